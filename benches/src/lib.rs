@@ -1,0 +1,1 @@
+//! Throughput of kernels and of whole analyses.

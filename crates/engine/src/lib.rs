@@ -1,0 +1,1 @@
+//! Device choice, tensors, recordings and the two executors that run them.

@@ -1,0 +1,1 @@
+//! The theory: one analysis a file, each returning a labelled result.

@@ -1,0 +1,1 @@
+//! Terminal heatmaps and plots of labelled results.

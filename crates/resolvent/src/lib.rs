@@ -1,0 +1,1 @@
+//! A portable analysis engine for Transformer Field Theory.

@@ -1,0 +1,1 @@
+//! Assembled, validated and reflected WGSL kernels: text in, checked kernels out.
