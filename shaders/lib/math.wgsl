@@ -1,0 +1,71 @@
+// Scalar functions that WGSL lacks or leaves too loose. Everything goes through `exp` of arguments <= 0, so nothing
+// overflows and every function is defined for every finite argument; NaN comes out as NaN.
+
+// 1 / (1 + exp(-x)), to a relative accuracy also where it is tiny: the two halves never subtract.
+fn logistic(x: f32) -> f32 {
+    let e = exp(-abs(x));
+    return select(e, 1.0, x >= 0.0) / (1.0 + e);
+}
+
+// tanh. Above 0.625, 1 - 2 s / (1 + s) with s = exp(-2 |x|), which tends to 1 as s underflows. Below, that difference
+// cancels, so x + x^3 P(x^2) with the minimax P of Cephes' tanhf.
+fn tanh_safe(x: f32) -> f32 {
+    let a = abs(x);
+    let s = exp(-2.0 * a);
+    let z = min(x * x, 1.0);
+    let p = ((((-5.70498872745e-3 * z + 2.06390887954e-2) * z - 5.37397155531e-2) * z + 1.33314422036e-1) * z
+        - 3.33332819422e-1) * z;
+    return select(sign(x) * (1.0 - 2.0 * s / (1.0 + s)), x + x * p, a < 0.625);
+}
+
+// erf(x) for |x| <= 1, x P(x^2): minimax, 1.3e-9.
+fn erf_near(x: f32) -> f32 {
+    let z = x * x;
+    let p = ((((7.875875063e-5 * z - 8.016864287e-4) * z + 5.189087423e-3) * z - 2.685421201e-2) * z
+        + 1.128359472e-1) * z - 3.761262667e-1;
+    return x * (p * z + 1.128379166);
+}
+
+// exp(a^2) erfc(a) for a >= 1: t P(t) with t = 1 / (1 + a / 2), minimax on 1 <= a <= 11, 8e-9.
+fn erfcx_far(a: f32) -> f32 {
+    let t = 1.0 / (1.0 + 0.5 * a);
+    let p = (((((9.506194042e-2 * t - 2.309287762e-1) * t + 8.823693964e-2) * t + 5.715053074e-2) * t
+        + 1.802713019e-1) * t + 2.466300841e-1) * t + 2.820794893e-1;
+    return t * (p * t + 2.820964459e-1);
+}
+
+fn erf_safe(x: f32) -> f32 {
+    let a = abs(x);
+    return select(sign(x) * (1.0 - exp(-a * a) * erfcx_far(a)), erf_near(x), a < 1.0);
+}
+
+// The normal distribution function, (1 + erf(x / sqrt 2)) / 2, from erfc where x is far below 0: no cancellation.
+fn normal_cdf(x: f32) -> f32 {
+    let r = 0.70710678 * x;
+    let tail = 0.5 * exp(-0.5 * x * x) * erfcx_far(abs(r));
+    return select(select(tail, 1.0 - tail, x >= 0.0), 0.5 + 0.5 * erf_near(r), abs(r) < 1.0);
+}
+
+// GELU in GPT-2's form, x (1 + tanh u) / 2 with u = sqrt(2 / pi) (x + 0.044715 x^3), written as x logistic(2 u).
+fn gelu_new(x: f32) -> f32 {
+    return x * logistic(1.5957691 * x * (1.0 + 0.044715 * x * x));
+}
+
+// Its derivative, s + x s (1 - s) 2 du/dx with s = logistic(2 u). Past |x| = 16 the second term is 0 in f32, and the
+// clamp keeps the power in it finite.
+fn gelu_new_d(x: f32) -> f32 {
+    let u2 = 1.5957691 * x * (1.0 + 0.044715 * x * x);
+    let s = logistic(u2);
+    let c = clamp(x, -16.0, 16.0);
+    return s + c * s * logistic(-u2) * 1.5957691 * (1.0 + 0.134145 * c * c);
+}
+
+// Exact GELU, x Phi(x).
+fn gelu_erf(x: f32) -> f32 {
+    return x * normal_cdf(x);
+}
+
+// Its derivative, Phi(x) + x phi(x).
+fn gelu_erf_d(x: f32) -> f32 {
+    return normal_cdf(x) + 0.39894228 * x * exp(-0.5 * x * x);
+}
