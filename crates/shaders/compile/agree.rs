@@ -1,12 +1,23 @@
 //! The variants of a shader are the same kernels for different devices: same entries, bindings and overrides.
+//! Only a workgroup may differ, and then by a number of `variants.toml`, so that the host can tell which it is.
 
-use super::{assemble::Source, problem::Problem, reflect::Entry};
+use super::{
+    assemble::Source,
+    manifest::Switches,
+    problem::Problem,
+    reflect::{Entry, Extent},
+};
 
-/// Compares every variant with the first, which is `base`.
-pub(crate) fn check(source: &Source, variants: &[(String, Vec<Entry>)]) -> Vec<Problem> {
-    let Some(((first, expected), others)) = variants.split_first() else { return Vec::new() };
+/// The entries that all variants agree on, or where they differ from the first, which is `base`.
+pub(crate) fn merge(
+    source: &Source,
+    variants: &[(&Switches, Vec<Entry>)],
+) -> Result<Vec<Entry>, Vec<Problem>> {
+    let Some(((base, expected), others)) = variants.split_first() else { return Ok(Vec::new()) };
+    let first = &base.variant;
     let mut problems = Vec::new();
-    for (variant, entries) in others {
+    for (switches, entries) in others {
+        let variant = &switches.variant;
         let names = |entries: &[Entry]| entries.iter().map(|entry| entry.name.clone()).collect::<Vec<_>>();
         if names(entries) != names(expected) {
             let message = format!(
@@ -28,7 +39,45 @@ pub(crate) fn check(source: &Source, variants: &[(String, Vec<Entry>)]) -> Vec<P
             );
         }
     }
-    problems
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let mut merged = expected.clone();
+    for (index, entry) in merged.iter_mut().enumerate() {
+        for dimension in 0..3 {
+            let extents: Vec<&Extent> =
+                variants.iter().map(|(_, all)| &all[index].workgroup[dimension]).collect();
+            if extents.iter().all(|extent| *extent == extents[0]) {
+                continue;
+            }
+            match common_number(variants, &extents) {
+                Some(name) => entry.workgroup[dimension] = Extent::Number(name),
+                None => problems.push(
+                    Problem::new(
+                        &source.path,
+                        0,
+                        format!("`{}` has another workgroup in every variant", entry.name),
+                    )
+                    .detail(format!("dimension {dimension}: {extents:?}"))
+                    .detail("one that differs has to be a number of shaders/variants.toml, used as it is"),
+                ),
+            }
+        }
+    }
+    if problems.is_empty() { Ok(merged) } else { Err(problems) }
+}
+
+/// The number that has the extent's value in every variant. naga folds the constant into the workgroup size, so its
+/// name can only be found again by its values; two numbers that agree in all variants serve equally well.
+fn common_number(variants: &[(&Switches, Vec<Entry>)], extents: &[&Extent]) -> Option<String> {
+    let (base, _) = variants.first()?;
+    let holds = |name: &str| {
+        variants.iter().zip(extents).all(|((switches, _), extent)| {
+            let value = switches.numbers.iter().find(|(key, _)| key == name);
+            value.is_some_and(|(_, value)| **extent == Extent::Literal(*value))
+        })
+    };
+    base.numbers.iter().map(|(name, _)| name).find(|name| holds(name)).cloned()
 }
 
 fn difference(expected: &Entry, entry: &Entry) -> Option<(&'static str, String, String)> {
@@ -36,21 +85,11 @@ fn difference(expected: &Entry, entry: &Entry) -> Option<(&'static str, String, 
         return Some(("bindings", format!("{:?}", expected.bindings), format!("{:?}", entry.bindings)));
     }
     if expected.params_size != entry.params_size {
-        return Some((
-            "params",
-            format!("{} bytes", expected.params_size),
-            format!("{} bytes", entry.params_size),
-        ));
+        let bytes = |entry: &Entry| format!("{} bytes", entry.params_size);
+        return Some(("params", bytes(expected), bytes(entry)));
     }
     if expected.overrides != entry.overrides {
         return Some(("overrides", format!("{:?}", expected.overrides), format!("{:?}", entry.overrides)));
-    }
-    if expected.workgroup != entry.workgroup {
-        return Some((
-            "workgroup sizes",
-            format!("{:?}", expected.workgroup),
-            format!("{:?}", entry.workgroup),
-        ));
     }
     None
 }

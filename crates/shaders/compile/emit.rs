@@ -113,6 +113,7 @@ fn kernel(code: &mut String, shader: &Shader, entry: &Entry) {
         _ = match extent {
             Extent::Literal(value) => writeln!(code, "            crate::Extent::Literal({value}),"),
             Extent::Override(name) => writeln!(code, "            crate::Extent::Override({name:?}),"),
+            Extent::Number(name) => writeln!(code, "            crate::Extent::Number({name:?}),"),
         };
     }
     _ = writeln!(code, "        ],\n        variants: VARIANTS,\n    }};");

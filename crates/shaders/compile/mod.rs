@@ -62,29 +62,30 @@ fn compile_one(
     tree: &Tree,
     manifest: &manifest::Manifest,
 ) -> Result<Shader, Vec<Problem>> {
+    let all = manifest.variants(&source.name);
     let mut problems = Vec::new();
-    let mut variants = Vec::new();
-    let mut reflected: Vec<(String, Vec<Entry>)> = Vec::new();
-    for switches in manifest.variants(&source.name) {
-        match compile_variant(source, &switches, tree, manifest) {
+    let mut texts = Vec::new();
+    let mut reflected = Vec::new();
+    for switches in &all {
+        match compile_variant(source, switches, tree, manifest) {
             Ok((assembled, entries)) => {
-                reflected.push((switches.variant.clone(), entries));
-                variants.push((switches, assembled));
+                texts.push(assembled);
+                reflected.push((switches, entries));
             }
             Err(found) => problems.extend(found),
         }
     }
-    problems.extend(agree::check(source, &reflected));
-    match reflected.into_iter().next() {
-        Some((_, entries)) if problems.is_empty() => Ok(Shader {
-            name: source.name.clone(),
-            path: source.path.clone(),
-            header: lint::header_comment(&source.text),
-            entries,
-            variants,
-        }),
-        _ => Err(problems),
+    if !problems.is_empty() {
+        return Err(problems);
     }
+    let entries = agree::merge(source, &reflected)?;
+    Ok(Shader {
+        name: source.name.clone(),
+        path: source.path.clone(),
+        header: lint::header_comment(&source.text),
+        entries,
+        variants: all.into_iter().zip(texts).collect(),
+    })
 }
 
 fn compile_variant(

@@ -39,6 +39,8 @@ pub(crate) struct Override {
 pub(crate) enum Extent {
     Literal(u32),
     Override(String),
+    /// A number of `variants.toml` by which the variants differ; set when they are compared.
+    Number(String),
 }
 
 /// Reflects every entry of the module.

@@ -76,6 +76,8 @@ pub enum Extent {
     Literal(u32),
     /// The value of the override of this name.
     Override(&'static str),
+    /// The [number](Variant::number) of this name of the variant that runs.
+    Number(&'static str),
 }
 
 /// An `override` of a shader: a pipeline constant, set by its name.
