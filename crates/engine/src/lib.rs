@@ -1,1 +1,32 @@
-//! Device choice, tensors, recordings and the two executors that run them.
+//! Device choice, tensors, recordings, and the two executors that run them.
+//!
+//! Operations append [`Launch`]es to a [`Recording`] over named buffers; a [`Device`] executes it, on a GPU
+//! through wgpu or on the host. Every [`Kernel`] is a WGSL entry and a host body over the same bindings, so
+//! both executors run the same recordings.
+//!
+//! ```
+//! use resolvent_engine::Device;
+//!
+//! let device = Device::host();
+//! let x = device.upload("x", &[("rows", 2), ("d", 3)], &[1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0])?;
+//! assert_eq!(device.read(&x)?, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+//! # Ok::<(), resolvent_engine::Error>(())
+//! ```
+
+mod buffer;
+mod device;
+mod error;
+mod gpu;
+pub mod host;
+mod kernel;
+mod profile;
+mod recording;
+mod tensor;
+
+pub use buffer::Buffer;
+pub use device::{Choice, Device, Info, Kind, Options, adapters};
+pub use error::{Error, Result};
+pub use kernel::{Bound, Constants, Kernel, as_u32};
+pub use profile::Sample;
+pub use recording::{Launch, MAX_GROUPS, Recording, Work};
+pub use tensor::{Shape, Tensor};

@@ -1,1 +1,51 @@
-//! One module an operation: shapes, residuals, launches of primal, jvp and vjp, and the host kernel.
+//! One module an operation: shapes, the residuals that it keeps, launches of primal, jvp and vjp, host bodies.
+//!
+//! An [`Op`] appends launches to a recording and never waits. Tangents (`x_dot`) and cotangents (`x_bar`) come in
+//! ragged batches ([`Rows`]): K of them share one primal, each owning the rows that its source can reach.
+//!
+//! | op | primal | jvp | vjp | residuals |
+//! |---|---|---|---|---|
+//! | [`embed`] | gather of token and position rows | mixtures of tokens | one dot product a candidate | none |
+//! | [`layer_norm`] | fused | fused | fused, with the residual path's add | input, mean and 1/std |
+//! | [`matmul`] | with bias, GELU or residual add | same kernel | transposed kernel | none |
+//! | [`mlp`] | two products, GELU fused | GELU' fused | GELU' fused | the pre-activation |
+//! | [`attention`] | fused, online softmax | fused | fused, two launches | q, k, v, z, log-sum-exp |
+//! | [`gelu`] | pointwise | pointwise | pointwise | input |
+//! | [`unembed`] | wanted rows and entries | same kernel | weighted rows | none |
+//! | [`add`] | residual add | same kernel | no launch | none |
+//! | [`splice`] | joins and edits | edits without constants | same | the plan |
+
+pub mod add;
+pub mod attention;
+pub mod embed;
+pub mod gelu;
+mod host;
+pub mod layer_norm;
+pub mod matmul;
+pub mod mlp;
+mod op;
+mod rows;
+pub mod splice;
+pub mod unembed;
+
+pub use op::{Kept, Op, Outcome};
+pub use rows::{Rows, Span};
+
+use resolvent_engine::Kernel;
+
+/// Every kernel of this crate: what the tests compare, the self-test runs and the bench times.
+pub fn kernels() -> Vec<&'static Kernel> {
+    [add::KERNELS, attention::KERNELS, embed::KERNELS, gelu::KERNELS, layer_norm::KERNELS, matmul::KERNELS]
+        .into_iter()
+        .chain([splice::KERNELS, unembed::KERNELS])
+        .flatten()
+        .copied()
+        .collect()
+}
+
+/// Workgroups of 64 invocations for `n` items, as a grid and its width: one dimension ends at 65 535 groups.
+fn flat_grid(n: usize) -> ([u32; 3], u32) {
+    let groups = n.div_ceil(64) as u32;
+    let width = groups.min(32_768);
+    ([width, groups.div_ceil(width.max(1)), 1], width)
+}

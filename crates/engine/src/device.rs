@@ -1,0 +1,295 @@
+//! Devices: which one, what it can do, and the few effects there are: upload, submit, read.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use bytemuck::NoUninit;
+
+use crate::buffer::{Buffer, Storage};
+use crate::error::{Error, Result};
+use crate::profile::Sample;
+use crate::recording::Recording;
+use crate::tensor::{Shape, Tensor};
+use crate::{gpu, host};
+
+/// Which device to open.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// A real GPU if there is one, else the host executor. A software Vulkan is never chosen unasked.
+    #[default]
+    Auto,
+    /// Any GPU adapter, real ones first; an error if there is none.
+    Gpu,
+    /// The host executor.
+    Host,
+    /// The adapter at this place of [`adapters`].
+    Index(usize),
+    /// The first adapter whose name or driver contains this text, without regard to case.
+    Name(String),
+}
+
+impl FromStr for Choice {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text {
+            "auto" => Self::Auto,
+            "gpu" => Self::Gpu,
+            "host" | "cpu" => Self::Host,
+            other => other.parse().map_or_else(|_| Self::Name(other.to_owned()), Self::Index),
+        })
+    }
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Gpu => f.write_str("gpu"),
+            Self::Host => f.write_str("host"),
+            Self::Index(i) => write!(f, "{i}"),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+/// How to open a device.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Which device.
+    pub choice: Choice,
+    /// Ask for the adapter's own binding sizes instead of WebGPU's default limits (128 MiB a binding).
+    pub adapter_limits: bool,
+    /// Fill fresh buffers with NaN, so that a kernel that does not write shows. For tests.
+    pub poison: bool,
+    /// Time every launch; see [`Device::take_profile`].
+    pub profile: bool,
+    /// Threads of the host executor; 0 is one for each core.
+    pub threads: usize,
+}
+
+impl Options {
+    /// Default options for `choice`.
+    pub fn new(choice: Choice) -> Self {
+        Self { choice, ..Self::default() }
+    }
+}
+
+/// What kind of machinery is behind a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The host executor.
+    Host,
+    /// A GPU of its own.
+    Discrete,
+    /// A GPU that shares memory with the processor.
+    Integrated,
+    /// A GPU behind a virtual machine.
+    Virtual,
+    /// A GPU driver that computes on the processor, such as lavapipe or SwiftShader.
+    Software,
+    /// The driver does not say.
+    Other,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Host => "host",
+            Self::Discrete => "discrete GPU",
+            Self::Integrated => "integrated GPU",
+            Self::Virtual => "virtual GPU",
+            Self::Software => "software GPU",
+            Self::Other => "GPU",
+        })
+    }
+}
+
+/// A device's name, driver and abilities.
+#[derive(Clone, Debug)]
+pub struct Info {
+    /// Adapter name, or the host's thread count.
+    pub name: String,
+    /// Driver name and version.
+    pub driver: String,
+    /// Vulkan, Metal, Dx12, Gl, or host.
+    pub backend: String,
+    /// Kind of device.
+    pub kind: Kind,
+    /// Smallest and largest subgroup, where kernels may use subgroups.
+    pub subgroups: Option<(u32, u32)>,
+    /// Whether kernels may use 16-bit floats.
+    pub f16: bool,
+    /// Whether launches can be timed on the device.
+    pub timestamps: bool,
+    /// Most bytes in one binding.
+    pub max_binding: u64,
+}
+
+impl Info {
+    /// Whether launches run on the host executor.
+    pub fn is_host(&self) -> bool {
+        self.kind == Kind::Host
+    }
+}
+
+impl fmt::Display for Info {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}, {}, {})", self.name, self.kind, self.backend, self.driver)
+    }
+}
+
+/// The GPU adapters of this machine, real ones first. Empty where no driver is installed.
+pub fn adapters() -> Vec<Info> {
+    gpu::adapters()
+}
+
+/// An open device: uploads, executes recordings, reads back. Cloning shares it.
+#[derive(Clone)]
+pub struct Device(Arc<Executor>);
+
+enum Executor {
+    Gpu(gpu::Gpu),
+    Host(host::Host),
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Device({})", self.info())
+    }
+}
+
+impl Device {
+    /// Opens the device that `options` choose.
+    pub fn open(options: &Options) -> Result<Self> {
+        let executor = match &options.choice {
+            Choice::Host => Executor::Host(host::Host::new(options)),
+            Choice::Auto => match gpu::Gpu::open(options) {
+                Ok(gpu) => Executor::Gpu(gpu),
+                Err(Error::NoAdapter { .. }) => Executor::Host(host::Host::new(options)),
+                Err(other) => {
+                    tracing::warn!("{other}; using the host executor");
+                    Executor::Host(host::Host::new(options))
+                }
+            },
+            _ => Executor::Gpu(gpu::Gpu::open(options)?),
+        };
+        Ok(Self(Arc::new(executor)))
+    }
+
+    /// The host executor with default options.
+    pub fn host() -> Self {
+        Self(Arc::new(Executor::Host(host::Host::new(&Options::new(Choice::Host)))))
+    }
+
+    /// The first GPU adapter, software ones included.
+    pub fn gpu() -> Result<Self> {
+        Self::open(&Options::new(Choice::Gpu))
+    }
+
+    /// Name, driver and abilities.
+    pub fn info(&self) -> &Info {
+        match &*self.0 {
+            Executor::Gpu(gpu) => gpu.info(),
+            Executor::Host(host) => host.info(),
+        }
+    }
+
+    /// An empty recording for this device.
+    pub fn record(&self) -> Recording {
+        Recording::new(self.clone())
+    }
+
+    /// Copies `data` (f32 or u32) to a new tensor of shape `dims`.
+    pub fn upload<T: NoUninit>(
+        &self,
+        name: &str,
+        dims: &[(&'static str, usize)],
+        data: &[T],
+    ) -> Result<Tensor> {
+        let (tensor, bytes) = (self.reserve(name, dims)?, bytemuck::cast_slice(data));
+        let want = tensor.buffer().bytes();
+        if bytes.len() as u64 != want {
+            let reason = format!("is {} and was given {} bytes", tensor.shape(), bytes.len());
+            return Err(Error::Buffer { label: name.to_owned(), reason });
+        }
+        self.write(&tensor, 0, bytes)?;
+        Ok(tensor)
+    }
+
+    /// A tensor with memory of its own, to be filled by [`Device::write`] piece by piece.
+    pub fn reserve(&self, name: &str, dims: &[(&'static str, usize)]) -> Result<Tensor> {
+        let shape = Shape::new(dims);
+        let words = shape.elements();
+        let (bytes, limit) = (words as u64 * 4, self.info().max_binding);
+        if bytes > limit {
+            return Err(Error::TooLarge { label: name.to_owned(), bytes, limit });
+        }
+        let storage = match &*self.0 {
+            Executor::Gpu(gpu) => Storage::Gpu(gpu.reserve(name, bytes)?),
+            Executor::Host(host) => Storage::Host(host.reserve(words)),
+        };
+        Tensor::new(Buffer::placed(name, words, storage), shape)
+    }
+
+    /// Writes `bytes` into a reserved tensor from word `offset` on, before any launch to come.
+    pub fn write(&self, tensor: &Tensor, offset: usize, bytes: &[u8]) -> Result<()> {
+        let buffer = tensor.buffer();
+        let fail =
+            |reason: &str| Error::Buffer { label: buffer.label().to_owned(), reason: reason.to_owned() };
+        let start = tensor.range().start + offset;
+        if (start * 4 + bytes.len()) as u64 > buffer.bytes() {
+            return Err(fail("is too small for what is written to it"));
+        }
+        match (&*self.0, buffer.storage()) {
+            (Executor::Gpu(gpu), Some(Storage::Gpu(block))) => gpu.write(block, start as u64 * 4, bytes),
+            (Executor::Host(_), Some(Storage::Host(block))) => {
+                block.write()[start * 4..][..bytes.len()].copy_from_slice(bytes);
+                Ok(())
+            }
+            (_, None) => Err(fail("was not reserved")),
+            _ => Err(fail("belongs to another device")),
+        }
+    }
+
+    /// Executes a recording. Work is queued on a GPU; errors that only show later come back from
+    /// [`Device::read`] and [`Device::wait`].
+    pub fn submit(&self, recording: Recording) -> Result<()> {
+        match &*self.0 {
+            Executor::Gpu(gpu) => gpu.submit(recording.into_launches()),
+            Executor::Host(host) => host.submit(recording.into_launches()),
+        }
+    }
+
+    /// Waits for all submitted work, and for the errors it may have raised.
+    pub fn wait(&self) -> Result<()> {
+        match &*self.0 {
+            Executor::Gpu(gpu) => gpu.wait(),
+            Executor::Host(_) => Ok(()),
+        }
+    }
+
+    /// Reads a tensor back, row-major.
+    pub fn read(&self, tensor: &Tensor) -> Result<Vec<f32>> {
+        let buffer = tensor.buffer();
+        let fail =
+            |reason: &str| Error::Buffer { label: buffer.label().to_owned(), reason: reason.to_owned() };
+        match (&*self.0, buffer.storage()) {
+            (Executor::Gpu(gpu), Some(Storage::Gpu(block))) => {
+                gpu.read(block, buffer.label(), tensor.range())
+            }
+            (Executor::Host(_), Some(Storage::Host(block))) => Ok(block.read()[tensor.range()].to_vec()),
+            (_, None) => Err(fail("was never written; submit its recording first")),
+            _ => Err(fail("belongs to another device")),
+        }
+    }
+
+    /// The launches executed since the last call, if the device was opened with `profile`.
+    pub fn take_profile(&self) -> Result<Vec<Sample>> {
+        match &*self.0 {
+            Executor::Gpu(gpu) => gpu.take_profile(),
+            Executor::Host(host) => Ok(host.take_profile()),
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The crate's one error type.
+
+use std::fmt;
+
+/// What can go wrong between asking for a device and reading a buffer back.
+///
+/// Every message is one line that names the cause and the fix.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No adapter matches the device that was asked for.
+    #[error(
+        "no GPU adapter matches `{wanted}` (found: {found}); install a Vulkan driver or use `--device host`"
+    )]
+    NoAdapter {
+        /// The choice as the user wrote it.
+        wanted: String,
+        /// The adapters there are, by name, or `none`.
+        found: String,
+    },
+    /// The adapter exists, but would not give a device.
+    #[error("adapter `{adapter}` gave no device: {reason}; try another with `--device`, or `--device host`")]
+    NoDevice {
+        /// Adapter name.
+        adapter: String,
+        /// The driver's reason.
+        reason: String,
+    },
+    /// A launch does not fit its kernel: a bug of the caller, found before anything ran.
+    #[error("launch `{label}` of kernel `{kernel}`: {reason}")]
+    Launch {
+        /// Kernel name, such as `layer_norm.primal`.
+        kernel: &'static str,
+        /// Where in the model the launch stands.
+        label: String,
+        /// What does not fit.
+        reason: String,
+    },
+    /// Tensors that an operation was given do not fit each other.
+    #[error("{op}: {reason}")]
+    Shape {
+        /// Operation name.
+        op: &'static str,
+        /// Both names and both shapes.
+        reason: String,
+    },
+    /// A buffer would be larger than the device binds at once.
+    #[error(
+        "`{label}` needs {bytes} bytes, and this device binds at most {limit}; cut the batch or the prompt"
+    )]
+    TooLarge {
+        /// Buffer label.
+        label: String,
+        /// Bytes asked for.
+        bytes: u64,
+        /// The device's limit.
+        limit: u64,
+    },
+    /// The device has no memory left.
+    #[error(
+        "out of device memory while making `{label}` ({bytes} bytes); use a smaller batch, or `--device host`"
+    )]
+    OutOfMemory {
+        /// Buffer label.
+        label: String,
+        /// Bytes asked for.
+        bytes: u64,
+    },
+    /// The driver refused a kernel or a submission.
+    #[error("device rejected {what}: {reason}")]
+    Validation {
+        /// Kernel name or submission label.
+        what: String,
+        /// The driver's message, with shader lines as file:line where there are any.
+        reason: String,
+    },
+    /// The device is gone (driver reset, watchdog, unplugged).
+    #[error("device lost: {reason}; run again, with `--device host` if it happens twice")]
+    DeviceLost {
+        /// The driver's reason.
+        reason: String,
+    },
+    /// A buffer was read that nothing has written or that belongs to another device.
+    #[error("buffer `{label}` {reason}")]
+    Buffer {
+        /// Buffer label.
+        label: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// A shape error of operation `op`.
+    pub fn shape(op: &'static str, reason: impl fmt::Display) -> Self {
+        Self::Shape { op, reason: reason.to_string() }
+    }
+}
+
+/// `Result` with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,91 @@
+//! Adapters: which there are, in which order, and which one a choice means.
+
+use std::sync::OnceLock;
+
+use crate::device::{Choice, Info, Kind};
+use crate::error::{Error, Result};
+
+fn instance() -> &'static wgpu::Instance {
+    static INSTANCE: OnceLock<wgpu::Instance> = OnceLock::new();
+    INSTANCE
+        .get_or_init(|| wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env()))
+}
+
+/// All adapters that can compute, real ones first.
+fn ranked() -> Vec<(wgpu::Adapter, Info)> {
+    let found = pollster::block_on(instance().enumerate_adapters(wgpu::Backends::all()));
+    let mut ranked: Vec<(wgpu::Adapter, Info)> = found
+        .into_iter()
+        .filter(|a| a.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS))
+        .map(|a| {
+            let info = describe(&a);
+            (a, info)
+        })
+        .collect();
+    ranked.sort_by_key(|(_, info)| rank(info));
+    ranked
+}
+
+fn rank(info: &Info) -> (u8, bool) {
+    let kind = match info.kind {
+        Kind::Discrete => 0,
+        Kind::Integrated => 1,
+        Kind::Virtual => 2,
+        Kind::Other => 3,
+        Kind::Software => 4,
+        Kind::Host => 5,
+    };
+    (kind, info.backend == "Gl")
+}
+
+fn describe(adapter: &wgpu::Adapter) -> Info {
+    let (about, features) = (adapter.get_info(), adapter.features());
+    let kind = match about.device_type {
+        wgpu::DeviceType::DiscreteGpu => Kind::Discrete,
+        wgpu::DeviceType::IntegratedGpu => Kind::Integrated,
+        wgpu::DeviceType::VirtualGpu => Kind::Virtual,
+        wgpu::DeviceType::Cpu => Kind::Software,
+        wgpu::DeviceType::Other => Kind::Other,
+    };
+    let subgroups = features
+        .contains(wgpu::Features::SUBGROUP)
+        .then_some((about.subgroup_min_size, about.subgroup_max_size));
+    Info {
+        name: about.name,
+        driver: [about.driver, about.driver_info].join(" ").trim().to_owned(),
+        backend: format!("{:?}", about.backend),
+        kind,
+        subgroups,
+        f16: features.contains(wgpu::Features::SHADER_F16),
+        timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+        max_binding: wgpu::Limits::defaults().max_storage_buffer_binding_size,
+    }
+}
+
+/// What [`crate::adapters`] returns.
+pub(crate) fn adapters() -> Vec<Info> {
+    ranked().into_iter().map(|(_, info)| info).collect()
+}
+
+/// The adapter that `choice` means.
+pub(super) fn choose(choice: &Choice) -> Result<(wgpu::Adapter, Info)> {
+    let ranked = ranked();
+    let names: Vec<String> = ranked.iter().map(|(_, info)| info.name.clone()).collect();
+    let real = |info: &Info| info.kind != Kind::Software && rank(info) != (3, true);
+    let place = match choice {
+        Choice::Auto => ranked.iter().position(|(_, info)| real(info)),
+        Choice::Gpu => (!ranked.is_empty()).then_some(0),
+        Choice::Host => None,
+        Choice::Index(i) => (*i < ranked.len()).then_some(*i),
+        Choice::Name(part) => {
+            let part = part.to_lowercase();
+            ranked.iter().position(|(_, info)| {
+                info.name.to_lowercase().contains(&part) || info.driver.to_lowercase().contains(&part)
+            })
+        }
+    };
+    place.and_then(|i| ranked.into_iter().nth(i)).ok_or_else(|| Error::NoAdapter {
+        wanted: choice.to_string(),
+        found: if names.is_empty() { "none".to_owned() } else { names.join(", ") },
+    })
+}

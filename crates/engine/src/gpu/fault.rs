@@ -1,0 +1,73 @@
+//! Errors that wgpu reports out of band: kept until somebody asks, never a panic.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::error::{Error, Result};
+
+/// The first fault that was not caught where it arose. A lost device stays lost.
+#[derive(Default)]
+pub(super) struct Faults {
+    lost: Mutex<Option<String>>,
+    uncaught: Mutex<Option<wgpu::Error>>,
+}
+
+impl Faults {
+    /// Listens to `device`.
+    pub(super) fn watch(device: &wgpu::Device) -> Arc<Self> {
+        let faults = Arc::new(Self::default());
+        let listener = Arc::clone(&faults);
+        device.set_device_lost_callback(move |reason, message| {
+            // Dropping a device reports it as destroyed; there is nobody left to tell.
+            if reason != wgpu::DeviceLostReason::Destroyed {
+                *listener.lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(message);
+            }
+        });
+        let listener = Arc::clone(&faults);
+        device.on_uncaptured_error(Arc::new(move |error| {
+            listener.uncaught.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        }));
+        faults
+    }
+
+    /// The fault, if there was one since the last call; `what` names what was being done.
+    pub(super) fn check(&self, what: &str) -> Result<()> {
+        if let Some(reason) = &*self.lost.lock().unwrap_or_else(PoisonError::into_inner) {
+            return Err(Error::DeviceLost { reason: one_line(reason) });
+        }
+        match self.uncaught.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(error) => Err(typed(what, 0, error)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Runs `body` inside error scopes, so that what the driver refuses comes back as an error of `what`.
+pub(super) fn scoped<T>(
+    device: &wgpu::Device,
+    what: &str,
+    bytes: u64,
+    body: impl FnOnce() -> T,
+) -> Result<T> {
+    let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+    let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
+    let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
+    let value = body();
+    let found = [validation, internal, memory].map(|scope| pollster::block_on(scope.pop()));
+    match found.into_iter().flatten().next() {
+        Some(error) => Err(typed(what, bytes, error)),
+        None => Ok(value),
+    }
+}
+
+fn typed(what: &str, bytes: u64, error: wgpu::Error) -> Error {
+    match error {
+        wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory { label: what.to_owned(), bytes },
+        wgpu::Error::Validation { description, .. } | wgpu::Error::Internal { description, .. } => {
+            Error::Validation { what: what.to_owned(), reason: one_line(&description) }
+        }
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,103 @@
+//! Device memory: blocks, and the pool that recycles those of recordings.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use super::{Shared, fault};
+use crate::error::Result;
+
+/// Bytes that the pool keeps for reuse before it gives memory back to the driver.
+const KEEP_BYTES: u64 = 1 << 30;
+
+const USAGE: wgpu::BufferUsages =
+    wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
+
+/// Memory of one buffer; goes back to the pool, or to the driver, when dropped.
+pub(crate) struct Block {
+    buffer: wgpu::Buffer,
+    pooled: bool,
+    home: Weak<Shared>,
+}
+
+impl Block {
+    /// New memory, never recycled.
+    pub(super) fn fresh(shared: &Arc<Shared>, label: &str, bytes: u64) -> Result<Self> {
+        let buffer = create(shared, label, bytes)?;
+        Ok(Self { buffer, pooled: false, home: Arc::downgrade(shared) })
+    }
+
+    /// Memory from the pool. Launches run in submission order, so a block may be handed on while earlier
+    /// launches that use it are still queued.
+    pub(super) fn pooled(shared: &Arc<Shared>, label: &str, bytes: u64) -> Result<Self> {
+        let size = bytes.next_multiple_of(256);
+        let buffer = match shared.pool.take(size) {
+            Some(buffer) => buffer,
+            None => create(shared, label, size)?,
+        };
+        Ok(Self { buffer, pooled: true, home: Arc::downgrade(shared) })
+    }
+
+    pub(super) fn buffer(&self) -> &wgpu::Buffer {
+        &self.buffer
+    }
+}
+
+fn create(shared: &Shared, label: &str, bytes: u64) -> Result<wgpu::Buffer> {
+    let size = bytes.next_multiple_of(256).max(256);
+    let descriptor =
+        wgpu::BufferDescriptor { label: Some(label), size, usage: USAGE, mapped_at_creation: false };
+    fault::scoped(&shared.device, label, size, || shared.device.create_buffer(&descriptor))
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        let Some(shared) = self.home.upgrade() else { return };
+        let kept = self.pooled && shared.pool.give_back(&self.buffer);
+        if !kept {
+            // A cached bind group would keep the memory alive for ever.
+            shared.bind_groups.forget(&self.buffer);
+        }
+    }
+}
+
+impl std::fmt::Debug for Block {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "gpu block of {} bytes", self.buffer.size())
+    }
+}
+
+#[derive(Default)]
+struct Shelf {
+    by_size: HashMap<u64, Vec<wgpu::Buffer>>,
+    bytes: u64,
+}
+
+/// Blocks waiting to be used again, by size.
+pub(super) struct Pool {
+    shelf: Mutex<Shelf>,
+    /// Whether pooled memory is filled with NaN before its first launch.
+    pub(super) poison: bool,
+}
+
+impl Pool {
+    pub(super) fn new(poison: bool) -> Self {
+        Self { shelf: Mutex::default(), poison }
+    }
+
+    fn take(&self, size: u64) -> Option<wgpu::Buffer> {
+        let mut shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
+        let buffer = shelf.by_size.get_mut(&size).and_then(Vec::pop)?;
+        shelf.bytes -= size;
+        Some(buffer)
+    }
+
+    fn give_back(&self, buffer: &wgpu::Buffer) -> bool {
+        let mut shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
+        let keep = shelf.bytes + buffer.size() <= KEEP_BYTES;
+        if keep {
+            shelf.bytes += buffer.size();
+            shelf.by_size.entry(buffer.size()).or_default().push(buffer.clone());
+        }
+        keep
+    }
+}

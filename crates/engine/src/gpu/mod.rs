@@ -1,0 +1,129 @@
+//! The GPU executor: the only place that names wgpu.
+
+mod adapter;
+mod fault;
+mod memory;
+mod pipeline;
+mod readback;
+mod submit;
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub(crate) use adapter::adapters;
+pub(crate) use memory::Block;
+
+use crate::device::{Info, Kind, Options};
+use crate::error::{Error, Result};
+use crate::profile::Sample;
+use crate::recording::Launch;
+
+/// An open wgpu device with its pools and caches.
+pub(crate) struct Gpu {
+    info: Info,
+    shared: Arc<Shared>,
+}
+
+/// What blocks and submissions need of the device.
+struct Shared {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    faults: Arc<fault::Faults>,
+    pool: memory::Pool,
+    pipelines: pipeline::Pipelines,
+    bind_groups: pipeline::BindGroups,
+    flight: Mutex<submit::Flight>,
+}
+
+impl Gpu {
+    /// Opens the adapter that the options choose.
+    pub(crate) fn open(options: &Options) -> Result<Self> {
+        let (adapter, mut info) = adapter::choose(&options.choice)?;
+        let mut features = wgpu::Features::empty();
+        for (offered, feature) in [
+            (info.subgroups.is_some(), wgpu::Features::SUBGROUP),
+            (info.f16, wgpu::Features::SHADER_F16),
+            (info.timestamps && options.profile, wgpu::Features::TIMESTAMP_QUERY),
+        ] {
+            features.set(feature, offered);
+        }
+        let defaults = wgpu::Limits::defaults().using_resolution(adapter.limits());
+        let limits = if options.adapter_limits { adapter.limits() } else { defaults };
+        info.max_binding = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("resolvent"),
+            required_features: features,
+            required_limits: limits,
+            ..Default::default()
+        };
+        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
+            .map_err(|e| Error::NoDevice { adapter: info.name.clone(), reason: e.to_string() })?;
+        let faults = fault::Faults::watch(&device);
+        let speed = match info.kind {
+            Kind::Discrete => 2e12,
+            Kind::Integrated | Kind::Virtual | Kind::Other => 2e11,
+            Kind::Software | Kind::Host => 2e10,
+        };
+        let flight = submit::Flight::new(&device, &queue, speed, options.profile && info.timestamps);
+        let shared = Shared {
+            pool: memory::Pool::new(options.poison),
+            pipelines: pipeline::Pipelines::default(),
+            bind_groups: pipeline::BindGroups::default(),
+            flight: Mutex::new(flight),
+            faults,
+            device,
+            queue,
+        };
+        Ok(Self { info, shared: Arc::new(shared) })
+    }
+
+    pub(crate) fn info(&self) -> &Info {
+        &self.info
+    }
+
+    /// Memory that no earlier launch has used, so that a write to it may overtake submitted work.
+    pub(crate) fn reserve(&self, label: &str, bytes: u64) -> Result<Block> {
+        Block::fresh(&self.shared, label, bytes)
+    }
+
+    pub(crate) fn write(&self, block: &Block, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.shared.queue.write_buffer(block.buffer(), offset, bytes);
+        self.shared.faults.check("upload")
+    }
+
+    pub(crate) fn submit(&self, launches: Vec<Launch>) -> Result<()> {
+        submit::submit(&self.shared, launches)
+    }
+
+    pub(crate) fn wait(&self) -> Result<()> {
+        self.shared.settle()
+    }
+
+    pub(crate) fn read(&self, block: &Block, label: &str, words: Range<usize>) -> Result<Vec<f32>> {
+        let bytes = words.start as u64 * 4..words.end as u64 * 4;
+        let data = readback::read(&self.shared, block.buffer(), label, bytes)?;
+        Ok(bytemuck::pod_collect_to_vec(&data))
+    }
+
+    pub(crate) fn take_profile(&self) -> Result<Vec<Sample>> {
+        let pending = self.shared.lock_flight().take_pending();
+        pending
+            .into_iter()
+            .map(|segment| segment.samples(&self.shared))
+            .collect::<Result<Vec<_>>>()
+            .map(|all| all.concat())
+    }
+}
+
+impl Shared {
+    fn lock_flight(&self) -> std::sync::MutexGuard<'_, submit::Flight> {
+        self.flight.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the queue to drain.
+    fn settle(&self) -> Result<()> {
+        let polled = self.device.poll(wgpu::PollType::wait_indefinitely());
+        self.faults.check("wait")?;
+        polled.map(|_| ()).map_err(|e| Error::DeviceLost { reason: e.to_string() })
+    }
+}

@@ -1,0 +1,163 @@
+//! Caches: pipelines by (kernel, variant, constants), bind groups by what they bind.
+
+use std::collections::HashMap;
+use std::num::NonZeroU64;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use resolvent_shaders::Access;
+
+use super::{Shared, fault};
+use crate::error::Result;
+use crate::recording::Launch;
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    kernel: &'static str,
+    variant: &'static str,
+    constants: Vec<(&'static str, u64)>,
+}
+
+/// A compiled kernel with the layout of its one bind group.
+pub(super) struct Pipeline {
+    pub(super) pipeline: wgpu::ComputePipeline,
+    pub(super) layout: wgpu::BindGroupLayout,
+    pub(super) kernel: &'static str,
+}
+
+/// Compiled kernels. Reads do not block each other; a miss compiles outside of the lock.
+#[derive(Default)]
+pub(super) struct Pipelines {
+    modules: Mutex<HashMap<(&'static str, &'static str), wgpu::ShaderModule>>,
+    compiled: RwLock<HashMap<Key, Arc<Pipeline>>>,
+}
+
+impl Pipelines {
+    /// The pipeline of `launch`, compiled on first use.
+    pub(super) fn get(&self, device: &wgpu::Device, launch: &Launch) -> Result<Arc<Pipeline>> {
+        let kernel = launch.kernel.name();
+        let key = Key { kernel, variant: launch.variant, constants: launch.constants.key() };
+        let cached = self.compiled.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        if let Some(found) = cached {
+            return Ok(found);
+        }
+        let made = Arc::new(fault::scoped(device, kernel, 0, || self.compile(device, launch))?);
+        let mut compiled = self.compiled.write().unwrap_or_else(PoisonError::into_inner);
+        Ok(Arc::clone(compiled.entry(key).or_insert(made)))
+    }
+
+    fn module(&self, device: &wgpu::Device, launch: &Launch) -> wgpu::ShaderModule {
+        let shader = launch.kernel.shader;
+        let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
+        let module = modules.entry((shader.shader, launch.variant)).or_insert_with(|| {
+            // `Recording::launch` has checked that the variant exists.
+            let source = shader.variant(launch.variant).map_or("", |v| v.source);
+            let descriptor = wgpu::ShaderModuleDescriptor {
+                label: Some(shader.shader),
+                source: wgpu::ShaderSource::Wgsl(source.into()),
+            };
+            let checks = wgpu::ShaderRuntimeChecks {
+                force_loop_bounding: false,
+                ..wgpu::ShaderRuntimeChecks::checked()
+            };
+            // SAFETY: all checks stay on but the bound on loops. Every loop of our kernels runs over a range
+            // that params or overrides fix before it starts, so none is infinite; the text is ours, validated
+            // at build time, and none of it comes from a user.
+            unsafe { device.create_shader_module_trusted(descriptor, checks) }
+        });
+        module.clone()
+    }
+
+    fn compile(&self, device: &wgpu::Device, launch: &Launch) -> Pipeline {
+        let shader = launch.kernel.shader;
+        let module = self.module(device, launch);
+        let buffer = |binding, ty, dynamic, size| wgpu::BindGroupLayoutEntry {
+            binding,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer {
+                ty,
+                has_dynamic_offset: dynamic,
+                min_binding_size: NonZeroU64::new(size),
+            },
+            count: None,
+        };
+        let params = buffer(0, wgpu::BufferBindingType::Uniform, true, u64::from(shader.params_size));
+        let storage = shader.bindings.iter().map(|b| {
+            let read_only = b.access == Access::Read;
+            buffer(b.slot, wgpu::BufferBindingType::Storage { read_only }, false, 0)
+        });
+        let entries: Vec<_> = std::iter::once(params).chain(storage).collect();
+        let label = Some(shader.name);
+        let layout =
+            device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
+        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label,
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label,
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some(shader.entry),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants: launch.constants.pairs(),
+                // Our kernels write workgroup memory before they read it.
+                zero_initialize_workgroup_memory: false,
+            },
+            cache: None,
+        });
+        Pipeline { pipeline, layout, kernel: shader.name }
+    }
+}
+
+type Range = (wgpu::Buffer, u64, u64);
+
+/// Bind groups that were made before, by kernel and bound ranges.
+#[derive(Default)]
+pub(super) struct BindGroups(Mutex<HashMap<(&'static str, Vec<Range>), wgpu::BindGroup>>);
+
+/// Entries kept; a sweep with ever new buffers starts over rather than grow without end.
+const KEEP_BIND_GROUPS: usize = 4096;
+
+impl BindGroups {
+    /// The bind group of `pipeline` over `ranges` (slot order), with `params` at binding 0.
+    pub(super) fn get(
+        &self,
+        shared: &Shared,
+        pipeline: &Pipeline,
+        params: &wgpu::Buffer,
+        slots: &[u32],
+        ranges: Vec<Range>,
+        params_size: u64,
+    ) -> wgpu::BindGroup {
+        let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if cache.len() >= KEEP_BIND_GROUPS {
+            cache.clear();
+        }
+        let key = (pipeline.kernel, ranges);
+        if let Some(found) = cache.get(&key) {
+            return found.clone();
+        }
+        let binding = |buffer, offset, size| {
+            wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size: NonZeroU64::new(size) })
+        };
+        let mut entries =
+            vec![wgpu::BindGroupEntry { binding: 0, resource: binding(params, 0, params_size) }];
+        for (&slot, (buffer, offset, size)) in slots.iter().zip(&key.1) {
+            entries.push(wgpu::BindGroupEntry { binding: slot, resource: binding(buffer, *offset, *size) });
+        }
+        let made = shared.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(pipeline.kernel),
+            layout: &pipeline.layout,
+            entries: &entries,
+        });
+        cache.insert(key, made.clone());
+        made
+    }
+
+    /// Drops the bind groups that name `buffer`.
+    pub(super) fn forget(&self, buffer: &wgpu::Buffer) {
+        let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.retain(|(_, ranges), _| ranges.iter().all(|(other, ..)| other != buffer));
+    }
+}

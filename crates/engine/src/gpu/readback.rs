@@ -1,0 +1,49 @@
+//! Reading buffers back.
+
+use std::ops::Range;
+use std::sync::mpsc;
+
+use super::{Shared, fault};
+use crate::error::{Error, Result};
+
+/// The bytes of `range` (a multiple of 4) of `buffer`, after all submitted work.
+pub(super) fn read(
+    shared: &Shared,
+    buffer: &wgpu::Buffer,
+    label: &str,
+    range: Range<u64>,
+) -> Result<Vec<u8>> {
+    let size = range.end - range.start;
+    if size == 0 {
+        return Ok(Vec::new());
+    }
+    let staging = fault::scoped(&shared.device, label, size, || {
+        let staging = shared.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("readback"),
+            size,
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        let mut encoder = shared.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        encoder.copy_buffer_to_buffer(buffer, range.start, &staging, 0, size);
+        shared.queue.submit([encoder.finish()]);
+        staging
+    })?;
+    let (send, receive) = mpsc::channel();
+    staging.slice(..).map_async(wgpu::MapMode::Read, move |mapped| {
+        // The receiver waits below; it can only be gone if this thread has unwound.
+        let _gone = send.send(mapped);
+    });
+    shared.settle()?;
+    let failed = |reason: String| Error::Buffer {
+        label: label.to_owned(),
+        reason: format!("cannot be read: {reason}"),
+    };
+    match receive.try_recv() {
+        Ok(Ok(())) => {}
+        Ok(Err(e)) => return Err(failed(e.to_string())),
+        Err(_) => return Err(failed("the driver finished without answering".to_owned())),
+    }
+    let view = staging.slice(..).get_mapped_range().map_err(|e| failed(e.to_string()))?;
+    Ok(view.to_vec())
+}

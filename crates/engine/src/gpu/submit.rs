@@ -1,0 +1,289 @@
+//! Execution: launches become one encoder and one compute pass a segment, cut to a time budget.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use resolvent_shaders::Access;
+
+use super::memory::Block;
+use super::pipeline::Pipeline;
+use super::{Shared, fault, readback};
+use crate::buffer::{Buffer, Storage};
+use crate::error::{Error, Result};
+use crate::profile::Sample;
+use crate::recording::{Launch, Work};
+
+/// Time that one submission should take: far under any driver's watchdog.
+const BUDGET: Duration = Duration::from_millis(250);
+/// Launches in one segment; their params share one uniform buffer, 256 bytes apart.
+const SEGMENT_LAUNCHES: usize = 256;
+const PARAMS_STRIDE: usize = 256;
+/// Submissions queued before the next one waits for the oldest.
+const IN_FLIGHT: usize = 3;
+/// A device does about this many operations in the time in which it moves one byte.
+const FLOPS_PER_BYTE: f64 = 10.0;
+
+fn cost(work: Work) -> f64 {
+    work.flops.max(work.bytes * FLOPS_PER_BYTE)
+}
+
+/// A launch that is ready to encode.
+struct Ready {
+    pipeline: Arc<Pipeline>,
+    bind_group: wgpu::BindGroup,
+    grid: [u32; 3],
+    poison: Vec<wgpu::Buffer>,
+    sample: Sample,
+    cost: f64,
+}
+
+/// Submissions under way, and what is known of the device's speed.
+pub(super) struct Flight {
+    params: wgpu::Buffer,
+    /// Operations per second, as measured; starts at a guess from the kind of device.
+    speed: f64,
+    queued: VecDeque<(wgpu::SubmissionIndex, f64)>,
+    last_done: Instant,
+    profile: Option<Vec<Timed>>,
+    timestamp_period: f32,
+    poison: Option<wgpu::Buffer>,
+}
+
+impl Flight {
+    pub(super) fn new(device: &wgpu::Device, queue: &wgpu::Queue, speed: f64, profile: bool) -> Self {
+        let params = device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("params"),
+            size: (SEGMENT_LAUNCHES * PARAMS_STRIDE) as u64,
+            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        Self {
+            params,
+            speed,
+            queued: VecDeque::new(),
+            last_done: Instant::now(),
+            profile: profile.then(Vec::new),
+            timestamp_period: queue.get_timestamp_period(),
+            poison: None,
+        }
+    }
+
+    pub(super) fn take_pending(&mut self) -> Vec<Timed> {
+        self.profile.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+}
+
+/// Executes `launches` in order.
+pub(super) fn submit(shared: &Arc<Shared>, launches: Vec<Launch>) -> Result<()> {
+    let mut flight = shared.lock_flight();
+    let (mut ready, mut params, mut pending) = (Vec::new(), Vec::new(), 0.0);
+    for launch in launches {
+        let next = prepare(shared, &flight, &launch)?;
+        let full =
+            ready.len() == SEGMENT_LAUNCHES || pending + next.cost > flight.speed * BUDGET.as_secs_f64();
+        if full && !ready.is_empty() {
+            flush(shared, &mut flight, std::mem::take(&mut ready), &params)?;
+            params.clear();
+            pending = 0.0;
+        }
+        pending += next.cost;
+        params.extend_from_slice(&launch.params);
+        params.resize(params.len().next_multiple_of(PARAMS_STRIDE), 0);
+        ready.push(next);
+        // Dropping the launch here returns buffers that nothing names any more to the pool, for the next one.
+    }
+    if !ready.is_empty() {
+        flush(shared, &mut flight, ready, &params)?;
+    }
+    Ok(())
+}
+
+fn prepare(shared: &Arc<Shared>, flight: &Flight, launch: &Launch) -> Result<Ready> {
+    let pipeline = shared.pipelines.get(&shared.device, launch)?;
+    let shader = launch.kernel.shader;
+    let (mut ranges, mut poison) = (Vec::new(), Vec::new());
+    for (binding, tensor) in shader.bindings.iter().zip(&launch.bindings) {
+        let (block, placed_now) = place(shared, tensor.buffer())?;
+        if placed_now && binding.access == Access::Read {
+            let label = tensor.buffer().label().to_owned();
+            return Err(Error::Buffer { label, reason: "is read before anything has written it".to_owned() });
+        }
+        if placed_now && shared.pool.poison {
+            poison.push(block.buffer().clone());
+        }
+        let words = tensor.range();
+        ranges.push((block.buffer().clone(), words.start as u64 * 4, words.len() as u64 * 4));
+    }
+    let slots: Vec<u32> = shader.bindings.iter().map(|b| b.slot).collect();
+    let size = u64::from(shader.params_size);
+    let bind_group = fault::scoped(&shared.device, &launch.label, 0, || {
+        shared.bind_groups.get(shared, &pipeline, &flight.params, &slots, ranges, size)
+    })?;
+    let sample =
+        Sample { kernel: launch.kernel.name(), label: launch.label.clone(), work: launch.work, seconds: 0.0 };
+    Ok(Ready { pipeline, bind_group, grid: launch.grid, poison, sample, cost: cost(launch.work) })
+}
+
+/// The block of `buffer`, taken from the pool if it has none yet.
+fn place<'a>(shared: &Arc<Shared>, buffer: &'a Buffer) -> Result<(&'a Block, bool)> {
+    let fresh = buffer.storage().is_none();
+    if fresh {
+        buffer.place(Storage::Gpu(Block::pooled(shared, buffer.label(), buffer.bytes())?));
+    }
+    match buffer.storage() {
+        Some(Storage::Gpu(block)) => Ok((block, fresh)),
+        _ => Err(Error::Buffer {
+            label: buffer.label().to_owned(),
+            reason: "belongs to another device".to_owned(),
+        }),
+    }
+}
+
+fn flush(shared: &Shared, flight: &mut Flight, ready: Vec<Ready>, params: &[u8]) -> Result<()> {
+    let total: f64 = ready.iter().map(|r| r.cost).sum();
+    shared.queue.write_buffer(&flight.params, 0, params);
+    let (index, timed) = fault::scoped(&shared.device, "submission", 0, || {
+        let mut encoder = shared.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let timed = if flight.profile.is_some() {
+            Some(encode_timed(shared, flight, &mut encoder, ready))
+        } else {
+            encode(shared, flight, &mut encoder, &ready);
+            None
+        };
+        (shared.queue.submit([encoder.finish()]), timed)
+    })?;
+    if let (Some(profile), Some(timed)) = (&mut flight.profile, timed) {
+        profile.push(timed);
+    }
+    if flight.queued.is_empty() {
+        flight.last_done = Instant::now();
+    }
+    flight.queued.push_back((index, total));
+    if flight.queued.len() > IN_FLIGHT {
+        wait_for_oldest(shared, flight)?;
+    }
+    shared.faults.check("submission")
+}
+
+/// Waits for the oldest submission and learns the device's speed from it.
+fn wait_for_oldest(shared: &Shared, flight: &mut Flight) -> Result<()> {
+    let Some((index, total)) = flight.queued.pop_front() else { return Ok(()) };
+    let polled = shared.device.poll(wgpu::PollType::Wait { submission_index: Some(index), timeout: None });
+    polled.map_err(|e| Error::DeviceLost { reason: e.to_string() })?;
+    let took = flight.last_done.elapsed().as_secs_f64();
+    flight.last_done = Instant::now();
+    if took > 1e-3 {
+        // Half of the new figure at a time: one disturbed submission does not change the cut by much.
+        flight.speed = (0.5 * flight.speed + 0.5 * total / took).max(1e9);
+    }
+    Ok(())
+}
+
+fn encode(shared: &Shared, flight: &mut Flight, encoder: &mut wgpu::CommandEncoder, ready: &[Ready]) {
+    let mut rest = ready;
+    let mut first = 0;
+    while !rest.is_empty() {
+        poison(shared, flight, encoder, &rest[0].poison);
+        let run = 1 + rest[1..].iter().take_while(|r| r.poison.is_empty()).count();
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        for (i, launch) in rest[..run].iter().enumerate() {
+            dispatch(&mut pass, launch, first + i);
+        }
+        drop(pass);
+        first += run;
+        rest = &rest[run..];
+    }
+}
+
+fn dispatch(pass: &mut wgpu::ComputePass<'_>, launch: &Ready, place: usize) {
+    pass.set_pipeline(&launch.pipeline.pipeline);
+    // At most 256 launches of 256 bytes: fits 32 bits.
+    pass.set_bind_group(0, &launch.bind_group, &[(place * PARAMS_STRIDE) as u32]);
+    let [x, y, z] = launch.grid;
+    pass.dispatch_workgroups(x, y, z);
+}
+
+/// Fills `targets` with NaN, as far as the device was opened to do so.
+fn poison(
+    shared: &Shared,
+    flight: &mut Flight,
+    encoder: &mut wgpu::CommandEncoder,
+    targets: &[wgpu::Buffer],
+) {
+    const CHUNK: u64 = 1 << 20;
+    if targets.is_empty() {
+        return;
+    }
+    let source = flight.poison.get_or_insert_with(|| {
+        let source = shared.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("poison"),
+            size: CHUNK,
+            usage: wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        shared.queue.write_buffer(&source, 0, &vec![0xFF; CHUNK as usize]);
+        source
+    });
+    for target in targets {
+        for at in (0..target.size()).step_by(CHUNK as usize) {
+            let size = CHUNK.min(target.size() - at);
+            encoder.copy_buffer_to_buffer(source, 0, target, at, size);
+        }
+    }
+}
+
+/// A profiled segment whose timestamps are still on the device.
+pub(super) struct Timed {
+    samples: Vec<Sample>,
+    ticks: wgpu::Buffer,
+    period: f32,
+}
+
+impl Timed {
+    /// Waits for the segment and reads its times.
+    pub(super) fn samples(mut self, shared: &Shared) -> Result<Vec<Sample>> {
+        let bytes = readback::read(shared, &self.ticks, "timestamps", 0..self.samples.len() as u64 * 16)?;
+        let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&bytes);
+        for (sample, pair) in self.samples.iter_mut().zip(ticks.chunks_exact(2)) {
+            sample.seconds = pair[1].saturating_sub(pair[0]) as f64 * f64::from(self.period) * 1e-9;
+        }
+        Ok(self.samples)
+    }
+}
+
+/// As [`encode`], with a pass and two timestamps for each launch.
+fn encode_timed(
+    shared: &Shared,
+    flight: &mut Flight,
+    encoder: &mut wgpu::CommandEncoder,
+    ready: Vec<Ready>,
+) -> Timed {
+    let count = 2 * ready.len() as u32;
+    let queries = shared.device.create_query_set(&wgpu::QuerySetDescriptor {
+        label: Some("profile"),
+        ty: wgpu::QueryType::Timestamp,
+        count,
+    });
+    for (i, launch) in ready.iter().enumerate() {
+        poison(shared, flight, encoder, &launch.poison);
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+            label: Some(launch.pipeline.kernel),
+            timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
+                query_set: &queries,
+                beginning_of_pass_write_index: Some(2 * i as u32),
+                end_of_pass_write_index: Some(2 * i as u32 + 1),
+            }),
+        });
+        dispatch(&mut pass, launch, i);
+    }
+    let ticks = shared.device.create_buffer(&wgpu::BufferDescriptor {
+        label: Some("timestamps"),
+        size: u64::from(count) * 8,
+        usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
+        mapped_at_creation: false,
+    });
+    encoder.resolve_query_set(&queries, 0..count, &ticks, 0);
+    let samples = ready.into_iter().map(|r| r.sample).collect();
+    Timed { samples, ticks, period: flight.timestamp_period }
+}

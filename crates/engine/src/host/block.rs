@@ -1,0 +1,142 @@
+//! Host memory: cache-line-aligned words behind a lock, recycled by size.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use bytemuck::{Pod, Zeroable};
+
+/// One cache line. Vectors of lines start on a line, which SIMD loads of whole rows like.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct Line([f32; 16]);
+
+type Lines = Vec<Line>;
+
+/// Every word of a poisoned buffer: a NaN, as f32, and an index out of every range, as u32.
+const POISON: Line = Line([f32::from_bits(0xFFFF_FFFF); 16]);
+
+/// Bytes that the pool keeps for reuse before it gives memory back to the system.
+const KEEP_BYTES: usize = 1 << 30;
+
+#[derive(Default)]
+struct Shelf {
+    by_size: HashMap<usize, Vec<Lines>>,
+    bytes: usize,
+}
+
+/// Blocks waiting to be used again, by length.
+#[derive(Clone)]
+pub(crate) struct Pool {
+    shelf: Arc<Mutex<Shelf>>,
+    poison: bool,
+}
+
+impl Pool {
+    pub(crate) fn new(poison: bool) -> Self {
+        Self { shelf: Arc::default(), poison }
+    }
+
+    pub(crate) fn take(&self, words: usize) -> Block {
+        let len = words.div_ceil(16);
+        let mut shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = shelf.by_size.get_mut(&len).and_then(Vec::pop);
+        if found.is_some() {
+            shelf.bytes -= len * 64;
+        }
+        drop(shelf);
+        let mut lines = found.unwrap_or_else(|| vec![Line::zeroed(); len]);
+        if self.poison {
+            lines.fill(POISON);
+        }
+        Block { lines: RwLock::new(lines), pool: self.clone() }
+    }
+
+    fn give_back(&self, lines: Lines) {
+        let mut shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
+        if shelf.bytes + lines.len() * 64 <= KEEP_BYTES {
+            shelf.bytes += lines.len() * 64;
+            shelf.by_size.entry(lines.len()).or_default().push(lines);
+        }
+    }
+}
+
+/// Memory of one buffer; goes back to its pool when dropped.
+pub(crate) struct Block {
+    lines: RwLock<Lines>,
+    pool: Pool,
+}
+
+/// A held lock.
+pub(crate) enum Guard<'a> {
+    Read(RwLockReadGuard<'a, Lines>),
+    Write(RwLockWriteGuard<'a, Lines>),
+}
+
+/// The words of `lines`.
+pub(crate) fn words(lines: &[Line]) -> &[f32] {
+    bytemuck::cast_slice(lines)
+}
+
+/// The words of `lines`.
+pub(crate) fn words_mut(lines: &mut [Line]) -> &mut [f32] {
+    bytemuck::cast_slice_mut(lines)
+}
+
+/// Readable words.
+pub(crate) struct Reading<'a>(RwLockReadGuard<'a, Lines>);
+
+impl std::ops::Deref for Reading<'_> {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        words(&self.0)
+    }
+}
+
+/// Writable bytes.
+pub(crate) struct Writing<'a>(RwLockWriteGuard<'a, Lines>);
+
+impl std::ops::Deref for Writing<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.0)
+    }
+}
+
+impl std::ops::DerefMut for Writing<'_> {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        bytemuck::cast_slice_mut(&mut self.0)
+    }
+}
+
+impl Block {
+    pub(crate) fn read_lock(&self) -> RwLockReadGuard<'_, Lines> {
+        self.lines.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn write_lock(&self) -> RwLockWriteGuard<'_, Lines> {
+        self.lines.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn read(&self) -> Reading<'_> {
+        Reading(self.read_lock())
+    }
+
+    pub(crate) fn write(&self) -> Writing<'_> {
+        Writing(self.write_lock())
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        let lines = std::mem::take(&mut *self.write_lock());
+        self.pool.give_back(lines);
+    }
+}
+
+impl std::fmt::Debug for Block {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "host block")
+    }
+}

@@ -1,0 +1,141 @@
+//! The host executor: runs recordings on the processor, launch by launch, each over all threads.
+
+mod block;
+mod gemm;
+
+use std::sync::Mutex;
+use std::time::Instant;
+
+use resolvent_shaders::Access;
+
+pub(crate) use block::{Block, Pool};
+pub use gemm::{Weights, matmul};
+
+use crate::buffer::{Buffer, Storage};
+use crate::device::{Info, Kind, Options};
+use crate::error::{Error, Result};
+use crate::kernel::Bound;
+use crate::profile::Sample;
+use crate::recording::Launch;
+use block::Guard;
+
+/// Largest binding on the host: WebGPU offsets are 32-bit words, and so are the kernels' indices.
+const MAX_BINDING: u64 = 1 << 32;
+
+pub(crate) struct Host {
+    info: Info,
+    pool: Pool,
+    threads: Option<rayon::ThreadPool>,
+    profile: Option<Mutex<Vec<Sample>>>,
+}
+
+impl Host {
+    pub(crate) fn new(options: &Options) -> Self {
+        let threads = (options.threads > 0)
+            .then(|| rayon::ThreadPoolBuilder::new().num_threads(options.threads).build().ok())
+            .flatten();
+        let count = threads.as_ref().map_or_else(rayon::current_num_threads, |t| t.current_num_threads());
+        let info = Info {
+            name: format!("host executor, {count} threads"),
+            driver: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
+            backend: "host".to_owned(),
+            kind: Kind::Host,
+            subgroups: None,
+            f16: false,
+            timestamps: true,
+            max_binding: MAX_BINDING,
+        };
+        Self { info, pool: Pool::new(options.poison), threads, profile: options.profile.then(Mutex::default) }
+    }
+
+    pub(crate) fn info(&self) -> &Info {
+        &self.info
+    }
+
+    pub(crate) fn reserve(&self, words: usize) -> Block {
+        self.pool.take(words)
+    }
+
+    /// Runs the launches in order. Dropping each one after it ran gives its buffers back to the pool.
+    pub(crate) fn submit(&self, launches: Vec<Launch>) -> Result<()> {
+        match &self.threads {
+            Some(pool) => pool.install(|| self.run_all(launches)),
+            None => self.run_all(launches),
+        }
+    }
+
+    fn run_all(&self, launches: Vec<Launch>) -> Result<()> {
+        for launch in launches {
+            let start = Instant::now();
+            self.run(&launch)?;
+            if let Some(profile) = &self.profile {
+                let seconds = start.elapsed().as_secs_f64();
+                let kernel = launch.kernel.name();
+                let mut samples = profile.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                samples.push(Sample { kernel, label: launch.label.clone(), work: launch.work, seconds });
+            }
+        }
+        Ok(())
+    }
+
+    fn run(&self, launch: &Launch) -> Result<()> {
+        // One lock a buffer, however often a launch binds it: reading twice is fine, and
+        // `Recording::launch` has refused a written buffer that is bound twice.
+        let mut locked: Vec<(u64, Guard<'_>)> = Vec::with_capacity(launch.bindings.len());
+        for (binding, tensor) in launch.kernel.shader.bindings.iter().zip(&launch.bindings) {
+            let buffer = tensor.buffer();
+            if locked.iter().all(|(id, _)| *id != buffer.id()) {
+                let block = self.place(buffer)?;
+                let guard = match binding.access {
+                    Access::Read => Guard::Read(block.read_lock()),
+                    Access::ReadWrite => Guard::Write(block.write_lock()),
+                };
+                locked.push((buffer.id(), guard));
+            }
+        }
+        let (mut reads, mut writes) = (Vec::new(), Vec::new());
+        let mut sources: Vec<(u64, &[f32])> = Vec::new();
+        for (id, guard) in &mut locked {
+            match guard {
+                Guard::Read(lines) => sources.push((*id, block::words(lines))),
+                Guard::Write(lines) => writes.push((*id, block::words_mut(lines))),
+            }
+        }
+        let mut targets = Vec::with_capacity(writes.len());
+        for (binding, tensor) in launch.kernel.shader.bindings.iter().zip(&launch.bindings) {
+            let id = tensor.buffer().id();
+            match binding.access {
+                Access::Read => {
+                    let words = sources.iter().find(|(other, _)| *other == id).map(|&(_, words)| words);
+                    reads.extend(words.map(|words| &words[tensor.range()]));
+                }
+                Access::ReadWrite => {
+                    if let Some(at) = writes.iter().position(|(other, _)| *other == id) {
+                        targets.push(&mut writes.swap_remove(at).1[tensor.range()]);
+                    }
+                }
+            }
+        }
+        let bound = Bound { params: &launch.params, constants: &launch.constants, reads, writes: targets };
+        (launch.kernel.host)(bound);
+        Ok(())
+    }
+
+    fn place<'a>(&self, buffer: &'a Buffer) -> Result<&'a Block> {
+        if buffer.storage().is_none() {
+            buffer.place(Storage::Host(self.pool.take(buffer.words())));
+        }
+        match buffer.storage() {
+            Some(Storage::Host(block)) => Ok(block),
+            _ => Err(Error::Buffer {
+                label: buffer.label().to_owned(),
+                reason: "belongs to another device".to_owned(),
+            }),
+        }
+    }
+
+    pub(crate) fn take_profile(&self) -> Vec<Sample> {
+        let Some(profile) = &self.profile else { return Vec::new() };
+        std::mem::take(&mut *profile.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+}

@@ -1,0 +1,192 @@
+//! Recordings: launches as data. Nothing happens until a device executes one.
+
+use bytemuck::NoUninit;
+use resolvent_shaders::Access;
+
+use crate::buffer::Buffer;
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::kernel::{Constants, Kernel};
+use crate::tensor::{Shape, Tensor};
+
+/// WebGPU's smallest guaranteed limit on workgroups along one dimension.
+pub const MAX_GROUPS: u32 = 65_535;
+
+/// What a launch costs at least: the two numbers that bound a kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Work {
+    /// Floating-point operations; a fused multiply-add counts two.
+    pub flops: f64,
+    /// Bytes that must move between memory and the device's cores.
+    pub bytes: f64,
+}
+
+/// One dispatch of one kernel.
+#[derive(Debug)]
+pub struct Launch {
+    /// What runs.
+    pub kernel: &'static Kernel,
+    /// Which text variant of the shader.
+    pub variant: &'static str,
+    /// Values of `override` constants.
+    pub constants: Constants,
+    /// The `Params` uniform, as bytes.
+    pub params: Vec<u8>,
+    /// One tensor for each reflected binding, in slot order.
+    pub bindings: Vec<Tensor>,
+    /// Workgroups along x, y and z.
+    pub grid: [u32; 3],
+    /// Cost bound.
+    pub work: Work,
+    /// Place in the model, such as `blocks.3.ln_1`.
+    pub label: String,
+}
+
+impl Launch {
+    /// A launch of the kernel's `base` variant with default constants, labelled with the kernel's name.
+    pub fn new<P: NoUninit>(
+        kernel: &'static Kernel,
+        params: P,
+        bindings: &[&Tensor],
+        grid: [u32; 3],
+    ) -> Self {
+        Self {
+            kernel,
+            variant: "base",
+            constants: Constants::default(),
+            params: bytemuck::bytes_of(&params).to_vec(),
+            bindings: bindings.iter().map(|&t| t.clone()).collect(),
+            grid,
+            work: Work::default(),
+            label: String::new(),
+        }
+    }
+
+    /// Sets the text variant.
+    #[must_use]
+    pub fn variant(mut self, variant: &'static str) -> Self {
+        self.variant = variant;
+        self
+    }
+
+    /// Sets override constants.
+    #[must_use]
+    pub fn constants(mut self, values: &[(&'static str, f64)]) -> Self {
+        self.constants = Constants::new(values);
+        self
+    }
+
+    /// Sets the cost bound.
+    #[must_use]
+    pub fn work(mut self, flops: f64, bytes: f64) -> Self {
+        self.work = Work { flops, bytes };
+        self
+    }
+
+    fn fail(&self, reason: impl ToString) -> Error {
+        Error::Launch { kernel: self.kernel.name(), label: self.label.clone(), reason: reason.to_string() }
+    }
+
+    /// Holds the launch against what the shader says of itself.
+    fn check(&self, limit: u64) -> Result<()> {
+        let shader = self.kernel.shader;
+        if shader.variant(self.variant).is_none() {
+            return Err(self.fail(format!("has no variant `{}`", self.variant)));
+        }
+        if shader.params_size as usize != self.params.len() {
+            let (want, have) = (shader.params_size, self.params.len());
+            return Err(self.fail(format!("params are {have} bytes, the shader's are {want}")));
+        }
+        if shader.bindings.len() != self.bindings.len() {
+            let (want, have) = (shader.bindings.len(), self.bindings.len());
+            return Err(self.fail(format!("{have} bindings given, the shader has {want}")));
+        }
+        if let Some((name, _)) =
+            self.constants.pairs().iter().find(|(name, _)| !shader.overrides.iter().any(|o| o.name == *name))
+        {
+            return Err(self.fail(format!("no override `{name}`")));
+        }
+        if self.grid.iter().any(|&n| n > MAX_GROUPS) {
+            return Err(self.fail(format!("grid {:?} exceeds {MAX_GROUPS} along a dimension", self.grid)));
+        }
+        for (i, (binding, tensor)) in shader.bindings.iter().zip(&self.bindings).enumerate() {
+            let bytes = tensor.shape().elements() as u64 * 4;
+            if bytes > limit {
+                let label = format!("{} ({})", tensor.buffer().label(), binding.name);
+                return Err(Error::TooLarge { label, bytes, limit });
+            }
+            if bytes == 0 {
+                return Err(self.fail(format!("binding `{}` is empty: {}", binding.name, tensor.shape())));
+            }
+            if tensor.range().start % 64 != 0 {
+                return Err(self.fail(format!("binding `{}` is not aligned to 256 bytes", binding.name)));
+            }
+            if binding.access == Access::ReadWrite {
+                let twice = self
+                    .bindings
+                    .iter()
+                    .enumerate()
+                    .any(|(j, other)| j != i && other.buffer().id() == tensor.buffer().id());
+                if twice {
+                    return Err(
+                        self.fail(format!("`{}` is written and bound twice", tensor.buffer().label()))
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Launches in order, over buffers that live as long as somebody names them.
+pub struct Recording {
+    device: Device,
+    scope: String,
+    launches: Vec<Launch>,
+}
+
+impl Recording {
+    pub(crate) fn new(device: Device) -> Self {
+        Self { device, scope: String::new(), launches: Vec::new() }
+    }
+
+    /// The device that it will run on.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Labels what follows with `scope`, such as `blocks.3`.
+    pub fn scope(&mut self, scope: impl Into<String>) {
+        self.scope = scope.into();
+    }
+
+    /// A tensor that the launches to come will write. It takes no memory before the first of them runs.
+    pub fn tensor(&self, name: &str, dims: &[(&'static str, usize)]) -> Result<Tensor> {
+        let shape = Shape::new(dims);
+        let label = if self.scope.is_empty() { name.to_owned() } else { format!("{}.{name}", self.scope) };
+        Tensor::new(Buffer::unplaced(label, shape.elements()), shape)
+    }
+
+    /// Appends a launch, checked against its shader. A grid with a zero dimension is nothing to do.
+    pub fn launch(&mut self, mut launch: Launch) -> Result<()> {
+        if launch.grid.contains(&0) {
+            return Ok(());
+        }
+        let kernel = launch.kernel.name();
+        launch.label =
+            if self.scope.is_empty() { kernel.to_owned() } else { format!("{}:{kernel}", self.scope) };
+        launch.check(self.device.info().max_binding)?;
+        self.launches.push(launch);
+        Ok(())
+    }
+
+    /// The launches so far.
+    pub fn launches(&self) -> &[Launch] {
+        &self.launches
+    }
+
+    /// Gives up the launches to an executor, in order.
+    pub(crate) fn into_launches(self) -> Vec<Launch> {
+        self.launches
+    }
+}

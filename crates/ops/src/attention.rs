@@ -1,0 +1,266 @@
+//! Causal multi-head attention, fused: `z_i = sum_j softmax_j(scale q_i . k_j) v_j`.  `[rows, 3d] -> [rows, d]`
+//!
+//! Online softmax, O(T) memory; any head up to 128 wide. Residuals: q, k, v `[primal, 3d]`, z `[primal, d]` and the
+//! log of each row's sum of exponentials `[primal, heads]`. A ragged primal reads the keys and values of tokens that
+//! it does not own from its base run's residuals.
+
+use bytemuck::{Pod, Zeroable};
+use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor, as_u32};
+use resolvent_shaders::attention as shader;
+
+use crate::host::{axpy, dot, each_row, exp};
+use crate::op::{Kept, Op, Outcome};
+use crate::rows::{Row, Rows};
+
+const NAME: &str = "attention";
+
+/// Widest head that the kernels hold.
+pub const MAX_D_HEAD: usize = 128;
+
+/// Attention over rows of `[q, k, v]`, each `heads * d_head` wide.
+#[derive(Clone, Copy, Debug)]
+pub struct Attention {
+    /// Number of heads.
+    pub heads: usize,
+    /// Width of a head, at most [`MAX_D_HEAD`].
+    pub d_head: usize,
+    /// Factor of the scores, usually `1 / sqrt(d_head)`.
+    pub scale: f32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    rows: u32,
+    heads: u32,
+    d_head: u32,
+    scale: f32,
+}
+
+impl Attention {
+    fn launch(
+        &self,
+        kernel: &'static Kernel,
+        rows: &Rows,
+        bindings: &[&Tensor],
+        flops_per_pair: f64,
+    ) -> Launch {
+        let (heads, d_head) = (self.heads as u32, self.d_head as u32);
+        let params = Params { rows: rows.count() as u32, heads, d_head, scale: self.scale };
+        let d = (self.heads * self.d_head) as f64;
+        Launch::new(kernel, params, bindings, [heads, rows.count() as u32, 1])
+            .work(flops_per_pair * d * rows.pairs(), 20.0 * d * rows.count() as f64)
+    }
+
+    fn widths(&self, rows: &Rows) -> ([(&'static str, usize); 2], [(&'static str, usize); 2]) {
+        let d = self.heads * self.d_head;
+        ([("rows", rows.count()), ("3d", 3 * d)], [("rows", rows.count()), ("d", d)])
+    }
+}
+
+impl Op for Attention {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn primal(
+        &self,
+        rec: &mut Recording,
+        rows: &Rows,
+        base: Option<&Kept>,
+        inputs: &[&Tensor],
+    ) -> Result<Outcome> {
+        let (qkv, (wide, narrow)) = (inputs[0], self.widths(rows));
+        qkv.expect(NAME, &wide)?;
+        let z = rec.tensor("attention", &narrow)?;
+        let lse = rec.tensor("attention.lse", &[("rows", rows.count()), ("heads", self.heads)])?;
+        // Without a base run every run starts at token 0, and the base binding is never read.
+        let base = base.map_or(qkv, |kept| kept.get::<3>()[0]);
+        rec.launch(self.launch(&PRIMAL, rows, &[rows.table(), qkv, base, &z, &lse], 4.0))?;
+        Ok(Outcome { kept: Kept::new(&[qkv, &z, &lse]), y: z })
+    }
+
+    fn jvp(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_dot: &[&Tensor]) -> Result<Tensor> {
+        let ([qkv, z, lse], (wide, narrow)) = (kept.get(), self.widths(rows));
+        x_dot[0].expect(NAME, &wide)?;
+        let z_dot = rec.tensor("attention.dot", &narrow)?;
+        rec.launch(self.launch(&JVP, rows, &[rows.table(), qkv, z, lse, x_dot[0], &z_dot], 10.0))?;
+        Ok(z_dot)
+    }
+
+    fn vjp(
+        &self,
+        rec: &mut Recording,
+        rows: &Rows,
+        kept: &Kept,
+        y_bar: &Tensor,
+        so_far: &[Option<Tensor>],
+    ) -> Result<Vec<Tensor>> {
+        let ([qkv, z, lse], (wide, narrow)) = (kept.get(), self.widths(rows));
+        y_bar.expect(NAME, &narrow)?;
+        let bar = rec.tensor("attention.bar", &wide)?;
+        let mean = rec.tensor("attention.mean", &[("rows", rows.count()), ("heads", self.heads)])?;
+        rec.launch(self.launch(&VJP_Q, rows, &[rows.table(), qkv, z, lse, y_bar, &bar, &mean], 6.0))?;
+        rec.launch(self.launch(&VJP_KV, rows, &[rows.table(), qkv, &mean, lse, y_bar, &bar], 8.0))?;
+        Ok(vec![crate::add::onto(rec, bar, &so_far[0])?])
+    }
+}
+
+static PRIMAL: Kernel = Kernel { shader: &shader::PRIMAL, host: primal };
+static JVP: Kernel = Kernel { shader: &shader::JVP, host: jvp };
+static VJP_Q: Kernel = Kernel { shader: &shader::VJP_Q, host: vjp_q };
+static VJP_KV: Kernel = Kernel { shader: &shader::VJP_KV, host: vjp_kv };
+
+/// This op's kernels.
+pub static KERNELS: &[&Kernel] = &[&PRIMAL, &JVP, &VJP_Q, &VJP_KV];
+
+/// Where heads lie in rows of `[q, k, v]` and of z.
+#[derive(Clone, Copy)]
+struct Layout {
+    heads: usize,
+    width: usize,
+}
+
+impl Layout {
+    fn new(p: Params) -> Self {
+        Self { heads: p.heads as usize, width: p.d_head as usize }
+    }
+
+    fn d(self) -> usize {
+        self.heads * self.width
+    }
+
+    /// q (part 0), k (1) or v (2) of `head` in row `row`.
+    #[inline(always)]
+    fn part(self, data: &[f32], row: usize, part: usize, head: usize) -> &[f32] {
+        &data[((3 * row + part) * self.heads + head) * self.width..][..self.width]
+    }
+
+    /// `head` of row `row` of z.
+    #[inline(always)]
+    fn head(self, data: &[f32], row: usize, head: usize) -> &[f32] {
+        &data[(row * self.heads + head) * self.width..][..self.width]
+    }
+}
+
+fn primal(bound: Bound<'_>) {
+    let p: Params = bound.params();
+    let ([rows, qkv, base], [z, lse]) = bound.slices();
+    let (at, heads) = (Layout::new(p), p.heads as usize);
+    let score = |row: usize, r: Row, head: usize, j: usize| {
+        let q = at.part(qkv, row, 0, head);
+        let key = if j >= r.start {
+            at.part(qkv, r.own(j), 1, head)
+        } else {
+            at.part(base, r.base(row, j), 1, head)
+        };
+        p.scale * dot(q, key)
+    };
+    let row_at = |row| Row::read(as_u32(rows), row);
+    each_row(lse, heads, |row, lse| {
+        let r = row_at(row);
+        let mut scores = vec![0.0; r.token(row) + 1];
+        for (head, lse) in lse.iter_mut().enumerate() {
+            for (j, s) in scores.iter_mut().enumerate() {
+                *s = score(row, r, head, j);
+            }
+            let top = scores.iter().copied().fold(f32::MIN, f32::max);
+            *lse = top + crate::host::sum(scores.len(), |j| exp(scores[j] - top)).ln();
+        }
+    });
+    let lse = &*lse;
+    each_row(z, at.d(), |row, z| {
+        let r = row_at(row);
+        for (head, z) in z.chunks_mut(at.width).enumerate() {
+            z.fill(0.0);
+            for j in 0..=r.token(row) {
+                let w = exp(score(row, r, head, j) - lse[row * heads + head]);
+                let value = if j >= r.start {
+                    at.part(qkv, r.own(j), 2, head)
+                } else {
+                    at.part(base, r.base(row, j), 2, head)
+                };
+                axpy(w, value, z);
+            }
+        }
+    });
+}
+
+fn jvp(bound: Bound<'_>) {
+    let p: Params = bound.params();
+    let ([rows, qkv, z, lse, qkv_dot], [z_dot]) = bound.slices();
+    let (at, heads) = (Layout::new(p), p.heads as usize);
+    each_row(z_dot, at.d(), |row, z_dot| {
+        let r = Row::read(as_u32(rows), row);
+        for (head, z_dot) in z_dot.chunks_mut(at.width).enumerate() {
+            let (q, q_dot) = (at.part(qkv, r.primal, 0, head), at.part(qkv_dot, row, 0, head));
+            let mut drift = 0.0;
+            z_dot.fill(0.0);
+            for j in 0..=r.token(row) {
+                let base = r.base(row, j);
+                let key = at.part(qkv, base, 1, head);
+                let w = exp(p.scale * dot(q, key) - lse[r.primal * heads + head]);
+                let mut s_dot = dot(q_dot, key);
+                if j >= r.start {
+                    s_dot += dot(q, at.part(qkv_dot, r.own(j), 1, head));
+                    axpy(w, at.part(qkv_dot, r.own(j), 2, head), z_dot);
+                }
+                let shift = w * p.scale * s_dot;
+                drift += shift;
+                axpy(shift, at.part(qkv, base, 2, head), z_dot);
+            }
+            axpy(-drift, at.head(z, r.primal, head), z_dot);
+        }
+    });
+}
+
+fn vjp_q(bound: Bound<'_>) {
+    let p: Params = bound.params();
+    let ([rows, qkv, z, lse, z_bar], [bar, mean]) = bound.slices();
+    let (at, heads) = (Layout::new(p), p.heads as usize);
+    each_row(mean, heads, |row, mean| {
+        let primal = Row::read(as_u32(rows), row).primal;
+        for (head, mean) in mean.iter_mut().enumerate() {
+            *mean = dot(at.head(z_bar, row, head), at.head(z, primal, head));
+        }
+    });
+    let mean = &*mean;
+    each_row(bar, 3 * at.d(), |row, bar| {
+        let r = Row::read(as_u32(rows), row);
+        for (head, q_bar) in bar[..at.d()].chunks_mut(at.width).enumerate() {
+            let q = at.part(qkv, r.primal, 0, head);
+            q_bar.fill(0.0);
+            for j in 0..=r.token(row) {
+                let (key, value) =
+                    (at.part(qkv, r.base(row, j), 1, head), at.part(qkv, r.base(row, j), 2, head));
+                let w = exp(p.scale * dot(q, key) - lse[r.primal * heads + head]);
+                let ds = w * (dot(at.head(z_bar, row, head), value) - mean[row * heads + head]);
+                axpy(p.scale * ds, key, q_bar);
+            }
+        }
+    });
+}
+
+fn vjp_kv(bound: Bound<'_>) {
+    let p: Params = bound.params();
+    let ([rows, qkv, mean, lse, z_bar], [bar]) = bound.slices();
+    let (at, heads) = (Layout::new(p), p.heads as usize);
+    each_row(bar, 3 * at.d(), |row, bar| {
+        let r = Row::read(as_u32(rows), row);
+        let (k_bars, v_bars) = bar[at.d()..].split_at_mut(at.d());
+        let parts = k_bars.chunks_mut(at.width).zip(v_bars.chunks_mut(at.width));
+        for (head, (k_bar, v_bar)) in parts.enumerate() {
+            let (key, value) = (at.part(qkv, r.primal, 1, head), at.part(qkv, r.primal, 2, head));
+            k_bar.fill(0.0);
+            v_bar.fill(0.0);
+            for i in r.token(row)..r.end {
+                let (base, own) = (r.base(row, i), r.own(i));
+                let (q, z_bar) = (at.part(qkv, base, 0, head), at.head(z_bar, own, head));
+                let w = exp(p.scale * dot(q, key) - lse[base * heads + head]);
+                let ds = w * (dot(z_bar, value) - mean[own * heads + head]);
+                axpy(p.scale * ds, q, k_bar);
+                axpy(w, z_bar, v_bar);
+            }
+        }
+    });
+}

@@ -1,0 +1,131 @@
+//! GELU, in GPT-2's tanh form (`gelu_new`) or exact.  `[rows, n] -> [rows, n]`
+//!
+//! Pointwise: one derivative serves both modes. Residual: the input `[primal, n]`. The model uses it fused into
+//! [`crate::mlp`]; on its own it serves embedders and checks the fused one.
+
+use bytemuck::{Pod, Zeroable};
+use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor, as_u32};
+use resolvent_shaders::gelu as shader;
+
+use crate::flat_grid;
+use crate::host::{each_row, gelu, gelu_d};
+use crate::op::{Kept, Op, Outcome};
+use crate::rows::{Row, Rows};
+
+const NAME: &str = "gelu";
+
+/// GELU over rows of `n` numbers.
+#[derive(Clone, Copy, Debug)]
+pub struct Gelu {
+    /// Row length.
+    pub n: usize,
+    /// `x Phi(x)` itself instead of its tanh form.
+    pub exact: bool,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    rows: u32,
+    n: u32,
+    groups_x: u32,
+    pad: u32,
+}
+
+/// The override constant of the exact form.
+pub(crate) fn constants(exact: bool) -> [(&'static str, f64); 1] {
+    [("EXACT", f64::from(u8::from(exact)))]
+}
+
+impl Gelu {
+    fn launch(&self, kernel: &'static Kernel, rows: &Rows, bindings: &[&Tensor]) -> Launch {
+        let items = rows.count() * self.n;
+        let (grid, groups_x) = flat_grid(items);
+        let params = Params { rows: rows.count() as u32, n: self.n as u32, groups_x, pad: 0 };
+        let launch = Launch::new(kernel, params, bindings, grid).constants(&constants(self.exact));
+        launch.work(20.0 * items as f64, 8.0 * items as f64)
+    }
+
+    fn pull(
+        &self,
+        rec: &mut Recording,
+        kernel: &'static Kernel,
+        rows: &Rows,
+        kept: &Kept,
+        t: &Tensor,
+    ) -> Result<Tensor> {
+        let dims = [("rows", rows.count()), ("n", self.n)];
+        t.expect(NAME, &dims)?;
+        let [x] = kept.get();
+        let out = rec.tensor("gelu.derivative", &dims)?;
+        rec.launch(self.launch(kernel, rows, &[x, rows.table(), t, &out]))?;
+        Ok(out)
+    }
+}
+
+impl Op for Gelu {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn primal(
+        &self,
+        rec: &mut Recording,
+        rows: &Rows,
+        _: Option<&Kept>,
+        inputs: &[&Tensor],
+    ) -> Result<Outcome> {
+        let (x, dims) = (inputs[0], [("rows", rows.count()), ("n", self.n)]);
+        x.expect(NAME, &dims)?;
+        let y = rec.tensor("gelu", &dims)?;
+        rec.launch(self.launch(&PRIMAL, rows, &[x, &y]))?;
+        Ok(Outcome { y, kept: Kept::new(&[x]) })
+    }
+
+    fn jvp(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_dot: &[&Tensor]) -> Result<Tensor> {
+        self.pull(rec, &JVP, rows, kept, x_dot[0])
+    }
+
+    fn vjp(
+        &self,
+        rec: &mut Recording,
+        rows: &Rows,
+        kept: &Kept,
+        y_bar: &Tensor,
+        so_far: &[Option<Tensor>],
+    ) -> Result<Vec<Tensor>> {
+        let x_bar = self.pull(rec, &VJP, rows, kept, y_bar)?;
+        Ok(vec![crate::add::onto(rec, x_bar, &so_far[0])?])
+    }
+}
+
+static PRIMAL: Kernel = Kernel { shader: &shader::PRIMAL, host: primal };
+static JVP: Kernel = Kernel { shader: &shader::JVP, host: derivative };
+static VJP: Kernel = Kernel { shader: &shader::VJP, host: derivative };
+
+/// This op's kernels.
+pub static KERNELS: &[&Kernel] = &[&PRIMAL, &JVP, &VJP];
+
+fn primal(bound: Bound<'_>) {
+    let (p, exact) = (bound.params::<Params>(), bound.flag("EXACT"));
+    let ([x], [y]) = bound.slices();
+    let n = p.n as usize;
+    each_row(y, n, |i, y| {
+        for (y, &x) in y.iter_mut().zip(&x[i * n..]) {
+            *y = gelu(exact, x);
+        }
+    });
+}
+
+/// jvp and vjp are the same product with the slope.
+fn derivative(bound: Bound<'_>) {
+    let (p, exact) = (bound.params::<Params>(), bound.flag("EXACT"));
+    let ([x, rows, t], [out]) = bound.slices();
+    let n = p.n as usize;
+    each_row(out, n, |i, out| {
+        let (x, t) = (&x[Row::read(as_u32(rows), i).primal * n..][..n], &t[i * n..][..n]);
+        for e in 0..n {
+            out[e] = gelu_d(exact, x[e]) * t[e];
+        }
+    });
+}

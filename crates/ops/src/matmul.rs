@@ -1,0 +1,293 @@
+//! Matrix product with a weight `[k, n]`: `y = x w + b`, optionally plus the residual stream.  `[rows, k] -> [rows, n]`
+//!
+//! Linear: jvp is the same kernel without the bias, vjp the transposed one; no residuals. A family of text variants,
+//! chosen by device and shape ([`choose`]). The GELU epilogues belong to [`crate::mlp`].
+
+use bytemuck::{Pod, Zeroable};
+use resolvent_engine::host::{Weights, matmul};
+use resolvent_engine::{Bound, Info, Kernel, Launch, Recording, Result, Tensor, as_u32};
+use resolvent_shaders::matmul as shader;
+
+use crate::gelu::constants;
+use crate::host::{each_row, gelu, gelu_d};
+use crate::op::{Kept, Op, Outcome};
+use crate::rows::{Row, Rows};
+
+const NAME: &str = "matmul";
+
+/// `y = x w + b`, or `y = x w + b + r` where `add` is set and `r` is the second input.
+#[derive(Clone, Debug)]
+pub struct Matmul {
+    /// Weight `[k, n]`.
+    pub w: Tensor,
+    /// Bias `[n]`.
+    pub bias: Tensor,
+    /// Whether a second input is added.
+    pub add: bool,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    rows: u32,
+    k: u32,
+    n: u32,
+    /// Row length of y, of which this launch writes `n` columns ...
+    stride: u32,
+    /// ... from this one on.
+    from: u32,
+    pad: [u32; 3],
+}
+
+/// One product, as a launch: which kernel, over what.
+pub(crate) struct Product<'a> {
+    pub(crate) kernel: &'static Kernel,
+    pub(crate) x: &'a Tensor,
+    pub(crate) w: &'a Tensor,
+    /// Whether `w` is used transposed.
+    pub(crate) transposed: bool,
+    /// Further inputs, in slot order.
+    pub(crate) more: &'a [&'a Tensor],
+    /// Outputs, in slot order; the first is y.
+    pub(crate) out: &'a [&'a Tensor],
+    /// Whether the GELU of the epilogue is the exact one; `None` without one.
+    pub(crate) exact: Option<bool>,
+    /// First column of y to write.
+    pub(crate) from: usize,
+}
+
+impl Product<'_> {
+    /// Records the product in the best variant for the device and the shape.
+    pub(crate) fn record(&self, rec: &mut Recording) -> Result<()> {
+        let lengths = |t: &Tensor| t.shape().lengths();
+        let ([rows, k], [a, b], y) = (two(lengths(self.x)), two(lengths(self.w)), two(lengths(self.out[0])));
+        let (inner, n) = if self.transposed { (b, a) } else { (a, b) };
+        if inner != k || y[0] != rows || self.from + n > y[1] {
+            let w = if self.transposed { "transposed " } else { "" };
+            let shapes = (self.x.shape(), self.w.shape(), self.out[0].shape());
+            let reason = format!("x {} by {w}w {} into y {}", shapes.0, shapes.1, shapes.2);
+            return Err(resolvent_engine::Error::shape(NAME, reason));
+        }
+        let variant = choose(rec.device().info());
+        let number = |name| self.kernel.shader.variant(variant).and_then(|v| v.number(name)).unwrap_or(1);
+        let grid =
+            [(n as u32).div_ceil(number("GROUP_COLS")), (rows as u32).div_ceil(number("GROUP_ROWS")), 1];
+        let params = Params {
+            rows: rows as u32,
+            k: k as u32,
+            n: n as u32,
+            stride: y[1] as u32,
+            from: self.from as u32,
+            pad: [0; 3],
+        };
+        let bindings: Vec<&Tensor> =
+            [self.x, self.w].iter().chain(self.more).chain(self.out).copied().collect();
+        let (r, k, n) = (rows as f64, k as f64, n as f64);
+        let bytes = 4.0 * (r * k + k * n + r * n * (self.out.len() + self.more.len()) as f64);
+        let mut launch =
+            Launch::new(self.kernel, params, &bindings, grid).variant(variant).work(2.0 * r * k * n, bytes);
+        if let Some(exact) = self.exact {
+            launch = launch.constants(&constants(exact));
+        }
+        rec.launch(launch)
+    }
+}
+
+fn two(lengths: Vec<usize>) -> [usize; 2] {
+    [lengths[0], lengths[1..].iter().product()]
+}
+
+/// The text variant for a device: rows shared through subgroups where the processor computes them (barriers cost more
+/// than they save there), workgroup-memory tiles elsewhere. Measured figures: docs, page `ops/matmul`.
+pub fn choose(info: &Info) -> &'static str {
+    match (info.kind, info.subgroups) {
+        (resolvent_engine::Kind::Software, Some(_)) => "subgroup",
+        _ => "base",
+    }
+}
+
+/// `x w^T` written to columns `from..` of `y`: all logits of a part of the vocabulary.
+pub(crate) fn transposed_into(
+    rec: &mut Recording,
+    x: &Tensor,
+    w: &Tensor,
+    y: &Tensor,
+    from: usize,
+) -> Result<()> {
+    Product { kernel: &VJP, x, w, transposed: true, more: &[], out: &[y], exact: None, from }.record(rec)
+}
+
+/// `x w`, plus `add` where something has reached the same place already.
+pub(crate) fn plain(rec: &mut Recording, x: &Tensor, w: &Tensor, add: Option<&Tensor>) -> Result<Tensor> {
+    let n = w.shape().lengths()[1];
+    let y = rec.tensor("matmul.dot", &[("rows", x.shape().lengths()[0]), ("n", n)])?;
+    let more: Vec<&Tensor> = add.into_iter().collect();
+    let kernel = if more.is_empty() { &JVP } else { &JVP_ADD };
+    Product { kernel, x, w, transposed: false, more: &more, out: &[&y], exact: None, from: 0 }.record(rec)?;
+    Ok(y)
+}
+
+/// `y_bar w^T`: the vjp of `x w`.
+pub(crate) fn pull(rec: &mut Recording, y_bar: &Tensor, w: &Tensor) -> Result<Tensor> {
+    let k = w.shape().lengths()[0];
+    let x_bar = rec.tensor("matmul.bar", &[("rows", y_bar.shape().lengths()[0]), ("k", k)])?;
+    transposed_into(rec, y_bar, w, &x_bar, 0)?;
+    Ok(x_bar)
+}
+
+impl Op for Matmul {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn primal(
+        &self,
+        rec: &mut Recording,
+        rows: &Rows,
+        _: Option<&Kept>,
+        inputs: &[&Tensor],
+    ) -> Result<Outcome> {
+        let y = rec.tensor(NAME, &[("rows", rows.count()), ("n", self.w.shape().lengths()[1])])?;
+        let (kernel, more) = match self.add {
+            true => (&PRIMAL_ADD, vec![&self.bias, inputs[1]]),
+            false => (&PRIMAL, vec![&self.bias]),
+        };
+        let (x, w) = (inputs[0], &self.w);
+        Product { kernel, x, w, transposed: false, more: &more, out: &[&y], exact: None, from: 0 }
+            .record(rec)?;
+        Ok(Outcome { y, kept: Kept::default() })
+    }
+
+    fn jvp(&self, rec: &mut Recording, _: &Rows, _: &Kept, x_dot: &[&Tensor]) -> Result<Tensor> {
+        plain(rec, x_dot[0], &self.w, self.add.then(|| x_dot[1]))
+    }
+
+    fn vjp(
+        &self,
+        rec: &mut Recording,
+        _: &Rows,
+        _: &Kept,
+        y_bar: &Tensor,
+        so_far: &[Option<Tensor>],
+    ) -> Result<Vec<Tensor>> {
+        let x_bar = pull(rec, y_bar, &self.w)?;
+        let mut bars = vec![crate::add::onto(rec, x_bar, &so_far[0])?];
+        if self.add {
+            bars.push(crate::add::onto(rec, y_bar.clone(), &so_far[1])?);
+        }
+        Ok(bars)
+    }
+}
+
+static PRIMAL: Kernel = Kernel { shader: &shader::PRIMAL, host: primal };
+static PRIMAL_ADD: Kernel = Kernel { shader: &shader::PRIMAL_ADD, host: primal_add };
+static JVP: Kernel = Kernel { shader: &shader::JVP, host: jvp };
+static JVP_ADD: Kernel = Kernel { shader: &shader::JVP_ADD, host: jvp_add };
+static VJP: Kernel = Kernel { shader: &shader::VJP, host: vjp };
+pub(crate) static PRIMAL_GELU: Kernel = Kernel { shader: &shader::PRIMAL_GELU, host: primal_gelu };
+pub(crate) static JVP_GELU: Kernel = Kernel { shader: &shader::JVP_GELU, host: jvp_gelu };
+pub(crate) static VJP_GELU: Kernel = Kernel { shader: &shader::VJP_GELU, host: vjp_gelu };
+
+/// This op's kernels.
+pub static KERNELS: &[&Kernel] =
+    &[&PRIMAL, &PRIMAL_ADD, &PRIMAL_GELU, &JVP, &JVP_ADD, &JVP_GELU, &VJP, &VJP_GELU];
+
+impl Params {
+    fn shape(&self) -> [usize; 3] {
+        [self.rows, self.k, self.n].map(|n| n as usize)
+    }
+}
+
+fn straight(data: &[f32]) -> Weights<'_> {
+    Weights { data, transposed: false }
+}
+
+fn transposed(data: &[f32]) -> Weights<'_> {
+    Weights { data, transposed: true }
+}
+
+/// Fills each row of `y` from its starting value and adds the product: bias and residual cost no pass of their own.
+fn product_onto(p: Params, x: &[f32], w: &[f32], y: &mut [f32], start: impl Fn(usize, &mut [f32]) + Sync) {
+    each_row(y, p.n as usize, start);
+    matmul(p.shape(), x, straight(w), 1.0, y);
+}
+
+fn primal(bound: Bound<'_>) {
+    let p: Params = bound.params();
+    let ([x, w, bias], [y]) = bound.slices();
+    product_onto(p, x, w, y, |_, y| y.copy_from_slice(bias));
+}
+
+fn primal_add(bound: Bound<'_>) {
+    let p: Params = bound.params();
+    let ([x, w, bias, add], [y]) = bound.slices();
+    let n = p.n as usize;
+    product_onto(p, x, w, y, |i, y| {
+        for (e, y) in y.iter_mut().enumerate() {
+            *y = bias[e] + add[i * n + e];
+        }
+    });
+}
+
+fn primal_gelu(bound: Bound<'_>) {
+    let (p, exact) = (bound.params::<Params>(), bound.flag("EXACT"));
+    let ([x, w, bias], [y, pre]) = bound.slices();
+    product_onto(p, x, w, pre, |_, pre| pre.copy_from_slice(bias));
+    let n = p.n as usize;
+    each_row(y, n, |i, y| {
+        for (y, &pre) in y.iter_mut().zip(&pre[i * n..]) {
+            *y = gelu(exact, pre);
+        }
+    });
+}
+
+fn jvp(bound: Bound<'_>) {
+    let p: Params = bound.params();
+    let ([x, w], [y]) = bound.slices();
+    matmul(p.shape(), x, straight(w), 0.0, y);
+}
+
+fn jvp_add(bound: Bound<'_>) {
+    let p: Params = bound.params();
+    let ([x, w, add], [y]) = bound.slices();
+    let n = p.n as usize;
+    product_onto(p, x, w, y, |i, y| y.copy_from_slice(&add[i * n..][..n]));
+}
+
+/// `y *= gelu'(pre)`, with each row's primal found through the table.
+fn times_slope(n: usize, exact: bool, [pre, rows]: [&[f32]; 2], y: &mut [f32]) {
+    each_row(y, n, |i, y| {
+        let at = Row::read(as_u32(rows), i).primal;
+        for (y, &pre) in y.iter_mut().zip(&pre[at * n..]) {
+            *y *= gelu_d(exact, pre);
+        }
+    });
+}
+
+fn jvp_gelu(bound: Bound<'_>) {
+    let (p, exact) = (bound.params::<Params>(), bound.flag("EXACT"));
+    let ([x, w, pre, rows], [y]) = bound.slices();
+    matmul(p.shape(), x, straight(w), 0.0, y);
+    times_slope(p.n as usize, exact, [pre, rows], y);
+}
+
+fn vjp(bound: Bound<'_>) {
+    let p: Params = bound.params();
+    let ([x, w], [y]) = bound.slices();
+    let ([rows, k, n], stride, from) = (p.shape(), p.stride as usize, p.from as usize);
+    if stride == n {
+        matmul([rows, k, n], x, transposed(w), 0.0, y);
+    } else {
+        // A part of the vocabulary: its logits go between those of the others.
+        let mut part = vec![0.0; rows * n];
+        matmul([rows, k, n], x, transposed(w), 0.0, &mut part);
+        each_row(y, stride, |i, y| y[from..from + n].copy_from_slice(&part[i * n..][..n]));
+    }
+}
+
+fn vjp_gelu(bound: Bound<'_>) {
+    let (p, exact) = (bound.params::<Params>(), bound.flag("EXACT"));
+    let ([x, w, pre, rows], [y]) = bound.slices();
+    matmul(p.shape(), x, transposed(w), 0.0, y);
+    times_slope(p.n as usize, exact, [pre, rows], y);
+}

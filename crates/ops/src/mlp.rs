@@ -1,0 +1,107 @@
+//! The MLP of a block: `y = gelu(x w1 + b1) w2 + b2`, optionally plus the residual stream.  `[rows, d] -> [rows, d]`
+//!
+//! A fused chain of [`crate::matmul`], [`crate::gelu`], [`crate::matmul`] and [`crate::add`] in two launches for each
+//! of primal, jvp and vjp: GELU, or its slope, is an epilogue of the product. Residual: the pre-activation
+//! `[primal, n_inner]`.
+
+use resolvent_engine::{Recording, Result, Tensor};
+
+use crate::matmul::{JVP_GELU, Matmul, PRIMAL_GELU, Product, VJP_GELU, pull};
+use crate::op::{Kept, Op, Outcome};
+use crate::rows::Rows;
+
+const NAME: &str = "mlp";
+
+/// Both products of an MLP and the activation between them.
+#[derive(Clone, Debug)]
+pub struct Mlp {
+    /// Into the hidden layer: weight `[d, n_inner]` and bias `[n_inner]`.
+    pub fc: (Tensor, Tensor),
+    /// Back to the residual stream, with its add or without.
+    pub proj: Matmul,
+    /// Exact GELU instead of GPT-2's tanh form.
+    pub exact: bool,
+}
+
+impl Mlp {
+    fn hidden(&self, rec: &Recording, rows: &Rows) -> Result<Tensor> {
+        rec.tensor("mlp.hidden", &[("rows", rows.count()), ("n_inner", self.fc.1.shape().elements())])
+    }
+}
+
+impl Op for Mlp {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn primal(
+        &self,
+        rec: &mut Recording,
+        rows: &Rows,
+        _: Option<&Kept>,
+        inputs: &[&Tensor],
+    ) -> Result<Outcome> {
+        let (hidden, pre) = (self.hidden(rec, rows)?, self.hidden(rec, rows)?);
+        Product {
+            kernel: &PRIMAL_GELU,
+            x: inputs[0],
+            w: &self.fc.0,
+            transposed: false,
+            more: &[&self.fc.1],
+            out: &[&hidden, &pre],
+            exact: Some(self.exact),
+            from: 0,
+        }
+        .record(rec)?;
+        let mut inputs = inputs.to_vec();
+        inputs[0] = &hidden;
+        let y = self.proj.primal(rec, rows, None, &inputs)?.y;
+        Ok(Outcome { y, kept: Kept::new(&[&pre]) })
+    }
+
+    fn jvp(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_dot: &[&Tensor]) -> Result<Tensor> {
+        let (hidden, [pre]) = (self.hidden(rec, rows)?, kept.get());
+        Product {
+            kernel: &JVP_GELU,
+            x: x_dot[0],
+            w: &self.fc.0,
+            transposed: false,
+            more: &[pre, rows.table()],
+            out: &[&hidden],
+            exact: Some(self.exact),
+            from: 0,
+        }
+        .record(rec)?;
+        let mut x_dot = x_dot.to_vec();
+        x_dot[0] = &hidden;
+        self.proj.jvp(rec, rows, &Kept::default(), &x_dot)
+    }
+
+    fn vjp(
+        &self,
+        rec: &mut Recording,
+        rows: &Rows,
+        kept: &Kept,
+        y_bar: &Tensor,
+        so_far: &[Option<Tensor>],
+    ) -> Result<Vec<Tensor>> {
+        let (hidden, [pre]) = (self.hidden(rec, rows)?, kept.get());
+        Product {
+            kernel: &VJP_GELU,
+            x: y_bar,
+            w: &self.proj.w,
+            transposed: true,
+            more: &[pre, rows.table()],
+            out: &[&hidden],
+            exact: Some(self.exact),
+            from: 0,
+        }
+        .record(rec)?;
+        let x_bar = pull(rec, &hidden, &self.fc.0)?;
+        let mut bars = vec![crate::add::onto(rec, x_bar, &so_far[0])?];
+        if self.proj.add {
+            bars.push(crate::add::onto(rec, y_bar.clone(), &so_far[1])?);
+        }
+        Ok(bars)
+    }
+}

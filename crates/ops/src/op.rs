@@ -1,0 +1,62 @@
+//! What the model's list of operations is made of.
+
+use resolvent_engine::{Recording, Result, Tensor};
+
+use crate::rows::Rows;
+
+/// What a primal keeps for its derivatives; each op's page says which tensors, in which order.
+#[derive(Clone, Debug, Default)]
+pub struct Kept(Vec<Tensor>);
+
+impl Kept {
+    /// Keeps `tensors`.
+    pub fn new(tensors: &[&Tensor]) -> Self {
+        Self(tensors.iter().map(|&t| t.clone()).collect())
+    }
+
+    /// The tensors, whose number the op that kept them knows.
+    pub(crate) fn get<const N: usize>(&self) -> [&Tensor; N] {
+        let all: Vec<&Tensor> = self.0.iter().collect();
+        all.try_into().expect("an op reads back the residuals that it kept")
+    }
+}
+
+/// A primal's output and residuals.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The output.
+    pub y: Tensor,
+    /// What jvp and vjp need.
+    pub kept: Kept,
+}
+
+/// An operation of the model's list, with its weights.
+///
+/// Inputs are `[rows, _]` tensors over the rows of the batch. The primal of a ragged batch also needs its base run's
+/// residuals, where an op looks at earlier tokens.
+pub trait Op: Send + Sync {
+    /// The op's one name: shader file, module, reference, page.
+    fn name(&self) -> &'static str;
+
+    /// `y = f(inputs)`. `base` is the base run's residuals, or `None` where every run owns all its tokens.
+    fn primal(
+        &self,
+        rec: &mut Recording,
+        rows: &Rows,
+        base: Option<&Kept>,
+        inputs: &[&Tensor],
+    ) -> Result<Outcome>;
+
+    /// `y_dot` for tangents of the inputs, over `kept`, the shared primal's residuals.
+    fn jvp(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_dot: &[&Tensor]) -> Result<Tensor>;
+
+    /// `x_bar` for each input, given `y_bar` and what has reached the input already (`so_far`, which is added).
+    fn vjp(
+        &self,
+        rec: &mut Recording,
+        rows: &Rows,
+        kept: &Kept,
+        y_bar: &Tensor,
+        so_far: &[Option<Tensor>],
+    ) -> Result<Vec<Tensor>>;
+}

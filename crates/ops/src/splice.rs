@@ -1,0 +1,211 @@
+//! Splice: rows picked from x, from a base run or zero, then edited in order.  `[_, d], [primal, d] -> [rows, d]`
+//!
+//! What a ragged batch needs besides arithmetic: runs that join, rows picked out, and localised sources. Every edit is
+//! affine with a symmetric linear part, so jvp and vjp are one kernel. The residual is the plan itself.
+
+use bytemuck::{Pod, Zeroable};
+use resolvent_engine::{Bound, Device, Error, Kernel, Launch, Recording, Result, Tensor, as_u32};
+use resolvent_shaders::splice as shader;
+
+use crate::host::{axpy, dot, each_row};
+
+const NAME: &str = "splice";
+
+/// Where a row comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Zero: a tangent run that joins.
+    Zero,
+    /// This row of x.
+    X(usize),
+    /// This row of the base run.
+    Base(usize),
+}
+
+/// What an edit does to columns `from..` of a row y, with a vector s.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// `y += amount s`.
+    Add {
+        /// Factor of `s`.
+        amount: f32,
+        /// The vector.
+        s: Vec<f32>,
+    },
+    /// `y = s`.
+    Put {
+        /// The vector.
+        s: Vec<f32>,
+    },
+    /// `y *= amount` over `width` columns; 0 ablates.
+    Scale {
+        /// Factor.
+        amount: f32,
+        /// Columns.
+        width: usize,
+    },
+    /// `y -= (<y, s> / <s, s>) s`; nothing where s is zero.
+    Project {
+        /// The direction that is taken out.
+        s: Vec<f32>,
+    },
+}
+
+impl Change {
+    /// Columns that it touches.
+    pub fn width(&self) -> usize {
+        match self {
+            Self::Scale { width, .. } => *width,
+            Self::Add { s, .. } | Self::Put { s } | Self::Project { s } => s.len(),
+        }
+    }
+}
+
+/// Rows and their edits, uploaded.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    rows: usize,
+    d: usize,
+    sources: Tensor,
+    edits: Tensor,
+    amounts: Tensor,
+    vectors: Tensor,
+}
+
+impl Plan {
+    /// A plan for rows of width `d`: each row's source, then `(row, first column, change)` sorted by row and, within a
+    /// row, in the order in which they act.
+    pub fn new(
+        device: &Device,
+        d: usize,
+        sources: &[Source],
+        edits: &[(usize, usize, &Change)],
+    ) -> Result<Self> {
+        let (mut table, mut amounts, mut vectors) = (Vec::new(), Vec::new(), Vec::new());
+        for &(row, from, change) in edits {
+            let width = change.width();
+            if row >= sources.len() || from + width > d {
+                let reason = format!(
+                    "edit of row {row}, columns {from}..{} outside [{}, {d}]",
+                    from + width,
+                    sources.len()
+                );
+                return Err(Error::shape(NAME, reason));
+            }
+            let (kind, amount, s): (u32, f32, &[f32]) = match change {
+                Change::Add { amount, s } => (0, *amount, s),
+                Change::Put { s } => (1, 1.0, s),
+                Change::Scale { amount, .. } => (2, *amount, &[]),
+                Change::Project { s } => (3, 1.0, s),
+            };
+            table.push([kind, from as u32, width as u32, vectors.len() as u32]);
+            amounts.push(amount);
+            vectors.extend_from_slice(s);
+        }
+        let mut rows = Vec::with_capacity(sources.len());
+        let mut first = 0;
+        for (row, source) in sources.iter().enumerate() {
+            let count = edits[first..].iter().take_while(|(r, ..)| *r == row).count();
+            let (kind, at) = match *source {
+                Source::Zero => (0, 0),
+                Source::X(at) => (1, at),
+                Source::Base(at) => (2, at),
+            };
+            rows.push([kind, at as u32, first as u32, count as u32]);
+            first += count;
+        }
+        if first != edits.len() {
+            return Err(Error::shape(NAME, "edits must be sorted by row"));
+        }
+        // Bindings may not be empty: a plan without edits carries one that no row names.
+        table.resize(table.len().max(1), [0; 4]);
+        amounts.resize(amounts.len().max(1), 0.0);
+        vectors.resize(vectors.len().max(1), 0.0);
+        let table: &[u32] = bytemuck::cast_slice(&table);
+        Ok(Self {
+            rows: sources.len(),
+            d,
+            sources: device.upload(
+                "sources",
+                &[("rows", sources.len()), ("entry", 4)],
+                bytemuck::cast_slice::<_, u32>(&rows),
+            )?,
+            edits: device.upload("edits", &[("edits", amounts.len()), ("entry", 4)], table)?,
+            amounts: device.upload("amounts", &[("edits", amounts.len())], &amounts)?,
+            vectors: device.upload("vectors", &[("numbers", vectors.len())], &vectors)?,
+        })
+    }
+
+    fn launch(
+        &self,
+        rec: &mut Recording,
+        kernel: &'static Kernel,
+        x: &Tensor,
+        base: &Tensor,
+    ) -> Result<Tensor> {
+        let y = rec.tensor(NAME, &[("rows", self.rows), ("d", self.d)])?;
+        for t in [x, base] {
+            t.expect(NAME, &[("rows", t.shape().lengths()[0]), ("d", self.d)])?;
+        }
+        let params = Params { d: self.d as u32, pad: [0; 3] };
+        let bindings = [x, base, &self.sources, &self.edits, &self.amounts, &self.vectors, &y];
+        let n = (self.rows * self.d) as f64;
+        rec.launch(Launch::new(kernel, params, &bindings, [self.rows as u32, 1, 1]).work(n, 8.0 * n))?;
+        Ok(y)
+    }
+
+    /// The rows of `x [_, d]` and `base [primal, d]`, edited: `[rows, d]`.
+    pub fn primal(&self, rec: &mut Recording, x: &Tensor, base: &Tensor) -> Result<Tensor> {
+        self.launch(rec, &PRIMAL, x, base)
+    }
+
+    /// The linear part, for tangents and, since it is symmetric, for cotangents: `[_, d] -> [rows, d]`.
+    pub fn jvp(&self, rec: &mut Recording, x_dot: &Tensor) -> Result<Tensor> {
+        self.launch(rec, &JVP, x_dot, x_dot)
+    }
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    d: u32,
+    pad: [u32; 3],
+}
+
+static PRIMAL: Kernel = Kernel { shader: &shader::PRIMAL, host: |bound| splice(bound, false) };
+static JVP: Kernel = Kernel { shader: &shader::JVP, host: |bound| splice(bound, true) };
+
+/// This op's kernels.
+pub static KERNELS: &[&Kernel] = &[&PRIMAL, &JVP];
+
+fn splice(bound: Bound<'_>, tangent: bool) {
+    let p: Params = bound.params();
+    let ([x, base, sources, edits, amounts, vectors], [y]) = bound.slices();
+    let (d, sources, edits) = (p.d as usize, as_u32(sources), as_u32(edits));
+    each_row(y, d, |row, y| {
+        let [kind, at, first, count] = [0, 1, 2, 3].map(|i| sources[4 * row + i] as usize);
+        match kind {
+            0 => y.fill(0.0),
+            1 => y.copy_from_slice(&x[at * d..][..d]),
+            _ => y.copy_from_slice(&base[at * d..][..d]),
+        }
+        for n in first..first + count {
+            let [kind, from, width, offset] = [0, 1, 2, 3].map(|i| edits[4 * n + i] as usize);
+            let y = &mut y[from..from + width];
+            let s = if kind == 2 { &[] } else { &vectors[offset..offset + width] };
+            match (kind, tangent) {
+                (0, false) => axpy(amounts[n], s, y),
+                (0, true) => {}
+                (1, false) => y.copy_from_slice(s),
+                (1, true) => y.fill(0.0),
+                (2, _) => y.iter_mut().for_each(|y| *y *= amounts[n]),
+                _ => {
+                    let size = dot(s, s);
+                    if size > 0.0 {
+                        axpy(-dot(y, s) / size, s, y);
+                    }
+                }
+            }
+        }
+    });
+}

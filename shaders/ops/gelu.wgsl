@@ -1,0 +1,50 @@
+// gelu:  y = x Phi(x), in GPT-2's tanh form or exact (override EXACT).   Pointwise: one derivative d serves both modes.
+//   jvp: y_dot = d(x) x_dot      vjp: x_bar = d(x) y_bar      residual: x, found through `rows`
+// Layout: one invocation a number, a 2D grid because one dimension ends at 65 535 groups. Bound by memory.
+#import math
+
+override EXACT: bool = false;
+
+struct Params { rows: u32, n: u32, groups_x: u32, pad: u32 }
+
+@group(0) @binding(0) var<uniform> p: Params;                       // params
+@group(0) @binding(1) var<storage, read> x: array<f32>;             // [primal, n]
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;       // [rows, n]   primal out
+@group(0) @binding(2) var<storage, read> rows: array<vec4<u32>>;    // [rows, 4]
+@group(0) @binding(3) var<storage, read> x_dot: array<f32>;         // [rows, n]   jvp in
+@group(0) @binding(4) var<storage, read_write> y_dot: array<f32>;   // [rows, n]   jvp out
+@group(0) @binding(3) var<storage, read> y_bar: array<f32>;         // [rows, n]   vjp in
+@group(0) @binding(4) var<storage, read_write> x_bar: array<f32>;   // [rows, n]   vjp out
+
+fn value(v: f32) -> f32 {
+    if (EXACT) { return gelu_erf(v); }
+    return gelu_new(v);
+}
+
+fn slope(i: u32) -> f32 {
+    let v = x[rows[i / p.n].x * p.n + i % p.n];
+    if (EXACT) { return gelu_erf_d(v); }
+    return gelu_new_d(v);
+}
+
+fn index(group: vec3<u32>, lane: u32) -> u32 {
+    return (group.y * p.groups_x + group.x) * 64u + lane;
+}
+
+@compute @workgroup_size(64)
+fn primal(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let i = index(group, lane);
+    if (i < p.rows * p.n) { y[i] = value(x[i]); }
+}
+
+@compute @workgroup_size(64)
+fn jvp(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let i = index(group, lane);
+    if (i < p.rows * p.n) { y_dot[i] = slope(i) * x_dot[i]; }
+}
+
+@compute @workgroup_size(64)
+fn vjp(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let i = index(group, lane);
+    if (i < p.rows * p.n) { x_bar[i] = slope(i) * y_bar[i]; }
+}

@@ -1,0 +1,94 @@
+// layer_norm:  y = gain x_hat + bias,  x_hat = (x - mean) rstd,  rstd = 1 / sqrt(var + eps),  over one row.
+//   jvp: y_dot = gain rstd (x_dot - <x_dot> - x_hat <x_hat x_dot>)          <.> is the mean over the row
+//   vjp: x_bar = rstd (g - <g> - x_hat <x_hat g>),  g = gain y_bar          vjp_add: plus what the residual path brings
+// Residuals: x and stats. A tangent or cotangent row finds its primal through `rows`, so K of them share one primal.
+// Layout: one workgroup a row, its invocations stride over the row. Bound by memory: 2 reads and 1 write a number.
+// The variance is taken about the mean, in a second pass over the row: the one-pass form cancels in f32.
+#import reduce
+
+struct Params { rows: u32, d: u32, eps: f32, pad: u32 }
+
+@group(0) @binding(0) var<uniform> p: Params;                              // params
+@group(0) @binding(1) var<storage, read> x: array<f32>;                    // [primal, d]
+@group(0) @binding(2) var<storage, read> gain: array<f32>;                 // [d]
+@group(0) @binding(3) var<storage, read> bias: array<f32>;                 // [d]          primal
+@group(0) @binding(4) var<storage, read_write> y: array<f32>;              // [rows, d]    primal out
+@group(0) @binding(5) var<storage, read_write> stats: array<vec2<f32>>;    // [rows, 2]    primal out: mean, rstd
+
+@group(0) @binding(3) var<storage, read> kept: array<vec2<f32>>;           // [primal, 2]  stats, in jvp and vjp
+@group(0) @binding(4) var<storage, read> rows: array<vec4<u32>>;           // [rows, 4]
+@group(0) @binding(5) var<storage, read> x_dot: array<f32>;                // [rows, d]    jvp in
+@group(0) @binding(6) var<storage, read_write> y_dot: array<f32>;          // [rows, d]    jvp out
+@group(0) @binding(5) var<storage, read> y_bar: array<f32>;                // [rows, d]    vjp in
+@group(0) @binding(6) var<storage, read_write> x_bar: array<f32>;          // [rows, d]    vjp out
+@group(0) @binding(7) var<storage, read> add: array<f32>;                  // [rows, d]    vjp_add: added to x_bar
+
+@compute @workgroup_size(64)
+fn primal(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let base = group.x * p.d;
+    let inv_d = 1.0 / f32(p.d);
+    var s = 0.0;
+    for (var i = lane; i < p.d; i += WG) { s += x[base + i]; }
+    let mean = sum(lane, s) * inv_d;
+    var v = 0.0;
+    for (var i = lane; i < p.d; i += WG) {
+        let c = x[base + i] - mean;
+        v += c * c;
+    }
+    let rstd = 1.0 / sqrt(sum(lane, v) * inv_d + p.eps);
+    for (var i = lane; i < p.d; i += WG) {
+        y[base + i] = gain[i] * ((x[base + i] - mean) * rstd) + bias[i];
+    }
+    if (lane == 0u) { stats[group.x] = vec2<f32>(mean, rstd); }
+}
+
+@compute @workgroup_size(64)
+fn jvp(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let at = rows[group.x].x;
+    let mean = kept[at].x;
+    let rstd = kept[at].y;
+    let base = group.x * p.d;
+    var s = vec2<f32>(0.0);
+    for (var i = lane; i < p.d; i += WG) {
+        let t = x_dot[base + i];
+        s += vec2<f32>(t, t * (x[at * p.d + i] - mean) * rstd);
+    }
+    let m = sum2(lane, s) / f32(p.d);
+    for (var i = lane; i < p.d; i += WG) {
+        let x_hat = (x[at * p.d + i] - mean) * rstd;
+        y_dot[base + i] = gain[i] * rstd * (x_dot[base + i] - m.x - x_hat * m.y);
+    }
+}
+
+// The two means of the vjp of one row.
+fn vjp_means(row: u32, at: u32, lane: u32) -> vec2<f32> {
+    let k = kept[at];
+    var s = vec2<f32>(0.0);
+    for (var i = lane; i < p.d; i += WG) {
+        let g = gain[i] * y_bar[row * p.d + i];
+        s += vec2<f32>(g, g * (x[at * p.d + i] - k.x) * k.y);
+    }
+    return sum2(lane, s) / f32(p.d);
+}
+
+fn vjp_at(row: u32, at: u32, i: u32, m: vec2<f32>) -> f32 {
+    let k = kept[at];
+    let x_hat = (x[at * p.d + i] - k.x) * k.y;
+    return k.y * (gain[i] * y_bar[row * p.d + i] - m.x - x_hat * m.y);
+}
+
+@compute @workgroup_size(64)
+fn vjp(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let at = rows[group.x].x;
+    let m = vjp_means(group.x, at, lane);
+    for (var i = lane; i < p.d; i += WG) { x_bar[group.x * p.d + i] = vjp_at(group.x, at, i, m); }
+}
+
+@compute @workgroup_size(64)
+fn vjp_add(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let at = rows[group.x].x;
+    let m = vjp_means(group.x, at, lane);
+    for (var i = lane; i < p.d; i += WG) {
+        x_bar[group.x * p.d + i] = add[group.x * p.d + i] + vjp_at(group.x, at, i, m);
+    }
+}
