@@ -67,6 +67,8 @@ pub struct Options {
     pub profile: bool,
     /// Threads of the host executor; 0 is one for each core.
     pub threads: usize,
+    /// Text variants to use instead of what an op would choose: (shader, variant), for tuning and for tests.
+    pub variants: Vec<(&'static str, &'static str)>,
 }
 
 impl Options {
@@ -147,7 +149,12 @@ pub fn adapters() -> Vec<Info> {
 
 /// An open device: uploads, executes recordings, reads back. Cloning shares it.
 #[derive(Clone)]
-pub struct Device(Arc<Executor>);
+pub struct Device(Arc<Inner>);
+
+struct Inner {
+    executor: Executor,
+    variants: Vec<(&'static str, &'static str)>,
+}
 
 enum Executor {
     Gpu(gpu::Gpu),
@@ -175,12 +182,13 @@ impl Device {
             },
             _ => Executor::Gpu(gpu::Gpu::open(options)?),
         };
-        Ok(Self(Arc::new(executor)))
+        Ok(Self(Arc::new(Inner { executor, variants: options.variants.clone() })))
     }
 
     /// The host executor with default options.
     pub fn host() -> Self {
-        Self(Arc::new(Executor::Host(host::Host::new(&Options::new(Choice::Host)))))
+        let executor = Executor::Host(host::Host::new(&Options::new(Choice::Host)));
+        Self(Arc::new(Inner { executor, variants: Vec::new() }))
     }
 
     /// The first GPU adapter, software ones included.
@@ -190,10 +198,15 @@ impl Device {
 
     /// Name, driver and abilities.
     pub fn info(&self) -> &Info {
-        match &*self.0 {
+        match &self.0.executor {
             Executor::Gpu(gpu) => gpu.info(),
             Executor::Host(host) => host.info(),
         }
+    }
+
+    /// The text variant of `shader` that [`Options::variants`] asks for, if it names the shader.
+    pub fn variant(&self, shader: &str) -> Option<&'static str> {
+        self.0.variants.iter().find(|(name, _)| *name == shader).map(|&(_, variant)| variant)
     }
 
     /// An empty recording for this device.
@@ -226,7 +239,7 @@ impl Device {
         if bytes > limit {
             return Err(Error::TooLarge { label: name.to_owned(), bytes, limit });
         }
-        let storage = match &*self.0 {
+        let storage = match &self.0.executor {
             Executor::Gpu(gpu) => Storage::Gpu(gpu.reserve(name, bytes)?),
             Executor::Host(host) => Storage::Host(host.reserve(words)),
         };
@@ -242,7 +255,7 @@ impl Device {
         if (start * 4 + bytes.len()) as u64 > buffer.bytes() {
             return Err(fail("is too small for what is written to it"));
         }
-        match (&*self.0, buffer.storage()) {
+        match (&self.0.executor, buffer.storage()) {
             (Executor::Gpu(gpu), Some(Storage::Gpu(block))) => gpu.write(block, start as u64 * 4, bytes),
             (Executor::Host(_), Some(Storage::Host(block))) => {
                 block.write()[start * 4..][..bytes.len()].copy_from_slice(bytes);
@@ -256,7 +269,7 @@ impl Device {
     /// Executes a recording. Work is queued on a GPU; errors that only show later come back from
     /// [`Device::read`] and [`Device::wait`].
     pub fn submit(&self, recording: Recording) -> Result<()> {
-        match &*self.0 {
+        match &self.0.executor {
             Executor::Gpu(gpu) => gpu.submit(recording.into_launches()),
             Executor::Host(host) => host.submit(recording.into_launches()),
         }
@@ -264,7 +277,7 @@ impl Device {
 
     /// Waits for all submitted work, and for the errors it may have raised.
     pub fn wait(&self) -> Result<()> {
-        match &*self.0 {
+        match &self.0.executor {
             Executor::Gpu(gpu) => gpu.wait(),
             Executor::Host(_) => Ok(()),
         }
@@ -275,7 +288,7 @@ impl Device {
         let buffer = tensor.buffer();
         let fail =
             |reason: &str| Error::Buffer { label: buffer.label().to_owned(), reason: reason.to_owned() };
-        match (&*self.0, buffer.storage()) {
+        match (&self.0.executor, buffer.storage()) {
             (Executor::Gpu(gpu), Some(Storage::Gpu(block))) => {
                 gpu.read(block, buffer.label(), tensor.range())
             }
@@ -287,7 +300,7 @@ impl Device {
 
     /// The launches executed since the last call, if the device was opened with `profile`.
     pub fn take_profile(&self) -> Result<Vec<Sample>> {
-        match &*self.0 {
+        match &self.0.executor {
             Executor::Gpu(gpu) => gpu.take_profile(),
             Executor::Host(host) => Ok(host.take_profile()),
         }

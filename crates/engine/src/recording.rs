@@ -1,10 +1,10 @@
 //! Recordings: launches as data. Nothing happens until a device executes one.
 
 use bytemuck::NoUninit;
-use resolvent_shaders::Access;
+use resolvent_shaders::{Access, Binding};
 
 use crate::buffer::Buffer;
-use crate::device::Device;
+use crate::device::{Device, Info};
 use crate::error::{Error, Result};
 use crate::kernel::{Constants, Kernel};
 use crate::tensor::{Shape, Tensor};
@@ -87,11 +87,15 @@ impl Launch {
         Error::Launch { kernel: self.kernel.name(), label: self.label.clone(), reason: reason.to_string() }
     }
 
-    /// Holds the launch against what the shader says of itself.
-    fn check(&self, limit: u64) -> Result<()> {
-        let shader = self.kernel.shader;
-        if shader.variant(self.variant).is_none() {
+    /// Holds the launch against what the shader says of itself, and against what the device offers.
+    fn check(&self, info: &Info) -> Result<()> {
+        let (shader, limit) = (self.kernel.shader, info.max_binding);
+        let Some(variant) = shader.variant(self.variant) else {
             return Err(self.fail(format!("has no variant `{}`", self.variant)));
+        };
+        if variant.features.subgroup && info.subgroups.is_none() || variant.features.f16 && !info.f16 {
+            let needs = variant.features;
+            return Err(self.fail(format!("variant `{}` needs {needs:?}, {info} has not", self.variant)));
         }
         if shader.params_size as usize != self.params.len() {
             let (want, have) = (shader.params_size, self.params.len());
@@ -138,6 +142,26 @@ impl Launch {
     }
 }
 
+impl Launch {
+    /// Refuses, just before the launch runs, what would read memory that nothing has filled.
+    pub(crate) fn reads_are_written(&self) -> Result<()> {
+        let bindings = self.kernel.shader.bindings.iter().zip(&self.bindings);
+        let unwritten = |(binding, tensor): &(&Binding, &Tensor)| {
+            binding.access == Access::Read && tensor.buffer().storage().is_none()
+        };
+        match bindings.into_iter().find(unwritten) {
+            Some((binding, tensor)) => Err(Error::Buffer {
+                label: tensor.buffer().label().to_owned(),
+                reason: format!(
+                    "is read by `{}` ({}) before anything has written it",
+                    self.label, binding.name
+                ),
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Launches in order, over buffers that live as long as somebody names them.
 pub struct Recording {
     device: Device,
@@ -175,7 +199,7 @@ impl Recording {
         let kernel = launch.kernel.name();
         launch.label =
             if self.scope.is_empty() { kernel.to_owned() } else { format!("{}:{kernel}", self.scope) };
-        launch.check(self.device.info().max_binding)?;
+        launch.check(self.device.info())?;
         self.launches.push(launch);
         Ok(())
     }

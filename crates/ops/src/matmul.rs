@@ -5,7 +5,7 @@
 
 use bytemuck::{Pod, Zeroable};
 use resolvent_engine::host::{Weights, matmul};
-use resolvent_engine::{Bound, Info, Kernel, Launch, Recording, Result, Tensor, as_u32};
+use resolvent_engine::{Bound, Device, Kernel, Launch, Recording, Result, Tensor, as_u32};
 use resolvent_shaders::matmul as shader;
 
 use crate::gelu::constants;
@@ -68,7 +68,7 @@ impl Product<'_> {
             let reason = format!("x {} by {w}w {} into y {}", shapes.0, shapes.1, shapes.2);
             return Err(resolvent_engine::Error::shape(NAME, reason));
         }
-        let variant = choose(rec.device().info());
+        let variant = choose(rec.device());
         let number = |name| self.kernel.shader.variant(variant).and_then(|v| v.number(name)).unwrap_or(1);
         let grid =
             [(n as u32).div_ceil(number("GROUP_COLS")), (rows as u32).div_ceil(number("GROUP_ROWS")), 1];
@@ -98,8 +98,13 @@ fn two(lengths: Vec<usize>) -> [usize; 2] {
 }
 
 /// The text variant for a device: rows shared through subgroups where the processor computes them (barriers cost more
-/// than they save there), workgroup-memory tiles elsewhere. Measured figures: docs, page `ops/matmul`.
-pub fn choose(info: &Info) -> &'static str {
+/// than they save there), workgroup-memory tiles elsewhere. Measured figures: docs, page `ops/matmul`. What the device
+/// was opened to use goes first.
+pub fn choose(device: &Device) -> &'static str {
+    if let Some(variant) = device.variant(NAME) {
+        return variant;
+    }
+    let info = device.info();
     match (info.kind, info.subgroups) {
         (resolvent_engine::Kind::Software, Some(_)) => "subgroup",
         _ => "base",

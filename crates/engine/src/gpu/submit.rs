@@ -4,8 +4,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use resolvent_shaders::Access;
-
 use super::memory::Block;
 use super::pipeline::Pipeline;
 use super::{Shared, fault, readback};
@@ -100,15 +98,12 @@ pub(super) fn submit(shared: &Arc<Shared>, launches: Vec<Launch>) -> Result<()> 
 }
 
 fn prepare(shared: &Arc<Shared>, flight: &Flight, launch: &Launch) -> Result<Ready> {
+    launch.reads_are_written()?;
     let pipeline = shared.pipelines.get(&shared.device, launch)?;
     let shader = launch.kernel.shader;
     let (mut ranges, mut poison) = (Vec::new(), Vec::new());
-    for (binding, tensor) in shader.bindings.iter().zip(&launch.bindings) {
+    for tensor in &launch.bindings {
         let (block, placed_now) = place(shared, tensor.buffer())?;
-        if placed_now && binding.access == Access::Read {
-            let label = tensor.buffer().label().to_owned();
-            return Err(Error::Buffer { label, reason: "is read before anything has written it".to_owned() });
-        }
         if placed_now && shared.pool.poison {
             poison.push(block.buffer().clone());
         }

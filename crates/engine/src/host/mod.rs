@@ -79,6 +79,7 @@ impl Host {
     }
 
     fn run(&self, launch: &Launch) -> Result<()> {
+        launch.reads_are_written()?;
         // One lock a buffer, however often a launch binds it: reading twice is fine, and
         // `Recording::launch` has refused a written buffer that is bound twice.
         let mut locked: Vec<(u64, Guard<'_>)> = Vec::with_capacity(launch.bindings.len());
