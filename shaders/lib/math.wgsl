@@ -1,5 +1,13 @@
 // Scalar functions that WGSL lacks or leaves too loose. Everything goes through `exp` of arguments <= 0, so nothing
-// overflows and every function is defined for every finite argument; NaN comes out as NaN.
+// overflows, and every finite argument has a finite value; NaN comes out as NaN.
+//
+// Largest error on [-12, 12], measured in f32 against f64 at 4 million points, with a correctly rounded `exp` and, in
+// brackets, with one that errs by all that WGSL allows, (3 + 2 |x|) ulp. An ulp of 1 is 1.2e-7.
+//   absolute            logistic 9e-8 (1.4e-7)   tanh_safe 9e-8 (2.0e-7)   erf_safe 1.5e-7 (same)   normal_cdf 1.1e-7 (same)
+//                       gelu_new_d 2.2e-7 (2.7e-7)   gelu_erf_d 1.8e-7 (2.4e-7)
+//   over max(1, |y|)    gelu_new 1.8e-7 (2.2e-7)   gelu_erf 1.6e-7 (same)
+//   relative            tanh_safe 1.5e-7 (3.4e-7)   erf_safe 1.8e-7 (same), both down to the smallest |x|
+// The negative tails of GELU lose no digits to cancellation: relative errors stay below 3e-5 where |y| is 1e-30.
 
 // 1 / (1 + exp(-x)), to a relative accuracy also where it is tiny: the two halves never subtract.
 fn logistic(x: f32) -> f32 {
@@ -7,8 +15,9 @@ fn logistic(x: f32) -> f32 {
     return select(e, 1.0, x >= 0.0) / (1.0 + e);
 }
 
-// tanh. Above 0.625, 1 - 2 s / (1 + s) with s = exp(-2 |x|), which tends to 1 as s underflows. Below, that difference
-// cancels, so x + x^3 P(x^2) with the minimax P of Cephes' tanhf.
+// tanh. Above 0.625, (1 - s) / (1 + s) = 1 - 2 s / (1 + s) with s = exp(-2 |x|), which tends to 1 as s underflows. Below,
+// that difference cancels (an error of 1 ulp of 1, whatever x), so x + x^3 P(x^2) with the minimax P of Cephes' tanhf: the
+// sum's own rounding is all that is left near 0.
 fn tanh_safe(x: f32) -> f32 {
     let a = abs(x);
     let s = exp(-2.0 * a);

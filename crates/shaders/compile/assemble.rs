@@ -51,6 +51,8 @@ impl LineMap {
 /// A whole WGSL module and the way back to the files that it was made of.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Assembled {
+    /// The path of the shader that this was assembled for.
+    pub(crate) path: String,
     pub(crate) text: String,
     pub(crate) lines: LineMap,
 }
@@ -74,7 +76,7 @@ pub(crate) fn assemble(
         switches,
         library,
         known_flags: &manifest.flags,
-        out: Assembled::default(),
+        out: Assembled { path: shader.path.clone(), ..Assembled::default() },
         included: BTreeSet::new(),
         open: Vec::new(),
         seen_flags: BTreeSet::new(),
@@ -196,3 +198,6 @@ impl Assembler<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

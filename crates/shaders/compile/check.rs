@@ -15,15 +15,20 @@ pub(crate) fn check(
         render(assembled, error.message(), &labels, notes)
     })?;
     let info = validator(switches).validate(&module).map_err(|error| {
-        // The outermost message is general ("Entry point primal is invalid"); the cause is at the end of the chain.
-        let mut notes = Vec::new();
+        // The outermost message says what is wrong, the innermost why: "Function [0] 'f' is invalid: the types differ".
+        let mut message = error.as_inner().to_string();
+        let mut causes = Vec::new();
         let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error.as_inner());
         while let Some(next) = cause {
-            notes.push(format!("because: {next}"));
+            causes.push(next.to_string());
             cause = next.source();
         }
+        if let Some(innermost) = causes.pop() {
+            message = format!("{message}: {innermost}");
+        }
         let labels: Vec<_> = error.spans().cloned().collect();
-        render(assembled, &error.as_inner().to_string(), &labels, notes)
+        let notes = causes.iter().map(|cause| format!("because: {cause}")).collect();
+        render(assembled, &message, &labels, notes)
     })?;
     Ok((module, info))
 }
@@ -59,8 +64,7 @@ fn render(
         .filter(|(span, _)| span.is_defined())
         .min_by_key(|(span, _)| span.to_range().map_or(usize::MAX, |range| range.len()));
     let Some((span, _)) = primary else {
-        let (file, _) = assembled.lines.locate(u32::MAX);
-        return Problem { details: notes, ..Problem::new(file, 0, message) };
+        return Problem { details: notes, ..Problem::new(&assembled.path, 0, message) };
     };
     let (file, line, ..) = place(*span);
     let mut problem = Problem::new(file, line, message);

@@ -77,7 +77,9 @@ fn module(code: &mut String, shader: &Shader) {
 
 fn kernel(code: &mut String, shader: &Shader, entry: &Entry) {
     _ = writeln!(code, "\n    /// `{}.{}`", shader.name, entry.name);
-    _ = writeln!(code, "    ///\n    /// | slot | name | access | element |\n    /// |---|---|---|---|");
+    if !entry.bindings.is_empty() {
+        _ = writeln!(code, "    ///\n    /// | slot | name | access | element |\n    /// |---|---|---|---|");
+    }
     for binding in &entry.bindings {
         _ = writeln!(
             code,

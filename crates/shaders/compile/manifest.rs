@@ -67,7 +67,7 @@ impl Manifest {
                 None => {
                     problems.push(Problem::new(PATH, 0, format!("`{shader}` has no variant `base`")).detail(
                         "`base` is the text for devices without any feature: every shader has to have it",
-                    ))
+                    ));
                 }
                 Some(base) if base.subgroup() || base.f16() => problems.push(
                     Problem::new(PATH, base.line, format!("`{shader}.base` asks for a feature"))

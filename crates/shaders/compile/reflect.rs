@@ -68,7 +68,7 @@ pub(crate) fn reflect(subject: &Subject<'_>) -> Result<Vec<Entry>, Problem> {
             {
                 match variable.space {
                     AddressSpace::Uniform => {
-                        params_size = module.types[variable.ty].inner.size(module.to_ctx())
+                        params_size = module.types[variable.ty].inner.size(module.to_ctx());
                     }
                     AddressSpace::Storage { .. } => bindings.push(binding(subject, handle, variable)?),
                     _ => {}

@@ -89,7 +89,9 @@ fn each_statement(block: &Block, visit: &mut dyn FnMut(&Statement, Span)) {
                 each_statement(reject, visit);
             }
             Statement::Switch { cases, .. } => {
-                cases.iter().for_each(|case| each_statement(&case.body, visit))
+                for case in cases {
+                    each_statement(&case.body, visit);
+                }
             }
             Statement::Loop { body, continuing, .. } => {
                 each_statement(body, visit);
