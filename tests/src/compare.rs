@@ -1,0 +1,143 @@
+//! Comparisons that cannot pass by accident: NaN fails, and so does a thing compared with itself.
+
+use std::fmt;
+
+/// Numbers, with the name of what computed them.
+#[derive(Clone, Debug)]
+pub struct Labelled {
+    by: String,
+    values: Vec<f64>,
+}
+
+impl Labelled {
+    /// Values computed by `by`. Devices make theirs in [`crate::Subject::read`].
+    pub(crate) fn new(by: String, values: Vec<f64>) -> Self {
+        Self { by, values }
+    }
+
+    /// Values of the f64 reference.
+    pub fn reference(values: Vec<f64>) -> Self {
+        Self::new("reference".to_owned(), values)
+    }
+
+    /// What computed them.
+    pub fn by(&self) -> &str {
+        &self.by
+    }
+
+    /// The values.
+    pub fn values(&self) -> &[f64] {
+        &self.values
+    }
+
+    /// Rows `rows` of `d` numbers, under the same name.
+    #[must_use]
+    pub fn rows(&self, d: usize, rows: std::ops::Range<usize>) -> Self {
+        Self::new(self.by.clone(), self.values[rows.start * d..rows.end * d].to_vec())
+    }
+}
+
+/// Why a comparison failed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Mismatch {
+    /// Both sides were computed by the same executor.
+    SameExecutor(String),
+    /// The sides differ in length.
+    Length(usize, usize),
+    /// The relative L2 error, NaN included, is not within the tolerance; with the first place that is far off.
+    Error {
+        /// Relative L2 error.
+        error: f64,
+        /// What it had to be within.
+        tolerance: f64,
+        /// First element that contributes, with both values.
+        at: (usize, f64, f64),
+    },
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SameExecutor(by) => write!(f, "`{by}` was compared with itself"),
+            Self::Length(a, b) => write!(f, "{a} numbers against {b}"),
+            Self::Error { error, tolerance, at: (i, got, want) } => {
+                write!(f, "relative error {error:.3e}, tolerance {tolerance:.1e}; at {i}: {got} for {want}")
+            }
+        }
+    }
+}
+
+/// `|got - want| / |want|` in the L2 norm, if it is within `tolerance`. Where `want` is zero, `got` must be.
+pub fn compare(got: &Labelled, want: &Labelled, tolerance: f64) -> Result<f64, Mismatch> {
+    if got.by == want.by {
+        return Err(Mismatch::SameExecutor(got.by.clone()));
+    }
+    if got.values.len() != want.values.len() {
+        return Err(Mismatch::Length(got.values.len(), want.values.len()));
+    }
+    let size = want.values.iter().map(|w| w * w).sum::<f64>().sqrt();
+    let distance = got.values.iter().zip(&want.values).map(|(g, w)| (g - w) * (g - w)).sum::<f64>().sqrt();
+    let error = if size > 0.0 || distance != 0.0 { distance / size } else { 0.0 };
+    if error <= tolerance {
+        return Ok(error);
+    }
+    let near = tolerance * (size / (want.values.len() as f64).sqrt());
+    let far = |(g, w): (&f64, &f64)| !((g - w).abs() <= near);
+    let at = got.values.iter().zip(&want.values).position(far).unwrap_or(0);
+    Err(Mismatch::Error { error, tolerance, at: (at, got.values[at], want.values[at]) })
+}
+
+/// The worst error of each pair of executors in one test, printed when the test ends (`--nocapture` shows it).
+#[derive(Debug)]
+pub struct Worst {
+    what: String,
+    seen: Vec<(String, f64, f64)>,
+}
+
+impl Worst {
+    /// A record of `what`, such as `layer_norm.vjp`.
+    pub fn new(what: &str) -> Self {
+        Self { what: what.to_owned(), seen: Vec::new() }
+    }
+
+    /// Compares, and remembers.
+    ///
+    /// # Panics
+    /// If the comparison fails; `case` tells where.
+    pub fn check(&mut self, case: impl fmt::Display, got: &Labelled, want: &Labelled, tolerance: f64) {
+        match compare(got, want, tolerance) {
+            Ok(error) => self.note(format!("{} | {}", got.by, want.by), error, tolerance),
+            Err(e) => panic!("{} {case}: {} against {}: {e}", self.what, got.by, want.by),
+        }
+    }
+
+    /// Holds an error that was measured otherwise against its tolerance, NaN failing, and remembers it.
+    ///
+    /// # Panics
+    /// If it is not within.
+    pub fn within(&mut self, case: impl fmt::Display, by: &str, error: f64, tolerance: f64) {
+        let what = &self.what;
+        assert!(error <= tolerance, "{what} {case}: {by}: error {error:.3e}, tolerance {tolerance:.1e}");
+        self.note(by.to_owned(), error, tolerance);
+    }
+
+    fn note(&mut self, by: String, error: f64, tolerance: f64) {
+        match self.seen.iter_mut().find(|(seen, ..)| *seen == by) {
+            Some(row) => {
+                // The pair that came nearest to its own tolerance.
+                if error / tolerance > row.1 / row.2 {
+                    (row.1, row.2) = (error, tolerance);
+                }
+            }
+            None => self.seen.push((by, error, tolerance)),
+        }
+    }
+}
+
+impl Drop for Worst {
+    fn drop(&mut self) {
+        for (by, error, tolerance) in &self.seen {
+            println!("| {} | {by} | {error:.1e} | {tolerance:.1e} |", self.what);
+        }
+    }
+}

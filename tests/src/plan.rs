@@ -1,0 +1,249 @@
+//! Primal, jvp and vjp of an [`Op`] over ragged batches, held against f64 and against each other.
+
+use resolvent_engine::{Device, Error, Tensor};
+use resolvent_ops::{Op, Rows, Span};
+
+use crate::compare::{Labelled, Worst};
+use crate::random::Random;
+use crate::subject::Subject;
+use crate::tolerance;
+use crate::truth::{self, Function, inner, wide};
+
+/// One case: a base run over `rows` tokens, and a ragged batch of tangents and cotangents over it.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Tokens of each prompt of the base run.
+    pub prompts: Vec<usize>,
+    /// Width of each input.
+    pub widths: Vec<usize>,
+    /// Width of the output.
+    pub out: usize,
+    /// Runs of the batch.
+    pub spans: Vec<Span>,
+    /// Whether cotangents arrive where others have arrived before.
+    pub so_far: bool,
+    /// Seed of all numbers.
+    pub seed: u64,
+}
+
+/// What one executor made of a plan.
+#[derive(Clone, Debug)]
+pub struct Done {
+    /// Primal `[rows, out]`.
+    pub y: Labelled,
+    /// Tangents `[batch rows, out]`.
+    pub y_dot: Labelled,
+    /// Cotangents `[batch rows, width]` of each input.
+    pub x_bars: Vec<Labelled>,
+}
+
+/// The largest relative errors that a plan allows.
+#[derive(Clone, Copy, Debug)]
+pub struct Allowed {
+    /// Of the primal.
+    pub primal: f64,
+    /// Of the tangents.
+    pub jvp: f64,
+    /// Of the cotangents.
+    pub vjp: f64,
+}
+
+/// The worst errors of an op.
+#[derive(Debug)]
+pub struct Record {
+    primal: Worst,
+    jvp: Worst,
+    vjp: Worst,
+    adjoint: Worst,
+}
+
+impl Record {
+    /// Of the op `name`.
+    pub fn new(name: &str) -> Self {
+        let [primal, jvp, vjp, adjoint] =
+            ["primal", "jvp", "vjp", "adjoint"].map(|entry| Worst::new(&format!("{name}.{entry}")));
+        Self { primal, jvp, vjp, adjoint }
+    }
+}
+
+/// Rows of the batch that a run owns, with the base row of the first.
+type Run = (std::ops::Range<usize>, usize);
+
+impl Plan {
+    /// A case over one prompt of `rows` tokens: runs that own all tokens, the last, a first half, and a middle.
+    pub fn new(rows: usize, widths: &[usize], out: usize) -> Self {
+        let ends = [
+            (0, rows),
+            (rows - 1, rows),
+            (rows / 2, rows),
+            (0, rows.div_ceil(2)),
+            (rows / 3, rows - rows / 3),
+        ];
+        let spans = ends.map(|(start, end)| Span { primal: 0, start, end }).to_vec();
+        let seed = (rows * 1000 + out) as u64;
+        Self { prompts: vec![rows], widths: widths.to_vec(), out, spans, so_far: rows % 2 == 0, seed }
+    }
+
+    /// Tokens of the base run.
+    pub fn rows(&self) -> usize {
+        self.prompts.iter().sum()
+    }
+
+    fn batch(&self) -> usize {
+        self.spans.iter().map(Span::rows).sum()
+    }
+
+    /// Numbers for each input: `rows` rows of its width. Streams differ by `kind`.
+    fn numbers(&self, kind: u64, rows: usize) -> Vec<Vec<f32>> {
+        let stream = |(i, width): (usize, &usize)| {
+            Random::new(self.seed ^ (kind << 40) ^ ((i as u64) << 50)).normals(rows * width)
+        };
+        self.widths.iter().enumerate().map(stream).collect()
+    }
+
+    fn y_bar(&self) -> Vec<f32> {
+        Random::new(self.seed ^ (7 << 40)).normals(self.batch() * self.out)
+    }
+
+    /// Runs the plan on one executor.
+    pub fn run(&self, on: &Subject, op: &dyn Op) -> Result<Done, Error> {
+        let device = on.device();
+        let upload = |name: &str, data: &[Vec<f32>], rows: usize| -> Result<Vec<Tensor>, Error> {
+            let widths = data.iter().zip(&self.widths);
+            widths.map(|(x, &d)| device.upload(name, &[("rows", rows), ("d", d)], x)).collect()
+        };
+        let (x, x_dot) = (self.numbers(1, self.rows()), self.numbers(2, self.batch()));
+        let (x, x_dot) = (upload("x", &x, self.rows())?, upload("x_dot", &x_dot, self.batch())?);
+        let so_far: Vec<Option<Tensor>> = match self.so_far {
+            true => upload("so_far", &self.numbers(3, self.batch()), self.batch())?
+                .into_iter()
+                .map(Some)
+                .collect(),
+            false => vec![None; self.widths.len()],
+        };
+        let y_bar = device.upload("y_bar", &[("rows", self.batch()), ("d", self.out)], &self.y_bar())?;
+        let (base, batch) = (Rows::new(device, &self.base())?, Rows::new(device, &self.spans)?);
+        let mut rec = device.record();
+        let outcome = op.primal(&mut rec, &base, None, &x.iter().collect::<Vec<_>>())?;
+        let y_dot = op.jvp(&mut rec, &batch, &outcome.kept, &x_dot.iter().collect::<Vec<_>>())?;
+        let x_bars = op.vjp(&mut rec, &batch, &outcome.kept, &y_bar, &so_far)?;
+        device.submit(rec)?;
+        let x_bars = x_bars.iter().map(|bar| on.read(bar)).collect();
+        Ok(Done { y: on.read(&outcome.y), y_dot: on.read(&y_dot), x_bars })
+    }
+
+    fn base(&self) -> Vec<Span> {
+        let mut primal = 0;
+        let span = |&rows: &usize| {
+            primal += rows;
+            Span { primal: primal - rows, start: 0, end: rows }
+        };
+        self.prompts.iter().map(span).collect()
+    }
+
+    fn runs(&self) -> Vec<Run> {
+        let mut first = 0;
+        let run = |span: &Span| {
+            first += span.rows();
+            (first - span.rows()..first, span.primal + span.start)
+        };
+        self.spans.iter().map(run).collect()
+    }
+
+    /// One run's rows of a batch array, set among zeros of the base run's size; all inputs one after the other.
+    fn dense(&self, arrays: &[&[f64]], widths: &[usize], (rows, at): &Run) -> Vec<f64> {
+        let mut all = Vec::new();
+        for (array, width) in arrays.iter().zip(widths) {
+            let from = all.len();
+            all.resize(from + self.rows() * width, 0.0);
+            all[from + at * width..][..rows.len() * width]
+                .copy_from_slice(&array[rows.start * width..rows.end * width]);
+        }
+        all
+    }
+
+    /// Every executor against `f`, the dense computation of each run alone in f64, and against the host.
+    ///
+    /// # Panics
+    /// If any error is not within what is allowed.
+    pub fn check<O: Op>(
+        &self,
+        worst: &mut Record,
+        on: &[&Subject],
+        op: impl Fn(&Device) -> Result<O, Error>,
+        f: Function<'_>,
+        allowed: Allowed,
+    ) {
+        let case = format!("{self:?}");
+        let done: Vec<Done> = on
+            .iter()
+            .map(|s| op(s.device()).and_then(|op| self.run(s, &op)).unwrap_or_else(|e| panic!("{case}: {e}")))
+            .collect();
+        let x: Vec<f64> = self.numbers(1, self.rows()).iter().flat_map(|x| wide(x)).collect();
+        let x_dot: Vec<Vec<f64>> = self.numbers(2, self.batch()).iter().map(|x| wide(x)).collect();
+        let truth = Labelled::reference(f(&x));
+        let (mut dots, runs) = (Vec::new(), self.runs());
+        let slices: Vec<&[f64]> = x_dot.iter().map(Vec::as_slice).collect();
+        for run in &runs {
+            let dense = truth::jvp(f, &x, &self.dense(&slices, &self.widths, run));
+            dots.extend_from_slice(&dense[run.1 * self.out..][..run.0.len() * self.out]);
+        }
+        let dots = Labelled::reference(dots);
+        for (i, one) in done.iter().enumerate() {
+            worst.primal.check(&case, &one.y, &truth, allowed.primal);
+            worst.jvp.check(&case, &one.y_dot, &dots, allowed.jvp);
+            for run in &runs {
+                worst.vjp.within(&case, on[i].name(), self.vjp_error(f, &x, one, run), allowed.vjp);
+            }
+            worst.adjoint.within(&case, on[i].name(), self.adjointness(one, &x_dot), tolerance::ADJOINT);
+            if !on[i].is_host() {
+                // Two roundings, one of each executor.
+                worst.primal.check(&case, &one.y, &done[0].y, 2.0 * allowed.primal);
+                worst.jvp.check(&case, &one.y_dot, &done[0].y_dot, 2.0 * allowed.jvp);
+                for (ours, theirs) in one.x_bars.iter().zip(&done[0].x_bars) {
+                    worst.vjp.check(&case, ours, theirs, 2.0 * allowed.vjp);
+                }
+            }
+        }
+    }
+
+    /// `x_bar` without what had arrived before, as an array for each input.
+    fn pulled(&self, done: &Done) -> Vec<Vec<f64>> {
+        let before = self.numbers(3, self.batch());
+        let pulled = done.x_bars.iter().zip(&before).map(|(bar, before)| match self.so_far {
+            true => bar.values().iter().zip(before).map(|(bar, &b)| bar - f64::from(b)).collect(),
+            false => bar.values().to_vec(),
+        });
+        pulled.collect()
+    }
+
+    fn vjp_error(&self, f: Function<'_>, x: &[f64], done: &Done, run: &Run) -> f64 {
+        let bars = self.pulled(done);
+        let bars: Vec<&[f64]> = bars.iter().map(Vec::as_slice).collect();
+        let y_bar = self.dense(&[&wide(&self.y_bar())], &[self.out], run);
+        let ones = self.dense(
+            &bars
+                .iter()
+                .map(|bar| vec![1.0; bar.len()])
+                .collect::<Vec<_>>()
+                .iter()
+                .map(Vec::as_slice)
+                .collect::<Vec<_>>(),
+            &self.widths,
+            run,
+        );
+        let owned = |i: usize| ones[i] != 0.0;
+        truth::vjp_error(f, x, &owned, [&self.dense(&bars, &self.widths, run), &y_bar])
+    }
+
+    /// `<y_bar, J x_dot> - <J^T y_bar, x_dot>`, relative to the size that such a product of random vectors has.
+    fn adjointness(&self, done: &Done, x_dot: &[Vec<f64>]) -> f64 {
+        let y_bar = wide(&self.y_bar());
+        let (dot, bars) = (done.y_dot.values(), self.pulled(done));
+        let forward = inner(&y_bar, dot);
+        let backward: f64 = bars.iter().zip(x_dot).map(|(bar, dot)| inner(bar, dot)).sum();
+        let typical = (inner(&y_bar, &y_bar) * inner(dot, dot) / dot.len() as f64).sqrt();
+        let distance = (forward - backward).abs();
+        if distance == 0.0 { 0.0 } else { distance / forward.abs().max(typical) }
+    }
+}

@@ -1,0 +1,137 @@
+//! Ops that treat each row by itself: layer norm, GELU, products, MLP, add.
+
+use resolvent_engine::{Device, Result, Tensor};
+use resolvent_ops::add::Add;
+use resolvent_ops::gelu::Gelu;
+use resolvent_ops::layer_norm::LayerNorm;
+use resolvent_ops::matmul::Matmul;
+use resolvent_ops::mlp::Mlp;
+use resolvent_tests::truth::wide;
+use resolvent_tests::{Allowed, Plan, Random, Record, matmul_subjects, subjects, tolerance};
+
+use super::formulas;
+
+fn vector(device: &Device, name: &str, data: &[f32]) -> Result<Tensor> {
+    device.upload(name, &[("d", data.len())], data)
+}
+
+#[test]
+fn layer_norm() {
+    let mut record = Record::new("layer_norm");
+    for (rows, d) in
+        [(1, 1), (3, 1), (2, 3), (7, 24), (16, 30), (17, 48), (33, 66), (3, 127), (65, 130), (2, 768)]
+    {
+        let mut random = Random::new(d as u64);
+        let (gain, bias) = (random.normals(d), random.normals(d));
+        let (wide_gain, wide_bias) = (wide(&gain), wide(&bias));
+        let op = |device: &Device| {
+            let (gain, bias) = (vector(device, "gain", &gain)?, vector(device, "bias", &bias)?);
+            Ok(LayerNorm { gain, bias, eps: 1e-5 })
+        };
+        let f = |x: &[f64]| formulas::layer_norm(x, &wide_gain, &wide_bias, f64::from(1e-5f32));
+        let allowed = tolerance::layer_norm(d);
+        Plan::new(rows, &[d], d).check(&mut record, &subjects(), op, &f, allowed);
+    }
+}
+
+#[test]
+fn gelu() {
+    let mut record = Record::new("gelu");
+    for (rows, n) in [(1, 1), (2, 3), (3, 24), (7, 30), (16, 66), (17, 127), (33, 130), (65, 48), (2, 768)] {
+        for exact in [false, true] {
+            let f = |x: &[f64]| x.iter().map(|&x| formulas::gelu(exact, x)).collect();
+            let allowed = tolerance::GELU;
+            Plan::new(rows, &[n], n).check(&mut record, &subjects(), |_| Ok(Gelu { n, exact }), &f, allowed);
+        }
+    }
+}
+
+#[test]
+fn add() {
+    let mut record = Record::new("add");
+    for (rows, d) in [(1, 1), (3, 30), (65, 127), (7, 768)] {
+        let f = |x: &[f64]| {
+            let (a, b) = x.split_at(x.len() / 2);
+            a.iter().zip(b).map(|(a, b)| a + b).collect()
+        };
+        let allowed =
+            Allowed { primal: tolerance::POINTWISE, jvp: tolerance::POINTWISE, vjp: tolerance::POINTWISE };
+        Plan::new(rows, &[d, d], d).check(&mut record, &subjects(), |_| Ok(Add), &f, allowed);
+    }
+}
+
+/// (rows, k, n): below, at and past the tiles of 4, 16 and 64.
+const PRODUCTS: [[usize; 3]; 12] = [
+    [1, 1, 1],
+    [1, 768, 66],
+    [2, 3, 5],
+    [3, 24, 64],
+    [7, 30, 66],
+    [15, 16, 17],
+    [16, 48, 128],
+    [17, 65, 63],
+    [33, 66, 127],
+    [64, 17, 64],
+    [65, 127, 130],
+    [130, 31, 3],
+];
+
+#[test]
+fn matmul() {
+    let mut record = Record::new("matmul");
+    for [rows, k, n] in PRODUCTS {
+        for add in [false, true] {
+            let mut random = Random::new((k * n) as u64);
+            let (w, bias) = (random.normals(k * n), random.normals(n));
+            let (wide_w, wide_bias) = (wide(&w), wide(&bias));
+            let op = |device: &Device| {
+                let w = device.upload("w", &[("k", k), ("n", n)], &w)?;
+                Ok(Matmul { w, bias: vector(device, "bias", &bias)?, add })
+            };
+            let f = |x: &[f64]| {
+                let (x, residual) = x.split_at(rows * k);
+                let mut y = formulas::affine(x, &wide_w, &wide_bias);
+                y.iter_mut().zip(residual).for_each(|(y, r)| *y += r);
+                y
+            };
+            let widths = if add { vec![k, n] } else { vec![k] };
+            let allowed = tolerance::matmul(k, n);
+            Plan::new(rows, &widths, n).check(&mut record, &matmul_subjects(), op, &f, allowed);
+        }
+    }
+}
+
+#[test]
+fn mlp() {
+    let mut record = Record::new("mlp");
+    for ([rows, d, inner], exact, add) in [
+        ([1, 1, 4], false, true),
+        ([3, 24, 96], true, false),
+        ([7, 30, 66], false, true),
+        ([17, 48, 127], true, true),
+        ([33, 66, 130], false, false),
+    ] {
+        let mut random = Random::new((d * inner) as u64);
+        // Weights of the size that keeps both layers of order one.
+        let fc = (random.scaled(d * inner, (d as f64).powf(-0.5)), random.normals(inner));
+        let proj = (random.scaled(inner * d, (inner as f64).powf(-0.5)), random.normals(d));
+        let op = |device: &Device| {
+            let w1 = device.upload("fc.w", &[("d", d), ("n", inner)], &fc.0)?;
+            let w2 = device.upload("proj.w", &[("n", inner), ("d", d)], &proj.0)?;
+            let bias = vector(device, "proj.b", &proj.1)?;
+            Ok(Mlp { fc: (w1, vector(device, "fc.b", &fc.1)?), proj: Matmul { w: w2, bias, add }, exact })
+        };
+        let weights = [&fc.0, &fc.1, &proj.0, &proj.1].map(|w| wide(w));
+        let f = |x: &[f64]| {
+            let (x, residual) = x.split_at(rows * d);
+            let mut hidden = formulas::affine(x, &weights[0], &weights[1]);
+            hidden.iter_mut().for_each(|h| *h = formulas::gelu(exact, *h));
+            let mut y = formulas::affine(&hidden, &weights[2], &weights[3]);
+            y.iter_mut().zip(residual).for_each(|(y, r)| *y += r);
+            y
+        };
+        let widths = if add { vec![d, d] } else { vec![d] };
+        let allowed = tolerance::mlp(d, inner);
+        Plan::new(rows, &widths, d).check(&mut record, &matmul_subjects(), op, &f, allowed);
+    }
+}
