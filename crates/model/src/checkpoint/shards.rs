@@ -1,0 +1,88 @@
+//! Which weight files a directory has.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Component, Path};
+
+use serde_json::{Map, Value};
+
+use super::file::WeightFile;
+use crate::error::{Error, Result, shown};
+use crate::files;
+
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// The one weight file of a directory, or the shards of its index in name order.
+pub(super) fn open(dir: &Path) -> Result<Vec<WeightFile>> {
+    let single = dir.join(SINGLE);
+    if single.exists() {
+        return Ok(vec![WeightFile::open(single)?]);
+    }
+    if dir.join(INDEX).exists() {
+        return open_shards(dir, &dir.join(INDEX));
+    }
+    let fix = if dir.join("pytorch_model.bin").exists() {
+        "it has pytorch_model.bin: convert that with `save_pretrained(..., safe_serialization=True)` of transformers"
+    } else {
+        "put the weights of the model beside its config.json (a sharded model has model.safetensors.index.json)"
+    };
+    Err(Error::NotAModel { dir: dir.into(), wanted: SINGLE, fix })
+}
+
+fn open_shards(dir: &Path, index: &Path) -> Result<Vec<WeightFile>> {
+    let fail = |message: String| Error::ShardIndex { path: index.into(), message };
+    let places = parse(&files::read(index)?).map_err(fail)?;
+    let shards: BTreeSet<&str> = places.values().map(String::as_str).collect();
+    let mut opened = Vec::new();
+    for shard in shards {
+        if !is_plain_name(shard) {
+            return Err(fail(format!(
+                "shard `{}` is not the plain name of a file beside the index",
+                shown(shard)
+            )));
+        }
+        let path = dir.join(shard);
+        if !path.exists() {
+            return Err(fail(format!("shard `{}` is not in the directory", shown(shard))));
+        }
+        let file = WeightFile::open(path)?;
+        let stored: BTreeSet<String> = file.tensors().map(|(name, ..)| name).collect();
+        let absent = places.iter().find(|(name, place)| *place == shard && !stored.contains(*name));
+        if let Some((name, _)) = absent {
+            return Err(fail(format!(
+                "tensor `{}` is not in shard `{}`, where the index puts it",
+                shown(name),
+                shown(shard)
+            )));
+        }
+        opened.push(file);
+    }
+    Ok(opened)
+}
+
+/// Tensor name to shard name.
+fn parse(bytes: &[u8]) -> Result<BTreeMap<String, String>, String> {
+    let index: Map<String, Value> =
+        serde_json::from_slice(bytes).map_err(|e| format!("not a JSON object ({e})"))?;
+    let places = index.get("weight_map").ok_or("`weight_map` is missing")?;
+    let places = places.as_object().ok_or("`weight_map` must be an object of tensor and file names")?;
+    if places.is_empty() {
+        return Err("`weight_map` is empty".to_owned());
+    }
+    let place = |(name, shard): (&String, &Value)| match shard.as_str() {
+        Some(shard) => Ok((name.clone(), shard.to_owned())),
+        None => Err(format!(
+            "the shard of tensor `{}` must be a file name, found {}",
+            shown(name),
+            shown(&shard.to_string())
+        )),
+    };
+    places.iter().map(place).collect()
+}
+
+/// Whether a name stays in its directory on every system.
+fn is_plain_name(name: &str) -> bool {
+    let mut parts = Path::new(name).components();
+    matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None))
+        && !name.contains(['/', '\\', ':', '\0'])
+}

@@ -1,0 +1,207 @@
+//! What can go wrong in this crate, as one line that names the cause and the fix.
+
+use std::io;
+use std::path::PathBuf;
+
+/// The result of everything fallible here.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of loading a model or of reading what the user typed. Its text is one line.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file or directory cannot be opened, mapped or read.
+    #[error("cannot read {}: {source}; check the path and its permissions", .path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+
+    /// The directory lacks a file without which it is no model.
+    #[error("{} has no {wanted}; {fix}", .dir.display())]
+    NotAModel {
+        /// The directory.
+        dir: PathBuf,
+        /// What was looked for in it.
+        wanted: &'static str,
+        /// What to do.
+        fix: &'static str,
+    },
+
+    /// `config.json` cannot be used: bad JSON, a missing or impossible value, an unknown option.
+    #[error("{}: {message}", .path.display())]
+    Config {
+        /// The configuration file.
+        path: PathBuf,
+        /// The field, what was found in it and what is expected.
+        message: String,
+    },
+
+    /// `config.json` belongs to a model of another kind.
+    #[error("{}: this is not a GPT-2 model ({found}); a model_type of gpt2 is needed", .path.display())]
+    NotGpt2 {
+        /// The configuration file.
+        path: PathBuf,
+        /// The model type or architectures that it names.
+        found: String,
+    },
+
+    /// A `.safetensors` file is damaged, truncated or not of that format.
+    #[error("{} is not a usable safetensors file: {message}; download or export it again", .path.display())]
+    WeightFile {
+        /// The weight file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+
+    /// `model.safetensors.index.json` is damaged or disagrees with its shards.
+    #[error("{}: {message}; download or export the whole model again", .path.display())]
+    ShardIndex {
+        /// The index file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+
+    /// The weight files lack tensors that the configuration asks for.
+    #[error("{} lacks {tensors}; {fix}", .dir.display())]
+    MissingTensors {
+        /// The model directory.
+        dir: PathBuf,
+        /// Up to three names with the expected shapes, then a count.
+        tensors: String,
+        /// What to do.
+        fix: &'static str,
+    },
+
+    /// The weight files hold tensors that no GPT-2 of this configuration has.
+    #[error(
+        "{} holds {tensors}, which its config.json leaves no place for; \
+         use the config.json that came with these weights, or remove the tensors", .dir.display()
+    )]
+    ExtraTensors {
+        /// The model directory.
+        dir: PathBuf,
+        /// Up to three names with their shapes, then a count.
+        tensors: String,
+    },
+
+    /// Tensors have shapes other than those that the configuration gives.
+    #[error("{}: {tensors}; {fix}", .dir.display())]
+    TensorShape {
+        /// The model directory.
+        dir: PathBuf,
+        /// Up to three names with expected and found shapes, then a count.
+        tensors: String,
+        /// What to do.
+        fix: &'static str,
+    },
+
+    /// One tensor is stored twice: under both spellings of its name, or in two shards.
+    #[error("tensor `{name}` is stored twice, in {} and in {}; keep one of them", .first.display(), .second.display())]
+    DuplicateTensor {
+        /// The name without the `transformer.` prefix.
+        name: String,
+        /// The file of its first appearance.
+        first: PathBuf,
+        /// The file of its second appearance.
+        second: PathBuf,
+    },
+
+    /// A weight is stored in a number format that is not read here.
+    #[error("tensor `{name}` is stored as {dtype}; convert the model to F32, F16 or BF16")]
+    Dtype {
+        /// The name without the `transformer.` prefix.
+        name: String,
+        /// The format found.
+        dtype: String,
+    },
+
+    /// A weight is NaN or infinite.
+    #[error(
+        "tensor `{name}` holds {value} at flat index {index}; the weights are damaged: download or export them again"
+    )]
+    NonFinite {
+        /// The name without the `transformer.` prefix.
+        name: String,
+        /// Position in the tensor, row-major.
+        index: usize,
+        /// The value found.
+        value: f32,
+    },
+
+    /// A tensor was asked for by a name that the checkpoint does not hold.
+    #[error("this checkpoint has no tensor `{name}`; see Config::tensors for the names")]
+    UnknownTensor {
+        /// The name asked for.
+        name: String,
+    },
+
+    /// Rows asked for lie outside a tensor, or the buffer for them has another size.
+    #[error("tensor `{name}`: {message}")]
+    ReadRange {
+        /// The tensor.
+        name: String,
+        /// Rows or lengths asked for and there.
+        message: String,
+    },
+
+    /// A tokenizer file is damaged or of an unsupported kind.
+    #[error("{}: {message}; download the tokenizer again, or remove it and use token ids", .path.display())]
+    Tokenizer {
+        /// The tokenizer file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+
+    /// A text could not be encoded, or ids could not be decoded.
+    #[error("{message}")]
+    Encoding {
+        /// Text or id, and why it has no counterpart.
+        message: String,
+    },
+
+    /// An argument that must be one token is not.
+    #[error("{message}")]
+    Token {
+        /// The argument, what it is instead, and what to write.
+        message: String,
+    },
+
+    /// A list of token ids cannot be used.
+    #[error("{message}")]
+    Tokens {
+        /// The entry and what is wrong with it.
+        message: String,
+    },
+
+    /// A prompt is empty, too long for the model, or holds ids outside its vocabulary.
+    #[error("{message}")]
+    Prompt {
+        /// What is wrong and what is possible.
+        message: String,
+    },
+
+    /// A site, edit, source or observable does not fit the model or the prompt.
+    #[error("{0}")]
+    Place(String),
+
+    /// The device failed, or a tensor does not fit an operation.
+    #[error(transparent)]
+    Engine(#[from] resolvent_engine::Error),
+}
+
+/// Text from a file or a user as it stands in a message: on one line, and cut where it is long.
+pub(crate) fn shown(text: &str) -> String {
+    const MOST: usize = 60;
+    let cut: String = text.chars().take(MOST).flat_map(show_char).collect();
+    if text.chars().nth(MOST).is_some() { cut + "…" } else { cut }
+}
+
+fn show_char(c: char) -> Vec<char> {
+    if c.is_control() { c.escape_default().collect() } else { vec![c] }
+}
