@@ -67,52 +67,67 @@ pub(crate) fn exp(x: f32) -> f32 {
     value * scale
 }
 
-/// `tanh(x)` through [`exp`]; a short series where `exp(2x) - 1` would cancel.
+/// `1 / (1 + exp(-x))`, to a relative accuracy also where it is tiny: the two halves never subtract.
 #[inline(always)]
-pub(crate) fn tanh(x: f32) -> f32 {
-    let a = x.abs();
-    let e = exp(-2.0 * a.min(20.0));
-    let far = (1.0 - e) / (1.0 + e);
-    let s = a * a;
-    let near = a * (1.0 + s * (-1.0 / 3.0 + s * (2.0 / 15.0 + s * (-17.0 / 315.0 + s * (62.0 / 2835.0)))));
-    let size = if a < 0.35 { near } else { far };
-    if x < 0.0 { -size } else { size }
+fn logistic(x: f32) -> f32 {
+    let e = exp(-x.abs());
+    (if x >= 0.0 { 1.0 } else { e }) / (1.0 + e)
 }
 
-/// The error function to 1.5e-7 absolute (Abramowitz and Stegun 7.1.26).
+/// The normal distribution function, and `exp(-x^2 / 2)`. From erfc where x is far from 0, without cancellation below
+/// it; both polynomials are minimax, good to 1e-8.
 #[inline(always)]
-pub(crate) fn erf(x: f32) -> f32 {
-    let a = x.abs();
-    let t = 1.0 / (1.0 + 0.327_591_1 * a);
-    let poly = t
-        * (0.254_829_592
-            + t * (-0.284_496_736 + t * (1.421_413_741 + t * (-1.453_152_027 + t * 1.061_405_429))));
-    let size = 1.0 - poly * exp(-a * a);
-    if x < 0.0 { -size } else { size }
+fn normal_cdf(x: f32) -> (f32, f32) {
+    const NEAR: [f32; 7] = [
+        7.875_875e-5,
+        -8.016_864e-4,
+        5.189_087_4e-3,
+        -2.685_421_2e-2,
+        0.112_835_947,
+        -0.376_126_27,
+        1.128_379_2,
+    ];
+    const FAR: [f32; 8] = [
+        9.506_194e-2,
+        -0.230_928_78,
+        8.823_694e-2,
+        5.715_053e-2,
+        0.180_271_3,
+        0.246_630_08,
+        0.282_079_5,
+        0.282_096_45,
+    ];
+    let series = |terms: &[f32], at: f32| terms.iter().fold(0.0, |sum, term| sum * at + term);
+    let (r, bell) = (std::f32::consts::FRAC_1_SQRT_2 * x, exp(-0.5 * x * x));
+    // erf(r) = r NEAR(r^2) up to |r| = 1, and erfc(|r|) = exp(-r^2) t FAR(t) beyond, with t = 1 / (1 + |r| / 2).
+    let t = 1.0 / (1.0 + 0.5 * r.abs());
+    let tail = 0.5 * bell * t * series(&FAR, t);
+    let near = 0.5 + 0.5 * r * series(&NEAR, r * r);
+    let far = if x >= 0.0 { 1.0 - tail } else { tail };
+    (if r.abs() < 1.0 { near } else { far }, bell)
 }
 
-const C0: f32 = 0.797_884_56; // sqrt(2 / pi)
+const C0: f32 = 1.595_769_1; // 2 sqrt(2 / pi)
 const C1: f32 = 0.044_715;
 
-/// GELU, in GPT-2's tanh form or exact.
+/// GELU, in GPT-2's tanh form, `x logistic(2 u)` with `u = sqrt(2 / pi) (x + C1 x^3)`, or exact, `x Phi(x)`.
 #[inline(always)]
 pub(crate) fn gelu(exact: bool, x: f32) -> f32 {
-    if exact {
-        0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
-    } else {
-        0.5 * x * (1.0 + tanh(C0 * (x + C1 * x * x * x)))
-    }
+    if exact { x * normal_cdf(x).0 } else { x * logistic(C0 * x * (1.0 + C1 * x * x)) }
 }
 
 /// Derivative of [`gelu`].
 #[inline(always)]
 pub(crate) fn gelu_d(exact: bool, x: f32) -> f32 {
     if exact {
-        let density = 0.398_942_28 * exp(-0.5 * x * x);
-        0.5 * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2)) + x * density
+        let (cdf, bell) = normal_cdf(x);
+        cdf + 0.398_942_3 * x * bell
     } else {
-        let t = tanh(C0 * (x + C1 * x * x * x));
-        0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * C0 * (1.0 + 3.0 * C1 * x * x)
+        let u2 = C0 * x * (1.0 + C1 * x * x);
+        let s = logistic(u2);
+        // Past |x| = 16 the second term is 0 in f32, and the clamp keeps the power in it finite.
+        let c = x.clamp(-16.0, 16.0);
+        s + c * s * logistic(-u2) * C0 * (1.0 + 3.0 * C1 * c * c)
     }
 }
 
@@ -128,10 +143,10 @@ mod tests {
     }
 
     #[test]
-    fn exp_and_tanh_are_good_to_a_few_ulp() {
+    fn exp_and_logistic_are_good_to_a_few_ulp() {
         assert!(worst(-20_000..20_000, exp, f64::exp) < 3e-7);
-        assert!(worst(-20_000..20_000, tanh, f64::tanh) < 5e-7);
-        assert_eq!(tanh(-100.0), -1.0);
+        assert!(worst(-20_000..20_000, logistic, |x| 1.0 / (1.0 + (-x).exp())) < 5e-7);
+        assert_eq!([logistic(-1e4), logistic(1e4)].map(|x| x > 0.5), [false, true]);
     }
 
     #[test]
