@@ -242,7 +242,7 @@ impl Plan {
         let (dot, bars) = (done.y_dot.values(), self.pulled(done));
         let forward = inner(&y_bar, dot);
         let backward: f64 = bars.iter().zip(x_dot).map(|(bar, dot)| inner(bar, dot)).sum();
-        let typical = (inner(&y_bar, &y_bar) * inner(dot, dot) / dot.len() as f64).sqrt();
+        let typical = tolerance::typical(&y_bar, dot);
         let distance = (forward - backward).abs();
         if distance == 0.0 { 0.0 } else { distance / forward.abs().max(typical) }
     }

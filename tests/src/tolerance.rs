@@ -5,6 +5,9 @@
 //! added one by one, and less in lanes. `FACTOR` covers what the model leaves out: correlated errors, and fused
 //! multiply-adds that one side has and the other has not. What was measured is written beside what is allowed.
 
+use crate::plan::Allowed;
+use crate::truth::inner;
+
 /// Half the distance from 1 to the next f32.
 pub const U: f64 = 1.0 / (1u64 << 24) as f64;
 
@@ -21,8 +24,6 @@ pub const ADJOINT: f64 = 1e-5;
 pub fn product(k: usize) -> f64 {
     FACTOR * U * (1.0 + (k as f64 / 6.0).sqrt())
 }
-
-use crate::plan::Allowed;
 
 /// Layer norm over `d` numbers: two sums of `d` terms, and a difference from the mean.
 pub fn layer_norm(d: usize) -> Allowed {
@@ -43,3 +44,30 @@ pub fn mlp(d: usize, inner: usize) -> Allowed {
     let one = product(d) + product(inner) + GELU.primal;
     Allowed { primal: one, jvp: one, vjp: one }
 }
+
+/// Attention over `rows` tokens: a score of `d_head` terms is an exponent, so its absolute error of about
+/// `U sqrt(d_head / 6)` is a relative one of the weight; then sums over the tokens.
+pub fn attention(rows: usize, d_head: usize) -> Allowed {
+    let one = product(d_head) + product(rows);
+    Allowed { primal: one, jvp: 2.0 * one, vjp: 2.0 * one }
+}
+
+/// Attention whose scores are larger by `scale sqrt(d_head)` than usual, and their absolute errors with them.
+pub fn sharp_attention(rows: usize, d_head: usize, scale: f64) -> Allowed {
+    let (usual, larger) = (attention(rows, d_head), scale * (d_head as f64).sqrt());
+    Allowed { primal: larger * usual.primal, jvp: larger * usual.jvp, vjp: larger * usual.vjp }
+}
+
+/// Up to five edits of a row, each a product of `d` terms at most.
+pub fn splice(d: usize) -> f64 {
+    2.0 * product(d)
+}
+
+/// What `<a, b>` is about, for random vectors: the product of their sizes over the root of their length.
+pub fn typical(a: &[f64], b: &[f64]) -> f64 {
+    (inner(a, a) * inner(b, b) / a.len() as f64).sqrt()
+}
+
+/// GELU and its slope on a grid, absolute below 1 and relative above. Half an ulp of 1 is `U`; the functions take about
+/// eight operations from a value of order one, and `exp` may err by a few ulp on top.
+pub const GELU_ON_A_GRID: f64 = 8.0 * U;

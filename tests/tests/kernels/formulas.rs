@@ -63,3 +63,17 @@ pub(crate) fn attention(qkv: &[f64], prompts: &[usize], [heads, width]: [usize; 
     }
     z
 }
+
+/// The derivative of [`gelu`].
+pub(crate) fn gelu_d(exact: bool, x: f64) -> f64 {
+    if exact {
+        let density = (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt();
+        0.5 * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2) + x * density
+    } else {
+        let c = (2.0 / std::f64::consts::PI).sqrt();
+        let s = 1.0 / (1.0 + (-2.0 * c * (x + 0.044715 * x.powi(3))).exp());
+        let slope = 2.0 * c * (1.0 + 3.0 * 0.044715 * x * x);
+        // The product before the slope: far out it is zero, and the slope may be infinite.
+        if s * (1.0 - s) > 0.0 { s + x * (s * (1.0 - s)) * slope } else { s }
+    }
+}

@@ -1,0 +1,143 @@
+//! Attention: odd heads and tiles, ragged batches with several prompts, and the causal cone.
+
+use resolvent_engine::{Device, Result};
+use resolvent_ops::attention::Attention;
+use resolvent_ops::{Op, Rows, Span};
+use resolvent_tests::{Labelled, Plan, Random, Record, Worst, subjects, tolerance, truth};
+
+use super::formulas;
+
+fn op(heads: usize, d_head: usize) -> Attention {
+    Attention { heads, d_head, scale: (d_head as f32).powf(-0.5) }
+}
+
+fn dense(plan: &Plan, heads: usize, d_head: usize) -> impl Fn(&[f64]) -> Vec<f64> {
+    let scale = f64::from(op(heads, d_head).scale);
+    move |qkv: &[f64]| formulas::attention(qkv, &plan.prompts, [heads, d_head], scale)
+}
+
+fn check(record: &mut Record, plan: &Plan, heads: usize, d_head: usize) {
+    let allowed = tolerance::attention(plan.rows(), d_head);
+    let f = dense(plan, heads, d_head);
+    plan.check(record, &subjects(), |_| Ok(op(heads, d_head)), &f, allowed);
+}
+
+/// (tokens, heads, width of a head): tiles of 64 keys, 64 invocations for up to 128 dimensions.
+#[test]
+fn attention() {
+    let mut record = Record::new("attention");
+    for (rows, heads, d_head) in [
+        (1, 1, 1),
+        (2, 3, 5),
+        (3, 12, 10),
+        (7, 2, 64),
+        (16, 1, 127),
+        (17, 3, 16),
+        (33, 2, 65),
+        (64, 1, 24),
+        (65, 2, 10),
+        (66, 1, 128),
+        (130, 2, 5),
+    ] {
+        let d = heads * d_head;
+        check(&mut record, &Plan::new(rows, &[3 * d], d), heads, d_head);
+    }
+}
+
+/// Scores of plus and minus sixty: sharp heads, where a softmax that is not shifted overflows.
+#[test]
+fn attention_with_large_scores() {
+    let (heads, d_head, rows, d) = (2, 64, 66, 128);
+    let sharp = Attention { heads, d_head, scale: 2.0 };
+    let plan = Plan::new(rows, &[3 * d], d);
+    let f = |qkv: &[f64]| formulas::attention(qkv, &plan.prompts, [heads, d_head], 2.0);
+    let allowed = tolerance::sharp_attention(rows, d_head, f64::from(sharp.scale));
+    plan.check(&mut Record::new("attention_with_large_scores"), &subjects(), |_| Ok(sharp), &f, allowed);
+}
+
+/// Runs over two prompts that share the base buffers, in no order, some of them of one token.
+#[test]
+fn attention_over_several_prompts() {
+    let (heads, d_head, prompts) = (2, 16, vec![70, 9]);
+    let span = |primal, start, end| Span { primal, start, end };
+    let spans = vec![
+        span(70, 3, 9),
+        span(0, 69, 70),
+        span(0, 64, 70),
+        span(70, 0, 1),
+        span(0, 1, 66),
+        span(0, 1, 66),
+        span(70, 8, 9),
+    ];
+    let d = heads * d_head;
+    let plan = Plan { prompts, spans, ..Plan::new(79, &[3 * d], d) };
+    check(&mut Record::new("attention_over_several_prompts"), &plan, heads, d_head);
+}
+
+/// A batch of primals that own their last tokens reads the earlier keys and values from the base run.
+#[test]
+fn attention_primal_of_a_ragged_batch() {
+    let mut worst = Worst::new("attention.primal, ragged");
+    for (tokens, heads, d_head) in [(5, 3, 10), (70, 2, 16), (130, 1, 65)] {
+        let (d, mut random) = (heads * d_head, Random::new(tokens as u64));
+        let base = random.normals(tokens * 3 * d);
+        let starts = [0, tokens - 1, tokens / 2, 1];
+        let spans = starts.map(|start| Span { primal: 0, start, end: tokens });
+        let own: Vec<Vec<f32>> = spans.iter().map(|s| random.normals(s.rows() * 3 * d)).collect();
+        let plan = Plan::new(tokens, &[3 * d], d);
+        let f = dense(&plan, heads, d_head);
+        let want = spans.iter().zip(&own).flat_map(|(span, own)| {
+            let mut all = truth::wide(&base);
+            all[span.start * 3 * d..].copy_from_slice(&truth::wide(own));
+            f(&all)[span.start * d..].to_vec()
+        });
+        let want = Labelled::reference(want.collect());
+        for on in subjects() {
+            let ragged = || -> Result<Labelled> {
+                let device = on.device();
+                let base_rows = Rows::new(device, &[Span { primal: 0, start: 0, end: tokens }])?;
+                let rows = Rows::new(device, &spans)?;
+                let base = device.upload("base", &[("rows", tokens), ("3d", 3 * d)], &base)?;
+                let x = device.upload("x", &[("rows", rows.count()), ("3d", 3 * d)], &own.concat())?;
+                let mut rec = device.record();
+                let kept = op(heads, d_head).primal(&mut rec, &base_rows, None, &[&base])?.kept;
+                let z = op(heads, d_head).primal(&mut rec, &rows, Some(&kept), &[&x])?.y;
+                device.submit(rec)?;
+                Ok(on.read(&z))
+            };
+            let z = ragged().unwrap_or_else(|e| panic!("{}: {e}", on.name()));
+            worst.check(tokens, &z, &want, tolerance::attention(tokens, d_head).primal);
+        }
+    }
+}
+
+/// A tangent that is zero before token s gives exact zeros there; a cotangent that is zero from token e on, from there.
+#[test]
+fn outside_of_the_causal_cone_is_exactly_zero() {
+    let (tokens, heads, d_head, s, e) = (70, 2, 16, 37, 21);
+    let d = heads * d_head;
+    let mut random = Random::new(5);
+    let qkv = random.normals(tokens * 3 * d);
+    let (mut qkv_dot, mut z_bar) = (random.normals(tokens * 3 * d), random.normals(tokens * d));
+    qkv_dot[..s * 3 * d].fill(0.0);
+    z_bar[e * d..].fill(0.0);
+    let both = |device: &Device| -> Result<[Vec<f32>; 2]> {
+        let rows = Rows::new(device, &[Span { primal: 0, start: 0, end: tokens }])?;
+        let upload =
+            |data: &[f32]| device.upload("x", &[("rows", tokens), ("width", data.len() / tokens)], data);
+        let (qkv, qkv_dot, z_bar) = (upload(&qkv)?, upload(&qkv_dot)?, upload(&z_bar)?);
+        let mut rec = device.record();
+        let (op, kept) = (op(heads, d_head), op(heads, d_head).primal(&mut rec, &rows, None, &[&qkv])?.kept);
+        let z_dot = op.jvp(&mut rec, &rows, &kept, &[&qkv_dot])?;
+        let bars = op.vjp(&mut rec, &rows, &kept, &z_bar, &[None])?;
+        device.submit(rec)?;
+        Ok([device.read(&z_dot)?, device.read(&bars[0])?])
+    };
+    for on in subjects() {
+        let [z_dot, bar] = both(on.device()).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
+        let zero = |part: &[f32]| part.iter().all(|x| *x == 0.0);
+        assert!(zero(&z_dot[..s * d]) && zero(&bar[e * 3 * d..]), "{}", on.name());
+        let full = |part: &[f32]| part.iter().filter(|x| x.abs() > 0.0).count() * 10 > part.len() * 9;
+        assert!(full(&z_dot[s * d..]) && full(&bar[..e * 3 * d]), "{}: the cone itself is empty", on.name());
+    }
+}

@@ -1,0 +1,48 @@
+//! GELU and its slope on a grid, in absolute error: what the model adds to a residual stream of order one.
+
+use resolvent_engine::Result;
+use resolvent_ops::gelu::Gelu;
+use resolvent_ops::{Op, Rows, Span};
+use resolvent_tests::{Subject, Worst, subjects, tolerance};
+
+use super::formulas;
+
+/// -20 to 20 in steps of 1/512, which f32 holds exactly, then far beyond.
+fn grid() -> Vec<f32> {
+    let dense = (-20 * 512..=20 * 512).map(|i| i as f32 / 512.0);
+    let far = [1e-30f32, 1e-8, 1e-4, 50.0, 100.0, 1e4, 1e10, 1e18].into_iter().flat_map(|x| [x, -x]);
+    dense.chain(far).chain([0.0]).collect()
+}
+
+fn run(on: &Subject, exact: bool, x: &[f32]) -> Result<[Vec<f64>; 2]> {
+    let (device, n) = (on.device(), x.len());
+    let rows = Rows::new(device, &[Span { primal: 0, start: 0, end: 1 }])?;
+    let dims = [("rows", 1), ("n", n)];
+    let (x, ones) = (device.upload("x", &dims, x)?, device.upload("ones", &dims, &vec![1.0f32; n])?);
+    let (gelu, mut rec) = (Gelu { n, exact }, device.record());
+    let outcome = gelu.primal(&mut rec, &rows, None, &[&x])?;
+    let slope = gelu.jvp(&mut rec, &rows, &outcome.kept, &[&ones])?;
+    device.submit(rec)?;
+    Ok([&outcome.y, &slope].map(|t| on.read(t).values().to_vec()))
+}
+
+#[test]
+fn gelu_on_a_grid() {
+    let mut worst = ["gelu value on a grid", "gelu slope on a grid"].map(Worst::new);
+    let x = grid();
+    for on in subjects() {
+        for exact in [false, true] {
+            let got = run(on, exact, &x).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
+            for (i, &x) in x.iter().enumerate() {
+                let x = f64::from(x);
+                let error = [got[0][i] - formulas::gelu(exact, x), got[1][i] - formulas::gelu_d(exact, x)];
+                // Values grow with x, and so does their rounding.
+                let sizes = [x.abs().max(1.0), 1.0];
+                for n in 0..2 {
+                    let case = format!("exact {exact}, x {x}");
+                    worst[n].within(case, on.name(), error[n].abs() / sizes[n], tolerance::GELU_ON_A_GRID);
+                }
+            }
+        }
+    }
+}

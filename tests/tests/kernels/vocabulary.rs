@@ -1,0 +1,200 @@
+//! Embed and unembed, over a vocabulary in one piece and in several.
+
+use resolvent_engine::{Device, Result, Tensor};
+use resolvent_ops::embed::{Embed, Vocabulary};
+use resolvent_ops::unembed::Unembed;
+use resolvent_tests::truth::{inner, wide};
+use resolvent_tests::{Labelled, Random, Subject, Worst, matmul_subjects, subjects, tolerance};
+
+/// One case, with its numbers.
+struct Case {
+    vocab: usize,
+    d: usize,
+    rows: usize,
+    /// Candidates of a row (embed), or wanted entries (unembed).
+    entries: usize,
+    /// First tokens of the parts.
+    parts: Vec<usize>,
+    w: Vec<f32>,
+    random: Random,
+}
+
+impl Case {
+    fn all() -> Vec<Self> {
+        [
+            (1, 1, 1, 1, vec![0]),
+            (7, 3, 2, 3, vec![0]),
+            (50, 24, 7, 5, vec![0, 17, 33]),
+            (130, 30, 17, 2, vec![0, 64]),
+            (257, 66, 33, 9, vec![0, 1, 256]),
+            (300, 127, 65, 4, vec![0, 100, 200, 299]),
+            (101, 768, 3, 66, vec![0, 50]),
+        ]
+        .map(|(vocab, d, rows, entries, parts)| {
+            let mut random = Random::new((vocab * d) as u64);
+            Self { vocab, d, rows, entries, parts, w: random.normals(vocab * d), random }
+        })
+        .into()
+    }
+
+    fn table(&self, device: &Device) -> Result<Vocabulary> {
+        let ends = self.parts.iter().skip(1).copied().chain([self.vocab]);
+        let parts = self.parts.iter().zip(ends).map(|(&from, end)| {
+            let dims = [("tokens", end - from), ("d", self.d)];
+            Ok((from, device.upload("w", &dims, &self.w[from * self.d..end * self.d])?))
+        });
+        Ok(Vocabulary { parts: parts.collect::<Result<_>>()?, tokens: self.vocab, d: self.d })
+    }
+
+    /// The row of `id`, in f64.
+    fn row(&self, id: u32) -> Vec<f64> {
+        wide(&self.w[id as usize * self.d..][..self.d])
+    }
+
+    fn name(&self) -> String {
+        format!("vocab {}, d {}, rows {}, entries {}", self.vocab, self.d, self.rows, self.entries)
+    }
+}
+
+fn grid<T: bytemuck::NoUninit>(
+    device: &Device,
+    rows: usize,
+    columns: &'static str,
+    data: &[T],
+) -> Result<Tensor> {
+    device.upload(columns, &[("rows", rows), (columns, data.len() / rows)], data)
+}
+
+/// Runs `body` on each subject, holds its arrays against `truth`, and GPUs against the host.
+fn check(
+    worst: &mut [Worst],
+    case: &str,
+    on: &[&Subject],
+    body: &dyn Fn(&Device) -> Result<Vec<Tensor>>,
+    truth: &[(Vec<f64>, f64)],
+) {
+    let mut host = Vec::new();
+    for subject in on {
+        let tensors = body(subject.device()).unwrap_or_else(|e| panic!("{case}: {}: {e}", subject.name()));
+        let got: Vec<Labelled> = tensors.iter().map(|t| subject.read(t)).collect();
+        for (i, ((truth, tolerance), worst)) in truth.iter().zip(&mut *worst).enumerate() {
+            worst.check(case, &got[i], &Labelled::reference(truth.clone()), *tolerance);
+            if !subject.is_host() {
+                let host: &Vec<Labelled> = &host;
+                worst.check(case, &got[i], &host[i], 2.0 * tolerance);
+            }
+        }
+        if subject.is_host() {
+            host = got;
+        }
+    }
+}
+
+/// Sums over i of `c_i` times the row of `ids_i`.
+fn mixture(case: &Case, ids: &[u32], c: &[f32]) -> Vec<f64> {
+    let mut sum = vec![0.0; case.d];
+    for (&id, &c) in ids.iter().zip(c) {
+        sum.iter_mut().zip(case.row(id)).for_each(|(s, w)| *s += f64::from(c) * w);
+    }
+    sum
+}
+
+#[test]
+fn embed() {
+    let mut worst = ["embed.primal", "embed.jvp", "embed.vjp"].map(Worst::new);
+    let mut adjoint = Worst::new("embed.adjoint");
+    for mut case in Case::all() {
+        let (rows, mix, d) = (case.rows, case.entries, case.d);
+        let positions = case.random.ids(rows, 9);
+        let (ids, candidates) = (case.random.ids(rows, case.vocab), case.random.ids(rows * mix, case.vocab));
+        let (wpe, c_dot) = (case.random.normals(9 * d), case.random.normals(rows * mix));
+        let x_bar = case.random.normals(rows * d);
+        let body = |device: &Device| {
+            let wpe = device.upload("wpe", &[("positions", 9), ("d", d)], &wpe)?;
+            let embed = Embed { wte: case.table(device)?, wpe };
+            let mut rec = device.record();
+            let ids = device.upload("ids", &[("rows", rows)], &ids)?;
+            let positions = device.upload("positions", &[("rows", rows)], &positions)?;
+            let candidates = grid(device, rows, "mix", &candidates)?;
+            let (c_dot, x_bar) = (grid(device, rows, "mix", &c_dot)?, grid(device, rows, "d", &x_bar)?);
+            let x = embed.primal(&mut rec, &ids, &positions)?;
+            let x_dot = embed.jvp(&mut rec, &candidates, &c_dot)?;
+            let c_bar = embed.vjp(&mut rec, &candidates, &x_bar)?;
+            device.submit(rec)?;
+            Ok(vec![x, x_dot, c_bar])
+        };
+        let x = ids.iter().zip(&positions).flat_map(|(&id, &at)| {
+            let place = wide(&wpe[at as usize * d..][..d]);
+            case.row(id).into_iter().zip(place).map(|(a, b)| a + b).collect::<Vec<_>>()
+        });
+        let x_dot: Vec<f64> = candidates
+            .chunks(mix)
+            .zip(c_dot.chunks(mix))
+            .flat_map(|(ids, c)| mixture(&case, ids, c))
+            .collect();
+        let c_bar = candidates.chunks(mix).zip(x_bar.chunks(d)).flat_map(|(ids, x_bar)| {
+            let one = |&id: &u32| inner(&case.row(id), &wide(x_bar));
+            ids.iter().map(one).collect::<Vec<_>>()
+        });
+        let c_bar: Vec<f64> = c_bar.collect();
+        let truth = [
+            (x.collect(), tolerance::POINTWISE),
+            (x_dot, tolerance::product(mix)),
+            (c_bar, tolerance::product(d)),
+        ];
+        check(&mut worst, &case.name(), &subjects(), &body, &truth);
+        for on in subjects() {
+            let outputs = body(on.device()).unwrap_or_else(|e| panic!("{e}"));
+            let forward = inner(on.read(&outputs[1]).values(), &wide(&x_bar));
+            let backward = inner(on.read(&outputs[2]).values(), &wide(&c_dot));
+            let error = (forward - backward).abs()
+                / tolerance::typical(on.read(&outputs[1]).values(), &wide(&x_bar)).max(forward.abs());
+            adjoint.within(case.name(), on.name(), error, tolerance::ADJOINT);
+        }
+    }
+}
+
+#[test]
+fn unembed() {
+    let mut worst = ["unembed.primal", "unembed.vjp", "unembed.primal_all"].map(Worst::new);
+    let mut adjoint = Worst::new("unembed.adjoint");
+    for mut case in Case::all() {
+        let (rows, wanted, d, vocab) = (case.rows, case.entries, case.d, case.vocab);
+        let (ids, x) = (case.random.ids(wanted, vocab), case.random.normals(rows * d));
+        let bar = case.random.normals(rows * wanted);
+        let body = |device: &Device| {
+            let unembed = Unembed { w: case.table(device)? };
+            let ids = device.upload("ids", &[("wanted", wanted)], &ids)?;
+            let (x, bar) = (grid(device, rows, "d", &x)?, grid(device, rows, "wanted", &bar)?);
+            let mut rec = device.record();
+            let logits = unembed.primal(&mut rec, &x, &ids)?;
+            let x_bar = unembed.vjp(&mut rec, &bar, &ids)?;
+            let all = unembed.primal_all(&mut rec, &x)?;
+            device.submit(rec)?;
+            Ok(vec![logits, x_bar, all])
+        };
+        let dots = |ids: &[u32]| -> Vec<f64> {
+            let row = |x: &[f32]| ids.iter().map(|&id| inner(&case.row(id), &wide(x))).collect::<Vec<_>>();
+            x.chunks(d).flat_map(row).collect()
+        };
+        let everything: Vec<u32> = (0..vocab as u32).collect();
+        let truth = [
+            (dots(&ids), tolerance::product(d)),
+            (
+                bar.chunks(wanted).flat_map(|bar| mixture(&case, &ids, bar)).collect(),
+                tolerance::product(wanted),
+            ),
+            (dots(&everything), tolerance::product(d)),
+        ];
+        check(&mut worst, &case.name(), &matmul_subjects(), &body, &truth);
+        for on in subjects() {
+            let outputs = body(on.device()).unwrap_or_else(|e| panic!("{e}"));
+            let logits = on.read(&outputs[0]);
+            let forward = inner(logits.values(), &wide(&bar));
+            let backward = inner(on.read(&outputs[1]).values(), &wide(&x));
+            let error = (forward - backward).abs()
+                / tolerance::typical(logits.values(), &wide(&bar)).max(forward.abs());
+            adjoint.within(case.name(), on.name(), error, tolerance::ADJOINT);
+        }
+    }
+}
