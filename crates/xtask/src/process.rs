@@ -1,0 +1,54 @@
+//! Other programs: run from the root of the repository, shown before they run.
+
+use std::{
+    ffi::OsString,
+    io,
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+
+/// Why a verb failed, in one line.
+pub(crate) type Result<T = ()> = std::result::Result<T, String>;
+
+/// The root of the repository.
+pub(crate) fn root() -> PathBuf {
+    let own = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    own.ancestors().nth(2).map(PathBuf::from).unwrap_or(own)
+}
+
+/// The cargo that runs this program, with these arguments.
+pub(crate) fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
+    command.args(arguments);
+    command
+}
+
+/// Shows a command, runs it, and turns its failure into an error.
+pub(crate) fn run(command: &mut Command) -> Result {
+    let shown = show(command);
+    eprintln!("$ {shown}");
+    match command.current_dir(root()).status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("`{shown}` failed ({status})")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(format!("`{shown}`: no such program")),
+        Err(error) => Err(format!("`{shown}`: {error}")),
+    }
+}
+
+/// Whether a program of this name can be started: it is asked for its version.
+pub(crate) fn is_installed(program: &str) -> bool {
+    let mut command = Command::new(program);
+    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+fn show(command: &Command) -> String {
+    let program = PathBuf::from(command.get_program());
+    let name = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned();
+    let mut shown = name;
+    for argument in command.get_args() {
+        shown.push(' ');
+        shown.push_str(&argument.to_string_lossy());
+    }
+    shown
+}

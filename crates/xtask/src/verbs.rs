@@ -1,0 +1,8 @@
+//! One verb a file.
+
+pub(crate) mod bench;
+pub(crate) mod check;
+pub(crate) mod docs;
+pub(crate) mod golden;
+pub(crate) mod shaders;
+pub(crate) mod test;

@@ -1,0 +1,37 @@
+//! `check`: everything about the text of the repository that a program can judge.
+
+use super::{docs, shaders};
+use crate::{
+    Verb,
+    process::{Result, cargo, is_installed, run},
+};
+use std::process::Command;
+
+pub(crate) const VERB: Verb = Verb {
+    name: "check",
+    summary: "formatting, clippy, kernels in every shading language, rustdoc; typos and the book where installed",
+    takes_arguments: false,
+    run: check,
+};
+
+/// Runs every step even after one has failed: who mends one wants to see the others.
+fn check(_: &[String]) -> Result {
+    let steps = [
+        run(&mut cargo(&["fmt", "--all", "--check"])),
+        run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
+        shaders::translate(),
+        docs::rustdoc(),
+        typos(),
+        docs::book(),
+    ];
+    let failures: Vec<String> = steps.into_iter().filter_map(Result::err).collect();
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("; ")) }
+}
+
+fn typos() -> Result {
+    if !is_installed("typos") {
+        eprintln!("left out: typos is not installed (cargo install typos-cli)");
+        return Ok(());
+    }
+    run(&mut Command::new("typos"))
+}

@@ -1,0 +1,19 @@
+//! `test`: all tests, with a Vulkan driver to run them on.
+
+use crate::{
+    Verb,
+    process::{Result, cargo, run},
+    vulkan,
+};
+
+pub(crate) const VERB: Verb = Verb {
+    name: "test",
+    summary: "make sure of a Vulkan driver, then cargo test --workspace [ARGS]",
+    takes_arguments: true,
+    run: test,
+};
+
+fn test(arguments: &[String]) -> Result {
+    vulkan::make_available()?;
+    run(cargo(&["test", "--workspace"]).args(arguments))
+}
