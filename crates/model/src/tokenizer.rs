@@ -271,4 +271,4 @@ fn parse_vocab(bytes: &[u8]) -> Result<HashMap<String, u32>, String> {
 
 #[cfg(test)]
 #[path = "tokenizer_tests.rs"]
-mod tests;
+pub(crate) mod tests;
