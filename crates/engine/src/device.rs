@@ -256,13 +256,15 @@ impl Device {
             return Err(fail("is too small for what is written to it"));
         }
         match (&self.0.executor, buffer.storage()) {
-            (Executor::Gpu(gpu), Some(Storage::Gpu(block))) => gpu.write(block, start as u64 * 4, bytes),
+            (Executor::Gpu(gpu), Some(Storage::Gpu(block))) if gpu.owns(block) => {
+                gpu.write(block, start as u64 * 4, bytes)
+            }
             (Executor::Host(_), Some(Storage::Host(block))) => {
                 block.write()[start * 4..][..bytes.len()].copy_from_slice(bytes);
                 Ok(())
             }
             (_, None) => Err(fail("was not reserved")),
-            _ => Err(fail("belongs to another device")),
+            _ => Err(Error::foreign(buffer.label())),
         }
     }
 
@@ -289,12 +291,12 @@ impl Device {
         let fail =
             |reason: &str| Error::Buffer { label: buffer.label().to_owned(), reason: reason.to_owned() };
         match (&self.0.executor, buffer.storage()) {
-            (Executor::Gpu(gpu), Some(Storage::Gpu(block))) => {
+            (Executor::Gpu(gpu), Some(Storage::Gpu(block))) if gpu.owns(block) => {
                 gpu.read(block, buffer.label(), tensor.range())
             }
             (Executor::Host(_), Some(Storage::Host(block))) => Ok(block.read()[tensor.range()].to_vec()),
             (_, None) => Err(fail("was never written; submit its recording first")),
-            _ => Err(fail("belongs to another device")),
+            _ => Err(Error::foreign(buffer.label())),
         }
     }
 

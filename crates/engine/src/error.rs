@@ -95,6 +95,11 @@ impl Error {
     pub fn shape(op: &'static str, reason: impl fmt::Display) -> Self {
         Self::Shape { op, reason: reason.to_string() }
     }
+
+    /// Buffer `label` is memory of another device than the one that was to use it.
+    pub(crate) fn foreign(label: &str) -> Self {
+        Self::Buffer { label: label.to_owned(), reason: "belongs to another device".to_owned() }
+    }
 }
 
 /// `Result` with this crate's [`Error`].

@@ -5,15 +5,26 @@ use std::sync::OnceLock;
 use crate::device::{Choice, Info, Kind};
 use crate::error::{Error, Result};
 
-fn instance() -> &'static wgpu::Instance {
-    static INSTANCE: OnceLock<wgpu::Instance> = OnceLock::new();
-    INSTANCE
-        .get_or_init(|| wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env()))
+/// The native backends, and GL, which is only asked where those have nothing: its loaders write to stderr.
+const BACKENDS: [wgpu::Backends; 2] = [wgpu::Backends::PRIMARY, wgpu::Backends::GL];
+
+fn instances() -> impl Iterator<Item = &'static wgpu::Instance> {
+    static INSTANCES: [OnceLock<wgpu::Instance>; 2] = [const { OnceLock::new() }; 2];
+    INSTANCES.iter().zip(BACKENDS).map(|(instance, backends)| {
+        instance.get_or_init(|| {
+            let descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
+            let backends = descriptor.backends & backends;
+            wgpu::Instance::new(wgpu::InstanceDescriptor { backends, ..descriptor })
+        })
+    })
 }
 
 /// All adapters that can compute, real ones first.
 fn ranked() -> Vec<(wgpu::Adapter, Info)> {
-    let found = pollster::block_on(instance().enumerate_adapters(wgpu::Backends::all()));
+    let found = instances()
+        .map(|instance| pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all())))
+        .find(|found| !found.is_empty())
+        .unwrap_or_default();
     let mut ranked: Vec<(wgpu::Adapter, Info)> = found
         .into_iter()
         .filter(|a| a.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS))

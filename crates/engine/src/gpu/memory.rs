@@ -37,6 +37,11 @@ impl Block {
         Ok(Self { buffer, pooled: true, home: Arc::downgrade(shared) })
     }
 
+    /// Whether the block is memory of this very device.
+    pub(super) fn is_of(&self, shared: &Arc<Shared>) -> bool {
+        std::ptr::eq(self.home.as_ptr(), Arc::as_ptr(shared))
+    }
+
     pub(super) fn buffer(&self) -> &wgpu::Buffer {
         &self.buffer
     }

@@ -86,6 +86,11 @@ impl Gpu {
         Block::fresh(&self.shared, label, bytes)
     }
 
+    /// Whether `block` is memory of this very device, and not of another one on the same adapter.
+    pub(crate) fn owns(&self, block: &Block) -> bool {
+        block.is_of(&self.shared)
+    }
+
     pub(crate) fn write(&self, block: &Block, offset: u64, bytes: &[u8]) -> Result<()> {
         self.shared.queue.write_buffer(block.buffer(), offset, bytes);
         self.shared.faults.check("upload")

@@ -127,11 +127,8 @@ fn place<'a>(shared: &Arc<Shared>, buffer: &'a Buffer) -> Result<(&'a Block, boo
         buffer.place(Storage::Gpu(Block::pooled(shared, buffer.label(), buffer.bytes())?));
     }
     match buffer.storage() {
-        Some(Storage::Gpu(block)) => Ok((block, fresh)),
-        _ => Err(Error::Buffer {
-            label: buffer.label().to_owned(),
-            reason: "belongs to another device".to_owned(),
-        }),
+        Some(Storage::Gpu(block)) if block.is_of(shared) => Ok((block, fresh)),
+        _ => Err(Error::foreign(buffer.label())),
     }
 }
 

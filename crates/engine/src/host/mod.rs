@@ -128,10 +128,7 @@ impl Host {
         }
         match buffer.storage() {
             Some(Storage::Host(block)) => Ok(block),
-            _ => Err(Error::Buffer {
-                label: buffer.label().to_owned(),
-                reason: "belongs to another device".to_owned(),
-            }),
+            _ => Err(Error::foreign(buffer.label())),
         }
     }
 
