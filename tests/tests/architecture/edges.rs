@@ -1,0 +1,116 @@
+//! Which crate may know which.
+
+use super::{files, text};
+
+/// The allowed edges, each a package and those of ours that it may depend on. What is not here is not allowed.
+const EDGES: [(&str, &[&str]); 12] = [
+    ("resolvent-shaders", &[]),
+    ("resolvent-reference", &[]),
+    ("xtask", &["resolvent-shaders"]),
+    ("resolvent-engine", &["resolvent-shaders"]),
+    ("resolvent-ops", &["resolvent-engine", "resolvent-shaders"]),
+    ("resolvent-model", &["resolvent-ops", "resolvent-engine"]),
+    ("resolvent-field", &["resolvent-model", "resolvent-ops", "resolvent-engine"]),
+    ("resolvent-report", &["resolvent-field"]),
+    ("resolvent", &["resolvent-field", "resolvent-model", "resolvent-engine"]),
+    ("resolvent-cli", &["resolvent", "resolvent-report"]),
+    ("resolvent-tests", ALL),
+    ("resolvent-benches", ALL),
+];
+
+const ALL: &[&str] = &[
+    "resolvent-shaders",
+    "resolvent-reference",
+    "resolvent-engine",
+    "resolvent-ops",
+    "resolvent-model",
+    "resolvent-field",
+    "resolvent-report",
+    "resolvent",
+];
+
+/// All packages named in tables that bring a dependency, `[target.….dependencies]` included.
+fn dependencies(table: &toml::Table) -> Vec<String> {
+    let mut found = Vec::new();
+    for (key, value) in table {
+        let Some(inner) = value.as_table() else { continue };
+        match key.as_str() {
+            "dependencies" | "dev-dependencies" | "build-dependencies" => {
+                found.extend(inner.iter().map(|(name, spec)| {
+                    // A renamed dependency is the package that it names.
+                    let renamed = spec.get("package").and_then(toml::Value::as_str);
+                    renamed.unwrap_or(name).to_owned()
+                }));
+            }
+            "target" => found.extend(inner.values().filter_map(toml::Value::as_table).flat_map(dependencies)),
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Each package with what it depends on of ours.
+fn packages() -> Vec<(String, Vec<String>)> {
+    let manifests =
+        ["crates", "tests", "benches"].into_iter().flat_map(|folder| files(folder, &["Cargo.toml"]));
+    let package = |path: std::path::PathBuf| {
+        let table: toml::Table = text(&path).parse().unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let name = table["package"]["name"].as_str().expect("a package has a name").to_owned();
+        let mut ours = dependencies(&table);
+        ours.retain(|name| name.starts_with("resolvent") || name == "xtask");
+        (name, ours)
+    };
+    manifests.map(package).collect()
+}
+
+fn allowed(package: &str) -> Option<&'static [&'static str]> {
+    EDGES.iter().find(|(name, _)| *name == package).map(|&(_, to)| to)
+}
+
+#[test]
+fn crates_depend_on_what_they_may() {
+    for (name, ours) in packages() {
+        let allowed = allowed(&name).unwrap_or_else(|| panic!("`{name}` has no line in EDGES"));
+        for other in ours {
+            assert!(allowed.contains(&other.as_str()), "`{name}` may not depend on `{other}`");
+        }
+    }
+}
+
+/// Only tests and benches see the truth: what is checked cannot lean on what checks it.
+#[test]
+fn only_tests_and_benches_see_the_reference() {
+    let users = EDGES.iter().filter(|(_, to)| to.contains(&"resolvent-reference"));
+    assert_eq!(users.map(|(name, _)| *name).collect::<Vec<_>>(), ["resolvent-tests", "resolvent-benches"]);
+}
+
+/// The list is of packages that exist, and their folders bear their names.
+#[test]
+fn the_list_of_edges_is_whole() {
+    let packages = packages();
+    for (name, _) in EDGES {
+        assert!(
+            packages.iter().any(|(other, _)| other == name),
+            "`{name}` is in EDGES and not in the workspace"
+        );
+    }
+    assert_eq!(packages.len(), EDGES.len());
+}
+
+/// The check would see a renamed, a target-specific and a build dependency.
+#[test]
+fn dependencies_are_found_wherever_they_stand() {
+    let manifest = r#"
+        [dependencies]
+        engine = { package = "resolvent-engine", path = ".." }
+        [target.'cfg(unix)'.dependencies]
+        resolvent-ops.workspace = true
+        [build-dependencies]
+        resolvent-model = "1"
+        [dev-dependencies]
+        resolvent-field = "1"
+    "#;
+    let mut found = dependencies(&manifest.parse().expect("is toml"));
+    found.sort();
+    assert_eq!(found, ["resolvent-engine", "resolvent-field", "resolvent-model", "resolvent-ops"]);
+}

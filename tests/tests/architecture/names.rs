@@ -1,0 +1,70 @@
+//! One name everywhere: shader file, entry, module, reference, page; and no kernel without its host body.
+
+use std::collections::BTreeSet;
+
+use super::{files, root};
+
+/// Names of the files in `folder` with this ending, without it.
+fn stems(folder: &str, ending: &str) -> BTreeSet<String> {
+    let stem = |path: &std::path::PathBuf| Some(path.file_stem()?.to_str()?.to_owned());
+    files(folder, &[ending]).iter().filter_map(stem).collect()
+}
+
+/// Modules of the ops crate that are no op.
+const NO_OP: [&str; 4] = ["lib", "host", "op", "rows"];
+/// Ops that are chains of others, without a shader of their own.
+const CHAINS: [&str; 1] = ["mlp"];
+
+fn ops() -> BTreeSet<String> {
+    stems("shaders/ops", ".wgsl")
+}
+
+#[test]
+fn every_shader_has_a_module_a_reference_and_a_page() {
+    assert!(ops().len() >= 8, "found {:?}", ops());
+    for op in ops() {
+        for place in [
+            format!("crates/ops/src/{op}.rs"),
+            format!("crates/reference/src/ops/{op}.rs"),
+            format!("docs/src/ops/{op}.md"),
+        ] {
+            assert!(root().join(&place).is_file(), "shaders/ops/{op}.wgsl has no {place}");
+        }
+    }
+}
+
+#[test]
+fn every_module_has_a_shader() {
+    let modules = stems("crates/ops/src", ".rs");
+    for module in modules.iter().filter(|m| !NO_OP.contains(&m.as_str()) && !CHAINS.contains(&m.as_str())) {
+        assert!(ops().contains(module), "crates/ops/src/{module}.rs has no shaders/ops/{module}.wgsl");
+    }
+    for name in CHAINS {
+        assert!(modules.contains(name), "CHAINS names `{name}`, and there is no such module");
+    }
+}
+
+/// Each reflected kernel is declared once, under its own name, with a host body.
+#[test]
+fn every_kernel_is_declared_with_a_host_body() {
+    let mut declared: Vec<&str> = resolvent_ops::kernels().iter().map(|k| k.name()).collect();
+    let mut reflected: Vec<&str> = resolvent_shaders::ALL.iter().map(|k| k.name).collect();
+    declared.sort_unstable();
+    reflected.sort_unstable();
+    assert_eq!(declared, reflected);
+    let names: BTreeSet<&str> = declared.iter().copied().collect();
+    assert_eq!(names.len(), declared.len(), "a kernel is declared twice");
+    for kernel in resolvent_shaders::ALL {
+        assert_eq!(kernel.name, format!("{}.{}", kernel.shader, kernel.entry));
+    }
+}
+
+/// The kernels' test modules name every op.
+#[test]
+fn every_op_is_tested() {
+    let tests: String = files("tests/tests/kernels", &[".rs"]).iter().map(super::text).collect();
+    let modules = ops().into_iter().chain(CHAINS.map(str::to_owned));
+    for op in modules {
+        assert!(tests.contains(&format!("fn {op}()")), "no test in tests/tests/kernels is called `{op}`");
+    }
+}

@@ -1,0 +1,47 @@
+//! What the sources themselves must not do.
+
+use super::{files, text};
+
+/// Longest source file.
+const LINES: usize = 400;
+
+#[test]
+fn files_are_small() {
+    for folder in ["crates", "shaders", "tests", "benches"] {
+        for path in files(folder, &[".rs", ".wgsl"]) {
+            let lines = text(&path).lines().count();
+            assert!(
+                lines <= LINES,
+                "{} has {lines} lines; more than {LINES} hold more than one idea",
+                path.display()
+            );
+        }
+    }
+}
+
+/// The library that drives GPUs is named in one folder and in the manifest of its crate.
+#[test]
+fn wgpu_is_named_in_one_place() {
+    let library = ["wg", "pu"].concat();
+    let uses = |line: &str| {
+        let code = line.split("//").next().unwrap_or_default();
+        code.contains(&format!("{library}::")) || code.contains(&format!("use {library}"))
+    };
+    let sources = ["crates", "tests", "benches"].into_iter().flat_map(|folder| files(folder, &[".rs"]));
+    let (mut inside, mut seen) = (0, 0);
+    for path in sources {
+        seen += 1;
+        let named = text(&path).lines().any(uses);
+        if path.starts_with("crates/engine/src/gpu") {
+            inside += usize::from(named);
+        } else {
+            assert!(!named, "{} names {library}; only crates/engine/src/gpu may", path.display());
+        }
+    }
+    assert!(inside > 3 && seen > 40, "the scan itself found {inside} of {seen} files");
+    for path in ["crates", "tests", "benches"].into_iter().flat_map(|folder| files(folder, &["Cargo.toml"])) {
+        let manifest: toml::Table = text(&path).parse().expect("is toml");
+        let named = manifest.get("dependencies").is_some_and(|d| d.get(&library).is_some());
+        assert_eq!(named, path.starts_with("crates/engine"), "{}", path.display());
+    }
+}
