@@ -1,3 +1,5 @@
+use serde_json::json;
+
 use super::*;
 
 const GPT2: &str = r#"{
@@ -17,8 +19,6 @@ fn message(field: &str, value: &Value) -> String {
     with(field, value).expect_err(field).to_string()
 }
 
-use serde_json::json;
-
 #[test]
 fn gpt2_small_has_its_published_size() {
     let config = Config::from_json(GPT2).unwrap();
@@ -27,7 +27,9 @@ fn gpt2_small_has_its_published_size() {
     assert_eq!((config.d_head(), config.n_inner()), (64, 3072));
     assert_eq!(config.eos_token_id, Some(50256));
     assert_eq!(config.activation_function, Activation::GeluNew);
-    assert!(config.tie_word_embeddings && config.scale_attn_weights && !config.scale_attn_by_inverse_layer_idx);
+    assert!(
+        config.tie_word_embeddings && config.scale_attn_weights && !config.scale_attn_by_inverse_layer_idx
+    );
 }
 
 #[test]
@@ -62,9 +64,11 @@ fn spellings_and_defaults() {
     assert_eq!((config.n_layer, config.n_embd, config.n_head, config.n_positions), (1, 8, 2, 4));
     assert_eq!(config.layer_norm_epsilon, 1e-5);
     assert_eq!(config.eos_token_id, None, "outside the vocabulary");
-    for (name, activation) in
-        [("gelu_new", Activation::GeluNew), ("gelu_pytorch_tanh", Activation::GeluNew), ("gelu", Activation::Gelu)]
-    {
+    for (name, activation) in [
+        ("gelu_new", Activation::GeluNew),
+        ("gelu_pytorch_tanh", Activation::GeluNew),
+        ("gelu", Activation::Gelu),
+    ] {
         assert_eq!(with("activation_function", &json!(name)).unwrap().activation_function, activation);
     }
     assert_eq!(with("eos_token_id", &json!([7, 8])).unwrap().eos_token_id, Some(7));

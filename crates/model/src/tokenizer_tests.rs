@@ -59,8 +59,17 @@ fn gpt2_ids_are_those_of_the_release() {
 fn gpt2_round_trips() {
     let Some(gpt2) = gpt2() else { return };
     let texts = [
-        "", " ", "\n\n\t x  y ", "I'll they're", "12345 67", "naïve café – “quotes”", "日本語のテキスト", "🦀👩‍👩‍👧 ok",
-        "\u{0}\u{7f}\u{ad}\u{a0}", "ŠĠċ", "fn main() { let x = 1; }",
+        "",
+        " ",
+        "\n\n\t x  y ",
+        "I'll they're",
+        "12345 67",
+        "naïve café – “quotes”",
+        "日本語のテキスト",
+        "🦀👩‍👩‍👧 ok",
+        "\u{0}\u{7f}\u{ad}\u{a0}",
+        "ŠĠċ",
+        "fn main() { let x = 1; }",
     ];
     for text in texts {
         let ids = gpt2.encode(text).unwrap();
@@ -137,7 +146,9 @@ fn a_saved_tokenizer_json_gives_the_same() {
 fn padding_and_truncation_of_the_file_are_not_applied() {
     let dir = tempfile::tempdir().unwrap();
     let mut inner = tiny().inner;
-    inner.with_truncation(Some(tokenizers::TruncationParams { max_length: 1, ..Default::default() })).unwrap();
+    inner
+        .with_truncation(Some(tokenizers::TruncationParams { max_length: 1, ..Default::default() }))
+        .unwrap();
     inner.save(dir.path().join("tokenizer.json"), false).unwrap();
     assert_eq!(Tokenizer::open(dir.path()).unwrap().unwrap().encode("abc").unwrap(), [4, 2]);
 }
@@ -162,7 +173,11 @@ fn damaged_files_are_named() {
         ("vocab.json", r#"{"a": 1, "b": 1}"#.to_owned(), "id 1 is given twice"),
         ("merges.txt", "ab\n".to_owned(), "merges.txt: line 1: `ab` is not a pair"),
         // The two that the tokenizers crate panics on: a result longer than every piece.
-        ("merges.txt", "Ġab ab\n".to_owned(), "line 1: the merge `Ġab ab` needs `Ġabab`, which the vocabulary lacks"),
+        (
+            "merges.txt",
+            "Ġab ab\n".to_owned(),
+            "line 1: the merge `Ġab ab` needs `Ġabab`, which the vocabulary lacks",
+        ),
         ("tokenizer.json", model(r#"{"a": 0}"#, r#"["a a"]"#), "the merge `a a` needs `aa`"),
         ("tokenizer.json", model(r#"{"a": 0}"#, r#"[["a", "a"]]"#), "the merge `a a` needs `aa`"),
         ("tokenizer.json", model(r#"{"a": 0}"#, "[7]"), "the merge 7 is not a pair"),

@@ -114,8 +114,8 @@ fn parse(bytes: &[u8]) -> Result<(Metadata, usize), String> {
     Ok((metadata, PREFIX + n))
 }
 
-/// What the safetensors crate (0.8) does not refuse: a name that appears twice (the last one wins there), and
-/// offsets whose end wraps around when the length of the header is added to it.
+/// What the safetensors crate (0.8) leaves: a name that appears twice (the last one wins there), and ends so
+/// near the largest number that adding the length of the header overflows, a panic in checked builds.
 fn check_spans(header: &[u8], data_len: usize) -> Result<(), String> {
     let mut json = serde_json::Deserializer::from_slice(header);
     let spans = json.deserialize_map(Spans).map_err(|e| format!("its header is damaged: {e}"))?;
