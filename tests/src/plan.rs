@@ -171,7 +171,7 @@ impl Plan {
         worst: &mut Record,
         on: &[&Subject],
         op: impl Fn(&Device) -> Result<O, Error>,
-        f: Function<'_>,
+        f: &impl Function,
         allowed: Allowed,
     ) {
         let case = format!("{self:?}");
@@ -181,7 +181,7 @@ impl Plan {
             .collect();
         let x: Vec<f64> = self.numbers(1, self.rows()).iter().flat_map(|x| wide(x)).collect();
         let x_dot: Vec<Vec<f64>> = self.numbers(2, self.batch()).iter().map(|x| wide(x)).collect();
-        let truth = Labelled::reference(f(&x));
+        let truth = Labelled::reference(f.at(&x));
         let (mut dots, runs) = (Vec::new(), self.runs());
         let slices: Vec<&[f64]> = x_dot.iter().map(Vec::as_slice).collect();
         for run in &runs {
@@ -217,7 +217,7 @@ impl Plan {
         pulled.collect()
     }
 
-    fn vjp_error(&self, f: Function<'_>, x: &[f64], done: &Done, run: &Run) -> f64 {
+    fn vjp_error(&self, f: &impl Function, x: &[f64], done: &Done, run: &Run) -> f64 {
         let bars = self.pulled(done);
         let bars: Vec<&[f64]> = bars.iter().map(Vec::as_slice).collect();
         let y_bar = self.dense(&[&wide(&self.y_bar())], &[self.out], run);

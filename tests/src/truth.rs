@@ -1,21 +1,25 @@
-//! Truth for derivatives, from f64 values alone.
+//! Truth: the reference's formulas on f64, and on dual numbers for derivatives.
+
+use resolvent_reference::{Dual, Scalar};
 
 use crate::random::Random;
 
-/// A function of flat f64 arrays.
-pub type Function<'a> = &'a dyn Fn(&[f64]) -> Vec<f64>;
+/// A function of flat arrays, written once for any scalar.
+pub trait Function {
+    /// Its value at `x`.
+    fn at<S: Scalar>(&self, x: &[S]) -> Vec<S>;
+}
 
-/// `J x_dot` at `x`, by a five-point difference in f64: the step leaves about eleven good digits.
-pub fn jvp(f: Function<'_>, x: &[f64], x_dot: &[f64]) -> Vec<f64> {
-    const STEP: f64 = 1e-4;
-    let at = |steps: f64| {
-        let moved: Vec<f64> = x.iter().zip(x_dot).map(|(x, dot)| x + steps * STEP * dot).collect();
-        f(&moved)
-    };
-    let (near, far) = ((at(1.0), at(-1.0)), (at(2.0), at(-2.0)));
-    (0..near.0.len())
-        .map(|i| (8.0 * (near.0[i] - near.1[i]) - (far.0[i] - far.1[i])) / (12.0 * STEP))
-        .collect()
+/// Constants among numbers that may carry derivatives.
+pub fn constants<S: Scalar>(x: &[f64]) -> Vec<S> {
+    x.iter().map(|&x| S::from_f64(x)).collect()
+}
+
+/// `J x_dot` at `x`.
+pub fn jvp(f: &impl Function, x: &[f64], x_dot: &[f64]) -> Vec<f64> {
+    assert_eq!(x.len(), x_dot.len(), "a tangent is like its point");
+    let duals: Vec<Dual<f64>> = x.iter().zip(x_dot).map(|(&x, &dot)| Dual::new(x, dot)).collect();
+    f.at(&duals).iter().map(|y| y.tangent).collect()
 }
 
 /// `<a, b>`.
@@ -26,7 +30,7 @@ pub fn inner(a: &[f64], b: &[f64]) -> f64 {
 
 /// Relative L2 error of `x_bar` as `J^T y_bar`, estimated from directions: for normal v, the mean square of
 /// `<x_bar, v> - <y_bar, J v>` is the square of the error's length. `owned` masks the entries that `x_bar` claims.
-pub fn vjp_error(f: Function<'_>, x: &[f64], owned: &dyn Fn(usize) -> bool, bars: [&[f64]; 2]) -> f64 {
+pub fn vjp_error(f: &impl Function, x: &[f64], owned: &dyn Fn(usize) -> bool, bars: [&[f64]; 2]) -> f64 {
     const DIRECTIONS: u64 = 3;
     let [x_bar, y_bar] = bars;
     let square = |seed| {

@@ -3,7 +3,8 @@
 use resolvent_engine::{Device, Result};
 use resolvent_ops::attention::Attention;
 use resolvent_ops::{Op, Rows, Span};
-use resolvent_tests::{Labelled, Plan, Random, Record, Worst, subjects, tolerance, truth};
+use resolvent_tests::truth::{Function, wide};
+use resolvent_tests::{Labelled, Plan, Random, Record, Worst, subjects, tolerance};
 
 use super::formulas;
 
@@ -11,14 +12,14 @@ fn op(heads: usize, d_head: usize) -> Attention {
     Attention { heads, d_head, scale: (d_head as f32).powf(-0.5) }
 }
 
-fn dense(plan: &Plan, heads: usize, d_head: usize) -> impl Fn(&[f64]) -> Vec<f64> {
-    let scale = f64::from(op(heads, d_head).scale);
-    move |qkv: &[f64]| formulas::attention(qkv, &plan.prompts, [heads, d_head], scale)
+fn formula(plan: &Plan, op: &Attention) -> formulas::Attention {
+    let prompts = plan.prompts.clone();
+    formulas::Attention { prompts, heads: op.heads, width: op.d_head, scale: op.scale }
 }
 
 fn check(record: &mut Record, plan: &Plan, heads: usize, d_head: usize) {
     let allowed = tolerance::attention(plan.rows(), d_head);
-    let f = dense(plan, heads, d_head);
+    let f = formula(plan, &op(heads, d_head));
     plan.check(record, &subjects(), |_| Ok(op(heads, d_head)), &f, allowed);
 }
 
@@ -50,7 +51,7 @@ fn attention_with_large_scores() {
     let (heads, d_head, rows, d) = (2, 64, 66, 128);
     let sharp = Attention { heads, d_head, scale: 2.0 };
     let plan = Plan::new(rows, &[3 * d], d);
-    let f = |qkv: &[f64]| formulas::attention(qkv, &plan.prompts, [heads, d_head], 2.0);
+    let f = formula(&plan, &sharp);
     let allowed = tolerance::sharp_attention(rows, d_head, f64::from(sharp.scale));
     plan.check(&mut Record::new("attention_with_large_scores"), &subjects(), |_| Ok(sharp), &f, allowed);
 }
@@ -85,11 +86,11 @@ fn attention_primal_of_a_ragged_batch() {
         let spans = starts.map(|start| Span { primal: 0, start, end: tokens });
         let own: Vec<Vec<f32>> = spans.iter().map(|s| random.normals(s.rows() * 3 * d)).collect();
         let plan = Plan::new(tokens, &[3 * d], d);
-        let f = dense(&plan, heads, d_head);
+        let f = formula(&plan, &op(heads, d_head));
         let want = spans.iter().zip(&own).flat_map(|(span, own)| {
-            let mut all = truth::wide(&base);
-            all[span.start * 3 * d..].copy_from_slice(&truth::wide(own));
-            f(&all)[span.start * d..].to_vec()
+            let mut all = wide(&base);
+            all[span.start * 3 * d..].copy_from_slice(&wide(own));
+            f.at(&all)[span.start * d..].to_vec()
         });
         let want = Labelled::reference(want.collect());
         for on in subjects() {

@@ -1,79 +1,118 @@
-//! The ops' formulas, in f64.
+//! The ops as functions of their flat inputs, from the reference's formulas.
 
-/// `gain (x - mean) / sqrt(var + eps) + bias` over rows as long as `gain`.
-pub(crate) fn layer_norm(x: &[f64], gain: &[f64], bias: &[f64], eps: f64) -> Vec<f64> {
-    let row = |x: &[f64]| -> Vec<f64> {
-        let d = x.len() as f64;
-        let mean = x.iter().sum::<f64>() / d;
-        let var = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / d;
-        let hat = x.iter().map(|x| (x - mean) / (var + eps).sqrt());
-        hat.zip(gain.iter().zip(bias)).map(|(hat, (gain, bias))| gain * hat + bias).collect()
-    };
-    x.chunks(gain.len()).flat_map(row).collect()
+use resolvent_reference::{Scalar, ops};
+use resolvent_tests::truth::{Function, constants, wide};
+
+pub(crate) use ops::GeluForm;
+
+/// The form that `exact` means.
+pub(crate) fn form(exact: bool) -> GeluForm {
+    if exact { GeluForm::Erf } else { GeluForm::Tanh }
 }
 
-/// GELU, exact or in the tanh form.
-pub(crate) fn gelu(exact: bool, x: f64) -> f64 {
-    if exact {
-        // erfc, not 1 + erf: the tail is the result.
-        0.5 * x * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2)
-    } else {
-        let u = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
-        x / (1.0 + (-2.0 * u).exp())
+/// `y + residual`, element by element, where there is one.
+fn onto<S: Scalar>(mut y: Vec<S>, residual: &[S]) -> Vec<S> {
+    y.iter_mut().zip(residual).for_each(|(y, r)| *y += *r);
+    y
+}
+
+/// `[rows, d] -> [rows, d]`
+pub(crate) struct LayerNorm {
+    pub(crate) gain: Vec<f64>,
+    pub(crate) bias: Vec<f64>,
+    pub(crate) eps: f32,
+}
+
+impl Function for LayerNorm {
+    fn at<S: Scalar>(&self, x: &[S]) -> Vec<S> {
+        ops::layer_norm(x, &constants(&self.gain), &constants(&self.bias), f64::from(self.eps))
     }
 }
 
-/// `x w + bias`, with `w [k, n]`.
-pub(crate) fn affine(x: &[f64], w: &[f64], bias: &[f64]) -> Vec<f64> {
-    let (n, k) = (bias.len(), w.len() / bias.len());
-    let row = |x: &[f64]| -> Vec<f64> {
-        let mut y = bias.to_vec();
-        for (x, w) in x.iter().zip(w.chunks(n)) {
-            y.iter_mut().zip(w).for_each(|(y, w)| *y += x * w);
-        }
-        y
-    };
-    x.chunks(k).flat_map(row).collect()
-}
+/// `[rows, n] -> [rows, n]`
+pub(crate) struct Gelu(pub(crate) GeluForm);
 
-/// Causal attention over prompts that follow one another, `[rows, 3d] -> [rows, d]`.
-pub(crate) fn attention(qkv: &[f64], prompts: &[usize], [heads, width]: [usize; 2], scale: f64) -> Vec<f64> {
-    let d = heads * width;
-    let part = |row: usize, part: usize, head: usize| &qkv[(3 * row + part) * d + head * width..][..width];
-    let mut z = Vec::with_capacity(qkv.len() / 3);
-    let mut first = 0;
-    for &tokens in prompts {
-        for row in first..first + tokens {
-            for head in 0..heads {
-                let score = |j: usize| {
-                    let pair = part(row, 0, head).iter().zip(part(j, 1, head));
-                    scale * pair.map(|(q, k)| q * k).sum::<f64>()
-                };
-                let scores: Vec<f64> = (first..=row).map(score).collect();
-                let top = scores.iter().copied().fold(f64::MIN, f64::max);
-                let weights: Vec<f64> = scores.iter().map(|s| (s - top).exp()).collect();
-                let total: f64 = weights.iter().sum();
-                z.extend((0..width).map(|e| {
-                    let terms = weights.iter().enumerate().map(|(j, w)| w * part(first + j, 2, head)[e]);
-                    terms.sum::<f64>() / total
-                }));
-            }
-        }
-        first += tokens;
+impl Function for Gelu {
+    fn at<S: Scalar>(&self, x: &[S]) -> Vec<S> {
+        ops::gelu(x, self.0)
     }
-    z
 }
 
-/// The derivative of [`gelu`].
-pub(crate) fn gelu_d(exact: bool, x: f64) -> f64 {
-    if exact {
-        let density = (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt();
-        0.5 * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2) + x * density
-    } else {
-        let c = (2.0 / std::f64::consts::PI).sqrt();
-        let s = 1.0 / (1.0 + (-2.0 * c * (x + 0.044715 * x.powi(3))).exp());
-        let slope = 2.0 * c * (1.0 + 3.0 * 0.044715 * x * x);
-        // The product before the slope: far out it is zero, and the slope may be infinite.
-        if s * (1.0 - s) > 0.0 { s + x * (s * (1.0 - s)) * slope } else { s }
+/// `[rows, d], [rows, d] -> [rows, d]`
+pub(crate) struct Add;
+
+impl Function for Add {
+    fn at<S: Scalar>(&self, x: &[S]) -> Vec<S> {
+        let (a, b) = x.split_at(x.len() / 2);
+        onto(a.to_vec(), b)
+    }
+}
+
+/// A product's weight `[k, n]` and bias `[n]`, in f64.
+pub(crate) struct Affine {
+    pub(crate) w: Vec<f64>,
+    pub(crate) bias: Vec<f64>,
+}
+
+impl Affine {
+    pub(crate) fn new(w: &[f32], bias: &[f32]) -> Self {
+        Self { w: wide(w), bias: wide(bias) }
+    }
+
+    fn at<S: Scalar>(&self, x: &[S]) -> Vec<S> {
+        ops::matmul(x, &constants(&self.w), &constants(&self.bias))
+    }
+
+    fn k(&self) -> usize {
+        self.w.len() / self.bias.len()
+    }
+}
+
+/// `[rows, k] (, [rows, n]) -> [rows, n]`
+pub(crate) struct Matmul {
+    pub(crate) product: Affine,
+    pub(crate) rows: usize,
+}
+
+impl Function for Matmul {
+    fn at<S: Scalar>(&self, x: &[S]) -> Vec<S> {
+        let (x, residual) = x.split_at(self.rows * self.product.k());
+        onto(self.product.at(x), residual)
+    }
+}
+
+/// `[rows, d] (, [rows, d]) -> [rows, d]`
+pub(crate) struct Mlp {
+    pub(crate) fc: Affine,
+    pub(crate) proj: Affine,
+    pub(crate) form: GeluForm,
+    pub(crate) rows: usize,
+}
+
+impl Function for Mlp {
+    fn at<S: Scalar>(&self, x: &[S]) -> Vec<S> {
+        let (x, residual) = x.split_at(self.rows * self.fc.k());
+        onto(self.proj.at(&ops::gelu(&self.fc.at(x), self.form)), residual)
+    }
+}
+
+/// Prompts that follow one another, `[rows, 3d] -> [rows, d]`
+pub(crate) struct Attention {
+    pub(crate) prompts: Vec<usize>,
+    pub(crate) heads: usize,
+    pub(crate) width: usize,
+    pub(crate) scale: f32,
+}
+
+impl Function for Attention {
+    fn at<S: Scalar>(&self, qkv: &[S]) -> Vec<S> {
+        let heads = ops::Heads { count: self.heads, width: self.width, scale: f64::from(self.scale) };
+        let (mut z, mut rest) = (Vec::new(), qkv);
+        for tokens in &self.prompts {
+            let (prompt, after) = rest.split_at(tokens * 3 * self.heads * self.width);
+            z.extend(ops::attention(prompt, heads));
+            rest = after;
+        }
+        z
     }
 }

@@ -3,6 +3,7 @@
 use resolvent_engine::Result;
 use resolvent_ops::gelu::Gelu;
 use resolvent_ops::{Op, Rows, Span};
+use resolvent_tests::truth::{Function, jvp, wide};
 use resolvent_tests::{Subject, Worst, subjects, tolerance};
 
 use super::formulas;
@@ -33,9 +34,10 @@ fn gelu_on_a_grid() {
     for on in subjects() {
         for exact in [false, true] {
             let got = run(on, exact, &x).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
-            for (i, &x) in x.iter().enumerate() {
-                let x = f64::from(x);
-                let error = [got[0][i] - formulas::gelu(exact, x), got[1][i] - formulas::gelu_d(exact, x)];
+            let (f, points) = (formulas::Gelu(formulas::form(exact)), wide(&x));
+            let want = [f.at(&points), jvp(&f, &points, &vec![1.0; x.len()])];
+            for (i, x) in points.into_iter().enumerate() {
+                let error = [0, 1].map(|n| got[n][i] - want[n][i]);
                 // Values grow with x, and so does their rounding.
                 let sizes = [x.abs().max(1.0), 1.0];
                 for n in 0..2 {

@@ -9,7 +9,7 @@ use resolvent_ops::mlp::Mlp;
 use resolvent_tests::truth::wide;
 use resolvent_tests::{Allowed, Plan, Random, Record, matmul_subjects, subjects, tolerance};
 
-use super::formulas;
+use super::formulas::{self, Affine};
 
 fn vector(device: &Device, name: &str, data: &[f32]) -> Result<Tensor> {
     device.upload(name, &[("d", data.len())], data)
@@ -23,12 +23,11 @@ fn layer_norm() {
     {
         let mut random = Random::new(d as u64);
         let (gain, bias) = (random.normals(d), random.normals(d));
-        let (wide_gain, wide_bias) = (wide(&gain), wide(&bias));
         let op = |device: &Device| {
             let (gain, bias) = (vector(device, "gain", &gain)?, vector(device, "bias", &bias)?);
             Ok(LayerNorm { gain, bias, eps: 1e-5 })
         };
-        let f = |x: &[f64]| formulas::layer_norm(x, &wide_gain, &wide_bias, f64::from(1e-5f32));
+        let f = formulas::LayerNorm { gain: wide(&gain), bias: wide(&bias), eps: 1e-5 };
         let allowed = tolerance::layer_norm(d);
         Plan::new(rows, &[d], d).check(&mut record, &subjects(), op, &f, allowed);
     }
@@ -39,7 +38,7 @@ fn gelu() {
     let mut record = Record::new("gelu");
     for (rows, n) in [(1, 1), (2, 3), (3, 24), (7, 30), (16, 66), (17, 127), (33, 130), (65, 48), (2, 768)] {
         for exact in [false, true] {
-            let f = |x: &[f64]| x.iter().map(|&x| formulas::gelu(exact, x)).collect();
+            let f = formulas::Gelu(formulas::form(exact));
             let allowed = tolerance::GELU;
             Plan::new(rows, &[n], n).check(&mut record, &subjects(), |_| Ok(Gelu { n, exact }), &f, allowed);
         }
@@ -50,13 +49,9 @@ fn gelu() {
 fn add() {
     let mut record = Record::new("add");
     for (rows, d) in [(1, 1), (3, 30), (65, 127), (7, 768)] {
-        let f = |x: &[f64]| {
-            let (a, b) = x.split_at(x.len() / 2);
-            a.iter().zip(b).map(|(a, b)| a + b).collect()
-        };
         let allowed =
             Allowed { primal: tolerance::POINTWISE, jvp: tolerance::POINTWISE, vjp: tolerance::POINTWISE };
-        Plan::new(rows, &[d, d], d).check(&mut record, &subjects(), |_| Ok(Add), &f, allowed);
+        Plan::new(rows, &[d, d], d).check(&mut record, &subjects(), |_| Ok(Add), &formulas::Add, allowed);
     }
 }
 
@@ -83,17 +78,11 @@ fn matmul() {
         for add in [false, true] {
             let mut random = Random::new((k * n) as u64);
             let (w, bias) = (random.normals(k * n), random.normals(n));
-            let (wide_w, wide_bias) = (wide(&w), wide(&bias));
             let op = |device: &Device| {
                 let w = device.upload("w", &[("k", k), ("n", n)], &w)?;
                 Ok(Matmul { w, bias: vector(device, "bias", &bias)?, add })
             };
-            let f = |x: &[f64]| {
-                let (x, residual) = x.split_at(rows * k);
-                let mut y = formulas::affine(x, &wide_w, &wide_bias);
-                y.iter_mut().zip(residual).for_each(|(y, r)| *y += r);
-                y
-            };
+            let f = formulas::Matmul { product: Affine::new(&w, &bias), rows };
             let widths = if add { vec![k, n] } else { vec![k] };
             let allowed = tolerance::matmul(k, n);
             Plan::new(rows, &widths, n).check(&mut record, &matmul_subjects(), op, &f, allowed);
@@ -121,14 +110,11 @@ fn mlp() {
             let bias = vector(device, "proj.b", &proj.1)?;
             Ok(Mlp { fc: (w1, vector(device, "fc.b", &fc.1)?), proj: Matmul { w: w2, bias, add }, exact })
         };
-        let weights = [&fc.0, &fc.1, &proj.0, &proj.1].map(|w| wide(w));
-        let f = |x: &[f64]| {
-            let (x, residual) = x.split_at(rows * d);
-            let mut hidden = formulas::affine(x, &weights[0], &weights[1]);
-            hidden.iter_mut().for_each(|h| *h = formulas::gelu(exact, *h));
-            let mut y = formulas::affine(&hidden, &weights[2], &weights[3]);
-            y.iter_mut().zip(residual).for_each(|(y, r)| *y += r);
-            y
+        let f = formulas::Mlp {
+            fc: Affine::new(&fc.0, &fc.1),
+            proj: Affine::new(&proj.0, &proj.1),
+            form: formulas::form(exact),
+            rows,
         };
         let widths = if add { vec![d, d] } else { vec![d] };
         let allowed = tolerance::mlp(d, inner);

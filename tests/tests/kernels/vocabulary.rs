@@ -3,6 +3,7 @@
 use resolvent_engine::{Device, Result, Tensor};
 use resolvent_ops::embed::{Embed, Vocabulary};
 use resolvent_ops::unembed::Unembed;
+use resolvent_reference::ops;
 use resolvent_tests::truth::{inner, wide};
 use resolvent_tests::{Labelled, Random, Subject, Worst, matmul_subjects, subjects, tolerance};
 
@@ -46,9 +47,9 @@ impl Case {
         Ok(Vocabulary { parts: parts.collect::<Result<_>>()?, tokens: self.vocab, d: self.d })
     }
 
-    /// The row of `id`, in f64.
-    fn row(&self, id: u32) -> Vec<f64> {
-        wide(&self.w[id as usize * self.d..][..self.d])
+    /// The rows of `ids`, in f64.
+    fn rows_of(&self, ids: &[u32]) -> Vec<f64> {
+        ids.iter().flat_map(|&id| wide(&self.w[id as usize * self.d..][..self.d])).collect()
     }
 
     fn name(&self) -> String {
@@ -92,11 +93,12 @@ fn check(
 
 /// Sums over i of `c_i` times the row of `ids_i`.
 fn mixture(case: &Case, ids: &[u32], c: &[f32]) -> Vec<f64> {
-    let mut sum = vec![0.0; case.d];
-    for (&id, &c) in ids.iter().zip(c) {
-        sum.iter_mut().zip(case.row(id)).for_each(|(s, w)| *s += f64::from(c) * w);
-    }
-    sum
+    ops::matmul(&wide(c), &case.rows_of(ids), &vec![0.0; case.d])
+}
+
+/// `<x, row>` for the rows of `ids`, for each row of x.
+fn dots(case: &Case, ids: &[u32], x: &[f32]) -> Vec<f64> {
+    ops::unembed(&wide(x), &case.rows_of(ids), case.d)
 }
 
 #[test]
@@ -123,25 +125,20 @@ fn embed() {
             device.submit(rec)?;
             Ok(vec![x, x_dot, c_bar])
         };
-        let x = ids.iter().zip(&positions).flat_map(|(&id, &at)| {
-            let place = wide(&wpe[at as usize * d..][..d]);
-            case.row(id).into_iter().zip(place).map(|(a, b)| a + b).collect::<Vec<_>>()
-        });
+        // The reference's positions are 0, 1, 2 and so on: hand it the rows that ours ask for.
+        let place = |&at: &u32| wide(&wpe[at as usize * d..][..d]);
+        let places: Vec<f64> = positions.iter().flat_map(place).collect();
+        let tokens: Vec<usize> = ids.iter().map(|&id| id as usize).collect();
+        let x = ops::embed(&wide(&case.w), &places, d, &tokens);
         let x_dot: Vec<f64> = candidates
             .chunks(mix)
             .zip(c_dot.chunks(mix))
             .flat_map(|(ids, c)| mixture(&case, ids, c))
             .collect();
-        let c_bar = candidates.chunks(mix).zip(x_bar.chunks(d)).flat_map(|(ids, x_bar)| {
-            let one = |&id: &u32| inner(&case.row(id), &wide(x_bar));
-            ids.iter().map(one).collect::<Vec<_>>()
-        });
-        let c_bar: Vec<f64> = c_bar.collect();
-        let truth = [
-            (x.collect(), tolerance::POINTWISE),
-            (x_dot, tolerance::product(mix)),
-            (c_bar, tolerance::product(d)),
-        ];
+        let pairs = candidates.chunks(mix).zip(x_bar.chunks(d));
+        let c_bar: Vec<f64> = pairs.flat_map(|(ids, x_bar)| dots(&case, ids, x_bar)).collect();
+        let truth =
+            [(x, tolerance::POINTWISE), (x_dot, tolerance::product(mix)), (c_bar, tolerance::product(d))];
         check(&mut worst, &case.name(), &subjects(), &body, &truth);
         for on in subjects() {
             let outputs = body(on.device()).unwrap_or_else(|e| panic!("{e}"));
@@ -173,18 +170,14 @@ fn unembed() {
             device.submit(rec)?;
             Ok(vec![logits, x_bar, all])
         };
-        let dots = |ids: &[u32]| -> Vec<f64> {
-            let row = |x: &[f32]| ids.iter().map(|&id| inner(&case.row(id), &wide(x))).collect::<Vec<_>>();
-            x.chunks(d).flat_map(row).collect()
-        };
         let everything: Vec<u32> = (0..vocab as u32).collect();
         let truth = [
-            (dots(&ids), tolerance::product(d)),
+            (dots(&case, &ids, &x), tolerance::product(d)),
             (
                 bar.chunks(wanted).flat_map(|bar| mixture(&case, &ids, bar)).collect(),
                 tolerance::product(wanted),
             ),
-            (dots(&everything), tolerance::product(d)),
+            (dots(&case, &everything, &x), tolerance::product(d)),
         ];
         check(&mut worst, &case.name(), &matmul_subjects(), &body, &truth);
         for on in subjects() {
