@@ -83,8 +83,8 @@ impl Launch {
         self
     }
 
-    fn fail(&self, reason: impl ToString) -> Error {
-        Error::Launch { kernel: self.kernel.name(), label: self.label.clone(), reason: reason.to_string() }
+    fn fail(&self, reason: impl Into<String>) -> Error {
+        Error::Launch { kernel: self.kernel.name(), label: self.label.clone(), reason: reason.into() }
     }
 
     /// Holds the launch against what the shader says of itself, and against what the device offers.

@@ -52,9 +52,9 @@ impl Attention {
             .work(flops_per_pair * d * rows.pairs(), 20.0 * d * rows.count() as f64)
     }
 
-    fn widths(&self, rows: &Rows) -> ([(&'static str, usize); 2], [(&'static str, usize); 2]) {
+    fn widths(&self, rows: &Rows) -> [[(&'static str, usize); 2]; 2] {
         let d = self.heads * self.d_head;
-        ([("rows", rows.count()), ("3d", 3 * d)], [("rows", rows.count()), ("d", d)])
+        [[("rows", rows.count()), ("3d", 3 * d)], [("rows", rows.count()), ("d", d)]]
     }
 }
 
@@ -70,7 +70,7 @@ impl Op for Attention {
         base: Option<&Kept>,
         inputs: &[&Tensor],
     ) -> Result<Outcome> {
-        let (qkv, (wide, narrow)) = (inputs[0], self.widths(rows));
+        let (qkv, [wide, narrow]) = (inputs[0], self.widths(rows));
         qkv.expect(NAME, &wide)?;
         let z = rec.tensor("attention", &narrow)?;
         let lse = rec.tensor("attention.lse", &[("rows", rows.count()), ("heads", self.heads)])?;
@@ -81,7 +81,7 @@ impl Op for Attention {
     }
 
     fn jvp(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_dot: &[&Tensor]) -> Result<Tensor> {
-        let ([qkv, z, lse], (wide, narrow)) = (kept.get(), self.widths(rows));
+        let ([qkv, z, lse], [wide, narrow]) = (kept.get(), self.widths(rows));
         x_dot[0].expect(NAME, &wide)?;
         let z_dot = rec.tensor("attention.dot", &narrow)?;
         rec.launch(self.launch(&JVP, rows, &[rows.table(), qkv, z, lse, x_dot[0], &z_dot], 10.0))?;
@@ -96,7 +96,7 @@ impl Op for Attention {
         y_bar: &Tensor,
         so_far: &[Option<Tensor>],
     ) -> Result<Vec<Tensor>> {
-        let ([qkv, z, lse], (wide, narrow)) = (kept.get(), self.widths(rows));
+        let ([qkv, z, lse], [wide, narrow]) = (kept.get(), self.widths(rows));
         y_bar.expect(NAME, &narrow)?;
         let bar = rec.tensor("attention.bar", &wide)?;
         let mean = rec.tensor("attention.mean", &[("rows", rows.count()), ("heads", self.heads)])?;

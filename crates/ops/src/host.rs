@@ -83,9 +83,9 @@ fn normal_cdf(x: f32) -> (f32, f32) {
         -8.016_864e-4,
         5.189_087_4e-3,
         -2.685_421_2e-2,
-        0.112_835_947,
+        0.112_835_95,
         -0.376_126_27,
-        1.128_379_2,
+        std::f32::consts::FRAC_2_SQRT_PI,
     ];
     const FAR: [f32; 8] = [
         9.506_194e-2,
@@ -107,7 +107,7 @@ fn normal_cdf(x: f32) -> (f32, f32) {
     (if r.abs() < 1.0 { near } else { far }, bell)
 }
 
-const C0: f32 = 1.595_769_1; // 2 sqrt(2 / pi)
+const C0: f32 = 1.595_769; // 2 sqrt(2 / pi)
 const C1: f32 = 0.044_715;
 
 /// GELU, in GPT-2's tanh form, `x logistic(2 u)` with `u = sqrt(2 / pi) (x + C1 x^3)`, or exact, `x Phi(x)`.

@@ -60,7 +60,8 @@ impl Product<'_> {
     /// Records the product in the best variant for the device and the shape.
     pub(crate) fn record(&self, rec: &mut Recording) -> Result<()> {
         let lengths = |t: &Tensor| t.shape().lengths();
-        let ([rows, k], [a, b], y) = (two(lengths(self.x)), two(lengths(self.w)), two(lengths(self.out[0])));
+        let ([rows, k], [a, b], y) =
+            (two(&lengths(self.x)), two(&lengths(self.w)), two(&lengths(self.out[0])));
         let (inner, n) = if self.transposed { (b, a) } else { (a, b) };
         if inner != k || y[0] != rows || self.from + n > y[1] {
             let w = if self.transposed { "transposed " } else { "" };
@@ -93,7 +94,7 @@ impl Product<'_> {
     }
 }
 
-fn two(lengths: Vec<usize>) -> [usize; 2] {
+fn two(lengths: &[usize]) -> [usize; 2] {
     [lengths[0], lengths[1..].iter().product()]
 }
 

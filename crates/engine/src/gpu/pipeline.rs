@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use resolvent_shaders::Access;
+use resolvent_shaders::{Access, Kernel as Shader};
 
 use super::{Shared, fault};
 use crate::error::Result;
@@ -21,7 +21,7 @@ struct Key {
 pub(super) struct Pipeline {
     pub(super) pipeline: wgpu::ComputePipeline,
     pub(super) layout: wgpu::BindGroupLayout,
-    pub(super) kernel: &'static str,
+    pub(super) shader: &'static Shader,
 }
 
 /// Compiled kernels. Reads do not block each other; a miss compiles outside of the lock.
@@ -106,7 +106,7 @@ impl Pipelines {
             },
             cache: None,
         });
-        Pipeline { pipeline, layout, kernel: shader.name }
+        Pipeline { pipeline, layout, shader }
     }
 }
 
@@ -126,28 +126,28 @@ impl BindGroups {
         shared: &Shared,
         pipeline: &Pipeline,
         params: &wgpu::Buffer,
-        slots: &[u32],
         ranges: Vec<Range>,
-        params_size: u64,
     ) -> wgpu::BindGroup {
         let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if cache.len() >= KEEP_BIND_GROUPS {
             cache.clear();
         }
-        let key = (pipeline.kernel, ranges);
+        let (shader, key) = (pipeline.shader, (pipeline.shader.name, ranges));
         if let Some(found) = cache.get(&key) {
             return found.clone();
         }
         let binding = |buffer, offset, size| {
             wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size: NonZeroU64::new(size) })
         };
-        let mut entries =
-            vec![wgpu::BindGroupEntry { binding: 0, resource: binding(params, 0, params_size) }];
-        for (&slot, (buffer, offset, size)) in slots.iter().zip(&key.1) {
+        let mut entries = vec![wgpu::BindGroupEntry {
+            binding: 0,
+            resource: binding(params, 0, u64::from(shader.params_size)),
+        }];
+        for (slot, (buffer, offset, size)) in shader.bindings.iter().map(|b| b.slot).zip(&key.1) {
             entries.push(wgpu::BindGroupEntry { binding: slot, resource: binding(buffer, *offset, *size) });
         }
         let made = shared.device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some(pipeline.kernel),
+            label: Some(shader.name),
             layout: &pipeline.layout,
             entries: &entries,
         });

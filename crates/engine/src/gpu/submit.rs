@@ -100,7 +100,6 @@ pub(super) fn submit(shared: &Arc<Shared>, launches: Vec<Launch>) -> Result<()> 
 fn prepare(shared: &Arc<Shared>, flight: &Flight, launch: &Launch) -> Result<Ready> {
     launch.reads_are_written()?;
     let pipeline = shared.pipelines.get(&shared.device, launch)?;
-    let shader = launch.kernel.shader;
     let (mut ranges, mut poison) = (Vec::new(), Vec::new());
     for tensor in &launch.bindings {
         let (block, placed_now) = place(shared, tensor.buffer())?;
@@ -110,10 +109,8 @@ fn prepare(shared: &Arc<Shared>, flight: &Flight, launch: &Launch) -> Result<Rea
         let words = tensor.range();
         ranges.push((block.buffer().clone(), words.start as u64 * 4, words.len() as u64 * 4));
     }
-    let slots: Vec<u32> = shader.bindings.iter().map(|b| b.slot).collect();
-    let size = u64::from(shader.params_size);
     let bind_group = fault::scoped(&shared.device, &launch.label, 0, || {
-        shared.bind_groups.get(shared, &pipeline, &flight.params, &slots, ranges, size)
+        shared.bind_groups.get(shared, &pipeline, &flight.params, ranges)
     })?;
     let sample =
         Sample { kernel: launch.kernel.name(), label: launch.label.clone(), work: launch.work, seconds: 0.0 };
@@ -260,7 +257,7 @@ fn encode_timed(
     for (i, launch) in ready.iter().enumerate() {
         poison(shared, flight, encoder, &launch.poison);
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
-            label: Some(launch.pipeline.kernel),
+            label: Some(launch.pipeline.shader.name),
             timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
                 query_set: &queries,
                 beginning_of_pass_write_index: Some(2 * i as u32),
