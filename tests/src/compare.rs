@@ -42,7 +42,7 @@ impl Labelled {
 pub enum Mismatch {
     /// Both sides were computed by the same executor.
     SameExecutor(String),
-    /// The sides differ in length.
+    /// The sides differ in length, or there is nothing to compare.
     Length(usize, usize),
     /// The relative L2 error, NaN included, is not within the tolerance; with the first place that is far off.
     Error {
@@ -72,7 +72,7 @@ pub fn compare(got: &Labelled, want: &Labelled, tolerance: f64) -> Result<f64, M
     if got.by == want.by {
         return Err(Mismatch::SameExecutor(got.by.clone()));
     }
-    if got.values.len() != want.values.len() {
+    if got.values.len() != want.values.len() || got.values.is_empty() {
         return Err(Mismatch::Length(got.values.len(), want.values.len()));
     }
     let size = want.values.iter().map(|w| w * w).sum::<f64>().sqrt();
@@ -82,7 +82,7 @@ pub fn compare(got: &Labelled, want: &Labelled, tolerance: f64) -> Result<f64, M
         return Ok(error);
     }
     let near = tolerance * (size / (want.values.len() as f64).sqrt());
-    let far = |(g, w): (&f64, &f64)| !((g - w).abs() <= near);
+    let far = |(g, w): (&f64, &f64)| (g - w).is_nan() || (g - w).abs() > near;
     let at = got.values.iter().zip(&want.values).position(far).unwrap_or(0);
     Err(Mismatch::Error { error, tolerance, at: (at, got.values[at], want.values[at]) })
 }

@@ -81,7 +81,14 @@ impl Plan {
         ];
         let spans = ends.map(|(start, end)| Span { primal: 0, start, end }).to_vec();
         let seed = (rows * 1000 + out) as u64;
-        Self { prompts: vec![rows], widths: widths.to_vec(), out, spans, so_far: rows % 2 == 0, seed }
+        Self {
+            prompts: vec![rows],
+            widths: widths.to_vec(),
+            out,
+            spans,
+            so_far: rows.is_multiple_of(2),
+            seed,
+        }
     }
 
     /// Tokens of the base run.

@@ -17,7 +17,8 @@ const FACTOR: f64 = 4.0;
 pub const POINTWISE: f64 = FACTOR * U;
 
 /// `<u, J v>` against `<J^T u, v>`: both sides round like the op, against a product of random vectors that is itself
-/// smaller than the vectors' sizes by the square root of their length. The project's own promise.
+/// smaller than the vectors' sizes by the square root of their length. The project's own promise. Measured: 5.5e-7, and
+/// 1.6e-6 for attention with scores of sixty.
 pub const ADJOINT: f64 = 1e-5;
 
 /// A dot product of `k` random terms.
@@ -25,40 +26,41 @@ pub fn product(k: usize) -> f64 {
     FACTOR * U * (1.0 + (k as f64 / 6.0).sqrt())
 }
 
-/// Layer norm over `d` numbers: two sums of `d` terms, and a difference from the mean.
-pub fn layer_norm(d: usize) -> Allowed {
-    let one = product(d) * 4.0;
-    Allowed { primal: one, jvp: one, vjp: one }
-}
+/// Layer norm, of rows of any length: a mean's error is smaller than its terms' by the root of their number, so what is
+/// left is about four roundings an element. The vjp takes two directions out of a row, and where the row has three
+/// numbers, little is left to be relative to. Measured: 5.4e-8, 1.0e-7, 4.3e-7.
+pub const LAYER_NORM: Allowed = Allowed { primal: 8.0 * U, jvp: 8.0 * U, vjp: 16.0 * U };
 
-/// GELU of normal numbers.
+/// GELU of normal numbers, about six roundings with those of `exp`. Measured: 5.5e-8, 1.0e-7, 1.9e-7.
 pub const GELU: Allowed = Allowed { primal: 8.0 * U, jvp: 8.0 * U, vjp: 8.0 * U };
 
-/// `x w` with `w [k, n]`.
+/// `x w` with `w [k, n]`. Measured at k = 768: 2.1e-7 in lanes and in pieces of k, 5.6e-7 one by one; 2.9e-6 allowed.
 pub fn matmul(k: usize, n: usize) -> Allowed {
     Allowed { primal: product(k), jvp: product(k), vjp: product(n) }
 }
 
-/// Two products and a GELU.
+/// Two products and a GELU. Measured: 1.6e-7, 2.8e-7, 3.5e-7 of 2.4e-6.
 pub fn mlp(d: usize, inner: usize) -> Allowed {
     let one = product(d) + product(inner) + GELU.primal;
     Allowed { primal: one, jvp: one, vjp: one }
 }
 
 /// Attention over `rows` tokens: a score of `d_head` terms is an exponent, so its absolute error of about
-/// `U sqrt(d_head / 6)` is a relative one of the weight; then sums over the tokens.
+/// `U sqrt(d_head / 6)` is a relative one of the weight; then sums over the tokens. The derivatives multiply weights and
+/// scores. Measured: 2.5e-7 of 2.4e-6, 3.0e-7 and 8.6e-7 of 3.6e-6.
 pub fn attention(rows: usize, d_head: usize) -> Allowed {
     let one = product(d_head) + product(rows);
     Allowed { primal: one, jvp: 2.0 * one, vjp: 2.0 * one }
 }
 
 /// Attention whose scores are larger by `scale sqrt(d_head)` than usual, and their absolute errors with them.
+/// Measured for scores of sixty: 9.0e-7 of 3.3e-5, 4.7e-6 and 2.1e-5 of 6.5e-5.
 pub fn sharp_attention(rows: usize, d_head: usize, scale: f64) -> Allowed {
     let (usual, larger) = (attention(rows, d_head), scale * (d_head as f64).sqrt());
     Allowed { primal: larger * usual.primal, jvp: larger * usual.jvp, vjp: larger * usual.vjp }
 }
 
-/// Up to five edits of a row, each a product of `d` terms at most.
+/// Up to five edits of a row, each a product of `d` terms at most. Measured: 7.8e-8 of 6.7e-7.
 pub fn splice(d: usize) -> f64 {
     2.0 * product(d)
 }
@@ -69,5 +71,5 @@ pub fn typical(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// GELU and its slope on a grid, absolute below 1 and relative above. Half an ulp of 1 is `U`; the functions take about
-/// eight operations from a value of order one, and `exp` may err by a few ulp on top.
+/// eight operations from a value of order one, and `exp` may err by a few ulp on top. Measured: 1.8e-7.
 pub const GELU_ON_A_GRID: f64 = 8.0 * U;

@@ -152,6 +152,8 @@ fn lengths_that_differ_fail() {
     let case = Case::new();
     let short = Labelled::reference(case.truth().values()[..N - 1].to_vec());
     assert_eq!(compare(&case.host(good()), &short, 1.0), Err(Mismatch::Length(N, N - 1)));
+    let none = Labelled::reference(Vec::new());
+    assert_eq!(compare(&case.host(good()).rows(1, 0..0), &none, 1.0), Err(Mismatch::Length(0, 0)));
 }
 
 /// Where the truth is zero, nothing but zero is right.

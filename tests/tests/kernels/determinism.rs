@@ -1,9 +1,10 @@
 //! The same recording gives the same bits, run after run: reductions have a fixed order on every executor.
 
-use resolvent_ops::Op;
+use resolvent_engine::Result;
 use resolvent_ops::attention::Attention;
 use resolvent_ops::layer_norm::LayerNorm;
 use resolvent_ops::matmul::Matmul;
+use resolvent_ops::{Op, Rows, Span};
 use resolvent_tests::{Plan, Random, Subject, matmul_subjects, subjects};
 
 fn same_bits(plan: &Plan, on: &Subject, op: &dyn Op) {
@@ -36,5 +37,51 @@ fn repetitions_agree_bit_for_bit() {
         same_bits(&Plan::new(17, &[130], 130), on, &op);
         let op = Attention { heads: 3, d_head: 16, scale: 0.25 };
         same_bits(&Plan::new(70, &[144], 48), on, &op);
+    }
+}
+
+/// A run's tangent and cotangent have the same bits alone and among others: a sweep does not depend on how it is cut.
+#[test]
+fn company_does_not_change_a_run() {
+    let op = Attention { heads: 3, d_head: 16, scale: 0.25 };
+    let mut random = Random::new(12);
+    let (qkv, qkv_dot, z_bar) = (random.normals(70 * 144), random.normals(70 * 144), random.normals(70 * 48));
+    let span = |start| Span { primal: 0, start, end: 70 };
+    for on in subjects() {
+        // Each run's rows come from the same numbers, wherever they stand in the batch.
+        let run = |starts: &[usize]| -> Result<Vec<Vec<u32>>> {
+            let device = on.device();
+            let cut = |data: &[f32], width: usize| -> Vec<f32> {
+                starts.iter().flat_map(|s| data[s * width..].to_vec()).collect()
+            };
+            let upload = |data: &[f32], width: usize| {
+                device.upload("x", &[("rows", data.len() / width), ("width", width)], data)
+            };
+            let base = Rows::new(device, &[span(0)])?;
+            let spans: Vec<Span> = starts.iter().map(|&s| span(s)).collect();
+            let rows = Rows::new(device, &spans)?;
+            let (x, x_dot) = (upload(&qkv, 144)?, upload(&cut(&qkv_dot, 144), 144)?);
+            let y_bar = upload(&cut(&z_bar, 48), 48)?;
+            let mut rec = device.record();
+            let kept = op.primal(&mut rec, &base, None, &[&x])?.kept;
+            let z_dot = op.jvp(&mut rec, &rows, &kept, &[&x_dot])?;
+            let bar = op.vjp(&mut rec, &rows, &kept, &y_bar, &[None])?;
+            device.submit(rec)?;
+            let bits = |x: &f32| x.to_bits();
+            let (z_dot, bar) = (device.read(&z_dot)?, device.read(&bar[0])?);
+            let mut first = 0;
+            let one = starts.iter().map(|start| {
+                let (at, end) = (first, first + 70 - start);
+                first = end;
+                z_dot[at * 48..end * 48].iter().chain(&bar[at * 144..end * 144]).map(bits).collect()
+            });
+            Ok(one.collect())
+        };
+        let starts = [40, 0, 69, 13, 40];
+        let together = run(&starts).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
+        for (start, bits) in starts.iter().zip(together) {
+            let alone = run(&[*start]).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
+            assert!(alone[0] == bits, "{}: the run from token {start} is another in company", on.name());
+        }
     }
 }

@@ -28,7 +28,7 @@ fn layer_norm() {
             Ok(LayerNorm { gain, bias, eps: 1e-5 })
         };
         let f = formulas::LayerNorm { gain: wide(&gain), bias: wide(&bias), eps: 1e-5 };
-        let allowed = tolerance::layer_norm(d);
+        let allowed = tolerance::LAYER_NORM;
         Plan::new(rows, &[d], d).check(&mut record, &subjects(), op, &f, allowed);
     }
 }
