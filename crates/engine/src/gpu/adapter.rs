@@ -21,16 +21,20 @@ fn instances() -> impl Iterator<Item = &'static wgpu::Instance> {
 
 /// All adapters that can compute, real ones first.
 fn ranked() -> Vec<(wgpu::Adapter, Info)> {
-    let found = instances()
-        .map(|instance| pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all())))
-        .find(|found| !found.is_empty())
-        .unwrap_or_default();
+    // Asked once: GL panics when it is asked again while a device that it gave is at work on another thread.
+    static FOUND: OnceLock<Vec<wgpu::Adapter>> = OnceLock::new();
+    let found = FOUND.get_or_init(|| {
+        instances()
+            .map(|instance| pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all())))
+            .find(|found| !found.is_empty())
+            .unwrap_or_default()
+    });
     let mut ranked: Vec<(wgpu::Adapter, Info)> = found
-        .into_iter()
+        .iter()
         .filter(|a| a.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS))
         .map(|a| {
-            let info = describe(&a);
-            (a, info)
+            let info = describe(a);
+            (a.clone(), info)
         })
         .collect();
     ranked.sort_by_key(|(_, info)| rank(info));
