@@ -2,9 +2,13 @@
 
 use std::ops::Range;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use super::{Shared, fault};
 use crate::error::{Error, Result};
+
+/// Time that an answer may take once the queue is empty.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// The bytes of `range` (a multiple of 4) of `buffer`, after all submitted work.
 pub(super) fn read(
@@ -39,7 +43,8 @@ pub(super) fn read(
         label: label.to_owned(),
         reason: format!("cannot be read: {reason}"),
     };
-    match receive.try_recv() {
+    // Another thread that polls may have taken our answer along, and be about to deliver it.
+    match receive.recv_timeout(ANSWER) {
         Ok(Ok(())) => {}
         Ok(Err(e)) => return Err(failed(e.to_string())),
         Err(_) => return Err(failed("the driver finished without answering".to_owned())),
