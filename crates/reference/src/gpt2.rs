@@ -1,0 +1,301 @@
+//! GPT-2, block by block:
+//!
+//! ```text
+//! h[0] = embed(tokens)
+//! block l:   qkv = ln_1(h[l]) W_qkv + b        z = attention(qkv)      attn_out = z W_o + b
+//!            resid_mid = h[l] + attn_out
+//!            mlp_out = gelu(ln_2(resid_mid) W_fc + b) W_proj + b
+//!            h[l+1] = resid_mid + mlp_out
+//! logits = unembed(ln_f(h[L]))
+//! ```
+//!
+//! A hook sees every site's slab right after it is computed and may change it: edits, tangents (of dual numbers) and
+//! finite differences are all done with it.
+
+use crate::ops::{self, GeluForm, Heads};
+use crate::{Scalar, Site};
+
+/// The sizes and switches of `config.json` that the formulas need.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Blocks, L.
+    pub n_layer: usize,
+    /// Width of the stream, d.
+    pub n_embd: usize,
+    /// Heads; d_head = d / n_head.
+    pub n_head: usize,
+    /// Width of the MLP; where the file says null it is 4 d.
+    pub n_inner: usize,
+    /// Tokens in the vocabulary, V.
+    pub vocab: usize,
+    /// Longest prompt.
+    pub n_positions: usize,
+    /// `layer_norm_epsilon`.
+    pub eps: f64,
+    /// `activation_function`.
+    pub activation: GeluForm,
+    /// Multiply scores by 1 / sqrt(d_head); GPT-2 does.
+    pub scale_attn_weights: bool,
+    /// Divide the scores of block l by l + 1; GPT-2 does not.
+    pub scale_attn_by_inverse_layer_idx: bool,
+}
+
+impl Config {
+    /// The heads of block `layer` and the factor of their scores.
+    pub fn heads(&self, layer: usize) -> Heads {
+        let mut heads = Heads::new(self.n_head, self.n_embd);
+        if !self.scale_attn_weights {
+            heads.scale = 1.0;
+        }
+        if self.scale_attn_by_inverse_layer_idx {
+            heads.scale /= (layer + 1) as f64;
+        }
+        heads
+    }
+}
+
+/// A weight and a bias: of a layer norm, gain `[d]` and bias `[d]`; of a matmul, `[in, out]` and `[out]`.
+#[derive(Clone, Debug)]
+pub struct Affine<S> {
+    /// Gain `[d]` or weight `[in, out]`.
+    pub weight: Vec<S>,
+    /// `[d]` or `[out]`.
+    pub bias: Vec<S>,
+}
+
+/// The parameters of one block.
+#[derive(Clone, Debug)]
+pub struct BlockWeights<S> {
+    /// `ln_1`: `[d]`, `[d]`.
+    pub ln_1: Affine<S>,
+    /// `attn.c_attn`: `[d, 3d]`, `[3d]`.
+    pub c_attn: Affine<S>,
+    /// `attn.c_proj`: `[d, d]`, `[d]`.
+    pub attn_proj: Affine<S>,
+    /// `ln_2`: `[d]`, `[d]`.
+    pub ln_2: Affine<S>,
+    /// `mlp.c_fc`: `[d, inner]`, `[inner]`.
+    pub c_fc: Affine<S>,
+    /// `mlp.c_proj`: `[inner, d]`, `[d]`.
+    pub mlp_proj: Affine<S>,
+}
+
+/// The parameters of the model.
+#[derive(Clone, Debug)]
+pub struct Weights<S> {
+    /// Token embedding `[V, d]`.
+    pub wte: Vec<S>,
+    /// Position embedding `[P, d]`.
+    pub wpe: Vec<S>,
+    /// One a block.
+    pub blocks: Vec<BlockWeights<S>>,
+    /// `ln_f`: `[d]`, `[d]`.
+    pub ln_f: Affine<S>,
+    /// Unembedding `[V, d]`; equal to `wte` where the head is tied.
+    pub lm_head: Vec<S>,
+}
+
+impl<S: Scalar> Weights<S> {
+    /// Asks `get` for every parameter by its Hugging Face name without `transformer.`, such as `h.0.attn.c_attn.weight`.
+    /// `lm_head.weight` is asked for too: the caller answers with `wte.weight` where the head is tied.
+    pub fn new(config: &Config, mut get: impl FnMut(&str) -> Vec<f64>) -> Self {
+        let mut tensor = |name: &str, shape: [usize; 2]| -> Vec<S> {
+            let values = get(name);
+            let [rows, columns] = shape;
+            assert_eq!(values.len(), rows * columns, "{name}: {} values, not {shape:?}", values.len());
+            values.into_iter().map(S::from_f64).collect()
+        };
+        let (d, inner) = (config.n_embd, config.n_inner);
+        let wte = tensor("wte.weight", [config.vocab, d]);
+        let wpe = tensor("wpe.weight", [config.n_positions, d]);
+        let lm_head = tensor("lm_head.weight", [config.vocab, d]);
+        let mut affine = |name: &str, shape: [usize; 2]| Affine {
+            weight: tensor(&format!("{name}.weight"), shape),
+            bias: tensor(&format!("{name}.bias"), [1, shape[1]]),
+        };
+        let blocks = (0..config.n_layer)
+            .map(|l| BlockWeights {
+                ln_1: affine(&format!("h.{l}.ln_1"), [1, d]),
+                c_attn: affine(&format!("h.{l}.attn.c_attn"), [d, 3 * d]),
+                attn_proj: affine(&format!("h.{l}.attn.c_proj"), [d, d]),
+                ln_2: affine(&format!("h.{l}.ln_2"), [1, d]),
+                c_fc: affine(&format!("h.{l}.mlp.c_fc"), [d, inner]),
+                mlp_proj: affine(&format!("h.{l}.mlp.c_proj"), [inner, d]),
+            })
+            .collect();
+        let ln_f = affine("ln_f", [1, d]);
+        Self { wte, wpe, blocks, ln_f, lm_head }
+    }
+}
+
+/// What a forward pass leaves behind.
+#[derive(Clone, Debug)]
+pub struct Trace<S> {
+    /// Residual stream `[L+1, T, d]`; `h[L]` is before the final norm.
+    pub field: Vec<S>,
+    /// One a block that was computed: all of them, or the last ones after [`Gpt2::resume`].
+    pub blocks: Vec<BlockTrace<S>>,
+    /// `[T, V]`.
+    pub logits: Vec<S>,
+    tokens: usize,
+    width: usize,
+}
+
+impl<S> Trace<S> {
+    /// Number of tokens, T.
+    pub const fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// One row of the field, `h[layer, token]`: `[d]`.
+    pub fn h(&self, layer: usize, token: usize) -> &[S] {
+        &self.field[(layer * self.tokens + token) * self.width..][..self.width]
+    }
+
+    /// The logits of one position: `[V]`.
+    pub fn logits_at(&self, position: usize) -> &[S] {
+        let vocab = self.logits.len() / self.tokens;
+        &self.logits[position * vocab..][..vocab]
+    }
+}
+
+/// The sites inside one block, each `[T, d]`.
+#[derive(Clone, Debug)]
+pub struct BlockTrace<S> {
+    /// Queries, heads side by side.
+    pub q: Vec<S>,
+    /// Keys.
+    pub k: Vec<S>,
+    /// Values.
+    pub v: Vec<S>,
+    /// Mixed values, before the output projection.
+    pub z: Vec<S>,
+    /// What attention adds to the stream.
+    pub attn_out: Vec<S>,
+    /// The stream between attention and MLP.
+    pub resid_mid: Vec<S>,
+    /// What the MLP adds to the stream.
+    pub mlp_out: Vec<S>,
+}
+
+/// A hook: called with a site and its whole slab `[T, d]` right after it is computed, free to change it.
+pub type Hook<'a, S> = dyn FnMut(Site, &mut [S]) + 'a;
+
+/// The model: sizes and parameters.
+#[derive(Clone, Debug)]
+pub struct Gpt2<S> {
+    /// Sizes and switches.
+    pub config: Config,
+    /// Parameters.
+    pub weights: Weights<S>,
+}
+
+impl<S: Scalar> Gpt2<S> {
+    /// Reads the parameters through `get`, as [`Weights::new`] says.
+    pub fn new(config: Config, get: impl FnMut(&str) -> Vec<f64>) -> Self {
+        let weights = Weights::new(&config, get);
+        Self { config, weights }
+    }
+
+    /// The same model on other scalars: its parameters are constants there.
+    pub fn lift<R: Scalar>(&self) -> Gpt2<R> {
+        let values = |x: &[S]| x.iter().map(|x| R::from_f64(x.value())).collect::<Vec<R>>();
+        let affine = |x: &Affine<S>| Affine { weight: values(&x.weight), bias: values(&x.bias) };
+        let w = &self.weights;
+        let blocks = w
+            .blocks
+            .iter()
+            .map(|b| BlockWeights {
+                ln_1: affine(&b.ln_1),
+                c_attn: affine(&b.c_attn),
+                attn_proj: affine(&b.attn_proj),
+                ln_2: affine(&b.ln_2),
+                c_fc: affine(&b.c_fc),
+                mlp_proj: affine(&b.mlp_proj),
+            })
+            .collect();
+        let weights = Weights {
+            wte: values(&w.wte),
+            wpe: values(&w.wpe),
+            blocks,
+            ln_f: affine(&w.ln_f),
+            lm_head: values(&w.lm_head),
+        };
+        Gpt2 { config: self.config.clone(), weights }
+    }
+
+    /// Runs the model on `tokens [T]`.
+    ///
+    /// The hook sees `ResidPre(0)`, then for every block Q, K, V, Z, `AttnOut`, `ResidMid`, `MlpOut`, `ResidPost` and, where
+    /// another block follows, the same rows as its `ResidPre`.
+    pub fn forward(&self, tokens: &[usize], hook: &mut Hook<'_, S>) -> Trace<S> {
+        assert!(!tokens.is_empty(), "forward: no tokens");
+        let w = &self.weights;
+        let mut h = ops::embed(&w.wte, &w.wpe, self.config.n_embd, tokens);
+        hook(Site::ResidPre(0), &mut h);
+        self.resume(h, tokens.len(), hook)
+    }
+
+    /// Goes on from a field that is known up to some layer: `field [l+1, T, d]` is `h[0..=l]`, blocks l.. are computed.
+    ///
+    /// The first site that the hook sees is `Q(l)`.
+    pub fn resume(&self, mut field: Vec<S>, tokens: usize, hook: &mut Hook<'_, S>) -> Trace<S> {
+        let (layers, slab) = (self.config.n_layer, tokens * self.config.n_embd);
+        let known = field.len() / slab;
+        assert!(
+            field.len() == known * slab && (1..=layers + 1).contains(&known),
+            "resume: {} values are not 1 to {} slabs of {slab}",
+            field.len(),
+            layers + 1
+        );
+        let mut blocks = Vec::new();
+        for l in known - 1..layers {
+            let (block, mut next) = self.block(l, &field[l * slab..], hook);
+            hook(Site::ResidPost(l), &mut next);
+            if l + 1 < layers {
+                hook(Site::ResidPre(l + 1), &mut next);
+            }
+            field.extend(next);
+            blocks.push(block);
+        }
+        let w = &self.weights;
+        let normed = ops::layer_norm(&field[layers * slab..], &w.ln_f.weight, &w.ln_f.bias, self.config.eps);
+        let logits = ops::unembed(&normed, &w.lm_head, self.config.n_embd);
+        Trace { field, blocks, logits, tokens, width: self.config.n_embd }
+    }
+
+    /// Block `l`: `h[l] [T, d]` -> what happened inside, and `h[l+1] [T, d]`.
+    fn block(&self, l: usize, h: &[S], hook: &mut Hook<'_, S>) -> (BlockTrace<S>, Vec<S>) {
+        let w = &self.weights.blocks[l];
+        let (d, eps) = (self.config.n_embd, self.config.eps);
+        let norm = |x: &[S], w: &Affine<S>| ops::layer_norm(x, &w.weight, &w.bias, eps);
+        let linear = |x: &[S], w: &Affine<S>| ops::matmul(x, &w.weight, &w.bias);
+
+        let qkv = linear(&norm(h, &w.ln_1), &w.c_attn);
+        let part = |i: usize| qkv.chunks_exact(d).skip(i).step_by(3).flatten().copied().collect::<Vec<S>>();
+        let [mut q, mut k, mut v] = [part(0), part(1), part(2)];
+        hook(Site::Q(l), &mut q);
+        hook(Site::K(l), &mut k);
+        hook(Site::V(l), &mut v);
+        let rows = q.chunks_exact(d).zip(k.chunks_exact(d)).zip(v.chunks_exact(d));
+        let qkv: Vec<S> = rows.flat_map(|((q, k), v)| [q, k, v].concat()).collect();
+
+        let mut z = ops::attention(&qkv, self.config.heads(l));
+        hook(Site::Z(l), &mut z);
+        let mut attn_out = linear(&z, &w.attn_proj);
+        hook(Site::AttnOut(l), &mut attn_out);
+        let mut resid_mid = sum(h, &attn_out);
+        hook(Site::ResidMid(l), &mut resid_mid);
+
+        let hidden = ops::gelu(&linear(&norm(&resid_mid, &w.ln_2), &w.c_fc), self.config.activation);
+        let mut mlp_out = linear(&hidden, &w.mlp_proj);
+        hook(Site::MlpOut(l), &mut mlp_out);
+        let next = sum(&resid_mid, &mlp_out);
+        (BlockTrace { q, k, v, z, attn_out, resid_mid, mlp_out }, next)
+    }
+}
+
+/// x + y, element by element.
+fn sum<S: Scalar>(x: &[S], y: &[S]) -> Vec<S> {
+    x.iter().zip(y).map(|(&x, &y)| x + y).collect()
+}

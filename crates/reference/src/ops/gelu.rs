@@ -1,0 +1,69 @@
+//! gelu, two forms:
+//! - tanh (`gelu_new`, GPT-2):  y = x/2 (1 + tanh u),  u = sqrt(2/pi) (x + 0.044715 x^3)
+//! - erf (`gelu`, exact):       y = x/2 (1 + erf(x / sqrt 2))
+
+use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
+
+use crate::Scalar;
+
+/// Which GELU; the name in `config.json` is beside each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GeluForm {
+    /// `gelu_new`.
+    Tanh,
+    /// `gelu`.
+    Erf,
+}
+
+/// Element by element. `x [..]` -> `[..]`.
+pub fn gelu<S: Scalar>(x: &[S], form: GeluForm) -> Vec<S> {
+    let c = S::from_f64;
+    let step = |x: S| match form {
+        GeluForm::Tanh => (c(FRAC_2_SQRT_PI * FRAC_1_SQRT_2) * (x + c(0.044715) * x * x * x)).tanh(),
+        GeluForm::Erf => (x * c(FRAC_1_SQRT_2)).erf(),
+    };
+    x.iter().map(|&x| c(0.5) * x * (c(1.0) + step(x))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::check;
+
+    #[test]
+    fn known_values() {
+        let x = [-3.0, -1.0, 0.0, 0.5, 2.0];
+        // 40 digits of arithmetic, rounded.
+        check::close(&gelu(&x, GeluForm::Erf), &ERF_VALUES, 1e-12);
+        check::close(&gelu(&x, GeluForm::Tanh), &TANH_VALUES, 1e-12);
+    }
+
+    const ERF_VALUES: [f64; 5] = [
+        -0.004_049_694_094_890_283_5,
+        -0.158_655_253_931_457_05,
+        0.0,
+        0.345_731_230_637_006_56,
+        1.954_499_736_103_641_6,
+    ];
+    const TANH_VALUES: [f64; 5] = [
+        -0.003_637_392_081_773_019,
+        -0.158_808_009_391_723_3,
+        0.0,
+        0.345_714_009_825_143_94,
+        1.954_597_694_087_775,
+    ];
+
+    #[test]
+    fn far_out_it_is_zero_or_the_identity() {
+        for form in [GeluForm::Tanh, GeluForm::Erf] {
+            assert_eq!(gelu(&[-60.0, 60.0], form), [0.0, 60.0]);
+        }
+    }
+
+    #[test]
+    fn derivatives() {
+        for form in [GeluForm::Tanh, GeluForm::Erf] {
+            check::derivatives(&check::numbers(6, 9), |x| gelu(x, form));
+        }
+    }
+}

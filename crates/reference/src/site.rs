@@ -1,0 +1,36 @@
+//! Where an edit or a tangent may enter.
+
+/// A named slab `[T, width]` of the run; the number is the block. Width is `d`, for q, k, v and z all heads side by side.
+///
+/// `ResidPost(l)` and `ResidPre(l + 1)` are the same rows under two names; `ResidPost(L - 1)` is `h[L]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Site {
+    /// `blocks.{l}.hook_resid_pre`: the stream entering the block, `h[l]`.
+    ResidPre(usize),
+    /// `blocks.{l}.attn.hook_q`: queries before scaling.
+    Q(usize),
+    /// `blocks.{l}.attn.hook_k`: keys.
+    K(usize),
+    /// `blocks.{l}.attn.hook_v`: values.
+    V(usize),
+    /// `blocks.{l}.attn.hook_z`: the heads' mixed values, before the output projection.
+    Z(usize),
+    /// `blocks.{l}.hook_attn_out`: what attention adds to the stream.
+    AttnOut(usize),
+    /// `blocks.{l}.hook_resid_mid`: the stream between attention and MLP.
+    ResidMid(usize),
+    /// `blocks.{l}.hook_mlp_out`: what the MLP adds to the stream.
+    MlpOut(usize),
+    /// `blocks.{l}.hook_resid_post`: the stream leaving the block, `h[l + 1]`.
+    ResidPost(usize),
+}
+
+impl Site {
+    /// The block that the site belongs to.
+    pub const fn block(self) -> usize {
+        match self {
+            Self::ResidPre(l) | Self::Q(l) | Self::K(l) | Self::V(l) | Self::Z(l) => l,
+            Self::AttnOut(l) | Self::ResidMid(l) | Self::MlpOut(l) | Self::ResidPost(l) => l,
+        }
+    }
+}
