@@ -1,2 +1,71 @@
-//! The command-line tool.
-fn main() {}
+//! The command-line tool `resolvent`: one command a file, and this table of contents.
+
+mod devices;
+mod forward;
+mod green;
+mod options;
+mod output;
+mod patch;
+mod sensitivity;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What a command may fail with: one line that names the cause and the fix.
+type Failure = Box<dyn std::error::Error>;
+
+/// How sources propagate through a GPT-2: fields, sensitivities, patches and Green functions, on any GPU or none.
+#[derive(Parser)]
+#[command(name = "resolvent", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a prompt: the field, the logits and the most likely next tokens
+    Run(forward::Args),
+    /// dJ/dh at every level and token, for a logit or a difference of two
+    Sensitivity(sensitivity::Args),
+    /// Put every h[l,t] of the prompt into a corrupted prompt, one place at a time
+    Patch(patch::Args),
+    /// The response field of one source
+    Green(green::Args),
+    /// List the adapters of this machine and test them
+    Devices(devices::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("RESOLVENT_LOG").unwrap_or_else(|_| {
+        tracing_subscriber::EnvFilter::new("warn,wgpu_core=error,wgpu_hal=off,naga=error")
+    });
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .without_time()
+        .init();
+    let done = match cli.command {
+        Command::Run(args) => forward::main(&args),
+        Command::Sensitivity(args) => sensitivity::main(&args),
+        Command::Patch(args) => patch::main(&args),
+        Command::Green(args) => green::main(&args),
+        Command::Devices(args) => devices::main(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) if output::is_closed_pipe(failure.as_ref()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {}", one_line(&failure.to_string()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Messages are one line, whatever a library put into them.
+fn one_line(text: &str) -> String {
+    text.split('\n').map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
+}

@@ -1,1 +1,28 @@
-//! The theory: one analysis a file, each returning a labelled result.
+//! The theory: one analysis a file, each returning a [`Labelled`] result with axes, certificates and provenance.
+//!
+//! | analysis | what it computes |
+//! |---|---|
+//! | [`forward`] | field and logits of a run |
+//! | [`sensitivity`] | `chi[l, t] = dJ / dh[l, t]` |
+//! | [`patch`] | the effect of putting each clean h\[l, t\] into a corrupted run, beside its first-order prediction |
+//! | [`green`] | the response field of a source |
+//!
+//! A certificate that does not hold is an error: no analysis returns numbers that fail their own check.
+
+mod certificate;
+mod direction;
+mod error;
+mod forward;
+mod green;
+mod labelled;
+mod patch;
+mod sensitivity;
+
+pub use certificate::{ADJOINT, Certificate, SAME, SLOPE, adjoint, dot, norm, norms};
+pub use direction::{Context, Direction};
+pub use error::{Error, Result};
+pub use forward::forward;
+pub use green::green;
+pub use labelled::{Array, Labelled};
+pub use patch::patch;
+pub use sensitivity::sensitivity;

@@ -1,17 +1,52 @@
 //! GPT-2 as a list of operations: configuration, weights, tokenizer, sites, edits, runs and linearisations.
 //!
 //! A model directory is read by three types: [`Config`] (sizes and switches), [`Checkpoint`] (weights, mapped
-//! into memory and converted to f32 as they are read) and [`Tokenizer`] (text to ids and back).
+//! into memory and converted to f32 as they are read) and [`Tokenizer`] (text to ids and back). A [`Model`] holds
+//! the weights on a device; [`Model::run`] keeps the field of one prompt there, [`Run::values_under`] sweeps edits over
+//! it, and [`Run::linearize`] gives its tangent map.
+//!
+//! ```
+//! use resolvent_engine::Device;
+//! use resolvent_model::{Mode, Model, Observable, RandomWeights, tiny};
+//!
+//! let model = Model::random(&Device::host(), tiny(), RandomWeights::new(&tiny(), 7))?;
+//! let run = model.run(&[3, 1, 4, 1, 5], &[])?;
+//! let j = Observable::logit_diff(2, 6, 4);
+//! let chi = run.linearize(Mode::Exact).vjp(&[j.seeds()])?;
+//! assert_eq!(chi.get(0).len(), (model.config().n_layer + 1) * 5 * model.config().n_embd);
+//! # Ok::<(), resolvent_model::Error>(())
+//! ```
 
+mod batch;
 mod checkpoint;
 mod config;
+mod edit;
 mod error;
 mod files;
+mod linear;
+mod model;
+mod named;
+mod observable;
+mod program;
 mod prompt;
+mod random;
+mod run;
+mod site;
 mod tokenizer;
+mod walk;
+mod weights;
 
 pub use checkpoint::{Checkpoint, Dtype};
 pub use config::{Activation, Config, MAX_D_HEAD, MAX_LAYERS};
+pub use edit::{Change, Edit};
 pub use error::{Error, Result};
+pub use linear::{Fields, Linearization, Mode, Seed, Source};
+pub use model::{Model, RunOptions};
+pub use named::DEFAULT_MODEL;
+pub use observable::Observable;
 pub use prompt::{check_prompt, parse_token, parse_tokens};
+pub use random::{RandomWeights, gaussian, gpt2_small, tiny};
+pub use run::Run;
+pub use site::Site;
 pub use tokenizer::Tokenizer;
+pub use weights::WeightSource;

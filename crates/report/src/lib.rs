@@ -1,1 +1,5 @@
-//! Terminal heatmaps and plots of labelled results.
+//! Terminal heatmaps of labelled results.
+
+mod heatmap;
+
+pub use heatmap::{Heatmap, Style};

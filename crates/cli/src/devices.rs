@@ -1,0 +1,56 @@
+//! `resolvent devices`
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use resolvent::engine::{Choice, Device, Info, Options, adapters};
+
+use crate::Failure;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// List only, without the self-test
+    #[arg(long)]
+    no_test: bool,
+}
+
+pub(crate) fn main(args: &Args) -> Result<(), Failure> {
+    let mut text = String::new();
+    for (i, info) in adapters().into_iter().enumerate() {
+        let options = Options::new(Choice::Index(i));
+        line(&mut text, &i.to_string(), &info, (!args.no_test).then(|| test(&options)));
+    }
+    if text.is_empty() {
+        text.push_str(
+            "no GPU adapter: install a Vulkan driver (on Debian: apt-get install mesa-vulkan-drivers)\n",
+        );
+    }
+    let host = Device::host();
+    line(&mut text, "host", host.info(), None);
+    let chosen = Device::open(&Options::default())?;
+    let _infallible = writeln!(text, "auto is {}", chosen.info().name);
+    Ok(std::io::stdout().write_all(text.as_bytes())?)
+}
+
+fn test(options: &Options) -> String {
+    let tested = Device::open(options).map_err(|e| e.to_string());
+    match tested.and_then(|device| resolvent::self_test(&device).map_err(|e| e.to_string())) {
+        Ok(test) => {
+            let worst = test.field.max(test.sensitivity).max(test.response);
+            format!("self-test passed: {worst:.1e} from the host, adjoint {:.1e}", test.adjoint)
+        }
+        Err(fault) => format!("self-test FAILED: {fault}"),
+    }
+}
+
+fn line(text: &mut String, index: &str, info: &Info, test: Option<String>) {
+    let subgroups = info.subgroups.map_or_else(String::new, |(least, most)| match least == most {
+        true => format!(", subgroups of {least}"),
+        false => format!(", subgroups of {least} to {most}"),
+    });
+    let f16 = if info.f16 { ", f16" } else { "" };
+    let _infallible = writeln!(text, "{index:>4}  {info}{subgroups}{f16}");
+    if let Some(test) = test {
+        let _infallible = writeln!(text, "      {test}");
+    }
+}

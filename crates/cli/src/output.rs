@@ -1,0 +1,61 @@
+//! What commands print and write.
+
+use std::io::{self, IsTerminal, Write};
+
+use resolvent::Labelled;
+use resolvent::model::Run;
+use resolvent_report::{Heatmap, Style};
+
+use crate::Failure;
+use crate::options::{OutputArgs, labels};
+
+/// Where a result goes.
+pub(crate) struct Output<'a>(&'a OutputArgs);
+
+impl<'a> Output<'a> {
+    pub(crate) fn prepare(args: &'a OutputArgs) -> Result<Self, Failure> {
+        if let Some(path) = &args.out {
+            Labelled::check_path(path)?;
+        }
+        Ok(Self(args))
+    }
+
+    /// Writes the file, then prints either the JSON or `text`.
+    pub(crate) fn finish(&self, result: &Labelled, text: impl FnOnce() -> String) -> Result<(), Failure> {
+        if let Some(path) = &self.0.out {
+            result.write(path)?;
+            eprintln!("wrote {}", path.display());
+        }
+        let printed = if self.0.json { result.to_json() } else { text() };
+        let mut stdout = io::stdout().lock();
+        writeln!(stdout, "{}", printed.trim_end())?;
+        Ok(stdout.flush()?)
+    }
+}
+
+/// A heatmap of one array with the run's tokens below, as wide as the terminal.
+pub(crate) fn heatmap(run: &Run, result: &Labelled, array: &str, title: &str) -> String {
+    let colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let style = if colour { Style::Colour } else { Style::Plain };
+    let width =
+        std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok()).or_else(terminal_width).unwrap_or(120);
+    let labels = labels(run);
+    let map = result.array(array).and_then(|array| Heatmap::new(title, array, &labels));
+    map.map_or_else(String::new, |map| map.render(style, width))
+}
+
+fn terminal_width() -> Option<usize> {
+    terminal_size::terminal_size().map(|(width, _)| usize::from(width.0))
+}
+
+/// The checks that a result passed, in one line.
+pub(crate) fn checks(result: &Labelled) -> String {
+    let each =
+        result.certificates.iter().map(|c| format!("{} {:.1e} (at most {:.0e})", c.name, c.value, c.bound));
+    format!("checks: {}", each.collect::<Vec<_>>().join(", "))
+}
+
+/// Whether writing failed because the reader has seen enough (`| head`).
+pub(crate) fn is_closed_pipe(failure: &(dyn std::error::Error + 'static)) -> bool {
+    failure.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,79 @@
+//! Certificates: checks that a result carries, or fails with.
+
+use resolvent_model::{Linearization, Seed, Site, Source, gaussian};
+
+use crate::error::{Error, Result};
+
+/// A check with its figure and the most that it may be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Certificate {
+    /// Its name, such as `adjoint`.
+    pub name: &'static str,
+    /// What was measured, 0 at best.
+    pub value: f64,
+    /// What is allowed.
+    pub bound: f64,
+}
+
+/// `<u, J v>` and `<J^T u, v>` differ by rounding only: of the order of f32's epsilon times the product of norms.
+pub const ADJOINT: f64 = 1e-5;
+
+/// Slope of a central difference against the derivative. Its own error is the cubic term and f32 cancellation, each
+/// below a percent at the steps used; a wrong derivative is off by tens of percent.
+pub const SLOPE: f64 = 0.05;
+
+/// The same number computed in a batch and alone, relative to the size of the terms.
+pub const SAME: f64 = 1e-5;
+
+impl Certificate {
+    /// Fails unless the check holds; a NaN does not hold.
+    ///
+    /// # Errors
+    /// [`Error::Certificate`].
+    pub fn hold(&self) -> Result<()> {
+        if self.value <= self.bound {
+            return Ok(());
+        }
+        Err(Error::Certificate { name: self.name.to_owned(), value: self.value, bound: self.bound })
+    }
+}
+
+/// `<a, b>` in f64.
+pub fn dot(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+}
+
+/// `|a|` in f64.
+pub fn norm(a: &[f32]) -> f64 {
+    dot(a, a).sqrt()
+}
+
+/// Euclidean norms of the rows `[_, d]`.
+pub fn norms(rows: &[f32], d: usize) -> Vec<f32> {
+    rows.chunks(d).map(|row| norm(row) as f32).collect()
+}
+
+/// `<u, J v> = <J^T u, v>` for a random source v at h\[0\] of every token and a random cotangent u at h\[L\].
+///
+/// # Errors
+/// A device error.
+pub fn adjoint(linear: &Linearization<'_>, seed: u64) -> Result<Certificate> {
+    let (config, tokens) = (linear.run().model().config(), linear.run().tokens().len());
+    let (d, size) = (config.n_embd, tokens * config.n_embd);
+    let (u, v) = (gaussian(seed, size), gaussian(seed + 1, size));
+    let sources: Vec<Source> = v
+        .chunks(d)
+        .enumerate()
+        .map(|(token, v)| Source { site: Site::ResidPre(0), token, vector: v.to_vec() })
+        .collect();
+    let seeds: Vec<Seed> = u
+        .chunks(d)
+        .enumerate()
+        .map(|(token, u)| Seed::Field { level: config.n_layer, token, vector: u.to_vec() })
+        .collect();
+    let (response, sensitivity) = (linear.jvp(&[sources])?, linear.vjp(&[seeds])?);
+    let last = &response.get(0)[config.n_layer * size..];
+    let (forward, backward) = (dot(&u, last), dot(&sensitivity.get(0)[..size], &v));
+    let scale = norm(&u) * norm(last);
+    Ok(Certificate { name: "adjoint", value: (forward - backward).abs() / scale, bound: ADJOINT })
+}

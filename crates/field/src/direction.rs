@@ -1,0 +1,113 @@
+//! Directions: what a source points along.
+
+use std::path::{Path, PathBuf};
+
+use resolvent_model::{Mode, Observable, Run, gaussian};
+use safetensors::SafeTensors;
+use safetensors::tensor::Dtype;
+
+use crate::certificate::norm;
+use crate::error::{Error, Result};
+use crate::sensitivity::shape;
+
+/// A direction `[d]` at a place (level, token) of a run's field.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Direction {
+    /// The array `direction [d]` of a safetensors file.
+    File(PathBuf),
+    /// The embedding of a token.
+    Token(u32),
+    /// Normal random numbers from a seed.
+    Random(u64),
+    /// The sensitivity of the observable at the place.
+    Sensitivity,
+    /// Another run's field minus this one's at the place.
+    Displacement,
+}
+
+/// What a direction may refer to.
+#[derive(Clone, Copy, Default)]
+pub struct Context<'a> {
+    /// For [`Direction::Sensitivity`].
+    pub observable: Option<&'a Observable>,
+    /// For [`Direction::Displacement`].
+    pub other: Option<&'a Run>,
+    /// Whether to make it unit length.
+    pub unit: bool,
+}
+
+impl Direction {
+    /// The direction at (level, token) of `run`, `[d]`.
+    ///
+    /// # Errors
+    /// A file that cannot be read or has another width, a direction that lacks what it refers to, a place outside of the
+    /// field, or a zero direction that was to be made unit length.
+    pub fn resolve(
+        &self,
+        run: &Run,
+        (level, token): (usize, usize),
+        context: Context<'_>,
+    ) -> Result<Vec<f32>> {
+        let (levels, tokens, d) = shape(run);
+        if level >= levels || token >= tokens {
+            let (last, end) = (levels - 1, tokens - 1);
+            let reason =
+                format!("{level},{token} is outside of the field: levels 0 to {last}, tokens 0 to {end}");
+            return Err(Error::Input(reason));
+        }
+        let here = (level * tokens + token) * d..(level * tokens + token + 1) * d;
+        let mut direction = match self {
+            Self::File(path) => read(path, d)?,
+            Self::Token(id) => run.model().embedding(*id)?,
+            Self::Random(seed) => gaussian(*seed, d),
+            Self::Sensitivity => {
+                let observable =
+                    context.observable.ok_or_else(|| missing("sensitivity", "an observable (--target)"))?;
+                run.linearize(Mode::Exact).vjp(&[observable.seeds()])?.into_single()[here].to_vec()
+            }
+            Self::Displacement => {
+                let other =
+                    context.other.ok_or_else(|| missing("displacement", "a second prompt (--donor)"))?;
+                if other.tokens().len() != tokens {
+                    let other = other.tokens().len();
+                    return Err(Error::Input(format!(
+                        "the second prompt has {other} tokens and the first {tokens}"
+                    )));
+                }
+                let (theirs, ours) = (other.field()?, run.field()?);
+                theirs[here.clone()].iter().zip(&ours[here]).map(|(a, b)| a - b).collect()
+            }
+        };
+        if context.unit {
+            let size = norm(&direction);
+            if size == 0.0 {
+                return Err(Error::Input(format!(
+                    "the direction is zero at {level},{token} and has no unit"
+                )));
+            }
+            direction.iter_mut().for_each(|x| *x = (f64::from(*x) / size) as f32);
+        }
+        Ok(direction)
+    }
+}
+
+fn missing(direction: &str, what: &str) -> Error {
+    Error::Input(format!("the direction `{direction}` needs {what}"))
+}
+
+fn read(path: &Path, d: usize) -> Result<Vec<f32>> {
+    let fail = |reason: String| Error::File { path: path.to_owned(), reason };
+    let bytes = std::fs::read(path).map_err(|e| fail(format!("cannot be read: {e}")))?;
+    let file =
+        SafeTensors::deserialize(&bytes).map_err(|e| fail(format!("is not a safetensors file: {e}")))?;
+    let view = file.tensor("direction").map_err(|_| fail("has no array `direction`".to_owned()))?;
+    if view.dtype() != Dtype::F32 || view.shape() != [d] {
+        let (dtype, shape) = (view.dtype(), view.shape());
+        return Err(fail(format!("`direction` is {dtype:?} {shape:?}, wanted F32 [{d}]")));
+    }
+    let numbers: Vec<f32> = bytemuck::pod_collect_to_vec(view.data());
+    match numbers.iter().all(|x| x.is_finite()) {
+        true => Ok(numbers),
+        false => Err(fail("`direction` holds numbers that are not finite".to_owned())),
+    }
+}

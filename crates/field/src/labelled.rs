@@ -1,0 +1,181 @@
+//! Labelled results: named arrays with named axes, the checks that they passed, and where they come from.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
+use std::path::Path;
+
+use resolvent_model::Run;
+use safetensors::tensor::{Dtype, TensorView};
+use serde_json::{Map, Value, json};
+
+use crate::certificate::Certificate;
+use crate::error::{Error, Result};
+
+/// A named array, row-major.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Array {
+    /// Name in the result file.
+    pub name: &'static str,
+    /// Axes with their lengths, outermost first, such as `("level", 13)`.
+    pub axes: Vec<(&'static str, usize)>,
+    /// The numbers.
+    pub data: Vec<f32>,
+}
+
+/// The result of one analysis: what the library returns and what the commands write.
+#[derive(Clone, Debug, Default)]
+pub struct Labelled {
+    /// Arrays, in the order in which they are documented.
+    pub arrays: Vec<Array>,
+    /// Checks that held.
+    pub certificates: Vec<Certificate>,
+    /// Provenance and parameters.
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl Labelled {
+    /// An empty result of `analysis` with the provenance of `run`.
+    pub fn new(analysis: &str, run: &Run) -> Self {
+        let (model, info) = (run.model(), run.model().device().info().clone());
+        let tokens: Vec<String> = run.tokens().iter().map(u32::to_string).collect();
+        let metadata = [
+            ("analysis", analysis.to_owned()),
+            ("model", model.name().to_owned()),
+            ("model_hash", model.hash().to_owned()),
+            ("tokens", tokens.join(",")),
+            ("executor", if info.is_host() { "host" } else { "gpu" }.to_owned()),
+            ("matmul_variant", resolvent_ops::matmul::choose(run.model().device()).to_owned()),
+            ("adapter", info.name),
+            ("driver", format!("{} {}", info.backend, info.driver)),
+            ("version", env!("CARGO_PKG_VERSION").to_owned()),
+        ];
+        let metadata = metadata.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+        Self { arrays: Vec::new(), certificates: Vec::new(), metadata }
+    }
+
+    /// Adds an array.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, axes: &[(&'static str, usize)], data: Vec<f32>) -> Self {
+        debug_assert_eq!(axes.iter().map(|a| a.1).product::<usize>(), data.len(), "{name}");
+        self.arrays.push(Array { name, axes: axes.to_vec(), data });
+        self
+    }
+
+    /// Adds a fact to the metadata.
+    #[must_use]
+    pub fn note(mut self, key: &str, value: impl ToString) -> Self {
+        self.metadata.insert(key.to_owned(), value.to_string());
+        self
+    }
+
+    /// Adds a check, or fails with it.
+    ///
+    /// # Errors
+    /// The check does not hold.
+    pub fn certify(mut self, certificate: Certificate) -> Result<Self> {
+        certificate.hold()?;
+        self.certificates.push(certificate);
+        Ok(self)
+    }
+
+    /// The array `name`.
+    pub fn array(&self, name: &str) -> Option<&Array> {
+        self.arrays.iter().find(|a| a.name == name)
+    }
+
+    /// All metadata as strings: provenance, the axes of each array, the checks with their figures.
+    fn strings(&self) -> HashMap<String, String> {
+        let axes = self.arrays.iter().map(|a| {
+            let names: Vec<&str> = a.axes.iter().map(|(name, _)| *name).collect();
+            (format!("axes.{}", a.name), names.join(","))
+        });
+        let checks = self.certificates.iter();
+        let checks = checks
+            .map(|c| (format!("certificate.{}", c.name), format!("{:.3e} <= {:.1e}", c.value, c.bound)));
+        let own = self.metadata.iter().map(|(k, v)| (k.clone(), v.clone()));
+        own.chain(axes).chain(checks).collect()
+    }
+
+    /// As one JSON object: `arrays` (name to `shape` and row-major `data`) and `metadata`.
+    pub fn to_json(&self) -> String {
+        let arrays: Map<String, Value> = self
+            .arrays
+            .iter()
+            .map(|a| {
+                let shape: Vec<usize> = a.axes.iter().map(|(_, n)| *n).collect();
+                (a.name.to_owned(), json!({ "shape": shape, "data": a.data }))
+            })
+            .collect();
+        let metadata: BTreeMap<String, String> = self.strings().into_iter().collect();
+        json!({ "arrays": arrays, "metadata": metadata }).to_string()
+    }
+
+    /// As the bytes of a safetensors file, f32.
+    fn to_safetensors(&self) -> Result<Vec<u8>, String> {
+        let mut views = Vec::with_capacity(self.arrays.len());
+        for a in &self.arrays {
+            let shape = a.axes.iter().map(|(_, n)| *n).collect();
+            let view = TensorView::new(Dtype::F32, shape, bytemuck::cast_slice(&a.data))
+                .map_err(|e| e.to_string())?;
+            views.push((a.name, view));
+        }
+        safetensors::serialize(views, Some(self.strings())).map_err(|e| e.to_string())
+    }
+
+    /// Checks that a result could be written to `path`, before the work is done.
+    ///
+    /// # Errors
+    /// An ending other than `.safetensors` or `.json`, or a directory that is missing or not writable.
+    pub fn check_path(path: &Path) -> Result<()> {
+        format_of(path)?;
+        temporary(path).map(|_| ())
+    }
+
+    /// Writes the result whole: to a temporary file beside `path`, which is then renamed.
+    ///
+    /// # Errors
+    /// As [`Labelled::check_path`], or a full disk.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let fail = |reason: String| Error::File { path: path.to_owned(), reason };
+        let bytes = match format_of(path)? {
+            Format::Safetensors => self.to_safetensors().map_err(&fail)?,
+            Format::Json => self.to_json().into_bytes(),
+        };
+        let mut file = temporary(path)?;
+        file.write_all(&bytes).map_err(|e| fail(format!("cannot be written: {e}; is the disk full?")))?;
+        file.persist(path).map_err(|e| fail(format!("cannot be written: {}", e.error)))?;
+        Ok(())
+    }
+}
+
+enum Format {
+    Safetensors,
+    Json,
+}
+
+fn format_of(path: &Path) -> Result<Format> {
+    match path.extension().and_then(|e| e.to_str()) {
+        Some("safetensors") => Ok(Format::Safetensors),
+        Some("json") => Ok(Format::Json),
+        _ => Err(Error::File {
+            path: path.to_owned(),
+            reason: "a result file ends in .safetensors or .json".to_owned(),
+        }),
+    }
+}
+
+fn temporary(path: &Path) -> Result<tempfile::NamedTempFile> {
+    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    // Other users may read a result as they may read any new file; the crate's own default is private.
+    #[cfg(unix)]
+    let builder = builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
+    let made =
+        if path.is_dir() { Err(std::io::ErrorKind::IsADirectory.into()) } else { builder.tempfile_in(dir) };
+    made.map_err(|e| Error::File {
+        path: path.to_owned(),
+        reason: format!(
+            "cannot be written: {e}; name a file in a directory that exists and is yours to write to"
+        ),
+    })
+}

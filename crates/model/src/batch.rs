@@ -1,0 +1,120 @@
+//! Ragged batches: runs sorted by where they join, and what happens to their rows at each value.
+
+use std::ops::Range;
+
+use resolvent_engine::{Device, Result};
+use resolvent_ops::splice::{Change, Plan, Source};
+use resolvent_ops::{Rows, Span};
+
+use crate::program::ValueId;
+
+/// Something done to one row of one member when a value has been made.
+#[derive(Clone)]
+pub(crate) struct Act {
+    pub(crate) value: ValueId,
+    pub(crate) token: usize,
+    /// First column.
+    pub(crate) from: usize,
+    pub(crate) change: Change,
+}
+
+/// One run of a batch: the tokens that it owns, the value at which it joins, and its acts in order.
+#[derive(Clone)]
+pub(crate) struct Member {
+    /// The caller's number for it.
+    pub(crate) id: usize,
+    pub(crate) span: Span,
+    pub(crate) join: ValueId,
+    pub(crate) acts: Vec<Act>,
+}
+
+/// Members in the order in which they join, so that those that are active are always the first rows.
+pub(crate) struct Batch {
+    pub(crate) rows: Rows,
+    members: Vec<Member>,
+    /// First row of each member, and the number of rows.
+    offsets: Vec<usize>,
+    /// Place in `members` of the caller's i-th.
+    order: Vec<usize>,
+}
+
+/// Which way a walk goes: members join at low values first, or at high ones.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Direction {
+    Forward,
+    Backward,
+}
+
+impl Batch {
+    pub(crate) fn new(device: &Device, members: Vec<Member>, direction: Direction) -> Result<Self> {
+        let mut places: Vec<usize> = (0..members.len()).collect();
+        places.sort_by_key(|&i| match direction {
+            Direction::Forward => members[i].join as isize,
+            Direction::Backward => -(members[i].join as isize),
+        });
+        let mut order = vec![0; members.len()];
+        for (place, &i) in places.iter().enumerate() {
+            order[i] = place;
+        }
+        let members: Vec<Member> = places.iter().map(|&i| members[i].clone()).collect();
+        let spans: Vec<Span> = members.iter().map(|m| m.span).collect();
+        let mut offsets = vec![0];
+        for span in &spans {
+            offsets.push(offsets[offsets.len() - 1] + span.rows());
+        }
+        Ok(Self { rows: Rows::new(device, &spans)?, members, offsets, order })
+    }
+
+    /// The rows that are active at `value`: those of members that have joined by then.
+    pub(crate) fn active(&self, value: ValueId, direction: Direction) -> usize {
+        let joined = self.members.iter().take_while(|m| match direction {
+            Direction::Forward => m.join <= value,
+            Direction::Backward => m.join >= value,
+        });
+        self.offsets[joined.count()]
+    }
+
+    /// Rows of the caller's i-th member.
+    pub(crate) fn range(&self, i: usize) -> Range<usize> {
+        let place = self.order[i];
+        self.offsets[place]..self.offsets[place + 1]
+    }
+
+    /// The caller's i-th member.
+    pub(crate) fn member(&self, i: usize) -> &Member {
+        &self.members[self.order[i]]
+    }
+
+    /// How many members there are.
+    pub(crate) fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// The plan that brings `before` rows to `after` at `value`: newcomers come from `newcomer(member, token)`, then
+    /// everyone's acts there. `None` if there is nothing to do.
+    pub(crate) fn plan(
+        &self,
+        device: &Device,
+        value: ValueId,
+        width: usize,
+        [before, after]: [usize; 2],
+        newcomer: impl Fn(&Member, usize) -> Source,
+    ) -> Result<Option<Plan>> {
+        let mut edits = Vec::new();
+        let mut sources: Vec<Source> = (0..before).map(Source::X).collect();
+        for (member, &first) in self.members.iter().zip(&self.offsets).filter(|(_, first)| **first < after) {
+            let Span { start, end, .. } = member.span;
+            if first >= before {
+                sources.extend((start..end).map(|t| newcomer(member, t)));
+            }
+            let here = member.acts.iter().filter(|a| a.value == value && (start..end).contains(&a.token));
+            let from = edits.len();
+            edits.extend(here.map(|a| (first + a.token - start, a.from, &a.change)));
+            edits[from..].sort_by_key(|(row, ..)| *row);
+        }
+        if edits.is_empty() && before == after {
+            return Ok(None);
+        }
+        Plan::new(device, width, &sources, &edits).map(Some)
+    }
+}

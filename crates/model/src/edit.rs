@@ -1,0 +1,112 @@
+//! Edits: localised sources put into the field of a run.
+
+use resolvent_ops::splice;
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::site::Site;
+
+/// What an edit does to the value y of a site at one token.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// `y + s`
+    Add(Vec<f32>),
+    /// `s`, another run's value or a mean, say.
+    Put(Vec<f32>),
+    /// `a y`; 0 ablates.
+    Scale(f32),
+    /// `y` without its component along `s`.
+    Project(Vec<f32>),
+}
+
+/// A [`Change`] at a site and a token. Edits at one place act in the order in which they are given.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Edit {
+    /// Where in the model.
+    pub site: Site,
+    /// At which token, from 0.
+    pub token: usize,
+    /// What happens there.
+    pub change: Change,
+}
+
+impl Edit {
+    /// Adds `s` (a source).
+    pub fn add(site: Site, token: usize, s: Vec<f32>) -> Self {
+        Self { site, token, change: Change::Add(s) }
+    }
+
+    /// Puts `s` in place of the value (a patch).
+    pub fn put(site: Site, token: usize, s: Vec<f32>) -> Self {
+        Self { site, token, change: Change::Put(s) }
+    }
+
+    /// Multiplies the value by `amount`.
+    pub fn scale(site: Site, token: usize, amount: f32) -> Self {
+        Self { site, token, change: Change::Scale(amount) }
+    }
+
+    /// Takes the direction `s` out of the value.
+    pub fn project_out(site: Site, token: usize, s: Vec<f32>) -> Self {
+        Self { site, token, change: Change::Project(s) }
+    }
+
+    /// Replaces the value by zero.
+    pub fn ablate(site: Site, token: usize) -> Self {
+        Self::scale(site, token, 0.0)
+    }
+
+    /// Replaces the value by a mean over other runs.
+    pub fn ablate_to_mean(site: Site, token: usize, mean: Vec<f32>) -> Self {
+        Self::put(site, token, mean)
+    }
+
+    /// Checks site, token (below `tokens`) and the vector's length and numbers.
+    pub(crate) fn check(&self, config: &Config, tokens: usize) -> Result<()> {
+        self.site.check(config)?;
+        if self.token >= tokens {
+            let (token, last) = (self.token, tokens - 1);
+            return Err(Error::Place(format!(
+                "{} at token {token}: the prompt has tokens 0 to {last}",
+                self.site
+            )));
+        }
+        let width = self.site.width(config);
+        let numbers: &[f32] = match &self.change {
+            Change::Add(s) | Change::Put(s) | Change::Project(s) if s.len() != width => {
+                return Err(Error::Place(format!(
+                    "{} is {width} wide, and the vector given {}",
+                    self.site,
+                    s.len()
+                )));
+            }
+            Change::Add(s) | Change::Put(s) | Change::Project(s) => s,
+            Change::Scale(a) => std::slice::from_ref(a),
+        };
+        match numbers.iter().position(|x| !x.is_finite()) {
+            Some(i) => Err(Error::Place(format!("{}: number {i} of the edit is {}", self.site, numbers[i]))),
+            None => Ok(()),
+        }
+    }
+
+    /// As a change of rows, for the primal.
+    pub(crate) fn primal(&self, config: &Config) -> splice::Change {
+        match &self.change {
+            Change::Add(s) => splice::Change::Add { amount: 1.0, s: s.clone() },
+            Change::Put(s) => splice::Change::Put { s: s.clone() },
+            Change::Scale(amount) => {
+                splice::Change::Scale { amount: *amount, width: self.site.width(config) }
+            }
+            Change::Project(s) => splice::Change::Project { s: s.clone() },
+        }
+    }
+
+    /// Its linear part, for tangents and, being symmetric, cotangents; `None` is the identity.
+    pub(crate) fn linear(&self, config: &Config) -> Option<splice::Change> {
+        match &self.change {
+            Change::Add(_) => None,
+            Change::Put(_) => Some(splice::Change::Scale { amount: 0.0, width: self.site.width(config) }),
+            Change::Scale(_) | Change::Project(_) => Some(self.primal(config)),
+        }
+    }
+}

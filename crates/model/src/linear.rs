@@ -1,0 +1,294 @@
+//! The tangent map of a run: K tangents forward or K cotangents backward over one shared primal.
+
+use std::collections::BTreeSet;
+
+use resolvent_engine::{Device, Tensor};
+use resolvent_ops::splice::{Change, Source as RowSource};
+use resolvent_ops::{Op, Rows, Span};
+
+use crate::batch::{Act, Batch, Direction, Member};
+use crate::config::Config;
+use crate::edit::Edit;
+use crate::error::{Error, Result};
+use crate::program::ValueId;
+use crate::run::{Run, acts, groups};
+use crate::site::Site;
+use crate::walk::{DeviceSeeds, Harvest, adjoint, tangent};
+
+/// Which derivative is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Mode {
+    /// The derivative of the model itself.
+    #[default]
+    Exact,
+}
+
+/// A tangent at a site and a token.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Source {
+    /// Where in the model.
+    pub site: Site,
+    /// At which token, from 0.
+    pub token: usize,
+    /// `[width]` of the site.
+    pub vector: Vec<f32>,
+}
+
+/// Where a cotangent starts.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Seed {
+    /// At h\[level, token\].
+    Field {
+        /// Level, 0 to L.
+        level: usize,
+        /// Token, from 0.
+        token: usize,
+        /// `[d]`
+        vector: Vec<f32>,
+    },
+    /// At one logit.
+    Logit {
+        /// Token position, from 0.
+        position: usize,
+        /// Vocabulary entry.
+        id: u32,
+        /// Its weight.
+        weight: f32,
+    },
+}
+
+/// K fields `[L+1, T, d]`: responses to K sources, or sensitivities of K observables.
+#[derive(Clone, Debug)]
+pub struct Fields {
+    size: usize,
+    data: Vec<f32>,
+}
+
+impl Fields {
+    /// The `k`-th field `[L+1, T, d]`.
+    pub fn get(&self, k: usize) -> &[f32] {
+        &self.data[k * self.size..][..self.size]
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.data.len() / self.size
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.data.is_empty()
+    }
+
+    /// The one field, where one was asked for.
+    pub fn into_single(self) -> Vec<f32> {
+        self.data
+    }
+}
+
+/// The model's derivative at a run. Tangents and cotangents cost arithmetic only for the rows that they can reach.
+pub struct Linearization<'a> {
+    run: &'a Run,
+}
+
+impl<'a> Linearization<'a> {
+    pub(crate) fn new(run: &'a Run, mode: Mode) -> Self {
+        match mode {
+            Mode::Exact => Self { run },
+        }
+    }
+
+    /// The run that it belongs to.
+    pub fn run(&self) -> &Run {
+        self.run
+    }
+
+    fn config(&self) -> &Config {
+        self.run.model.config()
+    }
+
+    fn device(&self) -> &Device {
+        self.run.model.device()
+    }
+
+    /// Response fields `[L+1, T, d]`, one for each superposition of sources. Exactly zero outside of the causal cone.
+    ///
+    /// # Errors
+    /// A source that does not fit the model or the prompt, or a device error.
+    pub fn jvp<S: AsRef<[Source]>>(&self, sources: &[S]) -> Result<Fields> {
+        let (program, config, tokens) = (&self.run.program, self.config(), self.run.tokens().len());
+        let base_acts = acts(config, program, &self.run.edits, Edit::linear)?;
+        let mut members = Vec::with_capacity(sources.len());
+        for (id, sources) in sources.iter().enumerate() {
+            let mut adds = Vec::new();
+            for source in sources.as_ref() {
+                let edit = Edit::add(source.site, source.token, source.vector.clone());
+                edit.check(config, tokens)?;
+                adds.push(edit);
+            }
+            let adds = acts(config, program, &adds, Edit::primal_act)?;
+            let first = adds.iter().map(|a| a.value).min();
+            let start = adds.iter().map(|a| a.token).min();
+            let (Some(first), Some(start)) = (first, start) else { continue };
+            let join = program.cut_before(first);
+            // A source acts on the edited value, so the edits' linear parts come first.
+            let acts = base_acts.iter().filter(|a| a.value > join).cloned().chain(adds).collect();
+            members.push(Member { id, span: Span { primal: 0, start, end: tokens }, join, acts });
+        }
+        let wanted: BTreeSet<ValueId> = program.field.iter().copied().collect();
+        let mut fields = self.zeros(sources.len());
+        for group in groups(self.device(), config, program.field.len(), members) {
+            let batch = Batch::new(self.device(), group, Direction::Forward)?;
+            let mut rec = self.device().record();
+            let dots = tangent(program, &mut rec, &batch, &self.run.trace, &wanted)?;
+            self.device().submit(rec)?;
+            self.collect(&batch, &dots, &mut fields)?;
+        }
+        Ok(fields)
+    }
+
+    /// Sensitivity fields `[L+1, T, d]`, one for each superposition of seeds: the seed's derivative by every h\[l, t\].
+    ///
+    /// # Errors
+    /// A seed that does not fit the model or the prompt, or a device error.
+    pub fn vjp<S: AsRef<[Seed]>>(&self, cotangents: &[S]) -> Result<Fields> {
+        let (program, config) = (&self.run.program, self.config());
+        let linear_acts = acts(config, program, &self.run.edits, Edit::linear)?;
+        let mut members = Vec::with_capacity(cotangents.len());
+        for (id, seeds) in cotangents.iter().enumerate() {
+            let seeds = seeds.as_ref();
+            seeds.iter().try_for_each(|seed| self.check(seed))?;
+            let Some(end) = seeds.iter().map(|s| s.place(config).1 + 1).max() else { continue };
+            let join = seeds.iter().map(|s| program.field[s.place(config).0]).max().unwrap_or(0);
+            let acts = seeds.iter().filter_map(|seed| self.act(seed)).collect();
+            members.push(Member { id, span: Span { primal: 0, start: 0, end }, join, acts });
+        }
+        let wanted: BTreeSet<ValueId> = program.field.iter().copied().collect();
+        let mut fields = self.zeros(cotangents.len());
+        for group in groups(self.device(), config, program.field.len(), members) {
+            let linear = group.iter().map(|m| Member { acts: linear_acts.clone(), ..m.clone() }).collect();
+            let linear = Batch::new(self.device(), linear, Direction::Backward)?;
+            let heads = Heads::new(&group, cotangents);
+            let batch = Batch::new(self.device(), group, Direction::Backward)?;
+            let mut rec = self.device().record();
+            let bars = match heads.rows.is_empty() {
+                true => adjoint(program, &mut rec, [&batch, &linear], &self.run.trace, None, &wanted)?,
+                false => {
+                    rec.scope("unembed");
+                    let seeds = &self.head(&mut rec, &heads)?;
+                    let place = |member: &Member, t: usize| heads.source(member.id, t);
+                    let at = program.field[config.n_layer];
+                    let extra = DeviceSeeds { at, seeds, place: &place };
+                    adjoint(program, &mut rec, [&batch, &linear], &self.run.trace, Some(&extra), &wanted)?
+                }
+            };
+            self.device().submit(rec)?;
+            self.collect(&batch, &bars, &mut fields)?;
+        }
+        Ok(fields)
+    }
+
+    /// The cotangent of h\[L\] `[rows, d]` for logit seeds.
+    fn head(&self, rec: &mut resolvent_engine::Recording, heads: &Heads) -> Result<Tensor> {
+        let (weights, n) = (&self.run.model.0.weights, heads.rows.len());
+        let ids = self.device().upload("wanted", &[("wanted", heads.ids.len())], &heads.ids)?;
+        let dims = [("rows", n), ("wanted", heads.ids.len())];
+        let bar = self.device().upload("logits.bar", &dims, &heads.weights)?;
+        let bar = weights.unembed.vjp(rec, &bar, &ids)?;
+        let spans: Vec<Span> =
+            heads.rows.iter().map(|&(_, t)| Span { primal: 0, start: t, end: t + 1 }).collect();
+        let rows = Rows::new(self.device(), &spans)?;
+        let bars = weights.ln_f.vjp(rec, &rows, &self.run.head_kept, &bar, &[None])?;
+        bars.into_iter().next().ok_or_else(|| Error::Place("layer norm has one input".to_owned()))
+    }
+
+    fn check(&self, seed: &Seed) -> Result<()> {
+        let (config, tokens) = (self.config(), self.run.tokens().len());
+        match seed {
+            Seed::Field { level, .. } if *level > config.n_layer => {
+                Err(Error::Place(format!("level {level}: the field has levels 0 to {}", config.n_layer)))
+            }
+            Seed::Field { level, token, vector } => {
+                Edit::add(Site::level(*level, config), *token, vector.clone()).check(config, tokens)
+            }
+            Seed::Logit { position, id, .. } => {
+                crate::observable::Observable::logit(*id, *position).check(config, tokens)
+            }
+        }
+    }
+
+    fn act(&self, seed: &Seed) -> Option<Act> {
+        let Seed::Field { level, token, vector } = seed else { return None };
+        let change = Change::Add { amount: 1.0, s: vector.clone() };
+        Some(Act { value: self.run.program.field[*level], token: *token, from: 0, change })
+    }
+
+    fn zeros(&self, count: usize) -> Fields {
+        let size = self.run.program.field.len() * self.run.tokens().len() * self.config().n_embd;
+        Fields { size, data: vec![0.0; count * size] }
+    }
+
+    /// Reads what a walk left at the levels of the field into the members' fields.
+    fn collect(&self, batch: &Batch, harvest: &Harvest, fields: &mut Fields) -> Result<()> {
+        let (d, tokens) = (self.config().n_embd, self.run.tokens().len());
+        for (level, &value) in self.run.program.field.iter().enumerate() {
+            let Some(tensor) = &harvest[value] else { continue };
+            let data = self.device().read(tensor)?;
+            for i in 0..batch.len() {
+                let (rows, member) = (batch.range(i), batch.member(i));
+                // A member that had not joined at this level has nothing there.
+                if rows.end * d <= data.len() {
+                    let at = member.id * fields.size + (level * tokens + member.span.start) * d;
+                    fields.data[at..at + rows.len() * d].copy_from_slice(&data[rows.start * d..rows.end * d]);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Seed {
+    /// Level and token.
+    fn place(&self, config: &Config) -> (usize, usize) {
+        match self {
+            Self::Field { level, token, .. } => (*level, *token),
+            Self::Logit { position, .. } => (config.n_layer, *position),
+        }
+    }
+}
+
+/// The logit seeds of a batch: a row for each (member, position), a column for each entry that any of them names.
+struct Heads {
+    rows: Vec<(usize, usize)>,
+    ids: Vec<u32>,
+    weights: Vec<f32>,
+}
+
+impl Heads {
+    fn new<S: AsRef<[Seed]>>(members: &[Member], cotangents: &[S]) -> Self {
+        let mut terms = Vec::new();
+        for member in members {
+            for seed in cotangents[member.id].as_ref() {
+                if let Seed::Logit { position, id, weight } = *seed {
+                    terms.push(((member.id, position), id, weight));
+                }
+            }
+        }
+        let rows: BTreeSet<(usize, usize)> = terms.iter().map(|t| t.0).collect();
+        let ids: BTreeSet<u32> = terms.iter().map(|t| t.1).collect();
+        let (rows, ids): (Vec<_>, Vec<_>) = (rows.into_iter().collect(), ids.into_iter().collect());
+        let mut weights = vec![0.0; rows.len() * ids.len()];
+        for (place, id, weight) in terms {
+            let (row, column) = (rows.binary_search(&place), ids.binary_search(&id));
+            if let (Ok(row), Ok(column)) = (row, column) {
+                weights[row * ids.len() + column] += weight;
+            }
+        }
+        Self { rows, ids, weights }
+    }
+
+    fn source(&self, member: usize, token: usize) -> RowSource {
+        self.rows.binary_search(&(member, token)).map_or(RowSource::Zero, RowSource::Base)
+    }
+}

@@ -1,0 +1,167 @@
+//! A model on a device.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use resolvent_engine::{Device, Shape, Tensor};
+use resolvent_ops::embed::Vocabulary;
+
+use crate::checkpoint::Checkpoint;
+use crate::config::Config;
+use crate::edit::Edit;
+use crate::error::{Error, Result};
+use crate::program::Program;
+use crate::random::RandomWeights;
+use crate::run::Run;
+use crate::site::Site;
+use crate::tokenizer::Tokenizer;
+use crate::weights::{WeightSource, Weights};
+
+/// A GPT-2 with its weights on a device. Cloning shares them.
+#[derive(Clone)]
+pub struct Model(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) device: Device,
+    pub(crate) config: Config,
+    pub(crate) weights: Weights,
+    pub(crate) program: Program,
+    tokenizer: Option<Tokenizer>,
+    name: String,
+    hash: String,
+}
+
+/// What to prepare a run for.
+#[derive(Clone, Debug, Default)]
+pub struct RunOptions {
+    /// Edits, in the order in which they act.
+    pub edits: Vec<Edit>,
+    /// Sites that will be captured, edited or used as sources later. The outputs of attention and MLP are fused away
+    /// unless they are named here or in an edit; all other sites are always there.
+    pub sites: Vec<Site>,
+}
+
+impl Model {
+    /// Opens a model directory: `config.json`, weights, and a tokenizer if there is one.
+    ///
+    /// # Errors
+    /// Every way in which such a directory can be wrong, in one line; see [`crate::Error`].
+    pub fn open(device: &Device, dir: &Path) -> Result<Self> {
+        let checkpoint = Checkpoint::open(dir)?;
+        let tokenizer = Tokenizer::open(dir)?;
+        let name =
+            dir.file_name().map_or_else(|| dir.display().to_string(), |n| n.to_string_lossy().into_owned());
+        let hash = checkpoint.hash().to_owned();
+        let parts = (name, hash, tokenizer);
+        Self::assemble(device, checkpoint.config().clone(), &checkpoint, parts)
+    }
+
+    /// A model of the given shape with seeded random weights, and no tokenizer.
+    ///
+    /// # Errors
+    /// The configuration is invalid, or the device has no room.
+    pub fn random(device: &Device, config: Config, weights: RandomWeights) -> Result<Self> {
+        config.validate()?;
+        let parts = (format!("random:{}", weights.seed), format!("seed:{}", weights.seed), None);
+        Self::assemble(device, config, &weights, parts)
+    }
+
+    /// A model with weights from any source.
+    ///
+    /// # Errors
+    /// The configuration is invalid, a tensor cannot be read, or the device has no room.
+    pub fn from_source(
+        device: &Device,
+        config: Config,
+        source: &dyn WeightSource,
+        name: &str,
+    ) -> Result<Self> {
+        config.validate()?;
+        Self::assemble(device, config, source, (name.to_owned(), name.to_owned(), None))
+    }
+
+    fn assemble(
+        device: &Device,
+        config: Config,
+        source: &dyn WeightSource,
+        (name, hash, tokenizer): (String, String, Option<Tokenizer>),
+    ) -> Result<Self> {
+        let weights = Weights::upload(device, &config, source)?;
+        let program = Program::new(&config, &weights, &BTreeSet::new());
+        let device = device.clone();
+        Ok(Self(Arc::new(Inner { device, config, weights, program, tokenizer, name, hash })))
+    }
+
+    /// Sizes and switches.
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// The device that holds the weights.
+    pub fn device(&self) -> &Device {
+        &self.0.device
+    }
+
+    /// The tokenizer, where the directory has one.
+    pub fn tokenizer(&self) -> Option<&Tokenizer> {
+        self.0.tokenizer.as_ref()
+    }
+
+    /// Directory or seed that it came from.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Hash of configuration and weights, for provenance.
+    pub fn hash(&self) -> &str {
+        &self.0.hash
+    }
+
+    /// The embedding `[d]` of a token.
+    ///
+    /// # Errors
+    /// A token outside of the vocabulary, or a device error.
+    pub fn embedding(&self, id: u32) -> Result<Vec<f32>> {
+        row(&self.0.device, &self.0.weights.embed.wte, id)
+    }
+
+    /// The unembedding `[d]` of a token: the direction along which the final norm's output raises its logit.
+    ///
+    /// # Errors
+    /// A token outside of the vocabulary, or a device error.
+    pub fn unembedding(&self, id: u32) -> Result<Vec<f32>> {
+        row(&self.0.device, &self.0.weights.unembed.w, id)
+    }
+
+    /// Runs `tokens` under `edits`: the field, and what linearising needs.
+    ///
+    /// # Errors
+    /// An empty or too long prompt, a token outside of the vocabulary, an edit that does not fit, or a device error.
+    pub fn run(&self, tokens: &[u32], edits: &[Edit]) -> Result<Run> {
+        Run::new(self, tokens, &RunOptions { edits: edits.to_vec(), sites: Vec::new() })
+    }
+
+    /// As [`Model::run`], prepared for the sites that `options` name.
+    ///
+    /// # Errors
+    /// As [`Model::run`].
+    pub fn run_with(&self, tokens: &[u32], options: &RunOptions) -> Result<Run> {
+        Run::new(self, tokens, options)
+    }
+}
+
+fn row(device: &Device, table: &Vocabulary, id: u32) -> Result<Vec<f32>> {
+    let (id, d) = (id as usize, table.d);
+    if id >= table.tokens {
+        return Err(Error::Place(format!("token #{id}: the vocabulary ends at #{}", table.tokens - 1)));
+    }
+    let (first, part) = table
+        .parts
+        .iter()
+        .rev()
+        .find(|(first, _)| *first <= id)
+        .ok_or_else(|| Error::Place("no vocabulary".into()))?;
+    let view = Tensor::view(part.buffer().clone(), (id - first) * d, Shape::new(&[("d", d)]))?;
+    Ok(device.read(&view)?)
+}

@@ -1,0 +1,158 @@
+//! The model as a straight list of operations. Running, linearising and transposing walk this list.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use resolvent_ops::Op;
+use resolvent_ops::add::Add;
+use resolvent_ops::attention::Attention;
+use resolvent_ops::matmul::Matmul;
+use resolvent_ops::mlp::Mlp;
+
+use crate::config::{Activation, Config};
+use crate::site::Site;
+use crate::weights::{Block, Weights};
+
+/// Place of a value in the list: 0 is h\[0\], and every operation makes the next one.
+pub(crate) type ValueId = usize;
+
+/// One operation: what it reads, and the value `output` that it makes.
+#[derive(Clone)]
+pub(crate) struct Node {
+    pub(crate) op: Arc<dyn Op>,
+    pub(crate) inputs: Vec<ValueId>,
+    pub(crate) output: ValueId,
+    /// For labels, such as `blocks.3.ln_1`.
+    pub(crate) scope: String,
+}
+
+/// The list, and which value each site is.
+#[derive(Clone)]
+pub(crate) struct Program {
+    pub(crate) nodes: Vec<Node>,
+    /// h\[0\] to h\[L\].
+    pub(crate) field: Vec<ValueId>,
+    parts: Vec<Parts>,
+    /// By value: the last node that reads it.
+    last_use: Vec<usize>,
+}
+
+/// The values of one block.
+#[derive(Clone, Default)]
+struct Parts {
+    qkv: ValueId,
+    z: ValueId,
+    attn_out: Option<ValueId>,
+    mid: ValueId,
+    mlp_out: Option<ValueId>,
+}
+
+impl Program {
+    /// The list for `weights`. The outputs of attention and MLP are fused into the residual add and have no value of
+    /// their own, but at those of the `sites` named here.
+    pub(crate) fn new(config: &Config, weights: &Weights, sites: &BTreeSet<Site>) -> Self {
+        let mut program = Self { nodes: Vec::new(), field: vec![0], parts: Vec::new(), last_use: Vec::new() };
+        for (l, block) in weights.blocks.iter().enumerate() {
+            program.block(config, l, block, sites);
+        }
+        program.last_use = vec![0; program.values()];
+        for (i, node) in program.nodes.iter().enumerate() {
+            node.inputs.iter().for_each(|&v| program.last_use[v] = i);
+        }
+        program
+    }
+
+    fn push(&mut self, scope: String, op: impl Op + 'static, inputs: &[ValueId]) -> ValueId {
+        let output = self.nodes.len() + 1;
+        self.nodes.push(Node { op: Arc::new(op), inputs: inputs.to_vec(), output, scope });
+        output
+    }
+
+    fn block(&mut self, config: &Config, l: usize, block: &Block, sites: &BTreeSet<Site>) {
+        let name = |part: &str| format!("blocks.{l}.{part}");
+        let pre = self.field[l];
+        let mut parts = Parts::default();
+
+        let normed = self.push(name("ln_1"), block.ln_1.clone(), &[pre]);
+        parts.qkv = self.push(name("attn.qkv"), block.qkv.clone(), &[normed]);
+        parts.z = self.push(name("attn"), attention(config, l), &[parts.qkv]);
+        let (proj, scope) = (block.proj.clone(), name("attn.proj"));
+        parts.mid = if sites.contains(&Site::AttnOut(l)) {
+            let out = self.push(scope, Matmul { add: false, ..proj }, &[parts.z]);
+            parts.attn_out = Some(out);
+            self.push(name("resid_mid"), Add, &[pre, out])
+        } else {
+            self.push(scope, Matmul { add: true, ..proj }, &[parts.z, pre])
+        };
+
+        let normed = self.push(name("ln_2"), block.ln_2.clone(), &[parts.mid]);
+        let mlp = |add| Mlp {
+            fc: block.fc.clone(),
+            proj: Matmul { add, ..block.mlp_proj.clone() },
+            exact: config.activation_function == Activation::Gelu,
+        };
+        let post = if sites.contains(&Site::MlpOut(l)) {
+            let out = self.push(name("mlp"), mlp(false), &[normed]);
+            parts.mlp_out = Some(out);
+            self.push(name("resid_post"), Add, &[parts.mid, out])
+        } else {
+            self.push(name("mlp"), mlp(true), &[normed, parts.mid])
+        };
+        self.field.push(post);
+        self.parts.push(parts);
+    }
+
+    /// Number of values.
+    pub(crate) fn values(&self) -> usize {
+        self.nodes.len() + 1
+    }
+
+    /// The value that holds `site`, and its columns. `None` for a fused output that was not asked for.
+    pub(crate) fn value(&self, site: Site) -> Option<ValueId> {
+        let parts = &self.parts[site.layer()];
+        match site {
+            Site::ResidPre(l) => Some(self.field[l]),
+            Site::ResidPost(l) => Some(self.field[l + 1]),
+            Site::ResidMid(_) => Some(parts.mid),
+            Site::AttnOut(_) => parts.attn_out,
+            Site::MlpOut(_) => parts.mlp_out,
+            Site::Q(..) | Site::K(..) | Site::V(..) => Some(parts.qkv),
+            Site::Z(..) => Some(parts.z),
+        }
+    }
+
+    /// The values that hold sites.
+    pub(crate) fn site_values(&self) -> BTreeSet<ValueId> {
+        let parts =
+            self.parts.iter().flat_map(|p| [Some(p.qkv), Some(p.z), p.attn_out, Some(p.mid), p.mlp_out]);
+        parts.flatten().chain(self.field.iter().copied()).collect()
+    }
+
+    /// Drops the inputs of node `i` that nothing later reads and nobody wants, so that their memory is used again.
+    pub(crate) fn forget<T>(&self, i: usize, wanted: &BTreeSet<ValueId>, values: &mut [Option<T>]) {
+        for &v in &self.nodes[i].inputs {
+            if self.last_use[v] == i && !wanted.contains(&v) {
+                values[v] = None;
+            }
+        }
+    }
+
+    /// Whether nothing but this value is alive when it has been made: where runs may join a batch.
+    pub(crate) fn is_cut(&self, value: ValueId) -> bool {
+        self.field.contains(&value) || self.parts.iter().any(|p| p.mid == value)
+    }
+
+    /// The last cut at or before `value`: where a tangent with a source there joins.
+    pub(crate) fn cut_before(&self, value: ValueId) -> ValueId {
+        (0..=value).rev().find(|&v| self.is_cut(v)).unwrap_or(0)
+    }
+}
+
+fn attention(config: &Config, l: usize) -> Attention {
+    let d_head = config.d_head();
+    let mut scale = if config.scale_attn_weights { 1.0 / (d_head as f64).sqrt() } else { 1.0 };
+    if config.scale_attn_by_inverse_layer_idx {
+        scale /= (l + 1) as f64;
+    }
+    Attention { heads: config.n_head, d_head, scale: scale as f32 }
+}

@@ -1,0 +1,154 @@
+//! Sites: where a source may act and what may be captured, by TransformerLens names.
+
+use std::fmt;
+use std::ops::Range;
+use std::str::FromStr;
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+
+/// A place in the model, at every token: the width of its value is [`Site::width`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Site {
+    /// `blocks.{l}.hook_resid_pre`: the field h\[l\], before block l.  `[d]`
+    ResidPre(usize),
+    /// `blocks.{l}.hook_resid_mid`: between attention and MLP of block l.  `[d]`
+    ResidMid(usize),
+    /// `blocks.{l}.hook_resid_post`: the field h\[l + 1\], after block l.  `[d]`
+    ResidPost(usize),
+    /// `blocks.{l}.hook_attn_out`: what attention adds to the residual stream.  `[d]`
+    AttnOut(usize),
+    /// `blocks.{l}.hook_mlp_out`: what the MLP adds to the residual stream.  `[d]`
+    MlpOut(usize),
+    /// `blocks.{l}.attn.hook_q[h]`: the queries of head h.  `[d_head]`
+    Q(usize, usize),
+    /// `blocks.{l}.attn.hook_k[h]`: its keys.  `[d_head]`
+    K(usize, usize),
+    /// `blocks.{l}.attn.hook_v[h]`: its values.  `[d_head]`
+    V(usize, usize),
+    /// `blocks.{l}.attn.hook_z[h]`: its output before the projection.  `[d_head]`
+    Z(usize, usize),
+}
+
+impl Site {
+    /// The block.
+    pub fn layer(self) -> usize {
+        match self {
+            Self::ResidPre(l)
+            | Self::ResidMid(l)
+            | Self::ResidPost(l)
+            | Self::AttnOut(l)
+            | Self::MlpOut(l) => l,
+            Self::Q(l, _) | Self::K(l, _) | Self::V(l, _) | Self::Z(l, _) => l,
+        }
+    }
+
+    /// The head, at sites that have one.
+    pub fn head(self) -> Option<usize> {
+        match self {
+            Self::Q(_, h) | Self::K(_, h) | Self::V(_, h) | Self::Z(_, h) => Some(h),
+            _ => None,
+        }
+    }
+
+    /// The site of the field h\[level\], for level 0 to L.
+    pub fn level(level: usize, config: &Config) -> Self {
+        if level == config.n_layer { Self::ResidPost(level - 1) } else { Self::ResidPre(level) }
+    }
+
+    /// Length of the site's vector at one token.
+    pub fn width(self, config: &Config) -> usize {
+        if self.head().is_some() { config.d_head() } else { config.n_embd }
+    }
+
+    /// Columns of the value that holds the site: heads lie side by side, and q, k, v too.
+    pub(crate) fn columns(self, config: &Config) -> Range<usize> {
+        let (d, d_head) = (config.n_embd, config.d_head());
+        let from = match self {
+            Self::Q(_, h) | Self::Z(_, h) => h * d_head,
+            Self::K(_, h) => d + h * d_head,
+            Self::V(_, h) => 2 * d + h * d_head,
+            _ => 0,
+        };
+        from..from + self.width(config)
+    }
+
+    /// Checks that the model has this block and head.
+    pub fn check(self, config: &Config) -> Result<Self> {
+        let (layers, heads) = (config.n_layer, config.n_head);
+        if self.layer() >= layers {
+            return Err(Error::Place(format!("{self}: the model has blocks 0 to {}", layers - 1)));
+        }
+        if self.head().is_some_and(|h| h >= heads) {
+            return Err(Error::Place(format!("{self}: the model has heads 0 to {}", heads - 1)));
+        }
+        Ok(self)
+    }
+}
+
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ResidPre(l) => write!(f, "blocks.{l}.hook_resid_pre"),
+            Self::ResidMid(l) => write!(f, "blocks.{l}.hook_resid_mid"),
+            Self::ResidPost(l) => write!(f, "blocks.{l}.hook_resid_post"),
+            Self::AttnOut(l) => write!(f, "blocks.{l}.hook_attn_out"),
+            Self::MlpOut(l) => write!(f, "blocks.{l}.hook_mlp_out"),
+            Self::Q(l, h) => write!(f, "blocks.{l}.attn.hook_q[{h}]"),
+            Self::K(l, h) => write!(f, "blocks.{l}.attn.hook_k[{h}]"),
+            Self::V(l, h) => write!(f, "blocks.{l}.attn.hook_v[{h}]"),
+            Self::Z(l, h) => write!(f, "blocks.{l}.attn.hook_z[{h}]"),
+        }
+    }
+}
+
+impl FromStr for Site {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let unknown = || {
+            Error::Place(format!(
+                "`{text}` is no site; write blocks.L.hook_resid_pre (or _mid, _post, hook_attn_out, hook_mlp_out) \
+                 or blocks.L.attn.hook_z[H] (or q, k, v)"
+            ))
+        };
+        let rest = text.strip_prefix("blocks.").ok_or_else(unknown)?;
+        let (layer, name) = rest.split_once('.').ok_or_else(unknown)?;
+        let layer = layer.parse().map_err(|_| unknown())?;
+        let head = || -> Option<(&str, usize)> {
+            let (name, head) = name.strip_prefix("attn.")?.strip_suffix(']')?.split_once('[')?;
+            Some((name, head.parse().ok()?))
+        };
+        match (name, head()) {
+            ("hook_resid_pre", _) => Ok(Self::ResidPre(layer)),
+            ("hook_resid_mid", _) => Ok(Self::ResidMid(layer)),
+            ("hook_resid_post", _) => Ok(Self::ResidPost(layer)),
+            ("hook_attn_out", _) => Ok(Self::AttnOut(layer)),
+            ("hook_mlp_out", _) => Ok(Self::MlpOut(layer)),
+            (_, Some(("hook_q", h))) => Ok(Self::Q(layer, h)),
+            (_, Some(("hook_k", h))) => Ok(Self::K(layer, h)),
+            (_, Some(("hook_v", h))) => Ok(Self::V(layer, h)),
+            (_, Some(("hook_z", h))) => Ok(Self::Z(layer, h)),
+            _ => Err(unknown()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip() {
+        let sites =
+            [Site::ResidPre(0), Site::ResidMid(11), Site::ResidPost(3), Site::AttnOut(1), Site::MlpOut(2)];
+        for site in sites.into_iter().chain([Site::Q(0, 1), Site::K(1, 0), Site::V(2, 7), Site::Z(10, 11)]) {
+            assert_eq!(site.to_string().parse::<Site>().ok(), Some(site));
+        }
+        for wrong in
+            ["blocks.x.hook_resid_pre", "blocks.1.attn.hook_z", "hook_embed", "blocks.1.attn.hook_z[x]"]
+        {
+            assert!(wrong.parse::<Site>().is_err(), "{wrong}");
+        }
+    }
+}

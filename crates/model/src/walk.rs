@@ -1,0 +1,200 @@
+//! The three walks over the list of operations: running, linearising, transposing.
+
+use std::collections::BTreeSet;
+
+use resolvent_engine::{Device, Recording, Result, Tensor};
+use resolvent_ops::splice::Source;
+use resolvent_ops::{Kept, Rows};
+
+use crate::batch::{Batch, Direction};
+use crate::program::{Program, ValueId};
+
+/// A forward pass that was recorded: the values and residuals that were to be kept.
+pub(crate) struct Trace {
+    /// By value.
+    pub(crate) values: Vec<Option<Tensor>>,
+    /// By node.
+    pub(crate) kept: Vec<Option<Kept>>,
+}
+
+/// Where the first rows of a forward pass come from.
+pub(crate) enum Origin<'a> {
+    /// h\[0\], embedded; every member owns its whole prompt.
+    Embedded(Tensor),
+    /// A base run, which members leave where they join.
+    Base(&'a Trace),
+}
+
+/// What a forward pass keeps.
+pub(crate) struct Keep {
+    /// These values.
+    pub(crate) values: BTreeSet<ValueId>,
+    /// And whether everything that linearising needs.
+    pub(crate) residuals: bool,
+}
+
+fn width(tensor: &Tensor) -> usize {
+    tensor.shape().lengths()[1..].iter().product()
+}
+
+/// Records the forward pass of `batch`.
+pub(crate) fn forward(
+    program: &Program,
+    rec: &mut Recording,
+    batch: &Batch,
+    origin: Origin<'_>,
+    keep: &Keep,
+) -> Result<Trace> {
+    let device = rec.device().clone();
+    let mut walk = Forward { device, batch, values: vec![None; program.values()], rows: 0 };
+    let mut kept = vec![None; program.nodes.len()];
+    let base = match origin {
+        Origin::Embedded(h0) => {
+            walk.rows = batch.rows.count();
+            walk.values[0] = Some(h0);
+            None
+        }
+        Origin::Base(trace) => Some(trace),
+    };
+    walk.settle(rec, 0, base)?;
+    for (i, node) in program.nodes.iter().enumerate() {
+        if walk.rows > 0 {
+            rec.scope(&node.scope);
+            let inputs: Option<Vec<&Tensor>> = node.inputs.iter().map(|&v| walk.values[v].as_ref()).collect();
+            let rows = batch.rows.prefix(walk.rows);
+            let base_kept = base.and_then(|trace| trace.kept[i].as_ref());
+            let outcome = node.op.primal(rec, &rows, base_kept, &inputs.unwrap_or_default())?;
+            walk.values[node.output] = Some(outcome.y);
+            if keep.residuals {
+                kept[i] = Some(outcome.kept);
+            }
+        }
+        walk.settle(rec, node.output, base)?;
+        program.forget(i, &keep.values, &mut walk.values);
+    }
+    Ok(Trace { values: walk.values, kept })
+}
+
+struct Forward<'a> {
+    device: Device,
+    batch: &'a Batch,
+    values: Vec<Option<Tensor>>,
+    rows: usize,
+}
+
+impl Forward<'_> {
+    /// Joins and edits at `value`.
+    fn settle(&mut self, rec: &mut Recording, value: ValueId, base: Option<&Trace>) -> Result<()> {
+        let after = self.batch.active(value, Direction::Forward);
+        let of_base = base.and_then(|trace| trace.values[value].as_ref());
+        let Some(any) = self.values[value].as_ref().or(of_base) else { return Ok(()) };
+        let newcomer = |member: &crate::batch::Member, t| Source::Base(member.span.primal + t);
+        let plan = self.batch.plan(&self.device, value, width(any), [self.rows, after], newcomer)?;
+        if let Some(plan) = plan {
+            let x = self.values[value].as_ref().unwrap_or(any);
+            self.values[value] = Some(plan.primal(rec, x, of_base.unwrap_or(any))?);
+        }
+        self.rows = after;
+        Ok(())
+    }
+}
+
+/// Tangents or cotangents at the values that were asked for, by value. Members that had not joined there have no rows.
+pub(crate) type Harvest = Vec<Option<Tensor>>;
+
+/// Records the tangent of every value in `wanted`, over the residuals of the base run. Sources are the members' acts.
+pub(crate) fn tangent(
+    program: &Program,
+    rec: &mut Recording,
+    batch: &Batch,
+    base: &Trace,
+    wanted: &BTreeSet<ValueId>,
+) -> Result<Harvest> {
+    let device = rec.device().clone();
+    let mut dots: Harvest = vec![None; program.values()];
+    let mut active = 0;
+    let mut settle = |rec: &mut Recording, dots: &mut Harvest, value: ValueId| -> Result<usize> {
+        let after = batch.active(value, Direction::Forward);
+        let Some(primal) = &base.values[value] else { return Ok(after) };
+        let plan = batch.plan(&device, value, width(primal), [active, after], |_, _| Source::Zero)?;
+        if let Some(plan) = plan {
+            let x = dots[value].as_ref().unwrap_or(primal);
+            dots[value] = Some(plan.primal(rec, x, primal)?);
+        }
+        active = after;
+        Ok(after)
+    };
+    let last = wanted.last().copied().unwrap_or(0);
+    let mut rows = settle(rec, &mut dots, 0)?;
+    for (i, node) in program.nodes.iter().enumerate().take_while(|(_, node)| node.output <= last) {
+        let inputs: Option<Vec<&Tensor>> = node.inputs.iter().map(|&v| dots[v].as_ref()).collect();
+        if let (Some(inputs), Some(kept)) = (inputs, &base.kept[i]) {
+            rec.scope(&node.scope);
+            let table: Rows = batch.rows.prefix(rows);
+            dots[node.output] = Some(node.op.jvp(rec, &table, kept, &inputs)?);
+        }
+        rows = settle(rec, &mut dots, node.output)?;
+        program.forget(i, wanted, &mut dots);
+    }
+    Ok(dots)
+}
+
+/// The seeds of one cotangent walk that lie on the device: row i of each member's seed at value `at`.
+pub(crate) struct DeviceSeeds<'a> {
+    /// The value that they belong to.
+    pub(crate) at: ValueId,
+    /// `[members, d]`
+    pub(crate) seeds: &'a Tensor,
+    /// Token of each member's seed, and its row in `seeds`.
+    pub(crate) place: &'a dyn Fn(&crate::batch::Member, usize) -> Source,
+}
+
+/// Records the cotangent of every value in `wanted`. Seeds are the members' acts, and `extra`; `linear` holds the
+/// linear parts of the base run's edits, which a cotangent passes on its way back.
+pub(crate) fn adjoint(
+    program: &Program,
+    rec: &mut Recording,
+    [batch, linear]: [&Batch; 2],
+    base: &Trace,
+    extra: Option<&DeviceSeeds<'_>>,
+    wanted: &BTreeSet<ValueId>,
+) -> Result<Harvest> {
+    let device = rec.device().clone();
+    let mut bars: Harvest = vec![None; program.values()];
+    let mut harvest: Harvest = vec![None; program.values()];
+    let mut active = 0;
+    let first = wanted.first().copied().unwrap_or(0);
+    for value in (first..program.values()).rev() {
+        let after = batch.active(value, Direction::Backward);
+        if let Some(primal) = &base.values[value] {
+            let here = extra.filter(|e| e.at == value);
+            let newcomer =
+                |member: &crate::batch::Member, t| here.map_or(Source::Zero, |e| (e.place)(member, t));
+            let plan = batch.plan(&device, value, width(primal), [active, after], newcomer)?;
+            if let Some(plan) = plan {
+                let x = bars[value].as_ref().unwrap_or(primal);
+                bars[value] = Some(plan.primal(rec, x, here.map_or(primal, |e| e.seeds))?);
+            }
+        }
+        active = after;
+        if wanted.contains(&value) {
+            harvest[value].clone_from(&bars[value]);
+        }
+        let Some(producer) = value.checked_sub(1) else { break };
+        let Some(mut y_bar) = bars[value].take() else { continue };
+        if let Some(plan) =
+            linear.plan(&device, value, width(&y_bar), [active, active], |_, _| Source::Zero)?
+        {
+            y_bar = plan.primal(rec, &y_bar, &y_bar)?;
+        }
+        let node = &program.nodes[producer];
+        let Some(kept) = &base.kept[producer] else { continue };
+        rec.scope(&node.scope);
+        let so_far: Vec<Option<Tensor>> = node.inputs.iter().map(|&v| bars[v].clone()).collect();
+        let table = batch.rows.prefix(active);
+        for (&v, bar) in node.inputs.iter().zip(node.op.vjp(rec, &table, kept, &y_bar, &so_far)?) {
+            bars[v] = Some(bar);
+        }
+    }
+    Ok(harvest)
+}

@@ -1,0 +1,143 @@
+//! Weights on a device, uploaded tensor by tensor.
+
+use std::ops::Range;
+
+use resolvent_engine::{Device, Tensor};
+use resolvent_ops::embed::{Embed, Vocabulary};
+use resolvent_ops::layer_norm::LayerNorm;
+use resolvent_ops::matmul::Matmul;
+use resolvent_ops::unembed::Unembed;
+
+use crate::checkpoint::Checkpoint;
+use crate::config::Config;
+use crate::error::Result;
+
+/// Numbers converted and uploaded at a time: what loading needs besides the file and the device's memory.
+const CHUNK: usize = 1 << 22;
+
+/// Uploaded bytes after which loading waits for the device, so that staging copies do not pile up.
+const SETTLE_BYTES: usize = 64 << 20;
+
+/// Where weights come from: a checkpoint, or a seeded generator.
+pub trait WeightSource {
+    /// Fills `out` with rows `rows` (of the leading dimension) of the tensor `name`.
+    ///
+    /// # Errors
+    /// The tensor cannot be read or holds numbers that are not finite.
+    fn read(&self, name: &str, rows: Range<usize>, out: &mut [f32]) -> Result<()>;
+}
+
+impl WeightSource for Checkpoint {
+    fn read(&self, name: &str, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
+        self.read_f32(name, rows, out)
+    }
+}
+
+/// Weights of one block.
+pub(crate) struct Block {
+    pub(crate) ln_1: LayerNorm,
+    pub(crate) qkv: Matmul,
+    pub(crate) proj: Matmul,
+    pub(crate) ln_2: LayerNorm,
+    pub(crate) fc: (Tensor, Tensor),
+    pub(crate) mlp_proj: Matmul,
+}
+
+/// All weights.
+pub(crate) struct Weights {
+    pub(crate) embed: Embed,
+    pub(crate) blocks: Vec<Block>,
+    pub(crate) ln_f: LayerNorm,
+    pub(crate) unembed: Unembed,
+}
+
+struct Upload<'a> {
+    device: &'a Device,
+    source: &'a dyn WeightSource,
+    eps: f32,
+    unsettled: usize,
+}
+
+impl Weights {
+    /// Uploads everything that `config` asks for.
+    pub(crate) fn upload(device: &Device, config: &Config, source: &dyn WeightSource) -> Result<Self> {
+        let mut up = Upload { device, source, eps: config.layer_norm_epsilon as f32, unsettled: 0 };
+        let (d, inner, vocab) = (config.n_embd, config.n_inner(), config.vocab_size);
+        let wte = up.vocabulary("wte.weight", vocab, d)?;
+        let wpe =
+            up.tensor("wpe.weight", 0..config.n_positions, &[("positions", config.n_positions), ("d", d)])?;
+        let mut blocks = Vec::with_capacity(config.n_layer);
+        for l in 0..config.n_layer {
+            let name = |part: &str| format!("h.{l}.{part}");
+            let proj = up.linear(&name("mlp.c_proj"), inner, d)?;
+            blocks.push(Block {
+                ln_1: up.norm(&name("ln_1"), d)?,
+                qkv: up.linear(&name("attn.c_attn"), d, 3 * d)?,
+                proj: up.linear(&name("attn.c_proj"), d, d)?,
+                ln_2: up.norm(&name("ln_2"), d)?,
+                fc: {
+                    let fc = up.linear(&name("mlp.c_fc"), d, inner)?;
+                    (fc.w, fc.bias)
+                },
+                mlp_proj: proj,
+            });
+        }
+        let ln_f = up.norm("ln_f", d)?;
+        let head = match config.tie_word_embeddings {
+            true => wte.clone(),
+            false => up.vocabulary("lm_head.weight", vocab, d)?,
+        };
+        device.wait()?;
+        Ok(Self { embed: Embed { wte, wpe }, blocks, ln_f, unembed: Unembed { w: head } })
+    }
+}
+
+impl Upload<'_> {
+    fn tensor(&mut self, name: &str, rows: Range<usize>, dims: &[(&'static str, usize)]) -> Result<Tensor> {
+        let tensor = self.device.reserve(name, dims)?;
+        let width = tensor.shape().elements() / rows.len().max(1);
+        let step = (CHUNK / width.max(1)).clamp(1, rows.len().max(1));
+        let mut chunk = vec![0.0f32; step * width];
+        for first in rows.clone().step_by(step) {
+            let part = first..(first + step).min(rows.end);
+            let out = &mut chunk[..part.len() * width];
+            self.source.read(name, part.clone(), out)?;
+            self.device.write(&tensor, (part.start - rows.start) * width, bytemuck::cast_slice(out))?;
+            self.unsettled += out.len() * 4;
+            if self.unsettled > SETTLE_BYTES {
+                self.device.wait()?;
+                self.unsettled = 0;
+            }
+        }
+        Ok(tensor)
+    }
+
+    fn vector(&mut self, name: &str, dim: &'static str, n: usize) -> Result<Tensor> {
+        self.tensor(name, 0..n, &[(dim, n)])
+    }
+
+    fn norm(&mut self, name: &str, d: usize) -> Result<LayerNorm> {
+        let gain = self.vector(&format!("{name}.weight"), "d", d)?;
+        let bias = self.vector(&format!("{name}.bias"), "d", d)?;
+        Ok(LayerNorm { gain, bias, eps: self.eps })
+    }
+
+    fn linear(&mut self, name: &str, k: usize, n: usize) -> Result<Matmul> {
+        let w = self.tensor(&format!("{name}.weight"), 0..k, &[("k", k), ("n", n)])?;
+        let bias = self.vector(&format!("{name}.bias"), "n", n)?;
+        Ok(Matmul { w, bias, add: false })
+    }
+
+    /// A `[tokens, d]` table in parts that the device can bind.
+    fn vocabulary(&mut self, name: &str, tokens: usize, d: usize) -> Result<Vocabulary> {
+        let most = (self.device.info().max_binding / (4 * d as u64)).max(1) as usize;
+        // Parts of nearly equal length rather than full ones and a small rest.
+        let step = tokens.div_ceil(tokens.div_ceil(most));
+        let mut parts = Vec::new();
+        for first in (0..tokens).step_by(step) {
+            let end = (first + step).min(tokens);
+            parts.push((first, self.tensor(name, first..end, &[("tokens", end - first), ("d", d)])?));
+        }
+        Ok(Vocabulary { parts, tokens, d })
+    }
+}

@@ -1,0 +1,154 @@
+//! Opening a device that has shown that it computes right.
+
+use std::path::PathBuf;
+
+use resolvent_engine::{Choice, Device, Options};
+use resolvent_field::{adjoint, norm};
+use resolvent_model::{Config, Mode, Model, Observable, RandomWeights, gaussian, tiny};
+
+/// What the self-test found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SelfTest {
+    /// Relative difference of the field from the host executor's.
+    pub field: f64,
+    /// Relative difference of a sensitivity field.
+    pub sensitivity: f64,
+    /// Relative difference of a response field.
+    pub response: f64,
+    /// The adjoint identity on the device.
+    pub adjoint: f64,
+}
+
+/// Two f32 executors that sum in different orders differ by a few times 1e-7 on a model of this size; a broken kernel
+/// is off by far more than this.
+const BOUND: f64 = 2e-5;
+
+/// Why a device was not opened.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The engine could not open it.
+    Engine(resolvent_engine::Error),
+    /// Its driver computes wrong numbers, or fails to compute.
+    Driver {
+        /// Adapter and driver.
+        device: String,
+        /// What the self-test saw.
+        found: String,
+    },
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Engine(e) => e.fmt(f),
+            Self::Driver { device, found } => {
+                write!(f, "{device} fails its self-test ({found}); update its driver, or use `--device host`")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Fault {}
+
+impl From<resolvent_engine::Error> for Fault {
+    fn from(error: resolvent_engine::Error) -> Self {
+        Self::Engine(error)
+    }
+}
+
+/// Opens a device. A GPU must first pass the self-test, once for each adapter and driver; where `auto` meets one that
+/// does not, the host executor takes its place, with a warning.
+///
+/// # Errors
+/// No such device, or one that was asked for by name and fails its self-test.
+pub fn open(options: &Options) -> Result<Device, Fault> {
+    let device = Device::open(options)?;
+    if device.info().is_host() || marker(&device).is_some_and(|path| path.exists()) {
+        return Ok(device);
+    }
+    match self_test(&device) {
+        Ok(_) => {
+            remember(&device);
+            Ok(device)
+        }
+        Err(fault) if options.choice == Choice::Auto => {
+            tracing::warn!("{fault}; the host executor takes over");
+            Ok(Device::open(&Options { choice: Choice::Host, ..options.clone() })?)
+        }
+        Err(fault) => Err(fault),
+    }
+}
+
+/// Runs a small random model on `device` and on the host, and compares field, sensitivity and response.
+///
+/// # Errors
+/// The device fails to compute, or its numbers are off.
+pub fn self_test(device: &Device) -> Result<SelfTest, Fault> {
+    let fault = |found: String| Fault::Driver { device: device.info().to_string(), found };
+    let ours = measure(device).map_err(|e| fault(e.to_string()))?;
+    let host = measure(&Device::host()).map_err(|e| fault(e.to_string()))?;
+    let test = SelfTest {
+        field: relative(&ours.field, &host.field),
+        sensitivity: relative(&ours.sensitivity, &host.sensitivity),
+        response: relative(&ours.response, &host.response),
+        adjoint: ours.adjoint,
+    };
+    let figures = [test.field, test.sensitivity, test.response, test.adjoint];
+    // Written so that a NaN fails.
+    match figures.iter().all(|&x| x <= BOUND) {
+        true => Ok(test),
+        false => Err(fault(format!("{test:?}"))),
+    }
+}
+
+struct Measured {
+    field: Vec<f32>,
+    sensitivity: Vec<f32>,
+    response: Vec<f32>,
+    adjoint: f64,
+}
+
+fn measure(device: &Device) -> resolvent_field::Result<Measured> {
+    // Odd sizes, and more tokens than one attention tile has keys.
+    let config = Config { n_embd: 66, n_head: 3, n_positions: 80, ..tiny() };
+    let model = Model::random(device, config.clone(), RandomWeights::new(&config, 11).with_std(0.1))?;
+    let tokens: Vec<u32> = (0..70).map(|i| (i * 17 + 3) % 50).collect();
+    let run = model.run(&tokens, &[])?;
+    let linear = run.linearize(Mode::Exact);
+    let site = resolvent_model::Site::ResidPre(1);
+    let source = resolvent_model::Source { site, token: 2, vector: gaussian(5, config.n_embd) };
+    Ok(Measured {
+        field: run.field()?,
+        sensitivity: linear.vjp(&[Observable::logit_diff(3, 4, 69).seeds()])?.into_single(),
+        response: linear.jvp(&[[source]])?.into_single(),
+        adjoint: adjoint(&linear, 1)?.value,
+    })
+}
+
+fn relative(a: &[f32], b: &[f32]) -> f64 {
+    let difference: Vec<f32> = a.iter().zip(b).map(|(a, b)| a - b).collect();
+    norm(&difference) / norm(b)
+}
+
+/// The file that says that this adapter and driver have passed, with this version of the kernels.
+fn marker(device: &Device) -> Option<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("LOCALAPPDATA").map(PathBuf::from))
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))?;
+    let info = device.info();
+    let key = format!("{} {} {} {}", info.name, info.backend, info.driver, env!("CARGO_PKG_VERSION"));
+    let name: String = key.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    Some(cache.join("resolvent").join("self-test").join(name))
+}
+
+/// Best effort: without a cache the test runs at every start.
+fn remember(device: &Device) {
+    let Some(path) = marker(device) else { return };
+    let written =
+        path.parent().map(std::fs::create_dir_all).and_then(|_| std::fs::write(&path, b"passed\n").ok());
+    if written.is_none() {
+        tracing::debug!("self-test result not cached in {}", path.display());
+    }
+}
