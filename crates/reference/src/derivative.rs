@@ -86,7 +86,7 @@ pub fn along(
     observable.read(&run_with(model, tokens, sources, amplitude))
 }
 
-/// dJ/dh[layer, token]: `[d]`, for the run whose field `[L+1, T, d]` is given by `base`.
+/// `dJ/dh[layer, token]`, shape `[d]`, for the run whose field `[L+1, T, d]` is given by `base`.
 ///
 /// Exact and slow: one run on duals from `layer` on for every component.
 pub fn gradient(

@@ -27,7 +27,7 @@ impl Observable for Logit {
     }
 }
 
-/// ln softmax(logits)[target] at a position.
+/// `ln softmax(logits)[target]` at a position.
 #[derive(Clone, Copy, Debug)]
 pub struct LogProbability {
     /// Token whose probability counts.
@@ -48,7 +48,7 @@ impl Observable for LogProbability {
     }
 }
 
-/// <h[layer, token], direction>.
+/// `<h[layer, token], direction>`.
 #[derive(Clone, Copy, Debug)]
 pub struct Projection<'a> {
     /// Layer of the field, 0..=L.
