@@ -8,7 +8,7 @@
 // Ragged: a run owns tokens start <= t < end. Earlier keys and values are the base run's, and their tangents are zero.
 // Layout: one workgroup a (row, head). Over a tile, an invocation first owns a key (its score: a dot product), then up
 // to two of the d_head <= 128 dimensions (its sums over the tile). O(T) memory. Per pair and head: 4 d_head flops in
-// the primal, 8 in the jvp, 4 + 6 in the two vjp launches.
+// the primal, 10 in the jvp, 6 + 8 in the two vjp launches.
 #import rows
 #import reduce
 

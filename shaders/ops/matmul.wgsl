@@ -5,9 +5,10 @@
 // 2 rows k n flops over 4 (rows k + k n + rows n) bytes: bound by memory up to about a dozen rows, by arithmetic above.
 // Two ways to bring x and w to the arithmetic (variants.toml):
 //   base       a 64 x 64 tile a workgroup, 16 steps of k at a time through workgroup memory, 4 x 4 numbers an invocation:
-//              two vec4 reads of workgroup memory for 16 multiply-adds.
-//   SUBGROUP   a column an invocation, TILE_ROWS rows: w is read once, without a barrier; the subgroup loads a piece of x
-//              together and hands each number to all lanes. Best where a processor plays the GPU.
+//              two vec4 reads of workgroup memory for 16 multiply-adds. Any k and n.
+//   SUBGROUP   16 x 8 numbers an invocation, no barrier: it reads its own 8 columns of w, and four lanes of the subgroup
+//              read the rows of x for all and hand them round. For processors that play the GPU: a load there is a loop
+//              over the lanes, about 50 cycles, so what counts is multiply-adds a load, 25 here. k and n in whole vec4.
 #import math
 #import rows
 
@@ -16,8 +17,13 @@ override EXACT: bool = false;
 struct Params { rows: u32, k: u32, n: u32, stride: u32, first: u32, pad0: u32, pad1: u32, pad2: u32 }
 
 @group(0) @binding(0) var<uniform> p: Params;                          // params: y has rows of `stride`, this writes n from `first`
+#ifdef SUBGROUP
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;          // [rows, k / 4]
+@group(0) @binding(2) var<storage, read> w: array<vec4<f32>>;          // [k, n / 4], in vjp [n, k / 4]
+#else
 @group(0) @binding(1) var<storage, read> x: array<f32>;                // [rows, k]
 @group(0) @binding(2) var<storage, read> w: array<f32>;                // [k, n], in vjp [n, k]
+#endif
 @group(0) @binding(3) var<storage, read> bias: array<f32>;             // [n]           primal*
 @group(0) @binding(4) var<storage, read> add: array<f32>;              // [rows, n]     primal_add
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;          // [rows, stride] out
@@ -27,10 +33,96 @@ struct Params { rows: u32, k: u32, n: u32, stride: u32, first: u32, pad0: u32, p
 @group(0) @binding(3) var<storage, read> pre_kept: array<f32>;         // [primal, n]   jvp_gelu, vjp_gelu
 @group(0) @binding(4) var<storage, read> rows: array<vec4<u32>>;       // [rows, 4]     jvp_gelu, vjp_gelu
 
-// This invocation's numbers: rows own.x .., columns own.y ..
-var<private> acc: array<f32, TILE>;
+// This invocation's numbers: rows own.x .., columns own.y .., QUADS vec4 a row.
+var<private> acc: array<vec4<f32>, TILE>;
 var<private> own: vec2<u32>;
 
+#ifdef SUBGROUP
+struct Place {
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+    @builtin(subgroup_invocation_id) sub: u32,
+}
+
+// Four rows by eight columns. Named members, since arrays with computed indices would not stay in registers.
+struct Quad {
+    l0: vec4<f32>, h0: vec4<f32>, l1: vec4<f32>, h1: vec4<f32>,
+    l2: vec4<f32>, h2: vec4<f32>, l3: vec4<f32>, h3: vec4<f32>,
+}
+
+// One step of k: lane i of the first four holds row i's number.
+fn step(q: Quad, v: f32, low: vec4<f32>, high: vec4<f32>) -> Quad {
+    let x0 = subgroupBroadcast(v, 0u);
+    let x1 = subgroupBroadcast(v, 1u);
+    let x2 = subgroupBroadcast(v, 2u);
+    let x3 = subgroupBroadcast(v, 3u);
+    return Quad(
+        q.l0 + x0 * low, q.h0 + x0 * high, q.l1 + x1 * low, q.h1 + x1 * high,
+        q.l2 + x2 * low, q.h2 + x2 * high, q.l3 + x3 * low, q.h3 + x3 * high,
+    );
+}
+
+fn keep(first: u32, q: Quad) {
+    acc[first] = q.l0;
+    acc[first + 1u] = q.h0;
+    acc[first + 2u] = q.l1;
+    acc[first + 3u] = q.h1;
+    acc[first + 4u] = q.l2;
+    acc[first + 5u] = q.h2;
+    acc[first + 6u] = q.l3;
+    acc[first + 7u] = q.h3;
+}
+
+fn product(place: Place, transposed: bool) {
+    own = vec2<u32>(place.group.y * GROUP_ROWS, place.group.x * GROUP_COLS + 8u * place.lane);
+    let steps = p.k / 4u;
+    // Rows and columns beyond the edge repeat the last one and are not stored: no branch around a load.
+    let last = p.rows - 1u;
+    let row = own.x + (place.sub & 3u);
+    let r0 = min(row, last) * steps;
+    let r1 = min(row + 4u, last) * steps;
+    let r2 = min(row + 8u, last) * steps;
+    let r3 = min(row + 12u, last) * steps;
+    var q0 = Quad();
+    var q1 = Quad();
+    var q2 = Quad();
+    var q3 = Quad();
+    for (var s = 0u; s < steps; s++) {
+        let x0 = x[r0 + s];
+        let x1 = x[r1 + s];
+        let x2 = x[r2 + s];
+        let x3 = x[r3 + s];
+        var low: mat4x4<f32>;
+        var high: mat4x4<f32>;
+        if (transposed) {
+            let last_col = p.n - 1u;
+            low = transpose(mat4x4<f32>(
+                w[min(own.y, last_col) * steps + s], w[min(own.y + 1u, last_col) * steps + s],
+                w[min(own.y + 2u, last_col) * steps + s], w[min(own.y + 3u, last_col) * steps + s],
+            ));
+            high = transpose(mat4x4<f32>(
+                w[min(own.y + 4u, last_col) * steps + s], w[min(own.y + 5u, last_col) * steps + s],
+                w[min(own.y + 6u, last_col) * steps + s], w[min(own.y + 7u, last_col) * steps + s],
+            ));
+        } else {
+            let quads = p.n / 4u;
+            let c0 = min(own.y / 4u, quads - 1u);
+            let c1 = min(own.y / 4u + 1u, quads - 1u);
+            let at = 4u * s * quads;
+            low = mat4x4<f32>(w[at + c0], w[at + quads + c0], w[at + 2u * quads + c0], w[at + 3u * quads + c0]);
+            high = mat4x4<f32>(w[at + c1], w[at + quads + c1], w[at + 2u * quads + c1], w[at + 3u * quads + c1]);
+        }
+        q0 = step(step(step(step(q0, x0.x, low[0], high[0]), x0.y, low[1], high[1]), x0.z, low[2], high[2]), x0.w, low[3], high[3]);
+        q1 = step(step(step(step(q1, x1.x, low[0], high[0]), x1.y, low[1], high[1]), x1.z, low[2], high[2]), x1.w, low[3], high[3]);
+        q2 = step(step(step(step(q2, x2.x, low[0], high[0]), x2.y, low[1], high[1]), x2.z, low[2], high[2]), x2.w, low[3], high[3]);
+        q3 = step(step(step(step(q3, x3.x, low[0], high[0]), x3.y, low[1], high[1]), x3.z, low[2], high[2]), x3.w, low[3], high[3]);
+    }
+    keep(0u, q0);
+    keep(8u, q1);
+    keep(16u, q2);
+    keep(24u, q3);
+}
+#else
 fn load_x(row: u32, i: u32) -> f32 {
     if (row < p.rows && i < p.k) { return x[row * p.k + i]; }
     return 0.0;
@@ -44,39 +136,6 @@ fn load_w(i: u32, col: u32, transposed: bool) -> f32 {
     return 0.0;
 }
 
-#ifdef SUBGROUP
-struct Place {
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-    @builtin(subgroup_invocation_id) sub: u32,
-}
-
-fn product(at: Place, transposed: bool) {
-    own = vec2<u32>(at.group.y * TILE_ROWS, at.group.x * GROUP_COLS + at.lane);
-    for (var r = 0u; r < TILE; r++) { acc[r] = 0.0; }
-    let quad = 4u * (at.sub & 3u);
-    for (var k0 = 0u; k0 < p.k; k0 += 16u) {
-        var xs: array<vec4<f32>, TILE_ROWS>;
-        for (var r = 0u; r < TILE_ROWS; r++) {
-            let i = k0 + quad;
-            xs[r] = vec4<f32>(load_x(own.x + r, i), load_x(own.x + r, i + 1u), load_x(own.x + r, i + 2u), load_x(own.x + r, i + 3u));
-        }
-        for (var j = 0u; j < 4u; j++) {
-            let w0 = load_w(k0 + j, own.y, transposed);
-            let w1 = load_w(k0 + 4u + j, own.y, transposed);
-            let w2 = load_w(k0 + 8u + j, own.y, transposed);
-            let w3 = load_w(k0 + 12u + j, own.y, transposed);
-            for (var r = 0u; r < TILE_ROWS; r++) {
-                let v = xs[r][j];
-                acc[r] += subgroupBroadcast(v, 0u) * w0;
-                acc[r] += subgroupBroadcast(v, 1u) * w1;
-                acc[r] += subgroupBroadcast(v, 2u) * w2;
-                acc[r] += subgroupBroadcast(v, 3u) * w3;
-            }
-        }
-    }
-}
-#else
 var<workgroup> x_tile: array<vec4<f32>, 256>;    // [16 steps of k, 16 groups of 4 rows]
 var<workgroup> w_tile: array<vec4<f32>, 256>;    // [16 steps of k, 16 groups of 4 columns]
 
@@ -85,11 +144,11 @@ struct Place {
     @builtin(local_invocation_index) lane: u32,
 }
 
-fn product(at: Place, transposed: bool) {
-    let across = at.lane % 16u;
-    let down = at.lane / 16u;
-    let row0 = at.group.y * GROUP_ROWS;
-    let col0 = at.group.x * GROUP_COLS;
+fn product(place: Place, transposed: bool) {
+    let across = place.lane % 16u;
+    let down = place.lane / 16u;
+    let row0 = place.group.y * GROUP_ROWS;
+    let col0 = place.group.x * GROUP_COLS;
     own = vec2<u32>(row0 + 4u * down, col0 + 4u * across);
     var a0 = vec4<f32>(0.0);
     var a1 = vec4<f32>(0.0);
@@ -119,21 +178,29 @@ fn product(at: Place, transposed: bool) {
             a3 += xs.w * ws;
         }
     }
-    for (var c = 0u; c < 4u; c++) {
-        acc[c] = a0[c];
-        acc[4u + c] = a1[c];
-        acc[8u + c] = a2[c];
-        acc[12u + c] = a3[c];
-    }
+    acc[0] = a0;
+    acc[1] = a1;
+    acc[2] = a2;
+    acc[3] = a3;
 }
 #endif
 
-fn inside(r: u32, c: u32) -> bool {
-    return own.x + r < p.rows && own.y + c < p.n;
+// Row and first column of vec4 i of the tile.
+fn spot(i: u32) -> vec2<u32> {
+    return own + vec2<u32>(i / QUADS, 4u * (i % QUADS));
 }
 
-fn put(r: u32, c: u32, value: f32) {
-    y[(own.x + r) * p.stride + p.first + own.y + c] = value;
+fn inside(at: vec2<u32>, e: u32) -> bool {
+    return at.x < p.rows && at.y + e < p.n;
+}
+
+// Place of a number in an array [rows, n].
+fn number(at: vec2<u32>, e: u32) -> u32 {
+    return at.x * p.n + at.y + e;
+}
+
+fn put(at: vec2<u32>, e: u32, value: f32) {
+    y[at.x * p.stride + p.first + at.y + e] = value;
 }
 
 fn gelu(v: f32) -> f32 {
@@ -141,96 +208,101 @@ fn gelu(v: f32) -> f32 {
     return gelu_new(v);
 }
 
-fn gelu_slope(v: f32) -> f32 {
+// Slope of GELU at the primal of a number.
+fn slope(at: vec2<u32>, e: u32) -> f32 {
+    let v = pre_kept[rows[at.x].x * p.n + at.y + e];
     if (EXACT) { return gelu_erf_d(v); }
     return gelu_new_d(v);
 }
 
-// Slope of GELU at the primal of this invocation's number (r, c).
-fn slope(r: u32, c: u32) -> f32 {
-    return gelu_slope(pre_kept[rows[own.x + r].x * p.n + own.y + c]);
-}
-
 @compute @workgroup_size(GROUP)
-fn primal(at: Place) {
-    product(at, false);
+fn primal(place: Place) {
+    product(place, false);
     for (var i = 0u; i < TILE; i++) {
-        let r = i / TILE_COLS;
-        let c = i % TILE_COLS;
-        if (inside(r, c)) { put(r, c, acc[i] + bias[own.y + c]); }
-    }
-}
-
-@compute @workgroup_size(GROUP)
-fn primal_add(at: Place) {
-    product(at, false);
-    for (var i = 0u; i < TILE; i++) {
-        let r = i / TILE_COLS;
-        let c = i % TILE_COLS;
-        if (inside(r, c)) { put(r, c, acc[i] + bias[own.y + c] + add[(own.x + r) * p.n + own.y + c]); }
-    }
-}
-
-@compute @workgroup_size(GROUP)
-fn primal_gelu(at: Place) {
-    product(at, false);
-    for (var i = 0u; i < TILE; i++) {
-        let r = i / TILE_COLS;
-        let c = i % TILE_COLS;
-        if (inside(r, c)) {
-            let v = acc[i] + bias[own.y + c];
-            pre[(own.x + r) * p.n + own.y + c] = v;
-            put(r, c, gelu(v));
+        let at = spot(i);
+        for (var e = 0u; e < 4u; e++) {
+            if (inside(at, e)) { put(at, e, acc[i][e] + bias[at.y + e]); }
         }
     }
 }
 
 @compute @workgroup_size(GROUP)
-fn jvp(at: Place) {
-    product(at, false);
+fn primal_add(place: Place) {
+    product(place, false);
     for (var i = 0u; i < TILE; i++) {
-        let r = i / TILE_COLS;
-        let c = i % TILE_COLS;
-        if (inside(r, c)) { put(r, c, acc[i]); }
+        let at = spot(i);
+        for (var e = 0u; e < 4u; e++) {
+            if (inside(at, e)) { put(at, e, acc[i][e] + bias[at.y + e] + add[number(at, e)]); }
+        }
     }
 }
 
 @compute @workgroup_size(GROUP)
-fn jvp_add(at: Place) {
-    product(at, false);
+fn primal_gelu(place: Place) {
+    product(place, false);
     for (var i = 0u; i < TILE; i++) {
-        let r = i / TILE_COLS;
-        let c = i % TILE_COLS;
-        if (inside(r, c)) { put(r, c, acc[i] + carry[(own.x + r) * p.n + own.y + c]); }
+        let at = spot(i);
+        for (var e = 0u; e < 4u; e++) {
+            if (inside(at, e)) {
+                let u = acc[i][e] + bias[at.y + e];
+                pre[number(at, e)] = u;
+                put(at, e, gelu(u));
+            }
+        }
     }
 }
 
 @compute @workgroup_size(GROUP)
-fn jvp_gelu(at: Place) {
-    product(at, false);
+fn jvp(place: Place) {
+    product(place, false);
     for (var i = 0u; i < TILE; i++) {
-        let r = i / TILE_COLS;
-        let c = i % TILE_COLS;
-        if (inside(r, c)) { put(r, c, acc[i] * slope(r, c)); }
+        let at = spot(i);
+        for (var e = 0u; e < 4u; e++) {
+            if (inside(at, e)) { put(at, e, acc[i][e]); }
+        }
     }
 }
 
 @compute @workgroup_size(GROUP)
-fn vjp(at: Place) {
-    product(at, true);
+fn jvp_add(place: Place) {
+    product(place, false);
     for (var i = 0u; i < TILE; i++) {
-        let r = i / TILE_COLS;
-        let c = i % TILE_COLS;
-        if (inside(r, c)) { put(r, c, acc[i]); }
+        let at = spot(i);
+        for (var e = 0u; e < 4u; e++) {
+            if (inside(at, e)) { put(at, e, acc[i][e] + carry[number(at, e)]); }
+        }
     }
 }
 
 @compute @workgroup_size(GROUP)
-fn vjp_gelu(at: Place) {
-    product(at, true);
+fn jvp_gelu(place: Place) {
+    product(place, false);
     for (var i = 0u; i < TILE; i++) {
-        let r = i / TILE_COLS;
-        let c = i % TILE_COLS;
-        if (inside(r, c)) { put(r, c, acc[i] * slope(r, c)); }
+        let at = spot(i);
+        for (var e = 0u; e < 4u; e++) {
+            if (inside(at, e)) { put(at, e, acc[i][e] * slope(at, e)); }
+        }
+    }
+}
+
+@compute @workgroup_size(GROUP)
+fn vjp(place: Place) {
+    product(place, true);
+    for (var i = 0u; i < TILE; i++) {
+        let at = spot(i);
+        for (var e = 0u; e < 4u; e++) {
+            if (inside(at, e)) { put(at, e, acc[i][e]); }
+        }
+    }
+}
+
+@compute @workgroup_size(GROUP)
+fn vjp_gelu(place: Place) {
+    product(place, true);
+    for (var i = 0u; i < TILE; i++) {
+        let at = spot(i);
+        for (var e = 0u; e < 4u; e++) {
+            if (inside(at, e)) { put(at, e, acc[i][e] * slope(at, e)); }
+        }
     }
 }

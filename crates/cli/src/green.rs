@@ -55,7 +55,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let source = parse_direction(&model, &args.direction)?.resolve(&run, (level, at), context)?;
     let result = resolvent::green(&run, level, at, &source)?
         .note("direction", &args.direction)
-        .note("unit", args.unit);
+        .note("unit", args.unit.to_string());
     output.finish(&result, || {
         let title = format!("|response| to {} at h[{level},{at}]", args.direction);
         format!("{}{}", heatmap(&run, &result, "norm", &title), checks(&result))

@@ -63,8 +63,8 @@ impl Labelled {
 
     /// Adds a fact to the metadata.
     #[must_use]
-    pub fn note(mut self, key: &str, value: impl ToString) -> Self {
-        self.metadata.insert(key.to_owned(), value.to_string());
+    pub fn note(mut self, key: &str, value: impl Into<String>) -> Self {
+        self.metadata.insert(key.to_owned(), value.into());
         self
     }
 

@@ -46,7 +46,7 @@ pub(crate) enum Direction {
 }
 
 impl Batch {
-    pub(crate) fn new(device: &Device, members: Vec<Member>, direction: Direction) -> Result<Self> {
+    pub(crate) fn new(device: &Device, members: &[Member], direction: Direction) -> Result<Self> {
         let mut places: Vec<usize> = (0..members.len()).collect();
         places.sort_by_key(|&i| match direction {
             Direction::Forward => members[i].join as isize,

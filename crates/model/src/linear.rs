@@ -139,7 +139,7 @@ impl<'a> Linearization<'a> {
         let wanted: BTreeSet<ValueId> = program.field.iter().copied().collect();
         let mut fields = self.zeros(sources.len());
         for group in groups(self.device(), config, program.field.len(), members) {
-            let batch = Batch::new(self.device(), group, Direction::Forward)?;
+            let batch = Batch::new(self.device(), &group, Direction::Forward)?;
             let mut rec = self.device().record();
             let dots = tangent(program, &mut rec, &batch, &self.run.trace, &wanted)?;
             self.device().submit(rec)?;
@@ -154,7 +154,9 @@ impl<'a> Linearization<'a> {
     /// A seed that does not fit the model or the prompt, or a device error.
     pub fn vjp<S: AsRef<[Seed]>>(&self, cotangents: &[S]) -> Result<Fields> {
         let (program, config) = (&self.run.program, self.config());
-        let linear_acts = acts(config, program, &self.run.edits, Edit::linear)?;
+        let mut linear_acts = acts(config, program, &self.run.edits, Edit::linear)?;
+        // Each edit's linear part is symmetric, but several at one place need not commute: backwards, last first.
+        linear_acts.reverse();
         let mut members = Vec::with_capacity(cotangents.len());
         for (id, seeds) in cotangents.iter().enumerate() {
             let seeds = seeds.as_ref();
@@ -167,10 +169,11 @@ impl<'a> Linearization<'a> {
         let wanted: BTreeSet<ValueId> = program.field.iter().copied().collect();
         let mut fields = self.zeros(cotangents.len());
         for group in groups(self.device(), config, program.field.len(), members) {
-            let linear = group.iter().map(|m| Member { acts: linear_acts.clone(), ..m.clone() }).collect();
-            let linear = Batch::new(self.device(), linear, Direction::Backward)?;
+            let linear: Vec<Member> =
+                group.iter().map(|m| Member { acts: linear_acts.clone(), ..m.clone() }).collect();
+            let linear = Batch::new(self.device(), &linear, Direction::Backward)?;
             let heads = Heads::new(&group, cotangents);
-            let batch = Batch::new(self.device(), group, Direction::Backward)?;
+            let batch = Batch::new(self.device(), &group, Direction::Backward)?;
             let mut rec = self.device().record();
             let bars = match heads.rows.is_empty() {
                 true => adjoint(program, &mut rec, [&batch, &linear], &self.run.trace, None, &wanted)?,

@@ -63,7 +63,10 @@ impl Model {
     /// The configuration is invalid, or the device has no room.
     pub fn random(device: &Device, config: Config, weights: RandomWeights) -> Result<Self> {
         config.validate()?;
-        let parts = (format!("random:{}", weights.seed), format!("seed:{}", weights.seed), None);
+        let name = format!("random:{} ({} layers, d {})", weights.seed(), config.n_layer, config.n_embd);
+        // A generator stands for its numbers, so its parameters and the shape are hashed in their place.
+        let hash = blake3::hash(format!("{weights:?} {config:?}").as_bytes()).to_hex().to_string();
+        let parts = (name, hash, None);
         Self::assemble(device, config, &weights, parts)
     }
 

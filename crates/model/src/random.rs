@@ -12,7 +12,7 @@ use crate::weights::WeightSource;
 #[derive(Clone, Copy, Debug)]
 pub struct RandomWeights {
     /// The seed; the same seed and shape give the same model on every machine.
-    pub(crate) seed: u64,
+    seed: u64,
     /// Standard deviation of weights and embeddings.
     std: f32,
     /// Row lengths, which number the entries.
@@ -29,6 +29,11 @@ impl RandomWeights {
     /// Weights for `config` with GPT-2's standard deviation 0.02.
     pub fn new(config: &Config, seed: u64) -> Self {
         Self { seed, std: 0.02, widths: Widths { d: config.n_embd, inner: config.n_inner() } }
+    }
+
+    /// The seed.
+    pub fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// The same with another standard deviation; 0.1 or so makes attention and GELU of a small model work in earnest.

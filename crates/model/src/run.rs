@@ -47,7 +47,7 @@ impl Run {
         let t = tokens.len();
         let span = Span { primal: 0, start: 0, end: t };
         let acts = acts(config, &program, &options.edits, Edit::primal_act)?;
-        let batch = Batch::new(device, vec![Member { id: 0, span, join: 0, acts }], Direction::Forward)?;
+        let batch = Batch::new(device, &[Member { id: 0, span, join: 0, acts }], Direction::Forward)?;
         let mut rec = device.record();
         rec.scope("embed");
         let positions: Vec<u32> = (0..t as u32).collect();
@@ -223,7 +223,7 @@ impl Run {
         let levels = self.program.field.len();
         for group in groups(self.device(), self.config(), 0, members) {
             let ids: Vec<usize> = group.iter().map(|m| m.id).collect();
-            let batch = Batch::new(self.device(), group, Direction::Forward)?;
+            let batch = Batch::new(self.device(), &group, Direction::Forward)?;
             let level = match observable {
                 Observable::Logits { .. } => levels - 1,
                 Observable::Field { level, .. } => *level,

@@ -69,7 +69,7 @@ impl Product<'_> {
             let reason = format!("x {} by {w}w {} into y {}", shapes.0, shapes.1, shapes.2);
             return Err(resolvent_engine::Error::shape(NAME, reason));
         }
-        let variant = choose(rec.device());
+        let variant = variant_for(rec.device(), k, n, self.transposed);
         let number = |name| self.kernel.shader.variant(variant).and_then(|v| v.number(name)).unwrap_or(1);
         let grid =
             [(n as u32).div_ceil(number("GROUP_COLS")), (rows as u32).div_ceil(number("GROUP_ROWS")), 1];
@@ -98,9 +98,8 @@ fn two(lengths: &[usize]) -> [usize; 2] {
     [lengths[0], lengths[1..].iter().product()]
 }
 
-/// The text variant for a device: rows shared through subgroups where the processor computes them (barriers cost more
-/// than they save there), workgroup-memory tiles elsewhere. Measured figures: docs, page `ops/matmul`. What the device
-/// was opened to use goes first.
+/// The text variant that a device prefers: rows shared through subgroups where the processor computes them (barriers
+/// cost more than they save there), workgroup-memory tiles elsewhere. Measured figures: docs, page `ops/matmul`.
 pub fn choose(device: &Device) -> &'static str {
     if let Some(variant) = device.variant(NAME) {
         return variant;
@@ -109,6 +108,15 @@ pub fn choose(device: &Device) -> &'static str {
     match (info.kind, info.subgroups) {
         (resolvent_engine::Kind::Software, Some(_)) => "subgroup",
         _ => "base",
+    }
+}
+
+/// The variant for one product: the preferred one where its vectors fit the shape, else the one that takes any.
+fn variant_for(device: &Device, k: usize, n: usize, transposed: bool) -> &'static str {
+    let vectors = k.is_multiple_of(4) && (transposed || n.is_multiple_of(4));
+    match choose(device) {
+        "subgroup" if !vectors => "base",
+        preferred => preferred,
     }
 }
 

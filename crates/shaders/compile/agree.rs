@@ -1,5 +1,6 @@
 //! The variants of a shader are the same kernels for different devices: same entries, bindings and overrides.
-//! Only a workgroup may differ, and then by a number of `variants.toml`, so that the host can tell which it is.
+//! Only a workgroup may differ, and then by a number of `variants.toml`, so that the host can tell which it is; and a
+//! binding may be read as vectors in one variant and as their scalars in another.
 
 use super::{
     assemble::Source,
@@ -81,7 +82,11 @@ fn common_number(variants: &[(&Switches, Vec<Entry>)], extents: &[&Extent]) -> O
 }
 
 fn difference(expected: &Entry, entry: &Entry) -> Option<(&'static str, String, String)> {
-    if expected.bindings != entry.bindings {
+    let memory = |entry: &Entry| {
+        let each = entry.bindings.iter().map(|b| (b.slot, b.name.clone(), b.access, b.element.component()));
+        each.collect::<Vec<_>>()
+    };
+    if memory(expected) != memory(entry) {
         return Some(("bindings", format!("{:?}", expected.bindings), format!("{:?}", entry.bindings)));
     }
     if expected.params_size != entry.params_size {

@@ -37,6 +37,18 @@ pub enum Element {
 }
 
 impl Element {
+    /// The scalar of which an element is one or several: variants of a shader may read the same memory in vectors.
+    #[must_use]
+    pub const fn component(self) -> Self {
+        match self {
+            Self::F32 | Self::Vec2F32 | Self::Vec4F32 => Self::F32,
+            Self::U32 | Self::Vec2U32 | Self::Vec4U32 => Self::U32,
+            Self::F16 | Self::Vec2F16 | Self::Vec4F16 => Self::F16,
+            Self::I32 => Self::I32,
+            Self::AtomicU32 => Self::AtomicU32,
+        }
+    }
+
     /// Bytes from one element to the next.
     #[must_use]
     pub const fn stride(self) -> u32 {
