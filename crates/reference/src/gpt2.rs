@@ -284,18 +284,13 @@ impl<S: Scalar> Gpt2<S> {
         hook(Site::Z(l), &mut z);
         let mut attn_out = linear(&z, &w.attn_proj);
         hook(Site::AttnOut(l), &mut attn_out);
-        let mut resid_mid = sum(h, &attn_out);
+        let mut resid_mid = ops::add(h, &attn_out);
         hook(Site::ResidMid(l), &mut resid_mid);
 
         let hidden = ops::gelu(&linear(&norm(&resid_mid, &w.ln_2), &w.c_fc), self.config.activation);
         let mut mlp_out = linear(&hidden, &w.mlp_proj);
         hook(Site::MlpOut(l), &mut mlp_out);
-        let next = sum(&resid_mid, &mlp_out);
+        let next = ops::add(&resid_mid, &mlp_out);
         (BlockTrace { q, k, v, z, attn_out, resid_mid, mlp_out }, next)
     }
-}
-
-/// x + y, element by element.
-fn sum<S: Scalar>(x: &[S], y: &[S]) -> Vec<S> {
-    x.iter().zip(y).map(|(&x, &y)| x + y).collect()
 }

@@ -10,10 +10,9 @@ pub(crate) fn form(exact: bool) -> GeluForm {
     if exact { GeluForm::Erf } else { GeluForm::Tanh }
 }
 
-/// `y + residual`, element by element, where there is one.
-fn onto<S: Scalar>(mut y: Vec<S>, residual: &[S]) -> Vec<S> {
-    y.iter_mut().zip(residual).for_each(|(y, r)| *y += *r);
-    y
+/// `y + residual`, where there is one.
+fn onto<S: Scalar>(y: Vec<S>, residual: &[S]) -> Vec<S> {
+    if residual.is_empty() { y } else { ops::add(&y, residual) }
 }
 
 /// `[rows, d] -> [rows, d]`
@@ -44,7 +43,7 @@ pub(crate) struct Add;
 impl Function for Add {
     fn at<S: Scalar>(&self, x: &[S]) -> Vec<S> {
         let (a, b) = x.split_at(x.len() / 2);
-        onto(a.to_vec(), b)
+        ops::add(a, b)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The ops, one a file: `y = op(x)` on row-major slices, in the order in which the formula is written.
 
+mod add;
 mod attention;
 mod embed;
 mod gelu;
@@ -8,6 +9,7 @@ mod matmul;
 mod splice;
 mod unembed;
 
+pub use add::add;
 pub use attention::{Heads, attention};
 pub use embed::embed;
 pub use gelu::{GeluForm, gelu};
