@@ -61,6 +61,8 @@ pub struct Options {
     pub choice: Choice,
     /// Ask for the adapter's own binding sizes instead of WebGPU's default limits (128 MiB a binding).
     pub adapter_limits: bool,
+    /// Bind at most this many bytes at once, where that is less than the device offers: how a smaller device behaves.
+    pub max_binding: Option<u64>,
     /// Fill fresh buffers with NaN, so that a kernel that does not write shows. For tests.
     pub poison: bool,
     /// Time every launch; see [`Device::take_profile`].

@@ -48,7 +48,10 @@ impl Gpu {
             features.set(feature, offered);
         }
         let defaults = wgpu::Limits::defaults().using_resolution(adapter.limits());
-        let limits = if options.adapter_limits { adapter.limits() } else { defaults };
+        let mut limits = if options.adapter_limits { adapter.limits() } else { defaults };
+        if let Some(most) = options.max_binding {
+            limits.max_storage_buffer_binding_size = limits.max_storage_buffer_binding_size.min(most);
+        }
         info.max_binding = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("resolvent"),

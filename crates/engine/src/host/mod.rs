@@ -43,7 +43,7 @@ impl Host {
             subgroups: None,
             f16: false,
             timestamps: true,
-            max_binding: MAX_BINDING,
+            max_binding: options.max_binding.unwrap_or(MAX_BINDING).min(MAX_BINDING),
         };
         Self { info, pool: Pool::new(options.poison), threads, profile: options.profile.then(Mutex::default) }
     }
