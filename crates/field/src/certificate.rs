@@ -74,6 +74,7 @@ pub fn adjoint(linear: &Linearization<'_>, seed: u64) -> Result<Certificate> {
     let (response, sensitivity) = (linear.jvp(&[sources])?, linear.vjp(&[seeds])?);
     let last = &response.get(0)[config.n_layer * size..];
     let (forward, backward) = (dot(&u, last), dot(&sensitivity.get(0)[..size], &v));
-    let scale = norm(&u) * norm(last);
+    // Where J is zero, as in a run whose last level was put in place, both sides are.
+    let scale = (norm(&u) * norm(last)).max(f64::MIN_POSITIVE);
     Ok(Certificate { name: "adjoint", value: (forward - backward).abs() / scale, bound: ADJOINT })
 }
