@@ -75,7 +75,8 @@ pub fn patch(clean: &Run, corrupted: &Run, observable: &Observable) -> Result<La
 fn alone(run: &Run, variants: &[[Edit; 1]], values: &[f64], observable: &Observable) -> Result<f64> {
     let mut worst = 0.0f64;
     for i in [0, variants.len() / 2, variants.len() - 1] {
-        let value = run.model().run(run.tokens(), &variants[i])?.value(observable)?;
+        let edits: Vec<Edit> = run.edits().iter().chain(&variants[i]).cloned().collect();
+        let value = run.model().run(run.tokens(), &edits)?.value(observable)?;
         let difference = (value - values[i]).abs();
         worst = if difference <= worst { worst } else { difference };
     }
