@@ -24,6 +24,7 @@ pub mod layer_norm;
 pub mod matmul;
 pub mod mlp;
 mod op;
+pub mod peak;
 mod rows;
 pub mod splice;
 pub mod unembed;
@@ -37,7 +38,7 @@ use resolvent_engine::Kernel;
 pub fn kernels() -> Vec<&'static Kernel> {
     [add::KERNELS, attention::KERNELS, embed::KERNELS, gelu::KERNELS, layer_norm::KERNELS, matmul::KERNELS]
         .into_iter()
-        .chain([splice::KERNELS, unembed::KERNELS])
+        .chain([peak::KERNELS, splice::KERNELS, unembed::KERNELS])
         .flatten()
         .copied()
         .collect()

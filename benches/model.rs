@@ -1,0 +1,58 @@
+//! Whole passes of a model of GPT-2 small's shape with seeded weights.
+//!
+//! forward: the whole prompt and all its logits, or two logits of the last token. sensitivity: all levels of one
+//! observable, its own forward pass not included. sweep: every place of a patch sweep, its two base runs included.
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use resolvent_benches::devices;
+use resolvent_model::{Edit, Mode, Model, Observable, Result, Run, Site};
+
+fn tokens(count: usize, seed: u32) -> Vec<u32> {
+    (0..count as u32).map(|i| (i * 7919 + seed * 104_729) % 50_257).collect()
+}
+
+fn bench(c: &mut Criterion) {
+    for (name, device) in devices() {
+        let model = Model::named(&device, "random-gpt2").expect("GPT-2 small fits the default limits");
+        for count in [16, 64] {
+            let (prompt, other) = (tokens(count, 1), tokens(count, 2));
+            let j = Observable::logit_diff(10, 20, count - 1);
+            let id = format!("{name}, T={count}");
+            let mut group = c.benchmark_group("model");
+            group.sample_size(10);
+            group.bench_function(BenchmarkId::new("forward, all logits", &id), |b| {
+                b.iter(|| model.run(&prompt, &[])?.logits());
+            });
+            group.bench_function(BenchmarkId::new("forward, two logits", &id), |b| {
+                b.iter(|| model.run(&prompt, &[])?.value(&j));
+            });
+            let run = model.run(&prompt, &[]).expect("the prompt fits");
+            group.bench_function(BenchmarkId::new("sensitivity", &id), |b| {
+                b.iter(|| run.linearize(Mode::Exact).vjp(&[j.seeds()]));
+            });
+            // The sweep at 64 tokens is a minute on a processor that plays the GPU.
+            if count == 16 {
+                group.bench_function(BenchmarkId::new("sweep", &id), |b| {
+                    b.iter(|| sweep(&model.run(&prompt, &[])?, &model.run(&other, &[])?, &j));
+                });
+            }
+            group.finish();
+        }
+    }
+}
+
+fn sweep(clean: &Run, corrupted: &Run, j: &Observable) -> Result<Vec<f64>> {
+    let (config, tokens) = (clean.model().config(), clean.tokens().len());
+    let (field, d) = (clean.field()?, config.n_embd);
+    let places = (0..config.n_layer).flat_map(|level| (0..tokens).map(move |t| (level, t)));
+    let edits: Vec<[Edit; 1]> = places
+        .map(|(level, t)| {
+            let value = field[(level * tokens + t) * d..][..d].to_vec();
+            [Edit::put(Site::ResidPre(level), t, value)]
+        })
+        .collect();
+    corrupted.values_under(&edits, j)
+}
+
+criterion_group!(model, bench);
+criterion_main!(model);

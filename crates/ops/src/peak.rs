@@ -1,0 +1,93 @@
+//! What a device can do at most: plain multiply-adds and plain copies, for a bench to hold other kernels against.
+//!
+//! No op of the model: it has no derivative, and its page is the shader's header.
+
+use bytemuck::{Pod, Zeroable};
+use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor};
+use resolvent_shaders::peak as shader;
+
+use crate::flat_grid;
+use crate::host::each_row;
+
+/// Chains of multiply-adds that a number carries, and flops a step.
+const CHAINS: usize = 16;
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    n: u32,
+    groups_x: u32,
+    steps: u32,
+    pad: u32,
+}
+
+/// `steps` multiply-adds in each of 16 chains for every number of `x`, whose values should be near 0.5. Returns the
+/// sums, one a number; it does `32 steps` flops for each.
+///
+/// # Errors
+/// The tensor does not fit the device.
+pub fn fma(rec: &mut Recording, x: &Tensor, steps: usize) -> Result<Tensor> {
+    let n = x.shape().elements();
+    let y = rec.tensor("peak.fma", x.shape().dims())?;
+    let (grid, groups_x) = flat_grid(n);
+    let params = Params { n: n as u32, groups_x, steps: steps as u32, pad: 0 };
+    let flops = (2 * CHAINS * steps * n) as f64;
+    rec.launch(Launch::new(&FMA, params, &[x, &y], grid).work(flops, 8.0 * n as f64))?;
+    Ok(y)
+}
+
+/// A copy of `x`, whose length must be a multiple of four; it moves 8 bytes a number.
+///
+/// # Errors
+/// The tensor does not fit the device.
+pub fn copy(rec: &mut Recording, x: &Tensor) -> Result<Tensor> {
+    let n = x.shape().elements() / 4;
+    let y = rec.tensor("peak.copy", x.shape().dims())?;
+    let (grid, groups_x) = flat_grid(n);
+    let params = Params { n: n as u32, groups_x, steps: 0, pad: 0 };
+    rec.launch(Launch::new(&COPY, params, &[x, &y], grid).work(0.0, 32.0 * n as f64))?;
+    Ok(y)
+}
+
+static FMA: Kernel = Kernel { shader: &shader::FMA_CHAINS, host: fma_host };
+static COPY: Kernel = Kernel { shader: &shader::COPY, host: copy_host };
+
+/// These kernels.
+pub static KERNELS: &[&Kernel] = &[&FMA, &COPY];
+
+fn fma_host(bound: Bound<'_>) {
+    // Numbers side by side in a register, so that 16 chains fill 16 registers.
+    const LANES: usize = 16;
+    let p: Params = bound.params();
+    let ([x], [y]) = bound.slices();
+    let c = [1.0e-3, 2.0e-3, 3.0e-3, 4.0e-3];
+    each_row(y, LANES, |row, y| {
+        let mut m = [0.5; LANES];
+        m[..y.len()].copy_from_slice(&x[row * LANES..][..y.len()]);
+        let start = |chain: usize| {
+            m.map(|m| match chain / 4 {
+                0 => m,
+                1 => m + c[chain % 4],
+                2 => m - c[chain % 4],
+                _ => c[chain % 4],
+            })
+        };
+        let mut chains: [[f32; LANES]; CHAINS] = std::array::from_fn(start);
+        for _ in 0..p.steps {
+            for (i, chain) in chains.iter_mut().enumerate() {
+                for (a, m) in chain.iter_mut().zip(&m) {
+                    *a = a.mul_add(*m, c[i % 4]);
+                }
+            }
+        }
+        for (lane, y) in y.iter_mut().enumerate() {
+            *y = chains.iter().map(|chain| chain[lane]).sum();
+        }
+    });
+}
+
+fn copy_host(bound: Bound<'_>) {
+    const CHUNK: usize = 1 << 16;
+    let ([x], [y]) = bound.slices();
+    each_row(y, CHUNK, |i, y| y.copy_from_slice(&x[i * CHUNK..][..y.len()]));
+}
