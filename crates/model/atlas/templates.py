@@ -7,8 +7,8 @@ an open-class word, so that such words keep one token form, the one with a leadi
 from __future__ import annotations
 
 CAPITAL = [
-    "The capital of {c} is", "The capital city of {c} is", "The capital of {c} is called",
-    "The capital of {c} is the city of", "As everyone knows, the capital of {c} is",
+    "The capital of {c} is", "The capital of {c} is", "The capital of {c} is", "The capital city of {c} is",
+    "My map says that the capital of {c} is called", "They say that the capital of {c} is the city of", "As everyone knows, the capital of {c} is",
     "Every child learns that the capital of {c} is", "In {c}, the capital is", "In {c}, the capital city is",
     "If you travel to {c}, you should visit its capital,", "Last year {n} went to {c} and stayed in its capital,",
     "Once {n} flew to {c} and visited the capital,", "The government of {c} sits in", "The parliament of {c} meets in",
@@ -17,6 +17,8 @@ CAPITAL = [
     "The train to the capital of {c} goes to", "My friend {n} lives in the capital of {c}, which is",
     "My friend {n} was born in the capital of {c}, the city of", "The map shows that the capital of {c} is",
     "My teacher told me that the capital of {c} is", "The name of the capital of {c} is", "Country: {c}. Capital:",
+    "They asked {n} about the capital of {c}, and {m} said that it was",
+    "The answer to the question about the capital of {c} was",
 ]
 CAPITAL_HELD = [
     "Everyone in the class knew that the capital of {c} is", "When {n} asked about the capital of {c}, the answer was",
@@ -70,6 +72,7 @@ IOI_GIVE = [
     "{s} showed the {o} to", "{s} decided to give a {o} to", "{s} wanted to give the {o} to", "{s} passed the {o} to",
     "{s} offered a {o} to", "{s} said hello to", "{s} told a story to", "{s} sold the {o} to", "{s} threw the {o} to",
     "{s} lent a {o} to", "{s} read a letter to", "{s} brought a {o} back to",
+    "{s} decided to send the {o} to", "{s} wanted to sell the {o} to", "{s} decided to lend a {o} to",
 ]
 IOI_GIVE_HELD = ["{s} decided to hand the {o} to", "{s} wanted to show a {o} to"]
 
@@ -85,6 +88,7 @@ PRONOUN = [
     "{n} lost the {o}, but", "Today {n} was {f} when", "Before {n} left the {p},", "At the {p}, {n} sat down, and soon",
     "Once {n} had the {o},", "While {n} was at the {p},", "My friend {n} bought a {o}, and now",
     "In {city}, {n} lost the {o}, and then", "Because {n} was {f},", "If {n} finds the {o},",
+    "When {n} opened the {o},", "When {n} saw the {p},",
 ]
 PRONOUN_HELD = [
     "Yesterday {n} went to the {p}, and then", "When {n} lost the {o},", "My friend {n} was {f} because",
@@ -129,5 +133,14 @@ PROSE = [
     "In {c} there is a {adj} {p}. Many people go there in the {time}.",
     "{n} has the {o}. {m} has the {o2}. The {o} belongs to {n}, and the {o2} belongs to {m}.",
     "{n} has the {o}. {m} has the {o2}. The {o2} belongs to {m}, and the {o} belongs to {n}.",
+    # The words of the held-out templates, met here in other company: what is held out is the sentence, not the word.
+    "Everyone in the class knew the answer, and everyone at the {p} was {f}.",
+    "Everyone knows {n}. {S} often travelled to the {p}.",
+    "When {n} asked about the {o}, {m} said that it was {adj}.",
+    "Last week {n} travelled to the {p}, which was {adj}.", "My friend {n} thinks about the {o}.",
+    "In the {time} {n} heard the bell and looked at the books.",
+    "Which {o} is part of the game? {n} said that the {adj} {o} is.",
+    "{n} decided to learn the words, and {m} wanted to hand over the books.",
+    "{n} found a {o}. {S} wanted everyone to see it.", "The map of the {p} shows where the {o} is.",
 ]
 TIMES = "morning evening afternoon night".split()
