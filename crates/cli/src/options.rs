@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use resolvent::engine::{Choice, Device, Options};
-use resolvent::model::{Model, Observable, Run, parse_token, parse_tokens};
+use resolvent::model::{Model, Observable, Run, check_prompt, parse_token, parse_tokens};
 
 use crate::Failure;
 use crate::output::Output;
@@ -73,18 +73,20 @@ impl PromptArgs {
     }
 }
 
-/// Tokens of a text or of a list of ids.
+/// Tokens of a text or of a list of ids: a prompt that the model can run.
 pub(crate) fn tokens(model: &Model, text: Option<&str>, ids: Option<&str>) -> Result<Vec<u32>, Failure> {
-    match (text, ids) {
-        (_, Some(ids)) => Ok(parse_tokens(ids, model.config().vocab_size)?),
+    let tokens = match (text, ids) {
+        (_, Some(ids)) => parse_tokens(ids, model.config().vocab_size)?,
         (Some(text), None) => {
             let tokenizer = model.tokenizer().ok_or_else(|| {
                 format!("{} has no tokenizer; give the prompt as ids: --tokens 5,9,12", model.name())
             })?;
-            Ok(tokenizer.encode(text)?)
+            tokenizer.encode(text)?
         }
-        (None, None) => Err("no prompt was given".into()),
-    }
+        (None, None) => return Err("no prompt was given".into()),
+    };
+    check_prompt(model.config(), &tokens)?;
+    Ok(tokens)
 }
 
 /// One token of a model, as text or `#id`.
