@@ -5,13 +5,17 @@
 //! comma list of adapters, by place or by part of the name.
 
 mod compare;
+mod golden;
 mod plan;
 mod random;
 mod subject;
 pub mod tolerance;
 pub mod truth;
+mod twin;
 
 pub use compare::{Labelled, Mismatch, Worst, compare};
+pub use golden::Golden;
 pub use plan::{Allowed, Done, Plan, Record};
 pub use random::Random;
 pub use subject::{Subject, gpus, matmul_subjects, subjects};
+pub use twin::{Twin, tangents};

@@ -50,13 +50,29 @@ impl Subject {
         self.device.info().is_host()
     }
 
+    /// The same executor opened anew, with other options.
+    ///
+    /// # Panics
+    /// If it does not open.
+    #[must_use]
+    pub fn again(&self, options: Options) -> Self {
+        let name = self.device.info().name.clone();
+        let choice = if self.is_host() { Choice::Host } else { Choice::Name(name) };
+        Self::open(&Options { choice, ..options }).unwrap_or_else(|e| panic!("{}: {e}", self.name))
+    }
+
+    /// Numbers that this subject computed, under its name.
+    pub fn label<T: Copy + Into<f64>>(&self, values: &[T]) -> Labelled {
+        Labelled::new(self.name.clone(), values.iter().map(|&x| x.into()).collect())
+    }
+
     /// Reads `tensor` back; the result bears this subject's name.
     ///
     /// # Panics
     /// If the device gives an error instead.
     pub fn read(&self, tensor: &Tensor) -> Labelled {
         let values = self.device.read(tensor).unwrap_or_else(|e| panic!("{}: {e}", self.name));
-        Labelled::new(self.name.clone(), values.into_iter().map(f64::from).collect())
+        self.label(&values)
     }
 }
 

@@ -49,3 +49,11 @@ pub fn vjp_error(f: &impl Function, x: &[f64], owned: &dyn Fn(usize) -> bool, ba
 pub fn wide(x: &[f32]) -> Vec<f64> {
     x.iter().map(|&x| f64::from(x)).collect()
 }
+
+/// `|got - want| / |want|`, for two results of one executor, which [`crate::compare`] refuses. Zeros are like zeros only.
+pub fn relative(got: &[f64], want: &[f64]) -> f64 {
+    assert_eq!(got.len(), want.len(), "compared arrays have one length");
+    let apart: Vec<f64> = got.iter().zip(want).map(|(g, w)| g - w).collect();
+    let [apart, size] = [inner(&apart, &apart), inner(want, want)];
+    if size > 0.0 || apart != 0.0 { (apart / size).sqrt() } else { 0.0 }
+}

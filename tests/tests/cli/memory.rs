@@ -1,0 +1,85 @@
+//! What opening a model takes: a checkpoint is converted and uploaded piece by piece, and its pages are given back.
+#![cfg(target_os = "linux")]
+
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::Stdio;
+
+use resolvent_model::{Config, RandomWeights, WeightSource, gpt2_small};
+use serde_json::{Map, Value, json};
+
+use super::{command, utf8};
+
+/// 97 MB of f32: six blocks of width 512 and a vocabulary of 10 000.
+fn config() -> Config {
+    Config { n_layer: 6, n_embd: 512, n_head: 8, vocab_size: 10_000, n_positions: 64, ..gpt2_small() }
+}
+
+/// Writes a model directory tensor by tensor; returns the size of its weight file.
+fn write(directory: &Path, config: &Config) -> u64 {
+    let Config { n_layer, n_embd, n_head, vocab_size, n_positions, .. } = config;
+    let text = json!({
+        "model_type": "gpt2", "n_layer": n_layer, "n_embd": n_embd, "n_head": n_head,
+        "vocab_size": vocab_size, "n_positions": n_positions,
+    });
+    std::fs::write(directory.join("config.json"), text.to_string()).expect("writable");
+    let (mut header, mut at) = (Map::new(), 0);
+    for (name, shape) in config.tensors() {
+        let end = at + 4 * shape.iter().product::<usize>();
+        header.insert(name, json!({ "dtype": "F32", "shape": shape, "data_offsets": [at, end] }));
+        at = end;
+    }
+    let mut header = Value::Object(header).to_string().into_bytes();
+    header.resize(header.len().next_multiple_of(8), b' ');
+    let path = directory.join("model.safetensors");
+    let mut file = std::io::BufWriter::new(std::fs::File::create(&path).expect("writable"));
+    file.write_all(&(header.len() as u64).to_le_bytes()).expect("room");
+    file.write_all(&header).expect("room");
+    let weights = RandomWeights::new(config, 1);
+    for (name, shape) in config.tensors() {
+        let mut numbers = vec![0.0f32; shape.iter().product()];
+        weights.read(&name, 0..shape[0], &mut numbers).expect("any name");
+        file.write_all(bytemuck::cast_slice(&numbers)).expect("room");
+    }
+    file.into_inner().expect("room");
+    std::fs::metadata(&path).expect("was written").len()
+}
+
+/// The most memory that a run of `model` ever had, in bytes. The child is looked at while it cannot go on: the logits that
+/// it prints are more than a pipe holds.
+fn peak(model: &str) -> u64 {
+    let mut child = command(&["run", "--tokens", "1", "--json", "--device", "host", "--model", model])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let mut stdout = child.stdout.take().expect("is a pipe");
+    stdout.read_exact(&mut [0]).expect("prints");
+    let path = format!("/proc/{}/status", child.id());
+    let status = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+    stdout.read_to_end(&mut Vec::new()).expect("prints");
+    assert!(child.wait().expect("ends").success());
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux says so");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+}
+
+#[test]
+fn opening_a_model_takes_little_more_than_its_weights() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let small = Config { n_layer: 1, n_embd: 8, n_head: 1, ..config() };
+    let small_folder = tempfile::tempdir().expect("a temporary folder");
+    let small_bytes = write(small_folder.path(), &small);
+    let bytes = write(folder.path(), &config());
+    // What the program itself, its logits and their text take does not grow with the weights.
+    let own = peak(&utf8(small_folder.path())) - small_bytes;
+    let all = peak(&utf8(folder.path()));
+    let ratio = (all - own) as f64 / bytes as f64;
+    let megabytes = |bytes: u64| bytes as f64 / 1e6;
+    println!(
+        "| peak memory | {:.0} MB of weights | {:.0} MB, of which {:.0} MB the program's own | {ratio:.3} of the file |",
+        megabytes(bytes),
+        megabytes(all),
+        megabytes(own),
+    );
+    assert!(ratio > 0.9, "{ratio}: the weights are in memory");
+    assert!(ratio < 1.3, "{ratio}");
+}

@@ -1,0 +1,111 @@
+mod arguments;
+mod bad_models;
+mod directory;
+mod memory;
+mod pipes;
+mod results;
+mod text;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+
+use resolvent_tests::Golden;
+use tempfile::TempDir;
+
+/// The binary, built with this test's profile into its target folder: `cargo test` does not build the binaries of other
+/// packages. As one of the workspace, so that after `cargo test --workspace` there is only the binary itself to compile.
+fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let exe = std::env::current_exe().expect("a test has a path");
+        // target/PROFILE/deps/all-HASH
+        let folder = exe.ancestors().nth(2).expect("a test lies in the target folder");
+        let target = folder.parent().expect("the profile's folder lies in the target folder");
+        let profile = match folder.file_name().and_then(|name| name.to_str()) {
+            Some("debug") | None => "test",
+            Some(other) => other,
+        };
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut build = Command::new(cargo);
+        build.args(["build", "--quiet", "--workspace", "--bin", "resolvent"]);
+        build.args(["--profile", profile, "--target-dir"]);
+        build.arg(target).current_dir(Path::new(env!("CARGO_MANIFEST_DIR")));
+        let built = build.output().unwrap_or_else(|e| panic!("{build:?}: {e}"));
+        assert!(built.status.success(), "{build:?}: {}", String::from_utf8_lossy(&built.stderr));
+        folder.join(format!("resolvent{}", std::env::consts::EXE_SUFFIX))
+    })
+}
+
+/// A folder for what children keep between runs.
+fn cache() -> &'static Path {
+    static CACHE: OnceLock<TempDir> = OnceLock::new();
+    CACHE.get_or_init(|| tempfile::tempdir().expect("a temporary folder")).path()
+}
+
+/// The binary with `arguments`, in a surrounding of its own.
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(binary());
+    command.args(arguments).env_remove("RESOLVENT_LOG").env("COLUMNS", "100");
+    // Some drivers complain on stderr where there is no such folder.
+    command.env("XDG_CACHE_HOME", cache()).env("XDG_RUNTIME_DIR", cache());
+    command.stdin(Stdio::null());
+    command
+}
+
+/// How a run of the binary ended.
+struct Ran {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).expect("what is printed is UTF-8");
+        Self { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+}
+
+impl Ran {
+    /// Exit code 0; what was printed.
+    #[track_caller]
+    fn done(self) -> String {
+        assert_eq!(self.code, Some(0), "stderr: {}", self.stderr);
+        self.stdout
+    }
+
+    /// Exit code 1 and nothing on stdout; the one line on stderr.
+    #[track_caller]
+    fn failed(self) -> String {
+        assert_eq!((self.code, self.stdout.as_str()), (Some(1), ""), "stderr: {}", self.stderr);
+        let line = self.stderr.strip_suffix('\n').unwrap_or(&self.stderr);
+        assert!(line.starts_with("error: ") && !line.contains('\n'), "{line:?}");
+        line.to_owned()
+    }
+}
+
+fn run(arguments: &[&str]) -> Ran {
+    command(arguments).output().unwrap_or_else(|e| panic!("{e}")).into()
+}
+
+/// On the host, where nothing but the command itself can speak.
+fn on_host(arguments: &[&str]) -> Ran {
+    run(&[arguments, &["--device", "host"]].concat())
+}
+
+/// The smallest golden model directory, as an argument: 2 blocks, d 30, vocabulary 53, 24 positions, no tokenizer.
+fn tiny() -> &'static str {
+    static TINY: OnceLock<String> = OnceLock::new();
+    TINY.get_or_init(|| utf8(&Golden::directory("tiny-odd")))
+}
+
+fn utf8(path: &Path) -> String {
+    path.to_str().expect("a plain path").to_owned()
+}
+
+/// Names in a folder.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).expect("a readable folder");
+    entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect()
+}

@@ -1,0 +1,88 @@
+//! Prompts and tokens as text, and what is shown on a terminal that is none.
+
+use super::directory::Directory;
+use super::{Ran, on_host, run, tiny};
+
+fn with_text(copy: &Directory, arguments: &[&str]) -> Ran {
+    on_host(&[arguments, &["--model", &copy.argument()]].concat())
+}
+
+#[test]
+fn texts_are_tokens() {
+    let copy = Directory::copy().with_tokenizer();
+    let json = |arguments: &[&str]| with_text(&copy, &[arguments, &["--json"]].concat()).done();
+    let text = json(&["run", "ab ab c"]);
+    assert!(text.contains("\"tokens\":\"29,30,26,2\""), "{}", &text[text.len() - 700..]);
+    // As ids, with and without a sign, it is the same run.
+    assert_eq!(text, json(&["run", "--tokens", "29,30,#26, 2"]));
+
+    let sensitivity = |target: &str| json(&["sensitivity", "ab ab c", "--target", target]);
+    assert_eq!(sensitivity(" ab"), sensitivity("#30"));
+    assert_ne!(sensitivity("ab"), sensitivity(" ab"));
+    let patch = |corrupted: &[&str]| json(&[&["patch", "a b", "--target", "#3"], corrupted].concat());
+    assert_eq!(patch(&["--corrupted", "b b"]), patch(&["--corrupted-tokens", "1,28"]));
+    let green = |direction: &str| {
+        let text = json(&["green", "ab c", "--source", "1,-1", "--direction", direction]);
+        text.split("\"metadata\"").next().map(str::to_owned)
+    };
+    assert_eq!(green("token: ab"), green("token:#30"));
+}
+
+#[test]
+fn texts_that_are_no_tokens() {
+    let copy = Directory::copy().with_tokenizer();
+    let says = |arguments: &[&str], parts: &[&str]| {
+        let line = with_text(&copy, arguments).failed();
+        for part in parts {
+            assert!(line.contains(part), "{arguments:?}: `{part}` is not in: {line}");
+        }
+    };
+    let sensitivity = |target: &str, parts: &[&str]| says(&["sensitivity", "ab", "--target", target], parts);
+    sensitivity("cd", &["`cd` is 2 tokens: `c` #2, `d` #3", "must be one token"]);
+    sensitivity(" abc", &["is 2 tokens: ` ab` #30, `c` #2"]);
+    sensitivity("ab ", &["is 2 tokens", "did you mean ` ab`?"]);
+    sensitivity("É", &["no token for"]);
+    sensitivity("", &["must be one token, and this one is empty"]);
+    // A model may pad its vocabulary beyond its tokenizer: the id counts.
+    sensitivity("#53", &["`#53` is outside the vocabulary", "0 to 52"]);
+    says(&["run", "AB"], &["`AB` has characters that this tokenizer has no token for"]);
+    says(&["run", ""], &["the prompt is empty"]);
+    says(&["sensitivity", "", "--target", "#1"], &["the prompt is empty"]);
+    says(&["patch", "", "--corrupted", "", "--target", "#1"], &["the prompt is empty"]);
+    says(&["green", "", "--source", "0,0"], &["the prompt is empty"]);
+    says(
+        &["green", "a", "--source", "0,0", "--direction", "displacement", "--donor", ""],
+        &["the prompt is empty"],
+    );
+    says(
+        &["patch", "ab c", "--corrupted", "ab", "--target", "#1"],
+        &["has 3 tokens and the corrupted one 1"],
+    );
+    // The prompt is one line in a message, whatever it holds.
+    says(&["run", "a\nB"], &["a\\nB"]);
+}
+
+#[test]
+fn maps_are_labelled_with_tokens() {
+    let copy = Directory::copy().with_tokenizer();
+    let shown = with_text(&copy, &["sensitivity", "ab ab c", "--target", " ab", "--against", "c"]).done();
+    assert!(shown.contains("J = logit( ab) - logit(c) = ") && shown.contains("checks: adjoint"), "{shown}");
+    let shown = on_host(&["sensitivity", "--tokens", "7,8", "--target", "#3", "--model", tiny()]).done();
+    assert!(shown.contains("#7") && shown.contains("#8"), "{shown}");
+    let shown = with_text(&copy, &["run", "ab", "--top", "3"]).done();
+    assert_eq!(shown.lines().count(), 5, "a heading, three tokens and the checks: {shown}");
+    let shown = with_text(&copy, &["run", "ab", "--top", "1000"]).done();
+    assert_eq!(shown.lines().count(), 55, "{shown}");
+}
+
+#[test]
+fn devices_are_listed_and_tested() {
+    let shown = run(&["devices", "--no-test"]).done();
+    assert!(shown.contains("host executor") && shown.contains("auto is "), "{shown}");
+    assert!(!shown.contains("self-test"), "{shown}");
+    let shown = run(&["devices"]).done();
+    for gpu in resolvent_tests::gpus() {
+        assert!(shown.contains(&gpu.device().info().name), "{shown}");
+        assert!(shown.contains("self-test passed"), "{shown}");
+    }
+}

@@ -1,0 +1,175 @@
+//! Derivatives of edited runs, against the reference's runs on dual numbers.
+
+use resolvent_field::adjoint;
+use resolvent_model::{Edit, Mode, Observable, Run, Seed, Site, Source};
+use resolvent_reference::{Dual, Trace};
+use resolvent_tests::{Labelled, Random, Twin, Worst, subjects, tangents, tolerance};
+
+use super::{changes, kinds, prepared, source};
+
+/// Lists of edits that tangents and cotangents have to pass: none, the kinds alone, all at one place, and random ones.
+fn lists(twin: &Twin, tokens: usize) -> Vec<Vec<Edit>> {
+    let mut random = Random::new(77);
+    let d = twin.config.n_embd;
+    let mut s = |site: Site| random.normals(site.width(&twin.config));
+    let (pre, mid, z) = (Site::ResidPre(1), Site::ResidMid(0), Site::Z(1, 2));
+    let mut lists = vec![
+        Vec::new(),
+        vec![Edit::put(mid, 1, s(mid))],
+        vec![Edit::scale(pre, 2, -0.7)],
+        vec![Edit::project_out(pre, 2, s(pre))],
+        // Projections at one place do not commute: a cotangent meets them in the opposite order.
+        vec![Edit::project_out(pre, 2, s(pre)), Edit::project_out(pre, 2, s(pre))],
+        vec![
+            Edit::project_out(z, 1, s(z)),
+            Edit::add(z, 1, s(z)),
+            Edit::project_out(z, 1, s(z)),
+            Edit::scale(z, 1, 1.5),
+        ],
+        vec![Edit::put(pre, 0, vec![0.5; d]), Edit::add(pre, 0, s(pre)), Edit::ablate(Site::Q(1, 0), 3)],
+    ];
+    lists.extend((0..4).map(|_| changes(twin, tokens, 9, &mut random)));
+    lists
+}
+
+const TOKENS: [u32; 5] = [3, 14, 15, 9, 2];
+
+#[test]
+fn tangents_of_edited_runs() {
+    let mut worst = Worst::new("edited.jvp");
+    let twin = Twin::small();
+    for edits in lists(&twin, TOKENS.len()) {
+        let mut random = Random::new(5);
+        // One source of every kind, and all of them together.
+        let mut batch: Vec<Vec<Source>> = Vec::new();
+        for site in kinds(&twin) {
+            let token = random.below(TOKENS.len());
+            batch.push(vec![source(&twin, site, token, &mut random)]);
+        }
+        batch.push(batch.concat());
+        let truth: Vec<Labelled> = batch
+            .iter()
+            .map(|sources| Labelled::reference(tangents(&twin.tangent(&TOKENS, &edits, sources).field)))
+            .collect();
+        for on in subjects() {
+            let run = prepared(&twin, on, &TOKENS, &edits);
+            let got = run.linearize(Mode::Exact).jvp(&batch).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
+            for (k, truth) in truth.iter().enumerate() {
+                let case = format!("{edits:?} {:?}", batch[k]);
+                if truth.values().iter().all(|x| *x == 0.0) {
+                    assert!(got.get(k).iter().all(|x| *x == 0.0), "{case}");
+                    continue;
+                }
+                worst.check(case, &on.label(got.get(k)), truth, tolerance::MODEL);
+            }
+        }
+    }
+}
+
+/// dJ/dh\[l, t\] for every level, token and component: as many runs on duals.
+fn gradient(twin: &Twin, edits: &[Edit], read: &dyn Fn(&Trace<Dual<f64>>) -> f64) -> Vec<f64> {
+    let d = twin.config.n_embd;
+    let mut field = Vec::new();
+    for level in 0..=twin.config.n_layer {
+        for token in 0..TOKENS.len() {
+            for i in 0..d {
+                let vector = (0..d).map(|j| if i == j { 1.0 } else { 0.0 }).collect();
+                let unit = Source { site: Site::level(level, &twin.config), token, vector };
+                field.push(read(&twin.tangent(&TOKENS, edits, &[unit])));
+            }
+        }
+    }
+    field
+}
+
+#[test]
+fn sensitivities_of_edited_runs() {
+    let mut worst = Worst::new("edited.vjp");
+    let twin = Twin::small();
+    let j = Observable::logit_diff(4, 21, 3);
+    for edits in lists(&twin, TOKENS.len()) {
+        let read = |trace: &Trace<Dual<f64>>| {
+            let logits = trace.logits_at(3);
+            (logits[4] - logits[21]).tangent
+        };
+        let truth = Labelled::reference(gradient(&twin, &edits, &read));
+        for on in subjects() {
+            let run = prepared(&twin, on, &TOKENS, &edits);
+            let chi =
+                run.linearize(Mode::Exact).vjp(&[j.seeds()]).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
+            worst.check(format!("{edits:?}"), &on.label(&chi.into_single()), &truth, tolerance::MODEL);
+        }
+    }
+}
+
+/// Cotangents that start at several levels and at several logits at once, with weights.
+#[test]
+fn seeds_at_levels_and_logits_together() {
+    let mut worst = Worst::new("seeds.vjp");
+    let twin = Twin::small();
+    let mut random = Random::new(12);
+    let field = |random: &mut Random, level: usize, token: usize| Seed::Field {
+        level,
+        token,
+        vector: random.normals(twin.config.n_embd),
+    };
+    let seeds = vec![
+        field(&mut random, 0, 3),
+        field(&mut random, 1, 0),
+        field(&mut random, 1, 4),
+        field(&mut random, 2, 2),
+        field(&mut random, 2, 2),
+        Seed::Logit { position: 1, id: 7, weight: -1.5 },
+        Seed::Logit { position: 4, id: 7, weight: 0.5 },
+        Seed::Logit { position: 4, id: 0, weight: 2.0 },
+        Seed::Logit { position: 4, id: 0, weight: 1.0 },
+    ];
+    let read = |trace: &Trace<Dual<f64>>| {
+        let each = seeds.iter().map(|seed| match seed {
+            Seed::Field { level, token, vector } => {
+                trace.h(*level, *token).iter().zip(vector).map(|(h, &u)| h.tangent * f64::from(u)).sum()
+            }
+            Seed::Logit { position, id, weight } => {
+                trace.logits_at(*position)[*id as usize].tangent * f64::from(*weight)
+            }
+        });
+        each.sum()
+    };
+    for edits in [Vec::new(), vec![Edit::scale(Site::ResidPost(0), 0, 0.3), Edit::ablate(Site::MlpOut(1), 4)]]
+    {
+        let truth = Labelled::reference(gradient(&twin, &edits, &read));
+        for on in subjects() {
+            let run = prepared(&twin, on, &TOKENS, &edits);
+            let chi = run.linearize(Mode::Exact).vjp(std::slice::from_ref(&seeds)).expect("fits");
+            worst.check(format!("{edits:?}"), &on.label(chi.get(0)), &truth, tolerance::MODEL);
+        }
+    }
+}
+
+#[test]
+fn edited_runs_hold_the_adjoint_identity() {
+    let mut worst = Worst::new("edited.adjoint");
+    let twin = Twin::small();
+    for edits in lists(&twin, TOKENS.len()) {
+        for on in subjects() {
+            let run: Run = prepared(&twin, on, &TOKENS, &edits);
+            for seed in 1..3 {
+                let held = adjoint(&run.linearize(Mode::Exact), seed).expect("runs");
+                worst.within(format!("{edits:?}"), on.name(), held.value, held.bound);
+            }
+        }
+    }
+}
+
+/// A run whose last level was put in place everywhere answers to nothing: a derivative of zero is right, and checked.
+#[test]
+fn a_run_that_answers_to_nothing_has_a_derivative_of_zero() {
+    let twin = Twin::small();
+    let last = Site::ResidPost(1);
+    let put = |token| Edit::put(last, token, vec![0.25; twin.config.n_embd]);
+    for on in subjects() {
+        let run = prepared(&twin, on, &[1, 2], &[put(0), put(1)]);
+        let held = adjoint(&run.linearize(Mode::Exact), 1).expect("runs");
+        assert_eq!(held.value, 0.0, "{}", on.name());
+    }
+}

@@ -1,0 +1,97 @@
+//! The three small models of `tests/data`, opened from their directories, against another implementation in f64.
+
+use resolvent_field::dot;
+use resolvent_model::{Mode, Model, Run, Seed};
+use resolvent_tests::truth::inner;
+use resolvent_tests::{Golden, Labelled, Subject, Worst, subjects, tolerance};
+
+const ARRAYS: [&str; 7] = ["field", "logits", "value", "gradient_field", "jvp_field", "jvp_logits", "first"];
+
+/// Two rows of the response of the logits, which is what the adjoint says it is, logit by logit: `<chi of the logit, s>`.
+fn logit_rows(golden: &Golden) -> [usize; 2] {
+    let position = golden.observable().position();
+    [position, golden.tokens.len() - 1]
+}
+
+/// The arrays of the golden file, in order, as this executor computes them.
+fn computed(golden: &Golden, on: &Subject) -> Result<Vec<Labelled>, resolvent_model::Error> {
+    let model = Model::open(on.device(), &Golden::directory(golden.name))?;
+    let run: Run = model.run(&golden.tokens, &[])?;
+    let (linear, j, source) = (run.linearize(Mode::Exact), golden.observable(), golden.source());
+    let chi = linear.vjp(&[j.seeds()])?.into_single();
+    let (level, token) = golden.place();
+    let d = model.config().n_embd;
+    let at = (level * golden.tokens.len() + token) * d;
+
+    let mut seeds = Vec::new();
+    for position in logit_rows(golden) {
+        seeds.extend(
+            (0..model.config().vocab_size as u32).map(|id| [Seed::Logit { position, id, weight: 1.0 }]),
+        );
+    }
+    let every = linear.vjp(&seeds)?;
+    let logits: Vec<f64> = (0..seeds.len()).map(|k| dot(&every.get(k)[at..at + d], &source.vector)).collect();
+    let first = dot(&chi[at..at + d], &source.vector);
+    Ok(vec![
+        on.label(&run.field()?),
+        on.label(&run.logits()?),
+        on.label(&beside_a_logit(golden, run.value(&j)?)),
+        on.label(&chi),
+        on.label(&linear.jvp(&[[source]])?.into_single()),
+        on.label(&logits),
+        on.label(&[first]),
+    ])
+}
+
+/// J is the small difference of two logits, whose rounding it has: it stands beside a number of their size.
+fn beside_a_logit(golden: &Golden, value: f64) -> [f64; 2] {
+    let logits = golden.array("logits");
+    [value, (inner(logits, logits) / logits.len() as f64).sqrt()]
+}
+
+fn truth(golden: &Golden, array: &str) -> Labelled {
+    let all = golden.array(array);
+    let vocab = all.len() / golden.tokens.len();
+    let picked = |position: usize| all[position * vocab..][..vocab].to_vec();
+    Labelled::reference(match array {
+        "value" => beside_a_logit(golden, all[0]).into(),
+        "jvp_logits" => logit_rows(golden).map(picked).concat(),
+        _ => all.to_vec(),
+    })
+}
+
+#[test]
+fn goldens() {
+    for golden in Golden::all() {
+        let mut host = Vec::new();
+        let mut worst = ARRAYS.map(|array| Worst::new(&format!("{}.{array}", golden.name)));
+        for on in subjects() {
+            let got = computed(&golden, on).unwrap_or_else(|e| panic!("{}: {}: {e}", golden.name, on.name()));
+            for ((array, got), worst) in ARRAYS.iter().zip(&got).zip(&mut worst) {
+                worst.check(array, got, &truth(&golden, array), tolerance::MODEL);
+            }
+            if on.is_host() {
+                host = got;
+                continue;
+            }
+            for ((ours, theirs), worst) in got.iter().zip(&host).zip(&mut worst) {
+                worst.check("executors", ours, theirs, tolerance::MODEL);
+            }
+        }
+    }
+}
+
+/// The response is exactly zero where the golden file has zeros, and nowhere else.
+#[test]
+fn zeros_of_the_response_are_those_of_the_golden_file() {
+    for golden in Golden::all() {
+        for on in subjects() {
+            let model = Model::open(on.device(), &Golden::directory(golden.name)).expect("opens");
+            let run = model.run(&golden.tokens, &[]).expect("runs");
+            let response = run.linearize(Mode::Exact).jvp(&[[golden.source()]]).expect("runs").into_single();
+            let differ =
+                response.iter().zip(golden.array("jvp_field")).position(|(a, b)| (*a == 0.0) != (*b == 0.0));
+            assert_eq!(differ, None, "{}: {}", golden.name, on.name());
+        }
+    }
+}

@@ -1,0 +1,63 @@
+mod batches;
+mod edited;
+mod goldens;
+mod gpt2_shape;
+mod limits;
+mod results;
+mod sites;
+mod sort_nano;
+mod sweep;
+
+use resolvent_model::{Edit, Model, Run, RunOptions, Site, Source};
+use resolvent_tests::{Random, Subject, Twin};
+
+/// A run that is ready for every site of the twin.
+fn prepared(twin: &Twin, on: &Subject, tokens: &[u32], edits: &[Edit]) -> Run {
+    prepare(&twin.on(on), twin.sites(), tokens, edits)
+}
+
+fn prepare(model: &Model, sites: Vec<Site>, tokens: &[u32], edits: &[Edit]) -> Run {
+    let options = RunOptions { edits: edits.to_vec(), sites };
+    model.run_with(tokens, &options).unwrap_or_else(|e| panic!("{}: {e}", model.device().info()))
+}
+
+/// One site of every kind, in the last block where it has a choice, with the last head.
+fn kinds(twin: &Twin) -> Vec<Site> {
+    let (l, h) = (twin.config.n_layer - 1, twin.config.n_head - 1);
+    let whole = [Site::ResidPre(l), Site::ResidMid(0), Site::ResidPost(0), Site::ResidPost(l)];
+    let parts =
+        [Site::AttnOut(l), Site::MlpOut(0), Site::Q(l, h), Site::K(l, h), Site::V(0, h), Site::Z(0, h)];
+    whole.into_iter().chain(parts).collect()
+}
+
+/// A change of the `kind`-th kind, of the size of the values that it acts on.
+fn change(twin: &Twin, site: Site, token: usize, (kind, random): (usize, &mut Random)) -> Edit {
+    let s = random.normals(site.width(&twin.config));
+    match kind % 6 {
+        0 => Edit::add(site, token, s),
+        1 => Edit::put(site, token, s),
+        2 => Edit::scale(site, token, random.normal()),
+        3 => Edit::project_out(site, token, s),
+        4 => Edit::ablate(site, token),
+        _ => Edit::ablate_to_mean(site, token, s),
+    }
+}
+
+/// `n` edits of random kinds; every third acts where the one before it did.
+fn changes(twin: &Twin, tokens: usize, n: usize, random: &mut Random) -> Vec<Edit> {
+    let sites = twin.sites();
+    let mut place = (sites[0], 0);
+    let edit = |i: usize| {
+        if i % 3 != 2 {
+            place = (sites[random.below(sites.len())], random.below(tokens));
+        }
+        let kind = random.below(6);
+        change(twin, place.0, place.1, (kind, random))
+    };
+    (0..n).map(edit).collect()
+}
+
+/// A source with normal numbers.
+fn source(twin: &Twin, site: Site, token: usize, random: &mut Random) -> Source {
+    Source { site, token, vector: random.normals(site.width(&twin.config)) }
+}
