@@ -8,7 +8,7 @@ use bytemuck::{Pod, Zeroable};
 use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor, as_u32};
 use resolvent_shaders::attention as shader;
 
-use crate::host::{axpy, dot, each_row, exp};
+use crate::host::{axpy, dot, each_row_simd, each_two_rows_simd, exp, sum};
 use crate::op::{Kept, Op, Outcome};
 use crate::rows::{Row, Rows};
 
@@ -146,121 +146,153 @@ impl Layout {
 fn primal(bound: Bound<'_>) {
     let p: Params = bound.params();
     let ([rows, qkv, base], [z, lse]) = bound.slices();
-    let (at, heads) = (Layout::new(p), p.heads as usize);
-    let score = |row: usize, r: Row, head: usize, j: usize| {
-        let q = at.part(qkv, row, 0, head);
-        let key = if j >= r.start {
-            at.part(qkv, r.own(j), 1, head)
-        } else {
-            at.part(base, r.base(row, j), 1, head)
-        };
-        p.scale * dot(q, key)
+    let at = Layout::new(p);
+    let args = Primal { at, scale: p.scale, rows: as_u32(rows), qkv, base };
+    each_two_rows_simd([z, lse], [at.d(), at.heads], args, primal_row);
+}
+
+/// What the primal reads.
+#[derive(Clone, Copy)]
+struct Primal<'a> {
+    at: Layout,
+    scale: f32,
+    rows: &'a [u32],
+    qkv: &'a [f32],
+    base: &'a [f32],
+}
+
+#[inline(always)]
+fn primal_row(args: Primal<'_>, row: usize, [z, lse]: [&mut [f32]; 2]) {
+    let Primal { at, scale, rows, qkv, base } = args;
+    let r = Row::read(rows, row);
+    // Key (part 1) or value (2) of token j: the run's own, or its base run's.
+    let of = |j: usize, part: usize, head: usize| match j >= r.start {
+        true => at.part(qkv, r.own(j), part, head),
+        false => at.part(base, r.base(row, j), part, head),
     };
-    let row_at = |row| Row::read(as_u32(rows), row);
-    each_row(lse, heads, |row, lse| {
-        let r = row_at(row);
-        let mut scores = vec![0.0; r.token(row) + 1];
-        for (head, lse) in lse.iter_mut().enumerate() {
-            for (j, s) in scores.iter_mut().enumerate() {
-                *s = score(row, r, head, j);
-            }
-            let top = scores.iter().copied().fold(f32::MIN, f32::max);
-            *lse = top + crate::host::sum(scores.len(), |j| exp(scores[j] - top)).ln();
+    let mut weights = vec![0.0; r.token(row) + 1];
+    for (head, (z, lse)) in z.chunks_mut(at.width).zip(lse).enumerate() {
+        let q = at.part(qkv, row, 0, head);
+        for (j, w) in weights.iter_mut().enumerate() {
+            *w = scale * dot(q, of(j, 1, head));
         }
-    });
-    let lse = &*lse;
-    each_row(z, at.d(), |row, z| {
-        let r = row_at(row);
-        for (head, z) in z.chunks_mut(at.width).enumerate() {
-            z.fill(0.0);
-            for j in 0..=r.token(row) {
-                let w = exp(score(row, r, head, j) - lse[row * heads + head]);
-                let value = if j >= r.start {
-                    at.part(qkv, r.own(j), 2, head)
-                } else {
-                    at.part(base, r.base(row, j), 2, head)
-                };
-                axpy(w, value, z);
-            }
+        let top = weights.iter().copied().fold(f32::MIN, f32::max);
+        for w in &mut weights {
+            *w = exp(*w - top);
         }
-    });
+        let total = sum([&weights], |[w]| w);
+        *lse = top + total.ln();
+        z.fill(0.0);
+        for (j, w) in weights.iter().enumerate() {
+            axpy(w / total, of(j, 2, head), z);
+        }
+    }
+}
+
+/// What the derivatives read: the shared primal, and the tangent or cotangent `t`.
+#[derive(Clone, Copy)]
+struct Shared<'a> {
+    at: Layout,
+    scale: f32,
+    rows: &'a [u32],
+    qkv: &'a [f32],
+    /// z in jvp and vjp_q, the means in vjp_kv.
+    kept: &'a [f32],
+    lse: &'a [f32],
+    t: &'a [f32],
+}
+
+impl Shared<'_> {
+    /// The weight that the query of base row i gives to a key.
+    #[inline(always)]
+    fn weight(&self, q: &[f32], key: &[f32], i: usize, head: usize) -> f32 {
+        exp(self.scale * dot(q, key) - self.lse[i * self.at.heads + head])
+    }
 }
 
 fn jvp(bound: Bound<'_>) {
     let p: Params = bound.params();
-    let ([rows, qkv, z, lse, qkv_dot], [z_dot]) = bound.slices();
-    let (at, heads) = (Layout::new(p), p.heads as usize);
-    each_row(z_dot, at.d(), |row, z_dot| {
-        let r = Row::read(as_u32(rows), row);
-        for (head, z_dot) in z_dot.chunks_mut(at.width).enumerate() {
-            let (q, q_dot) = (at.part(qkv, r.primal, 0, head), at.part(qkv_dot, row, 0, head));
-            let mut drift = 0.0;
-            z_dot.fill(0.0);
-            for j in 0..=r.token(row) {
-                let base = r.base(row, j);
-                let key = at.part(qkv, base, 1, head);
-                let w = exp(p.scale * dot(q, key) - lse[r.primal * heads + head]);
-                let mut s_dot = dot(q_dot, key);
-                if j >= r.start {
-                    s_dot += dot(q, at.part(qkv_dot, r.own(j), 1, head));
-                    axpy(w, at.part(qkv_dot, r.own(j), 2, head), z_dot);
-                }
-                let shift = w * p.scale * s_dot;
-                drift += shift;
-                axpy(shift, at.part(qkv, base, 2, head), z_dot);
+    let ([rows, qkv, kept, lse, t], [z_dot]) = bound.slices();
+    let at = Layout::new(p);
+    let args = Shared { at, scale: p.scale, rows: as_u32(rows), qkv, kept, lse, t };
+    each_row_simd(z_dot, at.d(), args, jvp_row);
+}
+
+#[inline(always)]
+fn jvp_row(args: Shared<'_>, row: usize, z_dot: &mut [f32]) {
+    let Shared { at, scale, qkv, kept: z, t: qkv_dot, .. } = args;
+    let r = Row::read(args.rows, row);
+    for (head, z_dot) in z_dot.chunks_mut(at.width).enumerate() {
+        let (q, q_dot) = (at.part(qkv, r.primal, 0, head), at.part(qkv_dot, row, 0, head));
+        let mut drift = 0.0;
+        z_dot.fill(0.0);
+        for j in 0..=r.token(row) {
+            let base = r.base(row, j);
+            let key = at.part(qkv, base, 1, head);
+            let w = args.weight(q, key, r.primal, head);
+            let mut s_dot = dot(q_dot, key);
+            if j >= r.start {
+                s_dot += dot(q, at.part(qkv_dot, r.own(j), 1, head));
+                axpy(w, at.part(qkv_dot, r.own(j), 2, head), z_dot);
             }
-            axpy(-drift, at.head(z, r.primal, head), z_dot);
+            let shift = w * scale * s_dot;
+            drift += shift;
+            axpy(shift, at.part(qkv, base, 2, head), z_dot);
         }
-    });
+        axpy(-drift, at.head(z, r.primal, head), z_dot);
+    }
 }
 
 fn vjp_q(bound: Bound<'_>) {
     let p: Params = bound.params();
-    let ([rows, qkv, z, lse, z_bar], [bar, mean]) = bound.slices();
-    let (at, heads) = (Layout::new(p), p.heads as usize);
-    each_row(mean, heads, |row, mean| {
-        let primal = Row::read(as_u32(rows), row).primal;
-        for (head, mean) in mean.iter_mut().enumerate() {
-            *mean = dot(at.head(z_bar, row, head), at.head(z, primal, head));
+    let ([rows, qkv, kept, lse, t], [bar, mean]) = bound.slices();
+    let at = Layout::new(p);
+    let args = Shared { at, scale: p.scale, rows: as_u32(rows), qkv, kept, lse, t };
+    each_two_rows_simd([bar, mean], [3 * at.d(), at.heads], args, vjp_q_row);
+}
+
+#[inline(always)]
+fn vjp_q_row(args: Shared<'_>, row: usize, [bar, mean]: [&mut [f32]; 2]) {
+    let Shared { at, scale, qkv, kept: z, t, .. } = args;
+    let r = Row::read(args.rows, row);
+    for (head, (q_bar, mean)) in bar[..at.d()].chunks_mut(at.width).zip(mean).enumerate() {
+        let (q, z_bar) = (at.part(qkv, r.primal, 0, head), at.head(t, row, head));
+        *mean = dot(z_bar, at.head(z, r.primal, head));
+        q_bar.fill(0.0);
+        for j in 0..=r.token(row) {
+            let base = r.base(row, j);
+            let (key, value) = (at.part(qkv, base, 1, head), at.part(qkv, base, 2, head));
+            let ds = args.weight(q, key, r.primal, head) * (dot(z_bar, value) - *mean);
+            axpy(scale * ds, key, q_bar);
         }
-    });
-    let mean = &*mean;
-    each_row(bar, 3 * at.d(), |row, bar| {
-        let r = Row::read(as_u32(rows), row);
-        for (head, q_bar) in bar[..at.d()].chunks_mut(at.width).enumerate() {
-            let q = at.part(qkv, r.primal, 0, head);
-            q_bar.fill(0.0);
-            for j in 0..=r.token(row) {
-                let (key, value) =
-                    (at.part(qkv, r.base(row, j), 1, head), at.part(qkv, r.base(row, j), 2, head));
-                let w = exp(p.scale * dot(q, key) - lse[r.primal * heads + head]);
-                let ds = w * (dot(at.head(z_bar, row, head), value) - mean[row * heads + head]);
-                axpy(p.scale * ds, key, q_bar);
-            }
-        }
-    });
+    }
 }
 
 fn vjp_kv(bound: Bound<'_>) {
     let p: Params = bound.params();
-    let ([rows, qkv, mean, lse, z_bar], [bar]) = bound.slices();
-    let (at, heads) = (Layout::new(p), p.heads as usize);
-    each_row(bar, 3 * at.d(), |row, bar| {
-        let r = Row::read(as_u32(rows), row);
-        let (k_bars, v_bars) = bar[at.d()..].split_at_mut(at.d());
-        let parts = k_bars.chunks_mut(at.width).zip(v_bars.chunks_mut(at.width));
-        for (head, (k_bar, v_bar)) in parts.enumerate() {
-            let (key, value) = (at.part(qkv, r.primal, 1, head), at.part(qkv, r.primal, 2, head));
-            k_bar.fill(0.0);
-            v_bar.fill(0.0);
-            for i in r.token(row)..r.end {
-                let (base, own) = (r.base(row, i), r.own(i));
-                let (q, z_bar) = (at.part(qkv, base, 0, head), at.head(z_bar, own, head));
-                let w = exp(p.scale * dot(q, key) - lse[base * heads + head]);
-                let ds = w * (dot(z_bar, value) - mean[own * heads + head]);
-                axpy(p.scale * ds, q, k_bar);
-                axpy(w, z_bar, v_bar);
-            }
+    let ([rows, qkv, kept, lse, t], [bar]) = bound.slices();
+    let at = Layout::new(p);
+    let args = Shared { at, scale: p.scale, rows: as_u32(rows), qkv, kept, lse, t };
+    each_row_simd(bar, 3 * at.d(), args, vjp_kv_row);
+}
+
+#[inline(always)]
+fn vjp_kv_row(args: Shared<'_>, row: usize, bar: &mut [f32]) {
+    let Shared { at, scale, qkv, kept: mean, t, .. } = args;
+    let r = Row::read(args.rows, row);
+    let (k_bars, v_bars) = bar[at.d()..].split_at_mut(at.d());
+    let parts = k_bars.chunks_mut(at.width).zip(v_bars.chunks_mut(at.width));
+    for (head, (k_bar, v_bar)) in parts.enumerate() {
+        let (key, value) = (at.part(qkv, r.primal, 1, head), at.part(qkv, r.primal, 2, head));
+        k_bar.fill(0.0);
+        v_bar.fill(0.0);
+        for i in r.token(row)..r.end {
+            let (base, own) = (r.base(row, i), r.own(i));
+            let (q, z_bar) = (at.part(qkv, base, 0, head), at.head(t, own, head));
+            let w = args.weight(q, key, base, head);
+            let ds = w * (dot(z_bar, value) - mean[own * at.heads + head]);
+            axpy(scale * ds, q, k_bar);
+            axpy(w, z_bar, v_bar);
         }
-    });
+    }
 }

@@ -8,7 +8,7 @@ use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor, as_u32}
 use resolvent_shaders::gelu as shader;
 
 use crate::flat_grid;
-use crate::host::{each_row, gelu, gelu_d};
+use crate::host::{each_row_simd, gelu, gelu_d};
 use crate::op::{Kept, Op, Outcome};
 use crate::rows::{Row, Rows};
 
@@ -109,23 +109,53 @@ pub static KERNELS: &[&Kernel] = &[&PRIMAL, &JVP, &VJP];
 fn primal(bound: Bound<'_>) {
     let (p, exact) = (bound.params::<Params>(), bound.flag("EXACT"));
     let ([x], [y]) = bound.slices();
-    let n = p.n as usize;
-    each_row(y, n, |i, y| {
-        for (y, &x) in y.iter_mut().zip(&x[i * n..]) {
-            *y = gelu(exact, x);
+    each_row_simd(y, p.n as usize, (x, exact), value_row);
+}
+
+/// `y = gelu(x)` for one row; also an epilogue of [`crate::matmul`].
+#[inline(always)]
+pub(crate) fn value_row((x, exact): (&[f32], bool), i: usize, y: &mut [f32]) {
+    let x = &x[i * y.len()..][..y.len()];
+    // The form is chosen outside of the loop, so that each loop is free of branches.
+    if exact {
+        for (y, x) in y.iter_mut().zip(x) {
+            *y = gelu(true, *x);
         }
-    });
+    } else {
+        for (y, x) in y.iter_mut().zip(x) {
+            *y = gelu(false, *x);
+        }
+    }
+}
+
+/// What a product with the slope reads: the primal and the row table.
+#[derive(Clone, Copy)]
+pub(crate) struct Slope<'a> {
+    pub(crate) x: &'a [f32],
+    pub(crate) rows: &'a [f32],
+    pub(crate) exact: bool,
+}
+
+/// `y *= gelu'(x)` for one row; also an epilogue of [`crate::matmul`].
+#[inline(always)]
+pub(crate) fn slope_row(slope: Slope<'_>, i: usize, y: &mut [f32]) {
+    let at = Row::read(as_u32(slope.rows), i).primal;
+    let x = &slope.x[at * y.len()..][..y.len()];
+    if slope.exact {
+        for (y, x) in y.iter_mut().zip(x) {
+            *y *= gelu_d(true, *x);
+        }
+    } else {
+        for (y, x) in y.iter_mut().zip(x) {
+            *y *= gelu_d(false, *x);
+        }
+    }
 }
 
 /// jvp and vjp are the same product with the slope.
 fn derivative(bound: Bound<'_>) {
     let (p, exact) = (bound.params::<Params>(), bound.flag("EXACT"));
     let ([x, rows, t], [out]) = bound.slices();
-    let n = p.n as usize;
-    each_row(out, n, |i, out| {
-        let (x, t) = (&x[Row::read(as_u32(rows), i).primal * n..][..n], &t[i * n..][..n]);
-        for e in 0..n {
-            out[e] = gelu_d(exact, x[e]) * t[e];
-        }
-    });
+    out.copy_from_slice(t);
+    each_row_simd(out, p.n as usize, Slope { x, rows, exact }, slope_row);
 }

@@ -9,24 +9,83 @@ use rayon::prelude::*;
 /// Lanes of a fixed-order sum: the same order on every processor.
 const LANES: usize = 16;
 
-/// Runs `body` on each row of `y` (`d` numbers each) over all threads, with the processor's widest instructions.
+/// Runs `body` on each row of `y` (`d` numbers each) over all threads. For bodies that move more than they compute.
 pub(crate) fn each_row(y: &mut [f32], d: usize, body: impl Fn(usize, &mut [f32]) + Sync) {
-    let arch = Arch::new();
-    y.par_chunks_mut(d).enumerate().for_each(|(i, row)| arch.dispatch(|| body(i, row)));
+    y.par_chunks_mut(d).enumerate().for_each(|(i, row)| body(i, row));
 }
 
-/// `sum f(i)` over `0..n`, in a fixed order.
+/// As [`each_row`], compiled for the processor's widest instructions. `body` must be a function that is always inlined,
+/// and gets what it reads as `args`: a closure would be compiled once, for the oldest processor.
+pub(crate) fn each_row_simd<A: Copy + Sync>(
+    y: &mut [f32],
+    d: usize,
+    args: A,
+    body: impl Fn(A, usize, &mut [f32]) + Copy + Sync,
+) {
+    let arch = Arch::new();
+    y.par_chunks_mut(d).enumerate().for_each(|(i, row)| arch.dispatch(RowCall { body, args, i, row }));
+}
+
+/// [`each_row_simd`] over the rows of two arrays at once.
+pub(crate) fn each_two_rows_simd<A: Copy + Sync>(
+    [y, z]: [&mut [f32]; 2],
+    [d, e]: [usize; 2],
+    args: A,
+    body: impl Fn(A, usize, [&mut [f32]; 2]) + Copy + Sync,
+) {
+    let arch = Arch::new();
+    let rows = y.par_chunks_mut(d).zip(z.par_chunks_mut(e)).enumerate();
+    rows.for_each(|(i, (row, other))| arch.dispatch(TwoRowsCall { body, args, i, rows: [row, other] }));
+}
+
+/// One call of a body, in a form that is inlined into each set of instructions.
+struct RowCall<'a, A, F> {
+    body: F,
+    args: A,
+    i: usize,
+    row: &'a mut [f32],
+}
+
+impl<A, F: Fn(A, usize, &mut [f32])> pulp::NullaryFnOnce for RowCall<'_, A, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        (self.body)(self.args, self.i, self.row);
+    }
+}
+
+struct TwoRowsCall<'a, A, F> {
+    body: F,
+    args: A,
+    i: usize,
+    rows: [&'a mut [f32]; 2],
+}
+
+impl<A, F: Fn(A, usize, [&mut [f32]; 2])> pulp::NullaryFnOnce for TwoRowsCall<'_, A, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        (self.body)(self.args, self.i, self.rows);
+    }
+}
+
+/// `sum f(a_i, b_i, ..)` over slices of one length, in a fixed order: in lanes, then the rest, then the lanes.
 #[inline(always)]
-pub(crate) fn sum(n: usize, f: impl Fn(usize) -> f32) -> f32 {
+pub(crate) fn sum<const N: usize>(slices: [&[f32]; N], f: impl Fn([f32; N]) -> f32) -> f32 {
+    let n = slices.iter().map(|s| s.len()).min().unwrap_or(0);
     let mut lanes = [0.0; LANES];
-    let whole = n - n % LANES;
-    for at in (0..whole).step_by(LANES) {
+    // In blocks whose length the compiler knows: nothing is checked inside, and a block is a register.
+    let parts = slices.map(|s| s[..n].as_chunks::<LANES>());
+    for block in 0..n / LANES {
+        let blocks = parts.map(|(blocks, _)| &blocks[block]);
         for (lane, total) in lanes.iter_mut().enumerate() {
-            *total += f(at + lane);
+            *total += f(blocks.map(|b| b[lane]));
         }
     }
-    for i in whole..n {
-        lanes[i - whole] += f(i);
+    for (i, total) in (0..n % LANES).zip(&mut lanes) {
+        *total += f(parts.map(|(_, rest)| rest[i]));
     }
     lanes.iter().sum()
 }
@@ -34,9 +93,7 @@ pub(crate) fn sum(n: usize, f: impl Fn(usize) -> f32) -> f32 {
 /// `<a, b>`.
 #[inline(always)]
 pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let n = a.len().min(b.len());
-    let (a, b) = (&a[..n], &b[..n]);
-    sum(n, |i| a[i] * b[i])
+    sum([a, b], |[a, b]| a * b)
 }
 
 /// `y += a x`.

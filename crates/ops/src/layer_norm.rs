@@ -6,7 +6,7 @@ use bytemuck::{Pod, Zeroable};
 use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor, as_u32};
 use resolvent_shaders::layer_norm as shader;
 
-use crate::host::{each_row, sum};
+use crate::host::{each_row_simd, each_two_rows_simd, sum};
 use crate::op::{Kept, Op, Outcome};
 use crate::rows::{Row, Rows};
 
@@ -110,65 +110,85 @@ pub static KERNELS: &[&Kernel] = &[&PRIMAL, &JVP, &VJP, &VJP_ADD];
 fn primal(bound: Bound<'_>) {
     let p: Params = bound.params();
     let ([x, gain, bias], [y, stats]) = bound.slices();
-    let d = p.d as usize;
-    let statistics = |i: usize| {
-        let x = &x[i * d..][..d];
-        let mean = sum(d, |e| x[e]) / d as f32;
-        let var = sum(d, |e| (x[e] - mean) * (x[e] - mean)) / d as f32;
-        [mean, 1.0 / (var + p.eps).sqrt()]
-    };
-    each_row(stats, 2, |i, out| out.copy_from_slice(&statistics(i)));
-    each_row(y, d, |i, y| {
-        let (x, [mean, rstd]) = (&x[i * d..][..d], [stats[2 * i], stats[2 * i + 1]]);
-        for e in 0..d {
-            y[e] = gain[e] * ((x[e] - mean) * rstd) + bias[e];
-        }
-    });
+    each_two_rows_simd([y, stats], [p.d as usize, 2], (x, gain, bias, p.eps), primal_row);
+}
+
+#[inline(always)]
+fn primal_row((x, gain, bias, eps): (&[f32], &[f32], &[f32], f32), i: usize, [y, stats]: [&mut [f32]; 2]) {
+    let d = y.len();
+    let (x, gain, bias) = (&x[i * d..][..d], &gain[..d], &bias[..d]);
+    let mean = sum([x], |[x]| x) / d as f32;
+    let rstd = 1.0 / (sum([x], |[x]| (x - mean) * (x - mean)) / d as f32 + eps).sqrt();
+    for e in 0..d {
+        y[e] = gain[e] * ((x[e] - mean) * rstd) + bias[e];
+    }
+    stats.copy_from_slice(&[mean, rstd]);
+}
+
+/// What the derivatives of a row read: the primal, its statistics, the row table, and the tangent or cotangent.
+#[derive(Clone, Copy)]
+struct Shared<'a> {
+    x: &'a [f32],
+    gain: &'a [f32],
+    kept: &'a [f32],
+    rows: &'a [f32],
+    t: &'a [f32],
+}
+
+impl<'a> Shared<'a> {
+    /// Row i: x, gain, mean and 1/std of its primal, and t.
+    #[inline(always)]
+    fn row(&self, i: usize, d: usize) -> (&'a [f32], &'a [f32], [f32; 2], &'a [f32]) {
+        let at = Row::read(as_u32(self.rows), i).primal;
+        let stats = [self.kept[2 * at], self.kept[2 * at + 1]];
+        (&self.x[at * d..][..d], &self.gain[..d], stats, &self.t[i * d..][..d])
+    }
 }
 
 fn jvp(bound: Bound<'_>) {
     let p: Params = bound.params();
-    let ([x, gain, kept, rows, x_dot], [y_dot]) = bound.slices();
-    let d = p.d as usize;
-    each_row(y_dot, d, |i, y_dot| {
-        let at = Row::read(as_u32(rows), i).primal;
-        let (x, x_dot, [mean, rstd]) =
-            (&x[at * d..][..d], &x_dot[i * d..][..d], [kept[2 * at], kept[2 * at + 1]]);
-        let m0 = sum(d, |e| x_dot[e]) / d as f32;
-        let m1 = sum(d, |e| x_dot[e] * (x[e] - mean) * rstd) / d as f32;
-        for e in 0..d {
-            y_dot[e] = gain[e] * rstd * (x_dot[e] - m0 - (x[e] - mean) * rstd * m1);
-        }
-    });
+    let ([x, gain, kept, rows, t], [y_dot]) = bound.slices();
+    each_row_simd(y_dot, p.d as usize, Shared { x, gain, kept, rows, t }, jvp_row);
+}
+
+#[inline(always)]
+fn jvp_row(shared: Shared<'_>, i: usize, y_dot: &mut [f32]) {
+    let d = y_dot.len();
+    let (x, gain, [mean, rstd], x_dot) = shared.row(i, d);
+    let m0 = sum([x_dot], |[x_dot]| x_dot) / d as f32;
+    let m1 = sum([x, x_dot], |[x, x_dot]| x_dot * (x - mean) * rstd) / d as f32;
+    for e in 0..d {
+        y_dot[e] = gain[e] * rstd * (x_dot[e] - m0 - (x[e] - mean) * rstd * m1);
+    }
 }
 
 fn vjp(bound: Bound<'_>) {
     let p: Params = bound.params();
-    let ([x, gain, kept, rows, y_bar], [x_bar]) = bound.slices();
-    vjp_rows(p, [x, gain, kept, rows, y_bar], x_bar);
+    let ([x, gain, kept, rows, t], [x_bar]) = bound.slices();
+    each_row_simd(x_bar, p.d as usize, Shared { x, gain, kept, rows, t }, vjp_row);
 }
 
 fn vjp_add(bound: Bound<'_>) {
     let p: Params = bound.params();
-    let ([x, gain, kept, rows, y_bar, add], [x_bar]) = bound.slices();
-    vjp_rows(p, [x, gain, kept, rows, y_bar], x_bar);
-    each_row(x_bar, p.d as usize, |i, x_bar| {
-        for (bar, add) in x_bar.iter_mut().zip(&add[i * p.d as usize..]) {
-            *bar += add;
-        }
-    });
+    let ([x, gain, kept, rows, t, add], [x_bar]) = bound.slices();
+    each_row_simd(x_bar, p.d as usize, (Shared { x, gain, kept, rows, t }, add), vjp_add_row);
 }
 
-fn vjp_rows(p: Params, [x, gain, kept, rows, y_bar]: [&[f32]; 5], x_bar: &mut [f32]) {
-    let d = p.d as usize;
-    each_row(x_bar, d, |i, x_bar| {
-        let at = Row::read(as_u32(rows), i).primal;
-        let (x, y_bar, [mean, rstd]) =
-            (&x[at * d..][..d], &y_bar[i * d..][..d], [kept[2 * at], kept[2 * at + 1]]);
-        let m0 = sum(d, |e| gain[e] * y_bar[e]) / d as f32;
-        let m1 = sum(d, |e| gain[e] * y_bar[e] * (x[e] - mean) * rstd) / d as f32;
-        for e in 0..d {
-            x_bar[e] = rstd * (gain[e] * y_bar[e] - m0 - (x[e] - mean) * rstd * m1);
-        }
-    });
+#[inline(always)]
+fn vjp_row(shared: Shared<'_>, i: usize, x_bar: &mut [f32]) {
+    let d = x_bar.len();
+    let (x, gain, [mean, rstd], y_bar) = shared.row(i, d);
+    let m0 = sum([gain, y_bar], |[gain, y_bar]| gain * y_bar) / d as f32;
+    let m1 = sum([gain, y_bar, x], |[gain, y_bar, x]| gain * y_bar * (x - mean) * rstd) / d as f32;
+    for e in 0..d {
+        x_bar[e] = rstd * (gain[e] * y_bar[e] - m0 - (x[e] - mean) * rstd * m1);
+    }
+}
+
+#[inline(always)]
+fn vjp_add_row((shared, add): (Shared<'_>, &[f32]), i: usize, x_bar: &mut [f32]) {
+    vjp_row(shared, i, x_bar);
+    for (bar, add) in x_bar.iter_mut().zip(&add[i * shared.gain.len()..]) {
+        *bar += add;
+    }
 }

@@ -5,13 +5,13 @@
 
 use bytemuck::{Pod, Zeroable};
 use resolvent_engine::host::{Weights, matmul};
-use resolvent_engine::{Bound, Device, Kernel, Launch, Recording, Result, Tensor, as_u32};
+use resolvent_engine::{Bound, Device, Kernel, Launch, Recording, Result, Tensor};
 use resolvent_shaders::matmul as shader;
 
-use crate::gelu::constants;
-use crate::host::{each_row, gelu, gelu_d};
+use crate::gelu::{Slope, constants, slope_row, value_row};
+use crate::host::{each_row, each_row_simd};
 use crate::op::{Kept, Op, Outcome};
-use crate::rows::{Row, Rows};
+use crate::rows::Rows;
 
 const NAME: &str = "matmul";
 
@@ -223,7 +223,7 @@ fn transposed(data: &[f32]) -> Weights<'_> {
 /// Fills each row of `y` from its starting value and adds the product: bias and residual cost no pass of their own.
 fn product_onto(p: Params, x: &[f32], w: &[f32], y: &mut [f32], start: impl Fn(usize, &mut [f32]) + Sync) {
     each_row(y, p.n as usize, start);
-    matmul(p.shape(), x, straight(w), 1.0, y);
+    matmul(p.shape(), x, straight(w), true, y);
 }
 
 fn primal(bound: Bound<'_>) {
@@ -247,18 +247,13 @@ fn primal_gelu(bound: Bound<'_>) {
     let (p, exact) = (bound.params::<Params>(), bound.flag("EXACT"));
     let ([x, w, bias], [y, pre]) = bound.slices();
     product_onto(p, x, w, pre, |_, pre| pre.copy_from_slice(bias));
-    let n = p.n as usize;
-    each_row(y, n, |i, y| {
-        for (y, &pre) in y.iter_mut().zip(&pre[i * n..]) {
-            *y = gelu(exact, pre);
-        }
-    });
+    each_row_simd(y, p.n as usize, (&*pre, exact), value_row);
 }
 
 fn jvp(bound: Bound<'_>) {
     let p: Params = bound.params();
     let ([x, w], [y]) = bound.slices();
-    matmul(p.shape(), x, straight(w), 0.0, y);
+    matmul(p.shape(), x, straight(w), false, y);
 }
 
 fn jvp_add(bound: Bound<'_>) {
@@ -268,21 +263,11 @@ fn jvp_add(bound: Bound<'_>) {
     product_onto(p, x, w, y, |i, y| y.copy_from_slice(&add[i * n..][..n]));
 }
 
-/// `y *= gelu'(pre)`, with each row's primal found through the table.
-fn times_slope(n: usize, exact: bool, [pre, rows]: [&[f32]; 2], y: &mut [f32]) {
-    each_row(y, n, |i, y| {
-        let at = Row::read(as_u32(rows), i).primal;
-        for (y, &pre) in y.iter_mut().zip(&pre[at * n..]) {
-            *y *= gelu_d(exact, pre);
-        }
-    });
-}
-
 fn jvp_gelu(bound: Bound<'_>) {
     let (p, exact) = (bound.params::<Params>(), bound.flag("EXACT"));
     let ([x, w, pre, rows], [y]) = bound.slices();
-    matmul(p.shape(), x, straight(w), 0.0, y);
-    times_slope(p.n as usize, exact, [pre, rows], y);
+    matmul(p.shape(), x, straight(w), false, y);
+    each_row_simd(y, p.n as usize, Slope { x: pre, rows, exact }, slope_row);
 }
 
 fn vjp(bound: Bound<'_>) {
@@ -290,11 +275,11 @@ fn vjp(bound: Bound<'_>) {
     let ([x, w], [y]) = bound.slices();
     let ([rows, k, n], stride, from) = (p.shape(), p.stride as usize, p.from as usize);
     if stride == n {
-        matmul([rows, k, n], x, transposed(w), 0.0, y);
+        matmul([rows, k, n], x, transposed(w), false, y);
     } else {
         // A part of the vocabulary: its logits go between those of the others.
         let mut part = vec![0.0; rows * n];
-        matmul([rows, k, n], x, transposed(w), 0.0, &mut part);
+        matmul([rows, k, n], x, transposed(w), false, &mut part);
         each_row(y, stride, |i, y| y[from..from + n].copy_from_slice(&part[i * n..][..n]));
     }
 }
@@ -302,6 +287,6 @@ fn vjp(bound: Bound<'_>) {
 fn vjp_gelu(bound: Bound<'_>) {
     let (p, exact) = (bound.params::<Params>(), bound.flag("EXACT"));
     let ([x, w, pre, rows], [y]) = bound.slices();
-    matmul(p.shape(), x, transposed(w), 0.0, y);
-    times_slope(p.n as usize, exact, [pre, rows], y);
+    matmul(p.shape(), x, transposed(w), false, y);
+    each_row_simd(y, p.n as usize, Slope { x: pre, rows, exact }, slope_row);
 }

@@ -7,7 +7,7 @@ use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor};
 use resolvent_shaders::peak as shader;
 
 use crate::flat_grid;
-use crate::host::each_row;
+use crate::host::{each_row, each_row_simd};
 
 /// Chains of multiply-adds that a number carries, and flops a step.
 const CHAINS: usize = 16;
@@ -56,34 +56,35 @@ static COPY: Kernel = Kernel { shader: &shader::COPY, host: copy_host };
 pub static KERNELS: &[&Kernel] = &[&FMA, &COPY];
 
 fn fma_host(bound: Bound<'_>) {
-    // Numbers side by side in a register, so that 16 chains fill 16 registers.
-    const LANES: usize = 16;
     let p: Params = bound.params();
     let ([x], [y]) = bound.slices();
-    let c = [1.0e-3, 2.0e-3, 3.0e-3, 4.0e-3];
-    each_row(y, LANES, |row, y| {
-        let mut m = [0.5; LANES];
-        m[..y.len()].copy_from_slice(&x[row * LANES..][..y.len()]);
-        let start = |chain: usize| {
-            m.map(|m| match chain / 4 {
-                0 => m,
-                1 => m + c[chain % 4],
-                2 => m - c[chain % 4],
-                _ => c[chain % 4],
-            })
-        };
-        let mut chains: [[f32; LANES]; CHAINS] = std::array::from_fn(start);
-        for _ in 0..p.steps {
-            for (i, chain) in chains.iter_mut().enumerate() {
-                for (a, m) in chain.iter_mut().zip(&m) {
-                    *a = a.mul_add(*m, c[i % 4]);
-                }
+    each_row_simd(y, LANES, (x, p.steps), fma_row);
+}
+
+/// Numbers side by side in a register, so that 16 chains fill 16 registers.
+const LANES: usize = 16;
+
+#[inline(always)]
+fn fma_row((x, steps): (&[f32], u32), row: usize, y: &mut [f32]) {
+    let c = [1.0e-3f32, 2.0e-3, 3.0e-3, 4.0e-3];
+    let mut m = [0.5f32; LANES];
+    m[..y.len()].copy_from_slice(&x[row * LANES..][..y.len()]);
+    let mut chains = [[0.0f32; LANES]; CHAINS];
+    for (i, chain) in chains.iter_mut().enumerate() {
+        for (a, m) in chain.iter_mut().zip(&m) {
+            *a = [*m, m + c[i % 4], m - c[i % 4], c[i % 4]][i / 4];
+        }
+    }
+    for _ in 0..steps {
+        for (i, chain) in chains.iter_mut().enumerate() {
+            for (a, m) in chain.iter_mut().zip(&m) {
+                *a = a.mul_add(*m, c[i % 4]);
             }
         }
-        for (lane, y) in y.iter_mut().enumerate() {
-            *y = chains.iter().map(|chain| chain[lane]).sum();
-        }
-    });
+    }
+    for (lane, y) in y.iter_mut().enumerate() {
+        *y = chains.iter().map(|chain| chain[lane]).sum();
+    }
 }
 
 fn copy_host(bound: Bound<'_>) {
