@@ -38,14 +38,14 @@ struct Call<'a> {
 pub fn matmul(shape: [usize; 3], x: &[f32], w: Weights<'_>, accumulate: bool, y: &mut [f32]) {
     let [m, k, n] = shape;
     assert!(x.len() >= m * k && w.data.len() >= k * n && y.len() >= m * n, "operands hold [{m}, {k}, {n}]");
-    let call = Call { shape, x, w, accumulate, y };
+    let mut call = Call { shape, x, w, accumulate, y };
     #[cfg(target_arch = "x86_64")]
     if let Some(instructions) = x86::instructions()
         && x86::is_faster(m, w.transposed)
     {
-        return x86::run(call, instructions);
+        return x86::run(&mut call, instructions);
     }
-    portable(call);
+    portable(&mut call);
 }
 
 impl Call<'_> {
@@ -75,7 +75,7 @@ mod x86 {
         if transposed { rows >= 24 } else { rows > 1 }
     }
 
-    pub(super) fn run(call: Call<'_>, instructions: InstrSet) {
+    pub(super) fn run(call: &mut Call<'_>, instructions: InstrSet) {
         let ([m, k, n], [along_k, along_n]) = (call.shape, call.strides());
         let (alpha, none) = (1.0f32, std::ptr::null());
         let beta = if call.accumulate { Accum::Add } else { Accum::Replace };
@@ -118,7 +118,7 @@ mod x86 {
 /// Row count from which `matrixmultiply` is the faster of the two portable crates, for operands that are not transposed.
 const MANY_ROWS: usize = 512;
 
-fn portable(call: Call<'_>) {
+fn portable(call: &mut Call<'_>) {
     let ([m, k, n], [along_k, along_n]) = (call.shape, call.strides());
     let (k_stride, n_stride) = (k as isize, n as isize);
     let beta = if call.accumulate { 1.0 } else { 0.0 };
@@ -165,7 +165,7 @@ mod tests {
                     assert_eq!(y, want, "{m} {k} {n} transposed {transposed} accumulate {accumulate}");
                     let call = Weights { data: &data, transposed };
                     let mut y = vec![start; m * n];
-                    portable(Call { shape: [m, k, n], x: &x, w: call, accumulate: true, y: &mut y });
+                    portable(&mut Call { shape: [m, k, n], x: &x, w: call, accumulate: true, y: &mut y });
                     assert_eq!(y, want, "portable {m} {k} {n} transposed {transposed}");
                 }
             }
