@@ -5,8 +5,8 @@ use std::fmt::Write;
 use resolvent::model::Run;
 
 use crate::Failure;
-use crate::options::{ModelArgs, OutputArgs, PromptArgs};
-use crate::output::checks;
+use crate::options::{ModelArgs, PromptArgs};
+use crate::output::{OutputArgs, checks};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {

@@ -4,8 +4,8 @@ use resolvent::model::{Model, Observable, Run};
 use resolvent::{Context, Direction};
 
 use crate::Failure;
-use crate::options::{ModelArgs, OutputArgs, PromptArgs, place, token, tokens};
-use crate::output::{checks, heatmap};
+use crate::options::{ModelArgs, PromptArgs, place, token, tokens};
+use crate::output::{OutputArgs, checks, heatmap};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {

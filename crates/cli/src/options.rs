@@ -1,18 +1,15 @@
 //! Options that commands share, and what they mean.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use resolvent::engine::{Choice, Device, Options};
-use resolvent::model::{Model, Observable, Run, check_prompt, parse_token, parse_tokens};
+use resolvent::model::{Model, Observable, check_prompt, parse_token, parse_tokens};
 
 use crate::Failure;
-use crate::output::Output;
 
 /// Which model, on which device.
 #[derive(Args)]
 pub(crate) struct ModelArgs {
-    /// Model: a directory, or `random[:SEED]` for a tiny one with random weights
+    /// Model: an embedded one (atlas-small), a directory, or `random[:SEED]` for a tiny one with random weights
     #[arg(short, long, value_name = "MODEL", default_value = resolvent::model::DEFAULT_MODEL)]
     pub(crate) model: String,
     /// Device: auto, gpu, host, an index of `resolvent devices`, or part of an adapter's name
@@ -43,17 +40,6 @@ pub(crate) struct ObservableArgs {
     /// Position at which the logits are read; -1 is the last
     #[arg(short, long, value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
     pub(crate) position: i64,
-}
-
-/// Where results go.
-#[derive(Args)]
-pub(crate) struct OutputArgs {
-    /// Write the arrays to a .safetensors or .json file
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) out: Option<PathBuf>,
-    /// Print the arrays to stdout as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 impl ModelArgs {
@@ -120,17 +106,4 @@ impl ObservableArgs {
             None => format!("logit({})", self.target),
         }
     }
-}
-
-impl OutputArgs {
-    /// Checks that the file could be written, before the work is done.
-    pub(crate) fn prepare(&self) -> Result<Output<'_>, Failure> {
-        Output::prepare(self)
-    }
-}
-
-/// Texts of a run's tokens, for labels.
-pub(crate) fn labels(run: &Run) -> Vec<String> {
-    let text = |id: &u32| run.model().tokenizer().map_or_else(|| format!("#{id}"), |t| t.token(*id));
-    run.tokens().iter().map(text).collect()
 }

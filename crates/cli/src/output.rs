@@ -1,25 +1,40 @@
 //! What commands print and write.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
 
+use clap::Args;
 use resolvent::Labelled;
 use resolvent::model::Run;
 use resolvent_report::{Heatmap, Style};
 
 use crate::Failure;
-use crate::options::{OutputArgs, labels};
+
+/// Where results go.
+#[derive(Args)]
+pub(crate) struct OutputArgs {
+    /// Write the arrays to a .safetensors or .json file
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Print the arrays to stdout as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl OutputArgs {
+    /// Checks that the file could be written, before the work is done.
+    pub(crate) fn prepare(&self) -> Result<Output<'_>, Failure> {
+        if let Some(path) = &self.out {
+            Labelled::check_path(path)?;
+        }
+        Ok(Output(self))
+    }
+}
 
 /// Where a result goes.
 pub(crate) struct Output<'a>(&'a OutputArgs);
 
-impl<'a> Output<'a> {
-    pub(crate) fn prepare(args: &'a OutputArgs) -> Result<Self, Failure> {
-        if let Some(path) = &args.out {
-            Labelled::check_path(path)?;
-        }
-        Ok(Self(args))
-    }
-
+impl Output<'_> {
     /// Writes the file, then prints either the JSON or `text`.
     pub(crate) fn finish(&self, result: &Labelled, text: impl FnOnce() -> String) -> Result<(), Failure> {
         if let Some(path) = &self.0.out {
@@ -42,6 +57,12 @@ pub(crate) fn heatmap(run: &Run, result: &Labelled, array: &str, title: &str) ->
     let labels = labels(run);
     let map = result.array(array).and_then(|array| Heatmap::new(title, array, &labels));
     map.map_or_else(String::new, |map| map.render(style, width))
+}
+
+/// Texts of a run's tokens, for labels.
+fn labels(run: &Run) -> Vec<String> {
+    let text = |id: &u32| run.model().tokenizer().map_or_else(|| format!("#{id}"), |t| t.token(*id));
+    run.tokens().iter().map(text).collect()
 }
 
 fn terminal_width() -> Option<usize> {

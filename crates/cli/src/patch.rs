@@ -1,8 +1,8 @@
 //! `resolvent patch`
 
 use crate::Failure;
-use crate::options::{ModelArgs, ObservableArgs, OutputArgs, PromptArgs, tokens};
-use crate::output::{checks, heatmap};
+use crate::options::{ModelArgs, ObservableArgs, PromptArgs, tokens};
+use crate::output::{OutputArgs, checks, heatmap};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {

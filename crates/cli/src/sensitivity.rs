@@ -1,8 +1,8 @@
 //! `resolvent sensitivity`
 
 use crate::Failure;
-use crate::options::{ModelArgs, ObservableArgs, OutputArgs, PromptArgs};
-use crate::output::{checks, heatmap};
+use crate::options::{ModelArgs, ObservableArgs, PromptArgs};
+use crate::output::{OutputArgs, checks, heatmap};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {

@@ -104,6 +104,8 @@ impl Gpu {
     }
 
     pub(crate) fn wait(&self) -> Result<()> {
+        // Uploads are staged until something is submitted; an empty submission sends them, so their copies can go.
+        self.shared.queue.submit([]);
         self.shared.settle()
     }
 
@@ -131,6 +133,7 @@ impl Shared {
     /// Waits for the queue to drain.
     fn settle(&self) -> Result<()> {
         let polled = self.device.poll(wgpu::PollType::wait_indefinitely());
+        self.lock_flight().landed();
         self.faults.check("wait")?;
         polled.map(|_| ()).map_err(|e| Error::DeviceLost { reason: e.to_string() })
     }

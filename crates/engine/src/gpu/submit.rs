@@ -67,6 +67,11 @@ impl Flight {
         }
     }
 
+    /// All submissions are done. Waiting for one of them later would count idle time as its own.
+    pub(super) fn landed(&mut self) {
+        self.queued.clear();
+    }
+
     pub(super) fn take_pending(&mut self) -> Vec<Timed> {
         self.profile.as_mut().map(std::mem::take).unwrap_or_default()
     }
