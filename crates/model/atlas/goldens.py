@@ -18,7 +18,7 @@ from transformers import GPT2LMHeadModel
 
 import evaluate as E
 
-MODELS = ("nano", "micro", "small")
+MODELS = [name for name in ("nano", "micro", "small") if (E.HERE / name / "model.safetensors").exists()]
 
 
 def prompts(tokenizer: Tokenizer) -> list[str]:

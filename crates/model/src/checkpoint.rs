@@ -73,11 +73,24 @@ impl Checkpoint {
     /// mis-shaped, stored twice or in another format than F32, F16 or BF16.
     pub fn open(dir: &Path) -> Result<Self> {
         let (config, config_bytes) = Config::open_with_bytes(dir)?;
-        let files = shards::open(dir)?;
+        Self::assemble(dir, config, &config_bytes, shards::open(dir)?)
+    }
+
+    /// A checkpoint that is part of the program: the text of its `config.json` and its safetensors file. `name` stands
+    /// for the directory in messages.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`], but for what concerns files.
+    pub fn embedded(name: &str, config: &str, weights: &'static [u8]) -> Result<Self> {
+        let file = WeightFile::embedded(Path::new(name).join("model.safetensors"), weights)?;
+        Self::assemble(Path::new(name), Config::from_json(config)?, config.as_bytes(), vec![file])
+    }
+
+    fn assemble(dir: &Path, config: Config, config_bytes: &[u8], files: Vec<WeightFile>) -> Result<Self> {
         let stored = layout::collect(&files)?;
         let (tensors, head) = layout::check(dir, &config, stored)?;
         let checkpoint =
-            Self { config, config_hash: blake3::hash(&config_bytes), files, tensors, hash: OnceLock::new() };
+            Self { config, config_hash: blake3::hash(config_bytes), files, tensors, hash: OnceLock::new() };
         if let (Some(head), Some(wte)) = (head, checkpoint.tensors.get("wte.weight"))
             && !checkpoint.same_bytes(&head, wte)
         {

@@ -17,6 +17,8 @@
 //! # Ok::<(), resolvent_model::Error>(())
 //! ```
 
+#[cfg(feature = "atlas")]
+mod atlas;
 mod batch;
 mod checkpoint;
 mod config;
@@ -36,6 +38,8 @@ mod tokenizer;
 mod walk;
 mod weights;
 
+#[cfg(feature = "atlas")]
+pub use atlas::embedded_models;
 pub use checkpoint::{Checkpoint, Dtype};
 pub use config::{Activation, Config, MAX_D_HEAD, MAX_LAYERS};
 pub use edit::{Change, Edit};

@@ -52,9 +52,17 @@ impl Model {
         let tokenizer = Tokenizer::open(dir)?;
         let name =
             dir.file_name().map_or_else(|| dir.display().to_string(), |n| n.to_string_lossy().into_owned());
-        let hash = checkpoint.hash().to_owned();
-        let parts = (name, hash, tokenizer);
-        Self::assemble(device, checkpoint.config().clone(), &checkpoint, parts)
+        Self::from_checkpoint(device, &checkpoint, &name, tokenizer)
+    }
+
+    pub(crate) fn from_checkpoint(
+        device: &Device,
+        checkpoint: &Checkpoint,
+        name: &str,
+        tokenizer: Option<Tokenizer>,
+    ) -> Result<Self> {
+        let parts = (name.to_owned(), checkpoint.hash().to_owned(), tokenizer);
+        Self::assemble(device, checkpoint.config().clone(), checkpoint, parts)
     }
 
     /// A model of the given shape with seeded random weights, and no tokenizer.

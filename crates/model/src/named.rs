@@ -8,15 +8,24 @@ use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::random::{RandomWeights, gpt2_small, tiny};
 
+/// The model that commands use unless they are told otherwise: the best one that is embedded.
+#[cfg(feature = "atlas")]
+pub const DEFAULT_MODEL: &str = "atlas-small";
 /// The model that commands use unless they are told otherwise.
+#[cfg(not(feature = "atlas"))]
 pub const DEFAULT_MODEL: &str = "random";
 
 impl Model {
-    /// Opens a model by name: a directory; `random[:SEED]`, tiny; or `random-gpt2[:SEED]`, of GPT-2 small's shape.
+    /// Opens a model by name: an embedded one; a directory; `random[:SEED]`, tiny; or `random-gpt2[:SEED]`, of GPT-2
+    /// small's shape.
     ///
     /// # Errors
     /// No such name or directory, or whatever is wrong with it.
     pub fn named(device: &Device, name: &str) -> Result<Self> {
+        #[cfg(feature = "atlas")]
+        if let Some(model) = crate::atlas::open(device, name) {
+            return model;
+        }
         let (kind, seed) = name.split_once(':').unwrap_or((name, "0"));
         let config = match kind {
             "random" => tiny(),

@@ -47,8 +47,21 @@ impl Tokenizer {
         } else {
             return Ok(None);
         };
+        Ok(Some(Self::from_inner(inner)))
+    }
+
+    /// A tokenizer from the bytes of a `tokenizer.json`; `name` stands for the file in messages.
+    ///
+    /// # Errors
+    /// The bytes are no tokenizer that the `tokenizers` crate can read.
+    pub fn from_bytes(name: &str, bytes: &[u8]) -> Result<Self> {
+        let inner = from_json(bytes).map_err(|message| Error::Tokenizer { path: name.into(), message })?;
+        Ok(Self::from_inner(inner))
+    }
+
+    fn from_inner(inner: tokenizers::Tokenizer) -> Self {
         let byte_level = matches!(inner.get_decoder(), Some(DecoderWrapper::ByteLevel(_)));
-        Ok(Some(Self { inner, byte_level }))
+        Self { inner, byte_level }
     }
 
     /// Number of tokens, special ones included.

@@ -1,3 +1,4 @@
+mod atlas;
 mod batches;
 mod edited;
 mod goldens;

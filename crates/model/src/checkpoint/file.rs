@@ -1,4 +1,4 @@
-//! One mapped `.safetensors` file with a header that has been checked.
+//! One `.safetensors` file, mapped or embedded in the program, with a header that has been checked.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -21,17 +21,33 @@ const PREFIX: usize = 8;
 #[derive(Debug)]
 pub(super) struct WeightFile {
     path: PathBuf,
-    map: Mmap,
+    source: Source,
     header: Metadata,
     data_start: usize,
+}
+
+/// Where a file's bytes are.
+#[derive(Debug)]
+enum Source {
+    Mapped(Mmap),
+    Embedded(&'static [u8]),
 }
 
 impl WeightFile {
     /// Maps a file and checks its header.
     pub(super) fn open(path: PathBuf) -> Result<Self> {
         let map = map(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
-        match parse(&map) {
-            Ok((header, data_start)) => Ok(Self { path, map, header, data_start }),
+        Self::parsed(path, Source::Mapped(map))
+    }
+
+    /// A file that is part of the program; `path` names it in messages.
+    pub(super) fn embedded(path: PathBuf, bytes: &'static [u8]) -> Result<Self> {
+        Self::parsed(path, Source::Embedded(bytes))
+    }
+
+    fn parsed(path: PathBuf, source: Source) -> Result<Self> {
+        match parse(source.bytes()) {
+            Ok((header, data_start)) => Ok(Self { path, source, header, data_start }),
             Err(message) => Err(Error::WeightFile { path, message }),
         }
     }
@@ -42,7 +58,7 @@ impl WeightFile {
 
     /// The whole file.
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.map
+        self.source.bytes()
     }
 
     /// Name, format, shape and byte range in the file of every tensor, in file order.
@@ -58,7 +74,8 @@ impl WeightFile {
 
     /// Gives the pages of a byte range back to the system; reading them again maps them again.
     pub(super) fn release(&self, bytes: Range<usize>) {
-        if bytes.is_empty() || bytes.end > self.map.len() {
+        let Source::Mapped(map) = &self.source else { return };
+        if bytes.is_empty() || bytes.end > map.len() {
             return;
         }
         #[cfg(unix)]
@@ -68,7 +85,7 @@ impl WeightFile {
             // can see is written, given the rule of `map` below that nobody changes the file.
             let done = unsafe {
                 let advice = memmap2::UncheckedAdvice::DontNeed;
-                self.map.unchecked_advise_range(advice, bytes.start, bytes.len())
+                map.unchecked_advise_range(advice, bytes.start, bytes.len())
             };
             // Only memory is at stake: a system that cannot do this keeps the pages until it wants them.
             if let Err(error) = done {
@@ -81,11 +98,20 @@ impl WeightFile {
     pub(super) fn hash(&self) -> blake3::Hash {
         const WINDOW: usize = 16 << 20;
         let mut hasher = blake3::Hasher::new();
-        for (i, window) in self.map.chunks(WINDOW).enumerate() {
+        for (i, window) in self.bytes().chunks(WINDOW).enumerate() {
             hasher.update_rayon(window);
             self.release(i * WINDOW..i * WINDOW + window.len());
         }
         hasher.finalize()
+    }
+}
+
+impl Source {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::Embedded(bytes) => bytes,
+        }
     }
 }
 

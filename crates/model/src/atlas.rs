@@ -1,0 +1,40 @@
+//! The embedded family of trained models. Corpus, training and cards: `crates/model/atlas`.
+
+use resolvent_engine::Device;
+
+use crate::checkpoint::Checkpoint;
+use crate::error::Result;
+use crate::model::Model;
+use crate::tokenizer::Tokenizer;
+
+/// One member of the family.
+struct Embedded {
+    name: &'static str,
+    config: &'static str,
+    weights: &'static [u8],
+}
+
+/// The family, smallest first.
+const FAMILY: &[Embedded] = &[Embedded {
+    name: "atlas-small",
+    config: include_str!("../atlas/small/config.json"),
+    weights: include_bytes!("../atlas/small/model.safetensors"),
+}];
+
+const TOKENIZER: &[u8] = include_bytes!("../atlas/tokenizer.json");
+
+/// Names of the embedded models, smallest first.
+pub fn embedded_models() -> impl Iterator<Item = &'static str> {
+    FAMILY.iter().map(|model| model.name)
+}
+
+/// The embedded model `name`, if there is one.
+pub(crate) fn open(device: &Device, name: &str) -> Option<Result<Model>> {
+    let found = FAMILY.iter().find(|model| model.name == name)?;
+    let opened = || {
+        let checkpoint = Checkpoint::embedded(found.name, found.config, found.weights)?;
+        let tokenizer = Tokenizer::from_bytes("atlas/tokenizer.json", TOKENIZER)?;
+        Model::from_checkpoint(device, &checkpoint, found.name, Some(tokenizer))
+    };
+    Some(opened())
+}
