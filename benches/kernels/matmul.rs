@@ -111,5 +111,50 @@ fn alone(c: &mut Criterion, [rows, k, n]: [usize; 3]) {
             }
         });
     });
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx512f") {
+        group.bench_function(id("crate private-gemm-x86"), |b| b.iter(|| x86([rows, k, n], &x, &w, &mut y)));
+    }
     group.finish();
+}
+
+#[cfg(target_arch = "x86_64")]
+fn x86([rows, k, n]: [usize; 3], x: &[f32], w: &[f32], y: &mut [f32]) {
+    use private_gemm_x86::{Accum, DType, DstKind, IType, InstrSet, gemm};
+
+    let (alpha, none, wide) = (1.0f32, std::ptr::null(), InstrSet::Avx512);
+    let (x, w, y) = (x.as_ptr().cast(), w.as_ptr().cast(), y.as_mut_ptr().cast());
+    let (k_stride, n_stride, alpha) = (k as isize, n as isize, std::ptr::from_ref(&alpha).cast());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    // SAFETY: x is [rows, k], w [k, n] and y [rows, n], row-major, and y is borrowed by nobody else; the index and
+    // diagonal pointers are unused, alpha is an f32, and the caller has checked the instructions.
+    unsafe {
+        gemm(
+            DType::F32,
+            IType::U64,
+            wide,
+            rows,
+            n,
+            k,
+            y,
+            n_stride,
+            1,
+            none,
+            none,
+            DstKind::Full,
+            Accum::Replace,
+            x,
+            k_stride,
+            1,
+            false,
+            none,
+            0,
+            w,
+            n_stride,
+            1,
+            false,
+            alpha,
+            threads,
+        );
+    }
 }
