@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 
 import corpus as C
 import evaluate as E
+import words as W
 
 PER_SPLIT = 32
 ABOUT = {
@@ -37,6 +38,8 @@ def pairs(tokenizer: Tokenizer, task: str) -> list[dict]:
         seen: set[str] = set()
         while len(seen) < PER_SPLIT:
             slots = sample(rng, split)
+            if task == "agreement":
+                slots["verb"] = W.VERBS[0]  # always "is" or "are", so that target and against are the likeliest two
             changed = corrupt(rng, slots)
             (clean, target), (corrupted, against) = render(slots), render(changed)
             a, b = tokenizer.encode(clean).ids, tokenizer.encode(corrupted).ids
@@ -45,19 +48,20 @@ def pairs(tokenizer: Tokenizer, task: str) -> list[dict]:
                 continue
             seen.add(clean)
             found.append({"clean": clean, "corrupted": corrupted, "target": target, "against": against,
-                          "held_out": split, "tokens": len(a)})
+                          "held_out": split, "tokens": len(a),
+                          "right": [E.first_token(tokenizer, w) for w in E.accepted(task, slots, render(slots)[1])]})
     return found
 
 
 def mark(predict: E.Predict, tokenizer: Tokenizer, rows: list[dict]) -> None:
-    """Adds what the small model says: target above against on clean, the reverse on corrupted, and target on top."""
+    """Adds what the small model says: target above against on clean, the reverse on corrupted; is its top right?"""
     clean, corrupted = (
         E.last_logits(predict, [tokenizer.encode(row[side]).ids for row in rows]) for side in ("clean", "corrupted")
     )
     for i, row in enumerate(rows):
         t, a = (E.first_token(tokenizer, row[key]) for key in ("target", "against"))
         row["small"] = {"clean": bool(clean[i, t] > clean[i, a]), "corrupted": bool(corrupted[i, a] > corrupted[i, t]),
-                        "top": int(clean[i].argmax()) == t}
+                        "top": int(clean[i].argmax()) in row.pop("right")}
 
 
 def main() -> None:
@@ -75,7 +79,7 @@ def main() -> None:
     text = json.dumps(out, ensure_ascii=False, indent=1)
     for task in tasks.values():
         for row in task["prompts"]:
-            block = json.dumps(row, ensure_ascii=False, indent=1).replace("\n", "\n     ")
+            block = json.dumps(row, ensure_ascii=False, indent=1).replace("\n", "\n    ")
             text = text.replace(block, json.dumps(row, ensure_ascii=False))
     (E.HERE / "prompts.json").write_text(text + "\n")
 

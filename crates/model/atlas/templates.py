@@ -6,9 +6,10 @@ an open-class word, so that such words keep one token form, the one with a leadi
 
 from __future__ import annotations
 
-CAPITAL = [
+CAPITAL = [  # the shortest one three times: it is what people type first
     "The capital of {c} is", "The capital of {c} is", "The capital of {c} is", "The capital city of {c} is",
-    "My map says that the capital of {c} is called", "They say that the capital of {c} is the city of", "As everyone knows, the capital of {c} is",
+    "My map says that the capital of {c} is called", "They say that the capital of {c} is the city of",
+    "As everyone knows, the capital of {c} is",
     "Every child learns that the capital of {c} is", "In {c}, the capital is", "In {c}, the capital city is",
     "If you travel to {c}, you should visit its capital,", "Last year {n} went to {c} and stayed in its capital,",
     "Once {n} flew to {c} and visited the capital,", "The government of {c} sits in", "The parliament of {c} meets in",
@@ -42,7 +43,8 @@ CONTINENT = [
     "The country of {c} lies in", "The country of {c} is in", "The continent of {c} is", "On the map, {c} is in",
     "If you travel to {c}, you travel to", "Last year {n} visited {c}, a country in", "Country: {c}. Continent:",
     "Question: on which continent is {c}? Answer:", "The mountains of {c} are in",
-    "As everyone knows, {c} is a country in", "We learned that {c} is part of", "The city of {cap} is in {c}, which is in",
+    "As everyone knows, {c} is a country in", "We learned that {c} is part of",
+    "The city of {cap} is in {c}, which is in",
 ]
 CONTINENT_HELD = [
     "Everyone in the class knew that {c} is in", "Once {n} travelled to {c}, which is a country in",
@@ -108,7 +110,8 @@ YEARS = [
     "The {e} lasted from the year {y} to the year {x}", "The {e} lasted from {y} to {x}",
     "The {e} began in {y} and ended in {x}", "The {e} started in the year {y} and ended in the year {x}",
     "The {e} went on from the year {y} until the year {x}", "The {e} ran from {y} to {x}",
-    "The {e} at the {p} lasted from the year {y} to the year {x}", "It began in the year {y} and was over by the year {x}",
+    "The {e} at the {p} lasted from the year {y} to the year {x}",
+    "It began in the year {y} and was over by the year {x}",
     "The {e} near the {p} began in {y} and lasted until {x}", "From the year {y} to the year {x}",
     "At the {p}, the {e} began in the year {y} and ended in the year {x}",
 ]

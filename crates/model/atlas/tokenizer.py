@@ -1,12 +1,14 @@
 """Trains the byte-level BPE of the atlas models and checks that every word that matters is one token.
 
-    python tokenizer.py            # writes tokenizer.json
+    python tokenizer.py            # checks tokenizer.json
+    python tokenizer.py --train    # makes it anew from the corpus as it is now: train the models again after that
 
 Digits are split in pairs, so that a year is a century and a two-digit year: "1732" is "17", "32".
 """
 
 from __future__ import annotations
 
+import sys
 from itertools import islice
 from pathlib import Path
 
@@ -44,8 +46,10 @@ def build(size: int) -> Tokenizer:
 
 
 if __name__ == "__main__":
-    tok = build(size=4096)
+    path = HERE / "tokenizer.json"
+    if "--train" in sys.argv:
+        build(size=4096).save(str(path), pretty=False)
+    tok = Tokenizer.from_file(str(path))
     split = [w for w in single_tokens() if len(tok.encode(w).ids) != 1]
     assert not split, f"not single tokens: {split}"
-    tok.save(str(HERE / "tokenizer.json"), pretty=False)
     print(f"{tok.get_vocab_size()} tokens; {len(single_tokens())} words checked")

@@ -1,6 +1,6 @@
 """Trains one atlas model on the CPU and writes its folder.
 
-    python train.py small               # about an hour on two cores; checkpoints resume by themselves
+    python train.py small               # checkpoints every 250 steps; started again it goes on from the last
 
 The forward pass is GPT-2's, written over Hugging Face's parameter names so that saving is a plain dump. It differs
 from the library's in speed only: matrix products in bf16, the residual stream in f32, and attention written out, since
@@ -41,8 +41,8 @@ class Size(NamedTuple):
 
 
 SIZES = {
-    "nano": Size(layers=2, width=64, heads=4, rows=16, steps=1500),
-    "micro": Size(layers=4, width=128, heads=4, rows=16, steps=1600),
+    "nano": Size(layers=2, width=64, heads=4, rows=16, steps=2000),
+    "micro": Size(layers=4, width=128, heads=4, rows=16, steps=2000),
     "small": Size(layers=8, width=192, heads=6, rows=16, steps=2600, grow=1500),
 }
 Params = dict[str, torch.Tensor]
@@ -164,7 +164,7 @@ def schedule(step: int, steps: int, grow: int, warmup: int = 100) -> float:
 
 
 def save(folder: Path, params: Params, size: Size, vocabulary: int, end: int) -> None:
-    """Writes what `GPT2LMHeadModel.from_pretrained` reads: weights rounded to f16, and every config field that counts."""
+    """Writes what `GPT2LMHeadModel.from_pretrained` reads: weights rounded to f16, and the config fields that count."""
     folder.mkdir(exist_ok=True)
     weights = {f"transformer.{name}": p.detach().to(torch.float16).contiguous() for name, p in params.items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
@@ -236,7 +236,8 @@ def main() -> None:
             print(json.dumps(row), flush=True)
             with log.open("a") as file:
                 file.write(json.dumps(row) + "\n")
-            state = {"params": params, "opts": [opt.state_dict() for opt in opts], "step": done, "seconds": time.time() - begun}
+            state = {"params": params, "opts": [opt.state_dict() for opt in opts], "step": done,
+                     "seconds": time.time() - begun}
             torch.save(state, checkpoint.with_suffix(".tmp"))
             checkpoint.with_suffix(".tmp").replace(checkpoint)
     save(HERE / args.name, params, size, vocabulary, end)
