@@ -4,7 +4,7 @@ use resolvent::model::{Model, Observable, Run};
 use resolvent::{Context, Direction};
 
 use crate::Failure;
-use crate::options::{ModelArgs, PromptArgs, place, token, tokens};
+use crate::options::{ModelArgs, ObservableArgs, PromptArgs, place, token, tokens};
 use crate::output::{OutputArgs, checks, heatmap};
 
 #[derive(clap::Args)]
@@ -64,14 +64,9 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
 
 impl Args {
     fn observable(&self, run: &Run) -> Result<Option<Observable>, Failure> {
-        let Some(target) = &self.target else { return Ok(None) };
-        let model = run.model();
-        let (target, position) =
-            (token(model, target)?, place("position", self.position, run.tokens().len())?);
-        Ok(Some(match &self.against {
-            Some(against) => Observable::logit_diff(target, token(model, against)?, position),
-            None => Observable::logit(target, position),
-        }))
+        let Some(target) = self.target.clone() else { return Ok(None) };
+        let args = ObservableArgs { target, against: self.against.clone(), position: self.position };
+        Ok(Some(args.observable(run.model(), run.tokens().len())?))
     }
 }
 

@@ -28,7 +28,7 @@ pub fn green(run: &Run, level: usize, token: usize, source: &[f32]) -> Result<La
     let outside =
         |i: usize| i / tokens < level || i % tokens < token || (i / tokens == level && i % tokens != token);
     let leaked = norm.iter().enumerate().filter(|&(i, &n)| outside(i) && n != 0.0).count();
-    let slope = slope(run, site, token, source, &response[(levels - 1) * tokens * d..])?;
+    let slope = slope(run, (level, token), source, &response[(levels - 1) * tokens * d..])?;
     Labelled::new("green", run)
         .with("response", &[("level", levels), ("token", tokens), ("d", d)], response)
         .with("norm", &[("level", levels), ("token", tokens)], norm)
@@ -39,14 +39,14 @@ pub fn green(run: &Run, level: usize, token: usize, source: &[f32]) -> Result<La
 }
 
 /// The central difference of h\[L\] along the source, against the response there, relative to its norm.
-fn slope(run: &Run, site: Site, token: usize, source: &[f32], last: &[f32]) -> Result<Certificate> {
+fn slope(run: &Run, (level, token): (usize, usize), source: &[f32], last: &[f32]) -> Result<Certificate> {
     let (levels, tokens, d) = shape(run);
     let size = norm(source);
     if size == 0.0 {
         return Ok(Certificate { name: "slope", value: 0.0, bound: SLOPE });
     }
     let field = run.field()?;
-    let level = if site == Site::level(levels - 1, run.model().config()) { levels - 1 } else { site.layer() };
+    let site = Site::level(level, run.model().config());
     let h = norm(&field[(level * tokens + token) * d..][..d]);
     let step = (3e-3 * h / size) as f32;
     let at = |sign: f32| -> Result<Vec<f32>> {

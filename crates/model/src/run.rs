@@ -181,11 +181,7 @@ impl Run {
             Observable::Logits { position, terms } => {
                 let mut rec = self.device().record();
                 let x = self.picked(&mut rec, &self.normed, *position..*position + 1)?;
-                let ids: Vec<u32> = terms.iter().map(|(id, _)| *id).collect();
-                let ids = self.device().upload("wanted", &[("wanted", ids.len())], &ids)?;
-                let logits = self.model.0.weights.unembed.primal(&mut rec, &x, &ids)?;
-                self.device().submit(rec)?;
-                Ok(weighted(terms, &self.device().read(&logits)?))
+                Ok(self.weighted_logits(rec, &x, terms)?.iter().sum())
             }
             Observable::Field { level, token, direction } => {
                 let h = self.device().read(kept(&self.trace, self.program.field[*level])?)?;
@@ -270,18 +266,23 @@ impl Run {
                 let span = Span { primal: 0, start: *position, end: position + 1 };
                 let rows = Rows::new(self.device(), &vec![span; count])?;
                 let x = self.model.0.weights.ln_f.primal(&mut rec, &rows, None, &[h])?.y;
-                let ids: Vec<u32> = terms.iter().map(|(id, _)| *id).collect();
-                let ids = self.device().upload("wanted", &[("wanted", ids.len())], &ids)?;
-                let logits = self.model.0.weights.unembed.primal(&mut rec, &x, &ids)?;
-                self.device().submit(rec)?;
-                let logits = self.device().read(&logits)?;
-                Ok(logits.chunks(terms.len()).map(|row| weighted(terms, row)).collect())
+                self.weighted_logits(rec, &x, terms)
             }
             Observable::Field { direction, .. } => {
                 self.device().submit(rec)?;
                 Ok(self.device().read(h)?.chunks(direction.len()).map(|row| dot(direction, row)).collect())
             }
         }
+    }
+
+    /// `sum_i weight_i logit[id_i]` for each row of `x [rows, d]`, the final norm's output. Submits what is recorded.
+    fn weighted_logits(&self, mut rec: Recording, x: &Tensor, terms: &[(u32, f32)]) -> Result<Vec<f64>> {
+        let ids: Vec<u32> = terms.iter().map(|(id, _)| *id).collect();
+        let ids = self.device().upload("wanted", &[("wanted", ids.len())], &ids)?;
+        let logits = self.model.0.weights.unembed.primal(&mut rec, x, &ids)?;
+        self.device().submit(rec)?;
+        let logits = self.device().read(&logits)?;
+        Ok(logits.chunks(terms.len()).map(|row| weighted(terms, row)).collect())
     }
 
     /// The tangent map of the model at this run.
