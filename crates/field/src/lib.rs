@@ -12,6 +12,7 @@
 mod certificate;
 mod direction;
 mod error;
+mod file;
 mod forward;
 mod green;
 mod labelled;
@@ -21,6 +22,7 @@ mod sensitivity;
 pub use certificate::{ADJOINT, Certificate, SAME, SLOPE, adjoint, dot, norm, norms};
 pub use direction::{Context, Direction};
 pub use error::{Error, Result};
+pub use file::{check_writable, write_whole};
 pub use forward::forward;
 pub use green::green;
 pub use labelled::{Array, Labelled};
