@@ -46,7 +46,8 @@ fn normal(i: usize) -> f64 {
 }
 
 const PROMPT: [&str; 14] = [
-    "When", " Mary", " and", " John", " went", " to", " the", " store", ",", " Mary", " gave", " a", " drink", " to",
+    "When", " Mary", " and", " John", " went", " to", " the", " store", ",", " Mary", " gave", " a",
+    " drink", " to",
 ];
 
 fn tokens(count: usize) -> Vec<String> {
@@ -137,7 +138,9 @@ fn regime() -> Lines {
 fn gains() -> Lines {
     let mut plot = Lines::new("Gain over levels", Axis::linear("level"), Axis::linear("gain"));
     plot.subtitle = "mean and 90 % interval over 40 prompts".to_owned();
-    for (name, phase) in [("attention frozen", 0.0), ("exact", 1.3), ("norms frozen", 2.6), ("relevance rules", 4.0)] {
+    for (name, phase) in
+        [("attention frozen", 0.0), ("exact", 1.3), ("norms frozen", 2.6), ("relevance rules", 4.0)]
+    {
         let points: Vec<(f64, f64)> = (0..25)
             .map(|l| (f64::from(l), 2.0 + (TAU * f64::from(l) / 24.0 + phase).sin() + 0.05 * f64::from(l)))
             .collect();
@@ -190,9 +193,19 @@ fn sites() -> Table {
 
 /// What others may put into labels: nothing of it may act.
 fn hostile() -> Heatmap {
-    let columns = ["<script>alert(1)</script>", "\u{202e}desrever", "\" onload=\"x", "\u{0}\u{1b}[31m", "שלום", "日本語", "&amp;", "\n"];
+    let columns = [
+        "<script>alert(1)</script>",
+        "\u{202e}desrever",
+        "\" onload=\"x",
+        "\u{0}\u{1b}[31m",
+        "שלום",
+        "日本語",
+        "&amp;",
+        "\n",
+    ];
     let values = (0..16).map(|i| noise(i) as f32 * 2e-7).collect();
-    let mut map = Heatmap::new("Labels <b>of</b> others", levels(2), columns.map(str::to_owned).to_vec(), values);
+    let mut map =
+        Heatmap::new("Labels <b>of</b> others", levels(2), columns.map(str::to_owned).to_vec(), values);
     map.unit = "</svg><script>".to_owned();
     map
 }
@@ -219,10 +232,34 @@ fn page() -> Page {
         "Who is given the drink is decided at the second name and read from there by the last token in the first block. All numbers on this page are made up: it shows every kind of figure.",
     );
     page.statements = vec![
-        statement("First-order predictions rank places as patching does.", Verdict::Holds, "Spearman 0.91", "0.88 to 0.94", "Where the answer is carried"),
-        statement("They do so at every type of site, `hook_mlp_out` included.", Verdict::Partly, "Pearson 0.20", "0.07 to 0.31", "Which sites can be predicted"),
-        statement("The linear regime reaches as far as the displacement between two prompts.", Verdict::Fails, "radius 0.04", "n = 126", "How far linear reaches"),
-        statement("A direction found in one prompt acts alike in another.", Verdict::Undecided, "fraction 0.4", "-0.1 to 0.9", ""),
+        statement(
+            "First-order predictions rank places as patching does.",
+            Verdict::Holds,
+            "Spearman 0.91",
+            "0.88 to 0.94",
+            "Where the answer is carried",
+        ),
+        statement(
+            "They do so at every type of site, `hook_mlp_out` included.",
+            Verdict::Partly,
+            "Pearson 0.20",
+            "0.07 to 0.31",
+            "Which sites can be predicted",
+        ),
+        statement(
+            "The linear regime reaches as far as the displacement between two prompts.",
+            Verdict::Fails,
+            "radius 0.04",
+            "n = 126",
+            "How far linear reaches",
+        ),
+        statement(
+            "A direction found in one prompt acts alike in another.",
+            Verdict::Undecided,
+            "fraction 0.4",
+            "-0.1 to 0.9",
+            "",
+        ),
     ];
     page.sections = vec![
         Section::new("Where the answer is carried")
@@ -247,9 +284,14 @@ fn page() -> Page {
     ];
     page.origins.push(resolvent_report::Origin {
         name: "patch".to_owned(),
-        facts: [("model", "atlas-small <script>"), ("executor", "host"), ("model_hash", "3f1c9a0d4c6b7f2e8a5d3f1c9a0d4c6b7f2e8a5d3f1c9a0d4c6b7f2e8a5d0011"), ("tokens", "23,5,9,11,4,7,6,8,2,5,19,21,33,7")]
-            .map(|(k, v)| (k.to_owned(), v.to_owned()))
-            .to_vec(),
+        facts: [
+            ("model", "atlas-small <script>"),
+            ("executor", "host"),
+            ("model_hash", "3f1c9a0d4c6b7f2e8a5d3f1c9a0d4c6b7f2e8a5d3f1c9a0d4c6b7f2e8a5d0011"),
+            ("tokens", "23,5,9,11,4,7,6,8,2,5,19,21,33,7"),
+        ]
+        .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        .to_vec(),
         checks: vec![("adjoint".to_owned(), 1.4e-8, 1e-5), ("restores".to_owned(), 0.0, 1e-5)],
     });
     page.footer = "resolvent, made with synthetic data.".to_owned();

@@ -25,14 +25,10 @@ fn trim(text: &str) -> &str {
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { text }
 }
 
-/// Labels of evenly spaced numbers, all with the same decimals and, where they are very large or small, without a common
-/// power of ten, which is returned (0 for none) and belongs to the axis' name.
-pub(crate) fn labels(at: &[f64]) -> (Vec<String>, i32) {
-    let most = at.iter().map(|x| x.abs()).fold(0.0, f64::max);
-    let power = power(most);
+/// Labels of numbers at multiples of `step`, all with the same decimals, divided by a power of ten.
+pub(crate) fn labels(at: &[f64], step: f64, power: i32) -> Vec<String> {
     let unit = 10f64.powi(power);
-    let step = at.windows(2).map(|w| (w[1] - w[0]).abs() / unit).fold(f64::INFINITY, f64::min);
-    let step = if step.is_finite() && step > 0.0 { step } else { most.max(1.0) / unit };
+    let step = step / unit;
     // A step of 0.25 takes two decimals, one of 0.2 one.
     let decimals = (0..9).find(|&d| {
         let scaled = step * 10f64.powi(d);
@@ -45,7 +41,7 @@ pub(crate) fn labels(at: &[f64]) -> (Vec<String>, i32) {
         let x = if x.abs() < step * 1e-6 { 0.0 } else { x };
         minus(&format!("{x:.decimals$}"))
     };
-    (at.iter().map(label).collect(), power)
+    at.iter().map(label).collect()
 }
 
 /// A multiple of three by which numbers up to `most` are better divided; 0 where they read well as they are.
@@ -86,17 +82,18 @@ mod tests {
 
     #[test]
     fn labels_share_decimals() {
-        assert_eq!(labels(&[-0.5, 0.0, 0.5]).0, ["−0.5", "0.0", "0.5"]);
-        assert_eq!(labels(&[0.0, 0.25, 0.5]).0, ["0.00", "0.25", "0.50"]);
-        assert_eq!(labels(&[-0.1, -0.0, 0.1]).0[1], "0.0");
-        assert_eq!(labels(&[0.0, 20.0]).0, ["0", "20"]);
+        assert_eq!(labels(&[-0.5, 0.0, 0.5], 0.5, 0), ["−0.5", "0.0", "0.5"]);
+        assert_eq!(labels(&[0.0, 0.25, 0.5], 0.25, 0), ["0.00", "0.25", "0.50"]);
+        assert_eq!(labels(&[-0.1, -0.0, 0.1], 0.1, 0)[1], "0.0");
+        assert_eq!(labels(&[0.0, 20.0], 20.0, 0), ["0", "20"]);
+        assert_eq!(labels(&[0.0, 2e-6, 4e-6], 2e-6, -6), ["0", "2", "4"]);
+        // One number has decimals too.
+        assert_eq!(labels(&[0.5], 0.5, 0), ["0.5"]);
     }
 
     #[test]
-    fn far_numbers_share_a_power() {
-        assert_eq!(labels(&[0.0, 2e-6, 4e-6]), (["0", "2", "4"].map(str::to_owned).to_vec(), -6));
-        assert_eq!(labels(&[0.0, 2.5e7]).1, 6);
-        assert_eq!(labels(&[0.0, 5000.0]).1, 0);
+    fn far_numbers_are_divided_by_a_power() {
+        assert_eq!([4e-6, 2.5e7, 5000.0, 0.0, 0.02].map(power), [-6, 6, 0, 0, 0]);
     }
 
     #[test]

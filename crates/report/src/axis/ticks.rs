@@ -12,11 +12,19 @@ pub(crate) struct Tick {
 /// About `count` ticks of a straight axis, at multiples of 1, 2 or 5 times a power of ten; and the power of ten that the
 /// labels leave to the axis' name.
 pub(crate) fn linear(low: f64, high: f64, count: usize) -> (Vec<Tick>, i32) {
-    let step = step((high - low) / count.max(1) as f64);
-    let first = (low / step - 1e-9).ceil() as i64;
-    let last = (high / step + 1e-9).floor() as i64;
-    let at: Vec<f64> = (first..=last).map(|i| i as f64 * step).collect();
-    let (labels, power) = number::labels(&at);
+    let on = |step: f64| -> Vec<f64> {
+        let (first, last) = ((low / step - 1e-9).ceil() as i64, (high / step + 1e-9).floor() as i64);
+        (first..=last).map(|i| i as f64 * step).collect()
+    };
+    let mut step = step((high - low) / count.max(1) as f64);
+    let mut at = on(step);
+    if at.len() < 2 {
+        // One tick gives a place and no scale.
+        step = smaller(step);
+        at = on(step);
+    }
+    let power = number::power(low.abs().max(high.abs()));
+    let labels = number::labels(&at, step, power);
     (at.into_iter().zip(labels).map(|(at, label)| Tick { at, label }).collect(), power)
 }
 
@@ -25,6 +33,11 @@ fn step(rough: f64) -> f64 {
     let power = 10f64.powf(rough.log10().floor());
     let nice = [1.0, 2.0, 5.0, 10.0].into_iter().find(|&nice| nice * power >= rough * 0.999);
     nice.unwrap_or(10.0) * power
+}
+
+/// The step below a step.
+fn smaller(of: f64) -> f64 {
+    step(of * 0.3)
 }
 
 /// Ticks of a logarithmic axis: each power of ten, or each second, third, ... where there are many. Where there are few, also 2
@@ -42,8 +55,7 @@ pub(crate) fn logarithmic(low: f64, high: f64, count: usize) -> Vec<Tick> {
         let ticks = (from - 1..=to).flat_map(|e| {
             [1.0, 2.0, 5.0].map(|digit| Tick { at: digit * 10f64.powi(e), label: label(digit, e) })
         });
-        let ticks: Vec<Tick> =
-            ticks.filter(|tick| (low * 0.999..=high * 1.001).contains(&tick.at)).collect();
+        let ticks: Vec<Tick> = ticks.filter(|tick| (low * 0.999..=high * 1.001).contains(&tick.at)).collect();
         // Less than a factor of two of values: a straight axis' ticks serve.
         return if ticks.len() >= 2 { ticks } else { linear_of_log(low, high, count) };
     }

@@ -5,8 +5,8 @@ pub(crate) mod oklab;
 
 use std::fmt::Write;
 
-pub use map::Map;
 pub(crate) use map::LAST;
+pub use map::Map;
 use oklab::Rgb;
 
 /// A light or a dark page.
@@ -46,10 +46,10 @@ pub(crate) enum Paint {
 /// How many series have a colour of their own; those that follow begin again, with other shapes.
 pub(crate) const SERIES: usize = 7;
 
-/// Colours of series: those of Okabe and Ito, "Color Universal Design" (2008), on white with the pale ones darkened and on
-/// black with the dark ones lightened, until each has a contrast of 3 to the page.
-const LIGHT: [u32; SERIES] = [0x00_72b2, 0xd5_5e00, 0x00_8f6a, 0xb6_5a92, 0xa8_7400, 0x2a_8fc7, 0x4a_4f57];
-const DARK: [u32; SERIES] = [0x4b_a3e3, 0xf0_7f3c, 0x2f_c79b, 0xd9_8bbd, 0xe6_b13a, 0x8f_d0f5, 0xb4_bac2];
+/// Colours of series: hues of Okabe and Ito, "Color Universal Design" (2008), with lightnesses changed until each has a
+/// contrast of 3 to the page and any two can be told apart without green cones.
+const LIGHT: [u32; SERIES] = [0x00_72b2, 0xd5_5e00, 0x00_8f6a, 0x8a_3d86, 0x6b_4e00, 0x3d_97c9, 0x54_5760];
+const DARK: [u32; SERIES] = [0x4b_a3e3, 0xf0_7f3c, 0x2f_c79b, 0xc0_74ad, 0xf7_d58f, 0x93_d2f8, 0xb9_bec8];
 
 impl Paint {
     /// Name of the CSS variable, without the dashes.
@@ -101,9 +101,9 @@ impl Paint {
 /// Every role as a declaration of CSS: `--ink:#1b1f24;…`.
 pub(crate) fn variables(theme: Theme) -> String {
     let plain = [Paint::Surface, Paint::Ink, Paint::Muted, Paint::Axis, Paint::Rule, Paint::Void];
-    let steps = [Map::Diverging, Map::Sequential].into_iter().flat_map(|map| {
-        (0..=LAST).flat_map(move |step| [Paint::Cell(map, step), Paint::OnCell(map, step)])
-    });
+    let steps = [Map::Diverging, Map::Sequential]
+        .into_iter()
+        .flat_map(|map| (0..=LAST).flat_map(move |step| [Paint::Cell(map, step), Paint::OnCell(map, step)]));
     let mut css = String::new();
     for paint in plain.into_iter().chain((0..SERIES).map(Paint::Series)).chain(steps) {
         let _infallible = write!(css, "--{}:{};", paint.variable(), paint.colour(theme).hex());

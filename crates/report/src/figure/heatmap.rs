@@ -94,12 +94,7 @@ impl Heatmap {
         let mut scene = Scene::new(plan.width(), 0.0);
         scene.description = self.description();
         let top = parts::heading(&mut scene, &self.title, &self.subtitle);
-        let unit = if plan.power == 0 || !plan.numbers {
-            String::new()
-        } else {
-            format!("numbers ×{}", crate::axis::number::power_of_ten(plan.power))
-        };
-        let top = scale_bar::draw(&mut scene, top, self.map, self.ends(), [&self.unit, &unit], &self.key());
+        let top = scale_bar::draw(&mut scene, top, (self.map, self.ends()), &self.unit, &self.key());
         self.cells(&mut scene, &plan, top);
         self.outlines(&mut scene, &plan, top);
         self.row_names(&mut scene, &plan, top);
@@ -158,9 +153,9 @@ impl Heatmap {
                 } else if plan.numbers {
                     let text = plan.number(value);
                     let number = Mark::text("number", x + width / 2.0, y + height / 2.0 + 4.0, text);
-                    // What is exactly zero, such as what causes cannot reach, stands back.
+                    // What is exactly zero, such as what no cause reaches, stands back.
                     let zero = value == 0.0;
-                    let paint = if zero { Paint::Axis } else { Paint::OnCell(self.map, self.step(value)) };
+                    let paint = if zero { Paint::Muted } else { Paint::OnCell(self.map, self.step(value)) };
                     scene.add(number.size(NUMBER).anchor(Anchor::Middle).fill(paint));
                 }
             }
@@ -224,8 +219,6 @@ struct Plan {
     every: usize,
     /// Height of the names of columns.
     below: f64,
-    /// How far the last name reaches beyond the cells.
-    beyond: f64,
     numbers: bool,
     /// Power of ten by which the printed numbers are divided.
     power: i32,
@@ -235,14 +228,21 @@ impl Plan {
     fn of(map: &Heatmap) -> Self {
         let names: Vec<String> =
             map.columns.iter().map(|name| font::cut(&label(name), LABEL, false, LONGEST)).collect();
-        let widest = |names: &[String]| names.iter().map(|n| font::width(n, LABEL, false)).fold(0.0, f64::max);
+        let widest =
+            |names: &[String]| names.iter().map(|n| font::width(n, LABEL, false)).fold(0.0, f64::max);
         let longest = widest(&names);
         let rows: Vec<String> =
             map.rows.iter().map(|name| font::cut(&label(name), LABEL, false, LONGEST)).collect();
         let (columns, count) = (map.columns.len().max(1), map.rows.len());
         let least = if columns > 200 { CELL.0 / 3.0 } else { CELL.0 };
         let wide = ((WIDTH - 60.0) / columns as f64).clamp(least, CELL.1);
-        let high = if count > 64 { 8.0 } else if count > 30 { 16.0 } else { 24.0 };
+        let high = if count > 64 {
+            8.0
+        } else if count > 30 {
+            16.0
+        } else {
+            24.0
+        };
         let mut plan = Self {
             left: widest(&rows).ceil() + 8.0,
             cell: (wide.floor().max(least), high),
@@ -252,7 +252,6 @@ impl Plan {
             turn: 0.0,
             every: 1,
             below: 18.0,
-            beyond: 0.0,
             numbers: false,
             power: 0,
         };
@@ -284,7 +283,8 @@ impl Plan {
     /// Numbers are printed if the widest fits.
     fn fit_numbers(&mut self, map: &Heatmap) {
         let finite = || map.values.iter().copied().filter(|v| v.is_finite());
-        self.power = power(finite().map(|v| f64::from(v.abs())).fold(0.0, f64::max));
+        let (low, high) = map.ends();
+        self.power = power(high.max(-low));
         let widest = finite().map(|v| font::width(&self.number(v), NUMBER, false)).fold(0.0, f64::max);
         self.numbers = map.numbers && self.cell.1 >= 16.0 && widest + 4.0 <= self.cell.0;
     }
@@ -304,6 +304,6 @@ impl Plan {
 
     fn width(&self) -> f64 {
         // Room for the colour scale and a title, however few columns there are.
-        (self.left + self.columns as f64 * self.cell.0 + self.beyond).max(340.0)
+        (self.left + self.columns as f64 * self.cell.0).max(340.0)
     }
 }

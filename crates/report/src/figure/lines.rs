@@ -203,9 +203,10 @@ impl Lines {
 
 fn told_of(series: &Series, p: usize) -> String {
     let (x, y) = series.points[p];
-    let band = series.band.get(p).map_or_else(String::new, |(low, high)| {
-        format!(" [{}, {}]", value(*low), value(*high))
-    });
+    let band = series
+        .band
+        .get(p)
+        .map_or_else(String::new, |(low, high)| format!(" [{}, {}]", value(*low), value(*high)));
     let name = clean(&series.name);
     let name = if name.is_empty() { String::new() } else { format!("{name}: ") };
     format!("{name}({}, {}){band}", value(x), value(y))

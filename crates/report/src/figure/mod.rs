@@ -8,6 +8,8 @@ mod parts;
 mod scale_bar;
 mod scatter;
 mod table;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub use bars::{Bars, Category, Estimate};

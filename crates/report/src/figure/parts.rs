@@ -60,9 +60,7 @@ pub(crate) fn legend(scene: &mut Scene, top: f64, names: &[&str], signs: &[Sign]
         for sign in signs {
             scene.add(match sign {
                 Sign::Point => symbol("key", i, x + 8.0, middle, 4.5),
-                Sign::Bar => {
-                    Mark::rect("key", [x + 2.0, middle - 6.0, 12.0, 12.0]).fill(Paint::Series(i))
-                }
+                Sign::Bar => Mark::rect("key", [x + 2.0, middle - 6.0, 12.0, 12.0]).fill(Paint::Series(i)),
                 Sign::Line => line("key", i, vec![(x, middle), (x + 16.0, middle)], signs.len() == 1),
             });
         }
@@ -99,8 +97,18 @@ pub(crate) fn symbol(class: &'static str, i: usize, x: f64, y: f64, radius: f64)
         5 => {
             let (a, b) = (0.38, 1.0);
             let cross = [
-                (-a, -b), (a, -b), (a, -a), (b, -a), (b, a), (a, a),
-                (a, b), (-a, b), (-a, a), (-b, a), (-b, -a), (-a, -a),
+                (-a, -b),
+                (a, -b),
+                (a, -a),
+                (b, -a),
+                (b, a),
+                (a, a),
+                (a, b),
+                (-a, b),
+                (-a, a),
+                (-b, a),
+                (-b, -a),
+                (-a, -a),
             ];
             around(&cross, 1.15)
         }

@@ -17,19 +17,21 @@ pub(crate) struct Key<'a> {
 const LENGTH: f64 = 180.0;
 const HEIGHT: f64 = 10.0;
 
-/// Draws the scale from `top` on; returns where the next part may begin. `names` are the unit and a remark.
+/// Draws the scale from `top` on, with the `name` of what is coloured; returns where the next part may begin.
 pub(crate) fn draw(
     scene: &mut Scene,
     top: f64,
-    map: Map,
-    (low, high): (f64, f64),
-    names: [&str; 2],
+    (map, (low, high)): (Map, (f64, f64)),
+    name: &str,
     key: &Key<'_>,
 ) -> f64 {
     let (found, power) = ticks::linear(low, high, 4);
-    let power = if power == 0 { String::new() } else { format!("×{}", power_of_ten(power)) };
-    let name = [clean(names[0]), power, names[1].to_owned()];
-    let name = name.iter().filter(|n| !n.is_empty()).cloned().collect::<Vec<_>>().join(", ");
+    // The power of ten is that of the numbers in cells too.
+    let name = match (power, name) {
+        (0, name) => clean(name),
+        (power, "") => format!("×{}", power_of_ten(power)),
+        (power, name) => format!("{} (×{})", clean(name), power_of_ten(power)),
+    };
     let mut y = top;
     if !name.is_empty() {
         y += 16.0;

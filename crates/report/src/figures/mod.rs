@@ -4,6 +4,8 @@ mod green;
 mod patch;
 mod run;
 mod sensitivity;
+#[cfg(test)]
+mod tests;
 
 use resolvent_field::{Array, Labelled};
 

@@ -60,7 +60,7 @@ fn scatter(effect: &Array, first_order: &Array, labels: &[String]) -> Scatter {
 /// Levels are coloured by thirds.
 const BANDS: usize = 3;
 
-fn bands(levels: usize) -> Vec<String> {
+pub(super) fn bands(levels: usize) -> Vec<String> {
     let band = |b: usize| {
         let of = |l: &usize| l * BANDS / levels.max(1) == b;
         match ((0..levels).find(of), (0..levels).rfind(of)) {

@@ -2,6 +2,8 @@
 //! script and no font beside itself.
 
 mod render;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use std::path::Path;

@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 
 use ttf_parser::{Face, GlyphId};
 
-static REGULAR: &[u8] = include_bytes!("../../fonts/Inter-Regular.otf");
-static BOLD: &[u8] = include_bytes!("../../fonts/Inter-SemiBold.otf");
+pub(super) static REGULAR: &[u8] = include_bytes!("../../fonts/Inter-Regular.otf");
+pub(super) static BOLD: &[u8] = include_bytes!("../../fonts/Inter-SemiBold.otf");
 
 /// The face of a weight.
 pub(crate) fn face(bold: bool) -> &'static Face<'static> {

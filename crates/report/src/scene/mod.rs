@@ -6,6 +6,8 @@
 pub(crate) mod font;
 mod raster;
 mod svg;
+#[cfg(test)]
+mod tests;
 mod text;
 
 pub(crate) use raster::png;
@@ -52,12 +54,25 @@ pub(crate) struct Stroke {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Shape {
-    Rect { x: f64, y: f64, width: f64, height: f64 },
-    Circle { x: f64, y: f64, radius: f64 },
+    Rect {
+        x: f64,
+        y: f64,
+        width: f64,
+        height: f64,
+    },
+    Circle {
+        x: f64,
+        y: f64,
+        radius: f64,
+    },
     Path(Vec<Step>),
     Text(Text),
     /// Marks of a drawing within this one, moved.
-    Group { x: f64, y: f64, marks: Vec<Mark> },
+    Group {
+        x: f64,
+        y: f64,
+        marks: Vec<Mark>,
+    },
 }
 
 /// A step of a path.
@@ -139,7 +154,8 @@ impl Mark {
     }
 
     pub(crate) fn polygon(class: &'static str, corners: &[(f64, f64)]) -> Self {
-        let step = |(i, &(x, y)): (usize, &(f64, f64))| if i == 0 { Step::Move(x, y) } else { Step::Line(x, y) };
+        let step =
+            |(i, &(x, y)): (usize, &(f64, f64))| if i == 0 { Step::Move(x, y) } else { Step::Line(x, y) };
         Self::path(class, corners.iter().enumerate().map(step).chain([Step::Close]).collect())
     }
 
