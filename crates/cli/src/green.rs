@@ -56,7 +56,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let result = resolvent::green(&run, level, at, &source)?
         .note("direction", &args.direction)
         .note("unit", args.unit.to_string());
-    output.finish(&result, || {
+    output.finish(&run, &result, || {
         let title = format!("|response| to {} at h[{level},{at}]", args.direction);
         format!("{}{}", heatmap(&run, &result, "norm", &title), checks(&result))
     })

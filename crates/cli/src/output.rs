@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use clap::Args;
 use resolvent::Labelled;
 use resolvent::model::Run;
-use resolvent_report::{Heatmap, Style};
+use resolvent_report::terminal::{Heatmap, Style};
+use resolvent_report::{Figure, Grid, figures};
 
 use crate::Failure;
 
@@ -16,16 +17,22 @@ pub(crate) struct OutputArgs {
     /// Write the arrays to a .safetensors or .json file
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+    /// Draw the result into a .svg or .png file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plot: Option<PathBuf>,
     /// Print the arrays to stdout as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 impl OutputArgs {
-    /// Checks that the file could be written, before the work is done.
+    /// Checks that the files could be written, before the work is done.
     pub(crate) fn prepare(&self) -> Result<Output<'_>, Failure> {
         if let Some(path) = &self.out {
             Labelled::check_path(path)?;
+        }
+        if let Some(path) = &self.plot {
+            Figure::check_path(path)?;
         }
         Ok(Output(self))
     }
@@ -35,16 +42,35 @@ impl OutputArgs {
 pub(crate) struct Output<'a>(&'a OutputArgs);
 
 impl Output<'_> {
-    /// Writes the file, then prints either the JSON or `text`.
-    pub(crate) fn finish(&self, result: &Labelled, text: impl FnOnce() -> String) -> Result<(), Failure> {
+    /// Writes the files, then prints either the JSON or `text`. The tokens of `run` are the labels of the plot.
+    pub(crate) fn finish(
+        &self,
+        run: &Run,
+        result: &Labelled,
+        text: impl FnOnce() -> String,
+    ) -> Result<(), Failure> {
         if let Some(path) = &self.0.out {
             result.write(path)?;
+            eprintln!("wrote {}", path.display());
+        }
+        if let Some(path) = &self.0.plot {
+            plot(run, result)?.write(path)?;
             eprintln!("wrote {}", path.display());
         }
         let printed = if self.0.json { result.to_json() } else { text() };
         let mut stdout = io::stdout().lock();
         writeln!(stdout, "{}", printed.trim_end())?;
         Ok(stdout.flush()?)
+    }
+}
+
+/// The figures of a result; several are one drawing.
+fn plot(run: &Run, result: &Labelled) -> Result<Figure, Failure> {
+    let mut figures = figures(result, &labels(run));
+    match figures.len() {
+        0 => Err("this analysis has no figures; leave --plot out".into()),
+        1 => Ok(figures.remove(0)),
+        _ => Ok(Grid::new("", figures).into()),
     }
 }
 

@@ -3,6 +3,7 @@ mod bad_models;
 mod directory;
 mod memory;
 mod pipes;
+mod plots;
 mod results;
 mod text;
 

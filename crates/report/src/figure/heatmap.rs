@@ -220,8 +220,9 @@ struct Plan {
     /// Height of the names of columns.
     below: f64,
     numbers: bool,
-    /// Power of ten by which the printed numbers are divided.
+    /// Power of ten by which the printed numbers are divided, and their decimals.
     power: i32,
+    decimals: usize,
 }
 
 impl Plan {
@@ -254,6 +255,7 @@ impl Plan {
             below: 18.0,
             numbers: false,
             power: 0,
+            decimals: 2,
         };
         plan.turn_names(longest);
         plan.fit_numbers(map);
@@ -285,6 +287,12 @@ impl Plan {
         let finite = || map.values.iter().copied().filter(|v| v.is_finite());
         let (low, high) = map.ends();
         self.power = power(high.max(-low));
+        // Four digits of the largest are enough.
+        self.decimals = match high.max(-low) / 10f64.powi(self.power) {
+            most if most < 99.5 => 2,
+            most if most < 999.5 => 1,
+            _ => 0,
+        };
         let widest = finite().map(|v| font::width(&self.number(v), NUMBER, false)).fold(0.0, f64::max);
         self.numbers = map.numbers && self.cell.1 >= 16.0 && widest + 4.0 <= self.cell.0;
     }
@@ -293,8 +301,9 @@ impl Plan {
         if value == 0.0 {
             return "0".to_owned();
         }
-        let text = format!("{:.2}", f64::from(value) / 10f64.powi(self.power));
-        minus(if text == "-0.00" { "0.00" } else { &text })
+        let text = format!("{:.*}", self.decimals, f64::from(value) / 10f64.powi(self.power));
+        // A small number below zero is rounded to zero, not to one with a sign.
+        minus(if text.contains(|c| ('1'..='9').contains(&c)) { &text } else { text.trim_start_matches('-') })
     }
 
     /// Top left of a cell.
