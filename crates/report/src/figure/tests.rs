@@ -20,7 +20,7 @@ fn hover(node: &Node<'_, '_>) -> String {
 }
 
 fn written(nodes: &[Node<'_, '_>]) -> Vec<String> {
-    nodes.iter().filter_map(|n| n.children().filter_map(|c| c.text()).last().map(str::to_owned)).collect()
+    nodes.iter().filter_map(|n| n.children().filter_map(|c| c.text()).next_back().map(str::to_owned)).collect()
 }
 
 fn number(node: &Node<'_, '_>, name: &str) -> f64 {
@@ -109,7 +109,7 @@ fn names_of_columns_do_not_overlap() {
             let apart = number(&pair[1], "x") - number(&pair[0], "x");
             let turn = pair[0].attribute("transform").unwrap_or_default();
             let needed = match turn {
-                "" => crate::scene::font::width("·token0", 12.0, false),
+                "" => scene::font::width("·token0", 12.0, false),
                 _ if turn.contains("-45") => 12.0 * std::f64::consts::SQRT_2,
                 _ => 12.0,
             };
