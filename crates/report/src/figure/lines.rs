@@ -100,7 +100,7 @@ impl Lines {
         self.series.iter().enumerate().for_each(|(i, series)| self.band(&mut scene, frame, i, series));
         self.series.iter().enumerate().for_each(|(i, series)| self.line(&mut scene, frame, i, series));
         // Over the series, so that their names can be read.
-        self.references.iter().for_each(|reference| self.reference(&mut scene, frame, reference));
+        self.references(&mut scene, frame);
         let all: usize = self.series.iter().map(|s| s.points.len()).sum();
         let shown = self.series.iter().flat_map(|s| &s.points).filter(|p| self.shows(**p)).count();
         let absent = all - shown;
@@ -163,30 +163,44 @@ impl Lines {
         }
     }
 
-    fn reference(&self, scene: &mut Scene, frame: Frame, reference: &Reference) {
+    /// Ends of a line across the frame; none where it has no place on its axis.
+    fn across(&self, frame: Frame, reference: &Reference) -> Option<[(f64, f64); 2]> {
         let Place { left, top, width, height } = frame.inside;
-        let (shown, from, to, name) = match reference {
-            Reference::Level(at, name) => {
-                let y = frame.y(*at);
-                (self.y.shows(*at), (left, y), (left + width, y), name)
+        match *reference {
+            Reference::Level(at, _) if self.y.shows(at) => {
+                Some([(left, frame.y(at)), (left + width, frame.y(at))])
             }
-            Reference::Upright(at, name) => {
-                let x = frame.x(*at);
-                (self.x.shows(*at), (x, top), (x, top + height), name)
+            Reference::Upright(at, _) if self.x.shows(at) => {
+                Some([(frame.x(at), top), (frame.x(at), top + height)])
             }
-        };
-        if !shown {
-            return;
+            _ => None,
         }
-        scene.add(Mark::line("reference", from, to).stroke(Paint::Ink, 1.0).dash(Some([4.0, 3.0])));
-        let name = font::cut(&clean(name), 11.0, false, width * 0.7);
-        let long = font::width(&name, 11.0, false);
-        // Where the name may stand, by its left end and baseline; it goes where it hides the fewest points.
-        let places = match reference {
-            Reference::Level(..) => [(to.0 - 4.0 - long, to.1 - 5.0), (left + 4.0, to.1 - 5.0)],
-            Reference::Upright(..) => [(from.0 + 5.0, top + 12.0), (from.0 - 5.0 - long, top + 12.0)],
-        };
-        let inside = |(x, _): &(f64, f64)| *x >= left && x + long <= left + width;
+    }
+
+    /// Lines first, so that no line crosses the name of another.
+    fn references(&self, scene: &mut Scene, frame: Frame) {
+        let shown = || self.references.iter().filter_map(|r| Some((r, self.across(frame, r)?)));
+        for (_, [from, to]) in shown() {
+            scene.add(Mark::line("reference", from, to).stroke(Paint::Ink, 1.0).dash(Some([4.0, 3.0])));
+        }
+        for (reference, [from, to]) in shown() {
+            let (Reference::Level(_, name) | Reference::Upright(_, name)) = reference;
+            let name = font::cut(&clean(name), 11.0, false, frame.inside.width * 0.7);
+            let long = font::width(&name, 11.0, false);
+            let places = match reference {
+                Reference::Level(..) => [(to.0 - 4.0 - long, to.1 - 5.0), (from.0 + 4.0, to.1 - 5.0)],
+                Reference::Upright(..) => {
+                    [(from.0 + 5.0, from.1 + 12.0), (from.0 - 5.0 - long, from.1 + 12.0)]
+                }
+            };
+            let (x, y) = self.free(frame, places, long);
+            scene.add(Mark::text("reference", x, y, name).size(11.0).rim());
+        }
+    }
+
+    /// Of two places for a name, given by left end and baseline, the one inside the frame that hides fewer points.
+    fn free(&self, frame: Frame, places: [(f64, f64); 2], long: f64) -> (f64, f64) {
+        let Place { left, width, .. } = frame.inside;
         let hidden = |&(x, y): &(f64, f64)| {
             let points = self.series.iter().flat_map(|s| &s.points).filter(|p| self.shows(**p));
             let under = |p: &&(f64, f64)| {
@@ -195,9 +209,8 @@ impl Lines {
             };
             points.filter(under).count()
         };
-        let best = places.iter().filter(|place| inside(place)).min_by_key(|place| hidden(place));
-        let (x, y) = *best.unwrap_or(&places[0]);
-        scene.add(Mark::text("reference", x, y, name).size(11.0).rim());
+        let inside = places.iter().filter(|(x, _)| *x >= left && x + long <= left + width);
+        inside.min_by_key(|place| hidden(place)).copied().unwrap_or(places[0])
     }
 }
 

@@ -20,7 +20,10 @@ fn hover(node: &Node<'_, '_>) -> String {
 }
 
 fn written(nodes: &[Node<'_, '_>]) -> Vec<String> {
-    nodes.iter().filter_map(|n| n.children().filter_map(|c| c.text()).next_back().map(str::to_owned)).collect()
+    nodes
+        .iter()
+        .filter_map(|n| n.children().filter_map(|c| c.text()).next_back().map(str::to_owned))
+        .collect()
 }
 
 fn number(node: &Node<'_, '_>, name: &str) -> f64 {

@@ -10,7 +10,7 @@ use crate::colour::{Paint, Theme};
 pub(crate) enum Use {
     /// Part of a page: colours are CSS variables.
     Page,
-    /// A file: colours of the light theme on white, and a font.
+    /// A file: colours of the light theme on white, a font, and the one rule that lets a pointer reach what is under a text.
     File,
 }
 
@@ -30,7 +30,7 @@ pub(crate) fn svg(scene: &Scene, purpose: Use) -> String {
     out.push_str(match purpose {
         Use::Page => ">",
         Use::File => {
-            r##" font-family="Inter,'Helvetica Neue',Helvetica,Arial,'Liberation Sans',sans-serif"><rect width="100%" height="100%" fill="#ffffff"/>"##
+            r##" font-family="Inter,'Helvetica Neue',Helvetica,Arial,'Liberation Sans',sans-serif"><rect width="100%" height="100%" fill="#ffffff"/><style>text,.void,.marked{pointer-events:none}</style>"##
         }
     });
     let mut writer = Writer { out, theme: (purpose == Use::File).then_some(Theme::Light) };
