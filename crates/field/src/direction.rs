@@ -63,7 +63,7 @@ impl Direction {
             Self::Sensitivity => {
                 let observable =
                     context.observable.ok_or_else(|| missing("sensitivity", "an observable (--target)"))?;
-                run.linearize(Mode::Exact).vjp(&[observable.seeds()])?.into_single()[here].to_vec()
+                run.linearize(Mode::Exact).gradient(observable)?[here].to_vec()
             }
             Self::Displacement => {
                 let other =

@@ -17,6 +17,8 @@ mod green;
 mod labelled;
 mod patch;
 mod sensitivity;
+mod site_kind;
+pub mod stats;
 
 pub use certificate::{ADJOINT, Certificate, SAME, SLOPE, adjoint, dot, norm, norms};
 pub use direction::{Context, Direction};
@@ -24,5 +26,6 @@ pub use error::{Error, Result};
 pub use forward::forward;
 pub use green::green;
 pub use labelled::{Array, Labelled};
-pub use patch::patch;
+pub use patch::{Case, Effects, effects, patch, patch_at};
 pub use sensitivity::sensitivity;
+pub use site_kind::SiteKind;

@@ -18,7 +18,7 @@ pub fn sensitivity(run: &Run, observable: &Observable) -> Result<Labelled> {
     let (levels, tokens, d) = shape(run);
     let value = run.value(observable)?;
     let linear = run.linearize(Mode::Exact);
-    let chi = linear.vjp(&[observable.seeds()])?.into_single();
+    let chi = linear.gradient(observable)?;
     let norm = norms(&chi, d);
     let slope = slope(run, observable, &chi)?;
     let result = Labelled::new("sensitivity", run)
@@ -37,12 +37,9 @@ pub(crate) fn shape(run: &Run) -> (usize, usize, usize) {
 
 /// The central difference of J along chi / |chi| at the last level that J sees, against |chi|.
 fn slope(run: &Run, observable: &Observable, chi: &[f32]) -> Result<Certificate> {
-    let (levels, tokens, d) = shape(run);
+    let (_, tokens, d) = shape(run);
     let token = observable.position();
-    let level = match observable {
-        Observable::Logits { .. } => levels - 1,
-        Observable::Field { level, .. } => *level,
-    };
+    let level = observable.level(run.model().config());
     let place = (level * tokens + token) * d;
     let along = &chi[place..place + d];
     let (size, h) = (norm(along), norm(&run.field()?[place..place + d]));

@@ -157,7 +157,8 @@ fn cut_batches_give_the_same() {
             let run = prepared(&twin, on, &tokens, &[]);
             let values = run.values_under(&variants, &j).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
             let linear = run.linearize(resolvent_model::Mode::Exact);
-            let chi = linear.vjp(&vec![j.seeds(); 4]).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
+            let seeds = run.seeds(&j).expect("fits");
+            let chi = linear.vjp(&vec![seeds; 4]).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
             (values, (0..4).flat_map(|k| chi.get(k)).map(|&x| f64::from(x)).collect::<Vec<f64>>())
         };
         // The prompt's own rows fit twice; the sweep has a hundred times as many.
