@@ -5,7 +5,7 @@
 use resolvent_model::{Edit, Mode, Observable, Run, Site};
 
 use crate::certificate::{Certificate, SLOPE, adjoint, norm, norms};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::labelled::Labelled;
 
 /// The sensitivity field of `observable`: arrays `sensitivity [L+1, T, d]`, `norm [L+1, T]`, `value [1]`.
@@ -27,6 +27,21 @@ pub fn sensitivity(run: &Run, observable: &Observable) -> Result<Labelled> {
         .with("value", &[("value", 1)], vec![value as f32])
         .note("observable", format!("{observable:?}"));
     result.certify(adjoint(&linear, 1)?)?.certify(slope)
+}
+
+/// A level and a token of the field.
+pub type Place = (usize, usize);
+
+/// Refuses a place outside of a run's field.
+pub(crate) fn inside((level, token): Place, run: &Run) -> Result<()> {
+    let (levels, tokens, _) = shape(run);
+    if level < levels && token < tokens {
+        return Ok(());
+    }
+    let (last, end) = (levels - 1, tokens - 1);
+    Err(Error::Input(format!(
+        "{level},{token} is outside of the field: levels 0 to {last}, tokens 0 to {end}"
+    )))
 }
 
 /// Levels, tokens and width of a run's field.
