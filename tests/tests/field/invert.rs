@@ -81,7 +81,8 @@ fn a_linear_model_does_what_was_predicted() {
     let change = Random::new(4).normals(20);
     for on in subjects() {
         let run = run(&twin, on, &TOKENS);
-        let mut goals = goals();
+        // Not J at token 4: the change of the last level there decides it.
+        let mut goals = goals().split_off(1);
         goals.push(Goal::Field { place: (3, 4), change: change.clone() });
         let sites: Vec<Place> = (0..5).map(|t| (1, t)).collect();
         for method in [Method::LeastEnergy, Method::Greedy(2), Method::Lasso(3)] {
@@ -89,7 +90,7 @@ fn a_linear_model_does_what_was_predicted() {
             let (predicted, achieved) = (array(&got, "predicted"), array(&got, "achieved"));
             // Differences of f32 logits, which sources of this size make large.
             close(&achieved, &predicted, 2e-3, "achieved");
-            // Twenty-two conditions and five sites of twenty numbers: it can be met, and with two sites as well.
+            // Twenty-one conditions and five sites of twenty numbers: it can be met, and with two sites as well.
             close(&predicted, &array(&got, "target"), 2e-3, "predicted");
         }
     }
