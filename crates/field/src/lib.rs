@@ -40,7 +40,7 @@ pub use linear_map::{LinearMap, adjoint_of};
 pub use lsqr::{Lsqr, LsqrOptions, lsqr};
 pub use operator::Operator;
 pub use patch::{Case, Effects, effects, patch, patch_at};
-pub use scale::{PREDICTORS, QUANTITIES, ScaleOptions, ScalePrompt, scale};
+pub use scale::{PREDICTORS, QUANTITIES, ScaleOptions, scale};
 pub use sensitivity::{Place, sensitivity, sensitivity_along};
 pub use site_kind::SiteKind;
 pub use superposition::superposition;

@@ -186,6 +186,15 @@ pub enum Error {
         message: String,
     },
 
+    /// A file of study prompts is damaged or of another form.
+    #[error("{}: no usable prompt file: {message}; see the page on studies for its form", .path.display())]
+    PromptFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+
     /// A site, edit, source or observable does not fit the model or the prompt.
     #[error("{0}")]
     Place(String),
