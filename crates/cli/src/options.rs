@@ -9,7 +9,8 @@ use crate::Failure;
 /// Which model, on which device.
 #[derive(Args)]
 pub(crate) struct ModelArgs {
-    /// Model: an embedded one (atlas-small), a directory, or `random[:SEED]` for a tiny one with random weights
+    /// Model: an embedded one (atlas-small), a directory, a name on the Hugging Face hub (gpt2, ORG/NAME, with
+    /// @REVISION if you like), or `random[:SEED]` for a tiny one with random weights
     #[arg(short, long, value_name = "MODEL", default_value = resolvent::model::DEFAULT_MODEL)]
     pub(crate) model: String,
     /// Device: auto, gpu, host, an index of `resolvent devices`, or part of an adapter's name
@@ -48,7 +49,11 @@ impl ModelArgs {
         let Ok(choice) = self.device.parse::<Choice>();
         let device: Device = resolvent::open(&Options::new(choice))?;
         tracing::info!("device: {}", device.info());
-        Ok(Model::named(&device, &self.model)?)
+        #[cfg(feature = "hub")]
+        let model = Model::named_with(&device, &self.model, &crate::download::hub())?;
+        #[cfg(not(feature = "hub"))]
+        let model = Model::named(&device, &self.model)?;
+        Ok(model)
     }
 }
 
