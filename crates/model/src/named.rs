@@ -64,10 +64,10 @@ impl Model {
             "random" | "random-gpt2" => Some(random(device, kind, seed)),
             _ => match std::fs::metadata(name) {
                 Ok(_) => Some(Self::open(device, Path::new(name))),
-                // Neither is a name that no file could have.
-                Err(e) if matches!(e.kind(), ErrorKind::PermissionDenied) => {
-                    Some(Err(Error::Io { path: name.into(), source: e }))
+                Err(source) if source.kind() == ErrorKind::PermissionDenied => {
+                    Some(Err(Error::Io { path: name.into(), source }))
                 }
+                // There is none, or no file could have such a name.
                 Err(_) => None,
             },
         }

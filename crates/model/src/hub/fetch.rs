@@ -173,7 +173,9 @@ impl Fetch<'_> {
                 break;
             }
             let before = part.len();
-            let mut content = self.remote.content(self.place(&meta.commit, file), before)?;
+            let at = meta.at.clone().filter(|_| attempt == 1);
+            let at = at.unwrap_or_else(|| self.remote.url(self.place(&meta.commit, file)));
+            let mut content = self.remote.content(at, before)?;
             if let Some(size) = content.size.filter(|&size| size != meta.size) {
                 let message =
                     format!("the hub says that {file} has {} bytes, and then that it has {size}", meta.size);

@@ -50,6 +50,8 @@ pub(super) struct Meta {
     pub(super) etag: String,
     /// Size in bytes.
     pub(super) size: u64,
+    /// Where exactly this content is, if the hub has said so. Such an address may hold for an hour or so.
+    pub(super) at: Option<String>,
 }
 
 /// Whether a repository has a file.
@@ -104,16 +106,18 @@ impl<'a> Remote<'a> {
             let answer = self.send(answer, &url)?;
             seen.note(answer.headers());
             match next(&url, &answer)? {
-                // What is linked lies elsewhere, and has been described on the way.
-                Some(target) if origin(&target) != origin(&url) && seen.is_whole() => {}
                 Some(target) => {
+                    let leaves = origin(&target) != origin(&url);
                     url = target;
-                    continue;
+                    // What is linked lies elsewhere, and has been described on the way.
+                    if !(leaves && seen.is_whole()) {
+                        continue;
+                    }
                 }
                 None if answer.status().is_success() => seen.note_last(answer.headers()),
                 None => return self.refusal(place, known, &answer),
             }
-            return seen.meta().map(Found::File).ok_or_else(|| {
+            return self.meta(seen, url).map(Found::File).ok_or_else(|| {
                 let message = format!("{} does not answer like a hub", self.endpoint);
                 Trouble::new(message, "check HF_ENDPOINT and what lies between (a proxy or a login page)")
             });
@@ -121,9 +125,8 @@ impl<'a> Remote<'a> {
         Err(self.redirects())
     }
 
-    /// The content of a file from byte `from` on, or from an earlier one if the server wants it so.
-    pub(super) fn content(&self, place: Place<'_>, from: u64) -> Result<Content, Trouble> {
-        let mut url = self.url(place);
+    /// The content at an address from byte `from` on, or from its start if the server wants it so.
+    pub(super) fn content(&self, mut url: String, from: u64) -> Result<Content, Trouble> {
         for _ in 0..MAX_REDIRECTS {
             let mut request = self.agent.get(&url);
             if from > 0 {
@@ -139,7 +142,7 @@ impl<'a> Remote<'a> {
                 StatusCode::PARTIAL_CONTENT => {
                     range(answer.headers()).ok_or_else(|| self.odd("Content-Range"))?
                 }
-                StatusCode::RANGE_NOT_SATISFIABLE if from > 0 => return self.content(place, 0),
+                StatusCode::RANGE_NOT_SATISFIABLE if from > 0 => return self.content(url, 0),
                 status => return Err(self.status(status)),
             };
             return Ok(Content { start, size, bytes: Box::new(answer.into_body().into_reader()) });
@@ -147,7 +150,8 @@ impl<'a> Remote<'a> {
         Err(self.redirects())
     }
 
-    fn url(&self, Place { repo, revision, file }: Place<'_>) -> String {
+    /// The hub's own address of a file.
+    pub(super) fn url(&self, Place { repo, revision, file }: Place<'_>) -> String {
         format!("{}/{repo}/resolve/{}/{}", self.endpoint, encoded(revision), encoded(file))
     }
 
@@ -169,6 +173,14 @@ impl<'a> Remote<'a> {
             };
             Trouble::new(format!("{host} cannot be reached: {reason}"), fix)
         })
+    }
+
+    /// What has been seen of a file, the last of it at `url`.
+    fn meta(&self, seen: Seen, url: String) -> Option<Meta> {
+        let meta = seen.meta()?;
+        // A link, or an address of one commit. That of a branch may mean something else by and by.
+        let exact = origin(&url) != origin(self.endpoint) || url.contains(&meta.commit);
+        Some(Meta { at: exact.then_some(url), ..meta })
     }
 
     /// What an answer other than success means for a file.
@@ -244,7 +256,7 @@ impl Seen {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
         let safe =
             !etag.is_empty() && etag.len() <= 128 && !etag.starts_with('.') && etag.bytes().all(allowed);
-        Some(Meta { commit, etag: safe.then(|| etag.to_owned())?, size: self.size? })
+        Some(Meta { commit, etag: safe.then(|| etag.to_owned())?, size: self.size?, at: None })
     }
 }
 
