@@ -6,6 +6,7 @@
 
 mod compare;
 mod golden;
+mod hub;
 mod linear;
 mod plan;
 mod random;
@@ -16,6 +17,7 @@ mod twin;
 
 pub use compare::{Labelled, Mismatch, Worst, compare};
 pub use golden::Golden;
+pub use hub::{Asked, COMMIT, HubServer, Manners, sha256};
 pub use linear::LinearWeights;
 pub use plan::{Allowed, Done, Plan, Record};
 pub use random::Random;

@@ -40,7 +40,8 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let (level, at) = parse_place(&args.source, &run)?;
     let observable = args.observable(&run)?;
     let other = args.donor.run(&model)?;
-    let context = Context { observable: observable.as_ref(), other: other.as_ref(), unit: args.direction.unit };
+    let context =
+        Context { observable: observable.as_ref(), other: other.as_ref(), unit: args.direction.unit };
     let source = args.direction.parse(&model)?.resolve(&run, (level, at), context)?;
     let result = resolvent::green(&run, level, at, &source)?
         .note("direction", &args.direction.direction)

@@ -115,7 +115,9 @@ impl Args {
             goals.push(Goal::Field { place, change });
         }
         if goals.is_empty() {
-            return Err("no goal was given; write --goal 2.5 (the change of the observable) or --field-goal".into());
+            return Err(
+                "no goal was given; write --goal 2.5 (the change of the observable) or --field-goal".into()
+            );
         }
         Ok(goals)
     }
@@ -129,7 +131,9 @@ impl Args {
 
 fn number(text: &str, whole: &str) -> Result<f64, Failure> {
     let parsed = text.trim().parse::<f64>().ok().filter(|x| x.is_finite());
-    parsed.ok_or_else(|| format!("`{whole}` has no finite number `{text}`; write --goal 2.5 or TOKEN:2.5").into())
+    parsed.ok_or_else(|| {
+        format!("`{whole}` has no finite number `{text}`; write --goal 2.5 or TOKEN:2.5").into()
+    })
 }
 
 /// Sources by place, and what they change beside the baselines.
@@ -152,7 +156,8 @@ fn table(run: &Run, result: &Labelled) -> String {
         n => format!("{n} numbers of length {:.4}", resolvent::field::norm(x)),
     };
     let _infallible = writeln!(text, "\ngoal: {}", numbers(of("target")));
-    let _infallible = writeln!(text, "{:<16} {:>12}  {:<28} achieved by the model", "", "energy", "predicted");
+    let _infallible =
+        writeln!(text, "{:<16} {:>12}  {:<28} achieved by the model", "", "energy", "predicted");
     let mut line = |name: &str, energy: f32, predicted: &[f32], achieved: &[f32]| {
         let (predicted, achieved) = (numbers(predicted), numbers(achieved));
         let _infallible = writeln!(text, "{name:<16} {energy:>12.5}  {predicted:<28} {achieved}");

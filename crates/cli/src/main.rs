@@ -1,6 +1,8 @@
 //! The command-line tool `resolvent`: one command a file, and this table of contents.
 
 mod devices;
+#[cfg(feature = "hub")]
+mod download;
 mod forward;
 mod green;
 mod invert;

@@ -20,7 +20,8 @@ pub(crate) struct DeviceArgs {
 /// Which model, on which device.
 #[derive(Args)]
 pub(crate) struct ModelArgs {
-    /// Model: an embedded one (atlas-small), a directory, or `random[:SEED]` for a tiny one with random weights
+    /// Model: an embedded one (atlas-small), a directory, a name on the Hugging Face hub (gpt2, ORG/NAME, with
+    /// @REVISION if you like), or `random[:SEED]` for a tiny one with random weights
     #[arg(short, long, value_name = "MODEL", default_value = resolvent::model::DEFAULT_MODEL)]
     pub(crate) model: String,
     #[command(flatten)]
@@ -87,8 +88,17 @@ impl DeviceArgs {
 impl ModelArgs {
     /// Opens device and model.
     pub(crate) fn open(&self) -> Result<Model, Failure> {
-        Ok(Model::named(&self.device.open()?, &self.model)?)
+        model(&self.device.open()?, &self.model)
     }
+}
+
+/// Opens a model by name, showing its download.
+pub(crate) fn model(device: &Device, name: &str) -> Result<Model, Failure> {
+    #[cfg(feature = "hub")]
+    let model = Model::named_with(device, name, &crate::download::hub())?;
+    #[cfg(not(feature = "hub"))]
+    let model = Model::named(device, name)?;
+    Ok(model)
 }
 
 /// The study prompts of a file, or those that are embedded.

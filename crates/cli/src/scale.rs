@@ -8,7 +8,7 @@ use resolvent::field::{PREDICTORS, QUANTITIES, ScaleOptions};
 use resolvent::model::{Model, PromptSet, TokenPair};
 
 use crate::Failure;
-use crate::options::{DeviceArgs, prompt_set, token};
+use crate::options::{DeviceArgs, model, prompt_set, token};
 use crate::output::{OutputArgs, checks};
 
 #[derive(clap::Args)]
@@ -47,7 +47,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let output = args.output.prepare()?;
     let set = prompt_set(args.prompts.as_deref())?;
     let device = args.device.open()?;
-    let (small, large) = (Model::named(&device, &args.small)?, Model::named(&device, &args.large)?);
+    let (small, large) = (model(&device, &args.small)?, model(&device, &args.large)?);
     let prompts = args.pairs(&set, &small, &large)?;
     let given = args.token.iter().map(|t| token(&small, t)).collect::<Result<Vec<u32>, Failure>>()?;
     let mut tokens = given;
@@ -94,7 +94,9 @@ impl Args {
 /// Correlations with their intervals, a quantity a row.
 fn table(result: &Labelled) -> String {
     let of = |name: &str| result.array(name).map_or(&[][..], |a| &a.data);
-    let mut text = String::from("held-out correlation with the large model's responses (95 %), and variance explained\n");
+    let mut text = String::from(
+        "held-out correlation with the large model's responses (95 %), and variance explained\n",
+    );
     let _infallible = write!(text, "{:<12}", "");
     for predictor in PREDICTORS {
         let _infallible = write!(text, "  {predictor:<28}");

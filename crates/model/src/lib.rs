@@ -25,6 +25,8 @@ mod config;
 mod edit;
 mod error;
 mod files;
+#[cfg(feature = "hub")]
+mod hub;
 mod linear;
 mod model;
 mod named;
@@ -47,6 +49,8 @@ pub use checkpoint::{Checkpoint, Dtype};
 pub use config::{Activation, Config, MAX_D_HEAD, MAX_LAYERS};
 pub use edit::{Change, Edit};
 pub use error::{Error, Result};
+#[cfg(feature = "hub")]
+pub use hub::{Hub, HubEvent, Snapshot};
 pub use linear::{Fields, Linearization, Mode, Seed, Source};
 pub use model::{Model, RunOptions};
 pub use named::DEFAULT_MODEL;
