@@ -21,6 +21,7 @@ mod linear_map;
 mod lsqr;
 mod operator;
 mod patch;
+mod read;
 mod scale;
 mod sensitivity;
 mod site_kind;
