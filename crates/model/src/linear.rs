@@ -6,7 +6,7 @@ use resolvent_engine::{Device, Tensor};
 use resolvent_ops::splice::{Change, Source as RowSource};
 use resolvent_ops::{Op, Rows, Span};
 
-use crate::batch::{Act, Batch, Direction, Member};
+use crate::batch::{Act, Batch, Direction, Member, Order};
 use crate::config::Config;
 use crate::edit::Edit;
 use crate::error::{Error, Result};
@@ -89,7 +89,7 @@ impl Fields {
 
 /// The model's derivative at a run. Tangents and cotangents cost arithmetic only for the rows that they can reach.
 pub struct Linearization<'a> {
-    run: &'a Run,
+    pub(crate) run: &'a Run,
 }
 
 impl<'a> Linearization<'a> {
@@ -104,11 +104,11 @@ impl<'a> Linearization<'a> {
         self.run
     }
 
-    fn config(&self) -> &Config {
+    pub(crate) fn config(&self) -> &Config {
         self.run.model.config()
     }
 
-    fn device(&self) -> &Device {
+    pub(crate) fn device(&self) -> &Device {
         self.run.model.device()
     }
 
@@ -117,6 +117,22 @@ impl<'a> Linearization<'a> {
     /// # Errors
     /// A source that does not fit the model or the prompt, or a device error.
     pub fn jvp<S: AsRef<[Source]>>(&self, sources: &[S]) -> Result<Fields> {
+        let program = &self.run.program;
+        let wanted: BTreeSet<ValueId> = program.field.iter().copied().collect();
+        let mut fields = self.zeros(sources.len());
+        let members = self.members(sources, self.run.tokens().len())?;
+        for group in groups(self.device(), self.config(), (program.field.len(), Order::First), members) {
+            let batch = Batch::new(self.device(), &group, Direction::Forward)?;
+            let mut rec = self.device().record();
+            let dots = tangent(program, &mut rec, &batch, &self.run.trace, (&wanted, Order::First))?;
+            self.device().submit(rec)?;
+            self.collect(&batch, &dots, &mut [&mut fields])?;
+        }
+        Ok(fields)
+    }
+
+    /// A member for each superposition of sources that acts before token `end`; it owns the tokens up to there.
+    pub(crate) fn members<S: AsRef<[Source]>>(&self, sources: &[S], end: usize) -> Result<Vec<Member>> {
         let (program, config, tokens) = (&self.run.program, self.config(), self.run.tokens().len());
         let base_acts = acts(config, program, &self.run.edits, Edit::linear)?;
         let mut members = Vec::with_capacity(sources.len());
@@ -127,25 +143,17 @@ impl<'a> Linearization<'a> {
                 edit.check(config, tokens)?;
                 adds.push(edit);
             }
-            let adds = acts(config, program, &adds, Edit::primal_act)?;
+            let mut adds = acts(config, program, &adds, Edit::primal_act)?;
+            adds.retain(|a| a.token < end);
             let first = adds.iter().map(|a| a.value).min();
             let start = adds.iter().map(|a| a.token).min();
             let (Some(first), Some(start)) = (first, start) else { continue };
             let join = program.cut_before(first);
             // A source acts on the edited value, so the edits' linear parts come first.
             let acts = base_acts.iter().filter(|a| a.value > join).cloned().chain(adds).collect();
-            members.push(Member { id, span: Span { primal: 0, start, end: tokens }, join, acts });
+            members.push(Member { id, span: Span { primal: 0, start, end }, join, acts });
         }
-        let wanted: BTreeSet<ValueId> = program.field.iter().copied().collect();
-        let mut fields = self.zeros(sources.len());
-        for group in groups(self.device(), config, program.field.len(), members) {
-            let batch = Batch::new(self.device(), &group, Direction::Forward)?;
-            let mut rec = self.device().record();
-            let dots = tangent(program, &mut rec, &batch, &self.run.trace, &wanted)?;
-            self.device().submit(rec)?;
-            self.collect(&batch, &dots, &mut fields)?;
-        }
-        Ok(fields)
+        Ok(members)
     }
 
     /// Sensitivity fields `[L+1, T, d]`, one for each superposition of seeds: the seed's derivative by every h\[l, t\].
@@ -168,7 +176,7 @@ impl<'a> Linearization<'a> {
         }
         let wanted: BTreeSet<ValueId> = program.field.iter().copied().collect();
         let mut fields = self.zeros(cotangents.len());
-        for group in groups(self.device(), config, program.field.len(), members) {
+        for group in groups(self.device(), config, (program.field.len(), Order::First), members) {
             let linear: Vec<Member> =
                 group.iter().map(|m| Member { acts: linear_acts.clone(), ..m.clone() }).collect();
             let linear = Batch::new(self.device(), &linear, Direction::Backward)?;
@@ -187,7 +195,7 @@ impl<'a> Linearization<'a> {
                 }
             };
             self.device().submit(rec)?;
-            self.collect(&batch, &bars, &mut fields)?;
+            self.collect(&batch, &bars, &mut [&mut fields])?;
         }
         Ok(fields)
     }
@@ -227,23 +235,29 @@ impl<'a> Linearization<'a> {
         Some(Act { value: self.run.program.field[*level], token: *token, from: 0, change })
     }
 
-    fn zeros(&self, count: usize) -> Fields {
+    pub(crate) fn zeros(&self, count: usize) -> Fields {
         let size = self.run.program.field.len() * self.run.tokens().len() * self.config().n_embd;
         Fields { size, data: vec![0.0; count * size] }
     }
 
-    /// Reads what a walk left at the levels of the field into the members' fields.
-    fn collect(&self, batch: &Batch, harvest: &Harvest, fields: &mut Fields) -> Result<()> {
+    /// Reads what a walk left at the levels of the field into the members' fields, whose orders are rows in turn.
+    pub(crate) fn collect(&self, batch: &Batch, harvest: &Harvest, orders: &mut [&mut Fields]) -> Result<()> {
         let (d, tokens) = (self.config().n_embd, self.run.tokens().len());
         for (level, &value) in self.run.program.field.iter().enumerate() {
             let Some(tensor) = &harvest[value] else { continue };
-            let data = self.device().read(tensor)?;
+            let (data, step) = (self.device().read(tensor)?, orders.len() * d);
             for i in 0..batch.len() {
                 let (rows, member) = (batch.range(i), batch.member(i));
                 // A member that had not joined at this level has nothing there.
-                if rows.end * d <= data.len() {
+                if rows.end * step > data.len() {
+                    continue;
+                }
+                for (order, fields) in orders.iter_mut().enumerate() {
                     let at = member.id * fields.size + (level * tokens + member.span.start) * d;
-                    fields.data[at..at + rows.len() * d].copy_from_slice(&data[rows.start * d..rows.end * d]);
+                    let field = fields.data[at..at + rows.len() * d].chunks_mut(d);
+                    for (row, jet) in field.zip(data[rows.start * step..].chunks(step)) {
+                        row.copy_from_slice(&jet[order * d..][..d]);
+                    }
                 }
             }
         }

@@ -6,7 +6,7 @@ use resolvent_engine::{Device, Recording, Tensor};
 use resolvent_ops::splice::{Plan, Source};
 use resolvent_ops::{Kept, Op, Rows, Span};
 
-use crate::batch::{Act, Batch, Direction, Member};
+use crate::batch::{Act, Batch, Direction, Member, Order};
 use crate::config::Config;
 use crate::edit::Edit;
 use crate::error::{Error, Result};
@@ -149,14 +149,15 @@ impl Run {
     }
 
     /// Some rows of a `[_, d]` tensor.
-    fn picked(
+    pub(crate) fn picked(
         &self,
         rec: &mut Recording,
         x: &Tensor,
         rows: impl ExactSizeIterator<Item = usize>,
     ) -> Result<Tensor> {
         let sources: Vec<Source> = rows.map(Source::X).collect();
-        if sources.len() == x.shape().lengths()[0] {
+        let all = (0..x.shape().lengths()[0]).map(Source::X);
+        if all.eq(sources.iter().copied()) {
             return Ok(x.clone());
         }
         let plan = Plan::new(self.device(), self.config().n_embd, &sources, &[])?;
@@ -217,7 +218,7 @@ impl Run {
             members.push(self.member(id, edits, Span { primal: 0, start, end })?);
         }
         let levels = self.program.field.len();
-        for group in groups(self.device(), self.config(), 0, members) {
+        for group in groups(self.device(), self.config(), (0, Order::First), members) {
             let ids: Vec<usize> = group.iter().map(|m| m.id).collect();
             let batch = Batch::new(self.device(), &group, Direction::Forward)?;
             let level = match observable {
@@ -324,11 +325,11 @@ pub(crate) fn kept(trace: &Trace, value: ValueId) -> Result<&Tensor> {
         .ok_or_else(|| Error::Place(format!("value {value} was not kept by this run")))
 }
 
-fn weighted(terms: &[(u32, f32)], logits: &[f32]) -> f64 {
+pub(crate) fn weighted(terms: &[(u32, f32)], logits: &[f32]) -> f64 {
     terms.iter().zip(logits).map(|(&(_, w), &logit)| f64::from(w) * f64::from(logit)).sum()
 }
 
-fn dot(a: &[f32], b: &[f32]) -> f64 {
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
 }
 
@@ -336,19 +337,20 @@ fn dot(a: &[f32], b: &[f32]) -> f64 {
 const BATCH_BYTES: usize = 512 << 20;
 
 /// Cuts members into batches that fit the device's bindings and the memory budget; `levels` is how many levels of the
-/// field each batch keeps.
+/// field each batch keeps, and `order` that of its tensors.
 pub(crate) fn groups(
     device: &Device,
     config: &Config,
-    levels: usize,
+    (levels, order): (usize, Order),
     members: Vec<Member>,
 ) -> Vec<Vec<Member>> {
     let (d, inner) = (config.n_embd, config.n_inner());
     let widest = inner.max(3 * d);
     let by_binding = (device.info().max_binding / (4 * widest as u64)) as usize;
     let by_memory = BATCH_BYTES / (4 * (2 * inner + (8 + levels) * d));
-    // Attention's grid has a row a workgroup.
-    let most = by_binding.min(by_memory).clamp(1, resolvent_engine::MAX_GROUPS as usize);
+    // A splice has a row a workgroup.
+    let most = by_binding.min(by_memory).min(resolvent_engine::MAX_GROUPS as usize);
+    let most = (most / order.rows()).max(1);
     let mut groups: Vec<Vec<Member>> = Vec::new();
     let mut rows = usize::MAX;
     for member in members {

@@ -3,6 +3,7 @@ mod batches;
 mod edited;
 mod goldens;
 mod gpt2_shape;
+mod jets;
 mod limits;
 mod results;
 mod sites;
