@@ -28,7 +28,7 @@ fn bench(c: &mut Criterion) {
             });
             let run = model.run(&prompt, &[]).expect("the prompt fits");
             group.bench_function(BenchmarkId::new("sensitivity", &id), |b| {
-                b.iter(|| run.linearize(Mode::Exact).vjp(&[j.seeds()]));
+                b.iter(|| run.linearize(Mode::Exact).gradient(&j));
             });
             // The sweep at 64 tokens is a minute on a processor that plays the GPU.
             if count == 16 {

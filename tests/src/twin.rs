@@ -122,6 +122,11 @@ impl Twin {
 
     /// `[T, width]` of a site in a reference run.
     pub fn capture(&self, trace: &Trace<f64>, site: Site) -> Vec<f64> {
+        self.capture_of(trace, site)
+    }
+
+    /// As [`Twin::capture`], of a run on any scalar.
+    pub fn capture_of<S: Scalar>(&self, trace: &Trace<S>, site: Site) -> Vec<S> {
         let (slab, columns) = self.place(site);
         let width = self.config.n_embd;
         let level = |l: usize| &trace.field[l * trace.tokens() * width..][..trace.tokens() * width];

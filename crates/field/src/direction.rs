@@ -8,7 +8,7 @@ use safetensors::tensor::Dtype;
 
 use crate::certificate::norm;
 use crate::error::{Error, Result};
-use crate::sensitivity::shape;
+use crate::sensitivity::{Place, inside, shape};
 
 /// A direction `[d]` at a place (level, token) of a run's field.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,19 +42,9 @@ impl Direction {
     /// # Errors
     /// A file that cannot be read or has another width, a direction that lacks what it refers to, a place outside of the
     /// field, or a zero direction that was to be made unit length.
-    pub fn resolve(
-        &self,
-        run: &Run,
-        (level, token): (usize, usize),
-        context: Context<'_>,
-    ) -> Result<Vec<f32>> {
-        let (levels, tokens, d) = shape(run);
-        if level >= levels || token >= tokens {
-            let (last, end) = (levels - 1, tokens - 1);
-            let reason =
-                format!("{level},{token} is outside of the field: levels 0 to {last}, tokens 0 to {end}");
-            return Err(Error::Input(reason));
-        }
+    pub fn resolve(&self, run: &Run, (level, token): Place, context: Context<'_>) -> Result<Vec<f32>> {
+        let (_, tokens, d) = shape(run);
+        inside((level, token), run)?;
         let here = (level * tokens + token) * d..(level * tokens + token + 1) * d;
         let mut direction = match self {
             Self::File(path) => read(path, d)?,
@@ -63,7 +53,7 @@ impl Direction {
             Self::Sensitivity => {
                 let observable =
                     context.observable.ok_or_else(|| missing("sensitivity", "an observable (--target)"))?;
-                run.linearize(Mode::Exact).vjp(&[observable.seeds()])?.into_single()[here].to_vec()
+                run.linearize(Mode::Exact).gradient(observable)?[here].to_vec()
             }
             Self::Displacement => {
                 let other =

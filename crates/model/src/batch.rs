@@ -53,6 +53,16 @@ impl Order {
             Self::Second => 2,
         }
     }
+
+    /// Each order of `data`, whose rows of `d` numbers come in turn.
+    pub(crate) fn split(self, data: Vec<f32>, d: usize) -> Vec<Vec<f32>> {
+        match self {
+            Self::First => vec![data],
+            Self::Second => {
+                [0, 1].map(|order| data.chunks(d).skip(order).step_by(2).flatten().copied().collect()).into()
+            }
+        }
+    }
 }
 
 /// What happens to rows at a value: where each comes from, and edits as (row, first column, change), sorted by row.

@@ -150,7 +150,7 @@ impl Model {
     /// # Errors
     /// An empty or too long prompt, a token outside of the vocabulary, an edit that does not fit, or a device error.
     pub fn run(&self, tokens: &[u32], edits: &[Edit]) -> Result<Run> {
-        Run::new(self, tokens, &RunOptions { edits: edits.to_vec(), sites: Vec::new() })
+        Run::new(self, tokens, &RunOptions { edits: edits.to_vec(), ..RunOptions::default() })
     }
 
     /// As [`Model::run`], prepared for the sites that `options` name.
@@ -159,6 +159,15 @@ impl Model {
     /// As [`Model::run`].
     pub fn run_with(&self, tokens: &[u32], options: &RunOptions) -> Result<Run> {
         Run::new(self, tokens, options)
+    }
+
+    /// A run of each prompt, in one batch as far as memory allows, all of them under the same options. Their sweeps
+    /// share batches too: [`crate::values_of`].
+    ///
+    /// # Errors
+    /// As [`Model::run`], for any of the prompts.
+    pub fn run_all<P: AsRef<[u32]>>(&self, prompts: &[P], options: &RunOptions) -> Result<Vec<Run>> {
+        Run::batch(self, prompts, options)
     }
 }
 

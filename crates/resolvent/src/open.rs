@@ -124,7 +124,7 @@ fn measure(device: &Device) -> resolvent_field::Result<Measured> {
     let source = resolvent_model::Source { site, token: 2, vector: gaussian(5, config.n_embd) };
     Ok(Measured {
         field: run.field()?,
-        sensitivity: linear.vjp(&[Observable::logit_diff(3, 4, 69).seeds()])?.into_single(),
+        sensitivity: linear.gradient(&Observable::logit_diff(3, 4, 69))?,
         response: linear.jvp(&[[source.clone()]])?.into_single(),
         second: linear.jet(&[[source]])?.second.into_single(),
         adjoint: adjoint(&linear, 1)?.value,

@@ -1,7 +1,7 @@
 //! Second order: jets of the field and of observables, against the reference's runs on duals of duals.
 
-use resolvent_model::{Mode, Observable, Site, Source};
-use resolvent_reference::{Dual, Trace};
+use resolvent_model::{Distribution, Mode, Observable, Site, Source};
+use resolvent_reference::{Dual, LogProbability, Logit, Observable as _, Projection, Scalar, Trace};
 use resolvent_tests::truth::{relative, wide};
 use resolvent_tests::{Labelled, Random, Twin, Worst, orders, subjects, tolerance};
 
@@ -141,24 +141,37 @@ fn jets_stay_in_their_cone() {
 
 type Jet = Dual<Dual<f64>>;
 
-/// Observables of every kind, each with how the reference reads it.
-fn observables(twin: &Twin, tokens: usize) -> Vec<(Observable, Box<dyn Fn(&Trace<Jet>) -> Jet>)> {
+/// How the reference reads an observable.
+type Reader = Box<dyn Fn(&Trace<Jet>) -> Jet>;
+
+/// Observables of every kind, at the last token and in the middle.
+fn observables(twin: &Twin, tokens: usize) -> Vec<(Observable, Reader)> {
     let direction = Random::new(3).normals(twin.config.n_embd);
-    let mut all: Vec<(Observable, Box<dyn Fn(&Trace<Jet>) -> Jet>)> = Vec::new();
+    let other = Random::new(4).normals(twin.config.vocab_size);
+    let mut all: Vec<(Observable, Reader)> = Vec::new();
     for position in [tokens - 1, tokens / 2] {
-        let logit = move |trace: &Trace<Jet>| trace.logits_at(position)[7];
-        let difference =
-            move |trace: &Trace<Jet>| trace.logits_at(position)[4] - trace.logits_at(position)[21];
-        all.push((Observable::logit(7, position), Box::new(logit)));
-        all.push((Observable::logit_diff(4, 21, position), Box::new(difference)));
+        let logit = Logit { target: 7, against: None, position };
+        all.push((Observable::logit(7, position), Box::new(move |trace| logit.read(trace))));
+        let difference = Logit { against: Some(21), ..logit };
+        let ours = Observable::logit_diff(7, 21, position);
+        all.push((ours, Box::new(move |trace| difference.read(trace))));
+        let log_prob = move |target| LogProbability { target, position };
+        let ours = Observable::log_prob(7, position);
+        all.push((ours, Box::new(move |trace| log_prob(7).read(trace))));
+        let base = Distribution::of(&other);
+        let b = base.log_probabilities().to_vec();
+        let divergence = move |trace: &Trace<Jet>| {
+            let term = |(target, &b): (usize, &f64)| {
+                Jet::from_f64(b.exp()) * (Jet::from_f64(b) - log_prob(target).read(trace))
+            };
+            b.iter().enumerate().map(term).fold(Jet::from_f64(0.0), |sum, term| sum + term)
+        };
+        all.push((Observable::Divergence { position, base }, Box::new(divergence)));
     }
     for (level, token) in [(0, 1), (1, tokens - 1), (2, tokens - 2), (2, tokens - 1)] {
         let along = wide(&direction);
-        let read = move |trace: &Trace<Jet>| {
-            let zero = Jet::new(Dual::new(0.0, 0.0), Dual::new(0.0, 0.0));
-            let terms = trace.h(level, token).iter().zip(&along);
-            terms.fold(zero, |sum, (&h, &u)| sum + h * Jet::new(Dual::new(u, 0.0), Dual::new(0.0, 0.0)))
-        };
+        let read =
+            move |trace: &Trace<Jet>| Projection { layer: level, token, direction: &along }.read(trace);
         all.push((Observable::Field { level, token, direction: direction.clone() }, Box::new(read)));
     }
     all

@@ -1,6 +1,8 @@
+mod at_sites;
 mod atlas;
 mod batches;
 mod edited;
+mod ensemble;
 mod goldens;
 mod gpt2_shape;
 mod jets;

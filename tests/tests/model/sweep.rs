@@ -172,7 +172,8 @@ fn cut_batches_give_the_same() {
             let run = prepared(&twin, on, &tokens, &[]);
             let values = run.values_under(&variants, &j).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
             let linear = run.linearize(resolvent_model::Mode::Exact);
-            let chi = linear.vjp(&vec![j.seeds(); 4]).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
+            let seeds = run.seeds(&j).expect("fits");
+            let chi = linear.vjp(&vec![seeds; 4]).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
             let sources = [source(&twin, Site::ResidPre(0), 3, &mut Random::new(8))];
             let along = linear.along(&vec![sources; 9], &j).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
             let along: Vec<f64> = along.iter().flat_map(|a| [a.first, a.second]).collect();
