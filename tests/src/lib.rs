@@ -22,4 +22,4 @@ pub use linear::LinearWeights;
 pub use plan::{Allowed, Done, Plan, Record};
 pub use random::Random;
 pub use subject::{Subject, gpus, matmul_subjects, subjects};
-pub use twin::{Twin, tangents};
+pub use twin::{Twin, orders, tangents};

@@ -27,6 +27,7 @@ mod error;
 mod files;
 #[cfg(feature = "hub")]
 mod hub;
+mod jet;
 mod linear;
 mod model;
 mod named;
@@ -51,6 +52,7 @@ pub use edit::{Change, Edit};
 pub use error::{Error, Result};
 #[cfg(feature = "hub")]
 pub use hub::{Hub, HubEvent, Snapshot};
+pub use jet::{Along, Jets};
 pub use linear::{Fields, Linearization, Mode, Seed, Source};
 pub use model::{Model, RunOptions};
 pub use named::DEFAULT_MODEL;
