@@ -10,6 +10,7 @@ use resolvent_model::{
 use resolvent_reference::ops::{self, GeluForm};
 use resolvent_reference::{Dual, Gpt2, Scalar, Site as Slab, Trace};
 
+use crate::linear::LinearWeights;
 use crate::subject::Subject;
 use crate::truth::{constants, wide};
 
@@ -25,6 +26,7 @@ pub struct Twin {
 #[derive(Debug)]
 enum Origin {
     Seed(RandomWeights),
+    Linear(LinearWeights),
     Directory(PathBuf),
 }
 
@@ -45,6 +47,13 @@ impl Twin {
         )
     }
 
+    /// A model with linear blocks.
+    pub fn linear(seed: u64) -> Self {
+        let (config, weights) = (LinearWeights::config(), LinearWeights::new(seed));
+        let reference = reference(&config, &weights);
+        Self { config, origin: Origin::Linear(weights), reference }
+    }
+
     /// A model directory.
     ///
     /// # Panics
@@ -63,6 +72,9 @@ impl Twin {
     pub fn on(&self, on: &Subject) -> Model {
         let model = match &self.origin {
             Origin::Seed(weights) => Model::random(on.device(), self.config.clone(), *weights),
+            Origin::Linear(weights) => {
+                Model::from_source(on.device(), self.config.clone(), weights, "linear")
+            }
             Origin::Directory(dir) => Model::open(on.device(), dir),
         };
         model.unwrap_or_else(|e| panic!("{}: {e}", on.name()))
@@ -115,8 +127,18 @@ impl Twin {
         self.run(tokens, edits, (sources, Dual::new(0.0, 1.0)))
     }
 
+    /// The run on duals of duals: both orders of everything along `sources` together.
+    pub fn jet(&self, tokens: &[u32], edits: &[Edit], sources: &[Source]) -> Trace<Dual<Dual<f64>>> {
+        self.run(tokens, edits, (sources, Dual::new(Dual::new(0.0, 1.0), Dual::new(1.0, 0.0))))
+    }
+
     /// `[T, width]` of a site in a reference run.
     pub fn capture(&self, trace: &Trace<f64>, site: Site) -> Vec<f64> {
+        self.capture_of(trace, site)
+    }
+
+    /// As [`Twin::capture`], of a run on any scalar.
+    pub fn capture_of<S: Scalar>(&self, trace: &Trace<S>, site: Site) -> Vec<S> {
         let (slab, columns) = self.place(site);
         let width = self.config.n_embd;
         let level = |l: usize| &trace.field[l * trace.tokens() * width..][..trace.tokens() * width];
@@ -171,6 +193,11 @@ impl Twin {
 /// Tangents of an array of duals.
 pub fn tangents(x: &[Dual<f64>]) -> Vec<f64> {
     x.iter().map(|x| x.tangent).collect()
+}
+
+/// First and second order of an array of duals of duals.
+pub fn orders(x: &[Dual<Dual<f64>>]) -> [Vec<f64>; 2] {
+    [x.iter().map(|x| x.primal.tangent).collect(), x.iter().map(|x| x.tangent.tangent).collect()]
 }
 
 fn reference(config: &Config, source: &dyn WeightSource) -> Gpt2<f64> {

@@ -10,6 +10,7 @@ use resolvent_report::terminal::{Heatmap, Style};
 use resolvent_report::{Figure, Grid, figures};
 
 use crate::Failure;
+use crate::options::ObservableArgs;
 
 /// Where results go.
 #[derive(Args)]
@@ -34,43 +35,58 @@ impl OutputArgs {
         if let Some(path) = &self.plot {
             Figure::check_path(path)?;
         }
-        Ok(Output(self))
+        Ok(Output { args: self, labels: Vec::new(), observable: None })
     }
 }
 
 /// Where a result goes.
-pub(crate) struct Output<'a>(&'a OutputArgs);
+pub(crate) struct Output<'a> {
+    args: &'a OutputArgs,
+    /// Texts of the tokens; ids without.
+    labels: Vec<String>,
+    /// J as it was typed.
+    observable: Option<String>,
+}
 
 impl Output<'_> {
-    /// Writes the files, then prints either the JSON or `text`. The tokens of `run` are the labels of the plot.
-    pub(crate) fn finish(
-        &self,
-        run: &Run,
-        result: &Labelled,
-        text: impl FnOnce() -> String,
-    ) -> Result<(), Failure> {
-        if let Some(path) = &self.0.out {
+    /// Gives names to what a plot shows, which a result does not hold: tokens by their texts, J as it was typed.
+    #[must_use]
+    pub(crate) fn naming(mut self, run: &Run, observable: Option<&ObservableArgs>) -> Self {
+        self.labels = labels(run);
+        self.observable = observable.map(ObservableArgs::title);
+        self
+    }
+
+    /// Writes the files, then prints either the JSON or `text`.
+    pub(crate) fn finish(&self, result: &Labelled, text: impl FnOnce() -> String) -> Result<(), Failure> {
+        if let Some(path) = &self.args.out {
             result.write(path)?;
             eprintln!("wrote {}", path.display());
         }
-        if let Some(path) = &self.0.plot {
-            plot(run, result)?.write(path)?;
+        if let Some(path) = &self.args.plot {
+            self.plot(result)?.write(path)?;
             eprintln!("wrote {}", path.display());
         }
-        let printed = if self.0.json { result.to_json() } else { text() };
+        let printed = if self.args.json { result.to_json() } else { text() };
         let mut stdout = io::stdout().lock();
         writeln!(stdout, "{}", printed.trim_end())?;
         Ok(stdout.flush()?)
     }
-}
 
-/// The figures of a result; several are one drawing.
-fn plot(run: &Run, result: &Labelled) -> Result<Figure, Failure> {
-    let mut figures = figures(result, &labels(run));
-    match figures.len() {
-        0 => Err("this analysis has no figures; leave --plot out".into()),
-        1 => Ok(figures.remove(0)),
-        _ => Ok(Grid::new("", figures).into()),
+    /// The figures of a result; several are one drawing.
+    fn plot(&self, result: &Labelled) -> Result<Figure, Failure> {
+        let named = self.observable.as_ref().map(|text| result.clone().note("observable_text", text));
+        let ids = || result.metadata.get("tokens").into_iter().flat_map(|ids| ids.split(','));
+        let labels = match self.labels.is_empty() {
+            true => ids().map(|id| format!("#{id}")).collect(),
+            false => self.labels.clone(),
+        };
+        let mut figures = figures(named.as_ref().unwrap_or(result), &labels);
+        match figures.len() {
+            0 => Err("this analysis has no figures; leave --plot out".into()),
+            1 => Ok(figures.remove(0)),
+            _ => Ok(Grid::new("", figures).into()),
+        }
     }
 }
 
@@ -83,6 +99,11 @@ pub(crate) fn heatmap(run: &Run, result: &Labelled, array: &str, title: &str) ->
     let labels = labels(run);
     let map = result.array(array).and_then(|array| Heatmap::new(title, array, &labels));
     map.map_or_else(String::new, |map| map.render(style, width))
+}
+
+/// Text of one of a run's tokens.
+pub(crate) fn label(run: &Run, token: usize) -> String {
+    labels(run).swap_remove(token)
 }
 
 /// Texts of a run's tokens, for labels.

@@ -22,8 +22,8 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let tokens = args.prompt.tokens(&model)?;
     let observable = args.observable.observable(&model, tokens.len())?;
     let run = model.run(&tokens, &[])?;
-    let result = resolvent::sensitivity(&run, &observable)?.note("observable_text", args.observable.title());
-    output.finish(&run, &result, || {
+    let result = resolvent::sensitivity(&run, &observable)?;
+    output.naming(&run, Some(&args.observable)).finish(&result, || {
         let value = result.array("value").map_or(f32::NAN, |a| a.data[0]);
         let title = format!("|dJ/dh[l,t]|, J = {} = {value:.4}", args.observable.title());
         format!("{}{}", heatmap(&run, &result, "norm", &title), checks(&result))

@@ -54,6 +54,9 @@ impl fmt::Display for Choice {
     }
 }
 
+/// Memory of a batch's intermediate values, unless [`Options::batch_bytes`] says otherwise.
+pub const BATCH_BYTES: u64 = 512 << 20;
+
 /// How to open a device.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -69,6 +72,8 @@ pub struct Options {
     pub profile: bool,
     /// Threads of the host executor; 0 is one for each core.
     pub threads: usize,
+    /// Memory that the intermediate values of one batch may take, in bytes; 0 is [`BATCH_BYTES`]. Larger work is cut.
+    pub batch_bytes: u64,
     /// Text variants to use instead of what an op would choose: (shader, variant), for tuning and for tests.
     pub variants: Vec<(&'static str, &'static str)>,
 }
@@ -155,6 +160,7 @@ pub struct Device(Arc<Inner>);
 
 struct Inner {
     executor: Executor,
+    batch_bytes: u64,
     variants: Vec<(&'static str, &'static str)>,
 }
 
@@ -184,13 +190,18 @@ impl Device {
             },
             _ => Executor::Gpu(gpu::Gpu::open(options)?),
         };
-        Ok(Self(Arc::new(Inner { executor, variants: options.variants.clone() })))
+        Ok(Self::new(executor, options))
+    }
+
+    fn new(executor: Executor, options: &Options) -> Self {
+        let batch_bytes = if options.batch_bytes == 0 { BATCH_BYTES } else { options.batch_bytes };
+        Self(Arc::new(Inner { executor, batch_bytes, variants: options.variants.clone() }))
     }
 
     /// The host executor with default options.
     pub fn host() -> Self {
-        let executor = Executor::Host(host::Host::new(&Options::new(Choice::Host)));
-        Self(Arc::new(Inner { executor, variants: Vec::new() }))
+        let options = Options::new(Choice::Host);
+        Self::new(Executor::Host(host::Host::new(&options)), &options)
     }
 
     /// The first GPU adapter, software ones included.
@@ -204,6 +215,11 @@ impl Device {
             Executor::Gpu(gpu) => gpu.info(),
             Executor::Host(host) => host.info(),
         }
+    }
+
+    /// Memory that the intermediate values of one batch may take, in bytes.
+    pub fn batch_bytes(&self) -> u64 {
+        self.0.batch_bytes
     }
 
     /// The text variant of `shader` that [`Options::variants`] asks for, if it names the shader.

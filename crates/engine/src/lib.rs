@@ -24,7 +24,7 @@ mod recording;
 mod tensor;
 
 pub use buffer::Buffer;
-pub use device::{Choice, Device, Info, Kind, Options, adapters};
+pub use device::{BATCH_BYTES, Choice, Device, Info, Kind, Options, adapters};
 pub use error::{Error, Result};
 pub use kernel::{Bound, Constants, Kernel, as_u32};
 pub use profile::Sample;

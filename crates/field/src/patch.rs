@@ -1,84 +1,182 @@
-//! Activation patching: every h\[l, t\] of a clean run put into a corrupted one, one place at a time.
+//! Activation patching: the clean run's value put into a corrupted one, one site and token at a time.
 //!
-//! The effect is `J(patched) - J(corrupted)`; to first order it is `<chi[l, t], h_clean[l, t] - h_corrupted[l, t]>` with
-//! the corrupted run's sensitivity. All places share the corrupted run: each computes only its causal cone.
+//! The effect is `J(patched) - J(corrupted)`; to first order it is `<chi, y_clean - y_corrupted>` with the corrupted
+//! run's sensitivity chi at the site. All places share the corrupted run: each computes only its causal cone.
 
-use resolvent_model::{Edit, Mode, Observable, Run, Site};
+use resolvent_model::{Edit, Mode, Observable, Run, Site, Variant, values_of};
 
-use crate::certificate::{Certificate, SAME, adjoint, dot};
+use crate::certificate::{Certificate, SAME, adjoint, alone, dot, worse};
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
-use crate::sensitivity::shape;
+use crate::site_kind::SiteKind;
+use crate::stats::Pairs;
 
-/// The patch effects of all places: arrays `effect [L+1, T]`, `first_order [L+1, T]`, `clean_value [1]`,
+/// A pair of prompts and what is read.
+#[derive(Clone, Copy)]
+pub struct Case<'a> {
+    /// Where values come from.
+    pub clean: &'a Run,
+    /// Where they are put.
+    pub corrupted: &'a Run,
+    /// What is read.
+    pub observable: &'a Observable,
+}
+
+impl Case<'_> {
+    /// Checks that the runs can be paired.
+    ///
+    /// # Errors
+    /// Runs of different models or lengths.
+    pub fn check(&self) -> Result<()> {
+        let (clean, corrupted) = (self.clean.tokens().len(), self.corrupted.tokens().len());
+        if clean != corrupted {
+            return Err(Error::Input(format!(
+                "the clean prompt has {clean} tokens and the corrupted one {corrupted}; patching pairs them"
+            )));
+        }
+        if self.clean.model().hash() != self.corrupted.model().hash() {
+            return Err(Error::Input(
+                "the clean and the corrupted run belong to different models".to_owned(),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Effects of patching every site of a kind at every token, in the order of the kind's axes.
+#[derive(Clone, Debug)]
+pub struct Effects {
+    /// Which sites.
+    pub kind: SiteKind,
+    /// `J(patched) - J(corrupted)`
+    pub effect: Vec<f32>,
+    /// `<chi, y_clean - y_corrupted>`
+    pub first_order: Vec<f32>,
+    /// J of the patched runs.
+    values: Vec<f64>,
+    /// The patches.
+    edits: Vec<[Edit; 1]>,
+}
+
+impl Effects {
+    /// First-order predictions beside the effects.
+    pub fn pairs(&self) -> Pairs {
+        Pairs::new(&self.first_order, &self.effect)
+    }
+}
+
+/// Effects of each case. Runs of one batch are swept together.
+///
+/// # Errors
+/// Runs that do not pair, a site that the runs were not prepared for, or a device error.
+pub fn effects(cases: &[Case<'_>], kind: SiteKind) -> Result<Vec<Effects>> {
+    let mut swept = Vec::with_capacity(cases.len());
+    for case in cases {
+        case.check()?;
+        swept.push(predict(*case, kind)?);
+    }
+    let variants: Vec<Variant<'_>> = cases
+        .iter()
+        .zip(&swept)
+        .flat_map(|(case, effects)| {
+            effects.edits.iter().map(|e| Variant {
+                run: case.corrupted,
+                edits: e,
+                observable: case.observable,
+            })
+        })
+        .collect();
+    let mut values = values_of(&variants)?.into_iter();
+    for (case, effects) in cases.iter().zip(&mut swept) {
+        let unpatched = case.corrupted.value(case.observable)?;
+        effects.values = values.by_ref().take(effects.edits.len()).collect();
+        effects.effect = effects.values.iter().map(|v| (v - unpatched) as f32).collect();
+    }
+    Ok(swept)
+}
+
+/// The patches of one case with their first-order effects, before they are run.
+fn predict(Case { clean, corrupted, observable }: Case<'_>, kind: SiteKind) -> Result<Effects> {
+    let (config, tokens) = (corrupted.model().config(), corrupted.tokens().len());
+    let sites = kind.sites(config);
+    let (theirs, ours) = (clean.captures(&sites)?, corrupted.captures(&sites)?);
+    let mut first_order = vec![0.0f32; sites.len() * tokens];
+    let seeds = [corrupted.seeds(observable)?];
+    corrupted.linearize(Mode::Exact).vjp_at(&seeds, &sites, &mut |slab| {
+        let width = sites[slab.site].width(config);
+        let (theirs, ours) =
+            (&theirs[slab.site][slab.token * width..], &ours[slab.site][slab.token * width..]);
+        for (t, chi) in slab.rows.chunks(width).enumerate() {
+            let at = t * width..(t + 1) * width;
+            first_order[slab.site * tokens + slab.token + t] =
+                (dot(chi, &theirs[at.clone()]) - dot(chi, &ours[at])) as f32;
+        }
+    })?;
+    let patches = |(site, values): (&Site, &Vec<f32>)| {
+        let rows = values.chunks(site.width(config)).map(<[f32]>::to_vec);
+        rows.enumerate().map(|(t, y)| [Edit::put(*site, t, y)]).collect::<Vec<_>>()
+    };
+    let edits = sites.iter().zip(&theirs).flat_map(patches).collect();
+    Ok(Effects { kind, effect: Vec::new(), first_order, values: Vec::new(), edits })
+}
+
+/// The patch effects of all places of the field: arrays `effect [L+1, T]`, `first_order [L+1, T]`, `clean_value [1]`,
 /// `corrupted_value [1]`.
 ///
-/// Certificates: three patched prompts run alone; patching the observable's own token at the last level restores the
-/// clean value; the adjoint identity behind the first-order field.
+/// Certificates: three patched prompts run alone; patching the observable's own token at the level that it is read from
+/// restores the clean value; the adjoint identity behind the first-order field.
 ///
 /// # Errors
 /// Runs of different models or lengths, an observable that does not fit, a device error, or a check that fails.
 pub fn patch(clean: &Run, corrupted: &Run, observable: &Observable) -> Result<Labelled> {
-    let (levels, tokens, d) = shape(corrupted);
-    if clean.tokens().len() != tokens {
-        let clean = clean.tokens().len();
-        let reason = format!(
-            "the clean prompt has {clean} tokens and the corrupted one {tokens}; patching pairs them"
-        );
-        return Err(Error::Input(reason));
-    }
-    if clean.model().hash() != corrupted.model().hash() {
-        return Err(Error::Input("the clean and the corrupted run belong to different models".to_owned()));
-    }
-    let (clean_value, corrupted_value) = (clean.value(observable)?, corrupted.value(observable)?);
-    let (h_clean, h_corrupted) = (clean.field()?, corrupted.field()?);
-    let at = |level: usize, t: usize| (level * tokens + t) * d..(level * tokens + t + 1) * d;
-
-    let mut variants = Vec::with_capacity(levels * tokens);
-    for level in 0..levels {
-        let site = Site::level(level, clean.model().config());
-        variants.extend((0..tokens).map(|t| [Edit::put(site, t, h_clean[at(level, t)].to_vec())]));
-    }
-    let values = corrupted.values_under(&variants, observable)?;
-    let effect: Vec<f32> = values.iter().map(|v| (v - corrupted_value) as f32).collect();
-
-    let linear = corrupted.linearize(Mode::Exact);
-    let chi = linear.vjp(&[observable.seeds()])?.into_single();
-    let first_order: Vec<f32> = (0..levels * tokens)
-        .map(|i| {
-            let row = i * d..(i + 1) * d;
-            (dot(&chi[row.clone()], &h_clean[row.clone()]) - dot(&chi[row.clone()], &h_corrupted[row])) as f32
-        })
-        .collect();
-
-    let scale = clean_value.abs().max(corrupted_value.abs()).max(1.0);
-    let restored = match observable {
-        Observable::Logits { position, .. } => values[(levels - 1) * tokens + position],
-        Observable::Field { level, token, .. } => values[level * tokens + token],
-    };
-    let restores =
-        Certificate { name: "restores", value: (restored - clean_value).abs() / scale, bound: SAME };
-    let alone = alone(corrupted, &variants, &values, observable)? / scale;
-    Labelled::new("patch", corrupted)
-        .with("effect", &[("level", levels), ("token", tokens)], effect)
-        .with("first_order", &[("level", levels), ("token", tokens)], first_order)
-        .with("clean_value", &[("value", 1)], vec![clean_value as f32])
-        .with("corrupted_value", &[("value", 1)], vec![corrupted_value as f32])
-        .note("observable", format!("{observable:?}"))
-        .note("clean_tokens", clean.tokens().iter().map(u32::to_string).collect::<Vec<_>>().join(","))
-        .certify(restores)?
-        .certify(Certificate { name: "alone", value: alone, bound: SAME })?
-        .certify(adjoint(&linear, 1)?)
+    patch_at(clean, corrupted, observable, &[SiteKind::Resid])
 }
 
-/// The largest difference between a patch in the sweep and the same prompt patched and run alone, at three places.
-fn alone(run: &Run, variants: &[[Edit; 1]], values: &[f64], observable: &Observable) -> Result<f64> {
-    let mut worst = 0.0f64;
-    for i in [0, variants.len() / 2, variants.len() - 1] {
-        let edits: Vec<Edit> = run.edits().iter().chain(&variants[i]).cloned().collect();
-        let value = run.model().run(run.tokens(), &edits)?.value(observable)?;
-        let difference = (value - values[i]).abs();
-        worst = if difference <= worst { worst } else { difference };
+/// As [`patch`], at sites of several kinds: besides `effect` and `first_order` of the field, arrays such as
+/// `effect.attn_out [L, T]` and `effect.z [L, H, T]`. Both runs must have been prepared for the sites of the kinds.
+///
+/// # Errors
+/// As [`patch`], or sites that the runs were not prepared for.
+pub fn patch_at(
+    clean: &Run,
+    corrupted: &Run,
+    observable: &Observable,
+    kinds: &[SiteKind],
+) -> Result<Labelled> {
+    let case = Case { clean, corrupted, observable };
+    case.check()?;
+    let tokens = corrupted.tokens().len();
+    let (clean_value, corrupted_value) = (clean.value(observable)?, corrupted.value(observable)?);
+    let scale = clean_value.abs().max(corrupted_value.abs()).max(1.0);
+    let mut result = Labelled::new("patch", corrupted)
+        .note("observable", format!("{observable:?}"))
+        .note("clean_tokens", clean.tokens().iter().map(u32::to_string).collect::<Vec<_>>().join(","));
+    let (mut restored, mut worst) = (None, 0.0);
+    for &kind in kinds {
+        let effects = effects(&[case], kind)?.remove(0);
+        if kind == SiteKind::Resid {
+            let place = observable.level(corrupted.model().config()) * tokens + observable.position();
+            restored = Some((effects.values[place] - clean_value).abs() / scale);
+        }
+        let held = alone(corrupted, observable, &effects.edits, &effects.values)?;
+        worst = worse(worst, held.value);
+        let agreement = effects.pairs().agreement();
+        let [effect, first_order] = kind.arrays();
+        let axes = kind.axes(corrupted.model().config(), tokens);
+        result = result
+            .with(effect, &axes, effects.effect)
+            .with(first_order, &axes, effects.first_order)
+            .note(&format!("agreement.{kind}"), agreement.to_string());
     }
-    Ok(worst)
+    result = result.with("clean_value", &[("value", 1)], vec![clean_value as f32]).with(
+        "corrupted_value",
+        &[("value", 1)],
+        vec![corrupted_value as f32],
+    );
+    if let Some(value) = restored {
+        result = result.certify(Certificate { name: "restores", value, bound: SAME })?;
+    }
+    result
+        .certify(Certificate { name: "alone", value: worst, bound: SAME })?
+        .certify(adjoint(&corrupted.linearize(Mode::Exact), 1)?)
 }

@@ -4,8 +4,9 @@
 
 use resolvent_model::{Edit, Mode, Observable, Run, Site};
 
-use crate::certificate::{Certificate, SLOPE, adjoint, norm, norms};
-use crate::error::Result;
+use crate::certificate::{Certificate, SLOPE, adjoint, dot, norm, norms};
+use crate::direction::{Context, Direction};
+use crate::error::{Error, Result};
 use crate::labelled::Labelled;
 
 /// The sensitivity field of `observable`: arrays `sensitivity [L+1, T, d]`, `norm [L+1, T]`, `value [1]`.
@@ -18,7 +19,7 @@ pub fn sensitivity(run: &Run, observable: &Observable) -> Result<Labelled> {
     let (levels, tokens, d) = shape(run);
     let value = run.value(observable)?;
     let linear = run.linearize(Mode::Exact);
-    let chi = linear.vjp(&[observable.seeds()])?.into_single();
+    let chi = linear.gradient(observable)?;
     let norm = norms(&chi, d);
     let slope = slope(run, observable, &chi)?;
     let result = Labelled::new("sensitivity", run)
@@ -29,6 +30,43 @@ pub fn sensitivity(run: &Run, observable: &Observable) -> Result<Labelled> {
     result.certify(adjoint(&linear, 1)?)?.certify(slope)
 }
 
+/// As [`sensitivity`], with `directional [L+1, T]` = `<chi[l, t], v[l, t]>` along a direction at every place: with
+/// [`Direction::Displacement`] the first-order effect of each displacement ("gradient times displacement"). Where the
+/// direction is zero, so is the array.
+///
+/// # Errors
+/// As [`sensitivity`], or a direction that lacks what it refers to.
+pub fn sensitivity_along(
+    run: &Run,
+    observable: &Observable,
+    direction: &Direction,
+    other: Option<&Run>,
+) -> Result<Labelled> {
+    let (levels, tokens, d) = shape(run);
+    let result = sensitivity(run, observable)?;
+    let places: Vec<Place> = (0..levels).flat_map(|l| (0..tokens).map(move |t| (l, t))).collect();
+    let context = Context { observable: Some(observable), other, unit: false };
+    let directions = direction.resolve_all(run, &places, context)?;
+    let chi = result.array("sensitivity").map_or(&[][..], |a| &a.data);
+    let along = chi.chunks(d).zip(&directions).map(|(chi, v)| dot(chi, v) as f32).collect();
+    Ok(result.with("directional", &[("level", levels), ("token", tokens)], along))
+}
+
+/// A level and a token of the field.
+pub type Place = (usize, usize);
+
+/// Refuses a place outside of a run's field.
+pub(crate) fn inside((level, token): Place, run: &Run) -> Result<()> {
+    let (levels, tokens, _) = shape(run);
+    if level < levels && token < tokens {
+        return Ok(());
+    }
+    let (last, end) = (levels - 1, tokens - 1);
+    Err(Error::Input(format!(
+        "{level},{token} is outside of the field: levels 0 to {last}, tokens 0 to {end}"
+    )))
+}
+
 /// Levels, tokens and width of a run's field.
 pub(crate) fn shape(run: &Run) -> (usize, usize, usize) {
     let config = run.model().config();
@@ -37,12 +75,9 @@ pub(crate) fn shape(run: &Run) -> (usize, usize, usize) {
 
 /// The central difference of J along chi / |chi| at the last level that J sees, against |chi|.
 fn slope(run: &Run, observable: &Observable, chi: &[f32]) -> Result<Certificate> {
-    let (levels, tokens, d) = shape(run);
+    let (_, tokens, d) = shape(run);
     let token = observable.position();
-    let level = match observable {
-        Observable::Logits { .. } => levels - 1,
-        Observable::Field { level, .. } => *level,
-    };
+    let level = observable.level(run.model().config());
     let place = (level * tokens + token) * d;
     let along = &chi[place..place + d];
     let (size, h) = (norm(along), norm(&run.field()?[place..place + d]));

@@ -12,8 +12,8 @@
 //! let model = Model::random(&Device::host(), tiny(), RandomWeights::new(&tiny(), 7))?;
 //! let run = model.run(&[3, 1, 4, 1, 5], &[])?;
 //! let j = Observable::logit_diff(2, 6, 4);
-//! let chi = run.linearize(Mode::Exact).vjp(&[j.seeds()])?;
-//! assert_eq!(chi.get(0).len(), (model.config().n_layer + 1) * 5 * model.config().n_embd);
+//! let chi = run.linearize(Mode::Exact).gradient(&j)?;
+//! assert_eq!(chi.len(), (model.config().n_layer + 1) * 5 * model.config().n_embd);
 //! # Ok::<(), resolvent_model::Error>(())
 //! ```
 
@@ -25,15 +25,21 @@ mod config;
 mod edit;
 mod error;
 mod files;
+#[cfg(feature = "hub")]
+mod hub;
+mod jet;
 mod linear;
 mod model;
 mod named;
 mod observable;
 mod program;
 mod prompt;
+mod prompt_set;
 mod random;
+mod read;
 mod run;
 mod site;
+mod sweep;
 mod tokenizer;
 mod walk;
 mod weights;
@@ -44,13 +50,18 @@ pub use checkpoint::{Checkpoint, Dtype};
 pub use config::{Activation, Config, MAX_D_HEAD, MAX_LAYERS};
 pub use edit::{Change, Edit};
 pub use error::{Error, Result};
+#[cfg(feature = "hub")]
+pub use hub::{Hub, HubEvent, Snapshot};
+pub use jet::{Along, Jets};
 pub use linear::{Fields, Linearization, Mode, Seed, Source};
 pub use model::{Model, RunOptions};
 pub use named::DEFAULT_MODEL;
-pub use observable::Observable;
+pub use observable::{Distribution, Observable};
 pub use prompt::{check_prompt, parse_token, parse_tokens};
+pub use prompt_set::{PromptPair, PromptSet, Task, TokenPair};
 pub use random::{RandomWeights, gaussian, gpt2_small, tiny};
 pub use run::Run;
 pub use site::Site;
+pub use sweep::{Slab, Variant, values_of};
 pub use tokenizer::Tokenizer;
 pub use weights::WeightSource;

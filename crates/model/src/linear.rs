@@ -2,18 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use resolvent_engine::{Device, Tensor};
+use resolvent_engine::{Device, Recording, Tensor};
 use resolvent_ops::splice::{Change, Source as RowSource};
 use resolvent_ops::{Op, Rows, Span};
 
-use crate::batch::{Act, Batch, Direction, Member};
+use crate::batch::{Act, Batch, Direction, Member, Order};
 use crate::config::Config;
 use crate::edit::Edit;
 use crate::error::{Error, Result};
-use crate::program::ValueId;
-use crate::run::{Run, acts, groups};
+use crate::observable::Observable;
+use crate::run::{Run, acts};
 use crate::site::Site;
-use crate::walk::{DeviceSeeds, Harvest, adjoint, tangent};
+use crate::sweep::{Slab, groups};
+use crate::walk::{DeviceSeeds, adjoint, tangent};
 
 /// Which derivative is taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,6 +67,17 @@ pub struct Fields {
 }
 
 impl Fields {
+    pub(crate) fn zeros(run: &Run, count: usize) -> Self {
+        let size = run.program().field.len() * run.tokens().len() * run.config().n_embd;
+        Self { size, data: vec![0.0; count * size] }
+    }
+
+    /// Puts a slab of a level in its place.
+    pub(crate) fn put(&mut self, slab: Slab<'_>, tokens: usize, d: usize) {
+        let at = slab.member * self.size + (slab.site * tokens + slab.token) * d;
+        self.data[at..at + slab.rows.len()].copy_from_slice(slab.rows);
+    }
+
     /// The `k`-th field `[L+1, T, d]`.
     pub fn get(&self, k: usize) -> &[f32] {
         &self.data[k * self.size..][..self.size]
@@ -89,7 +101,7 @@ impl Fields {
 
 /// The model's derivative at a run. Tangents and cotangents cost arithmetic only for the rows that they can reach.
 pub struct Linearization<'a> {
-    run: &'a Run,
+    pub(crate) run: &'a Run,
 }
 
 impl<'a> Linearization<'a> {
@@ -100,16 +112,16 @@ impl<'a> Linearization<'a> {
     }
 
     /// The run that it belongs to.
-    pub fn run(&self) -> &Run {
+    pub fn run(&self) -> &'a Run {
         self.run
     }
 
-    fn config(&self) -> &Config {
-        self.run.model.config()
+    pub(crate) fn config(&self) -> &Config {
+        self.run.config()
     }
 
-    fn device(&self) -> &Device {
-        self.run.model.device()
+    pub(crate) fn device(&self) -> &Device {
+        self.run.device()
     }
 
     /// Response fields `[L+1, T, d]`, one for each superposition of sources. Exactly zero outside of the causal cone.
@@ -117,8 +129,39 @@ impl<'a> Linearization<'a> {
     /// # Errors
     /// A source that does not fit the model or the prompt, or a device error.
     pub fn jvp<S: AsRef<[Source]>>(&self, sources: &[S]) -> Result<Fields> {
-        let (program, config, tokens) = (&self.run.program, self.config(), self.run.tokens().len());
-        let base_acts = acts(config, program, &self.run.edits, Edit::linear)?;
+        let mut fields = Fields::zeros(self.run, sources.len());
+        let (tokens, d) = (self.run.tokens().len(), self.config().n_embd);
+        self.jvp_at(sources, &self.run.levels(), &mut |slab| fields.put(slab, tokens, d))?;
+        Ok(fields)
+    }
+
+    /// Responses at `sites`, one for each superposition of sources, handed to `visit` slab by slab as their batches
+    /// are done: what would not fit in memory whole. What is not visited is zero.
+    ///
+    /// # Errors
+    /// As [`Linearization::jvp`], or a fused output that [`crate::RunOptions::sites`] did not name.
+    pub fn jvp_at<S: AsRef<[Source]>>(
+        &self,
+        sources: &[S],
+        sites: &[Site],
+        visit: &mut dyn FnMut(Slab<'_>),
+    ) -> Result<()> {
+        let wanted = self.run.values_of_sites(sites)?;
+        let members = self.members(sources, self.run.tokens().len())?;
+        for group in groups(self.run.model(), wanted.len(), members) {
+            let batch = Batch::new(self.device(), &group, Direction::Forward)?;
+            let (mut rec, trace) = (self.device().record(), &self.run.base.trace);
+            let dots = tangent(self.run.program(), &mut rec, &batch, trace, (&wanted, Order::First))?;
+            self.device().submit(rec)?;
+            self.run.visit(&batch, &dots, sites, visit)?;
+        }
+        Ok(())
+    }
+
+    /// A member for each superposition of sources that acts before token `end`; it owns the tokens up to there.
+    pub(crate) fn members<S: AsRef<[Source]>>(&self, sources: &[S], end: usize) -> Result<Vec<Member>> {
+        let (program, config, tokens) = (self.run.program(), self.config(), self.run.tokens().len());
+        let base_acts = acts(config, program, self.run.edits(), Edit::linear)?;
         let mut members = Vec::with_capacity(sources.len());
         for (id, sources) in sources.iter().enumerate() {
             let mut adds = Vec::new();
@@ -127,25 +170,25 @@ impl<'a> Linearization<'a> {
                 edit.check(config, tokens)?;
                 adds.push(edit);
             }
-            let adds = acts(config, program, &adds, Edit::primal_act)?;
+            let mut adds = acts(config, program, &adds, Edit::primal_act)?;
+            adds.retain(|a| a.token < end);
             let first = adds.iter().map(|a| a.value).min();
             let start = adds.iter().map(|a| a.token).min();
             let (Some(first), Some(start)) = (first, start) else { continue };
             let join = program.cut_before(first);
             // A source acts on the edited value, so the edits' linear parts come first.
             let acts = base_acts.iter().filter(|a| a.value > join).cloned().chain(adds).collect();
-            members.push(Member { id, span: Span { primal: 0, start, end: tokens }, join, acts });
+            members.push(Member { id, span: self.run.span(start, end), join, acts });
         }
-        let wanted: BTreeSet<ValueId> = program.field.iter().copied().collect();
-        let mut fields = self.zeros(sources.len());
-        for group in groups(self.device(), config, program.field.len(), members) {
-            let batch = Batch::new(self.device(), &group, Direction::Forward)?;
-            let mut rec = self.device().record();
-            let dots = tangent(program, &mut rec, &batch, &self.run.trace, &wanted)?;
-            self.device().submit(rec)?;
-            self.collect(&batch, &dots, &mut fields)?;
-        }
-        Ok(fields)
+        Ok(members)
+    }
+
+    /// The sensitivity field `[L+1, T, d]` of an observable: its derivative by every h\[l, t\].
+    ///
+    /// # Errors
+    /// An observable that does not fit, or a device error.
+    pub fn gradient(&self, observable: &Observable) -> Result<Vec<f32>> {
+        Ok(self.vjp(&[self.run.seeds(observable)?])?.into_single())
     }
 
     /// Sensitivity fields `[L+1, T, d]`, one for each superposition of seeds: the seed's derivative by every h\[l, t\].
@@ -153,8 +196,26 @@ impl<'a> Linearization<'a> {
     /// # Errors
     /// A seed that does not fit the model or the prompt, or a device error.
     pub fn vjp<S: AsRef<[Seed]>>(&self, cotangents: &[S]) -> Result<Fields> {
-        let (program, config) = (&self.run.program, self.config());
-        let mut linear_acts = acts(config, program, &self.run.edits, Edit::linear)?;
+        let mut fields = Fields::zeros(self.run, cotangents.len());
+        let (tokens, d) = (self.run.tokens().len(), self.config().n_embd);
+        self.vjp_at(cotangents, &self.run.levels(), &mut |slab| fields.put(slab, tokens, d))?;
+        Ok(fields)
+    }
+
+    /// Sensitivities at `sites`, one for each superposition of seeds, handed to `visit` slab by slab as their batches
+    /// are done. What is not visited is zero.
+    ///
+    /// # Errors
+    /// As [`Linearization::vjp`], or a fused output that [`crate::RunOptions::sites`] did not name.
+    pub fn vjp_at<S: AsRef<[Seed]>>(
+        &self,
+        cotangents: &[S],
+        sites: &[Site],
+        visit: &mut dyn FnMut(Slab<'_>),
+    ) -> Result<()> {
+        let (program, config) = (self.run.program(), self.config());
+        let wanted = self.run.values_of_sites(sites)?;
+        let mut linear_acts = acts(config, program, self.run.edits(), Edit::linear)?;
         // Each edit's linear part is symmetric, but several at one place need not commute: backwards, last first.
         linear_acts.reverse();
         let mut members = Vec::with_capacity(cotangents.len());
@@ -164,45 +225,42 @@ impl<'a> Linearization<'a> {
             let Some(end) = seeds.iter().map(|s| s.place(config).1 + 1).max() else { continue };
             let join = seeds.iter().map(|s| program.field[s.place(config).0]).max().unwrap_or(0);
             let acts = seeds.iter().filter_map(|seed| self.act(seed)).collect();
-            members.push(Member { id, span: Span { primal: 0, start: 0, end }, join, acts });
+            members.push(Member { id, span: self.run.span(0, end), join, acts });
         }
-        let wanted: BTreeSet<ValueId> = program.field.iter().copied().collect();
-        let mut fields = self.zeros(cotangents.len());
-        for group in groups(self.device(), config, program.field.len(), members) {
+        for group in groups(self.run.model(), wanted.len(), members) {
             let linear: Vec<Member> =
                 group.iter().map(|m| Member { acts: linear_acts.clone(), ..m.clone() }).collect();
             let linear = Batch::new(self.device(), &linear, Direction::Backward)?;
             let heads = Heads::new(&group, cotangents);
             let batch = Batch::new(self.device(), &group, Direction::Backward)?;
-            let mut rec = self.device().record();
+            let (mut rec, trace) = (self.device().record(), &self.run.base.trace);
             let bars = match heads.rows.is_empty() {
-                true => adjoint(program, &mut rec, [&batch, &linear], &self.run.trace, None, &wanted)?,
+                true => adjoint(program, &mut rec, [&batch, &linear], trace, None, &wanted)?,
                 false => {
                     rec.scope("unembed");
                     let seeds = &self.head(&mut rec, &heads)?;
                     let place = |member: &Member, t: usize| heads.source(member.id, t);
                     let at = program.field[config.n_layer];
                     let extra = DeviceSeeds { at, seeds, place: &place };
-                    adjoint(program, &mut rec, [&batch, &linear], &self.run.trace, Some(&extra), &wanted)?
+                    adjoint(program, &mut rec, [&batch, &linear], trace, Some(&extra), &wanted)?
                 }
             };
             self.device().submit(rec)?;
-            self.collect(&batch, &bars, &mut fields)?;
+            self.run.visit(&batch, &bars, sites, visit)?;
         }
-        Ok(fields)
+        Ok(())
     }
 
     /// The cotangent of h\[L\] `[rows, d]` for logit seeds.
-    fn head(&self, rec: &mut resolvent_engine::Recording, heads: &Heads) -> Result<Tensor> {
-        let (weights, n) = (&self.run.model.0.weights, heads.rows.len());
+    fn head(&self, rec: &mut Recording, heads: &Heads) -> Result<Tensor> {
+        let (weights, n) = (&self.run.model().0.weights, heads.rows.len());
         let ids = self.device().upload("wanted", &[("wanted", heads.ids.len())], &heads.ids)?;
         let dims = [("rows", n), ("wanted", heads.ids.len())];
         let bar = self.device().upload("logits.bar", &dims, &heads.weights)?;
         let bar = weights.unembed.vjp(rec, &bar, &ids)?;
-        let spans: Vec<Span> =
-            heads.rows.iter().map(|&(_, t)| Span { primal: 0, start: t, end: t + 1 }).collect();
+        let spans: Vec<Span> = heads.rows.iter().map(|&(_, t)| self.run.span(t, t + 1)).collect();
         let rows = Rows::new(self.device(), &spans)?;
-        let bars = weights.ln_f.vjp(rec, &rows, &self.run.head_kept, &bar, &[None])?;
+        let bars = weights.ln_f.vjp(rec, &rows, &self.run.base.head_kept, &bar, &[None])?;
         bars.into_iter().next().ok_or_else(|| Error::Place("layer norm has one input".to_owned()))
     }
 
@@ -215,39 +273,14 @@ impl<'a> Linearization<'a> {
             Seed::Field { level, token, vector } => {
                 Edit::add(Site::level(*level, config), *token, vector.clone()).check(config, tokens)
             }
-            Seed::Logit { position, id, .. } => {
-                crate::observable::Observable::logit(*id, *position).check(config, tokens)
-            }
+            Seed::Logit { position, id, .. } => Observable::logit(*id, *position).check(config, tokens),
         }
     }
 
     fn act(&self, seed: &Seed) -> Option<Act> {
         let Seed::Field { level, token, vector } = seed else { return None };
         let change = Change::Add { amount: 1.0, s: vector.clone() };
-        Some(Act { value: self.run.program.field[*level], token: *token, from: 0, change })
-    }
-
-    fn zeros(&self, count: usize) -> Fields {
-        let size = self.run.program.field.len() * self.run.tokens().len() * self.config().n_embd;
-        Fields { size, data: vec![0.0; count * size] }
-    }
-
-    /// Reads what a walk left at the levels of the field into the members' fields.
-    fn collect(&self, batch: &Batch, harvest: &Harvest, fields: &mut Fields) -> Result<()> {
-        let (d, tokens) = (self.config().n_embd, self.run.tokens().len());
-        for (level, &value) in self.run.program.field.iter().enumerate() {
-            let Some(tensor) = &harvest[value] else { continue };
-            let data = self.device().read(tensor)?;
-            for i in 0..batch.len() {
-                let (rows, member) = (batch.range(i), batch.member(i));
-                // A member that had not joined at this level has nothing there.
-                if rows.end * d <= data.len() {
-                    let at = member.id * fields.size + (level * tokens + member.span.start) * d;
-                    fields.data[at..at + rows.len() * d].copy_from_slice(&data[rows.start * d..rows.end * d]);
-                }
-            }
-        }
-        Ok(())
+        Some(Act { value: self.run.program().field[*level], token: *token, from: 0, change })
     }
 }
 

@@ -48,11 +48,16 @@ impl Model {
     /// # Errors
     /// Every way in which such a directory can be wrong, in one line; see [`crate::Error`].
     pub fn open(device: &Device, dir: &Path) -> Result<Self> {
-        let checkpoint = Checkpoint::open(dir)?;
-        let tokenizer = Tokenizer::open(dir)?;
         let name =
             dir.file_name().map_or_else(|| dir.display().to_string(), |n| n.to_string_lossy().into_owned());
-        Self::from_checkpoint(device, &checkpoint, &name, tokenizer)
+        Self::open_as(device, dir, &name)
+    }
+
+    /// As [`Model::open`], with a name of its own.
+    pub(crate) fn open_as(device: &Device, dir: &Path, name: &str) -> Result<Self> {
+        let checkpoint = Checkpoint::open(dir)?;
+        let tokenizer = Tokenizer::open(dir)?;
+        Self::from_checkpoint(device, &checkpoint, name, tokenizer)
     }
 
     pub(crate) fn from_checkpoint(
@@ -119,7 +124,7 @@ impl Model {
         self.0.tokenizer.as_ref()
     }
 
-    /// Directory or seed that it came from.
+    /// What it came from: the embedded model's name, a directory, a repository with its commit, or a seed.
     pub fn name(&self) -> &str {
         &self.0.name
     }
@@ -150,7 +155,7 @@ impl Model {
     /// # Errors
     /// An empty or too long prompt, a token outside of the vocabulary, an edit that does not fit, or a device error.
     pub fn run(&self, tokens: &[u32], edits: &[Edit]) -> Result<Run> {
-        Run::new(self, tokens, &RunOptions { edits: edits.to_vec(), sites: Vec::new() })
+        Run::new(self, tokens, &RunOptions { edits: edits.to_vec(), ..RunOptions::default() })
     }
 
     /// As [`Model::run`], prepared for the sites that `options` name.
@@ -159,6 +164,15 @@ impl Model {
     /// As [`Model::run`].
     pub fn run_with(&self, tokens: &[u32], options: &RunOptions) -> Result<Run> {
         Run::new(self, tokens, options)
+    }
+
+    /// A run of each prompt, in one batch as far as memory allows, all of them under the same options. Their sweeps
+    /// share batches too: [`crate::values_of`].
+    ///
+    /// # Errors
+    /// As [`Model::run`], for any of the prompts.
+    pub fn run_all<P: AsRef<[u32]>>(&self, prompts: &[P], options: &RunOptions) -> Result<Vec<Run>> {
+        Run::batch(self, prompts, options)
     }
 }
 

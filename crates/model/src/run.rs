@@ -1,58 +1,68 @@
 //! A run: one forward pass, kept on the device with what linearising needs.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::Arc;
 
-use resolvent_engine::{Device, Recording, Tensor};
-use resolvent_ops::splice::{Plan, Source};
-use resolvent_ops::{Kept, Op, Rows, Span};
+use resolvent_engine::{Device, Shape, Tensor};
+use resolvent_ops::{Kept, Op, Span};
 
 use crate::batch::{Act, Batch, Direction, Member};
 use crate::config::Config;
 use crate::edit::Edit;
 use crate::error::{Error, Result};
-use crate::linear::{Linearization, Mode};
+use crate::linear::{Linearization, Mode, Seed};
 use crate::model::{Model, RunOptions};
 use crate::observable::Observable;
 use crate::program::{Program, ValueId};
 use crate::prompt::check_prompt;
 use crate::site::Site;
+use crate::sweep::most_rows;
 use crate::walk::{Keep, Origin, Trace, forward};
 
-/// A forward pass of one prompt: its field, its logits, and the base that sweeps and linearisations share.
+/// A forward pass of one prompt: its field, its logits, and the base that sweeps and linearisations share. Cloning
+/// shares it.
+#[derive(Clone)]
 pub struct Run {
+    pub(crate) base: Arc<Base>,
+    prompt: usize,
+}
+
+/// The forward pass of one prompt, or of several in one batch.
+pub(crate) struct Base {
     pub(crate) model: Model,
     pub(crate) program: Program,
-    tokens: Vec<u32>,
-    pub(crate) edits: Vec<Edit>,
+    prompts: Vec<Prompt>,
+    edits: Vec<Edit>,
     pub(crate) trace: Trace,
-    /// ln_f of the last level, `[T, d]`, and its residuals.
-    normed: Tensor,
+    /// ln_f of the last level, `[rows, d]`, and its residuals.
+    pub(crate) normed: Tensor,
     pub(crate) head_kept: Kept,
 }
 
-impl Run {
-    pub(crate) fn new(model: &Model, tokens: &[u32], options: &RunOptions) -> Result<Self> {
-        let (config, device) = (model.config(), model.device());
-        check_prompt(config, tokens)?;
-        options.edits.iter().try_for_each(|e| e.check(config, tokens.len()))?;
-        options.sites.iter().try_for_each(|s| s.check(config).map(|_| ()))?;
-        let sites: BTreeSet<Site> =
-            options.edits.iter().map(|e| e.site).chain(options.sites.iter().copied()).collect();
-        let fused = !sites.iter().any(|s| matches!(s, Site::AttnOut(_) | Site::MlpOut(_)));
-        let program = match fused {
-            true => model.0.program.clone(),
-            false => Program::new(config, &model.0.weights, &sites),
-        };
+struct Prompt {
+    tokens: Vec<u32>,
+    /// Its first row in the values of the trace.
+    first: usize,
+}
 
-        let t = tokens.len();
-        let span = Span { primal: 0, start: 0, end: t };
+impl Base {
+    fn new(model: &Model, prompts: &[&[u32]], options: &RunOptions) -> Result<Self> {
+        let (config, device) = (model.config(), model.device());
+        let program = prepare(model, options)?;
         let acts = acts(config, &program, &options.edits, Edit::primal_act)?;
-        let batch = Batch::new(device, &[Member { id: 0, span, join: 0, acts }], Direction::Forward)?;
+        let (mut members, mut first) = (Vec::with_capacity(prompts.len()), 0);
+        for (id, tokens) in prompts.iter().enumerate() {
+            let span = Span { primal: first, start: 0, end: tokens.len() };
+            members.push(Member { id, span, join: 0, acts: acts.clone() });
+            first += tokens.len();
+        }
+        let batch = Batch::new(device, &members, Direction::Forward)?;
         let mut rec = device.record();
         rec.scope("embed");
-        let positions: Vec<u32> = (0..t as u32).collect();
-        let ids = device.upload("tokens", &[("rows", t)], tokens)?;
-        let positions = device.upload("positions", &[("rows", t)], &positions)?;
+        let positions: Vec<u32> = prompts.iter().flat_map(|tokens| 0..tokens.len() as u32).collect();
+        let ids = device.upload("tokens", &[("rows", first)], &prompts.concat())?;
+        let positions = device.upload("positions", &[("rows", first)], &positions)?;
         let h0 = model.0.weights.embed.primal(&mut rec, &ids, &positions)?;
         let keep = Keep { values: program.site_values(), residuals: true };
         let trace = forward(&program, &mut rec, &batch, Origin::Embedded(h0), &keep)?;
@@ -60,31 +70,100 @@ impl Run {
         let last = kept(&trace, program.field[config.n_layer])?;
         let head = model.0.weights.ln_f.primal(&mut rec, &batch.rows, None, &[last])?;
         device.submit(rec)?;
-        let (tokens, edits) = (tokens.to_vec(), options.edits.clone());
-        Ok(Self { model: model.clone(), program, tokens, edits, trace, normed: head.y, head_kept: head.kept })
+        let prompts = prompts.iter().zip(&members);
+        let prompts = prompts.map(|(&tokens, m)| Prompt { tokens: tokens.to_vec(), first: m.span.primal });
+        let (model, prompts, edits) = (model.clone(), prompts.collect(), options.edits.clone());
+        Ok(Self { model, program, prompts, edits, trace, normed: head.y, head_kept: head.kept })
+    }
+}
+
+/// The list of operations that `options` need, once they are known to fit the model.
+fn prepare(model: &Model, options: &RunOptions) -> Result<Program> {
+    let config = model.config();
+    options.sites.iter().try_for_each(|s| s.check(config).map(|_| ()))?;
+    let sites: BTreeSet<Site> =
+        options.edits.iter().map(|e| e.site).chain(options.sites.iter().copied()).collect();
+    let fused = !sites.iter().any(|s| matches!(s, Site::AttnOut(_) | Site::MlpOut(_)));
+    Ok(match fused {
+        true => model.0.program.clone(),
+        false => Program::new(config, &model.0.weights, &sites),
+    })
+}
+
+impl Run {
+    pub(crate) fn new(model: &Model, tokens: &[u32], options: &RunOptions) -> Result<Self> {
+        let mut runs = Self::batch(model, &[tokens], options)?;
+        runs.pop().ok_or_else(|| Error::Place("a prompt has a run".to_owned()))
+    }
+
+    /// A run of each prompt, as many of them in one pass as fit.
+    pub(crate) fn batch<P: AsRef<[u32]>>(
+        model: &Model,
+        prompts: &[P],
+        options: &RunOptions,
+    ) -> Result<Vec<Self>> {
+        let config = model.config();
+        for tokens in prompts {
+            check_prompt(config, tokens.as_ref())?;
+            options.edits.iter().try_for_each(|e| e.check(config, tokens.as_ref().len()))?;
+        }
+        // A base keeps every site of every block, so its rows are dearer than those of a sweep.
+        let most = most_rows(model, 10 * config.n_layer);
+        let (mut runs, mut rest) = (Vec::with_capacity(prompts.len()), prompts);
+        while !rest.is_empty() {
+            let mut rows = 0;
+            let fits = rest.iter().take_while(|tokens| {
+                rows += tokens.as_ref().len();
+                rows <= most
+            });
+            let count = fits.count().max(1);
+            let tokens: Vec<&[u32]> = rest[..count].iter().map(AsRef::as_ref).collect();
+            let base = Arc::new(Base::new(model, &tokens, options)?);
+            runs.extend((0..count).map(|prompt| Self { base: base.clone(), prompt }));
+            rest = &rest[count..];
+        }
+        Ok(runs)
     }
 
     /// The prompt.
     pub fn tokens(&self) -> &[u32] {
-        &self.tokens
+        &self.base.prompts[self.prompt].tokens
     }
 
     /// The edits under which it ran.
     pub fn edits(&self) -> &[Edit] {
-        &self.edits
+        &self.base.edits
     }
 
     /// The model that ran.
     pub fn model(&self) -> &Model {
-        &self.model
+        &self.base.model
     }
 
-    fn device(&self) -> &Device {
-        self.model.device()
+    pub(crate) fn program(&self) -> &Program {
+        &self.base.program
     }
 
-    fn config(&self) -> &Config {
-        self.model.config()
+    pub(crate) fn device(&self) -> &Device {
+        self.model().device()
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        self.model().config()
+    }
+
+    /// Tokens `start..end` of this prompt, over its rows in the base.
+    pub(crate) fn span(&self, start: usize, end: usize) -> Span {
+        Span { primal: self.base.prompts[self.prompt].first, start, end }
+    }
+
+    /// This prompt's rows of a value of the base, `[T, width]`.
+    fn rows_of(&self, value: ValueId) -> Result<Tensor> {
+        let all = kept(&self.base.trace, value)?;
+        let width = all.shape().lengths()[1];
+        let first = all.range().start + self.span(0, 0).primal * width;
+        let shape = Shape::new(&[("rows", self.tokens().len()), ("d", width)]);
+        Ok(Tensor::view(all.buffer().clone(), first, shape)?)
     }
 
     /// The field `[L+1, T, d]`: h\[0\] to h\[L\], before the final norm.
@@ -92,10 +171,10 @@ impl Run {
     /// # Errors
     /// A device error.
     pub fn field(&self) -> Result<Vec<f32>> {
-        let mut field =
-            Vec::with_capacity(self.program.field.len() * self.tokens.len() * self.config().n_embd);
-        for &v in &self.program.field {
-            field.extend(self.device().read(kept(&self.trace, v)?)?);
+        let levels = &self.program().field;
+        let mut field = Vec::with_capacity(levels.len() * self.tokens().len() * self.config().n_embd);
+        for &value in levels {
+            field.extend(self.device().read(&self.rows_of(value)?)?);
         }
         Ok(field)
     }
@@ -105,16 +184,29 @@ impl Run {
     /// # Errors
     /// A site that the model lacks, or a fused output that [`RunOptions::sites`] did not name.
     pub fn capture(&self, site: Site) -> Result<Vec<f32>> {
-        let value = self.value_of(site)?;
-        let tensor = kept(&self.trace, value)?;
-        let all = self.device().read(tensor)?;
-        let (width, columns) = (tensor.shape().lengths()[1], site.columns(self.config()));
-        Ok(all.chunks(width).flat_map(|row| &row[columns.clone()]).copied().collect())
+        Ok(self.captures(&[site])?.remove(0))
+    }
+
+    /// The values of several sites at every token, `[T, width]` each. Every value on the device is read once.
+    ///
+    /// # Errors
+    /// As [`Run::capture`].
+    pub fn captures(&self, sites: &[Site]) -> Result<Vec<Vec<f32>>> {
+        let mut captured = vec![Vec::new(); sites.len()];
+        for value in self.values_of_sites(sites)? {
+            let tensor = self.rows_of(value)?;
+            let (data, all) = (self.device().read(&tensor)?, tensor.shape().lengths()[1]);
+            let here = sites.iter().enumerate().filter(|(_, s)| self.program().value(**s) == Some(value));
+            for (i, site) in here {
+                captured[i] = columns(&data, all, site.columns(self.config()));
+            }
+        }
+        Ok(captured)
     }
 
     pub(crate) fn value_of(&self, site: Site) -> Result<ValueId> {
         site.check(self.config())?;
-        self.program.value(site).ok_or_else(|| not_prepared(site))
+        self.program().value(site).ok_or_else(|| not_prepared(site))
     }
 
     /// Logits `[T, V]` of every position.
@@ -122,12 +214,7 @@ impl Run {
     /// # Errors
     /// A device error.
     pub fn logits(&self) -> Result<Vec<f32>> {
-        let step = (self.device().info().max_binding / (4 * self.config().vocab_size as u64)).max(1) as usize;
-        let mut logits = Vec::with_capacity(self.tokens.len() * self.config().vocab_size);
-        for first in (0..self.tokens.len()).step_by(step) {
-            logits.extend(self.logits_rows(first..(first + step).min(self.tokens.len()))?);
-        }
-        Ok(logits)
+        self.logits_rows(0..self.tokens().len())
     }
 
     /// Logits `[V]` at one position.
@@ -135,40 +222,18 @@ impl Run {
     /// # Errors
     /// A position outside of the prompt, or a device error.
     pub fn logits_at(&self, position: usize) -> Result<Vec<f32>> {
-        self.check_position(position)?;
+        let last = self.tokens().len() - 1;
+        if position > last {
+            return Err(Error::Place(format!("position {position}: the prompt has tokens 0 to {last}")));
+        }
         self.logits_rows(position..position + 1)
     }
 
-    fn logits_rows(&self, rows: std::ops::Range<usize>) -> Result<Vec<f32>> {
-        let mut rec = self.device().record();
-        rec.scope("unembed");
-        let x = self.picked(&mut rec, &self.normed, rows)?;
-        let logits = self.model.0.weights.unembed.primal_all(&mut rec, &x)?;
-        self.device().submit(rec)?;
-        Ok(self.device().read(&logits)?)
-    }
-
-    /// Some rows of a `[_, d]` tensor.
-    fn picked(
-        &self,
-        rec: &mut Recording,
-        x: &Tensor,
-        rows: impl ExactSizeIterator<Item = usize>,
-    ) -> Result<Tensor> {
-        let sources: Vec<Source> = rows.map(Source::X).collect();
-        if sources.len() == x.shape().lengths()[0] {
-            return Ok(x.clone());
-        }
-        let plan = Plan::new(self.device(), self.config().n_embd, &sources, &[])?;
-        Ok(plan.primal(rec, x, x)?)
-    }
-
-    fn check_position(&self, position: usize) -> Result<()> {
-        let last = self.tokens.len() - 1;
-        match position > last {
-            true => Err(Error::Place(format!("position {position}: the prompt has tokens 0 to {last}"))),
-            false => Ok(()),
-        }
+    fn logits_rows(&self, rows: Range<usize>) -> Result<Vec<f32>> {
+        let first = self.span(0, 0).primal;
+        let rows: Vec<usize> = rows.map(|t| first + t).collect();
+        let rec = self.device().record();
+        self.base.all_logits(rec, &self.base.normed, &rows)
     }
 
     /// The value of an observable.
@@ -176,113 +241,37 @@ impl Run {
     /// # Errors
     /// An observable that does not fit the model or the prompt, or a device error.
     pub fn value(&self, observable: &Observable) -> Result<f64> {
-        observable.check(self.config(), self.tokens.len())?;
+        observable.check(self.config(), self.tokens().len())?;
+        let row = self.span(0, 0).primal + observable.position();
         match observable {
-            Observable::Logits { position, terms } => {
-                let mut rec = self.device().record();
-                let x = self.picked(&mut rec, &self.normed, *position..*position + 1)?;
-                Ok(self.weighted_logits(rec, &x, terms)?.iter().sum())
+            Observable::Field { level, .. } => {
+                let h = kept(&self.base.trace, self.program().field[*level])?;
+                Ok(self.base.read_field(self.device().record(), h, &[(row, observable)])?[0])
             }
-            Observable::Field { level, token, direction } => {
-                let h = self.device().read(kept(&self.trace, self.program.field[*level])?)?;
-                Ok(dot(direction, &h[token * direction.len()..]))
+            _ => {
+                let rec = self.device().record();
+                Ok(self.base.read_head(rec, &self.base.normed, &[(row, observable)])?[0])
             }
         }
     }
 
-    /// The observable's value under each list of edits, put on top of this run's own.
-    ///
-    /// All of them share this run as their base: each computes only the rows that its edits can reach, and they go
-    /// through the layers together, so a sweep reads every weight once a batch.
+    /// Where the adjoint of an observable starts: its derivative by the logits, or by the field, of this run.
     ///
     /// # Errors
-    /// An edit or an observable that does not fit, or a device error.
-    pub fn values_under<E: AsRef<[Edit]>>(
-        &self,
-        variants: &[E],
-        observable: &Observable,
-    ) -> Result<Vec<f64>> {
-        observable.check(self.config(), self.tokens.len())?;
-        let unedited = self.value(observable)?;
-        let mut values = vec![unedited; variants.len()];
-        let end = observable.position() + 1;
-        let mut members = Vec::new();
-        for (id, edits) in variants.iter().enumerate() {
-            let edits = edits.as_ref();
-            edits.iter().try_for_each(|e| e.check(self.config(), self.tokens.len()))?;
-            // Nothing at or before the observable is touched: its value stays, exactly.
-            let Some(start) = edits.iter().map(|e| e.token).min().filter(|&start| start < end) else {
-                continue;
-            };
-            members.push(self.member(id, edits, Span { primal: 0, start, end })?);
-        }
-        let levels = self.program.field.len();
-        for group in groups(self.device(), self.config(), 0, members) {
-            let ids: Vec<usize> = group.iter().map(|m| m.id).collect();
-            let batch = Batch::new(self.device(), &group, Direction::Forward)?;
-            let level = match observable {
-                Observable::Logits { .. } => levels - 1,
-                Observable::Field { level, .. } => *level,
-            };
-            let value = self.program.field[level];
-            let mut rec = self.device().record();
-            let keep = Keep { values: [value].into(), residuals: false };
-            let trace = forward(&self.program, &mut rec, &batch, Origin::Base(&self.trace), &keep)?;
-            // A member that joins above the level that is read does not touch it.
-            let active = batch.active(value, Direction::Forward);
-            let reached: Vec<usize> = (0..ids.len()).filter(|&i| batch.range(i).end <= active).collect();
-            if reached.is_empty() {
-                continue;
+    /// As [`Run::value`].
+    pub fn seeds(&self, observable: &Observable) -> Result<Vec<Seed>> {
+        observable.check(self.config(), self.tokens().len())?;
+        let position = observable.position();
+        let seed = |(id, weight): (u32, f64)| Seed::Logit { position, id, weight: weight as f32 };
+        Ok(match observable {
+            Observable::Field { level, token, direction } => {
+                vec![Seed::Field { level: *level, token: *token, vector: direction.clone() }]
             }
-            let last: Vec<usize> = reached.iter().map(|&i| batch.range(i).end - 1).collect();
-            let h = self.picked(&mut rec, kept(&trace, value)?, last.into_iter())?;
-            let read = self.read_observable(rec, &h, observable)?;
-            for (&i, value) in reached.iter().zip(read) {
-                values[ids[i]] = value;
-            }
-        }
-        Ok(values)
-    }
-
-    /// A run that leaves this one where the first of `edits` acts.
-    fn member(&self, id: usize, edits: &[Edit], span: Span) -> Result<Member> {
-        let config = self.config();
-        let mine = acts(config, &self.program, edits, Edit::primal_act)?;
-        let first = mine.iter().map(|a| a.value).min().unwrap_or(0);
-        let join = self.program.cut_before(first);
-        // The base run's own edits above the join are recomputed, so they act again; at the join its value has them.
-        let mut acts = acts(config, &self.program, &self.edits, Edit::primal_act)?;
-        acts.retain(|a| a.value > join);
-        acts.extend(mine);
-        Ok(Member { id, span, join, acts })
-    }
-
-    /// The observable for rows `h [rows, d]` at its level.
-    fn read_observable(&self, mut rec: Recording, h: &Tensor, observable: &Observable) -> Result<Vec<f64>> {
-        match observable {
-            Observable::Logits { position, terms } => {
-                rec.scope("unembed");
-                let count = h.shape().lengths()[0];
-                let span = Span { primal: 0, start: *position, end: position + 1 };
-                let rows = Rows::new(self.device(), &vec![span; count])?;
-                let x = self.model.0.weights.ln_f.primal(&mut rec, &rows, None, &[h])?.y;
-                self.weighted_logits(rec, &x, terms)
-            }
-            Observable::Field { direction, .. } => {
-                self.device().submit(rec)?;
-                Ok(self.device().read(h)?.chunks(direction.len()).map(|row| dot(direction, row)).collect())
-            }
-        }
-    }
-
-    /// `sum_i weight_i logit[id_i]` for each row of `x [rows, d]`, the final norm's output. Submits what is recorded.
-    fn weighted_logits(&self, mut rec: Recording, x: &Tensor, terms: &[(u32, f32)]) -> Result<Vec<f64>> {
-        let ids: Vec<u32> = terms.iter().map(|(id, _)| *id).collect();
-        let ids = self.device().upload("wanted", &[("wanted", ids.len())], &ids)?;
-        let logits = self.model.0.weights.unembed.primal(&mut rec, x, &ids)?;
-        self.device().submit(rec)?;
-        let logits = self.device().read(&logits)?;
-        Ok(logits.chunks(terms.len()).map(|row| weighted(terms, row)).collect())
+            _ => match observable.entries() {
+                Some(ids) => ids.into_iter().zip(observable.slope(&[])).map(seed).collect(),
+                None => (0..).zip(observable.slope(&self.logits_at(position)?)).map(seed).collect(),
+            },
+        })
     }
 
     /// The tangent map of the model at this run.
@@ -313,6 +302,14 @@ pub(crate) fn acts(
     Ok(acts)
 }
 
+/// Some columns of rows of `all` numbers.
+pub(crate) fn columns(data: &[f32], all: usize, columns: Range<usize>) -> Vec<f32> {
+    match columns.len() == all {
+        true => data.to_vec(),
+        false => data.chunks(all).flat_map(|row| &row[columns.clone()]).copied().collect(),
+    }
+}
+
 fn not_prepared(site: Site) -> Error {
     Error::Place(format!("{site} is fused into the residual add in this run; name it in RunOptions::sites"))
 }
@@ -322,44 +319,4 @@ pub(crate) fn kept(trace: &Trace, value: ValueId) -> Result<&Tensor> {
     trace.values[value]
         .as_ref()
         .ok_or_else(|| Error::Place(format!("value {value} was not kept by this run")))
-}
-
-fn weighted(terms: &[(u32, f32)], logits: &[f32]) -> f64 {
-    terms.iter().zip(logits).map(|(&(_, w), &logit)| f64::from(w) * f64::from(logit)).sum()
-}
-
-fn dot(a: &[f32], b: &[f32]) -> f64 {
-    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
-}
-
-/// Memory that a batch of a sweep may take on the device.
-const BATCH_BYTES: usize = 512 << 20;
-
-/// Cuts members into batches that fit the device's bindings and the memory budget; `levels` is how many levels of the
-/// field each batch keeps.
-pub(crate) fn groups(
-    device: &Device,
-    config: &Config,
-    levels: usize,
-    members: Vec<Member>,
-) -> Vec<Vec<Member>> {
-    let (d, inner) = (config.n_embd, config.n_inner());
-    let widest = inner.max(3 * d);
-    let by_binding = (device.info().max_binding / (4 * widest as u64)) as usize;
-    let by_memory = BATCH_BYTES / (4 * (2 * inner + (8 + levels) * d));
-    // Attention's grid has a row a workgroup.
-    let most = by_binding.min(by_memory).clamp(1, resolvent_engine::MAX_GROUPS as usize);
-    let mut groups: Vec<Vec<Member>> = Vec::new();
-    let mut rows = usize::MAX;
-    for member in members {
-        if rows.saturating_add(member.span.rows()) > most {
-            groups.push(Vec::new());
-            rows = 0;
-        }
-        rows += member.span.rows();
-        if let Some(group) = groups.last_mut() {
-            group.push(member);
-        }
-    }
-    groups
 }

@@ -21,7 +21,6 @@ mod figure;
 mod figures;
 mod page;
 mod scene;
-mod statistics;
 pub mod terminal;
 
 pub use axis::Axis;
@@ -32,4 +31,3 @@ pub use figure::{
 };
 pub use figures::figures;
 pub use page::{Block, Origin, Page, Section, Statement, Verdict};
-pub use statistics::{pearson, spearman};

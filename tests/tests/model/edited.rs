@@ -8,7 +8,7 @@ use resolvent_tests::{Labelled, Random, Twin, Worst, subjects, tangents, toleran
 use super::{changes, kinds, prepared, source};
 
 /// Lists of edits that tangents and cotangents have to pass: none, the kinds alone, all at one place, and random ones.
-fn lists(twin: &Twin, tokens: usize) -> Vec<Vec<Edit>> {
+pub(super) fn lists(twin: &Twin, tokens: usize) -> Vec<Vec<Edit>> {
     let mut random = Random::new(77);
     let d = twin.config.n_embd;
     let mut s = |site: Site| random.normals(site.width(&twin.config));
@@ -32,7 +32,7 @@ fn lists(twin: &Twin, tokens: usize) -> Vec<Vec<Edit>> {
     lists
 }
 
-const TOKENS: [u32; 5] = [3, 14, 15, 9, 2];
+pub(super) const TOKENS: [u32; 5] = [3, 14, 15, 9, 2];
 
 #[test]
 fn tangents_of_edited_runs() {
@@ -96,8 +96,8 @@ fn sensitivities_of_edited_runs() {
         for on in subjects() {
             let run = prepared(&twin, on, &TOKENS, &edits);
             let chi =
-                run.linearize(Mode::Exact).vjp(&[j.seeds()]).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
-            worst.check(format!("{edits:?}"), &on.label(&chi.into_single()), &truth, tolerance::MODEL);
+                run.linearize(Mode::Exact).gradient(&j).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
+            worst.check(format!("{edits:?}"), &on.label(&chi), &truth, tolerance::MODEL);
         }
     }
 }

@@ -18,7 +18,7 @@ fn computed(golden: &Golden, on: &Subject) -> Result<Vec<Labelled>, resolvent_mo
     let model = Model::open(on.device(), &Golden::directory(golden.name))?;
     let run: Run = model.run(&golden.tokens, &[])?;
     let (linear, j, source) = (run.linearize(Mode::Exact), golden.observable(), golden.source());
-    let chi = linear.vjp(&[j.seeds()])?.into_single();
+    let chi = linear.gradient(&j)?;
     let (level, token) = golden.place();
     let d = model.config().n_embd;
     let at = (level * golden.tokens.len() + token) * d;

@@ -29,7 +29,7 @@ fn results(twin: &Twin, on: &Subject, tokens: &[u32]) -> Result<Vec<Vec<f32>>, E
         run.logits()?,
         run.logits_at(3)?,
         run.field()?,
-        run.linearize(Mode::Exact).vjp(&[j.seeds()])?.into_single(),
+        run.linearize(Mode::Exact).gradient(&j)?,
         rows?.concat(),
     ])
 }

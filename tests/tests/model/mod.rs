@@ -1,8 +1,11 @@
+mod at_sites;
 mod atlas;
 mod batches;
 mod edited;
+mod ensemble;
 mod goldens;
 mod gpt2_shape;
+mod jets;
 mod limits;
 mod results;
 mod sites;

@@ -1,11 +1,12 @@
 //! Points: predictions against what happened.
 
+use resolvent_field::stats;
+
 use super::parts::{self, Sign};
 use crate::axis::number::value;
 use crate::axis::{Axis, Frame, Place};
 use crate::colour::Paint;
 use crate::scene::{Mark, Scene, clean};
-use crate::statistics;
 
 /// Points with two values each.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,8 +75,8 @@ impl Scatter {
     pub fn correlations(&self) -> String {
         let (x, y): (Vec<f64>, Vec<f64>) =
             self.points.iter().filter(|p| p.x.is_finite() && p.y.is_finite()).map(|p| (p.x, p.y)).unzip();
-        let shown = |r: Option<f64>| r.map_or("undefined".to_owned(), |r| format!("{r:.3}"));
-        let (pearson, spearman) = (statistics::pearson(&x, &y), statistics::spearman(&x, &y));
+        let shown = |r: f64| if r.is_nan() { "undefined".to_owned() } else { format!("{r:.3}") };
+        let (pearson, spearman) = (stats::pearson(&x, &y), stats::spearman(&x, &y));
         format!("Pearson {}, Spearman {}, n = {}", shown(pearson), shown(spearman), x.len())
     }
 

@@ -32,7 +32,8 @@ fn number(result: &Labelled, name: &str) -> Option<f64> {
     result.array(name).and_then(|a| a.data.first()).map(|&x| f64::from(x))
 }
 
-/// The observable as it was typed: `J = logit( Mary) - logit( John)`; a plain J for results from Rust.
+/// The observable as it was typed, where the caller has noted it as `observable_text`; else a plain J. It is no part of
+/// result files, which are the same however a token was written.
 fn observable(result: &Labelled) -> String {
     match fact(result, "observable_text") {
         "" => "J".to_owned(),

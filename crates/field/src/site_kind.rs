@@ -1,0 +1,109 @@
+//! Kinds of sites: where a sweep patches.
+
+use std::fmt;
+use std::str::FromStr;
+
+use resolvent_model::{Config, Site};
+
+use crate::error::{Error, Result};
+
+/// One place in every block (or between blocks), at every token, and at every head where it has heads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SiteKind {
+    /// The field h\[0\] to h\[L\].  `[L+1, T]`
+    Resid,
+    /// `hook_resid_mid`, between attention and MLP.  `[L, T]`
+    Mid,
+    /// `hook_attn_out`, what attention adds.  `[L, T]`
+    AttnOut,
+    /// `hook_mlp_out`, what the MLP adds.  `[L, T]`
+    MlpOut,
+    /// `hook_q` of each head.  `[L, H, T]`
+    Q,
+    /// `hook_k` of each head.  `[L, H, T]`
+    K,
+    /// `hook_v` of each head.  `[L, H, T]`
+    V,
+    /// `hook_z` of each head: its output before the projection.  `[L, H, T]`
+    Z,
+}
+
+impl SiteKind {
+    /// All kinds.
+    pub const ALL: [Self; 8] =
+        [Self::Resid, Self::Mid, Self::AttnOut, Self::MlpOut, Self::Q, Self::K, Self::V, Self::Z];
+
+    /// Its name on the command line and in result files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Resid => "resid",
+            Self::Mid => "mid",
+            Self::AttnOut => "attn_out",
+            Self::MlpOut => "mlp_out",
+            Self::Q => "q",
+            Self::K => "k",
+            Self::V => "v",
+            Self::Z => "z",
+        }
+    }
+
+    /// Its sites, in the order of its axes without the token.
+    pub fn sites(self, config: &Config) -> Vec<Site> {
+        let blocks = 0..config.n_layer;
+        let heads = |of: fn(usize, usize) -> Site| {
+            blocks.clone().flat_map(|l| (0..config.n_head).map(move |h| of(l, h))).collect()
+        };
+        match self {
+            Self::Resid => (0..=config.n_layer).map(|level| Site::level(level, config)).collect(),
+            Self::Mid => blocks.map(Site::ResidMid).collect(),
+            Self::AttnOut => blocks.map(Site::AttnOut).collect(),
+            Self::MlpOut => blocks.map(Site::MlpOut).collect(),
+            Self::Q => heads(Site::Q),
+            Self::K => heads(Site::K),
+            Self::V => heads(Site::V),
+            Self::Z => heads(Site::Z),
+        }
+    }
+
+    /// Axes of an array with one number a site and token.
+    pub fn axes(self, config: &Config, tokens: usize) -> Vec<(&'static str, usize)> {
+        match self {
+            Self::Resid => vec![("level", config.n_layer + 1), ("token", tokens)],
+            Self::Mid | Self::AttnOut | Self::MlpOut => vec![("block", config.n_layer), ("token", tokens)],
+            Self::Q | Self::K | Self::V | Self::Z => {
+                vec![("block", config.n_layer), ("head", config.n_head), ("token", tokens)]
+            }
+        }
+    }
+
+    /// Names of the arrays that a patch sweep writes: effect, and first-order prediction.
+    pub(crate) fn arrays(self) -> [&'static str; 2] {
+        match self {
+            Self::Resid => ["effect", "first_order"],
+            Self::Mid => ["effect.mid", "first_order.mid"],
+            Self::AttnOut => ["effect.attn_out", "first_order.attn_out"],
+            Self::MlpOut => ["effect.mlp_out", "first_order.mlp_out"],
+            Self::Q => ["effect.q", "first_order.q"],
+            Self::K => ["effect.k", "first_order.k"],
+            Self::V => ["effect.v", "first_order.v"],
+            Self::Z => ["effect.z", "first_order.z"],
+        }
+    }
+}
+
+impl fmt::Display for SiteKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for SiteKind {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == text).ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            Error::Input(format!("`{text}` is no kind of site; there are {names}"))
+        })
+    }
+}

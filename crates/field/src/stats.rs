@@ -1,0 +1,257 @@
+//! Statistics of predictions: correlation, sign agreement, slope, intervals.
+//!
+//! All functions take pairs (predicted, actual) or plain samples in f64. What is not defined (the correlation of a
+//! constant, the mean of nothing) is NaN, which no bound holds.
+
+/// Predictions and what they were predictions of.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Pairs {
+    /// Predicted values.
+    pub predicted: Vec<f64>,
+    /// Actual values, in the same order.
+    pub actual: Vec<f64>,
+}
+
+impl Pairs {
+    /// Pairs of two arrays of one length.
+    pub fn new(predicted: &[f32], actual: &[f32]) -> Self {
+        let wide = |x: &[f32]| x.iter().map(|&x| f64::from(x)).collect();
+        Self { predicted: wide(predicted), actual: wide(actual) }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.actual.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.actual.is_empty()
+    }
+
+    /// Adds the pairs of `other`.
+    pub fn extend(&mut self, other: &Self) {
+        self.predicted.extend_from_slice(&other.predicted);
+        self.actual.extend_from_slice(&other.actual);
+    }
+
+    /// The pairs that `keep` names by place.
+    #[must_use]
+    pub fn filter(&self, keep: impl Fn(usize) -> bool) -> Self {
+        let of = |x: &[f64]| x.iter().enumerate().filter(|(i, _)| keep(*i)).map(|(_, x)| *x).collect();
+        Self { predicted: of(&self.predicted), actual: of(&self.actual) }
+    }
+
+    /// How well the predictions do.
+    pub fn agreement(&self) -> Agreement {
+        Agreement {
+            count: self.len(),
+            pearson: pearson(&self.predicted, &self.actual),
+            spearman: spearman(&self.predicted, &self.actual),
+            sign: self.sign_agreement(),
+            slope: self.slope(),
+            error: self.relative_error(),
+        }
+    }
+
+    /// The share of pairs of one sign, among those whose actual size is above 1 % of the largest: below that, the sign
+    /// is that of rounding or of nothing.
+    pub fn sign_agreement(&self) -> f64 {
+        let least = 0.01 * self.actual.iter().fold(0.0f64, |m, x| m.max(x.abs()));
+        let counted = self.predicted.iter().zip(&self.actual).filter(|(_, a)| a.abs() > least);
+        let (all, same) =
+            counted.fold((0usize, 0usize), |(n, s), (p, a)| (n + 1, s + usize::from(p * a > 0.0)));
+        same as f64 / all as f64
+    }
+
+    /// Least-squares slope through the origin of the actual values over the predicted ones: 1 where predictions are
+    /// of the right size.
+    pub fn slope(&self) -> f64 {
+        let product: f64 = self.predicted.iter().zip(&self.actual).map(|(p, a)| p * a).sum();
+        product / self.predicted.iter().map(|p| p * p).sum::<f64>()
+    }
+
+    /// `|predicted - actual| / |actual|`, over all pairs.
+    pub fn relative_error(&self) -> f64 {
+        let square: f64 = self.predicted.iter().zip(&self.actual).map(|(p, a)| (p - a).powi(2)).sum();
+        (square / self.actual.iter().map(|a| a * a).sum::<f64>()).sqrt()
+    }
+}
+
+/// How well predictions do: see the methods of [`Pairs`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Agreement {
+    /// Number of pairs.
+    pub count: usize,
+    /// Linear correlation.
+    pub pearson: f64,
+    /// Rank correlation.
+    pub spearman: f64,
+    /// Share of pairs of one sign.
+    pub sign: f64,
+    /// Actual over predicted.
+    pub slope: f64,
+    /// Relative L2 error.
+    pub error: f64,
+}
+
+impl std::fmt::Display for Agreement {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { count, pearson, spearman, sign, slope, error } = self;
+        write!(
+            f,
+            "n {count}, Pearson {pearson:.3}, Spearman {spearman:.3}, same sign {:.1} %, slope {slope:.3}, \
+             relative error {error:.3}",
+            100.0 * sign
+        )
+    }
+}
+
+/// Mean; NaN of nothing.
+pub fn mean(x: &[f64]) -> f64 {
+    x.iter().sum::<f64>() / x.len() as f64
+}
+
+/// Pearson's correlation; NaN where one side is constant.
+pub fn pearson(x: &[f64], y: &[f64]) -> f64 {
+    let (mx, my) = (mean(x), mean(y));
+    let (mut xy, mut xx, mut yy) = (0.0, 0.0, 0.0);
+    for (x, y) in x.iter().zip(y) {
+        xy += (x - mx) * (y - my);
+        xx += (x - mx).powi(2);
+        yy += (y - my).powi(2);
+    }
+    xy / (xx * yy).sqrt()
+}
+
+/// Spearman's correlation: Pearson's of the ranks, equal values sharing theirs.
+pub fn spearman(x: &[f64], y: &[f64]) -> f64 {
+    pearson(&ranks(x), &ranks(y))
+}
+
+/// Ranks from 0, equal values at the mean of their places.
+fn ranks(x: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..x.len()).collect();
+    order.sort_by(|&a, &b| x[a].total_cmp(&x[b]));
+    let mut ranks = vec![0.0; x.len()];
+    let mut first = 0;
+    while first < order.len() {
+        let same = order[first..].iter().take_while(|&&i| x[i] == x[order[first]]).count();
+        let rank = first as f64 + (same - 1) as f64 / 2.0;
+        order[first..first + same].iter().for_each(|&i| ranks[i] = rank);
+        first += same;
+    }
+    ranks
+}
+
+/// The `q`-quantile of sorted numbers, interpolated; NaN of nothing.
+pub fn quantile(sorted: &[f64], q: f64) -> f64 {
+    let Some(last) = sorted.len().checked_sub(1) else { return f64::NAN };
+    let at = q.clamp(0.0, 1.0) * last as f64;
+    let (low, share) = (at.floor() as usize, at.fract());
+    sorted[low] + share * (sorted[(low + 1).min(last)] - sorted[low])
+}
+
+/// The median of numbers in any order; NaN of nothing.
+pub fn median(x: &[f64]) -> f64 {
+    quantile(&sorted(x), 0.5)
+}
+
+/// Numbers in order.
+pub fn sorted(x: &[f64]) -> Vec<f64> {
+    let mut x = x.to_vec();
+    x.sort_by(f64::total_cmp);
+    x
+}
+
+/// An estimate with its interval.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Interval {
+    /// The estimate from all items.
+    pub estimate: f64,
+    /// 2.5 % of the resampled estimates lie below.
+    pub low: f64,
+    /// 2.5 % lie above.
+    pub high: f64,
+}
+
+/// Resamples behind an interval: the ends of a 95 % interval then move by about a tenth of its width.
+const RESAMPLES: usize = 1000;
+
+/// A 95 % percentile bootstrap over `items`, independent units such as prompts: `estimate` of all of them, and of
+/// draws with replacement. Estimates that are NaN are left out of the interval.
+pub fn bootstrap<T>(items: &[T], seed: u64, estimate: impl Fn(&[&T]) -> f64) -> Interval {
+    let all: Vec<&T> = items.iter().collect();
+    let mut state = seed;
+    let mut draws = Vec::with_capacity(RESAMPLES);
+    for _ in 0..RESAMPLES {
+        let draw: Vec<&T> = (0..items.len()).map(|_| all[below(&mut state, all.len())]).collect();
+        draws.push(estimate(&draw));
+    }
+    draws.retain(|x| x.is_finite());
+    let draws = sorted(&draws);
+    Interval { estimate: estimate(&all), low: quantile(&draws, 0.025), high: quantile(&draws, 0.975) }
+}
+
+/// A number below `n` from a seeded stream (SplitMix64, Steele, Lea and Flood 2014), by multiplication.
+pub fn below(state: &mut u64, n: usize) -> usize {
+    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^= z >> 31;
+    ((u128::from(z) * n as u128) >> 64) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn correlations_of_known_data() {
+        let x = [1.0, 2.0, 3.0, 4.0, 5.0];
+        assert!((pearson(&x, &[2.0, 4.0, 6.0, 8.0, 10.0]) - 1.0).abs() < 1e-15);
+        assert!((pearson(&x, &[5.0, 4.0, 3.0, 2.0, 1.0]) + 1.0).abs() < 1e-15);
+        // By hand: covariance 6, variances 10 and 10.
+        assert!((pearson(&x, &[2.0, 1.0, 4.0, 3.0, 5.0]) - 0.8).abs() < 1e-15);
+        assert!((spearman(&x, &[1.0, 8.0, 27.0, 64.0, 125.0]) - 1.0).abs() < 1e-15);
+        // Ties share a rank: x ranks 0, 1.5, 1.5, 3 against 0, 1, 2, 3 is 4.5 / sqrt(4.5 * 5).
+        let tied = spearman(&[1.0, 2.0, 2.0, 9.0], &[1.0, 2.0, 3.0, 4.0]);
+        assert!((tied - 4.5 / 22.5f64.sqrt()).abs() < 1e-15);
+        assert!(pearson(&x, &[3.0; 5]).is_nan() && mean(&[]).is_nan() && median(&[]).is_nan());
+    }
+
+    #[test]
+    fn agreement_of_known_pairs() {
+        let pairs = Pairs { predicted: vec![1.0, -2.0, 3.0, 1e-9], actual: vec![2.0, -4.0, 6.0, -1e-9] };
+        let a = pairs.agreement();
+        assert_eq!((a.count, a.sign), (4, 1.0), "the sign of next to nothing does not count");
+        assert!((a.slope - 2.0).abs() < 1e-12 && (a.error - 0.5).abs() < 1e-12, "{a:?}");
+        let wrong = Pairs { predicted: vec![-1.0, 1.0], actual: vec![1.0, 1.0] };
+        assert_eq!(wrong.sign_agreement(), 0.5);
+    }
+
+    #[test]
+    fn quantiles_interpolate() {
+        let x = [0.0, 1.0, 2.0, 3.0];
+        assert_eq!((quantile(&x, 0.0), quantile(&x, 1.0), quantile(&x, 0.5)), (0.0, 3.0, 1.5));
+        assert_eq!(median(&[9.0, 1.0, 5.0]), 5.0);
+    }
+
+    /// The interval of a mean is about what theory says: 1.96 standard errors to each side.
+    #[test]
+    fn an_interval_of_a_mean() {
+        let mut state = 1;
+        let items: Vec<f64> = (0..400).map(|_| below(&mut state, 1000) as f64 / 1000.0).collect();
+        let own: Vec<f64> = items.clone();
+        let got = bootstrap(&items, 3, |draw| mean(&draw.iter().map(|x| **x).collect::<Vec<f64>>()));
+        let variance = own.iter().map(|x| (x - mean(&own)).powi(2)).sum::<f64>() / 399.0;
+        let expected = 1.96 * (variance / 400.0).sqrt();
+        assert!((got.estimate - mean(&own)).abs() < 1e-12);
+        for side in [got.estimate - got.low, got.high - got.estimate] {
+            assert!((side / expected - 1.0).abs() < 0.2, "{side} {expected}");
+        }
+        assert_eq!(bootstrap(&items, 3, |d| *d[0]), bootstrap(&items, 3, |d| *d[0]), "seeded");
+        assert_ne!(below(&mut 1, 1 << 40), below(&mut 2, 1 << 40));
+    }
+}

@@ -1,0 +1,269 @@
+//! Sweeps: many edited runs over their base runs, as ragged batches.
+//!
+//! Each variant computes only the rows that its edits can reach, all of them walk the layers together, and every
+//! weight is read once a batch. What a variant does not own is its base run's.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use resolvent_ops::Span;
+
+use crate::batch::{Batch, Direction, Member, Order};
+use crate::edit::Edit;
+use crate::error::Result;
+use crate::model::Model;
+use crate::observable::Observable;
+use crate::program::ValueId;
+use crate::read::Read;
+use crate::run::{Base, Run, acts, columns, kept};
+use crate::site::Site;
+use crate::walk::{Harvest, Keep, Origin, forward};
+
+/// A run with further edits on top of its own.
+#[derive(Clone, Copy)]
+pub struct Variant<'a> {
+    /// The run that it leaves where its first edit acts.
+    pub run: &'a Run,
+    /// Its edits, in the order in which they act.
+    pub edits: &'a [Edit],
+    /// What is read.
+    pub observable: &'a Observable,
+}
+
+/// Rows of one member of a batch at one site: `[n, width]`, of tokens `token` on.
+#[derive(Clone, Copy, Debug)]
+pub struct Slab<'a> {
+    /// Which source, cotangent or variant, by its place in what was given.
+    pub member: usize,
+    /// Which site, by its place in what was given.
+    pub site: usize,
+    /// Token of the first row.
+    pub token: usize,
+    /// `[n, width of the site]`
+    pub rows: &'a [f32],
+}
+
+/// The value of each variant's observable. Runs that were made by one [`Model::run_all`] share batches.
+///
+/// # Errors
+/// An edit or an observable that does not fit its run, or a device error.
+pub fn values_of(variants: &[Variant<'_>]) -> Result<Vec<f64>> {
+    let mut values = vec![0.0; variants.len()];
+    let mut bases: Vec<(&Arc<Base>, Vec<Member>)> = Vec::new();
+    let mut last: Option<(*const Run, *const Observable, f64)> = None;
+    for (id, &Variant { run, edits, observable }) in variants.iter().enumerate() {
+        let (config, tokens) = (run.config(), run.tokens().len());
+        observable.check(config, tokens)?;
+        edits.iter().try_for_each(|e| e.check(config, tokens))?;
+        // Nothing at or before the observable is touched: its value stays, exactly.
+        values[id] = match last {
+            Some((of, j, value)) if std::ptr::eq(of, run) && std::ptr::eq(j, observable) => value,
+            _ => run.value(observable)?,
+        };
+        last = Some((run, observable, values[id]));
+        let end = observable.position() + 1;
+        let Some(start) = edits.iter().map(|e| e.token).min().filter(|&start| start < end) else { continue };
+        let member = member(run, id, edits, run.span(start, end))?;
+        match bases.iter_mut().find(|(base, _)| Arc::ptr_eq(base, &run.base)) {
+            Some((_, members)) => members.push(member),
+            None => bases.push((&run.base, vec![member])),
+        }
+    }
+    for (base, members) in bases {
+        sweep(base, members, variants, &mut values)?;
+    }
+    Ok(values)
+}
+
+/// The variants of one base, in as many batches as memory asks for.
+fn sweep(base: &Base, members: Vec<Member>, variants: &[Variant<'_>], values: &mut [f64]) -> Result<()> {
+    let (device, config) = (base.model.device(), base.model.config());
+    let level = |m: &Member| variants[m.id].observable.level(config);
+    for group in groups(&base.model, 1, members) {
+        let batch = Batch::new(device, &group, Direction::Forward)?;
+        let levels: BTreeSet<usize> = group.iter().map(level).collect();
+        let keep = Keep { values: levels.iter().map(|&l| base.program.field[l]).collect(), residuals: false };
+        let mut rec = device.record();
+        let trace = forward(&base.program, &mut rec, &batch, Origin::Base(&base.trace), &keep)?;
+        device.submit(rec)?;
+        for of_level in levels {
+            let value = base.program.field[of_level];
+            // A member that joins above the level that is read does not touch it.
+            let active = batch.active(value, Direction::Forward);
+            let here = (0..group.len()).filter(|&i| level(&group[i]) == of_level);
+            let reached: Vec<usize> = here.filter(|&i| batch.range(i).end <= active).collect();
+            if reached.is_empty() {
+                continue;
+            }
+            let read = |&i: &usize| (batch.range(i).end - 1, variants[group[i].id].observable);
+            let (of_field, of_logits): (Vec<usize>, Vec<usize>) =
+                reached.into_iter().partition(|&i| matches!(read(&i).1, Observable::Field { .. }));
+            let h = kept(&trace, value)?;
+            for (part, head) in [(of_field, false), (of_logits, true)] {
+                let reads: Vec<Read<'_>> = part.iter().map(read).collect();
+                if reads.is_empty() {
+                    continue;
+                }
+                let rec = device.record();
+                let got =
+                    if head { base.read_last(rec, h, &reads) } else { base.read_field(rec, h, &reads) }?;
+                for (&i, value) in part.iter().zip(got) {
+                    values[group[i].id] = value;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Run {
+    /// The observable's value under each list of edits, put on top of this run's own; see [`values_of`].
+    ///
+    /// # Errors
+    /// An edit or an observable that does not fit, or a device error.
+    pub fn values_under<E: AsRef<[Edit]>>(
+        &self,
+        variants: &[E],
+        observable: &Observable,
+    ) -> Result<Vec<f64>> {
+        observable.check(self.config(), self.tokens().len())?;
+        let variants: Vec<Variant<'_>> =
+            variants.iter().map(|edits| Variant { run: self, edits: edits.as_ref(), observable }).collect();
+        values_of(&variants)
+    }
+
+    /// The values of `sites` under each list of edits, put on top of this run's own, handed to `visit` slab by slab.
+    /// Rows that the edits cannot reach are not computed, and not visited: they are this run's.
+    ///
+    /// # Errors
+    /// An edit or a site that does not fit, a fused output that [`crate::RunOptions::sites`] did not name, or a device
+    /// error.
+    pub fn fields_under<E: AsRef<[Edit]>>(
+        &self,
+        variants: &[E],
+        sites: &[Site],
+        visit: &mut dyn FnMut(Slab<'_>),
+    ) -> Result<()> {
+        let (config, tokens) = (self.config(), self.tokens().len());
+        let mut members = Vec::new();
+        for (id, edits) in variants.iter().enumerate() {
+            let edits = edits.as_ref();
+            edits.iter().try_for_each(|e| e.check(config, tokens))?;
+            let Some(start) = edits.iter().map(|e| e.token).min() else { continue };
+            members.push(member(self, id, edits, self.span(start, tokens))?);
+        }
+        let keep = Keep { values: self.values_of_sites(sites)?, residuals: false };
+        for group in groups(self.model(), sites.len(), members) {
+            let batch = Batch::new(self.device(), &group, Direction::Forward)?;
+            let mut rec = self.device().record();
+            let trace = forward(self.program(), &mut rec, &batch, Origin::Base(&self.base.trace), &keep)?;
+            self.device().submit(rec)?;
+            self.visit(&batch, &trace.values, sites, visit)?;
+        }
+        Ok(())
+    }
+
+    /// The levels of the field as sites, 0 to L.
+    pub fn levels(&self) -> Vec<Site> {
+        (0..=self.config().n_layer).map(|level| Site::level(level, self.config())).collect()
+    }
+
+    pub(crate) fn values_of_sites(&self, sites: &[Site]) -> Result<BTreeSet<ValueId>> {
+        sites.iter().map(|&site| self.value_of(site)).collect()
+    }
+
+    /// Reads what a walk left at the values of `sites`, and hands it over member by member.
+    pub(crate) fn visit(
+        &self,
+        batch: &Batch,
+        harvest: &Harvest,
+        sites: &[Site],
+        visit: &mut dyn FnMut(Slab<'_>),
+    ) -> Result<()> {
+        self.visit_orders(batch, harvest, (sites, Order::First), &mut |_, slab| visit(slab))
+    }
+
+    /// [`Run::visit`] of each order of what a walk left, first and second numbered from 0.
+    pub(crate) fn visit_orders(
+        &self,
+        batch: &Batch,
+        harvest: &Harvest,
+        (sites, order): (&[Site], Order),
+        visit: &mut dyn FnMut(usize, Slab<'_>),
+    ) -> Result<()> {
+        for value in self.values_of_sites(sites)? {
+            let Some(tensor) = &harvest[value] else { continue };
+            let (data, all) = (self.device().read(tensor)?, tensor.shape().lengths()[1]);
+            for (n, data) in order.split(data, all).iter().enumerate() {
+                let of_value = |site: &&Site| self.program().value(**site) == Some(value);
+                for (site, at) in sites.iter().enumerate().filter(|(_, site)| of_value(site)) {
+                    let wanted = at.columns(self.config());
+                    for i in 0..batch.len() {
+                        let (rows, member) = (batch.range(i), batch.member(i));
+                        // A member that had not joined at this value has nothing there.
+                        if rows.end * all > data.len() {
+                            continue;
+                        }
+                        let (member, token) = (member.id, member.span.start);
+                        let whole = &data[rows.start * all..rows.end * all];
+                        match wanted.len() == all {
+                            true => visit(n, Slab { member, site, token, rows: whole }),
+                            false => {
+                                let rows = &columns(whole, all, wanted.clone());
+                                visit(n, Slab { member, site, token, rows });
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A run that leaves `run` where the first of `edits` acts.
+fn member(run: &Run, id: usize, edits: &[Edit], span: Span) -> Result<Member> {
+    let (config, program) = (run.config(), run.program());
+    let mine = acts(config, program, edits, Edit::primal_act)?;
+    let first = mine.iter().map(|a| a.value).min().unwrap_or(0);
+    let join = program.cut_before(first);
+    // The base run's own edits above the join are recomputed, so they act again; at the join its value has them.
+    let mut acts = acts(config, program, run.edits(), Edit::primal_act)?;
+    acts.retain(|a| a.value > join);
+    acts.extend(mine);
+    Ok(Member { id, span, join, acts })
+}
+
+/// Rows of a batch that fit the device's bindings and its memory for a batch; `extra` is how many numbers of width d a
+/// row keeps to the end, besides what is alive while a block is computed.
+pub(crate) fn most_rows(model: &Model, extra: usize) -> usize {
+    let (device, config) = (model.device(), model.config());
+    let (d, inner) = (config.n_embd, config.n_inner());
+    let widest = inner.max(3 * d);
+    let by_binding = (device.info().max_binding / (4 * widest as u64)) as usize;
+    let by_memory = device.batch_bytes() as usize / (4 * (2 * inner + (8 + extra) * d));
+    // Attention's grid has a row a workgroup.
+    by_binding.min(by_memory).clamp(1, resolvent_engine::MAX_GROUPS as usize)
+}
+
+/// Cuts members into batches of [`most_rows`].
+pub(crate) fn groups(model: &Model, extra: usize, members: Vec<Member>) -> Vec<Vec<Member>> {
+    cut(most_rows(model, extra), members)
+}
+
+/// Cuts members into batches of at most `most` rows, or of one member.
+pub(crate) fn cut(most: usize, members: Vec<Member>) -> Vec<Vec<Member>> {
+    let mut groups: Vec<Vec<Member>> = Vec::new();
+    let mut rows = usize::MAX;
+    for member in members {
+        if rows.saturating_add(member.span.rows()) > most {
+            groups.push(Vec::new());
+            rows = 0;
+        }
+        rows += member.span.rows();
+        if let Some(group) = groups.last_mut() {
+            group.push(member);
+        }
+    }
+    groups
+}

@@ -1,0 +1,180 @@
+//! Tangents, cotangents and edited runs read at any site, against the reference.
+
+use resolvent_model::{Mode, Observable, Run, Site, Slab, Source};
+use resolvent_reference::{Dual, Scalar, Trace};
+use resolvent_tests::truth::wide;
+use resolvent_tests::{Labelled, Random, Twin, Worst, subjects, tolerance};
+
+use super::{changes, kinds, prepared, source};
+
+const TOKENS: [u32; 6] = [3, 14, 15, 9, 2, 6];
+
+/// What visits left: by member and site, `[T, width]`; zeros where nothing came.
+fn gather(
+    run: &Run,
+    members: usize,
+    sites: &[Site],
+    walk: impl FnOnce(&mut dyn FnMut(Slab<'_>)),
+) -> Vec<Vec<Vec<f32>>> {
+    let config = run.model().config();
+    let empty = |site: &Site| vec![0.0; TOKENS.len() * site.width(config)];
+    let mut all: Vec<Vec<Vec<f32>>> = vec![sites.iter().map(empty).collect(); members];
+    walk(&mut |slab| {
+        let width = sites[slab.site].width(config);
+        all[slab.member][slab.site][slab.token * width..][..slab.rows.len()].copy_from_slice(slab.rows);
+    });
+    all
+}
+
+#[test]
+fn tangents_at_every_site() {
+    let mut worst = Worst::new("at_sites.jvp");
+    let twin = Twin::small();
+    let (mut random, sites) = (Random::new(5), twin.sites());
+    let batch: Vec<Vec<Source>> = kinds(&twin)
+        .into_iter()
+        .map(|site| vec![source(&twin, site, random.below(6), &mut random)])
+        .collect();
+    for on in subjects() {
+        let run = prepared(&twin, on, &TOKENS, &[]);
+        let linear = run.linearize(Mode::Exact);
+        let got =
+            gather(&run, batch.len(), &sites, |visit| linear.jvp_at(&batch, &sites, visit).expect("fits"));
+        for (sources, got) in batch.iter().zip(&got) {
+            let trace = twin.tangent(&TOKENS, &[], sources);
+            for (site, got) in sites.iter().zip(got) {
+                let want: Vec<f64> = twin.capture_of(&trace, *site).iter().map(|x| x.tangent).collect();
+                if want.iter().all(|x| *x == 0.0) {
+                    assert!(got.iter().all(|x| *x == 0.0), "{sources:?} does not reach {site}");
+                    continue;
+                }
+                worst.check(
+                    format!("{sources:?} {site}"),
+                    &on.label(got),
+                    &Labelled::reference(want),
+                    tolerance::MODEL,
+                );
+            }
+        }
+    }
+}
+
+/// `<chi at a site, s>` is the tangent of J along a source s there.
+#[test]
+fn cotangents_at_every_site() {
+    let mut worst = Worst::new("at_sites.vjp");
+    let twin = Twin::small();
+    let sites = twin.sites();
+    let mut random = Random::new(6);
+    let vectors: Vec<(usize, Vec<f32>)> =
+        sites.iter().map(|site| (random.below(5), random.normals(site.width(&twin.config)))).collect();
+    for j in [Observable::logit_diff(4, 20, 4), Observable::log_prob(4, 5)] {
+        for on in subjects() {
+            let run = prepared(&twin, on, &TOKENS, &[]);
+            let (linear, seeds) = (run.linearize(Mode::Exact), run.seeds(&j).expect("fits"));
+            let chi =
+                &gather(&run, 1, &sites, |visit| linear.vjp_at(&[seeds], &sites, visit).expect("fits"))[0];
+            for ((site, chi), (token, s)) in sites.iter().zip(chi).zip(&vectors) {
+                let sources = [Source { site: *site, token: *token, vector: s.clone() }];
+                let want = read(&j, &twin.tangent(&TOKENS, &[], &sources)).tangent;
+                let here = &chi[token * s.len()..][..s.len()];
+                let got: f64 = wide(here).iter().zip(s).map(|(c, s)| c * f64::from(*s)).sum();
+                let size = wide(here).iter().map(|c| c * c).sum::<f64>().sqrt() * (s.len() as f64).sqrt();
+                if size == 0.0 {
+                    assert_eq!(want, 0.0, "{j:?} does not see {site} at {token}");
+                    continue;
+                }
+                worst.within(format!("{j:?} {site}"), on.name(), (got - want).abs() / size, tolerance::MODEL);
+            }
+        }
+    }
+}
+
+/// J of a reference run, on any scalar.
+fn read<S: Scalar>(j: &Observable, trace: &Trace<S>) -> S {
+    use resolvent_reference::{LogProbability, Logit, Observable as _};
+    match j {
+        Observable::Logits { position, terms } => {
+            let target = terms[0].0 as usize;
+            let against = terms.get(1).map(|t| t.0 as usize);
+            Logit { target, against, position: *position }.read(trace)
+        }
+        Observable::LogProb { position, target } => {
+            LogProbability { target: *target as usize, position: *position }.read(trace)
+        }
+        other => panic!("{other:?} is not of this test"),
+    }
+}
+
+/// A divergence is what it is called, and so is its derivative.
+#[test]
+fn divergences_from_another_run() {
+    use resolvent_model::Distribution;
+    let mut worst = ["divergence.value", "divergence.slope", "log_prob.value"].map(Worst::new);
+    let twin = Twin::small();
+    let other = [3, 14, 7, 9, 2, 6];
+    let reference = twin.primal(&other, &[]);
+    let mut random = Random::new(8);
+    let sources = [source(&twin, Site::ResidPre(1), 2, &mut random)];
+    for position in [2, 5] {
+        let base = softmax(reference.logits_at(position));
+        let trace: Trace<Dual<f64>> = twin.tangent(&TOKENS, &[], &sources);
+        let logits = trace.logits_at(position);
+        let mut total = Dual::from_f64(0.0);
+        logits.iter().for_each(|l| total += l.exp());
+        let mut want = Dual::from_f64(0.0);
+        for (b, l) in base.iter().zip(logits) {
+            want += Dual::from_f64(*b) * (Dual::from_f64(b.ln()) - (*l - total.ln()));
+        }
+        let log_prob = (logits[3] - total.ln()).primal;
+        for on in subjects() {
+            let run = prepared(&twin, on, &TOKENS, &[]);
+            let base = twin.on(on).run(&other, &[]).expect("runs").logits_at(position).expect("fits");
+            let j = Observable::Divergence { position, base: Distribution::of(&base) };
+            let value = run.value(&j).expect("fits");
+            let chi = run.linearize(Mode::Exact).gradient(&j).expect("fits");
+            let at = (6 + 2) * 18;
+            let slope: f64 =
+                chi[at..at + 18].iter().zip(&sources[0].vector).map(|(a, b)| f64::from(a * b)).sum();
+            let close = |worst: &mut Worst, got: f64, want: f64| {
+                worst.within(position, on.name(), (got - want).abs() / want.abs(), tolerance::MODEL);
+            };
+            let [values, slopes, log_probs] = &mut worst;
+            close(values, value, want.primal);
+            close(slopes, slope, want.tangent);
+            close(log_probs, run.value(&Observable::log_prob(3, position)).expect("fits"), log_prob);
+        }
+    }
+}
+
+fn softmax(logits: &[f64]) -> Vec<f64> {
+    let total: f64 = logits.iter().map(|l| l.exp()).sum();
+    logits.iter().map(|l| l.exp() / total).collect()
+}
+
+/// Every site of edited runs, in a batch.
+#[test]
+fn edited_runs_at_every_site() {
+    let mut worst = Worst::new("at_sites.edited");
+    let twin = Twin::small();
+    let (mut random, sites) = (Random::new(9), twin.sites());
+    let base = changes(&twin, TOKENS.len(), 2, &mut random);
+    let variants: Vec<_> = (0..8).map(|n| changes(&twin, TOKENS.len(), 1 + n % 3, &mut random)).collect();
+    for on in subjects() {
+        let run = prepared(&twin, on, &TOKENS, &base);
+        let captured: Vec<Vec<f32>> = sites.iter().map(|s| run.capture(*s).expect("kept")).collect();
+        let mut got = vec![captured; variants.len()];
+        run.fields_under(&variants, &sites, &mut |slab| {
+            let width = sites[slab.site].width(&twin.config);
+            got[slab.member][slab.site][slab.token * width..][..slab.rows.len()].copy_from_slice(slab.rows);
+        })
+        .unwrap_or_else(|e| panic!("{}: {e}", on.name()));
+        for (edits, got) in variants.iter().zip(&got) {
+            let trace = twin.primal(&TOKENS, &[&base[..], edits].concat());
+            for (site, got) in sites.iter().zip(got) {
+                let want = Labelled::reference(twin.capture(&trace, *site));
+                worst.check(format!("{edits:?} {site}"), &on.label(got), &want, tolerance::MODEL);
+            }
+        }
+    }
+}
