@@ -28,7 +28,8 @@ impl Axis {
 
     /// Whether the axis has a place for a value.
     pub(crate) fn shows(&self, value: f64) -> bool {
-        value.is_finite() && (!self.log || value > 0.0)
+        // Nearly the largest number has no room beside it.
+        value.abs() < 1e300 && (!self.log || value > 1e-300)
     }
 
     /// The range of those values that can be shown, with some room at both ends.

@@ -23,9 +23,9 @@ pub struct Scatter {
     pub groups: Vec<String>,
     /// The points.
     pub points: Vec<Point>,
-    /// The line y = x is drawn.
+    /// The line y = x is drawn, on axes of one kind.
     pub identity: bool,
-    /// Both axes have one range, and the plot is a square.
+    /// Both axes have one range, if they are of one kind, and the plot is a square.
     pub equal: bool,
     /// Width of the drawing in pixels.
     pub width: f64,
@@ -92,14 +92,17 @@ impl Scatter {
         let top = parts::legend(&mut scene, top, &names, &[Sign::Point]);
         let mut x = self.x.range(shown.iter().map(|p| p.x));
         let mut y = self.y.range(shown.iter().map(|p| p.y));
-        if self.equal {
+        // Where one axis is straight and the other is not, they have no range in common and y = x is no line.
+        let alike = self.x.log == self.y.log;
+        let equal = self.equal && alike;
+        if equal {
             (x.low, x.high) = (x.low.min(y.low), x.high.max(y.high));
             (y.low, y.high) = (x.low, x.high);
         }
-        let height = if self.equal { 0.0 } else { self.width * 0.66 };
+        let height = if equal { 0.0 } else { self.width * 0.66 };
         let place = Place { left: 0.0, top, width: self.width, height };
         let frame = Frame::draw(&mut scene, place, (&self.x, x), (&self.y, y));
-        if self.identity {
+        if self.identity && alike {
             let (low, high) = (x.low.max(y.low), x.high.min(y.high));
             if low < high {
                 let [from, to] = [low, high].map(|v| (frame.x(v), frame.y(v)));

@@ -245,6 +245,39 @@ fn a_grid_holds_its_figures_side_by_side() {
     assert_ne!(y(places[1]), y(places[3]));
 }
 
+/// Figures of nothing, and of numbers at the ends of what there is, are drawn like others.
+#[test]
+fn any_numbers_are_drawn() {
+    let ends = [0.0, -0.0, 1e-320, 1e-30, 1e30, -1e299, f64::MAX, f64::MIN, f64::INFINITY, f64::NAN];
+    let axes = [Axis::linear("a"), Axis::log("b")];
+    for values in std::iter::once(&[][..]).chain(ends.chunks(1)).chain(ends.chunks(2)).chain([&ends[..]]) {
+        for (x, y) in [(&axes[0], &axes[1]), (&axes[1], &axes[0])] {
+            let mut scatter = Scatter::new("", x.clone(), y.clone());
+            scatter.points =
+                values.iter().map(|&v| Point { x: v, y: v, group: 70, ..Point::default() }).collect();
+            let mut lines = Lines::new("", x.clone(), y.clone());
+            let points: Vec<(f64, f64)> = values.iter().map(|&v| (v, v)).collect();
+            lines.series = vec![Series::new("", points.clone()).with_band(points)];
+            lines.references = values.iter().map(|&v| Reference::Level(v, String::new())).collect();
+            let mut bars = Bars::new("", x.clone());
+            let estimates = values.iter().map(|&v| Some(Estimate::within(v, -v, v))).collect();
+            bars.categories = vec![Category { name: String::new(), estimates }, Category::default()];
+            bars.references = values.iter().map(|&v| (v, String::new())).collect();
+            let table = Table::new("", &["n"]).row(values.iter().map(|&v| Cell::from(v)));
+            let grid =
+                Grid::new("", vec![scatter.prediction().into(), lines.into(), bars.into(), table.into()]);
+            let svg = Figure::from(grid).svg();
+            let svg = Document::parse(&svg).unwrap_or_else(|e| panic!("{values:?}: {e}"));
+            let geometry = ["x", "y", "width", "height", "cx", "cy", "r", "d", "transform", "viewBox"];
+            for (name, value) in svg.descendants().flat_map(|n| n.attributes().map(|a| (a.name(), a.value())))
+            {
+                let odd = value.contains("NaN") || value.contains("inf") || value.len() > 400;
+                assert!(!geometry.contains(&name) || !odd, "{values:?}: {name} is {value}");
+            }
+        }
+    }
+}
+
 /// What the smallest text is, at the size at which it is drawn.
 #[test]
 fn nothing_is_written_too_small_to_read() {
