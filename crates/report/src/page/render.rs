@@ -33,6 +33,8 @@ pub(super) fn html(page: &Page) -> Result<String, Error> {
         title => &page.title,
         lead => paragraphs(&page.lead),
         statements => page.statements.iter().map(statement).collect::<Vec<_>>(),
+        // Two sections are found without a list of them.
+        contents => page.sections.len() > 2,
         sections => sections.collect::<Vec<_>>(),
         origins => page.origins.iter().map(origin).collect::<Vec<_>>(),
         footer => &page.footer,
@@ -117,5 +119,9 @@ fn origin(origin: &Origin) -> Value {
     });
     let facts = origin.facts.iter().map(|(name, value)| context! { name, value });
     let (checks, facts) = (checks.collect::<Vec<_>>(), facts.collect::<Vec<_>>());
-    context! { name => &origin.name, checks, facts }
+    let passed = match checks.len() {
+        1 => "1 check passed".to_owned(),
+        n => format!("{n} checks passed"),
+    };
+    context! { name => &origin.name, checks, facts, passed }
 }
