@@ -9,6 +9,7 @@ mod invert;
 mod options;
 mod output;
 mod patch;
+mod regime;
 mod scale;
 mod sensitivity;
 mod transfer;
@@ -38,6 +39,8 @@ enum Command {
     Patch(patch::Args),
     /// The response field of one source
     Green(green::Args),
+    /// How far from a run the first-order response holds
+    Regime(regime::Args),
     /// Find sources that change the observable as asked, and run the model with them
     Invert(invert::Args),
     /// How much of a donor prompt's answer comes along with its h[l,t], one place at a time
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Command::Sensitivity(args) => sensitivity::main(&args),
         Command::Patch(args) => patch::main(&args),
         Command::Green(args) => green::main(&args),
+        Command::Regime(args) => regime::main(&args),
         Command::Invert(args) => invert::main(&args),
         Command::Transfer(args) => transfer::main(&args),
         Command::Scale(args) => scale::main(&args),

@@ -1,5 +1,6 @@
 mod invert;
 mod operator;
+mod regime;
 mod scale;
 mod superposition;
 mod transfer;
