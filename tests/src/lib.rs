@@ -6,6 +6,7 @@
 
 mod compare;
 mod golden;
+mod linear;
 mod plan;
 mod random;
 mod subject;
@@ -15,6 +16,7 @@ mod twin;
 
 pub use compare::{Labelled, Mismatch, Worst, compare};
 pub use golden::Golden;
+pub use linear::LinearWeights;
 pub use plan::{Allowed, Done, Plan, Record};
 pub use random::Random;
 pub use subject::{Subject, gpus, matmul_subjects, subjects};

@@ -10,6 +10,7 @@ use resolvent_model::{
 use resolvent_reference::ops::{self, GeluForm};
 use resolvent_reference::{Dual, Gpt2, Scalar, Site as Slab, Trace};
 
+use crate::linear::LinearWeights;
 use crate::subject::Subject;
 use crate::truth::{constants, wide};
 
@@ -25,6 +26,7 @@ pub struct Twin {
 #[derive(Debug)]
 enum Origin {
     Seed(RandomWeights),
+    Linear(LinearWeights),
     Directory(PathBuf),
 }
 
@@ -45,6 +47,13 @@ impl Twin {
         )
     }
 
+    /// A model with linear blocks.
+    pub fn linear(seed: u64) -> Self {
+        let (config, weights) = (LinearWeights::config(), LinearWeights::new(seed));
+        let reference = reference(&config, &weights);
+        Self { config, origin: Origin::Linear(weights), reference }
+    }
+
     /// A model directory.
     ///
     /// # Panics
@@ -63,6 +72,9 @@ impl Twin {
     pub fn on(&self, on: &Subject) -> Model {
         let model = match &self.origin {
             Origin::Seed(weights) => Model::random(on.device(), self.config.clone(), *weights),
+            Origin::Linear(weights) => {
+                Model::from_source(on.device(), self.config.clone(), weights, "linear")
+            }
             Origin::Directory(dir) => Model::open(on.device(), dir),
         };
         model.unwrap_or_else(|e| panic!("{}: {e}", on.name()))

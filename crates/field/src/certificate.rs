@@ -1,6 +1,6 @@
 //! Certificates: checks that a result carries, or fails with.
 
-use resolvent_model::{Linearization, Seed, Site, Source, gaussian};
+use resolvent_model::{Edit, Linearization, Observable, Run, Seed, Site, Source, gaussian};
 
 use crate::error::{Error, Result};
 
@@ -36,6 +36,39 @@ impl Certificate {
         }
         Err(Error::Certificate { name: self.name.to_owned(), value: self.value, bound: self.bound })
     }
+}
+
+/// The value of an edited run in a sweep against the same run alone: the first, a middle and the last of `variants`,
+/// relative to `scale`.
+///
+/// # Errors
+/// A device error.
+pub(crate) fn alone<E: AsRef<[Edit]>>(
+    run: &Run,
+    observable: &Observable,
+    variants: &[E],
+    values: &[f64],
+) -> Result<Certificate> {
+    let scale = values.iter().fold(1.0f64, |m, v| m.max(v.abs()));
+    let mut worst = 0.0;
+    let last = variants.len().saturating_sub(1);
+    for i in [0, last / 2, last] {
+        let Some(edits) = variants.get(i) else { continue };
+        let edits: Vec<Edit> = run.edits().iter().chain(edits.as_ref()).cloned().collect();
+        let value = run.model().run(run.tokens(), &edits)?.value(observable)?;
+        worst = worse(worst, (value - values[i]).abs() / scale);
+    }
+    Ok(Certificate { name: "alone", value: worst, bound: SAME })
+}
+
+/// The larger of two figures; a NaN is larger than anything.
+pub(crate) fn worse(a: f64, b: f64) -> f64 {
+    if b <= a { a } else { b }
+}
+
+/// Numbers as result files hold them.
+pub(crate) fn narrow(x: &[f64]) -> Vec<f32> {
+    x.iter().map(|&x| x as f32).collect()
 }
 
 /// `<a, b>` in f64.

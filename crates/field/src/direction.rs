@@ -37,23 +37,33 @@ pub struct Context<'a> {
 }
 
 impl Direction {
-    /// The direction at (level, token) of `run`, `[d]`.
+    /// The direction at one place of `run`, `[d]`.
+    ///
+    /// # Errors
+    /// As [`Direction::resolve_all`].
+    pub fn resolve(&self, run: &Run, place: Place, context: Context<'_>) -> Result<Vec<f32>> {
+        Ok(self.resolve_all(run, &[place], context)?.remove(0))
+    }
+
+    /// The direction at each of `places` of `run`, `[d]` each. Files, tokens and random numbers give one vector for all.
     ///
     /// # Errors
     /// A file that cannot be read or has another width, a direction that lacks what it refers to, a place outside of the
     /// field, or a zero direction that was to be made unit length.
-    pub fn resolve(&self, run: &Run, (level, token): Place, context: Context<'_>) -> Result<Vec<f32>> {
+    pub fn resolve_all(&self, run: &Run, places: &[Place], context: Context<'_>) -> Result<Vec<Vec<f32>>> {
         let (_, tokens, d) = shape(run);
-        inside((level, token), run)?;
-        let here = (level * tokens + token) * d..(level * tokens + token + 1) * d;
-        let mut direction = match self {
-            Self::File(path) => read(path, d)?,
-            Self::Token(id) => run.model().embedding(*id)?,
-            Self::Random(seed) => gaussian(*seed, d),
+        places.iter().try_for_each(|place| inside(*place, run))?;
+        let rows = |field: &[f32]| -> Vec<Vec<f32>> {
+            places.iter().map(|&(l, t)| field[(l * tokens + t) * d..][..d].to_vec()).collect()
+        };
+        let mut directions = match self {
+            Self::File(path) => vec![read(path, d)?; places.len()],
+            Self::Token(id) => vec![run.model().embedding(*id)?; places.len()],
+            Self::Random(seed) => vec![gaussian(*seed, d); places.len()],
             Self::Sensitivity => {
                 let observable =
                     context.observable.ok_or_else(|| missing("sensitivity", "an observable (--target)"))?;
-                run.linearize(Mode::Exact).gradient(observable)?[here].to_vec()
+                rows(&run.linearize(Mode::Exact).gradient(observable)?)
             }
             Self::Displacement => {
                 let other =
@@ -65,19 +75,21 @@ impl Direction {
                     )));
                 }
                 let (theirs, ours) = (other.field()?, run.field()?);
-                theirs[here.clone()].iter().zip(&ours[here]).map(|(a, b)| a - b).collect()
+                rows(&theirs.iter().zip(&ours).map(|(a, b)| a - b).collect::<Vec<f32>>())
             }
         };
         if context.unit {
-            let size = norm(&direction);
-            if size == 0.0 {
-                return Err(Error::Input(format!(
-                    "the direction is zero at {level},{token} and has no unit"
-                )));
+            for (direction, (level, token)) in directions.iter_mut().zip(places) {
+                let size = norm(direction);
+                if size == 0.0 {
+                    return Err(Error::Input(format!(
+                        "the direction is zero at {level},{token} and has no unit"
+                    )));
+                }
+                direction.iter_mut().for_each(|x| *x = (f64::from(*x) / size) as f32);
             }
-            direction.iter_mut().for_each(|x| *x = (f64::from(*x) / size) as f32);
         }
-        Ok(direction)
+        Ok(directions)
     }
 }
 

@@ -1,11 +1,21 @@
 //! Green functions: the response field `G s` of one source, `response[l', t'] = (dh[l', t'] / dh[l, t]) s`.
 
-use resolvent_model::{Edit, Mode, Run, Site, Source};
+use resolvent_model::{Edit, Mode, Run, Site, Source, gaussian};
 
 use crate::certificate::{Certificate, SLOPE, adjoint, norm, norms};
 use crate::error::Result;
+use crate::geometry::Geometry;
 use crate::labelled::Labelled;
-use crate::sensitivity::shape;
+use crate::sensitivity::{Place, inside, shape};
+
+/// What to add to a response field.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct GreenOptions {
+    /// The geometry of its propagation; see [`Geometry`].
+    pub geometry: bool,
+    /// How many random directions to send out beside the source, and the seed of the first.
+    pub directions: (usize, u64),
+}
 
 /// The response field of a source `[d]` at (level, token): arrays `response [L+1, T, d]`, `norm [L+1, T]`.
 ///
@@ -14,32 +24,88 @@ use crate::sensitivity::shape;
 /// # Errors
 /// A source that does not fit, a device error, or a check that fails.
 pub fn green(run: &Run, level: usize, token: usize, source: &[f32]) -> Result<Labelled> {
+    green_with(run, (level, token), source, GreenOptions::default())
+}
+
+/// As [`green`], with what `options` ask for: `energy`, `stays`, `centroid`, `width`, `front [L+1]`, `by_distance [L+1, T]`,
+/// `velocity [1]`; and `gain [N, L+1]`, the length of the response to each random unit direction at each level, with
+/// `anisotropy [L+1]`, the largest squared gain over the mean one: 1 where all directions are answered alike.
+///
+/// # Errors
+/// As [`green`].
+pub fn green_with(run: &Run, place: Place, source: &[f32], options: GreenOptions) -> Result<Labelled> {
     let (levels, tokens, d) = shape(run);
-    let config = run.model().config();
-    if level >= levels {
-        let last = levels - 1;
-        let reason = format!("level {level}: the field has levels 0 to {last}");
-        return Err(crate::error::Error::Input(reason));
-    }
-    let site = Site::level(level, config);
+    inside(place, run)?;
+    let (level, token) = place;
+    let site = Site::level(level, run.model().config());
     let linear = run.linearize(Mode::Exact);
     let response = linear.jvp(&[[Source { site, token, vector: source.to_vec() }]])?.into_single();
     let norm = norms(&response, d);
     let outside =
         |i: usize| i / tokens < level || i % tokens < token || (i / tokens == level && i % tokens != token);
     let leaked = norm.iter().enumerate().filter(|&(i, &n)| outside(i) && n != 0.0).count();
-    let slope = slope(run, (level, token), source, &response[(levels - 1) * tokens * d..])?;
-    Labelled::new("green", run)
+    let slope = slope(run, place, source, &response[(levels - 1) * tokens * d..])?;
+    let geometry = options.geometry.then(|| Geometry::new(&norm, tokens, place));
+    let mut result = Labelled::new("green", run)
         .with("response", &[("level", levels), ("token", tokens), ("d", d)], response)
         .with("norm", &[("level", levels), ("token", tokens)], norm)
-        .note("source", format!("{level},{token}"))
+        .note("source", format!("{level},{token}"));
+    if let Some(g) = geometry {
+        let axis = [("level", levels)];
+        result = result
+            .with("energy", &axis, g.energy)
+            .with("stays", &axis, g.stays)
+            .with("centroid", &axis, g.centroid)
+            .with("width", &axis, g.width)
+            .with("front", &axis, g.front)
+            .with("by_distance", &[("level", levels), ("distance", tokens)], g.by_distance)
+            .with("velocity", &[("value", 1)], vec![g.velocity as f32]);
+    }
+    let (count, seed) = options.directions;
+    if count > 0 {
+        let gain = gains(run, place, (count, seed))?;
+        let anisotropy = (0..levels).map(|l| anisotropy(gain.iter().skip(l).step_by(levels))).collect();
+        result = result
+            .with("gain", &[("direction", count), ("level", levels)], gain)
+            .with("anisotropy", &[("level", levels)], anisotropy)
+            .note("seed", seed.to_string());
+    }
+    result
         .certify(Certificate { name: "causal_zeros", value: leaked as f64, bound: 0.0 })?
         .certify(slope)?
         .certify(adjoint(&linear, 1)?)
 }
 
+/// Length of the response at each level to `count` random unit directions: `[N, L+1]`.
+///
+/// # Errors
+/// A place outside of the field, or a device error.
+pub fn gains(run: &Run, (level, token): Place, (count, seed): (usize, u64)) -> Result<Vec<f32>> {
+    inside((level, token), run)?;
+    let (levels, _, d) = shape(run);
+    let site = Site::level(level, run.model().config());
+    let unit = |i: u64| {
+        let v = gaussian(seed + i, d);
+        let size = norm(&v);
+        [Source { site, token, vector: v.iter().map(|&x| (f64::from(x) / size) as f32).collect() }]
+    };
+    let sources: Vec<[Source; 1]> = (0..count as u64).map(unit).collect();
+    let mut gain = vec![0.0f32; count * levels];
+    run.linearize(Mode::Exact).jvp_at(&sources, &run.levels(), &mut |slab| {
+        gain[slab.member * levels + slab.site] = norm(slab.rows) as f32;
+    })?;
+    Ok(gain)
+}
+
+/// The largest squared gain over the mean one; 0 where nothing answers.
+fn anisotropy<'a>(gains: impl Iterator<Item = &'a f32>) -> f32 {
+    let squares: Vec<f64> = gains.map(|&g| f64::from(g).powi(2)).collect();
+    let (most, sum) = squares.iter().fold((0.0f64, 0.0), |(m, s), x| (m.max(*x), s + x));
+    if sum == 0.0 { 0.0 } else { (most * squares.len() as f64 / sum) as f32 }
+}
+
 /// The central difference of h\[L\] along the source, against the response there, relative to its norm.
-fn slope(run: &Run, (level, token): (usize, usize), source: &[f32], last: &[f32]) -> Result<Certificate> {
+fn slope(run: &Run, (level, token): Place, source: &[f32], last: &[f32]) -> Result<Certificate> {
     let (levels, tokens, d) = shape(run);
     let size = norm(source);
     if size == 0.0 {

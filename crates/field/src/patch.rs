@@ -5,7 +5,7 @@
 
 use resolvent_model::{Edit, Mode, Observable, Run, Site, Variant, values_of};
 
-use crate::certificate::{Certificate, SAME, adjoint, dot};
+use crate::certificate::{Certificate, SAME, adjoint, alone, dot, worse};
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
 use crate::site_kind::SiteKind;
@@ -151,14 +151,15 @@ pub fn patch_at(
     let mut result = Labelled::new("patch", corrupted)
         .note("observable", format!("{observable:?}"))
         .note("clean_tokens", clean.tokens().iter().map(u32::to_string).collect::<Vec<_>>().join(","));
-    let (mut restored, mut alone) = (None, 0.0f64);
+    let (mut restored, mut worst) = (None, 0.0);
     for &kind in kinds {
         let effects = effects(&[case], kind)?.remove(0);
         if kind == SiteKind::Resid {
             let place = observable.level(corrupted.model().config()) * tokens + observable.position();
             restored = Some((effects.values[place] - clean_value).abs() / scale);
         }
-        alone = worse(alone, self::alone(corrupted, &effects, observable)? / scale);
+        let held = alone(corrupted, observable, &effects.edits, &effects.values)?;
+        worst = worse(worst, held.value);
         let agreement = effects.pairs().agreement();
         let [effect, first_order] = kind.arrays();
         let axes = kind.axes(corrupted.model().config(), tokens);
@@ -176,22 +177,6 @@ pub fn patch_at(
         result = result.certify(Certificate { name: "restores", value, bound: SAME })?;
     }
     result
-        .certify(Certificate { name: "alone", value: alone, bound: SAME })?
+        .certify(Certificate { name: "alone", value: worst, bound: SAME })?
         .certify(adjoint(&corrupted.linearize(Mode::Exact), 1)?)
-}
-
-/// The largest difference between a patch in the sweep and the same prompt patched and run alone, at three places.
-fn alone(run: &Run, effects: &Effects, observable: &Observable) -> Result<f64> {
-    let mut worst = 0.0f64;
-    for i in [0, effects.edits.len() / 2, effects.edits.len() - 1] {
-        let edits: Vec<Edit> = run.edits().iter().chain(&effects.edits[i]).cloned().collect();
-        let value = run.model().run(run.tokens(), &edits)?.value(observable)?;
-        worst = worse(worst, (value - effects.values[i]).abs());
-    }
-    Ok(worst)
-}
-
-/// The larger of two figures; a NaN is larger than anything.
-fn worse(a: f64, b: f64) -> f64 {
-    if b <= a { a } else { b }
 }

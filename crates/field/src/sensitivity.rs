@@ -4,7 +4,8 @@
 
 use resolvent_model::{Edit, Mode, Observable, Run, Site};
 
-use crate::certificate::{Certificate, SLOPE, adjoint, norm, norms};
+use crate::certificate::{Certificate, SLOPE, adjoint, dot, norm, norms};
+use crate::direction::{Context, Direction};
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
 
@@ -27,6 +28,28 @@ pub fn sensitivity(run: &Run, observable: &Observable) -> Result<Labelled> {
         .with("value", &[("value", 1)], vec![value as f32])
         .note("observable", format!("{observable:?}"));
     result.certify(adjoint(&linear, 1)?)?.certify(slope)
+}
+
+/// As [`sensitivity`], with `directional [L+1, T]` = `<chi[l, t], v[l, t]>` along a direction at every place: with
+/// [`Direction::Displacement`] the first-order effect of each displacement ("gradient times displacement"). Where the
+/// direction is zero, so is the array.
+///
+/// # Errors
+/// As [`sensitivity`], or a direction that lacks what it refers to.
+pub fn sensitivity_along(
+    run: &Run,
+    observable: &Observable,
+    direction: &Direction,
+    other: Option<&Run>,
+) -> Result<Labelled> {
+    let (levels, tokens, d) = shape(run);
+    let result = sensitivity(run, observable)?;
+    let places: Vec<Place> = (0..levels).flat_map(|l| (0..tokens).map(move |t| (l, t))).collect();
+    let context = Context { observable: Some(observable), other, unit: false };
+    let directions = direction.resolve_all(run, &places, context)?;
+    let chi = result.array("sensitivity").map_or(&[][..], |a| &a.data);
+    let along = chi.chunks(d).zip(&directions).map(|(chi, v)| dot(chi, v) as f32).collect();
+    Ok(result.with("directional", &[("level", levels), ("token", tokens)], along))
 }
 
 /// A level and a token of the field.

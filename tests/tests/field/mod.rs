@@ -1,1 +1,45 @@
+mod invert;
 mod operator;
+mod scale;
+mod superposition;
+mod transfer;
+
+use resolvent_field::Labelled;
+use resolvent_model::{Edit, Observable, Run};
+use resolvent_reference::{Logit, Observable as _, Projection};
+use resolvent_tests::truth::wide;
+use resolvent_tests::{Subject, Twin};
+
+/// A twin's run on one executor.
+fn run(twin: &Twin, on: &Subject, tokens: &[u32]) -> Run {
+    twin.on(on).run(tokens, &[]).unwrap_or_else(|e| panic!("{}: {e}", on.name()))
+}
+
+/// J of the reference under edits.
+fn truth(twin: &Twin, tokens: &[u32], edits: &[Edit], j: &Observable) -> f64 {
+    let trace = twin.primal(tokens, edits);
+    match j {
+        Observable::Logits { position, terms } => {
+            let against = terms.get(1).map(|t| t.0 as usize);
+            Logit { target: terms[0].0 as usize, against, position: *position }.read(&trace)
+        }
+        Observable::Field { level, token, direction } => {
+            Projection { layer: *level, token: *token, direction: &wide(direction) }.read(&trace)
+        }
+        other => panic!("{other:?} has no reference here"),
+    }
+}
+
+/// An array of a result in f64.
+fn array(result: &Labelled, name: &str) -> Vec<f64> {
+    wide(&result.array(name).unwrap_or_else(|| panic!("no array `{name}`")).data)
+}
+
+/// Whether two arrays agree to `within` of the larger one's largest number.
+fn close(got: &[f64], want: &[f64], within: f64, what: &str) {
+    assert_eq!(got.len(), want.len(), "{what}");
+    let size = want.iter().chain(got).fold(0.0f64, |m, x| m.max(x.abs()));
+    for (i, (g, w)) in got.iter().zip(want).enumerate() {
+        assert!((g - w).abs() <= within * size, "{what} {i}: {g} instead of {w}, of {size}");
+    }
+}

@@ -1,0 +1,137 @@
+//! Goals: what sources are to change, and the map from sources to those changes.
+
+use resolvent_model::{Linearization, Observable};
+
+use crate::certificate::dot;
+use crate::error::{Error, Result};
+use crate::linear_map::LinearMap;
+use crate::operator::Operator;
+use crate::sensitivity::{Place, inside, shape};
+
+/// A change that is wanted.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Goal {
+    /// J is to change by this much.
+    Observable {
+        /// J.
+        observable: Observable,
+        /// Its change.
+        change: f64,
+    },
+    /// h at a place is to change by this vector `[d]`.
+    Field {
+        /// Where.
+        place: Place,
+        /// Its change.
+        change: Vec<f32>,
+    },
+}
+
+impl std::fmt::Display for Goal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Observable { observable, change } => write!(f, "{observable:?} by {change}"),
+            Self::Field { place: (level, token), change } => {
+                write!(f, "h[{level},{token}] by a vector of length {:.4}", crate::certificate::norm(change))
+            }
+        }
+    }
+}
+
+/// Goals as a linear system: sources at the sites, side by side `[sites d]`, to changes `[rows]`.
+pub(super) struct System<'a> {
+    sites: Vec<Place>,
+    d: usize,
+    /// Sensitivity of each observable at the sites, `[sites d]`.
+    chi: Vec<Vec<f32>>,
+    /// The places of the field that have goals.
+    field: Option<Operator<'a>>,
+    /// The changes that are wanted, observables first.
+    pub(super) target: Vec<f32>,
+}
+
+impl<'a> System<'a> {
+    pub(super) fn new(linear: &'a Linearization<'a>, goals: &[Goal], sites: &[Place]) -> Result<Self> {
+        let run = linear.run();
+        let (_, tokens, d) = shape(run);
+        sites.iter().try_for_each(|place| inside(*place, run))?;
+        let (mut chi, mut places, mut target, mut rest) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for goal in goals {
+            match goal {
+                Goal::Observable { observable, change } => {
+                    let all = linear.gradient(observable)?;
+                    let at = sites.iter().flat_map(|&(l, t)| &all[(l * tokens + t) * d..][..d]);
+                    chi.push(at.copied().collect());
+                    target.push(*change as f32);
+                }
+                Goal::Field { place, change } if change.len() == d => {
+                    places.push(*place);
+                    rest.extend_from_slice(change);
+                }
+                Goal::Field { place: (l, t), change } => {
+                    let have = change.len();
+                    return Err(Error::Input(format!(
+                        "the goal at {l},{t} has {have} numbers, and the field is {d} wide"
+                    )));
+                }
+            }
+        }
+        target.extend(rest);
+        if target.iter().all(|x| *x == 0.0) || !target.iter().all(|x| x.is_finite()) {
+            return Err(Error::Input("goals need a finite change that is not zero; see --goal".to_owned()));
+        }
+        let field = if places.is_empty() { None } else { Some(Operator::new(linear, sites, &places)?) };
+        Ok(Self { sites: sites.to_vec(), d, chi, field, target })
+    }
+
+    /// Where sources may act.
+    pub(super) fn sites(&self) -> &[Place] {
+        &self.sites
+    }
+
+    /// Length of each site's part of a vector.
+    pub(super) fn width(&self) -> usize {
+        self.d
+    }
+}
+
+impl LinearMap for System<'_> {
+    fn rows(&self) -> usize {
+        self.target.len()
+    }
+
+    fn columns(&self) -> usize {
+        self.sites.len() * self.d
+    }
+
+    fn apply(&self, x: &[Vec<f32>]) -> Result<Vec<Vec<f32>>> {
+        let mut out: Vec<Vec<f32>> =
+            x.iter().map(|x| self.chi.iter().map(|chi| dot(chi, x) as f32).collect()).collect();
+        if let Some(operator) = &self.field {
+            for (out, rows) in out.iter_mut().zip(operator.apply(x)?) {
+                out.extend(rows);
+            }
+        }
+        Ok(out)
+    }
+
+    fn apply_transpose(&self, y: &[Vec<f32>]) -> Result<Vec<Vec<f32>>> {
+        let mut out = match &self.field {
+            Some(operator) => {
+                let rest: Vec<Vec<f32>> = y.iter().map(|y| y[self.chi.len()..].to_vec()).collect();
+                operator.apply_transpose(&rest)?
+            }
+            None => vec![vec![0.0; self.columns()]; y.len()],
+        };
+        for (out, y) in out.iter_mut().zip(y) {
+            for (chi, weight) in self.chi.iter().zip(y) {
+                out.iter_mut().zip(chi).for_each(|(out, chi)| *out += weight * chi);
+            }
+        }
+        Ok(out)
+    }
+
+    fn scratch(&self, count: usize) -> usize {
+        self.field.as_ref().map_or(0, |operator| operator.scratch(count))
+    }
+}

@@ -1,0 +1,251 @@
+//! Choosing where to patch: an adjoint inverse problem.
+//!
+//! Given changes b of observables or of the field, find sources x at allowed sites with `A x = b`, where A is the
+//! first-order response: its rows are sensitivities and Green operators, its transpose is reverse mode. The sources of
+//! least energy are `x = A^T (A A^T)^-1 b`; few sites, bounds on amplitudes and steps of Newton's method come on top. What
+//! was found is then run through the model itself: `achieved` is not a prediction.
+
+mod baseline;
+mod goal;
+mod sparse;
+
+use resolvent_model::{Edit, Linearization, Mode, Run, Site, Source};
+
+use crate::certificate::{ADJOINT, Certificate, adjoint, dot, norm};
+use crate::error::{Error, Result};
+use crate::labelled::Labelled;
+use crate::linear_map::LinearMap;
+use crate::lsqr::LsqrOptions;
+use crate::sensitivity::{Place, shape};
+
+pub use goal::Goal;
+use goal::System;
+
+/// Which sources are looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Least energy over all allowed sites.
+    LeastEnergy,
+    /// Up to so many sites, chosen one after another.
+    Greedy(usize),
+    /// Up to so many sites, chosen by the group lasso.
+    Lasso(usize),
+}
+
+/// How to solve.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct InvertOptions {
+    /// Which sources.
+    pub method: Method,
+    /// The most that a source may be, as a share of |h\[l, t\]|.
+    pub limit: Option<f32>,
+    /// Weight of the energy against the goal; 0 meets the goal if it can be met.
+    pub damp: f64,
+    /// Steps of Newton's method, each linearised at the run with the sources so far.
+    pub refine: usize,
+    /// Seed of the random baseline.
+    pub seed: u64,
+}
+
+impl Default for InvertOptions {
+    fn default() -> Self {
+        Self { method: Method::LeastEnergy, limit: None, damp: 0.0, refine: 0, seed: 0 }
+    }
+}
+
+/// Sources at `sites` that change what `goals` name: arrays `sites [N, 2]`, `sources [N, d]`, `relative [N]` = |s| / |h\[l, t\]|,
+/// `target [M]`, `predicted [M]` (first order), `achieved [M]` (the model's own forward pass), `energy [1]` = sum of |s|^2; and
+/// of the baselines named in the metadata, each scaled to the same predicted change, `baseline_energy [B]`,
+/// `baseline_predicted [B, M]`, `baseline_achieved [B, M]`. M is one number an observable and d a place of the field.
+///
+/// After steps of Newton's method `predicted` is that of the final sources at the unedited run.
+///
+/// Certificates: the predicted change of each observable, by the adjoint, is that of forward mode; the adjoint identity.
+///
+/// # Errors
+/// Goals or sites that do not fit, goals that no allowed site can reach, a device error, or a check that fails.
+pub fn invert(run: &Run, goals: &[Goal], sites: &[Place], options: &InvertOptions) -> Result<Labelled> {
+    let (_, tokens, d) = shape(run);
+    let linear = run.linearize(Mode::Exact);
+    let system = System::new(&linear, goals, sites)?;
+    let h = run.field()?;
+    let sizes: Vec<f64> = sites.iter().map(|&(l, t)| norm(&h[(l * tokens + t) * d..][..d])).collect();
+    if sparse::pull(&system, &system.target)?.iter().all(|p| *p == 0.0) {
+        return Err(Error::Input(
+            "none of the allowed sites reaches the goal; sources act at later tokens and levels only"
+                .to_owned(),
+        ));
+    }
+    let mut x = solve(&system, options)?;
+    let bounds: Option<Vec<f64>> =
+        options.limit.map(|limit| sizes.iter().map(|size| f64::from(limit) * size).collect());
+    if let Some(bounds) = &bounds {
+        x = sparse::bounded(&system, x, bounds)?;
+    }
+    for _ in 0..options.refine {
+        let Some(better) = refined(run, goals, &system, &x, bounds.as_deref())? else { break };
+        x = better;
+    }
+
+    let predicted = system.apply(std::slice::from_ref(&x))?.remove(0);
+    let achieved = achieved(run, goals, sites, &x)?;
+    let active = sparse::sites(&x, d);
+    let energy = norm(&x).powi(2);
+    let baselines = baseline::all(&system, (active.len(), options.seed))?;
+    let mut result = Labelled::new("invert", run)
+        .with("sites", &[("site", active.len()), ("place", 2)], places(sites, &active))
+        .with("sources", &[("site", active.len()), ("d", d)], at(&x, &active, d))
+        .with("relative", &[("site", active.len())], relative(&x, &active, &sizes, d))
+        .with("target", &[("goal", system.rows())], system.target.clone())
+        .with("predicted", &[("goal", system.rows())], predicted.clone())
+        .with("achieved", &[("goal", system.rows())], achieved)
+        .with("energy", &[("value", 1)], vec![energy as f32]);
+    let mut tables = [Vec::new(), Vec::new(), Vec::new()];
+    for (_, y) in &baselines {
+        tables[0].push(norm(y).powi(2) as f32);
+        tables[1].extend(system.apply(std::slice::from_ref(y))?.remove(0));
+        tables[2].extend(self::achieved(run, goals, sites, y)?);
+    }
+    let [energies, predictions, achievements] = tables;
+    let names: Vec<&str> = baselines.iter().map(|(name, _)| *name).collect();
+    let axes = [("baseline", baselines.len()), ("goal", system.rows())];
+    result = result
+        .with("baseline_energy", &axes[..1], energies)
+        .with("baseline_predicted", &axes, predictions)
+        .with("baseline_achieved", &axes, achievements)
+        .note("baselines", names.join(","))
+        .note("goals", goals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+        .note("method", format!("{:?}", options.method))
+        .note("refine", options.refine.to_string())
+        .note("seed", options.seed.to_string());
+    if let Some(limit) = options.limit {
+        result = result.note("limit", limit.to_string());
+    }
+    result.certify(forward(&linear, goals, sites, &x)?)?.certify(adjoint(&linear, 1)?)
+}
+
+fn solve(system: &System<'_>, options: &InvertOptions) -> Result<Vec<f32>> {
+    let lsqr = LsqrOptions { damp: options.damp, ..LsqrOptions::default() };
+    let all: Vec<usize> = (0..system.sites().len()).collect();
+    match options.method {
+        Method::LeastEnergy => sparse::least_energy(system, &all, lsqr),
+        Method::Greedy(0) | Method::Lasso(0) => {
+            Err(Error::Input("sources need at least one site; see --sparse".to_owned()))
+        }
+        Method::Greedy(count) => sparse::greedy(system, count, lsqr),
+        Method::Lasso(count) => sparse::lasso(system, count, lsqr),
+    }
+}
+
+/// Sources at the same sites after one more step of Newton's method: what is missing is solved for at the run with the
+/// sources so far. `None` if nothing is missing, or if no part of the step helps.
+fn refined(
+    run: &Run,
+    goals: &[Goal],
+    system: &System<'_>,
+    x: &[f32],
+    bounds: Option<&[f64]>,
+) -> Result<Option<Vec<f32>>> {
+    let (sites, d) = (system.sites(), system.width());
+    let missing = |x: &[f32]| -> Result<Vec<f32>> {
+        let got = achieved(run, goals, sites, x)?;
+        Ok(system.target.iter().zip(got).map(|(b, a)| b - a).collect())
+    };
+    let rest = missing(x)?;
+    if norm(&rest) <= 1e-4 * norm(&system.target) {
+        return Ok(None);
+    }
+    let all: Vec<Edit> = run.edits().iter().cloned().chain(edits(run, sites, x)).collect();
+    let edited = run.model().run(run.tokens(), &all)?;
+    let linear = edited.linearize(Mode::Exact);
+    let mut here = System::new(&linear, goals, sites)?;
+    here.target.clone_from(&rest);
+    let step = sparse::least_energy(&here, &sparse::sites(x, d), LsqrOptions::default())?;
+    for share in [1.0f32, 0.5, 0.25, 0.125] {
+        let mut next: Vec<f32> = x.iter().zip(&step).map(|(x, s)| x + share * s).collect();
+        if let Some(bounds) = bounds {
+            for (x, bound) in next.chunks_mut(d).zip(bounds) {
+                let factor = (bound / norm(x)).min(1.0);
+                x.iter_mut().for_each(|x| *x = (f64::from(*x) * factor) as f32);
+            }
+        }
+        if norm(&missing(&next)?) < norm(&rest) {
+            return Ok(Some(next));
+        }
+    }
+    Ok(None)
+}
+
+/// Sources at `sites` as edits, those that are not zero.
+fn edits(run: &Run, sites: &[Place], x: &[f32]) -> Vec<Edit> {
+    let config = run.model().config();
+    let each = sites.iter().zip(x.chunks(config.n_embd)).filter(|(_, s)| norm(s) > 0.0);
+    each.map(|(&(level, token), s)| Edit::add(Site::level(level, config), token, s.to_vec())).collect()
+}
+
+/// What the sources really change: the model's forward pass with them.
+fn achieved(run: &Run, goals: &[Goal], sites: &[Place], x: &[f32]) -> Result<Vec<f32>> {
+    let (_, tokens, d) = shape(run);
+    let edits = edits(run, sites, x);
+    let (mut changes, mut field) = (Vec::new(), Vec::new());
+    for goal in goals {
+        match goal {
+            Goal::Observable { observable, .. } => {
+                let after = run.values_under(&[&edits], observable)?[0];
+                changes.push((after - run.value(observable)?) as f32);
+            }
+            Goal::Field { place: (level, token), .. } => {
+                let before = &run.field()?[(level * tokens + token) * d..][..d];
+                let mut change = vec![0.0; d];
+                run.fields_under(&[&edits], &[Site::level(*level, run.model().config())], &mut |slab| {
+                    let row = token.checked_sub(slab.token).map(|row| &slab.rows[row * d..][..d]);
+                    for (change, (after, before)) in
+                        change.iter_mut().zip(row.into_iter().flatten().zip(before))
+                    {
+                        *change = after - before;
+                    }
+                })?;
+                field.extend(change);
+            }
+        }
+    }
+    changes.extend(field);
+    Ok(changes)
+}
+
+/// The change of each observable by forward mode through the blocks, against the sensitivities'.
+fn forward(linear: &Linearization<'_>, goals: &[Goal], sites: &[Place], x: &[f32]) -> Result<Certificate> {
+    let run = linear.run();
+    let (_, tokens, d) = shape(run);
+    let config = run.model().config();
+    let sources: Vec<Source> = sites
+        .iter()
+        .zip(x.chunks(d))
+        .map(|(&(level, token), s)| Source { site: Site::level(level, config), token, vector: s.to_vec() })
+        .collect();
+    let response = linear.jvp(&[sources])?.into_single();
+    let mut worst = 0.0;
+    for goal in goals {
+        let Goal::Observable { observable, .. } = goal else { continue };
+        let chi = linear.gradient(observable)?;
+        let row = (observable.level(config) * tokens + observable.position()) * d;
+        let forward = dot(&chi[row..row + d], &response[row..row + d]);
+        let at = sites.iter().flat_map(|&(l, t)| &chi[(l * tokens + t) * d..][..d]);
+        let chi: Vec<f32> = at.copied().collect();
+        let apart = (forward - dot(&chi, x)).abs() / (norm(&chi) * norm(x)).max(f64::MIN_POSITIVE);
+        worst = crate::certificate::worse(worst, apart);
+    }
+    Ok(Certificate { name: "forward_reverse", value: worst, bound: ADJOINT })
+}
+
+fn places(sites: &[Place], active: &[usize]) -> Vec<f32> {
+    active.iter().flat_map(|&i| [sites[i].0 as f32, sites[i].1 as f32]).collect()
+}
+
+fn at(x: &[f32], active: &[usize], d: usize) -> Vec<f32> {
+    active.iter().flat_map(|&i| x[i * d..(i + 1) * d].to_vec()).collect()
+}
+
+fn relative(x: &[f32], active: &[usize], sizes: &[f64], d: usize) -> Vec<f32> {
+    active.iter().map(|&i| (norm(&x[i * d..(i + 1) * d]) / sizes[i]) as f32).collect()
+}

@@ -1,0 +1,253 @@
+//! Cross-scale response transfer: whether a small model's responses predict a large one's.
+//!
+//! Both models run the same pairs of prompts. A small model's map over level and token is carried to the large one's
+//! levels at equal relative depth, `l / L`, tokens staying where they are. Three quantities are compared:
+//!
+//! - `effect`: the effect of patching each h\[l, t\], over J(clean) - J(corrupted);
+//! - `sensitivity`: the logarithm of |dJ/dh\[l, t\]|;
+//! - `slice`: token-to-token responses, `<dlogit_i / dh[l, t], e_j>` for the tokens i and j of a shared list, e_j the
+//!   embedding of j at unit length: a slice of the Green operator in a basis that both models have.
+//!
+//! An affine map at each level, fitted on some prompts by least squares, predicts the others. Controls: the small model's
+//! numbers as they are, the mean of the level without any small model, and a small model with random weights.
+
+mod align;
+mod fit;
+
+use resolvent_model::{Mode, Model, Observable, RandomWeights, Run, Seed};
+
+use crate::certificate::{Certificate, adjoint, dot, norm, worse};
+use crate::error::{Error, Result};
+use crate::labelled::Labelled;
+use crate::patch::{Case, effects};
+use crate::sensitivity::shape;
+use crate::site_kind::SiteKind;
+use crate::stats::{Pairs, bootstrap, mean, pearson};
+
+use align::align;
+use fit::Fit;
+
+/// A pair of prompts, as tokens of both models, and what is read at the last token.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScalePrompt {
+    /// The clean prompt.
+    pub clean: Vec<u32>,
+    /// The corrupted one, of as many tokens.
+    pub corrupted: Vec<u32>,
+    /// The answer to the clean prompt.
+    pub target: u32,
+    /// The answer to the corrupted prompt.
+    pub against: u32,
+}
+
+/// What to compare.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScaleOptions {
+    /// Prompts to fit on, from the first; the others are predicted.
+    pub train: usize,
+    /// Tokens of the shared slice, by id.
+    pub tokens: Vec<u32>,
+    /// Seed of the random model and of the intervals.
+    pub seed: u64,
+}
+
+/// Names of the quantities, in the order of their axis.
+pub const QUANTITIES: [&str; 3] = ["effect", "sensitivity", "slice"];
+/// Names of the predictors, in the order of their axis.
+pub const PREDICTORS: [&str; 4] = ["affine", "identity", "level_mean", "random_model"];
+
+/// One prompt's numbers of one quantity: `[levels, rest]`. NaN where no model could have an answer, which is at the
+/// tokens of the last level that J does not read.
+#[derive(Clone, Debug)]
+struct Maps {
+    levels: usize,
+    data: Vec<f64>,
+}
+
+/// How well the small model's responses predict the large one's on held-out prompts: arrays
+/// `correlation [3, 4]` (quantity, predictor) with `correlation_low`, `correlation_high` (95 %, resampled over prompts),
+/// `explained [3, 4]` (the share of variance, 1 - |error|^2 / |deviation|^2; negative where the mean does better),
+/// and of the held-out effects `predicted [N]` (affine) and `actual [N]`.
+///
+/// Certificates: the adjoint identity in both models; the effect of patching the last token at the last level is the
+/// whole difference, in both.
+///
+/// # Errors
+/// Models with different vocabularies, fewer than two prompts on either side, a device error, or a check that fails.
+pub fn scale(
+    small: &Model,
+    large: &Model,
+    prompts: &[ScalePrompt],
+    options: &ScaleOptions,
+) -> Result<Labelled> {
+    let held_out = prompts.len().saturating_sub(options.train);
+    if options.train < 2 || held_out < 2 {
+        return Err(Error::Input(format!(
+            "{} prompts to fit on and {held_out} to predict; both need two or more",
+            options.train
+        )));
+    }
+    let (vocab, other) = (small.config().vocab_size, large.config().vocab_size);
+    if vocab != other {
+        return Err(Error::Input(format!(
+            "the models have {vocab} and {other} vocabulary entries; responses are compared token by token, so they \
+             must share a tokenizer"
+        )));
+    }
+    let config = small.config().clone();
+    let weights = RandomWeights::new(&config, options.seed).with_std(0.1);
+    let random = Model::random(small.device(), config, weights)?;
+    let [ours, theirs, noise] = [small, large, &random].map(|model| measure(model, prompts, &options.tokens));
+    let (ours, theirs, noise) = (ours?, theirs?, noise?);
+
+    let levels = large.config().n_layer + 1;
+    let cells = QUANTITIES.len() * PREDICTORS.len();
+    let [mut correlation, mut low, mut high, mut explained] = [(); 4].map(|()| Vec::with_capacity(cells));
+    let mut shown = Pairs::default();
+    for quantity in 0..QUANTITIES.len() {
+        let carried = |all: &Measured| -> Vec<Maps> {
+            all.maps[quantity].iter().map(|map| align(map, levels)).collect()
+        };
+        let (x, y, z) = (carried(&ours), &theirs.maps[quantity], carried(&noise));
+        let (train, test) = (0..options.train, options.train..prompts.len());
+        let fitted = Fit::new(&x[train.clone()], &y[train.clone()]);
+        let blind = Fit::means(&y[train.clone()]);
+        let control = Fit::new(&z[train.clone()], &y[train]);
+        let predicted = [
+            test.clone().map(|i| fitted.apply(&x[i])).collect::<Vec<_>>(),
+            test.clone().map(|i| x[i].data.clone()).collect(),
+            test.clone().map(|i| blind.apply(&x[i])).collect(),
+            test.clone().map(|i| control.apply(&z[i])).collect(),
+        ];
+        for (predictor, predicted) in predicted.into_iter().enumerate() {
+            let pairs: Vec<Pairs> = predicted
+                .into_iter()
+                .zip(test.clone())
+                .map(|(predicted, i)| Pairs { predicted, actual: y[i].data.clone() })
+                .map(|pairs| pairs.filter(|n| pairs.actual[n].is_finite()))
+                .collect();
+            let interval = bootstrap(&pairs, options.seed, |draw| {
+                let all = joined(draw);
+                pearson(&all.predicted, &all.actual)
+            });
+            let all = joined(&pairs.iter().collect::<Vec<_>>());
+            correlation.push(interval.estimate as f32);
+            low.push(interval.low as f32);
+            high.push(interval.high as f32);
+            explained.push(share(&all) as f32);
+            if quantity == 0 && predictor == 0 {
+                shown = all;
+            }
+        }
+    }
+    let axes = [("quantity", QUANTITIES.len()), ("predictor", PREDICTORS.len())];
+    let narrow = crate::certificate::narrow;
+    Labelled::new("scale", &theirs.last)
+        .with("correlation", &axes, correlation)
+        .with("correlation_low", &axes, low)
+        .with("correlation_high", &axes, high)
+        .with("explained", &axes, explained)
+        .with("predicted", &[("held_out", shown.len())], narrow(&shown.predicted))
+        .with("actual", &[("held_out", shown.len())], narrow(&shown.actual))
+        .note("small", small.name())
+        .note("small_hash", small.hash())
+        .note("quantities", QUANTITIES.join(","))
+        .note("predictors", PREDICTORS.join(","))
+        .note("prompts", prompts.len().to_string())
+        .note("train", options.train.to_string())
+        .note("seed", options.seed.to_string())
+        .certify(Certificate { name: "whole_effect", value: worse(ours.whole, theirs.whole), bound: 1e-4 })?
+        .certify(adjoint(&ours.last.linearize(Mode::Exact), 1)?)?
+        .certify(adjoint(&theirs.last.linearize(Mode::Exact), 1)?)
+}
+
+fn joined(pairs: &[&Pairs]) -> Pairs {
+    let mut all = Pairs::default();
+    pairs.iter().for_each(|p| all.extend(p));
+    all
+}
+
+/// The share of the actual values' variance that the predictions explain.
+fn share(pairs: &Pairs) -> f64 {
+    let middle = mean(&pairs.actual);
+    let (mut left, mut all) = (0.0, 0.0);
+    for (p, a) in pairs.predicted.iter().zip(&pairs.actual) {
+        left += (p - a).powi(2);
+        all += (a - middle).powi(2);
+    }
+    1.0 - left / all
+}
+
+/// One model's quantities.
+struct Measured {
+    /// By quantity, then by prompt, at the model's own levels.
+    maps: [Vec<Maps>; 3],
+    /// How far the effect at the observable's own place is from the whole difference.
+    whole: f64,
+    last: Run,
+}
+
+fn measure(model: &Model, prompts: &[ScalePrompt], tokens: &[u32]) -> Result<Measured> {
+    let all = |of: fn(&ScalePrompt) -> &Vec<u32>| -> Result<Vec<Run>> {
+        let tokens: Vec<&[u32]> = prompts.iter().map(|p| &of(p)[..]).collect();
+        Ok(model.run_all(&tokens, &resolvent_model::RunOptions::default())?)
+    };
+    let (clean, corrupted) = (all(|p| &p.clean)?, all(|p| &p.corrupted)?);
+    let observables: Vec<Observable> =
+        prompts.iter().map(|p| Observable::logit_diff(p.target, p.against, p.clean.len() - 1)).collect();
+    let cases: Vec<Case<'_>> = clean
+        .iter()
+        .zip(&corrupted)
+        .zip(&observables)
+        .map(|((clean, corrupted), observable)| Case { clean, corrupted, observable })
+        .collect();
+    let embeddings: Vec<Vec<f32>> = tokens.iter().map(|&id| unit(model, id)).collect::<Result<_>>()?;
+
+    let mut maps = [Vec::new(), Vec::new(), Vec::new()];
+    let mut whole = 0.0;
+    let levels = model.config().n_layer + 1;
+    for (case, effects) in cases.iter().zip(effects(&cases, SiteKind::Resid)?) {
+        let step = case.clean.value(case.observable)? - case.corrupted.value(case.observable)?;
+        let effect: Vec<f64> = effects.effect.iter().map(|e| f64::from(*e) / step).collect();
+        whole = worse(whole, effect.last().map_or(f64::NAN, |e| (e - 1.0).abs()));
+        maps[0].push(Maps { levels, data: effect });
+        let (_, _, d) = shape(case.corrupted);
+        let linear = case.corrupted.linearize(Mode::Exact);
+        let chi = linear.gradient(case.observable)?;
+        maps[1].push(Maps { levels, data: chi.chunks(d).map(|chi| norm(chi).ln()).collect() });
+        maps[2].push(Maps { levels, data: slices(case.corrupted, tokens, &embeddings)? });
+        for map in maps.iter_mut().filter_map(|maps| maps.last_mut()) {
+            let row = map.data.len() / levels;
+            let (unread, last) = (map.data.len() - row, map.data.len() - row / case.corrupted.tokens().len());
+            map.data[unread..last].fill(f64::NAN);
+        }
+    }
+    let last = corrupted.into_iter().next_back();
+    let last = last.ok_or_else(|| Error::Input("no prompts".to_owned()))?;
+    Ok(Measured { maps, whole, last })
+}
+
+/// The embedding of a token at unit length.
+fn unit(model: &Model, id: u32) -> Result<Vec<f32>> {
+    let e = model.embedding(id)?;
+    let size = norm(&e).max(f64::MIN_POSITIVE);
+    Ok(e.iter().map(|&x| (f64::from(x) / size) as f32).collect())
+}
+
+/// `<dlogit_i / dh[l, t], e_j>` of the last position's logits: `[levels, T, tokens i, tokens j]`.
+fn slices(run: &Run, tokens: &[u32], embeddings: &[Vec<f32>]) -> Result<Vec<f64>> {
+    let (levels, length, d) = shape(run);
+    let seed = |&id: &u32| [Seed::Logit { position: length - 1, id, weight: 1.0 }];
+    let seeds: Vec<[Seed; 1]> = tokens.iter().map(seed).collect();
+    let n = tokens.len();
+    let mut out = vec![0.0; levels * length * n * n];
+    run.linearize(Mode::Exact).vjp_at(&seeds, &run.levels(), &mut |slab| {
+        for (row, chi) in slab.rows.chunks(d).enumerate() {
+            let at = ((slab.site * length + slab.token + row) * n + slab.member) * n;
+            for (slot, e) in out[at..at + n].iter_mut().zip(embeddings) {
+                *slot = dot(chi, e);
+            }
+        }
+    })?;
+    Ok(out)
+}

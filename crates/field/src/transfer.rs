@@ -1,0 +1,146 @@
+//! Prompt-induced displacement: how much of another prompt's answer comes along with its field at one place.
+//!
+//! With P the prompt and Q the donor, the transfer fraction at (l, t) is
+//! `(J(P with h_P + scale (h_Q - h_P) at (l, t)) - J(P)) / (J(Q) - J(P))`: 1 where the displacement carries the whole
+//! answer over, 0 where it carries nothing. Controls put in other vectors of the displacement's length: random ones, and
+//! displacements to other prompts.
+
+use resolvent_model::{Edit, Observable, Run, Site, gaussian};
+
+use crate::certificate::{Certificate, SAME, alone, narrow, norm};
+use crate::error::{Error, Result};
+use crate::labelled::Labelled;
+use crate::sensitivity::shape;
+use crate::stats;
+
+/// What to compare with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TransferOptions {
+    /// Factor of the displacement.
+    pub scale: f32,
+    /// Random directions a place, of the displacement's length.
+    pub random: usize,
+    /// Seed of the first of them.
+    pub seed: u64,
+}
+
+impl Default for TransferOptions {
+    fn default() -> Self {
+        Self { scale: 1.0, random: 8, seed: 0 }
+    }
+}
+
+/// The transfer fraction of every place of the field: arrays `fraction [L+1, T]`, `value [2]` (J of the prompt and of the
+/// donor), the controls `random [L+1, T]` (their mean) and `random_low`, `random_high [L+1, T]` (the least and the largest of
+/// them), and, with `others`, `shuffled [L+1, T]`, `shuffled_low`, `shuffled_high`: displacements to those runs instead, of
+/// the same length.
+///
+/// Certificates: putting in the donor's vector at the observable's own place gives the donor's J (with scale 1); three
+/// places run alone.
+///
+/// # Errors
+/// Prompts of different lengths or models, a donor whose J is that of the prompt, a device error, or a check that fails.
+pub fn transfer(
+    prompt: &Run,
+    donor: &Run,
+    observable: &Observable,
+    others: &[Run],
+    options: &TransferOptions,
+) -> Result<Labelled> {
+    let (levels, tokens, d) = shape(prompt);
+    for other in others.iter().chain([donor]) {
+        check(prompt, other)?;
+    }
+    let (from, to) = (prompt.value(observable)?, donor.value(observable)?);
+    let (step, size) = (to - from, from.abs().max(to.abs()).max(1.0));
+    if step.abs() < 1e-4 * size {
+        return Err(Error::Input(format!(
+            "J of the prompt ({from:.4}) and of the donor ({to:.4}) are the same: there is nothing to transfer"
+        )));
+    }
+    let (here, there) = (prompt.field()?, donor.field()?);
+    let displacement: Vec<f32> = there.iter().zip(&here).map(|(q, p)| options.scale * (q - p)).collect();
+    let axes = [("level", levels), ("token", tokens)];
+
+    let values = sweep(prompt, observable, &displacement)?;
+    let fractions = |values: &[f64]| -> Vec<f64> { values.iter().map(|v| (v - from) / step).collect() };
+    let place = observable.level(prompt.model().config()) * tokens + observable.position();
+    let restored = (options.scale == 1.0).then(|| (values[place] - to).abs() / size);
+    let held = alone(prompt, observable, &edits(prompt, &displacement), &values)?;
+
+    let mut result = Labelled::new("transfer", prompt)
+        .with("fraction", &axes, narrow(&fractions(&values)))
+        .with("value", &[("run", 2)], vec![from as f32, to as f32])
+        .note("observable", format!("{observable:?}"))
+        .note("donor_tokens", donor.tokens().iter().map(u32::to_string).collect::<Vec<_>>().join(","))
+        .note("scale", options.scale.to_string())
+        .note("seed", options.seed.to_string());
+    let random: Vec<Vec<f64>> = (0..options.random as u64)
+        .map(|i| {
+            let noise = gaussian(options.seed + i, displacement.len());
+            Ok(fractions(&sweep(prompt, observable, &matched(&noise, &displacement, d))?))
+        })
+        .collect::<Result<_>>()?;
+    let shuffled: Vec<Vec<f64>> = others
+        .iter()
+        .map(|other| {
+            let away: Vec<f32> = other.field()?.iter().zip(&here).map(|(q, p)| q - p).collect();
+            Ok(fractions(&sweep(prompt, observable, &matched(&away, &displacement, d))?))
+        })
+        .collect::<Result<_>>()?;
+    for (names, controls) in [
+        (["random", "random_low", "random_high"], random),
+        (["shuffled", "shuffled_low", "shuffled_high"], shuffled),
+    ] {
+        if controls.is_empty() {
+            continue;
+        }
+        let of = |f: fn(&[f64]) -> f64| -> Vec<f64> {
+            (0..levels * tokens)
+                .map(|i| f(&stats::sorted(&controls.iter().map(|c| c[i]).collect::<Vec<f64>>())))
+                .collect()
+        };
+        result = result
+            .with(names[0], &axes, narrow(&of(stats::mean)))
+            .with(names[1], &axes, narrow(&of(|sorted| sorted[0])))
+            .with(names[2], &axes, narrow(&of(|sorted| sorted[sorted.len() - 1])));
+    }
+    if let Some(value) = restored {
+        result = result.certify(Certificate { name: "restores", value, bound: SAME })?;
+    }
+    result.certify(held)
+}
+
+fn check(prompt: &Run, other: &Run) -> Result<()> {
+    let (ours, theirs) = (prompt.tokens().len(), other.tokens().len());
+    if ours != theirs {
+        let reason = format!("the donor has {theirs} tokens and the prompt {ours}; displacements pair them");
+        return Err(Error::Input(reason));
+    }
+    if prompt.model().hash() != other.model().hash() {
+        return Err(Error::Input("prompt and donor belong to different models".to_owned()));
+    }
+    Ok(())
+}
+
+/// J with each row of `displacement [L+1, T, d]` added at its place, one at a time.
+fn sweep(run: &Run, observable: &Observable, displacement: &[f32]) -> Result<Vec<f64>> {
+    Ok(run.values_under(&edits(run, displacement), observable)?)
+}
+
+fn edits(run: &Run, displacement: &[f32]) -> Vec<[Edit; 1]> {
+    let (_, tokens, d) = shape(run);
+    let config = run.model().config();
+    let rows = displacement.chunks(d).enumerate();
+    rows.map(|(i, s)| [Edit::add(Site::level(i / tokens, config), i % tokens, s.to_vec())]).collect()
+}
+
+/// Each row of `x` at the length of the row of `like`.
+fn matched(x: &[f32], like: &[f32], d: usize) -> Vec<f32> {
+    let scaled = |(x, like): (&[f32], &[f32])| {
+        let size = norm(x);
+        let factor = if size > 0.0 { norm(like) / size } else { 0.0 };
+        x.iter().map(|&x| (f64::from(x) * factor) as f32).collect::<Vec<f32>>()
+    };
+    x.chunks(d).zip(like.chunks(d)).flat_map(scaled).collect()
+}

@@ -1,0 +1,62 @@
+//! A model whose blocks are linear: what the theory says holds exactly, up to rounding.
+
+use std::ops::Range;
+
+use resolvent_model::{Config, RandomWeights, Result, WeightSource, tiny};
+
+/// Random weights under which GPT-2 is an affine map of its stream, one that mixes tokens and components:
+///
+/// - layer norms have eps = 1e8 and gains of 1e4, so that they take the mean out and little else: the variance of a
+///   stream of order one changes them by less than a part in 1e7;
+/// - queries and keys are zero, so that attention averages the values of all tokens up to its own;
+/// - the MLP's hidden layer is so small that GELU is x / 2 to a part in 1e5, and its projection so large that it counts.
+#[derive(Clone, Copy, Debug)]
+pub struct LinearWeights {
+    random: RandomWeights,
+    d: usize,
+}
+
+/// `sqrt(eps)`: what gains make up for.
+const GAIN: f32 = 1e4;
+/// Size of the hidden layer.
+const HIDDEN: f32 = 1e-5;
+
+impl LinearWeights {
+    /// The configuration: three blocks, odd sizes.
+    pub fn config() -> Config {
+        let eps = f64::from(GAIN).powi(2);
+        Config {
+            n_layer: 3,
+            n_embd: 20,
+            n_head: 2,
+            n_inner: Some(33),
+            vocab_size: 23,
+            layer_norm_epsilon: eps,
+            ..tiny()
+        }
+    }
+
+    /// Weights for it.
+    pub fn new(seed: u64) -> Self {
+        let config = Self::config();
+        Self { random: RandomWeights::new(&config, seed).with_std(0.3), d: config.n_embd }
+    }
+}
+
+impl WeightSource for LinearWeights {
+    fn read(&self, name: &str, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
+        self.random.read(name, rows.clone(), out)?;
+        let (d, weight) = (self.d, name.ends_with("weight"));
+        let first = if weight { rows.start * 3 * d } else { rows.start };
+        for (i, x) in out.iter_mut().enumerate() {
+            *x *= match name {
+                _ if name.contains("ln_") && weight => GAIN,
+                _ if name.contains("c_attn") && (first + i) % (3 * d) < 2 * d => 0.0,
+                _ if name.contains("c_fc") => HIDDEN,
+                _ if name.contains("mlp.c_proj") && weight => 1.0 / HIDDEN,
+                _ => 1.0,
+            };
+        }
+        Ok(())
+    }
+}

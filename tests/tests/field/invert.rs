@@ -1,0 +1,165 @@
+//! The inverse problem: least energy, few sites, bounds, verification by the model itself.
+
+use resolvent_field::{Goal, InvertOptions, Labelled, Method, Place, dot, invert};
+use resolvent_model::{Edit, Mode, Observable, Run, Site};
+use resolvent_tests::{Random, Twin, subjects};
+
+use super::{array, close, run, truth};
+
+const TOKENS: [u32; 5] = [3, 14, 15, 9, 2];
+
+fn everywhere(run: &Run) -> Vec<Place> {
+    let levels = run.model().config().n_layer + 1;
+    (0..levels).flat_map(|l| (0..run.tokens().len()).map(move |t| (l, t))).collect()
+}
+
+fn goals() -> Vec<Goal> {
+    let goal = |observable, change| Goal::Observable { observable, change };
+    vec![goal(Observable::logit_diff(4, 20, 4), 0.02), goal(Observable::logit(7, 3), -0.01)]
+}
+
+fn of(run: &Run, goals: &[Goal], sites: &[Place], options: InvertOptions) -> Labelled {
+    invert(run, goals, sites, &options).unwrap_or_else(|e| panic!("{options:?}: {e}"))
+}
+
+/// A result's sources as edits.
+fn edits(twin: &Twin, result: &Labelled) -> Vec<Edit> {
+    let (sites, sources) = (array(result, "sites"), &result.array("sources").expect("sources").data);
+    let site = |place: &[f64]| (Site::level(place[0] as usize, &twin.config), place[1] as usize);
+    let each = sites.chunks(2).zip(sources.chunks(twin.config.n_embd));
+    each.map(|(place, s)| Edit::add(site(place).0, site(place).1, s.to_vec())).collect()
+}
+
+/// `x = A^T (A A^T)^-1 b` in closed form, and what the reference makes of it.
+#[test]
+fn least_energy_in_closed_form() {
+    let twin = Twin::small();
+    for on in subjects() {
+        let run = run(&twin, on, &TOKENS);
+        let sites = everywhere(&run);
+        let got = of(&run, &goals(), &sites, InvertOptions::default());
+        let linear = run.linearize(Mode::Exact);
+        let [a, b] = [Observable::logit_diff(4, 20, 4), Observable::logit(7, 3)]
+            .map(|j| linear.gradient(&j).expect("runs"));
+        let (aa, ab, bb) = (dot(&a, &a), dot(&a, &b), dot(&b, &b));
+        let det = aa * bb - ab * ab;
+        let weights = [(0.02 * bb + 0.01 * ab) / det, (-0.01 * aa - 0.02 * ab) / det];
+        let want: Vec<f64> =
+            a.iter().zip(&b).map(|(a, b)| weights[0] * f64::from(*a) + weights[1] * f64::from(*b)).collect();
+        // Sites that nothing depends on have no source, and are not listed.
+        let mut all = vec![0.0; want.len()];
+        for (place, s) in array(&got, "sites").chunks(2).zip(array(&got, "sources").chunks(18)) {
+            let at = (place[0] as usize * TOKENS.len() + place[1] as usize) * 18;
+            all[at..at + 18].copy_from_slice(s);
+        }
+        close(&all, &want, 1e-4, "sources");
+        close(&array(&got, "predicted"), &[0.02, -0.01], 1e-4, "predicted");
+        let energy: f64 = want.iter().map(|x| x * x).sum();
+        close(&array(&got, "energy"), &[energy], 1e-4, "energy");
+
+        let edits = edits(&twin, &got);
+        let change = |j: &Observable| truth(&twin, &TOKENS, &edits, j) - truth(&twin, &TOKENS, &[], j);
+        let real = [change(&Observable::logit_diff(4, 20, 4)), change(&Observable::logit(7, 3))];
+        close(&array(&got, "achieved"), &real, 1e-3, "achieved");
+        // Nothing that meets the goal is cheaper.
+        let baselines = array(&got, "baseline_energy");
+        let names: Vec<&str> = got.metadata["baselines"].split(',').collect();
+        assert_eq!(names, ["uniform", "last_level", "top_sensitivity", "random"]);
+        let predicted = array(&got, "baseline_predicted");
+        for ((name, e), p) in names.iter().zip(&baselines).zip(predicted.chunks(2)) {
+            if (p[0] - 0.02).abs() < 1e-5 && (p[1] + 0.01).abs() < 1e-5 {
+                assert!(*e >= 0.999 * energy, "{name}: {e} {energy}");
+            }
+        }
+    }
+}
+
+/// In a linear model the prediction is what happens, for observables and for the field.
+#[test]
+fn a_linear_model_does_what_was_predicted() {
+    let twin = Twin::linear(4);
+    let change = Random::new(4).normals(20);
+    for on in subjects() {
+        let run = run(&twin, on, &TOKENS);
+        // Not J at token 4: the change of the last level there decides it.
+        let mut goals = goals().split_off(1);
+        goals.push(Goal::Field { place: (3, 4), change: change.clone() });
+        let sites: Vec<Place> = (0..5).map(|t| (1, t)).collect();
+        for method in [Method::LeastEnergy, Method::Greedy(2), Method::Lasso(3)] {
+            let got = of(&run, &goals, &sites, InvertOptions { method, ..Default::default() });
+            let (predicted, achieved) = (array(&got, "predicted"), array(&got, "achieved"));
+            // Differences of f32 logits, which sources of this size make large.
+            close(&achieved, &predicted, 2e-3, "achieved");
+            // Twenty-one conditions and five sites of twenty numbers: it can be met, and with two sites as well.
+            close(&predicted, &array(&got, "target"), 2e-3, "predicted");
+        }
+    }
+}
+
+#[test]
+fn few_sites_are_few() {
+    let twin = Twin::small();
+    for on in subjects() {
+        let run = run(&twin, on, &TOKENS);
+        let sites = everywhere(&run);
+        for count in [1, 2, 4] {
+            for method in [Method::Greedy(count), Method::Lasso(count)] {
+                let got = of(&run, &goals(), &sites, InvertOptions { method, ..Default::default() });
+                let n = array(&got, "sites").len() / 2;
+                assert!((1..=count).contains(&n), "{method:?}: {n}");
+                if n > 1 {
+                    close(&array(&got, "predicted"), &[0.02, -0.01], 1e-3, "predicted");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn bounds_are_kept() {
+    let twin = Twin::small();
+    let run = run(&twin, subjects()[0], &TOKENS);
+    let goal = [Goal::Observable { observable: Observable::logit_diff(4, 20, 4), change: 3.0 }];
+    let sites = everywhere(&run);
+    let free = array(&of(&run, &goal, &sites, InvertOptions::default()), "relative");
+    let limit = 0.5 * free.iter().fold(0.0, |m: f64, x| m.max(*x)) as f32;
+    let options = InvertOptions { limit: Some(limit), refine: 3, ..Default::default() };
+    let got = of(&run, &goal, &sites, options);
+    let most = array(&got, "relative").into_iter().fold(0.0, f64::max);
+    assert!(most <= 1.0001 * f64::from(limit) && most > 0.9 * f64::from(limit), "{most} {limit}");
+    // A bound that leaves no way: as close as it gets, and it says so.
+    let tight = of(&run, &goal, &sites, InvertOptions { limit: Some(1e-4), ..Default::default() });
+    assert!(array(&tight, "predicted")[0] < 1.0);
+    assert!(array(&tight, "relative").iter().all(|r| *r <= 1.0001e-4));
+}
+
+/// Steps of Newton's method bring what is achieved to what was asked for.
+#[test]
+fn newton_meets_the_goal() {
+    let twin = Twin::small();
+    let run = run(&twin, subjects()[0], &TOKENS);
+    let goal = [Goal::Observable { observable: Observable::logit_diff(4, 20, 4), change: 3.0 }];
+    let sites = [(1, 2), (1, 3), (1, 4)];
+    let miss = |refine| {
+        let got = of(&run, &goal, &sites, InvertOptions { refine, ..Default::default() });
+        (array(&got, "achieved")[0] - 3.0).abs()
+    };
+    let (first, last) = (miss(0), miss(8));
+    assert!(first > 0.05, "one step is not enough here: {first}");
+    assert!(last < 1e-3, "{first} {last}");
+}
+
+#[test]
+fn goals_out_of_reach_are_refused() {
+    let twin = Twin::small();
+    let run = run(&twin, subjects()[0], &TOKENS);
+    let refused = |goal: Goal, sites: &[Place]| {
+        invert(&run, &[goal], sites, &InvertOptions::default()).expect_err("refused").to_string()
+    };
+    let goal = |position, change| Goal::Observable { observable: Observable::logit(4, position), change };
+    assert!(refused(goal(2, 1.0), &[(0, 3), (1, 4)]).contains("reaches the goal"));
+    assert!(refused(goal(4, 0.0), &[(0, 3)]).contains("not zero"));
+    assert!(refused(goal(4, f64::NAN), &[(0, 3)]).contains("finite"));
+    assert!(refused(goal(4, 1.0), &[(3, 0)]).contains("outside of the field"));
+    assert!(refused(Goal::Field { place: (2, 4), change: vec![1.0; 3] }, &[(0, 0)]).contains("3 numbers"));
+}
