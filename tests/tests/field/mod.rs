@@ -1,6 +1,9 @@
+mod bases;
 mod invert;
 mod operator;
 mod scale;
+mod slice;
+mod spectrum;
 mod superposition;
 mod transfer;
 
