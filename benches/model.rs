@@ -1,11 +1,12 @@
 //! Whole passes of a model of GPT-2 small's shape with seeded weights.
 //!
 //! forward: the whole prompt and all its logits, or two logits of the last token. sensitivity: all levels of one
-//! observable, its own forward pass not included. sweep: every place of a patch sweep, its two base runs included.
+//! observable, its own forward pass not included. responses, jets: the fields of eight sources at once, to first order or to
+//! second, the forward pass not included either. sweep: every place of a patch sweep, its two base runs included.
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use resolvent_benches::devices;
-use resolvent_model::{Edit, Mode, Model, Observable, Result, Run, Site};
+use resolvent_model::{Edit, Mode, Model, Observable, Result, Run, Site, Source, gaussian};
 
 fn tokens(count: usize, seed: u32) -> Vec<u32> {
     (0..count as u32).map(|i| (i * 7919 + seed * 104_729) % 50_257).collect()
@@ -29,6 +30,15 @@ fn bench(c: &mut Criterion) {
             let run = model.run(&prompt, &[]).expect("the prompt fits");
             group.bench_function(BenchmarkId::new("sensitivity", &id), |b| {
                 b.iter(|| run.linearize(Mode::Exact).gradient(&j));
+            });
+            let sources: Vec<[Source; 1]> = (0..8)
+                .map(|k| [Source { site: Site::ResidPre(0), token: k, vector: gaussian(k as u64, 768) }])
+                .collect();
+            group.bench_function(BenchmarkId::new("responses of 8", &id), |b| {
+                b.iter(|| run.linearize(Mode::Exact).jvp(&sources));
+            });
+            group.bench_function(BenchmarkId::new("jets of 8", &id), |b| {
+                b.iter(|| run.linearize(Mode::Exact).jet(&sources));
             });
             // The sweep at 64 tokens is a minute on a processor that plays the GPU.
             if count == 16 {

@@ -1,4 +1,4 @@
-//! Attention on GPT-2 small's heads: primal, one tangent, one cotangent.
+//! Attention on GPT-2 small's heads: primal, one tangent, one jet, one cotangent.
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use resolvent_benches::{devices, operand};
@@ -16,14 +16,21 @@ pub(crate) fn bench(c: &mut Criterion) {
                 Rows::new(&device, &[Span { primal: 0, start: 0, end: tokens }]).expect("a batch of one run");
             let wide = |seed| operand(&device, tokens, 3 * d, seed).expect("the operands fit any device");
             let (qkv, qkv_dot) = (wide(1), wide(2));
+            let qkv_jet = operand(&device, 2 * tokens, 3 * d, 4).expect("the operands fit any device");
             let z_bar = operand(&device, tokens, d, 3).expect("the operands fit any device");
             let mut rec = device.record();
             let kept = op.primal(&mut rec, &rows, None, &[&qkv]).expect("the shapes fit").kept;
             device.submit(rec).expect("attention runs");
-            // 4, 10 and 14 flops a number of the head, for each pair of a query and a key before it.
+            // 4, 10, 24 and 14 flops a number of the head, for each pair of a query and a key before it.
             let pairs = tokens * (tokens + 1) / 2;
             let id = BenchmarkId::new(name, tokens);
-            for (what, flops) in [("attention.primal", 4), ("attention.jvp", 10), ("attention.vjp", 14)] {
+            let entries = [
+                ("attention.primal", 4),
+                ("attention.jvp", 10),
+                ("attention.jet", 24),
+                ("attention.vjp", 14),
+            ];
+            for (what, flops) in entries {
                 let mut group = c.benchmark_group(what);
                 group.throughput(Throughput::Elements((flops * d * pairs) as u64)).sample_size(10);
                 group.bench_function(id.clone(), |b| {
@@ -34,6 +41,7 @@ pub(crate) fn bench(c: &mut Criterion) {
                                 op.primal(&mut rec, &rows, None, &[&qkv]).map(|o| vec![o.y])
                             }
                             "attention.jvp" => op.jvp(&mut rec, &rows, &kept, &[&qkv_dot]).map(|y| vec![y]),
+                            "attention.jet" => op.jet(&mut rec, &rows, &kept, &[&qkv_jet]).map(|y| vec![y]),
                             _ => op.vjp(&mut rec, &rows, &kept, &z_bar, &[None]),
                         }?;
                         device.submit(rec)?;

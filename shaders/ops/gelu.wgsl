@@ -1,5 +1,6 @@
 // gelu:  y = x Phi(x), in GPT-2's tanh form or exact (override EXACT).   Pointwise: one derivative d serves both modes.
 //   jvp: y_dot = d(x) x_dot      vjp: x_bar = d(x) y_bar      residual: x, found through `rows`
+//   jet: y_ddot = d(x) x_ddot + d'(x) x_dot^2, beside y_dot
 // Layout: one invocation a number, a 2D grid because one dimension ends at 65 535 groups. Bound by memory.
 #import math
 
@@ -15,16 +16,27 @@ struct Params { rows: u32, n: u32, groups_x: u32, pad: u32 }
 @group(0) @binding(4) var<storage, read_write> y_dot: array<f32>;   // [rows, n]   jvp out
 @group(0) @binding(3) var<storage, read> y_bar: array<f32>;         // [rows, n]   vjp in
 @group(0) @binding(4) var<storage, read_write> x_bar: array<f32>;   // [rows, n]   vjp out
+@group(0) @binding(3) var<storage, read> x_jet: array<f32>;         // [2 rows, n] jet in: x_dot and x_ddot in turn
+@group(0) @binding(4) var<storage, read_write> y_jet: array<f32>;   // [2 rows, n] jet out
 
 fn value(v: f32) -> f32 {
     if (EXACT) { return gelu_erf(v); }
     return gelu_new(v);
 }
 
-fn slope(i: u32) -> f32 {
-    let v = x[rows[i / p.n].x * p.n + i % p.n];
+// The primal of number i.
+fn primal_of(i: u32) -> f32 {
+    return x[rows[i / p.n].x * p.n + i % p.n];
+}
+
+fn slope(v: f32) -> f32 {
     if (EXACT) { return gelu_erf_d(v); }
     return gelu_new_d(v);
+}
+
+fn bend(v: f32) -> f32 {
+    if (EXACT) { return gelu_erf_dd(v); }
+    return gelu_new_dd(v);
 }
 
 fn index(group: vec3<u32>, lane: u32) -> u32 {
@@ -40,11 +52,23 @@ fn primal(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
 @compute @workgroup_size(64)
 fn jvp(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let i = index(group, lane);
-    if (i < p.rows * p.n) { y_dot[i] = slope(i) * x_dot[i]; }
+    if (i < p.rows * p.n) { y_dot[i] = slope(primal_of(i)) * x_dot[i]; }
 }
 
 @compute @workgroup_size(64)
 fn vjp(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let i = index(group, lane);
-    if (i < p.rows * p.n) { x_bar[i] = slope(i) * y_bar[i]; }
+    if (i < p.rows * p.n) { x_bar[i] = slope(primal_of(i)) * y_bar[i]; }
+}
+
+@compute @workgroup_size(64)
+fn jet(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let i = index(group, lane);
+    if (i >= p.rows * p.n) { return; }
+    let v = primal_of(i);
+    let first = 2u * (i / p.n) * p.n + i % p.n;
+    let second = first + p.n;
+    let dot = x_jet[first];
+    y_jet[first] = slope(v) * dot;
+    y_jet[second] = slope(v) * x_jet[second] + bend(v) * dot * dot;
 }

@@ -1,6 +1,8 @@
 // layer_norm:  y = gain x_hat + bias,  x_hat = (x - mean) rstd,  rstd = 1 / sqrt(var + eps),  over one row.
 //   jvp: y_dot = gain rstd (x_dot - <x_dot> - x_hat <x_hat x_dot>)          <.> is the mean over the row
 //   vjp: x_bar = rstd (g - <g> - x_hat <x_hat g>),  g = gain y_bar          vjp_add: plus what the residual path brings
+//   jet: u = x_hat_dot,  alpha = rstd <x_hat x_dot>,  beside y_dot
+//        y_ddot = gain (rstd (x_ddot - <x_ddot> - x_hat <x_hat x_ddot>) - 2 alpha u - (<u^2> + eps rstd^2 alpha^2) x_hat)
 // Residuals: x and stats. A tangent or cotangent row finds its primal through `rows`, so K of them share one primal.
 // Layout: one workgroup a row, its invocations stride over the row. Bound by memory: 2 reads and 1 write a number.
 // The variance is taken about the mean, in a second pass over the row: the one-pass form cancels in f32.
@@ -22,6 +24,8 @@ struct Params { rows: u32, d: u32, eps: f32, pad: u32 }
 @group(0) @binding(5) var<storage, read> y_bar: array<f32>;                // [rows, d]    vjp in
 @group(0) @binding(6) var<storage, read_write> x_bar: array<f32>;          // [rows, d]    vjp out
 @group(0) @binding(7) var<storage, read> add: array<f32>;                  // [rows, d]    vjp_add: added to x_bar
+@group(0) @binding(5) var<storage, read> x_jet: array<f32>;                // [2 rows, d]  jet in: x_dot and x_ddot in turn
+@group(0) @binding(6) var<storage, read_write> y_jet: array<f32>;          // [2 rows, d]  jet out
 
 @compute @workgroup_size(64)
 fn primal(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -57,6 +61,41 @@ fn jvp(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
     for (var i = lane; i < p.d; i += WG) {
         let x_hat = (x[at * p.d + i] - mean) * rstd;
         y_dot[base + i] = gain[i] * rstd * (x_dot[base + i] - m.x - x_hat * m.y);
+    }
+}
+
+// Both orders of one row in one workgroup. <u^2> is summed in a second pass, as the variance is in the primal: from
+// <x_dot^2> by subtraction it would cancel where the components of x_dot have much in common.
+@compute @workgroup_size(64)
+fn jet(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let at = rows[group.x].x;
+    let mean = kept[at].x;
+    let rstd = kept[at].y;
+    let first = 2u * group.x * p.d;
+    let second = first + p.d;
+    var s = vec2<f32>(0.0);
+    var t = vec2<f32>(0.0);
+    for (var i = lane; i < p.d; i += WG) {
+        let x_hat = (x[at * p.d + i] - mean) * rstd;
+        s += x_jet[first + i] * vec2<f32>(1.0, x_hat);
+        t += x_jet[second + i] * vec2<f32>(1.0, x_hat);
+    }
+    let m = sum2(lane, s) / f32(p.d);
+    let n = sum2(lane, t) / f32(p.d);
+    var square = 0.0;
+    for (var i = lane; i < p.d; i += WG) {
+        let x_hat = (x[at * p.d + i] - mean) * rstd;
+        let u = rstd * (x_jet[first + i] - m.x - x_hat * m.y);
+        square += u * u;
+    }
+    let alpha = rstd * m.y;
+    let inward = sum(lane, square) / f32(p.d) + p.eps * rstd * rstd * alpha * alpha;
+    for (var i = lane; i < p.d; i += WG) {
+        let x_hat = (x[at * p.d + i] - mean) * rstd;
+        let u = rstd * (x_jet[first + i] - m.x - x_hat * m.y);
+        let linear = rstd * (x_jet[second + i] - n.x - x_hat * n.y);
+        y_jet[first + i] = gain[i] * u;
+        y_jet[second + i] = gain[i] * (linear - 2.0 * alpha * u - inward * x_hat);
     }
 }
 

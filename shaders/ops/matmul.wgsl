@@ -2,6 +2,8 @@
 //   primal: + bias            primal_add: + bias + residual        primal_gelu: pre = x w + b kept, y = gelu(pre)
 //   jvp:    nothing           jvp_add: + residual                  jvp_gelu:    y = gelu'(pre) (x w)
 //   vjp:    x w^T             vjp_gelu: y = gelu'(pre) (x w^T)
+//   jet:    jvp of both orders, whose rows come in turn (x_dot, x_ddot), so that one product serves both
+//   jet_gelu, with a = x_dot w and b = x_ddot w:  y_dot = gelu'(pre) a,  y_ddot = gelu'(pre) b + gelu''(pre) a^2
 // 2 rows k n flops over 4 (rows k + k n + rows n) bytes: bound by memory up to about a dozen rows, by arithmetic above.
 // Two ways to bring x and w to the arithmetic (variants.toml):
 //   base       a 64 x 64 tile a workgroup, 16 steps of k at a time through workgroup memory, 4 x 4 numbers an invocation:
@@ -30,8 +32,8 @@ struct Params { rows: u32, k: u32, n: u32, stride: u32, first: u32, pad0: u32, p
 @group(0) @binding(6) var<storage, read_write> pre: array<f32>;        // [rows, n]     primal_gelu out
 
 @group(0) @binding(3) var<storage, read> carry: array<f32>;            // [rows, n]     jvp_add
-@group(0) @binding(3) var<storage, read> pre_kept: array<f32>;         // [primal, n]   jvp_gelu, vjp_gelu
-@group(0) @binding(4) var<storage, read> rows: array<vec4<u32>>;       // [rows, 4]     jvp_gelu, vjp_gelu
+@group(0) @binding(3) var<storage, read> pre_kept: array<f32>;         // [primal, n]   jvp_gelu, vjp_gelu, jet_gelu
+@group(0) @binding(4) var<storage, read> rows: array<vec4<u32>>;       // [rows, 4]     jvp_gelu, vjp_gelu; [rows / 2, 4] jet_gelu
 
 // This invocation's numbers: rows own.x .., columns own.y .., QUADS vec4 a row.
 var<private> acc: array<vec4<f32>, TILE>;
@@ -208,11 +210,19 @@ fn gelu(v: f32) -> f32 {
     return gelu_new(v);
 }
 
-// Slope of GELU at the primal of a number.
-fn slope(at: vec2<u32>, e: u32) -> f32 {
-    let v = pre_kept[rows[at.x].x * p.n + at.y + e];
+fn slope_of(v: f32) -> f32 {
     if (EXACT) { return gelu_erf_d(v); }
     return gelu_new_d(v);
+}
+
+fn bend_of(v: f32) -> f32 {
+    if (EXACT) { return gelu_erf_dd(v); }
+    return gelu_new_dd(v);
+}
+
+// Slope of GELU at the primal of a number.
+fn slope(at: vec2<u32>, e: u32) -> f32 {
+    return slope_of(pre_kept[rows[at.x].x * p.n + at.y + e]);
 }
 
 @compute @workgroup_size(GROUP)
@@ -303,6 +313,25 @@ fn vjp_gelu(place: Place) {
         let at = spot(i);
         for (var e = 0u; e < 4u; e++) {
             if (inside(at, e)) { put(at, e, acc[i][e] * slope(at, e)); }
+        }
+    }
+}
+
+// A tile begins at an even row and is an even number of rows high, so both orders of a row are in this invocation.
+@compute @workgroup_size(GROUP)
+fn jet_gelu(place: Place) {
+    product(place, false);
+    for (var i = 0u; i < TILE / 2u; i++) {
+        let first = 2u * (i / QUADS) * QUADS + i % QUADS;
+        let at = spot(first);
+        let a = acc[first];
+        let b = acc[first + QUADS];
+        for (var e = 0u; e < 4u; e++) {
+            if (inside(at, e)) {
+                let v = pre_kept[rows[at.x / 2u].x * p.n + at.y + e];
+                put(at, e, slope_of(v) * a[e]);
+                put(at + vec2<u32>(1u, 0u), e, slope_of(v) * b[e] + bend_of(v) * a[e] * a[e]);
+            }
         }
     }
 }

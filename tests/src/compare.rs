@@ -35,6 +35,15 @@ impl Labelled {
     pub fn rows(&self, d: usize, rows: std::ops::Range<usize>) -> Self {
         Self::new(self.by.clone(), self.values[rows.start * d..rows.end * d].to_vec())
     }
+
+    /// First and second order of jets, whose rows of `d` numbers come in turn.
+    #[must_use]
+    pub fn orders(&self, d: usize) -> [Self; 2] {
+        [0, 1].map(|order| {
+            let rows = self.values.chunks(d).skip(order).step_by(2);
+            Self::new(self.by.clone(), rows.flatten().copied().collect())
+        })
+    }
 }
 
 /// Why a comparison failed.

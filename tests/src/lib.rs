@@ -6,6 +6,7 @@
 
 mod compare;
 mod golden;
+mod hub;
 mod linear;
 mod plan;
 mod random;
@@ -16,8 +17,9 @@ mod twin;
 
 pub use compare::{Labelled, Mismatch, Worst, compare};
 pub use golden::Golden;
+pub use hub::{Asked, COMMIT, HubServer, Manners, sha256};
 pub use linear::LinearWeights;
 pub use plan::{Allowed, Done, Plan, Record};
 pub use random::Random;
 pub use subject::{Subject, gpus, matmul_subjects, subjects};
-pub use twin::{Twin, tangents};
+pub use twin::{Twin, orders, tangents};

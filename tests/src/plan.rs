@@ -1,4 +1,4 @@
-//! Primal, jvp and vjp of an [`Op`] over ragged batches, held against f64 and against each other.
+//! Primal, jvp, jet and vjp of an [`Op`] over ragged batches, held against f64 and against each other.
 
 use resolvent_engine::{Device, Error, Tensor};
 use resolvent_ops::{Op, Rows, Span};
@@ -33,6 +33,8 @@ pub struct Done {
     pub y: Labelled,
     /// Tangents `[batch rows, out]`.
     pub y_dot: Labelled,
+    /// Both orders of the jets, each `[batch rows, out]`.
+    pub y_jet: [Labelled; 2],
     /// Cotangents `[batch rows, width]` of each input.
     pub x_bars: Vec<Labelled>,
 }
@@ -44,6 +46,8 @@ pub struct Allowed {
     pub primal: f64,
     /// Of the tangents.
     pub jvp: f64,
+    /// Of the second order of jets; their first is held to what tangents are.
+    pub jet: f64,
     /// Of the cotangents.
     pub vjp: f64,
 }
@@ -53,6 +57,7 @@ pub struct Allowed {
 pub struct Record {
     primal: Worst,
     jvp: Worst,
+    jet: [Worst; 2],
     vjp: Worst,
     adjoint: Worst,
 }
@@ -60,9 +65,10 @@ pub struct Record {
 impl Record {
     /// Of the op `name`.
     pub fn new(name: &str) -> Self {
-        let [primal, jvp, vjp, adjoint] =
-            ["primal", "jvp", "vjp", "adjoint"].map(|entry| Worst::new(&format!("{name}.{entry}")));
-        Self { primal, jvp, vjp, adjoint }
+        let [primal, jvp, first, second, vjp, adjoint] =
+            ["primal", "jvp", "jet, first order", "jet, second order", "vjp", "adjoint"]
+                .map(|entry| Worst::new(&format!("{name}.{entry}")));
+        Self { primal, jvp, jet: [first, second], vjp, adjoint }
     }
 }
 
@@ -108,6 +114,15 @@ impl Plan {
         self.widths.iter().enumerate().map(stream).collect()
     }
 
+    /// Jets `[2 batch rows, width]` of each input, whose first order are the tangents of `numbers(2, ..)`.
+    fn jets(&self) -> Vec<Vec<f32>> {
+        let orders = self.numbers(2, self.batch()).into_iter().zip(self.numbers(4, self.batch()));
+        let in_turn = |((dot, ddot), &d): ((Vec<f32>, Vec<f32>), &usize)| {
+            dot.chunks(d).zip(ddot.chunks(d)).flat_map(|(dot, ddot)| [dot, ddot].concat()).collect()
+        };
+        orders.zip(&self.widths).map(in_turn).collect()
+    }
+
     fn y_bar(&self) -> Vec<f32> {
         Random::new(self.seed ^ (7 << 40)).normals(self.batch() * self.out)
     }
@@ -121,6 +136,7 @@ impl Plan {
         };
         let (x, x_dot) = (self.numbers(1, self.rows()), self.numbers(2, self.batch()));
         let (x, x_dot) = (upload("x", &x, self.rows())?, upload("x_dot", &x_dot, self.batch())?);
+        let x_jet = upload("x_jet", &self.jets(), 2 * self.batch())?;
         let so_far: Vec<Option<Tensor>> = match self.so_far {
             true => upload("so_far", &self.numbers(3, self.batch()), self.batch())?
                 .into_iter()
@@ -133,10 +149,12 @@ impl Plan {
         let mut rec = device.record();
         let outcome = op.primal(&mut rec, &base, None, &x.iter().collect::<Vec<_>>())?;
         let y_dot = op.jvp(&mut rec, &batch, &outcome.kept, &x_dot.iter().collect::<Vec<_>>())?;
+        let y_jet = op.jet(&mut rec, &batch, &outcome.kept, &x_jet.iter().collect::<Vec<_>>())?;
         let x_bars = op.vjp(&mut rec, &batch, &outcome.kept, &y_bar, &so_far)?;
         device.submit(rec)?;
         let x_bars = x_bars.iter().map(|bar| on.read(bar)).collect();
-        Ok(Done { y: on.read(&outcome.y), y_dot: on.read(&y_dot), x_bars })
+        let y_jet = on.read(&y_jet).orders(self.out);
+        Ok(Done { y: on.read(&outcome.y), y_dot: on.read(&y_dot), y_jet, x_bars })
     }
 
     fn base(&self) -> Vec<Span> {
@@ -187,18 +205,31 @@ impl Plan {
             .map(|s| op(s.device()).and_then(|op| self.run(s, &op)).unwrap_or_else(|e| panic!("{case}: {e}")))
             .collect();
         let x: Vec<f64> = self.numbers(1, self.rows()).iter().flat_map(|x| wide(x)).collect();
-        let x_dot: Vec<Vec<f64>> = self.numbers(2, self.batch()).iter().map(|x| wide(x)).collect();
+        let [x_dot, x_ddot] = [2, 4].map(|kind| -> Vec<Vec<f64>> {
+            self.numbers(kind, self.batch()).iter().map(|x| wide(x)).collect()
+        });
         let truth = Labelled::reference(f.at(&x));
-        let (mut dots, runs) = (Vec::new(), self.runs());
-        let slices: Vec<&[f64]> = x_dot.iter().map(Vec::as_slice).collect();
+        let (mut orders, runs) = ([Vec::new(), Vec::new()], self.runs());
         for run in &runs {
-            let dense = truth::jvp(f, &x, &self.dense(&slices, &self.widths, run));
-            dots.extend_from_slice(&dense[run.1 * self.out..][..run.0.len() * self.out]);
+            let dense = [&x_dot, &x_ddot].map(|t| {
+                let slices: Vec<&[f64]> = t.iter().map(Vec::as_slice).collect();
+                self.dense(&slices, &self.widths, run)
+            });
+            for (order, dense) in orders.iter_mut().zip(truth::jet(f, &x, [&dense[0], &dense[1]])) {
+                order.extend_from_slice(&dense[run.1 * self.out..][..run.0.len() * self.out]);
+            }
         }
-        let dots = Labelled::reference(dots);
+        let orders = orders.map(Labelled::reference);
+        let of_jet = [allowed.jvp, allowed.jet];
         for (i, one) in done.iter().enumerate() {
             worst.primal.check(&case, &one.y, &truth, allowed.primal);
-            worst.jvp.check(&case, &one.y_dot, &dots, allowed.jvp);
+            worst.jvp.check(&case, &one.y_dot, &orders[0], allowed.jvp);
+            for (n, truth) in orders.iter().enumerate() {
+                worst.jet[n].check(&case, &one.y_jet[n], truth, of_jet[n]);
+            }
+            // Another kernel, which rounds in its own way.
+            let apart = truth::relative(one.y_jet[0].values(), one.y_dot.values());
+            worst.jet[0].within(&case, &format!("{}, of jvp", on[i].name()), apart, 2.0 * allowed.jvp);
             for run in &runs {
                 worst.vjp.within(&case, on[i].name(), self.vjp_error(f, &x, one, run), allowed.vjp);
             }
@@ -207,6 +238,9 @@ impl Plan {
                 // Two roundings, one of each executor.
                 worst.primal.check(&case, &one.y, &done[0].y, 2.0 * allowed.primal);
                 worst.jvp.check(&case, &one.y_dot, &done[0].y_dot, 2.0 * allowed.jvp);
+                for (n, theirs) in done[0].y_jet.iter().enumerate() {
+                    worst.jet[n].check(&case, &one.y_jet[n], theirs, 2.0 * of_jet[n]);
+                }
                 for (ours, theirs) in one.x_bars.iter().zip(&done[0].x_bars) {
                     worst.vjp.check(&case, ours, theirs, 2.0 * allowed.vjp);
                 }

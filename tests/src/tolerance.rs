@@ -27,37 +27,40 @@ pub fn product(k: usize) -> f64 {
 }
 
 /// Layer norm, of rows of any length: a mean's error is smaller than its terms' by the root of their number, so what is
-/// left is about four roundings an element. The vjp takes two directions out of a row, and where the row has three
-/// numbers, little is left to be relative to. Measured: 5.4e-8, 1.0e-7, 4.3e-7.
-pub const LAYER_NORM: Allowed = Allowed { primal: 8.0 * U, jvp: 8.0 * U, vjp: 16.0 * U };
+/// left is about four roundings an element; in the second order of a jet, three such terms and their products. The vjp takes
+/// two directions out of a row, and where the row has three numbers, little is left to be relative to. Measured: 5.4e-8,
+/// 1.0e-7, 2.1e-7, 4.3e-7.
+pub const LAYER_NORM: Allowed = Allowed { primal: 8.0 * U, jvp: 8.0 * U, jet: 16.0 * U, vjp: 16.0 * U };
 
-/// GELU of normal numbers, about six roundings with those of `exp`. Measured: 5.5e-8, 1.0e-7, 1.9e-7.
-pub const GELU: Allowed = Allowed { primal: 8.0 * U, jvp: 8.0 * U, vjp: 8.0 * U };
+/// GELU of normal numbers, about six roundings with those of `exp`. Measured: 5.5e-8, 1.0e-7, 1.6e-7, 1.9e-7.
+pub const GELU: Allowed = Allowed { primal: 8.0 * U, jvp: 8.0 * U, jet: 8.0 * U, vjp: 8.0 * U };
 
 /// `x w` with `w [k, n]`. Measured at k = 768: 2.1e-7 in lanes and in pieces of k, 5.6e-7 one by one; 2.9e-6 allowed.
 pub fn matmul(k: usize, n: usize) -> Allowed {
-    Allowed { primal: product(k), jvp: product(k), vjp: product(n) }
+    Allowed { primal: product(k), jvp: product(k), jet: product(k), vjp: product(n) }
 }
 
-/// Two products and a GELU. Measured: 1.6e-7, 2.8e-7, 3.5e-7 of 2.4e-6.
+/// Two products and a GELU; a jet squares the first product. Measured: 1.6e-7, 2.8e-7, 3.5e-7 of 2.4e-6; 3.1e-7 of 3.1e-6.
 pub fn mlp(d: usize, inner: usize) -> Allowed {
     let one = product(d) + product(inner) + GELU.primal;
-    Allowed { primal: one, jvp: one, vjp: one }
+    Allowed { primal: one, jvp: one, jet: one + product(d), vjp: one }
 }
 
 /// Attention over `rows` tokens: a score of `d_head` terms is an exponent, so its absolute error of about
 /// `U sqrt(d_head / 6)` is a relative one of the weight; then sums over the tokens. The derivatives multiply weights and
-/// scores. Measured: 2.5e-7 of 2.4e-6, 3.0e-7 and 8.6e-7 of 3.6e-6.
+/// scores; in the second order it is still the weights that err most. Measured: 2.5e-7 of 2.4e-6; 3.0e-7, 4.2e-7 and 8.6e-7
+/// of 3.6e-6.
 pub fn attention(rows: usize, d_head: usize) -> Allowed {
     let one = product(d_head) + product(rows);
-    Allowed { primal: one, jvp: 2.0 * one, vjp: 2.0 * one }
+    Allowed { primal: one, jvp: 2.0 * one, jet: 2.0 * one, vjp: 2.0 * one }
 }
 
 /// Attention whose scores are larger by `scale sqrt(d_head)` than usual, and their absolute errors with them.
-/// Measured for scores of sixty: 9.0e-7 of 3.3e-5, 4.7e-6 and 2.1e-5 of 6.5e-5.
+/// Measured for scores of sixty: 9.0e-7 of 3.3e-5; 4.7e-6, 5.8e-6 and 2.1e-5 of 6.5e-5.
 pub fn sharp_attention(rows: usize, d_head: usize, scale: f64) -> Allowed {
     let (usual, larger) = (attention(rows, d_head), scale * (d_head as f64).sqrt());
-    Allowed { primal: larger * usual.primal, jvp: larger * usual.jvp, vjp: larger * usual.vjp }
+    let [primal, jvp, jet, vjp] = [usual.primal, usual.jvp, usual.jet, usual.vjp].map(|one| larger * one);
+    Allowed { primal, jvp, jet, vjp }
 }
 
 /// Up to five edits of a row, each a product of `d` terms at most. Measured: 7.8e-8 of 6.7e-7.
@@ -70,14 +73,18 @@ pub fn typical(a: &[f64], b: &[f64]) -> f64 {
     (inner(a, a) * inner(b, b) / a.len() as f64).sqrt()
 }
 
-/// GELU and its slope on a grid, absolute below 1 and relative above. Half an ulp of 1 is `U`; the functions take about
-/// eight operations from a value of order one, and `exp` may err by a few ulp on top. Measured: 1.8e-7.
+/// GELU, its slope and its second derivative on a grid, absolute below 1 and relative above. Half an ulp of 1 is `U`; the
+/// functions take about eight operations from a value of order one, and `exp` may err by a few ulp on top. Measured: 2.0e-7.
 pub const GELU_ON_A_GRID: f64 = 8.0 * U;
 
 /// A whole model of a few blocks against f64: each of about ten operations a block errs by a few 1e-7 at most, and the
 /// derivatives multiply what came before. What the self-test of an adapter asks of two executors, too.
 /// Measured: 4.9e-7 for values, 1.7e-6 for derivatives, and 7.5e-6 for a slope that is a small difference of large terms.
 pub const MODEL: f64 = 2e-5;
+
+/// Both orders of a whole model's jets against f64: the second order multiplies two tangents and a curvature, each of which
+/// errs like a tangent. Measured: 1.2e-6 and 9.5e-6.
+pub const JETS: f64 = 2.0 * MODEL;
 
 /// A value of a batch against the same prompt run alone, on one executor: the products may be cut otherwise.
 /// Measured: 1.9e-6 of effects, which are differences.

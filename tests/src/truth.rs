@@ -22,6 +22,15 @@ pub fn jvp(f: &impl Function, x: &[f64], x_dot: &[f64]) -> Vec<f64> {
     f.at(&duals).iter().map(|y| y.tangent).collect()
 }
 
+/// First and second order of `f(x + a x_dot + a^2/2 x_ddot)` at a = 0, on duals of duals: with `a = e + e'` and
+/// `e^2 = e'^2 = 0`, `a^2/2 = e e'`.
+pub fn jet(f: &impl Function, x: &[f64], [x_dot, x_ddot]: [&[f64]; 2]) -> [Vec<f64>; 2] {
+    assert!(x.len() == x_dot.len() && x.len() == x_ddot.len(), "a jet is like its point");
+    let point = |i: usize| Dual::new(Dual::new(x[i], x_dot[i]), Dual::new(x_dot[i], x_ddot[i]));
+    let y = f.at(&(0..x.len()).map(point).collect::<Vec<_>>());
+    [y.iter().map(|y| y.primal.tangent).collect(), y.iter().map(|y| y.tangent.tangent).collect()]
+}
+
 /// `<a, b>`.
 pub fn inner(a: &[f64], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len(), "inner product of one length");

@@ -127,6 +127,11 @@ impl Twin {
         self.run(tokens, edits, (sources, Dual::new(0.0, 1.0)))
     }
 
+    /// The run on duals of duals: both orders of everything along `sources` together.
+    pub fn jet(&self, tokens: &[u32], edits: &[Edit], sources: &[Source]) -> Trace<Dual<Dual<f64>>> {
+        self.run(tokens, edits, (sources, Dual::new(Dual::new(0.0, 1.0), Dual::new(1.0, 0.0))))
+    }
+
     /// `[T, width]` of a site in a reference run.
     pub fn capture(&self, trace: &Trace<f64>, site: Site) -> Vec<f64> {
         self.capture_of(trace, site)
@@ -188,6 +193,11 @@ impl Twin {
 /// Tangents of an array of duals.
 pub fn tangents(x: &[Dual<f64>]) -> Vec<f64> {
     x.iter().map(|x| x.tangent).collect()
+}
+
+/// First and second order of an array of duals of duals.
+pub fn orders(x: &[Dual<Dual<f64>>]) -> [Vec<f64>; 2] {
+    [x.iter().map(|x| x.primal.tangent).collect(), x.iter().map(|x| x.tangent.tangent).collect()]
 }
 
 fn reference(config: &Config, source: &dyn WeightSource) -> Gpt2<f64> {

@@ -1,12 +1,17 @@
 //! The command-line tool `resolvent`: one command a file, and this table of contents.
 
 mod devices;
+#[cfg(feature = "hub")]
+mod download;
 mod forward;
 mod green;
+mod invert;
 mod options;
 mod output;
 mod patch;
+mod scale;
 mod sensitivity;
+mod transfer;
 
 use std::process::ExitCode;
 
@@ -33,6 +38,12 @@ enum Command {
     Patch(patch::Args),
     /// The response field of one source
     Green(green::Args),
+    /// Find sources that change the observable as asked, and run the model with them
+    Invert(invert::Args),
+    /// How much of a donor prompt's answer comes along with its h[l,t], one place at a time
+    Transfer(transfer::Args),
+    /// Whether a small model's responses predict a large one's
+    Scale(scale::Args),
     /// List the adapters of this machine and test them
     Devices(devices::Args),
 }
@@ -53,6 +64,9 @@ fn main() -> ExitCode {
         Command::Sensitivity(args) => sensitivity::main(&args),
         Command::Patch(args) => patch::main(&args),
         Command::Green(args) => green::main(&args),
+        Command::Invert(args) => invert::main(&args),
+        Command::Transfer(args) => transfer::main(&args),
+        Command::Scale(args) => scale::main(&args),
         Command::Devices(args) => devices::main(&args),
     };
     match done {

@@ -1,20 +1,31 @@
 //! Options that commands share, and what they mean.
 
+use std::path::Path;
+
 use clap::Args;
 use resolvent::engine::{Choice, Device, Options};
-use resolvent::model::{Model, Observable, check_prompt, parse_token, parse_tokens};
+use resolvent::model::{Model, Observable, PromptSet, Run, check_prompt, parse_token, parse_tokens};
+use resolvent::{Direction, Place};
 
 use crate::Failure;
+
+/// Which device.
+#[derive(Args)]
+pub(crate) struct DeviceArgs {
+    /// Device: auto, gpu, host, an index of `resolvent devices`, or part of an adapter's name
+    #[arg(short, long, value_name = "DEVICE", default_value = "auto")]
+    pub(crate) device: String,
+}
 
 /// Which model, on which device.
 #[derive(Args)]
 pub(crate) struct ModelArgs {
-    /// Model: an embedded one (atlas-small), a directory, or `random[:SEED]` for a tiny one with random weights
+    /// Model: an embedded one (atlas-small), a directory, a name on the Hugging Face hub (gpt2, ORG/NAME, with
+    /// @REVISION if you like), or `random[:SEED]` for a tiny one with random weights
     #[arg(short, long, value_name = "MODEL", default_value = resolvent::model::DEFAULT_MODEL)]
     pub(crate) model: String,
-    /// Device: auto, gpu, host, an index of `resolvent devices`, or part of an adapter's name
-    #[arg(short, long, value_name = "DEVICE", default_value = "auto")]
-    pub(crate) device: String,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
 }
 
 /// The prompt, as text or as token ids.
@@ -26,6 +37,28 @@ pub(crate) struct PromptArgs {
     /// Prompt as token ids, such as 5,9,12
     #[arg(long, value_name = "IDS", allow_hyphen_values = true)]
     pub(crate) tokens: Option<String>,
+}
+
+/// A second prompt, for displacements.
+#[derive(Args)]
+pub(crate) struct DonorArgs {
+    /// Second prompt, of as many tokens
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) donor: Option<String>,
+    /// Second prompt as token ids
+    #[arg(long, value_name = "IDS", conflicts_with = "donor", allow_hyphen_values = true)]
+    pub(crate) donor_tokens: Option<String>,
+}
+
+/// What sources point along.
+#[derive(Args)]
+pub(crate) struct DirectionArgs {
+    /// Direction: token:TOKEN, random[:SEED], sensitivity (with --target), displacement (with --donor), or a file
+    #[arg(long, value_name = "D", default_value = "random")]
+    pub(crate) direction: String,
+    /// Make the direction unit length
+    #[arg(long)]
+    pub(crate) unit: bool,
 }
 
 /// The observable: a logit, or the difference of two.
@@ -42,14 +75,48 @@ pub(crate) struct ObservableArgs {
     pub(crate) position: i64,
 }
 
+impl DeviceArgs {
+    /// Opens the device.
+    pub(crate) fn open(&self) -> Result<Device, Failure> {
+        let Ok(choice) = self.device.parse::<Choice>();
+        let device = resolvent::open(&Options::new(choice))?;
+        tracing::info!("device: {}", device.info());
+        Ok(device)
+    }
+}
+
 impl ModelArgs {
     /// Opens device and model.
     pub(crate) fn open(&self) -> Result<Model, Failure> {
-        let Ok(choice) = self.device.parse::<Choice>();
-        let device: Device = resolvent::open(&Options::new(choice))?;
-        tracing::info!("device: {}", device.info());
-        Ok(Model::named(&device, &self.model)?)
+        model(&self.device.open()?, &self.model)
     }
+}
+
+/// Opens a model by name, showing its download.
+pub(crate) fn model(device: &Device, name: &str) -> Result<Model, Failure> {
+    #[cfg(feature = "hub")]
+    let model = Model::named_with(device, name, &crate::download::hub())?;
+    #[cfg(not(feature = "hub"))]
+    let model = Model::named(device, name)?;
+    Ok(model)
+}
+
+/// The study prompts of a file, or those that are embedded.
+pub(crate) fn prompt_set(path: Option<&Path>) -> Result<PromptSet, Failure> {
+    match path {
+        Some(path) => Ok(PromptSet::open(path)?),
+        None => embedded(),
+    }
+}
+
+#[cfg(feature = "atlas")]
+fn embedded() -> Result<PromptSet, Failure> {
+    Ok(PromptSet::embedded()?)
+}
+
+#[cfg(not(feature = "atlas"))]
+fn embedded() -> Result<PromptSet, Failure> {
+    Err("this program was built without embedded models and prompts; give --prompts FILE".into())
 }
 
 impl PromptArgs {
@@ -57,6 +124,53 @@ impl PromptArgs {
     pub(crate) fn tokens(&self, model: &Model) -> Result<Vec<u32>, Failure> {
         tokens(model, self.prompt.as_deref(), self.tokens.as_deref())
     }
+}
+
+impl DonorArgs {
+    /// Its run, where there is one.
+    pub(crate) fn run(&self, model: &Model) -> Result<Option<Run>, Failure> {
+        if self.donor.is_none() && self.donor_tokens.is_none() {
+            return Ok(None);
+        }
+        let tokens = tokens(model, self.donor.as_deref(), self.donor_tokens.as_deref())?;
+        Ok(Some(model.run(&tokens, &[])?))
+    }
+}
+
+impl DirectionArgs {
+    /// The direction, whatever it may refer to.
+    pub(crate) fn parse(&self, model: &Model) -> Result<Direction, Failure> {
+        Ok(match self.direction.split_once(':').unwrap_or((&self.direction, "")) {
+            ("token", arg) => Direction::Token(token(model, arg)?),
+            ("random", "") => Direction::Random(0),
+            ("random", seed) => Direction::Random(
+                seed.parse()
+                    .map_err(|_| format!("`{seed}` is no seed; write random:SEED with a whole number"))?,
+            ),
+            ("sensitivity", "") => Direction::Sensitivity,
+            ("displacement", "") => Direction::Displacement,
+            _ => Direction::File(self.direction.clone().into()),
+        })
+    }
+}
+
+/// `l,t`, where negative numbers count from the end.
+pub(crate) fn parse_place(text: &str, run: &Run) -> Result<Place, Failure> {
+    let parsed =
+        text.split_once(',').and_then(|(l, t)| Some((l.trim().parse().ok()?, t.trim().parse().ok()?)));
+    let (level, at) =
+        parsed.ok_or_else(|| format!("`{text}` is no place; write LEVEL,TOKEN such as 3,-1"))?;
+    let levels = run.model().config().n_layer + 1;
+    Ok((place("level", level, levels)?, place("token position", at, run.tokens().len())?))
+}
+
+/// The places that were given; without any, every level and every token up to `last`.
+pub(crate) fn parse_places(texts: &[String], run: &Run, last: usize) -> Result<Vec<Place>, Failure> {
+    if texts.is_empty() {
+        let levels = run.model().config().n_layer + 1;
+        return Ok((0..levels).flat_map(|l| (0..=last).map(move |t| (l, t))).collect());
+    }
+    texts.iter().map(|text| parse_place(text, run)).collect()
 }
 
 /// Tokens of a text or of a list of ids: a prompt that the model can run.

@@ -59,6 +59,11 @@ pub(crate) fn heatmap(run: &Run, result: &Labelled, array: &str, title: &str) ->
     map.map_or_else(String::new, |map| map.render(style, width))
 }
 
+/// Text of one of a run's tokens.
+pub(crate) fn label(run: &Run, token: usize) -> String {
+    labels(run).swap_remove(token)
+}
+
 /// Texts of a run's tokens, for labels.
 fn labels(run: &Run) -> Vec<String> {
     let text = |id: &u32| run.model().tokenizer().map_or_else(|| format!("#{id}"), |t| t.token(*id));

@@ -38,6 +38,36 @@ pub(crate) struct Batch {
     order: Vec<usize>,
 }
 
+/// How far a tangent goes: to first order, or to second, as a jet whose two orders are rows in turn.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Order {
+    First,
+    Second,
+}
+
+impl Order {
+    /// Rows of its tensors for each row of the batch.
+    pub(crate) fn rows(self) -> usize {
+        match self {
+            Self::First => 1,
+            Self::Second => 2,
+        }
+    }
+
+    /// Each order of `data`, whose rows of `d` numbers come in turn.
+    pub(crate) fn split(self, data: Vec<f32>, d: usize) -> Vec<Vec<f32>> {
+        match self {
+            Self::First => vec![data],
+            Self::Second => {
+                [0, 1].map(|order| data.chunks(d).skip(order).step_by(2).flatten().copied().collect()).into()
+            }
+        }
+    }
+}
+
+/// What happens to rows at a value: where each comes from, and edits as (row, first column, change), sorted by row.
+type Changes<'a> = (Vec<Source>, Vec<(usize, usize, &'a Change)>);
+
 /// Which way a walk goes: members join at low values first, or at high ones.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Direction {
@@ -90,16 +120,14 @@ impl Batch {
         self.members.len()
     }
 
-    /// The plan that brings `before` rows to `after` at `value`: newcomers come from `newcomer(member, token)`, then
-    /// everyone's acts there. `None` if there is nothing to do.
-    pub(crate) fn plan(
+    /// What brings `before` rows to `after` at `value`: newcomers come from `newcomer(member, token)`, then everyone's acts
+    /// there. `None` if there is nothing to do.
+    fn changes(
         &self,
-        device: &Device,
         value: ValueId,
-        width: usize,
         [before, after]: [usize; 2],
         newcomer: impl Fn(&Member, usize) -> Source,
-    ) -> Result<Option<Plan>> {
+    ) -> Option<Changes<'_>> {
         let mut edits = Vec::new();
         let mut sources: Vec<Source> = (0..before).map(Source::X).collect();
         for (member, &first) in self.members.iter().zip(&self.offsets).filter(|(_, first)| **first < after) {
@@ -112,9 +140,51 @@ impl Batch {
             edits.extend(here.map(|a| (first + a.token - start, a.from, &a.change)));
             edits[from..].sort_by_key(|(row, ..)| *row);
         }
-        if edits.is_empty() && before == after {
+        (!edits.is_empty() || before != after).then_some((sources, edits))
+    }
+
+    /// The plan that brings `before` rows to `after` at `value`; newcomers come from `newcomer(member, token)`. `None` if
+    /// there is nothing to do.
+    pub(crate) fn plan(
+        &self,
+        device: &Device,
+        value: ValueId,
+        width: usize,
+        rows: [usize; 2],
+        newcomer: impl Fn(&Member, usize) -> Source,
+    ) -> Result<Option<Plan>> {
+        let changes = self.changes(value, rows, newcomer);
+        changes.map(|(sources, edits)| Plan::new(device, width, &sources, &edits)).transpose()
+    }
+
+    /// [`Batch::plan`] of tangents, which join as zeros.
+    pub(crate) fn tangent_plan(
+        &self,
+        device: &Device,
+        value: ValueId,
+        width: usize,
+        rows: [usize; 2],
+        order: Order,
+    ) -> Result<Option<Plan>> {
+        let Some((mut sources, mut edits)) = self.changes(value, rows, |_, _| Source::Zero) else {
             return Ok(None);
+        };
+        if order == Order::Second {
+            sources = sources.into_iter().flat_map(both).collect();
+            // A source is of first order: what it adds to the second is nothing. What edits do is linear, and done to both.
+            let second = edits.iter().filter(|(_, _, change)| !matches!(change, Change::Add { .. }));
+            let second = second.map(|&(row, from, change)| (2 * row + 1, from, change));
+            edits = edits.iter().map(|&(row, from, change)| (2 * row, from, change)).chain(second).collect();
+            edits.sort_by_key(|(row, ..)| *row);
         }
         Plan::new(device, width, &sources, &edits).map(Some)
+    }
+}
+
+/// The two rows of a jet whose tangent would come from `source`.
+fn both(source: Source) -> [Source; 2] {
+    match source {
+        Source::X(row) => [Source::X(2 * row), Source::X(2 * row + 1)],
+        other => [other; 2],
     }
 }

@@ -13,6 +13,8 @@ use std::sync::OnceLock;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use file::WeightFile;
+#[cfg(feature = "hub")]
+pub(crate) use shards::names as shard_names;
 
 /// Number format of a stored tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

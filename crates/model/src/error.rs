@@ -30,6 +30,39 @@ pub enum Error {
         fix: &'static str,
     },
 
+    /// A name is none of a model: neither here nor, where that was asked, on a hub.
+    #[error("no model `{name}`: {tried}; {fix}")]
+    NoModel {
+        /// The name that was asked for.
+        name: String,
+        /// What it was taken for, and why it is not that.
+        tried: String,
+        /// What to do.
+        fix: String,
+    },
+
+    /// A model of a hub cannot be downloaded.
+    #[cfg(feature = "hub")]
+    #[error("model `{name}`: {message}; {fix}")]
+    Hub {
+        /// The name that was asked for.
+        name: String,
+        /// What is missing, or how the download failed.
+        message: String,
+        /// What to do.
+        fix: String,
+    },
+
+    /// The cache of a hub cannot be written.
+    #[cfg(feature = "hub")]
+    #[error("cannot write {}: {source}; make room, or set HF_HUB_CACHE to a directory of yours", .path.display())]
+    Cache {
+        /// The folder of the repository in the cache.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+
     /// `config.json` cannot be used: bad JSON, a missing or impossible value, an unknown option.
     #[error("{}: {message}", .path.display())]
     Config {
@@ -183,6 +216,15 @@ pub enum Error {
     #[error("{message}")]
     Prompt {
         /// What is wrong and what is possible.
+        message: String,
+    },
+
+    /// A file of study prompts is damaged or of another form.
+    #[error("{}: no usable prompt file: {message}; see the page on studies for its form", .path.display())]
+    PromptFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
         message: String,
     },
 

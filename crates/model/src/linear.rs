@@ -6,7 +6,7 @@ use resolvent_engine::{Device, Recording, Tensor};
 use resolvent_ops::splice::{Change, Source as RowSource};
 use resolvent_ops::{Op, Rows, Span};
 
-use crate::batch::{Act, Batch, Direction, Member};
+use crate::batch::{Act, Batch, Direction, Member, Order};
 use crate::config::Config;
 use crate::edit::Edit;
 use crate::error::{Error, Result};
@@ -67,13 +67,13 @@ pub struct Fields {
 }
 
 impl Fields {
-    fn zeros(run: &Run, count: usize) -> Self {
+    pub(crate) fn zeros(run: &Run, count: usize) -> Self {
         let size = run.program().field.len() * run.tokens().len() * run.config().n_embd;
         Self { size, data: vec![0.0; count * size] }
     }
 
     /// Puts a slab of a level in its place.
-    fn put(&mut self, slab: Slab<'_>, tokens: usize, d: usize) {
+    pub(crate) fn put(&mut self, slab: Slab<'_>, tokens: usize, d: usize) {
         let at = slab.member * self.size + (slab.site * tokens + slab.token) * d;
         self.data[at..at + slab.rows.len()].copy_from_slice(slab.rows);
     }
@@ -101,7 +101,7 @@ impl Fields {
 
 /// The model's derivative at a run. Tangents and cotangents cost arithmetic only for the rows that they can reach.
 pub struct Linearization<'a> {
-    run: &'a Run,
+    pub(crate) run: &'a Run,
 }
 
 impl<'a> Linearization<'a> {
@@ -116,11 +116,11 @@ impl<'a> Linearization<'a> {
         self.run
     }
 
-    fn config(&self) -> &Config {
+    pub(crate) fn config(&self) -> &Config {
         self.run.config()
     }
 
-    fn device(&self) -> &Device {
+    pub(crate) fn device(&self) -> &Device {
         self.run.device()
     }
 
@@ -146,9 +146,22 @@ impl<'a> Linearization<'a> {
         sites: &[Site],
         visit: &mut dyn FnMut(Slab<'_>),
     ) -> Result<()> {
+        let wanted = self.run.values_of_sites(sites)?;
+        let members = self.members(sources, self.run.tokens().len())?;
+        for group in groups(self.run.model(), wanted.len(), members) {
+            let batch = Batch::new(self.device(), &group, Direction::Forward)?;
+            let (mut rec, trace) = (self.device().record(), &self.run.base.trace);
+            let dots = tangent(self.run.program(), &mut rec, &batch, trace, (&wanted, Order::First))?;
+            self.device().submit(rec)?;
+            self.run.visit(&batch, &dots, sites, visit)?;
+        }
+        Ok(())
+    }
+
+    /// A member for each superposition of sources that acts before token `end`; it owns the tokens up to there.
+    pub(crate) fn members<S: AsRef<[Source]>>(&self, sources: &[S], end: usize) -> Result<Vec<Member>> {
         let (program, config, tokens) = (self.run.program(), self.config(), self.run.tokens().len());
         let base_acts = acts(config, program, self.run.edits(), Edit::linear)?;
-        let wanted = self.run.values_of_sites(sites)?;
         let mut members = Vec::with_capacity(sources.len());
         for (id, sources) in sources.iter().enumerate() {
             let mut adds = Vec::new();
@@ -157,23 +170,17 @@ impl<'a> Linearization<'a> {
                 edit.check(config, tokens)?;
                 adds.push(edit);
             }
-            let adds = acts(config, program, &adds, Edit::primal_act)?;
+            let mut adds = acts(config, program, &adds, Edit::primal_act)?;
+            adds.retain(|a| a.token < end);
             let first = adds.iter().map(|a| a.value).min();
             let start = adds.iter().map(|a| a.token).min();
             let (Some(first), Some(start)) = (first, start) else { continue };
             let join = program.cut_before(first);
             // A source acts on the edited value, so the edits' linear parts come first.
             let acts = base_acts.iter().filter(|a| a.value > join).cloned().chain(adds).collect();
-            members.push(Member { id, span: self.run.span(start, tokens), join, acts });
+            members.push(Member { id, span: self.run.span(start, end), join, acts });
         }
-        for group in groups(self.run.model(), wanted.len(), members) {
-            let batch = Batch::new(self.device(), &group, Direction::Forward)?;
-            let mut rec = self.device().record();
-            let dots = tangent(program, &mut rec, &batch, &self.run.base.trace, &wanted)?;
-            self.device().submit(rec)?;
-            self.run.visit(&batch, &dots, sites, visit)?;
-        }
-        Ok(())
+        Ok(members)
     }
 
     /// The sensitivity field `[L+1, T, d]` of an observable: its derivative by every h\[l, t\].

@@ -48,11 +48,16 @@ impl Model {
     /// # Errors
     /// Every way in which such a directory can be wrong, in one line; see [`crate::Error`].
     pub fn open(device: &Device, dir: &Path) -> Result<Self> {
-        let checkpoint = Checkpoint::open(dir)?;
-        let tokenizer = Tokenizer::open(dir)?;
         let name =
             dir.file_name().map_or_else(|| dir.display().to_string(), |n| n.to_string_lossy().into_owned());
-        Self::from_checkpoint(device, &checkpoint, &name, tokenizer)
+        Self::open_as(device, dir, &name)
+    }
+
+    /// As [`Model::open`], with a name of its own.
+    pub(crate) fn open_as(device: &Device, dir: &Path, name: &str) -> Result<Self> {
+        let checkpoint = Checkpoint::open(dir)?;
+        let tokenizer = Tokenizer::open(dir)?;
+        Self::from_checkpoint(device, &checkpoint, name, tokenizer)
     }
 
     pub(crate) fn from_checkpoint(
@@ -119,7 +124,7 @@ impl Model {
         self.0.tokenizer.as_ref()
     }
 
-    /// Directory or seed that it came from.
+    /// What it came from: the embedded model's name, a directory, a repository with its commit, or a seed.
     pub fn name(&self) -> &str {
         &self.0.name
     }

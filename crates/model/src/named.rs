@@ -1,10 +1,13 @@
-//! Models by name: directories, and models made on the fly.
+//! Models by name: embedded, made on the fly, in a directory, on a hub.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use resolvent_engine::Device;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
+#[cfg(feature = "hub")]
+use crate::hub::Hub;
 use crate::model::Model;
 use crate::random::{RandomWeights, gpt2_small, tiny};
 
@@ -16,27 +19,76 @@ pub const DEFAULT_MODEL: &str = "atlas-small";
 pub const DEFAULT_MODEL: &str = "random";
 
 impl Model {
-    /// Opens a model by name: an embedded one; a directory; `random[:SEED]`, tiny; or `random-gpt2[:SEED]`, of GPT-2
-    /// small's shape.
+    /// Opens a model by name: an embedded one; `random[:SEED]`, tiny; `random-gpt2[:SEED]`, of GPT-2 small's shape; a
+    /// directory; or, with the feature `hub`, a model of the hub that the environment describes, which is downloaded if
+    /// its cache lacks it.
     ///
     /// # Errors
-    /// No such name or directory, or whatever is wrong with it.
+    /// Nothing of this name, or whatever is wrong with it.
     pub fn named(device: &Device, name: &str) -> Result<Self> {
-        #[cfg(feature = "atlas")]
-        if let Some(model) = crate::atlas::open(device, name) {
+        #[cfg(feature = "hub")]
+        return Self::named_with(device, name, &Hub::from_env());
+        #[cfg(not(feature = "hub"))]
+        Self::local(device, name).unwrap_or_else(|| {
+            let tried = format!("{}, and this program has no hub (feature `hub`)", not_local());
+            Err(Error::NoModel { name: shown(name), tried, fix: "check the path".to_owned() })
+        })
+    }
+
+    /// As [`Model::named`], with a hub of your choice.
+    ///
+    /// # Errors
+    /// As [`Model::named`]; see [`Hub::fetch`].
+    #[cfg(feature = "hub")]
+    pub fn named_with(device: &Device, name: &str, hub: &Hub) -> Result<Self> {
+        if let Some(model) = Self::local(device, name) {
             return model;
         }
-        let (kind, seed) = name.split_once(':').unwrap_or((name, "0"));
-        let config = match kind {
-            "random" => tiny(),
-            "random-gpt2" => gpt2_small(),
-            _ => return Self::open(device, Path::new(name)),
-        };
-        let seed = seed.parse().map_err(|_| {
-            Error::Place(format!("`{seed}` is no seed; write {kind}:SEED with a whole number"))
+        let snapshot = hub.fetch(name).map_err(|error| match error {
+            Error::NoModel { tried, fix, .. } => {
+                Error::NoModel { name: shown(name), tried: format!("{}, {tried}", not_local()), fix }
+            }
+            other => other,
         })?;
-        // GPT-2's small initialisation leaves a tiny model nearly linear; a larger one gives it something to show.
-        let std = if kind == "random" { 0.15 } else { 0.02 };
-        Self::random(device, config.clone(), RandomWeights::new(&config, seed).with_std(std))
+        Self::open_as(device, &snapshot.dir, &snapshot.name)
     }
+
+    /// The model that is meant without a hub, if there is one.
+    fn local(device: &Device, name: &str) -> Option<Result<Self>> {
+        #[cfg(feature = "atlas")]
+        if let Some(model) = crate::atlas::open(device, name) {
+            return Some(model);
+        }
+        let (kind, seed) = name.split_once(':').unwrap_or((name, "0"));
+        match kind {
+            "random" | "random-gpt2" => Some(random(device, kind, seed)),
+            _ => match std::fs::metadata(name) {
+                Ok(_) => Some(Self::open(device, Path::new(name))),
+                Err(source) if source.kind() == ErrorKind::PermissionDenied => {
+                    Some(Err(Error::Io { path: name.into(), source }))
+                }
+                // There is none, or no file could have such a name.
+                Err(_) => None,
+            },
+        }
+    }
+}
+
+fn random(device: &Device, kind: &str, seed: &str) -> Result<Model> {
+    let seed = seed
+        .parse()
+        .map_err(|_| Error::Place(format!("`{seed}` is no seed; write {kind}:SEED with a whole number")))?;
+    // GPT-2's small initialisation leaves a tiny model nearly linear; a larger one gives it something to show.
+    let (config, std) = if kind == "random" { (tiny(), 0.15) } else { (gpt2_small(), 0.02) };
+    Model::random(device, config.clone(), RandomWeights::new(&config, seed).with_std(std))
+}
+
+/// What a name is not, if it is to be looked for on a hub.
+fn not_local() -> String {
+    #[cfg(feature = "atlas")]
+    let embedded: Vec<&str> = crate::atlas::embedded_models().collect();
+    #[cfg(not(feature = "atlas"))]
+    let embedded: [&str; 0] = [];
+    let names = [&embedded[..], &["random", "random-gpt2"]].concat().join(", ");
+    format!("no embedded one ({names}), no directory")
 }

@@ -173,6 +173,15 @@ impl Observable {
             Self::Field { .. } => Vec::new(),
         }
     }
+
+    /// d2J/dlogits2 is this times `diag p - p p^T`, the covariance of a draw from `p = softmax(logits)`.
+    pub(crate) fn bend(&self) -> f64 {
+        match self {
+            Self::LogProb { .. } => -1.0,
+            Self::Divergence { .. } => 1.0,
+            Self::Logits { .. } | Self::Field { .. } => 0.0,
+        }
+    }
 }
 
 fn log_sum_exp(logits: &[f32]) -> f64 {

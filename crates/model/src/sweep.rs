@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use resolvent_ops::Span;
 
-use crate::batch::{Batch, Direction, Member};
+use crate::batch::{Batch, Direction, Member, Order};
 use crate::edit::Edit;
 use crate::error::Result;
 use crate::model::Model;
@@ -180,26 +180,38 @@ impl Run {
         sites: &[Site],
         visit: &mut dyn FnMut(Slab<'_>),
     ) -> Result<()> {
+        self.visit_orders(batch, harvest, (sites, Order::First), &mut |_, slab| visit(slab))
+    }
+
+    /// [`Run::visit`] of each order of what a walk left, first and second numbered from 0.
+    pub(crate) fn visit_orders(
+        &self,
+        batch: &Batch,
+        harvest: &Harvest,
+        (sites, order): (&[Site], Order),
+        visit: &mut dyn FnMut(usize, Slab<'_>),
+    ) -> Result<()> {
         for value in self.values_of_sites(sites)? {
             let Some(tensor) = &harvest[value] else { continue };
             let (data, all) = (self.device().read(tensor)?, tensor.shape().lengths()[1]);
-            let here =
-                sites.iter().enumerate().filter(|(_, site)| self.program().value(**site) == Some(value));
-            for (site, at) in here {
-                let wanted = at.columns(self.config());
-                for i in 0..batch.len() {
-                    let (rows, member) = (batch.range(i), batch.member(i));
-                    // A member that had not joined at this value has nothing there.
-                    if rows.end * all > data.len() {
-                        continue;
-                    }
-                    let (member, token) = (member.id, member.span.start);
-                    let whole = &data[rows.start * all..rows.end * all];
-                    match wanted.len() == all {
-                        true => visit(Slab { member, site, token, rows: whole }),
-                        false => {
-                            let rows = &columns(whole, all, wanted.clone());
-                            visit(Slab { member, site, token, rows });
+            for (n, data) in order.split(data, all).iter().enumerate() {
+                let of_value = |site: &&Site| self.program().value(**site) == Some(value);
+                for (site, at) in sites.iter().enumerate().filter(|(_, site)| of_value(site)) {
+                    let wanted = at.columns(self.config());
+                    for i in 0..batch.len() {
+                        let (rows, member) = (batch.range(i), batch.member(i));
+                        // A member that had not joined at this value has nothing there.
+                        if rows.end * all > data.len() {
+                            continue;
+                        }
+                        let (member, token) = (member.id, member.span.start);
+                        let whole = &data[rows.start * all..rows.end * all];
+                        match wanted.len() == all {
+                            true => visit(n, Slab { member, site, token, rows: whole }),
+                            false => {
+                                let rows = &columns(whole, all, wanted.clone());
+                                visit(n, Slab { member, site, token, rows });
+                            }
                         }
                     }
                 }
@@ -236,7 +248,11 @@ pub(crate) fn most_rows(model: &Model, extra: usize) -> usize {
 
 /// Cuts members into batches of [`most_rows`].
 pub(crate) fn groups(model: &Model, extra: usize, members: Vec<Member>) -> Vec<Vec<Member>> {
-    let most = most_rows(model, extra);
+    cut(most_rows(model, extra), members)
+}
+
+/// Cuts members into batches of at most `most` rows, or of one member.
+pub(crate) fn cut(most: usize, members: Vec<Member>) -> Vec<Vec<Member>> {
     let mut groups: Vec<Vec<Member>> = Vec::new();
     let mut rows = usize::MAX;
     for member in members {

@@ -6,7 +6,7 @@ use resolvent_engine::{Device, Recording, Result, Tensor};
 use resolvent_ops::splice::Source;
 use resolvent_ops::{Kept, Rows};
 
-use crate::batch::{Batch, Direction};
+use crate::batch::{Batch, Direction, Order};
 use crate::program::{Program, ValueId};
 
 /// A forward pass that was recorded: the values and residuals that were to be kept.
@@ -99,16 +99,17 @@ impl Forward<'_> {
     }
 }
 
-/// Tangents or cotangents at the values that were asked for, by value. Members that had not joined there have no rows.
+/// Tangents, jets or cotangents at the values that were asked for, by value. Members that had not joined there have no rows.
 pub(crate) type Harvest = Vec<Option<Tensor>>;
 
-/// Records the tangent of every value in `wanted`, over the residuals of the base run. Sources are the members' acts.
+/// Records the tangent, or the jet, of every value in `wanted`, over the residuals of the base run. Sources are the
+/// members' acts.
 pub(crate) fn tangent(
     program: &Program,
     rec: &mut Recording,
     batch: &Batch,
     base: &Trace,
-    wanted: &BTreeSet<ValueId>,
+    (wanted, order): (&BTreeSet<ValueId>, Order),
 ) -> Result<Harvest> {
     let device = rec.device().clone();
     let mut dots: Harvest = vec![None; program.values()];
@@ -116,7 +117,7 @@ pub(crate) fn tangent(
     let mut settle = |rec: &mut Recording, dots: &mut Harvest, value: ValueId| -> Result<usize> {
         let after = batch.active(value, Direction::Forward);
         let Some(primal) = &base.values[value] else { return Ok(after) };
-        let plan = batch.plan(&device, value, width(primal), [active, after], |_, _| Source::Zero)?;
+        let plan = batch.tangent_plan(&device, value, width(primal), [active, after], order)?;
         if let Some(plan) = plan {
             let x = dots[value].as_ref().unwrap_or(primal);
             dots[value] = Some(plan.primal(rec, x, primal)?);
@@ -131,7 +132,10 @@ pub(crate) fn tangent(
         if let (Some(inputs), Some(kept)) = (inputs, &base.kept[i]) {
             rec.scope(&node.scope);
             let table: Rows = batch.rows.prefix(rows);
-            dots[node.output] = Some(node.op.jvp(rec, &table, kept, &inputs)?);
+            dots[node.output] = Some(match order {
+                Order::First => node.op.jvp(rec, &table, kept, &inputs)?,
+                Order::Second => node.op.jet(rec, &table, kept, &inputs)?,
+            });
         }
         rows = settle(rec, &mut dots, node.output)?;
         program.forget(i, wanted, &mut dots);

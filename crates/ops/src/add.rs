@@ -1,6 +1,6 @@
 //! Residual add where nothing could be fused with it.  `[rows, d], [rows, d] -> [rows, d]`
 //!
-//! Linear: jvp is the same kernel, and vjp hands `y_bar` to both sides without a launch.
+//! Linear: jvp and jet are the same kernel, and vjp hands `y_bar` to both sides without a launch.
 
 use bytemuck::{Pod, Zeroable};
 use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor};
@@ -55,6 +55,10 @@ impl Op for Add {
 
     fn jvp(&self, rec: &mut Recording, _: &Rows, _: &Kept, x_dot: &[&Tensor]) -> Result<Tensor> {
         add(rec, x_dot[0], x_dot[1])
+    }
+
+    fn jet(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_jet: &[&Tensor]) -> Result<Tensor> {
+        self.jvp(rec, rows, kept, x_jet)
     }
 
     fn vjp(

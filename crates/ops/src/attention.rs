@@ -88,6 +88,14 @@ impl Op for Attention {
         Ok(z_dot)
     }
 
+    fn jet(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_jet: &[&Tensor]) -> Result<Tensor> {
+        let ([qkv, _, lse], d) = (kept.get(), self.heads * self.d_head);
+        x_jet[0].expect(NAME, &[("2 rows", 2 * rows.count()), ("3d", 3 * d)])?;
+        let z_jet = rec.tensor("attention.jet", &[("rows", 2 * rows.count()), ("d", d)])?;
+        rec.launch(self.launch(&JET, rows, &[rows.table(), qkv, lse, x_jet[0], &z_jet], 24.0))?;
+        Ok(z_jet)
+    }
+
     fn vjp(
         &self,
         rec: &mut Recording,
@@ -108,11 +116,12 @@ impl Op for Attention {
 
 static PRIMAL: Kernel = Kernel { shader: &shader::PRIMAL, host: primal };
 static JVP: Kernel = Kernel { shader: &shader::JVP, host: jvp };
+static JET: Kernel = Kernel { shader: &shader::JET, host: jet };
 static VJP_Q: Kernel = Kernel { shader: &shader::VJP_Q, host: vjp_q };
 static VJP_KV: Kernel = Kernel { shader: &shader::VJP_KV, host: vjp_kv };
 
 /// This op's kernels.
-pub static KERNELS: &[&Kernel] = &[&PRIMAL, &JVP, &VJP_Q, &VJP_KV];
+pub static KERNELS: &[&Kernel] = &[&PRIMAL, &JVP, &JET, &VJP_Q, &VJP_KV];
 
 /// Where heads lie in rows of `[q, k, v]` and of z.
 #[derive(Clone, Copy)]
@@ -189,7 +198,7 @@ fn primal_row(args: Primal<'_>, row: usize, [z, lse]: [&mut [f32]; 2]) {
     }
 }
 
-/// What the derivatives read: the shared primal, and the tangent or cotangent `t`.
+/// What the derivatives read: the shared primal, and the tangent, jet or cotangent `t`.
 #[derive(Clone, Copy)]
 struct Shared<'a> {
     at: Layout,
@@ -240,6 +249,73 @@ fn jvp_row(args: Shared<'_>, row: usize, z_dot: &mut [f32]) {
             axpy(shift, at.part(qkv, base, 2, head), z_dot);
         }
         axpy(-drift, at.head(z, r.primal, head), z_dot);
+    }
+}
+
+fn jet(bound: Bound<'_>) {
+    let p: Params = bound.params();
+    let ([rows, qkv, lse, t], [z_jet]) = bound.slices();
+    let at = Layout::new(p);
+    let args = Shared { at, scale: p.scale, rows: as_u32(rows), qkv, kept: &[], lse, t };
+    each_row_simd(z_jet, 2 * at.d(), args, jet_row);
+}
+
+/// The quotient of the jets of `sum_j p_j v_j` and `sum_j p_j`, with s_dot about its mean over the keys: what all keys
+/// have in common changes no weight, and is not squared.
+#[inline(always)]
+fn jet_row(args: Shared<'_>, row: usize, z_jet: &mut [f32]) {
+    let Shared { at, scale, qkv, t: qkv_jet, .. } = args;
+    let r = Row::read(args.rows, row);
+    let (z_dots, z_ddots) = z_jet.split_at_mut(at.d());
+    let heads = z_dots.chunks_mut(at.width).zip(z_ddots.chunks_mut(at.width));
+    let mut weights = vec![[0.0; 3]; r.token(row) + 1];
+    for (head, (z_dot, z_ddot)) in heads.enumerate() {
+        let q = at.part(qkv, r.primal, 0, head);
+        let (q_dot, q_ddot) = (at.part(qkv_jet, 2 * row, 0, head), at.part(qkv_jet, 2 * row + 1, 0, head));
+        let [mut mass, mut pull] = [0.0; 2];
+        for (j, weight) in weights.iter_mut().enumerate() {
+            let key = at.part(qkv, r.base(row, j), 1, head);
+            let p = args.weight(q, key, r.primal, head);
+            let (mut s_dot, mut s_ddot) = (dot(q_dot, key), dot(q_ddot, key));
+            if j >= r.start {
+                let own = 2 * r.own(j);
+                let (k_dot, k_ddot) = (at.part(qkv_jet, own, 1, head), at.part(qkv_jet, own + 1, 1, head));
+                s_dot += dot(q, k_dot);
+                s_ddot += 2.0 * dot(q_dot, k_dot) + dot(q, k_ddot);
+            }
+            *weight = [p, scale * s_dot, scale * s_ddot];
+            mass += p;
+            pull += p * scale * s_dot;
+        }
+        let center = pull / mass;
+        // Of sum_j p_j: value, first and second order; of sum_j p_j v_j: first and second in place, the value below.
+        let mut m = [0.0; 3];
+        let mut value = [0.0; MAX_D_HEAD];
+        z_dot.fill(0.0);
+        z_ddot.fill(0.0);
+        for (j, &[p, s_dot, s_ddot]) in weights.iter().enumerate() {
+            let from_center = s_dot - center;
+            let (first, second) = (p * from_center, p * (from_center * from_center + s_ddot));
+            for (m, w) in m.iter_mut().zip([p, first, second]) {
+                *m += w;
+            }
+            let v = at.part(qkv, r.base(row, j), 2, head);
+            axpy(p, v, &mut value[..at.width]);
+            axpy(first, v, z_dot);
+            axpy(second, v, z_ddot);
+            if j >= r.start {
+                let own = 2 * r.own(j);
+                let (v_dot, v_ddot) = (at.part(qkv_jet, own, 2, head), at.part(qkv_jet, own + 1, 2, head));
+                axpy(p, v_dot, z_dot);
+                axpy(2.0 * first, v_dot, z_ddot);
+                axpy(p, v_ddot, z_ddot);
+            }
+        }
+        for (e, (first, second)) in z_dot.iter_mut().zip(z_ddot).enumerate() {
+            let z = value[e] / m[0];
+            *first = (*first - m[1] * z) / m[0];
+            *second = (*second - 2.0 * m[1] * *first - m[2] * z) / m[0];
+        }
     }
 }
 

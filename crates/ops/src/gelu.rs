@@ -1,6 +1,6 @@
 //! GELU, in GPT-2's tanh form (`gelu_new`) or exact.  `[rows, n] -> [rows, n]`
 //!
-//! Pointwise: one derivative serves both modes. Residual: the input `[primal, n]`. The model uses it fused into
+//! Pointwise: one slope serves jvp and vjp, and jet takes the second derivative besides. Residual: the input `[primal, n]`. The model uses it fused into
 //! [`crate::mlp`]; on its own it serves embedders and checks the fused one.
 
 use bytemuck::{Pod, Zeroable};
@@ -8,7 +8,7 @@ use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor, as_u32}
 use resolvent_shaders::gelu as shader;
 
 use crate::flat_grid;
-use crate::host::{each_row_simd, gelu, gelu_d};
+use crate::host::{each_row_simd, gelu, gelu_d, gelu_dd};
 use crate::op::{Kept, Op, Outcome};
 use crate::rows::{Row, Rows};
 
@@ -46,15 +46,16 @@ impl Gelu {
         launch.work(20.0 * items as f64, 8.0 * items as f64)
     }
 
-    fn pull(
+    /// A derivative kernel over `t`, one row (jvp, vjp) or two (jet) for each of `rows`.
+    fn derivative(
         &self,
         rec: &mut Recording,
-        kernel: &'static Kernel,
+        (kernel, orders): (&'static Kernel, usize),
         rows: &Rows,
         kept: &Kept,
         t: &Tensor,
     ) -> Result<Tensor> {
-        let dims = [("rows", rows.count()), ("n", self.n)];
+        let dims = [("rows", orders * rows.count()), ("n", self.n)];
         t.expect(NAME, &dims)?;
         let [x] = kept.get();
         let out = rec.tensor("gelu.derivative", &dims)?;
@@ -83,7 +84,11 @@ impl Op for Gelu {
     }
 
     fn jvp(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_dot: &[&Tensor]) -> Result<Tensor> {
-        self.pull(rec, &JVP, rows, kept, x_dot[0])
+        self.derivative(rec, (&JVP, 1), rows, kept, x_dot[0])
+    }
+
+    fn jet(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_jet: &[&Tensor]) -> Result<Tensor> {
+        self.derivative(rec, (&JET, 2), rows, kept, x_jet[0])
     }
 
     fn vjp(
@@ -94,7 +99,7 @@ impl Op for Gelu {
         y_bar: &Tensor,
         so_far: &[Option<Tensor>],
     ) -> Result<Vec<Tensor>> {
-        let x_bar = self.pull(rec, &VJP, rows, kept, y_bar)?;
+        let x_bar = self.derivative(rec, (&VJP, 1), rows, kept, y_bar)?;
         Ok(vec![crate::add::onto(rec, x_bar, &so_far[0])?])
     }
 }
@@ -102,9 +107,10 @@ impl Op for Gelu {
 static PRIMAL: Kernel = Kernel { shader: &shader::PRIMAL, host: primal };
 static JVP: Kernel = Kernel { shader: &shader::JVP, host: derivative };
 static VJP: Kernel = Kernel { shader: &shader::VJP, host: derivative };
+static JET: Kernel = Kernel { shader: &shader::JET, host: jet };
 
 /// This op's kernels.
-pub static KERNELS: &[&Kernel] = &[&PRIMAL, &JVP, &VJP];
+pub static KERNELS: &[&Kernel] = &[&PRIMAL, &JVP, &JET, &VJP];
 
 fn primal(bound: Bound<'_>) {
     let (p, exact) = (bound.params::<Params>(), bound.flag("EXACT"));
@@ -152,10 +158,38 @@ pub(crate) fn slope_row(slope: Slope<'_>, i: usize, y: &mut [f32]) {
     }
 }
 
+/// `y_ddot = gelu'(x) y_ddot + gelu''(x) y_dot^2` and `y_dot *= gelu'(x)` for one row of a jet, `[y_dot, y_ddot]`; also
+/// an epilogue of [`crate::matmul`].
+#[inline(always)]
+pub(crate) fn jet_row(slope: Slope<'_>, i: usize, y: &mut [f32]) {
+    let at = Row::read(as_u32(slope.rows), i).primal;
+    let n = y.len() / 2;
+    let x = &slope.x[at * n..][..n];
+    let (first, second) = y.split_at_mut(n);
+    let step = |exact: bool, x: f32, first: &mut f32, second: &mut f32| {
+        let d = gelu_d(exact, x);
+        *second = d * *second + gelu_dd(exact, x) * *first * *first;
+        *first *= d;
+    };
+    let each = first.iter_mut().zip(second).zip(x);
+    if slope.exact {
+        each.for_each(|((first, second), x)| step(true, *x, first, second));
+    } else {
+        each.for_each(|((first, second), x)| step(false, *x, first, second));
+    }
+}
+
 /// jvp and vjp are the same product with the slope.
 fn derivative(bound: Bound<'_>) {
     let (p, exact) = (bound.params::<Params>(), bound.flag("EXACT"));
     let ([x, rows, t], [out]) = bound.slices();
     out.copy_from_slice(t);
     each_row_simd(out, p.n as usize, Slope { x, rows, exact }, slope_row);
+}
+
+fn jet(bound: Bound<'_>) {
+    let (p, exact) = (bound.params::<Params>(), bound.flag("EXACT"));
+    let ([x, rows, t], [out]) = bound.slices();
+    out.copy_from_slice(t);
+    each_row_simd(out, 2 * p.n as usize, Slope { x, rows, exact }, jet_row);
 }

@@ -188,6 +188,21 @@ pub(crate) fn gelu_d(exact: bool, x: f32) -> f32 {
     }
 }
 
+/// Second derivative of [`gelu`].
+#[inline(always)]
+pub(crate) fn gelu_dd(exact: bool, x: f32) -> f32 {
+    // Past |x| = 16 it vanishes, and the clamp keeps the powers in it finite.
+    let c = x.clamp(-16.0, 16.0);
+    if exact {
+        0.398_942_3 * exp(-0.5 * c * c) * (2.0 - c * c)
+    } else {
+        let u2 = C0 * c * (1.0 + C1 * c * c);
+        let (s, t) = (logistic(u2), logistic(-u2));
+        let w = C0 * (1.0 + 3.0 * C1 * c * c);
+        s * t * (2.0 * w + c * (6.0 * C0 * C1 * c + w * w * (t - s)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,12 +222,14 @@ mod tests {
     }
 
     #[test]
-    fn gelu_slope_is_the_slope_of_gelu() {
+    fn gelu_d_is_the_slope_of_gelu_and_gelu_dd_that_of_gelu_d() {
         for exact in [false, true] {
             for i in -60..60 {
                 let (x, step) = (i as f32 * 0.1 + 0.05, 1e-2);
                 let slope = (gelu(exact, x + step) - gelu(exact, x - step)) / (2.0 * step);
                 assert!((slope - gelu_d(exact, x)).abs() < 2e-4, "{exact} {x} {slope}");
+                let bend = (gelu_d(exact, x + step) - gelu_d(exact, x - step)) / (2.0 * step);
+                assert!((bend - gelu_dd(exact, x)).abs() < 2e-4, "{exact} {x} {bend}");
             }
         }
     }

@@ -74,6 +74,18 @@ impl Op for LayerNorm {
         Ok(y_dot)
     }
 
+    fn jet(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_jet: &[&Tensor]) -> Result<Tensor> {
+        let (r, d, [x, stats]) = (rows.count(), self.gain.dim(NAME, "d")?, kept.get());
+        x_jet[0].expect(NAME, &[("2 rows", 2 * r), ("d", d)])?;
+        let y_jet = rec.tensor("layer_norm.jet", &[("rows", 2 * r), ("d", d)])?;
+        let n = (r * d) as f64;
+        let bindings = [x, &self.gain, stats, rows.table(), x_jet[0], &y_jet];
+        rec.launch(
+            Launch::new(&JET, self.params(r, d), &bindings, [r as u32, 1, 1]).work(34.0 * n, 20.0 * n),
+        )?;
+        Ok(y_jet)
+    }
+
     fn vjp(
         &self,
         rec: &mut Recording,
@@ -101,11 +113,12 @@ impl Op for LayerNorm {
 
 static PRIMAL: Kernel = Kernel { shader: &shader::PRIMAL, host: primal };
 static JVP: Kernel = Kernel { shader: &shader::JVP, host: jvp };
+static JET: Kernel = Kernel { shader: &shader::JET, host: jet };
 static VJP: Kernel = Kernel { shader: &shader::VJP, host: vjp };
 static VJP_ADD: Kernel = Kernel { shader: &shader::VJP_ADD, host: vjp_add };
 
 /// This op's kernels.
-pub static KERNELS: &[&Kernel] = &[&PRIMAL, &JVP, &VJP, &VJP_ADD];
+pub static KERNELS: &[&Kernel] = &[&PRIMAL, &JVP, &JET, &VJP, &VJP_ADD];
 
 fn primal(bound: Bound<'_>) {
     let p: Params = bound.params();
@@ -125,7 +138,7 @@ fn primal_row((x, gain, bias, eps): (&[f32], &[f32], &[f32], f32), i: usize, [y,
     stats.copy_from_slice(&[mean, rstd]);
 }
 
-/// What the derivatives of a row read: the primal, its statistics, the row table, and the tangent or cotangent.
+/// What the derivatives of a row read: the primal, its statistics, the row table, and the tangent, jet or cotangent.
 #[derive(Clone, Copy)]
 struct Shared<'a> {
     x: &'a [f32],
@@ -159,6 +172,32 @@ fn jvp_row(shared: Shared<'_>, i: usize, y_dot: &mut [f32]) {
     let m1 = sum([x, x_dot], |[x, x_dot]| x_dot * (x - mean) * rstd) / d as f32;
     for e in 0..d {
         y_dot[e] = gain[e] * rstd * (x_dot[e] - m0 - (x[e] - mean) * rstd * m1);
+    }
+}
+
+fn jet(bound: Bound<'_>) {
+    let p: Params = bound.params();
+    let ([x, gain, kept, rows, t], [y_jet]) = bound.slices();
+    each_row_simd(y_jet, 2 * p.d as usize, (Shared { x, gain, kept, rows, t }, p.eps), jet_row);
+}
+
+#[inline(always)]
+fn jet_row((shared, eps): (Shared<'_>, f32), i: usize, y_jet: &mut [f32]) {
+    let d = y_jet.len() / 2;
+    let (x, gain, [mean, rstd], _) = shared.row(i, d);
+    let (x_dot, x_ddot) = shared.t[2 * i * d..][..2 * d].split_at(d);
+    let [m0, n0] = [x_dot, x_ddot].map(|t| sum([t], |[t]| t) / d as f32);
+    let [m1, n1] = [x_dot, x_ddot].map(|t| sum([x, t], |[x, t]| t * (x - mean) * rstd) / d as f32);
+    let u = |x: f32, x_dot: f32| rstd * (x_dot - m0 - (x - mean) * rstd * m1);
+    let square = sum([x, x_dot], |[x, x_dot]| u(x, x_dot) * u(x, x_dot)) / d as f32;
+    let alpha = rstd * m1;
+    let inward = square + eps * rstd * rstd * alpha * alpha;
+    let (y_dot, y_ddot) = y_jet.split_at_mut(d);
+    for e in 0..d {
+        let x_hat = (x[e] - mean) * rstd;
+        let linear = rstd * (x_ddot[e] - n0 - x_hat * n1);
+        y_dot[e] = gain[e] * u(x[e], x_dot[e]);
+        y_ddot[e] = gain[e] * (linear - 2.0 * alpha * u(x[e], x_dot[e]) - inward * x_hat);
     }
 }
 

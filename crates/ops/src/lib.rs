@@ -1,14 +1,15 @@
-//! One module an operation: shapes, the residuals that it keeps, launches of primal, jvp and vjp, host bodies.
+//! One module an operation: shapes, the residuals that it keeps, launches of primal, jvp, jet and vjp, host bodies.
 //!
-//! An [`Op`] appends launches to a recording and never waits. Tangents (`x_dot`) and cotangents (`x_bar`) come in
-//! ragged batches ([`Rows`]): K of them share one primal, each owning the rows that its source can reach.
+//! An [`Op`] appends launches to a recording and never waits. Tangents (`x_dot`), jets (`x_dot` and `x_ddot`) and
+//! cotangents (`x_bar`) come in ragged batches ([`Rows`]): K of them share one primal, each owning the rows that its
+//! source can reach.
 //!
-//! | op | primal | jvp | vjp | residuals |
+//! | op | primal | jvp, jet | vjp | residuals |
 //! |---|---|---|---|---|
 //! | [`embed`] | gather of token and position rows | mixtures of tokens | one dot product a candidate | none |
 //! | [`layer_norm`] | fused | fused | fused, with the residual path's add | input, mean and 1/std |
 //! | [`matmul`] | with bias, GELU or residual add | same kernel | transposed kernel | none |
-//! | [`mlp`] | two products, GELU fused | GELU' fused | GELU' fused | the pre-activation |
+//! | [`mlp`] | two products, GELU fused | GELU' (and GELU'') fused | GELU' fused | the pre-activation |
 //! | [`attention`] | fused, online softmax | fused | fused, two launches | q, k, v, z, log-sum-exp |
 //! | [`gelu`] | pointwise | pointwise | pointwise | input |
 //! | [`unembed`] | wanted rows and entries | same kernel | weighted rows | none |

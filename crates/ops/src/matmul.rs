@@ -1,6 +1,6 @@
 //! Matrix product with a weight `[k, n]`: `y = x w + b`, optionally plus the residual stream.  `[rows, k] -> [rows, n]`
 //!
-//! Linear: jvp is the same kernel without the bias, vjp the transposed one; no residuals. A family of text variants,
+//! Linear: jvp is the same kernel without the bias, jet that over twice the rows, vjp the transposed one; no residuals. A family of text variants,
 //! chosen by device and shape ([`choose`]). The GELU epilogues belong to [`crate::mlp`].
 
 use bytemuck::{Pod, Zeroable};
@@ -8,7 +8,7 @@ use resolvent_engine::host::{Weights, matmul};
 use resolvent_engine::{Bound, Device, Kernel, Launch, Recording, Result, Tensor};
 use resolvent_shaders::matmul as shader;
 
-use crate::gelu::{Slope, constants, slope_row, value_row};
+use crate::gelu::{Slope, constants, jet_row, slope_row, value_row};
 use crate::host::{each_row, each_row_simd};
 use crate::op::{Kept, Op, Outcome};
 use crate::rows::Rows;
@@ -176,6 +176,10 @@ impl Op for Matmul {
         plain(rec, x_dot[0], &self.w, self.add.then(|| x_dot[1]))
     }
 
+    fn jet(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_jet: &[&Tensor]) -> Result<Tensor> {
+        self.jvp(rec, rows, kept, x_jet)
+    }
+
     fn vjp(
         &self,
         rec: &mut Recording,
@@ -201,10 +205,11 @@ static VJP: Kernel = Kernel { shader: &shader::VJP, host: vjp };
 pub(crate) static PRIMAL_GELU: Kernel = Kernel { shader: &shader::PRIMAL_GELU, host: primal_gelu };
 pub(crate) static JVP_GELU: Kernel = Kernel { shader: &shader::JVP_GELU, host: jvp_gelu };
 pub(crate) static VJP_GELU: Kernel = Kernel { shader: &shader::VJP_GELU, host: vjp_gelu };
+pub(crate) static JET_GELU: Kernel = Kernel { shader: &shader::JET_GELU, host: jet_gelu };
 
 /// This op's kernels.
 pub static KERNELS: &[&Kernel] =
-    &[&PRIMAL, &PRIMAL_ADD, &PRIMAL_GELU, &JVP, &JVP_ADD, &JVP_GELU, &VJP, &VJP_GELU];
+    &[&PRIMAL, &PRIMAL_ADD, &PRIMAL_GELU, &JVP, &JVP_ADD, &JVP_GELU, &JET_GELU, &VJP, &VJP_GELU];
 
 impl Params {
     fn shape(&self) -> [usize; 3] {
@@ -268,6 +273,13 @@ fn jvp_gelu(bound: Bound<'_>) {
     let ([x, w, pre, rows], [y]) = bound.slices();
     matmul(p.shape(), x, straight(w), false, y);
     each_row_simd(y, p.n as usize, Slope { x: pre, rows, exact }, slope_row);
+}
+
+fn jet_gelu(bound: Bound<'_>) {
+    let (p, exact) = (bound.params::<Params>(), bound.flag("EXACT"));
+    let ([x, w, pre, rows], [y]) = bound.slices();
+    matmul(p.shape(), x, straight(w), false, y);
+    each_row_simd(y, 2 * p.n as usize, Slope { x: pre, rows, exact }, jet_row);
 }
 
 fn vjp(bound: Bound<'_>) {

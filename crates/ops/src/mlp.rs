@@ -1,12 +1,12 @@
 //! The MLP of a block: `y = gelu(x w1 + b1) w2 + b2`, optionally plus the residual stream.  `[rows, d] -> [rows, d]`
 //!
 //! A fused chain of [`crate::matmul`], [`crate::gelu`], [`crate::matmul`] and [`crate::add`] in two launches for each
-//! of primal, jvp and vjp: GELU, or its slope, is an epilogue of the product. Residual: the pre-activation
+//! of primal, jvp, jet and vjp: GELU, or its slope, is an epilogue of the product. Residual: the pre-activation
 //! `[primal, n_inner]`.
 
-use resolvent_engine::{Recording, Result, Tensor};
+use resolvent_engine::{Kernel, Recording, Result, Tensor};
 
-use crate::matmul::{JVP_GELU, Matmul, PRIMAL_GELU, Product, VJP_GELU, pull};
+use crate::matmul::{JET_GELU, JVP_GELU, Matmul, PRIMAL_GELU, Product, VJP_GELU, pull};
 use crate::op::{Kept, Op, Outcome};
 use crate::rows::Rows;
 
@@ -24,8 +24,32 @@ pub struct Mlp {
 }
 
 impl Mlp {
-    fn hidden(&self, rec: &Recording, rows: &Rows) -> Result<Tensor> {
-        rec.tensor("mlp.hidden", &[("rows", rows.count()), ("n_inner", self.fc.1.shape().elements())])
+    fn hidden(&self, rec: &Recording, rows: usize) -> Result<Tensor> {
+        rec.tensor("mlp.hidden", &[("rows", rows), ("n_inner", self.fc.1.shape().elements())])
+    }
+
+    /// The first product of jvp (one tangent a row) or jet (two), with its epilogue: `[orders rows, n_inner]`.
+    fn push(
+        &self,
+        rec: &mut Recording,
+        (kernel, orders): (&'static Kernel, usize),
+        rows: &Rows,
+        kept: &Kept,
+        x: &Tensor,
+    ) -> Result<Tensor> {
+        let (hidden, [pre]) = (self.hidden(rec, orders * rows.count())?, kept.get());
+        Product {
+            kernel,
+            x,
+            w: &self.fc.0,
+            transposed: false,
+            more: &[pre, rows.table()],
+            out: &[&hidden],
+            exact: Some(self.exact),
+            from: 0,
+        }
+        .record(rec)?;
+        Ok(hidden)
     }
 }
 
@@ -41,7 +65,7 @@ impl Op for Mlp {
         _: Option<&Kept>,
         inputs: &[&Tensor],
     ) -> Result<Outcome> {
-        let (hidden, pre) = (self.hidden(rec, rows)?, self.hidden(rec, rows)?);
+        let (hidden, pre) = (self.hidden(rec, rows.count())?, self.hidden(rec, rows.count())?);
         Product {
             kernel: &PRIMAL_GELU,
             x: inputs[0],
@@ -60,21 +84,17 @@ impl Op for Mlp {
     }
 
     fn jvp(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_dot: &[&Tensor]) -> Result<Tensor> {
-        let (hidden, [pre]) = (self.hidden(rec, rows)?, kept.get());
-        Product {
-            kernel: &JVP_GELU,
-            x: x_dot[0],
-            w: &self.fc.0,
-            transposed: false,
-            more: &[pre, rows.table()],
-            out: &[&hidden],
-            exact: Some(self.exact),
-            from: 0,
-        }
-        .record(rec)?;
+        let hidden = self.push(rec, (&JVP_GELU, 1), rows, kept, x_dot[0])?;
         let mut x_dot = x_dot.to_vec();
         x_dot[0] = &hidden;
         self.proj.jvp(rec, rows, &Kept::default(), &x_dot)
+    }
+
+    fn jet(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_jet: &[&Tensor]) -> Result<Tensor> {
+        let hidden = self.push(rec, (&JET_GELU, 2), rows, kept, x_jet[0])?;
+        let mut x_jet = x_jet.to_vec();
+        x_jet[0] = &hidden;
+        self.proj.jet(rec, rows, &Kept::default(), &x_jet)
     }
 
     fn vjp(
@@ -85,7 +105,7 @@ impl Op for Mlp {
         y_bar: &Tensor,
         so_far: &[Option<Tensor>],
     ) -> Result<Vec<Tensor>> {
-        let (hidden, [pre]) = (self.hidden(rec, rows)?, kept.get());
+        let (hidden, [pre]) = (self.hidden(rec, rows.count())?, kept.get());
         Product {
             kernel: &VJP_GELU,
             x: y_bar,

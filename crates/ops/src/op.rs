@@ -26,7 +26,7 @@ impl Kept {
 pub struct Outcome {
     /// The output.
     pub y: Tensor,
-    /// What jvp and vjp need.
+    /// What jvp, jet and vjp need.
     pub kept: Kept,
 }
 
@@ -49,6 +49,13 @@ pub trait Op: Send + Sync {
 
     /// `y_dot` for tangents of the inputs, over `kept`, the shared primal's residuals.
     fn jvp(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_dot: &[&Tensor]) -> Result<Tensor>;
+
+    /// `y_jet` for jets of the inputs, over `kept`: both orders of a response at once.
+    ///
+    /// A jet is `[2 rows, _]`, first and second order of a row in turn: `x_dot` in row 2i, `x_ddot` in row 2i + 1, of
+    /// `x(a) = x + a x_dot + a^2/2 x_ddot`. So a product takes it as twice as many rows, and a run that joins a batch
+    /// leaves the rows before it where they are.
+    fn jet(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_jet: &[&Tensor]) -> Result<Tensor>;
 
     /// `x_bar` for each input, given `y_bar` and what has reached the input already (`so_far`, which is added).
     fn vjp(

@@ -30,8 +30,10 @@ mod open;
 
 pub use open::{Fault, SelfTest, open, self_test};
 pub use resolvent_engine as engine;
+pub use resolvent_field as field;
 pub use resolvent_field::{
-    Array, Certificate, Context, Direction, Error, Labelled, Result, forward, green, patch, sensitivity,
+    Array, Certificate, Context, Direction, Error, Labelled, Place, Result, forward, green, invert, patch,
+    scale, sensitivity, superposition, transfer,
 };
 pub use resolvent_model as model;
 

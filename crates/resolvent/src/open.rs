@@ -15,6 +15,8 @@ pub struct SelfTest {
     pub sensitivity: f64,
     /// Relative difference of a response field.
     pub response: f64,
+    /// Relative difference of the response's second order.
+    pub second: f64,
     /// The adjoint identity on the device.
     pub adjoint: f64,
 }
@@ -80,7 +82,7 @@ pub fn open(options: &Options) -> Result<Device, Fault> {
     }
 }
 
-/// Runs a small random model on `device` and on the host, and compares field, sensitivity and response.
+/// Runs a small random model on `device` and on the host, and compares field, sensitivity, and the response to first and second order.
 ///
 /// # Errors
 /// The device fails to compute, or its numbers are off.
@@ -92,9 +94,10 @@ pub fn self_test(device: &Device) -> Result<SelfTest, Fault> {
         field: relative(&ours.field, &host.field),
         sensitivity: relative(&ours.sensitivity, &host.sensitivity),
         response: relative(&ours.response, &host.response),
+        second: relative(&ours.second, &host.second),
         adjoint: ours.adjoint,
     };
-    let figures = [test.field, test.sensitivity, test.response, test.adjoint];
+    let figures = [test.field, test.sensitivity, test.response, test.second, test.adjoint];
     // Written so that a NaN fails.
     match figures.iter().all(|&x| x <= BOUND) {
         true => Ok(test),
@@ -106,6 +109,7 @@ struct Measured {
     field: Vec<f32>,
     sensitivity: Vec<f32>,
     response: Vec<f32>,
+    second: Vec<f32>,
     adjoint: f64,
 }
 
@@ -121,7 +125,8 @@ fn measure(device: &Device) -> resolvent_field::Result<Measured> {
     Ok(Measured {
         field: run.field()?,
         sensitivity: linear.gradient(&Observable::logit_diff(3, 4, 69))?,
-        response: linear.jvp(&[[source]])?.into_single(),
+        response: linear.jvp(&[[source.clone()]])?.into_single(),
+        second: linear.jet(&[[source]])?.second.into_single(),
         adjoint: adjoint(&linear, 1)?.value,
     })
 }

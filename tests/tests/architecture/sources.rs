@@ -22,7 +22,20 @@ fn files_are_small() {
 /// The library that drives GPUs is named in one folder and in the manifest of its crate.
 #[test]
 fn wgpu_is_named_in_one_place() {
-    let library = ["wg", "pu"].concat();
+    named_in_one_place(&["wg", "pu"].concat(), "crates/engine", "crates/engine/src/gpu", 4);
+}
+
+/// So is the one that speaks to the network, and only a feature brings it in.
+#[test]
+fn the_network_is_named_in_one_place() {
+    let library = ["ur", "eq"].concat();
+    named_in_one_place(&library, "crates/model", "crates/model/src/hub", 1);
+    let manifest: toml::Table = text("crates/model/Cargo.toml").parse().expect("is toml");
+    assert_eq!(manifest["dependencies"][&library]["optional"].as_bool(), Some(true));
+}
+
+/// That `library` is named in `folder`, in `least` files or more, and nowhere else but in the manifest of its `package`.
+fn named_in_one_place(library: &str, package: &str, folder: &str, least: usize) {
     let uses = |line: &str| {
         let code = line.split("//").next().unwrap_or_default();
         code.contains(&format!("{library}::")) || code.contains(&format!("use {library}"))
@@ -32,16 +45,16 @@ fn wgpu_is_named_in_one_place() {
     for path in sources {
         seen += 1;
         let named = text(&path).lines().any(uses);
-        if path.starts_with("crates/engine/src/gpu") {
+        if path.starts_with(folder) {
             inside += usize::from(named);
         } else {
-            assert!(!named, "{} names {library}; only crates/engine/src/gpu may", path.display());
+            assert!(!named, "{} names {library}; only {folder} may", path.display());
         }
     }
-    assert!(inside > 3 && seen > 40, "the scan itself found {inside} of {seen} files");
+    assert!(inside >= least && seen > 40, "the scan itself found {inside} of {seen} files");
     for path in ["crates", "tests", "benches"].into_iter().flat_map(|folder| files(folder, &["Cargo.toml"])) {
         let manifest: toml::Table = text(&path).parse().expect("is toml");
-        let named = manifest.get("dependencies").is_some_and(|d| d.get(&library).is_some());
-        assert_eq!(named, path.starts_with("crates/engine"), "{}", path.display());
+        let named = manifest.get("dependencies").is_some_and(|d| d.get(library).is_some());
+        assert_eq!(named, path.starts_with(package), "{}", path.display());
     }
 }

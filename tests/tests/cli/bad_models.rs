@@ -28,7 +28,8 @@ fn says(directory: &Directory, parts: &[&str]) {
 #[test]
 fn directories_that_are_none() {
     let line = refused("no/such/model");
-    assert!(line.contains("cannot read no/such/model") && line.contains("check the path"), "{line}");
+    assert!(line.contains("no model `no/such/model`") && line.contains("no directory"), "{line}");
+    assert!(line.contains("check the path"), "{line}");
     let copy = Directory::copy();
     let file = utf8(&copy.file("config.json"));
     assert!(refused(&file).contains("config.json"));
@@ -38,7 +39,7 @@ fn directories_that_are_none() {
         &["has no model.safetensors", "beside its config.json"],
     );
     assert!(refused("random:x").contains("`x` is no seed"));
-    assert!(refused("").contains("cannot read"));
+    assert!(refused("").contains("no model ``"));
 }
 
 #[test]

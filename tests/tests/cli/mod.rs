@@ -1,6 +1,7 @@
 mod arguments;
 mod bad_models;
 mod directory;
+mod hub;
 mod memory;
 mod pipes;
 mod results;
@@ -49,6 +50,13 @@ fn command(arguments: &[&str]) -> Command {
     command.args(arguments).env_remove("RESOLVENT_LOG").env("COLUMNS", "100");
     // Some drivers complain on stderr where there is no such folder.
     command.env("XDG_CACHE_HOME", cache()).env("XDG_RUNTIME_DIR", cache());
+    // No test leaves this machine.
+    command.env("HF_HUB_OFFLINE", "1").env("HF_HUB_CACHE", cache().join("hub"));
+    for variable in
+        ["HF_ENDPOINT", "HF_TOKEN", "SSL_CERT_FILE", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]
+    {
+        command.env_remove(variable);
+    }
     command.stdin(Stdio::null());
     command
 }

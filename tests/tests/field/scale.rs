@@ -1,18 +1,18 @@
 //! Responses of one model for another: a model predicts itself, a random one predicts nothing much.
 
-use resolvent_field::{Labelled, PREDICTORS, QUANTITIES, ScaleOptions, ScalePrompt, scale};
-use resolvent_model::{Config, Model};
+use resolvent_field::{Labelled, PREDICTORS, QUANTITIES, ScaleOptions, scale};
+use resolvent_model::{Config, Model, TokenPair};
 use resolvent_tests::{Random, Subject, Twin, subjects};
 
 use super::array;
 
-fn prompts(vocab: usize) -> Vec<ScalePrompt> {
+fn prompts(vocab: usize) -> Vec<TokenPair> {
     let mut random = Random::new(8);
     let prompt = |i: usize| {
         let clean = random.ids(4 + i % 3, vocab);
         let mut corrupted = clean.clone();
         corrupted[1] = (corrupted[1] + 5) % vocab as u32;
-        ScalePrompt { clean, corrupted, target: 3, against: 8 }
+        TokenPair { clean, corrupted, target: 3, against: 8 }
     };
     (0..8).map(prompt).collect()
 }
@@ -74,7 +74,7 @@ fn another_depth() {
 fn what_cannot_be_compared_is_refused() {
     let (small, on) = (Twin::small(), subjects()[0]);
     let other = Twin::random(Config { vocab_size: 24, ..small.config.clone() }, 9, 0.3);
-    let refused = |large: &Twin, prompts: &[ScalePrompt]| {
+    let refused = |large: &Twin, prompts: &[TokenPair]| {
         scale(&small.on(on), &large.on(on), prompts, &options()).expect_err("refused").to_string()
     };
     assert!(refused(&other, &prompts(23)).contains("share a tokenizer"));

@@ -112,7 +112,7 @@ fn attention_primal_of_a_ragged_batch() {
     }
 }
 
-/// A tangent that is zero before token s gives exact zeros there; a cotangent that is zero from token e on, from there.
+/// A tangent or jet that is zero before token s gives exact zeros there; a cotangent that is zero from token e on, from there.
 #[test]
 fn outside_of_the_causal_cone_is_exactly_zero() {
     let (tokens, heads, d_head, s, e) = (70, 2, 16, 37, 21);
@@ -120,25 +120,31 @@ fn outside_of_the_causal_cone_is_exactly_zero() {
     let mut random = Random::new(5);
     let qkv = random.normals(tokens * 3 * d);
     let (mut qkv_dot, mut z_bar) = (random.normals(tokens * 3 * d), random.normals(tokens * d));
+    let mut qkv_jet = random.normals(2 * tokens * 3 * d);
     qkv_dot[..s * 3 * d].fill(0.0);
+    qkv_jet[..2 * s * 3 * d].fill(0.0);
     z_bar[e * d..].fill(0.0);
-    let both = |device: &Device| -> Result<[Vec<f32>; 2]> {
+    let all = |device: &Device| -> Result<[Vec<f32>; 3]> {
         let rows = Rows::new(device, &[Span { primal: 0, start: 0, end: tokens }])?;
         let upload =
             |data: &[f32]| device.upload("x", &[("rows", tokens), ("width", data.len() / tokens)], data);
         let (qkv, qkv_dot, z_bar) = (upload(&qkv)?, upload(&qkv_dot)?, upload(&z_bar)?);
+        let qkv_jet = device.upload("x", &[("rows", 2 * tokens), ("width", 3 * d)], &qkv_jet)?;
         let mut rec = device.record();
         let (op, kept) = (op(heads, d_head), op(heads, d_head).primal(&mut rec, &rows, None, &[&qkv])?.kept);
         let z_dot = op.jvp(&mut rec, &rows, &kept, &[&qkv_dot])?;
+        let z_jet = op.jet(&mut rec, &rows, &kept, &[&qkv_jet])?;
         let bars = op.vjp(&mut rec, &rows, &kept, &z_bar, &[None])?;
         device.submit(rec)?;
-        Ok([device.read(&z_dot)?, device.read(&bars[0])?])
+        Ok([device.read(&z_dot)?, device.read(&z_jet)?, device.read(&bars[0])?])
     };
     for on in subjects() {
-        let [z_dot, bar] = both(on.device()).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
+        let [z_dot, z_jet, bar] = all(on.device()).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
         let zero = |part: &[f32]| part.iter().all(|x| *x == 0.0);
         assert!(zero(&z_dot[..s * d]) && zero(&bar[e * 3 * d..]), "{}", on.name());
+        assert!(zero(&z_jet[..2 * s * d]), "{}", on.name());
         let full = |part: &[f32]| part.iter().filter(|x| x.abs() > 0.0).count() * 10 > part.len() * 9;
         assert!(full(&z_dot[s * d..]) && full(&bar[..e * 3 * d]), "{}: the cone itself is empty", on.name());
+        assert!(full(&z_jet[2 * s * d..]), "{}: the cone itself is empty", on.name());
     }
 }

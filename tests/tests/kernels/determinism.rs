@@ -10,7 +10,7 @@ use resolvent_tests::{Plan, Random, Subject, matmul_subjects, subjects};
 fn same_bits(plan: &Plan, on: &Subject, op: &dyn Op) {
     let bits = || {
         let done = plan.run(on, op).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
-        let arrays = [&done.y, &done.y_dot].into_iter().chain(&done.x_bars);
+        let arrays = [&done.y, &done.y_dot].into_iter().chain(&done.y_jet).chain(&done.x_bars);
         arrays.flat_map(|a| a.values().iter().map(|x| x.to_bits()).collect::<Vec<_>>()).collect::<Vec<_>>()
     };
     let first = bits();
@@ -40,12 +40,13 @@ fn repetitions_agree_bit_for_bit() {
     }
 }
 
-/// A run's tangent and cotangent have the same bits alone and among others: a sweep does not depend on how it is cut.
+/// A run's tangent, jet and cotangent have the same bits alone and among others: a sweep does not depend on how it is cut.
 #[test]
 fn company_does_not_change_a_run() {
     let op = Attention { heads: 3, d_head: 16, scale: 0.25 };
     let mut random = Random::new(12);
     let (qkv, qkv_dot, z_bar) = (random.normals(70 * 144), random.normals(70 * 144), random.normals(70 * 48));
+    let qkv_jet = random.normals(2 * 70 * 144);
     let span = |start| Span { primal: 0, start, end: 70 };
     for on in subjects() {
         // Each run's rows come from the same numbers, wherever they stand in the batch.
@@ -61,19 +62,26 @@ fn company_does_not_change_a_run() {
             let spans: Vec<Span> = starts.iter().map(|&s| span(s)).collect();
             let rows = Rows::new(device, &spans)?;
             let (x, x_dot) = (upload(&qkv, 144)?, upload(&cut(&qkv_dot, 144), 144)?);
-            let y_bar = upload(&cut(&z_bar, 48), 48)?;
+            let (x_jet, y_bar) = (upload(&cut(&qkv_jet, 288), 144)?, upload(&cut(&z_bar, 48), 48)?);
             let mut rec = device.record();
             let kept = op.primal(&mut rec, &base, None, &[&x])?.kept;
             let z_dot = op.jvp(&mut rec, &rows, &kept, &[&x_dot])?;
+            let z_jet = op.jet(&mut rec, &rows, &kept, &[&x_jet])?;
             let bar = op.vjp(&mut rec, &rows, &kept, &y_bar, &[None])?;
             device.submit(rec)?;
             let bits = |x: &f32| x.to_bits();
-            let (z_dot, bar) = (device.read(&z_dot)?, device.read(&bar[0])?);
+            let (z_dot, z_jet, bar) = (device.read(&z_dot)?, device.read(&z_jet)?, device.read(&bar[0])?);
             let mut first = 0;
             let one = starts.iter().map(|start| {
                 let (at, end) = (first, first + 70 - start);
                 first = end;
-                z_dot[at * 48..end * 48].iter().chain(&bar[at * 144..end * 144]).map(bits).collect()
+                let jet = &z_jet[at * 96..end * 96];
+                z_dot[at * 48..end * 48]
+                    .iter()
+                    .chain(jet)
+                    .chain(&bar[at * 144..end * 144])
+                    .map(bits)
+                    .collect()
             });
             Ok(one.collect())
         };

@@ -8,7 +8,7 @@ use resolvent_tests::{Random, Twin, Worst, subjects, tolerance};
 use super::{kinds, prepared, source};
 
 /// Two models: a small one, and one whose prompt is longer than an attention tile.
-fn cases() -> [(Twin, Vec<u32>); 2] {
+pub(super) fn cases() -> [(Twin, Vec<u32>); 2] {
     let long = Config { n_layer: 2, n_embd: 26, n_head: 2, n_inner: Some(31), n_positions: 80, ..tiny() };
     let long = Twin::random(long, 3, 0.25);
     [(Twin::small(), Random::new(1).ids(7, 23)), (long, Random::new(2).ids(70, 50))]
@@ -29,7 +29,7 @@ fn seeds(twin: &Twin, tokens: usize, random: &mut Random) -> Vec<Seed> {
 }
 
 /// A superposition of sources at up to three places of the field.
-fn sources(twin: &Twin, tokens: usize, random: &mut Random) -> Vec<Source> {
+pub(super) fn sources(twin: &Twin, tokens: usize, random: &mut Random) -> Vec<Source> {
     let at = |random: &mut Random| {
         let (level, token) = (random.below(levels(twin)), random.below(tokens));
         source(twin, Site::level(level, &twin.config), token, random)
@@ -149,7 +149,7 @@ fn nothing_answers_with_nothing() {
 }
 
 /// The first level that a source at `site` reaches at its own token, and the first that it reaches at later ones.
-fn reach(site: Site) -> (usize, usize) {
+pub(super) fn reach(site: Site) -> (usize, usize) {
     let l = site.layer();
     match site {
         Site::ResidPre(_) => (l, l + 1),

@@ -8,7 +8,7 @@ use resolvent_tests::{Labelled, Random, Twin, Worst, subjects, tangents, toleran
 use super::{changes, kinds, prepared, source};
 
 /// Lists of edits that tangents and cotangents have to pass: none, the kinds alone, all at one place, and random ones.
-fn lists(twin: &Twin, tokens: usize) -> Vec<Vec<Edit>> {
+pub(super) fn lists(twin: &Twin, tokens: usize) -> Vec<Vec<Edit>> {
     let mut random = Random::new(77);
     let d = twin.config.n_embd;
     let mut s = |site: Site| random.normals(site.width(&twin.config));
@@ -32,7 +32,7 @@ fn lists(twin: &Twin, tokens: usize) -> Vec<Vec<Edit>> {
     lists
 }
 
-const TOKENS: [u32; 5] = [3, 14, 15, 9, 2];
+pub(super) const TOKENS: [u32; 5] = [3, 14, 15, 9, 2];
 
 #[test]
 fn tangents_of_edited_runs() {

@@ -4,7 +4,7 @@ use resolvent_model::{Config, Edit, Observable, Run, Site, tiny};
 use resolvent_tests::truth::relative;
 use resolvent_tests::{Random, Subject, Twin, Worst, subjects, tolerance};
 
-use super::{change, changes, prepared};
+use super::{change, changes, prepared, source};
 
 /// Effects of a batch against those of the prompts alone. `edits` are those of the base run, which come first.
 fn check(worst: &mut Worst, run: &Run, variants: &[Vec<Edit>], observables: &[Observable]) {
@@ -140,6 +140,21 @@ fn edits_out_of_reach_change_nothing() {
     }
 }
 
+/// The last token's rows alone, a row a member, in an order that is not that in which they join.
+#[test]
+fn values_come_in_the_order_of_their_edits() {
+    let mut worst = Worst::new("sweep.order");
+    let twin = Twin::small();
+    let tokens = Random::new(4).ids(6, twin.config.vocab_size);
+    let mut random = Random::new(5);
+    let sites = [Site::ResidPost(1), Site::ResidPre(0), Site::ResidMid(1), Site::ResidMid(0)];
+    let variants = sites.map(|site| vec![change(&twin, site, 5, (1, &mut random))]);
+    for on in subjects() {
+        let run = prepared(&twin, on, &tokens, &[]);
+        check(&mut worst, &run, &variants, &[Observable::logit_diff(1, 2, 5)]);
+    }
+}
+
 /// A device that binds little cuts a sweep, and batches of tangents, into many: the numbers are the same.
 #[test]
 fn cut_batches_give_the_same() {
@@ -159,13 +174,18 @@ fn cut_batches_give_the_same() {
             let linear = run.linearize(resolvent_model::Mode::Exact);
             let seeds = run.seeds(&j).expect("fits");
             let chi = linear.vjp(&vec![seeds; 4]).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
-            (values, (0..4).flat_map(|k| chi.get(k)).map(|&x| f64::from(x)).collect::<Vec<f64>>())
+            let sources = [source(&twin, Site::ResidPre(0), 3, &mut Random::new(8))];
+            let along = linear.along(&vec![sources; 9], &j).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
+            let along: Vec<f64> = along.iter().flat_map(|a| [a.first, a.second]).collect();
+            let chi: Vec<f64> = (0..4).flat_map(|k| chi.get(k)).map(|&x| f64::from(x)).collect();
+            (values, chi, along)
         };
         // The prompt's own rows fit twice; the sweep has a hundred times as many.
         let small = on.again(resolvent_engine::Options { max_binding: Some(48 << 10), ..Default::default() });
         assert_eq!(small.device().info().max_binding, 48 << 10);
-        let ((want, chi), (got, cut)) = (sweep(on), sweep(&small));
+        let ((want, chi, along), (got, cut, along_cut)) = (sweep(on), sweep(&small));
         worst.within("values", on.name(), relative(&got, &want), tolerance::ALONE);
         worst.within("chi", on.name(), relative(&cut, &chi), tolerance::BATCH);
+        worst.within("along", on.name(), relative(&along_cut, &along), tolerance::ALONE);
     }
 }

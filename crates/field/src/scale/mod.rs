@@ -14,7 +14,7 @@
 mod align;
 mod fit;
 
-use resolvent_model::{Mode, Model, Observable, RandomWeights, Run, Seed};
+use resolvent_model::{Mode, Model, Observable, RandomWeights, Run, Seed, TokenPair};
 
 use crate::certificate::{Certificate, adjoint, dot, norm, worse};
 use crate::error::{Error, Result};
@@ -26,19 +26,6 @@ use crate::stats::{Pairs, bootstrap, mean, pearson};
 
 use align::align;
 use fit::Fit;
-
-/// A pair of prompts, as tokens of both models, and what is read at the last token.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ScalePrompt {
-    /// The clean prompt.
-    pub clean: Vec<u32>,
-    /// The corrupted one, of as many tokens.
-    pub corrupted: Vec<u32>,
-    /// The answer to the clean prompt.
-    pub target: u32,
-    /// The answer to the corrupted prompt.
-    pub against: u32,
-}
 
 /// What to compare.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,7 +64,7 @@ struct Maps {
 pub fn scale(
     small: &Model,
     large: &Model,
-    prompts: &[ScalePrompt],
+    prompts: &[TokenPair],
     options: &ScaleOptions,
 ) -> Result<Labelled> {
     let held_out = prompts.len().saturating_sub(options.train);
@@ -187,8 +174,8 @@ struct Measured {
     last: Run,
 }
 
-fn measure(model: &Model, prompts: &[ScalePrompt], tokens: &[u32]) -> Result<Measured> {
-    let all = |of: fn(&ScalePrompt) -> &Vec<u32>| -> Result<Vec<Run>> {
+fn measure(model: &Model, prompts: &[TokenPair], tokens: &[u32]) -> Result<Measured> {
+    let all = |of: fn(&TokenPair) -> &Vec<u32>| -> Result<Vec<Run>> {
         let tokens: Vec<&[u32]> = prompts.iter().map(|p| &of(p)[..]).collect();
         Ok(model.run_all(&tokens, &resolvent_model::RunOptions::default())?)
     };

@@ -29,18 +29,23 @@ pub(super) fn open(dir: &Path) -> Result<Vec<WeightFile>> {
     Err(Error::NotAModel { dir: dir.into(), wanted: SINGLE, fix })
 }
 
+/// Names of the shards of an index, each a plain name beside it.
+#[cfg(feature = "hub")]
+pub(crate) fn names(index: &Path) -> Result<BTreeSet<String>> {
+    Ok(read(index)?.into_values().collect())
+}
+
+/// Tensor name to shard name.
+fn read(index: &Path) -> Result<BTreeMap<String, String>> {
+    parse(&files::read(index)?).map_err(|message| Error::ShardIndex { path: index.into(), message })
+}
+
 fn open_shards(dir: &Path, index: &Path) -> Result<Vec<WeightFile>> {
     let fail = |message: String| Error::ShardIndex { path: index.into(), message };
-    let places = parse(&files::read(index)?).map_err(fail)?;
+    let places = read(index)?;
     let shards: BTreeSet<&str> = places.values().map(String::as_str).collect();
     let mut opened = Vec::new();
     for shard in shards {
-        if !is_plain_name(shard) {
-            return Err(fail(format!(
-                "shard `{}` is not the plain name of a file beside the index",
-                shown(shard)
-            )));
-        }
         let path = dir.join(shard);
         if !path.exists() {
             return Err(fail(format!("shard `{}` is not in the directory", shown(shard))));
@@ -60,7 +65,6 @@ fn open_shards(dir: &Path, index: &Path) -> Result<Vec<WeightFile>> {
     Ok(opened)
 }
 
-/// Tensor name to shard name.
 fn parse(bytes: &[u8]) -> Result<BTreeMap<String, String>, String> {
     let index: Map<String, Value> =
         serde_json::from_slice(bytes).map_err(|e| format!("not a JSON object ({e})"))?;
@@ -70,7 +74,10 @@ fn parse(bytes: &[u8]) -> Result<BTreeMap<String, String>, String> {
         return Err("`weight_map` is empty".to_owned());
     }
     let place = |(name, shard): (&String, &Value)| match shard.as_str() {
-        Some(shard) => Ok((name.clone(), shard.to_owned())),
+        Some(shard) if is_plain_name(shard) => Ok((name.clone(), shard.to_owned())),
+        Some(shard) => {
+            Err(format!("shard `{}` is not the plain name of a file beside the index", shown(shard)))
+        }
         None => Err(format!(
             "the shard of tensor `{}` must be a file name, found {}",
             shown(name),

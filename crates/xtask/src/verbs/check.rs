@@ -19,6 +19,16 @@ fn check(_: &[String]) -> Result {
     let steps = [
         run(&mut cargo(&["fmt", "--all", "--check"])),
         run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
+        // What an embedder gets who leaves models and network out.
+        run(&mut cargo(&[
+            "clippy",
+            "--package",
+            "resolvent-cli",
+            "--no-default-features",
+            "--",
+            "-D",
+            "warnings",
+        ])),
         shaders::translate(),
         docs::rustdoc(),
         typos(),

@@ -1,0 +1,174 @@
+//! `resolvent invert`
+
+use std::fmt::Write as _;
+
+use resolvent::field::{Goal, InvertOptions, Method};
+use resolvent::model::{Model, Observable, Run};
+use resolvent::{Context, Labelled, Place};
+
+use crate::Failure;
+use crate::options::{
+    DirectionArgs, DonorArgs, ModelArgs, ObservableArgs, PromptArgs, parse_place, parse_places, token,
+};
+use crate::output::{OutputArgs, checks, label};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    prompt: PromptArgs,
+    /// Change of the observable that is wanted, such as 2.5; or of another logit, TOKEN:CHANGE (" Rome:0" keeps it). May
+    /// be given several times
+    #[arg(short, long, value_name = "GOAL", allow_hyphen_values = true)]
+    goal: Vec<String>,
+    /// Goal at a place of the field, LEVEL,TOKEN:AMOUNT: h there is to move by AMOUNT times --direction
+    #[arg(long, value_name = "L,T:X", allow_hyphen_values = true)]
+    field_goal: Vec<String>,
+    /// Places where sources may act, LEVEL,TOKEN; without any, every place that the goals can depend on
+    #[arg(long, value_name = "L,T", allow_hyphen_values = true, num_args = 1..)]
+    from: Vec<String>,
+    /// Use at most so many places
+    #[arg(long, value_name = "N")]
+    sparse: Option<usize>,
+    /// How the places of --sparse are chosen: greedy or lasso
+    #[arg(long, value_name = "HOW", default_value = "greedy", requires = "sparse")]
+    choose: String,
+    /// The most that a source may be, as a share of |h[l,t]|
+    #[arg(long, value_name = "X")]
+    limit: Option<f32>,
+    /// Weight of the energy against the goal
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    damp: f64,
+    /// Steps of Newton's method, each linearised at the run with the sources so far
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    refine: usize,
+    /// Seed of the random baseline
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    #[command(flatten)]
+    direction: DirectionArgs,
+    #[command(flatten)]
+    donor: DonorArgs,
+    #[command(flatten)]
+    observable: ObservableArgs,
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+pub(crate) fn main(args: &Args) -> Result<(), Failure> {
+    let output = args.output.prepare()?;
+    let options = args.options()?;
+    let model = args.model.open()?;
+    let run = model.run(&args.prompt.tokens(&model)?, &[])?;
+    let observable = args.observable.observable(&model, run.tokens().len())?;
+    let goals = args.goals(&model, &run, &observable)?;
+    let last = goals.iter().map(position).max().unwrap_or(0);
+    let sites = parse_places(&args.from, &run, last)?;
+    let result = resolvent::invert(&run, &goals, &sites, &options)?;
+    output.finish(&result, || format!("{}{}", table(&run, &result), checks(&result)))
+}
+
+/// The token after which nothing matters to a goal.
+fn position(goal: &Goal) -> usize {
+    match goal {
+        Goal::Observable { observable, .. } => observable.position(),
+        Goal::Field { place, .. } => place.1,
+    }
+}
+
+impl Args {
+    fn options(&self) -> Result<InvertOptions, Failure> {
+        let method = match (self.sparse, self.choose.as_str()) {
+            (None, _) => Method::LeastEnergy,
+            (Some(n), "greedy") => Method::Greedy(n),
+            (Some(n), "lasso") => Method::Lasso(n),
+            (_, other) => return Err(format!("--choose {other}: there are greedy and lasso").into()),
+        };
+        if self.limit.is_some_and(|limit| !limit.is_finite() || limit <= 0.0) {
+            return Err("--limit needs a number above 0: the most that |s| may be over |h[l,t]|".into());
+        }
+        if !self.damp.is_finite() || self.damp < 0.0 {
+            return Err("--damp needs a number that is not negative".into());
+        }
+        let Self { limit, damp, refine, seed, .. } = *self;
+        Ok(InvertOptions { method, limit, damp, refine, seed })
+    }
+
+    fn goals(&self, model: &Model, run: &Run, observable: &Observable) -> Result<Vec<Goal>, Failure> {
+        let mut goals = Vec::new();
+        for text in &self.goal {
+            let (observable, change) = match text.rsplit_once(':') {
+                None => (observable.clone(), text.as_str()),
+                Some((of, change)) => (Observable::logit(token(model, of)?, observable.position()), change),
+            };
+            let change = number(change, text)?;
+            goals.push(Goal::Observable { observable, change });
+        }
+        for text in &self.field_goal {
+            let (place, amount) = text
+                .rsplit_once(':')
+                .ok_or_else(|| format!("`{text}` is no goal of the field; write LEVEL,TOKEN:AMOUNT"))?;
+            let (place, amount) = (parse_place(place, run)?, number(amount, text)?);
+            let direction = self.resolve(model, run, observable, place)?;
+            let change = direction.iter().map(|&x| (amount * f64::from(x)) as f32).collect();
+            goals.push(Goal::Field { place, change });
+        }
+        if goals.is_empty() {
+            return Err(
+                "no goal was given; write --goal 2.5 (the change of the observable) or --field-goal".into()
+            );
+        }
+        Ok(goals)
+    }
+
+    fn resolve(&self, model: &Model, run: &Run, j: &Observable, place: Place) -> Result<Vec<f32>, Failure> {
+        let other = self.donor.run(model)?;
+        let context = Context { observable: Some(j), other: other.as_ref(), unit: self.direction.unit };
+        Ok(self.direction.parse(model)?.resolve(run, place, context)?)
+    }
+}
+
+fn number(text: &str, whole: &str) -> Result<f64, Failure> {
+    let parsed = text.trim().parse::<f64>().ok().filter(|x| x.is_finite());
+    parsed.ok_or_else(|| {
+        format!("`{whole}` has no finite number `{text}`; write --goal 2.5 or TOKEN:2.5").into()
+    })
+}
+
+/// Sources by place, and what they change beside the baselines.
+fn table(run: &Run, result: &Labelled) -> String {
+    let of = |name: &str| result.array(name).map_or(&[][..], |a| &a.data);
+    let mut text = String::from("source at            token        |s|/|h|\n");
+    let mut order: Vec<usize> = (0..of("relative").len()).collect();
+    order.sort_by(|&a, &b| of("relative")[b].total_cmp(&of("relative")[a]));
+    for &i in order.iter().take(12) {
+        let (level, at) = (of("sites")[2 * i] as usize, of("sites")[2 * i + 1] as usize);
+        let share = of("relative")[i];
+        let _infallible =
+            writeln!(text, "{:<20} {:<12} {share:>7.4}", format!("h[{level},{at}]"), label(run, at));
+    }
+    if order.len() > 12 {
+        let _infallible = writeln!(text, "and {} more places", order.len() - 12);
+    }
+    let numbers = |x: &[f32]| match x.len() {
+        0..=4 => x.iter().map(|x| format!("{x:+.4}")).collect::<Vec<_>>().join(" "),
+        n => format!("{n} numbers of length {:.4}", resolvent::field::norm(x)),
+    };
+    let _infallible = writeln!(text, "\ngoal: {}", numbers(of("target")));
+    let _infallible =
+        writeln!(text, "{:<16} {:>12}  {:<28} achieved by the model", "", "energy", "predicted");
+    let mut line = |name: &str, energy: f32, predicted: &[f32], achieved: &[f32]| {
+        let (predicted, achieved) = (numbers(predicted), numbers(achieved));
+        let _infallible = writeln!(text, "{name:<16} {energy:>12.5}  {predicted:<28} {achieved}");
+    };
+    line("found", of("energy")[0], of("predicted"), of("achieved"));
+    let names = result.metadata.get("baselines").map_or("", String::as_str).split(',');
+    let m = of("target").len();
+    for (b, name) in names.enumerate() {
+        let row = b * m..(b + 1) * m;
+        let (predicted, achieved) = (&of("baseline_predicted")[row.clone()], &of("baseline_achieved")[row]);
+        line(name, of("baseline_energy")[b], predicted, achieved);
+    }
+    text
+}

@@ -1,0 +1,117 @@
+//! `resolvent scale`
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use resolvent::Labelled;
+use resolvent::field::{PREDICTORS, QUANTITIES, ScaleOptions};
+use resolvent::model::{Model, PromptSet, TokenPair};
+
+use crate::Failure;
+use crate::options::{DeviceArgs, model, prompt_set, token};
+use crate::output::{OutputArgs, checks};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The model whose responses predict: a name or a directory
+    #[arg(value_name = "MODEL_A")]
+    small: String,
+    /// The model whose responses are predicted, with the same tokenizer
+    #[arg(value_name = "MODEL_B")]
+    large: String,
+    /// File of study prompts; without one, those that ship with the embedded models
+    #[arg(long, value_name = "FILE")]
+    prompts: Option<PathBuf>,
+    /// Task of the prompt file; may be given several times, without it all are used
+    #[arg(long, value_name = "NAME")]
+    task: Vec<String>,
+    /// Prompts of each task; half of them fit the map, half are predicted
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    limit: usize,
+    /// Tokens of the shared slice, by text or #id; without any, the answers of the prompts
+    #[arg(long, value_name = "TOKEN")]
+    token: Vec<String>,
+    /// Seed of the random model and of the intervals
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    #[command(flatten)]
+    device: DeviceArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// Tokens of the shared slice, unless they are given.
+const SLICE: usize = 8;
+
+pub(crate) fn main(args: &Args) -> Result<(), Failure> {
+    let output = args.output.prepare()?;
+    let set = prompt_set(args.prompts.as_deref())?;
+    let device = args.device.open()?;
+    let (small, large) = (model(&device, &args.small)?, model(&device, &args.large)?);
+    let prompts = args.pairs(&set, &small, &large)?;
+    let given = args.token.iter().map(|t| token(&small, t)).collect::<Result<Vec<u32>, Failure>>()?;
+    let mut tokens = given;
+    if tokens.is_empty() {
+        tokens = prompts.iter().flat_map(|p| [p.target, p.against]).collect();
+        tokens.sort_unstable();
+        tokens.dedup();
+        // A spread over all tasks rather than the first of them.
+        let step = tokens.len().div_ceil(SLICE).max(1);
+        tokens = tokens.into_iter().step_by(step).collect();
+    }
+    let options = ScaleOptions { train: prompts.len() / 2, tokens, seed: args.seed };
+    let result = resolvent::scale(&small, &large, &prompts, &options)?;
+    output.finish(&result, || format!("{}{}", table(&result), checks(&result)))
+}
+
+impl Args {
+    /// Pairs that both models read alike, tasks in turn, so that both halves have some of each.
+    fn pairs(&self, set: &PromptSet, small: &Model, large: &Model) -> Result<Vec<TokenPair>, Failure> {
+        let names: Vec<&String> = match self.task.is_empty() {
+            true => set.tasks.keys().collect(),
+            false => self.task.iter().collect(),
+        };
+        let mut by_task = Vec::new();
+        for name in names {
+            let mut pairs = Vec::new();
+            for pair in &set.task(name)?.prompts {
+                let both = (pair.tokens(small)?, pair.tokens(large)?);
+                if let (Some(a), Some(b)) = both
+                    && a == b
+                {
+                    pairs.push(a);
+                }
+            }
+            pairs.truncate(self.limit);
+            by_task.push(pairs);
+        }
+        let most = by_task.iter().map(Vec::len).max().unwrap_or(0);
+        let turn = |i: usize| by_task.iter().filter_map(move |pairs| pairs.get(i).cloned());
+        Ok((0..most).flat_map(turn).collect())
+    }
+}
+
+/// Correlations with their intervals, a quantity a row.
+fn table(result: &Labelled) -> String {
+    let of = |name: &str| result.array(name).map_or(&[][..], |a| &a.data);
+    let mut text = String::from(
+        "held-out correlation with the large model's responses (95 %), and variance explained\n",
+    );
+    let _infallible = write!(text, "{:<12}", "");
+    for predictor in PREDICTORS {
+        let _infallible = write!(text, "  {predictor:<28}");
+    }
+    text.push('\n');
+    for (q, quantity) in QUANTITIES.iter().enumerate() {
+        let _infallible = write!(text, "{quantity:<12}");
+        for p in 0..PREDICTORS.len() {
+            let i = q * PREDICTORS.len() + p;
+            let [r, low, high, share] =
+                ["correlation", "correlation_low", "correlation_high", "explained"].map(|name| of(name)[i]);
+            let cell = format!("{r:.3} ({low:.3}..{high:.3}) {:.0} %", 100.0 * share);
+            let _infallible = write!(text, "  {cell:<28}");
+        }
+        text.push('\n');
+    }
+    text
+}

@@ -1,0 +1,69 @@
+//! `resolvent transfer`
+
+use resolvent::field::TransferOptions;
+
+use crate::Failure;
+use crate::options::{DonorArgs, ModelArgs, ObservableArgs, PromptArgs, tokens};
+use crate::output::{OutputArgs, checks, heatmap};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    prompt: PromptArgs,
+    #[command(flatten)]
+    donor: DonorArgs,
+    /// Factor of the displacement
+    #[arg(long, value_name = "X", default_value_t = 1.0, allow_negative_numbers = true)]
+    scale: f32,
+    /// Random directions of the displacement's length to compare with; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    controls: usize,
+    /// Seed of the random directions
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Another prompt of as many tokens whose displacement is a control; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    other: Vec<String>,
+    #[command(flatten)]
+    observable: ObservableArgs,
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+pub(crate) fn main(args: &Args) -> Result<(), Failure> {
+    let output = args.output.prepare()?;
+    if !args.scale.is_finite() || args.scale == 0.0 {
+        return Err(format!("--scale {} is no factor; give a finite number other than 0", args.scale).into());
+    }
+    let model = args.model.open()?;
+    let run = model.run(&args.prompt.tokens(&model)?, &[])?;
+    let donor =
+        args.donor.run(&model)?.ok_or("no donor was given; write --donor TEXT or --donor-tokens IDS")?;
+    let observable = args.observable.observable(&model, run.tokens().len())?;
+    let other =
+        |text: &String| -> Result<_, Failure> { Ok(model.run(&tokens(&model, Some(text), None)?, &[])?) };
+    let others = args.other.iter().map(other).collect::<Result<Vec<_>, Failure>>()?;
+    let options = TransferOptions { scale: args.scale, random: args.controls, seed: args.seed };
+    let result = resolvent::transfer(&run, &donor, &observable, &others, &options)?;
+    output.finish(&result, || {
+        let value = result.array("value").map_or([f32::NAN; 2], |a| [a.data[0], a.data[1]]);
+        let title = format!(
+            "transfer fraction of J = {}: prompt {:.4}, donor {:.4}",
+            args.observable.title(),
+            value[0],
+            value[1]
+        );
+        let mut text = heatmap(&run, &result, "fraction", &title);
+        for (array, title) in [
+            ("random", "control: random directions of the same length"),
+            ("shuffled", "control: displacements to the other prompts, at the same length"),
+        ] {
+            let map = heatmap(&run, &result, array, title);
+            text.push_str(if map.is_empty() { "" } else { "\n" });
+            text.push_str(&map);
+        }
+        format!("{text}{}", checks(&result))
+    })
+}

@@ -1,0 +1,239 @@
+//! Linear radii: where the error of the first-order response first reaches 20 %, on a continuous scale.
+
+use crate::error::Result;
+use crate::regime::LINEAR;
+
+/// Finite responses of several sources.
+pub(crate) trait Curve {
+    /// `J(h + a v_n) - J(h)` for each (n, a).
+    fn finite(&self, points: &[(usize, f64)]) -> Result<Vec<f64>>;
+}
+
+/// Factor between the amplitudes of the search.
+const STEP: f64 = 1.189_207_115; // 2^(1/4)
+/// Amplitudes of a round of the search.
+const ROUND: usize = 8;
+/// The search ends here: a normalised stream has long forgotten h.
+const MOST: f64 = 1e6;
+/// Halvings of the bracket: 2^(1/4) shrinks to 1 + 1e-5.
+const HALVINGS: usize = 14;
+
+/// The radius of each source, from its first and second derivative and the rounding noise of J.
+///
+/// The search starts low, where second order predicts an error of 1 %, or where rounding is 2 % of the response, and
+/// goes up in small steps until the error reaches 20 %; peaks that come near are looked at more closely. Bisection does
+/// the rest. Infinite where J does not move at all; NaN where rounding hides the crossing.
+pub(crate) fn radii(curve: &dyn Curve, first: &[f64], second: &[f64], noise: f64) -> Result<Vec<f64>> {
+    let mut searches: Vec<Search> = first
+        .iter()
+        .zip(second)
+        .enumerate()
+        .map(|(source, (&first, &second))| Search::new(source, first, second, noise))
+        .collect();
+    let mut radius = vec![f64::INFINITY; first.len()];
+    loop {
+        let mut points = Vec::new();
+        for search in searches.iter().filter(|s| s.found.is_none()) {
+            points.extend(search.round().map(|a| (search.source, a)));
+        }
+        if points.is_empty() {
+            break;
+        }
+        let errors = errors(curve, first, noise, &points)?;
+        for search in searches.iter_mut().filter(|s| s.found.is_none()) {
+            let mine = points.iter().zip(&errors).filter(|((n, _), _)| *n == search.source);
+            let mine: Vec<(f64, f64)> = mine.map(|((_, a), e)| (*a, *e)).collect();
+            search.take(&mine, &mut |points| self::errors(curve, first, noise, points))?;
+        }
+    }
+    // All brackets are halved together.
+    let mut brackets: Vec<(usize, f64, f64)> = Vec::new();
+    for search in &searches {
+        match search.found {
+            Some(Found::Between(low, high)) => brackets.push((search.source, low, high)),
+            Some(Found::Hidden) => radius[search.source] = f64::NAN,
+            Some(Found::Nowhere) | None => {}
+        }
+    }
+    for _ in 0..HALVINGS {
+        let middles: Vec<(usize, f64)> =
+            brackets.iter().map(|&(n, low, high)| (n, (low * high).sqrt())).collect();
+        let errors = errors(curve, first, noise, &middles)?;
+        for ((bracket, (_, middle)), error) in brackets.iter_mut().zip(middles).zip(errors) {
+            match error >= LINEAR {
+                true => bracket.2 = middle,
+                false => bracket.1 = middle,
+            }
+        }
+    }
+    brackets.into_iter().for_each(|(n, low, high)| radius[n] = (low * high).sqrt());
+    Ok(radius)
+}
+
+/// Errors of first order, less what rounding may have added.
+fn errors(curve: &dyn Curve, first: &[f64], noise: f64, points: &[(usize, f64)]) -> Result<Vec<f64>> {
+    let finite = curve.finite(points)?;
+    let error = |(&(n, a), f): (&(usize, f64), f64)| {
+        let linear = a * first[n];
+        let apart = (f - linear).abs();
+        // Where the response stands well above rounding, the error is as it is defined.
+        let doubt = if noise < 0.01 * linear.abs() { 0.0 } else { noise };
+        if apart <= doubt { 0.0 } else { (apart - doubt) / linear.abs() }
+    };
+    Ok(points.iter().zip(finite).map(error).collect())
+}
+
+/// Errors at points of the caller's choice.
+type Look<'a> = dyn FnMut(&[(usize, f64)]) -> Result<Vec<f64>> + 'a;
+
+enum Found {
+    Between(f64, f64),
+    Nowhere,
+    Hidden,
+}
+
+struct Search {
+    source: usize,
+    /// Below this, rounding is more than 2 % of the response.
+    least: f64,
+    next: f64,
+    /// Whether it goes down, the first error having been too large.
+    down: bool,
+    /// The last two amplitudes with their errors.
+    seen: Vec<(f64, f64)>,
+    found: Option<Found>,
+}
+
+impl Search {
+    fn new(source: usize, first: f64, second: f64, noise: f64) -> Self {
+        let least = 50.0 * noise / first.abs();
+        let curved = 0.02 * (first / second).abs();
+        let start = if curved.is_finite() { curved.clamp(1e-6, 0.02) } else { 0.02 };
+        let found = match (first == 0.0, second == 0.0) {
+            (true, true) => Some(Found::Nowhere),
+            // No first order to be relative to: the error is infinite at once.
+            (true, false) => Some(Found::Hidden),
+            _ => None,
+        };
+        Self { source, least, next: start.max(least), down: false, seen: Vec::new(), found }
+    }
+
+    fn round(&self) -> impl Iterator<Item = f64> + use<> {
+        let (next, factor) = (self.next, if self.down { 1.0 / STEP } else { STEP });
+        (0..ROUND as i32).map(move |i| next * factor.powi(i))
+    }
+
+    /// Looks at a round of (amplitude, error).
+    fn take(
+        &mut self,
+        round: &[(f64, f64)],
+        look: &mut Look<'_>,
+    ) -> Result<()> {
+        if self.seen.is_empty() && !self.down && round[0].1 >= LINEAR {
+            self.down = true;
+            self.next = round[0].0 / STEP;
+            self.seen.push(round[0]);
+            return Ok(());
+        }
+        for &(a, error) in round {
+            if self.down {
+                if a < self.least {
+                    self.found = Some(Found::Hidden);
+                } else if error < LINEAR {
+                    self.found = Some(Found::Between(a, a * STEP));
+                }
+            } else if error >= LINEAR {
+                self.found = Some(Found::Between(a / STEP, a));
+            } else if a > MOST {
+                self.found = Some(Found::Nowhere);
+            } else if let [.., (_, e0), (a1, e1)] = self.seen[..]
+                && e1 > 0.15
+                && e1 >= e0.max(error)
+            {
+                // A peak just below the bound, between amplitudes of the search.
+                let close: Vec<(usize, f64)> =
+                    (1..12).map(|i| (self.source, a1 * STEP.powf(f64::from(i) / 6.0 - 1.0))).collect();
+                let errors = look(&close)?;
+                if let Some(i) = errors.iter().position(|e| *e >= LINEAR) {
+                    let low = if i == 0 { a1 / STEP } else { close[i - 1].1 };
+                    self.found = Some(Found::Between(low, close[i].1));
+                }
+            }
+            if self.found.is_some() {
+                return Ok(());
+            }
+            self.seen.push((a, error));
+        }
+        self.next = round[round.len() - 1].0 * if self.down { 1.0 / STEP } else { STEP };
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Known<F>(F);
+
+    impl<F: Fn(usize, f64) -> f64> Curve for Known<F> {
+        fn finite(&self, points: &[(usize, f64)]) -> Result<Vec<f64>> {
+            Ok(points.iter().map(|&(n, a)| self.0(n, a)).collect())
+        }
+    }
+
+    fn close(got: f64, want: f64) {
+        assert!((got / want - 1.0).abs() < 3e-5, "{got} {want}");
+    }
+
+    /// Responses whose radius is known in closed form, over seven orders of magnitude.
+    #[test]
+    fn known_radii() {
+        let curve = Known(|n, a: f64| match n {
+            0 => 2.0 * a + 5.0 * a * a,  // error 2.5 a
+            1 => 2.0 * a - 3e-4 * a * a, // error 1.5e-4 a
+            2 => a + 8.0 * a.powi(3),    // error 8 a^2, no second order
+            3 => a.tanh(),               // saturates
+            4 => 1e3 * a + 1e9 * a * a,  // error 1e6 a
+            _ => 0.0,
+        });
+        let (first, second) = ([2.0, 2.0, 1.0, 1.0, 1e3, 0.0], [10.0, -6e-4, 0.0, 0.0, 2e9, 0.0]);
+        let got = radii(&curve, &first, &second, 0.0).expect("computes");
+        close(got[0], 0.08);
+        close(got[1], 0.2 / 1.5e-4);
+        close(got[2], 0.025f64.sqrt());
+        let at = |a: f64| 1.0 - a.tanh() / a;
+        assert!((at(got[3]) - 0.2).abs() < 1e-5, "{}", at(got[3]));
+        close(got[4], 2e-7);
+        assert_eq!(got[5], f64::INFINITY);
+    }
+
+    /// The error touches 20 % in a narrow peak, falls, and comes back later: the peak counts.
+    #[test]
+    fn a_narrow_peak_is_the_radius() {
+        let peak = |a: f64| 0.19 + 0.0103 * (-((a / 0.1057).ln() / 0.03).powi(2)).exp();
+        let curve = Known(|_, a: f64| {
+            let error = if a < 0.07 {
+                2.0 * a
+            } else if a < 0.16 {
+                peak(a)
+            } else {
+                0.1 + 0.01 * a
+            };
+            a * (1.0 + error)
+        });
+        let got = radii(&curve, &[1.0], &[4.0], 0.0).expect("computes")[0];
+        assert!((0.09..0.1057).contains(&got) && peak(got) > 0.1999, "{got}");
+    }
+
+    /// Noise of J does not end the regime, and where it hides everything the radius is not a number.
+    #[test]
+    fn noise_is_not_a_radius() {
+        let noisy = |n: usize, a: f64| {
+            let jitter = if ((a * 1e9) as u64).is_multiple_of(2) { 1e-6 } else { -1e-6 };
+            if n == 0 { a * 1e-3 * (1.0 + a) + jitter } else { 1e-9 * a + 40.0 * a * a + jitter }
+        };
+        let got = radii(&Known(noisy), &[1e-3, 1e-9], &[2e-3, 80.0], 1e-6).expect("computes");
+        assert!((got[0] - 0.2).abs() < 2e-2, "{}", got[0]);
+        assert!(got[1].is_nan());
+    }
+}

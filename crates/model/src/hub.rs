@@ -1,0 +1,240 @@
+//! Models of a Hugging Face hub: what its cache on this machine has, and the network for the rest.
+
+mod address;
+mod cache;
+mod fetch;
+mod name;
+mod part;
+mod remote;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Error, Result, shown};
+use cache::Folder;
+use name::Name;
+
+/// A hub: where its cache is, and whether and how it is asked for what the cache lacks.
+///
+/// The cache is laid out and found as by Python's `huggingface_hub`, and both use each other's files. A model that is
+/// whole there is taken as it is, without asking whether the hub has a newer one.
+///
+/// ```no_run
+/// use resolvent_model::{Hub, Model};
+///
+/// let hub = Hub::from_env().with_report(|event| eprintln!("{event:?}"));
+/// let model = Model::named_with(&resolvent_engine::Device::host(), "openai-community/gpt2", &hub)?;
+/// # Ok::<(), resolvent_model::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Hub {
+    cache: PathBuf,
+    endpoint: String,
+    token: Option<String>,
+    certificates: Option<PathBuf>,
+    offline: bool,
+    report: Option<Arc<Report>>,
+}
+
+type Report = dyn Fn(HubEvent<'_>) + Send + Sync;
+
+/// What a download tells while it goes on. The library itself prints nothing.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum HubEvent<'a> {
+    /// Something of a model has to be downloaded.
+    Model {
+        /// The name that was asked for.
+        name: &'a str,
+        /// The hub's address.
+        from: &'a str,
+        /// The cache.
+        to: &'a Path,
+    },
+    /// A file begins, or begins anew because the server gives it from its start alone.
+    File {
+        /// Its name.
+        name: &'a str,
+        /// Its size in bytes.
+        bytes: u64,
+        /// Bytes of it that an earlier download has left.
+        have: u64,
+    },
+    /// So many more bytes of the file are here.
+    Bytes(u64),
+    /// The file is here, and what it has to be.
+    Whole {
+        /// Its name.
+        name: &'a str,
+    },
+}
+
+/// A model directory in the cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// The directory.
+    pub dir: PathBuf,
+    /// Repository and commit, `ORG/NAME@COMMIT`: a name that stands for this model alone.
+    pub name: String,
+}
+
+impl Hub {
+    /// The public hub, with a cache of your own and no token.
+    pub fn new(cache: impl Into<PathBuf>) -> Self {
+        let endpoint = "https://huggingface.co".to_owned();
+        Self { cache: cache.into(), endpoint, token: None, certificates: None, offline: false, report: None }
+    }
+
+    /// The hub that the environment describes: the cache by `HF_HUB_CACHE`, `HF_HOME` or `XDG_CACHE_HOME`, else
+    /// `~/.cache/huggingface/hub`; the address by `HF_ENDPOINT`; `HF_TOKEN`; `SSL_CERT_FILE`; no network with `HF_HUB_OFFLINE=1`.
+    pub fn from_env() -> Self {
+        Self::from_variables(|name| std::env::var_os(name))
+    }
+
+    fn from_variables(variable: impl Fn(&str) -> Option<OsString>) -> Self {
+        let text = |name: &str| {
+            let value = variable(name)?.into_string().ok()?;
+            Some(value.trim().to_owned()).filter(|value| !value.is_empty())
+        };
+        let on = |value: String| ["1", "ON", "YES", "TRUE"].contains(&value.to_ascii_uppercase().as_str());
+        let hub = Self::new(cache::location(&variable)).offline(text("HF_HUB_OFFLINE").is_some_and(on));
+        let hub = text("HF_ENDPOINT").into_iter().fold(hub, |hub, endpoint| hub.with_endpoint(&endpoint));
+        let hub = text("HF_TOKEN").into_iter().fold(hub, |hub, token| hub.with_token(&token));
+        text("SSL_CERT_FILE").into_iter().fold(hub, Hub::with_certificates)
+    }
+
+    /// Another address, such as that of a mirror.
+    #[must_use]
+    pub fn with_endpoint(self, endpoint: &str) -> Self {
+        Self { endpoint: endpoint.trim_end_matches('/').to_owned(), ..self }
+    }
+
+    /// A token for private and gated models. It is sent to the hub's own address alone.
+    #[must_use]
+    pub fn with_token(self, token: &str) -> Self {
+        Self { token: Some(token.to_owned()), ..self }
+    }
+
+    /// A PEM file of certificates to trust in the place of those that are part of the program.
+    #[must_use]
+    pub fn with_certificates(self, path: impl Into<PathBuf>) -> Self {
+        Self { certificates: Some(path.into()), ..self }
+    }
+
+    /// Whether the network is left alone.
+    #[must_use]
+    pub fn offline(self, offline: bool) -> Self {
+        Self { offline, ..self }
+    }
+
+    /// Who is told how a download goes on.
+    #[must_use]
+    pub fn with_report(self, report: impl Fn(HubEvent<'_>) + Send + Sync + 'static) -> Self {
+        Self { report: Some(Arc::new(report)), ..self }
+    }
+
+    /// The model directory of `NAME`, `ORG/NAME` or `ORG/NAME@REVISION`: from the cache if all that is needed is there,
+    /// else downloaded. A download that was interrupted goes on where it ended. No file has its name before it is whole
+    /// and has the size, and where the hub gives it the SHA-256, that the hub says.
+    ///
+    /// # Errors
+    /// [`Error::NoModel`]: it is no name, or neither cache nor hub has it, or the hub cannot be asked. [`Error::Hub`]: a
+    /// download failed. [`Error::Cache`]: the cache cannot be written. What is wrong with the model's `config.json`.
+    pub fn fetch(&self, name: &str) -> Result<Snapshot> {
+        let no_model =
+            |tried: String, fix: &str| Error::NoModel { name: shown(name), tried, fix: fix.to_owned() };
+        let parsed = Name::parse(name).ok_or_else(|| {
+            let tried = "no name that a hub could have (NAME or ORG/NAME, with @REVISION if you like)";
+            no_model(tried.to_owned(), "check the path")
+        })?;
+        let folders: Vec<Folder> = parsed.spellings().map(|repo| Folder::new(&self.cache, repo)).collect();
+        let mut cached = format!("not in the cache {}", self.cache.display());
+        for folder in &folders {
+            let Some(commit) = folder.commit(&parsed.revision) else { continue };
+            let missing = folder.missing(&commit);
+            let dir = folder.snapshot(&commit);
+            if missing.is_empty() {
+                return Ok(Snapshot::new(folder, &commit));
+            }
+            if self.offline && missing == [cache::TOKENIZER] {
+                tracing::warn!(
+                    "{} has no tokenizer, and HF_HUB_OFFLINE forbids to look for one",
+                    dir.display()
+                );
+                return Ok(Snapshot::new(folder, &commit));
+            }
+            cached = format!("not whole in the cache ({} lacks {})", dir.display(), missing.join(", "));
+        }
+        if self.offline {
+            let tried = format!("{cached}, and HF_HUB_OFFLINE forbids to ask {}", self.endpoint);
+            return Err(no_model(tried, "check the name, or unset HF_HUB_OFFLINE to download it"));
+        }
+        let folder = &folders[0];
+        let commit = fetch::fetch(self, &parsed, folder, &cached)?;
+        Ok(Snapshot::new(folder, &commit))
+    }
+
+    fn report(&self, event: HubEvent<'_>) {
+        if let Some(report) = &self.report {
+            report(event);
+        }
+    }
+}
+
+impl fmt::Debug for Hub {
+    /// Without the token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Hub");
+        shown.field("cache", &self.cache).field("endpoint", &self.endpoint).field("offline", &self.offline);
+        shown.finish_non_exhaustive()
+    }
+}
+
+impl Snapshot {
+    fn new(folder: &Folder, commit: &str) -> Self {
+        Self { dir: folder.snapshot(commit), name: format!("{}@{commit}", folder.repo) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hub(variables: &[(&str, &str)]) -> Hub {
+        Hub::from_variables(|name| {
+            let (_, value) = variables.iter().find(|(variable, _)| *variable == name)?;
+            Some(OsString::from(value))
+        })
+    }
+
+    #[test]
+    fn the_cache_is_where_python_has_it() {
+        let cache = |variables: &[(&str, &str)]| hub(variables).cache;
+        let all = [("HF_HUB_CACHE", "/a"), ("HF_HOME", "/b"), ("XDG_CACHE_HOME", "/c")];
+        assert_eq!(cache(&all), Path::new("/a"));
+        assert_eq!(cache(&all[1..]), Path::new("/b/hub"));
+        assert_eq!(cache(&all[2..]), Path::new("/c/huggingface/hub"));
+        assert_eq!(cache(&[("HUGGINGFACE_HUB_CACHE", "/d"), ("HF_HOME", "/b")]), Path::new("/d"));
+        assert_eq!(cache(&[("HF_HUB_CACHE", ""), ("HF_HOME", "/b")]), Path::new("/b/hub"));
+        assert!(cache(&[]).ends_with(".cache/huggingface/hub"));
+        let home = std::env::home_dir().expect("a home");
+        assert_eq!(cache(&[("HF_HUB_CACHE", "~/models")]), home.join("models"));
+    }
+
+    #[test]
+    fn the_rest_is_read_as_well() {
+        let plain = hub(&[("HF_TOKEN", " "), ("HF_HUB_OFFLINE", "0")]);
+        assert_eq!(
+            (plain.endpoint.as_str(), plain.token, plain.offline),
+            ("https://huggingface.co", None, false)
+        );
+        let set =
+            hub(&[("HF_ENDPOINT", "http://mirror/hub/"), ("HF_TOKEN", "hf_x\n"), ("HF_HUB_OFFLINE", "true")]);
+        assert_eq!((set.endpoint.as_str(), set.offline), ("http://mirror/hub", true));
+        assert!(!format!("{set:?}").contains("hf_x"), "a token is not shown");
+        assert_eq!(set.token.as_deref(), Some("hf_x"));
+    }
+}

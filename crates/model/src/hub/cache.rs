@@ -1,0 +1,203 @@
+//! The folder of one repository in a hub cache, as Python's huggingface_hub lays it out, which reads it as well:
+//!
+//! ```text
+//! models--ORG--NAME/blobs/ETAG                   the files, by content; ETAG.incomplete while one is being fetched
+//! models--ORG--NAME/snapshots/COMMIT/FILE        links to them, by commit
+//! models--ORG--NAME/refs/REVISION                the commit that a branch or tag stands for
+//! models--ORG--NAME/.no_exist/COMMIT/FILE        files that a commit is known to lack
+//! .locks/models--ORG--NAME/ETAG.lock             held by who fetches
+//! ```
+
+use std::ffi::OsString;
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::name::is_commit;
+use crate::checkpoint::shard_names;
+
+pub(super) const CONFIG: &str = "config.json";
+pub(super) const WEIGHTS: &str = "model.safetensors";
+pub(super) const INDEX: &str = "model.safetensors.index.json";
+pub(super) const TOKENIZER: &str = "tokenizer.json";
+pub(super) const VOCAB: &str = "vocab.json";
+pub(super) const MERGES: &str = "merges.txt";
+
+/// Where the cache is, by the variables that huggingface_hub reads.
+pub(super) fn location(variable: impl Fn(&str) -> Option<OsString>) -> PathBuf {
+    let home = || std::env::home_dir().unwrap_or_default();
+    let set = |name: &str| {
+        let path = PathBuf::from(variable(name).filter(|value| !value.is_empty())?);
+        Some(path.strip_prefix("~").map(|rest| home().join(rest)).unwrap_or(path))
+    };
+    let huggingface = || {
+        set("HF_HOME").unwrap_or_else(|| {
+            set("XDG_CACHE_HOME").unwrap_or_else(|| home().join(".cache")).join("huggingface")
+        })
+    };
+    set("HF_HUB_CACHE").or_else(|| set("HUGGINGFACE_HUB_CACHE")).unwrap_or_else(|| huggingface().join("hub"))
+}
+
+/// The folder of one repository.
+pub(super) struct Folder {
+    /// The repository, as it is spelled here.
+    pub(super) repo: String,
+    root: PathBuf,
+    locks: PathBuf,
+}
+
+impl Folder {
+    pub(super) fn new(cache: &Path, repo: &str) -> Self {
+        let name = format!("models--{}", repo.replace('/', "--"));
+        Self { repo: repo.to_owned(), root: cache.join(&name), locks: cache.join(".locks").join(name) }
+    }
+
+    /// The folder itself.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The commit that a revision stands for, as far as it is known here.
+    pub(super) fn commit(&self, revision: &str) -> Option<String> {
+        if is_commit(revision) {
+            return self.snapshot(revision).is_dir().then(|| revision.to_owned());
+        }
+        let text = fs::read_to_string(self.root.join("refs").join(revision)).ok()?;
+        Some(text.trim().to_owned()).filter(|commit| is_commit(commit))
+    }
+
+    /// The model directory of a commit.
+    pub(super) fn snapshot(&self, commit: &str) -> PathBuf {
+        self.root.join("snapshots").join(commit)
+    }
+
+    /// Whether a file of a commit is here. Files get their names when they are whole.
+    pub(super) fn has(&self, commit: &str, file: &str) -> bool {
+        self.snapshot(commit).join(file).is_file()
+    }
+
+    /// Whether a commit is known to lack a file.
+    pub(super) fn is_absent(&self, commit: &str, file: &str) -> bool {
+        self.absent(commit, file).is_file()
+    }
+
+    /// What a model needs and the snapshot of a commit lacks: nothing where it can be opened without asking the hub.
+    pub(super) fn missing(&self, commit: &str) -> Vec<String> {
+        let has = |file: &str| self.has(commit, file);
+        let mut missing = Vec::new();
+        if !has(CONFIG) {
+            missing.push(CONFIG.to_owned());
+        }
+        if !has(WEIGHTS) {
+            match has(INDEX) {
+                // What is wrong with a damaged index is said when the model is opened.
+                true => missing.extend(shard_names(&self.snapshot(commit).join(INDEX)).unwrap_or_default()),
+                false => missing.push(WEIGHTS.to_owned()),
+            }
+            missing.retain(|file| !has(file));
+        }
+        let none = self.is_absent(commit, TOKENIZER) && self.is_absent(commit, VOCAB);
+        if !(has(TOKENIZER) || has(VOCAB) && has(MERGES) || none) {
+            missing.push(TOKENIZER.to_owned());
+        }
+        missing
+    }
+
+    /// Where the content of a file is kept.
+    pub(super) fn blob(&self, etag: &str) -> PathBuf {
+        self.root.join("blobs").join(etag)
+    }
+
+    /// Where it is gathered.
+    pub(super) fn part(&self, etag: &str) -> PathBuf {
+        suffixed(&self.blob(etag), ".incomplete")
+    }
+
+    /// Makes the blob `etag` the file of a commit: by a link, or by a copy where links are not to be had.
+    pub(super) fn link(&self, commit: &str, file: &str, etag: &str) -> io::Result<()> {
+        if self.has(commit, file) {
+            return Ok(());
+        }
+        let path = self.snapshot(commit).join(file);
+        create_parent(&path)?;
+        // A link that leads nowhere.
+        let _may_not_be_there = fs::remove_file(&path);
+        let blob = self.blob(etag);
+        let linked = symlink(&Path::new("../../blobs").join(etag), &path)
+            .or_else(|_| fs::hard_link(&blob, &path))
+            .or_else(|_| {
+                let copy = suffixed(&path, ".incomplete");
+                fs::copy(&blob, &copy)?;
+                fs::rename(&copy, &path)
+            });
+        // Another process may have been faster.
+        linked.or_else(|error| if self.has(commit, file) { Ok(()) } else { Err(error) })
+    }
+
+    /// Remembers that a commit lacks a file.
+    pub(super) fn mark_absent(&self, commit: &str, file: &str) -> io::Result<()> {
+        let path = self.absent(commit, file);
+        create_parent(&path)?;
+        fs::write(path, b"")
+    }
+
+    /// Remembers the commit that a revision stands for.
+    pub(super) fn set_commit(&self, revision: &str, commit: &str) -> io::Result<()> {
+        if is_commit(revision) || self.commit(revision).as_deref() == Some(commit) {
+            return Ok(());
+        }
+        let path = self.root.join("refs").join(revision);
+        create_parent(&path)?;
+        let whole = suffixed(&path, &format!(".{}.tmp", std::process::id()));
+        fs::write(&whole, commit)?;
+        fs::rename(&whole, &path)
+    }
+
+    /// Waits until nobody else fetches the blob `etag`. Without locks, as on some network drives, two processes fetch it
+    /// twice, and write the same bytes to the same places.
+    pub(super) fn lock(&self, etag: &str, file: &str) -> Option<File> {
+        let path = self.locks.join(format!("{etag}.lock"));
+        let taken = create_parent(&path)
+            .and_then(|()| File::options().write(true).create(true).truncate(false).open(&path))
+            .and_then(|lock| match lock.try_lock() {
+                Ok(()) => Ok(lock),
+                Err(TryLockError::WouldBlock) => {
+                    tracing::warn!("{file} is being downloaded by another process: waiting for it");
+                    lock.lock().map(|()| lock)
+                }
+                Err(TryLockError::Error(error)) => Err(error),
+            });
+        taken.inspect_err(|error| tracing::debug!("{}: not locked: {error}", path.display())).ok()
+    }
+
+    fn absent(&self, commit: &str, file: &str) -> PathBuf {
+        self.root.join(".no_exist").join(commit).join(file)
+    }
+}
+
+/// A path with something added to its last part.
+fn suffixed(path: &Path, suffix: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(suffix);
+    path.into()
+}
+
+/// Makes the folder that a file is to lie in.
+pub(super) fn create_parent(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), fs::create_dir_all)
+}
+
+#[cfg(unix)]
+fn symlink(target: &Path, link: &Path) -> io::Result<()> {
+    std::os::unix::fs::symlink(target, link)
+}
+
+#[cfg(windows)]
+fn symlink(target: &Path, link: &Path) -> io::Result<()> {
+    std::os::windows::fs::symlink_file(target, link)
+}
+
+#[cfg(not(any(unix, windows)))]
+fn symlink(_target: &Path, _link: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}

@@ -1,0 +1,250 @@
+//! From a hub into its cache: which files a model needs, and how each comes whole.
+
+use std::io::{self, Read};
+
+use super::cache::{CONFIG, Folder, INDEX, MERGES, TOKENIZER, VOCAB, WEIGHTS};
+use super::name::{Name, is_commit};
+use super::part::{Part, is_whole};
+use super::remote::{Content, Found, Meta, Place, Remote, Trouble};
+use super::{Hub, HubEvent};
+use crate::checkpoint::shard_names;
+use crate::config::Config;
+use crate::error::{Error, Result};
+
+/// Times that a file is taken up again after the connection broke, as long as each brings it forward.
+const ATTEMPTS: usize = 5;
+
+/// One download of a model.
+pub(super) struct Fetch<'a> {
+    hub: &'a Hub,
+    name: &'a Name,
+    folder: &'a Folder,
+    remote: Remote<'a>,
+    /// The commit that all files are of, once it is known.
+    commit: Option<String>,
+    /// Whether the hub has shown a file of the model.
+    seen: bool,
+    announced: bool,
+}
+
+/// A failure of the hub, or of this machine.
+enum Failure {
+    Hub(Trouble),
+    Own(Error),
+}
+
+impl From<Trouble> for Failure {
+    fn from(trouble: Trouble) -> Self {
+        Self::Hub(trouble)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Own(error)
+    }
+}
+
+/// Downloads what the cache lacks of a model, and returns its commit. `cached` says what the cache has, for messages.
+pub(super) fn fetch(hub: &Hub, name: &Name, folder: &Folder, cached: &str) -> Result<String> {
+    let shown = || name.typed.clone();
+    let absent = |Trouble { message, fix }| Error::NoModel {
+        name: shown(),
+        tried: format!("{cached}, and {message}"),
+        fix,
+    };
+    let remote = Remote::new(hub).map_err(absent)?;
+    let commit = is_commit(&name.revision).then(|| name.revision.clone());
+    let mut fetch = Fetch { hub, name, folder, remote, commit, seen: false, announced: false };
+    let done = fetch.model();
+    done.map_err(|failure| match failure {
+        Failure::Own(error) => error,
+        Failure::Hub(trouble) if !fetch.seen => absent(trouble),
+        Failure::Hub(Trouble { message, fix }) => Error::Hub { name: shown(), message, fix },
+    })
+}
+
+impl Fetch<'_> {
+    /// The files in the order in which a misfit costs least: what the model is, its tokenizer, its weights.
+    fn model(&mut self) -> Result<String, Failure> {
+        self.needed(CONFIG)?;
+        let commit = self.commit.clone().unwrap_or_default();
+        let snapshot = self.folder.snapshot(&commit);
+        Config::open(&snapshot)?;
+        if !self.file(TOKENIZER)? && self.file(VOCAB)? {
+            self.file(MERGES)?;
+        }
+        if !self.file(WEIGHTS)? {
+            if !self.file(INDEX)? {
+                let fix = "only safetensors are read: convert the model, or name a revision that has them (@REVISION)";
+                return Err(self.lacks(WEIGHTS, fix).into());
+            }
+            for shard in shard_names(&snapshot.join(INDEX))? {
+                self.needed(&shard)?;
+            }
+        }
+        // Last: what a branch is known to stand for is whole.
+        self.written(self.folder.set_commit(&self.name.revision, &commit))?;
+        Ok(commit)
+    }
+
+    fn needed(&mut self, file: &str) -> Result<(), Failure> {
+        match self.file(file)? {
+            true => Ok(()),
+            false => {
+                Err(self.lacks(file, "name a revision that has it (@REVISION), or another model").into())
+            }
+        }
+    }
+
+    fn lacks(&self, file: &str, fix: &str) -> Trouble {
+        Trouble::new(format!("{}/{} has no {file}", self.hub.endpoint, self.folder.repo), fix)
+    }
+
+    /// Has a file in the snapshot; false if the repository has none of this name.
+    fn file(&mut self, file: &str) -> Result<bool, Failure> {
+        if let Some(commit) = &self.commit {
+            if self.folder.has(commit, file) {
+                return Ok(true);
+            }
+            if self.folder.is_absent(commit, file) {
+                return Ok(false);
+            }
+        }
+        let commit = self.commit.clone();
+        let revision = commit.as_deref().unwrap_or(&self.name.revision);
+        let found = self.remote.look_up(self.place(revision, file), self.seen)?;
+        self.seen = true;
+        let meta = match found {
+            Found::File(meta) => meta,
+            Found::Absent => {
+                if let Some(commit) = &self.commit {
+                    self.written(self.folder.mark_absent(commit, file))?;
+                }
+                return Ok(false);
+            }
+        };
+        if commit.is_some_and(|commit| commit != meta.commit) {
+            let message = format!("{} gives {file} of another commit than was asked for", self.hub.endpoint);
+            return Err(Trouble::new(message, "check HF_ENDPOINT").into());
+        }
+        self.commit = Some(meta.commit.clone());
+        if !self.folder.has(&meta.commit, file) {
+            self.content(file, &meta)?;
+            self.written(self.folder.link(&meta.commit, file, &meta.etag))?;
+        }
+        Ok(true)
+    }
+
+    /// Has the content of a file among the blobs.
+    fn content(&mut self, file: &str, meta: &Meta) -> Result<(), Failure> {
+        let blob = self.folder.blob(&meta.etag);
+        if is_whole(&blob, meta.size) {
+            return Ok(());
+        }
+        let _held = self.folder.lock(&meta.etag, file);
+        if is_whole(&blob, meta.size) {
+            return Ok(());
+        }
+        if !self.announced {
+            self.announced = true;
+            self.hub.report(HubEvent::Model {
+                name: &self.name.typed,
+                from: &self.hub.endpoint,
+                to: &self.hub.cache,
+            });
+        }
+        let part = self.written(Part::open(self.folder.part(&meta.etag), meta.size, &meta.etag))?;
+        self.hub.report(HubEvent::File { name: file, bytes: meta.size, have: part.len() });
+        let part = self.fill(part, file, meta)?;
+        if !self.written(part.finish(&blob))? {
+            let message =
+                format!("{file} came damaged (its SHA-256 is not {}) and was thrown away", meta.etag);
+            return Err(Trouble::new(message, "run the same command again").into());
+        }
+        self.hub.report(HubEvent::Whole { name: file });
+        Ok(())
+    }
+
+    /// Brings a part to its full size, taking it up again where the connection breaks.
+    fn fill(&self, mut part: Part, file: &str, meta: &Meta) -> Result<Part, Failure> {
+        for attempt in 1.. {
+            if part.rest() == 0 {
+                break;
+            }
+            let before = part.len();
+            let at = meta.at.clone().filter(|_| attempt == 1);
+            let at = at.unwrap_or_else(|| self.remote.url(self.place(&meta.commit, file)));
+            let mut content = self.remote.content(at, before)?;
+            if let Some(size) = content.size.filter(|&size| size != meta.size) {
+                let message =
+                    format!("the hub says that {file} has {} bytes, and then that it has {size}", meta.size);
+                return self.wrong(part, message);
+            }
+            if content.start != part.len() {
+                if content.start != 0 {
+                    return self
+                        .wrong(part, format!("the hub gives other bytes of {file} than were asked for"));
+                }
+                self.written(part.restart())?;
+                self.hub.report(HubEvent::File { name: file, bytes: meta.size, have: 0 });
+            }
+            let broken = match self.pour(&mut content, &mut part)? {
+                Poured::All => continue,
+                Poured::TooMuch => {
+                    return self
+                        .wrong(part, format!("the hub gives more than the {} bytes of {file}", meta.size));
+                }
+                Poured::Broken(reason) => reason,
+            };
+            if part.len() <= before || attempt == ATTEMPTS {
+                let message = format!("{file} broke off at {} of {} bytes ({broken})", part.len(), meta.size);
+                return Err(
+                    Trouble::new(message, "run the same command again, and it goes on from there").into()
+                );
+            }
+            tracing::debug!("{file} broke off at {} bytes ({broken})", part.len());
+        }
+        Ok(part)
+    }
+
+    /// What the server sends, into the part.
+    fn pour(&self, content: &mut Content, part: &mut Part) -> Result<Poured, Failure> {
+        let mut buffer = vec![0; 1 << 17];
+        loop {
+            let n = match content.bytes.read(&mut buffer) {
+                Ok(0) if part.rest() == 0 => return Ok(Poured::All),
+                Ok(0) => return Ok(Poured::Broken("the connection was closed".to_owned())),
+                Ok(n) => n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Ok(Poured::Broken(error.to_string())),
+            };
+            if n as u64 > part.rest() {
+                return Ok(Poured::TooMuch);
+            }
+            self.written(part.write(&buffer[..n]))?;
+            self.hub.report(HubEvent::Bytes(n as u64));
+        }
+    }
+
+    /// Sizes that contradict each other: nothing of the file is kept.
+    fn wrong(&self, part: Part, message: String) -> Result<Part, Failure> {
+        self.written(part.discard())?;
+        Err(Trouble::new(message, "run the same command again; if it stays so, check HF_ENDPOINT").into())
+    }
+
+    fn place<'a>(&'a self, revision: &'a str, file: &'a str) -> Place<'a> {
+        Place { repo: &self.folder.repo, revision, file }
+    }
+
+    fn written<T>(&self, done: io::Result<T>) -> Result<T, Failure> {
+        done.map_err(|source| Error::Cache { path: self.folder.root().into(), source }.into())
+    }
+}
+
+/// How the reading of a body ended.
+enum Poured {
+    All,
+    TooMuch,
+    Broken(String),
+}

@@ -1,0 +1,172 @@
+//! Study prompts: pairs of texts by task, from a file or embedded, as tokens of a model.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::files;
+use crate::model::Model;
+use crate::prompt::{check_prompt, parse_token};
+
+/// Pairs of prompts by task.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+pub struct PromptSet {
+    /// Tasks by name.
+    pub tasks: BTreeMap<String, Task>,
+}
+
+/// The pairs of one task.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+pub struct Task {
+    /// What decides the answer.
+    #[serde(default)]
+    pub about: String,
+    /// The pairs.
+    pub prompts: Vec<PromptPair>,
+}
+
+/// Two prompts of as many tokens that differ in what decides the answer.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+pub struct PromptPair {
+    /// The prompt that `target` answers.
+    pub clean: String,
+    /// The prompt that `against` answers.
+    pub corrupted: String,
+    /// One token, with its space, or `#id`.
+    pub target: String,
+    /// One token, with its space, or `#id`.
+    pub against: String,
+}
+
+/// A pair as tokens of a model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TokenPair {
+    /// The clean prompt.
+    pub clean: Vec<u32>,
+    /// The corrupted one, as long.
+    pub corrupted: Vec<u32>,
+    /// The answer to the clean one.
+    pub target: u32,
+    /// The answer to the corrupted one.
+    pub against: u32,
+}
+
+#[derive(Deserialize)]
+struct File {
+    version: u32,
+    #[serde(flatten)]
+    set: PromptSet,
+}
+
+impl PromptSet {
+    /// Reads a prompt file: `{"version": 1, "tasks": {NAME: {"about": ..., "prompts": [{"clean": ..., "corrupted": ...,
+    /// "target": ..., "against": ...}]}}}`; other keys are ignored.
+    ///
+    /// # Errors
+    /// A file that cannot be read, is no JSON of this form, or holds no prompts.
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::from_bytes(path, &files::read(path)?)
+    }
+
+    /// The prompts that ship with the embedded models, none of which they were trained on.
+    ///
+    /// # Errors
+    /// None that a build that passes its tests can have.
+    #[cfg(feature = "atlas")]
+    pub fn embedded() -> Result<Self> {
+        Self::from_bytes(Path::new("atlas/prompts.json"), include_bytes!("../atlas/prompts.json"))
+    }
+
+    fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Self> {
+        let fail = |message: String| Error::PromptFile { path: path.to_owned(), message };
+        let file: File = serde_json::from_slice(bytes).map_err(|e| fail(e.to_string()))?;
+        if file.version != 1 {
+            return Err(fail(format!("it has version {}, and this program reads version 1", file.version)));
+        }
+        if file.set.tasks.values().all(|task| task.prompts.is_empty()) {
+            return Err(fail("it has no prompts".to_owned()));
+        }
+        Ok(file.set)
+    }
+
+    /// The task of that name.
+    ///
+    /// # Errors
+    /// There is none; the message lists those that there are.
+    pub fn task(&self, name: &str) -> Result<&Task> {
+        self.tasks.get(name).ok_or_else(|| {
+            let names = self.tasks.keys().cloned().collect::<Vec<_>>().join(", ");
+            Error::Place(format!("no task `{name}` among the prompts; there are {names}"))
+        })
+    }
+}
+
+impl PromptPair {
+    /// As tokens of `model`; `None` where they do not fit it: the prompts differ in length, are too long, or an answer
+    /// is not one token. Prompts written for one tokenizer need not fit another.
+    ///
+    /// # Errors
+    /// The model has no tokenizer.
+    pub fn tokens(&self, model: &Model) -> Result<Option<TokenPair>> {
+        let Some(tokenizer) = model.tokenizer() else {
+            return Err(Error::Place(format!("{} has no tokenizer; prompts are texts", model.name())));
+        };
+        let config: &Config = model.config();
+        let encode = |text: &str| tokenizer.encode(text).ok().filter(|ids| check_prompt(config, ids).is_ok());
+        let token = |text: &str| parse_token(Some(tokenizer), config.vocab_size, text).ok();
+        let parts = (encode(&self.clean), encode(&self.corrupted), token(&self.target), token(&self.against));
+        let (Some(clean), Some(corrupted), Some(target), Some(against)) = parts else { return Ok(None) };
+        let pairs = clean.len() == corrupted.len() && clean != corrupted && target != against;
+        Ok(pairs.then_some(TokenPair { clean, corrupted, target, against }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<PromptSet> {
+        PromptSet::from_bytes(Path::new("p.json"), text.as_bytes())
+    }
+
+    #[test]
+    fn files_are_read() {
+        let set = parse(
+            r#"{"version": 1, "licence": "x", "tasks": {"a": {"prompts": [
+                {"clean": "1", "corrupted": "2", "target": " b", "against": " c", "tokens": 1}]}}}"#,
+        );
+        let set = set.unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(set.task("a").map(|t| t.prompts[0].target.clone()).ok(), Some(" b".to_owned()));
+        let missing = set.task("b").map(|_| ()).map_err(|e| e.to_string());
+        assert_eq!(missing, Err("no task `b` among the prompts; there are a".to_owned()));
+    }
+
+    #[test]
+    fn other_files_are_refused() {
+        for (text, message) in [
+            ("[]", "p.json: no usable prompt file"),
+            (r#"{"version": 2, "tasks": {}}"#, "version 2"),
+            (r#"{"version": 1, "tasks": {"a": {"prompts": []}}}"#, "no prompts"),
+            (r#"{"version": 1, "tasks": {"a": {"prompts": [{"clean": "x"}]}}}"#, "missing field"),
+        ] {
+            let error = parse(text).map(|_| ()).map_err(|e| e.to_string());
+            assert!(error.as_ref().is_err_and(|e| e.contains(message) && !e.contains('\n')), "{error:?}");
+        }
+    }
+
+    #[cfg(feature = "atlas")]
+    #[test]
+    fn embedded_prompts_fit_the_embedded_model() {
+        let device = resolvent_engine::Device::host();
+        let model = Model::named(&device, crate::DEFAULT_MODEL).unwrap_or_else(|e| panic!("{e}"));
+        let set = PromptSet::embedded().unwrap_or_else(|e| panic!("{e}"));
+        for (name, task) in &set.tasks {
+            assert!(task.prompts.len() >= 50, "{name}");
+            let fit = task.prompts.iter().filter(|p| matches!(p.tokens(&model), Ok(Some(_)))).count();
+            assert_eq!(fit, task.prompts.len(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Hubs and connections that fail: one line, and nothing that would be taken for a whole file.
+
+use std::fs;
+
+use resolvent_engine::Device;
+use resolvent_model::{Error, Hub, Model};
+use resolvent_tests::Manners;
+
+use super::{REPO, Scene, server};
+
+fn ranges(scene: &Scene) -> Vec<Option<String>> {
+    scene.server.asked().into_iter().filter(|a| a.elsewhere).map(|a| a.range).collect()
+}
+
+#[test]
+fn a_download_that_broke_off_goes_on() {
+    let scene = Scene::new();
+    let weights = scene.server.file("model.safetensors");
+    scene.server.behave(Manners { cut: Some(10_000), ..Manners::default() });
+    scene.fails(REPO, &[REPO, "model.safetensors broke off at 50000 of", "run the same command again"]);
+    assert!(!scene.has_weights());
+    assert_eq!(fs::read(scene.part()).expect("is kept"), weights[..50_000]);
+    // Each connection went on where the one before it had ended.
+    let want = [None, Some(10_000), Some(20_000), Some(30_000), Some(40_000)];
+    let range = |from: Option<u32>| from.map(|from| format!("bytes={from}-"));
+    assert_eq!(ranges(&scene), want.map(range));
+
+    scene.server.behave(Manners::default());
+    let dir = scene.fetched();
+    assert_eq!(ranges(&scene), [range(Some(50_000))]);
+    assert_eq!(fs::read(dir.join("model.safetensors")).expect("a file"), weights);
+    assert!(!scene.part().exists());
+}
+
+#[test]
+fn a_server_that_knows_no_ranges_gives_the_whole() {
+    let scene = Scene::new();
+    for manners in [
+        Manners { cut: Some(60_000), no_ranges: true, ..Manners::default() },
+        Manners { cut: Some(60_000), no_ranges: true, no_length: true, ..Manners::default() },
+    ] {
+        scene.server.behave(manners.clone());
+        scene.fails(REPO, &["broke off at 60000"]);
+        assert!(!scene.has_weights());
+        scene.server.behave(Manners { cut: None, ..manners });
+        let dir = scene.fetched();
+        assert_eq!(
+            fs::read(dir.join("model.safetensors")).expect("a file"),
+            scene.server.file("model.safetensors")
+        );
+        fs::remove_dir_all(scene.cache.path().join("models--some-org--tiny")).expect("is there");
+    }
+}
+
+/// Bytes of something else in the place of an earlier download.
+#[test]
+fn a_part_of_something_else_is_thrown_away() {
+    let scene = Scene::new();
+    scene.server.behave(Manners { cut: Some(0), ..Manners::default() });
+    scene.fails(REPO, &["broke off at 0 of"]);
+    let size = scene.server.file("model.safetensors").len();
+    scene.server.behave(Manners::default());
+    for other in [vec![1; 1000], vec![1; size]] {
+        fs::write(scene.part(), other).expect("writable");
+        scene.fails(REPO, &["model.safetensors came damaged", "SHA-256", "run the same command again"]);
+        assert!(!scene.has_weights() && !scene.part().exists());
+    }
+    // One that is too long cannot be the start.
+    fs::write(scene.part(), vec![1; size + 1]).expect("writable");
+    scene.fetched();
+}
+
+#[test]
+fn content_is_held_against_its_hash() {
+    let scene = Scene::new();
+    scene.server.behave(Manners { wrong_byte: true, ..Manners::default() });
+    scene.fails(REPO, &["model.safetensors came damaged", "SHA-256", "thrown away"]);
+    assert!(!scene.has_weights() && !scene.part().exists());
+    scene.server.behave(Manners::default());
+    scene.fetched();
+}
+
+#[test]
+fn sizes_that_contradict_each_other_are_refused() {
+    let scene = Scene::new();
+    let size = scene.server.file("model.safetensors").len() as u64;
+    let claim = |claim: u64| Manners { claim: Some(claim), ..Manners::default() };
+    for wrong in [size - 1, size + 1, 0] {
+        scene.server.behave(claim(wrong));
+        let error = scene.fails(REPO, &["model.safetensors"]);
+        assert!(matches!(error, Error::Hub { .. }), "{error:?}");
+        assert!(!scene.has_weights() && !scene.part().exists(), "{wrong}: {:?}", scene.kept());
+    }
+    // Without a length only the end of the connection tells.
+    scene.server.behave(Manners { no_length: true, ..claim(size - 1) });
+    scene.fails(REPO, &["gives more than the"]);
+    assert!(!scene.has_weights() && !scene.part().exists());
+    scene.server.behave(Manners { no_length: true, ..claim(size + 1) });
+    scene.fails(REPO, &["model.safetensors"]);
+    assert!(!scene.has_weights());
+    scene.server.behave(Manners::default());
+    scene.fetched();
+}
+
+#[test]
+fn refusals_are_told_apart() {
+    let scene = Scene::new();
+    let refuse = |status: u16, code: &'static str, parts: &[&str]| {
+        scene.server.behave(Manners { refuse: Some((status, code)), ..Manners::default() });
+        let error = scene.fails(REPO, parts);
+        assert!(matches!(error, Error::NoModel { .. }), "{error:?}");
+        assert_eq!(scene.kept(), Vec::<String>::new());
+    };
+    let endpoint = scene.server.endpoint();
+    let none: &[&str] =
+        &["no model `some-org/tiny`: not in the cache", &endpoint, "shows no model", "check the name"];
+    refuse(404, "", none);
+    refuse(404, "RepoNotFound", none);
+    refuse(401, "RepoNotFound", &["set HF_TOKEN"]);
+    refuse(404, "RevisionNotFound", &["has no revision `main`"]);
+    refuse(403, "GatedRepo", &["is gated", "accept its terms", "HF_TOKEN"]);
+    refuse(503, "", &["answers 503", "try again later"]);
+    refuse(429, "", &["answers 429", "try again later"]);
+    scene.server.behave(Manners::default());
+    scene.fails("some-org/tinny", &["no model `some-org/tinny`", "shows no model `some-org/tinny`"]);
+    scene.fails("some-org/tiny@v2", &["has no revision `v2`", "check what follows the @"]);
+    let error = Model::named_with(&Device::host(), "some-org/tinny", &scene.hub()).err().expect("is none");
+    let line = error.to_string();
+    let tried =
+        ["no embedded one (atlas-small, random, random-gpt2)", "no directory", "not in the cache", &endpoint];
+    assert!(tried.iter().all(|part| line.contains(part)), "{line}");
+}
+
+#[test]
+fn a_hub_that_cannot_be_reached() {
+    let scene = Scene::new();
+    let dead =
+        |endpoint: &str| Hub::new(scene.cache.path()).with_endpoint(endpoint).fetch(REPO).expect_err("fails");
+    let line = dead("http://127.0.0.1:9").to_string();
+    assert!(
+        line.contains("http://127.0.0.1:9 cannot be reached: ") && line.contains("check the network"),
+        "{line}"
+    );
+    for endpoint in ["", "hub", "ftp://hub", "http://"] {
+        let line = dead(endpoint).to_string();
+        assert!(
+            line.contains("is no http(s) address") && line.contains("check HF_ENDPOINT"),
+            "{endpoint}: {line}"
+        );
+    }
+    for content in [None, Some("no certificate")] {
+        let path = scene.cache.path().join("roots.pem");
+        let _written = content.map(|text| fs::write(&path, text).expect("writable"));
+        let line = scene.hub().with_certificates(&path).fetch(REPO).expect_err("fails").to_string();
+        assert!(
+            line.contains("roots.pem cannot be used: ") && line.contains("check SSL_CERT_FILE"),
+            "{line}"
+        );
+    }
+    assert_eq!(scene.kept(), ["roots.pem"]);
+}
+
+/// A login page, or a server that gives a path for a commit.
+#[test]
+fn what_does_not_answer_like_a_hub() {
+    let scene = Scene::new();
+    for commit in ["", "main", "../../../../x", "0123456789ABCDEF0123456789ABCDEF01234567"] {
+        scene.server.behave(Manners { commit: Some(commit), ..Manners::default() });
+        scene.fails(REPO, &["does not answer like a hub", "check HF_ENDPOINT"]);
+    }
+    assert_eq!(scene.kept(), Vec::<String>::new());
+}
+
+#[test]
+fn repositories_that_are_no_model() {
+    let endless = |scene: &Scene, parts: &[&str]| {
+        let error = scene.fails(REPO, parts);
+        assert!(!scene.has_weights(), "{error}");
+    };
+    let bare = Scene::of(server().without("config.json"));
+    endless(&bare, &["has no config.json", "some-org/tiny"]);
+    let bare = Scene::of(server().without("model.safetensors").with("pytorch_model.bin", b"pickled"));
+    endless(&bare, &["has no model.safetensors", "only safetensors are read"]);
+    // Found out before the weights are fetched.
+    let llama = Scene::of(server().with("config.json", br#"{"model_type": "llama"}"#));
+    endless(&llama, &["this is not a GPT-2 model", "llama"]);
+    assert!(llama.server.asked().iter().all(|a| !a.path.contains("safetensors")));
+    let index = br#"{"weight_map": {"wte.weight": "../../../escape.safetensors"}}"#;
+    let hostile =
+        Scene::of(server().without("model.safetensors").with("model.safetensors.index.json", index));
+    endless(&hostile, &["is not the plain name of a file"]);
+    let index = br#"{"weight_map": {"wte.weight": "a.safetensors"}}"#;
+    let partial =
+        Scene::of(server().without("model.safetensors").with("model.safetensors.index.json", index));
+    endless(&partial, &["has no a.safetensors"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_cache_that_cannot_be_written() {
+    let scene = Scene::new();
+    let file = scene.cache.path().join("file");
+    fs::write(&file, b"").expect("writable");
+    let error = Hub::new(&file).with_endpoint(&scene.server.endpoint()).fetch(REPO).expect_err("fails");
+    let line = error.to_string();
+    assert!(line.contains("cannot write ") && line.contains("HF_HUB_CACHE"), "{line}");
+}

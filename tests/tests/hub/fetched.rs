@@ -1,0 +1,181 @@
+//! Models that come from the hub: what is asked, what is kept, and what is asked again.
+
+use std::fs;
+use std::sync::{Arc, Mutex};
+
+use resolvent_engine::Device;
+use resolvent_model::{HubEvent, Model};
+use resolvent_tests::{Asked, COMMIT, Golden, Manners, sha256};
+
+use super::{REPO, Scene, server};
+
+const FILES: [&str; 4] = ["config.json", "merges.txt", "model.safetensors", "vocab.json"];
+
+fn gets(asked: &[Asked]) -> Vec<&str> {
+    asked.iter().filter(|a| a.method == "GET").map(|a| a.path.as_str()).collect()
+}
+
+#[test]
+fn a_model_comes_whole_and_is_not_asked_for_again() {
+    let scene = Scene::new();
+    let snapshot = scene.hub().fetch(REPO).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(snapshot.name, format!("{REPO}@{COMMIT}"));
+    for file in FILES {
+        assert_eq!(fs::read(snapshot.dir.join(file)).expect("a file"), scene.server.file(file), "{file}");
+    }
+    let asked = scene.server.asked();
+    // The first file tells the commit, and the others are those of this commit.
+    assert_eq!(
+        (asked[0].method.as_str(), asked[0].path.as_str()),
+        ("HEAD", "/some-org/tiny/resolve/main/config.json")
+    );
+    assert!(asked[1..].iter().all(|a| a.elsewhere || a.path.contains(COMMIT)), "{asked:?}");
+    assert_eq!(gets(&asked).len(), 4, "{asked:?}");
+
+    let again = scene.hub().fetch(REPO).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(again, snapshot);
+    assert_eq!(scene.server.asked().len(), 0, "the cache has all of it");
+    // As Model opens it, where there is no server at all.
+    let hub = scene.hub().with_endpoint("http://127.0.0.1:9");
+    for name in [REPO, &format!("{REPO}@main"), &format!("{REPO}@{COMMIT}")] {
+        let model = Model::named_with(&Device::host(), name, &hub).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(model.name(), snapshot.name);
+        assert!(model.tokenizer().is_some());
+    }
+    let directory = Model::open(&Device::host(), &Golden::directory("tiny-odd")).expect("a golden model");
+    let model = Model::named_with(&Device::host(), REPO, &hub).expect("is in the cache");
+    assert_eq!(model.hash(), directory.hash());
+}
+
+/// The layout that Python's huggingface_hub reads and writes.
+#[test]
+fn the_cache_is_laid_out_as_python_has_it() {
+    let scene = Scene::new();
+    scene.fetched();
+    let root = "models--some-org--tiny";
+    let etag = |file: &str| {
+        let hash = sha256(&scene.server.file(file));
+        if file.ends_with(".safetensors") { hash } else { hash[..40].to_owned() }
+    };
+    let mut want: Vec<String> = FILES.iter().map(|file| format!("{root}/blobs/{}", etag(file))).collect();
+    want.extend(FILES.iter().map(|file| format!("{root}/snapshots/{COMMIT}/{file}")));
+    want.push(format!("{root}/refs/main"));
+    want.push(format!("{root}/.no_exist/{COMMIT}/tokenizer.json"));
+    want.sort();
+    assert_eq!(scene.kept(), want);
+    let root = scene.cache.path().join(root);
+    assert_eq!(fs::read(root.join("refs/main")).expect("a file"), COMMIT.as_bytes());
+    #[cfg(unix)]
+    for file in FILES {
+        let link = fs::read_link(root.join("snapshots").join(COMMIT).join(file)).expect("a link");
+        assert_eq!(link.to_str(), Some(format!("../../blobs/{}", etag(file)).as_str()));
+    }
+}
+
+#[test]
+fn shards_come_by_their_index() {
+    let weights = server().file("model.safetensors");
+    let index = br#"{"weight_map": {"transformer.wte.weight": "model-00001-of-00001.safetensors"}}"#;
+    let shards = server()
+        .without("model.safetensors")
+        .with("model.safetensors.index.json", index)
+        .with("model-00001-of-00001.safetensors", &weights);
+    let scene = Scene::of(shards);
+    let dir = scene.fetched();
+    assert_eq!(fs::read(dir.join("model-00001-of-00001.safetensors")).expect("a file"), weights);
+    Model::open(&Device::host(), &dir).unwrap_or_else(|e| panic!("{e}"));
+    scene.server.asked();
+    scene.fetched();
+    assert_eq!(scene.server.asked().len(), 0);
+}
+
+/// A model without a tokenizer is whole: that it has none is remembered.
+#[test]
+fn a_model_may_have_no_tokenizer() {
+    let scene = Scene::of(server());
+    let dir = scene.fetched();
+    assert!(scene.kept().contains(&format!("models--some-org--tiny/.no_exist/{COMMIT}/vocab.json")));
+    scene.server.asked();
+    assert_eq!(scene.fetched(), dir);
+    assert_eq!(scene.server.asked().len(), 0);
+}
+
+#[test]
+fn a_redirected_name_is_followed_and_kept_as_it_was_typed() {
+    let scene = Scene::of(server().moved_from("tiny"));
+    let snapshot = scene.hub().fetch("tiny").unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(snapshot.name, format!("tiny@{COMMIT}"));
+    assert!(snapshot.dir.starts_with(scene.cache.path().join("models--tiny")));
+}
+
+/// The token goes to the hub, and not to where the weights are.
+#[test]
+fn the_token_stays_with_the_hub() {
+    let scene = Scene::new();
+    scene.hub().with_token("hf_secret").fetch(REPO).unwrap_or_else(|e| panic!("{e}"));
+    let asked = scene.server.asked();
+    assert!(asked.iter().any(|a| a.elsewhere));
+    for a in asked {
+        let want = if a.elsewhere { None } else { Some("Bearer hf_secret") };
+        assert_eq!(a.authorization.as_deref(), want, "{a:?}");
+    }
+}
+
+#[test]
+fn content_that_is_there_is_not_fetched_twice() {
+    let scene = Scene::new();
+    let dir = scene.fetched();
+    scene.server.asked();
+    // As after the hub has moved on by a commit that leaves the weights as they are.
+    fs::remove_dir_all(&dir).expect("is there");
+    fs::remove_file(scene.cache.path().join("models--some-org--tiny/refs/main")).expect("is there");
+    scene.fetched();
+    let asked = scene.server.asked();
+    assert!(asked.iter().all(|a| a.method == "HEAD"), "{asked:?}");
+}
+
+#[test]
+fn a_download_is_told_as_it_goes_on() {
+    let scene = Scene::new();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let notes = Arc::clone(&told);
+    let hub = scene.hub().with_report(move |event| {
+        let line = match event {
+            HubEvent::Model { name, from, .. } => format!("{name} from {from}"),
+            HubEvent::File { name, bytes, have } => format!("{name} {have}/{bytes}"),
+            HubEvent::Bytes(_) => return,
+            HubEvent::Whole { name } => format!("{name} whole"),
+            other => format!("{other:?}"),
+        };
+        notes.lock().expect("is not poisoned").push(line);
+    });
+    scene.server.behave(Manners { cut: Some(60_000), no_ranges: true, ..Manners::default() });
+    hub.fetch(REPO).expect_err("breaks off");
+    scene.server.behave(Manners::default());
+    hub.fetch(REPO).unwrap_or_else(|e| panic!("{e}"));
+    let told = told.lock().expect("is not poisoned");
+    let size = scene.server.file("model.safetensors").len();
+    let first = format!("{REPO} from {}", scene.server.endpoint());
+    assert_eq!(told.iter().filter(|line| **line == first).count(), 2, "{told:?}");
+    assert!(told.contains(&format!("model.safetensors 60000/{size}")), "{told:?}");
+    assert_eq!(told.last().map(String::as_str), Some("model.safetensors whole"));
+    drop(told);
+}
+
+/// Whoever comes second waits for the first, and finds the file.
+#[test]
+fn several_at_once_download_once() {
+    let scene = Scene::new();
+    std::thread::scope(|scope| {
+        let all: Vec<_> = (0..4).map(|_| scope.spawn(|| scene.fetched())).collect();
+        for one in all {
+            let dir = one.join().expect("does not panic");
+            assert_eq!(
+                fs::read(dir.join("model.safetensors")).expect("a file"),
+                scene.server.file("model.safetensors")
+            );
+        }
+    });
+    let asked = scene.server.asked();
+    assert_eq!(asked.iter().filter(|a| a.elsewhere).count(), 1, "{asked:?}");
+}

@@ -1,0 +1,233 @@
+//! Second order: jets of the field and of observables, against the reference's runs on duals of duals.
+
+use resolvent_model::{Distribution, Mode, Observable, Site, Source};
+use resolvent_reference::{Dual, LogProbability, Logit, Observable as _, Projection, Scalar, Trace};
+use resolvent_tests::truth::{relative, wide};
+use resolvent_tests::{Labelled, Random, Twin, Worst, orders, subjects, tolerance};
+
+use super::batches::{cases, reach, sources};
+use super::edited::{TOKENS, lists};
+use super::{kinds, prepared, source};
+
+/// One source of every kind, and all of them together.
+fn batch(twin: &Twin, tokens: usize, random: &mut Random) -> Vec<Vec<Source>> {
+    let at = |site| vec![source(twin, site, random.below(tokens), random)];
+    let mut batch: Vec<Vec<Source>> = kinds(twin).into_iter().map(at).collect();
+    batch.push(batch.concat());
+    batch
+}
+
+#[test]
+fn jets_of_edited_runs() {
+    let mut worst = ["edited.jet, first order", "edited.jet, second order"].map(Worst::new);
+    let twin = Twin::small();
+    for edits in lists(&twin, TOKENS.len()) {
+        let batch = batch(&twin, TOKENS.len(), &mut Random::new(5));
+        let truth: Vec<[Labelled; 2]> = batch
+            .iter()
+            .map(|sources| orders(&twin.jet(&TOKENS, &edits, sources).field).map(Labelled::reference))
+            .collect();
+        for on in subjects() {
+            let run = prepared(&twin, on, &TOKENS, &edits);
+            let jets =
+                run.linearize(Mode::Exact).jet(&batch).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
+            for (k, truth) in truth.iter().enumerate() {
+                let case = format!("{edits:?} {:?}", batch[k]);
+                for (n, fields) in [&jets.first, &jets.second].into_iter().enumerate() {
+                    if truth[n].values().iter().all(|x| *x == 0.0) {
+                        assert!(fields.get(k).iter().all(|x| *x == 0.0), "{case}");
+                        continue;
+                    }
+                    worst[n].check(&case, &on.label(fields.get(k)), &truth[n], tolerance::JETS);
+                }
+            }
+        }
+    }
+}
+
+/// A prompt that is longer than an attention tile, with many sources, some of them superpositions.
+#[test]
+fn jets_of_a_long_prompt() {
+    let mut worst = ["long.jet, first order", "long.jet, second order"].map(Worst::new);
+    let [_, (twin, tokens)] = cases();
+    let mut random = Random::new(8);
+    let batch: Vec<Vec<Source>> = (0..7).map(|_| sources(&twin, tokens.len(), &mut random)).collect();
+    for on in subjects() {
+        let run = prepared(&twin, on, &tokens, &[]);
+        let jets = run.linearize(Mode::Exact).jet(&batch).expect("fits");
+        for (k, sources) in batch.iter().enumerate() {
+            let truth = orders(&twin.jet(&tokens, &[], sources).field).map(Labelled::reference);
+            for (n, fields) in [&jets.first, &jets.second].into_iter().enumerate() {
+                if truth[n].values().iter().any(|x| *x != 0.0) {
+                    worst[n].check(k, &on.label(fields.get(k)), &truth[n], tolerance::JETS);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_first_order_of_a_jet_is_the_tangent_and_company_changes_none() {
+    let mut worst = ["jet against jvp", "batch.jet"].map(Worst::new);
+    for (twin, tokens) in cases() {
+        for on in subjects() {
+            let run = prepared(&twin, on, &tokens, &[]);
+            let linear = run.linearize(Mode::Exact);
+            let mut random = Random::new(10);
+            let mut batch = batch(&twin, tokens.len(), &mut random);
+            batch.extend((0..9).map(|_| sources(&twin, tokens.len(), &mut random)));
+            let (jets, dots) = (linear.jet(&batch).expect("fits"), linear.jvp(&batch).expect("fits"));
+            for k in 0..batch.len() {
+                let apart = relative(&wide(jets.first.get(k)), &wide(dots.get(k)));
+                worst[0].within(k, on.name(), apart, tolerance::MODEL);
+                let alone = linear.jet(&batch[k..=k]).expect("fits");
+                for (ours, alone) in [(&jets.first, alone.first), (&jets.second, alone.second)] {
+                    let apart = relative(&wide(ours.get(k)), &wide(alone.get(0)));
+                    worst[1].within(k, on.name(), apart, tolerance::BATCH);
+                }
+            }
+            let nothing = linear.jet(&[Vec::<Source>::new()]).expect("fits");
+            assert!([nothing.first, nothing.second].iter().all(|f| f.get(0).iter().all(|x| *x == 0.0)));
+        }
+    }
+}
+
+/// The first level at which a source at `site` has a response of second order, at its own token and at later ones: one
+/// layer norm, GELU or softmax has to lie in between.
+fn bends(site: Site) -> (usize, usize) {
+    let l = site.layer();
+    match site {
+        Site::ResidPre(_) => (l + 1, l + 1),
+        Site::ResidPost(_) | Site::MlpOut(_) => (l + 2, l + 2),
+        Site::K(..) | Site::V(..) => (l + 1, l + 1),
+        _ => (l + 1, l + 2),
+    }
+}
+
+/// Outside of the causal cone every number of both orders is a zero, bit for bit; and so is every number of the second
+/// where nothing has bent the response yet.
+#[test]
+fn jets_stay_in_their_cone() {
+    for (twin, tokens) in cases() {
+        let (d, t) = (twin.config.n_embd, tokens.len());
+        for on in subjects() {
+            let run = prepared(&twin, on, &tokens, &[]);
+            let mut random = Random::new(4);
+            // Not at the first token, whose one key has all the weight whatever query and key are.
+            let batch: Vec<[Source; 1]> = twin
+                .sites()
+                .into_iter()
+                .map(|site| [source(&twin, site, 1 + random.below(t - 1), &mut random)])
+                .collect();
+            let jets = run.linearize(Mode::Exact).jet(&batch).expect("fits");
+            for (k, [source]) in batch.iter().enumerate() {
+                let fields = [(&jets.first, reach(source.site)), (&jets.second, bends(source.site))];
+                for (order, (fields, (own, later))) in fields.into_iter().enumerate() {
+                    for (i, row) in fields.get(k).chunks(d).enumerate() {
+                        let (level, token) = (i / t, i % t);
+                        let inside = (token == source.token && level >= own)
+                            || (token > source.token && level >= later);
+                        let zero = row.iter().all(|x| *x == 0.0);
+                        let place = format!("{} at {}: {level},{token}", source.site, source.token);
+                        assert_eq!(zero, !inside, "{}: order {}: {place}", on.name(), order + 1);
+                        let reached = token >= source.token && level >= source.site.layer();
+                        assert!(reached || row.iter().all(|x| x.to_bits() == 0), "{}: {place}", on.name());
+                    }
+                }
+            }
+        }
+    }
+}
+
+type Jet = Dual<Dual<f64>>;
+
+/// How the reference reads an observable.
+type Reader = Box<dyn Fn(&Trace<Jet>) -> Jet>;
+
+/// Observables of every kind, at the last token and in the middle.
+fn observables(twin: &Twin, tokens: usize) -> Vec<(Observable, Reader)> {
+    let direction = Random::new(3).normals(twin.config.n_embd);
+    let other = Random::new(4).normals(twin.config.vocab_size);
+    let mut all: Vec<(Observable, Reader)> = Vec::new();
+    for position in [tokens - 1, tokens / 2] {
+        let logit = Logit { target: 7, against: None, position };
+        all.push((Observable::logit(7, position), Box::new(move |trace| logit.read(trace))));
+        let difference = Logit { against: Some(21), ..logit };
+        let ours = Observable::logit_diff(7, 21, position);
+        all.push((ours, Box::new(move |trace| difference.read(trace))));
+        let log_prob = move |target| LogProbability { target, position };
+        let ours = Observable::log_prob(7, position);
+        all.push((ours, Box::new(move |trace| log_prob(7).read(trace))));
+        let base = Distribution::of(&other);
+        let b = base.log_probabilities().to_vec();
+        let divergence = move |trace: &Trace<Jet>| {
+            let term = |(target, &b): (usize, &f64)| {
+                Jet::from_f64(b.exp()) * (Jet::from_f64(b) - log_prob(target).read(trace))
+            };
+            b.iter().enumerate().map(term).fold(Jet::from_f64(0.0), |sum, term| sum + term)
+        };
+        all.push((Observable::Divergence { position, base }, Box::new(divergence)));
+    }
+    for (level, token) in [(0, 1), (1, tokens - 1), (2, tokens - 2), (2, tokens - 1)] {
+        let along = wide(&direction);
+        let read =
+            move |trace: &Trace<Jet>| Projection { layer: level, token, direction: &along }.read(trace);
+        all.push((Observable::Field { level, token, direction: direction.clone() }, Box::new(read)));
+    }
+    all
+}
+
+#[test]
+fn observables_along_sources() {
+    let mut worst = ["along, first order", "along, second order"].map(Worst::new);
+    let twin = Twin::small();
+    for edits in lists(&twin, TOKENS.len()) {
+        let mut random = Random::new(6);
+        let mut batch = batch(&twin, TOKENS.len(), &mut random);
+        batch.extend((0..5).map(|_| sources(&twin, TOKENS.len(), &mut random)));
+        // The observable's own row, against the order in which the sources join.
+        for site in [Site::ResidPost(1), Site::ResidMid(0), Site::ResidPre(1), Site::ResidPre(0)] {
+            batch.push(vec![source(&twin, site, TOKENS.len() - 1, &mut random)]);
+        }
+        batch.push(Vec::new());
+        let traces: Vec<Trace<Jet>> = batch.iter().map(|s| twin.jet(&TOKENS, &edits, s)).collect();
+        for on in subjects() {
+            let run = prepared(&twin, on, &TOKENS, &edits);
+            let linear = run.linearize(Mode::Exact);
+            for (observable, read) in observables(&twin, TOKENS.len()) {
+                let along =
+                    linear.along(&batch, &observable).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
+                let truth: Vec<Jet> = traces.iter().map(&read).collect();
+                let truth = orders(&truth);
+                let got = [along.iter().map(|a| a.first).collect(), along.iter().map(|a| a.second).collect()];
+                let got: [Vec<f64>; 2] = got;
+                for n in 0..2 {
+                    let apart = relative(&got[n], &truth[n]);
+                    let case = format!("{edits:?} {observable:?} {:?} {:?}", got[n], truth[n]);
+                    worst[n].within(case, on.name(), apart, tolerance::JETS);
+                    // Where the source cannot reach, nothing is what it does.
+                    for (got, truth) in got[n].iter().zip(&truth[n]) {
+                        assert!(*truth != 0.0 || *got == 0.0, "{}: {observable:?}", on.name());
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let twin = Twin::small();
+    for on in subjects() {
+        let run = prepared(&twin, on, &TOKENS, &[]);
+        let linear = run.linearize(Mode::Exact);
+        let late = Source { site: Site::ResidPre(0), token: TOKENS.len(), vector: vec![0.0; 18] };
+        let narrow = Source { site: Site::ResidPre(0), token: 0, vector: vec![0.0; 17] };
+        let good = Source { site: Site::ResidPre(0), token: 0, vector: vec![1.0; 18] };
+        for source in [late, narrow] {
+            assert!(linear.jet(&[[source.clone()]]).is_err());
+            assert!(linear.along(&[[source]], &Observable::logit(1, 0)).is_err());
+        }
+        assert!(linear.along(&[[good]], &Observable::logit(1, TOKENS.len())).is_err());
+    }
+}
