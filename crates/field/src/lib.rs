@@ -39,6 +39,7 @@ mod slice;
 mod spectrum;
 pub mod stats;
 mod store;
+pub mod study;
 mod superposition;
 mod transfer;
 
