@@ -12,6 +12,7 @@ mod patch;
 mod regime;
 mod scale;
 mod sensitivity;
+mod study;
 mod transfer;
 
 use std::process::ExitCode;
@@ -47,6 +48,10 @@ enum Command {
     Transfer(transfer::Args),
     /// Whether a small model's responses predict a large one's
     Scale(scale::Args),
+    /// All of it on one model and a set of prompts, and one HTML page
+    Study(study::Args),
+    /// The same on the embedded model with a few prompts, in less than a minute
+    Demo(study::DemoArgs),
     /// List the adapters of this machine and test them
     Devices(devices::Args),
 }
@@ -71,6 +76,8 @@ fn main() -> ExitCode {
         Command::Invert(args) => invert::main(&args),
         Command::Transfer(args) => transfer::main(&args),
         Command::Scale(args) => scale::main(&args),
+        Command::Study(args) => study::main(&args),
+        Command::Demo(args) => study::demo(&args),
         Command::Devices(args) => devices::main(&args),
     };
     match done {
