@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use clap::Args;
 use resolvent::Labelled;
 use resolvent::model::Run;
-use resolvent_report::{Heatmap, Style};
+use resolvent_report::terminal::{Heatmap, Style};
+use resolvent_report::{Figure, Grid, figures};
 
 use crate::Failure;
+use crate::options::ObservableArgs;
 
 /// Where results go.
 #[derive(Args)]
@@ -16,35 +18,75 @@ pub(crate) struct OutputArgs {
     /// Write the arrays to a .safetensors or .json file
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+    /// Draw the result into a .svg or .png file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plot: Option<PathBuf>,
     /// Print the arrays to stdout as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 impl OutputArgs {
-    /// Checks that the file could be written, before the work is done.
+    /// Checks that the files could be written, before the work is done.
     pub(crate) fn prepare(&self) -> Result<Output<'_>, Failure> {
         if let Some(path) = &self.out {
             Labelled::check_path(path)?;
         }
-        Ok(Output(self))
+        if let Some(path) = &self.plot {
+            Figure::check_path(path)?;
+        }
+        Ok(Output { args: self, labels: Vec::new(), observable: None })
     }
 }
 
 /// Where a result goes.
-pub(crate) struct Output<'a>(&'a OutputArgs);
+pub(crate) struct Output<'a> {
+    args: &'a OutputArgs,
+    /// Texts of the tokens; ids without.
+    labels: Vec<String>,
+    /// J as it was typed.
+    observable: Option<String>,
+}
 
 impl Output<'_> {
-    /// Writes the file, then prints either the JSON or `text`.
+    /// Gives names to what a plot shows, which a result does not hold: tokens by their texts, J as it was typed.
+    #[must_use]
+    pub(crate) fn naming(mut self, run: &Run, observable: Option<&ObservableArgs>) -> Self {
+        self.labels = labels(run);
+        self.observable = observable.map(ObservableArgs::title);
+        self
+    }
+
+    /// Writes the files, then prints either the JSON or `text`.
     pub(crate) fn finish(&self, result: &Labelled, text: impl FnOnce() -> String) -> Result<(), Failure> {
-        if let Some(path) = &self.0.out {
+        if let Some(path) = &self.args.out {
             result.write(path)?;
             eprintln!("wrote {}", path.display());
         }
-        let printed = if self.0.json { result.to_json() } else { text() };
+        if let Some(path) = &self.args.plot {
+            self.plot(result)?.write(path)?;
+            eprintln!("wrote {}", path.display());
+        }
+        let printed = if self.args.json { result.to_json() } else { text() };
         let mut stdout = io::stdout().lock();
         writeln!(stdout, "{}", printed.trim_end())?;
         Ok(stdout.flush()?)
+    }
+
+    /// The figures of a result; several are one drawing.
+    fn plot(&self, result: &Labelled) -> Result<Figure, Failure> {
+        let named = self.observable.as_ref().map(|text| result.clone().note("observable_text", text));
+        let ids = || result.metadata.get("tokens").into_iter().flat_map(|ids| ids.split(','));
+        let labels = match self.labels.is_empty() {
+            true => ids().map(|id| format!("#{id}")).collect(),
+            false => self.labels.clone(),
+        };
+        let mut figures = figures(named.as_ref().unwrap_or(result), &labels);
+        match figures.len() {
+            0 => Err("this analysis has no figures; leave --plot out".into()),
+            1 => Ok(figures.remove(0)),
+            _ => Ok(Grid::new("", figures).into()),
+        }
     }
 }
 
