@@ -1,10 +1,13 @@
 //! `resolvent study` and `resolvent demo`
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use resolvent::field::study::{Progress, Study, StudyOptions, Verdict, statements};
+use indicatif::{ProgressBar, ProgressStyle};
+use resolvent::field::study::{Progress, Statement, Study, StudyOptions, statements};
 use resolvent::model::Model;
+use resolvent_report::{Studied, study_page};
 
 use crate::Failure;
 use crate::options::{DeviceArgs, ModelArgs, model, prompt_set};
@@ -17,7 +20,7 @@ pub(crate) struct Args {
     /// Task of the prompt file; may be given several times, without it all are studied
     #[arg(long, value_name = "NAME")]
     task: Vec<String>,
-    /// The most prompts that an analysis takes of a task
+    /// The most prompt pairs that an analysis takes of a task
     #[arg(long, value_name = "N", default_value_t = 32)]
     limit: usize,
     /// A first look: fewer prompts, places and directions
@@ -56,44 +59,73 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     run(&Study::new(&large, &small, &set, options)?, &args.out)
 }
 
+/// Tasks of the demonstration, and the pairs that each analysis takes of them at most.
+const DEMO: ([&str; 3], usize) = (["capitals", "ioi", "agreement"], 8);
+
 pub(crate) fn demo(args: &DemoArgs) -> Result<(), Failure> {
     let set = prompt_set(None)?;
     let device = args.device.open()?;
     let large = model(&device, resolvent::model::DEFAULT_MODEL)?;
-    let small: Vec<Model> = Vec::new();
-    let tasks = ["capitals", "ioi", "agreement"].map(str::to_owned).to_vec();
-    let options = StudyOptions { tasks, prompts: 8, quick: true, seed: 0 };
+    let smaller = family().filter(|name| *name != resolvent::model::DEFAULT_MODEL);
+    let small = smaller.map(|name| model(&device, name)).collect::<Result<Vec<Model>, Failure>>()?;
+    let tasks = DEMO.0.map(str::to_owned).to_vec();
+    let options = StudyOptions { tasks, prompts: DEMO.1, quick: true, seed: 0 };
     run(&Study::new(&large, &small, &set, options)?, &args.out)
 }
 
+#[cfg(feature = "atlas")]
+fn family() -> impl Iterator<Item = &'static str> {
+    resolvent::model::embedded_models()
+}
+
+#[cfg(not(feature = "atlas"))]
+fn family() -> impl Iterator<Item = &'static str> {
+    std::iter::empty()
+}
+
+/// Runs what is not there yet, writes the page, and prints the statements.
 fn run(study: &Study<'_>, folder: &Path) -> Result<(), Failure> {
-    let begun = std::time::Instant::now();
-    let done = study.run(folder, &mut |p: Progress<'_>| {
-        eprintln!(
-            "{:.1} {} of {}: {}{}",
-            begun.elapsed().as_secs_f64(),
-            p.done + 1,
-            p.of,
-            p.name,
-            if p.kept { " (kept)" } else { "" }
-        );
-    })?;
+    let bar = ProgressBar::new(study.steps().len() as u64);
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} {elapsed}")?;
+    bar.set_style(style.progress_chars("=> "));
+    bar.enable_steady_tick(std::time::Duration::from_millis(200));
+    let done = study.run(folder, &mut |progress: Progress<'_>| {
+        bar.set_position(progress.done as u64);
+        bar.set_message(progress.name.to_owned());
+    });
+    bar.finish_and_clear();
+    let done = done?;
+    let page = folder.join("index.html");
+    study_page(&studied(study), &done).write(&page)?;
     let mut text = String::new();
-    for s in statements(&done) {
-        let f = s.figure;
-        let _infallible = writeln!(
-            text,
-            "{:<30} {:<12} {:.3} ({:.3} to {:.3})  {}\n    {}",
-            s.name,
-            s.verdict.name(),
-            f.estimate,
-            f.low,
-            f.high,
-            s.measure,
-            s.detail
-        );
-        let _ = Verdict::Holds;
+    for statement in statements(&done) {
+        line(&mut text, &statement);
     }
-    print!("{text}");
-    Ok(())
+    let _infallible = writeln!(text, "\n{}", page.display());
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    Ok(stdout.flush()?)
+}
+
+fn line(text: &mut String, s: &Statement) {
+    let figure = format!("{:.2} ({:.2} to {:.2})", s.figure.estimate, s.figure.low, s.figure.high);
+    let _infallible = writeln!(text, "{:<14} {:<30} {figure:<24} {}", s.verdict.name(), s.name, s.measure);
+}
+
+fn studied(study: &Study<'_>) -> Studied {
+    let (model, config) = (study.model(), study.model().config());
+    let left_out = match study.left_out {
+        (0, _) => String::new(),
+        (left, all) => format!(
+            "{left} of {all} pairs do not fit this model and were left out: their prompts differ in length as its tokens, or an \
+             answer is not one token."
+        ),
+    };
+    Studied {
+        model: model.name().to_owned(),
+        shape: format!("{} blocks, width {}, {} heads", config.n_layer, config.n_embd, config.n_head),
+        tasks: study.tasks().iter().map(|(name, pairs)| (name.clone(), pairs.len())).collect(),
+        command: std::env::args().skip(1).fold("resolvent".to_owned(), |all, arg| format!("{all} {arg}")),
+        left_out,
+    }
 }
