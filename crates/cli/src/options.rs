@@ -140,18 +140,23 @@ impl DonorArgs {
 impl DirectionArgs {
     /// The direction, whatever it may refer to.
     pub(crate) fn parse(&self, model: &Model) -> Result<Direction, Failure> {
-        Ok(match self.direction.split_once(':').unwrap_or((&self.direction, "")) {
-            ("token", arg) => Direction::Token(token(model, arg)?),
-            ("random", "") => Direction::Random(0),
-            ("random", seed) => Direction::Random(
-                seed.parse()
-                    .map_err(|_| format!("`{seed}` is no seed; write random:SEED with a whole number"))?,
-            ),
-            ("sensitivity", "") => Direction::Sensitivity,
-            ("displacement", "") => Direction::Displacement,
-            _ => Direction::File(self.direction.clone().into()),
-        })
+        parse_direction(&self.direction, model)
     }
+}
+
+/// A direction as it is typed; anything that is none of the named ones is a file.
+pub(crate) fn parse_direction(text: &str, model: &Model) -> Result<Direction, Failure> {
+    Ok(match text.split_once(':').unwrap_or((text, "")) {
+        ("token", arg) => Direction::Token(token(model, arg)?),
+        ("random", "") => Direction::Random(0),
+        ("random", seed) => Direction::Random(
+            seed.parse()
+                .map_err(|_| format!("`{seed}` is no seed; write random:SEED with a whole number"))?,
+        ),
+        ("sensitivity", "") => Direction::Sensitivity,
+        ("displacement", "") => Direction::Displacement,
+        _ => Direction::File(text.into()),
+    })
 }
 
 /// `l,t`, where negative numbers count from the end.

@@ -71,7 +71,9 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let result = regime(&run, &observable, &sites, &options)?
         .note("direction", &args.direction.direction)
         .note("unit", args.direction.unit.to_string());
-    output.finish(&result, || format!("{}{}", table(&run, args, &result), checks(&result)))
+    output
+        .naming(&run, Some(&args.observable))
+        .finish(&result, || format!("{}{}", table(&run, args, &result), checks(&result)))
 }
 
 /// A row a place: derivatives, radius, and the error at each amplitude.

@@ -56,7 +56,7 @@ pub(super) fn heatmap(title: &str, result: &Labelled, name: &str, map: Map, unit
 
 /// Medians with the middle half as a band, of groups of numbers at places along an axis. Numbers that are not finite are left
 /// out, and with them groups that have no others.
-pub(super) fn medians(name: &str, groups: impl IntoIterator<Item = (f64, Vec<f64>)>) -> Series {
+pub(crate) fn medians(name: &str, groups: impl IntoIterator<Item = (f64, Vec<f64>)>) -> Series {
     let (mut points, mut band) = (Vec::new(), Vec::new());
     for (x, values) in groups {
         let sorted = stats::sorted(&values.into_iter().filter(|v| v.is_finite()).collect::<Vec<f64>>());

@@ -16,6 +16,7 @@ use resolvent_field::study::{self, Done, statements};
 use crate::{Page, Section, Statement, Verdict};
 
 use data::Results;
+pub(crate) use data::medians;
 
 /// What a study was of: the parts of the page that its results do not hold.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +32,9 @@ pub struct Studied {
     /// What was left out, and why; may be empty.
     pub left_out: String,
 }
+
+/// Adds the figures of a statement to its section.
+type Fill = fn(Section, &Results<'_>) -> Section;
 
 /// The page of a study's results.
 pub fn study_page(studied: &Studied, done: &[Done]) -> Page {
@@ -49,7 +53,7 @@ pub fn study_page(studied: &Studied, done: &[Done]) -> Page {
     }
     let mut page = Page::new(format!("Transformer Field Theory: {}", studied.model), lead);
     let results = Results::new(done);
-    let parts: [(&str, &str, fn(Section, &Results<'_>) -> Section); 7] = [
+    let parts: [(&str, &str, Fill); 7] = [
         ("linear regime", "Linear regime", regimes::section),
         ("sensitivities predict patches", "Sensitivities and patches", patching::section),
         ("structured propagation", "Propagation", propagation::section),
