@@ -9,8 +9,10 @@ mod invert;
 mod options;
 mod output;
 mod patch;
+mod progress;
 mod scale;
 mod sensitivity;
+mod slice;
 mod transfer;
 
 use std::process::ExitCode;
@@ -38,6 +40,8 @@ enum Command {
     Patch(patch::Args),
     /// The response field of one source
     Green(green::Args),
+    /// Blocks of the Green operator between two bases, for all pairs of places or some; or its singular values
+    Slice(slice::Args),
     /// Find sources that change the observable as asked, and run the model with them
     Invert(invert::Args),
     /// How much of a donor prompt's answer comes along with its h[l,t], one place at a time
@@ -64,6 +68,7 @@ fn main() -> ExitCode {
         Command::Sensitivity(args) => sensitivity::main(&args),
         Command::Patch(args) => patch::main(&args),
         Command::Green(args) => green::main(&args),
+        Command::Slice(args) => slice::main(&args),
         Command::Invert(args) => invert::main(&args),
         Command::Transfer(args) => transfer::main(&args),
         Command::Scale(args) => scale::main(&args),

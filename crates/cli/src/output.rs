@@ -1,7 +1,7 @@
 //! What commands print and write.
 
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use resolvent::Labelled;
@@ -41,11 +41,30 @@ impl Output<'_> {
             result.write(path)?;
             eprintln!("wrote {}", path.display());
         }
-        let printed = if self.0.json { result.to_json() } else { text() };
-        let mut stdout = io::stdout().lock();
-        writeln!(stdout, "{}", printed.trim_end())?;
-        Ok(stdout.flush()?)
+        print(&if self.0.json { result.to_json() } else { text() })
     }
+
+    /// The file to which a result may be written as it comes, and not whole.
+    pub(crate) fn stream(&self) -> Option<&Path> {
+        self.0.out.as_deref().filter(|path| path.extension().is_some_and(|e| e == "safetensors"))
+    }
+
+    /// Whether arrays are printed.
+    pub(crate) fn json(&self) -> bool {
+        self.0.json
+    }
+
+    /// As [`Output::finish`], of a result that is in its file already.
+    pub(crate) fn finish_streamed(&self, path: &Path, text: impl FnOnce() -> String) -> Result<(), Failure> {
+        eprintln!("wrote {}", path.display());
+        print(&if self.0.json { Labelled::read(path)?.to_json() } else { text() })
+    }
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{}", text.trim_end())?;
+    Ok(stdout.flush()?)
 }
 
 /// A heatmap of one array with the run's tokens below, as wide as the terminal.

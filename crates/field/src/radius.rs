@@ -124,11 +124,7 @@ impl Search {
     }
 
     /// Looks at a round of (amplitude, error).
-    fn take(
-        &mut self,
-        round: &[(f64, f64)],
-        look: &mut Look<'_>,
-    ) -> Result<()> {
+    fn take(&mut self, round: &[(f64, f64)], look: &mut Look<'_>) -> Result<()> {
         if self.seen.is_empty() && !self.down && round[0].1 >= LINEAR {
             self.down = true;
             self.next = round[0].0 / STEP;
