@@ -25,11 +25,11 @@ pub(crate) struct Args {
     /// Vectors of a basis, or singular values; 8 or as many as there are
     #[arg(short = 'k', long, value_name = "K")]
     rank: Option<usize>,
-    /// Places of the sources, LEVEL,TOKEN, or LEVEL for all of its tokens; without any, all
-    #[arg(long, value_name = "L,T", allow_hyphen_values = true, num_args = 1..)]
+    /// Places of the sources, LEVEL,TOKEN, or LEVEL for all of its tokens; without any, all. From the end: --from=-1,3
+    #[arg(long, value_name = "L,T", num_args = 1..)]
     from: Vec<String>,
     /// Places of the readouts, LEVEL,TOKEN, or LEVEL for all of its tokens; without any, all
-    #[arg(long, value_name = "L,T", allow_hyphen_values = true, num_args = 1..)]
+    #[arg(long, value_name = "L,T", num_args = 1..)]
     to: Vec<String>,
     /// Leading singular values of the whole operator from --from to --to, without a basis
     #[arg(long, requires_all = ["from", "to"], conflicts_with_all = ["basis", "readout"])]

@@ -5,6 +5,7 @@ mod hub;
 mod memory;
 mod pipes;
 mod results;
+mod slice;
 mod text;
 
 use std::path::{Path, PathBuf};
