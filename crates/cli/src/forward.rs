@@ -31,7 +31,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let result = resolvent::forward(&run, args.last)?;
     let logits = result.array("logits").map_or(&[][..], |a| &a.data);
     let last = &logits[logits.len() - model.config().vocab_size..];
-    output.finish(&result, || format!("{}{}", top(&run, last, args.top), checks(&result)))
+    output.naming(&run, None).finish(&result, || format!("{}{}", top(&run, last, args.top), checks(&result)))
 }
 
 /// The most likely next tokens with their probabilities.

@@ -46,7 +46,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let result = resolvent::green(&run, level, at, &source)?
         .note("direction", &args.direction.direction)
         .note("unit", args.direction.unit.to_string());
-    output.finish(&result, || {
+    output.naming(&run, None).finish(&result, || {
         let title = format!("|response| to {} at h[{level},{at}]", args.direction.direction);
         format!("{}{}", heatmap(&run, &result, "norm", &title), checks(&result))
     })

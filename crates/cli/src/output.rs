@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use resolvent::Labelled;
 use resolvent::model::Run;
-use resolvent_report::{Heatmap, Style};
+use resolvent_report::terminal::{Heatmap, Style};
+use resolvent_report::{Figure, Grid, figures};
 
 use crate::Failure;
+use crate::options::ObservableArgs;
 
 /// Where results go.
 #[derive(Args)]
@@ -16,55 +18,105 @@ pub(crate) struct OutputArgs {
     /// Write the arrays to a .safetensors or .json file
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+    /// Draw the result into a .svg or .png file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plot: Option<PathBuf>,
     /// Print the arrays to stdout as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 impl OutputArgs {
-    /// Checks that the file could be written, before the work is done.
+    /// Checks that the files could be written, before the work is done.
     pub(crate) fn prepare(&self) -> Result<Output<'_>, Failure> {
         if let Some(path) = &self.out {
             Labelled::check_path(path)?;
         }
-        Ok(Output(self))
+        if let Some(path) = &self.plot {
+            Figure::check_path(path)?;
+        }
+        Ok(Output { args: self, labels: Vec::new(), observable: None })
     }
 }
 
 /// Where a result goes.
-pub(crate) struct Output<'a>(&'a OutputArgs);
+pub(crate) struct Output<'a> {
+    args: &'a OutputArgs,
+    /// Texts of the tokens; ids without.
+    labels: Vec<String>,
+    /// J as it was typed.
+    observable: Option<String>,
+}
 
 impl Output<'_> {
-    /// Writes the file, then prints either the JSON or `text`.
+    /// Gives names to what a plot shows, which a result does not hold: tokens by their texts, J as it was typed.
+    #[must_use]
+    pub(crate) fn naming(mut self, run: &Run, observable: Option<&ObservableArgs>) -> Self {
+        self.labels = labels(run);
+        self.observable = observable.map(ObservableArgs::title);
+        self
+    }
+
+    /// Writes the files, then prints either the JSON or `text`.
     pub(crate) fn finish(&self, result: &Labelled, text: impl FnOnce() -> String) -> Result<(), Failure> {
-        if let Some(path) = &self.0.out {
+        if let Some(path) = &self.args.out {
             result.write(path)?;
             eprintln!("wrote {}", path.display());
         }
-        print(&if self.0.json { result.to_json() } else { text() })
+        self.show(result, text)
+    }
+
+    /// Draws and prints a result.
+    fn show(&self, result: &Labelled, text: impl FnOnce() -> String) -> Result<(), Failure> {
+        if let Some(path) = &self.args.plot {
+            self.plot(result)?.write(path)?;
+            eprintln!("wrote {}", path.display());
+        }
+        let printed = if self.args.json { result.to_json() } else { text() };
+        let mut stdout = io::stdout().lock();
+        writeln!(stdout, "{}", printed.trim_end())?;
+        Ok(stdout.flush()?)
     }
 
     /// The file to which a result may be written as it comes, and not whole.
     pub(crate) fn stream(&self) -> Option<&Path> {
-        self.0.out.as_deref().filter(|path| path.extension().is_some_and(|e| e == "safetensors"))
+        self.args.out.as_deref().filter(|path| path.extension().is_some_and(|e| e == "safetensors"))
     }
 
-    /// Whether arrays are printed.
-    pub(crate) fn json(&self) -> bool {
-        self.0.json
+    /// Whether arrays are wanted besides those in a file.
+    pub(crate) fn wants_arrays(&self) -> bool {
+        self.args.json || self.args.plot.is_some()
     }
 
-    /// As [`Output::finish`], of a result that is in its file already.
-    pub(crate) fn finish_streamed(&self, path: &Path, text: impl FnOnce() -> String) -> Result<(), Failure> {
+    /// As [`Output::finish`], of a result that is in its file already; `result` is what is known without its arrays.
+    pub(crate) fn finish_streamed(
+        &self,
+        path: &Path,
+        result: &Labelled,
+        text: impl FnOnce() -> String,
+    ) -> Result<(), Failure> {
         eprintln!("wrote {}", path.display());
-        print(&if self.0.json { Labelled::read(path)?.to_json() } else { text() })
+        match self.wants_arrays() {
+            true => self.show(&Labelled::read(path)?, text),
+            false => self.show(result, text),
+        }
     }
-}
 
-fn print(text: &str) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{}", text.trim_end())?;
-    Ok(stdout.flush()?)
+    /// The figures of a result; several are one drawing.
+    fn plot(&self, result: &Labelled) -> Result<Figure, Failure> {
+        let named = self.observable.as_ref().map(|text| result.clone().note("observable_text", text));
+        let ids = || result.metadata.get("tokens").into_iter().flat_map(|ids| ids.split(','));
+        let labels = match self.labels.is_empty() {
+            true => ids().map(|id| format!("#{id}")).collect(),
+            false => self.labels.clone(),
+        };
+        let mut figures = figures(named.as_ref().unwrap_or(result), &labels);
+        match figures.len() {
+            0 => Err("this analysis has no figures; leave --plot out".into()),
+            1 => Ok(figures.remove(0)),
+            _ => Ok(Grid::new("", figures).into()),
+        }
+    }
 }
 
 /// A heatmap of one array with the run's tokens below, as wide as the terminal.

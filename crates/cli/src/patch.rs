@@ -42,7 +42,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let observable = args.observable.observable(&model, clean.len())?;
     let (clean, corrupted) = (model.run(&clean, &[])?, model.run(&corrupted, &[])?);
     let result = resolvent::patch(&clean, &corrupted, &observable)?;
-    output.finish(&result, || {
+    output.naming(&corrupted, Some(&args.observable)).finish(&result, || {
         let value = |name| result.array(name).map_or(f32::NAN, |a| a.data[0]);
         let (from, to) = (value("corrupted_value"), value("clean_value"));
         let title =

@@ -23,7 +23,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let observable = args.observable.observable(&model, tokens.len())?;
     let run = model.run(&tokens, &[])?;
     let result = resolvent::sensitivity(&run, &observable)?;
-    output.finish(&result, || {
+    output.naming(&run, Some(&args.observable)).finish(&result, || {
         let value = result.array("value").map_or(f32::NAN, |a| a.data[0]);
         let title = format!("|dJ/dh[l,t]|, J = {} = {value:.4}", args.observable.title());
         format!("{}{}", heatmap(&run, &result, "norm", &title), checks(&result))

@@ -71,6 +71,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let output = args.output.prepare()?;
     let model = args.model.open()?;
     let run = model.run(&args.prompt.tokens(&model)?, &[])?;
+    let output = output.naming(&run, None);
     let linear = run.linearize(Mode::Exact);
     let (from, to) = (places(&args.from, &run)?, places(&args.to, &run)?);
     match args.svd {
@@ -117,7 +118,7 @@ impl Args {
                 format!("{}{}", self.title(&slice, &sliced.strongest, run), checks(&sliced.result))
             });
         };
-        if output.json() {
+        if output.wants_arrays() {
             slice.fits_in_memory()?;
         }
         let sliced = slice.write(path, self.fresh, &mut show)?;
@@ -125,7 +126,7 @@ impl Args {
         if sliced.resumed > 0 {
             eprintln!("went on where an interrupted run had ended: {} parts were done", sliced.resumed);
         }
-        output.finish_streamed(path, || {
+        output.finish_streamed(path, &sliced.result, || {
             format!("{}{}", self.title(&slice, &sliced.strongest, run), checks(&sliced.result))
         })
     }

@@ -1,7 +1,6 @@
 //! Labelled results: named arrays with named axes, the checks that they passed, and where they come from.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::Write;
 use std::path::Path;
 
 use resolvent_model::Run;
@@ -10,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::certificate::Certificate;
 use crate::error::{Error, Result};
+use crate::file::{check_writable, write_whole};
 
 /// A named array, row-major.
 #[derive(Clone, Debug, PartialEq)]
@@ -128,7 +128,7 @@ impl Labelled {
     /// An ending other than `.safetensors` or `.json`, or a directory that is missing or not writable.
     pub fn check_path(path: &Path) -> Result<()> {
         format_of(path)?;
-        temporary(path).map(|_| ())
+        check_writable(path)
     }
 
     /// Writes the result whole: to a temporary file beside `path`, which is then renamed.
@@ -138,13 +138,10 @@ impl Labelled {
     pub fn write(&self, path: &Path) -> Result<()> {
         let fail = |reason: String| Error::File { path: path.to_owned(), reason };
         let bytes = match format_of(path)? {
-            Format::Safetensors => self.to_safetensors().map_err(&fail)?,
+            Format::Safetensors => self.to_safetensors().map_err(fail)?,
             Format::Json => self.to_json().into_bytes(),
         };
-        let mut file = temporary(path)?;
-        file.write_all(&bytes).map_err(|e| fail(format!("cannot be written: {e}; is the disk full?")))?;
-        file.persist(path).map_err(|e| fail(format!("cannot be written: {}", e.error)))?;
-        Ok(())
+        write_whole(path, &bytes)
     }
 }
 
@@ -162,20 +159,4 @@ fn format_of(path: &Path) -> Result<Format> {
             reason: "a result file ends in .safetensors or .json".to_owned(),
         }),
     }
-}
-
-fn temporary(path: &Path) -> Result<tempfile::NamedTempFile> {
-    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    // Other users may read a result as they may read any new file; the crate's own default is private.
-    #[cfg(unix)]
-    let builder = builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
-    let made =
-        if path.is_dir() { Err(std::io::ErrorKind::IsADirectory.into()) } else { builder.tempfile_in(dir) };
-    made.map_err(|e| Error::File {
-        path: path.to_owned(),
-        reason: format!(
-            "cannot be written: {e}; name a file in a directory that exists and is yours to write to"
-        ),
-    })
 }

@@ -17,6 +17,7 @@ mod composition;
 mod dense;
 mod direction;
 mod error;
+mod file;
 mod forward;
 mod geometry;
 mod green;
@@ -40,6 +41,7 @@ mod slice;
 mod spectrum;
 pub mod stats;
 mod store;
+pub mod study;
 mod superposition;
 mod transfer;
 
@@ -48,6 +50,7 @@ pub use certificate::{ADJOINT, Certificate, SAME, SLOPE, adjoint, dot, norm, nor
 pub use composition::composition;
 pub use direction::{Context, Direction};
 pub use error::{Error, Result};
+pub use file::{check_writable, write_whole};
 pub use forward::forward;
 pub use geometry::Geometry;
 pub use green::{GreenOptions, gains, green, green_with};

@@ -1,5 +1,35 @@
-//! Terminal heatmaps of labelled results.
+//! What people look at: plots, pages and terminal heatmaps of labelled results.
+//!
+//! - [`Figure`] and its kinds: data with labels, drawn as SVG or PNG without further settings.
+//! - [`Page`]: one HTML document that needs nothing beside itself, with figures, tables and verdicts.
+//! - [`figures()`]: the figures of an analysis, from its labelled result.
+//! - [`terminal`]: heatmaps of text.
+//!
+//! ```
+//! use resolvent_report::{Axis, Figure, Lines, Series};
+//!
+//! let mut plot = Lines::new("Gain over levels", Axis::linear("level"), Axis::log("gain"));
+//! plot.series.push(Series::new("GPT-2", vec![(0.0, 0.1), (1.0, 1.0), (2.0, 12.0)]));
+//! let svg = Figure::from(plot).svg();
+//! assert!(svg.contains("Gain over levels"));
+//! ```
 
-mod heatmap;
+mod axis;
+mod colour;
+mod error;
+mod figure;
+mod figures;
+mod page;
+mod scene;
+mod study;
+pub mod terminal;
 
-pub use heatmap::{Heatmap, Style};
+pub use axis::Axis;
+pub use colour::Map;
+pub use error::{Error, Result};
+pub use figure::{
+    Bars, Category, Cell, Estimate, Figure, Grid, Heatmap, Lines, Point, Reference, Scatter, Series, Table,
+};
+pub use figures::figures;
+pub use page::{Block, Origin, Page, Section, Statement, Verdict};
+pub use study::{Studied, study_page};

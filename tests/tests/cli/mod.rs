@@ -4,6 +4,7 @@ mod directory;
 mod hub;
 mod memory;
 mod pipes;
+mod plots;
 mod results;
 mod slice;
 mod text;

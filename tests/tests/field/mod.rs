@@ -1,6 +1,7 @@
 mod bases;
 mod invert;
 mod operator;
+mod regime;
 mod scale;
 mod slice;
 mod spectrum;

@@ -1,0 +1,115 @@
+//! Axes: ranges of values, their ticks, and the frame that they make round a plot.
+
+mod frame;
+pub(crate) mod number;
+pub(crate) mod ticks;
+
+pub(crate) use frame::{Frame, Place, crisp};
+
+/// An axis: what it shows, and how values are spaced on it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Axis {
+    /// What its numbers are, with the unit: `J(patched) - J(corrupted)`.
+    pub label: String,
+    /// Powers of ten are evenly spaced; values that are not positive cannot be shown, and are counted below the plot.
+    pub log: bool,
+}
+
+impl Axis {
+    /// An axis on which equal differences are equal lengths.
+    pub fn linear(label: impl Into<String>) -> Self {
+        Self { label: label.into(), log: false }
+    }
+
+    /// An axis on which equal ratios are equal lengths.
+    pub fn log(label: impl Into<String>) -> Self {
+        Self { label: label.into(), log: true }
+    }
+
+    /// Whether the axis has a place for a value.
+    pub(crate) fn shows(&self, value: f64) -> bool {
+        // Nearly the largest number has no room beside it.
+        value.abs() < 1e300 && (!self.log || value > 1e-300)
+    }
+
+    /// The range of those values that can be shown, with some room at both ends.
+    pub(crate) fn range(&self, values: impl IntoIterator<Item = f64>) -> Range {
+        let shown = values.into_iter().filter(|&v| self.shows(v));
+        let (low, high) =
+            shown.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
+        let (low, high) = match self.log {
+            _ if low > high => (if self.log { 0.1 } else { 0.0 }, 1.0),
+            true if low == high => (low / 2.0, high * 2.0),
+            false if low == high => {
+                let room = if low == 0.0 { 1.0 } else { low.abs() / 2.0 };
+                (low - room, high + room)
+            }
+            _ => (low, high),
+        };
+        Range { low, high, log: self.log }.widen(0.04)
+    }
+}
+
+/// Values from `low` to `high`, spaced evenly or by their logarithms.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Range {
+    pub(crate) low: f64,
+    pub(crate) high: f64,
+    pub(crate) log: bool,
+}
+
+impl Range {
+    /// Where a value lies: 0 at the low end, 1 at the high one.
+    pub(crate) fn share(&self, value: f64) -> f64 {
+        let at = |v: f64| if self.log { v.ln() } else { v };
+        (at(value) - at(self.low)) / (at(self.high) - at(self.low))
+    }
+
+    /// Wider by a part of itself at both ends.
+    fn widen(self, part: f64) -> Self {
+        if self.log {
+            let factor = (self.high / self.low).powf(part);
+            return Self { low: self.low / factor, high: self.high * factor, ..self };
+        }
+        let room = (self.high - self.low) * part;
+        Self { low: self.low - room, high: self.high + room, ..self }
+    }
+
+    /// Reaching zero, from where lengths of bars are measured.
+    pub(crate) fn with_zero(self) -> Self {
+        if self.log { self } else { Self { low: self.low.min(0.0), high: self.high.max(0.0), ..self } }
+    }
+
+    /// Ticks with their labels, and the power of ten that the axis' name should bear.
+    pub(crate) fn ticks(&self, count: usize) -> (Vec<ticks::Tick>, i32) {
+        match self.log {
+            true => (ticks::logarithmic(self.low, self.high, count), 0),
+            false => ticks::linear(self.low, self.high, count),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_hold_what_can_be_shown() {
+        let range = Axis::linear("x").range([1.0, f64::NAN, 3.0, f64::INFINITY]);
+        assert!(range.low < 1.0 && range.high > 3.0 && range.high < 3.2, "{range:?}");
+        let range = Axis::log("x").range([0.0, -1.0, 1e-3, 10.0]);
+        assert!(range.low > 1e-4 && range.low < 1e-3, "{range:?}");
+        assert!((range.share(0.1) - 0.5).abs() < 1e-12);
+    }
+
+    #[test]
+    fn ranges_of_one_value_and_of_none() {
+        for values in [vec![], vec![0.0], vec![5.0], vec![-2.0], vec![1e-30]] {
+            for axis in [Axis::linear("x"), Axis::log("x")] {
+                let range = axis.range(values.iter().copied());
+                assert!(range.low < range.high && range.share(range.high).is_finite(), "{range:?}");
+                assert!(range.ticks(5).0.len() >= 2, "{values:?} {range:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Where an axis has its ticks, and what they are called.
+
+use super::number;
+
+/// A tick: its value and its label, which may be empty.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Tick {
+    pub(crate) at: f64,
+    pub(crate) label: String,
+}
+
+/// About `count` ticks of a straight axis, at multiples of 1, 2 or 5 times a power of ten; and the power of ten that the
+/// labels leave to the axis' name.
+pub(crate) fn linear(low: f64, high: f64, count: usize) -> (Vec<Tick>, i32) {
+    let on = |step: f64| -> Vec<f64> {
+        let (first, last) = ((low / step - 1e-9).ceil() as i64, (high / step + 1e-9).floor() as i64);
+        (first..=last).map(|i| i as f64 * step).collect()
+    };
+    let mut step = step((high - low) / count.max(1) as f64);
+    let mut at = on(step);
+    if at.len() < 2 {
+        // One tick gives a place and no scale.
+        step = smaller(step);
+        at = on(step);
+    }
+    let power = number::power(low.abs().max(high.abs()));
+    let labels = number::labels(&at, step, power);
+    (at.into_iter().zip(labels).map(|(at, label)| Tick { at, label }).collect(), power)
+}
+
+/// The least of 1, 2 and 5 times a power of ten that is at least `rough`.
+fn step(rough: f64) -> f64 {
+    let power = 10f64.powf(rough.log10().floor());
+    let nice = [1.0, 2.0, 5.0, 10.0].into_iter().find(|&nice| nice * power >= rough * 0.999);
+    nice.unwrap_or(10.0) * power
+}
+
+/// The step below a step.
+fn smaller(of: f64) -> f64 {
+    step(of * 0.3)
+}
+
+/// Ticks of a logarithmic axis: each power of ten, or each second, third, ... where there are many. Where there are few, also 2
+/// and 5 times these.
+pub(crate) fn logarithmic(low: f64, high: f64, count: usize) -> Vec<Tick> {
+    let (from, to) = ((low.log10() - 1e-9).ceil() as i32, (high.log10() + 1e-9).floor() as i32);
+    let decades = usize::try_from(to - from + 1).unwrap_or(0);
+    let plain = low >= 0.999e-3 && high <= 1.001e5;
+    let label = |digit: f64, exponent: i32| match (plain, digit == 1.0) {
+        (true, _) => number::value(digit * 10f64.powi(exponent)),
+        (false, true) => number::power_of_ten(exponent),
+        (false, false) => format!("{digit}·{}", number::power_of_ten(exponent)),
+    };
+    if decades < 3 {
+        let ticks = (from - 1..=to).flat_map(|e| {
+            [1.0, 2.0, 5.0].map(|digit| Tick { at: digit * 10f64.powi(e), label: label(digit, e) })
+        });
+        let ticks: Vec<Tick> = ticks.filter(|tick| (low * 0.999..=high * 1.001).contains(&tick.at)).collect();
+        // Less than a factor of two of values: a straight axis' ticks serve.
+        return if ticks.len() >= 2 { ticks } else { linear_of_log(low, high, count) };
+    }
+    let every = decades.div_ceil(count.max(2)).max(1) as i32;
+    let tick = |e: i32| Tick { at: 10f64.powi(e), label: label(1.0, e) };
+    (from..=to).filter(|e| e.rem_euclid(every) == 0).map(tick).collect()
+}
+
+fn linear_of_log(low: f64, high: f64, count: usize) -> Vec<Tick> {
+    let (ticks, _) = linear(low, high, count);
+    ticks.into_iter().map(|tick| Tick { label: number::minus(&number::value(tick.at)), ..tick }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(ticks: &[Tick]) -> Vec<&str> {
+        ticks.iter().map(|t| t.label.as_str()).collect()
+    }
+
+    #[test]
+    fn steps_are_1_2_or_5() {
+        assert_eq!(shown(&linear(0.0, 1.0, 5).0), ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
+        assert_eq!(shown(&linear(-3.3, 21.4, 6).0), ["0", "5", "10", "15", "20"]);
+        assert_eq!(shown(&linear(-1e-6, 1e-6, 4).0), ["−1.0", "−0.5", "0.0", "0.5", "1.0"]);
+    }
+
+    #[test]
+    fn ticks_lie_in_the_range_and_are_about_as_many() {
+        for (low, high) in [(0.013, 0.97), (-7e5, 3.0), (1e-12, 9e-12), (99.0, 101.0)] {
+            for count in [3, 5, 8] {
+                let ticks = linear(low, high, count).0;
+                assert!((2..=count + 2).contains(&ticks.len()), "{low} {high} {count}: {ticks:?}");
+                let slack = (high - low) * 1e-6;
+                assert!(ticks.iter().all(|t| t.at >= low - slack && t.at <= high + slack));
+            }
+        }
+    }
+
+    #[test]
+    fn decades() {
+        assert_eq!(shown(&logarithmic(1e-8, 1.0, 5)), ["10⁻⁸", "10⁻⁶", "10⁻⁴", "10⁻²", "10⁰"]);
+        assert_eq!(shown(&logarithmic(0.01, 100.0, 8)), ["0.01", "0.1", "1", "10", "100"]);
+        assert_eq!(shown(&logarithmic(0.9, 12.0, 5)), ["1", "2", "5", "10"]);
+        assert!(logarithmic(3.1, 4.2, 5).len() >= 2);
+    }
+}

@@ -1,0 +1,227 @@
+//! Estimates by category, as bars or as dots, with their intervals: a row each, so that names lie level however long
+//! they are.
+
+use super::parts::{self, Sign};
+use crate::axis::number::{self, value};
+use crate::axis::{Axis, Range, crisp};
+use crate::colour::Paint;
+use crate::scene::{Anchor, Mark, Scene, clean, font};
+
+/// Estimates of several groups in several categories.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bars {
+    /// What is shown.
+    pub title: String,
+    /// A line below the title, such as what the intervals are.
+    pub subtitle: String,
+    /// The axis of the estimates.
+    pub axis: Axis,
+    /// Names of the groups, such as two methods.
+    pub groups: Vec<String>,
+    /// The categories from the top.
+    pub categories: Vec<Category>,
+    /// Dots instead of bars: for values whose distance from zero is not the point.
+    pub dots: bool,
+    /// Upright lines across the plot, with their names: chance, a threshold.
+    pub references: Vec<(f64, String)>,
+    /// Width of the drawing in pixels.
+    pub width: f64,
+}
+
+/// A category of a [`Bars`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Category {
+    /// Its name.
+    pub name: String,
+    /// An estimate for each group; none is left empty.
+    pub estimates: Vec<Option<Estimate>>,
+}
+
+/// A value, with an interval if one is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Estimate {
+    /// The value.
+    pub value: f64,
+    /// Low and high end.
+    pub interval: Option<(f64, f64)>,
+}
+
+impl Estimate {
+    /// A value alone.
+    pub fn new(value: f64) -> Self {
+        Self { value, interval: None }
+    }
+
+    /// A value between `low` and `high`.
+    pub fn within(value: f64, low: f64, high: f64) -> Self {
+        Self { value, interval: Some((low, high)) }
+    }
+
+    fn told(&self) -> String {
+        let interval = self
+            .interval
+            .map_or_else(String::new, |(low, high)| format!(" [{}, {}]", value(low), value(high)));
+        format!("{}{interval}", value(self.value))
+    }
+}
+
+/// Height of a bar, and room between categories.
+const BAR: f64 = 16.0;
+const BETWEEN: f64 = 10.0;
+
+impl Bars {
+    /// A plot without categories yet.
+    pub fn new(title: impl Into<String>, axis: Axis) -> Self {
+        Self {
+            title: title.into(),
+            subtitle: String::new(),
+            axis,
+            groups: Vec::new(),
+            categories: Vec::new(),
+            dots: false,
+            references: Vec::new(),
+            width: 440.0,
+        }
+    }
+
+    /// Estimates that can be shown, of a category, with the index of their group.
+    fn shown<'a>(&'a self, category: &'a Category) -> impl Iterator<Item = (usize, &'a Estimate)> {
+        let estimates = category.estimates.iter().enumerate();
+        estimates.filter_map(|(g, e)| e.as_ref().map(|e| (g, e))).filter(|(_, e)| self.axis.shows(e.value))
+    }
+
+    fn range(&self) -> Range {
+        let estimates = self.categories.iter().flat_map(|c| self.shown(c)).map(|(_, e)| e);
+        let values = estimates.flat_map(|e| {
+            let (low, high) = e.interval.unwrap_or((e.value, e.value));
+            [e.value, low, high]
+        });
+        let range = self.axis.range(values.chain(self.references.iter().map(|(at, _)| *at)));
+        if self.dots { range } else { range.with_zero() }
+    }
+
+    /// The drawing.
+    pub(crate) fn scene(&self) -> Scene {
+        let mut scene = Scene::new(self.width, 0.0);
+        let (count, groups) = (self.categories.len(), self.groups.join(", "));
+        scene.description = format!("Estimates: {}. {count} categories. {groups}", self.title);
+        let top = parts::heading(&mut scene, &self.title, &self.subtitle);
+        let names: Vec<&str> = self.groups.iter().map(String::as_str).collect();
+        let sign = if self.dots { Sign::Point } else { Sign::Bar };
+        let top = parts::legend(&mut scene, top, &names, &[sign]);
+        // Names of references have a line of their own above the plot.
+        let top = top + if self.references.is_empty() { 4.0 } else { 18.0 };
+        let most = self.width * 0.4;
+        let names: Vec<String> =
+            self.categories.iter().map(|c| font::cut(&clean(&c.name), 12.0, false, most)).collect();
+        let left = names.iter().map(|n| font::width(n, 12.0, false)).fold(0.0, f64::max).ceil() + 12.0;
+        let across = Across { left, width: self.width - left - 14.0, range: self.range() };
+        let lanes = self.lanes();
+        let row = lanes as f64 * BAR + BETWEEN;
+        let bottom = top + row * self.categories.len() as f64;
+        self.grid(&mut scene, &across, top, bottom);
+        for (i, (category, name)) in self.categories.iter().zip(names).enumerate() {
+            let y = top + row * i as f64;
+            if i > 0 {
+                let line = Mark::line("grid", (0.0, crisp(y)), (across.left + across.width, crisp(y)));
+                scene.add(line.stroke(Paint::Rule, 1.0));
+            }
+            let name = Mark::text("row", left - 12.0, y + row / 2.0 + 4.0, name).anchor(Anchor::End);
+            scene.add(name);
+            for (group, estimate) in self.shown(category) {
+                let middle = y + BETWEEN / 2.0 + (group as f64 + 0.5) * BAR;
+                self.estimate(&mut scene, &across, middle, (category, group), estimate);
+            }
+        }
+        let all = self.categories.iter().flat_map(|c| c.estimates.iter().flatten()).count();
+        let absent = all - self.categories.iter().map(|c| self.shown(c).count()).sum::<usize>();
+        let notes = match absent {
+            0 => Vec::new(),
+            _ => vec![format!("{absent} of {all} estimates have no place on this axis")],
+        };
+        scene.height = parts::notes(&mut scene, bottom + 40.0, &notes);
+        scene
+    }
+
+    /// How many bars a category has room for.
+    fn lanes(&self) -> usize {
+        let most = self.categories.iter().map(|c| c.estimates.len()).max().unwrap_or(0);
+        most.max(self.groups.len()).max(1)
+    }
+
+    fn grid(&self, scene: &mut Scene, across: &Across, top: f64, bottom: f64) {
+        let (ticks, power) = across.range.ticks((across.width / 64.0).clamp(2.0, 8.0) as usize);
+        let mut free = f64::NEG_INFINITY;
+        for tick in ticks {
+            let x = across.x(tick.at);
+            let paint = if tick.at == 0.0 && !across.range.log { Paint::Axis } else { Paint::Rule };
+            scene.add(Mark::line("grid", (crisp(x), top), (crisp(x), bottom)).stroke(paint, 1.0));
+            let half = font::width(&tick.label, 11.0, false) / 2.0;
+            if x - half >= free {
+                free = x + half + 8.0;
+                let label = Mark::text("tick", x, bottom + 16.0, tick.label).size(11.0);
+                scene.add(label.fill(Paint::Muted).anchor(Anchor::Middle));
+            }
+        }
+        for (at, name) in self.references.iter().filter(|(at, _)| self.axis.shows(*at)) {
+            let x = across.x(*at);
+            let line = Mark::line("reference", (x, top - 4.0), (x, bottom));
+            scene.add(line.stroke(Paint::Ink, 1.0).dash(Some([4.0, 3.0])));
+            let name = font::cut(&clean(name), 11.0, false, self.width * 0.6);
+            let half = font::width(&name, 11.0, false) / 2.0;
+            let x = x.clamp(half.min(self.width / 2.0), (self.width - half).max(self.width / 2.0));
+            scene.add(Mark::text("reference", x, top - 8.0, name).size(11.0).anchor(Anchor::Middle));
+        }
+        let unit = if power == 0 { String::new() } else { format!(" (×{})", number::power_of_ten(power)) };
+        let name = font::cut(&clean(&self.axis.label), 12.0, false, self.width - 70.0);
+        let name = Mark::text("axis", across.left + across.width, bottom + 34.0, format!("{name}{unit} →"));
+        scene.add(name.fill(Paint::Muted).anchor(Anchor::End));
+    }
+
+    fn estimate(
+        &self,
+        scene: &mut Scene,
+        across: &Across,
+        middle: f64,
+        (category, group): (&Category, usize),
+        estimate: &Estimate,
+    ) {
+        let x = across.x(estimate.value);
+        let groups = self.groups.get(group).filter(|_| self.groups.len() > 1);
+        let what = [Some(&category.name), groups].into_iter().flatten().map(|t| clean(t));
+        let told = format!("{}: {}", what.collect::<Vec<_>>().join(", "), estimate.told());
+        if !self.dots {
+            let from = across.x(if across.range.log { across.range.low } else { 0.0 });
+            let size = [from.min(x), middle - BAR / 2.0 + 1.0, (x - from).abs(), BAR - 2.0];
+            scene.add(Mark::rect("bar", size).fill(Paint::Series(group)).hover(told.clone()));
+        }
+        if let Some((low, high)) = estimate.interval.filter(|i| self.axis.shows(i.0) && self.axis.shows(i.1))
+        {
+            let paint = if self.dots { Paint::Series(group) } else { Paint::Ink };
+            let (low, high) = (across.x(low), across.x(high));
+            let width = if self.dots { 2.0 } else { 1.5 };
+            let mark = Mark::line("interval", (low, middle), (high, middle));
+            scene.add(mark.stroke(paint, width).hover(told.clone()));
+            for end in [low, high] {
+                let mark = Mark::line("interval", (end, middle - 3.5), (end, middle + 3.5));
+                scene.add(mark.stroke(paint, width));
+            }
+        }
+        if self.dots {
+            scene.add(parts::symbol("point", group, x, middle, 5.0).hover(told));
+        }
+    }
+}
+
+/// The level axis of the plot, in pixels.
+struct Across {
+    left: f64,
+    width: f64,
+    range: Range,
+}
+
+impl Across {
+    fn x(&self, value: f64) -> f64 {
+        self.left + self.range.share(value) * self.width
+    }
+}

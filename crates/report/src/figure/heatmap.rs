@@ -1,0 +1,318 @@
+//! Rows by columns of values as coloured cells: levels by tokens.
+
+use super::parts;
+use crate::axis::number::{minus, power, value};
+use crate::colour::{Map, Paint};
+use crate::figure::scale_bar;
+use crate::scene::{Anchor, Mark, Scene, clean, font, label, quoted};
+
+/// Values over rows and columns. The first row is at the bottom, as level 0 is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heatmap {
+    /// What is shown.
+    pub title: String,
+    /// A line below the title; may be empty.
+    pub subtitle: String,
+    /// Names of rows from the bottom up: `h0`, `h1`, ...
+    pub rows: Vec<String>,
+    /// Names of columns from the left: texts of tokens. Spaces are made visible.
+    pub columns: Vec<String>,
+    /// The values `[rows, columns]`, row-major. NaN is drawn as no value.
+    pub values: Vec<f32>,
+    /// How values become colours.
+    pub map: Map,
+    /// Name of the colour scale, with the unit.
+    pub unit: String,
+    /// Magnitude at the end of the colour scale, for maps that are to be compared; without it the largest there is.
+    pub limit: Option<f32>,
+    /// Cells with an outline: (row, column).
+    pub marked: Vec<(usize, usize)>,
+    /// What the outline means, for the legend.
+    pub marked_as: String,
+    /// Numbers are printed in cells where all of them fit.
+    pub numbers: bool,
+}
+
+/// Widest drawing that is aimed at, and the narrowest and widest cell.
+const WIDTH: f64 = 880.0;
+const CELL: (f64, f64) = (13.0, 46.0);
+/// Size of numbers in cells, and of labels.
+const NUMBER: f64 = 11.0;
+const LABEL: f64 = 12.0;
+/// Widest label of a column or row; longer ones are cut, and whole under the pointer.
+const LONGEST: f64 = 92.0;
+/// Most cells that have a text for the pointer: with more, a page would be slow.
+const TOLD: usize = 20_000;
+
+impl Heatmap {
+    /// A heatmap of values `[rows, columns]`, where there may be fewer names than columns: the rest are numbered.
+    pub fn new(title: impl Into<String>, rows: Vec<String>, columns: Vec<String>, values: Vec<f32>) -> Self {
+        Self {
+            title: title.into(),
+            subtitle: String::new(),
+            rows,
+            columns,
+            values,
+            map: Map::Diverging,
+            unit: String::new(),
+            limit: None,
+            marked: Vec::new(),
+            marked_as: String::new(),
+            numbers: true,
+        }
+    }
+
+    fn at(&self, row: usize, column: usize) -> f32 {
+        self.values.get(row * self.columns.len() + column).copied().unwrap_or(f32::NAN)
+    }
+
+    /// The values at both ends of the colour scale.
+    fn ends(&self) -> (f64, f64) {
+        let finite = self.values.iter().copied().filter(|v| v.is_finite()).map(f64::from);
+        let (least, most) = finite.fold((0.0, 0.0), |(a, b): (f64, f64), v| (a.min(v), b.max(v)));
+        let most = self.limit.map_or(most.max(-least), f64::from);
+        // All zeros have a scale too.
+        let most = if most > 0.0 { most } else { 1.0 };
+        match self.map {
+            Map::Diverging => (-most, most),
+            Map::Sequential => (least, most),
+        }
+    }
+
+    /// Step of the colour map.
+    fn step(&self, value: f32) -> u8 {
+        let (low, high) = self.ends();
+        self.map.step(match self.map {
+            Map::Diverging => f64::from(value) / high,
+            Map::Sequential => (f64::from(value) - low) / (high - low),
+        })
+    }
+
+    /// The drawing.
+    pub(crate) fn scene(&self) -> Scene {
+        let plan = Plan::of(self);
+        let mut scene = Scene::new(plan.width(), 0.0);
+        scene.description = self.description();
+        let top = parts::heading(&mut scene, &self.title, &self.subtitle);
+        let top = scale_bar::draw(&mut scene, top, (self.map, self.ends()), &self.unit, &self.key());
+        self.cells(&mut scene, &plan, top);
+        self.outlines(&mut scene, &plan, top);
+        self.row_names(&mut scene, &plan, top);
+        let bottom = top + plan.cell.1 * self.rows.len() as f64;
+        self.column_names(&mut scene, &plan, bottom + 6.0);
+        let told = self.rows.len() * self.columns.len() <= TOLD;
+        let quiet = format!("more than {TOLD} cells: values are in the result file, not under the pointer");
+        let notes = if told { Vec::new() } else { vec![quiet] };
+        scene.height = parts::notes(&mut scene, bottom + 6.0 + plan.below, &notes);
+        scene
+    }
+
+    fn description(&self) -> String {
+        let finite = self.values.iter().copied().filter(|v| v.is_finite());
+        let (least, most) = finite.fold((f32::INFINITY, f32::NEG_INFINITY), |(a, b), v| (a.min(v), b.max(v)));
+        let (rows, columns) = (self.rows.len(), self.columns.len());
+        let range = match least <= most {
+            true => format!("values from {} to {}", value(least.into()), value(most.into())),
+            false => "no values".to_owned(),
+        };
+        format!("Heatmap: {}. {rows} rows by {columns} columns, {range}.", self.title)
+    }
+
+    /// What the outline means and whether there are cells without a value, for the legend.
+    fn key(&self) -> scale_bar::Key<'_> {
+        scale_bar::Key {
+            outline: (!self.marked.is_empty()).then_some(self.marked_as.as_str()),
+            void: self.values.iter().any(|v| v.is_nan()),
+        }
+    }
+
+    fn cells(&self, scene: &mut Scene, plan: &Plan, top: f64) {
+        // Texts of tokens are quoted, so that their spaces are seen; names such as `#12` or `h3` are not.
+        let tokens = self.columns.iter().any(|c| c.contains(char::is_whitespace));
+        let told = self.rows.len() * self.columns.len() <= TOLD;
+        let mut voids = Vec::new();
+        for row in (0..self.rows.len()).rev() {
+            for column in 0..self.columns.len() {
+                let (x, y) = plan.corner(self.rows.len(), top, row, column);
+                let value = self.at(row, column);
+                let [width, height] = [plan.cell.0 - plan.gap, plan.cell.1 - plan.gap];
+                let paint = match value.is_nan() {
+                    true => Paint::Void,
+                    false => Paint::Cell(self.map, self.step(value)),
+                };
+                let class = if value.is_nan() { "cell none" } else { "cell" };
+                let mut mark = Mark::rect(class, [x, y, width, height]).fill(paint);
+                if told {
+                    let name = &self.columns[column];
+                    let name = if tokens { quoted(name) } else { clean(name) };
+                    mark = mark.hover(format!("{}, {name}: {}", self.rows[row], number(value)));
+                }
+                scene.add(mark);
+                if value.is_nan() {
+                    voids.extend(scale_bar::slash([x, y, width, height]));
+                } else if plan.numbers {
+                    let text = plan.number(value);
+                    let number = Mark::text("number", x + width / 2.0, y + height / 2.0 + 4.0, text);
+                    // What is exactly zero, such as what no cause reaches, stands back.
+                    let zero = value == 0.0;
+                    let paint = if zero { Paint::Muted } else { Paint::OnCell(self.map, self.step(value)) };
+                    scene.add(number.size(NUMBER).anchor(Anchor::Middle).fill(paint));
+                }
+            }
+        }
+        if !voids.is_empty() {
+            scene.add(Mark::path("void", voids).stroke(Paint::Axis, 1.0));
+        }
+    }
+
+    fn outlines(&self, scene: &mut Scene, plan: &Plan, top: f64) {
+        for &(row, column) in &self.marked {
+            if row < self.rows.len() && column < self.columns.len() {
+                let (x, y) = plan.corner(self.rows.len(), top, row, column);
+                let size = [x, y, plan.cell.0 - plan.gap, plan.cell.1 - plan.gap];
+                scene.add(Mark::rect("marked", size).stroke(Paint::Ink, 2.0));
+            }
+        }
+    }
+
+    fn row_names(&self, scene: &mut Scene, plan: &Plan, top: f64) {
+        // Rows that are thinner than a line of text have a name each few.
+        let every = (13.0 / plan.cell.1).ceil() as usize;
+        for (row, name) in self.rows.iter().enumerate().filter(|(row, _)| row % every == 0) {
+            let y = plan.corner(self.rows.len(), top, row, 0).1 + plan.cell.1 / 2.0 + 3.5;
+            let name = font::cut(&label(name), LABEL, false, LONGEST);
+            let mark = Mark::text("row", plan.left - 8.0, y, name).size(LABEL).fill(Paint::Muted);
+            scene.add(mark.anchor(Anchor::End));
+        }
+    }
+
+    fn column_names(&self, scene: &mut Scene, plan: &Plan, top: f64) {
+        for (column, name) in plan.names.iter().enumerate().filter(|(column, _)| column % plan.every == 0) {
+            let x = plan.left + (column as f64 + 0.5) * plan.cell.0 - plan.gap / 2.0;
+            let mark = |dx: f64, dy: f64| Mark::text("column", x + dx, top + dy, name.clone()).size(LABEL);
+            let mark = match plan.turn {
+                0.0 => mark(0.0, 11.0).anchor(Anchor::Middle),
+                turn if turn > -60.0 => mark(4.0, 8.0).anchor(Anchor::End).turn(turn),
+                turn => mark(4.0, 2.0).anchor(Anchor::End).turn(turn),
+            };
+            scene.add(mark);
+        }
+    }
+}
+
+fn number(value_: f32) -> String {
+    value(value_.into())
+}
+
+/// Sizes that follow from how many cells there are and how long their names are.
+struct Plan {
+    /// Where cells begin.
+    left: f64,
+    /// Width and height of a cell with its gap.
+    cell: (f64, f64),
+    gap: f64,
+    columns: usize,
+    names: Vec<String>,
+    /// Degrees by which names of columns are turned.
+    turn: f64,
+    /// One of how many columns is named.
+    every: usize,
+    /// Height of the names of columns.
+    below: f64,
+    numbers: bool,
+    /// Power of ten by which the printed numbers are divided, and their decimals.
+    power: i32,
+    decimals: usize,
+}
+
+impl Plan {
+    fn of(map: &Heatmap) -> Self {
+        let names: Vec<String> =
+            map.columns.iter().map(|name| font::cut(&label(name), LABEL, false, LONGEST)).collect();
+        let widest =
+            |names: &[String]| names.iter().map(|n| font::width(n, LABEL, false)).fold(0.0, f64::max);
+        let longest = widest(&names);
+        let rows: Vec<String> =
+            map.rows.iter().map(|name| font::cut(&label(name), LABEL, false, LONGEST)).collect();
+        let (columns, count) = (map.columns.len().max(1), map.rows.len());
+        let least = if columns > 200 { CELL.0 / 3.0 } else { CELL.0 };
+        let wide = ((WIDTH - 60.0) / columns as f64).clamp(least, CELL.1);
+        let high = if count > 64 {
+            8.0
+        } else if count > 30 {
+            16.0
+        } else {
+            24.0
+        };
+        let mut plan = Self {
+            left: widest(&rows).ceil() + 8.0,
+            cell: (wide.floor().max(least), high),
+            gap: if wide < 8.0 { 0.0 } else { 1.0 },
+            columns,
+            names,
+            turn: 0.0,
+            every: 1,
+            below: 18.0,
+            numbers: false,
+            power: 0,
+            decimals: 2,
+        };
+        plan.turn_names(longest);
+        plan.fit_numbers(map);
+        plan
+    }
+
+    /// Names lie level where they fit, else they are turned, and where even that is too close only each few is there.
+    fn turn_names(&mut self, longest: f64) {
+        if longest + 6.0 <= self.cell.0 {
+            return;
+        }
+        let slant = self.cell.0 >= 19.0;
+        self.turn = if slant { -45.0 } else { -90.0 };
+        self.every = (12.5 / self.cell.0).ceil().max(1.0) as usize;
+        let part = f64::to_radians(self.turn).sin().abs();
+        self.below = longest * part + 14.0;
+        if slant {
+            // A turned name reaches left below the row names.
+            let reach = |(i, name): (usize, &String)| {
+                font::width(name, LABEL, false) * part - (i as f64 + 0.5) * self.cell.0
+            };
+            let reach = self.names.iter().enumerate().map(reach).fold(0.0, f64::max);
+            self.left = self.left.max(reach.ceil() + 4.0);
+        }
+    }
+
+    /// Numbers are printed if the widest fits.
+    fn fit_numbers(&mut self, map: &Heatmap) {
+        let finite = || map.values.iter().copied().filter(|v| v.is_finite());
+        let (low, high) = map.ends();
+        self.power = power(high.max(-low));
+        // Four digits of the largest are enough.
+        self.decimals = match high.max(-low) / 10f64.powi(self.power) {
+            most if most < 99.5 => 2,
+            most if most < 999.5 => 1,
+            _ => 0,
+        };
+        let widest = finite().map(|v| font::width(&self.number(v), NUMBER, false)).fold(0.0, f64::max);
+        self.numbers = map.numbers && self.cell.1 >= 16.0 && widest + 4.0 <= self.cell.0;
+    }
+
+    fn number(&self, value: f32) -> String {
+        if value == 0.0 {
+            return "0".to_owned();
+        }
+        let text = format!("{:.*}", self.decimals, f64::from(value) / 10f64.powi(self.power));
+        // A small number below zero is rounded to zero, not to one with a sign.
+        minus(if text.contains(|c| ('1'..='9').contains(&c)) { &text } else { text.trim_start_matches('-') })
+    }
+
+    /// Top left of a cell.
+    fn corner(&self, rows: usize, top: f64, row: usize, column: usize) -> (f64, f64) {
+        (self.left + column as f64 * self.cell.0, top + (rows - 1 - row) as f64 * self.cell.1)
+    }
+
+    fn width(&self) -> f64 {
+        // Room for the colour scale and a title, however few columns there are.
+        (self.left + self.columns as f64 * self.cell.0).max(340.0)
+    }
+}

@@ -1,0 +1,118 @@
+//! What figures of all kinds have: a heading above, a legend, notes below.
+
+use crate::colour::{Paint, SERIES};
+use crate::scene::{Mark, Scene, clean, font};
+
+/// Size of titles, and of what stands below them.
+const TITLE: f64 = 14.0;
+const SUBTITLE: f64 = 12.0;
+const NOTE: f64 = 11.0;
+
+/// Draws title and subtitle at the top of a scene; returns where the next part may begin.
+pub(crate) fn heading(scene: &mut Scene, title: &str, subtitle: &str) -> f64 {
+    let mut y = 0.0;
+    for line in lines(title, TITLE, true, scene.width) {
+        y += 18.0;
+        scene.add(Mark::text("title", 0.0, y - 4.0, line).size(TITLE).bold());
+    }
+    for line in lines(subtitle, SUBTITLE, false, scene.width) {
+        y += 17.0;
+        scene.add(Mark::text("subtitle", 0.0, y - 4.0, line).fill(Paint::Muted));
+    }
+    if y > 0.0 { y + 10.0 } else { 0.0 }
+}
+
+/// Draws notes from `top` on; returns where they end.
+pub(crate) fn notes(scene: &mut Scene, top: f64, notes: &[String]) -> f64 {
+    let (mut y, width) = (top, scene.width);
+    for line in notes.iter().flat_map(|note| lines(note, NOTE, false, width)) {
+        y += 15.0;
+        scene.add(Mark::text("note", 0.0, y - 3.0, line).size(NOTE).fill(Paint::Muted));
+    }
+    y
+}
+
+fn lines(text: &str, size: f64, bold: bool, width: f64) -> Vec<String> {
+    if text.is_empty() { Vec::new() } else { font::wrap(&clean(text), size, bold, width, 3) }
+}
+
+/// How a series is shown in the legend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sign {
+    Point,
+    Line,
+    Bar,
+}
+
+/// Draws a legend of named series in rows from `top` on; returns where the next part may begin. One series needs none.
+pub(crate) fn legend(scene: &mut Scene, top: f64, names: &[&str], signs: &[Sign]) -> f64 {
+    if names.len() < 2 {
+        return top;
+    }
+    let (mut x, mut y) = (0.0, top);
+    for (i, name) in names.iter().enumerate() {
+        let name = font::cut(&clean(name), SUBTITLE, false, scene.width - 24.0);
+        let width = 22.0 + font::width(&name, SUBTITLE, false) + 18.0;
+        if x > 0.0 && x + width - 18.0 > scene.width {
+            (x, y) = (0.0, y + 19.0);
+        }
+        let middle = y + 8.0;
+        for sign in signs {
+            scene.add(match sign {
+                Sign::Point => symbol("key", i, x + 8.0, middle, 4.5),
+                Sign::Bar => Mark::rect("key", [x + 2.0, middle - 6.0, 12.0, 12.0]).fill(Paint::Series(i)),
+                Sign::Line => line("key", i, vec![(x, middle), (x + 16.0, middle)], signs.len() == 1),
+            });
+        }
+        scene.add(Mark::text("legend", x + 22.0, y + 12.0, name));
+        x += width;
+    }
+    y + 27.0
+}
+
+/// A line of series `i`; where lines have no symbols, they differ by their dashes.
+pub(crate) fn line(class: &'static str, i: usize, at: Vec<(f64, f64)>, dashed: bool) -> Mark {
+    use crate::scene::Step;
+    let dashes = [None, Some([7.0, 3.0]), Some([2.0, 2.5]), Some([11.0, 3.0])];
+    let steps = at.into_iter().enumerate();
+    let steps = steps.map(|(i, (x, y))| if i == 0 { Step::Move(x, y) } else { Step::Line(x, y) });
+    let line = Mark::path(class, steps.collect()).stroke(Paint::Series(i), 2.0);
+    line.dash(if dashed { dashes[i % dashes.len()] } else { None })
+}
+
+/// The symbol of series `i` at (x, y): colour and shape both tell series apart.
+pub(crate) fn symbol(class: &'static str, i: usize, x: f64, y: f64, radius: f64) -> Mark {
+    // Areas are about those of the circle.
+    let around = |corners: &[(f64, f64)], scale: f64| {
+        let r = radius * scale;
+        Mark::polygon(class, &corners.iter().map(|(dx, dy)| (x + r * dx, y + r * dy)).collect::<Vec<_>>())
+    };
+    // When colours begin again, shapes are one on.
+    let mark = match (i + i / SERIES) % SERIES {
+        0 => Mark::circle(class, x, y, radius),
+        1 => around(&[(-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0)], 0.88),
+        2 => around(&[(0.0, -1.15), (1.1, 0.85), (-1.1, 0.85)], 1.1),
+        3 => around(&[(0.0, -1.0), (1.0, 0.0), (0.0, 1.0), (-1.0, 0.0)], 1.3),
+        4 => around(&[(0.0, 1.15), (1.1, -0.85), (-1.1, -0.85)], 1.1),
+        5 => {
+            let (a, b) = (0.38, 1.0);
+            let cross = [
+                (-a, -b),
+                (a, -b),
+                (a, -a),
+                (b, -a),
+                (b, a),
+                (a, a),
+                (a, b),
+                (-a, b),
+                (-a, a),
+                (-b, a),
+                (-b, -a),
+                (-a, -a),
+            ];
+            around(&cross, 1.15)
+        }
+        _ => around(&[(-1.1, -0.6), (1.1, -0.6), (1.1, 0.6), (-1.1, 0.6)], 1.05),
+    };
+    mark.fill(Paint::Series(i))
+}

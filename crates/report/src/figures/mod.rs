@@ -1,0 +1,51 @@
+//! The figures of each analysis, from its labelled result. One analysis a file; a new one adds its line to [`figures`].
+
+mod green;
+mod patch;
+mod run;
+mod sensitivity;
+#[cfg(test)]
+mod tests;
+
+use resolvent_field::{Array, Labelled};
+
+use crate::{Figure, Heatmap, Map};
+
+/// The figures of a result; `labels` are the texts of its tokens. None for an analysis that has no figures.
+pub fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
+    match fact(result, "analysis") {
+        "run" => run::figures(result, labels),
+        "sensitivity" => sensitivity::figures(result, labels),
+        "patch" => patch::figures(result, labels),
+        "green" => green::figures(result, labels),
+        _ => Vec::new(),
+    }
+}
+
+/// A fact of the metadata; empty if it is not there.
+fn fact<'a>(result: &'a Labelled, key: &str) -> &'a str {
+    result.metadata.get(key).map_or("", String::as_str)
+}
+
+/// The only number of an array such as `value [1]`.
+fn number(result: &Labelled, name: &str) -> Option<f64> {
+    result.array(name).and_then(|a| a.data.first()).map(|&x| f64::from(x))
+}
+
+/// The observable as it was typed, where the caller has noted it as `observable_text`; else a plain J. It is no part of
+/// result files, which are the same however a token was written.
+fn observable(result: &Labelled) -> String {
+    match fact(result, "observable_text") {
+        "" => "J".to_owned(),
+        text => format!("J = {text}"),
+    }
+}
+
+/// A heatmap of an array over level and token.
+fn heatmap(title: impl Into<String>, array: &Array, labels: &[String], map: Map) -> Option<Heatmap> {
+    let [("level", levels), ("token", tokens)] = array.axes[..] else { return None };
+    let columns = (0..tokens).map(|t| labels.get(t).cloned().unwrap_or_else(|| t.to_string()));
+    let rows = (0..levels).map(|l| format!("h{l}")).collect();
+    let map = Heatmap { map, ..Heatmap::new(title, rows, columns.collect(), array.data.clone()) };
+    Some(map)
+}

@@ -1,0 +1,73 @@
+//! `patch`: what each place carries, what first order says it does, and one against the other.
+
+use resolvent_field::{Array, Labelled};
+
+use super::{heatmap, number, observable};
+use crate::{Axis, Figure, Heatmap, Map, Point, Scatter};
+
+pub(super) fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
+    let (Some(effect), Some(first_order)) = (result.array("effect"), result.array("first_order")) else {
+        return Vec::new();
+    };
+    let ends = match (number(result, "corrupted_value"), number(result, "clean_value")) {
+        (Some(from), Some(to)) => format!(": corrupted {from:.4}, clean {to:.4}"),
+        _ => String::new(),
+    };
+    // One scale for both, so that they can be compared by their colours.
+    let both = effect.data.iter().chain(&first_order.data);
+    let limit = both.map(|x| x.abs()).filter(|x| x.is_finite()).fold(0.0, f32::max);
+    let map = |title: &str, array: &Array, unit: &str| {
+        heatmap(title, array, labels, Map::Diverging).map(|mut map: Heatmap| {
+            map.subtitle = format!("{}{ends}", observable(result));
+            map.unit = unit.to_owned();
+            map.limit = Some(limit);
+            map
+        })
+    };
+    let effects = map("Patch effect", effect, "J(patched) − J(corrupted)");
+    let predicted = map("First-order prediction", first_order, "<chi[l,t], delta h[l,t]>");
+    let maps = [effects, predicted].into_iter().flatten().map(Figure::from);
+    maps.chain([scatter(effect, first_order, labels).into()]).collect()
+}
+
+/// Predicted against actual effects of the places at which the two runs differ.
+fn scatter(effect: &Array, first_order: &Array, labels: &[String]) -> Scatter {
+    let tokens = effect.axes.last().map_or(1, |a| a.1.max(1));
+    let levels = effect.data.len() / tokens;
+    let pairs = effect.data.iter().zip(&first_order.data).enumerate();
+    // Where both are exactly zero there was nothing to patch: such points would only sit in the middle and be counted.
+    let pairs = pairs.filter(|(_, (e, f))| **e != 0.0 || **f != 0.0);
+    let points = pairs.map(|(i, (&effect, &predicted))| {
+        let (level, token) = (i / tokens, i % tokens);
+        let name = labels.get(token).cloned().unwrap_or_else(|| token.to_string());
+        Point {
+            x: predicted.into(),
+            y: effect.into(),
+            group: level * BANDS / levels.max(1),
+            label: format!("h{level}, {name:?}"),
+        }
+    });
+    let mut scatter = Scatter::new(
+        "Predicted and actual effects",
+        Axis::linear("first-order prediction"),
+        Axis::linear("patch effect"),
+    );
+    scatter.points = points.collect();
+    scatter.groups = bands(levels);
+    scatter.prediction()
+}
+
+/// Levels are coloured by thirds.
+const BANDS: usize = 3;
+
+pub(super) fn bands(levels: usize) -> Vec<String> {
+    let band = |b: usize| {
+        let of = |l: &usize| l * BANDS / levels.max(1) == b;
+        match ((0..levels).find(of), (0..levels).rfind(of)) {
+            (Some(first), Some(last)) if first < last => format!("h{first} to h{last}"),
+            (Some(only), _) => format!("h{only}"),
+            _ => String::new(),
+        }
+    };
+    (0..BANDS).map(band).filter(|name| !name.is_empty()).collect()
+}

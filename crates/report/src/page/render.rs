@@ -1,0 +1,127 @@
+//! From a [`Page`] to HTML: what the template is given, and how it escapes.
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Value;
+use minijinja::{AutoEscape, Environment, Error, Output, State, context, escape_formatter};
+
+use super::text::{anchors, paragraphs, spans};
+use super::{Block, Origin, Page, Statement, Verdict};
+use crate::axis::number::value;
+use crate::colour::{Theme, variables};
+use crate::scene::clean;
+use crate::{Figure, Table};
+
+pub(super) fn html(page: &Page) -> Result<String, Error> {
+    let mut env = Environment::new();
+    env.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
+    env.set_auto_escape_callback(|_| AutoEscape::Html);
+    env.set_formatter(escaped);
+    env.add_template("page.html", include_str!("page.html"))?;
+    let anchors = anchors(page.sections.iter().map(|s| s.heading.as_str()));
+    let sections = page.sections.iter().zip(&anchors).map(|(section, anchor)| {
+        context! { heading => &section.heading, anchor, nodes => nodes(&section.blocks) }
+    });
+    let statement = |s: &Statement| {
+        let section = page.sections.iter().position(|other| other.heading == s.section);
+        let (class, sign, verdict) = verdict(s.verdict);
+        context! {
+            claim => spans(&s.claim), class, sign, verdict, figure => &s.figure, interval => &s.interval,
+            anchor => section.map(|i| anchors[i].as_str()),
+        }
+    };
+    env.get_template("page.html")?.render(context! {
+        title => &page.title,
+        lead => paragraphs(&page.lead),
+        statements => page.statements.iter().map(statement).collect::<Vec<_>>(),
+        // Two sections are found without a list of them.
+        contents => page.sections.len() > 2,
+        sections => sections.collect::<Vec<_>>(),
+        origins => page.origins.iter().map(origin).collect::<Vec<_>>(),
+        footer => &page.footer,
+        light => ours(variables(Theme::Light)),
+        dark => ours(variables(Theme::Dark)),
+        style => ours(include_str!("page.css")),
+        script => ours(include_str!("page.js")),
+    })
+}
+
+/// A text of ours, which is markup and stays as it is.
+fn ours(text: impl Into<String>) -> Value {
+    Value::from_safe_string(text.into())
+}
+
+/// Every other text is escaped by minijinja; before that, what has no place in a page is spelt out.
+fn escaped(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
+    match value.as_str() {
+        Some(text) if !value.is_safe() => {
+            escape_formatter(out, state, &Value::from(clean(&text.replace(['\n', '\t'], " "))))
+        }
+        _ => escape_formatter(out, state, value),
+    }
+}
+
+/// Class, sign and words of a verdict: colour alone would not reach everybody.
+fn verdict(verdict: Verdict) -> (&'static str, &'static str, &'static str) {
+    match verdict {
+        Verdict::Holds => ("holds", "✓", "holds"),
+        Verdict::Partly => ("partly", "◐", "holds partly"),
+        Verdict::Fails => ("fails", "✗", "fails"),
+        Verdict::Undecided => ("undecided", "?", "undecided"),
+    }
+}
+
+fn nodes(blocks: &[Block]) -> Vec<Value> {
+    blocks.iter().map(node).collect()
+}
+
+fn node(block: &Block) -> Value {
+    match block {
+        Block::Text(text) => context! { kind => "text", paragraphs => paragraphs(text) },
+        Block::Details(summary, blocks) => context! { kind => "details", summary, nodes => nodes(blocks) },
+        Block::Figure(figure, caption) => {
+            // The parts of a grid are set by the page, which knows how wide it is.
+            let (title, subtitle) = match figure {
+                Figure::Grid(grid) => (grid.title.as_str(), grid.subtitle.as_str()),
+                _ => ("", ""),
+            };
+            // A narrow plot leaves room for its caption at its side.
+            let side = matches!(figure, Figure::Scatter(_) | Figure::Lines(_) | Figure::Bars(_));
+            let (parts, caption) = (parts(figure), spans(caption));
+            context! { kind => "figure", title, subtitle, side, parts, caption }
+        }
+    }
+}
+
+/// The drawings and tables of a figure; a grid within a grid is part of it.
+fn parts(figure: &Figure) -> Vec<Value> {
+    match figure {
+        Figure::Grid(grid) => grid.figures.iter().flat_map(parts).collect(),
+        Figure::Table(table) => vec![table_part(table)],
+        drawn => vec![context! { kind => "drawing", svg => ours(drawn.element()) }],
+    }
+}
+
+fn table_part(table: &Table) -> Value {
+    let shown = table.shown();
+    let row = |r: usize| -> Vec<Value> { shown.iter().map(|c| Value::from(c.cells[r].as_str())).collect() };
+    let columns = shown.iter().map(|c| context! { name => &c.name, numeric => c.numeric });
+    context! {
+        kind => "table",
+        title => &table.title,
+        columns => columns.collect::<Vec<_>>(),
+        rows => (0..table.rows.len()).map(row).collect::<Vec<_>>(),
+    }
+}
+
+fn origin(origin: &Origin) -> Value {
+    let checks = origin.checks.iter().map(|(name, figure, bound)| {
+        context! { name, figure => format!("{figure:.1e}"), bound => value(*bound) }
+    });
+    let facts = origin.facts.iter().map(|(name, value)| context! { name, value });
+    let (checks, facts) = (checks.collect::<Vec<_>>(), facts.collect::<Vec<_>>());
+    let passed = match checks.len() {
+        1 => "1 check passed".to_owned(),
+        n => format!("{n} checks passed"),
+    };
+    context! { name => &origin.name, checks, facts, passed }
+}

@@ -1,0 +1,69 @@
+//! Texts of others: tokens, names of models, prompts. They may hold anything, so what a drawing or a page cannot show, or
+//! what would change how its neighbours are read, is spelt out.
+
+/// Characters that no drawing shows as they are: controls, marks of direction, and what has no width.
+fn hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{fffe}' | '\u{ffff}'
+            | '\u{e0000}'..='\u{e007f}')
+        // The last two of each plane are no characters, and XML does without them.
+        || (c as u32) & 0xfffe == 0xfffe
+}
+
+/// The text with hidden characters spelt out: `\u{202e}`.
+pub(crate) fn clean(text: &str) -> String {
+    if !text.chars().any(hidden) {
+        return text.to_owned();
+    }
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match hidden(c) {
+            true => out.extend(c.escape_unicode()),
+            false => out.push(c),
+        }
+    }
+    out
+}
+
+/// A token as a label of an axis: spaces and line ends made visible, as the terminal's heatmaps do it.
+pub(crate) fn label(token: &str) -> String {
+    let seen = token.replace(' ', "·").replace("\r\n", "↵").replace(['\n', '\r'], "↵").replace('\t', "→");
+    clean(&seen)
+}
+
+/// A token within a sentence: in quotes, with its spaces as they are. One that is read from the right is kept from
+/// turning its neighbours round.
+pub(crate) fn quoted(token: &str) -> String {
+    let text = clean(&token.replace('\n', "\\n").replace('\r', "\\r").replace('\t', "\\t"));
+    let from_right = |c: char| matches!(c, '\u{590}'..='\u{8ff}' | '\u{fb1d}'..='\u{fdff}' | '\u{fe70}'..='\u{fefc}' | '\u{10800}'..='\u{10fff}' | '\u{1e800}'..='\u{1efff}');
+    match text.chars().any(from_right) {
+        true => format!("\u{2068}\"{text}\"\u{2069}"),
+        false => format!("\"{text}\""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hidden_characters_are_spelt_out() {
+        assert_eq!(clean("a\u{0}b\u{202e}c\u{200b}"), "a\\u{0}b\\u{202e}c\\u{200b}");
+        assert_eq!(clean("Straße 字 שלום"), "Straße 字 שלום");
+        assert_eq!(clean("\u{1fffe}"), "\\u{1fffe}");
+    }
+
+    #[test]
+    fn labels_show_their_spaces() {
+        assert_eq!(label(" Mary"), "·Mary");
+        assert_eq!(label("\r\n\t x"), "↵→·x");
+    }
+
+    #[test]
+    fn quotes_keep_directions_inside() {
+        assert_eq!(quoted(" Mary\n"), "\" Mary\\n\"");
+        assert_eq!(quoted("שלום"), "\u{2068}\"שלום\"\u{2069}");
+    }
+}

@@ -1,0 +1,5 @@
+//! Heatmaps for terminals.
+
+mod heatmap;
+
+pub use heatmap::{Heatmap, Style};
