@@ -9,9 +9,11 @@ mod invert;
 mod options;
 mod output;
 mod patch;
+mod progress;
 mod regime;
 mod scale;
 mod sensitivity;
+mod slice;
 mod study;
 mod transfer;
 
@@ -40,6 +42,8 @@ enum Command {
     Patch(patch::Args),
     /// The response field of one source
     Green(green::Args),
+    /// Blocks of the Green operator between two bases, for all pairs of places or some; or its singular values
+    Slice(slice::Args),
     /// How far from a run the first-order response holds
     Regime(regime::Args),
     /// Find sources that change the observable as asked, and run the model with them
@@ -72,6 +76,7 @@ fn main() -> ExitCode {
         Command::Sensitivity(args) => sensitivity::main(&args),
         Command::Patch(args) => patch::main(&args),
         Command::Green(args) => green::main(&args),
+        Command::Slice(args) => slice::main(&args),
         Command::Regime(args) => regime::main(&args),
         Command::Invert(args) => invert::main(&args),
         Command::Transfer(args) => transfer::main(&args),

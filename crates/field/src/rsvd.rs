@@ -72,7 +72,7 @@ pub fn rsvd(map: &dyn LinearMap, options: &RsvdOptions) -> Result<Rsvd> {
     if options.probes == 0 {
         return Err(Error::Input("a bound needs one random vector or more".to_owned()));
     }
-    let width = (options.rank + options.oversampling).min(most);
+    let width = options.rank.saturating_add(options.oversampling).min(most);
     let random = |seed: u64, count: usize| -> Vec<Vec<f32>> {
         gaussian(seed, count * columns).chunks(columns).map(<[f32]>::to_vec).collect()
     };
@@ -141,7 +141,7 @@ mod tests {
     /// `U diag(values) V^T` of random orthonormal U and V.
     fn with_spectrum(rows: usize, columns: usize, values: &[f64]) -> Dense {
         let turned = |n: usize, seed| {
-            let mut q: Vec<Vec<f64>> = gaussian(seed, values.len() * n).chunks(n).map(|x| wide(x)).collect();
+            let mut q: Vec<Vec<f64>> = gaussian(seed, values.len() * n).chunks(n).map(wide).collect();
             orthonormal(&mut q);
             q
         };

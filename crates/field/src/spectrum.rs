@@ -5,13 +5,24 @@
 
 use resolvent_model::Linearization;
 
-use crate::certificate::{Certificate, SAME, narrow};
+use crate::certificate::{Certificate, SAME, narrow, norm, worse};
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
 use crate::linear_map::{LinearMap, adjoint_of};
 use crate::operator::Operator;
-use crate::rsvd::{RsvdOptions, rsvd};
+use crate::readings::{Reading, read, to_json};
+use crate::rsvd::{Rsvd, RsvdOptions, rsvd};
 use crate::sensitivity::{Place, shape};
+use crate::store::fits;
+
+/// Leading singular triplets of an operator.
+#[derive(Clone, Debug)]
+pub struct Spectrum {
+    /// Arrays, provenance and certificates.
+    pub result: Labelled,
+    /// Each triplet at the places where its two vectors are longest, read as tokens at the last one.
+    pub triplets: Vec<Reading>,
+}
 
 /// The k largest singular values of `G(to; from)`, stacked over places: arrays `svd_values [k]`, `svd_left [k, M, d]`,
 /// `svd_right [k, F, d]`, `svd_residual [k, 2]` = `|G v - s u|, |G^T u - s v|`, `svd_bound [1]`, `svd_to [M, 2]`,
@@ -28,7 +39,7 @@ pub fn spectrum(
     from: &[Place],
     to: &[Place],
     options: &RsvdOptions,
-) -> Result<Labelled> {
+) -> Result<Spectrum> {
     let run = linear.run();
     let d = shape(run).2;
     let operator = Operator::new(linear, from, to)?;
@@ -39,24 +50,19 @@ pub fn spectrum(
         ));
     }
     // Vectors of either side in f32 and, while they are made orthonormal, in f64.
-    let width = (options.rank + options.oversampling).max(options.probes);
+    let most = operator.rows().min(operator.columns());
+    let width = options.rank.saturating_add(options.oversampling).min(most).max(options.probes);
     let needed = 12 * width * (operator.rows() + operator.columns()) + operator.scratch(width);
-    let memory = run.model().device().batch_bytes();
-    if needed as u64 > memory {
-        let [needed, memory] = [needed as f64, memory as f64].map(|bytes| format!("{:.1} MB", bytes / 1e6));
-        return Err(Error::Input(format!(
-            "the vectors take {needed}, and the memory is {memory}: choose fewer places (--from, --to), a smaller \
-             --rank, or more --memory"
-        )));
-    }
+    fits(run, needed as u64, "the vectors take", "")?;
     let found = rsvd(&operator, options)?;
     let (k, largest) = (options.rank, found.values[0].max(f64::MIN_POSITIVE));
-    let triplets = found.residual.iter().fold(0.0, |m, r| crate::certificate::worse(m, r[1] / largest));
+    let triplets = found.residual.iter().fold(0.0, |m, r| worse(m, r[1] / largest));
+    let readings = read_triplets(linear, &found, [from, to])?;
     let places =
         |places: &[Place]| places.iter().flat_map(|&(l, t)| [l as f32, t as f32]).collect::<Vec<f32>>();
     let residual: Vec<f64> = found.residual.iter().flatten().copied().collect();
     let axes = |n| [("triplet", k), ("place", n), ("d", d)];
-    Labelled::new("slice", run)
+    let result = Labelled::new("slice", run)
         .with("svd_values", &[("triplet", k)], narrow(&found.values))
         .with("svd_left", &axes(to.len()), found.left.concat())
         .with("svd_right", &axes(from.len()), found.right.concat())
@@ -68,6 +74,29 @@ pub fn spectrum(
         .note("oversampling", options.oversampling.to_string())
         .note("power", options.power.to_string())
         .note("seed", options.seed.to_string())
+        .note("triplets", to_json(&readings, linear))
         .certify(adjoint_of(&operator, 1)?)?
-        .certify(Certificate { name: "triplets", value: triplets, bound: SAME })
+        .certify(Certificate { name: "triplets", value: triplets, bound: SAME })?;
+    Ok(Spectrum { result, triplets: readings })
+}
+
+/// Each triplet where it is longest.
+fn read_triplets(
+    linear: &Linearization<'_>,
+    found: &Rsvd,
+    [from, to]: [&[Place]; 2],
+) -> Result<Vec<Reading>> {
+    let (_, tokens, d) = shape(linear.run());
+    let longest = |x: &[f32], places: &[Place]| -> (Place, Vec<f32>) {
+        let sizes: Vec<f64> = x.chunks(d).map(norm).collect();
+        let best = (0..sizes.len()).fold(0, |best, i| if sizes[i] > sizes[best] { i } else { best });
+        (places[best], x[best * d..(best + 1) * d].to_vec())
+    };
+    let mut readings = Vec::new();
+    for ((value, u), v) in found.values.iter().zip(&found.left).zip(&found.right) {
+        let ((to, response), (from, source)) = (longest(u, to), longest(v, from));
+        let [reads, writes] = read(linear, tokens - 1, &[source, response])?;
+        readings.push(Reading { from, to, value: *value as f32, effective_rank: None, reads, writes });
+    }
+    Ok(readings)
 }

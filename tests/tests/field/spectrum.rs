@@ -1,7 +1,8 @@
 //! Singular triplets of Green operators, block norms and composition, against the reference's dense Jacobian.
 
 use resolvent_field::{
-    LinearMap, Operator, Place, Probes, RsvdOptions, block_norms, composition, rsvd, spectrum,
+    LinearMap, Operator, Place, Probes, Reading, RsvdOptions, Spectrum, block_norms, composition, rsvd,
+    spectrum,
 };
 use resolvent_model::{Mode, Site, Source};
 use resolvent_tests::truth::inner;
@@ -53,8 +54,10 @@ fn triplets_are_those_of_the_jacobian() {
             let run = run(&twin, on, &TOKENS);
             let linear = run.linearize(Mode::Exact);
             let options = RsvdOptions { rank: 6, power: 4, ..Default::default() };
-            let got =
-                spectrum(&linear, &from, &to, &options).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
+            let got = spectrum(&linear, &from, &to, &options);
+            let Spectrum { result: got, triplets } = got.unwrap_or_else(|e| panic!("{}: {e}", on.name()));
+            let fits = |r: &Reading| from.contains(&r.from) && to.contains(&r.to) && r.writes.len() == 5;
+            assert!(triplets.len() == 6 && triplets.iter().all(fits), "{triplets:?}");
             let (values, residual) = (array(&got, "svd_values"), array(&got, "svd_residual"));
             let (left, right) = (array(&got, "svd_left"), array(&got, "svd_right"));
             for (i, s) in values.iter().enumerate() {
@@ -105,7 +108,7 @@ fn operators_without_a_spectrum_are_refused() {
     let linear = run.linearize(Mode::Exact);
     let refused = |from: &[Place], to: &[Place], rank| {
         let options = RsvdOptions { rank, ..Default::default() };
-        spectrum(&linear, from, to, &options).expect_err("refused").to_string()
+        spectrum(&linear, from, to, &options).map(drop).expect_err("refused").to_string()
     };
     assert!(refused(&[(2, 3)], &[(1, 4)], 2).contains("the operator is zero"));
     assert!(refused(&[(0, 3)], &[(2, 9)], 2).contains("outside of the field"));
@@ -113,7 +116,7 @@ fn operators_without_a_spectrum_are_refused() {
     let small = subjects()[0].again(resolvent_engine::Options { batch_bytes: 10_000, ..Default::default() });
     let run = super::run(&twin, &small, &TOKENS);
     let linear = run.linearize(Mode::Exact);
-    let error = spectrum(&linear, &everywhere(0), &everywhere(2), &RsvdOptions::default());
+    let error = spectrum(&linear, &everywhere(0), &everywhere(2), &RsvdOptions::default()).map(drop);
     assert!(error.expect_err("refused").to_string().contains("--memory"));
 }
 

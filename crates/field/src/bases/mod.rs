@@ -16,6 +16,7 @@ use crate::dense::{orthonormal, svd, wide};
 use crate::error::{Error, Result};
 use crate::input::Input;
 use crate::sensitivity::{Place, inside, shape};
+use crate::store::fits;
 
 pub use frames::Frames;
 
@@ -111,6 +112,10 @@ impl Basis {
             return self.file(path, d, end, context);
         }
         let rank = self.rank(run, context)?;
+        if matches!(self, Self::Sensitivity | Self::Displacement | Self::Krylov(_)) {
+            // In f64 while they are made orthonormal, and as they are kept.
+            fits(run, 12 * (places.len() * rank * d) as u64, "the vectors of the basis take", "")?;
+        }
         let model = run.model();
         let rows = |ids: &[u32], row: &dyn Fn(u32) -> resolvent_model::Result<Vec<f32>>| -> Result<Frames> {
             let rows: Result<Vec<Vec<f64>>> = ids[..rank].iter().map(|&id| Ok(wide(&row(id)?))).collect();

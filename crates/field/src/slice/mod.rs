@@ -7,7 +7,7 @@
 
 mod checks;
 mod pairs;
-mod readings;
+mod strongest;
 mod walks;
 mod work;
 
@@ -19,12 +19,12 @@ use resolvent_model::{Linearization, Observable};
 use crate::bases::{Basis, BasisContext, End, Frames};
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
+use crate::readings::{Reading, to_json};
 use crate::sensitivity::shape;
-use crate::store::{Memory, Partial, Planned, Store, bytes};
+use crate::store::{Memory, Partial, Planned, Store, bytes, fits};
 use walks::Walks;
 
 pub use pairs::Pairs;
-pub use readings::Reading;
 pub use walks::Walk;
 
 /// Places of the arrays in a store.
@@ -51,15 +51,6 @@ pub struct Sliced {
     pub strongest: Vec<Reading>,
     /// Parts of the work that an interrupted run had done.
     pub resumed: usize,
-}
-
-/// How to write a slice to a file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SliceFile {
-    /// Begin anew, whatever an interrupted run has left.
-    pub fresh: bool,
-    /// Hand the arrays back, too.
-    pub keep: bool,
 }
 
 /// What else helps where a result is larger than the memory.
@@ -129,7 +120,7 @@ impl<'a> Slice<'a> {
         let largest =
             slice.walks.starts(walk).iter().enumerate().map(|(i, _)| slice.chunk_bytes(i..i + 1)).max();
         let needed = slice.walks.source.bytes() + slice.walks.readout.bytes() + largest.unwrap_or(0);
-        slice.fits(needed, "its bases and the blocks of one place take", "")?;
+        fits(linear.run(), needed, "the bases and the blocks of one place take", "")?;
         Ok(slice)
     }
 
@@ -150,25 +141,26 @@ impl<'a> Slice<'a> {
         &self.walks.pairs
     }
 
+    /// Shape of a block: vectors of the readout, and of the source basis.
+    pub fn shape(&self) -> [usize; 2] {
+        [self.walks.readout.rank(), self.walks.source.rank()]
+    }
+
     /// Bytes of its arrays.
     pub fn bytes(&self) -> u64 {
         bytes(&self.arrays())
     }
 
-    fn memory(&self) -> u64 {
-        self.walks.linear.run().model().device().batch_bytes()
+    /// Whether the arrays fit in the device's [`batch_bytes`](resolvent_engine::Options::batch_bytes).
+    ///
+    /// # Errors
+    /// They do not.
+    pub fn fits_in_memory(&self) -> Result<()> {
+        fits(self.walks.linear.run(), self.bytes(), "the result takes", IN_A_FILE)
     }
 
-    fn fits(&self, needed: u64, what: &str, fix: &str) -> Result<()> {
-        let memory = self.memory();
-        if needed <= memory {
-            return Ok(());
-        }
-        let [needed, memory] = [needed, memory].map(|bytes| format!("{:.1} MB", bytes as f64 / 1e6));
-        Err(Error::Input(format!(
-            "{what} {needed}, and the memory is {memory}: {fix}choose fewer places (--from, --to), a smaller --rank, \
-             or more --memory"
-        )))
+    fn memory(&self) -> u64 {
+        self.walks.linear.run().model().device().batch_bytes()
     }
 
     fn arrays(&self) -> [Planned; 4] {
@@ -190,7 +182,7 @@ impl<'a> Slice<'a> {
     /// # Errors
     /// A result larger than the memory, a device error, or a check that fails.
     pub fn compute(&self, progress: Progress<'_>) -> Result<Sliced> {
-        self.fits(self.bytes(), "the result takes", IN_A_FILE)?;
+        self.fits_in_memory()?;
         let result = self.probed()?;
         let mut store = Memory::new(&self.arrays());
         self.fill(&mut store, progress)?;
@@ -199,30 +191,20 @@ impl<'a> Slice<'a> {
         Ok(sliced)
     }
 
-    /// The same to a safetensors file, which may be larger than the memory. An interrupted run of the same work is gone on
-    /// with, and leaves the same file as one that was not interrupted.
+    /// The same to a safetensors file, which may be larger than the memory; [`Labelled::read`] reads it. An interrupted run
+    /// of the same work is gone on with, and leaves the same file as one that was not interrupted; `fresh` begins anew.
     ///
     /// # Errors
     /// As [`Slice::compute`]; a file that cannot be written, or that an interrupted run of other work has left.
-    pub fn write(&self, path: &Path, how: SliceFile, progress: Progress<'_>) -> Result<Sliced> {
+    pub fn write(&self, path: &Path, fresh: bool, progress: Progress<'_>) -> Result<Sliced> {
         Labelled::check_path(path)?;
-        if how.keep {
-            self.fits(self.bytes(), "the result takes", IN_A_FILE)?;
-        }
         let result = self.probed()?;
         let mut about = result.metadata.clone();
         about.insert("memory".to_owned(), self.memory().to_string());
-        let arrays = self.arrays();
-        let mut store = Partial::open(path, &arrays, &about, how.fresh)?;
+        let mut store = Partial::open(path, &self.arrays(), &about, fresh)?;
         let resumed = store.done();
         self.fill(&mut store, progress)?;
         let mut sliced = self.finished(result, &mut store)?;
-        if how.keep {
-            for (i, array) in arrays.iter().enumerate() {
-                let numbers = store.read(i, 0..array.len())?;
-                sliced.result = sliced.result.with(array.name, &array.axes, numbers);
-            }
-        }
         store.finish(&sliced.result.strings().into_iter().collect())?;
         sliced.resumed = resumed;
         Ok(sliced)
@@ -231,8 +213,8 @@ impl<'a> Slice<'a> {
     /// Adds the strongest pairs, and the check of what was stored.
     fn finished(&self, result: Labelled, store: &mut dyn Store) -> Result<Sliced> {
         let result = result.certify(self.other_walk(store)?)?;
-        let strongest = readings::strongest(&self.walks, store, self.position)?;
-        let json = readings::to_json(&strongest, self.walks.linear);
+        let strongest = strongest::strongest(&self.walks, store, self.position)?;
+        let json = to_json(&strongest, self.walks.linear);
         Ok(Sliced { result: result.note("strongest", json), strongest, resumed: 0 })
     }
 }

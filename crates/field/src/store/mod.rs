@@ -4,7 +4,9 @@ mod partial;
 
 use std::ops::Range;
 
-use crate::error::Result;
+use resolvent_model::Run;
+
+use crate::error::{Error, Result};
 use crate::labelled::Labelled;
 
 pub(crate) use partial::Partial;
@@ -30,6 +32,20 @@ impl Planned {
 /// Bytes of the arrays together.
 pub(crate) fn bytes(arrays: &[Planned]) -> u64 {
     arrays.iter().map(|array| 4 * array.len() as u64).sum()
+}
+
+/// Refuses what would take more memory than the run's device may take for a batch: `what` takes `needed` bytes. `fix` is
+/// what helps besides asking for less.
+pub(crate) fn fits(run: &Run, needed: u64, what: &str, fix: &str) -> Result<()> {
+    let memory = run.model().device().batch_bytes();
+    if needed <= memory {
+        return Ok(());
+    }
+    let [needed, memory] = [needed, memory].map(|bytes| format!("{:.1} MB", bytes as f64 / 1e6));
+    Err(Error::Input(format!(
+        "{what} {needed}, and the memory is {memory}: {fix}choose fewer places (--from, --to), a smaller --rank, or \
+         more --memory"
+    )))
 }
 
 /// Arrays that are filled piece by piece. Work is done in chunks; a chunk that was committed is not done again.

@@ -182,7 +182,9 @@ impl Journal {
         }
         let of = |text: &str| serde_json::from_str::<Map<String, Value>>(text).unwrap_or_default();
         let (theirs, ours) = (of(&self.identity), of(identity));
-        let keys = ours.keys().chain(theirs.keys());
+        // A hash says that something differs, and not what; so it comes last.
+        let mut keys: Vec<&String> = ours.keys().chain(theirs.keys()).collect();
+        keys.sort_by_key(|key| (key.contains("hash"), key.as_str()));
         let differs = keys.into_iter().find(|key| ours.get(*key) != theirs.get(*key));
         let shown = |value: Option<&Value>| match value {
             Some(Value::String(text)) => text.clone(),
