@@ -1,7 +1,10 @@
 //! `resolvent green`
 
-use resolvent::Context;
-use resolvent::model::{Observable, Run};
+use std::fmt::Write as _;
+
+use resolvent::field::{GreenOptions, Probes, block_norms, green_with};
+use resolvent::model::{Mode, Observable, Run};
+use resolvent::{Context, Labelled};
 
 use crate::Failure;
 use crate::options::{DirectionArgs, DonorArgs, ModelArgs, ObservableArgs, PromptArgs, parse_place};
@@ -16,6 +19,15 @@ pub(crate) struct Args {
     source: String,
     #[command(flatten)]
     direction: DirectionArgs,
+    /// The geometry of propagation: energy by level and distance, what stays, centroid, width, front, velocity
+    #[arg(long)]
+    geometry: bool,
+    /// Gains of so many random directions at the source's place, and their anisotropy
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    directions: usize,
+    /// Frobenius norms of the blocks G(l',t'; l,t) from the source's place to every other: `exact`, or estimated from N probes
+    #[arg(long, value_name = "exact|N")]
+    norms: Option<String>,
     /// For `sensitivity`: token whose logit is observed
     #[arg(short, long, value_name = "TOKEN")]
     target: Option<String>,
@@ -43,12 +55,29 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let context =
         Context { observable: observable.as_ref(), other: other.as_ref(), unit: args.direction.unit };
     let source = args.direction.parse(&model)?.resolve(&run, (level, at), context)?;
-    let result = resolvent::green(&run, level, at, &source)?
+    let options = GreenOptions { geometry: args.geometry, directions: (args.directions, 0) };
+    let mut result = green_with(&run, (level, at), &source, options)?
         .note("direction", &args.direction.direction)
         .note("unit", args.direction.unit.to_string());
+    if let Some(probes) = &args.norms {
+        let norms = block_norms(&run.linearize(Mode::Exact), (level, at), parse_probes(probes)?)?;
+        let axes = [("level", model.config().n_layer + 1), ("token", run.tokens().len())];
+        result = result.with("block_norm", &axes, norms.norm).note("norms", probes);
+        if let Some(error) = norms.error {
+            result = result.with("block_norm_error", &axes, error);
+        }
+    }
     output.naming(&run, None).finish(&result, || {
         let title = format!("|response| to {} at h[{level},{at}]", args.direction.direction);
-        format!("{}{}", heatmap(&run, &result, "norm", &title), checks(&result))
+        let mut text = heatmap(&run, &result, "norm", &title);
+        if args.norms.is_some() {
+            text.push('\n');
+            text.push_str(&heatmap(&run, &result, "block_norm", "|G(l',t'; l,t)|_F"));
+        }
+        if args.geometry {
+            text.push_str(&geometry(&result));
+        }
+        format!("{text}{}", checks(&result))
     })
 }
 
@@ -58,4 +87,33 @@ impl Args {
         let args = ObservableArgs { target, against: self.against.clone(), position: self.position };
         Ok(Some(args.observable(run.model(), run.tokens().len())?))
     }
+}
+
+/// `exact`, or a number of probes.
+fn parse_probes(text: &str) -> Result<Probes, Failure> {
+    if text == "exact" {
+        return Ok(Probes::Exact);
+    }
+    let count = text.parse().ok().filter(|n| *n > 1);
+    let count =
+        count.ok_or_else(|| format!("--norms {text}: write `exact`, or a number of probes above 1"))?;
+    Ok(Probes::Hutchinson(count, 0))
+}
+
+/// Propagation, a row a level.
+fn geometry(result: &Labelled) -> String {
+    let of = |name: &str| result.array(name).map_or(&[][..], |a| &a.data);
+    let mut text = String::from("\nlevel      energy    stays   centroid      width   front (90 %)\n");
+    for l in (0..of("energy").len()).rev().filter(|&l| of("energy")[l] > 0.0) {
+        let [energy, stays, centroid, width, front] =
+            ["energy", "stays", "centroid", "width", "front"].map(|name| of(name)[l]);
+        let _infallible = writeln!(
+            text,
+            "{:>5} {energy:>11.4e} {:>7.1}% {centroid:>10.3} {width:>10.3} {front:>14}",
+            format!("h{l}"),
+            100.0 * stays
+        );
+    }
+    let _infallible = writeln!(text, "velocity {:.3} tokens a level", of("velocity")[0]);
+    text
 }

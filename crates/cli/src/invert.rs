@@ -66,7 +66,9 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let last = goals.iter().map(position).max().unwrap_or(0);
     let sites = parse_places(&args.from, &run, last)?;
     let result = resolvent::invert(&run, &goals, &sites, &options)?;
-    output.finish(&result, || format!("{}{}", table(&run, &result), checks(&result)))
+    output
+        .naming(&run, Some(&args.observable))
+        .finish(&result, || format!("{}{}", table(&run, &result), checks(&result)))
 }
 
 /// The token after which nothing matters to a goal.

@@ -9,8 +9,12 @@ mod invert;
 mod options;
 mod output;
 mod patch;
+mod progress;
+mod regime;
 mod scale;
 mod sensitivity;
+mod slice;
+mod study;
 mod transfer;
 
 use std::process::ExitCode;
@@ -38,12 +42,20 @@ enum Command {
     Patch(patch::Args),
     /// The response field of one source
     Green(green::Args),
+    /// Blocks of the Green operator between two bases, for all pairs of places or some; or its singular values
+    Slice(slice::Args),
+    /// How far from a run the first-order response holds
+    Regime(regime::Args),
     /// Find sources that change the observable as asked, and run the model with them
     Invert(invert::Args),
     /// How much of a donor prompt's answer comes along with its h[l,t], one place at a time
     Transfer(transfer::Args),
     /// Whether a small model's responses predict a large one's
     Scale(scale::Args),
+    /// All of it on one model and a set of prompts, and one HTML page
+    Study(study::Args),
+    /// The same on the embedded model with a few prompts, in less than a minute
+    Demo(study::DemoArgs),
     /// List the adapters of this machine and test them
     Devices(devices::Args),
 }
@@ -64,9 +76,13 @@ fn main() -> ExitCode {
         Command::Sensitivity(args) => sensitivity::main(&args),
         Command::Patch(args) => patch::main(&args),
         Command::Green(args) => green::main(&args),
+        Command::Slice(args) => slice::main(&args),
+        Command::Regime(args) => regime::main(&args),
         Command::Invert(args) => invert::main(&args),
         Command::Transfer(args) => transfer::main(&args),
         Command::Scale(args) => scale::main(&args),
+        Command::Study(args) => study::main(&args),
+        Command::Demo(args) => study::demo(&args),
         Command::Devices(args) => devices::main(&args),
     };
     match done {

@@ -15,6 +15,24 @@ pub(crate) struct DeviceArgs {
     /// Device: auto, gpu, host, an index of `resolvent devices`, or part of an adapter's name
     #[arg(short, long, value_name = "DEVICE", default_value = "auto")]
     pub(crate) device: String,
+    /// Memory for a batch's intermediate values and, as much again, for what is held of results, such as 512M or 2G;
+    /// weights and the run itself come on top
+    #[arg(long, value_name = "SIZE", value_parser = bytes, default_value = "512M")]
+    pub(crate) memory: u64,
+}
+
+/// Bytes of a size such as 512M, in binary units.
+fn bytes(text: &str) -> Result<u64, String> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let shift = match unit.to_ascii_uppercase().trim_end_matches("IB") {
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        _ => 64,
+    };
+    let size = number.parse::<u64>().ok().and_then(|n| n.checked_mul(1u64.checked_shl(shift)?));
+    size.filter(|&size| size >= 1 << 20)
+        .ok_or_else(|| "write a size of 1M or more, such as 512M or 2G".to_owned())
 }
 
 /// Which model, on which device.
@@ -79,7 +97,7 @@ impl DeviceArgs {
     /// Opens the device.
     pub(crate) fn open(&self) -> Result<Device, Failure> {
         let Ok(choice) = self.device.parse::<Choice>();
-        let device = resolvent::open(&Options::new(choice))?;
+        let device = resolvent::open(&Options { batch_bytes: self.memory, ..Options::new(choice) })?;
         tracing::info!("device: {}", device.info());
         Ok(device)
     }
@@ -140,18 +158,23 @@ impl DonorArgs {
 impl DirectionArgs {
     /// The direction, whatever it may refer to.
     pub(crate) fn parse(&self, model: &Model) -> Result<Direction, Failure> {
-        Ok(match self.direction.split_once(':').unwrap_or((&self.direction, "")) {
-            ("token", arg) => Direction::Token(token(model, arg)?),
-            ("random", "") => Direction::Random(0),
-            ("random", seed) => Direction::Random(
-                seed.parse()
-                    .map_err(|_| format!("`{seed}` is no seed; write random:SEED with a whole number"))?,
-            ),
-            ("sensitivity", "") => Direction::Sensitivity,
-            ("displacement", "") => Direction::Displacement,
-            _ => Direction::File(self.direction.clone().into()),
-        })
+        parse_direction(&self.direction, model)
     }
+}
+
+/// A direction as it is typed; anything that is none of the named ones is a file.
+pub(crate) fn parse_direction(text: &str, model: &Model) -> Result<Direction, Failure> {
+    Ok(match text.split_once(':').unwrap_or((text, "")) {
+        ("token", arg) => Direction::Token(token(model, arg)?),
+        ("random", "") => Direction::Random(0),
+        ("random", seed) => Direction::Random(
+            seed.parse()
+                .map_err(|_| format!("`{seed}` is no seed; write random:SEED with a whole number"))?,
+        ),
+        ("sensitivity", "") => Direction::Sensitivity,
+        ("displacement", "") => Direction::Displacement,
+        _ => Direction::File(text.into()),
+    })
 }
 
 /// `l,t`, where negative numbers count from the end.
@@ -162,6 +185,17 @@ pub(crate) fn parse_place(text: &str, run: &Run) -> Result<Place, Failure> {
         parsed.ok_or_else(|| format!("`{text}` is no place; write LEVEL,TOKEN such as 3,-1"))?;
     let levels = run.model().config().n_layer + 1;
     Ok((place("level", level, levels)?, place("token position", at, run.tokens().len())?))
+}
+
+/// As [`parse_place`], or a level alone, which is all of its tokens.
+pub(crate) fn parse_level_or_place(text: &str, run: &Run) -> Result<Vec<Place>, Failure> {
+    match text.trim().parse() {
+        Ok(level) => {
+            let level = place("level", level, run.model().config().n_layer + 1)?;
+            Ok((0..run.tokens().len()).map(|token| (level, token)).collect())
+        }
+        Err(_) => Ok(vec![parse_place(text, run)?]),
+    }
 }
 
 /// The places that were given; without any, every level and every token up to `last`.

@@ -1,7 +1,7 @@
 //! What commands print and write.
 
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use resolvent::Labelled;
@@ -63,6 +63,11 @@ impl Output<'_> {
             result.write(path)?;
             eprintln!("wrote {}", path.display());
         }
+        self.show(result, text)
+    }
+
+    /// Draws and prints a result.
+    fn show(&self, result: &Labelled, text: impl FnOnce() -> String) -> Result<(), Failure> {
         if let Some(path) = &self.args.plot {
             self.plot(result)?.write(path)?;
             eprintln!("wrote {}", path.display());
@@ -71,6 +76,30 @@ impl Output<'_> {
         let mut stdout = io::stdout().lock();
         writeln!(stdout, "{}", printed.trim_end())?;
         Ok(stdout.flush()?)
+    }
+
+    /// The file to which a result may be written as it comes, and not whole.
+    pub(crate) fn stream(&self) -> Option<&Path> {
+        self.args.out.as_deref().filter(|path| path.extension().is_some_and(|e| e == "safetensors"))
+    }
+
+    /// Whether arrays are wanted besides those in a file.
+    pub(crate) fn wants_arrays(&self) -> bool {
+        self.args.json || self.args.plot.is_some()
+    }
+
+    /// As [`Output::finish`], of a result that is in its file already; `result` is what is known without its arrays.
+    pub(crate) fn finish_streamed(
+        &self,
+        path: &Path,
+        result: &Labelled,
+        text: impl FnOnce() -> String,
+    ) -> Result<(), Failure> {
+        eprintln!("wrote {}", path.display());
+        match self.wants_arrays() {
+            true => self.show(&Labelled::read(path)?, text),
+            false => self.show(result, text),
+        }
     }
 
     /// The figures of a result; several are one drawing.

@@ -1,5 +1,10 @@
 //! `resolvent patch`
 
+use std::fmt::Write as _;
+
+use resolvent::field::{SiteKind, patch_at};
+use resolvent::model::RunOptions;
+
 use crate::Failure;
 use crate::options::{ModelArgs, ObservableArgs, PromptArgs, tokens};
 use crate::output::{OutputArgs, checks, heatmap};
@@ -19,6 +24,9 @@ pub(crate) struct Args {
     /// Corrupted prompt as token ids
     #[arg(long, value_name = "IDS", allow_hyphen_values = true)]
     corrupted_tokens: Option<String>,
+    /// Kinds of sites to patch, with commas: resid, mid, attn_out, mlp_out, and each head's q, k, v, z
+    #[arg(long, value_name = "KINDS", value_delimiter = ',', default_value = "resid")]
+    sites: Vec<SiteKind>,
     #[command(flatten)]
     observable: ObservableArgs,
     #[command(flatten)]
@@ -40,15 +48,26 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         .into());
     }
     let observable = args.observable.observable(&model, clean.len())?;
-    let (clean, corrupted) = (model.run(&clean, &[])?, model.run(&corrupted, &[])?);
-    let result = resolvent::patch(&clean, &corrupted, &observable)?;
+    let sites = args.sites.iter().flat_map(|kind| kind.sites(model.config())).collect();
+    let options = RunOptions { sites, ..RunOptions::default() };
+    let (clean, corrupted) = (model.run_with(&clean, &options)?, model.run_with(&corrupted, &options)?);
+    let result = patch_at(&clean, &corrupted, &observable, &args.sites)?;
     output.naming(&corrupted, Some(&args.observable)).finish(&result, || {
         let value = |name| result.array(name).map_or(f32::NAN, |a| a.data[0]);
         let (from, to) = (value("corrupted_value"), value("clean_value"));
         let title =
             format!("patch effect on J = {}: corrupted {from:.4}, clean {to:.4}", args.observable.title());
-        let effect = heatmap(&corrupted, &result, "effect", &title);
-        let predicted = heatmap(&corrupted, &result, "first_order", "first-order prediction");
-        format!("{effect}\n{predicted}{}", checks(&result))
+        let mut text = String::new();
+        for kind in &args.sites {
+            let [effect, first_order] = kind.arrays();
+            let title =
+                if *kind == SiteKind::Resid { title.clone() } else { format!("patch effect, {kind}") };
+            text.push_str(&heatmap(&corrupted, &result, effect, &title));
+            text.push('\n');
+            text.push_str(&heatmap(&corrupted, &result, first_order, "first-order prediction"));
+            let agreement = result.metadata.get(&format!("agreement.{kind}")).map_or("", String::as_str);
+            let _infallible = writeln!(text, "{kind}: {agreement}");
+        }
+        format!("{text}{}", checks(&result))
     })
 }

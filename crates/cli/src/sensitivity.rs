@@ -1,13 +1,20 @@
 //! `resolvent sensitivity`
 
+use resolvent::field::sensitivity_along;
+
 use crate::Failure;
-use crate::options::{ModelArgs, ObservableArgs, PromptArgs};
+use crate::options::{DonorArgs, ModelArgs, ObservableArgs, PromptArgs, parse_direction};
 use crate::output::{OutputArgs, checks, heatmap};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     prompt: PromptArgs,
+    /// Also <dJ/dh[l,t], D> along a direction at every place: token:TOKEN, random[:SEED], displacement (with --donor), or a file
+    #[arg(long, value_name = "D")]
+    direction: Option<String>,
+    #[command(flatten)]
+    donor: DonorArgs,
     #[command(flatten)]
     observable: ObservableArgs,
     #[command(flatten)]
@@ -22,10 +29,23 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let tokens = args.prompt.tokens(&model)?;
     let observable = args.observable.observable(&model, tokens.len())?;
     let run = model.run(&tokens, &[])?;
-    let result = resolvent::sensitivity(&run, &observable)?;
+    let result = match &args.direction {
+        None => resolvent::sensitivity(&run, &observable)?,
+        Some(text) => {
+            let direction = parse_direction(text, &model)?;
+            let donor = args.donor.run(&model)?;
+            sensitivity_along(&run, &observable, &direction, donor.as_ref())?.note("direction", text)
+        }
+    };
     output.naming(&run, Some(&args.observable)).finish(&result, || {
         let value = result.array("value").map_or(f32::NAN, |a| a.data[0]);
         let title = format!("|dJ/dh[l,t]|, J = {} = {value:.4}", args.observable.title());
-        format!("{}{}", heatmap(&run, &result, "norm", &title), checks(&result))
+        let mut text = heatmap(&run, &result, "norm", &title);
+        if let Some(direction) = &args.direction {
+            let title = format!("<dJ/dh[l,t], {direction}>");
+            text.push('\n');
+            text.push_str(&heatmap(&run, &result, "directional", &title));
+        }
+        format!("{text}{}", checks(&result))
     })
 }

@@ -47,7 +47,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let others = args.other.iter().map(other).collect::<Result<Vec<_>, Failure>>()?;
     let options = TransferOptions { scale: args.scale, random: args.controls, seed: args.seed };
     let result = resolvent::transfer(&run, &donor, &observable, &others, &options)?;
-    output.finish(&result, || {
+    output.naming(&run, Some(&args.observable)).finish(&result, || {
         let value = result.array("value").map_or([f32::NAN; 2], |a| [a.data[0], a.data[1]]);
         let title = format!(
             "transfer fraction of J = {}: prompt {:.4}, donor {:.4}",

@@ -83,6 +83,16 @@ impl Options {
     pub fn new(choice: Choice) -> Self {
         Self { choice, ..Self::default() }
     }
+
+    /// Memory of one batch, in bytes.
+    fn memory(&self) -> u64 {
+        if self.batch_bytes == 0 { BATCH_BYTES } else { self.batch_bytes }
+    }
+
+    /// Memory that may wait to be used again: what two batches take, one being prepared while the other runs.
+    pub(crate) fn idle_bytes(&self) -> u64 {
+        self.memory().saturating_mul(2)
+    }
 }
 
 /// What kind of machinery is behind a device.
@@ -194,8 +204,8 @@ impl Device {
     }
 
     fn new(executor: Executor, options: &Options) -> Self {
-        let batch_bytes = if options.batch_bytes == 0 { BATCH_BYTES } else { options.batch_bytes };
-        Self(Arc::new(Inner { executor, batch_bytes, variants: options.variants.clone() }))
+        let variants = options.variants.clone();
+        Self(Arc::new(Inner { executor, batch_bytes: options.memory(), variants }))
     }
 
     /// The host executor with default options.

@@ -1,13 +1,12 @@
 //! Directions: what a source points along.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use resolvent_model::{Mode, Observable, Run, gaussian};
-use safetensors::SafeTensors;
-use safetensors::tensor::Dtype;
 
 use crate::certificate::norm;
 use crate::error::{Error, Result};
+use crate::input::Input;
 use crate::sensitivity::{Place, inside, shape};
 
 /// A direction `[d]` at a place (level, token) of a run's field.
@@ -57,7 +56,9 @@ impl Direction {
             places.iter().map(|&(l, t)| field[(l * tokens + t) * d..][..d].to_vec()).collect()
         };
         let mut directions = match self {
-            Self::File(path) => vec![read(path, d)?; places.len()],
+            Self::File(path) => {
+                vec![Input::open(path)?.needed("direction", &[Some(d)])?.1; places.len()]
+            }
             Self::Token(id) => vec![run.model().embedding(*id)?; places.len()],
             Self::Random(seed) => vec![gaussian(*seed, d); places.len()],
             Self::Sensitivity => {
@@ -95,21 +96,4 @@ impl Direction {
 
 fn missing(direction: &str, what: &str) -> Error {
     Error::Input(format!("the direction `{direction}` needs {what}"))
-}
-
-fn read(path: &Path, d: usize) -> Result<Vec<f32>> {
-    let fail = |reason: String| Error::File { path: path.to_owned(), reason };
-    let bytes = std::fs::read(path).map_err(|e| fail(format!("cannot be read: {e}")))?;
-    let file =
-        SafeTensors::deserialize(&bytes).map_err(|e| fail(format!("is not a safetensors file: {e}")))?;
-    let view = file.tensor("direction").map_err(|_| fail("has no array `direction`".to_owned()))?;
-    if view.dtype() != Dtype::F32 || view.shape() != [d] {
-        let (dtype, shape) = (view.dtype(), view.shape());
-        return Err(fail(format!("`direction` is {dtype:?} {shape:?}, wanted F32 [{d}]")));
-    }
-    let numbers: Vec<f32> = bytemuck::pod_collect_to_vec(view.data());
-    match numbers.iter().all(|x| x.is_finite()) {
-        true => Ok(numbers),
-        false => Err(fail("`direction` holds numbers that are not finite".to_owned())),
-    }
 }

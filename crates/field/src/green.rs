@@ -41,9 +41,7 @@ pub fn green_with(run: &Run, place: Place, source: &[f32], options: GreenOptions
     let linear = run.linearize(Mode::Exact);
     let response = linear.jvp(&[[Source { site, token, vector: source.to_vec() }]])?.into_single();
     let norm = norms(&response, d);
-    let outside =
-        |i: usize| i / tokens < level || i % tokens < token || (i / tokens == level && i % tokens != token);
-    let leaked = norm.iter().enumerate().filter(|&(i, &n)| outside(i) && n != 0.0).count();
+    let leaked = causal_zeros(&norm, tokens, place);
     let slope = slope(run, place, source, &response[(levels - 1) * tokens * d..])?;
     let geometry = options.geometry.then(|| Geometry::new(&norm, tokens, place));
     let mut result = Labelled::new("green", run)
@@ -70,10 +68,7 @@ pub fn green_with(run: &Run, place: Place, source: &[f32], options: GreenOptions
             .with("anisotropy", &[("level", levels)], anisotropy)
             .note("seed", seed.to_string());
     }
-    result
-        .certify(Certificate { name: "causal_zeros", value: leaked as f64, bound: 0.0 })?
-        .certify(slope)?
-        .certify(adjoint(&linear, 1)?)
+    result.certify(leaked)?.certify(slope)?.certify(adjoint(&linear, 1)?)
 }
 
 /// Length of the response at each level to `count` random unit directions: `[N, L+1]`.
@@ -104,8 +99,16 @@ fn anisotropy<'a>(gains: impl Iterator<Item = &'a f32>) -> f32 {
     if sum == 0.0 { 0.0 } else { (most * squares.len() as f64 / sum) as f32 }
 }
 
+/// How many places outside of the causal cone of (level, token) have a response, of norms `[L+1, T]`.
+pub(crate) fn causal_zeros(norm: &[f32], tokens: usize, (level, token): Place) -> Certificate {
+    let outside =
+        |i: usize| i / tokens < level || i % tokens < token || (i / tokens == level && i % tokens != token);
+    let leaked = norm.iter().enumerate().filter(|&(i, &n)| outside(i) && n != 0.0).count();
+    Certificate { name: "causal_zeros", value: leaked as f64, bound: 0.0 }
+}
+
 /// The central difference of h\[L\] along the source, against the response there, relative to its norm.
-fn slope(run: &Run, (level, token): Place, source: &[f32], last: &[f32]) -> Result<Certificate> {
+pub(crate) fn slope(run: &Run, (level, token): Place, source: &[f32], last: &[f32]) -> Result<Certificate> {
     let (levels, tokens, d) = shape(run);
     let size = norm(source);
     if size == 0.0 {

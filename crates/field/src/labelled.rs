@@ -84,7 +84,7 @@ impl Labelled {
     }
 
     /// All metadata as strings: provenance, the axes of each array, the checks with their figures.
-    fn strings(&self) -> HashMap<String, String> {
+    pub(crate) fn strings(&self) -> HashMap<String, String> {
         let axes = self.arrays.iter().map(|a| {
             let names: Vec<&str> = a.axes.iter().map(|(name, _)| *name).collect();
             (format!("axes.{}", a.name), names.join(","))

@@ -11,6 +11,8 @@ pub(crate) trait Curve {
 
 /// Factor between the amplitudes of the search.
 const STEP: f64 = 1.189_207_115; // 2^(1/4)
+/// Errors from which on the search looks between its amplitudes.
+const CLOSE: f64 = 0.15;
 /// Amplitudes of a round of the search.
 const ROUND: usize = 8;
 /// The search ends here: a normalised stream has long forgotten h.
@@ -21,7 +23,7 @@ const HALVINGS: usize = 14;
 /// The radius of each source, from its first and second derivative and the rounding noise of J.
 ///
 /// The search starts low, where second order predicts an error of 1 %, or where rounding is 2 % of the response, and
-/// goes up in small steps until the error reaches 20 %; peaks that come near are looked at more closely. Bisection does
+/// goes up in small steps until the error reaches 20 %, and in smaller ones where it comes near. Bisection does
 /// the rest. Infinite where J does not move at all; NaN where rounding hides the crossing.
 pub(crate) fn radii(curve: &dyn Curve, first: &[f64], second: &[f64], noise: f64) -> Result<Vec<f64>> {
     let mut searches: Vec<Search> = first
@@ -99,8 +101,8 @@ struct Search {
     next: f64,
     /// Whether it goes down, the first error having been too large.
     down: bool,
-    /// The last two amplitudes with their errors.
-    seen: Vec<(f64, f64)>,
+    /// Whether anything has been looked at.
+    begun: bool,
     found: Option<Found>,
 }
 
@@ -115,7 +117,7 @@ impl Search {
             (true, false) => Some(Found::Hidden),
             _ => None,
         };
-        Self { source, least, next: start.max(least), down: false, seen: Vec::new(), found }
+        Self { source, least, next: start.max(least), down: false, begun: false, found }
     }
 
     fn round(&self) -> impl Iterator<Item = f64> + use<> {
@@ -125,10 +127,9 @@ impl Search {
 
     /// Looks at a round of (amplitude, error).
     fn take(&mut self, round: &[(f64, f64)], look: &mut Look<'_>) -> Result<()> {
-        if self.seen.is_empty() && !self.down && round[0].1 >= LINEAR {
+        if !std::mem::replace(&mut self.begun, true) && round[0].1 >= LINEAR {
             self.down = true;
             self.next = round[0].0 / STEP;
-            self.seen.push(round[0]);
             return Ok(());
         }
         for &(a, error) in round {
@@ -142,23 +143,19 @@ impl Search {
                 self.found = Some(Found::Between(a / STEP, a));
             } else if a > MOST {
                 self.found = Some(Found::Nowhere);
-            } else if let [.., (_, e0), (a1, e1)] = self.seen[..]
-                && e1 > 0.15
-                && e1 >= e0.max(error)
-            {
-                // A peak just below the bound, between amplitudes of the search.
+            } else if error > CLOSE {
+                // There may be a peak between amplitudes of the search.
                 let close: Vec<(usize, f64)> =
-                    (1..12).map(|i| (self.source, a1 * STEP.powf(f64::from(i) / 6.0 - 1.0))).collect();
+                    (1..12).map(|i| (self.source, a * STEP.powf(f64::from(i) / 12.0 - 1.0))).collect();
                 let errors = look(&close)?;
                 if let Some(i) = errors.iter().position(|e| *e >= LINEAR) {
-                    let low = if i == 0 { a1 / STEP } else { close[i - 1].1 };
+                    let low = if i == 0 { a / STEP } else { close[i - 1].1 };
                     self.found = Some(Found::Between(low, close[i].1));
                 }
             }
             if self.found.is_some() {
                 return Ok(());
             }
-            self.seen.push((a, error));
         }
         self.next = round[round.len() - 1].0 * if self.down { 1.0 / STEP } else { STEP };
         Ok(())

@@ -77,7 +77,7 @@ impl SiteKind {
     }
 
     /// Names of the arrays that a patch sweep writes: effect, and first-order prediction.
-    pub(crate) fn arrays(self) -> [&'static str; 2] {
+    pub fn arrays(self) -> [&'static str; 2] {
         match self {
             Self::Resid => ["effect", "first_order"],
             Self::Mid => ["effect.mid", "first_order.mid"],

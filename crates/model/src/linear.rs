@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::observable::Observable;
 use crate::run::{Run, acts};
 use crate::site::Site;
-use crate::sweep::{Slab, groups};
+use crate::sweep::{Slab, groups, most_rows};
 use crate::walk::{DeviceSeeds, adjoint, tangent};
 
 /// Which derivative is taken.
@@ -249,6 +249,33 @@ impl<'a> Linearization<'a> {
             self.run.visit(&batch, &bars, sites, visit)?;
         }
         Ok(())
+    }
+
+    /// How many rows a batch has at most, where a walk is read at `sites` sites: more are cut.
+    pub fn batch_rows(&self, sites: usize) -> usize {
+        most_rows(self.run.model(), sites)
+    }
+
+    /// The first-order change of all logits at `position`, `[n, V]`, along each of n vectors `[d]` at h\[L, position\]:
+    /// through the final norm as it is linearised there.
+    ///
+    /// # Errors
+    /// A position outside of the prompt, vectors of another width, or a device error.
+    pub fn logit_tangents(&self, position: usize, vectors: &[Vec<f32>]) -> Result<Vec<f32>> {
+        let (config, n) = (self.config(), vectors.len());
+        let site = Site::level(config.n_layer, config);
+        for vector in vectors {
+            Edit::add(site, position, vector.clone()).check(config, self.run.tokens().len())?;
+        }
+        if n == 0 {
+            return Ok(Vec::new());
+        }
+        let x = self.device().upload("source", &[("rows", n), ("d", config.n_embd)], &vectors.concat())?;
+        let rows = Rows::new(self.device(), &vec![self.run.span(position, position + 1); n])?;
+        let mut rec = self.device().record();
+        rec.scope("ln_f");
+        let x = self.run.model().0.weights.ln_f.jvp(&mut rec, &rows, &self.run.base.head_kept, &[&x])?;
+        self.run.base.all_logits(rec, &x, &(0..n).collect::<Vec<usize>>())
     }
 
     /// The cotangent of h\[L\] `[rows, d]` for logit seeds.

@@ -21,6 +21,7 @@ mod figure;
 mod figures;
 mod page;
 mod scene;
+mod study;
 pub mod terminal;
 
 pub use axis::Axis;
@@ -31,3 +32,4 @@ pub use figure::{
 };
 pub use figures::figures;
 pub use page::{Block, Origin, Page, Section, Statement, Verdict};
+pub use study::{Studied, study_page};

@@ -6,6 +6,7 @@ mod memory;
 mod pipes;
 mod plots;
 mod results;
+mod slice;
 mod text;
 
 use std::path::{Path, PathBuf};

@@ -111,6 +111,46 @@ fn cases(golden: &Golden) -> Vec<Case> {
             vec![field("response"), map("norm")],
             &["causal_zeros", "slope", "adjoint"],
         ),
+        case(
+            "slice --basis random:3 --rank 4 --readout unembed:#7,#2,#9,#1",
+            slices(3 * t * (t + 1) / 2),
+            SLICE,
+        ),
+        case(
+            &format!("slice --basis displacement --donor-tokens {corrupted} --to=-1,-1 --from 0 1,2 -k 1"),
+            vec![
+                ("pairs", "pair,place", vec![t + 1, 4]),
+                ("blocks", "pair,readout,source", vec![t + 1, 1, 1]),
+                ("singular_values", "pair,value", vec![t + 1, 1]),
+                ("effective_rank", "pair", vec![t + 1]),
+            ],
+            SLICE,
+        ),
+        case(
+            "slice --svd --from 0,1 0,2 --to 2 --rank 3 --power 3",
+            vec![
+                ("svd_values", "triplet", vec![3]),
+                ("svd_left", "triplet,place,d", vec![3, t, 30]),
+                ("svd_right", "triplet,place,d", vec![3, 2, 30]),
+                ("svd_residual", "triplet,side", vec![3, 2]),
+                ("svd_bound", "value", vec![1]),
+                ("svd_to", "to,place", vec![t, 2]),
+                ("svd_from", "from,place", vec![2, 2]),
+            ],
+            &["adjoint", "triplets"],
+        ),
+    ]
+}
+
+const SLICE: &[&str] = &["causal_zeros", "slope", "adjoint", "composition", "other_walk"];
+
+/// Arrays of a slice of n pairs, 4 x 4.
+fn slices(n: usize) -> Vec<(&'static str, &'static str, Vec<usize>)> {
+    vec![
+        ("pairs", "pair,place", vec![n, 4]),
+        ("blocks", "pair,readout,source", vec![n, 4, 4]),
+        ("singular_values", "pair,value", vec![n, 4]),
+        ("effective_rank", "pair", vec![n]),
     ]
 }
 

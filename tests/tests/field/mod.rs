@@ -1,6 +1,10 @@
+mod bases;
 mod invert;
 mod operator;
+mod regime;
 mod scale;
+mod slice;
+mod spectrum;
 mod superposition;
 mod transfer;
 

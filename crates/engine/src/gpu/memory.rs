@@ -6,9 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use super::{Shared, fault};
 use crate::error::Result;
 
-/// Bytes that the pool keeps for reuse before it gives memory back to the driver.
-const KEEP_BYTES: u64 = 1 << 30;
-
 const USAGE: wgpu::BufferUsages =
     wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
 
@@ -82,11 +79,13 @@ pub(super) struct Pool {
     shelf: Mutex<Shelf>,
     /// Whether pooled memory is filled with NaN before its first launch.
     pub(super) poison: bool,
+    /// Bytes that wait for reuse before memory goes back to the driver.
+    keep: u64,
 }
 
 impl Pool {
-    pub(super) fn new(poison: bool) -> Self {
-        Self { shelf: Mutex::default(), poison }
+    pub(super) fn new(poison: bool, keep: u64) -> Self {
+        Self { shelf: Mutex::default(), poison, keep }
     }
 
     fn take(&self, size: u64) -> Option<wgpu::Buffer> {
@@ -98,7 +97,7 @@ impl Pool {
 
     fn give_back(&self, buffer: &wgpu::Buffer) -> bool {
         let mut shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
-        let keep = shelf.bytes + buffer.size() <= KEEP_BYTES;
+        let keep = shelf.bytes + buffer.size() <= self.keep;
         if keep {
             shelf.bytes += buffer.size();
             shelf.by_size.entry(buffer.size()).or_default().push(buffer.clone());

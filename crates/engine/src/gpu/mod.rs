@@ -69,7 +69,7 @@ impl Gpu {
         };
         let flight = submit::Flight::new(&device, &queue, speed, options.profile && info.timestamps);
         let shared = Shared {
-            pool: memory::Pool::new(options.poison),
+            pool: memory::Pool::new(options.poison, options.idle_bytes()),
             pipelines: pipeline::Pipelines::default(),
             bind_groups: pipeline::BindGroups::default(),
             flight: Mutex::new(flight),

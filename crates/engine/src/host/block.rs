@@ -15,9 +15,6 @@ type Lines = Vec<Line>;
 /// Every word of a poisoned buffer: a NaN, as f32, and an index out of every range, as u32.
 const POISON: Line = Line([f32::from_bits(0xFFFF_FFFF); 16]);
 
-/// Bytes that the pool keeps for reuse before it gives memory back to the system.
-const KEEP_BYTES: usize = 1 << 30;
-
 #[derive(Default)]
 struct Shelf {
     by_size: HashMap<usize, Vec<Lines>>,
@@ -29,11 +26,13 @@ struct Shelf {
 pub(crate) struct Pool {
     shelf: Arc<Mutex<Shelf>>,
     poison: bool,
+    /// Bytes that wait for reuse before memory goes back to the system.
+    keep: usize,
 }
 
 impl Pool {
-    pub(crate) fn new(poison: bool) -> Self {
-        Self { shelf: Arc::default(), poison }
+    pub(crate) fn new(poison: bool, keep: u64) -> Self {
+        Self { shelf: Arc::default(), poison, keep: usize::try_from(keep).unwrap_or(usize::MAX) }
     }
 
     pub(crate) fn take(&self, words: usize) -> Block {
@@ -53,7 +52,7 @@ impl Pool {
 
     fn give_back(&self, lines: Lines) {
         let mut shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
-        if shelf.bytes + lines.len() * 64 <= KEEP_BYTES {
+        if shelf.bytes + lines.len() * 64 <= self.keep {
             shelf.bytes += lines.len() * 64;
             shelf.by_size.entry(lines.len()).or_default().push(lines);
         }

@@ -45,7 +45,12 @@ impl Host {
             timestamps: true,
             max_binding: options.max_binding.unwrap_or(MAX_BINDING).min(MAX_BINDING),
         };
-        Self { info, pool: Pool::new(options.poison), threads, profile: options.profile.then(Mutex::default) }
+        Self {
+            info,
+            pool: Pool::new(options.poison, options.idle_bytes()),
+            threads,
+            profile: options.profile.then(Mutex::default),
+        }
     }
 
     pub(crate) fn info(&self) -> &Info {

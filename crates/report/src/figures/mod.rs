@@ -1,11 +1,16 @@
 //! The figures of each analysis, from its labelled result. One analysis a file; a new one adds its line to [`figures`].
 
 mod green;
+mod invert;
 mod patch;
+mod regime;
 mod run;
+mod scale;
 mod sensitivity;
+mod slice;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 use resolvent_field::{Array, Labelled};
 
@@ -18,6 +23,11 @@ pub fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
         "sensitivity" => sensitivity::figures(result, labels),
         "patch" => patch::figures(result, labels),
         "green" => green::figures(result, labels),
+        "regime" => regime::figures(result, labels),
+        "slice" => slice::figures(result, labels),
+        "invert" => invert::figures(result, labels),
+        "transfer" => transfer::figures(result, labels),
+        "scale" => scale::figures(result, labels),
         _ => Vec::new(),
     }
 }

@@ -1,0 +1,108 @@
+//! `resolvent regime`
+
+use std::fmt::Write as _;
+
+use resolvent::field::{RegimeOptions, regime};
+use resolvent::model::Run;
+use resolvent::{Context, Labelled};
+
+use crate::Failure;
+use crate::options::{DirectionArgs, DonorArgs, ModelArgs, ObservableArgs, PromptArgs, parse_places};
+use crate::output::{OutputArgs, checks, label};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    prompt: PromptArgs,
+    #[command(flatten)]
+    direction: DirectionArgs,
+    /// Places of the sources, LEVEL,TOKEN; without any, every level and token up to the observable's position
+    #[arg(long, value_name = "L,T", allow_hyphen_values = true, num_args = 1..)]
+    sites: Vec<String>,
+    /// Amplitudes, with commas between them
+    #[arg(
+        long,
+        value_name = "A,B,C",
+        value_delimiter = ',',
+        allow_hyphen_values = true,
+        default_value = "0.001,0.003,0.01,0.03,0.1,0.3,1,3"
+    )]
+    amplitudes: Vec<f32>,
+    /// Amplitudes multiply the direction itself, not |h[l,t]| times the direction
+    #[arg(long)]
+    absolute: bool,
+    /// Compare the whole downstream field as well
+    #[arg(long)]
+    field: bool,
+    #[command(flatten)]
+    observable: ObservableArgs,
+    #[command(flatten)]
+    donor: DonorArgs,
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+pub(crate) fn main(args: &Args) -> Result<(), Failure> {
+    let output = args.output.prepare()?;
+    let model = args.model.open()?;
+    let run = model.run(&args.prompt.tokens(&model)?, &[])?;
+    let observable = args.observable.observable(&model, run.tokens().len())?;
+    let places = parse_places(&args.sites, &run, observable.position())?;
+    let other = args.donor.run(&model)?;
+    let direction = args.direction.parse(&model)?;
+    let context = Context { observable: Some(&observable), other: other.as_ref(), unit: false };
+    let directions = direction.resolve_all(&run, &places, context)?;
+    // Where a direction vanishes there is no source: a displacement before the prompts differ, say.
+    let all = args.sites.is_empty();
+    let mut sites: Vec<_> = places.into_iter().zip(directions).collect();
+    if all {
+        sites.retain(|(_, v)| resolvent::field::norm(v) > 0.0);
+    }
+    if args.direction.unit {
+        for (_, v) in &mut sites {
+            let size = resolvent::field::norm(v);
+            v.iter_mut().for_each(|x| *x = (f64::from(*x) / size) as f32);
+        }
+    }
+    let options =
+        RegimeOptions { amplitudes: args.amplitudes.clone(), absolute: args.absolute, field: args.field };
+    let result = regime(&run, &observable, &sites, &options)?
+        .note("direction", &args.direction.direction)
+        .note("unit", args.direction.unit.to_string());
+    output
+        .naming(&run, Some(&args.observable))
+        .finish(&result, || format!("{}{}", table(&run, args, &result), checks(&result)))
+}
+
+/// A row a place: derivatives, radius, and the error at each amplitude.
+fn table(run: &Run, args: &Args, result: &Labelled) -> String {
+    let of = |name: &str| result.array(name).map_or(&[][..], |a| &a.data);
+    let amplitudes = of("amplitudes");
+    let unit = if args.absolute { "the direction" } else { "|h[l,t]| times the direction" };
+    let mut text = format!(
+        "J = {} along {}; amplitudes in units of {unit}\n{:<22} {:>10} {:>10} {:>9}   error at",
+        args.observable.title(),
+        args.direction.direction,
+        "source at",
+        "dJ/da",
+        "d2J/da2",
+        "radius"
+    );
+    for a in amplitudes {
+        let _infallible = write!(text, " {a:>7}");
+    }
+    text.push('\n');
+    for n in 0..of("radius").len() {
+        let (level, at) = (of("sites")[2 * n] as usize, of("sites")[2 * n + 1] as usize);
+        let place = format!("h[{level},{at}] {}", label(run, at));
+        let (first, second, radius) = (of("first_order")[n], of("second")[n], of("radius")[n]);
+        let _infallible = write!(text, "{place:<22} {first:>10.4} {second:>10.4} {radius:>9.4}           ");
+        for e in &of("error")[n * amplitudes.len()..(n + 1) * amplitudes.len()] {
+            let _infallible = write!(text, " {:>6.1}%", 100.0 * e);
+        }
+        text.push('\n');
+    }
+    text
+}

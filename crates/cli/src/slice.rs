@@ -1,0 +1,246 @@
+//! `resolvent slice`
+
+use std::fmt::Write as _;
+
+use resolvent::Place;
+use resolvent::field::{Basis, BasisContext, Pairs, Reading, RsvdOptions, Slice, Spectrum, spectrum};
+use resolvent::model::{Linearization, Mode, Model, Observable, Run};
+
+use crate::Failure;
+use crate::options::{ModelArgs, ObservableArgs, PromptArgs, parse_level_or_place, place, token, tokens};
+use crate::output::{Output, OutputArgs, checks, label};
+use crate::progress::Progress;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    prompt: PromptArgs,
+    /// Basis of the sources: pca, unembed[:TOKEN,...], embed[:TOKEN,...], sensitivity, displacement (with --donor),
+    /// krylov[:SEED], random[:SEED], or a file with the arrays source [d,k] and, if it is another, readout [d,m]
+    #[arg(short, long, value_name = "B", default_value = "pca")]
+    basis: String,
+    /// Basis of the readouts, where it is another
+    #[arg(long, value_name = "B")]
+    readout: Option<String>,
+    /// Vectors of a basis, or singular values; 8 or as many as there are
+    #[arg(short = 'k', long, value_name = "K")]
+    rank: Option<usize>,
+    /// Places of the sources, LEVEL,TOKEN, or LEVEL for all of its tokens; without any, all. From the end: --from=-1,3
+    #[arg(long, value_name = "L,T", num_args = 1..)]
+    from: Vec<String>,
+    /// Places of the readouts, LEVEL,TOKEN, or LEVEL for all of its tokens; without any, all
+    #[arg(long, value_name = "L,T", num_args = 1..)]
+    to: Vec<String>,
+    /// Leading singular values of the whole operator from --from to --to, without a basis
+    #[arg(long, requires_all = ["from", "to"], conflicts_with_all = ["basis", "readout"])]
+    svd: bool,
+    /// Of --svd: random vectors besides the wanted ones
+    #[arg(long, value_name = "P", default_value_t = 8, requires = "svd")]
+    oversampling: usize,
+    /// Of --svd: subspace iterations; more are better where singular values are close together
+    #[arg(long, value_name = "Q", default_value_t = 2, requires = "svd")]
+    power: usize,
+    /// Of --svd: seed of the random vectors
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "svd")]
+    seed: u64,
+    /// For `sensitivity` and `krylov`: token whose logit is observed; without it, the most likely next tokens
+    #[arg(short, long, value_name = "TOKEN")]
+    target: Option<String>,
+    /// For `sensitivity` and `krylov`: token whose logit is subtracted
+    #[arg(short, long, value_name = "TOKEN", requires = "target")]
+    against: Option<String>,
+    /// Position at which logits are read; -1 is the last
+    #[arg(short, long, value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
+    position: i64,
+    /// For `displacement`: another prompt, of as many tokens; for `pca`: of any number. May be given several times
+    #[arg(long, value_name = "TEXT")]
+    donor: Vec<String>,
+    /// The same, as token ids
+    #[arg(long, value_name = "IDS", allow_hyphen_values = true)]
+    donor_tokens: Vec<String>,
+    /// Begin anew, whatever an interrupted run has left of the file
+    #[arg(long, requires = "out")]
+    fresh: bool,
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+pub(crate) fn main(args: &Args) -> Result<(), Failure> {
+    let output = args.output.prepare()?;
+    let model = args.model.open()?;
+    let run = model.run(&args.prompt.tokens(&model)?, &[])?;
+    let output = output.naming(&run, None);
+    let linear = run.linearize(Mode::Exact);
+    let (from, to) = (places(&args.from, &run)?, places(&args.to, &run)?);
+    match args.svd {
+        true => args.spectrum(&linear, [&from, &to], &output),
+        false => args.slice(&linear, [&from, &to], &output),
+    }
+}
+
+fn places(texts: &[String], run: &Run) -> Result<Vec<Place>, Failure> {
+    let each: Result<Vec<Vec<Place>>, Failure> =
+        texts.iter().map(|text| parse_level_or_place(text, run)).collect();
+    Ok(each?.concat())
+}
+
+impl Args {
+    fn slice(
+        &self,
+        linear: &Linearization<'_>,
+        chosen: [&[Place]; 2],
+        output: &Output<'_>,
+    ) -> Result<(), Failure> {
+        let (run, model) = (linear.run(), linear.run().model());
+        let [from, to] = chosen.map(|places| Some(places).filter(|places| !places.is_empty()));
+        let pairs = Pairs::new(run, from, to)?;
+        let position = place("position", self.position, run.tokens().len())?;
+        let observables: Vec<Observable> = self.observable(run)?.into_iter().collect();
+        let others = self.others(model)?;
+        let source = parse_basis(model, &self.basis)?;
+        let readout = self.readout.as_ref().map_or(Ok(source.clone()), |text| parse_basis(model, text))?;
+        let context =
+            BasisContext { observables: &observables, others: &others, position: Some(position), rank: None };
+        // A file has the rank that it has; the option is for the other basis, if that one is computed.
+        let file = |basis: &Basis| matches!(basis, Basis::File(_));
+        let files = file(&source) && file(&readout);
+        let contexts = [&source, &readout]
+            .map(|basis| BasisContext { rank: self.rank.filter(|_| files || !file(basis)), ..context });
+        let slice = Slice::new(linear, pairs, [&source, &readout], contexts)?;
+        let progress = Progress::new("slice");
+        let mut show = |done, all| progress.show(done, all);
+        let Some(path) = output.stream() else {
+            let sliced = slice.compute(&mut show)?;
+            drop(progress);
+            return output.finish(&sliced.result, || {
+                format!("{}{}", self.title(&slice, &sliced.strongest, run), checks(&sliced.result))
+            });
+        };
+        if output.wants_arrays() {
+            slice.fits_in_memory()?;
+        }
+        let sliced = slice.write(path, self.fresh, &mut show)?;
+        drop(progress);
+        if sliced.resumed > 0 {
+            eprintln!("went on where an interrupted run had ended: {} parts were done", sliced.resumed);
+        }
+        output.finish_streamed(path, &sliced.result, || {
+            format!("{}{}", self.title(&slice, &sliced.strongest, run), checks(&sliced.result))
+        })
+    }
+
+    fn spectrum(
+        &self,
+        linear: &Linearization<'_>,
+        [from, to]: [&[Place]; 2],
+        output: &Output<'_>,
+    ) -> Result<(), Failure> {
+        let options = RsvdOptions {
+            rank: self.rank.unwrap_or(resolvent::field::RANK),
+            oversampling: self.oversampling,
+            power: self.power,
+            seed: self.seed,
+            ..RsvdOptions::default()
+        };
+        let Spectrum { result, triplets } = spectrum(linear, from, to, &options)?;
+        output.finish(&result, || {
+            let of = |name: &str| result.array(name).map_or(&[][..], |a| &a.data);
+            let mut text = format!(
+                "singular values of G, {} to {} places; |G - U S V'| <= {:.4}\n",
+                from.len(),
+                to.len(),
+                of("svd_bound")[0]
+            );
+            for (residual, reading) in of("svd_residual").chunks(2).zip(&triplets) {
+                let line = line(reading, linear.run());
+                let _infallible = writeln!(text, "{line}  |Gv - su| {:.1e}", residual[0]);
+            }
+            format!("{text}{}", checks(&result))
+        })
+    }
+
+    fn observable(&self, run: &Run) -> Result<Option<Observable>, Failure> {
+        let Some(target) = self.target.clone() else { return Ok(None) };
+        let args = ObservableArgs { target, against: self.against.clone(), position: self.position };
+        Ok(Some(args.observable(run.model(), run.tokens().len())?))
+    }
+
+    fn others(&self, model: &Model) -> Result<Vec<Run>, Failure> {
+        let texts = self.donor.iter().map(|text| tokens(model, Some(text), None));
+        let ids = self.donor_tokens.iter().map(|ids| tokens(model, None, Some(ids)));
+        let prompts: Result<Vec<Vec<u32>>, Failure> = texts.chain(ids).collect();
+        Ok(prompts?.iter().map(|tokens| model.run(tokens, &[])).collect::<Result<_, _>>()?)
+    }
+
+    /// What was computed, and the strongest pairs.
+    fn title(&self, slice: &Slice<'_>, strongest: &[Reading], run: &Run) -> String {
+        let [m, k] = slice.shape();
+        let readout = self.readout.as_ref().unwrap_or(&self.basis);
+        let (pairs, walk) = (slice.pairs().len(), slice.walked().name());
+        let mut text = format!("{pairs} pairs, {m} x {k}, {readout} <- {}, {walk}\n", self.basis);
+        for (along, title) in [(true, "strongest along a token"), (false, "strongest between tokens")] {
+            let mut readings = strongest.iter().filter(|r| (r.from.1 == r.to.1) == along).peekable();
+            if readings.peek().is_some() {
+                let _infallible = writeln!(text, "\n{title}");
+            }
+            for reading in readings {
+                let _infallible = writeln!(text, "{}", line(reading, run));
+            }
+        }
+        text
+    }
+}
+
+/// One singular triplet, with its tokens.
+fn line(reading: &Reading, run: &Run) -> String {
+    let at = |(level, token): Place| format!("h[{level},{token}] {}", shown(&label(run, token)));
+    let named = |tokens: &[(u32, f32)]| {
+        let name = |&(id, _): &(u32, f32)| {
+            run.model().tokenizer().map_or_else(|| format!("#{id}"), |t| shown(&t.token(id)))
+        };
+        tokens.iter().take(3).map(name).collect::<Vec<_>>().join(" ")
+    };
+    let rank = reading.effective_rank.map_or_else(String::new, |rank| format!("  rank {rank:>4.1}"));
+    format!(
+        "{:>18} <- {:<18} {:>9.4}{rank}  reads {:<24} writes {}",
+        at(reading.to),
+        at(reading.from),
+        reading.value,
+        named(&reading.reads),
+        named(&reading.writes)
+    )
+}
+
+/// A token's text with its blanks shown.
+fn shown(text: &str) -> String {
+    text.replace(' ', "·").escape_debug().to_string()
+}
+
+fn parse_basis(model: &Model, text: &str) -> Result<Basis, Failure> {
+    let ids = |list: &str| -> Result<Vec<u32>, Failure> {
+        match list {
+            "" => Ok(Vec::new()),
+            _ => list.split(',').map(|arg| token(model, arg)).collect(),
+        }
+    };
+    let seed = |seed: &str, name: &str| -> Result<u64, Failure> {
+        match seed {
+            "" => Ok(0),
+            _ => Ok(seed
+                .parse()
+                .map_err(|_| format!("`{seed}` is no seed; write {name}:SEED with a whole number"))?),
+        }
+    };
+    Ok(match text.split_once(':').unwrap_or((text, "")) {
+        ("pca", "") => Basis::Pca,
+        ("unembed", list) => Basis::Unembed(ids(list)?),
+        ("embed", list) => Basis::Embed(ids(list)?),
+        ("sensitivity", "") => Basis::Sensitivity,
+        ("displacement", "") => Basis::Displacement,
+        ("krylov", arg) => Basis::Krylov(seed(arg, "krylov")?),
+        ("random", arg) => Basis::Random(seed(arg, "random")?),
+        _ => Basis::File(text.into()),
+    })
+}

@@ -1,0 +1,131 @@
+//! `resolvent study` and `resolvent demo`
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use resolvent::field::study::{Progress, Statement, Study, StudyOptions, statements};
+use resolvent::model::Model;
+use resolvent_report::{Studied, study_page};
+
+use crate::Failure;
+use crate::options::{DeviceArgs, ModelArgs, model, prompt_set};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// File of study prompts; without one, those that ship with the embedded models
+    #[arg(value_name = "PROMPTS")]
+    prompts: Option<PathBuf>,
+    /// Task of the prompt file; may be given several times, without it all are studied
+    #[arg(long, value_name = "NAME")]
+    task: Vec<String>,
+    /// The most prompt pairs that an analysis takes of a task
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    limit: usize,
+    /// A first look: fewer prompts, places and directions
+    #[arg(long)]
+    quick: bool,
+    /// A smaller model with the same tokenizer, whose responses are tried as predictions; may be given several times
+    #[arg(long, value_name = "MODEL")]
+    small: Vec<String>,
+    /// Seed of everything that is drawn at random
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Folder of the results and the page; the same command goes on where it was interrupted
+    #[arg(short, long, value_name = "DIR", default_value = "study")]
+    out: PathBuf,
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct DemoArgs {
+    /// Folder of the results and the page
+    #[arg(short, long, value_name = "DIR", default_value = "demo")]
+    out: PathBuf,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+pub(crate) fn main(args: &Args) -> Result<(), Failure> {
+    let set = prompt_set(args.prompts.as_deref())?;
+    let device = args.model.device.open()?;
+    let large = model(&device, &args.model.model)?;
+    let small =
+        args.small.iter().map(|name| model(&device, name)).collect::<Result<Vec<Model>, Failure>>()?;
+    let options =
+        StudyOptions { tasks: args.task.clone(), prompts: args.limit, quick: args.quick, seed: args.seed };
+    run(&Study::new(&large, &small, &set, options)?, &args.out)
+}
+
+/// Tasks of the demonstration, and the pairs that each analysis takes of them at most.
+const DEMO: ([&str; 3], usize) = (["capitals", "ioi", "agreement"], 8);
+
+pub(crate) fn demo(args: &DemoArgs) -> Result<(), Failure> {
+    let set = prompt_set(None)?;
+    let device = args.device.open()?;
+    let large = model(&device, resolvent::model::DEFAULT_MODEL)?;
+    let smaller = family().filter(|name| *name != resolvent::model::DEFAULT_MODEL);
+    let small = smaller.map(|name| model(&device, name)).collect::<Result<Vec<Model>, Failure>>()?;
+    let tasks = DEMO.0.map(str::to_owned).to_vec();
+    let options = StudyOptions { tasks, prompts: DEMO.1, quick: true, seed: 0 };
+    run(&Study::new(&large, &small, &set, options)?, &args.out)
+}
+
+#[cfg(feature = "atlas")]
+fn family() -> impl Iterator<Item = &'static str> {
+    resolvent::model::embedded_models()
+}
+
+#[cfg(not(feature = "atlas"))]
+fn family() -> impl Iterator<Item = &'static str> {
+    std::iter::empty()
+}
+
+/// Runs what is not there yet, writes the page, and prints the statements.
+fn run(study: &Study<'_>, folder: &Path) -> Result<(), Failure> {
+    let bar = ProgressBar::new(study.steps().len() as u64);
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} {elapsed}")?;
+    bar.set_style(style.progress_chars("=> "));
+    bar.enable_steady_tick(std::time::Duration::from_millis(200));
+    let done = study.run(folder, &mut |progress: Progress<'_>| {
+        bar.set_position(progress.done as u64);
+        bar.set_message(progress.name.to_owned());
+    });
+    bar.finish_and_clear();
+    let done = done?;
+    let page = folder.join("index.html");
+    study_page(&studied(study), &done).write(&page)?;
+    let mut text = String::new();
+    for statement in statements(&done) {
+        line(&mut text, &statement);
+    }
+    let _infallible = writeln!(text, "\n{}", page.display());
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    Ok(stdout.flush()?)
+}
+
+fn line(text: &mut String, s: &Statement) {
+    let figure = format!("{:.2} ({:.2} to {:.2})", s.figure.estimate, s.figure.low, s.figure.high);
+    let _infallible = writeln!(text, "{:<14} {:<30} {figure:<24} {}", s.verdict.name(), s.name, s.measure);
+}
+
+fn studied(study: &Study<'_>) -> Studied {
+    let (model, config) = (study.model(), study.model().config());
+    let left_out = match study.left_out {
+        (0, _) => String::new(),
+        (left, all) => format!(
+            "{left} of {all} pairs do not fit this model and were left out: their prompts differ in length as its tokens, or an \
+             answer is not one token."
+        ),
+    };
+    Studied {
+        model: model.name().to_owned(),
+        shape: format!("{} blocks, width {}, {} heads", config.n_layer, config.n_embd, config.n_head),
+        tasks: study.tasks().iter().map(|(name, pairs)| (name.clone(), pairs.len())).collect(),
+        command: std::env::args().skip(1).fold("resolvent".to_owned(), |all, arg| format!("{all} {arg}")),
+        left_out,
+    }
+}

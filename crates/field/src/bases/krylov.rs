@@ -1,0 +1,65 @@
+//! Krylov spaces of what a place does to the end of the stream.
+//!
+//! With A the response of the whole last level to a source at (l, t), stacked over tokens, `A = dh[L, :] / dh[l, t]`
+//! `[T d, d]`, and b starting vectors V, the block Krylov space is spanned by `V, A^T A V, (A^T A)^2 V, ...`. Its vectors
+//! are made one after another: q_1 .. q_b are V, orthonormalised; `q_(i+b)` is `A^T A q_i`, made orthonormal to all before.
+//! For b = 1 these are Lanczos vectors with full orthogonalisation, and the sources among which LSQR looks for the one
+//! that does best.
+
+use resolvent_model::{Linearization, Seed, Site, Source};
+
+use crate::certificate::narrow;
+use crate::dense::{orthonormal, orthonormal_to, wide};
+use crate::error::Result;
+use crate::sensitivity::{Place, shape};
+
+/// `rank` vectors a place, from `starts [starts, d]` of each place. Where the space has fewer dimensions, the rest are zero.
+pub(super) fn krylov(
+    linear: &Linearization<'_>,
+    places: &[Place],
+    mut spaces: Vec<Vec<Vec<f64>>>,
+    rank: usize,
+) -> Result<Vec<Vec<Vec<f64>>>> {
+    let (levels, tokens, _) = shape(linear.run());
+    let block = spaces.first().map_or(0, Vec::len);
+    spaces.iter_mut().for_each(|space| orthonormal(space));
+    for level in 0..levels {
+        let here: Vec<usize> = (0..places.len()).filter(|&i| places[i].0 == level).collect();
+        // A batch's responses are held on the host, as many as the device holds at once.
+        for batch in here.chunks((linear.batch_rows(1) / tokens).max(1)) {
+            for step in block..rank {
+                let last: Vec<&[f64]> = batch.iter().map(|&i| &spaces[i][step - block][..]).collect();
+                let at: Vec<Place> = batch.iter().map(|&i| places[i]).collect();
+                let next = gram(linear, &at, &last)?;
+                for (&i, mut x) in batch.iter().zip(next) {
+                    orthonormal_to(&spaces[i], &mut x);
+                    spaces[i].push(x);
+                }
+            }
+        }
+    }
+    Ok(spaces)
+}
+
+/// `A^T A x` for each place of one level and its x.
+fn gram(linear: &Linearization<'_>, places: &[Place], x: &[&[f64]]) -> Result<Vec<Vec<f64>>> {
+    let (levels, _, d) = shape(linear.run());
+    let (level, config) = (places[0].0, linear.run().model().config());
+    let (here, last) = (Site::level(level, config), Site::level(levels - 1, config));
+    let source = |(&(_, token), x): (&Place, &&[f64])| match x.iter().any(|x| *x != 0.0) {
+        true => vec![Source { site: here, token, vector: narrow(x) }],
+        false => Vec::new(),
+    };
+    let sources: Vec<Vec<Source>> = places.iter().zip(x).map(source).collect();
+    let mut seeds: Vec<Vec<Seed>> = vec![Vec::new(); places.len()];
+    linear.jvp_at(&sources, &[last], &mut |slab| {
+        let rows = slab.rows.chunks(d).zip(slab.token..);
+        seeds[slab.member] =
+            rows.map(|(row, token)| Seed::Field { level: levels - 1, token, vector: row.to_vec() }).collect();
+    })?;
+    let mut next = vec![vec![0.0; d]; places.len()];
+    linear.vjp_at(&seeds, &[here], &mut |slab| {
+        next[slab.member] = wide(&slab.rows[(places[slab.member].1 - slab.token) * d..][..d]);
+    })?;
+    Ok(next)
+}

@@ -1,0 +1,316 @@
+//! Bases: the few directions among which a Green operator is looked at.
+//!
+//! A basis gives every place (l, t) of the field k vectors of width d. Bases that are computed are orthonormal; where a
+//! place has fewer than k independent directions, the missing vectors are zero. Bases that are given are used as they are.
+
+mod frames;
+mod krylov;
+
+use std::fmt;
+use std::path::PathBuf;
+
+use resolvent_model::{Linearization, Observable, Run, Seed, Site, gaussian};
+
+use crate::certificate::narrow;
+use crate::dense::{orthonormal, svd, wide};
+use crate::error::{Error, Result};
+use crate::input::Input;
+use crate::sensitivity::{Place, inside, shape};
+use crate::store::fits;
+
+pub use frames::Frames;
+
+/// A basis of the field.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Basis {
+    /// The arrays `source [d, k]` and `readout [d, m]` of a safetensors file; without `readout`, `source` is both.
+    File(PathBuf),
+    /// Principal components of h\[l\], the rows of all tokens less their mean, over the run and the other ones. A set a level.
+    Pca,
+    /// Unembedding rows of these tokens; of none, those of the most likely next tokens.
+    Unembed(Vec<u32>),
+    /// Embeddings of these tokens; of none, those of the prompt, in order of their first appearance.
+    Embed(Vec<u32>),
+    /// Gradients at the place of the observables; of none, those of the logits of the most likely next tokens.
+    Sensitivity,
+    /// The other runs' fields less this one's, at the place.
+    Displacement,
+    /// A Krylov space of `A^T A`, A the response of the whole last level to a source at the place. It starts from the
+    /// sensitivities of the observables; of none, from a random vector of this seed.
+    Krylov(u64),
+    /// Random directions from a seed, the same everywhere.
+    Random(u64),
+}
+
+/// Which side of `readout^T G source` a basis is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Where sources act.
+    Source,
+    /// Where responses are read.
+    Readout,
+}
+
+/// What a basis may refer to.
+#[derive(Clone, Copy, Default)]
+pub struct BasisContext<'a> {
+    /// For [`Basis::Sensitivity`] and [`Basis::Krylov`].
+    pub observables: &'a [Observable],
+    /// For [`Basis::Displacement`], of as many tokens, and for [`Basis::Pca`].
+    pub others: &'a [Run],
+    /// Where the most likely next tokens are taken; of `None`, where the first observable is read, or at the last token.
+    pub position: Option<usize>,
+    /// How many vectors; of `None`, [`RANK`] or as many as there are.
+    pub rank: Option<usize>,
+}
+
+/// Vectors of a basis, unless [`BasisContext::rank`] says otherwise.
+pub const RANK: usize = 8;
+
+/// Size of a principal component, over the largest, that f32 numbers cannot tell from nothing.
+const NOTHING: f64 = 1e-6;
+
+impl fmt::Display for Basis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |f: &mut fmt::Formatter<'_>, name, ids: &[u32]| {
+            let ids: Vec<String> = ids.iter().map(|id| format!("#{id}")).collect();
+            if ids.is_empty() { f.write_str(name) } else { write!(f, "{name}:{}", ids.join(",")) }
+        };
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Pca => f.write_str("pca"),
+            Self::Unembed(ids) => list(f, "unembed", ids),
+            Self::Embed(ids) => list(f, "embed", ids),
+            Self::Sensitivity => f.write_str("sensitivity"),
+            Self::Displacement => f.write_str("displacement"),
+            Self::Krylov(seed) => write!(f, "krylov:{seed}"),
+            Self::Random(seed) => write!(f, "random:{seed}"),
+        }
+    }
+}
+
+impl Basis {
+    /// Its vectors at `places`, which are in order.
+    ///
+    /// # Errors
+    /// A file that cannot be read or has another width, a basis that lacks what it refers to or has fewer vectors than
+    /// were asked for, a place outside of the field, or a device error.
+    pub fn frames(
+        &self,
+        linear: &Linearization<'_>,
+        places: &[Place],
+        end: End,
+        context: BasisContext<'_>,
+    ) -> Result<Frames> {
+        let run = linear.run();
+        let d = shape(run).2;
+        places.iter().try_for_each(|place| inside(*place, run))?;
+        if context.others.iter().any(|other| other.model().hash() != run.model().hash()) {
+            return Err(Error::Input("the prompts of a basis belong to different models".to_owned()));
+        }
+        if let Self::File(path) = self {
+            return self.file(path, d, end, context);
+        }
+        let rank = self.rank(run, context)?;
+        if matches!(self, Self::Sensitivity | Self::Displacement | Self::Krylov(_)) {
+            // In f64 while they are made orthonormal, and as they are kept.
+            fits(run, 12 * (places.len() * rank * d) as u64, "the vectors of the basis take", "")?;
+        }
+        let model = run.model();
+        let rows = |ids: &[u32], row: &dyn Fn(u32) -> resolvent_model::Result<Vec<f32>>| -> Result<Frames> {
+            let rows: Result<Vec<Vec<f64>>> = ids[..rank].iter().map(|&id| Ok(wide(&row(id)?))).collect();
+            Ok(everywhere(rows?))
+        };
+        match self {
+            Self::File(_) | Self::Pca => {
+                let runs: Vec<&Run> = std::iter::once(run).chain(context.others).collect();
+                pca(&runs, rank)
+            }
+            Self::Unembed(ids) if ids.is_empty() => {
+                rows(&likely(run, context, rank)?, &|id| model.unembedding(id))
+            }
+            Self::Unembed(ids) => rows(ids, &|id| model.unembedding(id)),
+            Self::Embed(ids) if ids.is_empty() => rows(&appearing(run), &|id| model.embedding(id)),
+            Self::Embed(ids) => rows(ids, &|id| model.embedding(id)),
+            Self::Random(seed) => {
+                Ok(everywhere(gaussian(*seed, rank * d).chunks(d).map(wide).collect::<Vec<_>>()))
+            }
+            Self::Displacement => {
+                let ours = run.field()?;
+                let others: Result<Vec<Vec<f32>>> =
+                    context.others[..rank].iter().map(|other| Ok(other.field()?)).collect();
+                let others = others?;
+                let at = |&(level, token): &Place| {
+                    let here = (level * run.tokens().len() + token) * d;
+                    let less = |other: &Vec<f32>| {
+                        let pairs = other[here..here + d].iter().zip(&ours[here..here + d]);
+                        pairs.map(|(a, b)| f64::from(*a) - f64::from(*b)).collect()
+                    };
+                    others.iter().map(less).collect()
+                };
+                Ok(placed(places, places.iter().map(at).collect(), d))
+            }
+            Self::Sensitivity => {
+                let observables = match context.observables {
+                    [] => {
+                        let position = position(run, context);
+                        let ids = likely(run, context, rank)?;
+                        ids.into_iter().map(|id| Observable::logit(id, position)).collect()
+                    }
+                    given => given[..rank].to_vec(),
+                };
+                Ok(placed(places, gradients(linear, &observables, places)?, d))
+            }
+            Self::Krylov(seed) => {
+                let starts = match context.observables {
+                    [] => vec![vec![wide(&gaussian(*seed, d))]; places.len()],
+                    given => gradients(linear, &given[..given.len().min(rank)], places)?,
+                };
+                Ok(placed(places, krylov::krylov(linear, places, starts, rank)?, d))
+            }
+        }
+    }
+
+    /// How many vectors there are to be.
+    fn rank(&self, run: &Run, context: BasisContext<'_>) -> Result<usize> {
+        let d = shape(run).2;
+        let tokens = || run.tokens().len() + context.others.iter().map(|o| o.tokens().len()).sum::<usize>();
+        let (most, fix) = match self {
+            Self::Pca => ((tokens() - 1).min(d), "more prompts (--donor)"),
+            Self::Unembed(ids) if ids.is_empty() => (run.model().config().vocab_size.min(d), ""),
+            Self::Embed(ids) if ids.is_empty() => (appearing(run).len(), "tokens (embed:TOKEN,TOKEN)"),
+            Self::Unembed(ids) | Self::Embed(ids) => (ids.len(), "more tokens"),
+            Self::Sensitivity => match context.observables.len() {
+                0 => (run.model().config().vocab_size.min(d), ""),
+                given => (given, "no observable, for the most likely tokens"),
+            },
+            Self::Displacement => (context.others.len(), "other prompts (--donor)"),
+            Self::File(_) | Self::Krylov(_) | Self::Random(_) => (d, ""),
+        };
+        if matches!(self, Self::Displacement) {
+            pairs_with(run, context.others)?;
+        }
+        let wanted = context.rank.unwrap_or(RANK.min(most));
+        if (1..=most).contains(&wanted) {
+            return Ok(wanted);
+        }
+        let less = if most > 0 { format!("a rank of 1 to {most}") } else { String::new() };
+        let fixes = [less.as_str(), fix].into_iter().filter(|f| !f.is_empty()).collect::<Vec<_>>();
+        Err(Error::Input(format!(
+            "the basis `{self}` has {most} vectors here and cannot have {}; give it {}",
+            wanted.max(usize::from(context.rank.is_none())),
+            fixes.join(", or ")
+        )))
+    }
+
+    fn file(&self, path: &std::path::Path, d: usize, end: End, context: BasisContext<'_>) -> Result<Frames> {
+        let fail = |reason: &str| Error::File { path: path.to_owned(), reason: reason.to_owned() };
+        if context.rank.is_some() {
+            return Err(fail("a basis from a file is used as it is; leave --rank out"));
+        }
+        let (file, wanted) = (Input::open(path)?, [Some(d), None]);
+        let source = file.needed("source", &wanted)?;
+        let (shape, columns) = match end {
+            End::Source => source,
+            End::Readout => file.array("readout", &wanted)?.unwrap_or(source),
+        };
+        let rank = shape[1];
+        let vectors = (0..rank).flat_map(|i| columns.iter().skip(i).step_by(rank).copied()).collect();
+        Ok(Frames::everywhere(rank, vectors))
+    }
+}
+
+/// Other runs of the same length.
+fn pairs_with(run: &Run, others: &[Run]) -> Result<()> {
+    let n = run.tokens().len();
+    match others.iter().find(|other| other.tokens().len() != n) {
+        Some(other) => {
+            let other = other.tokens().len();
+            Err(Error::Input(format!("the second prompt has {other} tokens and the first {n}")))
+        }
+        None => Ok(()),
+    }
+}
+
+fn position(run: &Run, context: BasisContext<'_>) -> usize {
+    let observed = context.observables.first().map(Observable::position);
+    context.position.or(observed).unwrap_or(run.tokens().len() - 1)
+}
+
+/// The `count` tokens of largest logit.
+fn likely(run: &Run, context: BasisContext<'_>, count: usize) -> Result<Vec<u32>> {
+    let logits = run.logits_at(position(run, context))?;
+    let mut ids: Vec<u32> = (0..logits.len() as u32).collect();
+    ids.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]));
+    ids.truncate(count);
+    Ok(ids)
+}
+
+/// The prompt's tokens, each once.
+fn appearing(run: &Run) -> Vec<u32> {
+    let mut ids = Vec::new();
+    for id in run.tokens() {
+        if !ids.contains(id) {
+            ids.push(*id);
+        }
+    }
+    ids
+}
+
+fn everywhere(mut vectors: Vec<Vec<f64>>) -> Frames {
+    orthonormal(&mut vectors);
+    Frames::everywhere(vectors.len(), narrow(&vectors.concat()))
+}
+
+fn placed(places: &[Place], mut sets: Vec<Vec<Vec<f64>>>, d: usize) -> Frames {
+    sets.iter_mut().for_each(|set| orthonormal(set));
+    let rank = sets.first().map_or(0, Vec::len);
+    Frames::by_place(rank, d, places, sets.iter().flat_map(|set| narrow(&set.concat())).collect())
+}
+
+/// The sensitivities of `observables` at each place, as they are.
+fn gradients(
+    linear: &Linearization<'_>,
+    observables: &[Observable],
+    places: &[Place],
+) -> Result<Vec<Vec<Vec<f64>>>> {
+    let (run, d) = (linear.run(), shape(linear.run()).2);
+    let seeds: Result<Vec<Vec<Seed>>> = observables.iter().map(|j| Ok(run.seeds(j)?)).collect();
+    let mut levels: Vec<usize> = places.iter().map(|place| place.0).collect();
+    levels.dedup();
+    let sites: Vec<Site> = levels.iter().map(|&level| Site::level(level, run.model().config())).collect();
+    let mut sets = vec![vec![vec![0.0; d]; observables.len()]; places.len()];
+    linear.vjp_at(&seeds?, &sites, &mut |slab| {
+        for (set, &(level, token)) in sets.iter_mut().zip(places) {
+            let row = token.checked_sub(slab.token).and_then(|row| slab.rows.get(row * d..(row + 1) * d));
+            if let Some(row) = row.filter(|_| level == levels[slab.site]) {
+                set[slab.member] = wide(row);
+            }
+        }
+    })?;
+    Ok(sets)
+}
+
+/// Principal components of each level.
+fn pca(runs: &[&Run], rank: usize) -> Result<Frames> {
+    let (levels, _, d) = shape(runs[0]);
+    let mut vectors = Vec::with_capacity(levels * rank * d);
+    for level in 0..levels {
+        let mut rows = Vec::new();
+        for run in runs {
+            rows.extend(wide(&run.capture(Site::level(level, run.model().config()))?));
+        }
+        let count = (rows.len() / d) as f64;
+        let mean: Vec<f64> = (0..d).map(|i| rows.iter().skip(i).step_by(d).sum::<f64>() / count).collect();
+        rows.chunks_mut(d).for_each(|row| row.iter_mut().zip(&mean).for_each(|(x, mean)| *x -= mean));
+        let found = svd(&rows, d)?;
+        for (value, mut v) in found.values.iter().zip(found.right).take(rank) {
+            // Of the two signs, the one that makes the largest component positive.
+            let largest = v.iter().fold(0.0f64, |m, x| if x.abs() > m.abs() { *x } else { m });
+            let factor = if *value > NOTHING * found.values[0] { largest.signum() } else { 0.0 };
+            v.iter_mut().for_each(|x| *x *= factor);
+            vectors.extend(narrow(&v));
+        }
+    }
+    Ok(Frames::by_level(rank, d, vectors))
+}

@@ -1,0 +1,124 @@
+//! Small dense matrices in f64: singular values by faer, and orthonormal vectors in a given order.
+
+use faer::{Mat, MatRef};
+
+use crate::error::{Error, Result};
+
+/// A singular value decomposition, largest value first.
+#[derive(Clone, Debug)]
+pub(crate) struct Dense {
+    /// `[n]`, n the smaller side.
+    pub(crate) values: Vec<f64>,
+    /// Left vectors `[n]` of `[rows]`.
+    pub(crate) left: Vec<Vec<f64>>,
+    /// Right vectors `[n]` of `[columns]`.
+    pub(crate) right: Vec<Vec<f64>>,
+}
+
+/// What is left of a vector of f32 numbers, relative to its length, that is taken for nothing: ten times what an f32
+/// computation of the vector may have left there.
+const DEPENDENT: f64 = 1e-5;
+
+/// The singular values and vectors of a row-major matrix `[rows, columns]`.
+pub(crate) fn svd(a: &[f64], columns: usize) -> Result<Dense> {
+    let a = MatRef::from_row_major_slice(a, a.len() / columns, columns);
+    let svd = a.thin_svd().map_err(|_| diverged())?;
+    let vectors = |m: MatRef<'_, f64>| m.col_iter().map(|c| c.iter().copied().collect()).collect();
+    let values = svd.S().column_vector().iter().copied().collect();
+    Ok(Dense { values, left: vectors(svd.U()), right: vectors(svd.V()) })
+}
+
+/// The singular values alone of a row-major matrix `[rows, columns]`, largest first.
+pub(crate) fn singular_values(a: &[f32], columns: usize) -> Result<Vec<f64>> {
+    let rows = a.len() / columns;
+    Mat::from_fn(rows, columns, |i, j| f64::from(a[i * columns + j]))
+        .singular_values()
+        .map_err(|_| diverged())
+}
+
+fn diverged() -> Error {
+    Error::Input(
+        "singular values were asked of numbers that are not finite; run again with `--device host`"
+            .to_owned(),
+    )
+}
+
+/// Makes vectors orthonormal, one after another. One that depends on those before it becomes zero, so that the others
+/// keep their places.
+pub(crate) fn orthonormal(vectors: &mut [Vec<f64>]) {
+    for i in 0..vectors.len() {
+        let (before, rest) = vectors.split_at_mut(i);
+        orthonormal_to(before, &mut rest[0]);
+    }
+}
+
+/// Makes a vector of unit length and orthogonal to orthonormal or zero ones; zero if it depends on them.
+pub(crate) fn orthonormal_to(before: &[Vec<f64>], x: &mut [f64]) {
+    let start = size(x);
+    // Once is not enough where much is taken away; twice is (Kahan and Parlett).
+    for _ in 0..2 {
+        for b in before {
+            let along = inner(b, x);
+            x.iter_mut().zip(b).for_each(|(x, b)| *x -= along * b);
+        }
+    }
+    let left = size(x);
+    let factor = if left > DEPENDENT * start { 1.0 / left } else { 0.0 };
+    x.iter_mut().for_each(|x| *x *= factor);
+}
+
+pub(crate) fn inner(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+pub(crate) fn size(a: &[f64]) -> f64 {
+    inner(a, a).sqrt()
+}
+
+pub(crate) fn wide(x: &[f32]) -> Vec<f64> {
+    x.iter().map(|&x| f64::from(x)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_known_decomposition() {
+        // diag(3, 2) turned: columns swapped, one sign changed, a third column of nothing.
+        let a = [0.0, -3.0, 0.0, 2.0, 0.0, 0.0];
+        let got = svd(&a, 3).expect("decomposes");
+        assert!((got.values[0] - 3.0).abs() < 1e-14 && (got.values[1] - 2.0).abs() < 1e-14);
+        assert_eq!((got.left.len(), got.left[0].len(), got.right[0].len()), (2, 2, 3));
+        for i in 0..2 {
+            for j in 0..3 {
+                let back: f64 = (0..2).map(|n| got.left[n][i] * got.values[n] * got.right[n][j]).sum();
+                assert!((back - a[i * 3 + j]).abs() < 1e-14);
+            }
+        }
+        let narrow: Vec<f32> = a.iter().map(|&x| x as f32).collect();
+        assert_eq!(singular_values(&narrow, 3).expect("decomposes").len(), 2);
+        assert!(singular_values(&[f32::NAN; 4], 2).is_err());
+    }
+
+    #[test]
+    fn what_depends_becomes_zero() {
+        let mut v = vec![vec![2.0, 0.0, 0.0], vec![-1.0, 0.0, 0.0], vec![1.0, 1.0, 0.0], vec![0.0; 3]];
+        orthonormal(&mut v);
+        assert_eq!(v, [[1.0, 0.0, 0.0], [0.0; 3], [0.0, 1.0, 0.0], [0.0; 3]]);
+    }
+
+    /// Nearly parallel vectors come out orthogonal to rounding, not to the little that is between them.
+    #[test]
+    fn twice_is_enough() {
+        let mut v: Vec<Vec<f64>> =
+            (0..5).map(|i| (0..40).map(|j| 1.0 + if i == j { 1e-3 } else { 0.0 }).collect()).collect();
+        orthonormal(&mut v);
+        for i in 0..5 {
+            for j in 0..5 {
+                let want = if i == j { 1.0 } else { 0.0 };
+                assert!((inner(&v[i], &v[j]) - want).abs() < 1e-14, "{i} {j}");
+            }
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Arrays that a user brings in a safetensors file.
+
+use std::path::Path;
+
+use safetensors::SafeTensors;
+use safetensors::tensor::Dtype;
+
+use crate::error::{Error, Result};
+
+/// A safetensors file of the user's.
+pub(crate) struct Input<'a> {
+    path: &'a Path,
+    bytes: Vec<u8>,
+}
+
+impl<'a> Input<'a> {
+    /// Reads `path`.
+    pub(crate) fn open(path: &'a Path) -> Result<Self> {
+        match std::fs::read(path) {
+            Ok(bytes) => Ok(Self { path, bytes }),
+            Err(e) => Err(fail(path, format!("cannot be read: {e}"))),
+        }
+    }
+
+    /// The array `name` and its shape, where there is one. `wanted` says what its shape must be, `None` any length.
+    pub(crate) fn array(
+        &self,
+        name: &str,
+        wanted: &[Option<usize>],
+    ) -> Result<Option<(Vec<usize>, Vec<f32>)>> {
+        let path = self.path;
+        let file = SafeTensors::deserialize(&self.bytes)
+            .map_err(|e| fail(path, format!("is not a safetensors file: {e}")))?;
+        let Ok(view) = file.tensor(name) else { return Ok(None) };
+        let (dtype, shape) = (view.dtype(), view.shape());
+        let fits =
+            shape.len() == wanted.len() && shape.iter().zip(wanted).all(|(n, w)| w.is_none_or(|w| w == *n));
+        if dtype != Dtype::F32 || !fits || shape.contains(&0) {
+            let wanted: Vec<String> =
+                wanted.iter().map(|w| w.map_or_else(|| "any".to_owned(), |w| w.to_string())).collect();
+            let wanted = wanted.join(", ");
+            return Err(fail(path, format!("`{name}` is {dtype:?} {shape:?}, wanted F32 [{wanted}]")));
+        }
+        let numbers: Vec<f32> = bytemuck::pod_collect_to_vec(view.data());
+        match numbers.iter().all(|x| x.is_finite()) {
+            true => Ok(Some((shape.to_vec(), numbers))),
+            false => Err(fail(path, format!("`{name}` holds numbers that are not finite"))),
+        }
+    }
+
+    /// As [`Input::array`], of an array that must be there.
+    pub(crate) fn needed(&self, name: &str, wanted: &[Option<usize>]) -> Result<(Vec<usize>, Vec<f32>)> {
+        self.array(name, wanted)?.ok_or_else(|| fail(self.path, format!("has no array `{name}`")))
+    }
+}
+
+fn fail(path: &Path, reason: String) -> Error {
+    Error::File { path: path.to_owned(), reason }
+}

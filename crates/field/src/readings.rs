@@ -1,0 +1,89 @@
+//! Vectors of the field, read as tokens.
+//!
+//! A vector x is read by the logits that it moves where it stands at h\[L, p\]: `W_U dln_f(x)`, the final norm linearised at
+//! the run's own h\[L, p\]. A source and its response come with a common sign that is nobody's; the one is taken under which
+//! the response moves some logit up, over the mean of all, by more than it moves any other down.
+
+use resolvent_model::Linearization;
+use serde_json::{Value, json};
+
+use crate::error::Result;
+use crate::sensitivity::Place;
+
+/// A source and its response, read as tokens.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reading {
+    /// Where the source is, (l, t).
+    pub from: Place,
+    /// Where the response is, (l', t').
+    pub to: Place,
+    /// Singular value: length of the response over that of the source.
+    pub value: f32,
+    /// Effective rank of the block that they are the first triplet of.
+    pub effective_rank: Option<f32>,
+    /// Tokens whose logits the source itself would move up most, and how far.
+    pub reads: Vec<(u32, f32)>,
+    /// Tokens whose logits the response would move up most, and how far.
+    pub writes: Vec<(u32, f32)>,
+}
+
+/// Tokens named of each vector.
+const TOKENS: usize = 5;
+/// Characters of a token's text, so that metadata has a bounded length.
+const LONGEST: usize = 32;
+
+/// Tokens of a source and of its response, `[d]` each, at `position`.
+pub(crate) fn read(
+    linear: &Linearization<'_>,
+    position: usize,
+    pair: &[Vec<f32>; 2],
+) -> Result<[Vec<(u32, f32)>; 2]> {
+    let mut logits = linear.logit_tangents(position, pair)?;
+    let vocab = logits.len() / 2;
+    if upside_down(&logits[vocab..]) {
+        logits.iter_mut().for_each(|x| *x = -*x);
+    }
+    Ok([top(&logits[..vocab]), top(&logits[vocab..])])
+}
+
+/// Whether the largest departure from the mean is downwards.
+fn upside_down(logits: &[f32]) -> bool {
+    let mean = logits.iter().map(|&x| f64::from(x)).sum::<f64>() / logits.len() as f64;
+    let departures = logits.iter().map(|&x| f64::from(x) - mean);
+    departures.fold(0.0f64, |m, x| if x.abs() > m.abs() { x } else { m }) < 0.0
+}
+
+fn top(logits: &[f32]) -> Vec<(u32, f32)> {
+    let mut ids: Vec<u32> = (0..logits.len() as u32).collect();
+    ids.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]));
+    ids.into_iter().take(TOKENS).map(|id| (id, logits[id as usize])).collect()
+}
+
+/// Readings as JSON, for the metadata of a result: tokens as `[id, text, logit]`, pairs as `[l', t', l, t]`.
+pub(crate) fn to_json(readings: &[Reading], linear: &Linearization<'_>) -> String {
+    let tokenizer = linear.run().model().tokenizer();
+    let tokens = |tokens: &[(u32, f32)]| -> Vec<Value> {
+        let text = |id| tokenizer.map_or_else(String::new, |t| t.token(id).chars().take(LONGEST).collect());
+        tokens.iter().map(|&(id, logit)| json!([id, text(id), logit])).collect()
+    };
+    let each = readings.iter().map(|r| {
+        json!({
+            "pair": [r.to.0, r.to.1, r.from.0, r.from.1], "value": r.value, "effective_rank": r.effective_rank,
+            "reads": tokens(&r.reads), "writes": tokens(&r.writes),
+        })
+    });
+    Value::Array(each.collect()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signs_are_those_of_the_largest_departure() {
+        // All logits move up, one of them by less: what it does is push that one down.
+        assert!(upside_down(&[5.0, 5.0, 5.0, 1.0]));
+        assert!(!upside_down(&[-5.0, -5.0, -5.0, -1.0]));
+        assert_eq!(top(&[0.0, 3.0, -1.0, 3.0])[..2], [(1, 3.0), (3, 3.0)]);
+    }
+}

@@ -1,0 +1,220 @@
+//! Sliced Green operators: the few numbers of G that a pair of bases sees, for all causal pairs.
+//!
+//! A block of the Green operator is d x d, and there are as many blocks as causal pairs. Between a source basis V of k
+//! vectors and a readout basis U of m, a block is `U(l',t')^T G(l',t'; l,t) V(l,t)`, m x k. The k vectors of every source are
+//! tangents (or the m of every target cotangents, where those are cheaper), and all of them share the run's residuals and
+//! read each weight once a batch. So a slice costs the products of its tangents and little else.
+
+mod checks;
+mod pairs;
+mod strongest;
+mod walks;
+mod work;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use resolvent_model::{Linearization, Observable};
+
+use crate::bases::{Basis, BasisContext, End, Frames};
+use crate::error::{Error, Result};
+use crate::labelled::Labelled;
+use crate::readings::{Reading, to_json};
+use crate::sensitivity::shape;
+use crate::store::{Memory, Partial, Planned, Store, bytes, fits};
+use walks::Walks;
+
+pub use pairs::Pairs;
+pub use walks::Walk;
+
+/// Places of the arrays in a store.
+const PAIRS: usize = 0;
+const BLOCKS: usize = 1;
+const VALUES: usize = 2;
+const RANK: usize = 3;
+
+/// A sliced Green operator that is to be computed.
+pub struct Slice<'a> {
+    walks: Walks<'a>,
+    walk: Walk,
+    /// Where vectors are read as logits.
+    position: usize,
+    about: BTreeMap<String, String>,
+}
+
+/// What came of a slice.
+#[derive(Clone, Debug)]
+pub struct Sliced {
+    /// Provenance, certificates, and the arrays if they are in memory.
+    pub result: Labelled,
+    /// The strongest pairs along one token, then the strongest between two.
+    pub strongest: Vec<Reading>,
+    /// Parts of the work that an interrupted run had done.
+    pub resumed: usize,
+}
+
+/// What else helps where a result is larger than the memory.
+const IN_A_FILE: &str = "write it to a .safetensors file alone (--out), ";
+
+/// Told how much of the work is done, in rows of tangents times blocks of the model: (done, all).
+pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
+
+impl<'a> Slice<'a> {
+    /// The slice of the operator between a basis of sources and one of readouts.
+    ///
+    /// # Errors
+    /// A basis that lacks what it refers to, or that takes more memory than there is; a device error.
+    pub fn new(
+        linear: &'a Linearization<'a>,
+        pairs: Pairs,
+        [source, readout]: [&Basis; 2],
+        [of_source, of_readout]: [BasisContext<'_>; 2],
+    ) -> Result<Self> {
+        let observed = of_source.observables.first().map(Observable::position);
+        let position = of_source.position.or(observed).unwrap_or(linear.run().tokens().len() - 1);
+        let v = source.frames(linear, pairs.from(), End::Source, of_source)?;
+        let u = readout.frames(linear, pairs.to(), End::Readout, of_readout)?;
+        let mut slice = Self::with_frames(linear, pairs, [v, u])?;
+        slice.position = position;
+        let listed = |ids: &[u32]| ids.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+        let observables: Vec<String> = of_source.observables.iter().map(|j| format!("{j:?}")).collect();
+        let donors: Vec<String> = of_source.others.iter().map(|other| listed(other.tokens())).collect();
+        for (key, value) in [
+            ("basis", source.to_string()),
+            ("readout", readout.to_string()),
+            ("observable", observables.join("; ")),
+            ("donor_tokens", donors.join(";")),
+        ] {
+            if !value.is_empty() {
+                slice.about.insert(key.to_owned(), value);
+            }
+        }
+        Ok(slice)
+    }
+
+    /// As [`Slice::new`], between vectors that are known.
+    ///
+    /// # Errors
+    /// Vectors of another width, or that take more memory than there is.
+    pub fn with_frames(
+        linear: &'a Linearization<'a>,
+        pairs: Pairs,
+        [source, readout]: [Frames; 2],
+    ) -> Result<Self> {
+        let (_, tokens, d) = shape(linear.run());
+        for frames in [&source, &readout] {
+            if frames.width() != d || frames.rank() == 0 {
+                let (rank, width) = (frames.rank(), frames.width());
+                return Err(Error::Input(format!(
+                    "a basis of {rank} vectors of {width} numbers; the field is {d} wide"
+                )));
+            }
+        }
+        let hash = blake3::hash(format!("{} {}", source.hash(), readout.hash()).as_bytes());
+        let [from, to] = pairs.chosen().clone();
+        let about = [("basis_hash", hash.to_hex().to_string()), ("from", from), ("to", to)];
+        let about = about.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let walks = Walks { linear, pairs, source, readout };
+        let walk = walks.cheaper();
+        let slice = Self { walks, walk, position: tokens - 1, about };
+        let largest =
+            slice.walks.starts(walk).iter().enumerate().map(|(i, _)| slice.chunk_bytes(i..i + 1)).max();
+        let needed = slice.walks.source.bytes() + slice.walks.readout.bytes() + largest.unwrap_or(0);
+        fits(linear.run(), needed, "the bases and the blocks of one place take", "")?;
+        Ok(slice)
+    }
+
+    /// Takes this walk instead of the cheaper one.
+    #[must_use]
+    pub fn walk(mut self, walk: Walk) -> Self {
+        self.walk = walk;
+        self
+    }
+
+    /// The walk that is taken.
+    pub fn walked(&self) -> Walk {
+        self.walk
+    }
+
+    /// Its pairs.
+    pub fn pairs(&self) -> &Pairs {
+        &self.walks.pairs
+    }
+
+    /// Shape of a block: vectors of the readout, and of the source basis.
+    pub fn shape(&self) -> [usize; 2] {
+        [self.walks.readout.rank(), self.walks.source.rank()]
+    }
+
+    /// Bytes of its arrays.
+    pub fn bytes(&self) -> u64 {
+        bytes(&self.arrays())
+    }
+
+    /// Whether the arrays fit in the device's [`batch_bytes`](resolvent_engine::Options::batch_bytes).
+    ///
+    /// # Errors
+    /// They do not.
+    pub fn fits_in_memory(&self) -> Result<()> {
+        fits(self.walks.linear.run(), self.bytes(), "the result takes", IN_A_FILE)
+    }
+
+    fn memory(&self) -> u64 {
+        self.walks.linear.run().model().device().batch_bytes()
+    }
+
+    fn arrays(&self) -> [Planned; 4] {
+        let (n, m, k) = (self.pairs().len(), self.walks.readout.rank(), self.walks.source.rank());
+        [
+            Planned::new("pairs", &[("pair", n), ("place", 4)]),
+            Planned::new("blocks", &[("pair", n), ("readout", m), ("source", k)]),
+            Planned::new("singular_values", &[("pair", n), ("value", m.min(k))]),
+            Planned::new("effective_rank", &[("pair", n)]),
+        ]
+    }
+
+    /// The slice in memory: arrays `pairs [N, 4]` (l', t', l, t), `blocks [N, m, k]`, `singular_values [N, min(m, k)]` and
+    /// `effective_rank [N]`, the exponential of the entropy of the squared singular values at sum 1; 0 for a block of zeros.
+    ///
+    /// Certificates: three blocks by the other walk; the composition of Green operators; causal zeros and slope of one
+    /// response; the adjoint identity.
+    ///
+    /// # Errors
+    /// A result larger than the memory, a device error, or a check that fails.
+    pub fn compute(&self, progress: Progress<'_>) -> Result<Sliced> {
+        self.fits_in_memory()?;
+        let result = self.probed()?;
+        let mut store = Memory::new(&self.arrays());
+        self.fill(&mut store, progress)?;
+        let mut sliced = self.finished(result, &mut store)?;
+        sliced.result = store.into_result(sliced.result);
+        Ok(sliced)
+    }
+
+    /// The same to a safetensors file, which may be larger than the memory; [`Labelled::read`] reads it. An interrupted run
+    /// of the same work is gone on with, and leaves the same file as one that was not interrupted; `fresh` begins anew.
+    ///
+    /// # Errors
+    /// As [`Slice::compute`]; a file that cannot be written, or that an interrupted run of other work has left.
+    pub fn write(&self, path: &Path, fresh: bool, progress: Progress<'_>) -> Result<Sliced> {
+        Labelled::check_path(path)?;
+        let result = self.probed()?;
+        let mut about = result.metadata.clone();
+        about.insert("memory".to_owned(), self.memory().to_string());
+        let mut store = Partial::open(path, &self.arrays(), &about, fresh)?;
+        let resumed = store.done();
+        self.fill(&mut store, progress)?;
+        let mut sliced = self.finished(result, &mut store)?;
+        store.finish(&sliced.result.strings().into_iter().collect())?;
+        sliced.resumed = resumed;
+        Ok(sliced)
+    }
+
+    /// Adds the strongest pairs, and the check of what was stored.
+    fn finished(&self, result: Labelled, store: &mut dyn Store) -> Result<Sliced> {
+        let result = result.certify(self.other_walk(store)?)?;
+        let strongest = strongest::strongest(&self.walks, store, self.position)?;
+        let json = to_json(&strongest, self.walks.linear);
+        Ok(Sliced { result: result.note("strongest", json), strongest, resumed: 0 })
+    }
+}

@@ -1,0 +1,241 @@
+//! Blocks of the Green operator by either walk: tangents of the sources, read through the readout, or cotangents of the
+//! readout, read through the sources. They are the same blocks; one of the two is cheaper.
+
+use std::ops::Range;
+
+use faer::linalg::matmul::matmul;
+use faer::{Accum, MatMut, MatRef, Par};
+use resolvent_model::{Linearization, Seed, Site, Source};
+
+use super::pairs::Pairs;
+use crate::bases::Frames;
+use crate::error::Result;
+use crate::sensitivity::{Place, shape};
+
+/// Which way the chain of blocks is walked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Walk {
+    /// k tangents from every source.
+    Forward,
+    /// m cotangents from every target.
+    Adjoint,
+}
+
+impl Walk {
+    /// Its name in result files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Forward => "forward",
+            Self::Adjoint => "adjoint",
+        }
+    }
+}
+
+/// What is walked: the operator, its pairs and both bases.
+pub(super) struct Walks<'a> {
+    pub(super) linear: &'a Linearization<'a>,
+    pub(super) pairs: Pairs,
+    pub(super) source: Frames,
+    pub(super) readout: Frames,
+}
+
+/// Blocks `[n, m, k]` of consecutive pairs, the number of the first one, and their pairs `[n, 4]`.
+pub(super) struct Piece {
+    pub(super) first: usize,
+    pub(super) pairs: Vec<f32>,
+    pub(super) blocks: Vec<f32>,
+}
+
+impl Walks<'_> {
+    /// The places that a walk starts from, in the order in which it takes them.
+    pub(super) fn starts(&self, walk: Walk) -> &[Place] {
+        match walk {
+            Walk::Forward => self.pairs.from(),
+            Walk::Adjoint => self.pairs.to(),
+        }
+    }
+
+    /// Rows of a batch that a place takes, and how many blocks of the model they pass.
+    pub(super) fn cost(&self, walk: Walk, (level, token): Place) -> (usize, usize) {
+        let tokens = shape(self.linear.run()).1;
+        match walk {
+            Walk::Forward => {
+                let last = self.pairs.to().last().map_or(0, |place| place.0);
+                (self.source.rank() * (tokens - token), last.saturating_sub(level))
+            }
+            Walk::Adjoint => {
+                let first = self.pairs.from().first().map_or(0, |place| place.0);
+                (self.readout.rank() * (token + 1), level.saturating_sub(first))
+            }
+        }
+    }
+
+    /// The walk that passes fewer rows through fewer blocks.
+    pub(super) fn cheaper(&self) -> Walk {
+        let all = |walk| {
+            let each = self.starts(walk).iter().map(|&place| self.cost(walk, place));
+            each.map(|(rows, blocks)| (rows * blocks) as u64).sum::<u64>()
+        };
+        if all(Walk::Adjoint) < all(Walk::Forward) { Walk::Adjoint } else { Walk::Forward }
+    }
+
+    /// Numbers of a block.
+    pub(super) fn block(&self) -> usize {
+        self.source.rank() * self.readout.rank()
+    }
+
+    /// The blocks of the pairs that start at some places of the walk.
+    pub(super) fn pieces(&self, walk: Walk, starts: Range<usize>) -> Result<Vec<Piece>> {
+        match walk {
+            Walk::Forward => self.forward(starts),
+            Walk::Adjoint => self.adjoint(starts),
+        }
+    }
+
+    fn site(&self, level: usize) -> Site {
+        Site::level(level, self.linear.run().model().config())
+    }
+
+    fn forward(&self, sources: Range<usize>) -> Result<Vec<Piece>> {
+        let (d, [m, k]) = (self.source.width(), [self.readout.rank(), self.source.rank()]);
+        let mut vectors = Vec::with_capacity(sources.len() * k);
+        for &(level, token) in &self.pairs.from()[sources.clone()] {
+            for v in self.source.at((level, token))?.chunks(d) {
+                vectors.push(start(v, || Source { site: self.site(level), token, vector: v.to_vec() }));
+            }
+        }
+        let levels = levels(sources.clone().flat_map(|i| self.pairs.targets(i)).map(|j| self.pairs.to()[j]));
+        let sites: Vec<Site> = levels.iter().map(|&level| self.site(level)).collect();
+        let Range { start: first, end } = self.pairs.of(&sources);
+        let mut blocks = vec![0.0; (end - first) * m * k];
+        // By source and level: the first pair's block, and where its targets are.
+        let rows = self.rows_by_level(&sources, &levels);
+        let mut failed = Ok(());
+        self.linear.jvp_at(&vectors, &sites, &mut |slab| {
+            let (i, column) = (slab.member / k, slab.member % k);
+            let (at, tokens) = &rows[i * levels.len() + slab.site];
+            let read = self.read(&self.readout, levels[slab.site], tokens, (slab.rows, slab.token));
+            match read {
+                Ok(read) => {
+                    let here = &mut blocks[(at - first) * m * k..][..tokens.len() * m * k];
+                    for (into, x) in here.iter_mut().skip(column).step_by(k).zip(read) {
+                        *into = x;
+                    }
+                }
+                Err(e) => failed = Err(e),
+            }
+        })?;
+        failed?;
+        Ok(vec![Piece { first, pairs: self.pairs.rows(&sources), blocks }])
+    }
+
+    /// For each of some sources and of `levels`: its first pair there, and the tokens of its targets.
+    fn rows_by_level(&self, sources: &Range<usize>, levels: &[usize]) -> Vec<(usize, Vec<usize>)> {
+        let mut rows = Vec::with_capacity(sources.len() * levels.len());
+        let mut pair = self.pairs.of(sources).start;
+        for i in sources.clone() {
+            let mut targets = self.pairs.targets(i).map(|j| self.pairs.to()[j]).peekable();
+            for &level in levels {
+                let (at, mut tokens) = (pair, Vec::new());
+                while let Some((_, token)) = targets.next_if(|place| place.0 == level) {
+                    tokens.push(token);
+                    pair += 1;
+                }
+                rows.push((at, tokens));
+            }
+        }
+        rows
+    }
+
+    fn adjoint(&self, targets: Range<usize>) -> Result<Vec<Piece>> {
+        let (d, [m, k]) = (self.source.width(), [self.readout.rank(), self.source.rank()]);
+        let mut vectors = Vec::with_capacity(targets.len() * m);
+        for &(level, token) in &self.pairs.to()[targets.clone()] {
+            for u in self.readout.at((level, token))?.chunks(d) {
+                vectors.push(start(u, || Seed::Field { level, token, vector: u.to_vec() }));
+            }
+        }
+        let (mut pieces, mut homes) = (Vec::new(), vec![Vec::new(); targets.len()]);
+        for (i, &(level, token)) in self.pairs.from().iter().enumerate() {
+            let first = self.pairs.of(&(i..i + 1)).start;
+            let (mut piece, mut n) = (None, 0);
+            let mut pairs = Vec::new();
+            for (place, j) in self.pairs.targets(i).enumerate().filter(|(_, j)| targets.contains(j)) {
+                piece.get_or_insert(first + place);
+                homes[j - targets.start].push((i, pieces.len(), n));
+                n += 1;
+                let (to_level, to_token) = self.pairs.to()[j];
+                pairs.extend([to_level, to_token, level, token].map(|x| x as f32));
+            }
+            if let Some(first) = piece {
+                pieces.push(Piece { first, pairs, blocks: vec![0.0; n * m * k] });
+            }
+        }
+        let levels = levels(homes.iter().flatten().map(|home| self.pairs.from()[home.0]));
+        let sites: Vec<Site> = levels.iter().map(|&level| self.site(level)).collect();
+        let mut failed = Ok(());
+        self.linear.vjp_at(&vectors, &sites, &mut |slab| {
+            let (level, row) = (levels[slab.site], slab.member % m);
+            let here = homes[slab.member / m].iter().map(|home| (self.pairs.from()[home.0], home));
+            let here: Vec<_> = here.filter(|(place, _)| place.0 == level).collect();
+            let tokens: Vec<usize> = here.iter().map(|(place, _)| place.1).collect();
+            match self.read(&self.source, level, &tokens, (slab.rows, slab.token)) {
+                Ok(read) => {
+                    for ((_, &(_, piece, n)), x) in here.into_iter().zip(read.chunks(k)) {
+                        pieces[piece].blocks[(n * m + row) * k..][..k].copy_from_slice(x);
+                    }
+                }
+                Err(e) => failed = Err(e),
+            }
+        })?;
+        failed?;
+        Ok(pieces)
+    }
+
+    /// `<row, v>` for the rows of some tokens of a level, in order, and the vectors of a basis there: `[tokens, rank]`.
+    fn read(
+        &self,
+        frames: &Frames,
+        level: usize,
+        tokens: &[usize],
+        (rows, from): (&[f32], usize),
+    ) -> Result<Vec<f32>> {
+        let (d, rank) = (frames.width(), frames.rank());
+        let mut read = Vec::with_capacity(tokens.len() * rank);
+        let (Some(&first), Some(&last)) = (tokens.first(), tokens.last()) else { return Ok(read) };
+        if frames.is_shared() {
+            let all =
+                products(&rows[(first - from) * d..(last + 1 - from) * d], frames.at((level, first))?, d);
+            tokens.iter().for_each(|token| read.extend(&all[(token - first) * rank..][..rank]));
+        } else {
+            for &token in tokens {
+                let row = &rows[(token - from) * d..][..d];
+                read.extend(products(row, frames.at((level, token))?, d));
+            }
+        }
+        Ok(read)
+    }
+}
+
+/// A walk's start, or none where the vector is zero: then so is everything that it would reach.
+fn start<T>(vector: &[f32], made: impl FnOnce() -> T) -> Vec<T> {
+    if vector.iter().all(|x| *x == 0.0) { Vec::new() } else { vec![made()] }
+}
+
+/// The levels of some places, each once, in order.
+fn levels(places: impl Iterator<Item = Place>) -> Vec<usize> {
+    let mut levels: Vec<usize> = places.map(|place| place.0).collect();
+    levels.sort_unstable();
+    levels.dedup();
+    levels
+}
+
+/// `<a_i, b_j>` of rows `a [n, d]` and `b [m, d]`: `[n, m]`.
+fn products(a: &[f32], b: &[f32], d: usize) -> Vec<f32> {
+    let (n, m) = (a.len() / d, b.len() / d);
+    let mut out = vec![0.0; n * m];
+    let into = MatMut::from_row_major_slice_mut(&mut out, n, m);
+    let (a, b) = (MatRef::from_row_major_slice(a, n, d), MatRef::from_row_major_slice(b, m, d));
+    matmul(into, Accum::Replace, a, b.transpose(), 1.0, Par::Seq);
+    out
+}

@@ -1,0 +1,107 @@
+//! The work of a slice, cut into chunks.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::walks::Piece;
+use super::{BLOCKS, PAIRS, Progress, RANK, Slice, VALUES, Walk};
+use crate::dense::singular_values;
+use crate::error::Result;
+use crate::sensitivity::shape;
+use crate::store::Store;
+
+impl Slice<'_> {
+    /// Chunks of the walk's starts: as many as a batch of the device holds, whose blocks take a quarter of the memory.
+    fn plan(&self) -> Vec<Range<usize>> {
+        let starts = self.walks.starts(self.walk);
+        let most = self.walks.linear.batch_rows(shape(self.walks.linear.run()).0);
+        let mut plan: Vec<Range<usize>> = Vec::new();
+        let mut rows = 0;
+        for (i, &place) in starts.iter().enumerate() {
+            let more = self.walks.cost(self.walk, place).0;
+            match plan.last_mut() {
+                Some(chunk)
+                    if rows + more <= most && self.chunk_bytes(chunk.start..i + 1) <= self.memory() / 4 =>
+                {
+                    chunk.end = i + 1;
+                    rows += more;
+                }
+                _ => {
+                    plan.push(i..i + 1);
+                    rows = more;
+                }
+            }
+        }
+        plan
+    }
+
+    /// Bytes of the blocks of some of the walk's starts.
+    pub(super) fn chunk_bytes(&self, starts: Range<usize>) -> u64 {
+        let pairs = match self.walk {
+            Walk::Forward => self.pairs().of(&starts).len(),
+            Walk::Adjoint => starts.len() * self.pairs().from().len(),
+        };
+        4 * (pairs * (self.walks.block() + 4)) as u64
+    }
+
+    pub(super) fn fill(&self, store: &mut dyn Store, progress: Progress<'_>) -> Result<()> {
+        let work = |starts: &Range<usize>| {
+            let each = self.walks.starts(self.walk)[starts.clone()].iter();
+            each.map(|&place| self.walks.cost(self.walk, place)).map(|(r, b)| (r * b) as u64).sum::<u64>()
+        };
+        let plan = self.plan();
+        let total = plan.iter().map(work).sum();
+        let mut done = 0;
+        progress(done, total);
+        for (chunk, starts) in plan.iter().enumerate() {
+            if !store.has(chunk) {
+                for piece in self.walks.pieces(self.walk, starts.clone())? {
+                    self.put(store, &piece)?;
+                }
+                store.commit(chunk)?;
+            }
+            done += work(starts);
+            progress(done, total);
+        }
+        Ok(())
+    }
+
+    fn put(&self, store: &mut dyn Store, piece: &Piece) -> Result<()> {
+        let (block, k) = (self.walks.block(), self.walks.source.rank());
+        let values: Result<Vec<Vec<f64>>> =
+            piece.blocks.par_chunks(block).map(|block| singular_values(block, k)).collect();
+        let values = values?;
+        let rank: Vec<f32> = values.iter().map(|values| effective_rank(values) as f32).collect();
+        let n = block / k.max(self.walks.readout.rank());
+        let values: Vec<f32> = values.iter().flatten().map(|x| *x as f32).collect();
+        store.put(PAIRS, piece.first * 4, &piece.pairs)?;
+        store.put(BLOCKS, piece.first * block, &piece.blocks)?;
+        store.put(VALUES, piece.first * n, &values)?;
+        store.put(RANK, piece.first, &rank)
+    }
+}
+
+/// `exp(-sum_i p_i ln p_i)` with `p_i = s_i^2 / sum_j s_j^2`: the number of equal singular values with the same entropy.
+fn effective_rank(values: &[f64]) -> f64 {
+    let total: f64 = values.iter().map(|s| s * s).sum();
+    if total == 0.0 {
+        return 0.0;
+    }
+    let entropy = values.iter().map(|s| s * s / total).filter(|p| *p > 0.0).map(|p| -p * p.ln()).sum::<f64>();
+    entropy.exp()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn effective_ranks_count_equal_values() {
+        assert!((effective_rank(&[2.0, 2.0, 2.0, 0.0]) - 3.0).abs() < 1e-12);
+        assert!((effective_rank(&[5.0, 0.0]) - 1.0).abs() < 1e-12);
+        let two = effective_rank(&[1.0, 0.5]);
+        assert!((two - (0.8f64.ln() * -0.8 - 0.2 * 0.2f64.ln()).exp()).abs() < 1e-12, "{two}");
+        assert_eq!(effective_rank(&[0.0; 3]), 0.0);
+    }
+}

@@ -1,0 +1,102 @@
+//! Leading singular triplets of a Green operator between places: `G v_i = s_i u_i`.
+//!
+//! v_i is a source of unit length, spread over the places it may act at; u_i is the shape of its response. The operator is
+//! never formed: it is applied, forward and in reverse, to a few vectors at once.
+
+use resolvent_model::Linearization;
+
+use crate::certificate::{Certificate, SAME, narrow, norm, worse};
+use crate::error::{Error, Result};
+use crate::labelled::Labelled;
+use crate::linear_map::{LinearMap, adjoint_of};
+use crate::operator::Operator;
+use crate::readings::{Reading, read, to_json};
+use crate::rsvd::{Rsvd, RsvdOptions, rsvd};
+use crate::sensitivity::{Place, shape};
+use crate::store::fits;
+
+/// Leading singular triplets of an operator.
+#[derive(Clone, Debug)]
+pub struct Spectrum {
+    /// Arrays, provenance and certificates.
+    pub result: Labelled,
+    /// Each triplet at the places where its two vectors are longest, read as tokens at the last one.
+    pub triplets: Vec<Reading>,
+}
+
+/// The k largest singular values of `G(to; from)`, stacked over places: arrays `svd_values [k]`, `svd_left [k, M, d]`,
+/// `svd_right [k, F, d]`, `svd_residual [k, 2]` = `|G v - s u|, |G^T u - s v|`, `svd_bound [1]`, `svd_to [M, 2]`,
+/// `svd_from [F, 2]`.
+///
+/// Certificates: the adjoint identity of the operator; `G^T u = s v` of all triplets, which holds to rounding however good
+/// they are.
+///
+/// # Errors
+/// Places outside of the field, or of which none reaches another; a rank that the operator does not have; vectors that
+/// take more memory than there is; a device error, or a check that fails.
+pub fn spectrum(
+    linear: &Linearization<'_>,
+    from: &[Place],
+    to: &[Place],
+    options: &RsvdOptions,
+) -> Result<Spectrum> {
+    let run = linear.run();
+    let d = shape(run).2;
+    let operator = Operator::new(linear, from, to)?;
+    let reaches = |(l, t): Place| to.iter().any(|&(to_l, to_t)| to_l >= l && to_t >= t);
+    if !from.iter().any(|&place| reaches(place)) {
+        return Err(Error::Input(
+            "no source reaches a target, so the operator is zero; see --from, --to".to_owned(),
+        ));
+    }
+    // Vectors of either side in f32 and, while they are made orthonormal, in f64.
+    let most = operator.rows().min(operator.columns());
+    let width = options.rank.saturating_add(options.oversampling).min(most).max(options.probes);
+    let needed = 12 * width * (operator.rows() + operator.columns()) + operator.scratch(width);
+    fits(run, needed as u64, "the vectors take", "")?;
+    let found = rsvd(&operator, options)?;
+    let (k, largest) = (options.rank, found.values[0].max(f64::MIN_POSITIVE));
+    let triplets = found.residual.iter().fold(0.0, |m, r| worse(m, r[1] / largest));
+    let readings = read_triplets(linear, &found, [from, to])?;
+    let places =
+        |places: &[Place]| places.iter().flat_map(|&(l, t)| [l as f32, t as f32]).collect::<Vec<f32>>();
+    let residual: Vec<f64> = found.residual.iter().flatten().copied().collect();
+    let axes = |n| [("triplet", k), ("place", n), ("d", d)];
+    let result = Labelled::new("slice", run)
+        .with("svd_values", &[("triplet", k)], narrow(&found.values))
+        .with("svd_left", &axes(to.len()), found.left.concat())
+        .with("svd_right", &axes(from.len()), found.right.concat())
+        .with("svd_residual", &[("triplet", k), ("side", 2)], narrow(&residual))
+        .with("svd_bound", &[("value", 1)], vec![found.bound as f32])
+        .with("svd_to", &[("to", to.len()), ("place", 2)], places(to))
+        .with("svd_from", &[("from", from.len()), ("place", 2)], places(from))
+        .note("svd_bound_fails", format!("{:.1e}", found.failure))
+        .note("oversampling", options.oversampling.to_string())
+        .note("power", options.power.to_string())
+        .note("seed", options.seed.to_string())
+        .note("triplets", to_json(&readings, linear))
+        .certify(adjoint_of(&operator, 1)?)?
+        .certify(Certificate { name: "triplets", value: triplets, bound: SAME })?;
+    Ok(Spectrum { result, triplets: readings })
+}
+
+/// Each triplet where it is longest.
+fn read_triplets(
+    linear: &Linearization<'_>,
+    found: &Rsvd,
+    [from, to]: [&[Place]; 2],
+) -> Result<Vec<Reading>> {
+    let (_, tokens, d) = shape(linear.run());
+    let longest = |x: &[f32], places: &[Place]| -> (Place, Vec<f32>) {
+        let sizes: Vec<f64> = x.chunks(d).map(norm).collect();
+        let best = (0..sizes.len()).fold(0, |best, i| if sizes[i] > sizes[best] { i } else { best });
+        (places[best], x[best * d..(best + 1) * d].to_vec())
+    };
+    let mut readings = Vec::new();
+    for ((value, u), v) in found.values.iter().zip(&found.left).zip(&found.right) {
+        let ((to, response), (from, source)) = (longest(u, to), longest(v, from));
+        let [reads, writes] = read(linear, tokens - 1, &[source, response])?;
+        readings.push(Reading { from, to, value: *value as f32, effective_rank: None, reads, writes });
+    }
+    Ok(readings)
+}

@@ -1,0 +1,101 @@
+//! Where the arrays of a large result grow: in memory, or in a file that survives an interruption.
+
+mod partial;
+
+use std::ops::Range;
+
+use resolvent_model::Run;
+
+use crate::error::{Error, Result};
+use crate::labelled::Labelled;
+
+pub(crate) use partial::Partial;
+
+/// An array that is to be filled: its name and its axes, outermost first.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Planned {
+    pub(crate) name: &'static str,
+    pub(crate) axes: Vec<(&'static str, usize)>,
+}
+
+impl Planned {
+    pub(crate) fn new(name: &'static str, axes: &[(&'static str, usize)]) -> Self {
+        Self { name, axes: axes.to_vec() }
+    }
+
+    /// How many numbers.
+    pub(crate) fn len(&self) -> usize {
+        self.axes.iter().map(|axis| axis.1).product()
+    }
+}
+
+/// Bytes of the arrays together.
+pub(crate) fn bytes(arrays: &[Planned]) -> u64 {
+    arrays.iter().map(|array| 4 * array.len() as u64).sum()
+}
+
+/// Refuses what would take more memory than the run's device may take for a batch: `what` takes `needed` bytes. `fix` is
+/// what helps besides asking for less.
+pub(crate) fn fits(run: &Run, needed: u64, what: &str, fix: &str) -> Result<()> {
+    let memory = run.model().device().batch_bytes();
+    if needed <= memory {
+        return Ok(());
+    }
+    let [needed, memory] = [needed, memory].map(|bytes| format!("{:.1} MB", bytes as f64 / 1e6));
+    Err(Error::Input(format!(
+        "{what} {needed}, and the memory is {memory}: {fix}choose fewer places (--from, --to), a smaller --rank, or \
+         more --memory"
+    )))
+}
+
+/// Arrays that are filled piece by piece. Work is done in chunks; a chunk that was committed is not done again.
+pub(crate) trait Store {
+    /// Whether a chunk was committed, now or before an interruption.
+    fn has(&self, chunk: usize) -> bool;
+
+    /// Puts numbers into the array of this place, from its number `at` on.
+    fn put(&mut self, array: usize, at: usize, numbers: &[f32]) -> Result<()>;
+
+    /// All pieces of a chunk have been put.
+    fn commit(&mut self, chunk: usize) -> Result<()>;
+
+    /// Numbers of an array.
+    fn read(&mut self, array: usize, range: Range<usize>) -> Result<Vec<f32>>;
+}
+
+/// Arrays in memory.
+pub(crate) struct Memory {
+    arrays: Vec<(Planned, Vec<f32>)>,
+}
+
+impl Memory {
+    pub(crate) fn new(arrays: &[Planned]) -> Self {
+        Self { arrays: arrays.iter().map(|array| (array.clone(), vec![0.0; array.len()])).collect() }
+    }
+
+    /// Adds the arrays to a result.
+    pub(crate) fn into_result(self, result: Labelled) -> Labelled {
+        self.arrays
+            .into_iter()
+            .fold(result, |result, (array, numbers)| result.with(array.name, &array.axes, numbers))
+    }
+}
+
+impl Store for Memory {
+    fn has(&self, _: usize) -> bool {
+        false
+    }
+
+    fn put(&mut self, array: usize, at: usize, numbers: &[f32]) -> Result<()> {
+        self.arrays[array].1[at..at + numbers.len()].copy_from_slice(numbers);
+        Ok(())
+    }
+
+    fn commit(&mut self, _: usize) -> Result<()> {
+        Ok(())
+    }
+
+    fn read(&mut self, array: usize, range: Range<usize>) -> Result<Vec<f32>> {
+        Ok(self.arrays[array].1[range].to_vec())
+    }
+}

@@ -1,0 +1,215 @@
+//! A study: every analysis on a model and a set of prompts, as steps whose results are files.
+//!
+//! A step is one analysis of one task. Its result is written when it is done, so a study that was interrupted goes on
+//! where it was: steps whose files are there, and were made from the same model, prompts, options, device and version, are
+//! read back. Every step is a function of those alone, so the results do not depend on interruptions.
+
+mod inverse;
+mod patching;
+mod propagation;
+mod reduction;
+mod regimes;
+mod scaling;
+mod statement;
+mod superposed;
+mod tasks;
+mod transfers;
+
+use std::path::{Path, PathBuf};
+
+use resolvent_model::{Model, PromptSet, TokenPair};
+
+use crate::error::{Error, Result};
+use crate::labelled::Labelled;
+
+pub use statement::{Statement, Verdict, statements};
+use tasks::Task;
+
+/// What to study.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StudyOptions {
+    /// Tasks of the prompt set; without any, all of them.
+    pub tasks: Vec<String>,
+    /// The most prompts that a step takes of a task.
+    pub prompts: usize,
+    /// Fewer prompts, places and directions in each step: a first look.
+    pub quick: bool,
+    /// Of everything that is drawn at random.
+    pub seed: u64,
+}
+
+impl Default for StudyOptions {
+    fn default() -> Self {
+        Self { tasks: Vec::new(), prompts: 32, quick: false, seed: 0 }
+    }
+}
+
+/// A study that is ready to run.
+pub struct Study<'a> {
+    model: &'a Model,
+    small: &'a [Model],
+    tasks: Vec<(String, Vec<TokenPair>)>,
+    options: StudyOptions,
+    /// Pairs that do not fit the model's tokenizer, of all.
+    pub left_out: (usize, usize),
+    key: String,
+}
+
+/// A step's name and result.
+#[derive(Clone, Debug)]
+pub struct Done {
+    /// Analysis and task, such as `patching.ioi`: the name of its file, without the ending.
+    pub name: String,
+    /// Arrays, checks and provenance.
+    pub result: Labelled,
+}
+
+/// What a study tells while it runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress<'a> {
+    /// Steps that are done.
+    pub done: usize,
+    /// Steps that there are.
+    pub of: usize,
+    /// The step that is about to run, or was read back.
+    pub name: &'a str,
+    /// Whether it was read back.
+    pub kept: bool,
+}
+
+/// An analysis of one task.
+type Analysis = fn(&Task<'_>) -> Result<Labelled>;
+
+/// The analyses of a task, in order.
+const ANALYSES: [(&str, Analysis); 7] = [
+    ("regimes", regimes::step),
+    ("patching", patching::step),
+    ("superposed", superposed::step),
+    ("propagation", propagation::step),
+    ("reduction", reduction::step),
+    ("transfers", transfers::step),
+    ("inverse", inverse::step),
+];
+
+/// The analysis of all tasks together.
+const SCALING: &str = "scaling";
+
+impl<'a> Study<'a> {
+    /// A study of `model` on the tasks of `set`; responses of the models in `small`, which share its tokenizer, are tried as
+    /// predictions of its own.
+    ///
+    /// # Errors
+    /// A task that is not in the set, a model without a tokenizer, or prompts of which none fits the model.
+    pub fn new(model: &'a Model, small: &'a [Model], set: &PromptSet, options: StudyOptions) -> Result<Self> {
+        let names: Vec<String> = if options.tasks.is_empty() {
+            set.tasks.keys().cloned().collect()
+        } else {
+            options.tasks.clone()
+        };
+        let (mut tasks, mut left_out) = (Vec::new(), (0, 0));
+        for name in names {
+            let mut pairs = Vec::new();
+            for pair in &set.task(&name)?.prompts {
+                left_out.1 += 1;
+                match pair.tokens(model)? {
+                    Some(tokens) => pairs.push(tokens),
+                    None => left_out.0 += 1,
+                }
+            }
+            pairs.truncate(options.prompts);
+            // Fewer are no sample.
+            if pairs.len() >= 4 {
+                tasks.push((name, pairs));
+            }
+        }
+        if tasks.is_empty() {
+            return Err(Error::Input(format!(
+                "no task has four prompts that fit {}: both texts of a pair need as many tokens, and answers are one \
+                 token",
+                model.name()
+            )));
+        }
+        let key = key(model, small, &tasks, &options);
+        Ok(Self { model, small, tasks, options, left_out, key })
+    }
+
+    /// Names of the steps, in order.
+    pub fn steps(&self) -> Vec<String> {
+        let each = self.tasks.iter().flat_map(|(task, _)| ANALYSES.map(|(name, _)| format!("{name}.{task}")));
+        each.chain((!self.small.is_empty()).then(|| SCALING.to_owned())).collect()
+    }
+
+    /// The tasks with their pairs.
+    pub fn tasks(&self) -> &[(String, Vec<TokenPair>)] {
+        &self.tasks
+    }
+
+    /// The model that is studied.
+    pub fn model(&self) -> &Model {
+        self.model
+    }
+
+    /// Runs what is not there yet and returns everything; results go to `folder`, one file a step.
+    ///
+    /// # Errors
+    /// A folder that cannot be written, results of another study in it, a device error, or a check that fails.
+    pub fn run(&self, folder: &Path, progress: &mut dyn FnMut(Progress<'_>)) -> Result<Vec<Done>> {
+        std::fs::create_dir_all(folder).map_err(|e| Error::File {
+            path: folder.to_owned(),
+            reason: format!("cannot be made: {e}; name a folder that is yours to write to"),
+        })?;
+        let names = self.steps();
+        let mut all = Vec::with_capacity(names.len());
+        for (done, name) in names.iter().enumerate() {
+            let path = folder.join(format!("{name}.safetensors"));
+            let known = if path.exists() { Some(self.known(&path)?) } else { None };
+            progress(Progress { done, of: names.len(), name, kept: known.is_some() });
+            let result = match known {
+                Some(result) => result,
+                None => {
+                    let result = self.step(name)?.note("study", &self.key);
+                    result.write(&path)?;
+                    // As it will be read back, so that what follows does not depend on when it was made.
+                    Labelled::read(&path)?
+                }
+            };
+            all.push(Done { name: name.clone(), result });
+        }
+        Ok(all)
+    }
+
+    /// A result that is there, if it belongs to this study.
+    fn known(&self, path: &Path) -> Result<Labelled> {
+        let result = Labelled::read(path)?;
+        if result.metadata.get("study") == Some(&self.key) {
+            return Ok(result);
+        }
+        Err(Error::File {
+            path: PathBuf::from(path),
+            reason: "belongs to a study of another model, prompts, options, device or version; name another folder, or \
+                     remove this one"
+                .to_owned(),
+        })
+    }
+
+    fn step(&self, name: &str) -> Result<Labelled> {
+        let (analysis, task) = name.split_once('.').unwrap_or((name, ""));
+        if analysis == SCALING {
+            return scaling::step(self.small, self.model, &self.tasks, &self.options);
+        }
+        let pairs = self.tasks.iter().find(|(name, _)| name == task).map(|(_, pairs)| &pairs[..]);
+        let run = ANALYSES.iter().find(|(name, _)| *name == analysis).map(|(_, run)| run);
+        match (pairs, run) {
+            (Some(pairs), Some(run)) => run(&Task { model: self.model, pairs, options: &self.options }),
+            _ => Err(Error::Input(format!("`{name}` is no step of this study"))),
+        }
+    }
+}
+
+/// What the results are a function of, as a hash.
+fn key(model: &Model, small: &[Model], tasks: &[(String, Vec<TokenPair>)], options: &StudyOptions) -> String {
+    let hashes: Vec<&str> = small.iter().map(Model::hash).collect();
+    let (device, version) = (model.device().info(), env!("CARGO_PKG_VERSION"));
+    let text = format!("{} {hashes:?} {tasks:?} {options:?} {device} {version}", model.hash());
+    blake3::hash(text.as_bytes()).to_hex().to_string()
+}

@@ -1,0 +1,89 @@
+//! Patch effects of a task against their first-order predictions, at every kind of site.
+
+use resolvent_model::Mode;
+
+use crate::certificate::adjoint;
+use crate::error::Result;
+use crate::labelled::Labelled;
+use crate::patch::{Case, effects};
+use crate::site_kind::SiteKind;
+use crate::stats::{Agreement, Interval, Pairs, bootstrap};
+
+use super::tasks::{Columns, Task};
+
+/// Statistics, in the order of the axis of `agreement`.
+pub(super) const STATISTICS: [&str; 5] = ["pearson", "spearman", "sign", "slope", "error"];
+
+/// Arrays over all patches `[N]`: `kind` (place in the metadata's `kinds`), `prompt`, `layer`, `token`, `predicted`, `actual`
+/// (both over |J(clean) - J(corrupted)| of the prompt); `agreement [K, 5, 3]` (kind, statistic, estimate and 95 %
+/// interval over prompts); and of the first prompt `example_effect`, `example_first_order [L+1, T]`.
+pub(super) fn step(task: &Task<'_>) -> Result<Labelled> {
+    let kinds: &[SiteKind] = match task.options.quick {
+        true => &[SiteKind::Resid, SiteKind::AttnOut, SiteKind::MlpOut, SiteKind::Z],
+        false => &SiteKind::ALL,
+    };
+    let runs = task.runs(task.size(6, task.options.prompts), kinds)?;
+    let cases = runs.cases();
+    let (mut columns, mut table, mut example) = (Columns::new(|_| ""), Vec::new(), None);
+    for (k, &kind) in kinds.iter().enumerate() {
+        let all = effects(&cases, kind)?;
+        let mut of_prompts = Vec::with_capacity(all.len());
+        for (prompt, (case, effects)) in cases.iter().zip(&all).enumerate() {
+            let scale = range(case)?;
+            let normed =
+                |x: &[f32]| -> Vec<f32> { x.iter().map(|&x| (f64::from(x) / scale) as f32).collect() };
+            let (predicted, actual) = (normed(&effects.first_order), normed(&effects.effect));
+            let axes = kind.axes(task.model.config(), case.clean.tokens().len());
+            let (rows, tokens) = (actual.len() / axes[0].1, axes[axes.len() - 1].1);
+            for i in 0..actual.len() {
+                columns.push("kind", k as f64);
+                columns.push("prompt", prompt as f64);
+                columns.push("layer", (i / rows) as f64);
+                columns.push("token", (i % tokens) as f64);
+            }
+            columns.extend("predicted", &predicted);
+            columns.extend("actual", &actual);
+            of_prompts.push(Pairs::new(&predicted, &actual));
+        }
+        for statistic in [
+            |a: Agreement| a.pearson,
+            |a: Agreement| a.spearman,
+            |a: Agreement| a.sign,
+            |a: Agreement| a.slope,
+            |a: Agreement| a.error,
+        ] {
+            let Interval { estimate, low, high } = bootstrap(&of_prompts, task.options.seed, |draw| {
+                let mut all = Pairs::default();
+                draw.iter().for_each(|p| all.extend(p));
+                statistic(all.agreement())
+            });
+            table.extend([estimate as f32, low as f32, high as f32]);
+        }
+        if kind == SiteKind::Resid {
+            example = all.into_iter().next();
+        }
+    }
+    let names: Vec<&str> = kinds.iter().map(|k| k.name()).collect();
+    let axes = [("kind", kinds.len()), ("statistic", STATISTICS.len()), ("bound", 3)];
+    let mut result = columns
+        .into(task.labelled("patching", &runs), "patch")
+        .with("agreement", &axes, table)
+        .note("kinds", names.join(","))
+        .note("statistics", STATISTICS.join(","))
+        .note("labels", task.labels(&runs.corrupted[0]));
+    if let Some(example) = example {
+        let axes = SiteKind::Resid.axes(task.model.config(), runs.clean[0].tokens().len());
+        result = result.with("example_effect", &axes, example.effect).with(
+            "example_first_order",
+            &axes,
+            example.first_order,
+        );
+    }
+    result.certify(adjoint(&runs.corrupted[0].linearize(Mode::Exact), 1)?)
+}
+
+/// |J(clean) - J(corrupted)|: what effects of different prompts are measured in.
+pub(super) fn range(case: &Case<'_>) -> Result<f64> {
+    let step = case.clean.value(case.observable)? - case.corrupted.value(case.observable)?;
+    Ok(step.abs().max(1e-3))
+}

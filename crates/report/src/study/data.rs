@@ -1,0 +1,88 @@
+//! Numbers out of a study's results.
+
+use resolvent_field::study::Done;
+use resolvent_field::{Labelled, stats};
+
+use crate::{Heatmap, Map, Series};
+
+/// The results of a study by analysis and task.
+pub(super) struct Results<'a> {
+    done: &'a [Done],
+}
+
+impl<'a> Results<'a> {
+    pub(super) fn new(done: &'a [Done]) -> Self {
+        Self { done }
+    }
+
+    /// The results of an analysis, with the names of their tasks.
+    pub(super) fn of(&self, analysis: &str) -> Vec<(&'a str, &'a Labelled)> {
+        let split = |d: &'a Done| (d.name.split_once('.').unwrap_or((&d.name, "")), &d.result);
+        let mine = self.done.iter().map(split).filter(|((name, _), _)| *name == analysis);
+        mine.map(|((_, task), result)| (task, result)).collect()
+    }
+}
+
+/// The numbers of an array; empty where the result lacks it.
+pub(super) fn array(result: &Labelled, name: &str) -> Vec<f64> {
+    result.array(name).map_or_else(Vec::new, |a| a.data.iter().map(|&x| f64::from(x)).collect())
+}
+
+/// A list in the metadata.
+pub(super) fn list(result: &Labelled, key: &str) -> Vec<String> {
+    result.metadata.get(key).map_or_else(Vec::new, |text| text.split(',').map(str::to_owned).collect())
+}
+
+/// The texts of an example's tokens.
+pub(super) fn labels(result: &Labelled) -> Vec<String> {
+    result.metadata.get("labels").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+}
+
+/// Rows of an array `[N, width]`.
+pub(super) fn rows(result: &Labelled, name: &str) -> Vec<Vec<f64>> {
+    let width = result.array(name).and_then(|a| a.axes.get(1)).map_or(1, |axis| axis.1.max(1));
+    array(result, name).chunks(width).map(<[f64]>::to_vec).collect()
+}
+
+/// A map over level and token as a heatmap.
+pub(super) fn heatmap(title: &str, result: &Labelled, name: &str, map: Map, unit: &str) -> Option<Heatmap> {
+    let array = result.array(name)?;
+    let [("level", levels), ("token", _)] = array.axes[..] else { return None };
+    let rows = (0..levels).map(|l| format!("h{l}")).collect();
+    let mut drawn = Heatmap::new(title, rows, labels(result), array.data.clone());
+    (drawn.map, drawn.unit) = (map, unit.to_owned());
+    Some(drawn)
+}
+
+/// Medians with the middle half as a band, of groups of numbers at places along an axis. Numbers that are not finite are left
+/// out, and with them groups that have no others.
+pub(crate) fn medians(name: &str, groups: impl IntoIterator<Item = (f64, Vec<f64>)>) -> Series {
+    let (mut points, mut band) = (Vec::new(), Vec::new());
+    for (x, values) in groups {
+        let sorted = stats::sorted(&values.into_iter().filter(|v| v.is_finite()).collect::<Vec<f64>>());
+        if !sorted.is_empty() {
+            points.push((x, stats::quantile(&sorted, 0.5)));
+            band.push((stats::quantile(&sorted, 0.25), stats::quantile(&sorted, 0.75)));
+        }
+    }
+    Series::new(name, points).with_band(band)
+}
+
+/// Means with 95 % intervals over rows, one a place along an axis.
+pub(super) fn means(name: &str, rows: &[Vec<f64>], x: impl Fn(usize) -> f64) -> Series {
+    let width = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let (mut points, mut band) = (Vec::new(), Vec::new());
+    for i in 0..width {
+        let values: Vec<f64> =
+            rows.iter().filter_map(|row| row.get(i)).copied().filter(|v| v.is_finite()).collect();
+        if values.is_empty() {
+            continue;
+        }
+        let interval = stats::bootstrap(&values, i as u64, |draw| {
+            stats::mean(&draw.iter().map(|v| **v).collect::<Vec<f64>>())
+        });
+        points.push((x(i), interval.estimate));
+        band.push((interval.low, interval.high));
+    }
+    Series::new(name, points).with_band(band)
+}

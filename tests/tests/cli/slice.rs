@@ -1,0 +1,239 @@
+//! The command `slice`: results that grow in a file, interruptions, memory, arguments.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::{Ran, command, names, on_host, tiny, utf8};
+
+/// A slice that is written in many parts: all causal pairs of 64 tokens of the random model, 13 248 numbers a pair, in a
+/// memory that holds the blocks of a few places.
+struct Long {
+    folder: TempDir,
+}
+
+impl Long {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().expect("a temporary folder") }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn arguments(&self, name: &str, more: &[&str]) -> Vec<String> {
+        let tokens: Vec<String> = (0..64).map(|i| (i * 7 % 50).to_string()).collect();
+        let own =
+            ["slice", "--model", "random:3", "--basis", "random:1", "--memory", "2M", "--device", "host"];
+        let mut arguments: Vec<String> = own.iter().chain(more).map(|x| (*x).to_owned()).collect();
+        if !more.contains(&"--rank") {
+            arguments.extend(["--rank", "20"].map(str::to_owned));
+        }
+        arguments
+            .extend(["--tokens", &tokens.join(","), "--out", &utf8(&self.path(name))].map(str::to_owned));
+        arguments
+    }
+
+    fn run(&self, name: &str, more: &[&str]) -> Ran {
+        let arguments = self.arguments(name, more);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        command(&arguments).output().unwrap_or_else(|e| panic!("{e}")).into()
+    }
+
+    /// Starts the work, and kills it when so many more parts are on the disk. Whether it was in time.
+    fn kill(&self, name: &str, parts: usize) {
+        let journal = self.path(&format!("{name}.partial.journal"));
+        let lines = || fs::read_to_string(&journal).map_or(0, |text| text.lines().count());
+        let before = lines();
+        let arguments = self.arguments(name, &[]);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let mut child =
+            command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("starts");
+        let start = Instant::now();
+        while lines() < before + parts && start.elapsed() < Duration::from_secs(300) {
+            assert!(child.try_wait().expect("is ours").is_none(), "the work was over before it was killed");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        end(&mut child);
+        assert!(lines() >= before + parts, "nothing came within five minutes");
+        assert!(self.path(&format!("{name}.partial")).exists() && !self.path(name).exists());
+    }
+}
+
+/// SIGKILL, where there are signals.
+fn end(child: &mut Child) {
+    child.kill().expect("can be killed");
+    child.wait().expect("ends");
+}
+
+fn numbers(path: &Path) -> Vec<u8> {
+    fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// Killed in the middle, twice, and gone on with: the bytes are those of work that was left alone.
+#[test]
+fn killed_work_goes_on_where_it_was() {
+    let work = Long::new();
+    let alone = work.run("alone.safetensors", &[]);
+    assert_eq!(alone.stderr.trim_end(), format!("wrote {}", work.path("alone.safetensors").display()));
+    assert!(alone.done().contains("12480 pairs, 20 x 20"));
+    work.kill("x.safetensors", 4);
+    work.kill("x.safetensors", 3);
+    // What a crash has left of a line is no line.
+    let journal = work.path("x.safetensors.partial.journal");
+    OpenOptions::new().append(true).open(&journal).and_then(|mut f| f.write_all(b"1234")).expect("writable");
+    let ran = work.run("x.safetensors", &[]);
+    assert!(ran.stderr.contains("went on where an interrupted run had ended"), "{}", ran.stderr);
+    ran.done();
+    assert!(numbers(&work.path("x.safetensors")) == numbers(&work.path("alone.safetensors")), "other bytes");
+    let mut left = names(work.folder.path());
+    left.sort();
+    assert_eq!(left, ["alone.safetensors", "x.safetensors"], "nothing else is left");
+}
+
+/// What was begun is only gone on with as the same work; --fresh begins anew.
+#[test]
+fn other_work_is_refused() {
+    let work = Long::new();
+    work.kill("x.safetensors", 2);
+    for (more, parts) in [
+        (&["--rank", "19"][..], ["`shape of blocks` was [12480,20,20] and is [12480,19,19]", "--fresh"]),
+        (
+            &["--readout", "random:2"],
+            ["`readout` was random:1 and is random:2", "remove it and its .journal"],
+        ),
+        (&["--from", "0", "1", "2", "3"], ["`from` was all and is 0,0 0,1", "is of other work"]),
+        (&["--memory", "3M"], ["`memory` was 2097152 and is 3145728", "is of other work"]),
+    ] {
+        let mut arguments = work.arguments("x.safetensors", &[]);
+        // The later of two options that are given twice counts for nothing; so those of ours are left out.
+        if let Some(at) = arguments.iter().position(|a| a == more[0]) {
+            arguments.drain(at..at + 2);
+        }
+        arguments.extend(more.iter().map(|x| (*x).to_owned()));
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let line = Ran::from(command(&arguments).output().expect("runs")).failed();
+        for part in parts {
+            assert!(line.contains(part), "{more:?}: `{part}` is not in {line}");
+        }
+    }
+    let partial = work.path("x.safetensors.partial");
+    let locked = File::open(&partial).expect("is there");
+    locked.lock().expect("is free");
+    assert!(work.run("x.safetensors", &[]).failed().contains("is being written by another process"));
+    drop(locked);
+    File::options().write(true).open(&partial).and_then(|f| f.set_len(9999)).expect("writable");
+    assert!(work.run("x.safetensors", &[]).failed().contains("is damaged; remove it"));
+    work.run("x.safetensors", &["--fresh"]).done();
+    assert_eq!(names(work.folder.path()), ["x.safetensors"]);
+}
+
+/// A number that changed on the disk is found by the walk that was not taken.
+#[test]
+fn a_damaged_number_is_found() {
+    let work = Long::new();
+    work.kill("x.safetensors", 2);
+    let path = work.path("x.safetensors.partial");
+    let mut file = OpenOptions::new().read(true).write(true).open(path).expect("is there");
+    // The first block lies behind the pairs, and these behind the header, whose place is that of the first pair (1, 0).
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).expect("readable");
+    let first: Vec<u8> = [1.0f32, 0.0, 0.0, 0.0, 1.0, 1.0].iter().flat_map(|x| x.to_le_bytes()).collect();
+    let at = bytes.windows(first.len()).position(|window| window == first).expect("the pairs begin so");
+    file.seek(SeekFrom::Start((at + 12480 * 16 + 40) as u64)).expect("is inside");
+    file.write_all(&1.0f32.to_le_bytes()).expect("writable");
+    drop(file);
+    assert!(work.run("x.safetensors", &[]).failed().contains("check `other_walk` failed"));
+}
+
+/// The most memory that a run had, as it was last seen before its end.
+#[cfg(target_os = "linux")]
+fn peak(arguments: &[String]) -> u64 {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut child = command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("starts");
+    let path = format!("/proc/{}/status", child.id());
+    let mut most = 0;
+    while child.try_wait().expect("is ours").is_none() {
+        let status = fs::read_to_string(&path).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+        most = most.max(kilobytes.unwrap_or(0) * 1024);
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    most
+}
+
+/// A result many times larger than the memory takes little more than what a small one takes.
+#[cfg(target_os = "linux")]
+#[test]
+fn large_results_take_little_memory() {
+    let work = Long::new();
+    let small = peak(&work.arguments("small.safetensors", &["--from", "0,0", "--to", "1,0"]));
+    let large = peak(&work.arguments("large.safetensors", &["--rank", "32"]));
+    let bytes = fs::metadata(work.path("large.safetensors")).expect("was written").len();
+    let more = large.saturating_sub(small);
+    let megabytes = |bytes: u64| bytes as f64 / 1e6;
+    println!(
+        "| slice of {:.1} MB in a memory of 2.1 MB | {:.1} MB, {:.1} more than a slice of one pair |",
+        megabytes(bytes),
+        megabytes(large),
+        megabytes(more)
+    );
+    assert!(bytes > 50_000_000 && more < bytes / 4, "{more} of {bytes}");
+}
+
+#[test]
+fn arguments_that_cannot_be() {
+    let says = |more: &[&str], parts: &[&str]| {
+        let own = ["slice", "--tokens", "1,2,3,4", "--model", tiny()];
+        let line = on_host(&[&own, more].concat()).failed();
+        for part in parts {
+            assert!(line.contains(part), "{more:?}: `{part}` is not in: {line}");
+        }
+    };
+    says(&["--basis", "sideways"], &["sideways", "cannot be read"]);
+    says(&["--basis", "krylov:x"], &["`x` is no seed; write krylov:SEED"]);
+    says(&["--basis", "unembed:#53"], &["outside the vocabulary"]);
+    says(&["--basis", "unembed:#1,,#2"], &["no tokenizer"]);
+    says(&["--basis", "displacement"], &["has 0 vectors", "other prompts (--donor)"]);
+    says(
+        &["--basis", "pca", "--rank", "4"],
+        &["has 3 vectors", "a rank of 1 to 3, or more prompts (--donor)"],
+    );
+    says(&["--rank", "0"], &["cannot have 0"]);
+    says(&["--from", "2,1", "--to", "1,2"], &["no source reaches a target", "--from, --to"]);
+    says(&["--from", "3"], &["level 3 is out of range"]);
+    says(&["--from", "0,4"], &["token position 4 is out of range"]);
+    says(&["--from", "x"], &["`x` is no place"]);
+    says(&["--svd", "--from", "2", "--to", "1"], &["the operator is zero"]);
+    says(&["--svd", "--from", "0,0", "--to", "1,0", "--rank", "31"], &["has 30 singular values; --rank 31"]);
+    let tokens = ["1"; 24].join(",");
+    let large =
+        ["slice", "--tokens", &tokens, "--basis", "random", "-k", "30", "--memory", "1M", "--model", tiny()];
+    let line = on_host(&large).failed();
+    for part in
+        ["the result takes 3.4 MB, and the memory is 1.0 MB", "--out", "--from, --to", "--rank", "--memory"]
+    {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+    for usage in [
+        &["--svd"][..],
+        &["--svd", "--from", "0,0", "--to", "1,0", "--basis", "pca"],
+        &["--memory", "5"],
+        &["--memory", "1Q"],
+        &["--memory", "99999999999999G"],
+        &["--fresh"],
+        &["--power", "3"],
+        &["--against", "#1"],
+    ] {
+        let own = ["slice", "--tokens", "1,2,3,4", "--model", tiny()];
+        let ran = on_host(&[&own, usage].concat());
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{usage:?}: {}", ran.stderr);
+    }
+    let shown = on_host(&["slice", "--tokens", "1,2,3,4", "--model", tiny(), "--memory", "64MiB"]).done();
+    assert!(shown.contains("30 pairs, 3 x 3, pca <- pca, forward"), "{shown}");
+}

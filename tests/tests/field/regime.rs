@@ -1,0 +1,152 @@
+//! The linear regime: finite responses, derivatives and radii, against f64.
+
+use resolvent_field::{Labelled, Place, RegimeOptions, regime};
+use resolvent_model::{Edit, Observable, Site, Source};
+use resolvent_reference::{Dual, Logit, Observable as _};
+use resolvent_tests::{Random, Twin, subjects};
+
+use super::{array, close, run, truth};
+
+const TOKENS: [u32; 5] = [3, 14, 15, 9, 2];
+const AMPLITUDES: [f32; 4] = [0.01, 0.1, -0.3, 1.5];
+
+fn sites(twin: &Twin) -> Vec<(Place, Vec<f32>)> {
+    let mut random = Random::new(11);
+    let places = [(0, 1), (1, 3), (0, 4), (2, 4), (2, 1), (1, 0)];
+    places.into_iter().map(|place| (place, random.normals(twin.config.n_embd))).collect()
+}
+
+fn options(absolute: bool) -> RegimeOptions {
+    RegimeOptions { amplitudes: AMPLITUDES.to_vec(), absolute, field: true }
+}
+
+/// The observable of these tests, for both sides.
+fn observable() -> Observable {
+    Observable::logit_diff(4, 20, 4)
+}
+
+/// What the amplitude 1 adds, by the reference's own field.
+fn unit(twin: &Twin, (place, v): &(Place, Vec<f32>), absolute: bool) -> Vec<f64> {
+    let d = twin.config.n_embd;
+    let field = twin.primal(&TOKENS, &[]).field;
+    let h = &field[(place.0 * TOKENS.len() + place.1) * d..][..d];
+    let size = if absolute { 1.0 } else { h.iter().map(|x| x * x).sum::<f64>().sqrt() };
+    v.iter().map(|&x| size * f64::from(x)).collect()
+}
+
+/// `J(h + a v) - J(h)` of the reference.
+fn finite(twin: &Twin, site: &(Place, Vec<f32>), absolute: bool, a: f64) -> f64 {
+    let s = unit(twin, site, absolute).iter().map(|x| (a * x) as f32).collect();
+    let edit = Edit::add(Site::level(site.0.0, &twin.config), site.0.1, s);
+    truth(twin, &TOKENS, &[edit], &observable()) - truth(twin, &TOKENS, &[], &observable())
+}
+
+/// dJ/da and d2J/da2 of the reference.
+fn derivatives(twin: &Twin, site: &(Place, Vec<f32>), absolute: bool) -> [f64; 2] {
+    let vector = unit(twin, site, absolute).iter().map(|x| *x as f32).collect();
+    let source = Source { site: Site::level(site.0.0, &twin.config), token: site.0.1, vector };
+    let amplitude = Dual::new(Dual::new(0.0, 1.0), Dual::new(1.0, 0.0));
+    let trace = twin.run(&TOKENS, &[], (&[source], amplitude));
+    let j = Logit { target: 4, against: Some(20), position: 4 }.read(&trace);
+    [j.primal.tangent, j.tangent.tangent]
+}
+
+#[test]
+fn responses_and_derivatives_are_those_of_the_reference() {
+    let twin = Twin::small();
+    let sites = sites(&twin);
+    for absolute in [false, true] {
+        let want: Vec<f64> = sites
+            .iter()
+            .flat_map(|site| AMPLITUDES.map(|a| finite(&twin, site, absolute, f64::from(a))))
+            .collect();
+        let truths: Vec<[f64; 2]> = sites.iter().map(|site| derivatives(&twin, site, absolute)).collect();
+        for on in subjects() {
+            let got = regime(&run(&twin, on, &TOKENS), &observable(), &sites, &options(absolute));
+            let got = got.unwrap_or_else(|e| panic!("{}: {e}", on.name()));
+            close(&array(&got, "finite"), &want, 3e-6, "finite");
+            let (first, second) = (array(&got, "first_order"), array(&got, "second"));
+            for (n, [a, b]) in truths.iter().enumerate() {
+                assert!((first[n] - a).abs() <= 2e-5 * a.abs().max(1e-2), "{n}: {} {a}", first[n]);
+                assert!((second[n] - b).abs() <= 1e-4 * b.abs().max(1e-2), "{n}: {} {b}", second[n]);
+            }
+            // The last level's other tokens are out of sight: nothing moves, and every amplitude is linear.
+            assert_eq!([first[4], second[4]], [0.0; 2]);
+            assert_eq!(array(&got, "radius")[4], f64::INFINITY);
+            assert_eq!(array(&got, "error")[16..20], [0.0; 4]);
+            errors(&got, &first);
+        }
+    }
+}
+
+/// The error is what it is defined to be.
+fn errors(got: &Labelled, first: &[f64]) {
+    let (finite, error) = (array(got, "finite"), array(got, "error"));
+    for (n, first) in first.iter().enumerate().filter(|(_, f)| **f != 0.0) {
+        for (i, a) in AMPLITUDES.iter().enumerate() {
+            let linear = f64::from(*a) * first;
+            let want = (finite[4 * n + i] - linear).abs() / linear.abs();
+            assert!((error[4 * n + i] - want).abs() < 1e-4 * want.max(0.01), "{n} {a}");
+        }
+    }
+}
+
+/// At the radius the error crosses 20 %, and below it, it never reached it: by f64, on a fine grid.
+#[test]
+fn radii_are_where_the_error_crosses() {
+    let twin = Twin::small();
+    let sites = sites(&twin);
+    for absolute in [false, true] {
+        for on in subjects() {
+            let got =
+                regime(&run(&twin, on, &TOKENS), &observable(), &sites, &options(absolute)).expect("holds");
+            let mut seen = 0;
+            for (site, radius) in sites.iter().zip(array(&got, "radius")).filter(|(_, r)| r.is_finite()) {
+                let [first, _] = derivatives(&twin, site, absolute);
+                let error = |a: f64| (finite(&twin, site, absolute, a) - a * first).abs() / (a * first).abs();
+                assert!(error(radius * 1.002) >= 0.2, "{:?}: {radius}", site.0);
+                for i in 1..200 {
+                    let a = radius * f64::from(i) / 200.0;
+                    assert!(error(a) < 0.2, "{:?}: {a} of {radius}: {}", site.0, error(a));
+                }
+                seen += 1;
+            }
+            assert!(seen >= 4, "{seen}");
+        }
+    }
+}
+
+/// The error of the whole downstream field shrinks with the amplitude, and a linear model has none.
+#[test]
+fn the_field_is_compared_too() {
+    let (twin, linear) = (Twin::small(), Twin::linear(2));
+    for on in subjects() {
+        let of = |twin: &Twin| {
+            let got = regime(&run(twin, on, &TOKENS), &observable(), &sites(twin)[..2], &options(false));
+            array(&got.expect("holds"), "field_error")
+        };
+        let errors = of(&twin);
+        for e in errors.chunks(AMPLITUDES.len()) {
+            assert!(e[0] > 0.0 && e[0] < 0.2 * e[1] && e[3] > 0.5, "{e:?}");
+        }
+        let errors = of(&linear);
+        assert!(errors.iter().all(|e| *e < 2e-3), "{errors:?}");
+    }
+}
+
+#[test]
+fn what_is_no_source_is_refused() {
+    let twin = Twin::small();
+    let run = run(&twin, subjects()[0], &TOKENS);
+    let refused = |sites: &[(Place, Vec<f32>)], options: &RegimeOptions| {
+        regime(&run, &observable(), sites, options).expect_err("refused").to_string()
+    };
+    let v = sites(&twin)[0].1.clone();
+    assert!(refused(&[((3, 0), v.clone())], &options(false)).contains("outside of the field"));
+    assert!(refused(&[((1, 0), vec![0.0; 18])], &options(false)).contains("not all zero"));
+    assert!(refused(&[((1, 0), vec![1.0; 3])], &options(false)).contains("18 numbers"));
+    for a in [0.0, f32::NAN, f32::INFINITY] {
+        let options = RegimeOptions { amplitudes: vec![a], ..options(false) };
+        assert!(refused(&[((1, 0), v.clone())], &options).contains("is no amplitude"));
+    }
+}

@@ -1,0 +1,348 @@
+//! Sliced Green operators, against the reference's Jacobian and against themselves.
+
+use std::collections::HashMap;
+
+use resolvent_engine::{Choice, Options};
+use resolvent_field::{Basis, BasisContext, Frames, Labelled as Result, Pairs, Place, Slice, Sliced, Walk};
+use resolvent_model::{Linearization, Mode, Run, Site, Source, gaussian};
+use resolvent_tests::truth::{inner, wide};
+use resolvent_tests::{Labelled, Subject, Twin, Worst, subjects, tangents, tolerance};
+
+use super::{array, close, run};
+
+const TOKENS: [u32; 5] = [3, 14, 15, 9, 2];
+
+/// Vectors that are neither orthogonal nor of one length.
+fn frames(rank: usize, d: usize, seed: u64) -> Frames {
+    Frames::everywhere(rank, gaussian(seed, rank * d))
+}
+
+fn of<'a>(linear: &'a Linearization<'a>, pairs: Pairs, [k, m]: [usize; 2]) -> Slice<'a> {
+    let d = linear.run().model().config().n_embd;
+    Slice::with_frames(linear, pairs, [frames(k, d, 3), frames(m, d, 4)]).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn computed(slice: &Slice<'_>) -> Sliced {
+    slice.compute(&mut |_, _| ()).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn all(run: &Run) -> Pairs {
+    Pairs::new(run, None, None).expect("there are pairs")
+}
+
+/// Responses of the reference to each of the vectors at each place, `[L+1, T, d]`.
+fn responses(twin: &Twin, vectors: &[f32], places: &[Place]) -> HashMap<(Place, usize), Vec<f64>> {
+    let mut found = HashMap::new();
+    for &(level, token) in places {
+        for (i, v) in vectors.chunks(twin.config.n_embd).enumerate() {
+            let source = Source { site: Site::level(level, &twin.config), token, vector: v.to_vec() };
+            found.insert(((level, token), i), tangents(&twin.tangent(&TOKENS, &[], &[source]).field));
+        }
+    }
+    found
+}
+
+/// `U^T G V` of the reference for each pair.
+fn truth(twin: &Twin, pairs: &Pairs, [k, m]: [usize; 2]) -> Vec<f64> {
+    let d = twin.config.n_embd;
+    let (v, u) = (gaussian(3, k * d), wide(&gaussian(4, m * d)));
+    let responses = responses(twin, &v, pairs.from());
+    let mut blocks = Vec::new();
+    for pair in 0..pairs.len() {
+        let (from, (level, token)) = pairs.get(pair).expect("a pair");
+        for u in u.chunks(d) {
+            let at = (level * TOKENS.len() + token) * d;
+            blocks.extend((0..k).map(|i| inner(u, &responses[&(from, i)][at..at + d])));
+        }
+    }
+    blocks
+}
+
+/// Singular values by faer, in f64.
+fn singular_values(block: &[f64], k: usize) -> Vec<f64> {
+    let matrix = faer::MatRef::from_row_major_slice(block, block.len() / k, k);
+    matrix.singular_values().expect("finite numbers")
+}
+
+#[test]
+fn blocks_are_the_jacobian() {
+    let mut worst = ["slice.blocks", "slice.values"].map(Worst::new);
+    let twin = Twin::small();
+    for shape in [[3, 2], [2, 4]] {
+        let [k, m] = shape;
+        for on in subjects() {
+            let run = run(&twin, on, &TOKENS);
+            let linear = run.linearize(Mode::Exact);
+            let want = truth(&twin, &all(&run), shape);
+            let values: Vec<f64> = want.chunks(k * m).flat_map(|b| singular_values(b, k)).collect();
+            for walk in [Walk::Forward, Walk::Adjoint] {
+                let got = computed(&of(&linear, all(&run), shape).walk(walk)).result;
+                let label = |name| on.label(&got.array(name).expect("every slice has it").data);
+                let check = |worst: &mut Worst, got, want: &[f64]| {
+                    worst.check(walk.name(), &got, &Labelled::reference(want.to_vec()), tolerance::MODEL);
+                };
+                check(&mut worst[0], label("blocks"), &want);
+                check(&mut worst[1], label("singular_values"), &values);
+            }
+        }
+    }
+}
+
+/// Every pair once, in order, with the shapes that are said.
+#[test]
+fn pairs_are_all_causal_ones() {
+    let twin = Twin::small();
+    let run = run(&twin, subjects()[0], &TOKENS);
+    let linear = run.linearize(Mode::Exact);
+    let slice = of(&linear, all(&run), [3, 2]);
+    // Three pairs of levels, and 15 of tokens.
+    assert_eq!(slice.pairs().len(), 45);
+    let got = computed(&slice).result;
+    let shapes: Vec<_> =
+        got.arrays.iter().map(|a| (a.name, a.axes.iter().map(|x| x.1).collect::<Vec<_>>())).collect();
+    let want = [
+        ("pairs", vec![45, 4]),
+        ("blocks", vec![45, 2, 3]),
+        ("singular_values", vec![45, 2]),
+        ("effective_rank", vec![45]),
+    ];
+    assert_eq!(shapes, want);
+    assert_eq!(slice.bytes(), 4 * 45 * (4 + 6 + 2 + 1));
+    let mut expected = Vec::new();
+    for (l, t) in (0..3).flat_map(|l| (0..5).map(move |t| (l, t))) {
+        for (to_l, to_t) in (0..3).flat_map(|l| (0..5).map(move |t| (l, t))) {
+            if to_l > l && to_t >= t {
+                expected.push([to_l, to_t, l, t]);
+            }
+        }
+    }
+    let pairs: Vec<usize> = array(&got, "pairs").iter().map(|x| *x as usize).collect();
+    assert_eq!(pairs, expected.concat());
+    for (i, [to_l, to_t, l, t]) in expected.iter().enumerate() {
+        assert_eq!(slice.pairs().get(i), Some(((*l, *t), (*to_l, *to_t))));
+    }
+    assert_eq!(slice.pairs().get(45), None);
+}
+
+/// Chosen places give the blocks that all of them give, whichever walk is cheaper.
+#[test]
+fn chosen_places_are_a_part_of_all() {
+    let twin = Twin::small();
+    for on in subjects() {
+        let run = run(&twin, on, &TOKENS);
+        let linear = run.linearize(Mode::Exact);
+        let whole = computed(&of(&linear, all(&run), [2, 3])).result;
+        let (pairs, blocks) = (array(&whole, "pairs"), array(&whole, "blocks"));
+        let from = [(1, 3), (0, 1), (0, 1), (2, 0)];
+        for (to, walk) in
+            [(vec![(2, 4)], Walk::Adjoint), (vec![(1, 1), (2, 3), (2, 4), (0, 0)], Walk::Forward)]
+        {
+            let chosen = Pairs::new(&run, Some(&from), Some(&to)).expect("there are pairs");
+            let slice = of(&linear, chosen, [2, 3]);
+            let got = computed(&slice.walk(walk)).result;
+            let mut want = Vec::new();
+            for pair in array(&got, "pairs").chunks(4) {
+                assert!(to.contains(&(pair[0] as usize, pair[1] as usize)));
+                let at = pairs.chunks(4).position(|p| p == pair).expect("one of all");
+                want.extend(&blocks[at * 6..at * 6 + 6]);
+            }
+            close(&array(&got, "blocks"), &want, 1e-5, "blocks");
+            assert_eq!([&got.metadata["from"], &got.metadata["walk"]], ["0,1 1,3", walk.name()]);
+        }
+    }
+}
+
+#[test]
+fn the_cheaper_walk_is_taken() {
+    let twin = Twin::small();
+    let run = run(&twin, subjects()[0], &TOKENS);
+    let linear = run.linearize(Mode::Exact);
+    let walk = |from: Option<&[Place]>, to: Option<&[Place]>, shape| {
+        of(&linear, Pairs::new(&run, from, to).expect("pairs"), shape).walked()
+    };
+    assert_eq!(walk(None, Some(&[(2, 4)]), [3, 3]), Walk::Adjoint);
+    assert_eq!(walk(Some(&[(0, 0)]), None, [3, 3]), Walk::Forward);
+    assert_eq!(walk(None, None, [1, 9]), Walk::Forward);
+    assert_eq!(walk(None, None, [9, 1]), Walk::Adjoint);
+}
+
+/// In whole bases blocks are the operator itself: they compose over the tokens of a level between, and in a model with
+/// linear blocks they are the same at every prompt.
+#[test]
+fn whole_blocks_compose() {
+    let twin = Twin::linear(4);
+    let d = twin.config.n_embd;
+    let unit: Vec<f32> = (0..d * d).map(|i| if i % (d + 1) == 0 { 1.0 } else { 0.0 }).collect();
+    for on in subjects() {
+        let blocks = |tokens: &[u32]| -> HashMap<(Place, Place), Vec<f64>> {
+            let run = run(&twin, on, tokens);
+            let linear = run.linearize(Mode::Exact);
+            let whole = || Frames::everywhere(d, unit.clone());
+            let slice = Slice::with_frames(&linear, all(&run), [whole(), whole()]).expect("fits");
+            let blocks = array(&computed(&slice).result, "blocks");
+            let each = blocks.chunks(d * d).enumerate();
+            each.map(|(i, b)| (slice.pairs().get(i).expect("a pair"), b.to_vec())).collect()
+        };
+        let found = blocks(&TOKENS[..4]);
+        for (t, to) in [(0, 0), (0, 3), (1, 2)] {
+            let mut sum = vec![0.0; d * d];
+            for between in t..=to {
+                let (a, b) = (&found[&((2, between), (3, to))], &found[&((0, t), (2, between))]);
+                for (i, x) in sum.iter_mut().enumerate() {
+                    *x += (0..d).map(|n| a[i / d * d + n] * b[n * d + i % d]).sum::<f64>();
+                }
+            }
+            close(&found[&((0, t), (3, to))], &sum, 1e-5, "composition");
+        }
+        let other = blocks(&[1, 1, 7, 20]);
+        for (pair, block) in &found {
+            // GELU's slope at numbers of 1e-5 is 1/2 to about as much, in each of three blocks.
+            close(&other[pair], block, 1e-3, "linear blocks do not see the prompt");
+        }
+    }
+}
+
+/// All that is in the metadata is there, and the strongest pairs are.
+#[test]
+fn the_strongest_pairs_are_read() {
+    let twin = Twin::small();
+    for on in subjects() {
+        let run = run(&twin, on, &TOKENS);
+        let linear = run.linearize(Mode::Exact);
+        let slice = of(&linear, all(&run), [3, 2]);
+        let Sliced { result, strongest, resumed } = computed(&slice);
+        assert_eq!((resumed, strongest.len()), (0, 10));
+        let values = array(&result, "singular_values");
+        let pairs = array(&result, "pairs");
+        for (part, along) in strongest.chunks(5).zip([true, false]) {
+            let mut best: Vec<f64> = values
+                .chunks(2)
+                .zip(pairs.chunks(4))
+                .filter(|(_, p)| (p[1] == p[3]) == along)
+                .map(|(v, _)| v[0])
+                .collect();
+            best.sort_by(|a, b| b.total_cmp(a));
+            let found: Vec<f64> = part.iter().map(|r| f64::from(r.value)).collect();
+            assert_eq!(found, best[..5]);
+            assert!(part.iter().all(|r| (r.from.1 == r.to.1) == along));
+        }
+        readings(&twin, on, &strongest[7], &result, slice.pairs());
+        for name in ["causal_zeros", "slope", "adjoint", "composition", "other_walk"] {
+            assert!(result.certificates.iter().any(|c| c.name == name), "{name}");
+        }
+        let json: serde_json::Value = serde_json::from_str(&result.metadata["strongest"]).expect("json");
+        assert_eq!(json.as_array().map(Vec::len), Some(10));
+    }
+}
+
+/// The tokens of a reading, by the reference's own block and a difference of its logits.
+fn readings(twin: &Twin, on: &Subject, reading: &resolvent_field::Reading, result: &Result, pairs: &Pairs) {
+    let (d, vocab) = (twin.config.n_embd, twin.config.vocab_size);
+    let pair = (0..pairs.len()).find(|&i| pairs.get(i) == Some((reading.from, reading.to))).expect("a pair");
+    let block = &array(result, "blocks")[pair * 6..pair * 6 + 6];
+    let matrix = faer::MatRef::from_row_major_slice(block, 2, 3);
+    let svd = matrix.thin_svd().expect("finite");
+    let combined = |vectors: &[f32], weights: faer::ColRef<'_, f64>| -> Vec<f32> {
+        (0..d)
+            .map(|i| {
+                (0..weights.nrows()).map(|n| weights[n] * f64::from(vectors[n * d + i])).sum::<f64>() as f32
+            })
+            .collect()
+    };
+    let response = combined(&gaussian(4, 2 * d), svd.U().col(0));
+    let source = Source { site: Site::level(2, &twin.config), token: 4, vector: response };
+    let logits: Vec<f64> = tangents(&twin.tangent(&TOKENS, &[], &[source]).logits)[4 * vocab..].to_vec();
+    // Up to the sign of the triplet.
+    let (id, moved) = reading.writes[0];
+    let most = logits.iter().fold(0.0f64, |m, x| m.max(*x));
+    let least = logits.iter().fold(0.0f64, |m, x| m.min(*x));
+    let nearest = [most, -least].map(|x| (x - f64::from(moved)).abs() / x);
+    assert!(nearest[0].min(nearest[1]) < 1e-4, "{}: {id} {moved} of {most} {least}", on.name());
+    assert!(reading.writes.windows(2).all(|w| w[0].1 >= w[1].1) && reading.reads.len() == 5);
+}
+
+/// The products of a slice are those of its tangents and no others: operations, counted launch by launch.
+#[test]
+fn a_slice_costs_its_tangents() {
+    let twin = Twin::small();
+    let options = Options { profile: true, ..Options::new(Choice::Host) };
+    let on = Subject::open(&options).expect("opens");
+    let run = run(&twin, &on, &TOKENS);
+    let linear = run.linearize(Mode::Exact);
+    let (d, inner) = (twin.config.n_embd as f64, 29.0);
+    for (walk, vectors) in [(Walk::Forward, 3), (Walk::Adjoint, 2)] {
+        // Tangents own the rows from their token on, in the blocks above; cotangents the others.
+        let rows = |level: usize, token: usize| match walk {
+            Walk::Forward => (2 - level) * (5 - token),
+            Walk::Adjoint => level * (token + 1),
+        };
+        let places = (0..3).flat_map(|level| (0..5).map(move |token| (level, token)));
+        let rows = vectors * places.map(|(level, token)| rows(level, token)).sum::<usize>();
+        let floor = rows as f64 * 2.0 * (4.0 * d * d + 2.0 * d * inner);
+        // From the first chunk to the last: the checks come before and after.
+        let (mut spent, mut told) = (0.0, (0, 0));
+        let slice = of(&linear, all(&run), [3, 2]).walk(walk);
+        slice
+            .compute(&mut |done, all| {
+                let samples = on.device().take_profile().expect("is kept");
+                if done > 0 {
+                    let products = samples.iter().filter(|s| s.kernel.starts_with("matmul"));
+                    spent += products.map(|s| s.work.flops).sum::<f64>();
+                }
+                told = (done, all);
+            })
+            .expect("computes");
+        println!("| slice.{} | {floor:.0} operations | {:.3} of the floor |", walk.name(), spent / floor);
+        assert_eq!((spent, told), (floor, (rows as u64, rows as u64)), "{walk:?}");
+    }
+}
+
+#[test]
+fn what_is_not_there_is_refused() {
+    let twin = Twin::small();
+    let run = run(&twin, subjects()[0], &TOKENS);
+    let linear = run.linearize(Mode::Exact);
+    let pairs = |from: &[Place], to: &[Place]| {
+        Pairs::new(&run, Some(from), Some(to)).expect_err("refused").to_string()
+    };
+    assert!(pairs(&[(0, 3)], &[(2, 1)]).contains("no source reaches"));
+    assert!(pairs(&[(1, 3)], &[(1, 3)]).contains("no source reaches"));
+    assert!(pairs(&[(3, 0)], &[(2, 1)]).contains("outside of the field"));
+    let wide = Slice::with_frames(&linear, all(&run), [frames(2, 17, 1), frames(2, 18, 1)]);
+    assert!(wide.err().expect("refused").to_string().contains("18 wide"));
+    // 45 pairs of 8 x 8 numbers do not fit in 10 kB; in a file they do.
+    let small = subjects()[0].again(Options { batch_bytes: 10_000, ..Options::default() });
+    let run = super::run(&twin, &small, &TOKENS);
+    let linear = run.linearize(Mode::Exact);
+    let slice = of(&linear, all(&run), [8, 8]);
+    let error = slice.compute(&mut |_, _| ()).expect_err("refused").to_string();
+    assert!(error.contains("--out") && error.contains("0.0 MB"), "{error}");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("x.safetensors");
+    let mut told = Vec::new();
+    slice.write(&path, false, &mut |done, all| told.push((done, all))).expect("writes");
+    assert!(told.len() > 3 && told.last().is_some_and(|(done, all)| done == all && *all > 0), "{told:?}");
+}
+
+/// Where a basis has no vectors, blocks are zero, and nothing is computed for them.
+#[test]
+fn zero_vectors_have_zero_blocks() {
+    let twin = Twin::small();
+    for on in subjects() {
+        let run = run(&twin, on, &TOKENS);
+        let linear = run.linearize(Mode::Exact);
+        let j = [resolvent_model::Observable::logit_diff(4, 20, 2)];
+        let context = BasisContext { observables: &j, ..Default::default() };
+        let (all, basis) = (all(&run), Basis::Sensitivity);
+        let slice = Slice::new(&linear, all, [&basis, &basis], [context; 2]).expect("a slice");
+        let got = computed(&slice).result;
+        let (pairs, blocks, rank) =
+            (array(&got, "pairs"), array(&got, "blocks"), array(&got, "effective_rank"));
+        for ((pair, block), rank) in pairs.chunks(4).zip(&blocks).zip(&rank) {
+            // J is read at token 2: later places have no sensitivity, and earlier ones none at the last level.
+            let seen = pair[1] <= 2.0 && (pair[0] < 2.0 || pair[1] == 2.0);
+            assert_eq!((*block != 0.0, *rank), (seen, f64::from(u8::from(seen))), "{pair:?}");
+        }
+        assert!(got.metadata["observable"].contains("Logits") && got.metadata["basis"] == "sensitivity");
+    }
+}
