@@ -37,8 +37,8 @@ impl Frame {
         // inside does for the number.
         let guess = if place.height > 0.0 { place.height } else { place.width - 60.0 };
         let (y_ticks, y_power) = y.1.ticks((guess / 48.0).clamp(2.0, 8.0) as usize);
-        let widest = y_ticks.iter().map(|t| font::width(&t.label, TICK, false)).fold(0.0, f64::max);
-        let left = place.left + widest.ceil() + 10.0;
+        let widest = y_ticks.iter().map(|t| font::room(&t.label, TICK, false)).fold(0.0, f64::max);
+        let left = place.left + widest + 9.0;
         let width = place.left + place.width - right - left;
         let height = if place.height > 0.0 { place.height } else { width };
         let inside = Place { left, top: place.top + ABOVE, width, height };

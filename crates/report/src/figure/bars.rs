@@ -114,7 +114,7 @@ impl Bars {
         let most = self.width * 0.4;
         let names: Vec<String> =
             self.categories.iter().map(|c| font::cut(&clean(&c.name), 12.0, false, most)).collect();
-        let left = names.iter().map(|n| font::width(n, 12.0, false)).fold(0.0, f64::max).ceil() + 12.0;
+        let left = names.iter().map(|n| font::room(n, 12.0, false)).fold(0.0, f64::max) + 12.0;
         let across = Across { left, width: self.width - left - 14.0, range: self.range() };
         let lanes = self.lanes();
         let row = lanes as f64 * BAR + BETWEEN;

@@ -229,9 +229,7 @@ impl Plan {
     fn of(map: &Heatmap) -> Self {
         let names: Vec<String> =
             map.columns.iter().map(|name| font::cut(&label(name), LABEL, false, LONGEST)).collect();
-        let widest =
-            |names: &[String]| names.iter().map(|n| font::width(n, LABEL, false)).fold(0.0, f64::max);
-        let longest = widest(&names);
+        let longest = names.iter().map(|n| font::width(n, LABEL, false)).fold(0.0, f64::max);
         let rows: Vec<String> =
             map.rows.iter().map(|name| font::cut(&label(name), LABEL, false, LONGEST)).collect();
         let (columns, count) = (map.columns.len().max(1), map.rows.len());
@@ -245,7 +243,7 @@ impl Plan {
             24.0
         };
         let mut plan = Self {
-            left: widest(&rows).ceil() + 8.0,
+            left: rows.iter().map(|n| font::room(n, LABEL, false)).fold(0.0, f64::max) + 8.0,
             cell: (wide.floor().max(least), high),
             gap: if wide < 8.0 { 0.0 } else { 1.0 },
             columns,

@@ -52,8 +52,8 @@ pub(crate) fn legend(scene: &mut Scene, top: f64, names: &[&str], signs: &[Sign]
     let (mut x, mut y) = (0.0, top);
     for (i, name) in names.iter().enumerate() {
         let name = font::cut(&clean(name), SUBTITLE, false, scene.width - 24.0);
-        let width = 22.0 + font::width(&name, SUBTITLE, false) + 18.0;
-        if x > 0.0 && x + width - 18.0 > scene.width {
+        let width = 22.0 + font::room(&name, SUBTITLE, false) + 14.0;
+        if x > 0.0 && x + width - 14.0 > scene.width {
             (x, y) = (0.0, y + 19.0);
         }
         let middle = y + 8.0;

@@ -66,7 +66,7 @@ fn draw_key(scene: &mut Scene, y: f64, key: &Key<'_>) {
     let void = key.void.then_some(("no value", true));
     for (text, void) in [outline, void].into_iter().flatten() {
         let text = font::cut(&clean(text), 12.0, false, (scene.width - x - 20.0).max(40.0));
-        let (at, width) = ([x, y - 1.0, 14.0, 12.0], font::width(&text, 12.0, false));
+        let (at, width) = ([x, y - 1.0, 14.0, 12.0], font::room(&text, 12.0, false));
         let cell = Mark::rect("key", at);
         if void {
             scene.add(cell.fill(Paint::Void));
@@ -75,7 +75,7 @@ fn draw_key(scene: &mut Scene, y: f64, key: &Key<'_>) {
             scene.add(cell.stroke(Paint::Ink, 2.0));
         }
         scene.add(Mark::text("legend", x + 20.0, y + 9.0, text));
-        x += 20.0 + width + 18.0;
+        x += 20.0 + width + 14.0;
     }
 }
 

@@ -37,6 +37,12 @@ pub(crate) fn width(text: &str, size: f64, bold: bool) -> f64 {
     text.chars().map(|c| advance(c, bold).0).sum::<f64>() * size
 }
 
+/// Room that a text needs where it must not be cut off: a browser without this font takes another, and those are up to a
+/// tenth wider.
+pub(crate) fn room(text: &str, size: f64, bold: bool) -> f64 {
+    (1.1 * width(text, size, bold)).ceil()
+}
+
 /// The text, or as much of it as is at most `most` pixels wide with the sign that it was cut.
 pub(crate) fn cut(text: &str, size: f64, bold: bool, most: f64) -> String {
     if width(text, size, bold) <= most {
