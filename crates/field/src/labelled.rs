@@ -1,15 +1,15 @@
 //! Labelled results: named arrays with named axes, the checks that they passed, and where they come from.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use resolvent_model::Run;
-use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Map, Value, json};
 
 use crate::certificate::Certificate;
 use crate::error::{Error, Result};
 use crate::file::{check_writable, write_whole};
+use crate::store::{Planned, header, little_endian};
 
 /// A named array, row-major.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,7 +84,7 @@ impl Labelled {
     }
 
     /// All metadata as strings: provenance, the axes of each array, the checks with their figures.
-    pub(crate) fn strings(&self) -> HashMap<String, String> {
+    pub(crate) fn strings(&self) -> BTreeMap<String, String> {
         let axes = self.arrays.iter().map(|a| {
             let names: Vec<&str> = a.axes.iter().map(|(name, _)| *name).collect();
             (format!("axes.{}", a.name), names.join(","))
@@ -106,20 +106,15 @@ impl Labelled {
                 (a.name.to_owned(), json!({ "shape": shape, "data": a.data }))
             })
             .collect();
-        let metadata: BTreeMap<String, String> = self.strings().into_iter().collect();
-        json!({ "arrays": arrays, "metadata": metadata }).to_string()
+        json!({ "arrays": arrays, "metadata": self.strings() }).to_string()
     }
 
-    /// As the bytes of a safetensors file, f32.
-    fn to_safetensors(&self) -> Result<Vec<u8>, String> {
-        let mut views = Vec::with_capacity(self.arrays.len());
-        for a in &self.arrays {
-            let shape = a.axes.iter().map(|(_, n)| *n).collect();
-            let view = TensorView::new(Dtype::F32, shape, bytemuck::cast_slice(&a.data))
-                .map_err(|e| e.to_string())?;
-            views.push((a.name, view));
-        }
-        safetensors::serialize(views, Some(self.strings())).map_err(|e| e.to_string())
+    /// As the bytes of a safetensors file, f32: the same bytes for the same result.
+    fn to_safetensors(&self) -> Vec<u8> {
+        let planned: Vec<Planned> = self.arrays.iter().map(|a| Planned::new(a.name, &a.axes)).collect();
+        let mut bytes = header(&planned, &self.strings(), 0);
+        self.arrays.iter().for_each(|a| bytes.extend(little_endian(&a.data)));
+        bytes
     }
 
     /// Checks that a result could be written to `path`, before the work is done.
@@ -136,9 +131,8 @@ impl Labelled {
     /// # Errors
     /// As [`Labelled::check_path`], or a full disk.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let fail = |reason: String| Error::File { path: path.to_owned(), reason };
         let bytes = match format_of(path)? {
-            Format::Safetensors => self.to_safetensors().map_err(fail)?,
+            Format::Safetensors => self.to_safetensors(),
             Format::Json => self.to_json().into_bytes(),
         };
         write_whole(path, &bytes)

@@ -7,6 +7,7 @@ mod pipes;
 mod plots;
 mod results;
 mod slice;
+mod study;
 mod text;
 
 use std::path::{Path, PathBuf};

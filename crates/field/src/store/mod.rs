@@ -1,5 +1,6 @@
 //! Where the arrays of a large result grow: in memory, or in a file that survives an interruption.
 
+mod layout;
 mod partial;
 
 use std::ops::Range;
@@ -9,6 +10,7 @@ use resolvent_model::Run;
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
 
+pub(crate) use layout::{header, little_endian};
 pub(crate) use partial::Partial;
 
 /// An array that is to be filled: its name and its axes, outermost first.

@@ -7,7 +7,7 @@
 //! after a crash of the program or of the machine. At the end the header gets its last form, padded with blanks to the
 //! length that was reserved, the file is synced and takes its name, and the journal goes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
+use super::layout::{Metadata, header, little_endian, shape};
 use super::{Planned, Store, bytes};
 use crate::error::{Error, Result};
 
@@ -31,9 +32,6 @@ pub(crate) struct Partial {
     header: usize,
     done: BTreeSet<usize>,
 }
-
-/// Metadata of the file, as strings.
-pub(crate) type Metadata = BTreeMap<String, String>;
 
 impl Partial {
     /// Opens what will be `path`: goes on with what an interrupted run of the same work has left, or begins. `about`
@@ -225,35 +223,4 @@ fn identity(arrays: &[Planned], about: &Metadata) -> String {
     let shapes = arrays.iter().map(|a| (format!("shape of {}", a.name), json!(shape(a))));
     let about = about.iter().map(|(key, value)| (key.clone(), Value::String(value.clone())));
     Value::Object(shapes.chain(about).collect()).to_string()
-}
-
-fn shape(array: &Planned) -> Vec<usize> {
-    array.axes.iter().map(|axis| axis.1).collect()
-}
-
-/// A header of at least `length` bytes, its own length included.
-fn header(arrays: &[Planned], about: &Metadata, length: usize) -> Vec<u8> {
-    let axes = arrays.iter().map(|array| {
-        let names: Vec<&str> = array.axes.iter().map(|axis| axis.0).collect();
-        (format!("axes.{}", array.name), names.join(","))
-    });
-    let about: Metadata = about.clone().into_iter().chain(axes).collect();
-    let mut entries = Map::from_iter([("__metadata__".to_owned(), json!(about))]);
-    let mut at = 0;
-    for array in arrays {
-        let end = at + 4 * array.len() as u64;
-        let entry = json!({ "dtype": "F32", "shape": shape(array), "data_offsets": [at, end] });
-        entries.insert(array.name.to_owned(), entry);
-        at = end;
-    }
-    let mut text = Value::Object(entries).to_string().into_bytes();
-    let padded = length.saturating_sub(8).max(text.len().next_multiple_of(8));
-    text.resize(padded, b' ');
-    let mut header = (padded as u64).to_le_bytes().to_vec();
-    header.extend(text);
-    header
-}
-
-fn little_endian(numbers: &[f32]) -> Vec<u8> {
-    numbers.iter().flat_map(|x| x.to_le_bytes()).collect()
 }

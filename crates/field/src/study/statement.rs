@@ -348,3 +348,7 @@ fn scaled(result: &Labelled) -> Statement {
         figure,
     }
 }
+
+#[cfg(test)]
+#[path = "statement_tests.rs"]
+mod tests;

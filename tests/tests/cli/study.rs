@@ -1,0 +1,120 @@
+//! Studies: what they write, and that one which was killed goes on to the same bytes.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use resolvent_field::Labelled;
+
+use super::{command, names, run, utf8};
+
+/// Two tasks with as few prompts as a study takes, of the embedded model.
+const QUICK: [&str; 8] = ["study", "--quick", "--task", "agreement", "--task", "pronouns", "--limit", "4"];
+
+fn study(out: &Path) -> Vec<String> {
+    let mut arguments: Vec<String> = QUICK.map(str::to_owned).to_vec();
+    arguments.extend(["--device", "host", "--out", &utf8(out)].map(str::to_owned));
+    arguments
+}
+
+fn arguments(list: &[String]) -> Vec<&str> {
+    list.iter().map(String::as_str).collect()
+}
+
+/// The bytes of every result in a folder.
+fn results(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let results = names(folder).into_iter().filter(|name| name.ends_with(".safetensors"));
+    results.map(|name| (name.clone(), fs::read(folder.join(&name)).expect("a result"))).collect()
+}
+
+/// The page without the line that names the command, which names the folder.
+fn page(folder: &Path) -> String {
+    let page = fs::read_to_string(folder.join("index.html")).expect("a page");
+    page.lines().filter(|line| !line.contains("Made by")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_killed_study_goes_on_to_the_same_bytes() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let [whole, killed] = ["whole", "killed"].map(|name| folder.path().join(name));
+    let printed = run(&arguments(&study(&whole))).done();
+    for claim in ["linear regime", "sensitivities predict patches", "answers are carried over", "index.html"]
+    {
+        assert!(printed.contains(claim), "{printed}");
+    }
+
+    let list = study(&killed);
+    let mut child =
+        command(&arguments(&list)).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("starts");
+    let begun = Instant::now();
+    while results_so_far(&killed) < 3 {
+        assert!(begun.elapsed() < Duration::from_secs(300), "no step has ended");
+        assert!(child.try_wait().expect("runs").is_none(), "ended before it could be killed");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().expect("is killed");
+    child.wait().expect("has ended");
+    let before = results(&killed);
+    assert!(before.len() < results(&whole).len(), "nothing was left to do");
+    assert!(!killed.join("index.html").exists());
+    let changed = |name: &String| fs::metadata(killed.join(name)).and_then(|m| m.modified()).expect("a time");
+    let times: Vec<_> = before.keys().map(changed).collect();
+
+    let again = run(&arguments(&list)).done();
+    assert_eq!(again.replace(&utf8(&killed), ""), printed.replace(&utf8(&whole), ""));
+    let (again, first) = (results(&killed), results(&whole));
+    assert_eq!(again.keys().collect::<Vec<_>>(), first.keys().collect::<Vec<_>>());
+    let other: Vec<&String> =
+        first.iter().filter(|(name, bytes)| again[*name] != **bytes).map(|(n, _)| n).collect();
+    assert!(other.is_empty(), "not the same bytes: {other:?}");
+    assert_eq!(before.keys().map(changed).collect::<Vec<_>>(), times, "what was done is not done again");
+    assert!(page(&killed) == page(&whole), "not the same page");
+    // Nothing half-written is left.
+    let left = names(&killed);
+    assert!(left.iter().all(|name| name.ends_with(".safetensors") || name == "index.html"), "{left:?}");
+
+    // The page stands alone, and every result can be read.
+    let page = page(&whole);
+    for outside in ["src=\"http", "href=\"http", "@import", "url(http"] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+    for (name, bytes) in results(&whole) {
+        let result = Labelled::read(&whole.join(&name)).unwrap_or_else(|e| panic!("{e}"));
+        assert!(!result.arrays.is_empty() && !result.certificates.is_empty(), "{name}");
+        assert!(result.metadata.contains_key("model_hash") && !bytes.is_empty(), "{name}");
+    }
+
+    // Another study does not mix with this one.
+    let other = arguments(&list).into_iter().chain(["--seed", "1"]).collect::<Vec<_>>();
+    assert!(run(&other).failed().contains("belongs to a study of another model"));
+}
+
+fn results_so_far(folder: &Path) -> usize {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter(|e| e.file_name().to_string_lossy().ends_with(".safetensors")).count()
+}
+
+#[test]
+fn what_cannot_be_studied_is_said() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let out = utf8(&folder.path().join("out"));
+    let prompts = utf8(&folder.path().join("prompts.json"));
+    let fails = |more: &[&str]| run(&[&["study", "--device", "host", "--out", &out], more].concat()).failed();
+    assert!(fails(&["--task", "juggling"]).contains("no task `juggling` among the prompts; there are"));
+    assert!(fails(&[&prompts]).contains("cannot read"));
+    fs::write(&prompts, "{}").expect("writable");
+    assert!(fails(&[&prompts]).contains("no usable prompt file"));
+    // Texts of different lengths, and answers of several tokens.
+    let pair =
+        r#"{"clean": "The keys", "corrupted": "The key to the cabinet", "target": " are", "against": " is"}"#;
+    fs::write(
+        &prompts,
+        format!(r#"{{"version": 1, "tasks": {{"a": {{"prompts": [{pair}, {pair}, {pair}, {pair}]}}}}}}"#),
+    )
+    .expect("writable");
+    assert!(fails(&[&prompts]).contains("no task has four prompts that fit"));
+    assert!(fails(&["--model", "random"]).contains("has no tokenizer"));
+    assert!(!Path::new(&out).exists(), "nothing is written before the work begins");
+}
