@@ -191,6 +191,15 @@ impl Recording {
         Tensor::new(Buffer::unplaced(label, shape.elements()), shape)
     }
 
+    /// What its launches cost together.
+    pub fn work(&self) -> Work {
+        let add = |sum: Work, one: &Launch| Work {
+            flops: sum.flops + one.work.flops,
+            bytes: sum.bytes + one.work.bytes,
+        };
+        self.launches.iter().fold(Work::default(), add)
+    }
+
     /// Appends a launch, checked against its shader. A grid with a zero dimension is nothing to do.
     pub fn launch(&mut self, mut launch: Launch) -> Result<()> {
         if launch.grid.contains(&0) {

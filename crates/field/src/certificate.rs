@@ -66,6 +66,17 @@ pub(crate) fn worse(a: f64, b: f64) -> f64 {
     if b <= a { a } else { b }
 }
 
+/// Keeps the worst figure of each check.
+pub(crate) fn merge(worst: &mut Vec<Certificate>, more: &[Certificate]) {
+    for certificate in more {
+        match worst.iter_mut().find(|c| c.name == certificate.name) {
+            Some(known) if certificate.value <= known.value => {}
+            Some(known) => *known = certificate.clone(),
+            None => worst.push(certificate.clone()),
+        }
+    }
+}
+
 /// Numbers as result files hold them.
 pub(crate) fn narrow(x: &[f64]) -> Vec<f32> {
     x.iter().map(|&x| x as f32).collect()

@@ -5,9 +5,15 @@
 //! | [`forward`] | field and logits of a run |
 //! | [`sensitivity`] | `chi[l, t] = dJ / dh[l, t]` |
 //! | [`patch`] | the effect of putting each clean h\[l, t\] into a corrupted run, beside its first-order prediction |
-//! | [`green`] | the response field of a source |
+//! | [`superposition`] | joint responses of pairs of sources, beside the sums of their own |
+//! | [`regime`] | how far the first-order response holds, over amplitudes; the linear radius |
+//! | [`green`] | the response field of a source, and the geometry of its propagation |
 //! | [`Slice`] | blocks of the Green operator between two bases, for all causal pairs |
 //! | [`spectrum`] | leading singular triplets of the operator between places |
+//! | [`invert`] | sources that change observables as asked, verified by the model's own forward pass |
+//! | [`transfer`] | how much of another prompt's answer each displacement carries over |
+//! | [`scale`] | a small model's responses as predictions of a large one's |
+//! | [`study`] | all of it on one model and a set of prompts, with verdicts |
 //!
 //! A certificate that does not hold is an error: no analysis returns numbers that fail their own check.
 
@@ -16,6 +22,7 @@ mod certificate;
 mod composition;
 mod dense;
 mod direction;
+mod displacements;
 mod error;
 mod file;
 mod forward;
@@ -62,7 +69,7 @@ pub use norms::{BlockNorms, Probes, block_norms};
 pub use operator::Operator;
 pub use patch::{Case, Effects, effects, patch, patch_at};
 pub use readings::Reading;
-pub use regime::{LINEAR, RegimeOptions, regime};
+pub use regime::{LINEAR, RegimeOptions, jet_radius, regime};
 pub use rsvd::{Rsvd, RsvdOptions, rsvd};
 pub use scale::{PREDICTORS, QUANTITIES, ScaleOptions, scale};
 pub use sensitivity::{Place, sensitivity, sensitivity_along};
