@@ -16,6 +16,7 @@
 // the primal, 10 in the jvp, 24 in the jet, 6 + 8 in the two vjp launches.
 #import rows
 #import reduce
+#import heads
 
 struct Params { rows: u32, heads: u32, d_head: u32, scale: f32 }
 
@@ -46,13 +47,12 @@ var<workgroup> bent: array<f32, 128>;         // this row's q_ddot
 var<workgroup> tile: array<vec2<f32>, 64>;    // two numbers for each key (or query) of the tile
 var<workgroup> tile_jet: array<vec3<f32>, 64>;    // p, s_dot and s_ddot of each key of the tile
 
-// Offset of q (part 0), k (1) or v (2) of `head` in row `r` of a [_, 3d] array.
 fn part(r: u32, part: u32, head: u32) -> u32 {
-    return ((3u * r + part) * p.heads + head) * p.d_head;
+    return part_in(vec2<u32>(p.heads, p.d_head), r, part, head);
 }
 
 fn head_of(r: u32, head: u32) -> u32 {
-    return (r * p.heads + head) * p.d_head;
+    return head_in(vec2<u32>(p.heads, p.d_head), r, head);
 }
 
 fn dot_base(at: u32) -> f32 {

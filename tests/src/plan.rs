@@ -52,6 +52,13 @@ pub struct Allowed {
     pub vjp: f64,
 }
 
+impl Allowed {
+    /// Of tangents of cotangents: a second derivative times a tangent and a cotangent, and the cotangent's own.
+    pub fn hvp(&self) -> f64 {
+        self.vjp + self.jet
+    }
+}
+
 /// The worst errors of an op.
 #[derive(Debug)]
 pub struct Record {

@@ -80,12 +80,13 @@ impl Twin {
         model.unwrap_or_else(|e| panic!("{}: {e}", on.name()))
     }
 
-    /// The reference's run under `edits`, and `amplitude` times each source on top of what the edits left.
+    /// The reference's run under `edits`, and the sources of each superposition times its amplitude on top of what the edits
+    /// left.
     pub fn run<S: Scalar>(
         &self,
         tokens: &[u32],
         edits: &[Edit],
-        (sources, amplitude): (&[Source], S),
+        superpositions: &[(&[Source], S)],
     ) -> Trace<S> {
         let tokens: Vec<usize> = tokens.iter().map(|&id| id as usize).collect();
         self.reference.lift::<S>().forward(&tokens, &mut |slab, x| {
@@ -109,27 +110,36 @@ impl Twin {
                 };
                 splice(*site, *token, edit);
             }
-            for Source { site, token, vector } in sources {
-                let s: Vec<S> = constants(&wide(vector));
-                let s: Vec<S> = s.into_iter().map(|s| amplitude * s).collect();
-                splice(*site, *token, ops::Edit::Add(&s));
+            for &(sources, amplitude) in superpositions {
+                for Source { site, token, vector } in sources {
+                    let s: Vec<S> = constants(&wide(vector));
+                    let s: Vec<S> = s.into_iter().map(|s| amplitude * s).collect();
+                    splice(*site, *token, ops::Edit::Add(&s));
+                }
             }
         })
     }
 
     /// The plain run.
     pub fn primal(&self, tokens: &[u32], edits: &[Edit]) -> Trace<f64> {
-        self.run(tokens, edits, (&[], 0.0))
+        self.run(tokens, edits, &[])
     }
 
     /// The run on dual numbers: tangents of everything along `sources` together.
     pub fn tangent(&self, tokens: &[u32], edits: &[Edit], sources: &[Source]) -> Trace<Dual<f64>> {
-        self.run(tokens, edits, (sources, Dual::new(0.0, 1.0)))
+        self.run(tokens, edits, &[(sources, Dual::new(0.0, 1.0))])
     }
 
     /// The run on duals of duals: both orders of everything along `sources` together.
     pub fn jet(&self, tokens: &[u32], edits: &[Edit], sources: &[Source]) -> Trace<Dual<Dual<f64>>> {
-        self.run(tokens, edits, (sources, Dual::new(Dual::new(0.0, 1.0), Dual::new(1.0, 0.0))))
+        self.run(tokens, edits, &[(sources, Dual::new(Dual::new(0.0, 1.0), Dual::new(1.0, 0.0)))])
+    }
+
+    /// The run on duals of duals with a direction each: `tangent.tangent` of anything is its second derivative along both.
+    pub fn bend(&self, tokens: &[u32], edits: &[Edit], [a, b]: [&[Source]; 2]) -> Trace<Dual<Dual<f64>>> {
+        let zero = Dual::new(0.0, 0.0);
+        let (first, second) = (Dual::new(Dual::new(0.0, 1.0), zero), Dual::new(zero, Dual::new(1.0, 0.0)));
+        self.run(tokens, edits, &[(a, first), (b, second)])
     }
 
     /// `[T, width]` of a site in a reference run.

@@ -53,7 +53,7 @@ mod superposition;
 mod transfer;
 
 pub use bases::{Basis, BasisContext, End, Frames, RANK};
-pub use certificate::{ADJOINT, Certificate, SAME, SLOPE, adjoint, dot, norm, norms};
+pub use certificate::{ADJOINT, Certificate, SAME, SLOPE, SYMMETRY, adjoint, dot, norm, norms, symmetry};
 pub use composition::composition;
 pub use direction::{Context, Direction};
 pub use error::{Error, Result};

@@ -27,6 +27,7 @@ mod error;
 mod files;
 #[cfg(feature = "hub")]
 mod hub;
+mod hvp;
 mod jet;
 mod linear;
 mod model;

@@ -235,14 +235,14 @@ impl<'a> Linearization<'a> {
             let batch = Batch::new(self.device(), &group, Direction::Backward)?;
             let (mut rec, trace) = (self.device().record(), &self.run.base.trace);
             let bars = match heads.rows.is_empty() {
-                true => adjoint(program, &mut rec, [&batch, &linear], trace, None, &wanted)?,
+                true => adjoint(program, &mut rec, [&batch, &linear], (trace, None), None, &wanted)?,
                 false => {
                     rec.scope("unembed");
                     let seeds = &self.head(&mut rec, &heads)?;
                     let place = |member: &Member, t: usize| heads.source(member.id, t);
                     let at = program.field[config.n_layer];
                     let extra = DeviceSeeds { at, seeds, place: &place };
-                    adjoint(program, &mut rec, [&batch, &linear], trace, Some(&extra), &wanted)?
+                    adjoint(program, &mut rec, [&batch, &linear], (trace, None), Some(&extra), &wanted)?
                 }
             };
             self.device().submit(rec)?;
@@ -306,8 +306,13 @@ impl<'a> Linearization<'a> {
 
     fn act(&self, seed: &Seed) -> Option<Act> {
         let Seed::Field { level, token, vector } = seed else { return None };
-        let change = Change::Add { amount: 1.0, s: vector.clone() };
-        Some(Act { value: self.run.program().field[*level], token: *token, from: 0, change })
+        Some(self.seed_act((*level, *token), vector))
+    }
+
+    /// A cotangent that starts at h\[level, token\].
+    pub(crate) fn seed_act(&self, (level, token): (usize, usize), vector: &[f32]) -> Act {
+        let change = Change::Add { amount: 1.0, s: vector.to_vec() };
+        Act { value: self.run.program().field[level], token, from: 0, change }
     }
 }
 

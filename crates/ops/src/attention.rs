@@ -8,8 +8,9 @@ use bytemuck::{Pod, Zeroable};
 use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor, as_u32};
 use resolvent_shaders::attention as shader;
 
+use crate::attention_hvp;
 use crate::host::{axpy, dot, each_row_simd, each_two_rows_simd, exp, sum};
-use crate::op::{Kept, Op, Outcome};
+use crate::op::{Bend, Kept, Op, Outcome};
 use crate::rows::{Row, Rows};
 
 const NAME: &str = "attention";
@@ -96,6 +97,11 @@ impl Op for Attention {
         Ok(z_jet)
     }
 
+    fn tangent(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_dot: &[&Tensor]) -> Result<Outcome> {
+        let z_dot = self.jvp(rec, rows, kept, x_dot)?;
+        Ok(Outcome { kept: Kept::new(&[x_dot[0], &z_dot]), y: z_dot })
+    }
+
     fn vjp(
         &self,
         rec: &mut Recording,
@@ -112,6 +118,18 @@ impl Op for Attention {
         rec.launch(self.launch(&VJP_KV, rows, &[rows.table(), qkv, &mean, lse, y_bar, &bar], 8.0))?;
         Ok(vec![crate::add::onto(rec, bar, &so_far[0])?])
     }
+
+    fn hvp(
+        &self,
+        rec: &mut Recording,
+        rows: &Rows,
+        kept: (&Kept, Bend<'_>),
+        y_bar: &Tensor,
+        so_far: &[Option<Tensor>],
+    ) -> Result<Vec<Tensor>> {
+        let bar = attention_hvp::record(self, rec, rows, kept, y_bar)?;
+        Ok(vec![crate::add::onto(rec, bar, &so_far[0])?])
+    }
 }
 
 static PRIMAL: Kernel = Kernel { shader: &shader::PRIMAL, host: primal };
@@ -125,29 +143,29 @@ pub static KERNELS: &[&Kernel] = &[&PRIMAL, &JVP, &JET, &VJP_Q, &VJP_KV];
 
 /// Where heads lie in rows of `[q, k, v]` and of z.
 #[derive(Clone, Copy)]
-struct Layout {
-    heads: usize,
-    width: usize,
+pub(crate) struct Layout {
+    pub(crate) heads: usize,
+    pub(crate) width: usize,
 }
 
 impl Layout {
-    fn new(p: Params) -> Self {
-        Self { heads: p.heads as usize, width: p.d_head as usize }
+    pub(crate) fn new(heads: u32, d_head: u32) -> Self {
+        Self { heads: heads as usize, width: d_head as usize }
     }
 
-    fn d(self) -> usize {
+    pub(crate) fn d(self) -> usize {
         self.heads * self.width
     }
 
     /// q (part 0), k (1) or v (2) of `head` in row `row`.
     #[inline(always)]
-    fn part(self, data: &[f32], row: usize, part: usize, head: usize) -> &[f32] {
+    pub(crate) fn part(self, data: &[f32], row: usize, part: usize, head: usize) -> &[f32] {
         &data[((3 * row + part) * self.heads + head) * self.width..][..self.width]
     }
 
     /// `head` of row `row` of z.
     #[inline(always)]
-    fn head(self, data: &[f32], row: usize, head: usize) -> &[f32] {
+    pub(crate) fn head(self, data: &[f32], row: usize, head: usize) -> &[f32] {
         &data[(row * self.heads + head) * self.width..][..self.width]
     }
 }
@@ -155,7 +173,7 @@ impl Layout {
 fn primal(bound: Bound<'_>) {
     let p: Params = bound.params();
     let ([rows, qkv, base], [z, lse]) = bound.slices();
-    let at = Layout::new(p);
+    let at = Layout::new(p.heads, p.d_head);
     let args = Primal { at, scale: p.scale, rows: as_u32(rows), qkv, base };
     each_two_rows_simd([z, lse], [at.d(), at.heads], args, primal_row);
 }
@@ -222,7 +240,7 @@ impl Shared<'_> {
 fn jvp(bound: Bound<'_>) {
     let p: Params = bound.params();
     let ([rows, qkv, kept, lse, t], [z_dot]) = bound.slices();
-    let at = Layout::new(p);
+    let at = Layout::new(p.heads, p.d_head);
     let args = Shared { at, scale: p.scale, rows: as_u32(rows), qkv, kept, lse, t };
     each_row_simd(z_dot, at.d(), args, jvp_row);
 }
@@ -255,7 +273,7 @@ fn jvp_row(args: Shared<'_>, row: usize, z_dot: &mut [f32]) {
 fn jet(bound: Bound<'_>) {
     let p: Params = bound.params();
     let ([rows, qkv, lse, t], [z_jet]) = bound.slices();
-    let at = Layout::new(p);
+    let at = Layout::new(p.heads, p.d_head);
     let args = Shared { at, scale: p.scale, rows: as_u32(rows), qkv, kept: &[], lse, t };
     each_row_simd(z_jet, 2 * at.d(), args, jet_row);
 }
@@ -322,7 +340,7 @@ fn jet_row(args: Shared<'_>, row: usize, z_jet: &mut [f32]) {
 fn vjp_q(bound: Bound<'_>) {
     let p: Params = bound.params();
     let ([rows, qkv, kept, lse, t], [bar, mean]) = bound.slices();
-    let at = Layout::new(p);
+    let at = Layout::new(p.heads, p.d_head);
     let args = Shared { at, scale: p.scale, rows: as_u32(rows), qkv, kept, lse, t };
     each_two_rows_simd([bar, mean], [3 * at.d(), at.heads], args, vjp_q_row);
 }
@@ -347,7 +365,7 @@ fn vjp_q_row(args: Shared<'_>, row: usize, [bar, mean]: [&mut [f32]; 2]) {
 fn vjp_kv(bound: Bound<'_>) {
     let p: Params = bound.params();
     let ([rows, qkv, kept, lse, t], [bar]) = bound.slices();
-    let at = Layout::new(p);
+    let at = Layout::new(p.heads, p.d_head);
     let args = Shared { at, scale: p.scale, rows: as_u32(rows), qkv, kept, lse, t };
     each_row_simd(bar, 3 * at.d(), args, vjp_kv_row);
 }

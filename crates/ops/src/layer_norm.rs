@@ -7,7 +7,7 @@ use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor, as_u32}
 use resolvent_shaders::layer_norm as shader;
 
 use crate::host::{each_row_simd, each_two_rows_simd, sum};
-use crate::op::{Kept, Op, Outcome};
+use crate::op::{Bend, Kept, Op, Outcome};
 use crate::rows::{Row, Rows};
 
 const NAME: &str = "layer_norm";
@@ -29,12 +29,16 @@ struct Params {
     rows: u32,
     d: u32,
     eps: f32,
-    pad: u32,
+    /// Rows with a tangent, in hvp ...
+    bent: u32,
+    /// ... and the first row of the plain cotangent.
+    plain: u32,
+    pad: [u32; 3],
 }
 
 impl LayerNorm {
     fn params(&self, rows: usize, d: usize) -> Params {
-        Params { rows: rows as u32, d: d as u32, eps: self.eps, pad: 0 }
+        Params { rows: rows as u32, d: d as u32, eps: self.eps, bent: 0, plain: 0, pad: [0; 3] }
     }
 }
 
@@ -86,6 +90,10 @@ impl Op for LayerNorm {
         Ok(y_jet)
     }
 
+    fn tangent(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_dot: &[&Tensor]) -> Result<Outcome> {
+        Ok(Outcome { y: self.jvp(rec, rows, kept, x_dot)?, kept: Kept::new(x_dot) })
+    }
+
     fn vjp(
         &self,
         rec: &mut Recording,
@@ -109,6 +117,34 @@ impl Op for LayerNorm {
         )?;
         Ok(vec![x_bar])
     }
+
+    fn hvp(
+        &self,
+        rec: &mut Recording,
+        rows: &Rows,
+        (kept, bend): (&Kept, Bend<'_>),
+        y_bar: &Tensor,
+        so_far: &[Option<Tensor>],
+    ) -> Result<Vec<Tensor>> {
+        let (r, d) = (rows.count(), self.gain.dim(NAME, "d")?);
+        let ([x, stats], [x_dot]) = (kept.get(), bend.kept.get());
+        y_bar.expect(NAME, &[("rows", r), ("d", d)])?;
+        x_dot.expect(NAME, &[("rows", bend.rows), ("d", d)])?;
+        let x_bar = rec.tensor("layer_norm.bar", &[("rows", r), ("d", d)])?;
+        let (n, bent) = ((r * d) as f64, (bend.rows * d) as f64);
+        let mut bindings = vec![x, &self.gain, stats, rows.table(), x_dot, y_bar, &x_bar];
+        let mut kernel = &HVP;
+        if let Some(add) = &so_far[0] {
+            kernel = &HVP_ADD;
+            bindings.push(add);
+        }
+        let params = Params { bent: bend.rows as u32, plain: bend.plain as u32, ..self.params(r, d) };
+        rec.launch(
+            Launch::new(kernel, params, &bindings, [r as u32, 1, 1])
+                .work(12.0 * n + 32.0 * bent, 16.0 * n + 8.0 * bent),
+        )?;
+        Ok(vec![x_bar])
+    }
 }
 
 static PRIMAL: Kernel = Kernel { shader: &shader::PRIMAL, host: primal };
@@ -116,9 +152,11 @@ static JVP: Kernel = Kernel { shader: &shader::JVP, host: jvp };
 static JET: Kernel = Kernel { shader: &shader::JET, host: jet };
 static VJP: Kernel = Kernel { shader: &shader::VJP, host: vjp };
 static VJP_ADD: Kernel = Kernel { shader: &shader::VJP_ADD, host: vjp_add };
+static HVP: Kernel = Kernel { shader: &shader::HVP, host: hvp };
+static HVP_ADD: Kernel = Kernel { shader: &shader::HVP_ADD, host: hvp_add };
 
 /// This op's kernels.
-pub static KERNELS: &[&Kernel] = &[&PRIMAL, &JVP, &JET, &VJP, &VJP_ADD];
+pub static KERNELS: &[&Kernel] = &[&PRIMAL, &JVP, &JET, &VJP, &VJP_ADD, &HVP, &HVP_ADD];
 
 fn primal(bound: Bound<'_>) {
     let p: Params = bound.params();
@@ -227,7 +265,63 @@ fn vjp_row(shared: Shared<'_>, i: usize, x_bar: &mut [f32]) {
 #[inline(always)]
 fn vjp_add_row((shared, add): (Shared<'_>, &[f32]), i: usize, x_bar: &mut [f32]) {
     vjp_row(shared, i, x_bar);
-    for (bar, add) in x_bar.iter_mut().zip(&add[i * shared.gain.len()..]) {
+    add_row(add, i, x_bar);
+}
+
+#[inline(always)]
+fn add_row(add: &[f32], i: usize, x_bar: &mut [f32]) {
+    let add = &add[i * x_bar.len()..];
+    for (bar, add) in x_bar.iter_mut().zip(add) {
         *bar += add;
+    }
+}
+
+/// What an hvp reads: `t` of the shared part is the cotangents.
+#[derive(Clone, Copy)]
+struct Bent<'a> {
+    shared: Shared<'a>,
+    x_dot: &'a [f32],
+    p: Params,
+}
+
+fn hvp(bound: Bound<'_>) {
+    let p: Params = bound.params();
+    let ([x, gain, kept, rows, x_dot, t], [x_bar]) = bound.slices();
+    each_row_simd(x_bar, p.d as usize, Bent { shared: Shared { x, gain, kept, rows, t }, x_dot, p }, hvp_row);
+}
+
+fn hvp_add(bound: Bound<'_>) {
+    let p: Params = bound.params();
+    let ([x, gain, kept, rows, x_dot, t, add], [x_bar]) = bound.slices();
+    let bent = Bent { shared: Shared { x, gain, kept, rows, t }, x_dot, p };
+    each_row_simd(x_bar, p.d as usize, (bent, add), hvp_add_row);
+}
+
+#[inline(always)]
+fn hvp_add_row((bent, add): (Bent<'_>, &[f32]), i: usize, x_bar: &mut [f32]) {
+    hvp_row(bent, i, x_bar);
+    add_row(add, i, x_bar);
+}
+
+#[inline(always)]
+fn hvp_row(Bent { shared, x_dot, p }: Bent<'_>, i: usize, x_bar: &mut [f32]) {
+    vjp_row(shared, i, x_bar);
+    if i >= p.bent as usize {
+        return;
+    }
+    let d = x_bar.len();
+    let (x, gain, [mean, rstd], _) = shared.row(i, d);
+    let plain = p.plain as usize + i - Row::read(as_u32(shared.rows), i).first;
+    let (x_dot, y_bar) = (&x_dot[i * d..][..d], &shared.t[plain * d..][..d]);
+    let m0 = sum([x_dot], |[x_dot]| x_dot) / d as f32;
+    let m1 = sum([x, x_dot], |[x, x_dot]| x_dot * (x - mean) * rstd) / d as f32;
+    let g0 = sum([gain, y_bar], |[gain, y_bar]| gain * y_bar) / d as f32;
+    let g1 = sum([gain, y_bar, x], |[gain, y_bar, x]| gain * y_bar * (x - mean) * rstd) / d as f32;
+    let u = |x: f32, x_dot: f32| rstd * (x_dot - m0 - (x - mean) * rstd * m1);
+    let turn = sum([x, x_dot, gain, y_bar], |[x, x_dot, gain, y_bar]| u(x, x_dot) * gain * y_bar) / d as f32;
+    for e in 0..d {
+        let x_hat = (x[e] - mean) * rstd;
+        let g = gain[e] * y_bar[e] - g0 - x_hat * g1;
+        x_bar[e] -= rstd * (rstd * m1 * g + u(x[e], x_dot[e]) * g1 + x_hat * turn);
     }
 }

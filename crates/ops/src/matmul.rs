@@ -1,7 +1,7 @@
 //! Matrix product with a weight `[k, n]`: `y = x w + b`, optionally plus the residual stream.  `[rows, k] -> [rows, n]`
 //!
-//! Linear: jvp is the same kernel without the bias, jet that over twice the rows, vjp the transposed one; no residuals. A family of text variants,
-//! chosen by device and shape ([`choose`]). The GELU epilogues belong to [`crate::mlp`].
+//! Linear: jvp is the same kernel without the bias, jet that over twice the rows, vjp and hvp the transposed one; no
+//! residuals. A family of text variants, chosen by device and shape ([`choose`]). The GELU epilogues belong to [`crate::mlp`].
 
 use bytemuck::{Pod, Zeroable};
 use resolvent_engine::host::{Weights, matmul};
@@ -10,7 +10,7 @@ use resolvent_shaders::matmul as shader;
 
 use crate::gelu::{Slope, constants, jet_row, slope_row, value_row};
 use crate::host::{each_row, each_row_simd};
-use crate::op::{Kept, Op, Outcome};
+use crate::op::{Bend, Kept, Op, Outcome};
 use crate::rows::Rows;
 
 const NAME: &str = "matmul";
@@ -180,6 +180,10 @@ impl Op for Matmul {
         self.jvp(rec, rows, kept, x_jet)
     }
 
+    fn tangent(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_dot: &[&Tensor]) -> Result<Outcome> {
+        Ok(Outcome { y: self.jvp(rec, rows, kept, x_dot)?, kept: Kept::default() })
+    }
+
     fn vjp(
         &self,
         rec: &mut Recording,
@@ -194,6 +198,17 @@ impl Op for Matmul {
             bars.push(crate::add::onto(rec, y_bar.clone(), &so_far[1])?);
         }
         Ok(bars)
+    }
+
+    fn hvp(
+        &self,
+        rec: &mut Recording,
+        rows: &Rows,
+        (kept, _): (&Kept, Bend<'_>),
+        y_bar: &Tensor,
+        so_far: &[Option<Tensor>],
+    ) -> Result<Vec<Tensor>> {
+        self.vjp(rec, rows, kept, y_bar, so_far)
     }
 }
 

@@ -2,12 +2,13 @@
 //!
 //! A fused chain of [`crate::matmul`], [`crate::gelu`], [`crate::matmul`] and [`crate::add`] in two launches for each
 //! of primal, jvp, jet and vjp: GELU, or its slope, is an epilogue of the product. Residual: the pre-activation
-//! `[primal, n_inner]`.
+//! `[primal, n_inner]`. An hvp needs the two halves of a row from different runs, so GELU is a launch of its own there.
 
 use resolvent_engine::{Kernel, Recording, Result, Tensor};
 
-use crate::matmul::{JET_GELU, JVP_GELU, Matmul, PRIMAL_GELU, Product, VJP_GELU, pull};
-use crate::op::{Kept, Op, Outcome};
+use crate::gelu::Gelu;
+use crate::matmul::{JET_GELU, JVP_GELU, Matmul, PRIMAL_GELU, Product, VJP_GELU, plain, pull};
+use crate::op::{Bend, Kept, Op, Outcome};
 use crate::rows::Rows;
 
 const NAME: &str = "mlp";
@@ -26,6 +27,27 @@ pub struct Mlp {
 impl Mlp {
     fn hidden(&self, rec: &Recording, rows: usize) -> Result<Tensor> {
         rec.tensor("mlp.hidden", &[("rows", rows), ("n_inner", self.fc.1.shape().elements())])
+    }
+
+    /// The activation alone, over the same residual.
+    fn gelu(&self) -> Gelu {
+        Gelu { n: self.fc.1.shape().elements(), exact: self.exact }
+    }
+
+    /// `x_bar`, from the hidden layer's cotangent on.
+    fn pulled(
+        &self,
+        rec: &mut Recording,
+        hidden: &Tensor,
+        y_bar: &Tensor,
+        so_far: &[Option<Tensor>],
+    ) -> Result<Vec<Tensor>> {
+        let x_bar = pull(rec, hidden, &self.fc.0)?;
+        let mut bars = vec![crate::add::onto(rec, x_bar, &so_far[0])?];
+        if self.proj.add {
+            bars.push(crate::add::onto(rec, y_bar.clone(), &so_far[1])?);
+        }
+        Ok(bars)
     }
 
     /// The first product of jvp (one tangent a row) or jet (two), with its epilogue: `[orders rows, n_inner]`.
@@ -97,6 +119,15 @@ impl Op for Mlp {
         self.proj.jet(rec, rows, &Kept::default(), &x_jet)
     }
 
+    fn tangent(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_dot: &[&Tensor]) -> Result<Outcome> {
+        let pre_dot = plain(rec, x_dot[0], &self.fc.0, None)?;
+        let hidden = self.gelu().jvp(rec, rows, kept, &[&pre_dot])?;
+        let mut x_dot = x_dot.to_vec();
+        x_dot[0] = &hidden;
+        let y = self.proj.jvp(rec, rows, &Kept::default(), &x_dot)?;
+        Ok(Outcome { y, kept: Kept::new(&[&pre_dot]) })
+    }
+
     fn vjp(
         &self,
         rec: &mut Recording,
@@ -117,11 +148,19 @@ impl Op for Mlp {
             from: 0,
         }
         .record(rec)?;
-        let x_bar = pull(rec, &hidden, &self.fc.0)?;
-        let mut bars = vec![crate::add::onto(rec, x_bar, &so_far[0])?];
-        if self.proj.add {
-            bars.push(crate::add::onto(rec, y_bar.clone(), &so_far[1])?);
-        }
-        Ok(bars)
+        self.pulled(rec, &hidden, y_bar, so_far)
+    }
+
+    fn hvp(
+        &self,
+        rec: &mut Recording,
+        rows: &Rows,
+        kept: (&Kept, Bend<'_>),
+        y_bar: &Tensor,
+        so_far: &[Option<Tensor>],
+    ) -> Result<Vec<Tensor>> {
+        let hidden = pull(rec, y_bar, &self.proj.w)?;
+        let hidden = self.gelu().bent(rec, rows, kept, &hidden)?;
+        self.pulled(rec, &hidden, y_bar, so_far)
     }
 }

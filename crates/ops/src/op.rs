@@ -30,6 +30,17 @@ pub struct Outcome {
     pub kept: Kept,
 }
 
+/// What [`Op::hvp`] knows of a batch besides its rows: whose tangents bend whose cotangent.
+#[derive(Clone, Copy, Debug)]
+pub struct Bend<'a> {
+    /// What [`Op::tangent`] kept: tensors over the first `rows` rows of the batch.
+    pub kept: &'a Kept,
+    /// How many rows have a tangent, from the first on. The tangents of the others are zero.
+    pub rows: usize,
+    /// First row of the last run, which holds the cotangent `y_bar` itself.
+    pub plain: usize,
+}
+
 /// An operation of the model's list, with its weights.
 ///
 /// Inputs are `[rows, _]` tensors over the rows of the batch. The primal of a ragged batch also needs its base run's
@@ -57,12 +68,29 @@ pub trait Op: Send + Sync {
     /// leaves the rows before it where they are.
     fn jet(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_jet: &[&Tensor]) -> Result<Tensor>;
 
+    /// [`Op::jvp`], with what [`Op::hvp`] needs of the tangents. An op that is linear in its inputs needs nothing.
+    fn tangent(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_dot: &[&Tensor]) -> Result<Outcome>;
+
     /// `x_bar` for each input, given `y_bar` and what has reached the input already (`so_far`, which is added).
     fn vjp(
         &self,
         rec: &mut Recording,
         rows: &Rows,
         kept: &Kept,
+        y_bar: &Tensor,
+        so_far: &[Option<Tensor>],
+    ) -> Result<Vec<Tensor>>;
+
+    /// The vjp and its tangents at once: forward over reverse.
+    ///
+    /// All runs of the batch own the same tokens, from 0 on. The last one carries `y_bar`, and gets `x_bar`. Each of the
+    /// others carries `y_bar_dot`, the tangent of `y_bar` along its own tangent `x_dot`, and gets
+    /// `x_bar_dot = J^T y_bar_dot + (dJ/dx x_dot)^T y_bar`. For an op that is linear in its inputs this is the vjp.
+    fn hvp(
+        &self,
+        rec: &mut Recording,
+        rows: &Rows,
+        kept: (&Kept, Bend<'_>),
         y_bar: &Tensor,
         so_far: &[Option<Tensor>],
     ) -> Result<Vec<Tensor>>;

@@ -4,7 +4,7 @@ use resolvent_engine::{Device, Result};
 use resolvent_ops::attention::Attention;
 use resolvent_ops::{Op, Rows, Span};
 use resolvent_tests::truth::{Function, wide};
-use resolvent_tests::{Labelled, Plan, Random, Record, Worst, subjects, tolerance};
+use resolvent_tests::{Bent, Labelled, Plan, Random, Record, Worst, subjects, tolerance};
 
 use super::formulas;
 
@@ -42,6 +42,21 @@ fn attention() {
     ] {
         let d = heads * d_head;
         check(&mut record, &Plan::new(rows, &[3 * d], d), heads, d_head);
+    }
+}
+
+/// Tangents of cotangents, over the second of two prompts.
+#[test]
+fn attention_hvp() {
+    let mut worst = Worst::new("attention_hvp");
+    for (tokens, heads, d_head) in
+        [(1, 1, 1), (2, 3, 5), (7, 2, 64), (17, 1, 127), (33, 2, 65), (66, 1, 128), (130, 2, 5)]
+    {
+        let (d, op) = (heads * d_head, op(heads, d_head));
+        let case = Bent::new(tokens, &[3 * d], d);
+        let f = formulas::Attention { prompts: case.prompts.to_vec(), heads, width: d_head, scale: op.scale };
+        let allowed = tolerance::attention(tokens, d_head);
+        case.check(&mut worst, &subjects(), |_| Ok(op), &f, allowed);
     }
 }
 

@@ -7,7 +7,7 @@ use resolvent_ops::layer_norm::LayerNorm;
 use resolvent_ops::matmul::Matmul;
 use resolvent_ops::mlp::Mlp;
 use resolvent_tests::truth::wide;
-use resolvent_tests::{Allowed, Plan, Random, Record, matmul_subjects, subjects, tolerance};
+use resolvent_tests::{Allowed, Bent, Plan, Random, Record, Worst, matmul_subjects, subjects, tolerance};
 
 use super::formulas::{self, Affine};
 
@@ -17,7 +17,7 @@ fn vector(device: &Device, name: &str, data: &[f32]) -> Result<Tensor> {
 
 #[test]
 fn layer_norm() {
-    let mut record = Record::new("layer_norm");
+    let (mut record, mut bent) = (Record::new("layer_norm"), Worst::new("layer_norm.hvp"));
     for (rows, d) in
         [(1, 1), (3, 1), (2, 3), (7, 24), (16, 30), (17, 48), (33, 66), (3, 127), (65, 130), (2, 768)]
     {
@@ -30,28 +30,33 @@ fn layer_norm() {
         let f = formulas::LayerNorm { gain: wide(&gain), bias: wide(&bias), eps: 1e-5 };
         let allowed = tolerance::LAYER_NORM;
         Plan::new(rows, &[d], d).check(&mut record, &subjects(), op, &f, allowed);
+        Bent::new(rows, &[d], d).check(&mut bent, &subjects(), op, &f, allowed);
     }
 }
 
 #[test]
 fn gelu() {
-    let mut record = Record::new("gelu");
+    let (mut record, mut bent) = (Record::new("gelu"), Worst::new("gelu.hvp"));
     for (rows, n) in [(1, 1), (2, 3), (3, 24), (7, 30), (16, 66), (17, 127), (33, 130), (65, 48), (2, 768)] {
         for exact in [false, true] {
             let f = formulas::Gelu(formulas::form(exact));
             let allowed = tolerance::GELU;
-            Plan::new(rows, &[n], n).check(&mut record, &subjects(), |_| Ok(Gelu { n, exact }), &f, allowed);
+            let op = |_: &Device| Ok(Gelu { n, exact });
+            Plan::new(rows, &[n], n).check(&mut record, &subjects(), op, &f, allowed);
+            Bent::new(rows, &[n], n).check(&mut bent, &subjects(), op, &f, allowed);
         }
     }
 }
 
 #[test]
 fn add() {
-    let mut record = Record::new("add");
+    let (mut record, mut bent) = (Record::new("add"), Worst::new("add.hvp"));
     for (rows, d) in [(1, 1), (3, 30), (65, 127), (7, 768)] {
         let one = tolerance::POINTWISE;
         let allowed = Allowed { primal: one, jvp: one, jet: one, vjp: one };
-        Plan::new(rows, &[d, d], d).check(&mut record, &subjects(), |_| Ok(Add), &formulas::Add, allowed);
+        let op = |_: &Device| Ok(Add);
+        Plan::new(rows, &[d, d], d).check(&mut record, &subjects(), op, &formulas::Add, allowed);
+        Bent::new(rows, &[d, d], d).check(&mut bent, &subjects(), op, &formulas::Add, allowed);
     }
 }
 
@@ -73,7 +78,7 @@ const PRODUCTS: [[usize; 3]; 12] = [
 
 #[test]
 fn matmul() {
-    let mut record = Record::new("matmul");
+    let (mut record, mut bent) = (Record::new("matmul"), Worst::new("matmul.hvp"));
     for [rows, k, n] in PRODUCTS {
         for add in [false, true] {
             let mut random = Random::new((k * n) as u64);
@@ -82,17 +87,19 @@ fn matmul() {
                 let w = device.upload("w", &[("k", k), ("n", n)], &w)?;
                 Ok(Matmul { w, bias: vector(device, "bias", &bias)?, add })
             };
-            let f = formulas::Matmul { product: Affine::new(&w, &bias), rows };
+            let f = |rows| formulas::Matmul { product: Affine::new(&w, &bias), rows };
             let widths = if add { vec![k, n] } else { vec![k] };
             let allowed = tolerance::matmul(k, n);
-            Plan::new(rows, &widths, n).check(&mut record, &matmul_subjects(), op, &f, allowed);
+            Plan::new(rows, &widths, n).check(&mut record, &matmul_subjects(), op, &f(rows), allowed);
+            let case = Bent::new(rows, &widths, n);
+            case.check(&mut bent, &matmul_subjects(), op, &f(case.tokens()), allowed);
         }
     }
 }
 
 #[test]
 fn mlp() {
-    let mut record = Record::new("mlp");
+    let (mut record, mut bent) = (Record::new("mlp"), Worst::new("mlp.hvp"));
     for ([rows, d, inner], exact, add) in [
         ([1, 1, 4], false, true),
         ([3, 24, 96], true, false),
@@ -110,7 +117,7 @@ fn mlp() {
             let bias = vector(device, "proj.b", &proj.1)?;
             Ok(Mlp { fc: (w1, vector(device, "fc.b", &fc.1)?), proj: Matmul { w: w2, bias, add }, exact })
         };
-        let f = formulas::Mlp {
+        let f = |rows| formulas::Mlp {
             fc: Affine::new(&fc.0, &fc.1),
             proj: Affine::new(&proj.0, &proj.1),
             form: formulas::form(exact),
@@ -118,6 +125,8 @@ fn mlp() {
         };
         let widths = if add { vec![d, d] } else { vec![d] };
         let allowed = tolerance::mlp(d, inner);
-        Plan::new(rows, &widths, d).check(&mut record, &matmul_subjects(), op, &f, allowed);
+        Plan::new(rows, &widths, d).check(&mut record, &matmul_subjects(), op, &f(rows), allowed);
+        let case = Bent::new(rows, &widths, d);
+        case.check(&mut bent, &matmul_subjects(), op, &f(case.tokens()), allowed);
     }
 }

@@ -5,6 +5,7 @@ mod edited;
 mod ensemble;
 mod goldens;
 mod gpt2_shape;
+mod hvp;
 mod jets;
 mod limits;
 mod results;
