@@ -5,7 +5,9 @@
 //! | [`forward`] | field and logits of a run |
 //! | [`sensitivity`] | `chi[l, t] = dJ / dh[l, t]` |
 //! | [`patch`] | the effect of putting each clean h\[l, t\] into a corrupted run, beside its first-order prediction |
+//! | [`predict`] | predictors of patch effects side by side, with their costs |
 //! | [`superposition`] | joint responses of pairs of sources, beside the sums of their own |
+//! | [`interactions`] | what pairs of sources do beyond their sum, by Hessian-vector products and by joint runs |
 //! | [`regime`] | how far the first-order response holds, over amplitudes; the linear radius |
 //! | [`green`] | the response field of a source, and the geometry of its propagation |
 //! | [`Slice`] | blocks of the Green operator between two bases, for all causal pairs |
@@ -29,13 +31,16 @@ mod forward;
 mod geometry;
 mod green;
 mod input;
+mod interaction;
 mod invert;
 mod labelled;
 mod linear_map;
 mod lsqr;
 mod norms;
 mod operator;
+mod panel;
 mod patch;
+mod predictors;
 mod radius;
 mod read;
 mod readings;
@@ -61,6 +66,7 @@ pub use file::{check_writable, write_whole};
 pub use forward::forward;
 pub use geometry::Geometry;
 pub use green::{GreenOptions, gains, green, green_with};
+pub use interaction::interactions;
 pub use invert::{Goal, InvertOptions, Method, invert};
 pub use labelled::{Array, Labelled};
 pub use linear_map::{LinearMap, adjoint_of};
@@ -68,6 +74,7 @@ pub use lsqr::{Lsqr, LsqrOptions, lsqr};
 pub use norms::{BlockNorms, Probes, block_norms};
 pub use operator::Operator;
 pub use patch::{Case, Effects, effects, patch, patch_at};
+pub use predictors::{Panel, Predicted, Predictor, PredictorOptions, predict};
 pub use readings::Reading;
 pub use regime::{LINEAR, RegimeOptions, jet_radius, regime};
 pub use rsvd::{Rsvd, RsvdOptions, rsvd};

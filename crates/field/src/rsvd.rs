@@ -198,7 +198,11 @@ mod tests {
             let options = RsvdOptions { rank: 5, power: 2, seed, ..Default::default() };
             let got = rsvd(&map, &options).expect("computes");
             let tail = values[5..].iter().map(|s| s * s).sum::<f64>().sqrt();
-            assert!(got.bound >= values[5] && got.bound < 3.0 * FACTOR * tail, "{seed}: {} {tail}", got.bound);
+            assert!(
+                got.bound >= values[5] && got.bound < 3.0 * FACTOR * tail,
+                "{seed}: {} {tail}",
+                got.bound
+            );
             assert!(got.failure < 1e-6);
         }
     }

@@ -110,6 +110,28 @@ pub(super) fn cases(golden: &Golden) -> Vec<Case> {
             &["restores", "alone", "adjoint"],
         ),
         case(
+            &format!(
+                "patch --predictors curvature,hvp,integrated --sites resid,k --interactions 3 --target #3 --corrupted-tokens {corrupted}"
+            ),
+            vec![
+                map("effect"),
+                map("first_order"),
+                ("predicted", "predictor,level,token", vec![4, 3, t]),
+                ("cost", "predictor", vec![4]),
+                map("reliability"),
+                ("effect.k", "block,head,token", vec![2, 3, t]),
+                ("first_order.k", "block,head,token", vec![2, 3, t]),
+                ("predicted.k", "predictor,block,head,token", vec![4, 2, 3, t]),
+                ("cost.k", "predictor", vec![4]),
+                ("reliability.k", "block,head,token", vec![2, 3, t]),
+                ("interaction", "source,with", vec![3, 3]),
+                ("interaction_actual", "source,with", vec![3, 3]),
+                one("clean_value"),
+                one("corrupted_value"),
+            ],
+            &["restores", "alone", "adjoint", "forward_reverse", "second_order", "halves", "symmetry"],
+        ),
+        case(
             "sensitivity --target #3 --direction token:#7",
             vec![field("sensitivity"), map("norm"), one("value"), map("directional")],
             &["adjoint", "slope"],
@@ -149,7 +171,9 @@ pub(super) fn cases(golden: &Golden) -> Vec<Case> {
             &["forward_reverse", "small_amplitude", "adjoint"],
         ),
         case(
-            &format!("transfer --donor-tokens {corrupted} --target #3 --against #11 --controls 2 --scale 0.5"),
+            &format!(
+                "transfer --donor-tokens {corrupted} --target #3 --against #11 --controls 2 --scale 0.5"
+            ),
             vec![
                 map("fraction"),
                 ("value", "run", vec![2]),

@@ -83,7 +83,8 @@ fn by_jet(all: &[(&str, &Labelled)], directions: &[String]) -> Scatter {
     let mut ratios = Vec::new();
     for (task, result) in all {
         let [group, level, token, radius, first, second] =
-            ["direction", "level", "token", "radius", "first_order", "second"].map(|name| array(result, name));
+            ["direction", "level", "token", "radius", "first_order", "second"]
+                .map(|name| array(result, name));
         for i in (0..radius.len()).filter(|&i| radius[i].is_finite()) {
             let jet = jet_radius(first[i], second[i]);
             ratios.push((jet / radius[i]).log2().abs());

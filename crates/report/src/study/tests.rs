@@ -30,7 +30,7 @@ fn transfers(best: f32) -> Done {
     let mut result = Labelled::default()
         .with("prompt", &[("prompt", 3)], vec![0.0, 1.0, 2.0])
         .with("map", &[("level", 4), ("token", 2)], vec![best; 8])
-        .note("labels", r#"["A", "<b>"]"#);
+        .note("labels", r#"["A", "<i>"]"#);
     for (name, value) in [
         ("best", best),
         ("at_changed", best),
@@ -86,7 +86,7 @@ fn results_are_drawn_with_their_numbers() {
     // The estimate in the statement, the task in the caption, token labels escaped.
     assert!(html.contains("0.75 (0.75 to 0.75)"), "the figure of the statement");
     assert!(html.contains("first pair of colours"));
-    assert!(html.contains("&lt;b&gt;") && !html.contains("<b>"));
+    assert!(html.contains("&lt;i&gt;") && !html.contains("<i>"));
     let less = study_page(&studied(), &[transfers(0.0)]);
     assert_ne!(html, less.html().expect("a page"));
 }
