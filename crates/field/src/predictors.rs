@@ -315,6 +315,6 @@ fn between(corrupted: &Run, embeddings: &Displacements, share: f32, sites: &[Sit
         Edit::add(Site::ResidPre(0), t, by)
     });
     let edits = corrupted.edits().iter().cloned().chain(moved).collect();
-    let options = RunOptions { edits, sites: sites.to_vec(), ..RunOptions::default() };
+    let options = RunOptions { edits, sites: sites.to_vec() };
     Ok(corrupted.model().run_with(corrupted.tokens(), &options)?)
 }
