@@ -6,6 +6,7 @@
 //! | [`sensitivity`] | `chi[l, t] = dJ / dh[l, t]` |
 //! | [`patch`] | the effect of putting each clean h\[l, t\] into a corrupted run, beside its first-order prediction |
 //! | [`green`] | the response field of a source |
+//! | [`reconstruction`] | what a linearisation in a mode makes of the run's own input |
 //! | [`Slice`] | blocks of the Green operator between two bases, for all causal pairs |
 //! | [`spectrum`] | leading singular triplets of the operator between places |
 //!
@@ -32,6 +33,7 @@ mod patch;
 mod radius;
 mod read;
 mod readings;
+mod reconstruction;
 mod regime;
 mod rsvd;
 mod scale;
@@ -62,6 +64,7 @@ pub use norms::{BlockNorms, Probes, block_norms};
 pub use operator::Operator;
 pub use patch::{Case, Effects, effects, patch, patch_at};
 pub use readings::Reading;
+pub use reconstruction::reconstruction;
 pub use regime::{LINEAR, RegimeOptions, regime};
 pub use rsvd::{Rsvd, RsvdOptions, rsvd};
 pub use scale::{PREDICTORS, QUANTITIES, ScaleOptions, scale};
