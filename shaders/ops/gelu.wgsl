@@ -1,11 +1,13 @@
 // gelu:  y = x Phi(x), in GPT-2's tanh form or exact (override EXACT).   Pointwise: one derivative d serves both modes.
 //   jvp: y_dot = d(x) x_dot      vjp: x_bar = d(x) y_bar      residual: x, found through `rows`
 //   jet: y_ddot = d(x) x_ddot + d'(x) x_dot^2, beside y_dot
+//   HELD: d(x) = y / x, taken as a constant, in jvp and vjp
 //   hvp: x_bar_dot = d(x) y_bar_dot + d'(x) x_dot y_bar, for the first `bent` rows; y_bar's own run begins at row `plain`
 // Layout: one invocation a number, a 2D grid because one dimension ends at 65 535 groups. Bound by memory.
 #import math
 
 override EXACT: bool = false;
+override HELD: bool = false;
 
 struct Params { rows: u32, n: u32, groups_x: u32, bent: u32, plain: u32, pad0: u32, pad1: u32, pad2: u32 }
 
@@ -33,6 +35,8 @@ fn primal_of(i: u32) -> f32 {
 }
 
 fn slope(v: f32) -> f32 {
+    if (HELD && EXACT) { return normal_cdf(v); }
+    if (HELD) { return gelu_new_ratio(v); }
     if (EXACT) { return gelu_erf_d(v); }
     return gelu_new_d(v);
 }

@@ -1,6 +1,7 @@
 // layer_norm:  y = gain x_hat + bias,  x_hat = (x - mean) rstd,  rstd = 1 / sqrt(var + eps),  over one row.
 //   jvp: y_dot = gain rstd (x_dot - <x_dot> - x_hat <x_hat x_dot>)          <.> is the mean over the row
 //   vjp: x_bar = rstd (g - <g> - x_hat <x_hat g>),  g = gain y_bar          vjp_add: plus what the residual path brings
+//   HELD: rstd is a constant, so the terms with x_hat are gone from jvp and vjp
 //   jet: u = x_hat_dot,  alpha = rstd <x_hat x_dot>,  beside y_dot
 //        y_ddot = gain (rstd (x_ddot - <x_ddot> - x_hat <x_hat x_ddot>) - 2 alpha u - (<u^2> + eps rstd^2 alpha^2) x_hat)
 //   hvp: with g of the plain cotangent, x_bar_dot = vjp(y_bar_dot) + rstd (-alpha (g - <g> - x_hat <x_hat g>) - u <x_hat g>
@@ -9,6 +10,8 @@
 // Layout: one workgroup a row, its invocations stride over the row. Bound by memory: 2 reads and 1 write a number.
 // The variance is taken about the mean, in a second pass over the row: the one-pass form cancels in f32.
 #import reduce
+
+override HELD: bool = false;
 
 struct Params { rows: u32, d: u32, eps: f32, bent: u32, plain: u32, pad0: u32, pad1: u32, pad2: u32 }
 
@@ -60,12 +63,13 @@ fn jvp(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
     var s = vec2<f32>(0.0);
     for (var i = lane; i < p.d; i += WG) {
         let t = x_dot[base + i];
-        s += vec2<f32>(t, t * (x[at * p.d + i] - mean) * rstd);
+        if (HELD) { s.x += t; } else { s += vec2<f32>(t, t * (x[at * p.d + i] - mean) * rstd); }
     }
     let m = sum2(lane, s) / f32(p.d);
     for (var i = lane; i < p.d; i += WG) {
-        let x_hat = (x[at * p.d + i] - mean) * rstd;
-        y_dot[base + i] = gain[i] * rstd * (x_dot[base + i] - m.x - x_hat * m.y);
+        var along = 0.0;
+        if (!HELD) { along = (x[at * p.d + i] - mean) * rstd * m.y; }
+        y_dot[base + i] = gain[i] * rstd * (x_dot[base + i] - m.x - along);
     }
 }
 
@@ -110,15 +114,16 @@ fn vjp_means(row: u32, at: u32, lane: u32) -> vec2<f32> {
     var s = vec2<f32>(0.0);
     for (var i = lane; i < p.d; i += WG) {
         let g = gain[i] * y_bar[row * p.d + i];
-        s += vec2<f32>(g, g * (x[at * p.d + i] - k.x) * k.y);
+        if (HELD) { s.x += g; } else { s += vec2<f32>(g, g * (x[at * p.d + i] - k.x) * k.y); }
     }
     return sum2(lane, s) / f32(p.d);
 }
 
 fn vjp_at(row: u32, at: u32, i: u32, m: vec2<f32>) -> f32 {
     let k = kept[at];
-    let x_hat = (x[at * p.d + i] - k.x) * k.y;
-    return k.y * (gain[i] * y_bar[row * p.d + i] - m.x - x_hat * m.y);
+    var along = 0.0;
+    if (!HELD) { along = (x[at * p.d + i] - k.x) * k.y * m.y; }
+    return k.y * (gain[i] * y_bar[row * p.d + i] - m.x - along);
 }
 
 @compute @workgroup_size(64)

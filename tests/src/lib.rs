@@ -20,7 +20,7 @@ pub use bent::Bent;
 pub use compare::{Labelled, Mismatch, Worst, compare};
 pub use golden::Golden;
 pub use hub::{Asked, COMMIT, HubServer, Manners, sha256};
-pub use linear::LinearWeights;
+pub use linear::{AffineWeights, LinearWeights};
 pub use plan::{Allowed, Done, Plan, Record};
 pub use random::Random;
 pub use subject::{Subject, gpus, matmul_subjects, subjects};

@@ -10,6 +10,7 @@
 //! | [`interactions`] | what pairs of sources do beyond their sum, by Hessian-vector products and by joint runs |
 //! | [`regime`] | how far the first-order response holds, over amplitudes; the linear radius |
 //! | [`green`] | the response field of a source, and the geometry of its propagation |
+//! | [`reconstruction`] | what a linearisation in a mode makes of the run's own input |
 //! | [`Slice`] | blocks of the Green operator between two bases, for all causal pairs |
 //! | [`spectrum`] | leading singular triplets of the operator between places |
 //! | [`invert`] | sources that change observables as asked, verified by the model's own forward pass |
@@ -44,6 +45,7 @@ mod predictors;
 mod radius;
 mod read;
 mod readings;
+mod reconstruction;
 mod regime;
 mod rsvd;
 mod scale;
@@ -76,6 +78,7 @@ pub use operator::Operator;
 pub use patch::{Case, Effects, effects, patch, patch_at};
 pub use predictors::{Panel, Predicted, Predictor, PredictorOptions, predict};
 pub use readings::Reading;
+pub use reconstruction::reconstruction;
 pub use regime::{LINEAR, RegimeOptions, jet_radius, regime};
 pub use rsvd::{Rsvd, RsvdOptions, rsvd};
 pub use scale::{PREDICTORS, QUANTITIES, ScaleOptions, scale};

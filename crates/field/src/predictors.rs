@@ -7,6 +7,7 @@
 //! | `first_order` | `<g, d>`, one walk back for all patches |
 //! | `curvature` | `<g, d> + 1/2 d^T H d`, a jet a patch |
 //! | `hvp` | screen, flag, fix (arXiv 2606.09899): one Hessian-vector product a layer, with the displacements of all of its patches, estimates each patch's term q; where `\|q\| / (2 \|<g, d>\|)`, the reliability ratio, is above a threshold, the patch's own product corrects it |
+//! | `relp` | `<g, d>` with the sensitivities of [`Mode::RelP`] (arXiv 2508.21258) |
 //! | `integrated` | `<mean g, d>` over the runs whose embeddings lie on the line from the corrupted to the clean prompt's |
 //!
 //! Costs are floating-point operations over those of one forward pass that reads J.
@@ -33,11 +34,13 @@ pub enum Predictor {
     Hvp,
     /// Sensitivities averaged between the prompts.
     Integrated,
+    /// Sensitivities under the rules of relevance propagation.
+    RelP,
 }
 
 impl Predictor {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::FirstOrder, Self::Curvature, Self::Hvp, Self::Integrated];
+    pub const ALL: [Self; 5] = [Self::FirstOrder, Self::Curvature, Self::Hvp, Self::Integrated, Self::RelP];
 
     /// Its name on the command line and in result files.
     pub fn name(self) -> &'static str {
@@ -46,6 +49,7 @@ impl Predictor {
             Self::Curvature => "curvature",
             Self::Hvp => "hvp",
             Self::Integrated => "integrated",
+            Self::RelP => "relp",
         }
     }
 }
@@ -158,6 +162,7 @@ pub fn predict(
             (Predictor::Curvature, Some(curved), _) => curved.estimate.clone(),
             (Predictor::Hvp, _, Some(screened)) => screened.estimate.clone(),
             (Predictor::Integrated, ..) => bench.integrated(options.steps)?,
+            (Predictor::RelP, ..) => bench.linear(Mode::RelP)?,
             _ => plain.clone(),
         };
         let effect = narrow(&estimate.effect);

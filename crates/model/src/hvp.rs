@@ -30,7 +30,8 @@ impl Linearization<'_> {
     /// sources u and s, and `<s, H s>` is the one of [`Linearization::along`].
     ///
     /// # Errors
-    /// A source or an observable that does not fit the model or the prompt, or a device error.
+    /// Another mode than [`crate::Mode::Exact`], a source or an observable that does not fit the model or the prompt, or a
+    /// device error.
     pub fn hvp<S: AsRef<[Source]>>(&self, sources: &[S], observable: &Observable) -> Result<Fields> {
         let mut fields = Fields::zeros(self.run, sources.len());
         let (tokens, d) = (self.run.tokens().len(), self.config().n_embd);
@@ -50,6 +51,7 @@ impl Linearization<'_> {
         sites: &[Site],
         visit: &mut dyn FnMut(Slab<'_>),
     ) -> Result<()> {
+        self.mode().second_order("hvp")?;
         let (run, config) = (self.run, self.config());
         observable.check(config, run.tokens().len())?;
         let wanted = run.values_of_sites(sites)?;

@@ -38,8 +38,9 @@ impl Linearization<'_> {
     /// times the sources is added is `h + a first + a^2/2 second` up to `a^3`. Exactly zero outside of the causal cone.
     ///
     /// # Errors
-    /// A source that does not fit the model or the prompt, or a device error.
+    /// Another mode than [`crate::Mode::Exact`], a source that does not fit the model or the prompt, or a device error.
     pub fn jet<S: AsRef<[Source]>>(&self, sources: &[S]) -> Result<Jets> {
+        self.mode().second_order("jet")?;
         let (run, sites) = (self.run, self.run.levels());
         let zeros = || Fields::zeros(run, sources.len());
         let mut jets = Jets { first: zeros(), second: zeros() };
@@ -62,8 +63,10 @@ impl Linearization<'_> {
     /// position are computed, and its row alone goes through the final norm and the unembedding.
     ///
     /// # Errors
-    /// A source or an observable that does not fit the model or the prompt, or a device error.
+    /// Another mode than [`crate::Mode::Exact`], a source or an observable that does not fit the model or the prompt, or a
+    /// device error.
     pub fn along<S: AsRef<[Source]>>(&self, sources: &[S], observable: &Observable) -> Result<Vec<Along>> {
+        self.mode().second_order("along")?;
         let (run, mut along) = (self.run, vec![Along::default(); sources.len()]);
         observable.check(self.config(), run.tokens().len())?;
         let expansion = self.expansion(observable)?;

@@ -30,6 +30,7 @@ mod hub;
 mod hvp;
 mod jet;
 mod linear;
+mod mode;
 mod model;
 mod named;
 mod observable;
@@ -54,7 +55,8 @@ pub use error::{Error, Result};
 #[cfg(feature = "hub")]
 pub use hub::{Hub, HubEvent, Snapshot};
 pub use jet::{Along, Jets};
-pub use linear::{Fields, Linearization, Mode, Seed, Source};
+pub use linear::{Fields, Linearization, Seed, Source};
+pub use mode::Mode;
 pub use model::{Model, RunOptions};
 pub use named::DEFAULT_MODEL;
 pub use observable::{Distribution, Observable};

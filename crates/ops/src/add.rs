@@ -2,13 +2,15 @@
 //!
 //! Linear: jvp and jet are the same kernel, and vjp (and hvp) hands `y_bar` to both sides without a launch.
 
+use std::sync::Arc;
+
 use bytemuck::{Pod, Zeroable};
 use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor};
 use resolvent_shaders::add as shader;
 
 use crate::flat_grid;
 use crate::host::each_row;
-use crate::op::{Bend, Kept, Op, Outcome};
+use crate::op::{Bend, Held, Kept, Op, Outcome};
 use crate::rows::Rows;
 
 const NAME: &str = "add";
@@ -47,6 +49,10 @@ pub(crate) fn onto(rec: &mut Recording, x: Tensor, so_far: &Option<Tensor>) -> R
 impl Op for Add {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn holding(&self, _: Held) -> Option<Arc<dyn Op>> {
+        None
     }
 
     fn primal(&self, rec: &mut Recording, _: &Rows, _: Option<&Kept>, inputs: &[&Tensor]) -> Result<Outcome> {

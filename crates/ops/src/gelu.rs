@@ -3,13 +3,15 @@
 //! Pointwise: one slope serves jvp and vjp, and jet and hvp take the second derivative besides. Residual: the input
 //! `[primal, n]`. The model uses it fused into [`crate::mlp`], but for hvp; on its own it checks the fused one.
 
+use std::sync::Arc;
+
 use bytemuck::{Pod, Zeroable};
 use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor, as_u32};
 use resolvent_shaders::gelu as shader;
 
 use crate::flat_grid;
-use crate::host::{each_row_simd, gelu, gelu_d, gelu_dd};
-use crate::op::{Bend, Kept, Op, Outcome};
+use crate::host::{each_row_simd, gelu, gelu_d, gelu_dd, gelu_ratio};
+use crate::op::{Bend, Held, Kept, Op, Outcome, switch, whole};
 use crate::rows::{Row, Rows};
 
 const NAME: &str = "gelu";
@@ -21,6 +23,8 @@ pub struct Gelu {
     pub n: usize,
     /// `x Phi(x)` itself instead of its tanh form.
     pub exact: bool,
+    /// Whether jvp and vjp hold gelu(x) / x constant.
+    pub held: bool,
 }
 
 #[repr(C)]
@@ -36,9 +40,23 @@ struct Params {
     pad: [u32; 3],
 }
 
-/// The override constant of the exact form.
-pub(crate) fn constants(exact: bool) -> [(&'static str, f64); 1] {
-    [("EXACT", f64::from(u8::from(exact)))]
+/// Which GELU, and what its derivative is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Form {
+    pub(crate) exact: bool,
+    pub(crate) held: bool,
+}
+
+impl Form {
+    /// As override constants.
+    pub(crate) fn constants(self) -> [(&'static str, f64); 2] {
+        [("EXACT", f64::from(u8::from(self.exact))), switch(self.held)]
+    }
+
+    /// From override constants.
+    pub(crate) fn of(bound: &Bound<'_>) -> Self {
+        Self { exact: bound.flag("EXACT"), held: bound.flag("HELD") }
+    }
 }
 
 impl Gelu {
@@ -56,8 +74,9 @@ impl Gelu {
         let items = rows.count() * self.n;
         let (grid, groups_x) = flat_grid(items);
         let (rows, n) = (rows.count() as u32, self.n as u32);
+        let form = Form { exact: self.exact, held: self.held };
         let params = Params { rows, n, groups_x, bent: bent as u32, plain: plain as u32, pad: [0; 3] };
-        let launch = Launch::new(kernel, params, bindings, grid).constants(&constants(self.exact));
+        let launch = Launch::new(kernel, params, bindings, grid).constants(&form.constants());
         launch.work(20.0 * items as f64, 8.0 * items as f64)
     }
 
@@ -86,6 +105,7 @@ impl Gelu {
         (kept, bend): (&Kept, Bend<'_>),
         y_bar: &Tensor,
     ) -> Result<Tensor> {
+        whole(NAME, self.held)?;
         let dims = [("rows", rows.count()), ("n", self.n)];
         y_bar.expect(NAME, &dims)?;
         let ([x], [x_dot]) = (kept.get(), bend.kept.get());
@@ -100,6 +120,10 @@ impl Gelu {
 impl Op for Gelu {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn holding(&self, held: Held) -> Option<Arc<dyn Op>> {
+        held.ratio.then(|| Arc::new(Self { held: true, ..*self }) as Arc<dyn Op>)
     }
 
     fn primal(
@@ -121,10 +145,12 @@ impl Op for Gelu {
     }
 
     fn jet(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_jet: &[&Tensor]) -> Result<Tensor> {
+        whole(NAME, self.held)?;
         self.derivative(rec, (&JET, 2), rows, kept, x_jet[0])
     }
 
     fn tangent(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_dot: &[&Tensor]) -> Result<Outcome> {
+        whole(NAME, self.held)?;
         Ok(Outcome { y: self.jvp(rec, rows, kept, x_dot)?, kept: Kept::new(x_dot) })
     }
 
@@ -189,22 +215,20 @@ pub(crate) fn value_row((x, exact): (&[f32], bool), i: usize, y: &mut [f32]) {
 pub(crate) struct Slope<'a> {
     pub(crate) x: &'a [f32],
     pub(crate) rows: &'a [f32],
-    pub(crate) exact: bool,
+    pub(crate) form: Form,
 }
 
-/// `y *= gelu'(x)` for one row; also an epilogue of [`crate::matmul`].
+/// `y *= gelu'(x)`, or where that is held `y *= gelu(x) / x`, for one row; also an epilogue of [`crate::matmul`].
 #[inline(always)]
 pub(crate) fn slope_row(slope: Slope<'_>, i: usize, y: &mut [f32]) {
     let at = Row::read(as_u32(slope.rows), i).primal;
     let x = &slope.x[at * y.len()..][..y.len()];
-    if slope.exact {
-        for (y, x) in y.iter_mut().zip(x) {
-            *y *= gelu_d(true, *x);
-        }
-    } else {
-        for (y, x) in y.iter_mut().zip(x) {
-            *y *= gelu_d(false, *x);
-        }
+    let each = y.iter_mut().zip(x);
+    match (slope.form.held, slope.form.exact) {
+        (false, false) => each.for_each(|(y, x)| *y *= gelu_d(false, *x)),
+        (false, true) => each.for_each(|(y, x)| *y *= gelu_d(true, *x)),
+        (true, false) => each.for_each(|(y, x)| *y *= gelu_ratio(false, *x)),
+        (true, true) => each.for_each(|(y, x)| *y *= gelu_ratio(true, *x)),
     }
 }
 
@@ -222,7 +246,7 @@ pub(crate) fn jet_row(slope: Slope<'_>, i: usize, y: &mut [f32]) {
         *first *= d;
     };
     let each = first.iter_mut().zip(second).zip(x);
-    if slope.exact {
+    if slope.form.exact {
         each.for_each(|((first, second), x)| step(true, *x, first, second));
     } else {
         each.for_each(|((first, second), x)| step(false, *x, first, second));
@@ -231,24 +255,24 @@ pub(crate) fn jet_row(slope: Slope<'_>, i: usize, y: &mut [f32]) {
 
 /// jvp and vjp are the same product with the slope.
 fn derivative(bound: Bound<'_>) {
-    let (p, exact) = (bound.params::<Params>(), bound.flag("EXACT"));
+    let (p, form) = (bound.params::<Params>(), Form::of(&bound));
     let ([x, rows, t], [out]) = bound.slices();
     out.copy_from_slice(t);
-    each_row_simd(out, p.n as usize, Slope { x, rows, exact }, slope_row);
+    each_row_simd(out, p.n as usize, Slope { x, rows, form }, slope_row);
 }
 
 fn jet(bound: Bound<'_>) {
-    let (p, exact) = (bound.params::<Params>(), bound.flag("EXACT"));
+    let (p, form) = (bound.params::<Params>(), Form::of(&bound));
     let ([x, rows, t], [out]) = bound.slices();
     out.copy_from_slice(t);
-    each_row_simd(out, 2 * p.n as usize, Slope { x, rows, exact }, jet_row);
+    each_row_simd(out, 2 * p.n as usize, Slope { x, rows, form }, jet_row);
 }
 
 fn hvp(bound: Bound<'_>) {
-    let (p, exact) = (bound.params::<Params>(), bound.flag("EXACT"));
+    let (p, form) = (bound.params::<Params>(), Form::of(&bound));
     let ([x, rows, x_dot, y_bar], [x_bar]) = bound.slices();
     x_bar.copy_from_slice(y_bar);
-    let bent = Bent { slope: Slope { x, rows, exact }, x_dot, y_bar, p };
+    let bent = Bent { slope: Slope { x, rows, form }, x_dot, y_bar, p };
     each_row_simd(x_bar, p.n as usize, bent, hvp_row);
 }
 
@@ -272,7 +296,7 @@ fn hvp_row(bent: Bent<'_>, i: usize, x_bar: &mut [f32]) {
     let plain = bent.p.plain as usize + i - row.first;
     let x = &bent.slope.x[row.primal * n..][..n];
     let each = x_bar.iter_mut().zip(&bent.x_dot[i * n..]).zip(&bent.y_bar[plain * n..]).zip(x);
-    if bent.slope.exact {
+    if bent.slope.form.exact {
         each.for_each(|(((bar, dot), y), x)| *bar += gelu_dd(true, *x) * dot * y);
     } else {
         each.for_each(|(((bar, dot), y), x)| *bar += gelu_dd(false, *x) * dot * y);

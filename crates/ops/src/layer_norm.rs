@@ -2,12 +2,14 @@
 //!
 //! Residuals: the input `[primal, d]` and its statistics `[primal, 2]` (mean, 1/std).
 
+use std::sync::Arc;
+
 use bytemuck::{Pod, Zeroable};
 use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor, as_u32};
 use resolvent_shaders::layer_norm as shader;
 
 use crate::host::{each_row_simd, each_two_rows_simd, sum};
-use crate::op::{Bend, Kept, Op, Outcome};
+use crate::op::{Bend, Held, Kept, Op, Outcome, switch, whole};
 use crate::rows::{Row, Rows};
 
 const NAME: &str = "layer_norm";
@@ -21,6 +23,8 @@ pub struct LayerNorm {
     pub bias: Tensor,
     /// Added to the variance.
     pub eps: f32,
+    /// Whether jvp and vjp hold 1 / std constant.
+    pub held: bool,
 }
 
 #[repr(C)]
@@ -45,6 +49,10 @@ impl LayerNorm {
 impl Op for LayerNorm {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn holding(&self, held: Held) -> Option<Arc<dyn Op>> {
+        held.norm.then(|| Arc::new(Self { held: true, ..self.clone() }) as Arc<dyn Op>)
     }
 
     fn primal(
@@ -73,13 +81,16 @@ impl Op for LayerNorm {
         let n = (r * d) as f64;
         let bindings = [x, &self.gain, stats, rows.table(), x_dot[0], &y_dot];
         rec.launch(
-            Launch::new(&JVP, self.params(r, d), &bindings, [r as u32, 1, 1]).work(10.0 * n, 12.0 * n),
+            Launch::new(&JVP, self.params(r, d), &bindings, [r as u32, 1, 1])
+                .constants(&[switch(self.held)])
+                .work(10.0 * n, 12.0 * n),
         )?;
         Ok(y_dot)
     }
 
     fn jet(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_jet: &[&Tensor]) -> Result<Tensor> {
         let (r, d, [x, stats]) = (rows.count(), self.gain.dim(NAME, "d")?, kept.get());
+        whole(NAME, self.held)?;
         x_jet[0].expect(NAME, &[("2 rows", 2 * r), ("d", d)])?;
         let y_jet = rec.tensor("layer_norm.jet", &[("rows", 2 * r), ("d", d)])?;
         let n = (r * d) as f64;
@@ -91,6 +102,7 @@ impl Op for LayerNorm {
     }
 
     fn tangent(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_dot: &[&Tensor]) -> Result<Outcome> {
+        whole(NAME, self.held)?;
         Ok(Outcome { y: self.jvp(rec, rows, kept, x_dot)?, kept: Kept::new(x_dot) })
     }
 
@@ -113,7 +125,9 @@ impl Op for LayerNorm {
             bindings.push(add);
         }
         rec.launch(
-            Launch::new(kernel, self.params(r, d), &bindings, [r as u32, 1, 1]).work(12.0 * n, 16.0 * n),
+            Launch::new(kernel, self.params(r, d), &bindings, [r as u32, 1, 1])
+                .constants(&[switch(self.held)])
+                .work(12.0 * n, 16.0 * n),
         )?;
         Ok(vec![x_bar])
     }
@@ -126,6 +140,7 @@ impl Op for LayerNorm {
         y_bar: &Tensor,
         so_far: &[Option<Tensor>],
     ) -> Result<Vec<Tensor>> {
+        whole(NAME, self.held)?;
         let (r, d) = (rows.count(), self.gain.dim(NAME, "d")?);
         let ([x, stats], [x_dot]) = (kept.get(), bend.kept.get());
         y_bar.expect(NAME, &[("rows", r), ("d", d)])?;
@@ -184,6 +199,7 @@ struct Shared<'a> {
     kept: &'a [f32],
     rows: &'a [f32],
     t: &'a [f32],
+    held: bool,
 }
 
 impl<'a> Shared<'a> {
@@ -197,9 +213,9 @@ impl<'a> Shared<'a> {
 }
 
 fn jvp(bound: Bound<'_>) {
-    let p: Params = bound.params();
+    let (p, held) = (bound.params::<Params>(), bound.flag("HELD"));
     let ([x, gain, kept, rows, t], [y_dot]) = bound.slices();
-    each_row_simd(y_dot, p.d as usize, Shared { x, gain, kept, rows, t }, jvp_row);
+    each_row_simd(y_dot, p.d as usize, Shared { x, gain, kept, rows, t, held }, jvp_row);
 }
 
 #[inline(always)]
@@ -207,6 +223,12 @@ fn jvp_row(shared: Shared<'_>, i: usize, y_dot: &mut [f32]) {
     let d = y_dot.len();
     let (x, gain, [mean, rstd], x_dot) = shared.row(i, d);
     let m0 = sum([x_dot], |[x_dot]| x_dot) / d as f32;
+    if shared.held {
+        for e in 0..d {
+            y_dot[e] = gain[e] * rstd * (x_dot[e] - m0);
+        }
+        return;
+    }
     let m1 = sum([x, x_dot], |[x, x_dot]| x_dot * (x - mean) * rstd) / d as f32;
     for e in 0..d {
         y_dot[e] = gain[e] * rstd * (x_dot[e] - m0 - (x[e] - mean) * rstd * m1);
@@ -216,7 +238,7 @@ fn jvp_row(shared: Shared<'_>, i: usize, y_dot: &mut [f32]) {
 fn jet(bound: Bound<'_>) {
     let p: Params = bound.params();
     let ([x, gain, kept, rows, t], [y_jet]) = bound.slices();
-    each_row_simd(y_jet, 2 * p.d as usize, (Shared { x, gain, kept, rows, t }, p.eps), jet_row);
+    each_row_simd(y_jet, 2 * p.d as usize, (Shared { x, gain, kept, rows, t, held: false }, p.eps), jet_row);
 }
 
 #[inline(always)]
@@ -240,15 +262,15 @@ fn jet_row((shared, eps): (Shared<'_>, f32), i: usize, y_jet: &mut [f32]) {
 }
 
 fn vjp(bound: Bound<'_>) {
-    let p: Params = bound.params();
+    let (p, held) = (bound.params::<Params>(), bound.flag("HELD"));
     let ([x, gain, kept, rows, t], [x_bar]) = bound.slices();
-    each_row_simd(x_bar, p.d as usize, Shared { x, gain, kept, rows, t }, vjp_row);
+    each_row_simd(x_bar, p.d as usize, Shared { x, gain, kept, rows, t, held }, vjp_row);
 }
 
 fn vjp_add(bound: Bound<'_>) {
-    let p: Params = bound.params();
+    let (p, held) = (bound.params::<Params>(), bound.flag("HELD"));
     let ([x, gain, kept, rows, t, add], [x_bar]) = bound.slices();
-    each_row_simd(x_bar, p.d as usize, (Shared { x, gain, kept, rows, t }, add), vjp_add_row);
+    each_row_simd(x_bar, p.d as usize, (Shared { x, gain, kept, rows, t, held }, add), vjp_add_row);
 }
 
 #[inline(always)]
@@ -256,6 +278,12 @@ fn vjp_row(shared: Shared<'_>, i: usize, x_bar: &mut [f32]) {
     let d = x_bar.len();
     let (x, gain, [mean, rstd], y_bar) = shared.row(i, d);
     let m0 = sum([gain, y_bar], |[gain, y_bar]| gain * y_bar) / d as f32;
+    if shared.held {
+        for e in 0..d {
+            x_bar[e] = rstd * (gain[e] * y_bar[e] - m0);
+        }
+        return;
+    }
     let m1 = sum([gain, y_bar, x], |[gain, y_bar, x]| gain * y_bar * (x - mean) * rstd) / d as f32;
     for e in 0..d {
         x_bar[e] = rstd * (gain[e] * y_bar[e] - m0 - (x[e] - mean) * rstd * m1);
@@ -287,13 +315,14 @@ struct Bent<'a> {
 fn hvp(bound: Bound<'_>) {
     let p: Params = bound.params();
     let ([x, gain, kept, rows, x_dot, t], [x_bar]) = bound.slices();
-    each_row_simd(x_bar, p.d as usize, Bent { shared: Shared { x, gain, kept, rows, t }, x_dot, p }, hvp_row);
+    let shared = Shared { x, gain, kept, rows, t, held: false };
+    each_row_simd(x_bar, p.d as usize, Bent { shared, x_dot, p }, hvp_row);
 }
 
 fn hvp_add(bound: Bound<'_>) {
     let p: Params = bound.params();
     let ([x, gain, kept, rows, x_dot, t, add], [x_bar]) = bound.slices();
-    let bent = Bent { shared: Shared { x, gain, kept, rows, t }, x_dot, p };
+    let bent = Bent { shared: Shared { x, gain, kept, rows, t, held: false }, x_dot, p };
     each_row_simd(x_bar, p.d as usize, (bent, add), hvp_add_row);
 }
 

@@ -18,7 +18,7 @@
 
 pub mod add;
 pub mod attention;
-mod attention_hvp;
+mod attention_second;
 pub mod embed;
 pub mod gelu;
 mod host;
@@ -31,14 +31,14 @@ mod rows;
 pub mod splice;
 pub mod unembed;
 
-pub use op::{Bend, Kept, Op, Outcome};
+pub use op::{Bend, Held, Kept, Op, Outcome};
 pub use rows::{Rows, Span};
 
 use resolvent_engine::Kernel;
 
 /// Every kernel of this crate: what the tests compare, the self-test runs and the bench times.
 pub fn kernels() -> Vec<&'static Kernel> {
-    [add::KERNELS, attention::KERNELS, attention_hvp::KERNELS, embed::KERNELS, gelu::KERNELS]
+    [add::KERNELS, attention::KERNELS, attention_second::KERNELS, embed::KERNELS, gelu::KERNELS]
         .into_iter()
         .chain([layer_norm::KERNELS, matmul::KERNELS, peak::KERNELS, splice::KERNELS, unembed::KERNELS])
         .flatten()

@@ -4,11 +4,13 @@
 //! of primal, jvp, jet and vjp: GELU, or its slope, is an epilogue of the product. Residual: the pre-activation
 //! `[primal, n_inner]`. An hvp needs the two halves of a row from different runs, so GELU is a launch of its own there.
 
+use std::sync::Arc;
+
 use resolvent_engine::{Kernel, Recording, Result, Tensor};
 
-use crate::gelu::Gelu;
+use crate::gelu::{Form, Gelu};
 use crate::matmul::{JET_GELU, JVP_GELU, Matmul, PRIMAL_GELU, Product, VJP_GELU, plain, pull};
-use crate::op::{Bend, Kept, Op, Outcome};
+use crate::op::{Bend, Held, Kept, Op, Outcome, whole};
 use crate::rows::Rows;
 
 const NAME: &str = "mlp";
@@ -22,6 +24,8 @@ pub struct Mlp {
     pub proj: Matmul,
     /// Exact GELU instead of GPT-2's tanh form.
     pub exact: bool,
+    /// Whether jvp and vjp hold gelu(x) / x constant.
+    pub held: bool,
 }
 
 impl Mlp {
@@ -31,7 +35,11 @@ impl Mlp {
 
     /// The activation alone, over the same residual.
     fn gelu(&self) -> Gelu {
-        Gelu { n: self.fc.1.shape().elements(), exact: self.exact }
+        Gelu { n: self.fc.1.shape().elements(), exact: self.exact, held: self.held }
+    }
+
+    fn form(&self) -> Form {
+        Form { exact: self.exact, held: self.held }
     }
 
     /// `x_bar`, from the hidden layer's cotangent on.
@@ -67,7 +75,7 @@ impl Mlp {
             transposed: false,
             more: &[pre, rows.table()],
             out: &[&hidden],
-            exact: Some(self.exact),
+            gelu: Some(self.form()),
             from: 0,
         }
         .record(rec)?;
@@ -78,6 +86,10 @@ impl Mlp {
 impl Op for Mlp {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn holding(&self, held: Held) -> Option<Arc<dyn Op>> {
+        held.ratio.then(|| Arc::new(Self { held: true, ..self.clone() }) as Arc<dyn Op>)
     }
 
     fn primal(
@@ -95,7 +107,7 @@ impl Op for Mlp {
             transposed: false,
             more: &[&self.fc.1],
             out: &[&hidden, &pre],
-            exact: Some(self.exact),
+            gelu: Some(self.form()),
             from: 0,
         }
         .record(rec)?;
@@ -113,6 +125,7 @@ impl Op for Mlp {
     }
 
     fn jet(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_jet: &[&Tensor]) -> Result<Tensor> {
+        whole(NAME, self.held)?;
         let hidden = self.push(rec, (&JET_GELU, 2), rows, kept, x_jet[0])?;
         let mut x_jet = x_jet.to_vec();
         x_jet[0] = &hidden;
@@ -120,6 +133,7 @@ impl Op for Mlp {
     }
 
     fn tangent(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_dot: &[&Tensor]) -> Result<Outcome> {
+        whole(NAME, self.held)?;
         let pre_dot = plain(rec, x_dot[0], &self.fc.0, None)?;
         let hidden = self.gelu().jvp(rec, rows, kept, &[&pre_dot])?;
         let mut x_dot = x_dot.to_vec();
@@ -144,7 +158,7 @@ impl Op for Mlp {
             transposed: true,
             more: &[pre, rows.table()],
             out: &[&hidden],
-            exact: Some(self.exact),
+            gelu: Some(self.form()),
             from: 0,
         }
         .record(rec)?;

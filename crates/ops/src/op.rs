@@ -1,6 +1,8 @@
 //! What the model's list of operations is made of.
 
-use resolvent_engine::{Recording, Result, Tensor};
+use std::sync::Arc;
+
+use resolvent_engine::{Error, Recording, Result, Tensor};
 
 use crate::rows::Rows;
 
@@ -30,6 +32,34 @@ pub struct Outcome {
     pub kept: Kept,
 }
 
+/// What jvp and vjp take as constant at the primal's value: each of them a switch of the op that has such a factor. There is
+/// no second order then: jet, tangent and hvp refuse.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// [`crate::layer_norm`]: 1 / std.
+    pub norm: bool,
+    /// [`crate::attention`]: the weights of the keys, so that only values carry.
+    pub pattern: bool,
+    /// [`crate::gelu`], [`crate::mlp`]: gelu(x) / x.
+    pub ratio: bool,
+}
+
+/// Refuses the second order of an op that holds a factor constant.
+pub(crate) fn whole(op: &'static str, held: bool) -> Result<()> {
+    match held {
+        true => Err(Error::shape(
+            op,
+            "holds a factor constant, so it has no second order; use it with nothing held",
+        )),
+        false => Ok(()),
+    }
+}
+
+/// The switch of a kernel that holds a factor constant.
+pub(crate) fn switch(held: bool) -> (&'static str, f64) {
+    ("HELD", f64::from(u8::from(held)))
+}
+
 /// What [`Op::hvp`] knows of a batch besides its rows: whose tangents bend whose cotangent.
 #[derive(Clone, Copy, Debug)]
 pub struct Bend<'a> {
@@ -48,6 +78,9 @@ pub struct Bend<'a> {
 pub trait Op: Send + Sync {
     /// The op's one name: shader file, module, reference, page.
     fn name(&self) -> &'static str;
+
+    /// The same op with jvp and vjp that hold what `held` says; `None` where nothing of it changes that.
+    fn holding(&self, held: Held) -> Option<Arc<dyn Op>>;
 
     /// `y = f(inputs)`. `base` is the base run's residuals, or `None` where every run owns all its tokens.
     fn primal(

@@ -33,7 +33,7 @@ pub use resolvent_engine as engine;
 pub use resolvent_field as field;
 pub use resolvent_field::{
     Array, Certificate, Context, Direction, Error, Labelled, Place, Result, forward, green, invert, patch,
-    scale, sensitivity, superposition, transfer,
+    reconstruction, scale, sensitivity, superposition, transfer,
 };
 pub use resolvent_model as model;
 

@@ -17,6 +17,8 @@ pub struct SelfTest {
     pub response: f64,
     /// Relative difference of the response's second order.
     pub second: f64,
+    /// Relative difference of a product with the Hessian.
+    pub product: f64,
     /// The adjoint identity on the device.
     pub adjoint: f64,
 }
@@ -82,7 +84,8 @@ pub fn open(options: &Options) -> Result<Device, Fault> {
     }
 }
 
-/// Runs a small random model on `device` and on the host, and compares field, sensitivity, and the response to first and second order.
+/// Runs a small random model on `device` and on the host, and compares field, sensitivity, the response to
+/// first and second order, and a product with the Hessian.
 ///
 /// # Errors
 /// The device fails to compute, or its numbers are off.
@@ -95,9 +98,10 @@ pub fn self_test(device: &Device) -> Result<SelfTest, Fault> {
         sensitivity: relative(&ours.sensitivity, &host.sensitivity),
         response: relative(&ours.response, &host.response),
         second: relative(&ours.second, &host.second),
+        product: relative(&ours.product, &host.product),
         adjoint: ours.adjoint,
     };
-    let figures = [test.field, test.sensitivity, test.response, test.second, test.adjoint];
+    let figures = [test.field, test.sensitivity, test.response, test.second, test.product, test.adjoint];
     // Written so that a NaN fails.
     match figures.iter().all(|&x| x <= BOUND) {
         true => Ok(test),
@@ -110,6 +114,7 @@ struct Measured {
     sensitivity: Vec<f32>,
     response: Vec<f32>,
     second: Vec<f32>,
+    product: Vec<f32>,
     adjoint: f64,
 }
 
@@ -121,12 +126,14 @@ fn measure(device: &Device) -> resolvent_field::Result<Measured> {
     let run = model.run(&tokens, &[])?;
     let linear = run.linearize(Mode::Exact);
     let site = resolvent_model::Site::ResidPre(1);
+    let j = Observable::logit_diff(3, 4, 69);
     let source = resolvent_model::Source { site, token: 2, vector: gaussian(5, config.n_embd) };
     Ok(Measured {
         field: run.field()?,
-        sensitivity: linear.gradient(&Observable::logit_diff(3, 4, 69))?,
+        sensitivity: linear.gradient(&j)?,
         response: linear.jvp(&[[source.clone()]])?.into_single(),
-        second: linear.jet(&[[source]])?.second.into_single(),
+        second: linear.jet(&[[source.clone()]])?.second.into_single(),
+        product: linear.hvp(&[[source]], &j)?.into_single(),
         adjoint: adjoint(&linear, 1)?.value,
     })
 }

@@ -111,18 +111,18 @@ pub(super) fn cases(golden: &Golden) -> Vec<Case> {
         ),
         case(
             &format!(
-                "patch --predictors curvature,hvp,integrated --sites resid,k --interactions 3 --target #3 --corrupted-tokens {corrupted}"
+                "patch --predictors curvature,hvp,integrated,relp --sites resid,k --interactions 3 --target #3 --corrupted-tokens {corrupted}"
             ),
             vec![
                 map("effect"),
                 map("first_order"),
-                ("predicted", "predictor,level,token", vec![4, 3, t]),
-                ("cost", "predictor", vec![4]),
+                ("predicted", "predictor,level,token", vec![5, 3, t]),
+                ("cost", "predictor", vec![5]),
                 map("reliability"),
                 ("effect.k", "block,head,token", vec![2, 3, t]),
                 ("first_order.k", "block,head,token", vec![2, 3, t]),
-                ("predicted.k", "predictor,block,head,token", vec![4, 2, 3, t]),
-                ("cost.k", "predictor", vec![4]),
+                ("predicted.k", "predictor,block,head,token", vec![5, 2, 3, t]),
+                ("cost.k", "predictor", vec![5]),
                 ("reliability.k", "block,head,token", vec![2, 3, t]),
                 ("interaction", "source,with", vec![3, 3]),
                 ("interaction_actual", "source,with", vec![3, 3]),

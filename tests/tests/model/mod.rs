@@ -8,6 +8,7 @@ mod gpt2_shape;
 mod hvp;
 mod jets;
 mod limits;
+mod modes;
 mod results;
 mod sites;
 mod sort_nano;
