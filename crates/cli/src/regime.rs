@@ -16,8 +16,9 @@ pub(crate) struct Args {
     prompt: PromptArgs,
     #[command(flatten)]
     direction: DirectionArgs,
-    /// Places of the sources, LEVEL,TOKEN; without any, every level and token up to the observable's position
-    #[arg(long, value_name = "L,T", allow_hyphen_values = true, num_args = 1..)]
+    /// Places of the sources, LEVEL,TOKEN; without any, every level and token up to the observable's
+    /// position. From the end: --sites=-1,3
+    #[arg(long, value_name = "L,T", num_args = 1..)]
     sites: Vec<String>,
     /// Amplitudes, with commas between them
     #[arg(

@@ -7,6 +7,7 @@ use crate::buffer::Buffer;
 use crate::device::{Device, Info};
 use crate::error::{Error, Result};
 use crate::kernel::{Constants, Kernel};
+use crate::profile::Sample;
 use crate::tensor::{Shape, Tensor};
 
 /// WebGPU's smallest guaranteed limit on workgroups along one dimension.
@@ -143,6 +144,20 @@ impl Launch {
 }
 
 impl Launch {
+    /// What a profile keeps of the launch, which took `seconds`.
+    pub(crate) fn sample(&self, seconds: f64) -> Sample {
+        let bindings = self.kernel.shader.bindings.iter().zip(&self.bindings);
+        let written = bindings.filter(|(binding, _)| binding.access == Access::ReadWrite);
+        let shapes: Vec<String> = written.map(|(_, tensor)| tensor.shape().to_string()).collect();
+        Sample {
+            kernel: self.kernel.name(),
+            label: self.label.clone(),
+            shape: shapes.join(" "),
+            work: self.work,
+            seconds,
+        }
+    }
+
     /// Refuses, just before the launch runs, what would read memory that nothing has filled.
     pub(crate) fn reads_are_written(&self) -> Result<()> {
         let bindings = self.kernel.shader.bindings.iter().zip(&self.bindings);

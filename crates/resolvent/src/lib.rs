@@ -26,6 +26,7 @@
 //! Every [`Labelled`] result carries the checks that it passed ([`Certificate`]) and its provenance; a check that does
 //! not hold is an error.
 
+pub mod bench;
 mod open;
 
 pub use open::{Fault, SelfTest, open, self_test};

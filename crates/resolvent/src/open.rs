@@ -27,7 +27,7 @@ pub struct SelfTest {
 /// is off by far more than this.
 const BOUND: f64 = 2e-5;
 
-/// Why a device was not opened.
+/// Why a device was not opened, or not timed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Fault {
@@ -40,12 +40,15 @@ pub enum Fault {
         /// What the self-test saw.
         found: String,
     },
+    /// What was to be timed cannot be done.
+    Analysis(resolvent_field::Error),
 }
 
 impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Engine(e) => e.fmt(f),
+            Self::Analysis(e) => e.fmt(f),
             Self::Driver { device, found } => {
                 write!(f, "{device} fails its self-test ({found}); update its driver, or use `--device host`")
             }
@@ -54,6 +57,18 @@ impl std::fmt::Display for Fault {
 }
 
 impl std::error::Error for Fault {}
+
+impl From<resolvent_field::Error> for Fault {
+    fn from(error: resolvent_field::Error) -> Self {
+        Self::Analysis(error)
+    }
+}
+
+impl From<resolvent_model::Error> for Fault {
+    fn from(error: resolvent_model::Error) -> Self {
+        Self::Analysis(error.into())
+    }
+}
 
 impl From<resolvent_engine::Error> for Fault {
     fn from(error: resolvent_engine::Error) -> Self {

@@ -156,7 +156,7 @@ pub(super) fn cases(golden: &Golden) -> Vec<Case> {
             &["causal_zeros", "slope", "adjoint"],
         ),
         case(
-            "regime --target #3 --direction random:2 --unit --sites 0,1 1,-1 --amplitudes 0.01,-0.1,1 --field",
+            "regime --target #3 --direction random:2 --unit --sites=1,-1 --sites 0,1 --amplitudes 0.01,-0.1,1 --field",
             vec![
                 ("sites", "site,place", vec![2, 2]),
                 ("amplitudes", "amplitude", vec![3]),
@@ -184,11 +184,11 @@ pub(super) fn cases(golden: &Golden) -> Vec<Case> {
             &["alone"],
         ),
         case(
-            "invert --goal 0.5 --goal #4:0 --target #3 --against #11 --sparse 2 --refine 3",
+            "invert --goal 0.5 --goal #4:0 --target #3 --against #11 --sparse 1 --refine 3",
             vec![
-                ("sites", "site,place", vec![2, 2]),
-                ("sources", "site,d", vec![2, 30]),
-                ("relative", "site", vec![2]),
+                ("sites", "site,place", vec![1, 2]),
+                ("sources", "site,d", vec![1, 30]),
+                ("relative", "site", vec![1]),
                 ("target", "goal", vec![2]),
                 ("predicted", "goal", vec![2]),
                 ("achieved", "goal", vec![2]),
