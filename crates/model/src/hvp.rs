@@ -13,7 +13,7 @@ use resolvent_ops::{Bend, Kept, Op, Rows, Span};
 use crate::batch::{Batch, Direction, Member};
 use crate::edit::Edit;
 use crate::error::{Error, Result};
-use crate::jet::Expansion;
+use crate::jet::{Expansion, HEADS};
 use crate::linear::{Fields, Linearization, Source};
 use crate::observable::Observable;
 use crate::run::acts;
@@ -66,11 +66,14 @@ impl Linearization<'_> {
         if matches!(observable, Observable::Logits { terms, .. } if terms.is_empty()) {
             return Ok(());
         }
-        for group in cut(self.most_hvps(wanted.len(), end), members) {
-            let batch = Batch::new(self.device(), &group, Direction::Forward)?;
+        // A row of all logits for each member, and one for the cotangent.
+        let heads = if expansion.is_bent() { HEADS - 1 } else { usize::MAX };
+        let groups = cut(self.most_hvps(wanted.len(), end), members);
+        for group in groups.iter().flat_map(|group| group.chunks(heads)) {
+            let batch = Batch::new(self.device(), group, Direction::Forward)?;
             let (mut rec, trace) = (self.device().record(), &run.base.trace);
             let dots = tangents(run.program(), &mut rec, &batch, trace, top)?;
-            let back = self.back(&group, observable, top);
+            let back = self.back(group, observable, top);
             let linear = self.back_linear(&back)?;
             let [back, linear] = [&back, &linear].map(|m| Batch::new(self.device(), m, Direction::Backward));
             let (back, linear) = (back?, linear?);

@@ -146,7 +146,7 @@ impl Linearization<'_> {
 }
 
 /// Jets of which all logits are read at once: the widest rows that there are.
-const HEADS: usize = 64;
+pub(crate) const HEADS: usize = 64;
 
 /// An observable J of the numbers y that it is read from, a row of the field or logits, to second order at the run:
 /// `dJ/dy = slope` and `d2J/dy2 = bend (diag p - p p^T)`.

@@ -3,7 +3,7 @@
 //! A model directory is read by three types: [`Config`] (sizes and switches), [`Checkpoint`] (weights, mapped
 //! into memory and converted to f32 as they are read) and [`Tokenizer`] (text to ids and back). A [`Model`] holds
 //! the weights on a device; [`Model::run`] keeps the field of one prompt there, [`Run::values_under`] sweeps edits over
-//! it, and [`Run::linearize`] gives its tangent map.
+//! it, and [`Run::linearize`] gives its tangent map in a [`Mode`], with jets and Hessian-vector products in the exact one.
 //!
 //! ```
 //! use resolvent_engine::Device;

@@ -143,6 +143,14 @@ fn products_are_symmetric_and_agree_with_jets() {
                     let apart = relative(&wide(fields.get(k)), &wide(&alone));
                     worst[2].within(format!("{j:?} {k}"), on.name(), apart, tolerance::BATCH);
                 }
+                // Batches of one or two directions at a time.
+                let small = on.again(resolvent_engine::Options { batch_bytes: 40_000, ..Default::default() });
+                let cut = prepared(&twin, &small, &tokens, &[]);
+                let cut = cut.linearize(Mode::Exact).hvp(&batch, &j).expect("fits");
+                for k in 0..batch.len() {
+                    let apart = relative(&wide(cut.get(k)), &wide(fields.get(k)));
+                    worst[2].within(format!("{j:?} {k}, cut"), on.name(), apart, tolerance::BATCH);
+                }
                 let held = symmetry(&linear, &j, 1).expect("runs");
                 worst[1].within(format!("{j:?}"), on.name(), held.value, held.bound);
             }
