@@ -11,7 +11,7 @@ use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor, as_u32}
 use resolvent_shaders::attention as shader;
 
 use crate::attention_second;
-use crate::host::{axpy, dot, each_row_simd, each_two_rows_simd, exp, sum};
+use crate::host::{axpy, dot, each_row_simd, each_two_rows_simd, exp, row_body, sum, two_rows_body};
 use crate::op::{Bend, Held, Kept, Op, Outcome, switch, whole};
 use crate::rows::{Row, Rows};
 
@@ -211,7 +211,7 @@ fn primal(bound: Bound<'_>) {
     let ([rows, qkv, base], [z, lse]) = bound.slices();
     let at = Layout::new(p.heads, p.d_head);
     let args = Primal { at, scale: p.scale, rows: as_u32(rows), qkv, base };
-    each_two_rows_simd([z, lse], [at.d(), at.heads], args, primal_row);
+    each_two_rows_simd::<PrimalRow>([z, lse], [at.d(), at.heads], args);
 }
 
 /// What the primal reads.
@@ -223,6 +223,8 @@ struct Primal<'a> {
     qkv: &'a [f32],
     base: &'a [f32],
 }
+
+two_rows_body!(PrimalRow<'a>(Primal<'a>) = primal_row);
 
 #[inline(always)]
 fn primal_row(args: Primal<'_>, row: usize, [z, lse]: [&mut [f32]; 2]) {
@@ -282,8 +284,10 @@ fn jvp(bound: Bound<'_>) {
     let at = Layout::new(p.heads, p.d_head);
     let args =
         Shared { at, scale: p.scale, rows: as_u32(rows), qkv, kept, lse, t, first: p.first as usize, held };
-    each_row_simd(z_dot, at.d(), args, jvp_row);
+    each_row_simd::<JvpRow>(z_dot, at.d(), args);
 }
+
+row_body!(JvpRow<'a>(Shared<'a>) = jvp_row);
 
 #[inline(always)]
 fn jvp_row(args: Shared<'_>, row: usize, z_dot: &mut [f32]) {
@@ -322,8 +326,10 @@ fn vjp_q(bound: Bound<'_>) {
     let at = Layout::new(p.heads, p.d_head);
     let args =
         Shared { at, scale: p.scale, rows: as_u32(rows), qkv, kept, lse, t, first: p.first as usize, held };
-    each_two_rows_simd([bar, mean], [3 * at.d(), at.heads], args, vjp_q_row);
+    each_two_rows_simd::<VjpQRow>([bar, mean], [3 * at.d(), at.heads], args);
 }
+
+two_rows_body!(VjpQRow<'a>(Shared<'a>) = vjp_q_row);
 
 #[inline(always)]
 fn vjp_q_row(args: Shared<'_>, row: usize, [bar, mean]: [&mut [f32]; 2]) {
@@ -351,8 +357,10 @@ fn vjp_kv(bound: Bound<'_>) {
     let at = Layout::new(p.heads, p.d_head);
     let args =
         Shared { at, scale: p.scale, rows: as_u32(rows), qkv, kept, lse, t, first: p.first as usize, held };
-    each_row_simd(bar, 3 * at.d(), args, vjp_kv_row);
+    each_row_simd::<VjpKvRow>(bar, 3 * at.d(), args);
 }
+
+row_body!(VjpKvRow<'a>(Shared<'a>) = vjp_kv_row);
 
 #[inline(always)]
 fn vjp_kv_row(args: Shared<'_>, row: usize, bar: &mut [f32]) {

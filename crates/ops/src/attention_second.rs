@@ -7,7 +7,7 @@ use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor, as_u32}
 use resolvent_shaders::attention_second as shader;
 
 use crate::attention::{Attention, Layout, MAX_D_HEAD};
-use crate::host::{axpy, dot, each_row_simd, exp};
+use crate::host::{axpy, dot, each_row_simd, exp, row_body};
 use crate::op::{Bend, Kept};
 use crate::rows::{Row, Rows};
 
@@ -140,8 +140,10 @@ fn jet(bound: Bound<'_>) {
     let p: Params = bound.params();
     let ([rows, qkv, lse, t], [z_jet]) = bound.slices();
     let shared = Shared::new(p, [rows, qkv, lse, t, &[]]);
-    each_row_simd(z_jet, 2 * shared.at.d(), shared, jet_row);
+    each_row_simd::<JetRow>(z_jet, 2 * shared.at.d(), shared);
 }
+
+row_body!(JetRow<'a>(Shared<'a>) = jet_row);
 
 /// The quotient of the jets of `sum_j p_j v_j` and `sum_j p_j`, with s_dot about its mean over the keys: what all keys
 /// have in common changes no weight, and is not squared.
@@ -207,8 +209,10 @@ fn mean(bound: Bound<'_>) {
     let p: Params = bound.params();
     let ([rows, qkv, lse, qkv_dot, z_bar, z, z_dot], [means]) = bound.slices();
     let shared = Shared::new(p, [rows, qkv, lse, qkv_dot, z_bar]);
-    each_row_simd(means, 4 * shared.at.heads, (shared, z, z_dot), mean_row);
+    each_row_simd::<MeanRow>(means, 4 * shared.at.heads, (shared, z, z_dot));
 }
+
+row_body!(MeanRow<'a>((Shared<'a>, &'a [f32], &'a [f32])) = mean_row);
 
 #[inline(always)]
 fn mean_row((shared, z, z_dot): (Shared<'_>, &[f32], &[f32]), row: usize, means: &mut [f32]) {
@@ -234,8 +238,10 @@ fn query(bound: Bound<'_>) {
     let p: Params = bound.params();
     let ([rows, qkv, lse, qkv_dot, z_bar, means], [bar]) = bound.slices();
     let shared = Shared::new(p, [rows, qkv, lse, qkv_dot, z_bar]);
-    each_row_simd(bar, 3 * shared.at.d(), (shared, means), query_row);
+    each_row_simd::<QueryRow>(bar, 3 * shared.at.d(), (shared, means));
 }
+
+row_body!(QueryRow<'a>((Shared<'a>, &'a [f32])) = query_row);
 
 #[inline(always)]
 fn query_row((shared, means): (Shared<'_>, &[f32]), row: usize, bar: &mut [f32]) {
@@ -261,8 +267,10 @@ fn key(bound: Bound<'_>) {
     let p: Params = bound.params();
     let ([rows, qkv, lse, qkv_dot, z_bar, means], [bar]) = bound.slices();
     let shared = Shared::new(p, [rows, qkv, lse, qkv_dot, z_bar]);
-    each_row_simd(bar, 3 * shared.at.d(), (shared, means), key_row);
+    each_row_simd::<KeyRow>(bar, 3 * shared.at.d(), (shared, means));
 }
+
+row_body!(KeyRow<'a>((Shared<'a>, &'a [f32])) = key_row);
 
 #[inline(always)]
 fn key_row((shared, means): (Shared<'_>, &[f32]), row: usize, bar: &mut [f32]) {

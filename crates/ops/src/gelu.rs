@@ -10,7 +10,7 @@ use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor, as_u32}
 use resolvent_shaders::gelu as shader;
 
 use crate::flat_grid;
-use crate::host::{each_row_simd, gelu, gelu_d, gelu_dd, gelu_ratio};
+use crate::host::{each_row_simd, gelu, gelu_d, gelu_dd, gelu_ratio, row_body};
 use crate::op::{Bend, Held, Kept, Op, Outcome, switch, whole};
 use crate::rows::{Row, Rows};
 
@@ -191,12 +191,14 @@ pub static KERNELS: &[&Kernel] = &[&PRIMAL, &JVP, &JET, &VJP, &HVP];
 fn primal(bound: Bound<'_>) {
     let (p, exact) = (bound.params::<Params>(), bound.flag("EXACT"));
     let ([x], [y]) = bound.slices();
-    each_row_simd(y, p.n as usize, (x, exact), value_row);
+    each_row_simd::<ValueRow>(y, p.n as usize, (x, exact));
 }
+
+row_body!(pub(crate) ValueRow<'a>((&'a [f32], bool)) = value_row);
 
 /// `y = gelu(x)` for one row; also an epilogue of [`crate::matmul`].
 #[inline(always)]
-pub(crate) fn value_row((x, exact): (&[f32], bool), i: usize, y: &mut [f32]) {
+fn value_row((x, exact): (&[f32], bool), i: usize, y: &mut [f32]) {
     let x = &x[i * y.len()..][..y.len()];
     // The form is chosen outside of the loop, so that each loop is free of branches.
     if exact {
@@ -218,9 +220,11 @@ pub(crate) struct Slope<'a> {
     pub(crate) form: Form,
 }
 
+row_body!(pub(crate) SlopeRow<'a>(Slope<'a>) = slope_row);
+
 /// `y *= gelu'(x)`, or where that is held `y *= gelu(x) / x`, for one row; also an epilogue of [`crate::matmul`].
 #[inline(always)]
-pub(crate) fn slope_row(slope: Slope<'_>, i: usize, y: &mut [f32]) {
+fn slope_row(slope: Slope<'_>, i: usize, y: &mut [f32]) {
     let at = Row::read(as_u32(slope.rows), i).primal;
     let x = &slope.x[at * y.len()..][..y.len()];
     let each = y.iter_mut().zip(x);
@@ -232,10 +236,12 @@ pub(crate) fn slope_row(slope: Slope<'_>, i: usize, y: &mut [f32]) {
     }
 }
 
+row_body!(pub(crate) JetRow<'a>(Slope<'a>) = jet_row);
+
 /// `y_ddot = gelu'(x) y_ddot + gelu''(x) y_dot^2` and `y_dot *= gelu'(x)` for one row of a jet, `[y_dot, y_ddot]`; also
 /// an epilogue of [`crate::matmul`].
 #[inline(always)]
-pub(crate) fn jet_row(slope: Slope<'_>, i: usize, y: &mut [f32]) {
+fn jet_row(slope: Slope<'_>, i: usize, y: &mut [f32]) {
     let at = Row::read(as_u32(slope.rows), i).primal;
     let n = y.len() / 2;
     let x = &slope.x[at * n..][..n];
@@ -258,14 +264,14 @@ fn derivative(bound: Bound<'_>) {
     let (p, form) = (bound.params::<Params>(), Form::of(&bound));
     let ([x, rows, t], [out]) = bound.slices();
     out.copy_from_slice(t);
-    each_row_simd(out, p.n as usize, Slope { x, rows, form }, slope_row);
+    each_row_simd::<SlopeRow>(out, p.n as usize, Slope { x, rows, form });
 }
 
 fn jet(bound: Bound<'_>) {
     let (p, form) = (bound.params::<Params>(), Form::of(&bound));
     let ([x, rows, t], [out]) = bound.slices();
     out.copy_from_slice(t);
-    each_row_simd(out, 2 * p.n as usize, Slope { x, rows, form }, jet_row);
+    each_row_simd::<JetRow>(out, 2 * p.n as usize, Slope { x, rows, form });
 }
 
 fn hvp(bound: Bound<'_>) {
@@ -273,7 +279,7 @@ fn hvp(bound: Bound<'_>) {
     let ([x, rows, x_dot, y_bar], [x_bar]) = bound.slices();
     x_bar.copy_from_slice(y_bar);
     let bent = Bent { slope: Slope { x, rows, form }, x_dot, y_bar, p };
-    each_row_simd(x_bar, p.n as usize, bent, hvp_row);
+    each_row_simd::<HvpRow>(x_bar, p.n as usize, bent);
 }
 
 /// What an hvp reads.
@@ -284,6 +290,8 @@ struct Bent<'a> {
     y_bar: &'a [f32],
     p: Params,
 }
+
+row_body!(HvpRow<'a>(Bent<'a>) = hvp_row);
 
 /// `x_bar = gelu'(x) y_bar`, and `+ gelu''(x) x_dot y_bar` of the plain run where there is a tangent.
 #[inline(always)]

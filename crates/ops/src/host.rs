@@ -14,60 +14,104 @@ pub(crate) fn each_row(y: &mut [f32], d: usize, body: impl Fn(usize, &mut [f32])
     y.par_chunks_mut(d).enumerate().for_each(|(i, row)| body(i, row));
 }
 
-/// As [`each_row`], compiled for the processor's widest instructions. `body` must be a function that is always inlined,
-/// and gets what it reads as `args`: a closure would be compiled once, for the oldest processor.
-pub(crate) fn each_row_simd<A: Copy + Sync>(
-    y: &mut [f32],
-    d: usize,
-    args: A,
-    body: impl Fn(A, usize, &mut [f32]) + Copy + Sync,
-) {
+/// The body of a kernel over one row, compiled for each set of instructions. A function or closure that is handed on as a
+/// value will not do: its call is compiled once, for the oldest processor, unless the optimiser happens to inline it.
+pub(crate) trait RowBody {
+    /// What it reads.
+    type Args<'a>: Copy + Sync;
+
+    /// Row `i` of the output, which is `y`.
+    fn row(args: Self::Args<'_>, i: usize, y: &mut [f32]);
+}
+
+/// The same over the rows of two arrays at once.
+pub(crate) trait TwoRowsBody {
+    /// What it reads.
+    type Args<'a>: Copy + Sync;
+
+    /// Row `i` of both outputs.
+    fn rows(args: Self::Args<'_>, i: usize, y: [&mut [f32]; 2]);
+}
+
+/// `row_body!(Name<'a>(Args<'a>) = function)`: a [`RowBody`] of a function that is always inlined.
+macro_rules! row_body {
+    ($vis:vis $name:ident<$a:lifetime>($args:ty) = $row:path) => {
+        $vis struct $name;
+
+        impl $crate::host::RowBody for $name {
+            type Args<$a> = $args;
+
+            #[inline(always)]
+            fn row(args: Self::Args<'_>, i: usize, y: &mut [f32]) {
+                $row(args, i, y);
+            }
+        }
+    };
+}
+
+/// The same for a [`TwoRowsBody`].
+macro_rules! two_rows_body {
+    ($name:ident<$a:lifetime>($args:ty) = $rows:path) => {
+        struct $name;
+
+        impl $crate::host::TwoRowsBody for $name {
+            type Args<$a> = $args;
+
+            #[inline(always)]
+            fn rows(args: Self::Args<'_>, i: usize, y: [&mut [f32]; 2]) {
+                $rows(args, i, y);
+            }
+        }
+    };
+}
+
+pub(crate) use {row_body, two_rows_body};
+
+/// As [`each_row`], compiled for the processor's widest instructions.
+pub(crate) fn each_row_simd<B: RowBody>(y: &mut [f32], d: usize, args: B::Args<'_>) {
     let arch = Arch::new();
-    y.par_chunks_mut(d).enumerate().for_each(|(i, row)| arch.dispatch(RowCall { body, args, i, row }));
+    y.par_chunks_mut(d).enumerate().for_each(|(i, row)| arch.dispatch(RowCall::<B> { args, i, row }));
 }
 
 /// [`each_row_simd`] over the rows of two arrays at once.
-pub(crate) fn each_two_rows_simd<A: Copy + Sync>(
+pub(crate) fn each_two_rows_simd<B: TwoRowsBody>(
     [y, z]: [&mut [f32]; 2],
     [d, e]: [usize; 2],
-    args: A,
-    body: impl Fn(A, usize, [&mut [f32]; 2]) + Copy + Sync,
+    args: B::Args<'_>,
 ) {
     let arch = Arch::new();
     let rows = y.par_chunks_mut(d).zip(z.par_chunks_mut(e)).enumerate();
-    rows.for_each(|(i, (row, other))| arch.dispatch(TwoRowsCall { body, args, i, rows: [row, other] }));
+    rows.for_each(|(i, (row, other))| arch.dispatch(TwoRowsCall::<B> { args, i, rows: [row, other] }));
 }
 
 /// One call of a body, in a form that is inlined into each set of instructions.
-struct RowCall<'a, A, F> {
-    body: F,
-    args: A,
+struct RowCall<'a, 'b, B: RowBody> {
+    args: B::Args<'b>,
     i: usize,
     row: &'a mut [f32],
 }
 
-impl<A, F: Fn(A, usize, &mut [f32])> pulp::NullaryFnOnce for RowCall<'_, A, F> {
+impl<B: RowBody> pulp::NullaryFnOnce for RowCall<'_, '_, B> {
     type Output = ();
 
     #[inline(always)]
     fn call(self) {
-        (self.body)(self.args, self.i, self.row);
+        B::row(self.args, self.i, self.row);
     }
 }
 
-struct TwoRowsCall<'a, A, F> {
-    body: F,
-    args: A,
+struct TwoRowsCall<'a, 'b, B: TwoRowsBody> {
+    args: B::Args<'b>,
     i: usize,
     rows: [&'a mut [f32]; 2],
 }
 
-impl<A, F: Fn(A, usize, [&mut [f32]; 2])> pulp::NullaryFnOnce for TwoRowsCall<'_, A, F> {
+impl<B: TwoRowsBody> pulp::NullaryFnOnce for TwoRowsCall<'_, '_, B> {
     type Output = ();
 
     #[inline(always)]
     fn call(self) {
-        (self.body)(self.args, self.i, self.rows);
+        B::rows(self.args, self.i, self.rows);
     }
 }
 

@@ -8,7 +8,7 @@ use bytemuck::{Pod, Zeroable};
 use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor, as_u32};
 use resolvent_shaders::layer_norm as shader;
 
-use crate::host::{each_row_simd, each_two_rows_simd, sum};
+use crate::host::{each_row_simd, each_two_rows_simd, row_body, sum, two_rows_body};
 use crate::op::{Bend, Held, Kept, Op, Outcome, switch, whole};
 use crate::rows::{Row, Rows};
 
@@ -176,8 +176,10 @@ pub static KERNELS: &[&Kernel] = &[&PRIMAL, &JVP, &JET, &VJP, &VJP_ADD, &HVP, &H
 fn primal(bound: Bound<'_>) {
     let p: Params = bound.params();
     let ([x, gain, bias], [y, stats]) = bound.slices();
-    each_two_rows_simd([y, stats], [p.d as usize, 2], (x, gain, bias, p.eps), primal_row);
+    each_two_rows_simd::<PrimalRow>([y, stats], [p.d as usize, 2], (x, gain, bias, p.eps));
 }
+
+two_rows_body!(PrimalRow<'a>((&'a [f32], &'a [f32], &'a [f32], f32)) = primal_row);
 
 #[inline(always)]
 fn primal_row((x, gain, bias, eps): (&[f32], &[f32], &[f32], f32), i: usize, [y, stats]: [&mut [f32]; 2]) {
@@ -215,8 +217,10 @@ impl<'a> Shared<'a> {
 fn jvp(bound: Bound<'_>) {
     let (p, held) = (bound.params::<Params>(), bound.flag("HELD"));
     let ([x, gain, kept, rows, t], [y_dot]) = bound.slices();
-    each_row_simd(y_dot, p.d as usize, Shared { x, gain, kept, rows, t, held }, jvp_row);
+    each_row_simd::<JvpRow>(y_dot, p.d as usize, Shared { x, gain, kept, rows, t, held });
 }
+
+row_body!(JvpRow<'a>(Shared<'a>) = jvp_row);
 
 #[inline(always)]
 fn jvp_row(shared: Shared<'_>, i: usize, y_dot: &mut [f32]) {
@@ -238,8 +242,10 @@ fn jvp_row(shared: Shared<'_>, i: usize, y_dot: &mut [f32]) {
 fn jet(bound: Bound<'_>) {
     let p: Params = bound.params();
     let ([x, gain, kept, rows, t], [y_jet]) = bound.slices();
-    each_row_simd(y_jet, 2 * p.d as usize, (Shared { x, gain, kept, rows, t, held: false }, p.eps), jet_row);
+    each_row_simd::<JetRow>(y_jet, 2 * p.d as usize, (Shared { x, gain, kept, rows, t, held: false }, p.eps));
 }
+
+row_body!(JetRow<'a>((Shared<'a>, f32)) = jet_row);
 
 #[inline(always)]
 fn jet_row((shared, eps): (Shared<'_>, f32), i: usize, y_jet: &mut [f32]) {
@@ -264,14 +270,16 @@ fn jet_row((shared, eps): (Shared<'_>, f32), i: usize, y_jet: &mut [f32]) {
 fn vjp(bound: Bound<'_>) {
     let (p, held) = (bound.params::<Params>(), bound.flag("HELD"));
     let ([x, gain, kept, rows, t], [x_bar]) = bound.slices();
-    each_row_simd(x_bar, p.d as usize, Shared { x, gain, kept, rows, t, held }, vjp_row);
+    each_row_simd::<VjpRow>(x_bar, p.d as usize, Shared { x, gain, kept, rows, t, held });
 }
 
 fn vjp_add(bound: Bound<'_>) {
     let (p, held) = (bound.params::<Params>(), bound.flag("HELD"));
     let ([x, gain, kept, rows, t, add], [x_bar]) = bound.slices();
-    each_row_simd(x_bar, p.d as usize, (Shared { x, gain, kept, rows, t, held }, add), vjp_add_row);
+    each_row_simd::<VjpAddRow>(x_bar, p.d as usize, (Shared { x, gain, kept, rows, t, held }, add));
 }
+
+row_body!(VjpRow<'a>(Shared<'a>) = vjp_row);
 
 #[inline(always)]
 fn vjp_row(shared: Shared<'_>, i: usize, x_bar: &mut [f32]) {
@@ -289,6 +297,8 @@ fn vjp_row(shared: Shared<'_>, i: usize, x_bar: &mut [f32]) {
         x_bar[e] = rstd * (gain[e] * y_bar[e] - m0 - (x[e] - mean) * rstd * m1);
     }
 }
+
+row_body!(VjpAddRow<'a>((Shared<'a>, &'a [f32])) = vjp_add_row);
 
 #[inline(always)]
 fn vjp_add_row((shared, add): (Shared<'_>, &[f32]), i: usize, x_bar: &mut [f32]) {
@@ -316,21 +326,25 @@ fn hvp(bound: Bound<'_>) {
     let p: Params = bound.params();
     let ([x, gain, kept, rows, x_dot, t], [x_bar]) = bound.slices();
     let shared = Shared { x, gain, kept, rows, t, held: false };
-    each_row_simd(x_bar, p.d as usize, Bent { shared, x_dot, p }, hvp_row);
+    each_row_simd::<HvpRow>(x_bar, p.d as usize, Bent { shared, x_dot, p });
 }
 
 fn hvp_add(bound: Bound<'_>) {
     let p: Params = bound.params();
     let ([x, gain, kept, rows, x_dot, t, add], [x_bar]) = bound.slices();
     let bent = Bent { shared: Shared { x, gain, kept, rows, t, held: false }, x_dot, p };
-    each_row_simd(x_bar, p.d as usize, (bent, add), hvp_add_row);
+    each_row_simd::<HvpAddRow>(x_bar, p.d as usize, (bent, add));
 }
+
+row_body!(HvpAddRow<'a>((Bent<'a>, &'a [f32])) = hvp_add_row);
 
 #[inline(always)]
 fn hvp_add_row((bent, add): (Bent<'_>, &[f32]), i: usize, x_bar: &mut [f32]) {
     hvp_row(bent, i, x_bar);
     add_row(add, i, x_bar);
 }
+
+row_body!(HvpRow<'a>(Bent<'a>) = hvp_row);
 
 #[inline(always)]
 fn hvp_row(Bent { shared, x_dot, p }: Bent<'_>, i: usize, x_bar: &mut [f32]) {

@@ -10,7 +10,7 @@ use resolvent_engine::host::{Weights, matmul};
 use resolvent_engine::{Bound, Device, Kernel, Launch, Recording, Result, Tensor};
 use resolvent_shaders::matmul as shader;
 
-use crate::gelu::{Form, Slope, jet_row, slope_row, value_row};
+use crate::gelu::{Form, JetRow, Slope, SlopeRow, ValueRow};
 use crate::host::{each_row, each_row_simd};
 use crate::op::{Bend, Held, Kept, Op, Outcome};
 use crate::rows::Rows;
@@ -273,7 +273,7 @@ fn primal_gelu(bound: Bound<'_>) {
     let (p, exact) = (bound.params::<Params>(), bound.flag("EXACT"));
     let ([x, w, bias], [y, pre]) = bound.slices();
     product_onto(p, x, w, pre, |_, pre| pre.copy_from_slice(bias));
-    each_row_simd(y, p.n as usize, (&*pre, exact), value_row);
+    each_row_simd::<ValueRow>(y, p.n as usize, (&*pre, exact));
 }
 
 fn jvp(bound: Bound<'_>) {
@@ -293,14 +293,14 @@ fn jvp_gelu(bound: Bound<'_>) {
     let (p, form) = (bound.params::<Params>(), Form::of(&bound));
     let ([x, w, pre, rows], [y]) = bound.slices();
     matmul(p.shape(), x, straight(w), false, y);
-    each_row_simd(y, p.n as usize, Slope { x: pre, rows, form }, slope_row);
+    each_row_simd::<SlopeRow>(y, p.n as usize, Slope { x: pre, rows, form });
 }
 
 fn jet_gelu(bound: Bound<'_>) {
     let (p, form) = (bound.params::<Params>(), Form::of(&bound));
     let ([x, w, pre, rows], [y]) = bound.slices();
     matmul(p.shape(), x, straight(w), false, y);
-    each_row_simd(y, 2 * p.n as usize, Slope { x: pre, rows, form }, jet_row);
+    each_row_simd::<JetRow>(y, 2 * p.n as usize, Slope { x: pre, rows, form });
 }
 
 fn vjp(bound: Bound<'_>) {
@@ -321,5 +321,5 @@ fn vjp_gelu(bound: Bound<'_>) {
     let (p, form) = (bound.params::<Params>(), Form::of(&bound));
     let ([x, w, pre, rows], [y]) = bound.slices();
     matmul(p.shape(), x, transposed(w), false, y);
-    each_row_simd(y, p.n as usize, Slope { x: pre, rows, form }, slope_row);
+    each_row_simd::<SlopeRow>(y, p.n as usize, Slope { x: pre, rows, form });
 }

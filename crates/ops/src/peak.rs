@@ -7,7 +7,7 @@ use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor};
 use resolvent_shaders::peak as shader;
 
 use crate::flat_grid;
-use crate::host::{each_row, each_row_simd};
+use crate::host::{each_row, each_row_simd, row_body};
 
 /// Chains of multiply-adds that a number carries, and flops a step.
 const CHAINS: usize = 16;
@@ -58,11 +58,13 @@ pub static KERNELS: &[&Kernel] = &[&FMA, &COPY];
 fn fma_host(bound: Bound<'_>) {
     let p: Params = bound.params();
     let ([x], [y]) = bound.slices();
-    each_row_simd(y, LANES, (x, p.steps), fma_row);
+    each_row_simd::<FmaRow>(y, LANES, (x, p.steps));
 }
 
 /// Numbers side by side in a register, so that 16 chains fill 16 registers.
 const LANES: usize = 16;
+
+row_body!(FmaRow<'a>((&'a [f32], u32)) = fma_row);
 
 #[inline(always)]
 fn fma_row((x, steps): (&[f32], u32), row: usize, y: &mut [f32]) {
