@@ -58,34 +58,62 @@ pub static KERNELS: &[&Kernel] = &[&FMA, &COPY];
 fn fma_host(bound: Bound<'_>) {
     let p: Params = bound.params();
     let ([x], [y]) = bound.slices();
-    each_row_simd::<FmaRow>(y, LANES, (x, p.steps));
+    each_row_simd::<FmaRow>(y, LANES, (x, p.steps, wide_registers()));
 }
 
-/// Numbers side by side in a register, so that 16 chains fill 16 registers.
+/// Whether there are 32 registers of 16 numbers.
+fn wide_registers() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return is_x86_feature_detected!("avx512f");
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// Numbers side by side.
 const LANES: usize = 16;
 
-row_body!(FmaRow<'a>((&'a [f32], u32)) = fma_row);
+row_body!(FmaRow<'a>((&'a [f32], u32, bool)) = fma_row);
 
+/// Chains go through the steps a few at once, so that their sums stay in registers: as many as fill the pipelines, four of two
+/// registers each or eight of one.
 #[inline(always)]
-fn fma_row((x, steps): (&[f32], u32), row: usize, y: &mut [f32]) {
-    let c = [1.0e-3f32, 2.0e-3, 3.0e-3, 4.0e-3];
+fn fma_row((x, steps, wide): (&[f32], u32, bool), row: usize, y: &mut [f32]) {
     let mut m = [0.5f32; LANES];
     m[..y.len()].copy_from_slice(&x[row * LANES..][..y.len()]);
-    let mut chains = [[0.0f32; LANES]; CHAINS];
+    let mut sum = [0.0f32; LANES];
+    // Loops and no closures: what is not inlined is compiled for the oldest processor.
+    if wide {
+        for first in [0, 8] {
+            chains::<8>(first, &m, steps, &mut sum);
+        }
+    } else {
+        for first in [0, 4, 8, 12] {
+            chains::<4>(first, &m, steps, &mut sum);
+        }
+    }
+    y.copy_from_slice(&sum[..y.len()]);
+}
+
+#[inline(always)]
+fn chains<const N: usize>(first: usize, m: &[f32; LANES], steps: u32, sum: &mut [f32; LANES]) {
+    let c = [1.0e-3f32, 2.0e-3, 3.0e-3, 4.0e-3];
+    let mut chains = [[0.0f32; LANES]; N];
     for (i, chain) in chains.iter_mut().enumerate() {
-        for (a, m) in chain.iter_mut().zip(&m) {
-            *a = [*m, m + c[i % 4], m - c[i % 4], c[i % 4]][i / 4];
+        for (a, m) in chain.iter_mut().zip(m) {
+            *a = [*m, m + c[i % 4], m - c[i % 4], c[i % 4]][(first + i) / 4];
         }
     }
     for _ in 0..steps {
         for (i, chain) in chains.iter_mut().enumerate() {
-            for (a, m) in chain.iter_mut().zip(&m) {
+            for (a, m) in chain.iter_mut().zip(m) {
                 *a = a.mul_add(*m, c[i % 4]);
             }
         }
     }
-    for (lane, y) in y.iter_mut().enumerate() {
-        *y = chains.iter().map(|chain| chain[lane]).sum();
+    for chain in &chains {
+        for (sum, a) in sum.iter_mut().zip(chain) {
+            *sum += a;
+        }
     }
 }
 
