@@ -43,7 +43,7 @@ class Size(NamedTuple):
 SIZES = {
     "nano": Size(layers=2, width=64, heads=4, rows=16, steps=2000),
     "micro": Size(layers=4, width=128, heads=4, rows=16, steps=2000),
-    "small": Size(layers=8, width=192, heads=6, rows=16, steps=2600, grow=1500),
+    "small": Size(layers=8, width=192, heads=6, rows=16, steps=4000, grow=1500),
 }
 Params = dict[str, torch.Tensor]
 
@@ -229,7 +229,8 @@ def main() -> None:
         recent.append(loss.item())
         done = step + 1
         if done % 250 == 0 or done == size.steps:
-            quick = {t: evaluate.accuracy(predict, tokenizer, t, "template", 100)[0] for t in C.TASKS}
+            quick = {split: {t: evaluate.accuracy(predict, tokenizer, t, split, 100)[0] for t in C.TASKS}
+                     for split in ("combo", "dev")}
             row = {"step": done, "seconds": round(time.time() - begun), "tokens": done * size.rows * CONTEXT,
                    "loss": round(sum(recent) / len(recent), 4), **quick}
             recent.clear()

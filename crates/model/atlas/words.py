@@ -98,8 +98,11 @@ NOUNS: list[tuple[str, str]] = [
     if "-" not in w
 ] + [("shelf", "shelves"), ("box", "boxes"), ("bench", "benches"), ("knife", "knives")]
 PERSONS = {"boy", "girl", "farmer", "teacher", "doctor", "driver", "singer", "king", "queen", "friend"}
+# Persons of either sex.
+ROLES = "teacher doctor driver farmer singer friend".split()
 
-PREPOSITIONS = ["to", "near", "behind", "beside", "under", "above", "with", "from", "by", "next to", "in front of"]
+PREPOSITIONS = ["to", "near", "behind", "beside", "under", "above", "with", "from", "by", "next to", "in front of",
+                "on", "in", "of", "inside", "around"]
 
 # Verb pairs (singular, plural) that may follow the subject, with their weight and what follows them.
 VERBS: list[tuple[str, str, int, str]] = [
