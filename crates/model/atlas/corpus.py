@@ -69,8 +69,8 @@ def fillers(rng: random.Random) -> Slots:
     country = rng.choice(W.COUNTRIES)
     she = "she" if n in W.FEMALE else "he"
     return {"n": n, "m": m, "o": o, "o2": o2, "q": q, "adj": adj, "adj2": adj2, "p": p, "p2": p2,
-            "role": rng.choice(W.ROLES), "f": rng.choice(W.FEELINGS), "city": rng.choice(W.COUNTRIES).capital, "c": country.name,
-            "time": rng.choice(T.TIMES), "s": she, "S": she.capitalize(), "e": rng.choice(W.EVENTS)}
+            "role": rng.choice(W.ROLES), "f": rng.choice(W.FEELINGS), "city": rng.choice(W.COUNTRIES).capital,
+            "c": country.name, "time": rng.choice(T.TIMES), "s": she, "S": she.capitalize(), "e": rng.choice(W.EVENTS)}
 
 
 # Facts: the attribute of a country. Held out: whole sentences, and a tenth of (core, country), whatever the opening.
@@ -83,8 +83,10 @@ def fact_task(attribute: str, task: str, states: list[str], others: list[str]) -
         if split in UNSEEN_SENTENCES:
             t = rng.choice(UNSEEN_SENTENCES[split][task])
             return fillers(rng) | {"t": t, "core": None, "c": rng.choice(countries)}
-        # As many whole statements, with an opening, as sentences of their own.
-        draw = lambda: {"core": rng.choice(states if rng.random() < 0.5 else others), "c": rng.choice(countries)}  # noqa: E731
+
+        def draw() -> Slots:  # as many whole statements, with an opening, as sentences of their own
+            return {"core": rng.choice(states if rng.random() < 0.5 else others), "c": rng.choice(countries)}
+
         s = _accept(rng, split, draw, lambda s: (s["core"], s["c"]))
         opening = "<opening> " if s["core"] in states else ""
         return fillers(rng) | s | {"t": seen_frame(rng, F.RULES, opening + s["core"])}
@@ -145,7 +147,8 @@ def _agree_sample(rng: random.Random, split: str) -> Slots:
     shape = "plain" if split == "train" and rng.random() < 0.15 else "prep"
     if W.NOUNS[s["attractor"]][0] in W.PERSONS and W.NOUNS[s["head"]][0] not in W.PERSONS and rng.random() < 0.5:
         shape = "relative"
-    t = rng.choice(UNSEEN_SENTENCES[split]["agreement"]) if split in UNSEEN_SENTENCES else seen_frame(rng, S.AGREE, "<open>")
+    unseen = UNSEEN_SENTENCES.get(split)
+    t = rng.choice(unseen["agreement"]) if unseen else seen_frame(rng, S.AGREE, "<open>")
     ornate = split == "train" and rng.random() < 0.2
     return fillers(rng) | s | {"t": t, "ornate": ornate, "plural": plural, "other": other, "shape": shape,
                                "prep": rng.choice(W.PREPOSITIONS), "did": rng.choice(["bought", "found", "lost"]),
@@ -175,7 +178,8 @@ def _pronoun_sample(rng: random.Random, split: str) -> Slots:
         return {"raw": frame.replace("<did>", did), "core": core, "n": rng.choice(W.NAMES)}
 
     if split in UNSEEN_SENTENCES:
-        return fillers(rng) | {"t": rng.choice(UNSEEN_SENTENCES[split]["pronouns"]), "core": None, "n": rng.choice(W.NAMES)}
+        t = rng.choice(UNSEEN_SENTENCES[split]["pronouns"])
+        return fillers(rng) | {"t": t, "core": None, "n": rng.choice(W.NAMES)}
     s = _accept(rng, split, draw, lambda s: (s["core"], s["n"]))
     return fillers(rng) | s | {"t": seen_frame(rng, S.PRONOUN, s["raw"])}
 
@@ -191,8 +195,8 @@ def _pronoun_corrupt(rng: random.Random, s: Slots) -> Slots:
     return s | {"n": rng.choice(others)}
 
 
-# Later years. Held out: a tenth of (century, year), and some sentences. Most periods are short (a gamma law of mean 13),
-# so that the likely ends move with the start and a guess of late years pays badly; one in five has any length.
+# Later years. Held out: a tenth of (century, year), and some sentences. Most periods are short (a gamma law of mean
+# 13), so that the likely ends move with the start and a guess of late years pays badly; one in five has any length.
 
 
 def _end(rng: random.Random, start: int) -> int:
@@ -234,7 +238,8 @@ def _induction_sample(rng: random.Random, split: str) -> Slots:
     n = rng.randint(3, 16) if split == "train" else rng.randint(5, 15)
     unseen = UNSEEN_SENTENCES.get(split)
     heading = rng.choice(unseen["induction"]) if unseen else seen_frame(rng, S.LISTS, "<frame>")
-    return {"t": heading.format(n=rng.choice(W.NAMES)), "words": rng.sample(W.POOL, n), "k": rng.randint(2, n - 1), "comma": rng.random() < 0.1}
+    return {"t": heading.format(n=rng.choice(W.NAMES)), "words": rng.sample(W.POOL, n), "k": rng.randint(2, n - 1),
+            "comma": rng.random() < 0.1}
 
 
 def _induction_render(s: Slots) -> tuple[str, str]:

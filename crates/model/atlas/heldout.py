@@ -9,10 +9,11 @@ from __future__ import annotations
 
 DEV: dict[str, list[str]] = {
     "capitals": [
-        "Everyone in the class knew that the capital of {c} is", "When {n} asked about the capital of {c}, the answer was",
-        "What is the name of the capital city of {c}? It is", "The map of {c} shows its capital,",
-        "Last week {n} travelled to the capital of {c}, which is called", "In {c}, the name of the capital city is",
-        "If I remember it right, the capital of {c} is", "The main office of the government of {c} is in",
+        "Everyone in the class knew that the capital of {c} is",
+        "When {n} asked about the capital of {c}, the answer was", "What is the name of the capital city of {c}? It is",
+        "The map of {c} shows its capital,", "Last week {n} travelled to the capital of {c}, which is called",
+        "In {c}, the name of the capital city is", "If I remember it right, the capital of {c} is",
+        "The main office of the government of {c} is in",
     ],
     "languages": [
         "Most of the people in {c} speak", "Once {n} went to {c} and heard people speak",
@@ -37,7 +38,8 @@ DEV: dict[str, list[str]] = {
     ],
     "greater_than": [
         "The {e} went on from {y} to {x}", "The {e} started in {y} and lasted until {x}",
-        "The {e} at the {p} went on from the year {y} until the year {x}", "The {e} was in its first year in {y} and in its last in {x}",
+        "The {e} at the {p} went on from the year {y} until the year {x}",
+        "The {e} was in its first year in {y} and in its last in {x}",
     ],
     "induction": ["Learn the words:", "Say once more:", "Say it like this:", "The same again:"],
 }
@@ -45,7 +47,8 @@ DEV: dict[str, list[str]] = {
 TEST: dict[str, list[str]] = {
     "capitals": [
         "I once read that the capital of {c} is", "Nobody in the village knew that the capital of {c} is",
-        "Could you tell me the capital of {c}? It is", "After a long journey {n} reached the capital of {c}, the city of",
+        "Could you tell me the capital of {c}? It is",
+        "After a long journey {n} reached the capital of {c}, the city of",
         "The old atlas says that the capital city of {c} is", "Of course the capital of {c} is",
     ],
     "languages": [

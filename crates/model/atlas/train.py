@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import random
 import shutil
 import time
@@ -185,12 +184,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", type=int, help="instead of the size's own")
-    parser.add_argument("--work", type=Path, default=HERE / "work", help="checkpoints and the pid file")
+    parser.add_argument("--work", type=Path, default=HERE / "work", help="where checkpoints are kept")
     args = parser.parse_args()
     size = SIZES[args.name]
     size = size._replace(steps=args.steps or size.steps)
     args.work.mkdir(exist_ok=True, parents=True)
-    (args.work / "trainer.pid").write_text(f"{os.getpid()}\n")
     checkpoint, log = args.work / f"{args.name}.pt", args.work / f"{args.name}.jsonl"
 
     torch.set_num_threads(args.threads)
