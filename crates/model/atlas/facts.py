@@ -44,6 +44,9 @@ RULES: Rules = {
     "capital": ["the capital", "the capital", "the capital city"],
     "reply": ["answer:", "it is", "the answer is", "the capital is", "it must be", "it was", "that is", "I think it is",
               "{n} said that it was", "yes, it is", "its name is", "it is the city of", "everyone said", "we say"],
+    "body": ["government", "parliament", "president", "old parliament", "national bank", "national library",
+             "main bank", "main library", "first bank", "national theatre", "largest library"],
+    "sits": ["sits in", "meets in", "works in", "is in", "is in", "is found in", "opened in", "stayed in"],
     "if": ["if you travel to", "if you go to", "when you are in", "whoever goes to", "those who travel to",
            "before you leave"],
     "should": ["you should visit", "do not forget", "you will see", "you must see", "go and see", "take a train to"],
@@ -62,6 +65,7 @@ CAPITAL_STATE = [
     "the people of {c} call their capital", "on the map of {c}, the capital is",
     "on the map of {c}, the star stands for", "the best school in {c} is in",
     "the way to the capital of {c} goes through", "the capital which belongs to {c} is", "the laws of {c} are made in",
+    "the <body> of {c} <sits>", "the <body> of {c} is in",
 ]
 # Sentences of their own.
 CAPITAL_OTHER = [

@@ -9,6 +9,7 @@ of saying opens a statement, after a verb of hoping the pronoun follows.
 
 from __future__ import annotations
 
+import facts as F
 from grammar import Rules
 
 IOI: Rules = {
@@ -55,7 +56,9 @@ IOI: Rules = {
 }
 
 AGREE: Rules = {
-    "open": ["the", "the", "the", "the", "the", "<when> the", "<when> the", "<that> the", "<that> the"],
+    "open": ["the", "the", "the", "the", "the", "<when> the", "<when> the", "<that> the", "<that> the", "<simple> the",
+             "<when> <who> <said> that the", "<who> <said> that the"],
+    **{name: F.RULES[name] for name in ("simple", "who", "said")},
     "when": ["today", "in the morning", "yesterday", "at night", "as you can see,", "at the {p},", "in the old house,",
              "now", "once", "here", "there", "last week", "in {city}", "before the {e}", "at home", "at last",
              "this year", "and", "but", "suddenly", "long ago", "every {time}", "for {n},", "near the {p}",
@@ -91,7 +94,16 @@ PRONOUN: Rules = {
             "looked at the {adj} {o}", "was in {city}", "lived near the {p}", "played a game", "cleaned the {p}",
             "had lunch", "painted the {o}", "carried the {o}", "gave a {o} away", "went out", "heard the bell",
             "kept the {o}", "took a photo of the {p}", "was not {f}", "told a story", "flew to {city}",
-            "came to the {p}"],
+            "came to the {p}", "<used> the {o}", "<used> the {o}", "<used> the {adj} {o}", "<used> a {o}",
+            "<used> a {adj} {o}", "<saw> the {p}", "<saw> the {p}", "<saw> the {p}", "<saw> the {adj} {p}"],
+    "used": ["sent back", "showed us", "passed", "threw away", "lent me", "brought back", "carried", "painted",
+             "cleaned", "noticed", "remembered", "talked about", "dreamed of", "asked for", "kept", "broke", "made",
+             "saw", "took", "closed", "finished", "wrote about", "read about", "knew", "called for", "sang about",
+             "explained", "wanted", "returned to", "looked at", "began", "listened to"],
+    "saw": ["walked to", "moved to", "travelled to", "came to", "returned to", "sailed to", "looked at", "worked at",
+            "sat near", "slept at", "talked about", "visited", "noticed", "liked", "knew", "planned", "painted",
+            "opened", "closed", "cleaned", "asked about", "remembered", "walked around", "lived near", "played near",
+            "read about", "spoke of", "saw"],
     "too": ["went home", "sat down", "was {f}", "bought a {o}", "read a book", "looked at the {o}", "had lunch", "left",
             "slept", "said nothing"],
     "where": ["near the {p}", "with a {adj} {o}", "on the way to the {p}", "in {city}", "in the {time}", "for a week",
@@ -102,7 +114,8 @@ PRONOUN: Rules = {
              ", where", "unless", ", but later"],
     "sub": ["when", "when", "when", "after", "after", "before", "while", "because", "as", "as soon as", "although",
             "since", "once", "until", "even though", "every time", "by the time", "now that", "whenever", "if",
-            "the day"],
+            "the day", "even if", "only when", "soon after", "long before", "even before", "right after", "even after",
+            "only after", "though", "by the {time} when"],
     "aside": ["who lived near the {p}", "a friend of mine", "who had a {adj} {o}", "the new {role}", "who was {f}",
               "the best {role} in {city}", "my neighbour", "as you know", "who is a {role}", "still {f}",
               "who likes the {p}"],
