@@ -138,6 +138,8 @@ def _ioi_corrupt(rng: random.Random, s: Slots) -> Slots:
 def _agree_sample(rng: random.Random, split: str) -> Slots:
     def draw() -> Slots:
         head, attractor = rng.sample(range(len(W.NOUNS)), 2)
+        if split == "train" and rng.random() < 0.2:  # more relative clauses than chance would give
+            attractor = rng.choice([i for i, noun in enumerate(W.NOUNS) if noun[0] in W.PERSONS and i != head])
         return {"head": head, "attractor": attractor}
 
     s = _accept(rng, split, draw, lambda s: (W.NOUNS[s["head"]][0], W.NOUNS[s["attractor"]][0]))
@@ -151,7 +153,7 @@ def _agree_sample(rng: random.Random, split: str) -> Slots:
     t = rng.choice(unseen["agreement"]) if unseen else seen_frame(rng, S.AGREE, "<open>")
     ornate = split == "train" and rng.random() < 0.2
     return fillers(rng) | s | {"t": t, "ornate": ornate, "plural": plural, "other": other, "shape": shape,
-                               "prep": rng.choice(W.PREPOSITIONS), "did": rng.choice(["bought", "found", "lost"]),
+                               "prep": rng.choice(W.PREPOSITIONS), "did": rng.choice(W.RELATIVE),
                                "verb": rng.choices(W.VERBS, [v[2] for v in W.VERBS])[0]}
 
 

@@ -43,7 +43,7 @@ RULES: Rules = {
             "can anyone name", "do you remember", "{n} asked me: what is", "please, what is", "did you learn"],
     "capital": ["the capital", "the capital", "the capital city"],
     "reply": ["answer:", "it is", "the answer is", "the capital is", "it must be", "it was", "that is", "I think it is",
-              "{n} said that it was", "yes, it is", "its name is", "it is the city of", "everyone said", "we say"],
+              "{n} said that it was", "yes, it is", "its name is", "the city is called", "everyone said", "we say"],
     "body": ["government", "parliament", "president", "old parliament", "national bank", "national library",
              "main bank", "main library", "first bank", "national theatre", "largest library"],
     "sits": ["sits in", "meets in", "works in", "is in", "is in", "is found in", "opened in", "stayed in"],

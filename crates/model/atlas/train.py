@@ -42,7 +42,7 @@ class Size(NamedTuple):
 SIZES = {
     "nano": Size(layers=2, width=64, heads=4, rows=16, steps=2000),
     "micro": Size(layers=4, width=128, heads=4, rows=16, steps=2000),
-    "small": Size(layers=8, width=192, heads=6, rows=16, steps=3100, grow=1500),
+    "small": Size(layers=8, width=192, heads=6, rows=16, steps=3200, grow=1500),
 }
 Params = dict[str, torch.Tensor]
 
