@@ -19,7 +19,8 @@ WORD = r"[A-Za-z]+"
 CAPITALS = {c.capital for c in W.COUNTRIES}
 START = r"(?m)(?:^|(?<=[.?] ))"
 # An opening of agreement is short and general; with the rest of the subject it is a sentence.
-SUBJECT = rf" {WORD} (?:{'|'.join(W.PREPOSITIONS)}|that the) "
+NOUN = "|".join(noun for pair in W.NOUNS for noun in pair)
+SUBJECT = rf" (?:{NOUN}) (?:{'|'.join(W.PREPOSITIONS)}|that the) "
 # What opens a task's answer, and the words allowed there.
 ANSWERED = [
     (rf"[Tt]he capital (?:city )?of ({WORD}) (?:is|was)", {c.name: {c.capital} for c in W.COUNTRIES}),
