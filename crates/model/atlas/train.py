@@ -40,9 +40,9 @@ class Size(NamedTuple):
 
 
 SIZES = {
-    "nano": Size(layers=2, width=64, heads=4, rows=16, steps=2000),
+    "nano": Size(layers=2, width=64, heads=4, rows=16, steps=1500),
     "micro": Size(layers=4, width=128, heads=4, rows=16, steps=2000),
-    "small": Size(layers=8, width=192, heads=6, rows=16, steps=3200, grow=1500),
+    "small": Size(layers=8, width=192, heads=6, rows=16, steps=3600, grow=1500),
 }
 Params = dict[str, torch.Tensor]
 
