@@ -23,8 +23,8 @@ GPT-2 architecture, exactly: {layers} layers, width {width}, {heads} heads, {cou
 {vocabulary}, learned positions (context 128), GELU in its tanh form, tied output. Weights in f16, {megabytes:.2f} MB.
 
 - **Data.** The seeded generator `corpus.py`, {tokens:.1f} million tokens, every one fresh; no text from elsewhere.
-- **Training.** `python train.py {name} --threads 1`: {steps} steps of {rows} x 128 tokens, Muon and AdamW{growth},
-  {minutes:.0f} minutes of wall clock in one thread on a processor shared with other work.
+- **Training.** `python train.py {name} --threads 1`: {steps} steps of {rows} x 128 tokens, Muon and AdamW,
+  {growth}{minutes:.0f} minutes of wall clock in one thread on a processor shared with other work.
 - **Loss.** {loss:.3f} nats a token over the last 250 steps, on fresh text. Much of it is chance by construction: which
   name, which place, which random word comes next.
 - **Licence.** CC0 1.0: no rights reserved, for the weights and for everything in this folder.
@@ -49,7 +49,7 @@ def card(name: str, tokenizer: Tokenizer) -> str:
     with safe_open(weights, "pt") as file:
         count = sum(file.get_tensor(key).numel() for key in file.keys())
     assert last["step"] == size.steps, f"{name} is not trained to the end"
-    growth = f", half the layers until step {size.grow}" if size.grow else ""
+    growth = f"half the layers until step {size.grow}, " if size.grow else ""
     return CARD.format(
         name=name, growth=growth,
         **size._asdict(), count=count, vocabulary=tokenizer.get_vocab_size(),

@@ -40,7 +40,7 @@ class Size(NamedTuple):
 
 
 SIZES = {
-    "nano": Size(layers=2, width=64, heads=4, rows=16, steps=1500),
+    "nano": Size(layers=2, width=64, heads=4, rows=16, steps=2500),
     "micro": Size(layers=4, width=128, heads=4, rows=16, steps=2000),
     "small": Size(layers=8, width=192, heads=6, rows=16, steps=3600, grow=1500),
 }
