@@ -38,8 +38,8 @@ fn bytes(text: &str) -> Result<u64, String> {
 /// Which model, on which device.
 #[derive(Args)]
 pub(crate) struct ModelArgs {
-    /// Model: an embedded one (atlas-small), a directory, a name on the Hugging Face hub (gpt2, ORG/NAME, with
-    /// @REVISION if you like), or `random[:SEED]` for a tiny one with random weights
+    /// Model: an embedded one (atlas-nano, atlas-micro, atlas-small), a directory, a name on the Hugging Face hub
+    /// (gpt2, ORG/NAME, with @REVISION if you like), or `random[:SEED]` for a tiny one with random weights
     #[arg(short, long, value_name = "MODEL", default_value = resolvent::model::DEFAULT_MODEL)]
     pub(crate) model: String,
     #[command(flatten)]

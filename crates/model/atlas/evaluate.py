@@ -1,6 +1,7 @@
 """Accuracy of an atlas model on what was held out of its training.
 
-    python evaluate.py small            # prints the table that small/CARD.md holds
+    python evaluate.py small            # held-out combinations and the development sentences
+    python evaluate.py small --test     # the table that small/CARD.md holds, with the test sentences
 
 An item is right if the most probable next token over the whole vocabulary is accepted:
 the answer itself for facts, indirect objects, pronouns and induction; any verb form of the right number for
@@ -22,7 +23,8 @@ import corpus as C
 import words as W
 
 HERE = Path(__file__).parent
-SPLITS = ("combo", "template")
+SPLITS = ("combo", "dev", "test")
+HEADS = {"combo": "combinations", "dev": "development sentences", "test": "test sentences"}
 Predict = Callable[[torch.Tensor], torch.Tensor]
 """Token ids [n, length] to logits [n, length, vocabulary]."""
 
@@ -70,15 +72,19 @@ def accuracy(predict: Predict, tokenizer: Tokenizer, task: str, split: str, item
     return sum(t in r for t, r in zip(top, right)) / items, sum(map(bool, won)) / items
 
 
-def table(predict: Predict, tokenizer: Tokenizer, items: int) -> dict[str, dict[str, tuple[float, float]]]:
-    return {task: {split: accuracy(predict, tokenizer, task, split, items) for split in SPLITS} for task in C.TASKS}
+Table = dict[str, dict[str, tuple[float, float]]]
 
 
-def markdown(results: dict[str, dict[str, tuple[float, float]]]) -> str:
-    lines = ["| task | held-out combinations | held-out templates | pair, combinations | pair, templates |",
-             "|---|---|---|---|---|"]
+def table(predict: Predict, tokenizer: Tokenizer, items: int, splits: tuple[str, ...] = SPLITS) -> Table:
+    return {task: {split: accuracy(predict, tokenizer, task, split, items) for split in splits} for task in C.TASKS}
+
+
+def markdown(results: Table) -> str:
+    splits = list(next(iter(results.values())))
+    heads = ["task"] + [f"{kind}{HEADS[split]}" for kind in ("", "pair, ") for split in splits]
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for task, row in results.items():
-        cells = [row[s][0] for s in SPLITS] + [row[s][1] for s in SPLITS]
+        cells = [row[split][kind] for kind in (0, 1) for split in splits]
         lines.append(f"| {task} | " + " | ".join(f"{100 * c:.1f} %" for c in cells) + " |")
     return "\n".join(lines)
 
@@ -91,7 +97,8 @@ def load(name: str, dtype: torch.dtype = torch.float32) -> Predict:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     tok = Tokenizer.from_file(str(HERE / "tokenizer.json"))
-    for name in sys.argv[1:] or ["nano", "micro", "small"]:
-        print(f"\n## atlas-{name}\n\n{markdown(table(load(name), tok, items=1000))}")
+    chosen = SPLITS if "--test" in sys.argv else SPLITS[:2]
+    for name in [a for a in sys.argv[1:] if a != "--test"] or ["nano", "micro", "small"]:
+        print(f"\n## atlas-{name}\n\n{markdown(table(load(name), tok, 1000, chosen))}")

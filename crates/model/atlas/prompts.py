@@ -18,6 +18,7 @@ import evaluate as E
 import words as W
 
 PER_SPLIT = 32
+SPLITS = {"combo": "combo", "test": "template"}  # split of the corpus: what the file calls it
 ABOUT = {
     "capitals": "The country decides its capital.",
     "languages": "The country decides its language.",
@@ -33,7 +34,7 @@ ABOUT = {
 def pairs(tokenizer: Tokenizer, task: str) -> list[dict]:
     sample, render, corrupt = C.TASKS[task]
     found: list[dict] = []
-    for split in E.SPLITS:
+    for split, name in SPLITS.items():
         rng = random.Random(f"prompts/{task}/{split}")
         seen: set[str] = set()
         while len(seen) < PER_SPLIT:
@@ -48,7 +49,7 @@ def pairs(tokenizer: Tokenizer, task: str) -> list[dict]:
                 continue
             seen.add(clean)
             found.append({"clean": clean, "corrupted": corrupted, "target": target, "against": against,
-                          "held_out": split, "tokens": len(a),
+                          "held_out": name, "tokens": len(a),
                           "right": [E.first_token(tokenizer, w) for w in E.accepted(task, slots, render(slots)[1])]})
     return found
 

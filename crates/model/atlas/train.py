@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import random
 import shutil
 import time
@@ -41,9 +40,9 @@ class Size(NamedTuple):
 
 
 SIZES = {
-    "nano": Size(layers=2, width=64, heads=4, rows=16, steps=2000),
+    "nano": Size(layers=2, width=64, heads=4, rows=16, steps=2500),
     "micro": Size(layers=4, width=128, heads=4, rows=16, steps=2000),
-    "small": Size(layers=8, width=192, heads=6, rows=16, steps=2600, grow=1500),
+    "small": Size(layers=8, width=192, heads=6, rows=16, steps=3600, grow=1500),
 }
 Params = dict[str, torch.Tensor]
 
@@ -185,12 +184,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", type=int, help="instead of the size's own")
-    parser.add_argument("--work", type=Path, default=HERE / "work", help="checkpoints and the pid file")
+    parser.add_argument("--work", type=Path, default=HERE / "work", help="where checkpoints are kept")
     args = parser.parse_args()
     size = SIZES[args.name]
     size = size._replace(steps=args.steps or size.steps)
     args.work.mkdir(exist_ok=True, parents=True)
-    (args.work / "trainer.pid").write_text(f"{os.getpid()}\n")
     checkpoint, log = args.work / f"{args.name}.pt", args.work / f"{args.name}.jsonl"
 
     torch.set_num_threads(args.threads)
@@ -229,7 +227,8 @@ def main() -> None:
         recent.append(loss.item())
         done = step + 1
         if done % 250 == 0 or done == size.steps:
-            quick = {t: evaluate.accuracy(predict, tokenizer, t, "template", 100)[0] for t in C.TASKS}
+            quick = {split: {t: evaluate.accuracy(predict, tokenizer, t, split, 100)[0] for t in C.TASKS}
+                     for split in ("combo", "dev")}
             row = {"step": done, "seconds": round(time.time() - begun), "tokens": done * size.rows * CONTEXT,
                    "loss": round(sum(recent) / len(recent), 4), **quick}
             recent.clear()

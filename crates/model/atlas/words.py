@@ -98,8 +98,14 @@ NOUNS: list[tuple[str, str]] = [
     if "-" not in w
 ] + [("shelf", "shelves"), ("box", "boxes"), ("bench", "benches"), ("knife", "knives")]
 PERSONS = {"boy", "girl", "farmer", "teacher", "doctor", "driver", "singer", "king", "queen", "friend"}
+# Persons of either sex.
+ROLES = "teacher doctor driver farmer singer friend".split()
 
-PREPOSITIONS = ["to", "near", "behind", "beside", "under", "above", "with", "from", "by", "next to", "in front of"]
+PREPOSITIONS = ["to", "near", "behind", "beside", "under", "above", "with", "from", "by", "next to", "in front of",
+                "on", "in", "of", "inside", "around"]
+
+# What a person did to a thing, in relative clauses.
+RELATIVE = "bought found lost saw liked wanted painted carried took made".split()
 
 # Verb pairs (singular, plural) that may follow the subject, with their weight and what follows them.
 VERBS: list[tuple[str, str, int, str]] = [

@@ -15,11 +15,23 @@ struct Embedded {
 }
 
 /// The family, smallest first.
-const FAMILY: &[Embedded] = &[Embedded {
-    name: "atlas-small",
-    config: include_str!("../atlas/small/config.json"),
-    weights: include_bytes!("../atlas/small/model.safetensors"),
-}];
+const FAMILY: &[Embedded] = &[
+    Embedded {
+        name: "atlas-nano",
+        config: include_str!("../atlas/nano/config.json"),
+        weights: include_bytes!("../atlas/nano/model.safetensors"),
+    },
+    Embedded {
+        name: "atlas-micro",
+        config: include_str!("../atlas/micro/config.json"),
+        weights: include_bytes!("../atlas/micro/model.safetensors"),
+    },
+    Embedded {
+        name: "atlas-small",
+        config: include_str!("../atlas/small/config.json"),
+        weights: include_bytes!("../atlas/small/model.safetensors"),
+    },
+];
 
 const TOKENIZER: &[u8] = include_bytes!("../atlas/tokenizer.json");
 

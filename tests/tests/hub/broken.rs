@@ -126,8 +126,8 @@ fn refusals_are_told_apart() {
     scene.fails("some-org/tiny@v2", &["has no revision `v2`", "check what follows the @"]);
     let error = Model::named_with(&Device::host(), "some-org/tinny", &scene.hub()).err().expect("is none");
     let line = error.to_string();
-    let tried =
-        ["no embedded one (atlas-small, random, random-gpt2)", "no directory", "not in the cache", &endpoint];
+    let embedded = "no embedded one (atlas-nano, atlas-micro, atlas-small, random, random-gpt2)";
+    let tried = [embedded, "no directory", "not in the cache", &endpoint];
     assert!(tried.iter().all(|part| line.contains(part)), "{line}");
 }
 

@@ -125,7 +125,7 @@ fn hostile_names_are_refused() {
         scene.fails(name, &["no model `", "no name that a hub could have", "check the path"]);
         let error = Model::named_with(&Device::host(), name, &scene.hub()).err().expect("is refused");
         let line = error.to_string();
-        assert!(line.contains("no embedded one (atlas-small") && line.contains("no directory"), "{line}");
+        assert!(line.contains("no embedded one (atlas-nano") && line.contains("no directory"), "{line}");
         assert!(!line.contains(['\n', '\0']), "{line:?}");
     }
     assert_eq!((scene.server.asked().len(), scene.kept()), (0, Vec::new()));

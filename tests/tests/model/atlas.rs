@@ -3,42 +3,63 @@
 use std::path::Path;
 
 use resolvent_field::{patch, sensitivity};
-use resolvent_model::{Model, Observable, embedded_models, parse_token};
+use resolvent_model::{DEFAULT_MODEL, Model, Observable, embedded_models, parse_token};
 use resolvent_tests::{Labelled, Worst, subjects, tolerance};
 use safetensors::{Dtype, SafeTensors};
 
 const PROMPT: &str = "When Mary and John went to the store, John gave a drink to";
 const SWAPPED: &str = "When Mary and John went to the store, Mary gave a drink to";
 
-/// Each embedded model names the one who did not give, and the analyses' checks hold on it.
+/// Whether the model puts this token first after each of these texts.
+fn answers(model: &Model, texts: &[(&str, &str)]) -> Vec<bool> {
+    let tokenizer = model.tokenizer().expect("the family has a tokenizer");
+    let right = |(text, answer): &(&str, &str)| {
+        let ids = tokenizer.encode(text).expect("plain English");
+        let want = parse_token(Some(tokenizer), model.config().vocab_size, answer).expect("one token");
+        let logits = model.run(&ids, &[]).and_then(|run| run.logits_at(ids.len() - 1));
+        let logits = logits.unwrap_or_else(|e| panic!("{}: {e}", model.name()));
+        logits.iter().enumerate().all(|(i, x)| i == want as usize || *x < logits[want as usize])
+    };
+    texts.iter().map(right).collect()
+}
+
+/// The two larger models know who was given the drink, and the capital that everybody types first; the analyses' checks
+/// hold on all three.
 #[test]
 fn embedded_models_know_who_was_given_the_drink() {
+    let texts = [(PROMPT, " Mary"), (SWAPPED, " John"), ("The capital of France is", " Paris")];
     for on in subjects() {
         for name in embedded_models() {
             let model = Model::named(on.device(), name).unwrap_or_else(|e| panic!("{name}: {e}"));
+            if name != "atlas-nano" {
+                assert_eq!(answers(&model, &texts), [true; 3], "{name} on {}", on.name());
+            }
             let tokenizer = model.tokenizer().expect("the family has a tokenizer");
-            let encode = |text| tokenizer.encode(text).expect("plain English");
+            let run = |text| {
+                let ids = tokenizer.encode(text).expect("plain English");
+                model.run(&ids, &[]).unwrap_or_else(|e| panic!("{name}: {e}"))
+            };
             let token =
                 |text| parse_token(Some(tokenizer), model.config().vocab_size, text).expect("one token");
-            let (mary, john) = (token(" Mary"), token(" John"));
-            let run = |text| model.run(&encode(text), &[]).unwrap_or_else(|e| panic!("{name}: {e}"));
             let (clean, swapped) = (run(PROMPT), run(SWAPPED));
-            let j = Observable::logit_diff(mary, john, clean.tokens().len() - 1);
-            for (run, expected) in [(&clean, mary), (&swapped, john)] {
-                let logits = run.logits_at(j.position()).expect("the last position");
-                let best = logits.iter().enumerate().fold(0, |b, (i, x)| if *x > logits[b] { i } else { b });
-                assert_eq!(
-                    best,
-                    expected as usize,
-                    "{name} on {}: {:?}",
-                    on.name(),
-                    tokenizer.token(best as u32)
-                );
-            }
+            let j = Observable::logit_diff(token(" Mary"), token(" John"), clean.tokens().len() - 1);
             sensitivity(&clean, &j).unwrap_or_else(|e| panic!("{name}: {e}"));
             patch(&clean, &swapped, &j).unwrap_or_else(|e| panic!("{name}: {e}"));
         }
     }
+}
+
+/// The family, smallest first, with its default; all of it embedded in a few megabytes.
+#[test]
+fn the_family_is_small() {
+    assert_eq!(embedded_models().collect::<Vec<_>>(), ["atlas-nano", "atlas-micro", "atlas-small"]);
+    assert_eq!(DEFAULT_MODEL, "atlas-small");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/model/atlas");
+    let bytes = ["nano", "micro", "small"].map(|name| {
+        let path = folder.join(name).join("model.safetensors");
+        path.metadata().unwrap_or_else(|e| panic!("{}: {e}", path.display())).len()
+    });
+    assert!(bytes.iter().sum::<u64>() <= 14_000_000, "{bytes:?}");
 }
 
 /// The logits that Hugging Face transformers computes in f64 from the same f16 weights, on twenty prompts.
