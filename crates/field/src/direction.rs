@@ -64,7 +64,7 @@ impl Direction {
         let mut found: Vec<(Place, Vec<f32>)> = places.iter().copied().zip(all).collect();
         found.retain(|(_, v)| norm(v) > 0.0);
         if context.unit {
-            found.iter_mut().for_each(|(_, v)| make_unit(v));
+            found.iter_mut().try_for_each(|(place, v)| make_unit(v, *place))?;
         }
         Ok(found)
     }
@@ -113,22 +113,23 @@ impl Direction {
             }
         };
         if context.unit {
-            for (direction, (level, token)) in directions.iter_mut().zip(places) {
-                if norm(direction) == 0.0 {
-                    return Err(Error::Input(format!(
-                        "the direction is zero at {level},{token} and has no unit"
-                    )));
-                }
-                make_unit(direction);
-            }
+            directions.iter_mut().zip(places).try_for_each(|(v, place)| make_unit(v, *place))?;
         }
         Ok(directions)
     }
 }
 
-fn make_unit(v: &mut [f32]) {
+/// Makes the direction at a place unit length.
+///
+/// # Errors
+/// It is zero.
+pub fn make_unit(v: &mut [f32], (level, token): Place) -> Result<()> {
     let size = norm(v);
+    if size == 0.0 {
+        return Err(Error::Input(format!("the direction is zero at {level},{token} and has no unit")));
+    }
     v.iter_mut().for_each(|x| *x = (f64::from(*x) / size) as f32);
+    Ok(())
 }
 
 /// The seed of `NAME:SEED`; 0 without one.
