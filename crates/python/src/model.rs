@@ -35,7 +35,11 @@ impl PyModel {
     /// `device` is `auto`, `gpu`, `host`, an index of `devices()`, or part of an adapter's name. `memory` is for a batch's
     /// intermediate values, in bytes; larger work is cut.
     #[staticmethod]
-    #[pyo3(signature = (name = resolvent::model::DEFAULT_MODEL.to_owned().into(), device = "auto", *, memory = 512 << 20, progress = true))]
+    #[pyo3(
+        signature = (name = resolvent::model::DEFAULT_MODEL.to_owned().into(), device = "auto", *,
+            memory = 512 << 20, progress = true),
+        text_signature = "(name=\"atlas-small\", device=\"auto\", *, memory=536870912, progress=True)"
+    )]
     fn from_pretrained(
         py: Python<'_>,
         name: PathBuf,
@@ -145,7 +149,10 @@ impl PyModel {
     ///
     /// `prompt` is text, or token ids [T] as a list or an array. `sites` names outputs of attention and MLP that are used as
     /// sources or edited later (`blocks.3.hook_attn_out`); all other sites are always there.
-    #[pyo3(signature = (prompt, edits = Vec::new(), *, sites = Vec::new()))]
+    #[pyo3(
+        signature = (prompt, edits = Vec::new(), *, sites = Vec::new()),
+        text_signature = "($self, prompt, edits=(), *, sites=())"
+    )]
     fn run(
         &self,
         py: Python<'_>,
@@ -168,7 +175,10 @@ impl PyModel {
     ///
     /// Arrays: `effect` = J(patched) - J(corrupted) and `first_order`, what the sensitivity predicts, [L+1, T]; the same as
     /// `effect.KIND`, `first_order.KIND` of other kinds; `clean_value`, `corrupted_value` [1].
-    #[pyo3(signature = (clean, corrupted, observable, *, sites = vec!["resid".to_owned()]))]
+    #[pyo3(
+        signature = (clean, corrupted, observable, *, sites = vec!["resid".to_owned()]),
+        text_signature = "($self, clean, corrupted, observable, *, sites=[\"resid\"])"
+    )]
     fn patch_sweep(
         &self,
         py: Python<'_>,
@@ -191,7 +201,12 @@ impl PyModel {
     /// `prompts` is a file of prompt pairs; without one, those that ship with the embedded models. `tasks` chooses among its
     /// tasks, `limit` pairs of each; `quick` is a first look. Responses of the models in `small` are tried as predictions. A study
     /// that was interrupted goes on when it is called again.
-    #[pyo3(signature = (prompts = None, *, tasks = Vec::new(), limit = 32, quick = false, small = Vec::new(), seed = 0, out = "study".into(), progress = true))]
+    #[pyo3(
+        signature = (prompts = None, *, tasks = Vec::new(), limit = 32, quick = false, small = Vec::new(),
+            seed = 0, out = "study".into(), progress = true),
+        text_signature = "($self, prompts=None, *, tasks=(), limit=32, quick=False, small=(), seed=0, \
+            out=\"study\", progress=True)"
+    )]
     fn study(
         &self,
         py: Python<'_>,

@@ -83,7 +83,7 @@ impl PyObservable {
 ///
 /// `target` is text that is one token (`" Paris"`, with its space) or an id; position -1 is the last.
 #[pyfunction]
-#[pyo3(signature = (target, position = -1))]
+#[pyo3(signature = (target, position = -1), text_signature = "(target, position=-1)")]
 pub(crate) fn logit(target: Py<PyAny>, position: i64) -> PyObservable {
     PyObservable { kind: Kind::Logit(target), position }
 }
@@ -92,21 +92,21 @@ pub(crate) fn logit(target: Py<PyAny>, position: i64) -> PyObservable {
 ///
 /// Tokens are text that is one token (`" Paris"`, with its space) or ids; position -1 is the last.
 #[pyfunction]
-#[pyo3(signature = (target, against, position = -1))]
+#[pyo3(signature = (target, against, position = -1), text_signature = "(target, against, position=-1)")]
 pub(crate) fn logit_diff(target: Py<PyAny>, against: Py<PyAny>, position: i64) -> PyObservable {
     PyObservable { kind: Kind::LogitDiff(target, against), position }
 }
 
 /// The log-probability of a token at a position, in nats.
 #[pyfunction]
-#[pyo3(signature = (target, position = -1))]
+#[pyo3(signature = (target, position = -1), text_signature = "(target, position=-1)")]
 pub(crate) fn log_prob(target: Py<PyAny>, position: i64) -> PyObservable {
     PyObservable { kind: Kind::LogProb(target), position }
 }
 
 /// KL(base || run) of the next token at a position, in nats: 0 where a run says what the base run says.
 #[pyfunction]
-#[pyo3(signature = (base, position = -1))]
+#[pyo3(signature = (base, position = -1), text_signature = "(base, position=-1)")]
 pub(crate) fn kl_divergence(base: Py<PyRun>, position: i64) -> PyObservable {
     PyObservable { kind: Kind::Divergence(base), position }
 }

@@ -65,8 +65,7 @@ impl PyResultOf {
         found.ok_or_else(|| {
             let names: Vec<&str> = self.arrays.iter().map(|a| a.0).collect();
             let name = name.or(main).unwrap_or_default();
-            PyKeyError::new_err(format!("no array `{name}`; there are {}", names.join(", ")))
-                .into()
+            PyKeyError::new_err(format!("no array `{name}`; there are {}", names.join(", "))).into()
         })
     }
 

@@ -72,7 +72,7 @@ impl PyRun {
     }
 
     /// Logits [V] at a position; -1 is the last.
-    #[pyo3(signature = (position = -1))]
+    #[pyo3(signature = (position = -1), text_signature = "($self, position=-1)")]
     fn logits_at<'py>(&self, py: Python<'py>, position: i64) -> Result<Array<'py>> {
         let run = &self.run;
         let position = from_end("position", position, run.tokens().len())?;
@@ -170,7 +170,10 @@ impl PyRun {
     /// `directions` the gains of so many random directions.
     ///
     /// Arrays: `response` [L+1, T, d], `norm` [L+1, T]; see the page on result files for the others.
-    #[pyo3(signature = (at, direction = None, *, unit = false, observable = None, donor = None, geometry = false, directions = 0))]
+    #[pyo3(
+        signature = (at, direction = None, *, unit = false, observable = None, donor = None, geometry = false,
+            directions = 0)
+    )]
     fn green(
         &self,
         py: Python<'_>,
@@ -195,7 +198,12 @@ impl PyRun {
     /// again.
     ///
     /// Arrays: `pairs` [N, 4] (l', t', l, t), `blocks` [N, m, k], `singular_values` [N, min(m, k)], `effective_rank` [N].
-    #[pyo3(signature = (basis = None, readout = None, *, rank = None, sources = None, targets = None, observable = None, position = -1, donors = Vec::new(), out = None, progress = true))]
+    #[pyo3(
+        signature = (basis = None, readout = None, *, rank = None, sources = None, targets = None,
+            observable = None, position = -1, donors = Vec::new(), out = None, progress = true),
+        text_signature = "($self, basis=None, readout=None, *, rank=None, sources=None, targets=None, \
+            observable=None, position=-1, donors=(), out=None, progress=True)"
+    )]
     fn slice(
         &self,
         py: Python<'_>,
@@ -222,7 +230,10 @@ impl PyRun {
     ///
     /// Arrays: `sites` [N, 2], `amplitudes` [A], `finite`, `error` [N, A], `radius`, `first_order`, `second` [N]; `field_error`
     /// [N, A] with `field`.
-    #[pyo3(signature = (observable, direction = None, *, unit = false, sites = None, amplitudes = None, absolute = false, field = false, donor = None))]
+    #[pyo3(
+        signature = (observable, direction = None, *, unit = false, sites = None, amplitudes = None,
+            absolute = false, field = false, donor = None)
+    )]
     fn regime(
         &self,
         observable: &Bound<'_, PyObservable>,
@@ -250,7 +261,10 @@ impl PyRun {
     ///
     /// Arrays: `sites` [N, 2], `sources` [N, d], `relative` [N], `target`, `predicted`, `achieved` [M], `energy` [1], and the
     /// baselines'.
-    #[pyo3(signature = (goals, *, sites = None, sparse = None, choose = "greedy", limit = None, damp = 0.0, refine = 0, seed = 0))]
+    #[pyo3(
+        signature = (goals, *, sites = None, sparse = None, choose = "greedy", limit = None, damp = 0.0,
+            refine = 0, seed = 0)
+    )]
     fn invert(
         &self,
         goals: &Bound<'_, PyAny>,
@@ -273,7 +287,10 @@ impl PyRun {
     /// compared with, and displacements to the `others`.
     ///
     /// Arrays: `fraction` [L+1, T], `value` [2], `random`, `random_low`, `random_high` [L+1, T]; `shuffled...` with others.
-    #[pyo3(signature = (donor, observable, *, scale = 1.0, controls = 8, seed = 0, others = Vec::new()))]
+    #[pyo3(
+        signature = (donor, observable, *, scale = 1.0, controls = 8, seed = 0, others = Vec::new()),
+        text_signature = "($self, donor, observable, *, scale=1.0, controls=8, seed=0, others=())"
+    )]
     fn transfer(
         &self,
         donor: &Bound<'_, PyAny>,

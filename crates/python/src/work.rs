@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use resolvent::engine::stoppable;
@@ -70,7 +71,10 @@ pub(crate) struct Bar {
 impl Bar {
     /// `unit` is what is counted; bytes (`B`) are shown in larger units.
     pub(crate) fn new(py: Python<'_>, (what, unit): (&str, &str)) -> PyResult<Self> {
-        let Ok(tqdm) = py.import("tqdm.auto") else { return Ok(Self::default()) };
+        let tqdm = match py.import("tqdm.auto") {
+            Err(error) if error.is_instance_of::<PyImportError>(py) => return Ok(Self::default()),
+            imported => imported?,
+        };
         let options = PyDict::new(py);
         options.set_item("desc", what)?;
         options.set_item("unit", unit)?;

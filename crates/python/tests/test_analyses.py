@@ -113,14 +113,3 @@ def test_observables_that_are_not_linear(run, tiny):
         chi = run.sensitivity(j)
         assert np.isfinite(chi.values).all() and chi["value"][0] == pytest.approx(run.value(j), rel=1e-4)
 
-
-def test_study(model, tmp_path):
-    options = {"tasks": ["ioi"], "limit": 4, "quick": True, "out": tmp_path / "study"}
-    study = model.study(**options)
-    assert study.page.is_file() and "patching.ioi" in study.results
-    assert study.results["patching.ioi"]["predicted"].ndim == 1
-    assert {s["verdict"] for s in study.statements} <= {"holds", "holds partly", "fails", "not measured"}
-    assert "<table>" in study._repr_html_()
-    before = (tmp_path / "study/patching.ioi.safetensors").stat().st_mtime_ns
-    model.study(**options)
-    assert (tmp_path / "study/patching.ioi.safetensors").stat().st_mtime_ns == before

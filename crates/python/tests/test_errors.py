@@ -26,7 +26,7 @@ def one_line(caught):
         (ValueError, "32 wide", lambda m, r: m.run([1], [Edit.add("blocks.0.hook_resid_pre", 0, [1.0])])),
         (ValueError, "out of range", lambda m, r: r.value(logit(1, position=9))),
         (ValueError, "no tokenizer", lambda m, r: r.sensitivity(logit_diff(" Paris", " Rome"))),
-        (ValueError, "finite", lambda m, r: m.run([1], [Edit.put("blocks.0.hook_resid_pre", 0, [np.nan] * 32)])),
+        (ValueError, "is NaN", lambda m, r: m.run([1], [Edit.put("blocks.0.hook_resid_pre", 0, [np.nan] * 32)])),
         (ValueError, r"\[4, 5, 32\]", lambda m, r: r.linearize().jvp(np.zeros((5, 32)))),
         (ValueError, "needs a second prompt", lambda m, r: r.green((1, 1), "displacement")),
         (ValueError, "no vector", lambda m, r: Source("blocks.0.hook_resid_pre", 0, np.zeros((2, 2)))),

@@ -35,26 +35,34 @@ def interrupted(code, started, tmp_path):
     return out, err, time.monotonic() - sent
 
 
-def test_ctrl_c_ends_a_study_which_goes_on_later(tmp_path):
+def test_ctrl_c_ends_a_study_which_goes_on_where_it_was(model, tmp_path):
     code = """
         from resolvent import Model
         model = Model.from_pretrained("atlas-small", device="host")
         try:
-            model.study(limit=32, out="study")
+            model.study(tasks=["ioi"], limit=4, quick=True, out="study")
         except KeyboardInterrupt:
             print("interrupted")
-            print(model.run("The dog").field.shape)
+            print(model.run([1, 2]).field.shape)
     """
-    first = "study/regimes."
 
     def started(folder):
-        return any(str(p.relative_to(folder)).startswith(first) for p in folder.glob("study/*.safetensors"))
+        return (folder / "study/regimes.ioi.safetensors").exists()
 
     out, err, took = interrupted(code, started, tmp_path)
     assert out.splitlines() == ["interrupted", "(9, 2, 192)"], err
-    assert took < 20, "a study takes minutes, and stops at its next launch"
-    # Nothing half-written is left, and what was done is read back.
-    assert not list(tmp_path.glob("study/*.partial")) and list(tmp_path.glob("study/*.safetensors"))
+    assert took < 20, "the rest takes longer, and stops at its next launch"
+    files = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "study").iterdir()}
+    assert "regimes.ioi.safetensors" in files and "inverse.ioi.safetensors" not in files
+    assert all(name.endswith(".safetensors") for name in files), "nothing half-written is left"
+
+    study = model.study(tasks=["ioi"], limit=4, quick=True, out=tmp_path / "study", progress=False)
+    assert study.page.is_file() and len(study.results) == 7
+    assert study.results["patching.ioi"]["predicted"].ndim == 1
+    assert {s["verdict"] for s in study.statements} <= {"holds", "holds partly", "fails", "not measured"}
+    assert "<table>" in study._repr_html_()
+    for name, when in files.items():
+        assert (tmp_path / "study" / name).stat().st_mtime_ns == when, "what was done is read back"
 
 
 def test_ctrl_c_ends_one_long_analysis(tmp_path):
@@ -65,7 +73,7 @@ def test_ctrl_c_ends_one_long_analysis(tmp_path):
         run = model.run(list(range(64)))
         pathlib.Path("ready").touch()
         try:
-            run.slice("random", rank=64, sources=[(0, t) for t in range(64)])
+            run.slice("random", rank=64, sources=[(0, t) for t in range(64)])  # minutes
         except KeyboardInterrupt:
             print("interrupted")
     """

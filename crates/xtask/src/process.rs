@@ -42,6 +42,24 @@ pub(crate) fn is_installed(program: &str) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
+/// Installs packages on a machine of Debian's family on which this runs as root, as it does in a container; elsewhere that
+/// is left to the user, and there is nothing to say.
+pub(crate) fn apt_install(what: &str, packages: &[&str]) -> Option<Result> {
+    let is_root =
+        Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0");
+    if !is_root || !is_installed("apt-get") {
+        return None;
+    }
+    eprintln!("installing {what}");
+    let apt_get = || {
+        let mut command = Command::new("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    };
+    let install = ["install", "-y", "-q", "--no-install-recommends"];
+    Some(run(apt_get().args(["update", "-q"])).and_then(|()| run(apt_get().args(install).args(packages))))
+}
+
 fn show(command: &Command) -> String {
     let program = PathBuf::from(command.get_program());
     let name = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned();

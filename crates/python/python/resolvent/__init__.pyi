@@ -34,7 +34,7 @@ class CertificateError(ArithmeticError): ...
 class Model:
     @staticmethod
     def from_pretrained(
-        name: _Path = ..., device: str = "auto", *, memory: int = ..., progress: bool = True
+        name: _Path = "atlas-small", device: str = "auto", *, memory: int = 536870912, progress: bool = True
     ) -> Model: ...
     @property
     def name(self) -> str: ...
@@ -50,25 +50,25 @@ class Model:
     def to_single_token(self, text: str) -> int: ...
     def embedding(self, token: _Token) -> _Floats: ...
     def unembedding(self, token: _Token) -> _Floats: ...
-    def run(self, prompt: _Prompt, edits: Sequence[Edit] = ..., *, sites: Sequence[str] = ...) -> Run: ...
+    def run(self, prompt: _Prompt, edits: Sequence[Edit] = (), *, sites: Sequence[str] = ()) -> Run: ...
     def patch_sweep(
         self,
         clean: Union[_Prompt, Run],
         corrupted: Union[_Prompt, Run],
         observable: Observable,
         *,
-        sites: Sequence[_Kind] = ...,
+        sites: Sequence[_Kind] = ["resid"],
     ) -> Result: ...
     def study(
         self,
         prompts: Union[_Path, None] = None,
         *,
-        tasks: Sequence[str] = ...,
+        tasks: Sequence[str] = (),
         limit: int = 32,
         quick: bool = False,
-        small: Sequence[Model] = ...,
+        small: Sequence[Model] = (),
         seed: int = 0,
-        out: _Path = ...,
+        out: _Path = "study",
         progress: bool = True,
     ) -> Study: ...
 
@@ -118,7 +118,7 @@ class Run:
         targets: Union[Sequence[_Place], None] = None,
         observable: Union[Observable, None] = None,
         position: int = -1,
-        donors: Sequence[Union[_Prompt, Run]] = ...,
+        donors: Sequence[Union[_Prompt, Run]] = (),
         out: Union[_Path, None] = None,
         progress: bool = True,
     ) -> Result: ...
@@ -154,7 +154,7 @@ class Run:
         scale: float = 1.0,
         controls: int = 8,
         seed: int = 0,
-        others: Sequence[Union[_Prompt, Run]] = ...,
+        others: Sequence[Union[_Prompt, Run]] = (),
     ) -> Result: ...
     def _repr_html_(self) -> str: ...
 
