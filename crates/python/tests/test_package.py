@@ -24,6 +24,8 @@ def test_the_wheel_is_typed_abi3_and_needs_no_torch():
     distribution = importlib.metadata.distribution("resolvent")
     tag = [line for line in distribution.read_text("WHEEL").splitlines() if line.startswith("Tag:")]
     assert tag and all("cp39-abi3" in line for line in tag)
+    metadata = distribution.metadata
+    assert len(metadata.get_all("License-File")) == 3
     needed = [r for r in distribution.requires if "extra" not in r]
     assert [r.split(">")[0] for r in needed] == ["numpy"]
     assert resolvent.__version__ == distribution.version

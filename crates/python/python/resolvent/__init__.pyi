@@ -22,10 +22,31 @@ _Floats = NDArray[np.float32]
 _Goal = Union[tuple[Observable, float], tuple[_Place, _Array]]
 _Sources = Union[Source, _Array]
 _Cotangents = Union[Observable, Cotangent, _Array]
+# What `_Sources` or `_Cotangents` are, or a list of them; lists of mixed kinds have no narrower type.
+_Entry = Any
 _Kind = Literal["resid", "mid", "attn_out", "mlp_out", "q", "k", "v", "z"]
 
 __version__: str
-__all__: list[str]
+__all__ = [
+    "CertificateError",
+    "Cotangent",
+    "DeviceError",
+    "Edit",
+    "Linearization",
+    "Model",
+    "Observable",
+    "Result",
+    "Run",
+    "Source",
+    "Study",
+    "__version__",
+    "devices",
+    "kl_divergence",
+    "log_prob",
+    "logit",
+    "logit_diff",
+    "projection",
+]
 
 class DeviceError(RuntimeError): ...
 class CertificateError(ArithmeticError): ...
@@ -162,18 +183,14 @@ class Run:
 class Linearization:
     @property
     def run(self) -> Run: ...
-    def jvp(self, sources: Union[_Sources, Sequence[Union[_Sources, Sequence[Source]]]]) -> _Floats: ...
-    def vjp(
-        self, cotangents: Union[_Cotangents, Sequence[Union[_Cotangents, Sequence[Cotangent]]]]
-    ) -> _Floats: ...
-    def jet(
-        self, sources: Union[_Sources, Sequence[Union[_Sources, Sequence[Source]]]]
-    ) -> tuple[_Floats, _Floats]: ...
+    def jvp(self, sources: Union[_Sources, Sequence[_Entry]]) -> _Floats: ...
+    def vjp(self, cotangents: Union[_Cotangents, Sequence[_Entry]]) -> _Floats: ...
+    def jet(self, sources: Union[_Sources, Sequence[_Entry]]) -> tuple[_Floats, _Floats]: ...
     @overload
     def along(self, sources: Source, observable: Observable) -> tuple[float, float]: ...
     @overload
     def along(
-        self, sources: Sequence[Union[_Sources, Sequence[Source]]], observable: Observable
+        self, sources: Sequence[_Entry], observable: Observable
     ) -> list[tuple[float, float]]: ...
 
 @final
