@@ -236,11 +236,19 @@ impl PyResultOf {
 
     /// Writes the arrays with their provenance (.safetensors, .json) or the figures (.svg, .png), by the ending.
     fn save(&self, py: Python<'_>, path: PathBuf) -> Result<()> {
-        if path.extension().is_some_and(|e| e == "svg" || e == "png") {
-            let none = || value_error(format!("`{}` has no figures", self.analysis()));
-            return Ok(self.figure(py)?.ok_or_else(none)?.write(&path)?);
+        match path.extension().and_then(|e| e.to_str()) {
+            Some("safetensors" | "json") => Ok(self.labelled(py, false)?.write(&path)?),
+            Some("svg" | "png") => {
+                let none = || value_error(format!("`{}` has no figures", self.analysis()));
+                Ok(self.figure(py)?.ok_or_else(none)?.write(&path)?)
+            }
+            _ => {
+                let path = path.display();
+                Err(value_error(format!(
+                    "{path}: a result file ends in .safetensors or .json, its figures in .svg or .png"
+                )))
+            }
         }
-        Ok(self.labelled(py, false)?.write(&path)?)
     }
 
     /// Reads a result that was written as .safetensors, here or on the command line.

@@ -66,8 +66,10 @@ def test_files(run, swept, tmp_path):
     np.testing.assert_array_equal(read.values, swept.values)
     assert read.axes == swept.axes and read.metadata == swept.metadata and read.checks.keys() == swept.checks.keys()
     assert (tmp_path / "x.json").read_text() == swept.to_json()
-    with pytest.raises(OSError, match="ends in .safetensors or .json"):
+    with pytest.raises(ValueError, match="ends in .safetensors or .json"):
         swept.save(tmp_path / "x.csv")
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        swept.save(tmp_path / "nowhere/x.json")
 
 
 def test_pandas_and_matplotlib_may_be_missing(swept, monkeypatch):
