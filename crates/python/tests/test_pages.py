@@ -1,11 +1,13 @@
 """What the pages show runs: Python of the README and of the pages, and the notebook, cell by cell."""
 
 import ast
+import doctest
 import json
 import os
 import re
 
 import pytest
+import resolvent
 from conftest import ROOT
 
 PAGES = ["README.md", "crates/python/README.md", "docs/src/python.md", "docs/src/recipes/transformer-lens.md"]
@@ -53,3 +55,8 @@ def test_the_notebook_runs_cell_by_cell(tmp_path, monkeypatch):
     assert drawn >= 2, "a notebook shows our own figures"
     assert not any(cell.get("outputs") for cell in notebook["cells"]), "outputs are made, not kept"
     assert os.listdir(tmp_path) == []
+
+
+def test_the_example_of_the_package_runs():
+    tried = doctest.testmod(resolvent)
+    assert tried.attempted >= 4 and not tried.failed
