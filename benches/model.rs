@@ -1,8 +1,9 @@
 //! Whole passes of a model of GPT-2 small's shape with seeded weights.
 //!
 //! forward: the whole prompt and all its logits, or two logits of the last token. sensitivity: all levels of one
-//! observable, its own forward pass not included. responses, jets: the fields of eight sources at once, to first order or to
-//! second, the forward pass not included either. sweep: every place of a patch sweep, its two base runs included.
+//! observable, its own forward pass not included. responses, jets, products: the fields of eight sources at once, to first order or to
+//! second, and their products with the Hessian; product: one of them. Not included: the
+//! forward pass. Sensitivity and responses come in every mode. sweep: every place of a patch sweep, its two base runs included.
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use resolvent_benches::devices;
@@ -40,6 +41,20 @@ fn bench(c: &mut Criterion) {
             group.bench_function(BenchmarkId::new("jets of 8", &id), |b| {
                 b.iter(|| run.linearize(Mode::Exact).jet(&sources));
             });
+            group.bench_function(BenchmarkId::new("product", &id), |b| {
+                b.iter(|| run.linearize(Mode::Exact).hvp(&sources[..1], &j));
+            });
+            group.bench_function(BenchmarkId::new("products of 8", &id), |b| {
+                b.iter(|| run.linearize(Mode::Exact).hvp(&sources, &j));
+            });
+            for mode in &Mode::ALL[1..] {
+                group.bench_function(BenchmarkId::new(format!("sensitivity, {mode:?}"), &id), |b| {
+                    b.iter(|| run.linearize(*mode).gradient(&j));
+                });
+                group.bench_function(BenchmarkId::new(format!("responses of 8, {mode:?}"), &id), |b| {
+                    b.iter(|| run.linearize(*mode).jvp(&sources));
+                });
+            }
             // The sweep at 64 tokens is a minute on a processor that plays the GPU.
             if count == 16 {
                 group.bench_function(BenchmarkId::new("sweep", &id), |b| {

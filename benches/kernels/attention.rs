@@ -8,7 +8,7 @@ use resolvent_ops::{Op, Rows, Span};
 const TOKENS: [usize; 3] = [16, 64, 256];
 
 pub(crate) fn bench(c: &mut Criterion) {
-    let op = Attention { heads: 12, d_head: 64, scale: 0.125 };
+    let op = Attention { heads: 12, d_head: 64, scale: 0.125, held: false };
     let d = 768;
     for (name, device) in devices() {
         for tokens in TOKENS {
@@ -27,7 +27,7 @@ pub(crate) fn bench(c: &mut Criterion) {
             let entries = [
                 ("attention.primal", 4),
                 ("attention.jvp", 10),
-                ("attention.jet", 24),
+                ("attention_second.jet", 24),
                 ("attention.vjp", 14),
             ];
             for (what, flops) in entries {
@@ -41,7 +41,9 @@ pub(crate) fn bench(c: &mut Criterion) {
                                 op.primal(&mut rec, &rows, None, &[&qkv]).map(|o| vec![o.y])
                             }
                             "attention.jvp" => op.jvp(&mut rec, &rows, &kept, &[&qkv_dot]).map(|y| vec![y]),
-                            "attention.jet" => op.jet(&mut rec, &rows, &kept, &[&qkv_jet]).map(|y| vec![y]),
+                            "attention_second.jet" => {
+                                op.jet(&mut rec, &rows, &kept, &[&qkv_jet]).map(|y| vec![y])
+                            }
                             _ => op.vjp(&mut rec, &rows, &kept, &z_bar, &[None]),
                         }?;
                         device.submit(rec)?;

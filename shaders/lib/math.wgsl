@@ -58,7 +58,12 @@ fn normal_cdf(x: f32) -> f32 {
 
 // GELU in GPT-2's form, x (1 + tanh u) / 2 with u = sqrt(2 / pi) (x + 0.044715 x^3), written as x logistic(2 u).
 fn gelu_new(x: f32) -> f32 {
-    return x * logistic(1.5957691 * x * (1.0 + 0.044715 * x * x));
+    return x * gelu_new_ratio(x);
+}
+
+// gelu(x) / x, also at 0; of the exact form it is normal_cdf.
+fn gelu_new_ratio(x: f32) -> f32 {
+    return logistic(1.5957691 * x * (1.0 + 0.044715 * x * x));
 }
 
 // Its derivative, s + x s (1 - s) 2 du/dx with s = logistic(2 u). Past |x| = 16 the second term is 0 in f32, and the

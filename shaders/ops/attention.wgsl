@@ -2,37 +2,34 @@
 //   primal: online softmax over tiles of 64 keys; keeps lse_i = log sum_j exp s_ij. Probabilities never reach memory.
 //   jvp: p_ij = exp(s_ij - lse_i),  s_dot = scale (q_dot.k + q.k_dot)
 //        z_dot_i = sum_j p_ij (v_dot_j + s_dot_ij v_j) - z_i sum_j p_ij s_dot_ij
-//   jet: s_ddot = scale (q_ddot.k + 2 q_dot.k_dot + q.k_ddot).  z = f / m, and with weights w = p (1, r, r^2 + s_ddot) for
-//        (value, first, second), r = s_dot - c,  m = sum_j w  and  f = sum_j w v as a product of jets:
-//        z_dot = (f_1 - m_1 z) / m_0,  z_ddot = (f_2 - 2 m_1 z_dot - m_2 z) / m_0
-//        Any c will do: it is a factor exp(-c a) of all weights. Ours is the mean of s_dot over the keys so far, moved from
-//        tile to tile, so that what all keys have in common, often far more than what they have not, is never squared.
+//   jet and hvp, of second order: attention_second.wgsl
 //   vjp: dp_ij = z_bar_i.v_j,  D_i = z_bar_i.z_i,  ds_ij = p_ij (dp_ij - D_i)
 //        q_bar_i = scale sum_j ds_ij k_j   (vjp_q, which also keeps D)
 //        k_bar_j = scale sum_i ds_ij q_i,  v_bar_j = sum_i p_ij z_bar_i   (vjp_kv)
+//   HELD: p is a constant. z_dot_i = sum_j p_ij v_dot_j, and of the vjp v_bar alone: q and k columns are zero, by vjp_kv
 // Ragged: a run owns tokens start <= t < end. Earlier keys and values are the base run's, and their tangents are zero.
 // Layout: one workgroup a (row, head). Over a tile, an invocation first owns a key (its score: a dot product), then up
 // to two of the d_head <= 128 dimensions (its sums over the tile). O(T) memory. Per pair and head: 4 d_head flops in
-// the primal, 10 in the jvp, 24 in the jet, 6 + 8 in the two vjp launches.
+// the primal, 10 in the jvp, 6 + 8 in the two vjp launches.
 #import rows
 #import reduce
+#import heads
 
-struct Params { rows: u32, heads: u32, d_head: u32, scale: f32 }
+override HELD: bool = false;
 
-@group(0) @binding(0) var<uniform> p: Params;                         // params
+struct Params { first: u32, heads: u32, d_head: u32, scale: f32 }
+
+@group(0) @binding(0) var<uniform> p: Params;                         // params: vjp has the rows from `first` on, the others all
 @group(0) @binding(1) var<storage, read> rows: array<vec4<u32>>;      // [rows, 4]
-@group(0) @binding(2) var<storage, read> qkv: array<f32>;             // [rows, 3d] own, in primal; [primal, 3d] in jvp, jet, vjp
+@group(0) @binding(2) var<storage, read> qkv: array<f32>;             // [rows, 3d] own, in primal; [primal, 3d] in jvp, vjp
 @group(0) @binding(3) var<storage, read> base: array<f32>;            // [primal, 3d]      primal: the base run's qkv
 @group(0) @binding(4) var<storage, read_write> z: array<f32>;         // [rows, d]         primal out
 @group(0) @binding(5) var<storage, read_write> lse: array<f32>;       // [rows, heads]     primal out
 
 @group(0) @binding(3) var<storage, read> z_kept: array<f32>;          // [primal, d]       jvp, vjp
-@group(0) @binding(4) var<storage, read> lse_kept: array<f32>;        // [primal, heads]   jvp, jet, vjp
+@group(0) @binding(4) var<storage, read> lse_kept: array<f32>;        // [primal, heads]   jvp, vjp
 @group(0) @binding(5) var<storage, read> qkv_dot: array<f32>;         // [rows, 3d]        jvp in
 @group(0) @binding(6) var<storage, read_write> z_dot: array<f32>;     // [rows, d]         jvp out
-
-@group(0) @binding(5) var<storage, read> qkv_jet: array<f32>;         // [2 rows, 3d]      jet in: qkv_dot and qkv_ddot in turn
-@group(0) @binding(6) var<storage, read_write> z_jet: array<f32>;     // [2 rows, d]       jet out
 
 @group(0) @binding(5) var<storage, read> z_bar: array<f32>;           // [rows, d]         vjp in
 @group(0) @binding(6) var<storage, read_write> qkv_bar: array<f32>;   // [rows, 3d]        vjp out: q columns by vjp_q, the rest by vjp_kv
@@ -42,17 +39,14 @@ struct Params { rows: u32, heads: u32, d_head: u32, scale: f32 }
 const TILE: u32 = 64u;
 var<workgroup> left: array<f32, 128>;         // this row's q (or k) of the head
 var<workgroup> right: array<f32, 128>;        // this row's q_dot, z_bar or v
-var<workgroup> bent: array<f32, 128>;         // this row's q_ddot
 var<workgroup> tile: array<vec2<f32>, 64>;    // two numbers for each key (or query) of the tile
-var<workgroup> tile_jet: array<vec3<f32>, 64>;    // p, s_dot and s_ddot of each key of the tile
 
-// Offset of q (part 0), k (1) or v (2) of `head` in row `r` of a [_, 3d] array.
 fn part(r: u32, part: u32, head: u32) -> u32 {
-    return ((3u * r + part) * p.heads + head) * p.d_head;
+    return part_in(vec2<u32>(p.heads, p.d_head), r, part, head);
 }
 
 fn head_of(r: u32, head: u32) -> u32 {
-    return (r * p.heads + head) * p.d_head;
+    return head_in(vec2<u32>(p.heads, p.d_head), r, head);
 }
 
 fn dot_base(at: u32) -> f32 {
@@ -132,7 +126,8 @@ fn jvp(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
     var z0 = 0.0;
     var z1 = 0.0;
     var drift = 0.0;
-    for (var first = 0u; first <= t; first += TILE) {
+    // Of keys before the run's own, only the weights could change.
+    for (var first = select(0u, r.z, HELD); first <= t; first += TILE) {
         workgroupBarrier();
         let j = first + lane;
         var weights = vec2<f32>(0.0);
@@ -142,9 +137,9 @@ fn jvp(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
             var s_dot = 0.0;
             for (var e = 0u; e < p.d_head; e++) {
                 s += left[e] * qkv[key + e];
-                s_dot += right[e] * qkv[key + e];
+                if (!HELD) { s_dot += right[e] * qkv[key + e]; }
             }
-            if (j >= r.z) {
+            if (!HELD && j >= r.z) {
                 let own = part(row_of(r, j), 1u, head);
                 for (var e = 0u; e < p.d_head; e++) { s_dot += left[e] * qkv_dot[own + e]; }
             }
@@ -156,10 +151,12 @@ fn jvp(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
         let n = min(TILE, t + 1u - first);
         for (var i = 0u; i < n; i++) {
             let w = tile[i];
-            drift += w.y;
-            let at = part(base_of(r, row, first + i), 2u, head);
-            if (lane < p.d_head) { z0 += w.y * qkv[at + lane]; }
-            if (lane + WG < p.d_head) { z1 += w.y * qkv[at + lane + WG]; }
+            if (!HELD) {
+                drift += w.y;
+                let at = part(base_of(r, row, first + i), 2u, head);
+                if (lane < p.d_head) { z0 += w.y * qkv[at + lane]; }
+                if (lane + WG < p.d_head) { z1 += w.y * qkv[at + lane + WG]; }
+            }
             if (first + i >= r.z) {
                 let own = part(row_of(r, first + i), 2u, head);
                 if (lane < p.d_head) { z0 += w.x * qkv_dot[own + lane]; }
@@ -173,106 +170,10 @@ fn jvp(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
     if (lane + WG < p.d_head) { z_dot[out + lane + WG] = z1 - drift * z_kept[kept + lane + WG]; }
 }
 
-// The jet of a sum of weights, or of weights times values, after a factor exp(-c a).
-fn moved(x: vec3<f32>, c: f32) -> vec3<f32> {
-    return vec3<f32>(x.x, x.y - c * x.x, x.z - 2.0 * c * x.y + c * c * x.x);
-}
-
-// First and second order of f / m.
-fn quotient(f: vec3<f32>, m: vec3<f32>) -> vec2<f32> {
-    let dot = (f.y - m.y * f.x / m.x) / m.x;
-    return vec2<f32>(dot, (f.z - 2.0 * m.y * dot - m.z * f.x / m.x) / m.x);
-}
-
-@compute @workgroup_size(64)
-fn jet(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let head = group.x;
-    let row = group.y;
-    let r = rows[row];
-    let t = row_token(r, row);
-    // From a row of first order to its row of second order.
-    let next = part(1u, 0u, 0u);
-    for (var e = lane; e < p.d_head; e += WG) {
-        let own = part(2u * row, 0u, head) + e;
-        left[e] = qkv[part(r.x, 0u, head) + e] * p.scale;
-        right[e] = qkv_jet[own] * p.scale;
-        bent[e] = qkv_jet[own + next] * p.scale;
-    }
-    let log_total = lse_kept[r.x * p.heads + head];
-    var center = 0.0;
-    var m = vec3<f32>(0.0);
-    var f0 = vec3<f32>(0.0);
-    var f1 = vec3<f32>(0.0);
-    for (var first = 0u; first <= t; first += TILE) {
-        workgroupBarrier();
-        let j = first + lane;
-        var score = vec3<f32>(0.0);
-        if (j <= t) {
-            let key = part(base_of(r, row, j), 1u, head);
-            for (var e = 0u; e < p.d_head; e++) { score += vec3<f32>(left[e], right[e], bent[e]) * qkv[key + e]; }
-            if (j >= r.z) {
-                let own = part(2u * row_of(r, j), 1u, head);
-                for (var e = 0u; e < p.d_head; e++) {
-                    let k_dot = qkv_jet[own + e];
-                    score.y += left[e] * k_dot;
-                    score.z += 2.0 * right[e] * k_dot + left[e] * qkv_jet[own + next + e];
-                }
-            }
-            score.x = exp(score.x - log_total);
-        }
-        tile_jet[lane] = score;
-        workgroupBarrier();
-        let n = min(TILE, t + 1u - first);
-        var mass = m.x;
-        var pull = m.y;
-        for (var i = 0u; i < n; i++) {
-            mass += tile_jet[i].x;
-            pull += tile_jet[i].x * (tile_jet[i].y - center);
-        }
-        // Where all weights so far are below the smallest number, there is nothing to move.
-        let shift = select(0.0, pull / mass, mass > 0.0);
-        center += shift;
-        m = moved(m, shift);
-        f0 = moved(f0, shift);
-        f1 = moved(f1, shift);
-        for (var i = 0u; i < n; i++) {
-            let from_center = tile_jet[i].y - center;
-            let w = tile_jet[i].x * vec3<f32>(1.0, from_center, from_center * from_center + tile_jet[i].z);
-            m += w;
-            let at = part(base_of(r, row, first + i), 2u, head);
-            if (lane < p.d_head) { f0 += w * qkv[at + lane]; }
-            if (lane + WG < p.d_head) { f1 += w * qkv[at + lane + WG]; }
-            if (first + i >= r.z) {
-                let own = part(2u * row_of(r, first + i), 2u, head) + lane;
-                if (lane < p.d_head) {
-                    f0.y += w.x * qkv_jet[own];
-                    f0.z += 2.0 * w.y * qkv_jet[own] + w.x * qkv_jet[own + next];
-                }
-                if (lane + WG < p.d_head) {
-                    f1.y += w.x * qkv_jet[own + WG];
-                    f1.z += 2.0 * w.y * qkv_jet[own + WG] + w.x * qkv_jet[own + next + WG];
-                }
-            }
-        }
-    }
-    let out = head_of(2u * row, head) + lane;
-    let down = head_of(1u, 0u);
-    let z0 = quotient(f0, m);
-    let z1 = quotient(f1, m);
-    if (lane < p.d_head) {
-        z_jet[out] = z0.x;
-        z_jet[out + down] = z0.y;
-    }
-    if (lane + WG < p.d_head) {
-        z_jet[out + WG] = z1.x;
-        z_jet[out + down + WG] = z1.y;
-    }
-}
-
 @compute @workgroup_size(64)
 fn vjp_q(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let head = group.x;
-    let row = group.y;
+    let row = p.first + group.y;
     let r = rows[row];
     let t = row_token(r, row);
     var d = 0.0;
@@ -319,7 +220,7 @@ fn vjp_q(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
 @compute @workgroup_size(64)
 fn vjp_kv(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let head = group.x;
-    let row = group.y;
+    let row = p.first + group.y;
     let r = rows[row];
     let t = row_token(r, row);
     for (var e = lane; e < p.d_head; e += WG) {
@@ -341,10 +242,11 @@ fn vjp_kv(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
             var dp = 0.0;
             for (var e = 0u; e < p.d_head; e++) {
                 s += left[e] * qkv[query + e];
-                dp += right[e] * z_bar[bar + e];
+                if (!HELD) { dp += right[e] * z_bar[bar + e]; }
             }
             let w = exp(s - lse_kept[base_of(r, row, i) * p.heads + head]);
-            weights = vec2<f32>(w, w * (dp - mean_kept[row_of(r, i) * p.heads + head]) * p.scale);
+            weights.x = w;
+            if (!HELD) { weights.y = w * (dp - mean_kept[row_of(r, i) * p.heads + head]) * p.scale; }
         }
         tile[lane] = weights;
         workgroupBarrier();
@@ -354,17 +256,21 @@ fn vjp_kv(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
             let query = part(base_of(r, row, first + i), 0u, head);
             let bar = head_of(row_of(r, first + i), head);
             if (lane < p.d_head) {
-                k0 += w.y * qkv[query + lane];
+                if (!HELD) { k0 += w.y * qkv[query + lane]; }
                 v0 += w.x * z_bar[bar + lane];
             }
             if (lane + WG < p.d_head) {
-                k1 += w.y * qkv[query + lane + WG];
+                if (!HELD) { k1 += w.y * qkv[query + lane + WG]; }
                 v1 += w.x * z_bar[bar + lane + WG];
             }
         }
     }
     let key = part(row, 1u, head);
     let value = part(row, 2u, head);
+    if (HELD) {
+        let query = part(row, 0u, head);
+        for (var e = lane; e < p.d_head; e += WG) { qkv_bar[query + e] = 0.0; }
+    }
     if (lane < p.d_head) {
         qkv_bar[key + lane] = k0;
         qkv_bar[value + lane] = v0;

@@ -2,6 +2,7 @@
 //   primal: + bias            primal_add: + bias + residual        primal_gelu: pre = x w + b kept, y = gelu(pre)
 //   jvp:    nothing           jvp_add: + residual                  jvp_gelu:    y = gelu'(pre) (x w)
 //   vjp:    x w^T             vjp_gelu: y = gelu'(pre) (x w^T)
+//   HELD: gelu(pre) / pre in the place of gelu'(pre), in jvp_gelu and vjp_gelu
 //   jet:    jvp of both orders, whose rows come in turn (x_dot, x_ddot), so that one product serves both
 //   jet_gelu, with a = x_dot w and b = x_ddot w:  y_dot = gelu'(pre) a,  y_ddot = gelu'(pre) b + gelu''(pre) a^2
 // 2 rows k n flops over 4 (rows k + k n + rows n) bytes: bound by memory up to about a dozen rows, by arithmetic above.
@@ -15,6 +16,7 @@
 #import rows
 
 override EXACT: bool = false;
+override HELD: bool = false;
 
 struct Params { rows: u32, k: u32, n: u32, stride: u32, first: u32, pad0: u32, pad1: u32, pad2: u32 }
 
@@ -211,6 +213,8 @@ fn gelu(v: f32) -> f32 {
 }
 
 fn slope_of(v: f32) -> f32 {
+    if (HELD && EXACT) { return normal_cdf(v); }
+    if (HELD) { return gelu_new_ratio(v); }
     if (EXACT) { return gelu_erf_d(v); }
     return gelu_new_d(v);
 }

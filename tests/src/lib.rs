@@ -4,6 +4,7 @@
 //! software ones included, and a missing GPU fails them. `host` leaves the GPU tests out and says so. Anything else is a
 //! comma list of adapters, by place or by part of the name.
 
+mod bent;
 mod compare;
 mod golden;
 mod hub;
@@ -15,10 +16,11 @@ pub mod tolerance;
 pub mod truth;
 mod twin;
 
+pub use bent::Bent;
 pub use compare::{Labelled, Mismatch, Worst, compare};
 pub use golden::Golden;
 pub use hub::{Asked, COMMIT, HubServer, Manners, sha256};
-pub use linear::LinearWeights;
+pub use linear::{AffineWeights, LinearWeights};
 pub use plan::{Allowed, Done, Plan, Record};
 pub use random::Random;
 pub use subject::{Subject, gpus, matmul_subjects, subjects};

@@ -22,6 +22,8 @@ pub struct Plan {
     pub spans: Vec<Span>,
     /// Whether cotangents arrive where others have arrived before.
     pub so_far: bool,
+    /// Whether the op has jets: not where it holds a factor constant.
+    pub second: bool,
     /// Seed of all numbers.
     pub seed: u64,
 }
@@ -33,8 +35,8 @@ pub struct Done {
     pub y: Labelled,
     /// Tangents `[batch rows, out]`.
     pub y_dot: Labelled,
-    /// Both orders of the jets, each `[batch rows, out]`.
-    pub y_jet: [Labelled; 2],
+    /// Both orders of the jets, each `[batch rows, out]`; none where the plan has none.
+    pub y_jet: Vec<Labelled>,
     /// Cotangents `[batch rows, width]` of each input.
     pub x_bars: Vec<Labelled>,
 }
@@ -50,6 +52,14 @@ pub struct Allowed {
     pub jet: f64,
     /// Of the cotangents.
     pub vjp: f64,
+}
+
+impl Allowed {
+    /// Of tangents of cotangents: a second derivative times a tangent and a cotangent, and the cotangent's own. Measured: 3.2e-7
+    /// of layer norm, 3.1e-7 of GELU, 4.1e-7 of attention.
+    pub fn hvp(&self) -> f64 {
+        self.vjp + self.jet
+    }
 }
 
 /// The worst errors of an op.
@@ -93,6 +103,7 @@ impl Plan {
             out,
             spans,
             so_far: rows.is_multiple_of(2),
+            second: true,
             seed,
         }
     }
@@ -149,11 +160,12 @@ impl Plan {
         let mut rec = device.record();
         let outcome = op.primal(&mut rec, &base, None, &x.iter().collect::<Vec<_>>())?;
         let y_dot = op.jvp(&mut rec, &batch, &outcome.kept, &x_dot.iter().collect::<Vec<_>>())?;
-        let y_jet = op.jet(&mut rec, &batch, &outcome.kept, &x_jet.iter().collect::<Vec<_>>())?;
+        let jet = |rec: &mut _| op.jet(rec, &batch, &outcome.kept, &x_jet.iter().collect::<Vec<_>>());
+        let y_jet = self.second.then(|| jet(&mut rec)).transpose()?;
         let x_bars = op.vjp(&mut rec, &batch, &outcome.kept, &y_bar, &so_far)?;
         device.submit(rec)?;
         let x_bars = x_bars.iter().map(|bar| on.read(bar)).collect();
-        let y_jet = on.read(&y_jet).orders(self.out);
+        let y_jet = y_jet.map_or_else(Vec::new, |y_jet| on.read(&y_jet).orders(self.out).into());
         Ok(Done { y: on.read(&outcome.y), y_dot: on.read(&y_dot), y_jet, x_bars })
     }
 
@@ -224,12 +236,14 @@ impl Plan {
         for (i, one) in done.iter().enumerate() {
             worst.primal.check(&case, &one.y, &truth, allowed.primal);
             worst.jvp.check(&case, &one.y_dot, &orders[0], allowed.jvp);
-            for (n, truth) in orders.iter().enumerate() {
-                worst.jet[n].check(&case, &one.y_jet[n], truth, of_jet[n]);
+            for (n, (jet, truth)) in one.y_jet.iter().zip(&orders).enumerate() {
+                worst.jet[n].check(&case, jet, truth, of_jet[n]);
             }
-            // Another kernel, which rounds in its own way.
-            let apart = truth::relative(one.y_jet[0].values(), one.y_dot.values());
-            worst.jet[0].within(&case, &format!("{}, of jvp", on[i].name()), apart, 2.0 * allowed.jvp);
+            if let Some(first) = one.y_jet.first() {
+                // Another kernel, which rounds in its own way.
+                let apart = truth::relative(first.values(), one.y_dot.values());
+                worst.jet[0].within(&case, &format!("{}, of jvp", on[i].name()), apart, 2.0 * allowed.jvp);
+            }
             for run in &runs {
                 worst.vjp.within(&case, on[i].name(), self.vjp_error(f, &x, one, run), allowed.vjp);
             }

@@ -31,6 +31,14 @@ pub fn jet(f: &impl Function, x: &[f64], [x_dot, x_ddot]: [&[f64]; 2]) -> [Vec<f
     [y.iter().map(|y| y.primal.tangent).collect(), y.iter().map(|y| y.tangent.tangent).collect()]
 }
 
+/// `J b` and the second derivative `f''[a, b]`, on duals of duals.
+pub fn bend(f: &impl Function, x: &[f64], [a, b]: [&[f64]; 2]) -> [Vec<f64>; 2] {
+    assert!(x.len() == a.len() && x.len() == b.len(), "a direction is like its point");
+    let point = |i: usize| Dual::new(Dual::new(x[i], a[i]), Dual::new(b[i], 0.0));
+    let y = f.at(&(0..x.len()).map(point).collect::<Vec<_>>());
+    [y.iter().map(|y| y.tangent.primal).collect(), y.iter().map(|y| y.tangent.tangent).collect()]
+}
+
 /// `<a, b>`.
 pub fn inner(a: &[f64], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len(), "inner product of one length");

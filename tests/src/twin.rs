@@ -5,12 +5,13 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use resolvent_model::{
-    Activation, Change, Checkpoint, Config, Edit, Model, RandomWeights, Site, Source, WeightSource, tiny,
+    Activation, Change, Checkpoint, Config, Edit, Mode, Model, RandomWeights, Site, Source, WeightSource,
+    tiny,
 };
-use resolvent_reference::ops::{self, GeluForm};
+use resolvent_reference::ops::{self, GeluForm, Held};
 use resolvent_reference::{Dual, Gpt2, Scalar, Site as Slab, Trace};
 
-use crate::linear::LinearWeights;
+use crate::linear::{AffineWeights, LinearWeights};
 use crate::subject::Subject;
 use crate::truth::{constants, wide};
 
@@ -27,6 +28,7 @@ pub struct Twin {
 enum Origin {
     Seed(RandomWeights),
     Linear(LinearWeights),
+    Affine(AffineWeights),
     Directory(PathBuf),
 }
 
@@ -54,6 +56,44 @@ impl Twin {
         Self { config, origin: Origin::Linear(weights), reference }
     }
 
+    /// A model whose biases all lie at sites: [`Twin::constants`].
+    pub fn affine(seed: u64) -> Self {
+        let (config, weights) = (AffineWeights::config(), AffineWeights::new(seed));
+        let reference = reference(&config, &weights);
+        Self { config, origin: Origin::Affine(weights), reference }
+    }
+
+    /// The same model, whose reference takes as constant what `mode` does.
+    #[must_use]
+    pub fn in_mode(mut self, mode: Mode) -> Self {
+        self.reference.config.held = Held {
+            norm: matches!(mode, Mode::FrozenNorm | Mode::Frozen | Mode::RelP),
+            pattern: matches!(mode, Mode::FrozenAttention | Mode::Frozen | Mode::RelP),
+            ratio: mode == Mode::RelP,
+        };
+        self
+    }
+
+    /// What the biases of an [`Twin::affine`] model put into the stream, as sources at `tokens` tokens: those of values (ln_1's
+    /// reaches them through the weight), of the projection and of the MLP.
+    pub fn constants(&self, tokens: usize) -> Vec<Source> {
+        let (d, width) = (self.config.n_embd, self.config.d_head());
+        let narrow = |x: &[f64]| x.iter().map(|&x| x as f32).collect::<Vec<f32>>();
+        let mut sources = Vec::new();
+        for (l, block) in self.reference.weights.blocks.iter().enumerate() {
+            let qkv = ops::matmul(&block.ln_1.bias, &block.c_attn.weight, &block.c_attn.bias);
+            let values = narrow(&qkv[2 * d..]);
+            for token in 0..tokens {
+                let heads = values.chunks(width).enumerate();
+                sources.extend(heads.map(|(h, v)| Source { site: Site::V(l, h), token, vector: v.to_vec() }));
+                let (attn, mlp) = (narrow(&block.attn_proj.bias), narrow(&block.mlp_proj.bias));
+                sources.push(Source { site: Site::AttnOut(l), token, vector: attn });
+                sources.push(Source { site: Site::MlpOut(l), token, vector: mlp });
+            }
+        }
+        sources
+    }
+
     /// A model directory.
     ///
     /// # Panics
@@ -75,17 +115,21 @@ impl Twin {
             Origin::Linear(weights) => {
                 Model::from_source(on.device(), self.config.clone(), weights, "linear")
             }
+            Origin::Affine(weights) => {
+                Model::from_source(on.device(), self.config.clone(), weights, "affine")
+            }
             Origin::Directory(dir) => Model::open(on.device(), dir),
         };
         model.unwrap_or_else(|e| panic!("{}: {e}", on.name()))
     }
 
-    /// The reference's run under `edits`, and `amplitude` times each source on top of what the edits left.
+    /// The reference's run under `edits`, and the sources of each superposition times its amplitude on top of what the edits
+    /// left.
     pub fn run<S: Scalar>(
         &self,
         tokens: &[u32],
         edits: &[Edit],
-        (sources, amplitude): (&[Source], S),
+        superpositions: &[(&[Source], S)],
     ) -> Trace<S> {
         let tokens: Vec<usize> = tokens.iter().map(|&id| id as usize).collect();
         self.reference.lift::<S>().forward(&tokens, &mut |slab, x| {
@@ -109,27 +153,36 @@ impl Twin {
                 };
                 splice(*site, *token, edit);
             }
-            for Source { site, token, vector } in sources {
-                let s: Vec<S> = constants(&wide(vector));
-                let s: Vec<S> = s.into_iter().map(|s| amplitude * s).collect();
-                splice(*site, *token, ops::Edit::Add(&s));
+            for &(sources, amplitude) in superpositions {
+                for Source { site, token, vector } in sources {
+                    let s: Vec<S> = constants(&wide(vector));
+                    let s: Vec<S> = s.into_iter().map(|s| amplitude * s).collect();
+                    splice(*site, *token, ops::Edit::Add(&s));
+                }
             }
         })
     }
 
     /// The plain run.
     pub fn primal(&self, tokens: &[u32], edits: &[Edit]) -> Trace<f64> {
-        self.run(tokens, edits, (&[], 0.0))
+        self.run(tokens, edits, &[])
     }
 
     /// The run on dual numbers: tangents of everything along `sources` together.
     pub fn tangent(&self, tokens: &[u32], edits: &[Edit], sources: &[Source]) -> Trace<Dual<f64>> {
-        self.run(tokens, edits, (sources, Dual::new(0.0, 1.0)))
+        self.run(tokens, edits, &[(sources, Dual::new(0.0, 1.0))])
     }
 
     /// The run on duals of duals: both orders of everything along `sources` together.
     pub fn jet(&self, tokens: &[u32], edits: &[Edit], sources: &[Source]) -> Trace<Dual<Dual<f64>>> {
-        self.run(tokens, edits, (sources, Dual::new(Dual::new(0.0, 1.0), Dual::new(1.0, 0.0))))
+        self.run(tokens, edits, &[(sources, Dual::new(Dual::new(0.0, 1.0), Dual::new(1.0, 0.0)))])
+    }
+
+    /// The run on duals of duals with a direction each: `tangent.tangent` of anything is its second derivative along both.
+    pub fn bend(&self, tokens: &[u32], edits: &[Edit], [a, b]: [&[Source]; 2]) -> Trace<Dual<Dual<f64>>> {
+        let zero = Dual::new(0.0, 0.0);
+        let (first, second) = (Dual::new(Dual::new(0.0, 1.0), zero), Dual::new(zero, Dual::new(1.0, 0.0)));
+        self.run(tokens, edits, &[(a, first), (b, second)])
     }
 
     /// `[T, width]` of a site in a reference run.
@@ -214,6 +267,7 @@ fn reference(config: &Config, source: &dyn WeightSource) -> Gpt2<f64> {
             Activation::GeluNew => GeluForm::Tanh,
             Activation::Gelu => GeluForm::Erf,
         },
+        held: Held::default(),
         scale_attn_weights: config.scale_attn_weights,
         scale_attn_by_inverse_layer_idx: config.scale_attn_by_inverse_layer_idx,
     };

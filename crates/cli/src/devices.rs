@@ -36,7 +36,8 @@ fn test(options: &Options) -> String {
     let tested = Device::open(options).map_err(|e| e.to_string());
     match tested.and_then(|device| resolvent::self_test(&device).map_err(|e| e.to_string())) {
         Ok(test) => {
-            let worst = test.field.max(test.sensitivity).max(test.response).max(test.second);
+            let worst =
+                test.field.max(test.sensitivity).max(test.response).max(test.second).max(test.product);
             format!("self-test passed: {worst:.1e} from the host, adjoint {:.1e}", test.adjoint)
         }
         Err(fault) => format!("self-test FAILED: {fault}"),

@@ -23,8 +23,9 @@ pub(crate) struct Args {
     /// Goal at a place of the field, LEVEL,TOKEN:AMOUNT: h there is to move by AMOUNT times --direction
     #[arg(long, value_name = "L,T:X", allow_hyphen_values = true)]
     field_goal: Vec<String>,
-    /// Places where sources may act, LEVEL,TOKEN; without any, every place that the goals can depend on
-    #[arg(long, value_name = "L,T", allow_hyphen_values = true, num_args = 1..)]
+    /// Places where sources may act, LEVEL,TOKEN; without any, every place that the goals can depend on. From
+    /// the end: --from=-1,3
+    #[arg(long, value_name = "L,T", num_args = 1..)]
     from: Vec<String>,
     /// Use at most so many places
     #[arg(long, value_name = "N")]

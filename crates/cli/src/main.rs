@@ -1,5 +1,6 @@
 //! The command-line tool `resolvent`: one command a file, and this table of contents.
 
+mod bench;
 mod devices;
 #[cfg(feature = "hub")]
 mod download;
@@ -58,6 +59,8 @@ enum Command {
     Demo(study::DemoArgs),
     /// List the adapters of this machine and test them
     Devices(devices::Args),
+    /// Time kernels and whole passes on a device, beside what it can do at most
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -84,6 +87,7 @@ fn main() -> ExitCode {
         Command::Study(args) => study::main(&args),
         Command::Demo(args) => study::demo(&args),
         Command::Devices(args) => devices::main(&args),
+        Command::Bench(args) => bench::main(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,8 +1,7 @@
 //! `resolvent patch`
 
-use std::fmt::Write as _;
-
-use resolvent::field::{SiteKind, patch_at};
+use resolvent::Labelled;
+use resolvent::field::{Case, Predictor, PredictorOptions, SiteKind, patch_at};
 use resolvent::model::RunOptions;
 
 use crate::Failure;
@@ -27,6 +26,19 @@ pub(crate) struct Args {
     /// Kinds of sites to patch, with commas: resid, mid, attn_out, mlp_out, and each head's q, k, v, z
     #[arg(long, value_name = "KINDS", value_delimiter = ',', default_value = "resid")]
     sites: Vec<SiteKind>,
+    /// Predictors beside first order, with commas: curvature, hvp, integrated, relp
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    predictors: Vec<Predictor>,
+    /// Runs between the prompts, of the predictor `integrated`
+    #[arg(long, value_name = "N", default_value_t = PredictorOptions::default().steps)]
+    steps: usize,
+    /// Second order over first, above which the predictor `hvp` corrects a patch
+    #[arg(long, value_name = "X", default_value_t = PredictorOptions::default().flag)]
+    flag: f64,
+    /// Interactions of the N patches of largest first-order effect, at sites of the first kind, by Hessian-vector products and
+    /// by joint runs
+    #[arg(long, value_name = "N")]
+    interactions: Option<usize>,
     #[command(flatten)]
     observable: ObservableArgs,
     #[command(flatten)]
@@ -51,7 +63,18 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let sites = args.sites.iter().flat_map(|kind| kind.sites(model.config())).collect();
     let options = RunOptions { sites, ..RunOptions::default() };
     let (clean, corrupted) = (model.run_with(&clean, &options)?, model.run_with(&corrupted, &options)?);
-    let result = patch_at(&clean, &corrupted, &observable, &args.sites)?;
+    let mut result = patch_at(&clean, &corrupted, &observable, &args.sites)?;
+    if !args.predictors.is_empty() {
+        let mut predictors = vec![Predictor::FirstOrder];
+        predictors.extend(args.predictors.iter().filter(|p| **p != Predictor::FirstOrder));
+        let case = Case { clean: &clean, corrupted: &corrupted, observable: &observable };
+        let options = PredictorOptions { steps: args.steps, flag: args.flag };
+        result = result.with_predictors(&case, &args.sites, &predictors, options)?;
+    }
+    if let Some(count) = args.interactions {
+        let case = Case { clean: &clean, corrupted: &corrupted, observable: &observable };
+        result = result.with_interactions(&case, args.sites[0], count)?;
+    }
     output.naming(&corrupted, Some(&args.observable)).finish(&result, || {
         let value = |name| result.array(name).map_or(f32::NAN, |a| a.data[0]);
         let (from, to) = (value("corrupted_value"), value("clean_value"));
@@ -65,9 +88,47 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
             text.push_str(&heatmap(&corrupted, &result, effect, &title));
             text.push('\n');
             text.push_str(&heatmap(&corrupted, &result, first_order, "first-order prediction"));
-            let agreement = result.metadata.get(&format!("agreement.{kind}")).map_or("", String::as_str);
-            let _infallible = writeln!(text, "{kind}: {agreement}");
         }
+        text.push_str(&agreements(&result, &args.sites));
+        text.push_str(&pairs(&result));
         format!("{text}{}", checks(&result))
     })
+}
+
+/// How well each predictor does at each kind of site.
+fn agreements(result: &Labelled, kinds: &[SiteKind]) -> String {
+    let mut text = String::from("\n");
+    for kind in kinds {
+        let first = [format!("agreement.{kind}")];
+        let all = Predictor::ALL.map(|p| format!("agreement.{kind}.{p}"));
+        let named = |key: &String| {
+            let name = key.trim_start_matches("agreement.");
+            result.metadata.get(key).map(|text| format!("{name:<22} {text}\n"))
+        };
+        let several: Vec<String> = all.iter().filter_map(named).collect();
+        // With predictors the line of first order is among theirs.
+        text.extend(if several.is_empty() { first.iter().filter_map(named).collect() } else { several });
+    }
+    text
+}
+
+/// The map of interactions, a row a source: by products, and by joint runs in brackets.
+fn pairs(result: &Labelled) -> String {
+    let (Some(map), Some(actual)) = (result.array("interaction"), result.array("interaction_actual")) else {
+        return String::new();
+    };
+    let sites = result.metadata.get("interaction_sites").map_or("", String::as_str);
+    let mut text = String::from("\ninteractions s_i^T H s_j (joint runs)\n");
+    let n = map.axes[0].1;
+    for ((row, actual), site) in map.data.chunks(n).zip(actual.data.chunks(n)).zip(sites.split(' ')) {
+        text.push_str(&format!("{site:<28}"));
+        for (x, a) in row.iter().zip(actual) {
+            text.push_str(&format!(" {x:>8.3} ({a:>7.3})"));
+        }
+        text.push('\n');
+    }
+    if let Some(agreement) = result.metadata.get("agreement.interaction") {
+        text.push_str(&format!("{:<28} {agreement}\n", "all pairs"));
+    }
+    text
 }

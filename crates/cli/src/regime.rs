@@ -16,8 +16,9 @@ pub(crate) struct Args {
     prompt: PromptArgs,
     #[command(flatten)]
     direction: DirectionArgs,
-    /// Places of the sources, LEVEL,TOKEN; without any, every level and token up to the observable's position
-    #[arg(long, value_name = "L,T", allow_hyphen_values = true, num_args = 1..)]
+    /// Places of the sources, LEVEL,TOKEN; without any, every level and token up to the observable's
+    /// position. From the end: --sites=-1,3
+    #[arg(long, value_name = "L,T", num_args = 1..)]
     sites: Vec<String>,
     /// Amplitudes, with commas between them
     #[arg(
@@ -74,13 +75,14 @@ fn table(run: &Run, args: &Args, result: &Labelled) -> String {
     let amplitudes = of("amplitudes");
     let unit = if args.absolute { "the direction" } else { "|h[l,t]| times the direction" };
     let mut text = format!(
-        "J = {} along {}; amplitudes in units of {unit}\n{:<22} {:>10} {:>10} {:>9}   error at",
+        "J = {} along {}; amplitudes in units of {unit}\n{:<22} {:>10} {:>10} {:>9} {:>9}   error at",
         args.observable.title(),
         args.direction.direction,
         "source at",
         "dJ/da",
         "d2J/da2",
-        "radius"
+        "radius",
+        "by jet"
     );
     for a in amplitudes {
         let _infallible = write!(text, " {a:>7}");
@@ -89,8 +91,10 @@ fn table(run: &Run, args: &Args, result: &Labelled) -> String {
     for n in 0..of("radius").len() {
         let (level, at) = (of("sites")[2 * n] as usize, of("sites")[2 * n + 1] as usize);
         let place = format!("h[{level},{at}] {}", label(run, at));
-        let (first, second, radius) = (of("first_order")[n], of("second")[n], of("radius")[n]);
-        let _infallible = write!(text, "{place:<22} {first:>10.4} {second:>10.4} {radius:>9.4}           ");
+        let [first, second, radius, jet] =
+            ["first_order", "second", "radius", "jet_radius"].map(|name| of(name)[n]);
+        let _infallible =
+            write!(text, "{place:<22} {first:>10.4} {second:>10.4} {radius:>9.4} {jet:>9.4}           ");
         for e in &of("error")[n * amplitudes.len()..(n + 1) * amplitudes.len()] {
             let _infallible = write!(text, " {:>6.1}%", 100.0 * e);
         }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytemuck::NoUninit;
 
@@ -172,6 +173,8 @@ struct Inner {
     executor: Executor,
     batch_bytes: u64,
     variants: Vec<(&'static str, &'static str)>,
+    /// Floating-point operations of all that was submitted.
+    flops: AtomicU64,
 }
 
 enum Executor {
@@ -205,7 +208,8 @@ impl Device {
 
     fn new(executor: Executor, options: &Options) -> Self {
         let variants = options.variants.clone();
-        Self(Arc::new(Inner { executor, batch_bytes: options.memory(), variants }))
+        let flops = AtomicU64::new(0);
+        Self(Arc::new(Inner { executor, batch_bytes: options.memory(), variants, flops }))
     }
 
     /// The host executor with default options.
@@ -299,10 +303,17 @@ impl Device {
     /// Executes a recording. Work is queued on a GPU; errors that only show later come back from
     /// [`Device::read`] and [`Device::wait`].
     pub fn submit(&self, recording: Recording) -> Result<()> {
+        self.0.flops.fetch_add(recording.work().flops as u64, Ordering::Relaxed);
         match &self.0.executor {
             Executor::Gpu(gpu) => gpu.submit(recording.into_launches()),
             Executor::Host(host) => host.submit(recording.into_launches()),
         }
+    }
+
+    /// Floating-point operations of everything submitted to the device so far, by the cost bounds of the launches: what
+    /// an analysis costs, whatever the machine is doing besides. All threads that use the device are counted.
+    pub fn flops(&self) -> f64 {
+        self.0.flops.load(Ordering::Relaxed) as f64
     }
 
     /// Waits for all submitted work, and for the errors it may have raised.

@@ -9,6 +9,8 @@ pub struct Sample {
     pub kernel: &'static str,
     /// Place in the model.
     pub label: String,
+    /// Shape of what it writes, such as `[rows: 16, n: 768]`.
+    pub shape: String,
     /// Cost bound.
     pub work: Work,
     /// Seconds on the device: GPU timestamps, or the host's clock on the host executor.

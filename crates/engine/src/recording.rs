@@ -7,6 +7,7 @@ use crate::buffer::Buffer;
 use crate::device::{Device, Info};
 use crate::error::{Error, Result};
 use crate::kernel::{Constants, Kernel};
+use crate::profile::Sample;
 use crate::tensor::{Shape, Tensor};
 
 /// WebGPU's smallest guaranteed limit on workgroups along one dimension.
@@ -143,6 +144,20 @@ impl Launch {
 }
 
 impl Launch {
+    /// What a profile keeps of the launch, which took `seconds`.
+    pub(crate) fn sample(&self, seconds: f64) -> Sample {
+        let bindings = self.kernel.shader.bindings.iter().zip(&self.bindings);
+        let written = bindings.filter(|(binding, _)| binding.access == Access::ReadWrite);
+        let shapes: Vec<String> = written.map(|(_, tensor)| tensor.shape().to_string()).collect();
+        Sample {
+            kernel: self.kernel.name(),
+            label: self.label.clone(),
+            shape: shapes.join(" "),
+            work: self.work,
+            seconds,
+        }
+    }
+
     /// Refuses, just before the launch runs, what would read memory that nothing has filled.
     pub(crate) fn reads_are_written(&self) -> Result<()> {
         let bindings = self.kernel.shader.bindings.iter().zip(&self.bindings);
@@ -189,6 +204,15 @@ impl Recording {
         let shape = Shape::new(dims);
         let label = if self.scope.is_empty() { name.to_owned() } else { format!("{}.{name}", self.scope) };
         Tensor::new(Buffer::unplaced(label, shape.elements()), shape)
+    }
+
+    /// What its launches cost together.
+    pub fn work(&self) -> Work {
+        let add = |sum: Work, one: &Launch| Work {
+            flops: sum.flops + one.work.flops,
+            bytes: sum.bytes + one.work.bytes,
+        };
+        self.launches.iter().fold(Work::default(), add)
     }
 
     /// Appends a launch, checked against its shader. A grid with a zero dimension is nothing to do.

@@ -18,6 +18,10 @@ pub struct Certificate {
 /// `<u, J v>` and `<J^T u, v>` differ by rounding only: of the order of f32's epsilon times the product of norms.
 pub const ADJOINT: f64 = 1e-5;
 
+/// `<u, H v>` and `<v, H u>` come from two walks up and two back, and a second derivative errs by a few times what a first
+/// one does.
+pub const SYMMETRY: f64 = 2e-5;
+
 /// Slope of a central difference against the derivative. Its own error is the cubic term and f32 cancellation, each
 /// below a percent at the steps used; a wrong derivative is off by tens of percent.
 pub const SLOPE: f64 = 0.05;
@@ -66,6 +70,17 @@ pub(crate) fn worse(a: f64, b: f64) -> f64 {
     if b <= a { a } else { b }
 }
 
+/// Keeps the worst figure of each check.
+pub(crate) fn merge(worst: &mut Vec<Certificate>, more: &[Certificate]) {
+    for certificate in more {
+        match worst.iter_mut().find(|c| c.name == certificate.name) {
+            Some(known) if certificate.value <= known.value => {}
+            Some(known) => *known = certificate.clone(),
+            None => worst.push(certificate.clone()),
+        }
+    }
+}
+
 /// Numbers as result files hold them.
 pub(crate) fn narrow(x: &[f64]) -> Vec<f32> {
     x.iter().map(|&x| x as f32).collect()
@@ -110,4 +125,25 @@ pub fn adjoint(linear: &Linearization<'_>, seed: u64) -> Result<Certificate> {
     // Where J is zero, as in a run whose last level was put in place, both sides are.
     let scale = (norm(&u) * norm(last)).max(f64::MIN_POSITIVE);
     Ok(Certificate { name: "adjoint", value: (forward - backward).abs() / scale, bound: ADJOINT })
+}
+
+/// `<u, H v> = <v, H u>` for random directions u and v at h\[0\] of every token up to the observable's, H being the Hessian
+/// of `observable`.
+///
+/// # Errors
+/// An observable that does not fit, or a device error.
+pub fn symmetry(linear: &Linearization<'_>, observable: &Observable, seed: u64) -> Result<Certificate> {
+    let (d, end) = (linear.run().model().config().n_embd, observable.position() + 1);
+    let directions = [seed, seed + 1].map(|seed| gaussian(seed, end * d));
+    let sources = directions.each_ref().map(|direction| -> Vec<Source> {
+        let rows = direction.chunks(d).enumerate();
+        rows.map(|(token, v)| Source { site: Site::ResidPre(0), token, vector: v.to_vec() }).collect()
+    });
+    let products = linear.hvp(&sources, observable)?;
+    let [h_u, h_v] = [0, 1].map(|k| &products.get(k)[..end * d]);
+    let [u, v] = directions.each_ref();
+    // Where J is linear in h[0], both are zero.
+    let scale = (norm(u) * norm(h_v)).max(norm(v) * norm(h_u)).max(f64::MIN_POSITIVE);
+    let value = (dot(u, h_v) - dot(v, h_u)).abs() / scale;
+    Ok(Certificate { name: "symmetry", value, bound: SYMMETRY })
 }

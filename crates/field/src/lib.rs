@@ -5,9 +5,18 @@
 //! | [`forward`] | field and logits of a run |
 //! | [`sensitivity`] | `chi[l, t] = dJ / dh[l, t]` |
 //! | [`patch`] | the effect of putting each clean h\[l, t\] into a corrupted run, beside its first-order prediction |
-//! | [`green`] | the response field of a source |
+//! | [`predict`] | predictors of patch effects side by side, with their costs |
+//! | [`superposition`] | joint responses of pairs of sources, beside the sums of their own |
+//! | [`interactions`] | what pairs of sources do beyond their sum, by Hessian-vector products and by joint runs |
+//! | [`regime`] | how far the first-order response holds, over amplitudes; the linear radius |
+//! | [`green`] | the response field of a source, and the geometry of its propagation |
+//! | [`reconstruction`] | what a linearisation in a mode makes of the run's own input |
 //! | [`Slice`] | blocks of the Green operator between two bases, for all causal pairs |
 //! | [`spectrum`] | leading singular triplets of the operator between places |
+//! | [`invert`] | sources that change observables as asked, verified by the model's own forward pass |
+//! | [`transfer`] | how much of another prompt's answer each displacement carries over |
+//! | [`scale`] | a small model's responses as predictions of a large one's |
+//! | [`study`] | all of it on one model and a set of prompts, with verdicts |
 //!
 //! A certificate that does not hold is an error: no analysis returns numbers that fail their own check.
 
@@ -16,22 +25,27 @@ mod certificate;
 mod composition;
 mod dense;
 mod direction;
+mod displacements;
 mod error;
 mod file;
 mod forward;
 mod geometry;
 mod green;
 mod input;
+mod interaction;
 mod invert;
 mod labelled;
 mod linear_map;
 mod lsqr;
 mod norms;
 mod operator;
+mod panel;
 mod patch;
+mod predictors;
 mod radius;
 mod read;
 mod readings;
+mod reconstruction;
 mod regime;
 mod rsvd;
 mod scale;
@@ -46,7 +60,7 @@ mod superposition;
 mod transfer;
 
 pub use bases::{Basis, BasisContext, End, Frames, RANK};
-pub use certificate::{ADJOINT, Certificate, SAME, SLOPE, adjoint, dot, norm, norms};
+pub use certificate::{ADJOINT, Certificate, SAME, SLOPE, SYMMETRY, adjoint, dot, norm, norms, symmetry};
 pub use composition::composition;
 pub use direction::{Context, Direction, make_unit};
 pub use error::{Error, Result};
@@ -54,6 +68,7 @@ pub use file::{check_writable, write_whole};
 pub use forward::forward;
 pub use geometry::Geometry;
 pub use green::{GreenOptions, gains, green, green_with};
+pub use interaction::interactions;
 pub use invert::{Goal, InvertOptions, Method, invert};
 pub use labelled::{Array, Labelled};
 pub use linear_map::{LinearMap, adjoint_of};
@@ -61,8 +76,10 @@ pub use lsqr::{Lsqr, LsqrOptions, lsqr};
 pub use norms::{BlockNorms, Probes, block_norms};
 pub use operator::Operator;
 pub use patch::{Case, Effects, effects, patch, patch_at};
+pub use predictors::{Panel, Predicted, Predictor, PredictorOptions, predict};
 pub use readings::Reading;
-pub use regime::{LINEAR, RegimeOptions, regime};
+pub use reconstruction::reconstruction;
+pub use regime::{LINEAR, RegimeOptions, jet_radius, regime};
 pub use rsvd::{Rsvd, RsvdOptions, rsvd};
 pub use scale::{PREDICTORS, QUANTITIES, ScaleOptions, scale};
 pub use sensitivity::{Place, sensitivity, sensitivity_along};

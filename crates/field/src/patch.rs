@@ -3,9 +3,10 @@
 //! The effect is `J(patched) - J(corrupted)`; to first order it is `<chi, y_clean - y_corrupted>` with the corrupted
 //! run's sensitivity chi at the site. All places share the corrupted run: each computes only its causal cone.
 
-use resolvent_model::{Edit, Mode, Observable, Run, Site, Variant, values_of};
+use resolvent_model::{Edit, Mode, Observable, Run, Variant, values_of};
 
-use crate::certificate::{Certificate, SAME, adjoint, alone, dot, worse};
+use crate::certificate::{Certificate, SAME, adjoint, alone, narrow, worse};
+use crate::displacements::Displacements;
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
 use crate::site_kind::SiteKind;
@@ -97,27 +98,10 @@ pub fn effects(cases: &[Case<'_>], kind: SiteKind) -> Result<Vec<Effects>> {
 
 /// The patches of one case with their first-order effects, before they are run.
 fn predict(Case { clean, corrupted, observable }: Case<'_>, kind: SiteKind) -> Result<Effects> {
-    let (config, tokens) = (corrupted.model().config(), corrupted.tokens().len());
-    let sites = kind.sites(config);
-    let (theirs, ours) = (clean.captures(&sites)?, corrupted.captures(&sites)?);
-    let mut first_order = vec![0.0f32; sites.len() * tokens];
-    let seeds = [corrupted.seeds(observable)?];
-    corrupted.linearize(Mode::Exact).vjp_at(&seeds, &sites, &mut |slab| {
-        let width = sites[slab.site].width(config);
-        let (theirs, ours) =
-            (&theirs[slab.site][slab.token * width..], &ours[slab.site][slab.token * width..]);
-        for (t, chi) in slab.rows.chunks(width).enumerate() {
-            let at = t * width..(t + 1) * width;
-            first_order[slab.site * tokens + slab.token + t] =
-                (dot(chi, &theirs[at.clone()]) - dot(chi, &ours[at])) as f32;
-        }
-    })?;
-    let patches = |(site, values): (&Site, &Vec<f32>)| {
-        let rows = values.chunks(site.width(config)).map(<[f32]>::to_vec);
-        rows.enumerate().map(|(t, y)| [Edit::put(*site, t, y)]).collect::<Vec<_>>()
-    };
-    let edits = sites.iter().zip(&theirs).flat_map(patches).collect();
-    Ok(Effects { kind, effect: Vec::new(), first_order, values: Vec::new(), edits })
+    let patches = Displacements::new([clean, corrupted], kind)?;
+    let first_order = patches.along_sensitivity(&corrupted.linearize(Mode::Exact), observable)?;
+    let edits = (0..patches.len()).map(|i| [patches.edit(i)]).collect();
+    Ok(Effects { kind, effect: Vec::new(), first_order: narrow(&first_order), values: Vec::new(), edits })
 }
 
 /// The patch effects of all places of the field: arrays `effect [L+1, T]`, `first_order [L+1, T]`, `clean_value [1]`,

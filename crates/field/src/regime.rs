@@ -32,9 +32,14 @@ impl Default for RegimeOptions {
     }
 }
 
+/// The linear radius as second order has it, without a sweep: the error `a |second / (2 first)|` reaches 20 % there.
+pub fn jet_radius(first: f64, second: f64) -> f64 {
+    2.0 * LINEAR * (first / second).abs()
+}
+
 /// Finite against first-order responses of J to a source at each of `sites`, with its direction `[d]`: arrays
-/// `sites [N, 2]`, `amplitudes [A]`, `finite [N, A]`, `error [N, A]`, `radius [N]`, `first_order [N]`, `second [N]`; with
-/// `options.field` also `field_error [N, A]`, the same error of the field at all levels above the source.
+/// `sites [N, 2]`, `amplitudes [A]`, `finite [N, A]`, `error [N, A]`, `radius [N]`, `first_order [N]`, `second [N]`,
+/// `jet_radius [N]` (see [`jet_radius`]); with `options.field` also `field_error [N, A]`, the same error of the field at all levels above the source.
 ///
 /// Amplitudes, radii and derivatives are in units of |h\[l, t\]| unless they are absolute. A radius is infinite where J does
 /// not depend on the source at all, and NaN where f32 cannot tell: the error is above 20 % already where the response
@@ -87,6 +92,11 @@ pub fn regime(
         .with("radius", &[("site", probes.len())], narrow(&radius))
         .with("first_order", &[("site", probes.len())], narrow(&first))
         .with("second", &[("site", probes.len())], narrow(&second))
+        .with(
+            "jet_radius",
+            &[("site", probes.len())],
+            first.iter().zip(&second).map(|(f, s)| jet_radius(*f, *s) as f32).collect(),
+        )
         .note("observable", format!("{observable:?}"))
         .note(
             "amplitude_unit",

@@ -188,7 +188,8 @@ mod tests {
         assert!(got.bound < 1e-4 && got.residual.iter().flatten().all(|r| *r < 1e-5), "{got:?}");
     }
 
-    /// The bound is above the true norm of what is left, and not by more than its factor and the tail allow.
+    /// The bound is above the true norm of what is left, and not by more than its factor times the longest that ten images
+    /// of normal vectors get: three times the Frobenius norm of what is left, and seldom half of that.
     #[test]
     fn the_bound_bounds() {
         for seed in 0..20 {
@@ -197,7 +198,11 @@ mod tests {
             let options = RsvdOptions { rank: 5, power: 2, seed, ..Default::default() };
             let got = rsvd(&map, &options).expect("computes");
             let tail = values[5..].iter().map(|s| s * s).sum::<f64>().sqrt();
-            assert!(got.bound >= values[5] && got.bound < 4.0 * tail, "{seed}: {} {tail}", got.bound);
+            assert!(
+                got.bound >= values[5] && got.bound < 3.0 * FACTOR * tail,
+                "{seed}: {} {tail}",
+                got.bound
+            );
             assert!(got.failure < 1e-6);
         }
     }

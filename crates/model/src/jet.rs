@@ -38,8 +38,9 @@ impl Linearization<'_> {
     /// times the sources is added is `h + a first + a^2/2 second` up to `a^3`. Exactly zero outside of the causal cone.
     ///
     /// # Errors
-    /// A source that does not fit the model or the prompt, or a device error.
+    /// Another mode than [`crate::Mode::Exact`], a source that does not fit the model or the prompt, or a device error.
     pub fn jet<S: AsRef<[Source]>>(&self, sources: &[S]) -> Result<Jets> {
+        self.mode().second_order("jet")?;
         let (run, sites) = (self.run, self.run.levels());
         let zeros = || Fields::zeros(run, sources.len());
         let mut jets = Jets { first: zeros(), second: zeros() };
@@ -62,8 +63,10 @@ impl Linearization<'_> {
     /// position are computed, and its row alone goes through the final norm and the unembedding.
     ///
     /// # Errors
-    /// A source or an observable that does not fit the model or the prompt, or a device error.
+    /// Another mode than [`crate::Mode::Exact`], a source or an observable that does not fit the model or the prompt, or a
+    /// device error.
     pub fn along<S: AsRef<[Source]>>(&self, sources: &[S], observable: &Observable) -> Result<Vec<Along>> {
+        self.mode().second_order("along")?;
         let (run, mut along) = (self.run, vec![Along::default(); sources.len()]);
         observable.check(self.config(), run.tokens().len())?;
         let expansion = self.expansion(observable)?;
@@ -123,7 +126,7 @@ impl Linearization<'_> {
     }
 
     /// `observable` around this run.
-    fn expansion(&self, observable: &Observable) -> Result<Expansion> {
+    pub(crate) fn expansion(&self, observable: &Observable) -> Result<Expansion> {
         Ok(match observable {
             Observable::Field { direction, .. } => Expansion {
                 slope: direction.iter().map(|&u| f64::from(u)).collect(),
@@ -147,13 +150,35 @@ const HEADS: usize = 64;
 
 /// An observable J of the numbers y that it is read from, a row of the field or logits, to second order at the run:
 /// `dJ/dy = slope` and `d2J/dy2 = bend (diag p - p p^T)`.
-struct Expansion {
+pub(crate) struct Expansion {
     slope: Vec<f64>,
     bend: f64,
     p: Vec<f64>,
 }
 
 impl Expansion {
+    /// How many numbers J is read from.
+    pub(crate) fn len(&self) -> usize {
+        self.slope.len()
+    }
+
+    /// Whether J is no linear function of them.
+    pub(crate) fn is_bent(&self) -> bool {
+        self.bend != 0.0
+    }
+
+    /// `dJ/dy`.
+    pub(crate) fn slope(&self) -> impl Iterator<Item = f32> {
+        self.slope.iter().map(|&slope| slope as f32)
+    }
+
+    /// `d2J/dy2 y_dot`.
+    pub(crate) fn turned(&self, y_dot: &[f32]) -> Vec<f32> {
+        let mean: f64 = self.p.iter().zip(y_dot).map(|(p, &y)| p * f64::from(y)).sum();
+        let each = self.p.iter().zip(y_dot);
+        each.map(|(p, &y)| (self.bend * p * (f64::from(y) - mean)) as f32).collect()
+    }
+
     /// J along the jet `y_jet [2, numbers]`: `<slope, y_dot>`, and `<slope, y_ddot> + bend Var_p(y_dot)`.
     fn along(&self, y_jet: &[f32]) -> Along {
         let (y_dot, y_ddot) = y_jet.split_at(y_jet.len() / 2);

@@ -27,11 +27,14 @@ mod error;
 mod files;
 #[cfg(feature = "hub")]
 mod hub;
+mod hvp;
 mod jet;
 mod linear;
+mod mode;
 mod model;
 mod named;
 mod observable;
+mod peak;
 mod program;
 mod prompt;
 mod prompt_set;
@@ -53,10 +56,12 @@ pub use error::{Error, Result};
 #[cfg(feature = "hub")]
 pub use hub::{Hub, HubEvent, Snapshot};
 pub use jet::{Along, Jets};
-pub use linear::{Fields, Linearization, Mode, Seed, Source};
+pub use linear::{Fields, Linearization, Seed, Source};
+pub use mode::Mode;
 pub use model::{Model, RunOptions};
 pub use named::DEFAULT_MODEL;
 pub use observable::{Distribution, Observable};
+pub use peak::{Peak, peak};
 pub use prompt::{check_prompt, from_end, parse_token, parse_tokens};
 pub use prompt_set::{PromptPair, PromptSet, Task, TokenPair};
 pub use random::{RandomWeights, gaussian, gpt2_small, tiny};

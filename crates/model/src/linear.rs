@@ -1,6 +1,7 @@
 //! The tangent map of a run: K tangents forward or K cotangents backward over one shared primal.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use resolvent_engine::{Device, Recording, Tensor};
 use resolvent_ops::splice::{Change, Source as RowSource};
@@ -10,20 +11,13 @@ use crate::batch::{Act, Batch, Direction, Member, Order};
 use crate::config::Config;
 use crate::edit::Edit;
 use crate::error::{Error, Result};
+use crate::mode::Mode;
 use crate::observable::Observable;
+use crate::program::Program;
 use crate::run::{Run, acts};
 use crate::site::Site;
 use crate::sweep::{Slab, groups, most_rows};
 use crate::walk::{DeviceSeeds, adjoint, tangent};
-
-/// Which derivative is taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Mode {
-    /// The derivative of the model itself.
-    #[default]
-    Exact,
-}
 
 /// A tangent at a site and a token.
 #[derive(Clone, Debug, PartialEq)]
@@ -102,13 +96,27 @@ impl Fields {
 /// The model's derivative at a run. Tangents and cotangents cost arithmetic only for the rows that they can reach.
 pub struct Linearization<'a> {
     pub(crate) run: &'a Run,
+    mode: Mode,
+    /// The run's list of operations in this mode, where it is another one.
+    program: Option<Program>,
+    /// The final norm in this mode.
+    ln_f: Arc<dyn Op>,
 }
 
 impl<'a> Linearization<'a> {
     pub(crate) fn new(run: &'a Run, mode: Mode) -> Self {
-        match mode {
-            Mode::Exact => Self { run },
-        }
+        let (held, ln_f) = (mode.held(), &run.model().0.weights.ln_f);
+        let program = (mode != Mode::Exact).then(|| run.program().holding(held));
+        Self { run, mode, program, ln_f: ln_f.holding(held).unwrap_or_else(|| Arc::new(ln_f.clone())) }
+    }
+
+    /// The mode that it was made in.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    pub(crate) fn program(&self) -> &Program {
+        self.program.as_ref().unwrap_or_else(|| self.run.program())
     }
 
     /// The run that it belongs to.
@@ -151,7 +159,7 @@ impl<'a> Linearization<'a> {
         for group in groups(self.run.model(), wanted.len(), members) {
             let batch = Batch::new(self.device(), &group, Direction::Forward)?;
             let (mut rec, trace) = (self.device().record(), &self.run.base.trace);
-            let dots = tangent(self.run.program(), &mut rec, &batch, trace, (&wanted, Order::First))?;
+            let dots = tangent(self.program(), &mut rec, &batch, trace, (&wanted, Order::First))?;
             self.device().submit(rec)?;
             self.run.visit(&batch, &dots, sites, visit)?;
         }
@@ -213,7 +221,7 @@ impl<'a> Linearization<'a> {
         sites: &[Site],
         visit: &mut dyn FnMut(Slab<'_>),
     ) -> Result<()> {
-        let (program, config) = (self.run.program(), self.config());
+        let (program, config) = (self.program(), self.config());
         let wanted = self.run.values_of_sites(sites)?;
         let mut linear_acts = acts(config, program, self.run.edits(), Edit::linear)?;
         // Each edit's linear part is symmetric, but several at one place need not commute: backwards, last first.
@@ -235,14 +243,14 @@ impl<'a> Linearization<'a> {
             let batch = Batch::new(self.device(), &group, Direction::Backward)?;
             let (mut rec, trace) = (self.device().record(), &self.run.base.trace);
             let bars = match heads.rows.is_empty() {
-                true => adjoint(program, &mut rec, [&batch, &linear], trace, None, &wanted)?,
+                true => adjoint(program, &mut rec, [&batch, &linear], (trace, None), None, &wanted)?,
                 false => {
                     rec.scope("unembed");
                     let seeds = &self.head(&mut rec, &heads)?;
                     let place = |member: &Member, t: usize| heads.source(member.id, t);
                     let at = program.field[config.n_layer];
                     let extra = DeviceSeeds { at, seeds, place: &place };
-                    adjoint(program, &mut rec, [&batch, &linear], trace, Some(&extra), &wanted)?
+                    adjoint(program, &mut rec, [&batch, &linear], (trace, None), Some(&extra), &wanted)?
                 }
             };
             self.device().submit(rec)?;
@@ -274,7 +282,7 @@ impl<'a> Linearization<'a> {
         let rows = Rows::new(self.device(), &vec![self.run.span(position, position + 1); n])?;
         let mut rec = self.device().record();
         rec.scope("ln_f");
-        let x = self.run.model().0.weights.ln_f.jvp(&mut rec, &rows, &self.run.base.head_kept, &[&x])?;
+        let x = self.ln_f.jvp(&mut rec, &rows, &self.run.base.head_kept, &[&x])?;
         self.run.base.all_logits(rec, &x, &(0..n).collect::<Vec<usize>>())
     }
 
@@ -287,7 +295,7 @@ impl<'a> Linearization<'a> {
         let bar = weights.unembed.vjp(rec, &bar, &ids)?;
         let spans: Vec<Span> = heads.rows.iter().map(|&(_, t)| self.run.span(t, t + 1)).collect();
         let rows = Rows::new(self.device(), &spans)?;
-        let bars = weights.ln_f.vjp(rec, &rows, &self.run.base.head_kept, &bar, &[None])?;
+        let bars = self.ln_f.vjp(rec, &rows, &self.run.base.head_kept, &bar, &[None])?;
         bars.into_iter().next().ok_or_else(|| Error::Place("layer norm has one input".to_owned()))
     }
 
@@ -306,8 +314,13 @@ impl<'a> Linearization<'a> {
 
     fn act(&self, seed: &Seed) -> Option<Act> {
         let Seed::Field { level, token, vector } = seed else { return None };
-        let change = Change::Add { amount: 1.0, s: vector.clone() };
-        Some(Act { value: self.run.program().field[*level], token: *token, from: 0, change })
+        Some(self.seed_act((*level, *token), vector))
+    }
+
+    /// A cotangent that starts at h\[level, token\].
+    pub(crate) fn seed_act(&self, (level, token): (usize, usize), vector: &[f32]) -> Act {
+        let change = Change::Add { amount: 1.0, s: vector.to_vec() };
+        Act { value: self.run.program().field[level], token, from: 0, change }
     }
 }
 

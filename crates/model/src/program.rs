@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use resolvent_ops::Op;
 use resolvent_ops::add::Add;
 use resolvent_ops::attention::Attention;
 use resolvent_ops::matmul::Matmul;
 use resolvent_ops::mlp::Mlp;
+use resolvent_ops::{Held, Op};
 
 use crate::config::{Activation, Config};
 use crate::site::Site;
@@ -90,6 +90,7 @@ impl Program {
             fc: block.fc.clone(),
             proj: Matmul { add, ..block.mlp_proj.clone() },
             exact: config.activation_function == Activation::Gelu,
+            held: false,
         };
         let post = if sites.contains(&Site::MlpOut(l)) {
             let out = self.push(name("mlp"), mlp(false), &[normed]);
@@ -100,6 +101,15 @@ impl Program {
         };
         self.field.push(post);
         self.parts.push(parts);
+    }
+
+    /// The same list with derivatives that hold what `held` says.
+    pub(crate) fn holding(&self, held: Held) -> Self {
+        let node = |node: &Node| Node {
+            op: node.op.holding(held).unwrap_or_else(|| node.op.clone()),
+            ..node.clone()
+        };
+        Self { nodes: self.nodes.iter().map(node).collect(), ..self.clone() }
     }
 
     /// Number of values.
@@ -154,5 +164,5 @@ fn attention(config: &Config, l: usize) -> Attention {
     if config.scale_attn_by_inverse_layer_idx {
         scale /= (l + 1) as f64;
     }
-    Attention { heads: config.n_head, d_head, scale: scale as f32 }
+    Attention { heads: config.n_head, d_head, scale: scale as f32, held: false }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use resolvent_engine::{Device, Recording, Result, Tensor};
 use resolvent_ops::splice::Source;
-use resolvent_ops::{Kept, Rows};
+use resolvent_ops::{Bend, Kept, Op, Rows};
 
 use crate::batch::{Batch, Direction, Order};
 use crate::program::{Program, ValueId};
@@ -102,6 +102,14 @@ impl Forward<'_> {
 /// Tangents, jets or cotangents at the values that were asked for, by value. Members that had not joined there have no rows.
 pub(crate) type Harvest = Vec<Option<Tensor>>;
 
+/// What a tangent walk keeps for the walk back of an hvp.
+pub(crate) struct Tangents {
+    /// By node: what its op kept, and how many rows had a tangent there.
+    kept: Vec<Option<(Kept, usize)>>,
+    /// The tangents at the last value of the walk.
+    pub(crate) last: Option<Tensor>,
+}
+
 /// Records the tangent, or the jet, of every value in `wanted`, over the residuals of the base run. Sources are the
 /// members' acts.
 pub(crate) fn tangent(
@@ -110,6 +118,40 @@ pub(crate) fn tangent(
     batch: &Batch,
     base: &Trace,
     (wanted, order): (&BTreeSet<ValueId>, Order),
+) -> Result<Harvest> {
+    let step = |_, op: &dyn Op, rec: &mut Recording, table: &Rows, kept: &Kept, x: &[&Tensor]| match order {
+        Order::First => op.jvp(rec, table, kept, x),
+        Order::Second => op.jet(rec, table, kept, x),
+    };
+    onward(program, rec, batch, base, (wanted, order), step)
+}
+
+/// Records the tangent of the value `last`, and keeps what the walk back of an hvp needs.
+pub(crate) fn tangents(
+    program: &Program,
+    rec: &mut Recording,
+    batch: &Batch,
+    base: &Trace,
+    last: ValueId,
+) -> Result<Tangents> {
+    let mut all: Vec<Option<(Kept, usize)>> = vec![None; program.nodes.len()];
+    let step = |i: usize, op: &dyn Op, rec: &mut Recording, table: &Rows, kept: &Kept, x: &[&Tensor]| {
+        let outcome = op.tangent(rec, table, kept, x)?;
+        all[i] = Some((outcome.kept, table.count()));
+        Ok(outcome.y)
+    };
+    let mut dots = onward(program, rec, batch, base, (&BTreeSet::from([last]), Order::First), step)?;
+    Ok(Tangents { kept: all, last: dots[last].take() })
+}
+
+/// A walk of tangents or jets, op by op.
+fn onward(
+    program: &Program,
+    rec: &mut Recording,
+    batch: &Batch,
+    base: &Trace,
+    (wanted, order): (&BTreeSet<ValueId>, Order),
+    mut step: impl FnMut(usize, &dyn Op, &mut Recording, &Rows, &Kept, &[&Tensor]) -> Result<Tensor>,
 ) -> Result<Harvest> {
     let device = rec.device().clone();
     let mut dots: Harvest = vec![None; program.values()];
@@ -132,10 +174,7 @@ pub(crate) fn tangent(
         if let (Some(inputs), Some(kept)) = (inputs, &base.kept[i]) {
             rec.scope(&node.scope);
             let table: Rows = batch.rows.prefix(rows);
-            dots[node.output] = Some(match order {
-                Order::First => node.op.jvp(rec, &table, kept, &inputs)?,
-                Order::Second => node.op.jet(rec, &table, kept, &inputs)?,
-            });
+            dots[node.output] = Some(step(i, &*node.op, rec, &table, kept, &inputs)?);
         }
         rows = settle(rec, &mut dots, node.output)?;
         program.forget(i, wanted, &mut dots);
@@ -153,13 +192,17 @@ pub(crate) struct DeviceSeeds<'a> {
     pub(crate) place: &'a dyn Fn(&crate::batch::Member, usize) -> Source,
 }
 
+/// Where a walk back is linearised: the base run, and the tangents along which its own cotangent is differentiated, with the
+/// first row of the member that carries that.
+pub(crate) type Point<'a> = (&'a Trace, Option<(&'a Tangents, usize)>);
+
 /// Records the cotangent of every value in `wanted`. Seeds are the members' acts, and `extra`; `linear` holds the
 /// linear parts of the base run's edits, which a cotangent passes on its way back.
 pub(crate) fn adjoint(
     program: &Program,
     rec: &mut Recording,
     [batch, linear]: [&Batch; 2],
-    base: &Trace,
+    (base, bends): Point<'_>,
     extra: Option<&DeviceSeeds<'_>>,
     wanted: &BTreeSet<ValueId>,
 ) -> Result<Harvest> {
@@ -196,7 +239,14 @@ pub(crate) fn adjoint(
         rec.scope(&node.scope);
         let so_far: Vec<Option<Tensor>> = node.inputs.iter().map(|&v| bars[v].clone()).collect();
         let table = batch.rows.prefix(active);
-        for (&v, bar) in node.inputs.iter().zip(node.op.vjp(rec, &table, kept, &y_bar, &so_far)?) {
+        let bend = bends.and_then(|(tangents, plain)| {
+            tangents.kept[producer].as_ref().map(|(kept, rows)| Bend { kept, rows: *rows, plain })
+        });
+        let pulled = match bend {
+            Some(bend) => node.op.hvp(rec, &table, (kept, bend), &y_bar, &so_far)?,
+            None => node.op.vjp(rec, &table, kept, &y_bar, &so_far)?,
+        };
+        for (&v, bar) in node.inputs.iter().zip(pulled) {
             bars[v] = Some(bar);
         }
     }

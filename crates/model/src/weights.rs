@@ -119,7 +119,7 @@ impl Upload<'_> {
     fn norm(&mut self, name: &str, d: usize) -> Result<LayerNorm> {
         let gain = self.vector(&format!("{name}.weight"), "d", d)?;
         let bias = self.vector(&format!("{name}.bias"), "d", d)?;
-        Ok(LayerNorm { gain, bias, eps: self.eps })
+        Ok(LayerNorm { gain, bias, eps: self.eps, held: false })
     }
 
     fn linear(&mut self, name: &str, k: usize, n: usize) -> Result<Matmul> {

@@ -1,6 +1,8 @@
 //! Residual add where nothing could be fused with it.  `[rows, d], [rows, d] -> [rows, d]`
 //!
-//! Linear: jvp and jet are the same kernel, and vjp hands `y_bar` to both sides without a launch.
+//! Linear: jvp and jet are the same kernel, and vjp (and hvp) hands `y_bar` to both sides without a launch.
+
+use std::sync::Arc;
 
 use bytemuck::{Pod, Zeroable};
 use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor};
@@ -8,7 +10,7 @@ use resolvent_shaders::add as shader;
 
 use crate::flat_grid;
 use crate::host::each_row;
-use crate::op::{Kept, Op, Outcome};
+use crate::op::{Bend, Held, Kept, Op, Outcome};
 use crate::rows::Rows;
 
 const NAME: &str = "add";
@@ -49,6 +51,10 @@ impl Op for Add {
         NAME
     }
 
+    fn holding(&self, _: Held) -> Option<Arc<dyn Op>> {
+        None
+    }
+
     fn primal(&self, rec: &mut Recording, _: &Rows, _: Option<&Kept>, inputs: &[&Tensor]) -> Result<Outcome> {
         Ok(Outcome { y: add(rec, inputs[0], inputs[1])?, kept: Kept::default() })
     }
@@ -61,6 +67,10 @@ impl Op for Add {
         self.jvp(rec, rows, kept, x_jet)
     }
 
+    fn tangent(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_dot: &[&Tensor]) -> Result<Outcome> {
+        Ok(Outcome { y: self.jvp(rec, rows, kept, x_dot)?, kept: Kept::default() })
+    }
+
     fn vjp(
         &self,
         rec: &mut Recording,
@@ -70,6 +80,17 @@ impl Op for Add {
         so_far: &[Option<Tensor>],
     ) -> Result<Vec<Tensor>> {
         so_far.iter().map(|so_far| onto(rec, y_bar.clone(), so_far)).collect()
+    }
+
+    fn hvp(
+        &self,
+        rec: &mut Recording,
+        rows: &Rows,
+        (kept, _): (&Kept, Bend<'_>),
+        y_bar: &Tensor,
+        so_far: &[Option<Tensor>],
+    ) -> Result<Vec<Tensor>> {
+        self.vjp(rec, rows, kept, y_bar, so_far)
     }
 }
 

@@ -4,12 +4,15 @@
 //! log of each row's sum of exponentials `[primal, heads]`. A ragged primal reads the keys and values of tokens that
 //! it does not own from its base run's residuals.
 
+use std::sync::Arc;
+
 use bytemuck::{Pod, Zeroable};
 use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor, as_u32};
 use resolvent_shaders::attention as shader;
 
+use crate::attention_second;
 use crate::host::{axpy, dot, each_row_simd, each_two_rows_simd, exp, sum};
-use crate::op::{Kept, Op, Outcome};
+use crate::op::{Bend, Held, Kept, Op, Outcome, switch, whole};
 use crate::rows::{Row, Rows};
 
 const NAME: &str = "attention";
@@ -26,30 +29,59 @@ pub struct Attention {
     pub d_head: usize,
     /// Factor of the scores, usually `1 / sqrt(d_head)`.
     pub scale: f32,
+    /// Whether jvp and vjp hold the weights of the keys constant.
+    pub held: bool,
 }
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct Params {
-    rows: u32,
+    /// First row that a vjp computes.
+    first: u32,
     heads: u32,
     d_head: u32,
     scale: f32,
 }
 
 impl Attention {
+    /// A launch over the rows from `first` on.
     fn launch(
         &self,
         kernel: &'static Kernel,
-        rows: &Rows,
+        (rows, first): (&Rows, usize),
         bindings: &[&Tensor],
         flops_per_pair: f64,
     ) -> Launch {
-        let (heads, d_head) = (self.heads as u32, self.d_head as u32);
-        let params = Params { rows: rows.count() as u32, heads, d_head, scale: self.scale };
-        let d = (self.heads * self.d_head) as f64;
-        Launch::new(kernel, params, bindings, [heads, rows.count() as u32, 1])
-            .work(flops_per_pair * d * rows.pairs(), 20.0 * d * rows.count() as f64)
+        let [first, heads, d_head] = [first, self.heads, self.d_head].map(|n| n as u32);
+        let params = Params { first, heads, d_head, scale: self.scale };
+        let (d, all) = ((self.heads * self.d_head) as f64, rows.count() as u32);
+        let (n, share) = (all - first, f64::from(all - first) / f64::from(all));
+        Launch::new(kernel, params, bindings, [heads, n, 1])
+            .constants(&[switch(self.held)])
+            .work(flops_per_pair * d * rows.pairs() * share, 20.0 * d * f64::from(n))
+    }
+
+    /// The vjp of the rows from `first` on, written into `bar [rows, 3d]`.
+    pub(crate) fn pull(
+        &self,
+        rec: &mut Recording,
+        rows: (&Rows, usize),
+        kept: &Kept,
+        [z_bar, bar]: [&Tensor; 2],
+    ) -> Result<()> {
+        let ([qkv, z, lse], table) = (kept.get(), rows.0.table());
+        if self.held {
+            // Values alone: their launch fills the other columns with zeros, and does not look at the means.
+            return rec.launch(self.launch(&VJP_KV, rows, &[table, qkv, lse, lse, z_bar, bar], 4.0));
+        }
+        let mean = rec.tensor("attention.mean", &[("rows", rows.0.count()), ("heads", self.heads)])?;
+        rec.launch(self.launch(&VJP_Q, rows, &[table, qkv, z, lse, z_bar, bar, &mean], 6.0))?;
+        rec.launch(self.launch(&VJP_KV, rows, &[table, qkv, &mean, lse, z_bar, bar], 8.0))
+    }
+
+    /// Operations a pair and number of a jvp: a score and a value are left of `all` where the weights are held.
+    fn flops(&self, all: f64) -> f64 {
+        if self.held { 4.0 } else { all }
     }
 
     fn widths(&self, rows: &Rows) -> [[(&'static str, usize); 2]; 2] {
@@ -61,6 +93,10 @@ impl Attention {
 impl Op for Attention {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn holding(&self, held: Held) -> Option<Arc<dyn Op>> {
+        held.pattern.then(|| Arc::new(Self { held: true, ..*self }) as Arc<dyn Op>)
     }
 
     fn primal(
@@ -76,7 +112,7 @@ impl Op for Attention {
         let lse = rec.tensor("attention.lse", &[("rows", rows.count()), ("heads", self.heads)])?;
         // Without a base run every run starts at token 0, and the base binding is never read.
         let base = base.map_or(qkv, |kept| kept.get::<3>()[0]);
-        rec.launch(self.launch(&PRIMAL, rows, &[rows.table(), qkv, base, &z, &lse], 4.0))?;
+        rec.launch(self.launch(&PRIMAL, (rows, 0), &[rows.table(), qkv, base, &z, &lse], 4.0))?;
         Ok(Outcome { kept: Kept::new(&[qkv, &z, &lse]), y: z })
     }
 
@@ -84,16 +120,24 @@ impl Op for Attention {
         let ([qkv, z, lse], [wide, narrow]) = (kept.get(), self.widths(rows));
         x_dot[0].expect(NAME, &wide)?;
         let z_dot = rec.tensor("attention.dot", &narrow)?;
-        rec.launch(self.launch(&JVP, rows, &[rows.table(), qkv, z, lse, x_dot[0], &z_dot], 10.0))?;
+        rec.launch(self.launch(
+            &JVP,
+            (rows, 0),
+            &[rows.table(), qkv, z, lse, x_dot[0], &z_dot],
+            self.flops(10.0),
+        ))?;
         Ok(z_dot)
     }
 
     fn jet(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_jet: &[&Tensor]) -> Result<Tensor> {
-        let ([qkv, _, lse], d) = (kept.get(), self.heads * self.d_head);
-        x_jet[0].expect(NAME, &[("2 rows", 2 * rows.count()), ("3d", 3 * d)])?;
-        let z_jet = rec.tensor("attention.jet", &[("rows", 2 * rows.count()), ("d", d)])?;
-        rec.launch(self.launch(&JET, rows, &[rows.table(), qkv, lse, x_jet[0], &z_jet], 24.0))?;
-        Ok(z_jet)
+        whole(NAME, self.held)?;
+        attention_second::jet_of(self, rec, rows, kept, x_jet[0])
+    }
+
+    fn tangent(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_dot: &[&Tensor]) -> Result<Outcome> {
+        whole(NAME, self.held)?;
+        let z_dot = self.jvp(rec, rows, kept, x_dot)?;
+        Ok(Outcome { kept: Kept::new(&[x_dot[0], &z_dot]), y: z_dot })
     }
 
     fn vjp(
@@ -104,50 +148,60 @@ impl Op for Attention {
         y_bar: &Tensor,
         so_far: &[Option<Tensor>],
     ) -> Result<Vec<Tensor>> {
-        let ([qkv, z, lse], [wide, narrow]) = (kept.get(), self.widths(rows));
+        let [wide, narrow] = self.widths(rows);
         y_bar.expect(NAME, &narrow)?;
         let bar = rec.tensor("attention.bar", &wide)?;
-        let mean = rec.tensor("attention.mean", &[("rows", rows.count()), ("heads", self.heads)])?;
-        rec.launch(self.launch(&VJP_Q, rows, &[rows.table(), qkv, z, lse, y_bar, &bar, &mean], 6.0))?;
-        rec.launch(self.launch(&VJP_KV, rows, &[rows.table(), qkv, &mean, lse, y_bar, &bar], 8.0))?;
+        self.pull(rec, (rows, 0), kept, [y_bar, &bar])?;
+        Ok(vec![crate::add::onto(rec, bar, &so_far[0])?])
+    }
+
+    fn hvp(
+        &self,
+        rec: &mut Recording,
+        rows: &Rows,
+        kept: (&Kept, Bend<'_>),
+        y_bar: &Tensor,
+        so_far: &[Option<Tensor>],
+    ) -> Result<Vec<Tensor>> {
+        whole(NAME, self.held)?;
+        let bar = attention_second::hvp_of(self, rec, rows, kept, y_bar)?;
         Ok(vec![crate::add::onto(rec, bar, &so_far[0])?])
     }
 }
 
 static PRIMAL: Kernel = Kernel { shader: &shader::PRIMAL, host: primal };
 static JVP: Kernel = Kernel { shader: &shader::JVP, host: jvp };
-static JET: Kernel = Kernel { shader: &shader::JET, host: jet };
 static VJP_Q: Kernel = Kernel { shader: &shader::VJP_Q, host: vjp_q };
 static VJP_KV: Kernel = Kernel { shader: &shader::VJP_KV, host: vjp_kv };
 
 /// This op's kernels.
-pub static KERNELS: &[&Kernel] = &[&PRIMAL, &JVP, &JET, &VJP_Q, &VJP_KV];
+pub static KERNELS: &[&Kernel] = &[&PRIMAL, &JVP, &VJP_Q, &VJP_KV];
 
 /// Where heads lie in rows of `[q, k, v]` and of z.
 #[derive(Clone, Copy)]
-struct Layout {
-    heads: usize,
-    width: usize,
+pub(crate) struct Layout {
+    pub(crate) heads: usize,
+    pub(crate) width: usize,
 }
 
 impl Layout {
-    fn new(p: Params) -> Self {
-        Self { heads: p.heads as usize, width: p.d_head as usize }
+    pub(crate) fn new(heads: u32, d_head: u32) -> Self {
+        Self { heads: heads as usize, width: d_head as usize }
     }
 
-    fn d(self) -> usize {
+    pub(crate) fn d(self) -> usize {
         self.heads * self.width
     }
 
     /// q (part 0), k (1) or v (2) of `head` in row `row`.
     #[inline(always)]
-    fn part(self, data: &[f32], row: usize, part: usize, head: usize) -> &[f32] {
+    pub(crate) fn part(self, data: &[f32], row: usize, part: usize, head: usize) -> &[f32] {
         &data[((3 * row + part) * self.heads + head) * self.width..][..self.width]
     }
 
     /// `head` of row `row` of z.
     #[inline(always)]
-    fn head(self, data: &[f32], row: usize, head: usize) -> &[f32] {
+    pub(crate) fn head(self, data: &[f32], row: usize, head: usize) -> &[f32] {
         &data[(row * self.heads + head) * self.width..][..self.width]
     }
 }
@@ -155,7 +209,7 @@ impl Layout {
 fn primal(bound: Bound<'_>) {
     let p: Params = bound.params();
     let ([rows, qkv, base], [z, lse]) = bound.slices();
-    let at = Layout::new(p);
+    let at = Layout::new(p.heads, p.d_head);
     let args = Primal { at, scale: p.scale, rows: as_u32(rows), qkv, base };
     each_two_rows_simd([z, lse], [at.d(), at.heads], args, primal_row);
 }
@@ -198,7 +252,7 @@ fn primal_row(args: Primal<'_>, row: usize, [z, lse]: [&mut [f32]; 2]) {
     }
 }
 
-/// What the derivatives read: the shared primal, and the tangent, jet or cotangent `t`.
+/// What the derivatives read: the shared primal, and the tangent or cotangent `t`.
 #[derive(Clone, Copy)]
 struct Shared<'a> {
     at: Layout,
@@ -209,6 +263,9 @@ struct Shared<'a> {
     kept: &'a [f32],
     lse: &'a [f32],
     t: &'a [f32],
+    /// First row that a vjp computes.
+    first: usize,
+    held: bool,
 }
 
 impl Shared<'_> {
@@ -220,10 +277,11 @@ impl Shared<'_> {
 }
 
 fn jvp(bound: Bound<'_>) {
-    let p: Params = bound.params();
+    let (p, held) = (bound.params::<Params>(), bound.flag("HELD"));
     let ([rows, qkv, kept, lse, t], [z_dot]) = bound.slices();
-    let at = Layout::new(p);
-    let args = Shared { at, scale: p.scale, rows: as_u32(rows), qkv, kept, lse, t };
+    let at = Layout::new(p.heads, p.d_head);
+    let args =
+        Shared { at, scale: p.scale, rows: as_u32(rows), qkv, kept, lse, t, first: p.first as usize, held };
     each_row_simd(z_dot, at.d(), args, jvp_row);
 }
 
@@ -235,10 +293,16 @@ fn jvp_row(args: Shared<'_>, row: usize, z_dot: &mut [f32]) {
         let (q, q_dot) = (at.part(qkv, r.primal, 0, head), at.part(qkv_dot, row, 0, head));
         let mut drift = 0.0;
         z_dot.fill(0.0);
-        for j in 0..=r.token(row) {
+        // Of keys before the run's own, only the weights could change.
+        let first = if args.held { r.start } else { 0 };
+        for j in first..=r.token(row) {
             let base = r.base(row, j);
             let key = at.part(qkv, base, 1, head);
             let w = args.weight(q, key, r.primal, head);
+            if args.held {
+                axpy(w, at.part(qkv_dot, r.own(j), 2, head), z_dot);
+                continue;
+            }
             let mut s_dot = dot(q_dot, key);
             if j >= r.start {
                 s_dot += dot(q, at.part(qkv_dot, r.own(j), 1, head));
@@ -252,84 +316,21 @@ fn jvp_row(args: Shared<'_>, row: usize, z_dot: &mut [f32]) {
     }
 }
 
-fn jet(bound: Bound<'_>) {
-    let p: Params = bound.params();
-    let ([rows, qkv, lse, t], [z_jet]) = bound.slices();
-    let at = Layout::new(p);
-    let args = Shared { at, scale: p.scale, rows: as_u32(rows), qkv, kept: &[], lse, t };
-    each_row_simd(z_jet, 2 * at.d(), args, jet_row);
-}
-
-/// The quotient of the jets of `sum_j p_j v_j` and `sum_j p_j`, with s_dot about its mean over the keys: what all keys
-/// have in common changes no weight, and is not squared.
-#[inline(always)]
-fn jet_row(args: Shared<'_>, row: usize, z_jet: &mut [f32]) {
-    let Shared { at, scale, qkv, t: qkv_jet, .. } = args;
-    let r = Row::read(args.rows, row);
-    let (z_dots, z_ddots) = z_jet.split_at_mut(at.d());
-    let heads = z_dots.chunks_mut(at.width).zip(z_ddots.chunks_mut(at.width));
-    let mut weights = vec![[0.0; 3]; r.token(row) + 1];
-    for (head, (z_dot, z_ddot)) in heads.enumerate() {
-        let q = at.part(qkv, r.primal, 0, head);
-        let (q_dot, q_ddot) = (at.part(qkv_jet, 2 * row, 0, head), at.part(qkv_jet, 2 * row + 1, 0, head));
-        let [mut mass, mut pull] = [0.0; 2];
-        for (j, weight) in weights.iter_mut().enumerate() {
-            let key = at.part(qkv, r.base(row, j), 1, head);
-            let p = args.weight(q, key, r.primal, head);
-            let (mut s_dot, mut s_ddot) = (dot(q_dot, key), dot(q_ddot, key));
-            if j >= r.start {
-                let own = 2 * r.own(j);
-                let (k_dot, k_ddot) = (at.part(qkv_jet, own, 1, head), at.part(qkv_jet, own + 1, 1, head));
-                s_dot += dot(q, k_dot);
-                s_ddot += 2.0 * dot(q_dot, k_dot) + dot(q, k_ddot);
-            }
-            *weight = [p, scale * s_dot, scale * s_ddot];
-            mass += p;
-            pull += p * scale * s_dot;
-        }
-        let center = pull / mass;
-        // Of sum_j p_j: value, first and second order; of sum_j p_j v_j: first and second in place, the value below.
-        let mut m = [0.0; 3];
-        let mut value = [0.0; MAX_D_HEAD];
-        z_dot.fill(0.0);
-        z_ddot.fill(0.0);
-        for (j, &[p, s_dot, s_ddot]) in weights.iter().enumerate() {
-            let from_center = s_dot - center;
-            let (first, second) = (p * from_center, p * (from_center * from_center + s_ddot));
-            for (m, w) in m.iter_mut().zip([p, first, second]) {
-                *m += w;
-            }
-            let v = at.part(qkv, r.base(row, j), 2, head);
-            axpy(p, v, &mut value[..at.width]);
-            axpy(first, v, z_dot);
-            axpy(second, v, z_ddot);
-            if j >= r.start {
-                let own = 2 * r.own(j);
-                let (v_dot, v_ddot) = (at.part(qkv_jet, own, 2, head), at.part(qkv_jet, own + 1, 2, head));
-                axpy(p, v_dot, z_dot);
-                axpy(2.0 * first, v_dot, z_ddot);
-                axpy(p, v_ddot, z_ddot);
-            }
-        }
-        for (e, (first, second)) in z_dot.iter_mut().zip(z_ddot).enumerate() {
-            let z = value[e] / m[0];
-            *first = (*first - m[1] * z) / m[0];
-            *second = (*second - 2.0 * m[1] * *first - m[2] * z) / m[0];
-        }
-    }
-}
-
 fn vjp_q(bound: Bound<'_>) {
-    let p: Params = bound.params();
+    let (p, held) = (bound.params::<Params>(), bound.flag("HELD"));
     let ([rows, qkv, kept, lse, t], [bar, mean]) = bound.slices();
-    let at = Layout::new(p);
-    let args = Shared { at, scale: p.scale, rows: as_u32(rows), qkv, kept, lse, t };
+    let at = Layout::new(p.heads, p.d_head);
+    let args =
+        Shared { at, scale: p.scale, rows: as_u32(rows), qkv, kept, lse, t, first: p.first as usize, held };
     each_two_rows_simd([bar, mean], [3 * at.d(), at.heads], args, vjp_q_row);
 }
 
 #[inline(always)]
 fn vjp_q_row(args: Shared<'_>, row: usize, [bar, mean]: [&mut [f32]; 2]) {
     let Shared { at, scale, qkv, kept: z, t, .. } = args;
+    if row < args.first {
+        return;
+    }
     let r = Row::read(args.rows, row);
     for (head, (q_bar, mean)) in bar[..at.d()].chunks_mut(at.width).zip(mean).enumerate() {
         let (q, z_bar) = (at.part(qkv, r.primal, 0, head), at.head(t, row, head));
@@ -345,17 +346,24 @@ fn vjp_q_row(args: Shared<'_>, row: usize, [bar, mean]: [&mut [f32]; 2]) {
 }
 
 fn vjp_kv(bound: Bound<'_>) {
-    let p: Params = bound.params();
+    let (p, held) = (bound.params::<Params>(), bound.flag("HELD"));
     let ([rows, qkv, kept, lse, t], [bar]) = bound.slices();
-    let at = Layout::new(p);
-    let args = Shared { at, scale: p.scale, rows: as_u32(rows), qkv, kept, lse, t };
+    let at = Layout::new(p.heads, p.d_head);
+    let args =
+        Shared { at, scale: p.scale, rows: as_u32(rows), qkv, kept, lse, t, first: p.first as usize, held };
     each_row_simd(bar, 3 * at.d(), args, vjp_kv_row);
 }
 
 #[inline(always)]
 fn vjp_kv_row(args: Shared<'_>, row: usize, bar: &mut [f32]) {
     let Shared { at, scale, qkv, kept: mean, t, .. } = args;
+    if row < args.first {
+        return;
+    }
     let r = Row::read(args.rows, row);
+    if args.held {
+        bar[..at.d()].fill(0.0);
+    }
     let (k_bars, v_bars) = bar[at.d()..].split_at_mut(at.d());
     let parts = k_bars.chunks_mut(at.width).zip(v_bars.chunks_mut(at.width));
     for (head, (k_bar, v_bar)) in parts.enumerate() {
@@ -366,9 +374,12 @@ fn vjp_kv_row(args: Shared<'_>, row: usize, bar: &mut [f32]) {
             let (base, own) = (r.base(row, i), r.own(i));
             let (q, z_bar) = (at.part(qkv, base, 0, head), at.head(t, own, head));
             let w = args.weight(q, key, base, head);
+            axpy(w, z_bar, v_bar);
+            if args.held {
+                continue;
+            }
             let ds = w * (dot(z_bar, value) - mean[own * at.heads + head]);
             axpy(scale * ds, q, k_bar);
-            axpy(w, z_bar, v_bar);
         }
     }
 }

@@ -1,15 +1,17 @@
 //! GELU, in GPT-2's tanh form (`gelu_new`) or exact.  `[rows, n] -> [rows, n]`
 //!
-//! Pointwise: one slope serves jvp and vjp, and jet takes the second derivative besides. Residual: the input `[primal, n]`. The model uses it fused into
-//! [`crate::mlp`]; on its own it serves embedders and checks the fused one.
+//! Pointwise: one slope serves jvp and vjp, and jet and hvp take the second derivative besides. Residual: the input
+//! `[primal, n]`. The model uses it fused into [`crate::mlp`], but for hvp; on its own it checks the fused one.
+
+use std::sync::Arc;
 
 use bytemuck::{Pod, Zeroable};
 use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor, as_u32};
 use resolvent_shaders::gelu as shader;
 
 use crate::flat_grid;
-use crate::host::{each_row_simd, gelu, gelu_d, gelu_dd};
-use crate::op::{Kept, Op, Outcome};
+use crate::host::{each_row_simd, gelu, gelu_d, gelu_dd, gelu_ratio};
+use crate::op::{Bend, Held, Kept, Op, Outcome, switch, whole};
 use crate::rows::{Row, Rows};
 
 const NAME: &str = "gelu";
@@ -21,6 +23,8 @@ pub struct Gelu {
     pub n: usize,
     /// `x Phi(x)` itself instead of its tanh form.
     pub exact: bool,
+    /// Whether jvp and vjp hold gelu(x) / x constant.
+    pub held: bool,
 }
 
 #[repr(C)]
@@ -29,20 +33,50 @@ struct Params {
     rows: u32,
     n: u32,
     groups_x: u32,
-    pad: u32,
+    /// Rows with a tangent, in hvp ...
+    bent: u32,
+    /// ... and the first row of the plain cotangent.
+    plain: u32,
+    pad: [u32; 3],
 }
 
-/// The override constant of the exact form.
-pub(crate) fn constants(exact: bool) -> [(&'static str, f64); 1] {
-    [("EXACT", f64::from(u8::from(exact)))]
+/// Which GELU, and what its derivative is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Form {
+    pub(crate) exact: bool,
+    pub(crate) held: bool,
+}
+
+impl Form {
+    /// As override constants.
+    pub(crate) fn constants(self) -> [(&'static str, f64); 2] {
+        [("EXACT", f64::from(u8::from(self.exact))), switch(self.held)]
+    }
+
+    /// From override constants.
+    pub(crate) fn of(bound: &Bound<'_>) -> Self {
+        Self { exact: bound.flag("EXACT"), held: bound.flag("HELD") }
+    }
 }
 
 impl Gelu {
     fn launch(&self, kernel: &'static Kernel, rows: &Rows, bindings: &[&Tensor]) -> Launch {
+        self.launch_bent(kernel, rows, [0, 0], bindings)
+    }
+
+    fn launch_bent(
+        &self,
+        kernel: &'static Kernel,
+        rows: &Rows,
+        [bent, plain]: [usize; 2],
+        bindings: &[&Tensor],
+    ) -> Launch {
         let items = rows.count() * self.n;
         let (grid, groups_x) = flat_grid(items);
-        let params = Params { rows: rows.count() as u32, n: self.n as u32, groups_x, pad: 0 };
-        let launch = Launch::new(kernel, params, bindings, grid).constants(&constants(self.exact));
+        let (rows, n) = (rows.count() as u32, self.n as u32);
+        let form = Form { exact: self.exact, held: self.held };
+        let params = Params { rows, n, groups_x, bent: bent as u32, plain: plain as u32, pad: [0; 3] };
+        let launch = Launch::new(kernel, params, bindings, grid).constants(&form.constants());
         launch.work(20.0 * items as f64, 8.0 * items as f64)
     }
 
@@ -62,11 +96,34 @@ impl Gelu {
         rec.launch(self.launch(kernel, rows, &[x, rows.table(), t, &out]))?;
         Ok(out)
     }
+
+    /// The hvp without what has reached x already.
+    pub(crate) fn bent(
+        &self,
+        rec: &mut Recording,
+        rows: &Rows,
+        (kept, bend): (&Kept, Bend<'_>),
+        y_bar: &Tensor,
+    ) -> Result<Tensor> {
+        whole(NAME, self.held)?;
+        let dims = [("rows", rows.count()), ("n", self.n)];
+        y_bar.expect(NAME, &dims)?;
+        let ([x], [x_dot]) = (kept.get(), bend.kept.get());
+        x_dot.expect(NAME, &[("rows", bend.rows), ("n", self.n)])?;
+        let x_bar = rec.tensor("gelu.bar", &dims)?;
+        let bindings = [x, rows.table(), x_dot, y_bar, &x_bar];
+        rec.launch(self.launch_bent(&HVP, rows, [bend.rows, bend.plain], &bindings))?;
+        Ok(x_bar)
+    }
 }
 
 impl Op for Gelu {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn holding(&self, held: Held) -> Option<Arc<dyn Op>> {
+        held.ratio.then(|| Arc::new(Self { held: true, ..*self }) as Arc<dyn Op>)
     }
 
     fn primal(
@@ -88,7 +145,13 @@ impl Op for Gelu {
     }
 
     fn jet(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_jet: &[&Tensor]) -> Result<Tensor> {
+        whole(NAME, self.held)?;
         self.derivative(rec, (&JET, 2), rows, kept, x_jet[0])
+    }
+
+    fn tangent(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_dot: &[&Tensor]) -> Result<Outcome> {
+        whole(NAME, self.held)?;
+        Ok(Outcome { y: self.jvp(rec, rows, kept, x_dot)?, kept: Kept::new(x_dot) })
     }
 
     fn vjp(
@@ -102,15 +165,28 @@ impl Op for Gelu {
         let x_bar = self.derivative(rec, (&VJP, 1), rows, kept, y_bar)?;
         Ok(vec![crate::add::onto(rec, x_bar, &so_far[0])?])
     }
+
+    fn hvp(
+        &self,
+        rec: &mut Recording,
+        rows: &Rows,
+        kept: (&Kept, Bend<'_>),
+        y_bar: &Tensor,
+        so_far: &[Option<Tensor>],
+    ) -> Result<Vec<Tensor>> {
+        let x_bar = self.bent(rec, rows, kept, y_bar)?;
+        Ok(vec![crate::add::onto(rec, x_bar, &so_far[0])?])
+    }
 }
 
 static PRIMAL: Kernel = Kernel { shader: &shader::PRIMAL, host: primal };
 static JVP: Kernel = Kernel { shader: &shader::JVP, host: derivative };
 static VJP: Kernel = Kernel { shader: &shader::VJP, host: derivative };
 static JET: Kernel = Kernel { shader: &shader::JET, host: jet };
+static HVP: Kernel = Kernel { shader: &shader::HVP, host: hvp };
 
 /// This op's kernels.
-pub static KERNELS: &[&Kernel] = &[&PRIMAL, &JVP, &JET, &VJP];
+pub static KERNELS: &[&Kernel] = &[&PRIMAL, &JVP, &JET, &VJP, &HVP];
 
 fn primal(bound: Bound<'_>) {
     let (p, exact) = (bound.params::<Params>(), bound.flag("EXACT"));
@@ -139,22 +215,20 @@ pub(crate) fn value_row((x, exact): (&[f32], bool), i: usize, y: &mut [f32]) {
 pub(crate) struct Slope<'a> {
     pub(crate) x: &'a [f32],
     pub(crate) rows: &'a [f32],
-    pub(crate) exact: bool,
+    pub(crate) form: Form,
 }
 
-/// `y *= gelu'(x)` for one row; also an epilogue of [`crate::matmul`].
+/// `y *= gelu'(x)`, or where that is held `y *= gelu(x) / x`, for one row; also an epilogue of [`crate::matmul`].
 #[inline(always)]
 pub(crate) fn slope_row(slope: Slope<'_>, i: usize, y: &mut [f32]) {
     let at = Row::read(as_u32(slope.rows), i).primal;
     let x = &slope.x[at * y.len()..][..y.len()];
-    if slope.exact {
-        for (y, x) in y.iter_mut().zip(x) {
-            *y *= gelu_d(true, *x);
-        }
-    } else {
-        for (y, x) in y.iter_mut().zip(x) {
-            *y *= gelu_d(false, *x);
-        }
+    let each = y.iter_mut().zip(x);
+    match (slope.form.held, slope.form.exact) {
+        (false, false) => each.for_each(|(y, x)| *y *= gelu_d(false, *x)),
+        (false, true) => each.for_each(|(y, x)| *y *= gelu_d(true, *x)),
+        (true, false) => each.for_each(|(y, x)| *y *= gelu_ratio(false, *x)),
+        (true, true) => each.for_each(|(y, x)| *y *= gelu_ratio(true, *x)),
     }
 }
 
@@ -172,7 +246,7 @@ pub(crate) fn jet_row(slope: Slope<'_>, i: usize, y: &mut [f32]) {
         *first *= d;
     };
     let each = first.iter_mut().zip(second).zip(x);
-    if slope.exact {
+    if slope.form.exact {
         each.for_each(|((first, second), x)| step(true, *x, first, second));
     } else {
         each.for_each(|((first, second), x)| step(false, *x, first, second));
@@ -181,15 +255,50 @@ pub(crate) fn jet_row(slope: Slope<'_>, i: usize, y: &mut [f32]) {
 
 /// jvp and vjp are the same product with the slope.
 fn derivative(bound: Bound<'_>) {
-    let (p, exact) = (bound.params::<Params>(), bound.flag("EXACT"));
+    let (p, form) = (bound.params::<Params>(), Form::of(&bound));
     let ([x, rows, t], [out]) = bound.slices();
     out.copy_from_slice(t);
-    each_row_simd(out, p.n as usize, Slope { x, rows, exact }, slope_row);
+    each_row_simd(out, p.n as usize, Slope { x, rows, form }, slope_row);
 }
 
 fn jet(bound: Bound<'_>) {
-    let (p, exact) = (bound.params::<Params>(), bound.flag("EXACT"));
+    let (p, form) = (bound.params::<Params>(), Form::of(&bound));
     let ([x, rows, t], [out]) = bound.slices();
     out.copy_from_slice(t);
-    each_row_simd(out, 2 * p.n as usize, Slope { x, rows, exact }, jet_row);
+    each_row_simd(out, 2 * p.n as usize, Slope { x, rows, form }, jet_row);
+}
+
+fn hvp(bound: Bound<'_>) {
+    let (p, form) = (bound.params::<Params>(), Form::of(&bound));
+    let ([x, rows, x_dot, y_bar], [x_bar]) = bound.slices();
+    x_bar.copy_from_slice(y_bar);
+    let bent = Bent { slope: Slope { x, rows, form }, x_dot, y_bar, p };
+    each_row_simd(x_bar, p.n as usize, bent, hvp_row);
+}
+
+/// What an hvp reads.
+#[derive(Clone, Copy)]
+struct Bent<'a> {
+    slope: Slope<'a>,
+    x_dot: &'a [f32],
+    y_bar: &'a [f32],
+    p: Params,
+}
+
+/// `x_bar = gelu'(x) y_bar`, and `+ gelu''(x) x_dot y_bar` of the plain run where there is a tangent.
+#[inline(always)]
+fn hvp_row(bent: Bent<'_>, i: usize, x_bar: &mut [f32]) {
+    slope_row(bent.slope, i, x_bar);
+    if i >= bent.p.bent as usize {
+        return;
+    }
+    let (n, row) = (x_bar.len(), Row::read(as_u32(bent.slope.rows), i));
+    let plain = bent.p.plain as usize + i - row.first;
+    let x = &bent.slope.x[row.primal * n..][..n];
+    let each = x_bar.iter_mut().zip(&bent.x_dot[i * n..]).zip(&bent.y_bar[plain * n..]).zip(x);
+    if bent.slope.form.exact {
+        each.for_each(|(((bar, dot), y), x)| *bar += gelu_dd(true, *x) * dot * y);
+    } else {
+        each.for_each(|(((bar, dot), y), x)| *bar += gelu_dd(false, *x) * dot * y);
+    }
 }

@@ -170,7 +170,13 @@ const C1: f32 = 0.044_715;
 /// GELU, in GPT-2's tanh form, `x logistic(2 u)` with `u = sqrt(2 / pi) (x + C1 x^3)`, or exact, `x Phi(x)`.
 #[inline(always)]
 pub(crate) fn gelu(exact: bool, x: f32) -> f32 {
-    if exact { x * normal_cdf(x).0 } else { x * logistic(C0 * x * (1.0 + C1 * x * x)) }
+    x * gelu_ratio(exact, x)
+}
+
+/// `gelu(x) / x`, also at 0.
+#[inline(always)]
+pub(crate) fn gelu_ratio(exact: bool, x: f32) -> f32 {
+    if exact { normal_cdf(x).0 } else { logistic(C0 * x * (1.0 + C1 * x * x)) }
 }
 
 /// Derivative of [`gelu`].

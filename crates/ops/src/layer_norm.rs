@@ -2,12 +2,14 @@
 //!
 //! Residuals: the input `[primal, d]` and its statistics `[primal, 2]` (mean, 1/std).
 
+use std::sync::Arc;
+
 use bytemuck::{Pod, Zeroable};
 use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor, as_u32};
 use resolvent_shaders::layer_norm as shader;
 
 use crate::host::{each_row_simd, each_two_rows_simd, sum};
-use crate::op::{Kept, Op, Outcome};
+use crate::op::{Bend, Held, Kept, Op, Outcome, switch, whole};
 use crate::rows::{Row, Rows};
 
 const NAME: &str = "layer_norm";
@@ -21,6 +23,8 @@ pub struct LayerNorm {
     pub bias: Tensor,
     /// Added to the variance.
     pub eps: f32,
+    /// Whether jvp and vjp hold 1 / std constant.
+    pub held: bool,
 }
 
 #[repr(C)]
@@ -29,18 +33,26 @@ struct Params {
     rows: u32,
     d: u32,
     eps: f32,
-    pad: u32,
+    /// Rows with a tangent, in hvp ...
+    bent: u32,
+    /// ... and the first row of the plain cotangent.
+    plain: u32,
+    pad: [u32; 3],
 }
 
 impl LayerNorm {
     fn params(&self, rows: usize, d: usize) -> Params {
-        Params { rows: rows as u32, d: d as u32, eps: self.eps, pad: 0 }
+        Params { rows: rows as u32, d: d as u32, eps: self.eps, bent: 0, plain: 0, pad: [0; 3] }
     }
 }
 
 impl Op for LayerNorm {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn holding(&self, held: Held) -> Option<Arc<dyn Op>> {
+        held.norm.then(|| Arc::new(Self { held: true, ..self.clone() }) as Arc<dyn Op>)
     }
 
     fn primal(
@@ -69,13 +81,16 @@ impl Op for LayerNorm {
         let n = (r * d) as f64;
         let bindings = [x, &self.gain, stats, rows.table(), x_dot[0], &y_dot];
         rec.launch(
-            Launch::new(&JVP, self.params(r, d), &bindings, [r as u32, 1, 1]).work(10.0 * n, 12.0 * n),
+            Launch::new(&JVP, self.params(r, d), &bindings, [r as u32, 1, 1])
+                .constants(&[switch(self.held)])
+                .work(10.0 * n, 12.0 * n),
         )?;
         Ok(y_dot)
     }
 
     fn jet(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_jet: &[&Tensor]) -> Result<Tensor> {
         let (r, d, [x, stats]) = (rows.count(), self.gain.dim(NAME, "d")?, kept.get());
+        whole(NAME, self.held)?;
         x_jet[0].expect(NAME, &[("2 rows", 2 * r), ("d", d)])?;
         let y_jet = rec.tensor("layer_norm.jet", &[("rows", 2 * r), ("d", d)])?;
         let n = (r * d) as f64;
@@ -84,6 +99,11 @@ impl Op for LayerNorm {
             Launch::new(&JET, self.params(r, d), &bindings, [r as u32, 1, 1]).work(34.0 * n, 20.0 * n),
         )?;
         Ok(y_jet)
+    }
+
+    fn tangent(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_dot: &[&Tensor]) -> Result<Outcome> {
+        whole(NAME, self.held)?;
+        Ok(Outcome { y: self.jvp(rec, rows, kept, x_dot)?, kept: Kept::new(x_dot) })
     }
 
     fn vjp(
@@ -105,7 +125,38 @@ impl Op for LayerNorm {
             bindings.push(add);
         }
         rec.launch(
-            Launch::new(kernel, self.params(r, d), &bindings, [r as u32, 1, 1]).work(12.0 * n, 16.0 * n),
+            Launch::new(kernel, self.params(r, d), &bindings, [r as u32, 1, 1])
+                .constants(&[switch(self.held)])
+                .work(12.0 * n, 16.0 * n),
+        )?;
+        Ok(vec![x_bar])
+    }
+
+    fn hvp(
+        &self,
+        rec: &mut Recording,
+        rows: &Rows,
+        (kept, bend): (&Kept, Bend<'_>),
+        y_bar: &Tensor,
+        so_far: &[Option<Tensor>],
+    ) -> Result<Vec<Tensor>> {
+        whole(NAME, self.held)?;
+        let (r, d) = (rows.count(), self.gain.dim(NAME, "d")?);
+        let ([x, stats], [x_dot]) = (kept.get(), bend.kept.get());
+        y_bar.expect(NAME, &[("rows", r), ("d", d)])?;
+        x_dot.expect(NAME, &[("rows", bend.rows), ("d", d)])?;
+        let x_bar = rec.tensor("layer_norm.bar", &[("rows", r), ("d", d)])?;
+        let (n, bent) = ((r * d) as f64, (bend.rows * d) as f64);
+        let mut bindings = vec![x, &self.gain, stats, rows.table(), x_dot, y_bar, &x_bar];
+        let mut kernel = &HVP;
+        if let Some(add) = &so_far[0] {
+            kernel = &HVP_ADD;
+            bindings.push(add);
+        }
+        let params = Params { bent: bend.rows as u32, plain: bend.plain as u32, ..self.params(r, d) };
+        rec.launch(
+            Launch::new(kernel, params, &bindings, [r as u32, 1, 1])
+                .work(12.0 * n + 32.0 * bent, 16.0 * n + 8.0 * bent),
         )?;
         Ok(vec![x_bar])
     }
@@ -116,9 +167,11 @@ static JVP: Kernel = Kernel { shader: &shader::JVP, host: jvp };
 static JET: Kernel = Kernel { shader: &shader::JET, host: jet };
 static VJP: Kernel = Kernel { shader: &shader::VJP, host: vjp };
 static VJP_ADD: Kernel = Kernel { shader: &shader::VJP_ADD, host: vjp_add };
+static HVP: Kernel = Kernel { shader: &shader::HVP, host: hvp };
+static HVP_ADD: Kernel = Kernel { shader: &shader::HVP_ADD, host: hvp_add };
 
 /// This op's kernels.
-pub static KERNELS: &[&Kernel] = &[&PRIMAL, &JVP, &JET, &VJP, &VJP_ADD];
+pub static KERNELS: &[&Kernel] = &[&PRIMAL, &JVP, &JET, &VJP, &VJP_ADD, &HVP, &HVP_ADD];
 
 fn primal(bound: Bound<'_>) {
     let p: Params = bound.params();
@@ -146,6 +199,7 @@ struct Shared<'a> {
     kept: &'a [f32],
     rows: &'a [f32],
     t: &'a [f32],
+    held: bool,
 }
 
 impl<'a> Shared<'a> {
@@ -159,9 +213,9 @@ impl<'a> Shared<'a> {
 }
 
 fn jvp(bound: Bound<'_>) {
-    let p: Params = bound.params();
+    let (p, held) = (bound.params::<Params>(), bound.flag("HELD"));
     let ([x, gain, kept, rows, t], [y_dot]) = bound.slices();
-    each_row_simd(y_dot, p.d as usize, Shared { x, gain, kept, rows, t }, jvp_row);
+    each_row_simd(y_dot, p.d as usize, Shared { x, gain, kept, rows, t, held }, jvp_row);
 }
 
 #[inline(always)]
@@ -169,6 +223,12 @@ fn jvp_row(shared: Shared<'_>, i: usize, y_dot: &mut [f32]) {
     let d = y_dot.len();
     let (x, gain, [mean, rstd], x_dot) = shared.row(i, d);
     let m0 = sum([x_dot], |[x_dot]| x_dot) / d as f32;
+    if shared.held {
+        for e in 0..d {
+            y_dot[e] = gain[e] * rstd * (x_dot[e] - m0);
+        }
+        return;
+    }
     let m1 = sum([x, x_dot], |[x, x_dot]| x_dot * (x - mean) * rstd) / d as f32;
     for e in 0..d {
         y_dot[e] = gain[e] * rstd * (x_dot[e] - m0 - (x[e] - mean) * rstd * m1);
@@ -178,7 +238,7 @@ fn jvp_row(shared: Shared<'_>, i: usize, y_dot: &mut [f32]) {
 fn jet(bound: Bound<'_>) {
     let p: Params = bound.params();
     let ([x, gain, kept, rows, t], [y_jet]) = bound.slices();
-    each_row_simd(y_jet, 2 * p.d as usize, (Shared { x, gain, kept, rows, t }, p.eps), jet_row);
+    each_row_simd(y_jet, 2 * p.d as usize, (Shared { x, gain, kept, rows, t, held: false }, p.eps), jet_row);
 }
 
 #[inline(always)]
@@ -202,15 +262,15 @@ fn jet_row((shared, eps): (Shared<'_>, f32), i: usize, y_jet: &mut [f32]) {
 }
 
 fn vjp(bound: Bound<'_>) {
-    let p: Params = bound.params();
+    let (p, held) = (bound.params::<Params>(), bound.flag("HELD"));
     let ([x, gain, kept, rows, t], [x_bar]) = bound.slices();
-    each_row_simd(x_bar, p.d as usize, Shared { x, gain, kept, rows, t }, vjp_row);
+    each_row_simd(x_bar, p.d as usize, Shared { x, gain, kept, rows, t, held }, vjp_row);
 }
 
 fn vjp_add(bound: Bound<'_>) {
-    let p: Params = bound.params();
+    let (p, held) = (bound.params::<Params>(), bound.flag("HELD"));
     let ([x, gain, kept, rows, t, add], [x_bar]) = bound.slices();
-    each_row_simd(x_bar, p.d as usize, (Shared { x, gain, kept, rows, t }, add), vjp_add_row);
+    each_row_simd(x_bar, p.d as usize, (Shared { x, gain, kept, rows, t, held }, add), vjp_add_row);
 }
 
 #[inline(always)]
@@ -218,6 +278,12 @@ fn vjp_row(shared: Shared<'_>, i: usize, x_bar: &mut [f32]) {
     let d = x_bar.len();
     let (x, gain, [mean, rstd], y_bar) = shared.row(i, d);
     let m0 = sum([gain, y_bar], |[gain, y_bar]| gain * y_bar) / d as f32;
+    if shared.held {
+        for e in 0..d {
+            x_bar[e] = rstd * (gain[e] * y_bar[e] - m0);
+        }
+        return;
+    }
     let m1 = sum([gain, y_bar, x], |[gain, y_bar, x]| gain * y_bar * (x - mean) * rstd) / d as f32;
     for e in 0..d {
         x_bar[e] = rstd * (gain[e] * y_bar[e] - m0 - (x[e] - mean) * rstd * m1);
@@ -227,7 +293,64 @@ fn vjp_row(shared: Shared<'_>, i: usize, x_bar: &mut [f32]) {
 #[inline(always)]
 fn vjp_add_row((shared, add): (Shared<'_>, &[f32]), i: usize, x_bar: &mut [f32]) {
     vjp_row(shared, i, x_bar);
-    for (bar, add) in x_bar.iter_mut().zip(&add[i * shared.gain.len()..]) {
+    add_row(add, i, x_bar);
+}
+
+#[inline(always)]
+fn add_row(add: &[f32], i: usize, x_bar: &mut [f32]) {
+    let add = &add[i * x_bar.len()..];
+    for (bar, add) in x_bar.iter_mut().zip(add) {
         *bar += add;
+    }
+}
+
+/// What an hvp reads: `t` of the shared part is the cotangents.
+#[derive(Clone, Copy)]
+struct Bent<'a> {
+    shared: Shared<'a>,
+    x_dot: &'a [f32],
+    p: Params,
+}
+
+fn hvp(bound: Bound<'_>) {
+    let p: Params = bound.params();
+    let ([x, gain, kept, rows, x_dot, t], [x_bar]) = bound.slices();
+    let shared = Shared { x, gain, kept, rows, t, held: false };
+    each_row_simd(x_bar, p.d as usize, Bent { shared, x_dot, p }, hvp_row);
+}
+
+fn hvp_add(bound: Bound<'_>) {
+    let p: Params = bound.params();
+    let ([x, gain, kept, rows, x_dot, t, add], [x_bar]) = bound.slices();
+    let bent = Bent { shared: Shared { x, gain, kept, rows, t, held: false }, x_dot, p };
+    each_row_simd(x_bar, p.d as usize, (bent, add), hvp_add_row);
+}
+
+#[inline(always)]
+fn hvp_add_row((bent, add): (Bent<'_>, &[f32]), i: usize, x_bar: &mut [f32]) {
+    hvp_row(bent, i, x_bar);
+    add_row(add, i, x_bar);
+}
+
+#[inline(always)]
+fn hvp_row(Bent { shared, x_dot, p }: Bent<'_>, i: usize, x_bar: &mut [f32]) {
+    vjp_row(shared, i, x_bar);
+    if i >= p.bent as usize {
+        return;
+    }
+    let d = x_bar.len();
+    let (x, gain, [mean, rstd], _) = shared.row(i, d);
+    let plain = p.plain as usize + i - Row::read(as_u32(shared.rows), i).first;
+    let (x_dot, y_bar) = (&x_dot[i * d..][..d], &shared.t[plain * d..][..d]);
+    let m0 = sum([x_dot], |[x_dot]| x_dot) / d as f32;
+    let m1 = sum([x, x_dot], |[x, x_dot]| x_dot * (x - mean) * rstd) / d as f32;
+    let g0 = sum([gain, y_bar], |[gain, y_bar]| gain * y_bar) / d as f32;
+    let g1 = sum([gain, y_bar, x], |[gain, y_bar, x]| gain * y_bar * (x - mean) * rstd) / d as f32;
+    let u = |x: f32, x_dot: f32| rstd * (x_dot - m0 - (x - mean) * rstd * m1);
+    let turn = sum([x, x_dot, gain, y_bar], |[x, x_dot, gain, y_bar]| u(x, x_dot) * gain * y_bar) / d as f32;
+    for e in 0..d {
+        let x_hat = (x[e] - mean) * rstd;
+        let g = gain[e] * y_bar[e] - g0 - x_hat * g1;
+        x_bar[e] -= rstd * (rstd * m1 * g + u(x[e], x_dot[e]) * g1 + x_hat * turn);
     }
 }

@@ -1,16 +1,16 @@
-//! One module an operation: shapes, the residuals that it keeps, launches of primal, jvp, jet and vjp, host bodies.
+//! One module an operation: shapes, the residuals that it keeps, launches of primal, jvp, jet, vjp and hvp, host bodies.
 //!
-//! An [`Op`] appends launches to a recording and never waits. Tangents (`x_dot`), jets (`x_dot` and `x_ddot`) and
-//! cotangents (`x_bar`) come in ragged batches ([`Rows`]): K of them share one primal, each owning the rows that its
-//! source can reach.
+//! An [`Op`] appends launches to a recording and never waits. Tangents (`x_dot`), jets (`x_dot` and `x_ddot`),
+//! cotangents (`x_bar`) and their tangents (hvp) come in ragged batches ([`Rows`]): K of them share one primal, each
+//! owning the rows that its source can reach.
 //!
-//! | op | primal | jvp, jet | vjp | residuals |
+//! | op | primal | jvp, jet | vjp, hvp | residuals |
 //! |---|---|---|---|---|
 //! | [`embed`] | gather of token and position rows | mixtures of tokens | one dot product a candidate | none |
 //! | [`layer_norm`] | fused | fused | fused, with the residual path's add | input, mean and 1/std |
 //! | [`matmul`] | with bias, GELU or residual add | same kernel | transposed kernel | none |
-//! | [`mlp`] | two products, GELU fused | GELU' (and GELU'') fused | GELU' fused | the pre-activation |
-//! | [`attention`] | fused, online softmax | fused | fused, two launches | q, k, v, z, log-sum-exp |
+//! | [`mlp`] | two products, GELU fused | GELU' (and GELU'') fused | GELU' fused, in hvp a launch | the pre-activation |
+//! | [`attention`] | fused, online softmax | fused | fused, two launches and three | q, k, v, z, log-sum-exp |
 //! | [`gelu`] | pointwise | pointwise | pointwise | input |
 //! | [`unembed`] | wanted rows and entries | same kernel | weighted rows | none |
 //! | [`add`] | residual add | same kernel | no launch | none |
@@ -18,6 +18,7 @@
 
 pub mod add;
 pub mod attention;
+mod attention_second;
 pub mod embed;
 pub mod gelu;
 mod host;
@@ -30,16 +31,16 @@ mod rows;
 pub mod splice;
 pub mod unembed;
 
-pub use op::{Kept, Op, Outcome};
+pub use op::{Bend, Held, Kept, Op, Outcome};
 pub use rows::{Rows, Span};
 
 use resolvent_engine::Kernel;
 
 /// Every kernel of this crate: what the tests compare, the self-test runs and the bench times.
 pub fn kernels() -> Vec<&'static Kernel> {
-    [add::KERNELS, attention::KERNELS, embed::KERNELS, gelu::KERNELS, layer_norm::KERNELS, matmul::KERNELS]
+    [add::KERNELS, attention::KERNELS, attention_second::KERNELS, embed::KERNELS, gelu::KERNELS]
         .into_iter()
-        .chain([peak::KERNELS, splice::KERNELS, unembed::KERNELS])
+        .chain([layer_norm::KERNELS, matmul::KERNELS, peak::KERNELS, splice::KERNELS, unembed::KERNELS])
         .flatten()
         .copied()
         .collect()

@@ -1,16 +1,18 @@
 //! Matrix product with a weight `[k, n]`: `y = x w + b`, optionally plus the residual stream.  `[rows, k] -> [rows, n]`
 //!
-//! Linear: jvp is the same kernel without the bias, jet that over twice the rows, vjp the transposed one; no residuals. A family of text variants,
-//! chosen by device and shape ([`choose`]). The GELU epilogues belong to [`crate::mlp`].
+//! Linear: jvp is the same kernel without the bias, jet that over twice the rows, vjp and hvp the transposed one; no
+//! residuals. A family of text variants, chosen by device and shape ([`choose`]). The GELU epilogues belong to [`crate::mlp`].
+
+use std::sync::Arc;
 
 use bytemuck::{Pod, Zeroable};
 use resolvent_engine::host::{Weights, matmul};
 use resolvent_engine::{Bound, Device, Kernel, Launch, Recording, Result, Tensor};
 use resolvent_shaders::matmul as shader;
 
-use crate::gelu::{Slope, constants, jet_row, slope_row, value_row};
+use crate::gelu::{Form, Slope, jet_row, slope_row, value_row};
 use crate::host::{each_row, each_row_simd};
-use crate::op::{Kept, Op, Outcome};
+use crate::op::{Bend, Held, Kept, Op, Outcome};
 use crate::rows::Rows;
 
 const NAME: &str = "matmul";
@@ -50,8 +52,8 @@ pub(crate) struct Product<'a> {
     pub(crate) more: &'a [&'a Tensor],
     /// Outputs, in slot order; the first is y.
     pub(crate) out: &'a [&'a Tensor],
-    /// Whether the GELU of the epilogue is the exact one; `None` without one.
-    pub(crate) exact: Option<bool>,
+    /// The GELU of the epilogue; `None` without one.
+    pub(crate) gelu: Option<Form>,
     /// First column of y to write.
     pub(crate) from: usize,
 }
@@ -87,8 +89,8 @@ impl Product<'_> {
         let bytes = 4.0 * (r * k + k * n + r * n * (self.out.len() + self.more.len()) as f64);
         let mut launch =
             Launch::new(self.kernel, params, &bindings, grid).variant(variant).work(2.0 * r * k * n, bytes);
-        if let Some(exact) = self.exact {
-            launch = launch.constants(&constants(exact));
+        if let Some(form) = self.gelu {
+            launch = launch.constants(&form.constants());
         }
         rec.launch(launch)
     }
@@ -128,7 +130,7 @@ pub(crate) fn transposed_into(
     y: &Tensor,
     from: usize,
 ) -> Result<()> {
-    Product { kernel: &VJP, x, w, transposed: true, more: &[], out: &[y], exact: None, from }.record(rec)
+    Product { kernel: &VJP, x, w, transposed: true, more: &[], out: &[y], gelu: None, from }.record(rec)
 }
 
 /// `x w`, plus `add` where something has reached the same place already.
@@ -137,7 +139,7 @@ pub(crate) fn plain(rec: &mut Recording, x: &Tensor, w: &Tensor, add: Option<&Te
     let y = rec.tensor("matmul.dot", &[("rows", x.shape().lengths()[0]), ("n", n)])?;
     let more: Vec<&Tensor> = add.into_iter().collect();
     let kernel = if more.is_empty() { &JVP } else { &JVP_ADD };
-    Product { kernel, x, w, transposed: false, more: &more, out: &[&y], exact: None, from: 0 }.record(rec)?;
+    Product { kernel, x, w, transposed: false, more: &more, out: &[&y], gelu: None, from: 0 }.record(rec)?;
     Ok(y)
 }
 
@@ -154,6 +156,10 @@ impl Op for Matmul {
         NAME
     }
 
+    fn holding(&self, _: Held) -> Option<Arc<dyn Op>> {
+        None
+    }
+
     fn primal(
         &self,
         rec: &mut Recording,
@@ -167,7 +173,7 @@ impl Op for Matmul {
             false => (&PRIMAL, vec![&self.bias]),
         };
         let (x, w) = (inputs[0], &self.w);
-        Product { kernel, x, w, transposed: false, more: &more, out: &[&y], exact: None, from: 0 }
+        Product { kernel, x, w, transposed: false, more: &more, out: &[&y], gelu: None, from: 0 }
             .record(rec)?;
         Ok(Outcome { y, kept: Kept::default() })
     }
@@ -178,6 +184,10 @@ impl Op for Matmul {
 
     fn jet(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_jet: &[&Tensor]) -> Result<Tensor> {
         self.jvp(rec, rows, kept, x_jet)
+    }
+
+    fn tangent(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_dot: &[&Tensor]) -> Result<Outcome> {
+        Ok(Outcome { y: self.jvp(rec, rows, kept, x_dot)?, kept: Kept::default() })
     }
 
     fn vjp(
@@ -194,6 +204,17 @@ impl Op for Matmul {
             bars.push(crate::add::onto(rec, y_bar.clone(), &so_far[1])?);
         }
         Ok(bars)
+    }
+
+    fn hvp(
+        &self,
+        rec: &mut Recording,
+        rows: &Rows,
+        (kept, _): (&Kept, Bend<'_>),
+        y_bar: &Tensor,
+        so_far: &[Option<Tensor>],
+    ) -> Result<Vec<Tensor>> {
+        self.vjp(rec, rows, kept, y_bar, so_far)
     }
 }
 
@@ -269,17 +290,17 @@ fn jvp_add(bound: Bound<'_>) {
 }
 
 fn jvp_gelu(bound: Bound<'_>) {
-    let (p, exact) = (bound.params::<Params>(), bound.flag("EXACT"));
+    let (p, form) = (bound.params::<Params>(), Form::of(&bound));
     let ([x, w, pre, rows], [y]) = bound.slices();
     matmul(p.shape(), x, straight(w), false, y);
-    each_row_simd(y, p.n as usize, Slope { x: pre, rows, exact }, slope_row);
+    each_row_simd(y, p.n as usize, Slope { x: pre, rows, form }, slope_row);
 }
 
 fn jet_gelu(bound: Bound<'_>) {
-    let (p, exact) = (bound.params::<Params>(), bound.flag("EXACT"));
+    let (p, form) = (bound.params::<Params>(), Form::of(&bound));
     let ([x, w, pre, rows], [y]) = bound.slices();
     matmul(p.shape(), x, straight(w), false, y);
-    each_row_simd(y, 2 * p.n as usize, Slope { x: pre, rows, exact }, jet_row);
+    each_row_simd(y, 2 * p.n as usize, Slope { x: pre, rows, form }, jet_row);
 }
 
 fn vjp(bound: Bound<'_>) {
@@ -297,8 +318,8 @@ fn vjp(bound: Bound<'_>) {
 }
 
 fn vjp_gelu(bound: Bound<'_>) {
-    let (p, exact) = (bound.params::<Params>(), bound.flag("EXACT"));
+    let (p, form) = (bound.params::<Params>(), Form::of(&bound));
     let ([x, w, pre, rows], [y]) = bound.slices();
     matmul(p.shape(), x, transposed(w), false, y);
-    each_row_simd(y, p.n as usize, Slope { x: pre, rows, exact }, slope_row);
+    each_row_simd(y, p.n as usize, Slope { x: pre, rows, form }, slope_row);
 }

@@ -2,12 +2,15 @@
 //!
 //! A fused chain of [`crate::matmul`], [`crate::gelu`], [`crate::matmul`] and [`crate::add`] in two launches for each
 //! of primal, jvp, jet and vjp: GELU, or its slope, is an epilogue of the product. Residual: the pre-activation
-//! `[primal, n_inner]`.
+//! `[primal, n_inner]`. An hvp needs the two halves of a row from different runs, so GELU is a launch of its own there.
+
+use std::sync::Arc;
 
 use resolvent_engine::{Kernel, Recording, Result, Tensor};
 
-use crate::matmul::{JET_GELU, JVP_GELU, Matmul, PRIMAL_GELU, Product, VJP_GELU, pull};
-use crate::op::{Kept, Op, Outcome};
+use crate::gelu::{Form, Gelu};
+use crate::matmul::{JET_GELU, JVP_GELU, Matmul, PRIMAL_GELU, Product, VJP_GELU, plain, pull};
+use crate::op::{Bend, Held, Kept, Op, Outcome, whole};
 use crate::rows::Rows;
 
 const NAME: &str = "mlp";
@@ -21,11 +24,38 @@ pub struct Mlp {
     pub proj: Matmul,
     /// Exact GELU instead of GPT-2's tanh form.
     pub exact: bool,
+    /// Whether jvp and vjp hold gelu(x) / x constant.
+    pub held: bool,
 }
 
 impl Mlp {
     fn hidden(&self, rec: &Recording, rows: usize) -> Result<Tensor> {
         rec.tensor("mlp.hidden", &[("rows", rows), ("n_inner", self.fc.1.shape().elements())])
+    }
+
+    /// The activation alone, over the same residual.
+    fn gelu(&self) -> Gelu {
+        Gelu { n: self.fc.1.shape().elements(), exact: self.exact, held: self.held }
+    }
+
+    fn form(&self) -> Form {
+        Form { exact: self.exact, held: self.held }
+    }
+
+    /// `x_bar`, from the hidden layer's cotangent on.
+    fn pulled(
+        &self,
+        rec: &mut Recording,
+        hidden: &Tensor,
+        y_bar: &Tensor,
+        so_far: &[Option<Tensor>],
+    ) -> Result<Vec<Tensor>> {
+        let x_bar = pull(rec, hidden, &self.fc.0)?;
+        let mut bars = vec![crate::add::onto(rec, x_bar, &so_far[0])?];
+        if self.proj.add {
+            bars.push(crate::add::onto(rec, y_bar.clone(), &so_far[1])?);
+        }
+        Ok(bars)
     }
 
     /// The first product of jvp (one tangent a row) or jet (two), with its epilogue: `[orders rows, n_inner]`.
@@ -45,7 +75,7 @@ impl Mlp {
             transposed: false,
             more: &[pre, rows.table()],
             out: &[&hidden],
-            exact: Some(self.exact),
+            gelu: Some(self.form()),
             from: 0,
         }
         .record(rec)?;
@@ -56,6 +86,10 @@ impl Mlp {
 impl Op for Mlp {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn holding(&self, held: Held) -> Option<Arc<dyn Op>> {
+        held.ratio.then(|| Arc::new(Self { held: true, ..self.clone() }) as Arc<dyn Op>)
     }
 
     fn primal(
@@ -73,7 +107,7 @@ impl Op for Mlp {
             transposed: false,
             more: &[&self.fc.1],
             out: &[&hidden, &pre],
-            exact: Some(self.exact),
+            gelu: Some(self.form()),
             from: 0,
         }
         .record(rec)?;
@@ -91,10 +125,21 @@ impl Op for Mlp {
     }
 
     fn jet(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_jet: &[&Tensor]) -> Result<Tensor> {
+        whole(NAME, self.held)?;
         let hidden = self.push(rec, (&JET_GELU, 2), rows, kept, x_jet[0])?;
         let mut x_jet = x_jet.to_vec();
         x_jet[0] = &hidden;
         self.proj.jet(rec, rows, &Kept::default(), &x_jet)
+    }
+
+    fn tangent(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_dot: &[&Tensor]) -> Result<Outcome> {
+        whole(NAME, self.held)?;
+        let pre_dot = plain(rec, x_dot[0], &self.fc.0, None)?;
+        let hidden = self.gelu().jvp(rec, rows, kept, &[&pre_dot])?;
+        let mut x_dot = x_dot.to_vec();
+        x_dot[0] = &hidden;
+        let y = self.proj.jvp(rec, rows, &Kept::default(), &x_dot)?;
+        Ok(Outcome { y, kept: Kept::new(&[&pre_dot]) })
     }
 
     fn vjp(
@@ -113,15 +158,23 @@ impl Op for Mlp {
             transposed: true,
             more: &[pre, rows.table()],
             out: &[&hidden],
-            exact: Some(self.exact),
+            gelu: Some(self.form()),
             from: 0,
         }
         .record(rec)?;
-        let x_bar = pull(rec, &hidden, &self.fc.0)?;
-        let mut bars = vec![crate::add::onto(rec, x_bar, &so_far[0])?];
-        if self.proj.add {
-            bars.push(crate::add::onto(rec, y_bar.clone(), &so_far[1])?);
-        }
-        Ok(bars)
+        self.pulled(rec, &hidden, y_bar, so_far)
+    }
+
+    fn hvp(
+        &self,
+        rec: &mut Recording,
+        rows: &Rows,
+        kept: (&Kept, Bend<'_>),
+        y_bar: &Tensor,
+        so_far: &[Option<Tensor>],
+    ) -> Result<Vec<Tensor>> {
+        let hidden = pull(rec, y_bar, &self.proj.w)?;
+        let hidden = self.gelu().bent(rec, rows, kept, &hidden)?;
+        self.pulled(rec, &hidden, y_bar, so_far)
     }
 }

@@ -1,6 +1,8 @@
 //! What the model's list of operations is made of.
 
-use resolvent_engine::{Recording, Result, Tensor};
+use std::sync::Arc;
+
+use resolvent_engine::{Error, Recording, Result, Tensor};
 
 use crate::rows::Rows;
 
@@ -30,6 +32,45 @@ pub struct Outcome {
     pub kept: Kept,
 }
 
+/// What jvp and vjp take as constant at the primal's value: each of them a switch of the op that has such a factor. There is
+/// no second order then: jet, tangent and hvp refuse.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// [`crate::layer_norm`]: 1 / std.
+    pub norm: bool,
+    /// [`crate::attention`]: the weights of the keys, so that only values carry.
+    pub pattern: bool,
+    /// [`crate::gelu`], [`crate::mlp`]: gelu(x) / x.
+    pub ratio: bool,
+}
+
+/// Refuses the second order of an op that holds a factor constant.
+pub(crate) fn whole(op: &'static str, held: bool) -> Result<()> {
+    match held {
+        true => Err(Error::shape(
+            op,
+            "holds a factor constant, so it has no second order; use it with nothing held",
+        )),
+        false => Ok(()),
+    }
+}
+
+/// The switch of a kernel that holds a factor constant.
+pub(crate) fn switch(held: bool) -> (&'static str, f64) {
+    ("HELD", f64::from(u8::from(held)))
+}
+
+/// What [`Op::hvp`] knows of a batch besides its rows: whose tangents bend whose cotangent.
+#[derive(Clone, Copy, Debug)]
+pub struct Bend<'a> {
+    /// What [`Op::tangent`] kept: tensors over the first `rows` rows of the batch.
+    pub kept: &'a Kept,
+    /// How many rows have a tangent, from the first on. The tangents of the others are zero.
+    pub rows: usize,
+    /// First row of the last run, which holds the cotangent `y_bar` itself.
+    pub plain: usize,
+}
+
 /// An operation of the model's list, with its weights.
 ///
 /// Inputs are `[rows, _]` tensors over the rows of the batch. The primal of a ragged batch also needs its base run's
@@ -37,6 +78,9 @@ pub struct Outcome {
 pub trait Op: Send + Sync {
     /// The op's one name: shader file, module, reference, page.
     fn name(&self) -> &'static str;
+
+    /// The same op with jvp and vjp that hold what `held` says; `None` where nothing of it changes that.
+    fn holding(&self, held: Held) -> Option<Arc<dyn Op>>;
 
     /// `y = f(inputs)`. `base` is the base run's residuals, or `None` where every run owns all its tokens.
     fn primal(
@@ -57,12 +101,29 @@ pub trait Op: Send + Sync {
     /// leaves the rows before it where they are.
     fn jet(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_jet: &[&Tensor]) -> Result<Tensor>;
 
+    /// [`Op::jvp`], with what [`Op::hvp`] needs of the tangents. An op that is linear in its inputs needs nothing.
+    fn tangent(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_dot: &[&Tensor]) -> Result<Outcome>;
+
     /// `x_bar` for each input, given `y_bar` and what has reached the input already (`so_far`, which is added).
     fn vjp(
         &self,
         rec: &mut Recording,
         rows: &Rows,
         kept: &Kept,
+        y_bar: &Tensor,
+        so_far: &[Option<Tensor>],
+    ) -> Result<Vec<Tensor>>;
+
+    /// The vjp and its tangents at once: forward over reverse.
+    ///
+    /// All runs of the batch own the same tokens, from 0 on. The last one carries `y_bar`, and gets `x_bar`. Each of the
+    /// others carries `y_bar_dot`, the tangent of `y_bar` along its own tangent `x_dot`, and gets
+    /// `x_bar_dot = J^T y_bar_dot + (dJ/dx x_dot)^T y_bar`. For an op that is linear in its inputs this is the vjp.
+    fn hvp(
+        &self,
+        rec: &mut Recording,
+        rows: &Rows,
+        kept: (&Kept, Bend<'_>),
         y_bar: &Tensor,
         so_far: &[Option<Tensor>],
     ) -> Result<Vec<Tensor>>;

@@ -12,7 +12,7 @@
 //! A hook sees every site's slab right after it is computed and may change it: edits, tangents (of dual numbers) and
 //! finite differences are all done with it.
 
-use crate::ops::{self, GeluForm, Heads};
+use crate::ops::{self, GeluForm, Heads, Held};
 use crate::{Scalar, Site};
 
 /// The sizes and switches of `config.json` that the formulas need.
@@ -38,6 +38,8 @@ pub struct Config {
     pub scale_attn_weights: bool,
     /// Divide the scores of block l by l + 1; GPT-2 does not.
     pub scale_attn_by_inverse_layer_idx: bool,
+    /// What derivatives take as constant.
+    pub held: Held,
 }
 
 impl Config {
@@ -259,7 +261,8 @@ impl<S: Scalar> Gpt2<S> {
             blocks.push(block);
         }
         let w = &self.weights;
-        let normed = ops::layer_norm(&field[layers * slab..], &w.ln_f.weight, &w.ln_f.bias, self.config.eps);
+        let (eps, held) = (self.config.eps, self.config.held);
+        let normed = ops::layer_norm(&field[layers * slab..], &w.ln_f.weight, &w.ln_f.bias, eps, held);
         let logits = ops::unembed(&normed, &w.lm_head, self.config.n_embd);
         Trace { field, blocks, logits, tokens, width: self.config.n_embd }
     }
@@ -267,8 +270,8 @@ impl<S: Scalar> Gpt2<S> {
     /// Block `l`: `h[l] [T, d]` -> what happened inside, and `h[l+1] [T, d]`.
     fn block(&self, l: usize, h: &[S], hook: &mut Hook<'_, S>) -> (BlockTrace<S>, Vec<S>) {
         let w = &self.weights.blocks[l];
-        let (d, eps) = (self.config.n_embd, self.config.eps);
-        let norm = |x: &[S], w: &Affine<S>| ops::layer_norm(x, &w.weight, &w.bias, eps);
+        let (d, eps, held) = (self.config.n_embd, self.config.eps, self.config.held);
+        let norm = |x: &[S], w: &Affine<S>| ops::layer_norm(x, &w.weight, &w.bias, eps, held);
         let linear = |x: &[S], w: &Affine<S>| ops::matmul(x, &w.weight, &w.bias);
 
         let qkv = linear(&norm(h, &w.ln_1), &w.c_attn);
@@ -280,14 +283,15 @@ impl<S: Scalar> Gpt2<S> {
         let rows = q.chunks_exact(d).zip(k.chunks_exact(d)).zip(v.chunks_exact(d));
         let qkv: Vec<S> = rows.flat_map(|((q, k), v)| [q, k, v].concat()).collect();
 
-        let mut z = ops::attention(&qkv, self.config.heads(l));
+        let mut z = ops::attention(&qkv, self.config.heads(l), held);
         hook(Site::Z(l), &mut z);
         let mut attn_out = linear(&z, &w.attn_proj);
         hook(Site::AttnOut(l), &mut attn_out);
         let mut resid_mid = ops::add(h, &attn_out);
         hook(Site::ResidMid(l), &mut resid_mid);
 
-        let hidden = ops::gelu(&linear(&norm(&resid_mid, &w.ln_2), &w.c_fc), self.config.activation);
+        let pre = linear(&norm(&resid_mid, &w.ln_2), &w.c_fc);
+        let hidden = ops::gelu(&pre, self.config.activation, held);
         let mut mlp_out = linear(&hidden, &w.mlp_proj);
         hook(Site::MlpOut(l), &mut mlp_out);
         let next = ops::add(&resid_mid, &mlp_out);

@@ -11,7 +11,7 @@
 //! use resolvent_reference::{Dual, Scalar, ops};
 //!
 //! // d/dx of gelu at 0 is 1/2, exactly.
-//! let y = ops::gelu(&[Dual::new(0.0, 1.0)], ops::GeluForm::Tanh);
+//! let y = ops::gelu(&[Dual::new(0.0, 1.0)], ops::GeluForm::Tanh, ops::Held::default());
 //! assert_eq!(y[0].value(), 0.0);
 //! assert_eq!(y[0].tangent, 0.5);
 //! ```

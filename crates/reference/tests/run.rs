@@ -1,7 +1,7 @@
 //! The run of the whole model: hooks, edits, and derivatives at every site, on a small random model.
 
 use resolvent_reference::derivative::{along, gradient, jet, jvp};
-use resolvent_reference::ops::{self, Edit, GeluForm};
+use resolvent_reference::ops::{self, Edit, GeluForm, Held};
 use resolvent_reference::{Config, Gpt2, LogProbability, Logit, Observable, Projection, Site, Source, Trace};
 
 const TOKENS: [usize; 5] = [3, 1, 4, 1, 6];
@@ -15,6 +15,7 @@ const CONFIG: Config = Config {
     n_positions: 5,
     eps: 1e-5,
     activation: GeluForm::Tanh,
+    held: Held { norm: false, pattern: false, ratio: false },
     scale_attn_weights: true,
     scale_attn_by_inverse_layer_idx: false,
 };

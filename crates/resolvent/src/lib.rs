@@ -26,6 +26,7 @@
 //! Every [`Labelled`] result carries the checks that it passed ([`Certificate`]) and its provenance; a check that does
 //! not hold is an error.
 
+pub mod bench;
 mod open;
 
 pub use open::{Fault, SelfTest, open, self_test};
@@ -33,7 +34,7 @@ pub use resolvent_engine as engine;
 pub use resolvent_field as field;
 pub use resolvent_field::{
     Array, Certificate, Context, Direction, Error, Labelled, Place, Result, forward, green, invert, patch,
-    scale, sensitivity, superposition, transfer,
+    reconstruction, scale, sensitivity, superposition, transfer,
 };
 pub use resolvent_model as model;
 

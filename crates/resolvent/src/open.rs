@@ -17,6 +17,8 @@ pub struct SelfTest {
     pub response: f64,
     /// Relative difference of the response's second order.
     pub second: f64,
+    /// Relative difference of a product with the Hessian.
+    pub product: f64,
     /// The adjoint identity on the device.
     pub adjoint: f64,
 }
@@ -25,7 +27,7 @@ pub struct SelfTest {
 /// is off by far more than this.
 const BOUND: f64 = 2e-5;
 
-/// Why a device was not opened.
+/// Why a device was not opened, or not timed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Fault {
@@ -38,12 +40,15 @@ pub enum Fault {
         /// What the self-test saw.
         found: String,
     },
+    /// What was to be timed cannot be done.
+    Analysis(resolvent_field::Error),
 }
 
 impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Engine(e) => e.fmt(f),
+            Self::Analysis(e) => e.fmt(f),
             Self::Driver { device, found } => {
                 write!(f, "{device} fails its self-test ({found}); update its driver, or use `--device host`")
             }
@@ -52,6 +57,18 @@ impl std::fmt::Display for Fault {
 }
 
 impl std::error::Error for Fault {}
+
+impl From<resolvent_field::Error> for Fault {
+    fn from(error: resolvent_field::Error) -> Self {
+        Self::Analysis(error)
+    }
+}
+
+impl From<resolvent_model::Error> for Fault {
+    fn from(error: resolvent_model::Error) -> Self {
+        Self::Analysis(error.into())
+    }
+}
 
 impl From<resolvent_engine::Error> for Fault {
     fn from(error: resolvent_engine::Error) -> Self {
@@ -82,7 +99,8 @@ pub fn open(options: &Options) -> Result<Device, Fault> {
     }
 }
 
-/// Runs a small random model on `device` and on the host, and compares field, sensitivity, and the response to first and second order.
+/// Runs a small random model on `device` and on the host, and compares field, sensitivity, the response to
+/// first and second order, and a product with the Hessian.
 ///
 /// # Errors
 /// The device fails to compute, or its numbers are off.
@@ -95,9 +113,10 @@ pub fn self_test(device: &Device) -> Result<SelfTest, Fault> {
         sensitivity: relative(&ours.sensitivity, &host.sensitivity),
         response: relative(&ours.response, &host.response),
         second: relative(&ours.second, &host.second),
+        product: relative(&ours.product, &host.product),
         adjoint: ours.adjoint,
     };
-    let figures = [test.field, test.sensitivity, test.response, test.second, test.adjoint];
+    let figures = [test.field, test.sensitivity, test.response, test.second, test.product, test.adjoint];
     // Written so that a NaN fails.
     match figures.iter().all(|&x| x <= BOUND) {
         true => Ok(test),
@@ -110,6 +129,7 @@ struct Measured {
     sensitivity: Vec<f32>,
     response: Vec<f32>,
     second: Vec<f32>,
+    product: Vec<f32>,
     adjoint: f64,
 }
 
@@ -121,12 +141,14 @@ fn measure(device: &Device) -> resolvent_field::Result<Measured> {
     let run = model.run(&tokens, &[])?;
     let linear = run.linearize(Mode::Exact);
     let site = resolvent_model::Site::ResidPre(1);
+    let j = Observable::logit_diff(3, 4, 69);
     let source = resolvent_model::Source { site, token: 2, vector: gaussian(5, config.n_embd) };
     Ok(Measured {
         field: run.field()?,
-        sensitivity: linear.gradient(&Observable::logit_diff(3, 4, 69))?,
+        sensitivity: linear.gradient(&j)?,
         response: linear.jvp(&[[source.clone()]])?.into_single(),
-        second: linear.jet(&[[source]])?.second.into_single(),
+        second: linear.jet(&[[source.clone()]])?.second.into_single(),
+        product: linear.hvp(&[[source]], &j)?.into_single(),
         adjoint: adjoint(&linear, 1)?.value,
     })
 }

@@ -1,5 +1,6 @@
 mod arguments;
 mod bad_models;
+mod cases;
 mod directory;
 mod hub;
 mod memory;
@@ -18,7 +19,8 @@ use resolvent_tests::Golden;
 use tempfile::TempDir;
 
 /// The binary, built with this test's profile into its target folder: `cargo test` does not build the binaries of other
-/// packages. As one of the workspace, so that after `cargo test --workspace` there is only the binary itself to compile.
+/// packages. With the tests of the workspace, because what they depend on turns features of shared crates on: so after
+/// `cargo test --workspace` there is only the binary itself to compile.
 fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
@@ -32,7 +34,13 @@ fn binary() -> &'static Path {
         };
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
-        build.args(["build", "--quiet", "--workspace", "--bin", "resolvent"]);
+        // Build scripts that look at the name of this package (ring's does) would run again.
+        for (name, _) in std::env::vars_os() {
+            if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|own| name.to_string_lossy().starts_with(own)) {
+                build.env_remove(name);
+            }
+        }
+        build.args(["build", "--quiet", "--workspace", "--tests", "--bin", "resolvent"]);
         build.args(["--profile", profile, "--target-dir"]);
         build.arg(target).current_dir(Path::new(env!("CARGO_MANIFEST_DIR")));
         let built = build.output().unwrap_or_else(|e| panic!("{build:?}: {e}"));

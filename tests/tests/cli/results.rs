@@ -7,6 +7,7 @@ use resolvent_tests::{Golden, Labelled, compare, gpus, tolerance};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
+use super::cases::{Case, cases, list};
 use super::{names, run, tiny, utf8};
 
 /// Arrays by name, and metadata.
@@ -44,114 +45,6 @@ fn from_json(text: &str) -> Result {
         arrays: json["arrays"].as_object().expect("an object").iter().map(array).collect(),
         metadata: json["metadata"].as_object().expect("an object").iter().map(text).collect(),
     }
-}
-
-/// A command, the arrays that it must write with their axes, and the certificates.
-struct Case {
-    arguments: Vec<String>,
-    arrays: Vec<(&'static str, &'static str, Vec<usize>)>,
-    certificates: &'static [&'static str],
-}
-
-const FIELD: &str = "level,token,d";
-const MAP: &str = "level,token";
-
-fn list(tokens: &[u32]) -> String {
-    tokens.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
-}
-
-fn cases(golden: &Golden) -> Vec<Case> {
-    let tokens = list(&golden.tokens);
-    let mut corrupted = golden.tokens.clone();
-    corrupted[3] = (corrupted[3] + 7) % 53;
-    let (corrupted, t) = (list(&corrupted), golden.tokens.len());
-    let case = |text: &str, arrays, certificates| Case {
-        arguments: text
-            .split(' ')
-            .map(str::to_owned)
-            .chain(["--tokens".to_owned(), tokens.clone()])
-            .collect(),
-        arrays,
-        certificates,
-    };
-    let field = |name| (name, FIELD, vec![3, t, 30]);
-    let map = |name| (name, MAP, vec![3, t]);
-    let one = |name| (name, "value", vec![1]);
-    let logits = |rows| ("logits", "token,vocab", vec![rows, 53]);
-    vec![
-        case("run", vec![field("field"), logits(t)], &["last_row_alone"]),
-        case("run --last", vec![field("field"), logits(1)], &["last_row_alone"]),
-        case(
-            "sensitivity --target #3 --against #11 --position -1",
-            vec![field("sensitivity"), map("norm"), one("value")],
-            &["adjoint", "slope"],
-        ),
-        case(
-            &format!("patch --target #3 --against #11 --corrupted-tokens {corrupted}"),
-            vec![map("effect"), map("first_order"), one("clean_value"), one("corrupted_value")],
-            &["restores", "alone", "adjoint"],
-        ),
-        case(
-            "green --source 1,-2 --direction token:#7 --unit",
-            vec![field("response"), map("norm")],
-            &["causal_zeros", "slope", "adjoint"],
-        ),
-        case(
-            &format!("green --source=-1,4 --direction displacement --donor-tokens {corrupted}"),
-            vec![field("response"), map("norm")],
-            &["causal_zeros", "slope", "adjoint"],
-        ),
-        case(
-            "green --source 0,2 --direction sensitivity --target #3 --position -1",
-            vec![field("response"), map("norm")],
-            &["causal_zeros", "slope", "adjoint"],
-        ),
-        case(
-            "green --source 0,0",
-            vec![field("response"), map("norm")],
-            &["causal_zeros", "slope", "adjoint"],
-        ),
-        case(
-            "slice --basis random:3 --rank 4 --readout unembed:#7,#2,#9,#1",
-            slices(3 * t * (t + 1) / 2),
-            SLICE,
-        ),
-        case(
-            &format!("slice --basis displacement --donor-tokens {corrupted} --to=-1,-1 --from 0 1,2 -k 1"),
-            vec![
-                ("pairs", "pair,place", vec![t + 1, 4]),
-                ("blocks", "pair,readout,source", vec![t + 1, 1, 1]),
-                ("singular_values", "pair,value", vec![t + 1, 1]),
-                ("effective_rank", "pair", vec![t + 1]),
-            ],
-            SLICE,
-        ),
-        case(
-            "slice --svd --from 0,1 0,2 --to 2 --rank 3 --power 3",
-            vec![
-                ("svd_values", "triplet", vec![3]),
-                ("svd_left", "triplet,place,d", vec![3, t, 30]),
-                ("svd_right", "triplet,place,d", vec![3, 2, 30]),
-                ("svd_residual", "triplet,side", vec![3, 2]),
-                ("svd_bound", "value", vec![1]),
-                ("svd_to", "to,place", vec![t, 2]),
-                ("svd_from", "from,place", vec![2, 2]),
-            ],
-            &["adjoint", "triplets"],
-        ),
-    ]
-}
-
-const SLICE: &[&str] = &["causal_zeros", "slope", "adjoint", "composition", "other_walk"];
-
-/// Arrays of a slice of n pairs, 4 x 4.
-fn slices(n: usize) -> Vec<(&'static str, &'static str, Vec<usize>)> {
-    vec![
-        ("pairs", "pair,place", vec![n, 4]),
-        ("blocks", "pair,readout,source", vec![n, 4, 4]),
-        ("singular_values", "pair,value", vec![n, 4]),
-        ("effective_rank", "pair", vec![n]),
-    ]
 }
 
 /// The devices to try, as arguments with what the file says of them.

@@ -1,6 +1,8 @@
 mod bases;
+mod interactions;
 mod invert;
 mod operator;
+mod predictors;
 mod regime;
 mod scale;
 mod slice;

@@ -46,7 +46,7 @@ fn derivatives(twin: &Twin, site: &(Place, Vec<f32>), absolute: bool) -> [f64; 2
     let vector = unit(twin, site, absolute).iter().map(|x| *x as f32).collect();
     let source = Source { site: Site::level(site.0.0, &twin.config), token: site.0.1, vector };
     let amplitude = Dual::new(Dual::new(0.0, 1.0), Dual::new(1.0, 0.0));
-    let trace = twin.run(&TOKENS, &[], (&[source], amplitude));
+    let trace = twin.run(&TOKENS, &[], &[(&[source], amplitude)]);
     let j = Logit { target: 4, against: Some(20), position: 4 }.read(&trace);
     [j.primal.tangent, j.tangent.tangent]
 }

@@ -4,17 +4,18 @@ use resolvent_engine::{Device, Result};
 use resolvent_ops::attention::Attention;
 use resolvent_ops::{Op, Rows, Span};
 use resolvent_tests::truth::{Function, wide};
-use resolvent_tests::{Labelled, Plan, Random, Record, Worst, subjects, tolerance};
+use resolvent_tests::{Bent, Labelled, Plan, Random, Record, Worst, subjects, tolerance};
 
-use super::formulas;
+use super::formulas::{self, Held};
 
 fn op(heads: usize, d_head: usize) -> Attention {
-    Attention { heads, d_head, scale: (d_head as f32).powf(-0.5) }
+    Attention { heads, d_head, scale: (d_head as f32).powf(-0.5), held: false }
 }
 
 fn formula(plan: &Plan, op: &Attention) -> formulas::Attention {
     let prompts = plan.prompts.clone();
-    formulas::Attention { prompts, heads: op.heads, width: op.d_head, scale: op.scale }
+    let held = Held { pattern: op.held, ..Held::default() };
+    formulas::Attention { prompts, heads: op.heads, width: op.d_head, scale: op.scale, held }
 }
 
 fn check(record: &mut Record, plan: &Plan, heads: usize, d_head: usize) {
@@ -45,15 +46,49 @@ fn attention() {
     }
 }
 
+/// Tangents of cotangents, over the second of two prompts.
+#[test]
+fn attention_second() {
+    let mut worst = Worst::new("attention.hvp");
+    for (tokens, heads, d_head) in
+        [(1, 1, 1), (2, 3, 5), (7, 2, 64), (17, 1, 127), (33, 2, 65), (66, 1, 128), (130, 2, 5)]
+    {
+        let (d, op) = (heads * d_head, op(heads, d_head));
+        let case = Bent::new(tokens, &[3 * d], d);
+        let plan = Plan { prompts: case.prompts.to_vec(), ..Plan::new(tokens, &[3 * d], d) };
+        let f = formula(&plan, &op);
+        let allowed = tolerance::attention(tokens, d_head);
+        case.check(&mut worst, &subjects(), |_| Ok(op), &f, allowed);
+    }
+}
+
 /// Scores of plus and minus sixty: sharp heads, where a softmax that is not shifted overflows.
 #[test]
 fn attention_with_large_scores() {
     let (heads, d_head, rows, d) = (2, 64, 66, 128);
-    let sharp = Attention { heads, d_head, scale: 2.0 };
+    let sharp = Attention { heads, d_head, scale: 2.0, held: false };
     let plan = Plan::new(rows, &[3 * d], d);
     let f = formula(&plan, &sharp);
     let allowed = tolerance::sharp_attention(rows, d_head, f64::from(sharp.scale));
     plan.check(&mut Record::new("attention_with_large_scores"), &subjects(), |_| Ok(sharp), &f, allowed);
+}
+
+/// The pattern as a constant: values alone carry, and the other columns of a cotangent are exactly zero.
+#[test]
+fn attention_with_its_pattern_held() {
+    let mut record = Record::new("attention, held");
+    for (rows, heads, d_head) in [(1, 1, 1), (3, 12, 10), (17, 3, 16), (66, 1, 128), (130, 2, 5)] {
+        let (d, op) = (heads * d_head, Attention { held: true, ..op(heads, d_head) });
+        let plan = Plan { second: false, ..Plan::new(rows, &[3 * d], d) };
+        let (f, allowed) = (formula(&plan, &op), tolerance::attention(rows, d_head));
+        plan.check(&mut record, &subjects(), |_| Ok(op), &f, allowed);
+        let plan = Plan { so_far: false, ..plan };
+        for on in subjects() {
+            let done = plan.run(on, &op).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
+            let of_queries_and_keys = done.x_bars[0].values().chunks(3 * d).flat_map(|row| &row[..2 * d]);
+            assert!(of_queries_and_keys.into_iter().all(|x| *x == 0.0), "{}", on.name());
+        }
+    }
 }
 
 /// Runs over two prompts that share the base buffers, in no order, some of them of one token.

@@ -32,10 +32,14 @@ fn repetitions_agree_bit_for_bit() {
     }
     for on in subjects() {
         let vector = |data: &[f32]| on.device().upload("v", &[("d", data.len())], data).expect("uploads");
-        let op =
-            LayerNorm { gain: vector(&random.normals(130)), bias: vector(&random.normals(130)), eps: 1e-5 };
+        let op = LayerNorm {
+            gain: vector(&random.normals(130)),
+            bias: vector(&random.normals(130)),
+            eps: 1e-5,
+            held: false,
+        };
         same_bits(&Plan::new(17, &[130], 130), on, &op);
-        let op = Attention { heads: 3, d_head: 16, scale: 0.25 };
+        let op = Attention { heads: 3, d_head: 16, scale: 0.25, held: false };
         same_bits(&Plan::new(70, &[144], 48), on, &op);
     }
 }
@@ -43,7 +47,7 @@ fn repetitions_agree_bit_for_bit() {
 /// A run's tangent, jet and cotangent have the same bits alone and among others: a sweep does not depend on how it is cut.
 #[test]
 fn company_does_not_change_a_run() {
-    let op = Attention { heads: 3, d_head: 16, scale: 0.25 };
+    let op = Attention { heads: 3, d_head: 16, scale: 0.25, held: false };
     let mut random = Random::new(12);
     let (qkv, qkv_dot, z_bar) = (random.normals(70 * 144), random.normals(70 * 144), random.normals(70 * 48));
     let qkv_jet = random.normals(2 * 70 * 144);

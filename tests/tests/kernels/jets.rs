@@ -8,7 +8,7 @@ use resolvent_ops::{Op, Rows, Span};
 use resolvent_tests::truth::{Function, jet, wide};
 use resolvent_tests::{Labelled, Random, Worst, subjects, tolerance};
 
-use super::formulas;
+use super::formulas::{self, Held};
 
 /// A point `[rows, d]`, and both orders of a jet there.
 struct Case {
@@ -71,8 +71,14 @@ fn attention_jets_do_not_square_what_all_keys_share() {
             case.orders[0][q] += common;
         }
     }
-    let op = Attention { heads, d_head, scale: 0.25 };
-    let f = formulas::Attention { prompts: vec![tokens], heads, width: d_head, scale: op.scale };
+    let op = Attention { heads, d_head, scale: 0.25, held: false };
+    let f = formulas::Attention {
+        prompts: vec![tokens],
+        heads,
+        width: d_head,
+        scale: op.scale,
+        held: Held::default(),
+    };
     let shared = f64::from(common * common * op.scale);
     let allowed = shared * tolerance::POINTWISE;
     let mut worst = Worst::new("attention.jet, common s_dot");
@@ -88,9 +94,9 @@ fn layer_norm_jets_do_not_square_the_mean() {
     let (gain, bias) = (Random::new(5).normals(d), Random::new(6).normals(d));
     let op = |device: &Device| -> Result<Box<dyn Op>> {
         let vector = |data: &[f32]| device.upload("vector", &[("d", d)], data);
-        Ok(Box::new(LayerNorm { gain: vector(&gain)?, bias: vector(&bias)?, eps: 1e-5 }))
+        Ok(Box::new(LayerNorm { gain: vector(&gain)?, bias: vector(&bias)?, eps: 1e-5, held: false }))
     };
-    let f = formulas::LayerNorm { gain: wide(&gain), bias: wide(&bias), eps: 1e-5 };
+    let f = formulas::LayerNorm { gain: wide(&gain), bias: wide(&bias), eps: 1e-5, held: Held::default() };
     let allowed = f64::from(common) * tolerance::POINTWISE;
     case.check(&mut Worst::new("layer_norm.jet, common x_dot"), op, &f, allowed);
 }

@@ -7,9 +7,9 @@ use resolvent_ops::layer_norm::LayerNorm;
 use resolvent_ops::matmul::Matmul;
 use resolvent_ops::mlp::Mlp;
 use resolvent_tests::truth::wide;
-use resolvent_tests::{Allowed, Plan, Random, Record, matmul_subjects, subjects, tolerance};
+use resolvent_tests::{Allowed, Bent, Plan, Random, Record, Worst, matmul_subjects, subjects, tolerance};
 
-use super::formulas::{self, Affine};
+use super::formulas::{self, Affine, Held};
 
 fn vector(device: &Device, name: &str, data: &[f32]) -> Result<Tensor> {
     device.upload(name, &[("d", data.len())], data)
@@ -17,7 +17,8 @@ fn vector(device: &Device, name: &str, data: &[f32]) -> Result<Tensor> {
 
 #[test]
 fn layer_norm() {
-    let mut record = Record::new("layer_norm");
+    let (mut record, mut bent) = (Record::new("layer_norm"), Worst::new("layer_norm.hvp"));
+    let mut frozen_record = Record::new("layer_norm, held");
     for (rows, d) in
         [(1, 1), (3, 1), (2, 3), (7, 24), (16, 30), (17, 48), (33, 66), (3, 127), (65, 130), (2, 768)]
     {
@@ -25,33 +26,48 @@ fn layer_norm() {
         let (gain, bias) = (random.normals(d), random.normals(d));
         let op = |device: &Device| {
             let (gain, bias) = (vector(device, "gain", &gain)?, vector(device, "bias", &bias)?);
-            Ok(LayerNorm { gain, bias, eps: 1e-5 })
+            Ok(LayerNorm { gain, bias, eps: 1e-5, held: false })
         };
-        let f = formulas::LayerNorm { gain: wide(&gain), bias: wide(&bias), eps: 1e-5 };
+        let held = Held::default();
+        let f = formulas::LayerNorm { gain: wide(&gain), bias: wide(&bias), eps: 1e-5, held };
         let allowed = tolerance::LAYER_NORM;
         Plan::new(rows, &[d], d).check(&mut record, &subjects(), op, &f, allowed);
+        Bent::new(rows, &[d], d).check(&mut bent, &subjects(), op, &f, allowed);
+        let frozen = |device: &Device| op(device).map(|op| LayerNorm { held: true, ..op });
+        let f = formulas::LayerNorm { held: Held { norm: true, ..held }, ..f };
+        let plan = Plan { second: false, ..Plan::new(rows, &[d], d) };
+        plan.check(&mut frozen_record, &subjects(), frozen, &f, allowed);
     }
 }
 
 #[test]
 fn gelu() {
-    let mut record = Record::new("gelu");
+    let (mut record, mut bent) = (Record::new("gelu"), Worst::new("gelu.hvp"));
+    let mut frozen_record = Record::new("gelu, held");
     for (rows, n) in [(1, 1), (2, 3), (3, 24), (7, 30), (16, 66), (17, 127), (33, 130), (65, 48), (2, 768)] {
         for exact in [false, true] {
-            let f = formulas::Gelu(formulas::form(exact));
+            let f = formulas::Gelu(formulas::form(exact), Held::default());
             let allowed = tolerance::GELU;
-            Plan::new(rows, &[n], n).check(&mut record, &subjects(), |_| Ok(Gelu { n, exact }), &f, allowed);
+            let op = |_: &Device| Ok(Gelu { n, exact, held: false });
+            Plan::new(rows, &[n], n).check(&mut record, &subjects(), op, &f, allowed);
+            Bent::new(rows, &[n], n).check(&mut bent, &subjects(), op, &f, allowed);
+            let f = formulas::Gelu(f.0, Held { ratio: true, ..f.1 });
+            let plan = Plan { second: false, ..Plan::new(rows, &[n], n) };
+            let frozen = |_: &Device| Ok(Gelu { n, exact, held: true });
+            plan.check(&mut frozen_record, &subjects(), frozen, &f, allowed);
         }
     }
 }
 
 #[test]
 fn add() {
-    let mut record = Record::new("add");
+    let (mut record, mut bent) = (Record::new("add"), Worst::new("add.hvp"));
     for (rows, d) in [(1, 1), (3, 30), (65, 127), (7, 768)] {
         let one = tolerance::POINTWISE;
         let allowed = Allowed { primal: one, jvp: one, jet: one, vjp: one };
-        Plan::new(rows, &[d, d], d).check(&mut record, &subjects(), |_| Ok(Add), &formulas::Add, allowed);
+        let op = |_: &Device| Ok(Add);
+        Plan::new(rows, &[d, d], d).check(&mut record, &subjects(), op, &formulas::Add, allowed);
+        Bent::new(rows, &[d, d], d).check(&mut bent, &subjects(), op, &formulas::Add, allowed);
     }
 }
 
@@ -73,7 +89,7 @@ const PRODUCTS: [[usize; 3]; 12] = [
 
 #[test]
 fn matmul() {
-    let mut record = Record::new("matmul");
+    let (mut record, mut bent) = (Record::new("matmul"), Worst::new("matmul.hvp"));
     for [rows, k, n] in PRODUCTS {
         for add in [false, true] {
             let mut random = Random::new((k * n) as u64);
@@ -82,17 +98,20 @@ fn matmul() {
                 let w = device.upload("w", &[("k", k), ("n", n)], &w)?;
                 Ok(Matmul { w, bias: vector(device, "bias", &bias)?, add })
             };
-            let f = formulas::Matmul { product: Affine::new(&w, &bias), rows };
+            let f = |rows| formulas::Matmul { product: Affine::new(&w, &bias), rows };
             let widths = if add { vec![k, n] } else { vec![k] };
             let allowed = tolerance::matmul(k, n);
-            Plan::new(rows, &widths, n).check(&mut record, &matmul_subjects(), op, &f, allowed);
+            Plan::new(rows, &widths, n).check(&mut record, &matmul_subjects(), op, &f(rows), allowed);
+            let case = Bent::new(rows, &widths, n);
+            case.check(&mut bent, &matmul_subjects(), op, &f(case.tokens()), allowed);
         }
     }
 }
 
 #[test]
 fn mlp() {
-    let mut record = Record::new("mlp");
+    let (mut record, mut bent) = (Record::new("mlp"), Worst::new("mlp.hvp"));
+    let mut frozen_record = Record::new("mlp, held");
     for ([rows, d, inner], exact, add) in [
         ([1, 1, 4], false, true),
         ([3, 24, 96], true, false),
@@ -108,16 +127,23 @@ fn mlp() {
             let w1 = device.upload("fc.w", &[("d", d), ("n", inner)], &fc.0)?;
             let w2 = device.upload("proj.w", &[("n", inner), ("d", d)], &proj.0)?;
             let bias = vector(device, "proj.b", &proj.1)?;
-            Ok(Mlp { fc: (w1, vector(device, "fc.b", &fc.1)?), proj: Matmul { w: w2, bias, add }, exact })
+            let fc = (w1, vector(device, "fc.b", &fc.1)?);
+            Ok(Mlp { fc, proj: Matmul { w: w2, bias, add }, exact, held: false })
         };
-        let f = formulas::Mlp {
+        let f = |rows, ratio| formulas::Mlp {
             fc: Affine::new(&fc.0, &fc.1),
             proj: Affine::new(&proj.0, &proj.1),
             form: formulas::form(exact),
+            held: Held { ratio, ..Held::default() },
             rows,
         };
         let widths = if add { vec![d, d] } else { vec![d] };
         let allowed = tolerance::mlp(d, inner);
-        Plan::new(rows, &widths, d).check(&mut record, &matmul_subjects(), op, &f, allowed);
+        Plan::new(rows, &widths, d).check(&mut record, &matmul_subjects(), op, &f(rows, false), allowed);
+        let case = Bent::new(rows, &widths, d);
+        case.check(&mut bent, &matmul_subjects(), op, &f(case.tokens(), false), allowed);
+        let frozen = |device: &Device| op(device).map(|op| Mlp { held: true, ..op });
+        let plan = Plan { second: false, ..Plan::new(rows, &widths, d) };
+        plan.check(&mut frozen_record, &matmul_subjects(), frozen, &f(rows, true), allowed);
     }
 }

@@ -67,7 +67,7 @@ fn tangents_of_edited_runs() {
 }
 
 /// dJ/dh\[l, t\] for every level, token and component: as many runs on duals.
-fn gradient(twin: &Twin, edits: &[Edit], read: &dyn Fn(&Trace<Dual<f64>>) -> f64) -> Vec<f64> {
+pub(super) fn gradient(twin: &Twin, edits: &[Edit], read: &dyn Fn(&Trace<Dual<f64>>) -> f64) -> Vec<f64> {
     let d = twin.config.n_embd;
     let mut field = Vec::new();
     for level in 0..=twin.config.n_layer {

@@ -139,13 +139,13 @@ fn jets_stay_in_their_cone() {
     }
 }
 
-type Jet = Dual<Dual<f64>>;
+pub(super) type Jet = Dual<Dual<f64>>;
 
 /// How the reference reads an observable.
-type Reader = Box<dyn Fn(&Trace<Jet>) -> Jet>;
+pub(super) type Reader = Box<dyn Fn(&Trace<Jet>) -> Jet>;
 
 /// Observables of every kind, at the last token and in the middle.
-fn observables(twin: &Twin, tokens: usize) -> Vec<(Observable, Reader)> {
+pub(super) fn observables(twin: &Twin, tokens: usize) -> Vec<(Observable, Reader)> {
     let direction = Random::new(3).normals(twin.config.n_embd);
     let other = Random::new(4).normals(twin.config.vocab_size);
     let mut all: Vec<(Observable, Reader)> = Vec::new();

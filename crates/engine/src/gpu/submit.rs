@@ -118,8 +118,7 @@ fn prepare(shared: &Arc<Shared>, flight: &Flight, launch: &Launch) -> Result<Rea
     let bind_group = fault::scoped(&shared.device, &launch.label, 0, || {
         shared.bind_groups.get(shared, &pipeline, &flight.params, ranges)
     })?;
-    let sample =
-        Sample { kernel: launch.kernel.name(), label: launch.label.clone(), work: launch.work, seconds: 0.0 };
+    let sample = launch.sample(0.0);
     Ok(Ready { pipeline, bind_group, grid: launch.grid, poison, sample, cost: cost(launch.work) })
 }
 

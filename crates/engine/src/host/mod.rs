@@ -73,9 +73,8 @@ impl Host {
             }
             if let Some(profile) = &self.profile {
                 let seconds = start.elapsed().as_secs_f64();
-                let kernel = launch.kernel.name();
                 let mut samples = profile.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                samples.push(Sample { kernel, label: launch.label.clone(), work: launch.work, seconds });
+                samples.push(launch.sample(seconds));
             }
         }
         Ok(())

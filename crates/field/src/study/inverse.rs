@@ -1,11 +1,11 @@
 //! The inverse problem in a task: sources that move J towards the other prompt's, and what they cost.
 
+use crate::certificate::merge;
 use crate::error::Result;
 use crate::invert::{Goal, InvertOptions, Method, invert};
 use crate::labelled::Labelled;
 use crate::sensitivity::Place;
 
-use super::regimes::merge;
 use super::tasks::{Columns, Task};
 
 /// Goals, as shares of J(clean) - J(corrupted), in the order of the axis `goal`.

@@ -6,6 +6,7 @@
 
 mod inverse;
 mod patching;
+mod predictors;
 mod propagation;
 mod reduction;
 mod regimes;
@@ -81,9 +82,10 @@ pub struct Progress<'a> {
 type Analysis = fn(&Task<'_>) -> Result<Labelled>;
 
 /// The analyses of a task, in order.
-const ANALYSES: [(&str, Analysis); 7] = [
+const ANALYSES: [(&str, Analysis); 8] = [
     ("regimes", regimes::step),
     ("patching", patching::step),
+    ("predictors", predictors::step),
     ("superposed", superposed::step),
     ("propagation", propagation::step),
     ("reduction", reduction::step),

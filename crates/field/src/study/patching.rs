@@ -11,8 +11,35 @@ use crate::stats::{Agreement, Interval, Pairs, bootstrap};
 
 use super::tasks::{Columns, Task};
 
+/// A number of an agreement, by its name.
+type Statistic = (&'static str, fn(Agreement) -> f64);
+
 /// Statistics, in the order of the axis of `agreement`.
-pub(super) const STATISTICS: [&str; 5] = ["pearson", "spearman", "sign", "slope", "error"];
+const STATISTICS: [Statistic; 5] = [
+    ("pearson", |a| a.pearson),
+    ("spearman", |a| a.spearman),
+    ("sign", |a| a.sign),
+    ("slope", |a| a.slope),
+    ("error", |a| a.error),
+];
+
+/// The names of the statistics, for the metadata.
+pub(super) fn statistics() -> String {
+    STATISTICS.map(|(name, _)| name).join(",")
+}
+
+/// How well predictions do, with 95 % intervals over prompts: `[5, 3]`.
+pub(super) fn agreement(of_prompts: &[Pairs], seed: u64) -> Vec<f32> {
+    let interval = |(_, statistic): Statistic| {
+        let Interval { estimate, low, high } = bootstrap(of_prompts, seed, |draw| {
+            let mut all = Pairs::default();
+            draw.iter().for_each(|p| all.extend(p));
+            statistic(all.agreement())
+        });
+        [estimate as f32, low as f32, high as f32]
+    };
+    STATISTICS.map(interval).concat()
+}
 
 /// Arrays over all patches `[N]`: `kind` (place in the metadata's `kinds`), `prompt`, `layer`, `token`, `predicted`, `actual`
 /// (both over |J(clean) - J(corrupted)| of the prompt); `agreement [K, 5, 3]` (kind, statistic, estimate and 95 %
@@ -45,20 +72,7 @@ pub(super) fn step(task: &Task<'_>) -> Result<Labelled> {
             columns.extend("actual", &actual);
             of_prompts.push(Pairs::new(&predicted, &actual));
         }
-        for statistic in [
-            |a: Agreement| a.pearson,
-            |a: Agreement| a.spearman,
-            |a: Agreement| a.sign,
-            |a: Agreement| a.slope,
-            |a: Agreement| a.error,
-        ] {
-            let Interval { estimate, low, high } = bootstrap(&of_prompts, task.options.seed, |draw| {
-                let mut all = Pairs::default();
-                draw.iter().for_each(|p| all.extend(p));
-                statistic(all.agreement())
-            });
-            table.extend([estimate as f32, low as f32, high as f32]);
-        }
+        table.extend(agreement(&of_prompts, task.options.seed));
         if kind == SiteKind::Resid {
             example = all.into_iter().next();
         }
@@ -69,7 +83,7 @@ pub(super) fn step(task: &Task<'_>) -> Result<Labelled> {
         .into(task.labelled("patching", &runs), "patch")
         .with("agreement", &axes, table)
         .note("kinds", names.join(","))
-        .note("statistics", STATISTICS.join(","))
+        .note("statistics", statistics())
         .note("labels", task.labels(&runs.corrupted[0]));
     if let Some(example) = example {
         let axes = SiteKind::Resid.axes(task.model.config(), runs.clean[0].tokens().len());

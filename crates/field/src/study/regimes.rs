@@ -1,6 +1,6 @@
 //! The linear regime of a task: errors and radii of sources at many places, along several directions.
 
-use crate::certificate::{Certificate, norm};
+use crate::certificate::{Certificate, merge, norm};
 use crate::direction::{Context, Direction};
 use crate::error::Result;
 use crate::labelled::Labelled;
@@ -72,15 +72,4 @@ pub(super) fn step(task: &Task<'_>) -> Result<Labelled> {
         result = result.certify(certificate)?;
     }
     Ok(result)
-}
-
-/// Keeps the worst figure of each check.
-pub(super) fn merge(worst: &mut Vec<Certificate>, more: &[Certificate]) {
-    for certificate in more {
-        match worst.iter_mut().find(|c| c.name == certificate.name) {
-            Some(known) if certificate.value <= known.value => {}
-            Some(known) => *known = certificate.clone(),
-            None => worst.push(certificate.clone()),
-        }
-    }
 }

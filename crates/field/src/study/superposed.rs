@@ -2,14 +2,13 @@
 
 use resolvent_model::{Edit, Site};
 
-use crate::certificate::norm;
+use crate::certificate::{merge, norm};
 use crate::error::Result;
 use crate::labelled::Labelled;
 use crate::sensitivity::{Place, shape};
 use crate::stats::below;
 use crate::superposition::superposition;
 
-use super::regimes::merge;
 use super::tasks::{Columns, Runs, Task};
 
 /// Arrays over pairs of places `[N]`: `prompt`, `joint`, `sum` (responses of J over |J(clean) - J(corrupted)|), `error`.

@@ -2,12 +2,12 @@
 
 use resolvent_model::Run;
 
+use crate::certificate::merge;
 use crate::error::Result;
 use crate::labelled::Labelled;
 use crate::sensitivity::shape;
 use crate::transfer::{TransferOptions, transfer};
 
-use super::regimes::merge;
 use super::tasks::{Columns, Task};
 
 /// Arrays over prompts `[N, L+1]`: the fraction `at_changed` (the first token that differs), `at_last` (the last token),

@@ -1,9 +1,9 @@
 //! `patch`: what each place carries, what first order says it does, and one against the other.
 
-use resolvent_field::{Array, Labelled};
+use resolvent_field::{Array, Labelled, stats};
 
 use super::{heatmap, number, observable};
-use crate::{Axis, Figure, Heatmap, Map, Point, Scatter};
+use crate::{Axis, Bars, Category, Estimate, Figure, Heatmap, Map, Point, Scatter};
 
 pub(super) fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
     let (Some(effect), Some(first_order)) = (result.array("effect"), result.array("first_order")) else {
@@ -27,7 +27,30 @@ pub(super) fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
     let effects = map("Patch effect", effect, "J(patched) − J(corrupted)");
     let predicted = map("First-order prediction", first_order, "<chi[l,t], delta h[l,t]>");
     let maps = [effects, predicted].into_iter().flatten().map(Figure::from);
-    maps.chain([scatter(effect, first_order, labels).into()]).collect()
+    let panel = panel(result).map(Figure::from);
+    maps.chain([scatter(effect, first_order, labels).into()]).chain(panel).collect()
+}
+
+/// How well each predictor does at each kind of site, where several were asked for.
+fn panel(result: &Labelled) -> Option<Bars> {
+    let predictors: Vec<&str> = result.metadata.get("predictors")?.split(',').collect();
+    let mut bars =
+        Bars::new("Predictors side by side", Axis::linear("Pearson correlation with actual effects"));
+    bars.subtitle = "operations in forward passes".to_owned();
+    bars.dots = true;
+    bars.groups = predictors.iter().map(|p| p.replace('_', " ")).collect();
+    let kinds = result.arrays.iter().filter_map(|array| array.name.strip_prefix("predicted"));
+    for suffix in kinds {
+        let of = |name: &str| result.array(&format!("{name}{suffix}")).map_or(&[][..], |a| &a.data);
+        let actual = of("effect");
+        let rows = of("predicted").chunks(actual.len().max(1));
+        let estimates = rows.map(|p| Some(Estimate::new(stats::Pairs::new(p, actual).agreement().pearson)));
+        let costs: Vec<String> = of("cost").iter().map(|c| format!("{c:.0}")).collect();
+        let kind = suffix.strip_prefix('.').unwrap_or("resid");
+        let name = format!("{kind} (costs {})", costs.join(", "));
+        bars.categories.push(Category { name, estimates: estimates.collect() });
+    }
+    Some(bars)
 }
 
 /// Predicted against actual effects of the places at which the two runs differ.

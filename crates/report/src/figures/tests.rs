@@ -62,6 +62,27 @@ fn patch_has_both_maps_on_one_scale_and_a_scatter_of_what_differs() {
 }
 
 #[test]
+fn predictors_of_a_patch_are_shown_side_by_side() {
+    let result = result("patch")
+        .with("effect", &MAP, vec![0.0, 2.0, 0.0, 0.0, 1.0, -1.5])
+        .with("first_order", &MAP, vec![0.0, -4.0, 0.0, 0.0, -2.0, 3.0])
+        .with(
+            "predicted",
+            &[("predictor", 2), MAP[0], MAP[1]],
+            vec![0.0, -4.0, 0.0, 0.0, -2.0, 3.0, 0.0, 2.0, 0.0, 0.0, 1.0, -1.5],
+        )
+        .with("cost", &[("predictor", 2)], vec![2.0, 40.4])
+        .note("predictors", "first_order,curvature");
+    let figures = figures(&result, &labels());
+    let Some(Figure::Bars(bars)) = figures.last() else { panic!("{figures:?}") };
+    assert_eq!(bars.groups, ["first order", "curvature"]);
+    let [category] = &bars.categories[..] else { panic!("{bars:?}") };
+    assert_eq!(category.name, "resid (costs 2, 40)");
+    let values: Vec<f64> = category.estimates.iter().flatten().map(|e| e.value).collect();
+    assert!((values[0] + 1.0).abs() < 1e-9 && (values[1] - 1.0).abs() < 1e-9, "{values:?}");
+}
+
+#[test]
 fn levels_are_grouped_by_thirds() {
     assert_eq!(super::patch::bands(9), ["h0 to h2", "h3 to h5", "h6 to h8"]);
     assert_eq!(super::patch::bands(13), ["h0 to h4", "h5 to h8", "h9 to h12"]);

@@ -3,6 +3,7 @@
 mod data;
 mod inverse;
 mod patching;
+mod predictors;
 mod propagation;
 mod reduction;
 mod regimes;
@@ -125,5 +126,8 @@ fn value(statement: &study::Statement) -> String {
         _ => format!("{x:.2}"),
     };
     let f = statement.figure;
+    if f.estimate.is_nan() {
+        return shown(f.estimate);
+    }
     format!("{} ({} to {})", shown(f.estimate), shown(f.low), shown(f.high))
 }

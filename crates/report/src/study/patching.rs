@@ -3,6 +3,7 @@
 use resolvent_field::{Labelled, stats};
 
 use super::data::{Results, array, heatmap, list};
+use super::predictors;
 use crate::{Axis, Bars, Block, Category, Cell, Estimate, Figure, Grid, Map, Point, Scatter, Section, Table};
 
 pub(super) fn section(section: Section, results: &Results<'_>) -> Section {
@@ -33,7 +34,7 @@ pub(super) fn section(section: Section, results: &Results<'_>) -> Section {
         "All agreements".to_owned(),
         vec![Block::Figure(table(&all, &kinds).into(), String::new())],
     ));
-    superposition(section, results)
+    superposition(predictors::section(section, results), results)
 }
 
 /// Pearson's correlation by kind and task.

@@ -1,9 +1,9 @@
 //! Errors over amplitudes, and radii over depth.
 
-use resolvent_field::Labelled;
+use resolvent_field::{Labelled, jet_radius};
 
 use super::data::{Results, array, labels, list, medians, rows};
-use crate::{Axis, Grid, Heatmap, Lines, Map, Reference, Section};
+use crate::{Axis, Grid, Heatmap, Lines, Map, Point, Reference, Scatter, Section};
 
 pub(super) fn section(section: Section, results: &Results<'_>) -> Section {
     let all = results.of("regimes");
@@ -58,6 +58,11 @@ pub(super) fn section(section: Section, results: &Results<'_>) -> Section {
         "How far the response to a source of a given size is from the first-order one: of J, and of the field at all levels \
          above the source. Directions: the displacement towards the corrupted prompt, the sensitivity of J, and a random one.",
     );
+    let section = section.figure(
+        by_jet(&all, &directions),
+        "Radius without a sweep: second-order forward mode gives dJ/da and d2J/da2 of a source, and 0.4 |dJ/da / d2J/da2| is \
+         where their quotient says that the error reaches 20 %. Sources whose radius was found by bisection.",
+    );
     match example(first) {
         Some(map) => section.figure(
             map,
@@ -65,6 +70,32 @@ pub(super) fn section(section: Section, results: &Results<'_>) -> Section {
         ),
         None => section,
     }
+}
+
+/// Radii from jets against those found by bisection.
+fn by_jet(all: &[(&str, &Labelled)], directions: &[String]) -> Scatter {
+    let mut plot = Scatter::new(
+        "Radius by jet and by bisection",
+        Axis::log("radius from the jet"),
+        Axis::log("radius found by bisection"),
+    );
+    plot.groups = directions.to_vec();
+    let mut ratios = Vec::new();
+    for (task, result) in all {
+        let [group, level, token, radius, first, second] =
+            ["direction", "level", "token", "radius", "first_order", "second"]
+                .map(|name| array(result, name));
+        for i in (0..radius.len()).filter(|&i| radius[i].is_finite()) {
+            let jet = jet_radius(first[i], second[i]);
+            ratios.push((jet / radius[i]).log2().abs());
+            let label = format!("{task}, h{}, token {}", level[i], token[i]);
+            plot.points.push(Point { x: jet, y: radius[i], group: group[i] as usize, label });
+        }
+    }
+    let share = ratios.iter().filter(|r| **r < 1.0).count() as f64 / ratios.len().max(1) as f64;
+    let mut plot = plot.prediction();
+    plot.subtitle = format!("{:.0} % within a factor of two, n = {}", 100.0 * share, ratios.len());
+    plot
 }
 
 /// Radii of one direction by level.

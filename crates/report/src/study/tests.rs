@@ -1,1 +1,92 @@
+//! Pages of studies made by hand: every statement gets its section, and results that are not there leave no trace.
 
+use resolvent_field::Labelled;
+use resolvent_field::study::{Done, statements};
+
+use super::*;
+use crate::Block;
+
+fn done(name: &str, result: Labelled) -> Done {
+    Done { name: name.to_owned(), result }
+}
+
+fn figures(section: &Section) -> usize {
+    section.blocks.iter().filter(|block| matches!(block, Block::Figure(..))).count()
+}
+
+fn studied() -> Studied {
+    Studied {
+        model: "toy".to_owned(),
+        shape: "2 layers of width 8".to_owned(),
+        tasks: vec![("colours".to_owned(), 3)],
+        command: "resolvent study".to_owned(),
+        left_out: String::new(),
+    }
+}
+
+/// Fractions that are `best` at every level, over three prompts, beside controls of nothing.
+fn transfers(best: f32) -> Done {
+    let axes = [("prompt", 3), ("level", 4)];
+    let mut result = Labelled::default()
+        .with("prompt", &[("prompt", 3)], vec![0.0, 1.0, 2.0])
+        .with("map", &[("level", 4), ("token", 2)], vec![best; 8])
+        .note("labels", r#"["A", "<i>"]"#);
+    for (name, value) in [
+        ("best", best),
+        ("at_changed", best),
+        ("at_last", best),
+        ("random_best", 0.0),
+        ("random_at_changed", 0.0),
+        ("random_at_last", 0.0),
+        ("shuffled_best", 0.0),
+        ("shuffled_at_changed", 0.0),
+        ("shuffled_at_last", 0.0),
+    ] {
+        result = result.with(name, &axes, vec![value; 12]);
+    }
+    done("transfers.colours", result)
+}
+
+#[test]
+fn every_statement_has_its_section() {
+    let none: [Done; 0] = [];
+    let scaled = [done(
+        "scaling",
+        Labelled::default()
+            .with("correlation", &[("model", 1), ("quantity", 3), ("predictor", 4)], vec![0.5; 12])
+            .note("models", "tiny"),
+    )];
+    for all in [&none[..], &scaled] {
+        let page = study_page(&studied(), all);
+        let expected: Vec<&str> = statements(all).iter().map(|s| s.claim).collect();
+        let shown: Vec<&str> = page.statements.iter().map(|s| s.claim.as_str()).collect();
+        assert_eq!(shown, expected, "a statement without a section is not shown");
+        assert_eq!(page.sections.len(), expected.len());
+        for (statement, section) in page.statements.iter().zip(&page.sections) {
+            assert_eq!(statement.section, section.heading);
+        }
+    }
+}
+
+#[test]
+fn without_results_there_are_no_figures() {
+    let page = study_page(&studied(), &[]);
+    assert!(page.sections.iter().all(|s| figures(s) == 0));
+    assert!(page.statements.iter().all(|s| s.verdict == Verdict::Undecided));
+    let html = page.html().expect("a page");
+    assert!(html.contains("no value") && html.contains("colours (3 pairs)"));
+}
+
+#[test]
+fn results_are_drawn_with_their_numbers() {
+    let page = study_page(&studied(), &[transfers(0.75)]);
+    let section = page.sections.iter().find(|s| s.heading == "Transfer of answers").expect("a section");
+    assert_eq!(figures(section), 2);
+    let html = page.html().expect("a page");
+    // The estimate in the statement, the task in the caption, token labels escaped.
+    assert!(html.contains("0.75 (0.75 to 0.75)"), "the figure of the statement");
+    assert!(html.contains("first pair of colours"));
+    assert!(html.contains("&lt;i&gt;") && !html.contains("<i>"));
+    let less = study_page(&studied(), &[transfers(0.0)]);
+    assert_ne!(html, less.html().expect("a page"));
+}

@@ -1,0 +1,156 @@
+//! `resolvent bench`
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use resolvent::bench::{Bench, BenchOptions, Change, bench, compare};
+use resolvent::engine::{Choice, Options};
+
+use crate::Failure;
+use crate::options::DeviceArgs;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// A first look: less than half a minute
+    #[arg(long)]
+    quick: bool,
+    /// Model of the passes, as other commands take it; random-gpt2 has the shape of GPT-2 small
+    #[arg(short, long, value_name = "MODEL", default_value = "random-gpt2")]
+    model: String,
+    /// Tokens of the prompt
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    tokens: usize,
+    /// Write the figures as JSON
+    #[arg(short, long, value_name = "FILE.json")]
+    out: Option<PathBuf>,
+    /// Show how two such files differ, and time nothing
+    #[arg(long, num_args = 2, value_names = ["BEFORE", "AFTER"], conflicts_with_all = ["out", "quick"])]
+    compare: Vec<PathBuf>,
+    /// Rows of the table of kernels
+    #[arg(long, value_name = "N", default_value_t = 24)]
+    rows: usize,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+pub(crate) fn main(args: &Args) -> Result<(), Failure> {
+    if let [before, after] = &args.compare[..] {
+        return print(&changes(&compare(&read(before)?, &read(after)?)?));
+    }
+    if args.tokens == 0 {
+        return Err("--tokens 0 is no prompt; give one or more".into());
+    }
+    if let Some(path) = &args.out {
+        if path.extension().is_none_or(|ending| ending != "json") {
+            return Err(format!("{}: a bench is written as .json", path.display()).into());
+        }
+        resolvent::field::check_writable(path)?;
+    }
+    let Ok(choice) = args.device.device.parse::<Choice>();
+    let device = Options { batch_bytes: args.device.memory, ..Options::new(choice) };
+    let options = BenchOptions { device, model: args.model.clone(), tokens: args.tokens, quick: args.quick };
+    let bar = ProgressBar::new_spinner();
+    bar.set_style(ProgressStyle::with_template("{spinner} {msg} {elapsed}")?);
+    bar.enable_steady_tick(std::time::Duration::from_millis(200));
+    let timed = bench(&options, &mut |what| bar.set_message(what.to_owned()));
+    bar.finish_and_clear();
+    let timed = timed?;
+    if let Some(path) = &args.out {
+        resolvent::field::write_whole(path, format!("{:#}\n", timed.to_json()).as_bytes())?;
+        eprintln!("wrote {}", path.display());
+    }
+    print(&table(&timed, args.rows))
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    Ok(stdout.flush()?)
+}
+
+fn read(path: &Path) -> Result<serde_json::Value, Failure> {
+    let text =
+        std::fs::read_to_string(path).map_err(|e| format!("{}: cannot be read: {e}", path.display()))?;
+    Ok(serde_json::from_str(&text).map_err(|e| format!("{}: is not JSON: {e}", path.display()))?)
+}
+
+/// Seconds in the unit that suits them.
+fn shown(seconds: f64) -> String {
+    match seconds {
+        1.0.. => format!("{seconds:.2} s"),
+        1e-3.. => format!("{:.2} ms", seconds * 1e3),
+        _ => format!("{:.1} us", seconds * 1e6),
+    }
+}
+
+fn table(timed: &Bench, rows: usize) -> String {
+    let mut text = format!(
+        "{}\npeaks, measured here: {:.1} GFLOP/s of multiply-adds, {:.1} GB/s of copies\n\n{}, {} tokens\n",
+        timed.device,
+        timed.peaks.flops / 1e9,
+        timed.peaks.bytes / 1e9,
+        timed.model,
+        timed.tokens
+    );
+    let _infallible = writeln!(
+        text,
+        "{:<28} {:>10} {:>24} {:>8} {:>10} {:>9}",
+        "pass", "median", "least to most", "repeats", "GFLOP", "of peak"
+    );
+    for p in &timed.passes {
+        let range = format!("{} to {}", shown(p.low), shown(p.high));
+        let share = 100.0 * p.flops / p.seconds / timed.peaks.flops;
+        let _infallible = writeln!(
+            text,
+            "{:<28} {:>10} {range:>24} {:>8} {:>10.2} {share:>8.0}%",
+            p.pass.name(),
+            shown(p.seconds),
+            p.repeats,
+            p.flops / 1e9
+        );
+    }
+    if timed.kernels.is_empty() {
+        text.push_str("\nthis device has no clock of its own: kernels are not timed\n");
+        return text;
+    }
+    let all: f64 = timed.kernels.iter().map(|k| k.total()).sum();
+    let _infallible = writeln!(
+        text,
+        "\n{:<22} {:<30} {:>8} {:>10} {:>7} {:>9} {:>8} {:>9}",
+        "kernel", "writes", "launches", "median", "share", "GFLOP/s", "GB/s", "roofline"
+    );
+    for k in timed.kernels.iter().take(rows) {
+        let _infallible = writeln!(
+            text,
+            "{:<22} {:<30} {:>8} {:>10} {:>6.1}% {:>9.2} {:>8.2} {:>8.0}%",
+            k.kernel,
+            k.shape,
+            k.launches,
+            shown(k.seconds),
+            100.0 * k.total() / all,
+            k.gflops(),
+            k.gbytes(),
+            100.0 * k.roofline
+        );
+    }
+    if timed.kernels.len() > rows {
+        let rest: f64 = timed.kernels.iter().skip(rows).map(|k| k.total()).sum();
+        let left = timed.kernels.len() - rows;
+        let _infallible = writeln!(text, "{left} more, {:.1}% together (--rows)", 100.0 * rest / all);
+    }
+    text
+}
+
+fn changes(changes: &[Change]) -> String {
+    let mut text = format!("{:<56} {:>12} {:>12} {:>8}\n", "", "before", "after", "faster");
+    for Change { name, before, after, faster } in changes {
+        let [before, after] = [before, after].map(|x| match name.starts_with("peak") {
+            true => format!("{x:.1}"),
+            false => shown(*x),
+        });
+        let _infallible = writeln!(text, "{name:<56} {before:>12} {after:>12} {faster:>7.2}x");
+    }
+    text
+}

@@ -1,0 +1,79 @@
+//! What a patch puts in place: the values of a kind's sites in two runs, and their difference.
+
+use resolvent_model::{Edit, Linearization, Observable, Run, Site, Source};
+
+use crate::certificate::dot;
+use crate::error::Result;
+use crate::site_kind::SiteKind;
+
+/// Values of the sites of a kind in a clean and a corrupted run, at every token. Patches are numbered in the order of the
+/// kind's axes: site, then token.
+pub(crate) struct Displacements {
+    sites: Vec<Site>,
+    tokens: usize,
+    /// By site, `[T, width]`.
+    clean: Vec<Vec<f32>>,
+    /// y_clean - y_corrupted, by site, `[T, width]`.
+    delta: Vec<Vec<f32>>,
+}
+
+impl Displacements {
+    /// Of runs that were prepared for the sites.
+    pub(crate) fn new([clean, corrupted]: [&Run; 2], kind: SiteKind) -> Result<Self> {
+        let sites = kind.sites(corrupted.model().config());
+        let (clean, from) = (clean.captures(&sites)?, corrupted.captures(&sites)?);
+        let less = |(a, b): (&Vec<f32>, &Vec<f32>)| a.iter().zip(b).map(|(a, b)| a - b).collect();
+        let delta = clean.iter().zip(&from).map(less).collect();
+        Ok(Self { sites, tokens: corrupted.tokens().len(), clean, delta })
+    }
+
+    /// How many patches there are.
+    pub(crate) fn len(&self) -> usize {
+        self.sites.len() * self.tokens
+    }
+
+    /// Site and token of a patch.
+    pub(crate) fn place(&self, patch: usize) -> (Site, usize) {
+        (self.sites[patch / self.tokens], patch % self.tokens)
+    }
+
+    fn row<'a>(&self, values: &'a [Vec<f32>], patch: usize) -> &'a [f32] {
+        let values = &values[patch / self.tokens];
+        let width = values.len() / self.tokens;
+        &values[patch % self.tokens * width..][..width]
+    }
+
+    /// `y_clean - y_corrupted` of a patch.
+    pub(crate) fn delta(&self, patch: usize) -> &[f32] {
+        self.row(&self.delta, patch)
+    }
+
+    /// The patch itself.
+    pub(crate) fn edit(&self, patch: usize) -> Edit {
+        let (site, token) = self.place(patch);
+        Edit::put(site, token, self.row(&self.clean, patch).to_vec())
+    }
+
+    /// The displacement of a patch as a source.
+    pub(crate) fn source(&self, patch: usize) -> Source {
+        let (site, token) = self.place(patch);
+        Source { site, token, vector: self.delta(patch).to_vec() }
+    }
+
+    /// `<chi, y_clean - y_corrupted>` of all patches, chi the sensitivity of `observable` at `linear`.
+    pub(crate) fn along_sensitivity(
+        &self,
+        linear: &Linearization<'_>,
+        observable: &Observable,
+    ) -> Result<Vec<f64>> {
+        let mut products = vec![0.0; self.len()];
+        linear.vjp_at(&[linear.run().seeds(observable)?], &self.sites, &mut |slab| {
+            let first = slab.site * self.tokens + slab.token;
+            let width = self.delta[slab.site].len() / self.tokens;
+            for (i, chi) in slab.rows.chunks(width).enumerate() {
+                products[first + i] = dot(chi, self.delta(first + i));
+            }
+        })?;
+        Ok(products)
+    }
+}

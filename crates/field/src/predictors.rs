@@ -1,0 +1,325 @@
+//! Predictors of patch effects, side by side: what each costs and where each fails.
+//!
+//! With d = y_clean - y_corrupted at a site and token, g = dJ/dy and H = d2J/dy2 of the corrupted run:
+//!
+//! | predictor | |
+//! |---|---|
+//! | `first_order` | `<g, d>`, one walk back for all patches |
+//! | `curvature` | `<g, d> + 1/2 d^T H d`, a jet a patch |
+//! | `hvp` | screen, flag, fix (arXiv 2606.09899): one Hessian-vector product a layer, with the displacements of all of its patches, estimates each patch's term q; where `\|q\| / (2 \|<g, d>\|)`, the reliability ratio, is above a threshold, the patch's own product corrects it |
+//! | `relp` | `<g, d>` with the sensitivities of [`Mode::RelP`] (arXiv 2508.21258) |
+//! | `integrated` | `<mean g, d>` over the runs whose embeddings lie on the line from the corrupted to the clean prompt's |
+//!
+//! Costs are floating-point operations over those of one forward pass that reads J.
+
+use std::fmt;
+use std::str::FromStr;
+
+use resolvent_model::{Edit, Mode, Run, RunOptions, Site, Source};
+
+use crate::certificate::{Certificate, dot, narrow, worse};
+use crate::displacements::Displacements;
+use crate::error::{Error, Result};
+use crate::patch::Case;
+use crate::site_kind::SiteKind;
+
+/// A way to predict patch effects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Predictor {
+    /// Sensitivity times displacement.
+    FirstOrder,
+    /// With the second-order term of every patch, by jets.
+    Curvature,
+    /// With the second-order term of the patches that a cheaper estimate flags, by Hessian-vector products.
+    Hvp,
+    /// Sensitivities averaged between the prompts.
+    Integrated,
+    /// Sensitivities under the rules of relevance propagation.
+    RelP,
+}
+
+impl Predictor {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::FirstOrder, Self::Curvature, Self::Hvp, Self::Integrated, Self::RelP];
+
+    /// Its name on the command line and in result files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::FirstOrder => "first_order",
+            Self::Curvature => "curvature",
+            Self::Hvp => "hvp",
+            Self::Integrated => "integrated",
+            Self::RelP => "relp",
+        }
+    }
+}
+
+impl fmt::Display for Predictor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Predictor {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|p| p.name() == text).ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            Error::Input(format!("`{text}` is no predictor; there are {names}"))
+        })
+    }
+}
+
+/// How predictors work.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PredictorOptions {
+    /// Runs between the prompts, of `integrated`.
+    pub steps: usize,
+    /// Reliability ratio above which `hvp` corrects a patch.
+    pub flag: f64,
+}
+
+impl Default for PredictorOptions {
+    fn default() -> Self {
+        Self { steps: 8, flag: 0.1 }
+    }
+}
+
+/// What a predictor says of every patch of a kind, in the order of the kind's axes.
+#[derive(Clone, Debug)]
+pub struct Predicted {
+    /// Who says it.
+    pub predictor: Predictor,
+    /// Predicted effects.
+    pub effect: Vec<f32>,
+    /// Operations, in forward passes.
+    pub cost: f64,
+}
+
+/// Predictions of all patches of a kind.
+#[derive(Clone, Debug)]
+pub struct Panel {
+    /// In the order that was asked for.
+    pub predicted: Vec<Predicted>,
+    /// `|q| / (2 |<g, d>|)` by the estimate of `hvp`, where that was asked for: second order over first.
+    pub reliability: Option<Vec<f32>>,
+    /// Share of the patches that `hvp` corrected.
+    pub flagged: f64,
+    /// Operations of one forward pass that reads J.
+    pub pass: f64,
+    /// Of two routes to one number: first order by reverse and by forward mode, second order by jets and by products.
+    pub certificates: Vec<Certificate>,
+}
+
+/// Forward and reverse mode through the whole model, over the largest of the numbers: rounding.
+const SAME_FIRST: f64 = 1e-4;
+
+/// Second order by two routes, over the largest of the numbers: f32 rounding of sums that cancel.
+const SAME_SECOND: f64 = 2e-3;
+
+/// Second-order terms below this share of the largest first-order effect are rounding or do not matter: their ratio counts as 0.
+const ROUNDING: f64 = 1e-5;
+
+/// Predictions of the effects of patching every site of a kind at every token. Both runs must have been prepared for the
+/// sites of the kind.
+///
+/// # Errors
+/// Runs that do not pair, no steps, a device error, or routes that disagree.
+pub fn predict(
+    case: &Case<'_>,
+    kind: SiteKind,
+    predictors: &[Predictor],
+    options: PredictorOptions,
+) -> Result<Panel> {
+    case.check()?;
+    if options.steps == 0 {
+        return Err(Error::Input("integrated gradients need one step or more".to_owned()));
+    }
+    let bench = Bench::new(case, kind)?;
+    let wants = |p| predictors.contains(&p);
+    let plain = bench.linear(Mode::Exact)?;
+    let curvature = wants(Predictor::Curvature).then(|| bench.curvature(&plain)).transpose()?;
+    let hvp = wants(Predictor::Hvp).then(|| bench.screened(&plain, options.flag)).transpose()?;
+    let mut panel = Panel {
+        predicted: Vec::new(),
+        reliability: None,
+        flagged: 0.0,
+        pass: bench.pass,
+        certificates: Vec::new(),
+    };
+    if let Some(curved) = &curvature {
+        let value = apart(curved.first.iter().copied().zip(plain.effect.iter().copied()));
+        panel.certificates.push(Certificate { name: "forward_reverse", value, bound: SAME_FIRST });
+    }
+    if let (Some(curved), Some(screened)) = (&curvature, &hvp) {
+        let pairs = screened.terms.iter().map(|&(i, q)| (q, curved.second[i]));
+        let value = apart(pairs);
+        panel.certificates.push(Certificate { name: "second_order", value, bound: SAME_SECOND });
+    }
+    for &predictor in predictors {
+        let estimate = match (predictor, &curvature, &hvp) {
+            (Predictor::Curvature, Some(curved), _) => curved.estimate.clone(),
+            (Predictor::Hvp, _, Some(screened)) => screened.estimate.clone(),
+            (Predictor::Integrated, ..) => bench.integrated(options.steps)?,
+            (Predictor::RelP, ..) => bench.linear(Mode::RelP)?,
+            _ => plain.clone(),
+        };
+        let effect = narrow(&estimate.effect);
+        panel.predicted.push(Predicted { predictor, effect, cost: estimate.cost });
+    }
+    if let Some(screened) = hvp {
+        panel.flagged = screened.terms.len() as f64 / bench.patches.len().max(1) as f64;
+        panel.reliability = Some(screened.ratio);
+    }
+    Ok(panel)
+}
+
+/// Largest difference of pairs over the largest of the second ones.
+fn apart(pairs: impl Iterator<Item = (f64, f64)>) -> f64 {
+    let (mut difference, mut largest) = (0.0, f64::MIN_POSITIVE);
+    for (a, b) in pairs {
+        difference = worse(difference, (a - b).abs());
+        largest = worse(largest, b.abs());
+    }
+    difference / largest
+}
+
+#[derive(Clone)]
+struct Estimate {
+    effect: Vec<f64>,
+    cost: f64,
+}
+
+struct Curved {
+    estimate: Estimate,
+    first: Vec<f64>,
+    /// `d^T H d` of each patch.
+    second: Vec<f64>,
+}
+
+struct Screened {
+    estimate: Estimate,
+    ratio: Vec<f32>,
+    /// `d^T H d` of the flagged patches.
+    terms: Vec<(usize, f64)>,
+}
+
+/// A case with what all predictors need of it.
+struct Bench<'a> {
+    case: &'a Case<'a>,
+    sites: Vec<Site>,
+    /// Sites of a layer: heads, or one.
+    together: usize,
+    patches: Displacements,
+    /// Operations of one forward pass.
+    pass: f64,
+}
+
+impl<'a> Bench<'a> {
+    fn new(case: &'a Case<'a>, kind: SiteKind) -> Result<Self> {
+        let (run, config) = (case.corrupted, case.corrupted.model().config());
+        let sites = kind.sites(config);
+        let layers = kind.axes(config, 1)[0].1;
+        let before = run.model().device().flops();
+        run.model().run(run.tokens(), run.edits())?.value(case.observable)?;
+        let pass = run.model().device().flops() - before;
+        let patches = Displacements::new([case.clean, run], kind)?;
+        Ok(Self { case, together: sites.len() / layers, sites, patches, pass })
+    }
+
+    fn counted(&self, work: impl FnOnce() -> Result<Vec<f64>>) -> Result<Estimate> {
+        let device = self.case.corrupted.model().device();
+        let before = device.flops();
+        let effect = work()?;
+        Ok(Estimate { effect, cost: (device.flops() - before) / self.pass })
+    }
+
+    fn linear(&self, mode: Mode) -> Result<Estimate> {
+        let Case { corrupted, observable, .. } = *self.case;
+        self.counted(|| self.patches.along_sensitivity(&corrupted.linearize(mode), observable))
+    }
+
+    fn curvature(&self, plain: &Estimate) -> Result<Curved> {
+        let Case { corrupted, observable, .. } = *self.case;
+        let sources: Vec<[Source; 1]> = (0..self.patches.len()).map(|i| [self.patches.source(i)]).collect();
+        let (mut first, mut second) = (Vec::new(), Vec::new());
+        let mut estimate = self.counted(|| {
+            let along = corrupted.linearize(Mode::Exact).along(&sources, observable)?;
+            (first, second) = along.iter().map(|a| (a.first, a.second)).unzip();
+            Ok(first.iter().zip(&second).map(|(first, second)| first + 0.5 * second).collect())
+        })?;
+        // The first order comes with the jets, but whoever screens has it already; only the excess is its own.
+        estimate.cost = worse(estimate.cost, plain.cost);
+        Ok(Curved { estimate, first, second })
+    }
+
+    fn screened(&self, plain: &Estimate, flag: f64) -> Result<Screened> {
+        let Case { corrupted, observable, .. } = *self.case;
+        let (linear, patches) = (corrupted.linearize(Mode::Exact), &self.patches);
+        let config = corrupted.model().config();
+        let tokens = corrupted.tokens().len();
+        let largest = plain.effect.iter().fold(0.0f64, |m, e| m.max(e.abs()));
+        let mut ratio = vec![0.0f32; patches.len()];
+        let mut terms = Vec::new();
+        let mut estimate = self.counted(|| {
+            for first in (0..self.sites.len()).step_by(self.together) {
+                let (sites, start) = (&self.sites[first..first + self.together], first * tokens);
+                let layer = start..start + self.together * tokens;
+                let all: Vec<Source> = layer.clone().map(|i| patches.source(i)).collect();
+                let products = |sources: &[Vec<Source>], visit: &mut dyn FnMut(usize, usize, f64)| {
+                    linear.hvp_at(sources, observable, sites, &mut |slab| {
+                        let width = sites[slab.site].width(config);
+                        for (row, h) in slab.rows.chunks(width).enumerate() {
+                            let patch = start + slab.site * tokens + slab.token + row;
+                            visit(slab.member, patch, dot(h, patches.delta(patch)));
+                        }
+                    })
+                };
+                products(&[all], &mut |_, i, q| {
+                    let lost = q.abs() <= ROUNDING * largest;
+                    ratio[i] = if lost { 0.0 } else { (q / (2.0 * plain.effect[i])).abs() as f32 };
+                })?;
+                let flagged: Vec<usize> = layer.filter(|&i| f64::from(ratio[i]) > flag).collect();
+                let each: Vec<Vec<Source>> = flagged.iter().map(|&i| vec![patches.source(i)]).collect();
+                products(&each, &mut |k, i, q| {
+                    if flagged[k] == i {
+                        terms.push((i, q));
+                    }
+                })?;
+            }
+            let mut effect = plain.effect.clone();
+            terms.iter().for_each(|&(i, q)| effect[i] += 0.5 * q);
+            Ok(effect)
+        })?;
+        estimate.cost += plain.cost;
+        Ok(Screened { estimate, ratio, terms })
+    }
+
+    fn integrated(&self, steps: usize) -> Result<Estimate> {
+        let Case { clean, corrupted, observable } = *self.case;
+        let embeddings = Displacements::new([clean, corrupted], SiteKind::Resid)?;
+        self.counted(|| {
+            let mut sum = vec![0.0; self.patches.len()];
+            for step in 0..steps {
+                let share = (step as f32 + 0.5) / steps as f32;
+                let between = between(corrupted, &embeddings, share, &self.sites)?;
+                let linear = between.linearize(Mode::Exact);
+                let each = self.patches.along_sensitivity(&linear, observable)?;
+                sum.iter_mut().zip(each).for_each(|(sum, x)| *sum += x / steps as f64);
+            }
+            Ok(sum)
+        })
+    }
+}
+
+/// The corrupted run with its embeddings moved a share of the way to the clean ones.
+fn between(corrupted: &Run, embeddings: &Displacements, share: f32, sites: &[Site]) -> Result<Run> {
+    let moved = (0..corrupted.tokens().len()).map(|t| {
+        let by = embeddings.delta(t).iter().map(|d| share * d).collect();
+        Edit::add(Site::ResidPre(0), t, by)
+    });
+    let edits = corrupted.edits().iter().cloned().chain(moved).collect();
+    let options = RunOptions { edits, sites: sites.to_vec() };
+    Ok(corrupted.model().run_with(corrupted.tokens(), &options)?)
+}

@@ -1,0 +1,85 @@
+//! Predictors of patch effects side by side, at every kind of site: where first order fails, and what repairs it.
+
+use resolvent_model::Mode;
+
+use crate::certificate::{adjoint, merge};
+use crate::error::Result;
+use crate::labelled::Labelled;
+use crate::patch::effects;
+use crate::predictors::{Predictor, PredictorOptions, predict};
+use crate::site_kind::SiteKind;
+use crate::stats::{Pairs, mean};
+
+use super::patching::{agreement, range, statistics};
+use super::tasks::{Columns, Task};
+
+/// Arrays over all patches `[N]`: `kind` and, as in the step `patching`, `prompt`, `layer`, `token`, `actual`; `reliability`,
+/// `predicted [N, P]`. Tables: `agreement [K, P, 5, 3]` (kind, predictor, statistic, estimate and 95 % interval over
+/// prompts), `cost [K, P]` of a prompt in forward passes, `cost_actual [K]` of its real patches, `flagged [K]`.
+pub(super) fn step(task: &Task<'_>) -> Result<Labelled> {
+    let kinds: &[SiteKind] = match task.options.quick {
+        true => &[SiteKind::Resid, SiteKind::AttnOut, SiteKind::MlpOut],
+        false => {
+            &[SiteKind::Resid, SiteKind::AttnOut, SiteKind::MlpOut, SiteKind::Q, SiteKind::K, SiteKind::Z]
+        }
+    };
+    let options = PredictorOptions::default();
+    let runs = task.runs(task.size(2, 8), kinds)?;
+    let (cases, device) = (runs.cases(), task.model.device());
+    let (mut columns, mut worst) = (Columns::new(|_| "predictor"), Vec::new());
+    let [mut table, mut cost, mut cost_actual, mut flagged] = [(); 4].map(|()| Vec::new());
+    for (k, &kind) in kinds.iter().enumerate() {
+        // By predictor, then by prompt.
+        let mut pairs = vec![Vec::new(); Predictor::ALL.len()];
+        let mut costs = vec![Vec::new(); Predictor::ALL.len()];
+        let (mut actual_costs, mut shares) = (Vec::new(), Vec::new());
+        for (prompt, case) in cases.iter().enumerate() {
+            let panel = predict(case, kind, &Predictor::ALL, options)?;
+            merge(&mut worst, &panel.certificates);
+            let before = device.flops();
+            let effects = effects(&[*case], kind)?.remove(0);
+            actual_costs.push((device.flops() - before) / panel.pass - panel.predicted[0].cost);
+            shares.push(panel.flagged);
+            let scale = range(case)?;
+            let normed =
+                |x: &[f32]| -> Vec<f32> { x.iter().map(|&x| (f64::from(x) / scale) as f32).collect() };
+            let actual = normed(&effects.effect);
+            let predicted: Vec<Vec<f32>> = panel.predicted.iter().map(|p| normed(&p.effect)).collect();
+            let axes = kind.axes(task.model.config(), case.clean.tokens().len());
+            let (rows, tokens) = (actual.len() / axes[0].1, axes[axes.len() - 1].1);
+            for i in 0..actual.len() {
+                columns.push("kind", k as f64);
+                columns.push("prompt", prompt as f64);
+                columns.push("layer", (i / rows) as f64);
+                columns.push("token", (i % tokens) as f64);
+                columns.extend("predicted", &predicted.iter().map(|p| p[i]).collect::<Vec<_>>());
+            }
+            columns.extend("actual", &actual);
+            columns.extend("reliability", panel.reliability.as_deref().unwrap_or(&[]));
+            for (p, predicted) in predicted.iter().enumerate() {
+                pairs[p].push(Pairs::new(predicted, &actual));
+                costs[p].push(panel.predicted[p].cost);
+            }
+        }
+        pairs.iter().for_each(|of_prompts| table.extend(agreement(of_prompts, task.options.seed)));
+        cost.extend(costs.iter().map(|c| mean(c) as f32));
+        cost_actual.push(mean(&actual_costs) as f32);
+        flagged.push(mean(&shares) as f32);
+    }
+    let (k, p) = (("kind", kinds.len()), ("predictor", Predictor::ALL.len()));
+    let mut result = columns
+        .into(task.labelled("predictors", &runs), "patch")
+        .with("agreement", &[k, p, ("statistic", 5), ("bound", 3)], table)
+        .with("cost", &[k, p], cost)
+        .with("cost_actual", &[k], cost_actual)
+        .with("flagged", &[k], flagged)
+        .note("kinds", kinds.iter().map(|k| k.name()).collect::<Vec<_>>().join(","))
+        .note("predictors", Predictor::ALL.map(Predictor::name).join(","))
+        .note("statistics", statistics())
+        .note("steps", options.steps.to_string())
+        .note("flag", options.flag.to_string());
+    for certificate in worst {
+        result = result.certify(certificate)?;
+    }
+    result.certify(adjoint(&runs.corrupted[0].linearize(Mode::Exact), 1)?)
+}

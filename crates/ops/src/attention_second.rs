@@ -1,0 +1,290 @@
+//! Attention to second order, fused: jets, and the tangent of the vjp for runs that share one cotangent ([`crate::Op::hvp`]).
+//!
+//! A jet is one launch. An hvp is three: means over each query's keys, a query's sums over keys, a key's sums over queries.
+
+use bytemuck::{Pod, Zeroable};
+use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor, as_u32};
+use resolvent_shaders::attention_second as shader;
+
+use crate::attention::{Attention, Layout, MAX_D_HEAD};
+use crate::host::{axpy, dot, each_row_simd, exp};
+use crate::op::{Bend, Kept};
+use crate::rows::{Row, Rows};
+
+const NAME: &str = "attention_second";
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    heads: u32,
+    d_head: u32,
+    scale: f32,
+    /// First row of the plain cotangent, in an hvp.
+    plain: u32,
+}
+
+impl Params {
+    fn new(op: &Attention, plain: usize) -> Self {
+        let [heads, d_head, plain] = [op.heads, op.d_head, plain].map(|n| n as u32);
+        Self { heads, d_head, scale: op.scale, plain }
+    }
+}
+
+/// `z_jet [2 rows, d]` for `qkv_jet [2 rows, 3d]`.
+pub(crate) fn jet_of(
+    op: &Attention,
+    rec: &mut Recording,
+    rows: &Rows,
+    kept: &Kept,
+    qkv_jet: &Tensor,
+) -> Result<Tensor> {
+    let ([qkv, _, lse], r, d) = (kept.get(), rows.count(), op.heads * op.d_head);
+    qkv_jet.expect(NAME, &[("2 rows", 2 * r), ("3d", 3 * d)])?;
+    let z_jet = rec.tensor("attention.jet", &[("rows", 2 * r), ("d", d)])?;
+    let bindings = [rows.table(), qkv, lse, qkv_jet, &z_jet];
+    let launch = Launch::new(&JET, Params::new(op, 0), &bindings, [op.heads as u32, r as u32, 1]);
+    rec.launch(launch.work(24.0 * d as f64 * rows.pairs(), 20.0 * (r * d) as f64))?;
+    Ok(z_jet)
+}
+
+/// `qkv_bar [rows, 3d]` for `z_bar [rows, d]`, over what the primal and the tangent kept.
+pub(crate) fn hvp_of(
+    op: &Attention,
+    rec: &mut Recording,
+    rows: &Rows,
+    (kept, bend): (&Kept, Bend<'_>),
+    z_bar: &Tensor,
+) -> Result<Tensor> {
+    let (r, heads, d) = (rows.count(), op.heads, op.heads * op.d_head);
+    let ([qkv, z, lse], [qkv_dot, z_dot]) = (kept.get(), bend.kept.get());
+    z_bar.expect(NAME, &[("rows", r), ("d", d)])?;
+    qkv_dot.expect(NAME, &[("rows", bend.rows), ("3d", 3 * d)])?;
+    let bar = rec.tensor("attention.bar", &[("rows", r), ("3d", 3 * d)])?;
+    let means = rec.tensor("attention.means", &[("bent", bend.rows), ("heads", heads), ("mean", 4)])?;
+    let params = Params::new(op, bend.plain);
+    let shared = [rows.table(), qkv, lse, qkv_dot, z_bar];
+    let (bent, pairs) = (bend.rows, d as f64 * rows.prefix(bend.rows).pairs());
+    let mut launch = |kernel, own: &[&Tensor], flops_per_pair: f64| {
+        let bindings: Vec<&Tensor> = shared.iter().chain(own).copied().collect();
+        let launch = Launch::new(kernel, params, &bindings, [heads as u32, bent as u32, 1]);
+        rec.launch(launch.work(flops_per_pair * pairs, 40.0 * (bent * d) as f64))
+    };
+    launch(&MEAN, &[z, z_dot, &means], 6.0)?;
+    launch(&QUERY, &[&means, &bar], 16.0)?;
+    launch(&KEY, &[&means, &bar], 20.0)?;
+    op.pull(rec, (rows, bend.rows), kept, [z_bar, &bar])?;
+    Ok(bar)
+}
+
+static JET: Kernel = Kernel { shader: &shader::JET, host: jet };
+static MEAN: Kernel = Kernel { shader: &shader::MEAN, host: mean };
+static QUERY: Kernel = Kernel { shader: &shader::QUERY, host: query };
+static KEY: Kernel = Kernel { shader: &shader::KEY, host: key };
+
+/// These kernels.
+pub(crate) static KERNELS: &[&Kernel] = &[&JET, &MEAN, &QUERY, &KEY];
+
+/// What all of them read: in a jet, `qkv_dot` has both orders, and there is no `z_bar`.
+#[derive(Clone, Copy)]
+struct Shared<'a> {
+    at: Layout,
+    p: Params,
+    rows: &'a [u32],
+    qkv: &'a [f32],
+    lse: &'a [f32],
+    qkv_dot: &'a [f32],
+    z_bar: &'a [f32],
+}
+
+impl<'a> Shared<'a> {
+    fn new(p: Params, [rows, qkv, lse, qkv_dot, z_bar]: [&'a [f32]; 5]) -> Self {
+        Self { at: Layout::new(p.heads, p.d_head), p, rows: as_u32(rows), qkv, lse, qkv_dot, z_bar }
+    }
+
+    /// The weight that the query of base row i gives to a key.
+    #[inline(always)]
+    fn weight(&self, q: &[f32], key: &[f32], i: usize, head: usize) -> f32 {
+        exp(self.p.scale * dot(q, key) - self.lse[i * self.at.heads + head])
+    }
+
+    /// How many rows have a tangent.
+    #[inline(always)]
+    fn bent(&self) -> usize {
+        self.qkv_dot.len() / (3 * self.at.d())
+    }
+
+    /// The row of the plain cotangent for the token of a row.
+    #[inline(always)]
+    fn plain(&self, r: &Row, row: usize) -> usize {
+        self.p.plain as usize + row - r.first
+    }
+
+    /// ds_dot, ds, p_dot and p between the query of batch row `query`, base row `i`, and the key of batch row `key`, base
+    /// row `j`; `means` are the query's, and `plain` its row of z_bar.
+    #[inline(always)]
+    fn pull(&self, head: usize, [query, i, key, j]: [usize; 4], plain: usize, means: &[f32]) -> [f32; 4] {
+        let Self { at, qkv, qkv_dot, z_bar, .. } = *self;
+        let (q, k, v) = (at.part(qkv, i, 0, head), at.part(qkv, j, 1, head), at.part(qkv, j, 2, head));
+        let p = self.weight(q, k, i, head);
+        let own = at.head(z_bar, query, head);
+        let bar = at.head(z_bar, plain, head);
+        let s_dot = dot(at.part(qkv_dot, query, 0, head), k) + dot(q, at.part(qkv_dot, key, 1, head));
+        let from_center = self.p.scale * s_dot - means[0];
+        let e = dot(bar, v) - means[1];
+        let e_dot = dot(own, v) + dot(bar, at.part(qkv_dot, key, 2, head)) - means[2];
+        [p * (from_center * e + e_dot), p * e, p * from_center, p]
+    }
+}
+
+fn jet(bound: Bound<'_>) {
+    let p: Params = bound.params();
+    let ([rows, qkv, lse, t], [z_jet]) = bound.slices();
+    let shared = Shared::new(p, [rows, qkv, lse, t, &[]]);
+    each_row_simd(z_jet, 2 * shared.at.d(), shared, jet_row);
+}
+
+/// The quotient of the jets of `sum_j p_j v_j` and `sum_j p_j`, with s_dot about its mean over the keys: what all keys
+/// have in common changes no weight, and is not squared.
+#[inline(always)]
+fn jet_row(shared: Shared<'_>, row: usize, z_jet: &mut [f32]) {
+    let Shared { at, qkv, qkv_dot: qkv_jet, .. } = shared;
+    let scale = shared.p.scale;
+    let r = Row::read(shared.rows, row);
+    let (z_dots, z_ddots) = z_jet.split_at_mut(at.d());
+    let heads = z_dots.chunks_mut(at.width).zip(z_ddots.chunks_mut(at.width));
+    let mut weights = vec![[0.0; 3]; r.token(row) + 1];
+    for (head, (z_dot, z_ddot)) in heads.enumerate() {
+        let q = at.part(qkv, r.primal, 0, head);
+        let (q_dot, q_ddot) = (at.part(qkv_jet, 2 * row, 0, head), at.part(qkv_jet, 2 * row + 1, 0, head));
+        let [mut mass, mut pull] = [0.0; 2];
+        for (j, weight) in weights.iter_mut().enumerate() {
+            let key = at.part(qkv, r.base(row, j), 1, head);
+            let p = shared.weight(q, key, r.primal, head);
+            let (mut s_dot, mut s_ddot) = (dot(q_dot, key), dot(q_ddot, key));
+            if j >= r.start {
+                let own = 2 * r.own(j);
+                let (k_dot, k_ddot) = (at.part(qkv_jet, own, 1, head), at.part(qkv_jet, own + 1, 1, head));
+                s_dot += dot(q, k_dot);
+                s_ddot += 2.0 * dot(q_dot, k_dot) + dot(q, k_ddot);
+            }
+            *weight = [p, scale * s_dot, scale * s_ddot];
+            mass += p;
+            pull += p * scale * s_dot;
+        }
+        let center = pull / mass;
+        // Of sum_j p_j: value, first and second order; of sum_j p_j v_j: first and second in place, the value below.
+        let mut m = [0.0; 3];
+        let mut value = [0.0; MAX_D_HEAD];
+        z_dot.fill(0.0);
+        z_ddot.fill(0.0);
+        for (j, &[p, s_dot, s_ddot]) in weights.iter().enumerate() {
+            let from_center = s_dot - center;
+            let (first, second) = (p * from_center, p * (from_center * from_center + s_ddot));
+            for (m, w) in m.iter_mut().zip([p, first, second]) {
+                *m += w;
+            }
+            let v = at.part(qkv, r.base(row, j), 2, head);
+            axpy(p, v, &mut value[..at.width]);
+            axpy(first, v, z_dot);
+            axpy(second, v, z_ddot);
+            if j >= r.start {
+                let own = 2 * r.own(j);
+                let (v_dot, v_ddot) = (at.part(qkv_jet, own, 2, head), at.part(qkv_jet, own + 1, 2, head));
+                axpy(p, v_dot, z_dot);
+                axpy(2.0 * first, v_dot, z_ddot);
+                axpy(p, v_ddot, z_ddot);
+            }
+        }
+        for (e, (first, second)) in z_dot.iter_mut().zip(z_ddot).enumerate() {
+            let z = value[e] / m[0];
+            *first = (*first - m[1] * z) / m[0];
+            *second = (*second - 2.0 * m[1] * *first - m[2] * z) / m[0];
+        }
+    }
+}
+
+fn mean(bound: Bound<'_>) {
+    let p: Params = bound.params();
+    let ([rows, qkv, lse, qkv_dot, z_bar, z, z_dot], [means]) = bound.slices();
+    let shared = Shared::new(p, [rows, qkv, lse, qkv_dot, z_bar]);
+    each_row_simd(means, 4 * shared.at.heads, (shared, z, z_dot), mean_row);
+}
+
+#[inline(always)]
+fn mean_row((shared, z, z_dot): (Shared<'_>, &[f32], &[f32]), row: usize, means: &mut [f32]) {
+    let Shared { at, qkv, qkv_dot, z_bar, .. } = shared;
+    let r = Row::read(shared.rows, row);
+    for (head, means) in means.chunks_mut(4).enumerate() {
+        let value = at.head(z, r.primal, head);
+        let bar = at.head(z_bar, shared.plain(&r, row), head);
+        let mut mu = 0.0;
+        let (q, q_dot) = (at.part(qkv, r.primal, 0, head), at.part(qkv_dot, row, 0, head));
+        for j in 0..=r.token(row) {
+            let key = at.part(qkv, r.base(row, j), 1, head);
+            let p = shared.weight(q, key, r.primal, head);
+            let s_dot = dot(q_dot, key) + dot(q, at.part(qkv_dot, r.own(j), 1, head));
+            mu += p * shared.p.scale * s_dot;
+        }
+        let d_dot = dot(at.head(z_bar, row, head), value) + dot(bar, at.head(z_dot, row, head));
+        means.copy_from_slice(&[mu, dot(bar, value), d_dot, 0.0]);
+    }
+}
+
+fn query(bound: Bound<'_>) {
+    let p: Params = bound.params();
+    let ([rows, qkv, lse, qkv_dot, z_bar, means], [bar]) = bound.slices();
+    let shared = Shared::new(p, [rows, qkv, lse, qkv_dot, z_bar]);
+    each_row_simd(bar, 3 * shared.at.d(), (shared, means), query_row);
+}
+
+#[inline(always)]
+fn query_row((shared, means): (Shared<'_>, &[f32]), row: usize, bar: &mut [f32]) {
+    let Shared { at, qkv, qkv_dot, .. } = shared;
+    if row >= shared.bent() {
+        return;
+    }
+    let r = Row::read(shared.rows, row);
+    let plain = shared.plain(&r, row);
+    for (head, q_bar) in bar[..at.d()].chunks_mut(at.width).enumerate() {
+        let means = &means[4 * (row * at.heads + head)..][..4];
+        q_bar.fill(0.0);
+        for j in 0..=r.token(row) {
+            let (key, base) = (r.own(j), r.base(row, j));
+            let [ds_dot, ds, ..] = shared.pull(head, [row, r.primal, key, base], plain, means);
+            axpy(shared.p.scale * ds_dot, at.part(qkv, base, 1, head), q_bar);
+            axpy(shared.p.scale * ds, at.part(qkv_dot, key, 1, head), q_bar);
+        }
+    }
+}
+
+fn key(bound: Bound<'_>) {
+    let p: Params = bound.params();
+    let ([rows, qkv, lse, qkv_dot, z_bar, means], [bar]) = bound.slices();
+    let shared = Shared::new(p, [rows, qkv, lse, qkv_dot, z_bar]);
+    each_row_simd(bar, 3 * shared.at.d(), (shared, means), key_row);
+}
+
+#[inline(always)]
+fn key_row((shared, means): (Shared<'_>, &[f32]), row: usize, bar: &mut [f32]) {
+    let Shared { at, qkv, qkv_dot, z_bar, .. } = shared;
+    if row >= shared.bent() {
+        return;
+    }
+    let r = Row::read(shared.rows, row);
+    let (k_bars, v_bars) = bar[at.d()..].split_at_mut(at.d());
+    let parts = k_bars.chunks_mut(at.width).zip(v_bars.chunks_mut(at.width));
+    for (head, (k_bar, v_bar)) in parts.enumerate() {
+        k_bar.fill(0.0);
+        v_bar.fill(0.0);
+        for i in r.token(row)..r.end {
+            let (query, base) = (r.own(i), r.base(row, i));
+            let plain = shared.plain(&r, query);
+            let means = &means[4 * (query * at.heads + head)..][..4];
+            let [ds_dot, ds, p_dot, p] = shared.pull(head, [query, base, row, r.primal], plain, means);
+            axpy(shared.p.scale * ds_dot, at.part(qkv, base, 0, head), k_bar);
+            axpy(p, at.head(z_bar, query, head), v_bar);
+            axpy(shared.p.scale * ds, at.part(qkv_dot, query, 0, head), k_bar);
+            axpy(p_dot, at.head(z_bar, plain, head), v_bar);
+        }
+    }
+}

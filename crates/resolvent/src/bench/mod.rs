@@ -1,0 +1,125 @@
+//! How fast a device is at what this engine does, beside what the device can do at most.
+//!
+//! Peaks come first: plain multiply-adds and plain copies, on the same device, by the same clock. Then whole passes are run and
+//! timed by the clock on the wall, each as often as a budget allows; and once more with every launch timed, which
+//! gives the rate of each kernel at each shape that the passes have. A launch's *roofline* is the time that it needs at
+//! least, the larger of its operations over the peak of multiply-adds and its bytes over the peak of copies, over the
+//! time that it took.
+
+mod compare;
+mod kernels;
+mod passes;
+mod peaks;
+
+use resolvent_engine::{Device, Options};
+use resolvent_model::Model;
+use serde_json::{Value, json};
+
+pub use compare::{Change, compare};
+pub use kernels::KernelRate;
+pub use passes::PassTime;
+pub use peaks::Peaks;
+
+use crate::open::{Fault, open};
+
+/// Version of the JSON form.
+const SCHEMA: u64 = 1;
+
+/// What to time.
+#[derive(Clone, Debug)]
+pub struct BenchOptions {
+    /// The device; it is opened twice, with and without timed launches.
+    pub device: Options,
+    /// A model's name, as `--model` takes it.
+    pub model: String,
+    /// Tokens of the prompt.
+    pub tokens: usize,
+    /// Less: fewer repetitions, and no slices.
+    pub quick: bool,
+}
+
+/// What a device reached.
+#[derive(Clone, Debug)]
+pub struct Bench {
+    /// The device in words.
+    pub device: String,
+    /// `gpu` or `host`.
+    pub executor: &'static str,
+    /// The model and the prompt's length.
+    pub model: String,
+    /// Tokens of the prompt.
+    pub tokens: usize,
+    /// What the device can do at most.
+    pub peaks: Peaks,
+    /// Whole passes.
+    pub passes: Vec<PassTime>,
+    /// Kernels by shape, the one that took most time first. Empty where a GPU has no clock of its own.
+    pub kernels: Vec<KernelRate>,
+}
+
+/// Times a device.
+///
+/// # Errors
+/// A device that does not open, a model or a prompt that does not fit, or a device error.
+pub fn bench(options: &BenchOptions, told: &mut dyn FnMut(&str)) -> Result<Bench, Fault> {
+    let device = open(&options.device)?;
+    let info = device.info();
+    told("peaks");
+    let timed = Device::open(&Options { profile: true, ..options.device.clone() })?;
+    let peaks = peaks::measure(&timed, options.quick)?;
+    told("weights");
+    let model = Model::named(&device, &options.model)?;
+    let mut passes = Vec::new();
+    let kinds = passes::kinds(options.quick);
+    for pass in &kinds {
+        told(pass.name());
+        passes.push(passes::time(*pass, &model, options)?);
+    }
+    drop(model);
+    told("kernels");
+    let model = Model::named(&timed, &options.model)?;
+    timed.take_profile()?;
+    let mut samples = Vec::new();
+    for pass in &kinds {
+        passes::once(*pass, &model, options.tokens)?;
+        samples.extend(timed.take_profile()?);
+    }
+    Ok(Bench {
+        device: format!("{}, {}, {}", info.name, info.backend, info.driver),
+        executor: if info.is_host() { "host" } else { "gpu" },
+        model: model.name().to_owned(),
+        tokens: options.tokens,
+        kernels: kernels::rates(&samples, &peaks),
+        peaks,
+        passes,
+    })
+}
+
+impl Bench {
+    /// The form that is kept in files and compared: see the recipe.
+    pub fn to_json(&self) -> Value {
+        let passes = self.passes.iter().map(|p| {
+            json!({
+                "name": p.pass.name(), "seconds": p.seconds, "low": p.low, "high": p.high, "repeats": p.repeats,
+                "gflop": p.flops / 1e9,
+            })
+        });
+        let kernels = self.kernels.iter().map(|k| {
+            json!({
+                "kernel": k.kernel, "shape": k.shape, "mflop": k.flops / 1e6, "mbyte": k.bytes / 1e6, "launches": k.launches,
+                "seconds": k.seconds, "gflops": k.gflops(), "gbytes": k.gbytes(), "roofline": k.roofline,
+            })
+        });
+        json!({
+            "schema": SCHEMA,
+            "version": env!("CARGO_PKG_VERSION"),
+            "device": self.device,
+            "executor": self.executor,
+            "model": self.model,
+            "tokens": self.tokens,
+            "peaks": { "gflops": self.peaks.flops / 1e9, "gbytes": self.peaks.bytes / 1e9 },
+            "passes": passes.collect::<Vec<Value>>(),
+            "kernels": kernels.collect::<Vec<Value>>(),
+        })
+    }
+}

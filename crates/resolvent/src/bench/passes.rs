@@ -1,0 +1,178 @@
+//! Whole passes: what users wait for.
+
+use std::time::Instant;
+
+use resolvent_field::{Basis, BasisContext, Pairs, Slice};
+use resolvent_model::{Edit, Mode, Model, Observable, Site, Source, gaussian};
+
+use super::BenchOptions;
+use crate::open::Fault;
+
+/// A pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// A prompt, and two logits of its last token.
+    Forward,
+    /// A forward pass, and the sensitivities of a logit difference at all levels.
+    Sensitivity,
+    /// Two prompts, and J after every h\[l, t\] below the last level has been put from one into the other.
+    Sweep,
+    /// Responses of the field to 32 sources at level 0, over a run that is there.
+    Tangents,
+    /// Both orders of the same responses.
+    Jets,
+    /// Eight Hessian-vector products over a run that is there.
+    Products,
+    /// The sliced Green operator of all causal pairs, eight random directions on either side.
+    Slices,
+}
+
+/// Sources of [`Pass::Tangents`] and [`Pass::Jets`].
+const SOURCES: usize = 32;
+/// Directions of [`Pass::Products`] and [`Pass::Slices`].
+const DIRECTIONS: usize = 8;
+
+impl Pass {
+    /// Its name in tables and files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Forward => "forward, two logits",
+            Self::Sensitivity => "forward and sensitivity",
+            Self::Sweep => "exhaustive patch sweep",
+            Self::Tangents => "32 tangents",
+            Self::Jets => "32 jets",
+            Self::Products => "8 Hessian-vector products",
+            Self::Slices => "all-site slices, k = 8",
+        }
+    }
+}
+
+/// How long a pass took.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PassTime {
+    /// Which.
+    pub pass: Pass,
+    /// Median seconds.
+    pub seconds: f64,
+    /// Least and most.
+    pub low: f64,
+    /// Most seconds.
+    pub high: f64,
+    /// How often it was run.
+    pub repeats: usize,
+    /// Operations, by the cost bounds of its launches.
+    pub flops: f64,
+}
+
+/// The passes of a bench.
+pub(super) fn kinds(quick: bool) -> Vec<Pass> {
+    let mut all =
+        vec![Pass::Forward, Pass::Sensitivity, Pass::Tangents, Pass::Jets, Pass::Products, Pass::Sweep];
+    if !quick {
+        all.push(Pass::Slices);
+    }
+    all
+}
+
+/// Repeats a pass, after one that does not count, for about a second; ten seconds where there is time.
+pub(super) fn time(pass: Pass, model: &Model, options: &BenchOptions) -> Result<PassTime, Fault> {
+    let (budget, most) = if options.quick { (1.0, 5) } else { (10.0, 25) };
+    let before = model.device().flops();
+    let first = once(pass, model, options.tokens)?;
+    let flops = model.device().flops() - before;
+    let mut seconds = Vec::new();
+    // What takes long is not run a second time to warm up: its first launches are a small part of it.
+    if first > budget {
+        seconds.push(first);
+    }
+    while seconds.is_empty() || (seconds.len() < most && seconds.iter().sum::<f64>() < budget) {
+        seconds.push(once(pass, model, options.tokens)?);
+    }
+    seconds.sort_by(f64::total_cmp);
+    Ok(PassTime {
+        pass,
+        seconds: seconds[seconds.len() / 2],
+        low: seconds[0],
+        high: seconds[seconds.len() - 1],
+        repeats: seconds.len(),
+        flops,
+    })
+}
+
+fn prompt(model: &Model, count: usize, seed: u32) -> Vec<u32> {
+    let vocab = model.config().vocab_size as u32;
+    (0..count as u32).map(|i| (i * 7919 + seed * 104_729) % vocab).collect()
+}
+
+/// Runs a pass; its seconds. What it starts from is made before the clock starts.
+pub(super) fn once(pass: Pass, model: &Model, count: usize) -> Result<f64, Fault> {
+    let (tokens, other) = (prompt(model, count, 1), prompt(model, count, 2));
+    let config = model.config();
+    let (d, j) = (config.n_embd, Observable::logit_diff(1, 2, count - 1));
+    let sources = |many: usize| -> Vec<[Source; 1]> {
+        let at =
+            |k: usize| Source { site: Site::ResidPre(0), token: k % count, vector: gaussian(k as u64, d) };
+        (0..many).map(|k| [at(k)]).collect()
+    };
+    let run = || model.run(&tokens, &[]);
+    let timed = |work: &mut dyn FnMut() -> Result<(), Fault>| -> Result<f64, Fault> {
+        let start = Instant::now();
+        work()?;
+        model.device().wait()?;
+        Ok(start.elapsed().as_secs_f64())
+    };
+    match pass {
+        Pass::Forward => timed(&mut || {
+            run()?.value(&j)?;
+            Ok(())
+        }),
+        Pass::Sensitivity => timed(&mut || {
+            run()?.linearize(Mode::Exact).gradient(&j)?;
+            Ok(())
+        }),
+        Pass::Sweep => timed(&mut || {
+            let (clean, corrupted) = (run()?, model.run(&other, &[])?);
+            let field = clean.field()?;
+            let places = (0..config.n_layer).flat_map(|level| (0..count).map(move |t| (level, t)));
+            let put = |(level, t): (usize, usize)| {
+                let value = field[(level * count + t) * d..][..d].to_vec();
+                [Edit::put(Site::ResidPre(level), t, value)]
+            };
+            corrupted.values_under(&places.map(put).collect::<Vec<_>>(), &j)?;
+            Ok(())
+        }),
+        Pass::Tangents | Pass::Jets => {
+            let (run, sources) = (run()?, sources(SOURCES));
+            model.device().wait()?;
+            timed(&mut || {
+                let linear = run.linearize(Mode::Exact);
+                match pass {
+                    Pass::Tangents => linear.jvp(&sources).map(drop)?,
+                    _ => linear.jet(&sources).map(drop)?,
+                }
+                Ok(())
+            })
+        }
+        Pass::Products => {
+            let (run, sources) = (run()?, sources(DIRECTIONS));
+            model.device().wait()?;
+            timed(&mut || {
+                run.linearize(Mode::Exact).hvp(&sources, &j)?;
+                Ok(())
+            })
+        }
+        Pass::Slices => {
+            let run = run()?;
+            model.device().wait()?;
+            timed(&mut || {
+                let linear = run.linearize(Mode::Exact);
+                let pairs = Pairs::new(&run, None, None)?;
+                let basis = Basis::Random(0);
+                let context = BasisContext { rank: Some(DIRECTIONS), ..BasisContext::default() };
+                let slice = Slice::new(&linear, pairs, [&basis, &basis], [context, context])?;
+                slice.compute(&mut |_, _| {})?;
+                Ok(())
+            })
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The hvp of an [`Op`]: tangents of cotangents that share one cotangent, held against f64 and against each other.
+
+use std::ops::Range;
+
+use resolvent_engine::{Device, Error, Tensor};
+use resolvent_ops::{Bend, Kept, Op, Rows, Span};
+
+use crate::compare::{Labelled, Worst};
+use crate::plan::Allowed;
+use crate::random::Random;
+use crate::subject::Subject;
+use crate::truth::{self, Function, inner, wide};
+
+/// One case: runs over the last prompt of a base run, of which the first `bent` have tangents and the last carries the
+/// cotangent itself.
+#[derive(Clone, Debug)]
+pub struct Bent {
+    /// Tokens of each prompt of the base run.
+    pub prompts: [usize; 2],
+    /// Tokens that the runs own, from 0 on.
+    pub end: usize,
+    /// Width of each input.
+    pub widths: Vec<usize>,
+    /// Width of the output.
+    pub out: usize,
+    /// Runs with a tangent, and without one besides the last.
+    pub runs: [usize; 2],
+    /// Seed of all numbers.
+    pub seed: u64,
+}
+
+impl Bent {
+    /// Two runs with a tangent and one without, over all `tokens` but the last where there are several.
+    pub fn new(tokens: usize, widths: &[usize], out: usize) -> Self {
+        let (end, seed) = (tokens.saturating_sub(1).max(1), (tokens * 1000 + out) as u64);
+        Self { prompts: [2, tokens], end, widths: widths.to_vec(), out, runs: [2, 1], seed }
+    }
+
+    /// Tokens of the base run.
+    pub fn tokens(&self) -> usize {
+        self.prompts.iter().sum()
+    }
+
+    fn all(&self) -> usize {
+        self.runs.iter().sum::<usize>() + 1
+    }
+
+    fn numbers(&self, kind: u64, rows: usize) -> Vec<Vec<f32>> {
+        let stream = |(i, width): (usize, &usize)| {
+            Random::new(self.seed ^ (kind << 40) ^ ((i as u64) << 50)).normals(rows * width)
+        };
+        self.widths.iter().enumerate().map(stream).collect()
+    }
+
+    fn y_bar(&self) -> Vec<f32> {
+        Random::new(self.seed ^ (7 << 40)).normals(self.all() * self.end * self.out)
+    }
+
+    /// `x_bar` of each input, all runs one after the other; `so_far` is zero in it where `before` is not set.
+    fn run(&self, on: &Subject, op: &dyn Op, before: bool) -> Result<Vec<Labelled>, Error> {
+        let device = on.device();
+        let upload = |kind: u64, rows: usize| -> Result<Vec<Tensor>, Error> {
+            let numbers = self.numbers(kind, rows);
+            let widths = numbers.iter().zip(&self.widths);
+            widths.map(|(x, &d)| device.upload("x", &[("rows", rows), ("d", d)], x)).collect()
+        };
+        let (rows, bent) = (self.all() * self.end, self.runs[0] * self.end);
+        let (x, x_dot) = (upload(1, self.tokens())?, upload(2, bent)?);
+        let so_far: Vec<Option<Tensor>> = match before {
+            true => upload(3, rows)?.into_iter().map(Some).collect(),
+            false => vec![None; self.widths.len()],
+        };
+        let y_bar = device.upload("y_bar", &[("rows", rows), ("d", self.out)], &self.y_bar())?;
+        let span = Span { primal: self.prompts[0], start: 0, end: self.end };
+        let table = |count: usize| Rows::new(device, &vec![span; count]);
+        let base = self.prompts.iter().scan(0, |primal, &rows| {
+            *primal += rows;
+            Some(Span { primal: *primal - rows, start: 0, end: rows })
+        });
+        let base = Rows::new(device, &base.collect::<Vec<_>>())?;
+        let mut rec = device.record();
+        let kept = op.primal(&mut rec, &base, None, &x.iter().collect::<Vec<_>>())?.kept;
+        let (forward, back) = (table(self.runs[0])?, table(self.all())?);
+        let tangent: Kept = op.tangent(&mut rec, &forward, &kept, &x_dot.iter().collect::<Vec<_>>())?.kept;
+        let bend = Bend { kept: &tangent, rows: bent, plain: rows - self.end };
+        let bars = op.hvp(&mut rec, &back, (&kept, bend), &y_bar, &so_far)?;
+        device.submit(rec)?;
+        Ok(bars.iter().map(|bar| on.read(bar)).collect())
+    }
+
+    /// Rows `rows` of arrays, set among zeros in the place that the runs have in the base run, all inputs one after the other.
+    fn dense(&self, arrays: &[Vec<f64>], widths: &[usize], rows: Range<usize>) -> Vec<f64> {
+        let mut all = Vec::new();
+        for (array, width) in arrays.iter().zip(widths) {
+            let at = all.len() + self.prompts[0] * width;
+            all.resize(all.len() + self.tokens() * width, 0.0);
+            all[at..at + rows.len() * width].copy_from_slice(&array[rows.start * width..rows.end * width]);
+        }
+        all
+    }
+
+    /// Every executor against `f` in f64, and against the host.
+    ///
+    /// # Panics
+    /// If any error is not within what is allowed.
+    pub fn check<O: Op>(
+        &self,
+        worst: &mut Worst,
+        on: &[&Subject],
+        op: impl Fn(&Device) -> Result<O, Error>,
+        f: &impl Function,
+        allowed: Allowed,
+    ) {
+        let case = format!("{self:?}");
+        let mut host: Option<Vec<Labelled>> = None;
+        for on in on {
+            let run = |before| op(on.device()).and_then(|op| self.run(on, &op, before));
+            let bars = run(false).unwrap_or_else(|e| panic!("{case}: {}: {e}", on.name()));
+            for k in 0..self.all() {
+                worst.within(format!("{case} run {k}"), on.name(), self.error(f, &bars, k), allowed.hvp());
+            }
+            let onto = run(true).unwrap_or_else(|e| panic!("{case}: {}: {e}", on.name()));
+            let so_far = self.numbers(3, self.all() * self.end);
+            for ((onto, bar), before) in onto.iter().zip(&bars).zip(&so_far) {
+                let sum: Vec<f64> = bar.values().iter().zip(wide(before)).map(|(a, b)| a + b).collect();
+                worst.within(&case, on.name(), truth::relative(onto.values(), &sum), allowed.hvp());
+            }
+            match &host {
+                None => host = Some(bars),
+                Some(host) => {
+                    for (ours, theirs) in bars.iter().zip(host) {
+                        worst.check(&case, ours, theirs, 2.0 * allowed.hvp());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Relative error of run k, from directions v: `<x_bar, v>` has to be `<y_bar_k, J v> + <y_bar, f''[x_dot_k, v]>`.
+    fn error(&self, f: &impl Function, bars: &[Labelled], k: usize) -> f64 {
+        const DIRECTIONS: u64 = 3;
+        let rows = |k: usize| k * self.end..(k + 1) * self.end;
+        let x: Vec<f64> = self.numbers(1, self.tokens()).iter().flat_map(|x| wide(x)).collect();
+        let bars: Vec<Vec<f64>> = bars.iter().map(|bar| bar.values().to_vec()).collect();
+        let x_bar = self.dense(&bars, &self.widths, rows(k));
+        let [own, plain] =
+            [k, self.all() - 1].map(|k| self.dense(&[wide(&self.y_bar())], &[self.out], rows(k)));
+        let tangents = self.numbers(2, self.runs[0] * self.end);
+        let x_dot = match k < self.runs[0] {
+            true => self.dense(&tangents.iter().map(|x| wide(x)).collect::<Vec<_>>(), &self.widths, rows(k)),
+            false => vec![0.0; x.len()],
+        };
+        let ones: Vec<Vec<f64>> = self.widths.iter().map(|d| vec![1.0; self.end * d]).collect();
+        let owned = self.dense(&ones, &self.widths, 0..self.end);
+        let square = |seed| {
+            let mut random = Random::new(seed);
+            let v: Vec<f64> = owned.iter().map(|one| one * f64::from(random.normal())).collect();
+            let [moved, bent] = truth::bend(f, &x, [&x_dot, &v]);
+            (inner(&x_bar, &v) - inner(&own, &moved) - inner(&plain, &bent)).powi(2)
+        };
+        let mean = (0..DIRECTIONS).map(square).sum::<f64>() / DIRECTIONS as f64;
+        // A vanishing x_bar has no size to compare with; what it came from has.
+        mean.sqrt() / inner(&x_bar, &x_bar).sqrt().max(1e-3 * inner(&own, &own).sqrt())
+    }
+}

@@ -1,0 +1,148 @@
+//! Predictors of patch effects: what each gains over first order where that is known, and what it costs.
+
+use resolvent_field::{Case, Panel, Predictor, PredictorOptions, SiteKind, effects, predict};
+use resolvent_model::{Edit, Observable, Run, RunOptions, Site};
+use resolvent_tests::{Random, Subject, Twin, subjects};
+
+use super::close;
+
+const TOKENS: [u32; 5] = [3, 14, 15, 9, 2];
+const KINDS: [SiteKind; 4] = [SiteKind::Resid, SiteKind::AttnOut, SiteKind::MlpOut, SiteKind::K];
+
+/// A run, and one whose embeddings are `size` away from its own: a clean prompt as near as is wished.
+fn pair(twin: &Twin, on: &Subject, size: f32) -> [Run; 2] {
+    let model = twin.on(on);
+    let (mut random, d) = (Random::new(5), twin.config.n_embd);
+    let mut moved = |token| {
+        let by = random.normals(d).iter().map(|x| size * x).collect();
+        Edit::add(Site::ResidPre(0), token, by)
+    };
+    let edits = (0..TOKENS.len()).map(&mut moved).collect();
+    let sites: Vec<Site> = KINDS.iter().flat_map(|kind| kind.sites(&twin.config)).collect();
+    let run = |edits| {
+        let options = RunOptions { sites: sites.clone(), edits };
+        model.run_with(&TOKENS, &options).unwrap_or_else(|e| panic!("{}: {e}", on.name()))
+    };
+    [run(edits), run(Vec::new())]
+}
+
+/// The predictions of all predictors and the effects themselves, of all patches of all kinds.
+fn panels([clean, corrupted]: &[Run; 2], j: &Observable, flag: f64) -> Vec<(SiteKind, Panel, Vec<f64>)> {
+    let case = Case { clean, corrupted, observable: j };
+    let of = |kind| {
+        let options = PredictorOptions { flag, ..PredictorOptions::default() };
+        let panel = predict(&case, kind, &Predictor::ALL, options).unwrap_or_else(|e| panic!("{kind}: {e}"));
+        let actual = effects(&[case], kind).expect("runs").remove(0);
+        for certificate in &panel.certificates {
+            certificate.hold().unwrap_or_else(|e| panic!("{kind}: {e}"));
+        }
+        (kind, panel, actual.effect.iter().map(|&e| f64::from(e)).collect())
+    };
+    KINDS.map(of).into()
+}
+
+fn effect(panel: &Panel, predictor: Predictor) -> Vec<f64> {
+    let one = panel.predicted.iter().find(|p| p.predictor == predictor).expect("was asked for");
+    one.effect.iter().map(|&e| f64::from(e)).collect()
+}
+
+/// Relative L2 error.
+fn error(got: &[f64], want: &[f64]) -> f64 {
+    let apart: f64 = got.iter().zip(want).map(|(g, w)| (g - w).powi(2)).sum();
+    (apart / want.iter().map(|w| w * w).sum::<f64>()).sqrt()
+}
+
+/// Errors of first order fall with the size of a displacement, those of second order with its square.
+#[test]
+fn second_order_is_an_order_better() {
+    let (twin, j) = (Twin::small(), Observable::logit_diff(4, 20, 4));
+    for on in subjects() {
+        let at = |size: f32| panels(&pair(&twin, on, size), &j, f64::INFINITY);
+        let (far, near) = (at(0.03), at(0.01));
+        for ((kind, far, far_actual), (_, near, near_actual)) in far.iter().zip(&near) {
+            let of = |predictor| {
+                let far = error(&effect(far, predictor), far_actual);
+                (far, far / error(&effect(near, predictor), near_actual))
+            };
+            let ((first, fell), (second, fell_more)) = (of(Predictor::FirstOrder), of(Predictor::Curvature));
+            let name = on.name();
+            assert!(first > 0.01, "{name}, {kind}: first order misses something, {first}");
+            assert!(second < 0.5 * first, "{name}, {kind}: {second} of {first}");
+            assert!((2.0..4.5).contains(&fell), "{name}, {kind}: first order fell {fell} times");
+            assert!(fell_more > 1.6 * fell, "{name}, {kind}: second order fell {fell_more}, first {fell}");
+        }
+    }
+}
+
+/// With no flag raised `hvp` is first order; with all raised it is the curvature, by another route.
+#[test]
+fn flags_decide_what_is_corrected() {
+    let (twin, j) = (Twin::small(), Observable::logit_diff(4, 20, 3));
+    for on in subjects() {
+        let runs = pair(&twin, on, 0.3);
+        for (kind, panel, _) in panels(&runs, &j, f64::INFINITY) {
+            assert_eq!(panel.flagged, 0.0);
+            assert_eq!(effect(&panel, Predictor::Hvp), effect(&panel, Predictor::FirstOrder), "{kind}");
+        }
+        for (kind, panel, _) in panels(&runs, &j, 0.0) {
+            assert!(panel.flagged > 0.3, "{kind}: {}", panel.flagged);
+            let [hvp, curvature] = [Predictor::Hvp, Predictor::Curvature].map(|p| effect(&panel, p));
+            close(&hvp, &curvature, 1e-4, "products and jets");
+            assert!(panel.certificates.iter().any(|c| c.name == "second_order"));
+        }
+        // In between, those above the ratio are corrected and no others.
+        for (kind, panel, _) in panels(&runs, &j, 0.05) {
+            let ratio = panel.reliability.as_ref().expect("was estimated");
+            let [hvp, first] = [Predictor::Hvp, Predictor::FirstOrder].map(|p| effect(&panel, p));
+            for ((hvp, first), ratio) in hvp.iter().zip(&first).zip(ratio) {
+                assert!(hvp == first || *ratio > 0.05, "{kind}: {hvp} {first} {ratio}");
+            }
+            assert!((0.0..1.0).contains(&panel.flagged), "{kind}: {}", panel.flagged);
+        }
+    }
+}
+
+/// Integrated over the way between the prompts, the effects of the embeddings add up to the whole difference of J.
+#[test]
+fn integrated_effects_of_the_embeddings_are_complete() {
+    let (twin, j) = (Twin::small(), Observable::logit_diff(4, 20, 4));
+    for on in subjects() {
+        let runs = pair(&twin, on, 1.0);
+        let [clean, corrupted] = &runs;
+        let whole = clean.value(&j).expect("reads") - corrupted.value(&j).expect("reads");
+        let case = Case { clean, corrupted, observable: &j };
+        let sum = |steps, predictor| -> f64 {
+            let options = PredictorOptions { steps, ..PredictorOptions::default() };
+            let panel = predict(&case, SiteKind::Resid, &[predictor], options).expect("predicts");
+            panel.predicted[0].effect[..TOKENS.len()].iter().map(|&e| f64::from(e)).sum()
+        };
+        let missing = |steps| (sum(steps, Predictor::Integrated) / whole - 1.0).abs();
+        assert!(missing(32) < 0.01, "{}: {}", on.name(), missing(32));
+        assert!((sum(1, Predictor::FirstOrder) / whole - 1.0).abs() > 0.05, "first order misses some");
+        let options = PredictorOptions { steps: 0, ..PredictorOptions::default() };
+        assert!(predict(&case, SiteKind::Resid, &[Predictor::Integrated], options).is_err());
+    }
+}
+
+/// A linear model read linearly: every predictor is right, and costs what it costs. It is linear to a part in 1e5, and the
+/// smallest effect is a thousand times smaller than the largest, so a ratio of a percent means nothing.
+#[test]
+fn all_are_right_on_a_linear_model() {
+    let twin = Twin::linear(3);
+    let mut random = Random::new(9);
+    let j = Observable::Field { level: 3, token: 4, direction: random.normals(twin.config.n_embd) };
+    for on in subjects() {
+        for (kind, panel, actual) in panels(&pair(&twin, on, 1.0), &j, 0.05) {
+            assert_eq!(panel.flagged, 0.0, "{kind}: nothing is curved");
+            for one in &panel.predicted {
+                let got: Vec<f64> = one.effect.iter().map(|&e| f64::from(e)).collect();
+                close(&got, &actual, 2e-4, &format!("{kind}, {}", one.predictor));
+            }
+            let cost = |p| panel.predicted.iter().find(|one| one.predictor == p).expect("it").cost;
+            let first = cost(Predictor::FirstOrder);
+            assert!((0.2..4.0).contains(&first), "{kind}: {first}");
+            assert!(cost(Predictor::Integrated) > 8.0 * first, "eight runs and eight walks back");
+            assert!(cost(Predictor::Curvature) > first && cost(Predictor::Hvp) > first);
+        }
+    }
+}
