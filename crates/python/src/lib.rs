@@ -67,7 +67,7 @@ mod _native {
 
     /// Warnings of the library, such as that of a GPU which fails its self-test, go to stderr; `RESOLVENT_LOG` asks for more.
     #[pymodule_init]
-    fn init(_: &Bound<'_, PyModule>) -> PyResult<()> {
+    fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
         let filter = EnvFilter::try_from_env("RESOLVENT_LOG")
             .unwrap_or_else(|_| EnvFilter::new("warn,wgpu_core=error,wgpu_hal=off,naga=error"));
         let stderr = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);

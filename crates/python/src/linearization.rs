@@ -16,7 +16,26 @@ use crate::work::detached;
 /// pass over the weights.
 #[pyclass(frozen, name = "Linearization", module = "resolvent")]
 pub(crate) struct PyLinearization {
-    pub(crate) run: Run,
+    run: Run,
+    mode: Mode,
+}
+
+/// Modes by their names.
+const MODES: [(&str, Mode); 5] = [
+    ("exact", Mode::Exact),
+    ("frozen_norm", Mode::FrozenNorm),
+    ("frozen_attention", Mode::FrozenAttention),
+    ("frozen", Mode::Frozen),
+    ("relp", Mode::RelP),
+];
+
+impl PyLinearization {
+    pub(crate) fn new(run: Run, mode: &str) -> Result<Self> {
+        let mode = MODES.iter().find(|(name, _)| *name == mode).map(|(_, mode)| *mode).ok_or_else(|| {
+            value_error(format!("`{mode}` is no mode; there are {}", MODES.map(|(name, _)| name).join(", ")))
+        })?;
+        Ok(Self { run, mode })
+    }
 }
 
 /// One field, or a batch of them.
@@ -31,8 +50,8 @@ impl PyLinearization {
     /// causal cone.
     fn jvp<'py>(&self, py: Python<'py>, sources: &Bound<'py, PyAny>) -> Result<Array<'py>> {
         let (one, entries) = entries(sources, |entry| self.sources(entry))?;
-        let run = &self.run;
-        let fields = detached(py, |_| run.linearize(Mode::Exact).jvp(&entries))?;
+        let (run, mode) = (&self.run, self.mode);
+        let fields = detached(py, |_| run.linearize(mode).jvp(&entries))?;
         self.array(py, one, fields)
     }
 
@@ -42,8 +61,8 @@ impl PyLinearization {
     /// one of these or a list of `Cotangent`s that act together, and gives [K, L+1, T, d].
     fn vjp<'py>(&self, py: Python<'py>, cotangents: &Bound<'py, PyAny>) -> Result<Array<'py>> {
         let (one, entries) = entries(cotangents, |entry| self.seeds(entry))?;
-        let run = &self.run;
-        let fields = detached(py, |_| run.linearize(Mode::Exact).vjp(&entries))?;
+        let (run, mode) = (&self.run, self.mode);
+        let fields = detached(py, |_| run.linearize(mode).vjp(&entries))?;
         self.array(py, one, fields)
     }
 
@@ -51,8 +70,8 @@ impl PyLinearization {
     /// is added: two arrays, each as `jvp` gives one.
     fn jet<'py>(&self, py: Python<'py>, sources: &Bound<'py, PyAny>) -> Result<(Array<'py>, Array<'py>)> {
         let (one, entries) = entries(sources, |entry| self.sources(entry))?;
-        let run = &self.run;
-        let jets = detached(py, |_| run.linearize(Mode::Exact).jet(&entries))?;
+        let (run, mode) = (&self.run, self.mode);
+        let jets = detached(py, |_| run.linearize(mode).jet(&entries))?;
         Ok((self.array(py, one, jets.first)?, self.array(py, one, jets.second)?))
     }
 
@@ -65,8 +84,8 @@ impl PyLinearization {
         observable: &Bound<'py, PyObservable>,
     ) -> Result<Bound<'py, PyAny>> {
         let (one, entries) = entries(sources, |entry| self.sources(entry))?;
-        let (run, j) = (&self.run, observable.get().of(py, &self.run)?);
-        let along = detached(py, |_| run.linearize(Mode::Exact).along(&entries, &j))?;
+        let (run, mode, j) = (&self.run, self.mode, observable.get().of(py, &self.run)?);
+        let along = detached(py, |_| run.linearize(mode).along(&entries, &j))?;
         let pairs: Vec<(f64, f64)> = along.iter().map(|a| (a.first, a.second)).collect();
         Ok(match one {
             true => pairs[0].into_pyobject(py)?.into_any(),

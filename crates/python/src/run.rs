@@ -135,8 +135,12 @@ impl PyRun {
     }
 
     /// The derivative of the model at this run.
-    fn linearize(&self) -> PyLinearization {
-        PyLinearization { run: self.run.clone() }
+    ///
+    /// `mode` is `exact`, or what is taken as constant: the scales of layer norms (`frozen_norm`), attention patterns
+    /// (`frozen_attention`), both (`frozen`), or these and GELU's ratio (`relp`).
+    #[pyo3(signature = (mode = "exact"))]
+    fn linearize(&self, mode: &str) -> Result<PyLinearization> {
+        PyLinearization::new(self.run.clone(), mode)
     }
 
     /// Field and logits as a result with its check, to be written or drawn. `last` leaves out all logits but the last token's.

@@ -126,6 +126,15 @@ def test_linearizations_are_linear_adjoint_and_batched(run):
     assert second.any()
 
 
+def test_modes_hold_factors_constant(run):
+    exact = run.linearize().vjp(J)
+    for mode in ("frozen_norm", "frozen_attention", "frozen", "relp"):
+        frozen = run.linearize(mode).vjp(J)
+        assert frozen.shape == exact.shape and not np.allclose(frozen, exact)
+    with pytest.raises(ValueError, match="there are exact, frozen_norm"):
+        run.linearize("imagined")
+
+
 def test_models_open_by_path_too(tmp_path):
     assert Model.from_pretrained(device="host").name == "atlas-small"
     with pytest.raises(FileNotFoundError):

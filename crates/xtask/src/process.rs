@@ -16,16 +16,21 @@ pub(crate) fn root() -> PathBuf {
     own.ancestors().nth(2).map(PathBuf::from).unwrap_or(own)
 }
 
-/// The cargo that runs this program, with these arguments, in the surrounding that a shell would give it: build scripts that
-/// look at the name of this package (ring's does) would run again, and all that depends on them be built again.
+/// The cargo that runs this program, with these arguments.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
+    as_from_a_shell(&mut command).args(arguments);
+    command
+}
+
+/// Gives a command that starts cargo the surrounding that a shell would give it: build scripts that look at the name of this
+/// package (ring's does) would run again, and all that depends on them be built again.
+pub(crate) fn as_from_a_shell(command: &mut Command) -> &mut Command {
     for (name, _) in std::env::vars_os() {
         if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|own| name.to_string_lossy().starts_with(own)) {
             command.env_remove(name);
         }
     }
-    command.args(arguments);
     command
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::process::{Result, apt_install, is_installed, root, run};
+use crate::process::{Result, apt_install, as_from_a_shell, is_installed, root, run};
 
 /// A fresh virtual environment that holds `crates/python/requirements.txt`.
 pub(crate) struct Environment {
@@ -42,7 +42,7 @@ impl Environment {
     pub(crate) fn maturin(&self, folder: &Path) -> Command {
         let mut command = Command::new(&self.python);
         command.args(["-m", "maturin", "build", "--manifest-path", "crates/python/Cargo.toml", "--out"]);
-        command.arg(folder);
+        as_from_a_shell(&mut command).arg(folder);
         command
     }
 }
