@@ -15,10 +15,14 @@ from resolvent import logit_diff
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of Windows are others")
 
 
+# What a shell starts in the background ignores Ctrl-C, and so do its children, unless they say otherwise.
+HEARS = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+
+
 def interrupted(code, started, tmp_path):
     """Runs `code` in a child, sends it Ctrl-C once `started(folder)`, and returns what it printed and how long it still took."""
     child = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(code)],
+        [sys.executable, "-c", HEARS + textwrap.dedent(code)],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
