@@ -61,7 +61,7 @@ def test_ctrl_c_ends_a_study_which_goes_on_where_it_was(model, tmp_path):
     assert all(name.endswith(".safetensors") for name in files), "nothing half-written is left"
 
     study = model.study(tasks=["ioi"], limit=4, quick=True, out=tmp_path / "study", progress=False)
-    assert study.page.is_file() and len(study.results) == 7
+    assert study.page.is_file() and {"patching.ioi", "inverse.ioi"} <= set(study.results)
     assert study.results["patching.ioi"]["predicted"].ndim == 1
     assert {s["verdict"] for s in study.statements} <= {"holds", "holds partly", "fails", "not measured"}
     assert "<table>" in study._repr_html_()
