@@ -64,20 +64,12 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let run = model.run(&args.prompt.tokens(&model)?, &[])?;
     let observable = args.observable.observable(&model, run.tokens().len())?;
     let goals = args.goals(&model, &run, &observable)?;
-    let last = goals.iter().map(position).max().unwrap_or(0);
+    let last = goals.iter().map(Goal::position).max().unwrap_or(0);
     let sites = parse_places(&args.from, &run, last)?;
     let result = resolvent::invert(&run, &goals, &sites, &options)?;
     output
         .naming(&run, Some(&args.observable))
         .finish(&result, || format!("{}{}", table(&run, &result), checks(&result)))
-}
-
-/// The token after which nothing matters to a goal.
-fn position(goal: &Goal) -> usize {
-    match goal {
-        Goal::Observable { observable, .. } => observable.position(),
-        Goal::Field { place, .. } => place.1,
-    }
 }
 
 impl Args {

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use clap::Args;
 use resolvent::engine::{Choice, Device, Options};
-use resolvent::model::{Model, Observable, PromptSet, Run, check_prompt, parse_token, parse_tokens};
+use resolvent::model::{
+    Model, Observable, PromptSet, Run, check_prompt, from_end, parse_token, parse_tokens,
+};
 use resolvent::{Direction, Place};
 
 use crate::Failure;
@@ -158,23 +160,8 @@ impl DonorArgs {
 impl DirectionArgs {
     /// The direction, whatever it may refer to.
     pub(crate) fn parse(&self, model: &Model) -> Result<Direction, Failure> {
-        parse_direction(&self.direction, model)
+        Ok(Direction::parse(&self.direction, model)?)
     }
-}
-
-/// A direction as it is typed; anything that is none of the named ones is a file.
-pub(crate) fn parse_direction(text: &str, model: &Model) -> Result<Direction, Failure> {
-    Ok(match text.split_once(':').unwrap_or((text, "")) {
-        ("token", arg) => Direction::Token(token(model, arg)?),
-        ("random", "") => Direction::Random(0),
-        ("random", seed) => Direction::Random(
-            seed.parse()
-                .map_err(|_| format!("`{seed}` is no seed; write random:SEED with a whole number"))?,
-        ),
-        ("sensitivity", "") => Direction::Sensitivity,
-        ("displacement", "") => Direction::Displacement,
-        _ => Direction::File(text.into()),
-    })
 }
 
 /// `l,t`, where negative numbers count from the end.
@@ -184,14 +171,14 @@ pub(crate) fn parse_place(text: &str, run: &Run) -> Result<Place, Failure> {
     let (level, at) =
         parsed.ok_or_else(|| format!("`{text}` is no place; write LEVEL,TOKEN such as 3,-1"))?;
     let levels = run.model().config().n_layer + 1;
-    Ok((place("level", level, levels)?, place("token position", at, run.tokens().len())?))
+    Ok((from_end("level", level, levels)?, from_end("token position", at, run.tokens().len())?))
 }
 
 /// As [`parse_place`], or a level alone, which is all of its tokens.
 pub(crate) fn parse_level_or_place(text: &str, run: &Run) -> Result<Vec<Place>, Failure> {
     match text.trim().parse() {
         Ok(level) => {
-            let level = place("level", level, run.model().config().n_layer + 1)?;
+            let level = from_end("level", level, run.model().config().n_layer + 1)?;
             Ok((0..run.tokens().len()).map(|token| (level, token)).collect())
         }
         Err(_) => Ok(vec![parse_place(text, run)?]),
@@ -228,18 +215,10 @@ pub(crate) fn token(model: &Model, arg: &str) -> Result<u32, Failure> {
     Ok(parse_token(model.tokenizer(), model.config().vocab_size, arg)?)
 }
 
-/// A position or level that counts from 0, or backwards from -1, below `end`.
-pub(crate) fn place(what: &str, at: i64, end: usize) -> Result<usize, Failure> {
-    let from_start = if at < 0 { at + end as i64 } else { at };
-    usize::try_from(from_start).ok().filter(|&p| p < end).ok_or_else(|| {
-        format!("{what} {at} is out of range; there are {end}, 0 to {} or -1 to -{end}", end - 1).into()
-    })
-}
-
 impl ObservableArgs {
     /// The observable of a prompt of `tokens` tokens.
     pub(crate) fn observable(&self, model: &Model, tokens: usize) -> Result<Observable, Failure> {
-        let position = place("position", self.position, tokens)?;
+        let position = from_end("position", self.position, tokens)?;
         let target = token(model, &self.target)?;
         Ok(match &self.against {
             Some(against) => Observable::logit_diff(target, token(model, against)?, position),

@@ -53,20 +53,12 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let places = parse_places(&args.sites, &run, observable.position())?;
     let other = args.donor.run(&model)?;
     let direction = args.direction.parse(&model)?;
-    let context = Context { observable: Some(&observable), other: other.as_ref(), unit: false };
-    let directions = direction.resolve_all(&run, &places, context)?;
-    // Where a direction vanishes there is no source: a displacement before the prompts differ, say.
-    let all = args.sites.is_empty();
-    let mut sites: Vec<_> = places.into_iter().zip(directions).collect();
-    if all {
-        sites.retain(|(_, v)| resolvent::field::norm(v) > 0.0);
-    }
-    if args.direction.unit {
-        for (_, v) in &mut sites {
-            let size = resolvent::field::norm(v);
-            v.iter_mut().for_each(|x| *x = (f64::from(*x) / size) as f32);
-        }
-    }
+    let unit = args.direction.unit;
+    let context = Context { observable: Some(&observable), other: other.as_ref(), unit };
+    let sites = match args.sites.is_empty() {
+        true => direction.where_it_is(&run, &places, context)?,
+        false => places.iter().copied().zip(direction.resolve_all(&run, &places, context)?).collect(),
+    };
     let options =
         RegimeOptions { amplitudes: args.amplitudes.clone(), absolute: args.absolute, field: args.field };
     let result = regime(&run, &observable, &sites, &options)?

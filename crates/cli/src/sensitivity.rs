@@ -1,9 +1,10 @@
 //! `resolvent sensitivity`
 
+use resolvent::Direction;
 use resolvent::field::sensitivity_along;
 
 use crate::Failure;
-use crate::options::{DonorArgs, ModelArgs, ObservableArgs, PromptArgs, parse_direction};
+use crate::options::{DonorArgs, ModelArgs, ObservableArgs, PromptArgs};
 use crate::output::{OutputArgs, checks, heatmap};
 
 #[derive(clap::Args)]
@@ -32,7 +33,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let result = match &args.direction {
         None => resolvent::sensitivity(&run, &observable)?,
         Some(text) => {
-            let direction = parse_direction(text, &model)?;
+            let direction = Direction::parse(text, &model)?;
             let donor = args.donor.run(&model)?;
             sensitivity_along(&run, &observable, &direction, donor.as_ref())?.note("direction", text)
         }

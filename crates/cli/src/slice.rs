@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use resolvent::Place;
 use resolvent::field::{Basis, BasisContext, Pairs, Reading, RsvdOptions, Slice, Spectrum, spectrum};
-use resolvent::model::{Linearization, Mode, Model, Observable, Run};
+use resolvent::model::{Linearization, Mode, Model, Observable, Run, from_end};
 
 use crate::Failure;
-use crate::options::{ModelArgs, ObservableArgs, PromptArgs, parse_level_or_place, place, token, tokens};
+use crate::options::{ModelArgs, ObservableArgs, PromptArgs, parse_level_or_place, tokens};
 use crate::output::{Output, OutputArgs, checks, label};
 use crate::progress::Progress;
 
@@ -96,11 +96,11 @@ impl Args {
         let (run, model) = (linear.run(), linear.run().model());
         let [from, to] = chosen.map(|places| Some(places).filter(|places| !places.is_empty()));
         let pairs = Pairs::new(run, from, to)?;
-        let position = place("position", self.position, run.tokens().len())?;
+        let position = from_end("position", self.position, run.tokens().len())?;
         let observables: Vec<Observable> = self.observable(run)?.into_iter().collect();
         let others = self.others(model)?;
-        let source = parse_basis(model, &self.basis)?;
-        let readout = self.readout.as_ref().map_or(Ok(source.clone()), |text| parse_basis(model, text))?;
+        let source = Basis::parse(&self.basis, model)?;
+        let readout = self.readout.as_ref().map_or(Ok(source.clone()), |text| Basis::parse(text, model))?;
         let context =
             BasisContext { observables: &observables, others: &others, position: Some(position), rank: None };
         // A file has the rank that it has; the option is for the other basis, if that one is computed.
@@ -216,31 +216,4 @@ fn line(reading: &Reading, run: &Run) -> String {
 /// A token's text with its blanks shown.
 fn shown(text: &str) -> String {
     text.replace(' ', "·").escape_debug().to_string()
-}
-
-fn parse_basis(model: &Model, text: &str) -> Result<Basis, Failure> {
-    let ids = |list: &str| -> Result<Vec<u32>, Failure> {
-        match list {
-            "" => Ok(Vec::new()),
-            _ => list.split(',').map(|arg| token(model, arg)).collect(),
-        }
-    };
-    let seed = |seed: &str, name: &str| -> Result<u64, Failure> {
-        match seed {
-            "" => Ok(0),
-            _ => Ok(seed
-                .parse()
-                .map_err(|_| format!("`{seed}` is no seed; write {name}:SEED with a whole number"))?),
-        }
-    };
-    Ok(match text.split_once(':').unwrap_or((text, "")) {
-        ("pca", "") => Basis::Pca,
-        ("unembed", list) => Basis::Unembed(ids(list)?),
-        ("embed", list) => Basis::Embed(ids(list)?),
-        ("sensitivity", "") => Basis::Sensitivity,
-        ("displacement", "") => Basis::Displacement,
-        ("krylov", arg) => Basis::Krylov(seed(arg, "krylov")?),
-        ("random", arg) => Basis::Random(seed(arg, "random")?),
-        _ => Basis::File(text.into()),
-    })
 }

@@ -96,7 +96,8 @@ fn run(study: &Study<'_>, folder: &Path) -> Result<(), Failure> {
     bar.finish_and_clear();
     let done = done?;
     let page = folder.join("index.html");
-    study_page(&studied(study), &done).write(&page)?;
+    let command = std::env::args().skip(1).fold("resolvent".to_owned(), |all, arg| format!("{all} {arg}"));
+    study_page(&Studied::new(study, &command), &done).write(&page)?;
     let mut text = String::new();
     for statement in statements(&done) {
         line(&mut text, &statement);
@@ -110,22 +111,4 @@ fn run(study: &Study<'_>, folder: &Path) -> Result<(), Failure> {
 fn line(text: &mut String, s: &Statement) {
     let figure = format!("{:.2} ({:.2} to {:.2})", s.figure.estimate, s.figure.low, s.figure.high);
     let _infallible = writeln!(text, "{:<14} {:<30} {figure:<24} {}", s.verdict.name(), s.name, s.measure);
-}
-
-fn studied(study: &Study<'_>) -> Studied {
-    let (model, config) = (study.model(), study.model().config());
-    let left_out = match study.left_out {
-        (0, _) => String::new(),
-        (left, all) => format!(
-            "{left} of {all} pairs do not fit this model and were left out: their prompts differ in length as its tokens, or an \
-             answer is not one token."
-        ),
-    };
-    Studied {
-        model: model.name().to_owned(),
-        shape: format!("{} blocks, width {}, {} heads", config.n_layer, config.n_embd, config.n_head),
-        tasks: study.tasks().iter().map(|(name, pairs)| (name.clone(), pairs.len())).collect(),
-        command: std::env::args().skip(1).fold("resolvent".to_owned(), |all, arg| format!("{all} {arg}")),
-        left_out,
-    }
 }

@@ -88,6 +88,9 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// Who ran the work has stopped it; see [`crate::stoppable`].
+    #[error("stopped before it was done; run it again to have its result")]
+    Stopped,
 }
 
 impl Error {

@@ -21,6 +21,7 @@ pub mod host;
 mod kernel;
 mod profile;
 mod recording;
+mod stop;
 mod tensor;
 
 pub use buffer::Buffer;
@@ -29,4 +30,5 @@ pub use error::{Error, Result};
 pub use kernel::{Bound, Constants, Kernel, as_u32};
 pub use profile::Sample;
 pub use recording::{Launch, MAX_GROUPS, Recording, Work};
+pub use stop::{go_on, stoppable};
 pub use tensor::{Shape, Tensor};

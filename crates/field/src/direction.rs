@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use resolvent_model::{Mode, Observable, Run, gaussian};
+use resolvent_model::{Mode, Model, Observable, Run, gaussian, parse_token};
 
 use crate::certificate::norm;
 use crate::error::{Error, Result};
@@ -36,6 +36,39 @@ pub struct Context<'a> {
 }
 
 impl Direction {
+    /// A direction as it is typed: `token:TOKEN`, `random[:SEED]`, `sensitivity`, `displacement`; anything else is a file.
+    ///
+    /// # Errors
+    /// A token that is none, or a seed that is no whole number.
+    pub fn parse(text: &str, model: &Model) -> Result<Self> {
+        Ok(match text.split_once(':').unwrap_or((text, "")) {
+            ("token", arg) => Self::Token(parse_token(model.tokenizer(), model.config().vocab_size, arg)?),
+            ("random", seed) => Self::Random(parse_seed("random", seed)?),
+            ("sensitivity", "") => Self::Sensitivity,
+            ("displacement", "") => Self::Displacement,
+            _ => Self::File(text.into()),
+        })
+    }
+
+    /// The direction at those of `places` at which there is one: a displacement vanishes before the prompts differ.
+    ///
+    /// # Errors
+    /// As [`Direction::resolve_all`].
+    pub fn where_it_is(
+        &self,
+        run: &Run,
+        places: &[Place],
+        context: Context<'_>,
+    ) -> Result<Vec<(Place, Vec<f32>)>> {
+        let all = self.resolve_all(run, places, Context { unit: false, ..context })?;
+        let mut found: Vec<(Place, Vec<f32>)> = places.iter().copied().zip(all).collect();
+        found.retain(|(_, v)| norm(v) > 0.0);
+        if context.unit {
+            found.iter_mut().try_for_each(|(place, v)| make_unit(v, *place))?;
+        }
+        Ok(found)
+    }
+
     /// The direction at one place of `run`, `[d]`.
     ///
     /// # Errors
@@ -80,17 +113,32 @@ impl Direction {
             }
         };
         if context.unit {
-            for (direction, (level, token)) in directions.iter_mut().zip(places) {
-                let size = norm(direction);
-                if size == 0.0 {
-                    return Err(Error::Input(format!(
-                        "the direction is zero at {level},{token} and has no unit"
-                    )));
-                }
-                direction.iter_mut().for_each(|x| *x = (f64::from(*x) / size) as f32);
-            }
+            directions.iter_mut().zip(places).try_for_each(|(v, place)| make_unit(v, *place))?;
         }
         Ok(directions)
+    }
+}
+
+/// Makes the direction at a place unit length.
+///
+/// # Errors
+/// It is zero.
+pub fn make_unit(v: &mut [f32], (level, token): Place) -> Result<()> {
+    let size = norm(v);
+    if size == 0.0 {
+        return Err(Error::Input(format!("the direction is zero at {level},{token} and has no unit")));
+    }
+    v.iter_mut().for_each(|x| *x = (f64::from(*x) / size) as f32);
+    Ok(())
+}
+
+/// The seed of `NAME:SEED`; 0 without one.
+pub(crate) fn parse_seed(name: &str, seed: &str) -> Result<u64> {
+    match seed {
+        "" => Ok(0),
+        _ => seed
+            .parse()
+            .map_err(|_| Error::Input(format!("`{seed}` is no seed; write {name}:SEED with a whole number"))),
     }
 }
 

@@ -62,7 +62,7 @@ pub use model::{Model, RunOptions};
 pub use named::DEFAULT_MODEL;
 pub use observable::{Distribution, Observable};
 pub use peak::{Peak, peak};
-pub use prompt::{check_prompt, parse_token, parse_tokens};
+pub use prompt::{check_prompt, from_end, parse_token, parse_tokens};
 pub use prompt_set::{PromptPair, PromptSet, Task, TokenPair};
 pub use random::{RandomWeights, gaussian, gpt2_small, tiny};
 pub use run::Run;

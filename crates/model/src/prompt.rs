@@ -82,6 +82,20 @@ pub fn check_prompt(config: &Config, tokens: &[u32]) -> Result<()> {
     }
 }
 
+/// A position, level or the like that counts from 0, or backwards from -1, below `end`. `what` names it in messages.
+///
+/// # Errors
+/// [`Error::Place`]: it is out of range.
+pub fn from_end(what: &str, at: i64, end: usize) -> Result<usize> {
+    let from_start = if at < 0 { at.saturating_add(end as i64) } else { at };
+    usize::try_from(from_start).ok().filter(|&p| p < end).ok_or_else(|| {
+        Error::Place(format!(
+            "{what} {at} is out of range; there are {end}, 0 to {} or -1 to -{end}",
+            end - 1
+        ))
+    })
+}
+
 fn ids_of(vocab_size: usize) -> String {
     format!("this model's ids are 0 to {}", vocab_size.saturating_sub(1))
 }

@@ -205,6 +205,11 @@ impl Run {
         Ok(captured)
     }
 
+    /// Whether `site` can be captured and edited in this run: an output that is fused away unless it is named cannot.
+    pub fn has(&self, site: Site) -> bool {
+        self.value_of(site).is_ok()
+    }
+
     pub(crate) fn value_of(&self, site: Site) -> Result<ValueId> {
         site.check(self.config())?;
         self.program().value(site).ok_or_else(|| not_prepared(site))

@@ -1,6 +1,7 @@
 //! The project's own verbs. `cargo xtask` alone lists them.
 
 mod process;
+mod python;
 mod verbs;
 mod vulkan;
 
@@ -15,13 +16,15 @@ struct Verb {
     run: fn(&[String]) -> process::Result,
 }
 
-const VERBS: [Verb; 6] = [
+const VERBS: [Verb; 8] = [
     verbs::check::VERB,
     verbs::shaders::VERB,
     verbs::test::VERB,
+    verbs::python::VERB,
     verbs::bench::VERB,
     verbs::golden::VERB,
     verbs::docs::VERB,
+    verbs::wheel::VERB,
 ];
 
 fn main() -> ExitCode {

@@ -16,16 +16,21 @@ pub(crate) fn root() -> PathBuf {
     own.ancestors().nth(2).map(PathBuf::from).unwrap_or(own)
 }
 
-/// The cargo that runs this program, with these arguments, in the surrounding that a shell would give it: build scripts that
-/// look at the name of this package (ring's does) would run again, and all that depends on them be built again.
+/// The cargo that runs this program, with these arguments.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
+    as_from_a_shell(&mut command).args(arguments);
+    command
+}
+
+/// Gives a command that starts cargo the surrounding that a shell would give it: build scripts that look at the name of this
+/// package (ring's does) would run again, and all that depends on them be built again.
+pub(crate) fn as_from_a_shell(command: &mut Command) -> &mut Command {
     for (name, _) in std::env::vars_os() {
         if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|own| name.to_string_lossy().starts_with(own)) {
             command.env_remove(name);
         }
     }
-    command.args(arguments);
     command
 }
 
@@ -46,6 +51,24 @@ pub(crate) fn is_installed(program: &str) -> bool {
     let mut command = Command::new(program);
     command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
+}
+
+/// Installs packages on a machine of Debian's family on which this runs as root, as it does in a container; elsewhere that
+/// is left to the user, and there is nothing to say.
+pub(crate) fn apt_install(what: &str, packages: &[&str]) -> Option<Result> {
+    let is_root =
+        Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0");
+    if !is_root || !is_installed("apt-get") {
+        return None;
+    }
+    eprintln!("installing {what}");
+    let apt_get = || {
+        let mut command = Command::new("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    };
+    let install = ["install", "-y", "-q", "--no-install-recommends"];
+    Some(run(apt_get().args(["update", "-q"])).and_then(|()| run(apt_get().args(install).args(packages))))
 }
 
 fn show(command: &Command) -> String {

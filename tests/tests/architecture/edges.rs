@@ -3,7 +3,7 @@
 use super::{files, text};
 
 /// The allowed edges, each a package and those of ours that it may depend on. What is not here is not allowed.
-const EDGES: [(&str, &[&str]); 12] = [
+const EDGES: [(&str, &[&str]); 13] = [
     ("resolvent-shaders", &[]),
     ("resolvent-reference", &[]),
     ("xtask", &["resolvent-shaders"]),
@@ -14,6 +14,7 @@ const EDGES: [(&str, &[&str]); 12] = [
     ("resolvent-report", &["resolvent-field"]),
     ("resolvent", &["resolvent-field", "resolvent-model", "resolvent-engine"]),
     ("resolvent-cli", &["resolvent", "resolvent-report"]),
+    ("resolvent-python", &["resolvent", "resolvent-report"]),
     ("resolvent-tests", ALL),
     ("resolvent-benches", ALL),
 ];

@@ -2,6 +2,7 @@ mod choice;
 mod errors;
 mod memory;
 mod refused;
+mod stops;
 mod submissions;
 
 use resolvent_engine::{Device, Launch, Recording, Result, Tensor};

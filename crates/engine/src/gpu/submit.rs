@@ -11,6 +11,7 @@ use crate::buffer::{Buffer, Storage};
 use crate::error::{Error, Result};
 use crate::profile::Sample;
 use crate::recording::{Launch, Work};
+use crate::stop::go_on;
 
 /// Time that one submission should take: far under any driver's watchdog.
 const BUDGET: Duration = Duration::from_millis(250);
@@ -134,6 +135,7 @@ fn place<'a>(shared: &Arc<Shared>, buffer: &'a Buffer) -> Result<(&'a Block, boo
 }
 
 fn flush(shared: &Shared, flight: &mut Flight, ready: Vec<Ready>, params: &[u8]) -> Result<()> {
+    go_on()?;
     let total: f64 = ready.iter().map(|r| r.cost).sum();
     shared.queue.write_buffer(&flight.params, 0, params);
     let (index, timed) = fault::scoped(&shared.device, "submission", 0, || {

@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::kernel::Bound;
 use crate::profile::Sample;
 use crate::recording::Launch;
+use crate::stop::go_on;
 use block::Guard;
 
 /// Largest binding on the host: WebGPU offsets are 32-bit words, and so are the kernels' indices.
@@ -63,16 +64,13 @@ impl Host {
 
     /// Runs the launches in order. Dropping each one after it ran gives its buffers back to the pool.
     pub(crate) fn submit(&self, launches: Vec<Launch>) -> Result<()> {
-        match &self.threads {
-            Some(pool) => pool.install(|| self.run_all(launches)),
-            None => self.run_all(launches),
-        }
-    }
-
-    fn run_all(&self, launches: Vec<Launch>) -> Result<()> {
         for launch in launches {
+            go_on()?;
             let start = Instant::now();
-            self.run(&launch)?;
+            match &self.threads {
+                Some(pool) => pool.install(|| self.run(&launch))?,
+                None => self.run(&launch)?,
+            }
             if let Some(profile) = &self.profile {
                 let seconds = start.elapsed().as_secs_f64();
                 let mut samples = profile.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -9,10 +9,11 @@ mod krylov;
 use std::fmt;
 use std::path::PathBuf;
 
-use resolvent_model::{Linearization, Observable, Run, Seed, Site, gaussian};
+use resolvent_model::{Linearization, Model, Observable, Run, Seed, Site, gaussian, parse_token};
 
 use crate::certificate::narrow;
 use crate::dense::{orthonormal, svd, wide};
+use crate::direction::parse_seed;
 use crate::error::{Error, Result};
 use crate::input::Input;
 use crate::sensitivity::{Place, inside, shape};
@@ -90,6 +91,28 @@ impl fmt::Display for Basis {
 }
 
 impl Basis {
+    /// A basis as it is typed: `pca`, `unembed[:TOKEN,...]`, `embed[:TOKEN,...]`, `sensitivity`, `displacement`,
+    /// `krylov[:SEED]`, `random[:SEED]`; anything else is a file.
+    ///
+    /// # Errors
+    /// A token that is none, or a seed that is no whole number.
+    pub fn parse(text: &str, model: &Model) -> Result<Self> {
+        let ids = |list: &str| -> Result<Vec<u32>> {
+            let id = |arg| Ok(parse_token(model.tokenizer(), model.config().vocab_size, arg)?);
+            if list.is_empty() { Ok(Vec::new()) } else { list.split(',').map(id).collect() }
+        };
+        Ok(match text.split_once(':').unwrap_or((text, "")) {
+            ("pca", "") => Self::Pca,
+            ("unembed", list) => Self::Unembed(ids(list)?),
+            ("embed", list) => Self::Embed(ids(list)?),
+            ("sensitivity", "") => Self::Sensitivity,
+            ("displacement", "") => Self::Displacement,
+            ("krylov", seed) => Self::Krylov(parse_seed("krylov", seed)?),
+            ("random", seed) => Self::Random(parse_seed("random", seed)?),
+            _ => Self::File(text.into()),
+        })
+    }
+
     /// Its vectors at `places`, which are in order.
     ///
     /// # Errors

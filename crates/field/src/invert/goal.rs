@@ -27,6 +27,16 @@ pub enum Goal {
     },
 }
 
+impl Goal {
+    /// The token after which nothing matters to it.
+    pub fn position(&self) -> usize {
+        match self {
+            Self::Observable { observable, .. } => observable.position(),
+            Self::Field { place, .. } => place.1,
+        }
+    }
+}
+
 impl std::fmt::Display for Goal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -224,6 +224,7 @@ impl Fetch<'_> {
             }
             self.written(part.write(&buffer[..n]))?;
             self.hub.report(HubEvent::Bytes(n as u64));
+            resolvent_engine::go_on().map_err(Error::from)?;
         }
     }
 

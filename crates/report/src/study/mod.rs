@@ -12,7 +12,7 @@ mod scaling;
 mod tests;
 mod transfers;
 
-use resolvent_field::study::{self, Done, statements};
+use resolvent_field::study::{self, Done, Study, statements};
 
 use crate::{Page, Section, Statement, Verdict};
 
@@ -32,6 +32,27 @@ pub struct Studied {
     pub command: String,
     /// What was left out, and why; may be empty.
     pub left_out: String,
+}
+
+impl Studied {
+    /// What `study` is of; `command` is what makes its results.
+    pub fn new(study: &Study<'_>, command: &str) -> Self {
+        let (model, config) = (study.model(), study.model().config());
+        let left_out = match study.left_out {
+            (0, _) => String::new(),
+            (left, all) => format!(
+                "{left} of {all} pairs do not fit this model and were left out: their prompts differ in length as its \
+                 tokens, or an answer is not one token."
+            ),
+        };
+        Self {
+            model: model.name().to_owned(),
+            shape: format!("{} blocks, width {}, {} heads", config.n_layer, config.n_embd, config.n_head),
+            tasks: study.tasks().iter().map(|(name, pairs)| (name.clone(), pairs.len())).collect(),
+            command: command.to_owned(),
+            left_out,
+        }
+    }
 }
 
 /// Adds the figures of a statement to its section.

@@ -1,5 +1,6 @@
 //! `test`: all tests, with a Vulkan driver to run them on.
 
+use super::python;
 use crate::{
     Verb,
     process::{Result, cargo, run},
@@ -8,12 +9,14 @@ use crate::{
 
 pub(crate) const VERB: Verb = Verb {
     name: "test",
-    summary: "make sure of a Vulkan driver, then cargo test --workspace [ARGS]",
+    summary: "make sure of a Vulkan driver, then cargo test --workspace [ARGS]; without ARGS also the tests of `python`",
     takes_arguments: true,
     run: test,
 };
 
 fn test(arguments: &[String]) -> Result {
     vulkan::make_available()?;
-    run(cargo(&["test", "--workspace"]).args(arguments))
+    run(cargo(&["test", "--workspace"]).args(arguments))?;
+    // What is chosen is chosen among the tests of cargo.
+    if arguments.is_empty() { python::test() } else { Ok(()) }
 }

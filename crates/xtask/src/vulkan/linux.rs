@@ -1,9 +1,8 @@
 //! The Vulkan loader, asked directly: four functions do not need a binding crate.
 
-use crate::process::{Result, is_installed, run};
+use crate::process::{Result, apt_install};
 use std::{
     ffi::{c_char, c_void},
-    process::Command,
     ptr,
 };
 
@@ -23,19 +22,10 @@ pub(crate) fn make_available() -> Result {
         Ok(_) => eprintln!("Vulkan devices: 0"),
         Err(reason) => eprintln!("Vulkan devices: none ({reason})"),
     }
-    if !is_root() || !is_installed("apt-get") {
-        return Err(ADVICE.to_owned());
-    }
-    eprintln!("installing Mesa's Vulkan drivers, among them a software one");
-    let apt_get = || {
-        let mut command = Command::new("apt-get");
-        command.env("DEBIAN_FRONTEND", "noninteractive");
-        command
-    };
-    let packages = ["install", "-y", "-q", "--no-install-recommends", "mesa-vulkan-drivers", "libvulkan1"];
-    run(apt_get().args(["update", "-q"]))
-        .and_then(|()| run(apt_get().args(packages)))
-        .map_err(|failure| format!("{failure}; {ADVICE}"))?;
+    let drivers = "Mesa's Vulkan drivers, among them a software one";
+    let installed = apt_install(drivers, &["mesa-vulkan-drivers", "libvulkan1"]);
+    let installed = installed.ok_or_else(|| ADVICE.to_owned())?;
+    installed.map_err(|failure| format!("{failure}; {ADVICE}"))?;
     match count_devices() {
         Ok(count) if count > 0 => {
             eprintln!("Vulkan devices: {count}");
@@ -43,10 +33,6 @@ pub(crate) fn make_available() -> Result {
         }
         _ => Err(ADVICE.to_owned()),
     }
-}
-
-fn is_root() -> bool {
-    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }
 
 /// `VkInstanceCreateInfo` without application, layers and extensions.

@@ -1,0 +1,56 @@
+"""How sources propagate through a GPT-2, without torch: fields, sensitivities, patches and Green functions.
+
+>>> from resolvent import Model, logit_diff
+>>> model = Model.from_pretrained("atlas-small", device="host")
+>>> run = model.run("When Mary and John went to the store, John gave a drink to")
+>>> run.field.shape
+(9, 14, 192)
+>>> chi = run.sensitivity(logit_diff(" Mary", " John"))
+>>> chi.axes
+('level', 'token', 'd')
+
+Names of shapes: L blocks, so L+1 levels of the field; T tokens; d the width; V the vocabulary. Positions count from 0, or
+backwards from -1. Arrays are float32 numpy arrays; whatever numpy makes an array of is taken for one, tensors too.
+"""
+
+from ._native import (
+    CertificateError,
+    Cotangent,
+    DeviceError,
+    Edit,
+    Linearization,
+    Model,
+    Observable,
+    Result,
+    Run,
+    Source,
+    Study,
+    __version__,
+    devices,
+    kl_divergence,
+    log_prob,
+    logit,
+    logit_diff,
+    projection,
+)
+
+__all__ = [
+    "CertificateError",
+    "Cotangent",
+    "DeviceError",
+    "Edit",
+    "Linearization",
+    "Model",
+    "Observable",
+    "Result",
+    "Run",
+    "Source",
+    "Study",
+    "__version__",
+    "devices",
+    "kl_divergence",
+    "log_prob",
+    "logit",
+    "logit_diff",
+    "projection",
+]

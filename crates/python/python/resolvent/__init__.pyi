@@ -1,0 +1,269 @@
+# Shapes: L blocks, T tokens, d the width, V the vocabulary. Docstrings are those of the module itself.
+from os import PathLike
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal, Protocol, Union, final, overload
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+class _DLPack(Protocol):
+    def __dlpack__(self, *args: Any, **kwargs: Any) -> Any: ...
+    def __dlpack_device__(self) -> tuple[int, int]: ...
+
+# Lists, numpy arrays, and whatever has `__array__` or DLPack on the processor.
+_Array = Union[ArrayLike, _DLPack]
+_Prompt = Union[str, _Array]
+_Token = Union[str, int]
+_Place = tuple[int, int]
+_Path = Union[str, PathLike[str]]
+_Floats = NDArray[np.float32]
+_Goal = Union[tuple[Observable, float], tuple[_Place, _Array]]
+_Sources = Union[Source, _Array]
+_Cotangents = Union[Observable, Cotangent, _Array]
+# What `_Sources` or `_Cotangents` are, or a list of them; lists of mixed kinds have no narrower type.
+_Entry = Any
+_Mode = Literal["exact", "frozen_norm", "frozen_attention", "frozen", "relp"]
+_Kind = Literal["resid", "mid", "attn_out", "mlp_out", "q", "k", "v", "z"]
+
+__version__: str
+__all__ = [
+    "CertificateError",
+    "Cotangent",
+    "DeviceError",
+    "Edit",
+    "Linearization",
+    "Model",
+    "Observable",
+    "Result",
+    "Run",
+    "Source",
+    "Study",
+    "__version__",
+    "devices",
+    "kl_divergence",
+    "log_prob",
+    "logit",
+    "logit_diff",
+    "projection",
+]
+
+class DeviceError(RuntimeError): ...
+class CertificateError(ArithmeticError): ...
+
+@final
+class Model:
+    @staticmethod
+    def from_pretrained(
+        name: _Path = "atlas-small", device: str = "auto", *, memory: int = 536870912, progress: bool = True
+    ) -> Model: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def hash(self) -> str: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def cfg(self) -> SimpleNamespace: ...
+    def to_tokens(self, prompt: _Prompt) -> NDArray[np.uint32]: ...
+    def to_string(self, ids: Union[int, _Array]) -> str: ...
+    def to_str_tokens(self, prompt: _Prompt) -> list[str]: ...
+    def to_single_token(self, text: str) -> int: ...
+    def embedding(self, token: _Token) -> _Floats: ...
+    def unembedding(self, token: _Token) -> _Floats: ...
+    def run(self, prompt: _Prompt, edits: Sequence[Edit] = (), *, sites: Sequence[str] = ()) -> Run: ...
+    def patch_sweep(
+        self,
+        clean: Union[_Prompt, Run],
+        corrupted: Union[_Prompt, Run],
+        observable: Observable,
+        *,
+        sites: Sequence[_Kind] = ["resid"],
+    ) -> Result: ...
+    def study(
+        self,
+        prompts: Union[_Path, None] = None,
+        *,
+        tasks: Sequence[str] = (),
+        limit: int = 32,
+        quick: bool = False,
+        small: Sequence[Model] = (),
+        seed: int = 0,
+        out: _Path = "study",
+        progress: bool = True,
+    ) -> Study: ...
+
+@final
+class Run:
+    @property
+    def model(self) -> Model: ...
+    @property
+    def tokens(self) -> NDArray[np.uint32]: ...
+    @property
+    def str_tokens(self) -> list[str]: ...
+    @property
+    def field(self) -> _Floats: ...
+    @property
+    def logits(self) -> _Floats: ...
+    def logits_at(self, position: int = -1) -> _Floats: ...
+    def __getitem__(self, key: Union[str, tuple[str, int]], /) -> _Floats: ...
+    def value(self, observable: Observable) -> float: ...
+    def values_under(self, variants: Sequence[Sequence[Edit]], observable: Observable) -> list[float]: ...
+    def linearize(self, mode: _Mode = "exact") -> Linearization: ...
+    def result(self, *, last: bool = False) -> Result: ...
+    def sensitivity(
+        self,
+        observable: Observable,
+        *,
+        direction: Union[str, None] = None,
+        donor: Union[_Prompt, Run, None] = None,
+    ) -> Result: ...
+    def green(
+        self,
+        at: _Place,
+        direction: Union[str, _Array, None] = None,
+        *,
+        unit: bool = False,
+        observable: Union[Observable, None] = None,
+        donor: Union[_Prompt, Run, None] = None,
+        geometry: bool = False,
+        directions: int = 0,
+    ) -> Result: ...
+    def slice(
+        self,
+        basis: Union[str, _Array, None] = None,
+        readout: Union[str, _Array, None] = None,
+        *,
+        rank: Union[int, None] = None,
+        sources: Union[Sequence[_Place], None] = None,
+        targets: Union[Sequence[_Place], None] = None,
+        observable: Union[Observable, None] = None,
+        position: int = -1,
+        donors: Sequence[Union[_Prompt, Run]] = (),
+        out: Union[_Path, None] = None,
+        progress: bool = True,
+    ) -> Result: ...
+    def regime(
+        self,
+        observable: Observable,
+        direction: Union[str, _Array, None] = None,
+        *,
+        unit: bool = False,
+        sites: Union[Sequence[_Place], None] = None,
+        amplitudes: Union[Sequence[float], None] = None,
+        absolute: bool = False,
+        field: bool = False,
+        donor: Union[_Prompt, Run, None] = None,
+    ) -> Result: ...
+    def invert(
+        self,
+        goals: Union[_Goal, Sequence[_Goal]],
+        *,
+        sites: Union[Sequence[_Place], None] = None,
+        sparse: Union[int, None] = None,
+        choose: Literal["greedy", "lasso"] = "greedy",
+        limit: Union[float, None] = None,
+        damp: float = 0.0,
+        refine: int = 0,
+        seed: int = 0,
+    ) -> Result: ...
+    def transfer(
+        self,
+        donor: Union[_Prompt, Run],
+        observable: Observable,
+        *,
+        scale: float = 1.0,
+        controls: int = 8,
+        seed: int = 0,
+        others: Sequence[Union[_Prompt, Run]] = (),
+    ) -> Result: ...
+    def _repr_html_(self) -> str: ...
+
+@final
+class Linearization:
+    @property
+    def run(self) -> Run: ...
+    def jvp(self, sources: Union[_Sources, Sequence[_Entry]]) -> _Floats: ...
+    def vjp(self, cotangents: Union[_Cotangents, Sequence[_Entry]]) -> _Floats: ...
+    def jet(self, sources: Union[_Sources, Sequence[_Entry]]) -> tuple[_Floats, _Floats]: ...
+    @overload
+    def along(self, sources: Source, observable: Observable) -> tuple[float, float]: ...
+    @overload
+    def along(
+        self, sources: Sequence[_Entry], observable: Observable
+    ) -> list[tuple[float, float]]: ...
+
+@final
+class Observable: ...
+
+def logit(target: _Token, position: int = -1) -> Observable: ...
+def logit_diff(target: _Token, against: _Token, position: int = -1) -> Observable: ...
+def log_prob(target: _Token, position: int = -1) -> Observable: ...
+def kl_divergence(base: Run, position: int = -1) -> Observable: ...
+def projection(level: int, position: int, direction: _Array) -> Observable: ...
+def devices() -> list[str]: ...
+
+@final
+class Edit:
+    @staticmethod
+    def add(site: str, position: int, vector: _Array) -> Edit: ...
+    @staticmethod
+    def put(site: str, position: int, vector: _Array) -> Edit: ...
+    @staticmethod
+    def scale(site: str, position: int, amount: float) -> Edit: ...
+    @staticmethod
+    def project_out(site: str, position: int, vector: _Array) -> Edit: ...
+    @staticmethod
+    def ablate(site: str, position: int) -> Edit: ...
+
+@final
+class Source:
+    def __new__(cls, site: str, position: int, vector: _Array) -> Source: ...
+
+@final
+class Cotangent:
+    def __new__(cls, level: int, position: int, vector: _Array) -> Cotangent: ...
+
+@final
+class Result:
+    @property
+    def analysis(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def values(self) -> _Floats: ...
+    @property
+    def axes(self) -> tuple[str, ...]: ...
+    def axes_of(self, name: Union[str, None] = None) -> tuple[str, ...]: ...
+    @property
+    def arrays(self) -> dict[str, _Floats]: ...
+    @property
+    def checks(self) -> dict[str, tuple[float, float]]: ...
+    @property
+    def metadata(self) -> dict[str, str]: ...
+    @property
+    def str_tokens(self) -> list[str]: ...
+    def __getitem__(self, key: str, /) -> _Floats: ...
+    def __contains__(self, key: str, /) -> bool: ...
+    def keys(self) -> list[str]: ...
+    def __array__(self, dtype: Any = None, copy: Union[bool, None] = None) -> NDArray[Any]: ...
+    # A pandas.DataFrame, and the axes of matplotlib, where those are installed.
+    def to_pandas(self, name: Union[str, None] = None) -> Any: ...
+    def plot(self, name: Union[str, None] = None, ax: Any = None) -> Any: ...
+    def svg(self) -> Union[str, None]: ...
+    def save(self, path: _Path) -> None: ...
+    @staticmethod
+    def load(path: _Path) -> Result: ...
+    def to_json(self) -> str: ...
+    def _repr_html_(self) -> str: ...
+
+@final
+class Study:
+    @property
+    def results(self) -> dict[str, Result]: ...
+    @property
+    def statements(self) -> list[dict[str, Any]]: ...
+    @property
+    def page(self) -> Path: ...
+    def _repr_html_(self) -> str: ...

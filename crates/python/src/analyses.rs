@@ -1,0 +1,173 @@
+//! The analyses of a run: arguments in, a result out. What they compute is the library's.
+
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+use resolvent::field::{
+    Goal, GreenOptions, InvertOptions, Method, RegimeOptions, TransferOptions, green_with,
+    regime as regime_at, sensitivity_along,
+};
+use resolvent::model::{Observable, Run};
+use resolvent::{Direction, Place};
+
+use crate::arguments::{About, Along, donor_of, field_vector, place, places, run_of};
+use crate::failure::{Result, value_error};
+use crate::observable::PyObservable;
+use crate::result::PyResultOf;
+use crate::work::detached;
+
+type Places<'a> = Option<&'a [(i64, i64)]>;
+
+/// A direction with what it refers to.
+pub(crate) struct Direct {
+    along: Along,
+    about: About,
+}
+
+impl Direct {
+    pub(crate) fn new(
+        run: &Run,
+        py: Python<'_>,
+        (direction, unit): (Option<&Bound<'_, PyAny>>, bool),
+        (observable, donor): (Option<&Bound<'_, PyObservable>>, Option<&Bound<'_, PyAny>>),
+    ) -> Result<Self> {
+        let observable = observable.map(|j| j.get().of(py, run)).transpose()?;
+        let donor = donor_of(run.model(), donor)?;
+        let along = match direction {
+            Some(direction) => Along::new(run.model(), direction)?,
+            None => Along::Named(Direction::Random(0), "random".to_owned()),
+        };
+        Ok(Self { along, about: About { observable, donor, unit } })
+    }
+}
+
+pub(crate) fn sensitivity(
+    run: &Run,
+    observable: &Bound<'_, PyObservable>,
+    direction: Option<&str>,
+    donor: Option<&Bound<'_, PyAny>>,
+) -> Result<PyResultOf> {
+    let py = observable.py();
+    let (j, title) = (observable.get().of(py, run)?, observable.get().title(py)?);
+    let donor = donor_of(run.model(), donor)?;
+    let named = direction.map(|text| Direction::parse(text, run.model())).transpose()?;
+    let result = detached(py, |_| match (&named, direction) {
+        (Some(named), Some(text)) => {
+            Ok(sensitivity_along(run, &j, named, donor.as_ref())?.note("direction", text))
+        }
+        _ => resolvent::sensitivity(run, &j),
+    })?;
+    PyResultOf::new(py, result, Some(run), Some(&title))
+}
+
+pub(crate) fn green(
+    py: Python<'_>,
+    run: &Run,
+    at: (i64, i64),
+    Direct { along, about }: Direct,
+    options: GreenOptions,
+) -> Result<PyResultOf> {
+    let at = place(run, at)?;
+    let result = detached(py, |_| {
+        let source = along.at(run, at, &about)?;
+        let result = green_with(run, at, &source, options)?;
+        Ok::<_, crate::failure::Failure>(
+            result.note("direction", along.name()).note("unit", about.unit.to_string()),
+        )
+    })?;
+    PyResultOf::new(py, result, Some(run), None)
+}
+
+pub(crate) fn regime(
+    run: &Run,
+    observable: &Bound<'_, PyObservable>,
+    Direct { along, about }: Direct,
+    (sites, options): (Places<'_>, RegimeOptions),
+) -> Result<PyResultOf> {
+    let py = observable.py();
+    let (j, title) = (observable.get().of(py, run)?, observable.get().title(py)?);
+    let all = places(run, sites, j.position())?;
+    let result = detached(py, |_| {
+        let sources = along.sources(run, &all, (&about, sites.is_none()))?;
+        let result = regime_at(run, &j, &sources, &options)?;
+        Ok::<_, crate::failure::Failure>(
+            result.note("direction", along.name()).note("unit", about.unit.to_string()),
+        )
+    })?;
+    PyResultOf::new(py, result, Some(run), Some(&title))
+}
+
+/// Which sources are looked for.
+pub(crate) fn method(sparse: Option<usize>, choose: &str) -> Result<Method> {
+    match (sparse, choose) {
+        (None, _) => Ok(Method::LeastEnergy),
+        (Some(n), "greedy") => Ok(Method::Greedy(n)),
+        (Some(n), "lasso") => Ok(Method::Lasso(n)),
+        (_, other) => Err(value_error(format!("choose={other:?}: there are greedy and lasso"))),
+    }
+}
+
+pub(crate) fn invert(
+    run: &Run,
+    goals: &Bound<'_, PyAny>,
+    sites: Places<'_>,
+    options: &InvertOptions,
+) -> Result<PyResultOf> {
+    let py = goals.py();
+    if options.limit.is_some_and(|limit| !limit.is_finite() || limit <= 0.0) {
+        return Err(value_error("limit needs a number above 0: the most that |s| may be over |h[l,t]|"));
+    }
+    if !options.damp.is_finite() || options.damp < 0.0 {
+        return Err(value_error("damp needs a number that is not negative"));
+    }
+    let list: Vec<Bound<'_, PyAny>> = match goals.is_instance_of::<PyTuple>() {
+        true => vec![goals.clone()],
+        false => goals.try_iter()?.collect::<PyResult<_>>()?,
+    };
+    let (mut wanted, mut title) = (Vec::new(), None);
+    for item in &list {
+        let (of, change): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
+        match of.cast::<PyObservable>() {
+            Ok(j) => {
+                if title.is_none() {
+                    title = Some(j.get().title(py)?);
+                }
+                wanted.push(Goal::Observable { observable: j.get().of(py, run)?, change: change.extract()? });
+            }
+            Err(_) => {
+                let place = place(run, of.extract()?)?;
+                wanted.push(Goal::Field { place, change: field_vector(run.model(), &change)? });
+            }
+        }
+    }
+    let last = wanted.iter().map(Goal::position).max().unwrap_or(0);
+    let sites: Vec<Place> = places(run, sites, last)?;
+    let result = detached(py, |_| resolvent::invert(run, &wanted, &sites, options))?;
+    PyResultOf::new(py, result, Some(run), title.as_deref())
+}
+
+pub(crate) fn transfer(
+    run: &Run,
+    (donor, others): (&Bound<'_, PyAny>, &[Bound<'_, PyAny>]),
+    observable: &Bound<'_, PyObservable>,
+    options: &TransferOptions,
+) -> Result<PyResultOf> {
+    let py = observable.py();
+    if !options.scale.is_finite() || options.scale == 0.0 {
+        let scale = options.scale;
+        return Err(value_error(format!("scale {scale} is no factor; give a finite number other than 0")));
+    }
+    let (j, title) = (observable.get().of(py, run)?, observable.get().title(py)?);
+    let donor = run_of(run.model(), donor)?;
+    let others = others.iter().map(|other| run_of(run.model(), other)).collect::<Result<Vec<Run>>>()?;
+    let result = detached(py, |_| resolvent::transfer(run, &donor, &j, &others, options))?;
+    PyResultOf::new(py, result, Some(run), Some(&title))
+}
+
+/// Observables of a run, of arguments that may be missing.
+pub(crate) fn observables(
+    py: Python<'_>,
+    run: &Run,
+    observable: Option<&Bound<'_, PyObservable>>,
+) -> Result<Vec<Observable>> {
+    observable.into_iter().map(|j| j.get().of(py, run)).collect()
+}

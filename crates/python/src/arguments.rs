@@ -1,0 +1,170 @@
+//! Arguments that methods share: prompts, tokens, places, directions.
+
+use numpy::PyUntypedArrayMethods;
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+use resolvent::field::make_unit;
+use resolvent::model::{Model, Observable, Run, from_end, parse_token};
+use resolvent::{Context, Direction, Place};
+
+use crate::arrays::{contiguous, floats, integers, vector};
+use crate::failure::{Result, value_error};
+use crate::run::PyRun;
+use crate::work::detached;
+
+/// The tokens of a prompt: text, a list or an array of ids. That the model can run them is checked when it does.
+pub(crate) fn tokens(model: &Model, prompt: &Bound<'_, PyAny>) -> Result<Vec<u32>> {
+    if let Ok(text) = prompt.cast::<PyString>() {
+        let tokenizer = model.tokenizer().ok_or_else(|| {
+            value_error(format!("{} has no tokenizer; give the prompt as ids: [5, 9, 12]", model.name()))
+        })?;
+        return Ok(tokenizer.encode(text.to_cow()?.as_ref())?);
+    }
+    let ids = integers(prompt)?;
+    let id = |(position, id): (usize, &i64)| {
+        u32::try_from(*id)
+            .map_err(|_| value_error(format!("token {id} at position {position} is no token id")))
+    };
+    ids.iter().enumerate().map(id).collect()
+}
+
+/// One token of a model: text that is one token, or an id.
+pub(crate) fn token(model: &Model, argument: &Bound<'_, PyAny>) -> Result<u32> {
+    let text = match argument.cast::<PyString>() {
+        Ok(text) => text.to_cow()?.into_owned(),
+        Err(_) => format!("#{}", argument.extract::<u64>()?),
+    };
+    Ok(parse_token(model.tokenizer(), model.config().vocab_size, &text)?)
+}
+
+/// A run, or the run of a prompt.
+pub(crate) fn run_of(model: &Model, prompt: &Bound<'_, PyAny>) -> Result<Run> {
+    if let Ok(run) = prompt.cast::<PyRun>() {
+        return Ok(run.get().run.clone());
+    }
+    let tokens = tokens(model, prompt)?;
+    detached(prompt.py(), |_| model.run(&tokens, &[]))
+}
+
+/// As [`run_of`], of an argument that may be missing.
+pub(crate) fn donor_of(model: &Model, donor: Option<&Bound<'_, PyAny>>) -> Result<Option<Run>> {
+    donor.map(|donor| run_of(model, donor)).transpose()
+}
+
+/// `(level, position)`; negative numbers count from the end.
+pub(crate) fn place(run: &Run, (level, position): (i64, i64)) -> Result<Place> {
+    let levels = run.model().config().n_layer + 1;
+    Ok((from_end("level", level, levels)?, from_end("token position", position, run.tokens().len())?))
+}
+
+/// The places that were given; without any, every level and every token up to `last`.
+pub(crate) fn places(run: &Run, given: Option<&[(i64, i64)]>, last: usize) -> Result<Vec<Place>> {
+    match given {
+        Some(given) => given.iter().map(|&at| place(run, at)).collect(),
+        None => {
+            let levels = run.model().config().n_layer + 1;
+            Ok((0..levels).flat_map(|l| (0..=last).map(move |t| (l, t))).collect())
+        }
+    }
+}
+
+/// What a direction may refer to.
+#[derive(Default)]
+pub(crate) struct About {
+    /// For `sensitivity`.
+    pub(crate) observable: Option<Observable>,
+    /// For `displacement`.
+    pub(crate) donor: Option<Run>,
+    /// Whether to make it unit length.
+    pub(crate) unit: bool,
+}
+
+impl About {
+    fn context(&self) -> Context<'_> {
+        Context { observable: self.observable.as_ref(), other: self.donor.as_ref(), unit: self.unit }
+    }
+}
+
+/// What sources point along: text as on the command line, or numbers.
+pub(crate) enum Along {
+    Named(Direction, String),
+    /// `[d]`, or `[N, d]` with a row a place.
+    Given(Vec<f32>, usize),
+}
+
+impl Along {
+    pub(crate) fn new(model: &Model, argument: &Bound<'_, PyAny>) -> Result<Self> {
+        if let Ok(text) = argument.cast::<PyString>() {
+            let text = text.to_cow()?.into_owned();
+            return Ok(Self::Named(Direction::parse(&text, model)?, text));
+        }
+        let (array, d) = (floats(argument)?, model.config().n_embd);
+        match *array.shape() {
+            [width] | [_, width] if width == d => {
+                Ok(Self::Given(contiguous(&array)?.to_vec(), array.shape().len()))
+            }
+            _ => Err(value_error(format!(
+                "a direction of shape {:?}; the field is {d} wide: give [{d}], or one a place",
+                array.shape()
+            ))),
+        }
+    }
+
+    /// As results name it.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Named(_, text) => text,
+            Self::Given(..) => "given",
+        }
+    }
+
+    /// At one place, `[d]`.
+    pub(crate) fn at(&self, run: &Run, place: Place, about: &About) -> Result<Vec<f32>> {
+        let mut found = self.sources(run, &[place], (about, false))?;
+        match found.len() {
+            1 => Ok(found.remove(0).1),
+            n => Err(value_error(format!("{n} directions for one source; give one [d]"))),
+        }
+    }
+
+    /// At each of `places`; with `where_it_is`, at those alone where there is one.
+    pub(crate) fn sources(
+        &self,
+        run: &Run,
+        places: &[Place],
+        (about, where_it_is): (&About, bool),
+    ) -> Result<Vec<(Place, Vec<f32>)>> {
+        let context = about.context();
+        let vectors = match self {
+            Self::Named(direction, _) if where_it_is => {
+                return Ok(direction.where_it_is(run, places, context)?);
+            }
+            Self::Named(direction, _) => direction.resolve_all(run, places, context)?,
+            Self::Given(numbers, dimensions) => {
+                let mut rows: Vec<Vec<f32>> =
+                    numbers.chunks(run.model().config().n_embd).map(<[f32]>::to_vec).collect();
+                if *dimensions == 1 {
+                    rows = vec![numbers.clone(); places.len()];
+                }
+                if rows.len() != places.len() {
+                    let (have, want) = (rows.len(), places.len());
+                    return Err(value_error(format!("{have} directions for {want} places")));
+                }
+                if about.unit {
+                    rows.iter_mut().zip(places).try_for_each(|(row, at)| make_unit(row, *at))?;
+                }
+                rows
+            }
+        };
+        Ok(places.iter().copied().zip(vectors).collect())
+    }
+}
+
+/// A vector that must be as wide as the field.
+pub(crate) fn field_vector(model: &Model, any: &Bound<'_, PyAny>) -> Result<Vec<f32>> {
+    let (vector, d) = (vector(any)?, model.config().n_embd);
+    match vector.len() {
+        n if n == d => Ok(vector),
+        n => Err(value_error(format!("a vector of {n} numbers; the field is {d} wide"))),
+    }
+}

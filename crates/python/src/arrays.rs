@@ -1,0 +1,73 @@
+//! numpy arrays out, without copies, and anything array-like in.
+
+use numpy::{PyArray1, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::failure::{Result, value_error};
+
+/// Numbers as a numpy array that takes their memory over.
+pub(crate) fn to_numpy<'py>(
+    py: Python<'py>,
+    data: Vec<f32>,
+    shape: &[usize],
+) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
+    PyArray1::from_vec(py, data).reshape(shape)
+}
+
+/// Numbers of anything that numpy makes an array of: f32 arrays in C order as they lie, others converted. Tensors on the
+/// processor come by `__array__` or DLPack.
+pub(crate) fn floats<'py>(any: &Bound<'py, PyAny>) -> Result<PyReadonlyArrayDyn<'py, f32>> {
+    let in_use = |e: numpy::BorrowError| value_error(format!("the array cannot be read now: {e}"));
+    if let Ok(array) = any.cast::<PyArrayDyn<f32>>()
+        && array.is_c_contiguous()
+    {
+        return array.try_readonly().map_err(in_use);
+    }
+    let numpy = any.py().import("numpy")?;
+    let array = foreign(&numpy, any)?;
+    let options = PyDict::new(any.py());
+    options.set_item("dtype", numpy.getattr("float32")?)?;
+    let array = numpy.call_method("ascontiguousarray", (array,), Some(&options))?;
+    let array = array.cast_into::<PyArrayDyn<f32>>().map_err(PyErr::from)?;
+    array.try_readonly().map_err(in_use)
+}
+
+/// A vector `[d]`; `[1, d]` counts as one.
+pub(crate) fn vector(any: &Bound<'_, PyAny>) -> Result<Vec<f32>> {
+    let array = floats(any)?;
+    let long = array.shape().iter().filter(|&&n| n != 1).count();
+    if long > 1 {
+        return Err(value_error(format!("an array of shape {:?} is no vector [d]", array.shape())));
+    }
+    Ok(contiguous(&array)?.to_vec())
+}
+
+/// Whole numbers `[T]`, of a list or an array; `[1, T]`, as other libraries give a prompt, counts as one.
+pub(crate) fn integers(any: &Bound<'_, PyAny>) -> Result<Vec<i64>> {
+    let numpy = any.py().import("numpy")?;
+    let array = numpy.call_method1("asarray", (foreign(&numpy, any)?,))?;
+    let kind: String = array.getattr("dtype")?.getattr("kind")?.extract()?;
+    let shape: Vec<usize> = array.getattr("shape")?.extract()?;
+    let empty = shape.contains(&0);
+    if !(kind == "i" || kind == "u" || empty) {
+        return Err(value_error("a prompt is text or token ids: a list or an array of whole numbers"));
+    }
+    match shape[..] {
+        [_] | [1, _] => Ok(array.call_method0("ravel")?.call_method0("tolist")?.extract()?),
+        _ => Err(value_error(format!("token ids of shape {shape:?}; one prompt [T] is run at a time"))),
+    }
+}
+
+/// The numbers of a read-only array, in C order.
+pub(crate) fn contiguous<'a>(array: &'a PyReadonlyArrayDyn<'_, f32>) -> Result<&'a [f32]> {
+    array.as_slice().map_err(|e| value_error(format!("the array cannot be read: {e}")))
+}
+
+/// What only DLPack can hand over, as an array; anything else as it is.
+fn foreign<'py>(numpy: &Bound<'py, PyModule>, any: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    match any.hasattr("__dlpack__")? && !any.hasattr("__array__")? {
+        true => numpy.call_method1("from_dlpack", (any,)),
+        false => Ok(any.clone()),
+    }
+}

@@ -1,0 +1,130 @@
+//! Edits, sources and cotangents: what is done to a run, and what is sent through its linearisation.
+
+use pyo3::prelude::*;
+use resolvent::model::{Change, Edit, Model, Seed, Site, Source, from_end};
+
+use crate::arguments::field_vector;
+use crate::arrays::vector;
+use crate::failure::Result;
+
+/// A change of a site's value y at one position. Edits at one place act in the order in which they are given.
+///
+/// Sites have TransformerLens names, with the head in brackets: `blocks.3.hook_resid_pre`, `blocks.3.attn.hook_z[5]`. Vectors
+/// are as wide as the site, [d] or [d_head]. Positions count from 0, or backwards from -1.
+#[pyclass(frozen, name = "Edit", module = "resolvent")]
+pub(crate) struct PyEdit {
+    site: Site,
+    position: i64,
+    change: Change,
+}
+
+impl PyEdit {
+    fn new(site: &str, position: i64, change: Change) -> Result<Self> {
+        Ok(Self { site: site.parse()?, position, change })
+    }
+
+    /// For a prompt of `tokens` tokens.
+    pub(crate) fn at(&self, tokens: usize) -> Result<Edit> {
+        let token = from_end("token position", self.position, tokens)?;
+        Ok(Edit { site: self.site, token, change: self.change.clone() })
+    }
+}
+
+#[pymethods]
+impl PyEdit {
+    /// y + vector.
+    #[staticmethod]
+    fn add(site: &str, position: i64, vector: &Bound<'_, PyAny>) -> Result<Self> {
+        Self::new(site, position, Change::Add(self::vector(vector)?))
+    }
+
+    /// vector in the place of y: a patch, or a mean.
+    #[staticmethod]
+    fn put(site: &str, position: i64, vector: &Bound<'_, PyAny>) -> Result<Self> {
+        Self::new(site, position, Change::Put(self::vector(vector)?))
+    }
+
+    /// amount times y.
+    #[staticmethod]
+    fn scale(site: &str, position: i64, amount: f32) -> Result<Self> {
+        Self::new(site, position, Change::Scale(amount))
+    }
+
+    /// y without its component along vector.
+    #[staticmethod]
+    fn project_out(site: &str, position: i64, vector: &Bound<'_, PyAny>) -> Result<Self> {
+        Self::new(site, position, Change::Project(self::vector(vector)?))
+    }
+
+    /// 0 in the place of y.
+    #[staticmethod]
+    fn ablate(site: &str, position: i64) -> Result<Self> {
+        Self::scale(site, position, 0.0)
+    }
+
+    fn __repr__(&self) -> String {
+        let what = match &self.change {
+            Change::Add(s) => format!("add [{}]", s.len()),
+            Change::Put(s) => format!("put [{}]", s.len()),
+            Change::Scale(amount) => format!("scale {amount}"),
+            Change::Project(s) => format!("project out [{}]", s.len()),
+        };
+        format!("<resolvent.Edit {what} at {}, position {}>", self.site, self.position)
+    }
+}
+
+/// A tangent at a site and a position: what `Linearization.jvp` sends forwards. The vector is as wide as the site.
+#[pyclass(frozen, name = "Source", module = "resolvent")]
+pub(crate) struct PySource {
+    site: Site,
+    position: i64,
+    vector: Vec<f32>,
+}
+
+impl PySource {
+    pub(crate) fn at(&self, tokens: usize) -> Result<Source> {
+        let token = from_end("token position", self.position, tokens)?;
+        Ok(Source { site: self.site, token, vector: self.vector.clone() })
+    }
+}
+
+#[pymethods]
+impl PySource {
+    #[new]
+    fn new(site: &str, position: i64, vector: &Bound<'_, PyAny>) -> Result<Self> {
+        Ok(Self { site: site.parse()?, position, vector: self::vector(vector)? })
+    }
+
+    fn __repr__(&self) -> String {
+        let (site, position, n) = (self.site, self.position, self.vector.len());
+        format!("<resolvent.Source [{n}] at {site}, position {position}>")
+    }
+}
+
+/// A cotangent [d] of the field at a level and a position: what `Linearization.vjp` sends backwards.
+#[pyclass(frozen, name = "Cotangent", module = "resolvent")]
+pub(crate) struct PyCotangent {
+    level: i64,
+    position: i64,
+    vector: Py<PyAny>,
+}
+
+impl PyCotangent {
+    pub(crate) fn at(&self, py: Python<'_>, model: &Model, tokens: usize) -> Result<Seed> {
+        let level = from_end("level", self.level, model.config().n_layer + 1)?;
+        let token = from_end("token position", self.position, tokens)?;
+        Ok(Seed::Field { level, token, vector: field_vector(model, self.vector.bind(py))? })
+    }
+}
+
+#[pymethods]
+impl PyCotangent {
+    #[new]
+    fn new(level: i64, position: i64, vector: Py<PyAny>) -> Self {
+        Self { level, position, vector }
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<resolvent.Cotangent at level {}, position {}>", self.level, self.position)
+    }
+}

@@ -1,0 +1,119 @@
+//! What went wrong, as Python exceptions with the messages of the library: one line that names the cause and the fix.
+
+use std::io::ErrorKind;
+
+use pyo3::exceptions::{
+    PyArithmeticError, PyConnectionError, PyFileNotFoundError, PyOSError, PyPermissionError, PyRuntimeError,
+    PyValueError,
+};
+use pyo3::{PyErr, create_exception};
+use resolvent::{Error, Fault, engine, model};
+
+create_exception!(
+    resolvent,
+    DeviceError,
+    PyRuntimeError,
+    "A device that is not there, has no memory left, computes wrong numbers or has failed."
+);
+create_exception!(
+    resolvent,
+    CertificateError,
+    PyArithmeticError,
+    "A result that does not hold its own check: numbers that nobody should use."
+);
+
+/// An exception to be; whatever the library fails with becomes one.
+pub(crate) struct Failure(PyErr);
+
+/// What fallible functions here return.
+pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
+
+/// An argument that cannot be used.
+pub(crate) fn value_error(message: impl Into<String>) -> Failure {
+    Failure(PyValueError::new_err(message.into()))
+}
+
+impl From<Failure> for PyErr {
+    fn from(failure: Failure) -> Self {
+        failure.0
+    }
+}
+
+impl From<PyErr> for Failure {
+    fn from(error: PyErr) -> Self {
+        Self(error)
+    }
+}
+
+impl From<engine::Error> for Failure {
+    fn from(error: engine::Error) -> Self {
+        Self(match error {
+            // Launches and tensors are built from what the caller gave, not from what the device is.
+            engine::Error::TooLarge { .. } => PyValueError::new_err(error.to_string()),
+            _ => DeviceError::new_err(one_line(&error.to_string())),
+        })
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Engine(error) => error.into(),
+            other => Self(DeviceError::new_err(one_line(&other.to_string()))),
+        }
+    }
+}
+
+impl From<model::Error> for Failure {
+    fn from(error: model::Error) -> Self {
+        let message = one_line(&error.to_string());
+        Self(match error {
+            model::Error::Engine(inner) => return inner.into(),
+            model::Error::Io { source, .. } | model::Error::Cache { source, .. } => {
+                io_error(source.kind(), message)
+            }
+            model::Error::NotAModel { .. } | model::Error::NoModel { .. } => {
+                PyFileNotFoundError::new_err(message)
+            }
+            model::Error::Hub { .. } => PyConnectionError::new_err(message),
+            _ => PyValueError::new_err(message),
+        })
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let message = one_line(&error.to_string());
+        Self(match error {
+            Error::Model(inner) => return inner.into(),
+            Error::Certificate { .. } => CertificateError::new_err(message),
+            Error::File { path, .. } => match path.try_exists() {
+                Ok(false) => PyFileNotFoundError::new_err(message),
+                _ => PyOSError::new_err(message),
+            },
+            _ => PyValueError::new_err(message),
+        })
+    }
+}
+
+impl From<resolvent_report::Error> for Failure {
+    fn from(error: resolvent_report::Error) -> Self {
+        match error {
+            resolvent_report::Error::File(inner) => inner.into(),
+            other => value_error(one_line(&other.to_string())),
+        }
+    }
+}
+
+fn io_error(kind: ErrorKind, message: String) -> PyErr {
+    match kind {
+        ErrorKind::NotFound => PyFileNotFoundError::new_err(message),
+        ErrorKind::PermissionDenied => PyPermissionError::new_err(message),
+        _ => PyOSError::new_err(message),
+    }
+}
+
+/// Messages are one line, whatever a library put into them.
+fn one_line(text: &str) -> String {
+    text.split('\n').map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
+}

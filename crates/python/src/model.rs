@@ -1,0 +1,248 @@
+//! The class `Model`.
+
+use std::path::PathBuf;
+
+use numpy::{PyArray1, PyArrayDyn};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+use resolvent::engine::{Choice, Options};
+use resolvent::field::{SiteKind, patch_at};
+use resolvent::model::{Model, Run, RunOptions, Site};
+
+use crate::arguments::{token, tokens};
+use crate::arrays::to_numpy;
+use crate::download::hub;
+use crate::edit::PyEdit;
+use crate::failure::{Result, value_error};
+use crate::observable::PyObservable;
+use crate::result::PyResultOf;
+use crate::run::PyRun;
+use crate::study::{PyStudy, StudyArguments};
+use crate::work::detached;
+
+/// A GPT-2 with its weights on a device. L blocks, width d, vocabulary V.
+#[pyclass(frozen, name = "Model", module = "resolvent")]
+pub(crate) struct PyModel {
+    pub(crate) model: Model,
+}
+
+#[pymethods]
+impl PyModel {
+    /// Opens a model.
+    ///
+    /// `name` is an embedded model (`atlas-small`), a directory with config.json and model.safetensors, a name on the Hugging Face
+    /// hub (`gpt2`, `ORG/NAME@REVISION`: from its cache, else downloaded), or `random[:SEED]` for a tiny one with random weights.
+    /// `device` is `auto`, `gpu`, `host`, an index of `devices()`, or part of an adapter's name. `memory` is for a batch's
+    /// intermediate values, in bytes; larger work is cut.
+    #[staticmethod]
+    #[pyo3(
+        signature = (name = resolvent::model::DEFAULT_MODEL.to_owned().into(), device = "auto", *,
+            memory = 512 << 20, progress = true),
+        text_signature = "(name=\"atlas-small\", device=\"auto\", *, memory=536870912, progress=True)"
+    )]
+    fn from_pretrained(
+        py: Python<'_>,
+        name: PathBuf,
+        device: &str,
+        memory: u64,
+        progress: bool,
+    ) -> Result<Self> {
+        let Ok(choice) = device.parse::<Choice>();
+        let name = name.to_str().ok_or_else(|| value_error("the model's path is no UTF-8 text"))?;
+        let options = Options { batch_bytes: memory, ..Options::new(choice) };
+        let device = detached(py, |_| resolvent::open(&options))?;
+        Ok(Self { model: detached(py, |raised| Model::named_with(&device, name, &hub(raised, progress)))? })
+    }
+
+    /// What it came from: the embedded model's name, a directory, a repository with its commit, or a seed.
+    #[getter]
+    fn name(&self) -> &str {
+        self.model.name()
+    }
+
+    /// Hash of configuration and weights.
+    #[getter]
+    fn hash(&self) -> &str {
+        self.model.hash()
+    }
+
+    /// The device that holds the weights.
+    #[getter]
+    fn device(&self) -> String {
+        self.model.device().info().to_string()
+    }
+
+    /// Sizes and switches, by the names that TransformerLens gives them: n_layers, d_model, n_heads, d_head, d_mlp, d_vocab,
+    /// n_ctx, act_fn, eps.
+    #[getter]
+    fn cfg<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyAny>> {
+        let (config, cfg) = (self.model.config(), PyDict::new(py));
+        cfg.set_item("n_layers", config.n_layer)?;
+        cfg.set_item("d_model", config.n_embd)?;
+        cfg.set_item("n_heads", config.n_head)?;
+        cfg.set_item("d_head", config.d_head())?;
+        cfg.set_item("d_mlp", config.n_inner())?;
+        cfg.set_item("d_vocab", config.vocab_size)?;
+        cfg.set_item("n_ctx", config.n_positions)?;
+        cfg.set_item("act_fn", config.activation_function.to_string())?;
+        cfg.set_item("eps", config.layer_norm_epsilon)?;
+        Ok(py.import("types")?.getattr("SimpleNamespace")?.call((), Some(&cfg))?)
+    }
+
+    /// Token ids [T], uint32, of a text; ids are checked and handed back. No token is put before a prompt.
+    fn to_tokens<'py>(
+        &self,
+        py: Python<'py>,
+        prompt: &Bound<'py, PyAny>,
+    ) -> Result<Bound<'py, PyArray1<u32>>> {
+        let tokens = tokens(&self.model, prompt)?;
+        resolvent::model::check_prompt(self.model.config(), &tokens)?;
+        Ok(PyArray1::from_vec(py, tokens))
+    }
+
+    /// The text of token ids.
+    fn to_string(&self, ids: &Bound<'_, PyAny>) -> Result<String> {
+        let ids = match ids.extract::<u32>() {
+            Ok(id) => vec![id],
+            Err(_) => tokens(&self.model, ids)?,
+        };
+        match self.model.tokenizer() {
+            Some(tokenizer) => Ok(tokenizer.decode(&ids)?),
+            None => Err(value_error(format!("{} has no tokenizer; ids have no text", self.model.name()))),
+        }
+    }
+
+    /// The text of each token of a prompt; `#id` without a tokenizer.
+    fn to_str_tokens(&self, prompt: &Bound<'_, PyAny>) -> Result<Vec<String>> {
+        let text = |id: u32| self.model.tokenizer().map_or_else(|| format!("#{id}"), |t| t.token(id));
+        Ok(tokens(&self.model, prompt)?.into_iter().map(text).collect())
+    }
+
+    /// The id of a text that is one token, such as `" Paris"`.
+    fn to_single_token(&self, text: &Bound<'_, PyString>) -> Result<u32> {
+        token(&self.model, text)
+    }
+
+    /// The embedding [d] of a token, by text or id.
+    fn embedding<'py>(
+        &self,
+        py: Python<'py>,
+        token: &Bound<'py, PyAny>,
+    ) -> Result<Bound<'py, PyArrayDyn<f32>>> {
+        let (model, id) = (&self.model, self::token(&self.model, token)?);
+        let row = detached(py, |_| model.embedding(id))?;
+        Ok(to_numpy(py, row, &[model.config().n_embd])?)
+    }
+
+    /// The unembedding [d] of a token, by text or id: the direction along which the final norm's output raises its logit.
+    fn unembedding<'py>(
+        &self,
+        py: Python<'py>,
+        token: &Bound<'py, PyAny>,
+    ) -> Result<Bound<'py, PyArrayDyn<f32>>> {
+        let (model, id) = (&self.model, self::token(&self.model, token)?);
+        let row = detached(py, |_| model.unembedding(id))?;
+        Ok(to_numpy(py, row, &[model.config().n_embd])?)
+    }
+
+    /// Runs a prompt under edits.
+    ///
+    /// `prompt` is text, or token ids [T] as a list or an array. `sites` names outputs of attention and MLP that are used as
+    /// sources or edited later (`blocks.3.hook_attn_out`); all other sites are always there.
+    #[pyo3(
+        signature = (prompt, edits = Vec::new(), *, sites = Vec::new()),
+        text_signature = "($self, prompt, edits=(), *, sites=())"
+    )]
+    fn run(
+        &self,
+        py: Python<'_>,
+        prompt: &Bound<'_, PyAny>,
+        edits: Vec<Py<PyEdit>>,
+        sites: Vec<String>,
+    ) -> Result<PyRun> {
+        let (model, tokens) = (&self.model, tokens(&self.model, prompt)?);
+        resolvent::model::check_prompt(model.config(), &tokens)?;
+        let edits = edits.iter().map(|e| e.get().at(tokens.len())).collect::<Result<_>>()?;
+        let sites = sites.iter().map(|site| Ok(site.parse()?)).collect::<Result<_>>()?;
+        let options = RunOptions { edits, sites };
+        Ok(PyRun { run: detached(py, |_| model.run_with(&tokens, &options))? })
+    }
+
+    /// Activation patching: every value of the clean prompt, put into the corrupted one, one site and token at a time.
+    ///
+    /// Prompts are text, ids or runs, of as many tokens. `sites` are kinds: `resid` (the field, [L+1, T]), `mid`, `attn_out`,
+    /// `mlp_out` ([L, T]), and each head's `q`, `k`, `v`, `z` ([L, H, T]).
+    ///
+    /// Arrays: `effect` = J(patched) - J(corrupted) and `first_order`, what the sensitivity predicts, [L+1, T]; the same as
+    /// `effect.KIND`, `first_order.KIND` of other kinds; `clean_value`, `corrupted_value` [1].
+    #[pyo3(
+        signature = (clean, corrupted, observable, *, sites = vec!["resid".to_owned()]),
+        text_signature = "($self, clean, corrupted, observable, *, sites=[\"resid\"])"
+    )]
+    fn patch_sweep(
+        &self,
+        py: Python<'_>,
+        clean: &Bound<'_, PyAny>,
+        corrupted: &Bound<'_, PyAny>,
+        observable: &Bound<'_, PyObservable>,
+        sites: Vec<String>,
+    ) -> Result<PyResultOf> {
+        let kinds = sites.iter().map(|kind| Ok(kind.parse()?)).collect::<Result<Vec<SiteKind>>>()?;
+        let sites: Vec<Site> = kinds.iter().flat_map(|kind| kind.sites(self.model.config())).collect();
+        let prepared = |prompt| self.prepared(prompt, &sites);
+        let (clean, corrupted) = (prepared(clean)?, prepared(corrupted)?);
+        let (j, title) = (observable.get().of(py, &corrupted)?, observable.get().title(py)?);
+        let result = detached(py, |_| patch_at(&clean, &corrupted, &j, &kinds))?;
+        PyResultOf::new(py, result, Some(&corrupted), Some(&title))
+    }
+
+    /// Every analysis on a set of prompt pairs, each step's result a file in the folder `out`, and one HTML page.
+    ///
+    /// `prompts` is a file of prompt pairs; without one, those that ship with the embedded models. `tasks` chooses among its
+    /// tasks, `limit` pairs of each; `quick` is a first look. Responses of the models in `small` are tried as predictions. A study
+    /// that was interrupted goes on when it is called again.
+    #[pyo3(
+        signature = (prompts = None, *, tasks = Vec::new(), limit = 32, quick = false, small = Vec::new(),
+            seed = 0, out = "study".into(), progress = true),
+        text_signature = "($self, prompts=None, *, tasks=(), limit=32, quick=False, small=(), seed=0, \
+            out=\"study\", progress=True)"
+    )]
+    fn study(
+        &self,
+        py: Python<'_>,
+        prompts: Option<PathBuf>,
+        tasks: Vec<String>,
+        limit: usize,
+        quick: bool,
+        small: Vec<Py<PyModel>>,
+        seed: u64,
+        out: PathBuf,
+        progress: bool,
+    ) -> Result<PyStudy> {
+        let small = small.iter().map(|model| model.get().model.clone()).collect();
+        let arguments = StudyArguments { prompts, tasks, limit, quick, small, seed, out, progress };
+        PyStudy::run(py, &self.model, arguments)
+    }
+
+    fn __repr__(&self) -> String {
+        let config = self.model.config();
+        let (layers, d, device) = (config.n_layer, config.n_embd, self.device());
+        format!("<resolvent.Model {}: {layers} blocks, width {d}, on {device}>", self.model.name())
+    }
+}
+
+impl PyModel {
+    /// The run of a prompt at which `sites` can be captured and edited; a run that was not made for them is made again.
+    fn prepared(&self, prompt: &Bound<'_, PyAny>, sites: &[Site]) -> Result<Run> {
+        let options = |edits| RunOptions { edits, sites: sites.to_vec() };
+        let (model, tokens, options) = match prompt.cast::<PyRun>() {
+            Ok(run) if sites.iter().all(|site| run.get().run.has(*site)) => return Ok(run.get().run.clone()),
+            Ok(run) => {
+                let run = &run.get().run;
+                (run.model().clone(), run.tokens().to_vec(), options(run.edits().to_vec()))
+            }
+            Err(_) => (self.model.clone(), tokens(&self.model, prompt)?, options(Vec::new())),
+        };
+        detached(prompt.py(), |_| model.run_with(&tokens, &options))
+    }
+}

@@ -1,0 +1,293 @@
+//! Results: named arrays with named axes, the checks that they passed, where they come from, and how they look.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use numpy::{PyArrayDyn, PyArrayMethods};
+use pyo3::exceptions::PyKeyError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+use resolvent::model::Run;
+use resolvent::{Array, Labelled};
+use resolvent_report::{Figure, Grid, figures};
+
+use crate::arrays::to_numpy;
+use crate::failure::{Failure, Result, value_error};
+use crate::run::labels;
+
+/// Names and lengths of the axes, outermost first.
+type Axes = Vec<(&'static str, usize)>;
+
+/// The result of an analysis: arrays whose axes have names, the checks that they passed, and where they come from.
+///
+/// `result[name]` is an array, read-only, without a copy; `values` is the one that the analysis is about.
+#[pyclass(frozen, name = "Result", module = "resolvent")]
+pub(crate) struct PyResultOf {
+    /// All but the arrays.
+    about: Labelled,
+    arrays: Vec<(&'static str, Axes, Py<PyArrayDyn<f32>>)>,
+    /// Texts of the tokens; ids where there is no tokenizer.
+    labels: Vec<String>,
+}
+
+impl PyResultOf {
+    /// Takes a result over. `observable` is J as figures show it.
+    pub(crate) fn new(
+        py: Python<'_>,
+        result: Labelled,
+        run: Option<&Run>,
+        observable: Option<&str>,
+    ) -> Result<Self> {
+        let mut about = result;
+        let arrays = std::mem::take(&mut about.arrays).into_iter().map(|Array { name, axes, data }| {
+            let shape: Vec<usize> = axes.iter().map(|axis| axis.1).collect();
+            let array = to_numpy(py, data, &shape)?;
+            // What is certified stays what it is; a copy is the user's own.
+            array.call_method1("setflags", (false,))?;
+            Ok::<_, Failure>((name, axes, array.unbind()))
+        });
+        let arrays = arrays.collect::<Result<_>>()?;
+        if let Some(text) = observable {
+            about = about.note(OBSERVABLE, text);
+        }
+        let ids = || about.metadata.get("tokens").into_iter().flat_map(|ids| ids.split(','));
+        let labels = run.map_or_else(|| ids().map(|id| format!("#{id}")).collect(), labels);
+        Ok(Self { about, arrays, labels })
+    }
+
+    fn find(&self, name: Option<&str>) -> Result<&(&'static str, Axes, Py<PyArrayDyn<f32>>)> {
+        let analysis = self.analysis();
+        let main = MAIN.iter().find(|(of, _)| *of == analysis).map(|(_, array)| *array);
+        let found = match name.or(main) {
+            Some(name) => self.arrays.iter().find(|(of, ..)| *of == name),
+            None => self.arrays.first(),
+        };
+        found.ok_or_else(|| {
+            let names: Vec<&str> = self.arrays.iter().map(|a| a.0).collect();
+            let name = name.or(main).unwrap_or_default();
+            PyKeyError::new_err(format!("no array `{name}`; there are {}", names.join(", "))).into()
+        })
+    }
+
+    /// As the library has it, with copies of the arrays. `drawn` keeps what only figures show.
+    fn labelled(&self, py: Python<'_>, drawn: bool) -> Result<Labelled> {
+        let mut result = self.about.clone();
+        if !drawn {
+            result.metadata.remove(OBSERVABLE);
+        }
+        for (name, axes, array) in &self.arrays {
+            let data = array.bind(py).to_vec().map_err(|e| value_error(e.to_string()))?;
+            result = result.with(name, axes, data);
+        }
+        Ok(result)
+    }
+
+    /// Its figures as one drawing.
+    fn figure(&self, py: Python<'_>) -> Result<Option<Figure>> {
+        let mut figures = figures(&self.labelled(py, true)?, &self.labels);
+        Ok(match figures.len() {
+            0 => None,
+            1 => Some(figures.remove(0)),
+            _ => Some(Grid::new("", figures).into()),
+        })
+    }
+}
+
+/// The metadata by which figures know J; it is no part of result files.
+const OBSERVABLE: &str = "observable_text";
+
+/// The array that each analysis is about.
+const MAIN: [(&str, &str); 9] = [
+    ("run", "field"),
+    ("sensitivity", "sensitivity"),
+    ("patch", "effect"),
+    ("green", "response"),
+    ("slice", "blocks"),
+    ("spectrum", "singular_values"),
+    ("regime", "error"),
+    ("invert", "sources"),
+    ("transfer", "fraction"),
+];
+
+#[pymethods]
+impl PyResultOf {
+    /// What was computed: `sensitivity`, `patch`, `green`, ...
+    #[getter]
+    fn analysis(&self) -> &str {
+        self.about.metadata.get("analysis").map_or("", String::as_str)
+    }
+
+    /// The array that the analysis is about, float32: `sensitivity` [L+1, T, d], `effect` [L+1, T], `response` [L+1, T, d],
+    /// `blocks` [N, m, k], `error` [N, A], `sources` [N, d], `fraction` [L+1, T].
+    #[getter]
+    fn values(&self, py: Python<'_>) -> Result<Py<PyArrayDyn<f32>>> {
+        Ok(self.find(None)?.2.clone_ref(py))
+    }
+
+    /// Names of the axes of `values`, outermost first, such as `("level", "token", "d")`.
+    #[getter]
+    fn axes<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyTuple>> {
+        self.axes_of(py, None)
+    }
+
+    /// Names of the axes of an array; of `values` without a name.
+    #[pyo3(signature = (name = None))]
+    fn axes_of<'py>(&self, py: Python<'py>, name: Option<&str>) -> Result<Bound<'py, PyTuple>> {
+        Ok(PyTuple::new(py, self.find(name)?.1.iter().map(|axis| axis.0))?)
+    }
+
+    /// All arrays by name.
+    #[getter]
+    fn arrays<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
+        let all = PyDict::new(py);
+        for (name, _, array) in &self.arrays {
+            all.set_item(name, array)?;
+        }
+        Ok(all)
+    }
+
+    /// Name of the array that `values` is.
+    #[getter]
+    fn name(&self) -> Result<&'static str> {
+        Ok(self.find(None)?.0)
+    }
+
+    /// The checks that held: name to (figure, the most that is sound).
+    #[getter]
+    fn checks<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
+        let all = PyDict::new(py);
+        for check in &self.about.certificates {
+            all.set_item(check.name, (check.value, check.bound))?;
+        }
+        Ok(all)
+    }
+
+    /// Provenance and parameters, as strings.
+    #[getter]
+    fn metadata<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
+        let all = PyDict::new(py);
+        for (key, value) in self.about.metadata.iter().filter(|(key, _)| *key != OBSERVABLE) {
+            all.set_item(key, value)?;
+        }
+        Ok(all)
+    }
+
+    /// Texts of the tokens along the axis `token`.
+    #[getter]
+    fn str_tokens(&self) -> Vec<String> {
+        self.labels.clone()
+    }
+
+    fn __getitem__(&self, py: Python<'_>, name: &str) -> Result<Py<PyArrayDyn<f32>>> {
+        Ok(self.find(Some(name))?.2.clone_ref(py))
+    }
+
+    fn __contains__(&self, name: &str) -> bool {
+        self.arrays.iter().any(|(of, ..)| *of == name)
+    }
+
+    /// Names of the arrays.
+    fn keys(&self) -> Vec<&'static str> {
+        self.arrays.iter().map(|(name, ..)| *name).collect()
+    }
+
+    #[pyo3(signature = (dtype = None, copy = None))]
+    fn __array__<'py>(
+        &self,
+        py: Python<'py>,
+        dtype: Option<Bound<'py, PyAny>>,
+        copy: Option<bool>,
+    ) -> Result<Bound<'py, PyAny>> {
+        let values = self.find(None)?.2.bind(py).as_any();
+        let values = if copy == Some(true) { values.call_method0("copy")? } else { values.clone() };
+        match dtype {
+            Some(dtype) => {
+                let options = PyDict::new(py);
+                options.set_item("copy", false)?;
+                Ok(values.call_method("astype", (dtype,), Some(&options))?)
+            }
+            None => Ok(values),
+        }
+    }
+
+    /// A pandas DataFrame with a row for each number of an array (of `values` without a name), its axes as the index, and a
+    /// column for it and for every other array of the same axes. `.unstack("token")` makes a table of it.
+    #[pyo3(signature = (name = None))]
+    fn to_pandas<'py>(slf: Bound<'py, Self>, name: Option<&str>) -> Result<Bound<'py, PyAny>> {
+        let name = slf.get().find(name)?.0;
+        Ok(slf.py().import("resolvent._pandas")?.call_method1("frame", (slf, name))?)
+    }
+
+    /// Draws an array with matplotlib and returns the axes: a heatmap of two axes, lines or bars of one. Without a name, what
+    /// says most about the analysis, such as the norm of a field.
+    #[pyo3(signature = (name = None, ax = None))]
+    fn plot<'py>(
+        slf: Bound<'py, Self>,
+        name: Option<&str>,
+        ax: Option<Bound<'py, PyAny>>,
+    ) -> Result<Bound<'py, PyAny>> {
+        Ok(slf.py().import("resolvent._matplotlib")?.call_method1("draw", (slf, name, ax))?)
+    }
+
+    /// The figures of the analysis as one SVG drawing; None if it has none.
+    fn svg(&self, py: Python<'_>) -> Result<Option<String>> {
+        Ok(self.figure(py)?.map(|figure| figure.svg()))
+    }
+
+    /// Writes the arrays with their provenance (.safetensors, .json) or the figures (.svg, .png), by the ending.
+    fn save(&self, py: Python<'_>, path: PathBuf) -> Result<()> {
+        match path.extension().and_then(|e| e.to_str()) {
+            Some("safetensors" | "json") => Ok(self.labelled(py, false)?.write(&path)?),
+            Some("svg" | "png") => {
+                let none = || value_error(format!("`{}` has no figures", self.analysis()));
+                Ok(self.figure(py)?.ok_or_else(none)?.write(&path)?)
+            }
+            _ => {
+                let path = path.display();
+                Err(value_error(format!(
+                    "{path}: a result file ends in .safetensors or .json, its figures in .svg or .png"
+                )))
+            }
+        }
+    }
+
+    /// Reads a result that was written as .safetensors, here or on the command line.
+    #[staticmethod]
+    fn load(py: Python<'_>, path: PathBuf) -> Result<Self> {
+        Self::new(py, Labelled::read(Path::new(&path))?, None, None)
+    }
+
+    /// Arrays and metadata as one JSON object.
+    fn to_json(&self, py: Python<'_>) -> Result<String> {
+        Ok(self.labelled(py, false)?.to_json())
+    }
+
+    fn __repr__(&self) -> String {
+        let mut text = format!("<resolvent.Result {}:", self.analysis());
+        for (name, axes, _) in &self.arrays {
+            let axes: Vec<String> = axes.iter().map(|(axis, n)| format!("{axis}={n}")).collect();
+            let _infallible = write!(text, " {name} [{}],", axes.join(", "));
+        }
+        let _infallible = write!(text, " {}>", self.passed());
+        text
+    }
+
+    fn _repr_html_(slf: Bound<'_, Self>) -> Result<String> {
+        let this = slf.get();
+        let escaped = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;");
+        let line = escaped(&slf.repr()?.to_cow()?);
+        Ok(match this.svg(slf.py())? {
+            Some(svg) => format!("<div>{svg}<div><small>{}</small></div></div>", escaped(&this.passed())),
+            None => format!("<pre>{line}</pre>"),
+        })
+    }
+}
+
+impl PyResultOf {
+    /// The checks in a line.
+    fn passed(&self) -> String {
+        let checks = self.about.certificates.iter();
+        let checks = checks.map(|c| format!("{} {:.1e} (at most {:.0e})", c.name, c.value, c.bound));
+        format!("checks: {}", checks.collect::<Vec<_>>().join(", "))
+    }
+}

@@ -1,0 +1,335 @@
+//! The class `Run`: what a forward pass holds. Its analyses are in `analyses.rs`.
+
+use std::path::PathBuf;
+
+use numpy::{PyArray1, PyArrayDyn};
+use pyo3::prelude::*;
+use resolvent::field::{GreenOptions, InvertOptions, RegimeOptions, TransferOptions};
+use resolvent::model::{Edit, Run, RunOptions, Site, from_end};
+
+use crate::analyses::{self, Direct};
+use crate::arrays::to_numpy;
+use crate::edit::PyEdit;
+use crate::failure::Result;
+use crate::linearization::PyLinearization;
+use crate::model::PyModel;
+use crate::observable::PyObservable;
+use crate::result::PyResultOf;
+use crate::slice::{SliceArguments, slice};
+use crate::work::detached;
+
+type Array<'py> = Bound<'py, PyArrayDyn<f32>>;
+
+/// A forward pass of one prompt of T tokens, kept on the device: its field and logits, and what its analyses start from.
+///
+/// `run["blocks.3.hook_resid_pre"]`, or `run["resid_pre", 3]`, is the value of a site.
+#[pyclass(frozen, name = "Run", module = "resolvent")]
+pub(crate) struct PyRun {
+    pub(crate) run: Run,
+}
+
+/// Texts of a run's tokens; ids where there is no tokenizer.
+pub(crate) fn labels(run: &Run) -> Vec<String> {
+    let text = |id: &u32| run.model().tokenizer().map_or_else(|| format!("#{id}"), |t| t.token(*id));
+    run.tokens().iter().map(text).collect()
+}
+
+#[pymethods]
+impl PyRun {
+    /// The model that ran.
+    #[getter]
+    fn model(&self) -> PyModel {
+        PyModel { model: self.run.model().clone() }
+    }
+
+    /// Token ids [T], uint32.
+    #[getter]
+    fn tokens<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<u32>> {
+        PyArray1::from_slice(py, self.run.tokens())
+    }
+
+    /// The text of each token.
+    #[getter]
+    fn str_tokens(&self) -> Vec<String> {
+        labels(&self.run)
+    }
+
+    /// The field [L+1, T, d], float32: h[0] what the first block reads, h[L] what the last leaves, before the final norm. It is read
+    /// from the device each time.
+    #[getter]
+    fn field<'py>(&self, py: Python<'py>) -> Result<Array<'py>> {
+        let (run, config) = (&self.run, self.run.model().config());
+        let field = detached(py, |_| run.field())?;
+        Ok(to_numpy(py, field, &[config.n_layer + 1, run.tokens().len(), config.n_embd])?)
+    }
+
+    /// Logits [T, V], float32, computed each time; of one position, [V], by `logits_at`.
+    #[getter]
+    fn logits<'py>(&self, py: Python<'py>) -> Result<Array<'py>> {
+        let run = &self.run;
+        let logits = detached(py, |_| run.logits())?;
+        Ok(to_numpy(py, logits, &[run.tokens().len(), run.model().config().vocab_size])?)
+    }
+
+    /// Logits [V] at a position; -1 is the last.
+    #[pyo3(signature = (position = -1), text_signature = "($self, position=-1)")]
+    fn logits_at<'py>(&self, py: Python<'py>, position: i64) -> Result<Array<'py>> {
+        let run = &self.run;
+        let position = from_end("position", position, run.tokens().len())?;
+        let logits = detached(py, |_| run.logits_at(position))?;
+        Ok(to_numpy(py, logits, &[run.model().config().vocab_size])?)
+    }
+
+    /// The value of a site at every token: [T, d]; of one head (`blocks.3.attn.hook_z[5]`) [T, d_head]; of all heads
+    /// (`blocks.3.attn.hook_z`) [T, H, d_head]. Outputs of attention and MLP for which the run was not prepared cost another
+    /// forward pass.
+    fn __getitem__<'py>(&self, py: Python<'py>, name: &Bound<'py, PyAny>) -> Result<Array<'py>> {
+        let name = match name.extract::<(String, usize)>() {
+            Ok((short, layer)) if ["q", "k", "v", "z"].contains(&short.as_str()) => {
+                format!("blocks.{layer}.attn.hook_{short}")
+            }
+            Ok((short, layer)) => format!("blocks.{layer}.hook_{short}"),
+            Err(_) => name.extract()?,
+        };
+        let (sites, one) = self.sites(&name)?;
+        let (run, tokens) = (&self.run, self.run.tokens().len());
+        let values = detached(py, |_| match sites.iter().all(|site| run.has(*site)) {
+            true => run.captures(&sites),
+            false => {
+                let options = RunOptions { edits: run.edits().to_vec(), sites: sites.clone() };
+                run.model().run_with(run.tokens(), &options)?.captures(&sites)
+            }
+        })?;
+        let width = sites[0].width(run.model().config());
+        let arrays = values.into_iter().map(|value| to_numpy(py, value, &[tokens, width]));
+        let mut arrays = arrays.collect::<PyResult<Vec<_>>>()?;
+        match one {
+            true => Ok(arrays.remove(0)),
+            false => {
+                let stacked = py.import("numpy")?.call_method1("stack", (arrays, 1))?;
+                Ok(stacked.cast_into().map_err(PyErr::from)?)
+            }
+        }
+    }
+
+    /// The value of an observable.
+    fn value(&self, py: Python<'_>, observable: &Bound<'_, PyObservable>) -> Result<f64> {
+        let (run, j) = (&self.run, observable.get().of(py, &self.run)?);
+        detached(py, |_| run.value(&j))
+    }
+
+    /// The values of an observable in runs with further edits on top of this run's: one number a list of edits, K lists at
+    /// once. They share this run, and each computes only what its edits can reach.
+    fn values_under(
+        &self,
+        py: Python<'_>,
+        variants: Vec<Vec<Py<PyEdit>>>,
+        observable: &Bound<'_, PyObservable>,
+    ) -> Result<Vec<f64>> {
+        let (run, j) = (&self.run, observable.get().of(py, &self.run)?);
+        let at = |edits: &Vec<Py<PyEdit>>| -> Result<Vec<Edit>> {
+            edits.iter().map(|edit| edit.get().at(run.tokens().len())).collect()
+        };
+        let variants = variants.iter().map(at).collect::<Result<Vec<_>>>()?;
+        detached(py, |_| run.values_under(&variants, &j))
+    }
+
+    /// The derivative of the model at this run.
+    ///
+    /// `mode` is `exact`, or what is taken as constant: the scales of layer norms (`frozen_norm`), attention patterns
+    /// (`frozen_attention`), both (`frozen`), or these and GELU's ratio (`relp`).
+    #[pyo3(signature = (mode = "exact"))]
+    fn linearize(&self, mode: &str) -> Result<PyLinearization> {
+        PyLinearization::new(self.run.clone(), mode)
+    }
+
+    /// Field and logits as a result with its check, to be written or drawn. `last` leaves out all logits but the last token's.
+    ///
+    /// Arrays: `field` [L+1, T, d], `logits` [T, V] or [1, V].
+    #[pyo3(signature = (*, last = false))]
+    fn result(&self, py: Python<'_>, last: bool) -> Result<PyResultOf> {
+        let run = &self.run;
+        PyResultOf::new(py, detached(py, |_| resolvent::forward(run, last))?, Some(run), None)
+    }
+
+    /// dJ/dh at every level and token, by reverse mode.
+    ///
+    /// With `direction` (`displacement` with a `donor`, `token:TOKEN`, `random[:SEED]` or a file) also its pairing with that.
+    ///
+    /// Arrays: `sensitivity` [L+1, T, d], `norm` [L+1, T], `value` [1]; `directional` [L+1, T] with a direction.
+    #[pyo3(signature = (observable, *, direction = None, donor = None))]
+    fn sensitivity(
+        &self,
+        observable: &Bound<'_, PyObservable>,
+        direction: Option<&str>,
+        donor: Option<&Bound<'_, PyAny>>,
+    ) -> Result<PyResultOf> {
+        analyses::sensitivity(&self.run, observable, direction, donor)
+    }
+
+    /// The response field of one source: what a vector at `at` = (level, position) does everywhere else, by forward mode.
+    ///
+    /// `direction` is an array [d], or `random[:SEED]`, `token:TOKEN`, `sensitivity` (with `observable`), `displacement` (with
+    /// `donor`, another prompt or run), or a file; `unit` makes it unit length. `geometry` adds how the response propagates,
+    /// `directions` the gains of so many random directions.
+    ///
+    /// Arrays: `response` [L+1, T, d], `norm` [L+1, T]; see the page on result files for the others.
+    #[pyo3(
+        signature = (at, direction = None, *, unit = false, observable = None, donor = None, geometry = false,
+            directions = 0)
+    )]
+    fn green(
+        &self,
+        py: Python<'_>,
+        at: (i64, i64),
+        direction: Option<&Bound<'_, PyAny>>,
+        unit: bool,
+        observable: Option<&Bound<'_, PyObservable>>,
+        donor: Option<&Bound<'_, PyAny>>,
+        geometry: bool,
+        directions: usize,
+    ) -> Result<PyResultOf> {
+        let along = Direct::new(&self.run, py, (direction, unit), (observable, donor))?;
+        analyses::green(py, &self.run, at, along, GreenOptions { geometry, directions: (directions, 0) })
+    }
+
+    /// Blocks U^T G V of the Green operator between a basis V of sources and a basis U of readouts, for all causal pairs of places
+    /// or for those between `sources` and `targets`, lists of (level, position).
+    ///
+    /// A basis is an array [d, k], or `pca`, `unembed[:TOKEN,...]`, `embed[:TOKEN,...]`, `sensitivity`, `displacement` (with
+    /// `donors`), `krylov[:SEED]`, `random[:SEED]`, or a file; `readout` is the same unless it is given. `rank` is how many vectors
+    /// a named basis has. With `out`, a .safetensors file, the result grows there: an interrupted slice goes on when it is called
+    /// again.
+    ///
+    /// Arrays: `pairs` [N, 4] (l', t', l, t), `blocks` [N, m, k], `singular_values` [N, min(m, k)], `effective_rank` [N].
+    #[pyo3(
+        signature = (basis = None, readout = None, *, rank = None, sources = None, targets = None,
+            observable = None, position = -1, donors = Vec::new(), out = None, progress = true),
+        text_signature = "($self, basis=None, readout=None, *, rank=None, sources=None, targets=None, \
+            observable=None, position=-1, donors=(), out=None, progress=True)"
+    )]
+    fn slice(
+        &self,
+        py: Python<'_>,
+        basis: Option<&Bound<'_, PyAny>>,
+        readout: Option<&Bound<'_, PyAny>>,
+        rank: Option<usize>,
+        sources: Option<Vec<(i64, i64)>>,
+        targets: Option<Vec<(i64, i64)>>,
+        observable: Option<&Bound<'_, PyObservable>>,
+        position: i64,
+        donors: Vec<Bound<'_, PyAny>>,
+        out: Option<PathBuf>,
+        progress: bool,
+    ) -> Result<PyResultOf> {
+        let arguments = SliceArguments { rank, sources, targets, position, out, progress };
+        slice(py, &self.run, [basis, readout], (observable, &donors), arguments)
+    }
+
+    /// How far the first-order response of an observable to a source holds, at each of `sites`, (level, position); without any, at
+    /// every place up to the observable's position where there is a direction.
+    ///
+    /// `direction` is as in `green`, or an array [N, d] with a row a site. `amplitudes` are in units of |h[l,t]| times the
+    /// direction, or, with `absolute`, of the direction itself. `field` compares the whole downstream field as well.
+    ///
+    /// Arrays: `sites` [N, 2], `amplitudes` [A], `finite`, `error` [N, A], `radius`, `first_order`, `second` [N]; `field_error`
+    /// [N, A] with `field`.
+    #[pyo3(
+        signature = (observable, direction = None, *, unit = false, sites = None, amplitudes = None,
+            absolute = false, field = false, donor = None)
+    )]
+    fn regime(
+        &self,
+        observable: &Bound<'_, PyObservable>,
+        direction: Option<&Bound<'_, PyAny>>,
+        unit: bool,
+        sites: Option<Vec<(i64, i64)>>,
+        amplitudes: Option<Vec<f32>>,
+        absolute: bool,
+        field: bool,
+        donor: Option<&Bound<'_, PyAny>>,
+    ) -> Result<PyResultOf> {
+        let along = Direct::new(&self.run, observable.py(), (direction, unit), (Some(observable), donor))?;
+        let usual = RegimeOptions::default();
+        let amplitudes = amplitudes.unwrap_or(usual.amplitudes);
+        let options = RegimeOptions { amplitudes, absolute, field };
+        analyses::regime(&self.run, observable, along, (sites.as_deref(), options))
+    }
+
+    /// Sources at allowed places that change observables, or the field, as asked, run through the model itself.
+    ///
+    /// `goals` is a list of (observable, change) and of ((level, position), vector [d]), or one of them. `sites`, (level, position),
+    /// are where sources may act; without any, wherever the goals can be reached from. `sparse` uses at most so many places, chosen
+    /// `greedy` or by `lasso`; `limit` is the most that |s| may be over |h[l,t]|; `damp` weighs the energy against the goal;
+    /// `refine` are steps of Newton's method.
+    ///
+    /// Arrays: `sites` [N, 2], `sources` [N, d], `relative` [N], `target`, `predicted`, `achieved` [M], `energy` [1], and the
+    /// baselines'.
+    #[pyo3(
+        signature = (goals, *, sites = None, sparse = None, choose = "greedy", limit = None, damp = 0.0,
+            refine = 0, seed = 0)
+    )]
+    fn invert(
+        &self,
+        goals: &Bound<'_, PyAny>,
+        sites: Option<Vec<(i64, i64)>>,
+        sparse: Option<usize>,
+        choose: &str,
+        limit: Option<f32>,
+        damp: f64,
+        refine: usize,
+        seed: u64,
+    ) -> Result<PyResultOf> {
+        let method = analyses::method(sparse, choose)?;
+        let options = InvertOptions { method, limit, damp, refine, seed };
+        analyses::invert(&self.run, goals, sites.as_deref(), &options)
+    }
+
+    /// How much of a donor's answer comes along with its h[l,t], put in one place at a time: 0 nothing, 1 all of it.
+    ///
+    /// `donor` and `others` are prompts or runs of as many tokens. `controls` random directions of the displacement's length are
+    /// compared with, and displacements to the `others`.
+    ///
+    /// Arrays: `fraction` [L+1, T], `value` [2], `random`, `random_low`, `random_high` [L+1, T]; `shuffled...` with others.
+    #[pyo3(
+        signature = (donor, observable, *, scale = 1.0, controls = 8, seed = 0, others = Vec::new()),
+        text_signature = "($self, donor, observable, *, scale=1.0, controls=8, seed=0, others=())"
+    )]
+    fn transfer(
+        &self,
+        donor: &Bound<'_, PyAny>,
+        observable: &Bound<'_, PyObservable>,
+        scale: f32,
+        controls: usize,
+        seed: u64,
+        others: Vec<Bound<'_, PyAny>>,
+    ) -> Result<PyResultOf> {
+        let options = TransferOptions { scale, random: controls, seed };
+        analyses::transfer(&self.run, (donor, &others), observable, &options)
+    }
+
+    fn __repr__(&self) -> String {
+        let (name, tokens, edits) =
+            (self.run.model().name(), self.run.tokens().len(), self.run.edits().len());
+        format!("<resolvent.Run of {name}: {tokens} tokens, {edits} edits>")
+    }
+
+    fn _repr_html_(slf: Bound<'_, Self>) -> Result<String> {
+        let result = Bound::new(slf.py(), slf.get().result(slf.py(), true)?)?;
+        Ok(result.call_method0("_repr_html_")?.extract()?)
+    }
+}
+
+impl PyRun {
+    /// The sites of a name, and whether it names one: q, k, v and z without a head are those of all heads.
+    fn sites(&self, name: &str) -> Result<(Vec<Site>, bool)> {
+        let heads = ["hook_q", "hook_k", "hook_v", "hook_z"].iter().any(|hook| name.ends_with(hook));
+        match heads {
+            false => Ok((vec![name.parse()?], true)),
+            true => {
+                let heads = 0..self.run.model().config().n_head;
+                Ok((heads.map(|h| Ok(format!("{name}[{h}]").parse()?)).collect::<Result<_>>()?, false))
+            }
+        }
+    }
+}

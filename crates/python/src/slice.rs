@@ -1,0 +1,122 @@
+//! Slices of the Green operator.
+
+use std::path::PathBuf;
+
+use numpy::PyUntypedArrayMethods;
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+use resolvent::field::{Basis, BasisContext, End, Frames, Pairs, Slice};
+use resolvent::model::{Linearization, Mode, Run, from_end};
+use resolvent::{Labelled, Place};
+
+use crate::analyses::observables;
+use crate::arguments::{place, run_of};
+use crate::arrays::{contiguous, floats};
+use crate::failure::{Failure, Result, value_error};
+use crate::observable::PyObservable;
+use crate::result::PyResultOf;
+use crate::work::{Bar, detached};
+
+/// What a slice is asked for, besides its bases and what they refer to.
+pub(crate) struct SliceArguments {
+    pub(crate) rank: Option<usize>,
+    pub(crate) sources: Option<Vec<(i64, i64)>>,
+    pub(crate) targets: Option<Vec<(i64, i64)>>,
+    pub(crate) position: i64,
+    pub(crate) out: Option<PathBuf>,
+    pub(crate) progress: bool,
+}
+
+/// A basis by its name, or its vectors `[d, k]`.
+#[derive(Clone)]
+enum Vectors {
+    Named(Basis),
+    Given(Frames),
+}
+
+impl Vectors {
+    fn new(run: &Run, argument: Option<&Bound<'_, PyAny>>) -> Result<Self> {
+        let Some(argument) = argument else { return Ok(Self::Named(Basis::Pca)) };
+        if let Ok(text) = argument.cast::<PyString>() {
+            return Ok(Self::Named(Basis::parse(&text.to_cow()?, run.model())?));
+        }
+        let (array, width) = (floats(argument)?, run.model().config().n_embd);
+        let [d, k] = *array.shape() else {
+            return Err(value_error(format!("a basis of shape {:?}; give vectors [d, k]", array.shape())));
+        };
+        if d != width || k == 0 {
+            return Err(value_error(format!("a basis of shape [{d}, {k}]; the field is {width} wide")));
+        }
+        let numbers = contiguous(&array)?;
+        let columns = (0..k).flat_map(|i| numbers.iter().skip(i).step_by(k).copied()).collect();
+        Ok(Self::Given(Frames::everywhere(k, columns)))
+    }
+
+    /// A file has the rank that it has, and so have vectors.
+    fn has_rank(&self) -> bool {
+        matches!(self, Self::Given(_) | Self::Named(Basis::File(_)))
+    }
+
+    fn frames(
+        &self,
+        linear: &Linearization<'_>,
+        (places, end): (&[Place], End),
+        context: BasisContext<'_>,
+    ) -> Result<Frames> {
+        match self {
+            Self::Named(basis) => Ok(basis.frames(linear, places, end, context)?),
+            Self::Given(frames) => Ok(frames.clone()),
+        }
+    }
+}
+
+pub(crate) fn slice(
+    py: Python<'_>,
+    run: &Run,
+    [basis, readout]: [Option<&Bound<'_, PyAny>>; 2],
+    (observable, donors): (Option<&Bound<'_, PyObservable>>, &[Bound<'_, PyAny>]),
+    arguments: SliceArguments,
+) -> Result<PyResultOf> {
+    let source = Vectors::new(run, basis)?;
+    let readout = readout.map_or_else(|| Ok(source.clone()), |readout| Vectors::new(run, Some(readout)))?;
+    let observables = observables(py, run, observable)?;
+    let others = donors.iter().map(|donor| run_of(run.model(), donor)).collect::<Result<Vec<Run>>>()?;
+    let listed = |given: &Option<Vec<(i64, i64)>>| -> Result<Option<Vec<Place>>> {
+        given.as_ref().map(|given| given.iter().map(|&at| place(run, at)).collect()).transpose()
+    };
+    let (sources, targets) = (listed(&arguments.sources)?, listed(&arguments.targets)?);
+    let pairs = Pairs::new(run, sources.as_deref(), targets.as_deref())?;
+    let position = Some(from_end("position", arguments.position, run.tokens().len())?);
+    let mut bar = if arguments.progress { Bar::new(py, ("slice", "rows"))? } else { Bar::default() };
+    let result = detached(py, |raised| {
+        let linear = run.linearize(Mode::Exact);
+        let context =
+            BasisContext { observables: &observables, others: &others, position, rank: arguments.rank };
+        // The rank is for the bases that are computed, unless there is none.
+        let all_have = source.has_rank() && readout.has_rank();
+        let [of_source, of_readout] = [&source, &readout].map(|vectors| BasisContext {
+            rank: context.rank.filter(|_| all_have || !vectors.has_rank()),
+            ..context
+        });
+        let slice = match (&source, &readout) {
+            (Vectors::Named(source), Vectors::Named(readout)) => {
+                Slice::new(&linear, pairs, [source, readout], [of_source, of_readout])?
+            }
+            _ => {
+                let v = source.frames(&linear, (pairs.from(), End::Source), of_source)?;
+                let u = readout.frames(&linear, (pairs.to(), End::Readout), of_readout)?;
+                Slice::with_frames(&linear, pairs, [v, u])?
+            }
+        };
+        let mut show = |done, all| bar.show(raised, (done, all), None);
+        Ok::<_, Failure>(match &arguments.out {
+            Some(path) => {
+                slice.write(path, false, &mut show)?;
+                Labelled::read(path)?
+            }
+            None => slice.compute(&mut show)?.result,
+        })
+    })?;
+    drop(bar);
+    PyResultOf::new(py, result, Some(run), None)
+}

@@ -1,0 +1,113 @@
+//! Work without the GIL, which signals interrupt and tqdm shows.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use pyo3::exceptions::PyImportError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use resolvent::engine::stoppable;
+
+use crate::failure::{Failure, Result};
+
+/// Time between two looks at Python: short beside human patience, long beside a launch.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What a signal handler or a progress bar has raised while work was going on. The work stops at its next launch.
+#[derive(Clone, Default)]
+pub(crate) struct Raised(Arc<Mutex<Option<PyErr>>>);
+
+impl Raised {
+    fn error(&self) -> MutexGuard<'_, Option<PyErr>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs something of Python's during the work, and keeps what it raises.
+    pub(crate) fn python(&self, run: impl FnOnce(Python<'_>) -> PyResult<()>) {
+        if self.error().is_some() {
+            return;
+        }
+        if let Err(error) = Python::attach(run) {
+            self.error().replace(error);
+        }
+    }
+
+    /// Whether the work is to stop.
+    fn stop(&self, last: &mut Instant) -> bool {
+        if last.elapsed() >= PAUSE {
+            *last = Instant::now();
+            self.python(|py| py.check_signals());
+        }
+        self.error().is_some()
+    }
+}
+
+/// Runs `work` while other Python threads run. Ctrl-C stops it at its next launch, as does whatever `work` raises through
+/// the [`Raised`] that it is given; the exception is then what comes of it.
+pub(crate) fn detached<T: Send, E: Into<Failure> + Send>(
+    py: Python<'_>,
+    work: impl FnOnce(&Raised) -> Result<T, E> + Send,
+) -> Result<T> {
+    let (done, raised) = py.detach(move || {
+        let raised = Raised::default();
+        let (asked, mut last) = (raised.clone(), Instant::now());
+        let done = stoppable(move || asked.stop(&mut last), || work(&raised));
+        let raised = raised.error().take();
+        (done, raised)
+    });
+    match raised {
+        Some(error) => Err(error.into()),
+        None => done.map_err(Into::into),
+    }
+}
+
+/// A bar of tqdm's, where that is installed and wanted.
+#[derive(Default)]
+pub(crate) struct Bar {
+    bar: Option<Py<PyAny>>,
+    at: u64,
+}
+
+impl Bar {
+    /// `unit` is what is counted; bytes (`B`) are shown in larger units.
+    pub(crate) fn new(py: Python<'_>, (what, unit): (&str, &str)) -> PyResult<Self> {
+        let tqdm = match py.import("tqdm.auto") {
+            Err(error) if error.is_instance_of::<PyImportError>(py) => return Ok(Self::default()),
+            imported => imported?,
+        };
+        let options = PyDict::new(py);
+        options.set_item("desc", what)?;
+        options.set_item("unit", unit)?;
+        options.set_item("unit_scale", unit == "B")?;
+        options.set_item("leave", false)?;
+        Ok(Self { bar: Some(tqdm.getattr("tqdm")?.call((), Some(&options))?.unbind()), at: 0 })
+    }
+
+    /// `done` of `all`, and what is going on.
+    pub(crate) fn show(&mut self, raised: &Raised, (done, all): (u64, u64), text: Option<&str>) {
+        let Some(bar) = &self.bar else { return };
+        let step = done as i64 - self.at as i64;
+        raised.python(|py| {
+            let bar = bar.bind(py);
+            bar.setattr("total", all)?;
+            if let Some(text) = text {
+                bar.call_method1("set_postfix_str", (text,))?;
+            }
+            bar.call_method1("update", (step,)).map(|_| ())
+        });
+        self.at = done;
+    }
+
+    /// Adds to what is done.
+    pub(crate) fn add(&mut self, raised: &Raised, (more, all): (u64, u64)) {
+        self.show(raised, (self.at + more, all), None);
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        let Some(bar) = self.bar.take() else { return };
+        // A bar that cannot be closed is nobody's loss.
+        Python::attach(|py| drop(bar.bind(py).call_method0("close")));
+    }
+}

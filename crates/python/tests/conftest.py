@@ -1,0 +1,30 @@
+"""What the tests share. They run on the installed wheel: nothing of the source tree is on the path but this folder."""
+
+import os
+import pathlib
+
+import pytest
+import resolvent
+
+MARY = "When Mary and John went to the store, John gave a drink to"
+JOHN = "When Mary and John went to the store, Mary gave a drink to"
+
+# The repository, for its pages.
+ROOT = pathlib.Path(os.environ.get("RESOLVENT_ROOT", pathlib.Path(__file__).parents[3]))
+
+
+@pytest.fixture(scope="session")
+def model():
+    """The embedded model."""
+    return resolvent.Model.from_pretrained("atlas-small", device="host")
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """3 blocks, d = 32, vocabulary 50, no tokenizer."""
+    return resolvent.Model.from_pretrained("random", device="host")
+
+
+@pytest.fixture(scope="session")
+def run(tiny):
+    return tiny.run([3, 1, 4, 1, 5])

@@ -1,0 +1,115 @@
+"""Each analysis: its arrays have the shapes that its docstring gives, and mean what they say."""
+
+import numpy as np
+import pytest
+from conftest import JOHN, MARY
+from resolvent import Result, kl_divergence, log_prob, logit_diff, projection
+
+J = logit_diff(" Mary", " John")
+TINY = logit_diff(2, 6)
+
+
+@pytest.fixture(scope="module")
+def clean(model):
+    return model.run(MARY)
+
+
+@pytest.fixture(scope="module")
+def corrupted(model):
+    return model.run(JOHN)
+
+
+def test_sensitivity(clean):
+    chi = clean.sensitivity(J)
+    assert (chi.analysis, chi.name, chi.axes) == ("sensitivity", "sensitivity", ("level", "token", "d"))
+    assert chi.values.shape == (9, 14, 192) and chi["norm"].shape == (9, 14)
+    assert chi["value"][0] == pytest.approx(clean.value(J), rel=1e-5)
+    along = clean.sensitivity(J, direction="displacement", donor=JOHN)
+    displacement = clean.model.run(JOHN).field - clean.field
+    expected = (chi.values * displacement).sum(-1)
+    np.testing.assert_allclose(along["directional"], expected, atol=1e-3)
+
+
+def test_patch_sweep(model, clean, corrupted):
+    swept = model.patch_sweep(clean, corrupted, J)
+    assert swept.axes == ("level", "token") and swept.values.shape == (9, 14)
+    whole = swept["clean_value"][0] - swept["corrupted_value"][0]
+    assert swept.values[8, -1] == pytest.approx(whole, rel=1e-4)
+    again = model.patch_sweep(MARY, JOHN, J, sites=["z", "mlp_out"])
+    assert again["effect.z"].shape == (8, model.cfg.n_heads, 14) and again["effect.mlp_out"].shape == (8, 14)
+    assert again.axes_of("effect.z") == ("block", "head", "token")
+    # Runs that were not made for these sites are made again.
+    same = model.patch_sweep(clean, corrupted, J, sites=["mlp_out"])
+    np.testing.assert_array_equal(same["effect.mlp_out"], again["effect.mlp_out"])
+
+
+def test_green(clean):
+    response = clean.green((4, 3), "token: Mary", unit=True)
+    assert response.values.shape == (9, 14, 192)
+    assert not response.values[:4].any() and not response.values[:, :3].any()
+    assert response["norm"][4, 3] == pytest.approx(1, rel=1e-5)
+    v = response.values[4, 3]
+    given = clean.green((4, 3), v, geometry=True, directions=2)
+    np.testing.assert_array_equal(given.values, response.values)
+    assert given["energy"].shape == (9,) and given["gain"].shape == (2, 9)
+    assert clean.green((0, 0), "sensitivity", observable=J)["norm"].any()
+
+
+def test_slice(run):
+    sliced = run.slice("random:1", "pca", rank=3, progress=False)
+    pairs, blocks = sliced["pairs"].astype(int), sliced.values
+    assert blocks.shape == (len(pairs), 3, 3) and sliced["singular_values"].shape == (len(pairs), 3)
+    one = run.slice(rank=2, sources=[(0, 1)], targets=[(-1, -1)])
+    assert one["pairs"].astype(int).tolist() == [[3, 4, 0, 1]]
+    # Given vectors: U^T G V by hand.
+    v, u = np.eye(32, 2, dtype=np.float32), np.eye(32, 3, k=-5)
+    block = run.slice(v, u, sources=[(1, 0)], targets=[(3, 2)]).values[0]
+    from resolvent import Source
+
+    response = run.linearize().jvp([Source("blocks.1.hook_resid_pre", 0, column) for column in v.T])
+    np.testing.assert_allclose(block, u.T @ response[:, 3, 2].T, atol=1e-5)
+    mixed = run.slice(v, "pca", rank=2)
+    assert mixed.values.shape[1:] == (2, 2)
+
+
+def test_slice_into_a_file(run, tmp_path):
+    path = tmp_path / "slice.safetensors"
+    written = run.slice("random", rank=2, out=path)
+    np.testing.assert_array_equal(Result.load(path)["blocks"], written.values)
+    np.testing.assert_array_equal(run.slice("random", rank=2).values, written.values)
+
+
+def test_regime(run):
+    found = run.regime(TINY, unit=True, amplitudes=[0.01, 0.1])
+    n = len(found["sites"])
+    assert found.values.shape == (n, 2) and found["radius"].shape == (n,)
+    rows = np.eye(32, dtype=np.float32)[:2]
+    two = run.regime(TINY, rows, sites=[(1, -1), (2, -1)], amplitudes=[0.1], absolute=True, field=True)
+    assert two["sites"].astype(int).tolist() == [[1, 4], [2, 4]] and two["field_error"].shape == (2, 1)
+    chi = run.sensitivity(TINY).values
+    np.testing.assert_allclose(two["first_order"], [chi[1, 4, 0], chi[2, 4, 1]], rtol=1e-3)
+    same = run.regime(TINY, rows[0], sites=[(1, -1), (2, -1)], amplitudes=[0.1])
+    assert len(same["radius"]) == 2
+
+
+def test_invert(corrupted):
+    found = corrupted.invert((J, 5.0), sparse=2, refine=6)
+    assert len(found["sites"]) <= 2
+    assert found["achieved"][0] == pytest.approx(5, abs=0.5) and found["target"][0] == 5
+    field = corrupted.invert([((8, -1), np.ones(192)), (J, 1.0)], sites=[(8, -1)])
+    assert field["target"].shape == (193,)
+
+
+def test_transfer(clean, corrupted):
+    fraction = corrupted.transfer(clean, J, controls=2, others=[JOHN.replace("store", "park")])
+    assert fraction.values.shape == (9, 14)
+    assert fraction.values[8, -1] == pytest.approx(1, abs=1e-3)
+    assert {"random", "shuffled_high"} <= set(fraction.keys())
+
+
+def test_observables_that_are_not_linear(run, tiny):
+    other = tiny.run([3, 1, 9, 1, 5])
+    for j in (log_prob(7), kl_divergence(other), projection(2, 1, np.arange(32)), logit_diff(2, "#6", 1)):
+        chi = run.sensitivity(j)
+        assert np.isfinite(chi.values).all() and chi["value"][0] == pytest.approx(run.value(j), rel=1e-4)
+

@@ -1,0 +1,107 @@
+"""The wheel as a package: what is in it, and that the stubs say what there is."""
+
+import ast
+import importlib.metadata
+import importlib.util
+import inspect
+import pathlib
+
+import resolvent
+
+HERE = pathlib.Path(resolvent.__file__).parent
+STUBS = ast.parse((HERE / "__init__.pyi").read_text(encoding="utf-8"))
+
+
+def test_the_wheel_is_tested_and_not_the_sources():
+    assert "site-packages" in HERE.parts
+    assert pathlib.Path(__file__).parents[1] not in HERE.parents
+
+
+def test_the_wheel_is_typed_abi3_and_needs_no_torch():
+    assert (HERE / "py.typed").is_file()
+    native = importlib.util.find_spec("resolvent._native").origin
+    assert native.endswith((".abi3.so", ".pyd"))
+    distribution = importlib.metadata.distribution("resolvent")
+    tag = [line for line in distribution.read_text("WHEEL").splitlines() if line.startswith("Tag:")]
+    assert tag and all("cp39-abi3" in line for line in tag)
+    metadata = distribution.metadata
+    assert len(metadata.get_all("License-File")) == 3
+    needed = [r for r in distribution.requires if "extra" not in r]
+    assert [r.split(">")[0] for r in needed] == ["numpy"]
+    assert resolvent.__version__ == distribution.version
+
+
+def public(names):
+    return {name for name in names if not name.startswith("_")}
+
+
+def functions(body):
+    """Functions of a class or the module by name; overloads count once."""
+    return {node.name: node for node in body if isinstance(node, ast.FunctionDef)}
+
+
+def is_property(node):
+    return any(isinstance(d, ast.Name) and d.id == "property" for d in node.decorator_list)
+
+
+def parameters(node):
+    a = node.args
+    named = a.posonlyargs + a.args
+    pairs = [(p.arg, d) for p, d in zip(named, [None] * (len(named) - len(a.defaults)) + a.defaults)]
+    pairs += [("*", None)] if a.kwonlyargs else []
+    pairs += [(p.arg, d) for p, d in zip(a.kwonlyargs, a.kw_defaults)]
+    return [(name, default) for name, default in pairs if name not in ("self", "cls")]
+
+
+def same_parameters(name, function, node):
+    signature = inspect.signature(function)
+    there, star = [], False
+    for p in signature.parameters.values():
+        if p.name in ("self", "cls", "$self"):
+            continue
+        if p.kind is p.KEYWORD_ONLY and not star:
+            there.append(("*", p.empty))
+            star = True
+        there.append((p.name, p.default))
+    stub = parameters(node)
+    # Operators have names of their own for what they take.
+    if not name.split(".")[-1].startswith("__"):
+        assert [n for n, _ in there] == [n for n, _ in stub], name
+    for (parameter, real), (_, written) in zip(there, stub):
+        where = f"{name}({parameter})"
+        assert (real is inspect.Parameter.empty) == (written is None), where
+        if written is not None:
+            assert real == ast.literal_eval(written), where
+
+
+def test_stubs_say_what_there_is():
+    classes = {node.name: node for node in STUBS.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")}
+    stubbed = public(set(classes) | set(functions(STUBS.body)))
+    assert stubbed == public(resolvent.__all__) == public(dir(resolvent))
+    assert public(resolvent.__all__) <= public(dir(resolvent._native))
+    for name, node in functions(STUBS.body).items():
+        same_parameters(name, getattr(resolvent, name), node)
+    for name, node in classes.items():
+        cls, members = getattr(resolvent, name), functions(node.body)
+        if issubclass(cls, Exception):
+            continue
+        assert public(members) == public(vars(cls)), name
+        for member, stub in members.items():
+            if member == "__new__":
+                same_parameters(name, cls, stub)
+            elif is_property(stub):
+                assert not callable(vars(cls)[member]), f"{name}.{member} is no property"
+            elif member not in ("__getitem__", "__contains__"):
+                same_parameters(f"{name}.{member}", getattr(cls, member), stub)
+            else:
+                assert hasattr(cls, member)
+
+
+def test_everything_public_has_a_docstring_and_arrays_have_shapes():
+    for name in public(resolvent.__all__):
+        thing = getattr(resolvent, name)
+        assert thing.__doc__, name
+        for member in public(vars(thing)) if inspect.isclass(thing) and not issubclass(thing, Exception) else ():
+            assert getattr(thing, member).__doc__, f"{name}.{member}"
+    for method in ("field", "logits", "sensitivity", "green", "slice", "regime", "invert", "transfer"):
+        assert "[" in getattr(resolvent.Run, method).__doc__, method

@@ -1,0 +1,79 @@
+"""Results: tables, drawings, files."""
+
+import sys
+
+import numpy as np
+import pytest
+from resolvent import Result, logit_diff
+
+J = logit_diff(2, 6)
+
+
+@pytest.fixture(scope="module")
+def swept(tiny):
+    return tiny.patch_sweep([3, 1, 4, 1, 5], [3, 1, 9, 1, 5], J, sites=["resid", "z"])
+
+
+def test_arrays_are_read_only_and_array_like(swept):
+    assert np.asarray(swept).shape == (4, 5) and np.array(swept, dtype=np.float64).dtype == np.float64
+    with pytest.raises(ValueError):
+        swept.values[0, 0] = 1
+    assert swept.arrays.keys() == set(swept.keys()) and "effect" in swept and "nothing" not in swept
+    with pytest.raises(KeyError, match="there are effect"):
+        swept["nothing"]
+    assert swept.metadata["analysis"] == "patch" and "observable_text" not in swept.metadata
+    value, bound = swept.checks["adjoint"]
+    assert value <= bound
+    assert "effect [level=4, token=5]" in repr(swept)
+
+
+def test_tables(swept):
+    table = swept.to_pandas()
+    assert list(table.columns) == ["effect", "first_order"] and table.index.names == ["level", "token"]
+    assert table["effect"].unstack("token").shape == (4, 5)
+    assert swept.to_pandas("effect.z").index.names == ["block", "head", "token"]
+
+
+def test_plots(run, swept, tiny):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    axes = swept.plot()
+    assert axes.get_title() == "patch: effect"
+    assert swept.plot("first_order", ax=axes) is axes
+    assert run.sensitivity(J).plot().get_title() == "sensitivity: norm"
+    assert len(run.regime(J, sites=[(1, 2), (2, -1)], amplitudes=[0.1, 1.0]).plot().get_lines()) == 2
+    assert run.green((1, 2), geometry=True).plot("energy") is not None
+    with pytest.raises(ValueError, match="level, token, d"):
+        run.sensitivity(J).plot("sensitivity")
+    for result in (run.result(), run.slice(rank=2), run.invert((J, 1.0)), run.transfer([3, 1, 9, 1, 5], J)):
+        result.plot()
+        matplotlib.pyplot.close("all")
+
+
+def test_notebooks_get_our_own_figures(run, swept):
+    for thing in (run, swept, run.sensitivity(J)):
+        html = thing._repr_html_()
+        assert html.startswith("<div><svg") and "checks:" in html
+    assert "logit(#2) - logit(#6)" in swept.svg()
+
+
+def test_files(run, swept, tmp_path):
+    for name in ("x.safetensors", "x.json", "x.svg", "x.png"):
+        swept.save(tmp_path / name)
+        assert (tmp_path / name).stat().st_size > 1000
+    read = Result.load(tmp_path / "x.safetensors")
+    np.testing.assert_array_equal(read.values, swept.values)
+    assert read.axes == swept.axes and read.metadata == swept.metadata and read.checks.keys() == swept.checks.keys()
+    assert (tmp_path / "x.json").read_text() == swept.to_json()
+    with pytest.raises(ValueError, match="ends in .safetensors or .json"):
+        swept.save(tmp_path / "x.csv")
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        swept.save(tmp_path / "nowhere/x.json")
+
+
+def test_pandas_and_matplotlib_may_be_missing(swept, monkeypatch):
+    for package, use in (("pandas", swept.to_pandas), ("matplotlib.pyplot", swept.plot)):
+        monkeypatch.setitem(sys.modules, package, None)
+        with pytest.raises(ImportError, match="pip install"):
+            use()

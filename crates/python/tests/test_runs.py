@@ -1,0 +1,141 @@
+"""Models, runs, edits and linearisations: shapes, names, and that all kinds of arrays mean the same."""
+
+import numpy as np
+import pytest
+from conftest import MARY
+from resolvent import Cotangent, Edit, Model, Source, kl_divergence, log_prob, logit, logit_diff, projection
+
+J = logit_diff(2, 6)
+
+
+class ByArray:
+    """A tensor of a library that hands its numbers over by `__array__`."""
+
+    def __init__(self, numbers):
+        self.numbers = np.asarray(numbers)
+
+    def __array__(self, dtype=None, copy=None):
+        return self.numbers.astype(dtype or self.numbers.dtype)
+
+
+class ByDLPack:
+    """One that does it by DLPack alone."""
+
+    def __init__(self, numbers):
+        self.numbers = np.asarray(numbers)
+
+    def __dlpack__(self, **options):
+        return self.numbers.__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self.numbers.__dlpack_device__()
+
+
+def test_tokens_go_both_ways(model):
+    tokens = model.to_tokens(MARY)
+    assert tokens.dtype == np.uint32 and tokens.shape == (14,)
+    assert model.to_string(tokens) == MARY and "".join(model.to_str_tokens(MARY)) == MARY
+    mary = model.to_single_token(" Mary")
+    assert mary == tokens[9 - 8] and model.to_string(mary) == " Mary"
+    cfg = model.cfg
+    assert (cfg.n_layers, cfg.d_model, cfg.d_head * cfg.n_heads) == (8, 192, 192)
+    np.testing.assert_array_equal(model.embedding(" Mary"), model.embedding(mary))
+
+
+def test_the_model_answers(model):
+    run = model.run(MARY)
+    assert model.to_string(int(run.logits[-1].argmax())) == " Mary"
+    assert run.value(logit_diff(" Mary", " John")) > 0 > run.value(log_prob(" Mary"))
+    assert run.value(kl_divergence(run)) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("kind", [list, np.array, ByArray, ByDLPack, lambda ids: np.array([ids]), tuple])
+def test_prompts_come_in_many_kinds(tiny, run, kind):
+    again = tiny.run(kind([3, 1, 4, 1, 5]))
+    np.testing.assert_array_equal(again.field, run.field)
+
+
+def test_runs_hold_the_field(tiny, run):
+    assert run.field.shape == (4, 5, 32) and run.field.dtype == np.float32
+    assert run.logits.shape == (5, 50)
+    np.testing.assert_array_equal(run.logits[-1], run.logits_at())
+    np.testing.assert_array_equal(run["blocks.1.hook_resid_pre"], run.field[1])
+    np.testing.assert_array_equal(run["resid_post", 2], run.field[3])
+    heads = run["blocks.1.attn.hook_z"]
+    assert heads.shape == (5, 2, 16)
+    np.testing.assert_array_equal(heads[:, 1], run["blocks.1.attn.hook_z[1]"])
+    np.testing.assert_array_equal(heads, run["z", 1])
+    # Outputs that are fused away are there all the same, under the run's own edits.
+    edited = tiny.run([3, 1, 4, 1, 5], edits=[Edit.ablate("blocks.0.hook_mlp_out", 2)])
+    assert not edited["blocks.0.hook_mlp_out"][2].any() and edited["blocks.0.hook_mlp_out"][1].any()
+    whole = edited["attn_out", 1] + edited["resid_pre", 1]
+    np.testing.assert_allclose(whole, edited["resid_mid", 1], atol=1e-5)
+
+
+def test_fields_are_handed_over_without_a_copy(run):
+    field = run.field
+    owner = field.base
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    assert owner is not None and type(owner).__name__ not in ("ndarray", "bytes")
+    assert field.flags.c_contiguous and field.flags.writeable
+
+
+@pytest.mark.parametrize("kind", [list, np.array, ByArray, ByDLPack, lambda v: np.array(v, np.float32)[::1]])
+def test_edits_take_any_vector(tiny, run, kind):
+    vector = [float(i) for i in range(32)]
+    edited = tiny.run(run.tokens, edits=[Edit.add("blocks.1.hook_resid_pre", -1, kind(vector))])
+    np.testing.assert_allclose(edited.field[1][4] - run.field[1][4], vector, atol=1e-5)
+    np.testing.assert_array_equal(edited.field[:, :4], run.field[:, :4])
+
+
+def test_edits_act(tiny, run):
+    site, tokens = "blocks.1.hook_resid_pre", run.tokens
+    h = run.field[1][2]
+    for edit, expected in [
+        (Edit.put(site, 2, np.ones(32)), np.ones(32)),
+        (Edit.scale(site, 2, 0.5), h / 2),
+        (Edit.ablate(site, 2), np.zeros(32)),
+        (Edit.project_out(site, 2, h), np.zeros(32)),
+    ]:
+        np.testing.assert_allclose(tiny.run(tokens, [edit]).field[1][2], expected, atol=1e-5)
+    variants = [[Edit.ablate(f"blocks.{layer}.attn.hook_z[0]", -1)] for layer in range(3)]
+    values = run.values_under(variants, J)
+    assert values == pytest.approx([tiny.run(tokens, v).value(J) for v in variants], abs=1e-5)
+
+
+def test_linearizations_are_linear_adjoint_and_batched(run):
+    linear, rng = run.linearize(), np.random.default_rng(0)
+    u, v = (rng.normal(size=run.field.shape).astype(np.float32) for _ in range(2))
+    forward, backward = linear.jvp(v), linear.vjp(u)
+    assert forward.shape == backward.shape == run.field.shape
+    assert np.vdot(u, forward) == pytest.approx(np.vdot(backward, v), rel=1e-4)
+    s = Source("blocks.1.hook_resid_pre", 2, v[1][2])
+    one, both = linear.jvp(s), linear.jvp([s, [s, s]])
+    assert both.shape == (2, *run.field.shape)
+    np.testing.assert_allclose(both[1], 2 * one, atol=1e-4)
+    assert not one[:, :2].any() and not one[0].any()
+    chi = linear.vjp([J, Cotangent(3, -1, np.ones(32))])
+    np.testing.assert_allclose(chi[0], run.sensitivity(J).values, atol=1e-5)
+    np.testing.assert_allclose(chi[1], linear.vjp(projection(3, -1, np.ones(32))), atol=1e-5)
+    first, second = linear.jet(s)
+    np.testing.assert_allclose(first, one, atol=1e-4)
+    slope, bend = linear.along(s, logit(2))
+    assert linear.along([s], logit(2)) == [(slope, bend)]
+    assert slope == pytest.approx(np.vdot(linear.vjp(logit(2))[1][2], v[1][2]), rel=1e-3)
+    assert second.any()
+
+
+def test_modes_hold_factors_constant(run):
+    exact = run.linearize().vjp(J)
+    for mode in ("frozen_norm", "frozen_attention", "frozen", "relp"):
+        frozen = run.linearize(mode).vjp(J)
+        assert frozen.shape == exact.shape and not np.allclose(frozen, exact)
+    with pytest.raises(ValueError, match="there are exact, frozen_norm"):
+        run.linearize("imagined")
+
+
+def test_models_open_by_path_too(tmp_path):
+    assert Model.from_pretrained(device="host").name == "atlas-small"
+    with pytest.raises(FileNotFoundError):
+        Model.from_pretrained(tmp_path / "nothing", device="host")

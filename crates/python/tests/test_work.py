@@ -1,0 +1,157 @@
+"""Long work: other threads run, Ctrl-C ends it, tqdm shows it."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import pytest
+from conftest import JOHN, MARY
+from resolvent import logit_diff
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of Windows are others")
+
+
+# What a shell starts in the background ignores Ctrl-C, and so do its children, unless they say otherwise.
+HEARS = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+
+
+def interrupted(code, started, tmp_path):
+    """Runs `code` in a child, sends it Ctrl-C once `started(folder)`, and returns what it printed and how long it still took."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", HEARS + textwrap.dedent(code)],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not started(tmp_path):
+        assert child.poll() is None, child.communicate()
+        assert time.monotonic() < deadline, "it never started"
+        time.sleep(0.05)
+    child.send_signal(signal.SIGINT)
+    sent = time.monotonic()
+    out, err = child.communicate(timeout=120)
+    return out, err, time.monotonic() - sent
+
+
+def test_ctrl_c_ends_a_study_which_goes_on_where_it_was(model, tmp_path):
+    code = """
+        from resolvent import Model
+        model = Model.from_pretrained("atlas-small", device="host")
+        try:
+            model.study(tasks=["ioi"], limit=4, quick=True, out="study")
+        except KeyboardInterrupt:
+            print("interrupted")
+            print(model.run([1, 2]).field.shape)
+    """
+
+    def started(folder):
+        return (folder / "study/regimes.ioi.safetensors").exists()
+
+    out, err, took = interrupted(code, started, tmp_path)
+    assert out.splitlines() == ["interrupted", "(9, 2, 192)"], err
+    assert took < 20, "the rest takes longer, and stops at its next launch"
+    files = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "study").iterdir()}
+    assert "regimes.ioi.safetensors" in files and "inverse.ioi.safetensors" not in files
+    assert all(name.endswith(".safetensors") for name in files), "nothing half-written is left"
+
+    study = model.study(tasks=["ioi"], limit=4, quick=True, out=tmp_path / "study", progress=False)
+    assert study.page.is_file() and {"patching.ioi", "inverse.ioi"} <= set(study.results)
+    assert study.results["patching.ioi"]["predicted"].ndim == 1
+    assert {s["verdict"] for s in study.statements} <= {"holds", "holds partly", "fails", "not measured"}
+    assert "<table>" in study._repr_html_()
+    for name, when in files.items():
+        assert (tmp_path / "study" / name).stat().st_mtime_ns == when, "what was done is read back"
+
+
+def test_ctrl_c_ends_one_long_analysis(tmp_path):
+    code = """
+        import pathlib
+        from resolvent import Model, logit
+        model = Model.from_pretrained("random-gpt2", device="host")
+        run = model.run(list(range(64)))
+        pathlib.Path("ready").touch()
+        try:
+            run.slice("random", rank=64, sources=[(0, t) for t in range(64)])  # minutes
+        except KeyboardInterrupt:
+            print("interrupted")
+    """
+    out, err, took = interrupted(code, lambda folder: (folder / "ready").exists(), tmp_path)
+    assert out.split() == ["interrupted"], err
+    assert took < 30
+
+
+def test_other_threads_run_meanwhile(model):
+    ticks, done = [], threading.Event()
+
+    def tick():
+        while not done.is_set():
+            ticks.append(time.monotonic())
+            time.sleep(0.005)
+
+    thread = threading.Thread(target=tick)
+    thread.start()
+    start = time.monotonic()
+    model.patch_sweep(MARY, JOHN, logit_diff(" Mary", " John"), sites=["resid", "q", "k"])
+    end = time.monotonic()
+    done.set()
+    thread.join()
+    during = [t for t in ticks if start <= t <= end]
+    assert len(during) > 5, f"{len(during)} ticks in {end - start:.2f} s"
+
+
+def test_threads_share_a_model(tiny):
+    results, j = [None] * 4, logit_diff(2, 6)
+
+    def work(i):
+        results[i] = tiny.run([3, 1, 4, 1, i]).sensitivity(j).values
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for i, chi in enumerate(results):
+        assert (chi == tiny.run([3, 1, 4, 1, i]).sensitivity(j).values).all()
+
+
+def test_progress_is_tqdm_s(run, monkeypatch):
+    import tqdm.auto
+
+    seen = []
+
+    class Bar:
+        def __init__(self, **options):
+            seen.append(options["desc"])
+            self.total = 0
+
+        def update(self, n):
+            seen.append((n, self.total))
+
+        def set_postfix_str(self, text):
+            seen.append(text)
+
+        def close(self):
+            seen.append("closed")
+
+    monkeypatch.setattr(tqdm.auto, "tqdm", Bar)
+    run.slice("random", rank=2)
+    assert seen[0] == "slice" and seen[-1] == "closed"
+    steps = [n for n, _ in seen[1:-1]]
+    assert sum(steps) == seen[-2][1] > 0
+    seen.clear()
+    run.slice("random", rank=2, progress=False)
+    assert not seen
+
+    class Broken(Bar):
+        def update(self, n):
+            raise RuntimeError("no room on the screen")
+
+    monkeypatch.setattr(tqdm.auto, "tqdm", Broken)
+    with pytest.raises(RuntimeError, match="no room"):
+        run.slice("random", rank=2)
