@@ -85,9 +85,14 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
             let [effect, first_order] = kind.arrays();
             let title =
                 if *kind == SiteKind::Resid { title.clone() } else { format!("patch effect, {kind}") };
-            text.push_str(&heatmap(&corrupted, &result, effect, &title));
-            text.push('\n');
-            text.push_str(&heatmap(&corrupted, &result, first_order, "first-order prediction"));
+            // Heads have no map of their own: their numbers are in the result.
+            for (array, title) in [(effect, title.as_str()), (first_order, "first-order prediction")] {
+                let map = heatmap(&corrupted, &result, array, title);
+                if !map.is_empty() {
+                    text.push_str(&map);
+                    text.push('\n');
+                }
+            }
         }
         text.push_str(&agreements(&result, &args.sites));
         text.push_str(&pairs(&result));
@@ -97,7 +102,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
 
 /// How well each predictor does at each kind of site.
 fn agreements(result: &Labelled, kinds: &[SiteKind]) -> String {
-    let mut text = String::from("\n");
+    let mut text = String::new();
     for kind in kinds {
         let first = [format!("agreement.{kind}")];
         let all = Predictor::ALL.map(|p| format!("agreement.{kind}.{p}"));

@@ -1,5 +1,6 @@
 mod arguments;
 mod bad_models;
+mod bench;
 mod cases;
 mod directory;
 mod hub;

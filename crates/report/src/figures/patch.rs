@@ -27,15 +27,20 @@ pub(super) fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
     let effects = map("Patch effect", effect, "J(patched) − J(corrupted)");
     let predicted = map("First-order prediction", first_order, "<chi[l,t], delta h[l,t]>");
     let maps = [effects, predicted].into_iter().flatten().map(Figure::from);
-    let panel = panel(result).map(Figure::from);
-    maps.chain([scatter(effect, first_order, labels).into()]).chain(panel).collect()
+    let panels = PANELS.iter().filter_map(|measure| panel(result, *measure)).map(Figure::from);
+    maps.chain([scatter(effect, first_order, labels).into()]).chain(panels).collect()
 }
 
+/// A measure of predictors, with its axis.
+type Measure = (&'static str, fn(stats::Agreement) -> f64);
+
+const PANELS: [Measure; 2] =
+    [("relative error", |a| a.error), ("Pearson correlation with actual effects", |a| a.pearson)];
+
 /// How well each predictor does at each kind of site, where several were asked for.
-fn panel(result: &Labelled) -> Option<Bars> {
+fn panel(result: &Labelled, (axis, measure): Measure) -> Option<Bars> {
     let predictors: Vec<&str> = result.metadata.get("predictors")?.split(',').collect();
-    let mut bars =
-        Bars::new("Predictors side by side", Axis::linear("Pearson correlation with actual effects"));
+    let mut bars = Bars::new("Predictors side by side", Axis::linear(axis));
     bars.subtitle = "operations in forward passes".to_owned();
     bars.dots = true;
     bars.groups = predictors.iter().map(|p| p.replace('_', " ")).collect();
@@ -44,7 +49,7 @@ fn panel(result: &Labelled) -> Option<Bars> {
         let of = |name: &str| result.array(&format!("{name}{suffix}")).map_or(&[][..], |a| &a.data);
         let actual = of("effect");
         let rows = of("predicted").chunks(actual.len().max(1));
-        let estimates = rows.map(|p| Some(Estimate::new(stats::Pairs::new(p, actual).agreement().pearson)));
+        let estimates = rows.map(|p| Some(Estimate::new(measure(stats::Pairs::new(p, actual).agreement()))));
         let costs: Vec<String> = of("cost").iter().map(|c| format!("{c:.0}")).collect();
         let kind = suffix.strip_prefix('.').unwrap_or("resid");
         let name = format!("{kind} (costs {})", costs.join(", "));

@@ -80,6 +80,10 @@ fn predictors_of_a_patch_are_shown_side_by_side() {
     assert_eq!(category.name, "resid (costs 2, 40)");
     let values: Vec<f64> = category.estimates.iter().flatten().map(|e| e.value).collect();
     assert!((values[0] + 1.0).abs() < 1e-9 && (values[1] - 1.0).abs() < 1e-9, "{values:?}");
+    // Before the correlations, the errors: predictions that are twice as large, with the wrong sign, are off by three.
+    let Some(Figure::Bars(bars)) = figures.iter().nth_back(1) else { panic!("{figures:?}") };
+    let values: Vec<f64> = bars.categories[0].estimates.iter().flatten().map(|e| e.value).collect();
+    assert!((values[0] - 3.0).abs() < 1e-6 && values[1] < 1e-6, "{values:?}");
 }
 
 #[test]

@@ -13,9 +13,11 @@ pub enum Style {
     Plain,
 }
 
-/// A `[level, token]` array as rows of cells, the last level on top.
+/// A `[level, token]` or `[block, token]` array as rows of cells, the last one on top.
 pub struct Heatmap<'a> {
     title: &'a str,
+    /// What stands before the number of a row.
+    row: &'static str,
     levels: usize,
     tokens: usize,
     values: &'a [f32],
@@ -28,10 +30,14 @@ const LABEL: usize = 9;
 const CELL: usize = 6;
 
 impl<'a> Heatmap<'a> {
-    /// A heatmap of `array`, if it has the two axes level and token; `labels` are the tokens' texts.
+    /// A heatmap of `array`, if it has the two axes level (or block) and token; `labels` are the tokens' texts.
     pub fn new(title: &'a str, array: &'a Array, labels: &'a [String]) -> Option<Self> {
-        let [("level", levels), ("token", tokens)] = array.axes[..] else { return None };
-        Some(Self { title, levels, tokens, values: &array.data, labels })
+        let (row, levels, tokens) = match array.axes[..] {
+            [("level", levels), ("token", tokens)] => ("h", levels, tokens),
+            [("block", blocks), ("token", tokens)] => ("", blocks, tokens),
+            _ => return None,
+        };
+        Some(Self { title, row, levels, tokens, values: &array.data, labels })
     }
 
     /// The heatmap as text, cut to the last columns that fit `width` characters.
@@ -48,7 +54,7 @@ impl<'a> Heatmap<'a> {
         let unit = if scale == 0 { String::new() } else { format!(" x 1e{scale}") };
         let _infallible = writeln!(out, "{}{unit}{note}", self.title);
         for level in (0..self.levels).rev() {
-            let _infallible = write!(out, "{:>5} ", format!("h{level}"));
+            let _infallible = write!(out, "{:>5} ", format!("{}{level}", self.row));
             for t in first..self.tokens {
                 let value = self.values[level * self.tokens + t];
                 out.push_str(&draw(style, value, most, scale, cell));
