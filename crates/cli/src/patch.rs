@@ -65,8 +65,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let (clean, corrupted) = (model.run_with(&clean, &options)?, model.run_with(&corrupted, &options)?);
     let mut result = patch_at(&clean, &corrupted, &observable, &args.sites)?;
     if !args.predictors.is_empty() {
-        let mut predictors = vec![Predictor::FirstOrder];
-        predictors.extend(args.predictors.iter().filter(|p| **p != Predictor::FirstOrder));
+        let predictors = Predictor::beside_first_order(&args.predictors);
         let case = Case { clean: &clean, corrupted: &corrupted, observable: &observable };
         let options = PredictorOptions { steps: args.steps, flag: args.flag };
         result = result.with_predictors(&case, &args.sites, &predictors, options)?;

@@ -17,7 +17,7 @@ use std::str::FromStr;
 
 use resolvent_model::{Edit, Mode, Run, RunOptions, Site, Source};
 
-use crate::certificate::{Certificate, dot, narrow, worse};
+use crate::certificate::{Certificate, adjoint, dot, narrow, worse};
 use crate::displacements::Displacements;
 use crate::error::{Error, Result};
 use crate::patch::Case;
@@ -41,6 +41,12 @@ pub enum Predictor {
 impl Predictor {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::FirstOrder, Self::Curvature, Self::Hvp, Self::Integrated, Self::RelP];
+
+    /// These, after first order, which comes with every patch.
+    pub fn beside_first_order(others: &[Self]) -> Vec<Self> {
+        let others = others.iter().copied().filter(|p| *p != Self::FirstOrder);
+        std::iter::once(Self::FirstOrder).chain(others).collect()
+    }
 
     /// Its name on the command line and in result files.
     pub fn name(self) -> &'static str {
@@ -108,7 +114,8 @@ pub struct Panel {
     pub flagged: f64,
     /// Operations of one forward pass that reads J.
     pub pass: f64,
-    /// Of two routes to one number: first order by reverse and by forward mode, second order by jets and by products.
+    /// Of two routes to one number: first order by reverse and by forward mode, second order by jets and by products; the
+    /// adjoint identity of RelP's linear map, and of the run half way between the prompts.
     pub certificates: Vec<Certificate>,
 }
 
@@ -156,6 +163,15 @@ pub fn predict(
         let pairs = screened.terms.iter().map(|&(i, q)| (q, curved.second[i]));
         let value = apart(pairs);
         panel.certificates.push(Certificate { name: "second_order", value, bound: SAME_SECOND });
+    }
+    if wants(Predictor::RelP) {
+        let relp = adjoint(&case.corrupted.linearize(Mode::RelP), 1)?;
+        panel.certificates.push(Certificate { name: "adjoint_relp", ..relp });
+    }
+    if wants(Predictor::Integrated) {
+        let between = bench.between(0.5)?;
+        let middle = adjoint(&between.linearize(Mode::Exact), 1)?;
+        panel.certificates.push(Certificate { name: "adjoint_between", ..middle });
     }
     for &predictor in predictors {
         let estimate = match (predictor, &curvature, &hvp) {
@@ -297,29 +313,32 @@ impl<'a> Bench<'a> {
     }
 
     fn integrated(&self, steps: usize) -> Result<Estimate> {
-        let Case { clean, corrupted, observable } = *self.case;
-        let embeddings = Displacements::new([clean, corrupted], SiteKind::Resid)?;
         self.counted(|| {
             let mut sum = vec![0.0; self.patches.len()];
             for step in 0..steps {
                 let share = (step as f32 + 0.5) / steps as f32;
-                let between = between(corrupted, &embeddings, share, &self.sites)?;
+                let between = self.between(share)?;
                 let linear = between.linearize(Mode::Exact);
-                let each = self.patches.along_sensitivity(&linear, observable)?;
+                let each = self.patches.along_sensitivity(&linear, self.case.observable)?;
                 sum.iter_mut().zip(each).for_each(|(sum, x)| *sum += x / steps as f64);
             }
             Ok(sum)
         })
     }
-}
 
-/// The corrupted run with its embeddings moved a share of the way to the clean ones.
-fn between(corrupted: &Run, embeddings: &Displacements, share: f32, sites: &[Site]) -> Result<Run> {
-    let moved = (0..corrupted.tokens().len()).map(|t| {
-        let by = embeddings.delta(t).iter().map(|d| share * d).collect();
-        Edit::add(Site::ResidPre(0), t, by)
-    });
-    let edits = corrupted.edits().iter().cloned().chain(moved).collect();
-    let options = RunOptions { edits, sites: sites.to_vec() };
-    Ok(corrupted.model().run_with(corrupted.tokens(), &options)?)
+    /// The corrupted run with its embeddings moved a share of the way to the clean ones.
+    fn between(&self, share: f32) -> Result<Run> {
+        let Case { clean, corrupted, .. } = *self.case;
+        let d = corrupted.model().config().n_embd;
+        let [theirs, ours] = [clean, corrupted].map(|run| run.captures(&[Site::ResidPre(0)]));
+        let (theirs, ours) = (theirs?.concat(), ours?.concat());
+        let rows = theirs.chunks(d).zip(ours.chunks(d)).enumerate();
+        let moved = rows.map(|(t, (a, b))| {
+            let by = a.iter().zip(b).map(|(a, b)| share * (a - b)).collect();
+            Edit::add(Site::ResidPre(0), t, by)
+        });
+        let edits = corrupted.edits().iter().cloned().chain(moved).collect();
+        let options = RunOptions { edits, sites: self.sites.clone() };
+        Ok(corrupted.model().run_with(corrupted.tokens(), &options)?)
+    }
 }

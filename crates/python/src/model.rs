@@ -6,7 +6,7 @@ use numpy::{PyArray1, PyArrayDyn};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use resolvent::engine::{Choice, Options};
-use resolvent::field::{SiteKind, patch_at};
+use resolvent::field::{Case, Predictor, PredictorOptions, SiteKind, patch_at};
 use resolvent::model::{Model, Run, RunOptions, Site};
 
 use crate::arguments::{token, tokens};
@@ -175,9 +175,12 @@ impl PyModel {
     ///
     /// Arrays: `effect` = J(patched) - J(corrupted) and `first_order`, what the sensitivity predicts, [L+1, T]; the same as
     /// `effect.KIND`, `first_order.KIND` of other kinds; `clean_value`, `corrupted_value` [1].
+    ///
+    /// With `predictors`, of `curvature`, `hvp`, `integrated` and `relp`, also `predicted` [P, ...], first order first, and `cost`
+    /// [P] in forward passes; of `hvp` the ratio of second order to first, `reliability`.
     #[pyo3(
-        signature = (clean, corrupted, observable, *, sites = vec!["resid".to_owned()]),
-        text_signature = "($self, clean, corrupted, observable, *, sites=[\"resid\"])"
+        signature = (clean, corrupted, observable, *, sites = vec!["resid".to_owned()], predictors = Vec::new()),
+        text_signature = "($self, clean, corrupted, observable, *, sites=[\"resid\"], predictors=())"
     )]
     fn patch_sweep(
         &self,
@@ -186,13 +189,27 @@ impl PyModel {
         corrupted: &Bound<'_, PyAny>,
         observable: &Bound<'_, PyObservable>,
         sites: Vec<String>,
+        predictors: Vec<String>,
     ) -> Result<PyResultOf> {
+        let others = predictors.iter().map(|name| Ok(name.parse()?)).collect::<Result<Vec<Predictor>>>()?;
         let kinds = sites.iter().map(|kind| Ok(kind.parse()?)).collect::<Result<Vec<SiteKind>>>()?;
         let sites: Vec<Site> = kinds.iter().flat_map(|kind| kind.sites(self.model.config())).collect();
         let prepared = |prompt| self.prepared(prompt, &sites);
         let (clean, corrupted) = (prepared(clean)?, prepared(corrupted)?);
         let (j, title) = (observable.get().of(py, &corrupted)?, observable.get().title(py)?);
-        let result = detached(py, |_| patch_at(&clean, &corrupted, &j, &kinds))?;
+        let result = detached(py, |_| {
+            let result = patch_at(&clean, &corrupted, &j, &kinds)?;
+            if others.is_empty() {
+                return Ok(result);
+            }
+            let case = Case { clean: &clean, corrupted: &corrupted, observable: &j };
+            result.with_predictors(
+                &case,
+                &kinds,
+                &Predictor::beside_first_order(&others),
+                PredictorOptions::default(),
+            )
+        })?;
         PyResultOf::new(py, result, Some(&corrupted), Some(&title))
     }
 

@@ -43,6 +43,18 @@ def test_patch_sweep(model, clean, corrupted):
     np.testing.assert_array_equal(same["effect.mlp_out"], again["effect.mlp_out"])
 
 
+def test_predictors_of_patches(model, clean, corrupted):
+    swept = model.patch_sweep(clean, corrupted, J, predictors=["curvature", "hvp", "integrated", "relp"])
+    assert swept["predicted"].shape == (5, 9, 14) and swept.axes_of("predicted") == ("predictor", "level", "token")
+    np.testing.assert_array_equal(swept["predicted"][0], swept["first_order"])
+    error = np.square(swept["predicted"] - swept["effect"]).sum((1, 2))
+    # On this prompt each of them is better than first order, and all but the last cost more than ten forward passes.
+    assert (error[1:] < error[0]).all() and (swept["cost"][1:4] > 10).all() and swept["cost"][4] < 2
+    assert swept["reliability"].shape == (9, 14)
+    with pytest.raises(ValueError, match="is no predictor"):
+        model.patch_sweep(clean, corrupted, J, predictors=["x"])
+
+
 def test_green(clean):
     response = clean.green((4, 3), "token: Mary", unit=True)
     assert response.values.shape == (9, 14, 192)

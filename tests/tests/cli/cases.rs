@@ -129,7 +129,17 @@ pub(super) fn cases(golden: &Golden) -> Vec<Case> {
                 one("clean_value"),
                 one("corrupted_value"),
             ],
-            &["restores", "alone", "adjoint", "forward_reverse", "second_order", "halves", "symmetry"],
+            &[
+                "restores",
+                "alone",
+                "adjoint",
+                "forward_reverse",
+                "second_order",
+                "adjoint_relp",
+                "adjoint_between",
+                "halves",
+                "symmetry",
+            ],
         ),
         case(
             "sensitivity --target #3 --direction token:#7",

@@ -26,6 +26,7 @@ _Cotangents = Union[Observable, Cotangent, _Array]
 _Entry = Any
 _Mode = Literal["exact", "frozen_norm", "frozen_attention", "frozen", "relp"]
 _Kind = Literal["resid", "mid", "attn_out", "mlp_out", "q", "k", "v", "z"]
+_Predictor = Literal["first_order", "curvature", "hvp", "integrated", "relp"]
 
 __version__: str
 __all__ = [
@@ -80,6 +81,7 @@ class Model:
         observable: Observable,
         *,
         sites: Sequence[_Kind] = ["resid"],
+        predictors: Sequence[_Predictor] = (),
     ) -> Result: ...
     def study(
         self,
