@@ -111,6 +111,10 @@ fn table(timed: &Bench, rows: usize) -> String {
             p.flops / 1e9
         );
     }
+    if !timed.left_out.is_empty() {
+        let names: Vec<&str> = timed.left_out.iter().map(|p| p.name()).collect();
+        let _infallible = writeln!(text, "no time for {}; leave --quick out for all", names.join(", "));
+    }
     if timed.kernels.is_empty() {
         text.push_str("\nthis device has no clock of its own: kernels are not timed\n");
         return text;

@@ -11,19 +11,24 @@ mod kernels;
 mod passes;
 mod peaks;
 
+use std::time::{Duration, Instant};
+
 use resolvent_engine::{Device, Options};
 use resolvent_model::Model;
 use serde_json::{Value, json};
 
 pub use compare::{Change, compare};
 pub use kernels::KernelRate;
-pub use passes::PassTime;
+pub use passes::{Pass, PassTime};
 pub use peaks::Peaks;
 
 use crate::open::{Fault, open};
 
 /// Version of the JSON form.
 const SCHEMA: u64 = 1;
+
+/// A quick bench begins no pass after this; each is run once more with its launches timed.
+const QUICK: Duration = Duration::from_secs(8);
 
 /// What to time.
 #[derive(Clone, Debug)]
@@ -53,6 +58,8 @@ pub struct Bench {
     pub peaks: Peaks,
     /// Whole passes.
     pub passes: Vec<PassTime>,
+    /// Passes that a quick bench had no time for.
+    pub left_out: Vec<Pass>,
     /// Kernels by shape, the one that took most time first. Empty where a GPU has no clock of its own.
     pub kernels: Vec<KernelRate>,
 }
@@ -69,18 +76,22 @@ pub fn bench(options: &BenchOptions, told: &mut dyn FnMut(&str)) -> Result<Bench
     let peaks = peaks::measure(&timed, options.quick)?;
     told("weights");
     let model = Model::named(&device, &options.model)?;
-    let mut passes = Vec::new();
-    let kinds = passes::kinds(options.quick);
-    for pass in &kinds {
+    let (mut passes, mut left_out) = (Vec::<PassTime>::new(), Vec::new());
+    let start = Instant::now();
+    for pass in passes::kinds(options.quick) {
+        if options.quick && start.elapsed() > QUICK {
+            left_out.push(pass);
+            continue;
+        }
         told(pass.name());
-        passes.push(passes::time(*pass, &model, options)?);
+        passes.push(passes::time(pass, &model, options)?);
     }
     drop(model);
     told("kernels");
     let model = Model::named(&timed, &options.model)?;
     timed.take_profile()?;
     let mut samples = Vec::new();
-    for pass in &kinds {
+    for PassTime { pass, .. } in &passes {
         passes::once(*pass, &model, options.tokens)?;
         samples.extend(timed.take_profile()?);
     }
@@ -92,6 +103,7 @@ pub fn bench(options: &BenchOptions, told: &mut dyn FnMut(&str)) -> Result<Bench
         kernels: kernels::rates(&samples, &peaks),
         peaks,
         passes,
+        left_out,
     })
 }
 
@@ -119,6 +131,7 @@ impl Bench {
             "tokens": self.tokens,
             "peaks": { "gflops": self.peaks.flops / 1e9, "gbytes": self.peaks.bytes / 1e9 },
             "passes": passes.collect::<Vec<Value>>(),
+            "left_out": self.left_out.iter().map(|p| p.name()).collect::<Vec<_>>(),
             "kernels": kernels.collect::<Vec<Value>>(),
         })
     }
