@@ -6,14 +6,14 @@ use resolvent_ops::peak;
 
 pub(crate) fn bench(c: &mut Criterion) {
     for (name, device) in devices() {
-        let (numbers, steps) = (1 << 16, 1 << 10);
+        let (numbers, turns) = (1 << 16, 1 << 8);
         let mut group = c.benchmark_group("peak.fma");
-        group.throughput(Throughput::Elements((numbers * steps * 32) as u64)).sample_size(20);
+        group.throughput(Throughput::Elements((numbers * turns * 128) as u64)).sample_size(20);
         let x = operand(&device, numbers / 64, 64, 1).expect("65 536 numbers fit any device");
         group.bench_function(name, |b| {
             b.iter(|| {
                 let mut rec = device.record();
-                peak::fma(&mut rec, &x, steps)?;
+                peak::fma(&mut rec, &x, turns)?;
                 device.submit(rec)?;
                 device.wait()
             });

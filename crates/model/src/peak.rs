@@ -39,7 +39,7 @@ pub fn peak(device: &Device, kind: Peak, size: usize) -> Result<(f64, f64)> {
     let x = device.upload("x", &[("rows", numbers / 1024), ("n", 1024)], &vec![0.5f32; numbers])?;
     let mut rec = device.record();
     match kind {
-        Peak::MultiplyAdd => fma(&mut rec, &x, 256 * size)?,
+        Peak::MultiplyAdd => fma(&mut rec, &x, 64 * size)?,
         Peak::Copy => copy(&mut rec, &x)?,
     };
     device.wait()?;

@@ -9,29 +9,30 @@ use resolvent_shaders::peak as shader;
 use crate::flat_grid;
 use crate::host::{each_row, each_row_simd, row_body};
 
-/// Chains of multiply-adds that a number carries, and flops a step.
-const CHAINS: usize = 16;
+/// Chains of multiply-adds that a number carries, and steps of each in a turn.
+const CHAINS: usize = 8;
+const STEPS: usize = 8;
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct Params {
     n: u32,
     groups_x: u32,
-    steps: u32,
+    turns: u32,
     pad: u32,
 }
 
-/// `steps` multiply-adds in each of 16 chains for every number of `x`, whose values should be near 0.5. Returns the
-/// sums, one a number; it does `32 steps` flops for each.
+/// Eight multiply-adds in each of eight chains for every number of `x`, `turns` times; the values should be near 0.5.
+/// Returns the sums, one a number; it does `128 turns` flops for each.
 ///
 /// # Errors
 /// The tensor does not fit the device.
-pub fn fma(rec: &mut Recording, x: &Tensor, steps: usize) -> Result<Tensor> {
+pub fn fma(rec: &mut Recording, x: &Tensor, turns: usize) -> Result<Tensor> {
     let n = x.shape().elements();
     let y = rec.tensor("peak.fma", x.shape().dims())?;
     let (grid, groups_x) = flat_grid(n);
-    let params = Params { n: n as u32, groups_x, steps: steps as u32, pad: 0 };
-    let flops = (2 * CHAINS * steps * n) as f64;
+    let params = Params { n: n as u32, groups_x, turns: turns as u32, pad: 0 };
+    let flops = (2 * CHAINS * STEPS * turns * n) as f64;
     rec.launch(Launch::new(&FMA, params, &[x, &y], grid).work(flops, 8.0 * n as f64))?;
     Ok(y)
 }
@@ -44,7 +45,7 @@ pub fn copy(rec: &mut Recording, x: &Tensor) -> Result<Tensor> {
     let n = x.shape().elements() / 4;
     let y = rec.tensor("peak.copy", x.shape().dims())?;
     let (grid, groups_x) = flat_grid(n);
-    let params = Params { n: n as u32, groups_x, steps: 0, pad: 0 };
+    let params = Params { n: n as u32, groups_x, turns: 0, pad: 0 };
     rec.launch(Launch::new(&COPY, params, &[x, &y], grid).work(0.0, 32.0 * n as f64))?;
     Ok(y)
 }
@@ -58,7 +59,7 @@ pub static KERNELS: &[&Kernel] = &[&FMA, &COPY];
 fn fma_host(bound: Bound<'_>) {
     let p: Params = bound.params();
     let ([x], [y]) = bound.slices();
-    each_row_simd::<FmaRow>(y, LANES, (x, p.steps, wide_registers()));
+    each_row_simd::<FmaRow>(y, LANES, (x, p.turns * STEPS as u32, wide_registers()));
 }
 
 /// Whether there are 32 registers of 16 numbers.
@@ -83,11 +84,9 @@ fn fma_row((x, steps, wide): (&[f32], u32, bool), row: usize, y: &mut [f32]) {
     let mut sum = [0.0f32; LANES];
     // Loops and no closures: what is not inlined is compiled for the oldest processor.
     if wide {
-        for first in [0, 8] {
-            chains::<8>(first, &m, steps, &mut sum);
-        }
+        chains::<CHAINS>(0, &m, steps, &mut sum);
     } else {
-        for first in [0, 4, 8, 12] {
+        for first in [0, 4] {
             chains::<4>(first, &m, steps, &mut sum);
         }
     }
@@ -100,7 +99,7 @@ fn chains<const N: usize>(first: usize, m: &[f32; LANES], steps: u32, sum: &mut 
     let mut chains = [[0.0f32; LANES]; N];
     for (i, chain) in chains.iter_mut().enumerate() {
         for (a, m) in chain.iter_mut().zip(m) {
-            *a = [*m, m + c[i % 4], m - c[i % 4], c[i % 4]][(first + i) / 4];
+            *a = if first + i < 4 { *m } else { m + c[i % 4] };
         }
     }
     for _ in 0..steps {
