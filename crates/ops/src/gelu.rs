@@ -10,7 +10,7 @@ use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor, as_u32}
 use resolvent_shaders::gelu as shader;
 
 use crate::flat_grid;
-use crate::host::{each_row_simd, gelu, gelu_d, gelu_dd, gelu_ratio, row_body};
+use crate::host::{RowBody, each_row_simd, gelu, gelu_d, gelu_dd, gelu_ratio, row_body};
 use crate::op::{Bend, Held, Kept, Op, Outcome, switch, whole};
 use crate::rows::{Row, Rows};
 
@@ -220,15 +220,60 @@ pub(crate) struct Slope<'a> {
     pub(crate) form: Form,
 }
 
-row_body!(pub(crate) SlopeRow<'a>(Slope<'a>) = slope_row);
+impl Slope<'_> {
+    /// `y *= gelu'(x)`, or where that is held `y *= gelu(x) / x`, for rows of `n` numbers; also an epilogue of
+    /// [`crate::matmul`]. Where many rows share a primal, its slopes are computed once.
+    pub(crate) fn times(self, y: &mut [f32], n: usize) {
+        if self.is_shared(y.len()) {
+            let slopes = self.table::<SlopeTable>(n);
+            each_row_simd::<TimesRow>(y, n, (&slopes, self.rows));
+        } else {
+            each_row_simd::<SlopeRow>(y, n, self);
+        }
+    }
 
-/// `y *= gelu'(x)`, or where that is held `y *= gelu(x) / x`, for one row; also an epilogue of [`crate::matmul`].
+    /// `y_ddot = gelu'(x) y_ddot + gelu''(x) y_dot^2` and `y_dot *= gelu'(x)` for rows `[y_dot, y_ddot]` of `2 n` numbers;
+    /// also an epilogue of [`crate::matmul`].
+    pub(crate) fn bend(self, y: &mut [f32], n: usize) {
+        if self.is_shared(y.len() / 2) {
+            let (slopes, bends) = (self.table::<SlopeTable>(n), self.table::<BendTable>(n));
+            each_row_simd::<BendRow>(y, 2 * n, (&slopes, &bends, self.rows));
+        } else {
+            each_row_simd::<JetRow>(y, 2 * n, self);
+        }
+    }
+
+    /// Whether a table of the primal's derivatives is computed in less than half of the time that they take row by row.
+    fn is_shared(self, numbers: usize) -> bool {
+        numbers >= 2 * self.x.len()
+    }
+
+    fn table<B: for<'a> RowBody<Args<'a> = (&'a [f32], Form)>>(self, n: usize) -> Vec<f32> {
+        let mut table = vec![1.0; self.x.len()];
+        each_row_simd::<B>(&mut table, n, (self.x, self.form));
+        table
+    }
+}
+
+row_body!(SlopeRow<'a>(Slope<'a>) = slope_row);
+row_body!(JetRow<'a>(Slope<'a>) = jet_row);
+row_body!(SlopeTable<'a>((&'a [f32], Form)) = slope_table_row);
+row_body!(BendTable<'a>((&'a [f32], Form)) = bend_table_row);
+row_body!(TimesRow<'a>((&'a [f32], &'a [f32])) = times_row);
+row_body!(BendRow<'a>((&'a [f32], &'a [f32], &'a [f32])) = bend_row);
+
 #[inline(always)]
 fn slope_row(slope: Slope<'_>, i: usize, y: &mut [f32]) {
     let at = Row::read(as_u32(slope.rows), i).primal;
-    let x = &slope.x[at * y.len()..][..y.len()];
+    slope_table_row((slope.x, slope.form), at, y);
+}
+
+/// `y *= gelu'(x)` for row `at` of the primal.
+#[inline(always)]
+fn slope_table_row((x, form): (&[f32], Form), at: usize, y: &mut [f32]) {
+    let x = &x[at * y.len()..][..y.len()];
     let each = y.iter_mut().zip(x);
-    match (slope.form.held, slope.form.exact) {
+    match (form.held, form.exact) {
         (false, false) => each.for_each(|(y, x)| *y *= gelu_d(false, *x)),
         (false, true) => each.for_each(|(y, x)| *y *= gelu_d(true, *x)),
         (true, false) => each.for_each(|(y, x)| *y *= gelu_ratio(false, *x)),
@@ -236,10 +281,37 @@ fn slope_row(slope: Slope<'_>, i: usize, y: &mut [f32]) {
     }
 }
 
-row_body!(pub(crate) JetRow<'a>(Slope<'a>) = jet_row);
+/// `y *= gelu''(x)` for row `at` of the primal.
+#[inline(always)]
+fn bend_table_row((x, form): (&[f32], Form), at: usize, y: &mut [f32]) {
+    let x = &x[at * y.len()..][..y.len()];
+    let each = y.iter_mut().zip(x);
+    match form.exact {
+        false => each.for_each(|(y, x)| *y *= gelu_dd(false, *x)),
+        true => each.for_each(|(y, x)| *y *= gelu_dd(true, *x)),
+    }
+}
 
-/// `y_ddot = gelu'(x) y_ddot + gelu''(x) y_dot^2` and `y_dot *= gelu'(x)` for one row of a jet, `[y_dot, y_ddot]`; also
-/// an epilogue of [`crate::matmul`].
+#[inline(always)]
+fn times_row((slopes, rows): (&[f32], &[f32]), i: usize, y: &mut [f32]) {
+    let slopes = &slopes[Row::read(as_u32(rows), i).primal * y.len()..];
+    for (y, slope) in y.iter_mut().zip(slopes) {
+        *y *= slope;
+    }
+}
+
+#[inline(always)]
+fn bend_row((slopes, bends, rows): (&[f32], &[f32], &[f32]), i: usize, y: &mut [f32]) {
+    let n = y.len() / 2;
+    let first = Row::read(as_u32(rows), i).primal * n;
+    let (y_dot, y_ddot) = y.split_at_mut(n);
+    let each = y_dot.iter_mut().zip(y_ddot).zip(&slopes[first..]).zip(&bends[first..]);
+    for (((y_dot, y_ddot), slope), bend) in each {
+        *y_ddot = slope * *y_ddot + bend * *y_dot * *y_dot;
+        *y_dot *= slope;
+    }
+}
+
 #[inline(always)]
 fn jet_row(slope: Slope<'_>, i: usize, y: &mut [f32]) {
     let at = Row::read(as_u32(slope.rows), i).primal;
@@ -264,14 +336,14 @@ fn derivative(bound: Bound<'_>) {
     let (p, form) = (bound.params::<Params>(), Form::of(&bound));
     let ([x, rows, t], [out]) = bound.slices();
     out.copy_from_slice(t);
-    each_row_simd::<SlopeRow>(out, p.n as usize, Slope { x, rows, form });
+    Slope { x, rows, form }.times(out, p.n as usize);
 }
 
 fn jet(bound: Bound<'_>) {
     let (p, form) = (bound.params::<Params>(), Form::of(&bound));
     let ([x, rows, t], [out]) = bound.slices();
     out.copy_from_slice(t);
-    each_row_simd::<JetRow>(out, 2 * p.n as usize, Slope { x, rows, form });
+    Slope { x, rows, form }.bend(out, p.n as usize);
 }
 
 fn hvp(bound: Bound<'_>) {

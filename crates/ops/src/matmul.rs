@@ -10,7 +10,7 @@ use resolvent_engine::host::{Weights, matmul};
 use resolvent_engine::{Bound, Device, Kernel, Launch, Recording, Result, Tensor};
 use resolvent_shaders::matmul as shader;
 
-use crate::gelu::{Form, JetRow, Slope, SlopeRow, ValueRow};
+use crate::gelu::{Form, Slope, ValueRow};
 use crate::host::{each_row, each_row_simd};
 use crate::op::{Bend, Held, Kept, Op, Outcome};
 use crate::rows::Rows;
@@ -293,14 +293,14 @@ fn jvp_gelu(bound: Bound<'_>) {
     let (p, form) = (bound.params::<Params>(), Form::of(&bound));
     let ([x, w, pre, rows], [y]) = bound.slices();
     matmul(p.shape(), x, straight(w), false, y);
-    each_row_simd::<SlopeRow>(y, p.n as usize, Slope { x: pre, rows, form });
+    Slope { x: pre, rows, form }.times(y, p.n as usize);
 }
 
 fn jet_gelu(bound: Bound<'_>) {
     let (p, form) = (bound.params::<Params>(), Form::of(&bound));
     let ([x, w, pre, rows], [y]) = bound.slices();
     matmul(p.shape(), x, straight(w), false, y);
-    each_row_simd::<JetRow>(y, 2 * p.n as usize, Slope { x: pre, rows, form });
+    Slope { x: pre, rows, form }.bend(y, p.n as usize);
 }
 
 fn vjp(bound: Bound<'_>) {
@@ -321,5 +321,5 @@ fn vjp_gelu(bound: Bound<'_>) {
     let (p, form) = (bound.params::<Params>(), Form::of(&bound));
     let ([x, w, pre, rows], [y]) = bound.slices();
     matmul(p.shape(), x, transposed(w), false, y);
-    each_row_simd::<SlopeRow>(y, p.n as usize, Slope { x: pre, rows, form });
+    Slope { x: pre, rows, form }.times(y, p.n as usize);
 }

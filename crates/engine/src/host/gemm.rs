@@ -13,6 +13,11 @@
 
 use gemm::Parallelism;
 
+use super::skinny;
+
+/// Row count up to which a product is [`skinny`].
+const FEW_ROWS: usize = 40;
+
 /// A right-hand operand stored row-major: `[k, n]`, or `[n, k]` to be used transposed.
 #[derive(Clone, Copy)]
 pub struct Weights<'a> {
@@ -38,6 +43,9 @@ struct Call<'a> {
 pub fn matmul(shape: [usize; 3], x: &[f32], w: Weights<'_>, accumulate: bool, y: &mut [f32]) {
     let [m, k, n] = shape;
     assert!(x.len() >= m * k && w.data.len() >= k * n && y.len() >= m * n, "operands hold [{m}, {k}, {n}]");
+    if m <= FEW_ROWS {
+        return skinny::product(shape, x, w, accumulate, y);
+    }
     let mut call = Call { shape, x, w, accumulate, y };
     #[cfg(target_arch = "x86_64")]
     if let Some(instructions) = x86::instructions()

@@ -2,6 +2,7 @@
 
 mod block;
 mod gemm;
+mod skinny;
 
 use std::sync::Mutex;
 use std::time::Instant;
