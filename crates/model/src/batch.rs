@@ -7,6 +7,7 @@ use resolvent_ops::splice::{Change, Plan, Source};
 use resolvent_ops::{Rows, Span};
 
 use crate::program::ValueId;
+use crate::walk::Narrow;
 
 /// Something done to one row of one member when a value has been made.
 #[derive(Clone)]
@@ -108,6 +109,25 @@ impl Batch {
     pub(crate) fn range(&self, i: usize) -> Range<usize> {
         let place = self.order[i];
         self.offsets[place]..self.offsets[place + 1]
+    }
+
+    /// Place of the caller's i-th member in the order in which they join.
+    pub(crate) fn place(&self, i: usize) -> usize {
+        self.order[i]
+    }
+
+    /// The last row of every member, in the order in which they join. `None` where one acts above `at`, or where members have
+    /// no other rows.
+    pub(crate) fn last_rows(&self, device: &Device, at: ValueId, width: usize) -> Result<Option<Narrow>> {
+        let above = |m: &Member| m.join > at || m.acts.iter().any(|act| act.value > at);
+        if self.members.iter().any(above) || self.members.len() == self.rows.count() {
+            return Ok(None);
+        }
+        let rows: Vec<Source> = self.offsets[1..].iter().map(|end| Source::X(end - 1)).collect();
+        let last = |m: &Member| Span { start: m.span.end - 1, ..m.span };
+        let spans: Vec<Span> = self.members.iter().map(last).collect();
+        let (plan, rows) = (Plan::new(device, width, &rows, &[])?, Rows::new(device, &spans)?);
+        Ok(Some(Narrow { at, plan, rows }))
     }
 
     /// The caller's i-th member.

@@ -131,6 +131,11 @@ impl Program {
         }
     }
 
+    /// The last value on the way to h\[level\] that depends on other tokens: what attention of the block below makes.
+    pub(crate) fn mixed(&self, level: usize) -> Option<ValueId> {
+        Some(self.parts[level.checked_sub(1)?].z)
+    }
+
     /// The values that hold sites.
     pub(crate) fn site_values(&self) -> BTreeSet<ValueId> {
         let parts =

@@ -65,7 +65,7 @@ impl Base {
         let ids = device.upload("tokens", &[("rows", first)], &prompts.concat())?;
         let positions = device.upload("positions", &[("rows", first)], &positions)?;
         let h0 = model.0.weights.embed.primal(&mut rec, &ids, &positions)?;
-        let keep = Keep { values: program.site_values(), residuals: true };
+        let keep = Keep { values: program.site_values(), residuals: true, narrow: None };
         let trace = forward(&program, &mut rec, &batch, Origin::Embedded(h0), &keep)?;
         rec.scope("ln_f");
         let last = kept(&trace, program.field[config.n_layer])?;

@@ -82,7 +82,15 @@ fn sweep(base: &Base, members: Vec<Member>, variants: &[Variant<'_>], values: &m
     for group in groups(&base.model, 1, members) {
         let batch = Batch::new(device, &group, Direction::Forward)?;
         let levels: BTreeSet<usize> = group.iter().map(level).collect();
-        let keep = Keep { values: levels.iter().map(|&l| base.program.field[l]).collect(), residuals: false };
+        // All that is read of a run is its last row, at one level or another.
+        let narrow = match levels.iter().copied().collect::<Vec<_>>()[..] {
+            [level] => base.program.mixed(level).map(|at| batch.last_rows(device, at, config.n_embd)),
+            _ => None,
+        };
+        let narrow = narrow.transpose()?.flatten();
+        let is_narrow = narrow.is_some();
+        let read_values = levels.iter().map(|&l| base.program.field[l]).collect();
+        let keep = Keep { values: read_values, residuals: false, narrow };
         let mut rec = device.record();
         let trace = forward(&base.program, &mut rec, &batch, Origin::Base(&base.trace), &keep)?;
         device.submit(rec)?;
@@ -95,7 +103,8 @@ fn sweep(base: &Base, members: Vec<Member>, variants: &[Variant<'_>], values: &m
             if reached.is_empty() {
                 continue;
             }
-            let read = |&i: &usize| (batch.range(i).end - 1, variants[group[i].id].observable);
+            let row = |i| if is_narrow { batch.place(i) } else { batch.range(i).end - 1 };
+            let read = |&i: &usize| (row(i), variants[group[i].id].observable);
             let (of_field, of_logits): (Vec<usize>, Vec<usize>) =
                 reached.into_iter().partition(|&i| matches!(read(&i).1, Observable::Field { .. }));
             let h = kept(&trace, value)?;
@@ -152,7 +161,7 @@ impl Run {
             let Some(start) = edits.iter().map(|e| e.token).min() else { continue };
             members.push(member(self, id, edits, self.span(start, tokens))?);
         }
-        let keep = Keep { values: self.values_of_sites(sites)?, residuals: false };
+        let keep = Keep { values: self.values_of_sites(sites)?, residuals: false, narrow: None };
         for group in groups(self.model(), sites.len(), members) {
             let batch = Batch::new(self.device(), &group, Direction::Forward)?;
             let mut rec = self.device().record();

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use resolvent_engine::{Device, Recording, Result, Tensor};
-use resolvent_ops::splice::Source;
+use resolvent_ops::splice::{Plan, Source};
 use resolvent_ops::{Bend, Kept, Op, Rows};
 
 use crate::batch::{Batch, Direction, Order};
-use crate::program::{Program, ValueId};
+use crate::program::{Node, Program, ValueId};
 
 /// A forward pass that was recorded: the values and residuals that were to be kept.
 pub(crate) struct Trace {
@@ -31,6 +31,18 @@ pub(crate) struct Keep {
     pub(crate) values: BTreeSet<ValueId>,
     /// And whether everything that linearising needs.
     pub(crate) residuals: bool,
+    /// The rows that are left where only some are wanted.
+    pub(crate) narrow: Option<Narrow>,
+}
+
+/// From the value `at` on, only some rows of a batch are computed: those that are read, where nothing later moves numbers
+/// from one token to another. Nothing may join or act above it.
+pub(crate) struct Narrow {
+    /// What attention of the last block makes.
+    pub(crate) at: ValueId,
+    /// A row of each member.
+    pub(crate) plan: Plan,
+    pub(crate) rows: Rows,
 }
 
 fn width(tensor: &Tensor) -> usize {
@@ -57,11 +69,15 @@ pub(crate) fn forward(
         Origin::Base(trace) => Some(trace),
     };
     walk.settle(rec, 0, base)?;
-    for (i, node) in program.nodes.iter().enumerate() {
+    // Without residuals, what lies beyond the values that are kept is nobody's.
+    let last = if keep.residuals { None } else { keep.values.last().copied() };
+    let wanted = |node: &Node| last.is_none_or(|last| node.output <= last);
+    let mut narrowed: Option<&Rows> = None;
+    for (i, node) in program.nodes.iter().enumerate().take_while(|(_, node)| wanted(node)) {
         if walk.rows > 0 {
             rec.scope(&node.scope);
             let inputs: Option<Vec<&Tensor>> = node.inputs.iter().map(|&v| walk.values[v].as_ref()).collect();
-            let rows = batch.rows.prefix(walk.rows);
+            let rows = narrowed.map_or_else(|| batch.rows.prefix(walk.rows), Rows::clone);
             let base_kept = base.and_then(|trace| trace.kept[i].as_ref());
             let outcome = node.op.primal(rec, &rows, base_kept, &inputs.unwrap_or_default())?;
             walk.values[node.output] = Some(outcome.y);
@@ -69,8 +85,16 @@ pub(crate) fn forward(
                 kept[i] = Some(outcome.kept);
             }
         }
-        walk.settle(rec, node.output, base)?;
+        if narrowed.is_none() {
+            walk.settle(rec, node.output, base)?;
+        }
         program.forget(i, &keep.values, &mut walk.values);
+        if let Some(narrow) = keep.narrow.as_ref().filter(|narrow| narrow.at == node.output) {
+            for value in walk.values.iter_mut().flatten() {
+                *value = narrow.plan.primal(rec, value, value)?;
+            }
+            narrowed = Some(&narrow.rows);
+        }
     }
     Ok(Trace { values: walk.values, kept })
 }

@@ -132,11 +132,18 @@ fn all_are_right_on_a_linear_model() {
     let mut random = Random::new(9);
     let j = Observable::Field { level: 3, token: 4, direction: random.normals(twin.config.n_embd) };
     for on in subjects() {
-        for (kind, panel, actual) in panels(&pair(&twin, on, 1.0), &j, 0.05) {
+        let all = panels(&pair(&twin, on, 1.0), &j, 0.05);
+        let largest = all.iter().flat_map(|(.., actual)| actual).fold(0.0f64, |m, x| m.max(x.abs()));
+        for (kind, panel, actual) in all {
             assert_eq!(panel.flagged, 0.0, "{kind}: nothing is curved");
             for one in &panel.predicted {
                 let got: Vec<f64> = one.effect.iter().map(|&e| f64::from(e)).collect();
-                close(&got, &actual, 2e-4, &format!("{kind}, {}", one.predictor));
+                // Patches of a kind that moves nothing, as keys here, differ from the run by the rounding of J.
+                let size = actual.iter().chain(&got).fold(1e-3 * largest, |m, x| m.max(x.abs()));
+                for (i, (got, want)) in got.iter().zip(&actual).enumerate() {
+                    let apart = (got - want).abs();
+                    assert!(apart <= 2e-4 * size, "{kind}, {} {i}: {got}, {want} of {size}", one.predictor);
+                }
             }
             let cost = |p| panel.predicted.iter().find(|one| one.predictor == p).expect("it").cost;
             let first = cost(Predictor::FirstOrder);
