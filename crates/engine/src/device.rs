@@ -1,6 +1,7 @@
 //! Devices: which one, what it can do, and the few effects there are: upload, submit, read.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -77,6 +78,8 @@ pub struct Options {
     pub batch_bytes: u64,
     /// Text variants to use instead of what an op would choose: (shader, variant), for tuning and for tests.
     pub variants: Vec<(&'static str, &'static str)>,
+    /// Folder in which compiled kernels wait for the next process. `None`, or an empty path, keeps nothing.
+    pub cache: Option<PathBuf>,
 }
 
 impl Options {
@@ -88,6 +91,11 @@ impl Options {
     /// Memory of one batch, in bytes.
     fn memory(&self) -> u64 {
         if self.batch_bytes == 0 { BATCH_BYTES } else { self.batch_bytes }
+    }
+
+    /// Where something may be kept between processes.
+    pub fn cache_folder(&self) -> Option<&Path> {
+        self.cache.as_deref().filter(|folder| !folder.as_os_str().is_empty())
     }
 
     /// Memory that may wait to be used again: what two batches take, one being prepared while the other runs.

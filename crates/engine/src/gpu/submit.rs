@@ -80,6 +80,7 @@ impl Flight {
 
 /// Executes `launches` in order.
 pub(super) fn submit(shared: &Arc<Shared>, launches: Vec<Launch>) -> Result<()> {
+    shared.pipelines.ready(&shared.device, &launches)?;
     let mut flight = shared.lock_flight();
     let (mut ready, mut params, mut pending) = (Vec::new(), Vec::new(), 0.0);
     for launch in launches {
