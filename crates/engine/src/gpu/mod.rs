@@ -108,7 +108,7 @@ impl Gpu {
         self.shared.faults.check("upload")
     }
 
-    pub(crate) fn submit(&self, launches: Vec<Launch>) -> Result<()> {
+    pub(crate) fn submit(&self, launches: Vec<Launch>) -> Result<u64> {
         submit::submit(&self.shared, launches)
     }
 
