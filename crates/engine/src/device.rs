@@ -1,6 +1,7 @@
 //! Devices: which one, what it can do, and the few effects there are: upload, submit, read.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -77,6 +78,8 @@ pub struct Options {
     pub batch_bytes: u64,
     /// Text variants to use instead of what an op would choose: (shader, variant), for tuning and for tests.
     pub variants: Vec<(&'static str, &'static str)>,
+    /// Folder in which compiled kernels wait for the next process. `None`, or an empty path, keeps nothing.
+    pub cache: Option<PathBuf>,
 }
 
 impl Options {
@@ -88,6 +91,11 @@ impl Options {
     /// Memory of one batch, in bytes.
     fn memory(&self) -> u64 {
         if self.batch_bytes == 0 { BATCH_BYTES } else { self.batch_bytes }
+    }
+
+    /// Where something may be kept between processes.
+    pub fn cache_folder(&self) -> Option<&Path> {
+        self.cache.as_deref().filter(|folder| !folder.as_os_str().is_empty())
     }
 
     /// Memory that may wait to be used again: what two batches take, one being prepared while the other runs.
@@ -175,6 +183,7 @@ struct Inner {
     variants: Vec<(&'static str, &'static str)>,
     /// Floating-point operations of all that was submitted.
     flops: AtomicU64,
+    segments: AtomicU64,
 }
 
 enum Executor {
@@ -208,8 +217,8 @@ impl Device {
 
     fn new(executor: Executor, options: &Options) -> Self {
         let variants = options.variants.clone();
-        let flops = AtomicU64::new(0);
-        Self(Arc::new(Inner { executor, batch_bytes: options.memory(), variants, flops }))
+        let (flops, segments) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self(Arc::new(Inner { executor, batch_bytes: options.memory(), variants, flops, segments }))
     }
 
     /// The host executor with default options.
@@ -304,10 +313,18 @@ impl Device {
     /// [`Device::read`] and [`Device::wait`].
     pub fn submit(&self, recording: Recording) -> Result<()> {
         self.0.flops.fetch_add(recording.work().flops as u64, Ordering::Relaxed);
-        match &self.0.executor {
-            Executor::Gpu(gpu) => gpu.submit(recording.into_launches()),
-            Executor::Host(host) => host.submit(recording.into_launches()),
-        }
+        let segments = match &self.0.executor {
+            Executor::Gpu(gpu) => gpu.submit(recording.into_launches())?,
+            Executor::Host(host) => host.submit(recording.into_launches()).map(|()| 1)?,
+        };
+        self.0.segments.fetch_add(segments, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// How often launches were handed to the device so far: once a recording, more often where one was cut because it is
+    /// long. All threads that use the device are counted.
+    pub fn segments(&self) -> u64 {
+        self.0.segments.load(Ordering::Relaxed)
     }
 
     /// Floating-point operations of everything submitted to the device so far, by the cost bounds of the launches: what

@@ -18,6 +18,7 @@ mod device;
 mod error;
 mod gpu;
 pub mod host;
+mod kept;
 mod kernel;
 mod profile;
 mod recording;

@@ -1,6 +1,7 @@
 //! Opening a device that has shown that it computes right.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use resolvent_engine::{Choice, Device, Options};
 use resolvent_field::{adjoint, norm};
@@ -79,16 +80,23 @@ impl From<resolvent_engine::Error> for Fault {
 /// Opens a device. A GPU must first pass the self-test, once for each adapter and driver; where `auto` meets one that
 /// does not, the host executor takes its place, with a warning.
 ///
+/// What that found, and the kernels that were compiled, are kept in the user's cache folder unless
+/// [`Options::cache`] names another one, or none by an empty path.
+///
 /// # Errors
 /// No such device, or one that was asked for by name and fails its self-test.
 pub fn open(options: &Options) -> Result<Device, Fault> {
+    let options = &with_cache(options);
     let device = Device::open(options)?;
-    if device.info().is_host() || marker(&device).is_some_and(|path| path.exists()) {
+    let marker = options.cache_folder().map(|folder| marker(folder, &device));
+    if device.info().is_host() || marker.as_deref().is_some_and(Path::exists) {
         return Ok(device);
     }
     match self_test(&device) {
         Ok(_) => {
-            remember(&device);
+            if let Some(marker) = marker {
+                remember(&marker);
+            }
             Ok(device)
         }
         Err(fault) if options.choice == Choice::Auto => {
@@ -97,6 +105,24 @@ pub fn open(options: &Options) -> Result<Device, Fault> {
         }
         Err(fault) => Err(fault),
     }
+}
+
+/// `options`, with the user's cache folder where they name none.
+pub(crate) fn with_cache(options: &Options) -> Options {
+    let cache = options.cache.clone().or_else(|| cache_folder(|name| std::env::var_os(name)));
+    Options { cache, ..options.clone() }
+}
+
+/// The user's cache folder, as the environment has it.
+fn cache_folder(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    if let Some(own) = variable("RESOLVENT_CACHE") {
+        return Some(own.into());
+    }
+    let all = variable("XDG_CACHE_HOME")
+        .or_else(|| variable("LOCALAPPDATA"))
+        .map(PathBuf::from)
+        .or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".cache")))?;
+    Some(all.join("resolvent"))
 }
 
 /// Runs a small random model on `device` and on the host, and compares field, sensitivity, the response to
@@ -159,23 +185,34 @@ fn relative(a: &[f32], b: &[f32]) -> f64 {
 }
 
 /// The file that says that this adapter and driver have passed, with this version of the kernels.
-fn marker(device: &Device) -> Option<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| std::env::var_os("LOCALAPPDATA").map(PathBuf::from))
-        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))?;
+fn marker(cache: &Path, device: &Device) -> PathBuf {
     let info = device.info();
     let key = format!("{} {} {} {}", info.name, info.backend, info.driver, env!("CARGO_PKG_VERSION"));
     let name: String = key.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-    Some(cache.join("resolvent").join("self-test").join(name))
+    cache.join("self-test").join(name)
 }
 
 /// Best effort: without a cache the test runs at every start.
-fn remember(device: &Device) {
-    let Some(path) = marker(device) else { return };
+fn remember(marker: &Path) {
     let written =
-        path.parent().map(std::fs::create_dir_all).and_then(|_| std::fs::write(&path, b"passed\n").ok());
+        marker.parent().map(std::fs::create_dir_all).and_then(|_| std::fs::write(marker, b"passed\n").ok());
     if written.is_none() {
-        tracing::debug!("self-test result not cached in {}", path.display());
+        tracing::debug!("self-test result not cached in {}", marker.display());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_folder_is_where_the_environment_says() {
+        let all = [("RESOLVENT_CACHE", ""), ("XDG_CACHE_HOME", "/x"), ("LOCALAPPDATA", "/l"), ("HOME", "/h")];
+        let found = ["", "/x/resolvent", "/l/resolvent", "/h/.cache/resolvent"];
+        for (first, folder) in found.into_iter().enumerate() {
+            let set = |name: &str| all[first..].iter().find(|v| v.0 == name).map(|v| v.1.into());
+            assert_eq!(cache_folder(set), Some(PathBuf::from(folder)));
+        }
+        assert_eq!(cache_folder(|_| None), None);
     }
 }

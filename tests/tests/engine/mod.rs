@@ -1,5 +1,6 @@
 mod choice;
 mod errors;
+mod kept;
 mod memory;
 mod refused;
 mod stops;

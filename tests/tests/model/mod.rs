@@ -7,6 +7,7 @@ mod goldens;
 mod gpt2_shape;
 mod hvp;
 mod jets;
+mod launches;
 mod limits;
 mod modes;
 mod results;

@@ -1,6 +1,7 @@
 //! The GPU executor: the only place that names wgpu.
 
 mod adapter;
+mod cache;
 mod fault;
 mod memory;
 mod pipeline;
@@ -44,6 +45,11 @@ impl Gpu {
             (info.subgroups.is_some(), wgpu::Features::SUBGROUP),
             (info.f16, wgpu::Features::SHADER_F16),
             (info.timestamps && options.profile, wgpu::Features::TIMESTAMP_QUERY),
+            (
+                adapter.features().contains(wgpu::Features::PIPELINE_CACHE)
+                    && options.cache_folder().is_some(),
+                wgpu::Features::PIPELINE_CACHE,
+            ),
         ] {
             features.set(feature, offered);
         }
@@ -62,6 +68,9 @@ impl Gpu {
         let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
             .map_err(|e| Error::NoDevice { adapter: info.name.clone(), reason: e.to_string() })?;
         let faults = fault::Faults::watch(&device);
+        let cache = options
+            .cache_folder()
+            .and_then(|folder| cache::Cache::open(&device, &adapter.get_info(), folder));
         let speed = match info.kind {
             Kind::Discrete => 2e12,
             Kind::Integrated | Kind::Virtual | Kind::Other => 2e11,
@@ -70,7 +79,7 @@ impl Gpu {
         let flight = submit::Flight::new(&device, &queue, speed, options.profile && info.timestamps);
         let shared = Shared {
             pool: memory::Pool::new(options.poison, options.idle_bytes()),
-            pipelines: pipeline::Pipelines::default(),
+            pipelines: pipeline::Pipelines::new(cache),
             bind_groups: pipeline::BindGroups::default(),
             flight: Mutex::new(flight),
             faults,
@@ -99,7 +108,7 @@ impl Gpu {
         self.shared.faults.check("upload")
     }
 
-    pub(crate) fn submit(&self, launches: Vec<Launch>) -> Result<()> {
+    pub(crate) fn submit(&self, launches: Vec<Launch>) -> Result<u64> {
         submit::submit(&self.shared, launches)
     }
 

@@ -1,11 +1,13 @@
-//! Caches: pipelines by (kernel, variant, constants), bind groups by what they bind.
+//! Caches of the process: pipelines by (kernel, variant, constants), bind groups by what they bind.
 
 use std::collections::HashMap;
 use std::num::NonZeroU64;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
+use rayon::prelude::*;
 use resolvent_shaders::{Access, Kernel as Shader};
 
+use super::cache::Cache;
 use super::{Shared, fault};
 use crate::error::Result;
 use crate::recording::Launch;
@@ -24,18 +26,56 @@ pub(super) struct Pipeline {
     pub(super) shader: &'static Shader,
 }
 
+/// A shader's text as the driver's front end took it; made once, by whoever needs it first.
+type Module = Arc<OnceLock<wgpu::ShaderModule>>;
+
 /// Compiled kernels. Reads do not block each other; a miss compiles outside of the lock.
-#[derive(Default)]
 pub(super) struct Pipelines {
-    modules: Mutex<HashMap<(&'static str, &'static str), wgpu::ShaderModule>>,
+    /// What the driver keeps between processes, where it keeps something.
+    cache: Option<Cache>,
+    modules: Mutex<HashMap<(&'static str, &'static str), Module>>,
     compiled: RwLock<HashMap<Key, Arc<Pipeline>>>,
 }
 
+impl Key {
+    fn of(launch: &Launch) -> Self {
+        let kernel = launch.kernel.name();
+        Self { kernel, variant: launch.variant, constants: launch.constants.key() }
+    }
+}
+
 impl Pipelines {
+    pub(super) fn new(cache: Option<Cache>) -> Self {
+        Self { cache, modules: Mutex::default(), compiled: RwLock::default() }
+    }
+
+    /// Compiles what `launches` need and no earlier ones did, on all cores: a first run waits for the slowest kernel
+    /// rather than for all of them in turn. No lock may be held, since a core that is done may take up other work.
+    pub(super) fn ready(&self, device: &wgpu::Device, launches: &[Launch]) -> Result<()> {
+        let mut missing = HashMap::new();
+        {
+            let compiled = self.compiled.read().unwrap_or_else(PoisonError::into_inner);
+            for launch in launches {
+                let key = Key::of(launch);
+                if !compiled.contains_key(&key) {
+                    missing.entry(key).or_insert(launch);
+                }
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        // Error scopes belong to the thread that opens them, and each compilation opens its own.
+        missing.into_par_iter().try_for_each(|(_, launch)| self.get(device, launch).map(drop))?;
+        if let Some(cache) = &self.cache {
+            cache.save();
+        }
+        Ok(())
+    }
+
     /// The pipeline of `launch`, compiled on first use.
     pub(super) fn get(&self, device: &wgpu::Device, launch: &Launch) -> Result<Arc<Pipeline>> {
-        let kernel = launch.kernel.name();
-        let key = Key { kernel, variant: launch.variant, constants: launch.constants.key() };
+        let (kernel, key) = (launch.kernel.name(), Key::of(launch));
         let cached = self.compiled.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
         if let Some(found) = cached {
             return Ok(found);
@@ -47,8 +87,11 @@ impl Pipelines {
 
     fn module(&self, device: &wgpu::Device, launch: &Launch) -> wgpu::ShaderModule {
         let shader = launch.kernel.shader;
-        let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
-        let module = modules.entry((shader.shader, launch.variant)).or_insert_with(|| {
+        let module = {
+            let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(modules.entry((shader.shader, launch.variant)).or_default())
+        };
+        let made = module.get_or_init(|| {
             // `Recording::launch` has checked that the variant exists.
             let source = shader.variant(launch.variant).map_or("", |v| v.source);
             let descriptor = wgpu::ShaderModuleDescriptor {
@@ -64,7 +107,7 @@ impl Pipelines {
             // at build time, and none of it comes from a user.
             unsafe { device.create_shader_module_trusted(descriptor, checks) }
         });
-        module.clone()
+        made.clone()
     }
 
     fn compile(&self, device: &wgpu::Device, launch: &Launch) -> Pipeline {
@@ -104,7 +147,7 @@ impl Pipelines {
                 // Our kernels write workgroup memory before they read it.
                 zero_initialize_workgroup_memory: false,
             },
-            cache: None,
+            cache: self.cache.as_ref().map(|cache| &cache.pipelines),
         });
         Pipeline { pipeline, layout, shader }
     }

@@ -78,10 +78,11 @@ impl Flight {
     }
 }
 
-/// Executes `launches` in order.
-pub(super) fn submit(shared: &Arc<Shared>, launches: Vec<Launch>) -> Result<()> {
+/// Executes `launches` in order, in as many segments as it returns.
+pub(super) fn submit(shared: &Arc<Shared>, launches: Vec<Launch>) -> Result<u64> {
+    shared.pipelines.ready(&shared.device, &launches)?;
     let mut flight = shared.lock_flight();
-    let (mut ready, mut params, mut pending) = (Vec::new(), Vec::new(), 0.0);
+    let (mut ready, mut params, mut pending, mut segments) = (Vec::new(), Vec::new(), 0.0, 0);
     for launch in launches {
         let next = prepare(shared, &flight, &launch)?;
         let full =
@@ -90,6 +91,7 @@ pub(super) fn submit(shared: &Arc<Shared>, launches: Vec<Launch>) -> Result<()> 
             flush(shared, &mut flight, std::mem::take(&mut ready), &params)?;
             params.clear();
             pending = 0.0;
+            segments += 1;
         }
         pending += next.cost;
         params.extend_from_slice(&launch.params);
@@ -99,8 +101,9 @@ pub(super) fn submit(shared: &Arc<Shared>, launches: Vec<Launch>) -> Result<()> 
     }
     if !ready.is_empty() {
         flush(shared, &mut flight, ready, &params)?;
+        segments += 1;
     }
-    Ok(())
+    Ok(segments)
 }
 
 fn prepare(shared: &Arc<Shared>, flight: &Flight, launch: &Launch) -> Result<Ready> {

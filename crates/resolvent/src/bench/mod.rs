@@ -22,7 +22,7 @@ pub use kernels::KernelRate;
 pub use passes::{Pass, PassTime};
 pub use peaks::Peaks;
 
-use crate::open::{Fault, open};
+use crate::open::{Fault, open, with_cache};
 
 /// Version of the JSON form.
 const SCHEMA: u64 = 1;
@@ -72,7 +72,7 @@ pub fn bench(options: &BenchOptions, told: &mut dyn FnMut(&str)) -> Result<Bench
     let device = open(&options.device)?;
     let info = device.info();
     told("peaks");
-    let timed = Device::open(&Options { profile: true, ..options.device.clone() })?;
+    let timed = Device::open(&Options { profile: true, ..with_cache(&options.device) })?;
     let peaks = peaks::measure(&timed, options.quick)?;
     told("weights");
     let model = Model::named(&device, &options.model)?;
