@@ -1,4 +1,4 @@
-"""What all Python peers share: the model's shape and weights, the prompts, the clock and the form of the answer."""
+"""What all Python peers share: shape and weights, prompts, the clock and the form of the answer."""
 
 from __future__ import annotations
 
@@ -55,7 +55,10 @@ def weights() -> Weights:
     drawn: Weights = {"wte.weight": normal(VOCABULARY, WIDTH), "wpe.weight": normal(POSITIONS, WIDTH)}
 
     def norm(name: str) -> None:
-        drawn[f"{name}.weight"], drawn[f"{name}.bias"] = normal(WIDTH, mean=1.0, std=0.1), normal(WIDTH, std=0.1)
+        drawn[f"{name}.weight"], drawn[f"{name}.bias"] = (
+            normal(WIDTH, mean=1.0, std=0.1),
+            normal(WIDTH, std=0.1),
+        )
 
     def linear(name: str, into: int, out: int) -> None:
         drawn[f"{name}.weight"], drawn[f"{name}.bias"] = normal(into, out), normal(out)
@@ -102,7 +105,9 @@ class Report:
         self.checks[what] = error
         say(f"check {what}: {error:.1e} (at most {most:.0e})")
         if not error <= most:
-            sys.exit(f"{self.peer}: {what}: relative error {error:.1e}, at most {most:.0e} is allowed; nothing was timed")
+            sys.exit(
+                f"{self.peer}: {what}: relative error {error:.1e}, allowed {most:.0e}; nothing more is timed"
+            )
 
     def answer(self, name: str, value: Array) -> None:
         """Keeps a number for the comparison between peers."""
@@ -120,7 +125,8 @@ class Report:
         seconds.sort()
         done = Pass(name, variant, seconds[len(seconds) // 2], seconds[0], seconds[-1], len(seconds))
         self.passes.append(done)
-        say(f"{name:<24} {variant:<44} {1e3 * done.seconds:9.1f} ms ({1e3 * done.low:.1f} to {1e3 * done.high:.1f}, {done.repeats})")
+        spread = f"({1e3 * done.low:.1f} to {1e3 * done.high:.1f}, {done.repeats})"
+        say(f"{name:<24} {variant:<44} {1e3 * done.seconds:9.1f} ms {spread}")
 
     def to_json(self) -> str:
         """The form of the files."""

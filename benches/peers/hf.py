@@ -58,8 +58,14 @@ def measure(report: Report) -> None:
     report.answer("logit difference, clean", value)
     report.answer("norm of the gradient", chi.norm())
     with torch.inference_mode():
-        report.time(FORWARD, "Hugging Face, whole head", lambda: difference(model(tokens, use_cache=False).logits))
-        report.time(FORWARD, "Hugging Face, head of the last token", lambda: difference(model(tokens, use_cache=False, logits_to_keep=1).logits))
+        report.time(
+            FORWARD, "Hugging Face, whole head", lambda: difference(model(tokens, use_cache=False).logits)
+        )
+        report.time(
+            FORWARD,
+            "Hugging Face, head of the last token",
+            lambda: difference(model(tokens, use_cache=False, logits_to_keep=1).logits),
+        )
     report.time(SENSITIVITY, "Hugging Face, whole head", lambda: gradient(model, tokens))
 
 

@@ -118,7 +118,10 @@ def forward(model: Model, tokens: jax.Array) -> jax.Array:
 def gradient(model: Model, tokens: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Tokens [T] to J, and dJ/dh [13, T, d]: the derivative by what is added at each level."""
     nothing = jnp.zeros((LAYERS + 1, TOKENS, WIDTH), jnp.float32)
-    value = lambda added: difference(model, field(model, embed(model, tokens), added)[-1, -1])
+
+    def value(added: jax.Array) -> jax.Array:
+        return difference(model, field(model, embed(model, tokens), added)[-1, -1])
+
     return jax.value_and_grad(value)(nothing)
 
 

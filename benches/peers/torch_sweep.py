@@ -47,7 +47,8 @@ def growing(model: Gpt2, clean: np.ndarray, corrupted: np.ndarray) -> Tensor:
 def causal(model: Gpt2, clean: np.ndarray, corrupted: np.ndarray) -> Tensor:
     """The same, but a run holds only the rows from its token on: before them it is the corrupted run.
 
-    Rows of all runs lie packed in [N, d]; attention alone needs them at their places, with the base run's keys and values before.
+    Rows of all runs lie packed in [N, d]. Attention alone needs them at their places, and before them the
+    keys and values of the base run.
     """
     from_clean = model.field(model.embed(clean))
     run, token = torch.triu_indices(TOKENS, TOKENS)
@@ -70,14 +71,18 @@ def causal(model: Gpt2, clean: np.ndarray, corrupted: np.ndarray) -> Tensor:
             h = block.finish(h[ends], rows(z)[:, 0])
         else:
             queries = placed(q, packed, runs)
-            z = rows(functional.scaled_dot_product_attention(heads(queries), heads(keys), heads(values), is_causal=True))
+            z = rows(
+                functional.scaled_dot_product_attention(
+                    heads(queries), heads(keys), heads(values), is_causal=True
+                )
+            )
             both = block.finish(torch.cat([h, base]), torch.cat([z[packed[0], packed[1]], z[-1]]))
             h, base = both[:-TOKENS], both[-TOKENS:]
     return model.difference(h).view(LAYERS, TOKENS)
 
 
 def placed(x: Tensor, packed: Tensor, runs: int) -> Tensor:
-    """Packed rows [N + T, d], the base run's last, to [runs + 1, T, d], the base run last and wherever a run has no row."""
+    """Packed rows [N + T, d] to [runs + 1, T, d]. The last T are the base run's, for where a run has none."""
     full = x[-TOKENS:].repeat(runs + 1, 1, 1)
     full[packed[0], packed[1]] = x[:-TOKENS]
     return full

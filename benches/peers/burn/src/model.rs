@@ -30,13 +30,19 @@ pub struct Block {
     down: Linear,
 }
 
-/// The model; the unembedding is the embedding.
+/// The model behind its embedding of tokens.
 #[derive(Module, Debug)]
 pub struct Gpt2 {
-    wte: Embedding,
     wpe: Embedding,
     blocks: Vec<Block>,
     ln_f: LayerNorm,
+}
+
+/// Embedding and unembedding. With 147 MiB the table is larger than what many adapters let a kernel see, 128 MiB, and burn does
+/// not split it; so it stays on the processor, and the rows that are read go over.
+#[derive(Module, Debug)]
+pub struct Vocabulary {
+    wte: Embedding,
 }
 
 fn normal(std: f64) -> Initializer {
@@ -83,36 +89,77 @@ impl Block {
     }
 }
 
+impl Vocabulary {
+    /// Random weights.
+    pub fn new(device: &Device) -> Self {
+        Self { wte: embedding(VOCABULARY, device) }
+    }
+
+    /// Embeddings [1, T, d] of the prompt.
+    pub fn prompt(&self) -> Tensor<3> {
+        let ids: Vec<i32> = (0..TOKENS).map(|i| ((i * 7919 + 104_729) % VOCABULARY) as i32).collect();
+        let device = self.wte.weight.device();
+        self.wte.forward(Tensor::<1, Int>::from_ints(ids.as_slice(), &device).unsqueeze())
+    }
+
+    /// The two rows [2, d] of the unembedding.
+    pub fn read(&self) -> Tensor<2> {
+        let table = self.wte.weight.val();
+        let rows = Tensor::from_ints(READ, &table.device());
+        table.select(0, rows)
+    }
+}
+
 impl Gpt2 {
     /// Random weights.
     pub fn new(device: &Device) -> Self {
-        let embedding =
-            |rows| EmbeddingConfig::new(rows, WIDTH).with_initializer(normal(0.02)).init(device);
         Self {
-            wte: embedding(VOCABULARY),
-            wpe: embedding(POSITIONS),
+            wpe: embedding(POSITIONS, device),
             blocks: (0..LAYERS).map(|_| Block::new(device)).collect(),
             ln_f: layer_norm(device),
         }
     }
 
-    /// Tokens [1, T] to the two logits of the last one, [1, 2].
-    pub fn two_logits(&self, tokens: Tensor<2, Int>) -> Tensor<2> {
-        let device = tokens.device();
-        let [_, count] = tokens.dims();
-        let positions = Tensor::<1, Int>::arange(0..count as i64, &device).unsqueeze();
-        let mut h = self.wte.forward(tokens) + self.wpe.forward(positions);
+    /// Embedded tokens [1, T, d] and two rows of the unembedding [2, d] to two logits of the last token, [1, 2].
+    pub fn two_logits(&self, embedded: Tensor<3>, read: Tensor<2>) -> Tensor<2> {
+        let mut h = self.level_0(embedded);
         for block in &self.blocks {
             h = block.forward(h);
         }
+        self.head(h, read)
+    }
+
+    /// The same with the difference of the logits, and its derivative by every level [1, T, d], bottom first.
+    ///
+    /// Something that is zero is added at each level: burn keeps the gradients of leaves alone.
+    pub fn sensitivity(&self, embedded: Tensor<3>, read: Tensor<2>) -> (Tensor<1>, Vec<Tensor<3>>) {
+        let (shape, device) = (embedded.dims(), embedded.device());
+        let added: Vec<Tensor<3>> =
+            (0..=LAYERS).map(|_| Tensor::zeros(shape, &device).autodiff().require_grad()).collect();
+        let mut h = self.level_0(embedded) + added[0].clone();
+        for (block, added) in self.blocks.iter().zip(&added[1..]) {
+            h = block.forward(h) + added.clone();
+        }
+        let sign = Tensor::from_floats([[1.0, -1.0]], &device);
+        let value = (self.head(h, read) * sign).sum();
+        let gradients = value.backward();
+        let levels = added.iter().map(|leaf| leaf.grad(&gradients).expect("every level matters")).collect();
+        (value.inner(), levels)
+    }
+
+    fn level_0(&self, embedded: Tensor<3>) -> Tensor<3> {
+        let [_, count, _] = embedded.dims();
+        let positions = Tensor::<1, Int>::arange(0..count as i64, &embedded.device()).unsqueeze();
+        embedded + self.wpe.forward(positions)
+    }
+
+    fn head(&self, h: Tensor<3>, read: Tensor<2>) -> Tensor<2> {
+        let [_, count, _] = h.dims();
         let last = self.ln_f.forward(h.slice([0..1, count - 1..count])).reshape([1, WIDTH]);
-        let rows = self.wte.weight.val().select(0, Tensor::from_ints(READ, &device));
-        last.matmul(rows.transpose())
+        last.matmul(read.transpose())
     }
 }
 
-/// The prompt of every bench, [1, T].
-pub fn prompt(device: &Device) -> Tensor<2, Int> {
-    let ids: Vec<i32> = (0..TOKENS).map(|i| ((i * 7919 + 104_729) % VOCABULARY) as i32).collect();
-    Tensor::<1, Int>::from_ints(ids.as_slice(), device).unsqueeze()
+fn embedding(rows: usize, device: &Device) -> Embedding {
+    EmbeddingConfig::new(rows, WIDTH).with_initializer(normal(0.02)).init(device)
 }
