@@ -53,12 +53,12 @@ def check(report: Report, drawn: Weights, ways: list[tuple[str, Gpt2]]) -> None:
         quotient = difference_quotient(exact, level_0, given[5].double()).numpy()
         sweep = torch_sweep.one_by_one(exact, clean, corrupted)
         moved = sweep - exact.forward(corrupted)
-    response = responses(model, model.embed(clean)[0], given)
-    report.check("tangent against a difference quotient in float64", response[5].numpy(), quotient, 1e-4)
-    value, chi = gradient(model, clean)
-    first, last = (chi[0] * given[5]).sum(), (chi[12] * response[5, 12]).sum()
-    report.check("gradient against the tangent", first.numpy(), last.numpy(), 1e-3)
     for name, way in ways:
+        response = responses(way, model.embed(clean)[0], given)
+        report.check(f"tangent against a quotient in float64: {name}", response[5].numpy(), quotient, 1e-4)
+        value, chi = gradient(way, clean)
+        first, last = (chi[0] * given[5]).sum(), (chi[12] * response[5, 12]).sum()
+        report.check(f"gradient against the tangent: {name}", first.numpy(), last.numpy(), 1e-3)
         with torch.inference_mode():
             found, expected = way.forward(clean).numpy(), exact.forward(clean).numpy()
             report.check(f"forward against float64: {name}", found, expected, 1e-4)
@@ -85,17 +85,16 @@ def measure(report: Report) -> None:
         report.left_out["weights prepacked"] = "this torch has no oneDNN"
     check(report, drawn, ways)
     clean, corrupted = prompt(1), prompt(2)
+    level_0, given = model.embed(clean)[0], torch.from_numpy(sources())
     for name, way in ways:
         with torch.inference_mode():
             report.time(FORWARD, name, lambda: way.forward(clean))
-        if way is model:
-            report.time(SENSITIVITY, name, lambda: gradient(way, clean))
+        report.time(SENSITIVITY, name, lambda: gradient(way, clean))
         with torch.inference_mode():
             report.time(SWEEP, f"{name}, growing batch", lambda: torch_sweep.growing(way, clean, corrupted))
             report.time(SWEEP, f"{name}, causal cone", lambda: torch_sweep.causal(way, clean, corrupted))
-    level_0, given = model.embed(clean)[0], torch.from_numpy(sources())
-    with_pass = "torch.func jvp + vmap, with the forward pass"
-    report.time(TANGENTS, with_pass, lambda: responses(model, level_0, given))
+        by_jvp = name.replace("torch functions", "torch.func jvp + vmap, with the forward pass")
+        report.time(TANGENTS, by_jvp, lambda: responses(way, level_0, given))
     expected = responses(model, level_0, given).numpy()
     with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
         # The trace that it makes has names that its own checks do not know.
