@@ -91,10 +91,7 @@ fn only_tests_and_benches_see_the_reference() {
 fn the_list_of_edges_is_whole() {
     let packages = packages();
     for (name, _) in EDGES {
-        assert!(
-            packages.iter().any(|(other, _)| other == name),
-            "`{name}` is in EDGES and nowhere else"
-        );
+        assert!(packages.iter().any(|(other, _)| other == name), "`{name}` is in EDGES and nowhere else");
     }
     assert_eq!(packages.len(), EDGES.len());
 }

@@ -139,7 +139,7 @@ fn all_are_right_on_a_linear_model() {
             for one in &panel.predicted {
                 let got: Vec<f64> = one.effect.iter().map(|&e| f64::from(e)).collect();
                 // Patches of a kind that moves nothing, as keys here, differ from the run by the rounding of J.
-                let size = actual.iter().chain(&got).fold(1e-3 * largest, |m, x| m.max(x.abs()));
+                let size = actual.iter().chain(&got).fold(1e-2 * largest, |m, x| m.max(x.abs()));
                 for (i, (got, want)) in got.iter().zip(&actual).enumerate() {
                     let apart = (got - want).abs();
                     assert!(apart <= 2e-4 * size, "{kind}, {} {i}: {got}, {want} of {size}", one.predictor);
