@@ -83,11 +83,11 @@ fn sweep(base: &Base, members: Vec<Member>, variants: &[Variant<'_>], values: &m
         let batch = Batch::new(device, &group, Direction::Forward)?;
         let levels: BTreeSet<usize> = group.iter().map(level).collect();
         // All that is read of a run is its last row, at one level or another.
-        let narrow = match levels.iter().copied().collect::<Vec<_>>()[..] {
-            [level] => base.program.mixed(level).map(|at| batch.last_rows(device, at, config.n_embd)),
-            _ => None,
+        let mixed = levels.first().filter(|_| levels.len() == 1).and_then(|&level| base.program.mixed(level));
+        let narrow = match mixed {
+            Some(at) => batch.last_rows(device, at, config.n_embd)?,
+            None => None,
         };
-        let narrow = narrow.transpose()?.flatten();
         let is_narrow = narrow.is_some();
         let read_values = levels.iter().map(|&l| base.program.field[l]).collect();
         let keep = Keep { values: read_values, residuals: false, narrow };

@@ -150,7 +150,9 @@ mod tests {
     /// Every way to multiply, at shapes on both sides of each bound.
     #[test]
     fn all_crates_agree_with_the_sum() {
-        for (m, k, n) in [(1, 7, 5), (2, 33, 17), (5, 16, 40), (97, 31, 19), (520, 9, 6)] {
+        for (m, k, n) in
+            [(1, 7, 5), (2, 33, 17), (5, 16, 40), (31, 70, 90), (40, 9, 130), (97, 31, 19), (520, 9, 6)]
+        {
             let number = |i: usize| ((i * 37) % 19) as f32 - 9.0;
             let x: Vec<f32> = (0..m * k).map(number).collect();
             for transposed in [false, true] {

@@ -74,16 +74,17 @@ struct Straight<'a> {
     w: &'a [f32],
 }
 
-/// Rows of x in blocks that fit the registers: 16 of the widest, 8 of others, then what is left.
-#[inline(always)]
-fn block<S: Simd>(rows: usize) -> usize {
-    match rows {
+/// `rows` rows of x in blocks that fit the registers, as (first, count): 16 of the widest, 8 of others, then what is left.
+fn blocks<S: Simd>(rows: usize) -> impl Iterator<Item = (usize, usize)> {
+    let count = move |first: usize| match rows - first {
         16.. if S::F32_LANES >= 16 => 16,
         8.. => 8,
         4.. => 4,
         2.. => 2,
-        _ => 1,
-    }
+        left => left,
+    };
+    let next = move |&(first, taken): &(usize, usize)| Some((first + taken, count(first + taken)));
+    std::iter::successors(Some((0, count(0))), next).take_while(|&(_, taken)| taken > 0)
 }
 
 impl WithSimd for Straight<'_> {
@@ -101,40 +102,33 @@ impl WithSimd for Straight<'_> {
                 let row = &w[(k0 + d.min(depth - 1)) * n + first..][..columns];
                 &S::as_simd_f32s(row).0[..vectors]
             });
-            let (mut done, mut rest) = (0, &mut sums[..]);
-            while done < m {
-                let take = block::<S>(m - done);
-                let (sums, more) = rest.split_at_mut(take * vectors);
-                let step = Step { simd, x: &x[done * k..], k, k0, depth, w: rows, ahead: DEPTH * n };
-                match take {
+            for (first, count) in blocks::<S>(m) {
+                let sums = &mut sums[first * vectors..][..count * vectors];
+                let step = Step { simd, x: &x[first * k..], k, k0, depth, w: rows, ahead: DEPTH * n };
+                match count {
                     16 => step.add::<16>(sums),
                     8 => step.add::<8>(sums),
                     4 => step.add::<4>(sums),
                     2 => step.add::<2>(sums),
                     _ => step.add::<1>(sums),
                 }
-                (done, rest) = (done + take, more);
             }
         }
         let mut y = vec![0.0f32; m * columns];
-        let (mut done, mut rest) = (0, &sums[..]);
-        while done < m {
-            let take = block::<S>(m - done);
-            let (sums, more) = rest.split_at(take * vectors);
-            for i in 0..take {
-                let row = &mut y[(done + i) * columns..][..columns];
-                let (whole, edge) = S::as_mut_simd_f32s(row);
+        for (row, count) in blocks::<S>(m) {
+            let sums = &sums[row * vectors..][..count * vectors];
+            for i in 0..count {
+                let (whole, edge) = S::as_mut_simd_f32s(&mut y[(row + i) * columns..][..columns]);
                 for (v, y) in whole.iter_mut().enumerate() {
-                    *y = sums[v * take + i];
+                    *y = sums[v * count + i];
                 }
                 // Columns that fill no vector.
-                let x = &x[(done + i) * k..][..k];
+                let x = &x[(row + i) * k..][..k];
                 for (e, y) in edge.iter_mut().enumerate() {
                     let column = first + vectors * S::F32_LANES + e;
                     *y = x.iter().enumerate().map(|(j, x)| x * w[j * n + column]).sum();
                 }
             }
-            (done, rest) = (done + take, more);
         }
         y
     }
