@@ -1,5 +1,5 @@
 // attention, causal, all heads, fused:  s_ij = scale q_i.k_j,  p_i = softmax_{j<=i} s_i,  z_i = sum_j p_ij v_j.
-//   primal: online softmax over tiles of 64 keys; keeps lse_i = log sum_j exp s_ij. Probabilities never reach memory.
+//   primal: online softmax over tiles of keys; keeps lse_i = log sum_j exp s_ij. Probabilities never reach memory.
 //   jvp: p_ij = exp(s_ij - lse_i),  s_dot = scale (q_dot.k + q.k_dot)
 //        z_dot_i = sum_j p_ij (v_dot_j + s_dot_ij v_j) - z_i sum_j p_ij s_dot_ij
 //   jet and hvp, of second order: attention_second.wgsl
@@ -9,10 +9,9 @@
 //   HELD: p is a constant. z_dot_i = sum_j p_ij v_dot_j, and of the vjp v_bar alone: q and k columns are zero, by vjp_kv
 // Ragged: a run owns tokens start <= t < end. Earlier keys and values are the base run's, and their tangents are zero.
 // Layout: one workgroup a (row, head). Over a tile, an invocation first owns a key (its score: a dot product), then up
-// to two of the d_head <= 128 dimensions (its sums over the tile). O(T) memory. Per pair and head: 4 d_head flops in
-// the primal, 10 in the jvp, 6 + 8 in the two vjp launches.
+// to two of the d_head <= 128 dimensions, or of its vec4 (its sums over the tile). O(T) memory. Per pair and head: 4 d_head
+// flops in the primal, 10 in the jvp, 6 + 8 in the two vjp launches. Texts: base, and narrow (lib/heads.wgsl).
 #import rows
-#import reduce
 #import heads
 
 override HELD: bool = false;
@@ -21,58 +20,62 @@ struct Params { first: u32, heads: u32, d_head: u32, scale: f32 }
 
 @group(0) @binding(0) var<uniform> p: Params;                         // params: vjp has the rows from `first` on, the others all
 @group(0) @binding(1) var<storage, read> rows: array<vec4<u32>>;      // [rows, 4]
-@group(0) @binding(2) var<storage, read> qkv: array<f32>;             // [rows, 3d] own, in primal; [primal, 3d] in jvp, vjp
-@group(0) @binding(3) var<storage, read> base: array<f32>;            // [primal, 3d]      primal: the base run's qkv
-@group(0) @binding(4) var<storage, read_write> z: array<f32>;         // [rows, d]         primal out
+@group(0) @binding(2) var<storage, read> qkv: array<Number>;          // [rows, 3d] own, in primal; [primal, 3d] in jvp, vjp
+@group(0) @binding(3) var<storage, read> base: array<Number>;         // [primal, 3d]      primal: the base run's qkv
+@group(0) @binding(4) var<storage, read_write> z: array<Number>;      // [rows, d]         primal out
 @group(0) @binding(5) var<storage, read_write> lse: array<f32>;       // [rows, heads]     primal out
 
-@group(0) @binding(3) var<storage, read> z_kept: array<f32>;          // [primal, d]       jvp, vjp
+@group(0) @binding(3) var<storage, read> z_kept: array<Number>;       // [primal, d]       jvp, vjp
 @group(0) @binding(4) var<storage, read> lse_kept: array<f32>;        // [primal, heads]   jvp, vjp
-@group(0) @binding(5) var<storage, read> qkv_dot: array<f32>;         // [rows, 3d]        jvp in
-@group(0) @binding(6) var<storage, read_write> z_dot: array<f32>;     // [rows, d]         jvp out
+@group(0) @binding(5) var<storage, read> qkv_dot: array<Number>;      // [rows, 3d]        jvp in
+@group(0) @binding(6) var<storage, read_write> z_dot: array<Number>;  // [rows, d]         jvp out
 
-@group(0) @binding(5) var<storage, read> z_bar: array<f32>;           // [rows, d]         vjp in
-@group(0) @binding(6) var<storage, read_write> qkv_bar: array<f32>;   // [rows, 3d]        vjp out: q columns by vjp_q, the rest by vjp_kv
+@group(0) @binding(5) var<storage, read> z_bar: array<Number>;        // [rows, d]         vjp in
+@group(0) @binding(6) var<storage, read_write> qkv_bar: array<Number>; // [rows, 3d]        vjp out: q columns by vjp_q, the rest by vjp_kv
 @group(0) @binding(7) var<storage, read_write> mean: array<f32>;      // [rows, heads]     vjp_q out: D
 @group(0) @binding(3) var<storage, read> mean_kept: array<f32>;       // [rows, heads]     vjp_kv in
 
-const TILE: u32 = 64u;
-var<workgroup> left: array<f32, 128>;         // this row's q (or k) of the head
-var<workgroup> right: array<f32, 128>;        // this row's q_dot, z_bar or v
-var<workgroup> tile: array<vec2<f32>, 64>;    // two numbers for each key (or query) of the tile
+var<workgroup> left: array<Number, WIDEST>;       // this row's q (or k) of the head
+var<workgroup> right: array<Number, WIDEST>;      // this row's q_dot, z_bar or v
+var<workgroup> tile: array<vec2<f32>, TILE>;     // two numbers for each key (or query) of the tile
+
+// Width of a head, in Numbers.
+fn width() -> u32 {
+    return p.d_head / UNIT;
+}
 
 fn part(r: u32, part: u32, head: u32) -> u32 {
-    return part_in(vec2<u32>(p.heads, p.d_head), r, part, head);
+    return part_in(vec2<u32>(p.heads, width()), r, part, head);
 }
 
 fn head_of(r: u32, head: u32) -> u32 {
-    return head_in(vec2<u32>(p.heads, p.d_head), r, head);
+    return head_in(vec2<u32>(p.heads, width()), r, head);
 }
 
 fn dot_base(at: u32) -> f32 {
     var s = 0.0;
-    for (var e = 0u; e < p.d_head; e++) { s += left[e] * base[at + e]; }
+    for (var e = 0u; e < width(); e++) { s += inner(left[e], base[at + e]); }
     return s;
 }
 
 fn dot_qkv(at: u32) -> f32 {
     var s = 0.0;
-    for (var e = 0u; e < p.d_head; e++) { s += left[e] * qkv[at + e]; }
+    for (var e = 0u; e < width(); e++) { s += inner(left[e], qkv[at + e]); }
     return s;
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(GROUP)
 fn primal(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let head = group.x;
     let row = group.y;
     let r = rows[row];
     let t = row_token(r, row);
-    for (var e = lane; e < p.d_head; e += WG) { left[e] = qkv[part(row, 0u, head) + e] * p.scale; }
+    for (var e = lane; e < width(); e += GROUP) { left[e] = qkv[part(row, 0u, head) + e] * p.scale; }
     var top = -3.0e38;
     var total = 0.0;
-    var z0 = 0.0;
-    var z1 = 0.0;
-    for (var first = 0u; first <= t; first += TILE) {
+    var z0 = Number();
+    var z1 = Number();
+    for (var first = 0u; first <= t; first += GROUP) {
         workgroupBarrier();
         let j = first + lane;
         var s = -3.0e38;
@@ -82,7 +85,7 @@ fn primal(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
         }
         tile[lane].x = s;
         workgroupBarrier();
-        let n = min(TILE, t + 1u - first);
+        let n = min(GROUP, t + 1u - first);
         var higher = top;
         for (var i = 0u; i < n; i++) { higher = max(higher, tile[i].x); }
         tile[lane].y = exp(s - higher);
@@ -97,37 +100,37 @@ fn primal(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
             total += w;
             if (first + i >= r.z) {
                 let at = part(row_of(r, first + i), 2u, head);
-                if (lane < p.d_head) { z0 += w * qkv[at + lane]; }
-                if (lane + WG < p.d_head) { z1 += w * qkv[at + lane + WG]; }
+                if (lane < width()) { z0 += w * qkv[at + lane]; }
+                if (lane + GROUP < width()) { z1 += w * qkv[at + lane + GROUP]; }
             } else {
                 let at = part(base_of(r, row, first + i), 2u, head);
-                if (lane < p.d_head) { z0 += w * base[at + lane]; }
-                if (lane + WG < p.d_head) { z1 += w * base[at + lane + WG]; }
+                if (lane < width()) { z0 += w * base[at + lane]; }
+                if (lane + GROUP < width()) { z1 += w * base[at + lane + GROUP]; }
             }
         }
     }
     let out = head_of(row, head);
-    if (lane < p.d_head) { z[out + lane] = z0 / total; }
-    if (lane + WG < p.d_head) { z[out + lane + WG] = z1 / total; }
+    if (lane < width()) { z[out + lane] = z0 / total; }
+    if (lane + GROUP < width()) { z[out + lane + GROUP] = z1 / total; }
     if (lane == 0u) { lse[row * p.heads + head] = top + log(total); }
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(GROUP)
 fn jvp(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let head = group.x;
     let row = group.y;
     let r = rows[row];
     let t = row_token(r, row);
-    for (var e = lane; e < p.d_head; e += WG) {
+    for (var e = lane; e < width(); e += GROUP) {
         left[e] = qkv[part(r.x, 0u, head) + e] * p.scale;
         right[e] = qkv_dot[part(row, 0u, head) + e] * p.scale;
     }
     let log_total = lse_kept[r.x * p.heads + head];
-    var z0 = 0.0;
-    var z1 = 0.0;
+    var z0 = Number();
+    var z1 = Number();
     var drift = 0.0;
     // Of keys before the run's own, only the weights could change.
-    for (var first = select(0u, r.z, HELD); first <= t; first += TILE) {
+    for (var first = select(0u, r.z, HELD); first <= t; first += GROUP) {
         workgroupBarrier();
         let j = first + lane;
         var weights = vec2<f32>(0.0);
@@ -135,60 +138,64 @@ fn jvp(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
             let key = part(base_of(r, row, j), 1u, head);
             var s = 0.0;
             var s_dot = 0.0;
-            for (var e = 0u; e < p.d_head; e++) {
-                s += left[e] * qkv[key + e];
-                if (!HELD) { s_dot += right[e] * qkv[key + e]; }
+            for (var e = 0u; e < width(); e++) {
+                s += inner(left[e], qkv[key + e]);
+                if (!HELD) { s_dot += inner(right[e], qkv[key + e]); }
             }
             if (!HELD && j >= r.z) {
                 let own = part(row_of(r, j), 1u, head);
-                for (var e = 0u; e < p.d_head; e++) { s_dot += left[e] * qkv_dot[own + e]; }
+                for (var e = 0u; e < width(); e++) { s_dot += inner(left[e], qkv_dot[own + e]); }
             }
             let w = exp(s - log_total);
             weights = vec2<f32>(w, w * s_dot);
         }
         tile[lane] = weights;
         workgroupBarrier();
-        let n = min(TILE, t + 1u - first);
+        let n = min(GROUP, t + 1u - first);
         for (var i = 0u; i < n; i++) {
             let w = tile[i];
             if (!HELD) {
                 drift += w.y;
                 let at = part(base_of(r, row, first + i), 2u, head);
-                if (lane < p.d_head) { z0 += w.y * qkv[at + lane]; }
-                if (lane + WG < p.d_head) { z1 += w.y * qkv[at + lane + WG]; }
+                if (lane < width()) { z0 += w.y * qkv[at + lane]; }
+                if (lane + GROUP < width()) { z1 += w.y * qkv[at + lane + GROUP]; }
             }
             if (first + i >= r.z) {
                 let own = part(row_of(r, first + i), 2u, head);
-                if (lane < p.d_head) { z0 += w.x * qkv_dot[own + lane]; }
-                if (lane + WG < p.d_head) { z1 += w.x * qkv_dot[own + lane + WG]; }
+                if (lane < width()) { z0 += w.x * qkv_dot[own + lane]; }
+                if (lane + GROUP < width()) { z1 += w.x * qkv_dot[own + lane + GROUP]; }
             }
         }
     }
     let out = head_of(row, head);
     let kept = head_of(r.x, head);
-    if (lane < p.d_head) { z_dot[out + lane] = z0 - drift * z_kept[kept + lane]; }
-    if (lane + WG < p.d_head) { z_dot[out + lane + WG] = z1 - drift * z_kept[kept + lane + WG]; }
+    if (lane < width()) { z_dot[out + lane] = z0 - drift * z_kept[kept + lane]; }
+    if (lane + GROUP < width()) { z_dot[out + lane + GROUP] = z1 - drift * z_kept[kept + lane + GROUP]; }
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(GROUP)
 fn vjp_q(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let head = group.x;
     let row = p.first + group.y;
     let r = rows[row];
     let t = row_token(r, row);
     var d = 0.0;
-    for (var e = lane; e < p.d_head; e += WG) {
+    for (var e = lane; e < width(); e += GROUP) {
         let bar = z_bar[head_of(row, head) + e];
         left[e] = qkv[part(r.x, 0u, head) + e] * p.scale;
         right[e] = bar;
-        d += bar * z_kept[head_of(r.x, head) + e];
+        d += inner(bar, z_kept[head_of(r.x, head) + e]);
     }
-    d = sum(lane, d);
+    // The loop's own barrier comes before anyone writes the tile again.
+    tile[lane].x = d;
+    workgroupBarrier();
+    d = 0.0;
+    for (var i = 0u; i < GROUP; i++) { d += tile[i].x; }
     if (lane == 0u) { mean[row * p.heads + head] = d; }
     let log_total = lse_kept[r.x * p.heads + head];
-    var q0 = 0.0;
-    var q1 = 0.0;
-    for (var first = 0u; first <= t; first += TILE) {
+    var q0 = Number();
+    var q1 = Number();
+    for (var first = 0u; first <= t; first += GROUP) {
         workgroupBarrier();
         let j = first + lane;
         var ds = 0.0;
@@ -197,41 +204,41 @@ fn vjp_q(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
             let value = part(base_of(r, row, j), 2u, head);
             var s = 0.0;
             var dp = 0.0;
-            for (var e = 0u; e < p.d_head; e++) {
-                s += left[e] * qkv[key + e];
-                dp += right[e] * qkv[value + e];
+            for (var e = 0u; e < width(); e++) {
+                s += inner(left[e], qkv[key + e]);
+                dp += inner(right[e], qkv[value + e]);
             }
             ds = exp(s - log_total) * (dp - d) * p.scale;
         }
         tile[lane].x = ds;
         workgroupBarrier();
-        let n = min(TILE, t + 1u - first);
+        let n = min(GROUP, t + 1u - first);
         for (var i = 0u; i < n; i++) {
             let at = part(base_of(r, row, first + i), 1u, head);
-            if (lane < p.d_head) { q0 += tile[i].x * qkv[at + lane]; }
-            if (lane + WG < p.d_head) { q1 += tile[i].x * qkv[at + lane + WG]; }
+            if (lane < width()) { q0 += tile[i].x * qkv[at + lane]; }
+            if (lane + GROUP < width()) { q1 += tile[i].x * qkv[at + lane + GROUP]; }
         }
     }
     let out = part(row, 0u, head);
-    if (lane < p.d_head) { qkv_bar[out + lane] = q0; }
-    if (lane + WG < p.d_head) { qkv_bar[out + lane + WG] = q1; }
+    if (lane < width()) { qkv_bar[out + lane] = q0; }
+    if (lane + GROUP < width()) { qkv_bar[out + lane + GROUP] = q1; }
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(GROUP)
 fn vjp_kv(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let head = group.x;
     let row = p.first + group.y;
     let r = rows[row];
     let t = row_token(r, row);
-    for (var e = lane; e < p.d_head; e += WG) {
+    for (var e = lane; e < width(); e += GROUP) {
         left[e] = qkv[part(r.x, 1u, head) + e] * p.scale;
         right[e] = qkv[part(r.x, 2u, head) + e];
     }
-    var k0 = 0.0;
-    var k1 = 0.0;
-    var v0 = 0.0;
-    var v1 = 0.0;
-    for (var first = t; first < r.w; first += TILE) {
+    var k0 = Number();
+    var k1 = Number();
+    var v0 = Number();
+    var v1 = Number();
+    for (var first = t; first < r.w; first += GROUP) {
         workgroupBarrier();
         let i = first + lane;
         var weights = vec2<f32>(0.0);
@@ -240,9 +247,9 @@ fn vjp_kv(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
             let bar = head_of(row_of(r, i), head);
             var s = 0.0;
             var dp = 0.0;
-            for (var e = 0u; e < p.d_head; e++) {
-                s += left[e] * qkv[query + e];
-                if (!HELD) { dp += right[e] * z_bar[bar + e]; }
+            for (var e = 0u; e < width(); e++) {
+                s += inner(left[e], qkv[query + e]);
+                if (!HELD) { dp += inner(right[e], z_bar[bar + e]); }
             }
             let w = exp(s - lse_kept[base_of(r, row, i) * p.heads + head]);
             weights.x = w;
@@ -250,18 +257,18 @@ fn vjp_kv(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
         }
         tile[lane] = weights;
         workgroupBarrier();
-        let n = min(TILE, r.w - first);
+        let n = min(GROUP, r.w - first);
         for (var i = 0u; i < n; i++) {
             let w = tile[i];
             let query = part(base_of(r, row, first + i), 0u, head);
             let bar = head_of(row_of(r, first + i), head);
-            if (lane < p.d_head) {
+            if (lane < width()) {
                 if (!HELD) { k0 += w.y * qkv[query + lane]; }
                 v0 += w.x * z_bar[bar + lane];
             }
-            if (lane + WG < p.d_head) {
-                if (!HELD) { k1 += w.y * qkv[query + lane + WG]; }
-                v1 += w.x * z_bar[bar + lane + WG];
+            if (lane + GROUP < width()) {
+                if (!HELD) { k1 += w.y * qkv[query + lane + GROUP]; }
+                v1 += w.x * z_bar[bar + lane + GROUP];
             }
         }
     }
@@ -269,14 +276,14 @@ fn vjp_kv(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
     let value = part(row, 2u, head);
     if (HELD) {
         let query = part(row, 0u, head);
-        for (var e = lane; e < p.d_head; e += WG) { qkv_bar[query + e] = 0.0; }
+        for (var e = lane; e < width(); e += GROUP) { qkv_bar[query + e] = Number(); }
     }
-    if (lane < p.d_head) {
+    if (lane < width()) {
         qkv_bar[key + lane] = k0;
         qkv_bar[value + lane] = v0;
     }
-    if (lane + WG < p.d_head) {
-        qkv_bar[key + lane + WG] = k1;
-        qkv_bar[value + lane + WG] = v1;
+    if (lane + GROUP < width()) {
+        qkv_bar[key + lane + GROUP] = k1;
+        qkv_bar[value + lane + GROUP] = v1;
     }
 }

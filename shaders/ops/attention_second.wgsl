@@ -13,54 +13,78 @@
 //        Both factors of the product of deviations are about their means: what all keys share is never multiplied.
 // Rows of an hvp: runs that own the same tokens, from 0 on, and have a tangent. The run from row `plain` on holds z_bar itself;
 // that one, and others without a tangent, get the vjp of attention.wgsl.
-// Layout: that of attention.wgsl, one workgroup a (row, head), tiles of 64 keys or queries. Per pair and head: 24 d_head
-// flops in the jet, 6 in mean, 16 in query, 20 in key.
+// Layout and texts: those of attention.wgsl, one workgroup a (row, head), tiles of GROUP keys or queries. Per pair and
+// head: 24 d_head flops in the jet, 6 in mean, 16 in query, 20 in key.
 #import rows
-#import reduce
 #import heads
 
 struct Params { heads: u32, d_head: u32, scale: f32, plain: u32 }
 
 @group(0) @binding(0) var<uniform> p: Params;                            // params
 @group(0) @binding(1) var<storage, read> rows: array<vec4<u32>>;         // [rows, 4]
-@group(0) @binding(2) var<storage, read> qkv: array<f32>;                // [primal, 3d]
+@group(0) @binding(2) var<storage, read> qkv: array<Number>;             // [primal, 3d]
 @group(0) @binding(3) var<storage, read> lse: array<f32>;                // [primal, heads]
-@group(0) @binding(4) var<storage, read> qkv_jet: array<f32>;            // [2 rows, 3d]     jet in: qkv_dot and qkv_ddot in turn
-@group(0) @binding(5) var<storage, read_write> z_jet: array<f32>;        // [2 rows, d]      jet out
-@group(0) @binding(4) var<storage, read> qkv_dot: array<f32>;            // [bent, 3d]       hvp in
-@group(0) @binding(5) var<storage, read> z_bars: array<f32>;             // [rows, d]        hvp in: z_bar_dot of each run, then z_bar
-@group(0) @binding(6) var<storage, read> z: array<f32>;                  // [primal, d]      mean
-@group(0) @binding(7) var<storage, read> z_dot: array<f32>;              // [bent, d]        mean
+@group(0) @binding(4) var<storage, read> qkv_jet: array<Number>;         // [2 rows, 3d]     jet in: qkv_dot and qkv_ddot in turn
+@group(0) @binding(5) var<storage, read_write> z_jet: array<Number>;     // [2 rows, d]      jet out
+@group(0) @binding(4) var<storage, read> qkv_dot: array<Number>;         // [bent, 3d]       hvp in
+@group(0) @binding(5) var<storage, read> z_bars: array<Number>;          // [rows, d]        hvp in: z_bar_dot of each run, then z_bar
+@group(0) @binding(6) var<storage, read> z: array<Number>;               // [primal, d]      mean
+@group(0) @binding(7) var<storage, read> z_dot: array<Number>;           // [bent, d]        mean
 @group(0) @binding(8) var<storage, read_write> means: array<vec4<f32>>;  // [bent, heads, 4] mean out: mu, D, D_dot
 @group(0) @binding(6) var<storage, read> means_kept: array<vec4<f32>>;   // [bent, heads, 4] query, key
-@group(0) @binding(7) var<storage, read_write> qkv_bars: array<f32>;     // [rows, 3d]       out: q columns by query, the rest by key
+@group(0) @binding(7) var<storage, read_write> qkv_bars: array<Number>;  // [rows, 3d]       out: q columns by query, the rest by key
 
-const TILE: u32 = 64u;
 // Of this row: q, q_dot and q_ddot in jet; q, q_dot, z_bar and z_bar_dot in mean and query; k, k_dot, v and v_dot in key.
-var<workgroup> own: array<vec4<f32>, 128>;
+var<workgroup> own0: array<Number, WIDEST>;
+var<workgroup> own1: array<Number, WIDEST>;
+var<workgroup> own2: array<Number, WIDEST>;
+var<workgroup> own3: array<Number, WIDEST>;
 // Of each key (or query) of the tile: p, s_dot and s_ddot in jet; ds_dot, ds, p_dot and p in query and key.
-var<workgroup> tile: array<vec4<f32>, 64>;
+var<workgroup> tile: array<vec4<f32>, TILE>;
+
+// Width of a head, in Numbers.
+fn width() -> u32 {
+    return p.d_head / UNIT;
+}
 
 fn part(r: u32, part: u32, head: u32) -> u32 {
-    return part_in(vec2<u32>(p.heads, p.d_head), r, part, head);
+    return part_in(vec2<u32>(p.heads, width()), r, part, head);
 }
 
 fn head_of(r: u32, head: u32) -> u32 {
-    return head_in(vec2<u32>(p.heads, p.d_head), r, head);
+    return head_in(vec2<u32>(p.heads, width()), r, head);
 }
 
-// The jet of a sum of weights, or of weights times values, after a factor exp(-c a).
-fn moved(x: vec3<f32>, c: f32) -> vec3<f32> {
-    return vec3<f32>(x.x, x.y - c * x.x, x.z - 2.0 * c * x.y + c * c * x.x);
+// Values of zeroth, first and second order.
+struct Jet { x: Number, y: Number, z: Number }
+
+// The jet of a sum of weights after a factor exp(-c a).
+fn moved(m: vec3<f32>, c: f32) -> vec3<f32> {
+    return vec3<f32>(m.x, m.y - c * m.x, m.z - 2.0 * c * m.y + c * c * m.x);
 }
 
-// First and second order of f / m.
-fn quotient(f: vec3<f32>, m: vec3<f32>) -> vec2<f32> {
-    let dot = (f.y - m.y * f.x / m.x) / m.x;
-    return vec2<f32>(dot, (f.z - 2.0 * m.y * dot - m.z * f.x / m.x) / m.x);
+// That of weights times values.
+fn moved_sum(f: Jet, c: f32) -> Jet {
+    return Jet(f.x, f.y - c * f.x, f.z - 2.0 * c * f.y + c * c * f.x);
 }
 
-@compute @workgroup_size(64)
+fn plus(f: Jet, weights: vec3<f32>, v: Number) -> Jet {
+    return Jet(f.x + weights.x * v, f.y + weights.y * v, f.z + weights.z * v);
+}
+
+// What the jet of a value itself adds, where the run owns it.
+fn plus_own(f: Jet, weights: vec3<f32>, v_dot: Number, v_ddot: Number) -> Jet {
+    return Jet(f.x, f.y + weights.x * v_dot, f.z + 2.0 * weights.y * v_dot + weights.x * v_ddot);
+}
+
+// First (y) and second order (z) of f / m.
+fn quotient(f: Jet, m: vec3<f32>) -> Jet {
+    let x = f.x / m.x;
+    let y = (f.y - m.y * x) / m.x;
+    return Jet(x, y, (f.z - 2.0 * m.y * y - m.z * x) / m.x);
+}
+
+@compute @workgroup_size(GROUP)
 fn jet(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let head = group.x;
     let row = group.y;
@@ -68,36 +92,40 @@ fn jet(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
     let t = row_token(r, row);
     // From a row of first order to its row of second order.
     let next = part(1u, 0u, 0u);
-    for (var e = lane; e < p.d_head; e += WG) {
+    for (var e = lane; e < width(); e += GROUP) {
         let at = part(2u * row, 0u, head) + e;
-        let orders = vec3<f32>(qkv[part(r.x, 0u, head) + e], qkv_jet[at], qkv_jet[at + next]);
-        own[e] = vec4<f32>(orders * p.scale, 0.0);
+        own0[e] = qkv[part(r.x, 0u, head) + e] * p.scale;
+        own1[e] = qkv_jet[at] * p.scale;
+        own2[e] = qkv_jet[at + next] * p.scale;
     }
     let log_total = lse[r.x * p.heads + head];
     var center = 0.0;
     var m = vec3<f32>(0.0);
-    var f0 = vec3<f32>(0.0);
-    var f1 = vec3<f32>(0.0);
-    for (var first = 0u; first <= t; first += TILE) {
+    var f0 = Jet();
+    var f1 = Jet();
+    for (var first = 0u; first <= t; first += GROUP) {
         workgroupBarrier();
         let j = first + lane;
         var score = vec3<f32>(0.0);
         if (j <= t) {
             let key = part(base_of(r, row, j), 1u, head);
-            for (var e = 0u; e < p.d_head; e++) { score += own[e].xyz * qkv[key + e]; }
+            for (var e = 0u; e < width(); e++) {
+                let k = qkv[key + e];
+                score += vec3<f32>(inner(own0[e], k), inner(own1[e], k), inner(own2[e], k));
+            }
             if (j >= r.z) {
                 let at = part(2u * row_of(r, j), 1u, head);
-                for (var e = 0u; e < p.d_head; e++) {
+                for (var e = 0u; e < width(); e++) {
                     let k_dot = qkv_jet[at + e];
-                    score.y += own[e].x * k_dot;
-                    score.z += 2.0 * own[e].y * k_dot + own[e].x * qkv_jet[at + next + e];
+                    score.y += inner(own0[e], k_dot);
+                    score.z += 2.0 * inner(own1[e], k_dot) + inner(own0[e], qkv_jet[at + next + e]);
                 }
             }
             score.x = exp(score.x - log_total);
         }
         tile[lane] = vec4<f32>(score, 0.0);
         workgroupBarrier();
-        let n = min(TILE, t + 1u - first);
+        let n = min(GROUP, t + 1u - first);
         var mass = m.x;
         var pull = m.y;
         for (var i = 0u; i < n; i++) {
@@ -108,24 +136,20 @@ fn jet(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
         let shift = select(0.0, pull / mass, mass > 0.0);
         center += shift;
         m = moved(m, shift);
-        f0 = moved(f0, shift);
-        f1 = moved(f1, shift);
+        f0 = moved_sum(f0, shift);
+        f1 = moved_sum(f1, shift);
         for (var i = 0u; i < n; i++) {
             let from_center = tile[i].y - center;
             let w = tile[i].x * vec3<f32>(1.0, from_center, from_center * from_center + tile[i].z);
             m += w;
-            let at = part(base_of(r, row, first + i), 2u, head);
-            if (lane < p.d_head) { f0 += w * qkv[at + lane]; }
-            if (lane + WG < p.d_head) { f1 += w * qkv[at + lane + WG]; }
+            let at = part(base_of(r, row, first + i), 2u, head) + lane;
+            if (lane < width()) { f0 = plus(f0, w, qkv[at]); }
+            if (lane + GROUP < width()) { f1 = plus(f1, w, qkv[at + GROUP]); }
             if (first + i >= r.z) {
                 let jet = part(2u * row_of(r, first + i), 2u, head) + lane;
-                if (lane < p.d_head) {
-                    f0.y += w.x * qkv_jet[jet];
-                    f0.z += 2.0 * w.y * qkv_jet[jet] + w.x * qkv_jet[jet + next];
-                }
-                if (lane + WG < p.d_head) {
-                    f1.y += w.x * qkv_jet[jet + WG];
-                    f1.z += 2.0 * w.y * qkv_jet[jet + WG] + w.x * qkv_jet[jet + next + WG];
+                if (lane < width()) { f0 = plus_own(f0, w, qkv_jet[jet], qkv_jet[jet + next]); }
+                if (lane + GROUP < width()) {
+                    f1 = plus_own(f1, w, qkv_jet[jet + GROUP], qkv_jet[jet + next + GROUP]);
                 }
             }
         }
@@ -134,13 +158,13 @@ fn jet(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
     let down = head_of(1u, 0u);
     let z0 = quotient(f0, m);
     let z1 = quotient(f1, m);
-    if (lane < p.d_head) {
-        z_jet[out] = z0.x;
-        z_jet[out + down] = z0.y;
+    if (lane < width()) {
+        z_jet[out] = z0.y;
+        z_jet[out + down] = z0.z;
     }
-    if (lane + WG < p.d_head) {
-        z_jet[out + WG] = z1.x;
-        z_jet[out + down + WG] = z1.y;
+    if (lane + GROUP < width()) {
+        z_jet[out + GROUP] = z1.y;
+        z_jet[out + down + GROUP] = z1.z;
     }
 }
 
@@ -149,119 +173,141 @@ fn plain_of(r: vec4<u32>, row: u32) -> u32 {
     return p.plain + row - r.y;
 }
 
-// q, q_dot, z_bar and z_bar_dot of a row.
-fn query_side(r: vec4<u32>, row: u32, head: u32, e: u32) -> vec4<f32> {
-    return vec4<f32>(
+// Of a query: q, q_dot, z_bar and z_bar_dot.
+struct Side { q: Number, q_dot: Number, bar: Number, bar_dot: Number }
+
+fn query_side(r: vec4<u32>, row: u32, head: u32, e: u32) -> Side {
+    return Side(
         qkv[part(r.x, 0u, head) + e], qkv_dot[part(row, 0u, head) + e],
         z_bars[head_of(plain_of(r, row), head) + e], z_bars[head_of(row, head) + e],
     );
 }
 
+fn keep(e: u32, side: Side) {
+    own0[e] = side.q;
+    own1[e] = side.q_dot;
+    own2[e] = side.bar;
+    own3[e] = side.bar_dot;
+}
+
+// score, s_dot, dp and dp_dot of a query and a key in one of their Numbers, without the scale.
+fn dots_of(side: Side, k: Number, k_dot: Number, v: Number, v_dot: Number) -> vec4<f32> {
+    return vec4<f32>(
+        inner(side.q, k), inner(side.q_dot, k) + inner(side.q, k_dot),
+        inner(side.bar, v), inner(side.bar_dot, v) + inner(side.bar, v_dot),
+    );
+}
+
 // Of one key (or query): ds_dot, ds, p_dot and p, from score, s_dot, dp and dp_dot.
 fn pulls(dots: vec4<f32>, log_total: f32, m: vec4<f32>) -> vec4<f32> {
-    let w = exp(dots.x - log_total);
-    let from_center = dots.y - m.x;
+    let w = exp(p.scale * dots.x - log_total);
+    let from_center = p.scale * dots.y - m.x;
     let e = dots.z - m.y;
     return w * vec4<f32>(from_center * e + dots.w - m.z, e, from_center, 1.0);
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(GROUP)
 fn mean(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let head = group.x;
     let row = group.y;
     let r = rows[row];
     let t = row_token(r, row);
     var d = vec2<f32>(0.0);
-    for (var e = lane; e < p.d_head; e += WG) {
-        own[e] = query_side(r, row, head, e);
-        d += own[e].zw * z[head_of(r.x, head) + e];
-        d.y += own[e].z * z_dot[head_of(row, head) + e];
+    for (var e = lane; e < width(); e += GROUP) {
+        let side = query_side(r, row, head, e);
+        keep(e, side);
+        let value = z[head_of(r.x, head) + e];
+        d += vec2<f32>(inner(side.bar, value), inner(side.bar_dot, value) + inner(side.bar, z_dot[head_of(row, head) + e]));
     }
-    // Its barriers come before anyone reads `own`.
-    d = sum2(lane, d);
+    workgroupBarrier();
     let log_total = lse[r.x * p.heads + head];
     var mu = 0.0;
-    for (var j = lane; j <= t; j += WG) {
+    for (var j = lane; j <= t; j += GROUP) {
         let key = part(base_of(r, row, j), 1u, head);
         let key_dot = part(row_of(r, j), 1u, head);
         var s = vec2<f32>(0.0);
-        for (var e = 0u; e < p.d_head; e++) {
-            s += own[e].xy * qkv[key + e];
-            s.y += own[e].x * qkv_dot[key_dot + e];
+        for (var e = 0u; e < width(); e++) {
+            let k = qkv[key + e];
+            s += vec2<f32>(inner(own0[e], k), inner(own1[e], k) + inner(own0[e], qkv_dot[key_dot + e]));
         }
         s *= p.scale;
         mu += exp(s.x - log_total) * s.y;
     }
-    mu = sum(lane, mu);
-    if (lane == 0u) { means[row * p.heads + head] = vec4<f32>(mu, d, 0.0); }
+    tile[lane] = vec4<f32>(mu, d, 0.0);
+    workgroupBarrier();
+    if (lane == 0u) {
+        var sums = vec4<f32>(0.0);
+        for (var i = 0u; i < GROUP; i++) { sums += tile[i]; }
+        means[row * p.heads + head] = sums;
+    }
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(GROUP)
 fn query(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let head = group.x;
     let row = group.y;
     let r = rows[row];
     let t = row_token(r, row);
-    for (var e = lane; e < p.d_head; e += WG) { own[e] = query_side(r, row, head, e); }
+    for (var e = lane; e < width(); e += GROUP) { keep(e, query_side(r, row, head, e)); }
     let log_total = lse[r.x * p.heads + head];
     let m = means_kept[row * p.heads + head];
-    var q0 = 0.0;
-    var q1 = 0.0;
-    for (var first = 0u; first <= t; first += TILE) {
+    var q0 = Number();
+    var q1 = Number();
+    for (var first = 0u; first <= t; first += GROUP) {
         workgroupBarrier();
         let j = first + lane;
         var pull = vec4<f32>(0.0);
         if (j <= t) {
             let key = part(base_of(r, row, j), 1u, head);
             let value = part(base_of(r, row, j), 2u, head);
-            var dots = vec4<f32>(0.0);
             let key_dot = part(row_of(r, j), 1u, head);
             let value_dot = part(row_of(r, j), 2u, head);
-            for (var e = 0u; e < p.d_head; e++) {
-                dots += own[e] * vec4<f32>(vec2<f32>(qkv[key + e]), vec2<f32>(qkv[value + e]));
-                dots.y += own[e].x * qkv_dot[key_dot + e];
-                dots.w += own[e].z * qkv_dot[value_dot + e];
+            var dots = vec4<f32>(0.0);
+            for (var e = 0u; e < width(); e++) {
+                let side = Side(own0[e], own1[e], own2[e], own3[e]);
+                dots += dots_of(side, qkv[key + e], qkv_dot[key_dot + e], qkv[value + e], qkv_dot[value_dot + e]);
             }
-            pull = pulls(dots * vec4<f32>(p.scale, p.scale, 1.0, 1.0), log_total, m);
+            pull = pulls(dots, log_total, m);
         }
         tile[lane] = pull;
         workgroupBarrier();
-        let n = min(TILE, t + 1u - first);
+        let n = min(GROUP, t + 1u - first);
         for (var i = 0u; i < n; i++) {
             let key = part(base_of(r, row, first + i), 1u, head) + lane;
             let key_dot = part(row_of(r, first + i), 1u, head) + lane;
             let w = tile[i];
-            if (lane < p.d_head) { q0 += w.x * qkv[key] + w.y * qkv_dot[key_dot]; }
-            if (lane + WG < p.d_head) { q1 += w.x * qkv[key + WG] + w.y * qkv_dot[key_dot + WG]; }
+            if (lane < width()) { q0 += w.x * qkv[key] + w.y * qkv_dot[key_dot]; }
+            if (lane + GROUP < width()) { q1 += w.x * qkv[key + GROUP] + w.y * qkv_dot[key_dot + GROUP]; }
         }
     }
     let out = part(row, 0u, head) + lane;
-    if (lane < p.d_head) { qkv_bars[out] = p.scale * q0; }
-    if (lane + WG < p.d_head) { qkv_bars[out + WG] = p.scale * q1; }
+    if (lane < width()) { qkv_bars[out] = p.scale * q0; }
+    if (lane + GROUP < width()) { qkv_bars[out + GROUP] = p.scale * q1; }
 }
 
-// k_bar_dot and v_bar_dot of number e of the head, from query i of the tile.
-fn key_step(r: vec4<u32>, row: u32, i: u32, weights: vec4<f32>, head: u32, e: u32) -> vec2<f32> {
-    let query = row_of(r, i);
-    let side = query_side(vec4<u32>(base_of(r, row, i), r.yzw), query, head, e);
-    return vec2<f32>(dot(weights.xy, side.xy), dot(weights.zw, side.zw));
+struct KeyBars { k: Number, v: Number }
+
+// k_bar_dot and v_bar_dot of Number e of the head with what query i of the tile adds.
+fn key_step(bars: KeyBars, r: vec4<u32>, row: u32, i: u32, w: vec4<f32>, head: u32, e: u32) -> KeyBars {
+    let side = query_side(vec4<u32>(base_of(r, row, i), r.yzw), row_of(r, i), head, e);
+    return KeyBars(bars.k + w.x * side.q + w.y * side.q_dot, bars.v + w.z * side.bar + w.w * side.bar_dot);
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(GROUP)
 fn key(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let head = group.x;
     let row = group.y;
     let r = rows[row];
     let t = row_token(r, row);
-    for (var e = lane; e < p.d_head; e += WG) {
-        own[e] = vec4<f32>(
-            qkv[part(r.x, 1u, head) + e], qkv_dot[part(row, 1u, head) + e],
-            qkv[part(r.x, 2u, head) + e], qkv_dot[part(row, 2u, head) + e],
-        );
+    for (var e = lane; e < width(); e += GROUP) {
+        own0[e] = qkv[part(r.x, 1u, head) + e];
+        own1[e] = qkv_dot[part(row, 1u, head) + e];
+        own2[e] = qkv[part(r.x, 2u, head) + e];
+        own3[e] = qkv_dot[part(row, 2u, head) + e];
     }
-    var bar0 = vec2<f32>(0.0);
-    var bar1 = vec2<f32>(0.0);
-    for (var first = t; first < r.w; first += TILE) {
+    var bar0 = KeyBars();
+    var bar1 = KeyBars();
+    for (var first = t; first < r.w; first += GROUP) {
         workgroupBarrier();
         let i = first + lane;
         var pull = vec4<f32>(0.0);
@@ -269,32 +315,28 @@ fn key(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
             let base = base_of(r, row, i);
             let query = row_of(r, i);
             var dots = vec4<f32>(0.0);
-            for (var e = 0u; e < p.d_head; e++) {
-                let k_and_v = own[e];
+            for (var e = 0u; e < width(); e++) {
                 let side = query_side(vec4<u32>(base, r.yzw), query, head, e);
-                dots += side * vec4<f32>(k_and_v.xx, k_and_v.zz);
-                dots.y += side.x * k_and_v.y;
-                dots.w += side.z * k_and_v.w;
+                dots += dots_of(side, own0[e], own1[e], own2[e], own3[e]);
             }
-            let at = query * p.heads + head;
-            pull = pulls(dots * vec4<f32>(p.scale, p.scale, 1.0, 1.0), lse[base * p.heads + head], means_kept[at]);
+            pull = pulls(dots, lse[base * p.heads + head], means_kept[query * p.heads + head]);
         }
         tile[lane] = pull;
         workgroupBarrier();
-        let n = min(TILE, r.w - first);
+        let n = min(GROUP, r.w - first);
         for (var i = 0u; i < n; i++) {
-            if (lane < p.d_head) { bar0 += key_step(r, row, first + i, tile[i], head, lane); }
-            if (lane + WG < p.d_head) { bar1 += key_step(r, row, first + i, tile[i], head, lane + WG); }
+            if (lane < width()) { bar0 = key_step(bar0, r, row, first + i, tile[i], head, lane); }
+            if (lane + GROUP < width()) { bar1 = key_step(bar1, r, row, first + i, tile[i], head, lane + GROUP); }
         }
     }
     let at = part(row, 1u, head) + lane;
     let value = part(row, 2u, head) + lane;
-    if (lane < p.d_head) {
-        qkv_bars[at] = p.scale * bar0.x;
-        qkv_bars[value] = bar0.y;
+    if (lane < width()) {
+        qkv_bars[at] = p.scale * bar0.k;
+        qkv_bars[value] = bar0.v;
     }
-    if (lane + WG < p.d_head) {
-        qkv_bars[at + WG] = p.scale * bar1.x;
-        qkv_bars[value + WG] = bar1.y;
+    if (lane + GROUP < width()) {
+        qkv_bars[at + GROUP] = p.scale * bar1.k;
+        qkv_bars[value + GROUP] = bar1.v;
     }
 }

@@ -1,18 +1,20 @@
-// matmul:  y = x w,  x [rows, k], w [k, n] (vjp: [n, k], used transposed), with what follows fused into the store:
+// matmul:  y = x w,  x [rows, k], w [k, n] (vjp, part: [n, k], used transposed), with what follows fused into the store:
 //   primal: + bias            primal_add: + bias + residual        primal_gelu: pre = x w + b kept, y = gelu(pre)
 //   jvp:    nothing           jvp_add: + residual                  jvp_gelu:    y = gelu'(pre) (x w)
-//   vjp:    x w^T             vjp_gelu: y = gelu'(pre) (x w^T)
+//   vjp:    x w^T             vjp_gelu: y = gelu'(pre) (x w^T)     part: x w^T, as n columns of a wider y
 //   HELD: gelu(pre) / pre in the place of gelu'(pre), in jvp_gelu and vjp_gelu
 //   jet:    jvp of both orders, whose rows come in turn (x_dot, x_ddot), so that one product serves both
 //   jet_gelu, with a = x_dot w and b = x_ddot w:  y_dot = gelu'(pre) a,  y_ddot = gelu'(pre) b + gelu''(pre) a^2
 // 2 rows k n flops over 4 (rows k + k n + rows n) bytes: bound by memory up to about a dozen rows, by arithmetic above.
-// Two ways to bring x and w to the arithmetic (variants.toml):
+// Ways to bring x and w to the arithmetic (variants.toml):
 //   base       a 64 x 64 tile a workgroup, 16 steps of k at a time through workgroup memory, 4 x 4 numbers an invocation:
 //              two vec4 reads of workgroup memory for 16 multiply-adds. Any k and n.
-//   SUBGROUP   16 x 8 numbers an invocation, no barrier: it reads its own 8 columns of w, and four lanes of the subgroup
-//              read the rows of x for all and hand them round. For processors that play the GPU: a load there is a loop
-//              over the lanes, about 50 cycles, so what counts is multiply-adds a load, 25 here. k and n in whole vec4.
+//   subgroup   16 x 8 numbers an invocation, no barrier: it reads its own 8 columns of w, and the eight lanes of the subgroup
+//              read a row of x each, and hand them round. For processors that play the GPU: a load there is a loop over the
+//              lanes, whatever it brings, so what counts is multiply-adds a load: 51 here. k and n in whole vec4, but n in part.
+//   tall       the same with 24 rows, 70 multiply-adds a load.
 #import math
+#import number
 #import rows
 
 override EXACT: bool = false;
@@ -20,113 +22,99 @@ override HELD: bool = false;
 
 struct Params { rows: u32, k: u32, n: u32, stride: u32, first: u32, pad0: u32, pad1: u32, pad2: u32 }
 
-@group(0) @binding(0) var<uniform> p: Params;                          // params: y has rows of `stride`, this writes n from `first`
-#ifdef SUBGROUP
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;          // [rows, k / 4]
-@group(0) @binding(2) var<storage, read> w: array<vec4<f32>>;          // [k, n / 4], in vjp [n, k / 4]
-#else
-@group(0) @binding(1) var<storage, read> x: array<f32>;                // [rows, k]
-@group(0) @binding(2) var<storage, read> w: array<f32>;                // [k, n], in vjp [n, k]
-#endif
-@group(0) @binding(3) var<storage, read> bias: array<f32>;             // [n]           primal*
-@group(0) @binding(4) var<storage, read> add: array<f32>;              // [rows, n]     primal_add
-@group(0) @binding(5) var<storage, read_write> y: array<f32>;          // [rows, stride] out
-@group(0) @binding(6) var<storage, read_write> pre: array<f32>;        // [rows, n]     primal_gelu out
+@group(0) @binding(0) var<uniform> p: Params;                          // params: part writes n columns from `first` of rows of `stride`
+@group(0) @binding(1) var<storage, read> x: array<Number>;             // [rows, k]
+@group(0) @binding(2) var<storage, read> w: array<Number>;             // [k, n], in vjp and part [n, k]
+@group(0) @binding(3) var<storage, read> bias: array<Number>;          // [n]           primal*
+@group(0) @binding(4) var<storage, read> add: array<Number>;           // [rows, n]     primal_add
+@group(0) @binding(5) var<storage, read_write> y: array<Number>;       // [rows, n]     out
+@group(0) @binding(6) var<storage, read_write> pre: array<Number>;     // [rows, n]     primal_gelu out
 
-@group(0) @binding(3) var<storage, read> carry: array<f32>;            // [rows, n]     jvp_add
-@group(0) @binding(3) var<storage, read> pre_kept: array<f32>;         // [primal, n]   jvp_gelu, vjp_gelu, jet_gelu
+@group(0) @binding(3) var<storage, read> carry: array<Number>;         // [rows, n]     jvp_add
+@group(0) @binding(3) var<storage, read> pre_kept: array<Number>;      // [primal, n]   jvp_gelu, vjp_gelu, jet_gelu
 @group(0) @binding(4) var<storage, read> rows: array<vec4<u32>>;       // [rows, 4]     jvp_gelu, vjp_gelu; [rows / 2, 4] jet_gelu
+@group(0) @binding(5) var<storage, read_write> wide_y: array<f32>;     // [rows, stride] part out
 
-// This invocation's numbers: rows own.x .., columns own.y .., QUADS vec4 a row.
-var<private> acc: array<vec4<f32>, TILE>;
+// Two rows of what this invocation computed, on their way to y: rows own.x .., columns own.y .., ACROSS Numbers a row.
+var<private> acc: Pair;
 var<private> own: vec2<u32>;
 
 #ifdef SUBGROUP
+#import octet
+alias Pair = array<vec4<f32>, 4>;
+
 struct Place {
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
     @builtin(subgroup_invocation_id) sub: u32,
 }
 
-// Four rows by eight columns. Named members, since arrays with computed indices would not stay in registers.
-struct Quad {
-    l0: vec4<f32>, h0: vec4<f32>, l1: vec4<f32>, h1: vec4<f32>,
-    l2: vec4<f32>, h2: vec4<f32>, l3: vec4<f32>, h3: vec4<f32>,
+var<private> octets: array<Octet, OCTETS>;
+
+fn bring(pair: u32) {
+    if (pair < 4u) { acc = pair_of(octets[0], pair); }
+    if (pair / 4u == 1u) { acc = pair_of(octets[1], pair - 4u); }
+#ifdef TALL
+    if (pair / 4u == 2u) { acc = pair_of(octets[2], pair - 8u); }
+#endif
 }
 
-// One step of k: lane i of the first four holds row i's number.
-fn step(q: Quad, v: f32, low: vec4<f32>, high: vec4<f32>) -> Quad {
-    let x0 = subgroupBroadcast(v, 0u);
-    let x1 = subgroupBroadcast(v, 1u);
-    let x2 = subgroupBroadcast(v, 2u);
-    let x3 = subgroupBroadcast(v, 3u);
-    return Quad(
-        q.l0 + x0 * low, q.h0 + x0 * high, q.l1 + x1 * low, q.h1 + x1 * high,
-        q.l2 + x2 * low, q.h2 + x2 * high, q.l3 + x3 * low, q.h3 + x3 * high,
-    );
+// Four steps of k of four columns of w [k, n].
+fn straight(s: u32, column: u32) -> mat4x4<f32> {
+    let across = p.n / 4u;
+    let at = 4u * s * across + min(column / 4u, across - 1u);
+    return mat4x4<f32>(w[at], w[at + across], w[at + 2u * across], w[at + 3u * across]);
 }
 
-fn keep(first: u32, q: Quad) {
-    acc[first] = q.l0;
-    acc[first + 1u] = q.h0;
-    acc[first + 2u] = q.l1;
-    acc[first + 3u] = q.h1;
-    acc[first + 4u] = q.l2;
-    acc[first + 5u] = q.h2;
-    acc[first + 6u] = q.l3;
-    acc[first + 7u] = q.h3;
+// The same of w [n, k].
+fn turned(s: u32, column: u32) -> mat4x4<f32> {
+    let last = p.n - 1u;
+    let k = p.k / 4u;
+    return transpose(mat4x4<f32>(
+        w[min(column, last) * k + s], w[min(column + 1u, last) * k + s],
+        w[min(column + 2u, last) * k + s], w[min(column + 3u, last) * k + s],
+    ));
 }
 
 fn product(place: Place, transposed: bool) {
     own = vec2<u32>(place.group.y * GROUP_ROWS, place.group.x * GROUP_COLS + 8u * place.lane);
-    let steps = p.k / 4u;
+    let k = p.k / 4u;
     // Rows and columns beyond the edge repeat the last one and are not stored: no branch around a load.
     let last = p.rows - 1u;
-    let row = own.x + (place.sub & 3u);
-    let r0 = min(row, last) * steps;
-    let r1 = min(row + 4u, last) * steps;
-    let r2 = min(row + 8u, last) * steps;
-    let r3 = min(row + 12u, last) * steps;
-    var q0 = Quad();
-    var q1 = Quad();
-    var q2 = Quad();
-    var q3 = Quad();
-    for (var s = 0u; s < steps; s++) {
-        let x0 = x[r0 + s];
-        let x1 = x[r1 + s];
-        let x2 = x[r2 + s];
-        let x3 = x[r3 + s];
+    let row = own.x + (place.sub & 7u);
+    let r0 = min(row, last) * k;
+    let r1 = min(row + 8u, last) * k;
+    var o0 = Octet();
+    var o1 = Octet();
+#ifdef TALL
+    let r2 = min(row + 16u, last) * k;
+    var o2 = Octet();
+#endif
+    for (var s = 0u; s < k; s++) {
         var low: mat4x4<f32>;
         var high: mat4x4<f32>;
         if (transposed) {
-            let last_col = p.n - 1u;
-            low = transpose(mat4x4<f32>(
-                w[min(own.y, last_col) * steps + s], w[min(own.y + 1u, last_col) * steps + s],
-                w[min(own.y + 2u, last_col) * steps + s], w[min(own.y + 3u, last_col) * steps + s],
-            ));
-            high = transpose(mat4x4<f32>(
-                w[min(own.y + 4u, last_col) * steps + s], w[min(own.y + 5u, last_col) * steps + s],
-                w[min(own.y + 6u, last_col) * steps + s], w[min(own.y + 7u, last_col) * steps + s],
-            ));
+            low = turned(s, own.y);
+            high = turned(s, own.y + 4u);
         } else {
-            let quads = p.n / 4u;
-            let c0 = min(own.y / 4u, quads - 1u);
-            let c1 = min(own.y / 4u + 1u, quads - 1u);
-            let at = 4u * s * quads;
-            low = mat4x4<f32>(w[at + c0], w[at + quads + c0], w[at + 2u * quads + c0], w[at + 3u * quads + c0]);
-            high = mat4x4<f32>(w[at + c1], w[at + quads + c1], w[at + 2u * quads + c1], w[at + 3u * quads + c1]);
+            low = straight(s, own.y);
+            high = straight(s, own.y + 4u);
         }
-        q0 = step(step(step(step(q0, x0.x, low[0], high[0]), x0.y, low[1], high[1]), x0.z, low[2], high[2]), x0.w, low[3], high[3]);
-        q1 = step(step(step(step(q1, x1.x, low[0], high[0]), x1.y, low[1], high[1]), x1.z, low[2], high[2]), x1.w, low[3], high[3]);
-        q2 = step(step(step(step(q2, x2.x, low[0], high[0]), x2.y, low[1], high[1]), x2.z, low[2], high[2]), x2.w, low[3], high[3]);
-        q3 = step(step(step(step(q3, x3.x, low[0], high[0]), x3.y, low[1], high[1]), x3.z, low[2], high[2]), x3.w, low[3], high[3]);
+        o0 = steps(o0, x[r0 + s], low, high);
+        o1 = steps(o1, x[r1 + s], low, high);
+#ifdef TALL
+        o2 = steps(o2, x[r2 + s], low, high);
+#endif
     }
-    keep(0u, q0);
-    keep(8u, q1);
-    keep(16u, q2);
-    keep(24u, q3);
+    octets[0] = o0;
+    octets[1] = o1;
+#ifdef TALL
+    octets[2] = o2;
+#endif
 }
 #else
+alias Pair = array<f32, 8>;
+
 fn load_x(row: u32, i: u32) -> f32 {
     if (row < p.rows && i < p.k) { return x[row * p.k + i]; }
     return 0.0;
@@ -146,6 +134,14 @@ var<workgroup> w_tile: array<vec4<f32>, 256>;    // [16 steps of k, 16 groups of
 struct Place {
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
+}
+
+var<private> quad: array<vec4<f32>, 4>;
+
+fn bring(pair: u32) {
+    let a = select(quad[2], quad[0], pair == 0u);
+    let b = select(quad[3], quad[1], pair == 0u);
+    acc = Pair(a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w);
 }
 
 fn product(place: Place, transposed: bool) {
@@ -182,32 +178,36 @@ fn product(place: Place, transposed: bool) {
             a3 += xs.w * ws;
         }
     }
-    acc[0] = a0;
-    acc[1] = a1;
-    acc[2] = a2;
-    acc[3] = a3;
+    quad = array<vec4<f32>, 4>(a0, a1, a2, a3);
 }
 #endif
 
-// Row and first column of vec4 i of the tile.
+// Pairs of this invocation's rows of which y has one.
+fn pairs() -> u32 {
+    return min(PAIRS, (p.rows + 1u - min(own.x, p.rows)) / 2u);
+}
+
+// Brings a pair; they are asked for in turn.
+fn turn_to(pair: u32) {
+    own.x += select(2u, 0u, pair == 0u);
+    bring(pair);
+}
+
+// Row and first column of Number i of the tile.
 fn spot(i: u32) -> vec2<u32> {
-    return own + vec2<u32>(i / QUADS, 4u * (i % QUADS));
+    return own + vec2<u32>(i / ACROSS, UNIT * (i % ACROSS));
 }
 
-fn inside(at: vec2<u32>, e: u32) -> bool {
-    return at.x < p.rows && at.y + e < p.n;
+fn inside(at: vec2<u32>) -> bool {
+    return at.x < p.rows && at.y < p.n;
 }
 
-// Place of a number in an array [rows, n].
-fn number(at: vec2<u32>, e: u32) -> u32 {
-    return at.x * p.n + at.y + e;
+// Place in an array [rows, n] of Numbers.
+fn number(at: vec2<u32>) -> u32 {
+    return (at.x * p.n + at.y) / UNIT;
 }
 
-fn put(at: vec2<u32>, e: u32, value: f32) {
-    y[at.x * p.stride + p.first + at.y + e] = value;
-}
-
-fn gelu(v: f32) -> f32 {
+fn gelu_of(v: f32) -> f32 {
     if (EXACT) { return gelu_erf(v); }
     return gelu_new(v);
 }
@@ -224,18 +224,46 @@ fn bend_of(v: f32) -> f32 {
     return gelu_new_dd(v);
 }
 
-// Slope of GELU at the primal of a number.
-fn slope(at: vec2<u32>, e: u32) -> f32 {
-    return slope_of(pre_kept[rows[at.x].x * p.n + at.y + e]);
+#ifdef VECTORS
+fn gelu(v: Number) -> Number {
+    return vec4<f32>(gelu_of(v.x), gelu_of(v.y), gelu_of(v.z), gelu_of(v.w));
+}
+
+fn slope(v: Number) -> Number {
+    return vec4<f32>(slope_of(v.x), slope_of(v.y), slope_of(v.z), slope_of(v.w));
+}
+
+fn bend(v: Number) -> Number {
+    return vec4<f32>(bend_of(v.x), bend_of(v.y), bend_of(v.z), bend_of(v.w));
+}
+#else
+fn gelu(v: Number) -> Number {
+    return gelu_of(v);
+}
+
+fn slope(v: Number) -> Number {
+    return slope_of(v);
+}
+
+fn bend(v: Number) -> Number {
+    return bend_of(v);
+}
+#endif
+
+// GELU's argument in the primal of row `row`, at the columns of `at`.
+fn primal_pre(row: u32, at: vec2<u32>) -> Number {
+    return pre_kept[number(vec2<u32>(rows[row].x, at.y))];
 }
 
 @compute @workgroup_size(GROUP)
 fn primal(place: Place) {
     product(place, false);
-    for (var i = 0u; i < TILE; i++) {
-        let at = spot(i);
-        for (var e = 0u; e < 4u; e++) {
-            if (inside(at, e)) { put(at, e, acc[i][e] + bias[at.y + e]); }
+    let pairs = pairs();
+    for (var pair = 0u; pair < pairs; pair++) {
+        turn_to(pair);
+        for (var i = 0u; i < 2u * ACROSS; i++) {
+            let at = spot(i);
+            if (inside(at)) { y[number(at)] = acc[i] + bias[at.y / UNIT]; }
         }
     }
 }
@@ -243,10 +271,12 @@ fn primal(place: Place) {
 @compute @workgroup_size(GROUP)
 fn primal_add(place: Place) {
     product(place, false);
-    for (var i = 0u; i < TILE; i++) {
-        let at = spot(i);
-        for (var e = 0u; e < 4u; e++) {
-            if (inside(at, e)) { put(at, e, acc[i][e] + bias[at.y + e] + add[number(at, e)]); }
+    let pairs = pairs();
+    for (var pair = 0u; pair < pairs; pair++) {
+        turn_to(pair);
+        for (var i = 0u; i < 2u * ACROSS; i++) {
+            let at = spot(i);
+            if (inside(at)) { y[number(at)] = acc[i] + bias[at.y / UNIT] + add[number(at)]; }
         }
     }
 }
@@ -254,13 +284,15 @@ fn primal_add(place: Place) {
 @compute @workgroup_size(GROUP)
 fn primal_gelu(place: Place) {
     product(place, false);
-    for (var i = 0u; i < TILE; i++) {
-        let at = spot(i);
-        for (var e = 0u; e < 4u; e++) {
-            if (inside(at, e)) {
-                let u = acc[i][e] + bias[at.y + e];
-                pre[number(at, e)] = u;
-                put(at, e, gelu(u));
+    let pairs = pairs();
+    for (var pair = 0u; pair < pairs; pair++) {
+        turn_to(pair);
+        for (var i = 0u; i < 2u * ACROSS; i++) {
+            let at = spot(i);
+            if (inside(at)) {
+                let u = acc[i] + bias[at.y / UNIT];
+                pre[number(at)] = u;
+                y[number(at)] = gelu(u);
             }
         }
     }
@@ -269,10 +301,12 @@ fn primal_gelu(place: Place) {
 @compute @workgroup_size(GROUP)
 fn jvp(place: Place) {
     product(place, false);
-    for (var i = 0u; i < TILE; i++) {
-        let at = spot(i);
-        for (var e = 0u; e < 4u; e++) {
-            if (inside(at, e)) { put(at, e, acc[i][e]); }
+    let pairs = pairs();
+    for (var pair = 0u; pair < pairs; pair++) {
+        turn_to(pair);
+        for (var i = 0u; i < 2u * ACROSS; i++) {
+            let at = spot(i);
+            if (inside(at)) { y[number(at)] = acc[i]; }
         }
     }
 }
@@ -280,10 +314,12 @@ fn jvp(place: Place) {
 @compute @workgroup_size(GROUP)
 fn jvp_add(place: Place) {
     product(place, false);
-    for (var i = 0u; i < TILE; i++) {
-        let at = spot(i);
-        for (var e = 0u; e < 4u; e++) {
-            if (inside(at, e)) { put(at, e, acc[i][e] + carry[number(at, e)]); }
+    let pairs = pairs();
+    for (var pair = 0u; pair < pairs; pair++) {
+        turn_to(pair);
+        for (var i = 0u; i < 2u * ACROSS; i++) {
+            let at = spot(i);
+            if (inside(at)) { y[number(at)] = acc[i] + carry[number(at)]; }
         }
     }
 }
@@ -291,10 +327,12 @@ fn jvp_add(place: Place) {
 @compute @workgroup_size(GROUP)
 fn jvp_gelu(place: Place) {
     product(place, false);
-    for (var i = 0u; i < TILE; i++) {
-        let at = spot(i);
-        for (var e = 0u; e < 4u; e++) {
-            if (inside(at, e)) { put(at, e, acc[i][e] * slope(at, e)); }
+    let pairs = pairs();
+    for (var pair = 0u; pair < pairs; pair++) {
+        turn_to(pair);
+        for (var i = 0u; i < 2u * ACROSS; i++) {
+            let at = spot(i);
+            if (inside(at)) { y[number(at)] = acc[i] * slope(primal_pre(at.x, at)); }
         }
     }
 }
@@ -302,10 +340,12 @@ fn jvp_gelu(place: Place) {
 @compute @workgroup_size(GROUP)
 fn vjp(place: Place) {
     product(place, true);
-    for (var i = 0u; i < TILE; i++) {
-        let at = spot(i);
-        for (var e = 0u; e < 4u; e++) {
-            if (inside(at, e)) { put(at, e, acc[i][e]); }
+    let pairs = pairs();
+    for (var pair = 0u; pair < pairs; pair++) {
+        turn_to(pair);
+        for (var i = 0u; i < 2u * ACROSS; i++) {
+            let at = spot(i);
+            if (inside(at)) { y[number(at)] = acc[i]; }
         }
     }
 }
@@ -313,10 +353,28 @@ fn vjp(place: Place) {
 @compute @workgroup_size(GROUP)
 fn vjp_gelu(place: Place) {
     product(place, true);
-    for (var i = 0u; i < TILE; i++) {
-        let at = spot(i);
-        for (var e = 0u; e < 4u; e++) {
-            if (inside(at, e)) { put(at, e, acc[i][e] * slope(at, e)); }
+    let pairs = pairs();
+    for (var pair = 0u; pair < pairs; pair++) {
+        turn_to(pair);
+        for (var i = 0u; i < 2u * ACROSS; i++) {
+            let at = spot(i);
+            if (inside(at)) { y[number(at)] = acc[i] * slope(primal_pre(at.x, at)); }
+        }
+    }
+}
+
+@compute @workgroup_size(GROUP)
+fn part(place: Place) {
+    product(place, true);
+    let pairs = pairs();
+    for (var pair = 0u; pair < pairs; pair++) {
+        turn_to(pair);
+        for (var i = 0u; i < 2u * ACROSS; i++) {
+            let at = spot(i);
+            for (var e = 0u; e < UNIT; e++) {
+                let number_e = at + vec2<u32>(0u, e);
+                if (inside(number_e)) { wide_y[at.x * p.stride + p.first + at.y + e] = scalar(acc[i], e); }
+            }
         }
     }
 }
@@ -325,16 +383,17 @@ fn vjp_gelu(place: Place) {
 @compute @workgroup_size(GROUP)
 fn jet_gelu(place: Place) {
     product(place, false);
-    for (var i = 0u; i < TILE / 2u; i++) {
-        let first = 2u * (i / QUADS) * QUADS + i % QUADS;
-        let at = spot(first);
-        let a = acc[first];
-        let b = acc[first + QUADS];
-        for (var e = 0u; e < 4u; e++) {
-            if (inside(at, e)) {
-                let v = pre_kept[rows[at.x / 2u].x * p.n + at.y + e];
-                put(at, e, slope_of(v) * a[e]);
-                put(at + vec2<u32>(1u, 0u), e, slope_of(v) * b[e] + bend_of(v) * a[e] * a[e]);
+    let pairs = pairs();
+    for (var pair = 0u; pair < pairs; pair++) {
+        turn_to(pair);
+        for (var i = 0u; i < ACROSS; i++) {
+            let at = spot(i);
+            if (inside(at)) {
+                let a = acc[i];
+                let b = acc[i + ACROSS];
+                let v = primal_pre(at.x / 2u, at);
+                y[number(at)] = slope(v) * a;
+                y[number(at + vec2<u32>(1u, 0u))] = slope(v) * b + bend(v) * a * a;
             }
         }
     }

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::sync::OnceLock;
 
 use resolvent_engine::{Choice, Device, Error, Options, Tensor};
+use resolvent_ops::tuning::Family;
 
 use crate::compare::Labelled;
 
@@ -120,18 +121,21 @@ pub fn subjects() -> Vec<&'static Subject> {
     std::iter::once(host()).chain(gpus()).collect()
 }
 
-/// The host executor, then each GPU with each text variant of matmul that it can run.
-pub fn matmul_subjects() -> Vec<&'static Subject> {
+/// The host executor, then each GPU with each text of the shaders that come in several, as far as it can run them: the texts
+/// of all families side by side, as many times as the longest list of them needs.
+pub fn text_subjects() -> Vec<&'static Subject> {
     static ALL: OnceLock<Vec<Subject>> = OnceLock::new();
     let open = || {
-        let variants = resolvent_shaders::matmul::PRIMAL.variants;
         let choices = gpus().iter().zip(wanted()).flat_map(|(gpu, choice)| {
-            let info = gpu.device().info();
-            let offered = variants.iter().filter(|v| {
-                (!v.features.subgroup || info.subgroups.is_some()) && (!v.features.f16 || info.f16)
+            let offered = Family::ALL.map(|family| {
+                let runs = family.variants().iter().filter(|v| gpu.device().info().lacks(v).is_none());
+                (family.shader(), runs.map(|v| v.name).collect::<Vec<_>>())
             });
-            offered
-                .map(move |v| Options { variants: vec![("matmul", v.name)], ..Options::new(choice.clone()) })
+            let most = offered.iter().map(|(_, names)| names.len()).max().unwrap_or(0);
+            (0..most).map(move |i| Options {
+                variants: offered.iter().map(|(shader, names)| (*shader, names[i % names.len()])).collect(),
+                ..Options::new(choice.clone())
+            })
         });
         choices.map(|options| Subject::open(&options).unwrap_or_else(|e| panic!("{e}"))).collect()
     };

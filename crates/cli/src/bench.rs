@@ -5,7 +5,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use resolvent::bench::{Bench, BenchOptions, Change, bench, compare};
+use resolvent::Fault;
+use resolvent::bench::{Bench, BenchOptions, Change, Tuned, bench, compare, tune};
 use resolvent::engine::{Choice, Options};
 
 use crate::Failure;
@@ -25,6 +26,9 @@ pub(crate) struct Args {
     /// Write the figures as JSON
     #[arg(short, long, value_name = "FILE.json")]
     out: Option<PathBuf>,
+    /// Measure which text of each kernel is the fastest on this device, keep that, and time nothing else
+    #[arg(long, conflicts_with_all = ["out", "quick", "compare"])]
+    tune: bool,
     /// Show how two such files differ, and time nothing
     #[arg(long, num_args = 2, value_names = ["BEFORE", "AFTER"], conflicts_with_all = ["out", "quick"])]
     compare: Vec<PathBuf>,
@@ -50,18 +54,44 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     }
     let Ok(choice) = args.device.device.parse::<Choice>();
     let device = Options { batch_bytes: args.device.memory, ..Options::new(choice) };
+    if args.tune {
+        return print(&texts(&watched(|told| tune(&device, told))?));
+    }
     let options = BenchOptions { device, model: args.model.clone(), tokens: args.tokens, quick: args.quick };
-    let bar = ProgressBar::new_spinner();
-    bar.set_style(ProgressStyle::with_template("{spinner} {msg} {elapsed}")?);
-    bar.enable_steady_tick(std::time::Duration::from_millis(200));
-    let timed = bench(&options, &mut |what| bar.set_message(what.to_owned()));
-    bar.finish_and_clear();
-    let timed = timed?;
+    let timed = watched(|told| bench(&options, told))?;
     if let Some(path) = &args.out {
         resolvent::field::write_whole(path, format!("{:#}\n", timed.to_json()).as_bytes())?;
         eprintln!("wrote {}", path.display());
     }
     print(&table(&timed, args.rows))
+}
+
+/// `work`, with what it tells shown while it lasts.
+fn watched<T>(work: impl FnOnce(&mut dyn FnMut(&str)) -> Result<T, Fault>) -> Result<T, Failure> {
+    let bar = ProgressBar::new_spinner();
+    bar.set_style(ProgressStyle::with_template("{spinner} {msg} {elapsed}")?);
+    bar.enable_steady_tick(std::time::Duration::from_millis(200));
+    let done = work(&mut |what| bar.set_message(what.to_owned()));
+    bar.finish_and_clear();
+    Ok(done?)
+}
+
+/// What was tuned, a line for each shader and size.
+fn texts(tuned: &[Tuned]) -> String {
+    if tuned.is_empty() {
+        return "the kernels of the host executor come in one text: there is nothing to choose\n".to_owned();
+    }
+    let mut text = format!("{:<12} {:<6} {:<10} {:<10} texts\n", "kernel", "rows", "best", "known");
+    for Tuned { family, size, texts, known, best } in tuned {
+        let each = texts.iter().map(|t| match t.is_right() {
+            true => format!("{} {}", t.name, shown(t.seconds)),
+            false => format!("{} WRONG by {:.1e}", t.name, t.error),
+        });
+        let each = each.collect::<Vec<_>>().join(", ");
+        let _infallible =
+            writeln!(text, "{:<12} {:<6} {best:<10} {known:<10} {each}", family.shader(), size.name());
+    }
+    text
 }
 
 fn print(text: &str) -> Result<(), Failure> {

@@ -1,108 +1,21 @@
 //! Devices: which one, what it can do, and the few effects there are: upload, submit, read.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytemuck::NoUninit;
+use resolvent_shaders::Variant;
 
 use crate::buffer::{Buffer, Storage};
 use crate::error::{Error, Result};
+use crate::kept;
+use crate::options::{Choice, Options};
 use crate::profile::Sample;
 use crate::recording::Recording;
 use crate::tensor::{Shape, Tensor};
 use crate::{gpu, host};
-
-/// Which device to open.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Choice {
-    /// A real GPU if there is one, else the host executor. A software Vulkan is never chosen unasked.
-    #[default]
-    Auto,
-    /// Any GPU adapter, real ones first; an error if there is none.
-    Gpu,
-    /// The host executor.
-    Host,
-    /// The adapter at this place of [`adapters`].
-    Index(usize),
-    /// The first adapter whose name or driver contains this text, without regard to case.
-    Name(String),
-}
-
-impl FromStr for Choice {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(match text {
-            "auto" => Self::Auto,
-            "gpu" => Self::Gpu,
-            "host" | "cpu" => Self::Host,
-            other => other.parse().map_or_else(|_| Self::Name(other.to_owned()), Self::Index),
-        })
-    }
-}
-
-impl fmt::Display for Choice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Auto => f.write_str("auto"),
-            Self::Gpu => f.write_str("gpu"),
-            Self::Host => f.write_str("host"),
-            Self::Index(i) => write!(f, "{i}"),
-            Self::Name(name) => f.write_str(name),
-        }
-    }
-}
-
-/// Memory of a batch's intermediate values, unless [`Options::batch_bytes`] says otherwise.
-pub const BATCH_BYTES: u64 = 512 << 20;
-
-/// How to open a device.
-#[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// Which device.
-    pub choice: Choice,
-    /// Ask for the adapter's own binding sizes instead of WebGPU's default limits (128 MiB a binding).
-    pub adapter_limits: bool,
-    /// Bind at most this many bytes at once, where that is less than the device offers: how a smaller device behaves.
-    pub max_binding: Option<u64>,
-    /// Fill fresh buffers with NaN, so that a kernel that does not write shows. For tests.
-    pub poison: bool,
-    /// Time every launch; see [`Device::take_profile`].
-    pub profile: bool,
-    /// Threads of the host executor; 0 is one for each core.
-    pub threads: usize,
-    /// Memory that the intermediate values of one batch may take, in bytes; 0 is [`BATCH_BYTES`]. Larger work is cut.
-    pub batch_bytes: u64,
-    /// Text variants to use instead of what an op would choose: (shader, variant), for tuning and for tests.
-    pub variants: Vec<(&'static str, &'static str)>,
-    /// Folder in which compiled kernels wait for the next process. `None`, or an empty path, keeps nothing.
-    pub cache: Option<PathBuf>,
-}
-
-impl Options {
-    /// Default options for `choice`.
-    pub fn new(choice: Choice) -> Self {
-        Self { choice, ..Self::default() }
-    }
-
-    /// Memory of one batch, in bytes.
-    fn memory(&self) -> u64 {
-        if self.batch_bytes == 0 { BATCH_BYTES } else { self.batch_bytes }
-    }
-
-    /// Where something may be kept between processes.
-    pub fn cache_folder(&self) -> Option<&Path> {
-        self.cache.as_deref().filter(|folder| !folder.as_os_str().is_empty())
-    }
-
-    /// Memory that may wait to be used again: what two batches take, one being prepared while the other runs.
-    pub(crate) fn idle_bytes(&self) -> u64 {
-        self.memory().saturating_mul(2)
-    }
-}
 
 /// What kind of machinery is behind a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,6 +73,21 @@ impl Info {
     pub fn is_host(&self) -> bool {
         self.kind == Kind::Host
     }
+
+    /// What a text asks for that this device does not offer; `None` if it runs.
+    pub fn lacks(&self, variant: &Variant) -> Option<String> {
+        let needs = variant.features;
+        if needs.f16 && !self.f16 {
+            return Some("16-bit floats".to_owned());
+        }
+        match (needs.subgroup, self.subgroups, variant.number("LANES")) {
+            (true, None, _) => Some("subgroups".to_owned()),
+            (true, Some((least, _)), Some(lanes)) if least < lanes => {
+                Some(format!("subgroups of at least {lanes} lanes"))
+            }
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Info {
@@ -173,6 +101,17 @@ pub fn adapters() -> Vec<Info> {
     gpu::adapters()
 }
 
+/// The text that measurement found best for launches of one size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Preference {
+    /// The shader.
+    pub shader: &'static str,
+    /// The size, by the name that whoever chooses gives it.
+    pub size: &'static str,
+    /// The text variant.
+    pub variant: &'static str,
+}
+
 /// An open device: uploads, executes recordings, reads back. Cloning shares it.
 #[derive(Clone)]
 pub struct Device(Arc<Inner>);
@@ -181,6 +120,8 @@ struct Inner {
     executor: Executor,
     batch_bytes: u64,
     variants: Vec<(&'static str, &'static str)>,
+    preferred: OnceLock<Vec<Preference>>,
+    cache: Option<PathBuf>,
     /// Floating-point operations of all that was submitted.
     flops: AtomicU64,
     segments: AtomicU64,
@@ -216,9 +157,15 @@ impl Device {
     }
 
     fn new(executor: Executor, options: &Options) -> Self {
-        let variants = options.variants.clone();
-        let (flops, segments) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self(Arc::new(Inner { executor, batch_bytes: options.memory(), variants, flops, segments }))
+        Self(Arc::new(Inner {
+            executor,
+            batch_bytes: options.memory(),
+            variants: options.variants.clone(),
+            preferred: OnceLock::new(),
+            cache: options.cache_folder().map(ToOwned::to_owned),
+            flops: AtomicU64::new(0),
+            segments: AtomicU64::new(0),
+        }))
     }
 
     /// The host executor with default options.
@@ -248,6 +195,37 @@ impl Device {
     /// The text variant of `shader` that [`Options::variants`] asks for, if it names the shader.
     pub fn variant(&self, shader: &str) -> Option<&'static str> {
         self.0.variants.iter().find(|(name, _)| *name == shader).map(|&(_, variant)| variant)
+    }
+
+    /// Makes measured preferences known; those of the first call hold for as long as the device is open.
+    pub fn prefer(&self, preferences: Vec<Preference>) {
+        let _first = self.0.preferred.set(preferences);
+    }
+
+    /// What measurement found best for launches of `shader` of this size, if it was made [known](Self::prefer).
+    pub fn preferred(&self, shader: &str, size: &str) -> Option<&'static str> {
+        let all = self.0.preferred.get().map_or(&[][..], Vec::as_slice);
+        all.iter().find(|p| p.shader == shader && p.size == size).map(|p| p.variant)
+    }
+
+    /// What an earlier process [kept](Self::keep) of `kind` for this adapter, driver and version.
+    pub fn kept(&self, kind: &str) -> Option<Vec<u8>> {
+        kept::read(&self.keeping_place(kind)?)
+    }
+
+    /// Keeps `data` in the cache folder, for processes to come. Without a folder, or with one that cannot be written,
+    /// nothing happens: what is kept can be made anew.
+    pub fn keep(&self, kind: &str, data: &[u8]) {
+        if let Some(file) = self.keeping_place(kind) {
+            kept::write(&file, data);
+        }
+    }
+
+    /// The file of [`Self::keep`]; `None` without a cache folder.
+    fn keeping_place(&self, kind: &str) -> Option<PathBuf> {
+        let info = self.info();
+        let key = format!("{} {} {} {}", info.name, info.backend, info.driver, env!("CARGO_PKG_VERSION"));
+        Some(self.0.cache.as_ref()?.join(kind).join(kept::name(&key)))
     }
 
     /// An empty recording for this device.

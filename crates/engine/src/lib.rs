@@ -20,15 +20,17 @@ mod gpu;
 pub mod host;
 mod kept;
 mod kernel;
+mod options;
 mod profile;
 mod recording;
 mod stop;
 mod tensor;
 
 pub use buffer::Buffer;
-pub use device::{BATCH_BYTES, Choice, Device, Info, Kind, Options, adapters};
+pub use device::{Device, Info, Kind, Preference, adapters};
 pub use error::{Error, Result};
 pub use kernel::{Bound, Constants, Kernel, as_u32};
+pub use options::{BATCH_BYTES, Choice, Options};
 pub use profile::Sample;
 pub use recording::{Launch, MAX_GROUPS, Recording, Work};
 pub use stop::{go_on, stoppable};

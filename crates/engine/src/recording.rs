@@ -94,9 +94,8 @@ impl Launch {
         let Some(variant) = shader.variant(self.variant) else {
             return Err(self.fail(format!("has no variant `{}`", self.variant)));
         };
-        if variant.features.subgroup && info.subgroups.is_none() || variant.features.f16 && !info.f16 {
-            let needs = variant.features;
-            return Err(self.fail(format!("variant `{}` needs {needs:?}, {info} has not", self.variant)));
+        if let Some(lacking) = info.lacks(variant) {
+            return Err(self.fail(format!("variant `{}` needs {lacking}, {info} has not", self.variant)));
         }
         if shader.params_size as usize != self.params.len() {
             let (want, have) = (shader.params_size, self.params.len());

@@ -44,7 +44,7 @@ impl Labelled {
             ("model_hash", model.hash().to_owned()),
             ("tokens", tokens.join(",")),
             ("executor", if info.is_host() { "host" } else { "gpu" }.to_owned()),
-            ("matmul_variant", resolvent_ops::matmul::choose(run.model().device()).to_owned()),
+            ("texts", resolvent_ops::tuning::describe(run.model().device())),
             ("adapter", info.name),
             ("driver", format!("{} {}", info.backend, info.driver)),
             ("version", env!("CARGO_PKG_VERSION").to_owned()),

@@ -44,6 +44,7 @@ mod run;
 mod site;
 mod sweep;
 mod tokenizer;
+mod trial;
 mod walk;
 mod weights;
 
@@ -65,8 +66,10 @@ pub use peak::{Peak, peak};
 pub use prompt::{check_prompt, from_end, parse_token, parse_tokens};
 pub use prompt_set::{PromptPair, PromptSet, Task, TokenPair};
 pub use random::{RandomWeights, gaussian, gpt2_small, tiny};
+pub use resolvent_ops::tuning;
 pub use run::Run;
 pub use site::Site;
 pub use sweep::{Slab, Variant, values_of};
 pub use tokenizer::Tokenizer;
+pub use trial::{Trial, trial};
 pub use weights::WeightSource;

@@ -7,13 +7,14 @@
 use std::sync::Arc;
 
 use bytemuck::{Pod, Zeroable};
-use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor, as_u32};
+use resolvent_engine::{Bound, Device, Kernel, Launch, Recording, Result, Tensor, as_u32};
 use resolvent_shaders::attention as shader;
 
 use crate::attention_second;
 use crate::host::{axpy, dot, each_row_simd, each_two_rows_simd, exp, row_body, sum, two_rows_body};
 use crate::op::{Bend, Held, Kept, Op, Outcome, switch, whole};
 use crate::rows::{Row, Rows};
+use crate::tuning::{self, Family, Size};
 
 const NAME: &str = "attention";
 
@@ -44,21 +45,28 @@ struct Params {
 }
 
 impl Attention {
-    /// A launch over the rows from `first` on.
+    /// Launches over the rows from `first` on.
     fn launch(
         &self,
+        rec: &mut Recording,
         kernel: &'static Kernel,
         (rows, first): (&Rows, usize),
         bindings: &[&Tensor],
         flops_per_pair: f64,
-    ) -> Launch {
+    ) -> Result<()> {
         let [first, heads, d_head] = [first, self.heads, self.d_head].map(|n| n as u32);
         let params = Params { first, heads, d_head, scale: self.scale };
         let (d, all) = ((self.heads * self.d_head) as f64, rows.count() as u32);
         let (n, share) = (all - first, f64::from(all - first) / f64::from(all));
-        Launch::new(kernel, params, bindings, [heads, n, 1])
-            .constants(&[switch(self.held)])
-            .work(flops_per_pair * d * rows.pairs() * share, 20.0 * d * f64::from(n))
+        let launch = Launch::new(kernel, params, bindings, [heads, n, 1])
+            .variant(self.text(rec.device(), n as usize))
+            .constants(&[switch(self.held)]);
+        rec.launch(launch.work(flops_per_pair * d * rows.pairs() * share, 20.0 * d * f64::from(n)))
+    }
+
+    /// The text for a launch over `rows`.
+    pub(crate) fn text(&self, device: &Device, rows: usize) -> &'static str {
+        tuning::choose(device, Family::Attention, Size::of(rows), self.d_head.is_multiple_of(4))
     }
 
     /// The vjp of the rows from `first` on, written into `bar [rows, 3d]`.
@@ -72,11 +80,11 @@ impl Attention {
         let ([qkv, z, lse], table) = (kept.get(), rows.0.table());
         if self.held {
             // Values alone: their launch fills the other columns with zeros, and does not look at the means.
-            return rec.launch(self.launch(&VJP_KV, rows, &[table, qkv, lse, lse, z_bar, bar], 4.0));
+            return self.launch(rec, &VJP_KV, rows, &[table, qkv, lse, lse, z_bar, bar], 4.0);
         }
         let mean = rec.tensor("attention.mean", &[("rows", rows.0.count()), ("heads", self.heads)])?;
-        rec.launch(self.launch(&VJP_Q, rows, &[table, qkv, z, lse, z_bar, bar, &mean], 6.0))?;
-        rec.launch(self.launch(&VJP_KV, rows, &[table, qkv, &mean, lse, z_bar, bar], 8.0))
+        self.launch(rec, &VJP_Q, rows, &[table, qkv, z, lse, z_bar, bar, &mean], 6.0)?;
+        self.launch(rec, &VJP_KV, rows, &[table, qkv, &mean, lse, z_bar, bar], 8.0)
     }
 
     /// Operations a pair and number of a jvp: a score and a value are left of `all` where the weights are held.
@@ -112,7 +120,7 @@ impl Op for Attention {
         let lse = rec.tensor("attention.lse", &[("rows", rows.count()), ("heads", self.heads)])?;
         // Without a base run every run starts at token 0, and the base binding is never read.
         let base = base.map_or(qkv, |kept| kept.get::<3>()[0]);
-        rec.launch(self.launch(&PRIMAL, (rows, 0), &[rows.table(), qkv, base, &z, &lse], 4.0))?;
+        self.launch(rec, &PRIMAL, (rows, 0), &[rows.table(), qkv, base, &z, &lse], 4.0)?;
         Ok(Outcome { kept: Kept::new(&[qkv, &z, &lse]), y: z })
     }
 
@@ -120,12 +128,8 @@ impl Op for Attention {
         let ([qkv, z, lse], [wide, narrow]) = (kept.get(), self.widths(rows));
         x_dot[0].expect(NAME, &wide)?;
         let z_dot = rec.tensor("attention.dot", &narrow)?;
-        rec.launch(self.launch(
-            &JVP,
-            (rows, 0),
-            &[rows.table(), qkv, z, lse, x_dot[0], &z_dot],
-            self.flops(10.0),
-        ))?;
+        let bindings = [rows.table(), qkv, z, lse, x_dot[0], &z_dot];
+        self.launch(rec, &JVP, (rows, 0), &bindings, self.flops(10.0))?;
         Ok(z_dot)
     }
 

@@ -42,7 +42,8 @@ pub(crate) fn jet_of(
     qkv_jet.expect(NAME, &[("2 rows", 2 * r), ("3d", 3 * d)])?;
     let z_jet = rec.tensor("attention.jet", &[("rows", 2 * r), ("d", d)])?;
     let bindings = [rows.table(), qkv, lse, qkv_jet, &z_jet];
-    let launch = Launch::new(&JET, Params::new(op, 0), &bindings, [op.heads as u32, r as u32, 1]);
+    let launch = Launch::new(&JET, Params::new(op, 0), &bindings, [op.heads as u32, r as u32, 1])
+        .variant(op.text(rec.device(), r));
     rec.launch(launch.work(24.0 * d as f64 * rows.pairs(), 20.0 * (r * d) as f64))?;
     Ok(z_jet)
 }
@@ -64,9 +65,10 @@ pub(crate) fn hvp_of(
     let params = Params::new(op, bend.plain);
     let shared = [rows.table(), qkv, lse, qkv_dot, z_bar];
     let (bent, pairs) = (bend.rows, d as f64 * rows.prefix(bend.rows).pairs());
+    let text = op.text(rec.device(), bent);
     let mut launch = |kernel, own: &[&Tensor], flops_per_pair: f64| {
         let bindings: Vec<&Tensor> = shared.iter().chain(own).copied().collect();
-        let launch = Launch::new(kernel, params, &bindings, [heads as u32, bent as u32, 1]);
+        let launch = Launch::new(kernel, params, &bindings, [heads as u32, bent as u32, 1]).variant(text);
         rec.launch(launch.work(flops_per_pair * pairs, 40.0 * (bent * d) as f64))
     };
     launch(&MEAN, &[z, z_dot, &means], 6.0)?;

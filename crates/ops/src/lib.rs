@@ -29,6 +29,7 @@ mod op;
 pub mod peak;
 mod rows;
 pub mod splice;
+pub mod tuning;
 pub mod unembed;
 
 pub use op::{Bend, Held, Kept, Op, Outcome};

@@ -1,19 +1,20 @@
 //! Matrix product with a weight `[k, n]`: `y = x w + b`, optionally plus the residual stream.  `[rows, k] -> [rows, n]`
 //!
 //! Linear: jvp is the same kernel without the bias, jet that over twice the rows, vjp and hvp the transposed one; no
-//! residuals. A family of text variants, chosen by device and shape ([`choose`]). The GELU epilogues belong to [`crate::mlp`].
+//! residuals. A family of text variants, chosen by device and shape ([`crate::tuning`]). The GELU epilogues belong to [`crate::mlp`].
 
 use std::sync::Arc;
 
 use bytemuck::{Pod, Zeroable};
 use resolvent_engine::host::{Weights, matmul};
-use resolvent_engine::{Bound, Device, Kernel, Launch, Recording, Result, Tensor};
+use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor};
 use resolvent_shaders::matmul as shader;
 
 use crate::gelu::{Form, Slope, ValueRow};
 use crate::host::{each_row, each_row_simd};
 use crate::op::{Bend, Held, Kept, Op, Outcome};
 use crate::rows::Rows;
+use crate::tuning::{self, Family, Size};
 
 const NAME: &str = "matmul";
 
@@ -71,7 +72,9 @@ impl Product<'_> {
             let reason = format!("x {} by {w}w {} into y {}", shapes.0, shapes.1, shapes.2);
             return Err(resolvent_engine::Error::shape(NAME, reason));
         }
-        let variant = variant_for(rec.device(), k, n, self.transposed);
+        // A part of a wider y is written number by number.
+        let vectors = k.is_multiple_of(4) && (n.is_multiple_of(4) || std::ptr::eq(self.kernel, &PART));
+        let variant = tuning::choose(rec.device(), Family::Matmul, Size::of(rows), vectors);
         let number = |name| self.kernel.shader.variant(variant).and_then(|v| v.number(name)).unwrap_or(1);
         let grid =
             [(n as u32).div_ceil(number("GROUP_COLS")), (rows as u32).div_ceil(number("GROUP_ROWS")), 1];
@@ -100,37 +103,9 @@ fn two(lengths: &[usize]) -> [usize; 2] {
     [lengths[0], lengths[1..].iter().product()]
 }
 
-/// The text variant that a device prefers: rows shared through subgroups where the processor computes them (barriers
-/// cost more than they save there), workgroup-memory tiles elsewhere. Measured figures: docs, page `ops/matmul`.
-pub fn choose(device: &Device) -> &'static str {
-    if let Some(variant) = device.variant(NAME) {
-        return variant;
-    }
-    let info = device.info();
-    match (info.kind, info.subgroups) {
-        (resolvent_engine::Kind::Software, Some(_)) => "subgroup",
-        _ => "base",
-    }
-}
-
-/// The variant for one product: the preferred one where its vectors fit the shape, else the one that takes any.
-fn variant_for(device: &Device, k: usize, n: usize, transposed: bool) -> &'static str {
-    let vectors = k.is_multiple_of(4) && (transposed || n.is_multiple_of(4));
-    match choose(device) {
-        "subgroup" if !vectors => "base",
-        preferred => preferred,
-    }
-}
-
 /// `x w^T` written to columns `from..` of `y`: all logits of a part of the vocabulary.
-pub(crate) fn transposed_into(
-    rec: &mut Recording,
-    x: &Tensor,
-    w: &Tensor,
-    y: &Tensor,
-    from: usize,
-) -> Result<()> {
-    Product { kernel: &VJP, x, w, transposed: true, more: &[], out: &[y], gelu: None, from }.record(rec)
+pub(crate) fn part_into(rec: &mut Recording, x: &Tensor, w: &Tensor, y: &Tensor, from: usize) -> Result<()> {
+    Product { kernel: &PART, x, w, transposed: true, more: &[], out: &[y], gelu: None, from }.record(rec)
 }
 
 /// `x w`, plus `add` where something has reached the same place already.
@@ -147,7 +122,9 @@ pub(crate) fn plain(rec: &mut Recording, x: &Tensor, w: &Tensor, add: Option<&Te
 pub(crate) fn pull(rec: &mut Recording, y_bar: &Tensor, w: &Tensor) -> Result<Tensor> {
     let k = w.shape().lengths()[0];
     let x_bar = rec.tensor("matmul.bar", &[("rows", y_bar.shape().lengths()[0]), ("k", k)])?;
-    transposed_into(rec, y_bar, w, &x_bar, 0)?;
+    let out = &[&x_bar];
+    Product { kernel: &VJP, x: y_bar, w, transposed: true, more: &[], out, gelu: None, from: 0 }
+        .record(rec)?;
     Ok(x_bar)
 }
 
@@ -223,6 +200,7 @@ static PRIMAL_ADD: Kernel = Kernel { shader: &shader::PRIMAL_ADD, host: primal_a
 static JVP: Kernel = Kernel { shader: &shader::JVP, host: jvp };
 static JVP_ADD: Kernel = Kernel { shader: &shader::JVP_ADD, host: jvp_add };
 static VJP: Kernel = Kernel { shader: &shader::VJP, host: vjp };
+static PART: Kernel = Kernel { shader: &shader::PART, host: part };
 pub(crate) static PRIMAL_GELU: Kernel = Kernel { shader: &shader::PRIMAL_GELU, host: primal_gelu };
 pub(crate) static JVP_GELU: Kernel = Kernel { shader: &shader::JVP_GELU, host: jvp_gelu };
 pub(crate) static VJP_GELU: Kernel = Kernel { shader: &shader::VJP_GELU, host: vjp_gelu };
@@ -230,7 +208,7 @@ pub(crate) static JET_GELU: Kernel = Kernel { shader: &shader::JET_GELU, host: j
 
 /// This op's kernels.
 pub static KERNELS: &[&Kernel] =
-    &[&PRIMAL, &PRIMAL_ADD, &PRIMAL_GELU, &JVP, &JVP_ADD, &JVP_GELU, &JET_GELU, &VJP, &VJP_GELU];
+    &[&PRIMAL, &PRIMAL_ADD, &PRIMAL_GELU, &JVP, &JVP_ADD, &JVP_GELU, &JET_GELU, &VJP, &VJP_GELU, &PART];
 
 impl Params {
     fn shape(&self) -> [usize; 3] {
@@ -304,6 +282,12 @@ fn jet_gelu(bound: Bound<'_>) {
 }
 
 fn vjp(bound: Bound<'_>) {
+    let p: Params = bound.params();
+    let ([x, w], [y]) = bound.slices();
+    matmul(p.shape(), x, transposed(w), false, y);
+}
+
+fn part(bound: Bound<'_>) {
     let p: Params = bound.params();
     let ([x, w], [y]) = bound.slices();
     let ([rows, k, n], stride, from) = (p.shape(), p.stride as usize, p.from as usize);

@@ -51,7 +51,7 @@ impl Unembed {
         let rows = x.dim(NAME, "rows")?;
         let logits = rec.tensor("logits", &[("rows", rows), ("vocab", self.w.tokens)])?;
         for (from, part) in &self.w.parts {
-            matmul::transposed_into(rec, x, part, &logits, *from)?;
+            matmul::part_into(rec, x, part, &logits, *from)?;
         }
         Ok(logits)
     }

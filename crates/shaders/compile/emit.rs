@@ -59,6 +59,7 @@ fn module(code: &mut String, shader: &Shader) {
             switches.f16()
         );
         _ = writeln!(code, "            numbers: &{:?},", switches.numbers);
+        _ = writeln!(code, "            flags: &{:?},", switches.flags.iter().collect::<Vec<_>>());
         _ = writeln!(code, "            lines: &[");
         for (start, file, line) in assembled.lines.runs() {
             _ = writeln!(

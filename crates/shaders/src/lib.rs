@@ -111,6 +111,8 @@ pub struct Variant {
     pub features: Features,
     /// The numbers that `shaders/variants.toml` gives to this variant, by name.
     pub numbers: &'static [(&'static str, u32)],
+    /// The flags that it sets there.
+    pub flags: &'static [&'static str],
     lines: &'static [Run],
 }
 
@@ -130,6 +132,12 @@ impl Variant {
     #[must_use]
     pub fn number(&self, name: &str) -> Option<u32> {
         self.numbers.iter().find(|(key, _)| *key == name).map(|&(_, value)| value)
+    }
+
+    /// Whether `shaders/variants.toml` sets a flag, such as `VECTORS`.
+    #[must_use]
+    pub fn flag(&self, name: &str) -> bool {
+        self.flags.contains(&name)
     }
 
     /// Where a line of [`source`](Self::source) was written: the file, from the root of the repository, and the line

@@ -45,9 +45,11 @@ fn lookups_find_what_is_there() {
         source: "",
         features: super::Features { subgroup: false, f16: false },
         numbers: &[("TILE", 8)],
+        flags: &["VECTORS"],
         lines: &[Run { start: 1, file: "a", line: 7 }, Run { start: 4, file: "b", line: 1 }],
     };
     assert_eq!((VARIANT.number("TILE"), VARIANT.number("ROWS")), (Some(8), None));
+    assert!(VARIANT.flag("VECTORS") && !VARIANT.flag("TILE"));
     let places: Vec<_> = [0, 1, 3, 4, 9].map(|line| VARIANT.locate(line)).to_vec();
     assert_eq!(places, [("a", 7), ("a", 7), ("a", 9), ("b", 1), ("b", 6)]);
 }

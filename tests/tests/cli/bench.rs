@@ -1,8 +1,11 @@
 //! The command `bench`: what it writes, and two files compared.
 
+use resolvent_engine::{Choice, Device, Options, Preference};
+use resolvent_ops::tuning::{self, Family, Size};
+use resolvent_tests::gpus;
 use serde_json::Value;
 
-use super::{run, utf8};
+use super::{Ran, command, run, tiny, utf8};
 
 #[test]
 fn a_bench_is_written_and_compared() {
@@ -42,6 +45,53 @@ fn a_bench_is_written_and_compared() {
     let compared = run(&["bench", "--compare", &path, &path]).done();
     assert!(compared.lines().count() > passes.len() && compared.contains("1.00x"), "{compared}");
     assert!(!compared.contains("0.99x"));
+}
+
+/// What was measured to be the fastest is what the next process takes; and then it has to pass the self-test again.
+#[test]
+fn texts_are_tuned_and_taken() {
+    for gpu in gpus() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let name = gpu.device().info().name.as_str();
+        let with = |arguments: &[&str]| {
+            let mut command = command(&[arguments, &["--device", name]].concat());
+            Ran::from(command.env("RESOLVENT_CACHE", folder.path()).output().expect("it starts")).done()
+        };
+        let shown = with(&["bench", "--tune"]);
+        assert_eq!(shown.lines().count(), 7, "two kernels at three sizes: {shown}");
+        assert!(!shown.contains("WRONG"), "{shown}");
+        let kept = |kind: &str| {
+            let file = std::fs::read_dir(folder.path().join(kind)).expect("a folder").next();
+            file.expect("a file").expect("readable").path()
+        };
+        let passed = kept("self-test");
+        let before = std::fs::read(&passed).expect("readable");
+        let texts = || {
+            let file = utf8(&folder.path().join("run.json"));
+            with(&["run", "--tokens", "3,1,4", "--model", tiny(), "--out", &file]);
+            let json: Value =
+                serde_json::from_str(&std::fs::read_to_string(&file).expect("a file")).expect("JSON");
+            json["metadata"]["texts"].as_str().expect("named in every result").to_owned()
+        };
+        for line in shown.lines().skip(1) {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let (kernel, best) = (words[0], words[2]);
+            assert!(texts().contains(&format!("{kernel} ")) && texts().contains(best), "{line}: {}", texts());
+        }
+        // Another choice, as another measurement might make it: all `base`.
+        let device = Device::open(&Options {
+            cache: Some(folder.path().to_owned()),
+            ..Options::new(Choice::Name(name.to_owned()))
+        });
+        let all =
+            Family::ALL.into_iter().flat_map(|family| Size::ALL.map(|size| (family.shader(), size.name())));
+        let base: Vec<Preference> =
+            all.map(|(shader, size)| Preference { shader, size, variant: "base" }).collect();
+        device.expect("it opened before").keep(tuning::KEPT, tuning::to_text(&base).as_bytes());
+        assert_eq!(texts(), "matmul base base base, attention base base base", "{name}");
+        assert_ne!(std::fs::read(&passed).expect("readable"), before, "{name}: other texts, another test");
+    }
+    assert!(run(&["bench", "--tune", "--device", "host"]).done().contains("nothing to choose"));
 }
 
 #[test]

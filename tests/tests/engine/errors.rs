@@ -1,6 +1,6 @@
 //! A launch that does not fit is refused when it is recorded, with a typed error of one line.
 
-use resolvent_engine::{Device, Error, Launch, MAX_GROUPS, Tensor};
+use resolvent_engine::{Device, Error, Info, Launch, MAX_GROUPS, Tensor};
 use resolvent_ops::splice::{Plan, Source};
 use resolvent_ops::{Rows, Span, add, matmul};
 use resolvent_tests::subjects;
@@ -58,7 +58,8 @@ fn empty_of(n: usize) -> resolvent_engine::Shape {
 /// A variant whose feature the device lacks is refused too, rather than left to the driver.
 #[test]
 fn a_variant_beyond_the_device_is_refused() {
-    for on in subjects().into_iter().filter(|s| s.device().info().subgroups.is_none()) {
+    let wanted = matmul::KERNELS[0].shader.variant("subgroup").expect("it exists");
+    for on in subjects().into_iter().filter(|s| s.device().info().lacks(wanted).is_some()) {
         let device = on.device();
         let launch = |a: &Tensor, b: &Tensor, y: &Tensor| {
             let jvp = matmul::KERNELS.iter().find(|k| k.name() == "matmul.jvp").expect("declared");
@@ -66,6 +67,18 @@ fn a_variant_beyond_the_device_is_refused() {
         };
         assert!(reason(refused(device, launch)).contains("variant `subgroup` needs"));
     }
+}
+
+/// Subgroups of any size are not enough for a text that names a lane.
+#[test]
+fn what_a_device_lacks_is_named() {
+    let variant = |name| matmul::KERNELS[0].shader.variant(name).expect("it exists");
+    let offering = |subgroups| Info { subgroups, ..subjects()[0].device().info().clone() };
+    let lacks = |subgroups| offering(subgroups).lacks(variant("subgroup"));
+    assert_eq!(lacks(None).as_deref(), Some("subgroups"));
+    assert_eq!(lacks(Some((4, 64))).as_deref(), Some("subgroups of at least 8 lanes"));
+    assert_eq!(lacks(Some((8, 8))), None);
+    assert_eq!(offering(None).lacks(variant("base")), None);
 }
 
 /// A grid with a zero dimension is nothing to do, on every executor.

@@ -4,7 +4,7 @@ use resolvent_engine::{Device, Result};
 use resolvent_ops::attention::Attention;
 use resolvent_ops::{Op, Rows, Span};
 use resolvent_tests::truth::{Function, wide};
-use resolvent_tests::{Bent, Labelled, Plan, Random, Record, Worst, subjects, tolerance};
+use resolvent_tests::{Bent, Labelled, Plan, Random, Record, Worst, text_subjects, tolerance};
 
 use super::formulas::{self, Held};
 
@@ -21,10 +21,10 @@ fn formula(plan: &Plan, op: &Attention) -> formulas::Attention {
 fn check(record: &mut Record, plan: &Plan, heads: usize, d_head: usize) {
     let allowed = tolerance::attention(plan.rows(), d_head);
     let f = formula(plan, &op(heads, d_head));
-    plan.check(record, &subjects(), |_| Ok(op(heads, d_head)), &f, allowed);
+    plan.check(record, &text_subjects(), |_| Ok(op(heads, d_head)), &f, allowed);
 }
 
-/// (tokens, heads, width of a head): tiles of 64 keys, 64 invocations for up to 128 dimensions.
+/// (tokens, heads, width of a head): tiles of 64 keys or of 16, whose invocations hold up to 128 dimensions, as f32 or as vec4.
 #[test]
 fn attention() {
     let mut record = Record::new("attention");
@@ -36,6 +36,10 @@ fn attention() {
         (16, 1, 127),
         (17, 3, 16),
         (33, 2, 65),
+        (5, 2, 4),
+        (15, 1, 60),
+        (18, 2, 68),
+        (49, 1, 124),
         (64, 1, 24),
         (65, 2, 10),
         (66, 1, 128),
@@ -50,15 +54,23 @@ fn attention() {
 #[test]
 fn attention_second() {
     let mut worst = Worst::new("attention.hvp");
-    for (tokens, heads, d_head) in
-        [(1, 1, 1), (2, 3, 5), (7, 2, 64), (17, 1, 127), (33, 2, 65), (66, 1, 128), (130, 2, 5)]
-    {
+    for (tokens, heads, d_head) in [
+        (1, 1, 1),
+        (2, 3, 5),
+        (7, 2, 64),
+        (16, 1, 4),
+        (17, 1, 127),
+        (33, 2, 65),
+        (49, 1, 68),
+        (66, 1, 128),
+        (130, 2, 5),
+    ] {
         let (d, op) = (heads * d_head, op(heads, d_head));
         let case = Bent::new(tokens, &[3 * d], d);
         let plan = Plan { prompts: case.prompts.to_vec(), ..Plan::new(tokens, &[3 * d], d) };
         let f = formula(&plan, &op);
         let allowed = tolerance::attention(tokens, d_head);
-        case.check(&mut worst, &subjects(), |_| Ok(op), &f, allowed);
+        case.check(&mut worst, &text_subjects(), |_| Ok(op), &f, allowed);
     }
 }
 
@@ -70,7 +82,7 @@ fn attention_with_large_scores() {
     let plan = Plan::new(rows, &[3 * d], d);
     let f = formula(&plan, &sharp);
     let allowed = tolerance::sharp_attention(rows, d_head, f64::from(sharp.scale));
-    plan.check(&mut Record::new("attention_with_large_scores"), &subjects(), |_| Ok(sharp), &f, allowed);
+    plan.check(&mut Record::new("attention_with_large_scores"), &text_subjects(), |_| Ok(sharp), &f, allowed);
 }
 
 /// The pattern as a constant: values alone carry, and the other columns of a cotangent are exactly zero.
@@ -81,9 +93,9 @@ fn attention_with_its_pattern_held() {
         let (d, op) = (heads * d_head, Attention { held: true, ..op(heads, d_head) });
         let plan = Plan { second: false, ..Plan::new(rows, &[3 * d], d) };
         let (f, allowed) = (formula(&plan, &op), tolerance::attention(rows, d_head));
-        plan.check(&mut record, &subjects(), |_| Ok(op), &f, allowed);
+        plan.check(&mut record, &text_subjects(), |_| Ok(op), &f, allowed);
         let plan = Plan { so_far: false, ..plan };
-        for on in subjects() {
+        for on in text_subjects() {
             let done = plan.run(on, &op).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
             let of_queries_and_keys = done.x_bars[0].values().chunks(3 * d).flat_map(|row| &row[..2 * d]);
             assert!(of_queries_and_keys.into_iter().all(|x| *x == 0.0), "{}", on.name());
@@ -128,7 +140,7 @@ fn attention_primal_of_a_ragged_batch() {
             f.at(&all)[span.start * d..].to_vec()
         });
         let want = Labelled::reference(want.collect());
-        for on in subjects() {
+        for on in text_subjects() {
             let ragged = || -> Result<Labelled> {
                 let device = on.device();
                 let base_rows = Rows::new(device, &[Span { primal: 0, start: 0, end: tokens }])?;
@@ -173,7 +185,7 @@ fn outside_of_the_causal_cone_is_exactly_zero() {
         device.submit(rec)?;
         Ok([device.read(&z_dot)?, device.read(&z_jet)?, device.read(&bars[0])?])
     };
-    for on in subjects() {
+    for on in text_subjects() {
         let [z_dot, z_jet, bar] = all(on.device()).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
         let zero = |part: &[f32]| part.iter().all(|x| *x == 0.0);
         assert!(zero(&z_dot[..s * d]) && zero(&bar[e * 3 * d..]), "{}", on.name());

@@ -5,7 +5,7 @@ use resolvent_ops::attention::Attention;
 use resolvent_ops::layer_norm::LayerNorm;
 use resolvent_ops::matmul::Matmul;
 use resolvent_ops::{Op, Rows, Span};
-use resolvent_tests::{Plan, Random, Subject, matmul_subjects, subjects};
+use resolvent_tests::{Plan, Random, Subject, text_subjects};
 
 fn same_bits(plan: &Plan, on: &Subject, op: &dyn Op) {
     let bits = || {
@@ -22,7 +22,7 @@ fn same_bits(plan: &Plan, on: &Subject, op: &dyn Op) {
 #[test]
 fn repetitions_agree_bit_for_bit() {
     let mut random = Random::new(11);
-    for on in matmul_subjects() {
+    for on in text_subjects() {
         for [rows, k, n] in [[3, 200, 66], [65, 130, 67]] {
             let w = on.device().upload("w", &[("k", k), ("n", n)], &random.normals(k * n));
             let bias = on.device().upload("bias", &[("n", n)], &random.normals(n));
@@ -30,7 +30,7 @@ fn repetitions_agree_bit_for_bit() {
             same_bits(&Plan::new(rows, &[k], n), on, &op);
         }
     }
-    for on in subjects() {
+    for on in text_subjects() {
         let vector = |data: &[f32]| on.device().upload("v", &[("d", data.len())], data).expect("uploads");
         let op = LayerNorm {
             gain: vector(&random.normals(130)),
@@ -52,7 +52,7 @@ fn company_does_not_change_a_run() {
     let (qkv, qkv_dot, z_bar) = (random.normals(70 * 144), random.normals(70 * 144), random.normals(70 * 48));
     let qkv_jet = random.normals(2 * 70 * 144);
     let span = |start| Span { primal: 0, start, end: 70 };
-    for on in subjects() {
+    for on in text_subjects() {
         // Each run's rows come from the same numbers, wherever they stand in the batch.
         let run = |starts: &[usize]| -> Result<Vec<Vec<u32>>> {
             let device = on.device();

@@ -6,7 +6,7 @@ use resolvent_ops::attention::Attention;
 use resolvent_ops::layer_norm::LayerNorm;
 use resolvent_ops::{Op, Rows, Span};
 use resolvent_tests::truth::{Function, jet, wide};
-use resolvent_tests::{Labelled, Random, Worst, subjects, tolerance};
+use resolvent_tests::{Labelled, Random, Worst, text_subjects, tolerance};
 
 use super::formulas::{self, Held};
 
@@ -36,7 +36,7 @@ impl Case {
         let (d, out) = (self.x.len() / self.rows, truth[0].values().len() / self.rows);
         let pairs = self.orders[0].chunks(d).zip(self.orders[1].chunks(d));
         let in_turn: Vec<f32> = pairs.flat_map(|(first, second)| [first, second].concat()).collect();
-        for on in subjects() {
+        for on in text_subjects() {
             let run = || -> Result<[Labelled; 2]> {
                 let device = on.device();
                 let rows = Rows::new(device, &[Span { primal: 0, start: 0, end: self.rows }])?;

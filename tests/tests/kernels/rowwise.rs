@@ -7,7 +7,7 @@ use resolvent_ops::layer_norm::LayerNorm;
 use resolvent_ops::matmul::Matmul;
 use resolvent_ops::mlp::Mlp;
 use resolvent_tests::truth::wide;
-use resolvent_tests::{Allowed, Bent, Plan, Random, Record, Worst, matmul_subjects, subjects, tolerance};
+use resolvent_tests::{Allowed, Bent, Plan, Random, Record, Worst, subjects, text_subjects, tolerance};
 
 use super::formulas::{self, Affine, Held};
 
@@ -71,8 +71,8 @@ fn add() {
     }
 }
 
-/// (rows, k, n): below, at and past the tiles of 4, 16 and 64.
-const PRODUCTS: [[usize; 3]; 12] = [
+/// (rows, k, n): below, at and past the tiles of 4, 16, 24 and 64, in whole vec4 and not.
+const PRODUCTS: [[usize; 3]; 16] = [
     [1, 1, 1],
     [1, 768, 66],
     [2, 3, 5],
@@ -81,6 +81,10 @@ const PRODUCTS: [[usize; 3]; 12] = [
     [15, 16, 17],
     [16, 48, 128],
     [17, 65, 63],
+    [9, 20, 68],
+    [23, 16, 60],
+    [25, 64, 132],
+    [49, 100, 4],
     [33, 66, 127],
     [64, 17, 64],
     [65, 127, 130],
@@ -101,9 +105,9 @@ fn matmul() {
             let f = |rows| formulas::Matmul { product: Affine::new(&w, &bias), rows };
             let widths = if add { vec![k, n] } else { vec![k] };
             let allowed = tolerance::matmul(k, n);
-            Plan::new(rows, &widths, n).check(&mut record, &matmul_subjects(), op, &f(rows), allowed);
+            Plan::new(rows, &widths, n).check(&mut record, &text_subjects(), op, &f(rows), allowed);
             let case = Bent::new(rows, &widths, n);
-            case.check(&mut bent, &matmul_subjects(), op, &f(case.tokens()), allowed);
+            case.check(&mut bent, &text_subjects(), op, &f(case.tokens()), allowed);
         }
     }
 }
@@ -139,11 +143,11 @@ fn mlp() {
         };
         let widths = if add { vec![d, d] } else { vec![d] };
         let allowed = tolerance::mlp(d, inner);
-        Plan::new(rows, &widths, d).check(&mut record, &matmul_subjects(), op, &f(rows, false), allowed);
+        Plan::new(rows, &widths, d).check(&mut record, &text_subjects(), op, &f(rows, false), allowed);
         let case = Bent::new(rows, &widths, d);
-        case.check(&mut bent, &matmul_subjects(), op, &f(case.tokens(), false), allowed);
+        case.check(&mut bent, &text_subjects(), op, &f(case.tokens(), false), allowed);
         let frozen = |device: &Device| op(device).map(|op| Mlp { held: true, ..op });
         let plan = Plan { second: false, ..Plan::new(rows, &widths, d) };
-        plan.check(&mut frozen_record, &matmul_subjects(), frozen, &f(rows, true), allowed);
+        plan.check(&mut frozen_record, &text_subjects(), frozen, &f(rows, true), allowed);
     }
 }

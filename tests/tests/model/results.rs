@@ -36,7 +36,7 @@ fn check(result: &Labelled, analysis: &str, arrays: &[(&str, Axes<'_>)], certifi
         |key: &str| result.metadata.get(key).unwrap_or_else(|| panic!("{analysis}: no `{key}`")).as_str();
     assert_eq!([of("analysis"), of("tokens")], [analysis, "3,1,4,1,5"]);
     assert!(of("model").starts_with("random:7"), "{}", of("model"));
-    for key in ["model_hash", "adapter", "driver", "executor", "version", "matmul_variant"] {
+    for key in ["model_hash", "adapter", "driver", "executor", "version", "texts"] {
         assert!(!of(key).is_empty(), "{analysis}: `{key}` is empty");
     }
 }

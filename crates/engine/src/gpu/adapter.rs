@@ -2,8 +2,9 @@
 
 use std::sync::OnceLock;
 
-use crate::device::{Choice, Info, Kind};
+use crate::device::{Info, Kind};
 use crate::error::{Error, Result};
+use crate::options::Choice;
 
 /// The native backends, and GL, which is only asked where those have nothing: its loaders write to stderr.
 const BACKENDS: [wgpu::Backends; 2] = [wgpu::Backends::PRIMARY, wgpu::Backends::GL];

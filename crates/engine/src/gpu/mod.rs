@@ -14,8 +14,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(crate) use adapter::adapters;
 pub(crate) use memory::Block;
 
-use crate::device::{Info, Kind, Options};
+use crate::device::{Info, Kind};
 use crate::error::{Error, Result};
+use crate::options::Options;
 use crate::profile::Sample;
 use crate::recording::Launch;
 

@@ -13,9 +13,10 @@ pub(crate) use block::{Block, Pool};
 pub use gemm::{Weights, matmul};
 
 use crate::buffer::{Buffer, Storage};
-use crate::device::{Info, Kind, Options};
+use crate::device::{Info, Kind};
 use crate::error::{Error, Result};
 use crate::kernel::Bound;
+use crate::options::Options;
 use crate::profile::Sample;
 use crate::recording::Launch;
 use crate::stop::go_on;

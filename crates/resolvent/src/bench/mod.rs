@@ -10,19 +10,21 @@ mod compare;
 mod kernels;
 mod passes;
 mod peaks;
+mod tune;
 
 use std::time::{Duration, Instant};
 
-use resolvent_engine::{Device, Options};
-use resolvent_model::Model;
+use resolvent_engine::Options;
+use resolvent_model::{Model, tuning};
 use serde_json::{Value, json};
 
 pub use compare::{Change, compare};
 pub use kernels::KernelRate;
 pub use passes::{Pass, PassTime};
 pub use peaks::Peaks;
+pub use tune::{TextTime, Tuned, tune};
 
-use crate::open::{Fault, open, with_cache};
+use crate::open::{Fault, open, tuned, with_cache};
 
 /// Version of the JSON form.
 const SCHEMA: u64 = 1;
@@ -50,6 +52,8 @@ pub struct Bench {
     pub device: String,
     /// `gpu` or `host`.
     pub executor: &'static str,
+    /// The kernel texts that it takes, by size.
+    pub texts: String,
     /// The model and the prompt's length.
     pub model: String,
     /// Tokens of the prompt.
@@ -72,7 +76,7 @@ pub fn bench(options: &BenchOptions, told: &mut dyn FnMut(&str)) -> Result<Bench
     let device = open(&options.device)?;
     let info = device.info();
     told("peaks");
-    let timed = Device::open(&Options { profile: true, ..with_cache(&options.device) })?;
+    let timed = tuned(&Options { profile: true, ..with_cache(&options.device) })?;
     let peaks = peaks::measure(&timed, options.quick)?;
     told("weights");
     let model = Model::named(&device, &options.model)?;
@@ -98,6 +102,7 @@ pub fn bench(options: &BenchOptions, told: &mut dyn FnMut(&str)) -> Result<Bench
     Ok(Bench {
         device: format!("{}, {}, {}", info.name, info.backend, info.driver),
         executor: if info.is_host() { "host" } else { "gpu" },
+        texts: tuning::describe(&device),
         model: model.name().to_owned(),
         tokens: options.tokens,
         kernels: kernels::rates(&samples, &peaks),
@@ -127,6 +132,7 @@ impl Bench {
             "version": env!("CARGO_PKG_VERSION"),
             "device": self.device,
             "executor": self.executor,
+            "texts": self.texts,
             "model": self.model,
             "tokens": self.tokens,
             "peaks": { "gflops": self.peaks.flops / 1e9, "gbytes": self.peaks.bytes / 1e9 },

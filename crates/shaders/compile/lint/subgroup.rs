@@ -4,18 +4,23 @@ use super::{Lint, Subject, each_statement};
 use crate::compile::problem::Problem;
 use naga::{Expression, Function, GatherMode, Handle, Literal, Module, Statement};
 
+/// Lanes of the smallest subgroups there are.
 const SMALLEST: u32 = 4;
+
+/// The number by which a variant says how many lanes it needs; a launch is held to it.
+const LANES: &str = "LANES";
 
 pub(super) const LINT: Lint = Lint {
     name: "subgroup",
-    summary: "a constant lane, shift or mask of a subgroup operation is below 4",
-    reason: "subgroups have 4 lanes on SwiftShader, 8 on lavapipe, 32 on NVIDIA: 4 is all that may be relied on \
+    summary: "a constant lane, shift or mask of a subgroup operation is below the variant's LANES, or else below 4",
+    reason: "subgroups have 4 lanes on SwiftShader, 8 on lavapipe, 32 on NVIDIA: what is more than 4 has to be asked for \
              (floats as atomics need no rule: validation refuses them)",
     check,
 };
 
 fn check(subject: &Subject<'_>) -> Vec<Problem> {
     let mut problems = Vec::new();
+    let lanes = lanes(subject.module).unwrap_or(SMALLEST);
     for function in subject.functions() {
         each_statement(&function.body, &mut |statement, span| {
             let Statement::SubgroupGather { mode, .. } = statement else { return };
@@ -27,7 +32,7 @@ fn check(subject: &Subject<'_>) -> Vec<Problem> {
                 | GatherMode::ShuffleXor(lane) => lane,
                 GatherMode::BroadcastFirst | GatherMode::QuadBroadcast(_) | GatherMode::QuadSwap(_) => return,
             };
-            let Some(lane) = constant(subject.module, function, lane).filter(|lane| *lane >= SMALLEST) else {
+            let Some(lane) = constant(subject.module, function, lane).filter(|lane| *lane >= lanes) else {
                 return;
             };
             problems
@@ -35,6 +40,15 @@ fn check(subject: &Subject<'_>) -> Vec<Problem> {
         });
     }
     problems
+}
+
+/// The variant's `const LANES`, if it has one.
+fn lanes(module: &Module) -> Option<u32> {
+    let (_, lanes) = module.constants.iter().find(|(_, constant)| constant.name.as_deref() == Some(LANES))?;
+    match module.global_expressions[lanes.init] {
+        Expression::Literal(Literal::U32(lanes)) => Some(lanes),
+        _ => None,
+    }
 }
 
 fn constant(module: &Module, function: &Function, handle: Handle<Expression>) -> Option<u32> {
@@ -72,6 +86,18 @@ mod tests {
         assert!(with("subgroupShuffle(x, 5u)")[0].contains("the constant lane 5"));
         assert!(with("subgroupShuffleXor(x, 8u)")[0].contains("the constant lane 8"));
         assert!(with("subgroupShuffleDown(x, 16u)")[0].contains("the constant lane 16"));
+    }
+
+    #[test]
+    fn what_a_variant_asks_for_it_may_use() {
+        let text = |lane: u32| {
+            format!(
+                "const LANES: u32 = 8u;\n@compute @workgroup_size(8) fn primal(@builtin(subgroup_invocation_id) id: u32) {{\n\
+                   var x = f32(id);\n  x = subgroupBroadcast(x, {lane}u);\n}}\n"
+            )
+        };
+        assert!(findings(&LINT, &text(7)).is_empty());
+        assert!(findings(&LINT, &text(8))[0].contains("the constant lane 8"));
     }
 
     #[test]

@@ -1,0 +1,94 @@
+//! Which device to open, and how.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// Which device to open.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// A real GPU if there is one, else the host executor. A software Vulkan is never chosen unasked.
+    #[default]
+    Auto,
+    /// Any GPU adapter, real ones first; an error if there is none.
+    Gpu,
+    /// The host executor.
+    Host,
+    /// The adapter at this place of [`adapters`].
+    Index(usize),
+    /// The first adapter whose name or driver contains this text, without regard to case.
+    Name(String),
+}
+
+impl FromStr for Choice {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text {
+            "auto" => Self::Auto,
+            "gpu" => Self::Gpu,
+            "host" | "cpu" => Self::Host,
+            other => other.parse().map_or_else(|_| Self::Name(other.to_owned()), Self::Index),
+        })
+    }
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Gpu => f.write_str("gpu"),
+            Self::Host => f.write_str("host"),
+            Self::Index(i) => write!(f, "{i}"),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Memory of a batch's intermediate values, unless [`Options::batch_bytes`] says otherwise.
+pub const BATCH_BYTES: u64 = 512 << 20;
+
+/// How to open a device.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Which device.
+    pub choice: Choice,
+    /// Ask for the adapter's own binding sizes instead of WebGPU's default limits (128 MiB a binding).
+    pub adapter_limits: bool,
+    /// Bind at most this many bytes at once, where that is less than the device offers: how a smaller device behaves.
+    pub max_binding: Option<u64>,
+    /// Fill fresh buffers with NaN, so that a kernel that does not write shows. For tests.
+    pub poison: bool,
+    /// Time every launch; see [`Device::take_profile`].
+    pub profile: bool,
+    /// Threads of the host executor; 0 is one for each core.
+    pub threads: usize,
+    /// Memory that the intermediate values of one batch may take, in bytes; 0 is [`BATCH_BYTES`]. Larger work is cut.
+    pub batch_bytes: u64,
+    /// Text variants to use instead of what an op would choose: (shader, variant), for tuning and for tests.
+    pub variants: Vec<(&'static str, &'static str)>,
+    /// Folder in which compiled kernels wait for the next process. `None`, or an empty path, keeps nothing.
+    pub cache: Option<PathBuf>,
+}
+
+impl Options {
+    /// Default options for `choice`.
+    pub fn new(choice: Choice) -> Self {
+        Self { choice, ..Self::default() }
+    }
+
+    /// Memory of one batch, in bytes.
+    pub(crate) fn memory(&self) -> u64 {
+        if self.batch_bytes == 0 { BATCH_BYTES } else { self.batch_bytes }
+    }
+
+    /// Where something may be kept between processes.
+    pub fn cache_folder(&self) -> Option<&Path> {
+        self.cache.as_deref().filter(|folder| !folder.as_os_str().is_empty())
+    }
+
+    /// Memory that may wait to be used again: what two batches take, one being prepared while the other runs.
+    pub(crate) fn idle_bytes(&self) -> u64 {
+        self.memory().saturating_mul(2)
+    }
+}

@@ -1,0 +1,88 @@
+//! One launch of a shader that comes in several texts, at one size, timed: what `resolvent bench --tune` chooses by.
+
+use std::time::{Duration, Instant};
+
+use resolvent_engine::{Device, Recording, Tensor};
+use resolvent_ops::attention::Attention;
+use resolvent_ops::matmul::Matmul;
+use resolvent_ops::tuning::{Family, Size};
+use resolvent_ops::{Kept, Op, Outcome, Rows, Span};
+
+use crate::error::Result;
+use crate::random::gaussian;
+
+/// What came out, and how long it took.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// The numbers that were computed, to be held against another device's.
+    pub values: Vec<f32>,
+    /// Seconds of the fastest repetition.
+    pub seconds: f64,
+}
+
+/// A pair of widths as GPT-2 small has them: twelve heads of 64, and a hidden layer four times as wide.
+const D: usize = 768;
+const INNER: usize = 4 * D;
+
+/// Repetitions go on for this long, and are at least [`REPEATS`].
+const LONG: Duration = Duration::from_millis(300);
+const REPEATS: usize = 3;
+
+/// Rows of a launch that stands for a size.
+fn rows_of(size: Size) -> usize {
+    match size {
+        Size::Few => 16,
+        Size::Some => 64,
+        Size::Many => 256,
+    }
+}
+
+/// Tangents of a product `[rows, 768] x [768, 3072]`, or of attention over a prompt of as many tokens, in the text that `device`
+/// would take.
+///
+/// # Errors
+/// A device error.
+pub fn trial(device: &Device, family: Family, size: Size) -> Result<Trial> {
+    let rows = rows_of(size);
+    let table = Rows::new(device, &[Span { primal: 0, start: 0, end: rows }])?;
+    let normals = |seed, n: usize, scale: f32| gaussian(seed, n).into_iter().map(|x| x * scale).collect();
+    let upload =
+        |name: &str, dims: [(&'static str, usize); 2], values: Vec<f32>| device.upload(name, &dims, &values);
+    let (op, width): (Box<dyn Op>, usize) = match family {
+        Family::Matmul => {
+            let w: Vec<f32> = normals(1, D * INNER, (D as f32).powf(-0.5));
+            let (w, bias) = (
+                upload("w", [("k", D), ("n", INNER)], w)?,
+                device.upload("bias", &[("n", INNER)], &vec![0.0f32; INNER])?,
+            );
+            (Box::new(Matmul { w, bias, add: false }), D)
+        }
+        Family::Attention => {
+            (Box::new(Attention { heads: 12, d_head: D / 12, scale: 0.125, held: false }), 3 * D)
+        }
+    };
+    let x = upload("x", [("rows", rows), ("n", width)], normals(2, rows * width, 1.0))?;
+    let x_dot = upload("x_dot", [("rows", rows), ("n", width)], normals(3, rows * width, 1.0))?;
+    let mut rec = device.record();
+    let Outcome { kept, .. } = op.primal(&mut rec, &table, None, &[&x])?;
+    device.submit(rec)?;
+    let tangent = |kept: &Kept| -> Result<(Recording, Tensor)> {
+        let mut rec = device.record();
+        let y_dot = op.jvp(&mut rec, &table, kept, &[&x_dot])?;
+        Ok((rec, y_dot))
+    };
+    let (rec, y_dot) = tangent(&kept)?;
+    device.submit(rec)?;
+    let values = device.read(&y_dot)?;
+    let (start, mut seconds, mut repeats) = (Instant::now(), f64::INFINITY, 0);
+    while repeats < REPEATS || start.elapsed() < LONG {
+        let (rec, _y_dot) = tangent(&kept)?;
+        device.wait()?;
+        let begun = Instant::now();
+        device.submit(rec)?;
+        device.wait()?;
+        seconds = seconds.min(begun.elapsed().as_secs_f64());
+        repeats += 1;
+    }
+    Ok(Trial { values, seconds })
+}

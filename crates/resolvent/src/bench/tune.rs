@@ -1,0 +1,89 @@
+//! Which text of each shader is the fastest on this device: measured, and kept for the processes to come.
+
+use resolvent_engine::{Device, Options, Preference};
+use resolvent_field::norm;
+use resolvent_model::tuning::{self, Family, Size};
+use resolvent_model::{Trial, trial};
+
+use crate::open::{BOUND, Fault, open, with_cache};
+
+/// The texts of one shader at one size.
+#[derive(Clone, Debug)]
+pub struct Tuned {
+    /// The shader.
+    pub family: Family,
+    /// The size.
+    pub size: Size,
+    /// Each text that the device can run: its seconds, and how far its numbers are from the host's.
+    pub texts: Vec<TextTime>,
+    /// What had been taken without this measurement.
+    pub known: &'static str,
+    /// The fastest text whose numbers are right.
+    pub best: &'static str,
+}
+
+/// One text.
+#[derive(Clone, Debug)]
+pub struct TextTime {
+    /// Its name in `shaders/variants.toml`.
+    pub name: &'static str,
+    /// Seconds of a launch.
+    pub seconds: f64,
+    /// Relative difference from the host executor's numbers.
+    pub error: f64,
+}
+
+impl TextTime {
+    /// Whether its numbers are right. Written so that a NaN is not.
+    #[must_use]
+    pub fn is_right(&self) -> bool {
+        self.error <= BOUND
+    }
+}
+
+/// Measures every text that the device can run, at every size, and keeps the fastest right ones in the cache folder: processes to
+/// come take them. Empty for the host executor, whose kernels have one text.
+///
+/// # Errors
+/// A device that does not open or fails, or a text without any that is right.
+pub fn tune(options: &Options, told: &mut dyn FnMut(&str)) -> Result<Vec<Tuned>, Fault> {
+    let device = open(options)?;
+    if device.info().is_host() {
+        return Ok(Vec::new());
+    }
+    // Without what an earlier measurement preferred, and without the variants that the caller may have asked for.
+    let plain = Options { variants: Vec::new(), ..with_cache(options) };
+    let (bare, host) = (Device::open(&plain)?, Device::host());
+    let mut all = Vec::new();
+    for family in Family::ALL {
+        let mut texts = Vec::new();
+        for variant in family.variants().iter().filter(|v| device.info().lacks(v).is_none()) {
+            let variants = vec![(family.shader(), variant.name)];
+            texts.push((variant.name, Device::open(&Options { variants, ..plain.clone() })?));
+        }
+        for size in Size::ALL {
+            told(&format!("{}, {} rows", family.shader(), size.name()));
+            let want = trial(&host, family, size)?;
+            let time = |(name, on): &(&'static str, Device)| -> Result<TextTime, Fault> {
+                let Trial { values, seconds } = trial(on, family, size)?;
+                let off: Vec<f32> = values.iter().zip(&want.values).map(|(a, b)| a - b).collect();
+                Ok(TextTime { name, seconds, error: norm(&off) / norm(&want.values) })
+            };
+            let texts: Vec<TextTime> = texts.iter().map(time).collect::<Result<_, _>>()?;
+            let right = texts.iter().filter(|text| text.is_right());
+            let Some(best) = right.min_by(|a, b| a.seconds.total_cmp(&b.seconds)).map(|text| text.name)
+            else {
+                let found = format!("no text of {} is right: {texts:?}", family.shader());
+                return Err(Fault::Driver { device: device.info().to_string(), found });
+            };
+            let known = tuning::choose(&bare, family, size, true);
+            all.push(Tuned { family, size, texts, known, best });
+        }
+    }
+    let preferences: Vec<Preference> = all
+        .iter()
+        .map(|t| Preference { shader: t.family.shader(), size: t.size.name(), variant: t.best })
+        .collect();
+    device.keep(tuning::KEPT, tuning::to_text(&preferences).as_bytes());
+    Ok(all)
+}
