@@ -5,7 +5,7 @@ use resolvent_benches::{devices, gate, operand};
 use resolvent_engine::{Device, Result, Tensor};
 use resolvent_model::gaussian;
 use resolvent_ops::matmul::Matmul;
-use resolvent_ops::{Kept, Op, Rows, Span};
+use resolvent_ops::{Kept, Op, Rows, Span, Weight};
 
 const SHAPES: [(usize, usize); 2] = [(768, 3072), (3072, 768)];
 const ROWS: [usize; 4] = [16, 64, 256, 1024];
@@ -39,7 +39,7 @@ impl Case {
         let bias = device.upload("bias", &[("n", n)], &vec![0.0f32; n])?;
         Ok(Self {
             device: device.clone(),
-            op: Matmul { w: operand(device, k, n, 1)?, bias, add: false },
+            op: Matmul { w: Weight::full(operand(device, k, n, 1)?), bias, add: false },
             rows: Rows::new(device, &[Span { primal: 0, start: 0, end: rows }])?,
             x: operand(device, rows, k, 2)?,
             y_bar: operand(device, rows, n, 3)?,

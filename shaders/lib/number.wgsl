@@ -2,6 +2,7 @@
 
 #ifdef VECTORS
 alias Number = vec4<f32>;
+alias Words = vec4<u32>;
 const UNIT: u32 = 4u;
 
 fn inner(a: Number, b: Number) -> f32 {
@@ -13,6 +14,7 @@ fn scalar(a: Number, e: u32) -> f32 {
 }
 #else
 alias Number = f32;
+alias Words = u32;
 const UNIT: u32 = 1u;
 
 fn inner(a: Number, b: Number) -> f32 {

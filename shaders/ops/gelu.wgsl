@@ -4,10 +4,7 @@
 //   HELD: d(x) = y / x, taken as a constant, in jvp and vjp
 //   hvp: x_bar_dot = d(x) y_bar_dot + d'(x) x_dot y_bar, for the first `bent` rows; y_bar's own run begins at row `plain`
 // Layout: one invocation a number, a 2D grid because one dimension ends at 65 535 groups. Bound by memory.
-#import math
-
-override EXACT: bool = false;
-override HELD: bool = false;
+#import activation
 
 struct Params { rows: u32, n: u32, groups_x: u32, bent: u32, plain: u32, pad0: u32, pad1: u32, pad2: u32 }
 
@@ -24,26 +21,9 @@ struct Params { rows: u32, n: u32, groups_x: u32, bent: u32, plain: u32, pad0: u
 @group(0) @binding(4) var<storage, read> y_bars: array<f32>;        // [rows, n]   hvp in: y_bar_dot of each run, then y_bar
 @group(0) @binding(5) var<storage, read_write> x_bars: array<f32>;  // [rows, n]   hvp out: x_bar_dot of each run, then x_bar
 
-fn value(v: f32) -> f32 {
-    if (EXACT) { return gelu_erf(v); }
-    return gelu_new(v);
-}
-
 // The primal of number i.
 fn primal_of(i: u32) -> f32 {
     return x[rows[i / p.n].x * p.n + i % p.n];
-}
-
-fn slope(v: f32) -> f32 {
-    if (HELD && EXACT) { return normal_cdf(v); }
-    if (HELD) { return gelu_new_ratio(v); }
-    if (EXACT) { return gelu_erf_d(v); }
-    return gelu_new_d(v);
-}
-
-fn bend(v: f32) -> f32 {
-    if (EXACT) { return gelu_erf_dd(v); }
-    return gelu_new_dd(v);
 }
 
 fn index(group: vec3<u32>, lane: u32) -> u32 {

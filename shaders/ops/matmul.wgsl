@@ -13,18 +13,21 @@
 //              read a row of x each, and hand them round. For processors that play the GPU: a load there is a loop over the
 //              lanes, whatever it brings, so what counts is multiply-adds a load: 51 here. k and n in whole vec4, but n in part.
 //   tall       the same with 24 rows, 70 multiply-adds a load.
-#import math
+// HALVES, a text of each: w is halves in pairs, the earlier in the low bits, and every sum is f32. Half the bytes and, in
+// subgroup and tall, half the loads of w. k and n in multiples of eight.
+#import activation
 #import number
 #import rows
-
-override EXACT: bool = false;
-override HELD: bool = false;
 
 struct Params { rows: u32, k: u32, n: u32, stride: u32, first: u32, pad0: u32, pad1: u32, pad2: u32 }
 
 @group(0) @binding(0) var<uniform> p: Params;                          // params: part writes n columns from `first` of rows of `stride`
 @group(0) @binding(1) var<storage, read> x: array<Number>;             // [rows, k]
+#ifdef HALVES
+@group(0) @binding(2) var<storage, read> w: array<Words>;              // [k, n / 2], in vjp [n, k / 2]
+#else
 @group(0) @binding(2) var<storage, read> w: array<Number>;             // [k, n], in vjp and part [n, k]
+#endif
 @group(0) @binding(3) var<storage, read> bias: array<Number>;          // [n]           primal*
 @group(0) @binding(4) var<storage, read> add: array<Number>;           // [rows, n]     primal_add
 @group(0) @binding(5) var<storage, read_write> y: array<Number>;       // [rows, n]     out
@@ -59,14 +62,35 @@ fn bring(pair: u32) {
 #endif
 }
 
-// Four steps of k of four columns of w [k, n].
+// Four steps of k of this lane's eight columns of w.
+struct Panel { low: mat4x4<f32>, high: mat4x4<f32> }
+
+// Panels from quad `s` of k on. Columns beyond the edge repeat the last ones and are not stored: no branch around a load.
+#ifdef HALVES
+fn panels(s: u32, transposed: bool) -> array<Panel, 2> {
+    let last = p.n - 1u;
+    var early: array<vec4<f32>, 8>;
+    var late: array<vec4<f32>, 8>;
+    for (var i = 0u; i < 8u; i++) {
+        let at = select((4u * s + i) * p.n + min(own.y, p.n - 8u), min(own.y + i, last) * p.k + 4u * s, transposed);
+        let eight = w[at / 8u];
+        early[i] = four(eight.xy);
+        late[i] = four(eight.zw);
+    }
+    let a = mat4x4<f32>(early[0], early[1], early[2], early[3]);
+    let b = mat4x4<f32>(late[0], late[1], late[2], late[3]);
+    let c = mat4x4<f32>(early[4], early[5], early[6], early[7]);
+    let d = mat4x4<f32>(late[4], late[5], late[6], late[7]);
+    if (transposed) { return array<Panel, 2>(Panel(transpose(a), transpose(c)), Panel(transpose(b), transpose(d))); }
+    return array<Panel, 2>(Panel(a, b), Panel(c, d));
+}
+#else
 fn straight(s: u32, column: u32) -> mat4x4<f32> {
     let across = p.n / 4u;
     let at = 4u * s * across + min(column / 4u, across - 1u);
     return mat4x4<f32>(w[at], w[at + across], w[at + 2u * across], w[at + 3u * across]);
 }
 
-// The same of w [n, k].
 fn turned(s: u32, column: u32) -> mat4x4<f32> {
     let last = p.n - 1u;
     let k = p.k / 4u;
@@ -76,10 +100,15 @@ fn turned(s: u32, column: u32) -> mat4x4<f32> {
     ));
 }
 
+fn panels(s: u32, transposed: bool) -> array<Panel, 1> {
+    if (transposed) { return array<Panel, 1>(Panel(turned(s, own.y), turned(s, own.y + 4u))); }
+    return array<Panel, 1>(Panel(straight(s, own.y), straight(s, own.y + 4u)));
+}
+#endif
+
 fn product(place: Place, transposed: bool) {
     own = vec2<u32>(place.group.y * GROUP_ROWS, place.group.x * GROUP_COLS + 8u * place.lane);
     let k = p.k / 4u;
-    // Rows and columns beyond the edge repeat the last one and are not stored: no branch around a load.
     let last = p.rows - 1u;
     let row = own.x + (place.sub & 7u);
     let r0 = min(row, last) * k;
@@ -90,21 +119,15 @@ fn product(place: Place, transposed: bool) {
     let r2 = min(row + 16u, last) * k;
     var o2 = Octet();
 #endif
-    for (var s = 0u; s < k; s++) {
-        var low: mat4x4<f32>;
-        var high: mat4x4<f32>;
-        if (transposed) {
-            low = turned(s, own.y);
-            high = turned(s, own.y + 4u);
-        } else {
-            low = straight(s, own.y);
-            high = straight(s, own.y + 4u);
-        }
-        o0 = steps(o0, x[r0 + s], low, high);
-        o1 = steps(o1, x[r1 + s], low, high);
+    for (var s = 0u; s < k; s += QUADS) {
+        let weights = panels(s, transposed);
+        for (var i = 0u; i < QUADS; i++) {
+            o0 = steps(o0, x[r0 + s + i], weights[i].low, weights[i].high);
+            o1 = steps(o1, x[r1 + s + i], weights[i].low, weights[i].high);
 #ifdef TALL
-        o2 = steps(o2, x[r2 + s], low, high);
+            o2 = steps(o2, x[r2 + s + i], weights[i].low, weights[i].high);
 #endif
+        }
     }
     octets[0] = o0;
     octets[1] = o1;
@@ -122,8 +145,12 @@ fn load_x(row: u32, i: u32) -> f32 {
 
 fn load_w(i: u32, col: u32, transposed: bool) -> f32 {
     if (i < p.k && col < p.n) {
-        if (transposed) { return w[col * p.k + i]; }
-        return w[i * p.n + col];
+        let at = select(i * p.n + col, col * p.k + i, transposed);
+#ifdef HALVES
+        return unpack2x16float(w[at / 2u])[at % 2u];
+#else
+        return w[at];
+#endif
     }
     return 0.0;
 }
@@ -207,49 +234,6 @@ fn number(at: vec2<u32>) -> u32 {
     return (at.x * p.n + at.y) / UNIT;
 }
 
-fn gelu_of(v: f32) -> f32 {
-    if (EXACT) { return gelu_erf(v); }
-    return gelu_new(v);
-}
-
-fn slope_of(v: f32) -> f32 {
-    if (HELD && EXACT) { return normal_cdf(v); }
-    if (HELD) { return gelu_new_ratio(v); }
-    if (EXACT) { return gelu_erf_d(v); }
-    return gelu_new_d(v);
-}
-
-fn bend_of(v: f32) -> f32 {
-    if (EXACT) { return gelu_erf_dd(v); }
-    return gelu_new_dd(v);
-}
-
-#ifdef VECTORS
-fn gelu(v: Number) -> Number {
-    return vec4<f32>(gelu_of(v.x), gelu_of(v.y), gelu_of(v.z), gelu_of(v.w));
-}
-
-fn slope(v: Number) -> Number {
-    return vec4<f32>(slope_of(v.x), slope_of(v.y), slope_of(v.z), slope_of(v.w));
-}
-
-fn bend(v: Number) -> Number {
-    return vec4<f32>(bend_of(v.x), bend_of(v.y), bend_of(v.z), bend_of(v.w));
-}
-#else
-fn gelu(v: Number) -> Number {
-    return gelu_of(v);
-}
-
-fn slope(v: Number) -> Number {
-    return slope_of(v);
-}
-
-fn bend(v: Number) -> Number {
-    return bend_of(v);
-}
-#endif
-
 // GELU's argument in the primal of row `row`, at the columns of `at`.
 fn primal_pre(row: u32, at: vec2<u32>) -> Number {
     return pre_kept[number(vec2<u32>(rows[row].x, at.y))];
@@ -292,7 +276,7 @@ fn primal_gelu(place: Place) {
             if (inside(at)) {
                 let u = acc[i] + bias[at.y / UNIT];
                 pre[number(at)] = u;
-                y[number(at)] = gelu(u);
+                y[number(at)] = value(u);
             }
         }
     }

@@ -128,7 +128,7 @@ pub fn text_subjects() -> Vec<&'static Subject> {
     let open = || {
         let choices = gpus().iter().zip(wanted()).flat_map(|(gpu, choice)| {
             let offered = Family::ALL.map(|family| {
-                let runs = family.variants().iter().filter(|v| gpu.device().info().lacks(v).is_none());
+                let runs = family.variants().filter(|v| gpu.device().info().lacks(v).is_none());
                 (family.shader(), runs.map(|v| v.name).collect::<Vec<_>>())
             });
             let most = offered.iter().map(|(_, names)| names.len()).max().unwrap_or(0);

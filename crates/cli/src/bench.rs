@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use indicatif::{ProgressBar, ProgressStyle};
 use resolvent::Fault;
 use resolvent::bench::{Bench, BenchOptions, Change, Tuned, bench, compare, tune};
-use resolvent::engine::{Choice, Options};
 
 use crate::Failure;
 use crate::options::DeviceArgs;
@@ -52,8 +51,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         }
         resolvent::field::check_writable(path)?;
     }
-    let Ok(choice) = args.device.device.parse::<Choice>();
-    let device = Options { batch_bytes: args.device.memory, ..Options::new(choice) };
+    let device = args.device.options();
     if args.tune {
         return print(&texts(&watched(|told| tune(&device, told))?));
     }

@@ -21,6 +21,10 @@ pub(crate) struct DeviceArgs {
     /// weights and the run itself come on top
     #[arg(long, value_name = "SIZE", value_parser = bytes, default_value = "512M")]
     pub(crate) memory: u64,
+    /// Keep weights as 16-bit floats, in half the memory; what that costs in accuracy is written into results, and is
+    /// nothing for a model that was stored so
+    #[arg(long)]
+    pub(crate) half_weights: bool,
 }
 
 /// Bytes of a size such as 512M, in binary units.
@@ -96,10 +100,15 @@ pub(crate) struct ObservableArgs {
 }
 
 impl DeviceArgs {
+    /// How to open the device.
+    pub(crate) fn options(&self) -> Options {
+        let Ok(choice) = self.device.parse::<Choice>();
+        Options { batch_bytes: self.memory, half_weights: self.half_weights, ..Options::new(choice) }
+    }
+
     /// Opens the device.
     pub(crate) fn open(&self) -> Result<Device, Failure> {
-        let Ok(choice) = self.device.parse::<Choice>();
-        let device = resolvent::open(&Options { batch_bytes: self.memory, ..Options::new(choice) })?;
+        let device = resolvent::open(&self.options())?;
         tracing::info!("device: {}", device.info());
         Ok(device)
     }

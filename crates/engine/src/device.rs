@@ -120,6 +120,7 @@ struct Inner {
     executor: Executor,
     batch_bytes: u64,
     variants: Vec<(&'static str, &'static str)>,
+    half_weights: bool,
     preferred: OnceLock<Vec<Preference>>,
     cache: Option<PathBuf>,
     /// Floating-point operations of all that was submitted.
@@ -161,6 +162,7 @@ impl Device {
             executor,
             batch_bytes: options.memory(),
             variants: options.variants.clone(),
+            half_weights: options.half_weights,
             preferred: OnceLock::new(),
             cache: options.cache_folder().map(ToOwned::to_owned),
             flops: AtomicU64::new(0),
@@ -195,6 +197,11 @@ impl Device {
     /// The text variant of `shader` that [`Options::variants`] asks for, if it names the shader.
     pub fn variant(&self, shader: &str) -> Option<&'static str> {
         self.0.variants.iter().find(|(name, _)| *name == shader).map(|&(_, variant)| variant)
+    }
+
+    /// Whether weights are to be kept as 16-bit floats: [`Options::half_weights`].
+    pub fn half_weights(&self) -> bool {
+        self.0.half_weights
     }
 
     /// Makes measured preferences known; those of the first call hold for as long as the device is open.

@@ -67,6 +67,9 @@ pub struct Options {
     pub batch_bytes: u64,
     /// Text variants to use instead of what an op would choose: (shader, variant), for tuning and for tests.
     pub variants: Vec<(&'static str, &'static str)>,
+    /// Keep the weights of products as 16-bit floats, in half the memory; sums stay f32. What it costs in accuracy is found
+    /// when a model is loaded, and is in its results; of a checkpoint in 16-bit floats, nothing.
+    pub half_weights: bool,
     /// Folder in which compiled kernels wait for the next process. `None`, or an empty path, keeps nothing.
     pub cache: Option<PathBuf>,
 }

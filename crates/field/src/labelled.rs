@@ -44,6 +44,13 @@ impl Labelled {
             ("model_hash", model.hash().to_owned()),
             ("tokens", tokens.join(",")),
             ("executor", if info.is_host() { "host" } else { "gpu" }.to_owned()),
+            (
+                "weights",
+                match run.model().weight_rounding() {
+                    Some(error) => format!("f16, relative rounding error {error:.1e}"),
+                    None => "f32".to_owned(),
+                },
+            ),
             ("texts", resolvent_ops::tuning::describe(run.model().device())),
             ("adapter", info.name),
             ("driver", format!("{} {}", info.backend, info.driver)),

@@ -166,6 +166,15 @@ pub enum Error {
         value: f32,
     },
 
+    /// A weight is too large for 16 bits.
+    #[error("tensor `{name}` holds {value}, which no 16-bit float can; load it without half weights")]
+    NoHalf {
+        /// The name without the `transformer.` prefix.
+        name: String,
+        /// The value found.
+        value: f32,
+    },
+
     /// A tensor was asked for by a name that the checkpoint does not hold.
     #[error("this checkpoint has no tensor `{name}`; see Config::tensors for the names")]
     UnknownTensor {

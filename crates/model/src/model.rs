@@ -104,6 +104,8 @@ impl Model {
         (name, hash, tokenizer): (String, String, Option<Tokenizer>),
     ) -> Result<Self> {
         let weights = Weights::upload(device, &config, source)?;
+        // Other numbers are another model's.
+        let hash = if weights.rounding.is_some_and(|e| e > 0.0) { format!("{hash}-f16") } else { hash };
         let program = Program::new(&config, &weights, &BTreeSet::new());
         let device = device.clone();
         Ok(Self(Arc::new(Inner { device, config, weights, program, tokenizer, name, hash })))
@@ -132,6 +134,12 @@ impl Model {
     /// Hash of configuration and weights, for provenance.
     pub fn hash(&self) -> &str {
         &self.0.hash
+    }
+
+    /// Relative error, in L2 norm over all of them, of the weights that were rounded to
+    /// [16 bits](resolvent_engine::Options::half_weights); 0 where the checkpoint had no more, `None` where none was rounded.
+    pub fn weight_rounding(&self) -> Option<f64> {
+        self.0.weights.rounding
     }
 
     /// The embedding `[d]` of a token.

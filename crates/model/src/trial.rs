@@ -6,7 +6,7 @@ use resolvent_engine::{Device, Recording, Tensor};
 use resolvent_ops::attention::Attention;
 use resolvent_ops::matmul::Matmul;
 use resolvent_ops::tuning::{Family, Size};
-use resolvent_ops::{Kept, Op, Outcome, Rows, Span};
+use resolvent_ops::{Kept, Op, Outcome, Rows, Span, Weight};
 
 use crate::error::Result;
 use crate::random::gaussian;
@@ -55,7 +55,7 @@ pub fn trial(device: &Device, family: Family, size: Size) -> Result<Trial> {
                 upload("w", [("k", D), ("n", INNER)], w)?,
                 device.upload("bias", &[("n", INNER)], &vec![0.0f32; INNER])?,
             );
-            (Box::new(Matmul { w, bias, add: false }), D)
+            (Box::new(Matmul { w: Weight::full(w), bias, add: false }), D)
         }
         Family::Attention => {
             (Box::new(Attention { heads: 12, d_head: D / 12, scale: 0.125, held: false }), 3 * D)

@@ -2,7 +2,10 @@
 
 use std::ops::Range;
 
+use half::f16;
+use half::slice::HalfFloatSliceExt as _;
 use resolvent_engine::{Device, Tensor};
+use resolvent_ops::Weight;
 use resolvent_ops::embed::{Embed, Vocabulary};
 use resolvent_ops::layer_norm::LayerNorm;
 use resolvent_ops::matmul::Matmul;
@@ -10,7 +13,7 @@ use resolvent_ops::unembed::Unembed;
 
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Numbers converted and uploaded at a time: what loading needs besides the file and the device's memory.
 const CHUNK: usize = 1 << 22;
@@ -39,7 +42,7 @@ pub(crate) struct Block {
     pub(crate) qkv: Matmul,
     pub(crate) proj: Matmul,
     pub(crate) ln_2: LayerNorm,
-    pub(crate) fc: (Tensor, Tensor),
+    pub(crate) fc: (Weight, Tensor),
     pub(crate) mlp_proj: Matmul,
 }
 
@@ -49,6 +52,8 @@ pub(crate) struct Weights {
     pub(crate) blocks: Vec<Block>,
     pub(crate) ln_f: LayerNorm,
     pub(crate) unembed: Unembed,
+    /// Relative rounding error of the weights that are kept as halves, in L2 norm; `None` where none is.
+    pub(crate) rounding: Option<f64>,
 }
 
 struct Upload<'a> {
@@ -56,12 +61,26 @@ struct Upload<'a> {
     source: &'a dyn WeightSource,
     eps: f32,
     unsettled: usize,
+    halved: Rounding,
+}
+
+/// Squares of the numbers that were rounded to halves, and of what that changed.
+#[derive(Default)]
+struct Rounding {
+    numbers: f64,
+    errors: f64,
 }
 
 impl Weights {
     /// Uploads everything that `config` asks for.
     pub(crate) fn upload(device: &Device, config: &Config, source: &dyn WeightSource) -> Result<Self> {
-        let mut up = Upload { device, source, eps: config.layer_norm_epsilon as f32, unsettled: 0 };
+        let mut up = Upload {
+            device,
+            source,
+            eps: config.layer_norm_epsilon as f32,
+            unsettled: 0,
+            halved: Rounding::default(),
+        };
         let (d, inner, vocab) = (config.n_embd, config.n_inner(), config.vocab_size);
         let wte = up.vocabulary("wte.weight", vocab, d)?;
         let wpe =
@@ -88,27 +107,44 @@ impl Weights {
             false => up.vocabulary("lm_head.weight", vocab, d)?,
         };
         device.wait()?;
-        Ok(Self { embed: Embed { wte, wpe }, blocks, ln_f, unembed: Unembed { w: head } })
+        let Rounding { numbers, errors } = up.halved;
+        let rounding = (numbers > 0.0).then(|| (errors / numbers).sqrt());
+        Ok(Self { embed: Embed { wte, wpe }, blocks, ln_f, unembed: Unembed { w: head }, rounding })
     }
 }
 
 impl Upload<'_> {
-    fn tensor(&mut self, name: &str, rows: Range<usize>, dims: &[(&'static str, usize)]) -> Result<Tensor> {
-        let tensor = self.device.reserve(name, dims)?;
-        let width = tensor.shape().elements() / rows.len().max(1);
+    /// Reads `rows` of the tensor `name`, each `width` numbers wide, some at a time; `write` brings them to the device, and is
+    /// told how many numbers came before.
+    fn chunks(
+        &mut self,
+        name: &str,
+        rows: Range<usize>,
+        width: usize,
+        mut write: impl FnMut(usize, &[f32]) -> Result<()>,
+    ) -> Result<()> {
         let step = (CHUNK / width.max(1)).clamp(1, rows.len().max(1));
         let mut chunk = vec![0.0f32; step * width];
         for first in rows.clone().step_by(step) {
             let part = first..(first + step).min(rows.end);
-            let out = &mut chunk[..part.len() * width];
-            self.source.read(name, part.clone(), out)?;
-            self.device.write(&tensor, (part.start - rows.start) * width, bytemuck::cast_slice(out))?;
-            self.unsettled += out.len() * 4;
+            let numbers = &mut chunk[..part.len() * width];
+            self.source.read(name, part.clone(), numbers)?;
+            write((part.start - rows.start) * width, numbers)?;
+            self.unsettled += numbers.len() * 4;
             if self.unsettled > SETTLE_BYTES {
                 self.device.wait()?;
                 self.unsettled = 0;
             }
         }
+        Ok(())
+    }
+
+    fn tensor(&mut self, name: &str, rows: Range<usize>, dims: &[(&'static str, usize)]) -> Result<Tensor> {
+        let (device, tensor) = (self.device, self.device.reserve(name, dims)?);
+        let width = tensor.shape().elements() / rows.len().max(1);
+        self.chunks(name, rows, width, |before, numbers| {
+            Ok(device.write(&tensor, before, bytemuck::cast_slice(numbers))?)
+        })?;
         Ok(tensor)
     }
 
@@ -123,9 +159,34 @@ impl Upload<'_> {
     }
 
     fn linear(&mut self, name: &str, k: usize, n: usize) -> Result<Matmul> {
-        let w = self.tensor(&format!("{name}.weight"), 0..k, &[("k", k), ("n", n)])?;
+        let weight = format!("{name}.weight");
+        let w = match self.device.half_weights() && Weight::packs(k, n) {
+            true => self.halves(&weight, k, n)?,
+            false => Weight::full(self.tensor(&weight, 0..k, &[("k", k), ("n", n)])?),
+        };
         let bias = self.vector(&format!("{name}.bias"), "n", n)?;
         Ok(Matmul { w, bias, add: false })
+    }
+
+    /// A weight rounded to halves.
+    fn halves(&mut self, name: &str, k: usize, n: usize) -> Result<Weight> {
+        let (device, words) = (self.device, self.device.reserve(name, &[("k", k), ("pairs", n / 2)])?);
+        let (mut halves, mut rounded) = (Vec::new(), Rounding::default());
+        self.chunks(name, 0..k, n, |before, numbers| {
+            halves.resize(numbers.len(), f16::ZERO);
+            halves.convert_from_f32_slice(numbers);
+            for (&number, half) in numbers.iter().zip(&halves) {
+                if !half.is_finite() {
+                    return Err(Error::NoHalf { name: name.to_owned(), value: number });
+                }
+                rounded.numbers += f64::from(number).powi(2);
+                rounded.errors += (f64::from(number) - half.to_f64()).powi(2);
+            }
+            Ok(device.write(&words, before / 2, bytemuck::cast_slice(&halves))?)
+        })?;
+        self.halved.numbers += rounded.numbers;
+        self.halved.errors += rounded.errors;
+        Ok(Weight::halves(words)?)
     }
 
     /// A `[tokens, d]` table in parts that the device can bind.

@@ -31,9 +31,11 @@ mod rows;
 pub mod splice;
 pub mod tuning;
 pub mod unembed;
+mod weight;
 
 pub use op::{Bend, Held, Kept, Op, Outcome};
 pub use rows::{Rows, Span};
+pub use weight::Weight;
 
 use resolvent_engine::Kernel;
 

@@ -15,6 +15,7 @@ use crate::host::{each_row, each_row_simd};
 use crate::op::{Bend, Held, Kept, Op, Outcome};
 use crate::rows::Rows;
 use crate::tuning::{self, Family, Size};
+use crate::weight::{self, Weight};
 
 const NAME: &str = "matmul";
 
@@ -22,7 +23,7 @@ const NAME: &str = "matmul";
 #[derive(Clone, Debug)]
 pub struct Matmul {
     /// Weight `[k, n]`.
-    pub w: Tensor,
+    pub w: Weight,
     /// Bias `[n]`.
     pub bias: Tensor,
     /// Whether a second input is added.
@@ -39,14 +40,16 @@ struct Params {
     stride: u32,
     /// ... from this one on.
     from: u32,
-    pad: [u32; 3],
+    /// Whether w is halves, as its text says too.
+    halves: u32,
+    pad: [u32; 2],
 }
 
 /// One product, as a launch: which kernel, over what.
 pub(crate) struct Product<'a> {
     pub(crate) kernel: &'static Kernel,
     pub(crate) x: &'a Tensor,
-    pub(crate) w: &'a Tensor,
+    pub(crate) w: &'a Weight,
     /// Whether `w` is used transposed.
     pub(crate) transposed: bool,
     /// Further inputs, in slot order.
@@ -63,18 +66,18 @@ impl Product<'_> {
     /// Records the product in the best variant for the device and the shape.
     pub(crate) fn record(&self, rec: &mut Recording) -> Result<()> {
         let lengths = |t: &Tensor| t.shape().lengths();
-        let ([rows, k], [a, b], y) =
-            (two(&lengths(self.x)), two(&lengths(self.w)), two(&lengths(self.out[0])));
+        let ([rows, k], [a, b], y) = (two(&lengths(self.x)), self.w.lengths(), two(&lengths(self.out[0])));
         let (inner, n) = if self.transposed { (b, a) } else { (a, b) };
         if inner != k || y[0] != rows || self.from + n > y[1] {
             let w = if self.transposed { "transposed " } else { "" };
-            let shapes = (self.x.shape(), self.w.shape(), self.out[0].shape());
-            let reason = format!("x {} by {w}w {} into y {}", shapes.0, shapes.1, shapes.2);
+            let (x, y) = (self.x.shape(), self.out[0].shape());
+            let reason = format!("x {x} by {w}w [k={a}, n={b}] into y {y}");
             return Err(resolvent_engine::Error::shape(NAME, reason));
         }
         // A part of a wider y is written number by number.
         let vectors = k.is_multiple_of(4) && (n.is_multiple_of(4) || std::ptr::eq(self.kernel, &PART));
         let variant = tuning::choose(rec.device(), Family::Matmul, Size::of(rows), vectors);
+        let variant = if self.w.is_halves() { tuning::of_halves(variant) } else { variant };
         let number = |name| self.kernel.shader.variant(variant).and_then(|v| v.number(name)).unwrap_or(1);
         let grid =
             [(n as u32).div_ceil(number("GROUP_COLS")), (rows as u32).div_ceil(number("GROUP_ROWS")), 1];
@@ -84,12 +87,14 @@ impl Product<'_> {
             n: n as u32,
             stride: y[1] as u32,
             from: self.from as u32,
-            pad: [0; 3],
+            halves: u32::from(self.w.is_halves()),
+            pad: [0; 2],
         };
         let bindings: Vec<&Tensor> =
-            [self.x, self.w].iter().chain(self.more).chain(self.out).copied().collect();
+            [self.x, self.w.words()].iter().chain(self.more).chain(self.out).copied().collect();
         let (r, k, n) = (rows as f64, k as f64, n as f64);
-        let bytes = 4.0 * (r * k + k * n + r * n * (self.out.len() + self.more.len()) as f64);
+        let of_w = if self.w.is_halves() { 0.5 } else { 1.0 };
+        let bytes = 4.0 * (r * k + of_w * k * n + r * n * (self.out.len() + self.more.len()) as f64);
         let mut launch =
             Launch::new(self.kernel, params, &bindings, grid).variant(variant).work(2.0 * r * k * n, bytes);
         if let Some(form) = self.gelu {
@@ -104,13 +109,13 @@ fn two(lengths: &[usize]) -> [usize; 2] {
 }
 
 /// `x w^T` written to columns `from..` of `y`: all logits of a part of the vocabulary.
-pub(crate) fn part_into(rec: &mut Recording, x: &Tensor, w: &Tensor, y: &Tensor, from: usize) -> Result<()> {
+pub(crate) fn part_into(rec: &mut Recording, x: &Tensor, w: &Weight, y: &Tensor, from: usize) -> Result<()> {
     Product { kernel: &PART, x, w, transposed: true, more: &[], out: &[y], gelu: None, from }.record(rec)
 }
 
 /// `x w`, plus `add` where something has reached the same place already.
-pub(crate) fn plain(rec: &mut Recording, x: &Tensor, w: &Tensor, add: Option<&Tensor>) -> Result<Tensor> {
-    let n = w.shape().lengths()[1];
+pub(crate) fn plain(rec: &mut Recording, x: &Tensor, w: &Weight, add: Option<&Tensor>) -> Result<Tensor> {
+    let [_, n] = w.lengths();
     let y = rec.tensor("matmul.dot", &[("rows", x.shape().lengths()[0]), ("n", n)])?;
     let more: Vec<&Tensor> = add.into_iter().collect();
     let kernel = if more.is_empty() { &JVP } else { &JVP_ADD };
@@ -119,8 +124,8 @@ pub(crate) fn plain(rec: &mut Recording, x: &Tensor, w: &Tensor, add: Option<&Te
 }
 
 /// `y_bar w^T`: the vjp of `x w`.
-pub(crate) fn pull(rec: &mut Recording, y_bar: &Tensor, w: &Tensor) -> Result<Tensor> {
-    let k = w.shape().lengths()[0];
+pub(crate) fn pull(rec: &mut Recording, y_bar: &Tensor, w: &Weight) -> Result<Tensor> {
+    let [k, _] = w.lengths();
     let x_bar = rec.tensor("matmul.bar", &[("rows", y_bar.shape().lengths()[0]), ("k", k)])?;
     let out = &[&x_bar];
     Product { kernel: &VJP, x: y_bar, w, transposed: true, more: &[], out, gelu: None, from: 0 }
@@ -144,7 +149,7 @@ impl Op for Matmul {
         _: Option<&Kept>,
         inputs: &[&Tensor],
     ) -> Result<Outcome> {
-        let y = rec.tensor(NAME, &[("rows", rows.count()), ("n", self.w.shape().lengths()[1])])?;
+        let y = rec.tensor(NAME, &[("rows", rows.count()), ("n", self.w.lengths()[1])])?;
         let (kernel, more) = match self.add {
             true => (&PRIMAL_ADD, vec![&self.bias, inputs[1]]),
             false => (&PRIMAL, vec![&self.bias]),
@@ -214,20 +219,20 @@ impl Params {
     fn shape(&self) -> [usize; 3] {
         [self.rows, self.k, self.n].map(|n| n as usize)
     }
-}
 
-fn straight(data: &[f32]) -> Weights<'_> {
-    Weights { data, transposed: false }
-}
+    fn straight<'a>(&self, w: &'a [f32]) -> Weights<'a> {
+        weight::read(w, self.halves != 0, false)
+    }
 
-fn transposed(data: &[f32]) -> Weights<'_> {
-    Weights { data, transposed: true }
+    fn transposed<'a>(&self, w: &'a [f32]) -> Weights<'a> {
+        weight::read(w, self.halves != 0, true)
+    }
 }
 
 /// Fills each row of `y` from its starting value and adds the product: bias and residual cost no pass of their own.
 fn product_onto(p: Params, x: &[f32], w: &[f32], y: &mut [f32], start: impl Fn(usize, &mut [f32]) + Sync) {
     each_row(y, p.n as usize, start);
-    matmul(p.shape(), x, straight(w), true, y);
+    matmul(p.shape(), x, p.straight(w), true, y);
 }
 
 fn primal(bound: Bound<'_>) {
@@ -257,7 +262,7 @@ fn primal_gelu(bound: Bound<'_>) {
 fn jvp(bound: Bound<'_>) {
     let p: Params = bound.params();
     let ([x, w], [y]) = bound.slices();
-    matmul(p.shape(), x, straight(w), false, y);
+    matmul(p.shape(), x, p.straight(w), false, y);
 }
 
 fn jvp_add(bound: Bound<'_>) {
@@ -270,21 +275,21 @@ fn jvp_add(bound: Bound<'_>) {
 fn jvp_gelu(bound: Bound<'_>) {
     let (p, form) = (bound.params::<Params>(), Form::of(&bound));
     let ([x, w, pre, rows], [y]) = bound.slices();
-    matmul(p.shape(), x, straight(w), false, y);
+    matmul(p.shape(), x, p.straight(w), false, y);
     Slope { x: pre, rows, form }.times(y, p.n as usize);
 }
 
 fn jet_gelu(bound: Bound<'_>) {
     let (p, form) = (bound.params::<Params>(), Form::of(&bound));
     let ([x, w, pre, rows], [y]) = bound.slices();
-    matmul(p.shape(), x, straight(w), false, y);
+    matmul(p.shape(), x, p.straight(w), false, y);
     Slope { x: pre, rows, form }.bend(y, p.n as usize);
 }
 
 fn vjp(bound: Bound<'_>) {
     let p: Params = bound.params();
     let ([x, w], [y]) = bound.slices();
-    matmul(p.shape(), x, transposed(w), false, y);
+    matmul(p.shape(), x, p.transposed(w), false, y);
 }
 
 fn part(bound: Bound<'_>) {
@@ -292,11 +297,11 @@ fn part(bound: Bound<'_>) {
     let ([x, w], [y]) = bound.slices();
     let ([rows, k, n], stride, from) = (p.shape(), p.stride as usize, p.from as usize);
     if stride == n {
-        matmul([rows, k, n], x, transposed(w), false, y);
+        matmul([rows, k, n], x, p.transposed(w), false, y);
     } else {
         // A part of the vocabulary: its logits go between those of the others.
         let mut part = vec![0.0; rows * n];
-        matmul([rows, k, n], x, transposed(w), false, &mut part);
+        matmul([rows, k, n], x, p.transposed(w), false, &mut part);
         each_row(y, stride, |i, y| y[from..from + n].copy_from_slice(&part[i * n..][..n]));
     }
 }
@@ -304,6 +309,6 @@ fn part(bound: Bound<'_>) {
 fn vjp_gelu(bound: Bound<'_>) {
     let (p, form) = (bound.params::<Params>(), Form::of(&bound));
     let ([x, w, pre, rows], [y]) = bound.slices();
-    matmul(p.shape(), x, transposed(w), false, y);
+    matmul(p.shape(), x, p.transposed(w), false, y);
     Slope { x: pre, rows, form }.times(y, p.n as usize);
 }

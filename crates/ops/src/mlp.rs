@@ -12,6 +12,7 @@ use crate::gelu::{Form, Gelu};
 use crate::matmul::{JET_GELU, JVP_GELU, Matmul, PRIMAL_GELU, Product, VJP_GELU, plain, pull};
 use crate::op::{Bend, Held, Kept, Op, Outcome, whole};
 use crate::rows::Rows;
+use crate::weight::Weight;
 
 const NAME: &str = "mlp";
 
@@ -19,7 +20,7 @@ const NAME: &str = "mlp";
 #[derive(Clone, Debug)]
 pub struct Mlp {
     /// Into the hidden layer: weight `[d, n_inner]` and bias `[n_inner]`.
-    pub fc: (Tensor, Tensor),
+    pub fc: (Weight, Tensor),
     /// Back to the residual stream, with its add or without.
     pub proj: Matmul,
     /// Exact GELU instead of GPT-2's tanh form.

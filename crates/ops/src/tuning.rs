@@ -62,10 +62,9 @@ impl Family {
         self.texts().shader
     }
 
-    /// The texts, `base` first.
-    #[must_use]
-    pub fn variants(self) -> &'static [Variant] {
-        self.texts().variants
+    /// The texts among which there is a choice, `base` first: those of weights in halves follow from the others.
+    pub fn variants(self) -> impl Iterator<Item = &'static Variant> {
+        self.texts().variants.iter().filter(|v| !v.flag("HALVES"))
     }
 
     fn texts(self) -> &'static Kernel {
@@ -94,7 +93,7 @@ const TABLE: [(On, Family, &[Size], &str); 3] = [
 #[must_use]
 pub fn choose(device: &Device, family: Family, size: Size, vectors: bool) -> &'static str {
     let fits = |name: &str| {
-        let variant = family.variants().iter().find(|v| v.name == name);
+        let variant = family.variants().find(|v| v.name == name);
         variant.is_none_or(|v| vectors || !v.flag("VECTORS"))
     };
     // What was asked for by name is taken at its word: if the device does not offer it, the launch says so.
@@ -102,7 +101,7 @@ pub fn choose(device: &Device, family: Family, size: Size, vectors: bool) -> &'s
         return if fits(asked) { asked } else { "base" };
     }
     let runs = |name: &str| {
-        let variant = family.variants().iter().find(|v| v.name == name);
+        let variant = family.variants().find(|v| v.name == name);
         variant.is_some_and(|v| device.info().lacks(v).is_none()) && fits(name)
     };
     let info = device.info();
@@ -111,6 +110,12 @@ pub fn choose(device: &Device, family: Family, size: Size, vectors: bool) -> &'s
         *of == family && info.kind == *kind && info.name.contains(name) && sizes.contains(&size)
     });
     measured.into_iter().chain(known.map(|row| row.3)).find(|name| runs(name)).unwrap_or("base")
+}
+
+/// The text that is like `variant`, for weights in halves.
+pub(crate) fn of_halves(variant: &str) -> &'static str {
+    let named = |v: &&Variant| v.name.strip_suffix("_halves") == Some(variant);
+    Family::Matmul.texts().variants.iter().find(named).map_or("base_halves", |v| v.name)
 }
 
 /// The texts that this device takes, as result files name them: `matmul subgroup tall tall, attention narrow narrow narrow`.
@@ -137,7 +142,7 @@ pub fn from_text(text: &str) -> Vec<Preference> {
         let (shader, size, variant) = (words.next()?, words.next()?, words.next()?);
         let family = Family::ALL.into_iter().find(|f| f.shader() == shader)?;
         let size = Size::ALL.into_iter().find(|s| s.name() == size)?;
-        let variant = family.variants().iter().find(|v| v.name == variant)?;
+        let variant = family.variants().find(|v| v.name == variant)?;
         Some(Preference { shader: family.shader(), size: size.name(), variant: variant.name })
     };
     text.lines().filter_map(read).collect()
@@ -156,11 +161,21 @@ mod tests {
     #[test]
     fn rows_of_the_table_name_texts_that_exist() {
         for (_, family, _, name) in TABLE {
-            assert!(family.variants().iter().any(|v| v.name == name), "{name}");
+            assert!(family.variants().any(|v| v.name == name), "{name}");
         }
         // Both orders of attention have the same texts, since they share a row.
         let names = |k: &Kernel| k.variants.iter().map(|v| v.name).collect::<Vec<_>>();
         assert_eq!(names(&shaders::attention::PRIMAL), names(&shaders::attention_second::JET));
+    }
+
+    #[test]
+    fn each_text_of_a_product_has_one_for_halves() {
+        for v in Family::Matmul.variants() {
+            let halves = of_halves(v.name);
+            assert_eq!(halves, format!("{}_halves", v.name));
+            let halves = Family::Matmul.texts().variant(halves).expect("it was found");
+            assert!(halves.flag("HALVES") && halves.features == v.features);
+        }
     }
 
     #[test]

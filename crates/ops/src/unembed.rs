@@ -9,6 +9,7 @@ use resolvent_shaders::unembed as shader;
 use crate::embed::{Params, Vocabulary};
 use crate::host::{axpy, dot, each_row};
 use crate::matmul;
+use crate::weight::Weight;
 
 const NAME: &str = "unembed";
 
@@ -51,7 +52,7 @@ impl Unembed {
         let rows = x.dim(NAME, "rows")?;
         let logits = rec.tensor("logits", &[("rows", rows), ("vocab", self.w.tokens)])?;
         for (from, part) in &self.w.parts {
-            matmul::part_into(rec, x, part, &logits, *from)?;
+            matmul::part_into(rec, x, &Weight::full(part.clone()), &logits, *from)?;
         }
         Ok(logits)
     }

@@ -139,3 +139,11 @@ def test_models_open_by_path_too(tmp_path):
     assert Model.from_pretrained(device="host").name == "atlas-small"
     with pytest.raises(FileNotFoundError):
         Model.from_pretrained(tmp_path / "nothing", device="host")
+
+
+def test_weights_may_be_halves():
+    halved = Model.from_pretrained("atlas-nano", "host", half_weights=True)
+    assert halved.weight_rounding == 0.0, "it was stored so"
+    assert Model.from_pretrained("random:1", "host").weight_rounding is None
+    rounded = Model.from_pretrained("random:1", "host", half_weights=True)
+    assert 1e-4 < rounded.weight_rounding < 3e-4 and rounded.hash.endswith("-f16")

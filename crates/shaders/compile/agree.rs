@@ -1,6 +1,6 @@
 //! The variants of a shader are the same kernels for different devices: same entries, bindings and overrides.
 //! Only a workgroup may differ, and then by a number of `variants.toml`, so that the host can tell which it is; and a
-//! binding may be read as vectors in one variant and as their scalars in another.
+//! binding may be read as vectors in one variant and as their scalars in another, or as packed words instead of numbers.
 
 use super::{
     assemble::Source,
@@ -8,6 +8,7 @@ use super::{
     problem::Problem,
     reflect::{Entry, Extent},
 };
+use crate::kind::Element;
 
 /// The entries that all variants agree on, or where they differ from the first, which is `base`.
 pub(crate) fn merge(
@@ -81,9 +82,17 @@ fn common_number(variants: &[(&Switches, Vec<Entry>)], extents: &[&Extent]) -> O
     base.numbers.iter().map(|(name, _)| name).find(|name| holds(name)).cloned()
 }
 
+/// What an element is made of, as far as variants have to agree: words of four bytes hold a number or, packed, several.
+fn word(element: Element) -> Element {
+    match element.component() {
+        Element::U32 => Element::F32,
+        other => other,
+    }
+}
+
 fn difference(expected: &Entry, entry: &Entry) -> Option<(&'static str, String, String)> {
     let memory = |entry: &Entry| {
-        let each = entry.bindings.iter().map(|b| (b.slot, b.name.clone(), b.access, b.element.component()));
+        let each = entry.bindings.iter().map(|b| (b.slot, b.name.clone(), b.access, word(b.element)));
         each.collect::<Vec<_>>()
     };
     if memory(expected) != memory(entry) {

@@ -1,7 +1,7 @@
 //! Prompts and tokens as text, and what is shown on a terminal that is none.
 
 use super::directory::Directory;
-use super::{Ran, on_host, run, tiny};
+use super::{Ran, on_host, run, tiny, utf8};
 
 fn with_text(copy: &Directory, arguments: &[&str]) -> Ran {
     on_host(&[arguments, &["--model", &copy.argument()]].concat())
@@ -85,4 +85,20 @@ fn devices_are_listed_and_tested() {
         assert!(shown.contains(&gpu.device().info().name), "{shown}");
         assert!(shown.contains("self-test passed"), "{shown}");
     }
+}
+
+/// Weights in halves are said in every result, and cost nothing where the checkpoint has no more.
+#[test]
+fn half_weights_are_said() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = utf8(&folder.path().join("run.json"));
+    let said = |model: &str, more: &[&str]| {
+        on_host(&[&["run", "--tokens", "3,1,4", "--model", model, "--out", &file], more].concat()).done();
+        let text = std::fs::read_to_string(&file).expect("a file");
+        let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        json["metadata"]["weights"].as_str().expect("named in every result").to_owned()
+    };
+    assert_eq!(said("atlas-nano", &[]), "f32");
+    assert_eq!(said("atlas-nano", &["--half-weights"]), "f16, relative rounding error 0.0e0");
+    assert!(said("random:1", &["--half-weights"]).ends_with("e-4"));
 }

@@ -4,7 +4,7 @@ use resolvent_engine::Result;
 use resolvent_ops::attention::Attention;
 use resolvent_ops::layer_norm::LayerNorm;
 use resolvent_ops::matmul::Matmul;
-use resolvent_ops::{Op, Rows, Span};
+use resolvent_ops::{Op, Rows, Span, Weight};
 use resolvent_tests::{Plan, Random, Subject, text_subjects};
 
 fn same_bits(plan: &Plan, on: &Subject, op: &dyn Op) {
@@ -26,7 +26,8 @@ fn repetitions_agree_bit_for_bit() {
         for [rows, k, n] in [[3, 200, 66], [65, 130, 67]] {
             let w = on.device().upload("w", &[("k", k), ("n", n)], &random.normals(k * n));
             let bias = on.device().upload("bias", &[("n", n)], &random.normals(n));
-            let op = Matmul { w: w.expect("uploads"), bias: bias.expect("uploads"), add: false };
+            let op =
+                Matmul { w: Weight::full(w.expect("uploads")), bias: bias.expect("uploads"), add: false };
             same_bits(&Plan::new(rows, &[k], n), on, &op);
         }
     }

@@ -2,6 +2,7 @@ mod attention;
 mod determinism;
 mod formulas;
 mod gelu_grid;
+mod halves;
 mod jets;
 mod rowwise;
 mod splice;

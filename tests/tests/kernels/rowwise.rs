@@ -1,6 +1,7 @@
 //! Ops that treat each row by itself: layer norm, GELU, products, MLP, add.
 
 use resolvent_engine::{Device, Result, Tensor};
+use resolvent_ops::Weight;
 use resolvent_ops::add::Add;
 use resolvent_ops::gelu::Gelu;
 use resolvent_ops::layer_norm::LayerNorm;
@@ -100,7 +101,7 @@ fn matmul() {
             let (w, bias) = (random.normals(k * n), random.normals(n));
             let op = |device: &Device| {
                 let w = device.upload("w", &[("k", k), ("n", n)], &w)?;
-                Ok(Matmul { w, bias: vector(device, "bias", &bias)?, add })
+                Ok(Matmul { w: Weight::full(w), bias: vector(device, "bias", &bias)?, add })
             };
             let f = |rows| formulas::Matmul { product: Affine::new(&w, &bias), rows };
             let widths = if add { vec![k, n] } else { vec![k] };
@@ -131,8 +132,8 @@ fn mlp() {
             let w1 = device.upload("fc.w", &[("d", d), ("n", inner)], &fc.0)?;
             let w2 = device.upload("proj.w", &[("n", inner), ("d", d)], &proj.0)?;
             let bias = vector(device, "proj.b", &proj.1)?;
-            let fc = (w1, vector(device, "fc.b", &fc.1)?);
-            Ok(Mlp { fc, proj: Matmul { w: w2, bias, add }, exact, held: false })
+            let fc = (Weight::full(w1), vector(device, "fc.b", &fc.1)?);
+            Ok(Mlp { fc, proj: Matmul { w: Weight::full(w2), bias, add }, exact, held: false })
         };
         let f = |rows, ratio| formulas::Mlp {
             fc: Affine::new(&fc.0, &fc.1),

@@ -5,6 +5,7 @@ mod edited;
 mod ensemble;
 mod goldens;
 mod gpt2_shape;
+mod halves;
 mod hvp;
 mod jets;
 mod launches;

@@ -12,7 +12,12 @@
 //!
 //! `private-gemm-x86` is what faer multiplies with; it has no body for other processors.
 
+use std::cell::RefCell;
+
 use gemm::Parallelism;
+use half::f16;
+use half::slice::HalfFloatSliceExt as _;
+use rayon::prelude::*;
 
 use super::skinny;
 
@@ -23,16 +28,43 @@ const FEW_ROWS: usize = 40;
 #[derive(Clone, Copy)]
 pub struct Weights<'a> {
     /// The numbers, row-major.
-    pub data: &'a [f32],
-    /// Whether `data` is `[n, k]`.
+    pub numbers: Numbers<'a>,
+    /// Whether they are `[n, k]`.
     pub transposed: bool,
 }
+
+/// Numbers of a weight.
+#[derive(Clone, Copy)]
+pub enum Numbers<'a> {
+    /// As they are.
+    Full(&'a [f32]),
+    /// Halves, widened while they are read: aligned to words of four bytes, and with rows of an even length.
+    Half(&'a [f16]),
+}
+
+impl Numbers<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Full(numbers) => numbers.len(),
+            Self::Half(numbers) => numbers.len(),
+        }
+    }
+}
+
+thread_local! {
+    /// Halves of one weight, widened for the crates that multiply many rows.
+    static WIDENED: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Halves that a thread widens at a time.
+const WIDEN: usize = 1 << 15;
 
 /// One product with its strides: `y = x w + beta y`, beta 0 or 1.
 struct Call<'a> {
     shape: [usize; 3],
     x: &'a [f32],
-    w: Weights<'a>,
+    w: &'a [f32],
+    transposed: bool,
     accumulate: bool,
     y: &'a mut [f32],
 }
@@ -43,11 +75,27 @@ struct Call<'a> {
 /// If a slice is shorter than its shape: the callers are kernels, whose bindings were checked.
 pub fn matmul(shape: [usize; 3], x: &[f32], w: Weights<'_>, accumulate: bool, y: &mut [f32]) {
     let [m, k, n] = shape;
-    assert!(x.len() >= m * k && w.data.len() >= k * n && y.len() >= m * n, "operands hold [{m}, {k}, {n}]");
+    assert!(
+        x.len() >= m * k && w.numbers.len() >= k * n && y.len() >= m * n,
+        "operands hold [{m}, {k}, {n}]"
+    );
     if m <= FEW_ROWS {
         return skinny::product(shape, x, w, accumulate, y);
     }
-    let mut call = Call { shape, x, w, accumulate, y };
+    let w_transposed = w.transposed;
+    let mut run = |w: &[f32]| dispatch(Call { shape, x, w, transposed: w_transposed, accumulate, y });
+    match w.numbers {
+        Numbers::Full(numbers) => run(numbers),
+        Numbers::Half(halves) => WIDENED.with_borrow_mut(|wide| {
+            wide.resize(k * n, 0.0);
+            let chunks = wide.par_chunks_mut(WIDEN).zip(halves[..k * n].par_chunks(WIDEN));
+            chunks.for_each(|(wide, halves)| halves.convert_to_f32_slice(wide));
+            run(wide);
+        }),
+    }
+}
+
+fn dispatch(mut call: Call<'_>) {
     #[cfg(target_arch = "x86_64")]
     if let Some(instructions) = x86::instructions() {
         return x86::run(&mut call, instructions);
@@ -59,7 +107,7 @@ impl Call<'_> {
     /// Strides of w along k and along n.
     fn strides(&self) -> [isize; 2] {
         let [_, k, n] = self.shape;
-        if self.w.transposed { [1, k as isize] } else { [n as isize, 1] }
+        if self.transposed { [1, k as isize] } else { [n as isize, 1] }
     }
 }
 
@@ -81,7 +129,7 @@ mod x86 {
         let ([m, k, n], [along_k, along_n]) = (call.shape, call.strides());
         let (alpha, none) = (1.0f32, std::ptr::null());
         let beta = if call.accumulate { Accum::Add } else { Accum::Replace };
-        let (x, w, y) = (call.x.as_ptr().cast(), call.w.data.as_ptr().cast(), call.y.as_mut_ptr().cast());
+        let (x, w, y) = (call.x.as_ptr().cast(), call.w.as_ptr().cast(), call.y.as_mut_ptr().cast());
         // SAFETY: `matmul` has checked that the slices hold the shape, which bounds every access: element (i, j) of an
         // operand lies at i * row stride + j * column stride. `y` is exclusive, alpha an f32 as the type says, the
         // index and diagonal pointers are unused (null), and the processor has the instructions.
@@ -124,8 +172,8 @@ fn portable(call: &mut Call<'_>) {
     let ([m, k, n], [along_k, along_n]) = (call.shape, call.strides());
     let (k_stride, n_stride) = (k as isize, n as isize);
     let beta = if call.accumulate { 1.0 } else { 0.0 };
-    let (x, w, y) = (call.x.as_ptr(), call.w.data.as_ptr(), call.y.as_mut_ptr());
-    if m >= MANY_ROWS && !call.w.transposed {
+    let (x, w, y) = (call.x.as_ptr(), call.w.as_ptr(), call.y.as_mut_ptr());
+    if m >= MANY_ROWS && !call.transposed {
         // SAFETY: `matmul` has checked that the slices hold the shape, which bounds every access: element (i, j) of an
         // operand lies at i * row stride + j * column stride. `y` is exclusive.
         unsafe {
@@ -150,9 +198,9 @@ mod tests {
     /// Every way to multiply, at shapes on both sides of each bound.
     #[test]
     fn all_crates_agree_with_the_sum() {
-        for (m, k, n) in
-            [(1, 7, 5), (2, 33, 17), (5, 16, 40), (31, 70, 90), (40, 9, 130), (97, 31, 19), (520, 9, 6)]
-        {
+        let odd = [(1, 7, 5), (2, 33, 17), (31, 70, 90), (40, 9, 130), (97, 31, 19), (520, 9, 6)];
+        let whole = [(1, 8, 8), (5, 16, 40), (17, 56, 136), (40, 72, 1000), (50, 16, 24)];
+        for (m, k, n) in odd.into_iter().chain(whole) {
             let number = |i: usize| ((i * 37) % 19) as f32 - 9.0;
             let x: Vec<f32> = (0..m * k).map(number).collect();
             for transposed in [false, true] {
@@ -164,12 +212,20 @@ mod tests {
                     let want: Vec<f32> = (0..m * n)
                         .map(|at| start + (0..k).map(|i| x[at / n * k + i] * w(i, at % n)).sum::<f32>())
                         .collect();
-                    matmul([m, k, n], &x, Weights { data: &data, transposed }, accumulate, &mut y);
-                    // Small whole numbers: every sum is exact, in any order.
+                    let mut halves = y.clone();
+                    let w = Weights { numbers: Numbers::Full(&data), transposed };
+                    matmul([m, k, n], &x, w, accumulate, &mut y);
+                    // Small whole numbers: every sum is exact, in any order, and so is a half.
                     assert_eq!(y, want, "{m} {k} {n} transposed {transposed} accumulate {accumulate}");
-                    let call = Weights { data: &data, transposed };
-                    let mut y = vec![start; m * n];
-                    portable(&mut Call { shape: [m, k, n], x: &x, w: call, accumulate: true, y: &mut y });
+                    if k % 8 == 0 && n % 8 == 0 {
+                        let packed: Vec<f16> = data.iter().map(|&x| f16::from_f32(x)).collect();
+                        let words: Vec<u32> = bytemuck::pod_collect_to_vec(&packed);
+                        let numbers = Numbers::Half(bytemuck::cast_slice(&words));
+                        matmul([m, k, n], &x, Weights { numbers, transposed }, accumulate, &mut halves);
+                        assert_eq!(halves, want, "halves {m} {k} {n} {transposed} {accumulate}");
+                    }
+                    let (mut y, shape) = (vec![start; m * n], [m, k, n]);
+                    portable(&mut Call { shape, x: &x, w: &data, transposed, accumulate: true, y: &mut y });
                     assert_eq!(y, want, "portable {m} {k} {n} transposed {transposed}");
                 }
             }

@@ -2,6 +2,7 @@
 
 mod block;
 mod gemm;
+mod halves;
 mod skinny;
 
 use std::sync::Mutex;
@@ -10,7 +11,7 @@ use std::time::Instant;
 use resolvent_shaders::Access;
 
 pub(crate) use block::{Block, Pool};
-pub use gemm::{Weights, matmul};
+pub use gemm::{Numbers, Weights, matmul};
 
 use crate::buffer::{Buffer, Storage};
 use crate::device::{Info, Kind};

@@ -18,7 +18,8 @@
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::gemm::Weights;
+use super::gemm::{Numbers, Weights};
+use super::halves;
 
 /// Rows of w that a step of the straight form adds.
 const DEPTH: usize = 16;
@@ -36,8 +37,8 @@ pub(super) fn product([m, k, n]: [usize; 3], x: &[f32], w: Weights<'_>, accumula
     let part = |part: usize| {
         let (first, columns) = (part * share, share.min(n - part * share));
         match w.transposed {
-            true => arch.dispatch(Transposed { m, k, columns, x, w: &w.data[first * k..][..columns * k] }),
-            false => arch.dispatch(Straight { shape: [m, k, n], first, columns, x, w: w.data }),
+            true => arch.dispatch(Transposed { m, k, columns, x, w: w.numbers.from(first * k) }),
+            false => arch.dispatch(Straight { shape: [m, k, n], first, columns, x, w: w.numbers }),
         }
     };
     let parts: Vec<Vec<f32>> = (0..n.div_ceil(share)).into_par_iter().map(part).collect();
@@ -54,7 +55,7 @@ pub(super) fn product([m, k, n]: [usize; 3], x: &[f32], w: Weights<'_>, accumula
 
 /// Asks for the line `ahead` numbers after the first of `at`.
 #[inline(always)]
-fn fetch<T>(at: &[T], ahead: usize) {
+pub(super) fn fetch<T>(at: &[T], ahead: usize) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
@@ -71,7 +72,7 @@ struct Straight<'a> {
     first: usize,
     columns: usize,
     x: &'a [f32],
-    w: &'a [f32],
+    w: Numbers<'a>,
 }
 
 /// `rows` rows of x in blocks that fit the registers, as (first, count): 16 of the widest, 8 of others, then what is left.
@@ -96,10 +97,12 @@ impl WithSimd for Straight<'_> {
         let vectors = columns / S::F32_LANES;
         // Block after block of rows of x; in a block the rows of each vector of columns side by side.
         let mut sums = vec![simd.splat_f32s(0.0); m * vectors];
+        let mut wide = w.room(DEPTH * columns);
         for k0 in (0..k).step_by(DEPTH) {
             let depth = DEPTH.min(k - k0);
+            let (w, stride) = w.from(k0 * n + first).rows(simd, depth, (n, columns), &mut wide);
             let rows: [&[S::f32s]; DEPTH] = std::array::from_fn(|d| {
-                let row = &w[(k0 + d.min(depth - 1)) * n + first..][..columns];
+                let row = &w[d.min(depth - 1) * stride..][..columns];
                 &S::as_simd_f32s(row).0[..vectors]
             });
             for (first, count) in blocks::<S>(m) {
@@ -118,15 +121,19 @@ impl WithSimd for Straight<'_> {
         for (row, count) in blocks::<S>(m) {
             let sums = &sums[row * vectors..][..count * vectors];
             for i in 0..count {
-                let (whole, edge) = S::as_mut_simd_f32s(&mut y[(row + i) * columns..][..columns]);
+                let whole = S::as_mut_simd_f32s(&mut y[(row + i) * columns..][..columns]).0;
                 for (v, y) in whole.iter_mut().enumerate() {
                     *y = sums[v * count + i];
                 }
+                if w.is_half() {
+                    halves::in_turn::<S>(&mut y[(row + i) * columns..][..columns]);
+                }
                 // Columns that fill no vector.
                 let x = &x[(row + i) * k..][..k];
+                let edge = &mut y[(row + i) * columns..][vectors * S::F32_LANES..columns];
                 for (e, y) in edge.iter_mut().enumerate() {
                     let column = first + vectors * S::F32_LANES + e;
-                    *y = x.iter().enumerate().map(|(j, x)| x * w[j * n + column]).sum();
+                    *y = x.iter().enumerate().map(|(j, x)| x * w.at(j * n + column)).sum();
                 }
             }
         }
@@ -179,7 +186,7 @@ struct Transposed<'a> {
     k: usize,
     columns: usize,
     x: &'a [f32],
-    w: &'a [f32],
+    w: Numbers<'a>,
 }
 
 impl WithSimd for Transposed<'_> {
@@ -189,13 +196,16 @@ impl WithSimd for Transposed<'_> {
     fn with_simd<S: Simd>(self, simd: S) -> Vec<f32> {
         let Self { m, k, columns, x, w } = self;
         let mut y = vec![0.0f32; m * columns];
-        let mut first = 0;
+        let (mut first, mut wide) = (0, w.room(SIDE * k));
+        // Rows of x in the order in which halves are widened.
+        let x = if w.is_half() { &halves::apart::<S>(x, k) } else { x };
         while first < columns {
             let side = if columns - first >= SIDE { SIDE } else { 1 };
+            let w = w.from(first * k).rows(simd, side, (k, k), &mut wide).0;
             let mut done = 0;
             while done < m {
                 let take = if m - done >= 4 { 4 } else { 1 };
-                let dots = Dots { simd, k, x: &x[done * k..], w: &w[first * k..], stride: columns };
+                let dots = Dots { simd, k, x: &x[done * k..], w, stride: columns };
                 let y = &mut y[done * columns + first..];
                 match (take, side) {
                     (4, SIDE) => dots.put::<4, SIDE>(y),

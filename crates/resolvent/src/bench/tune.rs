@@ -57,7 +57,7 @@ pub fn tune(options: &Options, told: &mut dyn FnMut(&str)) -> Result<Vec<Tuned>,
     let mut all = Vec::new();
     for family in Family::ALL {
         let mut texts = Vec::new();
-        for variant in family.variants().iter().filter(|v| device.info().lacks(v).is_none()) {
+        for variant in family.variants().filter(|v| device.info().lacks(v).is_none()) {
             let variants = vec![(family.shader(), variant.name)];
             texts.push((variant.name, Device::open(&Options { variants, ..plain.clone() })?));
         }

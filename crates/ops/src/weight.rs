@@ -1,0 +1,68 @@
+//! The weight of a product on a device: f32, or halves in pairs.
+
+use resolvent_engine::host::{Numbers, Weights};
+use resolvent_engine::{Error, Result, Tensor};
+
+/// Halves are read eight at a time, along k or along n.
+const HALVES_IN: usize = 8;
+
+/// A weight `[k, n]`.
+#[derive(Clone, Debug)]
+pub struct Weight {
+    words: Tensor,
+    k: usize,
+    n: usize,
+    halves: bool,
+}
+
+impl Weight {
+    /// Numbers as they are: a tensor `[k, n]`.
+    #[must_use]
+    pub fn full(numbers: Tensor) -> Self {
+        let lengths = numbers.shape().lengths();
+        let (k, n) = (lengths[0], lengths[1..].iter().product());
+        Self { words: numbers, k, n, halves: false }
+    }
+
+    /// Halves in pairs: words `[k, n / 2]`, each with the earlier half in its low bits. k and n must be multiples of
+    /// eight.
+    ///
+    /// # Errors
+    /// They are not.
+    pub fn halves(words: Tensor) -> Result<Self> {
+        let Self { words, k, n, .. } = Self::full(words);
+        let n = 2 * n;
+        if !Self::packs(k, n) {
+            let reason =
+                format!("a weight [{k}, {n}] of halves: both lengths have to be multiples of {HALVES_IN}");
+            return Err(Error::shape("matmul", reason));
+        }
+        Ok(Self { words, k, n, halves: true })
+    }
+
+    /// Whether a weight `[k, n]` may be of halves.
+    #[must_use]
+    pub fn packs(k: usize, n: usize) -> bool {
+        k.is_multiple_of(HALVES_IN) && n.is_multiple_of(HALVES_IN)
+    }
+
+    /// k and n.
+    #[must_use]
+    pub fn lengths(&self) -> [usize; 2] {
+        [self.k, self.n]
+    }
+
+    pub(crate) fn words(&self) -> &Tensor {
+        &self.words
+    }
+
+    pub(crate) fn is_halves(&self) -> bool {
+        self.halves
+    }
+}
+
+/// The weight that words hold, as the host multiplies with it.
+pub(crate) fn read(words: &[f32], halves: bool, transposed: bool) -> Weights<'_> {
+    let numbers = if halves { Numbers::Half(bytemuck::cast_slice(words)) } else { Numbers::Full(words) };
+    Weights { numbers, transposed }
+}
