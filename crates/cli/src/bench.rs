@@ -53,7 +53,13 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     }
     let device = args.device.options();
     if args.tune {
-        return print(&texts(&watched(|told| tune(&device, told))?));
+        let tuning = watched(|told| tune(&device, told))?;
+        if !tuning.all.is_empty() && !tuning.kept {
+            eprintln!(
+                "not kept: there is no cache folder, or it cannot be written (RESOLVENT_CACHE names one)"
+            );
+        }
+        return print(&texts(&tuning.all));
     }
     let options = BenchOptions { device, model: args.model.clone(), tokens: args.tokens, quick: args.quick };
     let timed = watched(|told| bench(&options, told))?;

@@ -14,7 +14,7 @@ pub enum Choice {
     Gpu,
     /// The host executor.
     Host,
-    /// The adapter at this place of [`adapters`].
+    /// The adapter at this place of [`crate::adapters`].
     Index(usize),
     /// The first adapter whose name or driver contains this text, without regard to case.
     Name(String),
@@ -59,7 +59,7 @@ pub struct Options {
     pub max_binding: Option<u64>,
     /// Fill fresh buffers with NaN, so that a kernel that does not write shows. For tests.
     pub poison: bool,
-    /// Time every launch; see [`Device::take_profile`].
+    /// Time every launch; see [`crate::Device::take_profile`].
     pub profile: bool,
     /// Threads of the host executor; 0 is one for each core.
     pub threads: usize,

@@ -1,6 +1,7 @@
 //! The host executor: runs recordings on the processor, launch by launch, each over all threads.
 
 mod block;
+mod fetch;
 mod gemm;
 mod halves;
 mod skinny;

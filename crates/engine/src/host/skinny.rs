@@ -18,6 +18,7 @@
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::fetch::fetch;
 use super::gemm::{Numbers, Weights};
 use super::halves;
 
@@ -51,19 +52,6 @@ pub(super) fn product([m, k, n]: [usize; 3], x: &[f32], w: Weights<'_>, accumula
             }
         }
     }
-}
-
-/// Asks for the line `ahead` numbers after the first of `at`.
-#[inline(always)]
-pub(super) fn fetch<T>(at: &[T], ahead: usize) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        // SAFETY: a hint that reads nothing and never faults, so that the address may lie past the slice.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.as_ptr().cast::<f32>().wrapping_add(ahead).cast()) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (at, ahead);
 }
 
 /// Columns `first..` of `x w`, as `[m, columns]`.

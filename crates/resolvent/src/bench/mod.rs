@@ -22,7 +22,7 @@ pub use compare::{Change, compare};
 pub use kernels::KernelRate;
 pub use passes::{Pass, PassTime};
 pub use peaks::Peaks;
-pub use tune::{TextTime, Tuned, tune};
+pub use tune::{TextTime, Tuned, Tuning, tune};
 
 use crate::open::{Fault, open, tuned, with_cache};
 

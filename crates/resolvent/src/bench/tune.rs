@@ -7,6 +7,15 @@ use resolvent_model::{Trial, trial};
 
 use crate::open::{BOUND, Fault, open, with_cache};
 
+/// What was measured on a device.
+#[derive(Clone, Debug, Default)]
+pub struct Tuning {
+    /// Each shader at each size. Empty for the host executor, whose kernels have one text.
+    pub all: Vec<Tuned>,
+    /// Whether processes to come will know.
+    pub kept: bool,
+}
+
 /// The texts of one shader at one size.
 #[derive(Clone, Debug)]
 pub struct Tuned {
@@ -41,15 +50,15 @@ impl TextTime {
     }
 }
 
-/// Measures every text that the device can run, at every size, and keeps the fastest right ones in the cache folder: processes to
-/// come take them. Empty for the host executor, whose kernels have one text.
+/// Measures every text that the device can run, at every size, and keeps the fastest right ones in the cache folder, if there is
+/// one that can be written: processes to come take them.
 ///
 /// # Errors
 /// A device that does not open or fails, or a text without any that is right.
-pub fn tune(options: &Options, told: &mut dyn FnMut(&str)) -> Result<Vec<Tuned>, Fault> {
+pub fn tune(options: &Options, told: &mut dyn FnMut(&str)) -> Result<Tuning, Fault> {
     let device = open(options)?;
     if device.info().is_host() {
-        return Ok(Vec::new());
+        return Ok(Tuning::default());
     }
     // Without what an earlier measurement preferred, and without the variants that the caller may have asked for.
     let plain = Options { variants: Vec::new(), ..with_cache(options) };
@@ -84,6 +93,7 @@ pub fn tune(options: &Options, told: &mut dyn FnMut(&str)) -> Result<Vec<Tuned>,
         .iter()
         .map(|t| Preference { shader: t.family.shader(), size: t.size.name(), variant: t.best })
         .collect();
-    device.keep(tuning::KEPT, tuning::to_text(&preferences).as_bytes());
-    Ok(all)
+    let text = tuning::to_text(&preferences);
+    device.keep(tuning::KEPT, text.as_bytes());
+    Ok(Tuning { all, kept: device.kept(tuning::KEPT).is_some_and(|kept| kept == text.as_bytes()) })
 }
