@@ -215,13 +215,23 @@ fn no_shaders_are_no_kernels() {
     assert!(files[0].1.contains("pub static ALL: &[&Kernel] = &[\n];"));
 }
 
+/// Each file, in each way in which its text can be switched, with nothing beside it but what it imports itself.
 #[test]
 fn the_library_of_this_repository_stands_alone() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let whole = Tree::read(&root).expect("the tree can be read");
-    for name in whole.library.keys() {
-        let text = format!("// head\n#import {name}\n@compute @workgroup_size(1) fn primal() {{ }}\n");
-        let mut one = tree(&[("x", &text)], "");
+    for (name, source) in &whole.library {
+        let mut import = format!("#import {name}\n");
+        let mut manifest = "[x.base]\nGROUP = 64\nVECTORS = false\n".to_owned();
+        if source.text.contains("#ifdef VECTORS") {
+            manifest += "[x.vectors]\nGROUP = 16\nVECTORS = true\n";
+        }
+        if source.text.contains("subgroupBroadcast") {
+            import = format!("#ifdef SUBGROUP\n{import}#endif\n");
+            manifest += "[x.subgroup]\nGROUP = 8\nLANES = 8\nSUBGROUP = true\n";
+        }
+        let text = format!("// head\n{import}@compute @workgroup_size(1) fn primal() {{ }}\n");
+        let mut one = tree(&[("x", &text)], &manifest);
         one.library = whole.library.clone();
         compile(&one)
             .unwrap_or_else(|problems| panic!("shaders/lib/{name}.wgsl does not stand alone: {problems:?}"));
