@@ -65,24 +65,36 @@ fn bring(pair: u32) {
 // Four steps of k of this lane's eight columns of w.
 struct Panel { low: mat4x4<f32>, high: mat4x4<f32> }
 
-// Panels from quad `s` of k on. Columns beyond the edge repeat the last ones and are not stored: no branch around a load.
+// From quad `s` of k on. Columns beyond the edge repeat the last ones and are not stored: no branch around a load. No arrays: an
+// index that is checked, constant or not, keeps a compiler from seeing through them, and costs a third of the speed.
 #ifdef HALVES
-fn panels(s: u32, transposed: bool) -> array<Panel, 2> {
-    let last = p.n - 1u;
-    var early: array<vec4<f32>, 8>;
-    var late: array<vec4<f32>, 8>;
-    for (var i = 0u; i < 8u; i++) {
-        let at = select((4u * s + i) * p.n + min(own.y, p.n - 8u), min(own.y + i, last) * p.k + 4u * s, transposed);
-        let eight = w[at / 8u];
-        early[i] = four(eight.xy);
-        late[i] = four(eight.zw);
-    }
-    let a = mat4x4<f32>(early[0], early[1], early[2], early[3]);
-    let b = mat4x4<f32>(late[0], late[1], late[2], late[3]);
-    let c = mat4x4<f32>(early[4], early[5], early[6], early[7]);
-    let d = mat4x4<f32>(late[4], late[5], late[6], late[7]);
-    if (transposed) { return array<Panel, 2>(Panel(transpose(a), transpose(c)), Panel(transpose(b), transpose(d))); }
-    return array<Panel, 2>(Panel(a, b), Panel(c, d));
+struct Panels { first: Panel, second: Panel }
+
+fn words(s: u32, i: u32, transposed: bool) -> vec4<u32> {
+    let along = min(own.y + i, p.n - 1u) * p.k + 4u * s;
+    return w[select((4u * s + i) * p.n + min(own.y, p.n - 8u), along, transposed) / 8u];
+}
+
+fn panels(s: u32, transposed: bool) -> Panels {
+    let w0 = words(s, 0u, transposed);
+    let w1 = words(s, 1u, transposed);
+    let w2 = words(s, 2u, transposed);
+    let w3 = words(s, 3u, transposed);
+    let w4 = words(s, 4u, transposed);
+    let w5 = words(s, 5u, transposed);
+    let w6 = words(s, 6u, transposed);
+    let w7 = words(s, 7u, transposed);
+    let a = mat4x4<f32>(four(w0.xy), four(w1.xy), four(w2.xy), four(w3.xy));
+    let b = mat4x4<f32>(four(w0.zw), four(w1.zw), four(w2.zw), four(w3.zw));
+    let c = mat4x4<f32>(four(w4.xy), four(w5.xy), four(w6.xy), four(w7.xy));
+    let d = mat4x4<f32>(four(w4.zw), four(w5.zw), four(w6.zw), four(w7.zw));
+    if (transposed) { return Panels(Panel(transpose(a), transpose(c)), Panel(transpose(b), transpose(d))); }
+    return Panels(Panel(a, b), Panel(c, d));
+}
+
+// The product so far, with the quads of x from `at` on.
+fn onto(o: Octet, at: u32, w: Panels) -> Octet {
+    return steps(steps(o, x[at], w.first.low, w.first.high), x[at + 1u], w.second.low, w.second.high);
 }
 #else
 fn straight(s: u32, column: u32) -> mat4x4<f32> {
@@ -100,9 +112,13 @@ fn turned(s: u32, column: u32) -> mat4x4<f32> {
     ));
 }
 
-fn panels(s: u32, transposed: bool) -> array<Panel, 1> {
-    if (transposed) { return array<Panel, 1>(Panel(turned(s, own.y), turned(s, own.y + 4u))); }
-    return array<Panel, 1>(Panel(straight(s, own.y), straight(s, own.y + 4u)));
+fn panels(s: u32, transposed: bool) -> Panel {
+    if (transposed) { return Panel(turned(s, own.y), turned(s, own.y + 4u)); }
+    return Panel(straight(s, own.y), straight(s, own.y + 4u));
+}
+
+fn onto(o: Octet, at: u32, w: Panel) -> Octet {
+    return steps(o, x[at], w.low, w.high);
 }
 #endif
 
@@ -121,13 +137,11 @@ fn product(place: Place, transposed: bool) {
 #endif
     for (var s = 0u; s < k; s += QUADS) {
         let weights = panels(s, transposed);
-        for (var i = 0u; i < QUADS; i++) {
-            o0 = steps(o0, x[r0 + s + i], weights[i].low, weights[i].high);
-            o1 = steps(o1, x[r1 + s + i], weights[i].low, weights[i].high);
+        o0 = onto(o0, r0 + s, weights);
+        o1 = onto(o1, r1 + s, weights);
 #ifdef TALL
-            o2 = steps(o2, x[r2 + s + i], weights[i].low, weights[i].high);
+        o2 = onto(o2, r2 + s, weights);
 #endif
-        }
     }
     octets[0] = o0;
     octets[1] = o1;
