@@ -92,18 +92,13 @@ const TABLE: [(On, Family, &[Size], &str); 3] = [
 /// read in those are for them alone.
 #[must_use]
 pub fn choose(device: &Device, family: Family, size: Size, vectors: bool) -> &'static str {
-    let fits = |name: &str| {
-        let variant = family.variants().find(|v| v.name == name);
-        variant.is_none_or(|v| vectors || !v.flag("VECTORS"))
-    };
+    let named = |name: &str| family.variants().find(|v| v.name == name);
+    let fits = |v: &Variant| vectors || !v.flag("VECTORS");
     // What was asked for by name is taken at its word: if the device does not offer it, the launch says so.
     if let Some(asked) = device.variant(family.shader()) {
-        return if fits(asked) { asked } else { "base" };
+        return if named(asked).is_none_or(fits) { asked } else { "base" };
     }
-    let runs = |name: &str| {
-        let variant = family.variants().find(|v| v.name == name);
-        variant.is_some_and(|v| device.info().lacks(v).is_none()) && fits(name)
-    };
+    let runs = |name: &str| named(name).is_some_and(|v| device.info().lacks(v).is_none() && fits(v));
     let info = device.info();
     let measured = device.preferred(family.shader(), size.name());
     let known = TABLE.iter().filter(|((kind, name), of, sizes, _)| {

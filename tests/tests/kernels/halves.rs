@@ -3,15 +3,14 @@
 use half::f16;
 use resolvent_engine::Device;
 use resolvent_ops::matmul::Matmul;
-use resolvent_ops::mlp::Mlp;
 use resolvent_ops::{Kept, Op, Rows, Span, Weight};
-use resolvent_tests::{Bent, Plan, Random, Record, Worst, text_subjects, tolerance};
+use resolvent_tests::{Record, Worst, text_subjects};
 
-use super::formulas::{self, Affine, Held};
+use super::rowwise::{check_mlp, check_product};
 
 /// Numbers that halves hold.
-fn rounded(numbers: &[f32]) -> Vec<f32> {
-    numbers.iter().map(|&x| f16::from_f32(x).to_f32()).collect()
+fn rounded(numbers: Vec<f32>) -> Vec<f32> {
+    numbers.into_iter().map(|x| f16::from_f32(x).to_f32()).collect()
 }
 
 /// A weight `[k, n]` in halves.
@@ -37,56 +36,17 @@ const PRODUCTS: [[usize; 3]; 8] = [
 #[test]
 fn matmul_of_halves() {
     let (mut record, mut bent) = (Record::new("matmul, halves"), Worst::new("matmul.hvp, halves"));
-    for [rows, k, n] in PRODUCTS {
-        for add in [false, true] {
-            let mut random = Random::new((k * n) as u64);
-            let (w, bias) = (rounded(&random.normals(k * n)), random.normals(n));
-            let op = |device: &Device| {
-                let bias = device.upload("bias", &[("n", n)], &bias)?;
-                Ok(Matmul { w: halves(device, [k, n], &w)?, bias, add })
-            };
-            let f = |rows| formulas::Matmul { product: Affine::new(&w, &bias), rows };
-            let widths = if add { vec![k, n] } else { vec![k] };
-            let allowed = tolerance::matmul(k, n);
-            Plan::new(rows, &widths, n).check(&mut record, &text_subjects(), op, &f(rows), allowed);
-            let case = Bent::new(rows, &widths, n);
-            case.check(&mut bent, &text_subjects(), op, &f(case.tokens()), allowed);
-        }
+    for shape in PRODUCTS {
+        check_product((&mut record, &mut bent), shape, rounded, halves);
     }
 }
 
 #[test]
 fn mlp_of_halves() {
-    let (mut record, mut frozen_record) = (Record::new("mlp, halves"), Record::new("mlp, halves, held"));
-    for ([rows, d, inner], exact, add) in
-        [([3, 24, 96], true, false), ([17, 48, 128], false, true), ([49, 16, 72], true, true)]
-    {
-        let mut random = Random::new((d * inner) as u64);
-        let fc = (rounded(&random.scaled(d * inner, (d as f64).powf(-0.5))), random.normals(inner));
-        let proj = (rounded(&random.scaled(inner * d, (inner as f64).powf(-0.5))), random.normals(d));
-        let op = |device: &Device| {
-            let bias = device.upload("proj.b", &[("d", d)], &proj.1)?;
-            let fc = (halves(device, [d, inner], &fc.0)?, device.upload("fc.b", &[("n", inner)], &fc.1)?);
-            Ok(Mlp {
-                fc,
-                proj: Matmul { w: halves(device, [inner, d], &proj.0)?, bias, add },
-                exact,
-                held: false,
-            })
-        };
-        let f = |ratio| formulas::Mlp {
-            fc: Affine::new(&fc.0, &fc.1),
-            proj: Affine::new(&proj.0, &proj.1),
-            form: formulas::form(exact),
-            held: Held { ratio, ..Held::default() },
-            rows,
-        };
-        let widths = if add { vec![d, d] } else { vec![d] };
-        let allowed = tolerance::mlp(d, inner);
-        Plan::new(rows, &widths, d).check(&mut record, &text_subjects(), op, &f(false), allowed);
-        let frozen = |device: &Device| op(device).map(|op| Mlp { held: true, ..op });
-        let plan = Plan { second: false, ..Plan::new(rows, &widths, d) };
-        plan.check(&mut frozen_record, &text_subjects(), frozen, &f(true), allowed);
+    let (mut record, mut bent) = (Record::new("mlp, halves"), Worst::new("mlp.hvp, halves"));
+    let mut frozen_record = Record::new("mlp, halves, held");
+    for case in [([3, 24, 96], true, false), ([17, 48, 128], false, true), ([49, 16, 72], true, true)] {
+        check_mlp((&mut record, &mut bent, &mut frozen_record), case, rounded, halves);
     }
 }
 

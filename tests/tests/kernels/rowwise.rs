@@ -92,63 +92,87 @@ const PRODUCTS: [[usize; 3]; 16] = [
     [130, 31, 3],
 ];
 
+/// How a weight `[k, n]` of these numbers comes to a device.
+pub(super) type Place = fn(&Device, [usize; 2], &[f32]) -> Result<Weight>;
+
+fn full(device: &Device, [k, n]: [usize; 2], numbers: &[f32]) -> Result<Weight> {
+    Ok(Weight::full(device.upload("w", &[("k", k), ("n", n)], numbers)?))
+}
+
+/// A product of this shape, with and without residual, whose weight has been `made` fit for `place`.
+pub(super) fn check_product(
+    (record, bent): (&mut Record, &mut Worst),
+    [rows, k, n]: [usize; 3],
+    made: fn(Vec<f32>) -> Vec<f32>,
+    place: Place,
+) {
+    for add in [false, true] {
+        let mut random = Random::new((k * n) as u64);
+        let (w, bias) = (made(random.normals(k * n)), random.normals(n));
+        let op = |device: &Device| {
+            Ok(Matmul { w: place(device, [k, n], &w)?, bias: vector(device, "bias", &bias)?, add })
+        };
+        let f = |rows| formulas::Matmul { product: Affine::new(&w, &bias), rows };
+        let widths = if add { vec![k, n] } else { vec![k] };
+        let allowed = tolerance::matmul(k, n);
+        Plan::new(rows, &widths, n).check(record, &text_subjects(), op, &f(rows), allowed);
+        let case = Bent::new(rows, &widths, n);
+        case.check(bent, &text_subjects(), op, &f(case.tokens()), allowed);
+    }
+}
+
 #[test]
 fn matmul() {
     let (mut record, mut bent) = (Record::new("matmul"), Worst::new("matmul.hvp"));
-    for [rows, k, n] in PRODUCTS {
-        for add in [false, true] {
-            let mut random = Random::new((k * n) as u64);
-            let (w, bias) = (random.normals(k * n), random.normals(n));
-            let op = |device: &Device| {
-                let w = device.upload("w", &[("k", k), ("n", n)], &w)?;
-                Ok(Matmul { w: Weight::full(w), bias: vector(device, "bias", &bias)?, add })
-            };
-            let f = |rows| formulas::Matmul { product: Affine::new(&w, &bias), rows };
-            let widths = if add { vec![k, n] } else { vec![k] };
-            let allowed = tolerance::matmul(k, n);
-            Plan::new(rows, &widths, n).check(&mut record, &text_subjects(), op, &f(rows), allowed);
-            let case = Bent::new(rows, &widths, n);
-            case.check(&mut bent, &text_subjects(), op, &f(case.tokens()), allowed);
-        }
+    for shape in PRODUCTS {
+        check_product((&mut record, &mut bent), shape, |w| w, full);
     }
+}
+
+/// An MLP of this shape, and the same with its ratio held.
+pub(super) fn check_mlp(
+    (record, bent, frozen_record): (&mut Record, &mut Worst, &mut Record),
+    ([rows, d, inner], exact, add): ([usize; 3], bool, bool),
+    made: fn(Vec<f32>) -> Vec<f32>,
+    place: Place,
+) {
+    let mut random = Random::new((d * inner) as u64);
+    // Weights of the size that keeps both layers of order one.
+    let fc = (made(random.scaled(d * inner, (d as f64).powf(-0.5))), random.normals(inner));
+    let proj = (made(random.scaled(inner * d, (inner as f64).powf(-0.5))), random.normals(d));
+    let op = |device: &Device| {
+        let (w, bias) = (place(device, [inner, d], &proj.0)?, vector(device, "proj.b", &proj.1)?);
+        let fc = (place(device, [d, inner], &fc.0)?, vector(device, "fc.b", &fc.1)?);
+        Ok(Mlp { fc, proj: Matmul { w, bias, add }, exact, held: false })
+    };
+    let f = |rows, ratio| formulas::Mlp {
+        fc: Affine::new(&fc.0, &fc.1),
+        proj: Affine::new(&proj.0, &proj.1),
+        form: formulas::form(exact),
+        held: Held { ratio, ..Held::default() },
+        rows,
+    };
+    let widths = if add { vec![d, d] } else { vec![d] };
+    let allowed = tolerance::mlp(d, inner);
+    Plan::new(rows, &widths, d).check(record, &text_subjects(), op, &f(rows, false), allowed);
+    let case = Bent::new(rows, &widths, d);
+    case.check(bent, &text_subjects(), op, &f(case.tokens(), false), allowed);
+    let frozen = |device: &Device| op(device).map(|op| Mlp { held: true, ..op });
+    let plan = Plan { second: false, ..Plan::new(rows, &widths, d) };
+    plan.check(frozen_record, &text_subjects(), frozen, &f(rows, true), allowed);
 }
 
 #[test]
 fn mlp() {
     let (mut record, mut bent) = (Record::new("mlp"), Worst::new("mlp.hvp"));
     let mut frozen_record = Record::new("mlp, held");
-    for ([rows, d, inner], exact, add) in [
+    for case in [
         ([1, 1, 4], false, true),
         ([3, 24, 96], true, false),
         ([7, 30, 66], false, true),
         ([17, 48, 127], true, true),
         ([33, 66, 130], false, false),
     ] {
-        let mut random = Random::new((d * inner) as u64);
-        // Weights of the size that keeps both layers of order one.
-        let fc = (random.scaled(d * inner, (d as f64).powf(-0.5)), random.normals(inner));
-        let proj = (random.scaled(inner * d, (inner as f64).powf(-0.5)), random.normals(d));
-        let op = |device: &Device| {
-            let w1 = device.upload("fc.w", &[("d", d), ("n", inner)], &fc.0)?;
-            let w2 = device.upload("proj.w", &[("n", inner), ("d", d)], &proj.0)?;
-            let bias = vector(device, "proj.b", &proj.1)?;
-            let fc = (Weight::full(w1), vector(device, "fc.b", &fc.1)?);
-            Ok(Mlp { fc, proj: Matmul { w: Weight::full(w2), bias, add }, exact, held: false })
-        };
-        let f = |rows, ratio| formulas::Mlp {
-            fc: Affine::new(&fc.0, &fc.1),
-            proj: Affine::new(&proj.0, &proj.1),
-            form: formulas::form(exact),
-            held: Held { ratio, ..Held::default() },
-            rows,
-        };
-        let widths = if add { vec![d, d] } else { vec![d] };
-        let allowed = tolerance::mlp(d, inner);
-        Plan::new(rows, &widths, d).check(&mut record, &text_subjects(), op, &f(rows, false), allowed);
-        let case = Bent::new(rows, &widths, d);
-        case.check(&mut bent, &text_subjects(), op, &f(case.tokens(), false), allowed);
-        let frozen = |device: &Device| op(device).map(|op| Mlp { held: true, ..op });
-        let plan = Plan { second: false, ..Plan::new(rows, &widths, d) };
-        plan.check(&mut frozen_record, &text_subjects(), frozen, &f(rows, true), allowed);
+        check_mlp((&mut record, &mut bent, &mut frozen_record), case, |w| w, full);
     }
 }
