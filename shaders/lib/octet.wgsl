@@ -38,13 +38,3 @@ fn pair_of(o: Octet, i: u32) -> array<vec4<f32>, 4> {
         default: { return array<vec4<f32>, 4>(o.l6, o.h6, o.l7, o.h7); }
     }
 }
-
-// Four halves in pairs, the earlier in the low bits, by shifts: unpack2x16float is a call for each number where a processor plays
-// the GPU. A half's exponent ends up 112 too low; the factor 2^112 mends that, and makes denormal halves normal.
-fn four(w: vec2<u32>) -> vec4<f32> {
-    let low = ((w << vec2<u32>(13u)) & vec2<u32>(0x0fffe000u)) | ((w << vec2<u32>(16u)) & vec2<u32>(0x80000000u));
-    let high = ((w >> vec2<u32>(3u)) & vec2<u32>(0x0fffe000u)) | (w & vec2<u32>(0x80000000u));
-    let a = bitcast<vec2<f32>>(low) * 0x1p112f;
-    let b = bitcast<vec2<f32>>(high) * 0x1p112f;
-    return vec4<f32>(a.x, b.x, a.y, b.y);
-}

@@ -16,6 +16,7 @@
 // HALVES, a text of each: w is halves in pairs, the earlier in the low bits, and every sum is f32. Half the bytes and, in
 // subgroup and tall, half the loads of w. k and n in multiples of eight.
 #import activation
+#import half
 #import number
 #import rows
 
@@ -161,7 +162,7 @@ fn load_w(i: u32, col: u32, transposed: bool) -> f32 {
     if (i < p.k && col < p.n) {
         let at = select(i * p.n + col, col * p.k + i, transposed);
 #ifdef HALVES
-        return unpack2x16float(w[at / 2u])[at % 2u];
+        return four(vec2<u32>(w[at / 2u]))[at % 2u];
 #else
         return w[at];
 #endif

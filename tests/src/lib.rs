@@ -23,5 +23,5 @@ pub use hub::{Asked, COMMIT, HubServer, Manners, sha256};
 pub use linear::{AffineWeights, LinearWeights};
 pub use plan::{Allowed, Done, Plan, Record};
 pub use random::Random;
-pub use subject::{Subject, gpus, subjects, text_subjects};
+pub use subject::{Subject, gpus, rounding_subjects, subjects, text_subjects};
 pub use twin::{Twin, orders, tangents};

@@ -125,19 +125,31 @@ pub fn subjects() -> Vec<&'static Subject> {
 /// of all families side by side, as many times as the longest list of them needs.
 pub fn text_subjects() -> Vec<&'static Subject> {
     static ALL: OnceLock<Vec<Subject>> = OnceLock::new();
-    let open = || {
-        let choices = gpus().iter().zip(wanted()).flat_map(|(gpu, choice)| {
-            let offered = Family::ALL.map(|family| {
-                let runs = family.variants().filter(|v| gpu.device().info().lacks(v).is_none());
-                (family.shader(), runs.map(|v| v.name).collect::<Vec<_>>())
-            });
-            let most = offered.iter().map(|(_, names)| names.len()).max().unwrap_or(0);
-            (0..most).map(move |i| Options {
-                variants: offered.iter().map(|(shader, names)| (*shader, names[i % names.len()])).collect(),
-                ..Options::new(choice.clone())
-            })
-        });
-        choices.map(|options| Subject::open(&options).unwrap_or_else(|e| panic!("{e}"))).collect()
-    };
-    std::iter::once(host()).chain(ALL.get_or_init(open)).collect()
+    std::iter::once(host()).chain(ALL.get_or_init(|| open_texts(false))).collect()
+}
+
+/// The same, opened for inputs that are rounded to halves.
+pub fn rounding_subjects() -> Vec<&'static Subject> {
+    static ALL: OnceLock<Vec<Subject>> = OnceLock::new();
+    std::iter::once(host()).chain(ALL.get_or_init(|| open_texts(true))).collect()
+}
+
+fn open_texts(half_inputs: bool) -> Vec<Subject> {
+    let open = |options: &Options| Subject::open(options).unwrap_or_else(|e| panic!("{e}"));
+    let choices = wanted().into_iter().flat_map(|choice| {
+        let plain = Options { half_inputs, ..Options::new(choice) };
+        let gpu = open(&plain);
+        let of = |family: Family| {
+            let runs = family.variants().filter(|v| gpu.device().info().lacks(v).is_none());
+            (family.shader(), runs.map(|v| v.name).collect::<Vec<_>>())
+        };
+        let offered: Vec<_> = Family::on(gpu.device()).map(of).collect();
+        let most = offered.iter().map(|(_, names)| names.len()).max().unwrap_or(0);
+        let texts = move |i: usize| Options {
+            variants: offered.iter().map(|(shader, names)| (*shader, names[i % names.len()])).collect(),
+            ..plain.clone()
+        };
+        (0..most).map(texts)
+    });
+    choices.map(|options| open(&options)).collect()
 }

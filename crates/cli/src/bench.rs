@@ -85,7 +85,7 @@ fn texts(tuned: &[Tuned]) -> String {
     if tuned.is_empty() {
         return "the kernels of the host executor come in one text: there is nothing to choose\n".to_owned();
     }
-    let mut text = format!("{:<12} {:<6} {:<10} {:<10} texts\n", "kernel", "rows", "best", "known");
+    let mut text = format!("{:<12} {:<6} {:<13} {:<13} texts\n", "kernel", "rows", "best", "known");
     for Tuned { family, size, texts, known, best } in tuned {
         let each = texts.iter().map(|t| match t.is_right() {
             true => format!("{} {}", t.name, shown(t.seconds)),
@@ -93,7 +93,7 @@ fn texts(tuned: &[Tuned]) -> String {
         });
         let each = each.collect::<Vec<_>>().join(", ");
         let _infallible =
-            writeln!(text, "{:<12} {:<6} {best:<10} {known:<10} {each}", family.shader(), size.name());
+            writeln!(text, "{:<12} {:<6} {best:<13} {known:<13} {each}", family.shader(), size.name());
     }
     text
 }
@@ -121,10 +121,12 @@ fn shown(seconds: f64) -> String {
 
 fn table(timed: &Bench, rows: usize) -> String {
     let mut text = format!(
-        "{}\npeaks, measured here: {:.1} GFLOP/s of multiply-adds, {:.1} GB/s of copies\n\n{}, {} tokens\n",
+        "{}\npeaks, measured here: {:.1} GFLOP/s of multiply-adds, {:.1} GB/s of copies\nfirst field of the embedded model: {}\n\n\
+        {}, {} tokens\n",
         timed.device,
         timed.peaks.flops / 1e9,
         timed.peaks.bytes / 1e9,
+        shown(timed.first_field),
         timed.model,
         timed.tokens
     );

@@ -25,6 +25,10 @@ pub(crate) struct DeviceArgs {
     /// nothing for a model that was stored so
     #[arg(long)]
     pub(crate) half_weights: bool,
+    /// Round the inputs of forward products to 16-bit floats as well, for GPUs with matrix units (`resolvent devices`
+    /// tells); derivatives stay f32, and what it costs in accuracy is written into results
+    #[arg(long)]
+    pub(crate) half_inputs: bool,
 }
 
 /// Bytes of a size such as 512M, in binary units.
@@ -103,7 +107,12 @@ impl DeviceArgs {
     /// How to open the device.
     pub(crate) fn options(&self) -> Options {
         let Ok(choice) = self.device.parse::<Choice>();
-        Options { batch_bytes: self.memory, half_weights: self.half_weights, ..Options::new(choice) }
+        Options {
+            batch_bytes: self.memory,
+            half_weights: self.half_weights,
+            half_inputs: self.half_inputs,
+            ..Options::new(choice)
+        }
     }
 
     /// Opens the device.

@@ -62,6 +62,9 @@ pub struct Info {
     pub subgroups: Option<(u32, u32)>,
     /// Whether kernels may use 16-bit floats.
     pub f16: bool,
+    /// Sides of the square matrices of 16-bit floats that the device multiplies as one, with sums in f32: cooperative matrices.
+    /// Of an open device, those that kernels may use, which is none unless [`Options::half_inputs`] asked for them.
+    pub cooperative: Vec<u32>,
     /// Whether launches can be timed on the device.
     pub timestamps: bool,
     /// Most bytes in one binding.
@@ -79,6 +82,10 @@ impl Info {
         let needs = variant.features;
         if needs.f16 && !self.f16 {
             return Some("16-bit floats".to_owned());
+        }
+        let side = variant.number("SIDE").unwrap_or(0);
+        if needs.cooperative && !self.cooperative.contains(&side) {
+            return Some(format!("cooperative matrices of {side} x {side} 16-bit floats"));
         }
         match (needs.subgroup, self.subgroups, variant.number("LANES")) {
             (true, None, _) => Some("subgroups".to_owned()),
@@ -121,6 +128,7 @@ struct Inner {
     batch_bytes: u64,
     variants: Vec<(&'static str, &'static str)>,
     half_weights: bool,
+    half_inputs: bool,
     preferred: OnceLock<Vec<Preference>>,
     cache: Option<PathBuf>,
     /// Floating-point operations of all that was submitted.
@@ -162,7 +170,8 @@ impl Device {
             executor,
             batch_bytes: options.memory(),
             variants: options.variants.clone(),
-            half_weights: options.half_weights,
+            half_weights: options.half_weights || options.half_inputs,
+            half_inputs: options.half_inputs,
             preferred: OnceLock::new(),
             cache: options.cache_folder().map(ToOwned::to_owned),
             flops: AtomicU64::new(0),
@@ -202,6 +211,11 @@ impl Device {
     /// Whether weights are to be kept as 16-bit floats: [`Options::half_weights`].
     pub fn half_weights(&self) -> bool {
         self.0.half_weights
+    }
+
+    /// Whether forward products are to round their inputs to 16-bit floats: [`Options::half_inputs`].
+    pub fn half_inputs(&self) -> bool {
+        self.0.half_inputs
     }
 
     /// Makes measured preferences known; those of the first call hold for as long as the device is open.

@@ -24,6 +24,19 @@ pub enum Error {
         /// What is allowed.
         bound: f64,
     },
+    /// The same, of a model that rounds the inputs of products: what compares small differences of values sees that.
+    #[error(
+        "check `{name}` failed: {value:.3e}, at most {bound:.1e} is sound; inputs are rounded to 16 bits, which this analysis does \
+         not bear: leave half inputs out"
+    )]
+    Rounded {
+        /// Name of the check.
+        name: String,
+        /// What was measured.
+        value: f64,
+        /// What is allowed.
+        bound: f64,
+    },
     /// A result file cannot be written, or a direction file cannot be read.
     #[error("{}: {reason}", path.display())]
     File {

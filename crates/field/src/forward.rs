@@ -2,7 +2,7 @@
 
 use resolvent_model::{Edit, Observable, Run, Site};
 
-use crate::certificate::{Certificate, SAME};
+use crate::certificate::{Certificate, same};
 use crate::error::Result;
 use crate::labelled::Labelled;
 use crate::sensitivity::shape;
@@ -29,5 +29,5 @@ pub fn forward(run: &Run, last_only: bool) -> Result<Labelled> {
     Labelled::new("run", run)
         .with("field", &[("level", levels), ("token", tokens), ("d", d)], field)
         .with("logits", &[("token", rows), ("vocab", vocab)], logits)
-        .certify(Certificate { name: "last_row_alone", value, bound: SAME })
+        .certify(Certificate { name: "last_row_alone", value, bound: same(run.model()) })
 }

@@ -51,6 +51,13 @@ impl Labelled {
                     None => "f32".to_owned(),
                 },
             ),
+            (
+                "inputs",
+                match run.model().input_rounding() {
+                    Some(error) => format!("f16, relative error of a field {error:.1e}"),
+                    None => "f32".to_owned(),
+                },
+            ),
             ("texts", resolvent_ops::tuning::describe(run.model().device())),
             ("adapter", info.name),
             ("driver", format!("{} {}", info.backend, info.driver)),
@@ -80,7 +87,14 @@ impl Labelled {
     /// # Errors
     /// The check does not hold.
     pub fn certify(mut self, certificate: Certificate) -> Result<Self> {
-        certificate.hold()?;
+        certificate.hold().map_err(|error| match error {
+            Error::Certificate { name, value, bound }
+                if self.metadata.get("inputs").is_some_and(|i| i != "f32") =>
+            {
+                Error::Rounded { name, value, bound }
+            }
+            other => other,
+        })?;
         self.certificates.push(certificate);
         Ok(self)
     }

@@ -5,7 +5,7 @@
 
 use resolvent_model::{Edit, Mode, Observable, Run, Variant, values_of};
 
-use crate::certificate::{Certificate, SAME, adjoint, alone, narrow, worse};
+use crate::certificate::{Certificate, adjoint, alone, narrow, same, worse};
 use crate::displacements::Displacements;
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
@@ -158,9 +158,9 @@ pub fn patch_at(
         vec![corrupted_value as f32],
     );
     if let Some(value) = restored {
-        result = result.certify(Certificate { name: "restores", value, bound: SAME })?;
+        result = result.certify(Certificate { name: "restores", value, bound: same(corrupted.model()) })?;
     }
     result
-        .certify(Certificate { name: "alone", value: worst, bound: SAME })?
+        .certify(Certificate { name: "alone", value: worst, bound: same(corrupted.model()) })?
         .certify(adjoint(&corrupted.linearize(Mode::Exact), 1)?)
 }

@@ -7,7 +7,7 @@
 
 use resolvent_model::{Edit, Observable, Run, Site, gaussian};
 
-use crate::certificate::{Certificate, SAME, alone, narrow, norm};
+use crate::certificate::{Certificate, alone, narrow, norm, same};
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
 use crate::sensitivity::shape;
@@ -106,7 +106,7 @@ pub fn transfer(
             .with(names[2], &axes, narrow(&of(|sorted| sorted[sorted.len() - 1])));
     }
     if let Some(value) = restored {
-        result = result.certify(Certificate { name: "restores", value, bound: SAME })?;
+        result = result.certify(Certificate { name: "restores", value, bound: same(prompt.model()) })?;
     }
     result.certify(held)
 }

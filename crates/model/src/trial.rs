@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use half::f16;
 use resolvent_engine::{Device, Recording, Tensor};
 use resolvent_ops::attention::Attention;
 use resolvent_ops::matmul::Matmul;
@@ -37,8 +38,8 @@ fn rows_of(size: Size) -> usize {
     }
 }
 
-/// Tangents of a product `[rows, 768] x [768, 3072]`, or of attention over a prompt of as many tokens, in the text that `device`
-/// would take.
+/// Tangents of a product `[rows, 768] x [768, 3072]`, that product itself where it rounds its inputs, or tangents of attention over a
+/// prompt of as many tokens, in the text that `device` would take.
 ///
 /// # Errors
 /// A device error.
@@ -49,13 +50,19 @@ pub fn trial(device: &Device, family: Family, size: Size) -> Result<Trial> {
     let upload =
         |name: &str, dims: [(&'static str, usize); 2], values: Vec<f32>| device.upload(name, &dims, &values);
     let (op, width): (Box<dyn Op>, usize) = match family {
-        Family::Matmul => {
+        Family::Matmul | Family::MatmulHalf => {
             let w: Vec<f32> = normals(1, D * INNER, (D as f32).powf(-0.5));
-            let (w, bias) = (
-                upload("w", [("k", D), ("n", INNER)], w)?,
-                device.upload("bias", &[("n", INNER)], &vec![0.0f32; INNER])?,
-            );
-            (Box::new(Matmul { w: Weight::full(w), bias, add: false }), D)
+            let w = match family {
+                Family::Matmul => Weight::full(upload("w", [("k", D), ("n", INNER)], w)?),
+                _ => {
+                    let halves: Vec<f16> = w.into_iter().map(f16::from_f32).collect();
+                    let words: &[u32] = bytemuck::cast_slice(&halves);
+                    let words = device.upload("w", &[("k", D), ("pairs", INNER / 2)], words)?;
+                    Weight::halves(words)?.rounding_inputs(true)
+                }
+            };
+            let bias = device.upload("bias", &[("n", INNER)], &vec![0.0f32; INNER])?;
+            (Box::new(Matmul { w, bias, add: false }), D)
         }
         Family::Attention => {
             (Box::new(Attention { heads: 12, d_head: D / 12, scale: 0.125, held: false }), 3 * D)
@@ -66,17 +73,20 @@ pub fn trial(device: &Device, family: Family, size: Size) -> Result<Trial> {
     let mut rec = device.record();
     let Outcome { kept, .. } = op.primal(&mut rec, &table, None, &[&x])?;
     device.submit(rec)?;
-    let tangent = |kept: &Kept| -> Result<(Recording, Tensor)> {
+    let launch = |kept: &Kept| -> Result<(Recording, Tensor)> {
         let mut rec = device.record();
-        let y_dot = op.jvp(&mut rec, &table, kept, &[&x_dot])?;
-        Ok((rec, y_dot))
+        let y = match family {
+            Family::MatmulHalf => op.primal(&mut rec, &table, None, &[&x])?.y,
+            Family::Matmul | Family::Attention => op.jvp(&mut rec, &table, kept, &[&x_dot])?,
+        };
+        Ok((rec, y))
     };
-    let (rec, y_dot) = tangent(&kept)?;
+    let (rec, y) = launch(&kept)?;
     device.submit(rec)?;
-    let values = device.read(&y_dot)?;
+    let values = device.read(&y)?;
     let (start, mut seconds, mut repeats) = (Instant::now(), f64::INFINITY, 0);
     while repeats < REPEATS || start.elapsed() < LONG {
-        let (rec, _y_dot) = tangent(&kept)?;
+        let (rec, _y) = launch(&kept)?;
         device.wait()?;
         let begun = Instant::now();
         device.submit(rec)?;

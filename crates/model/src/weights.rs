@@ -37,6 +37,7 @@ impl WeightSource for Checkpoint {
 }
 
 /// Weights of one block.
+#[derive(Clone)]
 pub(crate) struct Block {
     pub(crate) ln_1: LayerNorm,
     pub(crate) qkv: Matmul,
@@ -47,6 +48,7 @@ pub(crate) struct Block {
 }
 
 /// All weights.
+#[derive(Clone)]
 pub(crate) struct Weights {
     pub(crate) embed: Embed,
     pub(crate) blocks: Vec<Block>,
@@ -113,6 +115,22 @@ impl Weights {
     }
 }
 
+impl Weights {
+    /// The same weights on the same device, whose products take their inputs as they are.
+    pub(crate) fn with_full_inputs(&self) -> Self {
+        let full = |w: &Weight| w.clone().rounding_inputs(false);
+        let product = |m: &Matmul| Matmul { w: full(&m.w), ..m.clone() };
+        let block = |b: &Block| Block {
+            qkv: product(&b.qkv),
+            proj: product(&b.proj),
+            fc: (full(&b.fc.0), b.fc.1.clone()),
+            mlp_proj: product(&b.mlp_proj),
+            ..b.clone()
+        };
+        Self { blocks: self.blocks.iter().map(block).collect(), ..self.clone() }
+    }
+}
+
 impl Upload<'_> {
     /// Reads `rows` of the tensor `name`, each `width` numbers wide, some at a time; `write` brings them to the device, and is
     /// told how many numbers came before.
@@ -161,7 +179,7 @@ impl Upload<'_> {
     fn linear(&mut self, name: &str, k: usize, n: usize) -> Result<Matmul> {
         let weight = format!("{name}.weight");
         let w = match self.device.half_weights() && Weight::packs(k, n) {
-            true => self.halves(&weight, k, n)?,
+            true => self.halves(&weight, k, n)?.rounding_inputs(self.device.half_inputs()),
             false => Weight::full(self.tensor(&weight, 0..k, &[("k", k), ("n", n)])?),
         };
         let bias = self.vector(&format!("{name}.bias"), "n", n)?;

@@ -24,6 +24,7 @@ pub mod gelu;
 mod host;
 pub mod layer_norm;
 pub mod matmul;
+mod matmul_half;
 pub mod mlp;
 mod op;
 pub mod peak;
@@ -43,7 +44,8 @@ use resolvent_engine::Kernel;
 pub fn kernels() -> Vec<&'static Kernel> {
     [add::KERNELS, attention::KERNELS, attention_second::KERNELS, embed::KERNELS, gelu::KERNELS]
         .into_iter()
-        .chain([layer_norm::KERNELS, matmul::KERNELS, peak::KERNELS, splice::KERNELS, unembed::KERNELS])
+        .chain([layer_norm::KERNELS, matmul::KERNELS, matmul_half::KERNELS])
+        .chain([peak::KERNELS, splice::KERNELS, unembed::KERNELS])
         .flatten()
         .copied()
         .collect()

@@ -12,6 +12,7 @@ use resolvent_shaders::matmul as shader;
 
 use crate::gelu::{Form, Slope, ValueRow};
 use crate::host::{each_row, each_row_simd};
+use crate::matmul_half;
 use crate::op::{Bend, Held, Kept, Op, Outcome};
 use crate::rows::Rows;
 use crate::tuning::{self, Family, Size};
@@ -73,6 +74,10 @@ impl Product<'_> {
             let (x, y) = (self.x.shape(), self.out[0].shape());
             let reason = format!("x {x} by {w}w [k={a}, n={b}] into y {y}");
             return Err(resolvent_engine::Error::shape(NAME, reason));
+        }
+        if let Some(kernel) = self.w.rounds_inputs().then(|| matmul_half::in_place_of(self.kernel)).flatten()
+        {
+            return matmul_half::record(rec, self, kernel, [rows, k, n]);
         }
         // A part of a wider y is written number by number.
         let vectors = k.is_multiple_of(4) && (n.is_multiple_of(4) || std::ptr::eq(self.kernel, &PART));

@@ -48,13 +48,21 @@ impl Size {
 pub enum Family {
     /// Products with a weight.
     Matmul,
+    /// Primal products whose inputs are rounded.
+    MatmulHalf,
     /// Attention, of first and of second order.
     Attention,
 }
 
 impl Family {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Matmul, Self::Attention];
+    pub const ALL: [Self; 3] = [Self::Matmul, Self::MatmulHalf, Self::Attention];
+
+    /// Those that models on `device` launch.
+    pub fn on(device: &Device) -> impl Iterator<Item = Self> {
+        let rounds = device.half_inputs();
+        Self::ALL.into_iter().filter(move |&family| rounds || family != Self::MatmulHalf)
+    }
 
     /// The shader's name.
     #[must_use]
@@ -70,22 +78,30 @@ impl Family {
     fn texts(self) -> &'static Kernel {
         match self {
             Self::Matmul => &shaders::matmul::PRIMAL,
+            Self::MatmulHalf => &shaders::matmul_half::PRIMAL,
             Self::Attention => &shaders::attention::PRIMAL,
         }
     }
 }
 
-/// What a row of the table asks of a device: its kind, and a part of its name.
-type On = (Kind, &'static str);
+/// What a row of the table asks of a device: one of these kinds, and a part of its name.
+type On = (&'static [Kind], &'static str);
+
+const SOFTWARE: &[Kind] = &[Kind::Software];
+const GPU: &[Kind] = &[Kind::Discrete, Kind::Integrated, Kind::Virtual, Kind::Other];
+const ANY: &[Size] = &Size::ALL;
 
 /// Texts that were measured to be best: on which devices, of what, at which sizes. The first row that fits and whose text the
 /// device offers decides; where none does, it is `base`. Figures: docs, pages `ops/matmul` and `ops/attention`.
 #[rustfmt::skip]
-const TABLE: [(On, Family, &[Size], &str); 3] = [
+const TABLE: [(On, Family, &[Size], &str); 5] = [
     // A processor that plays the GPU pays for loads and barriers, not for registers. Measured on llvmpipe.
-    ((Kind::Software, ""), Family::Matmul,    &[Size::Many],                          "tall"),
-    ((Kind::Software, ""), Family::Matmul,    &[Size::Few, Size::Some],               "subgroup"),
-    ((Kind::Software, ""), Family::Attention, &[Size::Few, Size::Some, Size::Many],  "narrow"),
+    ((SOFTWARE, ""), Family::Matmul,     &[Size::Many],            "tall"),
+    ((SOFTWARE, ""), Family::Matmul,     &[Size::Few, Size::Some], "subgroup"),
+    ((SOFTWARE, ""), Family::Attention,  ANY,                      "narrow"),
+    // Not measured: nobody asks for half inputs but for the sake of matrix units.
+    ((GPU, ""),      Family::MatmulHalf, ANY,                      "cooperative16"),
+    ((GPU, ""),      Family::MatmulHalf, ANY,                      "cooperative8"),
 ];
 
 /// The text for launches of this size. `vectors` says whether all lengths that they read along are whole `vec4`; texts that
@@ -101,8 +117,8 @@ pub fn choose(device: &Device, family: Family, size: Size, vectors: bool) -> &'s
     let runs = |name: &str| named(name).is_some_and(|v| device.info().lacks(v).is_none() && fits(v));
     let info = device.info();
     let measured = device.preferred(family.shader(), size.name());
-    let known = TABLE.iter().filter(|((kind, name), of, sizes, _)| {
-        *of == family && info.kind == *kind && info.name.contains(name) && sizes.contains(&size)
+    let known = TABLE.iter().filter(|((kinds, name), of, sizes, _)| {
+        *of == family && kinds.contains(&info.kind) && info.name.contains(name) && sizes.contains(&size)
     });
     measured.into_iter().chain(known.map(|row| row.3)).find(|name| runs(name)).unwrap_or("base")
 }
@@ -117,10 +133,13 @@ pub(crate) fn of_halves(variant: &str) -> &'static str {
 #[must_use]
 pub fn describe(device: &Device) -> String {
     let of = |family: Family| {
-        let names = Size::ALL.map(|size| choose(device, family, size, true));
+        let names = Size::ALL.map(|size| match choose(device, family, size, true) {
+            name if family == Family::Matmul && device.half_weights() => of_halves(name),
+            name => name,
+        });
         format!("{} {}", family.shader(), names.join(" "))
     };
-    Family::ALL.map(of).join(", ")
+    Family::on(device).map(of).collect::<Vec<_>>().join(", ")
 }
 
 /// Preferences as text, a line each, for [`Device::keep`].

@@ -13,6 +13,7 @@ pub struct Weight {
     k: usize,
     n: usize,
     halves: bool,
+    rounds_inputs: bool,
 }
 
 impl Weight {
@@ -21,7 +22,7 @@ impl Weight {
     pub fn full(numbers: Tensor) -> Self {
         let lengths = numbers.shape().lengths();
         let (k, n) = (lengths[0], lengths[1..].iter().product());
-        Self { words: numbers, k, n, halves: false }
+        Self { words: numbers, k, n, halves: false, rounds_inputs: false }
     }
 
     /// Halves in pairs: words `[k, n / 2]`, each with the earlier half in its low bits. k and n must be multiples of
@@ -37,7 +38,13 @@ impl Weight {
                 format!("a weight [{k}, {n}] of halves: both lengths have to be multiples of {HALVES_IN}");
             return Err(Error::shape("matmul", reason));
         }
-        Ok(Self { words, k, n, halves: true })
+        Ok(Self { words, k, n, halves: true, rounds_inputs: false })
+    }
+
+    /// The same weight, whose primal products round their inputs to 16-bit floats or not. One that is not of halves never does.
+    #[must_use]
+    pub fn rounding_inputs(self, rounds: bool) -> Self {
+        Self { rounds_inputs: rounds && self.halves, ..self }
     }
 
     /// Whether a weight `[k, n]` may be of halves.
@@ -58,6 +65,10 @@ impl Weight {
 
     pub(crate) fn is_halves(&self) -> bool {
         self.halves
+    }
+
+    pub(crate) fn rounds_inputs(&self) -> bool {
+        self.rounds_inputs
     }
 }
 

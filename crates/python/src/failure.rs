@@ -86,7 +86,7 @@ impl From<Error> for Failure {
         let message = one_line(&error.to_string());
         Self(match error {
             Error::Model(inner) => return inner.into(),
-            Error::Certificate { .. } => CertificateError::new_err(message),
+            Error::Certificate { .. } | Error::Rounded { .. } => CertificateError::new_err(message),
             Error::File { path, .. } => match path.try_exists() {
                 Ok(false) => PyFileNotFoundError::new_err(message),
                 _ => PyOSError::new_err(message),

@@ -147,3 +147,9 @@ def test_weights_may_be_halves():
     assert Model.from_pretrained("random:1", "host").weight_rounding is None
     rounded = Model.from_pretrained("random:1", "host", half_weights=True)
     assert 1e-4 < rounded.weight_rounding < 3e-4 and rounded.hash.endswith("-f16")
+
+
+def test_inputs_may_be_halves():
+    rounding = Model.from_pretrained("atlas-nano", "host", half_inputs=True)
+    assert rounding.weight_rounding == 0.0 and 1e-5 < rounding.input_rounding < 1e-2
+    assert Model.from_pretrained("atlas-nano", "host", half_weights=True).input_rounding is None

@@ -85,6 +85,9 @@ pub(crate) fn assemble(
     if switches.f16() {
         assembler.out.push("enable f16;", manifest::PATH, switches.line);
     }
+    if switches.cooperative() {
+        assembler.out.push("enable wgpu_cooperative_matrix;", manifest::PATH, switches.line);
+    }
     for (name, value) in &switches.numbers {
         assembler.out.push(&format!("const {name}: u32 = {value}u;"), manifest::PATH, switches.line);
     }
@@ -187,7 +190,7 @@ impl Assembler<'_> {
     /// launching side alone, and a feature for naga alone.
     fn check_switches(&self, shader: &Source) -> Result<(), Problem> {
         for flag in &self.switches.flags {
-            let is_feature = flag == "SUBGROUP" || flag == "F16";
+            let is_feature = manifest::FEATURES.contains(&flag.as_str());
             if !is_feature && !self.seen_flags.contains(flag) {
                 let message =
                     format!("flag `{flag}` of `{}.{}` is never used", shader.name, self.switches.variant);

@@ -38,6 +38,7 @@ fn validator(switches: &Switches) -> Validator {
     let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
     capabilities.set(Capabilities::SHADER_FLOAT16, switches.f16());
     capabilities.set(Capabilities::SUBGROUP, switches.subgroup());
+    capabilities.set(Capabilities::COOPERATIVE_MATRIX, switches.cooperative());
     let mut validator = Validator::new(ValidationFlags::all(), capabilities);
     if switches.subgroup() {
         validator.subgroup_stages(ShaderStages::COMPUTE).subgroup_operations(SubgroupOperationSet::all());

@@ -54,9 +54,10 @@ fn module(code: &mut String, shader: &Shader) {
         );
         _ = writeln!(
             code,
-            "            features: crate::Features {{ subgroup: {}, f16: {} }},",
+            "            features: crate::Features {{ subgroup: {}, f16: {}, cooperative: {} }},",
             switches.subgroup(),
-            switches.f16()
+            switches.f16(),
+            switches.cooperative()
         );
         _ = writeln!(code, "            numbers: &{:?},", switches.numbers);
         _ = writeln!(code, "            flags: &{:?},", switches.flags.iter().collect::<Vec<_>>());

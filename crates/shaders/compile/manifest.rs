@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) const PATH: &str = "shaders/variants.toml";
 
+/// The flags that are, besides, what the device has to offer.
+pub(crate) const FEATURES: [&str; 3] = ["SUBGROUP", "F16", "COOPERATIVE"];
+
 /// The switches of one variant of one shader.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Switches {
@@ -29,6 +32,15 @@ impl Switches {
     pub(crate) fn f16(&self) -> bool {
         self.flags.contains("F16")
     }
+
+    pub(crate) fn cooperative(&self) -> bool {
+        self.flags.contains("COOPERATIVE")
+    }
+
+    /// Whether not every device runs this text.
+    fn asks(&self) -> bool {
+        FEATURES.iter().any(|&feature| self.flags.contains(feature))
+    }
 }
 
 /// The whole file.
@@ -47,7 +59,7 @@ impl Manifest {
         })?;
         let mut problems = Vec::new();
         let mut manifest = Self::default();
-        manifest.flags.extend(["SUBGROUP".to_owned(), "F16".to_owned()]);
+        manifest.flags.extend(FEATURES.map(str::to_owned));
         for (shader, variants) in &table {
             let Some(variants) = variants.as_table() else {
                 problems.push(Problem::new(PATH, 0, format!("`{shader}` has to be a table of variants")));
@@ -69,7 +81,7 @@ impl Manifest {
                         "`base` is the text for devices without any feature: every shader has to have it",
                     ));
                 }
-                Some(base) if base.subgroup() || base.f16() => problems.push(
+                Some(base) if base.asks() => problems.push(
                     Problem::new(PATH, base.line, format!("`{shader}.base` asks for a feature"))
                         .detail("`base` is the text for devices without any feature"),
                 ),
@@ -174,7 +186,10 @@ mod tests {
         assert!(message("[m.base]\nROWS = 1.5\n").contains("has to be a bool or a u32"));
         assert!(message("[m.base]\nrows = 1\n").contains("is not UPPER_CASE"));
         assert!(message("[m.wide]\nROWS = 1\n").contains("has no variant `base`"));
-        assert!(message("[m.base]\nF16 = true\n").contains("`m.base` asks for a feature"));
+        for feature in FEATURES {
+            let text = format!("[m.base]\n{feature} = true\n");
+            assert!(message(&text).contains("`m.base` asks for a feature"));
+        }
         assert!(message("m = 1\n").contains("table of variants"));
         assert!(message("[m]\nbase = 1\n").contains("table of switches"));
     }

@@ -98,6 +98,8 @@ pub struct Features {
     pub subgroup: bool,
     /// 16-bit floats in arithmetic and storage.
     pub f16: bool,
+    /// Cooperative matrices of 16-bit floats with sums in f32, of the variant's number `SIDE`.
+    pub cooperative: bool,
 }
 
 /// One assembled text of a shader, shared by all its entries.

@@ -43,7 +43,7 @@ fn lookups_find_what_is_there() {
     static VARIANT: Variant = Variant {
         name: "wide",
         source: "",
-        features: super::Features { subgroup: false, f16: false },
+        features: super::Features { subgroup: false, f16: false, cooperative: false },
         numbers: &[("TILE", 8)],
         flags: &["VECTORS"],
         lines: &[Run { start: 1, file: "a", line: 7 }, Run { start: 4, file: "b", line: 1 }],

@@ -21,6 +21,7 @@ fn a_bench_is_written_and_compared() {
     let json: Value = serde_json::from_str(&std::fs::read_to_string(&path).expect("a file")).expect("JSON");
     assert_eq!((json["schema"].as_u64(), json["executor"].as_str()), (Some(1), Some("host")));
     let positive = |value: &Value| value.as_f64().is_some_and(|x| x > 0.0 && x.is_finite());
+    assert!(positive(&json["first_field"]) && table.contains("first field of the embedded model"), "{table}");
     assert!(positive(&json["peaks"]["gflops"]) && positive(&json["peaks"]["gbytes"]));
     let passes = json["passes"].as_array().expect("a list");
     assert_eq!(passes.len(), 6, "{passes:?}");
@@ -84,7 +85,7 @@ fn texts_are_tuned_and_taken() {
             ..Options::new(Choice::Name(name.to_owned()))
         });
         let all =
-            Family::ALL.into_iter().flat_map(|family| Size::ALL.map(|size| (family.shader(), size.name())));
+            Family::on(gpu.device()).flat_map(|family| Size::ALL.map(|size| (family.shader(), size.name())));
         let base: Vec<Preference> =
             all.map(|(shader, size)| Preference { shader, size, variant: "base" }).collect();
         device.expect("it opened before").keep(tuning::KEPT, tuning::to_text(&base).as_bytes());

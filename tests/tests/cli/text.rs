@@ -1,5 +1,7 @@
 //! Prompts and tokens as text, and what is shown on a terminal that is none.
 
+use resolvent_tests::gpus;
+
 use super::directory::Directory;
 use super::{Ran, on_host, run, tiny, utf8};
 
@@ -81,24 +83,44 @@ fn devices_are_listed_and_tested() {
     assert!(shown.contains("host executor") && shown.contains("auto is "), "{shown}");
     assert!(!shown.contains("self-test"), "{shown}");
     let shown = run(&["devices"]).done();
-    for gpu in resolvent_tests::gpus() {
+    for gpu in gpus() {
         assert!(shown.contains(&gpu.device().info().name), "{shown}");
         assert!(shown.contains("self-test passed"), "{shown}");
     }
 }
 
-/// Weights in halves are said in every result, and cost nothing where the checkpoint has no more.
+/// Weights and inputs in halves are said in every result; weights cost nothing where the checkpoint has no more.
 #[test]
-fn half_weights_are_said() {
+fn halves_are_said() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = utf8(&folder.path().join("run.json"));
     let said = |model: &str, more: &[&str]| {
         on_host(&[&["run", "--tokens", "3,1,4", "--model", model, "--out", &file], more].concat()).done();
         let text = std::fs::read_to_string(&file).expect("a file");
         let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-        json["metadata"]["weights"].as_str().expect("named in every result").to_owned()
+        ["weights", "inputs"].map(|key| json["metadata"][key].as_str().expect("in every result").to_owned())
     };
-    assert_eq!(said("atlas-nano", &[]), "f32");
-    assert_eq!(said("atlas-nano", &["--half-weights"]), "f16, relative rounding error 0.0e0");
-    assert!(said("random:1", &["--half-weights"]).ends_with("e-4"));
+    assert_eq!(said("atlas-nano", &[]), ["f32", "f32"]);
+    assert_eq!(said("atlas-nano", &["--half-weights"]), ["f16, relative rounding error 0.0e0", "f32"]);
+    assert!(said("random:1", &["--half-weights"])[0].ends_with("e-4"));
+    let [weights, inputs] = said("atlas-nano", &["--half-inputs"]);
+    assert_eq!(weights, "f16, relative rounding error 0.0e0");
+    assert!(inputs.starts_with("f16, relative error of a field "), "{inputs}");
+}
+
+/// A sweep bears rounded inputs on every device; what compares small differences says that it does not.
+#[test]
+fn half_inputs_are_borne_or_refused() {
+    let observed = ["--half-inputs", "--target", "#3", "--against", "#5"];
+    for device in std::iter::once("host").chain(gpus().iter().map(|gpu| gpu.device().info().name.as_str())) {
+        let with = |command: &str, more: &[&str]| {
+            let prompt =
+                [command, "--tokens", "3,1,4,1,5,9,2,6", "--model", "atlas-nano", "--device", device];
+            run(&[&prompt, more, &observed].concat())
+        };
+        let shown = with("patch", &["--corrupted-tokens", "3,1,4,8,5,9,2,6"]).done();
+        assert!(shown.contains("alone"), "{shown}");
+        let refused = with("regime", &[]).failed();
+        assert!(refused.contains("leave half inputs out"), "{device}: {refused}");
+    }
 }

@@ -79,6 +79,11 @@ fn what_a_device_lacks_is_named() {
     assert_eq!(lacks(Some((4, 64))).as_deref(), Some("subgroups of at least 8 lanes"));
     assert_eq!(lacks(Some((8, 8))), None);
     assert_eq!(offering(None).lacks(variant("base")), None);
+    let half = |name| resolvent_shaders::matmul_half::PRIMAL.variant(name).expect("a text");
+    let units = |sides: &[u32]| Info { f16: true, cooperative: sides.to_vec(), ..offering(Some((32, 32))) };
+    assert_eq!(units(&[16]).lacks(half("cooperative16")), None);
+    let lacks = units(&[16]).lacks(half("cooperative8"));
+    assert_eq!(lacks.as_deref(), Some("cooperative matrices of 8 x 8 16-bit floats"));
 }
 
 /// A grid with a zero dimension is nothing to do, on every executor.

@@ -1,11 +1,17 @@
-//! Products with weights in halves: every epilogue in every text, and every half there is.
+//! Products with weights in halves: every epilogue in every text, and every half there is; and with inputs that are rounded to
+//! halves too.
 
 use half::f16;
 use resolvent_engine::Device;
 use resolvent_ops::matmul::Matmul;
+use resolvent_ops::mlp::Mlp;
 use resolvent_ops::{Kept, Op, Rows, Span, Weight};
-use resolvent_tests::{Record, Worst, text_subjects};
+use resolvent_tests::truth::{Function, wide};
+use resolvent_tests::{
+    Labelled, Random, Record, Subject, Worst, rounding_subjects, text_subjects, tolerance,
+};
 
+use super::formulas::{self, Affine, Held};
 use super::rowwise::{check_mlp, check_product};
 
 /// Numbers that halves hold.
@@ -50,8 +56,8 @@ fn mlp_of_halves() {
     }
 }
 
-/// All finite halves, as the rows of a product with the identity: straight by the jvp, transposed by the vjp. Normal ones come out
-/// as they are; of those below 2^-14 a GPU may make zeros.
+/// All finite halves, as the rows of a product with the identity: straight by the jvp, transposed by the vjp. They come out as they
+/// are, denormal ones too, though most GPUs make zeros of denormal numbers.
 #[test]
 fn every_half_is_read() {
     let all: Vec<f32> = (0..=u16::MAX)
@@ -81,12 +87,7 @@ fn every_half_is_read() {
             for (i, &got) in got.iter().enumerate() {
                 // The vjp gives w transposed.
                 let want = if n == many { all[i] } else { all[(i % many) * few + i / many] };
-                let flushed = got == 0.0 && want.abs() < f16::MIN_POSITIVE.to_f32();
-                assert!(
-                    got == want || flushed,
-                    "{}: [{k}, {n}], number {i}: {got:e}, not {want:e}",
-                    on.name()
-                );
+                assert!(got == want, "{}: [{k}, {n}], number {i}: {got:e}, not {want:e}", on.name());
             }
         }
     }
@@ -99,6 +100,92 @@ fn halves_of_odd_lengths_are_refused() {
         for [k, n] in [[8, 4], [12, 8]] {
             let error = halves(on.device(), [k, n], &vec![1.0; k * n]).expect_err("no multiple of eight");
             assert!(error.to_string().contains("multiples of 8"), "{error}");
+        }
+    }
+}
+
+fn rounding(device: &Device, shape: [usize; 2], numbers: &[f32]) -> resolvent_engine::Result<Weight> {
+    Ok(halves(device, shape, numbers)?.rounding_inputs(true))
+}
+
+/// The primal of `op` at `inputs`, each of `rows` rows.
+fn primal(on: &Subject, op: &dyn Op, rows: usize, inputs: &[&[f32]]) -> Vec<f32> {
+    let device = on.device();
+    let run = || -> resolvent_engine::Result<Vec<f32>> {
+        let table = Rows::new(device, &[Span { primal: 0, start: 0, end: rows }])?;
+        let upload = |x: &&[f32]| device.upload("x", &[("rows", rows), ("d", x.len() / rows)], x);
+        let inputs: Vec<_> = inputs.iter().map(upload).collect::<Result<_, _>>()?;
+        let mut rec = device.record();
+        let y = op.primal(&mut rec, &table, None, &inputs.iter().collect::<Vec<_>>())?.y;
+        device.submit(rec)?;
+        device.read(&y)
+    };
+    run().unwrap_or_else(|e| panic!("{}: {e}", on.name()))
+}
+
+/// Each epilogue is that of the rounded input, to the accuracy of f32: rounding itself is exact on every device.
+#[test]
+fn matmul_half() {
+    let mut worst = Worst::new("matmul_half.primal");
+    for [rows, k, n] in PRODUCTS {
+        let mut random = Random::new((k * n) as u64);
+        let (w, bias) = (rounded(random.normals(k * n)), random.normals(n));
+        let (proj, proj_bias) = (random.scaled(n * 8, (n as f64).powf(-0.5)), random.normals(8));
+        let (x, residual) = (random.normals(rows * k), random.normals(rows * n));
+        let at = wide(&rounded(x.clone()));
+        let allowed = [tolerance::matmul(k, n).primal, tolerance::mlp(k, n).primal];
+        let product = || Affine::new(&w, &bias);
+        let plain = Labelled::reference(formulas::Matmul { product: product(), rows }.at(&at));
+        let both: Vec<f64> = at.iter().copied().chain(wide(&residual)).collect();
+        let added = Labelled::reference(formulas::Matmul { product: product(), rows }.at(&both));
+        let proj_f = Affine::new(&proj, &proj_bias);
+        let (form, held) = (formulas::form(false), Held::default());
+        let f = formulas::Mlp { fc: product(), proj: proj_f, form, held, rows };
+        let through = Labelled::reference(f.at(&at));
+        for on in rounding_subjects() {
+            let device = on.device();
+            let vector =
+                |data: &[f32]| device.upload("bias", &[("d", data.len())], data).expect("there is room");
+            let weight = || rounding(device, [k, n], &w).expect("there is room");
+            let op = |add| Matmul { w: weight(), bias: vector(&bias), add };
+            let got = primal(on, &op(false), rows, &[&x]);
+            worst.check(k * n, &on.label(&got), &plain, allowed[0]);
+            let got = primal(on, &op(true), rows, &[&x, &residual]);
+            worst.check(k * n, &on.label(&got), &added, allowed[0]);
+            let w = Weight::full(device.upload("w", &[("k", n), ("n", 8)], &proj).expect("there is room"));
+            let proj = Matmul { w, bias: vector(&proj_bias), add: false };
+            let op = Mlp { fc: (weight(), vector(&bias)), proj, exact: false, held: false };
+            worst.check(k * n, &on.label(&primal(on, &op, rows, &[&x])), &through, allowed[1]);
+        }
+    }
+}
+
+/// Numbers of all sizes, those half way between two halves among them, are rounded to the nearest half, through the identity;
+/// of halves below 2^-14 matrix units may make zeros, and what is too large for a half ends as no finite number.
+#[test]
+fn inputs_are_rounded_to_the_nearest_half() {
+    let mut random = Random::new(8);
+    let mut x: Vec<f32> = random.normals(2048);
+    for half in (0..0x7bffu16).step_by(7) {
+        let [low, high] = [half, half + 1].map(|bits| f16::from_bits(bits).to_f32());
+        let tie = f32::midpoint(low, high);
+        x.extend([low, tie, -tie, tie.next_down(), tie.next_up(), -high]);
+    }
+    x.truncate(x.len() / 8 * 8);
+    let identity: Vec<f32> = (0..64).map(|i| f32::from(u8::from(i % 9 == 0))).collect();
+    for on in rounding_subjects() {
+        let device = on.device();
+        let w = rounding(device, [8, 8], &identity).expect("there is room");
+        let bias = device.upload("bias", &[("n", 8)], &[0.0f32; 8]).expect("there is room");
+        let op = Matmul { w, bias, add: false };
+        let got = primal(on, &op, x.len() / 8, &[&x]);
+        for ((&x, want), got) in x.iter().zip(rounded(x.clone())).zip(got) {
+            let flushed = got == 0.0 && want.abs() < f16::MIN_POSITIVE.to_f32();
+            assert!(got == want || flushed, "{}: {x:e} became {got:e}, not {want:e}", on.name());
+        }
+        for beyond in [65520.0, -7e4, 1e38, f32::INFINITY, f32::NAN] {
+            let got = primal(on, &op, 1, &[&[1.0, 1.0, 1.0, beyond, 1.0, 1.0, 1.0, 1.0]]);
+            assert!(!got[3].is_finite(), "{}: {beyond} became {}", on.name(), got[3]);
         }
     }
 }

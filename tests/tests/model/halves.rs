@@ -1,11 +1,11 @@
-//! Models whose weights are kept as 16-bit floats.
+//! Models whose weights are kept as 16-bit floats, and whose inputs of products are rounded to them.
 
 use std::ops::Range;
 
 use half::f16;
 use resolvent_engine::Options;
-use resolvent_field::sensitivity;
-use resolvent_model::{Config, Model, Observable, RandomWeights, Result, Run, WeightSource, tiny};
+use resolvent_field::{adjoint, norm, sensitivity};
+use resolvent_model::{Config, Mode, Model, Observable, RandomWeights, Result, Run, WeightSource, tiny};
 use resolvent_tests::{Labelled, Subject, Worst, subjects, tolerance};
 
 fn halved(on: &Subject) -> Subject {
@@ -87,5 +87,53 @@ fn what_cannot_be_halved_is_left_or_refused() {
             Err(error) => error.to_string(),
         };
         assert!(text.contains("`h.1.mlp.c_fc.weight` holds 100000, which no 16-bit float can"), "{text}");
+    }
+}
+
+/// Where inputs are rounded, the field moves as far as the model says, and on all devices to the same place; what is linear stays
+/// linear to the accuracy of f32, since derivatives round nothing; and results tell.
+#[test]
+fn a_model_of_rounded_inputs() {
+    let (tokens, weights) = ([3, 1, 4, 1, 5, 9, 2, 6], || RandomWeights::new(&shape(), 5));
+    let (mut agree, mut fields) = (Worst::new("model of rounded inputs"), Vec::new());
+    for on in subjects() {
+        let rounding = on.again(Options { half_inputs: true, ..Options::default() });
+        let model = Model::random(rounding.device(), shape(), weights()).expect("fits");
+        let half = Model::random(halved(on).device(), shape(), weights()).expect("fits");
+        assert_eq!(half.input_rounding(), None);
+        assert_eq!(model.weight_rounding(), half.weight_rounding(), "one asks for the other");
+        assert_eq!(model.hash(), format!("{}-f16-inputs", half.hash()), "other numbers, another model");
+        let [got, plain] = [&model, &half].map(|m| m.run(&tokens, &[]).expect("runs"));
+        let fields_of = [&got, &plain].map(|run| run.field().expect("reads"));
+        let said = model.input_rounding().expect("rounded");
+        let seen = far(&fields_of[0], &fields_of[1]);
+        assert!(said > 3e-5 && (0.3..3.0).contains(&(seen / said)), "{seen:e}, said {said:e}");
+        let linear = got.linearize(Mode::Exact);
+        assert!(adjoint(&linear, 1).expect("runs").value < 1e-6);
+        let result = sensitivity(&got, &Observable::logit_diff(3, 4, 7)).expect("certified");
+        assert!(result.metadata["inputs"].starts_with("f16, relative error of a field"), "{result:?}");
+        let plain = sensitivity(&plain, &Observable::logit_diff(3, 4, 7)).expect("certified");
+        assert_eq!(plain.metadata["inputs"], "f32");
+        fields.push(rounding.label(&fields_of[0]));
+    }
+    let truth = Labelled::reference(fields[0].values().to_vec());
+    for field in &fields {
+        agree.check(0, field, &truth, tolerance::ROUNDED);
+    }
+}
+
+fn far(a: &[f32], b: &[f32]) -> f64 {
+    norm(&a.iter().zip(b).map(|(a, b)| a - b).collect::<Vec<_>>()) / norm(b)
+}
+
+/// A model without a weight that halves can hold in eights rounds nothing, and says so.
+#[test]
+fn what_cannot_be_halved_takes_inputs_as_they_are() {
+    let odd = Config { n_embd: 66, n_head: 3, ..shape() };
+    for on in subjects() {
+        let rounding = on.again(Options { half_inputs: true, ..Options::default() });
+        let model = |on: &Subject| Model::random(on.device(), odd.clone(), RandomWeights::new(&odd, 1));
+        let [model, plain] = [&rounding, on].map(|on| model(on).expect("fits"));
+        assert_eq!((model.input_rounding(), model.hash()), (None, plain.hash()));
     }
 }

@@ -73,9 +73,27 @@ fn describe(adapter: &wgpu::Adapter) -> Info {
         kind,
         subgroups,
         f16: features.contains(wgpu::Features::SHADER_F16),
+        cooperative: cooperative(adapter),
         timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
         max_binding: wgpu::Limits::defaults().max_storage_buffer_binding_size,
     }
+}
+
+/// Sides of the cooperative matrices that our kernels can use: square, of 16-bit floats, summed in f32.
+fn cooperative(adapter: &wgpu::Adapter) -> Vec<u32> {
+    use wgpu::CooperativeScalarType::{F16, F32};
+    let features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
+        | wgpu::Features::SHADER_F16
+        | wgpu::Features::SUBGROUP;
+    if !adapter.features().contains(features) {
+        return Vec::new();
+    }
+    let all = adapter.cooperative_matrix_properties();
+    let of = |side: &u32| {
+        all.iter()
+            .any(|p| [p.m_size, p.n_size, p.k_size] == [*side; 3] && (p.ab_type, p.cr_type) == (F16, F32))
+    };
+    [8, 16].into_iter().filter(of).collect()
 }
 
 /// What [`crate::adapters`] returns.

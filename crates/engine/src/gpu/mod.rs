@@ -41,10 +41,14 @@ impl Gpu {
     /// Opens the adapter that the options choose.
     pub(crate) fn open(options: &Options) -> Result<Self> {
         let (adapter, mut info) = adapter::choose(&options.choice)?;
+        if !options.half_inputs {
+            info.cooperative.clear();
+        }
         let mut features = wgpu::Features::empty();
         for (offered, feature) in [
             (info.subgroups.is_some(), wgpu::Features::SUBGROUP),
             (info.f16, wgpu::Features::SHADER_F16),
+            (!info.cooperative.is_empty(), wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
             (info.timestamps && options.profile, wgpu::Features::TIMESTAMP_QUERY),
             (
                 adapter.features().contains(wgpu::Features::PIPELINE_CACHE)
@@ -64,6 +68,13 @@ impl Gpu {
             label: Some("resolvent"),
             required_features: features,
             required_limits: limits,
+            experimental_features: match info.cooperative.is_empty() {
+                true => wgpu::ExperimentalFeatures::disabled(),
+                // SAFETY: what wgpu calls experimental may have holes in its validation that a text could fall through. The
+                // only such feature that is asked for is cooperative matrices, and the only texts on this device are ours,
+                // whose loads and stores of them lie in workgroup arrays of a fixed length, at offsets that no input decides.
+                false => unsafe { wgpu::ExperimentalFeatures::enabled() },
+            },
             ..Default::default()
         };
         let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))

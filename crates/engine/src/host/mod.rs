@@ -47,6 +47,7 @@ impl Host {
             kind: Kind::Host,
             subgroups: None,
             f16: false,
+            cooperative: Vec::new(),
             timestamps: true,
             max_binding: options.max_binding.unwrap_or(MAX_BINDING).min(MAX_BINDING),
         };

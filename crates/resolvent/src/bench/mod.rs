@@ -14,8 +14,8 @@ mod tune;
 
 use std::time::{Duration, Instant};
 
-use resolvent_engine::Options;
-use resolvent_model::{Model, tuning};
+use resolvent_engine::{Device, Options};
+use resolvent_model::{DEFAULT_MODEL, Model, tuning};
 use serde_json::{Value, json};
 
 pub use compare::{Change, compare};
@@ -60,6 +60,9 @@ pub struct Bench {
     pub tokens: usize,
     /// What the device can do at most.
     pub peaks: Peaks,
+    /// Seconds from opening the device anew, with no kernels kept by us, to the field of four tokens of the embedded model. What a
+    /// driver keeps of its own counts as kept.
+    pub first_field: f64,
     /// Whole passes.
     pub passes: Vec<PassTime>,
     /// Passes that a quick bench had no time for.
@@ -78,6 +81,8 @@ pub fn bench(options: &BenchOptions, told: &mut dyn FnMut(&str)) -> Result<Bench
     told("peaks");
     let timed = tuned(&Options { profile: true, ..with_cache(&options.device) })?;
     let peaks = peaks::measure(&timed, options.quick)?;
+    told("first field");
+    let first_field = first_field(&options.device)?;
     told("weights");
     let model = Model::named(&device, &options.model)?;
     let (mut passes, mut left_out) = (Vec::<PassTime>::new(), Vec::new());
@@ -107,9 +112,18 @@ pub fn bench(options: &BenchOptions, told: &mut dyn FnMut(&str)) -> Result<Bench
         tokens: options.tokens,
         kernels: kernels::rates(&samples, &peaks),
         peaks,
+        first_field,
         passes,
         left_out,
     })
+}
+
+/// [`Bench::first_field`].
+fn first_field(options: &Options) -> Result<f64, Fault> {
+    let start = Instant::now();
+    let device = Device::open(&Options { cache: None, ..options.clone() })?;
+    Model::named(&device, DEFAULT_MODEL)?.run(&[1, 2, 3, 4], &[])?.field()?;
+    Ok(start.elapsed().as_secs_f64())
 }
 
 impl Bench {
@@ -135,6 +149,7 @@ impl Bench {
             "texts": self.texts,
             "model": self.model,
             "tokens": self.tokens,
+            "first_field": self.first_field,
             "peaks": { "gflops": self.peaks.flops / 1e9, "gbytes": self.peaks.bytes / 1e9 },
             "passes": passes.collect::<Vec<Value>>(),
             "left_out": self.left_out.iter().map(|p| p.name()).collect::<Vec<_>>(),

@@ -74,17 +74,14 @@ pub(super) fn kinds(quick: bool) -> Vec<Pass> {
     all
 }
 
-/// Repeats a pass, after one that does not count, for about a second; ten seconds where there is time.
+/// Repeats a pass, after one that does not count since drivers may compile in it, for about a second; ten seconds where there is
+/// time.
 pub(super) fn time(pass: Pass, model: &Model, options: &BenchOptions) -> Result<PassTime, Fault> {
     let (budget, most) = if options.quick { (1.0, 5) } else { (10.0, 25) };
     let before = model.device().flops();
-    let first = once(pass, model, options.tokens)?;
+    once(pass, model, options.tokens)?;
     let flops = model.device().flops() - before;
     let mut seconds = Vec::new();
-    // What takes long is not run a second time to warm up: its first launches are a small part of it.
-    if first > budget {
-        seconds.push(first);
-    }
     while seconds.is_empty() || (seconds.len() < most && seconds.iter().sum::<f64>() < budget) {
         seconds.push(once(pass, model, options.tokens)?);
     }

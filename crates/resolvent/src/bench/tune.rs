@@ -64,7 +64,7 @@ pub fn tune(options: &Options, told: &mut dyn FnMut(&str)) -> Result<Tuning, Fau
     let plain = Options { variants: Vec::new(), ..with_cache(options) };
     let (bare, host) = (Device::open(&plain)?, Device::host());
     let mut all = Vec::new();
-    for family in Family::ALL {
+    for family in Family::on(&device) {
         let mut texts = Vec::new();
         for variant in family.variants().filter(|v| device.info().lacks(v).is_none()) {
             let variants = vec![(family.shader(), variant.name)];
