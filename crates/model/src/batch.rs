@@ -130,6 +130,39 @@ impl Batch {
         Ok(Some(Narrow { at, plan, rows }))
     }
 
+    /// The same members with their last rows alone, and what puts those back among all rows, the others zero: for a walk back, down
+    /// to the value `at`, from `top`. `None` where one joins or acts elsewhere, or is `seeded` at an earlier token, or where members
+    /// have no other rows.
+    pub(crate) fn ends(
+        &self,
+        device: &Device,
+        [at, top]: [ValueId; 2],
+        width: usize,
+        seeded: impl Fn(&Member, usize) -> bool,
+    ) -> Result<Option<(Self, Plan)>> {
+        let elsewhere = |m: &Member| {
+            let (mut earlier, last) = (m.span.start..m.span.end - 1, m.span.end - 1);
+            m.join != top
+                || m.acts.iter().any(|act| act.value > at && act.token != last)
+                || earlier.any(|t| seeded(m, t))
+        };
+        if self.members.iter().any(elsewhere) || self.members.len() == self.rows.count() {
+            return Ok(None);
+        }
+        let last = |m: &Member| Member { span: Span { start: m.span.end - 1, ..m.span }, ..m.clone() };
+        let members: Vec<Member> = self.members.iter().map(last).collect();
+        let mut rows = vec![Source::Zero; self.rows.count()];
+        for (i, end) in self.offsets[1..].iter().enumerate() {
+            rows[end - 1] = Source::X(i);
+        }
+        Ok(Some((Self::new(device, &members, Direction::Backward)?, Plan::new(device, width, &rows, &[])?)))
+    }
+
+    /// Whether nobody acts at a value above `at`.
+    pub(crate) fn is_quiet_above(&self, at: ValueId) -> bool {
+        self.members.iter().all(|m| m.acts.iter().all(|act| act.value <= at))
+    }
+
     /// The caller's i-th member.
     pub(crate) fn member(&self, i: usize) -> &Member {
         &self.members[self.order[i]]

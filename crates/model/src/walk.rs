@@ -221,7 +221,8 @@ pub(crate) struct DeviceSeeds<'a> {
 pub(crate) type Point<'a> = (&'a Trace, Option<(&'a Tangents, usize)>);
 
 /// Records the cotangent of every value in `wanted`. Seeds are the members' acts, and `extra`; `linear` holds the
-/// linear parts of the base run's edits, which a cotangent passes on its way back.
+/// linear parts of the base run's edits, which a cotangent passes on its way back. Cotangents of the last level alone, at the last
+/// tokens of their members, stay on those rows until attention of the last block takes them to others.
 pub(crate) fn adjoint(
     program: &Program,
     rec: &mut Recording,
@@ -235,7 +236,28 @@ pub(crate) fn adjoint(
     let mut harvest: Harvest = vec![None; program.values()];
     let mut active = 0;
     let first = wanted.first().copied().unwrap_or(0);
+    let mixed =
+        program.mixed(program.field.len() - 1).filter(|&at| bends.is_none() && linear.is_quiet_above(at));
+    let top = program.values() - 1;
+    let mut ends = match mixed.and_then(|at| base.values[top].as_ref().map(|primal| (at, width(primal)))) {
+        Some((at, width)) => {
+            let seeded = |member: &crate::batch::Member, t: usize| {
+                extra.is_some_and(|e| !matches!((e.place)(member, t), Source::Zero))
+            };
+            batch.ends(&device, [at, top], width, seeded)?
+        }
+        None => None,
+    };
     for value in (first..program.values()).rev() {
+        if mixed == Some(value)
+            && let Some((_, widen)) = ends.take()
+        {
+            for bar in bars.iter_mut().flatten() {
+                *bar = widen.primal(rec, bar, bar)?;
+            }
+            active = batch.rows.count();
+        }
+        let batch = ends.as_ref().map_or(batch, |(ends, _)| ends);
         let after = batch.active(value, Direction::Backward);
         if let Some(primal) = &base.values[value] {
             let here = extra.filter(|e| e.at == value);
@@ -249,7 +271,10 @@ pub(crate) fn adjoint(
         }
         active = after;
         if wanted.contains(&value) {
-            harvest[value].clone_from(&bars[value]);
+            harvest[value] = match (&bars[value], &ends) {
+                (Some(bar), Some((_, widen))) => Some(widen.primal(rec, bar, bar)?),
+                (bar, _) => bar.clone(),
+            };
         }
         let Some(producer) = value.checked_sub(1) else { break };
         let Some(mut y_bar) = bars[value].take() else { continue };

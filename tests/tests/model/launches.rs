@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use resolvent_engine::{Choice, Device, Options, Sample};
-use resolvent_model::{Config, Mode, Model, RandomWeights, Site, Source, gaussian, tiny};
+use resolvent_model::{Config, Mode, Model, RandomWeights, Seed, Site, Source, gaussian, tiny};
 use resolvent_tests::gpus;
 
 /// Dispatches of a block in a forward pass, as they come.
@@ -94,5 +94,38 @@ fn a_block_is_seven_dispatches_and_a_pass_one_submission() {
         // All sources join at h[0], in one launch.
         assert_eq!(splices.len(), 1, "{info}: {splices:?}");
         assert_eq!(samples.len(), config.n_layer * TANGENT.len() + splices.len(), "{info}");
+    }
+}
+
+/// What a cotangent of the logits of last tokens is in the last block, above its attention: a row of each. A seed at an earlier token
+/// of the same cotangent takes all rows.
+#[test]
+fn cotangents_stay_on_the_rows_that_they_are_read_from() {
+    let config = Config { n_layer: 2, ..tiny() };
+    let tokens = [3, 1, 4, 1, 5, 9];
+    let seed = |position| Seed::Logit { position, id: 3, weight: 1.0 };
+    let (alone, both) = ([vec![seed(5)], vec![seed(2)]], [vec![seed(5), seed(2)], vec![seed(2)]]);
+    for device in profiled() {
+        let model = Model::random(&device, config.clone(), RandomWeights::new(&config, 5)).expect("fits");
+        let run = model.run(&tokens, &[]).expect("runs");
+        let rows_of = |cotangents: &[Vec<Seed>]| {
+            device.take_profile().expect("nothing failed");
+            run.linearize(Mode::Exact).vjp(cotangents).expect("runs");
+            let samples = device.take_profile().expect("timed");
+            let rows = |label: &str| {
+                let found = samples.iter().filter(|s| s.label == label);
+                // `[rows=9, ...`
+                let rows = found.map(|s| s.shape.split(['=', ',']).nth(1).map(str::to_owned));
+                rows.map(|rows| rows.expect("rows come first")).collect::<Vec<_>>()
+            };
+            let [mlp, proj] = ["mlp:matmul.vjp_gelu", "attn.proj:matmul.vjp"]
+                .map(|part| [0, 1].map(|block| rows(&format!("blocks.{block}.{part}"))));
+            (mlp, proj)
+        };
+        // Six tokens and three of them are what the two cotangents reach.
+        let (all, ends) = (vec!["9".to_owned()], vec!["2".to_owned()]);
+        let [narrow, wide] = [[all.clone(), ends], [all.clone(), all]];
+        assert_eq!(rows_of(&alone), (narrow.clone(), narrow), "{}", device.info());
+        assert_eq!(rows_of(&both), (wide.clone(), wide), "{}", device.info());
     }
 }
