@@ -1,5 +1,5 @@
-// A register tile of eight rows by eight columns, for subgroups of at least eight lanes: each lane has columns of its own, and
-// the first eight bring a number of one row each.
+// A register tile of eight rows by eight columns: of an invocation of its own, or of a lane of a subgroup of at least eight, the first
+// eight of which bring a number of one row each.
 
 // Named members, since arrays with computed indices would not stay in registers.
 struct Octet {
@@ -7,27 +7,32 @@ struct Octet {
     l4: vec4<f32>, h4: vec4<f32>, l5: vec4<f32>, h5: vec4<f32>, l6: vec4<f32>, h6: vec4<f32>, l7: vec4<f32>, h7: vec4<f32>,
 }
 
-// One step of k: lane i holds row i's number.
-fn step(o: Octet, v: f32, low: vec4<f32>, high: vec4<f32>) -> Octet {
-    let x0 = subgroupBroadcast(v, 0u);
-    let x1 = subgroupBroadcast(v, 1u);
-    let x2 = subgroupBroadcast(v, 2u);
-    let x3 = subgroupBroadcast(v, 3u);
-    let x4 = subgroupBroadcast(v, 4u);
-    let x5 = subgroupBroadcast(v, 5u);
-    let x6 = subgroupBroadcast(v, 6u);
-    let x7 = subgroupBroadcast(v, 7u);
+// One step of k: `a` and `b` hold the numbers of rows 0 to 3 and 4 to 7.
+fn step(o: Octet, a: vec4<f32>, b: vec4<f32>, low: vec4<f32>, high: vec4<f32>) -> Octet {
     return Octet(
-        o.l0 + x0 * low, o.h0 + x0 * high, o.l1 + x1 * low, o.h1 + x1 * high,
-        o.l2 + x2 * low, o.h2 + x2 * high, o.l3 + x3 * low, o.h3 + x3 * high,
-        o.l4 + x4 * low, o.h4 + x4 * high, o.l5 + x5 * low, o.h5 + x5 * high,
-        o.l6 + x6 * low, o.h6 + x6 * high, o.l7 + x7 * low, o.h7 + x7 * high,
+        o.l0 + a.x * low, o.h0 + a.x * high, o.l1 + a.y * low, o.h1 + a.y * high,
+        o.l2 + a.z * low, o.h2 + a.z * high, o.l3 + a.w * low, o.h3 + a.w * high,
+        o.l4 + b.x * low, o.h4 + b.x * high, o.l5 + b.y * low, o.h5 + b.y * high,
+        o.l6 + b.z * low, o.h6 + b.z * high, o.l7 + b.w * low, o.h7 + b.w * high,
     );
 }
 
-fn steps(o: Octet, v: vec4<f32>, low: mat4x4<f32>, high: mat4x4<f32>) -> Octet {
-    return step(step(step(step(o, v.x, low[0], high[0]), v.y, low[1], high[1]), v.z, low[2], high[2]), v.w, low[3], high[3]);
+#ifdef SUBGROUP
+// The same, where lane i holds row i's number.
+fn handed(o: Octet, v: f32, low: vec4<f32>, high: vec4<f32>) -> Octet {
+    let a = vec4<f32>(
+        subgroupBroadcast(v, 0u), subgroupBroadcast(v, 1u), subgroupBroadcast(v, 2u), subgroupBroadcast(v, 3u),
+    );
+    let b = vec4<f32>(
+        subgroupBroadcast(v, 4u), subgroupBroadcast(v, 5u), subgroupBroadcast(v, 6u), subgroupBroadcast(v, 7u),
+    );
+    return step(o, a, b, low, high);
 }
+
+fn steps(o: Octet, v: vec4<f32>, low: mat4x4<f32>, high: mat4x4<f32>) -> Octet {
+    return handed(handed(handed(handed(o, v.x, low[0], high[0]), v.y, low[1], high[1]), v.z, low[2], high[2]), v.w, low[3], high[3]);
+}
+#endif
 
 // Rows 2 i and 2 i + 1. One place for all that is stored from a tile: unrolled, the stores take longer to compile than the product.
 fn pair_of(o: Octet, i: u32) -> array<vec4<f32>, 4> {

@@ -10,7 +10,8 @@
 #import activation
 #import half
 
-struct Params { rows: u32, k: u32, n: u32, pad: u32 }
+// As matmul has them.
+struct Params { rows: u32, k: u32, n: u32, stride: u32, first: u32, pad0: u32, pad1: u32, pad2: u32 }
 
 @group(0) @binding(0) var<uniform> p: Params;                          // params
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;          // [rows, k]

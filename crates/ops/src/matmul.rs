@@ -75,15 +75,14 @@ impl Product<'_> {
             let reason = format!("x {x} by {w}w [k={a}, n={b}] into y {y}");
             return Err(resolvent_engine::Error::shape(NAME, reason));
         }
-        if let Some(kernel) = self.w.rounds_inputs().then(|| matmul_half::in_place_of(self.kernel)).flatten()
-        {
-            return matmul_half::record(rec, self, kernel, [rows, k, n]);
-        }
+        let half = self.w.rounds_inputs().then(|| matmul_half::in_place_of(self.kernel)).flatten();
+        let (kernel, family) = half.map_or((self.kernel, Family::Matmul), |k| (k, Family::MatmulHalf));
         // A part of a wider y is written number by number.
         let vectors = k.is_multiple_of(4) && (n.is_multiple_of(4) || std::ptr::eq(self.kernel, &PART));
-        let variant = tuning::choose(rec.device(), Family::Matmul, Size::of(rows), vectors);
-        let variant = if self.w.is_halves() { tuning::of_halves(variant) } else { variant };
-        let number = |name| self.kernel.shader.variant(variant).and_then(|v| v.number(name)).unwrap_or(1);
+        let variant = tuning::choose(rec.device(), family, Size::of(rows), vectors);
+        let packed = self.w.is_halves() && family == Family::Matmul;
+        let variant = if packed { tuning::of_halves(variant) } else { variant };
+        let number = |name| kernel.shader.variant(variant).and_then(|v| v.number(name)).unwrap_or(1);
         let grid =
             [(n as u32).div_ceil(number("GROUP_COLS")), (rows as u32).div_ceil(number("GROUP_ROWS")), 1];
         let params = Params {
@@ -101,7 +100,7 @@ impl Product<'_> {
         let of_w = if self.w.is_halves() { 0.5 } else { 1.0 };
         let bytes = 4.0 * (r * k + of_w * k * n + r * n * (self.out.len() + self.more.len()) as f64);
         let mut launch =
-            Launch::new(self.kernel, params, &bindings, grid).variant(variant).work(2.0 * r * k * n, bytes);
+            Launch::new(kernel, params, &bindings, grid).variant(variant).work(2.0 * r * k * n, bytes);
         if let Some(form) = self.gelu {
             launch = launch.constants(&form.constants());
         }
@@ -205,13 +204,13 @@ impl Op for Matmul {
     }
 }
 
-static PRIMAL: Kernel = Kernel { shader: &shader::PRIMAL, host: primal };
-static PRIMAL_ADD: Kernel = Kernel { shader: &shader::PRIMAL_ADD, host: primal_add };
+static PRIMAL: Kernel = Kernel { shader: &shader::PRIMAL, host: primal::<false> };
+static PRIMAL_ADD: Kernel = Kernel { shader: &shader::PRIMAL_ADD, host: primal_add::<false> };
 static JVP: Kernel = Kernel { shader: &shader::JVP, host: jvp };
 static JVP_ADD: Kernel = Kernel { shader: &shader::JVP_ADD, host: jvp_add };
 static VJP: Kernel = Kernel { shader: &shader::VJP, host: vjp };
 static PART: Kernel = Kernel { shader: &shader::PART, host: part };
-pub(crate) static PRIMAL_GELU: Kernel = Kernel { shader: &shader::PRIMAL_GELU, host: primal_gelu };
+pub(crate) static PRIMAL_GELU: Kernel = Kernel { shader: &shader::PRIMAL_GELU, host: primal_gelu::<false> };
 pub(crate) static JVP_GELU: Kernel = Kernel { shader: &shader::JVP_GELU, host: jvp_gelu };
 pub(crate) static VJP_GELU: Kernel = Kernel { shader: &shader::VJP_GELU, host: vjp_gelu };
 pub(crate) static JET_GELU: Kernel = Kernel { shader: &shader::JET_GELU, host: jet_gelu };
@@ -234,33 +233,45 @@ impl Params {
     }
 }
 
-/// Fills each row of `y` from its starting value and adds the product: bias and residual cost no pass of their own.
-fn product_onto(p: Params, x: &[f32], w: &[f32], y: &mut [f32], start: impl Fn(usize, &mut [f32]) + Sync) {
+/// Fills each row of `y` from its starting value and adds the product: bias and residual cost no pass of their own. ROUNDED: of x
+/// in halves, for [`matmul_half`].
+fn product_onto<const ROUNDED: bool>(
+    p: Params,
+    x: &[f32],
+    w: &[f32],
+    y: &mut [f32],
+    start: impl Fn(usize, &mut [f32]) + Sync,
+) {
     each_row(y, p.n as usize, start);
-    matmul(p.shape(), x, p.straight(w), true, y);
+    if ROUNDED {
+        let x = matmul_half::rounded(x, p.k as usize);
+        matmul(p.shape(), &x, p.straight(w), true, y);
+    } else {
+        matmul(p.shape(), x, p.straight(w), true, y);
+    }
 }
 
-fn primal(bound: Bound<'_>) {
+pub(crate) fn primal<const ROUNDED: bool>(bound: Bound<'_>) {
     let p: Params = bound.params();
     let ([x, w, bias], [y]) = bound.slices();
-    product_onto(p, x, w, y, |_, y| y.copy_from_slice(bias));
+    product_onto::<ROUNDED>(p, x, w, y, |_, y| y.copy_from_slice(bias));
 }
 
-fn primal_add(bound: Bound<'_>) {
+pub(crate) fn primal_add<const ROUNDED: bool>(bound: Bound<'_>) {
     let p: Params = bound.params();
     let ([x, w, bias, add], [y]) = bound.slices();
     let n = p.n as usize;
-    product_onto(p, x, w, y, |i, y| {
+    product_onto::<ROUNDED>(p, x, w, y, |i, y| {
         for (e, y) in y.iter_mut().enumerate() {
             *y = bias[e] + add[i * n + e];
         }
     });
 }
 
-fn primal_gelu(bound: Bound<'_>) {
+pub(crate) fn primal_gelu<const ROUNDED: bool>(bound: Bound<'_>) {
     let (p, exact) = (bound.params::<Params>(), bound.flag("EXACT"));
     let ([x, w, bias], [y, pre]) = bound.slices();
-    product_onto(p, x, w, pre, |_, pre| pre.copy_from_slice(bias));
+    product_onto::<ROUNDED>(p, x, w, pre, |_, pre| pre.copy_from_slice(bias));
     each_row_simd::<ValueRow>(y, p.n as usize, (&*pre, exact));
 }
 
@@ -274,7 +285,7 @@ fn jvp_add(bound: Bound<'_>) {
     let p: Params = bound.params();
     let ([x, w, add], [y]) = bound.slices();
     let n = p.n as usize;
-    product_onto(p, x, w, y, |i, y| y.copy_from_slice(&add[i * n..][..n]));
+    product_onto::<false>(p, x, w, y, |i, y| y.copy_from_slice(&add[i * n..][..n]));
 }
 
 fn jvp_gelu(bound: Bound<'_>) {

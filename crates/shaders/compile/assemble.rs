@@ -19,7 +19,19 @@ pub(crate) struct Source {
     pub(crate) text: String,
 }
 
-/// The files of `shaders/lib`, by name.
+impl Source {
+    /// Whether this is a piece of one shader.
+    pub(crate) fn is_part(&self) -> bool {
+        self.path.starts_with("shaders/parts/")
+    }
+
+    /// Whether it is a piece of this one, by its name.
+    pub(crate) fn is_part_of(&self, shader: &str) -> bool {
+        self.is_part() && self.name.strip_prefix(shader).is_some_and(|rest| rest.starts_with('_'))
+    }
+}
+
+/// The files of `shaders/lib` and `shaders/parts`, by name.
 pub(crate) type Library = BTreeMap<String, Source>;
 
 /// Where each assembled line was written.
@@ -177,6 +189,9 @@ impl Assembler<'_> {
             return Err(problem(format!("there is no shaders/lib/{name}.wgsl to import"))
                 .detail(format!("known imports: {known}")));
         };
+        if source.is_part() && !source.is_part_of(&self.open[0]) {
+            return Err(problem(format!("{} is a part of another shader", source.path)));
+        }
         if self.open[1..].iter().any(|open| open == name) {
             return Err(problem(format!("cyclic import: {} -> {name}", self.open[1..].join(" -> "))));
         }

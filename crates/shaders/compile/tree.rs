@@ -1,4 +1,4 @@
-//! The files: `ops`, `fused` and `analysis` hold shaders, `lib` what they import.
+//! The files: `ops`, `fused` and `analysis` hold shaders, `lib` what they import, `parts` what one of them imports.
 
 use super::{
     assemble::{Library, Source},
@@ -8,6 +8,10 @@ use super::{
 use std::{fs, io, path::Path};
 
 const FOLDERS: [&str; 3] = ["ops", "fused", "analysis"];
+
+/// What shaders import. A file of the second folder belongs to one shader, with whose name its own begins, and may use what that
+/// declares.
+const IMPORTED: [&str; 2] = ["lib", "parts"];
 
 /// Everything that the compiler reads.
 #[derive(Debug, Default)]
@@ -25,8 +29,11 @@ impl Tree {
         for folder in FOLDERS {
             tree.shaders.extend(read_folder(root, folder).map_err(|problem| vec![problem])?);
         }
-        let library = read_folder(root, "lib").map_err(|problem| vec![problem])?;
-        tree.library = library.into_iter().map(|source| (source.name.clone(), source)).collect();
+        for folder in IMPORTED {
+            for source in read_folder(root, folder).map_err(|problem| vec![problem])? {
+                tree.library.insert(source.name.clone(), source);
+            }
+        }
         tree.manifest = match fs::read_to_string(root.join(manifest::PATH)) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),

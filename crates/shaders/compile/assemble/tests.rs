@@ -48,6 +48,25 @@ fn a_cycle_of_imports_is_found() {
     assert_eq!(text("#import x\nshader", &[("x", "library")]), "library\nshader\n");
 }
 
+#[test]
+fn a_part_is_one_shaders() {
+    let library: Library = ["x_sum", "xy_sum", "y_sum"]
+        .map(|name| (name.to_owned(), source(name, "parts", "a piece")))
+        .into_iter()
+        .collect();
+    let manifest = Manifest::parse("").expect("the manifest is right");
+    let import = |name: &str| {
+        let shader = source("x", "ops", &format!("#import {name}\n"));
+        assemble(&shader, &Switches::base(), &library, &manifest).map_err(|problem| problem.to_string())
+    };
+    assert_eq!(import("x_sum").expect("its own").text, "a piece\n");
+    for other in ["y_sum", "xy_sum"] {
+        let message = import(other).expect_err("another's");
+        let whole = format!("shaders/ops/x.wgsl:1: shaders/parts/{other}.wgsl is a part of another shader");
+        assert!(message.starts_with(&whole), "{message}");
+    }
+}
+
 const WIDE: &str = "[x.base]\nWIDE = false\n[x.wide]\nWIDE = true\nTILE = 4\n";
 
 #[test]

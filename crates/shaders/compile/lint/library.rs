@@ -1,4 +1,4 @@
-//! What may stand in `shaders/lib`: helpers, and nothing that belongs to one kernel.
+//! What may stand in files that are imported: no bindings and no entries.
 
 use super::header;
 use crate::compile::{assemble::Source, problem::Problem};
@@ -11,7 +11,7 @@ pub(super) fn check(source: &Source) -> Vec<Problem> {
         for word in ["@binding(", "@compute"] {
             if code.contains(word) {
                 let message =
-                    format!("a file of shaders/lib has no `{word}`: bindings and entries stay in the shader");
+                    format!("an imported file has no `{word}`: bindings and entries stay in the shader");
                 problems.push(Problem::new(&source.path, number, message));
             }
         }
