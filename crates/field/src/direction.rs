@@ -7,7 +7,7 @@ use resolvent_model::{Mode, Model, Observable, Run, gaussian, parse_token};
 use crate::certificate::norm;
 use crate::error::{Error, Result};
 use crate::input::Input;
-use crate::sensitivity::{Place, inside, shape};
+use crate::place::{Place, inside, shape};
 
 /// A direction `[d]` at a place (level, token) of a run's field.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,7 +5,7 @@ use resolvent_model::{Edit, Observable, Run, Site};
 use crate::certificate::{Certificate, same};
 use crate::error::Result;
 use crate::labelled::Labelled;
-use crate::sensitivity::shape;
+use crate::place::shape;
 
 /// Field and logits of a run: arrays `field [L+1, T, d]`, `logits [T, V]`, or `[1, V]` of the last position.
 ///

@@ -6,7 +6,7 @@ use crate::certificate::{Certificate, SLOPE, adjoint, norm, norms};
 use crate::error::Result;
 use crate::geometry::Geometry;
 use crate::labelled::Labelled;
-use crate::sensitivity::{Place, inside, shape};
+use crate::place::{Place, inside, shape};
 
 /// What to add to a response field.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -4,7 +4,7 @@ use resolvent_model::{Linearization, Seed, Source, gaussian};
 
 use crate::certificate::{ADJOINT, Certificate, dot, norm};
 use crate::error::Result;
-use crate::sensitivity::shape;
+use crate::place::shape;
 
 /// A linear map A between spaces of f32 vectors. Batches are as cheap as the map can make them.
 pub trait LinearMap {

@@ -8,7 +8,7 @@ use resolvent_model::{Linearization, Site, Source, gaussian};
 
 use crate::certificate::{narrow, norm};
 use crate::error::{Error, Result};
-use crate::sensitivity::{Place, inside, shape};
+use crate::place::{Place, inside, shape};
 
 /// How block norms are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use resolvent_model::{Linearization, Seed, Site, Source};
 
 use crate::error::Result;
 use crate::linear_map::LinearMap;
-use crate::sensitivity::{Place, inside, shape};
+use crate::place::{Place, inside, shape};
 
 /// The Green operator from some places of the field to others: `[from d] -> [to d]`, vectors of the places side by side.
 ///

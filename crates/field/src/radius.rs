@@ -1,7 +1,9 @@
 //! Linear radii: where the error of the first-order response first reaches 20 %, on a continuous scale.
 
 use crate::error::Result;
-use crate::regime::LINEAR;
+
+/// Error at which the linear regime ends.
+pub const LINEAR: f64 = 0.2;
 
 /// Finite responses of several sources.
 pub(crate) trait Curve {

@@ -8,7 +8,7 @@ use resolvent_model::Linearization;
 use serde_json::{Value, json};
 
 use crate::error::Result;
-use crate::sensitivity::Place;
+use crate::place::Place;
 
 /// A source and its response, read as tokens.
 #[derive(Clone, Debug, PartialEq)]

@@ -7,7 +7,7 @@ use resolvent_model::{Mode, Run, Site, Source};
 use crate::certificate::{adjoint, dot, norm};
 use crate::error::Result;
 use crate::labelled::Labelled;
-use crate::sensitivity::shape;
+use crate::place::shape;
 
 /// The product of the linearisation in `mode` with the run's own h\[0\]: arrays `reconstruction [L+1, T, d]`, at every level,
 /// `error [L+1, T]` = |reconstruction - h| / |h|, and `cosine [L+1, T]` between the two. In [`Mode::RelP`] a model without

@@ -9,11 +9,8 @@ use resolvent_model::{Edit, Mode, Observable, Run, Site, Slab, Source};
 use crate::certificate::{Certificate, SLOPE, adjoint, dot, narrow, norm, worse};
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
-use crate::radius::{Curve, radii};
-use crate::sensitivity::{Place, inside, shape};
-
-/// Error at which the linear regime ends.
-pub const LINEAR: f64 = 0.2;
+use crate::place::{Place, inside, shape};
+use crate::radius::{Curve, LINEAR, radii};
 
 /// How amplitudes are meant, and what is compared.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,8 +6,9 @@ use resolvent_model::{Edit, Mode, Observable, Run, Site};
 
 use crate::certificate::{Certificate, SLOPE, adjoint, dot, norm, norms};
 use crate::direction::{Context, Direction};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::labelled::Labelled;
+use crate::place::{Place, shape};
 
 /// The sensitivity field of `observable`: arrays `sensitivity [L+1, T, d]`, `norm [L+1, T]`, `value [1]`.
 ///
@@ -50,27 +51,6 @@ pub fn sensitivity_along(
     let chi = result.array("sensitivity").map_or(&[][..], |a| &a.data);
     let along = chi.chunks(d).zip(&directions).map(|(chi, v)| dot(chi, v) as f32).collect();
     Ok(result.with("directional", &[("level", levels), ("token", tokens)], along))
-}
-
-/// A level and a token of the field.
-pub type Place = (usize, usize);
-
-/// Refuses a place outside of a run's field.
-pub(crate) fn inside((level, token): Place, run: &Run) -> Result<()> {
-    let (levels, tokens, _) = shape(run);
-    if level < levels && token < tokens {
-        return Ok(());
-    }
-    let (last, end) = (levels - 1, tokens - 1);
-    Err(Error::Input(format!(
-        "{level},{token} is outside of the field: levels 0 to {last}, tokens 0 to {end}"
-    )))
-}
-
-/// Levels, tokens and width of a run's field.
-pub(crate) fn shape(run: &Run) -> (usize, usize, usize) {
-    let config = run.model().config();
-    (config.n_layer + 1, run.tokens().len(), config.n_embd)
 }
 
 /// The central difference of J along chi / |chi| at the last level that J sees, against |chi|.

@@ -10,9 +10,9 @@ use crate::error::{Error, Result};
 use crate::labelled::Labelled;
 use crate::linear_map::{LinearMap, adjoint_of};
 use crate::operator::Operator;
+use crate::place::{Place, shape};
 use crate::readings::{Reading, read, to_json};
 use crate::rsvd::{Rsvd, RsvdOptions, rsvd};
-use crate::sensitivity::{Place, shape};
 use crate::store::fits;
 
 /// Leading singular triplets of an operator.

@@ -10,7 +10,7 @@ use resolvent_model::{Edit, Observable, Run, Site, gaussian};
 use crate::certificate::{Certificate, alone, narrow, norm, same};
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
-use crate::sensitivity::shape;
+use crate::place::shape;
 use crate::stats;
 
 /// What to compare with.

@@ -7,7 +7,6 @@ use resolvent_ops::splice::{Change, Plan, Source};
 use resolvent_ops::{Rows, Span};
 
 use crate::program::ValueId;
-use crate::walk::Narrow;
 
 /// Something done to one row of one member when a value has been made.
 #[derive(Clone)]
@@ -64,6 +63,16 @@ impl Order {
             }
         }
     }
+}
+
+/// From the value `at` on, only some rows of a batch are computed: those that are read, where nothing later moves numbers
+/// from one token to another. Nothing may join or act above it.
+pub(crate) struct Narrow {
+    /// What attention of the last block makes.
+    pub(crate) at: ValueId,
+    /// A row of each member.
+    pub(crate) plan: Plan,
+    pub(crate) rows: Rows,
 }
 
 /// What happens to rows at a value: where each comes from, and edits as (row, first column, change), sorted by row.

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use resolvent_engine::{Device, Recording, Result, Tensor};
-use resolvent_ops::splice::{Plan, Source};
+use resolvent_ops::splice::Source;
 use resolvent_ops::{Bend, Kept, Op, Rows};
 
-use crate::batch::{Batch, Direction, Order};
+use crate::batch::{Batch, Direction, Narrow, Order};
 use crate::program::{Node, Program, ValueId};
 
 /// A forward pass that was recorded: the values and residuals that were to be kept.
@@ -33,16 +33,6 @@ pub(crate) struct Keep {
     pub(crate) residuals: bool,
     /// The rows that are left where only some are wanted.
     pub(crate) narrow: Option<Narrow>,
-}
-
-/// From the value `at` on, only some rows of a batch are computed: those that are read, where nothing later moves numbers
-/// from one token to another. Nothing may join or act above it.
-pub(crate) struct Narrow {
-    /// What attention of the last block makes.
-    pub(crate) at: ValueId,
-    /// A row of each member.
-    pub(crate) plan: Plan,
-    pub(crate) rows: Rows,
 }
 
 fn width(tensor: &Tensor) -> usize {

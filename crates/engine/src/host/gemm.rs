@@ -15,41 +15,14 @@
 use std::cell::RefCell;
 
 use gemm::Parallelism;
-use half::f16;
 use half::slice::HalfFloatSliceExt as _;
 use rayon::prelude::*;
 
 use super::skinny;
+use super::weights::{Numbers, Weights};
 
 /// Row count up to which a product is [`skinny`].
 const FEW_ROWS: usize = 40;
-
-/// A right-hand operand stored row-major: `[k, n]`, or `[n, k]` to be used transposed.
-#[derive(Clone, Copy)]
-pub struct Weights<'a> {
-    /// The numbers, row-major.
-    pub numbers: Numbers<'a>,
-    /// Whether they are `[n, k]`.
-    pub transposed: bool,
-}
-
-/// Numbers of a weight.
-#[derive(Clone, Copy)]
-pub enum Numbers<'a> {
-    /// As they are.
-    Full(&'a [f32]),
-    /// Halves, widened while they are read: aligned to words of four bytes, and with rows of an even length.
-    Half(&'a [f16]),
-}
-
-impl Numbers<'_> {
-    fn len(&self) -> usize {
-        match self {
-            Self::Full(numbers) => numbers.len(),
-            Self::Half(numbers) => numbers.len(),
-        }
-    }
-}
 
 thread_local! {
     /// Halves of one weight, widened for the crates that multiply many rows.
@@ -193,6 +166,8 @@ fn portable(call: &mut Call<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use half::f16;
+
     use super::*;
 
     /// Every way to multiply, at shapes on both sides of each bound.

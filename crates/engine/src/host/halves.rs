@@ -8,7 +8,7 @@ use half::f16;
 use pulp::Simd;
 
 use super::fetch::fetch;
-use super::gemm::Numbers;
+use super::weights::Numbers;
 
 impl<'a> Numbers<'a> {
     /// Those from number `at` on.

@@ -5,6 +5,7 @@ mod fetch;
 mod gemm;
 mod halves;
 mod skinny;
+mod weights;
 
 use std::sync::Mutex;
 use std::time::Instant;
@@ -12,7 +13,8 @@ use std::time::Instant;
 use resolvent_shaders::Access;
 
 pub(crate) use block::{Block, Pool};
-pub use gemm::{Numbers, Weights, matmul};
+pub use gemm::matmul;
+pub use weights::{Numbers, Weights};
 
 use crate::buffer::{Buffer, Storage};
 use crate::device::{Info, Kind};

@@ -19,8 +19,8 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::fetch::fetch;
-use super::gemm::{Numbers, Weights};
 use super::halves;
+use super::weights::{Numbers, Weights};
 
 /// Rows of w that a step of the straight form adds.
 const DEPTH: usize = 16;

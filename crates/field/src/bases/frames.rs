@@ -1,7 +1,7 @@
 //! Frames: the vectors of a basis at each place of the field.
 
 use crate::error::{Error, Result};
-use crate::sensitivity::Place;
+use crate::place::Place;
 
 /// `rank` vectors of width d at every place: the same everywhere, a set a level, or a set a place.
 #[derive(Clone, Debug, PartialEq)]

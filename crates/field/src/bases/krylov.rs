@@ -11,7 +11,7 @@ use resolvent_model::{Linearization, Seed, Site, Source};
 use crate::certificate::narrow;
 use crate::dense::{orthonormal, orthonormal_to, wide};
 use crate::error::Result;
-use crate::sensitivity::{Place, shape};
+use crate::place::{Place, shape};
 
 /// `rank` vectors a place, from `starts [starts, d]` of each place. Where the space has fewer dimensions, the rest are zero.
 pub(super) fn krylov(

@@ -16,7 +16,7 @@ use crate::dense::{orthonormal, svd, wide};
 use crate::direction::parse_seed;
 use crate::error::{Error, Result};
 use crate::input::Input;
-use crate::sensitivity::{Place, inside, shape};
+use crate::place::{Place, inside, shape};
 use crate::store::fits;
 
 pub use frames::Frames;

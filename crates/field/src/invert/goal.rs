@@ -6,7 +6,7 @@ use crate::certificate::dot;
 use crate::error::{Error, Result};
 use crate::linear_map::LinearMap;
 use crate::operator::Operator;
-use crate::sensitivity::{Place, inside, shape};
+use crate::place::{Place, inside, shape};
 
 /// A change that is wanted.
 #[derive(Clone, Debug, PartialEq)]

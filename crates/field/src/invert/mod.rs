@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::labelled::Labelled;
 use crate::linear_map::LinearMap;
 use crate::lsqr::LsqrOptions;
-use crate::sensitivity::{Place, shape};
+use crate::place::{Place, shape};
 
 pub use goal::Goal;
 use goal::System;

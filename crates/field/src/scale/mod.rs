@@ -20,7 +20,7 @@ use crate::certificate::{Certificate, adjoint, dot, norm, worse};
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
 use crate::patch::{Case, effects};
-use crate::sensitivity::shape;
+use crate::place::shape;
 use crate::site_kind::SiteKind;
 use crate::stats::{Pairs, bootstrap, mean, pearson};
 

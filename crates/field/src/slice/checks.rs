@@ -10,7 +10,7 @@ use crate::green::{causal_zeros, slope};
 use crate::labelled::Labelled;
 use crate::linear_map::LinearMap;
 use crate::operator::Operator;
-use crate::sensitivity::shape;
+use crate::place::shape;
 use crate::store::Store;
 
 impl Slice<'_> {

@@ -19,8 +19,8 @@ use resolvent_model::{Linearization, Observable};
 use crate::bases::{Basis, BasisContext, End, Frames};
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
+use crate::place::shape;
 use crate::readings::{Reading, to_json};
-use crate::sensitivity::shape;
 use crate::store::{Memory, Partial, Planned, Store, bytes, fits};
 use walks::Walks;
 

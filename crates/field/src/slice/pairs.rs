@@ -9,7 +9,7 @@ use std::ops::Range;
 use resolvent_model::Run;
 
 use crate::error::{Error, Result};
-use crate::sensitivity::{Place, inside, shape};
+use crate::place::{Place, inside, shape};
 
 /// Causal pairs between sources and targets.
 #[derive(Clone, Debug, PartialEq)]

@@ -10,7 +10,7 @@ use resolvent_model::{Linearization, Seed, Site, Source};
 use super::pairs::Pairs;
 use crate::bases::Frames;
 use crate::error::Result;
-use crate::sensitivity::{Place, shape};
+use crate::place::{Place, shape};
 
 /// Which way the chain of blocks is walked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use super::walks::Piece;
 use super::{BLOCKS, PAIRS, Progress, RANK, Slice, VALUES, Walk};
 use crate::dense::singular_values;
 use crate::error::Result;
-use crate::sensitivity::shape;
+use crate::place::shape;
 use crate::store::Store;
 
 impl Slice<'_> {

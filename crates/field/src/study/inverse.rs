@@ -4,7 +4,7 @@ use crate::certificate::merge;
 use crate::error::Result;
 use crate::invert::{Goal, InvertOptions, Method, invert};
 use crate::labelled::Labelled;
-use crate::sensitivity::Place;
+use crate::place::Place;
 
 use super::tasks::{Columns, Task};
 

@@ -7,8 +7,8 @@ use crate::error::Result;
 use crate::geometry::Geometry;
 use crate::labelled::Labelled;
 use crate::operator::Operator;
+use crate::place::{Place, shape};
 use crate::rsvd::{RsvdOptions, rsvd};
-use crate::sensitivity::{Place, shape};
 
 use super::tasks::{Columns, Task};
 

@@ -12,7 +12,7 @@ use crate::dense::{svd, wide};
 use crate::error::Result;
 use crate::labelled::Labelled;
 use crate::patch::effects;
-use crate::sensitivity::shape;
+use crate::place::shape;
 use crate::site_kind::SiteKind;
 use crate::stats::{Pairs, below};
 

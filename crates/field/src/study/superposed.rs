@@ -5,7 +5,7 @@ use resolvent_model::{Edit, Site};
 use crate::certificate::{merge, norm};
 use crate::error::Result;
 use crate::labelled::Labelled;
-use crate::sensitivity::{Place, shape};
+use crate::place::{Place, shape};
 use crate::stats::below;
 use crate::superposition::superposition;
 

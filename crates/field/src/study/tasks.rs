@@ -7,7 +7,7 @@ use resolvent_model::{Model, Observable, Run, RunOptions, Site, TokenPair};
 use crate::error::Result;
 use crate::labelled::Labelled;
 use crate::patch::Case;
-use crate::sensitivity::Place;
+use crate::place::Place;
 use crate::site_kind::SiteKind;
 
 use super::StudyOptions;

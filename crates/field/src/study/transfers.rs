@@ -5,7 +5,7 @@ use resolvent_model::Run;
 use crate::certificate::merge;
 use crate::error::Result;
 use crate::labelled::Labelled;
-use crate::sensitivity::shape;
+use crate::place::shape;
 use crate::transfer::{TransferOptions, transfer};
 
 use super::tasks::{Columns, Task};

@@ -1,0 +1,31 @@
+//! Weights as host bodies get them.
+
+use half::f16;
+
+/// A right-hand operand stored row-major: `[k, n]`, or `[n, k]` to be used transposed.
+#[derive(Clone, Copy)]
+pub struct Weights<'a> {
+    /// The numbers, row-major.
+    pub numbers: Numbers<'a>,
+    /// Whether they are `[n, k]`.
+    pub transposed: bool,
+}
+
+/// Numbers of a weight.
+#[derive(Clone, Copy)]
+pub enum Numbers<'a> {
+    /// As they are.
+    Full(&'a [f32]),
+    /// Halves, widened while they are read: aligned to words of four bytes, and with rows of an even length.
+    Half(&'a [f16]),
+}
+
+impl Numbers<'_> {
+    /// How many there are.
+    pub(super) fn len(self) -> usize {
+        match self {
+            Self::Full(numbers) => numbers.len(),
+            Self::Half(numbers) => numbers.len(),
+        }
+    }
+}
