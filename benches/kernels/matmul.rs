@@ -8,7 +8,7 @@ use resolvent_ops::matmul::Matmul;
 use resolvent_ops::{Kept, Op, Rows, Span, Weight};
 
 const SHAPES: [(usize, usize); 2] = [(768, 3072), (3072, 768)];
-const ROWS: [usize; 4] = [16, 64, 256, 1024];
+const ROWS: [usize; 8] = [1, 4, 16, 64, 128, 256, 512, 1024];
 
 pub(crate) fn bench(c: &mut Criterion) {
     for (k, n) in SHAPES {
