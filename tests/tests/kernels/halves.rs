@@ -27,8 +27,8 @@ fn halves(device: &Device, [k, n]: [usize; 2], numbers: &[f32]) -> resolvent_eng
     Weight::halves(device.upload("w", &[("k", k), ("pairs", n / 2)], &words)?)
 }
 
-/// (rows, k, n): at and past the tiles of 16, 24 and 64, and few and many rows of the host.
-const PRODUCTS: [[usize; 3]; 8] = [
+/// (rows, k, n): at and past the tiles of 16, 24, 64 and 128, and few and many rows of the host.
+const PRODUCTS: [[usize; 3]; 9] = [
     [1, 8, 8],
     [9, 24, 64],
     [7, 768, 16],
@@ -37,6 +37,7 @@ const PRODUCTS: [[usize; 3]; 8] = [
     [25, 64, 136],
     [49, 16, 8],
     [65, 200, 24],
+    [133, 40, 264],
 ];
 
 #[test]

@@ -72,8 +72,8 @@ fn add() {
     }
 }
 
-/// (rows, k, n): below, at and past the tiles of 4, 16, 24 and 64, in whole vec4 and not.
-const PRODUCTS: [[usize; 3]; 16] = [
+/// (rows, k, n): below, at and past the tiles of 4, 16, 24, 64 and 128, in whole vec4 and not.
+const PRODUCTS: [[usize; 3]; 17] = [
     [1, 1, 1],
     [1, 768, 66],
     [2, 3, 5],
@@ -90,6 +90,7 @@ const PRODUCTS: [[usize; 3]; 16] = [
     [64, 17, 64],
     [65, 127, 130],
     [130, 31, 3],
+    [133, 36, 260],
 ];
 
 /// How a weight `[k, n]` of these numbers comes to a device.
