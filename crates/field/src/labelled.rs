@@ -22,6 +22,9 @@ pub struct Array {
     pub data: Vec<f32>,
 }
 
+/// What metadata says of weights and inputs that are not rounded.
+const FULL: &str = "f32";
+
 /// The result of one analysis: what the library returns and what the commands write.
 #[derive(Clone, Debug, Default)]
 pub struct Labelled {
@@ -48,14 +51,14 @@ impl Labelled {
                 "weights",
                 match run.model().weight_rounding() {
                     Some(error) => format!("f16, relative rounding error {error:.1e}"),
-                    None => "f32".to_owned(),
+                    None => FULL.to_owned(),
                 },
             ),
             (
                 "inputs",
                 match run.model().input_rounding() {
                     Some(error) => format!("f16, relative error of a field {error:.1e}"),
-                    None => "f32".to_owned(),
+                    None => FULL.to_owned(),
                 },
             ),
             ("texts", resolvent_ops::tuning::describe(run.model().device())),
@@ -89,7 +92,7 @@ impl Labelled {
     pub fn certify(mut self, certificate: Certificate) -> Result<Self> {
         certificate.hold().map_err(|error| match error {
             Error::Certificate { name, value, bound }
-                if self.metadata.get("inputs").is_some_and(|i| i != "f32") =>
+                if self.metadata.get("inputs").is_some_and(|inputs| inputs != FULL) =>
             {
                 Error::Rounded { name, value, bound }
             }

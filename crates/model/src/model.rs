@@ -211,9 +211,9 @@ impl Model {
 
 /// Relative distance of `a` from `b`, in L2 norm.
 fn far(a: &[f32], b: &[f32]) -> f64 {
-    let squares = |numbers: &mut dyn Iterator<Item = f64>| numbers.map(|x| x * x).sum::<f64>();
-    let off = squares(&mut a.iter().zip(b).map(|(&a, &b)| f64::from(a) - f64::from(b)));
-    (off / squares(&mut b.iter().map(|&b| f64::from(b)))).sqrt()
+    let off: f64 = a.iter().zip(b).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2)).sum();
+    let size: f64 = b.iter().map(|&b| f64::from(b).powi(2)).sum();
+    (off / size).sqrt()
 }
 
 fn row(device: &Device, table: &Vocabulary, id: u32) -> Result<Vec<f32>> {

@@ -56,8 +56,7 @@ pub fn trial(device: &Device, family: Family, size: Size) -> Result<Trial> {
                 Family::Matmul => Weight::full(upload("w", [("k", D), ("n", INNER)], w)?),
                 _ => {
                     let halves: Vec<f16> = w.into_iter().map(f16::from_f32).collect();
-                    let words: &[u32] = bytemuck::cast_slice(&halves);
-                    let words = device.upload("w", &[("k", D), ("pairs", INNER / 2)], words)?;
+                    let words = device.upload("w", &[("k", D), ("pairs", INNER / 2)], &halves)?;
                     Weight::halves(words)?.rounding_inputs(true)
                 }
             };

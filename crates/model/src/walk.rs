@@ -229,15 +229,12 @@ pub(crate) fn adjoint(
     let mixed =
         program.mixed(program.field.len() - 1).filter(|&at| bends.is_none() && linear.is_quiet_above(at));
     let top = program.values() - 1;
-    let mut ends = match mixed.and_then(|at| base.values[top].as_ref().map(|primal| (at, width(primal)))) {
-        Some((at, width)) => {
-            let seeded = |member: &crate::batch::Member, t: usize| {
-                extra.is_some_and(|e| !matches!((e.place)(member, t), Source::Zero))
-            };
-            batch.ends(&device, [at, top], width, seeded)?
-        }
-        None => None,
+    let seeded = |member: &crate::batch::Member, t: usize| {
+        extra.is_some_and(|e| !matches!((e.place)(member, t), Source::Zero))
     };
+    let ends = mixed.zip(base.values[top].as_ref());
+    let ends = ends.map(|(at, primal)| batch.ends(&device, [at, top], width(primal), seeded));
+    let mut ends = ends.transpose()?.flatten();
     for value in (first..program.values()).rev() {
         if mixed == Some(value)
             && let Some((_, widen)) = ends.take()
