@@ -14,8 +14,8 @@ struct Embedded {
     weights: &'static [u8],
 }
 
-/// The family, smallest first.
-const FAMILY: &[Embedded] = &[
+/// The family, smallest first. A static, since a constant would be embedded once in each part of the program that names it.
+static FAMILY: &[Embedded] = &[
     Embedded {
         name: "atlas-nano",
         config: include_str!("../atlas/nano/config.json"),
@@ -33,7 +33,7 @@ const FAMILY: &[Embedded] = &[
     },
 ];
 
-const TOKENIZER: &[u8] = include_bytes!("../atlas/tokenizer.json");
+static TOKENIZER: &[u8] = include_bytes!("../atlas/tokenizer.json");
 
 /// Names of the embedded models, smallest first.
 pub fn embedded_models() -> impl Iterator<Item = &'static str> {
