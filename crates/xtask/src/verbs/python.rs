@@ -40,9 +40,7 @@ fn tested(environment: &Environment, arguments: &[String]) -> Result {
         fs::remove_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     }
     let mut build = environment.maturin(&folder);
-    // The profile `test`, under which the libraries are compiled already, is `dev` with this level; under its own name
-    // cargo would make an executable with a test harness of the library.
-    run(build.args(["--profile", "dev"]).env("CARGO_PROFILE_DEV_OPT_LEVEL", "2"))?;
+    run(build.args(["--profile", "dev"]))?;
     let find = ["--no-deps", "--no-index", "--force-reinstall", "--find-links"];
     run(environment.pip_install().args(find).arg(&folder).arg("resolvent"))?;
     let mut pytest = Command::new(&environment.python);

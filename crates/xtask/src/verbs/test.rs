@@ -16,7 +16,8 @@ pub(crate) const VERB: Verb = Verb {
 
 fn test(arguments: &[String]) -> Result {
     vulkan::make_available()?;
-    run(cargo(&["test", "--workspace"]).args(arguments))?;
+    // Neither has tests, and features that they alone ask for would have shared dependencies compiled once more.
+    run(cargo(&["test", "--workspace", "--exclude", "xtask", "--exclude", "resolvent-benches"]).args(arguments))?;
     // What is chosen is chosen among the tests of cargo.
     if arguments.is_empty() { python::test() } else { Ok(()) }
 }
