@@ -2,6 +2,8 @@
 
 mod process;
 mod python;
+#[cfg(feature = "translate")]
+mod translate;
 mod verbs;
 mod vulkan;
 

@@ -1,6 +1,6 @@
 //! `check`: everything about the text of the repository that a program can judge.
 
-use super::{docs, shaders};
+use super::docs;
 use crate::{
     Verb,
     process::{Result, cargo, is_installed, run},
@@ -29,7 +29,8 @@ fn check(_: &[String]) -> Result {
             "-D",
             "warnings",
         ])),
-        shaders::translate(),
+        run(&mut cargo(&["test", "--quiet", "--package", "xtask", "--features", "translate"])),
+        run(&mut cargo(&["run", "--quiet", "--package", "xtask", "--features", "translate", "--", "shaders"])),
         docs::rustdoc(),
         typos(),
         docs::book(),

@@ -1,0 +1,162 @@
+//! Every kernel in every shading language that a device may ask for.
+//!
+//! The build has validated the WGSL. What it cannot show is whether each writer can say it: a texture of overrides,
+//! half floats and subgroup operations that Vulkan takes may be refused on the way to Metal or DX12, and whoever has
+//! only one of the three would not see it.
+
+use crate::process::Result;
+use naga::{
+    Module, ShaderStage,
+    back::{PipelineConstants, hlsl, msl, pipeline_constants::process_overrides, spv},
+    proc::{BoundsCheckPolicies, BoundsCheckPolicy},
+    valid::{Capabilities, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator},
+};
+use resolvent_shaders::{ALL, Features, Kernel, Variant};
+
+/// Translates everything, tells every failure, and sums up in one line.
+pub(crate) fn translate() -> Result {
+    let mut translated = 0;
+    let mut failures = 0;
+    for kernel in ALL {
+        for variant in kernel.variants {
+            match translate_one(kernel, variant) {
+                Ok(()) => translated += 1,
+                Err(message) => {
+                    failures += 1;
+                    eprintln!("{} ({}): {message}", kernel.name, variant.name);
+                }
+            }
+        }
+    }
+    let kernels = ALL.len();
+    eprintln!(
+        "shaders: {kernels} kernels, {translated} with their variants in SPIR-V, MSL and (cooperative matrices apart) HLSL, {failures} failed"
+    );
+    if failures == 0 { Ok(()) } else { Err(format!("{failures} kernels cannot be translated")) }
+}
+
+fn translate_one(kernel: &Kernel, variant: &Variant) -> Result {
+    // An override without a default has to be set; for a translation any value will do.
+    let unset = kernel.overrides.iter().filter(|constant| constant.default.is_none());
+    let constants = unset.map(|constant| (constant.name.to_owned(), 1.0)).collect();
+    translate_text(variant.source, kernel.entry, variant.features, &constants)
+}
+
+fn translate_text(source: &str, entry: &str, features: Features, constants: &PipelineConstants) -> Result {
+    let module = naga::front::wgsl::parse_str(source).map_err(|error| told("WGSL", &error))?;
+    let info = validator(features).validate(&module).map_err(|error| told("WGSL", &error))?;
+    let stage = ShaderStage::Compute;
+    let (module, info) = process_overrides(&module, &info, Some((stage, entry)), constants)
+        .map_err(|error| told("overrides", &error))?;
+    let point = (stage, entry.to_owned());
+    to_spirv(&module, &info, entry, features).map_err(|error| told("SPIR-V", &error))?;
+    to_msl(&module, &info, point.clone())?;
+    // wgpu offers cooperative matrices on Vulkan and Metal alone, and naga's HLSL writer has no words for them.
+    if features.cooperative {
+        return Ok(());
+    }
+    to_hlsl(&module, &info, point, features).map_err(|error| told("HLSL", &error))
+}
+
+/// An error with all its causes in one line.
+fn told(what: &str, error: &dyn std::error::Error) -> String {
+    let mut message = format!("{what}: {error}");
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        message = format!("{message}: {next}");
+        cause = next.source();
+    }
+    message
+}
+
+fn validator(features: Features) -> Validator {
+    let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    capabilities.set(Capabilities::SHADER_FLOAT16, features.f16);
+    capabilities.set(Capabilities::SUBGROUP, features.subgroup);
+    capabilities.set(Capabilities::COOPERATIVE_MATRIX, features.cooperative);
+    let mut validator = Validator::new(ValidationFlags::all(), capabilities);
+    if features.subgroup {
+        validator.subgroup_stages(ShaderStages::COMPUTE).subgroup_operations(SubgroupOperationSet::all());
+    }
+    validator
+}
+
+/// What wgpu asks for: an index out of range reads or writes within the buffer.
+const BOUNDS: BoundsCheckPolicies = BoundsCheckPolicies {
+    index: BoundsCheckPolicy::Restrict,
+    buffer: BoundsCheckPolicy::Restrict,
+    image_load: BoundsCheckPolicy::Unchecked,
+    binding_array: BoundsCheckPolicy::Unchecked,
+};
+
+fn to_spirv(
+    module: &Module,
+    info: &ModuleInfo,
+    entry: &str,
+    features: Features,
+) -> std::result::Result<(), spv::Error> {
+    let options = spv::Options {
+        // The oldest with subgroup operations, which is that of Vulkan 1.1; cooperative matrices come with 1.3.
+        lang_version: if features.cooperative { (1, 6) } else { (1, 3) },
+        bounds_check_policies: BOUNDS,
+        ..Default::default()
+    };
+    let pipeline = spv::PipelineOptions { shader_stage: ShaderStage::Compute, entry_point: entry.to_owned() };
+    spv::write_vec(module, info, &options, Some(&pipeline)).map(|_| ())
+}
+
+fn to_msl(module: &Module, info: &ModuleInfo, entry: (ShaderStage, String)) -> Result {
+    let options = msl::Options { lang_version: (2, 4), bounds_check_policies: BOUNDS, ..Default::default() };
+    let pipeline = msl::PipelineOptions { entry_point: Some(entry), ..Default::default() };
+    let written = msl::write_string(module, info, &options, &pipeline);
+    let (_, report) = written.map_err(|error| told("MSL", &error))?;
+    // An entry that cannot be written is reported beside the text rather than as the writer's failure.
+    report
+        .entry_point_names
+        .into_iter()
+        .try_for_each(|name| name.map(|_| ()).map_err(|error| told("MSL", &error)))
+}
+
+fn to_hlsl(
+    module: &Module,
+    info: &ModuleInfo,
+    entry: (ShaderStage, String),
+    features: Features,
+) -> std::result::Result<(), hlsl::Error> {
+    let shader_model = match features {
+        Features { f16: true, .. } => hlsl::ShaderModel::V6_2,
+        Features { subgroup: true, .. } => hlsl::ShaderModel::V6_0,
+        _ => hlsl::ShaderModel::V5_1,
+    };
+    let options = hlsl::Options { shader_model, ..Default::default() };
+    let pipeline = hlsl::PipelineOptions { entry_point: Some(entry) };
+    let mut text = String::new();
+    hlsl::Writer::new(&mut text, &options, &pipeline).write(module, info, None).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOUBLE: &str = "override N: u32;\n@group(0) @binding(1) var<storage, read_write> x: array<f32>;\n\
+        @compute @workgroup_size(N) fn primal(@builtin(global_invocation_id) i: vec3<u32>) { x[i.x] *= 2.0; }\n";
+
+    #[test]
+    fn a_sound_kernel_goes_through_all_three() {
+        let constants = PipelineConstants::from_iter([("N".to_owned(), 64.0)]);
+        assert_eq!(translate_text(DOUBLE, "primal", Features::default(), &constants), Ok(()));
+    }
+
+    #[test]
+    fn failures_name_the_step() {
+        let none = PipelineConstants::default();
+        let fails = |text: &str, entry: &str| {
+            translate_text(text, entry, Features::default(), &none).expect_err("fails")
+        };
+        assert!(fails("fn f( {", "f").starts_with("WGSL: "));
+        assert!(fails(DOUBLE, "primal").starts_with("overrides: "));
+        let subgroup = "@compute @workgroup_size(32) fn primal() { _ = subgroupAdd(1.0); }";
+        assert!(fails(subgroup, "primal").starts_with("WGSL: "));
+        assert!(fails(&DOUBLE.replace("N: u32;", "N: u32 = 1u;"), "jvp").starts_with("SPIR-V: "));
+    }
+}
