@@ -22,23 +22,23 @@ CARD = """# atlas-{name}
 GPT-2 architecture, exactly: {layers} layers, width {width}, {heads} heads, {count:,} parameters, vocabulary
 {vocabulary}, learned positions (context 128), GELU in its tanh form, tied output. Weights in f16, {megabytes:.2f} MB.
 
-- **Data.** The seeded generator `corpus.py`, {tokens:.1f} million tokens, every one fresh; no text from elsewhere.
+- **Data.** The seeded generator `corpus.py`, {tokens:.1f} million tokens, each generated for one step; no other text.
 - **Training.** `python train.py {name} --threads 1`: {steps} steps of {rows} x 128 tokens, Muon and AdamW,
-  {growth}{minutes:.0f} minutes of wall clock in one thread on a processor shared with other work.
-- **Loss.** {loss:.3f} nats a token over the last 250 steps, on fresh text. Much of it is chance by construction: which
-  name, which place, which random word comes next.
+  {growth}{minutes:.0f} minutes of wall-clock time in one thread on a shared CPU.
+- **Loss.** {loss:.3f} nats a token over the last 250 steps, on new text. Much of it is chance by construction: the
+  next name, place or random word cannot be predicted.
 - **Licence.** CC0 1.0: no rights reserved, for the weights and for everything in this folder.
 
-## Accuracy on what was held out
+## Accuracy on held-out data
 
-{items} items a cell, drawn by the generator, evaluated on the shipped f16 weights in f32 arithmetic. An item is right
-if the most probable token of the whole vocabulary is right; "pair" asks only whether the answer outweighs the
-answer of the corrupted prompt. What is held out is defined in [the README](../README.md#what-is-held-out): the
-development sentences were looked at while the training sentences were being written, the test sentences were not.
+{items} items a cell, drawn by the generator, evaluated on the shipped f16 weights in f32 arithmetic. An item is correct
+if the most probable token of the whole vocabulary is correct; "pair" asks only whether the answer outweighs the
+answer of the corrupted prompt. [The README](../README.md#held-out-data) defines the held-out data. The development
+sentences were examined while the training sentences were written; the test sentences were not.
 
 {table}
 
-The model knows its closed world and nothing else: outside its templates it is no language model.
+The model has learned only its closed world: it is not a general language model.
 """
 
 
@@ -49,7 +49,7 @@ def card(name: str, tokenizer: Tokenizer) -> str:
     with safe_open(weights, "pt") as file:
         count = sum(file.get_tensor(key).numel() for key in file.keys())
     assert last["step"] == size.steps, f"{name} is not trained to the end"
-    growth = f"half the layers until step {size.grow}, " if size.grow else ""
+    growth = f"half of the layers until step {size.grow}, " if size.grow else ""
     return CARD.format(
         name=name, growth=growth,
         **size._asdict(), count=count, vocabulary=tokenizer.get_vocab_size(),
