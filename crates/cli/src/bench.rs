@@ -55,9 +55,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     if args.tune {
         let tuning = watched(|told| tune(&device, told))?;
         if !tuning.all.is_empty() && !tuning.kept {
-            eprintln!(
-                "not kept: there is no cache folder, or it cannot be written (RESOLVENT_CACHE names one)"
-            );
+            eprintln!("not kept: there is no cache folder, or it cannot be written (RESOLVENT_CACHE names one)");
         }
         return print(&texts(&tuning.all));
     }
@@ -92,8 +90,7 @@ fn texts(tuned: &[Tuned]) -> String {
             false => format!("{} WRONG by {:.1e}", t.name, t.error),
         });
         let each = each.collect::<Vec<_>>().join(", ");
-        let _infallible =
-            writeln!(text, "{:<12} {:<6} {best:<13} {known:<13} {each}", family.shader(), size.name());
+        let _infallible = writeln!(text, "{:<12} {:<6} {best:<13} {known:<13} {each}", family.shader(), size.name());
     }
     text
 }
@@ -105,8 +102,7 @@ fn print(text: &str) -> Result<(), Failure> {
 }
 
 fn read(path: &Path) -> Result<serde_json::Value, Failure> {
-    let text =
-        std::fs::read_to_string(path).map_err(|e| format!("{}: cannot be read: {e}", path.display()))?;
+    let text = std::fs::read_to_string(path).map_err(|e| format!("{}: cannot be read: {e}", path.display()))?;
     Ok(serde_json::from_str(&text).map_err(|e| format!("{}: is not JSON: {e}", path.display()))?)
 }
 

@@ -62,9 +62,7 @@ impl WeightFile {
     }
 
     /// Name, format, shape and byte range in the file of every tensor, in file order.
-    pub(super) fn tensors(
-        &self,
-    ) -> impl Iterator<Item = (String, safetensors::Dtype, Vec<usize>, Range<usize>)> {
+    pub(super) fn tensors(&self) -> impl Iterator<Item = (String, safetensors::Dtype, Vec<usize>, Range<usize>)> {
         self.header.offset_keys().into_iter().filter_map(|name| {
             let info = self.header.info(&name)?;
             let (start, end) = info.data_offsets;
