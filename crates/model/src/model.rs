@@ -103,7 +103,7 @@ impl Model {
         (name, hash, tokenizer): (String, String, Option<Tokenizer>),
     ) -> Result<Self> {
         let weights = Weights::upload(device, &config, source)?;
-        let rounds_inputs = device.half_inputs() && weights.rounding.is_some();
+        let rounds_inputs = device.f16_inputs() && weights.rounding.is_some();
         // Other numbers are another model's.
         let hash = if weights.rounding.is_some_and(|e| e > 0.0) { format!("{hash}-f16") } else { hash };
         let hash = if rounds_inputs { format!("{hash}-f16-inputs") } else { hash };
