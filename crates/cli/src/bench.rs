@@ -83,7 +83,7 @@ fn candidates(tuned: &[Tuned]) -> String {
     if tuned.is_empty() {
         return "the kernels of the host executor come in one text: there is nothing to choose\n".to_owned();
     }
-    let mut text = format!("{:<12} {:<6} {:<13} {:<13} texts\n", "kernel", "rows", "best", "known");
+    let mut text = format!("{:<12} {:<6} {:<13} {:<13} variants\n", "kernel", "rows", "best", "known");
     for Tuned { family, size, candidates, known, best } in tuned {
         let each = candidates.iter().map(|t| match t.is_right() {
             true => format!("{} {}", t.name, shown(t.seconds)),

@@ -21,11 +21,11 @@ pub(crate) struct DeviceArgs {
     pub(crate) memory: u64,
     /// Keep weights as 16-bit floats, in half the memory; what that costs in accuracy is written into results, and is
     /// nothing for a model that was stored so
-    #[arg(long)]
+    #[arg(long, alias = "half-weights")]
     pub(crate) f16_weights: bool,
     /// Round the inputs of forward products to 16-bit floats as well, for GPUs with matrix units (`resolvent devices`
     /// tells); derivatives stay f32, and what it costs in accuracy is written into results
-    #[arg(long)]
+    #[arg(long, alias = "half-inputs")]
     pub(crate) f16_inputs: bool,
 }
 

@@ -150,12 +150,12 @@ impl Model {
     }
 
     /// Relative error, in L2 norm over all of them, of the weights that were rounded to
-    /// [16 bits](resolvent_engine::Options::half_weights); 0 where the checkpoint had no more, `None` where none was rounded.
+    /// [16 bits](resolvent_engine::Options::f16_weights); 0 where the checkpoint had no more, `None` where none was rounded.
     pub fn weight_rounding(&self) -> Option<f64> {
         self.0.weights.rounding
     }
 
-    /// What rounding the inputs of forward products to [16 bits](resolvent_engine::Options::half_inputs) does to the field of a
+    /// What rounding the inputs of forward products to [16 bits](resolvent_engine::Options::f16_inputs) does to the field of a
     /// prompt of 16 arbitrary tokens, all levels together: relative error in L2 norm. `None` where no inputs are rounded.
     pub fn input_rounding(&self) -> Option<f64> {
         self.0.input_rounding.get().copied()

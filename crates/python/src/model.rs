@@ -38,20 +38,20 @@ impl PyModel {
     #[staticmethod]
     #[pyo3(
         signature = (name = resolvent::model::DEFAULT_MODEL.to_owned().into(), device = "auto", *,
-            memory = 512 << 20, f16_weights = false, f16_inputs = false, progress = true),
-        text_signature = "(name=\"atlas-small\", device=\"auto\", *, memory=536870912, half_weights=False, half_inputs=False, progress=True)"
+            memory = 512 << 20, progress = true, **precision),
+        text_signature = "(name=\"atlas-small\", device=\"auto\", *, memory=536870912, f16_weights=False, f16_inputs=False, progress=True)"
     )]
     fn from_pretrained(
         py: Python<'_>,
         name: PathBuf,
         device: &str,
         memory: u64,
-        f16_weights: bool,
-        f16_inputs: bool,
         progress: bool,
+        precision: Option<&Bound<'_, PyDict>>,
     ) -> Result<Self> {
         let Ok(choice) = device.parse::<Choice>();
         let name = name.to_str().ok_or_else(|| value_error("the model's path is no UTF-8 text"))?;
+        let [f16_weights, f16_inputs] = precision.map_or(Ok([false; 2]), crate::arguments::precision)?;
         let options = Options { batch_bytes: memory, f16_weights, f16_inputs, ..Options::new(choice) };
         let device = detached(py, |_| resolvent::open(&options))?;
         Ok(Self { model: detached(py, |raised| Model::named_with(&device, name, &hub(raised, progress)))? })

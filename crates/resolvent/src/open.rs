@@ -28,7 +28,7 @@ pub struct SelfTest {
 /// is off by far more than this.
 pub(crate) const BOUND: f64 = 2e-5;
 
-/// The same where [inputs are rounded](Options::half_inputs), for all but the adjoint identity, which rounds nothing: a difference of 1e-7 beside a half step is one of 1e-3 after it, and
+/// The same where [inputs are rounded](Options::f16_inputs), for all but the adjoint identity, which rounds nothing: a difference of 1e-7 beside a half step is one of 1e-3 after it, and
 /// blocks that follow spread it. Seen: 2.4e-4 between executors that each round right.
 const ROUNDING_BOUND: f64 = 2e-3;
 
