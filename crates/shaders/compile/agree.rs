@@ -51,9 +51,13 @@ pub(crate) fn merge(source: &Source, variants: &[(&Switches, Vec<Entry>)]) -> Re
             match common_number(variants, &extents) {
                 Some(name) => entry.workgroup[dimension] = Extent::Number(name),
                 None => problems.push(
-                    Problem::new(&source.path, 0, format!("the workgroup of `{}` differs between variants", entry.name))
-                        .detail(format!("dimension {dimension}: {extents:?}"))
-                        .detail("a size that differs has to be a number of shaders/variants.toml, used unchanged"),
+                    Problem::new(
+                        &source.path,
+                        0,
+                        format!("the workgroup of `{}` differs between variants", entry.name),
+                    )
+                    .detail(format!("dimension {dimension}: {extents:?}"))
+                    .detail("a size that differs has to be a number of shaders/variants.toml, used unchanged"),
                 ),
             }
         }

@@ -100,9 +100,9 @@ mod x86 {
         let (alpha, none) = (1.0f32, std::ptr::null());
         let beta = if call.accumulate { Accum::Add } else { Accum::Replace };
         let (x, w, y) = (call.x.as_ptr().cast(), call.w.as_ptr().cast(), call.y.as_mut_ptr().cast());
-        // SAFETY: `matmul` has checked that the slices hold the shape, which bounds every access: element (i, j) of an
-        // operand lies at i * row stride + j * column stride. `y` is exclusive, alpha an f32 as the type says, the
-        // index and diagonal pointers are unused (null), and the processor has the instructions.
+        // SAFETY: `matmul` has checked the lengths of the slices against the shape. This bounds every access: element
+        // (i, j) of an operand lies at i * row stride + j * column stride. `y` is exclusive. alpha is an f32, as the
+        // type argument says. The index and diagonal pointers are unused (null). The processor has the instructions.
         unsafe {
             gemm(
                 DType::F32,
@@ -144,8 +144,8 @@ fn portable(call: &mut Call<'_>) {
     let beta = if call.accumulate { 1.0 } else { 0.0 };
     let (x, w, y) = (call.x.as_ptr(), call.w.as_ptr(), call.y.as_mut_ptr());
     if m >= MANY_ROWS && !call.transposed {
-        // SAFETY: `matmul` has checked that the slices hold the shape, which bounds every access: element (i, j) of an
-        // operand lies at i * row stride + j * column stride. `y` is exclusive.
+        // SAFETY: `matmul` has checked the lengths of the slices against the shape. This bounds every access: element
+        // (i, j) of an operand lies at i * row stride + j * column stride. `y` is exclusive.
         unsafe {
             matrixmultiply::sgemm(m, k, n, 1.0, x, k_stride, 1, w, along_k, along_n, beta, y, n_stride, 1);
         }
