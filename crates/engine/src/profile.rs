@@ -1,15 +1,15 @@
-//! What each launch took.
+//! Profiles: the time of each launch.
 
 use crate::recording::Work;
 
-/// One executed launch: its place, its cost bound and its time.
+/// One executed launch: its label, its cost bound and its time.
 #[derive(Clone, Debug)]
 pub struct Sample {
     /// Kernel name.
     pub kernel: &'static str,
-    /// Place in the model.
+    /// Scope in the model and kernel, such as `blocks.3:matmul.primal`.
     pub label: String,
-    /// Shape of what it writes, such as `[rows: 16, n: 768]`.
+    /// Shapes of the outputs, such as `[rows=16, n=768]`.
     pub shape: String,
     /// Cost bound.
     pub work: Work,
@@ -18,12 +18,12 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// Achieved GFLOP/s.
+    /// Returns the achieved GFLOP/s.
     pub fn gflops(&self) -> f64 {
         self.work.flops / self.seconds / 1e9
     }
 
-    /// Achieved GB/s.
+    /// Returns the achieved GB/s.
     pub fn gbytes(&self) -> f64 {
         self.work.bytes / self.seconds / 1e9
     }

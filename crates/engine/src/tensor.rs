@@ -11,22 +11,22 @@ use crate::error::{Error, Result};
 pub struct Shape(Vec<(&'static str, usize)>);
 
 impl Shape {
-    /// Dimensions by name, outermost first.
+    /// Collects dimensions by name, outermost first.
     pub fn new(dims: &[(&'static str, usize)]) -> Self {
         Self(dims.to_vec())
     }
 
-    /// Number of elements.
+    /// Returns the number of elements.
     pub fn elements(&self) -> usize {
         self.0.iter().map(|&(_, n)| n).product()
     }
 
-    /// Lengths, outermost first.
+    /// Returns the lengths, outermost first.
     pub fn lengths(&self) -> Vec<usize> {
         self.0.iter().map(|&(_, n)| n).collect()
     }
 
-    /// Dimensions with their names.
+    /// Returns the dimensions with their names.
     pub fn dims(&self) -> &[(&'static str, usize)] {
         &self.0
     }
@@ -54,12 +54,12 @@ pub struct Tensor {
 }
 
 impl Tensor {
-    /// The whole of `buffer`, seen as `shape`.
+    /// Views the whole of `buffer` as `shape`.
     pub fn new(buffer: Buffer, shape: Shape) -> Result<Self> {
         Self::view(buffer, 0, shape)
     }
 
-    /// `shape.elements()` words of `buffer` from `offset` on.
+    /// Views `shape.elements()` words of `buffer`, from `offset` on, as `shape`.
     pub fn view(buffer: Buffer, offset: usize, shape: Shape) -> Result<Self> {
         let end = offset + shape.elements();
         if end > buffer.words() {
@@ -71,22 +71,22 @@ impl Tensor {
         Ok(Self { buffer, offset, shape })
     }
 
-    /// The buffer behind it.
+    /// Returns the buffer of the tensor.
     pub fn buffer(&self) -> &Buffer {
         &self.buffer
     }
 
-    /// Dimensions.
+    /// Returns the dimensions.
     pub fn shape(&self) -> &Shape {
         &self.shape
     }
 
-    /// The words of the buffer that belong to this tensor.
+    /// Returns the words of the buffer that belong to this tensor.
     pub fn range(&self) -> Range<usize> {
         self.offset..self.offset + self.shape.elements()
     }
 
-    /// Length of the dimension `name`; an error of `op` if there is none.
+    /// Returns the length of the dimension `name`; an error of `op` if there is none.
     pub fn dim(&self, op: &'static str, name: &'static str) -> Result<usize> {
         let found = self.shape.dims().iter().find(|(n, _)| *n == name);
         found.map(|&(_, n)| n).ok_or_else(|| {
@@ -102,6 +102,6 @@ impl Tensor {
             return Ok(());
         }
         let wanted = Shape::new(wanted);
-        Err(Error::shape(op, format!("`{}` is {}, wanted {wanted}", self.buffer.label(), self.shape)))
+        Err(Error::shape(op, format!("`{}` is {}, expected {wanted}", self.buffer.label(), self.shape)))
     }
 }

@@ -1,7 +1,7 @@
-//! What host bodies share: fixed-order reductions and elementary functions that the compiler turns into SIMD.
+//! Functions that host bodies share: fixed-order reductions, and elementary functions that compile to SIMD.
 //!
-//! `pulp` picks the widest instructions of the processor at run time; the functions here are inlined into what it
-//! calls, so that they are compiled for them.
+//! `pulp` picks the widest instructions of the processor at run time. The functions here are inlined into its calls, so
+//! they are compiled for those instructions.
 
 use pulp::Arch;
 use rayon::prelude::*;
@@ -9,31 +9,31 @@ use rayon::prelude::*;
 /// Lanes of a fixed-order sum: the same order on every processor.
 const LANES: usize = 16;
 
-/// Runs `body` on each row of `y` (`d` numbers each) over all threads. For bodies that move more than they compute.
+/// Runs `body` on each row of `y` (`d` elements each) over all threads. For bodies that are bound by memory.
 pub(crate) fn each_row(y: &mut [f32], d: usize, body: impl Fn(usize, &mut [f32]) + Sync) {
     y.par_chunks_mut(d).enumerate().for_each(|(i, row)| body(i, row));
 }
 
-/// The body of a kernel over one row, compiled for each set of instructions. A function or closure that is handed on as a
-/// value will not do: its call is compiled once, for the oldest processor, unless the optimiser happens to inline it.
+/// The body of a kernel over one row, compiled for each set of instructions. A function or closure as a value does not
+/// serve here: its call is compiled once, for the oldest processor, unless the optimiser inlines it.
 pub(crate) trait RowBody {
-    /// What it reads.
+    /// Inputs of the body.
     type Args<'a>: Copy + Sync;
 
-    /// Row `i` of the output, which is `y`.
+    /// Computes row `i` of the output, which is `y`.
     fn row(args: Self::Args<'_>, i: usize, y: &mut [f32]);
 }
 
-/// The same over the rows of two arrays at once.
+/// Like [`RowBody`], over the rows of two arrays at once.
 pub(crate) trait TwoRowsBody {
-    /// What it reads.
+    /// Inputs of the body.
     type Args<'a>: Copy + Sync;
 
-    /// Row `i` of both outputs.
+    /// Computes row `i` of both outputs.
     fn rows(args: Self::Args<'_>, i: usize, y: [&mut [f32]; 2]);
 }
 
-/// `row_body!(Name<'a>(Args<'a>) = function)`: a [`RowBody`] of a function that is always inlined.
+/// `row_body!(Name<'a>(Args<'a>) = function)` declares a [`RowBody`] whose function is always inlined.
 macro_rules! row_body {
     ($vis:vis $name:ident<$a:lifetime>($args:ty) = $row:path) => {
         $vis struct $name;
@@ -49,7 +49,7 @@ macro_rules! row_body {
     };
 }
 
-/// The same for a [`TwoRowsBody`].
+/// Like `row_body!`, for a [`TwoRowsBody`].
 macro_rules! two_rows_body {
     ($name:ident<$a:lifetime>($args:ty) = $rows:path) => {
         struct $name;
@@ -67,13 +67,13 @@ macro_rules! two_rows_body {
 
 pub(crate) use {row_body, two_rows_body};
 
-/// As [`each_row`], compiled for the processor's widest instructions.
+/// Like [`each_row`], compiled for the processor's widest instructions.
 pub(crate) fn each_row_simd<B: RowBody>(y: &mut [f32], d: usize, args: B::Args<'_>) {
     let arch = Arch::new();
     y.par_chunks_mut(d).enumerate().for_each(|(i, row)| arch.dispatch(RowCall::<B> { args, i, row }));
 }
 
-/// [`each_row_simd`] over the rows of two arrays at once.
+/// Like [`each_row_simd`], over the rows of two arrays at once.
 pub(crate) fn each_two_rows_simd<B: TwoRowsBody>([y, z]: [&mut [f32]; 2], [d, e]: [usize; 2], args: B::Args<'_>) {
     let arch = Arch::new();
     let rows = y.par_chunks_mut(d).zip(z.par_chunks_mut(e)).enumerate();
@@ -111,12 +111,13 @@ impl<B: TwoRowsBody> pulp::NullaryFnOnce for TwoRowsCall<'_, '_, B> {
     }
 }
 
-/// `sum f(a_i, b_i, ..)` over slices of one length, in a fixed order: in lanes, then the rest, then the lanes.
+/// Returns `sum f(a_i, b_i, ..)` over slices of one length, in a fixed order: each lane over the blocks, then the rest,
+/// then the sum of the lanes.
 #[inline(always)]
 pub(crate) fn sum<const N: usize>(slices: [&[f32]; N], f: impl Fn([f32; N]) -> f32) -> f32 {
     let n = slices.iter().map(|s| s.len()).min().unwrap_or(0);
     let mut lanes = [0.0; LANES];
-    // In blocks whose length the compiler knows: nothing is checked inside, and a block is a register.
+    // The compiler knows the length of a block: there are no checks of bounds inside, and a block fits a register.
     let parts = slices.map(|s| s[..n].as_chunks::<LANES>());
     for block in 0..n / LANES {
         let blocks = parts.map(|(blocks, _)| &blocks[block]);
@@ -130,13 +131,13 @@ pub(crate) fn sum<const N: usize>(slices: [&[f32]; N], f: impl Fn([f32; N]) -> f
     lanes.iter().sum()
 }
 
-/// `<a, b>`.
+/// Returns `<a, b>`.
 #[inline(always)]
 pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     sum([a, b], |[a, b]| a * b)
 }
 
-/// `y += a x`.
+/// Computes `y += a x`.
 #[inline(always)]
 pub(crate) fn axpy(a: f32, x: &[f32], y: &mut [f32]) {
     for (y, x) in y.iter_mut().zip(x) {
@@ -144,7 +145,7 @@ pub(crate) fn axpy(a: f32, x: &[f32], y: &mut [f32]) {
     }
 }
 
-/// `exp(x)` to about 2 ulp, without branches: `x = n ln 2 + r`, a polynomial in r, and n added to the exponent.
+/// Returns `exp(x)` to about 2 ulp, without branches: `x = n ln 2 + r`, a polynomial in r, and n added to the exponent.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
     const SHIFT: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to an integer
@@ -164,15 +165,15 @@ pub(crate) fn exp(x: f32) -> f32 {
     value * scale
 }
 
-/// `1 / (1 + exp(-x))`, to a relative accuracy also where it is tiny: the two halves never subtract.
+/// Returns `1 / (1 + exp(-x))`. Its relative accuracy is good also where it is tiny, because no terms are subtracted.
 #[inline(always)]
 fn logistic(x: f32) -> f32 {
     let e = exp(-x.abs());
     (if x >= 0.0 { 1.0 } else { e }) / (1.0 + e)
 }
 
-/// The normal distribution function, and `exp(-x^2 / 2)`. From erfc where x is far from 0, without cancellation below
-/// it; both polynomials are minimax, good to 1e-8.
+/// Returns the normal distribution function and `exp(-x^2 / 2)`. Where x is far from 0 it uses erfc, so a negative x
+/// causes no cancellation. Both polynomials are minimax, good to 1e-8.
 #[inline(always)]
 fn normal_cdf(x: f32) -> (f32, f32) {
     const NEAR: [f32; 7] = [
@@ -199,19 +200,19 @@ fn normal_cdf(x: f32) -> (f32, f32) {
 const C0: f32 = 1.595_769; // 2 sqrt(2 / pi)
 const C1: f32 = 0.044_715;
 
-/// GELU, in GPT-2's tanh form, `x logistic(2 u)` with `u = sqrt(2 / pi) (x + C1 x^3)`, or exact, `x Phi(x)`.
+/// Returns GELU: GPT-2's tanh form, `x logistic(2 u)` with `u = sqrt(2 / pi) (x + C1 x^3)`, or exact, `x Phi(x)`.
 #[inline(always)]
 pub(crate) fn gelu(exact: bool, x: f32) -> f32 {
     x * gelu_ratio(exact, x)
 }
 
-/// `gelu(x) / x`, also at 0.
+/// Returns `gelu(x) / x`, also at 0.
 #[inline(always)]
 pub(crate) fn gelu_ratio(exact: bool, x: f32) -> f32 {
     if exact { normal_cdf(x).0 } else { logistic(C0 * x * (1.0 + C1 * x * x)) }
 }
 
-/// Derivative of [`gelu`].
+/// Returns the derivative of [`gelu`].
 #[inline(always)]
 pub(crate) fn gelu_d(exact: bool, x: f32) -> f32 {
     if exact {
@@ -226,7 +227,7 @@ pub(crate) fn gelu_d(exact: bool, x: f32) -> f32 {
     }
 }
 
-/// Second derivative of [`gelu`].
+/// Returns the second derivative of [`gelu`].
 #[inline(always)]
 pub(crate) fn gelu_dd(exact: bool, x: f32) -> f32 {
     // Past |x| = 16 it vanishes, and the clamp keeps the powers in it finite.

@@ -1,8 +1,9 @@
 //! The MLP of a block: `y = gelu(x w1 + b1) w2 + b2`, optionally plus the residual stream.  `[rows, d] -> [rows, d]`
 //!
-//! A fused chain of [`crate::matmul`], [`crate::gelu`], [`crate::matmul`] and [`crate::add`] in two launches for each
-//! of primal, jvp, jet and vjp: GELU, or its slope, is an epilogue of the product. Residual: the pre-activation
-//! `[primal, n_inner]`. An hvp needs the two halves of a row from different runs, so GELU is a launch of its own there.
+//! It fuses [`crate::matmul`], [`crate::gelu`], [`crate::matmul`] and [`crate::add`] into two launches for each of
+//! primal, jvp, jet and vjp: GELU, or its slope, is an epilogue of the product. Residual: the pre-activation
+//! `[primal, n_inner]`. In an hvp, GELU needs rows of two sequences, the tangent's and that of the shared cotangent, so
+//! it is a separate launch.
 
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ pub struct Mlp {
     pub proj: Matmul,
     /// Exact GELU instead of GPT-2's tanh form.
     pub exact: bool,
-    /// Whether jvp and vjp hold gelu(x) / x constant.
+    /// Whether jvp and vjp freeze gelu(x) / x.
     pub frozen: bool,
 }
 
@@ -34,7 +35,7 @@ impl Mlp {
         rec.tensor("mlp.hidden", &[("rows", rows), ("n_inner", self.fc.1.shape().elements())])
     }
 
-    /// The activation alone, over the same residual.
+    /// Returns the activation alone, over the same residual.
     fn gelu(&self) -> Gelu {
         Gelu { n: self.fc.1.shape().elements(), exact: self.exact, frozen: self.frozen }
     }
@@ -43,7 +44,7 @@ impl Mlp {
         Form { exact: self.exact, frozen: self.frozen }
     }
 
-    /// `x_bar`, from the hidden layer's cotangent on.
+    /// Returns `x_bar`, given the cotangent of the hidden layer.
     fn vjp_from_hidden(
         &self,
         rec: &mut Recording,
@@ -59,8 +60,9 @@ impl Mlp {
         Ok(bars)
     }
 
-    /// The first product of jvp (one tangent a row) or jet (two), with its epilogue: `[orders rows, n_inner]`.
-    fn push(
+    /// Returns the first product of a jvp (one tangent per row) or a jet (two), with its epilogue:
+    /// `[orders rows, n_inner]`.
+    fn hidden_tangent(
         &self,
         rec: &mut Recording,
         (kernel, orders): (&'static Kernel, usize),
@@ -113,7 +115,7 @@ impl Op for Mlp {
     }
 
     fn jvp(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_dot: &[&Tensor]) -> Result<Tensor> {
-        let hidden = self.push(rec, (&JVP_GELU, 1), rows, residuals, x_dot[0])?;
+        let hidden = self.hidden_tangent(rec, (&JVP_GELU, 1), rows, residuals, x_dot[0])?;
         let mut x_dot = x_dot.to_vec();
         x_dot[0] = &hidden;
         self.proj.jvp(rec, rows, &Residuals::default(), &x_dot)
@@ -121,7 +123,7 @@ impl Op for Mlp {
 
     fn jet(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_jet: &[&Tensor]) -> Result<Tensor> {
         whole(NAME, self.frozen)?;
-        let hidden = self.push(rec, (&JET_GELU, 2), rows, residuals, x_jet[0])?;
+        let hidden = self.hidden_tangent(rec, (&JET_GELU, 2), rows, residuals, x_jet[0])?;
         let mut x_jet = x_jet.to_vec();
         x_jet[0] = &hidden;
         self.proj.jet(rec, rows, &Residuals::default(), &x_jet)

@@ -1,11 +1,11 @@
-//! The numbers that the formulas are written in.
+//! The scalars on which the formulas run.
 
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
 
 /// A real number, or one that carries derivatives with it.
 ///
-/// The elementary functions come from `libm`, so that the truth is the same on every platform.
+/// The elementary functions come from `libm`, so the reference is the same on every platform.
 pub trait Scalar:
     Copy
     + Debug
@@ -16,11 +16,11 @@ pub trait Scalar:
     + Neg<Output = Self>
     + AddAssign
 {
-    /// The constant `x`: no derivative.
+    /// Returns the constant `x`, without derivatives.
     fn from_f64(x: f64) -> Self;
-    /// The plain number, without derivatives.
+    /// Returns the value, without derivatives.
     fn value(self) -> f64;
-    /// The number itself, or where `frozen` the constant that it is: without derivatives.
+    /// Returns `self` or, if `frozen`, its value as a constant without derivatives.
     #[must_use]
     fn freeze(self, frozen: bool) -> Self {
         if frozen { Self::from_f64(self.value()) } else { self }

@@ -23,8 +23,8 @@ impl Block {
         Ok(Self { buffer, pooled: false, home: Arc::downgrade(shared) })
     }
 
-    /// Memory from the pool. Launches run in submission order, so a block may be handed on while earlier
-    /// launches that use it are still queued.
+    /// Takes memory from the pool. Launches run in submission order, so a block may be reused while earlier launches
+    /// that use it are still queued.
     pub(super) fn pooled(shared: &Arc<Shared>, label: &str, bytes: u64) -> Result<Self> {
         let size = bytes.next_multiple_of(256);
         let buffer = match shared.pool.take(size) {
@@ -34,7 +34,7 @@ impl Block {
         Ok(Self { buffer, pooled: true, home: Arc::downgrade(shared) })
     }
 
-    /// Whether the block is memory of this very device.
+    /// Whether the block is memory of this device.
     pub(super) fn is_of(&self, shared: &Arc<Shared>) -> bool {
         std::ptr::eq(self.home.as_ptr(), Arc::as_ptr(shared))
     }
@@ -73,12 +73,12 @@ struct Shelf {
     bytes: u64,
 }
 
-/// Blocks waiting to be used again, by size.
+/// Free blocks, by size.
 pub(super) struct Pool {
     shelf: Mutex<Shelf>,
     /// Whether pooled memory is filled with NaN before its first launch.
     pub(super) poison: bool,
-    /// Bytes that wait for reuse before memory goes back to the driver.
+    /// Most bytes to retain for reuse; further blocks go back to the driver.
     keep: u64,
 }
 

@@ -1,27 +1,27 @@
-//! Weights as host bodies get them.
+//! Weights as host bodies receive them.
 
 use half::f16;
 
 /// A right-hand operand stored row-major: `[k, n]`, or `[n, k]` to be used transposed.
 #[derive(Clone, Copy)]
 pub struct Weights<'a> {
-    /// The numbers, row-major.
+    /// The elements, row-major.
     pub elements: Elements<'a>,
     /// Whether they are `[n, k]`.
     pub transposed: bool,
 }
 
-/// Numbers of a weight.
+/// Elements of a weight.
 #[derive(Clone, Copy)]
 pub enum Elements<'a> {
-    /// As they are.
+    /// f32 elements.
     F32(&'a [f32]),
-    /// Halves, widened while they are read: aligned to words of four bytes, and with rows of an even length.
+    /// f16 elements, widened while they are read. They are aligned to words of four bytes; rows have an even length.
     F16(&'a [f16]),
 }
 
 impl Elements<'_> {
-    /// How many there are.
+    /// Returns the number of elements.
     pub(super) fn len(self) -> usize {
         match self {
             Self::F32(elements) => elements.len(),

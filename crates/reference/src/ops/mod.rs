@@ -1,4 +1,4 @@
-//! The ops, one a file: `y = op(x)` on row-major slices, in the order in which the formula is written.
+//! The ops, one per file: `y = op(x)` on row-major slices, computed in the order of the written formula.
 
 mod add;
 mod attention;

@@ -1,4 +1,4 @@
-//! Every binding says what shape it has.
+//! Every binding states its shape.
 
 use super::{Lint, Subject};
 use crate::compile::problem::Problem;
