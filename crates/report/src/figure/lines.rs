@@ -106,7 +106,7 @@ impl Lines {
         let absent = all - shown;
         let notes = match absent {
             0 => Vec::new(),
-            _ => vec![format!("{absent} of {all} points are outside of these axes")],
+            _ => vec![format!("{absent} of {all} points have no place on these axes")],
         };
         scene.height = parts::notes(&mut scene, frame.bottom(), &notes);
         scene
