@@ -12,7 +12,8 @@ pub(crate) fn bench(c: &mut Criterion) {
     let d = 768;
     for (name, device) in devices() {
         for tokens in TOKENS {
-            let rows = Rows::new(&device, &[Span { primal: 0, start: 0, end: tokens }]).expect("a batch of one sequence");
+            let rows =
+                Rows::new(&device, &[Span { primal: 0, start: 0, end: tokens }]).expect("a batch of one sequence");
             let wide = |seed| operand(&device, tokens, 3 * d, seed).expect("the operands fit any device");
             let (qkv, qkv_dot) = (wide(1), wide(2));
             let qkv_jet = operand(&device, 2 * tokens, 3 * d, 4).expect("the operands fit any device");

@@ -34,7 +34,9 @@ pub(crate) fn singular_values(a: &[f32], columns: usize) -> Result<Vec<f64>> {
 }
 
 fn diverged() -> Error {
-    Error::Input("singular values of a matrix with elements that are not finite; run again with `--device host`".to_owned())
+    Error::Input(
+        "singular values of a matrix with elements that are not finite; run again with `--device host`".to_owned(),
+    )
 }
 
 /// Orthonormalises vectors, one after another. A vector that depends on those before it becomes zero, so that the indices

@@ -72,7 +72,9 @@ impl Edit {
         let elements: &[f32] = match &self.change {
             Change::Add(s) | Change::Put(s) | Change::Project(s) if s.len() != width => {
                 let (site, length) = (self.site, s.len());
-                return Err(Error::Place(format!("{site} is {width} wide, but the given vector has {length} elements")));
+                return Err(Error::Place(format!(
+                    "{site} is {width} wide, but the given vector has {length} elements"
+                )));
             }
             Change::Add(s) | Change::Put(s) | Change::Project(s) => s,
             Change::Scale(a) => std::slice::from_ref(a),

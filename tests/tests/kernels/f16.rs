@@ -18,8 +18,8 @@ fn rounded(elements: Vec<f32>) -> Vec<f32> {
 
 /// Uploads a weight `[k, n]` in f16.
 fn f16_weight(device: &Device, [k, n]: [usize; 2], elements: &[f32]) -> resolvent_engine::Result<Weight> {
-    let f16s: Vec<f16> = elements.iter().map(|&x| f16::from_f32(x)).collect();
-    let pairs = f16s.as_chunks::<2>().0.iter();
+    let rounded: Vec<f16> = elements.iter().map(|&x| f16::from_f32(x)).collect();
+    let pairs = rounded.as_chunks::<2>().0.iter();
     let words: Vec<u32> = pairs.map(|[a, b]| u32::from(a.to_bits()) | u32::from(b.to_bits()) << 16).collect();
     Weight::f16s(device.upload("w", &[("k", k), ("pairs", n / 2)], &words)?)
 }
@@ -54,10 +54,10 @@ fn mlp_of_f16() {
     }
 }
 
-/// All finite halves, as the rows of a product with the identity: straight by the jvp, transposed by the vjp. They come out as they
-/// are, denormal ones too, though most GPUs make zeros of denormal elements.
+/// A product with the identity returns all finite f16 values: in rows by the jvp, transposed by the vjp. Denormal values are
+/// not flushed, although most GPUs flush denormal numbers.
 #[test]
-fn every_half_is_read() {
+fn every_f16_is_read() {
     let all: Vec<f32> =
         (0..=u16::MAX).map(|bits| f16::from_bits(bits).to_f32()).map(|x| if x.is_finite() { x } else { 0.0 }).collect();
     let (few, many) = (8, all.len() / 8);

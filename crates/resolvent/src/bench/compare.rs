@@ -22,7 +22,10 @@ pub struct Difference {
 pub fn compare(before: &Value, after: &Value) -> Result<Vec<Difference>, String> {
     for (name, bench) in [("first", before), ("second", after)] {
         if bench["schema"].as_u64() != Some(super::SCHEMA) {
-            return Err(format!("the {name} file is not a bench of schema {}; write it with bench --out", super::SCHEMA));
+            return Err(format!(
+                "the {name} file is not a bench of schema {}; write it with bench --out",
+                super::SCHEMA
+            ));
         }
     }
     let mut changes = Vec::new();
