@@ -1,8 +1,8 @@
-//! Comparisons that cannot pass by accident: NaN fails, and so does a thing compared with itself.
+//! Comparisons that cannot pass by accident: NaN fails, and so does a comparison of an executor with itself.
 
 use std::fmt;
 
-/// Numbers, with the name of what computed them.
+/// Values, with the name of the executor that computed them.
 #[derive(Clone, Debug)]
 pub struct Labelled {
     by: String,
@@ -10,33 +10,33 @@ pub struct Labelled {
 }
 
 impl Labelled {
-    /// Values computed by `by`. Devices make theirs in [`crate::Subject::read`].
+    /// Labels values computed by `by`. Values of a device are labelled by [`crate::Subject::read`].
     pub(crate) fn new(by: String, values: Vec<f64>) -> Self {
         Self { by, values }
     }
 
-    /// Values of the f64 reference.
+    /// Labels values of the f64 reference.
     pub fn reference(values: Vec<f64>) -> Self {
         Self::new("reference".to_owned(), values)
     }
 
-    /// What computed them.
+    /// Returns the name of the executor.
     pub fn by(&self) -> &str {
         &self.by
     }
 
-    /// The values.
+    /// Returns the values.
     pub fn values(&self) -> &[f64] {
         &self.values
     }
 
-    /// Rows `rows` of `d` numbers, under the same name.
+    /// Returns rows `rows` of `d` elements, with the same name.
     #[must_use]
     pub fn rows(&self, d: usize, rows: std::ops::Range<usize>) -> Self {
         Self::new(self.by.clone(), self.values[rows.start * d..rows.end * d].to_vec())
     }
 
-    /// First and second order of jets, whose rows of `d` numbers come in turn.
+    /// Separates first and second order of jets, whose rows of `d` elements are interleaved.
     #[must_use]
     pub fn orders(&self, d: usize) -> [Self; 2] {
         [0, 1].map(|order| {
@@ -46,20 +46,20 @@ impl Labelled {
     }
 }
 
-/// Why a comparison failed.
+/// The reason why a comparison failed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Mismatch {
     /// Both sides were computed by the same executor.
     SameExecutor(String),
     /// The sides differ in length, or there is nothing to compare.
     Length(usize, usize),
-    /// The relative L2 error, NaN included, is not within the tolerance; with the first place that is far off.
+    /// The relative L2 error exceeds the tolerance or is NaN.
     Error {
         /// Relative L2 error.
         error: f64,
-        /// What it had to be within.
+        /// The tolerance.
         tolerance: f64,
-        /// First element that contributes, with both values.
+        /// Index of the first element that is far off, with both values.
         at: (usize, f64, f64),
     },
 }
@@ -68,7 +68,7 @@ impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::SameExecutor(by) => write!(f, "`{by}` was compared with itself"),
-            Self::Length(a, b) => write!(f, "{a} numbers against {b}"),
+            Self::Length(a, b) => write!(f, "{a} elements against {b}"),
             Self::Error { error, tolerance, at: (i, got, want) } => {
                 write!(f, "relative error {error:.3e}, tolerance {tolerance:.1e}; at {i}: {got} for {want}")
             }
@@ -76,7 +76,7 @@ impl fmt::Display for Mismatch {
     }
 }
 
-/// `|got - want| / |want|` in the L2 norm, if it is within `tolerance`. Where `want` is zero, `got` must be.
+/// Returns `|got - want| / |want|` in the L2 norm if it is within `tolerance`. If `want` is zero, `got` must be zero.
 pub fn compare(got: &Labelled, want: &Labelled, tolerance: f64) -> Result<f64, Mismatch> {
     if got.by == want.by {
         return Err(Mismatch::SameExecutor(got.by.clone()));
@@ -104,15 +104,15 @@ pub struct Worst {
 }
 
 impl Worst {
-    /// A record of `what`, such as `layer_norm.vjp`.
+    /// Creates a record of `what`, such as `layer_norm.vjp`.
     pub fn new(what: &str) -> Self {
         Self { what: what.to_owned(), seen: Vec::new() }
     }
 
-    /// Compares, and remembers.
+    /// Compares two results and records the error.
     ///
     /// # Panics
-    /// If the comparison fails; `case` tells where.
+    /// If the comparison fails. The message contains `case`.
     pub fn check(&mut self, case: impl fmt::Display, got: &Labelled, want: &Labelled, tolerance: f64) {
         match compare(got, want, tolerance) {
             Ok(error) => self.note(format!("{} | {}", got.by, want.by), error, tolerance),
@@ -120,10 +120,10 @@ impl Worst {
         }
     }
 
-    /// Holds an error that was measured otherwise against its tolerance, NaN failing, and remembers it.
+    /// Compares an error that was measured otherwise with its tolerance, and records it.
     ///
     /// # Panics
-    /// If it is not within.
+    /// If it exceeds the tolerance or is NaN.
     pub fn within(&mut self, case: impl fmt::Display, by: &str, error: f64, tolerance: f64) {
         let what = &self.what;
         assert!(error <= tolerance, "{what} {case}: {by}: error {error:.3e}, tolerance {tolerance:.1e}");
@@ -133,7 +133,7 @@ impl Worst {
     fn note(&mut self, by: String, error: f64, tolerance: f64) {
         match self.seen.iter_mut().find(|(seen, ..)| *seen == by) {
             Some(row) => {
-                // The pair that came nearest to its own tolerance.
+                // Records the error that is largest relative to its tolerance.
                 if error / tolerance > row.1 / row.2 {
                     (row.1, row.2) = (error, tolerance);
                 }

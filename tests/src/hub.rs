@@ -1,7 +1,6 @@
-//! A hub on the loopback interface: one model, answered for as the public hub does, or as badly as a test wants.
+//! A hub on the loopback interface that serves one model, like the public hub or with the faults that a test selects.
 //!
-//! Small files are answered at the hub's own address. Weights are links to a second address, with a SHA-256, as LFS files
-//! are.
+//! Small files are served at the hub's own address. Weights are links to a second address, with a SHA-256, like LFS files.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -15,28 +14,28 @@ use sha2::{Digest, Sha256};
 /// The commit of every served model.
 pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-/// How a server behaves; the default is well.
+/// Faults of a server; the default has none.
 #[derive(Clone, Debug, Default)]
 pub struct Manners {
-    /// Closes the connection after so many bytes of a body of weights.
+    /// Closes the connection after this many bytes of weights.
     pub cut: Option<usize>,
-    /// Falls silent after so many bytes of a body of weights.
+    /// Stops sending after this many bytes of weights.
     pub stall: Option<usize>,
-    /// Answers everything with this status and error code.
+    /// Answers every request with this status and error code.
     pub refuse: Option<(u16, &'static str)>,
-    /// Gives whole files whatever range is asked for.
+    /// Ignores requested ranges and sends whole files.
     pub no_ranges: bool,
-    /// Claims that weights have so many bytes before they are fetched.
+    /// Announces this size of the weights before they are fetched.
     pub claim: Option<u64>,
-    /// Sends weights without saying how many bytes they have.
+    /// Sends weights without their length.
     pub no_length: bool,
     /// Sends weights with one wrong byte.
     pub wrong_byte: bool,
-    /// Says this of the commit.
+    /// Sends this commit.
     pub commit: Option<&'static str>,
 }
 
-/// One request.
+/// One received request.
 #[derive(Clone, Debug)]
 pub struct Asked {
     /// HEAD or GET.
@@ -47,7 +46,7 @@ pub struct Asked {
     pub range: Option<String>,
     /// `Authorization`.
     pub authorization: Option<String>,
-    /// Whether it came to the second address.
+    /// Whether it was sent to the second address.
     pub elsewhere: bool,
 }
 
@@ -60,7 +59,7 @@ struct State {
     asked: Vec<Asked>,
 }
 
-/// A server that lives as long as the test.
+/// A server that runs until the test ends.
 pub struct HubServer {
     hub: SocketAddr,
     state: Arc<Mutex<State>>,
@@ -70,7 +69,7 @@ impl HubServer {
     /// Serves the files of a directory as the model `repo`.
     ///
     /// # Panics
-    /// Where the loopback interface or the directory cannot be used.
+    /// If the loopback interface or the directory cannot be used.
     pub fn new(repo: &str, directory: &Path) -> Self {
         let listen = || TcpListener::bind(("127.0.0.1", 0)).expect("a port");
         let (hub, elsewhere) = (listen(), listen());
@@ -90,7 +89,7 @@ impl HubServer {
             thread::spawn(move || {
                 for stream in listener.incoming().flatten() {
                     let state = Arc::clone(&state);
-                    // A client that leaves is no failure of the server.
+                    // A client may close the connection; that is not a failure of the server.
                     thread::spawn(move || drop(serve(stream, &state, link, is_elsewhere)));
                 }
             });
@@ -98,7 +97,7 @@ impl HubServer {
         server
     }
 
-    /// The hub's address.
+    /// Returns the address of the hub.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.hub)
     }
@@ -110,21 +109,21 @@ impl HubServer {
         self
     }
 
-    /// Serves one more file, or another content.
+    /// Adds or replaces a file.
     #[must_use]
     pub fn with(self, file: &str, content: &[u8]) -> Self {
         self.state().files.insert(file.to_owned(), content.to_vec());
         self
     }
 
-    /// Serves a file no more.
+    /// Removes a file.
     #[must_use]
     pub fn without(self, file: &str) -> Self {
         self.state().files.remove(file).expect("was served");
         self
     }
 
-    /// The content of a file.
+    /// Returns the content of a file.
     ///
     /// # Panics
     /// If it is not served.
@@ -132,12 +131,12 @@ impl HubServer {
         self.state().files.get(name).unwrap_or_else(|| panic!("{name} is not served")).clone()
     }
 
-    /// Behaves otherwise from now on.
+    /// Selects the faults from now on.
     pub fn behave(&self, manners: Manners) {
         self.state().manners = manners;
     }
 
-    /// What was asked since this was last called.
+    /// Returns the requests since the last call.
     pub fn asked(&self) -> Vec<Asked> {
         std::mem::take(&mut self.state().asked)
     }
@@ -147,7 +146,7 @@ impl HubServer {
     }
 }
 
-/// The name of a content by its hash.
+/// Returns the SHA-256 of a content in hexadecimal digits.
 pub fn sha256(content: &[u8]) -> String {
     Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -168,7 +167,7 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>, link: SocketAddr, elsewher
     };
     stream.write_all(&answer)?;
     if stall.is_some() {
-        // Until the client has enough.
+        // Waits until the client closes the connection.
         stream.read_to_end(&mut Vec::new())?;
     }
     Ok(())
@@ -192,7 +191,7 @@ fn read(stream: &TcpStream, elsewhere: bool) -> std::io::Result<Asked> {
     Ok(asked)
 }
 
-/// An answer of the hub itself.
+/// Returns the hub's answer.
 fn resolved(state: &State, asked: &Asked, link: SocketAddr) -> Vec<u8> {
     let manners = &state.manners;
     if let Some((status, code)) = manners.refuse {
@@ -231,7 +230,7 @@ fn resolved(state: &State, asked: &Asked, link: SocketAddr) -> Vec<u8> {
     answer
 }
 
-/// An answer of where the weights are.
+/// Returns the answer of the second address, which has the weights.
 fn linked(state: &State, asked: &Asked) -> Vec<u8> {
     let manners = &state.manners;
     let file = asked.path.trim_start_matches('/').split('?').next().unwrap_or_default();

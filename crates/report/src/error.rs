@@ -1,25 +1,25 @@
-//! The crate's one error type.
+//! The error type of this crate.
 
 use std::path::PathBuf;
 
-/// What can go wrong when a figure or a page is written. Every message is one line that names the cause and the fix.
+/// An error of writing a figure or a page. Every message is one line that names the cause and the fix.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The ending of a file that no writer has.
+    /// The file name has an unsupported ending.
     #[error("{}: {what} ends in {endings}", path.display())]
     Ending {
         /// The file.
         path: PathBuf,
-        /// What should be written: `a plot`.
+        /// The kind of output: `a plot`.
         what: &'static str,
-        /// The endings there are.
+        /// The supported endings.
         endings: &'static str,
     },
     /// The file cannot be written.
     #[error(transparent)]
     File(#[from] resolvent_field::Error),
-    /// A picture of more pixels than make sense.
+    /// The picture has too many pixels.
     #[error("a picture of {width} x {height} is too large for .png; write .svg, or give a shorter prompt")]
     TooLarge {
         /// Width of the drawing in pixels.
@@ -30,7 +30,7 @@ pub enum Error {
     /// The picture could not be encoded.
     #[error("the picture cannot be encoded: {0}; write .svg")]
     Png(String),
-    /// The page could not be put together; a fault of ours.
+    /// The page could not be assembled, because of a fault in this crate.
     #[error("the page cannot be made: {0}; please report this")]
     Page(String),
 }

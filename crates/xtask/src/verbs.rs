@@ -1,4 +1,4 @@
-//! One verb a file.
+//! The verbs, one for each file.
 
 pub(crate) mod bench;
 pub(crate) mod check;

@@ -9,7 +9,7 @@ use super::batches::{cases, reach, sources};
 use super::edited::{TOKENS, lists};
 use super::{kinds, prepared, source};
 
-/// One source of every kind, and all of them together.
+/// Returns one source of every kind, then all of them together.
 fn batch(twin: &Twin, tokens: usize, random: &mut Random) -> Vec<Vec<Source>> {
     let at = |site| vec![source(twin, site, random.below(tokens), random)];
     let mut batch: Vec<Vec<Source>> = kinds(twin).into_iter().map(at).collect();
@@ -44,7 +44,7 @@ fn jets_of_edited_runs() {
     }
 }
 
-/// A prompt that is longer than an attention tile, with many sources, some of them superpositions.
+/// A prompt that is longer than an attention tile, with many sources, including superpositions.
 #[test]
 fn jets_of_a_long_prompt() {
     let mut worst = ["long.jet, first order", "long.jet, second order"].map(Worst::new);
@@ -66,7 +66,7 @@ fn jets_of_a_long_prompt() {
 }
 
 #[test]
-fn the_first_order_of_a_jet_is_the_tangent_and_company_changes_none() {
+fn jets_have_the_tangent_as_first_order_alone_and_in_a_batch() {
     let mut worst = ["jet against jvp", "batch.jet"].map(Worst::new);
     for (twin, tokens) in cases() {
         for on in subjects() {
@@ -91,9 +91,10 @@ fn the_first_order_of_a_jet_is_the_tangent_and_company_changes_none() {
     }
 }
 
-/// The first level at which a source at `site` has a response of second order, at its own token and at later ones: one
-/// layer norm, GELU or softmax has to lie in between.
-fn bends(site: Site) -> (usize, usize) {
+/// Returns the first level at which a source at `site` has a response of second order, at its own token and at later ones.
+///
+/// There must be a layer norm, GELU or softmax in between.
+fn second_order_reach(site: Site) -> (usize, usize) {
     let l = site.layer();
     match site {
         Site::ResidPre(_) => (l + 1, l + 1),
@@ -103,8 +104,8 @@ fn bends(site: Site) -> (usize, usize) {
     }
 }
 
-/// Outside of the causal cone every number of both orders is a zero, bit for bit; and so is every number of the second
-/// where nothing has bent the response yet.
+/// Outside of the causal cone every element of both orders is zero, bit for bit. The second order is also zero below the first
+/// nonlinearity.
 #[test]
 fn jets_stay_in_their_cone() {
     for (twin, tokens) in cases() {
@@ -112,7 +113,7 @@ fn jets_stay_in_their_cone() {
         for on in subjects() {
             let run = prepared(&twin, on, &tokens, &[]);
             let mut random = Random::new(4);
-            // Not at the first token, whose one key has all the weight whatever query and key are.
+            // The first token is left out: its only key has weight 1 for any query and key.
             let batch: Vec<[Source; 1]> = twin
                 .sites()
                 .into_iter()
@@ -120,7 +121,7 @@ fn jets_stay_in_their_cone() {
                 .collect();
             let jets = run.linearize(Mode::Exact).jet(&batch).expect("fits");
             for (k, [source]) in batch.iter().enumerate() {
-                let fields = [(&jets.first, reach(source.site)), (&jets.second, bends(source.site))];
+                let fields = [(&jets.first, reach(source.site)), (&jets.second, second_order_reach(source.site))];
                 for (order, (fields, (own, later))) in fields.into_iter().enumerate() {
                     for (i, row) in fields.get(k).chunks(d).enumerate() {
                         let (level, token) = (i / t, i % t);
@@ -140,10 +141,10 @@ fn jets_stay_in_their_cone() {
 
 pub(super) type Jet = Dual<Dual<f64>>;
 
-/// How the reference reads an observable.
+/// Reads an observable from a reference run.
 pub(super) type Reader = Box<dyn Fn(&Trace<Jet>) -> Jet>;
 
-/// Observables of every kind, at the last token and in the middle.
+/// Returns observables of every kind, at the last token and in the middle.
 pub(super) fn observables(twin: &Twin, tokens: usize) -> Vec<(Observable, Reader)> {
     let direction = Random::new(3).normals(twin.config.n_embd);
     let other = Random::new(4).normals(twin.config.vocab_size);
@@ -183,7 +184,7 @@ fn observables_along_sources() {
         let mut random = Random::new(6);
         let mut batch = batch(&twin, TOKENS.len(), &mut random);
         batch.extend((0..5).map(|_| sources(&twin, TOKENS.len(), &mut random)));
-        // The observable's own row, against the order in which the sources join.
+        // Sources at the observable's own row, in the opposite order of their joins.
         for site in [Site::ResidPost(1), Site::ResidMid(0), Site::ResidPre(1), Site::ResidPre(0)] {
             batch.push(vec![source(&twin, site, TOKENS.len() - 1, &mut random)]);
         }
@@ -202,7 +203,7 @@ fn observables_along_sources() {
                     let apart = relative(&got[n], &truth[n]);
                     let case = format!("{edits:?} {observable:?} {:?} {:?}", got[n], truth[n]);
                     worst[n].within(case, on.name(), apart, tolerance::JETS);
-                    // Where the source cannot reach, nothing is what it does.
+                    // A source that cannot reach J has derivatives of exactly zero.
                     for (got, truth) in got[n].iter().zip(&truth[n]) {
                         assert!(*truth != 0.0 || *got == 0.0, "{}: {observable:?}", on.name());
                     }
@@ -213,7 +214,7 @@ fn observables_along_sources() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused() {
+fn invalid_sources_and_observables_are_refused() {
     let twin = Twin::small();
     for on in subjects() {
         let run = prepared(&twin, on, &TOKENS, &[]);

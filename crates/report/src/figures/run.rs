@@ -1,4 +1,4 @@
-//! `run`: how large the field is.
+//! `run`: the norm of the field.
 
 use resolvent_field::{Array, Labelled, norms};
 

@@ -1,28 +1,31 @@
-//! Two benches side by side, from their files.
+//! Compares two benches from their files.
 
 use serde_json::Value;
 
-/// One number of both.
+/// One measurement that both benches have.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Difference {
-    /// What was timed.
+    /// Name of the measurement.
     pub name: String,
-    /// Seconds, or units a second for peaks, before and after.
+    /// First bench: seconds or, for peaks, units a second.
     pub before: f64,
-    /// After.
+    /// Second bench, in the same unit.
     pub after: f64,
-    /// How many times faster the second is.
+    /// Factor by which the second bench is faster.
     pub faster: f64,
 }
 
-/// What both files have timed: peaks, passes, kernels at their shapes.
+/// Compares the measurements that both files have: peaks, passes, and kernels at their shapes.
 ///
 /// # Errors
-/// A file that is no bench of this schema, in one line.
+/// A file is not a bench of this schema. The message is one line.
 pub fn compare(before: &Value, after: &Value) -> Result<Vec<Difference>, String> {
     for (name, bench) in [("first", before), ("second", after)] {
         if bench["schema"].as_u64() != Some(super::SCHEMA) {
-            return Err(format!("the {name} file is no bench of schema {}; write it with bench --out", super::SCHEMA));
+            return Err(format!(
+                "the {name} file is not a bench of schema {}; write it with bench --out",
+                super::SCHEMA
+            ));
         }
     }
     let mut changes = Vec::new();
@@ -55,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_both_have_is_compared() {
+    fn common_measurements_are_compared() {
         let bench = |seconds: f64, shape: &str| {
             json!({
                 "schema": 1, "peaks": {"gflops": 100.0, "gbytes": 10.0},

@@ -6,43 +6,43 @@ use resolvent_engine::Sample;
 
 use super::peaks::Peaks;
 
-/// One kernel at one shape.
+/// The rate of one kernel at one shape.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KernelRate {
-    /// Its name.
+    /// Name of the kernel.
     pub kernel: &'static str,
-    /// Shape of what it writes.
+    /// Shape of its output.
     pub shape: String,
     /// Operations of a launch.
     pub flops: f64,
-    /// Bytes that a launch moves at least.
+    /// Least number of bytes that a launch moves.
     pub bytes: f64,
-    /// How many launches there were.
+    /// Number of launches.
     pub launches: usize,
-    /// Median of their seconds.
+    /// Median seconds of a launch.
     pub seconds: f64,
-    /// Seconds at the peaks over seconds taken.
+    /// Least seconds by the peaks, divided by the measured seconds.
     pub roofline: f64,
 }
 
 impl KernelRate {
-    /// GFLOP/s
+    /// Returns GFLOP/s.
     pub fn gflops(&self) -> f64 {
         self.flops / self.seconds / 1e9
     }
 
-    /// GB/s
+    /// Returns GB/s.
     pub fn gbytes(&self) -> f64 {
         self.bytes / self.seconds / 1e9
     }
 
-    /// Seconds of all launches, if each were the median one.
+    /// Returns the seconds of all launches, estimated by the median.
     pub fn total(&self) -> f64 {
         self.seconds * self.launches as f64
     }
 }
 
-/// Launches of one kernel and shape together, the most expensive first.
+/// Groups launches by kernel and shape, the most expensive group first.
 pub(super) fn rates(samples: &[Sample], peaks: &Peaks) -> Vec<KernelRate> {
     let mut groups = BTreeMap::<(&str, &str, u64), Vec<&Sample>>::new();
     for sample in samples.iter().filter(|s| s.seconds > 0.0) {
@@ -89,7 +89,7 @@ mod tests {
             sample("a", "[2]", 1e9, 0.2),
             sample("a", "[3]", 1e9, 5.0),
             sample("b", "[2]", 0.0, 0.001),
-            // A GPU's clock that did not move says nothing.
+            // A launch of zero seconds is below the GPU's clock resolution and is ignored.
             sample("b", "[2]", 0.0, 0.0),
         ];
         let rates = rates(&samples, &Peaks { flops: 1e10, bytes: 1e9 });

@@ -1,4 +1,4 @@
-//! Whole passes: what users wait for.
+//! Times of whole analyses, as a user calls them.
 
 use std::time::Instant;
 
@@ -8,22 +8,22 @@ use resolvent_model::{Edit, Mode, Model, Observable, Site, Source, gaussian};
 use super::BenchOptions;
 use crate::open::Fault;
 
-/// A pass.
+/// A timed analysis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pass {
-    /// A prompt, and two logits of its last token.
+    /// A forward pass, and two logits of the last token.
     Forward,
     /// A forward pass, and the sensitivities of a logit difference at all levels.
     Sensitivity,
-    /// Two prompts, and J after every h\[l, t\] below the last level has been put from one into the other.
+    /// Two forward passes, and J after each h\[l, t\] below the last level is patched from one run into the other.
     Sweep,
-    /// Responses of the field to 32 sources at level 0, over a run that is there.
+    /// Responses of the field to 32 sources at level 0, over an existing run.
     Tangents,
     /// Both orders of the same responses.
     Jets,
-    /// Eight Hessian-vector products over a run that is there.
+    /// Eight Hessian-vector products over an existing run.
     Products,
-    /// The sliced Green operator of all causal pairs, eight random directions on either side.
+    /// The sliced Green operator of all causal pairs, with eight random directions on either side.
     Slices,
 }
 
@@ -33,7 +33,7 @@ const SOURCES: usize = 32;
 const DIRECTIONS: usize = 8;
 
 impl Pass {
-    /// Its name in tables and files.
+    /// Returns its name in tables and files.
     pub fn name(self) -> &'static str {
         match self {
             Self::Forward => "forward, two logits",
@@ -47,24 +47,24 @@ impl Pass {
     }
 }
 
-/// How long a pass took.
+/// The time of a pass.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PassTime {
-    /// Which.
+    /// The pass.
     pub pass: Pass,
     /// Median seconds.
     pub seconds: f64,
-    /// Least and most.
+    /// Least seconds.
     pub low: f64,
     /// Most seconds.
     pub high: f64,
-    /// How often it was run.
+    /// Number of timed runs.
     pub repeats: usize,
     /// Operations, by the cost bounds of its launches.
     pub flops: f64,
 }
 
-/// The passes of a bench.
+/// Returns the passes of a bench.
 pub(super) fn kinds(quick: bool) -> Vec<Pass> {
     let mut all = vec![Pass::Forward, Pass::Sensitivity, Pass::Tangents, Pass::Jets, Pass::Products, Pass::Sweep];
     if !quick {
@@ -73,8 +73,9 @@ pub(super) fn kinds(quick: bool) -> Vec<Pass> {
     all
 }
 
-/// Repeats a pass, after one that does not count since drivers may compile in it, for about a second; ten seconds where there is
-/// time.
+/// Times a pass repeatedly, for about ten seconds, or one second if `quick`.
+///
+/// One untimed run precedes, because drivers may compile during the first run.
 pub(super) fn time(pass: Pass, model: &Model, options: &BenchOptions) -> Result<PassTime, Fault> {
     let (budget, most) = if options.quick { (1.0, 5) } else { (10.0, 25) };
     let before = model.device().flops();
@@ -100,7 +101,7 @@ fn prompt(model: &Model, count: usize, seed: u32) -> Vec<u32> {
     (0..count as u32).map(|i| (i * 7919 + seed * 104_729) % vocab).collect()
 }
 
-/// Runs a pass; its seconds. What it starts from is made before the clock starts.
+/// Runs a pass once and returns its seconds. Its inputs are prepared before the clock starts.
 pub(super) fn once(pass: Pass, model: &Model, count: usize) -> Result<f64, Fault> {
     let (tokens, other) = (prompt(model, count, 1), prompt(model, count, 2));
     let config = model.config();
