@@ -72,6 +72,15 @@ impl WeightFile {
         })
     }
 
+    /// Names of tensors that share the bytes of another, and the name under which those are stored: how the Python package's
+    /// `save_model` writes tied tensors.
+    pub(super) fn shared(&self) -> impl Iterator<Item = (&str, &str)> {
+        let notes = self.header.metadata().iter().flatten();
+        let shared = notes
+            .filter(|(name, stored)| self.header.info(stored).is_some() && self.header.info(name).is_none());
+        shared.map(|(name, stored)| (name.as_str(), stored.as_str()))
+    }
+
     /// Gives the pages of a byte range back to the system; reading them again maps them again.
     pub(super) fn release(&self, bytes: Range<usize>) {
         let Source::Mapped(map) = &self.source else { return };
@@ -125,8 +134,8 @@ fn map(path: &Path) -> io::Result<Mmap> {
 
 /// The header and where the data after it begin, or what is wrong.
 fn parse(bytes: &[u8]) -> Result<(Metadata, usize), String> {
-    if bytes.starts_with(b"version https://git-lfs") {
-        return Err("it is a Git LFS pointer, not the weights themselves (run `git lfs pull`)".to_owned());
+    if files::is_lfs_pointer(bytes) {
+        return Err(files::LFS_POINTER.to_owned());
     }
     let Some((prefix, rest)) = bytes.split_first_chunk::<PREFIX>() else {
         return Err(format!("it is truncated at {} bytes", bytes.len()));
