@@ -48,7 +48,7 @@ impl From<Error> for Failure {
 /// Downloads what the cache lacks of a model, and returns its commit. `cached` says what the cache has, for messages.
 pub(super) fn fetch(hub: &Hub, name: &Name, folder: &Folder, cached: &str) -> Result<String> {
     let commit = is_commit(&name.revision).then(|| name.revision.clone());
-    run(hub, name, folder, (cached, commit), Fetch::model)
+    run(hub, name, folder, (cached, commit), |fetch| fetch.model())
 }
 
 /// Downloads the settings of the tokenizer of a commit, as far as there are any.
