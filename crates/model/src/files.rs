@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, one_line};
 
 /// Largest configuration, index, vocabulary or merge list read; GPT-2's largest is 2 MB.
 const MAX_BYTES: u64 = 256 << 20;
@@ -61,7 +61,7 @@ pub fn text(bytes: &[u8]) -> Result<&str, String> {
 
 /// Returns the object of a JSON file, or what the file is instead.
 pub(crate) fn object(bytes: &[u8]) -> Result<Map<String, Value>, String> {
-    serde_json::from_str(text(bytes)?).map_err(|e| format!("not a JSON object ({e})"))
+    serde_json::from_str(text(bytes)?).map_err(|e| format!("not a JSON object ({})", one_line(&e)))
 }
 
 /// What is said of a file that git has not replaced by its content.

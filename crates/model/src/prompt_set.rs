@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, one_line};
 use crate::files;
 use crate::model::Model;
 use crate::prompt::{check_prompt, parse_token};
@@ -83,7 +83,7 @@ impl PromptSet {
     fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Self> {
         let fail = |message: String| Error::PromptFile { path: path.to_owned(), message };
         let text = files::text(bytes).map_err(fail)?;
-        let file: File = serde_json::from_str(text).map_err(|e| fail(e.to_string()))?;
+        let file: File = serde_json::from_str(text).map_err(|e| fail(one_line(&e)))?;
         if file.version != 1 {
             return Err(fail(format!("it has version {}, and this program reads version 1", file.version)));
         }

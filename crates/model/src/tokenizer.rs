@@ -16,7 +16,7 @@ use tokenizers::{
     DecoderWrapper, Model as _, ModelWrapper, OffsetReferential, OffsetType, PreTokenizer as _,
 };
 
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, one_line, shown};
 use crate::files;
 
 /// A tokenizer of a model directory.
@@ -90,8 +90,9 @@ impl Tokenizer {
     }
 
     fn ids(&self, text: &str, special: bool) -> Result<Vec<u32>> {
-        let failed =
-            |e: tokenizers::Error| encoding_error(format!("`{}` cannot be encoded: {e}", shown(text)));
+        let failed = |e: tokenizers::Error| {
+            encoding_error(format!("`{}` cannot be encoded: {}", shown(text), one_line(&e)))
+        };
         if self.loses(text).map_err(failed)? {
             let message = format!("`{}` has characters that this tokenizer has no token for", shown(text));
             return Err(encoding_error(message));
@@ -138,7 +139,7 @@ impl Tokenizer {
         }
         self.inner
             .decode(ids, false)
-            .map_err(|e| encoding_error(format!("the tokens cannot be decoded: {e}")))
+            .map_err(|e| encoding_error(format!("the tokens cannot be decoded: {}", one_line(&e))))
     }
 
     /// Display text of one token: its piece of text with its space. Bytes that are no UTF-8 by themselves are

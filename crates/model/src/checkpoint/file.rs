@@ -11,7 +11,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Metadata, SafeTensorError};
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, one_line, shown};
 use crate::files;
 
 /// Bytes of the length that comes before the header.
@@ -153,7 +153,8 @@ fn parse(bytes: &[u8]) -> Result<(Metadata, usize), String> {
 /// near the largest number that adding the length of the header overflows, a panic in checked builds.
 fn check_spans(header: &[u8], data_len: usize) -> Result<(), String> {
     let mut json = serde_json::Deserializer::from_slice(header);
-    let spans = json.deserialize_map(Spans).map_err(|e| format!("its header is damaged: {e}"))?;
+    let spans =
+        json.deserialize_map(Spans).map_err(|e| format!("its header is damaged: {}", one_line(&e)))?;
     for (name, [start, end]) in spans {
         if start > end || end > data_len as u64 {
             return Err(format!(
@@ -209,6 +210,6 @@ fn describe(error: &SafeTensorError) -> String {
             "the byte range of a tensor does not match its shape and dtype".to_owned()
         }
         SafeTensorError::HeaderTooLarge => "its header is larger than 100 MB".to_owned(),
-        other => other.to_string(),
+        other => one_line(other),
     }
 }

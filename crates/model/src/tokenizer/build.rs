@@ -6,12 +6,12 @@ use std::path::Path;
 use serde_json::{Map, Value};
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::{AddedToken, PreTokenizerWrapper};
+use tokenizers::{AddedToken, Model as _, PreTokenizerWrapper};
 
 use super::checks::{MAX_ID, check, check_merge};
 use super::settings::{CONFIG, Class, Settings};
 use super::{BYTES, Tokenizer};
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, one_line, shown};
 use crate::files;
 
 /// The tokenizer of a directory: of its tokenizer.json, or else of vocab.json and merges.txt, and of the files beside
@@ -55,19 +55,14 @@ pub(super) fn from_json(json: &Map<String, Value>) -> Result<tokenizers::Tokeniz
     check(json)?;
     let kept = json.iter().filter(|(key, _)| !["padding", "truncation"].contains(&key.as_str()));
     let kept: Map<String, Value> = kept.map(|(key, value)| (key.clone(), value.clone())).collect();
-    serde_json::from_value(Value::Object(kept)).map_err(|e| shown_error(&e.to_string()))
-}
-
-/// An error of the library, on one line.
-fn shown_error(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    serde_json::from_value(Value::Object(kept)).map_err(|e| one_line(&e))
 }
 
 /// The added tokens of a tokenizer.json, with the ids that it declares.
 fn declared(json: &Map<String, Value>) -> Result<Vec<(u32, AddedToken)>, String> {
     let tokens = json.get("added_tokens").and_then(Value::as_array);
     let token = |value: &Value| {
-        let token: AddedToken = serde_json::from_value(value.clone()).map_err(|e| e.to_string())?;
+        let token: AddedToken = serde_json::from_value(value.clone()).map_err(|e| one_line(&e))?;
         match value.get("id").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok()) {
             Some(id) => Ok((id, token)),
             None => Err(format!("the added token `{}` has no id", shown(&token.content))),
@@ -89,7 +84,7 @@ fn from_bpe(vocab: HashMap<String, u32>, merges: &[u8]) -> Result<tokenizers::To
         pairs.push((a.to_owned(), b.to_owned()));
     }
     let vocab: Vocab = vocab.into_iter().collect();
-    let model = BPE::builder().vocab_and_merges(vocab, pairs).build().map_err(|e| e.to_string())?;
+    let model = BPE::builder().vocab_and_merges(vocab, pairs).build().map_err(|e| one_line(&e))?;
     let mut tokenizer = tokenizers::Tokenizer::new(model);
     tokenizer.with_decoder(Some(ByteLevel::default()));
     Ok(tokenizer)
@@ -97,7 +92,7 @@ fn from_bpe(vocab: HashMap<String, u32>, merges: &[u8]) -> Result<tokenizers::To
 
 fn parse_vocab(bytes: &[u8]) -> Result<HashMap<String, u32>, String> {
     let vocab: HashMap<String, u32> = serde_json::from_str(files::text(bytes)?)
-        .map_err(|e| format!("not a JSON object of pieces and ids ({e})"))?;
+        .map_err(|e| format!("not a JSON object of pieces and ids ({})", one_line(&e)))?;
     let mut ids = HashSet::new();
     if let Some((piece, id)) = vocab.iter().find(|(_, id)| !ids.insert(**id)) {
         return Err(format!("id {id} is given twice, once to `{}`", shown(piece)));
@@ -188,17 +183,21 @@ fn of_its_own(json: &Map<String, Value>) -> Option<&'static str> {
 fn finished(mut inner: tokenizers::Tokenizer, settings: Settings, gpt2: bool) -> Result<Tokenizer, String> {
     let settings = if gpt2 { settings.with_defaults_of_gpt2() } else { settings };
     let known: HashSet<String> = inner.get_added_vocabulary().get_vocab().keys().cloned().collect();
-    if gpt2 && settings.has_decoder {
-        let declared: HashSet<&str> = settings.declared().map(|(_, t)| t.content.as_str()).collect();
-        if let Some(lost) = known.iter().find(|known| !declared.contains(known.as_str())) {
-            return Err(format!(
-                "its added token `{}` is not in `added_tokens_decoder` of {CONFIG}, which replaces it in transformers 5; \
-                 add the token there",
-                shown(lost)
-            ));
-        }
+    // GPT-2's class takes the decoder's tokens for those of the file.
+    let replaced = gpt2 && settings.has_decoder;
+    let tokens = settings.to_add(if replaced { HashSet::new() } else { known.clone() });
+    let again = |text: &str| {
+        tokens.iter().any(|token| token.content == text) && inner.get_model().token_to_id(text).is_some()
+    };
+    let declared = |text: &str| settings.declared().any(|(_, token)| token.content == text);
+    if let Some(lost) = known.iter().find(|text| replaced && !declared(text) && !again(text)) {
+        return Err(format!(
+            "its added token `{}` is not in `added_tokens_decoder` of {CONFIG}, which replaces it in transformers 5; \
+             add the token there",
+            shown(lost)
+        ));
     }
-    inner.add_tokens(settings.to_add(known)).map_err(|e| shown_error(&e.to_string()))?;
+    inner.add_tokens(tokens).map_err(|e| one_line(&e))?;
     for (id, token) in settings.declared().filter(|(_, token)| !token.content.is_empty()) {
         if let Some(given) = inner.token_to_id(&token.content).filter(|given| *given != id) {
             return Err(format!(

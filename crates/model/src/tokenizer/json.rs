@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
+use crate::error::one_line;
+
 /// A JSON value. Numbers are kept only as far as a setting of a tokenizer needs them: as whole numbers.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Json {
@@ -26,7 +28,7 @@ impl Object {
         match serde_json::from_str(text) {
             Ok(Json::Object(object)) => Ok(object),
             Ok(_) => Err("not a JSON object".to_owned()),
-            Err(e) => Err(format!("not a JSON object ({e})")),
+            Err(e) => Err(format!("not a JSON object ({})", one_line(&e))),
         }
     }
 
