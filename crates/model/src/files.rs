@@ -39,7 +39,13 @@ pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
 pub(crate) fn exists(path: &Path) -> Result<bool> {
     match std::fs::metadata(path) {
         Ok(_) => Ok(true),
-        Err(source) if source.kind() == ErrorKind::NotFound => Ok(false),
+        // Nothing has a name that no file can have, or lies in what is no folder.
+        Err(source)
+            if [ErrorKind::NotFound, ErrorKind::NotADirectory, ErrorKind::InvalidFilename]
+                .contains(&source.kind()) =>
+        {
+            Ok(false)
+        }
         Err(source) => Err(Error::Io { path: path.into(), source }),
     }
 }
@@ -98,6 +104,9 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let path = dir.path().join("config.json");
         assert!(exists(&path).is_ok_and(|there| !there));
+        let none = [dir.path().join("x".repeat(5000)), dir.path().join("file/x")];
+        std::fs::write(dir.path().join("file"), "").expect("writable");
+        assert!(none.iter().all(|path| exists(path).is_ok_and(|there| !there)));
         std::os::unix::fs::symlink(&path, &path).expect("a link");
         let line = exists(&path).expect_err("is unknown").to_string();
         assert!(line.starts_with("cannot read ") && line.contains("config.json"), "{line}");
