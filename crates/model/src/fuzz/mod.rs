@@ -84,8 +84,46 @@ fn changed(seed: &Value, by: &[Mutation]) -> Vec<u8> {
     bytes(json(seed.clone(), by).to_string().into_bytes(), by)
 }
 
+/// What is changed below is whole before.
+#[test]
+fn seeds_are_whole() {
+    let opened = |files: &[(&str, &[u8])], open: fn(&Path)| tried(files, open);
+    let config = seeds::config().to_string();
+    let index = seeds::index().to_string();
+    let whole: [&[(&str, &[u8])]; 2] = [
+        &[("config.json", config.as_bytes()), ("model.safetensors", &seeds::weights())],
+        &[
+            ("config.json", config.as_bytes()),
+            ("model.safetensors.index.json", index.as_bytes()),
+            ("a.safetensors", &seeds::weights()),
+        ],
+    ];
+    for files in whole {
+        opened(files, |dir| drop(Checkpoint::open(dir).unwrap_or_else(|e| panic!("{e}"))));
+    }
+    let tokenizer = |dir: &Path| {
+        let tokenizer = Tokenizer::open(dir).unwrap_or_else(|e| panic!("{e}")).expect("a tokenizer");
+        assert!(!tokenizer.prompt("Hi").unwrap_or_else(|e| panic!("{e}")).is_empty());
+    };
+    for which in 0..seeds::WHOLE {
+        opened(&[("tokenizer.json", seeds::whole(which).to_string().as_bytes())], tokenizer);
+    }
+    let parts: Vec<(&str, Vec<u8>)> =
+        seeds::parts().into_iter().map(|(name, seed)| (name, seed_bytes(&seed))).collect();
+    let files: Vec<(&str, &[u8])> = parts.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
+    opened(&files, tokenizer);
+    opened(&[("prompts.json", seeds::prompts().to_string().as_bytes())], |dir| {
+        drop(PromptSet::open(&dir.join("prompts.json")).unwrap_or_else(|e| panic!("{e}")));
+    });
+}
+
+/// The bytes of a seed: text as it is, anything else as JSON.
+fn seed_bytes(seed: &Value) -> Vec<u8> {
+    seed.as_str().map_or_else(|| seed.to_string(), str::to_owned).into_bytes()
+}
+
 proptest! {
-    #![proptest_config(cases(400))]
+    #![proptest_config(cases(800))]
 
     #[test]
     fn configs(by in mutations()) {
@@ -131,7 +169,7 @@ proptest! {
         let files: Vec<Vec<u8>> = seeds.values().zip(&by).enumerate().map(|(at, (seed, by))| {
             let by = if which >> at & 1 == 1 { &by[..] } else { &[] };
             match seed {
-                Value::String(text) => bytes(text.clone().into_bytes(), by),
+                Value::String(_) => bytes(seed_bytes(seed), by),
                 seed => changed(seed, by),
             }
         }).collect();
