@@ -12,8 +12,7 @@ pub(crate) fn bench(c: &mut Criterion) {
     let d = 768;
     for (name, device) in devices() {
         for tokens in TOKENS {
-            let rows =
-                Rows::new(&device, &[Span { primal: 0, start: 0, end: tokens }]).expect("a batch of one run");
+            let rows = Rows::new(&device, &[Span { primal: 0, start: 0, end: tokens }]).expect("a batch of one run");
             let wide = |seed| operand(&device, tokens, 3 * d, seed).expect("the operands fit any device");
             let (qkv, qkv_dot) = (wide(1), wide(2));
             let qkv_jet = operand(&device, 2 * tokens, 3 * d, 4).expect("the operands fit any device");
@@ -24,12 +23,8 @@ pub(crate) fn bench(c: &mut Criterion) {
             // 4, 10, 24 and 14 flops a number of the head, for each pair of a query and a key before it.
             let pairs = tokens * (tokens + 1) / 2;
             let id = BenchmarkId::new(name, tokens);
-            let entries = [
-                ("attention.primal", 4),
-                ("attention.jvp", 10),
-                ("attention_second.jet", 24),
-                ("attention.vjp", 14),
-            ];
+            let entries =
+                [("attention.primal", 4), ("attention.jvp", 10), ("attention_second.jet", 24), ("attention.vjp", 14)];
             for (what, flops) in entries {
                 let mut group = c.benchmark_group(what);
                 group.throughput(Throughput::Elements((flops * d * pairs) as u64)).sample_size(10);
@@ -37,13 +32,9 @@ pub(crate) fn bench(c: &mut Criterion) {
                     b.iter(|| {
                         let mut rec = device.record();
                         match what {
-                            "attention.primal" => {
-                                op.primal(&mut rec, &rows, None, &[&qkv]).map(|o| vec![o.y])
-                            }
+                            "attention.primal" => op.primal(&mut rec, &rows, None, &[&qkv]).map(|o| vec![o.y]),
                             "attention.jvp" => op.jvp(&mut rec, &rows, &kept, &[&qkv_dot]).map(|y| vec![y]),
-                            "attention_second.jet" => {
-                                op.jet(&mut rec, &rows, &kept, &[&qkv_jet]).map(|y| vec![y])
-                            }
+                            "attention_second.jet" => op.jet(&mut rec, &rows, &kept, &[&qkv_jet]).map(|y| vec![y]),
                             _ => op.vjp(&mut rec, &rows, &kept, &z_bar, &[None]),
                         }?;
                         device.submit(rec)?;

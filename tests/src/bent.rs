@@ -143,8 +143,7 @@ impl Bent {
         let x: Vec<f64> = self.numbers(1, self.tokens()).iter().flat_map(|x| wide(x)).collect();
         let bars: Vec<Vec<f64>> = bars.iter().map(|bar| bar.values().to_vec()).collect();
         let x_bar = self.dense(&bars, &self.widths, rows(k));
-        let [own, plain] =
-            [k, self.all() - 1].map(|k| self.dense(&[wide(&self.y_bar())], &[self.out], rows(k)));
+        let [own, plain] = [k, self.all() - 1].map(|k| self.dense(&[wide(&self.y_bar())], &[self.out], rows(k)));
         let tangents = self.numbers(2, self.runs[0] * self.end);
         let x_dot = match k < self.runs[0] {
             true => self.dense(&tangents.iter().map(|x| wide(x)).collect::<Vec<_>>(), &self.widths, rows(k)),

@@ -88,13 +88,7 @@ type Run = (std::ops::Range<usize>, usize);
 impl Plan {
     /// A case over one prompt of `rows` tokens: runs that own all tokens, the last, a first half, and a middle.
     pub fn new(rows: usize, widths: &[usize], out: usize) -> Self {
-        let ends = [
-            (0, rows),
-            (rows - 1, rows),
-            (rows / 2, rows),
-            (0, rows.div_ceil(2)),
-            (rows / 3, rows - rows / 3),
-        ];
+        let ends = [(0, rows), (rows - 1, rows), (rows / 2, rows), (0, rows.div_ceil(2)), (rows / 3, rows - rows / 3)];
         let spans = ends.map(|(start, end)| Span { primal: 0, start, end }).to_vec();
         let seed = (rows * 1000 + out) as u64;
         Self {
@@ -149,10 +143,7 @@ impl Plan {
         let (x, x_dot) = (upload("x", &x, self.rows())?, upload("x_dot", &x_dot, self.batch())?);
         let x_jet = upload("x_jet", &self.jets(), 2 * self.batch())?;
         let so_far: Vec<Option<Tensor>> = match self.so_far {
-            true => upload("so_far", &self.numbers(3, self.batch()), self.batch())?
-                .into_iter()
-                .map(Some)
-                .collect(),
+            true => upload("so_far", &self.numbers(3, self.batch()), self.batch())?.into_iter().map(Some).collect(),
             false => vec![None; self.widths.len()],
         };
         let y_bar = device.upload("y_bar", &[("rows", self.batch()), ("d", self.out)], &self.y_bar())?;
@@ -217,9 +208,8 @@ impl Plan {
             .map(|s| op(s.device()).and_then(|op| self.run(s, &op)).unwrap_or_else(|e| panic!("{case}: {e}")))
             .collect();
         let x: Vec<f64> = self.numbers(1, self.rows()).iter().flat_map(|x| wide(x)).collect();
-        let [x_dot, x_ddot] = [2, 4].map(|kind| -> Vec<Vec<f64>> {
-            self.numbers(kind, self.batch()).iter().map(|x| wide(x)).collect()
-        });
+        let [x_dot, x_ddot] =
+            [2, 4].map(|kind| -> Vec<Vec<f64>> { self.numbers(kind, self.batch()).iter().map(|x| wide(x)).collect() });
         let truth = Labelled::reference(f.at(&x));
         let (mut orders, runs) = ([Vec::new(), Vec::new()], self.runs());
         for run in &runs {

@@ -52,8 +52,7 @@ pub fn vjp_error(f: &impl Function, x: &[f64], owned: &dyn Fn(usize) -> bool, ba
     let [x_bar, y_bar] = bars;
     let square = |seed| {
         let mut random = Random::new(seed);
-        let v: Vec<f64> =
-            (0..x.len()).map(|i| if owned(i) { f64::from(random.normal()) } else { 0.0 }).collect();
+        let v: Vec<f64> = (0..x.len()).map(|i| if owned(i) { f64::from(random.normal()) } else { 0.0 }).collect();
         (inner(x_bar, &v) - inner(y_bar, &jvp(f, x, &v))).powi(2)
     };
     let mean = (0..DIRECTIONS).map(square).sum::<f64>() / DIRECTIONS as f64;

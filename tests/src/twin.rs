@@ -5,8 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use resolvent_model::{
-    Activation, Change, Checkpoint, Config, Edit, Mode, Model, RandomWeights, Site, Source, WeightSource,
-    tiny,
+    Activation, Change, Checkpoint, Config, Edit, Mode, Model, RandomWeights, Site, Source, WeightSource, tiny,
 };
 use resolvent_reference::ops::{self, GeluForm, Held};
 use resolvent_reference::{Dual, Gpt2, Scalar, Site as Slab, Trace};
@@ -42,11 +41,7 @@ impl Twin {
 
     /// Two blocks, odd sizes, an MLP of its own width: for what needs many runs.
     pub fn small() -> Self {
-        Self::random(
-            Config { n_layer: 2, n_embd: 18, n_head: 3, n_inner: Some(29), vocab_size: 23, ..tiny() },
-            5,
-            0.3,
-        )
+        Self::random(Config { n_layer: 2, n_embd: 18, n_head: 3, n_inner: Some(29), vocab_size: 23, ..tiny() }, 5, 0.3)
     }
 
     /// A model with linear blocks.
@@ -112,12 +107,8 @@ impl Twin {
     pub fn on(&self, on: &Subject) -> Model {
         let model = match &self.origin {
             Origin::Seed(weights) => Model::random(on.device(), self.config.clone(), *weights),
-            Origin::Linear(weights) => {
-                Model::from_source(on.device(), self.config.clone(), weights, "linear")
-            }
-            Origin::Affine(weights) => {
-                Model::from_source(on.device(), self.config.clone(), weights, "affine")
-            }
+            Origin::Linear(weights) => Model::from_source(on.device(), self.config.clone(), weights, "linear"),
+            Origin::Affine(weights) => Model::from_source(on.device(), self.config.clone(), weights, "affine"),
             Origin::Directory(dir) => Model::open(on.device(), dir),
         };
         model.unwrap_or_else(|e| panic!("{}: {e}", on.name()))
@@ -125,12 +116,7 @@ impl Twin {
 
     /// The reference's run under `edits`, and the sources of each superposition times its amplitude on top of what the edits
     /// left.
-    pub fn run<S: Scalar>(
-        &self,
-        tokens: &[u32],
-        edits: &[Edit],
-        superpositions: &[(&[Source], S)],
-    ) -> Trace<S> {
+    pub fn run<S: Scalar>(&self, tokens: &[u32], edits: &[Edit], superpositions: &[(&[Source], S)]) -> Trace<S> {
         let tokens: Vec<usize> = tokens.iter().map(|&id| id as usize).collect();
         self.reference.lift::<S>().forward(&tokens, &mut |slab, x| {
             let width = self.config.n_embd;
@@ -233,8 +219,7 @@ impl Twin {
     pub fn sites(&self) -> Vec<Site> {
         let heads = 0..self.config.n_head;
         let block = |l: usize| {
-            let whole =
-                [Site::ResidPre, Site::ResidMid, Site::ResidPost, Site::AttnOut, Site::MlpOut].map(|f| f(l));
+            let whole = [Site::ResidPre, Site::ResidMid, Site::ResidPost, Site::AttnOut, Site::MlpOut].map(|f| f(l));
             let split = [Site::Q, Site::K, Site::V, Site::Z];
             let split = heads.clone().flat_map(move |h| split.map(|f| f(l, h)));
             whole.into_iter().chain(split).collect::<Vec<_>>()

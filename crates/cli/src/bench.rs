@@ -56,9 +56,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     if args.tune {
         let tuning = watched(|told| tune(&device, told))?;
         if !tuning.all.is_empty() && !tuning.kept {
-            eprintln!(
-                "not kept: there is no cache folder, or it cannot be written (RESOLVENT_CACHE names one)"
-            );
+            eprintln!("not kept: there is no cache folder, or it cannot be written (RESOLVENT_CACHE names one)");
         }
         return print(&texts(&tuning.all));
     }
@@ -93,8 +91,7 @@ fn texts(tuned: &[Tuned]) -> String {
             false => format!("{} WRONG by {:.1e}", t.name, t.error),
         });
         let each = each.collect::<Vec<_>>().join(", ");
-        let _infallible =
-            writeln!(text, "{:<12} {:<6} {best:<13} {known:<13} {each}", family.shader(), size.name());
+        let _infallible = writeln!(text, "{:<12} {:<6} {best:<13} {known:<13} {each}", family.shader(), size.name());
     }
     text
 }

@@ -110,9 +110,7 @@ impl Args {
             goals.push(Goal::Field { place, change });
         }
         if goals.is_empty() {
-            return Err(
-                "no goal was given; write --goal 2.5 (the change of the observable) or --field-goal".into()
-            );
+            return Err("no goal was given; write --goal 2.5 (the change of the observable) or --field-goal".into());
         }
         Ok(goals)
     }
@@ -126,9 +124,7 @@ impl Args {
 
 fn number(text: &str, whole: &str) -> Result<f64, Failure> {
     let parsed = text.trim().parse::<f64>().ok().filter(|x| x.is_finite());
-    parsed.ok_or_else(|| {
-        format!("`{whole}` has no finite number `{text}`; write --goal 2.5 or TOKEN:2.5").into()
-    })
+    parsed.ok_or_else(|| format!("`{whole}` has no finite number `{text}`; write --goal 2.5 or TOKEN:2.5").into())
 }
 
 /// Sources by place, and what they change beside the baselines.
@@ -140,8 +136,7 @@ fn table(run: &Run, result: &Labelled) -> String {
     for &i in order.iter().take(12) {
         let (level, at) = (of("sites")[2 * i] as usize, of("sites")[2 * i + 1] as usize);
         let share = of("relative")[i];
-        let _infallible =
-            writeln!(text, "{:<20} {:<12} {share:>7.4}", format!("h[{level},{at}]"), label(run, at));
+        let _infallible = writeln!(text, "{:<20} {:<12} {share:>7.4}", format!("h[{level},{at}]"), label(run, at));
     }
     if order.len() > 12 {
         let _infallible = writeln!(text, "and {} more places", order.len() - 12);
@@ -151,8 +146,7 @@ fn table(run: &Run, result: &Labelled) -> String {
         n => format!("{n} numbers of length {:.4}", resolvent::field::norm(x)),
     };
     let _infallible = writeln!(text, "\ngoal: {}", numbers(of("target")));
-    let _infallible =
-        writeln!(text, "{:<16} {:>12}  {:<28} achieved by the model", "", "energy", "predicted");
+    let _infallible = writeln!(text, "{:<16} {:>12}  {:<28} achieved by the model", "", "energy", "predicted");
     let mut line = |name: &str, energy: f32, predicted: &[f32], achieved: &[f32]| {
         let (predicted, achieved) = (numbers(predicted), numbers(achieved));
         let _infallible = writeln!(text, "{name:<16} {energy:>12.5}  {predicted:<28} {achieved}");

@@ -116,9 +116,7 @@ impl Fits {
     fn too_few(&self, used: usize, limit: usize, [small, large]: [&str; 2]) -> String {
         let Self { all, small: in_small, large: in_large, both } = self;
         if *both >= LEAST {
-            return format!(
-                "--limit {limit} leaves {used} pairs of prompts; at least {LEAST} are needed: raise it"
-            );
+            return format!("--limit {limit} leaves {used} pairs of prompts; at least {LEAST} are needed: raise it");
         }
         format!(
             "of {all} pairs of prompts {in_small} fit {small} and {in_large} fit {large}, and {both} are the same tokens in \
@@ -130,9 +128,8 @@ impl Fits {
 /// Correlations with their intervals, a quantity a row.
 fn table(result: &Labelled) -> String {
     let of = |name: &str| result.array(name).map_or(&[][..], |a| &a.data);
-    let mut text = String::from(
-        "held-out correlation with the large model's responses (95 %), and variance explained\n",
-    );
+    let mut text =
+        String::from("held-out correlation with the large model's responses (95 %), and variance explained\n");
     let _infallible = write!(text, "{:<12}", "");
     for predictor in PREDICTORS {
         let _infallible = write!(text, "  {predictor:<28}");

@@ -81,18 +81,12 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
 }
 
 fn places(texts: &[String], run: &Run) -> Result<Vec<Place>, Failure> {
-    let each: Result<Vec<Vec<Place>>, Failure> =
-        texts.iter().map(|text| parse_level_or_place(text, run)).collect();
+    let each: Result<Vec<Vec<Place>>, Failure> = texts.iter().map(|text| parse_level_or_place(text, run)).collect();
     Ok(each?.concat())
 }
 
 impl Args {
-    fn slice(
-        &self,
-        linear: &Linearization<'_>,
-        chosen: [&[Place]; 2],
-        output: &Output<'_>,
-    ) -> Result<(), Failure> {
+    fn slice(&self, linear: &Linearization<'_>, chosen: [&[Place]; 2], output: &Output<'_>) -> Result<(), Failure> {
         let (run, model) = (linear.run(), linear.run().model());
         let [from, to] = chosen.map(|places| Some(places).filter(|places| !places.is_empty()));
         let pairs = Pairs::new(run, from, to)?;
@@ -101,8 +95,7 @@ impl Args {
         let others = self.others(model)?;
         let source = Basis::parse(&self.basis, model)?;
         let readout = self.readout.as_ref().map_or(Ok(source.clone()), |text| Basis::parse(text, model))?;
-        let context =
-            BasisContext { observables: &observables, others: &others, position: Some(position), rank: None };
+        let context = BasisContext { observables: &observables, others: &others, position: Some(position), rank: None };
         // A file has the rank that it has; the option is for the other basis, if that one is computed.
         let file = |basis: &Basis| matches!(basis, Basis::File(_));
         let files = file(&source) && file(&readout);
@@ -197,9 +190,8 @@ impl Args {
 fn line(reading: &Reading, run: &Run) -> String {
     let at = |(level, token): Place| format!("h[{level},{token}] {}", shown(&label(run, token)));
     let named = |tokens: &[(u32, f32)]| {
-        let name = |&(id, _): &(u32, f32)| {
-            run.model().tokenizer().map_or_else(|| format!("#{id}"), |t| shown(&t.token(id)))
-        };
+        let name =
+            |&(id, _): &(u32, f32)| run.model().tokenizer().map_or_else(|| format!("#{id}"), |t| shown(&t.token(id)));
         tokens.iter().take(3).map(name).collect::<Vec<_>>().join(" ")
     };
     let rank = reading.effective_rank.map_or_else(String::new, |rank| format!("  rank {rank:>4.1}"));

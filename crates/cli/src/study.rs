@@ -52,10 +52,8 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let set = prompt_set(args.prompts.as_deref())?;
     let device = args.model.device.open()?;
     let large = model(&device, &args.model.model)?;
-    let small =
-        args.small.iter().map(|name| model(&device, name)).collect::<Result<Vec<Model>, Failure>>()?;
-    let options =
-        StudyOptions { tasks: args.task.clone(), prompts: args.limit, quick: args.quick, seed: args.seed };
+    let small = args.small.iter().map(|name| model(&device, name)).collect::<Result<Vec<Model>, Failure>>()?;
+    let options = StudyOptions { tasks: args.task.clone(), prompts: args.limit, quick: args.quick, seed: args.seed };
     run(&Study::new(&large, &small, &set, options)?, &args.out)
 }
 

@@ -255,12 +255,7 @@ impl Device {
     }
 
     /// Copies `data` (f32 or u32) to a new tensor of shape `dims`.
-    pub fn upload<T: NoUninit>(
-        &self,
-        name: &str,
-        dims: &[(&'static str, usize)],
-        data: &[T],
-    ) -> Result<Tensor> {
+    pub fn upload<T: NoUninit>(&self, name: &str, dims: &[(&'static str, usize)], data: &[T]) -> Result<Tensor> {
         let (tensor, bytes) = (self.reserve(name, dims)?, bytemuck::cast_slice(data));
         let want = tensor.buffer().bytes();
         if bytes.len() as u64 != want {
@@ -289,8 +284,7 @@ impl Device {
     /// Writes `bytes` into a reserved tensor from word `offset` on, before any launch to come.
     pub fn write(&self, tensor: &Tensor, offset: usize, bytes: &[u8]) -> Result<()> {
         let buffer = tensor.buffer();
-        let fail =
-            |reason: &str| Error::Buffer { label: buffer.label().to_owned(), reason: reason.to_owned() };
+        let fail = |reason: &str| Error::Buffer { label: buffer.label().to_owned(), reason: reason.to_owned() };
         let start = tensor.range().start + offset;
         if (start * 4 + bytes.len()) as u64 > buffer.bytes() {
             return Err(fail("is too small for what is written to it"));
@@ -343,8 +337,7 @@ impl Device {
     /// Reads a tensor back, row-major.
     pub fn read(&self, tensor: &Tensor) -> Result<Vec<f32>> {
         let buffer = tensor.buffer();
-        let fail =
-            |reason: &str| Error::Buffer { label: buffer.label().to_owned(), reason: reason.to_owned() };
+        let fail = |reason: &str| Error::Buffer { label: buffer.label().to_owned(), reason: reason.to_owned() };
         match (&self.0.executor, buffer.storage()) {
             (Executor::Gpu(gpu), Some(Storage::Gpu(block))) if gpu.owns(block) => {
                 gpu.read(block, buffer.label(), tensor.range())

@@ -65,11 +65,7 @@ mod tests {
             write(&file, data);
             assert_eq!(read(&file).as_deref(), Some(data));
             let whole = std::fs::read(&file).expect("is there");
-            assert_eq!(
-                std::fs::read_dir(folder.path().join("sub")).expect("is there").count(),
-                1,
-                "no part is left"
-            );
+            assert_eq!(std::fs::read_dir(folder.path().join("sub")).expect("is there").count(), 1, "no part is left");
             for at in 0..whole.len() {
                 for bit in 0..8 {
                     let mut bent = whole.clone();

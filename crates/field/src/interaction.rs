@@ -39,8 +39,7 @@ pub fn interactions(run: &Run, observable: &Observable, sources: &[Source]) -> R
     linear.hvp_at(&each, observable, &sites, &mut |slab| {
         for (i, source) in sources.iter().enumerate().filter(|(_, s)| s.site == sites[slab.site]) {
             let width = source.vector.len();
-            let row =
-                source.token.checked_sub(slab.token).and_then(|t| slab.rows.get(t * width..(t + 1) * width));
+            let row = source.token.checked_sub(slab.token).and_then(|t| slab.rows.get(t * width..(t + 1) * width));
             if let Some(h) = row {
                 map[i * n + slab.member] = dot(&source.vector, h);
                 sizes[i * n + slab.member] = norm(&source.vector) * norm(h);
@@ -99,8 +98,7 @@ impl Labelled {
             self = self.note(name, found.metadata.get(key).cloned().unwrap_or_default());
         }
         let known: Vec<&str> = self.certificates.iter().map(|c| c.name).collect();
-        let new: Vec<Certificate> =
-            found.certificates.into_iter().filter(|c| !known.contains(&c.name)).collect();
+        let new: Vec<Certificate> = found.certificates.into_iter().filter(|c| !known.contains(&c.name)).collect();
         new.into_iter().try_fold(self, Self::certify)
     }
 }

@@ -92,8 +92,7 @@ pub fn rsvd(map: &dyn LinearMap, options: &RsvdOptions) -> Result<Rsvd> {
     let probes = random(options.seed ^ 0x5EED, options.probes);
     let mut largest = 0.0f64;
     for (probe, image) in probes.iter().zip(map.apply(&probes)?) {
-        let weights: Vec<f64> =
-            values.iter().zip(&right).map(|(s, v)| s * crate::certificate::dot(v, probe)).collect();
+        let weights: Vec<f64> = values.iter().zip(&right).map(|(s, v)| s * crate::certificate::dot(v, probe)).collect();
         let kept = combined(&left, &weights);
         let rest: Vec<f32> = image.iter().zip(&kept).map(|(a, b)| a - b).collect();
         largest = crate::certificate::worse(largest, norm(&rest));
@@ -118,12 +117,7 @@ fn combined(x: &[Vec<f32>], weights: &[f64]) -> Vec<f32> {
     narrow(&sum)
 }
 
-fn residuals(
-    map: &dyn LinearMap,
-    values: &[f64],
-    left: &[Vec<f32>],
-    right: &[Vec<f32>],
-) -> Result<Vec<[f64; 2]>> {
+fn residuals(map: &dyn LinearMap, values: &[f64], left: &[Vec<f32>], right: &[Vec<f32>]) -> Result<Vec<[f64; 2]>> {
     let apart = |image: &[f32], s: f64, x: &[f32]| {
         let rest: Vec<f64> = image.iter().zip(x).map(|(a, x)| f64::from(*a) - s * f64::from(*x)).collect();
         inner(&rest, &rest).sqrt()
@@ -146,10 +140,8 @@ mod tests {
             q
         };
         let (u, v) = (turned(rows, 1), turned(columns, 2));
-        let number =
-            |i: usize, j: usize| values.iter().enumerate().map(|(n, s)| u[n][i] * s * v[n][j]).sum::<f64>();
-        let data =
-            (0..rows).flat_map(|i| (0..columns).map(move |j| (i, j))).map(|(i, j)| number(i, j) as f32);
+        let number = |i: usize, j: usize| values.iter().enumerate().map(|(n, s)| u[n][i] * s * v[n][j]).sum::<f64>();
+        let data = (0..rows).flat_map(|i| (0..columns).map(move |j| (i, j))).map(|(i, j)| number(i, j) as f32);
         Dense { rows, columns, data: data.collect() }
     }
 
@@ -159,8 +151,8 @@ mod tests {
         let values: Vec<f64> = (1..=60).map(|i| 1.0 / f64::from(i).sqrt()).collect();
         let map = with_spectrum(90, 70, &values);
         let error = |power| {
-            let got = rsvd(&map, &RsvdOptions { rank: 6, oversampling: 6, power, ..Default::default() })
-                .expect("computes");
+            let got =
+                rsvd(&map, &RsvdOptions { rank: 6, oversampling: 6, power, ..Default::default() }).expect("computes");
             let apart = got.values.iter().zip(&values).map(|(g, w)| (g - w).abs() / w);
             // The best that six triplets can leave is the seventh value; what is left is below the bound.
             assert!(got.bound >= values[6], "{} {}", got.bound, values[6]);
@@ -198,11 +190,7 @@ mod tests {
             let options = RsvdOptions { rank: 5, power: 2, seed, ..Default::default() };
             let got = rsvd(&map, &options).expect("computes");
             let tail = values[5..].iter().map(|s| s * s).sum::<f64>().sqrt();
-            assert!(
-                got.bound >= values[5] && got.bound < 3.0 * FACTOR * tail,
-                "{seed}: {} {tail}",
-                got.bound
-            );
+            assert!(got.bound >= values[5] && got.bound < 3.0 * FACTOR * tail, "{seed}: {} {tail}", got.bound);
             assert!(got.failure < 1e-6);
         }
     }

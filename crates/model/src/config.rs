@@ -99,8 +99,8 @@ impl Config {
     }
 
     fn parse(bytes: &[u8], path: &Path) -> Result<Self> {
-        let map = files::object(bytes)
-            .map_err(|e| config_error(path, format!("{e}; download it again if it is damaged")))?;
+        let map =
+            files::object(bytes).map_err(|e| config_error(path, format!("{e}; download it again if it is damaged")))?;
         let fields = Fields { map: &map, path };
         fields.check_kind()?;
         let vocab_size = fields.size(&["vocab_size"])?;
@@ -120,8 +120,7 @@ impl Config {
             eos_token_id: fields.token("eos_token_id", vocab_size),
         };
         if fields.flag("add_cross_attention", false)? {
-            let message =
-                "`add_cross_attention` is true; only decoders without cross-attention are supported";
+            let message = "`add_cross_attention` is true; only decoders without cross-attention are supported";
             return Err(config_error(path, message));
         }
         config.check(path)?;
@@ -281,10 +280,7 @@ impl Fields<'_> {
             }
         }
         let name = names.first().copied().unwrap_or_default();
-        Err(config_error(
-            self.path,
-            format!("`{name}` is missing; use the config.json that came with the weights"),
-        ))
+        Err(config_error(self.path, format!("`{name}` is missing; use the config.json that came with the weights")))
     }
 
     fn size_or_none(&self, name: &str) -> Result<Option<usize>> {

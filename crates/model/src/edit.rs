@@ -66,19 +66,12 @@ impl Edit {
         self.site.check(config)?;
         if self.token >= tokens {
             let (token, last) = (self.token, tokens - 1);
-            return Err(Error::Place(format!(
-                "{} at token {token}: the prompt has tokens 0 to {last}",
-                self.site
-            )));
+            return Err(Error::Place(format!("{} at token {token}: the prompt has tokens 0 to {last}", self.site)));
         }
         let width = self.site.width(config);
         let numbers: &[f32] = match &self.change {
             Change::Add(s) | Change::Put(s) | Change::Project(s) if s.len() != width => {
-                return Err(Error::Place(format!(
-                    "{} is {width} wide, and the vector given {}",
-                    self.site,
-                    s.len()
-                )));
+                return Err(Error::Place(format!("{} is {width} wide, and the vector given {}", self.site, s.len())));
             }
             Change::Add(s) | Change::Put(s) | Change::Project(s) => s,
             Change::Scale(a) => std::slice::from_ref(a),
@@ -94,9 +87,7 @@ impl Edit {
         match &self.change {
             Change::Add(s) => splice::Change::Add { amount: 1.0, s: s.clone() },
             Change::Put(s) => splice::Change::Put { s: s.clone() },
-            Change::Scale(amount) => {
-                splice::Change::Scale { amount: *amount, width: self.site.width(config) }
-            }
+            Change::Scale(amount) => splice::Change::Scale { amount: *amount, width: self.site.width(config) },
             Change::Project(s) => splice::Change::Project { s: s.clone() },
         }
     }

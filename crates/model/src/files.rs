@@ -41,8 +41,7 @@ pub(crate) fn exists(path: &Path) -> Result<bool> {
         Ok(_) => Ok(true),
         // Nothing has a name that no file can have, or lies in what is no folder.
         Err(source)
-            if [ErrorKind::NotFound, ErrorKind::NotADirectory, ErrorKind::InvalidFilename]
-                .contains(&source.kind()) =>
+            if [ErrorKind::NotFound, ErrorKind::NotADirectory, ErrorKind::InvalidFilename].contains(&source.kind()) =>
         {
             Ok(false)
         }

@@ -133,8 +133,7 @@ impl Linearization<'_> {
         let (base, device, position) = (&self.run.base, self.device(), observable.position());
         let weights = &base.model.0.weights;
         let reached = h_dot.shape().lengths()[0];
-        let here: Vec<usize> =
-            (0..batch.len()).map(|i| batch.range(i).end).filter(|&e| e <= reached).collect();
+        let here: Vec<usize> = (0..batch.len()).map(|i| batch.range(i).end).filter(|&e| e <= reached).collect();
         let n = here.len();
         rec.scope("unembed");
         let h_dot = base.picked(rec, h_dot, &here.iter().map(|end| end - 1).collect::<Vec<usize>>())?;
@@ -158,8 +157,7 @@ impl Linearization<'_> {
         let kept = Kept::new(&[&h_dot]);
         let bend = Bend { kept: &kept, rows: n, plain: n };
         let bars = weights.ln_f.hvp(rec, &rows, (&base.head_kept, bend), &bar, &[None])?;
-        let bar =
-            bars.into_iter().next().ok_or_else(|| Error::Place("layer norm has one input".to_owned()))?;
+        let bar = bars.into_iter().next().ok_or_else(|| Error::Place("layer norm has one input".to_owned()))?;
         let ids = (0..n).map(|i| batch.member(i).id).chain([PLAIN]);
         Ok(Some((bar, ids.zip(0..).collect())))
     }

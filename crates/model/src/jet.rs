@@ -128,11 +128,9 @@ impl Linearization<'_> {
     /// `observable` around this run.
     pub(crate) fn expansion(&self, observable: &Observable) -> Result<Expansion> {
         Ok(match observable {
-            Observable::Field { direction, .. } => Expansion {
-                slope: direction.iter().map(|&u| f64::from(u)).collect(),
-                bend: 0.0,
-                p: Vec::new(),
-            },
+            Observable::Field { direction, .. } => {
+                Expansion { slope: direction.iter().map(|&u| f64::from(u)).collect(), bend: 0.0, p: Vec::new() }
+            }
             _ if observable.entries().is_some() => {
                 Expansion { slope: observable.slope(&[]), bend: observable.bend(), p: Vec::new() }
             }

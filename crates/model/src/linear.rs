@@ -236,8 +236,7 @@ impl<'a> Linearization<'a> {
             members.push(Member { id, span: self.run.span(0, end), join, acts });
         }
         for group in groups(self.run.model(), wanted.len(), members) {
-            let linear: Vec<Member> =
-                group.iter().map(|m| Member { acts: linear_acts.clone(), ..m.clone() }).collect();
+            let linear: Vec<Member> = group.iter().map(|m| Member { acts: linear_acts.clone(), ..m.clone() }).collect();
             let linear = Batch::new(self.device(), &linear, Direction::Backward)?;
             let heads = Heads::new(&group, cotangents);
             let batch = Batch::new(self.device(), &group, Direction::Backward)?;

@@ -25,8 +25,7 @@ pub enum Mode {
 
 impl Mode {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Exact, Self::FrozenNorm, Self::FrozenAttention, Self::Frozen, Self::RelP];
+    pub const ALL: [Self; 5] = [Self::Exact, Self::FrozenNorm, Self::FrozenAttention, Self::Frozen, Self::RelP];
 
     pub(crate) fn held(self) -> Held {
         Held {

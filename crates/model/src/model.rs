@@ -56,8 +56,7 @@ impl Model {
     /// # Errors
     /// Every way in which such a directory can be wrong, in one line; see [`crate::Error`].
     pub fn open(device: &Device, dir: &Path) -> Result<Self> {
-        let name =
-            dir.file_name().map_or_else(|| dir.display().to_string(), |n| n.to_string_lossy().into_owned());
+        let name = dir.file_name().map_or_else(|| dir.display().to_string(), |n| n.to_string_lossy().into_owned());
         Self::open_as(device, dir, &name)
     }
 
@@ -95,12 +94,7 @@ impl Model {
     ///
     /// # Errors
     /// The configuration is invalid, a tensor cannot be read, or the device has no room.
-    pub fn from_source(
-        device: &Device,
-        config: Config,
-        source: &dyn WeightSource,
-        name: &str,
-    ) -> Result<Self> {
+    pub fn from_source(device: &Device, config: Config, source: &dyn WeightSource, name: &str) -> Result<Self> {
         config.validate()?;
         Self::assemble(device, config, source, (name.to_owned(), name.to_owned(), None))
     }
@@ -248,12 +242,8 @@ fn row(device: &Device, table: &Vocabulary, id: u32) -> Result<Vec<f32>> {
     if id >= table.tokens {
         return Err(Error::Place(format!("token #{id}: the vocabulary ends at #{}", table.tokens - 1)));
     }
-    let (first, part) = table
-        .parts
-        .iter()
-        .rev()
-        .find(|(first, _)| *first <= id)
-        .ok_or_else(|| Error::Place("no vocabulary".into()))?;
+    let (first, part) =
+        table.parts.iter().rev().find(|(first, _)| *first <= id).ok_or_else(|| Error::Place("no vocabulary".into()))?;
     let view = Tensor::view(part.buffer().clone(), (id - first) * d, Shape::new(&[("d", d)]))?;
     Ok(device.read(&view)?)
 }

@@ -84,9 +84,9 @@ impl Observable {
     /// The token after which nothing in the prompt matters to it.
     pub fn position(&self) -> usize {
         match self {
-            Self::Logits { position, .. }
-            | Self::LogProb { position, .. }
-            | Self::Divergence { position, .. } => *position,
+            Self::Logits { position, .. } | Self::LogProb { position, .. } | Self::Divergence { position, .. } => {
+                *position
+            }
             Self::Field { token, .. } => *token,
         }
     }
@@ -167,9 +167,7 @@ impl Observable {
                 slope[*target as usize] += 1.0;
                 slope
             }
-            Self::Divergence { base, .. } => {
-                probabilities().zip(base.0.iter()).map(|(p, b)| p - b.exp()).collect()
-            }
+            Self::Divergence { base, .. } => probabilities().zip(base.0.iter()).map(|(p, b)| p - b.exp()).collect(),
             Self::Field { .. } => Vec::new(),
         }
     }
@@ -211,10 +209,7 @@ mod tests {
                 };
                 let ((up, high), (down, low)) = (at(0.0625), at(-0.0625));
                 let quotient = (up - down) / (high - low);
-                assert!(
-                    (quotient - slope).abs() < 2e-3 * slope.abs().max(1.0),
-                    "{j:?} {i}: {quotient} {slope}"
-                );
+                assert!((quotient - slope).abs() < 2e-3 * slope.abs().max(1.0), "{j:?} {i}: {quotient} {slope}");
             }
         }
     }

@@ -105,10 +105,7 @@ impl Program {
 
     /// The same list with derivatives that hold what `held` says.
     pub(crate) fn holding(&self, held: Held) -> Self {
-        let node = |node: &Node| Node {
-            op: node.op.holding(held).unwrap_or_else(|| node.op.clone()),
-            ..node.clone()
-        };
+        let node = |node: &Node| Node { op: node.op.holding(held).unwrap_or_else(|| node.op.clone()), ..node.clone() };
         Self { nodes: self.nodes.iter().map(node).collect(), ..self.clone() }
     }
 
@@ -138,8 +135,7 @@ impl Program {
 
     /// The values that hold sites.
     pub(crate) fn site_values(&self) -> BTreeSet<ValueId> {
-        let parts =
-            self.parts.iter().flat_map(|p| [Some(p.qkv), Some(p.z), p.attn_out, Some(p.mid), p.mlp_out]);
+        let parts = self.parts.iter().flat_map(|p| [Some(p.qkv), Some(p.z), p.attn_out, Some(p.mid), p.mlp_out]);
         parts.flatten().chain(self.field.iter().copied()).collect()
     }
 

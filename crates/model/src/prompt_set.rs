@@ -152,8 +152,7 @@ mod tests {
         assert_eq!(parse(&format!("\u{feff}{text}")).ok(), parse(text).ok());
         let utf16: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
         let marked = [&[0xFF, 0xFE], &utf16[..]].concat();
-        let error =
-            PromptSet::from_bytes(Path::new("p.json"), &marked).map(|_| ()).map_err(|e| e.to_string());
+        let error = PromptSet::from_bytes(Path::new("p.json"), &marked).map(|_| ()).map_err(|e| e.to_string());
         assert!(error.as_ref().is_err_and(|e| e.contains("it is UTF-16 text, not UTF-8")), "{error:?}");
     }
 

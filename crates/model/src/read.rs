@@ -32,11 +32,7 @@ impl Base {
         let h = self.model.device().read(&h)?;
         let each = h.chunks(self.model.config().n_embd).zip(reads);
         Ok(each
-            .map(
-                |(row, (_, j))| {
-                    if let Observable::Field { direction, .. } = j { dot(direction, row) } else { 0.0 }
-                },
-            )
+            .map(|(row, (_, j))| if let Observable::Field { direction, .. } = j { dot(direction, row) } else { 0.0 })
             .collect())
     }
 
@@ -62,8 +58,7 @@ impl Base {
             let logits = self.all_logits(rec, x, &rows)?;
             let each = logits.chunks(self.model.config().vocab_size).zip(reads);
             // Some of them may want a few entries only.
-            let few =
-                |ids: Vec<u32>, row: &[f32]| ids.iter().map(|&id| row[id as usize]).collect::<Vec<f32>>();
+            let few = |ids: Vec<u32>, row: &[f32]| ids.iter().map(|&id| row[id as usize]).collect::<Vec<f32>>();
             let value = |(row, (_, j)): (&[f32], &Read<'_>)| match j.entries() {
                 Some(ids) => j.of_logits(&few(ids, row)),
                 None => j.of_logits(row),
@@ -79,9 +74,7 @@ impl Base {
         let at = |row: &[f32], id: &u32| ids.binary_search(id).map_or(f32::NAN, |i| row[i]);
         let each = logits.chunks(ids.len()).zip(reads).zip(&entries);
         Ok(each
-            .map(|((row, (_, j)), entries)| {
-                j.of_logits(&entries.iter().map(|id| at(row, id)).collect::<Vec<f32>>())
-            })
+            .map(|((row, (_, j)), entries)| j.of_logits(&entries.iter().map(|id| at(row, id)).collect::<Vec<f32>>()))
             .collect())
     }
 

@@ -82,8 +82,7 @@ impl Base {
 fn prepare(model: &Model, options: &RunOptions) -> Result<Program> {
     let config = model.config();
     options.sites.iter().try_for_each(|s| s.check(config).map(|_| ()))?;
-    let sites: BTreeSet<Site> =
-        options.edits.iter().map(|e| e.site).chain(options.sites.iter().copied()).collect();
+    let sites: BTreeSet<Site> = options.edits.iter().map(|e| e.site).chain(options.sites.iter().copied()).collect();
     let fused = !sites.iter().any(|s| matches!(s, Site::AttnOut(_) | Site::MlpOut(_)));
     Ok(match fused {
         true => model.0.program.clone(),
@@ -98,11 +97,7 @@ impl Run {
     }
 
     /// A run of each prompt, as many of them in one pass as fit.
-    pub(crate) fn batch<P: AsRef<[u32]>>(
-        model: &Model,
-        prompts: &[P],
-        options: &RunOptions,
-    ) -> Result<Vec<Self>> {
+    pub(crate) fn batch<P: AsRef<[u32]>>(model: &Model, prompts: &[P], options: &RunOptions) -> Result<Vec<Self>> {
         let config = model.config();
         for tokens in prompts {
             check_prompt(config, tokens.as_ref())?;
@@ -322,7 +317,5 @@ fn not_prepared(site: Site) -> Error {
 
 /// A value that the forward pass was told to keep.
 pub(crate) fn kept(trace: &Trace, value: ValueId) -> Result<&Tensor> {
-    trace.values[value]
-        .as_ref()
-        .ok_or_else(|| Error::Place(format!("value {value} was not kept by this run")))
+    trace.values[value].as_ref().ok_or_else(|| Error::Place(format!("value {value} was not kept by this run")))
 }

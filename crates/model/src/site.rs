@@ -34,11 +34,7 @@ impl Site {
     /// The block.
     pub fn layer(self) -> usize {
         match self {
-            Self::ResidPre(l)
-            | Self::ResidMid(l)
-            | Self::ResidPost(l)
-            | Self::AttnOut(l)
-            | Self::MlpOut(l) => l,
+            Self::ResidPre(l) | Self::ResidMid(l) | Self::ResidPost(l) | Self::AttnOut(l) | Self::MlpOut(l) => l,
             Self::Q(l, _) | Self::K(l, _) | Self::V(l, _) | Self::Z(l, _) => l,
         }
     }
@@ -140,14 +136,11 @@ mod tests {
 
     #[test]
     fn names_round_trip() {
-        let sites =
-            [Site::ResidPre(0), Site::ResidMid(11), Site::ResidPost(3), Site::AttnOut(1), Site::MlpOut(2)];
+        let sites = [Site::ResidPre(0), Site::ResidMid(11), Site::ResidPost(3), Site::AttnOut(1), Site::MlpOut(2)];
         for site in sites.into_iter().chain([Site::Q(0, 1), Site::K(1, 0), Site::V(2, 7), Site::Z(10, 11)]) {
             assert_eq!(site.to_string().parse::<Site>().ok(), Some(site));
         }
-        for wrong in
-            ["blocks.x.hook_resid_pre", "blocks.1.attn.hook_z", "hook_embed", "blocks.1.attn.hook_z[x]"]
-        {
+        for wrong in ["blocks.x.hook_resid_pre", "blocks.1.attn.hook_z", "hook_embed", "blocks.1.attn.hook_z[x]"] {
             assert!(wrong.parse::<Site>().is_err(), "{wrong}");
         }
     }

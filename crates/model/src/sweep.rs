@@ -114,8 +114,7 @@ fn sweep(base: &Base, members: Vec<Member>, variants: &[Variant<'_>], values: &m
                     continue;
                 }
                 let rec = device.record();
-                let got =
-                    if head { base.read_last(rec, h, &reads) } else { base.read_field(rec, h, &reads) }?;
+                let got = if head { base.read_last(rec, h, &reads) } else { base.read_field(rec, h, &reads) }?;
                 for (&i, value) in part.iter().zip(got) {
                     values[group[i].id] = value;
                 }
@@ -130,11 +129,7 @@ impl Run {
     ///
     /// # Errors
     /// An edit or an observable that does not fit, or a device error.
-    pub fn values_under<E: AsRef<[Edit]>>(
-        &self,
-        variants: &[E],
-        observable: &Observable,
-    ) -> Result<Vec<f64>> {
+    pub fn values_under<E: AsRef<[Edit]>>(&self, variants: &[E], observable: &Observable) -> Result<Vec<f64>> {
         observable.check(self.config(), self.tokens().len())?;
         let variants: Vec<Variant<'_>> =
             variants.iter().map(|edits| Variant { run: self, edits: edits.as_ref(), observable }).collect();

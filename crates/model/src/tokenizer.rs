@@ -12,9 +12,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use tokenizers::{
-    DecoderWrapper, Model as _, ModelWrapper, OffsetReferential, OffsetType, PreTokenizer as _,
-};
+use tokenizers::{DecoderWrapper, Model as _, ModelWrapper, OffsetReferential, OffsetType, PreTokenizer as _};
 
 use crate::error::{Error, Result, one_line, shown};
 use crate::files;
@@ -90,9 +88,8 @@ impl Tokenizer {
     }
 
     fn ids(&self, text: &str, special: bool) -> Result<Vec<u32>> {
-        let failed = |e: tokenizers::Error| {
-            encoding_error(format!("`{}` cannot be encoded: {}", shown(text), one_line(&e)))
-        };
+        let failed =
+            |e: tokenizers::Error| encoding_error(format!("`{}` cannot be encoded: {}", shown(text), one_line(&e)));
         if self.loses(text).map_err(failed)? {
             let message = format!("`{}` has characters that this tokenizer has no token for", shown(text));
             return Err(encoding_error(message));
@@ -128,10 +125,7 @@ impl Tokenizer {
     /// [`Error::Encoding`] where an id is not in the tokenizer.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
         if let Some(id) = ids.iter().find(|&&id| self.inner.id_to_token(id).is_none()) {
-            return Err(encoding_error(format!(
-                "token #{id} is not in the tokenizer, which has {}",
-                self.len()
-            )));
+            return Err(encoding_error(format!("token #{id} is not in the tokenizer, which has {}", self.len())));
         }
         if self.byte_level {
             let bytes: Vec<u8> = ids.iter().flat_map(|&id| self.bytes(id).unwrap_or_default()).collect();
@@ -167,9 +161,7 @@ impl Tokenizer {
         if let Some(id) = id_argument(arg) {
             return match id.filter(|&id| self.inner.id_to_token(id).is_some()) {
                 Some(id) => Ok(id),
-                None => {
-                    fail(format!("token {} is not in the tokenizer, which has {}", shown(arg), self.len()))
-                }
+                None => fail(format!("token {} is not in the tokenizer, which has {}", shown(arg), self.len())),
             };
         }
         let ids = self.encode(arg).map_err(|error| Error::Token { message: error.to_string() })?;
@@ -197,9 +189,9 @@ impl Tokenizer {
         let trimmed = arg.trim();
         let core = arg.trim_matches(|c: char| !c.is_alphanumeric());
         // An emoji has no letters: nothing would be left of it but the space.
-        [format!(" {trimmed}"), trimmed.to_owned(), format!(" {core}"), core.to_owned()].into_iter().find(
-            |text| text != arg && !text.trim().is_empty() && matches!(self.encode(text).as_deref(), Ok([_])),
-        )
+        [format!(" {trimmed}"), trimmed.to_owned(), format!(" {core}"), core.to_owned()]
+            .into_iter()
+            .find(|text| text != arg && !text.trim().is_empty() && matches!(self.encode(text).as_deref(), Ok([_])))
     }
 
     /// The bytes of one token of a byte-level vocabulary.

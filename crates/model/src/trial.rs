@@ -47,8 +47,7 @@ pub fn trial(device: &Device, family: Family, size: Size) -> Result<Trial> {
     let rows = rows_of(size);
     let table = Rows::new(device, &[Span { primal: 0, start: 0, end: rows }])?;
     let normals = |seed, n: usize, scale: f32| gaussian(seed, n).into_iter().map(|x| x * scale).collect();
-    let upload =
-        |name: &str, dims: [(&'static str, usize); 2], values: Vec<f32>| device.upload(name, &dims, &values);
+    let upload = |name: &str, dims: [(&'static str, usize); 2], values: Vec<f32>| device.upload(name, &dims, &values);
     let (op, width): (Box<dyn Op>, usize) = match family {
         Family::Matmul | Family::MatmulHalf => {
             let w: Vec<f32> = normals(1, D * INNER, (D as f32).powf(-0.5));
@@ -63,9 +62,7 @@ pub fn trial(device: &Device, family: Family, size: Size) -> Result<Trial> {
             let bias = device.upload("bias", &[("n", INNER)], &vec![0.0f32; INNER])?;
             (Box::new(Matmul { w, bias, add: false }), D)
         }
-        Family::Attention => {
-            (Box::new(Attention { heads: 12, d_head: D / 12, scale: 0.125, held: false }), 3 * D)
-        }
+        Family::Attention => (Box::new(Attention { heads: 12, d_head: D / 12, scale: 0.125, held: false }), 3 * D),
     };
     let x = upload("x", [("rows", rows), ("n", width)], normals(2, rows * width, 1.0))?;
     let x_dot = upload("x_dot", [("rows", rows), ("n", width)], normals(3, rows * width, 1.0))?;

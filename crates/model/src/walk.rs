@@ -226,12 +226,10 @@ pub(crate) fn adjoint(
     let mut harvest: Harvest = vec![None; program.values()];
     let mut active = 0;
     let first = wanted.first().copied().unwrap_or(0);
-    let mixed =
-        program.mixed(program.field.len() - 1).filter(|&at| bends.is_none() && linear.is_quiet_above(at));
+    let mixed = program.mixed(program.field.len() - 1).filter(|&at| bends.is_none() && linear.is_quiet_above(at));
     let top = program.values() - 1;
-    let seeded = |member: &crate::batch::Member, t: usize| {
-        extra.is_some_and(|e| !matches!((e.place)(member, t), Source::Zero))
-    };
+    let seeded =
+        |member: &crate::batch::Member, t: usize| extra.is_some_and(|e| !matches!((e.place)(member, t), Source::Zero));
     let ends = mixed.zip(base.values[top].as_ref());
     let ends = ends.map(|(at, primal)| batch.ends(&device, [at, top], width(primal), seeded));
     let mut ends = ends.transpose()?.flatten();
@@ -248,8 +246,7 @@ pub(crate) fn adjoint(
         let after = batch.active(value, Direction::Backward);
         if let Some(primal) = &base.values[value] {
             let here = extra.filter(|e| e.at == value);
-            let newcomer =
-                |member: &crate::batch::Member, t| here.map_or(Source::Zero, |e| (e.place)(member, t));
+            let newcomer = |member: &crate::batch::Member, t| here.map_or(Source::Zero, |e| (e.place)(member, t));
             let plan = batch.plan(&device, value, width(primal), [active, after], newcomer)?;
             if let Some(plan) = plan {
                 let x = bars[value].as_ref().unwrap_or(primal);
@@ -265,9 +262,7 @@ pub(crate) fn adjoint(
         }
         let Some(producer) = value.checked_sub(1) else { break };
         let Some(mut y_bar) = bars[value].take() else { continue };
-        if let Some(plan) =
-            linear.plan(&device, value, width(&y_bar), [active, active], |_, _| Source::Zero)?
-        {
+        if let Some(plan) = linear.plan(&device, value, width(&y_bar), [active, active], |_, _| Source::Zero)? {
             y_bar = plan.primal(rec, &y_bar, &y_bar)?;
         }
         let node = &program.nodes[producer];

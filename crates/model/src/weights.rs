@@ -76,17 +76,11 @@ struct Rounding {
 impl Weights {
     /// Uploads everything that `config` asks for.
     pub(crate) fn upload(device: &Device, config: &Config, source: &dyn WeightSource) -> Result<Self> {
-        let mut up = Upload {
-            device,
-            source,
-            eps: config.layer_norm_epsilon as f32,
-            unsettled: 0,
-            halved: Rounding::default(),
-        };
+        let mut up =
+            Upload { device, source, eps: config.layer_norm_epsilon as f32, unsettled: 0, halved: Rounding::default() };
         let (d, inner, vocab) = (config.n_embd, config.n_inner(), config.vocab_size);
         let wte = up.vocabulary("wte.weight", vocab, d)?;
-        let wpe =
-            up.tensor("wpe.weight", 0..config.n_positions, &[("positions", config.n_positions), ("d", d)])?;
+        let wpe = up.tensor("wpe.weight", 0..config.n_positions, &[("positions", config.n_positions), ("d", d)])?;
         let mut blocks = Vec::with_capacity(config.n_layer);
         for l in 0..config.n_layer {
             let name = |part: &str| format!("h.{l}.{part}");

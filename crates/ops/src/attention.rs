@@ -107,13 +107,7 @@ impl Op for Attention {
         held.pattern.then(|| Arc::new(Self { held: true, ..*self }) as Arc<dyn Op>)
     }
 
-    fn primal(
-        &self,
-        rec: &mut Recording,
-        rows: &Rows,
-        base: Option<&Kept>,
-        inputs: &[&Tensor],
-    ) -> Result<Outcome> {
+    fn primal(&self, rec: &mut Recording, rows: &Rows, base: Option<&Kept>, inputs: &[&Tensor]) -> Result<Outcome> {
         let (qkv, [wide, narrow]) = (inputs[0], self.widths(rows));
         qkv.expect(NAME, &wide)?;
         let z = rec.tensor("attention", &narrow)?;
@@ -286,8 +280,7 @@ fn jvp(bound: Bound<'_>) {
     let (p, held) = (bound.params::<Params>(), bound.flag("HELD"));
     let ([rows, qkv, kept, lse, t], [z_dot]) = bound.slices();
     let at = Layout::new(p.heads, p.d_head);
-    let args =
-        Shared { at, scale: p.scale, rows: as_u32(rows), qkv, kept, lse, t, first: p.first as usize, held };
+    let args = Shared { at, scale: p.scale, rows: as_u32(rows), qkv, kept, lse, t, first: p.first as usize, held };
     each_row_simd::<JvpRow>(z_dot, at.d(), args);
 }
 
@@ -328,8 +321,7 @@ fn vjp_q(bound: Bound<'_>) {
     let (p, held) = (bound.params::<Params>(), bound.flag("HELD"));
     let ([rows, qkv, kept, lse, t], [bar, mean]) = bound.slices();
     let at = Layout::new(p.heads, p.d_head);
-    let args =
-        Shared { at, scale: p.scale, rows: as_u32(rows), qkv, kept, lse, t, first: p.first as usize, held };
+    let args = Shared { at, scale: p.scale, rows: as_u32(rows), qkv, kept, lse, t, first: p.first as usize, held };
     each_two_rows_simd::<VjpQRow>([bar, mean], [3 * at.d(), at.heads], args);
 }
 
@@ -359,8 +351,7 @@ fn vjp_kv(bound: Bound<'_>) {
     let (p, held) = (bound.params::<Params>(), bound.flag("HELD"));
     let ([rows, qkv, kept, lse, t], [bar]) = bound.slices();
     let at = Layout::new(p.heads, p.d_head);
-    let args =
-        Shared { at, scale: p.scale, rows: as_u32(rows), qkv, kept, lse, t, first: p.first as usize, held };
+    let args = Shared { at, scale: p.scale, rows: as_u32(rows), qkv, kept, lse, t, first: p.first as usize, held };
     each_row_simd::<VjpKvRow>(bar, 3 * at.d(), args);
 }
 

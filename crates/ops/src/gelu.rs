@@ -126,13 +126,7 @@ impl Op for Gelu {
         held.ratio.then(|| Arc::new(Self { held: true, ..*self }) as Arc<dyn Op>)
     }
 
-    fn primal(
-        &self,
-        rec: &mut Recording,
-        rows: &Rows,
-        _: Option<&Kept>,
-        inputs: &[&Tensor],
-    ) -> Result<Outcome> {
+    fn primal(&self, rec: &mut Recording, rows: &Rows, _: Option<&Kept>, inputs: &[&Tensor]) -> Result<Outcome> {
         let (x, dims) = (inputs[0], [("rows", rows.count()), ("n", self.n)]);
         x.expect(NAME, &dims)?;
         let y = rec.tensor("gelu", &dims)?;

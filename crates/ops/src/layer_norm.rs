@@ -55,22 +55,14 @@ impl Op for LayerNorm {
         held.norm.then(|| Arc::new(Self { held: true, ..self.clone() }) as Arc<dyn Op>)
     }
 
-    fn primal(
-        &self,
-        rec: &mut Recording,
-        rows: &Rows,
-        _: Option<&Kept>,
-        inputs: &[&Tensor],
-    ) -> Result<Outcome> {
+    fn primal(&self, rec: &mut Recording, rows: &Rows, _: Option<&Kept>, inputs: &[&Tensor]) -> Result<Outcome> {
         let (r, d, x) = (rows.count(), self.gain.dim(NAME, "d")?, inputs[0]);
         x.expect(NAME, &[("rows", r), ("d", d)])?;
         let y = rec.tensor("layer_norm", &[("rows", r), ("d", d)])?;
         let stats = rec.tensor("layer_norm.stats", &[("rows", r), ("stat", 2)])?;
         let n = (r * d) as f64;
         let bindings = [x, &self.gain, &self.bias, &y, &stats];
-        rec.launch(
-            Launch::new(&PRIMAL, self.params(r, d), &bindings, [r as u32, 1, 1]).work(8.0 * n, 8.0 * n),
-        )?;
+        rec.launch(Launch::new(&PRIMAL, self.params(r, d), &bindings, [r as u32, 1, 1]).work(8.0 * n, 8.0 * n))?;
         Ok(Outcome { kept: Kept::new(&[x, &stats]), y })
     }
 
@@ -95,9 +87,7 @@ impl Op for LayerNorm {
         let y_jet = rec.tensor("layer_norm.jet", &[("rows", 2 * r), ("d", d)])?;
         let n = (r * d) as f64;
         let bindings = [x, &self.gain, stats, rows.table(), x_jet[0], &y_jet];
-        rec.launch(
-            Launch::new(&JET, self.params(r, d), &bindings, [r as u32, 1, 1]).work(34.0 * n, 20.0 * n),
-        )?;
+        rec.launch(Launch::new(&JET, self.params(r, d), &bindings, [r as u32, 1, 1]).work(34.0 * n, 20.0 * n))?;
         Ok(y_jet)
     }
 

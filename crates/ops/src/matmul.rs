@@ -83,8 +83,7 @@ impl Product<'_> {
         let packed = self.w.is_halves() && family == Family::Matmul;
         let variant = if packed { tuning::of_halves(variant) } else { variant };
         let number = |name| kernel.shader.variant(variant).and_then(|v| v.number(name)).unwrap_or(1);
-        let grid =
-            [(n as u32).div_ceil(number("GROUP_COLS")), (rows as u32).div_ceil(number("GROUP_ROWS")), 1];
+        let grid = [(n as u32).div_ceil(number("GROUP_COLS")), (rows as u32).div_ceil(number("GROUP_ROWS")), 1];
         let params = Params {
             rows: rows as u32,
             k: k as u32,
@@ -99,8 +98,7 @@ impl Product<'_> {
         let (r, k, n) = (rows as f64, k as f64, n as f64);
         let of_w = if self.w.is_halves() { 0.5 } else { 1.0 };
         let bytes = 4.0 * (r * k + of_w * k * n + r * n * (self.out.len() + self.more.len()) as f64);
-        let mut launch =
-            Launch::new(kernel, params, &bindings, grid).variant(variant).work(2.0 * r * k * n, bytes);
+        let mut launch = Launch::new(kernel, params, &bindings, grid).variant(variant).work(2.0 * r * k * n, bytes);
         if let Some(form) = self.gelu {
             launch = launch.constants(&form.constants());
         }
@@ -132,8 +130,7 @@ pub(crate) fn pull(rec: &mut Recording, y_bar: &Tensor, w: &Weight) -> Result<Te
     let [k, _] = w.lengths();
     let x_bar = rec.tensor("matmul.bar", &[("rows", y_bar.shape().lengths()[0]), ("k", k)])?;
     let out = &[&x_bar];
-    Product { kernel: &VJP, x: y_bar, w, transposed: true, more: &[], out, gelu: None, from: 0 }
-        .record(rec)?;
+    Product { kernel: &VJP, x: y_bar, w, transposed: true, more: &[], out, gelu: None, from: 0 }.record(rec)?;
     Ok(x_bar)
 }
 
@@ -146,21 +143,14 @@ impl Op for Matmul {
         None
     }
 
-    fn primal(
-        &self,
-        rec: &mut Recording,
-        rows: &Rows,
-        _: Option<&Kept>,
-        inputs: &[&Tensor],
-    ) -> Result<Outcome> {
+    fn primal(&self, rec: &mut Recording, rows: &Rows, _: Option<&Kept>, inputs: &[&Tensor]) -> Result<Outcome> {
         let y = rec.tensor(NAME, &[("rows", rows.count()), ("n", self.w.lengths()[1])])?;
         let (kernel, more) = match self.add {
             true => (&PRIMAL_ADD, vec![&self.bias, inputs[1]]),
             false => (&PRIMAL, vec![&self.bias]),
         };
         let (x, w) = (inputs[0], &self.w);
-        Product { kernel, x, w, transposed: false, more: &more, out: &[&y], gelu: None, from: 0 }
-            .record(rec)?;
+        Product { kernel, x, w, transposed: false, more: &more, out: &[&y], gelu: None, from: 0 }.record(rec)?;
         Ok(Outcome { y, kept: Kept::default() })
     }
 

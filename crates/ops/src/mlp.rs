@@ -93,13 +93,7 @@ impl Op for Mlp {
         held.ratio.then(|| Arc::new(Self { held: true, ..self.clone() }) as Arc<dyn Op>)
     }
 
-    fn primal(
-        &self,
-        rec: &mut Recording,
-        rows: &Rows,
-        _: Option<&Kept>,
-        inputs: &[&Tensor],
-    ) -> Result<Outcome> {
+    fn primal(&self, rec: &mut Recording, rows: &Rows, _: Option<&Kept>, inputs: &[&Tensor]) -> Result<Outcome> {
         let (hidden, pre) = (self.hidden(rec, rows.count())?, self.hidden(rec, rows.count())?);
         Product {
             kernel: &PRIMAL_GELU,

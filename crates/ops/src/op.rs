@@ -47,10 +47,7 @@ pub struct Held {
 /// Refuses the second order of an op that holds a factor constant.
 pub(crate) fn whole(op: &'static str, held: bool) -> Result<()> {
     match held {
-        true => Err(Error::shape(
-            op,
-            "holds a factor constant, so it has no second order; use it with nothing held",
-        )),
+        true => Err(Error::shape(op, "holds a factor constant, so it has no second order; use it with nothing held")),
         false => Ok(()),
     }
 }
@@ -83,13 +80,7 @@ pub trait Op: Send + Sync {
     fn holding(&self, held: Held) -> Option<Arc<dyn Op>>;
 
     /// `y = f(inputs)`. `base` is the base run's residuals, or `None` where every run owns all its tokens.
-    fn primal(
-        &self,
-        rec: &mut Recording,
-        rows: &Rows,
-        base: Option<&Kept>,
-        inputs: &[&Tensor],
-    ) -> Result<Outcome>;
+    fn primal(&self, rec: &mut Recording, rows: &Rows, base: Option<&Kept>, inputs: &[&Tensor]) -> Result<Outcome>;
 
     /// `y_dot` for tangents of the inputs, over `kept`, the shared primal's residuals.
     fn jvp(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_dot: &[&Tensor]) -> Result<Tensor>;

@@ -75,21 +75,13 @@ pub struct Plan {
 impl Plan {
     /// A plan for rows of width `d`: each row's source, then `(row, first column, change)` sorted by row and, within a
     /// row, in the order in which they act.
-    pub fn new(
-        device: &Device,
-        d: usize,
-        sources: &[Source],
-        edits: &[(usize, usize, &Change)],
-    ) -> Result<Self> {
+    pub fn new(device: &Device, d: usize, sources: &[Source], edits: &[(usize, usize, &Change)]) -> Result<Self> {
         let (mut table, mut amounts, mut vectors) = (Vec::new(), Vec::new(), Vec::new());
         for &(row, from, change) in edits {
             let width = change.width();
             if row >= sources.len() || from + width > d {
-                let reason = format!(
-                    "edit of row {row}, columns {from}..{} outside [{}, {d}]",
-                    from + width,
-                    sources.len()
-                );
+                let reason =
+                    format!("edit of row {row}, columns {from}..{} outside [{}, {d}]", from + width, sources.len());
                 return Err(Error::shape(NAME, reason));
             }
             let (kind, amount, s): (u32, f32, &[f32]) = match change {
@@ -136,13 +128,7 @@ impl Plan {
         })
     }
 
-    fn launch(
-        &self,
-        rec: &mut Recording,
-        kernel: &'static Kernel,
-        x: &Tensor,
-        base: &Tensor,
-    ) -> Result<Tensor> {
+    fn launch(&self, rec: &mut Recording, kernel: &'static Kernel, x: &Tensor, base: &Tensor) -> Result<Tensor> {
         let y = rec.tensor(NAME, &[("rows", self.rows), ("d", self.d)])?;
         for t in [x, base] {
             t.expect(NAME, &[("rows", t.shape().lengths()[0]), ("d", self.d)])?;

@@ -34,8 +34,7 @@ impl Weight {
         let Self { words, k, n, .. } = Self::full(words);
         let n = 2 * n;
         if !Self::packs(k, n) {
-            let reason =
-                format!("a weight [{k}, {n}] of halves: both lengths have to be multiples of {HALVES_IN}");
+            let reason = format!("a weight [{k}, {n}] of halves: both lengths have to be multiples of {HALVES_IN}");
             return Err(Error::shape("matmul", reason));
         }
         Ok(Self { words, k, n, halves: true, rounds_inputs: false })

@@ -3,8 +3,8 @@
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use resolvent::field::{
-    Goal, GreenOptions, InvertOptions, Method, RegimeOptions, TransferOptions, green_with,
-    regime as regime_at, sensitivity_along,
+    Goal, GreenOptions, InvertOptions, Method, RegimeOptions, TransferOptions, green_with, regime as regime_at,
+    sensitivity_along,
 };
 use resolvent::model::{Observable, Run};
 use resolvent::{Direction, Place};
@@ -51,9 +51,7 @@ pub(crate) fn sensitivity(
     let donor = donor_of(run.model(), donor)?;
     let named = direction.map(|text| Direction::parse(text, run.model())).transpose()?;
     let result = detached(py, |_| match (&named, direction) {
-        (Some(named), Some(text)) => {
-            Ok(sensitivity_along(run, &j, named, donor.as_ref())?.note("direction", text))
-        }
+        (Some(named), Some(text)) => Ok(sensitivity_along(run, &j, named, donor.as_ref())?.note("direction", text)),
         _ => resolvent::sensitivity(run, &j),
     })?;
     PyResultOf::new(py, result, Some(run), Some(&title))
@@ -70,9 +68,7 @@ pub(crate) fn green(
     let result = detached(py, |_| {
         let source = along.at(run, at, &about)?;
         let result = green_with(run, at, &source, options)?;
-        Ok::<_, crate::failure::Failure>(
-            result.note("direction", along.name()).note("unit", about.unit.to_string()),
-        )
+        Ok::<_, crate::failure::Failure>(result.note("direction", along.name()).note("unit", about.unit.to_string()))
     })?;
     PyResultOf::new(py, result, Some(run), None)
 }
@@ -89,9 +85,7 @@ pub(crate) fn regime(
     let result = detached(py, |_| {
         let sources = along.sources(run, &all, (&about, sites.is_none()))?;
         let result = regime_at(run, &j, &sources, &options)?;
-        Ok::<_, crate::failure::Failure>(
-            result.note("direction", along.name()).note("unit", about.unit.to_string()),
-        )
+        Ok::<_, crate::failure::Failure>(result.note("direction", along.name()).note("unit", about.unit.to_string()))
     })?;
     PyResultOf::new(py, result, Some(run), Some(&title))
 }

@@ -22,8 +22,7 @@ pub(crate) fn tokens(model: &Model, prompt: &Bound<'_, PyAny>) -> Result<Vec<u32
     }
     let ids = integers(prompt)?;
     let id = |(position, id): (usize, &i64)| {
-        u32::try_from(*id)
-            .map_err(|_| value_error(format!("token {id} at position {position} is no token id")))
+        u32::try_from(*id).map_err(|_| value_error(format!("token {id} at position {position} is no token id")))
     };
     ids.iter().enumerate().map(id).collect()
 }
@@ -100,9 +99,7 @@ impl Along {
         }
         let (array, d) = (floats(argument)?, model.config().n_embd);
         match *array.shape() {
-            [width] | [_, width] if width == d => {
-                Ok(Self::Given(contiguous(&array)?.to_vec(), array.shape().len()))
-            }
+            [width] | [_, width] if width == d => Ok(Self::Given(contiguous(&array)?.to_vec(), array.shape().len())),
             _ => Err(value_error(format!(
                 "a direction of shape {:?}; the field is {d} wide: give [{d}], or one a place",
                 array.shape()

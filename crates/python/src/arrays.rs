@@ -7,11 +7,7 @@ use pyo3::types::PyDict;
 use crate::failure::{Result, value_error};
 
 /// Numbers as a numpy array that takes their memory over.
-pub(crate) fn to_numpy<'py>(
-    py: Python<'py>,
-    data: Vec<f32>,
-    shape: &[usize],
-) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
+pub(crate) fn to_numpy<'py>(py: Python<'py>, data: Vec<f32>, shape: &[usize]) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
     PyArray1::from_vec(py, data).reshape(shape)
 }
 

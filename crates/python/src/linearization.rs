@@ -100,11 +100,7 @@ impl PyLinearization {
     }
 
     fn __repr__(&self) -> String {
-        format!(
-            "<resolvent.Linearization of {} at {} tokens>",
-            self.run.model().name(),
-            self.run.tokens().len()
-        )
+        format!("<resolvent.Linearization of {} at {} tokens>", self.run.model().name(), self.run.tokens().len())
     }
 }
 
@@ -155,11 +151,7 @@ impl PyLinearization {
     }
 
     /// The rows of an array `[L+1, T, d]` that are not zero, each at its place.
-    fn everywhere<T>(
-        &self,
-        entry: &Bound<'_, PyAny>,
-        make: impl Fn(usize, usize, Vec<f32>) -> T,
-    ) -> Result<Vec<T>> {
+    fn everywhere<T>(&self, entry: &Bound<'_, PyAny>, make: impl Fn(usize, usize, Vec<f32>) -> T) -> Result<Vec<T>> {
         let (array, shape) = (floats(entry)?, self.shape());
         if array.shape() != shape {
             return Err(value_error(format!(

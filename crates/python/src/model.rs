@@ -106,11 +106,7 @@ impl PyModel {
 
     /// Token ids [T], uint32, of a text; ids are checked and handed back. A token goes before the text only if
     /// the files of the tokenizer ask for one.
-    fn to_tokens<'py>(
-        &self,
-        py: Python<'py>,
-        prompt: &Bound<'py, PyAny>,
-    ) -> Result<Bound<'py, PyArray1<u32>>> {
+    fn to_tokens<'py>(&self, py: Python<'py>, prompt: &Bound<'py, PyAny>) -> Result<Bound<'py, PyArray1<u32>>> {
         let tokens = tokens(&self.model, prompt)?;
         resolvent::model::check_prompt(self.model.config(), &tokens)?;
         Ok(PyArray1::from_vec(py, tokens))
@@ -140,22 +136,14 @@ impl PyModel {
     }
 
     /// The embedding [d] of a token, by text or id.
-    fn embedding<'py>(
-        &self,
-        py: Python<'py>,
-        token: &Bound<'py, PyAny>,
-    ) -> Result<Bound<'py, PyArrayDyn<f32>>> {
+    fn embedding<'py>(&self, py: Python<'py>, token: &Bound<'py, PyAny>) -> Result<Bound<'py, PyArrayDyn<f32>>> {
         let (model, id) = (&self.model, self::token(&self.model, token)?);
         let row = detached(py, |_| model.embedding(id))?;
         Ok(to_numpy(py, row, &[model.config().n_embd])?)
     }
 
     /// The unembedding [d] of a token, by text or id: the direction along which the final norm's output raises its logit.
-    fn unembedding<'py>(
-        &self,
-        py: Python<'py>,
-        token: &Bound<'py, PyAny>,
-    ) -> Result<Bound<'py, PyArrayDyn<f32>>> {
+    fn unembedding<'py>(&self, py: Python<'py>, token: &Bound<'py, PyAny>) -> Result<Bound<'py, PyArrayDyn<f32>>> {
         let (model, id) = (&self.model, self::token(&self.model, token)?);
         let row = detached(py, |_| model.unembedding(id))?;
         Ok(to_numpy(py, row, &[model.config().n_embd])?)
@@ -219,12 +207,7 @@ impl PyModel {
                 return Ok(result);
             }
             let case = Case { clean: &clean, corrupted: &corrupted, observable: &j };
-            result.with_predictors(
-                &case,
-                &kinds,
-                &Predictor::beside_first_order(&others),
-                PredictorOptions::default(),
-            )
+            result.with_predictors(&case, &kinds, &Predictor::beside_first_order(&others), PredictorOptions::default())
         })?;
         PyResultOf::new(py, result, Some(&corrupted), Some(&title))
     }

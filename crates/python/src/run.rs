@@ -309,8 +309,7 @@ impl PyRun {
     }
 
     fn __repr__(&self) -> String {
-        let (name, tokens, edits) =
-            (self.run.model().name(), self.run.tokens().len(), self.run.edits().len());
+        let (name, tokens, edits) = (self.run.model().name(), self.run.tokens().len(), self.run.edits().len());
         format!("<resolvent.Run of {name}: {tokens} tokens, {edits} edits>")
     }
 

@@ -90,14 +90,11 @@ pub(crate) fn slice(
     let mut bar = if arguments.progress { Bar::new(py, ("slice", "rows"))? } else { Bar::default() };
     let result = detached(py, |raised| {
         let linear = run.linearize(Mode::Exact);
-        let context =
-            BasisContext { observables: &observables, others: &others, position, rank: arguments.rank };
+        let context = BasisContext { observables: &observables, others: &others, position, rank: arguments.rank };
         // The rank is for the bases that are computed, unless there is none.
         let all_have = source.has_rank() && readout.has_rank();
-        let [of_source, of_readout] = [&source, &readout].map(|vectors| BasisContext {
-            rank: context.rank.filter(|_| all_have || !vectors.has_rank()),
-            ..context
-        });
+        let [of_source, of_readout] = [&source, &readout]
+            .map(|vectors| BasisContext { rank: context.rank.filter(|_| all_have || !vectors.has_rank()), ..context });
         let slice = match (&source, &readout) {
             (Vectors::Named(source), Vectors::Named(readout)) => {
                 Slice::new(&linear, pairs, [source, readout], [of_source, of_readout])?

@@ -81,9 +81,7 @@ impl PyStudy {
             ] {
                 told.set_item(key, text)?;
             }
-            for (key, number) in
-                [("estimate", s.figure.estimate), ("low", s.figure.low), ("high", s.figure.high)]
-            {
+            for (key, number) in [("estimate", s.figure.estimate), ("low", s.figure.low), ("high", s.figure.high)] {
                 told.set_item(key, number)?;
             }
             Ok(told)

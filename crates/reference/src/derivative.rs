@@ -34,12 +34,7 @@ pub struct Response {
 }
 
 /// Runs the model with `amplitude` times every source added, on any scalar.
-pub fn run_with<S: Scalar>(
-    model: &Gpt2<f64>,
-    tokens: &[usize],
-    sources: &[Source<'_>],
-    amplitude: S,
-) -> Trace<S> {
+pub fn run_with<S: Scalar>(model: &Gpt2<f64>, tokens: &[usize], sources: &[Source<'_>], amplitude: S) -> Trace<S> {
     let (d, layers) = (model.config.n_embd, model.config.n_layer);
     for source in sources {
         assert_eq!(source.vector.len(), d, "{:?}: a source is a vector of {d}", source.site);
@@ -64,12 +59,7 @@ pub fn jvp(model: &Gpt2<f64>, tokens: &[usize], sources: &[Source<'_>]) -> Respo
 }
 
 /// J, dJ/da and d2J/da2 of J(h + a s) at a = 0.
-pub fn jet(
-    model: &Gpt2<f64>,
-    tokens: &[usize],
-    sources: &[Source<'_>],
-    observable: &impl Observable,
-) -> [f64; 3] {
+pub fn jet(model: &Gpt2<f64>, tokens: &[usize], sources: &[Source<'_>], observable: &impl Observable) -> [f64; 3] {
     let amplitude = Dual::new(Dual::new(0.0, 1.0), Dual::new(1.0, 0.0));
     let value = observable.read(&run_with(model, tokens, sources, amplitude));
     [value.primal.primal, value.primal.tangent, value.tangent.tangent]

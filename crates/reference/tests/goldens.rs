@@ -126,26 +126,18 @@ fn field_logits_and_observable() {
         let run = golden.run();
         golden.agree("field", &run.field);
         golden.agree("logits", &run.logits);
-        golden.agree(
-            "value",
-            &[derivative::along(&golden.model, &golden.tokens, &[], 0.0, &golden.observable())],
-        );
+        golden.agree("value", &[derivative::along(&golden.model, &golden.tokens, &[], 0.0, &golden.observable())]);
     }
 }
 
 #[test]
 fn response_to_a_source() {
     for golden in NAMES.map(Golden::load) {
-        let Response { field, logits, .. } =
-            derivative::jvp(&golden.model, &golden.tokens, &[golden.source()]);
+        let Response { field, logits, .. } = derivative::jvp(&golden.model, &golden.tokens, &[golden.source()]);
         golden.agree("jvp_field", &field);
         golden.agree("jvp_logits", &logits);
         let outside = |x: &[f64]| x.iter().map(|&x| x == 0.0).collect::<Vec<bool>>();
-        assert_eq!(
-            outside(&field),
-            outside(&golden.arrays["jvp_field"]),
-            "causal zeros are exactly zero in both"
-        );
+        assert_eq!(outside(&field), outside(&golden.arrays["jvp_field"]), "causal zeros are exactly zero in both");
     }
 }
 

@@ -122,10 +122,8 @@ fn derivatives_at_every_site_match_differences_of_finite_runs() {
 fn the_response_is_linear_causal_and_starts_with_the_source() {
     let model = model(CONFIG);
     let (a, b) = (numbers("a", 6), numbers("b", 6));
-    let sources = [
-        Source { site: Site::ResidPre(1), token: 2, vector: &a },
-        Source { site: Site::V(1), token: 3, vector: &b },
-    ];
+    let sources =
+        [Source { site: Site::ResidPre(1), token: 2, vector: &a }, Source { site: Site::V(1), token: 3, vector: &b }];
     let both = jvp(&model, &TOKENS, &sources).field;
     let [one, other] = [0, 1].map(|i| jvp(&model, &TOKENS, &sources[i..=i]).field);
     for ((both, one), other) in both.iter().zip(&one).zip(&other) {
@@ -164,8 +162,7 @@ fn gradient_rows_are_what_the_responses_read() {
 #[test]
 fn log_probabilities_add_up_to_one() {
     let run = base(&model(CONFIG));
-    let total: f64 =
-        (0..CONFIG.vocab).map(|target| LogProbability { target, position: 2 }.read(&run).exp()).sum();
+    let total: f64 = (0..CONFIG.vocab).map(|target| LogProbability { target, position: 2 }.read(&run).exp()).sum();
     close(total, 1.0, 1e-15);
     let [a, b] = [2, 5].map(|target| LogProbability { target, position: 4 }.read(&run));
     close(a - b, J.read(&run), 1e-14);
@@ -189,11 +186,7 @@ fn an_edit_of_one_head_reaches_the_stream_through_its_rows_of_the_projection() {
         let change = ablated.blocks[0].attn_out[token * 6 + o] - run.blocks[0].attn_out[token * 6 + o];
         close(change, -lost, 1e-14);
     }
-    assert_eq!(
-        run.logits[..2 * CONFIG.vocab],
-        ablated.logits[..2 * CONFIG.vocab],
-        "earlier tokens know nothing"
-    );
+    assert_eq!(run.logits[..2 * CONFIG.vocab], ablated.logits[..2 * CONFIG.vocab], "earlier tokens know nothing");
     assert_ne!(run.logits_at(2), ablated.logits_at(2));
 }
 

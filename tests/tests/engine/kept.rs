@@ -33,9 +33,8 @@ fn seal(data: &[u8]) -> [u8; 8] {
     let (words, rest) = data.as_chunks::<8>();
     let words = words.iter().map(|word| u64::from_le_bytes(*word));
     let all = words.chain(rest.iter().map(|&byte| u64::from(byte))).chain([data.len() as u64]);
-    let sum = all.fold(0xcbf2_9ce4_8422_2325, |sum: u64, word| {
-        (sum ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(29)
-    });
+    let sum = all
+        .fold(0xcbf2_9ce4_8422_2325, |sum: u64, word| (sum ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(29));
     sum.to_le_bytes()
 }
 

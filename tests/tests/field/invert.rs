@@ -39,8 +39,8 @@ fn least_energy_in_closed_form() {
         let sites = everywhere(&run);
         let got = of(&run, &goals(), &sites, InvertOptions::default());
         let linear = run.linearize(Mode::Exact);
-        let [a, b] = [Observable::logit_diff(4, 20, 4), Observable::logit(7, 3)]
-            .map(|j| linear.gradient(&j).expect("runs"));
+        let [a, b] =
+            [Observable::logit_diff(4, 20, 4), Observable::logit(7, 3)].map(|j| linear.gradient(&j).expect("runs"));
         let (aa, ab, bb) = (dot(&a, &a), dot(&a, &b), dot(&b, &b));
         let det = aa * bb - ab * ab;
         let weights = [(0.02 * bb + 0.01 * ab) / det, (-0.01 * aa - 0.02 * ab) / det];

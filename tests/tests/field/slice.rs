@@ -98,8 +98,7 @@ fn pairs_are_all_causal_ones() {
     // Three pairs of levels, and 15 of tokens.
     assert_eq!(slice.pairs().len(), 45);
     let got = computed(&slice).result;
-    let shapes: Vec<_> =
-        got.arrays.iter().map(|a| (a.name, a.axes.iter().map(|x| x.1).collect::<Vec<_>>())).collect();
+    let shapes: Vec<_> = got.arrays.iter().map(|a| (a.name, a.axes.iter().map(|x| x.1).collect::<Vec<_>>())).collect();
     let want = [
         ("pairs", vec![45, 4]),
         ("blocks", vec![45, 2, 3]),
@@ -134,9 +133,7 @@ fn chosen_places_are_a_part_of_all() {
         let whole = computed(&of(&linear, all(&run), [2, 3])).result;
         let (pairs, blocks) = (array(&whole, "pairs"), array(&whole, "blocks"));
         let from = [(1, 3), (0, 1), (0, 1), (2, 0)];
-        for (to, walk) in
-            [(vec![(2, 4)], Walk::Adjoint), (vec![(1, 1), (2, 3), (2, 4), (0, 0)], Walk::Forward)]
-        {
+        for (to, walk) in [(vec![(2, 4)], Walk::Adjoint), (vec![(1, 1), (2, 3), (2, 4), (0, 0)], Walk::Forward)] {
             let chosen = Pairs::new(&run, Some(&from), Some(&to)).expect("there are pairs");
             let slice = of(&linear, chosen, [2, 3]);
             let got = computed(&slice.walk(walk)).result;
@@ -244,9 +241,7 @@ fn readings(twin: &Twin, on: &Subject, reading: &resolvent_field::Reading, resul
     let svd = matrix.thin_svd().expect("finite");
     let combined = |vectors: &[f32], weights: faer::ColRef<'_, f64>| -> Vec<f32> {
         (0..d)
-            .map(|i| {
-                (0..weights.nrows()).map(|n| weights[n] * f64::from(vectors[n * d + i])).sum::<f64>() as f32
-            })
+            .map(|i| (0..weights.nrows()).map(|n| weights[n] * f64::from(vectors[n * d + i])).sum::<f64>() as f32)
             .collect()
     };
     let response = combined(&gaussian(4, 2 * d), svd.U().col(0));
@@ -302,9 +297,7 @@ fn what_is_not_there_is_refused() {
     let twin = Twin::small();
     let run = run(&twin, subjects()[0], &TOKENS);
     let linear = run.linearize(Mode::Exact);
-    let pairs = |from: &[Place], to: &[Place]| {
-        Pairs::new(&run, Some(from), Some(to)).expect_err("refused").to_string()
-    };
+    let pairs = |from: &[Place], to: &[Place]| Pairs::new(&run, Some(from), Some(to)).expect_err("refused").to_string();
     assert!(pairs(&[(0, 3)], &[(2, 1)]).contains("no source reaches"));
     assert!(pairs(&[(1, 3)], &[(1, 3)]).contains("no source reaches"));
     assert!(pairs(&[(3, 0)], &[(2, 1)]).contains("outside of the field"));
@@ -336,8 +329,7 @@ fn zero_vectors_have_zero_blocks() {
         let (all, basis) = (all(&run), Basis::Sensitivity);
         let slice = Slice::new(&linear, all, [&basis, &basis], [context; 2]).expect("a slice");
         let got = computed(&slice).result;
-        let (pairs, blocks, rank) =
-            (array(&got, "pairs"), array(&got, "blocks"), array(&got, "effective_rank"));
+        let (pairs, blocks, rank) = (array(&got, "pairs"), array(&got, "blocks"), array(&got, "effective_rank"));
         for ((pair, block), rank) in pairs.chunks(4).zip(&blocks).zip(&rank) {
             // J is read at token 2: later places have no sensitivity, and earlier ones none at the last level.
             let seen = pair[1] <= 2.0 && (pair[0] < 2.0 || pair[1] == 2.0);

@@ -44,10 +44,7 @@ fn a_server_that_knows_no_ranges_gives_the_whole() {
         assert!(!scene.has_weights());
         scene.server.behave(Manners { cut: None, ..manners });
         let dir = scene.fetched();
-        assert_eq!(
-            fs::read(dir.join("model.safetensors")).expect("a file"),
-            scene.server.file("model.safetensors")
-        );
+        assert_eq!(fs::read(dir.join("model.safetensors")).expect("a file"), scene.server.file("model.safetensors"));
         fs::remove_dir_all(scene.cache.path().join("models--some-org--tiny")).expect("is there");
     }
 }
@@ -112,8 +109,7 @@ fn refusals_are_told_apart() {
         assert_eq!(scene.kept(), Vec::<String>::new());
     };
     let endpoint = scene.server.endpoint();
-    let none: &[&str] =
-        &["no model `some-org/tiny`: not in the cache", &endpoint, "shows no model", "check the name"];
+    let none: &[&str] = &["no model `some-org/tiny`: not in the cache", &endpoint, "shows no model", "check the name"];
     refuse(404, "", none);
     refuse(404, "RepoNotFound", none);
     refuse(401, "RepoNotFound", &["set HF_TOKEN"]);
@@ -150,28 +146,18 @@ fn refusals_are_told_apart() {
 #[test]
 fn a_hub_that_cannot_be_reached() {
     let scene = Scene::new();
-    let dead =
-        |endpoint: &str| Hub::new(scene.cache.path()).with_endpoint(endpoint).fetch(REPO).expect_err("fails");
+    let dead = |endpoint: &str| Hub::new(scene.cache.path()).with_endpoint(endpoint).fetch(REPO).expect_err("fails");
     let line = dead("http://127.0.0.1:9").to_string();
-    assert!(
-        line.contains("http://127.0.0.1:9 cannot be reached: ") && line.contains("check the network"),
-        "{line}"
-    );
+    assert!(line.contains("http://127.0.0.1:9 cannot be reached: ") && line.contains("check the network"), "{line}");
     for endpoint in ["", "hub", "ftp://hub", "http://"] {
         let line = dead(endpoint).to_string();
-        assert!(
-            line.contains("is no http(s) address") && line.contains("check HF_ENDPOINT"),
-            "{endpoint}: {line}"
-        );
+        assert!(line.contains("is no http(s) address") && line.contains("check HF_ENDPOINT"), "{endpoint}: {line}");
     }
     for content in [None, Some("no certificate")] {
         let path = scene.cache.path().join("roots.pem");
         let _written = content.map(|text| fs::write(&path, text).expect("writable"));
         let line = scene.hub().with_certificates(&path).fetch(REPO).expect_err("fails").to_string();
-        assert!(
-            line.contains("roots.pem cannot be used: ") && line.contains("check SSL_CERT_FILE"),
-            "{line}"
-        );
+        assert!(line.contains("roots.pem cannot be used: ") && line.contains("check SSL_CERT_FILE"), "{line}");
     }
     assert_eq!(scene.kept(), ["roots.pem"]);
 }
@@ -202,12 +188,10 @@ fn repositories_that_are_no_model() {
     endless(&llama, &["this is not a GPT-2 model", "llama"]);
     assert!(llama.server.asked().iter().all(|a| !a.path.contains("safetensors")));
     let index = br#"{"weight_map": {"wte.weight": "../../../escape.safetensors"}}"#;
-    let hostile =
-        Scene::of(server().without("model.safetensors").with("model.safetensors.index.json", index));
+    let hostile = Scene::of(server().without("model.safetensors").with("model.safetensors.index.json", index));
     endless(&hostile, &["is not the plain name of a file"]);
     let index = br#"{"weight_map": {"wte.weight": "a.safetensors"}}"#;
-    let partial =
-        Scene::of(server().without("model.safetensors").with("model.safetensors.index.json", index));
+    let partial = Scene::of(server().without("model.safetensors").with("model.safetensors.index.json", index));
     endless(&partial, &["has no a.safetensors"]);
 }
 

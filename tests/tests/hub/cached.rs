@@ -79,10 +79,7 @@ fn a_damaged_cache_is_completed() {
     fs::remove_file(&blob).expect("is there");
     assert!(!dir.join("model.safetensors").exists());
     scene.fetched();
-    assert_eq!(
-        fs::read(dir.join("model.safetensors")).expect("a file"),
-        scene.server.file("model.safetensors")
-    );
+    assert_eq!(fs::read(dir.join("model.safetensors")).expect("a file"), scene.server.file("model.safetensors"));
     fs::write(&blob, b"short").expect("writable");
     fs::remove_file(dir.join("model.safetensors")).expect("is there");
     scene.fetched();

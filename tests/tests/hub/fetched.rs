@@ -26,10 +26,7 @@ fn a_model_comes_whole_and_is_not_asked_for_again() {
     }
     let asked = scene.server.asked();
     // The first file tells the commit, and the others are those of this commit.
-    assert_eq!(
-        (asked[0].method.as_str(), asked[0].path.as_str()),
-        ("HEAD", "/some-org/tiny/resolve/main/config.json")
-    );
+    assert_eq!((asked[0].method.as_str(), asked[0].path.as_str()), ("HEAD", "/some-org/tiny/resolve/main/config.json"));
     assert!(asked[1..].iter().all(|a| a.elsewhere || a.path.contains(COMMIT)), "{asked:?}");
     assert_eq!(gets(&asked).len(), 4, "{asked:?}");
 

@@ -173,8 +173,7 @@ fn outside_of_the_causal_cone_is_exactly_zero() {
     z_bar[e * d..].fill(0.0);
     let all = |device: &Device| -> Result<[Vec<f32>; 3]> {
         let rows = Rows::new(device, &[Span { primal: 0, start: 0, end: tokens }])?;
-        let upload =
-            |data: &[f32]| device.upload("x", &[("rows", tokens), ("width", data.len() / tokens)], data);
+        let upload = |data: &[f32]| device.upload("x", &[("rows", tokens), ("width", data.len() / tokens)], data);
         let (qkv, qkv_dot, z_bar) = (upload(&qkv)?, upload(&qkv_dot)?, upload(&z_bar)?);
         let qkv_jet = device.upload("x", &[("rows", 2 * tokens), ("width", 3 * d)], &qkv_jet)?;
         let mut rec = device.record();

@@ -27,8 +27,7 @@ fn repetitions_agree_bit_for_bit() {
         for [rows, k, n] in [[3, 200, 66], [65, 130, 67], [3, 200, 68], [65, 132, 64]] {
             let w = on.device().upload("w", &[("k", k), ("n", n)], &random.normals(k * n));
             let bias = on.device().upload("bias", &[("n", n)], &random.normals(n));
-            let op =
-                Matmul { w: Weight::full(w.expect("uploads")), bias: bias.expect("uploads"), add: false };
+            let op = Matmul { w: Weight::full(w.expect("uploads")), bias: bias.expect("uploads"), add: false };
             same_bits(&Plan::new(rows, &[k], n), on, &op);
         }
     }
@@ -82,12 +81,7 @@ fn company_does_not_change_a_run() {
                 let (at, end) = (first, first + 70 - start);
                 first = end;
                 let jet = &z_jet[at * 96..end * 96];
-                z_dot[at * 48..end * 48]
-                    .iter()
-                    .chain(jet)
-                    .chain(&bar[at * 144..end * 144])
-                    .map(bits)
-                    .collect()
+                z_dot[at * 48..end * 48].iter().chain(jet).chain(&bar[at * 144..end * 144]).map(bits).collect()
             });
             Ok(one.collect())
         };

@@ -34,8 +34,7 @@ fn run(on: &Subject, exact: bool, x: &[f32]) -> Result<[Vec<f64>; 3]> {
 
 #[test]
 fn gelu_on_a_grid() {
-    let mut worst =
-        ["value", "slope", "second derivative"].map(|of| Worst::new(&format!("gelu {of} on a grid")));
+    let mut worst = ["value", "slope", "second derivative"].map(|of| Worst::new(&format!("gelu {of} on a grid")));
     let x = grid();
     for on in subjects() {
         for exact in [false, true] {

@@ -7,9 +7,7 @@ use resolvent_ops::matmul::Matmul;
 use resolvent_ops::mlp::Mlp;
 use resolvent_ops::{Kept, Op, Rows, Span, Weight};
 use resolvent_tests::truth::{Function, wide};
-use resolvent_tests::{
-    Labelled, Random, Record, Subject, Worst, rounding_subjects, text_subjects, tolerance,
-};
+use resolvent_tests::{Labelled, Random, Record, Subject, Worst, rounding_subjects, text_subjects, tolerance};
 
 use super::formulas::{self, Affine, Held};
 use super::rowwise::{check_mlp, check_product};
@@ -61,10 +59,8 @@ fn mlp_of_halves() {
 /// are, denormal ones too, though most GPUs make zeros of denormal numbers.
 #[test]
 fn every_half_is_read() {
-    let all: Vec<f32> = (0..=u16::MAX)
-        .map(|bits| f16::from_bits(bits).to_f32())
-        .map(|x| if x.is_finite() { x } else { 0.0 })
-        .collect();
+    let all: Vec<f32> =
+        (0..=u16::MAX).map(|bits| f16::from_bits(bits).to_f32()).map(|x| if x.is_finite() { x } else { 0.0 }).collect();
     let (few, many) = (8, all.len() / 8);
     let identity: Vec<f32> = (0..few * few).map(|i| f32::from(u8::from(i % (few + 1) == 0))).collect();
     for on in text_subjects() {
@@ -145,8 +141,7 @@ fn matmul_half() {
         let through = Labelled::reference(f.at(&at));
         for on in rounding_subjects() {
             let device = on.device();
-            let vector =
-                |data: &[f32]| device.upload("bias", &[("d", data.len())], data).expect("there is room");
+            let vector = |data: &[f32]| device.upload("bias", &[("d", data.len())], data).expect("there is room");
             let weight = || rounding(device, [k, n], &w).expect("there is room");
             let op = |add| Matmul { w: weight(), bias: vector(&bias), add };
             let got = primal(on, &op(false), rows, &[&x]);

@@ -24,13 +24,7 @@ impl Case {
         Self { rows, x: normals(), orders: [normals(), normals()] }
     }
 
-    fn check(
-        &self,
-        worst: &mut Worst,
-        op: impl Fn(&Device) -> Result<Box<dyn Op>>,
-        f: &impl Function,
-        allowed: f64,
-    ) {
+    fn check(&self, worst: &mut Worst, op: impl Fn(&Device) -> Result<Box<dyn Op>>, f: &impl Function, allowed: f64) {
         let [x_dot, x_ddot] = self.orders.each_ref().map(|order| wide(order));
         let truth = jet(f, &wide(&self.x), [&x_dot, &x_ddot]).map(Labelled::reference);
         let (d, out) = (self.x.len() / self.rows, truth[0].values().len() / self.rows);
@@ -72,13 +66,7 @@ fn attention_jets_do_not_square_what_all_keys_share() {
         }
     }
     let op = Attention { heads, d_head, scale: 0.25, held: false };
-    let f = formulas::Attention {
-        prompts: vec![tokens],
-        heads,
-        width: d_head,
-        scale: op.scale,
-        held: Held::default(),
-    };
+    let f = formulas::Attention { prompts: vec![tokens], heads, width: d_head, scale: op.scale, held: Held::default() };
     let shared = f64::from(common * common * op.scale);
     let allowed = shared * tolerance::POINTWISE;
     let mut worst = Worst::new("attention.jet, common s_dot");

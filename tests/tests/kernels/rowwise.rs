@@ -20,9 +20,7 @@ fn vector(device: &Device, name: &str, data: &[f32]) -> Result<Tensor> {
 fn layer_norm() {
     let (mut record, mut bent) = (Record::new("layer_norm"), Worst::new("layer_norm.hvp"));
     let mut frozen_record = Record::new("layer_norm, held");
-    for (rows, d) in
-        [(1, 1), (3, 1), (2, 3), (7, 24), (16, 30), (17, 48), (33, 66), (3, 127), (65, 130), (2, 768)]
-    {
+    for (rows, d) in [(1, 1), (3, 1), (2, 3), (7, 24), (16, 30), (17, 48), (33, 66), (3, 127), (65, 130), (2, 768)] {
         let mut random = Random::new(d as u64);
         let (gain, bias) = (random.normals(d), random.normals(d));
         let op = |device: &Device| {
@@ -110,9 +108,8 @@ pub(super) fn check_product(
     for add in [false, true] {
         let mut random = Random::new((k * n) as u64);
         let (w, bias) = (made(random.normals(k * n)), random.normals(n));
-        let op = |device: &Device| {
-            Ok(Matmul { w: place(device, [k, n], &w)?, bias: vector(device, "bias", &bias)?, add })
-        };
+        let op =
+            |device: &Device| Ok(Matmul { w: place(device, [k, n], &w)?, bias: vector(device, "bias", &bias)?, add });
         let f = |rows| formulas::Matmul { product: Affine::new(&w, &bias), rows };
         let widths = if add { vec![k, n] } else { vec![k] };
         let allowed = tolerance::matmul(k, n);

@@ -28,9 +28,7 @@ impl Function for Formula<'_> {
         let mut y: Vec<S> = self.case.0.iter().flat_map(row).collect();
         for (row, from, change) in &self.case.1 {
             let number = |a: f32| S::from_f64(f64::from(a));
-            let vector = |s: &[f32], factor: f32| -> Vec<S> {
-                s.iter().map(|&s| number(factor) * number(s)).collect()
-            };
+            let vector = |s: &[f32], factor: f32| -> Vec<S> { s.iter().map(|&s| number(factor) * number(s)).collect() };
             let s = match change {
                 Change::Add { amount, s } => vector(s, *amount),
                 Change::Put { s } | Change::Project { s } => vector(s, 1.0),
@@ -79,13 +77,7 @@ fn random_case(d: usize, seed: u64) -> (Vec<Source>, Vec<Edit>) {
     (sources, edits)
 }
 
-fn run(
-    device: &Device,
-    d: usize,
-    case: &(Vec<Source>, Vec<Edit>),
-    x: &[f32],
-    base: &[f32],
-) -> Result<[Tensor; 2]> {
+fn run(device: &Device, d: usize, case: &(Vec<Source>, Vec<Edit>), x: &[f32], base: &[f32]) -> Result<[Tensor; 2]> {
     let edits: Vec<(usize, usize, &Change)> = case.1.iter().map(|(row, from, c)| (*row, *from, c)).collect();
     let plan = Plan::new(device, d, &case.0, &edits)?;
     let upload = |name, data: &[f32]| device.upload(name, &[("rows", data.len() / d), ("d", d)], data);
@@ -109,8 +101,7 @@ fn splice() {
             let dots = wide(&[x.clone(), x.clone()].concat());
             let truth = [f.at(&both), jvp(&f, &both, &dots)].map(Labelled::reference);
             for on in subjects() {
-                let out =
-                    run(on.device(), d, &case, &x, &base).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
+                let out = run(on.device(), d, &case, &x, &base).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
                 for entry in 0..2 {
                     let got = on.read(&out[entry]);
                     worst[entry].check(format!("d {d} {case:?}"), &got, &truth[entry], tolerance::splice(d));

@@ -31,15 +31,12 @@ fn tangents_at_every_site() {
     let mut worst = Worst::new("at_sites.jvp");
     let twin = Twin::small();
     let (mut random, sites) = (Random::new(5), twin.sites());
-    let batch: Vec<Vec<Source>> = kinds(&twin)
-        .into_iter()
-        .map(|site| vec![source(&twin, site, random.below(6), &mut random)])
-        .collect();
+    let batch: Vec<Vec<Source>> =
+        kinds(&twin).into_iter().map(|site| vec![source(&twin, site, random.below(6), &mut random)]).collect();
     for on in subjects() {
         let run = prepared(&twin, on, &TOKENS, &[]);
         let linear = run.linearize(Mode::Exact);
-        let got =
-            gather(&run, batch.len(), &sites, |visit| linear.jvp_at(&batch, &sites, visit).expect("fits"));
+        let got = gather(&run, batch.len(), &sites, |visit| linear.jvp_at(&batch, &sites, visit).expect("fits"));
         for (sources, got) in batch.iter().zip(&got) {
             let trace = twin.tangent(&TOKENS, &[], sources);
             for (site, got) in sites.iter().zip(got) {
@@ -72,8 +69,7 @@ fn cotangents_at_every_site() {
         for on in subjects() {
             let run = prepared(&twin, on, &TOKENS, &[]);
             let (linear, seeds) = (run.linearize(Mode::Exact), run.seeds(&j).expect("fits"));
-            let chi =
-                &gather(&run, 1, &sites, |visit| linear.vjp_at(&[seeds], &sites, visit).expect("fits"))[0];
+            let chi = &gather(&run, 1, &sites, |visit| linear.vjp_at(&[seeds], &sites, visit).expect("fits"))[0];
             for ((site, chi), (token, s)) in sites.iter().zip(chi).zip(&vectors) {
                 let sources = [Source { site: *site, token: *token, vector: s.clone() }];
                 let want = read(&j, &twin.tangent(&TOKENS, &[], &sources)).tangent;
@@ -134,8 +130,7 @@ fn divergences_from_another_run() {
             let value = run.value(&j).expect("fits");
             let chi = run.linearize(Mode::Exact).gradient(&j).expect("fits");
             let at = (6 + 2) * 18;
-            let slope: f64 =
-                chi[at..at + 18].iter().zip(&sources[0].vector).map(|(a, b)| f64::from(a * b)).sum();
+            let slope: f64 = chi[at..at + 18].iter().zip(&sources[0].vector).map(|(a, b)| f64::from(a * b)).sum();
             let close = |worst: &mut Worst, got: f64, want: f64| {
                 worst.within(position, on.name(), (got - want).abs() / want.abs(), tolerance::MODEL);
             };

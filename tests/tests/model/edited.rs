@@ -95,8 +95,7 @@ fn sensitivities_of_edited_runs() {
         let truth = Labelled::reference(gradient(&twin, &edits, &read));
         for on in subjects() {
             let run = prepared(&twin, on, &TOKENS, &edits);
-            let chi =
-                run.linearize(Mode::Exact).gradient(&j).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
+            let chi = run.linearize(Mode::Exact).gradient(&j).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
             worst.check(format!("{edits:?}"), &on.label(&chi), &truth, tolerance::MODEL);
         }
     }
@@ -135,8 +134,7 @@ fn seeds_at_levels_and_logits_together() {
         });
         each.sum()
     };
-    for edits in [Vec::new(), vec![Edit::scale(Site::ResidPost(0), 0, 0.3), Edit::ablate(Site::MlpOut(1), 4)]]
-    {
+    for edits in [Vec::new(), vec![Edit::scale(Site::ResidPost(0), 0, 0.3), Edit::ablate(Site::MlpOut(1), 4)]] {
         let truth = Labelled::reference(gradient(&twin, &edits, &read));
         for on in subjects() {
             let run = prepared(&twin, on, &TOKENS, &edits);

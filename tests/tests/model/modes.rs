@@ -88,9 +88,8 @@ fn the_relevance_rules_reconstruct_the_run() {
         let run = prepared(&twin, on, &TOKENS, &[]);
         let (field, linear) = (run.field().expect("reads"), run.linearize(Mode::RelP));
         let embedded = field[..TOKENS.len() * d].chunks(d).enumerate();
-        let mut sources: Vec<Source> = embedded
-            .map(|(token, h)| Source { site: Site::ResidPre(0), token, vector: h.to_vec() })
-            .collect();
+        let mut sources: Vec<Source> =
+            embedded.map(|(token, h)| Source { site: Site::ResidPre(0), token, vector: h.to_vec() }).collect();
         sources.extend(twin.constants(TOKENS.len()));
         let made = linear.jvp(std::slice::from_ref(&sources)).expect("fits").into_single();
         let apart = relative(&wide(&made), &wide(&field));

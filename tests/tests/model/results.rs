@@ -1,8 +1,6 @@
 //! Labelled results: arrays, axes, provenance and certificates; and that a broken number does not pass.
 
-use resolvent_field::{
-    ADJOINT, Certificate, Error, Labelled, SLOPE, adjoint, forward, green, patch, sensitivity,
-};
+use resolvent_field::{ADJOINT, Certificate, Error, Labelled, SLOPE, adjoint, forward, green, patch, sensitivity};
 use resolvent_model::{Edit, Mode, Model, Observable, RandomWeights, Run, Site, tiny};
 use resolvent_tests::{Random, Subject, subjects};
 
@@ -32,8 +30,7 @@ fn check(result: &Labelled, analysis: &str, arrays: &[(&str, Axes<'_>)], certifi
     for certificate in &result.certificates {
         certificate.hold().unwrap_or_else(|e| panic!("{analysis}: {e}"));
     }
-    let of =
-        |key: &str| result.metadata.get(key).unwrap_or_else(|| panic!("{analysis}: no `{key}`")).as_str();
+    let of = |key: &str| result.metadata.get(key).unwrap_or_else(|| panic!("{analysis}: no `{key}`")).as_str();
     assert_eq!([of("analysis"), of("tokens")], [analysis, "3,1,4,1,5"]);
     assert!(of("model").starts_with("random:7"), "{}", of("model"));
     for key in ["model_hash", "adapter", "driver", "executor", "version", "texts"] {
@@ -146,8 +143,7 @@ fn a_broken_derivative_is_caught() {
         let response = linear.jvp(&[[source]]).expect("runs").into_single();
         let chi = other.vjp(&[[seed]]).expect("runs").into_single();
         let last = &response[(3 * 5 + 4) * 32..];
-        let (forward, backward) =
-            (resolvent_field::dot(&u, last), resolvent_field::dot(&chi[4 * 32..5 * 32], &v));
+        let (forward, backward) = (resolvent_field::dot(&u, last), resolvent_field::dot(&chi[4 * 32..5 * 32], &v));
         let value = (forward - backward).abs() / (resolvent_field::norm(&u) * resolvent_field::norm(last));
         assert!(Certificate { name: "adjoint", value, bound: ADJOINT }.hold().is_err(), "{value}");
 
@@ -156,17 +152,13 @@ fn a_broken_derivative_is_caught() {
         let along: Vec<f32> = chi[(3 * 5 + 4) * 32..].to_vec();
         let slope = |j: &Observable| {
             let step = 1e-2f32;
-            let moved = [step, -step]
-                .map(|a| [Edit::add(Site::ResidPost(2), 4, along.iter().map(|x| a * x).collect())]);
+            let moved =
+                [step, -step].map(|a| [Edit::add(Site::ResidPost(2), 4, along.iter().map(|x| a * x).collect())]);
             let values = right.values_under(&moved, j).expect("runs");
             (values[0] - values[1]) / (2.0 * f64::from(step))
         };
         let size = resolvent_field::dot(&along, &along);
-        let error = |j: &Observable| Certificate {
-            name: "slope",
-            value: (slope(j) / size - 1.0).abs(),
-            bound: SLOPE,
-        };
+        let error = |j: &Observable| Certificate { name: "slope", value: (slope(j) / size - 1.0).abs(), bound: SLOPE };
         assert!(error(&j[0]).hold().is_ok() && error(&j[1]).hold().is_err(), "{}", on.name());
     }
 }

@@ -38,10 +38,7 @@ impl Cache {
             // handed on; wgpu then checks that adapter, driver and format are those of its header. The checksum
             // is no signature: who can write to the user's own cache folder can forge a file, and could as well
             // replace the program.
-            fault::scoped(device, "pipeline cache", 0, || unsafe {
-                device.create_pipeline_cache(&descriptor)
-            })
-            .ok()
+            fault::scoped(device, "pipeline cache", 0, || unsafe { device.create_pipeline_cache(&descriptor) }).ok()
         };
         let (pipelines, saved) = match (!found.is_empty()).then(|| make(Some(&found))).flatten() {
             Some(pipelines) => (pipelines, found),

@@ -46,8 +46,7 @@ impl Block {
 
 fn create(shared: &Shared, label: &str, bytes: u64) -> Result<wgpu::Buffer> {
     let size = bytes.next_multiple_of(256).max(256);
-    let descriptor =
-        wgpu::BufferDescriptor { label: Some(label), size, usage: USAGE, mapped_at_creation: false };
+    let descriptor = wgpu::BufferDescriptor { label: Some(label), size, usage: USAGE, mapped_at_creation: false };
     fault::scoped(&shared.device, label, size, || shared.device.create_buffer(&descriptor))
 }
 

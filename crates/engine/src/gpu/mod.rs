@@ -51,8 +51,7 @@ impl Gpu {
             (!info.cooperative.is_empty(), wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
             (info.timestamps && options.profile, wgpu::Features::TIMESTAMP_QUERY),
             (
-                adapter.features().contains(wgpu::Features::PIPELINE_CACHE)
-                    && options.cache_folder().is_some(),
+                adapter.features().contains(wgpu::Features::PIPELINE_CACHE) && options.cache_folder().is_some(),
                 wgpu::Features::PIPELINE_CACHE,
             ),
         ] {
@@ -80,9 +79,7 @@ impl Gpu {
         let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
             .map_err(|e| Error::NoDevice { adapter: info.name.clone(), reason: e.to_string() })?;
         let faults = fault::Faults::watch(&device);
-        let cache = options
-            .cache_folder()
-            .and_then(|folder| cache::Cache::open(&device, &adapter.get_info(), folder));
+        let cache = options.cache_folder().and_then(|folder| cache::Cache::open(&device, &adapter.get_info(), folder));
         let speed = match info.kind {
             Kind::Discrete => 2e12,
             Kind::Integrated | Kind::Virtual | Kind::Other => 2e11,

@@ -48,10 +48,7 @@ struct Call<'a> {
 /// If a slice is shorter than its shape: the callers are kernels, whose bindings were checked.
 pub fn matmul(shape: [usize; 3], x: &[f32], w: Weights<'_>, accumulate: bool, y: &mut [f32]) {
     let [m, k, n] = shape;
-    assert!(
-        x.len() >= m * k && w.numbers.len() >= k * n && y.len() >= m * n,
-        "operands hold [{m}, {k}, {n}]"
-    );
+    assert!(x.len() >= m * k && w.numbers.len() >= k * n && y.len() >= m * n, "operands hold [{m}, {k}, {n}]");
     if m <= FEW_ROWS {
         return skinny::product(shape, x, w, accumulate, y);
     }
@@ -157,8 +154,8 @@ fn portable(call: &mut Call<'_>) {
         // SAFETY: as above; strides are given as (column, row).
         unsafe {
             gemm::gemm(
-                m, n, k, y, 1, n_stride, read, x, 1, k_stride, w, along_n, along_k, beta, 1.0, false, false,
-                false, threads,
+                m, n, k, y, 1, n_stride, read, x, 1, k_stride, w, along_n, along_k, beta, 1.0, false, false, false,
+                threads,
             );
         }
     }

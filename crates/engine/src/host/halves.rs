@@ -80,10 +80,8 @@ fn widen<S: Simd>(simd: S, halves: &[f16], wide: &mut [f32], ahead: usize) {
             simd.and_u32s(simd.wrapping_dyn_shl_u32s(word, thirteen), magnitude),
             simd.and_u32s(simd.wrapping_dyn_shl_u32s(word, sixteen), sign),
         );
-        let high = simd.or_u32s(
-            simd.and_u32s(simd.wrapping_dyn_shr_u32s(word, three), magnitude),
-            simd.and_u32s(word, sign),
-        );
+        let high =
+            simd.or_u32s(simd.and_u32s(simd.wrapping_dyn_shr_u32s(word, three), magnitude), simd.and_u32s(word, sign));
         *evens = simd.mul_f32s(simd.transmute_f32s_u32s(low), scale);
         *odds = simd.mul_f32s(simd.transmute_f32s_u32s(high), scale);
     }

@@ -40,8 +40,7 @@ impl LinearMap for Restricted<'_> {
 
     fn apply_transpose(&self, y: &[Vec<f32>]) -> Result<Vec<Vec<f32>>> {
         let d = self.system.width();
-        let pick =
-            |all: Vec<f32>| self.sites.iter().flat_map(|&s| all[s * d..(s + 1) * d].to_vec()).collect();
+        let pick = |all: Vec<f32>| self.sites.iter().flat_map(|&s| all[s * d..(s + 1) * d].to_vec()).collect();
         Ok(self.system.apply_transpose(y)?.into_iter().map(pick).collect())
     }
 
@@ -135,12 +134,7 @@ pub(super) fn bounded(system: &System<'_>, x: Vec<f32>, bounds: &[f64]) -> Resul
 }
 
 /// Minimises `1/2 |A x - b|^2` plus what `prox` is the proximal map of.
-fn proximal(
-    system: &System<'_>,
-    start: Vec<f32>,
-    prox: &mut dyn FnMut(&mut [f32]),
-    step: f64,
-) -> Result<Vec<f32>> {
+fn proximal(system: &System<'_>, start: Vec<f32>, prox: &mut dyn FnMut(&mut [f32]), step: f64) -> Result<Vec<f32>> {
     let (mut x, mut y, mut t) = (start.clone(), start, 1.0f64);
     for _ in 0..STEPS {
         let reached = system.apply(std::slice::from_ref(&y))?.remove(0);

@@ -61,12 +61,7 @@ struct Maps {
 ///
 /// # Errors
 /// Models with different vocabularies, fewer than two prompts on either side, a device error, or a check that fails.
-pub fn scale(
-    small: &Model,
-    large: &Model,
-    prompts: &[TokenPair],
-    options: &ScaleOptions,
-) -> Result<Labelled> {
+pub fn scale(small: &Model, large: &Model, prompts: &[TokenPair], options: &ScaleOptions) -> Result<Labelled> {
     let held_out = prompts.len().saturating_sub(options.train);
     if options.train < 2 || held_out < 2 {
         return Err(Error::Input(format!(
@@ -92,9 +87,8 @@ pub fn scale(
     let [mut correlation, mut low, mut high, mut explained] = [(); 4].map(|()| Vec::with_capacity(cells));
     let mut shown = Pairs::default();
     for quantity in 0..QUANTITIES.len() {
-        let carried = |all: &Measured| -> Vec<Maps> {
-            all.maps[quantity].iter().map(|map| align(map, levels)).collect()
-        };
+        let carried =
+            |all: &Measured| -> Vec<Maps> { all.maps[quantity].iter().map(|map| align(map, levels)).collect() };
         let (x, y, z) = (carried(&ours), &theirs.maps[quantity], carried(&noise));
         let (train, test) = (0..options.train, options.train..prompts.len());
         let fitted = Fit::new(&x[train.clone()], &y[train.clone()]);

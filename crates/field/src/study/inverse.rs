@@ -17,11 +17,8 @@ pub(super) const SHARES: [f64; 4] = [0.1, 0.25, 0.5, 1.0];
 /// goal.
 pub(super) fn step(task: &Task<'_>) -> Result<Labelled> {
     let runs = task.runs(task.size(3, 8), &[])?;
-    let (mut columns, mut worst, mut names) = (
-        Columns::new(|name| if name == "energy_ratio" { "baseline" } else { "goal" }),
-        Vec::new(),
-        String::new(),
-    );
+    let (mut columns, mut worst, mut names) =
+        (Columns::new(|name| if name == "energy_ratio" { "baseline" } else { "goal" }), Vec::new(), String::new());
     for (prompt, case) in runs.cases().iter().enumerate() {
         let run = case.corrupted;
         let (level, tokens) = (run.model().config().n_layer / 2, run.tokens().len());

@@ -103,11 +103,8 @@ impl<'a> Study<'a> {
     /// # Errors
     /// A task that is not in the set, a model without a tokenizer, or prompts of which none fits the model.
     pub fn new(model: &'a Model, small: &'a [Model], set: &PromptSet, options: StudyOptions) -> Result<Self> {
-        let names: Vec<String> = if options.tasks.is_empty() {
-            set.tasks.keys().cloned().collect()
-        } else {
-            options.tasks.clone()
-        };
+        let names: Vec<String> =
+            if options.tasks.is_empty() { set.tasks.keys().cloned().collect() } else { options.tasks.clone() };
         let (mut tasks, mut left_out) = (Vec::new(), (0, 0));
         for name in names {
             let mut pairs = Vec::new();
@@ -188,9 +185,10 @@ impl<'a> Study<'a> {
         }
         Err(Error::File {
             path: PathBuf::from(path),
-            reason: "belongs to a study of another model, prompts, options, device or version; name another folder, or \
+            reason:
+                "belongs to a study of another model, prompts, options, device or version; name another folder, or \
                      remove this one"
-                .to_owned(),
+                    .to_owned(),
         })
     }
 

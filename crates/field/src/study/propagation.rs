@@ -24,8 +24,7 @@ const FEW: usize = 8;
 /// eight; and of the first prompt's first source `map`, `map_random [L+1, T]`.
 pub(super) fn step(task: &Task<'_>) -> Result<Labelled> {
     let runs = task.runs(task.size(2, 6), &[])?;
-    let (mut columns, mut maps) =
-        (Columns::new(|name| if name == "singular" { "value" } else { "level" }), Vec::new());
+    let (mut columns, mut maps) = (Columns::new(|name| if name == "singular" { "value" } else { "level" }), Vec::new());
     for prompt in 0..runs.len() {
         let run = &runs.clean[prompt];
         let ((levels, tokens, d), token) = (shape(run), runs.changed[prompt]);
@@ -34,8 +33,7 @@ pub(super) fn step(task: &Task<'_>) -> Result<Labelled> {
             let place = (level, token);
             let along = displacement[(level * tokens + token) * d..][..d].to_vec();
             let random = |i: usize| gaussian(task.options.seed + i as u64, d);
-            let directions: Vec<Vec<f32>> =
-                std::iter::once(along).chain((0..task.size(16, 48)).map(random)).collect();
+            let directions: Vec<Vec<f32>> = std::iter::once(along).chain((0..task.size(16, 48)).map(random)).collect();
             let maps_of = responses(run, place, &directions)?;
             columns.push("prompt", prompt as f64);
             columns.push("level", level as f64);
@@ -59,8 +57,7 @@ pub(super) fn step(task: &Task<'_>) -> Result<Labelled> {
             let frobenius = norm(end) * (d as f64).sqrt();
             let linear = run.linearize(Mode::Exact);
             let operator = Operator::new(&linear, &[place], &Operator::level(&linear, levels - 1))?;
-            let options =
-                RsvdOptions { rank: RANK.min(d), seed: task.options.seed, ..RsvdOptions::default() };
+            let options = RsvdOptions { rank: RANK.min(d), seed: task.options.seed, ..RsvdOptions::default() };
             let values = rsvd(&operator, &options)?.values;
             columns.push("frobenius", frobenius);
             columns.push("stable_rank", frobenius.powi(2) / values[0].powi(2));

@@ -36,8 +36,7 @@ pub(super) fn step(task: &Task<'_>) -> Result<Labelled> {
     let train = runs.len() / 2;
     let components = components(&runs, train, level)?;
     let noise = principal(&gaussian(task.options.seed, MOST.min(d) * d), d)?;
-    let kinds =
-        [(Choice::Sensitive, &components), (Choice::Random, &components), (Choice::Sensitive, &noise)];
+    let kinds = [(Choice::Sensitive, &components), (Choice::Random, &components), (Choice::Sensitive, &noise)];
     let cells = COUNTS.len() * RANKS.len();
     let (mut against, mut first) = (vec![Pairs::default(); 3 * cells], vec![Pairs::default(); 3 * cells]);
     let (mut unreduced, mut exact) = (Pairs::default(), Pairs::default());
@@ -55,18 +54,14 @@ pub(super) fn step(task: &Task<'_>) -> Result<Labelled> {
                 let order = order(here, d, *choice, &mut state);
                 let reduce = |n: usize, k: usize| {
                     let each = order.iter().take(n);
-                    let seed = |&t: &usize| Seed::Field {
-                        level,
-                        token: t,
-                        vector: part(&here[t * d..][..d], basis, k),
-                    };
+                    let seed =
+                        |&t: &usize| Seed::Field { level, token: t, vector: part(&here[t * d..][..d], basis, k) };
                     each.map(seed).collect::<Vec<Seed>>()
                 };
                 COUNTS.iter().flat_map(|&n| RANKS.map(|k| reduce(n, k))).collect::<Vec<_>>()
             })
             .collect();
-        let displacement: Vec<f32> =
-            case.clean.field()?.iter().zip(run.field()?).map(|(a, b)| a - b).collect();
+        let displacement: Vec<f32> = case.clean.field()?.iter().zip(run.field()?).map(|(a, b)| a - b).collect();
         let scale = range(case)?;
         let below_level = level * tokens;
         let normed = |x: &[f32]| x[..below_level].iter().map(|&x| f64::from(x) / scale).collect::<Vec<f64>>();

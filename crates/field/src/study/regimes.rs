@@ -19,15 +19,13 @@ pub(super) fn step(task: &Task<'_>) -> Result<Labelled> {
     let options = RegimeOptions { field: true, ..RegimeOptions::default() };
     let (mut columns, mut worst) = (Columns::new(|_| "amplitude"), Vec::<Certificate>::new());
     for prompt in 0..runs.len() {
-        let (run, other, observable) =
-            (&runs.clean[prompt], &runs.corrupted[prompt], &runs.observables[prompt]);
+        let (run, other, observable) = (&runs.clean[prompt], &runs.corrupted[prompt], &runs.observables[prompt]);
         // Depth is sampled: about nine levels of a deep model, five in a quick look.
         let step = run.model().config().n_layer.div_ceil(task.size(4, 8));
         let places = Runs::places(run, step);
         let field = run.field()?;
         let d = run.model().config().n_embd;
-        let directions =
-            [Direction::Displacement, Direction::Sensitivity, Direction::Random(task.options.seed)];
+        let directions = [Direction::Displacement, Direction::Sensitivity, Direction::Random(task.options.seed)];
         for (index, direction) in directions.iter().enumerate() {
             let context = Context { observable: Some(observable), other: Some(other), unit: false };
             let vectors = direction.resolve_all(run, &places, context)?;

@@ -62,9 +62,7 @@ impl WeightFile {
     }
 
     /// Name, format, shape and byte range in the file of every tensor, in file order.
-    pub(super) fn tensors(
-        &self,
-    ) -> impl Iterator<Item = (String, safetensors::Dtype, Vec<usize>, Range<usize>)> {
+    pub(super) fn tensors(&self) -> impl Iterator<Item = (String, safetensors::Dtype, Vec<usize>, Range<usize>)> {
         self.header.offset_keys().into_iter().filter_map(|name| {
             let info = self.header.info(&name)?;
             let (start, end) = info.data_offsets;
@@ -76,8 +74,8 @@ impl WeightFile {
     /// `save_model` writes tied tensors.
     pub(super) fn shared(&self) -> impl Iterator<Item = (&str, &str)> {
         let notes = self.header.metadata().iter().flatten();
-        let shared = notes
-            .filter(|(name, stored)| self.header.info(stored).is_some() && self.header.info(name).is_none());
+        let shared =
+            notes.filter(|(name, stored)| self.header.info(stored).is_some() && self.header.info(name).is_none());
         shared.map(|(name, stored)| (name.as_str(), stored.as_str()))
     }
 
@@ -153,8 +151,7 @@ fn parse(bytes: &[u8]) -> Result<(Metadata, usize), String> {
 /// near the largest number that adding the length of the header overflows, a panic in checked builds.
 fn check_spans(header: &[u8], data_len: usize) -> Result<(), String> {
     let mut json = serde_json::Deserializer::from_slice(header);
-    let spans =
-        json.deserialize_map(Spans).map_err(|e| format!("its header is damaged: {}", one_line(&e)))?;
+    let spans = json.deserialize_map(Spans).map_err(|e| format!("its header is damaged: {}", one_line(&e)))?;
     for (name, [start, end]) in spans {
         if start > end || end > data_len as u64 {
             return Err(format!(

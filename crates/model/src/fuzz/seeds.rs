@@ -42,8 +42,7 @@ pub(super) fn weights() -> Vec<u8> {
 }
 
 pub(super) fn index() -> Value {
-    let places: Map<String, Value> =
-        tensors().into_iter().map(|(name, _)| (name, json!("a.safetensors"))).collect();
+    let places: Map<String, Value> = tensors().into_iter().map(|(name, _)| (name, json!("a.safetensors"))).collect();
     json!({"metadata": {"total_size": 1}, "weight_map": places})
 }
 
@@ -72,10 +71,7 @@ pub(super) fn parts() -> BTreeMap<&'static str, Value> {
     BTreeMap::from([
         ("added_tokens.json", json!({"<|user|>": 13})),
         ("merges.txt", json!(format!("#version: 0.2\n{}\n", MERGES.join("\n")))),
-        (
-            "special_tokens_map.json",
-            json!({"eos_token": {"content": "</s>", "rstrip": true}, "pad_token": "<pad>"}),
-        ),
+        ("special_tokens_map.json", json!({"eos_token": {"content": "</s>", "rstrip": true}, "pad_token": "<pad>"})),
         ("tokenizer_config.json", config),
         ("vocab.json", vocab()),
     ])
@@ -87,14 +83,10 @@ pub(super) const WHOLE: usize = 5;
 /// A tokenizer.json of each kind of model, each with other parts.
 pub(super) fn whole(which: usize) -> Value {
     let bpe = json!({"type": "BPE", "dropout": null, "unk_token": null, "fuse_unk": false, "byte_fallback": false, "vocab": vocab(), "merges": MERGES});
-    let byte_level =
-        json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
-    let split =
-        json!({"type": "Split", "pattern": {"Regex": "\\s+|\\w+"}, "behavior": "Isolated", "invert": false});
-    let metaspace =
-        json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true});
-    let scores =
-        json!([["<unk>", 0.0], ["▁", -1.0], ["H", -2.0], ["i", -2.5], ["Hi", -1.5], ["<0x41>", -9.0]]);
+    let byte_level = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
+    let split = json!({"type": "Split", "pattern": {"Regex": "\\s+|\\w+"}, "behavior": "Isolated", "invert": false});
+    let metaspace = json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true});
+    let scores = json!([["<unk>", 0.0], ["▁", -1.0], ["H", -2.0], ["i", -2.5], ["Hi", -1.5], ["<0x41>", -9.0]]);
     let template = json!({
         "type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
         "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],

@@ -23,8 +23,7 @@ pub(super) const TOKENIZER: &str = "tokenizer.json";
 pub(super) const VOCAB: &str = "vocab.json";
 pub(super) const MERGES: &str = "merges.txt";
 /// Files that change the ids of a tokenizer, and that most models do not have.
-pub(super) const SETTINGS: [&str; 3] =
-    ["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"];
+pub(super) const SETTINGS: [&str; 3] = ["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"];
 
 /// Where the cache is, by the variables that huggingface_hub reads.
 pub(super) fn location(variable: impl Fn(&str) -> Option<OsString>) -> PathBuf {
@@ -34,9 +33,8 @@ pub(super) fn location(variable: impl Fn(&str) -> Option<OsString>) -> PathBuf {
         Some(path.strip_prefix("~").map(|rest| home().join(rest)).unwrap_or(path))
     };
     let huggingface = || {
-        set("HF_HOME").unwrap_or_else(|| {
-            set("XDG_CACHE_HOME").unwrap_or_else(|| home().join(".cache")).join("huggingface")
-        })
+        set("HF_HOME")
+            .unwrap_or_else(|| set("XDG_CACHE_HOME").unwrap_or_else(|| home().join(".cache")).join("huggingface"))
     };
     set("HF_HUB_CACHE").or_else(|| set("HUGGINGFACE_HUB_CACHE")).unwrap_or_else(|| huggingface().join("hub"))
 }

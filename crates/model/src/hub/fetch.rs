@@ -67,11 +67,8 @@ fn run<T>(
     work: impl FnOnce(&mut Fetch<'_>) -> Result<T, Failure>,
 ) -> Result<T> {
     let shown = || name.typed.clone();
-    let absent = |Trouble { message, fix }| Error::NoModel {
-        name: shown(),
-        tried: format!("{cached}, and {message}"),
-        fix,
-    };
+    let absent =
+        |Trouble { message, fix }| Error::NoModel { name: shown(), tried: format!("{cached}, and {message}"), fix };
     let remote = Remote::new(hub).map_err(absent)?;
     let mut fetch = Fetch { hub, name, folder, remote, commit, seen: false, announced: false };
     let done = work(&mut fetch);
@@ -116,9 +113,7 @@ impl Fetch<'_> {
     fn needed(&mut self, file: &str) -> Result<(), Failure> {
         match self.file(file)? {
             true => Ok(()),
-            false => {
-                Err(self.lacks(file, "name a revision that has it (@REVISION), or another model").into())
-            }
+            false => Err(self.lacks(file, "name a revision that has it (@REVISION), or another model").into()),
         }
     }
 
@@ -173,18 +168,13 @@ impl Fetch<'_> {
         }
         if !self.announced {
             self.announced = true;
-            self.hub.report(HubEvent::Model {
-                name: &self.name.typed,
-                from: &self.hub.endpoint,
-                to: &self.hub.cache,
-            });
+            self.hub.report(HubEvent::Model { name: &self.name.typed, from: &self.hub.endpoint, to: &self.hub.cache });
         }
         let part = self.written(Part::open(self.folder.part(&meta.etag), meta.size, &meta.etag))?;
         self.hub.report(HubEvent::File { name: file, bytes: meta.size, have: part.len() });
         let part = self.fill(part, file, meta)?;
         if !self.written(part.finish(&blob))? {
-            let message =
-                format!("{file} came damaged (its SHA-256 is not {}) and was thrown away", meta.etag);
+            let message = format!("{file} came damaged (its SHA-256 is not {}) and was thrown away", meta.etag);
             return Err(Trouble::new(message, "run the same command again").into());
         }
         self.hub.report(HubEvent::Whole { name: file });
@@ -202,14 +192,12 @@ impl Fetch<'_> {
             let at = at.unwrap_or_else(|| self.remote.url(self.place(&meta.commit, file)));
             let mut content = self.remote.content(at, before)?;
             if let Some(size) = content.size.filter(|&size| size != meta.size) {
-                let message =
-                    format!("the hub says that {file} has {} bytes, and then that it has {size}", meta.size);
+                let message = format!("the hub says that {file} has {} bytes, and then that it has {size}", meta.size);
                 return self.wrong(part, message);
             }
             if content.start != part.len() {
                 if content.start != 0 {
-                    return self
-                        .wrong(part, format!("the hub gives other bytes of {file} than were asked for"));
+                    return self.wrong(part, format!("the hub gives other bytes of {file} than were asked for"));
                 }
                 self.written(part.restart())?;
                 self.hub.report(HubEvent::File { name: file, bytes: meta.size, have: 0 });
@@ -217,16 +205,13 @@ impl Fetch<'_> {
             let broken = match self.pour(&mut content, &mut part)? {
                 Poured::All => continue,
                 Poured::TooMuch => {
-                    return self
-                        .wrong(part, format!("the hub gives more than the {} bytes of {file}", meta.size));
+                    return self.wrong(part, format!("the hub gives more than the {} bytes of {file}", meta.size));
                 }
                 Poured::Broken(reason) => reason,
             };
             if part.len() <= before || attempt == ATTEMPTS {
                 let message = format!("{file} broke off at {} of {} bytes ({broken})", part.len(), meta.size);
-                return Err(
-                    Trouble::new(message, "run the same command again, and it goes on from there").into()
-                );
+                return Err(Trouble::new(message, "run the same command again, and it goes on from there").into());
             }
             tracing::debug!("{file} broke off at {} bytes ({broken})", part.len());
         }

@@ -63,9 +63,9 @@ fn is_part(text: &str) -> bool {
 fn is_revision(text: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
     text.len() <= 200
-        && text.split('/').all(|part| {
-            !part.is_empty() && !part.starts_with('.') && !part.ends_with('.') && part.bytes().all(allowed)
-        })
+        && text
+            .split('/')
+            .all(|part| !part.is_empty() && !part.starts_with('.') && !part.ends_with('.') && part.bytes().all(allowed))
 }
 
 /// Whether a revision is a whole commit hash.
@@ -94,10 +94,9 @@ mod tests {
     fn what_could_leave_a_folder_is_no_name() {
         let long = "x".repeat(97);
         for text in [
-            "", "/", "a/", "/a", "a/b/c", "../x", "../../x", "a/..", "..", ".", ".a", "a.", "-a", "a-",
-            "a--b", "a..b", "a\\b", "..\\x", "C:\\x", "C:x", "a b", "a\0b", "a\nb", "a?b", "a#b", "a%2fb",
-            "~", "ä", "a.git", "a@", "a@..", "a@../b", "a@b//c", "a@/b", "a@b/", "a@b\\c", "a@.b", "a@b?",
-            "a@@b", &long,
+            "", "/", "a/", "/a", "a/b/c", "../x", "../../x", "a/..", "..", ".", ".a", "a.", "-a", "a-", "a--b", "a..b",
+            "a\\b", "..\\x", "C:\\x", "C:x", "a b", "a\0b", "a\nb", "a?b", "a#b", "a%2fb", "~", "ä", "a.git", "a@",
+            "a@..", "a@../b", "a@b//c", "a@/b", "a@b/", "a@b\\c", "a@.b", "a@b?", "a@@b", &long,
         ] {
             assert_eq!(Name::parse(text), None, "{text:?}");
         }
@@ -105,9 +104,8 @@ mod tests {
 
     #[test]
     fn both_spellings_of_a_moved_model_are_known() {
-        let spellings = |text: &str| {
-            Name::parse(text).expect("a name").spellings().map(str::to_owned).collect::<Vec<_>>()
-        };
+        let spellings =
+            |text: &str| Name::parse(text).expect("a name").spellings().map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(spellings("gpt2"), ["gpt2", "openai-community/gpt2"]);
         assert_eq!(spellings("distilbert/distilgpt2"), ["distilbert/distilgpt2", "distilgpt2"]);
         assert_eq!(spellings("a/b"), ["a/b"]);

@@ -85,14 +85,10 @@ impl<'a> Remote<'a> {
             return Err(Trouble::new(message, "check HF_ENDPOINT"));
         }
         // The client would take a token that is no header value for a fault of the network.
-        if let Some(token) = hub.token.as_deref().filter(|token| !token.bytes().all(|b| b.is_ascii_graphic()))
-        {
+        if let Some(token) = hub.token.as_deref().filter(|token| !token.bytes().all(|b| b.is_ascii_graphic())) {
             let at = token.bytes().position(|b| !b.is_ascii_graphic()).unwrap_or_default();
             let message = format!("character {} of HF_TOKEN is none that a token has", at + 1);
-            return Err(Trouble::new(
-                message,
-                "set HF_TOKEN to the token alone, without spaces or line breaks",
-            ));
+            return Err(Trouble::new(message, "set HF_TOKEN to the token alone, without spaces or line breaks"));
         }
         let roots = hub.certificates.as_deref().map_or(Ok(RootCerts::WebPki), roots)?;
         let config = Agent::config_builder()
@@ -149,9 +145,7 @@ impl<'a> Remote<'a> {
             }
             let (start, size) = match answer.status() {
                 StatusCode::OK => (0, number(answer.headers(), CONTENT_LENGTH.as_str())),
-                StatusCode::PARTIAL_CONTENT => {
-                    range(answer.headers()).ok_or_else(|| self.odd("Content-Range"))?
-                }
+                StatusCode::PARTIAL_CONTENT => range(answer.headers()).ok_or_else(|| self.odd("Content-Range"))?,
                 StatusCode::RANGE_NOT_SATISFIABLE if from > 0 => return self.content(url, 0),
                 status => return Err(self.status(status)),
             };
@@ -174,8 +168,7 @@ impl<'a> Remote<'a> {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
         request.call().map_err(|error| {
-            let host =
-                origin(url).map_or_else(|| self.endpoint.to_owned(), |(s, host)| format!("{s}://{host}"));
+            let host = origin(url).map_or_else(|| self.endpoint.to_owned(), |(s, host)| format!("{s}://{host}"));
             let reason = reason(&error);
             let fix = match reason.contains("certificate") {
                 true => "behind a proxy that rewrites TLS, set SSL_CERT_FILE to its certificates",
@@ -196,18 +189,16 @@ impl<'a> Remote<'a> {
     /// What an answer other than success means for a file.
     fn refusal(&self, place: Place<'_>, known: bool, answer: &Response<Body>) -> Result<Found, Trouble> {
         let (endpoint, repo, status) = (self.endpoint, place.repo, answer.status());
-        let code =
-            answer.headers().get("x-error-code").and_then(|code| code.to_str().ok()).unwrap_or_default();
+        let code = answer.headers().get("x-error-code").and_then(|code| code.to_str().ok()).unwrap_or_default();
         Err(match (status.as_u16(), code) {
             (404, "EntryNotFound") => return Ok(Found::Absent),
             (_, "RevisionNotFound") => Trouble::new(
                 format!("{endpoint}/{repo} has no revision `{}`", place.revision),
                 "check what follows the @",
             ),
-            (_, "GatedRepo") => Trouble::new(
-                format!("{endpoint}/{repo} is gated"),
-                "accept its terms on that page, and set HF_TOKEN",
-            ),
+            (_, "GatedRepo") => {
+                Trouble::new(format!("{endpoint}/{repo} is gated"), "accept its terms on that page, and set HF_TOKEN")
+            }
             (404, _) if known => return Ok(Found::Absent),
             // The hub names what it does not show; a token that it does not know is refused without a name.
             (401 | 403, "") if self.token.is_some() => self.status(status),
@@ -233,9 +224,7 @@ impl<'a> Remote<'a> {
                 format!("the token in HF_TOKEN does not give access at {endpoint} ({code})"),
                 "set HF_TOKEN to a token that may read this model, or unset it for a public model",
             ),
-            (401 | 403, None) => {
-                Trouble::new(format!("{endpoint} asks for a token ({code})"), "set HF_TOKEN to one")
-            }
+            (401 | 403, None) => Trouble::new(format!("{endpoint} asks for a token ({code})"), "set HF_TOKEN to one"),
             _ => Trouble::new(format!("{endpoint} answers {status}"), "try again later"),
         }
     }
@@ -280,8 +269,7 @@ impl Seen {
         let etag = self.etag?;
         let etag = etag.trim_start_matches("W/").trim_matches('"');
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-        let safe =
-            !etag.is_empty() && etag.len() <= 128 && !etag.starts_with('.') && etag.bytes().all(allowed);
+        let safe = !etag.is_empty() && etag.len() <= 128 && !etag.starts_with('.') && etag.bytes().all(allowed);
         Some(Meta { commit, etag: safe.then(|| etag.to_owned())?, size: self.size?, at: None })
     }
 }

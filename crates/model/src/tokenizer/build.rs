@@ -186,9 +186,8 @@ fn finished(mut inner: tokenizers::Tokenizer, settings: Settings, gpt2: bool) ->
     // GPT-2's class takes the decoder's tokens for those of the file.
     let replaced = gpt2 && settings.has_decoder;
     let tokens = settings.to_add(if replaced { HashSet::new() } else { known.clone() });
-    let again = |text: &str| {
-        tokens.iter().any(|token| token.content == text) && inner.get_model().token_to_id(text).is_some()
-    };
+    let again =
+        |text: &str| tokens.iter().any(|token| token.content == text) && inner.get_model().token_to_id(text).is_some();
     let declared = |text: &str| settings.declared().any(|(_, token)| token.content == text);
     if let Some(lost) = known.iter().find(|text| replaced && !declared(text) && !again(text)) {
         return Err(format!(
@@ -216,7 +215,6 @@ fn finished(mut inner: tokenizers::Tokenizer, settings: Settings, gpt2: bool) ->
 
 /// Whether a tokenizer.json without a class describes GPT-2's pipeline, so that nothing is lost if its class rebuilds it.
 fn is_gpt2(inner: &tokenizers::Tokenizer, json: &Map<String, Value>, settings: &Settings) -> bool {
-    let prefix =
-        matches!(inner.get_pre_tokenizer(), Some(PreTokenizerWrapper::ByteLevel(b)) if b.add_prefix_space);
+    let prefix = matches!(inner.get_pre_tokenizer(), Some(PreTokenizerWrapper::ByteLevel(b)) if b.add_prefix_space);
     (settings.add_prefix_space.is_some() || !prefix) && of_its_own(json).is_none()
 }

@@ -91,8 +91,6 @@ fn check_template(map: &Map<String, Value>) -> Result<(), String> {
     let mut named = pieces.filter_map(|piece| piece.get("SpecialToken")?.get("id")?.as_str());
     match named.find(|id| !listed.contains(id)) {
         None => Ok(()),
-        Some(id) => {
-            Err(format!("`post_processor`: the template names `{}`, which it does not list", shown(id)))
-        }
+        Some(id) => Err(format!("`post_processor`: the template names `{}`, which it does not list", shown(id))),
     }
 }

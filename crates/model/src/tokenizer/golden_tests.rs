@@ -100,8 +100,7 @@ fn ids_are_those_of_hugging_face() {
             Ok(tokenizer) => tokenizer.expect("a tokenizer"),
             Err(error) => {
                 let line = error.to_string();
-                let reason =
-                    REFUSED.iter().find(|(start, _)| name.starts_with(start)).map(|(_, reason)| *reason);
+                let reason = REFUSED.iter().find(|(start, _)| name.starts_with(start)).map(|(_, reason)| *reason);
                 let reason = reason.or(OTHER_IDS.contains(&name).then_some("is declared to have id"));
                 assert!(reason.is_some_and(|reason| line.contains(reason)), "{name}: {line}");
                 assert!(!line.contains('\n'), "{name}: {line}");

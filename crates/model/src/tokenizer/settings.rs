@@ -17,8 +17,7 @@ pub(super) const SPECIAL: &str = "special_tokens_map.json";
 pub(super) const ADDED: &str = "added_tokens.json";
 
 /// Special tokens that have a name in every tokenizer, in the order in which they are added.
-const NAMED: [&str; 7] =
-    ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+const NAMED: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
 /// GPT-2's one special token: its class takes it for the beginning, the end and the unknown unless told otherwise.
 const END_OF_TEXT: &str = "<|endoftext|>";
@@ -122,8 +121,7 @@ impl Settings {
             declared = older_tokens(&config, added)?;
             declared.extend(whole.unwrap_or_default().iter().cloned());
         }
-        let by_text: HashMap<&str, &AddedToken> =
-            declared.values().map(|t| (t.content.as_str(), t)).collect();
+        let by_text: HashMap<&str, &AddedToken> = declared.values().map(|t| (t.content.as_str(), t)).collect();
         let mut named = HashMap::new();
         for name in NAMED {
             let Some(value) = config.take(name) else { continue };
@@ -256,10 +254,7 @@ fn own_object(config: &mut Object) -> Result<Vec<Token>, String> {
 
 /// Tokens with flags, and those of special_tokens_map.json, under names of the model's own.
 fn own_tokens(config: &Object) -> Result<Vec<Token>, String> {
-    let own = config
-        .0
-        .iter()
-        .filter(|(key, value)| is_own(key) && matches!(value, Json::Text(_) | Json::Object(_)));
+    let own = config.0.iter().filter(|(key, value)| is_own(key) && matches!(value, Json::Text(_) | Json::Object(_)));
     own.filter_map(|(key, value)| token(key, value).transpose()).collect()
 }
 

@@ -126,9 +126,7 @@ mod tests {
 
     #[test]
     fn derivatives() {
-        check::derivatives(&check::numbers(5, 4 * 3 * 6), |x| {
-            attention(x, Heads::new(2, 6), Held::default())
-        });
+        check::derivatives(&check::numbers(5, 4 * 3 * 6), |x| attention(x, Heads::new(2, 6), Held::default()));
     }
 
     #[test]

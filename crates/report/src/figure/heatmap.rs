@@ -230,8 +230,7 @@ impl Plan {
         let names: Vec<String> =
             map.columns.iter().map(|name| font::cut(&label(name), LABEL, false, LONGEST)).collect();
         let longest = names.iter().map(|n| font::width(n, LABEL, false)).fold(0.0, f64::max);
-        let rows: Vec<String> =
-            map.rows.iter().map(|name| font::cut(&label(name), LABEL, false, LONGEST)).collect();
+        let rows: Vec<String> = map.rows.iter().map(|name| font::cut(&label(name), LABEL, false, LONGEST)).collect();
         let (columns, count) = (map.columns.len().max(1), map.rows.len());
         let least = if columns > 200 { CELL.0 / 3.0 } else { CELL.0 };
         let wide = ((WIDTH - 60.0) / columns as f64).clamp(least, CELL.1);
@@ -272,9 +271,8 @@ impl Plan {
         self.below = longest * part + 14.0;
         if slant {
             // A turned name reaches left below the row names.
-            let reach = |(i, name): (usize, &String)| {
-                font::width(name, LABEL, false) * part - (i as f64 + 0.5) * self.cell.0
-            };
+            let reach =
+                |(i, name): (usize, &String)| font::width(name, LABEL, false) * part - (i as f64 + 0.5) * self.cell.0;
             let reach = self.names.iter().enumerate().map(reach).fold(0.0, f64::max);
             self.left = self.left.max(reach.ceil() + 4.0);
         }

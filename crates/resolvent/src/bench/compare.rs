@@ -22,10 +22,7 @@ pub struct Change {
 pub fn compare(before: &Value, after: &Value) -> Result<Vec<Change>, String> {
     for (name, bench) in [("first", before), ("second", after)] {
         if bench["schema"].as_u64() != Some(super::SCHEMA) {
-            return Err(format!(
-                "the {name} file is no bench of schema {}; write it with bench --out",
-                super::SCHEMA
-            ));
+            return Err(format!("the {name} file is no bench of schema {}; write it with bench --out", super::SCHEMA));
         }
     }
     let mut changes = Vec::new();

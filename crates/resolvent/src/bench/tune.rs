@@ -80,8 +80,7 @@ pub fn tune(options: &Options, told: &mut dyn FnMut(&str)) -> Result<Tuning, Fau
             };
             let texts: Vec<TextTime> = texts.iter().map(time).collect::<Result<_, _>>()?;
             let right = texts.iter().filter(|text| text.is_right());
-            let Some(best) = right.min_by(|a, b| a.seconds.total_cmp(&b.seconds)).map(|text| text.name)
-            else {
+            let Some(best) = right.min_by(|a, b| a.seconds.total_cmp(&b.seconds)).map(|text| text.name) else {
                 let found = format!("no text of {} is right: {texts:?}", family.shader());
                 return Err(Fault::Driver { device: device.info().to_string(), found });
             };
@@ -89,10 +88,8 @@ pub fn tune(options: &Options, told: &mut dyn FnMut(&str)) -> Result<Tuning, Fau
             all.push(Tuned { family, size, texts, known, best });
         }
     }
-    let preferences: Vec<Preference> = all
-        .iter()
-        .map(|t| Preference { shader: t.family.shader(), size: t.size.name(), variant: t.best })
-        .collect();
+    let preferences: Vec<Preference> =
+        all.iter().map(|t| Preference { shader: t.family.shader(), size: t.size.name(), variant: t.best }).collect();
     let text = tuning::to_text(&preferences);
     device.keep(tuning::KEPT, text.as_bytes());
     Ok(Tuning { all, kept: device.kept(tuning::KEPT).is_some_and(|kept| kept == text.as_bytes()) })
