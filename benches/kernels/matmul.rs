@@ -5,7 +5,7 @@ use resolvent_benches::{devices, gate, operand};
 use resolvent_engine::{Device, Result, Tensor};
 use resolvent_model::gaussian;
 use resolvent_ops::matmul::Matmul;
-use resolvent_ops::{Kept, Op, Rows, Span, Weight};
+use resolvent_ops::{Op, Residuals, Rows, Span, Weight};
 
 const SHAPES: [(usize, usize); 2] = [(768, 3072), (3072, 768)];
 const ROWS: [usize; 8] = [1, 4, 16, 64, 128, 256, 512, 1024];
@@ -57,7 +57,7 @@ impl Case {
 
     fn vjp(&self) -> Result<Tensor> {
         let mut rec = self.device.record();
-        let x_bar = self.op.vjp(&mut rec, &self.rows, &Kept::default(), &self.y_bar, &[None])?.remove(0);
+        let x_bar = self.op.vjp(&mut rec, &self.rows, &Residuals::default(), &self.y_bar, &[None])?.remove(0);
         self.device.submit(rec)?;
         self.device.wait()?;
         Ok(x_bar)

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use resolvent::Fault;
-use resolvent::bench::{Bench, BenchOptions, Change, Tuned, bench, compare, tune};
+use resolvent::bench::{Bench, BenchOptions, Difference, Tuned, bench, compare, tune};
 use resolvent::model::file_text;
 
 use crate::Failure;
@@ -55,10 +55,10 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let device = args.device.options();
     if args.tune {
         let tuning = watched(|told| tune(&device, told))?;
-        if !tuning.all.is_empty() && !tuning.kept {
+        if !tuning.all.is_empty() && !tuning.cached {
             eprintln!("not kept: there is no cache folder, or it cannot be written (RESOLVENT_CACHE names one)");
         }
-        return print(&texts(&tuning.all));
+        return print(&candidates(&tuning.all));
     }
     let options = BenchOptions { device, model: args.model.clone(), tokens: args.tokens, quick: args.quick };
     let timed = watched(|told| bench(&options, told))?;
@@ -80,13 +80,13 @@ fn watched<T>(work: impl FnOnce(&mut dyn FnMut(&str)) -> Result<T, Fault>) -> Re
 }
 
 /// What was tuned, a line for each shader and size.
-fn texts(tuned: &[Tuned]) -> String {
+fn candidates(tuned: &[Tuned]) -> String {
     if tuned.is_empty() {
         return "the kernels of the host executor come in one text: there is nothing to choose\n".to_owned();
     }
-    let mut text = format!("{:<12} {:<6} {:<13} {:<13} texts\n", "kernel", "rows", "best", "known");
-    for Tuned { family, size, texts, known, best } in tuned {
-        let each = texts.iter().map(|t| match t.is_right() {
+    let mut text = format!("{:<12} {:<6} {:<13} {:<13} variants\n", "kernel", "rows", "best", "known");
+    for Tuned { family, size, candidates, known, best } in tuned {
+        let each = candidates.iter().map(|t| match t.is_right() {
             true => format!("{} {}", t.name, shown(t.seconds)),
             false => format!("{} WRONG by {:.1e}", t.name, t.error),
         });
@@ -181,9 +181,9 @@ fn table(timed: &Bench, rows: usize) -> String {
     text
 }
 
-fn changes(changes: &[Change]) -> String {
+fn changes(changes: &[Difference]) -> String {
     let mut text = format!("{:<56} {:>12} {:>12} {:>8}\n", "", "before", "after", "faster");
-    for Change { name, before, after, faster } in changes {
+    for Difference { name, before, after, faster } in changes {
         let [before, after] = [before, after].map(|x| match name.starts_with("peak") {
             true => format!("{x:.1}"),
             false => shown(*x),

@@ -50,7 +50,7 @@ fn line(text: &mut String, index: &str, info: &Info, test: Option<String>) {
     let sides: Vec<String> = info.cooperative.iter().map(u32::to_string).collect();
     let units = match sides.is_empty() {
         true => String::new(),
-        false => format!(", cooperative matrices of {} (--half-inputs)", sides.join(" and ")),
+        false => format!(", cooperative matrices of {} (--f16-inputs)", sides.join(" and ")),
     };
     let _infallible = writeln!(text, "{index:>4}  {info}{subgroups}{f16}{units}");
     if let Some(test) = test {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use resolvent::Place;
-use resolvent::field::{Basis, BasisContext, Pairs, Reading, RsvdOptions, Slice, Spectrum, spectrum};
+use resolvent::field::{Basis, BasisContext, PlacePairs, Reading, RsvdOptions, Slice, Spectrum, spectrum};
 use resolvent::model::{Linearization, Mode, Model, Observable, Run, from_end};
 
 use crate::Failure;
@@ -89,7 +89,7 @@ impl Args {
     fn slice(&self, linear: &Linearization<'_>, chosen: [&[Place]; 2], output: &Output<'_>) -> Result<(), Failure> {
         let (run, model) = (linear.run(), linear.run().model());
         let [from, to] = chosen.map(|places| Some(places).filter(|places| !places.is_empty()));
-        let pairs = Pairs::new(run, from, to)?;
+        let pairs = PlacePairs::new(run, from, to)?;
         let position = from_end("position", self.position, run.tokens().len())?;
         let observables: Vec<Observable> = self.observable(run)?.into_iter().collect();
         let others = self.others(model)?;
@@ -171,8 +171,8 @@ impl Args {
     fn title(&self, slice: &Slice<'_>, strongest: &[Reading], run: &Run) -> String {
         let [m, k] = slice.shape();
         let readout = self.readout.as_ref().unwrap_or(&self.basis);
-        let (pairs, walk) = (slice.pairs().len(), slice.walked().name());
-        let mut text = format!("{pairs} pairs, {m} x {k}, {readout} <- {}, {walk}\n", self.basis);
+        let (pairs, pass) = (slice.pairs().len(), slice.chosen_pass().name());
+        let mut text = format!("{pairs} pairs, {m} x {k}, {readout} <- {}, {pass}\n", self.basis);
         for (along, title) in [(true, "strongest along a token"), (false, "strongest between tokens")] {
             let mut readings = strongest.iter().filter(|r| (r.from.1 == r.to.1) == along).peekable();
             if readings.peek().is_some() {

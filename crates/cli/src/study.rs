@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use resolvent::field::study::{Progress, Statement, Study, StudyOptions, statements};
+use resolvent::field::study::{Statement, StepProgress, Study, StudyOptions, statements};
 use resolvent::model::Model;
 use resolvent_report::{Studied, study_page};
 
@@ -87,7 +87,7 @@ fn run(study: &Study<'_>, folder: &Path) -> Result<(), Failure> {
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} {elapsed}")?;
     bar.set_style(style.progress_chars("=> "));
     bar.enable_steady_tick(std::time::Duration::from_millis(200));
-    let done = study.run(folder, &mut |progress: Progress<'_>| {
+    let done = study.run(folder, &mut |progress: StepProgress<'_>| {
         bar.set_position(progress.done as u64);
         bar.set_message(progress.name.to_owned());
     });

@@ -36,13 +36,13 @@ pub fn interactions(run: &Run, observable: &Observable, sources: &[Source]) -> R
     sites.dedup();
     let each: Vec<[Source; 1]> = sources.iter().map(|s| [s.clone()]).collect();
     let (mut map, mut sizes) = (vec![0.0; n * n], vec![0.0f64; n * n]);
-    linear.hvp_at(&each, observable, &sites, &mut |slab| {
-        for (i, source) in sources.iter().enumerate().filter(|(_, s)| s.site == sites[slab.site]) {
+    linear.hvp_at(&each, observable, &sites, &mut |chunk| {
+        for (i, source) in sources.iter().enumerate().filter(|(_, s)| s.site == sites[chunk.site]) {
             let width = source.vector.len();
-            let row = source.token.checked_sub(slab.token).and_then(|t| slab.rows.get(t * width..(t + 1) * width));
+            let row = source.token.checked_sub(chunk.token).and_then(|t| chunk.rows.get(t * width..(t + 1) * width));
             if let Some(h) = row {
-                map[i * n + slab.member] = dot(&source.vector, h);
-                sizes[i * n + slab.member] = norm(&source.vector) * norm(h);
+                map[i * n + chunk.sequence] = dot(&source.vector, h);
+                sizes[i * n + chunk.sequence] = norm(&source.vector) * norm(h);
             }
         }
     })?;
@@ -50,7 +50,7 @@ pub fn interactions(run: &Run, observable: &Observable, sources: &[Source]) -> R
         let mirror = k % n * n + k / n;
         (map[k] - map[mirror]).abs() / sizes[k].max(sizes[mirror]).max(f64::MIN_POSITIVE)
     });
-    let halves = apart.fold(0.0, worse);
+    let triangles = apart.fold(0.0, worse);
 
     let edits: Vec<Edit> = sources.iter().map(|s| Edit::add(s.site, s.token, s.vector.clone())).collect();
     let pairs: Vec<(usize, usize)> = (0..n).flat_map(|i| (i..n).map(move |j| (i, j))).collect();
@@ -69,7 +69,7 @@ pub fn interactions(run: &Run, observable: &Observable, sources: &[Source]) -> R
         .note("observable", format!("{observable:?}"))
         .note("agreement", agreement.to_string())
         .note("sites", joint.metadata.get("sites").cloned().unwrap_or_default())
-        .certify(Certificate { name: "halves", value: halves, bound: SAME_PAIR })?
+        .certify(Certificate { name: "triangles", value: triangles, bound: SAME_PAIR })?
         .certify(symmetry(&linear, observable, 1)?)?;
     for certificate in joint.certificates {
         result = result.certify(certificate)?;

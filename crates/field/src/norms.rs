@@ -54,9 +54,9 @@ pub fn block_norms(linear: &Linearization<'_>, place: Place, probes: Probes) -> 
     for first in (0..count).step_by(most) {
         let batch = first..(first + most).min(count);
         let sources: Vec<[Source; 1]> = batch.map(|i| [Source { site, token: place.1, vector: vector(i) }]).collect();
-        linear.jvp_at(&sources, &run.levels(), &mut |slab| {
-            for (t, row) in slab.rows.chunks(d).enumerate() {
-                let at = slab.site * tokens + slab.token + t;
+        linear.jvp_at(&sources, &run.levels(), &mut |chunk| {
+            for (t, row) in chunk.rows.chunks(d).enumerate() {
+                let at = chunk.site * tokens + chunk.token + t;
                 let energy = norm(row).powi(2);
                 sum[at] += energy;
                 squares[at] += energy * energy;

@@ -55,7 +55,7 @@ impl<'a> Operator<'a> {
         &self,
         places: &[Place],
         count: usize,
-        walk: impl FnOnce(&[Site], &mut dyn FnMut(resolvent_model::Slab<'_>)) -> resolvent_model::Result<()>,
+        pass: impl FnOnce(&[Site], &mut dyn FnMut(resolvent_model::Chunk<'_>)) -> resolvent_model::Result<()>,
     ) -> Result<Vec<Vec<f32>>> {
         let d = self.d();
         let mut levels: Vec<usize> = places.iter().map(|p| p.0).collect();
@@ -63,11 +63,11 @@ impl<'a> Operator<'a> {
         levels.dedup();
         let sites: Vec<Site> = levels.iter().map(|&l| self.site(l)).collect();
         let mut out = vec![vec![0.0; places.len() * d]; count];
-        walk(&sites, &mut |slab| {
+        pass(&sites, &mut |chunk| {
             for (i, &(level, token)) in places.iter().enumerate() {
-                let row = token.checked_sub(slab.token).filter(|row| row * d < slab.rows.len());
-                if let Some(row) = row.filter(|_| level == levels[slab.site]) {
-                    out[slab.member][i * d..(i + 1) * d].copy_from_slice(&slab.rows[row * d..(row + 1) * d]);
+                let row = token.checked_sub(chunk.token).filter(|row| row * d < chunk.rows.len());
+                if let Some(row) = row.filter(|_| level == levels[chunk.site]) {
+                    out[chunk.sequence][i * d..(i + 1) * d].copy_from_slice(&chunk.rows[row * d..(row + 1) * d]);
                 }
             }
         })?;

@@ -93,8 +93,8 @@ pub fn rsvd(map: &dyn LinearMap, options: &RsvdOptions) -> Result<Rsvd> {
     let mut largest = 0.0f64;
     for (probe, image) in probes.iter().zip(map.apply(&probes)?) {
         let weights: Vec<f64> = values.iter().zip(&right).map(|(s, v)| s * crate::certificate::dot(v, probe)).collect();
-        let kept = combined(&left, &weights);
-        let rest: Vec<f32> = image.iter().zip(&kept).map(|(a, b)| a - b).collect();
+        let approximation = combined(&left, &weights);
+        let rest: Vec<f32> = image.iter().zip(&approximation).map(|(a, b)| a - b).collect();
         largest = crate::certificate::worse(largest, norm(&rest));
     }
     let bound = FACTOR * (2.0 / std::f64::consts::PI).sqrt() * largest;

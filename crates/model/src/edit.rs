@@ -83,20 +83,20 @@ impl Edit {
     }
 
     /// As a change of rows, for the primal.
-    pub(crate) fn primal(&self, config: &Config) -> splice::Change {
+    pub(crate) fn primal(&self, config: &Config) -> splice::RowEdit {
         match &self.change {
-            Change::Add(s) => splice::Change::Add { amount: 1.0, s: s.clone() },
-            Change::Put(s) => splice::Change::Put { s: s.clone() },
-            Change::Scale(amount) => splice::Change::Scale { amount: *amount, width: self.site.width(config) },
-            Change::Project(s) => splice::Change::Project { s: s.clone() },
+            Change::Add(s) => splice::RowEdit::Add { amount: 1.0, s: s.clone() },
+            Change::Put(s) => splice::RowEdit::Put { s: s.clone() },
+            Change::Scale(amount) => splice::RowEdit::Scale { amount: *amount, width: self.site.width(config) },
+            Change::Project(s) => splice::RowEdit::Project { s: s.clone() },
         }
     }
 
     /// Its linear part, for tangents and, being symmetric, cotangents; `None` is the identity.
-    pub(crate) fn linear(&self, config: &Config) -> Option<splice::Change> {
+    pub(crate) fn linear(&self, config: &Config) -> Option<splice::RowEdit> {
         match &self.change {
             Change::Add(_) => None,
-            Change::Put(_) => Some(splice::Change::Scale { amount: 0.0, width: self.site.width(config) }),
+            Change::Put(_) => Some(splice::RowEdit::Scale { amount: 0.0, width: self.site.width(config) }),
             Change::Scale(_) | Change::Project(_) => Some(self.primal(config)),
         }
     }

@@ -1,6 +1,6 @@
 //! Modes of a linearisation: the derivative itself, or that of the run with some of its factors taken as constants.
 
-use resolvent_ops::Held;
+use resolvent_ops::Frozen;
 
 use crate::error::{Error, Result};
 
@@ -27,8 +27,8 @@ impl Mode {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::Exact, Self::FrozenNorm, Self::FrozenAttention, Self::Frozen, Self::RelP];
 
-    pub(crate) fn held(self) -> Held {
-        Held {
+    pub(crate) fn frozen(self) -> Frozen {
+        Frozen {
             norm: matches!(self, Self::FrozenNorm | Self::Frozen | Self::RelP),
             pattern: matches!(self, Self::FrozenAttention | Self::Frozen | Self::RelP),
             ratio: self == Self::RelP,

@@ -106,7 +106,7 @@ impl Model {
         (name, hash, tokenizer): (String, String, Option<Result<Tokenizer, String>>),
     ) -> Result<Self> {
         let weights = Weights::upload(device, &config, source)?;
-        let rounds_inputs = device.half_inputs() && weights.rounding.is_some();
+        let rounds_inputs = device.f16_inputs() && weights.rounding.is_some();
         // Other numbers are another model's.
         let hash = if weights.rounding.is_some_and(|e| e > 0.0) { format!("{hash}-f16") } else { hash };
         let hash = if rounds_inputs { format!("{hash}-f16-inputs") } else { hash };
@@ -177,12 +177,12 @@ impl Model {
     }
 
     /// Relative error, in L2 norm over all of them, of the weights that were rounded to
-    /// [16 bits](resolvent_engine::Options::half_weights); 0 where the checkpoint had no more, `None` where none was rounded.
+    /// [16 bits](resolvent_engine::Options::f16_weights); 0 where the checkpoint had no more, `None` where none was rounded.
     pub fn weight_rounding(&self) -> Option<f64> {
         self.0.weights.rounding
     }
 
-    /// What rounding the inputs of forward products to [16 bits](resolvent_engine::Options::half_inputs) does to the field of a
+    /// What rounding the inputs of forward products to [16 bits](resolvent_engine::Options::f16_inputs) does to the field of a
     /// prompt of 16 arbitrary tokens, all levels together: relative error in L2 norm. `None` where no inputs are rounded.
     pub fn input_rounding(&self) -> Option<f64> {
         self.0.input_rounding.get().copied()

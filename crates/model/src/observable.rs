@@ -173,7 +173,7 @@ impl Observable {
     }
 
     /// d2J/dlogits2 is this times `diag p - p p^T`, the covariance of a draw from `p = softmax(logits)`.
-    pub(crate) fn bend(&self) -> f64 {
+    pub(crate) fn second_derivative(&self) -> f64 {
         match self {
             Self::LogProb { .. } => -1.0,
             Self::Divergence { .. } => 1.0,

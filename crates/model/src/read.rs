@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use resolvent_engine::{Recording, Tensor};
-use resolvent_ops::splice::{Plan, Source};
+use resolvent_ops::splice::{RowPlan, RowSource};
 use resolvent_ops::{Op, Rows, Span};
 
 use crate::error::Result;
@@ -19,8 +19,8 @@ impl Base {
         if rows.len() == x.shape().lengths()[0] && rows.iter().enumerate().all(|(i, &row)| i == row) {
             return Ok(x.clone());
         }
-        let sources: Vec<Source> = rows.iter().map(|&row| Source::X(row)).collect();
-        let plan = Plan::new(self.model.device(), self.model.config().n_embd, &sources, &[])?;
+        let sources: Vec<RowSource> = rows.iter().map(|&row| RowSource::X(row)).collect();
+        let plan = RowPlan::new(self.model.device(), self.model.config().n_embd, &sources, &[])?;
         Ok(plan.primal(rec, x, x)?)
     }
 

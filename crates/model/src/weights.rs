@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 const CHUNK: usize = 1 << 22;
 
 /// Uploaded bytes after which loading waits for the device, so that staging copies do not pile up.
-const SETTLE_BYTES: usize = 64 << 20;
+const SUBMIT_BYTES: usize = 64 << 20;
 
 /// Where weights come from: a checkpoint, or a seeded generator.
 pub trait WeightSource {
@@ -62,7 +62,7 @@ struct Upload<'a> {
     device: &'a Device,
     source: &'a dyn WeightSource,
     eps: f32,
-    unsettled: usize,
+    unsubmitted: usize,
     halved: Rounding,
 }
 
@@ -76,8 +76,13 @@ struct Rounding {
 impl Weights {
     /// Uploads everything that `config` asks for.
     pub(crate) fn upload(device: &Device, config: &Config, source: &dyn WeightSource) -> Result<Self> {
-        let mut up =
-            Upload { device, source, eps: config.layer_norm_epsilon as f32, unsettled: 0, halved: Rounding::default() };
+        let mut up = Upload {
+            device,
+            source,
+            eps: config.layer_norm_epsilon as f32,
+            unsubmitted: 0,
+            halved: Rounding::default(),
+        };
         let (d, inner, vocab) = (config.n_embd, config.n_inner(), config.vocab_size);
         let wte = up.vocabulary("wte.weight", vocab, d)?;
         let wpe = up.tensor("wpe.weight", 0..config.n_positions, &[("positions", config.n_positions), ("d", d)])?;
@@ -142,10 +147,10 @@ impl Upload<'_> {
             let numbers = &mut chunk[..part.len() * width];
             self.source.read(name, part.clone(), numbers)?;
             write((part.start - rows.start) * width, numbers)?;
-            self.unsettled += numbers.len() * 4;
-            if self.unsettled > SETTLE_BYTES {
+            self.unsubmitted += numbers.len() * 4;
+            if self.unsubmitted > SUBMIT_BYTES {
                 self.device.wait()?;
-                self.unsettled = 0;
+                self.unsubmitted = 0;
             }
         }
         Ok(())
@@ -167,13 +172,13 @@ impl Upload<'_> {
     fn norm(&mut self, name: &str, d: usize) -> Result<LayerNorm> {
         let gain = self.vector(&format!("{name}.weight"), "d", d)?;
         let bias = self.vector(&format!("{name}.bias"), "d", d)?;
-        Ok(LayerNorm { gain, bias, eps: self.eps, held: false })
+        Ok(LayerNorm { gain, bias, eps: self.eps, frozen: false })
     }
 
     fn linear(&mut self, name: &str, k: usize, n: usize) -> Result<Matmul> {
         let weight = format!("{name}.weight");
-        let w = match self.device.half_weights() && Weight::packs(k, n) {
-            true => self.halves(&weight, k, n)?.rounding_inputs(self.device.half_inputs()),
+        let w = match self.device.f16_weights() && Weight::packs(k, n) {
+            true => self.f16s(&weight, k, n)?.rounding_inputs(self.device.f16_inputs()),
             false => Weight::full(self.tensor(&weight, 0..k, &[("k", k), ("n", n)])?),
         };
         let bias = self.vector(&format!("{name}.bias"), "n", n)?;
@@ -181,24 +186,24 @@ impl Upload<'_> {
     }
 
     /// A weight rounded to halves.
-    fn halves(&mut self, name: &str, k: usize, n: usize) -> Result<Weight> {
+    fn f16s(&mut self, name: &str, k: usize, n: usize) -> Result<Weight> {
         let (device, words) = (self.device, self.device.reserve(name, &[("k", k), ("pairs", n / 2)])?);
-        let (mut halves, mut rounded) = (Vec::new(), Rounding::default());
+        let (mut f16s, mut rounded) = (Vec::new(), Rounding::default());
         self.chunks(name, 0..k, n, |before, numbers| {
-            halves.resize(numbers.len(), f16::ZERO);
-            halves.convert_from_f32_slice(numbers);
-            for (&number, half) in numbers.iter().zip(&halves) {
+            f16s.resize(numbers.len(), f16::ZERO);
+            f16s.convert_from_f32_slice(numbers);
+            for (&number, half) in numbers.iter().zip(&f16s) {
                 if !half.is_finite() {
                     return Err(Error::NoHalf { name: name.to_owned(), value: number });
                 }
                 rounded.numbers += f64::from(number).powi(2);
                 rounded.errors += (f64::from(number) - half.to_f64()).powi(2);
             }
-            Ok(device.write(&words, before / 2, bytemuck::cast_slice(&halves))?)
+            Ok(device.write(&words, before / 2, bytemuck::cast_slice(&f16s))?)
         })?;
         self.halved.numbers += rounded.numbers;
         self.halved.errors += rounded.errors;
-        Ok(Weight::halves(words)?)
+        Ok(Weight::f16s(words)?)
     }
 
     /// A `[tokens, d]` table in parts that the device can bind.

@@ -266,8 +266,8 @@ mod tests {
                 let (x, step) = (i as f32 * 0.1 + 0.05, 1e-2);
                 let slope = (gelu(exact, x + step) - gelu(exact, x - step)) / (2.0 * step);
                 assert!((slope - gelu_d(exact, x)).abs() < 2e-4, "{exact} {x} {slope}");
-                let bend = (gelu_d(exact, x + step) - gelu_d(exact, x - step)) / (2.0 * step);
-                assert!((bend - gelu_dd(exact, x)).abs() < 2e-4, "{exact} {x} {bend}");
+                let second_derivative = (gelu_d(exact, x + step) - gelu_d(exact, x - step)) / (2.0 * step);
+                assert!((second_derivative - gelu_dd(exact, x)).abs() < 2e-4, "{exact} {x} {second_derivative}");
             }
         }
     }

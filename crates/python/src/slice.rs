@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use numpy::PyUntypedArrayMethods;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
-use resolvent::field::{Basis, BasisContext, End, Frames, Pairs, Slice};
+use resolvent::field::{Basis, BasisContext, End, Frames, PlacePairs, Slice};
 use resolvent::model::{Linearization, Mode, Run, from_end};
 use resolvent::{Labelled, Place};
 
@@ -85,7 +85,7 @@ pub(crate) fn slice(
         given.as_ref().map(|given| given.iter().map(|&at| place(run, at)).collect()).transpose()
     };
     let (sources, targets) = (listed(&arguments.sources)?, listed(&arguments.targets)?);
-    let pairs = Pairs::new(run, sources.as_deref(), targets.as_deref())?;
+    let pairs = PlacePairs::new(run, sources.as_deref(), targets.as_deref())?;
     let position = Some(from_end("position", arguments.position, run.tokens().len())?);
     let mut bar = if arguments.progress { Bar::new(py, ("slice", "rows"))? } else { Bar::default() };
     let result = detached(py, |raised| {

@@ -82,26 +82,26 @@ def test_stubs_say_what_there_is():
     for name, node in functions(STUBS.body).items():
         same_parameters(name, getattr(resolvent, name), node)
     for name, node in classes.items():
-        cls, members = getattr(resolvent, name), functions(node.body)
+        cls, sequences = getattr(resolvent, name), functions(node.body)
         if issubclass(cls, Exception):
             continue
-        assert public(members) == public(vars(cls)), name
-        for member, stub in members.items():
-            if member == "__new__":
+        assert public(sequences) == public(vars(cls)), name
+        for sequence, stub in sequences.items():
+            if sequence == "__new__":
                 same_parameters(name, cls, stub)
             elif is_property(stub):
-                assert not callable(vars(cls)[member]), f"{name}.{member} is no property"
-            elif member not in ("__getitem__", "__contains__"):
-                same_parameters(f"{name}.{member}", getattr(cls, member), stub)
+                assert not callable(vars(cls)[sequence]), f"{name}.{member} is no property"
+            elif sequence not in ("__getitem__", "__contains__"):
+                same_parameters(f"{name}.{member}", getattr(cls, sequence), stub)
             else:
-                assert hasattr(cls, member)
+                assert hasattr(cls, sequence)
 
 
 def test_everything_public_has_a_docstring_and_arrays_have_shapes():
     for name in public(resolvent.__all__):
         thing = getattr(resolvent, name)
         assert thing.__doc__, name
-        for member in public(vars(thing)) if inspect.isclass(thing) and not issubclass(thing, Exception) else ():
-            assert getattr(thing, member).__doc__, f"{name}.{member}"
+        for sequence in public(vars(thing)) if inspect.isclass(thing) and not issubclass(thing, Exception) else ():
+            assert getattr(thing, sequence).__doc__, f"{name}.{member}"
     for method in ("field", "logits", "sensitivity", "green", "slice", "regime", "invert", "transfer"):
         assert "[" in getattr(resolvent.Run, method).__doc__, method

@@ -41,9 +41,9 @@ pub fn run_with<S: Scalar>(model: &Gpt2<f64>, tokens: &[usize], sources: &[Sourc
         assert!(source.site.block() < layers, "{:?}: the model has {layers} blocks", source.site);
         assert!(source.token < tokens.len(), "source at token {} of {}", source.token, tokens.len());
     }
-    model.lift::<S>().forward(tokens, &mut |site, slab| {
+    model.lift::<S>().forward(tokens, &mut |site, chunk| {
         for source in sources.iter().filter(|source| source.site == site) {
-            let row = &mut slab[source.token * d..][..d];
+            let row = &mut chunk[source.token * d..][..d];
             for (x, &s) in row.iter_mut().zip(source.vector) {
                 *x += amplitude * S::from_f64(s);
             }

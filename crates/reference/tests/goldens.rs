@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use resolvent_reference::derivative::{self, Response};
-use resolvent_reference::ops::{GeluForm, Held};
+use resolvent_reference::ops::{Frozen, GeluForm};
 use resolvent_reference::{Config, Gpt2, Logit, Site, Source, Trace};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
@@ -97,7 +97,7 @@ fn config(json: &Value) -> Config {
             "gelu" => GeluForm::Erf,
             other => panic!("activation {other}"),
         },
-        held: Held::default(),
+        frozen: Frozen::default(),
         scale_attn_weights: json["scale_attn_weights"].as_bool().unwrap_or(true),
         scale_attn_by_inverse_layer_idx: json["scale_attn_by_inverse_layer_idx"].as_bool().unwrap_or(false),
     }

@@ -122,19 +122,19 @@ fn pooled_buffers_are_reused_without_mixing() {
     for on in subjects() {
         let device = on.device();
         let one = filled(device, "one", 300, 1.0);
-        let mut kept = Vec::new();
+        let mut retained = Vec::new();
         for round in 0..3 {
             let mut rec = device.record();
             let mut sum = one.clone();
             for step in 0..40 {
                 sum = add(&mut rec, &sum, &one).expect("fits");
                 if step % 10 == 9 {
-                    kept.push((sum.clone(), (step + 2) as f32));
+                    retained.push((sum.clone(), (step + 2) as f32));
                 }
             }
             device.submit(rec).unwrap_or_else(|e| panic!("{} round {round}: {e}", on.name()));
         }
-        for (tensor, want) in &kept {
+        for (tensor, want) in &retained {
             assert_eq!(device.read(tensor).expect("written"), vec![*want; 300], "{}", on.name());
         }
     }

@@ -43,8 +43,8 @@ fn operators_are_the_jacobian() {
                 &Labelled::reference(want.concat()),
                 tolerance::MODEL,
             );
-            let held = adjoint_of(&operator, 3).expect("runs");
-            worst[1].within(format!("{from:?} {to:?}"), on.name(), held.value, tolerance::ADJOINT);
+            let frozen = adjoint_of(&operator, 3).expect("runs");
+            worst[1].within(format!("{from:?} {to:?}"), on.name(), frozen.value, tolerance::ADJOINT);
         }
     }
 }

@@ -86,7 +86,7 @@ fn sizes_that_contradict_each_other_are_refused() {
         scene.server.behave(claim(wrong));
         let error = scene.fails(REPO, &["model.safetensors"]);
         assert!(matches!(error, Error::Hub { .. }), "{error:?}");
-        assert!(!scene.has_weights() && !scene.part().exists(), "{wrong}: {:?}", scene.kept());
+        assert!(!scene.has_weights() && !scene.part().exists(), "{wrong}: {:?}", scene.cached());
     }
     // Without a length only the end of the connection tells.
     scene.server.behave(Manners { no_length: true, ..claim(size - 1) });
@@ -106,7 +106,7 @@ fn refusals_are_told_apart() {
         scene.server.behave(Manners { refuse: Some((status, code)), ..Manners::default() });
         let error = scene.fails(REPO, parts);
         assert!(matches!(error, Error::NoModel { .. }), "{error:?}");
-        assert_eq!(scene.kept(), Vec::<String>::new());
+        assert_eq!(scene.cached(), Vec::<String>::new());
     };
     let endpoint = scene.server.endpoint();
     let none: &[&str] = &["no model `some-org/tiny`: not in the cache", &endpoint, "shows no model", "check the name"];
@@ -159,7 +159,7 @@ fn a_hub_that_cannot_be_reached() {
         let line = scene.hub().with_certificates(&path).fetch(REPO).expect_err("fails").to_string();
         assert!(line.contains("roots.pem cannot be used: ") && line.contains("check SSL_CERT_FILE"), "{line}");
     }
-    assert_eq!(scene.kept(), ["roots.pem"]);
+    assert_eq!(scene.cached(), ["roots.pem"]);
 }
 
 /// A login page, or a server that gives a path for a commit.
@@ -170,7 +170,7 @@ fn what_does_not_answer_like_a_hub() {
         scene.server.behave(Manners { commit: Some(commit), ..Manners::default() });
         scene.fails(REPO, &["does not answer like a hub", "check HF_ENDPOINT"]);
     }
-    assert_eq!(scene.kept(), Vec::<String>::new());
+    assert_eq!(scene.cached(), Vec::<String>::new());
 }
 
 #[test]

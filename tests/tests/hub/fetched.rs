@@ -61,7 +61,7 @@ fn the_cache_is_laid_out_as_python_has_it() {
     let absent = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"];
     want.extend(absent.map(|file| format!("{root}/.no_exist/{COMMIT}/{file}")));
     want.sort();
-    assert_eq!(scene.kept(), want);
+    assert_eq!(scene.cached(), want);
     let root = scene.cache.path().join(root);
     assert_eq!(fs::read(root.join("refs/main")).expect("a file"), COMMIT.as_bytes());
     #[cfg(unix)]
@@ -127,7 +127,7 @@ fn shards_come_by_their_index() {
 fn a_model_may_have_no_tokenizer() {
     let scene = Scene::of(server());
     let dir = scene.fetched();
-    assert!(scene.kept().contains(&format!("models--some-org--tiny/.no_exist/{COMMIT}/vocab.json")));
+    assert!(scene.cached().contains(&format!("models--some-org--tiny/.no_exist/{COMMIT}/vocab.json")));
     scene.server.asked();
     assert_eq!(scene.fetched(), dir);
     assert_eq!(scene.server.asked().len(), 0);

@@ -5,7 +5,7 @@ use resolvent_ops::embed::{Embed, Vocabulary};
 use resolvent_ops::unembed::Unembed;
 use resolvent_reference::ops;
 use resolvent_tests::truth::{inner, wide};
-use resolvent_tests::{Labelled, Random, Subject, Worst, subjects, text_subjects, tolerance};
+use resolvent_tests::{Labelled, Random, Subject, Worst, subjects, tolerance, variant_subjects};
 
 /// One case, with its numbers.
 struct Case {
@@ -167,7 +167,7 @@ fn unembed() {
             (bar.chunks(wanted).flat_map(|bar| mixture(&case, &ids, bar)).collect(), tolerance::product(wanted)),
             (dots(&case, &everything, &x), tolerance::product(d)),
         ];
-        check(&mut worst, &case.name(), &text_subjects(), &body, &truth);
+        check(&mut worst, &case.name(), &variant_subjects(), &body, &truth);
         for on in subjects() {
             let outputs = body(on.device()).unwrap_or_else(|e| panic!("{e}"));
             let logits = on.read(&outputs[0]);

@@ -1,6 +1,6 @@
 //! Tangents, cotangents and edited runs read at any site, against the reference.
 
-use resolvent_model::{Mode, Observable, Run, Site, Slab, Source};
+use resolvent_model::{Chunk, Mode, Observable, Run, Site, Source};
 use resolvent_reference::{Dual, Scalar, Trace};
 use resolvent_tests::truth::wide;
 use resolvent_tests::{Labelled, Random, Twin, Worst, subjects, tolerance};
@@ -12,16 +12,16 @@ const TOKENS: [u32; 6] = [3, 14, 15, 9, 2, 6];
 /// What visits left: by member and site, `[T, width]`; zeros where nothing came.
 fn gather(
     run: &Run,
-    members: usize,
+    sequences: usize,
     sites: &[Site],
-    walk: impl FnOnce(&mut dyn FnMut(Slab<'_>)),
+    pass: impl FnOnce(&mut dyn FnMut(Chunk<'_>)),
 ) -> Vec<Vec<Vec<f32>>> {
     let config = run.model().config();
     let empty = |site: &Site| vec![0.0; TOKENS.len() * site.width(config)];
-    let mut all: Vec<Vec<Vec<f32>>> = vec![sites.iter().map(empty).collect(); members];
-    walk(&mut |slab| {
-        let width = sites[slab.site].width(config);
-        all[slab.member][slab.site][slab.token * width..][..slab.rows.len()].copy_from_slice(slab.rows);
+    let mut all: Vec<Vec<Vec<f32>>> = vec![sites.iter().map(empty).collect(); sequences];
+    pass(&mut |chunk| {
+        let width = sites[chunk.site].width(config);
+        all[chunk.sequence][chunk.site][chunk.token * width..][..chunk.rows.len()].copy_from_slice(chunk.rows);
     });
     all
 }
@@ -159,9 +159,9 @@ fn edited_runs_at_every_site() {
         let run = prepared(&twin, on, &TOKENS, &base);
         let captured: Vec<Vec<f32>> = sites.iter().map(|s| run.capture(*s).expect("kept")).collect();
         let mut got = vec![captured; variants.len()];
-        run.fields_under(&variants, &sites, &mut |slab| {
-            let width = sites[slab.site].width(&twin.config);
-            got[slab.member][slab.site][slab.token * width..][..slab.rows.len()].copy_from_slice(slab.rows);
+        run.fields_under(&variants, &sites, &mut |chunk| {
+            let width = sites[chunk.site].width(&twin.config);
+            got[chunk.sequence][chunk.site][chunk.token * width..][..chunk.rows.len()].copy_from_slice(chunk.rows);
         })
         .unwrap_or_else(|e| panic!("{}: {e}", on.name()));
         for (edits, got) in variants.iter().zip(&got) {

@@ -152,8 +152,8 @@ fn edited_runs_hold_the_adjoint_identity() {
         for on in subjects() {
             let run: Run = prepared(&twin, on, &TOKENS, &edits);
             for seed in 1..3 {
-                let held = adjoint(&run.linearize(Mode::Exact), seed).expect("runs");
-                worst.within(format!("{edits:?}"), on.name(), held.value, held.bound);
+                let frozen = adjoint(&run.linearize(Mode::Exact), seed).expect("runs");
+                worst.within(format!("{edits:?}"), on.name(), frozen.value, frozen.bound);
             }
         }
     }
@@ -167,7 +167,7 @@ fn a_run_that_answers_to_nothing_has_a_derivative_of_zero() {
     let put = |token| Edit::put(last, token, vec![0.25; twin.config.n_embd]);
     for on in subjects() {
         let run = prepared(&twin, on, &[1, 2], &[put(0), put(1)]);
-        let held = adjoint(&run.linearize(Mode::Exact), 1).expect("runs");
-        assert_eq!(held.value, 0.0, "{}", on.name());
+        let frozen = adjoint(&run.linearize(Mode::Exact), 1).expect("runs");
+        assert_eq!(frozen.value, 0.0, "{}", on.name());
     }
 }

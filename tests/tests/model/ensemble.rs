@@ -1,6 +1,6 @@
 //! Several prompts in one pass: each of their runs is the run of the prompt alone, and so is everything made from it.
 
-use resolvent_model::{Edit, Mode, Observable, Run, RunOptions, Site, Source, Variant, values_of};
+use resolvent_model::{Edit, EditedRun, Mode, Observable, Run, RunOptions, Site, Source, values_of};
 use resolvent_tests::truth::{relative, wide};
 use resolvent_tests::{Random, Subject, Twin, Worst, subjects, tolerance};
 
@@ -83,9 +83,9 @@ fn a_sweep_over_several_prompts() {
         let of = |runs: &[Run]| {
             let variant = |(prompt, edits): &(usize, Vec<Edit>)| -> (usize, Vec<Edit>) { (*prompt, edits.clone()) };
             let owned: Vec<(usize, Vec<Edit>)> = cases.iter().map(variant).collect();
-            let variants: Vec<Variant<'_>> = owned
+            let variants: Vec<EditedRun<'_>> = owned
                 .iter()
-                .map(|(p, edits)| Variant { run: &runs[*p], edits, observable: &observables[*p] })
+                .map(|(p, edits)| EditedRun { run: &runs[*p], edits, observable: &observables[*p] })
                 .collect();
             values_of(&variants).unwrap_or_else(|e| panic!("{}: {e}", on.name()))
         };

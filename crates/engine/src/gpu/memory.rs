@@ -53,8 +53,8 @@ fn create(shared: &Shared, label: &str, bytes: u64) -> Result<wgpu::Buffer> {
 impl Drop for Block {
     fn drop(&mut self) {
         let Some(shared) = self.home.upgrade() else { return };
-        let kept = self.pooled && shared.pool.give_back(&self.buffer);
-        if !kept {
+        let retained = self.pooled && shared.pool.give_back(&self.buffer);
+        if !retained {
             // A cached bind group would keep the memory alive for ever.
             shared.bind_groups.forget(&self.buffer);
         }

@@ -41,7 +41,7 @@ impl Gpu {
     /// Opens the adapter that the options choose.
     pub(crate) fn open(options: &Options) -> Result<Self> {
         let (adapter, mut info) = adapter::choose(&options.choice)?;
-        if !options.half_inputs {
+        if !options.f16_inputs {
             info.cooperative.clear();
         }
         let mut features = wgpu::Features::empty();
@@ -124,7 +124,7 @@ impl Gpu {
     pub(crate) fn wait(&self) -> Result<()> {
         // Uploads are staged until something is submitted; an empty submission sends them, so their copies can go.
         self.shared.queue.submit([]);
-        self.shared.settle()
+        self.shared.submit_pending()
     }
 
     pub(crate) fn read(&self, block: &Block, label: &str, words: Range<usize>) -> Result<Vec<f32>> {
@@ -149,7 +149,7 @@ impl Shared {
     }
 
     /// Waits for the queue to drain.
-    fn settle(&self) -> Result<()> {
+    fn submit_pending(&self) -> Result<()> {
         let polled = self.device.poll(wgpu::PollType::wait_indefinitely());
         self.lock_flight().landed();
         self.faults.check("wait")?;

@@ -33,7 +33,7 @@ pub(super) fn read(shared: &Shared, buffer: &wgpu::Buffer, label: &str, range: R
         // The receiver waits below; it can only be gone if this thread has unwound.
         let _gone = send.send(mapped);
     });
-    shared.settle()?;
+    shared.submit_pending()?;
     let failed =
         |reason: String| Error::Buffer { label: label.to_owned(), reason: format!("cannot be read: {reason}") };
     // Another thread that polls may have taken our answer along, and be about to deliver it.

@@ -52,14 +52,14 @@ fn gram(linear: &Linearization<'_>, places: &[Place], x: &[&[f64]]) -> Result<Ve
     };
     let sources: Vec<Vec<Source>> = places.iter().zip(x).map(source).collect();
     let mut seeds: Vec<Vec<Seed>> = vec![Vec::new(); places.len()];
-    linear.jvp_at(&sources, &[last], &mut |slab| {
-        let rows = slab.rows.chunks(d).zip(slab.token..);
-        seeds[slab.member] =
+    linear.jvp_at(&sources, &[last], &mut |chunk| {
+        let rows = chunk.rows.chunks(d).zip(chunk.token..);
+        seeds[chunk.sequence] =
             rows.map(|(row, token)| Seed::Field { level: levels - 1, token, vector: row.to_vec() }).collect();
     })?;
     let mut next = vec![vec![0.0; d]; places.len()];
-    linear.vjp_at(&seeds, &[here], &mut |slab| {
-        next[slab.member] = wide(&slab.rows[(places[slab.member].1 - slab.token) * d..][..d]);
+    linear.vjp_at(&seeds, &[here], &mut |chunk| {
+        next[chunk.sequence] = wide(&chunk.rows[(places[chunk.sequence].1 - chunk.token) * d..][..d]);
     })?;
     Ok(next)
 }

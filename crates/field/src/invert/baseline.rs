@@ -8,7 +8,7 @@ use crate::linear_map::LinearMap;
 use crate::lsqr::LsqrOptions;
 
 use super::goal::System;
-use super::sparse::{least_energy, pull};
+use super::sparse::{gain, least_energy};
 
 /// Each baseline with its sources `[sites d]`; `sites` is how many sites the solution uses.
 ///
@@ -23,9 +23,9 @@ pub(super) fn all(system: &System<'_>, (sites, seed): (usize, u64)) -> Result<Ve
     let toward = system.apply_transpose(std::slice::from_ref(&system.target))?.remove(0);
     let last = system.sites().iter().map(|place| place.0).max();
     let last: Vec<usize> = (0..count).filter(|&i| Some(system.sites()[i].0) == last).collect();
-    let pulls = pull(system, &system.target)?;
+    let gains = gain(system, &system.target)?;
     let mut order: Vec<usize> = (0..count).collect();
-    order.sort_by(|&a, &b| pulls[b].total_cmp(&pulls[a]));
+    order.sort_by(|&a, &b| gains[b].total_cmp(&gains[a]));
     order.truncate(if sites == count { 1 } else { sites });
     Ok(vec![
         ("uniform", scaled(system, even(&toward, d))?),

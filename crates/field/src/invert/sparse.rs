@@ -56,7 +56,7 @@ pub(super) fn least_energy(system: &System<'_>, sites: &[usize], options: LsqrOp
 }
 
 /// `|A_g^T y|` for each site g: what the site can do for a change y.
-pub(super) fn pull(system: &System<'_>, y: &[f32]) -> Result<Vec<f64>> {
+pub(super) fn gain(system: &System<'_>, y: &[f32]) -> Result<Vec<f64>> {
     let all = system.apply_transpose(&[y.to_vec()])?.remove(0);
     Ok(all.chunks(system.width()).map(norm).collect())
 }
@@ -67,10 +67,10 @@ pub(super) fn greedy(system: &System<'_>, count: usize, options: LsqrOptions) ->
     let (mut chosen, mut x): (Vec<usize>, Vec<f32>) = (Vec::new(), vec![0.0; system.columns()]);
     let mut rest = system.target.clone();
     while chosen.len() < count.min(system.sites().len()) && norm(&rest) > 1e-5 * norm(&system.target) {
-        let pulls = pull(system, &rest)?;
-        let free = (0..pulls.len()).filter(|i| !chosen.contains(i));
-        let Some(best) = free.max_by(|&a, &b| pulls[a].total_cmp(&pulls[b])) else { break };
-        if pulls[best] == 0.0 {
+        let gains = gain(system, &rest)?;
+        let free = (0..gains.len()).filter(|i| !chosen.contains(i));
+        let Some(best) = free.max_by(|&a, &b| gains[a].total_cmp(&gains[b])) else { break };
+        if gains[best] == 0.0 {
             break;
         }
         chosen.push(best);
@@ -90,7 +90,7 @@ const SHRINK: f64 = 0.7;
 /// (Beck and Teboulle 2009) from the penalty at which no site is active downwards, each from the last; then the sources of
 /// least energy at the sites that it chose.
 pub(super) fn lasso(system: &System<'_>, count: usize, options: LsqrOptions) -> Result<Vec<f32>> {
-    let most = pull(system, &system.target)?.into_iter().fold(0.0, f64::max);
+    let most = gain(system, &system.target)?.into_iter().fold(0.0, f64::max);
     let step = 1.0 / largest(system)?.max(f64::MIN_POSITIVE);
     let (mut x, mut penalty, mut active) = (vec![0.0f32; system.columns()], most, Vec::new());
     for _ in 0..60 {

@@ -222,9 +222,9 @@ fn slices(run: &Run, tokens: &[u32], embeddings: &[Vec<f32>]) -> Result<Vec<f64>
     let seeds: Vec<[Seed; 1]> = tokens.iter().map(seed).collect();
     let n = tokens.len();
     let mut out = vec![0.0; levels * length * n * n];
-    run.linearize(Mode::Exact).vjp_at(&seeds, &run.levels(), &mut |slab| {
-        for (row, chi) in slab.rows.chunks(d).enumerate() {
-            let at = ((slab.site * length + slab.token + row) * n + slab.member) * n;
+    run.linearize(Mode::Exact).vjp_at(&seeds, &run.levels(), &mut |chunk| {
+        for (row, chi) in chunk.rows.chunks(d).enumerate() {
+            let at = ((chunk.site * length + chunk.token + row) * n + chunk.sequence) * n;
             for (slot, e) in out[at..at + n].iter_mut().zip(embeddings) {
                 *slot = dot(chi, e);
             }

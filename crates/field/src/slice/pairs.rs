@@ -13,7 +13,7 @@ use crate::place::{Place, inside, shape};
 
 /// Causal pairs between sources and targets.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Pairs {
+pub struct PlacePairs {
     from: Vec<Place>,
     to: Vec<Place>,
     /// Number of the first pair of each source, and the number of all.
@@ -27,7 +27,7 @@ fn reaches((level, token): Place, (to_level, to_token): Place) -> bool {
     to_level > level && to_token >= token
 }
 
-impl Pairs {
+impl PlacePairs {
     /// All causal pairs of a run's field, or those whose source and target are among some places.
     ///
     /// # Errors
@@ -96,7 +96,7 @@ impl Pairs {
         self.first[sources.start]..self.first[sources.end]
     }
 
-    /// The targets of a source, by their place in [`Pairs::to`], in the order of its pairs.
+    /// The targets of a source, by their place in [`PlacePairs::to`], in the order of its pairs.
     pub(crate) fn targets(&self, source: usize) -> impl Iterator<Item = usize> + '_ {
         let place = self.from[source];
         (0..self.to.len()).filter(move |&i| reaches(place, self.to[i]))

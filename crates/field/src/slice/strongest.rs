@@ -3,7 +3,7 @@
 //! A block `B = readout^T G source` has the triplet `B b = s a`. The source that it stands for is `source b`, the response
 //! `readout a`, both in the width of the field.
 
-use super::walks::Walks;
+use super::passes::Passes;
 use crate::certificate::narrow;
 use crate::dense::{svd, wide};
 use crate::error::Result;
@@ -16,10 +16,10 @@ const PAIRS: usize = 5;
 const AT_ONCE: usize = 1 << 20;
 
 /// The strongest pairs along one token, then those between two, read at `position`.
-pub(super) fn strongest(walks: &Walks<'_>, store: &mut dyn Store, position: usize) -> Result<Vec<Reading>> {
-    let (m, k) = (walks.readout.rank(), walks.source.rank());
+pub(super) fn strongest(passes: &Passes<'_>, store: &mut dyn Store, position: usize) -> Result<Vec<Reading>> {
+    let (m, k) = (passes.readout.rank(), passes.source.rank());
     let mut found: [Vec<(f32, usize)>; 2] = Default::default();
-    let (n, count) = (m.min(k), walks.pairs.len());
+    let (n, count) = (m.min(k), passes.pairs.len());
     let step = (AT_ONCE / n.max(4)).max(1);
     for from in (0..count).step_by(step) {
         let end = (from + step).min(count);
@@ -36,13 +36,13 @@ pub(super) fn strongest(walks: &Walks<'_>, store: &mut dyn Store, position: usiz
     }
     let mut readings = Vec::new();
     for (value, pair) in found.into_iter().flatten() {
-        let Some((from, to)) = walks.pairs.get(pair) else { continue };
+        let Some((from, to)) = passes.pairs.get(pair) else { continue };
         let block = store.read(super::BLOCKS, pair * m * k..(pair + 1) * m * k)?;
         let effective_rank = store.read(super::RANK, pair..pair + 1)?.first().copied();
         let triplet = svd(&wide(&block), k)?;
-        let source = combined(walks.source.at(from)?, &triplet.right[0]);
-        let response = combined(walks.readout.at(to)?, &triplet.left[0]);
-        let [reads, writes] = read(walks.linear, position, &[source, response])?;
+        let source = combined(passes.source.at(from)?, &triplet.right[0]);
+        let response = combined(passes.readout.at(to)?, &triplet.left[0]);
+        let [reads, writes] = read(passes.linear, position, &[source, response])?;
         readings.push(Reading { from, to, value, effective_rank, reads, writes });
     }
     Ok(readings)

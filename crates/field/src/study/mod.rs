@@ -67,7 +67,7 @@ pub struct Done {
 
 /// What a study tells while it runs.
 #[derive(Clone, Copy, Debug)]
-pub struct Progress<'a> {
+pub struct StepProgress<'a> {
     /// Steps that are done.
     pub done: usize,
     /// Steps that there are.
@@ -75,7 +75,7 @@ pub struct Progress<'a> {
     /// The step that is about to run, or was read back.
     pub name: &'a str,
     /// Whether it was read back.
-    pub kept: bool,
+    pub cached: bool,
 }
 
 /// An analysis of one task.
@@ -152,7 +152,7 @@ impl<'a> Study<'a> {
     ///
     /// # Errors
     /// A folder that cannot be written, results of another study in it, a device error, or a check that fails.
-    pub fn run(&self, folder: &Path, progress: &mut dyn FnMut(Progress<'_>)) -> Result<Vec<Done>> {
+    pub fn run(&self, folder: &Path, progress: &mut dyn FnMut(StepProgress<'_>)) -> Result<Vec<Done>> {
         std::fs::create_dir_all(folder).map_err(|e| Error::File {
             path: folder.to_owned(),
             reason: format!("cannot be made: {e}; name a folder that is yours to write to"),
@@ -162,7 +162,7 @@ impl<'a> Study<'a> {
         for (done, name) in names.iter().enumerate() {
             let path = folder.join(format!("{name}.safetensors"));
             let known = if path.exists() { Some(self.known(&path)?) } else { None };
-            progress(Progress { done, of: names.len(), name, kept: known.is_some() });
+            progress(StepProgress { done, of: names.len(), name, cached: known.is_some() });
             let result = match known {
                 Some(result) => result,
                 None => {

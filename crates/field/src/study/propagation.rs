@@ -96,10 +96,10 @@ fn responses(run: &Run, (level, token): Place, directions: &[Vec<f32>]) -> Resul
     };
     let sources: Vec<[Source; 1]> = directions.iter().map(unit).collect();
     let mut maps = vec![vec![0.0; levels * tokens]; directions.len()];
-    run.linearize(Mode::Exact).jvp_at(&sources, &run.levels(), &mut |slab| {
-        let at = slab.site * tokens + slab.token;
-        let norms = norms(slab.rows, d);
-        maps[slab.member][at..at + norms.len()].copy_from_slice(&norms);
+    run.linearize(Mode::Exact).jvp_at(&sources, &run.levels(), &mut |chunk| {
+        let at = chunk.site * tokens + chunk.token;
+        let norms = norms(chunk.rows, d);
+        maps[chunk.sequence][at..at + norms.len()].copy_from_slice(&norms);
     })?;
     Ok(maps)
 }

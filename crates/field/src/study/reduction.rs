@@ -69,10 +69,10 @@ pub(super) fn step(task: &Task<'_>) -> Result<Labelled> {
         unreduced.extend(&Pairs { predicted: linear_effect.clone(), actual: actual.clone() });
         let sites = &run.levels()[..level];
         let mut predicted = vec![vec![0.0f64; below_level]; seeds.len()];
-        linear.vjp_at(&seeds, sites, &mut |slab| {
-            for (i, chi) in slab.rows.chunks(d).enumerate() {
-                let at = slab.site * tokens + slab.token + i;
-                predicted[slab.member][at] = dot(chi, &displacement[at * d..(at + 1) * d]) / scale;
+        linear.vjp_at(&seeds, sites, &mut |chunk| {
+            for (i, chi) in chunk.rows.chunks(d).enumerate() {
+                let at = chunk.site * tokens + chunk.token + i;
+                predicted[chunk.sequence][at] = dot(chi, &displacement[at * d..(at + 1) * d]) / scale;
             }
         })?;
         for (cell, predicted) in predicted.into_iter().enumerate() {

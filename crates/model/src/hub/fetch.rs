@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use super::cache::{CONFIG, Folder, INDEX, MERGES, SETTINGS, TOKENIZER, VOCAB, WEIGHTS};
 use super::name::{Name, is_commit};
 use super::part::{Part, is_whole};
-use super::remote::{Content, Found, Meta, Place, Remote, Trouble};
+use super::remote::{Content, Endpoint, Found, Meta, Remote, Trouble};
 use super::{Hub, HubEvent};
 use crate::checkpoint::shard_names;
 use crate::config::Config;
@@ -244,8 +244,8 @@ impl Fetch<'_> {
         Err(Trouble::new(message, "run the same command again; if it stays so, check HF_ENDPOINT").into())
     }
 
-    fn place<'a>(&'a self, revision: &'a str, file: &'a str) -> Place<'a> {
-        Place { repo: &self.folder.repo, revision, file }
+    fn place<'a>(&'a self, revision: &'a str, file: &'a str) -> Endpoint<'a> {
+        Endpoint { repo: &self.folder.repo, revision, file }
     }
 
     fn written<T>(&self, done: io::Result<T>) -> Result<T, Failure> {

@@ -35,7 +35,7 @@ impl Trouble {
 
 /// One file of a repository.
 #[derive(Clone, Copy)]
-pub(super) struct Place<'a> {
+pub(super) struct Endpoint<'a> {
     pub(super) repo: &'a str,
     pub(super) revision: &'a str,
     pub(super) file: &'a str,
@@ -105,7 +105,7 @@ impl<'a> Remote<'a> {
     }
 
     /// Whether the repository has a file, and which. `known` says whether the repository itself has been seen.
-    pub(super) fn look_up(&self, place: Place<'_>, known: bool) -> Result<Found, Trouble> {
+    pub(super) fn look_up(&self, place: Endpoint<'_>, known: bool) -> Result<Found, Trouble> {
         let (mut url, mut seen) = (self.url(place), Seen::default());
         for _ in 0..MAX_REDIRECTS {
             let answer = self.agent.head(&url);
@@ -155,7 +155,7 @@ impl<'a> Remote<'a> {
     }
 
     /// The hub's own address of a file.
-    pub(super) fn url(&self, Place { repo, revision, file }: Place<'_>) -> String {
+    pub(super) fn url(&self, Endpoint { repo, revision, file }: Endpoint<'_>) -> String {
         format!("{}/{repo}/resolve/{}/{}", self.endpoint, encoded(revision), encoded(file))
     }
 
@@ -187,7 +187,7 @@ impl<'a> Remote<'a> {
     }
 
     /// What an answer other than success means for a file.
-    fn refusal(&self, place: Place<'_>, known: bool, answer: &Response<Body>) -> Result<Found, Trouble> {
+    fn refusal(&self, place: Endpoint<'_>, known: bool, answer: &Response<Body>) -> Result<Found, Trouble> {
         let (endpoint, repo, status) = (self.endpoint, place.repo, answer.status());
         let code = answer.headers().get("x-error-code").and_then(|code| code.to_str().ok()).unwrap_or_default();
         Err(match (status.as_u16(), code) {

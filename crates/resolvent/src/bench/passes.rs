@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use resolvent_field::{Basis, BasisContext, Pairs, Slice};
+use resolvent_field::{Basis, BasisContext, PlacePairs, Slice};
 use resolvent_model::{Edit, Mode, Model, Observable, Site, Source, gaussian};
 
 use super::BenchOptions;
@@ -161,7 +161,7 @@ pub(super) fn once(pass: Pass, model: &Model, count: usize) -> Result<f64, Fault
             model.device().wait()?;
             timed(&mut || {
                 let linear = run.linearize(Mode::Exact);
-                let pairs = Pairs::new(&run, None, None)?;
+                let pairs = PlacePairs::new(&run, None, None)?;
                 let basis = Basis::Random(0);
                 let context = BasisContext { rank: Some(DIRECTIONS), ..BasisContext::default() };
                 let slice = Slice::new(&linear, pairs, [&basis, &basis], [context, context])?;

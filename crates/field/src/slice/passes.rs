@@ -7,21 +7,21 @@ use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use resolvent_model::{Linearization, Seed, Site, Source};
 
-use super::pairs::Pairs;
+use super::pairs::PlacePairs;
 use crate::bases::Frames;
 use crate::error::Result;
 use crate::place::{Place, shape};
 
 /// Which way the chain of blocks is walked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Walk {
+pub enum Pass {
     /// k tangents from every source.
     Forward,
     /// m cotangents from every target.
     Adjoint,
 }
 
-impl Walk {
+impl Pass {
     /// Its name in result files.
     pub fn name(self) -> &'static str {
         match self {
@@ -32,9 +32,9 @@ impl Walk {
 }
 
 /// What is walked: the operator, its pairs and both bases.
-pub(super) struct Walks<'a> {
+pub(super) struct Passes<'a> {
     pub(super) linear: &'a Linearization<'a>,
-    pub(super) pairs: Pairs,
+    pub(super) pairs: PlacePairs,
     pub(super) source: Frames,
     pub(super) readout: Frames,
 }
@@ -46,24 +46,24 @@ pub(super) struct Piece {
     pub(super) blocks: Vec<f32>,
 }
 
-impl Walks<'_> {
+impl Passes<'_> {
     /// The places that a walk starts from, in the order in which it takes them.
-    pub(super) fn starts(&self, walk: Walk) -> &[Place] {
-        match walk {
-            Walk::Forward => self.pairs.from(),
-            Walk::Adjoint => self.pairs.to(),
+    pub(super) fn starts(&self, pass: Pass) -> &[Place] {
+        match pass {
+            Pass::Forward => self.pairs.from(),
+            Pass::Adjoint => self.pairs.to(),
         }
     }
 
     /// Rows of a batch that a place takes, and how many blocks of the model they pass.
-    pub(super) fn cost(&self, walk: Walk, (level, token): Place) -> (usize, usize) {
+    pub(super) fn cost(&self, pass: Pass, (level, token): Place) -> (usize, usize) {
         let tokens = shape(self.linear.run()).1;
-        match walk {
-            Walk::Forward => {
+        match pass {
+            Pass::Forward => {
                 let last = self.pairs.to().last().map_or(0, |place| place.0);
                 (self.source.rank() * (tokens - token), last.saturating_sub(level))
             }
-            Walk::Adjoint => {
+            Pass::Adjoint => {
                 let first = self.pairs.from().first().map_or(0, |place| place.0);
                 (self.readout.rank() * (token + 1), level.saturating_sub(first))
             }
@@ -71,12 +71,12 @@ impl Walks<'_> {
     }
 
     /// The walk that passes fewer rows through fewer blocks.
-    pub(super) fn cheaper(&self) -> Walk {
-        let all = |walk| {
-            let each = self.starts(walk).iter().map(|&place| self.cost(walk, place));
+    pub(super) fn cheaper(&self) -> Pass {
+        let all = |pass| {
+            let each = self.starts(pass).iter().map(|&place| self.cost(pass, place));
             each.map(|(rows, blocks)| (rows * blocks) as u64).sum::<u64>()
         };
-        if all(Walk::Adjoint) < all(Walk::Forward) { Walk::Adjoint } else { Walk::Forward }
+        if all(Pass::Adjoint) < all(Pass::Forward) { Pass::Adjoint } else { Pass::Forward }
     }
 
     /// Numbers of a block.
@@ -85,10 +85,10 @@ impl Walks<'_> {
     }
 
     /// The blocks of the pairs that start at some places of the walk.
-    pub(super) fn pieces(&self, walk: Walk, starts: Range<usize>) -> Result<Vec<Piece>> {
-        match walk {
-            Walk::Forward => self.forward(starts),
-            Walk::Adjoint => self.adjoint(starts),
+    pub(super) fn pieces(&self, pass: Pass, starts: Range<usize>) -> Result<Vec<Piece>> {
+        match pass {
+            Pass::Forward => self.forward(starts),
+            Pass::Adjoint => self.adjoint(starts),
         }
     }
 
@@ -111,10 +111,10 @@ impl Walks<'_> {
         // By source and level: the first pair's block, and where its targets are.
         let rows = self.rows_by_level(&sources, &levels);
         let mut failed = Ok(());
-        self.linear.jvp_at(&vectors, &sites, &mut |slab| {
-            let (i, column) = (slab.member / k, slab.member % k);
-            let (at, tokens) = &rows[i * levels.len() + slab.site];
-            let read = self.read(&self.readout, levels[slab.site], tokens, (slab.rows, slab.token));
+        self.linear.jvp_at(&vectors, &sites, &mut |chunk| {
+            let (i, column) = (chunk.sequence / k, chunk.sequence % k);
+            let (at, tokens) = &rows[i * levels.len() + chunk.site];
+            let read = self.read(&self.readout, levels[chunk.site], tokens, (chunk.rows, chunk.token));
             match read {
                 Ok(read) => {
                     let here = &mut blocks[(at - first) * m * k..][..tokens.len() * m * k];
@@ -174,12 +174,12 @@ impl Walks<'_> {
         let levels = levels(homes.iter().flatten().map(|home| self.pairs.from()[home.0]));
         let sites: Vec<Site> = levels.iter().map(|&level| self.site(level)).collect();
         let mut failed = Ok(());
-        self.linear.vjp_at(&vectors, &sites, &mut |slab| {
-            let (level, row) = (levels[slab.site], slab.member % m);
-            let here = homes[slab.member / m].iter().map(|home| (self.pairs.from()[home.0], home));
+        self.linear.vjp_at(&vectors, &sites, &mut |chunk| {
+            let (level, row) = (levels[chunk.site], chunk.sequence % m);
+            let here = homes[chunk.sequence / m].iter().map(|home| (self.pairs.from()[home.0], home));
             let here: Vec<_> = here.filter(|(place, _)| place.0 == level).collect();
             let tokens: Vec<usize> = here.iter().map(|(place, _)| place.1).collect();
-            match self.read(&self.source, level, &tokens, (slab.rows, slab.token)) {
+            match self.read(&self.source, level, &tokens, (chunk.rows, chunk.token)) {
                 Ok(read) => {
                     for ((_, &(_, piece, n)), x) in here.into_iter().zip(read.chunks(k)) {
                         pieces[piece].blocks[(n * m + row) * k..][..k].copy_from_slice(x);
