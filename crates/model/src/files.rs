@@ -95,7 +95,7 @@ mod tests {
         assert!(object(pointer).is_err_and(|e| e.contains("git lfs pull")));
     }
 
-    /// What the system refuses to say is not "no": a link to itself stands in for a folder without search permission,
+    /// What the system refuses to say is not "no": a link to itself replaces a folder without search permission,
     /// which root may search.
     #[cfg(unix)]
     #[test]

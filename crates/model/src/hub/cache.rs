@@ -104,7 +104,7 @@ impl Folder {
         missing
     }
 
-    /// Settings of a tokenizer that are not here although the commit may have them: nobody has asked the hub yet.
+    /// Settings of a tokenizer that are not here although the commit may have them: the hub has not been asked yet.
     pub(super) fn unknown_settings(&self, commit: &str) -> Vec<&'static str> {
         if self.is_absent(commit, TOKENIZER) && self.is_absent(commit, VOCAB) {
             return Vec::new();

@@ -53,9 +53,9 @@ pub(super) fn open(dir: &Path) -> Result<Option<Tokenizer>> {
 /// A tokenizer.json by itself. Padding and truncation would change a prompt, and are left out.
 pub(super) fn from_json(json: &Map<String, Value>) -> Result<tokenizers::Tokenizer, String> {
     check(json)?;
-    let kept = json.iter().filter(|(key, _)| !["padding", "truncation"].contains(&key.as_str()));
-    let kept: Map<String, Value> = kept.map(|(key, value)| (key.clone(), value.clone())).collect();
-    serde_json::from_value(Value::Object(kept)).map_err(|e| one_line(&e))
+    let parts = json.iter().filter(|(key, _)| !["padding", "truncation"].contains(&key.as_str()));
+    let parts: Map<String, Value> = parts.map(|(key, value)| (key.clone(), value.clone())).collect();
+    serde_json::from_value(Value::Object(parts)).map_err(|e| one_line(&e))
 }
 
 /// The added tokens of a tokenizer.json, with the ids that it declares.

@@ -6,7 +6,7 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor}
 
 use crate::error::one_line;
 
-/// A JSON value. Numbers are kept only as far as a setting of a tokenizer needs them: as whole numbers.
+/// A JSON value. Numbers that are not whole are only told apart: no setting of a tokenizer needs them.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Json {
     Null,
