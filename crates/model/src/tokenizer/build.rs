@@ -35,8 +35,11 @@ pub(super) fn open(dir: &Path) -> Result<Option<Tokenizer>> {
         let inner = piped(inner, &json, &settings).map_err(fail(&dir.join(CONFIG)))?;
         return finished(inner, settings, gpt2).map(Some).map_err(fail(&whole));
     }
-    if !files::exists(&vocab)? && !files::exists(&merges)? {
-        return Ok(None);
+    match (files::exists(&vocab)?, files::exists(&merges)?) {
+        (false, false) => return Ok(None),
+        (true, true) => {}
+        (true, false) => return Err(fail(&vocab)("merges.txt is missing beside it".to_owned())),
+        (false, true) => return Err(fail(&merges)("vocab.json is missing beside it".to_owned())),
     }
     let entries = parse_vocab(&files::read(&vocab)?).map_err(fail(&vocab))?;
     let mut inner = from_bpe(entries, &files::read(&merges)?).map_err(fail(&merges))?;
