@@ -8,7 +8,8 @@ use crate::place::{Place, inside, shape};
 
 /// The Green operator from some places of the field to others: `[from d] -> [to d]`, vectors of the places side by side.
 ///
-/// One place each is a block `G(l', t'; l, t)`; all tokens of level L as `to` is the operator to the end of the stream.
+/// With one place on each side it is a block `G(l', t'; l, t)`. With all tokens of level L as `to` it is the operator to the
+/// end of the stream.
 pub struct Operator<'a> {
     linear: &'a Linearization<'a>,
     from: Vec<Place>,
@@ -16,7 +17,7 @@ pub struct Operator<'a> {
 }
 
 impl<'a> Operator<'a> {
-    /// The operator from `from` to `to`.
+    /// Creates the operator from `from` to `to`.
     ///
     /// # Errors
     /// A place outside of the field.
@@ -27,17 +28,17 @@ impl<'a> Operator<'a> {
         Ok(Self { linear, from: from.to_vec(), to: to.to_vec() })
     }
 
-    /// All tokens of a level.
+    /// Returns the places of all tokens of a level.
     pub fn level(linear: &Linearization<'_>, level: usize) -> Vec<Place> {
         (0..linear.run().tokens().len()).map(|token| (level, token)).collect()
     }
 
-    /// Where sources are.
+    /// Returns the places of the sources.
     pub fn from(&self) -> &[Place] {
         &self.from
     }
 
-    /// Where responses are read.
+    /// Returns the places at which responses are read.
     pub fn to(&self) -> &[Place] {
         &self.to
     }
@@ -50,7 +51,7 @@ impl<'a> Operator<'a> {
         Site::level(level, self.linear.run().model().config())
     }
 
-    /// Reads a walk's slabs at `places` into vectors of the places side by side.
+    /// Runs a pass and gathers its chunks at `places` into vectors of the places side by side.
     fn gather(
         &self,
         places: &[Place],
@@ -102,7 +103,7 @@ impl LinearMap for Operator<'_> {
 
     fn scratch(&self, count: usize) -> usize {
         let (_, tokens, d) = shape(self.linear.run());
-        // Sources or seeds, and one level of a batch as it is read back.
+        // Sources or seeds, and one level of a batch that is read back.
         4 * count * d * (self.from.len().max(self.to.len()) + tokens)
     }
 }

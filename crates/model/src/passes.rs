@@ -1,4 +1,4 @@
-//! The three walks over the list of operations: running, linearising, transposing.
+//! The passes over the list of ops: forward, tangent and backward.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use resolvent_ops::{Op, Paired, Residuals, Rows};
 use crate::batch::{Batch, Narrow, Order, PassDirection};
 use crate::program::{Node, Program, ValueId};
 
-/// A forward pass that was recorded: the values and residuals that were to be kept.
+/// The values and residuals that a recorded forward pass retains.
 pub(crate) struct Trace {
     /// By value.
     pub(crate) values: Vec<Option<Tensor>>,
@@ -19,19 +19,19 @@ pub(crate) struct Trace {
 
 /// Where the first rows of a forward pass come from.
 pub(crate) enum Origin<'a> {
-    /// h\[0\], embedded; every member owns its whole prompt.
+    /// The embeddings h\[0\]; every sequence owns its whole prompt.
     Embedded(Tensor),
-    /// A base run, which members leave where they join.
+    /// A base run, from which sequences branch where they join.
     Base(&'a Trace),
 }
 
-/// What a forward pass keeps.
+/// Selects what a forward pass retains.
 pub(crate) struct Keep {
-    /// These values.
+    /// Values to retain.
     pub(crate) values: BTreeSet<ValueId>,
-    /// And whether everything that linearising needs.
+    /// Whether to retain residuals, which a linearisation needs.
     pub(crate) residuals: bool,
-    /// The rows that are left where only some are wanted.
+    /// The rows to compute at the end, if only some are read.
     pub(crate) narrow: Option<Narrow>,
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn forward(
         Origin::Base(trace) => Some(trace),
     };
     pass.apply_joins_and_edits(rec, 0, base)?;
-    // Without residuals, what lies beyond the values that are kept is nobody's.
+    // Without residuals, no value above the last retained one is needed.
     let last = if keep.residuals { None } else { keep.values.last().copied() };
     let wanted = |node: &Node| last.is_none_or(|last| node.output <= last);
     let mut narrowed: Option<&Rows> = None;
@@ -97,7 +97,7 @@ struct Forward<'a> {
 }
 
 impl Forward<'_> {
-    /// Joins and edits at `value`.
+    /// Applies the joins and edits at `value`.
     fn apply_joins_and_edits(&mut self, rec: &mut Recording, value: ValueId, base: Option<&Trace>) -> Result<()> {
         let after = self.batch.active(value, PassDirection::Forward);
         let of_base = base.and_then(|trace| trace.values[value].as_ref());
@@ -113,19 +113,19 @@ impl Forward<'_> {
     }
 }
 
-/// Tangents, jets or cotangents at the values that were asked for, by value. Members that had not joined there have no rows.
+/// Tangents, jets or cotangents at the wanted values, by value. A sequence has rows only where it has joined.
 pub(crate) type Harvest = Vec<Option<Tensor>>;
 
-/// What a tangent walk keeps for the walk back of an hvp.
+/// What a tangent pass saves for the backward pass of an hvp.
 pub(crate) struct Tangents {
-    /// By node: what its op kept, and how many rows had a tangent there.
+    /// By node: the residuals of its op, and how many rows had a tangent there.
     residuals: Vec<Option<(Residuals, usize)>>,
-    /// The tangents at the last value of the walk.
+    /// The tangents at the last value of the pass.
     pub(crate) last: Option<Tensor>,
 }
 
-/// Records the tangent, or the jet, of every value in `wanted`, over the residuals of the base run. Sources are the
-/// members' acts.
+/// Records the tangent, or the jet, of every value in `wanted`, over the residuals of the base run. Sources are scheduled
+/// edits of the sequences.
 pub(crate) fn tangent(
     program: &Program,
     rec: &mut Recording,
@@ -140,7 +140,7 @@ pub(crate) fn tangent(
     tangent_pass(program, rec, batch, base, (wanted, order), step)
 }
 
-/// Records the tangent of the value `last`, and keeps what the walk back of an hvp needs.
+/// Records the tangent of the value `last`, and saves what the backward pass of an hvp needs.
 pub(crate) fn tangents(
     program: &Program,
     rec: &mut Recording,
@@ -158,7 +158,7 @@ pub(crate) fn tangents(
     Ok(Tangents { residuals: all, last: dots[last].take() })
 }
 
-/// A walk of tangents or jets, op by op.
+/// Records a pass of tangents or jets, op by op.
 fn tangent_pass(
     program: &Program,
     rec: &mut Recording,
@@ -196,23 +196,25 @@ fn tangent_pass(
     Ok(dots)
 }
 
-/// The seeds of one cotangent walk that lie on the device: row i of each member's seed at value `at`.
+/// Seeds of a backward pass that are on the device already, one for each sequence.
 pub(crate) struct DeviceSeeds<'a> {
     /// The value that they belong to.
     pub(crate) at: ValueId,
     /// `[sequences, d]`
     pub(crate) seeds: &'a Tensor,
-    /// Token of each member's seed, and its row in `seeds`.
+    /// Returns the row of `seeds` for a sequence and token, or zero.
     pub(crate) place: &'a dyn Fn(&crate::batch::Sequence, usize) -> RowSource,
 }
 
-/// Where a walk back is linearised: the base run, and the tangents along which its own cotangent is differentiated, with the
-/// first row of the member that carries that.
+/// The point at which a backward pass is linearised: the base run and, in an hvp, the paired tangents together with the
+/// first row of the shared cotangent.
 pub(crate) type Point<'a> = (&'a Trace, Option<(&'a Tangents, usize)>);
 
-/// Records the cotangent of every value in `wanted`. Seeds are the members' acts, and `extra`; `linear` holds the
-/// linear parts of the base run's edits, which a cotangent passes on its way back. Cotangents of the last level alone, at the last
-/// tokens of their members, stay on those rows until attention of the last block takes them to others.
+/// Records the cotangent of every value in `wanted`.
+///
+/// Seeds are the scheduled edits of the sequences, and `extra`. `linear` contains the linear parts of the base run's edits,
+/// through which cotangents pass. Cotangents of the last level at the last tokens need only the last row of each sequence
+/// above the final block's attention.
 pub(crate) fn adjoint(
     program: &Program,
     rec: &mut Recording,

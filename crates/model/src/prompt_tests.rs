@@ -17,7 +17,7 @@ fn a_token_is_text_or_an_id() {
 }
 
 #[test]
-fn a_token_that_cannot_be_is_named() {
+fn errors_name_the_invalid_token() {
     let tokenizer = tiny();
     let error = |tokenizer, arg| parse_token(tokenizer, 4, arg).expect_err(arg).to_string();
     assert_eq!(
@@ -40,7 +40,7 @@ fn lists_of_ids() {
 }
 
 #[test]
-fn bad_lists_are_named() {
+fn errors_name_the_invalid_entry_of_a_list() {
     let cases = [
         ("", "the list of tokens is empty; write ids with commas between them: 5,9,12"),
         ("  ", "the list of tokens is empty; write ids with commas between them: 5,9,12"),

@@ -1,4 +1,4 @@
-//! Sites: where a source may act and what may be captured, by TransformerLens names.
+//! Sites: named values that can be edited, captured or given a source, with TransformerLens names.
 
 use std::fmt;
 use std::ops::Range;
@@ -7,7 +7,7 @@ use std::str::FromStr;
 use crate::config::Config;
 use crate::error::{Error, Result};
 
-/// A place in the model, at every token: the width of its value is [`Site::width`].
+/// A named value of the model, with one vector of length [`Site::width`] for each token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Site {
     /// `blocks.{l}.hook_resid_pre`: the field h\[l\], before block l.  `[d]`
@@ -31,7 +31,7 @@ pub enum Site {
 }
 
 impl Site {
-    /// The block.
+    /// Returns the block.
     pub fn layer(self) -> usize {
         match self {
             Self::ResidPre(l) | Self::ResidMid(l) | Self::ResidPost(l) | Self::AttnOut(l) | Self::MlpOut(l) => l,
@@ -39,7 +39,7 @@ impl Site {
         }
     }
 
-    /// The head, at sites that have one.
+    /// Returns the head, at sites that have one.
     pub fn head(self) -> Option<usize> {
         match self {
             Self::Q(_, h) | Self::K(_, h) | Self::V(_, h) | Self::Z(_, h) => Some(h),
@@ -47,17 +47,17 @@ impl Site {
         }
     }
 
-    /// The site of the field h\[level\], for level 0 to L.
+    /// Returns the site of the field h\[level\], for level 0 to L.
     pub fn level(level: usize, config: &Config) -> Self {
         if level == config.n_layer { Self::ResidPost(level - 1) } else { Self::ResidPre(level) }
     }
 
-    /// Length of the site's vector at one token.
+    /// Returns the length of the site's vector at one token.
     pub fn width(self, config: &Config) -> usize {
         if self.head().is_some() { config.d_head() } else { config.n_embd }
     }
 
-    /// Columns of the value that holds the site: heads lie side by side, and q, k, v too.
+    /// Returns the site's columns in the value that contains it: heads lie side by side, and so do q, k, v.
     pub(crate) fn columns(self, config: &Config) -> Range<usize> {
         let (d, d_head) = (config.n_embd, config.d_head());
         let from = match self {
@@ -104,7 +104,7 @@ impl FromStr for Site {
     fn from_str(text: &str) -> Result<Self> {
         let unknown = || {
             Error::Place(format!(
-                "`{text}` is no site; write blocks.L.hook_resid_pre (or _mid, _post, hook_attn_out, hook_mlp_out) \
+                "invalid site `{text}`: expected blocks.L.hook_resid_pre (or _mid, _post, hook_attn_out, hook_mlp_out) \
                  or blocks.L.attn.hook_z[H] (or q, k, v)"
             ))
         };

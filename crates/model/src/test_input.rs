@@ -1,4 +1,4 @@
-//! One launch of a shader that comes in several texts, at one size, timed: what `resolvent bench --tune` chooses by.
+//! Times one launch of a shader with several variants, at one size. `resolvent bench --tune` chooses variants by this time.
 
 use std::time::{Duration, Instant};
 
@@ -12,24 +12,24 @@ use resolvent_ops::{Op, Outcome, Residuals, Rows, Span, Weight};
 use crate::error::Result;
 use crate::random::gaussian;
 
-/// What came out, and how long it took.
+/// The result of one test input, and the time that it took.
 #[derive(Clone, Debug)]
 pub struct TestInput {
-    /// The numbers that were computed, to be held against another device's.
+    /// The computed values, to be compared with those of another device.
     pub values: Vec<f32>,
     /// Seconds of the fastest repetition.
     pub seconds: f64,
 }
 
-/// A pair of widths as GPT-2 small has them: twelve heads of 64, and a hidden layer four times as wide.
+/// Widths of GPT-2 small: twelve heads of 64, and a hidden layer four times as wide.
 const D: usize = 768;
 const INNER: usize = 4 * D;
 
-/// Repetitions go on for this long, and are at least [`REPEATS`].
+/// Least total time of the repetitions; there are at least [`REPEATS`].
 const LONG: Duration = Duration::from_millis(300);
 const REPEATS: usize = 3;
 
-/// Rows of a launch that stands for a size.
+/// Returns the number of rows that represents a size.
 fn rows_of(size: Size) -> usize {
     match size {
         Size::Few => 16,
@@ -38,8 +38,10 @@ fn rows_of(size: Size) -> usize {
     }
 }
 
-/// Tangents of a product `[rows, 768] x [768, 3072]`, that product itself where it rounds its inputs, or tangents of attention over a
-/// prompt of as many tokens, in the text that `device` would take.
+/// Runs and times the test input of a kernel family, with the variant that `device` selects.
+///
+/// The test input is tangents of a product `[rows, 768] x [768, 3072]`; the product itself if it rounds its inputs; or
+/// tangents of attention over a prompt of `rows` tokens.
 ///
 /// # Errors
 /// A device error.
@@ -54,8 +56,8 @@ pub fn test_input(device: &Device, family: Family, size: Size) -> Result<TestInp
             let w = match family {
                 Family::Matmul => Weight::full(upload("w", [("k", D), ("n", INNER)], w)?),
                 _ => {
-                    let f16s: Vec<f16> = w.into_iter().map(f16::from_f32).collect();
-                    let words = device.upload("w", &[("k", D), ("pairs", INNER / 2)], &f16s)?;
+                    let rounded: Vec<f16> = w.into_iter().map(f16::from_f32).collect();
+                    let words = device.upload("w", &[("k", D), ("pairs", INNER / 2)], &rounded)?;
                     Weight::f16s(words)?.rounding_inputs(true)
                 }
             };

@@ -1,7 +1,7 @@
 //! The strongest pairs of a slice.
 //!
-//! A block `B = readout^T G source` has the triplet `B b = s a`. The source that it stands for is `source b`, the response
-//! `readout a`, both in the width of the field.
+//! A block `B = readout^T G source` has the triplet `B b = s a`. Its source is `source b` and its response is `readout a`,
+//! both in the width of the field.
 
 use super::passes::Passes;
 use crate::certificate::narrow;
@@ -10,12 +10,12 @@ use crate::error::Result;
 use crate::readings::{Reading, read};
 use crate::store::Store;
 
-/// How many pairs along one token, and how many from one token to another.
+/// Number of pairs within one token, and of pairs between two tokens.
 const PAIRS: usize = 5;
-/// Numbers read from a store at once.
+/// Elements read from a store at once.
 const AT_ONCE: usize = 1 << 20;
 
-/// The strongest pairs along one token, then those between two, read at `position`.
+/// Returns the strongest pairs within one token, then those between two tokens, read at `position`.
 pub(super) fn strongest(passes: &Passes<'_>, store: &mut dyn Store, position: usize) -> Result<Vec<Reading>> {
     let (m, k) = (passes.readout.rank(), passes.source.rank());
     let mut found: [Vec<(f32, usize)>; 2] = Default::default();
@@ -48,7 +48,7 @@ pub(super) fn strongest(passes: &Passes<'_>, store: &mut dyn Store, position: us
     Ok(readings)
 }
 
-/// `sum_i weight_i v_i` of a frame's vectors.
+/// Returns `sum_i weight_i v_i` of a frame's vectors.
 fn combined(frame: &[f32], weights: &[f64]) -> Vec<f32> {
     let mut x = vec![0.0; frame.len() / weights.len()];
     for (v, weight) in frame.chunks(x.len()).zip(weights) {

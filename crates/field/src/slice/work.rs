@@ -1,4 +1,4 @@
-//! The work of a slice, cut into chunks.
+//! The work of a slice, split into chunks.
 
 use std::ops::Range;
 
@@ -12,7 +12,7 @@ use crate::place::shape;
 use crate::store::Store;
 
 impl Slice<'_> {
-    /// Chunks of the walk's starts: as many as a batch of the device holds, whose blocks take a quarter of the memory.
+    /// Splits the starts of the pass into chunks that fit one batch of the device and whose blocks fit a quarter of memory.
     fn plan(&self) -> Vec<Range<usize>> {
         let starts = self.passes.starts(self.pass);
         let most = self.passes.linear.batch_rows(shape(self.passes.linear.run()).0);
@@ -34,7 +34,7 @@ impl Slice<'_> {
         plan
     }
 
-    /// Bytes of the blocks of some of the walk's starts.
+    /// Returns the bytes of the blocks of some starts of the pass.
     pub(super) fn chunk_bytes(&self, starts: Range<usize>) -> u64 {
         let pairs = match self.pass {
             Pass::Forward => self.pairs().of(&starts).len(),
@@ -80,7 +80,8 @@ impl Slice<'_> {
     }
 }
 
-/// `exp(-sum_i p_i ln p_i)` with `p_i = s_i^2 / sum_j s_j^2`: the number of equal singular values with the same entropy.
+/// Returns `exp(-sum_i p_i ln p_i)` with `p_i = s_i^2 / sum_j s_j^2`: the number of equal singular values with the same
+/// entropy.
 fn effective_rank(values: &[f64]) -> f64 {
     let total: f64 = values.iter().map(|s| s * s).sum();
     if total == 0.0 {
