@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::Args;
 use resolvent::engine::{Choice, Device, Options};
-use resolvent::model::{Model, Observable, PromptSet, Run, check_prompt, from_end, parse_token, parse_tokens};
+use resolvent::model::{Model, Observable, PromptSet, Run, check_prompt, from_end, parse_tokens};
 use resolvent::{Direction, Place};
 
 use crate::Failure;
@@ -213,9 +213,9 @@ pub(crate) fn tokens(model: &Model, text: Option<&str>, ids: Option<&str>) -> Re
         (_, Some(ids)) => parse_tokens(ids, model.config().vocab_size)?,
         (Some(text), None) => {
             let tokenizer = model
-                .tokenizer()
+                .text_tokenizer()?
                 .ok_or_else(|| format!("{} has no tokenizer; give the prompt as ids: --tokens 5,9,12", model.name()))?;
-            tokenizer.encode(text)?
+            tokenizer.prompt(text)?
         }
         (None, None) => return Err("no prompt was given".into()),
     };
@@ -225,7 +225,7 @@ pub(crate) fn tokens(model: &Model, text: Option<&str>, ids: Option<&str>) -> Re
 
 /// One token of a model, as text or `#id`.
 pub(crate) fn token(model: &Model, arg: &str) -> Result<u32, Failure> {
-    Ok(parse_token(model.tokenizer(), model.config().vocab_size, arg)?)
+    Ok(model.token(arg)?)
 }
 
 impl ObservableArgs {
