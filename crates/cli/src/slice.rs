@@ -37,9 +37,12 @@ pub(crate) struct Args {
     /// Of --svd: random vectors besides the wanted ones
     #[arg(long, value_name = "P", default_value_t = 8, requires = "svd")]
     oversampling: usize,
-    /// Of --svd: subspace iterations; more are better where singular values are close together
-    #[arg(long, value_name = "Q", default_value_t = 2, requires = "svd")]
+    /// Of --svd: the most iterations of an operator that is too large to be decomposed whole
+    #[arg(long, value_name = "Q", default_value_t = RsvdOptions::default().power, requires = "svd")]
     power: usize,
+    /// Of --svd: iterations end when |G v - s u| is at most this share of the largest singular value
+    #[arg(long, value_name = "X", default_value_t = RsvdOptions::default().tolerance, requires = "svd")]
+    tolerance: f64,
     /// Of --svd: seed of the random vectors
     #[arg(long, value_name = "N", default_value_t = 0, requires = "svd")]
     seed: u64,
@@ -141,21 +144,30 @@ impl Args {
             rank: self.rank.unwrap_or(resolvent::field::RANK),
             oversampling: self.oversampling,
             power: self.power,
+            tolerance: self.tolerance,
             seed: self.seed,
             ..RsvdOptions::default()
         };
+        if !self.tolerance.is_finite() || self.tolerance < 0.0 {
+            return Err(format!("--tolerance {}: give a finite number that is not negative", self.tolerance).into());
+        }
         let Spectrum { result, triplets } = spectrum(linear, from, to, &options)?;
         output.finish(&result, || {
             let of = |name: &str| result.array(name).map_or(&[][..], |a| &a.data);
+            let route = result.metadata.get("svd_route").map_or("", String::as_str);
             let mut text = format!(
-                "singular values of G, {} to {} places; |G - U S V'| <= {:.4}\n",
+                "singular values of G, {} to {} places ({route}); |G - U S V'| <= {:.3}\n",
                 from.len(),
                 to.len(),
                 of("svd_bound")[0]
             );
-            for (residual, reading) in of("svd_residual").chunks(2).zip(&triplets) {
-                let line = line(reading, linear.run());
-                let _infallible = writeln!(text, "{line}  |Gv - su| {:.1e}", residual[0]);
+            let each = of("svd_residual").chunks(2).zip(of("svd_range").chunks(2)).zip(&triplets);
+            for ((residual, range), reading) in each {
+                let error = f64::from(residual[0].max(residual[1]));
+                let value = known(f64::from(reading.value), error);
+                let line = line(reading, &value, linear.run());
+                let high = known_above(f64::from(range[1]));
+                let _infallible = writeln!(text, "{line}  +- {error:.0e}, at most {high}");
             }
             format!("{text}{}", checks(&result))
         })
@@ -186,15 +198,27 @@ impl Args {
                 let _infallible = writeln!(text, "\n{title}");
             }
             for reading in readings {
-                let _infallible = writeln!(text, "{}", line(reading, run));
+                let value = format!("{:.4}", reading.value);
+                let _infallible = writeln!(text, "{}", line(reading, &value, run));
             }
         }
         text
     }
 }
 
+/// A value with the decimals that its error leaves it: half a unit of the last one is at least the error.
+fn known(value: f64, error: f64) -> String {
+    let decimals = (-(2.0 * error).log10()).floor().clamp(0.0, 6.0);
+    format!("{value:.0$}", decimals as usize)
+}
+
+/// An upper bound, rounded up.
+fn known_above(bound: f64) -> String {
+    format!("{:.4}", (bound * 1e4).ceil() / 1e4)
+}
+
 /// One singular triplet, with its tokens.
-fn line(reading: &Reading, run: &Run) -> String {
+fn line(reading: &Reading, value: &str, run: &Run) -> String {
     let at = |(level, token): Place| format!("h[{level},{token}] {}", shown(&label(run, token)));
     let named = |tokens: &[(u32, f32)]| {
         let name = |&(id, _): &(u32, f32)| {
@@ -204,10 +228,9 @@ fn line(reading: &Reading, run: &Run) -> String {
     };
     let rank = reading.effective_rank.map_or_else(String::new, |rank| format!("  rank {rank:>4.1}"));
     format!(
-        "{:>18} <- {:<18} {:>9.4}{rank}  reads {:<24} writes {}",
+        "{:>18} <- {:<18} {value:>9}{rank}  reads {:<24} writes {}",
         at(reading.to),
         at(reading.from),
-        reading.value,
         named(&reading.reads),
         named(&reading.writes)
     )
@@ -216,4 +239,25 @@ fn line(reading: &Reading, run: &Run) -> String {
 /// A token's text with its blanks shown.
 fn shown(text: &str) -> String {
     text.replace(' ', "·").escape_debug().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_digits_than_are_known() {
+        for (value, error, shown) in [
+            (4.736_234, 2e-5, "4.7362"),
+            (4.736_234, 6e-5, "4.736"),
+            (4.736_234, 0.04, "4.7"),
+            (4.736_234, 0.3, "5"),
+            (4.736_234, 40.0, "5"),
+            (4.736_234, 0.0, "4.736234"),
+            (4.736_234, f64::NAN, "5"),
+        ] {
+            assert_eq!(known(value, error), shown, "{error}");
+        }
+        assert_eq!(known_above(4.200_01), "4.2001");
+    }
 }
