@@ -7,7 +7,7 @@ use resolvent::field::{Basis, BasisContext, Pairs, Reading, RsvdOptions, Slice, 
 use resolvent::model::{Linearization, Mode, Model, Observable, Run, from_end};
 
 use crate::Failure;
-use crate::options::{ModelArgs, ObservableArgs, PromptArgs, parse_level_or_place, tokens};
+use crate::options::{ModelArgs, ObservableArgs, PromptArgs, parse_places, tokens};
 use crate::output::{Output, OutputArgs, checks, label};
 use crate::progress::Progress;
 
@@ -83,10 +83,9 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     }
 }
 
+/// The places that were named; none where none was.
 fn places(texts: &[String], run: &Run) -> Result<Vec<Place>, Failure> {
-    let each: Result<Vec<Vec<Place>>, Failure> =
-        texts.iter().map(|text| parse_level_or_place(text, run)).collect();
-    Ok(each?.concat())
+    if texts.is_empty() { Ok(Vec::new()) } else { parse_places(texts, run, run.tokens().len() - 1) }
 }
 
 impl Args {
