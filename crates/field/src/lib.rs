@@ -70,7 +70,7 @@ pub use file::{check_writable, write_whole};
 pub use forward::forward;
 pub use geometry::Geometry;
 pub use green::{GreenOptions, gains, green, green_with};
-pub use interaction::interactions;
+pub use interaction::{Joint, interactions};
 pub use invert::{Goal, InvertOptions, Method, invert};
 pub use labelled::{Array, Labelled};
 pub use linear_map::{LinearMap, adjoint_of};
