@@ -107,8 +107,8 @@ fn patched(twin: &Twin, on: &resolvent_tests::Subject, kind: SiteKind, joint: Jo
 }
 
 fn observable(twin: &Twin) -> Observable {
-    match twin.config.vocab_size {
-        23 => Observable::logit_diff(4, 20, 4),
+    match twin.config.n_layer {
+        2 => Observable::logit_diff(4, 20, 4),
         _ => {
             let direction = Random::new(2).normals(twin.config.n_embd);
             Observable::Field { level: twin.config.n_layer, token: 4, direction }
