@@ -39,7 +39,7 @@ impl PyStudy {
         let StudyArguments { prompts, tasks, limit, quick, small, seed, out, progress } = arguments;
         let mut bar = if progress { Bar::new(py, ("study", "step"))? } else { Bar::default() };
         let page = out.join("index.html");
-        let done = detached(py, |raised| {
+        let (done, left_out) = detached(py, |raised| {
             let set = prompts.as_ref().map_or_else(PromptSet::embedded, |path| PromptSet::open(path))?;
             let options = StudyOptions { tasks, prompts: limit, quick, seed };
             let study = Study::new(model, &small, &set, options)?;
@@ -50,7 +50,6 @@ impl PyStudy {
             let left_out = study.left_out_of(&done);
             Ok::<_, Failure>((done, left_out))
         })?;
-        let (done, left_out) = done;
         drop(bar);
         let (statements, results) = (statements(&done), PyDict::new(py));
         for step in done {

@@ -208,7 +208,8 @@ fn arguments_that_cannot_be() {
     says(&["--from", "2,1", "--to", "1,2"], &["no source reaches a target", "--from, --to"]);
     says(&["--from", "3"], &["level 3 is out of range"]);
     says(&["--from", "0,4"], &["token position 4 is out of range"]);
-    says(&["--from", "x"], &["`x` is no place"]);
+    says(&["--from", "x"], &["invalid place `x`: expected LEVEL,TOKEN or LEVEL"]);
+    says(&["--svd", "--from", "0", "--to", "1", "--tolerance=-1"], &["--tolerance -1"]);
     says(&["--svd", "--from", "2", "--to", "1"], &["the operator is zero"]);
     says(&["--svd", "--from", "0,0", "--to", "1,0", "--rank", "31"], &["has 30 singular values; --rank 31"]);
     let tokens = ["1"; 24].join(",");
@@ -228,6 +229,7 @@ fn arguments_that_cannot_be() {
         &["--memory", "99999999999999G"],
         &["--fresh"],
         &["--power", "3"],
+        &["--tolerance", "3"],
         &["--against", "#1"],
     ] {
         let own = ["slice", "--tokens", "1,2,3,4", "--model", tiny()];
