@@ -136,16 +136,22 @@ const MISSED: [f64; 2] = [0.01, 0.05];
 
 /// Says that the goal is missed, by how much, and what may help.
 fn missed(args: &Args, result: &Labelled) -> Option<String> {
-    let of = |key: &str| result.metadata.get(key).and_then(|text| text.parse::<f64>().ok()).unwrap_or(f64::NAN);
+    let of =
+        |key: &str| result.metadata.get(key).and_then(|text| text.parse::<f64>().ok()).unwrap_or(f64::NAN);
     let (first, real) = (of("missed_first_order"), of("missed"));
     // A miss that is not a number is a miss.
     if first <= MISSED[0] && real <= MISSED[1] {
         return None;
     }
     let why = match (first > MISSED[0], args.refine, args.limit) {
-        (_, 1.., _) => format!("{} steps of Newton's method do not meet it; raise --refine, --sparse or --limit", args.refine),
+        (_, 1.., _) => format!(
+            "{} steps of Newton's method do not meet it; raise --refine, --sparse or --limit",
+            args.refine
+        ),
         (true, ..) if args.damp > 0.0 => "--damp weighs the energy against it; lower --damp".to_owned(),
-        (true, _, Some(limit)) => format!("--limit {limit} leaves the rest; raise --limit or --sparse, or give more places"),
+        (true, _, Some(limit)) => {
+            format!("--limit {limit} leaves the rest; raise --limit or --sparse, or give more places")
+        }
         (true, ..) => "the places do not reach the rest; raise --sparse or give more places".to_owned(),
         _ => "first order meets it and the model does not; add --refine 8".to_owned(),
     };

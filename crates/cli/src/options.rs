@@ -206,7 +206,8 @@ pub(crate) fn parse_places(texts: &[String], run: &Run, last: usize) -> Result<V
             Ok(level) => tokens(from_end("level", level, levels)?).collect(),
             Err(_) if text.contains(',') => vec![parse_place(text, run)?],
             Err(_) => {
-                let reason = format!("invalid place `{text}`: expected LEVEL,TOKEN or LEVEL, such as 3,-1 or 3");
+                let reason =
+                    format!("invalid place `{text}`: expected LEVEL,TOKEN or LEVEL, such as 3,-1 or 3");
                 return Err(reason.into());
             }
         };

@@ -111,7 +111,10 @@ fn run(study: &Study<'_>, folder: &Path) -> Result<(), Failure> {
     match left_out.iter().filter(|l| l.failed).count() {
         0 => Ok(()),
         1 => Err(format!("1 part of the study failed and was left out; {} names it", page.display()).into()),
-        n => Err(format!("{n} parts of the study failed and were left out; {} names them", page.display()).into()),
+        n => {
+            Err(format!("{n} parts of the study failed and were left out; {} names them", page.display())
+                .into())
+        }
     }
 }
 

@@ -95,7 +95,8 @@ fn affordable(operator: &Operator<'_>, run: &Run, options: &RsvdOptions) -> Resu
         // Vectors of either side in f32 and, while they are made orthonormal, in f64.
         let width = options.rank.saturating_add(options.oversampling).min(most).max(options.probes);
         let needed = |blocks: usize| {
-            12 * blocks.saturating_mul(width).min(most) * (rows + columns) + operator.scratch(width + options.rank)
+            12 * blocks.saturating_mul(width).min(most) * (rows + columns)
+                + operator.scratch(width + options.rank)
         };
         fits(run, needed(1) as u64, "the vectors take", "")?;
         let room = (1..=options.power).take_while(|&more| needed(more + 1) as u64 <= memory);

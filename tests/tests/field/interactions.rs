@@ -75,7 +75,12 @@ fn nothing_interacts_in_a_linear_model() {
 const CLEAN: [u32; 5] = [3, 8, 15, 9, 2];
 
 /// Interactions of patches between two prompts of a twin, with the patches themselves as the reference makes them.
-fn patched(twin: &Twin, on: &resolvent_tests::Subject, kind: SiteKind, joint: Joint) -> (Labelled, Vec<Edit>) {
+fn patched(
+    twin: &Twin,
+    on: &resolvent_tests::Subject,
+    kind: SiteKind,
+    joint: Joint,
+) -> (Labelled, Vec<Edit>) {
     let j = observable(twin);
     let options = RunOptions { sites: twin.sites(), ..Default::default() };
     let model = twin.on(on);

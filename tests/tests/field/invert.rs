@@ -151,9 +151,8 @@ fn two_places_are_the_best_two() {
                 .collect();
             // b^T (A A^T)^-1 b of a pair, in closed form.
             let energy = |(i, j): (usize, usize)| {
-                let gram = |m: usize, n: usize| {
-                    inner(&rows[m][i], &rows[n][i]) + inner(&rows[m][j], &rows[n][j])
-                };
+                let gram =
+                    |m: usize, n: usize| inner(&rows[m][i], &rows[n][i]) + inner(&rows[m][j], &rows[n][j]);
                 match changes[..] {
                     [b] => b * b / gram(0, 0),
                     [a, b] => {
@@ -187,8 +186,7 @@ fn bounds_act_inside_the_choice() {
     let run = run(&twin, subjects()[0], &TOKENS);
     let sites = everywhere(&run);
     let goals = [Goal::Observable { observable: Observable::logit_diff(4, 20, 4), change: 0.5 }];
-    let c: Vec<f64> =
-        rows(&run, &goals, &sites).remove(0).iter().map(|chi| inner(chi, chi).sqrt()).collect();
+    let c: Vec<f64> = rows(&run, &goals, &sites).remove(0).iter().map(|chi| inner(chi, chi).sqrt()).collect();
     let (h, d) = (run.field().expect("runs"), twin.config.n_embd);
     let sizes: Vec<f64> = h.chunks(d).map(|h| inner(&wide(h), &wide(h)).sqrt()).collect();
     let one = (0..c.len()).map(|i| c[i] * sizes[i]).fold(0.0, f64::max);

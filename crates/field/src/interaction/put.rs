@@ -30,7 +30,9 @@ pub(super) fn interactions(
     chosen: &[usize],
 ) -> Result<Labelled> {
     if chosen.is_empty() {
-        return Err(Error::Input("interactions need one patch or more with an effect to first order".to_owned()));
+        return Err(Error::Input(
+            "interactions need one patch or more with an effect to first order".to_owned(),
+        ));
     }
     let Case { corrupted: run, observable, .. } = *case;
     let n = chosen.len();
@@ -44,9 +46,8 @@ pub(super) fn interactions(
     // Sites of a kind lie one layer after another, with as many in each.
     let config = run.model().config();
     let each = patches.len() / kind.axes(config, 1)[0].1;
-    let upstream = |i: usize, j: usize| {
-        chosen[i] / each < chosen[j] / each && sources[i].token <= sources[j].token
-    };
+    let upstream =
+        |i: usize, j: usize| chosen[i] / each < chosen[j] / each && sources[i].token <= sources[j].token;
     for j in 0..n {
         let before: Vec<usize> = (0..n).filter(|&i| upstream(i, j)).collect();
         if before.is_empty() {
@@ -80,9 +81,9 @@ pub(super) fn interactions(
     }
     let edits: Vec<Edit> = chosen.iter().map(|&i| patches.edit(i)).collect();
     let pairs = |actual: &[f32]| Pairs::new(&narrow(&map), actual).filter(|k| k / n != k % n);
-    joined(run, observable, &edits, (&map, &pairs))?.certify(halves)?.certify(symmetry(
-        &linear, observable, 1,
-    )?)
+    joined(run, observable, &edits, (&map, &pairs))?
+        .certify(halves)?
+        .certify(symmetry(&linear, observable, 1)?)
 }
 
 /// The run with the place of a source frozen at its own value: the same numbers, and no path through that place.

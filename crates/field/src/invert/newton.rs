@@ -56,8 +56,7 @@ impl Newton<'_> {
         if norm(&rest) <= 1e-4 * norm(self.target) {
             return Ok(None);
         }
-        let all: Vec<Edit> =
-            self.run.edits().iter().cloned().chain(edits(self.run, self.sites, x)).collect();
+        let all: Vec<Edit> = self.run.edits().iter().cloned().chain(edits(self.run, self.sites, x)).collect();
         let edited = self.run.model().run(self.run.tokens(), &all)?;
         let linear = edited.linearize(Mode::Exact);
         let mut here = System::new(&linear, self.goals, self.sites)?;

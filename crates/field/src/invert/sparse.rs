@@ -88,7 +88,8 @@ fn candidates(problem: &Problem<'_>, solution: &Solution) -> Result<Vec<usize>> 
 fn multipliers(problem: &Problem<'_>, solution: &Solution) -> Result<Vec<f32>> {
     let d = problem.system.width();
     let sizes: Vec<f64> = solution.x.chunks(d).map(norm).collect();
-    let inside = |i: &usize| problem.bounds.is_none_or(|bounds| sizes[*i] < 0.999 * bounds[solution.sites[*i]]);
+    let inside =
+        |i: &usize| problem.bounds.is_none_or(|bounds| sizes[*i] < 0.999 * bounds[solution.sites[*i]]);
     let inner: Vec<usize> = (0..sizes.len()).filter(inside).collect();
     if inner.is_empty() {
         return Ok(problem.system.target.clone());

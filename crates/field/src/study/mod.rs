@@ -128,7 +128,8 @@ impl<'a> Study<'a> {
                 "--limit {prompts} leaves too few pairs of each task: a task needs {LEAST}"
             )));
         }
-        let (mut tasks, mut left_out, mut before) = (Vec::<(String, Vec<TokenPair>)>::new(), (0, 0), Vec::new());
+        let (mut tasks, mut left_out, mut before) =
+            (Vec::<(String, Vec<TokenPair>)>::new(), (0, 0), Vec::new());
         for name in names {
             if tasks.iter().any(|(known, _)| *known == name) {
                 continue;
@@ -255,7 +256,10 @@ impl<'a> Study<'a> {
             (Some(pairs), Some(run)) => {
                 run(&Task { model: self.model, pairs, options: &self.options }, record)
             }
-            _ => Err(Error::Input(format!("invalid step `{name}`: expected one of {}", self.steps().join(", ")))),
+            _ => Err(Error::Input(format!(
+                "invalid step `{name}`: expected one of {}",
+                self.steps().join(", ")
+            ))),
         }
     }
 }

@@ -43,8 +43,10 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
         let run = &runs.clean[prompt];
         let (levels, tokens, _) = shape(run);
         let axes = [("level", levels), ("token", tokens)];
-        result =
-            result.with("map", &axes, along).with("map_random", &axes, random).note("labels", task.labels(run));
+        result = result
+            .with("map", &axes, along)
+            .with("map_random", &axes, random)
+            .note("labels", task.labels(run));
         record.check("first pair", &[adjoint(&run.linearize(Mode::Exact), 1)?]);
     }
     Ok(result)

@@ -35,12 +35,16 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
     let (layers, d) = (task.model.config().n_layer, task.model.config().n_embd);
     let level = layers / 2;
     if level == 0 {
-        return Err(Error::Input("the model has one block, so no level lies below its middle one".to_owned()));
+        return Err(Error::Input(
+            "the model has one block, so no level lies below its middle one".to_owned(),
+        ));
     }
     let runs = task.runs(task.size(8, 24), &[], record)?;
     let train = runs.len() / 2;
     if train == 0 {
-        return Err(Error::Input("one pair can be analysed, and the step needs two: directions come from others".to_owned()));
+        return Err(Error::Input(
+            "one pair can be analysed, and the step needs two: directions come from others".to_owned(),
+        ));
     }
     let components = components(&runs, train, level)?;
     let noise = principal(&gaussian(task.options.seed, MOST.min(d) * d), d)?;
@@ -64,7 +68,8 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
     let tokens = runs.clean.iter().map(|run| run.tokens().len()).max().unwrap_or(0);
     // All sites and all directions are no reduction.
     let whole = all.first[cells - 1].relative_error();
-    record.check("the reduction to all", &[Certificate { name: "nothing_dropped", value: whole, bound: 1e-4 }]);
+    record
+        .check("the reduction to all", &[Certificate { name: "nothing_dropped", value: whole, bound: 1e-4 }]);
     record.check("first pair", &[adjoint(&runs.corrupted[0].linearize(Mode::Exact), 1)?]);
     Ok(task
         .labelled("reduction", &runs)
@@ -119,11 +124,8 @@ fn reduced(
         .flat_map(|(choice, basis)| {
             let order = order(here, d, *choice, &mut state);
             let reduce = |n: usize, k: usize| {
-                let seed = |&t: &usize| Seed::Field {
-                    level,
-                    token: t,
-                    vector: part(&here[t * d..][..d], basis, k),
-                };
+                let seed =
+                    |&t: &usize| Seed::Field { level, token: t, vector: part(&here[t * d..][..d], basis, k) };
                 order.iter().take(n).map(seed).collect::<Vec<Seed>>()
             };
             COUNTS.iter().flat_map(|&n| RANKS.map(|k| reduce(n, k))).collect::<Vec<_>>()

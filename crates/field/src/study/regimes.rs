@@ -70,8 +70,7 @@ struct Source {
 
 /// Sources along a direction, at those of the places that have one: the displacement and J leave some places alone.
 fn sources(runs: &Runs, prompt: usize, direction: &Direction, places: &[Place]) -> Result<Vec<Source>> {
-    let (run, other, observable) =
-        (&runs.clean[prompt], &runs.corrupted[prompt], &runs.observables[prompt]);
+    let (run, other, observable) = (&runs.clean[prompt], &runs.corrupted[prompt], &runs.observables[prompt]);
     let (field, d) = (run.field()?, run.model().config().n_embd);
     let context = Context { observable: Some(observable), other: Some(other), unit: false };
     let each = places.iter().zip(direction.resolve_all(run, places, context)?);
@@ -103,7 +102,8 @@ fn in_parts(
         Err(error) => error,
     };
     // A check of the run itself fails wherever the sources are.
-    let of_places = matches!(&failed, Error::Certificate { name, .. } | Error::Rounded { name, .. } if name != "adjoint");
+    let of_places =
+        matches!(&failed, Error::Certificate { name, .. } | Error::Rounded { name, .. } if name != "adjoint");
     if !of_places || some.len() == 1 {
         let what = match some {
             [one] => {
