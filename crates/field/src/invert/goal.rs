@@ -42,7 +42,7 @@ impl std::fmt::Display for Goal {
         match self {
             Self::Observable { observable, change } => write!(f, "{observable:?} by {change}"),
             Self::Field { place: (level, token), change } => {
-                write!(f, "h[{level},{token}] by a vector of length {:.4}", crate::certificate::norm(change))
+                write!(f, "h[{level},{token}] by a vector of length {:.4}", norm(change))
             }
         }
     }
