@@ -165,9 +165,10 @@ impl Args {
             let each = of("svd_residual").chunks(2).zip(of("svd_range").chunks(2)).zip(&triplets);
             for ((residual, range), reading) in each {
                 let error = f64::from(residual[0].max(residual[1]));
-                let value = known(f64::from(reading.value), error);
+                let decimals = known(error);
+                let value = format!("{:.decimals$}", reading.value);
                 let line = line(reading, &value, linear.run());
-                let high = known_above(f64::from(range[1]));
+                let high = rounded_up(f64::from(range[1]), decimals.min(4));
                 let _infallible = writeln!(text, "{line}  +- {error:.0e}, at most {high}");
             }
             format!("{text}{}", checks(&result))
@@ -207,15 +208,15 @@ impl Args {
     }
 }
 
-/// A value with the decimals that its error leaves it: half a unit of the last one is at least the error.
-fn known(value: f64, error: f64) -> String {
-    let decimals = (-(2.0 * error).log10()).floor().clamp(0.0, 6.0);
-    format!("{value:.0$}", decimals as usize)
+/// Decimals that an error leaves: half a unit of the last one is at least the error.
+fn known(error: f64) -> usize {
+    (-(2.0 * error).log10()).floor().clamp(0.0, 6.0) as usize
 }
 
 /// An upper bound, rounded up.
-fn known_above(bound: f64) -> String {
-    format!("{:.4}", (bound * 1e4).ceil() / 1e4)
+fn rounded_up(bound: f64, decimals: usize) -> String {
+    let unit = 10f64.powi(decimals as i32);
+    format!("{:.decimals$}", (bound * unit).ceil() / unit)
 }
 
 /// One singular triplet, with its tokens.
@@ -248,17 +249,12 @@ mod tests {
 
     #[test]
     fn no_more_digits_than_are_known() {
-        for (value, error, shown) in [
-            (4.736_234, 2e-5, "4.7362"),
-            (4.736_234, 6e-5, "4.736"),
-            (4.736_234, 0.04, "4.7"),
-            (4.736_234, 0.3, "5"),
-            (4.736_234, 40.0, "5"),
-            (4.736_234, 0.0, "4.736234"),
-            (4.736_234, f64::NAN, "5"),
-        ] {
-            assert_eq!(known(value, error), shown, "{error}");
+        for (error, decimals) in
+            [(2e-5, 4), (6e-5, 3), (0.04, 1), (0.3, 0), (40.0, 0), (0.0, 6), (f64::NAN, 0)]
+        {
+            assert_eq!(known(error), decimals, "{error}");
         }
-        assert_eq!(known_above(4.200_01), "4.2001");
+        assert_eq!(rounded_up(4.200_01, 4), "4.2001");
+        assert_eq!(rounded_up(4.21, 1), "4.3");
     }
 }

@@ -140,6 +140,9 @@ fn listed(left_out: &[LeftOut]) -> String {
 }
 
 fn line(text: &mut String, s: &Statement) {
-    let figure = format!("{:.2} ({:.2} to {:.2})", s.figure.estimate, s.figure.low, s.figure.high);
+    let figure = match s.figure.estimate.is_nan() {
+        true => "no value".to_owned(),
+        false => format!("{:.2} ({:.2} to {:.2})", s.figure.estimate, s.figure.low, s.figure.high),
+    };
     let _infallible = writeln!(text, "{:<14} {:<30} {figure:<24} {}", s.verdict.name(), s.name, s.measure);
 }

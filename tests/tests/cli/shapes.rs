@@ -102,6 +102,7 @@ fn through_all(shape: [usize; 3], tokens: usize) {
         let own = ["study", &file, "--model", &name, "--device", "host", "--out", &study];
         let ran = ended(&[&own, more].concat());
         assert_eq!(ran.code, Some(0), "{shape:?}, {tokens} tokens, {more:?}: {}{}", ran.stdout, ran.stderr);
+        assert!(!ran.stdout.contains("NaN"), "{shape:?}, {tokens} tokens, {more:?}: {}", ran.stdout);
         assert!(fs::read_to_string(inside("study/index.html")).is_ok_and(|page| page.contains("</html>")));
         fs::remove_dir_all(&study).expect("removable");
     }

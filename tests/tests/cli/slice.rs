@@ -186,6 +186,25 @@ fn large_results_take_little_memory() {
     assert!(bytes > 50_000_000 && more < bytes / 4, "{more} of {bytes}");
 }
 
+/// Singular values of the embedded model whose spectrum is dense: the sixth is right to its last digit, and what is left is bounded
+/// by little more than the next value.
+#[test]
+fn a_dense_spectrum_is_right() {
+    let prompt = "When Mary and John went to the store, Mary gave a drink to";
+    let shown = on_host(&["slice", prompt, "--svd", "-k", "8", "--from", "3,9", "--to=-1"]).done();
+    let value = |line: &str| -> Option<f64> {
+        let before = line.split("  reads ").next()?;
+        before.split_whitespace().last()?.parse().ok()
+    };
+    let values: Vec<f64> = shown.lines().filter(|l| l.contains("  reads ")).filter_map(value).collect();
+    let want = [10.0213, 5.4050, 5.3227, 4.8513, 4.8440, 4.7362, 4.5340, 4.3825];
+    assert!(values.len() == 8 && values.iter().zip(want).all(|(v, w)| (v - w).abs() < 6e-5), "{shown}");
+    let bound =
+        shown.split("|G - U S V'| <= ").nth(1).and_then(|rest| rest.lines().next()?.parse::<f64>().ok());
+    assert!(bound.is_some_and(|bound| bound > 4.1 && bound < 4.3), "{shown}");
+    assert!(shown.contains("exact, from 192 unit vectors"), "{shown}");
+}
+
 #[test]
 fn arguments_that_cannot_be() {
     let says = |more: &[&str], parts: &[&str]| {
