@@ -68,11 +68,15 @@ impl Newton<'_> {
                 x.iter().map(|&x| (f64::from(x) * factor) as f32).collect()
             }
             Shape::Sites(sites) => {
-                // Of all sources that the linearised goal allows, those of least energy, and not the least change of x.
-                here.target = now.iter().zip(&rest).map(|(now, rest)| now + rest).collect();
+                // The least change of x or, since bounds are of x and not of its change, the least x.
+                let more = if bounds.is_none() { vec![0.0; rest.len()] } else { now };
+                here.target = more.iter().zip(&rest).map(|(more, rest)| more + rest).collect();
                 let problem = Problem { system: &here, bounds, damp: 0.0 };
                 let next = problem.spread(&problem.solve_well(sites)?);
-                next.iter().zip(x).map(|(next, x)| next - x).collect()
+                match bounds {
+                    None => next,
+                    Some(_) => next.iter().zip(x).map(|(next, x)| next - x).collect(),
+                }
             }
         };
         for share in [1.0f32, 0.5, 0.25, 0.125] {
