@@ -110,9 +110,7 @@ impl Args {
             goals.push(Goal::Field { place, change });
         }
         if goals.is_empty() {
-            return Err(
-                "no goal was given; write --goal 2.5 (the change of the observable) or --field-goal".into()
-            );
+            return Err("no goal was given; write --goal 2.5 (the change of the observable) or --field-goal".into());
         }
         Ok(goals)
     }
@@ -126,9 +124,7 @@ impl Args {
 
 fn number(text: &str, whole: &str) -> Result<f64, Failure> {
     let parsed = text.trim().parse::<f64>().ok().filter(|x| x.is_finite());
-    parsed.ok_or_else(|| {
-        format!("`{whole}` has no finite number `{text}`; write --goal 2.5 or TOKEN:2.5").into()
-    })
+    parsed.ok_or_else(|| format!("`{whole}` has no finite number `{text}`; write --goal 2.5 or TOKEN:2.5").into())
 }
 
 /// Misses of the goal, relative to it, that are worth a line: of first order, and of the model.
@@ -136,18 +132,16 @@ const MISSED: [f64; 2] = [0.01, 0.05];
 
 /// Says that the goal is missed, by how much, and what may help.
 fn missed(args: &Args, result: &Labelled) -> Option<String> {
-    let of =
-        |key: &str| result.metadata.get(key).and_then(|text| text.parse::<f64>().ok()).unwrap_or(f64::NAN);
+    let of = |key: &str| result.metadata.get(key).and_then(|text| text.parse::<f64>().ok()).unwrap_or(f64::NAN);
     let (first, real) = (of("missed_first_order"), of("missed"));
     // A miss that is not a number is a miss.
     if first <= MISSED[0] && real <= MISSED[1] {
         return None;
     }
     let why = match (first > MISSED[0], args.refine, args.limit) {
-        (_, 1.., _) => format!(
-            "{} steps of Newton's method do not meet it; raise --refine, --sparse or --limit",
-            args.refine
-        ),
+        (_, 1.., _) => {
+            format!("{} steps of Newton's method do not meet it; raise --refine, --sparse or --limit", args.refine)
+        }
         (true, ..) if args.damp > 0.0 => "--damp weighs the energy against it; lower --damp".to_owned(),
         (true, _, Some(limit)) => {
             format!("--limit {limit} leaves the rest; raise --limit or --sparse, or give more places")
@@ -167,8 +161,7 @@ fn table(run: &Run, args: &Args, result: &Labelled) -> String {
     for &i in order.iter().take(12) {
         let (level, at) = (of("sites")[2 * i] as usize, of("sites")[2 * i + 1] as usize);
         let share = of("relative")[i];
-        let _infallible =
-            writeln!(text, "{:<20} {:<12} {share:>7.4}", format!("h[{level},{at}]"), label(run, at));
+        let _infallible = writeln!(text, "{:<20} {:<12} {share:>7.4}", format!("h[{level},{at}]"), label(run, at));
     }
     if order.len() > 12 {
         let _infallible = writeln!(text, "and {} more places", order.len() - 12);
@@ -179,8 +172,7 @@ fn table(run: &Run, args: &Args, result: &Labelled) -> String {
     };
     let _infallible = writeln!(text, "\ngoal: {}", numbers(of("target")));
     text.push_str(&missed(args, result).unwrap_or_default());
-    let _infallible =
-        writeln!(text, "{:<16} {:>12}  {:<28} achieved by the model", "", "energy", "predicted");
+    let _infallible = writeln!(text, "{:<16} {:>12}  {:<28} achieved by the model", "", "energy", "predicted");
     let mut line = |name: &str, energy: f32, predicted: &[f32], achieved: &[f32]| {
         let (predicted, achieved) = (numbers(predicted), numbers(achieved));
         let _infallible = writeln!(text, "{name:<16} {energy:>12.5}  {predicted:<28} {achieved}");

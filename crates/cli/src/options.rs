@@ -4,9 +4,7 @@ use std::path::Path;
 
 use clap::Args;
 use resolvent::engine::{Choice, Device, Options};
-use resolvent::model::{
-    Model, Observable, PromptSet, Run, check_prompt, from_end, parse_token, parse_tokens,
-};
+use resolvent::model::{Model, Observable, PromptSet, Run, check_prompt, from_end, parse_token, parse_tokens};
 use resolvent::{Direction, Place};
 
 use crate::Failure;
@@ -41,8 +39,7 @@ fn bytes(text: &str) -> Result<u64, String> {
         _ => 64,
     };
     let size = number.parse::<u64>().ok().and_then(|n| n.checked_mul(1u64.checked_shl(shift)?));
-    size.filter(|&size| size >= 1 << 20)
-        .ok_or_else(|| "write a size of 1M or more, such as 512M or 2G".to_owned())
+    size.filter(|&size| size >= 1 << 20).ok_or_else(|| "write a size of 1M or more, such as 512M or 2G".to_owned())
 }
 
 /// Which model, on which device.
@@ -184,10 +181,8 @@ impl DirectionArgs {
 
 /// `l,t`, where negative numbers count from the end.
 pub(crate) fn parse_place(text: &str, run: &Run) -> Result<Place, Failure> {
-    let parsed =
-        text.split_once(',').and_then(|(l, t)| Some((l.trim().parse().ok()?, t.trim().parse().ok()?)));
-    let (level, at) =
-        parsed.ok_or_else(|| format!("`{text}` is no place; write LEVEL,TOKEN such as 3,-1"))?;
+    let parsed = text.split_once(',').and_then(|(l, t)| Some((l.trim().parse().ok()?, t.trim().parse().ok()?)));
+    let (level, at) = parsed.ok_or_else(|| format!("`{text}` is no place; write LEVEL,TOKEN such as 3,-1"))?;
     let levels = run.model().config().n_layer + 1;
     Ok((from_end("level", level, levels)?, from_end("token position", at, run.tokens().len())?))
 }
@@ -206,8 +201,7 @@ pub(crate) fn parse_places(texts: &[String], run: &Run, last: usize) -> Result<V
             Ok(level) => tokens(from_end("level", level, levels)?).collect(),
             Err(_) if text.contains(',') => vec![parse_place(text, run)?],
             Err(_) => {
-                let reason =
-                    format!("invalid place `{text}`: expected LEVEL,TOKEN or LEVEL, such as 3,-1 or 3");
+                let reason = format!("invalid place `{text}`: expected LEVEL,TOKEN or LEVEL, such as 3,-1 or 3");
                 return Err(reason.into());
             }
         };
@@ -225,9 +219,9 @@ pub(crate) fn tokens(model: &Model, text: Option<&str>, ids: Option<&str>) -> Re
     let tokens = match (text, ids) {
         (_, Some(ids)) => parse_tokens(ids, model.config().vocab_size)?,
         (Some(text), None) => {
-            let tokenizer = model.tokenizer().ok_or_else(|| {
-                format!("{} has no tokenizer; give the prompt as ids: --tokens 5,9,12", model.name())
-            })?;
+            let tokenizer = model
+                .tokenizer()
+                .ok_or_else(|| format!("{} has no tokenizer; give the prompt as ids: --tokens 5,9,12", model.name()))?;
             tokenizer.encode(text)?
         }
         (None, None) => return Err("no prompt was given".into()),

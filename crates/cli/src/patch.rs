@@ -57,10 +57,9 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let corrupted = tokens(&model, args.corrupted.as_deref(), args.corrupted_tokens.as_deref())?;
     if clean.len() != corrupted.len() {
         let (clean, corrupted) = (clean.len(), corrupted.len());
-        return Err(format!(
-            "the prompt has {clean} tokens and the corrupted one {corrupted}; patching pairs them"
-        )
-        .into());
+        return Err(
+            format!("the prompt has {clean} tokens and the corrupted one {corrupted}; patching pairs them").into()
+        );
     }
     let observable = args.observable.observable(&model, clean.len())?;
     let sites = args.sites.iter().flat_map(|kind| kind.sites(model.config())).collect();
@@ -80,13 +79,11 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     output.naming(&corrupted, Some(&args.observable)).finish(&result, || {
         let value = |name| result.array(name).map_or(f32::NAN, |a| a.data[0]);
         let (from, to) = (value("corrupted_value"), value("clean_value"));
-        let title =
-            format!("patch effect on J = {}: corrupted {from:.4}, clean {to:.4}", args.observable.title());
+        let title = format!("patch effect on J = {}: corrupted {from:.4}, clean {to:.4}", args.observable.title());
         let mut text = String::new();
         for kind in &args.sites {
             let [effect, first_order] = kind.arrays();
-            let title =
-                if *kind == SiteKind::Resid { title.clone() } else { format!("patch effect, {kind}") };
+            let title = if *kind == SiteKind::Resid { title.clone() } else { format!("patch effect, {kind}") };
             // Heads have no map of their own: their numbers are in the result.
             for (array, title) in [(effect, title.as_str()), (first_order, "first-order prediction")] {
                 let map = heatmap(&corrupted, &result, array, title);

@@ -59,8 +59,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         true => direction.where_it_is(&run, &places, context)?,
         false => places.iter().copied().zip(direction.resolve_all(&run, &places, context)?).collect(),
     };
-    let options =
-        RegimeOptions { amplitudes: args.amplitudes.clone(), absolute: args.absolute, field: args.field };
+    let options = RegimeOptions { amplitudes: args.amplitudes.clone(), absolute: args.absolute, field: args.field };
     let result = regime(&run, &observable, &sites, &options)?
         .note("direction", &args.direction.direction)
         .note("unit", args.direction.unit.to_string());
@@ -91,10 +90,8 @@ fn table(run: &Run, args: &Args, result: &Labelled) -> String {
     for n in 0..of("radius").len() {
         let (level, at) = (of("sites")[2 * n] as usize, of("sites")[2 * n + 1] as usize);
         let place = format!("h[{level},{at}] {}", label(run, at));
-        let [first, second, radius, jet] =
-            ["first_order", "second", "radius", "jet_radius"].map(|name| of(name)[n]);
-        let _infallible =
-            write!(text, "{place:<22} {first:>10.4} {second:>10.4} {radius:>9.4} {jet:>9.4}           ");
+        let [first, second, radius, jet] = ["first_order", "second", "radius", "jet_radius"].map(|name| of(name)[n]);
+        let _infallible = write!(text, "{place:<22} {first:>10.4} {second:>10.4} {radius:>9.4} {jet:>9.4}           ");
         for e in &of("error")[n * amplitudes.len()..(n + 1) * amplitudes.len()] {
             let _infallible = write!(text, " {:>6.1}%", 100.0 * e);
         }

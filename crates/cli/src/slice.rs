@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use resolvent::Place;
-use resolvent::field::{Basis, BasisContext, Pairs, Reading, RsvdOptions, Slice, Spectrum, spectrum};
+use resolvent::field::{Basis, BasisContext, PlacePairs, Reading, RsvdOptions, Slice, Spectrum, spectrum};
 use resolvent::model::{Linearization, Mode, Model, Observable, Run, from_end};
 
 use crate::Failure;
@@ -89,22 +89,16 @@ fn places(texts: &[String], run: &Run) -> Result<Vec<Place>, Failure> {
 }
 
 impl Args {
-    fn slice(
-        &self,
-        linear: &Linearization<'_>,
-        chosen: [&[Place]; 2],
-        output: &Output<'_>,
-    ) -> Result<(), Failure> {
+    fn slice(&self, linear: &Linearization<'_>, chosen: [&[Place]; 2], output: &Output<'_>) -> Result<(), Failure> {
         let (run, model) = (linear.run(), linear.run().model());
         let [from, to] = chosen.map(|places| Some(places).filter(|places| !places.is_empty()));
-        let pairs = Pairs::new(run, from, to)?;
+        let pairs = PlacePairs::new(run, from, to)?;
         let position = from_end("position", self.position, run.tokens().len())?;
         let observables: Vec<Observable> = self.observable(run)?.into_iter().collect();
         let others = self.others(model)?;
         let source = Basis::parse(&self.basis, model)?;
         let readout = self.readout.as_ref().map_or(Ok(source.clone()), |text| Basis::parse(text, model))?;
-        let context =
-            BasisContext { observables: &observables, others: &others, position: Some(position), rank: None };
+        let context = BasisContext { observables: &observables, others: &others, position: Some(position), rank: None };
         // A file has the rank that it has; the option is for the other basis, if that one is computed.
         let file = |basis: &Basis| matches!(basis, Basis::File(_));
         let files = file(&source) && file(&readout);
@@ -148,9 +142,7 @@ impl Args {
             ..RsvdOptions::default()
         };
         if !self.tolerance.is_finite() || self.tolerance < 0.0 {
-            return Err(
-                format!("--tolerance {}: give a finite number that is not negative", self.tolerance).into()
-            );
+            return Err(format!("--tolerance {}: give a finite number that is not negative", self.tolerance).into());
         }
         let Spectrum { result, triplets } = spectrum(linear, from, to, &options)?;
         output.finish(&result, || {
@@ -192,8 +184,8 @@ impl Args {
     fn title(&self, slice: &Slice<'_>, strongest: &[Reading], run: &Run) -> String {
         let [m, k] = slice.shape();
         let readout = self.readout.as_ref().unwrap_or(&self.basis);
-        let (pairs, walk) = (slice.pairs().len(), slice.walked().name());
-        let mut text = format!("{pairs} pairs, {m} x {k}, {readout} <- {}, {walk}\n", self.basis);
+        let (pairs, pass) = (slice.pairs().len(), slice.chosen_pass().name());
+        let mut text = format!("{pairs} pairs, {m} x {k}, {readout} <- {}, {pass}\n", self.basis);
         for (along, title) in [(true, "strongest along a token"), (false, "strongest between tokens")] {
             let mut readings = strongest.iter().filter(|r| (r.from.1 == r.to.1) == along).peekable();
             if readings.peek().is_some() {
@@ -223,9 +215,8 @@ fn rounded_up(bound: f64, decimals: usize) -> String {
 fn line(reading: &Reading, value: &str, run: &Run) -> String {
     let at = |(level, token): Place| format!("h[{level},{token}] {}", shown(&label(run, token)));
     let named = |tokens: &[(u32, f32)]| {
-        let name = |&(id, _): &(u32, f32)| {
-            run.model().tokenizer().map_or_else(|| format!("#{id}"), |t| shown(&t.token(id)))
-        };
+        let name =
+            |&(id, _): &(u32, f32)| run.model().tokenizer().map_or_else(|| format!("#{id}"), |t| shown(&t.token(id)));
         tokens.iter().take(3).map(name).collect::<Vec<_>>().join(" ")
     };
     let rank = reading.effective_rank.map_or_else(String::new, |rank| format!("  rank {rank:>4.1}"));
@@ -249,9 +240,7 @@ mod tests {
 
     #[test]
     fn no_more_digits_than_are_known() {
-        for (error, decimals) in
-            [(2e-5, 4), (6e-5, 3), (0.04, 1), (0.3, 0), (40.0, 0), (0.0, 6), (f64::NAN, 0)]
-        {
+        for (error, decimals) in [(2e-5, 4), (6e-5, 3), (0.04, 1), (0.3, 0), (40.0, 0), (0.0, 6), (f64::NAN, 0)] {
             assert_eq!(known(error), decimals, "{error}");
         }
         assert_eq!(rounded_up(4.200_01, 4), "4.2001");

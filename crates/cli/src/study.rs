@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use resolvent::field::study::{LeftOut, Progress, Statement, Study, StudyOptions, statements};
+use resolvent::field::study::{LeftOut, Statement, StepProgress, Study, StudyOptions, statements};
 use resolvent::model::Model;
 use resolvent_report::{Studied, study_page};
 
@@ -52,10 +52,8 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let set = prompt_set(args.prompts.as_deref())?;
     let device = args.model.device.open()?;
     let large = model(&device, &args.model.model)?;
-    let small =
-        args.small.iter().map(|name| model(&device, name)).collect::<Result<Vec<Model>, Failure>>()?;
-    let options =
-        StudyOptions { tasks: args.task.clone(), prompts: args.limit, quick: args.quick, seed: args.seed };
+    let small = args.small.iter().map(|name| model(&device, name)).collect::<Result<Vec<Model>, Failure>>()?;
+    let options = StudyOptions { tasks: args.task.clone(), prompts: args.limit, quick: args.quick, seed: args.seed };
     run(&Study::new(&large, &small, &set, options)?, &args.out)
 }
 
@@ -89,7 +87,7 @@ fn run(study: &Study<'_>, folder: &Path) -> Result<(), Failure> {
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} {elapsed}")?;
     bar.set_style(style.progress_chars("=> "));
     bar.enable_steady_tick(std::time::Duration::from_millis(200));
-    let done = study.run(folder, &mut |progress: Progress<'_>| {
+    let done = study.run(folder, &mut |progress: StepProgress<'_>| {
         bar.set_position(progress.done as u64);
         bar.set_message(progress.name.to_owned());
     });
@@ -111,10 +109,7 @@ fn run(study: &Study<'_>, folder: &Path) -> Result<(), Failure> {
     match left_out.iter().filter(|l| l.failed).count() {
         0 => Ok(()),
         1 => Err(format!("1 part of the study failed and was left out; {} names it", page.display()).into()),
-        n => {
-            Err(format!("{n} parts of the study failed and were left out; {} names them", page.display())
-                .into())
-        }
+        n => Err(format!("{n} parts of the study failed and were left out; {} names them", page.display()).into()),
     }
 }
 

@@ -14,11 +14,7 @@ use crate::operator::Operator;
 ///
 /// # Errors
 /// Levels that are not in order or not in the field, or a device error.
-pub fn composition(
-    linear: &Linearization<'_>,
-    [from, between, to]: [usize; 3],
-    seed: u64,
-) -> Result<Certificate> {
+pub fn composition(linear: &Linearization<'_>, [from, between, to]: [usize; 3], seed: u64) -> Result<Certificate> {
     if !(from <= between && between <= to) {
         return Err(Error::Input(format!(
             "levels {from}, {between}, {to} are not in order; Green operators compose upwards"

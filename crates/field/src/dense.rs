@@ -31,16 +31,11 @@ pub(crate) fn svd(a: &[f64], columns: usize) -> Result<Dense> {
 /// The singular values alone of a row-major matrix `[rows, columns]`, largest first.
 pub(crate) fn singular_values(a: &[f32], columns: usize) -> Result<Vec<f64>> {
     let rows = a.len() / columns;
-    Mat::from_fn(rows, columns, |i, j| f64::from(a[i * columns + j]))
-        .singular_values()
-        .map_err(|_| diverged())
+    Mat::from_fn(rows, columns, |i, j| f64::from(a[i * columns + j])).singular_values().map_err(|_| diverged())
 }
 
 fn diverged() -> Error {
-    Error::Input(
-        "singular values were asked of numbers that are not finite; run again with `--device host`"
-            .to_owned(),
-    )
+    Error::Input("singular values were asked of numbers that are not finite; run again with `--device host`".to_owned())
 }
 
 /// Makes vectors orthonormal, one after another. One that depends on those before it becomes zero, so that the others

@@ -54,12 +54,7 @@ impl Direction {
     ///
     /// # Errors
     /// As [`Direction::resolve_all`].
-    pub fn where_it_is(
-        &self,
-        run: &Run,
-        places: &[Place],
-        context: Context<'_>,
-    ) -> Result<Vec<(Place, Vec<f32>)>> {
+    pub fn where_it_is(&self, run: &Run, places: &[Place], context: Context<'_>) -> Result<Vec<(Place, Vec<f32>)>> {
         let all = self.resolve_all(run, places, Context { unit: false, ..context })?;
         let mut found: Vec<(Place, Vec<f32>)> = places.iter().copied().zip(all).collect();
         found.retain(|(_, v)| norm(v) > 0.0);
@@ -100,13 +95,10 @@ impl Direction {
                 rows(&run.linearize(Mode::Exact).gradient(observable)?)
             }
             Self::Displacement => {
-                let other =
-                    context.other.ok_or_else(|| missing("displacement", "a second prompt (--donor)"))?;
+                let other = context.other.ok_or_else(|| missing("displacement", "a second prompt (--donor)"))?;
                 if other.tokens().len() != tokens {
                     let other = other.tokens().len();
-                    return Err(Error::Input(format!(
-                        "the second prompt has {other} tokens and the first {tokens}"
-                    )));
+                    return Err(Error::Input(format!("the second prompt has {other} tokens and the first {tokens}")));
                 }
                 let (theirs, ours) = (other.field()?, run.field()?);
                 rows(&theirs.iter().zip(&ours).map(|(a, b)| a - b).collect::<Vec<f32>>())

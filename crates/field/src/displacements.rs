@@ -61,11 +61,7 @@ impl Displacements {
     }
 
     /// `<chi, y_clean - y_corrupted>` of all patches, chi the sensitivity of `observable` at `linear`.
-    pub(crate) fn along_sensitivity(
-        &self,
-        linear: &Linearization<'_>,
-        observable: &Observable,
-    ) -> Result<Vec<f64>> {
+    pub(crate) fn along_sensitivity(&self, linear: &Linearization<'_>, observable: &Observable) -> Result<Vec<f64>> {
         let mut products = vec![0.0; self.len()];
         linear.vjp_at(&[linear.run().seeds(observable)?], &self.sites, &mut |slab| {
             let first = slab.site * self.tokens + slab.token;

@@ -13,9 +13,7 @@ pub enum Error {
     #[error("{0}")]
     Input(String),
     /// A result does not hold its own check: numbers that nobody should use.
-    #[error(
-        "check `{name}` failed: {value:.3e}, at most {bound:.1e} is sound; try `--device host` and report this"
-    )]
+    #[error("check `{name}` failed: {value:.3e}, at most {bound:.1e} is sound; try `--device host` and report this")]
     Certificate {
         /// Name of the check.
         name: String,

@@ -31,12 +31,9 @@ fn temporary(path: &Path) -> Result<tempfile::NamedTempFile> {
     // Other users may read a result as they may read any new file; the crate's own default is private.
     #[cfg(unix)]
     let builder = builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
-    let made =
-        if path.is_dir() { Err(std::io::ErrorKind::IsADirectory.into()) } else { builder.tempfile_in(dir) };
+    let made = if path.is_dir() { Err(std::io::ErrorKind::IsADirectory.into()) } else { builder.tempfile_in(dir) };
     made.map_err(|e| Error::File {
         path: path.to_owned(),
-        reason: format!(
-            "cannot be written: {e}; name a file in a directory that exists and is yours to write to"
-        ),
+        reason: format!("cannot be written: {e}; name a file in a directory that exists and is yours to write to"),
     })
 }

@@ -101,8 +101,7 @@ fn anisotropy<'a>(gains: impl Iterator<Item = &'a f32>) -> f32 {
 
 /// How many places outside of the causal cone of (level, token) have a response, of norms `[L+1, T]`.
 pub(crate) fn causal_zeros(norm: &[f32], tokens: usize, (level, token): Place) -> Certificate {
-    let outside =
-        |i: usize| i / tokens < level || i % tokens < token || (i / tokens == level && i % tokens != token);
+    let outside = |i: usize| i / tokens < level || i % tokens < token || (i / tokens == level && i % tokens != token);
     let leaked = norm.iter().enumerate().filter(|&(i, &n)| outside(i) && n != 0.0).count();
     Certificate { name: "causal_zeros", value: leaked as f64, bound: 0.0 }
 }

@@ -23,18 +23,13 @@ impl<'a> Input<'a> {
     }
 
     /// The array `name` and its shape, where there is one. `wanted` says what its shape must be, `None` any length.
-    pub(crate) fn array(
-        &self,
-        name: &str,
-        wanted: &[Option<usize>],
-    ) -> Result<Option<(Vec<usize>, Vec<f32>)>> {
+    pub(crate) fn array(&self, name: &str, wanted: &[Option<usize>]) -> Result<Option<(Vec<usize>, Vec<f32>)>> {
         let path = self.path;
-        let file = SafeTensors::deserialize(&self.bytes)
-            .map_err(|e| fail(path, format!("is not a safetensors file: {e}")))?;
+        let file =
+            SafeTensors::deserialize(&self.bytes).map_err(|e| fail(path, format!("is not a safetensors file: {e}")))?;
         let Ok(view) = file.tensor(name) else { return Ok(None) };
         let (dtype, shape) = (view.dtype(), view.shape());
-        let fits =
-            shape.len() == wanted.len() && shape.iter().zip(wanted).all(|(n, w)| w.is_none_or(|w| w == *n));
+        let fits = shape.len() == wanted.len() && shape.iter().zip(wanted).all(|(n, w)| w.is_none_or(|w| w == *n));
         if dtype != Dtype::F32 || !fits || shape.contains(&0) {
             let wanted: Vec<String> =
                 wanted.iter().map(|w| w.map_or_else(|| "any".to_owned(), |w| w.to_string())).collect();

@@ -75,12 +75,10 @@ pub fn interactions(run: &Run, observable: &Observable, sources: &[Source]) -> R
         return Err(Error::Input("interactions need one source or more".to_owned()));
     }
     let linear = run.linearize(Mode::Exact);
-    let (map, halves) = products(&linear, observable, sources)?;
+    let (map, triangles) = products(&linear, observable, sources)?;
     let edits: Vec<Edit> = sources.iter().map(|s| Edit::add(s.site, s.token, s.vector.clone())).collect();
     let agreed = |actual: &[f32]| Pairs::new(&narrow(&map), actual);
-    joined(run, observable, &edits, (&map, &agreed))?
-        .certify(halves)?
-        .certify(symmetry(&linear, observable, 1)?)
+    joined(run, observable, &edits, (&map, &agreed))?.certify(triangles)?.certify(symmetry(&linear, observable, 1)?)
 }
 
 /// `s_i^T H s_j` of all pairs, and the check that both halves of the map agree.
@@ -95,14 +93,13 @@ fn products(
     sites.dedup();
     let each: Vec<[Source; 1]> = sources.iter().map(|s| [s.clone()]).collect();
     let (mut map, mut sizes) = (vec![0.0; n * n], vec![0.0f64; n * n]);
-    linear.hvp_at(&each, observable, &sites, &mut |slab| {
-        for (i, source) in sources.iter().enumerate().filter(|(_, s)| s.site == sites[slab.site]) {
+    linear.hvp_at(&each, observable, &sites, &mut |chunk| {
+        for (i, source) in sources.iter().enumerate().filter(|(_, s)| s.site == sites[chunk.site]) {
             let width = source.vector.len();
-            let row =
-                source.token.checked_sub(slab.token).and_then(|t| slab.rows.get(t * width..(t + 1) * width));
+            let row = source.token.checked_sub(chunk.token).and_then(|t| chunk.rows.get(t * width..(t + 1) * width));
             if let Some(h) = row {
-                map[i * n + slab.member] = dot(&source.vector, h);
-                sizes[i * n + slab.member] = norm(&source.vector) * norm(h);
+                map[i * n + chunk.sequence] = dot(&source.vector, h);
+                sizes[i * n + chunk.sequence] = norm(&source.vector) * norm(h);
             }
         }
     })?;
@@ -110,8 +107,8 @@ fn products(
         let mirror = k % n * n + k / n;
         (map[k] - map[mirror]).abs() / sizes[k].max(sizes[mirror]).max(f64::MIN_POSITIVE)
     });
-    let halves = apart.fold(0.0, worse);
-    Ok((map, Certificate { name: "halves", value: halves, bound: SAME_PAIR }))
+    let triangles = apart.fold(0.0, worse);
+    Ok((map, Certificate { name: "triangles", value: triangles, bound: SAME_PAIR }))
 }
 
 /// Joint runs of all pairs of edits beside what was predicted of them: the map, and which pairs of it to compare.
@@ -151,13 +148,7 @@ impl Labelled {
     ///
     /// # Errors
     /// As [`interactions`], or sites that the runs were not prepared for.
-    pub fn with_interactions(
-        mut self,
-        case: &Case<'_>,
-        kind: SiteKind,
-        count: usize,
-        joint: Joint,
-    ) -> Result<Self> {
+    pub fn with_interactions(mut self, case: &Case<'_>, kind: SiteKind, count: usize, joint: Joint) -> Result<Self> {
         let Case { clean, corrupted, observable } = *case;
         let patches = Displacements::new([clean, corrupted], kind)?;
         let first = patches.along_sensitivity(&corrupted.linearize(Mode::Exact), observable)?;
@@ -179,8 +170,7 @@ impl Labelled {
             self = self.note(name, found.metadata.get(key).cloned().unwrap_or_default());
         }
         let known: Vec<&str> = self.certificates.iter().map(|c| c.name).collect();
-        let new: Vec<Certificate> =
-            found.certificates.into_iter().filter(|c| !known.contains(&c.name)).collect();
+        let new: Vec<Certificate> = found.certificates.into_iter().filter(|c| !known.contains(&c.name)).collect();
         new.into_iter().try_fold(self, Self::certify)
     }
 }

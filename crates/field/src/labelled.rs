@@ -114,8 +114,7 @@ impl Labelled {
             (format!("axes.{}", a.name), names.join(","))
         });
         let checks = self.certificates.iter();
-        let checks = checks
-            .map(|c| (format!("certificate.{}", c.name), format!("{:.3e} <= {:.1e}", c.value, c.bound)));
+        let checks = checks.map(|c| (format!("certificate.{}", c.name), format!("{:.3e} <= {:.1e}", c.value, c.bound)));
         let own = self.metadata.iter().map(|(k, v)| (k.clone(), v.clone()));
         own.chain(axes).chain(checks).collect()
     }
@@ -172,9 +171,8 @@ fn format_of(path: &Path) -> Result<Format> {
     match path.extension().and_then(|e| e.to_str()) {
         Some("safetensors") => Ok(Format::Safetensors),
         Some("json") => Ok(Format::Json),
-        _ => Err(Error::File {
-            path: path.to_owned(),
-            reason: "a result file ends in .safetensors or .json".to_owned(),
-        }),
+        _ => {
+            Err(Error::File { path: path.to_owned(), reason: "a result file ends in .safetensors or .json".to_owned() })
+        }
     }
 }

@@ -76,11 +76,7 @@ impl LinearMap for Linearization<'_> {
             .iter()
             .map(|y| {
                 let rows = y.chunks(d).enumerate();
-                let seed = |(token, s): (usize, &[f32])| Seed::Field {
-                    level: levels - 1,
-                    token,
-                    vector: s.to_vec(),
-                };
+                let seed = |(token, s): (usize, &[f32])| Seed::Field { level: levels - 1, token, vector: s.to_vec() };
                 rows.map(seed).collect()
             })
             .collect();

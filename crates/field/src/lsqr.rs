@@ -183,8 +183,7 @@ pub(crate) mod tests {
             let ax = map.apply(std::slice::from_ref(&x)).expect("computes").remove(0);
             let rest: Vec<f32> = b.iter().zip(&ax).map(|(b, a)| b - a).collect();
             let gradient = map.apply_transpose(&[rest]).expect("computes").remove(0);
-            let apart: Vec<f32> =
-                gradient.iter().zip(&x).map(|(g, x)| g - (damp * damp) as f32 * x).collect();
+            let apart: Vec<f32> = gradient.iter().zip(&x).map(|(g, x)| g - (damp * damp) as f32 * x).collect();
             assert!(norm(&apart) < 1e-4 * norm(&b), "{damp}: {}", norm(&apart));
         }
     }

@@ -40,9 +40,7 @@ pub fn block_norms(linear: &Linearization<'_>, place: Place, probes: Probes) -> 
         Probes::Exact => d,
         Probes::Hutchinson(count, _) if count >= 2 => count,
         Probes::Hutchinson(count, _) => {
-            return Err(Error::Input(format!(
-                "{count} random vectors give no standard error; take two or more"
-            )));
+            return Err(Error::Input(format!("{count} random vectors give no standard error; take two or more")));
         }
     };
     let vector = |i: usize| match probes {
@@ -55,8 +53,7 @@ pub fn block_norms(linear: &Linearization<'_>, place: Place, probes: Probes) -> 
     let most = (linear.batch_rows(levels) / (tokens - place.1)).max(1);
     for first in (0..count).step_by(most) {
         let batch = first..(first + most).min(count);
-        let sources: Vec<[Source; 1]> =
-            batch.map(|i| [Source { site, token: place.1, vector: vector(i) }]).collect();
+        let sources: Vec<[Source; 1]> = batch.map(|i| [Source { site, token: place.1, vector: vector(i) }]).collect();
         linear.jvp_at(&sources, &run.levels(), &mut |slab| {
             for (t, row) in slab.rows.chunks(d).enumerate() {
                 let at = slab.site * tokens + slab.token + t;
@@ -67,9 +64,7 @@ pub fn block_norms(linear: &Linearization<'_>, place: Place, probes: Probes) -> 
         })?;
     }
     Ok(match probes {
-        Probes::Exact => {
-            BlockNorms { norm: narrow(&sum.iter().map(|s| s.sqrt()).collect::<Vec<_>>()), error: None }
-        }
+        Probes::Exact => BlockNorms { norm: narrow(&sum.iter().map(|s| s.sqrt()).collect::<Vec<_>>()), error: None },
         Probes::Hutchinson(..) => {
             let n = count as f64;
             let mean: Vec<f64> = sum.iter().map(|s| s / n).collect();

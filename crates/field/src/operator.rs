@@ -86,11 +86,8 @@ impl LinearMap for Operator<'_> {
 
     fn apply(&self, x: &[Vec<f32>]) -> Result<Vec<Vec<f32>>> {
         let d = self.d();
-        let source = |(&(level, token), s): (&Place, &[f32])| Source {
-            site: self.site(level),
-            token,
-            vector: s.to_vec(),
-        };
+        let source =
+            |(&(level, token), s): (&Place, &[f32])| Source { site: self.site(level), token, vector: s.to_vec() };
         let sources: Vec<Vec<Source>> =
             x.iter().map(|x| self.from.iter().zip(x.chunks(d)).map(source).collect()).collect();
         self.gather(&self.to, x.len(), |sites, visit| self.linear.jvp_at(&sources, sites, visit))
@@ -99,8 +96,7 @@ impl LinearMap for Operator<'_> {
     fn apply_transpose(&self, y: &[Vec<f32>]) -> Result<Vec<Vec<f32>>> {
         let d = self.d();
         let seed = |(&(level, token), u): (&Place, &[f32])| Seed::Field { level, token, vector: u.to_vec() };
-        let seeds: Vec<Vec<Seed>> =
-            y.iter().map(|y| self.to.iter().zip(y.chunks(d)).map(seed).collect()).collect();
+        let seeds: Vec<Vec<Seed>> = y.iter().map(|y| self.to.iter().zip(y.chunks(d)).map(seed).collect()).collect();
         self.gather(&self.from, y.len(), |sites, visit| self.linear.vjp_at(&seeds, sites, visit))
     }
 

@@ -39,13 +39,13 @@ impl Labelled {
                 self = self.note(&format!("agreement.{kind}.{}", one.predictor), text);
             }
             let Panel { predicted: each, reliability: ratio, flagged, certificates, .. } = panel;
-            self = self
-                .with(predicted, &all, each.iter().flat_map(|p| p.effect.iter().copied()).collect())
-                .with(cost, &all[..1], each.iter().map(|p| p.cost as f32).collect());
+            self = self.with(predicted, &all, each.iter().flat_map(|p| p.effect.iter().copied()).collect()).with(
+                cost,
+                &all[..1],
+                each.iter().map(|p| p.cost as f32).collect(),
+            );
             if let Some(ratio) = ratio {
-                self = self
-                    .with(reliability, &axes, ratio)
-                    .note(&format!("flagged.{kind}"), format!("{flagged:.4}"));
+                self = self.with(reliability, &axes, ratio).note(&format!("flagged.{kind}"), format!("{flagged:.4}"));
             }
             crate::certificate::merge(&mut worst, &certificates);
         }

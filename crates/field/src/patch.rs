@@ -36,9 +36,7 @@ impl Case<'_> {
             )));
         }
         if self.clean.model().hash() != self.corrupted.model().hash() {
-            return Err(Error::Input(
-                "the clean and the corrupted run belong to different models".to_owned(),
-            ));
+            return Err(Error::Input("the clean and the corrupted run belong to different models".to_owned()));
         }
         Ok(())
     }
@@ -80,11 +78,7 @@ pub fn effects(cases: &[Case<'_>], kind: SiteKind) -> Result<Vec<Effects>> {
         .iter()
         .zip(&swept)
         .flat_map(|(case, effects)| {
-            effects.edits.iter().map(|e| Variant {
-                run: case.corrupted,
-                edits: e,
-                observable: case.observable,
-            })
+            effects.edits.iter().map(|e| Variant { run: case.corrupted, edits: e, observable: case.observable })
         })
         .collect();
     let mut values = values_of(&variants)?.into_iter();
@@ -121,12 +115,7 @@ pub fn patch(clean: &Run, corrupted: &Run, observable: &Observable) -> Result<La
 ///
 /// # Errors
 /// As [`patch`], or sites that the runs were not prepared for.
-pub fn patch_at(
-    clean: &Run,
-    corrupted: &Run,
-    observable: &Observable,
-    kinds: &[SiteKind],
-) -> Result<Labelled> {
+pub fn patch_at(clean: &Run, corrupted: &Run, observable: &Observable, kinds: &[SiteKind]) -> Result<Labelled> {
     let case = Case { clean, corrupted, observable };
     case.check()?;
     let tokens = corrupted.tokens().len();

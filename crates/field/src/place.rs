@@ -14,9 +14,7 @@ pub(crate) fn inside((level, token): Place, run: &Run) -> Result<()> {
         return Ok(());
     }
     let (last, end) = (levels - 1, tokens - 1);
-    Err(Error::Input(format!(
-        "{level},{token} is outside of the field: levels 0 to {last}, tokens 0 to {end}"
-    )))
+    Err(Error::Input(format!("{level},{token} is outside of the field: levels 0 to {last}, tokens 0 to {end}")))
 }
 
 /// Levels, tokens and width of a run's field.

@@ -133,12 +133,7 @@ const ROUNDING: f64 = 1e-5;
 ///
 /// # Errors
 /// Runs that do not pair, no steps, a device error, or routes that disagree.
-pub fn predict(
-    case: &Case<'_>,
-    kind: SiteKind,
-    predictors: &[Predictor],
-    options: PredictorOptions,
-) -> Result<Panel> {
+pub fn predict(case: &Case<'_>, kind: SiteKind, predictors: &[Predictor], options: PredictorOptions) -> Result<Panel> {
     case.check()?;
     if options.steps == 0 {
         return Err(Error::Input("integrated gradients need one step or more".to_owned()));
@@ -148,13 +143,8 @@ pub fn predict(
     let plain = bench.linear(Mode::Exact)?;
     let curvature = wants(Predictor::Curvature).then(|| bench.curvature(&plain)).transpose()?;
     let hvp = wants(Predictor::Hvp).then(|| bench.screened(&plain, options.flag)).transpose()?;
-    let mut panel = Panel {
-        predicted: Vec::new(),
-        reliability: None,
-        flagged: 0.0,
-        pass: bench.pass,
-        certificates: Vec::new(),
-    };
+    let mut panel =
+        Panel { predicted: Vec::new(), reliability: None, flagged: 0.0, pass: bench.pass, certificates: Vec::new() };
     if let Some(curved) = &curvature {
         let value = apart(curved.first.iter().copied().zip(plain.effect.iter().copied()));
         panel.certificates.push(Certificate { name: "forward_reverse", value, bound: SAME_FIRST });

@@ -60,8 +60,7 @@ pub(crate) fn radii(curve: &dyn Curve, first: &[f64], second: &[f64], noise: f64
         }
     }
     for _ in 0..HALVINGS {
-        let middles: Vec<(usize, f64)> =
-            brackets.iter().map(|&(n, low, high)| (n, (low * high).sqrt())).collect();
+        let middles: Vec<(usize, f64)> = brackets.iter().map(|&(n, low, high)| (n, (low * high).sqrt())).collect();
         let errors = errors(curve, first, noise, &middles)?;
         for ((bracket, (_, middle)), error) in brackets.iter_mut().zip(middles).zip(errors) {
             match error >= LINEAR {

@@ -30,11 +30,7 @@ impl Labelled {
                     let (value, bound) = value.split_once(" <= ").ok_or_else(|| damaged(key))?;
                     let number = |text: &str| text.parse().map_err(|_| damaged(key));
                     let name = interned(name);
-                    result.certificates.push(Certificate {
-                        name,
-                        value: number(value)?,
-                        bound: number(bound)?,
-                    });
+                    result.certificates.push(Certificate { name, value: number(value)?, bound: number(bound)? });
                 }
                 _ => drop(result.metadata.insert(key.clone(), value.clone())),
             }
@@ -42,9 +38,8 @@ impl Labelled {
         result.certificates.sort_by_key(|c| c.name);
         let metadata = header.metadata().clone().unwrap_or_default();
         for (name, view) in file.tensors() {
-            let axes = metadata
-                .get(&format!("axes.{name}"))
-                .ok_or_else(|| damaged(&format!("`{name}` has no axes")))?;
+            let axes =
+                metadata.get(&format!("axes.{name}")).ok_or_else(|| damaged(&format!("`{name}` has no axes")))?;
             let axes: Vec<&str> = axes.split(',').collect();
             if view.dtype() != Dtype::F32 || axes.len() != view.shape().len() {
                 return Err(damaged(&format!("`{name}` is {:?} {:?}", view.dtype(), view.shape())));

@@ -33,11 +33,7 @@ const TOKENS: usize = 5;
 const LONGEST: usize = 32;
 
 /// Tokens of a source and of its response, `[d]` each, at `position`.
-pub(crate) fn read(
-    linear: &Linearization<'_>,
-    position: usize,
-    pair: &[Vec<f32>; 2],
-) -> Result<[Vec<(u32, f32)>; 2]> {
+pub(crate) fn read(linear: &Linearization<'_>, position: usize, pair: &[Vec<f32>; 2]) -> Result<[Vec<(u32, f32)>; 2]> {
     let mut logits = linear.logit_tangents(position, pair)?;
     let vocab = logits.len() / 2;
     if upside_down(&logits[vocab..]) {

@@ -66,8 +66,7 @@ pub fn regime(
     let finite = curve.finite(&points)?;
     let first: Vec<f64> = along.iter().map(|a| a.first).collect();
     let second: Vec<f64> = along.iter().map(|a| a.second).collect();
-    let error: Vec<f32> =
-        points.iter().zip(&finite).map(|(&(n, a), f)| relative(*f, a * first[n]) as f32).collect();
+    let error: Vec<f32> = points.iter().zip(&finite).map(|(&(n, a), f)| relative(*f, a * first[n]) as f32).collect();
     let noise = noise(run, observable)?;
     let radius = radii(&curve, &first, &second, noise)?;
 
@@ -78,11 +77,7 @@ pub fn regime(
     });
     let forward_reverse = both.map(|(apart, size)| apart / size.max(f64::MIN_POSITIVE)).fold(0.0, worse);
     let mut result = Labelled::new("regime", run)
-        .with(
-            "sites",
-            &[("site", probes.len()), ("place", 2)],
-            probes.iter().flat_map(Probe::numbers).collect(),
-        )
+        .with("sites", &[("site", probes.len()), ("place", 2)], probes.iter().flat_map(Probe::numbers).collect())
         .with("amplitudes", &[("amplitude", count)], options.amplitudes.clone())
         .with("finite", &[("site", probes.len()), ("amplitude", count)], narrow(&finite))
         .with("error", &[("site", probes.len()), ("amplitude", count)], error)
@@ -95,10 +90,7 @@ pub fn regime(
             first.iter().zip(&second).map(|(f, s)| jet_radius(*f, *s) as f32).collect(),
         )
         .note("observable", format!("{observable:?}"))
-        .note(
-            "amplitude_unit",
-            if options.absolute { "the direction" } else { "|h[l,t]| times the direction" },
-        );
+        .note("amplitude_unit", if options.absolute { "the direction" } else { "|h[l,t]| times the direction" });
     if options.field {
         let errors = field_errors(run, &probes, &options.amplitudes)?;
         result = result.with("field_error", &[("site", probes.len()), ("amplitude", count)], errors);
@@ -214,8 +206,7 @@ fn small(curve: &Sweep<'_>, along: &[(f64, f64)], noise: f64) -> Result<Certific
         let curved = 0.04 * (first / second).abs();
         curved.min(0.01).max(100.0 * noise / first.abs())
     };
-    let points: Vec<(usize, f64)> =
-        along.iter().map(amplitude).enumerate().filter(|(_, a)| a.is_finite()).collect();
+    let points: Vec<(usize, f64)> = along.iter().map(amplitude).enumerate().filter(|(_, a)| a.is_finite()).collect();
     let finite = curve.finite(&points)?;
     let mut errors: Vec<f64> = points
         .iter()
@@ -253,9 +244,7 @@ fn field_errors(run: &Run, probes: &[Probe], amplitudes: &[f32]) -> Result<Vec<f
                 *size += linear * linear;
             }
         })?;
-        errors.extend(
-            sums.iter().map(|(apart, size)| if *apart == 0.0 { 0.0 } else { (apart / size).sqrt() as f32 }),
-        );
+        errors.extend(sums.iter().map(|(apart, size)| if *apart == 0.0 { 0.0 } else { (apart / size).sqrt() as f32 }));
     }
     Ok(errors)
 }

@@ -29,14 +29,9 @@ pub(crate) fn failure(probes: usize) -> f64 {
 }
 
 /// The bound, from `probes` random vectors of `seed`.
-pub(crate) fn remainder(
-    map: &dyn LinearMap,
-    found: &Triplets<'_>,
-    (probes, seed): (usize, u64),
-) -> Result<f64> {
+pub(crate) fn remainder(map: &dyn LinearMap, found: &Triplets<'_>, (probes, seed): (usize, u64)) -> Result<f64> {
     let columns = map.columns();
-    let mut x: Vec<Vec<f32>> =
-        gaussian(seed, probes * columns).chunks(columns).map(<[f32]>::to_vec).collect();
+    let mut x: Vec<Vec<f32>> = gaussian(seed, probes * columns).chunks(columns).map(<[f32]>::to_vec).collect();
     // Lengths as logarithms: their powers leave the range of f32.
     let mut lengths = vec![0.0f64; probes];
     x = less(&map.apply(&x)?, &x, found.values, [found.right, found.left]);

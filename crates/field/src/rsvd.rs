@@ -172,11 +172,7 @@ fn dense(map: &dyn LinearMap) -> Result<Found> {
     let matrix: Vec<f64> = images.iter().flat_map(|row| wide(row)).collect();
     let Dense { values, left, right } = svd(&matrix, rows.max(columns))?;
     let [left, right] = [left, right].map(|side| side.iter().map(|v| narrow(v)).collect());
-    Ok(if rows <= columns {
-        Found { values, left, right }
-    } else {
-        Found { values, left: right, right: left }
-    })
+    Ok(if rows <= columns { Found { values, left, right } } else { Found { values, left: right, right: left } })
 }
 
 /// Triplets by block Krylov iteration, and the number of iterations.
@@ -224,8 +220,7 @@ fn extend(basis: &mut Vec<Vec<f64>>, vectors: &[Vec<f32>]) -> Vec<Vec<f32>> {
 
 /// The k largest triplets of `Q Q^T A`, from the rows of `Q^T A`. Those beyond the size of the basis are zero.
 fn projected(basis: &[Vec<f64>], image: &[Vec<f32>], [rows, columns]: [usize; 2], k: usize) -> Result<Found> {
-    let mut found =
-        Found { values: vec![0.0; k], left: vec![vec![0.0; rows]; k], right: vec![vec![0.0; columns]; k] };
+    let mut found = Found { values: vec![0.0; k], left: vec![vec![0.0; rows]; k], right: vec![vec![0.0; columns]; k] };
     if basis.is_empty() {
         return Ok(found);
     }

@@ -17,8 +17,7 @@ fn with_spectrum(rows: usize, columns: usize, values: &[f64]) -> Dense {
         q
     };
     let (u, v) = (turned(rows, 1), turned(columns, 2));
-    let number =
-        |i: usize, j: usize| values.iter().enumerate().map(|(n, s)| u[n][i] * s * v[n][j]).sum::<f64>();
+    let number = |i: usize, j: usize| values.iter().enumerate().map(|(n, s)| u[n][i] * s * v[n][j]).sum::<f64>();
     let data = (0..rows).flat_map(|i| (0..columns).map(move |j| (i, j))).map(|(i, j)| number(i, j) as f32);
     Dense { rows, columns, data: data.collect() }
 }

@@ -35,28 +35,20 @@ pub struct Spectrum {
 /// # Errors
 /// Places outside of the field, or of which none reaches another; a rank that the operator does not have; vectors that
 /// take more memory than there is; a device error, or a check that fails.
-pub fn spectrum(
-    linear: &Linearization<'_>,
-    from: &[Place],
-    to: &[Place],
-    options: &RsvdOptions,
-) -> Result<Spectrum> {
+pub fn spectrum(linear: &Linearization<'_>, from: &[Place], to: &[Place], options: &RsvdOptions) -> Result<Spectrum> {
     let run = linear.run();
     let d = shape(run).2;
     let operator = Operator::new(linear, from, to)?;
     let reaches = |(l, t): Place| to.iter().any(|&(to_l, to_t)| to_l >= l && to_t >= t);
     if !from.iter().any(|&place| reaches(place)) {
-        return Err(Error::Input(
-            "no source reaches a target, so the operator is zero; see --from, --to".to_owned(),
-        ));
+        return Err(Error::Input("no source reaches a target, so the operator is zero; see --from, --to".to_owned()));
     }
     let options = affordable(&operator, run, options)?;
     let found = rsvd(&operator, &options)?;
     let (k, largest) = (options.rank, found.values[0].max(f64::MIN_POSITIVE));
     let triplets = found.residual.iter().fold(0.0, |m, r| worse(m, r[1] / largest));
     let readings = read_triplets(linear, &found, [from, to])?;
-    let places =
-        |places: &[Place]| places.iter().flat_map(|&(l, t)| [l as f32, t as f32]).collect::<Vec<f32>>();
+    let places = |places: &[Place]| places.iter().flat_map(|&(l, t)| [l as f32, t as f32]).collect::<Vec<f32>>();
     let flat = |pairs: &[[f64; 2]]| narrow(&pairs.iter().flatten().copied().collect::<Vec<f64>>());
     let axes = |n| [("triplet", k), ("place", n), ("d", d)];
     let result = Labelled::new("slice", run)
@@ -95,8 +87,7 @@ fn affordable(operator: &Operator<'_>, run: &Run, options: &RsvdOptions) -> Resu
         // Vectors of either side in f32 and, while they are made orthonormal, in f64.
         let width = options.rank.saturating_add(options.oversampling).min(most).max(options.probes);
         let needed = |blocks: usize| {
-            12 * blocks.saturating_mul(width).min(most) * (rows + columns)
-                + operator.scratch(width + options.rank)
+            12 * blocks.saturating_mul(width).min(most) * (rows + columns) + operator.scratch(width + options.rank)
         };
         fits(run, needed(1) as u64, "the vectors take", "")?;
         let room = (1..=options.power).take_while(|&more| needed(more + 1) as u64 <= memory);
@@ -106,11 +97,7 @@ fn affordable(operator: &Operator<'_>, run: &Run, options: &RsvdOptions) -> Resu
 }
 
 /// Each triplet where it is longest.
-fn read_triplets(
-    linear: &Linearization<'_>,
-    found: &Rsvd,
-    [from, to]: [&[Place]; 2],
-) -> Result<Vec<Reading>> {
+fn read_triplets(linear: &Linearization<'_>, found: &Rsvd, [from, to]: [&[Place]; 2]) -> Result<Vec<Reading>> {
     let (_, tokens, d) = shape(linear.run());
     let longest = |x: &[f32], places: &[Place]| -> (Place, Vec<f32>) {
         let sizes: Vec<f64> = x.chunks(d).map(norm).collect();

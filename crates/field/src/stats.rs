@@ -59,8 +59,7 @@ impl Pairs {
     pub fn sign_agreement(&self) -> f64 {
         let least = 0.01 * self.actual.iter().fold(0.0f64, |m, x| m.max(x.abs()));
         let counted = self.predicted.iter().zip(&self.actual).filter(|(_, a)| a.abs() > least);
-        let (all, same) =
-            counted.fold((0usize, 0usize), |(n, s), (p, a)| (n + 1, s + usize::from(p * a > 0.0)));
+        let (all, same) = counted.fold((0usize, 0usize), |(n, s), (p, a)| (n + 1, s + usize::from(p * a > 0.0)));
         same as f64 / all as f64
     }
 

@@ -27,13 +27,10 @@ pub fn superposition(
 ) -> Result<Labelled> {
     let last = sources.len();
     if let Some((a, b)) = pairs.iter().find(|(a, b)| *a >= last || *b >= last) {
-        return Err(Error::Input(format!(
-            "the pair {a},{b} names a source that is not there; there are {last}"
-        )));
+        return Err(Error::Input(format!("the pair {a},{b} names a source that is not there; there are {last}")));
     }
     let joined = |&(a, b): &(usize, usize)| vec![sources[a].clone(), sources[b].clone()];
-    let variants: Vec<Vec<Edit>> =
-        sources.iter().map(|s| vec![s.clone()]).chain(pairs.iter().map(joined)).collect();
+    let variants: Vec<Vec<Edit>> = sources.iter().map(|s| vec![s.clone()]).chain(pairs.iter().map(joined)).collect();
     let value = run.value(observable)?;
     let values = run.values_under(&variants, observable)?;
     let responses: Vec<f64> = values.iter().map(|v| v - value).collect();
@@ -53,9 +50,6 @@ pub fn superposition(
         .with("interaction", &[("pair", pairs.len())], narrow(&interaction))
         .with("error", &[("pair", pairs.len())], error)
         .note("observable", format!("{observable:?}"))
-        .note(
-            "sites",
-            sources.iter().map(|s| format!("{}@{}", s.site, s.token)).collect::<Vec<_>>().join(" "),
-        )
+        .note("sites", sources.iter().map(|s| format!("{}@{}", s.site, s.token)).collect::<Vec<_>>().join(" "))
         .certify(held)
 }

@@ -88,10 +88,9 @@ pub fn transfer(
             Ok(fractions(&sweep(prompt, observable, &matched(&away, &displacement, d))?))
         })
         .collect::<Result<_>>()?;
-    for (names, controls) in [
-        (["random", "random_low", "random_high"], random),
-        (["shuffled", "shuffled_low", "shuffled_high"], shuffled),
-    ] {
+    for (names, controls) in
+        [(["random", "random_low", "random_high"], random), (["shuffled", "shuffled_low", "shuffled_high"], shuffled)]
+    {
         if controls.is_empty() {
             continue;
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use resolvent::field::study::{LeftOut, Progress, Statement, Study, StudyOptions, statements};
+use resolvent::field::study::{LeftOut, Statement, StepProgress, Study, StudyOptions, statements};
 use resolvent::model::{Model, PromptSet};
 use resolvent_report::{Studied, study_page};
 
@@ -43,7 +43,7 @@ impl PyStudy {
             let set = prompts.as_ref().map_or_else(PromptSet::embedded, |path| PromptSet::open(path))?;
             let options = StudyOptions { tasks, prompts: limit, quick, seed };
             let study = Study::new(model, &small, &set, options)?;
-            let done = study.run(&out, &mut |Progress { done, of, name, .. }| {
+            let done = study.run(&out, &mut |StepProgress { done, of, name, .. }| {
                 bar.show(raised, (done as u64, of as u64), Some(name));
             })?;
             study_page(&Studied::new(&study, &done, "Model.study, in Python"), &done).write(&page)?;
@@ -83,9 +83,7 @@ impl PyStudy {
             ] {
                 told.set_item(key, text)?;
             }
-            for (key, number) in
-                [("estimate", s.figure.estimate), ("low", s.figure.low), ("high", s.figure.high)]
-            {
+            for (key, number) in [("estimate", s.figure.estimate), ("low", s.figure.low), ("high", s.figure.high)] {
                 told.set_item(key, number)?;
             }
             Ok(told)

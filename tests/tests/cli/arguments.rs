@@ -33,46 +33,34 @@ fn observables() {
     let observe = |more: &[&str], parts: &[&str]| {
         says(&[&["sensitivity", "--tokens", "1,2,3"], more].concat(), parts);
         says(&[&["patch", "--tokens", "1,2,3", "--corrupted-tokens", "1,4,3"], more].concat(), parts);
-        says(
-            &[&["green", "--tokens", "1,2,3", "--source", "0,0", "--direction", "sensitivity"], more]
-                .concat(),
-            parts,
-        );
+        says(&[&["green", "--tokens", "1,2,3", "--source", "0,0", "--direction", "sensitivity"], more].concat(), parts);
     };
     observe(&["--target", "Paris"], &["`Paris` is text", "no tokenizer", "#123"]);
     observe(&["--target", "#53"], &["`#53` is outside the vocabulary", "0 to 52"]);
     observe(&["--target", "#99999999999"], &["outside the vocabulary"]);
     observe(&["--target", "#1", "--against", "#54"], &["`#54` is outside the vocabulary"]);
     observe(&["--target", ""], &["no tokenizer"]);
-    observe(
-        &["--target", "#1", "--position", "3"],
-        &["position 3 is out of range; there are 3, 0 to 2 or -1 to -3"],
-    );
+    observe(&["--target", "#1", "--position", "3"], &["position 3 is out of range; there are 3, 0 to 2 or -1 to -3"]);
     observe(&["--target", "#1", "--position", "-4"], &["position -4 is out of range"]);
     observe(&["--target", "#1", "--position", "-9223372036854775808"], &["is out of range"]);
 }
 
 #[test]
 fn places_and_directions() {
-    let green =
-        |more: &[&str], parts: &[&str]| says(&[&["green", "--tokens", "1,2,3"], more].concat(), parts);
+    let green = |more: &[&str], parts: &[&str]| says(&[&["green", "--tokens", "1,2,3"], more].concat(), parts);
     green(&["--source", "3,0"], &["level 3 is out of range; there are 3, 0 to 2"]);
     green(&["--source", "0,3"], &["token position 3 is out of range"]);
     green(&["--source=-4,0"], &["level -4 is out of range"]);
     for place in ["1", "a,b", "1,2,3", ",", "1.5,0", ""] {
         green(&["--source", place], &["is no place", "LEVEL,TOKEN"]);
     }
-    let direction =
-        |more: &[&str], parts: &[&str]| green(&[&["--source", "1,1", "--direction"], more].concat(), parts);
+    let direction = |more: &[&str], parts: &[&str]| green(&[&["--source", "1,1", "--direction"], more].concat(), parts);
     direction(&["sideways"], &["sideways", "cannot be read"]);
     direction(&["random:x"], &["`x` is no seed"]);
     direction(&["token:#99"], &["outside the vocabulary"]);
     direction(&["sensitivity"], &["needs an observable (--target)"]);
     direction(&["displacement"], &["needs a second prompt (--donor)"]);
-    direction(
-        &["displacement", "--donor-tokens", "1,2"],
-        &["the second prompt has 2 tokens and the first 3"],
-    );
+    direction(&["displacement", "--donor-tokens", "1,2"], &["the second prompt has 2 tokens and the first 3"]);
     direction(&["displacement", "--donor-tokens", "1,2,3", "--unit"], &["is zero at 1,1 and has no unit"]);
     // A sensitivity that vanishes: the source comes after the observable.
     direction(&["sensitivity", "--target", "#1", "--position", "0", "--unit"], &["is zero at 1,1"]);
@@ -100,8 +88,7 @@ fn direction_files() {
     write("direction", &[f32::NAN; 30], Dtype::F32, &[30]);
     green(&["not finite"]);
     write("direction", &[1.0; 30], Dtype::F32, &[30]);
-    on_host(&["green", "--tokens", "1,2,3", "--source", "1,1", "--direction", &path, "--model", tiny()])
-        .done();
+    on_host(&["green", "--tokens", "1,2,3", "--source", "1,1", "--direction", &path, "--model", tiny()]).done();
 }
 
 #[test]

@@ -34,10 +34,7 @@ fn directories_that_are_none() {
     let file = utf8(&copy.file("config.json"));
     assert!(refused(&file).contains("config.json"));
     says(&Directory::copy().without("config.json"), &["has no config.json", "model.safetensors"]);
-    says(
-        &Directory::copy().without("model.safetensors"),
-        &["has no model.safetensors", "beside its config.json"],
-    );
+    says(&Directory::copy().without("model.safetensors"), &["has no model.safetensors", "beside its config.json"]);
     assert!(refused("random:x").contains("`x` is no seed"));
     assert!(refused("").contains("no model ``"));
 }
@@ -45,10 +42,7 @@ fn directories_that_are_none() {
 #[test]
 fn configurations_that_cannot_be() {
     let copy = Directory::copy;
-    says(
-        &copy().write("config.json", b"{\"n_layer\": 2,"),
-        &["config.json: not a JSON object", "download it again"],
-    );
+    says(&copy().write("config.json", b"{\"n_layer\": 2,"), &["config.json: not a JSON object", "download it again"]);
     says(&copy().write("config.json", b""), &["config.json"]);
     says(&copy().write("config.json", b"[]"), &["not a JSON object"]);
     says(&copy().write("config.json", &[0xFF, 0xFE]), &["not UTF-8"]);
@@ -83,10 +77,7 @@ fn weights_that_do_not_fit() {
     let name = |tensors: &std::collections::BTreeMap<String, Tensor>, part: &str| {
         tensors.keys().find(|name| name.ends_with(part)).expect("a tensor").clone()
     };
-    says(
-        &copy().tensors(|t| drop(t.remove(&name(t, "h.1.mlp.c_fc.bias")))),
-        &["lacks", "h.1.mlp.c_fc.bias", "[120]"],
-    );
+    says(&copy().tensors(|t| drop(t.remove(&name(t, "h.1.mlp.c_fc.bias")))), &["lacks", "h.1.mlp.c_fc.bias", "[120]"]);
     says(
         &copy().tensors(|t| drop(t.insert("h.1.adapter.weight".into(), Tensor::zeros(&[3, 4])))),
         &["h.1.adapter.weight", "leaves no place for"],
@@ -149,8 +140,5 @@ fn tokenizers_that_are_damaged() {
     says(&copy().write("tokenizer.json", b"{}"), &["tokenizer.json", "`model` is missing"]);
     says(&copy().write("vocab.json", b"{\"a\": 0, \"b\": 0}"), &["vocab.json", "given twice"]);
     says(&copy().without("merges.txt"), &["merges.txt"]);
-    says(
-        &copy().write("merges.txt", "x é\n".as_bytes()),
-        &["merges.txt: line 1", "which the vocabulary lacks"],
-    );
+    says(&copy().write("merges.txt", "x é\n".as_bytes()), &["merges.txt: line 1", "which the vocabulary lacks"]);
 }

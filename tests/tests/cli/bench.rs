@@ -13,9 +13,7 @@ fn a_bench_is_written_and_compared() {
     let path = utf8(&folder.path().join("bench.json"));
     let bench = ["bench", "--quick", "--model", "random:3", "--tokens", "5", "--device", "host"];
     let table = run(&[&bench[..], &["--out", &path]].concat()).done();
-    for text in
-        ["peaks, measured here", "forward, two logits", "exhaustive patch sweep", "matmul.primal", "roofline"]
-    {
+    for text in ["peaks, measured here", "forward, two logits", "exhaustive patch sweep", "matmul.primal", "roofline"] {
         assert!(table.contains(text), "{table}");
     }
     let json: Value = serde_json::from_str(&std::fs::read_to_string(&path).expect("a file")).expect("JSON");
@@ -27,20 +25,14 @@ fn a_bench_is_written_and_compared() {
     assert_eq!(passes.len(), 6, "{passes:?}");
     for pass in passes {
         assert!(["seconds", "low", "high", "gflop"].iter().all(|key| positive(&pass[*key])), "{pass}");
-        assert!(
-            pass["low"].as_f64() <= pass["seconds"].as_f64()
-                && pass["seconds"].as_f64() <= pass["high"].as_f64()
-        );
+        assert!(pass["low"].as_f64() <= pass["seconds"].as_f64() && pass["seconds"].as_f64() <= pass["high"].as_f64());
     }
     let kernels = json["kernels"].as_array().expect("a list");
     for name in ["attention.jvp", "attention_second.jet", "layer_norm.vjp", "matmul.vjp"] {
         assert!(kernels.iter().any(|k| k["kernel"] == name), "{name} is part of a pass");
     }
     for kernel in kernels {
-        assert!(
-            ["seconds", "mbyte", "gbytes", "roofline"].iter().all(|key| positive(&kernel[*key])),
-            "{kernel}"
-        );
+        assert!(["seconds", "mbyte", "gbytes", "roofline"].iter().all(|key| positive(&kernel[*key])), "{kernel}");
     }
 
     let compared = run(&["bench", "--compare", &path, &path]).done();
@@ -70,8 +62,7 @@ fn texts_are_tuned_and_taken() {
         let texts = || {
             let file = utf8(&folder.path().join("run.json"));
             with(&["run", "--tokens", "3,1,4", "--model", tiny(), "--out", &file]);
-            let json: Value =
-                serde_json::from_str(&std::fs::read_to_string(&file).expect("a file")).expect("JSON");
+            let json: Value = serde_json::from_str(&std::fs::read_to_string(&file).expect("a file")).expect("JSON");
             json["metadata"]["texts"].as_str().expect("named in every result").to_owned()
         };
         for line in shown.lines().skip(1) {
@@ -84,10 +75,8 @@ fn texts_are_tuned_and_taken() {
             cache: Some(folder.path().to_owned()),
             ..Options::new(Choice::Name(name.to_owned()))
         });
-        let all =
-            Family::on(gpu.device()).flat_map(|family| Size::ALL.map(|size| (family.shader(), size.name())));
-        let base: Vec<Preference> =
-            all.map(|(shader, size)| Preference { shader, size, variant: "base" }).collect();
+        let all = Family::on(gpu.device()).flat_map(|family| Size::ALL.map(|size| (family.shader(), size.name())));
+        let base: Vec<Preference> = all.map(|(shader, size)| Preference { shader, size, variant: "base" }).collect();
         device.expect("it opened before").keep(tuning::KEPT, tuning::to_text(&base).as_bytes());
         assert_eq!(texts(), "matmul base base base, attention base base base", "{name}");
         assert_ne!(std::fs::read(&passed).expect("readable"), before, "{name}: other texts, another test");
@@ -105,8 +94,5 @@ fn what_cannot_be_timed_is_said() {
     let path = utf8(&folder.path().join("other.json"));
     std::fs::write(&path, "{}").expect("writable");
     assert!(fails(&["--compare", &path, &path]).contains("is no bench of schema 1"));
-    assert!(
-        fails(&["--quick", "--model", "random:3", "--tokens", "400", "--device", "host"])
-            .contains("shorten it")
-    );
+    assert!(fails(&["--quick", "--model", "random:3", "--tokens", "400", "--device", "host"]).contains("shorten it"));
 }

@@ -22,11 +22,7 @@ pub(super) fn cases(golden: &Golden) -> Vec<Case> {
     corrupted[3] = (corrupted[3] + 7) % 53;
     let (corrupted, t) = (list(&corrupted), golden.tokens.len());
     let case = |text: &str, arrays, certificates| Case {
-        arguments: text
-            .split(' ')
-            .map(str::to_owned)
-            .chain(["--tokens".to_owned(), tokens.clone()])
-            .collect(),
+        arguments: text.split(' ').map(str::to_owned).chain(["--tokens".to_owned(), tokens.clone()]).collect(),
         arrays,
         certificates,
     };
@@ -62,16 +58,8 @@ pub(super) fn cases(golden: &Golden) -> Vec<Case> {
             vec![field("response"), map("norm")],
             &["causal_zeros", "slope", "adjoint"],
         ),
-        case(
-            "green --source 0,0",
-            vec![field("response"), map("norm")],
-            &["causal_zeros", "slope", "adjoint"],
-        ),
-        case(
-            "slice --basis random:3 --rank 4 --readout unembed:#7,#2,#9,#1",
-            slices(3 * t * (t + 1) / 2),
-            SLICE,
-        ),
+        case("green --source 0,0", vec![field("response"), map("norm")], &["causal_zeros", "slope", "adjoint"]),
+        case("slice --basis random:3 --rank 4 --readout unembed:#7,#2,#9,#1", slices(3 * t * (t + 1) / 2), SLICE),
         case(
             &format!("slice --basis displacement --donor-tokens {corrupted} --to=-1,-1 --from 0 1,2 -k 1"),
             vec![
@@ -182,16 +170,8 @@ pub(super) fn cases(golden: &Golden) -> Vec<Case> {
             &["forward_reverse", "small_amplitude", "adjoint"],
         ),
         case(
-            &format!(
-                "transfer --donor-tokens {corrupted} --target #3 --against #11 --controls 2 --scale 0.5"
-            ),
-            vec![
-                map("fraction"),
-                ("value", "run", vec![2]),
-                map("random"),
-                map("random_low"),
-                map("random_high"),
-            ],
+            &format!("transfer --donor-tokens {corrupted} --target #3 --against #11 --controls 2 --scale 0.5"),
+            vec![map("fraction"), ("value", "run", vec![2]), map("random"), map("random_low"), map("random_high")],
             &["alone"],
         ),
         case(

@@ -68,9 +68,8 @@ impl Directory {
         };
         let mut tensors = file.tensors().into_iter().map(|(name, view)| (name, tensor(view))).collect();
         change(&mut tensors);
-        let views = tensors
-            .iter()
-            .map(|(n, t)| (n, TensorView::new(t.dtype, t.shape.clone(), &t.bytes).expect("fits")));
+        let views =
+            tensors.iter().map(|(n, t)| (n, TensorView::new(t.dtype, t.shape.clone(), &t.bytes).expect("fits")));
         let bytes = safetensors::serialize(views, None).expect("a weight file");
         self.write("model.safetensors", &bytes)
     }
@@ -98,7 +97,6 @@ impl Directory {
         let more = ["Ġ", "Ġa", "Ġb", "ab", "Ġab"].map(str::to_owned);
         let vocab: BTreeMap<String, usize> = letters.chain(more).zip(0..).collect();
         let vocab = serde_json::to_vec(&vocab).expect("json");
-        self.write("vocab.json", &vocab)
-            .write("merges.txt", "#version: 0.2\nĠ a\nĠa b\na b\nĠ b\n".as_bytes())
+        self.write("vocab.json", &vocab).write("merges.txt", "#version: 0.2\nĠ a\nĠa b\na b\nĠ b\n".as_bytes())
     }
 }

@@ -52,8 +52,7 @@ fn a_name_of_the_hub_is_a_model() {
     let second = scene.run(REPO);
     assert_eq!((second.stderr.as_str(), scene.server.asked().len()), ("", 0));
     assert_eq!(second.done(), first);
-    let offline: Ran =
-        scene.command(REPO).env("HF_HUB_OFFLINE", "1").args(["--json"]).output().expect("runs").into();
+    let offline: Ran = scene.command(REPO).env("HF_HUB_OFFLINE", "1").args(["--json"]).output().expect("runs").into();
     assert!(offline.done().contains(&format!("\"model\":\"{REPO}@{COMMIT}\"")), "the commit is told");
 }
 
@@ -84,8 +83,7 @@ fn a_mistyped_name_is_told_what_was_tried() {
     let scene = Scene::new();
     let line = scene.run("some-org/tinny").failed();
     let cache = utf8(scene.cache.path());
-    for part in ["no model `some-org/tinny`", "atlas-small", "no directory", &cache, &scene.server.endpoint()]
-    {
+    for part in ["no model `some-org/tinny`", "atlas-small", "no directory", &cache, &scene.server.endpoint()] {
         assert!(line.contains(part), "`{part}` is not in: {line}");
     }
     for name in ["../../x", "/no/such/directory", "no\\such", "a/b/c"] {

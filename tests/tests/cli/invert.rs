@@ -58,8 +58,7 @@ fn a_level_is_a_list_of_places() {
     let own = ["regime", "--tokens", "3,1,4", "--target", "#7", "--model", tiny(), "--sites", "2"];
     assert!(on_host(&own).done().contains("h[2,2]"));
     let bad = |text: &str| {
-        let own =
-            ["invert", "--tokens", "3,1", "--target", "#7", "--goal", "1", "--model", tiny(), "--from", text];
+        let own = ["invert", "--tokens", "3,1", "--target", "#7", "--goal", "1", "--model", tiny(), "--from", text];
         on_host(&own).failed()
     };
     assert!(bad("x").contains("invalid place `x`: expected LEVEL,TOKEN or LEVEL"), "{}", bad("x"));

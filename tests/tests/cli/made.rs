@@ -15,13 +15,8 @@ pub(super) struct Made(TempDir);
 
 impl Made {
     /// A model of this many blocks, of this width, with so many heads. `change` may change a tensor by its name.
-    pub(super) fn new(
-        [n_layer, n_embd, n_head]: [usize; 3],
-        seed: u64,
-        change: impl Fn(&str, &mut [f32]),
-    ) -> Self {
-        let config =
-            Config { n_layer, n_embd, n_head, n_inner: None, vocab_size: 257, n_positions: 32, ..tiny() };
+    pub(super) fn new([n_layer, n_embd, n_head]: [usize; 3], seed: u64, change: impl Fn(&str, &mut [f32])) -> Self {
+        let config = Config { n_layer, n_embd, n_head, n_inner: None, vocab_size: 257, n_positions: 32, ..tiny() };
         let folder = tempfile::tempdir().expect("a temporary folder");
         let text = json!({
             "model_type": "gpt2", "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5,
@@ -76,8 +71,7 @@ fn tokenizer() -> String {
         vocab.insert(character.to_string(), json!(byte));
     }
     vocab.insert("<|endoftext|>".to_owned(), json!(256));
-    let level =
-        json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
+    let level = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
     json!({
         "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "post_processor": null,
         "added_tokens": [{"id": 256, "content": "<|endoftext|>", "single_word": false, "lstrip": false, "rstrip": false,

@@ -68,9 +68,7 @@ fn command(arguments: &[&str]) -> Command {
     command.env("XDG_CACHE_HOME", cache()).env("XDG_RUNTIME_DIR", cache());
     // No test leaves this machine.
     command.env("HF_HUB_OFFLINE", "1").env("HF_HUB_CACHE", cache().join("hub"));
-    for variable in
-        ["HF_ENDPOINT", "HF_TOKEN", "SSL_CERT_FILE", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]
-    {
+    for variable in ["HF_ENDPOINT", "HF_TOKEN", "SSL_CERT_FILE", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
         command.env_remove(variable);
     }
     command.stdin(Stdio::null());

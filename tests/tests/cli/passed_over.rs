@@ -8,8 +8,7 @@ use tempfile::TempDir;
 use super::made::{Made, prompts};
 use super::{Ran, names, run, utf8};
 
-const PAIRS: [(&str, &str); 5] =
-    [("e x", "e y"), ("f x", "f y"), ("g x", "g y"), ("h x", "h y"), ("e c", "e d")];
+const PAIRS: [(&str, &str); 5] = [("e x", "e y"), ("f x", "f y"), ("g x", "g y"), ("h x", "h y"), ("e c", "e d")];
 
 /// A study of tasks on a model: how it ended, and its folder.
 fn study(model: &Made, tasks: &[(&str, &[(&str, &str)])], more: &[&str]) -> (Ran, TempDir) {
@@ -45,10 +44,7 @@ fn a_pair_without_a_difference_is_named_and_left_out() {
     let (ran, folder) = study(&model, &[("t", &PAIRS)], &["--quick"]);
     let printed = ran.done();
     let line = printed.lines().find(|l| l.contains("\"e c\"")).expect("the pair is named");
-    assert!(
-        line.contains(r#"pair "e c" / "e d" in "#) && line.contains("J is the same in both prompts"),
-        "{line}"
-    );
+    assert!(line.contains(r#"pair "e c" / "e d" in "#) && line.contains("J is the same in both prompts"), "{line}");
     assert!(page(&folder).contains("J is the same in both prompts") && page(&folder).contains("e c"));
     let transfers = result(&folder, "transfers.t");
     assert_eq!(transfers.array("prompt").expect("prompts").data, [0.0, 1.0, 2.0, 3.0]);
@@ -57,8 +53,7 @@ fn a_pair_without_a_difference_is_named_and_left_out() {
     // The same command again reads everything back, and says the same.
     let out = utf8(&folder.path().join("out"));
     let file = utf8(&folder.path().join("prompts.json"));
-    let again =
-        run(&["study", &file, "--model", &model.argument(), "--device", "host", "--quick", "--out", &out]);
+    let again = run(&["study", &file, "--model", &model.argument(), "--device", "host", "--quick", "--out", &out]);
     assert_eq!(again.done(), printed);
 }
 

@@ -29,9 +29,7 @@ fn a_closed_pipe_is_no_failure() {
         let ran = left_after(bytes, &[command, &common].concat());
         assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{command:?}");
     }
-    for arguments in
-        [&["devices", "--no-test"][..], &["run", "--tokens", "1", "--device", "host", "--model", tiny()]]
-    {
+    for arguments in [&["devices", "--no-test"][..], &["run", "--tokens", "1", "--device", "host", "--model", tiny()]] {
         let ran = left_after(0, arguments);
         assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{arguments:?}");
     }

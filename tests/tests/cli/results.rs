@@ -59,9 +59,8 @@ fn check(result: &Result, case: &Case, executor: &str, tokens: &str) {
     let mut want: Vec<&str> = case.arrays.iter().map(|a| a.0).collect();
     want.sort_unstable();
     assert_eq!(names, want, "{what:?}");
-    let of = |key: &str| {
-        result.metadata.get(key).unwrap_or_else(|| panic!("{what:?}: no `{key}` in the metadata")).as_str()
-    };
+    let of =
+        |key: &str| result.metadata.get(key).unwrap_or_else(|| panic!("{what:?}: no `{key}` in the metadata")).as_str();
     for (name, axes, shape) in &case.arrays {
         assert_eq!(of(&format!("axes.{name}")), *axes, "{what:?}");
         let (found, data) = &result.arrays[*name];

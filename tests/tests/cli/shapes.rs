@@ -55,8 +55,7 @@ fn through_all(shape: [usize; 3], tokens: usize) {
     let model = Made::new(shape, 3, |_, _| {});
     let folder = tempfile::tempdir().expect("a temporary folder");
     let inside = |name: &str| utf8(&folder.path().join(name));
-    let text =
-        |first: char| std::iter::once(first).chain(std::iter::repeat_n('m', tokens - 1)).collect::<String>();
+    let text = |first: char| std::iter::once(first).chain(std::iter::repeat_n('m', tokens - 1)).collect::<String>();
     let [a, b] = [text('a'), text('b')];
     let (name, last) = (model.argument(), shape[0].to_string());
     let (out, plot) = (inside("out.safetensors"), inside("out.svg"));
@@ -87,14 +86,12 @@ fn through_all(shape: [usize; 3], tokens: usize) {
             println!("{shape:?}, {tokens} tokens: {} {line}", arguments[0]);
         }
     }
-    let pairs: Vec<(String, String)> = ["ab", "cd", "ef", "gh", "ij"]
-        .map(|p| (text(p.as_bytes()[0] as char), text(p.as_bytes()[1] as char)))
-        .into();
+    let pairs: Vec<(String, String)> =
+        ["ab", "cd", "ef", "gh", "ij"].map(|p| (text(p.as_bytes()[0] as char), text(p.as_bytes()[1] as char))).into();
     let pairs: Vec<(&str, &str)> = pairs.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
     fs::write(inside("prompts.json"), prompts(&[("t", &pairs)])).expect("writable");
     let file = inside("prompts.json");
-    if let Some(line) = sound(&["scale", &name, &name, "--prompts", &file, "--device", "host", "--out", &out])
-    {
+    if let Some(line) = sound(&["scale", &name, &name, "--prompts", &file, "--device", "host", "--out", &out]) {
         println!("{shape:?}, {tokens} tokens: scale {line}");
     }
     let study = inside("study");

@@ -27,14 +27,12 @@ impl Long {
 
     fn arguments(&self, name: &str, more: &[&str]) -> Vec<String> {
         let tokens: Vec<String> = (0..64).map(|i| (i * 7 % 50).to_string()).collect();
-        let own =
-            ["slice", "--model", "random:3", "--basis", "random:1", "--memory", "2M", "--device", "host"];
+        let own = ["slice", "--model", "random:3", "--basis", "random:1", "--memory", "2M", "--device", "host"];
         let mut arguments: Vec<String> = own.iter().chain(more).map(|x| (*x).to_owned()).collect();
         if !more.contains(&"--rank") {
             arguments.extend(["--rank", "20"].map(str::to_owned));
         }
-        arguments
-            .extend(["--tokens", &tokens.join(","), "--out", &utf8(&self.path(name))].map(str::to_owned));
+        arguments.extend(["--tokens", &tokens.join(","), "--out", &utf8(&self.path(name))].map(str::to_owned));
         arguments
     }
 
@@ -51,8 +49,7 @@ impl Long {
         let before = lines();
         let arguments = self.arguments(name, &[]);
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let mut child =
-            command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("starts");
+        let mut child = command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("starts");
         let start = Instant::now();
         while lines() < before + parts && start.elapsed() < Duration::from_secs(300) {
             assert!(child.try_wait().expect("is ours").is_none(), "the work was over before it was killed");
@@ -102,10 +99,7 @@ fn other_work_is_refused() {
     work.kill("x.safetensors", 2);
     for (more, parts) in [
         (&["--rank", "19"][..], ["`shape of blocks` was [12480,20,20] and is [12480,19,19]", "--fresh"]),
-        (
-            &["--readout", "random:2"],
-            ["`readout` was random:1 and is random:2", "remove it and its .journal"],
-        ),
+        (&["--readout", "random:2"], ["`readout` was random:1 and is random:2", "remove it and its .journal"]),
         (&["--from", "0", "1", "2", "3"], ["`from` was all and is 0,0 0,1", "is of other work"]),
         (&["--memory", "3M"], ["`memory` was 2097152 and is 3145728", "is of other work"]),
     ] {
@@ -199,8 +193,7 @@ fn a_dense_spectrum_is_right() {
     let values: Vec<f64> = shown.lines().filter(|l| l.contains("  reads ")).filter_map(value).collect();
     let want = [10.0213, 5.4050, 5.3227, 4.8513, 4.8440, 4.7362, 4.5340, 4.3825];
     assert!(values.len() == 8 && values.iter().zip(want).all(|(v, w)| (v - w).abs() < 6e-5), "{shown}");
-    let bound =
-        shown.split("|G - U S V'| <= ").nth(1).and_then(|rest| rest.lines().next()?.parse::<f64>().ok());
+    let bound = shown.split("|G - U S V'| <= ").nth(1).and_then(|rest| rest.lines().next()?.parse::<f64>().ok());
     assert!(bound.is_some_and(|bound| bound > 4.1 && bound < 4.3), "{shown}");
     assert!(shown.contains("exact, from 192 unit vectors"), "{shown}");
 }
@@ -219,10 +212,7 @@ fn arguments_that_cannot_be() {
     says(&["--basis", "unembed:#53"], &["outside the vocabulary"]);
     says(&["--basis", "unembed:#1,,#2"], &["no tokenizer"]);
     says(&["--basis", "displacement"], &["has 0 vectors", "other prompts (--donor)"]);
-    says(
-        &["--basis", "pca", "--rank", "4"],
-        &["has 3 vectors", "a rank of 1 to 3, or more prompts (--donor)"],
-    );
+    says(&["--basis", "pca", "--rank", "4"], &["has 3 vectors", "a rank of 1 to 3, or more prompts (--donor)"]);
     says(&["--rank", "0"], &["cannot have 0"]);
     says(&["--from", "2,1", "--to", "1,2"], &["no source reaches a target", "--from, --to"]);
     says(&["--from", "3"], &["level 3 is out of range"]);
@@ -232,12 +222,9 @@ fn arguments_that_cannot_be() {
     says(&["--svd", "--from", "2", "--to", "1"], &["the operator is zero"]);
     says(&["--svd", "--from", "0,0", "--to", "1,0", "--rank", "31"], &["has 30 singular values; --rank 31"]);
     let tokens = ["1"; 24].join(",");
-    let large =
-        ["slice", "--tokens", &tokens, "--basis", "random", "-k", "30", "--memory", "1M", "--model", tiny()];
+    let large = ["slice", "--tokens", &tokens, "--basis", "random", "-k", "30", "--memory", "1M", "--model", tiny()];
     let line = on_host(&large).failed();
-    for part in
-        ["the result takes 3.4 MB, and the memory is 1.0 MB", "--out", "--from, --to", "--rank", "--memory"]
-    {
+    for part in ["the result takes 3.4 MB, and the memory is 1.0 MB", "--out", "--from, --to", "--rank", "--memory"] {
         assert!(line.contains(part), "{part}: {line}");
     }
     for usage in [

@@ -40,14 +40,12 @@ fn a_killed_study_goes_on_to_the_same_bytes() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let [whole, killed] = ["whole", "killed"].map(|name| folder.path().join(name));
     let printed = run(&arguments(&study(&whole))).done();
-    for claim in ["linear regime", "sensitivities predict patches", "answers are carried over", "index.html"]
-    {
+    for claim in ["linear regime", "sensitivities predict patches", "answers are carried over", "index.html"] {
         assert!(printed.contains(claim), "{printed}");
     }
 
     let list = study(&killed);
-    let mut child =
-        command(&arguments(&list)).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("starts");
+    let mut child = command(&arguments(&list)).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("starts");
     let begun = Instant::now();
     while results_so_far(&killed) < 3 {
         assert!(begun.elapsed() < Duration::from_secs(300), "no step has ended");
@@ -66,8 +64,7 @@ fn a_killed_study_goes_on_to_the_same_bytes() {
     assert_eq!(again.replace(&utf8(&killed), ""), printed.replace(&utf8(&whole), ""));
     let (again, first) = (results(&killed), results(&whole));
     assert_eq!(again.keys().collect::<Vec<_>>(), first.keys().collect::<Vec<_>>());
-    let other: Vec<&String> =
-        first.iter().filter(|(name, bytes)| again[*name] != **bytes).map(|(n, _)| n).collect();
+    let other: Vec<&String> = first.iter().filter(|(name, bytes)| again[*name] != **bytes).map(|(n, _)| n).collect();
     assert!(other.is_empty(), "not the same bytes: {other:?}");
     assert_eq!(before.keys().map(changed).collect::<Vec<_>>(), times, "what was done is not done again");
     assert!(page(&killed) == page(&whole), "not the same page");
@@ -107,8 +104,7 @@ fn what_cannot_be_studied_is_said() {
     fs::write(&prompts, "{}").expect("writable");
     assert!(fails(&[&prompts]).contains("no usable prompt file"));
     // Texts of different lengths, and answers of several tokens.
-    let pair =
-        r#"{"clean": "The keys", "corrupted": "The key to the cabinet", "target": " are", "against": " is"}"#;
+    let pair = r#"{"clean": "The keys", "corrupted": "The key to the cabinet", "target": " are", "against": " is"}"#;
     fs::write(
         &prompts,
         format!(r#"{{"version": 1, "tasks": {{"a": {{"prompts": [{pair}, {pair}, {pair}, {pair}]}}}}}}"#),

@@ -52,14 +52,8 @@ fn texts_that_are_no_tokens() {
     says(&["sensitivity", "", "--target", "#1"], &["the prompt is empty"]);
     says(&["patch", "", "--corrupted", "", "--target", "#1"], &["the prompt is empty"]);
     says(&["green", "", "--source", "0,0"], &["the prompt is empty"]);
-    says(
-        &["green", "a", "--source", "0,0", "--direction", "displacement", "--donor", ""],
-        &["the prompt is empty"],
-    );
-    says(
-        &["patch", "ab c", "--corrupted", "ab", "--target", "#1"],
-        &["has 3 tokens and the corrupted one 1"],
-    );
+    says(&["green", "a", "--source", "0,0", "--direction", "displacement", "--donor", ""], &["the prompt is empty"]);
+    says(&["patch", "ab c", "--corrupted", "ab", "--target", "#1"], &["has 3 tokens and the corrupted one 1"]);
     // The prompt is one line in a message, whatever it holds.
     says(&["run", "a\nB"], &["a\\nB"]);
 }
@@ -114,8 +108,7 @@ fn half_inputs_are_borne_or_refused() {
     let observed = ["--half-inputs", "--target", "#3", "--against", "#5"];
     for device in std::iter::once("host").chain(gpus().iter().map(|gpu| gpu.device().info().name.as_str())) {
         let with = |command: &str, more: &[&str]| {
-            let prompt =
-                [command, "--tokens", "3,1,4,1,5,9,2,6", "--model", "atlas-nano", "--device", device];
+            let prompt = [command, "--tokens", "3,1,4,1,5,9,2,6", "--model", "atlas-nano", "--device", device];
             run(&[&prompt, more, &observed].concat())
         };
         let shown = with("patch", &["--corrupted-tokens", "3,1,4,8,5,9,2,6"]).done();

@@ -22,14 +22,12 @@ fn products_are_mixed_derivatives_of_the_reference() {
     let (twin, j) = (Twin::small(), Observable::logit_diff(4, 20, 4));
     let sources = sources(&twin, 1e-3);
     let n = sources.len();
-    let edit =
-        |s: &Source, sign: f32| Edit::add(s.site, s.token, s.vector.iter().map(|x| sign * x).collect());
+    let edit = |s: &Source, sign: f32| Edit::add(s.site, s.token, s.vector.iter().map(|x| sign * x).collect());
     let value = |a: &Source, sign_a: f32, b: &Source, sign_b: f32| {
         truth(&twin, &TOKENS, &[edit(a, sign_a), edit(b, sign_b)], &j)
     };
     let mixed = |a: &Source, b: &Source| {
-        (value(a, 1.0, b, 1.0) - value(a, 1.0, b, -1.0) - value(a, -1.0, b, 1.0) + value(a, -1.0, b, -1.0))
-            / 4.0
+        (value(a, 1.0, b, 1.0) - value(a, 1.0, b, -1.0) - value(a, -1.0, b, 1.0) + value(a, -1.0, b, -1.0)) / 4.0
     };
     let want: Vec<f64> = (0..n * n).map(|k| mixed(&sources[k / n], &sources[k % n])).collect();
     for on in subjects() {
@@ -48,8 +46,7 @@ fn the_map_is_that_of_joint_runs() {
     let options = RunOptions { sites: twin.sites(), ..Default::default() };
     for on in subjects() {
         let run = twin.on(on).run_with(&TOKENS, &options).expect("runs");
-        let got =
-            interactions(&run, &j, &sources(&twin, 0.03)).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
+        let got = interactions(&run, &j, &sources(&twin, 0.03)).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
         close(&array(&got, "interaction"), &array(&got, "interaction_actual"), 0.2, on.name());
     }
 }

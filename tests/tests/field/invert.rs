@@ -40,8 +40,8 @@ fn least_energy_in_closed_form() {
         let sites = everywhere(&run);
         let got = of(&run, &goals(), &sites, InvertOptions::default());
         let linear = run.linearize(Mode::Exact);
-        let [a, b] = [Observable::logit_diff(4, 20, 4), Observable::logit(7, 3)]
-            .map(|j| linear.gradient(&j).expect("runs"));
+        let [a, b] =
+            [Observable::logit_diff(4, 20, 4), Observable::logit(7, 3)].map(|j| linear.gradient(&j).expect("runs"));
         let (aa, ab, bb) = (dot(&a, &a), dot(&a, &b), dot(&b, &b));
         let det = aa * bb - ab * ab;
         let weights = [(0.02 * bb + 0.01 * ab) / det, (-0.01 * aa - 0.02 * ab) / det];
@@ -151,8 +151,7 @@ fn two_places_are_the_best_two() {
                 .collect();
             // b^T (A A^T)^-1 b of a pair, in closed form.
             let energy = |(i, j): (usize, usize)| {
-                let gram =
-                    |m: usize, n: usize| inner(&rows[m][i], &rows[n][i]) + inner(&rows[m][j], &rows[n][j]);
+                let gram = |m: usize, n: usize| inner(&rows[m][i], &rows[n][i]) + inner(&rows[m][j], &rows[n][j]);
                 match changes[..] {
                     [b] => b * b / gram(0, 0),
                     [a, b] => {
@@ -232,9 +231,8 @@ fn baselines_are_refined_as_well() {
     let goal = [Goal::Observable { observable: Observable::logit_diff(4, 20, 4), change: 3.0 }];
     let sites = everywhere(&run);
     let of = |refine| of(&run, &goal, &sites, InvertOptions { refine, ..Default::default() });
-    let miss = |result: &Labelled, name: &str| -> Vec<f64> {
-        array(result, name).iter().map(|a| (a - 3.0).abs()).collect()
-    };
+    let miss =
+        |result: &Labelled, name: &str| -> Vec<f64> { array(result, name).iter().map(|a| (a - 3.0).abs()).collect() };
     let (before, after) = (of(0), of(12));
     let worst = |all: Vec<f64>| all.into_iter().fold(0.0, f64::max);
     assert!(worst(miss(&before, "baseline_achieved")) > 0.5, "{before:?}");

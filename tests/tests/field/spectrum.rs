@@ -1,8 +1,7 @@
 //! Singular triplets of Green operators, block norms and composition, against the reference's dense Jacobian.
 
 use resolvent_field::{
-    LinearMap, Operator, Place, Probes, Reading, RsvdOptions, Spectrum, block_norms, composition, rsvd,
-    spectrum,
+    LinearMap, Operator, Place, Probes, Reading, RsvdOptions, Spectrum, block_norms, composition, rsvd, spectrum,
 };
 use resolvent_model::{Mode, Site, Source};
 use resolvent_tests::truth::inner;
@@ -62,17 +61,10 @@ fn triplets_are_those_of_the_jacobian() {
             let (values, residual) = (array(&got, "svd_values"), array(&got, "svd_residual"));
             let (left, right) = (array(&got, "svd_left"), array(&got, "svd_right"));
             for (i, s) in values.iter().enumerate() {
-                worst[0].within(
-                    format!("{from:?} {i}"),
-                    on.name(),
-                    (s - exact[i]).abs() / exact[0],
-                    tolerance::MODEL,
-                );
+                worst[0].within(format!("{from:?} {i}"), on.name(), (s - exact[i]).abs() / exact[0], tolerance::MODEL);
                 // The residual that is said is the one that the reference finds.
-                let (u, v) =
-                    (&left[i * dense[0].len()..][..dense[0].len()], &right[i * dense.len()..][..dense.len()]);
-                let image: Vec<f64> =
-                    (0..u.len()).map(|r| (0..v.len()).map(|c| dense[c][r] * v[c]).sum()).collect();
+                let (u, v) = (&left[i * dense[0].len()..][..dense[0].len()], &right[i * dense.len()..][..dense.len()]);
+                let image: Vec<f64> = (0..u.len()).map(|r| (0..v.len()).map(|c| dense[c][r] * v[c]).sum()).collect();
                 let apart: Vec<f64> = image.iter().zip(u).map(|(a, u)| a - s * u).collect();
                 let apart = (inner(&apart, &apart).sqrt() - residual[2 * i]).abs() / exact[0];
                 worst[1].within(format!("{from:?} {i}"), on.name(), apart, tolerance::MODEL);
@@ -137,13 +129,7 @@ fn block_norms_are_those_of_the_jacobian() {
     for place in [(0, 1), (1, 4), (2, 0)] {
         let dense = responses(&twin, &[place]);
         let want: Vec<f64> = (0..15)
-            .map(|i| {
-                dense
-                    .iter()
-                    .map(|field| inner(&field[i * d..][..d], &field[i * d..][..d]))
-                    .sum::<f64>()
-                    .sqrt()
-            })
+            .map(|i| dense.iter().map(|field| inner(&field[i * d..][..d], &field[i * d..][..d])).sum::<f64>().sqrt())
             .collect();
         for on in subjects() {
             let run = run(&twin, on, &TOKENS);
@@ -161,10 +147,7 @@ fn block_norms_are_those_of_the_jacobian() {
             let errors = many.error.expect("they have errors");
             for ((norm, error), want) in many.norm.iter().zip(&errors).zip(&want) {
                 let apart = (f64::from(*norm) - want).abs();
-                assert!(
-                    apart <= 4.5 * f64::from(*error) + 1e-5 * want,
-                    "{place:?}: {norm} +- {error}, {want}"
-                );
+                assert!(apart <= 4.5 * f64::from(*error) + 1e-5 * want, "{place:?}: {norm} +- {error}, {want}");
                 assert!(f64::from(*error) <= 0.1 * want, "{error} {want}");
             }
             let few = block_norms(&linear, place, Probes::Hutchinson(8, 7)).expect("computes").error;

@@ -149,15 +149,11 @@ impl Basis {
                 let runs: Vec<&Run> = std::iter::once(run).chain(context.others).collect();
                 pca(&runs, rank)
             }
-            Self::Unembed(ids) if ids.is_empty() => {
-                rows(&likely(run, context, rank)?, &|id| model.unembedding(id))
-            }
+            Self::Unembed(ids) if ids.is_empty() => rows(&likely(run, context, rank)?, &|id| model.unembedding(id)),
             Self::Unembed(ids) => rows(ids, &|id| model.unembedding(id)),
             Self::Embed(ids) if ids.is_empty() => rows(&appearing(run), &|id| model.embedding(id)),
             Self::Embed(ids) => rows(ids, &|id| model.embedding(id)),
-            Self::Random(seed) => {
-                Ok(everywhere(gaussian(*seed, rank * d).chunks(d).map(wide).collect::<Vec<_>>()))
-            }
+            Self::Random(seed) => Ok(everywhere(gaussian(*seed, rank * d).chunks(d).map(wide).collect::<Vec<_>>())),
             Self::Displacement => {
                 let ours = run.field()?;
                 let others: Result<Vec<Vec<f32>>> =
@@ -292,11 +288,7 @@ fn placed(places: &[Place], mut sets: Vec<Vec<Vec<f64>>>, d: usize) -> Frames {
 }
 
 /// The sensitivities of `observables` at each place, as they are.
-fn gradients(
-    linear: &Linearization<'_>,
-    observables: &[Observable],
-    places: &[Place],
-) -> Result<Vec<Vec<Vec<f64>>>> {
+fn gradients(linear: &Linearization<'_>, observables: &[Observable], places: &[Place]) -> Result<Vec<Vec<Vec<f64>>>> {
     let (run, d) = (linear.run(), shape(linear.run()).2);
     let seeds: Result<Vec<Vec<Seed>>> = observables.iter().map(|j| Ok(run.seeds(j)?)).collect();
     let mut levels: Vec<usize> = places.iter().map(|place| place.0).collect();

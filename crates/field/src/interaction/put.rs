@@ -30,15 +30,13 @@ pub(super) fn interactions(
     chosen: &[usize],
 ) -> Result<Labelled> {
     if chosen.is_empty() {
-        return Err(Error::Input(
-            "interactions need one patch or more with an effect to first order".to_owned(),
-        ));
+        return Err(Error::Input("interactions need one patch or more with an effect to first order".to_owned()));
     }
     let Case { corrupted: run, observable, .. } = *case;
     let n = chosen.len();
     let linear = run.linearize(Mode::Exact);
     let sources: Vec<Source> = chosen.iter().map(|&i| patches.source(i)).collect();
-    let (mut map, halves) = products(&linear, observable, &sources)?;
+    let (mut map, triangles) = products(&linear, observable, &sources)?;
     let alone: Vec<[Source; 1]> = sources.iter().map(|s| [s.clone()]).collect();
     let effect = |a: &Along| a.first + 0.5 * a.second;
     let free: Vec<f64> = linear.along(&alone, observable)?.iter().map(effect).collect();
@@ -46,8 +44,7 @@ pub(super) fn interactions(
     // Sites of a kind lie one layer after another, with as many in each.
     let config = run.model().config();
     let each = patches.len() / kind.axes(config, 1)[0].1;
-    let upstream =
-        |i: usize, j: usize| chosen[i] / each < chosen[j] / each && sources[i].token <= sources[j].token;
+    let upstream = |i: usize, j: usize| chosen[i] / each < chosen[j] / each && sources[i].token <= sources[j].token;
     for j in 0..n {
         let before: Vec<usize> = (0..n).filter(|&i| upstream(i, j)).collect();
         if before.is_empty() {
@@ -63,11 +60,11 @@ pub(super) fn interactions(
         let mut sites: Vec<Site> = before.iter().map(|&i| sources[i].site).collect();
         sites.sort_unstable();
         sites.dedup();
-        linear.hvp_at(&alone[j..=j], observable, &sites, &mut |slab| {
-            for &i in before.iter().filter(|&&i| sources[i].site == sites[slab.site]) {
+        linear.hvp_at(&alone[j..=j], observable, &sites, &mut |chunk| {
+            for &i in before.iter().filter(|&&i| sources[i].site == sites[chunk.site]) {
                 let (token, vector) = (sources[i].token, &sources[i].vector);
-                let row = token.checked_sub(slab.token).map(|row| row * vector.len());
-                if let Some(h) = row.and_then(|at| slab.rows.get(at..at + vector.len())) {
+                let row = token.checked_sub(chunk.token).map(|row| row * vector.len());
+                if let Some(h) = row.and_then(|at| chunk.rows.get(at..at + vector.len())) {
                     map[i * n + j] += dot(vector, h);
                 }
             }
@@ -81,9 +78,7 @@ pub(super) fn interactions(
     }
     let edits: Vec<Edit> = chosen.iter().map(|&i| patches.edit(i)).collect();
     let pairs = |actual: &[f32]| Pairs::new(&narrow(&map), actual).filter(|k| k / n != k % n);
-    joined(run, observable, &edits, (&map, &pairs))?
-        .certify(halves)?
-        .certify(symmetry(&linear, observable, 1)?)
+    joined(run, observable, &edits, (&map, &pairs))?.certify(triangles)?.certify(symmetry(&linear, observable, 1)?)
 }
 
 /// The run with the place of a source frozen at its own value: the same numbers, and no path through that place.

@@ -29,18 +29,17 @@ pub(super) fn all(system: &System<'_>, (sites, seed): (usize, u64)) -> Result<Ve
     let toward = system.apply_transpose(std::slice::from_ref(&system.target))?.remove(0);
     let last = system.sites().iter().map(|place| place.0).max();
     let last: Vec<usize> = (0..count).filter(|&i| Some(system.sites()[i].0) == last).collect();
-    let pulls = system.pull(&system.target)?;
+    let gains = system.gain(&system.target)?;
     let mut order: Vec<usize> = (0..count).collect();
-    order.sort_by(|&a, &b| pulls[b].total_cmp(&pulls[a]));
+    order.sort_by(|&a, &b| gains[b].total_cmp(&gains[a]));
     order.truncate(if sites == count { 1 } else { sites });
     let problem = Problem { system, bounds: None, damp: 0.0 };
     let least = |name, sites: Vec<usize>| -> Result<Baseline> {
         let x = problem.spread(&problem.solve(&sites)?);
         Ok(Baseline { name, x, shape: Shape::Sites(sites) })
     };
-    let fixed = |name, x: Vec<f32>| -> Result<Baseline> {
-        Ok(Baseline { name, x: scaled(system, x)?, shape: Shape::Fixed })
-    };
+    let fixed =
+        |name, x: Vec<f32>| -> Result<Baseline> { Ok(Baseline { name, x: scaled(system, x)?, shape: Shape::Fixed }) };
     Ok(vec![
         fixed("uniform", even(&toward, d))?,
         least("last_level", last)?,

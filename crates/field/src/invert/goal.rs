@@ -132,7 +132,7 @@ impl<'a> System<'a> {
     }
 
     /// `|A_g^T y|` of each site g: how much a source there does for a change y.
-    pub(super) fn pull(&self, y: &[f32]) -> Result<Vec<f64>> {
+    pub(super) fn gain(&self, y: &[f32]) -> Result<Vec<f64>> {
         let all = self.apply_transpose(&[y.to_vec()])?.remove(0);
         Ok(all.chunks(self.d).map(norm).collect())
     }

@@ -76,10 +76,9 @@ pub fn invert(run: &Run, goals: &[Goal], sites: &[Place], options: &InvertOption
     let system = System::new(&linear, goals, sites)?;
     let h = run.field()?;
     let sizes: Vec<f64> = sites.iter().map(|&(l, t)| norm(&h[(l * tokens + t) * d..][..d])).collect();
-    if system.pull(&system.target)?.iter().all(|p| *p == 0.0) {
+    if system.gain(&system.target)?.iter().all(|p| *p == 0.0) {
         return Err(Error::Input(
-            "none of the allowed sites reaches the goal; sources act at later tokens and levels only"
-                .to_owned(),
+            "none of the allowed sites reaches the goal; sources act at later tokens and levels only".to_owned(),
         ));
     }
     let bounds: Option<Vec<f64>> =
@@ -173,11 +172,9 @@ fn achieved(run: &Run, goals: &[Goal], sites: &[Place], x: &[f32]) -> Result<Vec
             Goal::Field { place: (level, token), .. } => {
                 let before = &run.field()?[(level * tokens + token) * d..][..d];
                 let mut change = vec![0.0; d];
-                run.fields_under(&[&edits], &[Site::level(*level, run.model().config())], &mut |slab| {
-                    let row = token.checked_sub(slab.token).map(|row| &slab.rows[row * d..][..d]);
-                    for (change, (after, before)) in
-                        change.iter_mut().zip(row.into_iter().flatten().zip(before))
-                    {
+                run.fields_under(&[&edits], &[Site::level(*level, run.model().config())], &mut |chunk| {
+                    let row = token.checked_sub(chunk.token).map(|row| &chunk.rows[row * d..][..d]);
+                    for (change, (after, before)) in change.iter_mut().zip(row.into_iter().flatten().zip(before)) {
                         *change = after - before;
                     }
                 })?;

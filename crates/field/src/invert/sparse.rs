@@ -65,9 +65,8 @@ fn candidates(problem: &Problem<'_>, solution: &Solution) -> Result<Vec<usize>> 
         false => system.rest(&problem.spread(solution))?,
         true => multipliers(problem, solution)?,
     };
-    let pulls = system.pull(&y)?;
-    let free: Vec<usize> =
-        (0..pulls.len()).filter(|i| pulls[*i] > 0.0 && !solution.sites.contains(i)).collect();
+    let gains = system.gain(&y)?;
+    let free: Vec<usize> = (0..gains.len()).filter(|i| gains[*i] > 0.0 && !solution.sites.contains(i)).collect();
     let tried = TRIED[usize::from(!system.is_cheap())];
     let ranked = |worth: &dyn Fn(usize) -> f64| {
         let mut order = free.clone();
@@ -75,9 +74,9 @@ fn candidates(problem: &Problem<'_>, solution: &Solution) -> Result<Vec<usize>> 
         order.truncate(tried);
         order
     };
-    let mut all = ranked(&|i| pulls[i]);
+    let mut all = ranked(&|i| gains[i]);
     if let Some(bounds) = problem.bounds {
-        all.extend(ranked(&|i| bounds[i] * pulls[i]));
+        all.extend(ranked(&|i| bounds[i] * gains[i]));
         all.sort_unstable();
         all.dedup();
     }
@@ -88,8 +87,7 @@ fn candidates(problem: &Problem<'_>, solution: &Solution) -> Result<Vec<usize>> 
 fn multipliers(problem: &Problem<'_>, solution: &Solution) -> Result<Vec<f32>> {
     let d = problem.system.width();
     let sizes: Vec<f64> = solution.x.chunks(d).map(norm).collect();
-    let inside =
-        |i: &usize| problem.bounds.is_none_or(|bounds| sizes[*i] < 0.999 * bounds[solution.sites[*i]]);
+    let inside = |i: &usize| problem.bounds.is_none_or(|bounds| sizes[*i] < 0.999 * bounds[solution.sites[*i]]);
     let inner: Vec<usize> = (0..sizes.len()).filter(inside).collect();
     if inner.is_empty() {
         return Ok(problem.system.target.clone());
@@ -131,7 +129,7 @@ const SHRINK: f64 = 0.7;
 /// which no site is active downwards, each from the last; then the sources of least energy at the sites that it chose.
 pub(super) fn lasso(problem: &Problem<'_>, count: usize) -> Result<Solution> {
     let system = problem.system;
-    let mut penalty = system.pull(&system.target)?.into_iter().fold(0.0, f64::max);
+    let mut penalty = system.gain(&system.target)?.into_iter().fold(0.0, f64::max);
     let (mut x, mut active) = (vec![0.0f32; system.columns()], Vec::new());
     for _ in 0..60 {
         penalty *= SHRINK;

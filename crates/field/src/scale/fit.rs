@@ -20,8 +20,8 @@ impl Fit {
             };
             let n = points().count() as f64;
             let (mx, my) = points().fold((0.0, 0.0), |(a, b), (x, y)| (a + x / n, b + y / n));
-            let (xy, xx) = points()
-                .fold((0.0, 0.0), |(xy, xx), (x, y)| (xy + (x - mx) * (y - my), xx + (x - mx).powi(2)));
+            let (xy, xx) =
+                points().fold((0.0, 0.0), |(xy, xx), (x, y)| (xy + (x - mx) * (y - my), xx + (x - mx).powi(2)));
             let slope = if xx > 0.0 { xy / xx } else { 0.0 };
             (slope, my - slope * mx)
         };
@@ -38,8 +38,7 @@ impl Fit {
     /// Predictions from x.
     pub(super) fn apply(&self, x: &Maps) -> Vec<f64> {
         let each = self.lines.iter().enumerate();
-        each.flat_map(|(level, (slope, offset))| at(x, level).iter().map(move |x| slope * x + offset))
-            .collect()
+        each.flat_map(|(level, (slope, offset))| at(x, level).iter().map(move |x| slope * x + offset)).collect()
     }
 }
 

@@ -62,12 +62,7 @@ struct Maps {
 ///
 /// # Errors
 /// Models with different vocabularies, fewer than two prompts on either side whose J differs in both models, a device error, or a check that fails.
-pub fn scale(
-    small: &Model,
-    large: &Model,
-    prompts: &[TokenPair],
-    options: &ScaleOptions,
-) -> Result<Labelled> {
+pub fn scale(small: &Model, large: &Model, prompts: &[TokenPair], options: &ScaleOptions) -> Result<Labelled> {
     let (vocab, other) = (small.config().vocab_size, large.config().vocab_size);
     if vocab != other {
         return Err(Error::Input(format!(
@@ -106,9 +101,8 @@ pub fn scale(
     let [mut correlation, mut low, mut high, mut explained] = [(); 4].map(|()| Vec::with_capacity(cells));
     let mut shown = Pairs::default();
     for quantity in 0..QUANTITIES.len() {
-        let carried = |all: &Measured| -> Vec<Maps> {
-            all.maps[quantity].iter().map(|map| align(map, levels)).collect()
-        };
+        let carried =
+            |all: &Measured| -> Vec<Maps> { all.maps[quantity].iter().map(|map| align(map, levels)).collect() };
         let (x, y, z) = (carried(&ours), &theirs.maps[quantity], carried(&noise));
         let (train, test) = (0..train, train..prompts.len());
         let fitted = Fit::new(&x[train.clone()], &y[train.clone()]);
@@ -255,9 +249,9 @@ fn slices(run: &Run, tokens: &[u32], embeddings: &[Vec<f32>]) -> Result<Vec<f64>
     let seeds: Vec<[Seed; 1]> = tokens.iter().map(seed).collect();
     let n = tokens.len();
     let mut out = vec![0.0; levels * length * n * n];
-    run.linearize(Mode::Exact).vjp_at(&seeds, &run.levels(), &mut |slab| {
-        for (row, chi) in slab.rows.chunks(d).enumerate() {
-            let at = ((slab.site * length + slab.token + row) * n + slab.member) * n;
+    run.linearize(Mode::Exact).vjp_at(&seeds, &run.levels(), &mut |chunk| {
+        for (row, chi) in chunk.rows.chunks(d).enumerate() {
+            let at = ((chunk.site * length + chunk.token + row) * n + chunk.sequence) * n;
             for (slot, e) in out[at..at + n].iter_mut().zip(embeddings) {
                 *slot = dot(chi, e);
             }

@@ -96,11 +96,7 @@ impl<'a> Slice<'a> {
     ///
     /// # Errors
     /// Vectors of another width, or that take more memory than there is.
-    pub fn with_frames(
-        linear: &'a Linearization<'a>,
-        pairs: Pairs,
-        [source, readout]: [Frames; 2],
-    ) -> Result<Self> {
+    pub fn with_frames(linear: &'a Linearization<'a>, pairs: Pairs, [source, readout]: [Frames; 2]) -> Result<Self> {
         let (_, tokens, d) = shape(linear.run());
         for frames in [&source, &readout] {
             if frames.width() != d || frames.rank() == 0 {
@@ -117,8 +113,7 @@ impl<'a> Slice<'a> {
         let walks = Walks { linear, pairs, source, readout };
         let walk = walks.cheaper();
         let slice = Self { walks, walk, position: tokens - 1, about };
-        let largest =
-            slice.walks.starts(walk).iter().enumerate().map(|(i, _)| slice.chunk_bytes(i..i + 1)).max();
+        let largest = slice.walks.starts(walk).iter().enumerate().map(|(i, _)| slice.chunk_bytes(i..i + 1)).max();
         let needed = slice.walks.source.bytes() + slice.walks.readout.bytes() + largest.unwrap_or(0);
         fits(linear.run(), needed, "the bases and the blocks of one place take", "")?;
         Ok(slice)

@@ -193,19 +193,12 @@ impl Walks<'_> {
     }
 
     /// `<row, v>` for the rows of some tokens of a level, in order, and the vectors of a basis there: `[tokens, rank]`.
-    fn read(
-        &self,
-        frames: &Frames,
-        level: usize,
-        tokens: &[usize],
-        (rows, from): (&[f32], usize),
-    ) -> Result<Vec<f32>> {
+    fn read(&self, frames: &Frames, level: usize, tokens: &[usize], (rows, from): (&[f32], usize)) -> Result<Vec<f32>> {
         let (d, rank) = (frames.width(), frames.rank());
         let mut read = Vec::with_capacity(tokens.len() * rank);
         let (Some(&first), Some(&last)) = (tokens.first(), tokens.last()) else { return Ok(read) };
         if frames.is_shared() {
-            let all =
-                products(&rows[(first - from) * d..(last + 1 - from) * d], frames.at((level, first))?, d);
+            let all = products(&rows[(first - from) * d..(last + 1 - from) * d], frames.at((level, first))?, d);
             tokens.iter().for_each(|token| read.extend(&all[(token - first) * rank..][..rank]));
         } else {
             for &token in tokens {

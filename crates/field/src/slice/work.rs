@@ -21,9 +21,7 @@ impl Slice<'_> {
         for (i, &place) in starts.iter().enumerate() {
             let more = self.walks.cost(self.walk, place).0;
             match plan.last_mut() {
-                Some(chunk)
-                    if rows + more <= most && self.chunk_bytes(chunk.start..i + 1) <= self.memory() / 4 =>
-                {
+                Some(chunk) if rows + more <= most && self.chunk_bytes(chunk.start..i + 1) <= self.memory() / 4 => {
                     chunk.end = i + 1;
                     rows += more;
                 }

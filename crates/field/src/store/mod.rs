@@ -77,9 +77,7 @@ impl Memory {
 
     /// Adds the arrays to a result.
     pub(crate) fn into_result(self, result: Labelled) -> Labelled {
-        self.arrays
-            .into_iter()
-            .fold(result, |result, (array, numbers)| result.with(array.name, &array.axes, numbers))
+        self.arrays.into_iter().fold(result, |result, (array, numbers)| result.with(array.name, &array.axes, numbers))
     }
 }
 

@@ -115,8 +115,7 @@ impl Record {
         for certificate in self.passed {
             result = result.certify(certificate)?;
         }
-        let each =
-            self.left_out.iter().map(|l| json!({"what": l.what, "reason": l.reason, "failed": l.failed}));
+        let each = self.left_out.iter().map(|l| json!({"what": l.what, "reason": l.reason, "failed": l.failed}));
         let list: Vec<Value> = each.collect();
         Ok(if list.is_empty() { result } else { result.note(KEY, Value::from(list).to_string()) })
     }

@@ -77,7 +77,7 @@ pub struct Done {
 
 /// What a study tells while it runs.
 #[derive(Clone, Copy, Debug)]
-pub struct Progress<'a> {
+pub struct StepProgress<'a> {
     /// Steps that are done.
     pub done: usize,
     /// Steps that there are.
@@ -85,7 +85,7 @@ pub struct Progress<'a> {
     /// The step that is about to run, or was read back.
     pub name: &'a str,
     /// Whether it was read back.
-    pub kept: bool,
+    pub cached: bool,
 }
 
 /// An analysis of one task.
@@ -104,8 +104,7 @@ const ANALYSES: [(&str, Analysis); 8] = [
 ];
 
 /// Why a pair of prompts is no pair of tokens.
-const UNFIT: &str =
-    "does not fit the model's tokenizer: both texts need as many tokens, and each answer is one token";
+const UNFIT: &str = "does not fit the model's tokenizer: both texts need as many tokens, and each answer is one token";
 
 /// The analysis of all tasks together.
 const SCALING: &str = "scaling";
@@ -117,19 +116,15 @@ impl<'a> Study<'a> {
     /// # Errors
     /// A task that is not in the set, a model without a tokenizer, or prompts of which none fits the model.
     pub fn new(model: &'a Model, small: &'a [Model], set: &PromptSet, options: StudyOptions) -> Result<Self> {
-        let names: Vec<String> = if options.tasks.is_empty() {
-            set.tasks.keys().cloned().collect()
-        } else {
-            options.tasks.clone()
-        };
+        let names: Vec<String> =
+            if options.tasks.is_empty() { set.tasks.keys().cloned().collect() } else { options.tasks.clone() };
         if options.prompts < LEAST {
             let prompts = options.prompts;
             return Err(Error::Input(format!(
                 "--limit {prompts} leaves too few pairs of each task: a task needs {LEAST}"
             )));
         }
-        let (mut tasks, mut left_out, mut before) =
-            (Vec::<(String, Vec<TokenPair>)>::new(), (0, 0), Vec::new());
+        let (mut tasks, mut left_out, mut before) = (Vec::<(String, Vec<TokenPair>)>::new(), (0, 0), Vec::new());
         for name in names {
             if tasks.iter().any(|(known, _)| *known == name) {
                 continue;
@@ -193,7 +188,7 @@ impl<'a> Study<'a> {
     ///
     /// # Errors
     /// A folder that cannot be written, results of another study in it, a lost device, or a stop.
-    pub fn run(&self, folder: &Path, progress: &mut dyn FnMut(Progress<'_>)) -> Result<Vec<Done>> {
+    pub fn run(&self, folder: &Path, progress: &mut dyn FnMut(StepProgress<'_>)) -> Result<Vec<Done>> {
         std::fs::create_dir_all(folder).map_err(|e| Error::File {
             path: folder.to_owned(),
             reason: format!("cannot be made: {e}; name a folder that is yours to write to"),
@@ -203,7 +198,7 @@ impl<'a> Study<'a> {
         for (done, name) in names.iter().enumerate() {
             let path = folder.join(format!("{name}.safetensors"));
             let known = if path.exists() { Some(self.known(&path)?) } else { None };
-            progress(Progress { done, of: names.len(), name, kept: known.is_some() });
+            progress(StepProgress { done, of: names.len(), name, cached: known.is_some() });
             let result = match known {
                 Some(result) => result,
                 None => self.made(name, &path)?,
@@ -221,9 +216,10 @@ impl<'a> Study<'a> {
         }
         Err(Error::File {
             path: PathBuf::from(path),
-            reason: "belongs to a study of another model, prompts, options, device or version; name another folder, or \
+            reason:
+                "belongs to a study of another model, prompts, options, device or version; name another folder, or \
                      remove this one"
-                .to_owned(),
+                    .to_owned(),
         })
     }
 
@@ -253,13 +249,8 @@ impl<'a> Study<'a> {
         let pairs = self.tasks.iter().find(|(name, _)| name == task).map(|(_, pairs)| &pairs[..]);
         let run = ANALYSES.iter().find(|(name, _)| *name == analysis).map(|(_, run)| run);
         match (pairs, run) {
-            (Some(pairs), Some(run)) => {
-                run(&Task { model: self.model, pairs, options: &self.options }, record)
-            }
-            _ => Err(Error::Input(format!(
-                "invalid step `{name}`: expected one of {}",
-                self.steps().join(", ")
-            ))),
+            (Some(pairs), Some(run)) => run(&Task { model: self.model, pairs, options: &self.options }, record),
+            _ => Err(Error::Input(format!("invalid step `{name}`: expected one of {}", self.steps().join(", ")))),
         }
     }
 }

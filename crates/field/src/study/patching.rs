@@ -59,8 +59,7 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
         for (prompt, effects) in &all {
             let case = &cases[*prompt];
             let scale = range(case)?;
-            let normed =
-                |x: &[f32]| -> Vec<f32> { x.iter().map(|&x| (f64::from(x) / scale) as f32).collect() };
+            let normed = |x: &[f32]| -> Vec<f32> { x.iter().map(|&x| (f64::from(x) / scale) as f32).collect() };
             let (predicted, actual) = (normed(&effects.first_order), normed(&effects.effect));
             let axes = kind.axes(task.model.config(), case.clean.tokens().len());
             let (rows, tokens) = (actual.len() / axes[0].1, axes[axes.len() - 1].1);

@@ -20,9 +20,7 @@ use super::tasks::{Columns, Task};
 pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
     let kinds: &[SiteKind] = match task.options.quick {
         true => &[SiteKind::Resid, SiteKind::AttnOut, SiteKind::MlpOut],
-        false => {
-            &[SiteKind::Resid, SiteKind::AttnOut, SiteKind::MlpOut, SiteKind::Q, SiteKind::K, SiteKind::Z]
-        }
+        false => &[SiteKind::Resid, SiteKind::AttnOut, SiteKind::MlpOut, SiteKind::Q, SiteKind::K, SiteKind::Z],
     };
     let options = PredictorOptions::default();
     let runs = task.runs(task.size(2, 8), kinds, record)?;
@@ -40,8 +38,7 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
             record.check(&what, &panel.certificates);
             actual_costs.push(cost_actual);
             shares.push(panel.flagged);
-            let normed =
-                |x: &[f32]| -> Vec<f32> { x.iter().map(|&x| (f64::from(x) / scale) as f32).collect() };
+            let normed = |x: &[f32]| -> Vec<f32> { x.iter().map(|&x| (f64::from(x) / scale) as f32).collect() };
             let actual = normed(&actual);
             let predicted: Vec<Vec<f32>> = panel.predicted.iter().map(|p| normed(&p.effect)).collect();
             let axes = kind.axes(task.model.config(), case.clean.tokens().len());

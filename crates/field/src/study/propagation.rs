@@ -43,10 +43,7 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
         let run = &runs.clean[prompt];
         let (levels, tokens, _) = shape(run);
         let axes = [("level", levels), ("token", tokens)];
-        result = result
-            .with("map", &axes, along)
-            .with("map_random", &axes, random)
-            .note("labels", task.labels(run));
+        result = result.with("map", &axes, along).with("map_random", &axes, random).note("labels", task.labels(run));
         record.check("first pair", &[adjoint(&run.linearize(Mode::Exact), 1)?]);
     }
     Ok(result)
@@ -66,8 +63,7 @@ fn propagated(task: &Task<'_>, runs: &Runs, prompt: usize) -> Result<(Columns, [
         let place = (level, token);
         let along = displacement[(level * tokens + token) * d..][..d].to_vec();
         let random = |i: usize| gaussian(task.options.seed + i as u64, d);
-        let directions: Vec<Vec<f32>> =
-            std::iter::once(along).chain((0..task.size(16, 48)).map(random)).collect();
+        let directions: Vec<Vec<f32>> = std::iter::once(along).chain((0..task.size(16, 48)).map(random)).collect();
         let mut maps_of = responses(run, place, &directions)?;
         columns.push("prompt", prompt as f64);
         columns.push("level", level as f64);
@@ -91,12 +87,8 @@ fn propagated(task: &Task<'_>, runs: &Runs, prompt: usize) -> Result<(Columns, [
         let frobenius = norm(end) * (d as f64).sqrt();
         let linear = run.linearize(Mode::Exact);
         let operator = Operator::new(&linear, &[place], &Operator::level(&linear, levels - 1))?;
-        let options = RsvdOptions {
-            rank: RANK.min(d),
-            seed: task.options.seed,
-            tolerance: TOLERANCE,
-            ..RsvdOptions::default()
-        };
+        let options =
+            RsvdOptions { rank: RANK.min(d), seed: task.options.seed, tolerance: TOLERANCE, ..RsvdOptions::default() };
         let values = rsvd(&operator, &options)?.values;
         columns.push("frobenius", frobenius);
         columns.push("stable_rank", frobenius.powi(2) / values[0].powi(2));
@@ -123,10 +115,10 @@ fn responses(run: &Run, (level, token): Place, directions: &[Vec<f32>]) -> Resul
     };
     let sources: Vec<[Source; 1]> = directions.iter().map(unit).collect();
     let mut maps = vec![vec![0.0; levels * tokens]; directions.len()];
-    run.linearize(Mode::Exact).jvp_at(&sources, &run.levels(), &mut |slab| {
-        let at = slab.site * tokens + slab.token;
-        let norms = norms(slab.rows, d);
-        maps[slab.member][at..at + norms.len()].copy_from_slice(&norms);
+    run.linearize(Mode::Exact).jvp_at(&sources, &run.levels(), &mut |chunk| {
+        let at = chunk.site * tokens + chunk.token;
+        let norms = norms(chunk.rows, d);
+        maps[chunk.sequence][at..at + norms.len()].copy_from_slice(&norms);
     })?;
     Ok(maps)
 }

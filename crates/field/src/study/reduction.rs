@@ -35,9 +35,7 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
     let (layers, d) = (task.model.config().n_layer, task.model.config().n_embd);
     let level = layers / 2;
     if level == 0 {
-        return Err(Error::Input(
-            "the model has one block, so no level lies below its middle one".to_owned(),
-        ));
+        return Err(Error::Input("the model has one block, so no level lies below its middle one".to_owned()));
     }
     let runs = task.runs(task.size(8, 24), &[], record)?;
     let train = runs.len() / 2;
@@ -48,8 +46,7 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
     }
     let components = components(&runs, train, level)?;
     let noise = principal(&gaussian(task.options.seed, MOST.min(d) * d), d)?;
-    let kinds =
-        [(Choice::Sensitive, &components), (Choice::Random, &components), (Choice::Sensitive, &noise)];
+    let kinds = [(Choice::Sensitive, &components), (Choice::Random, &components), (Choice::Sensitive, &noise)];
     let cells = COUNTS.len() * RANKS.len();
     let mut all = Reduced::new(cells);
     let cases = runs.cases();
@@ -68,8 +65,7 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
     let tokens = runs.clean.iter().map(|run| run.tokens().len()).max().unwrap_or(0);
     // All sites and all directions are no reduction.
     let whole = all.first[cells - 1].relative_error();
-    record
-        .check("the reduction to all", &[Certificate { name: "nothing_dropped", value: whole, bound: 1e-4 }]);
+    record.check("the reduction to all", &[Certificate { name: "nothing_dropped", value: whole, bound: 1e-4 }]);
     record.check("first pair", &[adjoint(&runs.corrupted[0].linearize(Mode::Exact), 1)?]);
     Ok(task
         .labelled("reduction", &runs)
@@ -124,8 +120,7 @@ fn reduced(
         .flat_map(|(choice, basis)| {
             let order = order(here, d, *choice, &mut state);
             let reduce = |n: usize, k: usize| {
-                let seed =
-                    |&t: &usize| Seed::Field { level, token: t, vector: part(&here[t * d..][..d], basis, k) };
+                let seed = |&t: &usize| Seed::Field { level, token: t, vector: part(&here[t * d..][..d], basis, k) };
                 order.iter().take(n).map(seed).collect::<Vec<Seed>>()
             };
             COUNTS.iter().flat_map(|&n| RANKS.map(|k| reduce(n, k))).collect::<Vec<_>>()
@@ -137,10 +132,10 @@ fn reduced(
     let normed = |x: &[f32]| x[..below_level].iter().map(|&x| f64::from(x) / scale).collect::<Vec<f64>>();
     let (actual, linear_effect) = (normed(&effects.effect), normed(&effects.first_order));
     let mut predicted = vec![vec![0.0f64; below_level]; seeds.len()];
-    linear.vjp_at(&seeds, &run.levels()[..level], &mut |slab| {
-        for (i, chi) in slab.rows.chunks(d).enumerate() {
-            let at = slab.site * tokens + slab.token + i;
-            predicted[slab.member][at] = dot(chi, &displacement[at * d..(at + 1) * d]) / scale;
+    linear.vjp_at(&seeds, &run.levels()[..level], &mut |chunk| {
+        for (i, chi) in chunk.rows.chunks(d).enumerate() {
+            let at = chunk.site * tokens + chunk.token + i;
+            predicted[chunk.sequence][at] = dot(chi, &displacement[at * d..(at + 1) * d]) / scale;
         }
     })?;
     let beside = |actual: &[f64]| {

@@ -25,8 +25,7 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
         // Depth is sampled: about nine levels of a deep model, five in a quick look.
         let step = run.model().config().n_layer.div_ceil(task.size(4, 8));
         let places = Runs::places(run, step);
-        let directions =
-            [Direction::Displacement, Direction::Sensitivity, Direction::Random(task.options.seed)];
+        let directions = [Direction::Displacement, Direction::Sensitivity, Direction::Random(task.options.seed)];
         for (index, direction) in directions.iter().enumerate() {
             let what = format!("{} along the {}", runs.names[prompt], DIRECTIONS[index]);
             let sources = sources(&runs, prompt, direction, &places);

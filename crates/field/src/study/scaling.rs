@@ -37,8 +37,7 @@ pub(super) fn step(
     result.metadata.remove("tokens");
     let axes = [("small", found.len()), ("quantity", QUANTITIES.len()), ("predictor", PREDICTORS.len())];
     for name in ["correlation", "correlation_low", "correlation_high", "explained"] {
-        let of =
-            |(_, result): &(&str, Labelled)| result.array(name).map_or_else(Vec::new, |a| a.data.clone());
+        let of = |(_, result): &(&str, Labelled)| result.array(name).map_or_else(Vec::new, |a| a.data.clone());
         result = result.with(name, &axes, found.iter().flat_map(of).collect());
     }
     for (name, one) in &found {

@@ -119,16 +119,12 @@ fn bounded(results: &[&Labelled]) -> Statement {
             small.extend(column(&array(result, "error"), amplitudes.len(), i));
         }
     }
-    let middle = |draw: &[&Vec<f64>]| {
-        stats::median(&pooled(draw).into_iter().filter(|r| r.is_finite()).collect::<Vec<f64>>())
-    };
+    let middle =
+        |draw: &[&Vec<f64>]| stats::median(&pooled(draw).into_iter().filter(|r| r.is_finite()).collect::<Vec<f64>>());
     let figure = bootstrap(&radii, 1, middle);
     let (error, share) = (stats::median(&small), finite.0 as f64 / finite.1.max(1) as f64);
     let all = stats::sorted(
-        &pooled(&radii.iter().collect::<Vec<_>>())
-            .into_iter()
-            .filter(|r| r.is_finite())
-            .collect::<Vec<f64>>(),
+        &pooled(&radii.iter().collect::<Vec<_>>()).into_iter().filter(|r| r.is_finite()).collect::<Vec<f64>>(),
     );
     Statement {
         name: "linear regime",
@@ -234,8 +230,7 @@ fn reduced(results: &[&Labelled]) -> Statement {
         at.and_then(|(n, k)| array(result, name).get(n * ranks.len() + k).copied()).unwrap_or(f64::NAN)
     };
     let of = |name: &str| results.iter().map(|r| cell(r, name)).collect::<Vec<f64>>();
-    let figure =
-        bootstrap(&of("reduction"), 4, |draw| stats::mean(&draw.iter().map(|x| **x).collect::<Vec<f64>>()));
+    let figure = bootstrap(&of("reduction"), 4, |draw| stats::mean(&draw.iter().map(|x| **x).collect::<Vec<f64>>()));
     let (sites, directions) = (stats::mean(&of("random_sites")), stats::mean(&of("random_directions")));
     let whole: Vec<f64> = results.iter().flat_map(|r| array(r, "first_order")).collect();
     Statement {
@@ -266,13 +261,11 @@ fn transferred(results: &[&Labelled]) -> Statement {
         let rows = values.chunks(width.max(1));
         rows.map(|row| stats::mean(row.get(1..width.saturating_sub(1)).unwrap_or_default())).collect()
     };
-    let of = |name: &str| -> Vec<f64> {
-        results.iter().flat_map(|r| inner(r, name)).filter(|x| x.is_finite()).collect()
-    };
+    let of =
+        |name: &str| -> Vec<f64> { results.iter().flat_map(|r| inner(r, name)).filter(|x| x.is_finite()).collect() };
     let average = |draw: &[&f64]| stats::mean(&draw.iter().map(|x| **x).collect::<Vec<f64>>());
     let figure = bootstrap(&of("best"), 5, average);
-    let (random, shuffled) =
-        (bootstrap(&of("random_best"), 5, average), bootstrap(&of("shuffled_best"), 5, average));
+    let (random, shuffled) = (bootstrap(&of("random_best"), 5, average), bootstrap(&of("shuffled_best"), 5, average));
     let control = [random.high, shuffled.high].into_iter().filter(|x| x.is_finite()).fold(0.0, f64::max);
     Statement {
         name: "answers are carried over",
@@ -298,9 +291,7 @@ fn inverted(results: &[&Labelled]) -> Statement {
     let names = results.first().and_then(|r| r.metadata.get("baselines")).cloned().unwrap_or_default();
     let count = names.split(',').count();
     let ratio = |b: usize| {
-        stats::median(
-            &results.iter().flat_map(|r| column(&array(r, "energy_ratio"), count, b)).collect::<Vec<f64>>(),
-        )
+        stats::median(&results.iter().flat_map(|r| column(&array(r, "energy_ratio"), count, b)).collect::<Vec<f64>>())
     };
     let ratios = names.split(',').enumerate().map(|(b, name)| format!("{name} {:.1}", ratio(b)));
     Statement {
@@ -341,11 +332,7 @@ fn scaled(result: &Labelled) -> Statement {
             last("correlation", 2, 0),
         ),
         rule: "holds if the interval lies above 0.8 and above both controls; partly if it lies above both controls",
-        verdict: verdict(
-            figure,
-            figure.low > 0.8 && figure.low > mean.max(random),
-            figure.low > mean.max(random),
-        ),
+        verdict: verdict(figure, figure.low > 0.8 && figure.low > mean.max(random), figure.low > mean.max(random)),
         figure,
     }
 }

@@ -11,9 +11,7 @@ fn column(name: &'static str, values: &[f32]) -> (&'static str, Vec<f32>) {
 }
 
 fn result(columns: &[(&'static str, Vec<f32>)]) -> Labelled {
-    let add = |r: Labelled, (name, data): &(&'static str, Vec<f32>)| {
-        r.with(name, &[("n", data.len())], data.clone())
-    };
+    let add = |r: Labelled, (name, data): &(&'static str, Vec<f32>)| r.with(name, &[("n", data.len())], data.clone());
     columns.iter().fold(Labelled::default(), add)
 }
 
@@ -33,11 +31,8 @@ fn an_empty_study_has_no_verdicts() {
 }
 
 fn regimes(radius: f32, error: f32) -> Vec<Done> {
-    let columns = [
-        column("prompt", &[0.0, 0.0, 1.0, 1.0]),
-        column("radius", &[radius; 4]),
-        column("amplitudes", &[0.01]),
-    ];
+    let columns =
+        [column("prompt", &[0.0, 0.0, 1.0, 1.0]), column("radius", &[radius; 4]), column("amplitudes", &[0.01])];
     let result = result(&columns).with("error", &[("source", 4), ("amplitude", 1)], vec![error; 4]);
     vec![done("regimes.a", result)]
 }
@@ -125,13 +120,10 @@ fn propagation_and_inverse() {
     assert_eq!(verdict_of("structured propagation", &of(80.0)).0, Verdict::Fails);
 
     let of = |achieved: f32| {
-        let result = result(&[
-            column("prompt", &[0.0, 1.0]),
-            column("refined", &[1.0; 2]),
-            column("greedy", &[1.0; 2]),
-        ])
-        .with("achieved", &[("prompt", 2), ("goal", 4)], [0.0, achieved, 0.0, 0.0].repeat(2))
-        .with("energy_ratio", &[("prompt", 2), ("baseline", 1)], vec![3.0; 2]);
+        let result =
+            result(&[column("prompt", &[0.0, 1.0]), column("refined", &[1.0; 2]), column("greedy", &[1.0; 2])])
+                .with("achieved", &[("prompt", 2), ("goal", 4)], [0.0, achieved, 0.0, 0.0].repeat(2))
+                .with("energy_ratio", &[("prompt", 2), ("baseline", 1)], vec![3.0; 2]);
         vec![done("inverse.a", result.note("baselines", "uniform"))]
     };
     assert_eq!(verdict_of("patches can be chosen", &of(0.9)).0, Verdict::Holds);

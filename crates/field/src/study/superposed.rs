@@ -52,9 +52,7 @@ fn pair(case: &Case<'_>, count: usize, state: &mut u64) -> Result<Labelled> {
         .collect();
     if sources.len() < 2 {
         let places = if sources.is_empty() { "no place" } else { "one place" };
-        return Err(Error::Input(format!(
-            "the prompts differ at {places} below level {last}, and a pair takes two"
-        )));
+        return Err(Error::Input(format!("the prompts differ at {places} below level {last}, and a pair takes two")));
     }
     let pairs: Vec<(usize, usize)> = (0..count)
         .map(|_| {

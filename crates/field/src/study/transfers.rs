@@ -21,11 +21,8 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
         let (levels, tokens, _) = shape(run);
         let same = |other: &&Run| other.tokens().len() == tokens && other.tokens() != donor.tokens();
         let others: Vec<Run> = runs.clean.iter().filter(same).take(task.size(2, 4)).cloned().collect();
-        let options = TransferOptions {
-            random: task.size(2, 8),
-            seed: task.options.seed,
-            ..TransferOptions::default()
-        };
+        let options =
+            TransferOptions { random: task.size(2, 8), seed: task.options.seed, ..TransferOptions::default() };
         let name = &runs.names[prompt];
         let result = transfer(run, donor, &runs.observables[prompt], &others, &options);
         let Some(result) = record.attempt(name, result)? else { continue };

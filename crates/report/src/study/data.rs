@@ -74,14 +74,12 @@ pub(super) fn means(name: &str, rows: &[Vec<f64>], x: impl Fn(usize) -> f64) -> 
     let width = rows.iter().map(Vec::len).max().unwrap_or(0);
     let (mut points, mut band) = (Vec::new(), Vec::new());
     for i in 0..width {
-        let values: Vec<f64> =
-            rows.iter().filter_map(|row| row.get(i)).copied().filter(|v| v.is_finite()).collect();
+        let values: Vec<f64> = rows.iter().filter_map(|row| row.get(i)).copied().filter(|v| v.is_finite()).collect();
         if values.is_empty() {
             continue;
         }
-        let interval = stats::bootstrap(&values, i as u64, |draw| {
-            stats::mean(&draw.iter().map(|v| **v).collect::<Vec<f64>>())
-        });
+        let interval =
+            stats::bootstrap(&values, i as u64, |draw| stats::mean(&draw.iter().map(|v| **v).collect::<Vec<f64>>()));
         points.push((x(i), interval.estimate));
         band.push((interval.low, interval.high));
     }

@@ -27,9 +27,7 @@ pub(super) fn summary(all: &[LeftOut]) -> Option<String> {
 
 /// What some analyses left out.
 pub(super) fn of_analyses(all: &[LeftOut], analyses: &[&str]) -> Option<String> {
-    let mine = |l: &&LeftOut| {
-        l.steps.iter().any(|step| analyses.contains(&step.split('.').next().unwrap_or_default()))
-    };
+    let mine = |l: &&LeftOut| l.steps.iter().any(|step| analyses.contains(&step.split('.').next().unwrap_or_default()));
     let lines: Vec<String> = all.iter().filter(mine).map(ToString::to_string).collect();
     let more = lines.len().saturating_sub(NAMED);
     let mut text = lines.iter().take(NAMED).map(|line| plain(line)).collect::<Vec<_>>().join("; ");

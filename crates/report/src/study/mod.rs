@@ -87,8 +87,7 @@ pub fn study_page(studied: &Studied, done: &[Done]) -> Page {
         ("small predicts large", "Across scales", &["scaling"], scaling::section),
     ];
     for statement in statements(done) {
-        let Some((_, heading, analyses, section)) = parts.iter().find(|(name, ..)| *name == statement.name)
-        else {
+        let Some((_, heading, analyses, section)) = parts.iter().find(|(name, ..)| *name == statement.name) else {
             continue;
         };
         let text = format!(

@@ -20,12 +20,11 @@ pub(super) fn section(section: Section, results: &Results<'_>) -> Section {
         Grid::new("Predicted and actual effects of patches", scatters),
         "Each point is one site and token of one prompt. On the line, a prediction holds.",
     );
-    let maps: Vec<Figure> =
-        [("example_effect", "Actual effect"), ("example_first_order", "First-order prediction")]
-            .into_iter()
-            .filter_map(|(name, title)| heatmap(title, first, name, Map::Diverging, "change of J"))
-            .map(Figure::from)
-            .collect();
+    let maps: Vec<Figure> = [("example_effect", "Actual effect"), ("example_first_order", "First-order prediction")]
+        .into_iter()
+        .filter_map(|(name, title)| heatmap(title, first, name, Map::Diverging, "change of J"))
+        .map(Figure::from)
+        .collect();
     section = section.figure(
         Grid::new("", maps),
         format!("Patching each h[l,t] of the clean prompt into the corrupted one: first pair of {task}."),
@@ -39,8 +38,7 @@ pub(super) fn section(section: Section, results: &Results<'_>) -> Section {
 
 /// Pearson's correlation by kind and task.
 fn correlations(all: &[(&str, &Labelled)], kinds: &[String]) -> Bars {
-    let mut bars =
-        Bars::new("Correlation of predicted and actual effects", Axis::linear("Pearson correlation"));
+    let mut bars = Bars::new("Correlation of predicted and actual effects", Axis::linear("Pearson correlation"));
     bars.subtitle = "95 % intervals over prompts".to_owned();
     bars.dots = true;
     bars.groups = all.iter().map(|(task, _)| (*task).to_owned()).collect();
@@ -103,16 +101,12 @@ fn superposition(section: Section, results: &Results<'_>) -> Section {
     if all.is_empty() {
         return section;
     }
-    let mut plot = Scatter::new(
-        "Superposition",
-        Axis::linear("sum of the two responses"),
-        Axis::linear("joint response"),
-    );
+    let mut plot =
+        Scatter::new("Superposition", Axis::linear("sum of the two responses"), Axis::linear("joint response"));
     plot.groups = all.iter().map(|(task, _)| (*task).to_owned()).collect();
     let mut errors = Vec::new();
     for (group, (_, result)) in all.iter().enumerate() {
-        let [joint, sum, prompts, error] =
-            ["joint", "sum", "prompt", "error"].map(|name| array(result, name));
+        let [joint, sum, prompts, error] = ["joint", "sum", "prompt", "error"].map(|name| array(result, name));
         errors.extend(error);
         for ((joint, sum), prompt) in joint.iter().zip(&sum).zip(&prompts) {
             plot.points.push(Point { x: *sum, y: *joint, group, label: format!("prompt {prompt}") });

@@ -12,8 +12,7 @@ pub(super) fn section(section: Section, results: &Results<'_>) -> Section {
     let all = results.of("predictors");
     let Some((_, first)) = all.first() else { return section };
     let (kinds, predictors) = (list(first, "kinds"), list(first, "predictors"));
-    let bars =
-        |(task, result): &(&str, &Labelled)| Figure::from(correlations(task, result, [&kinds, &predictors]));
+    let bars = |(task, result): &(&str, &Labelled)| Figure::from(correlations(task, result, [&kinds, &predictors]));
     section
         .figure(
             Grid::new("Predictors side by side", all.iter().map(bars).collect()),
@@ -67,8 +66,7 @@ fn table(all: &[(&str, &Labelled)], [kinds, predictors]: [&[String]; 2]) -> Tabl
         }
         let each = all.iter().filter_map(|(_, result)| array(result, "cost_actual").get(k).copied());
         let cost = stats::mean(&each.collect::<Vec<f64>>());
-        let (nothing, cells) =
-            ([f64::NAN; 4], [Cell::from(kind.as_str()), Cell::from("the patches themselves")]);
+        let (nothing, cells) = ([f64::NAN; 4], [Cell::from(kind.as_str()), Cell::from("the patches themselves")]);
         table = table.row(cells.into_iter().chain(nothing.into_iter().chain([cost]).map(Cell::from)));
     }
     table

@@ -8,12 +8,11 @@ use crate::{Axis, Figure, Grid, Lines, Map, Reference, Section};
 pub(super) fn section(section: Section, results: &Results<'_>) -> Section {
     let all = results.of("propagation");
     let Some((task, first)) = all.first() else { return section };
-    let maps: Vec<Figure> =
-        [("map", "Along the displacement"), ("map_random", "Random directions, root mean square")]
-            .into_iter()
-            .filter_map(|(name, title)| heatmap(title, first, name, Map::Sequential, "|G s|"))
-            .map(Figure::from)
-            .collect();
+    let maps: Vec<Figure> = [("map", "Along the displacement"), ("map_random", "Random directions, root mean square")]
+        .into_iter()
+        .filter_map(|(name, title)| heatmap(title, first, name, Map::Sequential, "|G s|"))
+        .map(Figure::from)
+        .collect();
     let lines = vec![
         geometry(&all, "Energy that stays", "share at the source's token", ["stays", "random_stays"]).into(),
         geometry(&all, "Energy at the last token", "share at the last token", ["last", "random_last"]).into(),
@@ -70,8 +69,7 @@ fn spectrum(all: &[(&str, &Labelled)]) -> Lines {
 }
 
 fn ranks(all: &[(&str, &Labelled)]) -> Lines {
-    let mut plot =
-        Lines::new("Stable rank", Axis::linear("level of the source"), Axis::log("|G|_F^2 / s1^2"));
+    let mut plot = Lines::new("Stable rank", Axis::linear("level of the source"), Axis::log("|G|_F^2 / s1^2"));
     plot.subtitle = "median and middle half over prompts".to_owned();
     plot.markers = true;
     for (task, result) in all {
@@ -86,7 +84,6 @@ fn ranks(all: &[(&str, &Labelled)]) -> Lines {
         plot.series.push(medians(task, groups));
     }
     let d = all.first().and_then(|(_, r)| r.metadata.get("d")).and_then(|d| d.parse::<f64>().ok());
-    plot.references =
-        d.map(|d| Reference::Level(d, "d: all directions alike".to_owned())).into_iter().collect();
+    plot.references = d.map(|d| Reference::Level(d, "d: all directions alike".to_owned())).into_iter().collect();
     plot
 }

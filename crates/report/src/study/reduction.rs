@@ -22,16 +22,10 @@ pub(super) fn section(section: Section, results: &Results<'_>) -> Section {
     by_rank.series.push(means("all sites", &over_ranks("reduction", n - 1), |i| ranks[i]));
     by_rank.series.push(means("4 sites", &over_ranks("reduction", n - 3), |i| ranks[i]));
     by_rank.series.push(means("4 random sites", &over_ranks("random_sites", n - 3), |i| ranks[i]));
-    by_rank.series.push(means(
-        "all sites, random directions",
-        &over_ranks("random_directions", n - 1),
-        |i| ranks[i],
-    ));
+    by_rank.series.push(means("all sites, random directions", &over_ranks("random_directions", n - 1), |i| ranks[i]));
     by_site.series.push(means("all directions", &over_sites("reduction", k - 1), |i| counts[i]));
     by_site.series.push(means("8 directions", &over_sites("reduction", k - 4), |i| counts[i]));
-    by_site
-        .series
-        .push(means("all directions, random sites", &over_sites("random_sites", k - 1), |i| counts[i]));
+    by_site.series.push(means("all directions, random sites", &over_sites("random_sites", k - 1), |i| counts[i]));
     section
         .figure(
             Grid::new("", vec![by_rank.into(), by_site.into()]),
@@ -62,8 +56,7 @@ fn table(all: &[(&str, &Labelled)], counts: &[f64], ranks: &[f64]) -> Heatmap {
     let rows = counts.iter().enumerate().map(|(i, x)| format!("n = {}", name(x, i + 1 == counts.len())));
     let columns = ranks.iter().enumerate().map(|(i, x)| format!("k = {}", name(x, i + 1 == ranks.len())));
     let values = sum.iter().map(|&x| x as f32).collect();
-    let mut map =
-        Heatmap::new("Error against the model's own effects", rows.collect(), columns.collect(), values);
+    let mut map = Heatmap::new("Error against the model's own effects", rows.collect(), columns.collect(), values);
     (map.map, map.unit) = (Map::Sequential, "relative error".to_owned());
     map
 }

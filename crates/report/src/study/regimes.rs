@@ -10,11 +10,8 @@ pub(super) fn section(section: Section, results: &Results<'_>) -> Section {
     let Some((task, first)) = all.first() else { return section };
     let directions = list(first, "directions");
     let errors = |title: &str, name: &str| {
-        let mut plot = Lines::new(
-            title,
-            Axis::log("amplitude, in units of |h[l,t]|"),
-            Axis::log("error of first order"),
-        );
+        let mut plot =
+            Lines::new(title, Axis::log("amplitude, in units of |h[l,t]|"), Axis::log("error of first order"));
         plot.subtitle = "median and middle half of all sources".to_owned();
         plot.markers = true;
         plot.references = vec![Reference::Level(0.2, "20 %".to_owned())];
@@ -22,10 +19,8 @@ pub(super) fn section(section: Section, results: &Results<'_>) -> Section {
         for (index, direction) in directions.iter().enumerate() {
             let mut groups: Vec<(f64, Vec<f64>)> = amplitudes.iter().map(|&a| (a, Vec::new())).collect();
             for (_, result) in &all {
-                for (row, _) in rows(result, name)
-                    .iter()
-                    .zip(array(result, "direction"))
-                    .filter(|(_, d)| *d as usize == index)
+                for (row, _) in
+                    rows(result, name).iter().zip(array(result, "direction")).filter(|(_, d)| *d as usize == index)
                 {
                     // A source that does nothing has no error.
                     row.iter().zip(&mut groups).filter(|(e, _)| **e > 0.0).for_each(|(e, g)| g.1.push(*e));
@@ -35,11 +30,8 @@ pub(super) fn section(section: Section, results: &Results<'_>) -> Section {
         }
         plot
     };
-    let mut depth = Lines::new(
-        "Radius over depth",
-        Axis::linear("level of the source"),
-        Axis::log("linear radius / |h[l,t]|"),
-    );
+    let mut depth =
+        Lines::new("Radius over depth", Axis::linear("level of the source"), Axis::log("linear radius / |h[l,t]|"));
     depth.subtitle = "median and middle half of all sources".to_owned();
     depth.markers = true;
     for (index, direction) in directions.iter().enumerate() {
@@ -83,8 +75,7 @@ fn by_jet(all: &[(&str, &Labelled)], directions: &[String]) -> Scatter {
     let mut ratios = Vec::new();
     for (task, result) in all {
         let [group, level, token, radius, first, second] =
-            ["direction", "level", "token", "radius", "first_order", "second"]
-                .map(|name| array(result, name));
+            ["direction", "level", "token", "radius", "first_order", "second"].map(|name| array(result, name));
         for i in (0..radius.len()).filter(|&i| radius[i].is_finite()) {
             let jet = jet_radius(first[i], second[i]);
             ratios.push((jet / radius[i]).log2().abs());
@@ -130,8 +121,7 @@ fn example(result: &Labelled) -> Option<Heatmap> {
         let cell = values.get_mut(row * labels.len() + tokens[i] as usize)?;
         *cell = if radii[i].is_finite() { radii[i] as f32 } else { f32::NAN };
     }
-    let mut map =
-        Heatmap::new("Linear radius", seen.iter().map(|l| format!("h{l}")).collect(), labels, values);
+    let mut map = Heatmap::new("Linear radius", seen.iter().map(|l| format!("h{l}")).collect(), labels, values);
     (map.map, map.unit) = (Map::Sequential, "radius / |h[l,t]|".to_owned());
     Some(map)
 }

@@ -115,14 +115,8 @@ fn what_was_left_out_is_said() {
         let texts = section.blocks.iter().map(|b| if let Block::Text(text) = b { text.as_str() } else { "" });
         texts.collect::<Vec<_>>().join("\n")
     };
-    assert!(
-        page.lead.contains("1 of the checks or computations failed; 3 tasks, pairs or steps"),
-        "{}",
-        page.lead
-    );
-    assert!(
-        text("Transfer of answers").contains("Left out here: pair 5 in 2 steps: J is the same in 'both'")
-    );
+    assert!(page.lead.contains("1 of the checks or computations failed; 3 tasks, pairs or steps"), "{}", page.lead);
+    assert!(text("Transfer of answers").contains("Left out here: pair 5 in 2 steps: J is the same in 'both'"));
     assert!(text("Reduced descriptions").contains("Left out here: reduction.colours: J is"));
     assert!(!text("Propagation").contains("Left out"));
     assert_eq!(figures(page.sections.iter().find(|s| s.heading == "What was left out").expect("a list")), 1);

@@ -8,24 +8,20 @@ use crate::{Axis, Figure, Grid, Lines, Map, Reference, Section};
 pub(super) fn section(section: Section, results: &Results<'_>) -> Section {
     let all = results.of("transfers");
     let Some((task, first)) = all.first() else { return section };
-    let maps: Vec<Figure> =
-        [("map", "Transfer fraction"), ("map_random", "Random directions of the same length")]
+    let maps: Vec<Figure> = [("map", "Transfer fraction"), ("map_random", "Random directions of the same length")]
+        .into_iter()
+        .filter_map(|(name, title)| {
+            let mut map = heatmap(title, first, name, Map::Diverging, "fraction of the answer")?;
+            map.limit = Some(1.0);
+            Some(map)
+        })
+        .map(Figure::from)
+        .collect();
+    let lines: Vec<Figure> =
+        [("best", "Best token of each level"), ("at_changed", "The changed token"), ("at_last", "The last token")]
             .into_iter()
-            .filter_map(|(name, title)| {
-                let mut map = heatmap(title, first, name, Map::Diverging, "fraction of the answer")?;
-                map.limit = Some(1.0);
-                Some(map)
-            })
-            .map(Figure::from)
+            .map(|(name, title)| by_level(&all, name, title).into())
             .collect();
-    let lines: Vec<Figure> = [
-        ("best", "Best token of each level"),
-        ("at_changed", "The changed token"),
-        ("at_last", "The last token"),
-    ]
-    .into_iter()
-    .map(|(name, title)| by_level(&all, name, title).into())
-    .collect();
     section
         .figure(
             Grid::new("", maps),
