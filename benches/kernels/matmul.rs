@@ -5,7 +5,7 @@ use resolvent_benches::{devices, gate, operand};
 use resolvent_engine::{Device, Result, Tensor};
 use resolvent_model::gaussian;
 use resolvent_ops::matmul::Matmul;
-use resolvent_ops::{Kept, Op, Rows, Span, Weight};
+use resolvent_ops::{Op, Residuals, Rows, Span, Weight};
 
 const SHAPES: [(usize, usize); 2] = [(768, 3072), (3072, 768)];
 const ROWS: [usize; 8] = [1, 4, 16, 64, 128, 256, 512, 1024];
@@ -57,7 +57,7 @@ impl Case {
 
     fn vjp(&self) -> Result<Tensor> {
         let mut rec = self.device.record();
-        let x_bar = self.op.vjp(&mut rec, &self.rows, &Kept::default(), &self.y_bar, &[None])?.remove(0);
+        let x_bar = self.op.vjp(&mut rec, &self.rows, &Residuals::default(), &self.y_bar, &[None])?.remove(0);
         self.device.submit(rec)?;
         self.device.wait()?;
         Ok(x_bar)
@@ -67,9 +67,8 @@ impl Case {
     fn check(&self) {
         let [rows, k, n] = self.shape;
         let (w, x) = (gaussian(1, k * n), gaussian(2, rows * k));
-        let want: Vec<f32> = (0..n)
-            .map(|j| (0..k).map(|i| f64::from(x[i]) * f64::from(w[i * n + j])).sum::<f64>() as f32)
-            .collect();
+        let want: Vec<f32> =
+            (0..n).map(|j| (0..k).map(|i| f64::from(x[i]) * f64::from(w[i * n + j])).sum::<f64>() as f32).collect();
         let got = self.primal().and_then(|y| self.device.read(&y)).expect("the product runs");
         gate("matmul.primal", &got[..n], &want);
     }
@@ -105,8 +104,8 @@ fn alone(c: &mut Criterion, [rows, k, n]: [usize; 3]) {
             // SAFETY: as above; strides are given as (column, row).
             unsafe {
                 gemm::gemm(
-                    rows, n, k, y, 1, n_stride, false, x, 1, k_stride, w, 1, n_stride, 0.0, 1.0, false,
-                    false, false, threads,
+                    rows, n, k, y, 1, n_stride, false, x, 1, k_stride, w, 1, n_stride, 0.0, 1.0, false, false, false,
+                    threads,
                 );
             }
         });

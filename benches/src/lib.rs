@@ -35,9 +35,5 @@ pub fn operand(device: &Device, rows: usize, columns: usize, seed: u64) -> Resul
 pub fn gate(what: &str, got: &[f32], want: &[f32]) {
     let size: f64 = want.iter().map(|w| f64::from(*w).powi(2)).sum::<f64>().sqrt();
     let off: f64 = got.iter().zip(want).map(|(g, w)| f64::from(g - w).powi(2)).sum::<f64>().sqrt();
-    assert!(
-        got.len() == want.len() && off <= 1e-5 * size,
-        "{what} is wrong by {:.1e}: not timed",
-        off / size
-    );
+    assert!(got.len() == want.len() && off <= 1e-5 * size, "{what} is wrong by {:.1e}: not timed", off / size);
 }

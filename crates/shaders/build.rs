@@ -37,7 +37,6 @@ fn main() {
 fn write(out: &Path, files: &[(String, String)]) {
     for (name, text) in files {
         let path = out.join(name);
-        std::fs::write(&path, text)
-            .unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
+        std::fs::write(&path, text).unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
     }
 }

@@ -2,7 +2,7 @@
 //   base     64 invocations: neighbours read neighbours, as a GPU likes it. Any d_head.
 //   narrow   16 invocations, vec4. For processors that play the GPU: a load there is a loop over the lanes whatever it
 //            brings, and an invocation without work costs what one with work does. d_head in whole vec4.
-#import number
+#import element
 
 // Lengths of arrays in workgroup memory: Numbers of a head, and keys of a tile. What `base` needs, in all texts, since Mesa unrolls
 // a loop that indexes an array of no more than 32 elements, whatever its bounds: a second of compilation for each entry.

@@ -6,7 +6,7 @@
 //   vjp: dp_ij = z_bar_i.v_j,  D_i = z_bar_i.z_i,  ds_ij = p_ij (dp_ij - D_i)
 //        q_bar_i = scale sum_j ds_ij k_j   (vjp_q, which also keeps D)
 //        k_bar_j = scale sum_i ds_ij q_i,  v_bar_j = sum_i p_ij z_bar_i   (vjp_kv)
-//   HELD: p is a constant. z_dot_i = sum_j p_ij v_dot_j, and of the vjp v_bar alone: q and k columns are zero, by vjp_kv
+//   FROZEN: p is a constant. z_dot_i = sum_j p_ij v_dot_j, and of the vjp v_bar alone: q and k columns are zero, by vjp_kv
 // Ragged: a run owns tokens start <= t < end. Earlier keys and values are the base run's, and their tangents are zero.
 // Layout: one workgroup a (row, head). Over a tile, an invocation first owns a key (its score: a dot product), then up
 // to two of the d_head <= 128 dimensions, or of its vec4 (its sums over the tile). O(T) memory. Per pair and head: 4 d_head
@@ -14,29 +14,29 @@
 #import rows
 #import heads
 
-override HELD: bool = false;
+override FROZEN: bool = false;
 
 struct Params { first: u32, heads: u32, d_head: u32, scale: f32 }
 
 @group(0) @binding(0) var<uniform> p: Params;                         // params: vjp has the rows from `first` on, the others all
 @group(0) @binding(1) var<storage, read> rows: array<vec4<u32>>;      // [rows, 4]
-@group(0) @binding(2) var<storage, read> qkv: array<Number>;          // [rows, 3d] own, in primal; [primal, 3d] in jvp, vjp
-@group(0) @binding(3) var<storage, read> base: array<Number>;         // [primal, 3d]      primal: the base run's qkv
-@group(0) @binding(4) var<storage, read_write> z: array<Number>;      // [rows, d]         primal out
+@group(0) @binding(2) var<storage, read> qkv: array<Element>;          // [rows, 3d] own, in primal; [primal, 3d] in jvp, vjp
+@group(0) @binding(3) var<storage, read> base: array<Element>;         // [primal, 3d]      primal: the base run's qkv
+@group(0) @binding(4) var<storage, read_write> z: array<Element>;      // [rows, d]         primal out
 @group(0) @binding(5) var<storage, read_write> lse: array<f32>;       // [rows, heads]     primal out
 
-@group(0) @binding(3) var<storage, read> z_kept: array<Number>;       // [primal, d]       jvp, vjp
-@group(0) @binding(4) var<storage, read> lse_kept: array<f32>;        // [primal, heads]   jvp, vjp
-@group(0) @binding(5) var<storage, read> qkv_dot: array<Number>;      // [rows, 3d]        jvp in
-@group(0) @binding(6) var<storage, read_write> z_dot: array<Number>;  // [rows, d]         jvp out
+@group(0) @binding(3) var<storage, read> z_saved: array<Element>;       // [primal, d]       jvp, vjp
+@group(0) @binding(4) var<storage, read> lse_saved: array<f32>;        // [primal, heads]   jvp, vjp
+@group(0) @binding(5) var<storage, read> qkv_dot: array<Element>;      // [rows, 3d]        jvp in
+@group(0) @binding(6) var<storage, read_write> z_dot: array<Element>;  // [rows, d]         jvp out
 
-@group(0) @binding(5) var<storage, read> z_bar: array<Number>;        // [rows, d]         vjp in
-@group(0) @binding(6) var<storage, read_write> qkv_bar: array<Number>; // [rows, 3d]        vjp out: q columns by vjp_q, the rest by vjp_kv
+@group(0) @binding(5) var<storage, read> z_bar: array<Element>;        // [rows, d]         vjp in
+@group(0) @binding(6) var<storage, read_write> qkv_bar: array<Element>; // [rows, 3d]        vjp out: q columns by vjp_q, the rest by vjp_kv
 @group(0) @binding(7) var<storage, read_write> mean: array<f32>;      // [rows, heads]     vjp_q out: D
-@group(0) @binding(3) var<storage, read> mean_kept: array<f32>;       // [rows, heads]     vjp_kv in
+@group(0) @binding(3) var<storage, read> mean_saved: array<f32>;       // [rows, heads]     vjp_kv in
 
-var<workgroup> left: array<Number, WIDEST>;       // this row's q (or k) of the head
-var<workgroup> right: array<Number, WIDEST>;      // this row's q_dot, z_bar or v
+var<workgroup> left: array<Element, WIDEST>;       // this row's q (or k) of the head
+var<workgroup> right: array<Element, WIDEST>;      // this row's q_dot, z_bar or v
 var<workgroup> tile: array<vec2<f32>, TILE>;     // two numbers for each key (or query) of the tile
 
 // Width of a head, in Numbers.
@@ -73,8 +73,8 @@ fn primal(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
     for (var e = lane; e < width(); e += GROUP) { left[e] = qkv[part(row, 0u, head) + e] * p.scale; }
     var top = -3.0e38;
     var total = 0.0;
-    var z0 = Number();
-    var z1 = Number();
+    var z0 = Element();
+    var z1 = Element();
     for (var first = 0u; first <= t; first += GROUP) {
         workgroupBarrier();
         let j = first + lane;
@@ -125,12 +125,12 @@ fn jvp(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
         left[e] = qkv[part(r.x, 0u, head) + e] * p.scale;
         right[e] = qkv_dot[part(row, 0u, head) + e] * p.scale;
     }
-    let log_total = lse_kept[r.x * p.heads + head];
-    var z0 = Number();
-    var z1 = Number();
+    let log_total = lse_saved[r.x * p.heads + head];
+    var z0 = Element();
+    var z1 = Element();
     var drift = 0.0;
     // Of keys before the run's own, only the weights could change.
-    for (var first = select(0u, r.z, HELD); first <= t; first += GROUP) {
+    for (var first = select(0u, r.z, FROZEN); first <= t; first += GROUP) {
         workgroupBarrier();
         let j = first + lane;
         var weights = vec2<f32>(0.0);
@@ -140,9 +140,9 @@ fn jvp(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
             var s_dot = 0.0;
             for (var e = 0u; e < width(); e++) {
                 s += inner(left[e], qkv[key + e]);
-                if (!HELD) { s_dot += inner(right[e], qkv[key + e]); }
+                if (!FROZEN) { s_dot += inner(right[e], qkv[key + e]); }
             }
-            if (!HELD && j >= r.z) {
+            if (!FROZEN && j >= r.z) {
                 let own = part(row_of(r, j), 1u, head);
                 for (var e = 0u; e < width(); e++) { s_dot += inner(left[e], qkv_dot[own + e]); }
             }
@@ -154,7 +154,7 @@ fn jvp(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
         let n = min(GROUP, t + 1u - first);
         for (var i = 0u; i < n; i++) {
             let w = tile[i];
-            if (!HELD) {
+            if (!FROZEN) {
                 drift += w.y;
                 let at = part(base_of(r, row, first + i), 2u, head);
                 if (lane < width()) { z0 += w.y * qkv[at + lane]; }
@@ -168,9 +168,9 @@ fn jvp(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
         }
     }
     let out = head_of(row, head);
-    let kept = head_of(r.x, head);
-    if (lane < width()) { z_dot[out + lane] = z0 - drift * z_kept[kept + lane]; }
-    if (lane + GROUP < width()) { z_dot[out + lane + GROUP] = z1 - drift * z_kept[kept + lane + GROUP]; }
+    let residuals = head_of(r.x, head);
+    if (lane < width()) { z_dot[out + lane] = z0 - drift * z_saved[residuals + lane]; }
+    if (lane + GROUP < width()) { z_dot[out + lane + GROUP] = z1 - drift * z_saved[residuals + lane + GROUP]; }
 }
 
 @compute @workgroup_size(GROUP)
@@ -184,7 +184,7 @@ fn vjp_q(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
         let bar = z_bar[head_of(row, head) + e];
         left[e] = qkv[part(r.x, 0u, head) + e] * p.scale;
         right[e] = bar;
-        d += inner(bar, z_kept[head_of(r.x, head) + e]);
+        d += inner(bar, z_saved[head_of(r.x, head) + e]);
     }
     // The loop's own barrier comes before anyone writes the tile again.
     tile[lane].x = d;
@@ -192,9 +192,9 @@ fn vjp_q(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
     d = 0.0;
     for (var i = 0u; i < GROUP; i++) { d += tile[i].x; }
     if (lane == 0u) { mean[row * p.heads + head] = d; }
-    let log_total = lse_kept[r.x * p.heads + head];
-    var q0 = Number();
-    var q1 = Number();
+    let log_total = lse_saved[r.x * p.heads + head];
+    var q0 = Element();
+    var q1 = Element();
     for (var first = 0u; first <= t; first += GROUP) {
         workgroupBarrier();
         let j = first + lane;
@@ -234,10 +234,10 @@ fn vjp_kv(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
         left[e] = qkv[part(r.x, 1u, head) + e] * p.scale;
         right[e] = qkv[part(r.x, 2u, head) + e];
     }
-    var k0 = Number();
-    var k1 = Number();
-    var v0 = Number();
-    var v1 = Number();
+    var k0 = Element();
+    var k1 = Element();
+    var v0 = Element();
+    var v1 = Element();
     for (var first = t; first < r.w; first += GROUP) {
         workgroupBarrier();
         let i = first + lane;
@@ -249,11 +249,11 @@ fn vjp_kv(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
             var dp = 0.0;
             for (var e = 0u; e < width(); e++) {
                 s += inner(left[e], qkv[query + e]);
-                if (!HELD) { dp += inner(right[e], z_bar[bar + e]); }
+                if (!FROZEN) { dp += inner(right[e], z_bar[bar + e]); }
             }
-            let w = exp(s - lse_kept[base_of(r, row, i) * p.heads + head]);
+            let w = exp(s - lse_saved[base_of(r, row, i) * p.heads + head]);
             weights.x = w;
-            if (!HELD) { weights.y = w * (dp - mean_kept[row_of(r, i) * p.heads + head]) * p.scale; }
+            if (!FROZEN) { weights.y = w * (dp - mean_saved[row_of(r, i) * p.heads + head]) * p.scale; }
         }
         tile[lane] = weights;
         workgroupBarrier();
@@ -263,20 +263,20 @@ fn vjp_kv(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
             let query = part(base_of(r, row, first + i), 0u, head);
             let bar = head_of(row_of(r, first + i), head);
             if (lane < width()) {
-                if (!HELD) { k0 += w.y * qkv[query + lane]; }
+                if (!FROZEN) { k0 += w.y * qkv[query + lane]; }
                 v0 += w.x * z_bar[bar + lane];
             }
             if (lane + GROUP < width()) {
-                if (!HELD) { k1 += w.y * qkv[query + lane + GROUP]; }
+                if (!FROZEN) { k1 += w.y * qkv[query + lane + GROUP]; }
                 v1 += w.x * z_bar[bar + lane + GROUP];
             }
         }
     }
     let key = part(row, 1u, head);
     let value = part(row, 2u, head);
-    if (HELD) {
+    if (FROZEN) {
         let query = part(row, 0u, head);
-        for (var e = lane; e < width(); e += GROUP) { qkv_bar[query + e] = Number(); }
+        for (var e = lane; e < width(); e += GROUP) { qkv_bar[query + e] = Element(); }
     }
     if (lane < width()) {
         qkv_bar[key + lane] = k0;

@@ -11,34 +11,34 @@
 //        q_bar_dot_i = scale sum_j (ds_dot_ij k_j + ds_ij k_dot_j)      (query, from the means of `mean`)
 //        k_bar_dot_j = scale sum_i (ds_dot_ij q_i + ds_ij q_dot_i),  v_bar_dot_j = sum_i (p_dot_ij z_bar_i + p_ij z_bar_dot_i)   (key)
 //        Both factors of the product of deviations are about their means: what all keys share is never multiplied.
-// Rows of an hvp: runs that own the same tokens, from 0 on, and have a tangent. The run from row `plain` on holds z_bar itself;
+// Rows of an hvp: runs that own the same tokens, from 0 on, and have a tangent. The run from row `shared_cotangent` on holds z_bar itself;
 // that one, and others without a tangent, get the vjp of attention.wgsl.
 // Layout and texts: those of attention.wgsl, one workgroup a (row, head), tiles of GROUP keys or queries. Per pair and
 // head: 24 d_head flops in the jet, 6 in mean, 16 in query, 20 in key.
 #import rows
 #import heads
 
-struct Params { heads: u32, d_head: u32, scale: f32, plain: u32 }
+struct Params { heads: u32, d_head: u32, scale: f32, shared_cotangent: u32 }
 
 @group(0) @binding(0) var<uniform> p: Params;                            // params
 @group(0) @binding(1) var<storage, read> rows: array<vec4<u32>>;         // [rows, 4]
-@group(0) @binding(2) var<storage, read> qkv: array<Number>;             // [primal, 3d]
+@group(0) @binding(2) var<storage, read> qkv: array<Element>;             // [primal, 3d]
 @group(0) @binding(3) var<storage, read> lse: array<f32>;                // [primal, heads]
-@group(0) @binding(4) var<storage, read> qkv_jet: array<Number>;         // [2 rows, 3d]     jet in: qkv_dot and qkv_ddot in turn
-@group(0) @binding(5) var<storage, read_write> z_jet: array<Number>;     // [2 rows, d]      jet out
-@group(0) @binding(4) var<storage, read> qkv_dot: array<Number>;         // [bent, 3d]       hvp in
-@group(0) @binding(5) var<storage, read> z_bars: array<Number>;          // [rows, d]        hvp in: z_bar_dot of each run, then z_bar
-@group(0) @binding(6) var<storage, read> z: array<Number>;               // [primal, d]      mean
-@group(0) @binding(7) var<storage, read> z_dot: array<Number>;           // [bent, d]        mean
-@group(0) @binding(8) var<storage, read_write> means: array<vec4<f32>>;  // [bent, heads, 4] mean out: mu, D, D_dot
-@group(0) @binding(6) var<storage, read> means_kept: array<vec4<f32>>;   // [bent, heads, 4] query, key
-@group(0) @binding(7) var<storage, read_write> qkv_bars: array<Number>;  // [rows, 3d]       out: q columns by query, the rest by key
+@group(0) @binding(4) var<storage, read> qkv_jet: array<Element>;         // [2 rows, 3d]     jet in: qkv_dot and qkv_ddot in turn
+@group(0) @binding(5) var<storage, read_write> z_jet: array<Element>;     // [2 rows, d]      jet out
+@group(0) @binding(4) var<storage, read> qkv_dot: array<Element>;         // [tangent_rows, 3d]       hvp in
+@group(0) @binding(5) var<storage, read> z_bars: array<Element>;          // [rows, d]        hvp in: z_bar_dot of each run, then z_bar
+@group(0) @binding(6) var<storage, read> z: array<Element>;               // [primal, d]      mean
+@group(0) @binding(7) var<storage, read> z_dot: array<Element>;           // [tangent_rows, d]        mean
+@group(0) @binding(8) var<storage, read_write> means: array<vec4<f32>>;  // [tangent_rows, heads, 4] mean out: mu, D, D_dot
+@group(0) @binding(6) var<storage, read> means_saved: array<vec4<f32>>;   // [tangent_rows, heads, 4] query, key
+@group(0) @binding(7) var<storage, read_write> qkv_bars: array<Element>;  // [rows, 3d]       out: q columns by query, the rest by key
 
 // Of this row: q, q_dot and q_ddot in jet; q, q_dot, z_bar and z_bar_dot in mean and query; k, k_dot, v and v_dot in key.
-var<workgroup> own0: array<Number, WIDEST>;
-var<workgroup> own1: array<Number, WIDEST>;
-var<workgroup> own2: array<Number, WIDEST>;
-var<workgroup> own3: array<Number, WIDEST>;
+var<workgroup> own0: array<Element, WIDEST>;
+var<workgroup> own1: array<Element, WIDEST>;
+var<workgroup> own2: array<Element, WIDEST>;
+var<workgroup> own3: array<Element, WIDEST>;
 // Of each key (or query) of the tile: p, s_dot and s_ddot in jet; ds_dot, ds, p_dot and p in query and key.
 var<workgroup> tile: array<vec4<f32>, TILE>;
 
@@ -56,7 +56,7 @@ fn head_of(r: u32, head: u32) -> u32 {
 }
 
 // Values of zeroth, first and second order.
-struct Jet { x: Number, y: Number, z: Number }
+struct Jet { x: Element, y: Element, z: Element }
 
 // The jet of a sum of weights after a factor exp(-c a).
 fn moved(m: vec3<f32>, c: f32) -> vec3<f32> {
@@ -68,12 +68,12 @@ fn moved_sum(f: Jet, c: f32) -> Jet {
     return Jet(f.x, f.y - c * f.x, f.z - 2.0 * c * f.y + c * c * f.x);
 }
 
-fn plus(f: Jet, weights: vec3<f32>, v: Number) -> Jet {
+fn plus(f: Jet, weights: vec3<f32>, v: Element) -> Jet {
     return Jet(f.x + weights.x * v, f.y + weights.y * v, f.z + weights.z * v);
 }
 
 // What the jet of a value itself adds, where the run owns it.
-fn plus_own(f: Jet, weights: vec3<f32>, v_dot: Number, v_ddot: Number) -> Jet {
+fn plus_own(f: Jet, weights: vec3<f32>, v_dot: Element, v_ddot: Element) -> Jet {
     return Jet(f.x, f.y + weights.x * v_dot, f.z + 2.0 * weights.y * v_dot + weights.x * v_ddot);
 }
 
@@ -127,13 +127,13 @@ fn jet(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
         workgroupBarrier();
         let n = min(GROUP, t + 1u - first);
         var mass = m.x;
-        var pull = m.y;
+        var terms = m.y;
         for (var i = 0u; i < n; i++) {
             mass += tile[i].x;
-            pull += tile[i].x * (tile[i].y - center);
+            terms += tile[i].x * (tile[i].y - center);
         }
         // Where all weights so far are below the smallest number, there is nothing to move.
-        let shift = select(0.0, pull / mass, mass > 0.0);
+        let shift = select(0.0, terms / mass, mass > 0.0);
         center += shift;
         m = moved(m, shift);
         f0 = moved_sum(f0, shift);
@@ -169,17 +169,17 @@ fn jet(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
 }
 
 // Row of z_bar for the token of a row of a run.
-fn plain_of(r: vec4<u32>, row: u32) -> u32 {
-    return p.plain + row - r.y;
+fn shared_cotangent_of(r: vec4<u32>, row: u32) -> u32 {
+    return p.shared_cotangent + row - r.y;
 }
 
 // Of a query: q, q_dot, z_bar and z_bar_dot.
-struct Side { q: Number, q_dot: Number, bar: Number, bar_dot: Number }
+struct Side { q: Element, q_dot: Element, bar: Element, bar_dot: Element }
 
 fn query_side(r: vec4<u32>, row: u32, head: u32, e: u32) -> Side {
     return Side(
         qkv[part(r.x, 0u, head) + e], qkv_dot[part(row, 0u, head) + e],
-        z_bars[head_of(plain_of(r, row), head) + e], z_bars[head_of(row, head) + e],
+        z_bars[head_of(shared_cotangent_of(r, row), head) + e], z_bars[head_of(row, head) + e],
     );
 }
 
@@ -191,7 +191,7 @@ fn keep(e: u32, side: Side) {
 }
 
 // score, s_dot, dp and dp_dot of a query and a key in one of their Numbers, without the scale.
-fn dots_of(side: Side, k: Number, k_dot: Number, v: Number, v_dot: Number) -> vec4<f32> {
+fn dots_of(side: Side, k: Element, k_dot: Element, v: Element, v_dot: Element) -> vec4<f32> {
     return vec4<f32>(
         inner(side.q, k), inner(side.q_dot, k) + inner(side.q, k_dot),
         inner(side.bar, v), inner(side.bar_dot, v) + inner(side.bar, v_dot),
@@ -199,7 +199,7 @@ fn dots_of(side: Side, k: Number, k_dot: Number, v: Number, v_dot: Number) -> ve
 }
 
 // Of one key (or query): ds_dot, ds, p_dot and p, from score, s_dot, dp and dp_dot.
-fn pulls(dots: vec4<f32>, log_total: f32, m: vec4<f32>) -> vec4<f32> {
+fn score_terms(dots: vec4<f32>, log_total: f32, m: vec4<f32>) -> vec4<f32> {
     let w = exp(p.scale * dots.x - log_total);
     let from_center = p.scale * dots.y - m.x;
     let e = dots.z - m.y;
@@ -250,13 +250,13 @@ fn query(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
     let t = row_token(r, row);
     for (var e = lane; e < width(); e += GROUP) { keep(e, query_side(r, row, head, e)); }
     let log_total = lse[r.x * p.heads + head];
-    let m = means_kept[row * p.heads + head];
-    var q0 = Number();
-    var q1 = Number();
+    let m = means_saved[row * p.heads + head];
+    var q0 = Element();
+    var q1 = Element();
     for (var first = 0u; first <= t; first += GROUP) {
         workgroupBarrier();
         let j = first + lane;
-        var pull = vec4<f32>(0.0);
+        var terms = vec4<f32>(0.0);
         if (j <= t) {
             let key = part(base_of(r, row, j), 1u, head);
             let value = part(base_of(r, row, j), 2u, head);
@@ -267,9 +267,9 @@ fn query(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
                 let side = Side(own0[e], own1[e], own2[e], own3[e]);
                 dots += dots_of(side, qkv[key + e], qkv_dot[key_dot + e], qkv[value + e], qkv_dot[value_dot + e]);
             }
-            pull = pulls(dots, log_total, m);
+            terms = score_terms(dots, log_total, m);
         }
-        tile[lane] = pull;
+        tile[lane] = terms;
         workgroupBarrier();
         let n = min(GROUP, t + 1u - first);
         for (var i = 0u; i < n; i++) {
@@ -285,7 +285,7 @@ fn query(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
     if (lane + GROUP < width()) { qkv_bars[out + GROUP] = p.scale * q1; }
 }
 
-struct KeyBars { k: Number, v: Number }
+struct KeyBars { k: Element, v: Element }
 
 // k_bar_dot and v_bar_dot of Number e of the head with what query i of the tile adds.
 fn key_step(bars: KeyBars, r: vec4<u32>, row: u32, i: u32, w: vec4<f32>, head: u32, e: u32) -> KeyBars {
@@ -310,7 +310,7 @@ fn key(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
     for (var first = t; first < r.w; first += GROUP) {
         workgroupBarrier();
         let i = first + lane;
-        var pull = vec4<f32>(0.0);
+        var terms = vec4<f32>(0.0);
         if (i < r.w) {
             let base = base_of(r, row, i);
             let query = row_of(r, i);
@@ -319,9 +319,9 @@ fn key(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
                 let side = query_side(vec4<u32>(base, r.yzw), query, head, e);
                 dots += dots_of(side, own0[e], own1[e], own2[e], own3[e]);
             }
-            pull = pulls(dots, lse[base * p.heads + head], means_kept[query * p.heads + head]);
+            terms = score_terms(dots, lse[base * p.heads + head], means_saved[query * p.heads + head]);
         }
-        tile[lane] = pull;
+        tile[lane] = terms;
         workgroupBarrier();
         let n = min(GROUP, r.w - first);
         for (var i = 0u; i < n; i++) {

@@ -1,18 +1,18 @@
 // gelu:  y = x Phi(x), in GPT-2's tanh form or exact (override EXACT).   Pointwise: one derivative d serves both modes.
 //   jvp: y_dot = d(x) x_dot      vjp: x_bar = d(x) y_bar      residual: x, found through `rows`
 //   jet: y_ddot = d(x) x_ddot + d'(x) x_dot^2, beside y_dot
-//   HELD: d(x) = y / x, taken as a constant, in jvp and vjp
-//   hvp: x_bar_dot = d(x) y_bar_dot + d'(x) x_dot y_bar, for the first `bent` rows; y_bar's own run begins at row `plain`
+//   FROZEN: d(x) = y / x, taken as a constant, in jvp and vjp
+//   hvp: x_bar_dot = d(x) y_bar_dot + d'(x) x_dot y_bar, for the first `tangent_rows` rows; y_bar's own run begins at row `shared_cotangent`
 // Layout: one invocation a number, a 2D grid because one dimension ends at 65 535 groups. Bound by memory.
 #import activation
 
-struct Params { rows: u32, n: u32, groups_x: u32, bent: u32, plain: u32, pad0: u32, pad1: u32, pad2: u32 }
+struct Params { rows: u32, n: u32, groups_x: u32, tangent_rows: u32, shared_cotangent: u32, pad0: u32, pad1: u32, pad2: u32 }
 
 @group(0) @binding(0) var<uniform> p: Params;                       // params
 @group(0) @binding(1) var<storage, read> x: array<f32>;             // [primal, n]
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;       // [rows, n]   primal out
 @group(0) @binding(2) var<storage, read> rows: array<vec4<u32>>;    // [rows, 4]
-@group(0) @binding(3) var<storage, read> x_dot: array<f32>;         // [rows, n]   jvp in; [bent, n] hvp in
+@group(0) @binding(3) var<storage, read> x_dot: array<f32>;         // [rows, n]   jvp in; [tangent_rows, n] hvp in
 @group(0) @binding(4) var<storage, read_write> y_dot: array<f32>;   // [rows, n]   jvp out
 @group(0) @binding(3) var<storage, read> y_bar: array<f32>;         // [rows, n]   vjp in
 @group(0) @binding(4) var<storage, read_write> x_bar: array<f32>;   // [rows, n]   vjp out
@@ -57,7 +57,7 @@ fn jet(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
     let second = first + p.n;
     let dot = x_jet[first];
     y_jet[first] = slope(v) * dot;
-    y_jet[second] = slope(v) * x_jet[second] + bend(v) * dot * dot;
+    y_jet[second] = slope(v) * x_jet[second] + second_derivative(v) * dot * dot;
 }
 
 @compute @workgroup_size(64)
@@ -67,9 +67,9 @@ fn hvp(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
     let v = primal_of(i);
     let row = i / p.n;
     var bar = slope(v) * y_bars[i];
-    if (row < p.bent) {
-        let plain = p.plain + row - rows[row].y;
-        bar += bend(v) * x_dot[i] * y_bars[plain * p.n + i % p.n];
+    if (row < p.tangent_rows) {
+        let shared_cotangent = p.shared_cotangent + row - rows[row].y;
+        bar += second_derivative(v) * x_dot[i] * y_bars[shared_cotangent * p.n + i % p.n];
     }
     x_bars[i] = bar;
 }

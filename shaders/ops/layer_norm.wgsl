@@ -1,19 +1,19 @@
 // layer_norm:  y = gain x_hat + bias,  x_hat = (x - mean) rstd,  rstd = 1 / sqrt(var + eps),  over one row.
 //   jvp: y_dot = gain rstd (x_dot - <x_dot> - x_hat <x_hat x_dot>)          <.> is the mean over the row
 //   vjp: x_bar = rstd (g - <g> - x_hat <x_hat g>),  g = gain y_bar          vjp_add: plus what the residual path brings
-//   HELD: rstd is a constant, so the terms with x_hat are gone from jvp and vjp
+//   FROZEN: rstd is a constant, so the terms with x_hat are gone from jvp and vjp
 //   jet: u = x_hat_dot,  alpha = rstd <x_hat x_dot>,  beside y_dot
 //        y_ddot = gain (rstd (x_ddot - <x_ddot> - x_hat <x_hat x_ddot>) - 2 alpha u - (<u^2> + eps rstd^2 alpha^2) x_hat)
 //   hvp: with g of the plain cotangent, x_bar_dot = vjp(y_bar_dot) + rstd (-alpha (g - <g> - x_hat <x_hat g>) - u <x_hat g>
-//        - x_hat <u g>) for the first `bent` rows; the plain cotangent's own run begins at row `plain`.  hvp_add: like vjp_add
+//        - x_hat <u g>) for the first `tangent_rows` rows; the plain cotangent's own run begins at row `shared_cotangent`.  hvp_add: like vjp_add
 // Residuals: x and stats. A tangent or cotangent row finds its primal through `rows`, so K of them share one primal.
 // Layout: one workgroup a row, its invocations stride over the row. Bound by memory: 2 reads and 1 write a number.
 // The variance is taken about the mean, in a second pass over the row: the one-pass form cancels in f32.
 #import reduce
 
-override HELD: bool = false;
+override FROZEN: bool = false;
 
-struct Params { rows: u32, d: u32, eps: f32, bent: u32, plain: u32, pad0: u32, pad1: u32, pad2: u32 }
+struct Params { rows: u32, d: u32, eps: f32, tangent_rows: u32, shared_cotangent: u32, pad0: u32, pad1: u32, pad2: u32 }
 
 @group(0) @binding(0) var<uniform> p: Params;                              // params
 @group(0) @binding(1) var<storage, read> x: array<f32>;                    // [primal, d]
@@ -22,9 +22,9 @@ struct Params { rows: u32, d: u32, eps: f32, bent: u32, plain: u32, pad0: u32, p
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;              // [rows, d]    primal out
 @group(0) @binding(5) var<storage, read_write> stats: array<vec2<f32>>;    // [rows, 2]    primal out: mean, rstd
 
-@group(0) @binding(3) var<storage, read> kept: array<vec2<f32>>;           // [primal, 2]  stats, in jvp and vjp
+@group(0) @binding(3) var<storage, read> residuals: array<vec2<f32>>;           // [primal, 2]  stats, in jvp and vjp
 @group(0) @binding(4) var<storage, read> rows: array<vec4<u32>>;           // [rows, 4]
-@group(0) @binding(5) var<storage, read> x_dot: array<f32>;                // [rows, d]    jvp in; [bent, d] hvp in
+@group(0) @binding(5) var<storage, read> x_dot: array<f32>;                // [rows, d]    jvp in; [tangent_rows, d] hvp in
 @group(0) @binding(6) var<storage, read_write> y_dot: array<f32>;          // [rows, d]    jvp out
 @group(0) @binding(5) var<storage, read> y_bar: array<f32>;                // [rows, d]    vjp in
 @group(0) @binding(6) var<storage, read_write> x_bar: array<f32>;          // [rows, d]    vjp out
@@ -57,18 +57,18 @@ fn primal(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
 @compute @workgroup_size(64)
 fn jvp(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let at = rows[group.x].x;
-    let mean = kept[at].x;
-    let rstd = kept[at].y;
+    let mean = residuals[at].x;
+    let rstd = residuals[at].y;
     let base = group.x * p.d;
     var s = vec2<f32>(0.0);
     for (var i = lane; i < p.d; i += WG) {
         let t = x_dot[base + i];
-        if (HELD) { s.x += t; } else { s += vec2<f32>(t, t * (x[at * p.d + i] - mean) * rstd); }
+        if (FROZEN) { s.x += t; } else { s += vec2<f32>(t, t * (x[at * p.d + i] - mean) * rstd); }
     }
     let m = sum2(lane, s) / f32(p.d);
     for (var i = lane; i < p.d; i += WG) {
         var along = 0.0;
-        if (!HELD) { along = (x[at * p.d + i] - mean) * rstd * m.y; }
+        if (!FROZEN) { along = (x[at * p.d + i] - mean) * rstd * m.y; }
         y_dot[base + i] = gain[i] * rstd * (x_dot[base + i] - m.x - along);
     }
 }
@@ -78,8 +78,8 @@ fn jvp(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
 @compute @workgroup_size(64)
 fn jet(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let at = rows[group.x].x;
-    let mean = kept[at].x;
-    let rstd = kept[at].y;
+    let mean = residuals[at].x;
+    let rstd = residuals[at].y;
     let first = 2u * group.x * p.d;
     let second = first + p.d;
     var s = vec2<f32>(0.0);
@@ -110,19 +110,19 @@ fn jet(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
 
 // The two means of the vjp of one row.
 fn vjp_means(row: u32, at: u32, lane: u32) -> vec2<f32> {
-    let k = kept[at];
+    let k = residuals[at];
     var s = vec2<f32>(0.0);
     for (var i = lane; i < p.d; i += WG) {
         let g = gain[i] * y_bar[row * p.d + i];
-        if (HELD) { s.x += g; } else { s += vec2<f32>(g, g * (x[at * p.d + i] - k.x) * k.y); }
+        if (FROZEN) { s.x += g; } else { s += vec2<f32>(g, g * (x[at * p.d + i] - k.x) * k.y); }
     }
     return sum2(lane, s) / f32(p.d);
 }
 
 fn vjp_at(row: u32, at: u32, i: u32, m: vec2<f32>) -> f32 {
-    let k = kept[at];
+    let k = residuals[at];
     var along = 0.0;
-    if (!HELD) { along = (x[at * p.d + i] - k.x) * k.y * m.y; }
+    if (!FROZEN) { along = (x[at * p.d + i] - k.x) * k.y * m.y; }
     return k.y * (gain[i] * y_bar[row * p.d + i] - m.x - along);
 }
 
@@ -143,66 +143,66 @@ fn vjp_add(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
 }
 
 fn x_hat_at(at: u32, i: u32) -> f32 {
-    return (x[at * p.d + i] - kept[at].x) * kept[at].y;
+    return (x[at * p.d + i] - residuals[at].x) * residuals[at].y;
 }
 
 // What an hvp sums over a row: plain <.> and <x_hat .>, of the row's own gain y_bar, and of x_dot and g where it is bent.
-struct Bends { own: vec2<f32>, dot: vec2<f32>, g: vec2<f32>, turn: f32 }
+struct SecondOrder { own: vec2<f32>, dot: vec2<f32>, g: vec2<f32>, turn: f32 }
 
-fn u_at(row: u32, at: u32, i: u32, b: Bends) -> f32 {
-    return kept[at].y * (x_dot[row * p.d + i] - b.dot.x - x_hat_at(at, i) * b.dot.y);
+fn u_at(row: u32, at: u32, i: u32, b: SecondOrder) -> f32 {
+    return residuals[at].y * (x_dot[row * p.d + i] - b.dot.x - x_hat_at(at, i) * b.dot.y);
 }
 
 // Row of the plain cotangent for a row's token.
-fn plain_row(row: u32) -> u32 {
-    return p.plain + row - rows[row].y;
+fn shared_cotangent_row(row: u32) -> u32 {
+    return p.shared_cotangent + row - rows[row].y;
 }
 
 // <u g> is summed in a second pass, for the reason that <u^2> of a jet is.
-fn bends(row: u32, at: u32, lane: u32) -> Bends {
-    var b = Bends();
+fn second_order(row: u32, at: u32, lane: u32) -> SecondOrder {
+    var b = SecondOrder();
     for (var i = lane; i < p.d; i += WG) {
         b.own += gain[i] * y_bars[row * p.d + i] * vec2<f32>(1.0, x_hat_at(at, i));
     }
     b.own = sum2(lane, b.own) / f32(p.d);
-    if (row < p.bent) {
-        let plain = plain_row(row) * p.d;
+    if (row < p.tangent_rows) {
+        let shared_cotangent = shared_cotangent_row(row) * p.d;
         for (var i = lane; i < p.d; i += WG) {
             let weights = vec2<f32>(1.0, x_hat_at(at, i));
             b.dot += x_dot[row * p.d + i] * weights;
-            b.g += gain[i] * y_bars[plain + i] * weights;
+            b.g += gain[i] * y_bars[shared_cotangent + i] * weights;
         }
         b.dot = sum2(lane, b.dot) / f32(p.d);
         b.g = sum2(lane, b.g) / f32(p.d);
         for (var i = lane; i < p.d; i += WG) {
-            b.turn += u_at(row, at, i, b) * gain[i] * y_bars[plain + i];
+            b.turn += u_at(row, at, i, b) * gain[i] * y_bars[shared_cotangent + i];
         }
         b.turn = sum(lane, b.turn) / f32(p.d);
     }
     return b;
 }
 
-fn hvp_at(row: u32, at: u32, i: u32, b: Bends) -> f32 {
+fn hvp_at(row: u32, at: u32, i: u32, b: SecondOrder) -> f32 {
     let x_hat = x_hat_at(at, i);
     var bar = gain[i] * y_bars[row * p.d + i] - b.own.x - x_hat * b.own.y;
-    if (row < p.bent) {
-        let g = gain[i] * y_bars[plain_row(row) * p.d + i] - b.g.x - x_hat * b.g.y;
-        bar -= kept[at].y * b.dot.y * g + u_at(row, at, i, b) * b.g.y + x_hat * b.turn;
+    if (row < p.tangent_rows) {
+        let g = gain[i] * y_bars[shared_cotangent_row(row) * p.d + i] - b.g.x - x_hat * b.g.y;
+        bar -= residuals[at].y * b.dot.y * g + u_at(row, at, i, b) * b.g.y + x_hat * b.turn;
     }
-    return kept[at].y * bar;
+    return residuals[at].y * bar;
 }
 
 @compute @workgroup_size(64)
 fn hvp(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let at = rows[group.x].x;
-    let b = bends(group.x, at, lane);
+    let b = second_order(group.x, at, lane);
     for (var i = lane; i < p.d; i += WG) { x_bars[group.x * p.d + i] = hvp_at(group.x, at, i, b); }
 }
 
 @compute @workgroup_size(64)
 fn hvp_add(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let at = rows[group.x].x;
-    let b = bends(group.x, at, lane);
+    let b = second_order(group.x, at, lane);
     for (var i = lane; i < p.d; i += WG) {
         x_bars[group.x * p.d + i] = adds[group.x * p.d + i] + hvp_at(group.x, at, i, b);
     }

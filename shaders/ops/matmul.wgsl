@@ -2,7 +2,7 @@
 //   primal: + bias            primal_add: + bias + residual        primal_gelu: pre = x w + b kept, y = gelu(pre)
 //   jvp:    nothing           jvp_add: + residual                  jvp_gelu:    y = gelu'(pre) (x w)
 //   vjp:    x w^T             vjp_gelu: y = gelu'(pre) (x w^T)     part: x w^T, as n columns of a wider y
-//   HELD: gelu(pre) / pre in the place of gelu'(pre), in jvp_gelu and vjp_gelu
+//   FROZEN: gelu(pre) / pre in the place of gelu'(pre), in jvp_gelu and vjp_gelu
 //   jet:    jvp of both orders, whose rows come in turn (x_dot, x_ddot), so that one product serves both
 //   jet_gelu, with a = x_dot w and b = x_ddot w:  y_dot = gelu'(pre) a,  y_ddot = gelu'(pre) b + gelu''(pre) a^2
 // 2 rows k n flops over 4 (rows k + k n + rows n) bytes: bound by memory up to about a dozen rows, by arithmetic above.
@@ -18,25 +18,25 @@
 // HALVES, a text of each: w is halves in pairs, the earlier in the low bits, and every sum is f32. Half the bytes and, in
 // subgroup and tall, half the loads of w. k and n in multiples of eight.
 #import activation
-#import number
+#import element
 #import rows
 
 struct Params { rows: u32, k: u32, n: u32, stride: u32, first: u32, pad0: u32, pad1: u32, pad2: u32 }
 
 @group(0) @binding(0) var<uniform> p: Params;                          // params: part writes n columns from `first` of rows of `stride`
-@group(0) @binding(1) var<storage, read> x: array<Number>;             // [rows, k]
-#ifdef HALVES
+@group(0) @binding(1) var<storage, read> x: array<Element>;             // [rows, k]
+#ifdef F16_WEIGHTS
 @group(0) @binding(2) var<storage, read> w: array<Words>;              // [k, n / 2], in vjp [n, k / 2]
 #else
-@group(0) @binding(2) var<storage, read> w: array<Number>;             // [k, n], in vjp and part [n, k]
+@group(0) @binding(2) var<storage, read> w: array<Element>;             // [k, n], in vjp and part [n, k]
 #endif
-@group(0) @binding(3) var<storage, read> bias: array<Number>;          // [n]           primal*
-@group(0) @binding(4) var<storage, read> add: array<Number>;           // [rows, n]     primal_add
-@group(0) @binding(5) var<storage, read_write> y: array<Number>;       // [rows, n]     out
-@group(0) @binding(6) var<storage, read_write> pre: array<Number>;     // [rows, n]     primal_gelu out
+@group(0) @binding(3) var<storage, read> bias: array<Element>;          // [n]           primal*
+@group(0) @binding(4) var<storage, read> add: array<Element>;           // [rows, n]     primal_add
+@group(0) @binding(5) var<storage, read_write> y: array<Element>;       // [rows, n]     out
+@group(0) @binding(6) var<storage, read_write> pre: array<Element>;     // [rows, n]     primal_gelu out
 
-@group(0) @binding(3) var<storage, read> carry: array<Number>;         // [rows, n]     jvp_add
-@group(0) @binding(3) var<storage, read> pre_kept: array<Number>;      // [primal, n]   jvp_gelu, vjp_gelu, jet_gelu
+@group(0) @binding(3) var<storage, read> carry: array<Element>;         // [rows, n]     jvp_add
+@group(0) @binding(3) var<storage, read> pre_saved: array<Element>;      // [primal, n]   jvp_gelu, vjp_gelu, jet_gelu
 @group(0) @binding(4) var<storage, read> rows: array<vec4<u32>>;       // [rows, 4]     jvp_gelu, vjp_gelu; [rows / 2, 4] jet_gelu
 @group(0) @binding(5) var<storage, read_write> wide_y: array<f32>;     // [rows, stride] part out
 
@@ -61,7 +61,7 @@ fn pairs() -> u32 {
 }
 
 // Brings a pair; they are asked for in turn.
-fn turn_to(pair: u32) {
+fn load_pair(pair: u32) {
     own.x += select(2u, 0u, pair == 0u);
     bring(pair);
 }
@@ -76,13 +76,13 @@ fn inside(at: vec2<u32>) -> bool {
 }
 
 // Place in an array [rows, n] of Numbers.
-fn number(at: vec2<u32>) -> u32 {
+fn element(at: vec2<u32>) -> u32 {
     return (at.x * p.n + at.y) / UNIT;
 }
 
 // GELU's argument in the primal of row `row`, at the columns of `at`.
-fn primal_pre(row: u32, at: vec2<u32>) -> Number {
-    return pre_kept[number(vec2<u32>(rows[row].x, at.y))];
+fn primal_pre(row: u32, at: vec2<u32>) -> Element {
+    return pre_saved[element(vec2<u32>(rows[row].x, at.y))];
 }
 
 @compute @workgroup_size(GROUP)
@@ -90,10 +90,10 @@ fn primal(place: Place) {
     product(place, false);
     let pairs = pairs();
     for (var pair = 0u; pair < pairs; pair++) {
-        turn_to(pair);
+        load_pair(pair);
         for (var i = 0u; i < 2u * ACROSS; i++) {
             let at = spot(i);
-            if (inside(at)) { y[number(at)] = acc[i] + bias[at.y / UNIT]; }
+            if (inside(at)) { y[element(at)] = acc[i] + bias[at.y / UNIT]; }
         }
     }
 }
@@ -103,10 +103,10 @@ fn primal_add(place: Place) {
     product(place, false);
     let pairs = pairs();
     for (var pair = 0u; pair < pairs; pair++) {
-        turn_to(pair);
+        load_pair(pair);
         for (var i = 0u; i < 2u * ACROSS; i++) {
             let at = spot(i);
-            if (inside(at)) { y[number(at)] = acc[i] + bias[at.y / UNIT] + add[number(at)]; }
+            if (inside(at)) { y[element(at)] = acc[i] + bias[at.y / UNIT] + add[element(at)]; }
         }
     }
 }
@@ -116,13 +116,13 @@ fn primal_gelu(place: Place) {
     product(place, false);
     let pairs = pairs();
     for (var pair = 0u; pair < pairs; pair++) {
-        turn_to(pair);
+        load_pair(pair);
         for (var i = 0u; i < 2u * ACROSS; i++) {
             let at = spot(i);
             if (inside(at)) {
                 let u = acc[i] + bias[at.y / UNIT];
-                pre[number(at)] = u;
-                y[number(at)] = value(u);
+                pre[element(at)] = u;
+                y[element(at)] = value(u);
             }
         }
     }
@@ -133,10 +133,10 @@ fn jvp(place: Place) {
     product(place, false);
     let pairs = pairs();
     for (var pair = 0u; pair < pairs; pair++) {
-        turn_to(pair);
+        load_pair(pair);
         for (var i = 0u; i < 2u * ACROSS; i++) {
             let at = spot(i);
-            if (inside(at)) { y[number(at)] = acc[i]; }
+            if (inside(at)) { y[element(at)] = acc[i]; }
         }
     }
 }
@@ -146,10 +146,10 @@ fn jvp_add(place: Place) {
     product(place, false);
     let pairs = pairs();
     for (var pair = 0u; pair < pairs; pair++) {
-        turn_to(pair);
+        load_pair(pair);
         for (var i = 0u; i < 2u * ACROSS; i++) {
             let at = spot(i);
-            if (inside(at)) { y[number(at)] = acc[i] + carry[number(at)]; }
+            if (inside(at)) { y[element(at)] = acc[i] + carry[element(at)]; }
         }
     }
 }
@@ -159,10 +159,10 @@ fn jvp_gelu(place: Place) {
     product(place, false);
     let pairs = pairs();
     for (var pair = 0u; pair < pairs; pair++) {
-        turn_to(pair);
+        load_pair(pair);
         for (var i = 0u; i < 2u * ACROSS; i++) {
             let at = spot(i);
-            if (inside(at)) { y[number(at)] = acc[i] * slope(primal_pre(at.x, at)); }
+            if (inside(at)) { y[element(at)] = acc[i] * slope(primal_pre(at.x, at)); }
         }
     }
 }
@@ -172,10 +172,10 @@ fn vjp(place: Place) {
     product(place, true);
     let pairs = pairs();
     for (var pair = 0u; pair < pairs; pair++) {
-        turn_to(pair);
+        load_pair(pair);
         for (var i = 0u; i < 2u * ACROSS; i++) {
             let at = spot(i);
-            if (inside(at)) { y[number(at)] = acc[i]; }
+            if (inside(at)) { y[element(at)] = acc[i]; }
         }
     }
 }
@@ -185,10 +185,10 @@ fn vjp_gelu(place: Place) {
     product(place, true);
     let pairs = pairs();
     for (var pair = 0u; pair < pairs; pair++) {
-        turn_to(pair);
+        load_pair(pair);
         for (var i = 0u; i < 2u * ACROSS; i++) {
             let at = spot(i);
-            if (inside(at)) { y[number(at)] = acc[i] * slope(primal_pre(at.x, at)); }
+            if (inside(at)) { y[element(at)] = acc[i] * slope(primal_pre(at.x, at)); }
         }
     }
 }
@@ -198,7 +198,7 @@ fn part(place: Place) {
     product(place, true);
     let pairs = pairs();
     for (var pair = 0u; pair < pairs; pair++) {
-        turn_to(pair);
+        load_pair(pair);
         for (var i = 0u; i < 2u * ACROSS; i++) {
             let at = spot(i);
             for (var e = 0u; e < UNIT; e++) {
@@ -215,15 +215,15 @@ fn jet_gelu(place: Place) {
     product(place, false);
     let pairs = pairs();
     for (var pair = 0u; pair < pairs; pair++) {
-        turn_to(pair);
+        load_pair(pair);
         for (var i = 0u; i < ACROSS; i++) {
             let at = spot(i);
             if (inside(at)) {
                 let a = acc[i];
                 let b = acc[i + ACROSS];
                 let v = primal_pre(at.x / 2u, at);
-                y[number(at)] = slope(v) * a;
-                y[number(at + vec2<u32>(1u, 0u))] = slope(v) * b + bend(v) * a * a;
+                y[element(at)] = slope(v) * a;
+                y[element(at + vec2<u32>(1u, 0u))] = slope(v) * b + second_derivative(v) * a * a;
             }
         }
     }

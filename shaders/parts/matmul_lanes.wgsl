@@ -25,7 +25,7 @@ struct Panel { low: mat4x4<f32>, high: mat4x4<f32> }
 
 // From quad `s` of k on. No arrays: an index that is checked, constant or not, keeps a compiler from seeing through them, and costs
 // a third of the speed.
-#ifdef HALVES
+#ifdef F16_WEIGHTS
 struct Panels { first: Panel, second: Panel }
 
 fn panels(s: u32, transposed: bool) -> Panels {

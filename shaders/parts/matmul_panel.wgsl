@@ -1,17 +1,17 @@
 // Four by four numbers of matmul's w at a time, by vec4. Columns beyond the edge repeat the last ones, and are not stored: no branch
 // around a load.
-#ifdef HALVES
-#import half
+#ifdef F16_WEIGHTS
+#import f16
 
 // Eight numbers of each of four rows, that lie `stride` apart: the first four and the others. `at` and `stride` are whole eights.
-struct Halves { low: mat4x4<f32>, high: mat4x4<f32> }
+struct Eight { low: mat4x4<f32>, high: mat4x4<f32> }
 
-fn four_rows(at: u32, stride: u32) -> Halves {
+fn four_rows(at: u32, stride: u32) -> Eight {
     let w0 = w[at / 8u];
     let w1 = w[(at + stride) / 8u];
     let w2 = w[(at + 2u * stride) / 8u];
     let w3 = w[(at + 3u * stride) / 8u];
-    return Halves(
+    return Eight(
         mat4x4<f32>(four(w0.xy), four(w1.xy), four(w2.xy), four(w3.xy)),
         mat4x4<f32>(four(w0.zw), four(w1.zw), four(w2.zw), four(w3.zw)),
     );

@@ -1,6 +1,6 @@
 // matmul's product of a 64 x 64 tile, by workgroup memory: text `base`.
-#ifdef HALVES
-#import half
+#ifdef F16_WEIGHTS
+#import f16
 #endif
 
 alias Pair = array<f32, 8>;
@@ -13,7 +13,7 @@ fn load_x(row: u32, i: u32) -> f32 {
 fn load_w(i: u32, col: u32, transposed: bool) -> f32 {
     if (i < p.k && col < p.n) {
         let at = select(i * p.n + col, col * p.k + i, transposed);
-#ifdef HALVES
+#ifdef F16_WEIGHTS
         return four(vec2<u32>(w[at / 2u]))[at % 2u];
 #else
         return w[at];

@@ -42,7 +42,7 @@ fn keep(half: u32, quad: u32, group: u32, m: mat4x4<f32>) {
 
 // Brings a part of w to the tile, four quads of k from `s` on: invocation `unit` of 128. Neighbours read neighbouring numbers: along
 // k where w lies transposed, else along n. Quads beyond k repeat the last, which meets zeros of x.
-#ifdef HALVES
+#ifdef F16_WEIGHTS
 fn bring_w(s: u32, column: u32, unit: u32, transposed: bool) {
     if (unit >= 64u) { return; }
     if (transposed) {

@@ -77,19 +77,12 @@ impl HubServer {
         let address = |listener: &TcpListener| listener.local_addr().expect("an address");
         let entries = std::fs::read_dir(directory).expect("a directory");
         let paths = entries.map(|entry| entry.expect("an entry").path());
-        let named =
-            paths.map(|path| (path.file_name().expect("a name").to_string_lossy().into_owned(), path));
+        let named = paths.map(|path| (path.file_name().expect("a name").to_string_lossy().into_owned(), path));
         let files = named
             .filter(|(name, _)| name != "golden.safetensors")
             .map(|(name, path)| (name, std::fs::read(path).expect("a file")))
             .collect();
-        let state = State {
-            repo: repo.to_owned(),
-            moved: None,
-            files,
-            manners: Manners::default(),
-            asked: Vec::new(),
-        };
+        let state = State { repo: repo.to_owned(), moved: None, files, manners: Manners::default(), asked: Vec::new() };
         let server = Self { hub: address(&hub), state: Arc::new(Mutex::new(state)) };
         let link = address(&elsewhere);
         for (listener, is_elsewhere) in [(hub, false), (elsewhere, true)] {
@@ -164,12 +157,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 /// Answers one request and closes the connection.
-fn serve(
-    mut stream: TcpStream,
-    state: &Mutex<State>,
-    link: SocketAddr,
-    elsewhere: bool,
-) -> std::io::Result<()> {
+fn serve(mut stream: TcpStream, state: &Mutex<State>, link: SocketAddr, elsewhere: bool) -> std::io::Result<()> {
     let asked = read(&stream, elsewhere)?;
     let (answer, stall) = {
         let mut state = lock(state);
@@ -254,10 +242,7 @@ fn linked(state: &State, asked: &Asked) -> Vec<u8> {
     if manners.wrong_byte {
         *whole.last_mut().expect("is not empty") ^= 1;
     }
-    let from = asked
-        .range
-        .as_deref()
-        .and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
+    let from = asked.range.as_deref().and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
     let (mut answer, body) = match from.filter(|_| !manners.no_ranges) {
         Some(from) if from >= whole.len() => return head(416, &["Content-Length: 0".into()]),
         Some(from) => {

@@ -4,24 +4,24 @@
 //! software ones included, and a missing GPU fails them. `host` leaves the GPU tests out and says so. Anything else is a
 //! comma list of adapters, by place or by part of the name.
 
-mod bent;
 mod compare;
 mod golden;
 mod hub;
+mod hvp_check;
 mod linear;
-mod plan;
+mod op_check;
 mod random;
 mod subject;
 pub mod tolerance;
 pub mod truth;
 mod twin;
 
-pub use bent::Bent;
 pub use compare::{Labelled, Mismatch, Worst, compare};
 pub use golden::Golden;
 pub use hub::{Asked, COMMIT, HubServer, Manners, sha256};
+pub use hvp_check::HvpCheck;
 pub use linear::{AffineWeights, LinearWeights};
-pub use plan::{Allowed, Done, Plan, Record};
+pub use op_check::{Allowed, Done, OpCheck, Record};
 pub use random::Random;
-pub use subject::{Subject, gpus, rounding_subjects, subjects, text_subjects};
+pub use subject::{Subject, gpus, rounding_subjects, subjects, variant_subjects};
 pub use twin::{Twin, orders, tangents};

@@ -123,21 +123,21 @@ pub fn subjects() -> Vec<&'static Subject> {
 
 /// The host executor, then each GPU with each text of the shaders that come in several, as far as it can run them: the texts
 /// of all families side by side, as many times as the longest list of them needs.
-pub fn text_subjects() -> Vec<&'static Subject> {
+pub fn variant_subjects() -> Vec<&'static Subject> {
     static ALL: OnceLock<Vec<Subject>> = OnceLock::new();
-    std::iter::once(host()).chain(ALL.get_or_init(|| open_texts(false))).collect()
+    std::iter::once(host()).chain(ALL.get_or_init(|| open_variants(false))).collect()
 }
 
 /// The same, opened for inputs that are rounded to halves.
 pub fn rounding_subjects() -> Vec<&'static Subject> {
     static ALL: OnceLock<Vec<Subject>> = OnceLock::new();
-    std::iter::once(host()).chain(ALL.get_or_init(|| open_texts(true))).collect()
+    std::iter::once(host()).chain(ALL.get_or_init(|| open_variants(true))).collect()
 }
 
-fn open_texts(half_inputs: bool) -> Vec<Subject> {
+fn open_variants(f16_inputs: bool) -> Vec<Subject> {
     let open = |options: &Options| Subject::open(options).unwrap_or_else(|e| panic!("{e}"));
     let choices = wanted().into_iter().flat_map(|choice| {
-        let plain = Options { half_inputs, ..Options::new(choice) };
+        let plain = Options { f16_inputs, ..Options::new(choice) };
         let gpu = open(&plain);
         let of = |family: Family| {
             let runs = family.variants().filter(|v| gpu.device().info().lacks(v).is_none());
@@ -145,11 +145,11 @@ fn open_texts(half_inputs: bool) -> Vec<Subject> {
         };
         let offered: Vec<_> = Family::on(gpu.device()).map(of).collect();
         let most = offered.iter().map(|(_, names)| names.len()).max().unwrap_or(0);
-        let texts = move |i: usize| Options {
+        let variants = move |i: usize| Options {
             variants: offered.iter().map(|(shader, names)| (*shader, names[i % names.len()])).collect(),
             ..plain.clone()
         };
-        (0..most).map(texts)
+        (0..most).map(variants)
     });
     choices.map(|options| open(&options)).collect()
 }

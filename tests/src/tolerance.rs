@@ -5,7 +5,7 @@
 //! added one by one, and less in lanes. `FACTOR` covers what the model leaves out: correlated errors, and fused
 //! multiply-adds that one side has and the other has not. What was measured is written beside what is allowed.
 
-use crate::plan::Allowed;
+use crate::op_check::Allowed;
 use crate::truth::inner;
 
 /// Half the distance from 1 to the next f32.

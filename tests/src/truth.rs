@@ -32,7 +32,7 @@ pub fn jet(f: &impl Function, x: &[f64], [x_dot, x_ddot]: [&[f64]; 2]) -> [Vec<f
 }
 
 /// `J b` and the second derivative `f''[a, b]`, on duals of duals.
-pub fn bend(f: &impl Function, x: &[f64], [a, b]: [&[f64]; 2]) -> [Vec<f64>; 2] {
+pub fn second_derivative(f: &impl Function, x: &[f64], [a, b]: [&[f64]; 2]) -> [Vec<f64>; 2] {
     assert!(x.len() == a.len() && x.len() == b.len(), "a direction is like its point");
     let point = |i: usize| Dual::new(Dual::new(x[i], a[i]), Dual::new(b[i], 0.0));
     let y = f.at(&(0..x.len()).map(point).collect::<Vec<_>>());
@@ -52,8 +52,7 @@ pub fn vjp_error(f: &impl Function, x: &[f64], owned: &dyn Fn(usize) -> bool, ba
     let [x_bar, y_bar] = bars;
     let square = |seed| {
         let mut random = Random::new(seed);
-        let v: Vec<f64> =
-            (0..x.len()).map(|i| if owned(i) { f64::from(random.normal()) } else { 0.0 }).collect();
+        let v: Vec<f64> = (0..x.len()).map(|i| if owned(i) { f64::from(random.normal()) } else { 0.0 }).collect();
         (inner(x_bar, &v) - inner(y_bar, &jvp(f, x, &v))).powi(2)
     };
     let mean = (0..DIRECTIONS).map(square).sum::<f64>() / DIRECTIONS as f64;

@@ -5,11 +5,10 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use resolvent_model::{
-    Activation, Change, Checkpoint, Config, Edit, Mode, Model, RandomWeights, Site, Source, WeightSource,
-    tiny,
+    Activation, Change, Checkpoint, Config, Edit, Mode, Model, RandomWeights, Site, Source, WeightSource, tiny,
 };
-use resolvent_reference::ops::{self, GeluForm, Held};
-use resolvent_reference::{Dual, Gpt2, Scalar, Site as Slab, Trace};
+use resolvent_reference::ops::{self, Frozen, GeluForm};
+use resolvent_reference::{Dual, Gpt2, Scalar, Site as Chunk, Trace};
 
 use crate::linear::{AffineWeights, LinearWeights};
 use crate::subject::Subject;
@@ -42,11 +41,7 @@ impl Twin {
 
     /// Two blocks, odd sizes, an MLP of its own width: for what needs many runs.
     pub fn small() -> Self {
-        Self::random(
-            Config { n_layer: 2, n_embd: 18, n_head: 3, n_inner: Some(29), vocab_size: 23, ..tiny() },
-            5,
-            0.3,
-        )
+        Self::random(Config { n_layer: 2, n_embd: 18, n_head: 3, n_inner: Some(29), vocab_size: 23, ..tiny() }, 5, 0.3)
     }
 
     /// A model with linear blocks.
@@ -66,7 +61,7 @@ impl Twin {
     /// The same model, whose reference takes as constant what `mode` does.
     #[must_use]
     pub fn in_mode(mut self, mode: Mode) -> Self {
-        self.reference.config.held = Held {
+        self.reference.config.frozen = Frozen {
             norm: matches!(mode, Mode::FrozenNorm | Mode::Frozen | Mode::RelP),
             pattern: matches!(mode, Mode::FrozenAttention | Mode::Frozen | Mode::RelP),
             ratio: mode == Mode::RelP,
@@ -112,12 +107,8 @@ impl Twin {
     pub fn on(&self, on: &Subject) -> Model {
         let model = match &self.origin {
             Origin::Seed(weights) => Model::random(on.device(), self.config.clone(), *weights),
-            Origin::Linear(weights) => {
-                Model::from_source(on.device(), self.config.clone(), weights, "linear")
-            }
-            Origin::Affine(weights) => {
-                Model::from_source(on.device(), self.config.clone(), weights, "affine")
-            }
+            Origin::Linear(weights) => Model::from_source(on.device(), self.config.clone(), weights, "linear"),
+            Origin::Affine(weights) => Model::from_source(on.device(), self.config.clone(), weights, "affine"),
             Origin::Directory(dir) => Model::open(on.device(), dir),
         };
         model.unwrap_or_else(|e| panic!("{}: {e}", on.name()))
@@ -125,18 +116,13 @@ impl Twin {
 
     /// The reference's run under `edits`, and the sources of each superposition times its amplitude on top of what the edits
     /// left.
-    pub fn run<S: Scalar>(
-        &self,
-        tokens: &[u32],
-        edits: &[Edit],
-        superpositions: &[(&[Source], S)],
-    ) -> Trace<S> {
+    pub fn run<S: Scalar>(&self, tokens: &[u32], edits: &[Edit], superpositions: &[(&[Source], S)]) -> Trace<S> {
         let tokens: Vec<usize> = tokens.iter().map(|&id| id as usize).collect();
-        self.reference.lift::<S>().forward(&tokens, &mut |slab, x| {
+        self.reference.lift::<S>().forward(&tokens, &mut |chunk, x| {
             let width = self.config.n_embd;
             let mut splice = |site: Site, token: usize, edit: ops::Edit<'_, S>| {
                 let (here, columns) = self.place(site);
-                if here == slab {
+                if here == chunk {
                     ops::splice(x, width, token, columns, edit);
                 }
             };
@@ -179,7 +165,7 @@ impl Twin {
     }
 
     /// The run on duals of duals with a direction each: `tangent.tangent` of anything is its second derivative along both.
-    pub fn bend(&self, tokens: &[u32], edits: &[Edit], [a, b]: [&[Source]; 2]) -> Trace<Dual<Dual<f64>>> {
+    pub fn second_derivative(&self, tokens: &[u32], edits: &[Edit], [a, b]: [&[Source]; 2]) -> Trace<Dual<Dual<f64>>> {
         let zero = Dual::new(0.0, 0.0);
         let (first, second) = (Dual::new(Dual::new(0.0, 1.0), zero), Dual::new(zero, Dual::new(1.0, 0.0)));
         self.run(tokens, edits, &[(a, first), (b, second)])
@@ -192,49 +178,48 @@ impl Twin {
 
     /// As [`Twin::capture`], of a run on any scalar.
     pub fn capture_of<S: Scalar>(&self, trace: &Trace<S>, site: Site) -> Vec<S> {
-        let (slab, columns) = self.place(site);
+        let (chunk, columns) = self.place(site);
         let width = self.config.n_embd;
         let level = |l: usize| &trace.field[l * trace.tokens() * width..][..trace.tokens() * width];
-        let rows = match slab {
-            Slab::ResidPre(l) => level(l),
-            Slab::ResidPost(l) => level(l + 1),
-            Slab::Q(l) => &trace.blocks[l].q,
-            Slab::K(l) => &trace.blocks[l].k,
-            Slab::V(l) => &trace.blocks[l].v,
-            Slab::Z(l) => &trace.blocks[l].z,
-            Slab::AttnOut(l) => &trace.blocks[l].attn_out,
-            Slab::ResidMid(l) => &trace.blocks[l].resid_mid,
-            Slab::MlpOut(l) => &trace.blocks[l].mlp_out,
+        let rows = match chunk {
+            Chunk::ResidPre(l) => level(l),
+            Chunk::ResidPost(l) => level(l + 1),
+            Chunk::Q(l) => &trace.blocks[l].q,
+            Chunk::K(l) => &trace.blocks[l].k,
+            Chunk::V(l) => &trace.blocks[l].v,
+            Chunk::Z(l) => &trace.blocks[l].z,
+            Chunk::AttnOut(l) => &trace.blocks[l].attn_out,
+            Chunk::ResidMid(l) => &trace.blocks[l].resid_mid,
+            Chunk::MlpOut(l) => &trace.blocks[l].mlp_out,
         };
         rows.chunks(width).flat_map(|row| &row[columns.clone()]).copied().collect()
     }
 
     /// The reference's name of a site, and the site's columns there. h\[l\] is always the end of the block below, so that
     /// edits under its two names act in the order in which they are given.
-    fn place(&self, site: Site) -> (Slab, Range<usize>) {
+    fn place(&self, site: Site) -> (Chunk, Range<usize>) {
         let d_head = self.config.d_head();
-        let slab = match site {
-            Site::ResidPre(0) => Slab::ResidPre(0),
-            Site::ResidPre(l) => Slab::ResidPost(l - 1),
-            Site::ResidMid(l) => Slab::ResidMid(l),
-            Site::ResidPost(l) => Slab::ResidPost(l),
-            Site::AttnOut(l) => Slab::AttnOut(l),
-            Site::MlpOut(l) => Slab::MlpOut(l),
-            Site::Q(l, _) => Slab::Q(l),
-            Site::K(l, _) => Slab::K(l),
-            Site::V(l, _) => Slab::V(l),
-            Site::Z(l, _) => Slab::Z(l),
+        let chunk = match site {
+            Site::ResidPre(0) => Chunk::ResidPre(0),
+            Site::ResidPre(l) => Chunk::ResidPost(l - 1),
+            Site::ResidMid(l) => Chunk::ResidMid(l),
+            Site::ResidPost(l) => Chunk::ResidPost(l),
+            Site::AttnOut(l) => Chunk::AttnOut(l),
+            Site::MlpOut(l) => Chunk::MlpOut(l),
+            Site::Q(l, _) => Chunk::Q(l),
+            Site::K(l, _) => Chunk::K(l),
+            Site::V(l, _) => Chunk::V(l),
+            Site::Z(l, _) => Chunk::Z(l),
         };
         let columns = site.head().map_or(0..self.config.n_embd, |h| h * d_head..(h + 1) * d_head);
-        (slab, columns)
+        (chunk, columns)
     }
 
     /// Every site of the model.
     pub fn sites(&self) -> Vec<Site> {
         let heads = 0..self.config.n_head;
         let block = |l: usize| {
-            let whole =
-                [Site::ResidPre, Site::ResidMid, Site::ResidPost, Site::AttnOut, Site::MlpOut].map(|f| f(l));
+            let whole = [Site::ResidPre, Site::ResidMid, Site::ResidPost, Site::AttnOut, Site::MlpOut].map(|f| f(l));
             let split = [Site::Q, Site::K, Site::V, Site::Z];
             let split = heads.clone().flat_map(move |h| split.map(|f| f(l, h)));
             whole.into_iter().chain(split).collect::<Vec<_>>()
@@ -267,7 +252,7 @@ fn reference(config: &Config, source: &dyn WeightSource) -> Gpt2<f64> {
             Activation::GeluNew => GeluForm::Tanh,
             Activation::Gelu => GeluForm::Erf,
         },
-        held: Held::default(),
+        frozen: Frozen::default(),
         scale_attn_weights: config.scale_attn_weights,
         scale_attn_by_inverse_layer_idx: config.scale_attn_by_inverse_layer_idx,
     };

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use resolvent::Fault;
-use resolvent::bench::{Bench, BenchOptions, Change, Tuned, bench, compare, tune};
+use resolvent::bench::{Bench, BenchOptions, Difference, Tuned, bench, compare, tune};
 
 use crate::Failure;
 use crate::options::DeviceArgs;
@@ -54,12 +54,10 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let device = args.device.options();
     if args.tune {
         let tuning = watched(|told| tune(&device, told))?;
-        if !tuning.all.is_empty() && !tuning.kept {
-            eprintln!(
-                "not kept: there is no cache folder, or it cannot be written (RESOLVENT_CACHE names one)"
-            );
+        if !tuning.all.is_empty() && !tuning.cached {
+            eprintln!("not kept: there is no cache folder, or it cannot be written (RESOLVENT_CACHE names one)");
         }
-        return print(&texts(&tuning.all));
+        return print(&candidates(&tuning.all));
     }
     let options = BenchOptions { device, model: args.model.clone(), tokens: args.tokens, quick: args.quick };
     let timed = watched(|told| bench(&options, told))?;
@@ -81,19 +79,18 @@ fn watched<T>(work: impl FnOnce(&mut dyn FnMut(&str)) -> Result<T, Fault>) -> Re
 }
 
 /// What was tuned, a line for each shader and size.
-fn texts(tuned: &[Tuned]) -> String {
+fn candidates(tuned: &[Tuned]) -> String {
     if tuned.is_empty() {
         return "the kernels of the host executor come in one text: there is nothing to choose\n".to_owned();
     }
-    let mut text = format!("{:<12} {:<6} {:<13} {:<13} texts\n", "kernel", "rows", "best", "known");
-    for Tuned { family, size, texts, known, best } in tuned {
-        let each = texts.iter().map(|t| match t.is_right() {
+    let mut text = format!("{:<12} {:<6} {:<13} {:<13} variants\n", "kernel", "rows", "best", "known");
+    for Tuned { family, size, candidates, known, best } in tuned {
+        let each = candidates.iter().map(|t| match t.is_right() {
             true => format!("{} {}", t.name, shown(t.seconds)),
             false => format!("{} WRONG by {:.1e}", t.name, t.error),
         });
         let each = each.collect::<Vec<_>>().join(", ");
-        let _infallible =
-            writeln!(text, "{:<12} {:<6} {best:<13} {known:<13} {each}", family.shader(), size.name());
+        let _infallible = writeln!(text, "{:<12} {:<6} {best:<13} {known:<13} {each}", family.shader(), size.name());
     }
     text
 }
@@ -105,8 +102,7 @@ fn print(text: &str) -> Result<(), Failure> {
 }
 
 fn read(path: &Path) -> Result<serde_json::Value, Failure> {
-    let text =
-        std::fs::read_to_string(path).map_err(|e| format!("{}: cannot be read: {e}", path.display()))?;
+    let text = std::fs::read_to_string(path).map_err(|e| format!("{}: cannot be read: {e}", path.display()))?;
     Ok(serde_json::from_str(&text).map_err(|e| format!("{}: is not JSON: {e}", path.display()))?)
 }
 
@@ -183,9 +179,9 @@ fn table(timed: &Bench, rows: usize) -> String {
     text
 }
 
-fn changes(changes: &[Change]) -> String {
+fn changes(changes: &[Difference]) -> String {
     let mut text = format!("{:<56} {:>12} {:>12} {:>8}\n", "", "before", "after", "faster");
-    for Change { name, before, after, faster } in changes {
+    for Difference { name, before, after, faster } in changes {
         let [before, after] = [before, after].map(|x| match name.starts_with("peak") {
             true => format!("{x:.1}"),
             false => shown(*x),

@@ -21,9 +21,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         line(&mut text, &i.to_string(), &info, (!args.no_test).then(|| test(&options)));
     }
     if text.is_empty() {
-        text.push_str(
-            "no GPU adapter: install a Vulkan driver (on Debian: apt-get install mesa-vulkan-drivers)\n",
-        );
+        text.push_str("no GPU adapter: install a Vulkan driver (on Debian: apt-get install mesa-vulkan-drivers)\n");
     }
     let host = Device::host();
     line(&mut text, "host", host.info(), None);
@@ -36,8 +34,7 @@ fn test(options: &Options) -> String {
     let tested = Device::open(options).map_err(|e| e.to_string());
     match tested.and_then(|device| resolvent::self_test(&device).map_err(|e| e.to_string())) {
         Ok(test) => {
-            let worst =
-                test.field.max(test.sensitivity).max(test.response).max(test.second).max(test.product);
+            let worst = test.field.max(test.sensitivity).max(test.response).max(test.second).max(test.product);
             format!("self-test passed: {worst:.1e} from the host, adjoint {:.1e}", test.adjoint)
         }
         Err(fault) => format!("self-test FAILED: {fault}"),
@@ -53,7 +50,7 @@ fn line(text: &mut String, index: &str, info: &Info, test: Option<String>) {
     let sides: Vec<String> = info.cooperative.iter().map(u32::to_string).collect();
     let units = match sides.is_empty() {
         true => String::new(),
-        false => format!(", cooperative matrices of {} (--half-inputs)", sides.join(" and ")),
+        false => format!(", cooperative matrices of {} (--f16-inputs)", sides.join(" and ")),
     };
     let _infallible = writeln!(text, "{index:>4}  {info}{subgroups}{f16}{units}");
     if let Some(test) = test {

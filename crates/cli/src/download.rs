@@ -16,10 +16,7 @@ pub(crate) fn hub() -> Hub {
                 eprintln!("downloading {name} from {from} to {}", to.display());
             }
             HubEvent::File { name, bytes, have } => {
-                *bar = ProgressBar::new(bytes)
-                    .with_style(style())
-                    .with_message(name.to_owned())
-                    .with_position(have);
+                *bar = ProgressBar::new(bytes).with_style(style()).with_message(name.to_owned()).with_position(have);
                 bar.reset_eta();
             }
             HubEvent::Bytes(more) => bar.inc(more),

@@ -43,10 +43,8 @@ fn top(run: &Run, logits: &[f32], count: usize) -> String {
     order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
     let mut text = String::from("next token        probability   logit\n");
     for &id in order.iter().take(count) {
-        let token =
-            run.model().tokenizer().map_or_else(|| format!("#{id}"), |t| format!("{:?}", t.token(id as u32)));
-        let _infallible =
-            writeln!(text, "{token:<16}  {:>11.4}  {:>6.2}", weight(logits[id]) / total, logits[id]);
+        let token = run.model().tokenizer().map_or_else(|| format!("#{id}"), |t| format!("{:?}", t.token(id as u32)));
+        let _infallible = writeln!(text, "{token:<16}  {:>11.4}  {:>6.2}", weight(logits[id]) / total, logits[id]);
     }
     text
 }

@@ -52,8 +52,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let (level, at) = parse_place(&args.source, &run)?;
     let observable = args.observable(&run)?;
     let other = args.donor.run(&model)?;
-    let context =
-        Context { observable: observable.as_ref(), other: other.as_ref(), unit: args.direction.unit };
+    let context = Context { observable: observable.as_ref(), other: other.as_ref(), unit: args.direction.unit };
     let source = args.direction.parse(&model)?.resolve(&run, (level, at), context)?;
     let options = GreenOptions { geometry: args.geometry, directions: (args.directions, 0) };
     let mut result = green_with(&run, (level, at), &source, options)?
@@ -95,8 +94,7 @@ fn parse_probes(text: &str) -> Result<Probes, Failure> {
         return Ok(Probes::Exact);
     }
     let count = text.parse().ok().filter(|n| *n > 1);
-    let count =
-        count.ok_or_else(|| format!("--norms {text}: write `exact`, or a number of probes above 1"))?;
+    let count = count.ok_or_else(|| format!("--norms {text}: write `exact`, or a number of probes above 1"))?;
     Ok(Probes::Hutchinson(count, 0))
 }
 

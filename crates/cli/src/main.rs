@@ -65,9 +65,8 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = tracing_subscriber::EnvFilter::try_from_env("RESOLVENT_LOG").unwrap_or_else(|_| {
-        tracing_subscriber::EnvFilter::new("warn,wgpu_core=error,wgpu_hal=off,naga=error")
-    });
+    let filter = tracing_subscriber::EnvFilter::try_from_env("RESOLVENT_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,wgpu_core=error,wgpu_hal=off,naga=error"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -21,12 +21,12 @@ pub(crate) struct DeviceArgs {
     pub(crate) memory: u64,
     /// Keep weights as 16-bit floats, in half the memory; what that costs in accuracy is written into results, and is
     /// nothing for a model that was stored so
-    #[arg(long)]
-    pub(crate) half_weights: bool,
+    #[arg(long, alias = "half-weights")]
+    pub(crate) f16_weights: bool,
     /// Round the inputs of forward products to 16-bit floats as well, for GPUs with matrix units (`resolvent devices`
     /// tells); derivatives stay f32, and what it costs in accuracy is written into results
-    #[arg(long)]
-    pub(crate) half_inputs: bool,
+    #[arg(long, alias = "half-inputs")]
+    pub(crate) f16_inputs: bool,
 }
 
 /// Bytes of a size such as 512M, in binary units.
@@ -106,8 +106,8 @@ impl DeviceArgs {
         let Ok(choice) = self.device.parse::<Choice>();
         Options {
             batch_bytes: self.memory,
-            half_weights: self.half_weights,
-            half_inputs: self.half_inputs,
+            f16_weights: self.f16_weights,
+            f16_inputs: self.f16_inputs,
             ..Options::new(choice)
         }
     }

@@ -123,8 +123,7 @@ impl Output<'_> {
 pub(crate) fn heatmap(run: &Run, result: &Labelled, array: &str, title: &str) -> String {
     let colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let style = if colour { Style::Colour } else { Style::Plain };
-    let width =
-        std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok()).or_else(terminal_width).unwrap_or(120);
+    let width = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok()).or_else(terminal_width).unwrap_or(120);
     let labels = labels(run);
     let map = result.array(array).and_then(|array| Heatmap::new(title, array, &labels));
     map.map_or_else(String::new, |map| map.render(style, width))
@@ -147,8 +146,7 @@ fn terminal_width() -> Option<usize> {
 
 /// The checks that a result passed, in one line.
 pub(crate) fn checks(result: &Labelled) -> String {
-    let each =
-        result.certificates.iter().map(|c| format!("{} {:.1e} (at most {:.0e})", c.name, c.value, c.bound));
+    let each = result.certificates.iter().map(|c| format!("{} {:.1e} (at most {:.0e})", c.name, c.value, c.bound));
     format!("checks: {}", each.collect::<Vec<_>>().join(", "))
 }
 

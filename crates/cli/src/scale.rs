@@ -94,9 +94,8 @@ impl Args {
 /// Correlations with their intervals, a quantity a row.
 fn table(result: &Labelled) -> String {
     let of = |name: &str| result.array(name).map_or(&[][..], |a| &a.data);
-    let mut text = String::from(
-        "held-out correlation with the large model's responses (95 %), and variance explained\n",
-    );
+    let mut text =
+        String::from("held-out correlation with the large model's responses (95 %), and variance explained\n");
     let _infallible = write!(text, "{:<12}", "");
     for predictor in PREDICTORS {
         let _infallible = write!(text, "  {predictor:<28}");

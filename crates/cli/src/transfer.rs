@@ -39,11 +39,9 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     }
     let model = args.model.open()?;
     let run = model.run(&args.prompt.tokens(&model)?, &[])?;
-    let donor =
-        args.donor.run(&model)?.ok_or("no donor was given; write --donor TEXT or --donor-tokens IDS")?;
+    let donor = args.donor.run(&model)?.ok_or("no donor was given; write --donor TEXT or --donor-tokens IDS")?;
     let observable = args.observable.observable(&model, run.tokens().len())?;
-    let other =
-        |text: &String| -> Result<_, Failure> { Ok(model.run(&tokens(&model, Some(text), None)?, &[])?) };
+    let other = |text: &String| -> Result<_, Failure> { Ok(model.run(&tokens(&model, Some(text), None)?, &[])?) };
     let others = args.other.iter().map(other).collect::<Result<Vec<_>, Failure>>()?;
     let options = TransferOptions { scale: args.scale, random: args.controls, seed: args.seed };
     let result = resolvent::transfer(&run, &donor, &observable, &others, &options)?;

@@ -9,8 +9,8 @@ use bytemuck::NoUninit;
 use resolvent_shaders::Variant;
 
 use crate::buffer::{Buffer, Storage};
+use crate::cached;
 use crate::error::{Error, Result};
-use crate::kept;
 use crate::options::{Choice, Options};
 use crate::profile::Sample;
 use crate::recording::Recording;
@@ -63,7 +63,7 @@ pub struct Info {
     /// Whether kernels may use 16-bit floats.
     pub f16: bool,
     /// Sides of the square matrices of 16-bit floats that the device multiplies as one, with sums in f32: cooperative matrices.
-    /// Of an open device, those that kernels may use, which is none unless [`Options::half_inputs`] asked for them.
+    /// Of an open device, those that kernels may use, which is none unless [`Options::f16_inputs`] asked for them.
     pub cooperative: Vec<u32>,
     /// Whether launches can be timed on the device.
     pub timestamps: bool,
@@ -127,8 +127,8 @@ struct Inner {
     executor: Executor,
     batch_bytes: u64,
     variants: Vec<(&'static str, &'static str)>,
-    half_weights: bool,
-    half_inputs: bool,
+    f16_weights: bool,
+    f16_inputs: bool,
     preferred: OnceLock<Vec<Preference>>,
     cache: Option<PathBuf>,
     /// Floating-point operations of all that was submitted.
@@ -170,8 +170,8 @@ impl Device {
             executor,
             batch_bytes: options.memory(),
             variants: options.variants.clone(),
-            half_weights: options.half_weights || options.half_inputs,
-            half_inputs: options.half_inputs,
+            f16_weights: options.f16_weights || options.f16_inputs,
+            f16_inputs: options.f16_inputs,
             preferred: OnceLock::new(),
             cache: options.cache_folder().map(ToOwned::to_owned),
             flops: AtomicU64::new(0),
@@ -208,14 +208,14 @@ impl Device {
         self.0.variants.iter().find(|(name, _)| *name == shader).map(|&(_, variant)| variant)
     }
 
-    /// Whether weights are to be kept as 16-bit floats: [`Options::half_weights`].
-    pub fn half_weights(&self) -> bool {
-        self.0.half_weights
+    /// Whether weights are to be kept as 16-bit floats: [`Options::f16_weights`].
+    pub fn f16_weights(&self) -> bool {
+        self.0.f16_weights
     }
 
-    /// Whether forward products are to round their inputs to 16-bit floats: [`Options::half_inputs`].
-    pub fn half_inputs(&self) -> bool {
-        self.0.half_inputs
+    /// Whether forward products are to round their inputs to 16-bit floats: [`Options::f16_inputs`].
+    pub fn f16_inputs(&self) -> bool {
+        self.0.f16_inputs
     }
 
     /// Makes measured preferences known; those of the first call hold for as long as the device is open.
@@ -230,15 +230,15 @@ impl Device {
     }
 
     /// What an earlier process [kept](Self::keep) of `kind` for this adapter, driver and version.
-    pub fn kept(&self, kind: &str) -> Option<Vec<u8>> {
-        kept::read(&self.keeping_place(kind)?)
+    pub fn cached(&self, kind: &str) -> Option<Vec<u8>> {
+        cached::read(&self.keeping_place(kind)?)
     }
 
     /// Keeps `data` in the cache folder, for processes to come. Without a folder, or with one that cannot be written,
     /// nothing happens: what is kept can be made anew.
     pub fn keep(&self, kind: &str, data: &[u8]) {
         if let Some(file) = self.keeping_place(kind) {
-            kept::write(&file, data);
+            cached::write(&file, data);
         }
     }
 
@@ -246,7 +246,7 @@ impl Device {
     fn keeping_place(&self, kind: &str) -> Option<PathBuf> {
         let info = self.info();
         let key = format!("{} {} {} {}", info.name, info.backend, info.driver, env!("CARGO_PKG_VERSION"));
-        Some(self.0.cache.as_ref()?.join(kind).join(kept::name(&key)))
+        Some(self.0.cache.as_ref()?.join(kind).join(cached::name(&key)))
     }
 
     /// An empty recording for this device.
@@ -255,12 +255,7 @@ impl Device {
     }
 
     /// Copies `data` (f32 or u32) to a new tensor of shape `dims`.
-    pub fn upload<T: NoUninit>(
-        &self,
-        name: &str,
-        dims: &[(&'static str, usize)],
-        data: &[T],
-    ) -> Result<Tensor> {
+    pub fn upload<T: NoUninit>(&self, name: &str, dims: &[(&'static str, usize)], data: &[T]) -> Result<Tensor> {
         let (tensor, bytes) = (self.reserve(name, dims)?, bytemuck::cast_slice(data));
         let want = tensor.buffer().bytes();
         if bytes.len() as u64 != want {
@@ -289,8 +284,7 @@ impl Device {
     /// Writes `bytes` into a reserved tensor from word `offset` on, before any launch to come.
     pub fn write(&self, tensor: &Tensor, offset: usize, bytes: &[u8]) -> Result<()> {
         let buffer = tensor.buffer();
-        let fail =
-            |reason: &str| Error::Buffer { label: buffer.label().to_owned(), reason: reason.to_owned() };
+        let fail = |reason: &str| Error::Buffer { label: buffer.label().to_owned(), reason: reason.to_owned() };
         let start = tensor.range().start + offset;
         if (start * 4 + bytes.len()) as u64 > buffer.bytes() {
             return Err(fail("is too small for what is written to it"));
@@ -343,8 +337,7 @@ impl Device {
     /// Reads a tensor back, row-major.
     pub fn read(&self, tensor: &Tensor) -> Result<Vec<f32>> {
         let buffer = tensor.buffer();
-        let fail =
-            |reason: &str| Error::Buffer { label: buffer.label().to_owned(), reason: reason.to_owned() };
+        let fail = |reason: &str| Error::Buffer { label: buffer.label().to_owned(), reason: reason.to_owned() };
         match (&self.0.executor, buffer.storage()) {
             (Executor::Gpu(gpu), Some(Storage::Gpu(block))) if gpu.owns(block) => {
                 gpu.read(block, buffer.label(), tensor.range())

@@ -9,9 +9,7 @@ use std::fmt;
 #[non_exhaustive]
 pub enum Error {
     /// No adapter matches the device that was asked for.
-    #[error(
-        "no GPU adapter matches `{wanted}` (found: {found}); install a Vulkan driver or use `--device host`"
-    )]
+    #[error("no GPU adapter matches `{wanted}` (found: {found}); install a Vulkan driver or use `--device host`")]
     NoAdapter {
         /// The choice as the user wrote it.
         wanted: String,
@@ -45,9 +43,7 @@ pub enum Error {
         reason: String,
     },
     /// A buffer would be larger than the device binds at once.
-    #[error(
-        "`{label}` needs {bytes} bytes, and this device binds at most {limit}; cut the batch or the prompt"
-    )]
+    #[error("`{label}` needs {bytes} bytes, and this device binds at most {limit}; cut the batch or the prompt")]
     TooLarge {
         /// Buffer label.
         label: String,
@@ -57,9 +53,7 @@ pub enum Error {
         limit: u64,
     },
     /// The device has no memory left.
-    #[error(
-        "out of device memory while making `{label}` ({bytes} bytes); use a smaller batch, or `--device host`"
-    )]
+    #[error("out of device memory while making `{label}` ({bytes} bytes); use a smaller batch, or `--device host`")]
     OutOfMemory {
         /// Buffer label.
         label: String,

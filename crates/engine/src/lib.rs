@@ -14,11 +14,11 @@
 //! ```
 
 mod buffer;
+mod cached;
 mod device;
 mod error;
 mod gpu;
 pub mod host;
-mod kept;
 mod kernel;
 mod options;
 mod profile;

@@ -69,11 +69,11 @@ pub struct Options {
     pub variants: Vec<(&'static str, &'static str)>,
     /// Keep the weights of products as 16-bit floats, in half the memory; sums stay f32. What it costs in accuracy is found
     /// when a model is loaded, and is in its results; of a checkpoint in 16-bit floats, nothing.
-    pub half_weights: bool,
+    pub f16_weights: bool,
     /// Round the inputs of forward products to 16-bit floats as well, for devices that multiply those faster (cooperative
-    /// matrices); sums stay f32, and so do all derivatives. Implies `half_weights`. All devices round alike, and those without such
+    /// matrices); sums stay f32, and so do all derivatives. Implies `f16_weights`. All devices round alike, and those without such
     /// matrices gain nothing by it; what it costs in accuracy is found when a model is loaded, and is in its results.
-    pub half_inputs: bool,
+    pub f16_inputs: bool,
     /// Folder in which compiled kernels wait for the next process. `None`, or an empty path, keeps nothing.
     pub cache: Option<PathBuf>,
 }

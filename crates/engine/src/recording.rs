@@ -45,12 +45,7 @@ pub struct Launch {
 
 impl Launch {
     /// A launch of the kernel's `base` variant with default constants, labelled with the kernel's name.
-    pub fn new<P: NoUninit>(
-        kernel: &'static Kernel,
-        params: P,
-        bindings: &[&Tensor],
-        grid: [u32; 3],
-    ) -> Self {
+    pub fn new<P: NoUninit>(kernel: &'static Kernel, params: P, bindings: &[&Tensor], grid: [u32; 3]) -> Self {
         Self {
             kernel,
             variant: "base",
@@ -132,9 +127,7 @@ impl Launch {
                     .enumerate()
                     .any(|(j, other)| j != i && other.buffer().id() == tensor.buffer().id());
                 if twice {
-                    return Err(
-                        self.fail(format!("`{}` is written and bound twice", tensor.buffer().label()))
-                    );
+                    return Err(self.fail(format!("`{}` is written and bound twice", tensor.buffer().label())));
                 }
             }
         }
@@ -166,10 +159,7 @@ impl Launch {
         match bindings.into_iter().find(unwritten) {
             Some((binding, tensor)) => Err(Error::Buffer {
                 label: tensor.buffer().label().to_owned(),
-                reason: format!(
-                    "is read by `{}` ({}) before anything has written it",
-                    self.label, binding.name
-                ),
+                reason: format!("is read by `{}` ({}) before anything has written it", self.label, binding.name),
             }),
             None => Ok(()),
         }
@@ -207,10 +197,8 @@ impl Recording {
 
     /// What its launches cost together.
     pub fn work(&self) -> Work {
-        let add = |sum: Work, one: &Launch| Work {
-            flops: sum.flops + one.work.flops,
-            bytes: sum.bytes + one.work.bytes,
-        };
+        let add =
+            |sum: Work, one: &Launch| Work { flops: sum.flops + one.work.flops, bytes: sum.bytes + one.work.bytes };
         self.launches.iter().fold(Work::default(), add)
     }
 
@@ -220,8 +208,7 @@ impl Recording {
             return Ok(());
         }
         let kernel = launch.kernel.name();
-        launch.label =
-            if self.scope.is_empty() { kernel.to_owned() } else { format!("{}:{kernel}", self.scope) };
+        launch.label = if self.scope.is_empty() { kernel.to_owned() } else { format!("{}:{kernel}", self.scope) };
         launch.check(self.device.info())?;
         self.launches.push(launch);
         Ok(())

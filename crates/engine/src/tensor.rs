@@ -90,10 +90,7 @@ impl Tensor {
     pub fn dim(&self, op: &'static str, name: &'static str) -> Result<usize> {
         let found = self.shape.dims().iter().find(|(n, _)| *n == name);
         found.map(|&(_, n)| n).ok_or_else(|| {
-            Error::shape(
-                op,
-                format!("`{}` is {}, without a dimension `{name}`", self.buffer.label(), self.shape),
-            )
+            Error::shape(op, format!("`{}` is {}, without a dimension `{name}`", self.buffer.label(), self.shape))
         })
     }
 

@@ -40,7 +40,7 @@ impl Certificate {
     ///
     /// # Errors
     /// [`Error::Certificate`].
-    pub fn hold(&self) -> Result<()> {
+    pub fn verify(&self) -> Result<()> {
         if self.value <= self.bound {
             return Ok(());
         }

@@ -15,11 +15,10 @@ pub(crate) struct Dense {
     pub(crate) right: Vec<Vec<f64>>,
 }
 
-/// What is left of a vector of f32 numbers, relative to its length, that is taken for nothing: ten times what an f32
-/// computation of the vector may have left there.
+/// Relative length below which a remainder counts as zero: ten times the f32 rounding error of such a vector.
 const DEPENDENT: f64 = 1e-5;
 
-/// The singular values and vectors of a row-major matrix `[rows, columns]`.
+/// Computes the singular values and vectors of a row-major matrix `[rows, columns]`.
 pub(crate) fn svd(a: &[f64], columns: usize) -> Result<Dense> {
     let a = MatRef::from_row_major_slice(a, a.len() / columns, columns);
     let svd = a.thin_svd().map_err(|_| diverged())?;
@@ -28,18 +27,20 @@ pub(crate) fn svd(a: &[f64], columns: usize) -> Result<Dense> {
     Ok(Dense { values, left: vectors(svd.U()), right: vectors(svd.V()) })
 }
 
-/// The singular values alone of a row-major matrix `[rows, columns]`, largest first.
+/// Computes the singular values of a row-major matrix `[rows, columns]`, largest first.
 pub(crate) fn singular_values(a: &[f32], columns: usize) -> Result<Vec<f64>> {
     let rows = a.len() / columns;
     Mat::from_fn(rows, columns, |i, j| f64::from(a[i * columns + j])).singular_values().map_err(|_| diverged())
 }
 
 fn diverged() -> Error {
-    Error::Input("singular values were asked of numbers that are not finite; run again with `--device host`".to_owned())
+    Error::Input(
+        "singular values of a matrix with elements that are not finite; run again with `--device host`".to_owned(),
+    )
 }
 
-/// Makes vectors orthonormal, one after another. One that depends on those before it becomes zero, so that the others
-/// keep their places.
+/// Orthonormalises vectors, one after another. A vector that depends on those before it becomes zero, so that the indices
+/// of the others do not change.
 pub(crate) fn orthonormal(vectors: &mut [Vec<f64>]) {
     for i in 0..vectors.len() {
         let (before, rest) = vectors.split_at_mut(i);
@@ -47,10 +48,10 @@ pub(crate) fn orthonormal(vectors: &mut [Vec<f64>]) {
     }
 }
 
-/// Makes a vector of unit length and orthogonal to orthonormal or zero ones; zero if it depends on them.
+/// Makes a vector orthogonal to `before`, which are orthonormal or zero, and of unit length; zero if it depends on them.
 pub(crate) fn orthonormal_to(before: &[Vec<f64>], x: &mut [f64]) {
     let start = size(x);
-    // Once is not enough where much is taken away; twice is (Kahan and Parlett).
+    // One pass loses orthogonality if most of x is subtracted; two passes suffice (Kahan and Parlett).
     for _ in 0..2 {
         for b in before {
             let along = inner(b, x);
@@ -80,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_known_decomposition() {
-        // diag(3, 2) turned: columns swapped, one sign changed, a third column of nothing.
+        // diag(3, 2) with swapped columns, one changed sign, and a third column of zeros.
         let a = [0.0, -3.0, 0.0, 2.0, 0.0, 0.0];
         let got = svd(&a, 3).expect("decomposes");
         assert!((got.values[0] - 3.0).abs() < 1e-14 && (got.values[1] - 2.0).abs() < 1e-14);
@@ -97,13 +98,13 @@ mod tests {
     }
 
     #[test]
-    fn what_depends_becomes_zero() {
+    fn dependent_vectors_become_zero() {
         let mut v = vec![vec![2.0, 0.0, 0.0], vec![-1.0, 0.0, 0.0], vec![1.0, 1.0, 0.0], vec![0.0; 3]];
         orthonormal(&mut v);
         assert_eq!(v, [[1.0, 0.0, 0.0], [0.0; 3], [0.0, 1.0, 0.0], [0.0; 3]]);
     }
 
-    /// Nearly parallel vectors come out orthogonal to rounding, not to the little that is between them.
+    /// Nearly parallel vectors become orthogonal to rounding error, not only relative to their small difference.
     #[test]
     fn twice_is_enough() {
         let mut v: Vec<Vec<f64>> =

@@ -63,10 +63,10 @@ impl Displacements {
     /// `<chi, y_clean - y_corrupted>` of all patches, chi the sensitivity of `observable` at `linear`.
     pub(crate) fn along_sensitivity(&self, linear: &Linearization<'_>, observable: &Observable) -> Result<Vec<f64>> {
         let mut products = vec![0.0; self.len()];
-        linear.vjp_at(&[linear.run().seeds(observable)?], &self.sites, &mut |slab| {
-            let first = slab.site * self.tokens + slab.token;
-            let width = self.delta[slab.site].len() / self.tokens;
-            for (i, chi) in slab.rows.chunks(width).enumerate() {
+        linear.vjp_at(&[linear.run().seeds(observable)?], &self.sites, &mut |chunk| {
+            let first = chunk.site * self.tokens + chunk.token;
+            let width = self.delta[chunk.site].len() / self.tokens;
+            for (i, chi) in chunk.rows.chunks(width).enumerate() {
                 products[first + i] = dot(chi, self.delta(first + i));
             }
         })?;

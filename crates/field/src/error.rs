@@ -24,8 +24,8 @@ pub enum Error {
     },
     /// The same, of a model that rounds the inputs of products: what compares small differences of values sees that.
     #[error(
-        "check `{name}` failed: {value:.3e}, at most {bound:.1e} is sound; inputs are rounded to 16 bits, which this analysis does \
-         not bear: leave half inputs out"
+        "check `{name}` failed: {value:.3e} exceeds the tolerance {bound:.1e}; rounded inputs are too imprecise for this \
+         analysis: run again without --f16-inputs"
     )]
     Rounded {
         /// Name of the check.

@@ -12,8 +12,9 @@
 //! velocity  the least-squares slope of c(l') over l' - l   in tokens a level
 //! ```
 
-/// What the levels of a response field say of its propagation. Arrays have a number a level, 0 to L; levels below the
-/// source, and levels without energy, are zero.
+/// The propagation of a response field, level by level.
+///
+/// Arrays have one value for each level, 0 to L. Levels below the source, and levels without energy, are zero.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Geometry {
     /// Energy, `[L+1]`.
@@ -36,7 +37,7 @@ pub struct Geometry {
 const FRONT: f64 = 0.9;
 
 impl Geometry {
-    /// The geometry of a response whose norms are `norm [levels, tokens]`, to a source at (level, token).
+    /// Computes the geometry of a response with norms `norm [levels, tokens]` to a source at (level, token).
     pub fn new(norm: &[f32], tokens: usize, (level, token): (usize, usize)) -> Self {
         let levels = norm.len() / tokens;
         let zeros = || vec![0.0; levels];
@@ -84,7 +85,7 @@ impl Geometry {
     }
 }
 
-/// Least-squares slope of points (x, y).
+/// Returns the least-squares slope of points (x, y).
 fn slope(points: &[(f64, f64)]) -> f64 {
     let n = points.len() as f64;
     let (mx, my) = points.iter().fold((0.0, 0.0), |(x, y), p| (x + p.0 / n, y + p.1 / n));
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_that_nothing_answers() {
+    fn a_source_without_a_response() {
         let mut norm = vec![0.0f32; 3 * 2];
         norm[5] = 1.0;
         let g = Geometry::new(&norm, 2, (2, 1));

@@ -86,8 +86,8 @@ pub fn gains(run: &Run, (level, token): Place, (count, seed): (usize, u64)) -> R
     };
     let sources: Vec<[Source; 1]> = (0..count as u64).map(unit).collect();
     let mut gain = vec![0.0f32; count * levels];
-    run.linearize(Mode::Exact).jvp_at(&sources, &run.levels(), &mut |slab| {
-        gain[slab.member * levels + slab.site] = norm(slab.rows) as f32;
+    run.linearize(Mode::Exact).jvp_at(&sources, &run.levels(), &mut |chunk| {
+        gain[chunk.sequence * levels + chunk.site] = norm(chunk.rows) as f32;
     })?;
     Ok(gain)
 }

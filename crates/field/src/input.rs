@@ -1,4 +1,4 @@
-//! Arrays that a user brings in a safetensors file.
+//! Arrays that a user provides in a safetensors file.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use safetensors::tensor::Dtype;
 
 use crate::error::{Error, Result};
 
-/// A safetensors file of the user's.
+/// A safetensors file of the user.
 pub(crate) struct Input<'a> {
     path: &'a Path,
     bytes: Vec<u8>,
@@ -22,7 +22,7 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// The array `name` and its shape, where there is one. `wanted` says what its shape must be, `None` any length.
+    /// Returns the array `name` and its shape, if the file has it. `wanted` is the expected shape, with `None` for any length.
     pub(crate) fn array(&self, name: &str, wanted: &[Option<usize>]) -> Result<Option<(Vec<usize>, Vec<f32>)>> {
         let path = self.path;
         let file =
@@ -36,14 +36,14 @@ impl<'a> Input<'a> {
             let wanted = wanted.join(", ");
             return Err(fail(path, format!("`{name}` is {dtype:?} {shape:?}, wanted F32 [{wanted}]")));
         }
-        let numbers: Vec<f32> = bytemuck::pod_collect_to_vec(view.data());
-        match numbers.iter().all(|x| x.is_finite()) {
-            true => Ok(Some((shape.to_vec(), numbers))),
-            false => Err(fail(path, format!("`{name}` holds numbers that are not finite"))),
+        let elements: Vec<f32> = bytemuck::pod_collect_to_vec(view.data());
+        match elements.iter().all(|x| x.is_finite()) {
+            true => Ok(Some((shape.to_vec(), elements))),
+            false => Err(fail(path, format!("`{name}` has elements that are not finite"))),
         }
     }
 
-    /// As [`Input::array`], of an array that must be there.
+    /// Returns an array as [`Input::array`] does; an error if the file does not have it.
     pub(crate) fn needed(&self, name: &str, wanted: &[Option<usize>]) -> Result<(Vec<usize>, Vec<f32>)> {
         self.array(name, wanted)?.ok_or_else(|| fail(self.path, format!("has no array `{name}`")))
     }

@@ -61,7 +61,7 @@ impl Labelled {
                     None => FULL.to_owned(),
                 },
             ),
-            ("texts", resolvent_ops::tuning::describe(run.model().device())),
+            ("variants", resolvent_ops::tuning::describe(run.model().device())),
             ("adapter", info.name),
             ("driver", format!("{} {}", info.backend, info.driver)),
             ("version", env!("CARGO_PKG_VERSION").to_owned()),
@@ -90,7 +90,7 @@ impl Labelled {
     /// # Errors
     /// The check does not hold.
     pub fn certify(mut self, certificate: Certificate) -> Result<Self> {
-        certificate.hold().map_err(|error| match error {
+        certificate.verify().map_err(|error| match error {
             Error::Certificate { name, value, bound }
                 if self.metadata.get("inputs").is_some_and(|inputs| inputs != FULL) =>
             {

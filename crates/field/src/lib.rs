@@ -88,7 +88,7 @@ pub use rsvd::{Route, Rsvd, RsvdOptions, rsvd};
 pub use scale::{PREDICTORS, QUANTITIES, ScaleOptions, scale};
 pub use sensitivity::{sensitivity, sensitivity_along};
 pub use site_kind::SiteKind;
-pub use slice::{Pairs, Progress, Slice, Sliced, Walk};
+pub use slice::{OnProgress, Pass, PlacePairs, Slice, Sliced};
 pub use spectrum::{Spectrum, spectrum};
 pub use superposition::superposition;
 pub use transfer::{TransferOptions, transfer};

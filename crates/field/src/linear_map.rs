@@ -64,8 +64,8 @@ impl LinearMap for Linearization<'_> {
             })
             .collect();
         let mut out = vec![vec![0.0; tokens * d]; x.len()];
-        self.jvp_at(&sources, &levels[levels.len() - 1..], &mut |slab| {
-            out[slab.member][slab.token * d..][..slab.rows.len()].copy_from_slice(slab.rows);
+        self.jvp_at(&sources, &levels[levels.len() - 1..], &mut |chunk| {
+            out[chunk.sequence][chunk.token * d..][..chunk.rows.len()].copy_from_slice(chunk.rows);
         })?;
         Ok(out)
     }
@@ -81,8 +81,8 @@ impl LinearMap for Linearization<'_> {
             })
             .collect();
         let mut out = vec![vec![0.0; tokens * d]; y.len()];
-        self.vjp_at(&seeds, &self.run().levels()[..1], &mut |slab| {
-            out[slab.member][slab.token * d..][..slab.rows.len()].copy_from_slice(slab.rows);
+        self.vjp_at(&seeds, &self.run().levels()[..1], &mut |chunk| {
+            out[chunk.sequence][chunk.token * d..][..chunk.rows.len()].copy_from_slice(chunk.rows);
         })?;
         Ok(out)
     }

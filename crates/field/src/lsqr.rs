@@ -1,20 +1,20 @@
 //! LSQR (Paige and Saunders 1982): least squares through a map and its transpose.
 //!
-//! For `min |A x - b|^2 + damp^2 |x|^2` from x = 0. Where `A x = b` has many solutions and damp is 0, the iterates stay in
-//! the span of `A^T`, so the limit is the one of least energy |x|^2.
+//! Solves `min |A x - b|^2 + damp^2 |x|^2`, starting at x = 0. The iterates stay in the span of `A^T`. If `A x = b` has many
+//! solutions and damp is 0, the limit is therefore the solution of least energy |x|^2.
 
 use crate::certificate::{norm, worse};
 use crate::error::Result;
 use crate::linear_map::LinearMap;
 
-/// When to stop, and how much energy costs.
+/// Stopping criteria, and the weight of the energy.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LsqrOptions {
     /// Weight of the energy.
     pub damp: f64,
-    /// Stop when the residual, or the gradient of what is minimised, has shrunk to this share.
+    /// Stop when the residual, or the gradient of the objective, has shrunk to this share.
     pub tolerance: f64,
-    /// Stop after as many steps, each one application of the map and one of its transpose.
+    /// Stop after this many steps. Each step applies the map once and its transpose once.
     pub steps: usize,
 }
 
@@ -24,12 +24,12 @@ impl Default for LsqrOptions {
     }
 }
 
-/// What was found.
+/// The solution.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lsqr {
     /// x `[columns]`.
     pub x: Vec<f32>,
-    /// `|A x - b| / |b|`, computed anew from x.
+    /// `|A x - b| / |b|`, recomputed from x.
     pub residual: f64,
     /// Steps taken.
     pub steps: usize,
@@ -54,7 +54,7 @@ pub fn lsqr(map: &dyn LinearMap, b: &[f32], options: LsqrOptions) -> Result<Lsqr
             steps += 1;
             (u, beta) = unit(combine(&wide(&forward(map, &v)?), &u, alpha));
             (v, alpha) = unit(combine(&wide(&transpose(map, &u)?), &v, beta));
-            // The damping is a row below each step's bidiagonal: a rotation takes it out first.
+            // The damping is a row below each step's bidiagonal; a rotation eliminates it first.
             let damped = rho.hypot(options.damp);
             energy_residual = energy_residual.hypot(options.damp / damped * phi);
             phi *= rho / damped;
@@ -97,12 +97,12 @@ fn wide(x: &[f32]) -> Vec<f64> {
     x.iter().map(|&x| f64::from(x)).collect()
 }
 
-/// `a - factor b`
+/// Returns `a - factor b`.
 fn combine(a: &[f64], b: &[f64], factor: f64) -> Vec<f64> {
     a.iter().zip(b).map(|(a, b)| a - factor * b).collect()
 }
 
-/// A vector at length 1, and its length; zero stays.
+/// Normalises a vector and returns it with its length; a zero vector stays zero.
 fn unit(mut x: Vec<f64>) -> (Vec<f64>, f64) {
     let size = x.iter().map(|x| x * x).sum::<f64>().sqrt();
     if size > 0.0 {
@@ -160,7 +160,7 @@ pub(crate) mod tests {
         norm(&a.iter().zip(b).map(|(a, b)| a - b).collect::<Vec<f32>>()) / norm(b)
     }
 
-    /// Of all solutions, the one without a part that A does not see: `x = A^T z` for some z.
+    /// Of all solutions, LSQR returns the one without a component in the null space of A: `x = A^T z` for some z.
     #[test]
     fn least_energy_of_many_solutions() {
         let map = Dense::random(5, 40, 1);

@@ -1,8 +1,8 @@
-//! Frobenius norms of the blocks of one source place: how much of anything put there arrives at every other.
+//! Frobenius norms of the blocks of one source place: how strongly a source there affects every other place.
 //!
-//! `|G(l',t'; l,t)|_F^2 = sum_i |G e_i|^2` over the d unit sources, or, of r random sign vectors z,
-//! `E |G z|^2` (Hutchinson 1989), whose variance is `2 (|M|_F^2 - sum_i M_ii^2)` with `M = G^T G`: signs have the least of all
-//! distributions with independent entries.
+//! Exact norms sum over the d unit sources: `|G(l',t'; l,t)|_F^2 = sum_i |G e_i|^2`. Estimates average `|G z|^2` over r random
+//! sign vectors z (Hutchinson 1989). The variance of `|G z|^2` is `2 (|M|_F^2 - sum_i M_ii^2)` with `M = G^T G`. Of all
+//! distributions with independent entries, random signs have the least variance.
 
 use resolvent_model::{Linearization, Site, Source, gaussian};
 
@@ -10,12 +10,12 @@ use crate::certificate::{narrow, norm};
 use crate::error::{Error, Result};
 use crate::place::{Place, inside, shape};
 
-/// How block norms are found.
+/// Selects how block norms are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Probes {
-    /// d tangents, one a unit source.
+    /// d tangents, one for each unit source.
     Exact,
-    /// Tangents of random sign vectors: how many (two or more), and their seed.
+    /// Tangents of random sign vectors: their number (two or more), and their seed.
     Hutchinson(usize, u64),
 }
 
@@ -24,11 +24,11 @@ pub enum Probes {
 pub struct BlockNorms {
     /// `block_norm [L+1, T]`: `|G(l',t'; l,t)|_F`, zero outside of the causal cone, sqrt(d) at the place itself.
     pub norm: Vec<f32>,
-    /// Standard errors `[L+1, T]`; none where the norms are exact.
+    /// Standard errors `[L+1, T]`; `None` if the norms are exact.
     pub error: Option<Vec<f32>>,
 }
 
-/// Frobenius norms of all blocks whose source is at `place`.
+/// Computes the Frobenius norms of all blocks whose source is at `place`.
 ///
 /// # Errors
 /// A place outside of the field, fewer than two random vectors, or a device error.
@@ -49,14 +49,14 @@ pub fn block_norms(linear: &Linearization<'_>, place: Place, probes: Probes) -> 
     };
     let site = Site::level(place.0, run.model().config());
     let (mut sum, mut squares) = (vec![0.0f64; levels * tokens], vec![0.0f64; levels * tokens]);
-    // Sources are made as they are needed: d of them, d wide, are more than a batch at once.
+    // Sources are generated batch by batch: all d sources of width d would exceed one batch.
     let most = (linear.batch_rows(levels) / (tokens - place.1)).max(1);
     for first in (0..count).step_by(most) {
         let batch = first..(first + most).min(count);
         let sources: Vec<[Source; 1]> = batch.map(|i| [Source { site, token: place.1, vector: vector(i) }]).collect();
-        linear.jvp_at(&sources, &run.levels(), &mut |slab| {
-            for (t, row) in slab.rows.chunks(d).enumerate() {
-                let at = slab.site * tokens + slab.token + t;
+        linear.jvp_at(&sources, &run.levels(), &mut |chunk| {
+            for (t, row) in chunk.rows.chunks(d).enumerate() {
+                let at = chunk.site * tokens + chunk.token + t;
                 let energy = norm(row).powi(2);
                 sum[at] += energy;
                 squares[at] += energy * energy;
@@ -69,7 +69,7 @@ pub fn block_norms(linear: &Linearization<'_>, place: Place, probes: Probes) -> 
             let n = count as f64;
             let mean: Vec<f64> = sum.iter().map(|s| s / n).collect();
             let size: Vec<f64> = mean.iter().map(|m| m.sqrt()).collect();
-            // Of the mean of |G z|^2, and from there of its root, to first order.
+            // The standard error of the mean of |G z|^2, propagated to its square root to first order.
             let error = mean.iter().zip(&squares).zip(&size).map(|((mean, squares), size)| {
                 let variance = (squares / n - mean * mean).max(0.0) / (n - 1.0);
                 if *size > 0.0 { variance.sqrt() / (2.0 * size) } else { 0.0 }

@@ -8,7 +8,8 @@ use crate::place::{Place, inside, shape};
 
 /// The Green operator from some places of the field to others: `[from d] -> [to d]`, vectors of the places side by side.
 ///
-/// One place each is a block `G(l', t'; l, t)`; all tokens of level L as `to` is the operator to the end of the stream.
+/// With one place on each side it is a block `G(l', t'; l, t)`. With all tokens of level L as `to` it is the operator to the
+/// end of the stream.
 pub struct Operator<'a> {
     linear: &'a Linearization<'a>,
     from: Vec<Place>,
@@ -16,7 +17,7 @@ pub struct Operator<'a> {
 }
 
 impl<'a> Operator<'a> {
-    /// The operator from `from` to `to`.
+    /// Creates the operator from `from` to `to`.
     ///
     /// # Errors
     /// A place outside of the field.
@@ -27,17 +28,17 @@ impl<'a> Operator<'a> {
         Ok(Self { linear, from: from.to_vec(), to: to.to_vec() })
     }
 
-    /// All tokens of a level.
+    /// Returns the places of all tokens of a level.
     pub fn level(linear: &Linearization<'_>, level: usize) -> Vec<Place> {
         (0..linear.run().tokens().len()).map(|token| (level, token)).collect()
     }
 
-    /// Where sources are.
+    /// Returns the places of the sources.
     pub fn from(&self) -> &[Place] {
         &self.from
     }
 
-    /// Where responses are read.
+    /// Returns the places at which responses are read.
     pub fn to(&self) -> &[Place] {
         &self.to
     }
@@ -50,12 +51,12 @@ impl<'a> Operator<'a> {
         Site::level(level, self.linear.run().model().config())
     }
 
-    /// Reads a walk's slabs at `places` into vectors of the places side by side.
+    /// Runs a pass and gathers its chunks at `places` into vectors of the places side by side.
     fn gather(
         &self,
         places: &[Place],
         count: usize,
-        walk: impl FnOnce(&[Site], &mut dyn FnMut(resolvent_model::Slab<'_>)) -> resolvent_model::Result<()>,
+        pass: impl FnOnce(&[Site], &mut dyn FnMut(resolvent_model::Chunk<'_>)) -> resolvent_model::Result<()>,
     ) -> Result<Vec<Vec<f32>>> {
         let d = self.d();
         let mut levels: Vec<usize> = places.iter().map(|p| p.0).collect();
@@ -63,11 +64,11 @@ impl<'a> Operator<'a> {
         levels.dedup();
         let sites: Vec<Site> = levels.iter().map(|&l| self.site(l)).collect();
         let mut out = vec![vec![0.0; places.len() * d]; count];
-        walk(&sites, &mut |slab| {
+        pass(&sites, &mut |chunk| {
             for (i, &(level, token)) in places.iter().enumerate() {
-                let row = token.checked_sub(slab.token).filter(|row| row * d < slab.rows.len());
-                if let Some(row) = row.filter(|_| level == levels[slab.site]) {
-                    out[slab.member][i * d..(i + 1) * d].copy_from_slice(&slab.rows[row * d..(row + 1) * d]);
+                let row = token.checked_sub(chunk.token).filter(|row| row * d < chunk.rows.len());
+                if let Some(row) = row.filter(|_| level == levels[chunk.site]) {
+                    out[chunk.sequence][i * d..(i + 1) * d].copy_from_slice(&chunk.rows[row * d..(row + 1) * d]);
                 }
             }
         })?;
@@ -102,7 +103,7 @@ impl LinearMap for Operator<'_> {
 
     fn scratch(&self, count: usize) -> usize {
         let (_, tokens, d) = shape(self.linear.run());
-        // Sources or seeds, and one level of a batch as it is read back.
+        // Sources or seeds, and one level of a batch that is read back.
         4 * count * d * (self.from.len().max(self.to.len()) + tokens)
     }
 }

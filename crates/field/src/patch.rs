@@ -3,7 +3,7 @@
 //! The effect is `J(patched) - J(corrupted)`; to first order it is `<chi, y_clean - y_corrupted>` with the corrupted
 //! run's sensitivity chi at the site. All places share the corrupted run: each computes only its causal cone.
 
-use resolvent_model::{Edit, Mode, Observable, Run, Variant, values_of};
+use resolvent_model::{Edit, EditedRun, Mode, Observable, Run, values_of};
 
 use crate::certificate::{Certificate, adjoint, alone, narrow, same, worse};
 use crate::displacements::Displacements;
@@ -74,11 +74,11 @@ pub fn effects(cases: &[Case<'_>], kind: SiteKind) -> Result<Vec<Effects>> {
         case.check()?;
         swept.push(predict(*case, kind)?);
     }
-    let variants: Vec<Variant<'_>> = cases
+    let variants: Vec<EditedRun<'_>> = cases
         .iter()
         .zip(&swept)
         .flat_map(|(case, effects)| {
-            effects.edits.iter().map(|e| Variant { run: case.corrupted, edits: e, observable: case.observable })
+            effects.edits.iter().map(|e| EditedRun { run: case.corrupted, edits: e, observable: case.observable })
         })
         .collect();
     let mut values = values_of(&variants)?.into_iter();
@@ -131,8 +131,8 @@ pub fn patch_at(clean: &Run, corrupted: &Run, observable: &Observable, kinds: &[
             let place = observable.level(corrupted.model().config()) * tokens + observable.position();
             restored = Some((effects.values[place] - clean_value).abs() / scale);
         }
-        let held = alone(corrupted, observable, &effects.edits, &effects.values)?;
-        worst = worse(worst, held.value);
+        let agreement = alone(corrupted, observable, &effects.edits, &effects.values)?;
+        worst = worse(worst, agreement.value);
         let agreement = effects.pairs().agreement();
         let [effect, first_order] = kind.arrays();
         let axes = kind.axes(corrupted.model().config(), tokens);

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 /// A level and a token of the field.
 pub type Place = (usize, usize);
 
-/// Refuses a place outside of a run's field.
+/// Returns an error if a place is outside of a run's field.
 pub(crate) fn inside((level, token): Place, run: &Run) -> Result<()> {
     let (levels, tokens, _) = shape(run);
     if level < levels && token < tokens {
@@ -17,7 +17,7 @@ pub(crate) fn inside((level, token): Place, run: &Run) -> Result<()> {
     Err(Error::Input(format!("{level},{token} is outside of the field: levels 0 to {last}, tokens 0 to {end}")))
 }
 
-/// Levels, tokens and width of a run's field.
+/// Returns the numbers of levels and tokens, and the width, of a run's field.
 pub(crate) fn shape(run: &Run) -> (usize, usize, usize) {
     let config = run.model().config();
     (config.n_layer + 1, run.tokens().len(), config.n_embd)

@@ -140,13 +140,13 @@ pub fn predict(case: &Case<'_>, kind: SiteKind, predictors: &[Predictor], option
     }
     let bench = Bench::new(case, kind)?;
     let wants = |p| predictors.contains(&p);
-    let plain = bench.linear(Mode::Exact)?;
-    let curvature = wants(Predictor::Curvature).then(|| bench.curvature(&plain)).transpose()?;
-    let hvp = wants(Predictor::Hvp).then(|| bench.screened(&plain, options.flag)).transpose()?;
+    let first_order = bench.linear(Mode::Exact)?;
+    let curvature = wants(Predictor::Curvature).then(|| bench.curvature(&first_order)).transpose()?;
+    let hvp = wants(Predictor::Hvp).then(|| bench.screened(&first_order, options.flag)).transpose()?;
     let mut panel =
         Panel { predicted: Vec::new(), reliability: None, flagged: 0.0, pass: bench.pass, certificates: Vec::new() };
     if let Some(curved) = &curvature {
-        let value = apart(curved.first.iter().copied().zip(plain.effect.iter().copied()));
+        let value = apart(curved.first.iter().copied().zip(first_order.effect.iter().copied()));
         panel.certificates.push(Certificate { name: "forward_reverse", value, bound: SAME_FIRST });
     }
     if let (Some(curved), Some(screened)) = (&curvature, &hvp) {
@@ -169,7 +169,7 @@ pub fn predict(case: &Case<'_>, kind: SiteKind, predictors: &[Predictor], option
             (Predictor::Hvp, _, Some(screened)) => screened.estimate.clone(),
             (Predictor::Integrated, ..) => bench.integrated(options.steps)?,
             (Predictor::RelP, ..) => bench.linear(Mode::RelP)?,
-            _ => plain.clone(),
+            _ => first_order.clone(),
         };
         let effect = narrow(&estimate.effect);
         panel.predicted.push(Predicted { predictor, effect, cost: estimate.cost });
@@ -246,7 +246,7 @@ impl<'a> Bench<'a> {
         self.counted(|| self.patches.along_sensitivity(&corrupted.linearize(mode), observable))
     }
 
-    fn curvature(&self, plain: &Estimate) -> Result<Curved> {
+    fn curvature(&self, first_order: &Estimate) -> Result<Curved> {
         let Case { corrupted, observable, .. } = *self.case;
         let sources: Vec<[Source; 1]> = (0..self.patches.len()).map(|i| [self.patches.source(i)]).collect();
         let (mut first, mut second) = (Vec::new(), Vec::new());
@@ -256,16 +256,16 @@ impl<'a> Bench<'a> {
             Ok(first.iter().zip(&second).map(|(first, second)| first + 0.5 * second).collect())
         })?;
         // The first order comes with the jets, but whoever screens has it already; only the excess is its own.
-        estimate.cost = worse(estimate.cost, plain.cost);
+        estimate.cost = worse(estimate.cost, first_order.cost);
         Ok(Curved { estimate, first, second })
     }
 
-    fn screened(&self, plain: &Estimate, flag: f64) -> Result<Screened> {
+    fn screened(&self, first_order: &Estimate, flag: f64) -> Result<Screened> {
         let Case { corrupted, observable, .. } = *self.case;
         let (linear, patches) = (corrupted.linearize(Mode::Exact), &self.patches);
         let config = corrupted.model().config();
         let tokens = corrupted.tokens().len();
-        let largest = plain.effect.iter().fold(0.0f64, |m, e| m.max(e.abs()));
+        let largest = first_order.effect.iter().fold(0.0f64, |m, e| m.max(e.abs()));
         let mut ratio = vec![0.0f32; patches.len()];
         let mut terms = Vec::new();
         let mut estimate = self.counted(|| {
@@ -274,17 +274,17 @@ impl<'a> Bench<'a> {
                 let layer = start..start + self.together * tokens;
                 let all: Vec<Source> = layer.clone().map(|i| patches.source(i)).collect();
                 let products = |sources: &[Vec<Source>], visit: &mut dyn FnMut(usize, usize, f64)| {
-                    linear.hvp_at(sources, observable, sites, &mut |slab| {
-                        let width = sites[slab.site].width(config);
-                        for (row, h) in slab.rows.chunks(width).enumerate() {
-                            let patch = start + slab.site * tokens + slab.token + row;
-                            visit(slab.member, patch, dot(h, patches.delta(patch)));
+                    linear.hvp_at(sources, observable, sites, &mut |chunk| {
+                        let width = sites[chunk.site].width(config);
+                        for (row, h) in chunk.rows.chunks(width).enumerate() {
+                            let patch = start + chunk.site * tokens + chunk.token + row;
+                            visit(chunk.sequence, patch, dot(h, patches.delta(patch)));
                         }
                     })
                 };
                 products(&[all], &mut |_, i, q| {
                     let lost = q.abs() <= ROUNDING * largest;
-                    ratio[i] = if lost { 0.0 } else { (q / (2.0 * plain.effect[i])).abs() as f32 };
+                    ratio[i] = if lost { 0.0 } else { (q / (2.0 * first_order.effect[i])).abs() as f32 };
                 })?;
                 let flagged: Vec<usize> = layer.filter(|&i| f64::from(ratio[i]) > flag).collect();
                 let each: Vec<Vec<Source>> = flagged.iter().map(|&i| vec![patches.source(i)]).collect();
@@ -294,11 +294,11 @@ impl<'a> Bench<'a> {
                     }
                 })?;
             }
-            let mut effect = plain.effect.clone();
+            let mut effect = first_order.effect.clone();
             terms.iter().for_each(|&(i, q)| effect[i] += 0.5 * q);
             Ok(effect)
         })?;
-        estimate.cost += plain.cost;
+        estimate.cost += first_order.cost;
         Ok(Screened { estimate, ratio, terms })
     }
 

@@ -1,4 +1,4 @@
-//! Linear radii: where the error of the first-order response first reaches 20 %, on a continuous scale.
+//! Linear radii: the amplitude at which the error of the first-order response first reaches 20 %.
 
 use crate::error::Result;
 
@@ -7,26 +7,26 @@ pub const LINEAR: f64 = 0.2;
 
 /// Finite responses of several sources.
 pub(crate) trait Curve {
-    /// `J(h + a v_n) - J(h)` for each (n, a).
+    /// Returns `J(h + a v_n) - J(h)` for each (n, a).
     fn finite(&self, points: &[(usize, f64)]) -> Result<Vec<f64>>;
 }
 
 /// Factor between the amplitudes of the search.
 const STEP: f64 = 1.189_207_115; // 2^(1/4)
-/// Errors from which on the search looks between its amplitudes.
+/// Error above which the search refines between its amplitudes.
 const CLOSE: f64 = 0.15;
 /// Amplitudes of a round of the search.
 const ROUND: usize = 8;
-/// The search ends here: a normalised stream has long forgotten h.
+/// Largest amplitude of the search: the normalised stream no longer depends on h there.
 const MOST: f64 = 1e6;
-/// Halvings of the bracket: 2^(1/4) shrinks to 1 + 1e-5.
-const HALVINGS: usize = 14;
+/// Bisection steps: the bracket shrinks from 2^(1/4) to 1 + 1e-5.
+const BISECTIONS: usize = 14;
 
-/// The radius of each source, from its first and second derivative and the rounding noise of J.
+/// Finds the radius of each source, from its first and second derivative and the rounding noise of J.
 ///
-/// The search starts low, where second order predicts an error of 1 %, or where rounding is 2 % of the response, and
-/// goes up in small steps until the error reaches 20 %, and in smaller ones where it comes near. Bisection does
-/// the rest. Infinite where J does not move at all; NaN where rounding hides the crossing.
+/// The search starts low: where second order predicts an error of 1 %, or where rounding is 2 % of the response. It goes up
+/// in small steps until the error reaches 20 %, and in smaller steps where the error comes near. Bisection then refines the
+/// bracket. The radius is infinite if J does not move at all, and NaN if rounding hides the crossing.
 pub(crate) fn radii(curve: &dyn Curve, first: &[f64], second: &[f64], noise: f64) -> Result<Vec<f64>> {
     let mut searches: Vec<Search> = first
         .iter()
@@ -50,7 +50,7 @@ pub(crate) fn radii(curve: &dyn Curve, first: &[f64], second: &[f64], noise: f64
             search.take(&mine, &mut |points| self::errors(curve, first, noise, points))?;
         }
     }
-    // All brackets are halved together.
+    // All brackets are bisected together, so that a step is one batch.
     let mut brackets: Vec<(usize, f64, f64)> = Vec::new();
     for search in &searches {
         match search.found {
@@ -59,7 +59,7 @@ pub(crate) fn radii(curve: &dyn Curve, first: &[f64], second: &[f64], noise: f64
             Some(Found::Nowhere) | None => {}
         }
     }
-    for _ in 0..HALVINGS {
+    for _ in 0..BISECTIONS {
         let middles: Vec<(usize, f64)> = brackets.iter().map(|&(n, low, high)| (n, (low * high).sqrt())).collect();
         let errors = errors(curve, first, noise, &middles)?;
         for ((bracket, (_, middle)), error) in brackets.iter_mut().zip(middles).zip(errors) {
@@ -73,20 +73,20 @@ pub(crate) fn radii(curve: &dyn Curve, first: &[f64], second: &[f64], noise: f64
     Ok(radius)
 }
 
-/// Errors of first order, less what rounding may have added.
+/// Returns the errors of first order, less the part that rounding can cause.
 fn errors(curve: &dyn Curve, first: &[f64], noise: f64, points: &[(usize, f64)]) -> Result<Vec<f64>> {
     let finite = curve.finite(points)?;
     let error = |(&(n, a), f): (&(usize, f64), f64)| {
         let linear = a * first[n];
         let apart = (f - linear).abs();
-        // Where the response stands well above rounding, the error is as it is defined.
+        // If the response is well above rounding, the error is not corrected.
         let doubt = if noise < 0.01 * linear.abs() { 0.0 } else { noise };
         if apart <= doubt { 0.0 } else { (apart - doubt) / linear.abs() }
     };
     Ok(points.iter().zip(finite).map(error).collect())
 }
 
-/// Errors at points of the caller's choice.
+/// Evaluates the errors at given points.
 type Look<'a> = dyn FnMut(&[(usize, f64)]) -> Result<Vec<f64>> + 'a;
 
 enum Found {
@@ -100,9 +100,9 @@ struct Search {
     /// Below this, rounding is more than 2 % of the response.
     least: f64,
     next: f64,
-    /// Whether it goes down, the first error having been too large.
+    /// Whether the search goes down, because the first error was too large.
     down: bool,
-    /// Whether anything has been looked at.
+    /// Whether a round has been evaluated.
     begun: bool,
     found: Option<Found>,
 }
@@ -114,7 +114,7 @@ impl Search {
         let start = if curved.is_finite() { curved.clamp(1e-6, 0.02) } else { 0.02 };
         let found = match (first == 0.0, second == 0.0) {
             (true, true) => Some(Found::Nowhere),
-            // No first order to be relative to: the error is infinite at once.
+            // Without a first-order response the relative error is infinite at any amplitude.
             (true, false) => Some(Found::Hidden),
             _ => None,
         };
@@ -126,7 +126,7 @@ impl Search {
         (0..ROUND as i32).map(move |i| next * factor.powi(i))
     }
 
-    /// Looks at a round of (amplitude, error).
+    /// Advances the search by a round of (amplitude, error).
     fn take(&mut self, round: &[(f64, f64)], look: &mut Look<'_>) -> Result<()> {
         if !std::mem::replace(&mut self.begun, true) && round[0].1 >= LINEAR {
             self.down = true;
@@ -145,7 +145,7 @@ impl Search {
             } else if a > MOST {
                 self.found = Some(Found::Nowhere);
             } else if error > CLOSE {
-                // There may be a peak between amplitudes of the search.
+                // The error may have a peak between amplitudes of the search.
                 let close: Vec<(usize, f64)> =
                     (1..12).map(|i| (self.source, a * STEP.powf(f64::from(i) / 12.0 - 1.0))).collect();
                 let errors = look(&close)?;
@@ -201,7 +201,7 @@ mod tests {
         assert_eq!(got[5], f64::INFINITY);
     }
 
-    /// The error touches 20 % in a narrow peak, falls, and comes back later: the peak counts.
+    /// The error reaches 20 % in a narrow peak, falls, and reaches it again later: the peak counts.
     #[test]
     fn a_narrow_peak_is_the_radius() {
         let peak = |a: f64| 0.19 + 0.0103 * (-((a / 0.1057).ln() / 0.03).powi(2)).exp();
@@ -219,7 +219,7 @@ mod tests {
         assert!((0.09..0.1057).contains(&got) && peak(got) > 0.1999, "{got}");
     }
 
-    /// Noise of J does not end the regime, and where it hides everything the radius is not a number.
+    /// Noise of J does not end the regime. If it hides the crossing, the radius is NaN.
     #[test]
     fn noise_is_not_a_radius() {
         let noisy = |n: usize, a: f64| {

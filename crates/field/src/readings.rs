@@ -1,8 +1,8 @@
 //! Vectors of the field, read as tokens.
 //!
-//! A vector x is read by the logits that it moves where it stands at h\[L, p\]: `W_U dln_f(x)`, the final norm linearised at
-//! the run's own h\[L, p\]. A source and its response come with a common sign that is nobody's; the one is taken under which
-//! the response moves some logit up, over the mean of all, by more than it moves any other down.
+//! A vector x is read as the change of logits that it causes at h\[L, p\]: `W_U dln_f(x)`, with the final norm linearised at
+//! the run's h\[L, p\]. The joint sign of a source and its response is arbitrary. We choose it so that the response's largest
+//! deviation from the mean logit is positive.
 
 use resolvent_model::Linearization;
 use serde_json::{Value, json};
@@ -13,26 +13,26 @@ use crate::place::Place;
 /// A source and its response, read as tokens.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
-    /// Where the source is, (l, t).
+    /// Place of the source, (l, t).
     pub from: Place,
-    /// Where the response is, (l', t').
+    /// Place of the response, (l', t').
     pub to: Place,
     /// Singular value: length of the response over that of the source.
     pub value: f32,
-    /// Effective rank of the block that they are the first triplet of.
+    /// Effective rank of the block whose first singular triplet they are.
     pub effective_rank: Option<f32>,
-    /// Tokens whose logits the source itself would move up most, and how far.
+    /// Tokens whose logits the source would raise most at the last level, and by how much.
     pub reads: Vec<(u32, f32)>,
-    /// Tokens whose logits the response would move up most, and how far.
+    /// Tokens whose logits the response would raise most, and by how much.
     pub writes: Vec<(u32, f32)>,
 }
 
-/// Tokens named of each vector.
+/// Tokens listed for each vector.
 const TOKENS: usize = 5;
-/// Characters of a token's text, so that metadata has a bounded length.
+/// Most characters of a token's text, so that metadata has a bounded length.
 const LONGEST: usize = 32;
 
-/// Tokens of a source and of its response, `[d]` each, at `position`.
+/// Reads a source and its response, `[d]` each, as tokens at `position`.
 pub(crate) fn read(linear: &Linearization<'_>, position: usize, pair: &[Vec<f32>; 2]) -> Result<[Vec<(u32, f32)>; 2]> {
     let mut logits = linear.logit_tangents(position, pair)?;
     let vocab = logits.len() / 2;
@@ -42,11 +42,11 @@ pub(crate) fn read(linear: &Linearization<'_>, position: usize, pair: &[Vec<f32>
     Ok([top(&logits[..vocab]), top(&logits[vocab..])])
 }
 
-/// Whether the largest departure from the mean is downwards.
+/// Returns whether the largest deviation from the mean is negative.
 fn upside_down(logits: &[f32]) -> bool {
     let mean = logits.iter().map(|&x| f64::from(x)).sum::<f64>() / logits.len() as f64;
-    let departures = logits.iter().map(|&x| f64::from(x) - mean);
-    departures.fold(0.0f64, |m, x| if x.abs() > m.abs() { x } else { m }) < 0.0
+    let deviations = logits.iter().map(|&x| f64::from(x) - mean);
+    deviations.fold(0.0f64, |m, x| if x.abs() > m.abs() { x } else { m }) < 0.0
 }
 
 fn top(logits: &[f32]) -> Vec<(u32, f32)> {
@@ -55,7 +55,7 @@ fn top(logits: &[f32]) -> Vec<(u32, f32)> {
     ids.into_iter().take(TOKENS).map(|id| (id, logits[id as usize])).collect()
 }
 
-/// Readings as JSON, for the metadata of a result: tokens as `[id, text, logit]`, pairs as `[l', t', l, t]`.
+/// Returns readings as JSON, for the metadata of a result: tokens as `[id, text, logit]`, pairs as `[l', t', l, t]`.
 pub(crate) fn to_json(readings: &[Reading], linear: &Linearization<'_>) -> String {
     let tokenizer = linear.run().model().tokenizer();
     let tokens = |tokens: &[(u32, f32)]| -> Vec<Value> {
@@ -76,8 +76,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn signs_are_those_of_the_largest_departure() {
-        // All logits move up, one of them by less: what it does is push that one down.
+    fn signs_are_those_of_the_largest_deviation() {
+        // All logits rise, one of them less: relative to the mean that one falls.
         assert!(upside_down(&[5.0, 5.0, 5.0, 1.0]));
         assert!(!upside_down(&[-5.0, -5.0, -5.0, -1.0]));
         assert_eq!(top(&[0.0, 3.0, -1.0, 3.0])[..2], [(1, 3.0), (3, 3.0)]);

@@ -4,7 +4,7 @@
 //! is `|finite - a first| / |a first|`, and the radius is the smallest a > 0 at which it reaches 20 %. Near 0 the error is
 //! `a |second / (2 first)|`, so the radius of a response without higher orders is `0.4 |first / second|`.
 
-use resolvent_model::{Edit, Mode, Observable, Run, Site, Slab, Source};
+use resolvent_model::{Chunk, Edit, Mode, Observable, Run, Site, Source};
 
 use crate::certificate::{Certificate, SLOPE, adjoint, dot, narrow, norm, worse};
 use crate::error::{Error, Result};
@@ -231,14 +231,14 @@ fn field_errors(run: &Run, probes: &[Probe], amplitudes: &[f32]) -> Result<Vec<f
         let response = run.linearize(Mode::Exact).jvp(&[[probe.source(1.0)]])?.into_single();
         let edits: Vec<[Edit; 1]> = amplitudes.iter().map(|&a| probe.edit(f64::from(a))).collect();
         let mut sums = vec![(0.0f64, 0.0f64); amplitudes.len()];
-        run.fields_under(&edits, &levels, &mut |slab: Slab<'_>| {
-            if slab.site <= probe.place.0 {
+        run.fields_under(&edits, &levels, &mut |chunk: Chunk<'_>| {
+            if chunk.site <= probe.place.0 {
                 return;
             }
-            let at = (slab.site * tokens + slab.token) * d;
-            let a = f64::from(amplitudes[slab.member]);
-            let (apart, size) = &mut sums[slab.member];
-            for ((x, h), r) in slab.rows.iter().zip(&field[at..]).zip(&response[at..]) {
+            let at = (chunk.site * tokens + chunk.token) * d;
+            let a = f64::from(amplitudes[chunk.sequence]);
+            let (apart, size) = &mut sums[chunk.sequence];
+            for ((x, h), r) in chunk.rows.iter().zip(&field[at..]).zip(&response[at..]) {
                 let linear = a * f64::from(*r);
                 *apart += (f64::from(*x) - f64::from(*h) - linear).powi(2);
                 *size += linear * linear;

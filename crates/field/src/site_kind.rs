@@ -1,4 +1,4 @@
-//! Kinds of sites: where a sweep patches.
+//! Kinds of sites that a sweep can patch.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use resolvent_model::{Config, Site};
 
 use crate::error::{Error, Result};
 
-/// One place in every block (or between blocks), at every token, and at every head where it has heads.
+/// One site of every block (or between blocks), at every token, and at every head if it has heads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SiteKind {
     /// The field h\[0\] to h\[L\].  `[L+1, T]`
@@ -33,7 +33,7 @@ impl SiteKind {
     pub const ALL: [Self; 8] =
         [Self::Resid, Self::Mid, Self::AttnOut, Self::MlpOut, Self::Q, Self::K, Self::V, Self::Z];
 
-    /// Its name on the command line and in result files.
+    /// Returns its name on the command line and in result files.
     pub fn name(self) -> &'static str {
         match self {
             Self::Resid => "resid",
@@ -47,7 +47,7 @@ impl SiteKind {
         }
     }
 
-    /// Its sites, in the order of its axes without the token.
+    /// Returns its sites, in the order of its axes without the token.
     pub fn sites(self, config: &Config) -> Vec<Site> {
         let blocks = 0..config.n_layer;
         let heads = |of: fn(usize, usize) -> Site| {
@@ -65,7 +65,7 @@ impl SiteKind {
         }
     }
 
-    /// Axes of an array with one number a site and token.
+    /// Returns the axes of an array with one value for each site and token.
     pub fn axes(self, config: &Config, tokens: usize) -> Vec<(&'static str, usize)> {
         match self {
             Self::Resid => vec![("level", config.n_layer + 1), ("token", tokens)],
@@ -76,7 +76,7 @@ impl SiteKind {
         }
     }
 
-    /// Names of the arrays that a patch sweep writes: effect, and first-order prediction.
+    /// Returns the names of the arrays that a patch sweep writes: effect, and first-order prediction.
     pub fn arrays(self) -> [&'static str; 2] {
         match self {
             Self::Resid => ["effect", "first_order"],
@@ -103,7 +103,7 @@ impl FromStr for SiteKind {
     fn from_str(text: &str) -> Result<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == text).ok_or_else(|| {
             let names = Self::ALL.map(Self::name).join(", ");
-            Error::Input(format!("`{text}` is no kind of site; there are {names}"))
+            Error::Input(format!("invalid kind of site `{text}`: expected one of {names}"))
         })
     }
 }

@@ -40,7 +40,7 @@ pub fn superposition(
     let interaction: Vec<f64> = joint.iter().zip(&sums).map(|(j, s)| j - s).collect();
     let relative = |(i, size): (&f64, f64)| if *i == 0.0 { 0.0 } else { (i.abs() / size) as f32 };
     let error: Vec<f32> = interaction.iter().zip(sizes).map(relative).collect();
-    let held = alone(run, observable, &variants[sources.len()..], &values[sources.len()..])?;
+    let agreement = alone(run, observable, &variants[sources.len()..], &values[sources.len()..])?;
     let places = pairs.iter().flat_map(|&(a, b)| [a as f32, b as f32]).collect();
     Labelled::new("superposition", run)
         .with("single", &[("source", sources.len())], narrow(single))
@@ -51,5 +51,5 @@ pub fn superposition(
         .with("error", &[("pair", pairs.len())], error)
         .note("observable", format!("{observable:?}"))
         .note("sites", sources.iter().map(|s| format!("{}@{}", s.site, s.token)).collect::<Vec<_>>().join(" "))
-        .certify(held)
+        .certify(agreement)
 }

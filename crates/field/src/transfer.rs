@@ -66,7 +66,7 @@ pub fn transfer(
     let fractions = |values: &[f64]| -> Vec<f64> { values.iter().map(|v| (v - from) / step).collect() };
     let place = observable.level(prompt.model().config()) * tokens + observable.position();
     let restored = (options.scale == 1.0).then(|| (values[place] - to).abs() / size);
-    let held = alone(prompt, observable, &edits(prompt, &displacement), &values)?;
+    let agreement = alone(prompt, observable, &edits(prompt, &displacement), &values)?;
 
     let mut result = Labelled::new("transfer", prompt)
         .with("fraction", &axes, narrow(&fractions(&values)))
@@ -107,7 +107,7 @@ pub fn transfer(
     if let Some(value) = restored {
         result = result.certify(Certificate { name: "restores", value, bound: same(prompt.model()) })?;
     }
-    result.certify(held)
+    result.certify(agreement)
 }
 
 /// Whether two values of J are too close for anything to be measured in units of their difference.

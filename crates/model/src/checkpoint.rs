@@ -138,9 +138,9 @@ impl Checkpoint {
     /// weight is NaN or infinite; `out` is then partly written.
     pub fn read_f32(&self, name: &str, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
         let entry = self.tensors.get(name).ok_or_else(|| Error::UnknownTensor { name: name.to_owned() })?;
-        let (first, count) = entry.elements(&rows).ok_or_else(|| {
-            range_error(name, format!("rows {rows:?} of a tensor of shape {:?}", entry.shape))
-        })?;
+        let (first, count) = entry
+            .elements(&rows)
+            .ok_or_else(|| range_error(name, format!("rows {rows:?} of a tensor of shape {:?}", entry.shape)))?;
         if out.len() != count {
             let message = format!("rows {rows:?} hold {count} numbers; the buffer holds {}", out.len());
             return Err(range_error(name, message));
@@ -203,8 +203,7 @@ impl Entry {
     fn elements(&self, rows: &Range<usize>) -> Option<(usize, usize)> {
         let (&n_rows, rest) = self.shape.split_first()?;
         let width: usize = rest.iter().product();
-        (rows.start <= rows.end && rows.end <= n_rows)
-            .then(|| (rows.start * width, (rows.end - rows.start) * width))
+        (rows.start <= rows.end && rows.end <= n_rows).then(|| (rows.start * width, (rows.end - rows.start) * width))
     }
 }
 

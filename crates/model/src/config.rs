@@ -122,8 +122,7 @@ impl Config {
             eos_token_id: fields.token("eos_token_id", vocab_size),
         };
         if fields.flag("add_cross_attention", false)? {
-            let message =
-                "`add_cross_attention` is true; only decoders without cross-attention are supported";
+            let message = "`add_cross_attention` is true; only decoders without cross-attention are supported";
             return Err(config_error(path, message));
         }
         config.check(path)?;
@@ -283,10 +282,7 @@ impl Fields<'_> {
             }
         }
         let name = names.first().copied().unwrap_or_default();
-        Err(config_error(
-            self.path,
-            format!("`{name}` is missing; use the config.json that came with the weights"),
-        ))
+        Err(config_error(self.path, format!("`{name}` is missing; use the config.json that came with the weights")))
     }
 
     fn size_or_none(&self, name: &str) -> Result<Option<usize>> {

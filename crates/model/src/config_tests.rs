@@ -27,9 +27,7 @@ fn gpt2_small_has_its_published_size() {
     assert_eq!((config.d_head(), config.n_inner()), (64, 3072));
     assert_eq!(config.eos_token_id, Some(50256));
     assert_eq!(config.activation_function, Activation::GeluNew);
-    assert!(
-        config.tie_word_embeddings && config.scale_attn_weights && !config.scale_attn_by_inverse_layer_idx
-    );
+    assert!(config.tie_word_embeddings && config.scale_attn_weights && !config.scale_attn_by_inverse_layer_idx);
 }
 
 #[test]
@@ -64,11 +62,9 @@ fn spellings_and_defaults() {
     assert_eq!((config.n_layer, config.n_embd, config.n_head, config.n_positions), (1, 8, 2, 4));
     assert_eq!(config.layer_norm_epsilon, 1e-5);
     assert_eq!(config.eos_token_id, None, "outside the vocabulary");
-    for (name, activation) in [
-        ("gelu_new", Activation::GeluNew),
-        ("gelu_pytorch_tanh", Activation::GeluNew),
-        ("gelu", Activation::Gelu),
-    ] {
+    for (name, activation) in
+        [("gelu_new", Activation::GeluNew), ("gelu_pytorch_tanh", Activation::GeluNew), ("gelu", Activation::Gelu)]
+    {
         assert_eq!(with("activation_function", &json!(name)).unwrap().activation_function, activation);
     }
     assert_eq!(with("eos_token_id", &json!([7, 8])).unwrap().eos_token_id, Some(7));
@@ -78,10 +74,7 @@ fn spellings_and_defaults() {
 fn other_models_are_named() {
     let found = |json: &str| Config::from_json(json).expect_err(json).to_string();
     let text = found(r#"{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}"#);
-    assert_eq!(
-        text,
-        "config.json: this is not a GPT-2 model (model_type is `llama`); a model_type of gpt2 is needed"
-    );
+    assert_eq!(text, "config.json: this is not a GPT-2 model (model_type is `llama`); a model_type of gpt2 is needed");
     assert!(found(r#"{"architectures": ["BertModel"]}"#).contains("architectures is `BertModel`"));
     assert!(found("{}").contains("it names neither model_type nor architectures"));
 }

@@ -6,12 +6,12 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::site::Site;
 
-/// What an edit does to the value y of a site at one token.
+/// A change of the value y of a site at one token.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
     /// `y + s`
     Add(Vec<f32>),
-    /// `s`, another run's value or a mean, say.
+    /// `s`, for example another run's value or a mean.
     Put(Vec<f32>),
     /// `a y`; 0 ablates.
     Scale(f32),
@@ -19,14 +19,14 @@ pub enum Change {
     Project(Vec<f32>),
 }
 
-/// A [`Change`] at a site and a token. Edits at one place act in the order in which they are given.
+/// A [`Change`] at a site and a token. Edits at one place are applied in the given order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Edit {
-    /// Where in the model.
+    /// Site of the model.
     pub site: Site,
-    /// At which token, from 0.
+    /// Token, from 0.
     pub token: usize,
-    /// What happens there.
+    /// The change of the value.
     pub change: Change,
 }
 
@@ -46,7 +46,7 @@ impl Edit {
         Self { site, token, change: Change::Scale(amount) }
     }
 
-    /// Takes the direction `s` out of the value.
+    /// Removes the component along `s` from the value.
     pub fn project_out(site: Site, token: usize, s: Vec<f32>) -> Self {
         Self { site, token, change: Change::Project(s) }
     }
@@ -61,51 +61,45 @@ impl Edit {
         Self::put(site, token, mean)
     }
 
-    /// Checks site, token (below `tokens`) and the vector's length and numbers.
+    /// Checks the site, the token (below `tokens`), and the length and elements of the vector.
     pub(crate) fn check(&self, config: &Config, tokens: usize) -> Result<()> {
         self.site.check(config)?;
         if self.token >= tokens {
             let (token, last) = (self.token, tokens - 1);
-            return Err(Error::Place(format!(
-                "{} at token {token}: the prompt has tokens 0 to {last}",
-                self.site
-            )));
+            return Err(Error::Place(format!("{} at token {token}: the prompt has tokens 0 to {last}", self.site)));
         }
         let width = self.site.width(config);
-        let numbers: &[f32] = match &self.change {
+        let elements: &[f32] = match &self.change {
             Change::Add(s) | Change::Put(s) | Change::Project(s) if s.len() != width => {
+                let (site, length) = (self.site, s.len());
                 return Err(Error::Place(format!(
-                    "{} is {width} wide, and the vector given {}",
-                    self.site,
-                    s.len()
+                    "{site} is {width} wide, but the given vector has {length} elements"
                 )));
             }
             Change::Add(s) | Change::Put(s) | Change::Project(s) => s,
             Change::Scale(a) => std::slice::from_ref(a),
         };
-        match numbers.iter().position(|x| !x.is_finite()) {
-            Some(i) => Err(Error::Place(format!("{}: number {i} of the edit is {}", self.site, numbers[i]))),
+        match elements.iter().position(|x| !x.is_finite()) {
+            Some(i) => Err(Error::Place(format!("{}: element {i} of the edit is {}", self.site, elements[i]))),
             None => Ok(()),
         }
     }
 
-    /// As a change of rows, for the primal.
-    pub(crate) fn primal(&self, config: &Config) -> splice::Change {
+    /// Returns the edit of a batch row, for the primal.
+    pub(crate) fn primal(&self, config: &Config) -> splice::RowEdit {
         match &self.change {
-            Change::Add(s) => splice::Change::Add { amount: 1.0, s: s.clone() },
-            Change::Put(s) => splice::Change::Put { s: s.clone() },
-            Change::Scale(amount) => {
-                splice::Change::Scale { amount: *amount, width: self.site.width(config) }
-            }
-            Change::Project(s) => splice::Change::Project { s: s.clone() },
+            Change::Add(s) => splice::RowEdit::Add { amount: 1.0, s: s.clone() },
+            Change::Put(s) => splice::RowEdit::Put { s: s.clone() },
+            Change::Scale(amount) => splice::RowEdit::Scale { amount: *amount, width: self.site.width(config) },
+            Change::Project(s) => splice::RowEdit::Project { s: s.clone() },
         }
     }
 
-    /// Its linear part, for tangents and, being symmetric, cotangents; `None` is the identity.
-    pub(crate) fn linear(&self, config: &Config) -> Option<splice::Change> {
+    /// Returns the linear part, for tangents and cotangents (it is symmetric); `None` is the identity.
+    pub(crate) fn linear(&self, config: &Config) -> Option<splice::RowEdit> {
         match &self.change {
             Change::Add(_) => None,
-            Change::Put(_) => Some(splice::Change::Scale { amount: 0.0, width: self.site.width(config) }),
+            Change::Put(_) => Some(splice::RowEdit::Scale { amount: 0.0, width: self.site.width(config) }),
             Change::Scale(_) | Change::Project(_) => Some(self.primal(config)),
         }
     }

@@ -167,7 +167,7 @@ pub enum Error {
     },
 
     /// A weight is too large for 16 bits.
-    #[error("tensor `{name}` holds {value}, which no 16-bit float can; load it without half weights")]
+    #[error("tensor `{name}` contains {value}, which overflows f16; load it without f16 weights")]
     NoHalf {
         /// The name without the `transformer.` prefix.
         name: String,

@@ -144,8 +144,7 @@ impl Hub {
     /// [`Error::NoModel`]: it is no name, or neither cache nor hub has it, or the hub cannot be asked. [`Error::Hub`]: a
     /// download failed. [`Error::Cache`]: the cache cannot be written. What is wrong with the model's `config.json`.
     pub fn fetch(&self, name: &str) -> Result<Snapshot> {
-        let no_model =
-            |tried: String, fix: &str| Error::NoModel { name: shown(name), tried, fix: fix.to_owned() };
+        let no_model = |tried: String, fix: &str| Error::NoModel { name: shown(name), tried, fix: fix.to_owned() };
         let parsed = Name::parse(name).ok_or_else(|| {
             let tried = "no name that a hub could have (NAME or ORG/NAME, with @REVISION if you like)";
             no_model(tried.to_owned(), "check the path")
@@ -160,10 +159,7 @@ impl Hub {
                 return Ok(Snapshot::new(folder, &commit));
             }
             if self.offline && missing == [cache::TOKENIZER] {
-                tracing::warn!(
-                    "{} has no tokenizer, and HF_HUB_OFFLINE forbids to look for one",
-                    dir.display()
-                );
+                tracing::warn!("{} has no tokenizer, and HF_HUB_OFFLINE forbids to look for one", dir.display());
                 return Ok(Snapshot::new(folder, &commit));
             }
             cached = format!("not whole in the cache ({} lacks {})", dir.display(), missing.join(", "));
@@ -227,12 +223,8 @@ mod tests {
     #[test]
     fn the_rest_is_read_as_well() {
         let plain = hub(&[("HF_TOKEN", " "), ("HF_HUB_OFFLINE", "0")]);
-        assert_eq!(
-            (plain.endpoint.as_str(), plain.token, plain.offline),
-            ("https://huggingface.co", None, false)
-        );
-        let set =
-            hub(&[("HF_ENDPOINT", "http://mirror/hub/"), ("HF_TOKEN", "hf_x\n"), ("HF_HUB_OFFLINE", "true")]);
+        assert_eq!((plain.endpoint.as_str(), plain.token, plain.offline), ("https://huggingface.co", None, false));
+        let set = hub(&[("HF_ENDPOINT", "http://mirror/hub/"), ("HF_TOKEN", "hf_x\n"), ("HF_HUB_OFFLINE", "true")]);
         assert_eq!((set.endpoint.as_str(), set.offline), ("http://mirror/hub", true));
         assert!(!format!("{set:?}").contains("hf_x"), "a token is not shown");
         assert_eq!(set.token.as_deref(), Some("hf_x"));

@@ -7,22 +7,22 @@
 use std::collections::BTreeMap;
 
 use resolvent_engine::{Recording, Tensor};
-use resolvent_ops::splice::Source as RowSource;
-use resolvent_ops::{Bend, Kept, Op, Rows, Span};
+use resolvent_ops::splice::RowSource;
+use resolvent_ops::{Op, Paired, Residuals, Rows, Span};
 
-use crate::batch::{Batch, Direction, Member};
+use crate::batch::{Batch, PassDirection, Sequence};
 use crate::edit::Edit;
 use crate::error::{Error, Result};
 use crate::jet::{Expansion, HEADS};
 use crate::linear::{Fields, Linearization, Source};
 use crate::observable::Observable;
-use crate::run::acts;
+use crate::passes::{DeviceSeeds, Tangents, adjoint, tangents};
+use crate::run::scheduled;
 use crate::site::Site;
-use crate::sweep::{Slab, cut, most_rows};
-use crate::walk::{DeviceSeeds, Tangents, adjoint, tangents};
+use crate::sweep::{Chunk, most_rows, split};
 
 /// The number of the member that carries the observable's own cotangent: nobody's.
-const PLAIN: usize = usize::MAX;
+const SHARED_COTANGENT: usize = usize::MAX;
 
 impl Linearization<'_> {
     /// `H s` as fields `[L+1, T, d]`, one for each superposition of sources s: the derivative along s of `dJ/dh[l, t]` of
@@ -35,7 +35,7 @@ impl Linearization<'_> {
     pub fn hvp<S: AsRef<[Source]>>(&self, sources: &[S], observable: &Observable) -> Result<Fields> {
         let mut fields = Fields::zeros(self.run, sources.len());
         let (tokens, d) = (self.run.tokens().len(), self.config().n_embd);
-        self.hvp_at(sources, observable, &self.run.levels(), &mut |slab| fields.put(slab, tokens, d))?;
+        self.hvp_at(sources, observable, &self.run.levels(), &mut |chunk| fields.put(chunk, tokens, d))?;
         Ok(fields)
     }
 
@@ -49,7 +49,7 @@ impl Linearization<'_> {
         sources: &[S],
         observable: &Observable,
         sites: &[Site],
-        visit: &mut dyn FnMut(Slab<'_>),
+        visit: &mut dyn FnMut(Chunk<'_>),
     ) -> Result<()> {
         self.mode().second_order("hvp")?;
         let (run, config) = (self.run, self.config());
@@ -57,43 +57,43 @@ impl Linearization<'_> {
         let wanted = run.values_of_sites(sites)?;
         let (expansion, end) = (self.expansion(observable)?, observable.position() + 1);
         let top = run.program().field[observable.level(config)];
-        let mut members = self.members(sources, end)?;
+        let mut sequences = self.sequences(sources, end)?;
         // Who joins above the level of J does not touch it.
-        members.retain(|m| m.join <= top);
+        sequences.retain(|m| m.join <= top);
         // A tangent reaches back to all tokens, so its rows are those of the walk back from the start.
-        members.iter_mut().for_each(|m| m.span = run.span(0, end));
-        members.sort_by_key(|m| m.join);
+        sequences.iter_mut().for_each(|m| m.span = run.span(0, end));
+        sequences.sort_by_key(|m| m.join);
         if matches!(observable, Observable::Logits { terms, .. } if terms.is_empty()) {
             return Ok(());
         }
         // A row of all logits for each member, and one for the cotangent.
-        let heads = if expansion.is_bent() { HEADS - 1 } else { usize::MAX };
-        let groups = cut(self.most_hvps(wanted.len(), end), members);
+        let heads = if expansion.is_curved() { HEADS - 1 } else { usize::MAX };
+        let groups = split(self.most_hvps(wanted.len(), end), sequences);
         for group in groups.iter().flat_map(|group| group.chunks(heads)) {
-            let batch = Batch::new(self.device(), group, Direction::Forward)?;
+            let batch = Batch::new(self.device(), group, PassDirection::Forward)?;
             let (mut rec, trace) = (self.device().record(), &run.base.trace);
             let dots = tangents(run.program(), &mut rec, &batch, trace, top)?;
             let back = self.back(group, observable, top);
             let linear = self.back_linear(&back)?;
-            let [back, linear] = [&back, &linear].map(|m| Batch::new(self.device(), m, Direction::Backward));
+            let [back, linear] = [&back, &linear].map(|m| Batch::new(self.device(), m, PassDirection::Backward));
             let (back, linear) = (back?, linear?);
             let point = (trace, Some((&dots, batch.rows.count())));
             let seeds = match observable {
                 Observable::Field { .. } => None,
                 _ => self.turned(&mut rec, (&dots, &batch), observable, &expansion)?,
             };
-            let place = |member: &Member, t: usize| match &seeds {
+            let place = |sequence: &Sequence, t: usize| match &seeds {
                 Some((_, rows)) if t + 1 == end => {
-                    rows.get(&member.id).map_or(RowSource::Zero, |&row| RowSource::Base(row))
+                    rows.get(&sequence.id).map_or(RowSource::Zero, |&row| RowSource::Base(row))
                 }
                 _ => RowSource::Zero,
             };
             let extra = seeds.as_ref().map(|(seeds, _)| DeviceSeeds { at: top, seeds, place: &place });
             let bars = adjoint(run.program(), &mut rec, [&back, &linear], point, extra.as_ref(), &wanted)?;
             self.device().submit(rec)?;
-            run.visit(&back, &bars, sites, &mut |slab| {
-                if slab.member != PLAIN {
-                    visit(slab);
+            run.visit(&back, &bars, sites, &mut |chunk| {
+                if chunk.sequence != SHARED_COTANGENT {
+                    visit(chunk);
                 }
             })?;
         }
@@ -101,23 +101,23 @@ impl Linearization<'_> {
     }
 
     /// The members of the walk back: those of `group`, and one for the cotangent that they share.
-    fn back(&self, group: &[Member], observable: &Observable, top: usize) -> Vec<Member> {
-        let turned = group.iter().map(|m| Member { join: top, acts: Vec::new(), ..m.clone() });
+    fn back(&self, group: &[Sequence], observable: &Observable, top: usize) -> Vec<Sequence> {
+        let turned = group.iter().map(|m| Sequence { join: top, scheduled: Vec::new(), ..m.clone() });
         let seeds = match observable {
             Observable::Field { level, token, direction } => {
-                vec![self.seed_act((*level, *token), direction)]
+                vec![self.seed_edit((*level, *token), direction)]
             }
             _ => Vec::new(),
         };
         let span = self.run.span(0, observable.position() + 1);
-        turned.chain([Member { id: PLAIN, span, join: top, acts: seeds }]).collect()
+        turned.chain([Sequence { id: SHARED_COTANGENT, span, join: top, scheduled: seeds }]).collect()
     }
 
     /// The same members with the linear parts of the run's edits as acts.
-    fn back_linear(&self, members: &[Member]) -> Result<Vec<Member>> {
-        let mut linear = acts(self.config(), self.run.program(), self.run.edits(), Edit::linear)?;
+    fn back_linear(&self, sequences: &[Sequence]) -> Result<Vec<Sequence>> {
+        let mut linear = scheduled(self.config(), self.run.program(), self.run.edits(), Edit::linear)?;
         linear.reverse();
-        Ok(members.iter().map(|m| Member { acts: linear.clone(), ..m.clone() }).collect())
+        Ok(sequences.iter().map(|m| Sequence { scheduled: linear.clone(), ..m.clone() }).collect())
     }
 
     /// The cotangent of h\[L\] for an observable of the logits, and its tangent for each member: `[rows, d]`, and the row of
@@ -133,18 +133,17 @@ impl Linearization<'_> {
         let (base, device, position) = (&self.run.base, self.device(), observable.position());
         let weights = &base.model.0.weights;
         let reached = h_dot.shape().lengths()[0];
-        let here: Vec<usize> =
-            (0..batch.len()).map(|i| batch.range(i).end).filter(|&e| e <= reached).collect();
+        let here: Vec<usize> = (0..batch.len()).map(|i| batch.range(i).end).filter(|&e| e <= reached).collect();
         let n = here.len();
         rec.scope("unembed");
         let h_dot = base.picked(rec, h_dot, &here.iter().map(|end| end - 1).collect::<Vec<usize>>())?;
         let spans: Vec<Span> = vec![self.run.span(position, position + 1); n + 1];
         let rows = Rows::new(device, &spans)?;
         let mut bar = vec![0.0; n * expansion.len()];
-        if expansion.is_bent() {
+        if expansion.is_curved() {
             // The cotangent of the logits turns where J is no linear function of them.
             let rows = Rows::new(device, &spans[1..])?;
-            let x_dot = weights.ln_f.jvp(rec, &rows, &base.head_kept, &[&h_dot])?;
+            let x_dot = weights.ln_f.jvp(rec, &rows, &base.head_residuals, &[&h_dot])?;
             let dots = std::mem::replace(rec, device.record());
             rec.scope("unembed");
             let logits_dot = base.all_logits(dots, &x_dot, &(0..n).collect::<Vec<usize>>())?;
@@ -155,20 +154,19 @@ impl Linearization<'_> {
         let ids = device.upload("wanted", &[("wanted", ids.len())], &ids)?;
         let bar = device.upload("logits.bar", &[("rows", n + 1), ("wanted", expansion.len())], &bar)?;
         let bar = weights.unembed.vjp(rec, &bar, &ids)?;
-        let kept = Kept::new(&[&h_dot]);
-        let bend = Bend { kept: &kept, rows: n, plain: n };
-        let bars = weights.ln_f.hvp(rec, &rows, (&base.head_kept, bend), &bar, &[None])?;
-        let bar =
-            bars.into_iter().next().ok_or_else(|| Error::Place("layer norm has one input".to_owned()))?;
-        let ids = (0..n).map(|i| batch.member(i).id).chain([PLAIN]);
+        let residuals = Residuals::new(&[&h_dot]);
+        let paired = Paired { residuals: &residuals, rows: n, shared_cotangent: n };
+        let bars = weights.ln_f.hvp(rec, &rows, (&base.head_residuals, paired), &bar, &[None])?;
+        let bar = bars.into_iter().next().ok_or_else(|| Error::Place("layer norm has one input".to_owned()))?;
+        let ids = (0..n).map(|i| batch.sequence(i).id).chain([SHARED_COTANGENT]);
         Ok(Some((bar, ids.zip(0..).collect())))
     }
 
-    /// Rows of a batch of tangents that fit beside the `plain` rows of the cotangent, when each keeps `extra` numbers of width
+    /// Rows of a batch of tangents that fit beside the `shared_cotangent` rows of the cotangent, when each keeps `extra` numbers of width
     /// d to the end, and what the walk back needs of every block: the inputs of both norms, q, k, v, z, and the hidden layer.
-    fn most_hvps(&self, extra: usize, plain: usize) -> usize {
+    fn most_hvps(&self, extra: usize, shared_cotangent: usize) -> usize {
         let config = self.config();
         let block = 6 + config.n_inner().div_ceil(config.n_embd);
-        most_rows(self.run.model(), extra + block * config.n_layer).saturating_sub(plain).max(1)
+        most_rows(self.run.model(), extra + block * config.n_layer).saturating_sub(shared_cotangent).max(1)
     }
 }

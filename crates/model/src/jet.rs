@@ -8,12 +8,12 @@ use std::collections::BTreeSet;
 use resolvent_engine::Tensor;
 use resolvent_ops::{Op, Rows, Span};
 
-use crate::batch::{Batch, Direction, Order};
+use crate::batch::{Batch, Order, PassDirection};
 use crate::error::Result;
 use crate::linear::{Fields, Linearization, Source};
 use crate::observable::{Distribution, Observable};
-use crate::sweep::{cut, most_rows};
-use crate::walk::tangent;
+use crate::passes::tangent;
+use crate::sweep::{most_rows, split};
 
 /// Responses `[L+1, T, d]` to each superposition of sources, by order.
 #[derive(Clone, Debug)]
@@ -46,14 +46,14 @@ impl Linearization<'_> {
         let mut jets = Jets { first: zeros(), second: zeros() };
         let (tokens, d) = (run.tokens().len(), self.config().n_embd);
         let wanted = run.values_of_sites(&sites)?;
-        for group in cut(self.most_jets(wanted.len()), self.members(sources, tokens)?) {
-            let batch = Batch::new(self.device(), &group, Direction::Forward)?;
+        for group in split(self.most_jets(wanted.len()), self.sequences(sources, tokens)?) {
+            let batch = Batch::new(self.device(), &group, PassDirection::Forward)?;
             let (mut rec, trace) = (self.device().record(), &run.base.trace);
-            let walked = tangent(run.program(), &mut rec, &batch, trace, (&wanted, Order::Second))?;
+            let harvest = tangent(run.program(), &mut rec, &batch, trace, (&wanted, Order::Second))?;
             self.device().submit(rec)?;
-            run.visit_orders(&batch, &walked, (&sites, Order::Second), &mut |order, slab| {
+            run.visit_orders(&batch, &harvest, (&sites, Order::Second), &mut |order, chunk| {
                 let fields = if order == 0 { &mut jets.first } else { &mut jets.second };
-                fields.put(slab, tokens, d);
+                fields.put(chunk, tokens, d);
             })?;
         }
         Ok(jets)
@@ -72,18 +72,18 @@ impl Linearization<'_> {
         let expansion = self.expansion(observable)?;
         let value = run.program().field[observable.level(self.config())];
         let wanted = BTreeSet::from([value]);
-        for group in cut(self.most_jets(1), self.members(sources, observable.position() + 1)?) {
-            let batch = Batch::new(self.device(), &group, Direction::Forward)?;
+        for group in split(self.most_jets(1), self.sequences(sources, observable.position() + 1)?) {
+            let batch = Batch::new(self.device(), &group, PassDirection::Forward)?;
             // Who joins above the level does not touch it: both derivatives are zero.
-            let active = batch.active(value, Direction::Forward);
+            let active = batch.active(value, PassDirection::Forward);
             let reached: Vec<usize> = (0..batch.len()).filter(|&i| batch.range(i).end <= active).collect();
             if reached.is_empty() {
                 continue;
             }
             let (mut rec, trace) = (self.device().record(), &run.base.trace);
-            let walked = tangent(run.program(), &mut rec, &batch, trace, (&wanted, Order::Second))?;
+            let harvest = tangent(run.program(), &mut rec, &batch, trace, (&wanted, Order::Second))?;
             self.device().submit(rec)?;
-            let Some(jets) = &walked[value] else { continue };
+            let Some(jets) = &harvest[value] else { continue };
             let step = if observable.entries().is_none() { HEADS } else { reached.len() };
             for reached in reached.chunks(step) {
                 let last = reached.iter().map(|&i| 2 * (batch.range(i).end - 1));
@@ -91,7 +91,7 @@ impl Linearization<'_> {
                 let numbers = self.read_jets((jets, &rows), observable)?;
                 let each = numbers.chunks(numbers.len() / reached.len());
                 for (&i, jet) in reached.iter().zip(each) {
-                    along[batch.member(i).id] = expansion.along(jet);
+                    along[batch.sequence(i).id] = expansion.along(jet);
                 }
             }
         }
@@ -115,7 +115,7 @@ impl Linearization<'_> {
         rec.scope("unembed");
         let spans: Vec<Span> = vec![self.run.span(position, position + 1); rows.len() / Order::Second.rows()];
         let table = Rows::new(device, &spans)?;
-        let x_jet = weights.ln_f.jet(&mut rec, &table, &base.head_kept, &[&h_jet])?;
+        let x_jet = weights.ln_f.jet(&mut rec, &table, &base.head_residuals, &[&h_jet])?;
         let Some(ids) = observable.entries() else {
             return base.all_logits(rec, &x_jet, &(0..rows.len()).collect::<Vec<usize>>());
         };
@@ -130,16 +130,18 @@ impl Linearization<'_> {
         Ok(match observable {
             Observable::Field { direction, .. } => Expansion {
                 slope: direction.iter().map(|&u| f64::from(u)).collect(),
-                bend: 0.0,
+                second_derivative: 0.0,
                 p: Vec::new(),
             },
-            _ if observable.entries().is_some() => {
-                Expansion { slope: observable.slope(&[]), bend: observable.bend(), p: Vec::new() }
-            }
+            _ if observable.entries().is_some() => Expansion {
+                slope: observable.slope(&[]),
+                second_derivative: observable.second_derivative(),
+                p: Vec::new(),
+            },
             _ => {
                 let logits = self.run.logits_at(observable.position())?;
                 let p = Distribution::of(&logits).log_probabilities().iter().map(|l| l.exp()).collect();
-                Expansion { slope: observable.slope(&logits), bend: observable.bend(), p }
+                Expansion { slope: observable.slope(&logits), second_derivative: observable.second_derivative(), p }
             }
         })
     }
@@ -149,10 +151,10 @@ impl Linearization<'_> {
 pub(crate) const HEADS: usize = 64;
 
 /// An observable J of the numbers y that it is read from, a row of the field or logits, to second order at the run:
-/// `dJ/dy = slope` and `d2J/dy2 = bend (diag p - p p^T)`.
+/// `dJ/dy = slope` and `d2J/dy2 = second_derivative (diag p - p p^T)`.
 pub(crate) struct Expansion {
     slope: Vec<f64>,
-    bend: f64,
+    second_derivative: f64,
     p: Vec<f64>,
 }
 
@@ -163,8 +165,8 @@ impl Expansion {
     }
 
     /// Whether J is no linear function of them.
-    pub(crate) fn is_bent(&self) -> bool {
-        self.bend != 0.0
+    pub(crate) fn is_curved(&self) -> bool {
+        self.second_derivative != 0.0
     }
 
     /// `dJ/dy`.
@@ -176,16 +178,16 @@ impl Expansion {
     pub(crate) fn turned(&self, y_dot: &[f32]) -> Vec<f32> {
         let mean: f64 = self.p.iter().zip(y_dot).map(|(p, &y)| p * f64::from(y)).sum();
         let each = self.p.iter().zip(y_dot);
-        each.map(|(p, &y)| (self.bend * p * (f64::from(y) - mean)) as f32).collect()
+        each.map(|(p, &y)| (self.second_derivative * p * (f64::from(y) - mean)) as f32).collect()
     }
 
-    /// J along the jet `y_jet [2, numbers]`: `<slope, y_dot>`, and `<slope, y_ddot> + bend Var_p(y_dot)`.
+    /// J along the jet `y_jet [2, numbers]`: `<slope, y_dot>`, and `<slope, y_ddot> + second_derivative Var_p(y_dot)`.
     fn along(&self, y_jet: &[f32]) -> Along {
         let (y_dot, y_ddot) = y_jet.split_at(y_jet.len() / 2);
         let dot = |a: &[f64], b: &[f32]| a.iter().zip(b).map(|(a, &b)| a * f64::from(b)).sum::<f64>();
         let mean = dot(&self.p, y_dot);
         let spread = self.p.iter().zip(y_dot).map(|(p, &y)| p * (f64::from(y) - mean).powi(2));
-        let second = dot(&self.slope, y_ddot) + self.bend * spread.sum::<f64>();
+        let second = dot(&self.slope, y_ddot) + self.second_derivative * spread.sum::<f64>();
         Along { first: dot(&self.slope, y_dot), second }
     }
 }

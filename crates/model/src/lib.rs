@@ -34,6 +34,7 @@ mod mode;
 mod model;
 mod named;
 mod observable;
+mod passes;
 mod peak;
 mod program;
 mod prompt;
@@ -43,9 +44,8 @@ mod read;
 mod run;
 mod site;
 mod sweep;
+mod test_input;
 mod tokenizer;
-mod trial;
-mod walk;
 mod weights;
 
 #[cfg(feature = "atlas")]
@@ -69,7 +69,7 @@ pub use random::{RandomWeights, gaussian, gpt2_small, tiny};
 pub use resolvent_ops::tuning;
 pub use run::Run;
 pub use site::Site;
-pub use sweep::{Slab, Variant, values_of};
+pub use sweep::{Chunk, EditedRun, values_of};
+pub use test_input::{TestInput, test_input};
 pub use tokenizer::Tokenizer;
-pub use trial::{Trial, trial};
 pub use weights::WeightSource;

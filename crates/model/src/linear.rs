@@ -4,20 +4,20 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use resolvent_engine::{Device, Recording, Tensor};
-use resolvent_ops::splice::{Change, Source as RowSource};
+use resolvent_ops::splice::{RowEdit, RowSource};
 use resolvent_ops::{Op, Rows, Span};
 
-use crate::batch::{Act, Batch, Direction, Member, Order};
+use crate::batch::{Batch, Order, PassDirection, ScheduledEdit, Sequence};
 use crate::config::Config;
 use crate::edit::Edit;
 use crate::error::{Error, Result};
 use crate::mode::Mode;
 use crate::observable::Observable;
+use crate::passes::{DeviceSeeds, adjoint, tangent};
 use crate::program::Program;
-use crate::run::{Run, acts};
+use crate::run::{Run, scheduled};
 use crate::site::Site;
-use crate::sweep::{Slab, groups, most_rows};
-use crate::walk::{DeviceSeeds, adjoint, tangent};
+use crate::sweep::{Chunk, groups, most_rows};
 
 /// A tangent at a site and a token.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,9 +67,9 @@ impl Fields {
     }
 
     /// Puts a slab of a level in its place.
-    pub(crate) fn put(&mut self, slab: Slab<'_>, tokens: usize, d: usize) {
-        let at = slab.member * self.size + (slab.site * tokens + slab.token) * d;
-        self.data[at..at + slab.rows.len()].copy_from_slice(slab.rows);
+    pub(crate) fn put(&mut self, chunk: Chunk<'_>, tokens: usize, d: usize) {
+        let at = chunk.sequence * self.size + (chunk.site * tokens + chunk.token) * d;
+        self.data[at..at + chunk.rows.len()].copy_from_slice(chunk.rows);
     }
 
     /// The `k`-th field `[L+1, T, d]`.
@@ -105,9 +105,9 @@ pub struct Linearization<'a> {
 
 impl<'a> Linearization<'a> {
     pub(crate) fn new(run: &'a Run, mode: Mode) -> Self {
-        let (held, ln_f) = (mode.held(), &run.model().0.weights.ln_f);
-        let program = (mode != Mode::Exact).then(|| run.program().holding(held));
-        Self { run, mode, program, ln_f: ln_f.holding(held).unwrap_or_else(|| Arc::new(ln_f.clone())) }
+        let (frozen, ln_f) = (mode.frozen(), &run.model().0.weights.ln_f);
+        let program = (mode != Mode::Exact).then(|| run.program().freeze(frozen));
+        Self { run, mode, program, ln_f: ln_f.freeze(frozen).unwrap_or_else(|| Arc::new(ln_f.clone())) }
     }
 
     /// The mode that it was made in.
@@ -139,7 +139,7 @@ impl<'a> Linearization<'a> {
     pub fn jvp<S: AsRef<[Source]>>(&self, sources: &[S]) -> Result<Fields> {
         let mut fields = Fields::zeros(self.run, sources.len());
         let (tokens, d) = (self.run.tokens().len(), self.config().n_embd);
-        self.jvp_at(sources, &self.run.levels(), &mut |slab| fields.put(slab, tokens, d))?;
+        self.jvp_at(sources, &self.run.levels(), &mut |chunk| fields.put(chunk, tokens, d))?;
         Ok(fields)
     }
 
@@ -152,12 +152,12 @@ impl<'a> Linearization<'a> {
         &self,
         sources: &[S],
         sites: &[Site],
-        visit: &mut dyn FnMut(Slab<'_>),
+        visit: &mut dyn FnMut(Chunk<'_>),
     ) -> Result<()> {
         let wanted = self.run.values_of_sites(sites)?;
-        let members = self.members(sources, self.run.tokens().len())?;
-        for group in groups(self.run.model(), wanted.len(), members) {
-            let batch = Batch::new(self.device(), &group, Direction::Forward)?;
+        let sequences = self.sequences(sources, self.run.tokens().len())?;
+        for group in groups(self.run.model(), wanted.len(), sequences) {
+            let batch = Batch::new(self.device(), &group, PassDirection::Forward)?;
             let (mut rec, trace) = (self.device().record(), &self.run.base.trace);
             let dots = tangent(self.program(), &mut rec, &batch, trace, (&wanted, Order::First))?;
             self.device().submit(rec)?;
@@ -167,10 +167,10 @@ impl<'a> Linearization<'a> {
     }
 
     /// A member for each superposition of sources that acts before token `end`; it owns the tokens up to there.
-    pub(crate) fn members<S: AsRef<[Source]>>(&self, sources: &[S], end: usize) -> Result<Vec<Member>> {
+    pub(crate) fn sequences<S: AsRef<[Source]>>(&self, sources: &[S], end: usize) -> Result<Vec<Sequence>> {
         let (program, config, tokens) = (self.run.program(), self.config(), self.run.tokens().len());
-        let base_acts = acts(config, program, self.run.edits(), Edit::linear)?;
-        let mut members = Vec::with_capacity(sources.len());
+        let base_scheduled = scheduled(config, program, self.run.edits(), Edit::linear)?;
+        let mut sequences = Vec::with_capacity(sources.len());
         for (id, sources) in sources.iter().enumerate() {
             let mut adds = Vec::new();
             for source in sources.as_ref() {
@@ -178,17 +178,17 @@ impl<'a> Linearization<'a> {
                 edit.check(config, tokens)?;
                 adds.push(edit);
             }
-            let mut adds = acts(config, program, &adds, Edit::primal_act)?;
+            let mut adds = scheduled(config, program, &adds, Edit::primal_edit)?;
             adds.retain(|a| a.token < end);
             let first = adds.iter().map(|a| a.value).min();
             let start = adds.iter().map(|a| a.token).min();
             let (Some(first), Some(start)) = (first, start) else { continue };
-            let join = program.cut_before(first);
+            let join = program.cut_point_before(first);
             // A source acts on the edited value, so the edits' linear parts come first.
-            let acts = base_acts.iter().filter(|a| a.value > join).cloned().chain(adds).collect();
-            members.push(Member { id, span: self.run.span(start, end), join, acts });
+            let scheduled = base_scheduled.iter().filter(|a| a.value > join).cloned().chain(adds).collect();
+            sequences.push(Sequence { id, span: self.run.span(start, end), join, scheduled });
         }
-        Ok(members)
+        Ok(sequences)
     }
 
     /// The sensitivity field `[L+1, T, d]` of an observable: its derivative by every h\[l, t\].
@@ -206,7 +206,7 @@ impl<'a> Linearization<'a> {
     pub fn vjp<S: AsRef<[Seed]>>(&self, cotangents: &[S]) -> Result<Fields> {
         let mut fields = Fields::zeros(self.run, cotangents.len());
         let (tokens, d) = (self.run.tokens().len(), self.config().n_embd);
-        self.vjp_at(cotangents, &self.run.levels(), &mut |slab| fields.put(slab, tokens, d))?;
+        self.vjp_at(cotangents, &self.run.levels(), &mut |chunk| fields.put(chunk, tokens, d))?;
         Ok(fields)
     }
 
@@ -219,35 +219,35 @@ impl<'a> Linearization<'a> {
         &self,
         cotangents: &[S],
         sites: &[Site],
-        visit: &mut dyn FnMut(Slab<'_>),
+        visit: &mut dyn FnMut(Chunk<'_>),
     ) -> Result<()> {
         let (program, config) = (self.program(), self.config());
         let wanted = self.run.values_of_sites(sites)?;
-        let mut linear_acts = acts(config, program, self.run.edits(), Edit::linear)?;
+        let mut linear_scheduled = scheduled(config, program, self.run.edits(), Edit::linear)?;
         // Each edit's linear part is symmetric, but several at one place need not commute: backwards, last first.
-        linear_acts.reverse();
-        let mut members = Vec::with_capacity(cotangents.len());
+        linear_scheduled.reverse();
+        let mut sequences = Vec::with_capacity(cotangents.len());
         for (id, seeds) in cotangents.iter().enumerate() {
             let seeds = seeds.as_ref();
             seeds.iter().try_for_each(|seed| self.check(seed))?;
             let Some(end) = seeds.iter().map(|s| s.place(config).1 + 1).max() else { continue };
             let join = seeds.iter().map(|s| program.field[s.place(config).0]).max().unwrap_or(0);
-            let acts = seeds.iter().filter_map(|seed| self.act(seed)).collect();
-            members.push(Member { id, span: self.run.span(0, end), join, acts });
+            let scheduled = seeds.iter().filter_map(|seed| self.scheduled(seed)).collect();
+            sequences.push(Sequence { id, span: self.run.span(0, end), join, scheduled });
         }
-        for group in groups(self.run.model(), wanted.len(), members) {
-            let linear: Vec<Member> =
-                group.iter().map(|m| Member { acts: linear_acts.clone(), ..m.clone() }).collect();
-            let linear = Batch::new(self.device(), &linear, Direction::Backward)?;
+        for group in groups(self.run.model(), wanted.len(), sequences) {
+            let linear: Vec<Sequence> =
+                group.iter().map(|m| Sequence { scheduled: linear_scheduled.clone(), ..m.clone() }).collect();
+            let linear = Batch::new(self.device(), &linear, PassDirection::Backward)?;
             let heads = Heads::new(&group, cotangents);
-            let batch = Batch::new(self.device(), &group, Direction::Backward)?;
+            let batch = Batch::new(self.device(), &group, PassDirection::Backward)?;
             let (mut rec, trace) = (self.device().record(), &self.run.base.trace);
             let bars = match heads.rows.is_empty() {
                 true => adjoint(program, &mut rec, [&batch, &linear], (trace, None), None, &wanted)?,
                 false => {
                     rec.scope("unembed");
                     let seeds = &self.head(&mut rec, &heads)?;
-                    let place = |member: &Member, t: usize| heads.source(member.id, t);
+                    let place = |sequence: &Sequence, t: usize| heads.source(sequence.id, t);
                     let at = program.field[config.n_layer];
                     let extra = DeviceSeeds { at, seeds, place: &place };
                     adjoint(program, &mut rec, [&batch, &linear], (trace, None), Some(&extra), &wanted)?
@@ -282,7 +282,7 @@ impl<'a> Linearization<'a> {
         let rows = Rows::new(self.device(), &vec![self.run.span(position, position + 1); n])?;
         let mut rec = self.device().record();
         rec.scope("ln_f");
-        let x = self.ln_f.jvp(&mut rec, &rows, &self.run.base.head_kept, &[&x])?;
+        let x = self.ln_f.jvp(&mut rec, &rows, &self.run.base.head_residuals, &[&x])?;
         self.run.base.all_logits(rec, &x, &(0..n).collect::<Vec<usize>>())
     }
 
@@ -295,7 +295,7 @@ impl<'a> Linearization<'a> {
         let bar = weights.unembed.vjp(rec, &bar, &ids)?;
         let spans: Vec<Span> = heads.rows.iter().map(|&(_, t)| self.run.span(t, t + 1)).collect();
         let rows = Rows::new(self.device(), &spans)?;
-        let bars = self.ln_f.vjp(rec, &rows, &self.run.base.head_kept, &bar, &[None])?;
+        let bars = self.ln_f.vjp(rec, &rows, &self.run.base.head_residuals, &bar, &[None])?;
         bars.into_iter().next().ok_or_else(|| Error::Place("layer norm has one input".to_owned()))
     }
 
@@ -312,15 +312,15 @@ impl<'a> Linearization<'a> {
         }
     }
 
-    fn act(&self, seed: &Seed) -> Option<Act> {
+    fn scheduled(&self, seed: &Seed) -> Option<ScheduledEdit> {
         let Seed::Field { level, token, vector } = seed else { return None };
-        Some(self.seed_act((*level, *token), vector))
+        Some(self.seed_edit((*level, *token), vector))
     }
 
     /// A cotangent that starts at h\[level, token\].
-    pub(crate) fn seed_act(&self, (level, token): (usize, usize), vector: &[f32]) -> Act {
-        let change = Change::Add { amount: 1.0, s: vector.to_vec() };
-        Act { value: self.run.program().field[level], token, from: 0, change }
+    pub(crate) fn seed_edit(&self, (level, token): (usize, usize), vector: &[f32]) -> ScheduledEdit {
+        let change = RowEdit::Add { amount: 1.0, s: vector.to_vec() };
+        ScheduledEdit { value: self.run.program().field[level], token, from: 0, change }
     }
 }
 
@@ -342,12 +342,12 @@ struct Heads {
 }
 
 impl Heads {
-    fn new<S: AsRef<[Seed]>>(members: &[Member], cotangents: &[S]) -> Self {
+    fn new<S: AsRef<[Seed]>>(sequences: &[Sequence], cotangents: &[S]) -> Self {
         let mut terms = Vec::new();
-        for member in members {
-            for seed in cotangents[member.id].as_ref() {
+        for sequence in sequences {
+            for seed in cotangents[sequence.id].as_ref() {
                 if let Seed::Logit { position, id, weight } = *seed {
-                    terms.push(((member.id, position), id, weight));
+                    terms.push(((sequence.id, position), id, weight));
                 }
             }
         }
@@ -364,7 +364,7 @@ impl Heads {
         Self { rows, ids, weights }
     }
 
-    fn source(&self, member: usize, token: usize) -> RowSource {
-        self.rows.binary_search(&(member, token)).map_or(RowSource::Zero, RowSource::Base)
+    fn source(&self, sequence: usize, token: usize) -> RowSource {
+        self.rows.binary_search(&(sequence, token)).map_or(RowSource::Zero, RowSource::Base)
     }
 }

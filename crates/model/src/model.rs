@@ -53,8 +53,7 @@ impl Model {
     /// # Errors
     /// Every way in which such a directory can be wrong, in one line; see [`crate::Error`].
     pub fn open(device: &Device, dir: &Path) -> Result<Self> {
-        let name =
-            dir.file_name().map_or_else(|| dir.display().to_string(), |n| n.to_string_lossy().into_owned());
+        let name = dir.file_name().map_or_else(|| dir.display().to_string(), |n| n.to_string_lossy().into_owned());
         Self::open_as(device, dir, &name)
     }
 
@@ -92,12 +91,7 @@ impl Model {
     ///
     /// # Errors
     /// The configuration is invalid, a tensor cannot be read, or the device has no room.
-    pub fn from_source(
-        device: &Device,
-        config: Config,
-        source: &dyn WeightSource,
-        name: &str,
-    ) -> Result<Self> {
+    pub fn from_source(device: &Device, config: Config, source: &dyn WeightSource, name: &str) -> Result<Self> {
         config.validate()?;
         Self::assemble(device, config, source, (name.to_owned(), name.to_owned(), None))
     }
@@ -109,7 +103,7 @@ impl Model {
         (name, hash, tokenizer): (String, String, Option<Tokenizer>),
     ) -> Result<Self> {
         let weights = Weights::upload(device, &config, source)?;
-        let rounds_inputs = device.half_inputs() && weights.rounding.is_some();
+        let rounds_inputs = device.f16_inputs() && weights.rounding.is_some();
         // Other numbers are another model's.
         let hash = if weights.rounding.is_some_and(|e| e > 0.0) { format!("{hash}-f16") } else { hash };
         let hash = if rounds_inputs { format!("{hash}-f16-inputs") } else { hash };
@@ -156,12 +150,12 @@ impl Model {
     }
 
     /// Relative error, in L2 norm over all of them, of the weights that were rounded to
-    /// [16 bits](resolvent_engine::Options::half_weights); 0 where the checkpoint had no more, `None` where none was rounded.
+    /// [16 bits](resolvent_engine::Options::f16_weights); 0 where the checkpoint had no more, `None` where none was rounded.
     pub fn weight_rounding(&self) -> Option<f64> {
         self.0.weights.rounding
     }
 
-    /// What rounding the inputs of forward products to [16 bits](resolvent_engine::Options::half_inputs) does to the field of a
+    /// What rounding the inputs of forward products to [16 bits](resolvent_engine::Options::f16_inputs) does to the field of a
     /// prompt of 16 arbitrary tokens, all levels together: relative error in L2 norm. `None` where no inputs are rounded.
     pub fn input_rounding(&self) -> Option<f64> {
         self.0.input_rounding.get().copied()
@@ -221,12 +215,8 @@ fn row(device: &Device, table: &Vocabulary, id: u32) -> Result<Vec<f32>> {
     if id >= table.tokens {
         return Err(Error::Place(format!("token #{id}: the vocabulary ends at #{}", table.tokens - 1)));
     }
-    let (first, part) = table
-        .parts
-        .iter()
-        .rev()
-        .find(|(first, _)| *first <= id)
-        .ok_or_else(|| Error::Place("no vocabulary".into()))?;
+    let (first, part) =
+        table.parts.iter().rev().find(|(first, _)| *first <= id).ok_or_else(|| Error::Place("no vocabulary".into()))?;
     let view = Tensor::view(part.buffer().clone(), (id - first) * d, Shape::new(&[("d", d)]))?;
     Ok(device.read(&view)?)
 }

@@ -1,4 +1,4 @@
-//! Models by name: embedded, made on the fly, in a directory, on a hub.
+//! Models by name: embedded, generated from a seed, in a directory, or on a hub.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -11,20 +11,22 @@ use crate::hub::Hub;
 use crate::model::Model;
 use crate::random::{RandomWeights, gpt2_small, tiny};
 
-/// The model that commands use unless they are told otherwise: the best one that is embedded.
+/// The default model of commands: the best embedded one.
 #[cfg(feature = "atlas")]
 pub const DEFAULT_MODEL: &str = "atlas-small";
-/// The model that commands use unless they are told otherwise.
+/// The default model of commands.
 #[cfg(not(feature = "atlas"))]
 pub const DEFAULT_MODEL: &str = "random";
 
 impl Model {
-    /// Opens a model by name: an embedded one; `random[:SEED]`, tiny; `random-gpt2[:SEED]`, of GPT-2 small's shape; a
-    /// directory; or, with the feature `hub`, a model of the hub that the environment describes, which is downloaded if
-    /// its cache lacks it.
+    /// Opens a model by name.
+    ///
+    /// A name is an embedded model; `random[:SEED]`, tiny; `random-gpt2[:SEED]`, of GPT-2 small's shape; or a directory.
+    /// With the feature `hub` it may also be a model of the hub that the environment describes. Such a model is
+    /// downloaded if the cache lacks it.
     ///
     /// # Errors
-    /// Nothing of this name, or whatever is wrong with it.
+    /// No model has this name, or the model cannot be opened.
     pub fn named(device: &Device, name: &str) -> Result<Self> {
         #[cfg(feature = "hub")]
         return Self::named_with(device, name, &Hub::from_env());
@@ -35,7 +37,7 @@ impl Model {
         })
     }
 
-    /// As [`Model::named`], with a hub of your choice.
+    /// Opens a model by name, as [`Model::named`] does, with a given hub.
     ///
     /// # Errors
     /// As [`Model::named`]; see [`Hub::fetch`].
@@ -53,7 +55,7 @@ impl Model {
         Self::open_as(device, &snapshot.dir, &snapshot.name)
     }
 
-    /// The model that is meant without a hub, if there is one.
+    /// Opens the model that `name` denotes without a hub, if there is one.
     fn local(device: &Device, name: &str) -> Option<Result<Self>> {
         #[cfg(feature = "atlas")]
         if let Some(model) = crate::atlas::open(device, name) {
@@ -67,7 +69,7 @@ impl Model {
                 Err(source) if source.kind() == ErrorKind::PermissionDenied => {
                     Some(Err(Error::Io { path: name.into(), source }))
                 }
-                // There is none, or no file could have such a name.
+                // No such file exists, or no file can have this name.
                 Err(_) => None,
             },
         }
@@ -77,13 +79,13 @@ impl Model {
 fn random(device: &Device, kind: &str, seed: &str) -> Result<Model> {
     let seed = seed
         .parse()
-        .map_err(|_| Error::Place(format!("`{seed}` is no seed; write {kind}:SEED with a whole number")))?;
-    // GPT-2's small initialisation leaves a tiny model nearly linear; a larger one gives it something to show.
+        .map_err(|_| Error::Place(format!("invalid seed `{seed}`: expected {kind}:SEED with a whole number")))?;
+    // With GPT-2's small initialisation a tiny model is nearly linear; a larger one makes its nonlinearities visible.
     let (config, std) = if kind == "random" { (tiny(), 0.15) } else { (gpt2_small(), 0.02) };
     Model::random(device, config.clone(), RandomWeights::new(&config, seed).with_std(std))
 }
 
-/// What a name is not, if it is to be looked for on a hub.
+/// Describes the local models that a name did not match.
 fn not_local() -> String {
     #[cfg(feature = "atlas")]
     let embedded: Vec<&str> = crate::atlas::embedded_models().collect();

@@ -24,11 +24,11 @@ pub enum Observable {
         /// Vocabulary entry.
         target: u32,
     },
-    /// `KL(base || run)` of the next token at `position`, in nats: 0 where the run says what the base run says.
+    /// `KL(base || run)` of the next token at `position`, in nats: 0 if the run predicts what the base run predicts.
     Divergence {
         /// Token position, from 0.
         position: usize,
-        /// What the base run says there.
+        /// The base run's distribution there.
         base: Distribution,
     },
     /// `<h[level, token], direction>`
@@ -47,13 +47,13 @@ pub enum Observable {
 pub struct Distribution(Arc<[f64]>);
 
 impl Distribution {
-    /// `ln softmax(logits)` of logits `[V]`.
+    /// Returns `ln softmax(logits)` of logits `[V]`.
     pub fn of(logits: &[f32]) -> Self {
         let total = log_sum_exp(logits);
         Self(logits.iter().map(|&l| f64::from(l) - total).collect())
     }
 
-    /// Log-probabilities `[V]`, in nats.
+    /// Returns the log-probabilities `[V]`, in nats.
     pub fn log_probabilities(&self) -> &[f64] {
         &self.0
     }
@@ -81,17 +81,17 @@ impl Observable {
         Self::LogProb { position, target }
     }
 
-    /// The token after which nothing in the prompt matters to it.
+    /// Returns the last token of the prompt that the observable depends on.
     pub fn position(&self) -> usize {
         match self {
-            Self::Logits { position, .. }
-            | Self::LogProb { position, .. }
-            | Self::Divergence { position, .. } => *position,
+            Self::Logits { position, .. } | Self::LogProb { position, .. } | Self::Divergence { position, .. } => {
+                *position
+            }
             Self::Field { token, .. } => *token,
         }
     }
 
-    /// The level of the field that it is read from: L for whatever is read from logits.
+    /// Returns the level of the field that it is read from: L if it is read from logits.
     pub fn level(&self, config: &Config) -> usize {
         match self {
             Self::Field { level, .. } => *level,
@@ -123,13 +123,13 @@ impl Observable {
             }
             Self::Field { direction, .. } if direction.len() != config.n_embd => {
                 let (have, want) = (direction.len(), config.n_embd);
-                Err(Error::Place(format!("a direction of {have} numbers: the field is {want} wide")))
+                Err(Error::Place(format!("a direction of {have} elements: the field is {want} wide")))
             }
             Self::Field { .. } => Ok(()),
         }
     }
 
-    /// The vocabulary entries whose logits it reads; `None` is all of them.
+    /// Returns the vocabulary entries whose logits it reads; `None` is all of them.
     pub(crate) fn entries(&self) -> Option<Vec<u32>> {
         match self {
             Self::Logits { terms, .. } => Some(terms.iter().map(|(id, _)| *id).collect()),
@@ -138,7 +138,7 @@ impl Observable {
         }
     }
 
-    /// J of the logits of its [`Observable::entries`], in their order.
+    /// Returns J from the logits of its [`Observable::entries`], in their order.
     pub(crate) fn of_logits(&self, logits: &[f32]) -> f64 {
         match self {
             Self::Logits { terms, .. } => {
@@ -154,7 +154,7 @@ impl Observable {
         }
     }
 
-    /// dJ/dlogit of its entries, at these logits.
+    /// Returns dJ/dlogit of its entries, at these logits.
     pub(crate) fn slope(&self, logits: &[f32]) -> Vec<f64> {
         let probabilities = || {
             let total = log_sum_exp(logits);
@@ -167,15 +167,15 @@ impl Observable {
                 slope[*target as usize] += 1.0;
                 slope
             }
-            Self::Divergence { base, .. } => {
-                probabilities().zip(base.0.iter()).map(|(p, b)| p - b.exp()).collect()
-            }
+            Self::Divergence { base, .. } => probabilities().zip(base.0.iter()).map(|(p, b)| p - b.exp()).collect(),
             Self::Field { .. } => Vec::new(),
         }
     }
 
-    /// d2J/dlogits2 is this times `diag p - p p^T`, the covariance of a draw from `p = softmax(logits)`.
-    pub(crate) fn bend(&self) -> f64 {
+    /// Returns the factor c of `d2J/dlogits2 = c (diag p - p p^T)`, with `p = softmax(logits)`.
+    ///
+    /// The matrix is the covariance of a draw from p.
+    pub(crate) fn second_derivative(&self) -> f64 {
         match self {
             Self::LogProb { .. } => -1.0,
             Self::Divergence { .. } => 1.0,
@@ -193,9 +193,9 @@ fn log_sum_exp(logits: &[f32]) -> f64 {
 mod tests {
     use super::*;
 
-    /// Slopes are those of the values, by central differences in f32 logits.
+    /// Slopes agree with central differences of the values in f32 logits.
     #[test]
-    fn slopes_are_slopes() {
+    fn slopes_match_central_differences() {
         let logits: Vec<f32> = (0..9).map(|i| ((i * 7 % 9) as f32).sin() * 2.0).collect();
         let base = Distribution::of(&logits.iter().map(|l| 1.5 - l).collect::<Vec<f32>>());
         for j in [
@@ -211,10 +211,7 @@ mod tests {
                 };
                 let ((up, high), (down, low)) = (at(0.0625), at(-0.0625));
                 let quotient = (up - down) / (high - low);
-                assert!(
-                    (quotient - slope).abs() < 2e-3 * slope.abs().max(1.0),
-                    "{j:?} {i}: {quotient} {slope}"
-                );
+                assert!((quotient - slope).abs() < 2e-3 * slope.abs().max(1.0), "{j:?} {i}: {quotient} {slope}");
             }
         }
     }

@@ -7,7 +7,7 @@ use resolvent_ops::add::Add;
 use resolvent_ops::attention::Attention;
 use resolvent_ops::matmul::Matmul;
 use resolvent_ops::mlp::Mlp;
-use resolvent_ops::{Held, Op};
+use resolvent_ops::{Frozen, Op};
 
 use crate::config::{Activation, Config};
 use crate::site::Site;
@@ -90,7 +90,7 @@ impl Program {
             fc: block.fc.clone(),
             proj: Matmul { add, ..block.mlp_proj.clone() },
             exact: config.activation_function == Activation::Gelu,
-            held: false,
+            frozen: false,
         };
         let post = if sites.contains(&Site::MlpOut(l)) {
             let out = self.push(name("mlp"), mlp(false), &[normed]);
@@ -103,12 +103,9 @@ impl Program {
         self.parts.push(parts);
     }
 
-    /// The same list with derivatives that hold what `held` says.
-    pub(crate) fn holding(&self, held: Held) -> Self {
-        let node = |node: &Node| Node {
-            op: node.op.holding(held).unwrap_or_else(|| node.op.clone()),
-            ..node.clone()
-        };
+    /// The same list with derivatives that hold what `frozen` says.
+    pub(crate) fn freeze(&self, frozen: Frozen) -> Self {
+        let node = |node: &Node| Node { op: node.op.freeze(frozen).unwrap_or_else(|| node.op.clone()), ..node.clone() };
         Self { nodes: self.nodes.iter().map(node).collect(), ..self.clone() }
     }
 
@@ -138,8 +135,7 @@ impl Program {
 
     /// The values that hold sites.
     pub(crate) fn site_values(&self) -> BTreeSet<ValueId> {
-        let parts =
-            self.parts.iter().flat_map(|p| [Some(p.qkv), Some(p.z), p.attn_out, Some(p.mid), p.mlp_out]);
+        let parts = self.parts.iter().flat_map(|p| [Some(p.qkv), Some(p.z), p.attn_out, Some(p.mid), p.mlp_out]);
         parts.flatten().chain(self.field.iter().copied()).collect()
     }
 
@@ -153,13 +149,13 @@ impl Program {
     }
 
     /// Whether nothing but this value is alive when it has been made: where runs may join a batch.
-    pub(crate) fn is_cut(&self, value: ValueId) -> bool {
+    pub(crate) fn is_cut_point(&self, value: ValueId) -> bool {
         self.field.contains(&value) || self.parts.iter().any(|p| p.mid == value)
     }
 
     /// The last cut at or before `value`: where a tangent with a source there joins.
-    pub(crate) fn cut_before(&self, value: ValueId) -> ValueId {
-        (0..=value).rev().find(|&v| self.is_cut(v)).unwrap_or(0)
+    pub(crate) fn cut_point_before(&self, value: ValueId) -> ValueId {
+        (0..=value).rev().find(|&v| self.is_cut_point(v)).unwrap_or(0)
     }
 }
 
@@ -169,5 +165,5 @@ fn attention(config: &Config, l: usize) -> Attention {
     if config.scale_attn_by_inverse_layer_idx {
         scale /= (l + 1) as f64;
     }
-    Attention { heads: config.n_head, d_head, scale: scale as f32, held: false }
+    Attention { heads: config.n_head, d_head, scale: scale as f32, frozen: false }
 }

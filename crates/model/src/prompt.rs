@@ -16,9 +16,7 @@ pub fn parse_token(tokenizer: Option<&Tokenizer>, vocab_size: usize, arg: &str) 
         (None, Some(tokenizer)) => Some(tokenizer.single(arg)?),
         (None, None) => {
             let text = shown(arg);
-            return fail(format!(
-                "`{text}` is text, and this model has no tokenizer; write the token as an id: #123"
-            ));
+            return fail(format!("`{text}` is text, and this model has no tokenizer; write the token as an id: #123"));
         }
     };
     match id.filter(|&id| (id as usize) < vocab_size) {
@@ -34,18 +32,14 @@ pub fn parse_token(tokenizer: Option<&Tokenizer>, vocab_size: usize, arg: &str) 
 pub fn parse_tokens(arg: &str, vocab_size: usize) -> Result<Vec<u32>> {
     let fail = |message: String| Error::Tokens { message };
     if arg.trim().is_empty() {
-        return Err(fail(
-            "the list of tokens is empty; write ids with commas between them: 5,9,12".to_owned(),
-        ));
+        return Err(fail("the list of tokens is empty; write ids with commas between them: 5,9,12".to_owned()));
     }
     let entry = |(position, text): (usize, &str)| {
         let text = text.trim();
         let digits = text.strip_prefix('#').unwrap_or(text);
         if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
             let text = shown(text);
-            return Err(fail(format!(
-                "`{text}` at position {position} is no token id; write ids like 5,9,12"
-            )));
+            return Err(fail(format!("`{text}` at position {position} is no token id; write ids like 5,9,12")));
         }
         match digits.parse().ok().filter(|&id: &u32| (id as usize) < vocab_size) {
             Some(id) => Ok(id),
@@ -89,10 +83,7 @@ pub fn check_prompt(config: &Config, tokens: &[u32]) -> Result<()> {
 pub fn from_end(what: &str, at: i64, end: usize) -> Result<usize> {
     let from_start = if at < 0 { at.saturating_add(end as i64) } else { at };
     usize::try_from(from_start).ok().filter(|&p| p < end).ok_or_else(|| {
-        Error::Place(format!(
-            "{what} {at} is out of range; there are {end}, 0 to {} or -1 to -{end}",
-            end - 1
-        ))
+        Error::Place(format!("{what} {at} is out of range; there are {end}, 0 to {} or -1 to -{end}", end - 1))
     })
 }
 

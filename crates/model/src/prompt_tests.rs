@@ -17,7 +17,7 @@ fn a_token_is_text_or_an_id() {
 }
 
 #[test]
-fn a_token_that_cannot_be_is_named() {
+fn errors_name_the_invalid_token() {
     let tokenizer = tiny();
     let error = |tokenizer, arg| parse_token(tokenizer, 4, arg).expect_err(arg).to_string();
     assert_eq!(
@@ -29,10 +29,7 @@ fn a_token_that_cannot_be_is_named() {
         assert_eq!(error(None, arg), expected);
         assert_eq!(error(Some(&tokenizer), arg), expected);
     }
-    assert_eq!(
-        error(Some(&tokenizer), "ab"),
-        "token `ab` is outside the vocabulary; this model's ids are 0 to 3"
-    );
+    assert_eq!(error(Some(&tokenizer), "ab"), "token `ab` is outside the vocabulary; this model's ids are 0 to 3");
     assert!(error(Some(&tokenizer), "aa").starts_with("`aa` is 2 tokens: `a` #0, `a` #0; a target"));
 }
 
@@ -43,7 +40,7 @@ fn lists_of_ids() {
 }
 
 #[test]
-fn bad_lists_are_named() {
+fn errors_name_the_invalid_entry_of_a_list() {
     let cases = [
         ("", "the list of tokens is empty; write ids with commas between them: 5,9,12"),
         ("  ", "the list of tokens is empty; write ids with commas between them: 5,9,12"),
@@ -53,10 +50,7 @@ fn bad_lists_are_named() {
         ("-1", "`-1` at position 0 is no token id; write ids like 5,9,12"),
         ("5 9", "`5 9` at position 0 is no token id; write ids like 5,9,12"),
         ("1,13", "token 13 at position 1 is outside the vocabulary; this model's ids are 0 to 12"),
-        (
-            "4294967296",
-            "token 4294967296 at position 0 is outside the vocabulary; this model's ids are 0 to 12",
-        ),
+        ("4294967296", "token 4294967296 at position 0 is outside the vocabulary; this model's ids are 0 to 12"),
     ];
     for (arg, expected) in cases {
         assert_eq!(parse_tokens(arg, 13).expect_err(arg).to_string(), expected);

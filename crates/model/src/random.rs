@@ -1,4 +1,4 @@
-//! Weights from a seed: a model of any shape for tests, benches and first steps, without a download.
+//! Weights from a seed: models of any shape for tests, benches and first steps, without a download.
 
 use std::ops::Range;
 
@@ -6,16 +6,17 @@ use crate::config::{Activation, Config};
 use crate::error::Result;
 use crate::weights::WeightSource;
 
-/// GPT-2's own initialisation, of standard deviation 0.02, from a seed: any number can be made without those before it.
+/// GPT-2's initialisation from a seed, with standard deviation 0.02 unless changed.
 ///
-/// Layer norms get gain 1 and bias 0 with a little noise, so that no parameter is without effect.
+/// Every element can be generated without those before it. Layer norms get gain 1 and bias 0 with a little noise, so that
+/// every parameter has an effect.
 #[derive(Clone, Copy, Debug)]
 pub struct RandomWeights {
     /// The seed; the same seed and shape give the same model on every machine.
     seed: u64,
     /// Standard deviation of weights and embeddings.
     std: f32,
-    /// Row lengths, which number the entries.
+    /// Row lengths, from which the index of an element follows.
     widths: Widths,
 }
 
@@ -26,17 +27,17 @@ struct Widths {
 }
 
 impl RandomWeights {
-    /// Weights for `config` with GPT-2's standard deviation 0.02.
+    /// Returns weights for `config` with GPT-2's standard deviation 0.02.
     pub fn new(config: &Config, seed: u64) -> Self {
         Self { seed, std: 0.02, widths: Widths { d: config.n_embd, inner: config.n_inner() } }
     }
 
-    /// The seed.
+    /// Returns the seed.
     pub fn seed(&self) -> u64 {
         self.seed
     }
 
-    /// The same with another standard deviation; 0.1 or so makes attention and GELU of a small model work in earnest.
+    /// Sets the standard deviation. With about 0.1, attention and GELU of a small model are clearly nonlinear.
     #[must_use]
     pub fn with_std(mut self, std: f32) -> Self {
         self.std = std;
@@ -67,7 +68,7 @@ impl WeightSource for RandomWeights {
     }
 }
 
-/// One round of SplitMix64.
+/// Applies one round of SplitMix64.
 fn mix(x: u64) -> u64 {
     let x = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -75,8 +76,9 @@ fn mix(x: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-/// The `i`-th number of a stream with mean 0 and variance 1: the sum of four uniform 16-bit numbers, which is close to
-/// normal and twenty times cheaper, for the 124 million numbers of a GPT-2.
+/// Returns the `i`-th number of a stream with mean 0 and variance 1: a scaled sum of four uniform 16-bit numbers.
+///
+/// The sum is close to normal and twenty times cheaper, which matters for the 124 million elements of GPT-2.
 fn nearly_normal(stream: u64, i: u64) -> f32 {
     const VARIANCE: f64 = 4.0 * 65_536.0 * 65_536.0 / 12.0;
     let bits = mix(stream.wrapping_add(i));
@@ -84,7 +86,7 @@ fn nearly_normal(stream: u64, i: u64) -> f32 {
     ((sum as f64 - 131_070.0) / VARIANCE.sqrt()) as f32
 }
 
-/// The `i`-th number of a stream of N(0, 1), by Box and Muller.
+/// Returns the `i`-th number of a stream of N(0, 1), by Box and Muller.
 fn normal(stream: u64, i: u64) -> f32 {
     let unit = |bits: u64| ((bits >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
     let a = unit(mix(stream.wrapping_add(2 * i)));
@@ -92,12 +94,12 @@ fn normal(stream: u64, i: u64) -> f32 {
     ((-2.0 * a.ln()).sqrt() * (std::f64::consts::TAU * b).cos()) as f32
 }
 
-/// `n` numbers of N(0, 1) from a seed: random directions and probes.
+/// Returns `n` samples of N(0, 1) from a seed, for random directions and probes.
 pub fn gaussian(seed: u64, n: usize) -> Vec<f32> {
     (0..n as u64).map(|i| normal(mix(seed), i)).collect()
 }
 
-/// The shape of GPT-2 small: 124 million parameters.
+/// Returns the shape of GPT-2 small: 124 million parameters.
 pub fn gpt2_small() -> Config {
     Config {
         n_layer: 12,
@@ -116,7 +118,7 @@ pub fn gpt2_small() -> Config {
     }
 }
 
-/// A shape small enough for examples: 3 layers, 2 heads, 4 000 parameters a layer or so, vocabulary 50.
+/// Returns a shape small enough for examples: 3 layers, 2 heads, about 4 000 parameters a layer, vocabulary 50.
 pub fn tiny() -> Config {
     Config { n_layer: 3, n_embd: 32, n_head: 2, vocab_size: 50, n_positions: 64, ..gpt2_small() }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use resolvent_engine::{Recording, Tensor};
-use resolvent_ops::splice::{Plan, Source};
+use resolvent_ops::splice::{RowPlan, RowSource};
 use resolvent_ops::{Op, Rows, Span};
 
 use crate::error::Result;
@@ -14,17 +14,17 @@ use crate::run::Base;
 pub(crate) type Read<'a> = (usize, &'a Observable);
 
 impl Base {
-    /// Some rows of a `[_, d]` tensor.
+    /// Returns some rows of a `[_, d]` tensor.
     pub(crate) fn picked(&self, rec: &mut Recording, x: &Tensor, rows: &[usize]) -> Result<Tensor> {
         if rows.len() == x.shape().lengths()[0] && rows.iter().enumerate().all(|(i, &row)| i == row) {
             return Ok(x.clone());
         }
-        let sources: Vec<Source> = rows.iter().map(|&row| Source::X(row)).collect();
-        let plan = Plan::new(self.model.device(), self.model.config().n_embd, &sources, &[])?;
+        let sources: Vec<RowSource> = rows.iter().map(|&row| RowSource::X(row)).collect();
+        let plan = RowPlan::new(self.model.device(), self.model.config().n_embd, &sources, &[])?;
         Ok(plan.primal(rec, x, x)?)
     }
 
-    /// Observables of the field, each at its row of `h [rows, d]`, the level that they are read from.
+    /// Reads observables of the field, each at its row of `h [rows, d]`, the level that they are read from.
     pub(crate) fn read_field(&self, mut rec: Recording, h: &Tensor, reads: &[Read<'_>]) -> Result<Vec<f64>> {
         let rows: Vec<usize> = reads.iter().map(|read| read.0).collect();
         let h = self.picked(&mut rec, h, &rows)?;
@@ -32,15 +32,11 @@ impl Base {
         let h = self.model.device().read(&h)?;
         let each = h.chunks(self.model.config().n_embd).zip(reads);
         Ok(each
-            .map(
-                |(row, (_, j))| {
-                    if let Observable::Field { direction, .. } = j { dot(direction, row) } else { 0.0 }
-                },
-            )
+            .map(|(row, (_, j))| if let Observable::Field { direction, .. } = j { dot(direction, row) } else { 0.0 })
             .collect())
     }
 
-    /// Observables of the logits, each at its row of `h [rows, d]`, level L.
+    /// Reads observables of the logits, each at its row of `h [rows, d]`, level L.
     pub(crate) fn read_last(&self, mut rec: Recording, h: &Tensor, reads: &[Read<'_>]) -> Result<Vec<f64>> {
         rec.scope("unembed");
         let rows: Vec<usize> = reads.iter().map(|read| read.0).collect();
@@ -53,7 +49,7 @@ impl Base {
         self.read_head(rec, &x, &reads)
     }
 
-    /// Observables of the logits, each at its row of `x [rows, d]`, the final norm's output. Submits `rec`.
+    /// Reads observables of the logits, each at its row of `x [rows, d]`, the final norm's output. Submits `rec`.
     pub(crate) fn read_head(&self, mut rec: Recording, x: &Tensor, reads: &[Read<'_>]) -> Result<Vec<f64>> {
         rec.scope("unembed");
         let rows: Vec<usize> = reads.iter().map(|read| read.0).collect();
@@ -61,9 +57,8 @@ impl Base {
         let Some(entries) = entries else {
             let logits = self.all_logits(rec, x, &rows)?;
             let each = logits.chunks(self.model.config().vocab_size).zip(reads);
-            // Some of them may want a few entries only.
-            let few =
-                |ids: Vec<u32>, row: &[f32]| ids.iter().map(|&id| row[id as usize]).collect::<Vec<f32>>();
+            // Some observables may need only a few entries.
+            let few = |ids: Vec<u32>, row: &[f32]| ids.iter().map(|&id| row[id as usize]).collect::<Vec<f32>>();
             let value = |(row, (_, j)): (&[f32], &Read<'_>)| match j.entries() {
                 Some(ids) => j.of_logits(&few(ids, row)),
                 None => j.of_logits(row),
@@ -79,13 +74,11 @@ impl Base {
         let at = |row: &[f32], id: &u32| ids.binary_search(id).map_or(f32::NAN, |i| row[i]);
         let each = logits.chunks(ids.len()).zip(reads).zip(&entries);
         Ok(each
-            .map(|((row, (_, j)), entries)| {
-                j.of_logits(&entries.iter().map(|id| at(row, id)).collect::<Vec<f32>>())
-            })
+            .map(|((row, (_, j)), entries)| j.of_logits(&entries.iter().map(|id| at(row, id)).collect::<Vec<f32>>()))
             .collect())
     }
 
-    /// Logits `[rows, V]` of some rows of `x [_, d]`, the final norm's output. Submits `rec`.
+    /// Computes logits `[rows, V]` of some rows of `x [_, d]`, the final norm's output. Submits `rec`.
     pub(crate) fn all_logits(&self, rec: Recording, x: &Tensor, rows: &[usize]) -> Result<Vec<f32>> {
         self.model.device().submit(rec)?;
         let vocab = self.model.config().vocab_size;

@@ -5,9 +5,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use resolvent_engine::{Device, Shape, Tensor};
-use resolvent_ops::{Kept, Op, Span};
+use resolvent_ops::{Op, Residuals, Span};
 
-use crate::batch::{Act, Batch, Direction, Member};
+use crate::batch::{Batch, PassDirection, ScheduledEdit, Sequence};
 use crate::config::Config;
 use crate::edit::Edit;
 use crate::error::{Error, Result};
@@ -15,11 +15,11 @@ use crate::linear::{Linearization, Seed};
 use crate::mode::Mode;
 use crate::model::{Model, RunOptions};
 use crate::observable::Observable;
+use crate::passes::{Keep, Origin, Trace, forward};
 use crate::program::{Program, ValueId};
 use crate::prompt::check_prompt;
 use crate::site::Site;
 use crate::sweep::most_rows;
-use crate::walk::{Keep, Origin, Trace, forward};
 
 /// A forward pass of one prompt: its field, its logits, and the base that sweeps and linearisations share. Cloning
 /// shares it.
@@ -38,7 +38,7 @@ pub(crate) struct Base {
     pub(crate) trace: Trace,
     /// ln_f of the last level, `[rows, d]`, and its residuals.
     pub(crate) normed: Tensor,
-    pub(crate) head_kept: Kept,
+    pub(crate) head_residuals: Residuals,
 }
 
 struct Prompt {
@@ -51,14 +51,14 @@ impl Base {
     fn new(model: &Model, prompts: &[&[u32]], options: &RunOptions) -> Result<Self> {
         let (config, device) = (model.config(), model.device());
         let program = prepare(model, options)?;
-        let acts = acts(config, &program, &options.edits, Edit::primal_act)?;
-        let (mut members, mut first) = (Vec::with_capacity(prompts.len()), 0);
+        let scheduled = scheduled(config, &program, &options.edits, Edit::primal_edit)?;
+        let (mut sequences, mut first) = (Vec::with_capacity(prompts.len()), 0);
         for (id, tokens) in prompts.iter().enumerate() {
             let span = Span { primal: first, start: 0, end: tokens.len() };
-            members.push(Member { id, span, join: 0, acts: acts.clone() });
+            sequences.push(Sequence { id, span, join: 0, scheduled: scheduled.clone() });
             first += tokens.len();
         }
-        let batch = Batch::new(device, &members, Direction::Forward)?;
+        let batch = Batch::new(device, &sequences, PassDirection::Forward)?;
         let mut rec = device.record();
         rec.scope("embed");
         let positions: Vec<u32> = prompts.iter().flat_map(|tokens| 0..tokens.len() as u32).collect();
@@ -68,13 +68,13 @@ impl Base {
         let keep = Keep { values: program.site_values(), residuals: true, narrow: None };
         let trace = forward(&program, &mut rec, &batch, Origin::Embedded(h0), &keep)?;
         rec.scope("ln_f");
-        let last = kept(&trace, program.field[config.n_layer])?;
+        let last = retained(&trace, program.field[config.n_layer])?;
         let head = model.0.weights.ln_f.primal(&mut rec, &batch.rows, None, &[last])?;
         device.submit(rec)?;
-        let prompts = prompts.iter().zip(&members);
+        let prompts = prompts.iter().zip(&sequences);
         let prompts = prompts.map(|(&tokens, m)| Prompt { tokens: tokens.to_vec(), first: m.span.primal });
         let (model, prompts, edits) = (model.clone(), prompts.collect(), options.edits.clone());
-        Ok(Self { model, program, prompts, edits, trace, normed: head.y, head_kept: head.kept })
+        Ok(Self { model, program, prompts, edits, trace, normed: head.y, head_residuals: head.residuals })
     }
 }
 
@@ -82,8 +82,7 @@ impl Base {
 fn prepare(model: &Model, options: &RunOptions) -> Result<Program> {
     let config = model.config();
     options.sites.iter().try_for_each(|s| s.check(config).map(|_| ()))?;
-    let sites: BTreeSet<Site> =
-        options.edits.iter().map(|e| e.site).chain(options.sites.iter().copied()).collect();
+    let sites: BTreeSet<Site> = options.edits.iter().map(|e| e.site).chain(options.sites.iter().copied()).collect();
     let fused = !sites.iter().any(|s| matches!(s, Site::AttnOut(_) | Site::MlpOut(_)));
     Ok(match fused {
         true => model.0.program.clone(),
@@ -98,11 +97,7 @@ impl Run {
     }
 
     /// A run of each prompt, as many of them in one pass as fit.
-    pub(crate) fn batch<P: AsRef<[u32]>>(
-        model: &Model,
-        prompts: &[P],
-        options: &RunOptions,
-    ) -> Result<Vec<Self>> {
+    pub(crate) fn batch<P: AsRef<[u32]>>(model: &Model, prompts: &[P], options: &RunOptions) -> Result<Vec<Self>> {
         let config = model.config();
         for tokens in prompts {
             check_prompt(config, tokens.as_ref())?;
@@ -160,7 +155,7 @@ impl Run {
 
     /// This prompt's rows of a value of the base, `[T, width]`.
     fn rows_of(&self, value: ValueId) -> Result<Tensor> {
-        let all = kept(&self.base.trace, value)?;
+        let all = retained(&self.base.trace, value)?;
         let width = all.shape().lengths()[1];
         let first = all.range().start + self.span(0, 0).primal * width;
         let shape = Shape::new(&[("rows", self.tokens().len()), ("d", width)]);
@@ -251,7 +246,7 @@ impl Run {
         let row = self.span(0, 0).primal + observable.position();
         match observable {
             Observable::Field { level, .. } => {
-                let h = kept(&self.base.trace, self.program().field[*level])?;
+                let h = retained(&self.base.trace, self.program().field[*level])?;
                 Ok(self.base.read_field(self.device().record(), h, &[(row, observable)])?[0])
             }
             _ => {
@@ -287,25 +282,25 @@ impl Run {
 }
 
 impl Edit {
-    pub(crate) fn primal_act(&self, config: &Config) -> Option<resolvent_ops::splice::Change> {
+    pub(crate) fn primal_edit(&self, config: &Config) -> Option<resolvent_ops::splice::RowEdit> {
         Some(self.primal(config))
     }
 }
 
 /// Edits as acts on values.
-pub(crate) fn acts(
+pub(crate) fn scheduled(
     config: &Config,
     program: &Program,
     edits: &[Edit],
-    change: impl Fn(&Edit, &Config) -> Option<resolvent_ops::splice::Change>,
-) -> Result<Vec<Act>> {
-    let mut acts = Vec::new();
+    change: impl Fn(&Edit, &Config) -> Option<resolvent_ops::splice::RowEdit>,
+) -> Result<Vec<ScheduledEdit>> {
+    let mut scheduled = Vec::new();
     for edit in edits {
         let value = program.value(edit.site).ok_or_else(|| not_prepared(edit.site))?;
         let from = edit.site.columns(config).start;
-        acts.extend(change(edit, config).map(|change| Act { value, token: edit.token, from, change }));
+        scheduled.extend(change(edit, config).map(|change| ScheduledEdit { value, token: edit.token, from, change }));
     }
-    Ok(acts)
+    Ok(scheduled)
 }
 
 /// Some columns of rows of `all` numbers.
@@ -321,8 +316,6 @@ fn not_prepared(site: Site) -> Error {
 }
 
 /// A value that the forward pass was told to keep.
-pub(crate) fn kept(trace: &Trace, value: ValueId) -> Result<&Tensor> {
-    trace.values[value]
-        .as_ref()
-        .ok_or_else(|| Error::Place(format!("value {value} was not kept by this run")))
+pub(crate) fn retained(trace: &Trace, value: ValueId) -> Result<&Tensor> {
+    trace.values[value].as_ref().ok_or_else(|| Error::Place(format!("value {value} was not kept by this run")))
 }

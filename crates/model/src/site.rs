@@ -1,4 +1,4 @@
-//! Sites: where a source may act and what may be captured, by TransformerLens names.
+//! Sites: named values that can be edited, captured or given a source, with TransformerLens names.
 
 use std::fmt;
 use std::ops::Range;
@@ -7,7 +7,7 @@ use std::str::FromStr;
 use crate::config::Config;
 use crate::error::{Error, Result};
 
-/// A place in the model, at every token: the width of its value is [`Site::width`].
+/// A named value of the model, with one vector of length [`Site::width`] for each token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Site {
     /// `blocks.{l}.hook_resid_pre`: the field h\[l\], before block l.  `[d]`
@@ -31,19 +31,15 @@ pub enum Site {
 }
 
 impl Site {
-    /// The block.
+    /// Returns the block.
     pub fn layer(self) -> usize {
         match self {
-            Self::ResidPre(l)
-            | Self::ResidMid(l)
-            | Self::ResidPost(l)
-            | Self::AttnOut(l)
-            | Self::MlpOut(l) => l,
+            Self::ResidPre(l) | Self::ResidMid(l) | Self::ResidPost(l) | Self::AttnOut(l) | Self::MlpOut(l) => l,
             Self::Q(l, _) | Self::K(l, _) | Self::V(l, _) | Self::Z(l, _) => l,
         }
     }
 
-    /// The head, at sites that have one.
+    /// Returns the head, at sites that have one.
     pub fn head(self) -> Option<usize> {
         match self {
             Self::Q(_, h) | Self::K(_, h) | Self::V(_, h) | Self::Z(_, h) => Some(h),
@@ -51,17 +47,17 @@ impl Site {
         }
     }
 
-    /// The site of the field h\[level\], for level 0 to L.
+    /// Returns the site of the field h\[level\], for level 0 to L.
     pub fn level(level: usize, config: &Config) -> Self {
         if level == config.n_layer { Self::ResidPost(level - 1) } else { Self::ResidPre(level) }
     }
 
-    /// Length of the site's vector at one token.
+    /// Returns the length of the site's vector at one token.
     pub fn width(self, config: &Config) -> usize {
         if self.head().is_some() { config.d_head() } else { config.n_embd }
     }
 
-    /// Columns of the value that holds the site: heads lie side by side, and q, k, v too.
+    /// Returns the site's columns in the value that contains it: heads lie side by side, and so do q, k, v.
     pub(crate) fn columns(self, config: &Config) -> Range<usize> {
         let (d, d_head) = (config.n_embd, config.d_head());
         let from = match self {
@@ -108,7 +104,7 @@ impl FromStr for Site {
     fn from_str(text: &str) -> Result<Self> {
         let unknown = || {
             Error::Place(format!(
-                "`{text}` is no site; write blocks.L.hook_resid_pre (or _mid, _post, hook_attn_out, hook_mlp_out) \
+                "invalid site `{text}`: expected blocks.L.hook_resid_pre (or _mid, _post, hook_attn_out, hook_mlp_out) \
                  or blocks.L.attn.hook_z[H] (or q, k, v)"
             ))
         };
@@ -140,14 +136,11 @@ mod tests {
 
     #[test]
     fn names_round_trip() {
-        let sites =
-            [Site::ResidPre(0), Site::ResidMid(11), Site::ResidPost(3), Site::AttnOut(1), Site::MlpOut(2)];
+        let sites = [Site::ResidPre(0), Site::ResidMid(11), Site::ResidPost(3), Site::AttnOut(1), Site::MlpOut(2)];
         for site in sites.into_iter().chain([Site::Q(0, 1), Site::K(1, 0), Site::V(2, 7), Site::Z(10, 11)]) {
             assert_eq!(site.to_string().parse::<Site>().ok(), Some(site));
         }
-        for wrong in
-            ["blocks.x.hook_resid_pre", "blocks.1.attn.hook_z", "hook_embed", "blocks.1.attn.hook_z[x]"]
-        {
+        for wrong in ["blocks.x.hook_resid_pre", "blocks.1.attn.hook_z", "hook_embed", "blocks.1.attn.hook_z[x]"] {
             assert!(wrong.parse::<Site>().is_err(), "{wrong}");
         }
     }

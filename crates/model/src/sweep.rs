@@ -8,20 +8,20 @@ use std::sync::Arc;
 
 use resolvent_ops::Span;
 
-use crate::batch::{Batch, Direction, Member, Order};
+use crate::batch::{Batch, Order, PassDirection, Sequence};
 use crate::edit::Edit;
 use crate::error::Result;
 use crate::model::Model;
 use crate::observable::Observable;
+use crate::passes::{Harvest, Keep, Origin, forward};
 use crate::program::ValueId;
 use crate::read::Read;
-use crate::run::{Base, Run, acts, columns, kept};
+use crate::run::{Base, Run, columns, retained, scheduled};
 use crate::site::Site;
-use crate::walk::{Harvest, Keep, Origin, forward};
 
 /// A run with further edits on top of its own.
 #[derive(Clone, Copy)]
-pub struct Variant<'a> {
+pub struct EditedRun<'a> {
     /// The run that it leaves where its first edit acts.
     pub run: &'a Run,
     /// Its edits, in the order in which they act.
@@ -32,9 +32,9 @@ pub struct Variant<'a> {
 
 /// Rows of one member of a batch at one site: `[n, width]`, of tokens `token` on.
 #[derive(Clone, Copy, Debug)]
-pub struct Slab<'a> {
+pub struct Chunk<'a> {
     /// Which source, cotangent or variant, by its place in what was given.
-    pub member: usize,
+    pub sequence: usize,
     /// Which site, by its place in what was given.
     pub site: usize,
     /// Token of the first row.
@@ -47,11 +47,11 @@ pub struct Slab<'a> {
 ///
 /// # Errors
 /// An edit or an observable that does not fit its run, or a device error.
-pub fn values_of(variants: &[Variant<'_>]) -> Result<Vec<f64>> {
+pub fn values_of(variants: &[EditedRun<'_>]) -> Result<Vec<f64>> {
     let mut values = vec![0.0; variants.len()];
-    let mut bases: Vec<(&Arc<Base>, Vec<Member>)> = Vec::new();
+    let mut bases: Vec<(&Arc<Base>, Vec<Sequence>)> = Vec::new();
     let mut last: Option<(*const Run, *const Observable, f64)> = None;
-    for (id, &Variant { run, edits, observable }) in variants.iter().enumerate() {
+    for (id, &EditedRun { run, edits, observable }) in variants.iter().enumerate() {
         let (config, tokens) = (run.config(), run.tokens().len());
         observable.check(config, tokens)?;
         edits.iter().try_for_each(|e| e.check(config, tokens))?;
@@ -63,24 +63,24 @@ pub fn values_of(variants: &[Variant<'_>]) -> Result<Vec<f64>> {
         last = Some((run, observable, values[id]));
         let end = observable.position() + 1;
         let Some(start) = edits.iter().map(|e| e.token).min().filter(|&start| start < end) else { continue };
-        let member = member(run, id, edits, run.span(start, end))?;
+        let sequence = sequence(run, id, edits, run.span(start, end))?;
         match bases.iter_mut().find(|(base, _)| Arc::ptr_eq(base, &run.base)) {
-            Some((_, members)) => members.push(member),
-            None => bases.push((&run.base, vec![member])),
+            Some((_, sequences)) => sequences.push(sequence),
+            None => bases.push((&run.base, vec![sequence])),
         }
     }
-    for (base, members) in bases {
-        sweep(base, members, variants, &mut values)?;
+    for (base, sequences) in bases {
+        sweep(base, sequences, variants, &mut values)?;
     }
     Ok(values)
 }
 
 /// The variants of one base, in as many batches as memory asks for.
-fn sweep(base: &Base, members: Vec<Member>, variants: &[Variant<'_>], values: &mut [f64]) -> Result<()> {
+fn sweep(base: &Base, sequences: Vec<Sequence>, variants: &[EditedRun<'_>], values: &mut [f64]) -> Result<()> {
     let (device, config) = (base.model.device(), base.model.config());
-    let level = |m: &Member| variants[m.id].observable.level(config);
-    for group in groups(&base.model, 1, members) {
-        let batch = Batch::new(device, &group, Direction::Forward)?;
+    let level = |m: &Sequence| variants[m.id].observable.level(config);
+    for group in groups(&base.model, 1, sequences) {
+        let batch = Batch::new(device, &group, PassDirection::Forward)?;
         let levels: BTreeSet<usize> = group.iter().map(level).collect();
         // All that is read of a run is its last row, at one level or another.
         let mixed = levels.first().filter(|_| levels.len() == 1).and_then(|&level| base.program.mixed(level));
@@ -97,7 +97,7 @@ fn sweep(base: &Base, members: Vec<Member>, variants: &[Variant<'_>], values: &m
         for of_level in levels {
             let value = base.program.field[of_level];
             // A member that joins above the level that is read does not touch it.
-            let active = batch.active(value, Direction::Forward);
+            let active = batch.active(value, PassDirection::Forward);
             let here = (0..group.len()).filter(|&i| level(&group[i]) == of_level);
             let reached: Vec<usize> = here.filter(|&i| batch.range(i).end <= active).collect();
             if reached.is_empty() {
@@ -107,15 +107,14 @@ fn sweep(base: &Base, members: Vec<Member>, variants: &[Variant<'_>], values: &m
             let read = |&i: &usize| (row(i), variants[group[i].id].observable);
             let (of_field, of_logits): (Vec<usize>, Vec<usize>) =
                 reached.into_iter().partition(|&i| matches!(read(&i).1, Observable::Field { .. }));
-            let h = kept(&trace, value)?;
+            let h = retained(&trace, value)?;
             for (part, head) in [(of_field, false), (of_logits, true)] {
                 let reads: Vec<Read<'_>> = part.iter().map(read).collect();
                 if reads.is_empty() {
                     continue;
                 }
                 let rec = device.record();
-                let got =
-                    if head { base.read_last(rec, h, &reads) } else { base.read_field(rec, h, &reads) }?;
+                let got = if head { base.read_last(rec, h, &reads) } else { base.read_field(rec, h, &reads) }?;
                 for (&i, value) in part.iter().zip(got) {
                     values[group[i].id] = value;
                 }
@@ -130,14 +129,10 @@ impl Run {
     ///
     /// # Errors
     /// An edit or an observable that does not fit, or a device error.
-    pub fn values_under<E: AsRef<[Edit]>>(
-        &self,
-        variants: &[E],
-        observable: &Observable,
-    ) -> Result<Vec<f64>> {
+    pub fn values_under<E: AsRef<[Edit]>>(&self, variants: &[E], observable: &Observable) -> Result<Vec<f64>> {
         observable.check(self.config(), self.tokens().len())?;
-        let variants: Vec<Variant<'_>> =
-            variants.iter().map(|edits| Variant { run: self, edits: edits.as_ref(), observable }).collect();
+        let variants: Vec<EditedRun<'_>> =
+            variants.iter().map(|edits| EditedRun { run: self, edits: edits.as_ref(), observable }).collect();
         values_of(&variants)
     }
 
@@ -151,19 +146,19 @@ impl Run {
         &self,
         variants: &[E],
         sites: &[Site],
-        visit: &mut dyn FnMut(Slab<'_>),
+        visit: &mut dyn FnMut(Chunk<'_>),
     ) -> Result<()> {
         let (config, tokens) = (self.config(), self.tokens().len());
-        let mut members = Vec::new();
+        let mut sequences = Vec::new();
         for (id, edits) in variants.iter().enumerate() {
             let edits = edits.as_ref();
             edits.iter().try_for_each(|e| e.check(config, tokens))?;
             let Some(start) = edits.iter().map(|e| e.token).min() else { continue };
-            members.push(member(self, id, edits, self.span(start, tokens))?);
+            sequences.push(sequence(self, id, edits, self.span(start, tokens))?);
         }
         let keep = Keep { values: self.values_of_sites(sites)?, residuals: false, narrow: None };
-        for group in groups(self.model(), sites.len(), members) {
-            let batch = Batch::new(self.device(), &group, Direction::Forward)?;
+        for group in groups(self.model(), sites.len(), sequences) {
+            let batch = Batch::new(self.device(), &group, PassDirection::Forward)?;
             let mut rec = self.device().record();
             let trace = forward(self.program(), &mut rec, &batch, Origin::Base(&self.base.trace), &keep)?;
             self.device().submit(rec)?;
@@ -187,9 +182,9 @@ impl Run {
         batch: &Batch,
         harvest: &Harvest,
         sites: &[Site],
-        visit: &mut dyn FnMut(Slab<'_>),
+        visit: &mut dyn FnMut(Chunk<'_>),
     ) -> Result<()> {
-        self.visit_orders(batch, harvest, (sites, Order::First), &mut |_, slab| visit(slab))
+        self.visit_orders(batch, harvest, (sites, Order::First), &mut |_, chunk| visit(chunk))
     }
 
     /// [`Run::visit`] of each order of what a walk left, first and second numbered from 0.
@@ -198,7 +193,7 @@ impl Run {
         batch: &Batch,
         harvest: &Harvest,
         (sites, order): (&[Site], Order),
-        visit: &mut dyn FnMut(usize, Slab<'_>),
+        visit: &mut dyn FnMut(usize, Chunk<'_>),
     ) -> Result<()> {
         for value in self.values_of_sites(sites)? {
             let Some(tensor) = &harvest[value] else { continue };
@@ -208,18 +203,18 @@ impl Run {
                 for (site, at) in sites.iter().enumerate().filter(|(_, site)| of_value(site)) {
                     let wanted = at.columns(self.config());
                     for i in 0..batch.len() {
-                        let (rows, member) = (batch.range(i), batch.member(i));
+                        let (rows, sequence) = (batch.range(i), batch.sequence(i));
                         // A member that had not joined at this value has nothing there.
                         if rows.end * all > data.len() {
                             continue;
                         }
-                        let (member, token) = (member.id, member.span.start);
+                        let (sequence, token) = (sequence.id, sequence.span.start);
                         let whole = &data[rows.start * all..rows.end * all];
                         match wanted.len() == all {
-                            true => visit(n, Slab { member, site, token, rows: whole }),
+                            true => visit(n, Chunk { sequence, site, token, rows: whole }),
                             false => {
                                 let rows = &columns(whole, all, wanted.clone());
-                                visit(n, Slab { member, site, token, rows });
+                                visit(n, Chunk { sequence, site, token, rows });
                             }
                         }
                     }
@@ -231,16 +226,16 @@ impl Run {
 }
 
 /// A run that leaves `run` where the first of `edits` acts.
-fn member(run: &Run, id: usize, edits: &[Edit], span: Span) -> Result<Member> {
+fn sequence(run: &Run, id: usize, edits: &[Edit], span: Span) -> Result<Sequence> {
     let (config, program) = (run.config(), run.program());
-    let mine = acts(config, program, edits, Edit::primal_act)?;
+    let mine = scheduled(config, program, edits, Edit::primal_edit)?;
     let first = mine.iter().map(|a| a.value).min().unwrap_or(0);
-    let join = program.cut_before(first);
+    let join = program.cut_point_before(first);
     // The base run's own edits above the join are recomputed, so they act again; at the join its value has them.
-    let mut acts = acts(config, program, run.edits(), Edit::primal_act)?;
-    acts.retain(|a| a.value > join);
-    acts.extend(mine);
-    Ok(Member { id, span, join, acts })
+    let mut scheduled = scheduled(config, program, run.edits(), Edit::primal_edit)?;
+    scheduled.retain(|a| a.value > join);
+    scheduled.extend(mine);
+    Ok(Sequence { id, span, join, scheduled })
 }
 
 /// Rows of a batch that fit the device's bindings and its memory for a batch; `extra` is how many numbers of width d a
@@ -256,22 +251,22 @@ pub(crate) fn most_rows(model: &Model, extra: usize) -> usize {
 }
 
 /// Cuts members into batches of [`most_rows`].
-pub(crate) fn groups(model: &Model, extra: usize, members: Vec<Member>) -> Vec<Vec<Member>> {
-    cut(most_rows(model, extra), members)
+pub(crate) fn groups(model: &Model, extra: usize, sequences: Vec<Sequence>) -> Vec<Vec<Sequence>> {
+    split(most_rows(model, extra), sequences)
 }
 
 /// Cuts members into batches of at most `most` rows, or of one member.
-pub(crate) fn cut(most: usize, members: Vec<Member>) -> Vec<Vec<Member>> {
-    let mut groups: Vec<Vec<Member>> = Vec::new();
+pub(crate) fn split(most: usize, sequences: Vec<Sequence>) -> Vec<Vec<Sequence>> {
+    let mut groups: Vec<Vec<Sequence>> = Vec::new();
     let mut rows = usize::MAX;
-    for member in members {
-        if rows.saturating_add(member.span.rows()) > most {
+    for sequence in sequences {
+        if rows.saturating_add(sequence.span.rows()) > most {
             groups.push(Vec::new());
             rows = 0;
         }
-        rows += member.span.rows();
+        rows += sequence.span.rows();
         if let Some(group) = groups.last_mut() {
-            group.push(member);
+            group.push(sequence);
         }
     }
     groups

@@ -35,15 +35,13 @@ impl Tokenizer {
     /// # Errors
     /// A file cannot be read or is damaged, or only one of `vocab.json` and `merges.txt` is there.
     pub fn open(dir: &Path) -> Result<Option<Self>> {
-        let [whole, vocab, merges] =
-            ["tokenizer.json", "vocab.json", "merges.txt"].map(|name| dir.join(name));
+        let [whole, vocab, merges] = ["tokenizer.json", "vocab.json", "merges.txt"].map(|name| dir.join(name));
         let inner = if whole.exists() {
             from_json(&files::read(&whole)?).map_err(|message| Error::Tokenizer { path: whole, message })?
         } else if vocab.exists() || merges.exists() {
-            let entries = parse_vocab(&files::read(&vocab)?)
-                .map_err(|message| Error::Tokenizer { path: vocab, message })?;
-            from_bpe(entries, &files::read(&merges)?)
-                .map_err(|message| Error::Tokenizer { path: merges, message })?
+            let entries =
+                parse_vocab(&files::read(&vocab)?).map_err(|message| Error::Tokenizer { path: vocab, message })?;
+            from_bpe(entries, &files::read(&merges)?).map_err(|message| Error::Tokenizer { path: merges, message })?
         } else {
             return Ok(None);
         };
@@ -88,8 +86,7 @@ impl Tokenizer {
         if self.byte_level && self.inner.get_normalizer().is_none() {
             let bytes: Vec<u8> = ids.iter().flat_map(|&id| self.bytes(id).unwrap_or_default()).collect();
             if bytes != text.as_bytes() && bytes.strip_prefix(b" ") != Some(text.as_bytes()) {
-                let message =
-                    format!("`{}` has characters that this tokenizer has no token for", shown(text));
+                let message = format!("`{}` has characters that this tokenizer has no token for", shown(text));
                 return Err(encoding_error(message));
             }
         }
@@ -102,18 +99,13 @@ impl Tokenizer {
     /// [`Error::Encoding`] where an id is not in the tokenizer.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
         if let Some(id) = ids.iter().find(|&&id| self.inner.id_to_token(id).is_none()) {
-            return Err(encoding_error(format!(
-                "token #{id} is not in the tokenizer, which has {}",
-                self.len()
-            )));
+            return Err(encoding_error(format!("token #{id} is not in the tokenizer, which has {}", self.len())));
         }
         if self.byte_level {
             let bytes: Vec<u8> = ids.iter().flat_map(|&id| self.bytes(id).unwrap_or_default()).collect();
             return Ok(String::from_utf8_lossy(&bytes).into_owned());
         }
-        self.inner
-            .decode(ids, false)
-            .map_err(|e| encoding_error(format!("the tokens cannot be decoded: {e}")))
+        self.inner.decode(ids, false).map_err(|e| encoding_error(format!("the tokens cannot be decoded: {e}")))
     }
 
     /// Display text of one token: its piece of text with its space. Bytes that are no UTF-8 by themselves are
@@ -141,9 +133,7 @@ impl Tokenizer {
         if let Some(id) = id_argument(arg) {
             return match id.filter(|&id| self.inner.id_to_token(id).is_some()) {
                 Some(id) => Ok(id),
-                None => {
-                    fail(format!("token {} is not in the tokenizer, which has {}", shown(arg), self.len()))
-                }
+                None => fail(format!("token {} is not in the tokenizer, which has {}", shown(arg), self.len())),
             };
         }
         let ids = self.encode(arg).map_err(|error| Error::Token { message: error.to_string() })?;
@@ -207,8 +197,7 @@ fn encoding_error(message: String) -> Error {
 
 /// A whole `tokenizer.json`. Merges are checked first: the tokenizers crate (0.23) panics on some bad ones.
 fn from_json(bytes: &[u8]) -> Result<tokenizers::Tokenizer, String> {
-    let json: Map<String, Value> =
-        serde_json::from_slice(bytes).map_err(|e| format!("not a JSON object ({e})"))?;
+    let json: Map<String, Value> = serde_json::from_slice(bytes).map_err(|e| format!("not a JSON object ({e})"))?;
     let model = json.get("model").and_then(Value::as_object).ok_or("`model` is missing")?;
     if let (Some(vocab), Some(merges)) = (model.get("vocab"), model.get("merges")) {
         let vocab = vocab.as_object().ok_or("`model.vocab` must be an object of pieces and ids")?;
@@ -224,8 +213,7 @@ fn from_json(bytes: &[u8]) -> Result<tokenizers::Tokenizer, String> {
                 },
                 _ => None,
             };
-            let (a, b) =
-                pair.ok_or_else(|| format!("the merge {} is not a pair", shown(&merge.to_string())))?;
+            let (a, b) = pair.ok_or_else(|| format!("the merge {} is not a pair", shown(&merge.to_string())))?;
             check_merge(|piece| vocab.contains_key(piece), a, b)?;
         }
     }

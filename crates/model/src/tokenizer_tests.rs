@@ -146,9 +146,7 @@ fn a_saved_tokenizer_json_gives_the_same() {
 fn padding_and_truncation_of_the_file_are_not_applied() {
     let dir = tempfile::tempdir().unwrap();
     let mut inner = tiny().inner;
-    inner
-        .with_truncation(Some(tokenizers::TruncationParams { max_length: 1, ..Default::default() }))
-        .unwrap();
+    inner.with_truncation(Some(tokenizers::TruncationParams { max_length: 1, ..Default::default() })).unwrap();
     inner.save(dir.path().join("tokenizer.json"), false).unwrap();
     assert_eq!(Tokenizer::open(dir.path()).unwrap().unwrap().encode("abc").unwrap(), [4, 2]);
 }
@@ -164,20 +162,15 @@ fn a_directory_without_tokenizer_has_none() {
 
 #[test]
 fn damaged_files_are_named() {
-    let model = |vocab: &str, merges: &str| {
-        format!(r#"{{"model": {{"type": "BPE", "vocab": {vocab}, "merges": {merges}}}}}"#)
-    };
+    let model =
+        |vocab: &str, merges: &str| format!(r#"{{"model": {{"type": "BPE", "vocab": {vocab}, "merges": {merges}}}}}"#);
     let cases = [
         ("vocab.json", "{".to_owned(), "vocab.json: not a JSON object of pieces and ids"),
         ("vocab.json", r#"{"a": -1}"#.to_owned(), "not a JSON object of pieces and ids"),
         ("vocab.json", r#"{"a": 1, "b": 1}"#.to_owned(), "id 1 is given twice"),
         ("merges.txt", "ab\n".to_owned(), "merges.txt: line 1: `ab` is not a pair"),
         // The two that the tokenizers crate panics on: a result longer than every piece.
-        (
-            "merges.txt",
-            "Ġab ab\n".to_owned(),
-            "line 1: the merge `Ġab ab` needs `Ġabab`, which the vocabulary lacks",
-        ),
+        ("merges.txt", "Ġab ab\n".to_owned(), "line 1: the merge `Ġab ab` needs `Ġabab`, which the vocabulary lacks"),
         ("tokenizer.json", model(r#"{"a": 0}"#, r#"["a a"]"#), "the merge `a a` needs `aa`"),
         ("tokenizer.json", model(r#"{"a": 0}"#, r#"[["a", "a"]]"#), "the merge `a a` needs `aa`"),
         ("tokenizer.json", model(r#"{"a": 0}"#, "[7]"), "the merge 7 is not a pair"),

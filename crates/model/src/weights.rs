@@ -15,18 +15,18 @@ use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::{Error, Result};
 
-/// Numbers converted and uploaded at a time: what loading needs besides the file and the device's memory.
+/// Elements converted and uploaded at a time. This bounds the host memory of loading, besides the file itself.
 const CHUNK: usize = 1 << 22;
 
 /// Uploaded bytes after which loading waits for the device, so that staging copies do not pile up.
-const SETTLE_BYTES: usize = 64 << 20;
+const SUBMIT_BYTES: usize = 64 << 20;
 
 /// Where weights come from: a checkpoint, or a seeded generator.
 pub trait WeightSource {
     /// Fills `out` with rows `rows` (of the leading dimension) of the tensor `name`.
     ///
     /// # Errors
-    /// The tensor cannot be read or holds numbers that are not finite.
+    /// The tensor cannot be read, or an element is not finite.
     fn read(&self, name: &str, rows: Range<usize>, out: &mut [f32]) -> Result<()>;
 }
 
@@ -54,7 +54,7 @@ pub(crate) struct Weights {
     pub(crate) blocks: Vec<Block>,
     pub(crate) ln_f: LayerNorm,
     pub(crate) unembed: Unembed,
-    /// Relative rounding error of the weights that are kept as halves, in L2 norm; `None` where none is.
+    /// Relative rounding error of the weights that are stored in f16, in L2 norm; `None` if no weight is.
     pub(crate) rounding: Option<f64>,
 }
 
@@ -62,14 +62,14 @@ struct Upload<'a> {
     device: &'a Device,
     source: &'a dyn WeightSource,
     eps: f32,
-    unsettled: usize,
-    halved: Rounding,
+    unsubmitted: usize,
+    rounding: Rounding,
 }
 
-/// Squares of the numbers that were rounded to halves, and of what that changed.
+/// Sums of squares of the elements that were rounded to f16, and of their rounding errors.
 #[derive(Default)]
 struct Rounding {
-    numbers: f64,
+    elements: f64,
     errors: f64,
 }
 
@@ -80,13 +80,12 @@ impl Weights {
             device,
             source,
             eps: config.layer_norm_epsilon as f32,
-            unsettled: 0,
-            halved: Rounding::default(),
+            unsubmitted: 0,
+            rounding: Rounding::default(),
         };
         let (d, inner, vocab) = (config.n_embd, config.n_inner(), config.vocab_size);
         let wte = up.vocabulary("wte.weight", vocab, d)?;
-        let wpe =
-            up.tensor("wpe.weight", 0..config.n_positions, &[("positions", config.n_positions), ("d", d)])?;
+        let wpe = up.tensor("wpe.weight", 0..config.n_positions, &[("positions", config.n_positions), ("d", d)])?;
         let mut blocks = Vec::with_capacity(config.n_layer);
         for l in 0..config.n_layer {
             let name = |part: &str| format!("h.{l}.{part}");
@@ -109,14 +108,14 @@ impl Weights {
             false => up.vocabulary("lm_head.weight", vocab, d)?,
         };
         device.wait()?;
-        let Rounding { numbers, errors } = up.halved;
-        let rounding = (numbers > 0.0).then(|| (errors / numbers).sqrt());
+        let Rounding { elements, errors } = up.rounding;
+        let rounding = (elements > 0.0).then(|| (errors / elements).sqrt());
         Ok(Self { embed: Embed { wte, wpe }, blocks, ln_f, unembed: Unembed { w: head }, rounding })
     }
 }
 
 impl Weights {
-    /// The same weights on the same device, whose products take their inputs as they are.
+    /// Returns the same weights on the same device, for products that do not round their inputs to f16.
     pub(crate) fn with_full_inputs(&self) -> Self {
         let full = |w: &Weight| w.clone().rounding_inputs(false);
         let product = |m: &Matmul| Matmul { w: full(&m.w), ..m.clone() };
@@ -132,8 +131,9 @@ impl Weights {
 }
 
 impl Upload<'_> {
-    /// Reads `rows` of the tensor `name`, each `width` numbers wide, some at a time; `write` brings them to the device, and is
-    /// told how many numbers came before.
+    /// Reads `rows` of the tensor `name`, each `width` elements wide, in chunks.
+    ///
+    /// `write` uploads a chunk; its first argument is the number of elements before the chunk.
     fn chunks(
         &mut self,
         name: &str,
@@ -145,13 +145,13 @@ impl Upload<'_> {
         let mut chunk = vec![0.0f32; step * width];
         for first in rows.clone().step_by(step) {
             let part = first..(first + step).min(rows.end);
-            let numbers = &mut chunk[..part.len() * width];
-            self.source.read(name, part.clone(), numbers)?;
-            write((part.start - rows.start) * width, numbers)?;
-            self.unsettled += numbers.len() * 4;
-            if self.unsettled > SETTLE_BYTES {
+            let elements = &mut chunk[..part.len() * width];
+            self.source.read(name, part.clone(), elements)?;
+            write((part.start - rows.start) * width, elements)?;
+            self.unsubmitted += elements.len() * 4;
+            if self.unsubmitted > SUBMIT_BYTES {
                 self.device.wait()?;
-                self.unsettled = 0;
+                self.unsubmitted = 0;
             }
         }
         Ok(())
@@ -160,8 +160,8 @@ impl Upload<'_> {
     fn tensor(&mut self, name: &str, rows: Range<usize>, dims: &[(&'static str, usize)]) -> Result<Tensor> {
         let (device, tensor) = (self.device, self.device.reserve(name, dims)?);
         let width = tensor.shape().elements() / rows.len().max(1);
-        self.chunks(name, rows, width, |before, numbers| {
-            Ok(device.write(&tensor, before, bytemuck::cast_slice(numbers))?)
+        self.chunks(name, rows, width, |before, elements| {
+            Ok(device.write(&tensor, before, bytemuck::cast_slice(elements))?)
         })?;
         Ok(tensor)
     }
@@ -173,44 +173,44 @@ impl Upload<'_> {
     fn norm(&mut self, name: &str, d: usize) -> Result<LayerNorm> {
         let gain = self.vector(&format!("{name}.weight"), "d", d)?;
         let bias = self.vector(&format!("{name}.bias"), "d", d)?;
-        Ok(LayerNorm { gain, bias, eps: self.eps, held: false })
+        Ok(LayerNorm { gain, bias, eps: self.eps, frozen: false })
     }
 
     fn linear(&mut self, name: &str, k: usize, n: usize) -> Result<Matmul> {
         let weight = format!("{name}.weight");
-        let w = match self.device.half_weights() && Weight::packs(k, n) {
-            true => self.halves(&weight, k, n)?.rounding_inputs(self.device.half_inputs()),
+        let w = match self.device.f16_weights() && Weight::packs(k, n) {
+            true => self.f16_weight(&weight, k, n)?.rounding_inputs(self.device.f16_inputs()),
             false => Weight::full(self.tensor(&weight, 0..k, &[("k", k), ("n", n)])?),
         };
         let bias = self.vector(&format!("{name}.bias"), "n", n)?;
         Ok(Matmul { w, bias, add: false })
     }
 
-    /// A weight rounded to halves.
-    fn halves(&mut self, name: &str, k: usize, n: usize) -> Result<Weight> {
+    /// Uploads a weight rounded to f16.
+    fn f16_weight(&mut self, name: &str, k: usize, n: usize) -> Result<Weight> {
         let (device, words) = (self.device, self.device.reserve(name, &[("k", k), ("pairs", n / 2)])?);
-        let (mut halves, mut rounded) = (Vec::new(), Rounding::default());
-        self.chunks(name, 0..k, n, |before, numbers| {
-            halves.resize(numbers.len(), f16::ZERO);
-            halves.convert_from_f32_slice(numbers);
-            for (&number, half) in numbers.iter().zip(&halves) {
-                if !half.is_finite() {
-                    return Err(Error::NoHalf { name: name.to_owned(), value: number });
+        let (mut rounded, mut rounding) = (Vec::new(), Rounding::default());
+        self.chunks(name, 0..k, n, |before, elements| {
+            rounded.resize(elements.len(), f16::ZERO);
+            rounded.convert_from_f32_slice(elements);
+            for (&value, rounded) in elements.iter().zip(&rounded) {
+                if !rounded.is_finite() {
+                    return Err(Error::NoHalf { name: name.to_owned(), value });
                 }
-                rounded.numbers += f64::from(number).powi(2);
-                rounded.errors += (f64::from(number) - half.to_f64()).powi(2);
+                rounding.elements += f64::from(value).powi(2);
+                rounding.errors += (f64::from(value) - rounded.to_f64()).powi(2);
             }
-            Ok(device.write(&words, before / 2, bytemuck::cast_slice(&halves))?)
+            Ok(device.write(&words, before / 2, bytemuck::cast_slice(&rounded))?)
         })?;
-        self.halved.numbers += rounded.numbers;
-        self.halved.errors += rounded.errors;
-        Ok(Weight::halves(words)?)
+        self.rounding.elements += rounding.elements;
+        self.rounding.errors += rounding.errors;
+        Ok(Weight::f16s(words)?)
     }
 
-    /// A `[tokens, d]` table in parts that the device can bind.
+    /// Uploads a `[tokens, d]` table in parts that the device can bind.
     fn vocabulary(&mut self, name: &str, tokens: usize, d: usize) -> Result<Vocabulary> {
         let most = (self.device.info().max_binding / (4 * d as u64)).max(1) as usize;
-        // Parts of nearly equal length rather than full ones and a small rest.
+        // Parts of nearly equal length avoid a small last part.
         let step = tokens.div_ceil(tokens.div_ceil(most));
         let mut parts = Vec::new();
         for first in (0..tokens).step_by(step) {

@@ -10,7 +10,7 @@ use resolvent_shaders::add as shader;
 
 use crate::flat_grid;
 use crate::host::each_row;
-use crate::op::{Bend, Held, Kept, Op, Outcome};
+use crate::op::{Frozen, Op, Outcome, Paired, Residuals};
 use crate::rows::Rows;
 
 const NAME: &str = "add";
@@ -51,31 +51,31 @@ impl Op for Add {
         NAME
     }
 
-    fn holding(&self, _: Held) -> Option<Arc<dyn Op>> {
+    fn freeze(&self, _: Frozen) -> Option<Arc<dyn Op>> {
         None
     }
 
-    fn primal(&self, rec: &mut Recording, _: &Rows, _: Option<&Kept>, inputs: &[&Tensor]) -> Result<Outcome> {
-        Ok(Outcome { y: add(rec, inputs[0], inputs[1])?, kept: Kept::default() })
+    fn primal(&self, rec: &mut Recording, _: &Rows, _: Option<&Residuals>, inputs: &[&Tensor]) -> Result<Outcome> {
+        Ok(Outcome { y: add(rec, inputs[0], inputs[1])?, residuals: Residuals::default() })
     }
 
-    fn jvp(&self, rec: &mut Recording, _: &Rows, _: &Kept, x_dot: &[&Tensor]) -> Result<Tensor> {
+    fn jvp(&self, rec: &mut Recording, _: &Rows, _: &Residuals, x_dot: &[&Tensor]) -> Result<Tensor> {
         add(rec, x_dot[0], x_dot[1])
     }
 
-    fn jet(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_jet: &[&Tensor]) -> Result<Tensor> {
-        self.jvp(rec, rows, kept, x_jet)
+    fn jet(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_jet: &[&Tensor]) -> Result<Tensor> {
+        self.jvp(rec, rows, residuals, x_jet)
     }
 
-    fn tangent(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_dot: &[&Tensor]) -> Result<Outcome> {
-        Ok(Outcome { y: self.jvp(rec, rows, kept, x_dot)?, kept: Kept::default() })
+    fn tangent(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_dot: &[&Tensor]) -> Result<Outcome> {
+        Ok(Outcome { y: self.jvp(rec, rows, residuals, x_dot)?, residuals: Residuals::default() })
     }
 
     fn vjp(
         &self,
         rec: &mut Recording,
         _: &Rows,
-        _: &Kept,
+        _: &Residuals,
         y_bar: &Tensor,
         so_far: &[Option<Tensor>],
     ) -> Result<Vec<Tensor>> {
@@ -86,11 +86,11 @@ impl Op for Add {
         &self,
         rec: &mut Recording,
         rows: &Rows,
-        (kept, _): (&Kept, Bend<'_>),
+        (residuals, _): (&Residuals, Paired<'_>),
         y_bar: &Tensor,
         so_far: &[Option<Tensor>],
     ) -> Result<Vec<Tensor>> {
-        self.vjp(rec, rows, kept, y_bar, so_far)
+        self.vjp(rec, rows, residuals, y_bar, so_far)
     }
 }
 

@@ -12,7 +12,7 @@ use resolvent_shaders::attention as shader;
 
 use crate::attention_second;
 use crate::host::{axpy, dot, each_row_simd, each_two_rows_simd, exp, row_body, sum, two_rows_body};
-use crate::op::{Bend, Held, Kept, Op, Outcome, switch, whole};
+use crate::op::{Frozen, Op, Outcome, Paired, Residuals, switch, whole};
 use crate::rows::{Row, Rows};
 use crate::tuning::{self, Family, Size};
 
@@ -31,7 +31,7 @@ pub struct Attention {
     /// Factor of the scores, usually `1 / sqrt(d_head)`.
     pub scale: f32,
     /// Whether jvp and vjp hold the weights of the keys constant.
-    pub held: bool,
+    pub frozen: bool,
 }
 
 #[repr(C)]
@@ -59,26 +59,26 @@ impl Attention {
         let (d, all) = ((self.heads * self.d_head) as f64, rows.count() as u32);
         let (n, share) = (all - first, f64::from(all - first) / f64::from(all));
         let launch = Launch::new(kernel, params, bindings, [heads, n, 1])
-            .variant(self.text(rec.device(), n as usize))
-            .constants(&[switch(self.held)]);
+            .variant(self.variant(rec.device(), n as usize))
+            .constants(&[switch(self.frozen)]);
         rec.launch(launch.work(flops_per_pair * d * rows.pairs() * share, 20.0 * d * f64::from(n)))
     }
 
     /// The text for a launch over `rows`.
-    pub(crate) fn text(&self, device: &Device, rows: usize) -> &'static str {
+    pub(crate) fn variant(&self, device: &Device, rows: usize) -> &'static str {
         tuning::choose(device, Family::Attention, Size::of(rows), self.d_head.is_multiple_of(4))
     }
 
     /// The vjp of the rows from `first` on, written into `bar [rows, 3d]`.
-    pub(crate) fn pull(
+    pub(crate) fn launch_vjp(
         &self,
         rec: &mut Recording,
         rows: (&Rows, usize),
-        kept: &Kept,
+        residuals: &Residuals,
         [z_bar, bar]: [&Tensor; 2],
     ) -> Result<()> {
-        let ([qkv, z, lse], table) = (kept.get(), rows.0.table());
-        if self.held {
+        let ([qkv, z, lse], table) = (residuals.get(), rows.0.table());
+        if self.frozen {
             // Values alone: their launch fills the other columns with zeros, and does not look at the means.
             return self.launch(rec, &VJP_KV, rows, &[table, qkv, lse, lse, z_bar, bar], 4.0);
         }
@@ -89,7 +89,7 @@ impl Attention {
 
     /// Operations a pair and number of a jvp: a score and a value are left of `all` where the weights are held.
     fn flops(&self, all: f64) -> f64 {
-        if self.held { 4.0 } else { all }
+        if self.frozen { 4.0 } else { all }
     }
 
     fn widths(&self, rows: &Rows) -> [[(&'static str, usize); 2]; 2] {
@@ -103,15 +103,15 @@ impl Op for Attention {
         NAME
     }
 
-    fn holding(&self, held: Held) -> Option<Arc<dyn Op>> {
-        held.pattern.then(|| Arc::new(Self { held: true, ..*self }) as Arc<dyn Op>)
+    fn freeze(&self, frozen: Frozen) -> Option<Arc<dyn Op>> {
+        frozen.pattern.then(|| Arc::new(Self { frozen: true, ..*self }) as Arc<dyn Op>)
     }
 
     fn primal(
         &self,
         rec: &mut Recording,
         rows: &Rows,
-        base: Option<&Kept>,
+        base: Option<&Residuals>,
         inputs: &[&Tensor],
     ) -> Result<Outcome> {
         let (qkv, [wide, narrow]) = (inputs[0], self.widths(rows));
@@ -119,13 +119,13 @@ impl Op for Attention {
         let z = rec.tensor("attention", &narrow)?;
         let lse = rec.tensor("attention.lse", &[("rows", rows.count()), ("heads", self.heads)])?;
         // Without a base run every run starts at token 0, and the base binding is never read.
-        let base = base.map_or(qkv, |kept| kept.get::<3>()[0]);
+        let base = base.map_or(qkv, |residuals| residuals.get::<3>()[0]);
         self.launch(rec, &PRIMAL, (rows, 0), &[rows.table(), qkv, base, &z, &lse], 4.0)?;
-        Ok(Outcome { kept: Kept::new(&[qkv, &z, &lse]), y: z })
+        Ok(Outcome { residuals: Residuals::new(&[qkv, &z, &lse]), y: z })
     }
 
-    fn jvp(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_dot: &[&Tensor]) -> Result<Tensor> {
-        let ([qkv, z, lse], [wide, narrow]) = (kept.get(), self.widths(rows));
+    fn jvp(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_dot: &[&Tensor]) -> Result<Tensor> {
+        let ([qkv, z, lse], [wide, narrow]) = (residuals.get(), self.widths(rows));
         x_dot[0].expect(NAME, &wide)?;
         let z_dot = rec.tensor("attention.dot", &narrow)?;
         let bindings = [rows.table(), qkv, z, lse, x_dot[0], &z_dot];
@@ -133,29 +133,29 @@ impl Op for Attention {
         Ok(z_dot)
     }
 
-    fn jet(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_jet: &[&Tensor]) -> Result<Tensor> {
-        whole(NAME, self.held)?;
-        attention_second::jet_of(self, rec, rows, kept, x_jet[0])
+    fn jet(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_jet: &[&Tensor]) -> Result<Tensor> {
+        whole(NAME, self.frozen)?;
+        attention_second::jet_of(self, rec, rows, residuals, x_jet[0])
     }
 
-    fn tangent(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_dot: &[&Tensor]) -> Result<Outcome> {
-        whole(NAME, self.held)?;
-        let z_dot = self.jvp(rec, rows, kept, x_dot)?;
-        Ok(Outcome { kept: Kept::new(&[x_dot[0], &z_dot]), y: z_dot })
+    fn tangent(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_dot: &[&Tensor]) -> Result<Outcome> {
+        whole(NAME, self.frozen)?;
+        let z_dot = self.jvp(rec, rows, residuals, x_dot)?;
+        Ok(Outcome { residuals: Residuals::new(&[x_dot[0], &z_dot]), y: z_dot })
     }
 
     fn vjp(
         &self,
         rec: &mut Recording,
         rows: &Rows,
-        kept: &Kept,
+        residuals: &Residuals,
         y_bar: &Tensor,
         so_far: &[Option<Tensor>],
     ) -> Result<Vec<Tensor>> {
         let [wide, narrow] = self.widths(rows);
         y_bar.expect(NAME, &narrow)?;
         let bar = rec.tensor("attention.bar", &wide)?;
-        self.pull(rec, (rows, 0), kept, [y_bar, &bar])?;
+        self.launch_vjp(rec, (rows, 0), residuals, [y_bar, &bar])?;
         Ok(vec![crate::add::onto(rec, bar, &so_far[0])?])
     }
 
@@ -163,12 +163,12 @@ impl Op for Attention {
         &self,
         rec: &mut Recording,
         rows: &Rows,
-        kept: (&Kept, Bend<'_>),
+        residuals: (&Residuals, Paired<'_>),
         y_bar: &Tensor,
         so_far: &[Option<Tensor>],
     ) -> Result<Vec<Tensor>> {
-        whole(NAME, self.held)?;
-        let bar = attention_second::hvp_of(self, rec, rows, kept, y_bar)?;
+        whole(NAME, self.frozen)?;
+        let bar = attention_second::hvp_of(self, rec, rows, residuals, y_bar)?;
         Ok(vec![crate::add::onto(rec, bar, &so_far[0])?])
     }
 }
@@ -266,12 +266,12 @@ struct Shared<'a> {
     rows: &'a [u32],
     qkv: &'a [f32],
     /// z in jvp and vjp_q, the means in vjp_kv.
-    kept: &'a [f32],
+    residuals: &'a [f32],
     lse: &'a [f32],
     t: &'a [f32],
     /// First row that a vjp computes.
     first: usize,
-    held: bool,
+    frozen: bool,
 }
 
 impl Shared<'_> {
@@ -283,11 +283,11 @@ impl Shared<'_> {
 }
 
 fn jvp(bound: Bound<'_>) {
-    let (p, held) = (bound.params::<Params>(), bound.flag("HELD"));
-    let ([rows, qkv, kept, lse, t], [z_dot]) = bound.slices();
+    let (p, frozen) = (bound.params::<Params>(), bound.flag("FROZEN"));
+    let ([rows, qkv, residuals, lse, t], [z_dot]) = bound.slices();
     let at = Layout::new(p.heads, p.d_head);
     let args =
-        Shared { at, scale: p.scale, rows: as_u32(rows), qkv, kept, lse, t, first: p.first as usize, held };
+        Shared { at, scale: p.scale, rows: as_u32(rows), qkv, residuals, lse, t, first: p.first as usize, frozen };
     each_row_simd::<JvpRow>(z_dot, at.d(), args);
 }
 
@@ -295,19 +295,19 @@ row_body!(JvpRow<'a>(Shared<'a>) = jvp_row);
 
 #[inline(always)]
 fn jvp_row(args: Shared<'_>, row: usize, z_dot: &mut [f32]) {
-    let Shared { at, scale, qkv, kept: z, t: qkv_dot, .. } = args;
+    let Shared { at, scale, qkv, residuals: z, t: qkv_dot, .. } = args;
     let r = Row::read(args.rows, row);
     for (head, z_dot) in z_dot.chunks_mut(at.width).enumerate() {
         let (q, q_dot) = (at.part(qkv, r.primal, 0, head), at.part(qkv_dot, row, 0, head));
         let mut drift = 0.0;
         z_dot.fill(0.0);
         // Of keys before the run's own, only the weights could change.
-        let first = if args.held { r.start } else { 0 };
+        let first = if args.frozen { r.start } else { 0 };
         for j in first..=r.token(row) {
             let base = r.base(row, j);
             let key = at.part(qkv, base, 1, head);
             let w = args.weight(q, key, r.primal, head);
-            if args.held {
+            if args.frozen {
                 axpy(w, at.part(qkv_dot, r.own(j), 2, head), z_dot);
                 continue;
             }
@@ -325,11 +325,11 @@ fn jvp_row(args: Shared<'_>, row: usize, z_dot: &mut [f32]) {
 }
 
 fn vjp_q(bound: Bound<'_>) {
-    let (p, held) = (bound.params::<Params>(), bound.flag("HELD"));
-    let ([rows, qkv, kept, lse, t], [bar, mean]) = bound.slices();
+    let (p, frozen) = (bound.params::<Params>(), bound.flag("FROZEN"));
+    let ([rows, qkv, residuals, lse, t], [bar, mean]) = bound.slices();
     let at = Layout::new(p.heads, p.d_head);
     let args =
-        Shared { at, scale: p.scale, rows: as_u32(rows), qkv, kept, lse, t, first: p.first as usize, held };
+        Shared { at, scale: p.scale, rows: as_u32(rows), qkv, residuals, lse, t, first: p.first as usize, frozen };
     each_two_rows_simd::<VjpQRow>([bar, mean], [3 * at.d(), at.heads], args);
 }
 
@@ -337,7 +337,7 @@ two_rows_body!(VjpQRow<'a>(Shared<'a>) = vjp_q_row);
 
 #[inline(always)]
 fn vjp_q_row(args: Shared<'_>, row: usize, [bar, mean]: [&mut [f32]; 2]) {
-    let Shared { at, scale, qkv, kept: z, t, .. } = args;
+    let Shared { at, scale, qkv, residuals: z, t, .. } = args;
     if row < args.first {
         return;
     }
@@ -356,11 +356,11 @@ fn vjp_q_row(args: Shared<'_>, row: usize, [bar, mean]: [&mut [f32]; 2]) {
 }
 
 fn vjp_kv(bound: Bound<'_>) {
-    let (p, held) = (bound.params::<Params>(), bound.flag("HELD"));
-    let ([rows, qkv, kept, lse, t], [bar]) = bound.slices();
+    let (p, frozen) = (bound.params::<Params>(), bound.flag("FROZEN"));
+    let ([rows, qkv, residuals, lse, t], [bar]) = bound.slices();
     let at = Layout::new(p.heads, p.d_head);
     let args =
-        Shared { at, scale: p.scale, rows: as_u32(rows), qkv, kept, lse, t, first: p.first as usize, held };
+        Shared { at, scale: p.scale, rows: as_u32(rows), qkv, residuals, lse, t, first: p.first as usize, frozen };
     each_row_simd::<VjpKvRow>(bar, 3 * at.d(), args);
 }
 
@@ -368,12 +368,12 @@ row_body!(VjpKvRow<'a>(Shared<'a>) = vjp_kv_row);
 
 #[inline(always)]
 fn vjp_kv_row(args: Shared<'_>, row: usize, bar: &mut [f32]) {
-    let Shared { at, scale, qkv, kept: mean, t, .. } = args;
+    let Shared { at, scale, qkv, residuals: mean, t, .. } = args;
     if row < args.first {
         return;
     }
     let r = Row::read(args.rows, row);
-    if args.held {
+    if args.frozen {
         bar[..at.d()].fill(0.0);
     }
     let (k_bars, v_bars) = bar[at.d()..].split_at_mut(at.d());
@@ -387,7 +387,7 @@ fn vjp_kv_row(args: Shared<'_>, row: usize, bar: &mut [f32]) {
             let (q, z_bar) = (at.part(qkv, base, 0, head), at.head(t, own, head));
             let w = args.weight(q, key, base, head);
             axpy(w, z_bar, v_bar);
-            if args.held {
+            if args.frozen {
                 continue;
             }
             let ds = w * (dot(z_bar, value) - mean[own * at.heads + head]);

@@ -8,7 +8,7 @@ use resolvent_shaders::attention_second as shader;
 
 use crate::attention::{Attention, Layout, MAX_D_HEAD};
 use crate::host::{axpy, dot, each_row_simd, exp, row_body};
-use crate::op::{Bend, Kept};
+use crate::op::{Paired, Residuals};
 use crate::rows::{Row, Rows};
 
 const NAME: &str = "attention_second";
@@ -20,13 +20,13 @@ struct Params {
     d_head: u32,
     scale: f32,
     /// First row of the plain cotangent, in an hvp.
-    plain: u32,
+    shared_cotangent: u32,
 }
 
 impl Params {
-    fn new(op: &Attention, plain: usize) -> Self {
-        let [heads, d_head, plain] = [op.heads, op.d_head, plain].map(|n| n as u32);
-        Self { heads, d_head, scale: op.scale, plain }
+    fn new(op: &Attention, shared_cotangent: usize) -> Self {
+        let [heads, d_head, shared_cotangent] = [op.heads, op.d_head, shared_cotangent].map(|n| n as u32);
+        Self { heads, d_head, scale: op.scale, shared_cotangent }
     }
 }
 
@@ -35,15 +35,15 @@ pub(crate) fn jet_of(
     op: &Attention,
     rec: &mut Recording,
     rows: &Rows,
-    kept: &Kept,
+    residuals: &Residuals,
     qkv_jet: &Tensor,
 ) -> Result<Tensor> {
-    let ([qkv, _, lse], r, d) = (kept.get(), rows.count(), op.heads * op.d_head);
+    let ([qkv, _, lse], r, d) = (residuals.get(), rows.count(), op.heads * op.d_head);
     qkv_jet.expect(NAME, &[("2 rows", 2 * r), ("3d", 3 * d)])?;
     let z_jet = rec.tensor("attention.jet", &[("rows", 2 * r), ("d", d)])?;
     let bindings = [rows.table(), qkv, lse, qkv_jet, &z_jet];
     let launch = Launch::new(&JET, Params::new(op, 0), &bindings, [op.heads as u32, r as u32, 1])
-        .variant(op.text(rec.device(), r));
+        .variant(op.variant(rec.device(), r));
     rec.launch(launch.work(24.0 * d as f64 * rows.pairs(), 20.0 * (r * d) as f64))?;
     Ok(z_jet)
 }
@@ -53,28 +53,28 @@ pub(crate) fn hvp_of(
     op: &Attention,
     rec: &mut Recording,
     rows: &Rows,
-    (kept, bend): (&Kept, Bend<'_>),
+    (residuals, paired): (&Residuals, Paired<'_>),
     z_bar: &Tensor,
 ) -> Result<Tensor> {
     let (r, heads, d) = (rows.count(), op.heads, op.heads * op.d_head);
-    let ([qkv, z, lse], [qkv_dot, z_dot]) = (kept.get(), bend.kept.get());
+    let ([qkv, z, lse], [qkv_dot, z_dot]) = (residuals.get(), paired.residuals.get());
     z_bar.expect(NAME, &[("rows", r), ("d", d)])?;
-    qkv_dot.expect(NAME, &[("rows", bend.rows), ("3d", 3 * d)])?;
+    qkv_dot.expect(NAME, &[("rows", paired.rows), ("3d", 3 * d)])?;
     let bar = rec.tensor("attention.bar", &[("rows", r), ("3d", 3 * d)])?;
-    let means = rec.tensor("attention.means", &[("bent", bend.rows), ("heads", heads), ("mean", 4)])?;
-    let params = Params::new(op, bend.plain);
+    let means = rec.tensor("attention.means", &[("tangent_rows", paired.rows), ("heads", heads), ("mean", 4)])?;
+    let params = Params::new(op, paired.shared_cotangent);
     let shared = [rows.table(), qkv, lse, qkv_dot, z_bar];
-    let (bent, pairs) = (bend.rows, d as f64 * rows.prefix(bend.rows).pairs());
-    let text = op.text(rec.device(), bent);
+    let (tangent_rows, pairs) = (paired.rows, d as f64 * rows.prefix(paired.rows).pairs());
+    let variant = op.variant(rec.device(), tangent_rows);
     let mut launch = |kernel, own: &[&Tensor], flops_per_pair: f64| {
         let bindings: Vec<&Tensor> = shared.iter().chain(own).copied().collect();
-        let launch = Launch::new(kernel, params, &bindings, [heads as u32, bent as u32, 1]).variant(text);
-        rec.launch(launch.work(flops_per_pair * pairs, 40.0 * (bent * d) as f64))
+        let launch = Launch::new(kernel, params, &bindings, [heads as u32, tangent_rows as u32, 1]).variant(variant);
+        rec.launch(launch.work(flops_per_pair * pairs, 40.0 * (tangent_rows * d) as f64))
     };
     launch(&MEAN, &[z, z_dot, &means], 6.0)?;
     launch(&QUERY, &[&means, &bar], 16.0)?;
     launch(&KEY, &[&means, &bar], 20.0)?;
-    op.pull(rec, (rows, bend.rows), kept, [z_bar, &bar])?;
+    op.launch_vjp(rec, (rows, paired.rows), residuals, [z_bar, &bar])?;
     Ok(bar)
 }
 
@@ -111,25 +111,31 @@ impl<'a> Shared<'a> {
 
     /// How many rows have a tangent.
     #[inline(always)]
-    fn bent(&self) -> usize {
+    fn tangent_rows(&self) -> usize {
         self.qkv_dot.len() / (3 * self.at.d())
     }
 
     /// The row of the plain cotangent for the token of a row.
     #[inline(always)]
-    fn plain(&self, r: &Row, row: usize) -> usize {
-        self.p.plain as usize + row - r.first
+    fn shared_cotangent(&self, r: &Row, row: usize) -> usize {
+        self.p.shared_cotangent as usize + row - r.first
     }
 
     /// ds_dot, ds, p_dot and p between the query of batch row `query`, base row `i`, and the key of batch row `key`, base
-    /// row `j`; `means` are the query's, and `plain` its row of z_bar.
+    /// row `j`; `means` are the query's, and `shared_cotangent` its row of z_bar.
     #[inline(always)]
-    fn pull(&self, head: usize, [query, i, key, j]: [usize; 4], plain: usize, means: &[f32]) -> [f32; 4] {
+    fn score_terms(
+        &self,
+        head: usize,
+        [query, i, key, j]: [usize; 4],
+        shared_cotangent: usize,
+        means: &[f32],
+    ) -> [f32; 4] {
         let Self { at, qkv, qkv_dot, z_bar, .. } = *self;
         let (q, k, v) = (at.part(qkv, i, 0, head), at.part(qkv, j, 1, head), at.part(qkv, j, 2, head));
         let p = self.weight(q, k, i, head);
         let own = at.head(z_bar, query, head);
-        let bar = at.head(z_bar, plain, head);
+        let bar = at.head(z_bar, shared_cotangent, head);
         let s_dot = dot(at.part(qkv_dot, query, 0, head), k) + dot(q, at.part(qkv_dot, key, 1, head));
         let from_center = self.p.scale * s_dot - means[0];
         let e = dot(bar, v) - means[1];
@@ -160,7 +166,7 @@ fn jet_row(shared: Shared<'_>, row: usize, z_jet: &mut [f32]) {
     for (head, (z_dot, z_ddot)) in heads.enumerate() {
         let q = at.part(qkv, r.primal, 0, head);
         let (q_dot, q_ddot) = (at.part(qkv_jet, 2 * row, 0, head), at.part(qkv_jet, 2 * row + 1, 0, head));
-        let [mut mass, mut pull] = [0.0; 2];
+        let [mut mass, mut drift] = [0.0; 2];
         for (j, weight) in weights.iter_mut().enumerate() {
             let key = at.part(qkv, r.base(row, j), 1, head);
             let p = shared.weight(q, key, r.primal, head);
@@ -173,9 +179,9 @@ fn jet_row(shared: Shared<'_>, row: usize, z_jet: &mut [f32]) {
             }
             *weight = [p, scale * s_dot, scale * s_ddot];
             mass += p;
-            pull += p * scale * s_dot;
+            drift += p * scale * s_dot;
         }
-        let center = pull / mass;
+        let center = drift / mass;
         // Of sum_j p_j: value, first and second order; of sum_j p_j v_j: first and second in place, the value below.
         let mut m = [0.0; 3];
         let mut value = [0.0; MAX_D_HEAD];
@@ -222,7 +228,7 @@ fn mean_row((shared, z, z_dot): (Shared<'_>, &[f32], &[f32]), row: usize, means:
     let r = Row::read(shared.rows, row);
     for (head, means) in means.chunks_mut(4).enumerate() {
         let value = at.head(z, r.primal, head);
-        let bar = at.head(z_bar, shared.plain(&r, row), head);
+        let bar = at.head(z_bar, shared.shared_cotangent(&r, row), head);
         let mut mu = 0.0;
         let (q, q_dot) = (at.part(qkv, r.primal, 0, head), at.part(qkv_dot, row, 0, head));
         for j in 0..=r.token(row) {
@@ -248,17 +254,17 @@ row_body!(QueryRow<'a>((Shared<'a>, &'a [f32])) = query_row);
 #[inline(always)]
 fn query_row((shared, means): (Shared<'_>, &[f32]), row: usize, bar: &mut [f32]) {
     let Shared { at, qkv, qkv_dot, .. } = shared;
-    if row >= shared.bent() {
+    if row >= shared.tangent_rows() {
         return;
     }
     let r = Row::read(shared.rows, row);
-    let plain = shared.plain(&r, row);
+    let shared_cotangent = shared.shared_cotangent(&r, row);
     for (head, q_bar) in bar[..at.d()].chunks_mut(at.width).enumerate() {
         let means = &means[4 * (row * at.heads + head)..][..4];
         q_bar.fill(0.0);
         for j in 0..=r.token(row) {
             let (key, base) = (r.own(j), r.base(row, j));
-            let [ds_dot, ds, ..] = shared.pull(head, [row, r.primal, key, base], plain, means);
+            let [ds_dot, ds, ..] = shared.score_terms(head, [row, r.primal, key, base], shared_cotangent, means);
             axpy(shared.p.scale * ds_dot, at.part(qkv, base, 1, head), q_bar);
             axpy(shared.p.scale * ds, at.part(qkv_dot, key, 1, head), q_bar);
         }
@@ -277,7 +283,7 @@ row_body!(KeyRow<'a>((Shared<'a>, &'a [f32])) = key_row);
 #[inline(always)]
 fn key_row((shared, means): (Shared<'_>, &[f32]), row: usize, bar: &mut [f32]) {
     let Shared { at, qkv, qkv_dot, z_bar, .. } = shared;
-    if row >= shared.bent() {
+    if row >= shared.tangent_rows() {
         return;
     }
     let r = Row::read(shared.rows, row);
@@ -288,13 +294,14 @@ fn key_row((shared, means): (Shared<'_>, &[f32]), row: usize, bar: &mut [f32]) {
         v_bar.fill(0.0);
         for i in r.token(row)..r.end {
             let (query, base) = (r.own(i), r.base(row, i));
-            let plain = shared.plain(&r, query);
+            let shared_cotangent = shared.shared_cotangent(&r, query);
             let means = &means[4 * (query * at.heads + head)..][..4];
-            let [ds_dot, ds, p_dot, p] = shared.pull(head, [query, base, row, r.primal], plain, means);
+            let [ds_dot, ds, p_dot, p] =
+                shared.score_terms(head, [query, base, row, r.primal], shared_cotangent, means);
             axpy(shared.p.scale * ds_dot, at.part(qkv, base, 0, head), k_bar);
             axpy(p, at.head(z_bar, query, head), v_bar);
             axpy(shared.p.scale * ds, at.part(qkv_dot, query, 0, head), k_bar);
-            axpy(p_dot, at.head(z_bar, plain, head), v_bar);
+            axpy(p_dot, at.head(z_bar, shared_cotangent, head), v_bar);
         }
     }
 }

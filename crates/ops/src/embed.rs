@@ -99,8 +99,7 @@ impl Embed {
         self.wte.each_part(rows, mix, |params, wte| {
             let n = (rows * mix * d) as f64;
             rec.launch(
-                Launch::new(&JVP, params, &[wte, ids, c_dot, &x_dot], [rows as u32, 1, 1])
-                    .work(2.0 * n, 4.0 * n),
+                Launch::new(&JVP, params, &[wte, ids, c_dot, &x_dot], [rows as u32, 1, 1]).work(2.0 * n, 4.0 * n),
             )
         })?;
         Ok(x_dot)

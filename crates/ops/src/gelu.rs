@@ -11,7 +11,7 @@ use resolvent_shaders::gelu as shader;
 
 use crate::flat_grid;
 use crate::host::{RowBody, each_row_simd, gelu, gelu_d, gelu_dd, gelu_ratio, row_body};
-use crate::op::{Bend, Held, Kept, Op, Outcome, switch, whole};
+use crate::op::{Frozen, Op, Outcome, Paired, Residuals, switch, whole};
 use crate::rows::{Row, Rows};
 
 const NAME: &str = "gelu";
@@ -24,7 +24,7 @@ pub struct Gelu {
     /// `x Phi(x)` itself instead of its tanh form.
     pub exact: bool,
     /// Whether jvp and vjp hold gelu(x) / x constant.
-    pub held: bool,
+    pub frozen: bool,
 }
 
 #[repr(C)]
@@ -34,9 +34,9 @@ struct Params {
     n: u32,
     groups_x: u32,
     /// Rows with a tangent, in hvp ...
-    bent: u32,
+    tangent_rows: u32,
     /// ... and the first row of the plain cotangent.
-    plain: u32,
+    shared_cotangent: u32,
     pad: [u32; 3],
 }
 
@@ -44,38 +44,45 @@ struct Params {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Form {
     pub(crate) exact: bool,
-    pub(crate) held: bool,
+    pub(crate) frozen: bool,
 }
 
 impl Form {
     /// As override constants.
     pub(crate) fn constants(self) -> [(&'static str, f64); 2] {
-        [("EXACT", f64::from(u8::from(self.exact))), switch(self.held)]
+        [("EXACT", f64::from(u8::from(self.exact))), switch(self.frozen)]
     }
 
     /// From override constants.
     pub(crate) fn of(bound: &Bound<'_>) -> Self {
-        Self { exact: bound.flag("EXACT"), held: bound.flag("HELD") }
+        Self { exact: bound.flag("EXACT"), frozen: bound.flag("FROZEN") }
     }
 }
 
 impl Gelu {
     fn launch(&self, kernel: &'static Kernel, rows: &Rows, bindings: &[&Tensor]) -> Launch {
-        self.launch_bent(kernel, rows, [0, 0], bindings)
+        self.launch_paired(kernel, rows, [0, 0], bindings)
     }
 
-    fn launch_bent(
+    fn launch_paired(
         &self,
         kernel: &'static Kernel,
         rows: &Rows,
-        [bent, plain]: [usize; 2],
+        [tangent_rows, shared_cotangent]: [usize; 2],
         bindings: &[&Tensor],
     ) -> Launch {
         let items = rows.count() * self.n;
         let (grid, groups_x) = flat_grid(items);
         let (rows, n) = (rows.count() as u32, self.n as u32);
-        let form = Form { exact: self.exact, held: self.held };
-        let params = Params { rows, n, groups_x, bent: bent as u32, plain: plain as u32, pad: [0; 3] };
+        let form = Form { exact: self.exact, frozen: self.frozen };
+        let params = Params {
+            rows,
+            n,
+            groups_x,
+            tangent_rows: tangent_rows as u32,
+            shared_cotangent: shared_cotangent as u32,
+            pad: [0; 3],
+        };
         let launch = Launch::new(kernel, params, bindings, grid).constants(&form.constants());
         launch.work(20.0 * items as f64, 8.0 * items as f64)
     }
@@ -86,33 +93,33 @@ impl Gelu {
         rec: &mut Recording,
         (kernel, orders): (&'static Kernel, usize),
         rows: &Rows,
-        kept: &Kept,
+        residuals: &Residuals,
         t: &Tensor,
     ) -> Result<Tensor> {
         let dims = [("rows", orders * rows.count()), ("n", self.n)];
         t.expect(NAME, &dims)?;
-        let [x] = kept.get();
+        let [x] = residuals.get();
         let out = rec.tensor("gelu.derivative", &dims)?;
         rec.launch(self.launch(kernel, rows, &[x, rows.table(), t, &out]))?;
         Ok(out)
     }
 
     /// The hvp without what has reached x already.
-    pub(crate) fn bent(
+    pub(crate) fn hvp_from(
         &self,
         rec: &mut Recording,
         rows: &Rows,
-        (kept, bend): (&Kept, Bend<'_>),
+        (residuals, paired): (&Residuals, Paired<'_>),
         y_bar: &Tensor,
     ) -> Result<Tensor> {
-        whole(NAME, self.held)?;
+        whole(NAME, self.frozen)?;
         let dims = [("rows", rows.count()), ("n", self.n)];
         y_bar.expect(NAME, &dims)?;
-        let ([x], [x_dot]) = (kept.get(), bend.kept.get());
-        x_dot.expect(NAME, &[("rows", bend.rows), ("n", self.n)])?;
+        let ([x], [x_dot]) = (residuals.get(), paired.residuals.get());
+        x_dot.expect(NAME, &[("rows", paired.rows), ("n", self.n)])?;
         let x_bar = rec.tensor("gelu.bar", &dims)?;
         let bindings = [x, rows.table(), x_dot, y_bar, &x_bar];
-        rec.launch(self.launch_bent(&HVP, rows, [bend.rows, bend.plain], &bindings))?;
+        rec.launch(self.launch_paired(&HVP, rows, [paired.rows, paired.shared_cotangent], &bindings))?;
         Ok(x_bar)
     }
 }
@@ -122,47 +129,41 @@ impl Op for Gelu {
         NAME
     }
 
-    fn holding(&self, held: Held) -> Option<Arc<dyn Op>> {
-        held.ratio.then(|| Arc::new(Self { held: true, ..*self }) as Arc<dyn Op>)
+    fn freeze(&self, frozen: Frozen) -> Option<Arc<dyn Op>> {
+        frozen.ratio.then(|| Arc::new(Self { frozen: true, ..*self }) as Arc<dyn Op>)
     }
 
-    fn primal(
-        &self,
-        rec: &mut Recording,
-        rows: &Rows,
-        _: Option<&Kept>,
-        inputs: &[&Tensor],
-    ) -> Result<Outcome> {
+    fn primal(&self, rec: &mut Recording, rows: &Rows, _: Option<&Residuals>, inputs: &[&Tensor]) -> Result<Outcome> {
         let (x, dims) = (inputs[0], [("rows", rows.count()), ("n", self.n)]);
         x.expect(NAME, &dims)?;
         let y = rec.tensor("gelu", &dims)?;
         rec.launch(self.launch(&PRIMAL, rows, &[x, &y]))?;
-        Ok(Outcome { y, kept: Kept::new(&[x]) })
+        Ok(Outcome { y, residuals: Residuals::new(&[x]) })
     }
 
-    fn jvp(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_dot: &[&Tensor]) -> Result<Tensor> {
-        self.derivative(rec, (&JVP, 1), rows, kept, x_dot[0])
+    fn jvp(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_dot: &[&Tensor]) -> Result<Tensor> {
+        self.derivative(rec, (&JVP, 1), rows, residuals, x_dot[0])
     }
 
-    fn jet(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_jet: &[&Tensor]) -> Result<Tensor> {
-        whole(NAME, self.held)?;
-        self.derivative(rec, (&JET, 2), rows, kept, x_jet[0])
+    fn jet(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_jet: &[&Tensor]) -> Result<Tensor> {
+        whole(NAME, self.frozen)?;
+        self.derivative(rec, (&JET, 2), rows, residuals, x_jet[0])
     }
 
-    fn tangent(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_dot: &[&Tensor]) -> Result<Outcome> {
-        whole(NAME, self.held)?;
-        Ok(Outcome { y: self.jvp(rec, rows, kept, x_dot)?, kept: Kept::new(x_dot) })
+    fn tangent(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_dot: &[&Tensor]) -> Result<Outcome> {
+        whole(NAME, self.frozen)?;
+        Ok(Outcome { y: self.jvp(rec, rows, residuals, x_dot)?, residuals: Residuals::new(x_dot) })
     }
 
     fn vjp(
         &self,
         rec: &mut Recording,
         rows: &Rows,
-        kept: &Kept,
+        residuals: &Residuals,
         y_bar: &Tensor,
         so_far: &[Option<Tensor>],
     ) -> Result<Vec<Tensor>> {
-        let x_bar = self.derivative(rec, (&VJP, 1), rows, kept, y_bar)?;
+        let x_bar = self.derivative(rec, (&VJP, 1), rows, residuals, y_bar)?;
         Ok(vec![crate::add::onto(rec, x_bar, &so_far[0])?])
     }
 
@@ -170,11 +171,11 @@ impl Op for Gelu {
         &self,
         rec: &mut Recording,
         rows: &Rows,
-        kept: (&Kept, Bend<'_>),
+        residuals: (&Residuals, Paired<'_>),
         y_bar: &Tensor,
         so_far: &[Option<Tensor>],
     ) -> Result<Vec<Tensor>> {
-        let x_bar = self.bent(rec, rows, kept, y_bar)?;
+        let x_bar = self.hvp_from(rec, rows, residuals, y_bar)?;
         Ok(vec![crate::add::onto(rec, x_bar, &so_far[0])?])
     }
 }
@@ -234,18 +235,18 @@ impl Slope<'_> {
 
     /// `y_ddot = gelu'(x) y_ddot + gelu''(x) y_dot^2` and `y_dot *= gelu'(x)` for rows `[y_dot, y_ddot]` of `2 n` numbers;
     /// also an epilogue of [`crate::matmul`].
-    pub(crate) fn bend(self, y: &mut [f32], n: usize) {
+    pub(crate) fn second_derivative(self, y: &mut [f32], n: usize) {
         if self.is_shared(y.len() / 2) {
-            let (slopes, bends) = (self.table::<SlopeTable>(n), self.table::<BendTable>(n));
-            each_row_simd::<BendRow>(y, 2 * n, (&slopes, &bends, self.rows));
+            let (slopes, second_derivatives) = (self.table::<SlopeTable>(n), self.table::<JetTable>(n));
+            each_row_simd::<JetSlopeRow>(y, 2 * n, (&slopes, &second_derivatives, self.rows));
         } else {
             each_row_simd::<JetRow>(y, 2 * n, self);
         }
     }
 
     /// Whether a table of the primal's derivatives is computed in less than half of the time that they take row by row.
-    fn is_shared(self, numbers: usize) -> bool {
-        numbers >= 2 * self.x.len()
+    fn is_shared(self, elements: usize) -> bool {
+        elements >= 2 * self.x.len()
     }
 
     fn table<B: for<'a> RowBody<Args<'a> = (&'a [f32], Form)>>(self, n: usize) -> Vec<f32> {
@@ -258,9 +259,9 @@ impl Slope<'_> {
 row_body!(SlopeRow<'a>(Slope<'a>) = slope_row);
 row_body!(JetRow<'a>(Slope<'a>) = jet_row);
 row_body!(SlopeTable<'a>((&'a [f32], Form)) = slope_table_row);
-row_body!(BendTable<'a>((&'a [f32], Form)) = bend_table_row);
+row_body!(JetTable<'a>((&'a [f32], Form)) = jet_table_row);
 row_body!(TimesRow<'a>((&'a [f32], &'a [f32])) = times_row);
-row_body!(BendRow<'a>((&'a [f32], &'a [f32], &'a [f32])) = bend_row);
+row_body!(JetSlopeRow<'a>((&'a [f32], &'a [f32], &'a [f32])) = jet_slope_row);
 
 #[inline(always)]
 fn slope_row(slope: Slope<'_>, i: usize, y: &mut [f32]) {
@@ -273,7 +274,7 @@ fn slope_row(slope: Slope<'_>, i: usize, y: &mut [f32]) {
 fn slope_table_row((x, form): (&[f32], Form), at: usize, y: &mut [f32]) {
     let x = &x[at * y.len()..][..y.len()];
     let each = y.iter_mut().zip(x);
-    match (form.held, form.exact) {
+    match (form.frozen, form.exact) {
         (false, false) => each.for_each(|(y, x)| *y *= gelu_d(false, *x)),
         (false, true) => each.for_each(|(y, x)| *y *= gelu_d(true, *x)),
         (true, false) => each.for_each(|(y, x)| *y *= gelu_ratio(false, *x)),
@@ -283,7 +284,7 @@ fn slope_table_row((x, form): (&[f32], Form), at: usize, y: &mut [f32]) {
 
 /// `y *= gelu''(x)` for row `at` of the primal.
 #[inline(always)]
-fn bend_table_row((x, form): (&[f32], Form), at: usize, y: &mut [f32]) {
+fn jet_table_row((x, form): (&[f32], Form), at: usize, y: &mut [f32]) {
     let x = &x[at * y.len()..][..y.len()];
     let each = y.iter_mut().zip(x);
     match form.exact {
@@ -301,13 +302,13 @@ fn times_row((slopes, rows): (&[f32], &[f32]), i: usize, y: &mut [f32]) {
 }
 
 #[inline(always)]
-fn bend_row((slopes, bends, rows): (&[f32], &[f32], &[f32]), i: usize, y: &mut [f32]) {
+fn jet_slope_row((slopes, second_derivatives, rows): (&[f32], &[f32], &[f32]), i: usize, y: &mut [f32]) {
     let n = y.len() / 2;
     let first = Row::read(as_u32(rows), i).primal * n;
     let (y_dot, y_ddot) = y.split_at_mut(n);
-    let each = y_dot.iter_mut().zip(y_ddot).zip(&slopes[first..]).zip(&bends[first..]);
-    for (((y_dot, y_ddot), slope), bend) in each {
-        *y_ddot = slope * *y_ddot + bend * *y_dot * *y_dot;
+    let each = y_dot.iter_mut().zip(y_ddot).zip(&slopes[first..]).zip(&second_derivatives[first..]);
+    for (((y_dot, y_ddot), slope), second) in each {
+        *y_ddot = slope * *y_ddot + second * *y_dot * *y_dot;
         *y_dot *= slope;
     }
 }
@@ -343,40 +344,40 @@ fn jet(bound: Bound<'_>) {
     let (p, form) = (bound.params::<Params>(), Form::of(&bound));
     let ([x, rows, t], [out]) = bound.slices();
     out.copy_from_slice(t);
-    Slope { x, rows, form }.bend(out, p.n as usize);
+    Slope { x, rows, form }.second_derivative(out, p.n as usize);
 }
 
 fn hvp(bound: Bound<'_>) {
     let (p, form) = (bound.params::<Params>(), Form::of(&bound));
     let ([x, rows, x_dot, y_bar], [x_bar]) = bound.slices();
     x_bar.copy_from_slice(y_bar);
-    let bent = Bent { slope: Slope { x, rows, form }, x_dot, y_bar, p };
-    each_row_simd::<HvpRow>(x_bar, p.n as usize, bent);
+    let inputs = HvpInputs { slope: Slope { x, rows, form }, x_dot, y_bar, p };
+    each_row_simd::<HvpRow>(x_bar, p.n as usize, inputs);
 }
 
 /// What an hvp reads.
 #[derive(Clone, Copy)]
-struct Bent<'a> {
+struct HvpInputs<'a> {
     slope: Slope<'a>,
     x_dot: &'a [f32],
     y_bar: &'a [f32],
     p: Params,
 }
 
-row_body!(HvpRow<'a>(Bent<'a>) = hvp_row);
+row_body!(HvpRow<'a>(HvpInputs<'a>) = hvp_row);
 
 /// `x_bar = gelu'(x) y_bar`, and `+ gelu''(x) x_dot y_bar` of the plain run where there is a tangent.
 #[inline(always)]
-fn hvp_row(bent: Bent<'_>, i: usize, x_bar: &mut [f32]) {
-    slope_row(bent.slope, i, x_bar);
-    if i >= bent.p.bent as usize {
+fn hvp_row(inputs: HvpInputs<'_>, i: usize, x_bar: &mut [f32]) {
+    slope_row(inputs.slope, i, x_bar);
+    if i >= inputs.p.tangent_rows as usize {
         return;
     }
-    let (n, row) = (x_bar.len(), Row::read(as_u32(bent.slope.rows), i));
-    let plain = bent.p.plain as usize + i - row.first;
-    let x = &bent.slope.x[row.primal * n..][..n];
-    let each = x_bar.iter_mut().zip(&bent.x_dot[i * n..]).zip(&bent.y_bar[plain * n..]).zip(x);
-    if bent.slope.form.exact {
+    let (n, row) = (x_bar.len(), Row::read(as_u32(inputs.slope.rows), i));
+    let shared_cotangent = inputs.p.shared_cotangent as usize + i - row.first;
+    let x = &inputs.slope.x[row.primal * n..][..n];
+    let each = x_bar.iter_mut().zip(&inputs.x_dot[i * n..]).zip(&inputs.y_bar[shared_cotangent * n..]).zip(x);
+    if inputs.slope.form.exact {
         each.for_each(|(((bar, dot), y), x)| *bar += gelu_dd(true, *x) * dot * y);
     } else {
         each.for_each(|(((bar, dot), y), x)| *bar += gelu_dd(false, *x) * dot * y);

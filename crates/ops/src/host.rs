@@ -74,11 +74,7 @@ pub(crate) fn each_row_simd<B: RowBody>(y: &mut [f32], d: usize, args: B::Args<'
 }
 
 /// [`each_row_simd`] over the rows of two arrays at once.
-pub(crate) fn each_two_rows_simd<B: TwoRowsBody>(
-    [y, z]: [&mut [f32]; 2],
-    [d, e]: [usize; 2],
-    args: B::Args<'_>,
-) {
+pub(crate) fn each_two_rows_simd<B: TwoRowsBody>([y, z]: [&mut [f32]; 2], [d, e]: [usize; 2], args: B::Args<'_>) {
     let arch = Arch::new();
     let rows = y.par_chunks_mut(d).zip(z.par_chunks_mut(e)).enumerate();
     rows.for_each(|(i, (row, other))| arch.dispatch(TwoRowsCall::<B> { args, i, rows: [row, other] }));
@@ -188,16 +184,8 @@ fn normal_cdf(x: f32) -> (f32, f32) {
         -0.376_126_27,
         std::f32::consts::FRAC_2_SQRT_PI,
     ];
-    const FAR: [f32; 8] = [
-        9.506_194e-2,
-        -0.230_928_78,
-        8.823_694e-2,
-        5.715_053e-2,
-        0.180_271_3,
-        0.246_630_08,
-        0.282_079_5,
-        0.282_096_45,
-    ];
+    const FAR: [f32; 8] =
+        [9.506_194e-2, -0.230_928_78, 8.823_694e-2, 5.715_053e-2, 0.180_271_3, 0.246_630_08, 0.282_079_5, 0.282_096_45];
     let series = |terms: &[f32], at: f32| terms.iter().fold(0.0, |sum, term| sum * at + term);
     let (r, bell) = (std::f32::consts::FRAC_1_SQRT_2 * x, exp(-0.5 * x * x));
     // erf(r) = r NEAR(r^2) up to |r| = 1, and erfc(|r|) = exp(-r^2) t FAR(t) beyond, with t = 1 / (1 + |r| / 2).
@@ -278,8 +266,8 @@ mod tests {
                 let (x, step) = (i as f32 * 0.1 + 0.05, 1e-2);
                 let slope = (gelu(exact, x + step) - gelu(exact, x - step)) / (2.0 * step);
                 assert!((slope - gelu_d(exact, x)).abs() < 2e-4, "{exact} {x} {slope}");
-                let bend = (gelu_d(exact, x + step) - gelu_d(exact, x - step)) / (2.0 * step);
-                assert!((bend - gelu_dd(exact, x)).abs() < 2e-4, "{exact} {x} {bend}");
+                let second_derivative = (gelu_d(exact, x + step) - gelu_d(exact, x - step)) / (2.0 * step);
+                assert!((second_derivative - gelu_dd(exact, x)).abs() < 2e-4, "{exact} {x} {second_derivative}");
             }
         }
     }

@@ -9,7 +9,7 @@ use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor, as_u32}
 use resolvent_shaders::layer_norm as shader;
 
 use crate::host::{each_row_simd, each_two_rows_simd, row_body, sum, two_rows_body};
-use crate::op::{Bend, Held, Kept, Op, Outcome, switch, whole};
+use crate::op::{Frozen, Op, Outcome, Paired, Residuals, switch, whole};
 use crate::rows::{Row, Rows};
 
 const NAME: &str = "layer_norm";
@@ -24,7 +24,7 @@ pub struct LayerNorm {
     /// Added to the variance.
     pub eps: f32,
     /// Whether jvp and vjp hold 1 / std constant.
-    pub held: bool,
+    pub frozen: bool,
 }
 
 #[repr(C)]
@@ -34,15 +34,15 @@ struct Params {
     d: u32,
     eps: f32,
     /// Rows with a tangent, in hvp ...
-    bent: u32,
+    tangent_rows: u32,
     /// ... and the first row of the plain cotangent.
-    plain: u32,
+    shared_cotangent: u32,
     pad: [u32; 3],
 }
 
 impl LayerNorm {
     fn params(&self, rows: usize, d: usize) -> Params {
-        Params { rows: rows as u32, d: d as u32, eps: self.eps, bent: 0, plain: 0, pad: [0; 3] }
+        Params { rows: rows as u32, d: d as u32, eps: self.eps, tangent_rows: 0, shared_cotangent: 0, pad: [0; 3] }
     }
 }
 
@@ -51,70 +51,60 @@ impl Op for LayerNorm {
         NAME
     }
 
-    fn holding(&self, held: Held) -> Option<Arc<dyn Op>> {
-        held.norm.then(|| Arc::new(Self { held: true, ..self.clone() }) as Arc<dyn Op>)
+    fn freeze(&self, frozen: Frozen) -> Option<Arc<dyn Op>> {
+        frozen.norm.then(|| Arc::new(Self { frozen: true, ..self.clone() }) as Arc<dyn Op>)
     }
 
-    fn primal(
-        &self,
-        rec: &mut Recording,
-        rows: &Rows,
-        _: Option<&Kept>,
-        inputs: &[&Tensor],
-    ) -> Result<Outcome> {
+    fn primal(&self, rec: &mut Recording, rows: &Rows, _: Option<&Residuals>, inputs: &[&Tensor]) -> Result<Outcome> {
         let (r, d, x) = (rows.count(), self.gain.dim(NAME, "d")?, inputs[0]);
         x.expect(NAME, &[("rows", r), ("d", d)])?;
         let y = rec.tensor("layer_norm", &[("rows", r), ("d", d)])?;
         let stats = rec.tensor("layer_norm.stats", &[("rows", r), ("stat", 2)])?;
         let n = (r * d) as f64;
         let bindings = [x, &self.gain, &self.bias, &y, &stats];
-        rec.launch(
-            Launch::new(&PRIMAL, self.params(r, d), &bindings, [r as u32, 1, 1]).work(8.0 * n, 8.0 * n),
-        )?;
-        Ok(Outcome { kept: Kept::new(&[x, &stats]), y })
+        rec.launch(Launch::new(&PRIMAL, self.params(r, d), &bindings, [r as u32, 1, 1]).work(8.0 * n, 8.0 * n))?;
+        Ok(Outcome { residuals: Residuals::new(&[x, &stats]), y })
     }
 
-    fn jvp(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_dot: &[&Tensor]) -> Result<Tensor> {
-        let (r, d, [x, stats]) = (rows.count(), self.gain.dim(NAME, "d")?, kept.get());
+    fn jvp(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_dot: &[&Tensor]) -> Result<Tensor> {
+        let (r, d, [x, stats]) = (rows.count(), self.gain.dim(NAME, "d")?, residuals.get());
         x_dot[0].expect(NAME, &[("rows", r), ("d", d)])?;
         let y_dot = rec.tensor("layer_norm.dot", &[("rows", r), ("d", d)])?;
         let n = (r * d) as f64;
         let bindings = [x, &self.gain, stats, rows.table(), x_dot[0], &y_dot];
         rec.launch(
             Launch::new(&JVP, self.params(r, d), &bindings, [r as u32, 1, 1])
-                .constants(&[switch(self.held)])
+                .constants(&[switch(self.frozen)])
                 .work(10.0 * n, 12.0 * n),
         )?;
         Ok(y_dot)
     }
 
-    fn jet(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_jet: &[&Tensor]) -> Result<Tensor> {
-        let (r, d, [x, stats]) = (rows.count(), self.gain.dim(NAME, "d")?, kept.get());
-        whole(NAME, self.held)?;
+    fn jet(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_jet: &[&Tensor]) -> Result<Tensor> {
+        let (r, d, [x, stats]) = (rows.count(), self.gain.dim(NAME, "d")?, residuals.get());
+        whole(NAME, self.frozen)?;
         x_jet[0].expect(NAME, &[("2 rows", 2 * r), ("d", d)])?;
         let y_jet = rec.tensor("layer_norm.jet", &[("rows", 2 * r), ("d", d)])?;
         let n = (r * d) as f64;
         let bindings = [x, &self.gain, stats, rows.table(), x_jet[0], &y_jet];
-        rec.launch(
-            Launch::new(&JET, self.params(r, d), &bindings, [r as u32, 1, 1]).work(34.0 * n, 20.0 * n),
-        )?;
+        rec.launch(Launch::new(&JET, self.params(r, d), &bindings, [r as u32, 1, 1]).work(34.0 * n, 20.0 * n))?;
         Ok(y_jet)
     }
 
-    fn tangent(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_dot: &[&Tensor]) -> Result<Outcome> {
-        whole(NAME, self.held)?;
-        Ok(Outcome { y: self.jvp(rec, rows, kept, x_dot)?, kept: Kept::new(x_dot) })
+    fn tangent(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_dot: &[&Tensor]) -> Result<Outcome> {
+        whole(NAME, self.frozen)?;
+        Ok(Outcome { y: self.jvp(rec, rows, residuals, x_dot)?, residuals: Residuals::new(x_dot) })
     }
 
     fn vjp(
         &self,
         rec: &mut Recording,
         rows: &Rows,
-        kept: &Kept,
+        residuals: &Residuals,
         y_bar: &Tensor,
         so_far: &[Option<Tensor>],
     ) -> Result<Vec<Tensor>> {
-        let (r, d, [x, stats]) = (rows.count(), self.gain.dim(NAME, "d")?, kept.get());
+        let (r, d, [x, stats]) = (rows.count(), self.gain.dim(NAME, "d")?, residuals.get());
         y_bar.expect(NAME, &[("rows", r), ("d", d)])?;
         let x_bar = rec.tensor("layer_norm.bar", &[("rows", r), ("d", d)])?;
         let n = (r * d) as f64;
@@ -126,7 +116,7 @@ impl Op for LayerNorm {
         }
         rec.launch(
             Launch::new(kernel, self.params(r, d), &bindings, [r as u32, 1, 1])
-                .constants(&[switch(self.held)])
+                .constants(&[switch(self.frozen)])
                 .work(12.0 * n, 16.0 * n),
         )?;
         Ok(vec![x_bar])
@@ -136,27 +126,31 @@ impl Op for LayerNorm {
         &self,
         rec: &mut Recording,
         rows: &Rows,
-        (kept, bend): (&Kept, Bend<'_>),
+        (residuals, paired): (&Residuals, Paired<'_>),
         y_bar: &Tensor,
         so_far: &[Option<Tensor>],
     ) -> Result<Vec<Tensor>> {
-        whole(NAME, self.held)?;
+        whole(NAME, self.frozen)?;
         let (r, d) = (rows.count(), self.gain.dim(NAME, "d")?);
-        let ([x, stats], [x_dot]) = (kept.get(), bend.kept.get());
+        let ([x, stats], [x_dot]) = (residuals.get(), paired.residuals.get());
         y_bar.expect(NAME, &[("rows", r), ("d", d)])?;
-        x_dot.expect(NAME, &[("rows", bend.rows), ("d", d)])?;
+        x_dot.expect(NAME, &[("rows", paired.rows), ("d", d)])?;
         let x_bar = rec.tensor("layer_norm.bar", &[("rows", r), ("d", d)])?;
-        let (n, bent) = ((r * d) as f64, (bend.rows * d) as f64);
+        let (n, tangent_rows) = ((r * d) as f64, (paired.rows * d) as f64);
         let mut bindings = vec![x, &self.gain, stats, rows.table(), x_dot, y_bar, &x_bar];
         let mut kernel = &HVP;
         if let Some(add) = &so_far[0] {
             kernel = &HVP_ADD;
             bindings.push(add);
         }
-        let params = Params { bent: bend.rows as u32, plain: bend.plain as u32, ..self.params(r, d) };
+        let params = Params {
+            tangent_rows: paired.rows as u32,
+            shared_cotangent: paired.shared_cotangent as u32,
+            ..self.params(r, d)
+        };
         rec.launch(
             Launch::new(kernel, params, &bindings, [r as u32, 1, 1])
-                .work(12.0 * n + 32.0 * bent, 16.0 * n + 8.0 * bent),
+                .work(12.0 * n + 32.0 * tangent_rows, 16.0 * n + 8.0 * tangent_rows),
         )?;
         Ok(vec![x_bar])
     }
@@ -198,10 +192,10 @@ fn primal_row((x, gain, bias, eps): (&[f32], &[f32], &[f32], f32), i: usize, [y,
 struct Shared<'a> {
     x: &'a [f32],
     gain: &'a [f32],
-    kept: &'a [f32],
+    residuals: &'a [f32],
     rows: &'a [f32],
     t: &'a [f32],
-    held: bool,
+    frozen: bool,
 }
 
 impl<'a> Shared<'a> {
@@ -209,15 +203,15 @@ impl<'a> Shared<'a> {
     #[inline(always)]
     fn row(&self, i: usize, d: usize) -> (&'a [f32], &'a [f32], [f32; 2], &'a [f32]) {
         let at = Row::read(as_u32(self.rows), i).primal;
-        let stats = [self.kept[2 * at], self.kept[2 * at + 1]];
+        let stats = [self.residuals[2 * at], self.residuals[2 * at + 1]];
         (&self.x[at * d..][..d], &self.gain[..d], stats, &self.t[i * d..][..d])
     }
 }
 
 fn jvp(bound: Bound<'_>) {
-    let (p, held) = (bound.params::<Params>(), bound.flag("HELD"));
-    let ([x, gain, kept, rows, t], [y_dot]) = bound.slices();
-    each_row_simd::<JvpRow>(y_dot, p.d as usize, Shared { x, gain, kept, rows, t, held });
+    let (p, frozen) = (bound.params::<Params>(), bound.flag("FROZEN"));
+    let ([x, gain, residuals, rows, t], [y_dot]) = bound.slices();
+    each_row_simd::<JvpRow>(y_dot, p.d as usize, Shared { x, gain, residuals, rows, t, frozen });
 }
 
 row_body!(JvpRow<'a>(Shared<'a>) = jvp_row);
@@ -227,7 +221,7 @@ fn jvp_row(shared: Shared<'_>, i: usize, y_dot: &mut [f32]) {
     let d = y_dot.len();
     let (x, gain, [mean, rstd], x_dot) = shared.row(i, d);
     let m0 = sum([x_dot], |[x_dot]| x_dot) / d as f32;
-    if shared.held {
+    if shared.frozen {
         for e in 0..d {
             y_dot[e] = gain[e] * rstd * (x_dot[e] - m0);
         }
@@ -241,8 +235,8 @@ fn jvp_row(shared: Shared<'_>, i: usize, y_dot: &mut [f32]) {
 
 fn jet(bound: Bound<'_>) {
     let p: Params = bound.params();
-    let ([x, gain, kept, rows, t], [y_jet]) = bound.slices();
-    each_row_simd::<JetRow>(y_jet, 2 * p.d as usize, (Shared { x, gain, kept, rows, t, held: false }, p.eps));
+    let ([x, gain, residuals, rows, t], [y_jet]) = bound.slices();
+    each_row_simd::<JetRow>(y_jet, 2 * p.d as usize, (Shared { x, gain, residuals, rows, t, frozen: false }, p.eps));
 }
 
 row_body!(JetRow<'a>((Shared<'a>, f32)) = jet_row);
@@ -268,15 +262,15 @@ fn jet_row((shared, eps): (Shared<'_>, f32), i: usize, y_jet: &mut [f32]) {
 }
 
 fn vjp(bound: Bound<'_>) {
-    let (p, held) = (bound.params::<Params>(), bound.flag("HELD"));
-    let ([x, gain, kept, rows, t], [x_bar]) = bound.slices();
-    each_row_simd::<VjpRow>(x_bar, p.d as usize, Shared { x, gain, kept, rows, t, held });
+    let (p, frozen) = (bound.params::<Params>(), bound.flag("FROZEN"));
+    let ([x, gain, residuals, rows, t], [x_bar]) = bound.slices();
+    each_row_simd::<VjpRow>(x_bar, p.d as usize, Shared { x, gain, residuals, rows, t, frozen });
 }
 
 fn vjp_add(bound: Bound<'_>) {
-    let (p, held) = (bound.params::<Params>(), bound.flag("HELD"));
-    let ([x, gain, kept, rows, t, add], [x_bar]) = bound.slices();
-    each_row_simd::<VjpAddRow>(x_bar, p.d as usize, (Shared { x, gain, kept, rows, t, held }, add));
+    let (p, frozen) = (bound.params::<Params>(), bound.flag("FROZEN"));
+    let ([x, gain, residuals, rows, t, add], [x_bar]) = bound.slices();
+    each_row_simd::<VjpAddRow>(x_bar, p.d as usize, (Shared { x, gain, residuals, rows, t, frozen }, add));
 }
 
 row_body!(VjpRow<'a>(Shared<'a>) = vjp_row);
@@ -286,7 +280,7 @@ fn vjp_row(shared: Shared<'_>, i: usize, x_bar: &mut [f32]) {
     let d = x_bar.len();
     let (x, gain, [mean, rstd], y_bar) = shared.row(i, d);
     let m0 = sum([gain, y_bar], |[gain, y_bar]| gain * y_bar) / d as f32;
-    if shared.held {
+    if shared.frozen {
         for e in 0..d {
             x_bar[e] = rstd * (gain[e] * y_bar[e] - m0);
         }
@@ -316,7 +310,7 @@ fn add_row(add: &[f32], i: usize, x_bar: &mut [f32]) {
 
 /// What an hvp reads: `t` of the shared part is the cotangents.
 #[derive(Clone, Copy)]
-struct Bent<'a> {
+struct HvpInputs<'a> {
     shared: Shared<'a>,
     x_dot: &'a [f32],
     p: Params,
@@ -324,38 +318,38 @@ struct Bent<'a> {
 
 fn hvp(bound: Bound<'_>) {
     let p: Params = bound.params();
-    let ([x, gain, kept, rows, x_dot, t], [x_bar]) = bound.slices();
-    let shared = Shared { x, gain, kept, rows, t, held: false };
-    each_row_simd::<HvpRow>(x_bar, p.d as usize, Bent { shared, x_dot, p });
+    let ([x, gain, residuals, rows, x_dot, t], [x_bar]) = bound.slices();
+    let shared = Shared { x, gain, residuals, rows, t, frozen: false };
+    each_row_simd::<HvpRow>(x_bar, p.d as usize, HvpInputs { shared, x_dot, p });
 }
 
 fn hvp_add(bound: Bound<'_>) {
     let p: Params = bound.params();
-    let ([x, gain, kept, rows, x_dot, t, add], [x_bar]) = bound.slices();
-    let bent = Bent { shared: Shared { x, gain, kept, rows, t, held: false }, x_dot, p };
-    each_row_simd::<HvpAddRow>(x_bar, p.d as usize, (bent, add));
+    let ([x, gain, residuals, rows, x_dot, t, add], [x_bar]) = bound.slices();
+    let inputs = HvpInputs { shared: Shared { x, gain, residuals, rows, t, frozen: false }, x_dot, p };
+    each_row_simd::<HvpAddRow>(x_bar, p.d as usize, (inputs, add));
 }
 
-row_body!(HvpAddRow<'a>((Bent<'a>, &'a [f32])) = hvp_add_row);
+row_body!(HvpAddRow<'a>((HvpInputs<'a>, &'a [f32])) = hvp_add_row);
 
 #[inline(always)]
-fn hvp_add_row((bent, add): (Bent<'_>, &[f32]), i: usize, x_bar: &mut [f32]) {
-    hvp_row(bent, i, x_bar);
+fn hvp_add_row((inputs, add): (HvpInputs<'_>, &[f32]), i: usize, x_bar: &mut [f32]) {
+    hvp_row(inputs, i, x_bar);
     add_row(add, i, x_bar);
 }
 
-row_body!(HvpRow<'a>(Bent<'a>) = hvp_row);
+row_body!(HvpRow<'a>(HvpInputs<'a>) = hvp_row);
 
 #[inline(always)]
-fn hvp_row(Bent { shared, x_dot, p }: Bent<'_>, i: usize, x_bar: &mut [f32]) {
+fn hvp_row(HvpInputs { shared, x_dot, p }: HvpInputs<'_>, i: usize, x_bar: &mut [f32]) {
     vjp_row(shared, i, x_bar);
-    if i >= p.bent as usize {
+    if i >= p.tangent_rows as usize {
         return;
     }
     let d = x_bar.len();
     let (x, gain, [mean, rstd], _) = shared.row(i, d);
-    let plain = p.plain as usize + i - Row::read(as_u32(shared.rows), i).first;
-    let (x_dot, y_bar) = (&x_dot[i * d..][..d], &shared.t[plain * d..][..d]);
+    let shared_cotangent = p.shared_cotangent as usize + i - Row::read(as_u32(shared.rows), i).first;
+    let (x_dot, y_bar) = (&x_dot[i * d..][..d], &shared.t[shared_cotangent * d..][..d]);
     let m0 = sum([x_dot], |[x_dot]| x_dot) / d as f32;
     let m1 = sum([x, x_dot], |[x, x_dot]| x_dot * (x - mean) * rstd) / d as f32;
     let g0 = sum([gain, y_bar], |[gain, y_bar]| gain * y_bar) / d as f32;

@@ -24,7 +24,7 @@ pub mod gelu;
 mod host;
 pub mod layer_norm;
 pub mod matmul;
-mod matmul_half;
+mod matmul_f16;
 pub mod mlp;
 mod op;
 pub mod peak;
@@ -34,7 +34,7 @@ pub mod tuning;
 pub mod unembed;
 mod weight;
 
-pub use op::{Bend, Held, Kept, Op, Outcome};
+pub use op::{Frozen, Op, Outcome, Paired, Residuals};
 pub use rows::{Rows, Span};
 pub use weight::Weight;
 
@@ -44,7 +44,7 @@ use resolvent_engine::Kernel;
 pub fn kernels() -> Vec<&'static Kernel> {
     [add::KERNELS, attention::KERNELS, attention_second::KERNELS, embed::KERNELS, gelu::KERNELS]
         .into_iter()
-        .chain([layer_norm::KERNELS, matmul::KERNELS, matmul_half::KERNELS])
+        .chain([layer_norm::KERNELS, matmul::KERNELS, matmul_f16::KERNELS])
         .chain([peak::KERNELS, splice::KERNELS, unembed::KERNELS])
         .flatten()
         .copied()

@@ -12,8 +12,8 @@ use resolvent_shaders::matmul as shader;
 
 use crate::gelu::{Form, Slope, ValueRow};
 use crate::host::{each_row, each_row_simd};
-use crate::matmul_half;
-use crate::op::{Bend, Held, Kept, Op, Outcome};
+use crate::matmul_f16;
+use crate::op::{Frozen, Op, Outcome, Paired, Residuals};
 use crate::rows::Rows;
 use crate::tuning::{self, Family, Size};
 use crate::weight::{self, Weight};
@@ -42,7 +42,7 @@ struct Params {
     /// ... from this one on.
     from: u32,
     /// Whether w is halves, as its text says too.
-    halves: u32,
+    f16s: u32,
     pad: [u32; 2],
 }
 
@@ -75,32 +75,30 @@ impl Product<'_> {
             let reason = format!("x {x} by {w}w [k={a}, n={b}] into y {y}");
             return Err(resolvent_engine::Error::shape(NAME, reason));
         }
-        let half = self.w.rounds_inputs().then(|| matmul_half::in_place_of(self.kernel)).flatten();
-        let (kernel, family) = half.map_or((self.kernel, Family::Matmul), |k| (k, Family::MatmulHalf));
+        let half = self.w.rounds_inputs().then(|| matmul_f16::in_place_of(self.kernel)).flatten();
+        let (kernel, family) = half.map_or((self.kernel, Family::Matmul), |k| (k, Family::MatmulF16));
         // A part of a wider y is written number by number.
         let vectors = k.is_multiple_of(4) && (n.is_multiple_of(4) || std::ptr::eq(self.kernel, &PART));
         let variant = tuning::choose(rec.device(), family, Size::of(rows), vectors);
-        let packed = self.w.is_halves() && family == Family::Matmul;
-        let variant = if packed { tuning::of_halves(variant) } else { variant };
+        let packed = self.w.is_f16() && family == Family::Matmul;
+        let variant = if packed { tuning::of_f16(variant) } else { variant };
         let number = |name| kernel.shader.variant(variant).and_then(|v| v.number(name)).unwrap_or(1);
-        let grid =
-            [(n as u32).div_ceil(number("GROUP_COLS")), (rows as u32).div_ceil(number("GROUP_ROWS")), 1];
+        let grid = [(n as u32).div_ceil(number("GROUP_COLS")), (rows as u32).div_ceil(number("GROUP_ROWS")), 1];
         let params = Params {
             rows: rows as u32,
             k: k as u32,
             n: n as u32,
             stride: y[1] as u32,
             from: self.from as u32,
-            halves: u32::from(self.w.is_halves()),
+            f16s: u32::from(self.w.is_f16()),
             pad: [0; 2],
         };
         let bindings: Vec<&Tensor> =
             [self.x, self.w.words()].iter().chain(self.more).chain(self.out).copied().collect();
         let (r, k, n) = (rows as f64, k as f64, n as f64);
-        let of_w = if self.w.is_halves() { 0.5 } else { 1.0 };
+        let of_w = if self.w.is_f16() { 0.5 } else { 1.0 };
         let bytes = 4.0 * (r * k + of_w * k * n + r * n * (self.out.len() + self.more.len()) as f64);
-        let mut launch =
-            Launch::new(kernel, params, &bindings, grid).variant(variant).work(2.0 * r * k * n, bytes);
+        let mut launch = Launch::new(kernel, params, &bindings, grid).variant(variant).work(2.0 * r * k * n, bytes);
         if let Some(form) = self.gelu {
             launch = launch.constants(&form.constants());
         }
@@ -118,7 +116,7 @@ pub(crate) fn part_into(rec: &mut Recording, x: &Tensor, w: &Weight, y: &Tensor,
 }
 
 /// `x w`, plus `add` where something has reached the same place already.
-pub(crate) fn plain(rec: &mut Recording, x: &Tensor, w: &Weight, add: Option<&Tensor>) -> Result<Tensor> {
+pub(crate) fn product(rec: &mut Recording, x: &Tensor, w: &Weight, add: Option<&Tensor>) -> Result<Tensor> {
     let [_, n] = w.lengths();
     let y = rec.tensor("matmul.dot", &[("rows", x.shape().lengths()[0]), ("n", n)])?;
     let more: Vec<&Tensor> = add.into_iter().collect();
@@ -128,12 +126,11 @@ pub(crate) fn plain(rec: &mut Recording, x: &Tensor, w: &Weight, add: Option<&Te
 }
 
 /// `y_bar w^T`: the vjp of `x w`.
-pub(crate) fn pull(rec: &mut Recording, y_bar: &Tensor, w: &Weight) -> Result<Tensor> {
+pub(crate) fn transposed_product(rec: &mut Recording, y_bar: &Tensor, w: &Weight) -> Result<Tensor> {
     let [k, _] = w.lengths();
     let x_bar = rec.tensor("matmul.bar", &[("rows", y_bar.shape().lengths()[0]), ("k", k)])?;
     let out = &[&x_bar];
-    Product { kernel: &VJP, x: y_bar, w, transposed: true, more: &[], out, gelu: None, from: 0 }
-        .record(rec)?;
+    Product { kernel: &VJP, x: y_bar, w, transposed: true, more: &[], out, gelu: None, from: 0 }.record(rec)?;
     Ok(x_bar)
 }
 
@@ -142,49 +139,42 @@ impl Op for Matmul {
         NAME
     }
 
-    fn holding(&self, _: Held) -> Option<Arc<dyn Op>> {
+    fn freeze(&self, _: Frozen) -> Option<Arc<dyn Op>> {
         None
     }
 
-    fn primal(
-        &self,
-        rec: &mut Recording,
-        rows: &Rows,
-        _: Option<&Kept>,
-        inputs: &[&Tensor],
-    ) -> Result<Outcome> {
+    fn primal(&self, rec: &mut Recording, rows: &Rows, _: Option<&Residuals>, inputs: &[&Tensor]) -> Result<Outcome> {
         let y = rec.tensor(NAME, &[("rows", rows.count()), ("n", self.w.lengths()[1])])?;
         let (kernel, more) = match self.add {
             true => (&PRIMAL_ADD, vec![&self.bias, inputs[1]]),
             false => (&PRIMAL, vec![&self.bias]),
         };
         let (x, w) = (inputs[0], &self.w);
-        Product { kernel, x, w, transposed: false, more: &more, out: &[&y], gelu: None, from: 0 }
-            .record(rec)?;
-        Ok(Outcome { y, kept: Kept::default() })
+        Product { kernel, x, w, transposed: false, more: &more, out: &[&y], gelu: None, from: 0 }.record(rec)?;
+        Ok(Outcome { y, residuals: Residuals::default() })
     }
 
-    fn jvp(&self, rec: &mut Recording, _: &Rows, _: &Kept, x_dot: &[&Tensor]) -> Result<Tensor> {
-        plain(rec, x_dot[0], &self.w, self.add.then(|| x_dot[1]))
+    fn jvp(&self, rec: &mut Recording, _: &Rows, _: &Residuals, x_dot: &[&Tensor]) -> Result<Tensor> {
+        product(rec, x_dot[0], &self.w, self.add.then(|| x_dot[1]))
     }
 
-    fn jet(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_jet: &[&Tensor]) -> Result<Tensor> {
-        self.jvp(rec, rows, kept, x_jet)
+    fn jet(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_jet: &[&Tensor]) -> Result<Tensor> {
+        self.jvp(rec, rows, residuals, x_jet)
     }
 
-    fn tangent(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_dot: &[&Tensor]) -> Result<Outcome> {
-        Ok(Outcome { y: self.jvp(rec, rows, kept, x_dot)?, kept: Kept::default() })
+    fn tangent(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_dot: &[&Tensor]) -> Result<Outcome> {
+        Ok(Outcome { y: self.jvp(rec, rows, residuals, x_dot)?, residuals: Residuals::default() })
     }
 
     fn vjp(
         &self,
         rec: &mut Recording,
         _: &Rows,
-        _: &Kept,
+        _: &Residuals,
         y_bar: &Tensor,
         so_far: &[Option<Tensor>],
     ) -> Result<Vec<Tensor>> {
-        let x_bar = pull(rec, y_bar, &self.w)?;
+        let x_bar = transposed_product(rec, y_bar, &self.w)?;
         let mut bars = vec![crate::add::onto(rec, x_bar, &so_far[0])?];
         if self.add {
             bars.push(crate::add::onto(rec, y_bar.clone(), &so_far[1])?);
@@ -196,11 +186,11 @@ impl Op for Matmul {
         &self,
         rec: &mut Recording,
         rows: &Rows,
-        (kept, _): (&Kept, Bend<'_>),
+        (residuals, _): (&Residuals, Paired<'_>),
         y_bar: &Tensor,
         so_far: &[Option<Tensor>],
     ) -> Result<Vec<Tensor>> {
-        self.vjp(rec, rows, kept, y_bar, so_far)
+        self.vjp(rec, rows, residuals, y_bar, so_far)
     }
 }
 
@@ -225,16 +215,16 @@ impl Params {
     }
 
     fn straight<'a>(&self, w: &'a [f32]) -> Weights<'a> {
-        weight::read(w, self.halves != 0, false)
+        weight::read(w, self.f16s != 0, false)
     }
 
     fn transposed<'a>(&self, w: &'a [f32]) -> Weights<'a> {
-        weight::read(w, self.halves != 0, true)
+        weight::read(w, self.f16s != 0, true)
     }
 }
 
 /// Fills each row of `y` from its starting value and adds the product: bias and residual cost no pass of their own. ROUNDED: of x
-/// in halves, for [`matmul_half`].
+/// in halves, for [`matmul_f16`].
 fn product_onto<const ROUNDED: bool>(
     p: Params,
     x: &[f32],
@@ -244,7 +234,7 @@ fn product_onto<const ROUNDED: bool>(
 ) {
     each_row(y, p.n as usize, start);
     if ROUNDED {
-        let x = matmul_half::rounded(x, p.k as usize);
+        let x = matmul_f16::rounded(x, p.k as usize);
         matmul(p.shape(), &x, p.straight(w), true, y);
     } else {
         matmul(p.shape(), x, p.straight(w), true, y);
@@ -299,7 +289,7 @@ fn jet_gelu(bound: Bound<'_>) {
     let (p, form) = (bound.params::<Params>(), Form::of(&bound));
     let ([x, w, pre, rows], [y]) = bound.slices();
     matmul(p.shape(), x, p.straight(w), false, y);
-    Slope { x: pre, rows, form }.bend(y, p.n as usize);
+    Slope { x: pre, rows, form }.second_derivative(y, p.n as usize);
 }
 
 fn vjp(bound: Bound<'_>) {

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use resolvent_engine::{Kernel, Recording, Result, Tensor};
 
 use crate::gelu::{Form, Gelu};
-use crate::matmul::{JET_GELU, JVP_GELU, Matmul, PRIMAL_GELU, Product, VJP_GELU, plain, pull};
-use crate::op::{Bend, Held, Kept, Op, Outcome, whole};
+use crate::matmul::{JET_GELU, JVP_GELU, Matmul, PRIMAL_GELU, Product, VJP_GELU, product, transposed_product};
+use crate::op::{Frozen, Op, Outcome, Paired, Residuals, whole};
 use crate::rows::Rows;
 use crate::weight::Weight;
 
@@ -26,7 +26,7 @@ pub struct Mlp {
     /// Exact GELU instead of GPT-2's tanh form.
     pub exact: bool,
     /// Whether jvp and vjp hold gelu(x) / x constant.
-    pub held: bool,
+    pub frozen: bool,
 }
 
 impl Mlp {
@@ -36,22 +36,22 @@ impl Mlp {
 
     /// The activation alone, over the same residual.
     fn gelu(&self) -> Gelu {
-        Gelu { n: self.fc.1.shape().elements(), exact: self.exact, held: self.held }
+        Gelu { n: self.fc.1.shape().elements(), exact: self.exact, frozen: self.frozen }
     }
 
     fn form(&self) -> Form {
-        Form { exact: self.exact, held: self.held }
+        Form { exact: self.exact, frozen: self.frozen }
     }
 
     /// `x_bar`, from the hidden layer's cotangent on.
-    fn pulled(
+    fn vjp_from_hidden(
         &self,
         rec: &mut Recording,
         hidden: &Tensor,
         y_bar: &Tensor,
         so_far: &[Option<Tensor>],
     ) -> Result<Vec<Tensor>> {
-        let x_bar = pull(rec, hidden, &self.fc.0)?;
+        let x_bar = transposed_product(rec, hidden, &self.fc.0)?;
         let mut bars = vec![crate::add::onto(rec, x_bar, &so_far[0])?];
         if self.proj.add {
             bars.push(crate::add::onto(rec, y_bar.clone(), &so_far[1])?);
@@ -65,10 +65,10 @@ impl Mlp {
         rec: &mut Recording,
         (kernel, orders): (&'static Kernel, usize),
         rows: &Rows,
-        kept: &Kept,
+        residuals: &Residuals,
         x: &Tensor,
     ) -> Result<Tensor> {
-        let (hidden, [pre]) = (self.hidden(rec, orders * rows.count())?, kept.get());
+        let (hidden, [pre]) = (self.hidden(rec, orders * rows.count())?, residuals.get());
         Product {
             kernel,
             x,
@@ -89,17 +89,11 @@ impl Op for Mlp {
         NAME
     }
 
-    fn holding(&self, held: Held) -> Option<Arc<dyn Op>> {
-        held.ratio.then(|| Arc::new(Self { held: true, ..self.clone() }) as Arc<dyn Op>)
+    fn freeze(&self, frozen: Frozen) -> Option<Arc<dyn Op>> {
+        frozen.ratio.then(|| Arc::new(Self { frozen: true, ..self.clone() }) as Arc<dyn Op>)
     }
 
-    fn primal(
-        &self,
-        rec: &mut Recording,
-        rows: &Rows,
-        _: Option<&Kept>,
-        inputs: &[&Tensor],
-    ) -> Result<Outcome> {
+    fn primal(&self, rec: &mut Recording, rows: &Rows, _: Option<&Residuals>, inputs: &[&Tensor]) -> Result<Outcome> {
         let (hidden, pre) = (self.hidden(rec, rows.count())?, self.hidden(rec, rows.count())?);
         Product {
             kernel: &PRIMAL_GELU,
@@ -115,43 +109,43 @@ impl Op for Mlp {
         let mut inputs = inputs.to_vec();
         inputs[0] = &hidden;
         let y = self.proj.primal(rec, rows, None, &inputs)?.y;
-        Ok(Outcome { y, kept: Kept::new(&[&pre]) })
+        Ok(Outcome { y, residuals: Residuals::new(&[&pre]) })
     }
 
-    fn jvp(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_dot: &[&Tensor]) -> Result<Tensor> {
-        let hidden = self.push(rec, (&JVP_GELU, 1), rows, kept, x_dot[0])?;
+    fn jvp(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_dot: &[&Tensor]) -> Result<Tensor> {
+        let hidden = self.push(rec, (&JVP_GELU, 1), rows, residuals, x_dot[0])?;
         let mut x_dot = x_dot.to_vec();
         x_dot[0] = &hidden;
-        self.proj.jvp(rec, rows, &Kept::default(), &x_dot)
+        self.proj.jvp(rec, rows, &Residuals::default(), &x_dot)
     }
 
-    fn jet(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_jet: &[&Tensor]) -> Result<Tensor> {
-        whole(NAME, self.held)?;
-        let hidden = self.push(rec, (&JET_GELU, 2), rows, kept, x_jet[0])?;
+    fn jet(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_jet: &[&Tensor]) -> Result<Tensor> {
+        whole(NAME, self.frozen)?;
+        let hidden = self.push(rec, (&JET_GELU, 2), rows, residuals, x_jet[0])?;
         let mut x_jet = x_jet.to_vec();
         x_jet[0] = &hidden;
-        self.proj.jet(rec, rows, &Kept::default(), &x_jet)
+        self.proj.jet(rec, rows, &Residuals::default(), &x_jet)
     }
 
-    fn tangent(&self, rec: &mut Recording, rows: &Rows, kept: &Kept, x_dot: &[&Tensor]) -> Result<Outcome> {
-        whole(NAME, self.held)?;
-        let pre_dot = plain(rec, x_dot[0], &self.fc.0, None)?;
-        let hidden = self.gelu().jvp(rec, rows, kept, &[&pre_dot])?;
+    fn tangent(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_dot: &[&Tensor]) -> Result<Outcome> {
+        whole(NAME, self.frozen)?;
+        let pre_dot = product(rec, x_dot[0], &self.fc.0, None)?;
+        let hidden = self.gelu().jvp(rec, rows, residuals, &[&pre_dot])?;
         let mut x_dot = x_dot.to_vec();
         x_dot[0] = &hidden;
-        let y = self.proj.jvp(rec, rows, &Kept::default(), &x_dot)?;
-        Ok(Outcome { y, kept: Kept::new(&[&pre_dot]) })
+        let y = self.proj.jvp(rec, rows, &Residuals::default(), &x_dot)?;
+        Ok(Outcome { y, residuals: Residuals::new(&[&pre_dot]) })
     }
 
     fn vjp(
         &self,
         rec: &mut Recording,
         rows: &Rows,
-        kept: &Kept,
+        residuals: &Residuals,
         y_bar: &Tensor,
         so_far: &[Option<Tensor>],
     ) -> Result<Vec<Tensor>> {
-        let (hidden, [pre]) = (self.hidden(rec, rows.count())?, kept.get());
+        let (hidden, [pre]) = (self.hidden(rec, rows.count())?, residuals.get());
         Product {
             kernel: &VJP_GELU,
             x: y_bar,
@@ -163,19 +157,19 @@ impl Op for Mlp {
             from: 0,
         }
         .record(rec)?;
-        self.pulled(rec, &hidden, y_bar, so_far)
+        self.vjp_from_hidden(rec, &hidden, y_bar, so_far)
     }
 
     fn hvp(
         &self,
         rec: &mut Recording,
         rows: &Rows,
-        kept: (&Kept, Bend<'_>),
+        residuals: (&Residuals, Paired<'_>),
         y_bar: &Tensor,
         so_far: &[Option<Tensor>],
     ) -> Result<Vec<Tensor>> {
-        let hidden = pull(rec, y_bar, &self.proj.w)?;
-        let hidden = self.gelu().bent(rec, rows, kept, &hidden)?;
-        self.pulled(rec, &hidden, y_bar, so_far)
+        let hidden = transposed_product(rec, y_bar, &self.proj.w)?;
+        let hidden = self.gelu().hvp_from(rec, rows, residuals, &hidden)?;
+        self.vjp_from_hidden(rec, &hidden, y_bar, so_far)
     }
 }

@@ -42,11 +42,7 @@ impl Rows {
             first += span.rows();
         }
         let square = spans.iter().map(|s| (s.rows() * (s.start + s.end + 1)) as f64 / 2.0).sum();
-        let table = device.upload(
-            "rows",
-            &[("rows", first), ("entry", 4)],
-            bytemuck::cast_slice::<_, u32>(&table),
-        )?;
+        let table = device.upload("rows", &[("rows", first), ("entry", 4)], bytemuck::cast_slice::<_, u32>(&table))?;
         Ok(Self { table, count: first, square })
     }
 

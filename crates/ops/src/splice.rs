@@ -13,7 +13,7 @@ const NAME: &str = "splice";
 
 /// Where a row comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum RowSource {
     /// Zero: a tangent run that joins.
     Zero,
     /// This row of x.
@@ -24,7 +24,7 @@ pub enum Source {
 
 /// What an edit does to columns `from..` of a row y, with a vector s.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Change {
+pub enum RowEdit {
     /// `y += amount s`.
     Add {
         /// Factor of `s`.
@@ -51,7 +51,7 @@ pub enum Change {
     },
 }
 
-impl Change {
+impl RowEdit {
     /// Columns that it touches.
     pub fn width(&self) -> usize {
         match self {
@@ -63,7 +63,7 @@ impl Change {
 
 /// Rows and their edits, uploaded.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct RowPlan {
     rows: usize,
     d: usize,
     sources: Tensor,
@@ -72,31 +72,23 @@ pub struct Plan {
     vectors: Tensor,
 }
 
-impl Plan {
+impl RowPlan {
     /// A plan for rows of width `d`: each row's source, then `(row, first column, change)` sorted by row and, within a
     /// row, in the order in which they act.
-    pub fn new(
-        device: &Device,
-        d: usize,
-        sources: &[Source],
-        edits: &[(usize, usize, &Change)],
-    ) -> Result<Self> {
+    pub fn new(device: &Device, d: usize, sources: &[RowSource], edits: &[(usize, usize, &RowEdit)]) -> Result<Self> {
         let (mut table, mut amounts, mut vectors) = (Vec::new(), Vec::new(), Vec::new());
         for &(row, from, change) in edits {
             let width = change.width();
             if row >= sources.len() || from + width > d {
-                let reason = format!(
-                    "edit of row {row}, columns {from}..{} outside [{}, {d}]",
-                    from + width,
-                    sources.len()
-                );
+                let reason =
+                    format!("edit of row {row}, columns {from}..{} outside [{}, {d}]", from + width, sources.len());
                 return Err(Error::shape(NAME, reason));
             }
             let (kind, amount, s): (u32, f32, &[f32]) = match change {
-                Change::Add { amount, s } => (0, *amount, s),
-                Change::Put { s } => (1, 1.0, s),
-                Change::Scale { amount, .. } => (2, *amount, &[]),
-                Change::Project { s } => (3, 1.0, s),
+                RowEdit::Add { amount, s } => (0, *amount, s),
+                RowEdit::Put { s } => (1, 1.0, s),
+                RowEdit::Scale { amount, .. } => (2, *amount, &[]),
+                RowEdit::Project { s } => (3, 1.0, s),
             };
             table.push([kind, from as u32, width as u32, vectors.len() as u32]);
             amounts.push(amount);
@@ -107,9 +99,9 @@ impl Plan {
         for (row, source) in sources.iter().enumerate() {
             let count = edits[first..].iter().take_while(|(r, ..)| *r == row).count();
             let (kind, at) = match *source {
-                Source::Zero => (0, 0),
-                Source::X(at) => (1, at),
-                Source::Base(at) => (2, at),
+                RowSource::Zero => (0, 0),
+                RowSource::X(at) => (1, at),
+                RowSource::Base(at) => (2, at),
             };
             rows.push([kind, at as u32, first as u32, count as u32]);
             first += count;
@@ -132,17 +124,11 @@ impl Plan {
             )?,
             edits: device.upload("edits", &[("edits", amounts.len()), ("entry", 4)], table)?,
             amounts: device.upload("amounts", &[("edits", amounts.len())], &amounts)?,
-            vectors: device.upload("vectors", &[("numbers", vectors.len())], &vectors)?,
+            vectors: device.upload("vectors", &[("elements", vectors.len())], &vectors)?,
         })
     }
 
-    fn launch(
-        &self,
-        rec: &mut Recording,
-        kernel: &'static Kernel,
-        x: &Tensor,
-        base: &Tensor,
-    ) -> Result<Tensor> {
+    fn launch(&self, rec: &mut Recording, kernel: &'static Kernel, x: &Tensor, base: &Tensor) -> Result<Tensor> {
         let y = rec.tensor(NAME, &[("rows", self.rows), ("d", self.d)])?;
         for t in [x, base] {
             t.expect(NAME, &[("rows", t.shape().lengths()[0]), ("d", self.d)])?;

@@ -5,7 +5,7 @@ use resolvent_engine::{Device, Kind, Preference};
 use resolvent_shaders::{self as shaders, Kernel, Variant};
 
 /// Under which name preferences are [kept](Device::keep).
-pub const KEPT: &str = "tuned";
+pub const CACHED: &str = "tuned";
 
 /// How many rows a launch has, as far as the choice of its text goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,36 +49,36 @@ pub enum Family {
     /// Products with a weight.
     Matmul,
     /// Primal products whose inputs are rounded.
-    MatmulHalf,
+    MatmulF16,
     /// Attention, of first and of second order.
     Attention,
 }
 
 impl Family {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Matmul, Self::MatmulHalf, Self::Attention];
+    pub const ALL: [Self; 3] = [Self::Matmul, Self::MatmulF16, Self::Attention];
 
     /// Those that models on `device` launch.
     pub fn on(device: &Device) -> impl Iterator<Item = Self> {
-        let rounds = device.half_inputs();
-        Self::ALL.into_iter().filter(move |&family| rounds || family != Self::MatmulHalf)
+        let rounds = device.f16_inputs();
+        Self::ALL.into_iter().filter(move |&family| rounds || family != Self::MatmulF16)
     }
 
     /// The shader's name.
     #[must_use]
     pub fn shader(self) -> &'static str {
-        self.texts().shader
+        self.kernel().shader
     }
 
     /// The texts among which there is a choice, `base` first: those of weights in halves follow from the others.
     pub fn variants(self) -> impl Iterator<Item = &'static Variant> {
-        self.texts().variants.iter().filter(|v| !v.flag("HALVES"))
+        self.kernel().variants.iter().filter(|v| !v.flag("F16_WEIGHTS"))
     }
 
-    fn texts(self) -> &'static Kernel {
+    fn kernel(self) -> &'static Kernel {
         match self {
             Self::Matmul => &shaders::matmul::PRIMAL,
-            Self::MatmulHalf => &shaders::matmul_half::PRIMAL,
+            Self::MatmulF16 => &shaders::matmul_f16::PRIMAL,
             Self::Attention => &shaders::attention::PRIMAL,
         }
     }
@@ -100,8 +100,8 @@ const TABLE: [(On, Family, &[Size], &str); 5] = [
     ((SOFTWARE, ""), Family::Matmul,     &[Size::Few, Size::Some], "subgroup"),
     ((SOFTWARE, ""), Family::Attention,  ANY,                      "narrow"),
     // Not measured: nobody asks for half inputs but for the sake of matrix units.
-    ((GPU, ""),      Family::MatmulHalf, ANY,                      "cooperative16"),
-    ((GPU, ""),      Family::MatmulHalf, ANY,                      "cooperative8"),
+    ((GPU, ""),      Family::MatmulF16, ANY,                      "cooperative16"),
+    ((GPU, ""),      Family::MatmulF16, ANY,                      "cooperative8"),
 ];
 
 /// The text for launches of this size. `vectors` says whether all lengths that they read along are whole `vec4`; texts that
@@ -124,9 +124,9 @@ pub fn choose(device: &Device, family: Family, size: Size, vectors: bool) -> &'s
 }
 
 /// The text that is like `variant`, for weights in halves.
-pub(crate) fn of_halves(variant: &str) -> &'static str {
-    let named = |v: &&Variant| v.name.strip_suffix("_halves") == Some(variant);
-    Family::Matmul.texts().variants.iter().find(named).map_or("base_halves", |v| v.name)
+pub(crate) fn of_f16(variant: &str) -> &'static str {
+    let named = |v: &&Variant| v.name.strip_suffix("_f16") == Some(variant);
+    Family::Matmul.kernel().variants.iter().find(named).map_or("base_f16", |v| v.name)
 }
 
 /// The texts that this device takes, as result files name them: `matmul subgroup tall tall, attention narrow narrow narrow`.
@@ -134,7 +134,7 @@ pub(crate) fn of_halves(variant: &str) -> &'static str {
 pub fn describe(device: &Device) -> String {
     let of = |family: Family| {
         let names = Size::ALL.map(|size| match choose(device, family, size, true) {
-            name if family == Family::Matmul && device.half_weights() => of_halves(name),
+            name if family == Family::Matmul && device.f16_weights() => of_f16(name),
             name => name,
         });
         format!("{} {}", family.shader(), names.join(" "))
@@ -185,23 +185,23 @@ mod tests {
     #[test]
     fn each_text_of_a_product_has_one_for_halves() {
         for v in Family::Matmul.variants() {
-            let halves = of_halves(v.name);
-            assert_eq!(halves, format!("{}_halves", v.name));
-            let halves = Family::Matmul.texts().variant(halves).expect("it was found");
-            assert!(halves.flag("HALVES") && halves.features == v.features);
+            let f16s = of_f16(v.name);
+            assert_eq!(f16s, format!("{}_f16", v.name));
+            let f16s = Family::Matmul.kernel().variant(f16s).expect("it was found");
+            assert!(f16s.flag("F16_WEIGHTS") && f16s.features == v.features);
         }
     }
 
     #[test]
     fn preferences_survive_as_text_and_strangers_do_not() {
-        let kept = [
+        let cached = [
             Preference { shader: "matmul", size: "few", variant: "base" },
             Preference { shader: "attention", size: "many", variant: "narrow" },
         ];
-        let text = to_text(&kept);
-        assert_eq!(from_text(&text), kept);
+        let text = to_text(&cached);
+        assert_eq!(from_text(&text), cached);
         let strange = format!("matmul few gone\n\nmatmul\nlayer_norm few base\nmatmul vast base\n{text}");
-        assert_eq!(from_text(&strange), kept);
+        assert_eq!(from_text(&strange), cached);
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! The weight of a product on a device: f32, or halves in pairs.
 
-use resolvent_engine::host::{Numbers, Weights};
+use resolvent_engine::host::{Elements, Weights};
 use resolvent_engine::{Error, Result, Tensor};
 
 /// Halves are read eight at a time, along k or along n.
-const HALVES_IN: usize = 8;
+const F16_MULTIPLE: usize = 8;
 
 /// A weight `[k, n]`.
 #[derive(Clone, Debug)]
@@ -12,17 +12,17 @@ pub struct Weight {
     words: Tensor,
     k: usize,
     n: usize,
-    halves: bool,
+    f16s: bool,
     rounds_inputs: bool,
 }
 
 impl Weight {
     /// Numbers as they are: a tensor `[k, n]`.
     #[must_use]
-    pub fn full(numbers: Tensor) -> Self {
-        let lengths = numbers.shape().lengths();
+    pub fn full(elements: Tensor) -> Self {
+        let lengths = elements.shape().lengths();
         let (k, n) = (lengths[0], lengths[1..].iter().product());
-        Self { words: numbers, k, n, halves: false, rounds_inputs: false }
+        Self { words: elements, k, n, f16s: false, rounds_inputs: false }
     }
 
     /// Halves in pairs: words `[k, n / 2]`, each with the earlier half in its low bits. k and n must be multiples of
@@ -30,27 +30,26 @@ impl Weight {
     ///
     /// # Errors
     /// They are not.
-    pub fn halves(words: Tensor) -> Result<Self> {
+    pub fn f16s(words: Tensor) -> Result<Self> {
         let Self { words, k, n, .. } = Self::full(words);
         let n = 2 * n;
         if !Self::packs(k, n) {
-            let reason =
-                format!("a weight [{k}, {n}] of halves: both lengths have to be multiples of {HALVES_IN}");
+            let reason = format!("a weight [{k}, {n}] of halves: both lengths have to be multiples of {F16_MULTIPLE}");
             return Err(Error::shape("matmul", reason));
         }
-        Ok(Self { words, k, n, halves: true, rounds_inputs: false })
+        Ok(Self { words, k, n, f16s: true, rounds_inputs: false })
     }
 
     /// The same weight, whose primal products round their inputs to 16-bit floats or not. One that is not of halves never does.
     #[must_use]
     pub fn rounding_inputs(self, rounds: bool) -> Self {
-        Self { rounds_inputs: rounds && self.halves, ..self }
+        Self { rounds_inputs: rounds && self.f16s, ..self }
     }
 
     /// Whether a weight `[k, n]` may be of halves.
     #[must_use]
     pub fn packs(k: usize, n: usize) -> bool {
-        k.is_multiple_of(HALVES_IN) && n.is_multiple_of(HALVES_IN)
+        k.is_multiple_of(F16_MULTIPLE) && n.is_multiple_of(F16_MULTIPLE)
     }
 
     /// k and n.
@@ -63,8 +62,8 @@ impl Weight {
         &self.words
     }
 
-    pub(crate) fn is_halves(&self) -> bool {
-        self.halves
+    pub(crate) fn is_f16(&self) -> bool {
+        self.f16s
     }
 
     pub(crate) fn rounds_inputs(&self) -> bool {
@@ -73,7 +72,7 @@ impl Weight {
 }
 
 /// The weight that words hold, as the host multiplies with it.
-pub(crate) fn read(words: &[f32], halves: bool, transposed: bool) -> Weights<'_> {
-    let numbers = if halves { Numbers::Half(bytemuck::cast_slice(words)) } else { Numbers::Full(words) };
-    Weights { numbers, transposed }
+pub(crate) fn read(words: &[f32], f16s: bool, transposed: bool) -> Weights<'_> {
+    let elements = if f16s { Elements::F16(bytemuck::cast_slice(words)) } else { Elements::F32(words) };
+    Weights { elements, transposed }
 }

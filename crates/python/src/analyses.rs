@@ -1,10 +1,10 @@
-//! The analyses of a run: arguments in, a result out. What they compute is the library's.
+//! The analyses of a run: convert arguments, call the library, and return a result.
 
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use resolvent::field::{
-    Goal, GreenOptions, InvertOptions, Method, RegimeOptions, TransferOptions, green_with,
-    regime as regime_at, sensitivity_along,
+    Goal, GreenOptions, InvertOptions, Method, RegimeOptions, TransferOptions, green_with, regime as regime_at,
+    sensitivity_along,
 };
 use resolvent::model::{Observable, Run};
 use resolvent::{Direction, Place};
@@ -17,7 +17,7 @@ use crate::work::detached;
 
 type Places<'a> = Option<&'a [(i64, i64)]>;
 
-/// A direction with what it refers to.
+/// A direction, with the observable and donor that it refers to.
 pub(crate) struct Direct {
     along: Along,
     about: About,
@@ -51,9 +51,7 @@ pub(crate) fn sensitivity(
     let donor = donor_of(run.model(), donor)?;
     let named = direction.map(|text| Direction::parse(text, run.model())).transpose()?;
     let result = detached(py, |_| match (&named, direction) {
-        (Some(named), Some(text)) => {
-            Ok(sensitivity_along(run, &j, named, donor.as_ref())?.note("direction", text))
-        }
+        (Some(named), Some(text)) => Ok(sensitivity_along(run, &j, named, donor.as_ref())?.note("direction", text)),
         _ => resolvent::sensitivity(run, &j),
     })?;
     PyResultOf::new(py, result, Some(run), Some(&title))
@@ -70,9 +68,7 @@ pub(crate) fn green(
     let result = detached(py, |_| {
         let source = along.at(run, at, &about)?;
         let result = green_with(run, at, &source, options)?;
-        Ok::<_, crate::failure::Failure>(
-            result.note("direction", along.name()).note("unit", about.unit.to_string()),
-        )
+        Ok::<_, crate::failure::Failure>(result.note("direction", along.name()).note("unit", about.unit.to_string()))
     })?;
     PyResultOf::new(py, result, Some(run), None)
 }
@@ -89,20 +85,18 @@ pub(crate) fn regime(
     let result = detached(py, |_| {
         let sources = along.sources(run, &all, (&about, sites.is_none()))?;
         let result = regime_at(run, &j, &sources, &options)?;
-        Ok::<_, crate::failure::Failure>(
-            result.note("direction", along.name()).note("unit", about.unit.to_string()),
-        )
+        Ok::<_, crate::failure::Failure>(result.note("direction", along.name()).note("unit", about.unit.to_string()))
     })?;
     PyResultOf::new(py, result, Some(run), Some(&title))
 }
 
-/// Which sources are looked for.
+/// Returns the method that searches for sources.
 pub(crate) fn method(sparse: Option<usize>, choose: &str) -> Result<Method> {
     match (sparse, choose) {
         (None, _) => Ok(Method::LeastEnergy),
         (Some(n), "greedy") => Ok(Method::Greedy(n)),
         (Some(n), "lasso") => Ok(Method::Lasso(n)),
-        (_, other) => Err(value_error(format!("choose={other:?}: there are greedy and lasso"))),
+        (_, other) => Err(value_error(format!("invalid choose={other:?}: expected greedy or lasso"))),
     }
 }
 
@@ -113,11 +107,11 @@ pub(crate) fn invert(
     options: &InvertOptions,
 ) -> Result<PyResultOf> {
     let py = goals.py();
-    if options.limit.is_some_and(|limit| !limit.is_finite() || limit <= 0.0) {
-        return Err(value_error("limit needs a number above 0: the most that |s| may be over |h[l,t]|"));
+    if let Some(limit) = options.limit.filter(|limit| !limit.is_finite() || *limit <= 0.0) {
+        return Err(value_error(format!("invalid limit={limit}: expected a finite number above 0 for |s| / |h[l,t]|")));
     }
     if !options.damp.is_finite() || options.damp < 0.0 {
-        return Err(value_error("damp needs a number that is not negative"));
+        return Err(value_error(format!("invalid damp={}: expected a finite number >= 0", options.damp)));
     }
     let list: Vec<Bound<'_, PyAny>> = match goals.is_instance_of::<PyTuple>() {
         true => vec![goals.clone()],
@@ -154,7 +148,7 @@ pub(crate) fn transfer(
     let py = observable.py();
     if !options.scale.is_finite() || options.scale == 0.0 {
         let scale = options.scale;
-        return Err(value_error(format!("scale {scale} is no factor; give a finite number other than 0")));
+        return Err(value_error(format!("invalid scale={scale}: expected a finite number other than 0")));
     }
     let (j, title) = (observable.get().of(py, run)?, observable.get().title(py)?);
     let donor = run_of(run.model(), donor)?;
@@ -163,7 +157,7 @@ pub(crate) fn transfer(
     PyResultOf::new(py, result, Some(run), Some(&title))
 }
 
-/// Observables of a run, of arguments that may be missing.
+/// Returns the observable of an optional argument as a list of at most one.
 pub(crate) fn observables(
     py: Python<'_>,
     run: &Run,

@@ -2,7 +2,7 @@
 
 use numpy::PyUntypedArrayMethods;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyDict, PyString};
 use resolvent::field::make_unit;
 use resolvent::model::{Model, Observable, Run, from_end, parse_token};
 use resolvent::{Context, Direction, Place};
@@ -22,10 +22,28 @@ pub(crate) fn tokens(model: &Model, prompt: &Bound<'_, PyAny>) -> Result<Vec<u32
     }
     let ids = integers(prompt)?;
     let id = |(position, id): (usize, &i64)| {
-        u32::try_from(*id)
-            .map_err(|_| value_error(format!("token {id} at position {position} is no token id")))
+        u32::try_from(*id).map_err(|_| value_error(format!("token {id} at position {position} is no token id")))
     };
     ids.iter().enumerate().map(id).collect()
+}
+
+/// Reads whether weights, and inputs of products, are 16-bit floats: `f16_weights` and `f16_inputs`, which were called
+/// `half_weights` and `half_inputs` in version 0.1.
+pub(crate) fn precision(keywords: &Bound<'_, PyDict>) -> Result<[bool; 2]> {
+    let mut read = [false; 2];
+    for (keyword, value) in keywords {
+        let keyword: String = keyword.extract()?;
+        let into = match keyword.as_str() {
+            "f16_weights" | "half_weights" => &mut read[0],
+            "f16_inputs" | "half_inputs" => &mut read[1],
+            _ => {
+                let message = format!("from_pretrained() got an unexpected keyword argument '{keyword}'");
+                return Err(pyo3::exceptions::PyTypeError::new_err(message).into());
+            }
+        };
+        *into = value.extract()?;
+    }
+    Ok(read)
 }
 
 /// One token of a model: text that is one token, or an id.
@@ -100,9 +118,7 @@ impl Along {
         }
         let (array, d) = (floats(argument)?, model.config().n_embd);
         match *array.shape() {
-            [width] | [_, width] if width == d => {
-                Ok(Self::Given(contiguous(&array)?.to_vec(), array.shape().len()))
-            }
+            [width] | [_, width] if width == d => Ok(Self::Given(contiguous(&array)?.to_vec(), array.shape().len())),
             _ => Err(value_error(format!(
                 "a direction of shape {:?}; the field is {d} wide: give [{d}], or one a place",
                 array.shape()

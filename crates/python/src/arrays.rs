@@ -1,4 +1,4 @@
-//! numpy arrays out, without copies, and anything array-like in.
+//! Conversion to numpy arrays without copies, and from anything array-like.
 
 use numpy::{PyArray1, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
@@ -6,17 +6,14 @@ use pyo3::types::PyDict;
 
 use crate::failure::{Result, value_error};
 
-/// Numbers as a numpy array that takes their memory over.
-pub(crate) fn to_numpy<'py>(
-    py: Python<'py>,
-    data: Vec<f32>,
-    shape: &[usize],
-) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
+/// Converts a vector to a numpy array that takes over its memory.
+pub(crate) fn to_numpy<'py>(py: Python<'py>, data: Vec<f32>, shape: &[usize]) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
     PyArray1::from_vec(py, data).reshape(shape)
 }
 
-/// Numbers of anything that numpy makes an array of: f32 arrays in C order as they lie, others converted. Tensors on the
-/// processor come by `__array__` or DLPack.
+/// Reads anything that numpy converts to an array. f32 arrays in C order are not copied, others are converted.
+///
+/// Tensors in host memory are read through `__array__` or DLPack.
 pub(crate) fn floats<'py>(any: &Bound<'py, PyAny>) -> Result<PyReadonlyArrayDyn<'py, f32>> {
     let in_use = |e: numpy::BorrowError| value_error(format!("the array cannot be read now: {e}"));
     if let Ok(array) = any.cast::<PyArrayDyn<f32>>()
@@ -33,17 +30,17 @@ pub(crate) fn floats<'py>(any: &Bound<'py, PyAny>) -> Result<PyReadonlyArrayDyn<
     array.try_readonly().map_err(in_use)
 }
 
-/// A vector `[d]`; `[1, d]` counts as one.
+/// Reads a vector `[d]` or `[1, d]`.
 pub(crate) fn vector(any: &Bound<'_, PyAny>) -> Result<Vec<f32>> {
     let array = floats(any)?;
     let long = array.shape().iter().filter(|&&n| n != 1).count();
     if long > 1 {
-        return Err(value_error(format!("an array of shape {:?} is no vector [d]", array.shape())));
+        return Err(value_error(format!("invalid shape {:?} of an array: expected a vector [d]", array.shape())));
     }
     Ok(contiguous(&array)?.to_vec())
 }
 
-/// Whole numbers `[T]`, of a list or an array; `[1, T]`, as other libraries give a prompt, counts as one.
+/// Reads whole numbers `[T]` from a list or an array; `[1, T]`, the form of other libraries, is accepted too.
 pub(crate) fn integers(any: &Bound<'_, PyAny>) -> Result<Vec<i64>> {
     let numpy = any.py().import("numpy")?;
     let array = numpy.call_method1("asarray", (foreign(&numpy, any)?,))?;
@@ -55,16 +52,16 @@ pub(crate) fn integers(any: &Bound<'_, PyAny>) -> Result<Vec<i64>> {
     }
     match shape[..] {
         [_] | [1, _] => Ok(array.call_method0("ravel")?.call_method0("tolist")?.extract()?),
-        _ => Err(value_error(format!("token ids of shape {shape:?}; one prompt [T] is run at a time"))),
+        _ => Err(value_error(format!("invalid shape {shape:?} of token ids: expected one prompt [T]"))),
     }
 }
 
-/// The numbers of a read-only array, in C order.
+/// Returns the elements of a read-only array, in C order.
 pub(crate) fn contiguous<'a>(array: &'a PyReadonlyArrayDyn<'_, f32>) -> Result<&'a [f32]> {
     array.as_slice().map_err(|e| value_error(format!("the array cannot be read: {e}")))
 }
 
-/// What only DLPack can hand over, as an array; anything else as it is.
+/// Converts objects that support only DLPack to an array; returns anything else unchanged.
 fn foreign<'py>(numpy: &Bound<'py, PyModule>, any: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     match any.hasattr("__dlpack__")? && !any.hasattr("__array__")? {
         true => numpy.call_method1("from_dlpack", (any,)),

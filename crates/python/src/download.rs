@@ -1,4 +1,4 @@
-//! Downloads from a hub, shown by tqdm.
+//! Downloads from a hub, with tqdm progress bars.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -6,7 +6,7 @@ use resolvent::model::{Hub, HubEvent};
 
 use crate::work::{Bar, Raised};
 
-/// The hub of the environment, with a bar for each file that it downloads.
+/// Returns the hub of the environment, with a progress bar for each downloaded file.
 pub(crate) fn hub(raised: &Raised, progress: bool) -> Hub {
     if !progress {
         return Hub::from_env();

@@ -1,4 +1,4 @@
-//! Edits, sources and cotangents: what is done to a run, and what is sent through its linearisation.
+//! The classes `Edit`, `Source` and `Cotangent`: changes of a run, and inputs of its linearisation.
 
 use pyo3::prelude::*;
 use resolvent::model::{Change, Edit, Model, Seed, Site, Source, from_end};
@@ -7,7 +7,7 @@ use crate::arguments::field_vector;
 use crate::arrays::vector;
 use crate::failure::Result;
 
-/// A change of a site's value y at one position. Edits at one place act in the order in which they are given.
+/// A change of a site's value y at one position. Edits at one place are applied in the given order.
 ///
 /// Sites have TransformerLens names, with the head in brackets: `blocks.3.hook_resid_pre`, `blocks.3.attn.hook_z[5]`. Vectors
 /// are as wide as the site, [d] or [d_head]. Positions count from 0, or backwards from -1.
@@ -23,7 +23,7 @@ impl PyEdit {
         Ok(Self { site: site.parse()?, position, change })
     }
 
-    /// For a prompt of `tokens` tokens.
+    /// Resolves the position for a prompt of `tokens` tokens.
     pub(crate) fn at(&self, tokens: usize) -> Result<Edit> {
         let token = from_end("token position", self.position, tokens)?;
         Ok(Edit { site: self.site, token, change: self.change.clone() })
@@ -32,31 +32,31 @@ impl PyEdit {
 
 #[pymethods]
 impl PyEdit {
-    /// y + vector.
+    /// Replaces y by y + vector.
     #[staticmethod]
     fn add(site: &str, position: i64, vector: &Bound<'_, PyAny>) -> Result<Self> {
         Self::new(site, position, Change::Add(self::vector(vector)?))
     }
 
-    /// vector in the place of y: a patch, or a mean.
+    /// Replaces y by a vector: a patch, or a mean.
     #[staticmethod]
     fn put(site: &str, position: i64, vector: &Bound<'_, PyAny>) -> Result<Self> {
         Self::new(site, position, Change::Put(self::vector(vector)?))
     }
 
-    /// amount times y.
+    /// Replaces y by amount times y.
     #[staticmethod]
     fn scale(site: &str, position: i64, amount: f32) -> Result<Self> {
         Self::new(site, position, Change::Scale(amount))
     }
 
-    /// y without its component along vector.
+    /// Removes the component of y along vector.
     #[staticmethod]
     fn project_out(site: &str, position: i64, vector: &Bound<'_, PyAny>) -> Result<Self> {
         Self::new(site, position, Change::Project(self::vector(vector)?))
     }
 
-    /// 0 in the place of y.
+    /// Replaces y by 0.
     #[staticmethod]
     fn ablate(site: &str, position: i64) -> Result<Self> {
         Self::scale(site, position, 0.0)
@@ -73,7 +73,7 @@ impl PyEdit {
     }
 }
 
-/// A tangent at a site and a position: what `Linearization.jvp` sends forwards. The vector is as wide as the site.
+/// A tangent at a site and a position, an input of `Linearization.jvp`. The vector is as wide as the site.
 #[pyclass(frozen, name = "Source", module = "resolvent")]
 pub(crate) struct PySource {
     site: Site,
@@ -101,7 +101,7 @@ impl PySource {
     }
 }
 
-/// A cotangent [d] of the field at a level and a position: what `Linearization.vjp` sends backwards.
+/// A cotangent [d] of the field at a level and a position, an input of `Linearization.vjp`.
 #[pyclass(frozen, name = "Cotangent", module = "resolvent")]
 pub(crate) struct PyCotangent {
     level: i64,

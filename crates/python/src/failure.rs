@@ -69,12 +69,8 @@ impl From<model::Error> for Failure {
         let message = one_line(&error.to_string());
         Self(match error {
             model::Error::Engine(inner) => return inner.into(),
-            model::Error::Io { source, .. } | model::Error::Cache { source, .. } => {
-                io_error(source.kind(), message)
-            }
-            model::Error::NotAModel { .. } | model::Error::NoModel { .. } => {
-                PyFileNotFoundError::new_err(message)
-            }
+            model::Error::Io { source, .. } | model::Error::Cache { source, .. } => io_error(source.kind(), message),
+            model::Error::NotAModel { .. } | model::Error::NoModel { .. } => PyFileNotFoundError::new_err(message),
             model::Error::Hub { .. } => PyConnectionError::new_err(message),
             _ => PyValueError::new_err(message),
         })

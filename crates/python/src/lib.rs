@@ -1,10 +1,10 @@
-//! `resolvent._native`: the library as Python classes. Thin: what is computed is computed below.
+//! `resolvent._native`: the library as Python classes. This layer computes nothing itself.
 //!
 //! | file | |
 //! |---|---|
-//! | `model.rs`, `run.rs`, `linearization.rs` | the classes that hold something on a device |
-//! | `analyses.rs`, `slice.rs`, `study.rs` | the analyses: arguments in, a result out |
-//! | `observable.rs`, `edit.rs` | what is read from a run, and what is done to it |
+//! | `model.rs`, `run.rs`, `linearization.rs` | the classes that own data on a device |
+//! | `analyses.rs`, `slice.rs`, `study.rs` | the analyses |
+//! | `observable.rs`, `edit.rs` | observables of a run, and changes of it |
 //! | `result.rs` | results: arrays with axes, checks, provenance, figures |
 //! | `arrays.rs`, `arguments.rs` | numpy and everything array-like; prompts, tokens, places, directions |
 //! | `work.rs`, `download.rs` | work without the GIL, signals, progress |
@@ -13,7 +13,7 @@
 #![expect(
     clippy::needless_pass_by_value,
     clippy::too_many_arguments,
-    reason = "functions of Python have keywords, and are handed what was extracted from its objects"
+    reason = "Python functions have many keyword arguments, and pyo3 passes extracted values"
 )]
 
 mod analyses;
@@ -34,13 +34,13 @@ mod work;
 use pyo3::prelude::*;
 use resolvent::engine::adapters;
 
-/// The adapters of this machine, real GPUs first: their places are what `device` takes. The host needs none.
+/// Returns the adapters of this machine, real GPUs first. `device` accepts an index of this list; the host needs no adapter.
 #[pyfunction]
 fn devices(py: Python<'_>) -> Vec<String> {
     py.detach(|| adapters().iter().map(ToString::to_string).collect())
 }
 
-/// The native half of the package.
+/// The native part of the package.
 #[pymodule]
 mod _native {
     use pyo3::prelude::*;
@@ -65,14 +65,14 @@ mod _native {
     #[pymodule_export]
     use crate::study::PyStudy;
 
-    /// Warnings of the library, such as that of a GPU which fails its self-test, go to stderr; `RESOLVENT_LOG` asks for more.
+    /// Sends warnings of the library, for example of a GPU that fails its self-test, to stderr. `RESOLVENT_LOG` selects more.
     #[pymodule_init]
     fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
         let filter = EnvFilter::try_from_env("RESOLVENT_LOG")
             .unwrap_or_else(|_| EnvFilter::new("warn,wgpu_core=error,wgpu_hal=off,naga=error"));
         let stderr = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-        // A second interpreter of the process finds it there.
-        let _there = stderr.with_target(false).without_time().try_init();
+        // A second interpreter of the process finds the subscriber already set.
+        let _already_set = stderr.with_target(false).without_time().try_init();
         Ok(())
     }
 

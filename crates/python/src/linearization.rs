@@ -1,4 +1,4 @@
-//! The derivative of the model at a run, both ways.
+//! The derivative of the model at a run, in forward and in reverse mode.
 
 use numpy::{PyArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
@@ -12,8 +12,8 @@ use crate::observable::PyObservable;
 use crate::run::PyRun;
 use crate::work::detached;
 
-/// The derivative of the model at a run. Tangents go forwards (`jvp`), cotangents backwards (`vjp`); several of them share one
-/// pass over the weights.
+/// The derivative of the model at a run: tangents by forward mode (`jvp`), cotangents by reverse mode (`vjp`). Several of them
+/// share one pass over the weights.
 #[pyclass(frozen, name = "Linearization", module = "resolvent")]
 pub(crate) struct PyLinearization {
     run: Run,
@@ -32,7 +32,7 @@ const MODES: [(&str, Mode); 5] = [
 impl PyLinearization {
     pub(crate) fn new(run: Run, mode: &str) -> Result<Self> {
         let mode = MODES.iter().find(|(name, _)| *name == mode).map(|(_, mode)| *mode).ok_or_else(|| {
-            value_error(format!("`{mode}` is no mode; there are {}", MODES.map(|(name, _)| name).join(", ")))
+            value_error(format!("invalid mode `{mode}`: expected one of {}", MODES.map(|(name, _)| name).join(", ")))
         })?;
         Ok(Self { run, mode })
     }
@@ -43,11 +43,11 @@ type Array<'py> = Bound<'py, PyArrayDyn<f32>>;
 
 #[pymethods]
 impl PyLinearization {
-    /// Response fields G s, forward mode.
+    /// Computes response fields G s by forward mode.
     ///
-    /// `sources` is a `Source`, or an array [L+1, T, d] with one at every place, and gives [L+1, T, d]; or a list of K entries,
-    /// each a `Source`, a list of those that act together, or an array, and gives [K, L+1, T, d]. Exactly zero outside of the
-    /// causal cone.
+    /// With one entry, returns [L+1, T, d]; with a list of K entries, [K, L+1, T, d]. One entry of `sources` is a `Source`, or an
+    /// array [L+1, T, d] with a source at every place. In a list, an entry may also be a list of sources, whose sum it is.
+    /// Responses are exactly zero outside of the causal cone.
     fn jvp<'py>(&self, py: Python<'py>, sources: &Bound<'py, PyAny>) -> Result<Array<'py>> {
         let (one, entries) = entries(sources, |entry| self.sources(entry))?;
         let (run, mode) = (&self.run, self.mode);
@@ -55,10 +55,10 @@ impl PyLinearization {
         self.array(py, one, fields)
     }
 
-    /// Sensitivity fields, reverse mode: the derivative of each cotangent's pairing by every h[l, t].
+    /// Computes sensitivity fields by reverse mode: the derivative of each cotangent's pairing by every h[l, t].
     ///
-    /// `cotangents` is an `Observable`, a `Cotangent`, or an array [L+1, T, d], and gives [L+1, T, d]; or a list of K entries, each
-    /// one of these or a list of `Cotangent`s that act together, and gives [K, L+1, T, d].
+    /// With one entry, returns [L+1, T, d]; with a list of K entries, [K, L+1, T, d]. One entry of `cotangents` is an `Observable`,
+    /// a `Cotangent`, or an array [L+1, T, d]. In a list, an entry may also be a list of these, whose sum it is.
     fn vjp<'py>(&self, py: Python<'py>, cotangents: &Bound<'py, PyAny>) -> Result<Array<'py>> {
         let (one, entries) = entries(cotangents, |entry| self.seeds(entry))?;
         let (run, mode) = (&self.run, self.mode);
@@ -66,8 +66,9 @@ impl PyLinearization {
         self.array(py, one, fields)
     }
 
-    /// First and second order of the response field, `d/da` and `d2/da2` of the field of the run in which a times the sources
-    /// is added: two arrays, each as `jvp` gives one.
+    /// Computes the first and second order of the response field: two arrays, each shaped like the result of `jvp`.
+    ///
+    /// They are `d/da` and `d2/da2` of the field of a run to which a times the sources is added.
     fn jet<'py>(&self, py: Python<'py>, sources: &Bound<'py, PyAny>) -> Result<(Array<'py>, Array<'py>)> {
         let (one, entries) = entries(sources, |entry| self.sources(entry))?;
         let (run, mode) = (&self.run, self.mode);
@@ -75,8 +76,8 @@ impl PyLinearization {
         Ok((self.array(py, one, jets.first)?, self.array(py, one, jets.second)?))
     }
 
-    /// First and second derivative of an observable along sources: `(dJ/da, d2J/da2)` for one entry, a list of K such pairs for
-    /// a list.
+    /// Computes the first and second derivative of an observable along sources: `(dJ/da, d2J/da2)` for one entry, a list of K
+    /// such pairs for a list.
     fn along<'py>(
         &self,
         py: Python<'py>,
@@ -93,22 +94,18 @@ impl PyLinearization {
         })
     }
 
-    /// The run that it belongs to.
+    /// The run of this linearisation.
     #[getter]
     fn run(&self) -> PyRun {
         PyRun { run: self.run.clone() }
     }
 
     fn __repr__(&self) -> String {
-        format!(
-            "<resolvent.Linearization of {} at {} tokens>",
-            self.run.model().name(),
-            self.run.tokens().len()
-        )
+        format!("<resolvent.Linearization of {} at {} tokens>", self.run.model().name(), self.run.tokens().len())
     }
 }
 
-/// The entries of an argument that may be one or a list of them, and whether it is one.
+/// Returns the entries of an argument that is one entry or a list of entries, and whether it is one.
 fn entries<'py, T>(
     argument: &Bound<'py, PyAny>,
     entry: impl Fn(&Bound<'py, PyAny>) -> Result<Vec<T>>,
@@ -119,13 +116,13 @@ fn entries<'py, T>(
     }
 }
 
-/// The items of a list or a tuple.
+/// Returns the items of a list or a tuple.
 fn sequence<'py>(any: &Bound<'py, PyAny>) -> Option<PyResult<Vec<Bound<'py, PyAny>>>> {
     (any.is_instance_of::<PyList>() || any.is_instance_of::<PyTuple>()).then(|| any.try_iter()?.collect())
 }
 
 impl PyLinearization {
-    /// What acts together in one entry.
+    /// Returns the sources of one entry.
     fn sources(&self, entry: &Bound<'_, PyAny>) -> Result<Vec<Source>> {
         if let Some(items) = sequence(entry) {
             return Ok(items?.iter().map(|i| self.sources(i)).collect::<Result<Vec<_>>>()?.concat());
@@ -154,16 +151,12 @@ impl PyLinearization {
         self.everywhere(entry, |level, token, vector| Seed::Field { level, token, vector })
     }
 
-    /// The rows of an array `[L+1, T, d]` that are not zero, each at its place.
-    fn everywhere<T>(
-        &self,
-        entry: &Bound<'_, PyAny>,
-        make: impl Fn(usize, usize, Vec<f32>) -> T,
-    ) -> Result<Vec<T>> {
+    /// Converts the nonzero rows of an array `[L+1, T, d]`, each at its place.
+    fn everywhere<T>(&self, entry: &Bound<'_, PyAny>, make: impl Fn(usize, usize, Vec<f32>) -> T) -> Result<Vec<T>> {
         let (array, shape) = (floats(entry)?, self.shape());
         if array.shape() != shape {
             return Err(value_error(format!(
-                "an array of shape {:?}; the field of this run is {shape:?}",
+                "invalid shape {:?} of an array: expected {shape:?}, the field of this run",
                 array.shape()
             )));
         }
@@ -172,7 +165,7 @@ impl PyLinearization {
         Ok(rows.map(|(i, row)| make(i / shape[1], i % shape[1], row.to_vec())).collect())
     }
 
-    /// `[L+1, T, d]`
+    /// Returns the shape `[L+1, T, d]` of the run's field.
     fn shape(&self) -> [usize; 3] {
         let config = self.run.model().config();
         [config.n_layer + 1, self.run.tokens().len(), config.n_embd]

@@ -33,26 +33,26 @@ impl PyModel {
     /// `name` is an embedded model (`atlas-small`), a directory with config.json and model.safetensors, a name on the Hugging Face
     /// hub (`gpt2`, `ORG/NAME@REVISION`: from its cache, else downloaded), or `random[:SEED]` for a tiny one with random weights.
     /// `device` is `auto`, `gpu`, `host`, an index of `devices()`, or part of an adapter's name. `memory` is for a batch's
-    /// intermediate values, in bytes; larger work is cut. `half_weights` keeps weights as 16-bit floats, in half the memory;
-    /// `half_inputs` rounds the inputs of forward products to 16 bits as well, for GPUs with matrix units.
+    /// intermediate values, in bytes; larger work is cut. `f16_weights` keeps weights as 16-bit floats, in half the memory;
+    /// `f16_inputs` rounds the inputs of forward products to 16 bits as well, for GPUs with matrix units.
     #[staticmethod]
     #[pyo3(
         signature = (name = resolvent::model::DEFAULT_MODEL.to_owned().into(), device = "auto", *,
-            memory = 512 << 20, half_weights = false, half_inputs = false, progress = true),
-        text_signature = "(name=\"atlas-small\", device=\"auto\", *, memory=536870912, half_weights=False, half_inputs=False, progress=True)"
+            memory = 512 << 20, progress = true, **precision),
+        text_signature = "(name=\"atlas-small\", device=\"auto\", *, memory=536870912, f16_weights=False, f16_inputs=False, progress=True)"
     )]
     fn from_pretrained(
         py: Python<'_>,
         name: PathBuf,
         device: &str,
         memory: u64,
-        half_weights: bool,
-        half_inputs: bool,
         progress: bool,
+        precision: Option<&Bound<'_, PyDict>>,
     ) -> Result<Self> {
         let Ok(choice) = device.parse::<Choice>();
         let name = name.to_str().ok_or_else(|| value_error("the model's path is no UTF-8 text"))?;
-        let options = Options { batch_bytes: memory, half_weights, half_inputs, ..Options::new(choice) };
+        let [f16_weights, f16_inputs] = precision.map_or(Ok([false; 2]), crate::arguments::precision)?;
+        let options = Options { batch_bytes: memory, f16_weights, f16_inputs, ..Options::new(choice) };
         let device = detached(py, |_| resolvent::open(&options))?;
         Ok(Self { model: detached(py, |raised| Model::named_with(&device, name, &hub(raised, progress)))? })
     }
@@ -105,11 +105,7 @@ impl PyModel {
     }
 
     /// Token ids [T], uint32, of a text; ids are checked and handed back. No token is put before a prompt.
-    fn to_tokens<'py>(
-        &self,
-        py: Python<'py>,
-        prompt: &Bound<'py, PyAny>,
-    ) -> Result<Bound<'py, PyArray1<u32>>> {
+    fn to_tokens<'py>(&self, py: Python<'py>, prompt: &Bound<'py, PyAny>) -> Result<Bound<'py, PyArray1<u32>>> {
         let tokens = tokens(&self.model, prompt)?;
         resolvent::model::check_prompt(self.model.config(), &tokens)?;
         Ok(PyArray1::from_vec(py, tokens))
@@ -139,22 +135,14 @@ impl PyModel {
     }
 
     /// The embedding [d] of a token, by text or id.
-    fn embedding<'py>(
-        &self,
-        py: Python<'py>,
-        token: &Bound<'py, PyAny>,
-    ) -> Result<Bound<'py, PyArrayDyn<f32>>> {
+    fn embedding<'py>(&self, py: Python<'py>, token: &Bound<'py, PyAny>) -> Result<Bound<'py, PyArrayDyn<f32>>> {
         let (model, id) = (&self.model, self::token(&self.model, token)?);
         let row = detached(py, |_| model.embedding(id))?;
         Ok(to_numpy(py, row, &[model.config().n_embd])?)
     }
 
     /// The unembedding [d] of a token, by text or id: the direction along which the final norm's output raises its logit.
-    fn unembedding<'py>(
-        &self,
-        py: Python<'py>,
-        token: &Bound<'py, PyAny>,
-    ) -> Result<Bound<'py, PyArrayDyn<f32>>> {
+    fn unembedding<'py>(&self, py: Python<'py>, token: &Bound<'py, PyAny>) -> Result<Bound<'py, PyArrayDyn<f32>>> {
         let (model, id) = (&self.model, self::token(&self.model, token)?);
         let row = detached(py, |_| model.unembedding(id))?;
         Ok(to_numpy(py, row, &[model.config().n_embd])?)
@@ -218,12 +206,7 @@ impl PyModel {
                 return Ok(result);
             }
             let case = Case { clean: &clean, corrupted: &corrupted, observable: &j };
-            result.with_predictors(
-                &case,
-                &kinds,
-                &Predictor::beside_first_order(&others),
-                PredictorOptions::default(),
-            )
+            result.with_predictors(&case, &kinds, &Predictor::beside_first_order(&others), PredictorOptions::default())
         })?;
         PyResultOf::new(py, result, Some(&corrupted), Some(&title))
     }

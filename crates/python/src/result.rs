@@ -32,12 +32,7 @@ pub(crate) struct PyResultOf {
 
 impl PyResultOf {
     /// Takes a result over. `observable` is J as figures show it.
-    pub(crate) fn new(
-        py: Python<'_>,
-        result: Labelled,
-        run: Option<&Run>,
-        observable: Option<&str>,
-    ) -> Result<Self> {
+    pub(crate) fn new(py: Python<'_>, result: Labelled, run: Option<&Run>, observable: Option<&str>) -> Result<Self> {
         let mut about = result;
         let arrays = std::mem::take(&mut about.arrays).into_iter().map(|Array { name, axes, data }| {
             let shape: Vec<usize> = axes.iter().map(|axis| axis.1).collect();

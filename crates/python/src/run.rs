@@ -1,4 +1,4 @@
-//! The class `Run`: what a forward pass holds. Its analyses are in `analyses.rs`.
+//! The class `Run`: the results of a forward pass. Its analyses are in `analyses.rs`.
 
 use std::path::PathBuf;
 
@@ -20,7 +20,7 @@ use crate::work::detached;
 
 type Array<'py> = Bound<'py, PyArrayDyn<f32>>;
 
-/// A forward pass of one prompt of T tokens, kept on the device: its field and logits, and what its analyses start from.
+/// A forward pass of one prompt of T tokens, stored on the device: its field, its logits, and the input of all analyses.
 ///
 /// `run["blocks.3.hook_resid_pre"]`, or `run["resid_pre", 3]`, is the value of a site.
 #[pyclass(frozen, name = "Run", module = "resolvent")]
@@ -28,7 +28,7 @@ pub(crate) struct PyRun {
     pub(crate) run: Run,
 }
 
-/// Texts of a run's tokens; ids where there is no tokenizer.
+/// Returns the texts of a run's tokens, or their ids if the model has no tokenizer.
 pub(crate) fn labels(run: &Run) -> Vec<String> {
     let text = |id: &u32| run.model().tokenizer().map_or_else(|| format!("#{id}"), |t| t.token(*id));
     run.tokens().iter().map(text).collect()
@@ -36,7 +36,7 @@ pub(crate) fn labels(run: &Run) -> Vec<String> {
 
 #[pymethods]
 impl PyRun {
-    /// The model that ran.
+    /// The model of this run.
     #[getter]
     fn model(&self) -> PyModel {
         PyModel { model: self.run.model().clone() }
@@ -54,8 +54,8 @@ impl PyRun {
         labels(&self.run)
     }
 
-    /// The field [L+1, T, d], float32: h[0] what the first block reads, h[L] what the last leaves, before the final norm. It is read
-    /// from the device each time.
+    /// The field [L+1, T, d], float32: h[0] is the input of the first block, h[L] the output of the last one, before the final
+    /// norm. Each access reads it from the device.
     #[getter]
     fn field<'py>(&self, py: Python<'py>) -> Result<Array<'py>> {
         let (run, config) = (&self.run, self.run.model().config());
@@ -63,7 +63,7 @@ impl PyRun {
         Ok(to_numpy(py, field, &[config.n_layer + 1, run.tokens().len(), config.n_embd])?)
     }
 
-    /// Logits [T, V], float32, computed each time; of one position, [V], by `logits_at`.
+    /// Logits [T, V], float32. Each access computes them; for one position use `logits_at`.
     #[getter]
     fn logits<'py>(&self, py: Python<'py>) -> Result<Array<'py>> {
         let run = &self.run;
@@ -71,7 +71,7 @@ impl PyRun {
         Ok(to_numpy(py, logits, &[run.tokens().len(), run.model().config().vocab_size])?)
     }
 
-    /// Logits [V] at a position; -1 is the last.
+    /// Computes the logits [V] at a position; -1 is the last.
     #[pyo3(signature = (position = -1), text_signature = "($self, position=-1)")]
     fn logits_at<'py>(&self, py: Python<'py>, position: i64) -> Result<Array<'py>> {
         let run = &self.run;
@@ -80,9 +80,10 @@ impl PyRun {
         Ok(to_numpy(py, logits, &[run.model().config().vocab_size])?)
     }
 
-    /// The value of a site at every token: [T, d]; of one head (`blocks.3.attn.hook_z[5]`) [T, d_head]; of all heads
-    /// (`blocks.3.attn.hook_z`) [T, H, d_head]. Outputs of attention and MLP for which the run was not prepared cost another
-    /// forward pass.
+    /// Returns the value of a site at every token.
+    ///
+    /// Its shape is [T, d]; for one head (`blocks.3.attn.hook_z[5]`) [T, d_head]; for all heads (`blocks.3.attn.hook_z`)
+    /// [T, H, d_head]. Outputs of attention and MLP need another forward pass unless the run was asked for them.
     fn __getitem__<'py>(&self, py: Python<'py>, name: &Bound<'py, PyAny>) -> Result<Array<'py>> {
         let name = match name.extract::<(String, usize)>() {
             Ok((short, layer)) if ["q", "k", "v", "z"].contains(&short.as_str()) => {
@@ -112,14 +113,15 @@ impl PyRun {
         }
     }
 
-    /// The value of an observable.
+    /// Computes the value of an observable.
     fn value(&self, py: Python<'_>, observable: &Bound<'_, PyObservable>) -> Result<f64> {
         let (run, j) = (&self.run, observable.get().of(py, &self.run)?);
         detached(py, |_| run.value(&j))
     }
 
-    /// The values of an observable in runs with further edits on top of this run's: one number a list of edits, K lists at
-    /// once. They share this run, and each computes only what its edits can reach.
+    /// Computes the values of an observable in K edited runs, each with a list of further edits on top of this run's.
+    ///
+    /// The edited runs share this run. Each computes only the values that its edits can reach.
     fn values_under(
         &self,
         py: Python<'_>,
@@ -134,16 +136,16 @@ impl PyRun {
         detached(py, |_| run.values_under(&variants, &j))
     }
 
-    /// The derivative of the model at this run.
+    /// Returns the derivative of the model at this run.
     ///
-    /// `mode` is `exact`, or what is taken as constant: the scales of layer norms (`frozen_norm`), attention patterns
+    /// `mode` is `exact`, or selects the frozen factors: the scales of layer norms (`frozen_norm`), attention patterns
     /// (`frozen_attention`), both (`frozen`), or these and GELU's ratio (`relp`).
     #[pyo3(signature = (mode = "exact"))]
     fn linearize(&self, mode: &str) -> Result<PyLinearization> {
         PyLinearization::new(self.run.clone(), mode)
     }
 
-    /// Field and logits as a result with its check, to be written or drawn. `last` leaves out all logits but the last token's.
+    /// Returns field and logits as a result with its check, for a file or a figure. With `last`, only the last token has logits.
     ///
     /// Arrays: `field` [L+1, T, d], `logits` [T, V] or [1, V].
     #[pyo3(signature = (*, last = false))]
@@ -152,9 +154,10 @@ impl PyRun {
         PyResultOf::new(py, detached(py, |_| resolvent::forward(run, last))?, Some(run), None)
     }
 
-    /// dJ/dh at every level and token, by reverse mode.
+    /// Computes dJ/dh at every level and token, by reverse mode.
     ///
-    /// With `direction` (`displacement` with a `donor`, `token:TOKEN`, `random[:SEED]` or a file) also its pairing with that.
+    /// With `direction` (`displacement` with a `donor`, `token:TOKEN`, `random[:SEED]` or a file) also its product with the
+    /// direction.
     ///
     /// Arrays: `sensitivity` [L+1, T, d], `norm` [L+1, T], `value` [1]; `directional` [L+1, T] with a direction.
     #[pyo3(signature = (observable, *, direction = None, donor = None))]
@@ -167,11 +170,11 @@ impl PyRun {
         analyses::sensitivity(&self.run, observable, direction, donor)
     }
 
-    /// The response field of one source: what a vector at `at` = (level, position) does everywhere else, by forward mode.
+    /// Computes the response field of one source at `at` = (level, position), by forward mode.
     ///
     /// `direction` is an array [d], or `random[:SEED]`, `token:TOKEN`, `sensitivity` (with `observable`), `displacement` (with
-    /// `donor`, another prompt or run), or a file; `unit` makes it unit length. `geometry` adds how the response propagates,
-    /// `directions` the gains of so many random directions.
+    /// `donor`, another prompt or run), or a file. `unit` scales it to unit length. `geometry` adds arrays that describe the
+    /// propagation of the response. `directions` is a number of random directions whose gains are added.
     ///
     /// Arrays: `response` [L+1, T, d], `norm` [L+1, T]; see the page on result files for the others.
     #[pyo3(
@@ -193,13 +196,15 @@ impl PyRun {
         analyses::green(py, &self.run, at, along, GreenOptions { geometry, directions: (directions, 0) })
     }
 
-    /// Blocks U^T G V of the Green operator between a basis V of sources and a basis U of readouts, for all causal pairs of places
-    /// or for those between `sources` and `targets`, lists of (level, position).
+    /// Computes blocks U^T G V of the Green operator between a basis V of sources and a basis U of readouts.
+    ///
+    /// There is one block for each causal pair of places, or for each pair between `sources` and `targets`, which are lists of
+    /// (level, position).
     ///
     /// A basis is an array [d, k], or `pca`, `unembed[:TOKEN,...]`, `embed[:TOKEN,...]`, `sensitivity`, `displacement` (with
-    /// `donors`), `krylov[:SEED]`, `random[:SEED]`, or a file; `readout` is the same unless it is given. `rank` is how many vectors
-    /// a named basis has. With `out`, a .safetensors file, the result grows there: an interrupted slice goes on when it is called
-    /// again.
+    /// `donors`), `krylov[:SEED]`, `random[:SEED]`, or a file. The default `readout` is the source basis. `rank` is the number of
+    /// vectors of a named basis. With `out`, a .safetensors file, the result is written chunk by chunk, and a second call
+    /// resumes an interrupted slice.
     ///
     /// Arrays: `pairs` [N, 4] (l', t', l, t), `blocks` [N, m, k], `singular_values` [N, min(m, k)], `effective_rank` [N].
     #[pyo3(
@@ -226,11 +231,11 @@ impl PyRun {
         slice(py, &self.run, [basis, readout], (observable, &donors), arguments)
     }
 
-    /// How far the first-order response of an observable to a source holds, at each of `sites`, (level, position); without any, at
-    /// every place up to the observable's position where there is a direction.
+    /// Measures the amplitude up to which the first-order response of an observable to a source is accurate.
     ///
-    /// `direction` is as in `green`, or an array [N, d] with a row a site. `amplitudes` are in units of |h[l,t]| times the
-    /// direction, or, with `absolute`, of the direction itself. `field` compares the whole downstream field as well.
+    /// `sites` is a list of (level, position). The default is every place up to the observable's position at which the direction
+    /// is defined. `direction` is as in `green`, or an array [N, d] with one row for each site. `amplitudes` are in units of
+    /// |h[l,t]| times the direction or, with `absolute`, of the direction itself. `field` also compares the downstream field.
     ///
     /// Arrays: `sites` [N, 2], `amplitudes` [A], `finite`, `error` [N, A], `radius`, `first_order`, `second` [N]; `field_error`
     /// [N, A] with `field`.
@@ -256,12 +261,12 @@ impl PyRun {
         analyses::regime(&self.run, observable, along, (sites.as_deref(), options))
     }
 
-    /// Sources at allowed places that change observables, or the field, as asked, run through the model itself.
+    /// Finds sources that change observables, or the field, by given amounts, and checks them with a run of the model.
     ///
-    /// `goals` is a list of (observable, change) and of ((level, position), vector [d]), or one of them. `sites`, (level, position),
-    /// are where sources may act; without any, wherever the goals can be reached from. `sparse` uses at most so many places, chosen
-    /// `greedy` or by `lasso`; `limit` is the most that |s| may be over |h[l,t]|; `damp` weighs the energy against the goal;
-    /// `refine` are steps of Newton's method.
+    /// `goals` is a list of (observable, change) and of ((level, position), vector [d]), or one of them. `sites` lists the places
+    /// (level, position) of the sources; the default is all places from which a goal can be reached. `sparse` is the largest
+    /// number of places, chosen by `greedy` or `lasso`. `limit` is the largest |s| / |h[l,t]|. `damp` is the weight of the energy
+    /// against the goal. `refine` is a number of steps of Newton's method.
     ///
     /// Arrays: `sites` [N, 2], `sources` [N, d], `relative` [N], `target`, `predicted`, `achieved` [M], `energy` [1], and the
     /// baselines'.
@@ -285,10 +290,10 @@ impl PyRun {
         analyses::invert(&self.run, goals, sites.as_deref(), &options)
     }
 
-    /// How much of a donor's answer comes along with its h[l,t], put in one place at a time: 0 nothing, 1 all of it.
+    /// Measures the fraction of a donor's answer that its h[l,t] transfers, put at one place at a time: 0 is none, 1 is all.
     ///
-    /// `donor` and `others` are prompts or runs of as many tokens. `controls` random directions of the displacement's length are
-    /// compared with, and displacements to the `others`.
+    /// `donor` and `others` are prompts or runs with the same number of tokens. The controls are displacements to the `others`, and
+    /// as many random directions of the displacement's length as `controls` says.
     ///
     /// Arrays: `fraction` [L+1, T], `value` [2], `random`, `random_low`, `random_high` [L+1, T]; `shuffled...` with others.
     #[pyo3(
@@ -309,8 +314,7 @@ impl PyRun {
     }
 
     fn __repr__(&self) -> String {
-        let (name, tokens, edits) =
-            (self.run.model().name(), self.run.tokens().len(), self.run.edits().len());
+        let (name, tokens, edits) = (self.run.model().name(), self.run.tokens().len(), self.run.edits().len());
         format!("<resolvent.Run of {name}: {tokens} tokens, {edits} edits>")
     }
 
@@ -321,7 +325,7 @@ impl PyRun {
 }
 
 impl PyRun {
-    /// The sites of a name, and whether it names one: q, k, v and z without a head are those of all heads.
+    /// Returns the sites of a name, and whether it names one site: q, k, v and z without a head name all heads.
     fn sites(&self, name: &str) -> Result<(Vec<Site>, bool)> {
         let heads = ["hook_q", "hook_k", "hook_v", "hook_z"].iter().any(|hook| name.ends_with(hook));
         match heads {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use numpy::PyUntypedArrayMethods;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
-use resolvent::field::{Basis, BasisContext, End, Frames, Pairs, Slice};
+use resolvent::field::{Basis, BasisContext, End, Frames, PlacePairs, Slice};
 use resolvent::model::{Linearization, Mode, Run, from_end};
 use resolvent::{Labelled, Place};
 
@@ -17,7 +17,7 @@ use crate::observable::PyObservable;
 use crate::result::PyResultOf;
 use crate::work::{Bar, detached};
 
-/// What a slice is asked for, besides its bases and what they refer to.
+/// Arguments of a slice, besides its bases and what they refer to.
 pub(crate) struct SliceArguments {
     pub(crate) rank: Option<usize>,
     pub(crate) sources: Option<Vec<(i64, i64)>>,
@@ -27,7 +27,7 @@ pub(crate) struct SliceArguments {
     pub(crate) progress: bool,
 }
 
-/// A basis by its name, or its vectors `[d, k]`.
+/// A named basis, or vectors `[d, k]`.
 #[derive(Clone)]
 enum Vectors {
     Named(Basis),
@@ -42,17 +42,17 @@ impl Vectors {
         }
         let (array, width) = (floats(argument)?, run.model().config().n_embd);
         let [d, k] = *array.shape() else {
-            return Err(value_error(format!("a basis of shape {:?}; give vectors [d, k]", array.shape())));
+            return Err(value_error(format!("invalid shape {:?} of a basis: expected vectors [d, k]", array.shape())));
         };
         if d != width || k == 0 {
-            return Err(value_error(format!("a basis of shape [{d}, {k}]; the field is {width} wide")));
+            return Err(value_error(format!("invalid shape [{d}, {k}] of a basis: expected [{width}, k] with k > 0")));
         }
-        let numbers = contiguous(&array)?;
-        let columns = (0..k).flat_map(|i| numbers.iter().skip(i).step_by(k).copied()).collect();
+        let elements = contiguous(&array)?;
+        let columns = (0..k).flat_map(|i| elements.iter().skip(i).step_by(k).copied()).collect();
         Ok(Self::Given(Frames::everywhere(k, columns)))
     }
 
-    /// A file has the rank that it has, and so have vectors.
+    /// Returns whether the rank is fixed: that of a file, or of given vectors.
     fn has_rank(&self) -> bool {
         matches!(self, Self::Given(_) | Self::Named(Basis::File(_)))
     }
@@ -85,19 +85,16 @@ pub(crate) fn slice(
         given.as_ref().map(|given| given.iter().map(|&at| place(run, at)).collect()).transpose()
     };
     let (sources, targets) = (listed(&arguments.sources)?, listed(&arguments.targets)?);
-    let pairs = Pairs::new(run, sources.as_deref(), targets.as_deref())?;
+    let pairs = PlacePairs::new(run, sources.as_deref(), targets.as_deref())?;
     let position = Some(from_end("position", arguments.position, run.tokens().len())?);
     let mut bar = if arguments.progress { Bar::new(py, ("slice", "rows"))? } else { Bar::default() };
     let result = detached(py, |raised| {
         let linear = run.linearize(Mode::Exact);
-        let context =
-            BasisContext { observables: &observables, others: &others, position, rank: arguments.rank };
-        // The rank is for the bases that are computed, unless there is none.
+        let context = BasisContext { observables: &observables, others: &others, position, rank: arguments.rank };
+        // `rank` applies to computed bases. If none is computed, it is passed on, so that it can be refused.
         let all_have = source.has_rank() && readout.has_rank();
-        let [of_source, of_readout] = [&source, &readout].map(|vectors| BasisContext {
-            rank: context.rank.filter(|_| all_have || !vectors.has_rank()),
-            ..context
-        });
+        let [of_source, of_readout] = [&source, &readout]
+            .map(|vectors| BasisContext { rank: context.rank.filter(|_| all_have || !vectors.has_rank()), ..context });
         let slice = match (&source, &readout) {
             (Vectors::Named(source), Vectors::Named(readout)) => {
                 Slice::new(&linear, pairs, [source, readout], [of_source, of_readout])?

@@ -1,4 +1,4 @@
-//! Work without the GIL, which signals interrupt and tqdm shows.
+//! Work without the GIL, with interruption by signals and tqdm progress bars.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,10 +10,10 @@ use resolvent::engine::stoppable;
 
 use crate::failure::{Failure, Result};
 
-/// Time between two looks at Python: short beside human patience, long beside a launch.
+/// Interval of signal checks: short for a user, long compared with a launch.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// What a signal handler or a progress bar has raised while work was going on. The work stops at its next launch.
+/// The exception that a signal handler or a progress bar raises during work. The work then stops at its next launch.
 #[derive(Clone, Default)]
 pub(crate) struct Raised(Arc<Mutex<Option<PyErr>>>);
 
@@ -22,7 +22,7 @@ impl Raised {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs something of Python's during the work, and keeps what it raises.
+    /// Runs Python code during the work, and stores the exception that it raises.
     pub(crate) fn python(&self, run: impl FnOnce(Python<'_>) -> PyResult<()>) {
         if self.error().is_some() {
             return;
@@ -32,7 +32,7 @@ impl Raised {
         }
     }
 
-    /// Whether the work is to stop.
+    /// Returns whether the work must stop.
     fn stop(&self, last: &mut Instant) -> bool {
         if last.elapsed() >= PAUSE {
             *last = Instant::now();
@@ -42,8 +42,10 @@ impl Raised {
     }
 }
 
-/// Runs `work` while other Python threads run. Ctrl-C stops it at its next launch, as does whatever `work` raises through
-/// the [`Raised`] that it is given; the exception is then what comes of it.
+/// Runs `work` while other Python threads run.
+///
+/// Ctrl-C, or an exception raised through the [`Raised`] argument, stops the work at its next launch. The exception is then
+/// returned as the error.
 pub(crate) fn detached<T: Send, E: Into<Failure> + Send>(
     py: Python<'_>,
     work: impl FnOnce(&Raised) -> Result<T, E> + Send,
@@ -61,7 +63,7 @@ pub(crate) fn detached<T: Send, E: Into<Failure> + Send>(
     }
 }
 
-/// A bar of tqdm's, where that is installed and wanted.
+/// A tqdm progress bar, or none if tqdm is not installed or not wanted.
 #[derive(Default)]
 pub(crate) struct Bar {
     bar: Option<Py<PyAny>>,
@@ -69,7 +71,7 @@ pub(crate) struct Bar {
 }
 
 impl Bar {
-    /// `unit` is what is counted; bytes (`B`) are shown in larger units.
+    /// Creates a bar that counts `unit`; bytes (`B`) are shown in larger units.
     pub(crate) fn new(py: Python<'_>, (what, unit): (&str, &str)) -> PyResult<Self> {
         let tqdm = match py.import("tqdm.auto") {
             Err(error) if error.is_instance_of::<PyImportError>(py) => return Ok(Self::default()),
@@ -83,7 +85,7 @@ impl Bar {
         Ok(Self { bar: Some(tqdm.getattr("tqdm")?.call((), Some(&options))?.unbind()), at: 0 })
     }
 
-    /// `done` of `all`, and what is going on.
+    /// Shows `done` of `all`, and a text about the current work.
     pub(crate) fn show(&mut self, raised: &Raised, (done, all): (u64, u64), text: Option<&str>) {
         let Some(bar) = &self.bar else { return };
         let step = done as i64 - self.at as i64;
@@ -98,7 +100,7 @@ impl Bar {
         self.at = done;
     }
 
-    /// Adds to what is done.
+    /// Advances the bar by `more`.
     pub(crate) fn add(&mut self, raised: &Raised, (more, all): (u64, u64)) {
         self.show(raised, (self.at + more, all), None);
     }
@@ -107,7 +109,7 @@ impl Bar {
 impl Drop for Bar {
     fn drop(&mut self) {
         let Some(bar) = self.bar.take() else { return };
-        // A bar that cannot be closed is nobody's loss.
+        // A bar that fails to close does not affect the result.
         Python::attach(|py| drop(bar.bind(py).call_method0("close")));
     }
 }

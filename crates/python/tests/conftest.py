@@ -1,4 +1,4 @@
-"""What the tests share. They run on the installed wheel: nothing of the source tree is on the path but this folder."""
+"""Fixtures of the tests. They run on the installed wheel: of the source tree, only this folder is on the path."""
 
 import os
 import pathlib
@@ -9,7 +9,7 @@ import resolvent
 MARY = "When Mary and John went to the store, John gave a drink to"
 JOHN = "When Mary and John went to the store, Mary gave a drink to"
 
-# The repository, for its pages.
+# The repository, whose pages some tests read.
 ROOT = pathlib.Path(os.environ.get("RESOLVENT_ROOT", pathlib.Path(__file__).parents[3]))
 
 

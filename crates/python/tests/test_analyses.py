@@ -1,4 +1,4 @@
-"""Each analysis: its arrays have the shapes that its docstring gives, and mean what they say."""
+"""Each analysis: its arrays have the shapes of its docstring and the right values."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def test_patch_sweep(model, clean, corrupted):
     again = model.patch_sweep(MARY, JOHN, J, sites=["z", "mlp_out"])
     assert again["effect.z"].shape == (8, model.cfg.n_heads, 14) and again["effect.mlp_out"].shape == (8, 14)
     assert again.axes_of("effect.z") == ("block", "head", "token")
-    # Runs that were not made for these sites are made again.
+    # Runs that lack these sites are repeated with them.
     same = model.patch_sweep(clean, corrupted, J, sites=["mlp_out"])
     np.testing.assert_array_equal(same["effect.mlp_out"], again["effect.mlp_out"])
 
@@ -48,7 +48,7 @@ def test_predictors_of_patches(model, clean, corrupted):
     assert swept["predicted"].shape == (5, 9, 14) and swept.axes_of("predicted") == ("predictor", "level", "token")
     np.testing.assert_array_equal(swept["predicted"][0], swept["first_order"])
     error = np.square(swept["predicted"] - swept["effect"]).sum((1, 2))
-    # On this prompt each of them is better than first order, and all but the last cost more than ten forward passes.
+    # On this prompt each predictor is better than first order, and all but the last cost more than ten forward passes.
     assert (error[1:] < error[0]).all() and (swept["cost"][1:4] > 10).all() and swept["cost"][4] < 2
     assert swept["reliability"].shape == (9, 14)
     with pytest.raises(ValueError, match="is no predictor"):

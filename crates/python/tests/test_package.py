@@ -1,4 +1,4 @@
-"""The wheel as a package: what is in it, and that the stubs say what there is."""
+"""The wheel as a package: its contents, and stubs that match them."""
 
 import ast
 import importlib.metadata
@@ -12,7 +12,7 @@ HERE = pathlib.Path(resolvent.__file__).parent
 STUBS = ast.parse((HERE / "__init__.pyi").read_text(encoding="utf-8"))
 
 
-def test_the_wheel_is_tested_and_not_the_sources():
+def test_the_wheel_is_tested_instead_of_the_sources():
     assert "site-packages" in HERE.parts
     assert pathlib.Path(__file__).parents[1] not in HERE.parents
 
@@ -64,7 +64,7 @@ def same_parameters(name, function, node):
             star = True
         there.append((p.name, p.default))
     stub = parameters(node)
-    # Operators have names of their own for what they take.
+    # Operators name their parameters differently.
     if not name.split(".")[-1].startswith("__"):
         assert [n for n, _ in there] == [n for n, _ in stub], name
     for (parameter, real), (_, written) in zip(there, stub):
@@ -74,7 +74,7 @@ def same_parameters(name, function, node):
             assert real == ast.literal_eval(written), where
 
 
-def test_stubs_say_what_there_is():
+def test_stubs_match_the_package():
     classes = {node.name: node for node in STUBS.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")}
     stubbed = public(set(classes) | set(functions(STUBS.body)))
     assert stubbed == public(resolvent.__all__) == public(dir(resolvent))
@@ -82,26 +82,26 @@ def test_stubs_say_what_there_is():
     for name, node in functions(STUBS.body).items():
         same_parameters(name, getattr(resolvent, name), node)
     for name, node in classes.items():
-        cls, members = getattr(resolvent, name), functions(node.body)
+        cls, attributes = getattr(resolvent, name), functions(node.body)
         if issubclass(cls, Exception):
             continue
-        assert public(members) == public(vars(cls)), name
-        for member, stub in members.items():
-            if member == "__new__":
+        assert public(attributes) == public(vars(cls)), name
+        for attribute, stub in attributes.items():
+            if attribute == "__new__":
                 same_parameters(name, cls, stub)
             elif is_property(stub):
-                assert not callable(vars(cls)[member]), f"{name}.{member} is no property"
-            elif member not in ("__getitem__", "__contains__"):
-                same_parameters(f"{name}.{member}", getattr(cls, member), stub)
+                assert not callable(vars(cls)[attribute]), f"{name}.{attribute} is not a property"
+            elif attribute not in ("__getitem__", "__contains__"):
+                same_parameters(f"{name}.{attribute}", getattr(cls, attribute), stub)
             else:
-                assert hasattr(cls, member)
+                assert hasattr(cls, attribute)
 
 
 def test_everything_public_has_a_docstring_and_arrays_have_shapes():
     for name in public(resolvent.__all__):
         thing = getattr(resolvent, name)
         assert thing.__doc__, name
-        for member in public(vars(thing)) if inspect.isclass(thing) and not issubclass(thing, Exception) else ():
-            assert getattr(thing, member).__doc__, f"{name}.{member}"
+        for attribute in public(vars(thing)) if inspect.isclass(thing) and not issubclass(thing, Exception) else ():
+            assert getattr(thing, attribute).__doc__, f"{name}.{attribute}"
     for method in ("field", "logits", "sensitivity", "green", "slice", "regime", "invert", "transfer"):
         assert "[" in getattr(resolvent.Run, method).__doc__, method

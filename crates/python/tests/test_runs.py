@@ -141,15 +141,19 @@ def test_models_open_by_path_too(tmp_path):
         Model.from_pretrained(tmp_path / "nothing", device="host")
 
 
-def test_weights_may_be_halves():
-    halved = Model.from_pretrained("atlas-nano", "host", half_weights=True)
+def test_weights_may_be_f16():
+    halved = Model.from_pretrained("atlas-nano", "host", f16_weights=True)
+    older = Model.from_pretrained("atlas-nano", "host", half_weights=True)  # the spelling of 0.1
+    assert older.weight_rounding == halved.weight_rounding
+    with pytest.raises(TypeError, match="unexpected keyword argument 'f16'"):
+        Model.from_pretrained("atlas-nano", "host", f16=True)
     assert halved.weight_rounding == 0.0, "it was stored so"
     assert Model.from_pretrained("random:1", "host").weight_rounding is None
-    rounded = Model.from_pretrained("random:1", "host", half_weights=True)
+    rounded = Model.from_pretrained("random:1", "host", f16_weights=True)
     assert 1e-4 < rounded.weight_rounding < 3e-4 and rounded.hash.endswith("-f16")
 
 
-def test_inputs_may_be_halves():
-    rounding = Model.from_pretrained("atlas-nano", "host", half_inputs=True)
+def test_inputs_may_be_f16():
+    rounding = Model.from_pretrained("atlas-nano", "host", f16_inputs=True)
     assert rounding.weight_rounding == 0.0 and 1e-5 < rounding.input_rounding < 1e-2
-    assert Model.from_pretrained("atlas-nano", "host", half_weights=True).input_rounding is None
+    assert Model.from_pretrained("atlas-nano", "host", f16_weights=True).input_rounding is None

@@ -1,6 +1,6 @@
-"""Against torch, where that and transformers are installed: the embedded model, read by `transformers` in f64, says the same.
+"""Compares the embedded model with `transformers` in f64, if torch and transformers are installed.
 
-It is no part of the usual tests: `pip install torch transformers` into an environment that has the wheel, and run this file.
+The usual tests skip this file. To run it, `pip install torch transformers` into an environment that has the wheel.
 """
 
 import numpy as np
@@ -31,7 +31,7 @@ def tokens(ours, text):
 
 
 class Forward:
-    """The forward pass of transformers with what is added to, or put into, each h[l] (the input of block l, or of ln_f)."""
+    """A forward pass of transformers that adds to, or replaces, each h[l] (the input of block l, or of ln_f)."""
 
     def __init__(self, gpt2, ids, add=None, put=None):
         self.field, handles = [], []

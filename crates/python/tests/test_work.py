@@ -1,4 +1,4 @@
-"""Long work: other threads run, Ctrl-C ends it, tqdm shows it."""
+"""Long work: other threads run, Ctrl-C stops it, and tqdm shows its progress."""
 
 import os
 import signal
@@ -12,17 +12,17 @@ import pytest
 from conftest import JOHN, MARY
 from resolvent import logit_diff
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of Windows are others")
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
 
 
-# What a shell starts in the background ignores Ctrl-C, and so do its children, unless they say otherwise.
-HEARS = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+# Processes that a shell starts in the background ignore Ctrl-C, and so do their children, unless they install a handler.
+HANDLER = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
 
 
 def interrupted(code, started, tmp_path):
-    """Runs `code` in a child, sends it Ctrl-C once `started(folder)`, and returns what it printed and how long it still took."""
+    """Runs `code` in a child, sends Ctrl-C once `started(folder)`, and returns its output and the time until it ended."""
     child = subprocess.Popen(
-        [sys.executable, "-c", HEARS + textwrap.dedent(code)],
+        [sys.executable, "-c", HANDLER + textwrap.dedent(code)],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -39,7 +39,7 @@ def interrupted(code, started, tmp_path):
     return out, err, time.monotonic() - sent
 
 
-def test_ctrl_c_ends_a_study_which_goes_on_where_it_was(model, tmp_path):
+def test_ctrl_c_stops_a_study_which_can_be_resumed(model, tmp_path):
     code = """
         from resolvent import Model
         model = Model.from_pretrained("atlas-small", device="host")
@@ -55,7 +55,7 @@ def test_ctrl_c_ends_a_study_which_goes_on_where_it_was(model, tmp_path):
 
     out, err, took = interrupted(code, started, tmp_path)
     assert out.splitlines() == ["interrupted", "(9, 2, 192)"], err
-    assert took < 20, "the rest takes longer, and stops at its next launch"
+    assert took < 20, "the study did not stop at its next launch"
     files = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "study").iterdir()}
     assert "regimes.ioi.safetensors" in files and "inverse.ioi.safetensors" not in files
     assert all(name.endswith(".safetensors") for name in files), "nothing half-written is left"
@@ -66,10 +66,10 @@ def test_ctrl_c_ends_a_study_which_goes_on_where_it_was(model, tmp_path):
     assert {s["verdict"] for s in study.statements} <= {"holds", "holds partly", "fails", "not measured"}
     assert "<table>" in study._repr_html_()
     for name, when in files.items():
-        assert (tmp_path / "study" / name).stat().st_mtime_ns == when, "what was done is read back"
+        assert (tmp_path / "study" / name).stat().st_mtime_ns == when, "a complete result was computed again"
 
 
-def test_ctrl_c_ends_one_long_analysis(tmp_path):
+def test_ctrl_c_stops_one_long_analysis(tmp_path):
     code = """
         import pathlib
         from resolvent import Model, logit
@@ -120,7 +120,7 @@ def test_threads_share_a_model(tiny):
         assert (chi == tiny.run([3, 1, 4, 1, i]).sensitivity(j).values).all()
 
 
-def test_progress_is_tqdm_s(run, monkeypatch):
+def test_progress_is_shown_by_tqdm(run, monkeypatch):
     import tqdm.auto
 
     seen = []

@@ -34,21 +34,16 @@ pub struct Response {
 }
 
 /// Runs the model with `amplitude` times every source added, on any scalar.
-pub fn run_with<S: Scalar>(
-    model: &Gpt2<f64>,
-    tokens: &[usize],
-    sources: &[Source<'_>],
-    amplitude: S,
-) -> Trace<S> {
+pub fn run_with<S: Scalar>(model: &Gpt2<f64>, tokens: &[usize], sources: &[Source<'_>], amplitude: S) -> Trace<S> {
     let (d, layers) = (model.config.n_embd, model.config.n_layer);
     for source in sources {
         assert_eq!(source.vector.len(), d, "{:?}: a source is a vector of {d}", source.site);
         assert!(source.site.block() < layers, "{:?}: the model has {layers} blocks", source.site);
         assert!(source.token < tokens.len(), "source at token {} of {}", source.token, tokens.len());
     }
-    model.lift::<S>().forward(tokens, &mut |site, slab| {
+    model.lift::<S>().forward(tokens, &mut |site, chunk| {
         for source in sources.iter().filter(|source| source.site == site) {
-            let row = &mut slab[source.token * d..][..d];
+            let row = &mut chunk[source.token * d..][..d];
             for (x, &s) in row.iter_mut().zip(source.vector) {
                 *x += amplitude * S::from_f64(s);
             }
@@ -64,12 +59,7 @@ pub fn jvp(model: &Gpt2<f64>, tokens: &[usize], sources: &[Source<'_>]) -> Respo
 }
 
 /// J, dJ/da and d2J/da2 of J(h + a s) at a = 0.
-pub fn jet(
-    model: &Gpt2<f64>,
-    tokens: &[usize],
-    sources: &[Source<'_>],
-    observable: &impl Observable,
-) -> [f64; 3] {
+pub fn jet(model: &Gpt2<f64>, tokens: &[usize], sources: &[Source<'_>], observable: &impl Observable) -> [f64; 3] {
     let amplitude = Dual::new(Dual::new(0.0, 1.0), Dual::new(1.0, 0.0));
     let value = observable.read(&run_with(model, tokens, sources, amplitude));
     [value.primal.primal, value.primal.tangent, value.tangent.tangent]

@@ -12,7 +12,7 @@
 //! A hook sees every site's slab right after it is computed and may change it: edits, tangents (of dual numbers) and
 //! finite differences are all done with it.
 
-use crate::ops::{self, GeluForm, Heads, Held};
+use crate::ops::{self, Frozen, GeluForm, Heads};
 use crate::{Scalar, Site};
 
 /// The sizes and switches of `config.json` that the formulas need.
@@ -39,7 +39,7 @@ pub struct Config {
     /// Divide the scores of block l by l + 1; GPT-2 does not.
     pub scale_attn_by_inverse_layer_idx: bool,
     /// What derivatives take as constant.
-    pub held: Held,
+    pub frozen: Frozen,
 }
 
 impl Config {
@@ -242,17 +242,17 @@ impl<S: Scalar> Gpt2<S> {
     ///
     /// The first site that the hook sees is `Q(l)`.
     pub fn resume(&self, mut field: Vec<S>, tokens: usize, hook: &mut Hook<'_, S>) -> Trace<S> {
-        let (layers, slab) = (self.config.n_layer, tokens * self.config.n_embd);
-        let known = field.len() / slab;
+        let (layers, chunk) = (self.config.n_layer, tokens * self.config.n_embd);
+        let known = field.len() / chunk;
         assert!(
-            field.len() == known * slab && (1..=layers + 1).contains(&known),
-            "resume: {} values are not 1 to {} slabs of {slab}",
+            field.len() == known * chunk && (1..=layers + 1).contains(&known),
+            "resume: {} values are not 1 to {} slabs of {chunk}",
             field.len(),
             layers + 1
         );
         let mut blocks = Vec::new();
         for l in known - 1..layers {
-            let (block, mut next) = self.block(l, &field[l * slab..], hook);
+            let (block, mut next) = self.block(l, &field[l * chunk..], hook);
             hook(Site::ResidPost(l), &mut next);
             if l + 1 < layers {
                 hook(Site::ResidPre(l + 1), &mut next);
@@ -261,8 +261,8 @@ impl<S: Scalar> Gpt2<S> {
             blocks.push(block);
         }
         let w = &self.weights;
-        let (eps, held) = (self.config.eps, self.config.held);
-        let normed = ops::layer_norm(&field[layers * slab..], &w.ln_f.weight, &w.ln_f.bias, eps, held);
+        let (eps, frozen) = (self.config.eps, self.config.frozen);
+        let normed = ops::layer_norm(&field[layers * chunk..], &w.ln_f.weight, &w.ln_f.bias, eps, frozen);
         let logits = ops::unembed(&normed, &w.lm_head, self.config.n_embd);
         Trace { field, blocks, logits, tokens, width: self.config.n_embd }
     }
@@ -270,8 +270,8 @@ impl<S: Scalar> Gpt2<S> {
     /// Block `l`: `h[l] [T, d]` -> what happened inside, and `h[l+1] [T, d]`.
     fn block(&self, l: usize, h: &[S], hook: &mut Hook<'_, S>) -> (BlockTrace<S>, Vec<S>) {
         let w = &self.weights.blocks[l];
-        let (d, eps, held) = (self.config.n_embd, self.config.eps, self.config.held);
-        let norm = |x: &[S], w: &Affine<S>| ops::layer_norm(x, &w.weight, &w.bias, eps, held);
+        let (d, eps, frozen) = (self.config.n_embd, self.config.eps, self.config.frozen);
+        let norm = |x: &[S], w: &Affine<S>| ops::layer_norm(x, &w.weight, &w.bias, eps, frozen);
         let linear = |x: &[S], w: &Affine<S>| ops::matmul(x, &w.weight, &w.bias);
 
         let qkv = linear(&norm(h, &w.ln_1), &w.c_attn);
@@ -283,7 +283,7 @@ impl<S: Scalar> Gpt2<S> {
         let rows = q.chunks_exact(d).zip(k.chunks_exact(d)).zip(v.chunks_exact(d));
         let qkv: Vec<S> = rows.flat_map(|((q, k), v)| [q, k, v].concat()).collect();
 
-        let mut z = ops::attention(&qkv, self.config.heads(l), held);
+        let mut z = ops::attention(&qkv, self.config.heads(l), frozen);
         hook(Site::Z(l), &mut z);
         let mut attn_out = linear(&z, &w.attn_proj);
         hook(Site::AttnOut(l), &mut attn_out);
@@ -291,7 +291,7 @@ impl<S: Scalar> Gpt2<S> {
         hook(Site::ResidMid(l), &mut resid_mid);
 
         let pre = linear(&norm(&resid_mid, &w.ln_2), &w.c_fc);
-        let hidden = ops::gelu(&pre, self.config.activation, held);
+        let hidden = ops::gelu(&pre, self.config.activation, frozen);
         let mut mlp_out = linear(&hidden, &w.mlp_proj);
         hook(Site::MlpOut(l), &mut mlp_out);
         let next = ops::add(&resid_mid, &mlp_out);

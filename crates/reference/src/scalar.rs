@@ -20,10 +20,10 @@ pub trait Scalar:
     fn from_f64(x: f64) -> Self;
     /// The plain number, without derivatives.
     fn value(self) -> f64;
-    /// The number itself, or where `held` the constant that it is: without derivatives.
+    /// The number itself, or where `frozen` the constant that it is: without derivatives.
     #[must_use]
-    fn hold(self, held: bool) -> Self {
-        if held { Self::from_f64(self.value()) } else { self }
+    fn freeze(self, frozen: bool) -> Self {
+        if frozen { Self::from_f64(self.value()) } else { self }
     }
     /// e^x.
     fn exp(self) -> Self;

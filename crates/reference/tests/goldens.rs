@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use resolvent_reference::derivative::{self, Response};
-use resolvent_reference::ops::{GeluForm, Held};
+use resolvent_reference::ops::{Frozen, GeluForm};
 use resolvent_reference::{Config, Gpt2, Logit, Site, Source, Trace};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
@@ -97,7 +97,7 @@ fn config(json: &Value) -> Config {
             "gelu" => GeluForm::Erf,
             other => panic!("activation {other}"),
         },
-        held: Held::default(),
+        frozen: Frozen::default(),
         scale_attn_weights: json["scale_attn_weights"].as_bool().unwrap_or(true),
         scale_attn_by_inverse_layer_idx: json["scale_attn_by_inverse_layer_idx"].as_bool().unwrap_or(false),
     }
@@ -126,26 +126,18 @@ fn field_logits_and_observable() {
         let run = golden.run();
         golden.agree("field", &run.field);
         golden.agree("logits", &run.logits);
-        golden.agree(
-            "value",
-            &[derivative::along(&golden.model, &golden.tokens, &[], 0.0, &golden.observable())],
-        );
+        golden.agree("value", &[derivative::along(&golden.model, &golden.tokens, &[], 0.0, &golden.observable())]);
     }
 }
 
 #[test]
 fn response_to_a_source() {
     for golden in NAMES.map(Golden::load) {
-        let Response { field, logits, .. } =
-            derivative::jvp(&golden.model, &golden.tokens, &[golden.source()]);
+        let Response { field, logits, .. } = derivative::jvp(&golden.model, &golden.tokens, &[golden.source()]);
         golden.agree("jvp_field", &field);
         golden.agree("jvp_logits", &logits);
         let outside = |x: &[f64]| x.iter().map(|&x| x == 0.0).collect::<Vec<bool>>();
-        assert_eq!(
-            outside(&field),
-            outside(&golden.arrays["jvp_field"]),
-            "causal zeros are exactly zero in both"
-        );
+        assert_eq!(outside(&field), outside(&golden.arrays["jvp_field"]), "causal zeros are exactly zero in both");
     }
 }
 

@@ -1,7 +1,7 @@
 //! The run of the whole model: hooks, edits, and derivatives at every site, on a small random model.
 
 use resolvent_reference::derivative::{along, gradient, jet, jvp};
-use resolvent_reference::ops::{self, Edit, GeluForm, Held};
+use resolvent_reference::ops::{self, Edit, Frozen, GeluForm};
 use resolvent_reference::{Config, Gpt2, LogProbability, Logit, Observable, Projection, Site, Source, Trace};
 
 const TOKENS: [usize; 5] = [3, 1, 4, 1, 6];
@@ -15,7 +15,7 @@ const CONFIG: Config = Config {
     n_positions: 5,
     eps: 1e-5,
     activation: GeluForm::Tanh,
-    held: Held { norm: false, pattern: false, ratio: false },
+    frozen: Frozen { norm: false, pattern: false, ratio: false },
     scale_attn_weights: true,
     scale_attn_by_inverse_layer_idx: false,
 };
@@ -65,19 +65,19 @@ fn close(found: f64, expected: f64, tolerance: f64) {
 fn the_hook_sees_every_site_once_and_in_order() {
     let model = model(CONFIG);
     let mut seen = Vec::new();
-    let mut slabs = Vec::new();
-    let trace = model.forward(&TOKENS, &mut |site, slab: &mut [f64]| {
+    let mut visited = Vec::new();
+    let trace = model.forward(&TOKENS, &mut |site, chunk: &mut [f64]| {
         seen.push(site);
-        slabs.push(slab.to_vec());
+        visited.push(chunk.to_vec());
     });
     assert_eq!(seen, [sites(0), sites(1)].concat());
-    assert_eq!(slabs[8], slabs[9], "resid_post and the next resid_pre are the same rows");
-    let slab = TOKENS.len() * CONFIG.n_embd;
-    assert_eq!(trace.field, [&slabs[0], &slabs[8], &slabs[17]].map(Vec::as_slice).concat());
+    assert_eq!(visited[8], visited[9], "resid_post and the next resid_pre are the same rows");
+    let chunk = TOKENS.len() * CONFIG.n_embd;
+    assert_eq!(trace.field, [&visited[0], &visited[8], &visited[17]].map(Vec::as_slice).concat());
     let block = &trace.blocks[1];
     let inside = [&block.q, &block.k, &block.v, &block.z, &block.attn_out, &block.resid_mid, &block.mlp_out];
-    assert!(inside.into_iter().eq(&slabs[10..17]), "the trace keeps what the hook saw");
-    assert_eq!(trace.h(1, 2), &trace.field[slab + 2 * 6..][..6]);
+    assert!(inside.into_iter().eq(&visited[10..17]), "the trace keeps what the hook saw");
+    assert_eq!(trace.h(1, 2), &trace.field[chunk + 2 * 6..][..6]);
     assert_eq!(trace.logits.len(), TOKENS.len() * CONFIG.vocab);
 }
 
@@ -122,10 +122,8 @@ fn derivatives_at_every_site_match_differences_of_finite_runs() {
 fn the_response_is_linear_causal_and_starts_with_the_source() {
     let model = model(CONFIG);
     let (a, b) = (numbers("a", 6), numbers("b", 6));
-    let sources = [
-        Source { site: Site::ResidPre(1), token: 2, vector: &a },
-        Source { site: Site::V(1), token: 3, vector: &b },
-    ];
+    let sources =
+        [Source { site: Site::ResidPre(1), token: 2, vector: &a }, Source { site: Site::V(1), token: 3, vector: &b }];
     let both = jvp(&model, &TOKENS, &sources).field;
     let [one, other] = [0, 1].map(|i| jvp(&model, &TOKENS, &sources[i..=i]).field);
     for ((both, one), other) in both.iter().zip(&one).zip(&other) {
@@ -164,8 +162,7 @@ fn gradient_rows_are_what_the_responses_read() {
 #[test]
 fn log_probabilities_add_up_to_one() {
     let run = base(&model(CONFIG));
-    let total: f64 =
-        (0..CONFIG.vocab).map(|target| LogProbability { target, position: 2 }.read(&run).exp()).sum();
+    let total: f64 = (0..CONFIG.vocab).map(|target| LogProbability { target, position: 2 }.read(&run).exp()).sum();
     close(total, 1.0, 1e-15);
     let [a, b] = [2, 5].map(|target| LogProbability { target, position: 4 }.read(&run));
     close(a - b, J.read(&run), 1e-14);
@@ -176,9 +173,9 @@ fn an_edit_of_one_head_reaches_the_stream_through_its_rows_of_the_projection() {
     let model = model(CONFIG);
     let run = base(&model);
     let (head, token) = (CONFIG.heads(0).columns(1), 2);
-    let ablated = model.forward(&TOKENS, &mut |site, slab| {
+    let ablated = model.forward(&TOKENS, &mut |site, chunk| {
         if site == Site::Z(0) {
-            ops::splice(slab, 6, token, head.clone(), Edit::Scale(0.0));
+            ops::splice(chunk, 6, token, head.clone(), Edit::Scale(0.0));
         }
     });
     for o in 0..6 {
@@ -189,11 +186,7 @@ fn an_edit_of_one_head_reaches_the_stream_through_its_rows_of_the_projection() {
         let change = ablated.blocks[0].attn_out[token * 6 + o] - run.blocks[0].attn_out[token * 6 + o];
         close(change, -lost, 1e-14);
     }
-    assert_eq!(
-        run.logits[..2 * CONFIG.vocab],
-        ablated.logits[..2 * CONFIG.vocab],
-        "earlier tokens know nothing"
-    );
+    assert_eq!(run.logits[..2 * CONFIG.vocab], ablated.logits[..2 * CONFIG.vocab], "earlier tokens know nothing");
     assert_ne!(run.logits_at(2), ablated.logits_at(2));
 }
 
@@ -202,9 +195,9 @@ fn score_switches_scale_the_scores() {
     // Unscaled scores are those of queries sqrt(d_head) times as large; divided by l + 1, half as large in block 1.
     let run = |config: Config, factor: [f64; 2]| {
         model(config)
-            .forward(&TOKENS, &mut |site, slab| {
+            .forward(&TOKENS, &mut |site, chunk| {
                 if let Site::Q(l) = site {
-                    slab.iter_mut().for_each(|q| *q *= factor[l]);
+                    chunk.iter_mut().for_each(|q| *q *= factor[l]);
                 }
             })
             .logits

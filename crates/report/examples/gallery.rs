@@ -5,8 +5,8 @@ use std::f64::consts::TAU;
 use std::path::PathBuf;
 
 use resolvent_report::{
-    Axis, Bars, Block, Category, Cell, Estimate, Figure, Grid, Heatmap, Lines, Map, Page, Point, Reference,
-    Result, Scatter, Section, Series, Statement, Table, Verdict,
+    Axis, Bars, Block, Category, Cell, Estimate, Figure, Grid, Heatmap, Lines, Map, Page, Point, Reference, Result,
+    Scatter, Section, Series, Statement, Table, Verdict,
 };
 
 fn main() -> Result<()> {
@@ -45,10 +45,8 @@ fn normal(i: usize) -> f64 {
     (0..6).map(|k| noise(6 * i + k)).sum::<f64>() / 1.4
 }
 
-const PROMPT: [&str; 14] = [
-    "When", " Mary", " and", " John", " went", " to", " the", " store", ",", " Mary", " gave", " a",
-    " drink", " to",
-];
+const PROMPT: [&str; 14] =
+    ["When", " Mary", " and", " John", " went", " to", " the", " store", ",", " Mary", " gave", " a", " drink", " to"];
 
 fn tokens(count: usize) -> Vec<String> {
     PROMPT.iter().cycle().take(count).map(|&t| t.to_owned()).collect()
@@ -138,9 +136,7 @@ fn regime() -> Lines {
 fn gains() -> Lines {
     let mut plot = Lines::new("Gain over levels", Axis::linear("level"), Axis::linear("gain"));
     plot.subtitle = "mean and 90 % interval over 40 prompts".to_owned();
-    for (name, phase) in
-        [("attention frozen", 0.0), ("exact", 1.3), ("norms frozen", 2.6), ("relevance rules", 4.0)]
-    {
+    for (name, phase) in [("attention frozen", 0.0), ("exact", 1.3), ("norms frozen", 2.6), ("relevance rules", 4.0)] {
         let points: Vec<(f64, f64)> = (0..25)
             .map(|l| (f64::from(l), 2.0 + (TAU * f64::from(l) / 24.0 + phase).sin() + 0.05 * f64::from(l)))
             .collect();
@@ -204,8 +200,7 @@ fn hostile() -> Heatmap {
         "\n",
     ];
     let values = (0..16).map(|i| noise(i) as f32 * 2e-7).collect();
-    let mut map =
-        Heatmap::new("Labels <b>of</b> others", levels(2), columns.map(str::to_owned).to_vec(), values);
+    let mut map = Heatmap::new("Labels <b>of</b> others", levels(2), columns.map(str::to_owned).to_vec(), values);
     map.unit = "</svg><script>".to_owned();
     map
 }

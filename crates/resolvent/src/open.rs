@@ -28,7 +28,7 @@ pub struct SelfTest {
 /// is off by far more than this.
 pub(crate) const BOUND: f64 = 2e-5;
 
-/// The same where [inputs are rounded](Options::half_inputs), for all but the adjoint identity, which rounds nothing: a difference of 1e-7 beside a half step is one of 1e-3 after it, and
+/// The same where [inputs are rounded](Options::f16_inputs), for all but the adjoint identity, which rounds nothing: a difference of 1e-7 beside a half step is one of 1e-3 after it, and
 /// blocks that follow spread it. Seen: 2.4e-4 between executors that each round right.
 const ROUNDING_BOUND: f64 = 2e-3;
 
@@ -96,13 +96,13 @@ pub fn open(options: &Options) -> Result<Device, Fault> {
     let options = &with_cache(options);
     let device = tuned(options)?;
     // Who takes other texts has to pass again.
-    let texts = tuning::describe(&device);
-    if device.info().is_host() || device.kept(PASSED).is_some_and(|passed| passed == texts.as_bytes()) {
+    let variants = tuning::describe(&device);
+    if device.info().is_host() || device.cached(PASSED).is_some_and(|passed| passed == variants.as_bytes()) {
         return Ok(device);
     }
     match self_test(&device) {
         Ok(_) => {
-            device.keep(PASSED, texts.as_bytes());
+            device.keep(PASSED, variants.as_bytes());
             Ok(device)
         }
         Err(fault) if options.choice == Choice::Auto => {
@@ -116,8 +116,8 @@ pub fn open(options: &Options) -> Result<Device, Fault> {
 /// The device, with the texts that an earlier [`crate::bench::tune`] found best.
 pub(crate) fn tuned(options: &Options) -> resolvent_engine::Result<Device> {
     let device = Device::open(options)?;
-    if let Some(kept) = device.kept(tuning::KEPT) {
-        device.prefer(tuning::from_text(&String::from_utf8_lossy(&kept)));
+    if let Some(cached) = device.cached(tuning::CACHED) {
+        device.prefer(tuning::from_text(&String::from_utf8_lossy(&cached)));
     }
     Ok(device)
 }
@@ -148,8 +148,8 @@ fn cache_folder(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> 
 pub fn self_test(device: &Device) -> Result<SelfTest, Fault> {
     let fault = |found: String| Fault::Driver { device: device.info().to_string(), found };
     let ours = measure(device).map_err(|e| fault(e.to_string()))?;
-    let (half_weights, half_inputs) = (device.half_weights(), device.half_inputs());
-    let like = Options { half_weights, half_inputs, ..Options::new(Choice::Host) };
+    let (f16_weights, f16_inputs) = (device.f16_weights(), device.f16_inputs());
+    let like = Options { f16_weights, f16_inputs, ..Options::new(Choice::Host) };
     let host = measure(&Device::open(&like)?).map_err(|e| fault(e.to_string()))?;
     let test = SelfTest {
         field: relative(&ours.field, &host.field),
@@ -160,7 +160,7 @@ pub fn self_test(device: &Device) -> Result<SelfTest, Fault> {
         adjoint: ours.adjoint,
     };
     let figures = [test.field, test.sensitivity, test.response, test.second, test.product];
-    let bound = if device.half_inputs() { ROUNDING_BOUND } else { BOUND };
+    let bound = if device.f16_inputs() { ROUNDING_BOUND } else { BOUND };
     // Written so that a NaN fails.
     match figures.iter().all(|&x| x <= bound) && test.adjoint <= BOUND {
         true => Ok(test),
@@ -180,7 +180,7 @@ struct Measured {
 fn measure(device: &Device) -> resolvent_field::Result<Measured> {
     // Sizes that fill no tile, in whole vec4 as those of all trained models, or in the eights that halves need: the texts that
     // these take are meant. More tokens than one attention tile has keys, and sources that leave few, some and many rows.
-    let n_embd = if device.half_weights() { 72 } else { 84 };
+    let n_embd = if device.f16_weights() { 72 } else { 84 };
     let config = Config { n_embd, n_head: 3, n_positions: 80, ..tiny() };
     let model = Model::random(device, config.clone(), RandomWeights::new(&config, 11).with_std(0.1))?;
     let tokens: Vec<u32> = (0..70).map(|i| (i * 17 + 3) % 50).collect();

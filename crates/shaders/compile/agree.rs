@@ -11,10 +11,7 @@ use super::{
 use crate::kind::Element;
 
 /// The entries that all variants agree on, or where they differ from the first, which is `base`.
-pub(crate) fn merge(
-    source: &Source,
-    variants: &[(&Switches, Vec<Entry>)],
-) -> Result<Vec<Entry>, Vec<Problem>> {
+pub(crate) fn merge(source: &Source, variants: &[(&Switches, Vec<Entry>)]) -> Result<Vec<Entry>, Vec<Problem>> {
     let Some(((base, expected), others)) = variants.split_first() else { return Ok(Vec::new()) };
     let first = &base.variant;
     let mut problems = Vec::new();
@@ -32,8 +29,7 @@ pub(crate) fn merge(
         }
         for (entry, expected) in entries.iter().zip(expected) {
             let Some((what, there, here)) = difference(expected, entry) else { continue };
-            let message =
-                format!("`{}` has other {what} in variant `{variant}` than in `{first}`", entry.name);
+            let message = format!("`{}` has other {what} in variant `{variant}` than in `{first}`", entry.name);
             problems.push(
                 Problem::new(&source.path, 0, message)
                     .detail(format!("{first}: {there}"))
@@ -47,21 +43,16 @@ pub(crate) fn merge(
     let mut merged = expected.clone();
     for (index, entry) in merged.iter_mut().enumerate() {
         for dimension in 0..3 {
-            let extents: Vec<&Extent> =
-                variants.iter().map(|(_, all)| &all[index].workgroup[dimension]).collect();
+            let extents: Vec<&Extent> = variants.iter().map(|(_, all)| &all[index].workgroup[dimension]).collect();
             if extents.iter().all(|extent| *extent == extents[0]) {
                 continue;
             }
             match common_number(variants, &extents) {
                 Some(name) => entry.workgroup[dimension] = Extent::Number(name),
                 None => problems.push(
-                    Problem::new(
-                        &source.path,
-                        0,
-                        format!("`{}` has another workgroup in every variant", entry.name),
-                    )
-                    .detail(format!("dimension {dimension}: {extents:?}"))
-                    .detail("one that differs has to be a number of shaders/variants.toml, used as it is"),
+                    Problem::new(&source.path, 0, format!("`{}` has another workgroup in every variant", entry.name))
+                        .detail(format!("dimension {dimension}: {extents:?}"))
+                        .detail("one that differs has to be a number of shaders/variants.toml, used as it is"),
                 ),
             }
         }

@@ -49,9 +49,8 @@ impl LineMap {
     pub(crate) fn runs(&self) -> Vec<(u32, &str, u32)> {
         let mut runs: Vec<(u32, &str, u32)> = Vec::new();
         for (start, (file, line)) in (1..).zip(&self.0) {
-            let goes_on = runs
-                .last()
-                .is_some_and(|&(first, same, from)| same == file && from + (start - first) == *line);
+            let goes_on =
+                runs.last().is_some_and(|&(first, same, from)| same == file && from + (start - first) == *line);
             if !goes_on {
                 runs.push((start, file, *line));
             }
@@ -207,8 +206,7 @@ impl Assembler<'_> {
         for flag in &self.switches.flags {
             let is_feature = manifest::FEATURES.contains(&flag.as_str());
             if !is_feature && !self.seen_flags.contains(flag) {
-                let message =
-                    format!("flag `{flag}` of `{}.{}` is never used", shader.name, self.switches.variant);
+                let message = format!("flag `{flag}` of `{}.{}` is never used", shader.name, self.switches.variant);
                 return Err(Problem::new(manifest::PATH, self.switches.line, message)
                     .detail(format!("looked for in {}", shader.path)));
             }

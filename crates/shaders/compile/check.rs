@@ -4,13 +4,9 @@ use super::{assemble::Assembled, manifest::Switches, problem::Problem};
 use naga::valid::{Capabilities, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
 
 /// Parses and validates, allowing only what the variant's features give.
-pub(crate) fn check(
-    assembled: &Assembled,
-    switches: &Switches,
-) -> Result<(naga::Module, ModuleInfo), Problem> {
+pub(crate) fn check(assembled: &Assembled, switches: &Switches) -> Result<(naga::Module, ModuleInfo), Problem> {
     let module = naga::front::wgsl::parse_str(&assembled.text).map_err(|error| {
-        let labels: Vec<(naga::Span, String)> =
-            error.labels().map(|(span, text)| (span, text.to_owned())).collect();
+        let labels: Vec<(naga::Span, String)> = error.labels().map(|(span, text)| (span, text.to_owned())).collect();
         let notes = error.notes().map(|note| format!("note: {note}")).collect();
         render(assembled, error.message(), &labels, notes)
     })?;
@@ -46,12 +42,7 @@ fn validator(switches: &Switches) -> Validator {
     validator
 }
 
-fn render(
-    assembled: &Assembled,
-    message: &str,
-    labels: &[(naga::Span, String)],
-    notes: Vec<String>,
-) -> Problem {
+fn render(assembled: &Assembled, message: &str, labels: &[(naga::Span, String)], notes: Vec<String>) -> Problem {
     let place = |span: naga::Span| {
         let location = span.location(&assembled.text);
         let (file, line) = assembled.lines.locate(location.line_number);
@@ -71,9 +62,7 @@ fn render(
     let mut problem = Problem::new(file, line, message);
     for (span, label) in labels.iter().filter(|(span, _)| span.is_defined()) {
         let (file, line, column, text) = place(*span);
-        problem = problem
-            .detail(format!("{file}:{line}:{column}: {label}"))
-            .detail(format!("  | {}", text.trim_end()));
+        problem = problem.detail(format!("{file}:{line}:{column}: {label}")).detail(format!("  | {}", text.trim_end()));
     }
     problem.details.extend(notes);
     problem

@@ -18,9 +18,7 @@ pub(crate) fn emit(shaders: &[Shader]) -> Vec<(String, String)> {
     }
     let all: Vec<String> = shaders
         .iter()
-        .flat_map(|shader| {
-            shader.entries.iter().map(|entry| format!("    &{}::{},\n", shader.name, constant(entry)))
-        })
+        .flat_map(|shader| shader.entries.iter().map(|entry| format!("    &{}::{},\n", shader.name, constant(entry))))
         .collect();
     _ = write!(code, "\n/// Every kernel, by shader and then in the order of the file.\n");
     _ = write!(code, "pub static ALL: &[&Kernel] = &[\n{}];\n", all.concat());
@@ -63,10 +61,7 @@ fn module(code: &mut String, shader: &Shader) {
         _ = writeln!(code, "            flags: &{:?},", switches.flags.iter().collect::<Vec<_>>());
         _ = writeln!(code, "            lines: &[");
         for (start, file, line) in assembled.lines.runs() {
-            _ = writeln!(
-                code,
-                "                crate::Run {{ start: {start}, file: {file:?}, line: {line} }},"
-            );
+            _ = writeln!(code, "                crate::Run {{ start: {start}, file: {file:?}, line: {line} }},");
         }
         _ = writeln!(code, "            ],\n        }},");
     }

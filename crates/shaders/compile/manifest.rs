@@ -77,9 +77,10 @@ impl Manifest {
             }
             match list.iter().find(|switches| switches.variant == "base") {
                 None => {
-                    problems.push(Problem::new(PATH, 0, format!("`{shader}` has no variant `base`")).detail(
-                        "`base` is the text for devices without any feature: every shader has to have it",
-                    ));
+                    problems.push(
+                        Problem::new(PATH, 0, format!("`{shader}` has no variant `base`"))
+                            .detail("`base` is the text for devices without any feature: every shader has to have it"),
+                    );
                 }
                 Some(base) if base.asks() => problems.push(
                     Problem::new(PATH, base.line, format!("`{shader}.base` asks for a feature"))
@@ -120,11 +121,7 @@ fn read_variant(
         if !key.starts_with(|c: char| c.is_ascii_uppercase())
             || !key.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
         {
-            return Err(Problem::new(
-                PATH,
-                line,
-                format!("switch `{key}` of `{shader}.{name}` is not UPPER_CASE"),
-            ));
+            return Err(Problem::new(PATH, line, format!("switch `{key}` of `{shader}.{name}` is not UPPER_CASE")));
         }
         match value {
             toml::Value::Boolean(set) => {

@@ -57,11 +57,7 @@ pub(crate) fn compile(tree: &Tree) -> Result<Vec<Shader>, Vec<Problem>> {
     if distinct.is_empty() { Ok(shaders) } else { Err(distinct) }
 }
 
-fn compile_one(
-    source: &assemble::Source,
-    tree: &Tree,
-    manifest: &manifest::Manifest,
-) -> Result<Shader, Vec<Problem>> {
+fn compile_one(source: &assemble::Source, tree: &Tree, manifest: &manifest::Manifest) -> Result<Shader, Vec<Problem>> {
     let all = manifest.variants(&source.name);
     let mut problems = Vec::new();
     let mut texts = Vec::new();
@@ -94,8 +90,7 @@ fn compile_variant(
     tree: &Tree,
     manifest: &manifest::Manifest,
 ) -> Result<(Assembled, Vec<Entry>), Vec<Problem>> {
-    let assembled =
-        assemble::assemble(source, switches, &tree.library, manifest).map_err(|problem| vec![problem])?;
+    let assembled = assemble::assemble(source, switches, &tree.library, manifest).map_err(|problem| vec![problem])?;
     let (module, info) = check::check(&assembled, switches).map_err(|problem| vec![problem])?;
     let subject = lint::Subject { source, assembled: &assembled, module: &module, info: &info };
     let mut problems = lint::shader(&subject);

@@ -2,9 +2,7 @@
 
 use super::{lint::Subject, problem::Problem, tree::is_snake_case};
 use crate::kind::{Access, Element, Scalar};
-use naga::{
-    AddressSpace, ArraySize, Expression, GlobalVariable, Handle, Literal, ScalarKind, TypeInner, VectorSize,
-};
+use naga::{AddressSpace, ArraySize, Expression, GlobalVariable, Handle, Literal, ScalarKind, TypeInner, VectorSize};
 
 /// An entry point.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,16 +54,13 @@ pub(crate) fn reflect(subject: &Subject<'_>) -> Result<Vec<Entry>, Problem> {
         .enumerate()
         .map(|(index, point)| {
             if !is_snake_case(&point.name) || point.stage != naga::ShaderStage::Compute {
-                let message =
-                    format!("entry `{}` has to be a compute shader with a snake_case name", point.name);
+                let message = format!("entry `{}` has to be a compute shader with a snake_case name", point.name);
                 return Err(Problem::new(&subject.source.path, 0, message));
             }
             let info = subject.info.get_entry_point(index);
             let mut params_size = 0;
             let mut bindings = Vec::new();
-            for (handle, variable) in
-                module.global_variables.iter().filter(|(handle, _)| !info[*handle].is_empty())
-            {
+            for (handle, variable) in module.global_variables.iter().filter(|(handle, _)| !info[*handle].is_empty()) {
                 match variable.space {
                     AddressSpace::Uniform => {
                         params_size = module.types[variable.ty].inner.size(module.to_ctx());
@@ -144,9 +139,7 @@ fn overrides(subject: &Subject<'_>) -> Result<Vec<Override>, Problem> {
             let name = constant.name.clone().unwrap_or_default();
             let problem = |message: String| subject.problem(module.overrides.get_span(handle), message);
             if constant.id.is_some() {
-                return Err(problem(format!(
-                    "override `{name}` has an @id; pipeline constants are set by name"
-                )));
+                return Err(problem(format!("override `{name}` has an @id; pipeline constants are set by name")));
             }
             let TypeInner::Scalar(scalar) = module.types[constant.ty].inner else {
                 return Err(problem(format!("override `{name}` is no scalar")));
@@ -161,9 +154,8 @@ fn overrides(subject: &Subject<'_>) -> Result<Vec<Override>, Problem> {
             let default = match constant.init {
                 None => None,
                 Some(init) => Some(literal(module, init).ok_or_else(|| {
-                    problem(format!("the default of override `{name}` has to be a constant")).detail(
-                        "one that depends on other overrides would not be known before the pipeline is made",
-                    )
+                    problem(format!("the default of override `{name}` has to be a constant"))
+                        .detail("one that depends on other overrides would not be known before the pipeline is made")
                 })?),
             };
             Ok(Override { name, kind, default })
@@ -195,8 +187,7 @@ fn workgroup(subject: &Subject<'_>, point: &naga::EntryPoint) -> Result<[Extent;
             _ => None,
         };
         let Some(name) = name else {
-            let message =
-                format!("a workgroup dimension of `{}` is neither a number nor an override", point.name);
+            let message = format!("a workgroup dimension of `{}` is neither a number nor an override", point.name);
             return Err(subject.problem(module.global_expressions.get_span(handle), message));
         };
         *extent = Extent::Override(name);

@@ -49,23 +49,16 @@ fn load(i: u32) -> vec4<f32> { return x[i]; }
 #[test]
 fn each_entry_has_what_it_uses() {
     let [primal, tally] = entries(SCALE).try_into().expect("two entries");
-    let binding =
-        |slot, name: &str, access, element| Binding { slot, name: name.to_owned(), access, element };
+    let binding = |slot, name: &str, access, element| Binding { slot, name: name.to_owned(), access, element };
     assert_eq!(
         primal.bindings,
-        [
-            binding(1, "x", Access::Read, Element::Vec4F32),
-            binding(4, "y", Access::ReadWrite, Element::Vec4F32)
-        ]
+        [binding(1, "x", Access::Read, Element::Vec4F32), binding(4, "y", Access::ReadWrite, Element::Vec4F32)]
     );
     assert_eq!((primal.name.as_str(), primal.params_size), ("primal", 12));
     assert_eq!(primal.workgroup, [Extent::Override("WG".to_owned()), Extent::Literal(2), Extent::Literal(1)]);
     assert_eq!(
         tally.bindings,
-        [
-            binding(1, "ids", Access::Read, Element::U32),
-            binding(2, "count", Access::ReadWrite, Element::AtomicU32)
-        ]
+        [binding(1, "ids", Access::Read, Element::U32), binding(2, "count", Access::ReadWrite, Element::AtomicU32)]
     );
     assert_eq!((tally.name.as_str(), tally.params_size), ("tally", 0));
     let constant = |name: &str, kind, default| Override { name: name.to_owned(), kind, default };
@@ -87,11 +80,9 @@ fn a_broken_shader_names_its_file_and_line() {
 
 #[test]
 fn an_invalid_shader_names_its_cause_and_its_imported_file() {
-    let mut tree =
-        tree(&[("x", "// head\n#import a\n@compute @workgroup_size(1) fn primal() { _ = f(); }\n")], "");
+    let mut tree = tree(&[("x", "// head\n#import a\n@compute @workgroup_size(1) fn primal() { _ = f(); }\n")], "");
     let text = "// head\nfn f() -> f32 {\n  let y = vec2<f32>(1.0);\n  return y;\n}\n";
-    let library =
-        super::assemble::Source { name: "a".into(), path: "shaders/lib/a.wgsl".into(), text: text.into() };
+    let library = super::assemble::Source { name: "a".into(), path: "shaders/lib/a.wgsl".into(), text: text.into() };
     tree.library.insert("a".to_owned(), library);
     let message = compile(&tree).expect_err("the types differ").remove(0).to_string();
     assert!(message.starts_with("shaders/lib/a.wgsl:"), "{message}");
@@ -102,14 +93,13 @@ fn an_invalid_shader_names_its_cause_and_its_imported_file() {
 fn a_variant_may_use_only_the_features_that_it_asks_for() {
     let subgroup = "// head\n@compute @workgroup_size(32) fn primal() { _ = subgroupAdd(1.0); }\n";
     assert!(error(subgroup, "").starts_with("shaders/ops/x.wgsl"));
-    let guarded = "// head\n@compute @workgroup_size(32) fn primal() {\n#ifdef SUBGROUP\n _ = subgroupAdd(1.0);\n#endif\n}\n";
+    let guarded =
+        "// head\n@compute @workgroup_size(32) fn primal() {\n#ifdef SUBGROUP\n _ = subgroupAdd(1.0);\n#endif\n}\n";
     let manifest = "[x.base]\n[x.subgroup]\nSUBGROUP = true\n";
     assert_eq!(compile(&tree(&[("x", guarded)], manifest)).expect("compiles")[0].variants.len(), 2);
-    let half =
-        "// head\n@compute @workgroup_size(1) fn primal() {\n#ifdef F16\n var h = f16(1.0);\n#endif\n}\n";
+    let half = "// head\n@compute @workgroup_size(1) fn primal() {\n#ifdef F16\n var h = f16(1.0);\n#endif\n}\n";
     assert!(compile(&tree(&[("x", half)], "[x.base]\n[x.half]\nF16 = true\n")).is_ok());
-    let float_atomic =
-        "// head\nvar<workgroup> a: atomic<f32>;\n@compute @workgroup_size(1) fn primal() { _ = &a; }\n";
+    let float_atomic = "// head\nvar<workgroup> a: atomic<f32>;\n@compute @workgroup_size(1) fn primal() { _ = &a; }\n";
     assert!(error(float_atomic, "").contains("SHADER_FLOAT32_ATOMIC"));
     let packed = "// head\n@compute @workgroup_size(1) fn primal() { var v = unpack2x16float(7u); }\n";
     assert_eq!(entries(packed).len(), 1);
@@ -128,10 +118,7 @@ fn pair(declaration: &str, base: &str, wide: &str) -> String {
 fn variants_that_differ_in_their_interface_are_told() {
     let a = |slot: u32| format!("@group(0) @binding({slot}) var<storage, read_write> a: array<f32>; // [1]");
     let message = error(&pair("", &a(1), &a(2)), PAIR);
-    assert!(
-        message.starts_with("shaders/ops/x.wgsl: `primal` has other bindings in variant `wide`"),
-        "{message}"
-    );
+    assert!(message.starts_with("shaders/ops/x.wgsl: `primal` has other bindings in variant `wide`"), "{message}");
     let message = error(&pair(&a(1), "override C: u32 = 1u;", "override C: u32 = 2u;"), PAIR);
     assert!(message.contains("has other overrides in variant `wide`"), "{message}");
     let message = error(&pair(&a(1), "", "@compute @workgroup_size(1) fn jvp() { a[0] = 2.0; }"), PAIR);
@@ -156,17 +143,13 @@ fn a_workgroup_may_differ_by_a_number_only() {
 #[test]
 fn what_the_engine_cannot_bind_or_set_is_told_with_its_line() {
     let entry = "@compute @workgroup_size(1) fn primal() { _ = &a; }\n";
-    let storage =
-        |ty: &str| format!("// head\n@group(0) @binding(1) var<storage, read> a: {ty}; // [1]\n{entry}");
-    assert!(
-        error(&storage("array<f32, 4>"), "").starts_with("shaders/ops/x.wgsl:2: `a` has to be a run-time")
-    );
+    let storage = |ty: &str| format!("// head\n@group(0) @binding(1) var<storage, read> a: {ty}; // [1]\n{entry}");
+    assert!(error(&storage("array<f32, 4>"), "").starts_with("shaders/ops/x.wgsl:2: `a` has to be a run-time"));
     assert!(error(&storage("array<vec3<f32>>"), "").contains("the elements of `a` have an unknown type"));
     let entry = "@compute @workgroup_size(1) fn primal() { _ = A; }\n";
     let constant = |line: &str| format!("// head\noverride B: u32 = 1u;\n{line}\n{entry}");
     assert!(
-        error(&constant("@id(3) override A: u32 = 1u;"), "")
-            .starts_with("shaders/ops/x.wgsl:3: override `A` has an")
+        error(&constant("@id(3) override A: u32 = 1u;"), "").starts_with("shaders/ops/x.wgsl:3: override `A` has an")
     );
     assert!(error(&constant("override A: u32 = 2u * B;"), "").contains("has to be a constant"));
     assert!(error("// head\nconst X = 1u;\n", "").contains("has to have an entry point"));
@@ -201,9 +184,7 @@ fn a_text_is_stored_once_a_variant() {
     assert_eq!(names, ["x.base.wgsl", "kernels.rs"]);
     let code = &files[1].1;
     assert_eq!(code.matches("include_str!").count(), 1);
-    assert!(
-        code.contains("pub static PRIMAL: crate::Kernel") && code.contains("pub static TALLY: crate::Kernel")
-    );
+    assert!(code.contains("pub static PRIMAL: crate::Kernel") && code.contains("pub static TALLY: crate::Kernel"));
     assert!(code.contains("&x::PRIMAL,\n    &x::TALLY,\n"));
 }
 
@@ -233,7 +214,6 @@ fn the_library_of_this_repository_stands_alone() {
         let text = format!("// head\n{import}@compute @workgroup_size(1) fn primal() {{ }}\n");
         let mut one = tree(&[("x", &text)], &manifest);
         one.library = whole.library.clone();
-        compile(&one)
-            .unwrap_or_else(|problems| panic!("shaders/lib/{name}.wgsl does not stand alone: {problems:?}"));
+        compile(&one).unwrap_or_else(|problems| panic!("shaders/lib/{name}.wgsl does not stand alone: {problems:?}"));
     }
 }

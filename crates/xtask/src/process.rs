@@ -56,8 +56,7 @@ pub(crate) fn is_installed(program: &str) -> bool {
 /// Installs packages on a machine of Debian's family on which this runs as root, as it does in a container; elsewhere that
 /// is left to the user, and there is nothing to say.
 pub(crate) fn apt_install(what: &str, packages: &[&str]) -> Option<Result> {
-    let is_root =
-        Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0");
+    let is_root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0");
     if !is_root || !is_installed("apt-get") {
         return None;
     }

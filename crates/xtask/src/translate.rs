@@ -111,10 +111,7 @@ fn to_msl(module: &Module, info: &ModuleInfo, entry: (ShaderStage, String)) -> R
     let written = msl::write_string(module, info, &options, &pipeline);
     let (_, report) = written.map_err(|error| told("MSL", &error))?;
     // An entry that cannot be written is reported beside the text rather than as the writer's failure.
-    report
-        .entry_point_names
-        .into_iter()
-        .try_for_each(|name| name.map(|_| ()).map_err(|error| told("MSL", &error)))
+    report.entry_point_names.into_iter().try_for_each(|name| name.map(|_| ()).map_err(|error| told("MSL", &error)))
 }
 
 fn to_hlsl(
@@ -150,9 +147,8 @@ mod tests {
     #[test]
     fn failures_name_the_step() {
         let none = PipelineConstants::default();
-        let fails = |text: &str, entry: &str| {
-            translate_text(text, entry, Features::default(), &none).expect_err("fails")
-        };
+        let fails =
+            |text: &str, entry: &str| translate_text(text, entry, Features::default(), &none).expect_err("fails");
         assert!(fails("fn f( {", "f").starts_with("WGSL: "));
         assert!(fails(DOUBLE, "primal").starts_with("overrides: "));
         let subgroup = "@compute @workgroup_size(32) fn primal() { _ = subgroupAdd(1.0); }";

@@ -54,8 +54,7 @@ fn dependencies(table: &toml::Table) -> Vec<String> {
 
 /// Each package with what it depends on of ours.
 fn packages() -> Vec<(String, Vec<String>)> {
-    let manifests =
-        ["crates", "tests", "benches"].into_iter().flat_map(|folder| files(folder, &["Cargo.toml"]));
+    let manifests = ["crates", "tests", "benches"].into_iter().flat_map(|folder| files(folder, &["Cargo.toml"]));
     let package = |path: std::path::PathBuf| {
         let table: toml::Table = text(&path).parse().unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         let name = table["package"]["name"].as_str().expect("a package has a name").to_owned();

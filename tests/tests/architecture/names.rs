@@ -16,7 +16,7 @@ const NO_OP: [&str; 7] = ["lib", "host", "op", "peak", "rows", "tuning", "weight
 const CHAINS: [&str; 1] = ["mlp"];
 
 /// Shaders that hold further entries of an op, which fill a file of their own; reference and page are the op's.
-const FURTHER: [(&str, &str); 2] = [("attention_second", "attention"), ("matmul_half", "matmul")];
+const FURTHER: [(&str, &str); 2] = [("attention_second", "attention"), ("matmul_f16", "matmul")];
 
 fn ops() -> BTreeSet<String> {
     stems("shaders/ops", ".wgsl")

@@ -10,11 +10,7 @@ fn files_are_small() {
     for folder in ["crates", "shaders", "tests", "benches"] {
         for path in files(folder, &[".rs", ".wgsl", ".py", ".pyi"]) {
             let lines = text(&path).lines().count();
-            assert!(
-                lines <= LINES,
-                "{} has {lines} lines; more than {LINES} hold more than one idea",
-                path.display()
-            );
+            assert!(lines <= LINES, "{} has {lines} lines; more than {LINES} hold more than one idea", path.display());
         }
     }
 }

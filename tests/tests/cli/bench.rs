@@ -53,17 +53,17 @@ fn texts_are_tuned_and_taken() {
         let shown = with(&["bench", "--tune"]);
         assert_eq!(shown.lines().count(), 7, "two kernels at three sizes: {shown}");
         assert!(!shown.contains("WRONG"), "{shown}");
-        let kept = |kind: &str| {
+        let cached = |kind: &str| {
             let file = std::fs::read_dir(folder.path().join(kind)).expect("a folder").next();
             file.expect("a file").expect("readable").path()
         };
-        let passed = kept("self-test");
+        let passed = cached("self-test");
         let before = std::fs::read(&passed).expect("readable");
         let texts = || {
             let file = utf8(&folder.path().join("run.json"));
             with(&["run", "--tokens", "3,1,4", "--model", tiny(), "--out", &file]);
             let json: Value = serde_json::from_str(&std::fs::read_to_string(&file).expect("a file")).expect("JSON");
-            json["metadata"]["texts"].as_str().expect("named in every result").to_owned()
+            json["metadata"]["variants"].as_str().expect("named in every result").to_owned()
         };
         for line in shown.lines().skip(1) {
             let words: Vec<&str> = line.split_whitespace().collect();
@@ -77,7 +77,7 @@ fn texts_are_tuned_and_taken() {
         });
         let all = Family::on(gpu.device()).flat_map(|family| Size::ALL.map(|size| (family.shader(), size.name())));
         let base: Vec<Preference> = all.map(|(shader, size)| Preference { shader, size, variant: "base" }).collect();
-        device.expect("it opened before").keep(tuning::KEPT, tuning::to_text(&base).as_bytes());
+        device.expect("it opened before").keep(tuning::CACHED, tuning::to_text(&base).as_bytes());
         assert_eq!(texts(), "matmul base base base, attention base base base", "{name}");
         assert_ne!(std::fs::read(&passed).expect("readable"), before, "{name}: other texts, another test");
     }

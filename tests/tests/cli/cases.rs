@@ -126,7 +126,7 @@ pub(super) fn cases(golden: &Golden) -> Vec<Case> {
                 "second_order",
                 "adjoint_relp",
                 "adjoint_between",
-                "halves",
+                "triangles",
                 "symmetry",
             ],
         ),
@@ -193,7 +193,7 @@ pub(super) fn cases(golden: &Golden) -> Vec<Case> {
     ]
 }
 
-const SLICE: &[&str] = &["causal_zeros", "slope", "adjoint", "composition", "other_walk"];
+const SLICE: &[&str] = &["causal_zeros", "slope", "adjoint", "composition", "other_pass"];
 
 /// Arrays of a slice of n pairs, 4 x 4.
 fn slices(n: usize) -> Vec<(&'static str, &'static str, Vec<usize>)> {

@@ -69,7 +69,7 @@ fn check(result: &Result, case: &Case, executor: &str, tokens: &str) {
         assert!(data.iter().all(|x| x.is_finite()), "{what:?}: {name}");
     }
     assert_eq!([of("analysis"), of("model"), of("executor")], [what[0].as_str(), "tiny-odd", executor]);
-    for key in ["model_hash", "adapter", "driver", "texts", "version", "tokens"] {
+    for key in ["model_hash", "adapter", "driver", "variants", "version", "tokens"] {
         assert!(!of(key).is_empty(), "{what:?}: {key}");
     }
     // A patch's base run is the corrupted prompt.

@@ -85,7 +85,7 @@ fn devices_are_listed_and_tested() {
 
 /// Weights and inputs in halves are said in every result; weights cost nothing where the checkpoint has no more.
 #[test]
-fn halves_are_said() {
+fn f16_is_reported() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = utf8(&folder.path().join("run.json"));
     let said = |model: &str, more: &[&str]| {
@@ -95,17 +95,19 @@ fn halves_are_said() {
         ["weights", "inputs"].map(|key| json["metadata"][key].as_str().expect("in every result").to_owned())
     };
     assert_eq!(said("atlas-nano", &[]), ["f32", "f32"]);
-    assert_eq!(said("atlas-nano", &["--half-weights"]), ["f16, relative rounding error 0.0e0", "f32"]);
-    assert!(said("random:1", &["--half-weights"])[0].ends_with("e-4"));
-    let [weights, inputs] = said("atlas-nano", &["--half-inputs"]);
+    assert_eq!(said("atlas-nano", &["--f16-weights"]), ["f16, relative rounding error 0.0e0", "f32"]);
+    // The spelling of version 0.1 works for one more version.
+    assert_eq!(said("atlas-nano", &["--half-weights"]), said("atlas-nano", &["--f16-weights"]));
+    assert!(said("random:1", &["--f16-weights"])[0].ends_with("e-4"));
+    let [weights, inputs] = said("atlas-nano", &["--f16-inputs"]);
     assert_eq!(weights, "f16, relative rounding error 0.0e0");
     assert!(inputs.starts_with("f16, relative error of a field "), "{inputs}");
 }
 
-/// A sweep bears rounded inputs on every device; what compares small differences says that it does not.
+/// A sweep accepts rounded inputs on every device; analyses of small differences refuse them and say why.
 #[test]
-fn half_inputs_are_borne_or_refused() {
-    let observed = ["--half-inputs", "--target", "#3", "--against", "#5"];
+fn f16_inputs_are_accepted_or_refused() {
+    let observed = ["--f16-inputs", "--target", "#3", "--against", "#5"];
     for device in std::iter::once("host").chain(gpus().iter().map(|gpu| gpu.device().info().name.as_str())) {
         let with = |command: &str, more: &[&str]| {
             let prompt = [command, "--tokens", "3,1,4,1,5,9,2,6", "--model", "atlas-nano", "--device", device];
@@ -114,6 +116,6 @@ fn half_inputs_are_borne_or_refused() {
         let shown = with("patch", &["--corrupted-tokens", "3,1,4,8,5,9,2,6"]).done();
         assert!(shown.contains("alone"), "{shown}");
         let refused = with("regime", &[]).failed();
-        assert!(refused.contains("leave half inputs out"), "{device}: {refused}");
+        assert!(refused.contains("without --f16-inputs"), "{device}: {refused}");
     }
 }

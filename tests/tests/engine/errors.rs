@@ -1,7 +1,7 @@
 //! A launch that does not fit is refused when it is recorded, with a typed error of one line.
 
 use resolvent_engine::{Device, Error, Info, Launch, MAX_GROUPS, Tensor};
-use resolvent_ops::splice::{Plan, Source};
+use resolvent_ops::splice::{RowPlan, RowSource};
 use resolvent_ops::{Rows, Span, add, matmul};
 use resolvent_tests::subjects;
 
@@ -79,7 +79,7 @@ fn what_a_device_lacks_is_named() {
     assert_eq!(lacks(Some((4, 64))).as_deref(), Some("subgroups of at least 8 lanes"));
     assert_eq!(lacks(Some((8, 8))), None);
     assert_eq!(offering(None).lacks(variant("base")), None);
-    let half = |name| resolvent_shaders::matmul_half::PRIMAL.variant(name).expect("a text");
+    let half = |name| resolvent_shaders::matmul_f16::PRIMAL.variant(name).expect("a text");
     let units = |sides: &[u32]| Info { f16: true, cooperative: sides.to_vec(), ..offering(Some((32, 32))) };
     assert_eq!(units(&[16]).lacks(half("cooperative16")), None);
     let lacks = units(&[16]).lacks(half("cooperative8"));
@@ -115,10 +115,10 @@ fn shape_errors_name_op_and_shapes() {
         assert!(matches!(Rows::new(device, &[]), Err(Error::Shape { op: "rows", .. })));
         let nothing = Span { primal: 0, start: 3, end: 3 };
         assert!(matches!(Rows::new(device, &[nothing]), Err(Error::Shape { op: "rows", .. })));
-        let scale = resolvent_ops::splice::Change::Scale { amount: 0.0, width: 4 };
-        let outside = Plan::new(device, 6, &[Source::Zero], &[(0, 3, &scale)]);
+        let scale = resolvent_ops::splice::RowEdit::Scale { amount: 0.0, width: 4 };
+        let outside = RowPlan::new(device, 6, &[RowSource::Zero], &[(0, 3, &scale)]);
         assert!(matches!(outside, Err(Error::Shape { op: "splice", .. })));
-        let unsorted = Plan::new(device, 6, &[Source::Zero; 2], &[(1, 0, &scale), (0, 0, &scale)]);
+        let unsorted = RowPlan::new(device, 6, &[RowSource::Zero; 2], &[(1, 0, &scale), (0, 0, &scale)]);
         assert!(matches!(unsorted, Err(Error::Shape { op: "splice", .. })));
         let short = device.upload("short", &[("n", 4)], &[1.0f32; 3]).expect_err("3 is not 4");
         assert_eq!(short.to_string(), "buffer `short` is [n=4] and was given 12 bytes");

@@ -44,10 +44,7 @@ fn unwritten_buffers_are_not_read() {
             other => panic!("{}: {other:?}", on.name()),
         };
         let (label, reason) = of(device.read(&nothing).map(|_| ()));
-        assert_eq!(
-            (label.as_str(), reason.as_str()),
-            ("nothing", "was never written; submit its recording first")
-        );
+        assert_eq!((label.as_str(), reason.as_str()), ("nothing", "was never written; submit its recording first"));
         let rec = with(rec, addition(&a, &nothing, &y)).expect("fits");
         let (label, reason) = of(device.submit(rec));
         assert!(label == "nothing" && reason.contains("add.primal"), "{label} {reason}");
@@ -81,8 +78,7 @@ fn buffers_of_another_device_are_refused() {
 #[test]
 fn buffers_of_a_second_gpu_device_are_refused() {
     for on in gpus() {
-        let second =
-            Device::open(&Options::new(resolvent_engine::Choice::Name(on.device().info().name.clone())));
+        let second = Device::open(&Options::new(resolvent_engine::Choice::Name(on.device().info().name.clone())));
         let second = second.unwrap_or_else(|e| panic!("{e}"));
         let (ours, theirs) = (filled(on.device(), "ours", 64, 1.0), filled(&second, "theirs", 64, 1.0));
         let mut rec = on.device().record();
@@ -115,12 +111,7 @@ fn fresh_and_recycled_memory_is_poisoned() {
             device.submit(with(rec, launch).expect("fits")).expect("runs");
             let values = device.read(&y).expect("was written in part");
             assert!(values[..64].iter().all(|x| *x == 2.0), "{} round {round}", on.name());
-            assert!(
-                values[64..].iter().all(|x| x.is_nan()),
-                "{} round {round}: {:?}",
-                on.name(),
-                &values[64..70]
-            );
+            assert!(values[64..].iter().all(|x| x.is_nan()), "{} round {round}: {:?}", on.name(), &values[64..70]);
         }
     }
 }
@@ -131,19 +122,19 @@ fn pooled_buffers_are_reused_without_mixing() {
     for on in subjects() {
         let device = on.device();
         let one = filled(device, "one", 300, 1.0);
-        let mut kept = Vec::new();
+        let mut retained = Vec::new();
         for round in 0..3 {
             let mut rec = device.record();
             let mut sum = one.clone();
             for step in 0..40 {
                 sum = add(&mut rec, &sum, &one).expect("fits");
                 if step % 10 == 9 {
-                    kept.push((sum.clone(), (step + 2) as f32));
+                    retained.push((sum.clone(), (step + 2) as f32));
                 }
             }
             device.submit(rec).unwrap_or_else(|e| panic!("{} round {round}: {e}", on.name()));
         }
-        for (tensor, want) in &kept {
+        for (tensor, want) in &retained {
             assert_eq!(device.read(tensor).expect("written"), vec![*want; 300], "{}", on.name());
         }
     }

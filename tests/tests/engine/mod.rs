@@ -1,6 +1,6 @@
+mod cached;
 mod choice;
 mod errors;
-mod kept;
 mod memory;
 mod refused;
 mod stops;

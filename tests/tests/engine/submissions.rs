@@ -83,10 +83,7 @@ fn a_profile_has_a_sample_a_launch() {
         }
         assert_eq!(samples.len(), 300, "{info}");
         for (block, sample) in samples.iter().enumerate() {
-            assert_eq!(
-                (sample.kernel, sample.label.as_str()),
-                ("add.primal", &*format!("blocks.{block}:add.primal"))
-            );
+            assert_eq!((sample.kernel, sample.label.as_str()), ("add.primal", &*format!("blocks.{block}:add.primal")));
             assert!(sample.seconds > 0.0 && sample.seconds < 10.0, "{info}: {sample:?}");
             assert!(sample.gbytes() > 0.0 && sample.work.flops == 100_000.0, "{info}: {sample:?}");
         }

@@ -42,9 +42,7 @@ fn is_orthonormal(vectors: &[Vec<f64>]) -> bool {
     let number = |i: usize, j: usize| inner(&vectors[i], &vectors[j]);
     let n = vectors.len();
     (0..n).all(|i| {
-        (0..n).all(|j| {
-            (number(i, j) - if i == j { 1.0 } else { 0.0 }).abs() < 1e-6 || (i == j && number(i, i) == 0.0)
-        })
+        (0..n).all(|j| (number(i, j) - if i == j { 1.0 } else { 0.0 }).abs() < 1e-6 || (i == j && number(i, i) == 0.0))
     })
 }
 
@@ -72,8 +70,7 @@ fn computed_bases_are_orthonormal() {
                 Basis::Displacement => &others[..],
                 _ => &[],
             };
-            let found =
-                frames(&run, &basis, BasisContext { observables, others: with, ..Default::default() });
+            let found = frames(&run, &basis, BasisContext { observables, others: with, ..Default::default() });
             assert_eq!((found.rank(), found.width()), (rank, D), "{basis}");
             for place in everywhere() {
                 assert!(is_orthonormal(&at(&found, place)), "{basis} at {place:?} on {}", on.name());
@@ -102,8 +99,7 @@ fn bases_span_what_they_are_of() {
         // The largest logits of the last token, in order.
         let logits = run.logits_at(4).expect("runs");
         let best = (0..23).fold(0, |best, i| if logits[i] > logits[best] { i } else { best });
-        let likely =
-            at(&frames(&run, &Basis::Unembed(vec![]), BasisContext { rank: Some(1), ..plain }), (2, 0));
+        let likely = at(&frames(&run, &Basis::Unembed(vec![]), BasisContext { rank: Some(1), ..plain }), (2, 0));
         assert!(outside(&wide(&model.unembedding(best as u32).expect("a token")), &likely) < 1e-6);
 
         // Directions of one vector are the ones that `green` knows.
@@ -144,8 +140,7 @@ fn principal_components_hold_the_most() {
             let rows = |run: &Run| wide(&run.capture(Site::level(level, &twin.config)).expect("runs"));
             let centred = |rows: &[f64]| -> Vec<Vec<f64>> {
                 let n = (rows.len() / D) as f64;
-                let mean: Vec<f64> =
-                    (0..D).map(|i| rows.iter().skip(i).step_by(D).sum::<f64>() / n).collect();
+                let mean: Vec<f64> = (0..D).map(|i| rows.iter().skip(i).step_by(D).sum::<f64>() / n).collect();
                 rows.chunks(D).map(|row| row.iter().zip(&mean).map(|(x, m)| x - m).collect()).collect()
             };
             let (own, vectors) = (centred(&rows(&run)), at(&whole, (level, 0)));
@@ -157,8 +152,7 @@ fn principal_components_hold_the_most() {
             let energies: Vec<f64> = at(&many, (level, 3)).iter().map(energy).collect();
             assert!(energies.windows(2).all(|e| e[0] >= e[1] * (1.0 - 1e-6)), "{energies:?}");
             let matrix = faer::Mat::from_fn(14, D, |i, j| centred(&all)[i][j]);
-            let values: Vec<f64> =
-                matrix.singular_values().expect("finite").iter().take(13).map(|s| s * s).collect();
+            let values: Vec<f64> = matrix.singular_values().expect("finite").iter().take(13).map(|s| s * s).collect();
             close(&energies, &values, 1e-5, "energies");
         }
     }
@@ -222,11 +216,7 @@ fn files_are_used_as_they_are() {
     let write = |arrays: &[(&str, [usize; 2])]| {
         let views = arrays.iter().map(|(name, shape)| {
             let bytes = bytemuck::cast_slice(&numbers[..shape[0] * shape[1]]);
-            (
-                *name,
-                safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.to_vec(), bytes)
-                    .expect("fits"),
-            )
+            (*name, safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.to_vec(), bytes).expect("fits"))
         });
         std::fs::write(&path, safetensors::serialize(views, None).expect("a file")).expect("writable");
     };

@@ -43,8 +43,8 @@ fn operators_are_the_jacobian() {
                 &Labelled::reference(want.concat()),
                 tolerance::MODEL,
             );
-            let held = adjoint_of(&operator, 3).expect("runs");
-            worst[1].within(format!("{from:?} {to:?}"), on.name(), held.value, tolerance::ADJOINT);
+            let frozen = adjoint_of(&operator, 3).expect("runs");
+            worst[1].within(format!("{from:?} {to:?}"), on.name(), frozen.value, tolerance::ADJOINT);
         }
     }
 }
@@ -65,8 +65,7 @@ fn a_linearization_is_a_map() {
         assert!(adjoint_of(&linear, 1).expect("runs").value < 1e-5);
         assert!(linear.scratch(2) >= 2 * linear.scratch(1) && operator.scratch(1) > 0);
         assert!(
-            Operator::new(&linear, &[(3, 0)], &last).is_err()
-                && Operator::new(&linear, &first, &[(0, 4)]).is_err()
+            Operator::new(&linear, &[(3, 0)], &last).is_err() && Operator::new(&linear, &first, &[(0, 4)]).is_err()
         );
     }
 }

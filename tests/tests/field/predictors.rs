@@ -34,7 +34,7 @@ fn panels([clean, corrupted]: &[Run; 2], j: &Observable, flag: f64) -> Vec<(Site
         let panel = predict(&case, kind, &Predictor::ALL, options).unwrap_or_else(|e| panic!("{kind}: {e}"));
         let actual = effects(&[case], kind).expect("runs").remove(0);
         for certificate in &panel.certificates {
-            certificate.hold().unwrap_or_else(|e| panic!("{kind}: {e}"));
+            certificate.verify().unwrap_or_else(|e| panic!("{kind}: {e}"));
         }
         (kind, panel, actual.effect.iter().map(|&e| f64::from(e)).collect())
     };

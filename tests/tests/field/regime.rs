@@ -56,10 +56,8 @@ fn responses_and_derivatives_are_those_of_the_reference() {
     let twin = Twin::small();
     let sites = sites(&twin);
     for absolute in [false, true] {
-        let want: Vec<f64> = sites
-            .iter()
-            .flat_map(|site| AMPLITUDES.map(|a| finite(&twin, site, absolute, f64::from(a))))
-            .collect();
+        let want: Vec<f64> =
+            sites.iter().flat_map(|site| AMPLITUDES.map(|a| finite(&twin, site, absolute, f64::from(a)))).collect();
         let truths: Vec<[f64; 2]> = sites.iter().map(|site| derivatives(&twin, site, absolute)).collect();
         for on in subjects() {
             let got = regime(&run(&twin, on, &TOKENS), &observable(), &sites, &options(absolute));
@@ -98,8 +96,7 @@ fn radii_are_where_the_error_crosses() {
     let sites = sites(&twin);
     for absolute in [false, true] {
         for on in subjects() {
-            let got =
-                regime(&run(&twin, on, &TOKENS), &observable(), &sites, &options(absolute)).expect("holds");
+            let got = regime(&run(&twin, on, &TOKENS), &observable(), &sites, &options(absolute)).expect("holds");
             let mut seen = 0;
             for (site, radius) in sites.iter().zip(array(&got, "radius")).filter(|(_, r)| r.is_finite()) {
                 let [first, _] = derivatives(&twin, site, absolute);

@@ -59,8 +59,8 @@ fn another_depth() {
     let got = of(&small.on(on), &large.on(on), on);
     for quantity in QUANTITIES {
         for predictor in PREDICTORS {
-            let [r, low, high] = ["correlation", "correlation_low", "correlation_high"]
-                .map(|name| at(&got, name, quantity, predictor));
+            let [r, low, high] =
+                ["correlation", "correlation_low", "correlation_high"].map(|name| at(&got, name, quantity, predictor));
             assert!(low <= r && r <= high && r.abs() <= 1.0, "{quantity} {predictor}: {low} {r} {high}");
         }
     }

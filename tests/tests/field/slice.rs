@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use resolvent_engine::{Choice, Options};
-use resolvent_field::{Basis, BasisContext, Frames, Labelled as Result, Pairs, Place, Slice, Sliced, Walk};
+use resolvent_field::{Basis, BasisContext, Frames, Labelled as Result, Pass, Place, PlacePairs, Slice, Sliced};
 use resolvent_model::{Linearization, Mode, Run, Site, Source, gaussian};
 use resolvent_tests::truth::{inner, wide};
 use resolvent_tests::{Labelled, Subject, Twin, Worst, subjects, tangents, tolerance};
@@ -17,7 +17,7 @@ fn frames(rank: usize, d: usize, seed: u64) -> Frames {
     Frames::everywhere(rank, gaussian(seed, rank * d))
 }
 
-fn of<'a>(linear: &'a Linearization<'a>, pairs: Pairs, [k, m]: [usize; 2]) -> Slice<'a> {
+fn of<'a>(linear: &'a Linearization<'a>, pairs: PlacePairs, [k, m]: [usize; 2]) -> Slice<'a> {
     let d = linear.run().model().config().n_embd;
     Slice::with_frames(linear, pairs, [frames(k, d, 3), frames(m, d, 4)]).unwrap_or_else(|e| panic!("{e}"))
 }
@@ -26,8 +26,8 @@ fn computed(slice: &Slice<'_>) -> Sliced {
     slice.compute(&mut |_, _| ()).unwrap_or_else(|e| panic!("{e}"))
 }
 
-fn all(run: &Run) -> Pairs {
-    Pairs::new(run, None, None).expect("there are pairs")
+fn all(run: &Run) -> PlacePairs {
+    PlacePairs::new(run, None, None).expect("there are pairs")
 }
 
 /// Responses of the reference to each of the vectors at each place, `[L+1, T, d]`.
@@ -43,7 +43,7 @@ fn responses(twin: &Twin, vectors: &[f32], places: &[Place]) -> HashMap<(Place, 
 }
 
 /// `U^T G V` of the reference for each pair.
-fn truth(twin: &Twin, pairs: &Pairs, [k, m]: [usize; 2]) -> Vec<f64> {
+fn truth(twin: &Twin, pairs: &PlacePairs, [k, m]: [usize; 2]) -> Vec<f64> {
     let d = twin.config.n_embd;
     let (v, u) = (gaussian(3, k * d), wide(&gaussian(4, m * d)));
     let responses = responses(twin, &v, pairs.from());
@@ -75,11 +75,11 @@ fn blocks_are_the_jacobian() {
             let linear = run.linearize(Mode::Exact);
             let want = truth(&twin, &all(&run), shape);
             let values: Vec<f64> = want.chunks(k * m).flat_map(|b| singular_values(b, k)).collect();
-            for walk in [Walk::Forward, Walk::Adjoint] {
-                let got = computed(&of(&linear, all(&run), shape).walk(walk)).result;
+            for pass in [Pass::Forward, Pass::Adjoint] {
+                let got = computed(&of(&linear, all(&run), shape).pass(pass)).result;
                 let label = |name| on.label(&got.array(name).expect("every slice has it").data);
                 let check = |worst: &mut Worst, got, want: &[f64]| {
-                    worst.check(walk.name(), &got, &Labelled::reference(want.to_vec()), tolerance::MODEL);
+                    worst.check(pass.name(), &got, &Labelled::reference(want.to_vec()), tolerance::MODEL);
                 };
                 check(&mut worst[0], label("blocks"), &want);
                 check(&mut worst[1], label("singular_values"), &values);
@@ -98,8 +98,7 @@ fn pairs_are_all_causal_ones() {
     // Three pairs of levels, and 15 of tokens.
     assert_eq!(slice.pairs().len(), 45);
     let got = computed(&slice).result;
-    let shapes: Vec<_> =
-        got.arrays.iter().map(|a| (a.name, a.axes.iter().map(|x| x.1).collect::<Vec<_>>())).collect();
+    let shapes: Vec<_> = got.arrays.iter().map(|a| (a.name, a.axes.iter().map(|x| x.1).collect::<Vec<_>>())).collect();
     let want = [
         ("pairs", vec![45, 4]),
         ("blocks", vec![45, 2, 3]),
@@ -134,12 +133,10 @@ fn chosen_places_are_a_part_of_all() {
         let whole = computed(&of(&linear, all(&run), [2, 3])).result;
         let (pairs, blocks) = (array(&whole, "pairs"), array(&whole, "blocks"));
         let from = [(1, 3), (0, 1), (0, 1), (2, 0)];
-        for (to, walk) in
-            [(vec![(2, 4)], Walk::Adjoint), (vec![(1, 1), (2, 3), (2, 4), (0, 0)], Walk::Forward)]
-        {
-            let chosen = Pairs::new(&run, Some(&from), Some(&to)).expect("there are pairs");
+        for (to, pass) in [(vec![(2, 4)], Pass::Adjoint), (vec![(1, 1), (2, 3), (2, 4), (0, 0)], Pass::Forward)] {
+            let chosen = PlacePairs::new(&run, Some(&from), Some(&to)).expect("there are pairs");
             let slice = of(&linear, chosen, [2, 3]);
-            let got = computed(&slice.walk(walk)).result;
+            let got = computed(&slice.pass(pass)).result;
             let mut want = Vec::new();
             for pair in array(&got, "pairs").chunks(4) {
                 assert!(to.contains(&(pair[0] as usize, pair[1] as usize)));
@@ -147,23 +144,23 @@ fn chosen_places_are_a_part_of_all() {
                 want.extend(&blocks[at * 6..at * 6 + 6]);
             }
             close(&array(&got, "blocks"), &want, 1e-5, "blocks");
-            assert_eq!([&got.metadata["from"], &got.metadata["walk"]], ["0,1 1,3", walk.name()]);
+            assert_eq!([&got.metadata["from"], &got.metadata["pass"]], ["0,1 1,3", pass.name()]);
         }
     }
 }
 
 #[test]
-fn the_cheaper_walk_is_taken() {
+fn the_cheaper_pass_is_taken() {
     let twin = Twin::small();
     let run = run(&twin, subjects()[0], &TOKENS);
     let linear = run.linearize(Mode::Exact);
-    let walk = |from: Option<&[Place]>, to: Option<&[Place]>, shape| {
-        of(&linear, Pairs::new(&run, from, to).expect("pairs"), shape).walked()
+    let pass = |from: Option<&[Place]>, to: Option<&[Place]>, shape| {
+        of(&linear, PlacePairs::new(&run, from, to).expect("pairs"), shape).chosen_pass()
     };
-    assert_eq!(walk(None, Some(&[(2, 4)]), [3, 3]), Walk::Adjoint);
-    assert_eq!(walk(Some(&[(0, 0)]), None, [3, 3]), Walk::Forward);
-    assert_eq!(walk(None, None, [1, 9]), Walk::Forward);
-    assert_eq!(walk(None, None, [9, 1]), Walk::Adjoint);
+    assert_eq!(pass(None, Some(&[(2, 4)]), [3, 3]), Pass::Adjoint);
+    assert_eq!(pass(Some(&[(0, 0)]), None, [3, 3]), Pass::Forward);
+    assert_eq!(pass(None, None, [1, 9]), Pass::Forward);
+    assert_eq!(pass(None, None, [9, 1]), Pass::Adjoint);
 }
 
 /// In whole bases blocks are the operator itself: they compose over the tokens of a level between, and in a model with
@@ -227,7 +224,7 @@ fn the_strongest_pairs_are_read() {
             assert!(part.iter().all(|r| (r.from.1 == r.to.1) == along));
         }
         readings(&twin, on, &strongest[7], &result, slice.pairs());
-        for name in ["causal_zeros", "slope", "adjoint", "composition", "other_walk"] {
+        for name in ["causal_zeros", "slope", "adjoint", "composition", "other_pass"] {
             assert!(result.certificates.iter().any(|c| c.name == name), "{name}");
         }
         let json: serde_json::Value = serde_json::from_str(&result.metadata["strongest"]).expect("json");
@@ -236,7 +233,7 @@ fn the_strongest_pairs_are_read() {
 }
 
 /// The tokens of a reading, by the reference's own block and a difference of its logits.
-fn readings(twin: &Twin, on: &Subject, reading: &resolvent_field::Reading, result: &Result, pairs: &Pairs) {
+fn readings(twin: &Twin, on: &Subject, reading: &resolvent_field::Reading, result: &Result, pairs: &PlacePairs) {
     let (d, vocab) = (twin.config.n_embd, twin.config.vocab_size);
     let pair = (0..pairs.len()).find(|&i| pairs.get(i) == Some((reading.from, reading.to))).expect("a pair");
     let block = &array(result, "blocks")[pair * 6..pair * 6 + 6];
@@ -244,9 +241,7 @@ fn readings(twin: &Twin, on: &Subject, reading: &resolvent_field::Reading, resul
     let svd = matrix.thin_svd().expect("finite");
     let combined = |vectors: &[f32], weights: faer::ColRef<'_, f64>| -> Vec<f32> {
         (0..d)
-            .map(|i| {
-                (0..weights.nrows()).map(|n| weights[n] * f64::from(vectors[n * d + i])).sum::<f64>() as f32
-            })
+            .map(|i| (0..weights.nrows()).map(|n| weights[n] * f64::from(vectors[n * d + i])).sum::<f64>() as f32)
             .collect()
     };
     let response = combined(&gaussian(4, 2 * d), svd.U().col(0));
@@ -270,18 +265,18 @@ fn a_slice_costs_its_tangents() {
     let run = run(&twin, &on, &TOKENS);
     let linear = run.linearize(Mode::Exact);
     let (d, inner) = (twin.config.n_embd as f64, 29.0);
-    for (walk, vectors) in [(Walk::Forward, 3), (Walk::Adjoint, 2)] {
+    for (pass, vectors) in [(Pass::Forward, 3), (Pass::Adjoint, 2)] {
         // Tangents own the rows from their token on, in the blocks above; cotangents the others.
-        let rows = |level: usize, token: usize| match walk {
-            Walk::Forward => (2 - level) * (5 - token),
-            Walk::Adjoint => level * (token + 1),
+        let rows = |level: usize, token: usize| match pass {
+            Pass::Forward => (2 - level) * (5 - token),
+            Pass::Adjoint => level * (token + 1),
         };
         let places = (0..3).flat_map(|level| (0..5).map(move |token| (level, token)));
         let rows = vectors * places.map(|(level, token)| rows(level, token)).sum::<usize>();
         let floor = rows as f64 * 2.0 * (4.0 * d * d + 2.0 * d * inner);
         // From the first chunk to the last: the checks come before and after.
         let (mut spent, mut told) = (0.0, (0, 0));
-        let slice = of(&linear, all(&run), [3, 2]).walk(walk);
+        let slice = of(&linear, all(&run), [3, 2]).pass(pass);
         slice
             .compute(&mut |done, all| {
                 let samples = on.device().take_profile().expect("is kept");
@@ -292,8 +287,8 @@ fn a_slice_costs_its_tangents() {
                 told = (done, all);
             })
             .expect("computes");
-        println!("| slice.{} | {floor:.0} operations | {:.3} of the floor |", walk.name(), spent / floor);
-        assert_eq!((spent, told), (floor, (rows as u64, rows as u64)), "{walk:?}");
+        println!("| slice.{} | {floor:.0} operations | {:.3} of the floor |", pass.name(), spent / floor);
+        assert_eq!((spent, told), (floor, (rows as u64, rows as u64)), "{pass:?}");
     }
 }
 
@@ -302,9 +297,8 @@ fn what_is_not_there_is_refused() {
     let twin = Twin::small();
     let run = run(&twin, subjects()[0], &TOKENS);
     let linear = run.linearize(Mode::Exact);
-    let pairs = |from: &[Place], to: &[Place]| {
-        Pairs::new(&run, Some(from), Some(to)).expect_err("refused").to_string()
-    };
+    let pairs =
+        |from: &[Place], to: &[Place]| PlacePairs::new(&run, Some(from), Some(to)).expect_err("refused").to_string();
     assert!(pairs(&[(0, 3)], &[(2, 1)]).contains("no source reaches"));
     assert!(pairs(&[(1, 3)], &[(1, 3)]).contains("no source reaches"));
     assert!(pairs(&[(3, 0)], &[(2, 1)]).contains("outside of the field"));
@@ -336,8 +330,7 @@ fn zero_vectors_have_zero_blocks() {
         let (all, basis) = (all(&run), Basis::Sensitivity);
         let slice = Slice::new(&linear, all, [&basis, &basis], [context; 2]).expect("a slice");
         let got = computed(&slice).result;
-        let (pairs, blocks, rank) =
-            (array(&got, "pairs"), array(&got, "blocks"), array(&got, "effective_rank"));
+        let (pairs, blocks, rank) = (array(&got, "pairs"), array(&got, "blocks"), array(&got, "effective_rank"));
         for ((pair, block), rank) in pairs.chunks(4).zip(&blocks).zip(&rank) {
             // J is read at token 2: later places have no sensitivity, and earlier ones none at the last level.
             let seen = pair[1] <= 2.0 && (pair[0] < 2.0 || pair[1] == 2.0);

@@ -185,8 +185,8 @@ fn green_operators_compose() {
             let run = run(&twin, on, &TOKENS);
             let linear = run.linearize(Mode::Exact);
             for levels in [[0, 1, 2], [0, 0, 2], [0, 2, 2], [1, 1, 1]] {
-                let held = composition(&linear, levels, 3).expect("computes");
-                held.hold().unwrap_or_else(|e| panic!("{levels:?} on {}: {e}", on.name()));
+                let frozen = composition(&linear, levels, 3).expect("computes");
+                frozen.verify().unwrap_or_else(|e| panic!("{levels:?} on {}: {e}", on.name()));
             }
             assert!(composition(&linear, [1, 0, 2], 3).is_err());
             assert!(composition(&linear, [0, 1, 9], 3).is_err());

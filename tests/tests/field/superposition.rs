@@ -24,8 +24,7 @@ fn joint_responses_are_the_models_own() {
     let value = truth(&twin, &TOKENS, &[], &j);
     let response = |edits: &[Edit]| truth(&twin, &TOKENS, edits, &j) - value;
     let single: Vec<f64> = sources.iter().map(|s| response(std::slice::from_ref(s))).collect();
-    let joint: Vec<f64> =
-        PAIRS.iter().map(|&(a, b)| response(&[sources[a].clone(), sources[b].clone()])).collect();
+    let joint: Vec<f64> = PAIRS.iter().map(|&(a, b)| response(&[sources[a].clone(), sources[b].clone()])).collect();
     let apart: Vec<f64> = PAIRS.iter().zip(&joint).map(|(&(a, b), j)| j - single[a] - single[b]).collect();
     for on in subjects() {
         let model = twin.on(on);

@@ -89,8 +89,8 @@ fn controls_have_the_displacements_length() {
         assert_eq!(array(&of(0), "random"), array(&got, "random"));
         assert_ne!(array(&of(100), "random"), array(&got, "random"));
         // The donor as its own control is the transfer itself.
-        let own = transfer(&prompt, &donor, &j, std::slice::from_ref(&donor), &TransferOptions::default())
-            .expect("holds");
+        let own =
+            transfer(&prompt, &donor, &j, std::slice::from_ref(&donor), &TransferOptions::default()).expect("holds");
         close(&array(&own, "shuffled"), &array(&own, "fraction"), 1e-5, "shuffled");
     }
 }

@@ -45,8 +45,7 @@ impl Case {
         let upload = |data: &[f32]| device.upload("x", &[("n", N)], data).expect("small");
         let (a, b, mut rec): (Tensor, Tensor, _) = (upload(&self.a), upload(&self.b), device.record());
         let y = rec.tensor("y", &[("n", N)]).expect("small");
-        rec.launch(Launch::new(kernel, [N as u32, groups, 0, 0], &[&a, &b, &y], [groups, 1, 1]))
-            .expect("fits");
+        rec.launch(Launch::new(kernel, [N as u32, groups, 0, 0], &[&a, &b, &y], [groups, 1, 1])).expect("fits");
         device.submit(rec).expect("runs");
         on.read(&y)
     }

@@ -44,10 +44,7 @@ fn a_server_that_knows_no_ranges_gives_the_whole() {
         assert!(!scene.has_weights());
         scene.server.behave(Manners { cut: None, ..manners });
         let dir = scene.fetched();
-        assert_eq!(
-            fs::read(dir.join("model.safetensors")).expect("a file"),
-            scene.server.file("model.safetensors")
-        );
+        assert_eq!(fs::read(dir.join("model.safetensors")).expect("a file"), scene.server.file("model.safetensors"));
         fs::remove_dir_all(scene.cache.path().join("models--some-org--tiny")).expect("is there");
     }
 }
@@ -89,7 +86,7 @@ fn sizes_that_contradict_each_other_are_refused() {
         scene.server.behave(claim(wrong));
         let error = scene.fails(REPO, &["model.safetensors"]);
         assert!(matches!(error, Error::Hub { .. }), "{error:?}");
-        assert!(!scene.has_weights() && !scene.part().exists(), "{wrong}: {:?}", scene.kept());
+        assert!(!scene.has_weights() && !scene.part().exists(), "{wrong}: {:?}", scene.cached());
     }
     // Without a length only the end of the connection tells.
     scene.server.behave(Manners { no_length: true, ..claim(size - 1) });
@@ -109,11 +106,10 @@ fn refusals_are_told_apart() {
         scene.server.behave(Manners { refuse: Some((status, code)), ..Manners::default() });
         let error = scene.fails(REPO, parts);
         assert!(matches!(error, Error::NoModel { .. }), "{error:?}");
-        assert_eq!(scene.kept(), Vec::<String>::new());
+        assert_eq!(scene.cached(), Vec::<String>::new());
     };
     let endpoint = scene.server.endpoint();
-    let none: &[&str] =
-        &["no model `some-org/tiny`: not in the cache", &endpoint, "shows no model", "check the name"];
+    let none: &[&str] = &["no model `some-org/tiny`: not in the cache", &endpoint, "shows no model", "check the name"];
     refuse(404, "", none);
     refuse(404, "RepoNotFound", none);
     refuse(401, "RepoNotFound", &["set HF_TOKEN"]);
@@ -134,30 +130,20 @@ fn refusals_are_told_apart() {
 #[test]
 fn a_hub_that_cannot_be_reached() {
     let scene = Scene::new();
-    let dead =
-        |endpoint: &str| Hub::new(scene.cache.path()).with_endpoint(endpoint).fetch(REPO).expect_err("fails");
+    let dead = |endpoint: &str| Hub::new(scene.cache.path()).with_endpoint(endpoint).fetch(REPO).expect_err("fails");
     let line = dead("http://127.0.0.1:9").to_string();
-    assert!(
-        line.contains("http://127.0.0.1:9 cannot be reached: ") && line.contains("check the network"),
-        "{line}"
-    );
+    assert!(line.contains("http://127.0.0.1:9 cannot be reached: ") && line.contains("check the network"), "{line}");
     for endpoint in ["", "hub", "ftp://hub", "http://"] {
         let line = dead(endpoint).to_string();
-        assert!(
-            line.contains("is no http(s) address") && line.contains("check HF_ENDPOINT"),
-            "{endpoint}: {line}"
-        );
+        assert!(line.contains("is no http(s) address") && line.contains("check HF_ENDPOINT"), "{endpoint}: {line}");
     }
     for content in [None, Some("no certificate")] {
         let path = scene.cache.path().join("roots.pem");
         let _written = content.map(|text| fs::write(&path, text).expect("writable"));
         let line = scene.hub().with_certificates(&path).fetch(REPO).expect_err("fails").to_string();
-        assert!(
-            line.contains("roots.pem cannot be used: ") && line.contains("check SSL_CERT_FILE"),
-            "{line}"
-        );
+        assert!(line.contains("roots.pem cannot be used: ") && line.contains("check SSL_CERT_FILE"), "{line}");
     }
-    assert_eq!(scene.kept(), ["roots.pem"]);
+    assert_eq!(scene.cached(), ["roots.pem"]);
 }
 
 /// A login page, or a server that gives a path for a commit.
@@ -168,7 +154,7 @@ fn what_does_not_answer_like_a_hub() {
         scene.server.behave(Manners { commit: Some(commit), ..Manners::default() });
         scene.fails(REPO, &["does not answer like a hub", "check HF_ENDPOINT"]);
     }
-    assert_eq!(scene.kept(), Vec::<String>::new());
+    assert_eq!(scene.cached(), Vec::<String>::new());
 }
 
 #[test]
@@ -186,12 +172,10 @@ fn repositories_that_are_no_model() {
     endless(&llama, &["this is not a GPT-2 model", "llama"]);
     assert!(llama.server.asked().iter().all(|a| !a.path.contains("safetensors")));
     let index = br#"{"weight_map": {"wte.weight": "../../../escape.safetensors"}}"#;
-    let hostile =
-        Scene::of(server().without("model.safetensors").with("model.safetensors.index.json", index));
+    let hostile = Scene::of(server().without("model.safetensors").with("model.safetensors.index.json", index));
     endless(&hostile, &["is not the plain name of a file"]);
     let index = br#"{"weight_map": {"wte.weight": "a.safetensors"}}"#;
-    let partial =
-        Scene::of(server().without("model.safetensors").with("model.safetensors.index.json", index));
+    let partial = Scene::of(server().without("model.safetensors").with("model.safetensors.index.json", index));
     endless(&partial, &["has no a.safetensors"]);
 }
 

@@ -30,17 +30,17 @@ const ALL: [&str; 4] = ["config.json", "model.safetensors", "vocab.json", "merge
 
 #[test]
 fn a_model_that_moved_is_found_under_either_name() {
-    for (kept, typed) in [
+    for (cached, typed) in [
         ("openai-community/gpt2", "gpt2"),
         ("gpt2", "openai-community/gpt2"),
         ("gpt2-xl", "gpt2-xl"),
         ("distilbert/distilgpt2", "distilgpt2@main"),
     ] {
         let cache = tempfile::tempdir().expect("a temporary folder");
-        put(cache.path(), kept, &ALL);
+        put(cache.path(), cached, &ALL);
         let hub = Hub::new(cache.path()).with_endpoint("http://127.0.0.1:9");
         let snapshot = hub.fetch(typed).unwrap_or_else(|e| panic!("{typed}: {e}"));
-        assert_eq!(snapshot.name, format!("{kept}@{COMMIT}"));
+        assert_eq!(snapshot.name, format!("{cached}@{COMMIT}"));
     }
 }
 
@@ -79,10 +79,7 @@ fn a_damaged_cache_is_completed() {
     fs::remove_file(&blob).expect("is there");
     assert!(!dir.join("model.safetensors").exists());
     scene.fetched();
-    assert_eq!(
-        fs::read(dir.join("model.safetensors")).expect("a file"),
-        scene.server.file("model.safetensors")
-    );
+    assert_eq!(fs::read(dir.join("model.safetensors")).expect("a file"), scene.server.file("model.safetensors"));
     fs::write(&blob, b"short").expect("writable");
     fs::remove_file(dir.join("model.safetensors")).expect("is there");
     scene.fetched();
@@ -128,7 +125,7 @@ fn hostile_names_are_refused() {
         assert!(line.contains("no embedded one (atlas-nano") && line.contains("no directory"), "{line}");
         assert!(!line.contains(['\n', '\0']), "{line:?}");
     }
-    assert_eq!((scene.server.asked().len(), scene.kept()), (0, Vec::new()));
+    assert_eq!((scene.server.asked().len(), scene.cached()), (0, Vec::new()));
 }
 
 /// A directory wins over a name of the hub.

@@ -25,10 +25,7 @@ fn a_model_comes_whole_and_is_not_asked_for_again() {
     }
     let asked = scene.server.asked();
     // The first file tells the commit, and the others are those of this commit.
-    assert_eq!(
-        (asked[0].method.as_str(), asked[0].path.as_str()),
-        ("HEAD", "/some-org/tiny/resolve/main/config.json")
-    );
+    assert_eq!((asked[0].method.as_str(), asked[0].path.as_str()), ("HEAD", "/some-org/tiny/resolve/main/config.json"));
     assert!(asked[1..].iter().all(|a| a.elsewhere || a.path.contains(COMMIT)), "{asked:?}");
     assert_eq!(gets(&asked).len(), 4, "{asked:?}");
 
@@ -62,7 +59,7 @@ fn the_cache_is_laid_out_as_python_has_it() {
     want.push(format!("{root}/refs/main"));
     want.push(format!("{root}/.no_exist/{COMMIT}/tokenizer.json"));
     want.sort();
-    assert_eq!(scene.kept(), want);
+    assert_eq!(scene.cached(), want);
     let root = scene.cache.path().join(root);
     assert_eq!(fs::read(root.join("refs/main")).expect("a file"), COMMIT.as_bytes());
     #[cfg(unix)]
@@ -94,7 +91,7 @@ fn shards_come_by_their_index() {
 fn a_model_may_have_no_tokenizer() {
     let scene = Scene::of(server());
     let dir = scene.fetched();
-    assert!(scene.kept().contains(&format!("models--some-org--tiny/.no_exist/{COMMIT}/vocab.json")));
+    assert!(scene.cached().contains(&format!("models--some-org--tiny/.no_exist/{COMMIT}/vocab.json")));
     scene.server.asked();
     assert_eq!(scene.fetched(), dir);
     assert_eq!(scene.server.asked().len(), 0);

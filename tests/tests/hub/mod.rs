@@ -55,7 +55,7 @@ impl Scene {
     }
 
     /// Paths below the cache, without folders and locks, in order.
-    fn kept(&self) -> Vec<String> {
+    fn cached(&self) -> Vec<String> {
         let (mut open, mut found) = (vec![self.cache.path().to_owned()], Vec::new());
         while let Some(folder) = open.pop() {
             for entry in fs::read_dir(folder).expect("a folder") {
@@ -78,7 +78,7 @@ impl Scene {
 
     /// Whether something in the cache could be taken for weights.
     fn has_weights(&self) -> bool {
-        self.kept().iter().any(|path| path.contains("snapshots/") && path.ends_with(".safetensors"))
+        self.cached().iter().any(|path| path.contains("snapshots/") && path.ends_with(".safetensors"))
             || self.blob().exists()
     }
 

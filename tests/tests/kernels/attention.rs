@@ -4,24 +4,24 @@ use resolvent_engine::{Device, Result};
 use resolvent_ops::attention::Attention;
 use resolvent_ops::{Op, Rows, Span};
 use resolvent_tests::truth::{Function, wide};
-use resolvent_tests::{Bent, Labelled, Plan, Random, Record, Worst, text_subjects, tolerance};
+use resolvent_tests::{HvpCheck, Labelled, OpCheck, Random, Record, Worst, tolerance, variant_subjects};
 
-use super::formulas::{self, Held};
+use super::formulas::{self, Frozen};
 
 fn op(heads: usize, d_head: usize) -> Attention {
-    Attention { heads, d_head, scale: (d_head as f32).powf(-0.5), held: false }
+    Attention { heads, d_head, scale: (d_head as f32).powf(-0.5), frozen: false }
 }
 
-fn formula(plan: &Plan, op: &Attention) -> formulas::Attention {
+fn formula(plan: &OpCheck, op: &Attention) -> formulas::Attention {
     let prompts = plan.prompts.clone();
-    let held = Held { pattern: op.held, ..Held::default() };
-    formulas::Attention { prompts, heads: op.heads, width: op.d_head, scale: op.scale, held }
+    let frozen = Frozen { pattern: op.frozen, ..Frozen::default() };
+    formulas::Attention { prompts, heads: op.heads, width: op.d_head, scale: op.scale, frozen }
 }
 
-fn check(record: &mut Record, plan: &Plan, heads: usize, d_head: usize) {
+fn check(record: &mut Record, plan: &OpCheck, heads: usize, d_head: usize) {
     let allowed = tolerance::attention(plan.rows(), d_head);
     let f = formula(plan, &op(heads, d_head));
-    plan.check(record, &text_subjects(), |_| Ok(op(heads, d_head)), &f, allowed);
+    plan.check(record, &variant_subjects(), |_| Ok(op(heads, d_head)), &f, allowed);
 }
 
 /// (tokens, heads, width of a head): tiles of 64 keys or of 16, whose invocations hold up to 128 dimensions, as f32 or as vec4.
@@ -46,7 +46,7 @@ fn attention() {
         (130, 2, 5),
     ] {
         let d = heads * d_head;
-        check(&mut record, &Plan::new(rows, &[3 * d], d), heads, d_head);
+        check(&mut record, &OpCheck::new(rows, &[3 * d], d), heads, d_head);
     }
 }
 
@@ -66,11 +66,11 @@ fn attention_second() {
         (130, 2, 5),
     ] {
         let (d, op) = (heads * d_head, op(heads, d_head));
-        let case = Bent::new(tokens, &[3 * d], d);
-        let plan = Plan { prompts: case.prompts.to_vec(), ..Plan::new(tokens, &[3 * d], d) };
+        let case = HvpCheck::new(tokens, &[3 * d], d);
+        let plan = OpCheck { prompts: case.prompts.to_vec(), ..OpCheck::new(tokens, &[3 * d], d) };
         let f = formula(&plan, &op);
         let allowed = tolerance::attention(tokens, d_head);
-        case.check(&mut worst, &text_subjects(), |_| Ok(op), &f, allowed);
+        case.check(&mut worst, &variant_subjects(), |_| Ok(op), &f, allowed);
     }
 }
 
@@ -78,11 +78,11 @@ fn attention_second() {
 #[test]
 fn attention_with_large_scores() {
     let (heads, d_head, rows, d) = (2, 64, 66, 128);
-    let sharp = Attention { heads, d_head, scale: 2.0, held: false };
-    let plan = Plan::new(rows, &[3 * d], d);
+    let sharp = Attention { heads, d_head, scale: 2.0, frozen: false };
+    let plan = OpCheck::new(rows, &[3 * d], d);
     let f = formula(&plan, &sharp);
     let allowed = tolerance::sharp_attention(rows, d_head, f64::from(sharp.scale));
-    plan.check(&mut Record::new("attention_with_large_scores"), &text_subjects(), |_| Ok(sharp), &f, allowed);
+    plan.check(&mut Record::new("attention_with_large_scores"), &variant_subjects(), |_| Ok(sharp), &f, allowed);
 }
 
 /// The pattern as a constant: values alone carry, and the other columns of a cotangent are exactly zero.
@@ -90,12 +90,12 @@ fn attention_with_large_scores() {
 fn attention_with_its_pattern_held() {
     let mut record = Record::new("attention, held");
     for (rows, heads, d_head) in [(1, 1, 1), (3, 12, 10), (17, 3, 16), (66, 1, 128), (130, 2, 5)] {
-        let (d, op) = (heads * d_head, Attention { held: true, ..op(heads, d_head) });
-        let plan = Plan { second: false, ..Plan::new(rows, &[3 * d], d) };
+        let (d, op) = (heads * d_head, Attention { frozen: true, ..op(heads, d_head) });
+        let plan = OpCheck { second: false, ..OpCheck::new(rows, &[3 * d], d) };
         let (f, allowed) = (formula(&plan, &op), tolerance::attention(rows, d_head));
-        plan.check(&mut record, &text_subjects(), |_| Ok(op), &f, allowed);
-        let plan = Plan { so_far: false, ..plan };
-        for on in text_subjects() {
+        plan.check(&mut record, &variant_subjects(), |_| Ok(op), &f, allowed);
+        let plan = OpCheck { so_far: false, ..plan };
+        for on in variant_subjects() {
             let done = plan.run(on, &op).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
             let of_queries_and_keys = done.x_bars[0].values().chunks(3 * d).flat_map(|row| &row[..2 * d]);
             assert!(of_queries_and_keys.into_iter().all(|x| *x == 0.0), "{}", on.name());
@@ -118,7 +118,7 @@ fn attention_over_several_prompts() {
         span(70, 8, 9),
     ];
     let d = heads * d_head;
-    let plan = Plan { prompts, spans, ..Plan::new(79, &[3 * d], d) };
+    let plan = OpCheck { prompts, spans, ..OpCheck::new(79, &[3 * d], d) };
     check(&mut Record::new("attention_over_several_prompts"), &plan, heads, d_head);
 }
 
@@ -132,7 +132,7 @@ fn attention_primal_of_a_ragged_batch() {
         let starts = [0, tokens - 1, tokens / 2, 1];
         let spans = starts.map(|start| Span { primal: 0, start, end: tokens });
         let own: Vec<Vec<f32>> = spans.iter().map(|s| random.normals(s.rows() * 3 * d)).collect();
-        let plan = Plan::new(tokens, &[3 * d], d);
+        let plan = OpCheck::new(tokens, &[3 * d], d);
         let f = formula(&plan, &op(heads, d_head));
         let want = spans.iter().zip(&own).flat_map(|(span, own)| {
             let mut all = wide(&base);
@@ -140,7 +140,7 @@ fn attention_primal_of_a_ragged_batch() {
             f.at(&all)[span.start * d..].to_vec()
         });
         let want = Labelled::reference(want.collect());
-        for on in text_subjects() {
+        for on in variant_subjects() {
             let ragged = || -> Result<Labelled> {
                 let device = on.device();
                 let base_rows = Rows::new(device, &[Span { primal: 0, start: 0, end: tokens }])?;
@@ -148,8 +148,8 @@ fn attention_primal_of_a_ragged_batch() {
                 let base = device.upload("base", &[("rows", tokens), ("3d", 3 * d)], &base)?;
                 let x = device.upload("x", &[("rows", rows.count()), ("3d", 3 * d)], &own.concat())?;
                 let mut rec = device.record();
-                let kept = op(heads, d_head).primal(&mut rec, &base_rows, None, &[&base])?.kept;
-                let z = op(heads, d_head).primal(&mut rec, &rows, Some(&kept), &[&x])?.y;
+                let residuals = op(heads, d_head).primal(&mut rec, &base_rows, None, &[&base])?.residuals;
+                let z = op(heads, d_head).primal(&mut rec, &rows, Some(&residuals), &[&x])?.y;
                 device.submit(rec)?;
                 Ok(on.read(&z))
             };
@@ -173,19 +173,18 @@ fn outside_of_the_causal_cone_is_exactly_zero() {
     z_bar[e * d..].fill(0.0);
     let all = |device: &Device| -> Result<[Vec<f32>; 3]> {
         let rows = Rows::new(device, &[Span { primal: 0, start: 0, end: tokens }])?;
-        let upload =
-            |data: &[f32]| device.upload("x", &[("rows", tokens), ("width", data.len() / tokens)], data);
+        let upload = |data: &[f32]| device.upload("x", &[("rows", tokens), ("width", data.len() / tokens)], data);
         let (qkv, qkv_dot, z_bar) = (upload(&qkv)?, upload(&qkv_dot)?, upload(&z_bar)?);
         let qkv_jet = device.upload("x", &[("rows", 2 * tokens), ("width", 3 * d)], &qkv_jet)?;
         let mut rec = device.record();
-        let (op, kept) = (op(heads, d_head), op(heads, d_head).primal(&mut rec, &rows, None, &[&qkv])?.kept);
-        let z_dot = op.jvp(&mut rec, &rows, &kept, &[&qkv_dot])?;
-        let z_jet = op.jet(&mut rec, &rows, &kept, &[&qkv_jet])?;
-        let bars = op.vjp(&mut rec, &rows, &kept, &z_bar, &[None])?;
+        let (op, residuals) = (op(heads, d_head), op(heads, d_head).primal(&mut rec, &rows, None, &[&qkv])?.residuals);
+        let z_dot = op.jvp(&mut rec, &rows, &residuals, &[&qkv_dot])?;
+        let z_jet = op.jet(&mut rec, &rows, &residuals, &[&qkv_jet])?;
+        let bars = op.vjp(&mut rec, &rows, &residuals, &z_bar, &[None])?;
         device.submit(rec)?;
         Ok([device.read(&z_dot)?, device.read(&z_jet)?, device.read(&bars[0])?])
     };
-    for on in text_subjects() {
+    for on in variant_subjects() {
         let [z_dot, z_jet, bar] = all(on.device()).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
         let zero = |part: &[f32]| part.iter().all(|x| *x == 0.0);
         assert!(zero(&z_dot[..s * d]) && zero(&bar[e * 3 * d..]), "{}", on.name());

@@ -5,9 +5,9 @@ use resolvent_ops::attention::Attention;
 use resolvent_ops::layer_norm::LayerNorm;
 use resolvent_ops::matmul::Matmul;
 use resolvent_ops::{Op, Rows, Span, Weight};
-use resolvent_tests::{Plan, Random, Subject, text_subjects};
+use resolvent_tests::{OpCheck, Random, Subject, variant_subjects};
 
-fn same_bits(plan: &Plan, on: &Subject, op: &dyn Op) {
+fn same_bits(plan: &OpCheck, on: &Subject, op: &dyn Op) {
     let bits = || {
         let done = plan.run(on, op).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
         let arrays = [&done.y, &done.y_dot].into_iter().chain(&done.y_jet).chain(&done.x_bars);
@@ -22,39 +22,38 @@ fn same_bits(plan: &Plan, on: &Subject, op: &dyn Op) {
 #[test]
 fn repetitions_agree_bit_for_bit() {
     let mut random = Random::new(11);
-    for on in text_subjects() {
+    for on in variant_subjects() {
         // Lengths that every text takes, and lengths that only `base` does.
         for [rows, k, n] in [[3, 200, 66], [65, 130, 67], [3, 200, 68], [65, 132, 64]] {
             let w = on.device().upload("w", &[("k", k), ("n", n)], &random.normals(k * n));
             let bias = on.device().upload("bias", &[("n", n)], &random.normals(n));
-            let op =
-                Matmul { w: Weight::full(w.expect("uploads")), bias: bias.expect("uploads"), add: false };
-            same_bits(&Plan::new(rows, &[k], n), on, &op);
+            let op = Matmul { w: Weight::full(w.expect("uploads")), bias: bias.expect("uploads"), add: false };
+            same_bits(&OpCheck::new(rows, &[k], n), on, &op);
         }
     }
-    for on in text_subjects() {
+    for on in variant_subjects() {
         let vector = |data: &[f32]| on.device().upload("v", &[("d", data.len())], data).expect("uploads");
         let op = LayerNorm {
             gain: vector(&random.normals(130)),
             bias: vector(&random.normals(130)),
             eps: 1e-5,
-            held: false,
+            frozen: false,
         };
-        same_bits(&Plan::new(17, &[130], 130), on, &op);
-        let op = Attention { heads: 3, d_head: 16, scale: 0.25, held: false };
-        same_bits(&Plan::new(70, &[144], 48), on, &op);
+        same_bits(&OpCheck::new(17, &[130], 130), on, &op);
+        let op = Attention { heads: 3, d_head: 16, scale: 0.25, frozen: false };
+        same_bits(&OpCheck::new(70, &[144], 48), on, &op);
     }
 }
 
 /// A run's tangent, jet and cotangent have the same bits alone and among others: a sweep does not depend on how it is cut.
 #[test]
 fn company_does_not_change_a_run() {
-    let op = Attention { heads: 3, d_head: 16, scale: 0.25, held: false };
+    let op = Attention { heads: 3, d_head: 16, scale: 0.25, frozen: false };
     let mut random = Random::new(12);
     let (qkv, qkv_dot, z_bar) = (random.normals(70 * 144), random.normals(70 * 144), random.normals(70 * 48));
     let qkv_jet = random.normals(2 * 70 * 144);
     let span = |start| Span { primal: 0, start, end: 70 };
-    for on in text_subjects() {
+    for on in variant_subjects() {
         // Each run's rows come from the same numbers, wherever they stand in the batch.
         let run = |starts: &[usize]| -> Result<Vec<Vec<u32>>> {
             let device = on.device();
@@ -70,10 +69,10 @@ fn company_does_not_change_a_run() {
             let (x, x_dot) = (upload(&qkv, 144)?, upload(&cut(&qkv_dot, 144), 144)?);
             let (x_jet, y_bar) = (upload(&cut(&qkv_jet, 288), 144)?, upload(&cut(&z_bar, 48), 48)?);
             let mut rec = device.record();
-            let kept = op.primal(&mut rec, &base, None, &[&x])?.kept;
-            let z_dot = op.jvp(&mut rec, &rows, &kept, &[&x_dot])?;
-            let z_jet = op.jet(&mut rec, &rows, &kept, &[&x_jet])?;
-            let bar = op.vjp(&mut rec, &rows, &kept, &y_bar, &[None])?;
+            let residuals = op.primal(&mut rec, &base, None, &[&x])?.residuals;
+            let z_dot = op.jvp(&mut rec, &rows, &residuals, &[&x_dot])?;
+            let z_jet = op.jet(&mut rec, &rows, &residuals, &[&x_jet])?;
+            let bar = op.vjp(&mut rec, &rows, &residuals, &y_bar, &[None])?;
             device.submit(rec)?;
             let bits = |x: &f32| x.to_bits();
             let (z_dot, z_jet, bar) = (device.read(&z_dot)?, device.read(&z_jet)?, device.read(&bar[0])?);
@@ -82,12 +81,7 @@ fn company_does_not_change_a_run() {
                 let (at, end) = (first, first + 70 - start);
                 first = end;
                 let jet = &z_jet[at * 96..end * 96];
-                z_dot[at * 48..end * 48]
-                    .iter()
-                    .chain(jet)
-                    .chain(&bar[at * 144..end * 144])
-                    .map(bits)
-                    .collect()
+                z_dot[at * 48..end * 48].iter().chain(jet).chain(&bar[at * 144..end * 144]).map(bits).collect()
             });
             Ok(one.collect())
         };

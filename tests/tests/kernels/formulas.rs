@@ -3,7 +3,7 @@
 use resolvent_reference::{Scalar, ops};
 use resolvent_tests::truth::{Function, constants, wide};
 
-pub(crate) use ops::{GeluForm, Held};
+pub(crate) use ops::{Frozen, GeluForm};
 
 /// The form that `exact` means.
 pub(crate) fn form(exact: bool) -> GeluForm {
@@ -20,18 +20,18 @@ pub(crate) struct LayerNorm {
     pub(crate) gain: Vec<f64>,
     pub(crate) bias: Vec<f64>,
     pub(crate) eps: f32,
-    pub(crate) held: Held,
+    pub(crate) frozen: Frozen,
 }
 
 impl Function for LayerNorm {
     fn at<S: Scalar>(&self, x: &[S]) -> Vec<S> {
         let eps = f64::from(self.eps);
-        ops::layer_norm(x, &constants(&self.gain), &constants(&self.bias), eps, self.held)
+        ops::layer_norm(x, &constants(&self.gain), &constants(&self.bias), eps, self.frozen)
     }
 }
 
 /// `[rows, n] -> [rows, n]`
-pub(crate) struct Gelu(pub(crate) GeluForm, pub(crate) Held);
+pub(crate) struct Gelu(pub(crate) GeluForm, pub(crate) Frozen);
 
 impl Function for Gelu {
     fn at<S: Scalar>(&self, x: &[S]) -> Vec<S> {
@@ -87,14 +87,14 @@ pub(crate) struct Mlp {
     pub(crate) fc: Affine,
     pub(crate) proj: Affine,
     pub(crate) form: GeluForm,
-    pub(crate) held: Held,
+    pub(crate) frozen: Frozen,
     pub(crate) rows: usize,
 }
 
 impl Function for Mlp {
     fn at<S: Scalar>(&self, x: &[S]) -> Vec<S> {
         let (x, residual) = x.split_at(self.rows * self.fc.k());
-        onto(self.proj.at(&ops::gelu(&self.fc.at(x), self.form, self.held)), residual)
+        onto(self.proj.at(&ops::gelu(&self.fc.at(x), self.form, self.frozen)), residual)
     }
 }
 
@@ -104,7 +104,7 @@ pub(crate) struct Attention {
     pub(crate) heads: usize,
     pub(crate) width: usize,
     pub(crate) scale: f32,
-    pub(crate) held: Held,
+    pub(crate) frozen: Frozen,
 }
 
 impl Function for Attention {
@@ -113,7 +113,7 @@ impl Function for Attention {
         let (mut z, mut rest) = (Vec::new(), qkv);
         for tokens in &self.prompts {
             let (prompt, after) = rest.split_at(tokens * 3 * self.heads * self.width);
-            z.extend(ops::attention(prompt, heads, self.held));
+            z.extend(ops::attention(prompt, heads, self.frozen));
             rest = after;
         }
         z

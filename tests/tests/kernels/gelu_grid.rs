@@ -23,10 +23,10 @@ fn run(on: &Subject, exact: bool, x: &[f32]) -> Result<[Vec<f64>; 3]> {
     // Along x itself, x(a) = x + a: the second order of the response is the second derivative.
     let along = [vec![1.0f32; n], vec![0.0; n]].concat();
     let along = device.upload("along", &[("rows", 2), ("n", n)], &along)?;
-    let (gelu, mut rec) = (Gelu { n, exact, held: false }, device.record());
+    let (gelu, mut rec) = (Gelu { n, exact, frozen: false }, device.record());
     let outcome = gelu.primal(&mut rec, &rows, None, &[&x])?;
-    let slope = gelu.jvp(&mut rec, &rows, &outcome.kept, &[&ones])?;
-    let jet = gelu.jet(&mut rec, &rows, &outcome.kept, &[&along])?;
+    let slope = gelu.jvp(&mut rec, &rows, &outcome.residuals, &[&ones])?;
+    let jet = gelu.jet(&mut rec, &rows, &outcome.residuals, &[&along])?;
     device.submit(rec)?;
     let [_, second] = on.read(&jet).orders(n);
     Ok([&on.read(&outcome.y), &on.read(&slope), &second].map(|t| t.values().to_vec()))
@@ -34,13 +34,12 @@ fn run(on: &Subject, exact: bool, x: &[f32]) -> Result<[Vec<f64>; 3]> {
 
 #[test]
 fn gelu_on_a_grid() {
-    let mut worst =
-        ["value", "slope", "second derivative"].map(|of| Worst::new(&format!("gelu {of} on a grid")));
+    let mut worst = ["value", "slope", "second derivative"].map(|of| Worst::new(&format!("gelu {of} on a grid")));
     let x = grid();
     for on in subjects() {
         for exact in [false, true] {
             let got = run(on, exact, &x).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
-            let (f, points) = (formulas::Gelu(formulas::form(exact), formulas::Held::default()), wide(&x));
+            let (f, points) = (formulas::Gelu(formulas::form(exact), formulas::Frozen::default()), wide(&x));
             let [slope, second] = jet(&f, &points, [&vec![1.0; x.len()], &vec![0.0; x.len()]]);
             let want = [f.at(&points), slope, second];
             for (i, x) in points.into_iter().enumerate() {

@@ -6,9 +6,9 @@ use resolvent_ops::attention::Attention;
 use resolvent_ops::layer_norm::LayerNorm;
 use resolvent_ops::{Op, Rows, Span};
 use resolvent_tests::truth::{Function, jet, wide};
-use resolvent_tests::{Labelled, Random, Worst, text_subjects, tolerance};
+use resolvent_tests::{Labelled, Random, Worst, tolerance, variant_subjects};
 
-use super::formulas::{self, Held};
+use super::formulas::{self, Frozen};
 
 /// A point `[rows, d]`, and both orders of a jet there.
 struct Case {
@@ -24,27 +24,21 @@ impl Case {
         Self { rows, x: normals(), orders: [normals(), normals()] }
     }
 
-    fn check(
-        &self,
-        worst: &mut Worst,
-        op: impl Fn(&Device) -> Result<Box<dyn Op>>,
-        f: &impl Function,
-        allowed: f64,
-    ) {
+    fn check(&self, worst: &mut Worst, op: impl Fn(&Device) -> Result<Box<dyn Op>>, f: &impl Function, allowed: f64) {
         let [x_dot, x_ddot] = self.orders.each_ref().map(|order| wide(order));
         let truth = jet(f, &wide(&self.x), [&x_dot, &x_ddot]).map(Labelled::reference);
         let (d, out) = (self.x.len() / self.rows, truth[0].values().len() / self.rows);
         let pairs = self.orders[0].chunks(d).zip(self.orders[1].chunks(d));
-        let in_turn: Vec<f32> = pairs.flat_map(|(first, second)| [first, second].concat()).collect();
-        for on in text_subjects() {
+        let interleaved: Vec<f32> = pairs.flat_map(|(first, second)| [first, second].concat()).collect();
+        for on in variant_subjects() {
             let run = || -> Result<[Labelled; 2]> {
                 let device = on.device();
                 let rows = Rows::new(device, &[Span { primal: 0, start: 0, end: self.rows }])?;
                 let x = device.upload("x", &[("rows", self.rows), ("d", d)], &self.x)?;
-                let x_jet = device.upload("x_jet", &[("rows", 2 * self.rows), ("d", d)], &in_turn)?;
+                let x_jet = device.upload("x_jet", &[("rows", 2 * self.rows), ("d", d)], &interleaved)?;
                 let (op, mut rec) = (op(device)?, device.record());
-                let kept = op.primal(&mut rec, &rows, None, &[&x])?.kept;
-                let y_jet = op.jet(&mut rec, &rows, &kept, &[&x_jet])?;
+                let residuals = op.primal(&mut rec, &rows, None, &[&x])?.residuals;
+                let y_jet = op.jet(&mut rec, &rows, &residuals, &[&x_jet])?;
                 device.submit(rec)?;
                 Ok(on.read(&y_jet).orders(out))
             };
@@ -71,14 +65,9 @@ fn attention_jets_do_not_square_what_all_keys_share() {
             case.orders[0][q] += common;
         }
     }
-    let op = Attention { heads, d_head, scale: 0.25, held: false };
-    let f = formulas::Attention {
-        prompts: vec![tokens],
-        heads,
-        width: d_head,
-        scale: op.scale,
-        held: Held::default(),
-    };
+    let op = Attention { heads, d_head, scale: 0.25, frozen: false };
+    let f =
+        formulas::Attention { prompts: vec![tokens], heads, width: d_head, scale: op.scale, frozen: Frozen::default() };
     let shared = f64::from(common * common * op.scale);
     let allowed = shared * tolerance::POINTWISE;
     let mut worst = Worst::new("attention.jet, common s_dot");
@@ -94,9 +83,9 @@ fn layer_norm_jets_do_not_square_the_mean() {
     let (gain, bias) = (Random::new(5).normals(d), Random::new(6).normals(d));
     let op = |device: &Device| -> Result<Box<dyn Op>> {
         let vector = |data: &[f32]| device.upload("vector", &[("d", d)], data);
-        Ok(Box::new(LayerNorm { gain: vector(&gain)?, bias: vector(&bias)?, eps: 1e-5, held: false }))
+        Ok(Box::new(LayerNorm { gain: vector(&gain)?, bias: vector(&bias)?, eps: 1e-5, frozen: false }))
     };
-    let f = formulas::LayerNorm { gain: wide(&gain), bias: wide(&bias), eps: 1e-5, held: Held::default() };
+    let f = formulas::LayerNorm { gain: wide(&gain), bias: wide(&bias), eps: 1e-5, frozen: Frozen::default() };
     let allowed = f64::from(common) * tolerance::POINTWISE;
     case.check(&mut Worst::new("layer_norm.jet, common x_dot"), op, &f, allowed);
 }

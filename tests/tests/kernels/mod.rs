@@ -1,8 +1,8 @@
 mod attention;
 mod determinism;
+mod f16;
 mod formulas;
 mod gelu_grid;
-mod halves;
 mod jets;
 mod rowwise;
 mod splice;

@@ -8,9 +8,9 @@ use resolvent_ops::layer_norm::LayerNorm;
 use resolvent_ops::matmul::Matmul;
 use resolvent_ops::mlp::Mlp;
 use resolvent_tests::truth::wide;
-use resolvent_tests::{Allowed, Bent, Plan, Random, Record, Worst, subjects, text_subjects, tolerance};
+use resolvent_tests::{Allowed, HvpCheck, OpCheck, Random, Record, Worst, subjects, tolerance, variant_subjects};
 
-use super::formulas::{self, Affine, Held};
+use super::formulas::{self, Affine, Frozen};
 
 fn vector(device: &Device, name: &str, data: &[f32]) -> Result<Tensor> {
     device.upload(name, &[("d", data.len())], data)
@@ -18,57 +18,55 @@ fn vector(device: &Device, name: &str, data: &[f32]) -> Result<Tensor> {
 
 #[test]
 fn layer_norm() {
-    let (mut record, mut bent) = (Record::new("layer_norm"), Worst::new("layer_norm.hvp"));
+    let (mut record, mut hvp) = (Record::new("layer_norm"), Worst::new("layer_norm.hvp"));
     let mut frozen_record = Record::new("layer_norm, held");
-    for (rows, d) in
-        [(1, 1), (3, 1), (2, 3), (7, 24), (16, 30), (17, 48), (33, 66), (3, 127), (65, 130), (2, 768)]
-    {
+    for (rows, d) in [(1, 1), (3, 1), (2, 3), (7, 24), (16, 30), (17, 48), (33, 66), (3, 127), (65, 130), (2, 768)] {
         let mut random = Random::new(d as u64);
         let (gain, bias) = (random.normals(d), random.normals(d));
         let op = |device: &Device| {
             let (gain, bias) = (vector(device, "gain", &gain)?, vector(device, "bias", &bias)?);
-            Ok(LayerNorm { gain, bias, eps: 1e-5, held: false })
+            Ok(LayerNorm { gain, bias, eps: 1e-5, frozen: false })
         };
-        let held = Held::default();
-        let f = formulas::LayerNorm { gain: wide(&gain), bias: wide(&bias), eps: 1e-5, held };
+        let frozen = Frozen::default();
+        let f = formulas::LayerNorm { gain: wide(&gain), bias: wide(&bias), eps: 1e-5, frozen };
         let allowed = tolerance::LAYER_NORM;
-        Plan::new(rows, &[d], d).check(&mut record, &subjects(), op, &f, allowed);
-        Bent::new(rows, &[d], d).check(&mut bent, &subjects(), op, &f, allowed);
-        let frozen = |device: &Device| op(device).map(|op| LayerNorm { held: true, ..op });
-        let f = formulas::LayerNorm { held: Held { norm: true, ..held }, ..f };
-        let plan = Plan { second: false, ..Plan::new(rows, &[d], d) };
-        plan.check(&mut frozen_record, &subjects(), frozen, &f, allowed);
+        OpCheck::new(rows, &[d], d).check(&mut record, &subjects(), op, &f, allowed);
+        HvpCheck::new(rows, &[d], d).check(&mut hvp, &subjects(), op, &f, allowed);
+        let freezing = |device: &Device| op(device).map(|op| LayerNorm { frozen: true, ..op });
+        let f = formulas::LayerNorm { frozen: Frozen { norm: true, ..frozen }, ..f };
+        let plan = OpCheck { second: false, ..OpCheck::new(rows, &[d], d) };
+        plan.check(&mut frozen_record, &subjects(), freezing, &f, allowed);
     }
 }
 
 #[test]
 fn gelu() {
-    let (mut record, mut bent) = (Record::new("gelu"), Worst::new("gelu.hvp"));
+    let (mut record, mut hvp) = (Record::new("gelu"), Worst::new("gelu.hvp"));
     let mut frozen_record = Record::new("gelu, held");
     for (rows, n) in [(1, 1), (2, 3), (3, 24), (7, 30), (16, 66), (17, 127), (33, 130), (65, 48), (2, 768)] {
         for exact in [false, true] {
-            let f = formulas::Gelu(formulas::form(exact), Held::default());
+            let f = formulas::Gelu(formulas::form(exact), Frozen::default());
             let allowed = tolerance::GELU;
-            let op = |_: &Device| Ok(Gelu { n, exact, held: false });
-            Plan::new(rows, &[n], n).check(&mut record, &subjects(), op, &f, allowed);
-            Bent::new(rows, &[n], n).check(&mut bent, &subjects(), op, &f, allowed);
-            let f = formulas::Gelu(f.0, Held { ratio: true, ..f.1 });
-            let plan = Plan { second: false, ..Plan::new(rows, &[n], n) };
-            let frozen = |_: &Device| Ok(Gelu { n, exact, held: true });
-            plan.check(&mut frozen_record, &subjects(), frozen, &f, allowed);
+            let op = |_: &Device| Ok(Gelu { n, exact, frozen: false });
+            OpCheck::new(rows, &[n], n).check(&mut record, &subjects(), op, &f, allowed);
+            HvpCheck::new(rows, &[n], n).check(&mut hvp, &subjects(), op, &f, allowed);
+            let f = formulas::Gelu(f.0, Frozen { ratio: true, ..f.1 });
+            let plan = OpCheck { second: false, ..OpCheck::new(rows, &[n], n) };
+            let freezing = |_: &Device| Ok(Gelu { n, exact, frozen: true });
+            plan.check(&mut frozen_record, &subjects(), freezing, &f, allowed);
         }
     }
 }
 
 #[test]
 fn add() {
-    let (mut record, mut bent) = (Record::new("add"), Worst::new("add.hvp"));
+    let (mut record, mut hvp) = (Record::new("add"), Worst::new("add.hvp"));
     for (rows, d) in [(1, 1), (3, 30), (65, 127), (7, 768)] {
         let one = tolerance::POINTWISE;
         let allowed = Allowed { primal: one, jvp: one, jet: one, vjp: one };
         let op = |_: &Device| Ok(Add);
-        Plan::new(rows, &[d, d], d).check(&mut record, &subjects(), op, &formulas::Add, allowed);
-        Bent::new(rows, &[d, d], d).check(&mut bent, &subjects(), op, &formulas::Add, allowed);
+        OpCheck::new(rows, &[d, d], d).check(&mut record, &subjects(), op, &formulas::Add, allowed);
+        HvpCheck::new(rows, &[d, d], d).check(&mut hvp, &subjects(), op, &formulas::Add, allowed);
     }
 }
 
@@ -102,7 +100,7 @@ fn full(device: &Device, [k, n]: [usize; 2], numbers: &[f32]) -> Result<Weight> 
 
 /// A product of this shape, with and without residual, whose weight has been `made` fit for `place`.
 pub(super) fn check_product(
-    (record, bent): (&mut Record, &mut Worst),
+    (record, hvp): (&mut Record, &mut Worst),
     [rows, k, n]: [usize; 3],
     made: fn(Vec<f32>) -> Vec<f32>,
     place: Place,
@@ -110,29 +108,28 @@ pub(super) fn check_product(
     for add in [false, true] {
         let mut random = Random::new((k * n) as u64);
         let (w, bias) = (made(random.normals(k * n)), random.normals(n));
-        let op = |device: &Device| {
-            Ok(Matmul { w: place(device, [k, n], &w)?, bias: vector(device, "bias", &bias)?, add })
-        };
+        let op =
+            |device: &Device| Ok(Matmul { w: place(device, [k, n], &w)?, bias: vector(device, "bias", &bias)?, add });
         let f = |rows| formulas::Matmul { product: Affine::new(&w, &bias), rows };
         let widths = if add { vec![k, n] } else { vec![k] };
         let allowed = tolerance::matmul(k, n);
-        Plan::new(rows, &widths, n).check(record, &text_subjects(), op, &f(rows), allowed);
-        let case = Bent::new(rows, &widths, n);
-        case.check(bent, &text_subjects(), op, &f(case.tokens()), allowed);
+        OpCheck::new(rows, &widths, n).check(record, &variant_subjects(), op, &f(rows), allowed);
+        let case = HvpCheck::new(rows, &widths, n);
+        case.check(hvp, &variant_subjects(), op, &f(case.tokens()), allowed);
     }
 }
 
 #[test]
 fn matmul() {
-    let (mut record, mut bent) = (Record::new("matmul"), Worst::new("matmul.hvp"));
+    let (mut record, mut hvp) = (Record::new("matmul"), Worst::new("matmul.hvp"));
     for shape in PRODUCTS {
-        check_product((&mut record, &mut bent), shape, |w| w, full);
+        check_product((&mut record, &mut hvp), shape, |w| w, full);
     }
 }
 
 /// An MLP of this shape, and the same with its ratio held.
 pub(super) fn check_mlp(
-    (record, bent, frozen_record): (&mut Record, &mut Worst, &mut Record),
+    (record, hvp, frozen_record): (&mut Record, &mut Worst, &mut Record),
     ([rows, d, inner], exact, add): ([usize; 3], bool, bool),
     made: fn(Vec<f32>) -> Vec<f32>,
     place: Place,
@@ -144,28 +141,28 @@ pub(super) fn check_mlp(
     let op = |device: &Device| {
         let (w, bias) = (place(device, [inner, d], &proj.0)?, vector(device, "proj.b", &proj.1)?);
         let fc = (place(device, [d, inner], &fc.0)?, vector(device, "fc.b", &fc.1)?);
-        Ok(Mlp { fc, proj: Matmul { w, bias, add }, exact, held: false })
+        Ok(Mlp { fc, proj: Matmul { w, bias, add }, exact, frozen: false })
     };
     let f = |rows, ratio| formulas::Mlp {
         fc: Affine::new(&fc.0, &fc.1),
         proj: Affine::new(&proj.0, &proj.1),
         form: formulas::form(exact),
-        held: Held { ratio, ..Held::default() },
+        frozen: Frozen { ratio, ..Frozen::default() },
         rows,
     };
     let widths = if add { vec![d, d] } else { vec![d] };
     let allowed = tolerance::mlp(d, inner);
-    Plan::new(rows, &widths, d).check(record, &text_subjects(), op, &f(rows, false), allowed);
-    let case = Bent::new(rows, &widths, d);
-    case.check(bent, &text_subjects(), op, &f(case.tokens(), false), allowed);
-    let frozen = |device: &Device| op(device).map(|op| Mlp { held: true, ..op });
-    let plan = Plan { second: false, ..Plan::new(rows, &widths, d) };
-    plan.check(frozen_record, &text_subjects(), frozen, &f(rows, true), allowed);
+    OpCheck::new(rows, &widths, d).check(record, &variant_subjects(), op, &f(rows, false), allowed);
+    let case = HvpCheck::new(rows, &widths, d);
+    case.check(hvp, &variant_subjects(), op, &f(case.tokens(), false), allowed);
+    let frozen = |device: &Device| op(device).map(|op| Mlp { frozen: true, ..op });
+    let plan = OpCheck { second: false, ..OpCheck::new(rows, &widths, d) };
+    plan.check(frozen_record, &variant_subjects(), frozen, &f(rows, true), allowed);
 }
 
 #[test]
 fn mlp() {
-    let (mut record, mut bent) = (Record::new("mlp"), Worst::new("mlp.hvp"));
+    let (mut record, mut hvp) = (Record::new("mlp"), Worst::new("mlp.hvp"));
     let mut frozen_record = Record::new("mlp, held");
     for case in [
         ([1, 1, 4], false, true),
@@ -174,6 +171,6 @@ fn mlp() {
         ([17, 48, 127], true, true),
         ([33, 66, 130], false, false),
     ] {
-        check_mlp((&mut record, &mut bent, &mut frozen_record), case, |w| w, full);
+        check_mlp((&mut record, &mut hvp, &mut frozen_record), case, |w| w, full);
     }
 }

@@ -1,17 +1,17 @@
 //! Splice: every source, every edit, edits in order, on columns.
 
 use resolvent_engine::{Device, Result, Tensor};
-use resolvent_ops::splice::{Change, Plan, Source};
+use resolvent_ops::splice::{RowEdit, RowPlan, RowSource};
 use resolvent_reference::{Scalar, ops};
 use resolvent_tests::truth::{Function, inner, jvp, wide};
 use resolvent_tests::{Labelled, Random, Worst, compare, subjects, tolerance};
 
-type Edit = (usize, usize, Change);
+type Edit = (usize, usize, RowEdit);
 
 /// A plan as a function of x and base, one after the other, both of `ROWS` rows.
 struct Formula<'a> {
     d: usize,
-    case: &'a (Vec<Source>, Vec<Edit>),
+    case: &'a (Vec<RowSource>, Vec<Edit>),
 }
 
 /// Rows of x, and of the base run.
@@ -20,29 +20,27 @@ const ROWS: usize = 7;
 impl Function for Formula<'_> {
     fn at<S: Scalar>(&self, both: &[S]) -> Vec<S> {
         let (d, (x, base)) = (self.d, both.split_at(ROWS * self.d));
-        let row = |source: &Source| match *source {
-            Source::Zero => vec![S::from_f64(0.0); d],
-            Source::X(at) => x[at * d..][..d].to_vec(),
-            Source::Base(at) => base[at * d..][..d].to_vec(),
+        let row = |source: &RowSource| match *source {
+            RowSource::Zero => vec![S::from_f64(0.0); d],
+            RowSource::X(at) => x[at * d..][..d].to_vec(),
+            RowSource::Base(at) => base[at * d..][..d].to_vec(),
         };
         let mut y: Vec<S> = self.case.0.iter().flat_map(row).collect();
         for (row, from, change) in &self.case.1 {
             let number = |a: f32| S::from_f64(f64::from(a));
-            let vector = |s: &[f32], factor: f32| -> Vec<S> {
-                s.iter().map(|&s| number(factor) * number(s)).collect()
-            };
+            let vector = |s: &[f32], factor: f32| -> Vec<S> { s.iter().map(|&s| number(factor) * number(s)).collect() };
             let s = match change {
-                Change::Add { amount, s } => vector(s, *amount),
-                Change::Put { s } | Change::Project { s } => vector(s, 1.0),
-                Change::Scale { .. } => Vec::new(),
+                RowEdit::Add { amount, s } => vector(s, *amount),
+                RowEdit::Put { s } | RowEdit::Project { s } => vector(s, 1.0),
+                RowEdit::Scale { .. } => Vec::new(),
             };
             let edit = match change {
-                Change::Add { .. } => ops::Edit::Add(&s),
-                Change::Put { .. } => ops::Edit::Put(&s),
-                Change::Scale { amount, .. } => ops::Edit::Scale(number(*amount)),
+                RowEdit::Add { .. } => ops::Edit::Add(&s),
+                RowEdit::Put { .. } => ops::Edit::Put(&s),
+                RowEdit::Scale { amount, .. } => ops::Edit::Scale(number(*amount)),
                 // Ours leaves the row alone where there is no direction; the reference refuses.
-                Change::Project { .. } if s.iter().all(|s| s.value() == 0.0) => continue,
-                Change::Project { .. } => ops::Edit::ProjectOut(&s),
+                RowEdit::Project { .. } if s.iter().all(|s| s.value() == 0.0) => continue,
+                RowEdit::Project { .. } => ops::Edit::ProjectOut(&s),
             };
             ops::splice(&mut y, d, *row, *from..*from + change.width(), edit);
         }
@@ -51,27 +49,27 @@ impl Function for Formula<'_> {
 }
 
 /// Rows of every kind, and on each up to five edits of random kinds over random columns.
-fn random_case(d: usize, seed: u64) -> (Vec<Source>, Vec<Edit>) {
+fn random_case(d: usize, seed: u64) -> (Vec<RowSource>, Vec<Edit>) {
     let mut random = Random::new(seed);
     let rows = 1 + random.below(20);
     let source = |random: &mut Random| match random.below(3) {
-        0 => Source::Zero,
-        1 => Source::X(random.below(ROWS)),
-        _ => Source::Base(random.below(ROWS)),
+        0 => RowSource::Zero,
+        1 => RowSource::X(random.below(ROWS)),
+        _ => RowSource::Base(random.below(ROWS)),
     };
-    let sources: Vec<Source> = (0..rows).map(|_| source(&mut random)).collect();
+    let sources: Vec<RowSource> = (0..rows).map(|_| source(&mut random)).collect();
     let mut edits = Vec::new();
     for row in 0..rows {
         for _ in 0..random.below(6) {
             let from = random.below(d);
             let width = 1 + random.below(d - from);
             let change = match random.below(6) {
-                0 => Change::Add { amount: random.normal(), s: random.normals(width) },
-                1 => Change::Put { s: random.normals(width) },
-                2 => Change::Scale { amount: random.normal(), width },
-                3 => Change::Scale { amount: 0.0, width },
-                4 => Change::Project { s: random.normals(width) },
-                _ => Change::Project { s: vec![0.0; width] },
+                0 => RowEdit::Add { amount: random.normal(), s: random.normals(width) },
+                1 => RowEdit::Put { s: random.normals(width) },
+                2 => RowEdit::Scale { amount: random.normal(), width },
+                3 => RowEdit::Scale { amount: 0.0, width },
+                4 => RowEdit::Project { s: random.normals(width) },
+                _ => RowEdit::Project { s: vec![0.0; width] },
             };
             edits.push((row, from, change));
         }
@@ -79,15 +77,9 @@ fn random_case(d: usize, seed: u64) -> (Vec<Source>, Vec<Edit>) {
     (sources, edits)
 }
 
-fn run(
-    device: &Device,
-    d: usize,
-    case: &(Vec<Source>, Vec<Edit>),
-    x: &[f32],
-    base: &[f32],
-) -> Result<[Tensor; 2]> {
-    let edits: Vec<(usize, usize, &Change)> = case.1.iter().map(|(row, from, c)| (*row, *from, c)).collect();
-    let plan = Plan::new(device, d, &case.0, &edits)?;
+fn run(device: &Device, d: usize, case: &(Vec<RowSource>, Vec<Edit>), x: &[f32], base: &[f32]) -> Result<[Tensor; 2]> {
+    let edits: Vec<(usize, usize, &RowEdit)> = case.1.iter().map(|(row, from, c)| (*row, *from, c)).collect();
+    let plan = RowPlan::new(device, d, &case.0, &edits)?;
     let upload = |name, data: &[f32]| device.upload(name, &[("rows", data.len() / d), ("d", d)], data);
     let (x, base) = (upload("x", x)?, upload("base", base)?);
     let mut rec = device.record();
@@ -109,8 +101,7 @@ fn splice() {
             let dots = wide(&[x.clone(), x.clone()].concat());
             let truth = [f.at(&both), jvp(&f, &both, &dots)].map(Labelled::reference);
             for on in subjects() {
-                let out =
-                    run(on.device(), d, &case, &x, &base).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
+                let out = run(on.device(), d, &case, &x, &base).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
                 for entry in 0..2 {
                     let got = on.read(&out[entry]);
                     worst[entry].check(format!("d {d} {case:?}"), &got, &truth[entry], tolerance::splice(d));
@@ -128,7 +119,7 @@ fn splice_is_symmetric() {
     for seed in 0..4 {
         let (sources, edits) = random_case(d, seed);
         // Rows stay where they are, and the order of edits is the order of one projection or scale at a time.
-        let sources: Vec<Source> = (0..sources.len()).map(Source::X).collect();
+        let sources: Vec<RowSource> = (0..sources.len()).map(RowSource::X).collect();
         let mut one_each: Vec<Edit> = Vec::new();
         for edit in edits {
             if one_each.last().is_none_or(|last| last.0 != edit.0) {
@@ -156,7 +147,7 @@ fn splice_is_symmetric() {
 fn splice_without_edits_copies() {
     let d = 67;
     let x = Random::new(1).normals(5 * d);
-    let case = ((0..5).rev().map(Source::X).collect(), Vec::new());
+    let case = ((0..5).rev().map(RowSource::X).collect(), Vec::new());
     for on in subjects() {
         let [y, _] = run(on.device(), d, &case, &x, &x).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
         let want: Vec<f64> = x.chunks(d).rev().flat_map(wide).collect();

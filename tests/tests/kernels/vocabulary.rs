@@ -5,7 +5,7 @@ use resolvent_ops::embed::{Embed, Vocabulary};
 use resolvent_ops::unembed::Unembed;
 use resolvent_reference::ops;
 use resolvent_tests::truth::{inner, wide};
-use resolvent_tests::{Labelled, Random, Subject, Worst, subjects, text_subjects, tolerance};
+use resolvent_tests::{Labelled, Random, Subject, Worst, subjects, tolerance, variant_subjects};
 
 /// One case, with its numbers.
 struct Case {
@@ -57,12 +57,7 @@ impl Case {
     }
 }
 
-fn grid<T: bytemuck::NoUninit>(
-    device: &Device,
-    rows: usize,
-    columns: &'static str,
-    data: &[T],
-) -> Result<Tensor> {
+fn grid<T: bytemuck::NoUninit>(device: &Device, rows: usize, columns: &'static str, data: &[T]) -> Result<Tensor> {
     device.upload(columns, &[("rows", rows), (columns, data.len() / rows)], data)
 }
 
@@ -130,15 +125,11 @@ fn embed() {
         let places: Vec<f64> = positions.iter().flat_map(place).collect();
         let tokens: Vec<usize> = ids.iter().map(|&id| id as usize).collect();
         let x = ops::embed(&wide(&case.w), &places, d, &tokens);
-        let x_dot: Vec<f64> = candidates
-            .chunks(mix)
-            .zip(c_dot.chunks(mix))
-            .flat_map(|(ids, c)| mixture(&case, ids, c))
-            .collect();
+        let x_dot: Vec<f64> =
+            candidates.chunks(mix).zip(c_dot.chunks(mix)).flat_map(|(ids, c)| mixture(&case, ids, c)).collect();
         let pairs = candidates.chunks(mix).zip(x_bar.chunks(d));
         let c_bar: Vec<f64> = pairs.flat_map(|(ids, x_bar)| dots(&case, ids, x_bar)).collect();
-        let truth =
-            [(x, tolerance::POINTWISE), (x_dot, tolerance::product(mix)), (c_bar, tolerance::product(d))];
+        let truth = [(x, tolerance::POINTWISE), (x_dot, tolerance::product(mix)), (c_bar, tolerance::product(d))];
         check(&mut worst, &case.name(), &subjects(), &body, &truth);
         for on in subjects() {
             let outputs = body(on.device()).unwrap_or_else(|e| panic!("{e}"));
@@ -173,20 +164,17 @@ fn unembed() {
         let everything: Vec<u32> = (0..vocab as u32).collect();
         let truth = [
             (dots(&case, &ids, &x), tolerance::product(d)),
-            (
-                bar.chunks(wanted).flat_map(|bar| mixture(&case, &ids, bar)).collect(),
-                tolerance::product(wanted),
-            ),
+            (bar.chunks(wanted).flat_map(|bar| mixture(&case, &ids, bar)).collect(), tolerance::product(wanted)),
             (dots(&case, &everything, &x), tolerance::product(d)),
         ];
-        check(&mut worst, &case.name(), &text_subjects(), &body, &truth);
+        check(&mut worst, &case.name(), &variant_subjects(), &body, &truth);
         for on in subjects() {
             let outputs = body(on.device()).unwrap_or_else(|e| panic!("{e}"));
             let logits = on.read(&outputs[0]);
             let forward = inner(logits.values(), &wide(&bar));
             let backward = inner(on.read(&outputs[1]).values(), &wide(&x));
-            let error = (forward - backward).abs()
-                / tolerance::typical(logits.values(), &wide(&bar)).max(forward.abs());
+            let error =
+                (forward - backward).abs() / tolerance::typical(logits.values(), &wide(&bar)).max(forward.abs());
             adjoint.within(case.name(), on.name(), error, tolerance::ADJOINT);
         }
     }

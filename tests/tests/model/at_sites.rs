@@ -1,6 +1,6 @@
 //! Tangents, cotangents and edited runs read at any site, against the reference.
 
-use resolvent_model::{Mode, Observable, Run, Site, Slab, Source};
+use resolvent_model::{Chunk, Mode, Observable, Run, Site, Source};
 use resolvent_reference::{Dual, Scalar, Trace};
 use resolvent_tests::truth::wide;
 use resolvent_tests::{Labelled, Random, Twin, Worst, subjects, tolerance};
@@ -12,16 +12,16 @@ const TOKENS: [u32; 6] = [3, 14, 15, 9, 2, 6];
 /// What visits left: by member and site, `[T, width]`; zeros where nothing came.
 fn gather(
     run: &Run,
-    members: usize,
+    sequences: usize,
     sites: &[Site],
-    walk: impl FnOnce(&mut dyn FnMut(Slab<'_>)),
+    pass: impl FnOnce(&mut dyn FnMut(Chunk<'_>)),
 ) -> Vec<Vec<Vec<f32>>> {
     let config = run.model().config();
     let empty = |site: &Site| vec![0.0; TOKENS.len() * site.width(config)];
-    let mut all: Vec<Vec<Vec<f32>>> = vec![sites.iter().map(empty).collect(); members];
-    walk(&mut |slab| {
-        let width = sites[slab.site].width(config);
-        all[slab.member][slab.site][slab.token * width..][..slab.rows.len()].copy_from_slice(slab.rows);
+    let mut all: Vec<Vec<Vec<f32>>> = vec![sites.iter().map(empty).collect(); sequences];
+    pass(&mut |chunk| {
+        let width = sites[chunk.site].width(config);
+        all[chunk.sequence][chunk.site][chunk.token * width..][..chunk.rows.len()].copy_from_slice(chunk.rows);
     });
     all
 }
@@ -31,15 +31,12 @@ fn tangents_at_every_site() {
     let mut worst = Worst::new("at_sites.jvp");
     let twin = Twin::small();
     let (mut random, sites) = (Random::new(5), twin.sites());
-    let batch: Vec<Vec<Source>> = kinds(&twin)
-        .into_iter()
-        .map(|site| vec![source(&twin, site, random.below(6), &mut random)])
-        .collect();
+    let batch: Vec<Vec<Source>> =
+        kinds(&twin).into_iter().map(|site| vec![source(&twin, site, random.below(6), &mut random)]).collect();
     for on in subjects() {
         let run = prepared(&twin, on, &TOKENS, &[]);
         let linear = run.linearize(Mode::Exact);
-        let got =
-            gather(&run, batch.len(), &sites, |visit| linear.jvp_at(&batch, &sites, visit).expect("fits"));
+        let got = gather(&run, batch.len(), &sites, |visit| linear.jvp_at(&batch, &sites, visit).expect("fits"));
         for (sources, got) in batch.iter().zip(&got) {
             let trace = twin.tangent(&TOKENS, &[], sources);
             for (site, got) in sites.iter().zip(got) {
@@ -72,8 +69,7 @@ fn cotangents_at_every_site() {
         for on in subjects() {
             let run = prepared(&twin, on, &TOKENS, &[]);
             let (linear, seeds) = (run.linearize(Mode::Exact), run.seeds(&j).expect("fits"));
-            let chi =
-                &gather(&run, 1, &sites, |visit| linear.vjp_at(&[seeds], &sites, visit).expect("fits"))[0];
+            let chi = &gather(&run, 1, &sites, |visit| linear.vjp_at(&[seeds], &sites, visit).expect("fits"))[0];
             for ((site, chi), (token, s)) in sites.iter().zip(chi).zip(&vectors) {
                 let sources = [Source { site: *site, token: *token, vector: s.clone() }];
                 let want = read(&j, &twin.tangent(&TOKENS, &[], &sources)).tangent;
@@ -134,8 +130,7 @@ fn divergences_from_another_run() {
             let value = run.value(&j).expect("fits");
             let chi = run.linearize(Mode::Exact).gradient(&j).expect("fits");
             let at = (6 + 2) * 18;
-            let slope: f64 =
-                chi[at..at + 18].iter().zip(&sources[0].vector).map(|(a, b)| f64::from(a * b)).sum();
+            let slope: f64 = chi[at..at + 18].iter().zip(&sources[0].vector).map(|(a, b)| f64::from(a * b)).sum();
             let close = |worst: &mut Worst, got: f64, want: f64| {
                 worst.within(position, on.name(), (got - want).abs() / want.abs(), tolerance::MODEL);
             };
@@ -164,9 +159,9 @@ fn edited_runs_at_every_site() {
         let run = prepared(&twin, on, &TOKENS, &base);
         let captured: Vec<Vec<f32>> = sites.iter().map(|s| run.capture(*s).expect("kept")).collect();
         let mut got = vec![captured; variants.len()];
-        run.fields_under(&variants, &sites, &mut |slab| {
-            let width = sites[slab.site].width(&twin.config);
-            got[slab.member][slab.site][slab.token * width..][..slab.rows.len()].copy_from_slice(slab.rows);
+        run.fields_under(&variants, &sites, &mut |chunk| {
+            let width = sites[chunk.site].width(&twin.config);
+            got[chunk.sequence][chunk.site][chunk.token * width..][..chunk.rows.len()].copy_from_slice(chunk.rows);
         })
         .unwrap_or_else(|e| panic!("{}: {e}", on.name()));
         for (edits, got) in variants.iter().zip(&got) {

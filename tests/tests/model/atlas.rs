@@ -39,8 +39,7 @@ fn embedded_models_know_who_was_given_the_drink() {
                 let ids = tokenizer.encode(text).expect("plain English");
                 model.run(&ids, &[]).unwrap_or_else(|e| panic!("{name}: {e}"))
             };
-            let token =
-                |text| parse_token(Some(tokenizer), model.config().vocab_size, text).expect("one token");
+            let token = |text| parse_token(Some(tokenizer), model.config().vocab_size, text).expect("one token");
             let (clean, swapped) = (run(PROMPT), run(SWAPPED));
             let j = Observable::logit_diff(token(" Mary"), token(" John"), clean.tokens().len() - 1);
             sensitivity(&clean, &j).unwrap_or_else(|e| panic!("{name}: {e}"));

@@ -66,8 +66,7 @@ fn the_transpose_is_the_transpose() {
             let linear = run.linearize(Mode::Exact);
             let (mut random, mut spoke) = (Random::new(9), 0);
             for case in 0..24 {
-                let (u, v) =
-                    (seeds(&twin, tokens.len(), &mut random), sources(&twin, tokens.len(), &mut random));
+                let (u, v) = (seeds(&twin, tokens.len(), &mut random), sources(&twin, tokens.len(), &mut random));
                 let [forward, backward, size] = sides(&linear, &u, &v);
                 if size == 0.0 {
                     assert_eq!((forward, backward), (0.0, 0.0), "no path leads from one to the other");
@@ -103,8 +102,7 @@ fn batches_are_as_good_as_one_at_a_time() {
                     .map(|k| {
                         let token = random.below(tokens.len());
                         let inside = source(&twin, kinds[k % kinds.len()], token, &mut random);
-                        let more =
-                            if k % 2 == 0 { Vec::new() } else { sources(&twin, tokens.len(), &mut random) };
+                        let more = if k % 2 == 0 { Vec::new() } else { sources(&twin, tokens.len(), &mut random) };
                         more.into_iter().chain([inside]).collect()
                     })
                     .collect();
@@ -184,17 +182,9 @@ fn responses_stay_in_their_cone() {
                 let (own, later) = reach(source.site);
                 for (i, row) in fields.get(k).chunks(d).enumerate() {
                     let (level, token) = (i / t, i % t);
-                    let inside =
-                        (token == source.token && level >= own) || (token > source.token && level >= later);
+                    let inside = (token == source.token && level >= own) || (token > source.token && level >= later);
                     let zero = row.iter().all(|x| x.to_bits() == 0);
-                    assert_eq!(
-                        zero,
-                        !inside,
-                        "{}: {} at {}: {level},{token}",
-                        on.name(),
-                        source.site,
-                        source.token
-                    );
+                    assert_eq!(zero, !inside, "{}: {} at {}: {level},{token}", on.name(), source.site, source.token);
                 }
             }
         }

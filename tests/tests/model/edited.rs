@@ -95,8 +95,7 @@ fn sensitivities_of_edited_runs() {
         let truth = Labelled::reference(gradient(&twin, &edits, &read));
         for on in subjects() {
             let run = prepared(&twin, on, &TOKENS, &edits);
-            let chi =
-                run.linearize(Mode::Exact).gradient(&j).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
+            let chi = run.linearize(Mode::Exact).gradient(&j).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
             worst.check(format!("{edits:?}"), &on.label(&chi), &truth, tolerance::MODEL);
         }
     }
@@ -135,8 +134,7 @@ fn seeds_at_levels_and_logits_together() {
         });
         each.sum()
     };
-    for edits in [Vec::new(), vec![Edit::scale(Site::ResidPost(0), 0, 0.3), Edit::ablate(Site::MlpOut(1), 4)]]
-    {
+    for edits in [Vec::new(), vec![Edit::scale(Site::ResidPost(0), 0, 0.3), Edit::ablate(Site::MlpOut(1), 4)]] {
         let truth = Labelled::reference(gradient(&twin, &edits, &read));
         for on in subjects() {
             let run = prepared(&twin, on, &TOKENS, &edits);
@@ -154,8 +152,8 @@ fn edited_runs_hold_the_adjoint_identity() {
         for on in subjects() {
             let run: Run = prepared(&twin, on, &TOKENS, &edits);
             for seed in 1..3 {
-                let held = adjoint(&run.linearize(Mode::Exact), seed).expect("runs");
-                worst.within(format!("{edits:?}"), on.name(), held.value, held.bound);
+                let frozen = adjoint(&run.linearize(Mode::Exact), seed).expect("runs");
+                worst.within(format!("{edits:?}"), on.name(), frozen.value, frozen.bound);
             }
         }
     }
@@ -169,7 +167,7 @@ fn a_run_that_answers_to_nothing_has_a_derivative_of_zero() {
     let put = |token| Edit::put(last, token, vec![0.25; twin.config.n_embd]);
     for on in subjects() {
         let run = prepared(&twin, on, &[1, 2], &[put(0), put(1)]);
-        let held = adjoint(&run.linearize(Mode::Exact), 1).expect("runs");
-        assert_eq!(held.value, 0.0, "{}", on.name());
+        let frozen = adjoint(&run.linearize(Mode::Exact), 1).expect("runs");
+        assert_eq!(frozen.value, 0.0, "{}", on.name());
     }
 }

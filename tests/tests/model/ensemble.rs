@@ -1,6 +1,6 @@
 //! Several prompts in one pass: each of their runs is the run of the prompt alone, and so is everything made from it.
 
-use resolvent_model::{Edit, Mode, Observable, Run, RunOptions, Site, Source, Variant, values_of};
+use resolvent_model::{Edit, EditedRun, Mode, Observable, Run, RunOptions, Site, Source, values_of};
 use resolvent_tests::truth::{relative, wide};
 use resolvent_tests::{Random, Subject, Twin, Worst, subjects, tolerance};
 
@@ -16,16 +16,15 @@ fn both(twin: &Twin, on: &Subject, edits: &[Edit]) -> (Vec<Run>, Vec<Run>) {
     let model = twin.on(on);
     let options = RunOptions { edits: edits.to_vec(), sites: twin.sites() };
     let together = model.run_all(&prompts(twin), &options).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
-    let one =
-        |prompt: &Vec<u32>| model.run_with(prompt, &options).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
+    let one = |prompt: &Vec<u32>| model.run_with(prompt, &options).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
     let alone = prompts(twin).iter().map(one).collect();
     (together, alone)
 }
 
 #[test]
 fn runs_of_a_batch_are_runs() {
-    let mut worst = ["ensemble.field", "ensemble.logits", "ensemble.sites", "ensemble.jvp", "ensemble.vjp"]
-        .map(Worst::new);
+    let mut worst =
+        ["ensemble.field", "ensemble.logits", "ensemble.sites", "ensemble.jvp", "ensemble.vjp"].map(Worst::new);
     let twin = Twin::small();
     let mut random = Random::new(3);
     // At token 0, which every prompt has.
@@ -82,19 +81,17 @@ fn a_sweep_over_several_prompts() {
             })
             .collect();
         let of = |runs: &[Run]| {
-            let variant =
-                |(prompt, edits): &(usize, Vec<Edit>)| -> (usize, Vec<Edit>) { (*prompt, edits.clone()) };
+            let variant = |(prompt, edits): &(usize, Vec<Edit>)| -> (usize, Vec<Edit>) { (*prompt, edits.clone()) };
             let owned: Vec<(usize, Vec<Edit>)> = cases.iter().map(variant).collect();
-            let variants: Vec<Variant<'_>> = owned
+            let variants: Vec<EditedRun<'_>> = owned
                 .iter()
-                .map(|(p, edits)| Variant { run: &runs[*p], edits, observable: &observables[*p] })
+                .map(|(p, edits)| EditedRun { run: &runs[*p], edits, observable: &observables[*p] })
                 .collect();
             values_of(&variants).unwrap_or_else(|e| panic!("{}: {e}", on.name()))
         };
         let (got, want) = (of(&together), of(&alone));
         for (i, (got, want)) in got.iter().zip(&want).enumerate() {
-            let single =
-                alone[cases[i].0].values_under(&[&cases[i].1], &observables[cases[i].0]).expect("fits");
+            let single = alone[cases[i].0].values_under(&[&cases[i].1], &observables[cases[i].0]).expect("fits");
             let size = want.abs().max(1.0);
             worst.within(i, on.name(), (got - want).abs() / size, tolerance::ALONE);
             worst.within(i, on.name(), (got - single[0]).abs() / size, tolerance::ALONE);

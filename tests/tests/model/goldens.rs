@@ -25,9 +25,7 @@ fn computed(golden: &Golden, on: &Subject) -> Result<Vec<Labelled>, resolvent_mo
 
     let mut seeds = Vec::new();
     for position in logit_rows(golden) {
-        seeds.extend(
-            (0..model.config().vocab_size as u32).map(|id| [Seed::Logit { position, id, weight: 1.0 }]),
-        );
+        seeds.extend((0..model.config().vocab_size as u32).map(|id| [Seed::Logit { position, id, weight: 1.0 }]));
     }
     let every = linear.vjp(&seeds)?;
     let logits: Vec<f64> = (0..seeds.len()).map(|k| dot(&every.get(k)[at..at + d], &source.vector)).collect();
@@ -89,8 +87,7 @@ fn zeros_of_the_response_are_those_of_the_golden_file() {
             let model = Model::open(on.device(), &Golden::directory(golden.name)).expect("opens");
             let run = model.run(&golden.tokens, &[]).expect("runs");
             let response = run.linearize(Mode::Exact).jvp(&[[golden.source()]]).expect("runs").into_single();
-            let differ =
-                response.iter().zip(golden.array("jvp_field")).position(|(a, b)| (*a == 0.0) != (*b == 0.0));
+            let differ = response.iter().zip(golden.array("jvp_field")).position(|(a, b)| (*a == 0.0) != (*b == 0.0));
             assert_eq!(differ, None, "{}: {}", golden.name, on.name());
         }
     }

@@ -18,11 +18,7 @@ fn gpt2_small_runs_within_default_limits() {
         let opened = start.elapsed().as_secs_f64();
         let run = model.run(&tokens[..16], &[]).unwrap_or_else(|e| fail(&e));
         let got = [run.field(), run.logits()].map(|x| on.label(&x.unwrap_or_else(|e| fail(&e))));
-        println!(
-            "{}: opened in {opened:.1} s, 16 tokens by {:.1} s",
-            on.name(),
-            start.elapsed().as_secs_f64()
-        );
+        println!("{}: opened in {opened:.1} s, 16 tokens by {:.1} s", on.name(), start.elapsed().as_secs_f64());
         if on.is_host() {
             let run = model.run(&tokens, &[]).unwrap_or_else(|e| fail(&e));
             // Carries the check that the last row alone gives the same logit.

@@ -19,7 +19,7 @@ fn truth(twin: &Twin, edits: &[resolvent_model::Edit], s: &[Source]) -> Vec<Vec<
             for i in 0..d {
                 let vector = (0..d).map(|j| if i == j { 1.0 } else { 0.0 }).collect();
                 let unit = [Source { site: Site::level(level, &twin.config), token, vector }];
-                let trace = twin.bend(&TOKENS, edits, [s, &unit]);
+                let trace = twin.second_derivative(&TOKENS, edits, [s, &unit]);
                 for ((_, read), field) in read.iter().zip(&mut fields) {
                     field.push(read(&trace).tangent.tangent);
                 }
@@ -81,16 +81,16 @@ fn products_at_every_site() {
             .iter()
             .map(|s| {
                 use resolvent_reference::Observable as _;
-                read.read(&twin.bend(&TOKENS, &[], [s, &u])).tangent.tangent
+                read.read(&twin.second_derivative(&TOKENS, &[], [s, &u])).tangent.tangent
             })
             .collect();
         for on in subjects() {
             let run = prepared(&twin, on, &TOKENS, &[]);
             let (width, mut got, mut size) = (u[0].vector.len(), vec![0.0; s.len()], 0.0f64);
-            let visit = &mut |slab: resolvent_model::Slab<'_>| {
-                let at = (token - slab.token) * width;
-                got[slab.member] = dot(&slab.rows[at..at + width], &u[0].vector);
-                size = size.max(norm(&slab.rows[at..at + width]) * norm(&u[0].vector));
+            let visit = &mut |chunk: resolvent_model::Chunk<'_>| {
+                let at = (token - chunk.token) * width;
+                got[chunk.sequence] = dot(&chunk.rows[at..at + width], &u[0].vector);
+                size = size.max(norm(&chunk.rows[at..at + width]) * norm(&u[0].vector));
             };
             run.linearize(Mode::Exact).hvp_at(&s, &j, &[site], visit).expect("fits");
             for (k, (got, want)) in got.iter().zip(&want).enumerate() {
@@ -151,8 +151,8 @@ fn products_are_symmetric_and_agree_with_jets() {
                     let apart = relative(&wide(cut.get(k)), &wide(fields.get(k)));
                     worst[2].within(format!("{j:?} {k}, cut"), on.name(), apart, tolerance::BATCH);
                 }
-                let held = symmetry(&linear, &j, 1).expect("runs");
-                worst[1].within(format!("{j:?}"), on.name(), held.value, held.bound);
+                let frozen = symmetry(&linear, &j, 1).expect("runs");
+                worst[1].within(format!("{j:?}"), on.name(), frozen.value, frozen.bound);
             }
         }
     }

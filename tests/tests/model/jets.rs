@@ -29,8 +29,7 @@ fn jets_of_edited_runs() {
             .collect();
         for on in subjects() {
             let run = prepared(&twin, on, &TOKENS, &edits);
-            let jets =
-                run.linearize(Mode::Exact).jet(&batch).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
+            let jets = run.linearize(Mode::Exact).jet(&batch).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
             for (k, truth) in truth.iter().enumerate() {
                 let case = format!("{edits:?} {:?}", batch[k]);
                 for (n, fields) in [&jets.first, &jets.second].into_iter().enumerate() {
@@ -125,8 +124,8 @@ fn jets_stay_in_their_cone() {
                 for (order, (fields, (own, later))) in fields.into_iter().enumerate() {
                     for (i, row) in fields.get(k).chunks(d).enumerate() {
                         let (level, token) = (i / t, i % t);
-                        let inside = (token == source.token && level >= own)
-                            || (token > source.token && level >= later);
+                        let inside =
+                            (token == source.token && level >= own) || (token > source.token && level >= later);
                         let zero = row.iter().all(|x| *x == 0.0);
                         let place = format!("{} at {}: {level},{token}", source.site, source.token);
                         assert_eq!(zero, !inside, "{}: order {}: {place}", on.name(), order + 1);
@@ -170,8 +169,7 @@ pub(super) fn observables(twin: &Twin, tokens: usize) -> Vec<(Observable, Reader
     }
     for (level, token) in [(0, 1), (1, tokens - 1), (2, tokens - 2), (2, tokens - 1)] {
         let along = wide(&direction);
-        let read =
-            move |trace: &Trace<Jet>| Projection { layer: level, token, direction: &along }.read(trace);
+        let read = move |trace: &Trace<Jet>| Projection { layer: level, token, direction: &along }.read(trace);
         all.push((Observable::Field { level, token, direction: direction.clone() }, Box::new(read)));
     }
     all
@@ -195,8 +193,7 @@ fn observables_along_sources() {
             let run = prepared(&twin, on, &TOKENS, &edits);
             let linear = run.linearize(Mode::Exact);
             for (observable, read) in observables(&twin, TOKENS.len()) {
-                let along =
-                    linear.along(&batch, &observable).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
+                let along = linear.along(&batch, &observable).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
                 let truth: Vec<Jet> = traces.iter().map(&read).collect();
                 let truth = orders(&truth);
                 let got = [along.iter().map(|a| a.first).collect(), along.iter().map(|a| a.second).collect()];

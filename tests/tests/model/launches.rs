@@ -62,11 +62,7 @@ fn a_block_is_seven_dispatches_and_a_pass_one_submission() {
 
         let before = device.segments();
         let run = model.run(&tokens, &[]).unwrap_or_else(|e| panic!("{info}: {e}"));
-        assert_eq!(
-            device.segments() - before,
-            1,
-            "{info}: embedding, blocks and final norm are one submission"
-        );
+        assert_eq!(device.segments() - before, 1, "{info}: embedding, blocks and final norm are one submission");
         let samples = device.take_profile().expect("timed");
         let (blocks, splices) = by_block(&samples);
         assert_eq!(blocks.len(), config.n_layer, "{info}");

@@ -25,13 +25,7 @@ fn results(twin: &Twin, on: &Subject, tokens: &[u32]) -> Result<Vec<Vec<f32>>, E
     let j = Observable::logit_diff(1200, 0, tokens.len() - 1);
     let rows = [0, 133, 134, 600, 1200].map(|id| [model.embedding(id), model.unembedding(id)]);
     let rows: Result<Vec<Vec<f32>>, Error> = rows.into_iter().flatten().collect();
-    Ok(vec![
-        run.logits()?,
-        run.logits_at(3)?,
-        run.field()?,
-        run.linearize(Mode::Exact).gradient(&j)?,
-        rows?.concat(),
-    ])
+    Ok(vec![run.logits()?, run.logits_at(3)?, run.field()?, run.linearize(Mode::Exact).gradient(&j)?, rows?.concat()])
 }
 
 #[test]

@@ -3,9 +3,9 @@ mod atlas;
 mod batches;
 mod edited;
 mod ensemble;
+mod f16;
 mod goldens;
 mod gpt2_shape;
-mod halves;
 mod hvp;
 mod jets;
 mod launches;
@@ -33,8 +33,7 @@ fn prepare(model: &Model, sites: Vec<Site>, tokens: &[u32], edits: &[Edit]) -> R
 fn kinds(twin: &Twin) -> Vec<Site> {
     let (l, h) = (twin.config.n_layer - 1, twin.config.n_head - 1);
     let whole = [Site::ResidPre(l), Site::ResidMid(0), Site::ResidPost(0), Site::ResidPost(l)];
-    let parts =
-        [Site::AttnOut(l), Site::MlpOut(0), Site::Q(l, h), Site::K(l, h), Site::V(0, h), Site::Z(0, h)];
+    let parts = [Site::AttnOut(l), Site::MlpOut(0), Site::Q(l, h), Site::K(l, h), Site::V(0, h), Site::Z(0, h)];
     whole.into_iter().chain(parts).collect()
 }
 

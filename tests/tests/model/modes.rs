@@ -71,8 +71,8 @@ fn each_mode_has_its_transpose() {
         for on in subjects() {
             let run = prepared(&twin, on, &tokens, &[]);
             for mode in Mode::ALL {
-                let held = adjoint(&run.linearize(mode), 3).expect("runs");
-                worst.within(format!("{mode:?}"), on.name(), held.value, held.bound);
+                let frozen = adjoint(&run.linearize(mode), 3).expect("runs");
+                worst.within(format!("{mode:?}"), on.name(), frozen.value, frozen.bound);
             }
         }
     }
@@ -88,9 +88,8 @@ fn the_relevance_rules_reconstruct_the_run() {
         let run = prepared(&twin, on, &TOKENS, &[]);
         let (field, linear) = (run.field().expect("reads"), run.linearize(Mode::RelP));
         let embedded = field[..TOKENS.len() * d].chunks(d).enumerate();
-        let mut sources: Vec<Source> = embedded
-            .map(|(token, h)| Source { site: Site::ResidPre(0), token, vector: h.to_vec() })
-            .collect();
+        let mut sources: Vec<Source> =
+            embedded.map(|(token, h)| Source { site: Site::ResidPre(0), token, vector: h.to_vec() }).collect();
         sources.extend(twin.constants(TOKENS.len()));
         let made = linear.jvp(std::slice::from_ref(&sources)).expect("fits").into_single();
         let apart = relative(&wide(&made), &wide(&field));
@@ -105,9 +104,9 @@ fn the_relevance_rules_reconstruct_the_run() {
         let (j, mut sum, mut size) = (Observable::logit_diff(4, 21, last), 0.0, 0.0f64);
         let sites: Vec<Site> = sources.iter().map(|s| s.site).collect();
         let seeds = run.seeds(&j).expect("fits");
-        let visit = &mut |slab: resolvent_model::Slab<'_>| {
-            let Source { token, vector, .. } = &sources[slab.site];
-            let Some(row) = slab.rows.chunks(vector.len()).nth(token - slab.token) else { return };
+        let visit = &mut |chunk: resolvent_model::Chunk<'_>| {
+            let Source { token, vector, .. } = &sources[chunk.site];
+            let Some(row) = chunk.rows.chunks(vector.len()).nth(token - chunk.token) else { return };
             sum += dot(row, vector);
             size = size.max(dot(row, vector).abs());
         };

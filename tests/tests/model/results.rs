@@ -1,8 +1,6 @@
 //! Labelled results: arrays, axes, provenance and certificates; and that a broken number does not pass.
 
-use resolvent_field::{
-    ADJOINT, Certificate, Error, Labelled, SLOPE, adjoint, forward, green, patch, sensitivity,
-};
+use resolvent_field::{ADJOINT, Certificate, Error, Labelled, SLOPE, adjoint, forward, green, patch, sensitivity};
 use resolvent_model::{Edit, Mode, Model, Observable, RandomWeights, Run, Site, tiny};
 use resolvent_tests::{Random, Subject, subjects};
 
@@ -30,13 +28,12 @@ fn check(result: &Labelled, analysis: &str, arrays: &[(&str, Axes<'_>)], certifi
     let names: Vec<&str> = result.certificates.iter().map(|c| c.name).collect();
     assert_eq!(names, certificates, "{analysis}");
     for certificate in &result.certificates {
-        certificate.hold().unwrap_or_else(|e| panic!("{analysis}: {e}"));
+        certificate.verify().unwrap_or_else(|e| panic!("{analysis}: {e}"));
     }
-    let of =
-        |key: &str| result.metadata.get(key).unwrap_or_else(|| panic!("{analysis}: no `{key}`")).as_str();
+    let of = |key: &str| result.metadata.get(key).unwrap_or_else(|| panic!("{analysis}: no `{key}`")).as_str();
     assert_eq!([of("analysis"), of("tokens")], [analysis, "3,1,4,1,5"]);
     assert!(of("model").starts_with("random:7"), "{}", of("model"));
-    for key in ["model_hash", "adapter", "driver", "executor", "version", "texts"] {
+    for key in ["model_hash", "adapter", "driver", "executor", "version", "variants"] {
         assert!(!of(key).is_empty(), "{analysis}: `{key}` is empty");
     }
 }
@@ -118,9 +115,9 @@ fn analyses_hold_on_edited_runs() {
 #[test]
 fn a_broken_certificate_is_an_error() {
     let of = |value: f64| Certificate { name: "adjoint", value, bound: ADJOINT };
-    assert!(of(0.0).hold().is_ok() && of(ADJOINT).hold().is_ok());
+    assert!(of(0.0).verify().is_ok() && of(ADJOINT).verify().is_ok());
     for value in [f64::NAN, f64::INFINITY, 1.01 * ADJOINT] {
-        let error = of(value).hold().expect_err("does not hold");
+        let error = of(value).verify().expect_err("does not hold");
         assert!(matches!(&error, Error::Certificate { name, .. } if name == "adjoint"), "{error}");
         let line = error.to_string();
         assert!(line.contains("--device host") && !line.contains('\n'), "{line}");
@@ -136,8 +133,8 @@ fn a_broken_derivative_is_caught() {
     for on in subjects() {
         let model = model(on);
         let (right, wrong) = (run(on), model.run(&[3, 1, 4, 1, 6], &[]).expect("runs"));
-        let held = adjoint(&right.linearize(Mode::Exact), 1).expect("runs");
-        assert!(held.value < 0.2 * held.bound, "{}: {held:?}", on.name());
+        let frozen = adjoint(&right.linearize(Mode::Exact), 1).expect("runs");
+        assert!(frozen.value < 0.2 * frozen.bound, "{}: {frozen:?}", on.name());
 
         let (linear, other) = (right.linearize(Mode::Exact), wrong.linearize(Mode::Exact));
         let (u, v) = (Random::new(1).normals(32), Random::new(2).normals(32));
@@ -146,28 +143,23 @@ fn a_broken_derivative_is_caught() {
         let response = linear.jvp(&[[source]]).expect("runs").into_single();
         let chi = other.vjp(&[[seed]]).expect("runs").into_single();
         let last = &response[(3 * 5 + 4) * 32..];
-        let (forward, backward) =
-            (resolvent_field::dot(&u, last), resolvent_field::dot(&chi[4 * 32..5 * 32], &v));
+        let (forward, backward) = (resolvent_field::dot(&u, last), resolvent_field::dot(&chi[4 * 32..5 * 32], &v));
         let value = (forward - backward).abs() / (resolvent_field::norm(&u) * resolvent_field::norm(last));
-        assert!(Certificate { name: "adjoint", value, bound: ADJOINT }.hold().is_err(), "{value}");
+        assert!(Certificate { name: "adjoint", value, bound: ADJOINT }.verify().is_err(), "{value}");
 
         let j = [Observable::logit(2, 4), Observable::logit(9, 4)];
         let chi = linear.gradient(&j[0]).expect("runs");
         let along: Vec<f32> = chi[(3 * 5 + 4) * 32..].to_vec();
         let slope = |j: &Observable| {
             let step = 1e-2f32;
-            let moved = [step, -step]
-                .map(|a| [Edit::add(Site::ResidPost(2), 4, along.iter().map(|x| a * x).collect())]);
+            let moved =
+                [step, -step].map(|a| [Edit::add(Site::ResidPost(2), 4, along.iter().map(|x| a * x).collect())]);
             let values = right.values_under(&moved, j).expect("runs");
             (values[0] - values[1]) / (2.0 * f64::from(step))
         };
         let size = resolvent_field::dot(&along, &along);
-        let error = |j: &Observable| Certificate {
-            name: "slope",
-            value: (slope(j) / size - 1.0).abs(),
-            bound: SLOPE,
-        };
-        assert!(error(&j[0]).hold().is_ok() && error(&j[1]).hold().is_err(), "{}", on.name());
+        let error = |j: &Observable| Certificate { name: "slope", value: (slope(j) / size - 1.0).abs(), bound: SLOPE };
+        assert!(error(&j[0]).verify().is_ok() && error(&j[1]).verify().is_err(), "{}", on.name());
     }
 }
 

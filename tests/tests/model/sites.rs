@@ -15,11 +15,7 @@ fn twins() -> Vec<(Twin, usize)> {
         (Twin::random(config, seed, std), tokens)
     };
     vec![
-        of(
-            Config { n_layer: 2, n_embd: 30, n_head: 3, n_inner: Some(37), vocab_size: 53, ..base.clone() },
-            0.2,
-            9,
-        ),
+        of(Config { n_layer: 2, n_embd: 30, n_head: 3, n_inner: Some(37), vocab_size: 53, ..base.clone() }, 0.2, 9),
         of(
             Config {
                 n_embd: 20,
@@ -107,9 +103,8 @@ fn two_names_of_a_place_are_one_place() {
     let mut worst = ["names.field", "names.logits"].map(Worst::new);
     let twin = Twin::small();
     let (tokens, mut random) = (prompt(&twin, 5), Random::new(2));
-    let [put, add] = [1, 0].map(|kind| {
-        [Site::ResidPre(1), Site::ResidPost(0)].map(|site| change(&twin, site, 2, (kind, &mut random)))
-    });
+    let [put, add] = [1, 0]
+        .map(|kind| [Site::ResidPre(1), Site::ResidPost(0)].map(|site| change(&twin, site, 2, (kind, &mut random))));
     check(&mut worst, &twin, &tokens, &[put[0].clone(), add[1].clone()]);
     check(&mut worst, &twin, &tokens, &[add[1].clone(), put[0].clone()]);
     check(&mut worst, &twin, &tokens, &[add[0].clone(), put[1].clone(), add[1].clone()]);
@@ -122,16 +117,12 @@ fn places_that_are_not_there_are_refused() {
     let d = twin.config.n_embd;
     let on: &Subject = subjects()[0];
     let model: Model = twin.on(on);
-    let refused =
-        |edit: Edit| model.run(&[1, 2, 3], &[edit]).map(|_| ()).expect_err("does not fit").to_string();
+    let refused = |edit: Edit| model.run(&[1, 2, 3], &[edit]).map(|_| ()).expect_err("does not fit").to_string();
     for (edit, message) in [
         (Edit::ablate(Site::ResidPre(2), 0), "blocks.2.hook_resid_pre: the model has blocks 0 to 1"),
         (Edit::ablate(Site::Z(1, 3), 0), "blocks.1.attn.hook_z[3]: the model has heads 0 to 2"),
         (Edit::ablate(Site::MlpOut(0), 3), "blocks.0.hook_mlp_out at token 3: the prompt has tokens 0 to 2"),
-        (
-            Edit::put(Site::Q(0, 0), 0, vec![0.0; d]),
-            "blocks.0.attn.hook_q[0] is 6 wide, and the vector given 18",
-        ),
+        (Edit::put(Site::Q(0, 0), 0, vec![0.0; d]), "blocks.0.attn.hook_q[0] is 6 wide, and the vector given 18"),
         (Edit::scale(Site::Q(0, 0), 0, f32::NAN), "blocks.0.attn.hook_q[0]: number 0 of the edit is NaN"),
         (
             Edit::add(Site::ResidMid(0), 1, [vec![0.0; d - 1], vec![f32::INFINITY]].concat()),

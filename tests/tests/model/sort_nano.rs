@@ -101,10 +101,7 @@ fn analyses_hold_on_it() {
         let value = |name: &str, i: usize| result.array(name).expect("an array").data[i];
         let (from, to) = (value("corrupted_value", 0), value("clean_value", 0));
         assert!(from < -5.0 && to > 5.0, "the answers are 1 and 0: {from} {to}");
-        assert!(
-            (value("effect", 3 * 6 + 5) - (to - from)).abs() < 1e-3,
-            "the last row is all that the answer reads"
-        );
+        assert!((value("effect", 3 * 6 + 5) - (to - from)).abs() < 1e-3, "the last row is all that the answer reads");
         assert_eq!(value("effect", 0), 0.0, "the first digits are the same");
     }
 }

@@ -14,10 +14,7 @@ fn check(worst: &mut Worst, run: &Run, variants: &[Vec<Edit>], observables: &[Ob
         let unedited = run.value(j).expect("fits");
         let alone = |edits: &Vec<Edit>| {
             let edits = [base, edits].concat();
-            model
-                .run(run.tokens(), &edits)
-                .and_then(|run| run.value(j))
-                .unwrap_or_else(|e| panic!("{edits:?}: {e}"))
+            model.run(run.tokens(), &edits).and_then(|run| run.value(j)).unwrap_or_else(|e| panic!("{edits:?}: {e}"))
         };
         let want: Vec<f64> = variants.iter().map(alone).collect();
         let got = run.values_under(variants, j).unwrap_or_else(|e| panic!("{e}"));
@@ -126,12 +123,9 @@ fn edits_out_of_reach_change_nothing() {
     for on in subjects() {
         let run = prepared(&twin, on, &tokens, &[]);
         let field = |token| Observable::Field { level: 1, token, direction: direction.clone() };
-        for (variants, j) in [
-            (&later, Observable::logit_diff(5, 6, 3)),
-            (&later, field(3)),
-            (&above, field(0)),
-            (&above, field(5)),
-        ] {
+        for (variants, j) in
+            [(&later, Observable::logit_diff(5, 6, 3)), (&later, field(3)), (&above, field(0)), (&above, field(5))]
+        {
             let value = run.value(&j).expect("fits").to_bits();
             let values = run.values_under(variants, &j).expect("fits");
             let moved = values.iter().position(|v| v.to_bits() != value);

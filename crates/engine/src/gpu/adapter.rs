@@ -63,9 +63,8 @@ fn describe(adapter: &wgpu::Adapter) -> Info {
         wgpu::DeviceType::Cpu => Kind::Software,
         wgpu::DeviceType::Other => Kind::Other,
     };
-    let subgroups = features
-        .contains(wgpu::Features::SUBGROUP)
-        .then_some((about.subgroup_min_size, about.subgroup_max_size));
+    let subgroups =
+        features.contains(wgpu::Features::SUBGROUP).then_some((about.subgroup_min_size, about.subgroup_max_size));
     Info {
         name: about.name,
         driver: [about.driver, about.driver_info].join(" ").trim().to_owned(),
@@ -82,16 +81,14 @@ fn describe(adapter: &wgpu::Adapter) -> Info {
 /// Sides of the cooperative matrices that our kernels can use: square, of 16-bit floats, summed in f32.
 fn cooperative(adapter: &wgpu::Adapter) -> Vec<u32> {
     use wgpu::CooperativeScalarType::{F16, F32};
-    let features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
-        | wgpu::Features::SHADER_F16
-        | wgpu::Features::SUBGROUP;
+    let features =
+        wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX | wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP;
     if !adapter.features().contains(features) {
         return Vec::new();
     }
     let all = adapter.cooperative_matrix_properties();
     let of = |side: &u32| {
-        all.iter()
-            .any(|p| [p.m_size, p.n_size, p.k_size] == [*side; 3] && (p.ab_type, p.cr_type) == (F16, F32))
+        all.iter().any(|p| [p.m_size, p.n_size, p.k_size] == [*side; 3] && (p.ab_type, p.cr_type) == (F16, F32))
     };
     [8, 16].into_iter().filter(of).collect()
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use super::fault;
-use crate::kept;
+use crate::cached;
 
 /// Files beyond this are not read: a cache only grows, and one of this size holds what nobody asks for any more.
 const LARGEST: usize = 64 << 20;
@@ -28,20 +28,17 @@ impl Cache {
         }
         let key = wgpu::util::pipeline_cache_key(about)?;
         // Two drivers of one GPU have a file each, rather than throwing away each other's.
-        let name = kept::name(&format!("{key} {} {}", about.driver, env!("CARGO_PKG_VERSION")));
+        let name = cached::name(&format!("{key} {} {}", about.driver, env!("CARGO_PKG_VERSION")));
         let file = folder.join("pipelines").join(name);
-        let found = kept::read(&file).filter(|data| data.len() <= LARGEST).unwrap_or_default();
+        let found = cached::read(&file).filter(|data| data.len() <= LARGEST).unwrap_or_default();
         let make = |data: Option<&[u8]>| {
             let descriptor = wgpu::PipelineCacheDescriptor { label: Some("pipelines"), data, fallback: true };
-            // SAFETY: `data` must come from `PipelineCache::get_data`. `kept::read` gives nothing but bytes that bear the
+            // SAFETY: `data` must come from `PipelineCache::get_data`. `cached::read` gives nothing but bytes that bear the
             // checksum with which `save` wrote exactly that, so a file that was cut, damaged or is another's is not
             // handed on; wgpu then checks that adapter, driver and format are those of its header. The checksum
             // is no signature: who can write to the user's own cache folder can forge a file, and could as well
             // replace the program.
-            fault::scoped(device, "pipeline cache", 0, || unsafe {
-                device.create_pipeline_cache(&descriptor)
-            })
-            .ok()
+            fault::scoped(device, "pipeline cache", 0, || unsafe { device.create_pipeline_cache(&descriptor) }).ok()
         };
         let (pipelines, saved) = match (!found.is_empty()).then(|| make(Some(&found))).flatten() {
             Some(pipelines) => (pipelines, found),
@@ -56,7 +53,7 @@ impl Cache {
         let Some(data) = self.pipelines.get_data() else { return };
         let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
         if *saved != data {
-            kept::write(&self.file, &data);
+            cached::write(&self.file, &data);
             *saved = data;
         }
     }

@@ -42,12 +42,7 @@ impl Faults {
 }
 
 /// Runs `body` inside error scopes, so that what the driver refuses comes back as an error of `what`.
-pub(super) fn scoped<T>(
-    device: &wgpu::Device,
-    what: &str,
-    bytes: u64,
-    body: impl FnOnce() -> T,
-) -> Result<T> {
+pub(super) fn scoped<T>(device: &wgpu::Device, what: &str, bytes: u64, body: impl FnOnce() -> T) -> Result<T> {
     let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
     let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
     let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);

@@ -46,16 +46,15 @@ impl Block {
 
 fn create(shared: &Shared, label: &str, bytes: u64) -> Result<wgpu::Buffer> {
     let size = bytes.next_multiple_of(256).max(256);
-    let descriptor =
-        wgpu::BufferDescriptor { label: Some(label), size, usage: USAGE, mapped_at_creation: false };
+    let descriptor = wgpu::BufferDescriptor { label: Some(label), size, usage: USAGE, mapped_at_creation: false };
     fault::scoped(&shared.device, label, size, || shared.device.create_buffer(&descriptor))
 }
 
 impl Drop for Block {
     fn drop(&mut self) {
         let Some(shared) = self.home.upgrade() else { return };
-        let kept = self.pooled && shared.pool.give_back(&self.buffer);
-        if !kept {
+        let retained = self.pooled && shared.pool.give_back(&self.buffer);
+        if !retained {
             // A cached bind group would keep the memory alive for ever.
             shared.bind_groups.forget(&self.buffer);
         }

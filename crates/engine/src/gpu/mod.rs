@@ -41,7 +41,7 @@ impl Gpu {
     /// Opens the adapter that the options choose.
     pub(crate) fn open(options: &Options) -> Result<Self> {
         let (adapter, mut info) = adapter::choose(&options.choice)?;
-        if !options.half_inputs {
+        if !options.f16_inputs {
             info.cooperative.clear();
         }
         let mut features = wgpu::Features::empty();
@@ -51,8 +51,7 @@ impl Gpu {
             (!info.cooperative.is_empty(), wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
             (info.timestamps && options.profile, wgpu::Features::TIMESTAMP_QUERY),
             (
-                adapter.features().contains(wgpu::Features::PIPELINE_CACHE)
-                    && options.cache_folder().is_some(),
+                adapter.features().contains(wgpu::Features::PIPELINE_CACHE) && options.cache_folder().is_some(),
                 wgpu::Features::PIPELINE_CACHE,
             ),
         ] {
@@ -80,9 +79,7 @@ impl Gpu {
         let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
             .map_err(|e| Error::NoDevice { adapter: info.name.clone(), reason: e.to_string() })?;
         let faults = fault::Faults::watch(&device);
-        let cache = options
-            .cache_folder()
-            .and_then(|folder| cache::Cache::open(&device, &adapter.get_info(), folder));
+        let cache = options.cache_folder().and_then(|folder| cache::Cache::open(&device, &adapter.get_info(), folder));
         let speed = match info.kind {
             Kind::Discrete => 2e12,
             Kind::Integrated | Kind::Virtual | Kind::Other => 2e11,
@@ -127,7 +124,7 @@ impl Gpu {
     pub(crate) fn wait(&self) -> Result<()> {
         // Uploads are staged until something is submitted; an empty submission sends them, so their copies can go.
         self.shared.queue.submit([]);
-        self.shared.settle()
+        self.shared.submit_pending()
     }
 
     pub(crate) fn read(&self, block: &Block, label: &str, words: Range<usize>) -> Result<Vec<f32>> {
@@ -152,7 +149,7 @@ impl Shared {
     }
 
     /// Waits for the queue to drain.
-    fn settle(&self) -> Result<()> {
+    fn submit_pending(&self) -> Result<()> {
         let polled = self.device.poll(wgpu::PollType::wait_indefinitely());
         self.lock_flight().landed();
         self.faults.check("wait")?;

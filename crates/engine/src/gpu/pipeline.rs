@@ -98,10 +98,8 @@ impl Pipelines {
                 label: Some(shader.shader),
                 source: wgpu::ShaderSource::Wgsl(source.into()),
             };
-            let checks = wgpu::ShaderRuntimeChecks {
-                force_loop_bounding: false,
-                ..wgpu::ShaderRuntimeChecks::checked()
-            };
+            let checks =
+                wgpu::ShaderRuntimeChecks { force_loop_bounding: false, ..wgpu::ShaderRuntimeChecks::checked() };
             // SAFETY: all checks stay on but the bound on loops. Every loop of our kernels runs over a range
             // that params or overrides fix before it starts, so none is infinite; the text is ours, validated
             // at build time, and none of it comes from a user.
@@ -116,11 +114,7 @@ impl Pipelines {
         let buffer = |binding, ty, dynamic, size| wgpu::BindGroupLayoutEntry {
             binding,
             visibility: wgpu::ShaderStages::COMPUTE,
-            ty: wgpu::BindingType::Buffer {
-                ty,
-                has_dynamic_offset: dynamic,
-                min_binding_size: NonZeroU64::new(size),
-            },
+            ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: dynamic, min_binding_size: NonZeroU64::new(size) },
             count: None,
         };
         let params = buffer(0, wgpu::BufferBindingType::Uniform, true, u64::from(shader.params_size));
@@ -130,8 +124,7 @@ impl Pipelines {
         });
         let entries: Vec<_> = std::iter::once(params).chain(storage).collect();
         let label = Some(shader.name);
-        let layout =
-            device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
+        let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
         let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label,
             bind_group_layouts: &[Some(&layout)],
@@ -182,10 +175,8 @@ impl BindGroups {
         let binding = |buffer, offset, size| {
             wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size: NonZeroU64::new(size) })
         };
-        let mut entries = vec![wgpu::BindGroupEntry {
-            binding: 0,
-            resource: binding(params, 0, u64::from(shader.params_size)),
-        }];
+        let mut entries =
+            vec![wgpu::BindGroupEntry { binding: 0, resource: binding(params, 0, u64::from(shader.params_size)) }];
         for (slot, (buffer, offset, size)) in shader.bindings.iter().map(|b| b.slot).zip(&key.1) {
             entries.push(wgpu::BindGroupEntry { binding: slot, resource: binding(buffer, *offset, *size) });
         }

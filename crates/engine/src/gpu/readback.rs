@@ -11,12 +11,7 @@ use crate::error::{Error, Result};
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// The bytes of `range` (a multiple of 4) of `buffer`, after all submitted work.
-pub(super) fn read(
-    shared: &Shared,
-    buffer: &wgpu::Buffer,
-    label: &str,
-    range: Range<u64>,
-) -> Result<Vec<u8>> {
+pub(super) fn read(shared: &Shared, buffer: &wgpu::Buffer, label: &str, range: Range<u64>) -> Result<Vec<u8>> {
     let size = range.end - range.start;
     if size == 0 {
         return Ok(Vec::new());
@@ -38,11 +33,9 @@ pub(super) fn read(
         // The receiver waits below; it can only be gone if this thread has unwound.
         let _gone = send.send(mapped);
     });
-    shared.settle()?;
-    let failed = |reason: String| Error::Buffer {
-        label: label.to_owned(),
-        reason: format!("cannot be read: {reason}"),
-    };
+    shared.submit_pending()?;
+    let failed =
+        |reason: String| Error::Buffer { label: label.to_owned(), reason: format!("cannot be read: {reason}") };
     // Another thread that polls may have taken our answer along, and be about to deliver it.
     match receive.recv_timeout(ANSWER) {
         Ok(Ok(())) => {}

@@ -85,8 +85,7 @@ pub(super) fn submit(shared: &Arc<Shared>, launches: Vec<Launch>) -> Result<u64>
     let (mut ready, mut params, mut pending, mut segments) = (Vec::new(), Vec::new(), 0.0, 0);
     for launch in launches {
         let next = prepare(shared, &flight, &launch)?;
-        let full =
-            ready.len() == SEGMENT_LAUNCHES || pending + next.cost > flight.speed * BUDGET.as_secs_f64();
+        let full = ready.len() == SEGMENT_LAUNCHES || pending + next.cost > flight.speed * BUDGET.as_secs_f64();
         if full && !ready.is_empty() {
             flush(shared, &mut flight, std::mem::take(&mut ready), &params)?;
             params.clear();
@@ -203,12 +202,7 @@ fn dispatch(pass: &mut wgpu::ComputePass<'_>, launch: &Ready, place: usize) {
 }
 
 /// Fills `targets` with NaN, as far as the device was opened to do so.
-fn poison(
-    shared: &Shared,
-    flight: &mut Flight,
-    encoder: &mut wgpu::CommandEncoder,
-    targets: &[wgpu::Buffer],
-) {
+fn poison(shared: &Shared, flight: &mut Flight, encoder: &mut wgpu::CommandEncoder, targets: &[wgpu::Buffer]) {
     const CHUNK: u64 = 1 << 20;
     if targets.is_empty() {
         return;
@@ -251,12 +245,7 @@ impl Timed {
 }
 
 /// As [`encode`], with a pass and two timestamps for each launch.
-fn encode_timed(
-    shared: &Shared,
-    flight: &mut Flight,
-    encoder: &mut wgpu::CommandEncoder,
-    ready: Vec<Ready>,
-) -> Timed {
+fn encode_timed(shared: &Shared, flight: &mut Flight, encoder: &mut wgpu::CommandEncoder, ready: Vec<Ready>) -> Timed {
     let count = 2 * ready.len() as u32;
     let queries = shared.device.create_query_set(&wgpu::QuerySetDescriptor {
         label: Some("profile"),

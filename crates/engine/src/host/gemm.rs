@@ -19,7 +19,7 @@ use half::slice::HalfFloatSliceExt as _;
 use rayon::prelude::*;
 
 use super::skinny;
-use super::weights::{Numbers, Weights};
+use super::weights::{Elements, Weights};
 
 /// Row count up to which a product is [`skinny`].
 const FEW_ROWS: usize = 40;
@@ -48,21 +48,18 @@ struct Call<'a> {
 /// If a slice is shorter than its shape: the callers are kernels, whose bindings were checked.
 pub fn matmul(shape: [usize; 3], x: &[f32], w: Weights<'_>, accumulate: bool, y: &mut [f32]) {
     let [m, k, n] = shape;
-    assert!(
-        x.len() >= m * k && w.numbers.len() >= k * n && y.len() >= m * n,
-        "operands hold [{m}, {k}, {n}]"
-    );
+    assert!(x.len() >= m * k && w.elements.len() >= k * n && y.len() >= m * n, "operands hold [{m}, {k}, {n}]");
     if m <= FEW_ROWS {
         return skinny::product(shape, x, w, accumulate, y);
     }
     let w_transposed = w.transposed;
     let mut run = |w: &[f32]| dispatch(Call { shape, x, w, transposed: w_transposed, accumulate, y });
-    match w.numbers {
-        Numbers::Full(numbers) => run(numbers),
-        Numbers::Half(halves) => WIDENED.with_borrow_mut(|wide| {
+    match w.elements {
+        Elements::F32(elements) => run(elements),
+        Elements::F16(f16s) => WIDENED.with_borrow_mut(|wide| {
             wide.resize(k * n, 0.0);
-            let chunks = wide.par_chunks_mut(WIDEN).zip(halves[..k * n].par_chunks(WIDEN));
-            chunks.for_each(|(wide, halves)| halves.convert_to_f32_slice(wide));
+            let chunks = wide.par_chunks_mut(WIDEN).zip(f16s[..k * n].par_chunks(WIDEN));
+            chunks.for_each(|(wide, f16s)| f16s.convert_to_f32_slice(wide));
             run(wide);
         }),
     }
@@ -157,8 +154,8 @@ fn portable(call: &mut Call<'_>) {
         // SAFETY: as above; strides are given as (column, row).
         unsafe {
             gemm::gemm(
-                m, n, k, y, 1, n_stride, read, x, 1, k_stride, w, along_n, along_k, beta, 1.0, false, false,
-                false, threads,
+                m, n, k, y, 1, n_stride, read, x, 1, k_stride, w, along_n, along_k, beta, 1.0, false, false, false,
+                threads,
             );
         }
     }
@@ -187,17 +184,17 @@ mod tests {
                     let want: Vec<f32> = (0..m * n)
                         .map(|at| start + (0..k).map(|i| x[at / n * k + i] * w(i, at % n)).sum::<f32>())
                         .collect();
-                    let mut halves = y.clone();
-                    let w = Weights { numbers: Numbers::Full(&data), transposed };
+                    let mut f16s = y.clone();
+                    let w = Weights { elements: Elements::F32(&data), transposed };
                     matmul([m, k, n], &x, w, accumulate, &mut y);
                     // Small whole numbers: every sum is exact, in any order, and so is a half.
                     assert_eq!(y, want, "{m} {k} {n} transposed {transposed} accumulate {accumulate}");
                     if k % 8 == 0 && n % 8 == 0 {
                         let packed: Vec<f16> = data.iter().map(|&x| f16::from_f32(x)).collect();
                         let words: Vec<u32> = bytemuck::pod_collect_to_vec(&packed);
-                        let numbers = Numbers::Half(bytemuck::cast_slice(&words));
-                        matmul([m, k, n], &x, Weights { numbers, transposed }, accumulate, &mut halves);
-                        assert_eq!(halves, want, "halves {m} {k} {n} {transposed} {accumulate}");
+                        let elements = Elements::F16(bytemuck::cast_slice(&words));
+                        matmul([m, k, n], &x, Weights { elements, transposed }, accumulate, &mut f16s);
+                        assert_eq!(f16s, want, "halves {m} {k} {n} {transposed} {accumulate}");
                     }
                     let (mut y, shape) = (vec![start; m * n], [m, k, n]);
                     portable(&mut Call { shape, x: &x, w: &data, transposed, accumulate: true, y: &mut y });

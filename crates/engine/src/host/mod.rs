@@ -1,9 +1,9 @@
 //! The host executor: runs recordings on the processor, launch by launch, each over all threads.
 
 mod block;
+mod f16_weights;
 mod fetch;
 mod gemm;
-mod halves;
 mod skinny;
 mod weights;
 
@@ -14,7 +14,7 @@ use resolvent_shaders::Access;
 
 pub(crate) use block::{Block, Pool};
 pub use gemm::matmul;
-pub use weights::{Numbers, Weights};
+pub use weights::{Elements, Weights};
 
 use crate::buffer::{Buffer, Storage};
 use crate::device::{Info, Kind};

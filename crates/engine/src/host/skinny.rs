@@ -18,9 +18,9 @@
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::f16_weights;
 use super::fetch::fetch;
-use super::halves;
-use super::weights::{Numbers, Weights};
+use super::weights::{Elements, Weights};
 
 /// Rows of w that a step of the straight form adds.
 const DEPTH: usize = 16;
@@ -38,8 +38,8 @@ pub(super) fn product([m, k, n]: [usize; 3], x: &[f32], w: Weights<'_>, accumula
     let part = |part: usize| {
         let (first, columns) = (part * share, share.min(n - part * share));
         match w.transposed {
-            true => arch.dispatch(Transposed { m, k, columns, x, w: w.numbers.from(first * k) }),
-            false => arch.dispatch(Straight { shape: [m, k, n], first, columns, x, w: w.numbers }),
+            true => arch.dispatch(Transposed { m, k, columns, x, w: w.elements.from(first * k) }),
+            false => arch.dispatch(Straight { shape: [m, k, n], first, columns, x, w: w.elements }),
         }
     };
     let parts: Vec<Vec<f32>> = (0..n.div_ceil(share)).into_par_iter().map(part).collect();
@@ -60,7 +60,7 @@ struct Straight<'a> {
     first: usize,
     columns: usize,
     x: &'a [f32],
-    w: Numbers<'a>,
+    w: Elements<'a>,
 }
 
 /// `rows` rows of x in blocks that fit the registers, as (first, count): 16 of the widest, 8 of others, then what is left.
@@ -113,8 +113,8 @@ impl WithSimd for Straight<'_> {
                 for (v, y) in whole.iter_mut().enumerate() {
                     *y = sums[v * count + i];
                 }
-                if w.is_half() {
-                    halves::in_turn::<S>(&mut y[(row + i) * columns..][..columns]);
+                if w.is_f16() {
+                    f16_weights::interleave::<S>(&mut y[(row + i) * columns..][..columns]);
                 }
                 // Columns that fill no vector.
                 let x = &x[(row + i) * k..][..k];
@@ -174,7 +174,7 @@ struct Transposed<'a> {
     k: usize,
     columns: usize,
     x: &'a [f32],
-    w: Numbers<'a>,
+    w: Elements<'a>,
 }
 
 impl WithSimd for Transposed<'_> {
@@ -186,7 +186,7 @@ impl WithSimd for Transposed<'_> {
         let mut y = vec![0.0f32; m * columns];
         let (mut first, mut wide) = (0, w.room(SIDE * k));
         // Rows of x in the order in which halves are widened.
-        let x = if w.is_half() { &halves::apart::<S>(x, k) } else { x };
+        let x = if w.is_f16() { &f16_weights::deinterleave::<S>(x, k) } else { x };
         while first < columns {
             let side = if columns - first >= SIDE { SIDE } else { 1 };
             let w = w.from(first * k).rows(simd, side, (k, k), &mut wide).0;

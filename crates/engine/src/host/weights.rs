@@ -6,26 +6,26 @@ use half::f16;
 #[derive(Clone, Copy)]
 pub struct Weights<'a> {
     /// The numbers, row-major.
-    pub numbers: Numbers<'a>,
+    pub elements: Elements<'a>,
     /// Whether they are `[n, k]`.
     pub transposed: bool,
 }
 
 /// Numbers of a weight.
 #[derive(Clone, Copy)]
-pub enum Numbers<'a> {
+pub enum Elements<'a> {
     /// As they are.
-    Full(&'a [f32]),
+    F32(&'a [f32]),
     /// Halves, widened while they are read: aligned to words of four bytes, and with rows of an even length.
-    Half(&'a [f16]),
+    F16(&'a [f16]),
 }
 
-impl Numbers<'_> {
+impl Elements<'_> {
     /// How many there are.
     pub(super) fn len(self) -> usize {
         match self {
-            Self::Full(numbers) => numbers.len(),
-            Self::Half(numbers) => numbers.len(),
+            Self::F32(elements) => elements.len(),
+            Self::F16(elements) => elements.len(),
         }
     }
 }

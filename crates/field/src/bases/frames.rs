@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::place::Place;
 
-/// `rank` vectors of width d at every place: the same everywhere, a set a level, or a set a place.
+/// `rank` vectors of width d at every place: one set for the whole field, one for each level, or one for each place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frames {
     rank: usize,
@@ -17,46 +17,46 @@ pub struct Frames {
 enum By {
     Field,
     Level,
-    /// In order.
+    /// Places in ascending order.
     Place(Vec<Place>),
 }
 
 impl Frames {
-    /// The same vectors `[rank, d]` at every place.
+    /// Creates frames with the same vectors `[rank, d]` at every place.
     pub fn everywhere(rank: usize, vectors: Vec<f32>) -> Self {
         Self { rank, d: vectors.len() / rank.max(1), by: By::Field, vectors }
     }
 
-    /// Vectors `[L+1, rank, d]`, a set a level.
+    /// Creates frames from vectors `[L+1, rank, d]`, one set for each level.
     pub(crate) fn by_level(rank: usize, d: usize, vectors: Vec<f32>) -> Self {
         Self { rank, d, by: By::Level, vectors }
     }
 
-    /// Vectors `[places, rank, d]`, a set for each of `places`, which are in order.
+    /// Creates frames from vectors `[places, rank, d]`, one set for each of `places`, which are in ascending order.
     pub(crate) fn by_place(rank: usize, d: usize, places: &[Place], vectors: Vec<f32>) -> Self {
         debug_assert!(places.is_sorted(), "places are looked up by their order");
         Self { rank, d, by: By::Place(places.to_vec()), vectors }
     }
 
-    /// Vectors a place.
+    /// Returns the number of vectors at each place.
     pub fn rank(&self) -> usize {
         self.rank
     }
 
-    /// Width of each.
+    /// Returns the width of each vector.
     pub fn width(&self) -> usize {
         self.d
     }
 
-    /// Whether all places of a level have the same vectors.
+    /// Returns whether all places of a level have the same vectors.
     pub(crate) fn is_shared(&self) -> bool {
         !matches!(self.by, By::Place(_))
     }
 
-    /// The vectors `[rank, d]` at a place.
+    /// Returns the vectors `[rank, d]` at a place.
     ///
     /// # Errors
-    /// A place that the basis was not made for.
+    /// The basis has no vectors at this place.
     pub fn at(&self, (level, token): Place) -> Result<&[f32]> {
         let set = match &self.by {
             By::Field => Some(0),
@@ -68,12 +68,12 @@ impl Frames {
             .ok_or_else(|| Error::Input(format!("the basis has no vectors at {level},{token}")))
     }
 
-    /// Bytes that it takes.
+    /// Returns the size of all vectors in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         4 * self.vectors.len() as u64
     }
 
-    /// BLAKE3 of all vectors and of where they are, 64 hexadecimal digits.
+    /// Returns the BLAKE3 hash of all vectors and of their places, in 64 hexadecimal digits.
     pub(crate) fn hash(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         hasher.update(format!("{} {} {:?}", self.rank, self.d, self.by).as_bytes());
@@ -88,15 +88,15 @@ mod tests {
 
     #[test]
     fn every_place_has_its_own() {
-        let numbers = |n: usize| (0..n).map(|i| i as f32).collect::<Vec<f32>>();
-        let everywhere = Frames::everywhere(2, numbers(6));
-        assert_eq!((everywhere.width(), everywhere.at((7, 9)).expect("everywhere")), (3, &numbers(6)[..]));
-        let level = Frames::by_level(2, 1, numbers(6));
+        let range = |n: usize| (0..n).map(|i| i as f32).collect::<Vec<f32>>();
+        let everywhere = Frames::everywhere(2, range(6));
+        assert_eq!((everywhere.width(), everywhere.at((7, 9)).expect("everywhere")), (3, &range(6)[..]));
+        let level = Frames::by_level(2, 1, range(6));
         assert_eq!(level.at((2, 5)).expect("a level"), [4.0, 5.0]);
         assert!(level.at((3, 0)).is_err() && level.is_shared());
-        let place = Frames::by_place(1, 2, &[(0, 3), (1, 0)], numbers(4));
+        let place = Frames::by_place(1, 2, &[(0, 3), (1, 0)], range(4));
         assert_eq!(place.at((1, 0)).expect("a place"), [2.0, 3.0]);
         assert!(place.at((0, 0)).is_err() && !place.is_shared());
-        assert_ne!(everywhere.hash(), Frames::everywhere(3, numbers(6)).hash());
+        assert_ne!(everywhere.hash(), Frames::everywhere(3, range(6)).hash());
     }
 }

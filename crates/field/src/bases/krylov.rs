@@ -1,10 +1,11 @@
-//! Krylov spaces of what a place does to the end of the stream.
+//! Krylov spaces of the response of the last level to a source at a place.
 //!
-//! With A the response of the whole last level to a source at (l, t), stacked over tokens, `A = dh[L, :] / dh[l, t]`
-//! `[T d, d]`, and b starting vectors V, the block Krylov space is spanned by `V, A^T A V, (A^T A)^2 V, ...`. Its vectors
-//! are made one after another: q_1 .. q_b are V, orthonormalised; `q_(i+b)` is `A^T A q_i`, made orthonormal to all before.
-//! For b = 1 these are Lanczos vectors with full orthogonalisation, and the sources among which LSQR looks for the one
-//! that does best.
+//! Let `A = dh[L, :] / dh[l, t]` `[T d, d]` be the response of the whole last level to a source at (l, t), stacked over
+//! tokens, and V the b starting vectors. The block Krylov space is spanned by `V, A^T A V, (A^T A)^2 V, ...`.
+//!
+//! Its vectors are computed one after another: q_1 .. q_b are V, orthonormalised; `q_(i+b)` is `A^T A q_i`, made orthonormal
+//! to all before. For b = 1 these are Lanczos vectors with full orthogonalisation. They span the space of sources in which
+//! LSQR searches.
 
 use resolvent_model::{Linearization, Seed, Site, Source};
 
@@ -13,7 +14,9 @@ use crate::dense::{orthonormal, orthonormal_to, wide};
 use crate::error::Result;
 use crate::place::{Place, shape};
 
-/// `rank` vectors a place, from `starts [starts, d]` of each place. Where the space has fewer dimensions, the rest are zero.
+/// Computes `rank` vectors for each place, from the starting vectors `spaces [places, starts, d]`.
+///
+/// If the space has fewer dimensions, the remaining vectors are zero.
 pub(super) fn krylov(
     linear: &Linearization<'_>,
     places: &[Place],
@@ -25,7 +28,7 @@ pub(super) fn krylov(
     spaces.iter_mut().for_each(|space| orthonormal(space));
     for level in 0..levels {
         let here: Vec<usize> = (0..places.len()).filter(|&i| places[i].0 == level).collect();
-        // A batch's responses are held on the host, as many as the device holds at once.
+        // The host stores the responses of one batch, and the device fits no more rows than this at once.
         for batch in here.chunks((linear.batch_rows(1) / tokens).max(1)) {
             for step in block..rank {
                 let last: Vec<&[f64]> = batch.iter().map(|&i| &spaces[i][step - block][..]).collect();
@@ -41,7 +44,7 @@ pub(super) fn krylov(
     Ok(spaces)
 }
 
-/// `A^T A x` for each place of one level and its x.
+/// Returns `A^T A x` for each place of one level and its x.
 fn gram(linear: &Linearization<'_>, places: &[Place], x: &[&[f64]]) -> Result<Vec<Vec<f64>>> {
     let (levels, _, d) = shape(linear.run());
     let (level, config) = (places[0].0, linear.run().model().config());
@@ -52,14 +55,14 @@ fn gram(linear: &Linearization<'_>, places: &[Place], x: &[&[f64]]) -> Result<Ve
     };
     let sources: Vec<Vec<Source>> = places.iter().zip(x).map(source).collect();
     let mut seeds: Vec<Vec<Seed>> = vec![Vec::new(); places.len()];
-    linear.jvp_at(&sources, &[last], &mut |slab| {
-        let rows = slab.rows.chunks(d).zip(slab.token..);
-        seeds[slab.member] =
+    linear.jvp_at(&sources, &[last], &mut |chunk| {
+        let rows = chunk.rows.chunks(d).zip(chunk.token..);
+        seeds[chunk.sequence] =
             rows.map(|(row, token)| Seed::Field { level: levels - 1, token, vector: row.to_vec() }).collect();
     })?;
     let mut next = vec![vec![0.0; d]; places.len()];
-    linear.vjp_at(&seeds, &[here], &mut |slab| {
-        next[slab.member] = wide(&slab.rows[(places[slab.member].1 - slab.token) * d..][..d]);
+    linear.vjp_at(&seeds, &[here], &mut |chunk| {
+        next[chunk.sequence] = wide(&chunk.rows[(places[chunk.sequence].1 - chunk.token) * d..][..d]);
     })?;
     Ok(next)
 }

@@ -295,11 +295,11 @@ fn gradients(linear: &Linearization<'_>, observables: &[Observable], places: &[P
     levels.dedup();
     let sites: Vec<Site> = levels.iter().map(|&level| Site::level(level, run.model().config())).collect();
     let mut sets = vec![vec![vec![0.0; d]; observables.len()]; places.len()];
-    linear.vjp_at(&seeds?, &sites, &mut |slab| {
+    linear.vjp_at(&seeds?, &sites, &mut |chunk| {
         for (set, &(level, token)) in sets.iter_mut().zip(places) {
-            let row = token.checked_sub(slab.token).and_then(|row| slab.rows.get(row * d..(row + 1) * d));
-            if let Some(row) = row.filter(|_| level == levels[slab.site]) {
-                set[slab.member] = wide(row);
+            let row = token.checked_sub(chunk.token).and_then(|row| chunk.rows.get(row * d..(row + 1) * d));
+            if let Some(row) = row.filter(|_| level == levels[chunk.site]) {
+                set[chunk.sequence] = wide(row);
             }
         }
     })?;

@@ -1,9 +1,10 @@
-//! Maps of one depth carried to another.
+//! Resampling of maps from one depth to another.
 
 use super::Maps;
 
-/// A map at `levels` levels: linear between the two levels that are nearest in relative depth `l / L`. Where one of them
-/// has no number, the other's.
+/// Resamples a map at `levels` levels, linearly between the two levels that are nearest in relative depth `l / L`.
+///
+/// If one of the two values is NaN, the other is used.
 pub(super) fn align(map: &Maps, levels: usize) -> Maps {
     let row = map.data.len() / map.levels;
     let mut data = Vec::with_capacity(levels * row);

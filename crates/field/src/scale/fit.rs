@@ -1,4 +1,4 @@
-//! Affine maps from one model's numbers to another's, one a level.
+//! Affine maps from one model's values to another's, one for each level.
 
 use super::Maps;
 
@@ -9,7 +9,7 @@ pub(super) struct Fit {
 }
 
 impl Fit {
-    /// Least squares over all prompts and all numbers of a level. Where x is constant, the mean of y.
+    /// Fits by least squares over all prompts and all values of a level. If x is constant, predicts the mean of y.
     pub(super) fn new(x: &[Maps], y: &[Maps]) -> Self {
         let levels = y.first().map_or(0, |map| map.levels);
         let line = |level: usize| {
@@ -28,14 +28,14 @@ impl Fit {
         Self { lines: (0..levels).map(line).collect() }
     }
 
-    /// The mean of each level, whatever x is.
+    /// Fits constants: the mean of y at each level.
     pub(super) fn means(y: &[Maps]) -> Self {
         let nothing: Vec<Maps> =
             y.iter().map(|map| Maps { levels: map.levels, data: vec![0.0; map.data.len()] }).collect();
         Self::new(&nothing, y)
     }
 
-    /// Predictions from x.
+    /// Returns the predictions from x.
     pub(super) fn apply(&self, x: &Maps) -> Vec<f64> {
         let each = self.lines.iter().enumerate();
         each.flat_map(|(level, (slope, offset))| at(x, level).iter().map(move |x| slope * x + offset)).collect()

@@ -2,7 +2,7 @@
 
 use resolvent_model::{Site, Source};
 
-use super::{BLOCKS, Slice, Walk};
+use super::{BLOCKS, Pass, Slice};
 use crate::certificate::{ADJOINT, Certificate, adjoint, dot, norm, norms, worse};
 use crate::composition::composition;
 use crate::error::Result;
@@ -16,17 +16,17 @@ use crate::store::Store;
 impl Slice<'_> {
     /// The slice's label, with the checks that come before the work.
     pub(super) fn probed(&self) -> Result<Labelled> {
-        let (linear, run) = (self.walks.linear, self.walks.linear.run());
+        let (linear, run) = (self.passes.linear, self.passes.linear.run());
         let (levels, tokens, d) = shape(run);
         let label = self.about.iter().fold(Labelled::new("slice", run), |l, (key, value)| l.note(key, value));
         let place = self.pairs().from()[0];
-        let frame = self.walks.source.at(place)?;
+        let frame = self.passes.source.at(place)?;
         let vector = frame.chunks(d).find(|v| norm(v) > 0.0).unwrap_or(&frame[..d]).to_vec();
         let source = Source { site: Site::level(place.0, run.model().config()), token: place.1, vector };
         let response = linear.jvp(&[[source.clone()]])?.into_single();
         let slope = slope(run, place, &source.vector, &response[(levels - 1) * tokens * d..])?;
         label
-            .note("walk", self.walk.name())
+            .note("pass", self.pass.name())
             .certify(causal_zeros(&norms(&response, d), tokens, place))?
             .certify(slope)?
             .certify(adjoint(linear, 1)?)?
@@ -35,18 +35,18 @@ impl Slice<'_> {
 
     /// The first, a middle and the last block by the walk that was not taken, against what was stored: the distance over
     /// the lengths of what was multiplied.
-    pub(super) fn other_walk(&self, store: &mut dyn Store) -> Result<Certificate> {
-        let (block, count, d) = (self.walks.block(), self.pairs().len(), self.walks.source.width());
-        let (m, k) = (self.walks.readout.rank(), self.walks.source.rank());
+    pub(super) fn other_pass(&self, store: &mut dyn Store) -> Result<Certificate> {
+        let (block, count, d) = (self.passes.block(), self.pairs().len(), self.passes.source.width());
+        let (m, k) = (self.passes.readout.rank(), self.passes.source.rank());
         let mut value = 0.0;
         for pair in [0, count / 2, count - 1] {
             let Some((from, to)) = self.pairs().get(pair) else { continue };
-            let operator = Operator::new(self.walks.linear, &[from], &[to])?;
+            let operator = Operator::new(self.passes.linear, &[from], &[to])?;
             let vectors = |frame: &[f32]| frame.chunks(d).map(<[f32]>::to_vec).collect::<Vec<_>>();
-            let (v, u) = (vectors(self.walks.source.at(from)?), vectors(self.walks.readout.at(to)?));
-            let (left, right) = match self.walk {
-                Walk::Forward => (operator.apply_transpose(&u)?, v),
-                Walk::Adjoint => (u, operator.apply(&v)?),
+            let (v, u) = (vectors(self.passes.source.at(from)?), vectors(self.passes.readout.at(to)?));
+            let (left, right) = match self.pass {
+                Pass::Forward => (operator.apply_transpose(&u)?, v),
+                Pass::Adjoint => (u, operator.apply(&v)?),
             };
             let stored = store.read(BLOCKS, pair * block..(pair + 1) * block)?;
             let (mut apart, mut size) = (0.0, 0.0);
@@ -58,6 +58,6 @@ impl Slice<'_> {
             }
             value = worse(value, apart.sqrt() / size.sqrt().max(f64::MIN_POSITIVE));
         }
-        Ok(Certificate { name: "other_walk", value, bound: ADJOINT })
+        Ok(Certificate { name: "other_pass", value, bound: ADJOINT })
     }
 }

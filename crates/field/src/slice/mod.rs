@@ -7,8 +7,8 @@
 
 mod checks;
 mod pairs;
+mod passes;
 mod strongest;
-mod walks;
 mod work;
 
 use std::collections::BTreeMap;
@@ -22,10 +22,10 @@ use crate::labelled::Labelled;
 use crate::place::shape;
 use crate::readings::{Reading, to_json};
 use crate::store::{Memory, Partial, Planned, Store, bytes, fits};
-use walks::Walks;
+use passes::Passes;
 
-pub use pairs::Pairs;
-pub use walks::Walk;
+pub use pairs::PlacePairs;
+pub use passes::Pass;
 
 /// Places of the arrays in a store.
 const PAIRS: usize = 0;
@@ -35,8 +35,8 @@ const RANK: usize = 3;
 
 /// A sliced Green operator that is to be computed.
 pub struct Slice<'a> {
-    walks: Walks<'a>,
-    walk: Walk,
+    passes: Passes<'a>,
+    pass: Pass,
     /// Where vectors are read as logits.
     position: usize,
     about: BTreeMap<String, String>,
@@ -57,7 +57,7 @@ pub struct Sliced {
 const IN_A_FILE: &str = "write it to a .safetensors file alone (--out), ";
 
 /// Told how much of the work is done, in rows of tangents times blocks of the model: (done, all).
-pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
+pub type OnProgress<'a> = &'a mut dyn FnMut(u64, u64);
 
 impl<'a> Slice<'a> {
     /// The slice of the operator between a basis of sources and one of readouts.
@@ -66,7 +66,7 @@ impl<'a> Slice<'a> {
     /// A basis that lacks what it refers to, or that takes more memory than there is; a device error.
     pub fn new(
         linear: &'a Linearization<'a>,
-        pairs: Pairs,
+        pairs: PlacePairs,
         [source, readout]: [&Basis; 2],
         [of_source, of_readout]: [BasisContext<'_>; 2],
     ) -> Result<Self> {
@@ -96,7 +96,11 @@ impl<'a> Slice<'a> {
     ///
     /// # Errors
     /// Vectors of another width, or that take more memory than there is.
-    pub fn with_frames(linear: &'a Linearization<'a>, pairs: Pairs, [source, readout]: [Frames; 2]) -> Result<Self> {
+    pub fn with_frames(
+        linear: &'a Linearization<'a>,
+        pairs: PlacePairs,
+        [source, readout]: [Frames; 2],
+    ) -> Result<Self> {
         let (_, tokens, d) = shape(linear.run());
         for frames in [&source, &readout] {
             if frames.width() != d || frames.rank() == 0 {
@@ -110,35 +114,35 @@ impl<'a> Slice<'a> {
         let [from, to] = pairs.chosen().clone();
         let about = [("basis_hash", hash.to_hex().to_string()), ("from", from), ("to", to)];
         let about = about.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        let walks = Walks { linear, pairs, source, readout };
-        let walk = walks.cheaper();
-        let slice = Self { walks, walk, position: tokens - 1, about };
-        let largest = slice.walks.starts(walk).iter().enumerate().map(|(i, _)| slice.chunk_bytes(i..i + 1)).max();
-        let needed = slice.walks.source.bytes() + slice.walks.readout.bytes() + largest.unwrap_or(0);
+        let passes = Passes { linear, pairs, source, readout };
+        let pass = passes.cheaper();
+        let slice = Self { passes, pass, position: tokens - 1, about };
+        let largest = slice.passes.starts(pass).iter().enumerate().map(|(i, _)| slice.chunk_bytes(i..i + 1)).max();
+        let needed = slice.passes.source.bytes() + slice.passes.readout.bytes() + largest.unwrap_or(0);
         fits(linear.run(), needed, "the bases and the blocks of one place take", "")?;
         Ok(slice)
     }
 
     /// Takes this walk instead of the cheaper one.
     #[must_use]
-    pub fn walk(mut self, walk: Walk) -> Self {
-        self.walk = walk;
+    pub fn pass(mut self, pass: Pass) -> Self {
+        self.pass = pass;
         self
     }
 
     /// The walk that is taken.
-    pub fn walked(&self) -> Walk {
-        self.walk
+    pub fn chosen_pass(&self) -> Pass {
+        self.pass
     }
 
     /// Its pairs.
-    pub fn pairs(&self) -> &Pairs {
-        &self.walks.pairs
+    pub fn pairs(&self) -> &PlacePairs {
+        &self.passes.pairs
     }
 
     /// Shape of a block: vectors of the readout, and of the source basis.
     pub fn shape(&self) -> [usize; 2] {
-        [self.walks.readout.rank(), self.walks.source.rank()]
+        [self.passes.readout.rank(), self.passes.source.rank()]
     }
 
     /// Bytes of its arrays.
@@ -151,15 +155,15 @@ impl<'a> Slice<'a> {
     /// # Errors
     /// They do not.
     pub fn fits_in_memory(&self) -> Result<()> {
-        fits(self.walks.linear.run(), self.bytes(), "the result takes", IN_A_FILE)
+        fits(self.passes.linear.run(), self.bytes(), "the result takes", IN_A_FILE)
     }
 
     fn memory(&self) -> u64 {
-        self.walks.linear.run().model().device().batch_bytes()
+        self.passes.linear.run().model().device().batch_bytes()
     }
 
     fn arrays(&self) -> [Planned; 4] {
-        let (n, m, k) = (self.pairs().len(), self.walks.readout.rank(), self.walks.source.rank());
+        let (n, m, k) = (self.pairs().len(), self.passes.readout.rank(), self.passes.source.rank());
         [
             Planned::new("pairs", &[("pair", n), ("place", 4)]),
             Planned::new("blocks", &[("pair", n), ("readout", m), ("source", k)]),
@@ -176,7 +180,7 @@ impl<'a> Slice<'a> {
     ///
     /// # Errors
     /// A result larger than the memory, a device error, or a check that fails.
-    pub fn compute(&self, progress: Progress<'_>) -> Result<Sliced> {
+    pub fn compute(&self, progress: OnProgress<'_>) -> Result<Sliced> {
         self.fits_in_memory()?;
         let result = self.probed()?;
         let mut store = Memory::new(&self.arrays());
@@ -191,7 +195,7 @@ impl<'a> Slice<'a> {
     ///
     /// # Errors
     /// As [`Slice::compute`]; a file that cannot be written, or that an interrupted run of other work has left.
-    pub fn write(&self, path: &Path, fresh: bool, progress: Progress<'_>) -> Result<Sliced> {
+    pub fn write(&self, path: &Path, fresh: bool, progress: OnProgress<'_>) -> Result<Sliced> {
         Labelled::check_path(path)?;
         let result = self.probed()?;
         let mut about = result.metadata.clone();
@@ -207,9 +211,9 @@ impl<'a> Slice<'a> {
 
     /// Adds the strongest pairs, and the check of what was stored.
     fn finished(&self, result: Labelled, store: &mut dyn Store) -> Result<Sliced> {
-        let result = result.certify(self.other_walk(store)?)?;
-        let strongest = strongest::strongest(&self.walks, store, self.position)?;
-        let json = to_json(&strongest, self.walks.linear);
+        let result = result.certify(self.other_pass(store)?)?;
+        let strongest = strongest::strongest(&self.passes, store, self.position)?;
+        let json = to_json(&strongest, self.passes.linear);
         Ok(Sliced { result: result.note("strongest", json), strongest, resumed: 0 })
     }
 }

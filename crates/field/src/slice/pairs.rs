@@ -1,8 +1,7 @@
-//! Causal pairs of places: which blocks of the Green operator there are, and their order.
+//! Causal pairs of places: the blocks of the Green operator that need computing, and their order.
 //!
-//! A pair is a source place (l, t) and a target place (l', t') with l' > l and t' >= t. Elsewhere G is known without
-//! computing: it is the identity at l' = l, t' = t, and zero at every other place that is not later in both. Pairs are in
-//! the order of their sources, level first, and of one source in the order of their targets.
+//! A pair is a source place (l, t) and a target place (l', t') with l' > l and t' >= t. All other blocks are known: G is the
+//! identity at l' = l, t' = t, and zero otherwise. Pairs are sorted by source, level first, and then by target.
 
 use std::ops::Range;
 
@@ -13,22 +12,22 @@ use crate::place::{Place, inside, shape};
 
 /// Causal pairs between sources and targets.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Pairs {
+pub struct PlacePairs {
     from: Vec<Place>,
     to: Vec<Place>,
-    /// Number of the first pair of each source, and the number of all.
+    /// Index of the first pair of each source, then the number of all pairs.
     first: Vec<usize>,
-    /// What was chosen of sources and targets, as result files say it.
+    /// The selected sources and targets, as written to result files.
     chosen: [String; 2],
 }
 
-/// Whether G from the one to the other is neither zero nor the identity.
+/// Returns whether G between two places is neither zero nor the identity.
 fn reaches((level, token): Place, (to_level, to_token): Place) -> bool {
     to_level > level && to_token >= token
 }
 
-impl Pairs {
-    /// All causal pairs of a run's field, or those whose source and target are among some places.
+impl PlacePairs {
+    /// Returns all causal pairs of a run's field, or those with source and target among the given places.
     ///
     /// # Errors
     /// A place outside of the field, or no causal pair.
@@ -66,43 +65,43 @@ impl Pairs {
         Ok(Self { from, to, first, chosen })
     }
 
-    /// Sources of the pairs, in order.
+    /// Returns the sources of the pairs, in order.
     pub fn from(&self) -> &[Place] {
         &self.from
     }
 
-    /// Targets of the pairs, in order.
+    /// Returns the targets of the pairs, in order.
     pub fn to(&self) -> &[Place] {
         &self.to
     }
 
-    /// What was chosen of sources and targets: places such as `3,4 3,5`, or `all`.
+    /// Returns the selected sources and targets: places such as `3,4 3,5`, or `all`.
     pub(crate) fn chosen(&self) -> &[String; 2] {
         &self.chosen
     }
 
-    /// How many pairs there are.
+    /// Returns the number of pairs.
     pub fn len(&self) -> usize {
         self.first[self.from.len()]
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no pairs.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The pairs of some sources.
+    /// Returns the pairs of some sources.
     pub(crate) fn of(&self, sources: &Range<usize>) -> Range<usize> {
         self.first[sources.start]..self.first[sources.end]
     }
 
-    /// The targets of a source, by their place in [`Pairs::to`], in the order of its pairs.
+    /// Returns the targets of a source as indices into [`PlacePairs::to`], in the order of its pairs.
     pub(crate) fn targets(&self, source: usize) -> impl Iterator<Item = usize> + '_ {
         let place = self.from[source];
         (0..self.to.len()).filter(move |&i| reaches(place, self.to[i]))
     }
 
-    /// Source and target of a pair.
+    /// Returns source and target of a pair.
     pub fn get(&self, pair: usize) -> Option<(Place, Place)> {
         let source = self.first.partition_point(|&first| first <= pair).checked_sub(1)?;
         let from = *self.from.get(source)?;
@@ -110,7 +109,7 @@ impl Pairs {
         Some((from, self.to[target]))
     }
 
-    /// `(l', t', l, t)` of some sources' pairs, one after another.
+    /// Returns `(l', t', l, t)` for the pairs of some sources, one after another.
     pub(crate) fn rows(&self, sources: &Range<usize>) -> Vec<f32> {
         let each = sources.clone().flat_map(|i| self.targets(i).map(move |j| (self.from[i], self.to[j])));
         each.flat_map(|((l, t), (to_l, to_t))| [to_l as f32, to_t as f32, l as f32, t as f32]).collect()

@@ -1,25 +1,25 @@
 //! The strongest pairs of a slice.
 //!
-//! A block `B = readout^T G source` has the triplet `B b = s a`. The source that it stands for is `source b`, the response
-//! `readout a`, both in the width of the field.
+//! A block `B = readout^T G source` has the triplet `B b = s a`. Its source is `source b` and its response is `readout a`,
+//! both in the width of the field.
 
-use super::walks::Walks;
+use super::passes::Passes;
 use crate::certificate::narrow;
 use crate::dense::{svd, wide};
 use crate::error::Result;
 use crate::readings::{Reading, read};
 use crate::store::Store;
 
-/// How many pairs along one token, and how many from one token to another.
+/// Number of pairs within one token, and of pairs between two tokens.
 const PAIRS: usize = 5;
-/// Numbers read from a store at once.
+/// Elements read from a store at once.
 const AT_ONCE: usize = 1 << 20;
 
-/// The strongest pairs along one token, then those between two, read at `position`.
-pub(super) fn strongest(walks: &Walks<'_>, store: &mut dyn Store, position: usize) -> Result<Vec<Reading>> {
-    let (m, k) = (walks.readout.rank(), walks.source.rank());
+/// Returns the strongest pairs within one token, then those between two tokens, read at `position`.
+pub(super) fn strongest(passes: &Passes<'_>, store: &mut dyn Store, position: usize) -> Result<Vec<Reading>> {
+    let (m, k) = (passes.readout.rank(), passes.source.rank());
     let mut found: [Vec<(f32, usize)>; 2] = Default::default();
-    let (n, count) = (m.min(k), walks.pairs.len());
+    let (n, count) = (m.min(k), passes.pairs.len());
     let step = (AT_ONCE / n.max(4)).max(1);
     for from in (0..count).step_by(step) {
         let end = (from + step).min(count);
@@ -36,19 +36,19 @@ pub(super) fn strongest(walks: &Walks<'_>, store: &mut dyn Store, position: usiz
     }
     let mut readings = Vec::new();
     for (value, pair) in found.into_iter().flatten() {
-        let Some((from, to)) = walks.pairs.get(pair) else { continue };
+        let Some((from, to)) = passes.pairs.get(pair) else { continue };
         let block = store.read(super::BLOCKS, pair * m * k..(pair + 1) * m * k)?;
         let effective_rank = store.read(super::RANK, pair..pair + 1)?.first().copied();
         let triplet = svd(&wide(&block), k)?;
-        let source = combined(walks.source.at(from)?, &triplet.right[0]);
-        let response = combined(walks.readout.at(to)?, &triplet.left[0]);
-        let [reads, writes] = read(walks.linear, position, &[source, response])?;
+        let source = combined(passes.source.at(from)?, &triplet.right[0]);
+        let response = combined(passes.readout.at(to)?, &triplet.left[0]);
+        let [reads, writes] = read(passes.linear, position, &[source, response])?;
         readings.push(Reading { from, to, value, effective_rank, reads, writes });
     }
     Ok(readings)
 }
 
-/// `sum_i weight_i v_i` of a frame's vectors.
+/// Returns `sum_i weight_i v_i` of a frame's vectors.
 fn combined(frame: &[f32], weights: &[f64]) -> Vec<f32> {
     let mut x = vec![0.0; frame.len() / weights.len()];
     for (v, weight) in frame.chunks(x.len()).zip(weights) {

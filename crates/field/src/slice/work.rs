@@ -1,25 +1,25 @@
-//! The work of a slice, cut into chunks.
+//! The work of a slice, split into chunks.
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::walks::Piece;
-use super::{BLOCKS, PAIRS, Progress, RANK, Slice, VALUES, Walk};
+use super::passes::Piece;
+use super::{BLOCKS, OnProgress, PAIRS, Pass, RANK, Slice, VALUES};
 use crate::dense::singular_values;
 use crate::error::Result;
 use crate::place::shape;
 use crate::store::Store;
 
 impl Slice<'_> {
-    /// Chunks of the walk's starts: as many as a batch of the device holds, whose blocks take a quarter of the memory.
+    /// Splits the starts of the pass into chunks that fit one batch of the device and whose blocks fit a quarter of memory.
     fn plan(&self) -> Vec<Range<usize>> {
-        let starts = self.walks.starts(self.walk);
-        let most = self.walks.linear.batch_rows(shape(self.walks.linear.run()).0);
+        let starts = self.passes.starts(self.pass);
+        let most = self.passes.linear.batch_rows(shape(self.passes.linear.run()).0);
         let mut plan: Vec<Range<usize>> = Vec::new();
         let mut rows = 0;
         for (i, &place) in starts.iter().enumerate() {
-            let more = self.walks.cost(self.walk, place).0;
+            let more = self.passes.cost(self.pass, place).0;
             match plan.last_mut() {
                 Some(chunk) if rows + more <= most && self.chunk_bytes(chunk.start..i + 1) <= self.memory() / 4 => {
                     chunk.end = i + 1;
@@ -34,19 +34,19 @@ impl Slice<'_> {
         plan
     }
 
-    /// Bytes of the blocks of some of the walk's starts.
+    /// Returns the bytes of the blocks of some starts of the pass.
     pub(super) fn chunk_bytes(&self, starts: Range<usize>) -> u64 {
-        let pairs = match self.walk {
-            Walk::Forward => self.pairs().of(&starts).len(),
-            Walk::Adjoint => starts.len() * self.pairs().from().len(),
+        let pairs = match self.pass {
+            Pass::Forward => self.pairs().of(&starts).len(),
+            Pass::Adjoint => starts.len() * self.pairs().from().len(),
         };
-        4 * (pairs * (self.walks.block() + 4)) as u64
+        4 * (pairs * (self.passes.block() + 4)) as u64
     }
 
-    pub(super) fn fill(&self, store: &mut dyn Store, progress: Progress<'_>) -> Result<()> {
+    pub(super) fn fill(&self, store: &mut dyn Store, progress: OnProgress<'_>) -> Result<()> {
         let work = |starts: &Range<usize>| {
-            let each = self.walks.starts(self.walk)[starts.clone()].iter();
-            each.map(|&place| self.walks.cost(self.walk, place)).map(|(r, b)| (r * b) as u64).sum::<u64>()
+            let each = self.passes.starts(self.pass)[starts.clone()].iter();
+            each.map(|&place| self.passes.cost(self.pass, place)).map(|(r, b)| (r * b) as u64).sum::<u64>()
         };
         let plan = self.plan();
         let total = plan.iter().map(work).sum();
@@ -54,7 +54,7 @@ impl Slice<'_> {
         progress(done, total);
         for (chunk, starts) in plan.iter().enumerate() {
             if !store.has(chunk) {
-                for piece in self.walks.pieces(self.walk, starts.clone())? {
+                for piece in self.passes.pieces(self.pass, starts.clone())? {
                     self.put(store, &piece)?;
                 }
                 store.commit(chunk)?;
@@ -66,12 +66,12 @@ impl Slice<'_> {
     }
 
     fn put(&self, store: &mut dyn Store, piece: &Piece) -> Result<()> {
-        let (block, k) = (self.walks.block(), self.walks.source.rank());
+        let (block, k) = (self.passes.block(), self.passes.source.rank());
         let values: Result<Vec<Vec<f64>>> =
             piece.blocks.par_chunks(block).map(|block| singular_values(block, k)).collect();
         let values = values?;
         let rank: Vec<f32> = values.iter().map(|values| effective_rank(values) as f32).collect();
-        let n = block / k.max(self.walks.readout.rank());
+        let n = block / k.max(self.passes.readout.rank());
         let values: Vec<f32> = values.iter().flatten().map(|x| *x as f32).collect();
         store.put(PAIRS, piece.first * 4, &piece.pairs)?;
         store.put(BLOCKS, piece.first * block, &piece.blocks)?;
@@ -80,7 +80,8 @@ impl Slice<'_> {
     }
 }
 
-/// `exp(-sum_i p_i ln p_i)` with `p_i = s_i^2 / sum_j s_j^2`: the number of equal singular values with the same entropy.
+/// Returns `exp(-sum_i p_i ln p_i)` with `p_i = s_i^2 / sum_j s_j^2`: the number of equal singular values with the same
+/// entropy.
 fn effective_rank(values: &[f64]) -> f64 {
     let total: f64 = values.iter().map(|s| s * s).sum();
     if total == 0.0 {

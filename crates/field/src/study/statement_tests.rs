@@ -1,4 +1,4 @@
-//! Verdicts follow from numbers by their rules, and an empty study has none.
+//! Tests the rules of verdicts; an empty study has no verdict.
 
 use super::*;
 
@@ -42,11 +42,11 @@ fn the_linear_regime() {
     assert_eq!(verdict_of("linear regime", &regimes(0.5, 0.01)), (Verdict::Holds, 0.5));
     assert_eq!(verdict_of("linear regime", &regimes(0.5, 0.1)).0, Verdict::Partly);
     assert_eq!(verdict_of("linear regime", &regimes(0.5, 0.5)).0, Verdict::Fails);
-    // Radii that are nowhere are no bounded regime.
+    // Infinite radii do not bound a regime.
     assert_eq!(verdict_of("linear regime", &regimes(f32::INFINITY, 0.01)).0, Verdict::Unknown);
 }
 
-/// Two kinds of sites: predictions of the first are right, of the second reversed.
+/// Two kinds of sites: predictions of the first have the given sign, those of the second are reversed.
 fn patching(sign: f32) -> Vec<Done> {
     let n = 40;
     let actual: Vec<f32> = (0..2 * n).map(|i| ((i * 7 % 11) as f32) - 5.0).collect();

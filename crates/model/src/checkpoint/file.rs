@@ -21,14 +21,14 @@ const PREFIX: usize = 8;
 #[derive(Debug)]
 pub(super) struct WeightFile {
     path: PathBuf,
-    source: Source,
+    source: Bytes,
     header: Metadata,
     data_start: usize,
 }
 
 /// Where a file's bytes are.
 #[derive(Debug)]
-enum Source {
+enum Bytes {
     Mapped(Mmap),
     Embedded(&'static [u8]),
 }
@@ -37,15 +37,15 @@ impl WeightFile {
     /// Maps a file and checks its header.
     pub(super) fn open(path: PathBuf) -> Result<Self> {
         let map = map(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
-        Self::parsed(path, Source::Mapped(map))
+        Self::parsed(path, Bytes::Mapped(map))
     }
 
     /// A file that is part of the program; `path` names it in messages.
     pub(super) fn embedded(path: PathBuf, bytes: &'static [u8]) -> Result<Self> {
-        Self::parsed(path, Source::Embedded(bytes))
+        Self::parsed(path, Bytes::Embedded(bytes))
     }
 
-    fn parsed(path: PathBuf, source: Source) -> Result<Self> {
+    fn parsed(path: PathBuf, source: Bytes) -> Result<Self> {
         match parse(source.bytes()) {
             Ok((header, data_start)) => Ok(Self { path, source, header, data_start }),
             Err(message) => Err(Error::WeightFile { path, message }),
@@ -62,9 +62,7 @@ impl WeightFile {
     }
 
     /// Name, format, shape and byte range in the file of every tensor, in file order.
-    pub(super) fn tensors(
-        &self,
-    ) -> impl Iterator<Item = (String, safetensors::Dtype, Vec<usize>, Range<usize>)> {
+    pub(super) fn tensors(&self) -> impl Iterator<Item = (String, safetensors::Dtype, Vec<usize>, Range<usize>)> {
         self.header.offset_keys().into_iter().filter_map(|name| {
             let info = self.header.info(&name)?;
             let (start, end) = info.data_offsets;
@@ -74,7 +72,7 @@ impl WeightFile {
 
     /// Gives the pages of a byte range back to the system; reading them again maps them again.
     pub(super) fn release(&self, bytes: Range<usize>) {
-        let Source::Mapped(map) = &self.source else { return };
+        let Bytes::Mapped(map) = &self.source else { return };
         if bytes.is_empty() || bytes.end > map.len() {
             return;
         }
@@ -106,7 +104,7 @@ impl WeightFile {
     }
 }
 
-impl Source {
+impl Bytes {
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Mapped(map) => map,

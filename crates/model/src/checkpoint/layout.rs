@@ -84,8 +84,7 @@ pub(super) fn check(
         return Err(Error::TensorShape { dir, tensors: some_of(&wrong), fix });
     }
     if !stored.is_empty() {
-        let extra: Vec<_> =
-            stored.iter().map(|(name, s)| format!("`{}` {:?}", shown(name), s.entry.shape)).collect();
+        let extra: Vec<_> = stored.iter().map(|(name, s)| format!("`{}` {:?}", shown(name), s.entry.shape)).collect();
         return Err(Error::ExtraTensors { dir, tensors: some_of(&extra) });
     }
     if let Some((name, dtype)) = unreadable {
@@ -109,9 +108,7 @@ fn is_mask(name: &str) -> bool {
     let Some((layer, part)) = name.strip_prefix("h.").and_then(|rest| rest.split_once('.')) else {
         return false;
     };
-    matches!(part, "attn.bias" | "attn.masked_bias")
-        && !layer.is_empty()
-        && layer.bytes().all(|b| b.is_ascii_digit())
+    matches!(part, "attn.bias" | "attn.masked_bias") && !layer.is_empty() && layer.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// The first three, and how many more there are.

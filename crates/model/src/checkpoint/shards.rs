@@ -66,8 +66,7 @@ fn open_shards(dir: &Path, index: &Path) -> Result<Vec<WeightFile>> {
 }
 
 fn parse(bytes: &[u8]) -> Result<BTreeMap<String, String>, String> {
-    let index: Map<String, Value> =
-        serde_json::from_slice(bytes).map_err(|e| format!("not a JSON object ({e})"))?;
+    let index: Map<String, Value> = serde_json::from_slice(bytes).map_err(|e| format!("not a JSON object ({e})"))?;
     let places = index.get("weight_map").ok_or("`weight_map` is missing")?;
     let places = places.as_object().ok_or("`weight_map` must be an object of tensor and file names")?;
     if places.is_empty() {
@@ -75,9 +74,7 @@ fn parse(bytes: &[u8]) -> Result<BTreeMap<String, String>, String> {
     }
     let place = |(name, shard): (&String, &Value)| match shard.as_str() {
         Some(shard) if is_plain_name(shard) => Ok((name.clone(), shard.to_owned())),
-        Some(shard) => {
-            Err(format!("shard `{}` is not the plain name of a file beside the index", shown(shard)))
-        }
+        Some(shard) => Err(format!("shard `{}` is not the plain name of a file beside the index", shown(shard))),
         None => Err(format!(
             "the shard of tensor `{}` must be a file name, found {}",
             shown(name),
@@ -90,6 +87,5 @@ fn parse(bytes: &[u8]) -> Result<BTreeMap<String, String>, String> {
 /// Whether a name stays in its directory on every system.
 fn is_plain_name(name: &str) -> bool {
     let mut parts = Path::new(name).components();
-    matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None))
-        && !name.contains(['/', '\\', ':', '\0'])
+    matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) && !name.contains(['/', '\\', ':', '\0'])
 }

@@ -1,8 +1,8 @@
-//! Addresses: where a redirect leads, and who may see the token.
+//! Addresses: resolves redirects, and tells which hosts may receive the token.
 
 use ureq::http::Uri;
 
-/// The address that `location` means at `url`; none where it is no address, or leaves https.
+/// Resolves the redirect `location` against `url`; `None` if it is not an address, or leaves https.
 pub(super) fn join(url: &str, location: &str) -> Option<String> {
     let (scheme, host) = origin(url)?;
     let target = if location.contains("://") {
@@ -20,18 +20,18 @@ pub(super) fn join(url: &str, location: &str) -> Option<String> {
     (scheme == "http" || to == "https").then_some(target)
 }
 
-/// Scheme and host with port, of an http(s) address.
+/// Returns scheme and host, with port, of an http(s) address.
 pub(super) fn origin(url: &str) -> Option<(String, String)> {
     let uri: Uri = url.parse().ok()?;
     let scheme = uri.scheme_str().filter(|scheme| ["http", "https"].contains(scheme))?.to_owned();
     Some((scheme, uri.authority()?.as_str().to_ascii_lowercase()))
 }
 
-/// Text as one part of a path.
+/// Percent-encodes a text as one part of a path.
 pub(super) fn encoded(text: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+    let unreserved = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
     text.bytes().fold(String::new(), |mut path, b| {
-        match plain(b) {
+        match unreserved(b) {
             true => path.push(char::from(b)),
             false => path.push_str(&format!("%{b:02X}")),
         }

@@ -31,9 +31,8 @@ pub(super) fn location(variable: impl Fn(&str) -> Option<OsString>) -> PathBuf {
         Some(path.strip_prefix("~").map(|rest| home().join(rest)).unwrap_or(path))
     };
     let huggingface = || {
-        set("HF_HOME").unwrap_or_else(|| {
-            set("XDG_CACHE_HOME").unwrap_or_else(|| home().join(".cache")).join("huggingface")
-        })
+        set("HF_HOME")
+            .unwrap_or_else(|| set("XDG_CACHE_HOME").unwrap_or_else(|| home().join(".cache")).join("huggingface"))
     };
     set("HF_HUB_CACHE").or_else(|| set("HUGGINGFACE_HUB_CACHE")).unwrap_or_else(|| huggingface().join("hub"))
 }

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use super::cache::{CONFIG, Folder, INDEX, MERGES, TOKENIZER, VOCAB, WEIGHTS};
 use super::name::{Name, is_commit};
 use super::part::{Part, is_whole};
-use super::remote::{Content, Found, Meta, Place, Remote, Trouble};
+use super::remote::{Content, Endpoint, Found, Meta, Remote, Trouble};
 use super::{Hub, HubEvent};
 use crate::checkpoint::shard_names;
 use crate::config::Config;
@@ -48,11 +48,8 @@ impl From<Error> for Failure {
 /// Downloads what the cache lacks of a model, and returns its commit. `cached` says what the cache has, for messages.
 pub(super) fn fetch(hub: &Hub, name: &Name, folder: &Folder, cached: &str) -> Result<String> {
     let shown = || name.typed.clone();
-    let absent = |Trouble { message, fix }| Error::NoModel {
-        name: shown(),
-        tried: format!("{cached}, and {message}"),
-        fix,
-    };
+    let absent =
+        |Trouble { message, fix }| Error::NoModel { name: shown(), tried: format!("{cached}, and {message}"), fix };
     let remote = Remote::new(hub).map_err(absent)?;
     let commit = is_commit(&name.revision).then(|| name.revision.clone());
     let mut fetch = Fetch { hub, name, folder, remote, commit, seen: false, announced: false };
@@ -91,9 +88,7 @@ impl Fetch<'_> {
     fn needed(&mut self, file: &str) -> Result<(), Failure> {
         match self.file(file)? {
             true => Ok(()),
-            false => {
-                Err(self.lacks(file, "name a revision that has it (@REVISION), or another model").into())
-            }
+            false => Err(self.lacks(file, "name a revision that has it (@REVISION), or another model").into()),
         }
     }
 
@@ -148,18 +143,13 @@ impl Fetch<'_> {
         }
         if !self.announced {
             self.announced = true;
-            self.hub.report(HubEvent::Model {
-                name: &self.name.typed,
-                from: &self.hub.endpoint,
-                to: &self.hub.cache,
-            });
+            self.hub.report(HubEvent::Model { name: &self.name.typed, from: &self.hub.endpoint, to: &self.hub.cache });
         }
         let part = self.written(Part::open(self.folder.part(&meta.etag), meta.size, &meta.etag))?;
         self.hub.report(HubEvent::File { name: file, bytes: meta.size, have: part.len() });
         let part = self.fill(part, file, meta)?;
         if !self.written(part.finish(&blob))? {
-            let message =
-                format!("{file} came damaged (its SHA-256 is not {}) and was thrown away", meta.etag);
+            let message = format!("{file} came damaged (its SHA-256 is not {}) and was thrown away", meta.etag);
             return Err(Trouble::new(message, "run the same command again").into());
         }
         self.hub.report(HubEvent::Whole { name: file });
@@ -177,14 +167,12 @@ impl Fetch<'_> {
             let at = at.unwrap_or_else(|| self.remote.url(self.place(&meta.commit, file)));
             let mut content = self.remote.content(at, before)?;
             if let Some(size) = content.size.filter(|&size| size != meta.size) {
-                let message =
-                    format!("the hub says that {file} has {} bytes, and then that it has {size}", meta.size);
+                let message = format!("the hub says that {file} has {} bytes, and then that it has {size}", meta.size);
                 return self.wrong(part, message);
             }
             if content.start != part.len() {
                 if content.start != 0 {
-                    return self
-                        .wrong(part, format!("the hub gives other bytes of {file} than were asked for"));
+                    return self.wrong(part, format!("the hub gives other bytes of {file} than were asked for"));
                 }
                 self.written(part.restart())?;
                 self.hub.report(HubEvent::File { name: file, bytes: meta.size, have: 0 });
@@ -192,16 +180,13 @@ impl Fetch<'_> {
             let broken = match self.pour(&mut content, &mut part)? {
                 Poured::All => continue,
                 Poured::TooMuch => {
-                    return self
-                        .wrong(part, format!("the hub gives more than the {} bytes of {file}", meta.size));
+                    return self.wrong(part, format!("the hub gives more than the {} bytes of {file}", meta.size));
                 }
                 Poured::Broken(reason) => reason,
             };
             if part.len() <= before || attempt == ATTEMPTS {
                 let message = format!("{file} broke off at {} of {} bytes ({broken})", part.len(), meta.size);
-                return Err(
-                    Trouble::new(message, "run the same command again, and it goes on from there").into()
-                );
+                return Err(Trouble::new(message, "run the same command again, and it goes on from there").into());
             }
             tracing::debug!("{file} broke off at {} bytes ({broken})", part.len());
         }
@@ -234,8 +219,8 @@ impl Fetch<'_> {
         Err(Trouble::new(message, "run the same command again; if it stays so, check HF_ENDPOINT").into())
     }
 
-    fn place<'a>(&'a self, revision: &'a str, file: &'a str) -> Place<'a> {
-        Place { repo: &self.folder.repo, revision, file }
+    fn place<'a>(&'a self, revision: &'a str, file: &'a str) -> Endpoint<'a> {
+        Endpoint { repo: &self.folder.repo, revision, file }
     }
 
     fn written<T>(&self, done: io::Result<T>) -> Result<T, Failure> {

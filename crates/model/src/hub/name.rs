@@ -1,18 +1,18 @@
 //! Names of models on a hub.
 
-/// A name as it is typed: `NAME` or `ORG/NAME`, with `@REVISION` (a branch, a tag or a commit) where it is not `main`.
+/// A model name: `NAME` or `ORG/NAME`, with `@REVISION` (a branch, a tag or a commit) unless it is `main`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Name {
-    /// The whole, as it was typed.
+    /// The whole name, as typed.
     pub(super) typed: String,
     /// `NAME` or `ORG/NAME`.
     pub(super) repo: String,
-    /// `main`, or what was typed.
+    /// The revision as typed, or `main`.
     pub(super) revision: String,
 }
 
-/// The GPT-2s that once had bare names, to which the hub still answers: the two spellings name one repository, and either
-/// may be in the cache.
+/// GPT-2 models that once had names without an organisation. The hub still accepts both spellings of a repository, and
+/// the cache may contain either.
 const MOVED: [(&str, &str); 5] = [
     ("gpt2", "openai-community/gpt2"),
     ("gpt2-medium", "openai-community/gpt2-medium"),
@@ -22,8 +22,10 @@ const MOVED: [(&str, &str); 5] = [
 ];
 
 impl Name {
-    /// The parts of a name; none where a hub could have no such name. A name becomes part of paths and addresses, so
-    /// what this lets through cannot leave a folder or mean something in an address.
+    /// Splits a name into its parts; `None` if no model of a hub can have this name.
+    ///
+    /// A name becomes part of paths and addresses. An accepted name therefore cannot leave a folder, and has no
+    /// characters with a meaning in an address.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (repo, revision) = text.split_once('@').unwrap_or((text, "main"));
         let known = match repo.split_once('/') {
@@ -37,7 +39,7 @@ impl Name {
         })
     }
 
-    /// The repository as it was typed, then as else it is known.
+    /// Returns the repository as typed, then its other spelling if it has one.
     pub(super) fn spellings(&self) -> impl Iterator<Item = &str> {
         let other = MOVED.iter().find_map(|&(bare, full)| match self.repo.as_str() {
             repo if repo == bare => Some(full),
@@ -48,7 +50,7 @@ impl Name {
     }
 }
 
-/// One side of the slash, by the hub's own rule.
+/// Returns whether a text is a valid organisation or model name, by the hub's rule.
 fn is_part(text: &str) -> bool {
     let inner = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     let ends = [text.bytes().next(), text.bytes().last()];
@@ -59,16 +61,16 @@ fn is_part(text: &str) -> bool {
         && !text.contains("..")
 }
 
-/// A branch, tag or commit, such as `v1.0` or `refs/pr/3`.
+/// Returns whether a text can be a branch, tag or commit, such as `v1.0` or `refs/pr/3`.
 fn is_revision(text: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
     text.len() <= 200
-        && text.split('/').all(|part| {
-            !part.is_empty() && !part.starts_with('.') && !part.ends_with('.') && part.bytes().all(allowed)
-        })
+        && text
+            .split('/')
+            .all(|part| !part.is_empty() && !part.starts_with('.') && !part.ends_with('.') && part.bytes().all(allowed))
 }
 
-/// Whether a revision is a whole commit hash.
+/// Returns whether a revision is a full commit hash.
 pub(super) fn is_commit(text: &str) -> bool {
     text.len() == 40 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
@@ -78,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_the_hub_are_taken_apart() {
+    fn names_of_the_hub_are_parsed() {
         let parsed = |text: &str| {
             let name = Name::parse(text).unwrap_or_else(|| panic!("{text}"));
             (name.repo, name.revision)
@@ -91,13 +93,12 @@ mod tests {
     }
 
     #[test]
-    fn what_could_leave_a_folder_is_no_name() {
+    fn unsafe_names_are_refused() {
         let long = "x".repeat(97);
         for text in [
-            "", "/", "a/", "/a", "a/b/c", "../x", "../../x", "a/..", "..", ".", ".a", "a.", "-a", "a-",
-            "a--b", "a..b", "a\\b", "..\\x", "C:\\x", "C:x", "a b", "a\0b", "a\nb", "a?b", "a#b", "a%2fb",
-            "~", "ä", "a.git", "a@", "a@..", "a@../b", "a@b//c", "a@/b", "a@b/", "a@b\\c", "a@.b", "a@b?",
-            "a@@b", &long,
+            "", "/", "a/", "/a", "a/b/c", "../x", "../../x", "a/..", "..", ".", ".a", "a.", "-a", "a-", "a--b", "a..b",
+            "a\\b", "..\\x", "C:\\x", "C:x", "a b", "a\0b", "a\nb", "a?b", "a#b", "a%2fb", "~", "ä", "a.git", "a@",
+            "a@..", "a@../b", "a@b//c", "a@/b", "a@b/", "a@b\\c", "a@.b", "a@b?", "a@@b", &long,
         ] {
             assert_eq!(Name::parse(text), None, "{text:?}");
         }
@@ -105,9 +106,8 @@ mod tests {
 
     #[test]
     fn both_spellings_of_a_moved_model_are_known() {
-        let spellings = |text: &str| {
-            Name::parse(text).expect("a name").spellings().map(str::to_owned).collect::<Vec<_>>()
-        };
+        let spellings =
+            |text: &str| Name::parse(text).expect("a name").spellings().map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(spellings("gpt2"), ["gpt2", "openai-community/gpt2"]);
         assert_eq!(spellings("distilbert/distilgpt2"), ["distilbert/distilgpt2", "distilgpt2"]);
         assert_eq!(spellings("a/b"), ["a/b"]);

@@ -1,4 +1,4 @@
-//! A file that is being gathered, beside the place where it will be when it is whole.
+//! A partly downloaded file, beside the path of the complete file.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -14,13 +14,13 @@ pub(super) struct Part {
     file: File,
     len: u64,
     size: u64,
-    /// The hash so far and what it has to be, if that is known.
+    /// The hash so far, and the expected hash if it is known.
     hash: Option<(Sha256, String)>,
 }
 
 impl Part {
-    /// Opens what an earlier download has left at `path`, or begins anew. An etag of 64 hexadecimal digits is the
-    /// SHA-256 of the content.
+    /// Opens the remainder of an earlier download at `path`, or creates an empty file. An etag of 64 hexadecimal digits is
+    /// the SHA-256 of the content.
     pub(super) fn open(path: PathBuf, size: u64, etag: &str) -> io::Result<Self> {
         create_parent(&path)?;
         let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&path)?;
@@ -41,22 +41,22 @@ impl Part {
                 }
             }
         }
-        // Written by position: should another process do the same without a lock, both write the same bytes.
+        // Writes go to fixed positions: if another process does the same without a lock, both write the same bytes.
         file.seek(SeekFrom::Start(len))?;
         Ok(Self { path, file, len, size, hash })
     }
 
-    /// Bytes that are here.
+    /// Returns the number of bytes that are present.
     pub(super) fn len(&self) -> u64 {
         self.len
     }
 
-    /// Bytes that are still to come.
+    /// Returns the number of bytes that are missing.
     pub(super) fn rest(&self) -> u64 {
         self.size - self.len
     }
 
-    /// Forgets what is here.
+    /// Drops all bytes that are present.
     pub(super) fn restart(&mut self) -> io::Result<()> {
         self.file.set_len(0)?;
         self.file.seek(SeekFrom::Start(0))?;
@@ -67,7 +67,7 @@ impl Part {
         Ok(())
     }
 
-    /// Appends no more than [`Part::rest`] bytes.
+    /// Appends bytes, at most [`Part::rest`].
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all(bytes)?;
         self.len += bytes.len() as u64;
@@ -77,31 +77,31 @@ impl Part {
         Ok(())
     }
 
-    /// Gives a whole file its name; false, and nothing left of it, where its content is not what it has to be.
+    /// Renames the complete file to `to`. If size or hash are wrong, removes the file and returns false.
     pub(super) fn finish(self, to: &Path) -> io::Result<bool> {
-        let sound = self.file.metadata()?.len() == self.size
+        let intact = self.file.metadata()?.len() == self.size
             && self.hash.is_none_or(|(hasher, want)| hex(&hasher.finalize()) == want);
-        if !sound {
+        if !intact {
             fs::remove_file(&self.path)?;
             return Ok(false);
         }
-        // On the disk before it has its name, so that the name never stands for less, whatever happens.
+        // The content reaches the disk before the rename, so that the name never denotes an incomplete file.
         self.file.sync_all()?;
         drop(self.file);
         match fs::rename(&self.path, to) {
-            // Another process, where locks do not work, has made the same file.
+            // Locks do not work on every file system: another process has made the same file.
             Err(_) if is_whole(to, self.size) => Ok(true),
             renamed => renamed.map(|()| true),
         }
     }
 
-    /// Removes what is here.
+    /// Removes the partial file.
     pub(super) fn discard(self) -> io::Result<()> {
         fs::remove_file(&self.path)
     }
 }
 
-/// Whether a file is there in full size.
+/// Returns whether a file exists in full size.
 pub(super) fn is_whole(path: &Path, size: u64) -> bool {
     fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() == size)
 }
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn other_content_is_thrown_away() {
+    fn wrong_content_is_removed() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (path, to) = (folder.path().join("x.incomplete"), folder.path().join("x"));
         for content in [&b"abd"[..], b"ab"] {
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_is_begun_anew() {
+    fn too_long_parts_are_restarted() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("x.incomplete");
         fs::write(&path, b"longer than three").expect("writable");

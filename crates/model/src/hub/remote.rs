@@ -35,7 +35,7 @@ impl Trouble {
 
 /// One file of a repository.
 #[derive(Clone, Copy)]
-pub(super) struct Place<'a> {
+pub(super) struct Endpoint<'a> {
     pub(super) repo: &'a str,
     pub(super) revision: &'a str,
     pub(super) file: &'a str,
@@ -99,7 +99,7 @@ impl<'a> Remote<'a> {
     }
 
     /// Whether the repository has a file, and which. `known` says whether the repository itself has been seen.
-    pub(super) fn look_up(&self, place: Place<'_>, known: bool) -> Result<Found, Trouble> {
+    pub(super) fn look_up(&self, place: Endpoint<'_>, known: bool) -> Result<Found, Trouble> {
         let (mut url, mut seen) = (self.url(place), Seen::default());
         for _ in 0..MAX_REDIRECTS {
             let answer = self.agent.head(&url);
@@ -139,9 +139,7 @@ impl<'a> Remote<'a> {
             }
             let (start, size) = match answer.status() {
                 StatusCode::OK => (0, number(answer.headers(), CONTENT_LENGTH.as_str())),
-                StatusCode::PARTIAL_CONTENT => {
-                    range(answer.headers()).ok_or_else(|| self.odd("Content-Range"))?
-                }
+                StatusCode::PARTIAL_CONTENT => range(answer.headers()).ok_or_else(|| self.odd("Content-Range"))?,
                 StatusCode::RANGE_NOT_SATISFIABLE if from > 0 => return self.content(url, 0),
                 status => return Err(self.status(status)),
             };
@@ -151,7 +149,7 @@ impl<'a> Remote<'a> {
     }
 
     /// The hub's own address of a file.
-    pub(super) fn url(&self, Place { repo, revision, file }: Place<'_>) -> String {
+    pub(super) fn url(&self, Endpoint { repo, revision, file }: Endpoint<'_>) -> String {
         format!("{}/{repo}/resolve/{}/{}", self.endpoint, encoded(revision), encoded(file))
     }
 
@@ -164,8 +162,7 @@ impl<'a> Remote<'a> {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
         request.call().map_err(|error| {
-            let host =
-                origin(url).map_or_else(|| self.endpoint.to_owned(), |(s, host)| format!("{s}://{host}"));
+            let host = origin(url).map_or_else(|| self.endpoint.to_owned(), |(s, host)| format!("{s}://{host}"));
             let reason = reason(&error);
             let fix = match reason.contains("certificate") {
                 true => "behind a proxy that rewrites TLS, set SSL_CERT_FILE to its certificates",
@@ -184,20 +181,18 @@ impl<'a> Remote<'a> {
     }
 
     /// What an answer other than success means for a file.
-    fn refusal(&self, place: Place<'_>, known: bool, answer: &Response<Body>) -> Result<Found, Trouble> {
+    fn refusal(&self, place: Endpoint<'_>, known: bool, answer: &Response<Body>) -> Result<Found, Trouble> {
         let (endpoint, repo, status) = (self.endpoint, place.repo, answer.status());
-        let code =
-            answer.headers().get("x-error-code").and_then(|code| code.to_str().ok()).unwrap_or_default();
+        let code = answer.headers().get("x-error-code").and_then(|code| code.to_str().ok()).unwrap_or_default();
         Err(match (status.as_u16(), code) {
             (404, "EntryNotFound") => return Ok(Found::Absent),
             (_, "RevisionNotFound") => Trouble::new(
                 format!("{endpoint}/{repo} has no revision `{}`", place.revision),
                 "check what follows the @",
             ),
-            (_, "GatedRepo") => Trouble::new(
-                format!("{endpoint}/{repo} is gated"),
-                "accept its terms on that page, and set HF_TOKEN",
-            ),
+            (_, "GatedRepo") => {
+                Trouble::new(format!("{endpoint}/{repo} is gated"), "accept its terms on that page, and set HF_TOKEN")
+            }
             (404, _) if known => return Ok(Found::Absent),
             (401 | 403 | 404, _) => Trouble::new(
                 format!("{endpoint} shows no model `{repo}` ({})", status.as_u16()),
@@ -254,8 +249,7 @@ impl Seen {
         let etag = self.etag?;
         let etag = etag.trim_start_matches("W/").trim_matches('"');
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-        let safe =
-            !etag.is_empty() && etag.len() <= 128 && !etag.starts_with('.') && etag.bytes().all(allowed);
+        let safe = !etag.is_empty() && etag.len() <= 128 && !etag.starts_with('.') && etag.bytes().all(allowed);
         Some(Meta { commit, etag: safe.then(|| etag.to_owned())?, size: self.size?, at: None })
     }
 }

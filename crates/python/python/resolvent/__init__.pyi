@@ -58,7 +58,7 @@ class Model:
     @staticmethod
     def from_pretrained(
         name: _Path = "atlas-small", device: str = "auto", *, memory: int = 536870912,
-        half_weights: bool = False, half_inputs: bool = False, progress: bool = True
+        f16_weights: bool = False, f16_inputs: bool = False, progress: bool = True
     ) -> Model: ...
     @property
     def name(self) -> str: ...

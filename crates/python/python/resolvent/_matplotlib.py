@@ -1,6 +1,6 @@
-"""Results drawn with matplotlib, for figures of one's own. `Result.svg` has the project's own figures."""
+"""Draws results with matplotlib, for your own figures. `Result.svg` has the figures of this project."""
 
-# What says most about an analysis, where that is not the array that it is about.
+# The array to draw by default, if it is not the main array of the analysis.
 _SHOWN = {
     "run": "logits",
     "sensitivity": "norm",
@@ -8,7 +8,7 @@ _SHOWN = {
     "slice": "singular_values",
     "invert": "relative",
 }
-# Signed quantities have white at zero.
+# Signed quantities are white at zero.
 _SIGNED = ("effect", "first_order", "fraction", "directional", "logits")
 
 
@@ -21,7 +21,7 @@ def draw(result, name, ax):
     name = name or _SHOWN.get(result.analysis, result.name)
     array, axes = result[name], result.axes_of(name)
     if array.ndim > 2:
-        raise ValueError(f"`{name}` has the axes {', '.join(axes)}; plot draws one or two: choose an array of fewer")
+        raise ValueError(f"`{name}` has the axes {', '.join(axes)}; choose an array of one or two axes to plot")
     if ax is None:
         _, ax = pyplot.subplots()
     if axes == ("site", "amplitude"):

@@ -2,7 +2,7 @@
 
 
 def frame(result, name):
-    """A row a number, the axes of the array as the index, a column an array of these axes."""
+    """Returns a table with one row per element, the axes as its index, and one column per array with these axes."""
     try:
         import pandas
     except ImportError as error:

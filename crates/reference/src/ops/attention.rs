@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::Held;
+use super::Frozen;
 use crate::Scalar;
 
 /// How the columns of q, k and v fall into heads, and what the scores are multiplied by.
@@ -31,7 +31,7 @@ impl Heads {
 }
 
 /// Causal multi-head attention. `qkv [T, 3d]`, a row being q, k and v side by side -> `z [T, d]`.
-pub fn attention<S: Scalar>(qkv: &[S], heads: Heads, held: Held) -> Vec<S> {
+pub fn attention<S: Scalar>(qkv: &[S], heads: Heads, frozen: Frozen) -> Vec<S> {
     let d = heads.count * heads.width;
     assert_eq!(qkv.len() % (3 * d), 0, "attention: {} values are not rows of 3 x {d}", qkv.len());
     let tokens = qkv.len() / (3 * d);
@@ -52,7 +52,7 @@ pub fn attention<S: Scalar>(qkv: &[S], heads: Heads, held: Held) -> Vec<S> {
                 scores.push(dot * S::from_f64(heads.scale));
             }
             for (s, p) in softmax(&scores).into_iter().enumerate() {
-                let p = p.hold(held.pattern);
+                let p = p.freeze(frozen.pattern);
                 for i in heads.columns(head) {
                     z[t * d + i] += p * v(s, i);
                 }
@@ -84,7 +84,7 @@ mod tests {
         // q = 0, so every score is 0; two heads of one column.
         let (k, v) = ([[1.0, -2.0], [3.0, 0.5], [-1.0, 4.0]], [[1.0, 10.0], [3.0, 20.0], [8.0, 60.0]]);
         let qkv: Vec<f64> = k.iter().zip(v).flat_map(|(k, v)| [0.0, 0.0, k[0], k[1], v[0], v[1]]).collect();
-        let z = attention(&qkv, Heads::new(2, 2), Held::default());
+        let z = attention(&qkv, Heads::new(2, 2), Frozen::default());
         check::close(&z, &[1.0, 10.0, 2.0, 15.0, 4.0, 30.0], 1e-15);
     }
 
@@ -94,16 +94,16 @@ mod tests {
         let ln3 = 3.0_f64.ln();
         let first = [[0.0; 4], [2.0 * ln3, 0.0, 0.0, 0.0], [1.0; 4]].concat();
         let second = [[1.0, 0.0, 0.0, 0.0], [0.0; 4], [5.0; 4]].concat();
-        let z = attention(&[first.clone(), second.clone()].concat(), Heads::new(1, 4), Held::default());
+        let z = attention(&[first.clone(), second.clone()].concat(), Heads::new(1, 4), Frozen::default());
         check::close(&z[4..], &[2.0; 4], 1e-15);
         // In four heads of width 1 the scale is 1 and only the first head sees the gap of 2 ln 3, nine to one.
-        let z = attention(&[first, second].concat(), Heads::new(4, 4), Held::default());
+        let z = attention(&[first, second].concat(), Heads::new(4, 4), Frozen::default());
         check::close(&z[4..], &[1.4, 3.0, 3.0, 3.0], 1e-15);
     }
 
     #[test]
     fn large_scores_do_not_overflow() {
-        let z = attention(&[[1e3, 1e3, 1.0], [1e3, -1e3, 2.0]].concat(), Heads::new(1, 1), Held::default());
+        let z = attention(&[[1e3, 1e3, 1.0], [1e3, -1e3, 2.0]].concat(), Heads::new(1, 1), Frozen::default());
         assert_eq!(z, [1.0, 1.0]);
     }
 
@@ -117,7 +117,7 @@ mod tests {
                 .enumerate()
                 .map(|(i, &x)| Dual::new(x, if i / (3 * d) == source { 1.0 + i as f64 } else { 0.0 }))
                 .collect();
-            let z = attention(&x, Heads::new(3, d), Held::default());
+            let z = attention(&x, Heads::new(3, d), Frozen::default());
             for (i, z) in z.iter().enumerate() {
                 assert_eq!(z.tangent != 0.0, i / d >= source, "source {source}, z[{i}] = {z:?}");
             }
@@ -126,18 +126,16 @@ mod tests {
 
     #[test]
     fn derivatives() {
-        check::derivatives(&check::numbers(5, 4 * 3 * 6), |x| {
-            attention(x, Heads::new(2, 6), Held::default())
-        });
+        check::derivatives(&check::numbers(5, 4 * 3 * 6), |x| attention(x, Heads::new(2, 6), Frozen::default()));
     }
 
     #[test]
     fn with_its_pattern_held_it_answers_to_values_alone() {
-        let held = Held { pattern: true, ..Held::default() };
+        let frozen = Frozen { pattern: true, ..Frozen::default() };
         let x = check::numbers(5, 4 * 3 * 6);
         // The tangent is the values themselves, and queries and keys that do not count.
         let x: Vec<Dual<f64>> = x.iter().map(|&x| Dual::new(x, x)).collect();
-        let z = attention(&x, Heads::new(2, 6), held);
+        let z = attention(&x, Heads::new(2, 6), frozen);
         let apart = z.iter().map(|z| (z.tangent - z.primal).abs()).fold(0.0, f64::max);
         assert!(apart < 1e-15, "{apart}");
     }

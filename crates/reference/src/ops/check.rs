@@ -37,8 +37,7 @@ pub(crate) fn close(found: &[f64], expected: &[f64], tolerance: f64) {
 pub(crate) fn derivatives(x: &[f64], op: impl Fn(&[Jet]) -> Vec<Jet>) {
     let directions = [numbers(101, x.len()), numbers(102, x.len())];
     for v in &directions {
-        let lifted: Vec<Jet> =
-            x.iter().zip(v).map(|(&x, &v)| Dual::new(Dual::new(x, v), Dual::new(v, 0.0))).collect();
+        let lifted: Vec<Jet> = x.iter().zip(v).map(|(&x, &v)| Dual::new(Dual::new(x, v), Dual::new(v, 0.0))).collect();
         let y = op(&lifted);
         let first: Vec<f64> = y.iter().map(|y| y.primal.tangent).collect();
         let other: Vec<f64> = y.iter().map(|y| y.tangent.primal).collect();
@@ -52,11 +51,11 @@ pub(crate) fn derivatives(x: &[f64], op: impl Fn(&[Jet]) -> Vec<Jet>) {
         let [far_down, down, here, up, far_up] = [-2.0, -1.0, 0.0, 1.0, 2.0].map(at);
         let rows = 0..here.len();
         let slope = |i: usize| (far_down[i] - 8.0 * down[i] + 8.0 * up[i] - far_up[i]) / (12.0 * h);
-        let bend =
+        let second_derivative =
             |i: usize| (16.0 * (up[i] + down[i]) - far_up[i] - far_down[i] - 30.0 * here[i]) / (12.0 * h * h);
         assert!(first.iter().any(|&d| d != 0.0), "a check of zero against zero proves nothing");
         close(&first, &rows.clone().map(slope).collect::<Vec<_>>(), 1e-8);
-        close(&second, &rows.map(bend).collect::<Vec<_>>(), 1e-6);
+        close(&second, &rows.map(second_derivative).collect::<Vec<_>>(), 1e-6);
         close(&first, &other, 1e-14);
     }
 }

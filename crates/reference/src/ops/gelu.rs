@@ -4,7 +4,7 @@
 
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
-use super::Held;
+use super::Frozen;
 use crate::Scalar;
 
 /// Which GELU; the name in `config.json` is beside each.
@@ -17,13 +17,13 @@ pub enum GeluForm {
 }
 
 /// Element by element. `x [..]` -> `[..]`.
-pub fn gelu<S: Scalar>(x: &[S], form: GeluForm, held: Held) -> Vec<S> {
+pub fn gelu<S: Scalar>(x: &[S], form: GeluForm, frozen: Frozen) -> Vec<S> {
     let c = S::from_f64;
     let step = |x: S| match form {
         GeluForm::Tanh => (c(FRAC_2_SQRT_PI * FRAC_1_SQRT_2) * (x + c(0.044715) * x * x * x)).tanh(),
         GeluForm::Erf => (x * c(FRAC_1_SQRT_2)).erf(),
     };
-    x.iter().map(|&x| x * (c(0.5) * (c(1.0) + step(x))).hold(held.ratio)).collect()
+    x.iter().map(|&x| x * (c(0.5) * (c(1.0) + step(x))).freeze(frozen.ratio)).collect()
 }
 
 #[cfg(test)]
@@ -36,8 +36,8 @@ mod tests {
     fn known_values() {
         let x = [-3.0, -1.0, 0.0, 0.5, 2.0];
         // 40 digits of arithmetic, rounded.
-        check::close(&gelu(&x, GeluForm::Erf, Held::default()), &ERF_VALUES, 1e-12);
-        check::close(&gelu(&x, GeluForm::Tanh, Held::default()), &TANH_VALUES, 1e-12);
+        check::close(&gelu(&x, GeluForm::Erf, Frozen::default()), &ERF_VALUES, 1e-12);
+        check::close(&gelu(&x, GeluForm::Tanh, Frozen::default()), &TANH_VALUES, 1e-12);
     }
 
     const ERF_VALUES: [f64; 5] = [
@@ -47,34 +47,29 @@ mod tests {
         0.345_731_230_637_006_56,
         1.954_499_736_103_641_6,
     ];
-    const TANH_VALUES: [f64; 5] = [
-        -0.003_637_392_081_773_019,
-        -0.158_808_009_391_723_3,
-        0.0,
-        0.345_714_009_825_143_94,
-        1.954_597_694_087_775,
-    ];
+    const TANH_VALUES: [f64; 5] =
+        [-0.003_637_392_081_773_019, -0.158_808_009_391_723_3, 0.0, 0.345_714_009_825_143_94, 1.954_597_694_087_775];
 
     #[test]
     fn far_out_it_is_zero_or_the_identity() {
         for form in [GeluForm::Tanh, GeluForm::Erf] {
-            assert_eq!(gelu(&[-60.0, 60.0], form, Held::default()), [0.0, 60.0]);
+            assert_eq!(gelu(&[-60.0, 60.0], form, Frozen::default()), [0.0, 60.0]);
         }
     }
 
     #[test]
     fn derivatives() {
         for form in [GeluForm::Tanh, GeluForm::Erf] {
-            check::derivatives(&check::numbers(6, 9), |x| gelu(x, form, Held::default()));
+            check::derivatives(&check::numbers(6, 9), |x| gelu(x, form, Frozen::default()));
         }
     }
 
     #[test]
     fn with_its_ratio_held_it_is_homogeneous() {
-        let held = Held { ratio: true, ..Held::default() };
+        let frozen = Frozen { ratio: true, ..Frozen::default() };
         let x: Vec<Dual<f64>> = check::numbers(6, 9).iter().map(|&x| Dual::new(x, x)).collect();
         for form in [GeluForm::Tanh, GeluForm::Erf] {
-            assert!(gelu(&x, form, held).iter().all(|y| y.tangent == y.primal));
+            assert!(gelu(&x, form, frozen).iter().all(|y| y.tangent == y.primal));
         }
     }
 }

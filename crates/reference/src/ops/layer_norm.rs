@@ -1,10 +1,10 @@
 //! layer norm:  y = (x - mean) / sqrt(var + eps) * gain + bias,  mean and var (divided by d) over each row.
 
-use super::Held;
+use super::Frozen;
 use crate::Scalar;
 
 /// Normalises each row. `x [T, d]`, `gain [d]`, `bias [d]` -> `[T, d]`.
-pub fn layer_norm<S: Scalar>(x: &[S], gain: &[S], bias: &[S], eps: f64, held: Held) -> Vec<S> {
+pub fn layer_norm<S: Scalar>(x: &[S], gain: &[S], bias: &[S], eps: f64, frozen: Frozen) -> Vec<S> {
     let d = gain.len();
     assert_eq!(bias.len(), d, "layer_norm: gain and bias differ in length");
     assert_eq!(x.len() % d, 0, "layer_norm: {} values are not rows of {d}", x.len());
@@ -19,7 +19,7 @@ pub fn layer_norm<S: Scalar>(x: &[S], gain: &[S], bias: &[S], eps: f64, held: He
         for &x in row {
             variance += (x - mean) * (x - mean) / n;
         }
-        let scale = (variance + S::from_f64(eps)).sqrt().hold(held.norm);
+        let scale = (variance + S::from_f64(eps)).sqrt().freeze(frozen.norm);
         for i in 0..d {
             y.push((row[i] - mean) / scale * gain[i] + bias[i]);
         }
@@ -37,16 +37,10 @@ mod tests {
     fn known_rows() {
         // (1, 2, 3, 4): mean 5/2, variance 5/4.
         let s = 1.25_f64.sqrt();
-        let y = layer_norm(
-            &[1.0, 2.0, 3.0, 4.0],
-            &[1.0, 1.0, 2.0, 1.0],
-            &[0.0, 0.0, 0.0, 7.0],
-            0.0,
-            Held::default(),
-        );
+        let y = layer_norm(&[1.0, 2.0, 3.0, 4.0], &[1.0, 1.0, 2.0, 1.0], &[0.0, 0.0, 0.0, 7.0], 0.0, Frozen::default());
         check::close(&y, &[-1.5 / s, -0.5 / s, 1.0 / s, 7.0 + 1.5 / s], 1e-15);
         // A constant row has nothing but the bias left; eps keeps it finite.
-        assert_eq!(layer_norm(&[3.0, 3.0], &[5.0, 5.0], &[0.5, -1.0], 1e-5, Held::default()), [0.5, -1.0]);
+        assert_eq!(layer_norm(&[3.0, 3.0], &[5.0, 5.0], &[0.5, -1.0], 1e-5, Frozen::default()), [0.5, -1.0]);
     }
 
     #[test]
@@ -54,8 +48,8 @@ mod tests {
         let x = check::numbers(1, 15);
         let gain = check::numbers(2, 5);
         let bias = check::numbers(3, 5);
-        let held = Held::default();
-        let at = |x: &[_]| layer_norm(x, &check::constants(&gain), &check::constants(&bias), 1e-5, held);
+        let frozen = Frozen::default();
+        let at = |x: &[_]| layer_norm(x, &check::constants(&gain), &check::constants(&bias), 1e-5, frozen);
         check::derivatives(&x, at);
     }
 
@@ -64,8 +58,8 @@ mod tests {
     fn with_its_scale_held_it_is_linear() {
         let (x, gain, bias) = (check::numbers(1, 15), check::numbers(2, 5), check::numbers(3, 5));
         let duals: Vec<Jet> = x.iter().map(|&x| Dual::new(Dual::new(x, x), Dual::new(0.0, 0.0))).collect();
-        let held = Held { norm: true, ..Held::default() };
-        let y = layer_norm(&duals, &check::constants(&gain), &check::constants(&bias), 1e-5, held);
+        let frozen = Frozen { norm: true, ..Frozen::default() };
+        let y = layer_norm(&duals, &check::constants(&gain), &check::constants(&bias), 1e-5, frozen);
         let want: Vec<f64> = y.iter().enumerate().map(|(i, y)| y.value() - bias[i % 5]).collect();
         check::close(&y.iter().map(|y| y.primal.tangent).collect::<Vec<_>>(), &want, 1e-14);
     }

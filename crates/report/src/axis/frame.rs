@@ -47,13 +47,11 @@ impl Frame {
         frame.unlabel(&mut x_ticks);
         frame.grid(scene, &x_ticks, &y_ticks);
         let name = |axis: &Axis, power: i32, most: f64| {
-            let unit =
-                if power == 0 { String::new() } else { format!(" (×{})", number::power_of_ten(power)) };
+            let unit = if power == 0 { String::new() } else { format!(" (×{})", number::power_of_ten(power)) };
             let most = most - font::width(&unit, NAME, false) - 20.0;
             format!("{}{unit}", font::cut(&clean(&axis.label), NAME, false, most))
         };
-        let label =
-            |x: f64, y: f64, text: String| Mark::text("axis", x, y, text).fill(Paint::Muted).size(NAME);
+        let label = |x: f64, y: f64, text: String| Mark::text("axis", x, y, text).fill(Paint::Muted).size(NAME);
         scene.add(label(place.left, place.top + 11.0, format!("↑ {}", name(y.0, y_power, place.width))));
         let (end, below) = (left + width, inside.top + height + 34.0);
         let text = format!("{} →", name(x.0, x_power, place.width));

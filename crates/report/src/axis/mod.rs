@@ -35,8 +35,7 @@ impl Axis {
     /// The range of those values that can be shown, with some room at both ends.
     pub(crate) fn range(&self, values: impl IntoIterator<Item = f64>) -> Range {
         let shown = values.into_iter().filter(|&v| self.shows(v));
-        let (low, high) =
-            shown.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
+        let (low, high) = shown.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
         let (low, high) = match self.log {
             _ if low > high => (if self.log { 0.1 } else { 0.0 }, 1.0),
             true if low == high => (low / 2.0, high * 2.0),

@@ -52,9 +52,8 @@ pub(crate) fn logarithmic(low: f64, high: f64, count: usize) -> Vec<Tick> {
         (false, false) => format!("{digit}·{}", number::power_of_ten(exponent)),
     };
     if decades < 3 {
-        let ticks = (from - 1..=to).flat_map(|e| {
-            [1.0, 2.0, 5.0].map(|digit| Tick { at: digit * 10f64.powi(e), label: label(digit, e) })
-        });
+        let ticks = (from - 1..=to)
+            .flat_map(|e| [1.0, 2.0, 5.0].map(|digit| Tick { at: digit * 10f64.powi(e), label: label(digit, e) }));
         let ticks: Vec<Tick> = ticks.filter(|tick| (low * 0.999..=high * 1.001).contains(&tick.at)).collect();
         // Less than a factor of two of values: a straight axis' ticks serve.
         return if ticks.len() >= 2 { ticks } else { linear_of_log(low, high, count) };

@@ -58,9 +58,8 @@ impl Estimate {
     }
 
     fn told(&self) -> String {
-        let interval = self
-            .interval
-            .map_or_else(String::new, |(low, high)| format!(" [{}, {}]", value(low), value(high)));
+        let interval =
+            self.interval.map_or_else(String::new, |(low, high)| format!(" [{}, {}]", value(low), value(high)));
         format!("{}{interval}", value(self.value))
     }
 }
@@ -195,8 +194,7 @@ impl Bars {
             let size = [from.min(x), middle - BAR / 2.0 + 1.0, (x - from).abs(), BAR - 2.0];
             scene.add(Mark::rect("bar", size).fill(Paint::Series(group)).hover(told.clone()));
         }
-        if let Some((low, high)) = estimate.interval.filter(|i| self.axis.shows(i.0) && self.axis.shows(i.1))
-        {
+        if let Some((low, high)) = estimate.interval.filter(|i| self.axis.shows(i.0) && self.axis.shows(i.1)) {
             let paint = if self.dots { Paint::Series(group) } else { Paint::Ink };
             let (low, high) = (across.x(low), across.x(high));
             let width = if self.dots { 2.0 } else { 1.5 };

@@ -90,7 +90,7 @@ impl Heatmap {
 
     /// The drawing.
     pub(crate) fn scene(&self) -> Scene {
-        let plan = Plan::of(self);
+        let plan = Layout::of(self);
         let mut scene = Scene::new(plan.width(), 0.0);
         scene.description = self.description();
         let top = parts::heading(&mut scene, &self.title, &self.subtitle);
@@ -126,7 +126,7 @@ impl Heatmap {
         }
     }
 
-    fn cells(&self, scene: &mut Scene, plan: &Plan, top: f64) {
+    fn cells(&self, scene: &mut Scene, plan: &Layout, top: f64) {
         // Texts of tokens are quoted, so that their spaces are seen; names such as `#12` or `h3` are not.
         let tokens = self.columns.iter().any(|c| c.contains(char::is_whitespace));
         let told = self.rows.len() * self.columns.len() <= TOLD;
@@ -165,7 +165,7 @@ impl Heatmap {
         }
     }
 
-    fn outlines(&self, scene: &mut Scene, plan: &Plan, top: f64) {
+    fn outlines(&self, scene: &mut Scene, plan: &Layout, top: f64) {
         for &(row, column) in &self.marked {
             if row < self.rows.len() && column < self.columns.len() {
                 let (x, y) = plan.corner(self.rows.len(), top, row, column);
@@ -175,7 +175,7 @@ impl Heatmap {
         }
     }
 
-    fn row_names(&self, scene: &mut Scene, plan: &Plan, top: f64) {
+    fn row_names(&self, scene: &mut Scene, plan: &Layout, top: f64) {
         // Rows that are thinner than a line of text have a name each few.
         let every = (13.0 / plan.cell.1).ceil() as usize;
         for (row, name) in self.rows.iter().enumerate().filter(|(row, _)| row % every == 0) {
@@ -186,7 +186,7 @@ impl Heatmap {
         }
     }
 
-    fn column_names(&self, scene: &mut Scene, plan: &Plan, top: f64) {
+    fn column_names(&self, scene: &mut Scene, plan: &Layout, top: f64) {
         for (column, name) in plan.names.iter().enumerate().filter(|(column, _)| column % plan.every == 0) {
             let x = plan.left + (column as f64 + 0.5) * plan.cell.0 - plan.gap / 2.0;
             let mark = |dx: f64, dy: f64| Mark::text("column", x + dx, top + dy, name.clone()).size(LABEL);
@@ -205,7 +205,7 @@ fn number(value_: f32) -> String {
 }
 
 /// Sizes that follow from how many cells there are and how long their names are.
-struct Plan {
+struct Layout {
     /// Where cells begin.
     left: f64,
     /// Width and height of a cell with its gap.
@@ -225,13 +225,12 @@ struct Plan {
     decimals: usize,
 }
 
-impl Plan {
+impl Layout {
     fn of(map: &Heatmap) -> Self {
         let names: Vec<String> =
             map.columns.iter().map(|name| font::cut(&label(name), LABEL, false, LONGEST)).collect();
         let longest = names.iter().map(|n| font::width(n, LABEL, false)).fold(0.0, f64::max);
-        let rows: Vec<String> =
-            map.rows.iter().map(|name| font::cut(&label(name), LABEL, false, LONGEST)).collect();
+        let rows: Vec<String> = map.rows.iter().map(|name| font::cut(&label(name), LABEL, false, LONGEST)).collect();
         let (columns, count) = (map.columns.len().max(1), map.rows.len());
         let least = if columns > 200 { CELL.0 / 3.0 } else { CELL.0 };
         let wide = ((WIDTH - 60.0) / columns as f64).clamp(least, CELL.1);
@@ -272,9 +271,8 @@ impl Plan {
         self.below = longest * part + 14.0;
         if slant {
             // A turned name reaches left below the row names.
-            let reach = |(i, name): (usize, &String)| {
-                font::width(name, LABEL, false) * part - (i as f64 + 0.5) * self.cell.0
-            };
+            let reach =
+                |(i, name): (usize, &String)| font::width(name, LABEL, false) * part - (i as f64 + 0.5) * self.cell.0;
             let reach = self.names.iter().enumerate().map(reach).fold(0.0, f64::max);
             self.left = self.left.max(reach.ceil() + 4.0);
         }

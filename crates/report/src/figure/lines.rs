@@ -130,9 +130,7 @@ impl Lines {
 
     fn band(&self, scene: &mut Scene, frame: Frame, i: usize, series: &Series) {
         let ends: Vec<_> = series.points.iter().zip(&series.band).collect();
-        let shown = |&(p, b): &(&(f64, f64), &(f64, f64))| {
-            self.x.shows(p.0) && self.y.shows(b.0) && self.y.shows(b.1)
-        };
+        let shown = |&(p, b): &(&(f64, f64), &(f64, f64))| self.x.shows(p.0) && self.y.shows(b.0) && self.y.shows(b.1);
         for part in ends.split(|end| !shown(end)).filter(|part| part.len() > 1) {
             let upper = part.iter().map(|(p, b)| (frame.x(p.0), frame.y(b.1)));
             let lower = part.iter().rev().map(|(p, b)| (frame.x(p.0), frame.y(b.0)));
@@ -167,12 +165,8 @@ impl Lines {
     fn across(&self, frame: Frame, reference: &Reference) -> Option<[(f64, f64); 2]> {
         let Place { left, top, width, height } = frame.inside;
         match *reference {
-            Reference::Level(at, _) if self.y.shows(at) => {
-                Some([(left, frame.y(at)), (left + width, frame.y(at))])
-            }
-            Reference::Upright(at, _) if self.x.shows(at) => {
-                Some([(frame.x(at), top), (frame.x(at), top + height)])
-            }
+            Reference::Level(at, _) if self.y.shows(at) => Some([(left, frame.y(at)), (left + width, frame.y(at))]),
+            Reference::Upright(at, _) if self.x.shows(at) => Some([(frame.x(at), top), (frame.x(at), top + height)]),
             _ => None,
         }
     }
@@ -189,9 +183,7 @@ impl Lines {
             let long = font::width(&name, 11.0, false);
             let places = match reference {
                 Reference::Level(..) => [(to.0 - 4.0 - long, to.1 - 5.0), (from.0 + 4.0, to.1 - 5.0)],
-                Reference::Upright(..) => {
-                    [(from.0 + 5.0, from.1 + 12.0), (from.0 - 5.0 - long, from.1 + 12.0)]
-                }
+                Reference::Upright(..) => [(from.0 + 5.0, from.1 + 12.0), (from.0 - 5.0 - long, from.1 + 12.0)],
             };
             let (x, y) = self.free(frame, places, long);
             scene.add(Mark::text("reference", x, y, name).size(11.0).rim());
@@ -216,10 +208,8 @@ impl Lines {
 
 fn told_of(series: &Series, p: usize) -> String {
     let (x, y) = series.points[p];
-    let band = series
-        .band
-        .get(p)
-        .map_or_else(String::new, |(low, high)| format!(" [{}, {}]", value(*low), value(*high)));
+    let band =
+        series.band.get(p).map_or_else(String::new, |(low, high)| format!(" [{}, {}]", value(*low), value(*high)));
     let name = clean(&series.name);
     let name = if name.is_empty() { String::new() } else { format!("{name}: ") };
     format!("{name}({}, {}){band}", value(x), value(y))

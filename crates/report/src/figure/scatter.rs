@@ -83,10 +83,8 @@ impl Scatter {
     /// The drawing.
     pub(crate) fn scene(&self) -> Scene {
         let mut scene = Scene::new(self.width, 0.0);
-        let shown: Vec<&Point> =
-            self.points.iter().filter(|p| self.x.shows(p.x) && self.y.shows(p.y)).collect();
-        scene.description =
-            format!("Scatter plot: {}. {} points. {}", self.title, shown.len(), self.subtitle);
+        let shown: Vec<&Point> = self.points.iter().filter(|p| self.x.shows(p.x) && self.y.shows(p.y)).collect();
+        scene.description = format!("Scatter plot: {}. {} points. {}", self.title, shown.len(), self.subtitle);
         let top = parts::heading(&mut scene, &self.title, &self.subtitle);
         let names: Vec<&str> = self.groups.iter().map(String::as_str).collect();
         let top = parts::legend(&mut scene, top, &names, &[Sign::Point]);

@@ -20,10 +20,7 @@ fn hover(node: &Node<'_, '_>) -> String {
 }
 
 fn written(nodes: &[Node<'_, '_>]) -> Vec<String> {
-    nodes
-        .iter()
-        .filter_map(|n| n.children().filter_map(|c| c.text()).next_back().map(str::to_owned))
-        .collect()
+    nodes.iter().filter_map(|n| n.children().filter_map(|c| c.text()).next_back().map(str::to_owned)).collect()
 }
 
 fn number(node: &Node<'_, '_>, name: &str) -> f64 {
@@ -177,11 +174,9 @@ fn many_points_are_thinned_and_it_is_said() {
 #[test]
 fn lines_break_where_there_is_no_value() {
     let mut plot = Lines::new("l", Axis::linear("level"), Axis::log("gain"));
-    let points =
-        [1.0, 2.0, f64::NAN, 4.0, 5.0, 0.0].iter().enumerate().map(|(i, &y)| (i as f64, y)).collect();
+    let points = [1.0, 2.0, f64::NAN, 4.0, 5.0, 0.0].iter().enumerate().map(|(i, &y)| (i as f64, y)).collect();
     plot.series = vec![Series::new("gain", points).with_band(vec![(0.5, 3.0); 6])];
-    plot.references =
-        vec![Reference::Level(2.5, "<limit>".to_owned()), Reference::Upright(-9.0, "left".to_owned())];
+    plot.references = vec![Reference::Level(2.5, "<limit>".to_owned()), Reference::Upright(-9.0, "left".to_owned())];
     let svg = Figure::from(plot.clone()).svg();
     let svg = Document::parse(&svg).expect("is XML");
     assert_eq!(of_class(&svg, "series").len(), 2);
@@ -215,10 +210,7 @@ fn bars_have_lengths_and_dots_have_intervals() {
     let told: Vec<String> = bars.iter().map(hover).collect();
     assert_eq!(told, ["mlp, a: 0.5 [0.4, 0.6]", "mlp, b: 1", "resid, a: -0.25 [-0.35, -0.15]"]);
     let widths: Vec<f64> = bars.iter().map(|b| number(b, "width")).collect();
-    assert!(
-        (widths[1] / widths[0] - 2.0).abs() < 0.01 && (widths[0] / widths[2] - 2.0).abs() < 0.01,
-        "{widths:?}"
-    );
+    assert!((widths[1] / widths[0] - 2.0).abs() < 0.01 && (widths[0] / widths[2] - 2.0).abs() < 0.01, "{widths:?}");
     assert_eq!(written(&of_class(&svg, "note")), ["1 of 4 estimates have no place on this axis"]);
     plot.dots = true;
     let svg = Figure::from(plot).svg();
@@ -237,8 +229,7 @@ fn a_grid_holds_its_figures_side_by_side() {
     assert_eq!(of_class(&svg, "cell").len(), 6);
     assert_eq!(written(&of_class(&svg, "title")).len(), 4);
     // The margin, and three figures within: two in a row.
-    let places: Vec<&str> =
-        of_class(&svg, "figure").iter().filter_map(|g| g.attribute("transform")).collect();
+    let places: Vec<&str> = of_class(&svg, "figure").iter().filter_map(|g| g.attribute("transform")).collect();
     assert_eq!(places.len(), 4);
     let y = |place: &str| place.split(' ').nth(1).map(str::to_owned);
     assert_eq!(y(places[1]), y(places[2]));
@@ -253,8 +244,7 @@ fn any_numbers_are_drawn() {
     for values in std::iter::once(&[][..]).chain(ends.chunks(1)).chain(ends.chunks(2)).chain([&ends[..]]) {
         for (x, y) in [(&axes[0], &axes[1]), (&axes[1], &axes[0])] {
             let mut scatter = Scatter::new("", x.clone(), y.clone());
-            scatter.points =
-                values.iter().map(|&v| Point { x: v, y: v, group: 70, ..Point::default() }).collect();
+            scatter.points = values.iter().map(|&v| Point { x: v, y: v, group: 70, ..Point::default() }).collect();
             let mut lines = Lines::new("", x.clone(), y.clone());
             let points: Vec<(f64, f64)> = values.iter().map(|&v| (v, v)).collect();
             lines.series = vec![Series::new("", points.clone()).with_band(points)];
@@ -264,13 +254,11 @@ fn any_numbers_are_drawn() {
             bars.categories = vec![Category { name: String::new(), estimates }, Category::default()];
             bars.references = values.iter().map(|&v| (v, String::new())).collect();
             let table = Table::new("", &["n"]).row(values.iter().map(|&v| Cell::from(v)));
-            let grid =
-                Grid::new("", vec![scatter.prediction().into(), lines.into(), bars.into(), table.into()]);
+            let grid = Grid::new("", vec![scatter.prediction().into(), lines.into(), bars.into(), table.into()]);
             let svg = Figure::from(grid).svg();
             let svg = Document::parse(&svg).unwrap_or_else(|e| panic!("{values:?}: {e}"));
             let geometry = ["x", "y", "width", "height", "cx", "cy", "r", "d", "transform", "viewBox"];
-            for (name, value) in svg.descendants().flat_map(|n| n.attributes().map(|a| (a.name(), a.value())))
-            {
+            for (name, value) in svg.descendants().flat_map(|n| n.attributes().map(|a| (a.name(), a.value()))) {
                 let odd = value.contains("NaN") || value.contains("inf") || value.len() > 400;
                 assert!(!geometry.contains(&name) || !odd, "{values:?}: {name} is {value}");
             }

@@ -52,14 +52,9 @@ fn map(result: &Labelled, labels: &[String], (sites, radii): (&[f32], &[f32])) -
         let cell = values.get_mut(place[0] as usize * labels.len() + place[1] as usize)?;
         *cell = if radius.is_finite() { *radius } else { f32::NAN };
     }
-    let mut map = Heatmap::new(
-        "Linear radius",
-        (0..levels).map(|l| format!("h{l}")).collect(),
-        labels.to_vec(),
-        values,
-    );
+    let mut map =
+        Heatmap::new("Linear radius", (0..levels).map(|l| format!("h{l}")).collect(), labels.to_vec(), values);
     map.subtitle = format!("along {}", fact(result, "direction"));
-    (map.map, map.unit) =
-        (Map::Sequential, format!("amplitude, in units of {}", fact(result, "amplitude_unit")));
+    (map.map, map.unit) = (Map::Sequential, format!("amplitude, in units of {}", fact(result, "amplitude_unit")));
     Some(map)
 }

@@ -8,8 +8,7 @@ use crate::{Axis, Bars, Category, Estimate, Figure, Point, Scatter};
 pub(super) fn figures(result: &Labelled, _: &[String]) -> Vec<Figure> {
     let of = |name: &str| result.array(name).map_or(&[][..], |a| &a.data);
     let predictors: Vec<&str> = fact(result, "predictors").split(',').collect();
-    let mut bars =
-        Bars::new("Held-out correlation with the large model", Axis::linear("Pearson correlation"));
+    let mut bars = Bars::new("Held-out correlation with the large model", Axis::linear("Pearson correlation"));
     bars.subtitle = "95 % intervals over prompts".to_owned();
     bars.dots = true;
     bars.groups = predictors.iter().map(|p| p.replace('_', " ")).collect();
@@ -29,7 +28,6 @@ pub(super) fn figures(result: &Labelled, _: &[String]) -> Vec<Figure> {
         Axis::linear("effect in the large model"),
     );
     let points = of("predicted").iter().zip(of("actual"));
-    scatter.points =
-        points.map(|(x, y)| Point { x: (*x).into(), y: (*y).into(), ..Point::default() }).collect();
+    scatter.points = points.map(|(x, y)| Point { x: (*x).into(), y: (*y).into(), ..Point::default() }).collect();
     vec![bars.into(), scatter.prediction().into()]
 }

@@ -15,16 +15,12 @@ pub(super) fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
     if width == 0 {
         return Vec::new();
     }
-    let norm =
-        |n: usize| values[n * width..(n + 1) * width].iter().map(|s| f64::from(*s).powi(2)).sum::<f64>();
+    let norm = |n: usize| values[n * width..(n + 1) * width].iter().map(|s| f64::from(*s).powi(2)).sum::<f64>();
     let mut order: Vec<usize> = (0..count).collect();
     order.sort_by(|&a, &b| norm(b).total_cmp(&norm(a)));
     let place = |l: f32, t: f32| format!("h{l} {:?}", labels.get(t as usize).map_or("", String::as_str));
-    let mut plot = Lines::new(
-        "Singular values of the strongest blocks",
-        Axis::linear("index"),
-        Axis::log("singular value"),
-    );
+    let mut plot =
+        Lines::new("Singular values of the strongest blocks", Axis::linear("index"), Axis::log("singular value"));
     plot.subtitle = format!("{} of {count} blocks", LINES.min(count));
     plot.markers = true;
     for &n in order.iter().take(LINES) {

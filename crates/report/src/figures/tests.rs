@@ -52,10 +52,7 @@ fn patch_has_both_maps_on_one_scale_and_a_scatter_of_what_differs() {
     assert_eq!((effect.limit, predicted.limit), (Some(4.0), Some(4.0)));
     assert_eq!(effect.subtitle, "J: corrupted -1.0000, clean 1.0000");
     let points: Vec<_> = scatter.points.iter().map(|p| (p.x, p.y, p.label.as_str())).collect();
-    assert_eq!(
-        points,
-        [(-4.0, 2.0, "h0, \" Mary\""), (0.0, 1.0, "h1, \" Mary\""), (-1.0, -1.5, "h1, \" to\"")]
-    );
+    assert_eq!(points, [(-4.0, 2.0, "h0, \" Mary\""), (0.0, 1.0, "h1, \" Mary\""), (-1.0, -1.5, "h1, \" to\"")]);
     assert_eq!(scatter.groups, ["h0", "h1"]);
     assert_eq!(scatter.points.iter().map(|p| p.group).collect::<Vec<_>>(), [0, 1, 1]);
     assert!(scatter.equal && scatter.subtitle.ends_with("n = 3"));

@@ -19,8 +19,7 @@ fn page(text: &str) -> Page {
         interval: text.to_owned(),
         section: text.to_owned(),
     };
-    page.statements =
-        [Verdict::Holds, Verdict::Partly, Verdict::Fails, Verdict::Undecided].map(statement).to_vec();
+    page.statements = [Verdict::Holds, Verdict::Partly, Verdict::Fails, Verdict::Undecided].map(statement).to_vec();
     let section = Section::new(text)
         .text(text)
         .figure(map.clone(), text)
@@ -74,9 +73,7 @@ fn hostile_texts_change_no_tag() {
 #[test]
 fn the_document_is_whole() {
     let html = page("a `b` c").html().expect("a page");
-    for name in
-        ["figure", "svg", "table", "details", "section", "div", "p", "main", "header", "ol", "dl", "tr"]
-    {
+    for name in ["figure", "svg", "table", "details", "section", "div", "p", "main", "header", "ol", "dl", "tr"] {
         let tags = tags(&html);
         let count = |of: &str| tags.iter().filter(|t| *t == of).count();
         assert!(count(name) > 0, "{name}");

@@ -58,9 +58,6 @@ mod tests {
     #[test]
     fn anchors_are_plain_and_differ() {
         let found = anchors(["Where J can be moved", "where j can be moved?", "<script>", "--", "…"]);
-        assert_eq!(
-            found,
-            ["where-j-can-be-moved", "where-j-can-be-moved-2", "script", "section", "section-2"]
-        );
+        assert_eq!(found, ["where-j-can-be-moved", "where-j-can-be-moved-2", "script", "section", "section-2"]);
     }
 }

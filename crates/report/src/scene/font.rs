@@ -49,11 +49,11 @@ pub(crate) fn cut(text: &str, size: f64, bold: bool, most: f64) -> String {
         return text.to_owned();
     }
     let mut left = most / size - advance('…', bold).0;
-    let kept = text.chars().take_while(|&c| {
+    let fitting = text.chars().take_while(|&c| {
         left -= advance(c, bold).0;
         left >= 0.0
     });
-    kept.chain(['…']).collect()
+    fitting.chain(['…']).collect()
 }
 
 /// The text in lines at most `most` pixels wide, broken at spaces; what does not fit into `lines` is cut.

@@ -154,23 +154,14 @@ impl Mark {
     }
 
     pub(crate) fn polygon(class: &'static str, corners: &[(f64, f64)]) -> Self {
-        let step =
-            |(i, &(x, y)): (usize, &(f64, f64))| if i == 0 { Step::Move(x, y) } else { Step::Line(x, y) };
+        let step = |(i, &(x, y)): (usize, &(f64, f64))| if i == 0 { Step::Move(x, y) } else { Step::Line(x, y) };
         Self::path(class, corners.iter().enumerate().map(step).chain([Step::Close]).collect())
     }
 
     /// A line of text of 12 pixels that starts at (x, y).
     pub(crate) fn text(class: &'static str, x: f64, y: f64, text: impl Into<String>) -> Self {
-        let text = Text {
-            x,
-            y,
-            text: text.into(),
-            size: 12.0,
-            bold: false,
-            anchor: Anchor::Start,
-            turn: 0.0,
-            rim: false,
-        };
+        let text =
+            Text { x, y, text: text.into(), size: 12.0, bold: false, anchor: Anchor::Start, turn: 0.0, rim: false };
         Self::new(class, Shape::Text(text)).fill(Paint::Ink)
     }
 

@@ -3,8 +3,7 @@
 //! the SVG.
 
 use tiny_skia::{
-    Color, FillRule, LineCap, LineJoin, Paint as Ink, Path, PathBuilder, Pixmap, Rect, Stroke, StrokeDash,
-    Transform,
+    Color, FillRule, LineCap, LineJoin, Paint as Ink, Path, PathBuilder, Pixmap, Rect, Stroke, StrokeDash, Transform,
 };
 use ttf_parser::OutlineBuilder;
 
@@ -100,8 +99,7 @@ fn draw_text(pixels: &mut Pixmap, text: &Text, mark: &Mark, to: Transform) {
     }
     let Some(path) = letters.path.finish() else { return };
     if text.rim {
-        let rim =
-            Stroke { width: 3.0, line_join: LineJoin::Round, line_cap: LineCap::Round, ..Stroke::default() };
+        let rim = Stroke { width: 3.0, line_join: LineJoin::Round, line_cap: LineCap::Round, ..Stroke::default() };
         pixels.stroke_path(&path, &ink(Paint::Surface, mark.opacity), &rim, to, None);
     }
     fill(pixels, &path, mark.fill, mark.opacity, to);
@@ -137,8 +135,7 @@ impl Letters {
         for (inset, around) in [(0.0, false), (thick, true)] {
             let (l, r, t, b) = (left + inset, right - inset, -0.72 * size + inset, -inset);
             // The inner frame runs the other way round, which makes it a hole.
-            let corners =
-                if around { [(l, t), (l, b), (r, b), (r, t)] } else { [(l, t), (r, t), (r, b), (l, b)] };
+            let corners = if around { [(l, t), (l, b), (r, b), (r, t)] } else { [(l, t), (r, t), (r, b), (l, b)] };
             self.path.move_to(corners[0].0, corners[0].1);
             corners[1..].iter().for_each(|&(x, y)| self.path.line_to(x, y));
             self.path.close();

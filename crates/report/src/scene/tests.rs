@@ -11,14 +11,10 @@ use crate::colour::Map;
 fn scene() -> Scene {
     let mut scene = Scene::new(240.0, 160.0);
     scene.description = "all \"shapes\" <and> & paints".to_owned();
-    scene.add(
-        Mark::rect("cell", [10.0, 10.0, 40.0, 24.0]).fill(Paint::Cell(Map::Diverging, 3)).hover("a < b"),
-    );
+    scene.add(Mark::rect("cell", [10.0, 10.0, 40.0, 24.0]).fill(Paint::Cell(Map::Diverging, 3)).hover("a < b"));
     scene.add(Mark::rect("marked", [60.0, 10.0, 40.0, 24.0]).stroke(Paint::Ink, 2.0));
     scene.add(Mark::circle("point", 130.0, 22.0, 12.0).fill(Paint::Series(0)).opacity(0.6));
-    scene.add(
-        Mark::line("reference", (10.0, 50.0), (220.0, 50.5)).stroke(Paint::Ink, 1.5).dash(Some([5.0, 4.0])),
-    );
+    scene.add(Mark::line("reference", (10.0, 50.0), (220.0, 50.5)).stroke(Paint::Ink, 1.5).dash(Some([5.0, 4.0])));
     scene.add(Mark::polygon("band", &[(150.0, 60.0), (220.0, 70.0), (180.0, 120.0)]).fill(Paint::Series(1)));
     scene.add(Mark::text("title", 10.0, 80.0, "Prediction, 10⁻³ × χ").bold().size(14.0));
     scene.add(Mark::text("tick", 120.0, 100.0, "middle").anchor(Anchor::Middle).fill(Paint::Muted));
@@ -114,10 +110,7 @@ fn hostile_texts_are_text() {
             let read = Document::parse(&svg).unwrap_or_else(|e| panic!("{text:?}: {e}"));
             let names: std::collections::BTreeSet<&str> =
                 read.descendants().filter(|n| n.is_element()).map(|n| n.tag_name().name()).collect();
-            assert!(
-                names.iter().all(|n| ["svg", "rect", "style", "text", "title"].contains(n)),
-                "{text:?}: {names:?}"
-            );
+            assert!(names.iter().all(|n| ["svg", "rect", "style", "text", "title"].contains(n)), "{text:?}: {names:?}");
             assert!(read.descendants().all(|n| n.attribute("onload").is_none()), "{text:?}");
             let row = read.descendants().find(|n| n.has_tag_name(("http://www.w3.org/2000/svg", "text")));
             let shown = row.and_then(|n| n.children().next_back()?.text()).unwrap_or_default();

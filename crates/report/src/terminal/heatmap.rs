@@ -106,11 +106,8 @@ fn draw(style: Style, value: f32, most: f32, scale: i32, cell: usize) -> String 
         Style::Plain => format!("{number:>cell$}"),
         Style::Colour => {
             let fade = |full: f32| (24.0 + share.sqrt() * (full - 24.0)) as u8;
-            let (r, g, b) = if value < 0.0 {
-                (fade(40.0), fade(90.0), fade(220.0))
-            } else {
-                (fade(205.0), fade(60.0), fade(50.0))
-            };
+            let (r, g, b) =
+                if value < 0.0 { (fade(40.0), fade(90.0), fade(220.0)) } else { (fade(205.0), fade(60.0), fade(50.0)) };
             format!("\x1b[48;2;{r};{g};{b}m\x1b[38;2;240;240;240m{number:>cell$}\x1b[0m")
         }
     }
@@ -128,8 +125,7 @@ mod tests {
     fn last_level_is_on_top_and_labels_are_below() {
         let array = array(vec![1.0, 2.0, 3.0, -4.0, 5.0, 6.0]);
         let labels = ["The", " capital", "\n"].map(str::to_owned);
-        let text =
-            Heatmap::new("norm", &array, &labels).map(|h| h.render(Style::Plain, 80)).unwrap_or_default();
+        let text = Heatmap::new("norm", &array, &labels).map(|h| h.render(Style::Plain, 80)).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[1].contains("h1") && lines[1].contains("-4.00"), "{text}");
         assert!(lines[3].contains("·capital") && lines[3].contains('↵'), "{text}");
@@ -139,8 +135,7 @@ mod tests {
     fn a_narrow_terminal_shows_the_last_tokens() {
         let array = array(vec![1e-5; 6]);
         let labels = ["a", "b", "c"].map(str::to_owned);
-        let text =
-            Heatmap::new("norm", &array, &labels).map(|h| h.render(Style::Plain, 20)).unwrap_or_default();
+        let text = Heatmap::new("norm", &array, &labels).map(|h| h.render(Style::Plain, 20)).unwrap_or_default();
         assert!(text.contains("tokens 1 to 2") && text.contains("x 1e-6"), "{text}");
     }
 

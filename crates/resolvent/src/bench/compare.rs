@@ -4,7 +4,7 @@ use serde_json::Value;
 
 /// One number of both.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Change {
+pub struct Difference {
     /// What was timed.
     pub name: String,
     /// Seconds, or units a second for peaks, before and after.
@@ -19,20 +19,17 @@ pub struct Change {
 ///
 /// # Errors
 /// A file that is no bench of this schema, in one line.
-pub fn compare(before: &Value, after: &Value) -> Result<Vec<Change>, String> {
+pub fn compare(before: &Value, after: &Value) -> Result<Vec<Difference>, String> {
     for (name, bench) in [("first", before), ("second", after)] {
         if bench["schema"].as_u64() != Some(super::SCHEMA) {
-            return Err(format!(
-                "the {name} file is no bench of schema {}; write it with bench --out",
-                super::SCHEMA
-            ));
+            return Err(format!("the {name} file is no bench of schema {}; write it with bench --out", super::SCHEMA));
         }
     }
     let mut changes = Vec::new();
     for unit in ["gflops", "gbytes"] {
         let of = |bench: &Value| bench["peaks"][unit].as_f64().unwrap_or(f64::NAN);
         let (before, after) = (of(before), of(after));
-        changes.push(Change { name: format!("peak, {unit}"), before, after, faster: after / before });
+        changes.push(Difference { name: format!("peak, {unit}"), before, after, faster: after / before });
     }
     let empty = Vec::new();
     for (list, keys) in [("passes", &["name"][..]), ("kernels", &["kernel", "shape", "mflop"])] {
@@ -45,7 +42,7 @@ pub fn compare(before: &Value, after: &Value) -> Result<Vec<Change>, String> {
             let (before, after) = (of(&row), of(other));
             let texts = keys[..keys.len().min(2)].iter().filter_map(|key| row[*key].as_str());
             let name = texts.collect::<Vec<_>>().join(" ");
-            changes.push(Change { name, before, after, faster: before / after });
+            changes.push(Difference { name, before, after, faster: before / after });
         }
     }
     Ok(changes)

@@ -18,11 +18,11 @@ use resolvent_engine::{Device, Options};
 use resolvent_model::{DEFAULT_MODEL, Model, tuning};
 use serde_json::{Value, json};
 
-pub use compare::{Change, compare};
+pub use compare::{Difference, compare};
 pub use kernels::KernelRate;
 pub use passes::{Pass, PassTime};
 pub use peaks::Peaks;
-pub use tune::{TextTime, Tuned, Tuning, tune};
+pub use tune::{Tuned, Tuning, VariantTime, tune};
 
 use crate::open::{Fault, open, tuned, with_cache};
 
@@ -53,7 +53,7 @@ pub struct Bench {
     /// `gpu` or `host`.
     pub executor: &'static str,
     /// The kernel texts that it takes, by size.
-    pub texts: String,
+    pub variants: String,
     /// The model and the prompt's length.
     pub model: String,
     /// Tokens of the prompt.
@@ -107,7 +107,7 @@ pub fn bench(options: &BenchOptions, told: &mut dyn FnMut(&str)) -> Result<Bench
     Ok(Bench {
         device: format!("{}, {}, {}", info.name, info.backend, info.driver),
         executor: if info.is_host() { "host" } else { "gpu" },
-        texts: tuning::describe(&device),
+        variants: tuning::describe(&device),
         model: model.name().to_owned(),
         tokens: options.tokens,
         kernels: kernels::rates(&samples, &peaks),
@@ -146,7 +146,7 @@ impl Bench {
             "version": env!("CARGO_PKG_VERSION"),
             "device": self.device,
             "executor": self.executor,
-            "texts": self.texts,
+            "variants": self.variants,
             "model": self.model,
             "tokens": self.tokens,
             "first_field": self.first_field,

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use resolvent_field::{Basis, BasisContext, Pairs, Slice};
+use resolvent_field::{Basis, BasisContext, PlacePairs, Slice};
 use resolvent_model::{Edit, Mode, Model, Observable, Site, Source, gaussian};
 
 use super::BenchOptions;
@@ -66,8 +66,7 @@ pub struct PassTime {
 
 /// The passes of a bench.
 pub(super) fn kinds(quick: bool) -> Vec<Pass> {
-    let mut all =
-        vec![Pass::Forward, Pass::Sensitivity, Pass::Tangents, Pass::Jets, Pass::Products, Pass::Sweep];
+    let mut all = vec![Pass::Forward, Pass::Sensitivity, Pass::Tangents, Pass::Jets, Pass::Products, Pass::Sweep];
     if !quick {
         all.push(Pass::Slices);
     }
@@ -107,8 +106,7 @@ pub(super) fn once(pass: Pass, model: &Model, count: usize) -> Result<f64, Fault
     let config = model.config();
     let (d, j) = (config.n_embd, Observable::logit_diff(1, 2, count - 1));
     let sources = |many: usize| -> Vec<[Source; 1]> {
-        let at =
-            |k: usize| Source { site: Site::ResidPre(0), token: k % count, vector: gaussian(k as u64, d) };
+        let at = |k: usize| Source { site: Site::ResidPre(0), token: k % count, vector: gaussian(k as u64, d) };
         (0..many).map(|k| [at(k)]).collect()
     };
     let run = || model.run(&tokens, &[]);
@@ -163,7 +161,7 @@ pub(super) fn once(pass: Pass, model: &Model, count: usize) -> Result<f64, Fault
             model.device().wait()?;
             timed(&mut || {
                 let linear = run.linearize(Mode::Exact);
-                let pairs = Pairs::new(&run, None, None)?;
+                let pairs = PlacePairs::new(&run, None, None)?;
                 let basis = Basis::Random(0);
                 let context = BasisContext { rank: Some(DIRECTIONS), ..BasisContext::default() };
                 let slice = Slice::new(&linear, pairs, [&basis, &basis], [context, context])?;

@@ -3,7 +3,7 @@
 use resolvent_engine::{Device, Options, Preference};
 use resolvent_field::norm;
 use resolvent_model::tuning::{self, Family, Size};
-use resolvent_model::{Trial, trial};
+use resolvent_model::{TestInput, test_input};
 
 use crate::open::{BOUND, Fault, open, with_cache};
 
@@ -13,7 +13,7 @@ pub struct Tuning {
     /// Each shader at each size. Empty for the host executor, whose kernels have one text.
     pub all: Vec<Tuned>,
     /// Whether processes to come will know.
-    pub kept: bool,
+    pub cached: bool,
 }
 
 /// The texts of one shader at one size.
@@ -24,7 +24,7 @@ pub struct Tuned {
     /// The size.
     pub size: Size,
     /// Each text that the device can run: its seconds, and how far its numbers are from the host's.
-    pub texts: Vec<TextTime>,
+    pub candidates: Vec<VariantTime>,
     /// What had been taken without this measurement.
     pub known: &'static str,
     /// The fastest text whose numbers are right.
@@ -33,7 +33,7 @@ pub struct Tuned {
 
 /// One text.
 #[derive(Clone, Debug)]
-pub struct TextTime {
+pub struct VariantTime {
     /// Its name in `shaders/variants.toml`.
     pub name: &'static str,
     /// Seconds of a launch.
@@ -42,7 +42,7 @@ pub struct TextTime {
     pub error: f64,
 }
 
-impl TextTime {
+impl VariantTime {
     /// Whether its numbers are right. Written so that a NaN is not.
     #[must_use]
     pub fn is_right(&self) -> bool {
@@ -65,35 +65,32 @@ pub fn tune(options: &Options, told: &mut dyn FnMut(&str)) -> Result<Tuning, Fau
     let (bare, host) = (Device::open(&plain)?, Device::host());
     let mut all = Vec::new();
     for family in Family::on(&device) {
-        let mut texts = Vec::new();
+        let mut candidates = Vec::new();
         for variant in family.variants().filter(|v| device.info().lacks(v).is_none()) {
             let variants = vec![(family.shader(), variant.name)];
-            texts.push((variant.name, Device::open(&Options { variants, ..plain.clone() })?));
+            candidates.push((variant.name, Device::open(&Options { variants, ..plain.clone() })?));
         }
         for size in Size::ALL {
             told(&format!("{}, {} rows", family.shader(), size.name()));
-            let want = trial(&host, family, size)?;
-            let time = |(name, on): &(&'static str, Device)| -> Result<TextTime, Fault> {
-                let Trial { values, seconds } = trial(on, family, size)?;
+            let want = test_input(&host, family, size)?;
+            let time = |(name, on): &(&'static str, Device)| -> Result<VariantTime, Fault> {
+                let TestInput { values, seconds } = test_input(on, family, size)?;
                 let off: Vec<f32> = values.iter().zip(&want.values).map(|(a, b)| a - b).collect();
-                Ok(TextTime { name, seconds, error: norm(&off) / norm(&want.values) })
+                Ok(VariantTime { name, seconds, error: norm(&off) / norm(&want.values) })
             };
-            let texts: Vec<TextTime> = texts.iter().map(time).collect::<Result<_, _>>()?;
-            let right = texts.iter().filter(|text| text.is_right());
-            let Some(best) = right.min_by(|a, b| a.seconds.total_cmp(&b.seconds)).map(|text| text.name)
-            else {
-                let found = format!("no text of {} is right: {texts:?}", family.shader());
+            let candidates: Vec<VariantTime> = candidates.iter().map(time).collect::<Result<_, _>>()?;
+            let right = candidates.iter().filter(|variant| variant.is_right());
+            let Some(best) = right.min_by(|a, b| a.seconds.total_cmp(&b.seconds)).map(|variant| variant.name) else {
+                let found = format!("no text of {} is right: {candidates:?}", family.shader());
                 return Err(Fault::Driver { device: device.info().to_string(), found });
             };
             let known = tuning::choose(&bare, family, size, true);
-            all.push(Tuned { family, size, texts, known, best });
+            all.push(Tuned { family, size, candidates, known, best });
         }
     }
-    let preferences: Vec<Preference> = all
-        .iter()
-        .map(|t| Preference { shader: t.family.shader(), size: t.size.name(), variant: t.best })
-        .collect();
+    let preferences: Vec<Preference> =
+        all.iter().map(|t| Preference { shader: t.family.shader(), size: t.size.name(), variant: t.best }).collect();
     let text = tuning::to_text(&preferences);
-    device.keep(tuning::KEPT, text.as_bytes());
-    Ok(Tuning { all, kept: device.kept(tuning::KEPT).is_some_and(|kept| kept == text.as_bytes()) })
+    device.keep(tuning::CACHED, text.as_bytes());
+    Ok(Tuning { all, cached: device.cached(tuning::CACHED).is_some_and(|cached| cached == text.as_bytes()) })
 }

@@ -6,14 +6,11 @@ fn source(name: &str, folder: &str, text: &str) -> Source {
 
 /// Assembles `text` as `shaders/ops/x.wgsl` with the library files given.
 fn with(text: &str, library: &[(&str, &str)], manifest: &str) -> Vec<Result<Assembled, String>> {
-    let library = library
-        .iter()
-        .map(|(name, text)| ((*name).to_owned(), source(name, "lib", text)))
-        .collect::<Library>();
+    let library =
+        library.iter().map(|(name, text)| ((*name).to_owned(), source(name, "lib", text))).collect::<Library>();
     let manifest = Manifest::parse(manifest).expect("the manifest is right");
     let shader = source("x", "ops", text);
-    let one =
-        |switches| assemble(&shader, &switches, &library, &manifest).map_err(|problem| problem.to_string());
+    let one = |switches| assemble(&shader, &switches, &library, &manifest).map_err(|problem| problem.to_string());
     manifest.variants("x").into_iter().map(one).collect()
 }
 
@@ -86,14 +83,10 @@ fn an_import_in_a_branch_not_taken_is_left_out() {
 
 #[test]
 fn unbalanced_branches_are_errors() {
-    assert!(
-        error("x\n#ifdef F16\ny", &[]).starts_with("shaders/ops/x.wgsl:2: this `#ifdef` has no `#endif`")
-    );
+    assert!(error("x\n#ifdef F16\ny", &[]).starts_with("shaders/ops/x.wgsl:2: this `#ifdef` has no `#endif`"));
     assert!(error("x\n#endif", &[]).starts_with("shaders/ops/x.wgsl:2: `#endif` without `#ifdef`"));
     assert!(error("#else", &[]).starts_with("shaders/ops/x.wgsl:1: `#else` without `#ifdef`"));
-    assert!(
-        error("#ifdef F16\n#else\n#else\n#endif", &[]).starts_with("shaders/ops/x.wgsl:3: a second `#else`")
-    );
+    assert!(error("#ifdef F16\n#else\n#else\n#endif", &[]).starts_with("shaders/ops/x.wgsl:3: a second `#else`"));
     // A branch ends in the file that it began in.
     let message = error("#ifndef F16\n#import a\n#endif", &[("a", "#endif")]);
     assert!(message.starts_with("shaders/lib/a.wgsl:1: `#endif` without `#ifdef`"), "{message}");

@@ -49,9 +49,8 @@ mod tests {
 
     #[test]
     fn other_layouts_are_found() {
-        let storage = |group: u32, slot: u32| {
-            format!("@group({group}) @binding({slot}) var<storage, read> x: array<f32>;\n")
-        };
+        let storage =
+            |group: u32, slot: u32| format!("@group({group}) @binding({slot}) var<storage, read> x: array<f32>;\n");
         assert!(findings(&LINT, &storage(1, 1))[0].contains("`x` is in group 1"));
         assert!(findings(&LINT, &storage(0, 0))[0].contains("the storage buffer `x` is at binding 0"));
         assert!(findings(&LINT, &storage(0, 16))[0].contains("at binding 16"));

@@ -27,10 +27,7 @@ mod tests {
 
     #[test]
     fn a_file_without_a_header_is_found() {
-        assert!(
-            findings(&LINT, "const X: u32 = 1u;\n")[0]
-                .starts_with("shaders/ops/x.wgsl:1: this file does not")
-        );
+        assert!(findings(&LINT, "const X: u32 = 1u;\n")[0].starts_with("shaders/ops/x.wgsl:1: this file does not"));
         assert_eq!(findings(&LINT, "//\n// ----\nconst X: u32 = 1u;\n// late\n").len(), 1);
         assert!(findings(&LINT, "// y = x\nconst X: u32 = 1u;\n").is_empty());
     }

@@ -10,8 +10,7 @@ pub(super) fn check(source: &Source) -> Vec<Problem> {
         let code = line.split("//").next().unwrap_or_default();
         for word in ["@binding(", "@compute"] {
             if code.contains(word) {
-                let message =
-                    format!("an imported file has no `{word}`: bindings and entries stay in the shader");
+                let message = format!("an imported file has no `{word}`: bindings and entries stay in the shader");
                 problems.push(Problem::new(&source.path, number, message));
             }
         }
@@ -26,7 +25,8 @@ mod tests {
 
     #[test]
     fn bindings_and_entries_are_found() {
-        let text = "// head\n@group(0) @binding(1) var<storage> x: array<f32>;\n@compute @workgroup_size(1) fn f() {}\n";
+        let text =
+            "// head\n@group(0) @binding(1) var<storage> x: array<f32>;\n@compute @workgroup_size(1) fn f() {}\n";
         let source = Source { name: "l".into(), path: "shaders/lib/l.wgsl".into(), text: text.into() };
         let found: Vec<String> = check(&source).iter().map(ToString::to_string).collect();
         assert!(found[0].starts_with("shaders/lib/l.wgsl:2: "), "{found:?}");

@@ -73,8 +73,7 @@ pub(crate) fn library(source: &Source) -> Vec<Problem> {
 }
 
 fn apply(lint: &Lint, subject: &Subject<'_>) -> Vec<Problem> {
-    let explain =
-        |problem: Problem| problem.detail(format!("{}: {}; {}", lint.name, lint.summary, lint.reason));
+    let explain = |problem: Problem| problem.detail(format!("{}: {}; {}", lint.name, lint.summary, lint.reason));
     (lint.check)(subject).into_iter().map(explain).collect()
 }
 
@@ -106,12 +105,11 @@ fn each_statement(block: &Block, visit: &mut dyn FnMut(&Statement, Span)) {
 #[cfg(test)]
 fn findings(lint: &Lint, text: &str) -> Vec<String> {
     use super::{check, manifest::Switches};
-    let source =
-        Source { name: "x".to_owned(), path: "shaders/ops/x.wgsl".to_owned(), text: text.to_owned() };
+    let source = Source { name: "x".to_owned(), path: "shaders/ops/x.wgsl".to_owned(), text: text.to_owned() };
     let mut switches = Switches::base();
     switches.flags.insert("SUBGROUP".to_owned());
-    let assembled = super::assemble::assemble(&source, &switches, &Default::default(), &Default::default())
-        .expect("assembles");
+    let assembled =
+        super::assemble::assemble(&source, &switches, &Default::default(), &Default::default()).expect("assembles");
     let (module, info) = check::check(&assembled, &switches).expect("valid");
     let subject = Subject { source: &source, assembled: &assembled, module: &module, info: &info };
     apply(lint, &subject).iter().map(ToString::to_string).collect()

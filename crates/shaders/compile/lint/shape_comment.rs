@@ -32,10 +32,7 @@ mod tests {
     #[test]
     fn a_binding_without_a_shape_is_found() {
         let text = "@group(0) @binding(1) var<storage, read> x: array<f32>; // the input\n";
-        assert!(
-            findings(&LINT, text)[0]
-                .starts_with("shaders/ops/x.wgsl:1: this binding does not tell its shape")
-        );
+        assert!(findings(&LINT, text)[0].starts_with("shaders/ops/x.wgsl:1: this binding does not tell its shape"));
         let bare = "\n@group(0) @binding(1) var<storage, read> x: array<f32>;\n";
         assert!(findings(&LINT, bare)[0].starts_with("shaders/ops/x.wgsl:2: "));
     }

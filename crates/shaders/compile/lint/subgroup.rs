@@ -35,8 +35,7 @@ fn check(subject: &Subject<'_>) -> Vec<Problem> {
             let Some(lane) = constant(subject.module, function, lane).filter(|lane| *lane >= lanes) else {
                 return;
             };
-            problems
-                .push(subject.problem(span, format!("a subgroup operation uses the constant lane {lane}")));
+            problems.push(subject.problem(span, format!("a subgroup operation uses the constant lane {lane}")));
         });
     }
     problems

@@ -16,9 +16,7 @@ fn check(subject: &Subject<'_>) -> Vec<Problem> {
     for function in subject.functions() {
         for (handle, expression) in function.expressions.iter() {
             if matches!(expression, Expression::Math { fun: MathFunction::Tanh, .. }) {
-                problems.push(
-                    subject.problem(function.expressions.get_span(handle), "the built-in `tanh` is used"),
-                );
+                problems.push(subject.problem(function.expressions.get_span(handle), "the built-in `tanh` is used"));
             }
         }
     }

@@ -30,8 +30,7 @@ fn check_entry(subject: &Subject<'_>, entry: &str) -> Option<Problem> {
         .filter(|(_, constant)| constant.init.is_none())
         .filter_map(|(_, constant)| constant.name.clone().map(|name| (name, 1.0)))
         .collect();
-    let resolved =
-        process_overrides(subject.module, subject.info, Some((ShaderStage::Compute, entry)), &constants);
+    let resolved = process_overrides(subject.module, subject.info, Some((ShaderStage::Compute, entry)), &constants);
     let module = match resolved {
         Ok((module, _)) => module,
         Err(error) => return problem(format!("the overrides of `{entry}` cannot be resolved: {error}")),
@@ -47,9 +46,7 @@ fn check_entry(subject: &Subject<'_>, entry: &str) -> Option<Problem> {
     let bytes: u32 = module
         .global_variables
         .iter()
-        .filter(|(_, variable)| {
-            variable.space == AddressSpace::WorkGroup && used.contains(&variable.name.as_deref())
-        })
+        .filter(|(_, variable)| variable.space == AddressSpace::WorkGroup && used.contains(&variable.name.as_deref()))
         .map(|(_, variable)| module.types[variable.ty].inner.size(module.to_ctx()))
         .sum();
     if bytes > MOST_BYTES {
@@ -64,10 +61,7 @@ fn used_workgroup_variables<'a>(subject: &'a Subject<'_>, entry: &str) -> Vec<Op
     };
     let info = subject.info.get_entry_point(index);
     let variables = subject.module.global_variables.iter();
-    variables
-        .filter(|(handle, _)| !info[*handle].is_empty())
-        .map(|(_, variable)| variable.name.as_deref())
-        .collect()
+    variables.filter(|(handle, _)| !info[*handle].is_empty()).map(|(_, variable)| variable.name.as_deref()).collect()
 }
 
 #[cfg(test)]
@@ -88,9 +82,8 @@ mod tests {
 
     #[test]
     fn too_many_invocations_are_found() {
-        let text = |size: &str| {
-            format!("override WG: u32 = 32u;\n@compute @workgroup_size({size}) fn primal() {{ }}\n")
-        };
+        let text =
+            |size: &str| format!("override WG: u32 = 32u;\n@compute @workgroup_size({size}) fn primal() {{ }}\n");
         assert!(findings(&LINT, &text("WG, 8")).is_empty());
         assert!(findings(&LINT, &text("WG, 9"))[0].contains("a workgroup of 32 x 9 x 1"));
         assert!(findings(&LINT, &text("1, 1, 65"))[0].contains("a workgroup of 1 x 1 x 65"));

@@ -20,15 +20,7 @@ fn check(_: &[String]) -> Result {
         run(&mut cargo(&["fmt", "--all", "--check"])),
         run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
         // What an embedder gets who leaves models and network out.
-        run(&mut cargo(&[
-            "clippy",
-            "--package",
-            "resolvent-cli",
-            "--no-default-features",
-            "--",
-            "-D",
-            "warnings",
-        ])),
+        run(&mut cargo(&["clippy", "--package", "resolvent-cli", "--no-default-features", "--", "-D", "warnings"])),
         run(&mut cargo(&["test", "--quiet", "--package", "xtask", "--features", "translate"])),
         run(&mut cargo(&["run", "--quiet", "--package", "xtask", "--features", "translate", "--", "shaders"])),
         docs::rustdoc(),

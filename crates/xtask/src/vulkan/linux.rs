@@ -58,8 +58,7 @@ const ERROR_INCOMPATIBLE_DRIVER: i32 = -9;
 
 fn count_devices() -> Result<u32> {
     // SAFETY: loading runs the initialisers of the system's Vulkan loader, which any Vulkan program runs.
-    let loader =
-        unsafe { libloading::Library::new("libvulkan.so.1") }.map_err(|_| "no libvulkan.so.1".to_owned())?;
+    let loader = unsafe { libloading::Library::new("libvulkan.so.1") }.map_err(|_| "no libvulkan.so.1".to_owned())?;
     // SAFETY: the three symbols are exported by every Vulkan loader, with these signatures since Vulkan 1.0.
     let (create, destroy, enumerate) = unsafe {
         let missing = |error: libloading::Error| error.to_string();

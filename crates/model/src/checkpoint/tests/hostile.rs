@@ -51,26 +51,10 @@ fn impossible_headers() {
         (r#"{"a": {"dtype": "F33", "shape": [1], "data_offsets": [0, 4]}}"#, 4, "unknown variant `F33`"),
         (r#"{"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}"#, 4, "invalid"),
         (r#"{"a": {"dtype": "F32", "shape": [1], "data_offsets": [-4, 0]}}"#, 4, "its header is damaged"),
-        (
-            r#"{"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 0]}}"#,
-            4,
-            "`a` is declared at bytes 4..0 of 4",
-        ),
-        (
-            r#"{"a": {"dtype": "F32", "shape": [9], "data_offsets": [0, 36]}}"#,
-            4,
-            "`a` is declared at bytes 0..36 of 4",
-        ),
-        (
-            r#"{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}"#,
-            4,
-            "does not match its shape and dtype",
-        ),
-        (
-            r#"{"a": {"dtype": "F32", "shape": [18446744073709551615, 2], "data_offsets": [0, 4]}}"#,
-            4,
-            "overflow",
-        ),
+        (r#"{"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 0]}}"#, 4, "`a` is declared at bytes 4..0 of 4"),
+        (r#"{"a": {"dtype": "F32", "shape": [9], "data_offsets": [0, 36]}}"#, 4, "`a` is declared at bytes 0..36 of 4"),
+        (r#"{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}"#, 4, "does not match its shape and dtype"),
+        (r#"{"a": {"dtype": "F32", "shape": [18446744073709551615, 2], "data_offsets": [0, 4]}}"#, 4, "overflow"),
         (r#"{"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}"#, 8, "leaves a gap before it"),
         (
             r#"{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
@@ -118,9 +102,7 @@ fn files_that_are_something_else() {
 #[test]
 fn directories_without_weights() {
     let dir = directory(CONFIG, &[]);
-    assert!(
-        error(&dir).contains("has no model.safetensors; put the weights of the model beside its config.json")
-    );
+    assert!(error(&dir).contains("has no model.safetensors; put the weights of the model beside its config.json"));
     std::fs::write(dir.path().join("pytorch_model.bin"), "").unwrap();
     assert!(error(&dir).contains("convert that with `save_pretrained"));
 }
@@ -130,10 +112,7 @@ fn missing_tensors() {
     let mut raw = tensors(CONFIG);
     raw.remove(3);
     let text = error(&model(CONFIG, &raw));
-    assert!(
-        text.contains("lacks `h.0.ln_1.bias` [4]; use the config.json that came with these weights"),
-        "{text}"
-    );
+    assert!(text.contains("lacks `h.0.ln_1.bias` [4]; use the config.json that came with these weights"), "{text}");
     let text = error(&model(CONFIG, &raw[..10]));
     assert!(
         text.contains("`h.0.ln_1.bias` [4], `h.0.mlp.c_fc.bias` [16], `h.0.mlp.c_proj.weight` [16, 4] and"),
@@ -149,16 +128,10 @@ fn extra_tensors() {
     let mut raw = tensors(CONFIG);
     raw.push(Raw::f32("score.weight\n", &[2], &[0.0; 2]));
     let text = error(&model(CONFIG, &raw));
-    assert!(
-        text.contains("holds `score.weight\\n` [2], which its config.json leaves no place for"),
-        "{text}"
-    );
+    assert!(text.contains("holds `score.weight\\n` [2], which its config.json leaves no place for"), "{text}");
     let shallow = CONFIG.replace("\"n_layer\": 2", "\"n_layer\": 1");
     let text = error(&model(&shallow, &tensors(CONFIG)));
-    assert!(
-        text.contains("holds `h.1.attn.c_attn.bias` [12],") && text.contains("and 9 more, which"),
-        "{text}"
-    );
+    assert!(text.contains("holds `h.1.attn.c_attn.bias` [12],") && text.contains("and 9 more, which"), "{text}");
     // Not a mask: masks belong to a numbered layer.
     let mut raw = tensors(CONFIG);
     raw.push(Raw::f32("h.x.attn.bias", &[1], &[0.0]));
@@ -171,9 +144,7 @@ fn tensors_of_other_shapes() {
     raw[1] = Raw::f32("wpe.weight", &[2, 4], &[0.0; 8]);
     let text = error(&model(CONFIG, &raw));
     assert!(
-        text.contains(
-            "`wpe.weight` is [2, 4] where config.json asks for [3, 4]; use the config.json that came"
-        ),
+        text.contains("`wpe.weight` is [2, 4] where config.json asks for [3, 4]; use the config.json that came"),
         "{text}"
     );
     raw[4].shape = vec![12, 4];
@@ -210,10 +181,7 @@ fn tensors_stored_twice() {
 /// What is said of an index, given what is changed about good shards.
 fn index_error(change: impl FnOnce(&mut serde_json::Value, &Path)) -> String {
     let (a, b, mut index) = sharded(&tensors(CONFIG));
-    let dir = directory(
-        CONFIG,
-        &[("model-00001-of-00002.safetensors", &a), ("model-00002-of-00002.safetensors", &b)],
-    );
+    let dir = directory(CONFIG, &[("model-00001-of-00002.safetensors", &a), ("model-00002-of-00002.safetensors", &b)]);
     change(&mut index, dir.path());
     std::fs::write(dir.path().join("model.safetensors.index.json"), index.to_string()).unwrap();
     error(&dir)
@@ -221,15 +189,10 @@ fn index_error(change: impl FnOnce(&mut serde_json::Value, &Path)) -> String {
 
 #[test]
 fn indexes_that_disagree_with_their_shards() {
-    let text =
-        index_error(|_, dir| std::fs::remove_file(dir.join("model-00002-of-00002.safetensors")).unwrap());
+    let text = index_error(|_, dir| std::fs::remove_file(dir.join("model-00002-of-00002.safetensors")).unwrap());
     assert!(text.contains("shard `model-00002-of-00002.safetensors` is not in the directory"), "{text}");
-    let text =
-        index_error(|index, _| index["weight_map"]["wte.weight"] = json!("model-00002-of-00002.safetensors"));
-    assert!(
-        text.contains("tensor `wte.weight` is not in shard `model-00002-of-00002.safetensors`"),
-        "{text}"
-    );
+    let text = index_error(|index, _| index["weight_map"]["wte.weight"] = json!("model-00002-of-00002.safetensors"));
+    assert!(text.contains("tensor `wte.weight` is not in shard `model-00002-of-00002.safetensors`"), "{text}");
     let text = index_error(|index, _| *index = json!({}));
     assert!(text.contains("`weight_map` is missing; download or export the whole model"), "{text}");
     let text = index_error(|index, _| index["weight_map"] = json!([]));
@@ -253,9 +216,7 @@ fn indexes_that_disagree_with_their_shards() {
 
 #[test]
 fn shards_outside_the_directory() {
-    for path in
-        ["../x.safetensors", "/etc/passwd", "sub/x.safetensors", "..", ".", "", "a\\b", "C:x", "x/", "./x"]
-    {
+    for path in ["../x.safetensors", "/etc/passwd", "sub/x.safetensors", "..", ".", "", "a\\b", "C:x", "x/", "./x"] {
         let text = index_error(|index, _| index["weight_map"]["wte.weight"] = json!(path));
         assert!(text.contains("is not the plain name of a file beside the index"), "{path}: {text}");
     }

@@ -33,9 +33,8 @@ fn seal(data: &[u8]) -> [u8; 8] {
     let (words, rest) = data.as_chunks::<8>();
     let words = words.iter().map(|word| u64::from_le_bytes(*word));
     let all = words.chain(rest.iter().map(|&byte| u64::from(byte))).chain([data.len() as u64]);
-    let sum = all.fold(0xcbf2_9ce4_8422_2325, |sum: u64, word| {
-        (sum ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(29)
-    });
+    let sum = all
+        .fold(0xcbf2_9ce4_8422_2325, |sum: u64, word| (sum ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(29));
     sum.to_le_bytes()
 }
 
@@ -94,18 +93,18 @@ fn what_a_device_keeps_is_given_back() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let open = |cache: &Path| on.again(Options { cache: Some(cache.to_owned()), ..Options::default() });
         let keeps = open(folder.path());
-        assert_eq!(keeps.device().kept("figures"), None);
+        assert_eq!(keeps.device().cached("figures"), None);
         keeps.device().keep("figures", b"12");
         keeps.device().keep("letters", b"ab");
         let again = open(folder.path());
-        assert_eq!(again.device().kept("figures").as_deref(), Some(&b"12"[..]), "{}", on.name());
-        assert_eq!(again.device().kept("letters").as_deref(), Some(&b"ab"[..]), "{}", on.name());
+        assert_eq!(again.device().cached("figures").as_deref(), Some(&b"12"[..]), "{}", on.name());
+        assert_eq!(again.device().cached("letters").as_deref(), Some(&b"ab"[..]), "{}", on.name());
         let file = std::fs::read_dir(folder.path().join("figures")).expect("a folder").next();
         let file = file.expect("a file").expect("readable").path();
         let whole = std::fs::read(&file).expect("readable");
         std::fs::write(&file, &whole[..whole.len() - 1]).expect("writable");
-        assert_eq!(again.device().kept("figures"), None, "{}", on.name());
+        assert_eq!(again.device().cached("figures"), None, "{}", on.name());
         on.device().keep("figures", b"nowhere to put it");
-        assert_eq!(on.device().kept("figures"), None, "{}: no folder, nothing kept", on.name());
+        assert_eq!(on.device().cached("figures"), None, "{}: no folder, nothing kept", on.name());
     }
 }

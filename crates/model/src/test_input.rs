@@ -1,4 +1,4 @@
-//! One launch of a shader that comes in several texts, at one size, timed: what `resolvent bench --tune` chooses by.
+//! Times one launch of a shader with several variants, at one size. `resolvent bench --tune` chooses variants by this time.
 
 use std::time::{Duration, Instant};
 
@@ -7,29 +7,29 @@ use resolvent_engine::{Device, Recording, Tensor};
 use resolvent_ops::attention::Attention;
 use resolvent_ops::matmul::Matmul;
 use resolvent_ops::tuning::{Family, Size};
-use resolvent_ops::{Kept, Op, Outcome, Rows, Span, Weight};
+use resolvent_ops::{Op, Outcome, Residuals, Rows, Span, Weight};
 
 use crate::error::Result;
 use crate::random::gaussian;
 
-/// What came out, and how long it took.
+/// The result of one test input, and the time that it took.
 #[derive(Clone, Debug)]
-pub struct Trial {
-    /// The numbers that were computed, to be held against another device's.
+pub struct TestInput {
+    /// The computed values, to be compared with those of another device.
     pub values: Vec<f32>,
     /// Seconds of the fastest repetition.
     pub seconds: f64,
 }
 
-/// A pair of widths as GPT-2 small has them: twelve heads of 64, and a hidden layer four times as wide.
+/// Widths of GPT-2 small: twelve heads of 64, and a hidden layer four times as wide.
 const D: usize = 768;
 const INNER: usize = 4 * D;
 
-/// Repetitions go on for this long, and are at least [`REPEATS`].
+/// Least total time of the repetitions; there are at least [`REPEATS`].
 const LONG: Duration = Duration::from_millis(300);
 const REPEATS: usize = 3;
 
-/// Rows of a launch that stands for a size.
+/// Returns the number of rows that represents a size.
 fn rows_of(size: Size) -> usize {
     match size {
         Size::Few => 16,
@@ -38,54 +38,53 @@ fn rows_of(size: Size) -> usize {
     }
 }
 
-/// Tangents of a product `[rows, 768] x [768, 3072]`, that product itself where it rounds its inputs, or tangents of attention over a
-/// prompt of as many tokens, in the text that `device` would take.
+/// Runs and times the test input of a kernel family, with the variant that `device` selects.
+///
+/// The test input is tangents of a product `[rows, 768] x [768, 3072]`; the product itself if it rounds its inputs; or
+/// tangents of attention over a prompt of `rows` tokens.
 ///
 /// # Errors
 /// A device error.
-pub fn trial(device: &Device, family: Family, size: Size) -> Result<Trial> {
+pub fn test_input(device: &Device, family: Family, size: Size) -> Result<TestInput> {
     let rows = rows_of(size);
     let table = Rows::new(device, &[Span { primal: 0, start: 0, end: rows }])?;
     let normals = |seed, n: usize, scale: f32| gaussian(seed, n).into_iter().map(|x| x * scale).collect();
-    let upload =
-        |name: &str, dims: [(&'static str, usize); 2], values: Vec<f32>| device.upload(name, &dims, &values);
+    let upload = |name: &str, dims: [(&'static str, usize); 2], values: Vec<f32>| device.upload(name, &dims, &values);
     let (op, width): (Box<dyn Op>, usize) = match family {
-        Family::Matmul | Family::MatmulHalf => {
+        Family::Matmul | Family::MatmulF16 => {
             let w: Vec<f32> = normals(1, D * INNER, (D as f32).powf(-0.5));
             let w = match family {
                 Family::Matmul => Weight::full(upload("w", [("k", D), ("n", INNER)], w)?),
                 _ => {
-                    let halves: Vec<f16> = w.into_iter().map(f16::from_f32).collect();
-                    let words = device.upload("w", &[("k", D), ("pairs", INNER / 2)], &halves)?;
-                    Weight::halves(words)?.rounding_inputs(true)
+                    let rounded: Vec<f16> = w.into_iter().map(f16::from_f32).collect();
+                    let words = device.upload("w", &[("k", D), ("pairs", INNER / 2)], &rounded)?;
+                    Weight::f16s(words)?.rounding_inputs(true)
                 }
             };
             let bias = device.upload("bias", &[("n", INNER)], &vec![0.0f32; INNER])?;
             (Box::new(Matmul { w, bias, add: false }), D)
         }
-        Family::Attention => {
-            (Box::new(Attention { heads: 12, d_head: D / 12, scale: 0.125, held: false }), 3 * D)
-        }
+        Family::Attention => (Box::new(Attention { heads: 12, d_head: D / 12, scale: 0.125, frozen: false }), 3 * D),
     };
     let x = upload("x", [("rows", rows), ("n", width)], normals(2, rows * width, 1.0))?;
     let x_dot = upload("x_dot", [("rows", rows), ("n", width)], normals(3, rows * width, 1.0))?;
     let mut rec = device.record();
-    let Outcome { kept, .. } = op.primal(&mut rec, &table, None, &[&x])?;
+    let Outcome { residuals, .. } = op.primal(&mut rec, &table, None, &[&x])?;
     device.submit(rec)?;
-    let launch = |kept: &Kept| -> Result<(Recording, Tensor)> {
+    let launch = |residuals: &Residuals| -> Result<(Recording, Tensor)> {
         let mut rec = device.record();
         let y = match family {
-            Family::MatmulHalf => op.primal(&mut rec, &table, None, &[&x])?.y,
-            Family::Matmul | Family::Attention => op.jvp(&mut rec, &table, kept, &[&x_dot])?,
+            Family::MatmulF16 => op.primal(&mut rec, &table, None, &[&x])?.y,
+            Family::Matmul | Family::Attention => op.jvp(&mut rec, &table, residuals, &[&x_dot])?,
         };
         Ok((rec, y))
     };
-    let (rec, y) = launch(&kept)?;
+    let (rec, y) = launch(&residuals)?;
     device.submit(rec)?;
     let values = device.read(&y)?;
     let (start, mut seconds, mut repeats) = (Instant::now(), f64::INFINITY, 0);
     while repeats < REPEATS || start.elapsed() < LONG {
-        let (rec, _y) = launch(&kept)?;
+        let (rec, _y) = launch(&residuals)?;
         device.wait()?;
         let begun = Instant::now();
         device.submit(rec)?;
@@ -93,5 +92,5 @@ pub fn trial(device: &Device, family: Family, size: Size) -> Result<Trial> {
         seconds = seconds.min(begun.elapsed().as_secs_f64());
         repeats += 1;
     }
-    Ok(Trial { values, seconds })
+    Ok(TestInput { values, seconds })
 }

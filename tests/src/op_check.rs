@@ -11,7 +11,7 @@ use crate::truth::{self, Function, inner, wide};
 
 /// One case: a base run over `rows` tokens, and a ragged batch of tangents and cotangents over it.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct OpCheck {
     /// Tokens of each prompt of the base run.
     pub prompts: Vec<usize>,
     /// Width of each input.
@@ -85,16 +85,10 @@ impl Record {
 /// Rows of the batch that a run owns, with the base row of the first.
 type Run = (std::ops::Range<usize>, usize);
 
-impl Plan {
+impl OpCheck {
     /// A case over one prompt of `rows` tokens: runs that own all tokens, the last, a first half, and a middle.
     pub fn new(rows: usize, widths: &[usize], out: usize) -> Self {
-        let ends = [
-            (0, rows),
-            (rows - 1, rows),
-            (rows / 2, rows),
-            (0, rows.div_ceil(2)),
-            (rows / 3, rows - rows / 3),
-        ];
+        let ends = [(0, rows), (rows - 1, rows), (rows / 2, rows), (0, rows.div_ceil(2)), (rows / 3, rows - rows / 3)];
         let spans = ends.map(|(start, end)| Span { primal: 0, start, end }).to_vec();
         let seed = (rows * 1000 + out) as u64;
         Self {
@@ -118,20 +112,20 @@ impl Plan {
     }
 
     /// Numbers for each input: `rows` rows of its width. Streams differ by `kind`.
-    fn numbers(&self, kind: u64, rows: usize) -> Vec<Vec<f32>> {
+    fn elements(&self, kind: u64, rows: usize) -> Vec<Vec<f32>> {
         let stream = |(i, width): (usize, &usize)| {
             Random::new(self.seed ^ (kind << 40) ^ ((i as u64) << 50)).normals(rows * width)
         };
         self.widths.iter().enumerate().map(stream).collect()
     }
 
-    /// Jets `[2 batch rows, width]` of each input, whose first order are the tangents of `numbers(2, ..)`.
+    /// Jets `[2 batch rows, width]` of each input, whose first order are the tangents of `elements(2, ..)`.
     fn jets(&self) -> Vec<Vec<f32>> {
-        let orders = self.numbers(2, self.batch()).into_iter().zip(self.numbers(4, self.batch()));
-        let in_turn = |((dot, ddot), &d): ((Vec<f32>, Vec<f32>), &usize)| {
+        let orders = self.elements(2, self.batch()).into_iter().zip(self.elements(4, self.batch()));
+        let interleaved = |((dot, ddot), &d): ((Vec<f32>, Vec<f32>), &usize)| {
             dot.chunks(d).zip(ddot.chunks(d)).flat_map(|(dot, ddot)| [dot, ddot].concat()).collect()
         };
-        orders.zip(&self.widths).map(in_turn).collect()
+        orders.zip(&self.widths).map(interleaved).collect()
     }
 
     fn y_bar(&self) -> Vec<f32> {
@@ -145,24 +139,21 @@ impl Plan {
             let widths = data.iter().zip(&self.widths);
             widths.map(|(x, &d)| device.upload(name, &[("rows", rows), ("d", d)], x)).collect()
         };
-        let (x, x_dot) = (self.numbers(1, self.rows()), self.numbers(2, self.batch()));
+        let (x, x_dot) = (self.elements(1, self.rows()), self.elements(2, self.batch()));
         let (x, x_dot) = (upload("x", &x, self.rows())?, upload("x_dot", &x_dot, self.batch())?);
         let x_jet = upload("x_jet", &self.jets(), 2 * self.batch())?;
         let so_far: Vec<Option<Tensor>> = match self.so_far {
-            true => upload("so_far", &self.numbers(3, self.batch()), self.batch())?
-                .into_iter()
-                .map(Some)
-                .collect(),
+            true => upload("so_far", &self.elements(3, self.batch()), self.batch())?.into_iter().map(Some).collect(),
             false => vec![None; self.widths.len()],
         };
         let y_bar = device.upload("y_bar", &[("rows", self.batch()), ("d", self.out)], &self.y_bar())?;
         let (base, batch) = (Rows::new(device, &self.base())?, Rows::new(device, &self.spans)?);
         let mut rec = device.record();
         let outcome = op.primal(&mut rec, &base, None, &x.iter().collect::<Vec<_>>())?;
-        let y_dot = op.jvp(&mut rec, &batch, &outcome.kept, &x_dot.iter().collect::<Vec<_>>())?;
-        let jet = |rec: &mut _| op.jet(rec, &batch, &outcome.kept, &x_jet.iter().collect::<Vec<_>>());
+        let y_dot = op.jvp(&mut rec, &batch, &outcome.residuals, &x_dot.iter().collect::<Vec<_>>())?;
+        let jet = |rec: &mut _| op.jet(rec, &batch, &outcome.residuals, &x_jet.iter().collect::<Vec<_>>());
         let y_jet = self.second.then(|| jet(&mut rec)).transpose()?;
-        let x_bars = op.vjp(&mut rec, &batch, &outcome.kept, &y_bar, &so_far)?;
+        let x_bars = op.vjp(&mut rec, &batch, &outcome.residuals, &y_bar, &so_far)?;
         device.submit(rec)?;
         let x_bars = x_bars.iter().map(|bar| on.read(bar)).collect();
         let y_jet = y_jet.map_or_else(Vec::new, |y_jet| on.read(&y_jet).orders(self.out).into());
@@ -216,10 +207,9 @@ impl Plan {
             .iter()
             .map(|s| op(s.device()).and_then(|op| self.run(s, &op)).unwrap_or_else(|e| panic!("{case}: {e}")))
             .collect();
-        let x: Vec<f64> = self.numbers(1, self.rows()).iter().flat_map(|x| wide(x)).collect();
-        let [x_dot, x_ddot] = [2, 4].map(|kind| -> Vec<Vec<f64>> {
-            self.numbers(kind, self.batch()).iter().map(|x| wide(x)).collect()
-        });
+        let x: Vec<f64> = self.elements(1, self.rows()).iter().flat_map(|x| wide(x)).collect();
+        let [x_dot, x_ddot] =
+            [2, 4].map(|kind| -> Vec<Vec<f64>> { self.elements(kind, self.batch()).iter().map(|x| wide(x)).collect() });
         let truth = Labelled::reference(f.at(&x));
         let (mut orders, runs) = ([Vec::new(), Vec::new()], self.runs());
         for run in &runs {
@@ -263,17 +253,17 @@ impl Plan {
     }
 
     /// `x_bar` without what had arrived before, as an array for each input.
-    fn pulled(&self, done: &Done) -> Vec<Vec<f64>> {
-        let before = self.numbers(3, self.batch());
-        let pulled = done.x_bars.iter().zip(&before).map(|(bar, before)| match self.so_far {
+    fn own_bars(&self, done: &Done) -> Vec<Vec<f64>> {
+        let before = self.elements(3, self.batch());
+        let own_bars = done.x_bars.iter().zip(&before).map(|(bar, before)| match self.so_far {
             true => bar.values().iter().zip(before).map(|(bar, &b)| bar - f64::from(b)).collect(),
             false => bar.values().to_vec(),
         });
-        pulled.collect()
+        own_bars.collect()
     }
 
     fn vjp_error(&self, f: &impl Function, x: &[f64], done: &Done, run: &Run) -> f64 {
-        let bars = self.pulled(done);
+        let bars = self.own_bars(done);
         let bars: Vec<&[f64]> = bars.iter().map(Vec::as_slice).collect();
         let y_bar = self.dense(&[&wide(&self.y_bar())], &[self.out], run);
         let ones = self.dense(
@@ -294,7 +284,7 @@ impl Plan {
     /// `<y_bar, J x_dot> - <J^T y_bar, x_dot>`, relative to the size that such a product of random vectors has.
     fn adjointness(&self, done: &Done, x_dot: &[Vec<f64>]) -> f64 {
         let y_bar = wide(&self.y_bar());
-        let (dot, bars) = (done.y_dot.values(), self.pulled(done));
+        let (dot, bars) = (done.y_dot.values(), self.own_bars(done));
         let forward = inner(&y_bar, dot);
         let backward: f64 = bars.iter().zip(x_dot).map(|(bar, dot)| inner(bar, dot)).sum();
         let typical = tolerance::typical(&y_bar, dot);

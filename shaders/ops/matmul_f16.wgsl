@@ -8,7 +8,7 @@
 //                   pieces for 8 products of them. For subgroups of 32 lanes; others are right, and idle or go through k again.
 //   cooperative16   pieces of 16 x 16: 1 + 2 loads for 2 products.
 #import activation
-#import half
+#import f16
 
 // As matmul has them.
 struct Params { rows: u32, k: u32, n: u32, stride: u32, first: u32, pad0: u32, pad1: u32, pad2: u32 }
@@ -24,7 +24,7 @@ struct Params { rows: u32, k: u32, n: u32, stride: u32, first: u32, pad0: u32, p
 const DEEP: u32 = 32u;    // steps of k a tile
 
 #ifdef COOPERATIVE
-alias Half = f16;
+alias Input = f16;
 
 struct Place {
     @builtin(workgroup_id) group: vec3<u32>,
@@ -33,7 +33,7 @@ struct Place {
     @builtin(num_subgroups) subgroups: u32,
 }
 #else
-alias Half = f32;
+alias Input = f32;
 
 struct Place {
     @builtin(workgroup_id) group: vec3<u32>,
@@ -41,8 +41,8 @@ struct Place {
 }
 #endif
 
-var<workgroup> x_tile: array<Half, 1024>;    // [GROUP_ROWS, DEEP]
-var<workgroup> w_tile: array<Half, 2048>;    // [DEEP, GROUP_COLS]
+var<workgroup> x_tile: array<Input, 1024>;    // [GROUP_ROWS, DEEP]
+var<workgroup> w_tile: array<Input, 2048>;    // [DEEP, GROUP_COLS]
 
 // Brings x and w from step k0 on to workgroup memory, with zeros beyond their edges.
 fn bring(place: Place, k0: u32) {
@@ -54,7 +54,7 @@ fn bring(place: Place, k0: u32) {
         let step = k0 + 4u * (i % (DEEP / 4u));
         var v = vec4<f32>(0.0);
         if (row < p.rows && step < p.k) { v = rounded(x[(row * p.k + step) / 4u]); }
-        for (var e = 0u; e < 4u; e++) { x_tile[4u * i + e] = Half(v[e]); }
+        for (var e = 0u; e < 4u; e++) { x_tile[4u * i + e] = Input(v[e]); }
     }
     for (var i = place.lane; i < DEEP * GROUP_COLS / 8u; i += GROUP) {
         let step = k0 + i / (GROUP_COLS / 8u);
@@ -64,8 +64,8 @@ fn bring(place: Place, k0: u32) {
         let low = four(words.xy);
         let high = four(words.zw);
         for (var e = 0u; e < 4u; e++) {
-            w_tile[8u * i + e] = Half(low[e]);
-            w_tile[8u * i + 4u + e] = Half(high[e]);
+            w_tile[8u * i + e] = Input(low[e]);
+            w_tile[8u * i + 4u + e] = Input(high[e]);
         }
     }
     workgroupBarrier();
@@ -192,7 +192,7 @@ fn inside(at: vec2<u32>) -> bool {
 }
 
 // Place in an array [rows, n] of quads.
-fn number(at: vec2<u32>) -> u32 {
+fn element(at: vec2<u32>) -> u32 {
     return (at.x * p.n + at.y) / 4u;
 }
 
@@ -201,7 +201,7 @@ fn primal(place: Place) {
     product(place);
     for (var i = 0u; i < 4u; i++) {
         let at = spot(place, i);
-        if (inside(at)) { y[number(at)] = quad(place, i) + bias[at.y / 4u]; }
+        if (inside(at)) { y[element(at)] = quad(place, i) + bias[at.y / 4u]; }
     }
 }
 
@@ -210,7 +210,7 @@ fn primal_add(place: Place) {
     product(place);
     for (var i = 0u; i < 4u; i++) {
         let at = spot(place, i);
-        if (inside(at)) { y[number(at)] = quad(place, i) + bias[at.y / 4u] + add[number(at)]; }
+        if (inside(at)) { y[element(at)] = quad(place, i) + bias[at.y / 4u] + add[element(at)]; }
     }
 }
 
@@ -221,8 +221,8 @@ fn primal_gelu(place: Place) {
         let at = spot(place, i);
         if (inside(at)) {
             let u = quad(place, i) + bias[at.y / 4u];
-            pre[number(at)] = u;
-            y[number(at)] = vec4<f32>(value_of(u.x), value_of(u.y), value_of(u.z), value_of(u.w));
+            pre[element(at)] = u;
+            y[element(at)] = vec4<f32>(value_of(u.x), value_of(u.y), value_of(u.z), value_of(u.w));
         }
     }
 }

@@ -3,18 +3,18 @@
 use std::ops::Range;
 
 use resolvent_engine::{Device, Error, Tensor};
-use resolvent_ops::{Bend, Kept, Op, Rows, Span};
+use resolvent_ops::{Op, Paired, Residuals, Rows, Span};
 
 use crate::compare::{Labelled, Worst};
-use crate::plan::Allowed;
+use crate::op_check::Allowed;
 use crate::random::Random;
 use crate::subject::Subject;
 use crate::truth::{self, Function, inner, wide};
 
-/// One case: runs over the last prompt of a base run, of which the first `bent` have tangents and the last carries the
+/// One case: runs over the last prompt of a base run, of which the first `tangent_rows` have tangents and the last carries the
 /// cotangent itself.
 #[derive(Clone, Debug)]
-pub struct Bent {
+pub struct HvpCheck {
     /// Tokens of each prompt of the base run.
     pub prompts: [usize; 2],
     /// Tokens that the runs own, from 0 on.
@@ -29,7 +29,7 @@ pub struct Bent {
     pub seed: u64,
 }
 
-impl Bent {
+impl HvpCheck {
     /// Two runs with a tangent and one without, over all `tokens` but the last where there are several.
     pub fn new(tokens: usize, widths: &[usize], out: usize) -> Self {
         let (end, seed) = (tokens.saturating_sub(1).max(1), (tokens * 1000 + out) as u64);
@@ -45,7 +45,7 @@ impl Bent {
         self.runs.iter().sum::<usize>() + 1
     }
 
-    fn numbers(&self, kind: u64, rows: usize) -> Vec<Vec<f32>> {
+    fn elements(&self, kind: u64, rows: usize) -> Vec<Vec<f32>> {
         let stream = |(i, width): (usize, &usize)| {
             Random::new(self.seed ^ (kind << 40) ^ ((i as u64) << 50)).normals(rows * width)
         };
@@ -60,12 +60,12 @@ impl Bent {
     fn run(&self, on: &Subject, op: &dyn Op, before: bool) -> Result<Vec<Labelled>, Error> {
         let device = on.device();
         let upload = |kind: u64, rows: usize| -> Result<Vec<Tensor>, Error> {
-            let numbers = self.numbers(kind, rows);
-            let widths = numbers.iter().zip(&self.widths);
+            let elements = self.elements(kind, rows);
+            let widths = elements.iter().zip(&self.widths);
             widths.map(|(x, &d)| device.upload("x", &[("rows", rows), ("d", d)], x)).collect()
         };
-        let (rows, bent) = (self.all() * self.end, self.runs[0] * self.end);
-        let (x, x_dot) = (upload(1, self.tokens())?, upload(2, bent)?);
+        let (rows, tangent_rows) = (self.all() * self.end, self.runs[0] * self.end);
+        let (x, x_dot) = (upload(1, self.tokens())?, upload(2, tangent_rows)?);
         let so_far: Vec<Option<Tensor>> = match before {
             true => upload(3, rows)?.into_iter().map(Some).collect(),
             false => vec![None; self.widths.len()],
@@ -79,11 +79,12 @@ impl Bent {
         });
         let base = Rows::new(device, &base.collect::<Vec<_>>())?;
         let mut rec = device.record();
-        let kept = op.primal(&mut rec, &base, None, &x.iter().collect::<Vec<_>>())?.kept;
+        let residuals = op.primal(&mut rec, &base, None, &x.iter().collect::<Vec<_>>())?.residuals;
         let (forward, back) = (table(self.runs[0])?, table(self.all())?);
-        let tangent: Kept = op.tangent(&mut rec, &forward, &kept, &x_dot.iter().collect::<Vec<_>>())?.kept;
-        let bend = Bend { kept: &tangent, rows: bent, plain: rows - self.end };
-        let bars = op.hvp(&mut rec, &back, (&kept, bend), &y_bar, &so_far)?;
+        let tangent: Residuals =
+            op.tangent(&mut rec, &forward, &residuals, &x_dot.iter().collect::<Vec<_>>())?.residuals;
+        let paired = Paired { residuals: &tangent, rows: tangent_rows, shared_cotangent: rows - self.end };
+        let bars = op.hvp(&mut rec, &back, (&residuals, paired), &y_bar, &so_far)?;
         device.submit(rec)?;
         Ok(bars.iter().map(|bar| on.read(bar)).collect())
     }
@@ -120,7 +121,7 @@ impl Bent {
                 worst.within(format!("{case} run {k}"), on.name(), self.error(f, &bars, k), allowed.hvp());
             }
             let onto = run(true).unwrap_or_else(|e| panic!("{case}: {}: {e}", on.name()));
-            let so_far = self.numbers(3, self.all() * self.end);
+            let so_far = self.elements(3, self.all() * self.end);
             for ((onto, bar), before) in onto.iter().zip(&bars).zip(&so_far) {
                 let sum: Vec<f64> = bar.values().iter().zip(wide(before)).map(|(a, b)| a + b).collect();
                 worst.within(&case, on.name(), truth::relative(onto.values(), &sum), allowed.hvp());
@@ -140,12 +141,12 @@ impl Bent {
     fn error(&self, f: &impl Function, bars: &[Labelled], k: usize) -> f64 {
         const DIRECTIONS: u64 = 3;
         let rows = |k: usize| k * self.end..(k + 1) * self.end;
-        let x: Vec<f64> = self.numbers(1, self.tokens()).iter().flat_map(|x| wide(x)).collect();
+        let x: Vec<f64> = self.elements(1, self.tokens()).iter().flat_map(|x| wide(x)).collect();
         let bars: Vec<Vec<f64>> = bars.iter().map(|bar| bar.values().to_vec()).collect();
         let x_bar = self.dense(&bars, &self.widths, rows(k));
-        let [own, plain] =
+        let [own, shared_cotangent] =
             [k, self.all() - 1].map(|k| self.dense(&[wide(&self.y_bar())], &[self.out], rows(k)));
-        let tangents = self.numbers(2, self.runs[0] * self.end);
+        let tangents = self.elements(2, self.runs[0] * self.end);
         let x_dot = match k < self.runs[0] {
             true => self.dense(&tangents.iter().map(|x| wide(x)).collect::<Vec<_>>(), &self.widths, rows(k)),
             false => vec![0.0; x.len()],
@@ -155,8 +156,8 @@ impl Bent {
         let square = |seed| {
             let mut random = Random::new(seed);
             let v: Vec<f64> = owned.iter().map(|one| one * f64::from(random.normal())).collect();
-            let [moved, bent] = truth::bend(f, &x, [&x_dot, &v]);
-            (inner(&x_bar, &v) - inner(&own, &moved) - inner(&plain, &bent)).powi(2)
+            let [moved, second] = truth::second_derivative(f, &x, [&x_dot, &v]);
+            (inner(&x_bar, &v) - inner(&own, &moved) - inner(&shared_cotangent, &second)).powi(2)
         };
         let mean = (0..DIRECTIONS).map(square).sum::<f64>() / DIRECTIONS as f64;
         // A vanishing x_bar has no size to compare with; what it came from has.

@@ -28,6 +28,6 @@ fn rounded(v: vec4<f32>) -> vec4<f32> {
     let normal = (magnitude + vec4<u32>(0xfffu) + ((magnitude >> vec4<u32>(13u)) & vec4<u32>(1u))) & vec4<u32>(0xffffe000u);
     let small = bitcast<vec4<u32>>(round(abs(v) * 0x1p24f) * 0x1p-24f);
     let finite = select(normal, small, magnitude < vec4<u32>(0x38800000u));
-    let kept = select(finite, vec4<u32>(0x7f800000u), normal >= vec4<u32>(0x47800000u));
-    return bitcast<vec4<f32>>(kept | (bits & vec4<u32>(0x80000000u)));
+    let residuals = select(finite, vec4<u32>(0x7f800000u), normal >= vec4<u32>(0x47800000u));
+    return bitcast<vec4<f32>>(residuals | (bits & vec4<u32>(0x80000000u)));
 }

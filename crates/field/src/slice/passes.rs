@@ -1,5 +1,7 @@
-//! Blocks of the Green operator by either walk: tangents of the sources, read through the readout, or cotangents of the
-//! readout, read through the sources. They are the same blocks; one of the two is cheaper.
+//! Computes blocks of the Green operator by a tangent pass or by a backward pass.
+//!
+//! Tangents of the sources are projected on the readout; cotangents of the readout are projected on the sources. Both give
+//! the same blocks, and one of the two is cheaper.
 
 use std::ops::Range;
 
@@ -7,22 +9,22 @@ use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use resolvent_model::{Linearization, Seed, Site, Source};
 
-use super::pairs::Pairs;
+use super::pairs::PlacePairs;
 use crate::bases::Frames;
 use crate::error::Result;
 use crate::place::{Place, shape};
 
-/// Which way the chain of blocks is walked.
+/// Selects the pass that computes the blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Walk {
-    /// k tangents from every source.
+pub enum Pass {
+    /// A tangent pass: k tangents from every source.
     Forward,
-    /// m cotangents from every target.
+    /// A backward pass: m cotangents from every target.
     Adjoint,
 }
 
-impl Walk {
-    /// Its name in result files.
+impl Pass {
+    /// Returns its name in result files.
     pub fn name(self) -> &'static str {
         match self {
             Self::Forward => "forward",
@@ -31,64 +33,64 @@ impl Walk {
     }
 }
 
-/// What is walked: the operator, its pairs and both bases.
-pub(super) struct Walks<'a> {
+/// The inputs of the passes: the operator, its pairs and both bases.
+pub(super) struct Passes<'a> {
     pub(super) linear: &'a Linearization<'a>,
-    pub(super) pairs: Pairs,
+    pub(super) pairs: PlacePairs,
     pub(super) source: Frames,
     pub(super) readout: Frames,
 }
 
-/// Blocks `[n, m, k]` of consecutive pairs, the number of the first one, and their pairs `[n, 4]`.
+/// Blocks `[n, m, k]` of consecutive pairs, the index of the first pair, and the pairs `[n, 4]`.
 pub(super) struct Piece {
     pub(super) first: usize,
     pub(super) pairs: Vec<f32>,
     pub(super) blocks: Vec<f32>,
 }
 
-impl Walks<'_> {
-    /// The places that a walk starts from, in the order in which it takes them.
-    pub(super) fn starts(&self, walk: Walk) -> &[Place] {
-        match walk {
-            Walk::Forward => self.pairs.from(),
-            Walk::Adjoint => self.pairs.to(),
+impl Passes<'_> {
+    /// Returns the places at which a pass starts, in its order.
+    pub(super) fn starts(&self, pass: Pass) -> &[Place] {
+        match pass {
+            Pass::Forward => self.pairs.from(),
+            Pass::Adjoint => self.pairs.to(),
         }
     }
 
-    /// Rows of a batch that a place takes, and how many blocks of the model they pass.
-    pub(super) fn cost(&self, walk: Walk, (level, token): Place) -> (usize, usize) {
+    /// Returns how many batch rows a starting place needs, and how many blocks of the model these rows pass.
+    pub(super) fn cost(&self, pass: Pass, (level, token): Place) -> (usize, usize) {
         let tokens = shape(self.linear.run()).1;
-        match walk {
-            Walk::Forward => {
+        match pass {
+            Pass::Forward => {
                 let last = self.pairs.to().last().map_or(0, |place| place.0);
                 (self.source.rank() * (tokens - token), last.saturating_sub(level))
             }
-            Walk::Adjoint => {
+            Pass::Adjoint => {
                 let first = self.pairs.from().first().map_or(0, |place| place.0);
                 (self.readout.rank() * (token + 1), level.saturating_sub(first))
             }
         }
     }
 
-    /// The walk that passes fewer rows through fewer blocks.
-    pub(super) fn cheaper(&self) -> Walk {
-        let all = |walk| {
-            let each = self.starts(walk).iter().map(|&place| self.cost(walk, place));
+    /// Returns the pass with the smaller sum of rows times blocks.
+    pub(super) fn cheaper(&self) -> Pass {
+        let all = |pass| {
+            let each = self.starts(pass).iter().map(|&place| self.cost(pass, place));
             each.map(|(rows, blocks)| (rows * blocks) as u64).sum::<u64>()
         };
-        if all(Walk::Adjoint) < all(Walk::Forward) { Walk::Adjoint } else { Walk::Forward }
+        if all(Pass::Adjoint) < all(Pass::Forward) { Pass::Adjoint } else { Pass::Forward }
     }
 
-    /// Numbers of a block.
+    /// Returns the number of elements of a block.
     pub(super) fn block(&self) -> usize {
         self.source.rank() * self.readout.rank()
     }
 
-    /// The blocks of the pairs that start at some places of the walk.
-    pub(super) fn pieces(&self, walk: Walk, starts: Range<usize>) -> Result<Vec<Piece>> {
-        match walk {
-            Walk::Forward => self.forward(starts),
-            Walk::Adjoint => self.adjoint(starts),
+    /// Computes the blocks of the pairs that start at some places of the pass.
+    pub(super) fn pieces(&self, pass: Pass, starts: Range<usize>) -> Result<Vec<Piece>> {
+        match pass {
+            Pass::Forward => self.forward(starts),
+            Pass::Adjoint => self.adjoint(starts),
         }
     }
 
@@ -108,13 +110,13 @@ impl Walks<'_> {
         let sites: Vec<Site> = levels.iter().map(|&level| self.site(level)).collect();
         let Range { start: first, end } = self.pairs.of(&sources);
         let mut blocks = vec![0.0; (end - first) * m * k];
-        // By source and level: the first pair's block, and where its targets are.
+        // By source and level: the index of the first pair, and the tokens of the targets.
         let rows = self.rows_by_level(&sources, &levels);
         let mut failed = Ok(());
-        self.linear.jvp_at(&vectors, &sites, &mut |slab| {
-            let (i, column) = (slab.member / k, slab.member % k);
-            let (at, tokens) = &rows[i * levels.len() + slab.site];
-            let read = self.read(&self.readout, levels[slab.site], tokens, (slab.rows, slab.token));
+        self.linear.jvp_at(&vectors, &sites, &mut |chunk| {
+            let (i, column) = (chunk.sequence / k, chunk.sequence % k);
+            let (at, tokens) = &rows[i * levels.len() + chunk.site];
+            let read = self.read(&self.readout, levels[chunk.site], tokens, (chunk.rows, chunk.token));
             match read {
                 Ok(read) => {
                     let here = &mut blocks[(at - first) * m * k..][..tokens.len() * m * k];
@@ -129,7 +131,7 @@ impl Walks<'_> {
         Ok(vec![Piece { first, pairs: self.pairs.rows(&sources), blocks }])
     }
 
-    /// For each of some sources and of `levels`: its first pair there, and the tokens of its targets.
+    /// Returns, for each source and each of `levels`, the first pair there and the tokens of its targets.
     fn rows_by_level(&self, sources: &Range<usize>, levels: &[usize]) -> Vec<(usize, Vec<usize>)> {
         let mut rows = Vec::with_capacity(sources.len() * levels.len());
         let mut pair = self.pairs.of(sources).start;
@@ -174,12 +176,12 @@ impl Walks<'_> {
         let levels = levels(homes.iter().flatten().map(|home| self.pairs.from()[home.0]));
         let sites: Vec<Site> = levels.iter().map(|&level| self.site(level)).collect();
         let mut failed = Ok(());
-        self.linear.vjp_at(&vectors, &sites, &mut |slab| {
-            let (level, row) = (levels[slab.site], slab.member % m);
-            let here = homes[slab.member / m].iter().map(|home| (self.pairs.from()[home.0], home));
+        self.linear.vjp_at(&vectors, &sites, &mut |chunk| {
+            let (level, row) = (levels[chunk.site], chunk.sequence % m);
+            let here = homes[chunk.sequence / m].iter().map(|home| (self.pairs.from()[home.0], home));
             let here: Vec<_> = here.filter(|(place, _)| place.0 == level).collect();
             let tokens: Vec<usize> = here.iter().map(|(place, _)| place.1).collect();
-            match self.read(&self.source, level, &tokens, (slab.rows, slab.token)) {
+            match self.read(&self.source, level, &tokens, (chunk.rows, chunk.token)) {
                 Ok(read) => {
                     for ((_, &(_, piece, n)), x) in here.into_iter().zip(read.chunks(k)) {
                         pieces[piece].blocks[(n * m + row) * k..][..k].copy_from_slice(x);
@@ -192,7 +194,7 @@ impl Walks<'_> {
         Ok(pieces)
     }
 
-    /// `<row, v>` for the rows of some tokens of a level, in order, and the vectors of a basis there: `[tokens, rank]`.
+    /// Returns `<row, v>` for the rows of some tokens of a level and the vectors of a basis there: `[tokens, rank]`.
     fn read(&self, frames: &Frames, level: usize, tokens: &[usize], (rows, from): (&[f32], usize)) -> Result<Vec<f32>> {
         let (d, rank) = (frames.width(), frames.rank());
         let mut read = Vec::with_capacity(tokens.len() * rank);
@@ -210,12 +212,12 @@ impl Walks<'_> {
     }
 }
 
-/// A walk's start, or none where the vector is zero: then so is everything that it would reach.
+/// Returns the start of a pass, or nothing if the vector is zero: then all its results are zero too.
 fn start<T>(vector: &[f32], made: impl FnOnce() -> T) -> Vec<T> {
     if vector.iter().all(|x| *x == 0.0) { Vec::new() } else { vec![made()] }
 }
 
-/// The levels of some places, each once, in order.
+/// Returns the distinct levels of some places, in order.
 fn levels(places: impl Iterator<Item = Place>) -> Vec<usize> {
     let mut levels: Vec<usize> = places.map(|place| place.0).collect();
     levels.sort_unstable();
@@ -223,7 +225,7 @@ fn levels(places: impl Iterator<Item = Place>) -> Vec<usize> {
     levels
 }
 
-/// `<a_i, b_j>` of rows `a [n, d]` and `b [m, d]`: `[n, m]`.
+/// Returns `<a_i, b_j>` of rows `a [n, d]` and `b [m, d]`: `[n, m]`.
 fn products(a: &[f32], b: &[f32], d: usize) -> Vec<f32> {
     let (n, m) = (a.len() / d, b.len() / d);
     let mut out = vec![0.0; n * m];

@@ -5,13 +5,11 @@ use half::f16;
 use resolvent_engine::Device;
 use resolvent_ops::matmul::Matmul;
 use resolvent_ops::mlp::Mlp;
-use resolvent_ops::{Kept, Op, Rows, Span, Weight};
+use resolvent_ops::{Op, Residuals, Rows, Span, Weight};
 use resolvent_tests::truth::{Function, wide};
-use resolvent_tests::{
-    Labelled, Random, Record, Subject, Worst, rounding_subjects, text_subjects, tolerance,
-};
+use resolvent_tests::{Labelled, Random, Record, Subject, Worst, rounding_subjects, tolerance, variant_subjects};
 
-use super::formulas::{self, Affine, Held};
+use super::formulas::{self, Affine, Frozen};
 use super::rowwise::{check_mlp, check_product};
 
 /// Numbers that halves hold.
@@ -20,11 +18,11 @@ fn rounded(numbers: Vec<f32>) -> Vec<f32> {
 }
 
 /// A weight `[k, n]` in halves.
-fn halves(device: &Device, [k, n]: [usize; 2], numbers: &[f32]) -> resolvent_engine::Result<Weight> {
-    let halves: Vec<f16> = numbers.iter().map(|&x| f16::from_f32(x)).collect();
-    let pairs = halves.as_chunks::<2>().0.iter();
+fn f16s(device: &Device, [k, n]: [usize; 2], numbers: &[f32]) -> resolvent_engine::Result<Weight> {
+    let f16s: Vec<f16> = numbers.iter().map(|&x| f16::from_f32(x)).collect();
+    let pairs = f16s.as_chunks::<2>().0.iter();
     let words: Vec<u32> = pairs.map(|[a, b]| u32::from(a.to_bits()) | u32::from(b.to_bits()) << 16).collect();
-    Weight::halves(device.upload("w", &[("k", k), ("pairs", n / 2)], &words)?)
+    Weight::f16s(device.upload("w", &[("k", k), ("pairs", n / 2)], &words)?)
 }
 
 /// (rows, k, n): at and past the tiles of 16, 24, 64 and 128, and few and many rows of the host.
@@ -41,19 +39,19 @@ const PRODUCTS: [[usize; 3]; 9] = [
 ];
 
 #[test]
-fn matmul_of_halves() {
-    let (mut record, mut bent) = (Record::new("matmul, halves"), Worst::new("matmul.hvp, halves"));
+fn matmul_of_f16() {
+    let (mut record, mut hvp) = (Record::new("matmul, halves"), Worst::new("matmul.hvp, halves"));
     for shape in PRODUCTS {
-        check_product((&mut record, &mut bent), shape, rounded, halves);
+        check_product((&mut record, &mut hvp), shape, rounded, f16s);
     }
 }
 
 #[test]
-fn mlp_of_halves() {
-    let (mut record, mut bent) = (Record::new("mlp, halves"), Worst::new("mlp.hvp, halves"));
+fn mlp_of_f16() {
+    let (mut record, mut hvp) = (Record::new("mlp, halves"), Worst::new("mlp.hvp, halves"));
     let mut frozen_record = Record::new("mlp, halves, held");
     for case in [([3, 24, 96], true, false), ([17, 48, 128], false, true), ([49, 16, 72], true, true)] {
-        check_mlp((&mut record, &mut bent, &mut frozen_record), case, rounded, halves);
+        check_mlp((&mut record, &mut hvp, &mut frozen_record), case, rounded, f16s);
     }
 }
 
@@ -61,24 +59,22 @@ fn mlp_of_halves() {
 /// are, denormal ones too, though most GPUs make zeros of denormal numbers.
 #[test]
 fn every_half_is_read() {
-    let all: Vec<f32> = (0..=u16::MAX)
-        .map(|bits| f16::from_bits(bits).to_f32())
-        .map(|x| if x.is_finite() { x } else { 0.0 })
-        .collect();
+    let all: Vec<f32> =
+        (0..=u16::MAX).map(|bits| f16::from_bits(bits).to_f32()).map(|x| if x.is_finite() { x } else { 0.0 }).collect();
     let (few, many) = (8, all.len() / 8);
     let identity: Vec<f32> = (0..few * few).map(|i| f32::from(u8::from(i % (few + 1) == 0))).collect();
-    for on in text_subjects() {
+    for on in variant_subjects() {
         let device = on.device();
         for [k, n] in [[few, many], [many, few]] {
             let read = || -> resolvent_engine::Result<Vec<f32>> {
                 let bias = device.upload("bias", &[("n", n)], &vec![0.0f32; n])?;
-                let op = Matmul { w: halves(device, [k, n], &all)?, bias, add: false };
+                let op = Matmul { w: f16s(device, [k, n], &all)?, bias, add: false };
                 let rows = Rows::new(device, &[Span { primal: 0, start: 0, end: few }])?;
                 let x = device.upload("x", &[("rows", few), ("d", few)], &identity)?;
                 let mut rec = device.record();
                 let y = match n == many {
-                    true => op.jvp(&mut rec, &rows, &Kept::default(), &[&x])?,
-                    false => op.vjp(&mut rec, &rows, &Kept::default(), &x, &[None])?.remove(0),
+                    true => op.jvp(&mut rec, &rows, &Residuals::default(), &[&x])?,
+                    false => op.vjp(&mut rec, &rows, &Residuals::default(), &x, &[None])?.remove(0),
                 };
                 device.submit(rec)?;
                 device.read(&y)
@@ -97,16 +93,16 @@ fn every_half_is_read() {
 /// What would not be read whole is refused.
 #[test]
 fn halves_of_odd_lengths_are_refused() {
-    for on in text_subjects() {
+    for on in variant_subjects() {
         for [k, n] in [[8, 4], [12, 8]] {
-            let error = halves(on.device(), [k, n], &vec![1.0; k * n]).expect_err("no multiple of eight");
+            let error = f16s(on.device(), [k, n], &vec![1.0; k * n]).expect_err("no multiple of eight");
             assert!(error.to_string().contains("multiples of 8"), "{error}");
         }
     }
 }
 
 fn rounding(device: &Device, shape: [usize; 2], numbers: &[f32]) -> resolvent_engine::Result<Weight> {
-    Ok(halves(device, shape, numbers)?.rounding_inputs(true))
+    Ok(f16s(device, shape, numbers)?.rounding_inputs(true))
 }
 
 /// The primal of `op` at `inputs`, each of `rows` rows.
@@ -126,7 +122,7 @@ fn primal(on: &Subject, op: &dyn Op, rows: usize, inputs: &[&[f32]]) -> Vec<f32>
 
 /// Each epilogue is that of the rounded input, to the accuracy of f32: rounding itself is exact on every device.
 #[test]
-fn matmul_half() {
+fn matmul_f16() {
     let mut worst = Worst::new("matmul_half.primal");
     for [rows, k, n] in PRODUCTS {
         let mut random = Random::new((k * n) as u64);
@@ -140,13 +136,12 @@ fn matmul_half() {
         let both: Vec<f64> = at.iter().copied().chain(wide(&residual)).collect();
         let added = Labelled::reference(formulas::Matmul { product: product(), rows }.at(&both));
         let proj_f = Affine::new(&proj, &proj_bias);
-        let (form, held) = (formulas::form(false), Held::default());
-        let f = formulas::Mlp { fc: product(), proj: proj_f, form, held, rows };
+        let (form, frozen) = (formulas::form(false), Frozen::default());
+        let f = formulas::Mlp { fc: product(), proj: proj_f, form, frozen, rows };
         let through = Labelled::reference(f.at(&at));
         for on in rounding_subjects() {
             let device = on.device();
-            let vector =
-                |data: &[f32]| device.upload("bias", &[("d", data.len())], data).expect("there is room");
+            let vector = |data: &[f32]| device.upload("bias", &[("d", data.len())], data).expect("there is room");
             let weight = || rounding(device, [k, n], &w).expect("there is room");
             let op = |add| Matmul { w: weight(), bias: vector(&bias), add };
             let got = primal(on, &op(false), rows, &[&x]);
@@ -155,7 +150,7 @@ fn matmul_half() {
             worst.check(k * n, &on.label(&got), &added, allowed[0]);
             let w = Weight::full(device.upload("w", &[("k", n), ("n", 8)], &proj).expect("there is room"));
             let proj = Matmul { w, bias: vector(&proj_bias), add: false };
-            let op = Mlp { fc: (weight(), vector(&bias)), proj, exact: false, held: false };
+            let op = Mlp { fc: (weight(), vector(&bias)), proj, exact: false, frozen: false };
             worst.check(k * n, &on.label(&primal(on, &op, rows, &[&x])), &through, allowed[1]);
         }
     }

@@ -2,7 +2,7 @@
 
 /// Factors that are numbers without derivatives. Values do not depend on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Held {
+pub struct Frozen {
     /// Layer norm: `1 / sqrt(var + eps)`.
     pub norm: bool,
     /// Attention: the softmax of the scores.

@@ -9,7 +9,7 @@ use resolvent_model::{Config, Mode, Model, Observable, RandomWeights, Result, Ru
 use resolvent_tests::{Labelled, Subject, Worst, subjects, tolerance};
 
 fn halved(on: &Subject) -> Subject {
-    on.again(Options { half_weights: true, ..Options::default() })
+    on.again(Options { f16_weights: true, ..Options::default() })
 }
 
 /// Random weights of matrices, rounded to halves where the model would round them.
@@ -86,7 +86,7 @@ fn what_cannot_be_halved_is_left_or_refused() {
             Ok(_) => panic!("{}: 1e5 is no half", half.name()),
             Err(error) => error.to_string(),
         };
-        assert!(text.contains("`h.1.mlp.c_fc.weight` holds 100000, which no 16-bit float can"), "{text}");
+        assert!(text.contains("`h.1.mlp.c_fc.weight` contains 100000, which overflows f16"), "{text}");
     }
 }
 
@@ -97,7 +97,7 @@ fn a_model_of_rounded_inputs() {
     let (tokens, weights) = ([3, 1, 4, 1, 5, 9, 2, 6], || RandomWeights::new(&shape(), 5));
     let (mut agree, mut fields) = (Worst::new("model of rounded inputs"), Vec::new());
     for on in subjects() {
-        let rounding = on.again(Options { half_inputs: true, ..Options::default() });
+        let rounding = on.again(Options { f16_inputs: true, ..Options::default() });
         let model = Model::random(rounding.device(), shape(), weights()).expect("fits");
         let half = Model::random(halved(on).device(), shape(), weights()).expect("fits");
         assert_eq!(half.input_rounding(), None);
@@ -131,7 +131,7 @@ fn far(a: &[f32], b: &[f32]) -> f64 {
 fn what_cannot_be_halved_takes_inputs_as_they_are() {
     let odd = Config { n_embd: 66, n_head: 3, ..shape() };
     for on in subjects() {
-        let rounding = on.again(Options { half_inputs: true, ..Options::default() });
+        let rounding = on.again(Options { f16_inputs: true, ..Options::default() });
         let model = |on: &Subject| Model::random(on.device(), odd.clone(), RandomWeights::new(&odd, 1));
         let [model, plain] = [&rounding, on].map(|on| model(on).expect("fits"));
         assert_eq!((model.input_rounding(), model.hash()), (None, plain.hash()));

@@ -7,7 +7,7 @@
 use half::f16;
 use half::slice::HalfFloatSliceExt as _;
 use resolvent_engine::Kernel;
-use resolvent_shaders::matmul_half as shader;
+use resolvent_shaders::matmul_f16 as shader;
 
 use crate::host::each_row;
 use crate::matmul::{primal, primal_add, primal_gelu};
@@ -28,9 +28,9 @@ pub(crate) fn in_place_of(kernel: &Kernel) -> Option<&'static Kernel> {
 pub(crate) fn rounded(x: &[f32], k: usize) -> Vec<f32> {
     let mut rounded = vec![0.0; x.len()];
     each_row(&mut rounded, k, |i, row| {
-        let mut halves = vec![f16::ZERO; k];
-        halves.convert_from_f32_slice(&x[i * k..][..k]);
-        halves.convert_to_f32_slice(row);
+        let mut f16s = vec![f16::ZERO; k];
+        f16s.convert_from_f32_slice(&x[i * k..][..k]);
+        f16s.convert_to_f32_slice(row);
     });
     rounded
 }

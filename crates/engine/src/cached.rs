@@ -65,16 +65,12 @@ mod tests {
             write(&file, data);
             assert_eq!(read(&file).as_deref(), Some(data));
             let whole = std::fs::read(&file).expect("is there");
-            assert_eq!(
-                std::fs::read_dir(folder.path().join("sub")).expect("is there").count(),
-                1,
-                "no part is left"
-            );
+            assert_eq!(std::fs::read_dir(folder.path().join("sub")).expect("is there").count(), 1, "no part is left");
             for at in 0..whole.len() {
                 for bit in 0..8 {
-                    let mut bent = whole.clone();
-                    bent[at] ^= 1 << bit;
-                    std::fs::write(&file, bent).expect("writable");
+                    let mut flipped = whole.clone();
+                    flipped[at] ^= 1 << bit;
+                    std::fs::write(&file, flipped).expect("writable");
                     assert_eq!(read(&file), None, "bit {bit} of byte {at}");
                 }
                 std::fs::write(&file, &whole[..at]).expect("writable");

@@ -1,37 +1,37 @@
-//! The three walks over the list of operations: running, linearising, transposing.
+//! The passes over the list of ops: forward, tangent and backward.
 
 use std::collections::BTreeSet;
 
 use resolvent_engine::{Device, Recording, Result, Tensor};
-use resolvent_ops::splice::Source;
-use resolvent_ops::{Bend, Kept, Op, Rows};
+use resolvent_ops::splice::RowSource;
+use resolvent_ops::{Op, Paired, Residuals, Rows};
 
-use crate::batch::{Batch, Direction, Narrow, Order};
+use crate::batch::{Batch, Narrow, Order, PassDirection};
 use crate::program::{Node, Program, ValueId};
 
-/// A forward pass that was recorded: the values and residuals that were to be kept.
+/// The values and residuals that a recorded forward pass retains.
 pub(crate) struct Trace {
     /// By value.
     pub(crate) values: Vec<Option<Tensor>>,
     /// By node.
-    pub(crate) kept: Vec<Option<Kept>>,
+    pub(crate) residuals: Vec<Option<Residuals>>,
 }
 
 /// Where the first rows of a forward pass come from.
 pub(crate) enum Origin<'a> {
-    /// h\[0\], embedded; every member owns its whole prompt.
+    /// The embeddings h\[0\]; every sequence owns its whole prompt.
     Embedded(Tensor),
-    /// A base run, which members leave where they join.
+    /// A base run, from which sequences branch where they join.
     Base(&'a Trace),
 }
 
-/// What a forward pass keeps.
+/// Selects what a forward pass retains.
 pub(crate) struct Keep {
-    /// These values.
+    /// Values to retain.
     pub(crate) values: BTreeSet<ValueId>,
-    /// And whether everything that linearising needs.
+    /// Whether to retain residuals, which a linearisation needs.
     pub(crate) residuals: bool,
-    /// The rows that are left where only some are wanted.
+    /// The rows to compute at the end, if only some are read.
     pub(crate) narrow: Option<Narrow>,
 }
 
@@ -48,45 +48,45 @@ pub(crate) fn forward(
     keep: &Keep,
 ) -> Result<Trace> {
     let device = rec.device().clone();
-    let mut walk = Forward { device, batch, values: vec![None; program.values()], rows: 0 };
-    let mut kept = vec![None; program.nodes.len()];
+    let mut pass = Forward { device, batch, values: vec![None; program.values()], rows: 0 };
+    let mut residuals = vec![None; program.nodes.len()];
     let base = match origin {
         Origin::Embedded(h0) => {
-            walk.rows = batch.rows.count();
-            walk.values[0] = Some(h0);
+            pass.rows = batch.rows.count();
+            pass.values[0] = Some(h0);
             None
         }
         Origin::Base(trace) => Some(trace),
     };
-    walk.settle(rec, 0, base)?;
-    // Without residuals, what lies beyond the values that are kept is nobody's.
+    pass.apply_joins_and_edits(rec, 0, base)?;
+    // Without residuals, no value above the last retained one is needed.
     let last = if keep.residuals { None } else { keep.values.last().copied() };
     let wanted = |node: &Node| last.is_none_or(|last| node.output <= last);
     let mut narrowed: Option<&Rows> = None;
     for (i, node) in program.nodes.iter().enumerate().take_while(|(_, node)| wanted(node)) {
-        if walk.rows > 0 {
+        if pass.rows > 0 {
             rec.scope(&node.scope);
-            let inputs: Option<Vec<&Tensor>> = node.inputs.iter().map(|&v| walk.values[v].as_ref()).collect();
-            let rows = narrowed.map_or_else(|| batch.rows.prefix(walk.rows), Rows::clone);
-            let base_kept = base.and_then(|trace| trace.kept[i].as_ref());
-            let outcome = node.op.primal(rec, &rows, base_kept, &inputs.unwrap_or_default())?;
-            walk.values[node.output] = Some(outcome.y);
+            let inputs: Option<Vec<&Tensor>> = node.inputs.iter().map(|&v| pass.values[v].as_ref()).collect();
+            let rows = narrowed.map_or_else(|| batch.rows.prefix(pass.rows), Rows::clone);
+            let base_residuals = base.and_then(|trace| trace.residuals[i].as_ref());
+            let outcome = node.op.primal(rec, &rows, base_residuals, &inputs.unwrap_or_default())?;
+            pass.values[node.output] = Some(outcome.y);
             if keep.residuals {
-                kept[i] = Some(outcome.kept);
+                residuals[i] = Some(outcome.residuals);
             }
         }
         if narrowed.is_none() {
-            walk.settle(rec, node.output, base)?;
+            pass.apply_joins_and_edits(rec, node.output, base)?;
         }
-        program.forget(i, &keep.values, &mut walk.values);
+        program.forget(i, &keep.values, &mut pass.values);
         if let Some(narrow) = keep.narrow.as_ref().filter(|narrow| narrow.at == node.output) {
-            for value in walk.values.iter_mut().flatten() {
+            for value in pass.values.iter_mut().flatten() {
                 *value = narrow.plan.primal(rec, value, value)?;
             }
             narrowed = Some(&narrow.rows);
         }
     }
-    Ok(Trace { values: walk.values, kept })
+    Ok(Trace { values: pass.values, residuals })
 }
 
 struct Forward<'a> {
@@ -97,12 +97,12 @@ struct Forward<'a> {
 }
 
 impl Forward<'_> {
-    /// Joins and edits at `value`.
-    fn settle(&mut self, rec: &mut Recording, value: ValueId, base: Option<&Trace>) -> Result<()> {
-        let after = self.batch.active(value, Direction::Forward);
+    /// Applies the joins and edits at `value`.
+    fn apply_joins_and_edits(&mut self, rec: &mut Recording, value: ValueId, base: Option<&Trace>) -> Result<()> {
+        let after = self.batch.active(value, PassDirection::Forward);
         let of_base = base.and_then(|trace| trace.values[value].as_ref());
         let Some(any) = self.values[value].as_ref().or(of_base) else { return Ok(()) };
-        let newcomer = |member: &crate::batch::Member, t| Source::Base(member.span.primal + t);
+        let newcomer = |sequence: &crate::batch::Sequence, t| RowSource::Base(sequence.span.primal + t);
         let plan = self.batch.plan(&self.device, value, width(any), [self.rows, after], newcomer)?;
         if let Some(plan) = plan {
             let x = self.values[value].as_ref().unwrap_or(any);
@@ -113,19 +113,19 @@ impl Forward<'_> {
     }
 }
 
-/// Tangents, jets or cotangents at the values that were asked for, by value. Members that had not joined there have no rows.
+/// Tangents, jets or cotangents at the wanted values, by value. A sequence has rows only where it has joined.
 pub(crate) type Harvest = Vec<Option<Tensor>>;
 
-/// What a tangent walk keeps for the walk back of an hvp.
+/// What a tangent pass saves for the backward pass of an hvp.
 pub(crate) struct Tangents {
-    /// By node: what its op kept, and how many rows had a tangent there.
-    kept: Vec<Option<(Kept, usize)>>,
-    /// The tangents at the last value of the walk.
+    /// By node: the residuals of its op, and how many rows had a tangent there.
+    residuals: Vec<Option<(Residuals, usize)>>,
+    /// The tangents at the last value of the pass.
     pub(crate) last: Option<Tensor>,
 }
 
-/// Records the tangent, or the jet, of every value in `wanted`, over the residuals of the base run. Sources are the
-/// members' acts.
+/// Records the tangent, or the jet, of every value in `wanted`, over the residuals of the base run. Sources are scheduled
+/// edits of the sequences.
 pub(crate) fn tangent(
     program: &Program,
     rec: &mut Recording,
@@ -133,14 +133,14 @@ pub(crate) fn tangent(
     base: &Trace,
     (wanted, order): (&BTreeSet<ValueId>, Order),
 ) -> Result<Harvest> {
-    let step = |_, op: &dyn Op, rec: &mut Recording, table: &Rows, kept: &Kept, x: &[&Tensor]| match order {
-        Order::First => op.jvp(rec, table, kept, x),
-        Order::Second => op.jet(rec, table, kept, x),
+    let step = |_, op: &dyn Op, rec: &mut Recording, table: &Rows, residuals: &Residuals, x: &[&Tensor]| match order {
+        Order::First => op.jvp(rec, table, residuals, x),
+        Order::Second => op.jet(rec, table, residuals, x),
     };
-    onward(program, rec, batch, base, (wanted, order), step)
+    tangent_pass(program, rec, batch, base, (wanted, order), step)
 }
 
-/// Records the tangent of the value `last`, and keeps what the walk back of an hvp needs.
+/// Records the tangent of the value `last`, and saves what the backward pass of an hvp needs.
 pub(crate) fn tangents(
     program: &Program,
     rec: &mut Recording,
@@ -148,30 +148,30 @@ pub(crate) fn tangents(
     base: &Trace,
     last: ValueId,
 ) -> Result<Tangents> {
-    let mut all: Vec<Option<(Kept, usize)>> = vec![None; program.nodes.len()];
-    let step = |i: usize, op: &dyn Op, rec: &mut Recording, table: &Rows, kept: &Kept, x: &[&Tensor]| {
-        let outcome = op.tangent(rec, table, kept, x)?;
-        all[i] = Some((outcome.kept, table.count()));
+    let mut all: Vec<Option<(Residuals, usize)>> = vec![None; program.nodes.len()];
+    let step = |i: usize, op: &dyn Op, rec: &mut Recording, table: &Rows, residuals: &Residuals, x: &[&Tensor]| {
+        let outcome = op.tangent(rec, table, residuals, x)?;
+        all[i] = Some((outcome.residuals, table.count()));
         Ok(outcome.y)
     };
-    let mut dots = onward(program, rec, batch, base, (&BTreeSet::from([last]), Order::First), step)?;
-    Ok(Tangents { kept: all, last: dots[last].take() })
+    let mut dots = tangent_pass(program, rec, batch, base, (&BTreeSet::from([last]), Order::First), step)?;
+    Ok(Tangents { residuals: all, last: dots[last].take() })
 }
 
-/// A walk of tangents or jets, op by op.
-fn onward(
+/// Records a pass of tangents or jets, op by op.
+fn tangent_pass(
     program: &Program,
     rec: &mut Recording,
     batch: &Batch,
     base: &Trace,
     (wanted, order): (&BTreeSet<ValueId>, Order),
-    mut step: impl FnMut(usize, &dyn Op, &mut Recording, &Rows, &Kept, &[&Tensor]) -> Result<Tensor>,
+    mut step: impl FnMut(usize, &dyn Op, &mut Recording, &Rows, &Residuals, &[&Tensor]) -> Result<Tensor>,
 ) -> Result<Harvest> {
     let device = rec.device().clone();
     let mut dots: Harvest = vec![None; program.values()];
     let mut active = 0;
-    let mut settle = |rec: &mut Recording, dots: &mut Harvest, value: ValueId| -> Result<usize> {
-        let after = batch.active(value, Direction::Forward);
+    let mut apply_joins_and_edits = |rec: &mut Recording, dots: &mut Harvest, value: ValueId| -> Result<usize> {
+        let after = batch.active(value, PassDirection::Forward);
         let Some(primal) = &base.values[value] else { return Ok(after) };
         let plan = batch.tangent_plan(&device, value, width(primal), [active, after], order)?;
         if let Some(plan) = plan {
@@ -182,42 +182,44 @@ fn onward(
         Ok(after)
     };
     let last = wanted.last().copied().unwrap_or(0);
-    let mut rows = settle(rec, &mut dots, 0)?;
+    let mut rows = apply_joins_and_edits(rec, &mut dots, 0)?;
     for (i, node) in program.nodes.iter().enumerate().take_while(|(_, node)| node.output <= last) {
         let inputs: Option<Vec<&Tensor>> = node.inputs.iter().map(|&v| dots[v].as_ref()).collect();
-        if let (Some(inputs), Some(kept)) = (inputs, &base.kept[i]) {
+        if let (Some(inputs), Some(residuals)) = (inputs, &base.residuals[i]) {
             rec.scope(&node.scope);
             let table: Rows = batch.rows.prefix(rows);
-            dots[node.output] = Some(step(i, &*node.op, rec, &table, kept, &inputs)?);
+            dots[node.output] = Some(step(i, &*node.op, rec, &table, residuals, &inputs)?);
         }
-        rows = settle(rec, &mut dots, node.output)?;
+        rows = apply_joins_and_edits(rec, &mut dots, node.output)?;
         program.forget(i, wanted, &mut dots);
     }
     Ok(dots)
 }
 
-/// The seeds of one cotangent walk that lie on the device: row i of each member's seed at value `at`.
+/// Seeds of a backward pass that are on the device already, one for each sequence.
 pub(crate) struct DeviceSeeds<'a> {
     /// The value that they belong to.
     pub(crate) at: ValueId,
-    /// `[members, d]`
+    /// `[sequences, d]`
     pub(crate) seeds: &'a Tensor,
-    /// Token of each member's seed, and its row in `seeds`.
-    pub(crate) place: &'a dyn Fn(&crate::batch::Member, usize) -> Source,
+    /// Returns the row of `seeds` for a sequence and token, or zero.
+    pub(crate) place: &'a dyn Fn(&crate::batch::Sequence, usize) -> RowSource,
 }
 
-/// Where a walk back is linearised: the base run, and the tangents along which its own cotangent is differentiated, with the
-/// first row of the member that carries that.
+/// The point at which a backward pass is linearised: the base run and, in an hvp, the paired tangents together with the
+/// first row of the shared cotangent.
 pub(crate) type Point<'a> = (&'a Trace, Option<(&'a Tangents, usize)>);
 
-/// Records the cotangent of every value in `wanted`. Seeds are the members' acts, and `extra`; `linear` holds the
-/// linear parts of the base run's edits, which a cotangent passes on its way back. Cotangents of the last level alone, at the last
-/// tokens of their members, stay on those rows until attention of the last block takes them to others.
+/// Records the cotangent of every value in `wanted`.
+///
+/// Seeds are the scheduled edits of the sequences, and `extra`. `linear` contains the linear parts of the base run's edits,
+/// through which cotangents pass. Cotangents of the last level at the last tokens need only the last row of each sequence
+/// above the final block's attention.
 pub(crate) fn adjoint(
     program: &Program,
     rec: &mut Recording,
     [batch, linear]: [&Batch; 2],
-    (base, bends): Point<'_>,
+    (base, paired): Point<'_>,
     extra: Option<&DeviceSeeds<'_>>,
     wanted: &BTreeSet<ValueId>,
 ) -> Result<Harvest> {
@@ -226,11 +228,10 @@ pub(crate) fn adjoint(
     let mut harvest: Harvest = vec![None; program.values()];
     let mut active = 0;
     let first = wanted.first().copied().unwrap_or(0);
-    let mixed =
-        program.mixed(program.field.len() - 1).filter(|&at| bends.is_none() && linear.is_quiet_above(at));
+    let mixed = program.mixed(program.field.len() - 1).filter(|&at| paired.is_none() && linear.is_quiet_above(at));
     let top = program.values() - 1;
-    let seeded = |member: &crate::batch::Member, t: usize| {
-        extra.is_some_and(|e| !matches!((e.place)(member, t), Source::Zero))
+    let seeded = |sequence: &crate::batch::Sequence, t: usize| {
+        extra.is_some_and(|e| !matches!((e.place)(sequence, t), RowSource::Zero))
     };
     let ends = mixed.zip(base.values[top].as_ref());
     let ends = ends.map(|(at, primal)| batch.ends(&device, [at, top], width(primal), seeded));
@@ -245,11 +246,11 @@ pub(crate) fn adjoint(
             active = batch.rows.count();
         }
         let batch = ends.as_ref().map_or(batch, |(ends, _)| ends);
-        let after = batch.active(value, Direction::Backward);
+        let after = batch.active(value, PassDirection::Backward);
         if let Some(primal) = &base.values[value] {
             let here = extra.filter(|e| e.at == value);
             let newcomer =
-                |member: &crate::batch::Member, t| here.map_or(Source::Zero, |e| (e.place)(member, t));
+                |sequence: &crate::batch::Sequence, t| here.map_or(RowSource::Zero, |e| (e.place)(sequence, t));
             let plan = batch.plan(&device, value, width(primal), [active, after], newcomer)?;
             if let Some(plan) = plan {
                 let x = bars[value].as_ref().unwrap_or(primal);
@@ -265,24 +266,26 @@ pub(crate) fn adjoint(
         }
         let Some(producer) = value.checked_sub(1) else { break };
         let Some(mut y_bar) = bars[value].take() else { continue };
-        if let Some(plan) =
-            linear.plan(&device, value, width(&y_bar), [active, active], |_, _| Source::Zero)?
-        {
+        if let Some(plan) = linear.plan(&device, value, width(&y_bar), [active, active], |_, _| RowSource::Zero)? {
             y_bar = plan.primal(rec, &y_bar, &y_bar)?;
         }
         let node = &program.nodes[producer];
-        let Some(kept) = &base.kept[producer] else { continue };
+        let Some(residuals) = &base.residuals[producer] else { continue };
         rec.scope(&node.scope);
         let so_far: Vec<Option<Tensor>> = node.inputs.iter().map(|&v| bars[v].clone()).collect();
         let table = batch.rows.prefix(active);
-        let bend = bends.and_then(|(tangents, plain)| {
-            tangents.kept[producer].as_ref().map(|(kept, rows)| Bend { kept, rows: *rows, plain })
+        let paired = paired.and_then(|(tangents, shared_cotangent)| {
+            tangents.residuals[producer].as_ref().map(|(residuals, rows)| Paired {
+                residuals,
+                rows: *rows,
+                shared_cotangent,
+            })
         });
-        let pulled = match bend {
-            Some(bend) => node.op.hvp(rec, &table, (kept, bend), &y_bar, &so_far)?,
-            None => node.op.vjp(rec, &table, kept, &y_bar, &so_far)?,
+        let x_bars = match paired {
+            Some(paired) => node.op.hvp(rec, &table, (residuals, paired), &y_bar, &so_far)?,
+            None => node.op.vjp(rec, &table, residuals, &y_bar, &so_far)?,
         };
-        for (&v, bar) in node.inputs.iter().zip(pulled) {
+        for (&v, bar) in node.inputs.iter().zip(x_bars) {
             bars[v] = Some(bar);
         }
     }
