@@ -187,24 +187,31 @@ pub(crate) fn parse_place(text: &str, run: &Run) -> Result<Place, Failure> {
     Ok((from_end("level", level, levels)?, from_end("token position", at, run.tokens().len())?))
 }
 
-/// As [`parse_place`], or a level alone, which is all of its tokens.
-pub(crate) fn parse_level_or_place(text: &str, run: &Run) -> Result<Vec<Place>, Failure> {
-    match text.trim().parse() {
-        Ok(level) => {
-            let level = from_end("level", level, run.model().config().n_layer + 1)?;
-            Ok((0..run.tokens().len()).map(|token| (level, token)).collect())
-        }
-        Err(_) => Ok(vec![parse_place(text, run)?]),
-    }
-}
-
-/// The places that were given; without any, every level and every token up to `last`.
+/// Lists of places: each `LEVEL,TOKEN`, or `LEVEL` for its tokens up to `last`. Without any, every level and every token up to
+/// `last`. A place that is named twice counts once.
 pub(crate) fn parse_places(texts: &[String], run: &Run, last: usize) -> Result<Vec<Place>, Failure> {
+    let levels = run.model().config().n_layer + 1;
+    let tokens = |level: usize| (0..=last).map(move |token| (level, token));
     if texts.is_empty() {
-        let levels = run.model().config().n_layer + 1;
-        return Ok((0..levels).flat_map(|l| (0..=last).map(move |t| (l, t))).collect());
+        return Ok((0..levels).flat_map(tokens).collect());
     }
-    texts.iter().map(|text| parse_place(text, run)).collect()
+    let mut places = Vec::new();
+    for text in texts {
+        let found: Vec<Place> = match text.trim().parse() {
+            Ok(level) => tokens(from_end("level", level, levels)?).collect(),
+            Err(_) if text.contains(',') => vec![parse_place(text, run)?],
+            Err(_) => {
+                let reason = format!("invalid place `{text}`: expected LEVEL,TOKEN or LEVEL, such as 3,-1 or 3");
+                return Err(reason.into());
+            }
+        };
+        for place in found {
+            if !places.contains(&place) {
+                places.push(place);
+            }
+        }
+    }
+    Ok(places)
 }
 
 /// Tokens of a text or of a list of ids: a prompt that the model can run.

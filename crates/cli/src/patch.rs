@@ -1,7 +1,7 @@
 //! `resolvent patch`
 
 use resolvent::Labelled;
-use resolvent::field::{Case, Predictor, PredictorOptions, SiteKind, patch_at};
+use resolvent::field::{Case, Joint, Predictor, PredictorOptions, SiteKind, patch_at};
 use resolvent::model::RunOptions;
 
 use crate::Failure;
@@ -39,6 +39,9 @@ pub(crate) struct Args {
     /// by joint runs
     #[arg(long, value_name = "N")]
     interactions: Option<usize>,
+    /// What two patches of --interactions do together: `put` both clean values in place, or `add` both displacements
+    #[arg(long, value_name = "HOW", default_value = "put", requires = "interactions")]
+    joint: Joint,
     #[command(flatten)]
     observable: ObservableArgs,
     #[command(flatten)]
@@ -71,7 +74,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     }
     if let Some(count) = args.interactions {
         let case = Case { clean: &clean, corrupted: &corrupted, observable: &observable };
-        result = result.with_interactions(&case, args.sites[0], count)?;
+        result = result.with_interactions(&case, args.sites[0], count, args.joint)?;
     }
     output.naming(&corrupted, Some(&args.observable)).finish(&result, || {
         let value = |name| result.array(name).map_or(f32::NAN, |a| a.data[0]);
@@ -119,7 +122,9 @@ fn pairs(result: &Labelled) -> String {
         return String::new();
     };
     let sites = result.metadata.get("interaction_sites").map_or("", String::as_str);
-    let mut text = String::from("\ninteractions s_i^T H s_j (joint runs)\n");
+    let add = result.metadata.get("interaction_joint").is_some_and(|joint| joint == "add");
+    let how = if add { "displacements, both added" } else { "patches, both put in" };
+    let mut text = format!("\ninteractions of {how}: to second order (by joint runs)\n");
     let n = map.axes[0].1;
     for ((row, actual), site) in map.data.chunks(n).zip(actual.data.chunks(n)).zip(sites.split(' ')) {
         text.push_str(&format!("{site:<28}"));

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use resolvent::field::study::{Statement, StepProgress, Study, StudyOptions, statements};
+use resolvent::field::study::{LeftOut, Statement, StepProgress, Study, StudyOptions, statements};
 use resolvent::model::Model;
 use resolvent_report::{Studied, study_page};
 
@@ -95,18 +95,49 @@ fn run(study: &Study<'_>, folder: &Path) -> Result<(), Failure> {
     let done = done?;
     let page = folder.join("index.html");
     let command = std::env::args().skip(1).fold("resolvent".to_owned(), |all, arg| format!("{all} {arg}"));
-    study_page(&Studied::new(study, &command), &done).write(&page)?;
+    study_page(&Studied::new(study, &done, &command), &done).write(&page)?;
+    let left_out = study.left_out_of(&done);
     let mut text = String::new();
     for statement in statements(&done) {
         line(&mut text, &statement);
     }
+    text.push_str(&listed(&left_out));
     let _infallible = writeln!(text, "\n{}", page.display());
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(text.as_bytes())?;
-    Ok(stdout.flush()?)
+    stdout.flush()?;
+    match left_out.iter().filter(|l| l.failed).count() {
+        0 => Ok(()),
+        1 => Err(format!("1 part of the study failed and was left out; {} names it", page.display()).into()),
+        n => Err(format!("{n} parts of the study failed and were left out; {} names them", page.display()).into()),
+    }
+}
+
+/// The most that the terminal names of what was left out.
+const NAMED: usize = 12;
+
+/// What was left out, failures first: how much, and a line for each.
+fn listed(left_out: &[LeftOut]) -> String {
+    if left_out.is_empty() {
+        return String::new();
+    }
+    let mut order: Vec<&LeftOut> = left_out.iter().collect();
+    order.sort_by_key(|l| !l.failed);
+    let failed = left_out.iter().filter(|l| l.failed).count();
+    let mut text = format!("\nleft out: {} (failed: {failed})\n", left_out.len());
+    for l in order.iter().take(NAMED) {
+        let _infallible = writeln!(text, "  {}{l}", if l.failed { "failed: " } else { "" });
+    }
+    if order.len() > NAMED {
+        let _infallible = writeln!(text, "  and {} more, which the page names", order.len() - NAMED);
+    }
+    text
 }
 
 fn line(text: &mut String, s: &Statement) {
-    let figure = format!("{:.2} ({:.2} to {:.2})", s.figure.estimate, s.figure.low, s.figure.high);
+    let figure = match s.figure.estimate.is_nan() {
+        true => "no value".to_owned(),
+        false => format!("{:.2} ({:.2} to {:.2})", s.figure.estimate, s.figure.low, s.figure.high),
+    };
     let _infallible = writeln!(text, "{:<14} {:<30} {figure:<24} {}", s.verdict.name(), s.name, s.measure);
 }

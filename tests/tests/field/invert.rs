@@ -2,6 +2,7 @@
 
 use resolvent_field::{Goal, InvertOptions, Labelled, Method, Place, dot, invert};
 use resolvent_model::{Edit, Mode, Observable, Run, Site};
+use resolvent_tests::truth::{inner, wide};
 use resolvent_tests::{Random, Twin, subjects};
 
 use super::{array, close, run, truth};
@@ -113,6 +114,134 @@ fn few_sites_are_few() {
             }
         }
     }
+}
+
+/// The sensitivities of each goal at each site, in f64: `[goal][site][d]`.
+fn rows(run: &Run, goals: &[Goal], sites: &[Place]) -> Vec<Vec<Vec<f64>>> {
+    let linear = run.linearize(Mode::Exact);
+    let (d, tokens) = (run.model().config().n_embd, run.tokens().len());
+    let each = goals.iter().map(|goal| {
+        let Goal::Observable { observable, .. } = goal else { panic!("observables only") };
+        let chi = linear.gradient(observable).expect("runs");
+        sites.iter().map(|&(l, t)| wide(&chi[(l * tokens + t) * d..][..d])).collect()
+    });
+    each.collect()
+}
+
+/// All pairs of sites.
+fn pairs(sites: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..sites).flat_map(move |i| (i + 1..sites).map(move |j| (i, j)))
+}
+
+/// Two places at most, chosen greedily: the energy is that of the best of all pairs, for one goal and for two.
+#[test]
+fn two_places_are_the_best_two() {
+    let twin = Twin::small();
+    for on in subjects() {
+        let run = run(&twin, on, &TOKENS);
+        let sites = everywhere(&run);
+        for goals in [goals(), goals().split_off(1), goals()[..1].to_vec()] {
+            let rows = rows(&run, &goals, &sites);
+            let changes: Vec<f64> = goals
+                .iter()
+                .map(|goal| match goal {
+                    Goal::Observable { change, .. } => *change,
+                    Goal::Field { .. } => f64::NAN,
+                })
+                .collect();
+            // b^T (A A^T)^-1 b of a pair, in closed form.
+            let energy = |(i, j): (usize, usize)| {
+                let gram = |m: usize, n: usize| inner(&rows[m][i], &rows[n][i]) + inner(&rows[m][j], &rows[n][j]);
+                match changes[..] {
+                    [b] => b * b / gram(0, 0),
+                    [a, b] => {
+                        let (aa, ab, bb) = (gram(0, 0), gram(0, 1), gram(1, 1));
+                        (a * a * bb - 2.0 * a * b * ab + b * b * aa) / (aa * bb - ab * ab)
+                    }
+                    _ => f64::NAN,
+                }
+            };
+            let best = pairs(sites.len()).map(energy).filter(|e| e.is_finite() && *e > 0.0);
+            let best = best.fold(f64::INFINITY, f64::min);
+            let options = |n| InvertOptions { method: Method::Greedy(n), ..Default::default() };
+            let got = of(&run, &goals, &sites, options(2));
+            let found = array(&got, "energy")[0];
+            assert_eq!(array(&got, "sites").len(), 4, "two places");
+            assert!(found <= 1.001 * best && found >= 0.999 * best, "{}: {found} {best}", on.name());
+            // More places, less energy, down to that of all of them.
+            let energies: Vec<f64> =
+                [1, 2, 4, 15].map(|n| array(&of(&run, &goals, &sites, options(n)), "energy")[0]).to_vec();
+            assert!(energies.windows(2).all(|e| e[1] < e[0]), "{energies:?}");
+            let all = array(&of(&run, &goals, &sites, InvertOptions::default()), "energy")[0];
+            assert!((energies[3] / all - 1.0).abs() < 1e-3, "{energies:?} {all}");
+        }
+    }
+}
+
+/// A bound acts while places are chosen: where one place is not enough under it, more are used, and two are the best two.
+#[test]
+fn bounds_act_inside_the_choice() {
+    let twin = Twin::small();
+    let run = run(&twin, subjects()[0], &TOKENS);
+    let sites = everywhere(&run);
+    let goals = [Goal::Observable { observable: Observable::logit_diff(4, 20, 4), change: 0.5 }];
+    let c: Vec<f64> = rows(&run, &goals, &sites).remove(0).iter().map(|chi| inner(chi, chi).sqrt()).collect();
+    let (h, d) = (run.field().expect("runs"), twin.config.n_embd);
+    let sizes: Vec<f64> = h.chunks(d).map(|h| inner(&wide(h), &wide(h)).sqrt()).collect();
+    let one = (0..c.len()).map(|i| c[i] * sizes[i]).fold(0.0, f64::max);
+    // The strongest place alone reaches 90 %, and 55 %.
+    for share in [0.9, 0.55] {
+        let limit = share * 0.5 / one;
+        // The least energy of a pair: what one may not do the other does.
+        let energy = |(i, j): (usize, usize)| {
+            let (bi, bj) = (limit * sizes[i], limit * sizes[j]);
+            let y = 0.5 / (c[i] * c[i] + c[j] * c[j]);
+            let (mut xi, mut xj) = (c[i] * y, c[j] * y);
+            if xi > bi {
+                (xi, xj) = (bi, (0.5 - c[i] * bi) / c[j]);
+            } else if xj > bj {
+                (xi, xj) = ((0.5 - c[j] * bj) / c[i], bj);
+            }
+            if xi <= bi * 1.000_001 && xj <= bj * 1.000_001 { xi * xi + xj * xj } else { f64::INFINITY }
+        };
+        let best = pairs(c.len()).map(energy).fold(f64::INFINITY, f64::min);
+        assert!(best.is_finite(), "the goal is in reach of a pair");
+        let method = Method::Greedy(2);
+        let options = InvertOptions { method, limit: Some(limit as f32), ..Default::default() };
+        let got = of(&run, &goals, &sites, options);
+        let found = array(&got, "energy")[0];
+        assert!((array(&got, "predicted")[0] - 0.5).abs() < 1e-4, "{:?}", array(&got, "predicted"));
+        assert!(found <= 1.001 * best, "{share}: {found} {best}");
+        assert!(array(&got, "relative").iter().all(|r| *r <= 1.0001 * limit));
+        let lasso = InvertOptions { method: Method::Lasso(6), ..options };
+        let lasso = of(&run, &goals, &sites, lasso);
+        assert!((array(&lasso, "predicted")[0] - 0.5).abs() < 1e-3, "{:?}", array(&lasso, "predicted"));
+        // One place is not enough, and the result says by how much.
+        let single = of(&run, &goals, &sites, InvertOptions { method: Method::Greedy(1), ..options });
+        let missed: f64 = single.metadata["missed_first_order"].parse().expect("a number");
+        assert!((missed - (1.0 - share)).abs() < 1e-3, "{share}: {missed}");
+    }
+}
+
+/// With steps of Newton's method the baselines meet the goal too, so that energies are those of equal changes.
+#[test]
+fn baselines_are_refined_as_well() {
+    let twin = Twin::small();
+    let run = run(&twin, subjects()[0], &TOKENS);
+    let goal = [Goal::Observable { observable: Observable::logit_diff(4, 20, 4), change: 3.0 }];
+    let sites = everywhere(&run);
+    let of = |refine| of(&run, &goal, &sites, InvertOptions { refine, ..Default::default() });
+    let miss =
+        |result: &Labelled, name: &str| -> Vec<f64> { array(result, name).iter().map(|a| (a - 3.0).abs()).collect() };
+    let (before, after) = (of(0), of(12));
+    let worst = |all: Vec<f64>| all.into_iter().fold(0.0, f64::max);
+    assert!(worst(miss(&before, "baseline_achieved")) > 0.5, "{before:?}");
+    // Of the four, `random` may have no factor that reaches the goal.
+    let missed = miss(&after, "baseline_achieved");
+    assert!(missed[..3].iter().all(|m| *m < 3e-3), "{missed:?}");
+    assert!(worst(miss(&after, "achieved")) < 3e-3);
+    let least = array(&after, "energy")[0];
+    assert!(array(&after, "baseline_energy")[..3].iter().all(|e| *e >= 0.999 * least), "{after:?}");
 }
 
 #[test]

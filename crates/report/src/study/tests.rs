@@ -1,7 +1,7 @@
 //! Pages of studies made by hand: every statement gets its section, and results that are not there leave no trace.
 
 use resolvent_field::Labelled;
-use resolvent_field::study::{Done, statements};
+use resolvent_field::study::{Done, LeftOut, statements};
 
 use super::*;
 use crate::Block;
@@ -20,7 +20,7 @@ fn studied() -> Studied {
         shape: "2 layers of width 8".to_owned(),
         tasks: vec![("colours".to_owned(), 3)],
         command: "resolvent study".to_owned(),
-        left_out: String::new(),
+        left_out: Vec::new(),
     }
 }
 
@@ -89,4 +89,37 @@ fn results_are_drawn_with_their_numbers() {
     assert!(html.contains("&lt;i&gt;") && !html.contains("<i>"));
     let less = study_page(&studied(), &[transfers(0.0)]);
     assert_ne!(html, less.html().expect("a page"));
+}
+
+/// What was left out is counted in the lead, named in the section that it concerns, and listed.
+#[test]
+fn what_was_left_out_is_said() {
+    let left_out = |what: &str, failed, steps: &[&str]| LeftOut {
+        what: what.to_owned(),
+        reason: "J is the same in `both` <prompts>".to_owned(),
+        failed,
+        steps: steps.iter().map(|s| (*s).to_owned()).collect(),
+    };
+    let nothing = Done { name: "reduction.colours".to_owned(), result: Labelled::default() };
+    let mut studied = studied();
+    assert!(!study_page(&studied, &[]).html().expect("a page").contains("left out"));
+    studied.left_out = vec![
+        left_out("task small", false, &[]),
+        left_out("pair 5", false, &["transfers.colours", "inverse.colours"]),
+        left_out("reduction.colours", false, &["reduction.colours"]),
+        left_out("pair 7", true, &["regimes.colours"]),
+    ];
+    let page = study_page(&studied, &[transfers(0.75), nothing]);
+    let text = |heading: &str| {
+        let section = page.sections.iter().find(|s| s.heading == heading).expect("a section");
+        let texts = section.blocks.iter().map(|b| if let Block::Text(text) = b { text.as_str() } else { "" });
+        texts.collect::<Vec<_>>().join("\n")
+    };
+    assert!(page.lead.contains("1 of the checks or computations failed; 3 tasks, pairs or steps"), "{}", page.lead);
+    assert!(text("Transfer of answers").contains("Left out here: pair 5 in 2 steps: J is the same in 'both'"));
+    assert!(text("Reduced descriptions").contains("Left out here: reduction.colours: J is"));
+    assert!(!text("Propagation").contains("Left out"));
+    assert_eq!(figures(page.sections.iter().find(|s| s.heading == "What was left out").expect("a list")), 1);
+    let html = page.html().expect("a page");
+    assert!(html.contains("task small") && html.contains("&lt;prompts&gt;") && html.contains("pair 7"));
 }

@@ -1,0 +1,91 @@
+//! Interactions of patches that are put in place.
+//!
+//! Let i be upstream of j. With both put in place, j has its clean value whatever i does, so i acts in a run R_j in which j is
+//! frozen at its corrupted value, and s_j is added there. With `e_j` the effects in R_j,
+//!
+//! ```text
+//! e(i, j) - e(i) - e(j) = [e_j(i, j) - e_j(i) - e_j(j)] + [e_j(i) - e(i)]
+//! ```
+//!
+//! The first bracket is `s_i^T H_j s_j` to second order. The second is what i does through j: its first and second order in R_j
+//! less those in the run itself. Of two patches of which neither is upstream both brackets are those of added displacements.
+
+use resolvent_model::{Along, Edit, Mode, Run, RunOptions, Site, Source};
+
+use crate::certificate::{dot, narrow, symmetry};
+use crate::displacements::Displacements;
+use crate::error::{Error, Result};
+use crate::labelled::Labelled;
+use crate::patch::Case;
+use crate::site_kind::SiteKind;
+use crate::stats::Pairs;
+
+use super::{joined, products};
+
+/// As [`super::interactions`], of the patches `chosen` among those of a kind. On the diagonal a patch meets itself: put in twice
+/// it is put in once, so the interaction is the effect with its sign turned.
+pub(super) fn interactions(
+    case: &Case<'_>,
+    (patches, kind): (&Displacements, SiteKind),
+    chosen: &[usize],
+) -> Result<Labelled> {
+    if chosen.is_empty() {
+        return Err(Error::Input("interactions need one patch or more with an effect to first order".to_owned()));
+    }
+    let Case { corrupted: run, observable, .. } = *case;
+    let n = chosen.len();
+    let linear = run.linearize(Mode::Exact);
+    let sources: Vec<Source> = chosen.iter().map(|&i| patches.source(i)).collect();
+    let (mut map, triangles) = products(&linear, observable, &sources)?;
+    let alone: Vec<[Source; 1]> = sources.iter().map(|s| [s.clone()]).collect();
+    let effect = |a: &Along| a.first + 0.5 * a.second;
+    let free: Vec<f64> = linear.along(&alone, observable)?.iter().map(effect).collect();
+
+    // Sites of a kind lie one layer after another, with as many in each.
+    let config = run.model().config();
+    let each = patches.len() / kind.axes(config, 1)[0].1;
+    let upstream = |i: usize, j: usize| chosen[i] / each < chosen[j] / each && sources[i].token <= sources[j].token;
+    for j in 0..n {
+        let before: Vec<usize> = (0..n).filter(|&i| upstream(i, j)).collect();
+        if before.is_empty() {
+            continue;
+        }
+        let frozen = frozen(run, kind, &sources[j])?;
+        let linear = frozen.linearize(Mode::Exact);
+        let some: Vec<[Source; 1]> = before.iter().map(|&i| alone[i].clone()).collect();
+        let through = linear.along(&some, observable)?;
+        for (&i, along) in before.iter().zip(&through) {
+            map[i * n + j] = effect(along) - free[i];
+        }
+        let mut sites: Vec<Site> = before.iter().map(|&i| sources[i].site).collect();
+        sites.sort_unstable();
+        sites.dedup();
+        linear.hvp_at(&alone[j..=j], observable, &sites, &mut |chunk| {
+            for &i in before.iter().filter(|&&i| sources[i].site == sites[chunk.site]) {
+                let (token, vector) = (sources[i].token, &sources[i].vector);
+                let row = token.checked_sub(chunk.token).map(|row| row * vector.len());
+                if let Some(h) = row.and_then(|at| chunk.rows.get(at..at + vector.len())) {
+                    map[i * n + j] += dot(vector, h);
+                }
+            }
+        })?;
+        for &i in &before {
+            map[j * n + i] = map[i * n + j];
+        }
+    }
+    for i in 0..n {
+        map[i * n + i] = -free[i];
+    }
+    let edits: Vec<Edit> = chosen.iter().map(|&i| patches.edit(i)).collect();
+    let pairs = |actual: &[f32]| Pairs::new(&narrow(&map), actual).filter(|k| k / n != k % n);
+    joined(run, observable, &edits, (&map, &pairs))?.certify(triangles)?.certify(symmetry(&linear, observable, 1)?)
+}
+
+/// The run with the place of a source frozen at its own value: the same numbers, and no path through that place.
+fn frozen(run: &Run, kind: SiteKind, source: &Source) -> Result<Run> {
+    let (site, token, width) = (source.site, source.token, source.vector.len());
+    let value = run.capture(site)?[token * width..(token + 1) * width].to_vec();
+    let edits = run.edits().iter().cloned().chain([Edit::put(site, token, value)]).collect();
+    let options = RunOptions { edits, sites: kind.sites(run.model().config()) };
+    Ok(run.model().run_with(run.tokens(), &options)?)
+}

@@ -1,0 +1,90 @@
+//! Steps of Newton's method: the goal linearised at the run with the sources so far.
+
+use resolvent_model::{Edit, Mode, Run};
+
+use crate::certificate::{dot, norm};
+use crate::error::Result;
+use crate::linear_map::LinearMap;
+use crate::place::Place;
+
+use super::goal::{Goal, System};
+use super::problem::Problem;
+use super::{achieved, edits};
+
+/// What a step may change.
+#[derive(Clone, Debug)]
+pub(super) enum Shape {
+    /// All sources at these sites (places in the list of sites).
+    Sites(Vec<usize>),
+    /// One factor of all sources.
+    Fixed,
+}
+
+/// What is asked for, and where sources may act.
+#[derive(Clone, Copy)]
+pub(super) struct Newton<'a> {
+    pub(super) run: &'a Run,
+    pub(super) goals: &'a [Goal],
+    pub(super) sites: &'a [Place],
+    /// The changes that are wanted.
+    pub(super) target: &'a [f32],
+}
+
+impl Newton<'_> {
+    /// Sources after up to `steps` steps. Fewer where nothing is missing any more, or where no part of a step helps.
+    pub(super) fn steps(
+        &self,
+        mut x: Vec<f32>,
+        shape: &Shape,
+        bounds: Option<&[f64]>,
+        steps: usize,
+    ) -> Result<Vec<f32>> {
+        for _ in 0..steps {
+            let Some(next) = self.step(&x, shape, bounds)? else { break };
+            x = next;
+        }
+        Ok(x)
+    }
+
+    fn missing(&self, x: &[f32]) -> Result<Vec<f32>> {
+        let got = achieved(self.run, self.goals, self.sites, x)?;
+        Ok(self.target.iter().zip(got).map(|(b, a)| b - a).collect())
+    }
+
+    fn step(&self, x: &[f32], shape: &Shape, bounds: Option<&[f64]>) -> Result<Option<Vec<f32>>> {
+        let rest = self.missing(x)?;
+        if norm(&rest) <= 1e-4 * norm(self.target) {
+            return Ok(None);
+        }
+        let all: Vec<Edit> = self.run.edits().iter().cloned().chain(edits(self.run, self.sites, x)).collect();
+        let edited = self.run.model().run(self.run.tokens(), &all)?;
+        let linear = edited.linearize(Mode::Exact);
+        let mut here = System::new(&linear, self.goals, self.sites)?;
+        let now = here.apply(&[x.to_vec()])?.remove(0);
+        let step: Vec<f32> = match shape {
+            Shape::Fixed => {
+                let size = dot(&now, &now);
+                let factor = if size > 0.0 { dot(&now, &rest) / size } else { 0.0 };
+                x.iter().map(|&x| (f64::from(x) * factor) as f32).collect()
+            }
+            Shape::Sites(sites) => {
+                // The least change of x or, since bounds are of x and not of its change, the least x.
+                let more = if bounds.is_none() { vec![0.0; rest.len()] } else { now };
+                here.target = more.iter().zip(&rest).map(|(more, rest)| more + rest).collect();
+                let problem = Problem { system: &here, bounds, damp: 0.0 };
+                let next = problem.spread(&problem.solve_well(sites)?);
+                match bounds {
+                    None => next,
+                    Some(_) => next.iter().zip(x).map(|(next, x)| next - x).collect(),
+                }
+            }
+        };
+        for share in [1.0f32, 0.5, 0.25, 0.125] {
+            let next: Vec<f32> = x.iter().zip(&step).map(|(x, s)| x + share * s).collect();
+            if norm(&self.missing(&next)?) < norm(&rest) {
+                return Ok(Some(next));
+            }
+        }
+        Ok(None)
+    }
+}

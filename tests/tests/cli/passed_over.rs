@@ -1,0 +1,99 @@
+//! Studies go on past pairs, tasks and steps that cannot be analysed, and name them on the terminal, in files and on the page.
+
+use std::fs;
+
+use resolvent_field::Labelled;
+use tempfile::TempDir;
+
+use super::made::{Made, prompts};
+use super::{Ran, names, run, utf8};
+
+const PAIRS: [(&str, &str); 5] = [("e x", "e y"), ("f x", "f y"), ("g x", "g y"), ("h x", "h y"), ("e c", "e d")];
+
+/// A study of tasks on a model: how it ended, and its folder.
+fn study(model: &Made, tasks: &[(&str, &[(&str, &str)])], more: &[&str]) -> (Ran, TempDir) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let [file, out] = ["prompts.json", "out"].map(|name| utf8(&folder.path().join(name)));
+    fs::write(&file, prompts(tasks)).expect("writable");
+    let own = ["study", &file, "--model", &model.argument(), "--device", "host", "--out", &out];
+    (run(&[&own, more].concat()), folder)
+}
+
+fn result(folder: &TempDir, step: &str) -> Labelled {
+    let path = folder.path().join("out").join(format!("{step}.safetensors"));
+    Labelled::read(&path).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn page(folder: &TempDir) -> String {
+    fs::read_to_string(folder.path().join("out/index.html")).expect("a page")
+}
+
+/// The tokens c and d have one embedding, so J is the same in both prompts of the fifth pair.
+fn twins() -> Made {
+    Made::new([2, 8, 2], 5, |name, data| {
+        if name == "wte.weight" {
+            let (c, d) = (usize::from(b'c') * 8, usize::from(b'd') * 8);
+            data.copy_within(c..c + 8, d);
+        }
+    })
+}
+
+#[test]
+fn a_pair_without_a_difference_is_named_and_left_out() {
+    let model = twins();
+    let (ran, folder) = study(&model, &[("t", &PAIRS)], &["--quick"]);
+    let printed = ran.done();
+    let line = printed.lines().find(|l| l.contains("\"e c\"")).expect("the pair is named");
+    assert!(line.contains(r#"pair "e c" / "e d" in "#) && line.contains("J is the same in both prompts"), "{line}");
+    assert!(page(&folder).contains("J is the same in both prompts") && page(&folder).contains("e c"));
+    let transfers = result(&folder, "transfers.t");
+    assert_eq!(transfers.array("prompt").expect("prompts").data, [0.0, 1.0, 2.0, 3.0]);
+    assert_eq!(transfers.metadata["prompts"], "4");
+    assert!(transfers.metadata["left_out"].contains("J is the same"), "{:?}", transfers.metadata);
+    // The same command again reads everything back, and says the same.
+    let out = utf8(&folder.path().join("out"));
+    let file = utf8(&folder.path().join("prompts.json"));
+    let again = run(&["study", &file, "--model", &model.argument(), "--device", "host", "--quick", "--out", &out]);
+    assert_eq!(again.done(), printed);
+}
+
+/// As many pairs as were asked for are analysed, if there are as many.
+#[test]
+fn another_pair_takes_the_place() {
+    let pairs = [PAIRS[4], PAIRS[0], PAIRS[1], PAIRS[2], PAIRS[3]];
+    let (ran, folder) = study(&twins(), &[("t", &pairs)], &["--quick"]);
+    ran.done();
+    let inverse = result(&folder, "inverse.t");
+    assert_eq!(inverse.metadata["prompts"], "3", "three pairs of five, the first of which has no difference");
+}
+
+#[test]
+fn one_block_is_studied_without_a_reduction() {
+    let model = Made::new([1, 8, 2], 5, |_, _| {});
+    let (ran, folder) = study(&model, &[("t", &PAIRS[..4])], &[]);
+    let printed = ran.done();
+    let line = printed.lines().find(|l| l.contains("reduction.t:")).expect("the step is named");
+    assert!(line.contains("the model has one block"), "{line}");
+    assert!(printed.contains("not measured   reduced descriptions"), "{printed}");
+    assert!(page(&folder).contains("Left out here: reduction.t: the model has one block"));
+    let steps = names(&folder.path().join("out"));
+    assert_eq!(steps.iter().filter(|name| name.ends_with(".safetensors")).count(), 8, "{steps:?}");
+    assert!(result(&folder, "reduction.t").arrays.is_empty());
+    assert!(!result(&folder, "inverse.t").arrays.is_empty() || printed.contains("inverse.t:"));
+}
+
+#[test]
+fn small_tasks_and_pairs_that_do_not_fit_are_named() {
+    let model = Made::new([1, 8, 2], 5, |_, _| {});
+    let uneven = [PAIRS[0], PAIRS[1], PAIRS[2], PAIRS[3], ("short", "longer")];
+    let (ran, folder) = study(&model, &[("few", &PAIRS[..3]), ("t", &uneven)], &["--quick"]);
+    let printed = ran.done();
+    assert!(printed.contains("task few: 3 of its 3 pairs fit the model, and a task needs 4"), "{printed}");
+    assert!(printed.contains(r#"pair "short" / "longer" of task t: does not fit"#), "{printed}");
+    assert!(page(&folder).contains("task few") && page(&folder).contains("longer"));
+    let (ran, _) = study(&model, &[("t", &uneven)], &["--limit", "3"]);
+    let line = ran.failed();
+    assert!(line.contains("--limit 3 leaves too few pairs"), "{line}");
+    let (ran, _) = study(&model, &[("t", &uneven)], &["--quick", "--task", "t", "--task", "t"]);
+    ran.done();
+}
