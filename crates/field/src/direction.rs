@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use resolvent_model::{Mode, Model, Observable, Run, gaussian};
+use resolvent_model::{Mode, Model, Observable, Run, gaussian, parse_token};
 
 use crate::certificate::norm;
 use crate::error::{Error, Result};
@@ -42,7 +42,7 @@ impl Direction {
     /// A token that is none, or a seed that is no whole number.
     pub fn parse(text: &str, model: &Model) -> Result<Self> {
         Ok(match text.split_once(':').unwrap_or((text, "")) {
-            ("token", arg) => Self::Token(model.token(arg)?),
+            ("token", arg) => Self::Token(parse_token(model.tokenizer(), model.config().vocab_size, arg)?),
             ("random", seed) => Self::Random(parse_seed("random", seed)?),
             ("sensitivity", "") => Self::Sensitivity,
             ("displacement", "") => Self::Displacement,

@@ -2,15 +2,8 @@
 //!
 //! With `e(s) = J(h + s) - J(h)`, the interaction `e(s1 + s2) - e(s1) - e(s2)` is `s1^T H s2` to second order. N
 //! Hessian-vector products give all N^2 of them; N (N + 1) / 2 joint runs give the true ones.
-//!
-//! Two patches can be joined in two ways, see [`Joint`].
 
-mod put;
-
-use std::fmt;
-use std::str::FromStr;
-
-use resolvent_model::{Edit, Linearization, Mode, Observable, Run, Site, Source};
+use resolvent_model::{Edit, Mode, Observable, Run, Site, Source};
 
 use crate::certificate::{Certificate, dot, narrow, norm, symmetry, worse};
 use crate::displacements::Displacements;
@@ -20,44 +13,6 @@ use crate::patch::Case;
 use crate::site_kind::SiteKind;
 use crate::stats::Pairs;
 use crate::superposition::superposition;
-
-/// What two patches do together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Joint {
-    /// Both clean values are put in place. What the first patch does at the place of the second is overwritten, so patches
-    /// along one path interact already to first order.
-    Put,
-    /// Both displacements `y_clean - y_corrupted` are added. The second place then has its displacement on top of what the
-    /// first patch does there.
-    Add,
-}
-
-impl Joint {
-    /// Its name on the command line and in result files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Put => "put",
-            Self::Add => "add",
-        }
-    }
-}
-
-impl fmt::Display for Joint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Joint {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        [Self::Put, Self::Add]
-            .into_iter()
-            .find(|joint| joint.name() == text)
-            .ok_or_else(|| Error::Input(format!("invalid way to join patches `{text}`: expected put or add")))
-    }
-}
 
 /// `|<s1, H s2> - <s2, H s1>|` over `|s1| |H s2|`: the same number by two products.
 const SAME_PAIR: f64 = 2e-5;
@@ -74,20 +29,8 @@ pub fn interactions(run: &Run, observable: &Observable, sources: &[Source]) -> R
     if sources.is_empty() {
         return Err(Error::Input("interactions need one source or more".to_owned()));
     }
-    let linear = run.linearize(Mode::Exact);
-    let (map, triangles) = products(&linear, observable, sources)?;
-    let edits: Vec<Edit> = sources.iter().map(|s| Edit::add(s.site, s.token, s.vector.clone())).collect();
-    let agreed = |actual: &[f32]| Pairs::new(&narrow(&map), actual);
-    joined(run, observable, &edits, (&map, &agreed))?.certify(triangles)?.certify(symmetry(&linear, observable, 1)?)
-}
-
-/// `s_i^T H s_j` of all pairs, and the check that both halves of the map agree.
-fn products(
-    linear: &Linearization<'_>,
-    observable: &Observable,
-    sources: &[Source],
-) -> Result<(Vec<f64>, Certificate)> {
     let n = sources.len();
+    let linear = run.linearize(Mode::Exact);
     let mut sites: Vec<Site> = sources.iter().map(|s| s.site).collect();
     sites.sort_unstable();
     sites.dedup();
@@ -108,33 +51,26 @@ fn products(
         (map[k] - map[mirror]).abs() / sizes[k].max(sizes[mirror]).max(f64::MIN_POSITIVE)
     });
     let triangles = apart.fold(0.0, worse);
-    Ok((map, Certificate { name: "triangles", value: triangles, bound: SAME_PAIR }))
-}
 
-/// Joint runs of all pairs of edits beside what was predicted of them: the map, and which pairs of it to compare.
-fn joined(
-    run: &Run,
-    observable: &Observable,
-    edits: &[Edit],
-    (map, agreed): (&[f64], &dyn Fn(&[f32]) -> Pairs),
-) -> Result<Labelled> {
-    let n = edits.len();
+    let edits: Vec<Edit> = sources.iter().map(|s| Edit::add(s.site, s.token, s.vector.clone())).collect();
     let pairs: Vec<(usize, usize)> = (0..n).flat_map(|i| (i..n).map(move |j| (i, j))).collect();
-    let joint = superposition(run, observable, edits, &pairs)?;
+    let joint = superposition(run, observable, &edits, &pairs)?;
     let of = |name: &str| joint.array(name).map_or(&[][..], |a| &a.data);
     let mut actual = vec![0.0f32; n * n];
     for (&(i, j), &x) in pairs.iter().zip(of("interaction")) {
         (actual[i * n + j], actual[j * n + i]) = (x, x);
     }
-    let agreement = agreed(&actual).agreement();
+    let agreement = Pairs::new(&narrow(&map), &actual).agreement();
     let (square, single) = ([("source", n), ("with", n)], of("single").to_vec());
     let mut result = Labelled::new("interactions", run)
-        .with("interaction", &square, narrow(map))
+        .with("interaction", &square, narrow(&map))
         .with("interaction_actual", &square, actual)
         .with("single", &[("source", n)], single)
         .note("observable", format!("{observable:?}"))
         .note("agreement", agreement.to_string())
-        .note("sites", joint.metadata.get("sites").cloned().unwrap_or_default());
+        .note("sites", joint.metadata.get("sites").cloned().unwrap_or_default())
+        .certify(Certificate { name: "triangles", value: triangles, bound: SAME_PAIR })?
+        .certify(symmetry(&linear, observable, 1)?)?;
     for certificate in joint.certificates {
         result = result.certify(certificate)?;
     }
@@ -143,26 +79,18 @@ fn joined(
 
 impl Labelled {
     /// A result of [`crate::patch_at`] with the interactions of the `count` patches of largest first-order effect at sites of
-    /// `kind`, joined as `joint` says: arrays `interaction`, `interaction_actual [N, N]`; in the metadata their sites
-    /// (`interaction_sites`) and how they were joined (`interaction_joint`).
+    /// `kind`: arrays `interaction`, `interaction_actual [N, N]`, their sites in the metadata (`interaction_sites`).
     ///
     /// # Errors
     /// As [`interactions`], or sites that the runs were not prepared for.
-    pub fn with_interactions(mut self, case: &Case<'_>, kind: SiteKind, count: usize, joint: Joint) -> Result<Self> {
+    pub fn with_interactions(mut self, case: &Case<'_>, kind: SiteKind, count: usize) -> Result<Self> {
         let Case { clean, corrupted, observable } = *case;
         let patches = Displacements::new([clean, corrupted], kind)?;
         let first = patches.along_sensitivity(&corrupted.linearize(Mode::Exact), observable)?;
         let mut order: Vec<usize> = (0..first.len()).filter(|&i| first[i] != 0.0).collect();
         order.sort_by(|&a, &b| first[b].abs().total_cmp(&first[a].abs()));
-        order.truncate(count);
-        let found = match joint {
-            Joint::Put => put::interactions(case, (&patches, kind), &order)?,
-            Joint::Add => {
-                let sources: Vec<Source> = order.iter().map(|&i| patches.source(i)).collect();
-                interactions(corrupted, observable, &sources)?
-            }
-        };
-        self = self.note("interaction_joint", joint.name());
+        let sources: Vec<Source> = order.iter().take(count).map(|&i| patches.source(i)).collect();
+        let found = interactions(corrupted, observable, &sources)?;
         for array in found.arrays.into_iter().filter(|a| a.name != "single") {
             self = self.with(array.name, &array.axes, array.data);
         }

@@ -3,7 +3,7 @@
 //! v_i is a source of unit length, spread over the places it may act at; u_i is the shape of its response. The operator is
 //! never formed: it is applied, forward and in reverse, to a few vectors at once.
 
-use resolvent_model::{Linearization, Run};
+use resolvent_model::Linearization;
 
 use crate::certificate::{Certificate, SAME, narrow, norm, worse};
 use crate::error::{Error, Result};
@@ -25,9 +25,8 @@ pub struct Spectrum {
 }
 
 /// The k largest singular values of `G(to; from)`, stacked over places: arrays `svd_values [k]`, `svd_left [k, M, d]`,
-/// `svd_right [k, F, d]`, `svd_residual [k, 2]` = `|G v - s u|, |G^T u - s v|`, `svd_range [k, 2]` (the i-th singular value is
-/// at least and at most this), `svd_bound [1]` (of `|G - U S V^T|`), `svd_to [M, 2]`, `svd_from [F, 2]`. How the values were
-/// found is in the metadata (`svd_route`).
+/// `svd_right [k, F, d]`, `svd_residual [k, 2]` = `|G v - s u|, |G^T u - s v|`, `svd_bound [1]`, `svd_to [M, 2]`,
+/// `svd_from [F, 2]`.
 ///
 /// Certificates: the adjoint identity of the operator; `G^T u = s v` of all triplets, which holds to rounding however good
 /// they are.
@@ -43,26 +42,27 @@ pub fn spectrum(linear: &Linearization<'_>, from: &[Place], to: &[Place], option
     if !from.iter().any(|&place| reaches(place)) {
         return Err(Error::Input("no source reaches a target, so the operator is zero; see --from, --to".to_owned()));
     }
-    let options = affordable(&operator, run, options)?;
-    let found = rsvd(&operator, &options)?;
+    // Vectors of either side in f32 and, while they are made orthonormal, in f64.
+    let most = operator.rows().min(operator.columns());
+    let width = options.rank.saturating_add(options.oversampling).min(most).max(options.probes);
+    let needed = 12 * width * (operator.rows() + operator.columns()) + operator.scratch(width);
+    fits(run, needed as u64, "the vectors take", "")?;
+    let found = rsvd(&operator, options)?;
     let (k, largest) = (options.rank, found.values[0].max(f64::MIN_POSITIVE));
     let triplets = found.residual.iter().fold(0.0, |m, r| worse(m, r[1] / largest));
     let readings = read_triplets(linear, &found, [from, to])?;
     let places = |places: &[Place]| places.iter().flat_map(|&(l, t)| [l as f32, t as f32]).collect::<Vec<f32>>();
-    let flat = |pairs: &[[f64; 2]]| narrow(&pairs.iter().flatten().copied().collect::<Vec<f64>>());
+    let residual: Vec<f64> = found.residual.iter().flatten().copied().collect();
     let axes = |n| [("triplet", k), ("place", n), ("d", d)];
     let result = Labelled::new("slice", run)
         .with("svd_values", &[("triplet", k)], narrow(&found.values))
         .with("svd_left", &axes(to.len()), found.left.concat())
         .with("svd_right", &axes(from.len()), found.right.concat())
-        .with("svd_residual", &[("triplet", k), ("side", 2)], flat(&found.residual))
-        .with("svd_range", &[("triplet", k), ("end", 2)], flat(&found.range))
+        .with("svd_residual", &[("triplet", k), ("side", 2)], narrow(&residual))
         .with("svd_bound", &[("value", 1)], vec![found.bound as f32])
         .with("svd_to", &[("to", to.len()), ("place", 2)], places(to))
         .with("svd_from", &[("from", from.len()), ("place", 2)], places(from))
         .note("svd_bound_fails", format!("{:.1e}", found.failure))
-        .note("svd_route", found.route.to_string())
-        .note("tolerance", options.tolerance.to_string())
         .note("oversampling", options.oversampling.to_string())
         .note("power", options.power.to_string())
         .note("seed", options.seed.to_string())
@@ -70,30 +70,6 @@ pub fn spectrum(linear: &Linearization<'_>, from: &[Place], to: &[Place], option
         .certify(adjoint_of(&operator, 1)?)?
         .certify(Certificate { name: "triplets", value: triplets, bound: SAME })?;
     Ok(Spectrum { result, triplets: readings })
-}
-
-/// The options with which the search fits in the memory: without the dense matrix if that is too large, and with as many
-/// iterations as there is room for.
-fn affordable(operator: &Operator<'_>, run: &Run, options: &RsvdOptions) -> Result<RsvdOptions> {
-    let (rows, columns) = (operator.rows(), operator.columns());
-    let (most, memory) = (rows.min(columns), run.model().device().batch_bytes());
-    let mut options = *options;
-    // The matrix in f32, in f64, and its vectors.
-    let dense = 24 * rows * columns + operator.scratch(most);
-    if most <= options.exact && dense as u64 > memory {
-        options.exact = 0;
-    }
-    if most > options.exact {
-        // Vectors of either side in f32 and, while they are made orthonormal, in f64.
-        let width = options.rank.saturating_add(options.oversampling).min(most).max(options.probes);
-        let needed = |blocks: usize| {
-            12 * blocks.saturating_mul(width).min(most) * (rows + columns) + operator.scratch(width + options.rank)
-        };
-        fits(run, needed(1) as u64, "the vectors take", "")?;
-        let room = (1..=options.power).take_while(|&more| needed(more + 1) as u64 <= memory);
-        options.power = room.last().unwrap_or(0);
-    }
-    Ok(options)
 }
 
 /// Each triplet where it is longest.

@@ -53,7 +53,7 @@ pub fn transfer(
     }
     let (from, to) = (prompt.value(observable)?, donor.value(observable)?);
     let (step, size) = (to - from, from.abs().max(to.abs()).max(1.0));
-    if same_value(from, to) {
+    if step.abs() < 1e-4 * size {
         return Err(Error::Input(format!(
             "J of the prompt ({from:.4}) and of the donor ({to:.4}) are the same: there is nothing to transfer"
         )));
@@ -108,12 +108,6 @@ pub fn transfer(
         result = result.certify(Certificate { name: "restores", value, bound: same(prompt.model()) })?;
     }
     result.certify(agreement)
-}
-
-/// Whether two values of J are too close for anything to be measured in units of their difference.
-pub(crate) fn same_value(from: f64, to: f64) -> bool {
-    let (step, size) = ((to - from).abs(), from.abs().max(to.abs()).max(1.0));
-    !step.is_finite() || step < 1e-4 * size
 }
 
 fn check(prompt: &Run, other: &Run) -> Result<()> {

@@ -9,7 +9,7 @@ mod krylov;
 use std::fmt;
 use std::path::PathBuf;
 
-use resolvent_model::{Linearization, Model, Observable, Run, Seed, Site, gaussian};
+use resolvent_model::{Linearization, Model, Observable, Run, Seed, Site, gaussian, parse_token};
 
 use crate::certificate::narrow;
 use crate::dense::{orthonormal, svd, wide};
@@ -98,7 +98,7 @@ impl Basis {
     /// A token that is none, or a seed that is no whole number.
     pub fn parse(text: &str, model: &Model) -> Result<Self> {
         let ids = |list: &str| -> Result<Vec<u32>> {
-            let id = |arg: &str| Ok(model.token(arg)?);
+            let id = |arg| Ok(parse_token(model.tokenizer(), model.config().vocab_size, arg)?);
             if list.is_empty() { Ok(Vec::new()) } else { list.split(',').map(id).collect() }
         };
         Ok(match text.split_once(':').unwrap_or((text, "")) {

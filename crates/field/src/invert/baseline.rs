@@ -5,46 +5,33 @@ use resolvent_model::gaussian;
 use crate::certificate::{dot, norm};
 use crate::error::Result;
 use crate::linear_map::LinearMap;
+use crate::lsqr::LsqrOptions;
 
 use super::goal::System;
-use super::newton::Shape;
-use super::problem::Problem;
+use super::sparse::{gain, least_energy};
 
-/// A baseline: its sources at all sites `[sites d]`, and what steps of Newton's method may change about them.
-pub(super) struct Baseline {
-    pub(super) name: &'static str,
-    pub(super) x: Vec<f32>,
-    pub(super) shape: Shape,
-}
-
-/// The baselines; `sites` is how many sites the solution uses. None of them knows the bounds.
+/// Each baseline with its sources `[sites d]`; `sites` is how many sites the solution uses.
 ///
 /// - `uniform`: the same amplitude at every allowed site, each along its own sensitivity to the goal;
 /// - `last_level`: sources of least energy at the last allowed level only;
 /// - `top_sensitivity`: sources of least energy at the most sensitive sites, as many as the solution has (one, where it
 ///   has all);
 /// - `random`: a random direction of the same amplitude at every allowed site.
-pub(super) fn all(system: &System<'_>, (sites, seed): (usize, u64)) -> Result<Vec<Baseline>> {
+pub(super) fn all(system: &System<'_>, (sites, seed): (usize, u64)) -> Result<Vec<(&'static str, Vec<f32>)>> {
     let (d, count) = (system.width(), system.sites().len());
+    let options = LsqrOptions::default();
     let toward = system.apply_transpose(std::slice::from_ref(&system.target))?.remove(0);
     let last = system.sites().iter().map(|place| place.0).max();
     let last: Vec<usize> = (0..count).filter(|&i| Some(system.sites()[i].0) == last).collect();
-    let gains = system.gain(&system.target)?;
+    let gains = gain(system, &system.target)?;
     let mut order: Vec<usize> = (0..count).collect();
     order.sort_by(|&a, &b| gains[b].total_cmp(&gains[a]));
     order.truncate(if sites == count { 1 } else { sites });
-    let problem = Problem { system, bounds: None, damp: 0.0 };
-    let least = |name, sites: Vec<usize>| -> Result<Baseline> {
-        let x = problem.spread(&problem.solve(&sites)?);
-        Ok(Baseline { name, x, shape: Shape::Sites(sites) })
-    };
-    let fixed =
-        |name, x: Vec<f32>| -> Result<Baseline> { Ok(Baseline { name, x: scaled(system, x)?, shape: Shape::Fixed }) };
     Ok(vec![
-        fixed("uniform", even(&toward, d))?,
-        least("last_level", last)?,
-        least("top_sensitivity", order)?,
-        fixed("random", even(&gaussian(seed, toward.len()), d))?,
+        ("uniform", scaled(system, even(&toward, d))?),
+        ("last_level", least_energy(system, &last, options)?),
+        ("top_sensitivity", least_energy(system, &order, options)?),
+        ("random", scaled(system, even(&gaussian(seed, toward.len()), d))?),
     ])
 }
 

@@ -2,7 +2,7 @@
 
 use resolvent_model::{Linearization, Observable};
 
-use crate::certificate::{dot, norm};
+use crate::certificate::dot;
 use crate::error::{Error, Result};
 use crate::linear_map::LinearMap;
 use crate::operator::Operator;
@@ -42,7 +42,7 @@ impl std::fmt::Display for Goal {
         match self {
             Self::Observable { observable, change } => write!(f, "{observable:?} by {change}"),
             Self::Field { place: (level, token), change } => {
-                write!(f, "h[{level},{token}] by a vector of length {:.4}", norm(change))
+                write!(f, "h[{level},{token}] by a vector of length {:.4}", crate::certificate::norm(change))
             }
         }
     }
@@ -50,12 +50,11 @@ impl std::fmt::Display for Goal {
 
 /// Goals as a linear system: sources at the sites, side by side `[sites d]`, to changes `[rows]`.
 pub(super) struct System<'a> {
-    linear: &'a Linearization<'a>,
     sites: Vec<Place>,
     d: usize,
     /// Sensitivity of each observable at the sites, `[sites d]`.
     chi: Vec<Vec<f32>>,
-    /// The operator to the places of the field that have goals.
+    /// The places of the field that have goals.
     field: Option<Operator<'a>>,
     /// The changes that are wanted, observables first.
     pub(super) target: Vec<f32>,
@@ -92,49 +91,7 @@ impl<'a> System<'a> {
             return Err(Error::Input("goals need a finite change that is not zero; see --goal".to_owned()));
         }
         let field = if places.is_empty() { None } else { Some(Operator::new(linear, sites, &places)?) };
-        Ok(Self { linear, sites: sites.to_vec(), d, chi, field, target })
-    }
-
-    /// The same goals with sources at some of the sites only (places in the list of sites).
-    pub(super) fn at(&self, some: &[usize]) -> Result<Self> {
-        let sites: Vec<Place> = some.iter().map(|&i| self.sites[i]).collect();
-        let field = match &self.field {
-            Some(operator) => Some(Operator::new(self.linear, &sites, operator.to())?),
-            None => None,
-        };
-        let chi = self.chi.iter().map(|chi| self.pick(some, chi)).collect();
-        Ok(Self { linear: self.linear, sites, d: self.d, chi, field, target: self.target.clone() })
-    }
-
-    /// The vectors of some of the sites, of a vector of all.
-    pub(super) fn pick(&self, some: &[usize], x: &[f32]) -> Vec<f32> {
-        some.iter().flat_map(|&i| &x[i * self.d..(i + 1) * self.d]).copied().collect()
-    }
-
-    /// A vector of all sites from those of some, with zeros elsewhere.
-    pub(super) fn spread(&self, some: &[usize], x: &[f32]) -> Vec<f32> {
-        let mut all = vec![0.0; self.columns()];
-        for (&i, x) in some.iter().zip(x.chunks(self.d)) {
-            all[i * self.d..(i + 1) * self.d].copy_from_slice(x);
-        }
-        all
-    }
-
-    /// Whether applying the system takes no pass through the model.
-    pub(super) fn is_cheap(&self) -> bool {
-        self.field.is_none()
-    }
-
-    /// What sources leave of the goal.
-    pub(super) fn rest(&self, x: &[f32]) -> Result<Vec<f32>> {
-        let reached = self.apply(&[x.to_vec()])?.remove(0);
-        Ok(self.target.iter().zip(reached).map(|(b, a)| b - a).collect())
-    }
-
-    /// `|A_g^T y|` of each site g: how much a source there does for a change y.
-    pub(super) fn gain(&self, y: &[f32]) -> Result<Vec<f64>> {
-        let all = self.apply_transpose(&[y.to_vec()])?.remove(0);
-        Ok(all.chunks(self.d).map(norm).collect())
+        Ok(Self { sites: sites.to_vec(), d, chi, field, target })
     }
 
     /// Where sources may act.

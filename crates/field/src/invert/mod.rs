@@ -7,9 +7,6 @@
 
 mod baseline;
 mod goal;
-mod newton;
-mod problem;
-mod proximal;
 mod sparse;
 
 use resolvent_model::{Edit, Linearization, Mode, Run, Site, Source};
@@ -18,12 +15,11 @@ use crate::certificate::{ADJOINT, Certificate, adjoint, dot, norm};
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
 use crate::linear_map::LinearMap;
+use crate::lsqr::LsqrOptions;
 use crate::place::{Place, shape};
 
 pub use goal::Goal;
 use goal::System;
-use newton::{Newton, Shape};
-use problem::Problem;
 
 /// Which sources are looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,11 +37,11 @@ pub enum Method {
 pub struct InvertOptions {
     /// Which sources.
     pub method: Method,
-    /// The most that a source may be, as a share of |h\[l, t\]|. It acts inside the choice of sites and the steps.
+    /// The most that a source may be, as a share of |h\[l, t\]|.
     pub limit: Option<f32>,
     /// Weight of the energy against the goal; 0 meets the goal if it can be met.
     pub damp: f64,
-    /// Steps of Newton's method, each linearised at the run with the sources so far; of the baselines as well.
+    /// Steps of Newton's method, each linearised at the run with the sources so far.
     pub refine: usize,
     /// Seed of the random baseline.
     pub seed: u64,
@@ -62,9 +58,7 @@ impl Default for InvertOptions {
 /// of the baselines named in the metadata, each scaled to the same predicted change, `baseline_energy [B]`,
 /// `baseline_predicted [B, M]`, `baseline_achieved [B, M]`. M is one number an observable and d a place of the field.
 ///
-/// After steps of Newton's method `predicted` is that of the final sources at the unedited run. The baselines take as many
-/// steps; `uniform` and `random` by their common factor alone. How far `predicted` and `achieved` are from the goal, relative to
-/// it, is in the metadata (`missed_first_order`, `missed`).
+/// After steps of Newton's method `predicted` is that of the final sources at the unedited run.
 ///
 /// Certificates: the predicted change of each observable, by the adjoint, is that of forward mode; the adjoint identity.
 ///
@@ -76,33 +70,27 @@ pub fn invert(run: &Run, goals: &[Goal], sites: &[Place], options: &InvertOption
     let system = System::new(&linear, goals, sites)?;
     let h = run.field()?;
     let sizes: Vec<f64> = sites.iter().map(|&(l, t)| norm(&h[(l * tokens + t) * d..][..d])).collect();
-    if system.gain(&system.target)?.iter().all(|p| *p == 0.0) {
+    if sparse::gain(&system, &system.target)?.iter().all(|p| *p == 0.0) {
         return Err(Error::Input(
             "none of the allowed sites reaches the goal; sources act at later tokens and levels only".to_owned(),
         ));
     }
+    let mut x = solve(&system, options)?;
     let bounds: Option<Vec<f64>> =
         options.limit.map(|limit| sizes.iter().map(|size| f64::from(limit) * size).collect());
-    let problem = Problem { system: &system, bounds: bounds.as_deref(), damp: options.damp };
-    let newton = Newton { run, goals, sites, target: &system.target };
-    let mut x = solve(&problem, options.method)?;
-    let shape = Shape::Sites(sparse::sites(&x, d));
-    x = newton.steps(x, &shape, bounds.as_deref(), options.refine)?;
+    if let Some(bounds) = &bounds {
+        x = sparse::bounded(&system, x, bounds)?;
+    }
+    for _ in 0..options.refine {
+        let Some(better) = refined(run, goals, &system, &x, bounds.as_deref())? else { break };
+        x = better;
+    }
 
     let predicted = system.apply(std::slice::from_ref(&x))?.remove(0);
     let achieved = achieved(run, goals, sites, &x)?;
-    let miss = |got: &[f32]| {
-        let rest: Vec<f32> = system.target.iter().zip(got).map(|(b, a)| b - a).collect();
-        norm(&rest) / norm(&system.target)
-    };
-    let (missed_first_order, missed) = (miss(&predicted), miss(&achieved));
     let active = sparse::sites(&x, d);
     let energy = norm(&x).powi(2);
-    let mut baselines = baseline::all(&system, (active.len(), options.seed))?;
-    for baseline in &mut baselines {
-        let start = std::mem::take(&mut baseline.x);
-        baseline.x = newton.steps(start, &baseline.shape, None, options.refine)?;
-    }
+    let baselines = baseline::all(&system, (active.len(), options.seed))?;
     let mut result = Labelled::new("invert", run)
         .with("sites", &[("site", active.len()), ("place", 2)], places(sites, &active))
         .with("sources", &[("site", active.len()), ("d", d)], at(&x, &active, d))
@@ -112,13 +100,13 @@ pub fn invert(run: &Run, goals: &[Goal], sites: &[Place], options: &InvertOption
         .with("achieved", &[("goal", system.rows())], achieved)
         .with("energy", &[("value", 1)], vec![energy as f32]);
     let mut tables = [Vec::new(), Vec::new(), Vec::new()];
-    for baseline::Baseline { x: y, .. } in &baselines {
+    for (_, y) in &baselines {
         tables[0].push(norm(y).powi(2) as f32);
         tables[1].extend(system.apply(std::slice::from_ref(y))?.remove(0));
         tables[2].extend(self::achieved(run, goals, sites, y)?);
     }
     let [energies, predictions, achievements] = tables;
-    let names: Vec<&str> = baselines.iter().map(|b| b.name).collect();
+    let names: Vec<&str> = baselines.iter().map(|(name, _)| *name).collect();
     let axes = [("baseline", baselines.len()), ("goal", system.rows())];
     result = result
         .with("baseline_energy", &axes[..1], energies)
@@ -128,8 +116,6 @@ pub fn invert(run: &Run, goals: &[Goal], sites: &[Place], options: &InvertOption
         .note("goals", goals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
         .note("method", format!("{:?}", options.method))
         .note("refine", options.refine.to_string())
-        .note("missed_first_order", format!("{missed_first_order:.2e}"))
-        .note("missed", format!("{missed:.2e}"))
         .note("seed", options.seed.to_string());
     if let Some(limit) = options.limit {
         result = result.note("limit", limit.to_string());
@@ -137,18 +123,56 @@ pub fn invert(run: &Run, goals: &[Goal], sites: &[Place], options: &InvertOption
     result.certify(forward(&linear, goals, sites, &x)?)?.certify(adjoint(&linear, 1)?)
 }
 
-/// The sources over all sites, before any step of Newton's method.
-fn solve(problem: &Problem<'_>, method: Method) -> Result<Vec<f32>> {
-    let all: Vec<usize> = (0..problem.system.sites().len()).collect();
-    let solution = match method {
-        Method::LeastEnergy => problem.solve_well(&all)?,
+fn solve(system: &System<'_>, options: &InvertOptions) -> Result<Vec<f32>> {
+    let lsqr = LsqrOptions { damp: options.damp, ..LsqrOptions::default() };
+    let all: Vec<usize> = (0..system.sites().len()).collect();
+    match options.method {
+        Method::LeastEnergy => sparse::least_energy(system, &all, lsqr),
         Method::Greedy(0) | Method::Lasso(0) => {
-            return Err(Error::Input("sources need at least one site; see --sparse".to_owned()));
+            Err(Error::Input("sources need at least one site; see --sparse".to_owned()))
         }
-        Method::Greedy(count) => sparse::greedy(problem, count.min(all.len()))?,
-        Method::Lasso(count) => sparse::lasso(problem, count)?,
+        Method::Greedy(count) => sparse::greedy(system, count, lsqr),
+        Method::Lasso(count) => sparse::lasso(system, count, lsqr),
+    }
+}
+
+/// Sources at the same sites after one more step of Newton's method: what is missing is solved for at the run with the
+/// sources so far. `None` if nothing is missing, or if no part of the step helps.
+fn refined(
+    run: &Run,
+    goals: &[Goal],
+    system: &System<'_>,
+    x: &[f32],
+    bounds: Option<&[f64]>,
+) -> Result<Option<Vec<f32>>> {
+    let (sites, d) = (system.sites(), system.width());
+    let missing = |x: &[f32]| -> Result<Vec<f32>> {
+        let got = achieved(run, goals, sites, x)?;
+        Ok(system.target.iter().zip(got).map(|(b, a)| b - a).collect())
     };
-    Ok(problem.spread(&solution))
+    let rest = missing(x)?;
+    if norm(&rest) <= 1e-4 * norm(&system.target) {
+        return Ok(None);
+    }
+    let all: Vec<Edit> = run.edits().iter().cloned().chain(edits(run, sites, x)).collect();
+    let edited = run.model().run(run.tokens(), &all)?;
+    let linear = edited.linearize(Mode::Exact);
+    let mut here = System::new(&linear, goals, sites)?;
+    here.target.clone_from(&rest);
+    let step = sparse::least_energy(&here, &sparse::sites(x, d), LsqrOptions::default())?;
+    for share in [1.0f32, 0.5, 0.25, 0.125] {
+        let mut next: Vec<f32> = x.iter().zip(&step).map(|(x, s)| x + share * s).collect();
+        if let Some(bounds) = bounds {
+            for (x, bound) in next.chunks_mut(d).zip(bounds) {
+                let factor = (bound / norm(x)).min(1.0);
+                x.iter_mut().for_each(|x| *x = (f64::from(*x) * factor) as f32);
+            }
+        }
+        if norm(&missing(&next)?) < norm(&rest) {
+            return Ok(Some(next));
+        }
+    }
+    Ok(None)
 }
 
 /// Sources at `sites` as edits, those that are not zero.

@@ -23,7 +23,6 @@ use crate::patch::{Case, effects};
 use crate::place::shape;
 use crate::site_kind::SiteKind;
 use crate::stats::{Pairs, bootstrap, mean, pearson};
-use crate::transfer::same_value;
 
 use align::align;
 use fit::Fit;
@@ -61,33 +60,20 @@ struct Maps {
 /// whole difference, in both.
 ///
 /// # Errors
-/// Models with different vocabularies, fewer than two prompts on either side whose J differs in both models, a device error, or a check that fails.
+/// Models with different vocabularies, fewer than two prompts on either side, a device error, or a check that fails.
 pub fn scale(small: &Model, large: &Model, prompts: &[TokenPair], options: &ScaleOptions) -> Result<Labelled> {
+    let held_out = prompts.len().saturating_sub(options.train);
+    if options.train < 2 || held_out < 2 {
+        return Err(Error::Input(format!(
+            "{} prompts to fit on and {held_out} to predict; both need two or more",
+            options.train
+        )));
+    }
     let (vocab, other) = (small.config().vocab_size, large.config().vocab_size);
     if vocab != other {
         return Err(Error::Input(format!(
             "the models have {vocab} and {other} vocabulary entries; responses are compared token by token, so they \
              must share a tokenizer"
-        )));
-    }
-    // Effects are in units of the difference of J, so pairs without one are left out.
-    let differ = [small, large].map(|model| differ(model, prompts));
-    let [ours, theirs] = differ;
-    let usable: Vec<bool> = ours?.into_iter().zip(theirs?).map(|(a, b)| a && b).collect();
-    let of = |pairs: &[TokenPair], usable: &[bool]| -> Vec<TokenPair> {
-        pairs.iter().zip(usable).filter(|(_, usable)| **usable).map(|(pair, _)| pair.clone()).collect()
-    };
-    let begin = options.train.min(prompts.len());
-    let train = of(&prompts[..begin], &usable[..begin]).len();
-    let prompts = &of(prompts, &usable);
-    let (held_out, left_out) = (prompts.len() - train, usable.len() - prompts.len());
-    if train < 2 || held_out < 2 {
-        let without = match left_out {
-            0 => String::new(),
-            n => format!(" ({n} left out, because J is the same in both prompts)"),
-        };
-        return Err(Error::Input(format!(
-            "{train} prompts to fit on and {held_out} to predict{without}; both need two or more"
         )));
     }
     let config = small.config().clone();
@@ -104,7 +90,7 @@ pub fn scale(small: &Model, large: &Model, prompts: &[TokenPair], options: &Scal
         let carried =
             |all: &Measured| -> Vec<Maps> { all.maps[quantity].iter().map(|map| align(map, levels)).collect() };
         let (x, y, z) = (carried(&ours), &theirs.maps[quantity], carried(&noise));
-        let (train, test) = (0..train, train..prompts.len());
+        let (train, test) = (0..options.train, options.train..prompts.len());
         let fitted = Fit::new(&x[train.clone()], &y[train.clone()]);
         let blind = Fit::means(&y[train.clone()]);
         let control = Fit::new(&z[train.clone()], &y[train]);
@@ -149,8 +135,7 @@ pub fn scale(small: &Model, large: &Model, prompts: &[TokenPair], options: &Scal
         .note("quantities", QUANTITIES.join(","))
         .note("predictors", PREDICTORS.join(","))
         .note("prompts", prompts.len().to_string())
-        .note("train", train.to_string())
-        .note("pairs_without_difference", left_out.to_string())
+        .note("train", options.train.to_string())
         .note("seed", options.seed.to_string())
         .certify(Certificate { name: "whole_effect", value: worse(ours.whole, theirs.whole), bound: 1e-4 })?
         .certify(Certificate { name: "adjoint_small", ..adjoint(&ours.last.linearize(Mode::Exact), 1)? })?
@@ -181,18 +166,6 @@ struct Measured {
     /// How far the effect at the observable's own place is from the whole difference.
     whole: f64,
     last: Run,
-}
-
-/// Whether J differs between the two prompts of each pair.
-fn differ(model: &Model, prompts: &[TokenPair]) -> Result<Vec<bool>> {
-    let mut differ = Vec::with_capacity(prompts.len());
-    for pair in prompts {
-        let observable = Observable::logit_diff(pair.target, pair.against, pair.clean.len() - 1);
-        let both = model.run_all(&[&pair.clean, &pair.corrupted], &resolvent_model::RunOptions::default())?;
-        let values = both.iter().map(|run| run.value(&observable)).collect::<Result<Vec<f64>, _>>()?;
-        differ.push(!same_value(values[1], values[0]));
-    }
-    Ok(differ)
 }
 
 fn measure(model: &Model, prompts: &[TokenPair], tokens: &[u32]) -> Result<Measured> {

@@ -3,11 +3,8 @@
 //! A step is one analysis of one task. Its result is written when it is done, so a study that was interrupted goes on
 //! where it was: steps whose files are there, and were made from the same model, prompts, options, device and version, are
 //! read back. Every step is a function of those alone, so the results do not depend on interruptions.
-//!
-//! What cannot be analysed, and what fails its check, is recorded and left out, and the study goes on: see [`LeftOut`].
 
 mod inverse;
-mod left_out;
 mod patching;
 mod predictors;
 mod propagation;
@@ -26,10 +23,8 @@ use resolvent_model::{Model, PromptSet, TokenPair};
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
 
-pub use left_out::LeftOut;
-use left_out::{Record, ends, may_pass};
 pub use statement::{Statement, Verdict, statements};
-use tasks::{Task, pair_name};
+use tasks::Task;
 
 /// What to study.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,13 +53,8 @@ pub struct Study<'a> {
     options: StudyOptions,
     /// Pairs that do not fit the model's tokenizer, of all.
     pub left_out: (usize, usize),
-    /// Those pairs, and tasks with too few pairs, by name.
-    before: Vec<LeftOut>,
     key: String,
 }
-
-/// The fewest pairs of a task: fewer are no sample.
-const LEAST: usize = 4;
 
 /// A step's name and result.
 #[derive(Clone, Debug)]
@@ -89,7 +79,7 @@ pub struct StepProgress<'a> {
 }
 
 /// An analysis of one task.
-type Analysis = fn(&Task<'_>, &mut Record) -> Result<Labelled>;
+type Analysis = fn(&Task<'_>) -> Result<Labelled>;
 
 /// The analyses of a task, in order.
 const ANALYSES: [(&str, Analysis); 8] = [
@@ -103,9 +93,6 @@ const ANALYSES: [(&str, Analysis); 8] = [
     ("inverse", inverse::step),
 ];
 
-/// Why a pair of prompts is no pair of tokens.
-const UNFIT: &str = "does not fit the model's tokenizer: both texts need as many tokens, and each answer is one token";
-
 /// The analysis of all tasks together.
 const SCALING: &str = "scaling";
 
@@ -118,38 +105,21 @@ impl<'a> Study<'a> {
     pub fn new(model: &'a Model, small: &'a [Model], set: &PromptSet, options: StudyOptions) -> Result<Self> {
         let names: Vec<String> =
             if options.tasks.is_empty() { set.tasks.keys().cloned().collect() } else { options.tasks.clone() };
-        if options.prompts < LEAST {
-            let prompts = options.prompts;
-            return Err(Error::Input(format!(
-                "--limit {prompts} leaves too few pairs of each task: a task needs {LEAST}"
-            )));
-        }
-        let (mut tasks, mut left_out, mut before) = (Vec::<(String, Vec<TokenPair>)>::new(), (0, 0), Vec::new());
+        let (mut tasks, mut left_out) = (Vec::new(), (0, 0));
         for name in names {
-            if tasks.iter().any(|(known, _)| *known == name) {
-                continue;
-            }
             let mut pairs = Vec::new();
-            let prompts = &set.task(&name)?.prompts;
-            for pair in prompts {
+            for pair in &set.task(&name)?.prompts {
                 left_out.1 += 1;
                 match pair.tokens(model)? {
                     Some(tokens) => pairs.push(tokens),
-                    None => {
-                        left_out.0 += 1;
-                        let what = format!("{} of task {name}", pair_name(&pair.clean, &pair.corrupted));
-                        before.push(LeftOut::new(what, UNFIT));
-                    }
+                    None => left_out.0 += 1,
                 }
             }
-            if pairs.len() < LEAST {
-                let (all, fit) = (prompts.len(), pairs.len());
-                let reason = format!("{fit} of its {all} pairs fit the model, and a task needs {LEAST}");
-                before.push(LeftOut::new(format!("task {name}"), reason));
-                continue;
-            }
             pairs.truncate(options.prompts);
-            tasks.push((name, pairs));
+            // Fewer are no sample.
+            if pairs.len() >= 4 {
+                tasks.push((name, pairs));
+            }
         }
         if tasks.is_empty() {
             return Err(Error::Input(format!(
@@ -159,7 +129,7 @@ impl<'a> Study<'a> {
             )));
         }
         let key = key(model, small, &tasks, &options);
-        Ok(Self { model, small, tasks, options, left_out, before, key })
+        Ok(Self { model, small, tasks, options, left_out, key })
     }
 
     /// Names of the steps, in order.
@@ -178,16 +148,10 @@ impl<'a> Study<'a> {
         self.model
     }
 
-    /// What the study left out: tasks and pairs before all steps, then what the steps recorded, each once.
-    pub fn left_out_of(&self, done: &[Done]) -> Vec<LeftOut> {
-        self.before.iter().cloned().chain(left_out::of_steps(done)).collect()
-    }
-
-    /// Runs what is not there yet and returns everything; results go to `folder`, one file a step. A step that cannot be
-    /// analysed has a result without arrays, and [`Study::left_out_of`] tells why.
+    /// Runs what is not there yet and returns everything; results go to `folder`, one file a step.
     ///
     /// # Errors
-    /// A folder that cannot be written, results of another study in it, a lost device, or a stop.
+    /// A folder that cannot be written, results of another study in it, a device error, or a check that fails.
     pub fn run(&self, folder: &Path, progress: &mut dyn FnMut(StepProgress<'_>)) -> Result<Vec<Done>> {
         std::fs::create_dir_all(folder).map_err(|e| Error::File {
             path: folder.to_owned(),
@@ -201,7 +165,12 @@ impl<'a> Study<'a> {
             progress(StepProgress { done, of: names.len(), name, cached: known.is_some() });
             let result = match known {
                 Some(result) => result,
-                None => self.made(name, &path)?,
+                None => {
+                    let result = self.step(name)?.note("study", &self.key);
+                    result.write(&path)?;
+                    // As it will be read back, so that what follows does not depend on when it was made.
+                    Labelled::read(&path)?
+                }
             };
             all.push(Done { name: name.clone(), result });
         }
@@ -223,34 +192,16 @@ impl<'a> Study<'a> {
         })
     }
 
-    /// A step that is not there yet: its result, or what it came to, written to a file unless that may pass.
-    fn made(&self, name: &str, path: &Path) -> Result<Labelled> {
-        let mut record = Record::default();
-        let made = self.step(name, &mut record).and_then(|result| record.clone().close(result));
-        let (result, write) = match made {
-            Ok(result) => (result, true),
-            Err(error) if ends(&error) => return Err(error),
-            Err(error) => (record.nothing(name, &error)?, !may_pass(&error)),
-        };
-        let result = result.note("study", &self.key).note("step", name).note("model_hash", self.model.hash());
-        if !write {
-            return Ok(result);
-        }
-        result.write(path)?;
-        // As it will be read back, so that what follows does not depend on when it was made.
-        Labelled::read(path)
-    }
-
-    fn step(&self, name: &str, record: &mut Record) -> Result<Labelled> {
+    fn step(&self, name: &str) -> Result<Labelled> {
         let (analysis, task) = name.split_once('.').unwrap_or((name, ""));
         if analysis == SCALING {
-            return scaling::step(self.small, self.model, &self.tasks, &self.options, record);
+            return scaling::step(self.small, self.model, &self.tasks, &self.options);
         }
         let pairs = self.tasks.iter().find(|(name, _)| name == task).map(|(_, pairs)| &pairs[..]);
         let run = ANALYSES.iter().find(|(name, _)| *name == analysis).map(|(_, run)| run);
         match (pairs, run) {
-            (Some(pairs), Some(run)) => run(&Task { model: self.model, pairs, options: &self.options }, record),
-            _ => Err(Error::Input(format!("invalid step `{name}`: expected one of {}", self.steps().join(", ")))),
+            (Some(pairs), Some(run)) => run(&Task { model: self.model, pairs, options: &self.options }),
+            _ => Err(Error::Input(format!("`{name}` is no step of this study"))),
         }
     }
 }

@@ -5,12 +5,11 @@ use resolvent_model::Mode;
 use crate::certificate::adjoint;
 use crate::error::Result;
 use crate::labelled::Labelled;
-use crate::patch::{Case, Effects, effects};
+use crate::patch::{Case, effects};
 use crate::site_kind::SiteKind;
 use crate::stats::{Agreement, Interval, Pairs, bootstrap};
 
-use super::left_out::Record;
-use super::tasks::{Columns, Runs, Task};
+use super::tasks::{Columns, Task};
 
 /// A number of an agreement, by its name.
 type Statistic = (&'static str, fn(Agreement) -> f64);
@@ -45,19 +44,18 @@ pub(super) fn agreement(of_prompts: &[Pairs], seed: u64) -> Vec<f32> {
 /// Arrays over all patches `[N]`: `kind` (place in the metadata's `kinds`), `prompt`, `layer`, `token`, `predicted`, `actual`
 /// (both over |J(clean) - J(corrupted)| of the prompt); `agreement [K, 5, 3]` (kind, statistic, estimate and 95 %
 /// interval over prompts); and of the first prompt `example_effect`, `example_first_order [L+1, T]`.
-pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
+pub(super) fn step(task: &Task<'_>) -> Result<Labelled> {
     let kinds: &[SiteKind] = match task.options.quick {
         true => &[SiteKind::Resid, SiteKind::AttnOut, SiteKind::MlpOut, SiteKind::Z],
         false => &SiteKind::ALL,
     };
-    let runs = task.runs(task.size(6, task.options.prompts), kinds, record)?;
+    let runs = task.runs(task.size(6, task.options.prompts), kinds)?;
     let cases = runs.cases();
     let (mut columns, mut table, mut example) = (Columns::new(|_| ""), Vec::new(), None);
     for (k, &kind) in kinds.iter().enumerate() {
-        let all = each_effect((&runs, 0), kind, record)?;
+        let all = effects(&cases, kind)?;
         let mut of_prompts = Vec::with_capacity(all.len());
-        for (prompt, effects) in &all {
-            let case = &cases[*prompt];
+        for (prompt, (case, effects)) in cases.iter().zip(&all).enumerate() {
             let scale = range(case)?;
             let normed = |x: &[f32]| -> Vec<f32> { x.iter().map(|&x| (f64::from(x) / scale) as f32).collect() };
             let (predicted, actual) = (normed(&effects.first_order), normed(&effects.effect));
@@ -65,7 +63,7 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
             let (rows, tokens) = (actual.len() / axes[0].1, axes[axes.len() - 1].1);
             for i in 0..actual.len() {
                 columns.push("kind", k as f64);
-                columns.push("prompt", *prompt as f64);
+                columns.push("prompt", prompt as f64);
                 columns.push("layer", (i / rows) as f64);
                 columns.push("token", (i % tokens) as f64);
             }
@@ -81,44 +79,24 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
     let names: Vec<&str> = kinds.iter().map(|k| k.name()).collect();
     let axes = [("kind", kinds.len()), ("statistic", STATISTICS.len()), ("bound", 3)];
     let mut result = columns
-        .needed()?
         .into(task.labelled("patching", &runs), "patch")
         .with("agreement", &axes, table)
         .note("kinds", names.join(","))
-        .note("statistics", statistics());
-    if let Some((prompt, example)) = example {
-        let axes = SiteKind::Resid.axes(task.model.config(), runs.clean[prompt].tokens().len());
-        result = result
-            .with("example_effect", &axes, example.effect)
-            .with("example_first_order", &axes, example.first_order)
-            .note("labels", task.labels(&runs.corrupted[prompt]));
+        .note("statistics", statistics())
+        .note("labels", task.labels(&runs.corrupted[0]));
+    if let Some(example) = example {
+        let axes = SiteKind::Resid.axes(task.model.config(), runs.clean[0].tokens().len());
+        result = result.with("example_effect", &axes, example.effect).with(
+            "example_first_order",
+            &axes,
+            example.first_order,
+        );
     }
-    record.check("first pair", &[adjoint(&runs.corrupted[0].linearize(Mode::Exact), 1)?]);
-    Ok(result)
+    result.certify(adjoint(&runs.corrupted[0].linearize(Mode::Exact), 1)?)
 }
 
-/// Effects of the pairs from `first` on, with their places in `runs`. All are swept together; where that fails, one after
-/// another, and those that fail are recorded.
-pub(super) fn each_effect(
-    (runs, first): (&Runs, usize),
-    kind: SiteKind,
-    record: &mut Record,
-) -> Result<Vec<(usize, Effects)>> {
-    let cases = runs.cases();
-    if let Ok(all) = effects(&cases[first..], kind) {
-        return Ok(all.into_iter().enumerate().map(|(i, effects)| (first + i, effects)).collect());
-    }
-    let mut all = Vec::new();
-    for (prompt, case) in cases.into_iter().enumerate().skip(first) {
-        let what = format!("{} at {kind}", runs.names[prompt]);
-        let one = record.attempt(&what, effects(&[case], kind))?;
-        all.extend(one.into_iter().flatten().map(|effects| (prompt, effects)));
-    }
-    Ok(all)
-}
-
-/// |J(clean) - J(corrupted)|: the unit of effects of different prompts. [`Task::runs`] leaves out pairs without a difference.
+/// |J(clean) - J(corrupted)|: what effects of different prompts are measured in.
 pub(super) fn range(case: &Case<'_>) -> Result<f64> {
     let step = case.clean.value(case.observable)? - case.corrupted.value(case.observable)?;
-    Ok(step.abs())
+    Ok(step.abs().max(1e-3))
 }

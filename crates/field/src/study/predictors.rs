@@ -2,44 +2,45 @@
 
 use resolvent_model::Mode;
 
-use crate::certificate::adjoint;
+use crate::certificate::{adjoint, merge};
 use crate::error::Result;
 use crate::labelled::Labelled;
-use crate::patch::{Case, effects};
-use crate::predictors::{Panel, Predictor, PredictorOptions, predict};
+use crate::patch::effects;
+use crate::predictors::{Predictor, PredictorOptions, predict};
 use crate::site_kind::SiteKind;
 use crate::stats::{Pairs, mean};
 
-use super::left_out::Record;
 use super::patching::{agreement, range, statistics};
 use super::tasks::{Columns, Task};
 
 /// Arrays over all patches `[N]`: `kind` and, as in the step `patching`, `prompt`, `layer`, `token`, `actual`; `reliability`,
 /// `predicted [N, P]`. Tables: `agreement [K, P, 5, 3]` (kind, predictor, statistic, estimate and 95 % interval over
 /// prompts), `cost [K, P]` of a prompt in forward passes, `cost_actual [K]` of its real patches, `flagged [K]`.
-pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
+pub(super) fn step(task: &Task<'_>) -> Result<Labelled> {
     let kinds: &[SiteKind] = match task.options.quick {
         true => &[SiteKind::Resid, SiteKind::AttnOut, SiteKind::MlpOut],
         false => &[SiteKind::Resid, SiteKind::AttnOut, SiteKind::MlpOut, SiteKind::Q, SiteKind::K, SiteKind::Z],
     };
     let options = PredictorOptions::default();
-    let runs = task.runs(task.size(2, 8), kinds, record)?;
-    let mut columns = Columns::new(|_| "predictor");
+    let runs = task.runs(task.size(2, 8), kinds)?;
+    let (cases, device) = (runs.cases(), task.model.device());
+    let (mut columns, mut worst) = (Columns::new(|_| "predictor"), Vec::new());
     let [mut table, mut cost, mut cost_actual, mut flagged] = [(); 4].map(|()| Vec::new());
     for (k, &kind) in kinds.iter().enumerate() {
         // By predictor, then by prompt.
         let mut pairs = vec![Vec::new(); Predictor::ALL.len()];
         let mut costs = vec![Vec::new(); Predictor::ALL.len()];
         let (mut actual_costs, mut shares) = (Vec::new(), Vec::new());
-        for (prompt, case) in runs.cases().iter().enumerate() {
-            let what = format!("{} at {kind}", runs.names[prompt]);
-            let Some(compared) = record.attempt(&what, compared(case, kind, options))? else { continue };
-            let Compared { panel, actual, cost_actual, scale } = compared;
-            record.check(&what, &panel.certificates);
-            actual_costs.push(cost_actual);
+        for (prompt, case) in cases.iter().enumerate() {
+            let panel = predict(case, kind, &Predictor::ALL, options)?;
+            merge(&mut worst, &panel.certificates);
+            let before = device.flops();
+            let effects = effects(&[*case], kind)?.remove(0);
+            actual_costs.push((device.flops() - before) / panel.pass - panel.predicted[0].cost);
             shares.push(panel.flagged);
+            let scale = range(case)?;
             let normed = |x: &[f32]| -> Vec<f32> { x.iter().map(|&x| (f64::from(x) / scale) as f32).collect() };
-            let actual = normed(&actual);
+            let actual = normed(&effects.effect);
             let predicted: Vec<Vec<f32>> = panel.predicted.iter().map(|p| normed(&p.effect)).collect();
             let axes = kind.axes(task.model.config(), case.clean.tokens().len());
             let (rows, tokens) = (actual.len() / axes[0].1, axes[axes.len() - 1].1);
@@ -57,14 +58,17 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
                 costs[p].push(panel.predicted[p].cost);
             }
         }
-        pairs.iter().for_each(|of_prompts| table.extend(agreement(of_prompts, task.options.seed)));
+        for (predictor, of_prompts) in Predictor::ALL.iter().zip(&pairs) {
+            // Zeros by construction are no predictions: nothing is compared, and no statistic is defined.
+            let of_prompts = if predictor.zero_at(kind).is_some() { &[][..] } else { of_prompts };
+            table.extend(agreement(of_prompts, task.options.seed));
+        }
         cost.extend(costs.iter().map(|c| mean(c) as f32));
         cost_actual.push(mean(&actual_costs) as f32);
         flagged.push(mean(&shares) as f32);
     }
     let (k, p) = (("kind", kinds.len()), ("predictor", Predictor::ALL.len()));
-    let result = columns
-        .needed()?
+    let mut result = columns
         .into(task.labelled("predictors", &runs), "patch")
         .with("agreement", &[k, p, ("statistic", 5), ("bound", 3)], table)
         .with("cost", &[k, p], cost)
@@ -75,24 +79,8 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
         .note("statistics", statistics())
         .note("steps", options.steps.to_string())
         .note("flag", options.flag.to_string());
-    record.check("first pair", &[adjoint(&runs.corrupted[0].linearize(Mode::Exact), 1)?]);
-    Ok(result)
-}
-
-/// Predictions of one pair beside its effects.
-struct Compared {
-    panel: Panel,
-    actual: Vec<f32>,
-    /// Cost of the effects, in forward passes.
-    cost_actual: f64,
-    scale: f64,
-}
-
-fn compared(case: &Case<'_>, kind: SiteKind, options: PredictorOptions) -> Result<Compared> {
-    let device = case.corrupted.model().device();
-    let panel = predict(case, kind, &Predictor::ALL, options)?;
-    let before = device.flops();
-    let actual = effects(&[*case], kind)?.remove(0).effect;
-    let cost_actual = (device.flops() - before) / panel.pass - panel.predicted[0].cost;
-    Ok(Compared { panel, actual, cost_actual, scale: range(case)? })
+    for certificate in worst {
+        result = result.certify(certificate)?;
+    }
+    result.certify(adjoint(&runs.corrupted[0].linearize(Mode::Exact), 1)?)
 }

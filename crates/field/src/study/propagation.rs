@@ -3,102 +3,83 @@
 use resolvent_model::{Mode, Run, Site, Source, gaussian};
 
 use crate::certificate::{Certificate, adjoint, norm, norms};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::geometry::Geometry;
 use crate::labelled::Labelled;
 use crate::operator::Operator;
 use crate::place::{Place, shape};
 use crate::rsvd::{RsvdOptions, rsvd};
 
-use super::left_out::Record;
-use super::tasks::{Columns, Runs, Task};
+use super::tasks::{Columns, Task};
 
 /// Singular values of the operator to the last level.
 const RANK: usize = 16;
 /// Those that the share `captured` counts.
 const FEW: usize = 8;
-/// Of the singular values, relative to the largest: they are drawn, and their squares are summed.
-const TOLERANCE: f64 = 1e-3;
 
 /// Arrays over sources at the changed token of several levels `[N]`: `prompt`, `level`; `stays`, `last`, `centroid`, `front
 /// [N, L+1]` of a source along the displacement (see [`Geometry`]; `last` is the share of the energy at the last token), and
 /// `random_...` of random directions; `singular [N, 16]` of the operator to all tokens of level L, `frobenius` (its norm,
 /// estimated from random directions), `stable_rank` = frobenius^2 / s1^2, `captured`, the share of the energy in the first
 /// eight; and of the first prompt's first source `map`, `map_random [L+1, T]`.
-pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
-    let runs = task.runs(task.size(2, 6), &[], record)?;
-    let (mut columns, mut example) = (Columns::new(inner), None);
+pub(super) fn step(task: &Task<'_>) -> Result<Labelled> {
+    let runs = task.runs(task.size(2, 6), &[])?;
+    let (mut columns, mut maps) = (Columns::new(|name| if name == "singular" { "value" } else { "level" }), Vec::new());
     for prompt in 0..runs.len() {
-        let name = &runs.names[prompt];
-        let Some((found, maps)) = record.attempt(name, propagated(task, &runs, prompt))? else { continue };
-        columns.append(found);
-        record.check(name, &[causal(&runs.clean[prompt], (0, runs.changed[prompt]))?]);
-        example = example.or(Some((prompt, maps)));
-    }
-    let mut result = columns
-        .needed()?
-        .into(task.labelled("propagation", &runs), "source")
-        .note("d", task.model.config().n_embd.to_string());
-    if let Some((prompt, [along, random])) = example {
         let run = &runs.clean[prompt];
-        let (levels, tokens, _) = shape(run);
-        let axes = [("level", levels), ("token", tokens)];
-        result = result.with("map", &axes, along).with("map_random", &axes, random).note("labels", task.labels(run));
-        record.check("first pair", &[adjoint(&run.linearize(Mode::Exact), 1)?]);
-    }
-    Ok(result)
-}
-
-fn inner(name: &str) -> &'static str {
-    if name == "singular" { "value" } else { "level" }
-}
-
-/// One pair's numbers, and the maps of its first source.
-fn propagated(task: &Task<'_>, runs: &Runs, prompt: usize) -> Result<(Columns, [Vec<f32>; 2])> {
-    let (mut columns, mut maps) = (Columns::new(inner), None);
-    let run = &runs.clean[prompt];
-    let ((levels, tokens, d), token) = (shape(run), runs.changed[prompt]);
-    let displacement = displacement(run, &runs.corrupted[prompt])?;
-    for level in (0..levels - 1).step_by(levels.div_ceil(task.size(3, 5))) {
-        let place = (level, token);
-        let along = displacement[(level * tokens + token) * d..][..d].to_vec();
-        let random = |i: usize| gaussian(task.options.seed + i as u64, d);
-        let directions: Vec<Vec<f32>> = std::iter::once(along).chain((0..task.size(16, 48)).map(random)).collect();
-        let mut maps_of = responses(run, place, &directions)?;
-        columns.push("prompt", prompt as f64);
-        columns.push("level", level as f64);
-        let mean = root_mean_square(&maps_of[1..]);
-        for (norm, names) in [
-            (&maps_of[0], ["stays", "last", "centroid", "front"]),
-            (&mean, ["random_stays", "random_last", "random_centroid", "random_front"]),
-        ] {
-            let geometry = Geometry::new(norm, tokens, place);
-            let last = geometry.energy.iter().enumerate().map(|(l, &energy)| {
-                let here = norm[l * tokens + tokens - 1].powi(2);
-                if energy > 0.0 { here / energy } else { 0.0 }
-            });
-            columns.extend(names[1], &last.collect::<Vec<f32>>());
-            columns.extend(names[0], &geometry.stays);
-            columns.extend(names[2], &geometry.centroid);
-            columns.extend(names[3], &geometry.front);
+        let ((levels, tokens, d), token) = (shape(run), runs.changed[prompt]);
+        let displacement = displacement(run, &runs.corrupted[prompt])?;
+        for level in (0..levels - 1).step_by(levels.div_ceil(task.size(3, 5))) {
+            let place = (level, token);
+            let along = displacement[(level * tokens + token) * d..][..d].to_vec();
+            let random = |i: usize| gaussian(task.options.seed + i as u64, d);
+            let directions: Vec<Vec<f32>> = std::iter::once(along).chain((0..task.size(16, 48)).map(random)).collect();
+            let maps_of = responses(run, place, &directions)?;
+            columns.push("prompt", prompt as f64);
+            columns.push("level", level as f64);
+            let mean = root_mean_square(&maps_of[1..]);
+            for (norm, names) in [
+                (&maps_of[0], ["stays", "last", "centroid", "front"]),
+                (&mean, ["random_stays", "random_last", "random_centroid", "random_front"]),
+            ] {
+                let geometry = Geometry::new(norm, tokens, place);
+                let last = geometry.energy.iter().enumerate().map(|(l, &energy)| {
+                    let here = norm[l * tokens + tokens - 1].powi(2);
+                    if energy > 0.0 { here / energy } else { 0.0 }
+                });
+                columns.extend(names[1], &last.collect::<Vec<f32>>());
+                columns.extend(names[0], &geometry.stays);
+                columns.extend(names[2], &geometry.centroid);
+                columns.extend(names[3], &geometry.front);
+            }
+            // E |G v|^2 = |G|_F^2 / d over random unit directions.
+            let end = &mean[(levels - 1) * tokens..];
+            let frobenius = norm(end) * (d as f64).sqrt();
+            let linear = run.linearize(Mode::Exact);
+            let operator = Operator::new(&linear, &[place], &Operator::level(&linear, levels - 1))?;
+            let options = RsvdOptions { rank: RANK.min(d), seed: task.options.seed, ..RsvdOptions::default() };
+            let values = rsvd(&operator, &options)?.values;
+            columns.push("frobenius", frobenius);
+            columns.push("stable_rank", frobenius.powi(2) / values[0].powi(2));
+            let few: f64 = values.iter().take(FEW).map(|s| s * s).sum();
+            columns.push("captured", few / frobenius.powi(2));
+            columns.extend("singular", &crate::certificate::narrow(&values));
+            if maps.is_empty() {
+                maps = vec![maps_of[0].clone(), mean];
+            }
         }
-        // E |G v|^2 = |G|_F^2 / d over random unit directions.
-        let end = &mean[(levels - 1) * tokens..];
-        let frobenius = norm(end) * (d as f64).sqrt();
-        let linear = run.linearize(Mode::Exact);
-        let operator = Operator::new(&linear, &[place], &Operator::level(&linear, levels - 1))?;
-        let options =
-            RsvdOptions { rank: RANK.min(d), seed: task.options.seed, tolerance: TOLERANCE, ..RsvdOptions::default() };
-        let values = rsvd(&operator, &options)?.values;
-        columns.push("frobenius", frobenius);
-        columns.push("stable_rank", frobenius.powi(2) / values[0].powi(2));
-        let few: f64 = values.iter().take(FEW).map(|s| s * s).sum();
-        columns.push("captured", few / frobenius.powi(2));
-        columns.extend("singular", &crate::certificate::narrow(&values));
-        maps = maps.or_else(|| Some([maps_of.swap_remove(0), mean]));
     }
-    let maps = maps.ok_or_else(|| Error::Input("the model has no level below the last".to_owned()))?;
-    Ok((columns, maps))
+    let run = &runs.clean[0];
+    let (levels, tokens, _) = shape(run);
+    let axes = [("level", levels), ("token", tokens)];
+    let result = columns
+        .into(task.labelled("propagation", &runs), "source")
+        .with("map", &axes, maps.swap_remove(0))
+        .with("map_random", &axes, maps.swap_remove(0))
+        .note("labels", task.labels(run))
+        .note("d", run.model().config().n_embd.to_string());
+    let linear = run.linearize(Mode::Exact);
+    result.certify(causal(run, (0, runs.changed[0]))?)?.certify(adjoint(&linear, 1)?)
 }
 
 fn displacement(run: &Run, other: &Run) -> Result<Vec<f32>> {

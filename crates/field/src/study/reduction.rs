@@ -9,15 +9,14 @@ use resolvent_model::{Mode, Run, Seed, gaussian};
 
 use crate::certificate::{Certificate, adjoint, dot, narrow, norm};
 use crate::dense::{svd, wide};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::labelled::Labelled;
-use crate::patch::{Case, Effects};
+use crate::patch::effects;
 use crate::place::shape;
 use crate::site_kind::SiteKind;
 use crate::stats::{Pairs, below};
 
-use super::left_out::Record;
-use super::patching::{each_effect, range};
+use super::patching::range;
 use super::tasks::{Runs, Task};
 
 /// Numbers of sites; the last stands for all.
@@ -31,119 +30,76 @@ const RANKS: [usize; 7] = [1, 2, 4, 8, 16, 32, usize::MAX];
 ///
 /// Directions are principal components of the displacements at level m of the first half of the prompts; sites are those of
 /// the largest |chi|; the effects are of the other half.
-pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
-    let (layers, d) = (task.model.config().n_layer, task.model.config().n_embd);
-    let level = layers / 2;
-    if level == 0 {
-        return Err(Error::Input("the model has one block, so no level lies below its middle one".to_owned()));
-    }
-    let runs = task.runs(task.size(8, 24), &[], record)?;
+pub(super) fn step(task: &Task<'_>) -> Result<Labelled> {
+    let runs = task.runs(task.size(8, 24), &[])?;
+    let (level, d) = (task.model.config().n_layer / 2, task.model.config().n_embd);
     let train = runs.len() / 2;
-    if train == 0 {
-        return Err(Error::Input(
-            "one pair can be analysed, and the step needs two: directions come from others".to_owned(),
-        ));
-    }
     let components = components(&runs, train, level)?;
     let noise = principal(&gaussian(task.options.seed, MOST.min(d) * d), d)?;
     let kinds = [(Choice::Sensitive, &components), (Choice::Random, &components), (Choice::Sensitive, &noise)];
     let cells = COUNTS.len() * RANKS.len();
-    let mut all = Reduced::new(cells);
+    let (mut against, mut first) = (vec![Pairs::default(); 3 * cells], vec![Pairs::default(); 3 * cells]);
+    let (mut unreduced, mut exact) = (Pairs::default(), Pairs::default());
     let cases = runs.cases();
-    for (prompt, effects) in each_effect((&runs, train), SiteKind::Resid, record)? {
-        let one = reduced(&cases[prompt], &effects, (level, task.options.seed), kinds);
-        if let Some(one) = record.attempt(&runs.names[prompt], one)? {
-            all.extend(&one);
+    for (case, effects) in cases[train..].iter().zip(effects(&cases[train..], SiteKind::Resid)?) {
+        let run = case.corrupted;
+        let (_, tokens, _) = shape(run);
+        let linear = run.linearize(Mode::Exact);
+        let chi = linear.gradient(case.observable)?;
+        let here = &chi[level * tokens * d..(level + 1) * tokens * d];
+        let mut state = task.options.seed;
+        let seeds: Vec<Vec<Seed>> = kinds
+            .iter()
+            .flat_map(|(choice, basis)| {
+                let order = order(here, d, *choice, &mut state);
+                let reduce = |n: usize, k: usize| {
+                    let each = order.iter().take(n);
+                    let seed =
+                        |&t: &usize| Seed::Field { level, token: t, vector: part(&here[t * d..][..d], basis, k) };
+                    each.map(seed).collect::<Vec<Seed>>()
+                };
+                COUNTS.iter().flat_map(|&n| RANKS.map(|k| reduce(n, k))).collect::<Vec<_>>()
+            })
+            .collect();
+        let displacement: Vec<f32> = case.clean.field()?.iter().zip(run.field()?).map(|(a, b)| a - b).collect();
+        let scale = range(case)?;
+        let below_level = level * tokens;
+        let normed = |x: &[f32]| x[..below_level].iter().map(|&x| f64::from(x) / scale).collect::<Vec<f64>>();
+        let (actual, linear_effect) = (normed(&effects.effect), normed(&effects.first_order));
+        unreduced.extend(&Pairs { predicted: linear_effect.clone(), actual: actual.clone() });
+        let sites = &run.levels()[..level];
+        let mut predicted = vec![vec![0.0f64; below_level]; seeds.len()];
+        linear.vjp_at(&seeds, sites, &mut |chunk| {
+            for (i, chi) in chunk.rows.chunks(d).enumerate() {
+                let at = chunk.site * tokens + chunk.token + i;
+                predicted[chunk.sequence][at] = dot(chi, &displacement[at * d..(at + 1) * d]) / scale;
+            }
+        })?;
+        for (cell, predicted) in predicted.into_iter().enumerate() {
+            against[cell].extend(&Pairs { predicted: predicted.clone(), actual: actual.clone() });
+            let pairs = Pairs { predicted, actual: linear_effect.clone() };
+            first[cell].extend(&pairs);
+            if cell == cells - 1 {
+                exact.extend(&pairs);
+            }
         }
-    }
-    if all.unreduced.predicted.iter().all(|x| *x == 0.0) {
-        return Err(Error::Input(format!("no patch below level {level} has an effect to first order")));
     }
     let table = |pairs: &[Pairs]| pairs.iter().map(|p| p.relative_error() as f32).collect::<Vec<f32>>();
     let axes = [("count", COUNTS.len()), ("rank", RANKS.len())];
     let most = |n: usize, all: usize| n.min(all) as f32;
     let tokens = runs.clean.iter().map(|run| run.tokens().len()).max().unwrap_or(0);
-    // All sites and all directions are no reduction.
-    let whole = all.first[cells - 1].relative_error();
-    record.check("the reduction to all", &[Certificate { name: "nothing_dropped", value: whole, bound: 1e-4 }]);
-    record.check("first pair", &[adjoint(&runs.corrupted[0].linearize(Mode::Exact), 1)?]);
-    Ok(task
-        .labelled("reduction", &runs)
+    task.labelled("reduction", &runs)
         .with("counts", &axes[..1], COUNTS.map(|n| most(n, tokens)).to_vec())
         .with("ranks", &axes[1..], RANKS.map(|k| most(k, d)).to_vec())
-        .with("error", &axes, table(&all.against[..cells]))
-        .with("reduction", &axes, table(&all.first[..cells]))
-        .with("random_sites", &axes, table(&all.first[cells..2 * cells]))
-        .with("random_directions", &axes, table(&all.first[2 * cells..]))
-        .with("first_order", &[("value", 1)], vec![all.unreduced.relative_error() as f32])
-        .note("level", level.to_string()))
-}
-
-/// Reduced predictions, a cell for each choice, count and rank.
-struct Reduced {
-    /// Beside the model's own effects.
-    against: Vec<Pairs>,
-    /// Beside the unreduced first order.
-    first: Vec<Pairs>,
-    /// The unreduced first order beside the effects.
-    unreduced: Pairs,
-}
-
-impl Reduced {
-    fn new(cells: usize) -> Self {
-        let none = vec![Pairs::default(); 3 * cells];
-        Self { against: none.clone(), first: none, unreduced: Pairs::default() }
-    }
-
-    fn extend(&mut self, more: &Self) {
-        self.against.iter_mut().zip(&more.against).for_each(|(all, more)| all.extend(more));
-        self.first.iter_mut().zip(&more.first).for_each(|(all, more)| all.extend(more));
-        self.unreduced.extend(&more.unreduced);
-    }
-}
-
-/// The predictions of one pair.
-fn reduced(
-    case: &Case<'_>,
-    effects: &Effects,
-    (level, seed): (usize, u64),
-    kinds: [(Choice, &Vec<Vec<f32>>); 3],
-) -> Result<Reduced> {
-    let run = case.corrupted;
-    let (_, tokens, d) = shape(run);
-    let linear = run.linearize(Mode::Exact);
-    let chi = linear.gradient(case.observable)?;
-    let here = &chi[level * tokens * d..(level + 1) * tokens * d];
-    let mut state = seed;
-    let seeds: Vec<Vec<Seed>> = kinds
-        .iter()
-        .flat_map(|(choice, basis)| {
-            let order = order(here, d, *choice, &mut state);
-            let reduce = |n: usize, k: usize| {
-                let seed = |&t: &usize| Seed::Field { level, token: t, vector: part(&here[t * d..][..d], basis, k) };
-                order.iter().take(n).map(seed).collect::<Vec<Seed>>()
-            };
-            COUNTS.iter().flat_map(|&n| RANKS.map(|k| reduce(n, k))).collect::<Vec<_>>()
-        })
-        .collect();
-    let displacement: Vec<f32> = case.clean.field()?.iter().zip(run.field()?).map(|(a, b)| a - b).collect();
-    let scale = range(case)?;
-    let below_level = level * tokens;
-    let normed = |x: &[f32]| x[..below_level].iter().map(|&x| f64::from(x) / scale).collect::<Vec<f64>>();
-    let (actual, linear_effect) = (normed(&effects.effect), normed(&effects.first_order));
-    let mut predicted = vec![vec![0.0f64; below_level]; seeds.len()];
-    linear.vjp_at(&seeds, &run.levels()[..level], &mut |chunk| {
-        for (i, chi) in chunk.rows.chunks(d).enumerate() {
-            let at = chunk.site * tokens + chunk.token + i;
-            predicted[chunk.sequence][at] = dot(chi, &displacement[at * d..(at + 1) * d]) / scale;
-        }
-    })?;
-    let beside = |actual: &[f64]| {
-        let pairs = |p: &Vec<f64>| Pairs { predicted: p.clone(), actual: actual.to_vec() };
-        predicted.iter().map(pairs).collect::<Vec<Pairs>>()
-    };
-    let (against, first) = (beside(&actual), beside(&linear_effect));
-    Ok(Reduced { against, first, unreduced: Pairs { predicted: linear_effect, actual } })
+        .with("error", &axes, table(&against[..cells]))
+        .with("reduction", &axes, table(&first[..cells]))
+        .with("random_sites", &axes, table(&first[cells..2 * cells]))
+        .with("random_directions", &axes, table(&first[2 * cells..]))
+        .with("first_order", &[("value", 1)], vec![unreduced.relative_error() as f32])
+        .note("level", level.to_string())
+        // All sites and all directions are no reduction.
+        .certify(Certificate { name: "nothing_dropped", value: exact.relative_error(), bound: 1e-4 })?
+        .certify(adjoint(&runs.corrupted[0].linearize(Mode::Exact), 1)?)
 }
 
 /// Which sites are kept first.

@@ -1,13 +1,11 @@
 //! The linear regime of a task: errors and radii of sources at many places, along several directions.
 
-use crate::certificate::norm;
+use crate::certificate::{Certificate, merge, norm};
 use crate::direction::{Context, Direction};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::labelled::Labelled;
-use crate::place::Place;
 use crate::regime::{RegimeOptions, regime};
 
-use super::left_out::Record;
 use super::tasks::{Columns, Runs, Task};
 
 /// Directions, in the order of the array `direction`.
@@ -16,106 +14,60 @@ pub(super) const DIRECTIONS: [&str; 3] = ["displacement", "sensitivity", "random
 /// Arrays over the sources `[N]`: `direction`, `prompt`, `level`, `token`, `radius`, `first_order`, `second`, `size` (the
 /// displacement's length over |h|; NaN for other directions), and `error`, `field_error [N, A]`; and `amplitudes [A]`. All in
 /// units of |h\[l, t\]|.
-pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
-    let runs = task.runs(task.size(1, 4), &[], record)?;
+pub(super) fn step(task: &Task<'_>) -> Result<Labelled> {
+    let runs = task.runs(task.size(1, 4), &[])?;
     let options = RegimeOptions { field: true, ..RegimeOptions::default() };
-    let mut columns = Columns::new(|_| "amplitude");
+    let (mut columns, mut worst) = (Columns::new(|_| "amplitude"), Vec::<Certificate>::new());
     for prompt in 0..runs.len() {
-        let run = &runs.clean[prompt];
+        let (run, other, observable) = (&runs.clean[prompt], &runs.corrupted[prompt], &runs.observables[prompt]);
         // Depth is sampled: about nine levels of a deep model, five in a quick look.
         let step = run.model().config().n_layer.div_ceil(task.size(4, 8));
         let places = Runs::places(run, step);
+        let field = run.field()?;
+        let d = run.model().config().n_embd;
         let directions = [Direction::Displacement, Direction::Sensitivity, Direction::Random(task.options.seed)];
         for (index, direction) in directions.iter().enumerate() {
-            let what = format!("{} along the {}", runs.names[prompt], DIRECTIONS[index]);
-            let sources = sources(&runs, prompt, direction, &places);
-            let Some(sources) = record.attempt(&what, sources)? else { continue };
-            let all: Vec<usize> = (0..sources.len()).collect();
-            let parts = in_parts(&runs, prompt, &sources, &all, (&options, &what), record)?;
-            for (part, result) in parts {
-                let of = |name: &str| result.array(name).map_or(&[][..], |a| &a.data);
-                for (n, &source) in part.iter().enumerate() {
-                    let Source { site: ((level, token), _), size } = &sources[source];
-                    columns.push("direction", index as f64);
-                    columns.push("prompt", prompt as f64);
-                    columns.push("level", *level as f64);
-                    columns.push("token", *token as f64);
-                    columns.push("size", if index == 0 { *size } else { f64::NAN });
-                    for name in ["radius", "first_order", "second"] {
-                        columns.push(name, f64::from(of(name)[n]));
-                    }
-                    for name in ["error", "field_error"] {
-                        let width = options.amplitudes.len();
-                        columns.extend(name, &of(name)[n * width..(n + 1) * width]);
-                    }
+            let context = Context { observable: Some(observable), other: Some(other), unit: false };
+            let vectors = direction.resolve_all(run, &places, context)?;
+            let mut sites = Vec::new();
+            let mut sizes = Vec::new();
+            for (&(level, token), mut v) in places.iter().zip(vectors) {
+                let size = norm(&v);
+                // Places that the displacement or J leave alone have no direction.
+                if size == 0.0 {
+                    continue;
                 }
-                record.check(&what, &result.certificates);
+                let h = norm(&field[(level * run.tokens().len() + token) * d..][..d]);
+                sizes.push(if index == 0 { size / h } else { f64::NAN });
+                v.iter_mut().for_each(|x| *x = (f64::from(*x) / size) as f32);
+                sites.push(((level, token), v));
             }
+            let result = regime(run, observable, &sites, &options)?;
+            let of = |name: &str| result.array(name).map_or(&[][..], |a| &a.data);
+            for (n, ((level, token), _)) in sites.iter().enumerate() {
+                columns.push("direction", index as f64);
+                columns.push("prompt", prompt as f64);
+                columns.push("level", *level as f64);
+                columns.push("token", *token as f64);
+                columns.push("size", sizes[n]);
+                for name in ["radius", "first_order", "second"] {
+                    columns.push(name, f64::from(of(name)[n]));
+                }
+                for name in ["error", "field_error"] {
+                    let width = options.amplitudes.len();
+                    columns.extend(name, &of(name)[n * width..(n + 1) * width]);
+                }
+            }
+            merge(&mut worst, &result.certificates);
         }
     }
-    let result = columns.needed()?.into(task.labelled("regimes", &runs), "source");
-    Ok(result
+    let result = columns.into(task.labelled("regimes", &runs), "source");
+    let mut result = result
         .with("amplitudes", &[("amplitude", options.amplitudes.len())], options.amplitudes.clone())
         .note("directions", DIRECTIONS.join(","))
-        .note("labels", task.labels(&runs.clean[0])))
-}
-
-/// A source of unit length at a place.
-struct Source {
-    site: (Place, Vec<f32>),
-    /// Length of the direction over |h|.
-    size: f64,
-}
-
-/// Sources along a direction, at those of the places that have one: the displacement and J leave some places alone.
-fn sources(runs: &Runs, prompt: usize, direction: &Direction, places: &[Place]) -> Result<Vec<Source>> {
-    let (run, other, observable) = (&runs.clean[prompt], &runs.corrupted[prompt], &runs.observables[prompt]);
-    let (field, d) = (run.field()?, run.model().config().n_embd);
-    let context = Context { observable: Some(observable), other: Some(other), unit: false };
-    let each = places.iter().zip(direction.resolve_all(run, places, context)?);
-    let source = |(&place, mut v): (&Place, Vec<f32>)| {
-        let size = norm(&v);
-        let h = norm(&field[(place.0 * run.tokens().len() + place.1) * d..][..d]);
-        v.iter_mut().for_each(|x| *x = (f64::from(*x) / size) as f32);
-        (size > 0.0).then(|| Source { site: (place, v), size: size / h })
-    };
-    Ok(each.filter_map(source).collect())
-}
-
-/// The regime of some of the sources, together with their numbers. Where a check fails, the sources are parted until the place
-/// that fails is alone: it is recorded and left out.
-fn in_parts(
-    runs: &Runs,
-    prompt: usize,
-    sources: &[Source],
-    some: &[usize],
-    (options, what): (&RegimeOptions, &str),
-    record: &mut Record,
-) -> Result<Vec<(Vec<usize>, Labelled)>> {
-    if some.is_empty() {
-        return Ok(Vec::new());
+        .note("labels", task.labels(&runs.clean[0]));
+    for certificate in worst {
+        result = result.certify(certificate)?;
     }
-    let sites: Vec<(Place, Vec<f32>)> = some.iter().map(|&i| sources[i].site.clone()).collect();
-    let failed = match regime(&runs.clean[prompt], &runs.observables[prompt], &sites, options) {
-        Ok(result) => return Ok(vec![(some.to_vec(), result)]),
-        Err(error) => error,
-    };
-    // A check of the run itself fails wherever the sources are.
-    let of_places =
-        matches!(&failed, Error::Certificate { name, .. } | Error::Rounded { name, .. } if name != "adjoint");
-    if !of_places || some.len() == 1 {
-        let what = match some {
-            [one] => {
-                let (level, token) = sources[*one].site.0;
-                format!("{what} at h[{level},{token}]")
-            }
-            _ => what.to_owned(),
-        };
-        record.attempt::<()>(&what, Err(failed))?;
-        return Ok(Vec::new());
-    }
-    let (left, right) = some.split_at(some.len() / 2);
-    let mut parts = in_parts(runs, prompt, sources, left, (options, what), record)?;
-    parts.extend(in_parts(runs, prompt, sources, right, (options, what), record)?);
-    Ok(parts)
+    Ok(result)
 }

@@ -2,74 +2,50 @@
 
 use resolvent_model::{Model, TokenPair};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::labelled::Labelled;
 use crate::scale::{PREDICTORS, QUANTITIES, ScaleOptions, scale};
 
 use super::StudyOptions;
-use super::left_out::Record;
-use super::tasks::Task;
 
 /// Tokens of the shared slice.
 const SLICE: usize = 8;
 
 /// Arrays `correlation`, `correlation_low`, `correlation_high`, `explained [M, 3, 4]` (small model, quantity, predictor), as
-/// [`scale`] has them. Small models that cannot be compared are recorded, and have no row.
+/// [`scale`] has them.
 pub(super) fn step(
     small: &[Model],
     large: &Model,
     tasks: &[(String, Vec<TokenPair>)],
     options: &StudyOptions,
-    record: &mut Record,
 ) -> Result<Labelled> {
     let most = if options.quick { 4 } else { 12 };
-    let mut found = Vec::new();
-    for model in small {
-        let compared = compared(model, large, tasks, (most, options), record);
-        if let Some(result) = record.attempt(&format!("model {}", model.name()), compared)? {
-            found.push((model.name(), result));
-        }
-    }
-    let Some((_, last)) = found.last() else {
-        return Err(Error::Input("no small model can be compared".to_owned()));
-    };
-    let mut result = Labelled { arrays: Vec::new(), certificates: Vec::new(), ..last.clone() };
-    result.metadata.remove("tokens");
-    let axes = [("small", found.len()), ("quantity", QUANTITIES.len()), ("predictor", PREDICTORS.len())];
-    for name in ["correlation", "correlation_low", "correlation_high", "explained"] {
-        let of = |(_, result): &(&str, Labelled)| result.array(name).map_or_else(Vec::new, |a| a.data.clone());
-        result = result.with(name, &axes, found.iter().flat_map(of).collect());
-    }
-    for (name, one) in &found {
-        record.check(&format!("model {name}"), &one.certificates);
-    }
-    Ok(result.note("small", found.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(",")))
-}
-
-/// One small model beside the large one, on up to `most` pairs of each task whose J differs in both models.
-fn compared(
-    model: &Model,
-    large: &Model,
-    tasks: &[(String, Vec<TokenPair>)],
-    (most, options): (usize, &StudyOptions),
-    record: &mut Record,
-) -> Result<Labelled> {
-    let mut by_task = Vec::new();
-    for (_, pairs) in tasks {
-        let mut usable: Option<Vec<TokenPair>> = None;
-        for model in [large, model] {
-            let task = Task { model, pairs: usable.as_deref().unwrap_or(pairs), options };
-            usable = Some(task.usable(most, record)?);
-        }
-        by_task.push(usable.unwrap_or_default());
-    }
     // Tasks in turn, so that prompts to fit on and prompts to predict have some of each.
-    let turn = |i: usize| by_task.iter().filter_map(move |pairs| pairs.get(i).cloned());
+    let turn = |i: usize| tasks.iter().filter_map(move |(_, pairs)| pairs.get(i).cloned());
     let prompts: Vec<TokenPair> = (0..most).flat_map(turn).collect();
     let mut tokens: Vec<u32> = prompts.iter().flat_map(|p| [p.target, p.against]).collect();
     tokens.sort_unstable();
     tokens.dedup();
     let step = tokens.len().div_ceil(SLICE).max(1);
     let tokens: Vec<u32> = tokens.into_iter().step_by(step).collect();
-    scale(model, large, &prompts, &ScaleOptions { train: prompts.len() / 2, tokens, seed: options.seed })
+    let options = ScaleOptions { train: prompts.len() / 2, tokens, seed: options.seed };
+
+    let names = ["correlation", "correlation_low", "correlation_high", "explained"];
+    let mut arrays = [(); 4].map(|()| Vec::new());
+    let mut whole: Option<Labelled> = None;
+    for model in small {
+        let result = scale(model, large, &prompts, &options)?;
+        for (array, name) in arrays.iter_mut().zip(names) {
+            array.extend(result.array(name).map_or(&[][..], |a| &a.data));
+        }
+        whole = Some(result);
+    }
+    let mut result = whole.unwrap_or_default();
+    result.arrays.clear();
+    result.metadata.remove("tokens");
+    let axes = [("small", small.len()), ("quantity", QUANTITIES.len()), ("predictor", PREDICTORS.len())];
+    for (array, name) in arrays.into_iter().zip(names) {
+        result = result.with(name, &axes, array);
+    }
+    Ok(result.note("small", small.iter().map(Model::name).collect::<Vec<_>>().join(",")))
 }

@@ -4,15 +4,13 @@ use std::collections::BTreeSet;
 
 use resolvent_model::{Model, Observable, Run, RunOptions, Site, TokenPair};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::labelled::Labelled;
 use crate::patch::Case;
 use crate::place::Place;
 use crate::site_kind::SiteKind;
-use crate::transfer::same_value;
 
 use super::StudyOptions;
-use super::left_out::{LeftOut, Record};
 
 /// A task and what to make of it.
 pub(super) struct Task<'a> {
@@ -21,12 +19,8 @@ pub(super) struct Task<'a> {
     pub(super) options: &'a StudyOptions,
 }
 
-/// Pairs of runs with what is read: the logit of the clean answer less that of the corrupted one, at the last token. J differs
-/// between the two runs of each pair.
-#[derive(Default)]
+/// Pairs of runs with what is read: the logit of the clean answer less that of the corrupted one, at the last token.
 pub(super) struct Runs {
-    /// The prompts of each pair, as texts.
-    pub(super) names: Vec<String>,
     pub(super) clean: Vec<Run>,
     pub(super) corrupted: Vec<Run>,
     pub(super) observables: Vec<Observable>,
@@ -40,91 +34,23 @@ impl Task<'_> {
         if self.options.quick { quick } else { full }
     }
 
-    /// Runs of the first `count` pairs that can be analysed, ready for sites of `kinds`. Pairs that cannot are recorded.
-    ///
-    /// # Errors
-    /// No pair that can be analysed, or a device error.
-    pub(super) fn runs(&self, count: usize, kinds: &[SiteKind], record: &mut Record) -> Result<Runs> {
+    /// Runs of the first `count` pairs, ready for sites of `kinds`.
+    pub(super) fn runs(&self, count: usize, kinds: &[SiteKind]) -> Result<Runs> {
+        let pairs = &self.pairs[..count.min(self.pairs.len())];
         let sites: BTreeSet<Site> = kinds.iter().flat_map(|kind| kind.sites(self.model.config())).collect();
         let options = RunOptions { sites: sites.into_iter().collect(), ..RunOptions::default() };
-        let (mut runs, mut rest) = (Runs::default(), self.pairs);
-        while runs.len() < count && !rest.is_empty() {
-            let (now, later) = rest.split_at((count - runs.len()).min(rest.len()));
-            rest = later;
-            let made = match self.made(now, &options) {
-                Ok(made) => made.into_iter().zip(now).collect(),
-                // A pair that cannot be run must not take the others with it.
-                Err(_) if now.len() > 1 => {
-                    let mut made = Vec::new();
-                    for pair in now {
-                        let one = self.made(std::slice::from_ref(pair), &options);
-                        let one = record.attempt(&self.name(pair), one)?;
-                        made.extend(one.into_iter().flatten().map(|runs| (runs, pair)));
-                    }
-                    made
-                }
-                Err(error) => {
-                    record.attempt::<()>(&self.name(&now[0]), Err(error))?;
-                    Vec::new()
-                }
-            };
-            for ([clean, corrupted], pair) in made {
-                let observable = Observable::logit_diff(pair.target, pair.against, pair.clean.len() - 1);
-                let (to, from) = (clean.value(&observable)?, corrupted.value(&observable)?);
-                if same_value(from, to) {
-                    let reason = format!("J is the same in both prompts ({to:.4} and {from:.4})");
-                    record.leave_out(LeftOut::new(self.name(pair), reason));
-                    continue;
-                }
-                let changed = pair.clean.iter().zip(&pair.corrupted).position(|(a, b)| a != b);
-                runs.names.push(self.name(pair));
-                runs.clean.push(clean);
-                runs.corrupted.push(corrupted);
-                runs.observables.push(observable);
-                runs.changed.push(changed.unwrap_or(0));
-            }
-        }
-        if runs.len() == 0 {
-            let pairs = self.pairs.len();
-            return Err(Error::Input(format!("none of the {pairs} pairs can be analysed")));
-        }
-        Ok(runs)
-    }
-
-    /// Up to `count` pairs that can be analysed; others are recorded, and pairs of which none can are not an error.
-    ///
-    /// # Errors
-    /// A device error.
-    pub(super) fn usable(&self, count: usize, record: &mut Record) -> Result<Vec<TokenPair>> {
-        let runs = match self.runs(count, &[], record) {
-            Ok(runs) => runs,
-            Err(Error::Input(_)) => return Ok(Vec::new()),
-            Err(error) => return Err(error),
-        };
-        let usable = |pair: &&TokenPair| {
-            let mut both = runs.clean.iter().zip(&runs.corrupted);
-            both.any(|(a, b)| a.tokens() == pair.clean && b.tokens() == pair.corrupted)
-        };
-        Ok(self.pairs.iter().filter(usable).cloned().collect())
-    }
-
-    /// The two runs of each pair.
-    fn made(&self, pairs: &[TokenPair], options: &RunOptions) -> Result<Vec<[Run; 2]>> {
         let all = |of: fn(&TokenPair) -> &Vec<u32>| -> Result<Vec<Run>> {
             let tokens: Vec<&[u32]> = pairs.iter().map(|p| &of(p)[..]).collect();
-            Ok(self.model.run_all(&tokens, options)?)
+            Ok(self.model.run_all(&tokens, &options)?)
         };
-        let (clean, corrupted) = (all(|p| &p.clean)?, all(|p| &p.corrupted)?);
-        Ok(clean.into_iter().zip(corrupted).map(|(clean, corrupted)| [clean, corrupted]).collect())
-    }
-
-    /// A pair by its texts.
-    fn name(&self, pair: &TokenPair) -> String {
-        let text = |ids: &[u32]| match self.model.tokenizer().map(|t| t.decode(ids)) {
-            Some(Ok(text)) => text,
-            _ => ids.iter().map(u32::to_string).collect::<Vec<_>>().join(","),
-        };
-        pair_name(&text(&pair.clean), &text(&pair.corrupted))
+        let observable = |p: &TokenPair| Observable::logit_diff(p.target, p.against, p.clean.len() - 1);
+        let changed = |p: &TokenPair| p.clean.iter().zip(&p.corrupted).position(|(a, b)| a != b).unwrap_or(0);
+        Ok(Runs {
+            clean: all(|p| &p.clean)?,
+            corrupted: all(|p| &p.corrupted)?,
+            observables: pairs.iter().map(observable).collect(),
+            changed: pairs.iter().map(changed).collect(),
+        })
     }
 
     /// A result of `analysis` with the provenance of this task.
@@ -141,16 +67,6 @@ impl Task<'_> {
         let text = |id: &u32| self.model.tokenizer().map_or_else(|| format!("#{id}"), |t| t.token(*id));
         serde_json::json!(run.tokens().iter().map(text).collect::<Vec<String>>()).to_string()
     }
-}
-
-/// What a pair of prompts is called: both texts, as far as a line has room for them.
-pub(super) fn pair_name(clean: &str, corrupted: &str) -> String {
-    const MOST: usize = 60;
-    let shown = |text: &str| {
-        let cut: String = text.chars().take(MOST).flat_map(|c| c.escape_debug()).collect();
-        if text.chars().nth(MOST).is_some() { cut + "..." } else { cut }
-    };
-    format!("pair \"{}\" / \"{}\"", shown(clean), shown(corrupted))
 }
 
 impl Runs {
@@ -193,27 +109,6 @@ impl Columns {
         match self.columns.iter_mut().find(|(n, _)| *n == name) {
             Some((_, column)) => column.extend_from_slice(values),
             None => self.columns.push((name, values.to_vec())),
-        }
-    }
-
-    /// Adds the numbers of another part of the same step.
-    pub(super) fn append(&mut self, more: Self) {
-        more.columns.into_iter().for_each(|(name, column)| self.extend(name, &column));
-    }
-
-    /// Whether there are no numbers: nothing of the step could be analysed.
-    pub(super) fn is_empty(&self) -> bool {
-        self.columns.iter().all(|(_, column)| column.is_empty())
-    }
-
-    /// Fails unless there are numbers.
-    ///
-    /// # Errors
-    /// There are none.
-    pub(super) fn needed(self) -> Result<Self> {
-        match self.is_empty() {
-            true => Err(Error::Input("no pair of the task can be analysed in this step".to_owned())),
-            false => Ok(self),
         }
     }
 
