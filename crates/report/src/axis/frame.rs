@@ -1,4 +1,4 @@
-//! The frame of a plot with two axes: grid lines, ticks, names, and positions of values.
+//! The frame of a plot with two axes: grid lines, ticks, names, and where values lie.
 
 use super::{Axis, Range, number, ticks::Tick};
 use crate::colour::Paint;
@@ -13,7 +13,7 @@ pub(crate) struct Place {
     pub(crate) height: f64,
 }
 
-/// A drawn frame: its plotting area, and the ranges along its sides.
+/// A drawn frame: its inside, and the ranges along its sides.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Frame {
     pub(crate) inside: Place,
@@ -25,16 +25,16 @@ pub(crate) struct Frame {
 const TICK: f64 = 11.0;
 /// Size of the names of axes.
 const NAME: f64 = 12.0;
-/// Space above the plotting area for the name of the vertical axis, and below it for ticks and the name of the horizontal one.
+/// Room above the inside for the name of the upright axis, and below it for ticks and the name of the level one.
 const ABOVE: f64 = 26.0;
 const BELOW: f64 = 40.0;
 
 impl Frame {
-    /// Draws a frame at `place`, whose height is that of the plotting area; zero makes the plotting area a square.
+    /// Draws a frame from `top`, as wide as `place`, with an inside as high as it says; a height of zero is that of a square.
     pub(crate) fn draw(scene: &mut Scene, place: Place, x: (&Axis, Range), y: (&Axis, Range)) -> Self {
         let right = 14.0;
-        // The number of ticks decides the width of their labels, and so the width of the plotting area. A guess of its
-        // height is enough to choose the number.
+        // How many ticks there are decides how wide their labels are, which decides how wide the inside is: a guess of the
+        // inside does for the number.
         let guess = if place.height > 0.0 { place.height } else { place.width - 60.0 };
         let (y_ticks, y_power) = y.1.ticks((guess / 48.0).clamp(2.0, 8.0) as usize);
         let widest = y_ticks.iter().map(|t| font::room(&t.label, TICK, false)).fold(0.0, f64::max);
@@ -59,7 +59,7 @@ impl Frame {
         frame
     }
 
-    /// Removes labels that would touch the label before.
+    /// Takes away labels that would touch the one before.
     fn unlabel(&self, ticks: &mut [Tick]) {
         let mut free = f64::NEG_INFINITY;
         for tick in ticks {
@@ -91,23 +91,23 @@ impl Frame {
         }
     }
 
-    /// Returns the horizontal position of a value.
+    /// Horizontal place of a value.
     pub(crate) fn x(&self, value: f64) -> f64 {
         self.inside.left + self.x.share(value) * self.inside.width
     }
 
-    /// Returns the vertical position of a value.
+    /// Vertical place of a value.
     pub(crate) fn y(&self, value: f64) -> f64 {
         self.inside.top + (1.0 - self.y.share(value)) * self.inside.height
     }
 
-    /// Returns the lower end of everything that the frame drew.
+    /// Below everything that the frame drew.
     pub(crate) fn bottom(&self) -> f64 {
         self.inside.top + self.inside.height + BELOW
     }
 }
 
-/// Returns the middle of the pixel at a coordinate, where a line of one pixel fills exactly one row of pixels.
+/// The middle of the pixel at a coordinate: a line of one pixel there fills it, and two halves nowhere.
 pub(crate) fn crisp(at: f64) -> f64 {
     at.floor() + 0.5
 }

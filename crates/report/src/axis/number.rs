@@ -1,6 +1,6 @@
-//! Formats numbers for readers.
+//! Numbers as people read them.
 
-/// Formats a number for a sentence or a table, to four digits: `-3.21`, `0.0012`, `1.234e-7`; `no value` for NaN.
+/// A number within a sentence or a table, to four digits: `-3.21`, `0.0012`, `1.234e-7`; `no value` for NaN.
 pub(crate) fn value(x: f64) -> String {
     if x.is_nan() {
         return "no value".to_owned();
@@ -20,23 +20,23 @@ pub(crate) fn value(x: f64) -> String {
     trim(&format!("{x:.decimals$}")).to_owned()
 }
 
-/// Removes trailing zeros of decimals.
+/// Without the zeros that say nothing.
 fn trim(text: &str) -> &str {
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { text }
 }
 
-/// Formats labels of ticks at multiples of `step`, all with the same decimals, divided by a power of ten.
+/// Labels of numbers at multiples of `step`, all with the same decimals, divided by a power of ten.
 pub(crate) fn labels(at: &[f64], step: f64, power: i32) -> Vec<String> {
     let unit = 10f64.powi(power);
     let step = step / unit;
-    // A step of 0.25 needs two decimals, a step of 0.2 only one.
+    // A step of 0.25 takes two decimals, one of 0.2 one.
     let decimals = (0..9).find(|&d| {
         let scaled = step * 10f64.powi(d);
         (scaled - scaled.round()).abs() < 1e-6 * scaled.max(1.0)
     });
     let decimals = decimals.unwrap_or(2) as usize;
     let label = |x: &f64| {
-        // Rounding must not produce -0.
+        // Rounding must not leave a minus before nothing.
         let x = x / unit;
         let x = if x.abs() < step * 1e-6 { 0.0 } else { x };
         minus(&format!("{x:.decimals$}"))
@@ -44,7 +44,7 @@ pub(crate) fn labels(at: &[f64], step: f64, power: i32) -> Vec<String> {
     at.iter().map(label).collect()
 }
 
-/// Returns the power of ten, a multiple of three, by which labels up to `most` are divided; 0 if they are readable as they are.
+/// A multiple of three by which numbers up to `most` are better divided; 0 where they read well as they are.
 pub(crate) fn power(most: f64) -> i32 {
     if most == 0.0 || !most.is_finite() || (1e-2..1e5).contains(&most) {
         return 0;
@@ -52,12 +52,12 @@ pub(crate) fn power(most: f64) -> i32 {
     (most.log10() / 3.0).floor() as i32 * 3
 }
 
-/// Replaces hyphens by the typographic minus sign, which is as wide as a plus.
+/// With the minus sign of typography, as wide as a plus.
 pub(crate) fn minus(text: &str) -> String {
     text.replace('-', "−")
 }
 
-/// Formats a power of ten: `10⁻³`.
+/// A power of ten: `10⁻³`.
 pub(crate) fn power_of_ten(exponent: i32) -> String {
     let raised = |c: char| match c {
         '-' => '⁻',
@@ -87,12 +87,12 @@ mod tests {
         assert_eq!(labels(&[-0.1, -0.0, 0.1], 0.1, 0)[1], "0.0");
         assert_eq!(labels(&[0.0, 20.0], 20.0, 0), ["0", "20"]);
         assert_eq!(labels(&[0.0, 2e-6, 4e-6], 2e-6, -6), ["0", "2", "4"]);
-        // A single label has decimals too.
+        // One number has decimals too.
         assert_eq!(labels(&[0.5], 0.5, 0), ["0.5"]);
     }
 
     #[test]
-    fn large_and_small_numbers_are_divided_by_a_power() {
+    fn far_numbers_are_divided_by_a_power() {
         assert_eq!([4e-6, 2.5e7, 5000.0, 0.0, 0.02].map(power), [-6, 6, 0, 0, 0]);
     }
 

@@ -1,25 +1,24 @@
-//! The two colour maps of heatmaps, computed in OKLab. Lightness is linear in the value, so that equal steps of the value
-//! look equal, also in greyscale.
+//! The two colour maps of heatmaps, computed in OKLab: lightness is a straight line in the value, so that equal steps of the
+//! value look equal, in grey too.
 
 use super::Theme;
 use super::oklab::{Rgb, oklch};
 
-/// Maps values to colours.
+/// How values become colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Map {
-    /// Blue below zero, red above, pale at zero. Both sides are equally dark at equal magnitude. For effects and differences.
+    /// Blue below zero, red above, pale at zero; both sides equally dark at equal magnitude. For effects and differences.
     Diverging,
-    /// From the page's colour through green and blue, to indigo on light pages and to yellow on dark ones. For norms.
+    /// From the page's own shade through green and blue to indigo on light pages, to yellow on dark ones. For norms.
     Sequential,
 }
 
-/// Index of the last step of a map; the middle step of a diverging map is `LAST / 2`.
-///
-/// A map has more steps than the eye can distinguish, but few enough for a page to list them all, light and dark.
+/// Index of the last step of a map; the middle of a diverging one is half of it. A map has few colours so that a page can
+/// name them all, light and dark, and more than the eye tells apart.
 pub(crate) const LAST: u8 = 64;
 
 impl Map {
-    /// Returns the step of a share: -1 to 1 of a diverging map, 0 to 1 of a sequential one. Shares beyond are clamped.
+    /// Step of a share: -1 to 1 of a diverging map, 0 to 1 of a sequential one. Shares beyond have the colour of the end.
     pub(crate) fn step(self, share: f64) -> u8 {
         let unit = match self {
             Self::Diverging => (share + 1.0) / 2.0,
@@ -28,7 +27,7 @@ impl Map {
         (unit.clamp(0.0, 1.0) * f64::from(LAST)).round() as u8
     }
 
-    /// Returns the colour of a step.
+    /// Colour of a step.
     pub(crate) fn colour(self, step: u8, theme: Theme) -> Rgb {
         let x = f64::from(step.min(LAST)) / f64::from(LAST);
         let mix = |from: f64, to: f64, x: f64| from + (to - from) * x;
@@ -51,13 +50,13 @@ impl Map {
         }
     }
 
-    /// Returns the colour of text on a step: black or white, whichever has more contrast.
+    /// Colour of text on a step: black or white, whichever reads better.
     pub(crate) fn ink(self, step: u8, theme: Theme) -> Rgb {
         let (under, black, white) = (self.colour(step, theme), Rgb([0; 3]), Rgb([255; 3]));
         if black.contrast(under) >= white.contrast(under) { black } else { white }
     }
 
-    /// Returns the letter of the map in names of CSS variables.
+    /// Letter of the map in names of CSS variables.
     pub(crate) fn letter(self) -> char {
         match self {
             Self::Diverging => 'd',
@@ -72,12 +71,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shares_have_steps_and_are_clamped() {
+    fn shares_have_steps_and_the_ends_hold() {
         assert_eq!([-2.0, -1.0, 0.0, 1.0].map(|s| Map::Diverging.step(s)), [0, 0, 32, 64]);
         assert_eq!([0.0, 0.5, 1.0, 7.0].map(|s| Map::Sequential.step(s)), [0, 32, 64, 64]);
     }
 
-    /// Lightness is linear in the value, equally on both sides of a diverging map.
+    /// Lightness is a straight line in the value, on both sides of a diverging map alike.
     #[test]
     fn equal_steps_look_equal() {
         for theme in [Theme::Light, Theme::Dark] {
@@ -97,7 +96,7 @@ mod tests {
         }
     }
 
-    /// Without green cones, values below and above zero can be distinguished once they can be distinguished from zero.
+    /// Below and above zero can be told apart without green cones, as soon as a value can be told from zero.
     #[test]
     fn signs_are_safe_for_the_colour_blind() {
         for theme in [Theme::Light, Theme::Dark] {

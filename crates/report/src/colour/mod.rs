@@ -1,4 +1,4 @@
-//! Paints of marks: roles, to which a theme assigns colours.
+//! What marks are painted with: roles, which a theme turns into colours.
 
 mod map;
 pub(crate) mod oklab;
@@ -18,12 +18,12 @@ pub(crate) enum Theme {
     Dark,
 }
 
-/// A role of a colour. In a page it is a CSS variable, so that one drawing fits both themes; in a file it is a colour.
+/// A role. A page names it as a CSS variable, so that one drawing is right in both themes; a file gets its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Paint {
-    /// Invisible, but pointer events reach it.
+    /// Nothing is drawn, but a pointer finds it.
     Clear,
-    /// The background of the page.
+    /// The page.
     Surface,
     /// Titles and outlines.
     Ink,
@@ -43,16 +43,16 @@ pub(crate) enum Paint {
     OnCell(Map, u8),
 }
 
-/// Number of series colours; later series repeat them with other shapes.
+/// How many series have a colour of their own; those that follow begin again, with other shapes.
 pub(crate) const SERIES: usize = 7;
 
-/// Colours of series: hues of Okabe and Ito, "Color Universal Design" (2008). Lightnesses are adjusted so that each has a
-/// contrast of 3 to the page, and any two can be distinguished without green cones.
+/// Colours of series: hues of Okabe and Ito, "Color Universal Design" (2008), with lightnesses changed until each has a
+/// contrast of 3 to the page and any two can be told apart without green cones.
 const LIGHT: [u32; SERIES] = [0x00_72b2, 0xd5_5e00, 0x00_8f6a, 0x8a_3d86, 0x6b_4e00, 0x3d_97c9, 0x54_5760];
 const DARK: [u32; SERIES] = [0x4b_a3e3, 0xf0_7f3c, 0x2f_c79b, 0xc0_74ad, 0xf7_d58f, 0x93_d2f8, 0xb9_bec8];
 
 impl Paint {
-    /// Returns the name of the CSS variable, without the dashes.
+    /// Name of the CSS variable, without the dashes.
     fn variable(self) -> String {
         match self {
             Self::Clear => "clear".to_owned(),
@@ -68,7 +68,7 @@ impl Paint {
         }
     }
 
-    /// Returns the value of `fill` or `stroke`: the colour in `theme`, or without a theme the CSS variable of a page.
+    /// As the value of `fill` or `stroke`, with the colour of `theme` or, without one, for a page.
     pub(crate) fn css(self, theme: Option<Theme>) -> String {
         match (self, theme) {
             (Self::Clear, _) => "none".to_owned(),
@@ -77,7 +77,7 @@ impl Paint {
         }
     }
 
-    /// Returns its colour in a theme.
+    /// Its colour.
     pub(crate) fn colour(self, theme: Theme) -> Rgb {
         let light = theme == Theme::Light;
         let rgb = |light_one: u32, dark_one: u32| {
@@ -98,14 +98,14 @@ impl Paint {
     }
 }
 
-/// Returns CSS declarations of all roles: `--ink:#1b1f24;…`.
+/// Every role as a declaration of CSS: `--ink:#1b1f24;…`.
 pub(crate) fn variables(theme: Theme) -> String {
-    let roles = [Paint::Surface, Paint::Ink, Paint::Muted, Paint::Axis, Paint::Rule, Paint::Void];
+    let plain = [Paint::Surface, Paint::Ink, Paint::Muted, Paint::Axis, Paint::Rule, Paint::Void];
     let steps = [Map::Diverging, Map::Sequential]
         .into_iter()
         .flat_map(|map| (0..=LAST).flat_map(move |step| [Paint::Cell(map, step), Paint::OnCell(map, step)]));
     let mut css = String::new();
-    for paint in roles.into_iter().chain((0..SERIES).map(Paint::Series)).chain(steps) {
+    for paint in plain.into_iter().chain((0..SERIES).map(Paint::Series)).chain(steps) {
         let _infallible = write!(css, "--{}:{};", paint.variable(), paint.colour(theme).hex());
     }
     css
@@ -119,7 +119,7 @@ mod tests {
     const THEMES: [Theme; 2] = [Theme::Light, Theme::Dark];
 
     #[test]
-    fn text_has_enough_contrast() {
+    fn text_has_the_contrast_that_text_needs() {
         for theme in THEMES {
             for paint in [Paint::Ink, Paint::Muted] {
                 let contrast = paint.colour(theme).contrast(Paint::Surface.colour(theme));

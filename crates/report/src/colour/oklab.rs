@@ -1,12 +1,13 @@
-//! Colours by lightness, chroma and hue: the polar form of OKLab, Björn Ottosson, "A perceptual color space for image
-//! processing" (2020). In this space, unlike in RGB, steps of equal size look equally large.
+//! Colours by lightness, chroma and hue as the eye orders them: the space OKLab of Björn Ottosson, "A perceptual color
+//! space for image processing" (2020), in its polar form. Steps of equal size look equally large in it, which steps of
+//! red, green and blue do not.
 
 /// A colour of a screen: red, green, blue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rgb(pub(crate) [u8; 3]);
 
 impl Rgb {
-    /// Returns the CSS notation: `#1b1f24`.
+    /// As CSS writes it: `#1b1f24`.
     pub(crate) fn hex(self) -> String {
         let [r, g, b] = self.0;
         format!("#{r:02x}{g:02x}{b:02x}")
@@ -19,7 +20,7 @@ impl Rgb {
         })
     }
 
-    /// Returns the contrast ratio of WCAG 2, 1 to 21: text needs 4.5, other marks 3.
+    /// Contrast ratio of WCAG 2, 1 to 21: text needs 4.5, other marks 3.
     pub(crate) fn contrast(self, other: Self) -> f64 {
         let luminance = |c: Self| {
             let [r, g, b] = c.linear();
@@ -30,9 +31,8 @@ impl Rgb {
     }
 }
 
-/// Returns the colour of `lightness` (0 to 1), `chroma` (0 to about 0.3) and `hue` (degrees).
-///
-/// If a screen cannot show it, the chroma is reduced; lightness and hue do not change.
+/// The colour of `lightness` (0 to 1), `chroma` (0 to about 0.3) and `hue` (degrees). What no screen shows keeps lightness and
+/// hue and loses chroma.
 pub(crate) fn oklch(lightness: f64, chroma: f64, hue: f64) -> Rgb {
     let at = |chroma: f64| {
         let hue = hue.to_radians();
@@ -58,7 +58,7 @@ pub(crate) fn oklch(lightness: f64, chroma: f64, hue: f64) -> Rgb {
     }))
 }
 
-/// Converts OKLab to linear sRGB.
+/// OKLab to linear sRGB.
 fn linear([l, a, b]: [f64; 3]) -> [f64; 3] {
     let x = (l + 0.396_337_777_4 * a + 0.215_803_757_3 * b).powi(3);
     let y = (l - 0.105_561_345_8 * a - 0.063_854_172_8 * b).powi(3);
@@ -72,17 +72,17 @@ fn linear([l, a, b]: [f64; 3]) -> [f64; 3] {
 
 #[cfg(test)]
 pub(crate) mod seen {
-    //! Models of colour perception, for tests.
+    //! What an eye makes of a colour, for tests.
 
     use super::Rgb;
 
-    /// Converts sRGB to OKLab.
+    /// sRGB to OKLab.
     pub(crate) fn lab(c: Rgb) -> [f64; 3] {
         lab_of(c.linear())
     }
 
-    /// Simulates the lack of cones of middle wavelength, the most frequent deficiency, with severity 1. Source: Machado,
-    /// Oliveira and Fernandes, "A physiologically-based model for simulation of color vision deficiency" (2009).
+    /// The colour as one sees it who lacks the cones of middle wavelength, the most frequent deficiency: Machado, Oliveira
+    /// and Fernandes, "A physiologically-based model for simulation of color vision deficiency" (2009), severity 1.
     pub(crate) fn without_green(c: Rgb) -> [f64; 3] {
         let [r, g, b] = c.linear();
         lab_of([
@@ -92,7 +92,7 @@ pub(crate) mod seen {
         ])
     }
 
-    /// Returns the perceived distance of two colours; about 0.02 is just noticeable.
+    /// How far apart two colours look; about 0.02 is just noticed.
     pub(crate) fn distance(a: [f64; 3], b: [f64; 3]) -> f64 {
         a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt()
     }
@@ -118,12 +118,12 @@ mod tests {
     fn known_colours() {
         assert_eq!(oklch(0.0, 0.0, 0.0).hex(), "#000000");
         assert_eq!(oklch(1.0, 0.0, 0.0).hex(), "#ffffff");
-        // Red of sRGB in OKLCH, from CSS Color 4.
+        // Red of sRGB, as CSS Color 4 gives it.
         assert_eq!(oklch(0.627_96, 0.257_68, 29.234).hex(), "#ff0000");
     }
 
     #[test]
-    fn colours_round_trip() {
+    fn there_and_back() {
         for (l, c, h) in [(0.4, 0.1, 250.0), (0.7, 0.08, 30.0), (0.9, 0.05, 120.0)] {
             let h = f64::to_radians(h);
             let want = [l, c * f64::cos(h), c * f64::sin(h)];
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn lightness_is_preserved_outside_the_gamut() {
+    fn what_no_screen_shows_keeps_its_lightness() {
         assert!((lab(oklch(0.9, 0.4, 260.0))[0] - 0.9).abs() < 0.01);
     }
 

@@ -3,14 +3,15 @@
 use super::{Figure, parts};
 use crate::scene::Scene;
 
-/// Figures under one title. In a page they flow into as many columns as fit; in a file they fill rows of a fixed width.
+/// Figures under one title. In a page they flow into as many columns as fit; in a file they are set in rows of the same
+/// number.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Grid {
-    /// The common title.
+    /// What they have in common.
     pub title: String,
     /// A line below the title; may be empty.
     pub subtitle: String,
-    /// The figures, in reading order.
+    /// The figures, in the order of reading.
     pub figures: Vec<Figure>,
 }
 
@@ -19,17 +20,17 @@ const WIDTH: f64 = 1000.0;
 const GAP: f64 = 36.0;
 
 impl Grid {
-    /// Creates a grid of figures.
+    /// A grid of figures.
     pub fn new(title: impl Into<String>, figures: Vec<Figure>) -> Self {
         Self { title: title.into(), subtitle: String::new(), figures }
     }
 
-    /// Draws the grid.
+    /// The drawing.
     pub(crate) fn scene(&self) -> Scene {
         let scenes: Vec<Scene> = self.figures.iter().map(Figure::scene).collect();
         let widest = scenes.iter().map(|s| s.width).fold(0.0, f64::max);
         let most = widest.max(WIDTH);
-        // Rows are filled greedily; columns align if all figures have the same width.
+        // Rows are filled greedily; columns line up where figures are of one width.
         let (mut x, mut y, mut row) = (0.0, 0.0, 0.0);
         let (mut width, mut places) = (0.0f64, Vec::new());
         for scene in &scenes {

@@ -9,19 +9,19 @@ use crate::scene::{Mark, Scene, clean, font};
 /// Series of values over a common axis.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lines {
-    /// The title.
+    /// What is shown.
     pub title: String,
     /// A line below the title; may be empty.
     pub subtitle: String,
-    /// The horizontal axis.
+    /// The level axis.
     pub x: Axis,
-    /// The vertical axis.
+    /// The upright axis.
     pub y: Axis,
     /// The series.
     pub series: Vec<Series>,
     /// Lines across the plot: thresholds, chance, the end of the linear regime.
     pub references: Vec<Reference>,
-    /// Whether each point has a symbol.
+    /// Each point has a symbol.
     pub markers: bool,
     /// Width of the drawing in pixels.
     pub width: f64,
@@ -34,31 +34,31 @@ pub struct Lines {
 pub struct Series {
     /// Its name in the legend.
     pub name: String,
-    /// Its points, in the order in which they are joined. The line is broken at a point that the axes cannot show.
+    /// Its points, in the order in which they are joined. Where one has no place on the axes, the line is broken.
     pub points: Vec<(f64, f64)>,
-    /// Low and high end of an interval about each point; empty without a band.
+    /// Low and high end of an interval about each point; empty without.
     pub band: Vec<(f64, f64)>,
 }
 
 /// A line across a plot.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reference {
-    /// A horizontal line at a value of the vertical axis.
+    /// At a value of the upright axis.
     Level(f64, String),
-    /// A vertical line at a value of the horizontal axis.
+    /// At a value of the level axis.
     Upright(f64, String),
 }
 
-/// Most points of a series that have a hover text.
+/// Most points of a series that answer the pointer.
 const TOLD: usize = 400;
 
 impl Series {
-    /// Creates a series without a band.
+    /// A series without a band.
     pub fn new(name: impl Into<String>, points: Vec<(f64, f64)>) -> Self {
         Self { name: name.into(), points, band: Vec::new() }
     }
 
-    /// Sets the interval about each point.
+    /// With an interval about each point.
     #[must_use]
     pub fn with_band(mut self, band: Vec<(f64, f64)>) -> Self {
         self.band = band;
@@ -67,7 +67,7 @@ impl Series {
 }
 
 impl Lines {
-    /// Creates a plot without series.
+    /// A plot without series yet.
     pub fn new(title: impl Into<String>, x: Axis, y: Axis) -> Self {
         Self {
             title: title.into(),
@@ -86,7 +86,7 @@ impl Lines {
         self.x.shows(x) && self.y.shows(y)
     }
 
-    /// Draws the plot.
+    /// The drawing.
     pub(crate) fn scene(&self) -> Scene {
         let mut scene = Scene::new(self.width, 0.0);
         let names: Vec<&str> = self.series.iter().map(|s| s.name.as_str()).collect();
@@ -99,7 +99,7 @@ impl Lines {
         let frame = Frame::draw(&mut scene, place, (&self.x, x), (&self.y, y));
         self.series.iter().enumerate().for_each(|(i, series)| self.band(&mut scene, frame, i, series));
         self.series.iter().enumerate().for_each(|(i, series)| self.line(&mut scene, frame, i, series));
-        // References are drawn over the series, so that their names are readable.
+        // Over the series, so that their names can be read.
         self.references(&mut scene, frame);
         let all: usize = self.series.iter().map(|s| s.points.len()).sum();
         let shown = self.series.iter().flat_map(|s| &s.points).filter(|p| self.shows(**p)).count();
@@ -144,7 +144,7 @@ impl Lines {
         for part in series.points.split(|p| !self.shows(*p)).filter(|part| !part.is_empty()) {
             let mut points: Vec<_> = part.iter().map(at).collect();
             if let [(x, y)] = points[..] {
-                // A single point is drawn as a short line, because a line without length is invisible.
+                // A point alone is a short line, or it could not be seen.
                 points = vec![(x - 3.0, y), (x + 3.0, y)];
             }
             scene.add(parts::line("series", i, points, !self.markers));
@@ -161,7 +161,7 @@ impl Lines {
         }
     }
 
-    /// Returns the ends of a line across the frame; `None` if its axis cannot show it.
+    /// Ends of a line across the frame; none where it has no place on its axis.
     fn across(&self, frame: Frame, reference: &Reference) -> Option<[(f64, f64); 2]> {
         let Place { left, top, width, height } = frame.inside;
         match *reference {
@@ -171,7 +171,7 @@ impl Lines {
         }
     }
 
-    /// Draws the reference lines, then their names, so that no line crosses the name of another.
+    /// Lines first, so that no line crosses the name of another.
     fn references(&self, scene: &mut Scene, frame: Frame) {
         let shown = || self.references.iter().filter_map(|r| Some((r, self.across(frame, r)?)));
         for (_, [from, to]) in shown() {
@@ -190,7 +190,7 @@ impl Lines {
         }
     }
 
-    /// Chooses, of two places for a name (left end and baseline), the one inside the frame that hides fewer points.
+    /// Of two places for a name, given by left end and baseline, the one inside the frame that hides fewer points.
     fn free(&self, frame: Frame, places: [(f64, f64); 2], long: f64) -> (f64, f64) {
         let Place { left, width, .. } = frame.inside;
         let hidden = |&(x, y): &(f64, f64)| {

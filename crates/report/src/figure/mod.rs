@@ -1,4 +1,4 @@
-//! Figures: data with labels, drawn without further settings. Each kind has its own file.
+//! Figures: data with labels, drawn without further settings. One kind a file.
 
 mod bars;
 mod grid;
@@ -35,7 +35,7 @@ pub enum Figure {
     Bars(Bars),
     /// Numbers.
     Table(Table),
-    /// Several figures.
+    /// Several of them.
     Grid(Grid),
 }
 
@@ -51,7 +51,7 @@ macro_rules! from_kind {
 from_kind!(Heatmap, Scatter, Lines, Bars, Table, Grid);
 
 impl Figure {
-    /// Returns its title.
+    /// Its title.
     pub fn title(&self) -> &str {
         match self {
             Self::Heatmap(f) => &f.title,
@@ -74,20 +74,20 @@ impl Figure {
         }
     }
 
-    /// Returns an SVG document, in the colours of a light page.
+    /// As an SVG document, in the colours of a light page.
     pub fn svg(&self) -> String {
         scene::svg(&self.scene().with_margin(), Use::File)
     }
 
-    /// Returns a PNG picture at twice the resolution of the drawing, with the embedded font.
+    /// As a PNG picture of two pixels for each of the drawing, with the embedded font.
     ///
     /// # Errors
-    /// The figure is too large for a picture.
+    /// A figure too large for a picture.
     pub fn png(&self) -> Result<Vec<u8>> {
         scene::png(&self.scene().with_margin())
     }
 
-    /// Returns an `<svg>` element for a page, whose style sheet defines the colours.
+    /// As an `<svg>` element for a page, whose style sheet knows the colours.
     pub(crate) fn element(&self) -> String {
         scene::svg(&self.scene(), Use::Page)
     }

@@ -10,7 +10,7 @@ use crate::scene::{Anchor, Mark, Scene, clean, font};
 /// Rows of cells under named columns.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Table {
-    /// The title; may be empty.
+    /// What is shown; may be empty.
     pub title: String,
     /// Names of the columns.
     pub columns: Vec<String>,
@@ -23,7 +23,7 @@ pub struct Table {
 pub enum Cell {
     /// A text, at the left of its column.
     Text(String),
-    /// A number, at the right of its column, with as many decimals as its neighbours. NaN is shown as `–`.
+    /// A number, at the right of its column, with as many decimals as its neighbours. NaN has no value.
     Number(f64),
 }
 
@@ -57,7 +57,7 @@ impl From<String> for Cell {
     }
 }
 
-/// A column with formatted cells.
+/// A column as it is shown.
 pub(crate) struct Column {
     pub(crate) name: String,
     pub(crate) numeric: bool,
@@ -65,20 +65,20 @@ pub(crate) struct Column {
 }
 
 impl Table {
-    /// Creates a table with these columns and no rows.
+    /// A table with these columns and no rows yet.
     pub fn new(title: impl Into<String>, columns: &[&str]) -> Self {
         let columns = columns.iter().map(|&c| c.to_owned()).collect();
         Self { title: title.into(), columns, rows: Vec::new() }
     }
 
-    /// Adds a row. Missing cells are empty, and surplus cells are dropped.
+    /// Adds a row. Cells that are missing are empty, those too many are left out.
     #[must_use]
     pub fn row(mut self, cells: impl IntoIterator<Item = Cell>) -> Self {
         self.rows.push(cells.into_iter().collect());
         self
     }
 
-    /// Formats the columns; all numbers of a column have the same decimals.
+    /// The columns as they are shown: numbers of a column with the same decimals.
     pub(crate) fn shown(&self) -> Vec<Column> {
         let column = |(c, name): (usize, &String)| {
             let cells: Vec<Option<&Cell>> = self.rows.iter().map(|row| row.get(c)).collect();
@@ -105,7 +105,7 @@ impl Table {
         self.columns.iter().enumerate().map(column).collect()
     }
 
-    /// Returns the table as text for a terminal, with columns two spaces apart.
+    /// As text for a terminal, columns two spaces apart.
     pub fn text(&self) -> String {
         let columns = self.shown();
         let mut out = String::new();
@@ -125,7 +125,7 @@ impl Table {
         out
     }
 
-    /// Draws the table.
+    /// The drawing.
     pub(crate) fn scene(&self) -> Scene {
         let columns = self.shown();
         let wide = |c: &Column| {
@@ -158,8 +158,8 @@ impl Table {
     }
 }
 
-/// Returns the decimals that give the largest number of a column four digits; `None` if the numbers differ too much for one
-/// format.
+/// Decimals that give the largest number of a column four digits; none where the numbers are too far apart for one
+/// kind of writing.
 fn decimals(numbers: &[f64]) -> Option<usize> {
     let finite = || numbers.iter().map(|x| x.abs()).filter(|x| x.is_finite());
     let most = finite().fold(0.0, f64::max);

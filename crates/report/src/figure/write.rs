@@ -1,4 +1,4 @@
-//! Writes figures to files.
+//! Figures as files.
 
 use std::path::Path;
 
@@ -19,16 +19,16 @@ fn format_of(path: &Path) -> Result<Format> {
 }
 
 impl Figure {
-    /// Checks that a figure can be written to `path`, before the work is done.
+    /// Checks that a figure could be written to `path`, before the work is done.
     ///
     /// # Errors
-    /// The ending is neither `.svg` nor `.png`, or the directory is missing or not writable.
+    /// An ending other than `.svg` or `.png`, or a directory that is missing or not writable.
     pub fn check_path(path: &Path) -> Result<()> {
         format_of(path)?;
         Ok(resolvent_field::check_writable(path)?)
     }
 
-    /// Writes the complete figure as `.svg` or `.png`, by the ending.
+    /// Writes the figure whole: `.svg` or `.png`, by the ending.
     ///
     /// # Errors
     /// As [`Figure::check_path`], a full disk, or a figure too large for a picture.

@@ -1,4 +1,4 @@
-//! `invert`: sizes of the sources, and their energy compared with the baselines.
+//! `invert`: where sources are, and what they cost beside the baselines.
 
 use resolvent_field::Labelled;
 
@@ -12,7 +12,7 @@ pub(super) fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
         .collect()
 }
 
-/// Draws the sizes of the sources relative to the field.
+/// Sizes of the sources over the field.
 fn map(result: &Labelled, labels: &[String]) -> Option<Heatmap> {
     let (sites, sizes) = (&result.array("sites")?.data, &result.array("relative")?.data);
     let levels = sites.iter().step_by(2).fold(0.0f32, |m, l| m.max(*l)) as usize + 1;
@@ -27,7 +27,7 @@ fn map(result: &Labelled, labels: &[String]) -> Option<Heatmap> {
     Some(map)
 }
 
-/// Draws the energy of the solution and of the baselines.
+/// Energy of the solution and of the baselines.
 fn energies(result: &Labelled) -> Bars {
     let of = |name: &str| result.array(name).map_or(&[][..], |a| &a.data);
     let mut bars = Bars::new("Energy", Axis::log("sum of |s|^2"));
@@ -44,7 +44,7 @@ fn energies(result: &Labelled) -> Bars {
     bars
 }
 
-/// Draws predicted and achieved changes of the first goal; goals of the field are vectors and have no bar.
+/// Predicted and achieved changes of the first goal; goals of the field are vectors and have no bar.
 fn changes(result: &Labelled) -> Option<Bars> {
     let of = |name: &str| result.array(name).map_or(&[][..], |a| &a.data);
     let (target, goals) = (f64::from(*of("target").first()?), of("target").len());

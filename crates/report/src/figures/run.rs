@@ -1,4 +1,4 @@
-//! `run`: the norm of the field.
+//! `run`: how large the field is.
 
 use resolvent_field::{Array, Labelled, norms};
 

@@ -17,7 +17,7 @@ pub(super) fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
     .into_iter()
     .filter_map(|(name, title, subtitle)| {
         let mut map = heatmap(title, result.array(name)?, labels, Map::Diverging)?;
-        // All maps share one scale, on which 1 is the whole answer.
+        // One scale for all, on which 1 is the whole answer.
         map.limit = Some(1.0);
         map.unit = "fraction of J(donor) − J(prompt)".to_owned();
         map.subtitle = subtitle;

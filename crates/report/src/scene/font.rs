@@ -1,7 +1,6 @@
-//! The embedded font: widths of texts, line breaks and, for PNG files, outlines of letters.
+//! The embedded font: how wide a text is, where lines break, and, for PNG files, the outlines of its letters.
 //!
-//! It is a subset of Inter (`fonts/README.md`). A browser may draw a page in another font; the widths are close enough for
-//! layout.
+//! Inter, a subset (`fonts/README.md`). A browser may draw a page in another face; widths are near enough for layout.
 
 use std::sync::OnceLock;
 
@@ -10,7 +9,7 @@ use ttf_parser::{Face, GlyphId};
 pub(super) static REGULAR: &[u8] = include_bytes!("../../fonts/Inter-Regular.otf");
 pub(super) static BOLD: &[u8] = include_bytes!("../../fonts/Inter-SemiBold.otf");
 
-/// Returns the face of a weight.
+/// The face of a weight.
 pub(crate) fn face(bold: bool) -> &'static Face<'static> {
     static FACES: OnceLock<[Face<'static>; 2]> = OnceLock::new();
     let faces = FACES.get_or_init(|| {
@@ -20,9 +19,8 @@ pub(crate) fn face(bold: bool) -> &'static Face<'static> {
     &faces[usize::from(bold)]
 }
 
-/// Returns the width of a character as a share of the font size, and its glyph if the font has one.
-///
-/// Without a glyph, the width is estimated: East Asian characters usually fill a square, others about 0.6 of it.
+/// Width of a character in parts of the size, and its glyph where the font has it. Of others, those of East Asia fill a
+/// square, as a rule, and the rest about half of it.
 pub(crate) fn advance(c: char, bold: bool) -> (f64, Option<GlyphId>) {
     let face = face(bold);
     let glyph = face.glyph_index(c);
@@ -34,17 +32,18 @@ pub(crate) fn advance(c: char, bold: bool) -> (f64, Option<GlyphId>) {
     }
 }
 
-/// Returns the width of a text in pixels.
+/// Width of a text in pixels.
 pub(crate) fn width(text: &str, size: f64, bold: bool) -> f64 {
     text.chars().map(|c| advance(c, bold).0).sum::<f64>() * size
 }
 
-/// Returns the space that a text needs if it must not be truncated: other fonts of a browser are up to a tenth wider.
+/// Room that a text needs where it must not be cut off: a browser without this font takes another, and those are up to a
+/// tenth wider.
 pub(crate) fn room(text: &str, size: f64, bold: bool) -> f64 {
     (1.1 * width(text, size, bold)).ceil()
 }
 
-/// Truncates a text to at most `most` pixels, including the ellipsis that marks the truncation.
+/// The text, or as much of it as is at most `most` pixels wide with the sign that it was cut.
 pub(crate) fn cut(text: &str, size: f64, bold: bool, most: f64) -> String {
     if width(text, size, bold) <= most {
         return text.to_owned();
@@ -57,7 +56,7 @@ pub(crate) fn cut(text: &str, size: f64, bold: bool, most: f64) -> String {
     fitting.chain(['…']).collect()
 }
 
-/// Breaks a text at spaces into lines of at most `most` pixels; text that does not fit into `lines` is truncated.
+/// The text in lines at most `most` pixels wide, broken at spaces; what does not fit into `lines` is cut.
 pub(crate) fn wrap(text: &str, size: f64, bold: bool, most: f64, lines: usize) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
     for word in text.split(' ') {
@@ -77,7 +76,7 @@ pub(crate) fn wrap(text: &str, size: f64, bold: bool, most: f64, lines: usize) -
 mod tests {
     use super::*;
 
-    /// Both weights have all characters that figures use.
+    /// What figures are written with is in both weights.
     #[test]
     fn the_font_has_the_letters_of_figures() {
         let mut used = String::from("·↵…−×χ∂√²⁰¹²³⁴⁵⁶⁷⁸⁹⁻Δρ≤≥≈→↑∞±—“”'\"<>&|[]{}()#%");
@@ -90,14 +89,14 @@ mod tests {
     }
 
     #[test]
-    fn widths_add_up_and_letters_without_a_glyph_have_one() {
+    fn widths_add_up_and_foreign_letters_have_one() {
         assert!(width("mm", 12.0, false) > 1.9 * width("m", 12.0, false));
         assert!(width("字", 10.0, false) > width("b", 10.0, false));
         assert!(width("W", 12.0, true) > width("i", 12.0, true));
     }
 
     #[test]
-    fn texts_are_truncated_and_wrapped_to_fit() {
+    fn texts_are_cut_and_wrapped_to_fit() {
         let cut = cut("a very long label of a token", 12.0, false, 60.0);
         assert!(cut.ends_with('…') && width(&cut, 12.0, false) <= 60.0, "{cut}");
         let text = "one two three four five six seven eight nine ten";

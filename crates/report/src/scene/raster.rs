@@ -1,5 +1,6 @@
-//! Writes a scene as PNG, in the colours of the light theme, on white. Letters are outlines of the embedded font, so the
-//! fonts of the machine do not matter. A test compares the picture with an independent renderer's picture of the SVG.
+//! The writer of PNG: the same scene in the colours of the light theme, on white. Letters are drawn as the outlines of the
+//! embedded font, so no font of the machine matters. A test holds the picture against what an independent renderer makes of
+//! the SVG.
 
 use tiny_skia::{
     Color, FillRule, LineCap, LineJoin, Paint as Ink, Path, PathBuilder, Pixmap, Rect, Stroke, StrokeDash, Transform,
@@ -10,17 +11,17 @@ use super::{Anchor, Mark, Scene, Shape, Step, Text, clean, font};
 use crate::colour::{Paint, Theme};
 use crate::{Error, Result};
 
-/// Pixels of the picture per pixel of the scene: sharp on dense screens and in print.
+/// Pixels of the picture for one of the scene: sharp on dense screens and in print.
 const SCALE: f64 = 2.0;
 /// Most pixels of a picture; larger scenes are drawn at a smaller scale.
 const MOST: f64 = 1e8;
 /// The least scale at which labels can be read.
 const LEAST: f64 = 0.75;
 
-/// Returns the scene as the bytes of a PNG file.
+/// The scene as the bytes of a PNG file.
 ///
 /// # Errors
-/// The scene is too large for a picture.
+/// A scene that is too large for a picture.
 pub(crate) fn png(scene: &Scene) -> Result<Vec<u8>> {
     let scale = SCALE.min((MOST / (scene.width * scene.height)).sqrt());
     let size = |length: f64| (length.ceil() * scale).round() as u32;
@@ -61,7 +62,7 @@ fn draw(pixels: &mut Pixmap, mark: &Mark, to: Transform) {
             return marks.iter().for_each(|mark| draw(pixels, mark, to));
         }
     }
-    // A shape without extent has no path.
+    // No path is what a shape without extent leaves.
     let Some(path) = builder.finish() else { return };
     if mark.fill != Paint::Clear {
         fill(pixels, &path, mark.fill, mark.opacity, to);
@@ -90,7 +91,7 @@ fn draw_text(pixels: &mut Pixmap, text: &Text, mark: &Mark, to: Transform) {
     for c in shown.chars() {
         let (advance, glyph) = font::advance(c, text.bold);
         match glyph {
-            // A glyph without an outline, such as a space, adds nothing to the path.
+            // A glyph without an outline, such as a space, leaves nothing.
             Some(glyph) => _ = font::face(text.bold).outline_glyph(glyph, &mut letters),
             None => letters.unknown((advance * text.size) as f32, text.size as f32),
         }
@@ -115,7 +116,7 @@ fn ink(paint: Paint, opacity: f64) -> Ink<'static> {
     ink
 }
 
-/// Places outlines of the font, whose y axis points up, at the current position of a line of text.
+/// Takes outlines from the font, whose y points up, to where a line of text has got to.
 struct Letters {
     path: PathBuilder,
     scale: f32,
@@ -127,13 +128,13 @@ impl Letters {
         (self.x + x * self.scale, -y * self.scale)
     }
 
-    /// Draws an empty frame for a letter that the font lacks.
+    /// The frame that stands for a letter that the font lacks.
     fn unknown(&mut self, advance: f32, size: f32) {
         let (left, right) = (self.x + 0.08 * size, self.x + advance - 0.08 * size);
         let thick = 0.07 * size;
         for (inset, around) in [(0.0, false), (thick, true)] {
             let (l, r, t, b) = (left + inset, right - inset, -0.72 * size + inset, -inset);
-            // The inner frame has the opposite winding, which makes it a hole.
+            // The inner frame runs the other way round, which makes it a hole.
             let corners = if around { [(l, t), (l, b), (r, b), (r, t)] } else { [(l, t), (r, t), (r, b), (l, b)] };
             self.path.move_to(corners[0].0, corners[0].1);
             corners[1..].iter().for_each(|&(x, y)| self.path.line_to(x, y));

@@ -1,23 +1,23 @@
-//! Writes a scene as SVG: for a page, whose style sheet defines the colours, or as a file of its own.
+//! The writer of SVG: for a page, whose style sheet knows the colours, or as a file of its own.
 
 use std::fmt::Write;
 
 use super::{Anchor, Mark, Scene, Shape, Step, Stroke, Text, clean};
 use crate::colour::{Paint, Theme};
 
-/// The use of an SVG.
+/// What an SVG is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Use {
     /// Part of a page: colours are CSS variables.
     Page,
-    /// A file: colours of the light theme on white, a font, and the CSS rule that lets the pointer reach marks under a text.
+    /// A file: colours of the light theme on white, a font, and the one rule that lets a pointer reach what is under a text.
     File,
 }
 
-/// Widest drawing that a page may scale to the width of a phone. Wider ones would be too small to read; they scroll instead.
+/// Widest drawing that a page may scale to a telephone's width: wider ones would become too small to read, and scroll.
 const SMALL: f64 = 460.0;
 
-/// Returns the scene as SVG. Hover texts are `<title>` children, which browsers show without a script.
+/// The scene as SVG. Texts of hover are `<title>` children, which browsers show without a script.
 pub(crate) fn svg(scene: &Scene, purpose: Use) -> String {
     let mut out = String::new();
     let (width, height) = (scene.width.ceil(), scene.height.ceil());
@@ -144,7 +144,7 @@ impl Writer {
         self.attribute(name, &short(value))
     }
 
-    /// Writes an attribute. Its value is generated here, so it needs no escaping.
+    /// An attribute whose value is ours, so there is nothing to escape.
     fn attribute(&mut self, name: &str, value: &str) -> &mut Self {
         let _infallible = write!(self.out, r#" {name}="{value}""#);
         self
@@ -163,14 +163,14 @@ fn path(steps: &[Step]) -> String {
     d
 }
 
-/// Formats a coordinate to a hundredth of a pixel.
+/// A coordinate to a hundredth of a pixel.
 fn short(x: f64) -> String {
     let text = format!("{x:.2}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
     if text == "-0" { "0" } else { text }.to_owned()
 }
 
-/// Escapes a text for XML and HTML, in an element or in quotes.
+/// A text as XML and HTML hold it, in an element or in quotes.
 pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in clean(text).chars() {

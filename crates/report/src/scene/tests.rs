@@ -1,4 +1,4 @@
-//! The two writers: hostile texts, and equal pictures from both.
+//! The two writers: hostile texts, and one picture from both.
 
 use resvg::tiny_skia::{Pixmap, Transform};
 use resvg::usvg::{Options, Tree};
@@ -7,7 +7,7 @@ use roxmltree::Document;
 use super::*;
 use crate::colour::Map;
 
-/// A scene with every shape and every kind of paint.
+/// Every shape and every kind of paint.
 fn scene() -> Scene {
     let mut scene = Scene::new(240.0, 160.0);
     scene.description = "all \"shapes\" <and> & paints".to_owned();
@@ -26,7 +26,7 @@ fn scene() -> Scene {
     scene
 }
 
-/// Renders an SVG with an independent renderer, at two pixels for one.
+/// What an independent renderer makes of an SVG, at two pixels for one.
 fn rendered(svg: &str) -> Pixmap {
     let mut options = Options::default();
     for bytes in [font::REGULAR, font::BOLD] {
@@ -39,7 +39,7 @@ fn rendered(svg: &str) -> Pixmap {
     pixels
 }
 
-/// Returns the mean difference of two pictures, in parts of 255.
+/// Mean difference of two pictures, in parts of 255.
 fn apart(a: &Pixmap, b: &Pixmap) -> f64 {
     assert_eq!((a.width(), a.height()), (b.width(), b.height()));
     let difference = a.data().iter().zip(b.data()).map(|(a, b)| f64::from(a.abs_diff(*b)));
@@ -53,7 +53,7 @@ fn svg_and_png_are_one_picture() {
     let theirs = rendered(&svg(&scene, Use::File));
     let off = apart(&ours, &theirs);
     assert!(off < 0.25, "{off}");
-    // The check detects a missing text, and a text that is moved by a pixel.
+    // The check would see a text that is missing, and one that is moved by a pixel.
     for change in [|t: &mut Text| t.text.clear(), |t: &mut Text| t.x += 1.0] {
         let mut other = scene.clone();
         let text = other.marks.iter_mut().find_map(|m| match &mut m.shape {
@@ -100,7 +100,7 @@ const HOSTILE: [&str; 8] = [
 ];
 
 #[test]
-fn hostile_texts_are_escaped() {
+fn hostile_texts_are_text() {
     for text in HOSTILE {
         let mut scene = Scene::new(10.0, 10.0);
         scene.description = text.to_owned();
@@ -121,7 +121,7 @@ fn hostile_texts_are_escaped() {
 }
 
 #[test]
-fn a_page_has_css_variables_and_a_file_has_colours() {
+fn a_page_names_colours_and_a_file_has_them() {
     let scene = scene();
     let (page, file) = (svg(&scene, Use::Page), svg(&scene, Use::File));
     assert!(page.contains(r#"fill="var(--d3)""#) && !page.contains("fill=\"#"), "{page}");

@@ -15,11 +15,10 @@ impl<'a> Results<'a> {
         Self { done }
     }
 
-    /// The results of an analysis, with the names of their tasks. A step that was left out has no arrays.
+    /// The results of an analysis, with the names of their tasks.
     pub(super) fn of(&self, analysis: &str) -> Vec<(&'a str, &'a Labelled)> {
         let split = |d: &'a Done| (d.name.split_once('.').unwrap_or((&d.name, "")), &d.result);
-        let there = self.done.iter().filter(|d| !d.result.arrays.is_empty());
-        let mine = there.map(split).filter(|((name, _), _)| *name == analysis);
+        let mine = self.done.iter().map(split).filter(|((name, _), _)| *name == analysis);
         mine.map(|((_, task), result)| (task, result)).collect()
     }
 }

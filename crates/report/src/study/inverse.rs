@@ -1,4 +1,4 @@
-//! The change of J that chosen sources achieve, and their energy.
+//! What chosen sources achieve, and what they cost.
 
 use resolvent_field::{Labelled, stats};
 
@@ -11,7 +11,7 @@ pub(super) fn section(section: Section, results: &Results<'_>) -> Section {
     let shares: Vec<f64> = list(first, "shares").iter().filter_map(|s| s.parse().ok()).collect();
     let mut plot = Lines::new(
         "What is achieved",
-        Axis::linear("goal, as a share of the difference to the other prompt's J"),
+        Axis::linear("goal, as a share of the way to the other prompt's J"),
         Axis::linear("achieved / goal"),
     );
     plot.markers = true;
@@ -22,9 +22,9 @@ pub(super) fn section(section: Section, results: &Results<'_>) -> Section {
     }
     section.figure(
         Grid::new("", vec![plot.into(), energies(&all, first).into()]),
-        "Sources of least energy at all tokens of the middle level, found by the adjoint in closed form and run through the \
-         model: the change of J that they cause, divided by the goal. Right: the energy that other choices need for the same \
-         predicted change, divided by the least energy.",
+        "Sources of least energy at all tokens of the middle level, found by the adjoint in closed form and run through the model: \
+         the change of J that they make over the change that was asked for. Right: the energy that other choices need for the \
+         same predicted change, over the least.",
     )
 }
 

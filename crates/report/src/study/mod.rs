@@ -2,7 +2,6 @@
 
 mod data;
 mod inverse;
-mod left_out;
 mod patching;
 mod predictors;
 mod propagation;
@@ -13,7 +12,7 @@ mod scaling;
 mod tests;
 mod transfers;
 
-use resolvent_field::study::{self, Done, LeftOut, Study, statements};
+use resolvent_field::study::{self, Done, Study, statements};
 
 use crate::{Page, Section, Statement, Verdict};
 
@@ -31,20 +30,27 @@ pub struct Studied {
     pub tasks: Vec<(String, usize)>,
     /// The command that makes these results.
     pub command: String,
-    /// What was left out, and why.
-    pub left_out: Vec<LeftOut>,
+    /// What was left out, and why; may be empty.
+    pub left_out: String,
 }
 
 impl Studied {
-    /// What `study` is of; `done` are its results and `command` is what makes them.
-    pub fn new(study: &Study<'_>, done: &[Done], command: &str) -> Self {
+    /// What `study` is of; `command` is what makes its results.
+    pub fn new(study: &Study<'_>, command: &str) -> Self {
         let (model, config) = (study.model(), study.model().config());
+        let left_out = match study.left_out {
+            (0, _) => String::new(),
+            (left, all) => format!(
+                "{left} of {all} pairs do not fit this model and were left out: their prompts differ in length as its \
+                 tokens, or an answer is not one token."
+            ),
+        };
         Self {
             model: model.name().to_owned(),
             shape: format!("{} blocks, width {}, {} heads", config.n_layer, config.n_embd, config.n_head),
             tasks: study.tasks().iter().map(|(name, pairs)| (name.clone(), pairs.len())).collect(),
             command: command.to_owned(),
-            left_out: study.left_out_of(done),
+            left_out,
         }
     }
 }
@@ -52,42 +58,34 @@ impl Studied {
 /// Adds the figures of a statement to its section.
 type Fill = fn(Section, &Results<'_>) -> Section;
 
-/// A statement's name, the heading of its section, the analyses behind it, and its figures.
-type Part = (&'static str, &'static str, &'static [&'static str], Fill);
-
 /// The page of a study's results.
 pub fn study_page(studied: &Studied, done: &[Done]) -> Page {
     let tasks: Vec<String> = studied.tasks.iter().map(|(name, n)| format!("{name} ({n} pairs)")).collect();
     let mut lead = format!(
         "The residual stream of `{}` ({}) as a field h[l,t], and how sources put into it propagate: {}. J is the logit of the \
-         clean prompt's answer less that of the corrupted prompt's, at the last token.\n\nThe checks of every analysis are listed \
-         at the end. Intervals are 95 % bootstraps over prompts.",
+         clean prompt's answer less that of the corrupted prompt's, at the last token.\n\nEvery number carries the checks that \
+         its analysis passed; they are listed at the end. Intervals are 95 % bootstraps over prompts.",
         studied.model,
         studied.shape,
         tasks.join(", ")
     );
-    if let Some(text) = left_out::summary(&studied.left_out) {
+    if !studied.left_out.is_empty() {
         lead.push_str("\n\n");
-        lead.push_str(&text);
+        lead.push_str(&studied.left_out);
     }
     let mut page = Page::new(format!("Transformer Field Theory: {}", studied.model), lead);
     let results = Results::new(done);
-    let parts: [Part; 7] = [
-        ("linear regime", "Linear regime", &["regimes"], regimes::section),
-        (
-            "sensitivities predict patches",
-            "Sensitivities and patches",
-            &["patching", "predictors", "superposed"],
-            patching::section,
-        ),
-        ("structured propagation", "Propagation", &["propagation"], propagation::section),
-        ("reduced descriptions", "Reduced descriptions", &["reduction"], reduction::section),
-        ("answers are carried over", "Transfer of answers", &["transfers"], transfers::section),
-        ("patches can be chosen", "Choosing where to patch", &["inverse"], inverse::section),
-        ("small predicts large", "Across scales", &["scaling"], scaling::section),
+    let parts: [(&str, &str, Fill); 7] = [
+        ("linear regime", "Linear regime", regimes::section),
+        ("sensitivities predict patches", "Sensitivities and patches", patching::section),
+        ("structured propagation", "Propagation", propagation::section),
+        ("reduced descriptions", "Reduced descriptions", reduction::section),
+        ("answers are carried over", "Transfer of answers", transfers::section),
+        ("patches can be chosen", "Choosing where to patch", inverse::section),
+        ("small predicts large", "Across scales", scaling::section),
     ];
     for statement in statements(done) {
-        let Some((_, heading, analyses, section)) = parts.iter().find(|(name, ..)| *name == statement.name) else {
+        let Some((_, heading, section)) = parts.iter().find(|(name, ..)| *name == statement.name) else {
             continue;
         };
         let text = format!(
@@ -99,11 +97,7 @@ pub fn study_page(studied: &Studied, done: &[Done]) -> Page {
             statement.detail,
             statement.rule
         );
-        let mut whole = Section::new(*heading).text(text);
-        if let Some(text) = left_out::of_analyses(&studied.left_out, analyses) {
-            whole = whole.text(text);
-        }
-        page.sections.push(section(whole, &results));
+        page.sections.push(section(Section::new(*heading).text(text), &results));
         page.statements.push(Statement {
             claim: statement.claim.to_owned(),
             verdict: match statement.verdict {
@@ -117,7 +111,6 @@ pub fn study_page(studied: &Studied, done: &[Done]) -> Page {
             section: (*heading).to_owned(),
         });
     }
-    page.sections.extend(left_out::section(&studied.left_out));
     for step in done {
         page.origin(&step.name, &step.result);
     }

@@ -12,13 +12,13 @@ pub(super) fn section(section: Section, results: &Results<'_>) -> Section {
     let kinds = list(first, "kinds");
     let mut section = section.figure(
         correlations(&all, &kinds),
-        "Correlation of first-order predictions with actual effects, for each kind of site and task. Effects are divided by \
+        "Correlation of first-order predictions with actual effects, for each kind of site and task. Effects are over \
          |J(clean) - J(corrupted)| of their prompt.",
     );
     let scatters = kinds.iter().enumerate().map(|(k, kind)| scatter(&all, k, kind).into()).collect();
     section = section.figure(
         Grid::new("Predicted and actual effects of patches", scatters),
-        "Each point is one site and token of one prompt. On the line, the prediction is exact.",
+        "Each point is one site and token of one prompt. On the line, a prediction holds.",
     );
     let maps: Vec<Figure> = [("example_effect", "Actual effect"), ("example_first_order", "First-order prediction")]
         .into_iter()
@@ -36,7 +36,7 @@ pub(super) fn section(section: Section, results: &Results<'_>) -> Section {
     superposition(predictors::section(section, results), results)
 }
 
-/// Draws Pearson's correlation by kind and task.
+/// Pearson's correlation by kind and task.
 fn correlations(all: &[(&str, &Labelled)], kinds: &[String]) -> Bars {
     let mut bars = Bars::new("Correlation of predicted and actual effects", Axis::linear("Pearson correlation"));
     bars.subtitle = "95 % intervals over prompts".to_owned();
@@ -68,7 +68,7 @@ fn scatter(all: &[(&str, &Labelled)], kind: usize, name: &str) -> Scatter {
         let [kinds, prompts, layers, tokens, predicted, actual] =
             ["kind", "prompt", "layer", "token", "predicted", "actual"].map(|name| array(result, name));
         for i in (0..actual.len()).filter(|&i| kinds[i] as usize == kind) {
-            // If both prompts have the same value, a patch has no effect.
+            // Where both prompts have the same value there is nothing to patch.
             if predicted[i] == 0.0 && actual[i] == 0.0 {
                 continue;
             }
@@ -95,7 +95,7 @@ fn table(all: &[(&str, &Labelled)], kinds: &[String]) -> Table {
     table
 }
 
-/// Draws joint responses of two displacements against the sum of their separate responses.
+/// Joint responses of two displacements against the sum of their own.
 fn superposition(section: Section, results: &Results<'_>) -> Section {
     let all = results.of("superposed");
     if all.is_empty() {
@@ -115,8 +115,8 @@ fn superposition(section: Section, results: &Results<'_>) -> Section {
     section.figure(
         plot.prediction(),
         format!(
-            "Displacements put in at two places at once. On the line, responses add up. The median error of the sum is {:.0} % \
-             of both sizes.",
+            "Displacements put in at two places at once. On the line, responses add up. The joint response misses the sum by \
+             {:.0} % of both sizes, in the median.",
             100.0 * stats::median(&errors)
         ),
     )

@@ -1,10 +1,10 @@
 //! Pages of studies made by hand: every statement gets its section, and results that are not there leave no trace.
 
 use resolvent_field::Labelled;
-use resolvent_field::study::{Done, LeftOut, statements};
+use resolvent_field::study::{Done, statements};
 
 use super::*;
-use crate::Block;
+use crate::{Block, Figure};
 
 fn done(name: &str, result: Labelled) -> Done {
     Done { name: name.to_owned(), result }
@@ -20,7 +20,7 @@ fn studied() -> Studied {
         shape: "2 layers of width 8".to_owned(),
         tasks: vec![("colours".to_owned(), 3)],
         command: "resolvent study".to_owned(),
-        left_out: Vec::new(),
+        left_out: String::new(),
     }
 }
 
@@ -91,35 +91,27 @@ fn results_are_drawn_with_their_numbers() {
     assert_ne!(html, less.html().expect("a page"));
 }
 
-/// What was left out is counted in the lead, named in the section that it concerns, and listed.
+/// Spaces of names that are no tokens are as they are; axes of levels have whole ticks.
 #[test]
-fn what_was_left_out_is_said() {
-    let left_out = |what: &str, failed, steps: &[&str]| LeftOut {
-        what: what.to_owned(),
-        reason: "J is the same in `both` <prompts>".to_owned(),
-        failed,
-        steps: steps.iter().map(|s| (*s).to_owned()).collect(),
-    };
-    let nothing = Done { name: "reduction.colours".to_owned(), result: Labelled::default() };
-    let mut studied = studied();
-    assert!(!study_page(&studied, &[]).html().expect("a page").contains("left out"));
-    studied.left_out = vec![
-        left_out("task small", false, &[]),
-        left_out("pair 5", false, &["transfers.colours", "inverse.colours"]),
-        left_out("reduction.colours", false, &["reduction.colours"]),
-        left_out("pair 7", true, &["regimes.colours"]),
-    ];
-    let page = study_page(&studied, &[transfers(0.75), nothing]);
-    let text = |heading: &str| {
-        let section = page.sections.iter().find(|s| s.heading == heading).expect("a section");
-        let texts = section.blocks.iter().map(|b| if let Block::Text(text) = b { text.as_str() } else { "" });
-        texts.collect::<Vec<_>>().join("\n")
-    };
-    assert!(page.lead.contains("1 of the checks or computations failed; 3 tasks, pairs or steps"), "{}", page.lead);
-    assert!(text("Transfer of answers").contains("Left out here: pair 5 in 2 steps: J is the same in 'both'"));
-    assert!(text("Reduced descriptions").contains("Left out here: reduction.colours: J is"));
-    assert!(!text("Propagation").contains("Left out"));
-    assert_eq!(figures(page.sections.iter().find(|s| s.heading == "What was left out").expect("a list")), 1);
+fn maps_of_other_things_than_tokens_have_no_marks() {
+    let table = [("count", 4), ("rank", 4)];
+    let mut result = Labelled::default().with("counts", &[("count", 4)], vec![1.0, 2.0, 4.0, 8.0]).with(
+        "ranks",
+        &[("rank", 4)],
+        vec![1.0, 4.0, 8.0, 16.0],
+    );
+    for name in ["reduction", "random_sites", "random_directions", "error"] {
+        result = result.with(name, &table, (0..16).map(|i| i as f32 / 16.0).collect());
+    }
+    let page = study_page(&studied(), &[done("reduction.colours", result), transfers(0.5)]);
     let html = page.html().expect("a page");
-    assert!(html.contains("task small") && html.contains("&lt;prompts&gt;") && html.contains("pair 7"));
+    assert!(html.contains(">n = 4<") && html.contains(">k = 8<") && !html.contains("n·="));
+    // Levels 0 to 3.
+    let section = page.sections.iter().find(|s| s.heading == "Transfer of answers").expect("a section");
+    let lines = section.blocks.iter().filter_map(|block| match block {
+        Block::Figure(Figure::Grid(grid), _) => Some(&grid.figures),
+        _ => None,
+    });
+    let levels = lines.flatten().filter_map(|f| if let Figure::Lines(l) = f { Some(&l.x) } else { None });
+    assert!(levels.clone().count() == 3 && levels.clone().all(|x| x.whole && x.label == "level"));
 }
