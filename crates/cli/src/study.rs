@@ -5,12 +5,13 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use resolvent::field::study::{LeftOut, Statement, StepProgress, Study, StudyOptions, statements};
+use resolvent::field::study::{Statement, StepProgress, Study, StudyOptions, statements};
 use resolvent::model::Model;
 use resolvent_report::{Studied, study_page};
 
 use crate::Failure;
 use crate::options::{DeviceArgs, ModelArgs, model, prompt_set};
+use crate::steps::{first_look, in_words, say};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -62,8 +63,16 @@ const DEMO: ([&str; 3], usize) = (["capitals", "ioi", "agreement"], 8);
 
 pub(crate) fn demo(args: &DemoArgs) -> Result<(), Failure> {
     let set = prompt_set(None)?;
+    let name = resolvent::model::DEFAULT_MODEL;
+    say(&format!("1. Open a device and the embedded model {name}, and patch one prompt into another."));
     let device = args.device.open()?;
-    let large = model(&device, resolvent::model::DEFAULT_MODEL)?;
+    let large = model(&device, name)?;
+    first_look(&large)?;
+    let (tasks, pairs) = (DEMO.0.len(), DEMO.1);
+    say(&format!(
+        "2. The same and seven more analyses, on up to {pairs} pairs of prompts of {tasks} tasks; results go to {}.",
+        args.out.display()
+    ));
     let smaller = family().filter(|name| *name != resolvent::model::DEFAULT_MODEL);
     let small = smaller.map(|name| model(&device, name)).collect::<Result<Vec<Model>, Failure>>()?;
     let tasks = DEMO.0.map(str::to_owned).to_vec();
@@ -84,60 +93,33 @@ fn family() -> impl Iterator<Item = &'static str> {
 /// Runs what is not there yet, writes the page, and prints the statements.
 fn run(study: &Study<'_>, folder: &Path) -> Result<(), Failure> {
     let bar = ProgressBar::new(study.steps().len() as u64);
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} {elapsed}")?;
+    let style = ProgressStyle::with_template("{bar:16} {pos}/{len} {elapsed} {wide_msg}")?;
     bar.set_style(style.progress_chars("=> "));
     bar.enable_steady_tick(std::time::Duration::from_millis(200));
     let done = study.run(folder, &mut |progress: StepProgress<'_>| {
+        let words = in_words(progress.name);
+        if bar.is_hidden() {
+            say(&format!("   {:>2}/{}  {words}", progress.done + 1, progress.of));
+        }
         bar.set_position(progress.done as u64);
-        bar.set_message(progress.name.to_owned());
+        bar.set_message(words);
     });
     bar.finish_and_clear();
     let done = done?;
     let page = folder.join("index.html");
     let command = std::env::args().skip(1).fold("resolvent".to_owned(), |all, arg| format!("{all} {arg}"));
-    study_page(&Studied::new(study, &done, &command), &done).write(&page)?;
-    let left_out = study.left_out_of(&done);
+    study_page(&Studied::new(study, &command), &done).write(&page)?;
     let mut text = String::new();
     for statement in statements(&done) {
         line(&mut text, &statement);
     }
-    text.push_str(&listed(&left_out));
     let _infallible = writeln!(text, "\n{}", page.display());
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(text.as_bytes())?;
-    stdout.flush()?;
-    match left_out.iter().filter(|l| l.failed).count() {
-        0 => Ok(()),
-        1 => Err(format!("1 part of the study failed and was left out; {} names it", page.display()).into()),
-        n => Err(format!("{n} parts of the study failed and were left out; {} names them", page.display()).into()),
-    }
-}
-
-/// The most that the terminal names of what was left out.
-const NAMED: usize = 12;
-
-/// What was left out, failures first: how much, and a line for each.
-fn listed(left_out: &[LeftOut]) -> String {
-    if left_out.is_empty() {
-        return String::new();
-    }
-    let mut order: Vec<&LeftOut> = left_out.iter().collect();
-    order.sort_by_key(|l| !l.failed);
-    let failed = left_out.iter().filter(|l| l.failed).count();
-    let mut text = format!("\nleft out: {} (failed: {failed})\n", left_out.len());
-    for l in order.iter().take(NAMED) {
-        let _infallible = writeln!(text, "  {}{l}", if l.failed { "failed: " } else { "" });
-    }
-    if order.len() > NAMED {
-        let _infallible = writeln!(text, "  and {} more, which the page names", order.len() - NAMED);
-    }
-    text
+    Ok(stdout.flush()?)
 }
 
 fn line(text: &mut String, s: &Statement) {
-    let figure = match s.figure.estimate.is_nan() {
-        true => "no value".to_owned(),
-        false => format!("{:.2} ({:.2} to {:.2})", s.figure.estimate, s.figure.low, s.figure.high),
-    };
+    let figure = format!("{:.2} ({:.2} to {:.2})", s.figure.estimate, s.figure.low, s.figure.high);
     let _infallible = writeln!(text, "{:<14} {:<30} {figure:<24} {}", s.verdict.name(), s.name, s.measure);
 }
