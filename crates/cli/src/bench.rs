@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use indicatif::{ProgressBar, ProgressStyle};
 use resolvent::Fault;
 use resolvent::bench::{Bench, BenchOptions, Difference, Tuned, bench, compare, tune};
-use resolvent::model::file_text;
 
 use crate::Failure;
 use crate::options::DeviceArgs;
@@ -103,9 +102,8 @@ fn print(text: &str) -> Result<(), Failure> {
 }
 
 fn read(path: &Path) -> Result<serde_json::Value, Failure> {
-    let bytes = std::fs::read(path).map_err(|e| format!("{}: cannot be read: {e}", path.display()))?;
-    let text = file_text(&bytes).map_err(|e| format!("{}: {e}", path.display()))?;
-    Ok(serde_json::from_str(text).map_err(|e| format!("{}: is not JSON: {e}", path.display()))?)
+    let text = std::fs::read_to_string(path).map_err(|e| format!("{}: cannot be read: {e}", path.display()))?;
+    Ok(serde_json::from_str(&text).map_err(|e| format!("{}: is not JSON: {e}", path.display()))?)
 }
 
 /// Seconds in the unit that suits them.

@@ -34,7 +34,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     output.naming(&run, None).finish(&result, || format!("{}{}", top(&run, last, args.top), checks(&result)))
 }
 
-/// Lists the most likely next tokens with their probabilities.
+/// The most likely next tokens with their probabilities.
 fn top(run: &Run, logits: &[f32], count: usize) -> String {
     let most = logits.iter().copied().fold(f32::MIN, f32::max);
     let weight = |x: f32| f64::from(x - most).exp();

@@ -23,8 +23,8 @@ pub(crate) struct Args {
     /// Goal at a place of the field, LEVEL,TOKEN:AMOUNT: h there is to move by AMOUNT times --direction
     #[arg(long, value_name = "L,T:X", allow_hyphen_values = true)]
     field_goal: Vec<String>,
-    /// Places where sources may act, LEVEL,TOKEN, or LEVEL for its tokens up to the last goal's; without any, every place that the
-    /// goals can depend on. From the end: --from=-1,3
+    /// Places where sources may act, LEVEL,TOKEN; without any, every place that the goals can depend on. From
+    /// the end: --from=-1,3
     #[arg(long, value_name = "L,T", num_args = 1..)]
     from: Vec<String>,
     /// Use at most so many places
@@ -39,7 +39,7 @@ pub(crate) struct Args {
     /// Weight of the energy against the goal
     #[arg(long, value_name = "X", default_value_t = 0.0)]
     damp: f64,
-    /// Steps of Newton's method, each linearised at the run with the sources so far; the baselines take as many
+    /// Steps of Newton's method, each linearised at the run with the sources so far
     #[arg(long, value_name = "N", default_value_t = 0)]
     refine: usize,
     /// Seed of the random baseline
@@ -69,7 +69,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let result = resolvent::invert(&run, &goals, &sites, &options)?;
     output
         .naming(&run, Some(&args.observable))
-        .finish(&result, || format!("{}{}", table(&run, args, &result), checks(&result)))
+        .finish(&result, || format!("{}{}", table(&run, &result), checks(&result)))
 }
 
 impl Args {
@@ -127,33 +127,8 @@ fn number(text: &str, whole: &str) -> Result<f64, Failure> {
     parsed.ok_or_else(|| format!("`{whole}` has no finite number `{text}`; write --goal 2.5 or TOKEN:2.5").into())
 }
 
-/// Misses of the goal, relative to it, that are worth a line: of first order, and of the model.
-const MISSED: [f64; 2] = [0.01, 0.05];
-
-/// Says that the goal is missed, by how much, and what may help.
-fn missed(args: &Args, result: &Labelled) -> Option<String> {
-    let of = |key: &str| result.metadata.get(key).and_then(|text| text.parse::<f64>().ok()).unwrap_or(f64::NAN);
-    let (first, real) = (of("missed_first_order"), of("missed"));
-    // A miss that is not a number is a miss.
-    if first <= MISSED[0] && real <= MISSED[1] {
-        return None;
-    }
-    let why = match (first > MISSED[0], args.refine, args.limit) {
-        (_, 1.., _) => {
-            format!("{} steps of Newton's method do not meet it; raise --refine, --sparse or --limit", args.refine)
-        }
-        (true, ..) if args.damp > 0.0 => "--damp weighs the energy against it; lower --damp".to_owned(),
-        (true, _, Some(limit)) => {
-            format!("--limit {limit} leaves the rest; raise --limit or --sparse, or give more places")
-        }
-        (true, ..) => "the places do not reach the rest; raise --sparse or give more places".to_owned(),
-        _ => "first order meets it and the model does not; add --refine 8".to_owned(),
-    };
-    Some(format!("goal missed by {:.0} % (to first order by {:.0} %): {why}\n", 100.0 * real, 100.0 * first))
-}
-
 /// Sources by place, and what they change beside the baselines.
-fn table(run: &Run, args: &Args, result: &Labelled) -> String {
+fn table(run: &Run, result: &Labelled) -> String {
     let of = |name: &str| result.array(name).map_or(&[][..], |a| &a.data);
     let mut text = String::from("source at            token        |s|/|h|\n");
     let mut order: Vec<usize> = (0..of("relative").len()).collect();
@@ -171,7 +146,6 @@ fn table(run: &Run, args: &Args, result: &Labelled) -> String {
         n => format!("{n} numbers of length {:.4}", resolvent::field::norm(x)),
     };
     let _infallible = writeln!(text, "\ngoal: {}", numbers(of("target")));
-    text.push_str(&missed(args, result).unwrap_or_default());
     let _infallible = writeln!(text, "{:<16} {:>12}  {:<28} achieved by the model", "", "energy", "predicted");
     let mut line = |name: &str, energy: f32, predicted: &[f32], achieved: &[f32]| {
         let (predicted, achieved) = (numbers(predicted), numbers(achieved));
@@ -184,9 +158,6 @@ fn table(run: &Run, args: &Args, result: &Labelled) -> String {
         let row = b * m..(b + 1) * m;
         let (predicted, achieved) = (&of("baseline_predicted")[row.clone()], &of("baseline_achieved")[row]);
         line(name, of("baseline_energy")[b], predicted, achieved);
-    }
-    if args.limit.is_some() {
-        text.push_str("--limit bounds the sources that were found, not the baselines\n");
     }
     text
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::Args;
 use resolvent::engine::{Choice, Device, Options};
-use resolvent::model::{Model, Observable, PromptSet, Run, check_prompt, from_end, parse_tokens};
+use resolvent::model::{Model, Observable, PromptSet, Run, check_prompt, from_end, parse_token, parse_tokens};
 use resolvent::{Direction, Place};
 
 use crate::Failure;
@@ -187,31 +187,24 @@ pub(crate) fn parse_place(text: &str, run: &Run) -> Result<Place, Failure> {
     Ok((from_end("level", level, levels)?, from_end("token position", at, run.tokens().len())?))
 }
 
-/// Lists of places: each `LEVEL,TOKEN`, or `LEVEL` for its tokens up to `last`. Without any, every level and every token up to
-/// `last`. A place that is named twice counts once.
-pub(crate) fn parse_places(texts: &[String], run: &Run, last: usize) -> Result<Vec<Place>, Failure> {
-    let levels = run.model().config().n_layer + 1;
-    let tokens = |level: usize| (0..=last).map(move |token| (level, token));
-    if texts.is_empty() {
-        return Ok((0..levels).flat_map(tokens).collect());
-    }
-    let mut places = Vec::new();
-    for text in texts {
-        let found: Vec<Place> = match text.trim().parse() {
-            Ok(level) => tokens(from_end("level", level, levels)?).collect(),
-            Err(_) if text.contains(',') => vec![parse_place(text, run)?],
-            Err(_) => {
-                let reason = format!("invalid place `{text}`: expected LEVEL,TOKEN or LEVEL, such as 3,-1 or 3");
-                return Err(reason.into());
-            }
-        };
-        for place in found {
-            if !places.contains(&place) {
-                places.push(place);
-            }
+/// As [`parse_place`], or a level alone, which is all of its tokens.
+pub(crate) fn parse_level_or_place(text: &str, run: &Run) -> Result<Vec<Place>, Failure> {
+    match text.trim().parse() {
+        Ok(level) => {
+            let level = from_end("level", level, run.model().config().n_layer + 1)?;
+            Ok((0..run.tokens().len()).map(|token| (level, token)).collect())
         }
+        Err(_) => Ok(vec![parse_place(text, run)?]),
     }
-    Ok(places)
+}
+
+/// The places that were given; without any, every level and every token up to `last`.
+pub(crate) fn parse_places(texts: &[String], run: &Run, last: usize) -> Result<Vec<Place>, Failure> {
+    if texts.is_empty() {
+        let levels = run.model().config().n_layer + 1;
+        return Ok((0..levels).flat_map(|l| (0..=last).map(move |t| (l, t))).collect());
+    }
+    texts.iter().map(|text| parse_place(text, run)).collect()
 }
 
 /// Tokens of a text or of a list of ids: a prompt that the model can run.
@@ -220,9 +213,9 @@ pub(crate) fn tokens(model: &Model, text: Option<&str>, ids: Option<&str>) -> Re
         (_, Some(ids)) => parse_tokens(ids, model.config().vocab_size)?,
         (Some(text), None) => {
             let tokenizer = model
-                .text_tokenizer()?
+                .tokenizer()
                 .ok_or_else(|| format!("{} has no tokenizer; give the prompt as ids: --tokens 5,9,12", model.name()))?;
-            tokenizer.prompt(text)?
+            tokenizer.encode(text)?
         }
         (None, None) => return Err("no prompt was given".into()),
     };
@@ -232,7 +225,7 @@ pub(crate) fn tokens(model: &Model, text: Option<&str>, ids: Option<&str>) -> Re
 
 /// One token of a model, as text or `#id`.
 pub(crate) fn token(model: &Model, arg: &str) -> Result<u32, Failure> {
-    Ok(model.token(arg)?)
+    Ok(parse_token(model.tokenizer(), model.config().vocab_size, arg)?)
 }
 
 impl ObservableArgs {

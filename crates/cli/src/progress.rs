@@ -1,15 +1,15 @@
-//! Progress of long work: a bar on stderr, if stderr is a terminal.
+//! How far long work has come: a bar on stderr, where that is a terminal.
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A progress bar that disappears when it is dropped.
+/// A bar that takes (done, all), and goes when the work ends.
 pub(crate) struct Progress(ProgressBar);
 
 impl Progress {
     pub(crate) fn new(message: &'static str) -> Self {
         let style = ProgressStyle::with_template("{msg} {wide_bar} {percent:>3} % {eta}");
         let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
-        // indicatif hides the bar if stderr is not a terminal.
+        // Hidden by itself where stderr is no terminal.
         Self(ProgressBar::new(0).with_style(style).with_message(message))
     }
 

@@ -16,8 +16,8 @@ pub(crate) struct Args {
     prompt: PromptArgs,
     #[command(flatten)]
     direction: DirectionArgs,
-    /// Places of the sources, LEVEL,TOKEN, or LEVEL for its tokens up to the observable's position; without any, every level and
-    /// token up to that. From the end: --sites=-1,3
+    /// Places of the sources, LEVEL,TOKEN; without any, every level and token up to the observable's
+    /// position. From the end: --sites=-1,3
     #[arg(long, value_name = "L,T", num_args = 1..)]
     sites: Vec<String>,
     /// Amplitudes, with commas between them

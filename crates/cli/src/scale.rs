@@ -43,9 +43,6 @@ pub(crate) struct Args {
 /// Tokens of the shared slice, unless they are given.
 const SLICE: usize = 8;
 
-/// Fewest pairs of prompts: two to fit on, and two to predict.
-const LEAST: usize = 4;
-
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let output = args.output.prepare()?;
     let set = prompt_set(args.prompts.as_deref())?;
@@ -74,54 +71,23 @@ impl Args {
             true => set.tasks.keys().collect(),
             false => self.task.iter().collect(),
         };
-        let (mut by_task, mut fits) = (Vec::new(), Fits::default());
+        let mut by_task = Vec::new();
         for name in names {
             let mut pairs = Vec::new();
             for pair in &set.task(name)?.prompts {
-                let (a, b) = (pair.tokens(small)?, pair.tokens(large)?);
-                fits.all += 1;
-                fits.small += usize::from(a.is_some());
-                fits.large += usize::from(b.is_some());
-                if let (Some(a), Some(b)) = (a, b)
+                let both = (pair.tokens(small)?, pair.tokens(large)?);
+                if let (Some(a), Some(b)) = both
                     && a == b
                 {
-                    fits.both += 1;
                     pairs.push(a);
                 }
             }
             pairs.truncate(self.limit);
             by_task.push(pairs);
         }
-        let used = by_task.iter().map(Vec::len).sum();
-        if used < LEAST {
-            return Err(fits.too_few(used, self.limit, [small.name(), large.name()]).into());
-        }
         let most = by_task.iter().map(Vec::len).max().unwrap_or(0);
         let turn = |i: usize| by_task.iter().filter_map(move |pairs| pairs.get(i).cloned());
         Ok((0..most).flat_map(turn).collect())
-    }
-}
-
-/// How many pairs of prompts the models can read.
-#[derive(Default)]
-struct Fits {
-    all: usize,
-    small: usize,
-    large: usize,
-    both: usize,
-}
-
-impl Fits {
-    /// Why there are only `used` pairs.
-    fn too_few(&self, used: usize, limit: usize, [small, large]: [&str; 2]) -> String {
-        let Self { all, small: in_small, large: in_large, both } = self;
-        if *both >= LEAST {
-            return format!("--limit {limit} leaves {used} pairs of prompts; at least {LEAST} are needed: raise it");
-        }
-        format!(
-            "of {all} pairs of prompts {in_small} fit {small} and {in_large} fit {large}, and {both} are the same tokens in \
-             both; at least {LEAST} are needed: compare models that share a tokenizer, or give --prompts that both read alike"
-        )
     }
 }
 

@@ -11,7 +11,7 @@ use crate::output::{OutputArgs, checks, heatmap};
 pub(crate) struct Args {
     #[command(flatten)]
     prompt: PromptArgs,
-    /// Also write <dJ/dh[l,t], D> at every place, for a direction D: token:TOKEN, random[:SEED], displacement (with --donor), or a file
+    /// Also <dJ/dh[l,t], D> along a direction at every place: token:TOKEN, random[:SEED], displacement (with --donor), or a file
     #[arg(long, value_name = "D")]
     direction: Option<String>,
     #[command(flatten)]

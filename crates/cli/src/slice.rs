@@ -7,7 +7,7 @@ use resolvent::field::{Basis, BasisContext, PlacePairs, Reading, RsvdOptions, Sl
 use resolvent::model::{Linearization, Mode, Model, Observable, Run, from_end};
 
 use crate::Failure;
-use crate::options::{ModelArgs, ObservableArgs, PromptArgs, parse_places, tokens};
+use crate::options::{ModelArgs, ObservableArgs, PromptArgs, parse_level_or_place, tokens};
 use crate::output::{Output, OutputArgs, checks, label};
 use crate::progress::Progress;
 
@@ -37,12 +37,9 @@ pub(crate) struct Args {
     /// Of --svd: random vectors besides the wanted ones
     #[arg(long, value_name = "P", default_value_t = 8, requires = "svd")]
     oversampling: usize,
-    /// Of --svd: the most iterations of an operator that is too large to be decomposed whole
-    #[arg(long, value_name = "Q", default_value_t = RsvdOptions::default().power, requires = "svd")]
+    /// Of --svd: subspace iterations; more are better where singular values are close together
+    #[arg(long, value_name = "Q", default_value_t = 2, requires = "svd")]
     power: usize,
-    /// Of --svd: iterations end when |G v - s u| is at most this share of the largest singular value
-    #[arg(long, value_name = "X", default_value_t = RsvdOptions::default().tolerance, requires = "svd")]
-    tolerance: f64,
     /// Of --svd: seed of the random vectors
     #[arg(long, value_name = "N", default_value_t = 0, requires = "svd")]
     seed: u64,
@@ -83,9 +80,9 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     }
 }
 
-/// The places that were named; none where none was.
 fn places(texts: &[String], run: &Run) -> Result<Vec<Place>, Failure> {
-    if texts.is_empty() { Ok(Vec::new()) } else { parse_places(texts, run, run.tokens().len() - 1) }
+    let each: Result<Vec<Vec<Place>>, Failure> = texts.iter().map(|text| parse_level_or_place(text, run)).collect();
+    Ok(each?.concat())
 }
 
 impl Args {
@@ -137,31 +134,21 @@ impl Args {
             rank: self.rank.unwrap_or(resolvent::field::RANK),
             oversampling: self.oversampling,
             power: self.power,
-            tolerance: self.tolerance,
             seed: self.seed,
             ..RsvdOptions::default()
         };
-        if !self.tolerance.is_finite() || self.tolerance < 0.0 {
-            return Err(format!("--tolerance {}: give a finite number that is not negative", self.tolerance).into());
-        }
         let Spectrum { result, triplets } = spectrum(linear, from, to, &options)?;
         output.finish(&result, || {
             let of = |name: &str| result.array(name).map_or(&[][..], |a| &a.data);
-            let route = result.metadata.get("svd_route").map_or("", String::as_str);
             let mut text = format!(
-                "singular values of G, {} to {} places ({route}); |G - U S V'| <= {:.3}\n",
+                "singular values of G, {} to {} places; |G - U S V'| <= {:.4}\n",
                 from.len(),
                 to.len(),
                 of("svd_bound")[0]
             );
-            let each = of("svd_residual").chunks(2).zip(of("svd_range").chunks(2)).zip(&triplets);
-            for ((residual, range), reading) in each {
-                let error = f64::from(residual[0].max(residual[1]));
-                let decimals = known(error);
-                let value = format!("{:.decimals$}", reading.value);
-                let line = line(reading, &value, linear.run());
-                let high = rounded_up(f64::from(range[1]), decimals.min(4));
-                let _infallible = writeln!(text, "{line}  +- {error:.0e}, at most {high}");
+            for (residual, reading) in of("svd_residual").chunks(2).zip(&triplets) {
+                let line = line(reading, linear.run());
+                let _infallible = writeln!(text, "{line}  |Gv - su| {:.1e}", residual[0]);
             }
             format!("{text}{}", checks(&result))
         })
@@ -192,27 +179,15 @@ impl Args {
                 let _infallible = writeln!(text, "\n{title}");
             }
             for reading in readings {
-                let value = format!("{:.4}", reading.value);
-                let _infallible = writeln!(text, "{}", line(reading, &value, run));
+                let _infallible = writeln!(text, "{}", line(reading, run));
             }
         }
         text
     }
 }
 
-/// Decimals that an error leaves: half a unit of the last one is at least the error.
-fn known(error: f64) -> usize {
-    (-(2.0 * error).log10()).floor().clamp(0.0, 6.0) as usize
-}
-
-/// An upper bound, rounded up.
-fn rounded_up(bound: f64, decimals: usize) -> String {
-    let unit = 10f64.powi(decimals as i32);
-    format!("{:.decimals$}", (bound * unit).ceil() / unit)
-}
-
 /// One singular triplet, with its tokens.
-fn line(reading: &Reading, value: &str, run: &Run) -> String {
+fn line(reading: &Reading, run: &Run) -> String {
     let at = |(level, token): Place| format!("h[{level},{token}] {}", shown(&label(run, token)));
     let named = |tokens: &[(u32, f32)]| {
         let name =
@@ -221,9 +196,10 @@ fn line(reading: &Reading, value: &str, run: &Run) -> String {
     };
     let rank = reading.effective_rank.map_or_else(String::new, |rank| format!("  rank {rank:>4.1}"));
     format!(
-        "{:>18} <- {:<18} {value:>9}{rank}  reads {:<24} writes {}",
+        "{:>18} <- {:<18} {:>9.4}{rank}  reads {:<24} writes {}",
         at(reading.to),
         at(reading.from),
+        reading.value,
         named(&reading.reads),
         named(&reading.writes)
     )
@@ -232,18 +208,4 @@ fn line(reading: &Reading, value: &str, run: &Run) -> String {
 /// A token's text with its blanks shown.
 fn shown(text: &str) -> String {
     text.replace(' ', "·").escape_debug().to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_more_digits_than_are_known() {
-        for (error, decimals) in [(2e-5, 4), (6e-5, 3), (0.04, 1), (0.3, 0), (40.0, 0), (0.0, 6), (f64::NAN, 0)] {
-            assert_eq!(known(error), decimals, "{error}");
-        }
-        assert_eq!(rounded_up(4.200_01, 4), "4.2001");
-        assert_eq!(rounded_up(4.21, 1), "4.3");
-    }
 }
