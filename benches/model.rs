@@ -1,10 +1,9 @@
-//! Whole analyses of a model with GPT-2 small's shape and seeded weights.
+//! Whole passes of a model of GPT-2 small's shape with seeded weights.
 //!
-//! - forward: the whole prompt, with all logits or with two logits of the last token.
-//! - sensitivity: all levels of one observable, in every mode.
-//! - responses, jets, products: of eight sources at once, to first order (in every mode), to second order, and with the
-//!   Hessian. product: of one source.
-//! - sweep: every place of a patch sweep, its two base runs included. The other analyses do not include the forward pass.
+//! forward: the whole prompt and all its logits, or two logits of the last token. sensitivity: all levels of one
+//! observable, its own forward pass not included. responses, jets, products: the fields of eight sources at once, to first order or to
+//! second, and their products with the Hessian; product: one of them. Not included: the
+//! forward pass. Sensitivity and responses come in every mode. sweep: every place of a patch sweep, its two base runs included.
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use resolvent_benches::devices;
@@ -56,7 +55,7 @@ fn bench(c: &mut Criterion) {
                     b.iter(|| run.linearize(*mode).jvp(&sources));
                 });
             }
-            // The sweep at 64 tokens takes a minute on a software GPU.
+            // The sweep at 64 tokens is a minute on a processor that plays the GPU.
             if count == 16 {
                 group.bench_function(BenchmarkId::new("sweep", &id), |b| {
                     b.iter(|| sweep(&model.run(&prompt, &[])?, &model.run(&other, &[])?, &j));

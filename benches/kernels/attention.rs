@@ -1,4 +1,4 @@
-//! Attention with GPT-2 small's heads: primal, one tangent, one jet, one cotangent.
+//! Attention on GPT-2 small's heads: primal, one tangent, one jet, one cotangent.
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use resolvent_benches::{devices, operand};
@@ -12,8 +12,7 @@ pub(crate) fn bench(c: &mut Criterion) {
     let d = 768;
     for (name, device) in devices() {
         for tokens in TOKENS {
-            let rows =
-                Rows::new(&device, &[Span { primal: 0, start: 0, end: tokens }]).expect("a batch of one sequence");
+            let rows = Rows::new(&device, &[Span { primal: 0, start: 0, end: tokens }]).expect("a batch of one run");
             let wide = |seed| operand(&device, tokens, 3 * d, seed).expect("the operands fit any device");
             let (qkv, qkv_dot) = (wide(1), wide(2));
             let qkv_jet = operand(&device, 2 * tokens, 3 * d, 4).expect("the operands fit any device");
@@ -21,7 +20,7 @@ pub(crate) fn bench(c: &mut Criterion) {
             let mut rec = device.record();
             let residuals = op.primal(&mut rec, &rows, None, &[&qkv]).expect("the shapes fit").residuals;
             device.submit(rec).expect("attention runs");
-            // 4, 10, 24 and 14 flops for each element of a head and each pair of a query and a key up to it.
+            // 4, 10, 24 and 14 flops a number of the head, for each pair of a query and a key before it.
             let pairs = tokens * (tokens + 1) / 2;
             let id = BenchmarkId::new(name, tokens);
             let entries =

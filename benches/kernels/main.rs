@@ -1,6 +1,6 @@
-//! Throughput of kernels on every executor, compared with the peaks of the device and with the host's crates.
+//! Throughput of kernels on every executor, beside what the device and the crates below can do at most.
 //!
-//! Criterion's elements are floating-point operations: `Gelem/s` means GFLOP/s, and `GiB/s` is memory traffic.
+//! Criterion's elements are floating-point operations, so `Gelem/s` reads as GFLOP/s, and `GiB/s` as memory traffic.
 
 mod attention;
 mod matmul;

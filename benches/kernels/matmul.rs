@@ -1,4 +1,4 @@
-//! Matrix products with GPT-2 small's shapes: both executors, and the host's crates called directly.
+//! Matrix products on GPT-2 small's shapes: both executors, and the host's crates called alone.
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use resolvent_benches::{devices, gate, operand};
@@ -63,7 +63,7 @@ impl Case {
         Ok(x_bar)
     }
 
-    /// Compares the first row with sums in f64.
+    /// The first row against sums in f64.
     fn check(&self) {
         let [rows, k, n] = self.shape;
         let (w, x) = (gaussian(1, k * n), gaussian(2, rows * k));
@@ -81,7 +81,7 @@ fn time<T>(c: &mut Criterion, what: &str, name: &str, [rows, k, n]: [usize; 3], 
     group.finish();
 }
 
-/// Times the crates that the host executor chooses from, on the same operands.
+/// The crates that the host executor chooses from, called on the same operands.
 fn alone(c: &mut Criterion, [rows, k, n]: [usize; 3]) {
     let (x, w, mut y) = (gaussian(2, rows * k), gaussian(1, k * n), vec![0.0f32; rows * n]);
     let mut group = c.benchmark_group("matmul.primal");
@@ -91,7 +91,7 @@ fn alone(c: &mut Criterion, [rows, k, n]: [usize; 3]) {
     group.bench_function(id("crate matrixmultiply"), |b| {
         b.iter(|| {
             let (x, w, y) = (x.as_ptr(), w.as_ptr(), y.as_mut_ptr());
-            // SAFETY: x is [rows, k], w [k, n] and y [rows, n], row-major, and y has no other borrow.
+            // SAFETY: x is [rows, k], w [k, n] and y [rows, n], row-major, and y is borrowed by nobody else.
             unsafe {
                 matrixmultiply::sgemm(rows, k, n, 1.0, x, k_stride, 1, w, n_stride, 1, 0.0, y, n_stride, 1);
             }
@@ -125,7 +125,7 @@ fn x86([rows, k, n]: [usize; 3], x: &[f32], w: &[f32], y: &mut [f32]) {
     let (x, w, y) = (x.as_ptr().cast(), w.as_ptr().cast(), y.as_mut_ptr().cast());
     let (k_stride, n_stride, alpha) = (k as isize, n as isize, std::ptr::from_ref(&alpha).cast());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    // SAFETY: x is [rows, k], w [k, n] and y [rows, n], row-major, and y has no other borrow; the index and
+    // SAFETY: x is [rows, k], w [k, n] and y [rows, n], row-major, and y is borrowed by nobody else; the index and
     // diagonal pointers are unused, alpha is an f32, and the caller has checked the instructions.
     unsafe {
         gemm(

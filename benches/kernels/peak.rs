@@ -1,4 +1,4 @@
-//! Peaks of the device: multiply-adds and copies.
+//! The device's own peaks: plain multiply-adds, plain copies.
 
 use criterion::{Criterion, Throughput};
 use resolvent_benches::{devices, operand};
@@ -6,10 +6,10 @@ use resolvent_ops::peak;
 
 pub(crate) fn bench(c: &mut Criterion) {
     for (name, device) in devices() {
-        let (elements, turns) = (1 << 16, 1 << 8);
+        let (numbers, turns) = (1 << 16, 1 << 8);
         let mut group = c.benchmark_group("peak.fma");
-        group.throughput(Throughput::Elements((elements * turns * 128) as u64)).sample_size(20);
-        let x = operand(&device, elements / 64, 64, 1).expect("65 536 elements fit any device");
+        group.throughput(Throughput::Elements((numbers * turns * 128) as u64)).sample_size(20);
+        let x = operand(&device, numbers / 64, 64, 1).expect("65 536 numbers fit any device");
         group.bench_function(name, |b| {
             b.iter(|| {
                 let mut rec = device.record();
@@ -20,10 +20,10 @@ pub(crate) fn bench(c: &mut Criterion) {
         });
         group.finish();
 
-        let elements = 1 << 24;
+        let numbers = 1 << 24;
         let mut group = c.benchmark_group("peak.copy");
-        group.throughput(Throughput::Bytes(8 * elements as u64)).sample_size(20);
-        let x = operand(&device, elements / 1024, 1024, 1).expect("64 MiB fit the default limits");
+        group.throughput(Throughput::Bytes(8 * numbers as u64)).sample_size(20);
+        let x = operand(&device, numbers / 1024, 1024, 1).expect("64 MiB fit the default limits");
         group.bench_function(name, |b| {
             b.iter(|| {
                 let mut rec = device.record();

@@ -1,4 +1,4 @@
-"""Common code of all Python peers: shape and weights, prompts, the clock and the output format."""
+"""What all Python peers share: shape and weights, prompts, the clock and the form of the answer."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ Weights = dict[str, Array]
 
 
 def prompt(seed: int) -> Array:
-    """Returns the tokens [T] of a prompt of `resolvent bench`: 1 is the clean one, 2 the corrupted one."""
+    """Tokens [T] of `resolvent bench`'s prompts: 1 is the clean one, 2 the corrupted one."""
     return (np.arange(TOKENS) * 7919 + seed * 104_729) % VOCABULARY
 
 
 def sources() -> Array:
-    """Returns tangents [K, T, d] at level 0, each a random vector; the k-th is at token k % T."""
+    """Tangents [K, T, d] at level 0: a random vector each, the k-th at token k % T."""
     drawn = np.random.default_rng(3).standard_normal((SOURCES, WIDTH), np.float32)
     placed = np.zeros((SOURCES, TOKENS, WIDTH), np.float32)
     placed[np.arange(SOURCES), np.arange(SOURCES) % TOKENS] = drawn
@@ -43,9 +43,9 @@ def sources() -> Array:
 
 
 def weights() -> Weights:
-    """Returns random weights with the names of GPT-2's checkpoint; matrices are [in, out].
+    """Random weights under the names of GPT-2's checkpoint; matrices are [in, out].
 
-    Gains, shifts and biases are random too: with 1 and 0, a mistake could remain unnoticed.
+    Gains, shifts and biases are random too: a weight that does nothing would hide a mistake.
     """
     random = np.random.default_rng(0)
 
@@ -76,7 +76,7 @@ def weights() -> Weights:
 
 @dataclass
 class Pass:
-    """The time of one variant of one piece of work; seconds are median, least and most."""
+    """One way of doing one piece of work; seconds are median, least and most."""
 
     name: str
     variant: str
@@ -88,7 +88,7 @@ class Pass:
 
 @dataclass
 class Report:
-    """The measurements of a peer. `answers` are named values on which all peers must agree."""
+    """What a peer measured. `answers` are numbers that every peer must agree on, by name."""
 
     peer: str
     packages: list[str]
@@ -100,21 +100,21 @@ class Report:
     left_out: dict[str, str] = field(default_factory=dict)
 
     def check(self, what: str, found: Array, expected: Array, most: float) -> None:
-        """Exits if the largest difference exceeds `most` times the largest expected value."""
+        """Stops unless the largest difference is at most `most` times the largest number expected."""
         error = float(np.max(np.abs(found - expected)) / np.max(np.abs(expected)))
         self.checks[what] = error
         say(f"check {what}: {error:.1e} (at most {most:.0e})")
         if not error <= most:
             sys.exit(
-                f"{self.peer}: {what}: relative error {error:.1e} exceeds the tolerance {most:.0e}; timing stops"
+                f"{self.peer}: {what}: relative error {error:.1e}, allowed {most:.0e}; nothing more is timed"
             )
 
     def answer(self, name: str, value: Array) -> None:
-        """Stores a value for the comparison between peers."""
+        """Keeps a number for the comparison between peers."""
         self.answers[name] = float(value)
 
     def time(self, name: str, variant: str, work: Callable[[], object]) -> None:
-        """Runs the work once untimed, then until the time is up. The work must be complete when it returns."""
+        """Runs the work once, then until the time is up; it has to be done when it returns."""
         budget, least, most = (1.0, 1, 5) if self.quick else (10.0, 3, 25)
         work()
         seconds: list[float] = []
@@ -129,20 +129,20 @@ class Report:
         say(f"{name:<24} {variant:<44} {1e3 * done.seconds:9.1f} ms {spread}")
 
     def to_json(self) -> str:
-        """Returns the JSON of a result file."""
+        """The form of the files."""
         form = asdict(self) | {"packages": {name: version(name) for name in self.packages}}
         return json.dumps({"schema": 1, "python": sys.version.split()[0], **form}, indent=1) + "\n"
 
 
 def say(line: str) -> None:
-    """Prints to stderr, so that stdout contains only the JSON."""
+    """Progress and the readable table go to stderr, so that stdout holds the JSON alone."""
     print(line, file=sys.stderr, flush=True)
 
 
 def main(peer: str, packages: list[str], measure: Callable[[Report], None]) -> None:
-    """Runs the command line of a peer."""
+    """The command line of a peer."""
     parser = argparse.ArgumentParser(description=f"GPT-2 small's shape in {peer}")
-    parser.add_argument("--quick", action="store_true", help="about a second for each pass, instead of ten")
+    parser.add_argument("--quick", action="store_true", help="about a second for each pass, in place of ten")
     parser.add_argument("--out", type=Path, help="write the JSON here, not to stdout")
     parsed = parser.parse_args()
     report = Report(peer, packages, threads(), parsed.quick)
@@ -154,5 +154,5 @@ def main(peer: str, packages: list[str], measure: Callable[[Report], None]) -> N
 
 
 def threads() -> int:
-    """Returns the number of threads of every peer: `PEERS_THREADS`, or 2."""
+    """Threads of every peer: `PEERS_THREADS`, or 2."""
     return int(os.environ.get("PEERS_THREADS", "2"))

@@ -1,4 +1,4 @@
-"""Hugging Face's GPT-2 as a user runs it, with modules and the whole head: forward and gradients at all levels."""
+"""Hugging Face's GPT-2 as a user runs it: modules, the whole head; forward and gradients at all levels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch_peer import gradient as by_hand
 
 
 def load(drawn: Weights) -> GPT2LMHeadModel:
-    """Returns the model with these weights, the default attention, and no dropout."""
+    """The model with these weights; the default attention, without dropout."""
     model = GPT2LMHeadModel(GPT2Config()).eval().requires_grad_(False)
     named = {f"transformer.{name}": torch.from_numpy(value) for name, value in drawn.items()}
     absent = model.load_state_dict(named, strict=False)
@@ -26,12 +26,12 @@ def load(drawn: Weights) -> GPT2LMHeadModel:
 
 
 def difference(logits: Tensor) -> Tensor:
-    """Maps logits [1, T, V] to J."""
+    """Logits [1, T, V] to J."""
     return logits[0, -1, TARGET] - logits[0, -1, AGAINST]
 
 
 def gradient(model: GPT2LMHeadModel, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """Maps tokens [1, T] to J and dJ/dh [13, T, d]: hooks catch the input of each block and of the last norm."""
+    """Tokens [1, T] to J, and dJ/dh [13, T, d]: hooks catch what enters each block and the last norm."""
     levels: list[Tensor] = []
 
     def catch(_: torch.nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -47,7 +47,7 @@ def gradient(model: GPT2LMHeadModel, tokens: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def measure(report: Report) -> None:
-    """Checks against the hand-written model, then measures times."""
+    """Checks against the hand-written forward pass, then times."""
     torch.set_num_threads(report.threads)
     drawn = weights()
     model, tokens = load(drawn), torch.from_numpy(prompt(1))[None]

@@ -42,7 +42,7 @@ PARTS = ("ln_1", "attn.c_attn", "attn.c_proj", "ln_2", "mlp.c_fc", "mlp.c_proj")
 
 
 def load(weights: Weights) -> Model:
-    """Returns the tree of these weights."""
+    """The tree of these weights."""
 
     def affine(name: str) -> Affine:
         return Affine(jnp.asarray(weights[f"{name}.weight"]), jnp.asarray(weights[f"{name}.bias"]))
@@ -54,23 +54,23 @@ def load(weights: Weights) -> Model:
 
 
 def norm(x: jax.Array, ln: Affine) -> jax.Array:
-    """Applies layer norm over the last axis."""
+    """Layer norm over the last axis."""
     centred = x - x.mean(-1, keepdims=True)
     return centred * jax.lax.rsqrt((centred**2).mean(-1, keepdims=True) + EPSILON) * ln.weight + ln.bias
 
 
 def linear(x: jax.Array, w: Affine) -> jax.Array:
-    """Maps [..., in] to [..., out]."""
+    """[..., in] to [..., out]."""
     return x @ w.weight + w.bias
 
 
 def heads(x: jax.Array) -> jax.Array:
-    """Maps [..., T, d] to [..., T, H, d / H]."""
+    """[..., T, d] to [..., T, H, d / H]."""
     return x.reshape(*x.shape[:-1], HEADS, WIDTH // HEADS)
 
 
 def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-    """Maps the last queries [..., Q, d] and all keys and values [..., T, d] to heads' outputs [..., Q, d]."""
+    """The last queries [..., Q, d] over all keys and values [..., T, d] to heads' outputs [..., Q, d]."""
     first = k.shape[-2] - q.shape[-2]
     causal = jnp.arange(k.shape[-2]) <= first + jnp.arange(q.shape[-2])[:, None]
     scores = jnp.einsum("...qhe,...khe->...hqk", heads(q), heads(k)) / (WIDTH // HEADS) ** 0.5
@@ -79,7 +79,7 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
 
 
 def block(h: jax.Array, w: Block, last: bool = False) -> jax.Array:
-    """Maps [..., T, d] to the same shape; with `last`, to the last token's [..., 1, d]."""
+    """[..., T, d] to the same; with `last` to the last token's [..., 1, d]."""
     q, k, v = jnp.split(linear(norm(h, w.ln_1), w.qkv), 3, -1)
     if last:
         h, q = h[..., -1:, :], q[..., -1:, :]
@@ -88,12 +88,12 @@ def block(h: jax.Array, w: Block, last: bool = False) -> jax.Array:
 
 
 def embed(model: Model, tokens: jax.Array) -> jax.Array:
-    """Maps tokens [T] to level 0 [T, d]."""
+    """Tokens [T] to level 0 [T, d]."""
     return model.wte[tokens] + model.positions
 
 
 def field(model: Model, level_0: jax.Array, added: jax.Array | None = None) -> jax.Array:
-    """Maps level 0 [T, d] to all levels [13, T, d], with `added` [13, T, d] added to them."""
+    """Level 0 [T, d] to all levels [13, T, d], each with its row of `added` [13, T, d]."""
     levels = [level_0 if added is None else level_0 + added[0]]
     for layer, w in enumerate(model.blocks):
         h = block(levels[-1], w)
@@ -102,13 +102,13 @@ def field(model: Model, level_0: jax.Array, added: jax.Array | None = None) -> j
 
 
 def difference(model: Model, last: jax.Array) -> jax.Array:
-    """Maps rows [..., d] of the last level to the logit difference [...]."""
+    """Rows [..., d] of the last level to the logit difference [...]."""
     logits = norm(last, model.ln_f) @ model.read.T
     return logits[..., 0] - logits[..., 1]
 
 
 def forward(model: Model, tokens: jax.Array) -> jax.Array:
-    """Maps tokens [T] to the logit difference of the last one; the last block computes only its row."""
+    """Tokens [T] to the logit difference of the last one; the last block computes its row alone."""
     h = embed(model, tokens)
     for layer, w in enumerate(model.blocks):
         h = block(h, w, last=layer == LAYERS - 1)
@@ -116,7 +116,7 @@ def forward(model: Model, tokens: jax.Array) -> jax.Array:
 
 
 def gradient(model: Model, tokens: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Maps tokens [T] to J and dJ/dh [13, T, d]: the derivative by a zero that is added at each level."""
+    """Tokens [T] to J, and dJ/dh [13, T, d]: the derivative by what is added at each level."""
     nothing = jnp.zeros((LAYERS + 1, TOKENS, WIDTH), jnp.float32)
 
     def value(added: jax.Array) -> jax.Array:
@@ -126,7 +126,7 @@ def gradient(model: Model, tokens: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def sweep(model: Model, clean: jax.Array, corrupted: jax.Array) -> jax.Array:
-    """Maps two prompts [T] to J after each patch of h[l, t], [12, T]: T sequences join one batch at each level."""
+    """Prompts [T] to J after each clean h[l, t], [12, T]: one batch that T runs join at each level."""
     from_clean, base = (field(model, embed(model, tokens)) for tokens in (clean, corrupted))
     runs, places = jnp.zeros((0, TOKENS, WIDTH), jnp.float32), jnp.arange(TOKENS)
     for layer, w in enumerate(model.blocks):
@@ -136,6 +136,6 @@ def sweep(model: Model, clean: jax.Array, corrupted: jax.Array) -> jax.Array:
 
 
 def responses(model: Model, level_0: jax.Array, tangents: jax.Array) -> jax.Array:
-    """Maps tangents [K, T, d] at level 0 to those of all levels [K, 13, T, d], including the forward pass."""
+    """Tangents [K, T, d] at level 0 to those of all levels [K, 13, T, d], the forward pass included."""
     _, response = jax.linearize(lambda h: field(model, h), level_0)
     return jax.vmap(response)(tangents)

@@ -1,4 +1,4 @@
-"""JAX on the CPU, jitted: forward, gradient, patch sweep, and tangents by linearize + vmap."""
+"""JAX on the processor, jitted: forward, gradient, patch sweep, and tangents by linearize + vmap."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from jax_gpt2 import Model, block, difference, embed, field, forward, gradient, 
 
 
 def one_by_one(model: Model, clean: jax.Array, corrupted: jax.Array) -> np.ndarray:
-    """Returns J after each patch of h[l, t], [12, T], one run after another: the reference of the batch."""
+    """J after each clean h[l, t], [12, T], one run after another: what the batch is checked against."""
     levels = jax.jit(field)
     from_clean, base = (levels(model, embed(model, tokens)) for tokens in (clean, corrupted))
     step = jax.jit(block)
@@ -42,7 +42,7 @@ def one_by_one(model: Model, clean: jax.Array, corrupted: jax.Array) -> np.ndarr
 
 
 def difference_quotient(model: Model, level_0: jax.Array, tangent: jax.Array) -> np.ndarray:
-    """Returns the response [13, T, d] by a central difference."""
+    """The response [13, T, d] by a central difference."""
     step = 2e-3
     levels = jax.jit(field)
     return np.asarray(levels(model, level_0 + step * tangent) - levels(model, level_0 - step * tangent)) / (
@@ -51,14 +51,14 @@ def difference_quotient(model: Model, level_0: jax.Array, tangent: jax.Array) ->
 
 
 def measure(report: Report) -> None:
-    """Checks results, then measures times; all timed functions are compiled before."""
+    """Checks, then times; what is timed has been compiled before."""
     model = load(weights())
     clean, corrupted = jnp.asarray(prompt(1)), jnp.asarray(prompt(2))
     level_0, given = embed(model, clean), jnp.asarray(sources())
     ready = jax.block_until_ready
 
     _, response = jax.linearize(lambda h: field(model, h), level_0)
-    # `response` is a tree whose leaves are residuals of the run, including weights.
+    # `response` is a tree, whose leaves are what was kept of the run, weights among it.
     constant = jax.jit(jax.vmap(response))
     argument = jax.jit(lambda response, tangents: jax.vmap(response)(tangents))
     whole = jax.jit(responses)

@@ -1,4 +1,4 @@
-"""TransformerLens' own exhaustive resid_pre sweep: a forward pass with its head for each place."""
+"""TransformerLens' exhaustive resid_pre sweep, the stock way: a forward pass with its head for each place."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from torch_sweep import one_by_one
 
 
 def sweep(model: TransformerBridge, clean: Tensor, corrupted: Tensor) -> tuple[Tensor, Tensor]:
-    """Maps prompts [1, T] to J of the corrupted run, and to J after each patch of h[l, t], [12, T]."""
+    """Prompts [1, T] to J of the corrupted run, and J after each clean h[l, t], [12, T]."""
     _, cache = model.run_with_cache(clean)
     base = difference(model(corrupted))
     return base, patching.get_act_patch_resid_pre(model, corrupted, cache, difference)
 
 
 def measure(report: Report) -> None:
-    """Checks against one forward pass for each place with torch functions, then measures times."""
+    """Checks against a forward pass for each place by torch functions, then times."""
     torch.set_num_threads(report.threads)
     drawn = weights()
-    # Prompts are token ids, but TransformerLens downloads a tokenizer unless it gets one.
+    # Prompts are token ids; without a tokenizer of any kind one would be fetched.
     end = "<|endoftext|>"
     nothing = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({end: 0}, end)), eos_token=end)
     model = TransformerBridge.boot_transformers("gpt2", hf_model=load(drawn), tokenizer=nothing, device="cpu")

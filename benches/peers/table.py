@@ -1,18 +1,18 @@
-"""Makes one table of all measurements, and checks that the peers agree."""
+"""One table of all that was measured, and whether the peers found the same numbers."""
 
 from __future__ import annotations
 
 from typing import Any
 
 Result = dict[str, Any]
-"""The JSON of a peer or of `resolvent bench`."""
+"""A peer's JSON, or that of `resolvent bench`."""
 
 OURS = {"host": "resolvent, host", "gpu": "resolvent, GPU"}
 PASSES = ["forward, two logits", "forward and sensitivity", "exhaustive patch sweep", "32 tangents"]
 
 
 def agreed(results: dict[str, Result]) -> list[str]:
-    """Returns a line for each answer on which two peers with the same weights differ by more than a thousandth."""
+    """A line for each number on which two peers with the same weights differ by more than a thousandth."""
     lines: list[str] = []
     first: dict[str, tuple[str, float]] = {}
     for name, result in results.items():
@@ -24,7 +24,7 @@ def agreed(results: dict[str, Result]) -> list[str]:
 
 
 def passes(results: dict[str, Result], name: str) -> dict[str, Result]:
-    """Returns all times of one piece of work: ours first, then by time."""
+    """All ways of doing one piece of work: ours first, then by time."""
 
     def of(result: Result) -> list[Result]:
         return [way for way in result["passes"] if way["name"] == name]
@@ -35,7 +35,7 @@ def passes(results: dict[str, Result], name: str) -> dict[str, Result]:
 
 
 def markdown(results: dict[str, Result], machine: dict[str, Any]) -> str:
-    """Returns the table, below a line with the versions and the machine."""
+    """The table, under the versions and the machine."""
     where = f"{machine['cores']} cores of {machine['processor']}, {machine['system']}"
     lines = [
         f"measured {machine['date']}, {where}; {versions(results)}",
@@ -53,7 +53,7 @@ def markdown(results: dict[str, Result], machine: dict[str, Any]) -> str:
 
 
 def versions(results: dict[str, Result]) -> str:
-    """Lists packages and devices, each once."""
+    """Devices and packages, each once."""
     named: dict[str, str] = {}
     devices: dict[str, None] = {}
     for who, result in results.items():
@@ -64,10 +64,10 @@ def versions(results: dict[str, Result]) -> str:
 
 
 def ms(seconds: float) -> str:
-    """Formats milliseconds with three digits or more."""
+    """Milliseconds with three digits or more."""
     return f"{1e3 * seconds:.0f}" if seconds >= 0.1 else f"{1e3 * seconds:.1f}"
 
 
 def ratio(way: Result, base: Result | None) -> str:
-    """Returns the time relative to the base; empty without a base."""
+    """How many times as long as the base; none without it."""
     return f"{way['seconds'] / base['seconds']:.2f}" if base else ""

@@ -1,4 +1,4 @@
-"""GPT-2 with torch functions only, for speed: no modules, no hooks, two rows of the unembedding."""
+"""GPT-2 in torch functions alone, as fast as they go: no modules, no hooks, two rows of the unembedding."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from torch.nn import functional
 from common import AGAINST, EPSILON, HEADS, LAYERS, TARGET, TOKENS, WIDTH, Weights
 
 Linear = Callable[[Tensor], Tensor]
-"""Maps [..., in] to [..., out]."""
+"""[..., in] to [..., out]."""
 
 
-def unpacked(weight: Tensor, bias: Tensor) -> Linear:
-    """Returns torch.nn.functional.linear with the weight [in, out] stored as [out, in], the fastest layout."""
+def plain(weight: Tensor, bias: Tensor) -> Linear:
+    """torch.nn.functional.linear; the weight [in, out] is laid out as [out, in], which it likes best."""
     rows = weight.T.contiguous()
     return lambda x: functional.linear(x, rows, bias)
 
 
 @dataclass
 class Block:
-    """One block; every field is a function of the stream's rows."""
+    """One block; every member is a function of the stream's rows."""
 
     ln_1: Linear
     qkv: Linear
@@ -34,44 +34,44 @@ class Block:
     down: Linear
 
     def split(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Maps rows [..., d] to queries, keys and values [..., d]."""
+        """Rows [..., d] to queries, keys and values [..., d]."""
         return self.qkv(self.ln_1(h)).split(WIDTH, -1)
 
     def finish(self, h: Tensor, z: Tensor) -> Tensor:
-        """Maps rows of the stream and of the heads' outputs, both [..., d], to rows of the next level."""
+        """Rows of the stream and of the heads' outputs, both [..., d], to rows of the next level."""
         h = h + self.out(z)
         return h + self.down(functional.gelu(self.up(self.ln_2(h)), approximate="tanh"))
 
     def __call__(self, h: Tensor) -> Tensor:
-        """Maps [B, T, d] to the same shape."""
+        """[B, T, d] to the same."""
         q, k, v = self.split(h)
         z = functional.scaled_dot_product_attention(heads(q), heads(k), heads(v), is_causal=True)
         return self.finish(h, rows(z))
 
     def last_row(self, h: Tensor) -> Tensor:
-        """Maps [B, T, d] to the last token's [B, 1, d], which attends to all tokens."""
+        """[B, T, d] to the last token's [B, 1, d], which attends to all."""
         q, k, v = self.split(h)
         z = functional.scaled_dot_product_attention(heads(q[:, -1:]), heads(k), heads(v))
         return self.finish(h[:, -1:], rows(z))
 
 
 def heads(x: Tensor) -> Tensor:
-    """Maps [B, T, d] to [B, H, T, d / H]."""
+    """[B, T, d] to [B, H, T, d / H]."""
     return x.unflatten(-1, (HEADS, WIDTH // HEADS)).transpose(1, 2)
 
 
 def rows(z: Tensor) -> Tensor:
-    """Maps [B, H, T, d / H] to [B, T, d]."""
+    """[B, H, T, d / H] to [B, T, d]."""
     return z.transpose(1, 2).flatten(2)
 
 
 class Gpt2:
-    """The model. `linear` creates the product with a weight."""
+    """The model. `linear` makes the product of a weight."""
 
     def __init__(
         self,
         weights: Weights,
-        linear: Callable[[Tensor, Tensor], Linear] = unpacked,
+        linear: Callable[[Tensor, Tensor], Linear] = plain,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         def of(name: str) -> Tensor:
@@ -100,23 +100,23 @@ class Gpt2:
         ]
 
     def embed(self, tokens: np.ndarray) -> Tensor:
-        """Maps tokens [T] to level 0 [1, T, d]."""
+        """Tokens [T] to level 0 [1, T, d]."""
         return (self.wte[torch.from_numpy(tokens)] + self.positions)[None]
 
     def field(self, level_0: Tensor) -> list[Tensor]:
-        """Maps level 0 [B, T, d] to all 13 levels."""
+        """Level 0 [B, T, d] to all 13 levels."""
         levels = [level_0]
         for block in self.blocks:
             levels.append(block(levels[-1]))
         return levels
 
     def difference(self, last: Tensor) -> Tensor:
-        """Maps rows [..., d] of the last level to the logit difference [...]."""
+        """Rows [..., d] of the last level to the logit difference [...]."""
         logits = functional.linear(self.ln_f(last), self.read)
         return logits[..., 0] - logits[..., 1]
 
     def forward(self, tokens: np.ndarray) -> Tensor:
-        """Maps tokens [T] to the logit difference of the last one; the last block computes only its row."""
+        """Tokens [T] to the logit difference of the last one; the last block computes its row alone."""
         h = self.embed(tokens)
         for block in self.blocks[:-1]:
             h = block(h)

@@ -1,4 +1,4 @@
-"""torch functions: forward, gradient, patch sweep, and tangents by torch.func."""
+"""What torch functions reach: forward, gradient, patch sweep, and tangents by torch.func."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ from torch_packed import packed
 
 
 def gradient(model: Gpt2, tokens: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Maps tokens [T] to J and dJ/dh [13, T, d]."""
+    """Tokens [T] to J, and dJ/dh [13, T, d]."""
     levels = model.field(model.embed(tokens).requires_grad_())
     value = model.difference(levels[-1][0, -1])
     return value.detach(), torch.cat(torch.autograd.grad(value, levels))
 
 
 def whole_field(model: Gpt2) -> Callable[[Tensor], Tensor]:
-    """Returns the function from level 0 [T, d] to all levels [13, T, d]."""
+    """Level 0 [T, d] to all levels [13, T, d]."""
     return lambda level_0: torch.cat(model.field(level_0[None]))
 
 
 def responses(model: Gpt2, level_0: Tensor, tangents: Tensor) -> Tensor:
-    """Maps tangents [K, T, d] at level 0 to those of all levels [K, 13, T, d], including the forward pass."""
-    # The fused attention on the CPU has no forward-mode derivative.
+    """Tangents [K, T, d] at level 0 to those of all levels [K, 13, T, d], the forward pass included."""
+    # The fused attention of the processor has no forward-mode derivative.
     with sdpa_kernel(SDPBackend.MATH):
         return vmap(lambda s: jvp(whole_field(model), (level_0,), (s,))[1])(tangents)
 
 
 def difference_quotient(model: Gpt2, level_0: Tensor, tangent: Tensor) -> Tensor:
-    """Returns the response [13, T, d] by a central difference."""
+    """The response [13, T, d] by a central difference."""
     step = 1e-4
     field = whole_field(model)
     return (field(level_0 + step * tangent) - field(level_0 - step * tangent)) / (2 * step)
 
 
 def check(report: Report, drawn: Weights, ways: list[tuple[str, Gpt2]]) -> None:
-    """Checks every result against float64, or against a slower computation."""
+    """Everything against float64, or against a slower way of doing it."""
     clean, corrupted, model = prompt(1), prompt(2), ways[0][1]
     exact = Gpt2(drawn, dtype=torch.float64)
     given = torch.from_numpy(sources())
@@ -73,7 +73,7 @@ def check(report: Report, drawn: Weights, ways: list[tuple[str, Gpt2]]) -> None:
 
 
 def measure(report: Report) -> None:
-    """Checks results, then measures times."""
+    """Checks, then times."""
     torch.set_num_threads(report.threads)
     drawn = weights()
     model = Gpt2(drawn)
@@ -97,7 +97,7 @@ def measure(report: Report) -> None:
         report.time(TANGENTS, by_jvp, lambda: responses(way, level_0, given))
     expected = responses(model, level_0, given).numpy()
     with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
-        # linearize warns about names in its own trace.
+        # The trace that it makes has names that its own checks do not know.
         warnings.simplefilter("ignore", UserWarning)
         _, response = linearize(whole_field(model), level_0)
         report.check("torch.func.linearize against jvp", vmap(response)(given).numpy(), expected, 1e-4)

@@ -1,4 +1,4 @@
-"""The exhaustive patch sweep with torch functions: three implementations of the same [12, T] result."""
+"""The exhaustive patch sweep with torch functions: three ways to the same [12, T] numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch_gpt2 import Gpt2, heads, rows
 
 
 def one_by_one(model: Gpt2, clean: np.ndarray, corrupted: np.ndarray) -> Tensor:
-    """Runs a forward pass from level l for each place (l, t): the reference of the other implementations."""
+    """A forward pass from level l for each place (l, t): what the others are checked against."""
     from_clean, base = (model.field(model.embed(tokens)) for tokens in (clean, corrupted))
     found = torch.empty(LAYERS, TOKENS, dtype=base[0].dtype)
     for layer, token in product(range(LAYERS), range(TOKENS)):
@@ -27,7 +27,7 @@ def one_by_one(model: Gpt2, clean: np.ndarray, corrupted: np.ndarray) -> Tensor:
 
 
 def joining(base: Tensor, clean: Tensor) -> Tensor:
-    """Returns the T runs [T, T, d] that join at a level: the t-th has the clean row t."""
+    """The T runs [T, T, d] that begin at a level: the t-th has the clean row t."""
     runs = base.repeat(TOKENS, 1, 1)
     places = torch.arange(TOKENS)
     runs[places, places] = clean[0]
@@ -35,7 +35,7 @@ def joining(base: Tensor, clean: Tensor) -> Tensor:
 
 
 def growing(model: Gpt2, clean: np.ndarray, corrupted: np.ndarray) -> Tensor:
-    """Runs one batch that T runs join at each level; the last block computes only the last row."""
+    """One batch that T runs join at each level; the last block computes the last row alone."""
     from_clean, base = (model.field(model.embed(tokens)) for tokens in (clean, corrupted))
     runs = base[0][:0]
     for layer, block in enumerate(model.blocks):
@@ -45,10 +45,10 @@ def growing(model: Gpt2, clean: np.ndarray, corrupted: np.ndarray) -> Tensor:
 
 
 def causal(model: Gpt2, clean: np.ndarray, corrupted: np.ndarray) -> Tensor:
-    """Does the same, but a run contains only the rows from its token on: its earlier rows are those of the base run.
+    """The same, but a run holds only the rows from its token on: before them it is the corrupted run.
 
-    Rows of all runs are packed in [N, d]. Only attention needs them at their tokens, after the keys and values of the
-    base run.
+    Rows of all runs lie packed in [N, d]. Attention alone needs them at their places, and before them the
+    keys and values of the base run.
     """
     from_clean = model.field(model.embed(clean))
     run, token = torch.triu_indices(TOKENS, TOKENS)
@@ -60,7 +60,7 @@ def causal(model: Gpt2, clean: np.ndarray, corrupted: np.ndarray) -> Tensor:
         h = torch.cat([h, joined])
         packed = torch.cat([packed, torch.stack([run + TOKENS * layer, token])], 1)
         runs = TOKENS * (layer + 1)
-        # The last T rows are the base run.
+        # The base run walks along as the last T rows.
         q, k, v = block.split(torch.cat([h, base]))
         keys, values = (placed(x, packed, runs) for x in (k, v))
         ends = packed[1] == TOKENS - 1
@@ -82,7 +82,7 @@ def causal(model: Gpt2, clean: np.ndarray, corrupted: np.ndarray) -> Tensor:
 
 
 def placed(x: Tensor, packed: Tensor, runs: int) -> Tensor:
-    """Maps packed rows [N + T, d] to [runs + 1, T, d]. The last T rows, of the base run, fill the missing rows."""
+    """Packed rows [N + T, d] to [runs + 1, T, d]. The last T are the base run's, for where a run has none."""
     full = x[-TOKENS:].repeat(runs + 1, 1, 1)
     full[packed[0], packed[1]] = x[:-TOKENS]
     return full

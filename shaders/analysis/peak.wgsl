@@ -1,10 +1,10 @@
-// peak:  peak rates of a device, measured on itself. A bench compares other kernels with them.
-//   fma:  a_i = a_i m + c, 8 independent chains per invocation, 8 steps of each per turn: arithmetic without memory. On
-//         software GPUs, more chains spill registers, and fewer leave the pipelines waiting. There, a turn of a loop
-//         costs as much as a few of its steps (measured on lavapipe: 16 chains, one step a turn 55 GFLOP/s; this 127).
+// peak:  what this device can do at most, measured by itself, for a bench to hold other kernels against.
+//   fma:  a_i = a_i m + c, 8 independent chains an invocation, 8 times a turn: arithmetic without memory. More chains than
+//         that spill on processors that play the GPU, fewer leave their pipelines waiting, and there a turn of a loop costs
+//         as much as a few of its steps (measured on lavapipe: 16 chains, one step a turn 55 GFLOP/s; this 127).
 //   copy: y = x: memory without arithmetic, in vec4.
-// Layout: one invocation per element (fma) or vec4 (copy); the grid is 2D because one dimension ends at 65 535 groups.
-// fma does 128 turns flops per element; copy moves 32 bytes per vec4.
+// Layout: one invocation a number (fma) or a vec4 (copy), a 2D grid because one dimension ends at 65 535 groups.
+// fma does 128 turns flops a number; copy moves 32 bytes a vec4.
 
 struct Params { n: u32, groups_x: u32, turns: u32, pad: u32 }
 

@@ -1,5 +1,4 @@
-// GELU of an Element, its slope and its second derivative: in GPT-2's tanh form, or exact. FROZEN: value / argument
-// replaces the slope.
+// GELU of a Number, its slope and its bend: in GPT-2's tanh form, or exact. FROZEN: value / argument in the place of the slope.
 #import math
 #import element
 
@@ -33,9 +32,7 @@ fn slope(v: Element) -> Element {
 }
 
 fn second_derivative(v: Element) -> Element {
-    return vec4<f32>(
-        second_derivative_of(v.x), second_derivative_of(v.y), second_derivative_of(v.z), second_derivative_of(v.w),
-    );
+    return vec4<f32>(second_derivative_of(v.x), second_derivative_of(v.y), second_derivative_of(v.z), second_derivative_of(v.w));
 }
 #else
 fn value(v: Element) -> Element {

@@ -1,4 +1,4 @@
-// An Element is one f32. In variants with VECTORS, it is the four f32 of one load; lengths are then multiples of four.
+// A Number is one f32, or, where a variant sets VECTORS, the four that one load brings; lengths are then multiples of four.
 
 #ifdef VECTORS
 alias Element = vec4<f32>;

@@ -1,24 +1,24 @@
-// Scalar functions that WGSL lacks or specifies too loosely. All use `exp` of arguments <= 0, so nothing overflows.
-// Every finite argument has a finite value; NaN gives NaN.
+// Scalar functions that WGSL lacks or leaves too loose. Everything goes through `exp` of arguments <= 0, so nothing
+// overflows, and every finite argument has a finite value; NaN comes out as NaN.
 //
 // Largest error on [-12, 12], measured in f32 against f64 at 4 million points, with a correctly rounded `exp` and, in
 // brackets, with one that errs by all that WGSL allows, (3 + 2 |x|) ulp. An ulp of 1 is 1.2e-7.
-//   absolute            logistic 9e-8 (1.4e-7)   tanh_safe 9e-8 (2.0e-7)   erf_safe 1.5e-7 (same)
-//                       normal_cdf 1.1e-7 (same)   gelu_new_d 2.2e-7 (2.7e-7)   gelu_erf_d 1.8e-7 (2.4e-7)
+//   absolute            logistic 9e-8 (1.4e-7)   tanh_safe 9e-8 (2.0e-7)   erf_safe 1.5e-7 (same)   normal_cdf 1.1e-7 (same)
+//                       gelu_new_d 2.2e-7 (2.7e-7)   gelu_erf_d 1.8e-7 (2.4e-7)
 //                       gelu_new_dd 2.8e-7 (4.2e-7)   gelu_erf_dd 1.3e-7 (4.1e-7)
 //   over max(1, |y|)    gelu_new 1.8e-7 (2.2e-7)   gelu_erf 1.6e-7 (same)
 //   relative            tanh_safe 1.5e-7 (3.4e-7)   erf_safe 1.8e-7 (same), both down to the smallest |x|
 // The negative tails of GELU lose no digits to cancellation: relative errors stay below 3e-5 where |y| is 1e-30.
 
-// 1 / (1 + exp(-x)). Its relative accuracy is good also where it is tiny, because no terms are subtracted.
+// 1 / (1 + exp(-x)), to a relative accuracy also where it is tiny: the two halves never subtract.
 fn logistic(x: f32) -> f32 {
     let e = exp(-abs(x));
     return select(e, 1.0, x >= 0.0) / (1.0 + e);
 }
 
-// tanh. Above 0.625, it is (1 - s) / (1 + s) = 1 - 2 s / (1 + s) with s = exp(-2 |x|). It tends to 1 as s underflows.
-// Below, that difference cancels: its error is 1 ulp of 1, whatever x. So there it is x + x^3 P(x^2) with the minimax P
-// of Cephes' tanhf, whose only error near 0 is the rounding of the sum.
+// tanh. Above 0.625, (1 - s) / (1 + s) = 1 - 2 s / (1 + s) with s = exp(-2 |x|), which tends to 1 as s underflows. Below,
+// that difference cancels (an error of 1 ulp of 1, whatever x), so x + x^3 P(x^2) with the minimax P of Cephes' tanhf: the
+// sum's own rounding is all that is left near 0.
 fn tanh_safe(x: f32) -> f32 {
     let a = abs(x);
     let s = exp(-2.0 * a);
@@ -75,9 +75,8 @@ fn gelu_new_d(x: f32) -> f32 {
     return s + c * s * logistic(-u2) * 1.5957691 * (1.0 + 0.134145 * c * c);
 }
 
-// Its second derivative, s (1 - s) (2 w + x w' + x w^2 (1 - 2 s)) with w = 2 du/dx. All of it has the factor s (1 - s),
-// so the tails keep their digits. 1 - 2 s is logistic(-2 u) - logistic(2 u): it cancels only near x = 0, where it is
-// multiplied by x.
+// Its second derivative, s (1 - s) (2 w + x w' + x w^2 (1 - 2 s)) with w = 2 du/dx: all of it has the factor s (1 - s), so
+// the tails keep their digits, and 1 - 2 s as logistic(-2 u) - logistic(2 u) only cancels where x is near 0 and times it.
 fn gelu_new_dd(x: f32) -> f32 {
     let c = clamp(x, -16.0, 16.0);
     let u2 = 1.5957691 * c * (1.0 + 0.044715 * c * c);

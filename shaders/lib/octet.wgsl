@@ -1,15 +1,13 @@
-// A register tile of eight rows by eight columns. It belongs to an invocation, or to a lane of a subgroup of at least
-// eight lanes; there, each of the first eight lanes loads an element of one row.
+// A register tile of eight rows by eight columns: of an invocation of its own, or of a lane of a subgroup of at least eight, the first
+// eight of which bring a number of one row each.
 
-// Named fields: arrays with computed indices would not stay in registers.
+// Named members, since arrays with computed indices would not stay in registers.
 struct Octet {
-    l0: vec4<f32>, h0: vec4<f32>, l1: vec4<f32>, h1: vec4<f32>,
-    l2: vec4<f32>, h2: vec4<f32>, l3: vec4<f32>, h3: vec4<f32>,
-    l4: vec4<f32>, h4: vec4<f32>, l5: vec4<f32>, h5: vec4<f32>,
-    l6: vec4<f32>, h6: vec4<f32>, l7: vec4<f32>, h7: vec4<f32>,
+    l0: vec4<f32>, h0: vec4<f32>, l1: vec4<f32>, h1: vec4<f32>, l2: vec4<f32>, h2: vec4<f32>, l3: vec4<f32>, h3: vec4<f32>,
+    l4: vec4<f32>, h4: vec4<f32>, l5: vec4<f32>, h5: vec4<f32>, l6: vec4<f32>, h6: vec4<f32>, l7: vec4<f32>, h7: vec4<f32>,
 }
 
-// One step of k: `a` and `b` are the elements of rows 0 to 3 and 4 to 7.
+// One step of k: `a` and `b` hold the numbers of rows 0 to 3 and 4 to 7.
 fn step(o: Octet, a: vec4<f32>, b: vec4<f32>, low: vec4<f32>, high: vec4<f32>) -> Octet {
     return Octet(
         o.l0 + a.x * low, o.h0 + a.x * high, o.l1 + a.y * low, o.h1 + a.y * high,
@@ -20,7 +18,7 @@ fn step(o: Octet, a: vec4<f32>, b: vec4<f32>, low: vec4<f32>, high: vec4<f32>) -
 }
 
 #ifdef SUBGROUP
-// The same, where lane i has the element of row i.
+// The same, where lane i holds row i's number.
 fn handed(o: Octet, v: f32, low: vec4<f32>, high: vec4<f32>) -> Octet {
     let a = vec4<f32>(
         subgroupBroadcast(v, 0u), subgroupBroadcast(v, 1u), subgroupBroadcast(v, 2u), subgroupBroadcast(v, 3u),
@@ -32,12 +30,11 @@ fn handed(o: Octet, v: f32, low: vec4<f32>, high: vec4<f32>) -> Octet {
 }
 
 fn steps(o: Octet, v: vec4<f32>, low: mat4x4<f32>, high: mat4x4<f32>) -> Octet {
-    let first = handed(handed(o, v.x, low[0], high[0]), v.y, low[1], high[1]);
-    return handed(handed(first, v.z, low[2], high[2]), v.w, low[3], high[3]);
+    return handed(handed(handed(handed(o, v.x, low[0], high[0]), v.y, low[1], high[1]), v.z, low[2], high[2]), v.w, low[3], high[3]);
 }
 #endif
 
-// Rows 2 i and 2 i + 1. All stores of a tile use this function: unrolled, they take longer to compile than the product.
+// Rows 2 i and 2 i + 1. One place for all that is stored from a tile: unrolled, the stores take longer to compile than the product.
 fn pair_of(o: Octet, i: u32) -> array<vec4<f32>, 4> {
     switch (i) {
         case 0u: { return array<vec4<f32>, 4>(o.l0, o.h0, o.l1, o.h1); }

@@ -1,5 +1,5 @@
 // Sums over a workgroup of WG = 64 invocations, in a fixed order: eight partial sums of eight, then those eight.
-// Two barriers per sum instead of the six of a binary tree. No subgroup size is assumed, and the bits never vary.
+// Two barriers a sum instead of the six of a halving ladder, no subgroup size assumed, the same bits every time.
 // The leading barrier lets one scratch array serve sum after sum.
 
 const WG: u32 = 64u;

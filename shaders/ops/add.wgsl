@@ -1,6 +1,6 @@
-// add:  y = a + b, the residual stream, for places where no other op includes it.   Linear: jvp is the same kernel, and
-// vjp returns y_bar for both inputs without a launch.
-// Layout: one invocation per element; the grid is 2D because one dimension ends at 65 535 groups. Bound by memory.
+// add:  y = a + b, the residual stream where nothing could be fused with it.   Linear: jvp is the same kernel, and the
+// vjp hands y_bar to both sides without a launch.
+// Layout: one invocation a number, a 2D grid because one dimension ends at 65 535 groups. Bound by memory.
 
 struct Params { n: u32, groups_x: u32, pad0: u32, pad1: u32 }
 

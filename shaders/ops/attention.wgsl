@@ -1,18 +1,16 @@
 // attention, causal, all heads, fused:  s_ij = scale q_i.k_j,  p_i = softmax_{j<=i} s_i,  z_i = sum_j p_ij v_j.
-//   primal: online softmax over tiles of keys; saves lse_i = log sum_j exp s_ij. Probabilities never reach memory.
+//   primal: online softmax over tiles of keys; keeps lse_i = log sum_j exp s_ij. Probabilities never reach memory.
 //   jvp: p_ij = exp(s_ij - lse_i),  s_dot = scale (q_dot.k + q.k_dot)
 //        z_dot_i = sum_j p_ij (v_dot_j + s_dot_ij v_j) - z_i sum_j p_ij s_dot_ij
 //   jet and hvp, of second order: attention_second.wgsl
 //   vjp: dp_ij = z_bar_i.v_j,  D_i = z_bar_i.z_i,  ds_ij = p_ij (dp_ij - D_i)
-//        q_bar_i = scale sum_j ds_ij k_j   (vjp_q, which also saves D)
+//        q_bar_i = scale sum_j ds_ij k_j   (vjp_q, which also keeps D)
 //        k_bar_j = scale sum_i ds_ij q_i,  v_bar_j = sum_i p_ij z_bar_i   (vjp_kv)
-//   FROZEN: p is constant. z_dot_i = sum_j p_ij v_dot_j. The vjp is v_bar; vjp_kv writes zeros to q and k columns.
-// Ragged: a sequence owns tokens start <= t < end. Earlier keys and values belong to the base run, and their tangents
-// are zero.
-// Layout: one workgroup per (row, head). In a tile, an invocation first computes the score of one key, a dot product.
-// Then it sums over the tile, for up to two of the head's Elements (d_head <= 128). O(T) memory. Per pair and head:
-// 4 d_head flops in the primal, 10 in the jvp, 6 + 8 in the two vjp launches. Variants: base, and narrow
-// (lib/heads.wgsl).
+//   FROZEN: p is a constant. z_dot_i = sum_j p_ij v_dot_j, and of the vjp v_bar alone: q and k columns are zero, by vjp_kv
+// Ragged: a run owns tokens start <= t < end. Earlier keys and values are the base run's, and their tangents are zero.
+// Layout: one workgroup a (row, head). Over a tile, an invocation first owns a key (its score: a dot product), then up
+// to two of the d_head <= 128 dimensions, or of its vec4 (its sums over the tile). O(T) memory. Per pair and head: 4 d_head
+// flops in the primal, 10 in the jvp, 6 + 8 in the two vjp launches. Texts: base, and narrow (lib/heads.wgsl).
 #import rows
 #import heads
 
@@ -20,28 +18,28 @@ override FROZEN: bool = false;
 
 struct Params { first: u32, heads: u32, d_head: u32, scale: f32 }
 
-@group(0) @binding(0) var<uniform> p: Params;                           // params: vjp has the rows from `first` on
-@group(0) @binding(1) var<storage, read> rows: array<vec4<u32>>;        // [rows, 4]
-@group(0) @binding(2) var<storage, read> qkv: array<Element>;           // [rows, 3d] primal: own; [primal, 3d] jvp, vjp
-@group(0) @binding(3) var<storage, read> base: array<Element>;          // [primal, 3d] primal: the base run's qkv
-@group(0) @binding(4) var<storage, read_write> z: array<Element>;       // [rows, d] primal out
-@group(0) @binding(5) var<storage, read_write> lse: array<f32>;         // [rows, heads] primal out
+@group(0) @binding(0) var<uniform> p: Params;                         // params: vjp has the rows from `first` on, the others all
+@group(0) @binding(1) var<storage, read> rows: array<vec4<u32>>;      // [rows, 4]
+@group(0) @binding(2) var<storage, read> qkv: array<Element>;          // [rows, 3d] own, in primal; [primal, 3d] in jvp, vjp
+@group(0) @binding(3) var<storage, read> base: array<Element>;         // [primal, 3d]      primal: the base run's qkv
+@group(0) @binding(4) var<storage, read_write> z: array<Element>;      // [rows, d]         primal out
+@group(0) @binding(5) var<storage, read_write> lse: array<f32>;       // [rows, heads]     primal out
 
-@group(0) @binding(3) var<storage, read> z_saved: array<Element>;       // [primal, d] jvp, vjp
-@group(0) @binding(4) var<storage, read> lse_saved: array<f32>;         // [primal, heads] jvp, vjp
-@group(0) @binding(5) var<storage, read> qkv_dot: array<Element>;       // [rows, 3d] jvp in
-@group(0) @binding(6) var<storage, read_write> z_dot: array<Element>;   // [rows, d] jvp out
+@group(0) @binding(3) var<storage, read> z_saved: array<Element>;       // [primal, d]       jvp, vjp
+@group(0) @binding(4) var<storage, read> lse_saved: array<f32>;        // [primal, heads]   jvp, vjp
+@group(0) @binding(5) var<storage, read> qkv_dot: array<Element>;      // [rows, 3d]        jvp in
+@group(0) @binding(6) var<storage, read_write> z_dot: array<Element>;  // [rows, d]         jvp out
 
-@group(0) @binding(5) var<storage, read> z_bar: array<Element>;         // [rows, d] vjp in
-@group(0) @binding(6) var<storage, read_write> qkv_bar: array<Element>; // [rows, 3d] vjp out: q by vjp_q, else vjp_kv
-@group(0) @binding(7) var<storage, read_write> mean: array<f32>;        // [rows, heads] vjp_q out: D
-@group(0) @binding(3) var<storage, read> mean_saved: array<f32>;        // [rows, heads] vjp_kv in
+@group(0) @binding(5) var<storage, read> z_bar: array<Element>;        // [rows, d]         vjp in
+@group(0) @binding(6) var<storage, read_write> qkv_bar: array<Element>; // [rows, 3d]        vjp out: q columns by vjp_q, the rest by vjp_kv
+@group(0) @binding(7) var<storage, read_write> mean: array<f32>;      // [rows, heads]     vjp_q out: D
+@group(0) @binding(3) var<storage, read> mean_saved: array<f32>;       // [rows, heads]     vjp_kv in
 
 var<workgroup> left: array<Element, WIDEST>;       // this row's q (or k) of the head
 var<workgroup> right: array<Element, WIDEST>;      // this row's q_dot, z_bar or v
-var<workgroup> tile: array<vec2<f32>, TILE>;     // two values for each key (or query) of the tile
+var<workgroup> tile: array<vec2<f32>, TILE>;     // two numbers for each key (or query) of the tile
 
-// Width of a head, in Elements.
+// Width of a head, in Numbers.
 fn width() -> u32 {
     return p.d_head / UNIT;
 }
@@ -131,7 +129,7 @@ fn jvp(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
     var z0 = Element();
     var z1 = Element();
     var drift = 0.0;
-    // For keys before the sequence's own, only the weights have a tangent.
+    // Of keys before the run's own, only the weights could change.
     for (var first = select(0u, r.z, FROZEN); first <= t; first += GROUP) {
         workgroupBarrier();
         let j = first + lane;
@@ -170,9 +168,9 @@ fn jvp(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
         }
     }
     let out = head_of(row, head);
-    let saved = head_of(r.x, head);
-    if (lane < width()) { z_dot[out + lane] = z0 - drift * z_saved[saved + lane]; }
-    if (lane + GROUP < width()) { z_dot[out + lane + GROUP] = z1 - drift * z_saved[saved + lane + GROUP]; }
+    let residuals = head_of(r.x, head);
+    if (lane < width()) { z_dot[out + lane] = z0 - drift * z_saved[residuals + lane]; }
+    if (lane + GROUP < width()) { z_dot[out + lane + GROUP] = z1 - drift * z_saved[residuals + lane + GROUP]; }
 }
 
 @compute @workgroup_size(GROUP)
@@ -188,7 +186,7 @@ fn vjp_q(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
         right[e] = bar;
         d += inner(bar, z_saved[head_of(r.x, head) + e]);
     }
-    // The first barrier of the loop precedes the next write to the tile.
+    // The loop's own barrier comes before anyone writes the tile again.
     tile[lane].x = d;
     workgroupBarrier();
     d = 0.0;

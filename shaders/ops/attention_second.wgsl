@@ -1,24 +1,20 @@
 // attention_second:  attention to second order. Names are those of attention.wgsl.
-//   jet: s_ddot = scale (q_ddot.k + 2 q_dot.k_dot + q.k_ddot).  z = f / m. With r = s_dot - c, the weights for (value,
-//        first, second) are w = p (1, r, r^2 + s_ddot),  m = sum_j w,  and  f = sum_j w v  as a product of jets:
+//   jet: s_ddot = scale (q_ddot.k + 2 q_dot.k_dot + q.k_ddot).  z = f / m, and with weights w = p (1, r, r^2 + s_ddot) for
+//        (value, first, second), r = s_dot - c,  m = sum_j w  and  f = sum_j w v as a product of jets:
 //        z_dot = (f_1 - m_1 z) / m_0,  z_ddot = (f_2 - 2 m_1 z_dot - m_2 z) / m_0
-//        c is arbitrary, because it is a factor exp(-c a) of all weights. Here it is the mean of s_dot over the keys so
-//        far, moved from tile to tile. So a part that all keys share, often far larger than their differences, is never
-//        squared.
-//   mean, query, key: the tangent of the vjp (hvp), for sequences with a shared cotangent z_bar.
-//        mu_i = sum_j p_ij s_dot_ij,   p_dot_ij = p_ij (s_dot_ij - mu_i)
-//        e_ij = dp_ij - D_i = z_bar_i.v_j - z_bar_i.z_i
+//        Any c will do: it is a factor exp(-c a) of all weights. Ours is the mean of s_dot over the keys so far, moved from
+//        tile to tile, so that what all keys have in common, often far more than what they have not, is never squared.
+//   mean, query, key: the tangent of the vjp (hvp), for runs that share one cotangent z_bar.
+//        mu_i = sum_j p_ij s_dot_ij,   p_dot_ij = p_ij (s_dot_ij - mu_i),   e_ij = dp_ij - D_i = z_bar_i.v_j - z_bar_i.z_i
 //        e_dot_ij = z_bar_dot_i.v_j + z_bar_i.v_dot_j - D_dot_i,   D_dot_i = z_bar_dot_i.z_i + z_bar_i.z_dot_i
 //        ds_ij = p_ij e_ij,   ds_dot_ij = p_ij ((s_dot_ij - mu_i) e_ij + e_dot_ij)
-//        q_bar_dot_i = scale sum_j (ds_dot_ij k_j + ds_ij k_dot_j)          (query, from the means of `mean`)
-//        k_bar_dot_j = scale sum_i (ds_dot_ij q_i + ds_ij q_dot_i)          (key)
-//        v_bar_dot_j = sum_i (p_dot_ij z_bar_i + p_ij z_bar_dot_i)          (key)
-//        Both factors of the product of deviations are measured from their means: a part that all keys share is never
-//        multiplied.
-// Rows of an hvp: sequences that own the same tokens, from 0 on, and have a tangent. The sequence from row
-// `shared_cotangent` on has z_bar itself. It, and others without a tangent, get the vjp of attention.wgsl.
-// Layout and variants: those of attention.wgsl, one workgroup per (row, head), tiles of GROUP keys or queries. Per pair
-// and head: 24 d_head flops in the jet, 6 in mean, 16 in query, 20 in key.
+//        q_bar_dot_i = scale sum_j (ds_dot_ij k_j + ds_ij k_dot_j)      (query, from the means of `mean`)
+//        k_bar_dot_j = scale sum_i (ds_dot_ij q_i + ds_ij q_dot_i),  v_bar_dot_j = sum_i (p_dot_ij z_bar_i + p_ij z_bar_dot_i)   (key)
+//        Both factors of the product of deviations are about their means: what all keys share is never multiplied.
+// Rows of an hvp: runs that own the same tokens, from 0 on, and have a tangent. The run from row `shared_cotangent` on holds z_bar itself;
+// that one, and others without a tangent, get the vjp of attention.wgsl.
+// Layout and texts: those of attention.wgsl, one workgroup a (row, head), tiles of GROUP keys or queries. Per pair and
+// head: 24 d_head flops in the jet, 6 in mean, 16 in query, 20 in key.
 #import rows
 #import heads
 
@@ -26,20 +22,19 @@ struct Params { heads: u32, d_head: u32, scale: f32, shared_cotangent: u32 }
 
 @group(0) @binding(0) var<uniform> p: Params;                            // params
 @group(0) @binding(1) var<storage, read> rows: array<vec4<u32>>;         // [rows, 4]
-@group(0) @binding(2) var<storage, read> qkv: array<Element>;            // [primal, 3d]
+@group(0) @binding(2) var<storage, read> qkv: array<Element>;             // [primal, 3d]
 @group(0) @binding(3) var<storage, read> lse: array<f32>;                // [primal, heads]
-@group(0) @binding(4) var<storage, read> qkv_jet: array<Element>;        // [2 rows, 3d] jet in: both orders interleaved
-@group(0) @binding(5) var<storage, read_write> z_jet: array<Element>;    // [2 rows, d] jet out
-@group(0) @binding(4) var<storage, read> qkv_dot: array<Element>;        // [tangent_rows, 3d] hvp in
-@group(0) @binding(5) var<storage, read> z_bars: array<Element>;         // [rows, d] hvp in: z_bar_dots, then z_bar
-@group(0) @binding(6) var<storage, read> z: array<Element>;              // [primal, d] mean
-@group(0) @binding(7) var<storage, read> z_dot: array<Element>;          // [tangent_rows, d] mean
-@group(0) @binding(8) var<storage, read_write> means: array<vec4<f32>>;  // [tangent_rows, heads, 4] out: mu, D, D_dot
-@group(0) @binding(6) var<storage, read> means_saved: array<vec4<f32>>;  // [tangent_rows, heads, 4] query, key
-@group(0) @binding(7) var<storage, read_write> qkv_bars: array<Element>; // [rows, 3d] out: q by query, the rest by key
+@group(0) @binding(4) var<storage, read> qkv_jet: array<Element>;         // [2 rows, 3d]     jet in: qkv_dot and qkv_ddot in turn
+@group(0) @binding(5) var<storage, read_write> z_jet: array<Element>;     // [2 rows, d]      jet out
+@group(0) @binding(4) var<storage, read> qkv_dot: array<Element>;         // [tangent_rows, 3d]       hvp in
+@group(0) @binding(5) var<storage, read> z_bars: array<Element>;          // [rows, d]        hvp in: z_bar_dot of each run, then z_bar
+@group(0) @binding(6) var<storage, read> z: array<Element>;               // [primal, d]      mean
+@group(0) @binding(7) var<storage, read> z_dot: array<Element>;           // [tangent_rows, d]        mean
+@group(0) @binding(8) var<storage, read_write> means: array<vec4<f32>>;  // [tangent_rows, heads, 4] mean out: mu, D, D_dot
+@group(0) @binding(6) var<storage, read> means_saved: array<vec4<f32>>;   // [tangent_rows, heads, 4] query, key
+@group(0) @binding(7) var<storage, read_write> qkv_bars: array<Element>;  // [rows, 3d]       out: q columns by query, the rest by key
 
-// Of this row: q, q_dot and q_ddot in jet; q, q_dot, z_bar and z_bar_dot in mean and query; k, k_dot, v and v_dot in
-// key.
+// Of this row: q, q_dot and q_ddot in jet; q, q_dot, z_bar and z_bar_dot in mean and query; k, k_dot, v and v_dot in key.
 var<workgroup> own0: array<Element, WIDEST>;
 var<workgroup> own1: array<Element, WIDEST>;
 var<workgroup> own2: array<Element, WIDEST>;
@@ -47,7 +42,7 @@ var<workgroup> own3: array<Element, WIDEST>;
 // Of each key (or query) of the tile: p, s_dot and s_ddot in jet; ds_dot, ds, p_dot and p in query and key.
 var<workgroup> tile: array<vec4<f32>, TILE>;
 
-// Width of a head, in Elements.
+// Width of a head, in Numbers.
 fn width() -> u32 {
     return p.d_head / UNIT;
 }
@@ -68,7 +63,7 @@ fn moved(m: vec3<f32>, c: f32) -> vec3<f32> {
     return vec3<f32>(m.x, m.y - c * m.x, m.z - 2.0 * c * m.y + c * c * m.x);
 }
 
-// The same for a sum of weights times values.
+// That of weights times values.
 fn moved_sum(f: Jet, c: f32) -> Jet {
     return Jet(f.x, f.y - c * f.x, f.z - 2.0 * c * f.y + c * c * f.x);
 }
@@ -77,7 +72,7 @@ fn plus(f: Jet, weights: vec3<f32>, v: Element) -> Jet {
     return Jet(f.x + weights.x * v, f.y + weights.y * v, f.z + weights.z * v);
 }
 
-// Adds the jet of a value itself, which the sequence must own.
+// What the jet of a value itself adds, where the run owns it.
 fn plus_own(f: Jet, weights: vec3<f32>, v_dot: Element, v_ddot: Element) -> Jet {
     return Jet(f.x, f.y + weights.x * v_dot, f.z + 2.0 * weights.y * v_dot + weights.x * v_ddot);
 }
@@ -95,7 +90,7 @@ fn jet(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
     let row = group.y;
     let r = rows[row];
     let t = row_token(r, row);
-    // Distance from a row of first order to its row of second order.
+    // From a row of first order to its row of second order.
     let next = part(1u, 0u, 0u);
     for (var e = lane; e < width(); e += GROUP) {
         let at = part(2u * row, 0u, head) + e;
@@ -137,7 +132,7 @@ fn jet(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
             mass += tile[i].x;
             terms += tile[i].x * (tile[i].y - center);
         }
-        // If all weights so far are below the smallest f32, there is nothing to move.
+        // Where all weights so far are below the smallest number, there is nothing to move.
         let shift = select(0.0, terms / mass, mass > 0.0);
         center += shift;
         m = moved(m, shift);
@@ -173,7 +168,7 @@ fn jet(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
     }
 }
 
-// Row of z_bar for the token of a batch row.
+// Row of z_bar for the token of a row of a run.
 fn shared_cotangent_of(r: vec4<u32>, row: u32) -> u32 {
     return p.shared_cotangent + row - r.y;
 }
@@ -188,14 +183,14 @@ fn query_side(r: vec4<u32>, row: u32, head: u32, e: u32) -> Side {
     );
 }
 
-fn set_own(e: u32, side: Side) {
+fn keep(e: u32, side: Side) {
     own0[e] = side.q;
     own1[e] = side.q_dot;
     own2[e] = side.bar;
     own3[e] = side.bar_dot;
 }
 
-// score, s_dot, dp and dp_dot of a query and a key in one of their Elements, without the scale.
+// score, s_dot, dp and dp_dot of a query and a key in one of their Numbers, without the scale.
 fn dots_of(side: Side, k: Element, k_dot: Element, v: Element, v_dot: Element) -> vec4<f32> {
     return vec4<f32>(
         inner(side.q, k), inner(side.q_dot, k) + inner(side.q, k_dot),
@@ -220,10 +215,9 @@ fn mean(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var d = vec2<f32>(0.0);
     for (var e = lane; e < width(); e += GROUP) {
         let side = query_side(r, row, head, e);
-        set_own(e, side);
+        keep(e, side);
         let value = z[head_of(r.x, head) + e];
-        let bar_z = inner(side.bar_dot, value) + inner(side.bar, z_dot[head_of(row, head) + e]);
-        d += vec2<f32>(inner(side.bar, value), bar_z);
+        d += vec2<f32>(inner(side.bar, value), inner(side.bar_dot, value) + inner(side.bar, z_dot[head_of(row, head) + e]));
     }
     workgroupBarrier();
     let log_total = lse[r.x * p.heads + head];
@@ -254,7 +248,7 @@ fn query(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
     let row = group.y;
     let r = rows[row];
     let t = row_token(r, row);
-    for (var e = lane; e < width(); e += GROUP) { set_own(e, query_side(r, row, head, e)); }
+    for (var e = lane; e < width(); e += GROUP) { keep(e, query_side(r, row, head, e)); }
     let log_total = lse[r.x * p.heads + head];
     let m = means_saved[row * p.heads + head];
     var q0 = Element();
@@ -293,7 +287,7 @@ fn query(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
 
 struct KeyBars { k: Element, v: Element }
 
-// k_bar_dot and v_bar_dot of Element e of the head, plus the term of query i of the tile.
+// k_bar_dot and v_bar_dot of Number e of the head with what query i of the tile adds.
 fn key_step(bars: KeyBars, r: vec4<u32>, row: u32, i: u32, w: vec4<f32>, head: u32, e: u32) -> KeyBars {
     let side = query_side(vec4<u32>(base_of(r, row, i), r.yzw), row_of(r, i), head, e);
     return KeyBars(bars.k + w.x * side.q + w.y * side.q_dot, bars.v + w.z * side.bar + w.w * side.bar_dot);

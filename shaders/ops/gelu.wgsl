@@ -1,31 +1,27 @@
-// gelu:  y = x Phi(x), in GPT-2's tanh form or exact (override EXACT).   Pointwise: jvp and vjp share one derivative d.
+// gelu:  y = x Phi(x), in GPT-2's tanh form or exact (override EXACT).   Pointwise: one derivative d serves both modes.
 //   jvp: y_dot = d(x) x_dot      vjp: x_bar = d(x) y_bar      residual: x, found through `rows`
 //   jet: y_ddot = d(x) x_ddot + d'(x) x_dot^2, beside y_dot
 //   FROZEN: d(x) = y / x, taken as a constant, in jvp and vjp
-//   hvp: x_bar_dot = d(x) y_bar_dot + d'(x) x_dot y_bar, for the first `tangent_rows` rows; the sequence of y_bar
-//        begins at row `shared_cotangent`
-// Layout: one invocation per element; the grid is 2D because one dimension ends at 65 535 groups. Bound by memory.
+//   hvp: x_bar_dot = d(x) y_bar_dot + d'(x) x_dot y_bar, for the first `tangent_rows` rows; y_bar's own run begins at row `shared_cotangent`
+// Layout: one invocation a number, a 2D grid because one dimension ends at 65 535 groups. Bound by memory.
 #import activation
 
-struct Params {
-    rows: u32, n: u32, groups_x: u32, tangent_rows: u32,
-    shared_cotangent: u32, pad0: u32, pad1: u32, pad2: u32,
-}
+struct Params { rows: u32, n: u32, groups_x: u32, tangent_rows: u32, shared_cotangent: u32, pad0: u32, pad1: u32, pad2: u32 }
 
 @group(0) @binding(0) var<uniform> p: Params;                       // params
 @group(0) @binding(1) var<storage, read> x: array<f32>;             // [primal, n]
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;       // [rows, n]    primal out
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;       // [rows, n]   primal out
 @group(0) @binding(2) var<storage, read> rows: array<vec4<u32>>;    // [rows, 4]
-@group(0) @binding(3) var<storage, read> x_dot: array<f32>;         // [rows, n]    jvp in; [tangent_rows, n] hvp in
-@group(0) @binding(4) var<storage, read_write> y_dot: array<f32>;   // [rows, n]    jvp out
-@group(0) @binding(3) var<storage, read> y_bar: array<f32>;         // [rows, n]    vjp in
-@group(0) @binding(4) var<storage, read_write> x_bar: array<f32>;   // [rows, n]    vjp out
-@group(0) @binding(3) var<storage, read> x_jet: array<f32>;         // [2 rows, n]  jet in: x_dot and x_ddot interleaved
-@group(0) @binding(4) var<storage, read_write> y_jet: array<f32>;   // [2 rows, n]  jet out
-@group(0) @binding(4) var<storage, read> y_bars: array<f32>;        // [rows, n]    hvp in: y_bar_dots, then y_bar
-@group(0) @binding(5) var<storage, read_write> x_bars: array<f32>;  // [rows, n]    hvp out: x_bar_dots, then x_bar
+@group(0) @binding(3) var<storage, read> x_dot: array<f32>;         // [rows, n]   jvp in; [tangent_rows, n] hvp in
+@group(0) @binding(4) var<storage, read_write> y_dot: array<f32>;   // [rows, n]   jvp out
+@group(0) @binding(3) var<storage, read> y_bar: array<f32>;         // [rows, n]   vjp in
+@group(0) @binding(4) var<storage, read_write> x_bar: array<f32>;   // [rows, n]   vjp out
+@group(0) @binding(3) var<storage, read> x_jet: array<f32>;         // [2 rows, n] jet in: x_dot and x_ddot in turn
+@group(0) @binding(4) var<storage, read_write> y_jet: array<f32>;   // [2 rows, n] jet out
+@group(0) @binding(4) var<storage, read> y_bars: array<f32>;        // [rows, n]   hvp in: y_bar_dot of each run, then y_bar
+@group(0) @binding(5) var<storage, read_write> x_bars: array<f32>;  // [rows, n]   hvp out: x_bar_dot of each run, then x_bar
 
-// Primal input of element i.
+// The primal of number i.
 fn primal_of(i: u32) -> f32 {
     return x[rows[i / p.n].x * p.n + i % p.n];
 }

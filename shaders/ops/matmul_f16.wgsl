@@ -1,18 +1,16 @@
-// matmul_f16:  y = r(x) w,  r(x) [rows, k] x rounded to f16, w [k, n] f16 in pairs, sums in f32. The store includes:
-//   primal: + bias            primal_add: + bias + residual        primal_gelu: saves pre = r(x) w + b, y = gelu(pre)
-// It is the primal of matmul in models with f16 inputs: matrix units multiply only f16. k and n in multiples of eight.
-// 2 rows k n flops over 4 rows k + 2 k n + 4 rows n bytes. A workgroup computes 32 x 64 elements, 32 steps of k at a
-// time. Its 128 invocations load these to workgroup memory, in quads of x and eight elements of w. There x is rounded,
-// once for 64 columns.
-//   base            f32 multiply-adds: the same results without matrix units, and no faster than matmul.
-//   cooperative8    pieces of 8 x 8 by cooperative matrices: a subgroup computes 16 x 32 elements, with 2 + 4 loads of
-//                   pieces for 8 products of them. For subgroups of 32 lanes. Other sizes are correct, but they idle
-//                   or go through k again.
+// matmul_half:  y = r(x) w,  r(x) [rows, k] x rounded to halves, w [k, n] halves in pairs, sums in f32, and into the store goes
+//   primal: + bias            primal_add: + bias + residual        primal_gelu: pre = r(x) w + b kept, y = gelu(pre)
+// The primal of matmul where a model was opened with half inputs: matrix units multiply nothing else. k and n in multiples of eight.
+// 2 rows k n flops over 4 rows k + 2 k n + 4 rows n bytes. A workgroup computes 32 x 64 numbers, 32 steps of k at a time, which
+// its 128 invocations bring to workgroup memory, in quads of x and eight numbers of w; there x is rounded, once for 64 columns.
+//   base            f32 multiply-adds: the same numbers where there are no matrix units, and no faster than matmul.
+//   cooperative8    pieces of 8 x 8 by cooperative matrices: a subgroup computes 16 x 32 numbers, which take 2 + 4 loads of
+//                   pieces for 8 products of them. For subgroups of 32 lanes; others are right, and idle or go through k again.
 //   cooperative16   pieces of 16 x 16: 1 + 2 loads for 2 products.
 #import activation
 #import f16
 
-// The same as in matmul.
+// As matmul has them.
 struct Params { rows: u32, k: u32, n: u32, stride: u32, first: u32, pad0: u32, pad1: u32, pad2: u32 }
 
 @group(0) @binding(0) var<uniform> p: Params;                          // params
@@ -46,7 +44,7 @@ struct Place {
 var<workgroup> x_tile: array<Input, 1024>;    // [GROUP_ROWS, DEEP]
 var<workgroup> w_tile: array<Input, 2048>;    // [DEEP, GROUP_COLS]
 
-// Loads x and w, from step k0 on, into workgroup memory, with zeros beyond their edges.
+// Brings x and w from step k0 on to workgroup memory, with zeros beyond their edges.
 fn bring(place: Place, k0: u32) {
     let row0 = place.group.y * GROUP_ROWS;
     let col0 = place.group.x * GROUP_COLS;
@@ -73,7 +71,7 @@ fn bring(place: Place, k0: u32) {
     workgroupBarrier();
 }
 
-// First row and column, within the tile, of the 4 x 4 elements that an invocation stores.
+// First row and column, within the tile, of the 4 x 4 numbers that an invocation stores.
 fn own(place: Place) -> vec2<u32> {
     return 4u * vec2<u32>(place.lane / 16u, place.lane % 16u);
 }
@@ -81,7 +79,7 @@ fn own(place: Place) -> vec2<u32> {
 #ifdef COOPERATIVE
 var<workgroup> y_tile: array<f32, 2048>;     // [GROUP_ROWS, GROUP_COLS]
 
-// Four blocks of 16 x 32 elements make the tile.
+// Four blocks of 16 x 32 numbers make the tile.
 const BLOCKS: u32 = 4u;
 
 #ifdef SIXTEEN
@@ -94,13 +92,13 @@ alias Right = coop_mat8x8<f16, B>;
 alias Sum = coop_mat8x8<f32, C>;
 #endif
 
-// Each subgroup computes a block. Fewer than four subgroups loop over the blocks; of more, some repeat the last block.
+// A subgroup has a block of its own; where there are fewer than four, they take the blocks in turn, where more, some repeat the last.
 fn product(place: Place) {
     for (var first = 0u; first < BLOCKS; first += place.subgroups) {
         let block = min(first + place.subgroup, BLOCKS - 1u);
         let row = 16u * (block / 2u);
         let col = 32u * (block % 2u);
-        // No array: the sums must stay in registers.
+        // No array: sums have to stay in registers.
         var s0 = Sum();
         var s1 = Sum();
 #ifndef SIXTEEN
@@ -178,7 +176,7 @@ fn product(place: Place) {
     sums = array<vec4<f32>, 4>(s0, s1, s2, s3);
 }
 
-// Row i of the elements that this invocation stores.
+// Row i of the numbers that this invocation stores.
 fn quad(place: Place, i: u32) -> vec4<f32> {
     return sums[i];
 }
@@ -193,7 +191,7 @@ fn inside(at: vec2<u32>) -> bool {
     return at.x < p.rows && at.y < p.n;
 }
 
-// Index in an array [rows, n] of quads.
+// Place in an array [rows, n] of quads.
 fn element(at: vec2<u32>) -> u32 {
     return (at.x * p.n + at.y) / 4u;
 }

@@ -1,9 +1,8 @@
 // unembed:  logits_rm = <x_r, W[id_m]> for the wanted rows and vocabulary entries only: two rows of W make a logit
 // difference, not 50 257. (All logits at once are a product with W transposed: matmul.vjp.)
 //   jvp: the same kernel      vjp: x_bar_r = sum_m logits_bar_rm W[id_m]
-// The vocabulary may lie in several buffers: a launch covers its entries from .. from + tokens. It leaves the other
-// logits unchanged (primal) or adds its part (vjp, after the first launch). Bound by memory: it reads the wanted rows
-// of W once per row.
+// The vocabulary may lie in several buffers: a launch sees entries from .. from + tokens of it and leaves the other
+// logits alone (primal) or adds its part (vjp, after the first launch). Bound by memory: the wanted rows of W, once a row.
 #import reduce
 
 struct Params { rows: u32, d: u32, wanted: u32, from_token: u32, tokens: u32, accumulate: u32, pad0: u32, pad1: u32 }
@@ -20,7 +19,7 @@ fn here(id: u32) -> bool {
     return id >= p.from_token && id - p.from_token < p.tokens;
 }
 
-// One workgroup per (wanted entry, row).
+// One workgroup a (wanted entry, row).
 @compute @workgroup_size(64)
 fn primal(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let id = ids[group.x];

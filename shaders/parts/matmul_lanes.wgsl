@@ -1,4 +1,4 @@
-// matmul's product by the lanes of a subgroup, without workgroup memory: variants `subgroup` and `tall`.
+// matmul's product by the lanes of a subgroup, without workgroup memory: texts `subgroup` and `tall`.
 #import octet
 #import matmul_panel
 
@@ -23,8 +23,8 @@ fn bring(pair: u32) {
 // Four steps of k of this lane's eight columns of w.
 struct Panel { low: mat4x4<f32>, high: mat4x4<f32> }
 
-// Panels from quad `s` of k on. No arrays: a checked index, constant or not, hides the elements from a compiler, and
-// costs a third of the speed.
+// From quad `s` of k on. No arrays: an index that is checked, constant or not, keeps a compiler from seeing through them, and costs
+// a third of the speed.
 #ifdef F16_WEIGHTS
 struct Panels { first: Panel, second: Panel }
 
@@ -40,7 +40,7 @@ fn panels(s: u32, transposed: bool) -> Panels {
     return Panels(Panel(a.low, a.high), Panel(b.low, b.high));
 }
 
-// Adds the product of the quads of x from `at` on to `o`.
+// The product so far, with the quads of x from `at` on.
 fn onto(o: Octet, at: u32, w: Panels) -> Octet {
     return steps(steps(o, x[at], w.first.low, w.first.high), x[at + 1u], w.second.low, w.second.high);
 }

@@ -1,10 +1,9 @@
-// Loads four by four elements of matmul's w at a time, by vec4. Columns beyond the edge repeat the last ones and are
-// not stored, so no load needs a branch.
+// Four by four numbers of matmul's w at a time, by vec4. Columns beyond the edge repeat the last ones, and are not stored: no branch
+// around a load.
 #ifdef F16_WEIGHTS
 #import f16
 
-// Eight elements of each of four rows that lie `stride` apart: the first four and the others. `at` and `stride` are
-// multiples of eight.
+// Eight numbers of each of four rows, that lie `stride` apart: the first four and the others. `at` and `stride` are whole eights.
 struct Eight { low: mat4x4<f32>, high: mat4x4<f32> }
 
 fn four_rows(at: u32, stride: u32) -> Eight {
@@ -18,14 +17,14 @@ fn four_rows(at: u32, stride: u32) -> Eight {
     );
 }
 #else
-// Four steps of k from quad `s` on, of four columns, for w stored as [k, n].
+// Four steps of k from quad `s` on, of four columns, as w lies: [k, n].
 fn straight(s: u32, column: u32) -> mat4x4<f32> {
     let across = p.n / 4u;
     let at = 4u * s * across + min(column / 4u, across - 1u);
     return mat4x4<f32>(w[at], w[at + across], w[at + 2u * across], w[at + 3u * across]);
 }
 
-// The same for w stored transposed, as [n, k].
+// The same of w that lies transposed: [n, k].
 fn turned(s: u32, column: u32) -> mat4x4<f32> {
     let last = p.n - 1u;
     let k = p.k / 4u;

@@ -1,4 +1,4 @@
-// matmul's product of a 64 x 64 tile, by workgroup memory: variant `base`.
+// matmul's product of a 64 x 64 tile, by workgroup memory: text `base`.
 #ifdef F16_WEIGHTS
 #import f16
 #endif
@@ -50,23 +50,17 @@ fn product(place: Place, transposed: bool) {
     var a3 = vec4<f32>(0.0);
     for (var k0 = 0u; k0 < p.k; k0 += 16u) {
         workgroupBarrier();
-        // Neighbouring invocations read neighbouring elements: along k for x and for w transposed, along n for w.
+        // Neighbouring invocations read neighbouring numbers: along k for x and for w transposed, along n for w.
         let i = k0 + across;
         let row = row0 + 4u * down;
-        x_tile[16u * across + down] =
-            vec4<f32>(load_x(row, i), load_x(row + 1u, i), load_x(row + 2u, i), load_x(row + 3u, i));
+        x_tile[16u * across + down] = vec4<f32>(load_x(row, i), load_x(row + 1u, i), load_x(row + 2u, i), load_x(row + 3u, i));
         if (transposed) {
             let col = col0 + 4u * down;
-            w_tile[16u * across + down] = vec4<f32>(
-                load_w(i, col, true), load_w(i, col + 1u, true), load_w(i, col + 2u, true), load_w(i, col + 3u, true),
-            );
+            w_tile[16u * across + down] = vec4<f32>(load_w(i, col, true), load_w(i, col + 1u, true), load_w(i, col + 2u, true), load_w(i, col + 3u, true));
         } else {
             let col = col0 + 4u * across;
             let j = k0 + down;
-            w_tile[16u * down + across] = vec4<f32>(
-                load_w(j, col, false), load_w(j, col + 1u, false),
-                load_w(j, col + 2u, false), load_w(j, col + 3u, false),
-            );
+            w_tile[16u * down + across] = vec4<f32>(load_w(j, col, false), load_w(j, col + 1u, false), load_w(j, col + 2u, false), load_w(j, col + 3u, false));
         }
         workgroupBarrier();
         for (var j = 0u; j < 16u; j++) {

@@ -1,10 +1,10 @@
-"""Golden files for resolvent: three small random GPT-2 models, and the results of Hugging Face transformers on them.
+"""Golden files for resolvent: three small random GPT-2 models and what Hugging Face transformers says of them.
 
     pip install -r requirements.txt
     python make_goldens.py            # writes tiny-*/{config.json,model.safetensors,golden.safetensors} beside itself
 
 Each model directory is written first (float32 weights) and then loaded back through `from_pretrained` in float64
-with eager attention, so that a golden depends on the files only, and not on the objects that wrote them.
+with eager attention, so a golden is a statement about the files, not about the objects that made them.
 """
 
 import json
@@ -22,7 +22,7 @@ COMMAND = "python tests/data/make_goldens.py"
 
 COMMON = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "bos_token_id": 0, "eos_token_id": 0}
 
-# `prefix`: prefix of each parameter name in the file. `mask`: whether the file has causal masks, as old checkpoints do.
+# `prefix`: what stands before each parameter name in the file. `mask`: old checkpoints carry the causal mask as buffers.
 MODELS = {
     "tiny-odd": {
         "seed": 11, "prefix": "transformer.", "mask": False, "tokens": 13, "source": (0, 3),
@@ -44,7 +44,7 @@ MODELS = {
 
 
 def write_safetensors(path, tensors, metadata):
-    """Writes named CPU tensors, byte for byte reproducibly: the library's own writer reorders the metadata."""
+    """Write named CPU tensors. The library's own writer does not keep the order of the metadata; this one repeats byte for byte."""
     names = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64"}
     header, end = {"__metadata__": metadata}, 0
     for name, tensor in tensors.items():
@@ -60,7 +60,7 @@ def write_safetensors(path, tensors, metadata):
 
 
 def write_model(folder, spec):
-    """Writes a model with random float32 weights, so large that attention is not uniform and GELU is not linear."""
+    """Random float32 weights, large enough that attention is far from uniform and GELU far from linear."""
     config = {**COMMON, **spec["config"]}
     draw = torch.Generator().manual_seed(spec["seed"])
     d, vocab = config["n_embd"], config["vocab_size"]
@@ -95,7 +95,7 @@ def write_model(folder, spec):
 
 
 def load(folder):
-    """Loads the model with transformers: float64, eager attention; no weight may be missing or unused."""
+    """The model as transformers reads it from disk: float64, eager attention, every weight accounted for."""
     model, info = transformers.GPT2LMHeadModel.from_pretrained(
         folder, dtype=torch.float64, attn_implementation="eager", output_loading_info=True
     )
@@ -105,10 +105,7 @@ def load(folder):
 
 
 def forward(model, tokens, place=None, delta=None):
-    """Returns the field h[0..=L] as a list of [1, T, d], the last before ln_f, and the logits [T, V].
-
-    `delta` [d] is added to h at `place`.
-    """
+    """Field h[0..=L] as a list of [1, T, d], the last before ln_f; logits [T, V]. `delta` [d] is added to h at `place`."""
     transformer, field = model.transformer, []
 
     def at(layer):
@@ -133,7 +130,7 @@ def forward(model, tokens, place=None, delta=None):
 
 
 def golden(model, spec):
-    """Returns all golden arrays of one model, and metadata with the places of source and observable."""
+    """Every golden array of one model, and the metadata that says where sources and observables sit."""
     draw = torch.Generator().manual_seed(spec["seed"] + 1)
     config = model.config
     tokens = torch.randint(config.vocab_size, (spec["tokens"],), generator=draw)
@@ -148,7 +145,7 @@ def golden(model, spec):
     value = observable(logits)
     gradient = torch.autograd.grad(value, field)
 
-    # The last hidden state of transformers is after ln_f, the last level of the hooks before it; all others must agree.
+    # The last hidden state that transformers returns is after ln_f: the hooks must agree with the others and precede it.
     hidden = model(tokens[None], use_cache=False, output_hidden_states=True).hidden_states
     assert all(torch.equal(mine, theirs) for mine, theirs in zip(field[:-1], hidden[:-1], strict=True))
     assert torch.equal(model.transformer.ln_f(field[-1]), hidden[-1])
@@ -160,7 +157,7 @@ def golden(model, spec):
         return torch.cat(field), logits
 
     def slope(amplitude):
-        """Returns dJ/da and d2J/da2, by reverse mode twice: forward over forward is wrong for torch's layer norm."""
+        """dJ/da and d2J/da2, in reverse mode twice: forward over forward is silently wrong through torch's layer norm."""
         amplitude = amplitude.clone().requires_grad_()
         (first,) = torch.autograd.grad(observable(along(amplitude)[1]), amplitude, create_graph=True)
         (second,) = torch.autograd.grad(first, amplitude)
@@ -169,7 +166,7 @@ def golden(model, spec):
     _, (jvp_field, jvp_logits) = jvp(along, (zero,), (one,))
     first, second = slope(zero)
 
-    # Independent checks: the gradient field, forward mode, and differences of the value and of the slope.
+    # Other roads to the same numbers: the gradient field, forward mode, and differences of the value and of the slope.
     step = torch.tensor(1e-4, dtype=torch.float64)
     with torch.no_grad():
         up, down = (observable(along(a)[1]) for a in (step, -step))

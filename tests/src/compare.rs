@@ -1,8 +1,8 @@
-//! Comparisons that cannot pass by accident: NaN fails, and so does a comparison of an executor with itself.
+//! Comparisons that cannot pass by accident: NaN fails, and so does a thing compared with itself.
 
 use std::fmt;
 
-/// Values, with the name of the executor that computed them.
+/// Numbers, with the name of what computed them.
 #[derive(Clone, Debug)]
 pub struct Labelled {
     by: String,
@@ -10,33 +10,33 @@ pub struct Labelled {
 }
 
 impl Labelled {
-    /// Labels values computed by `by`. Values of a device are labelled by [`crate::Subject::read`].
+    /// Values computed by `by`. Devices make theirs in [`crate::Subject::read`].
     pub(crate) fn new(by: String, values: Vec<f64>) -> Self {
         Self { by, values }
     }
 
-    /// Labels values of the f64 reference.
+    /// Values of the f64 reference.
     pub fn reference(values: Vec<f64>) -> Self {
         Self::new("reference".to_owned(), values)
     }
 
-    /// Returns the name of the executor.
+    /// What computed them.
     pub fn by(&self) -> &str {
         &self.by
     }
 
-    /// Returns the values.
+    /// The values.
     pub fn values(&self) -> &[f64] {
         &self.values
     }
 
-    /// Returns rows `rows` of `d` elements, with the same name.
+    /// Rows `rows` of `d` numbers, under the same name.
     #[must_use]
     pub fn rows(&self, d: usize, rows: std::ops::Range<usize>) -> Self {
         Self::new(self.by.clone(), self.values[rows.start * d..rows.end * d].to_vec())
     }
 
-    /// Separates first and second order of jets, whose rows of `d` elements are interleaved.
+    /// First and second order of jets, whose rows of `d` numbers come in turn.
     #[must_use]
     pub fn orders(&self, d: usize) -> [Self; 2] {
         [0, 1].map(|order| {
@@ -46,20 +46,20 @@ impl Labelled {
     }
 }
 
-/// The reason why a comparison failed.
+/// Why a comparison failed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Mismatch {
     /// Both sides were computed by the same executor.
     SameExecutor(String),
     /// The sides differ in length, or there is nothing to compare.
     Length(usize, usize),
-    /// The relative L2 error exceeds the tolerance or is NaN.
+    /// The relative L2 error, NaN included, is not within the tolerance; with the first place that is far off.
     Error {
         /// Relative L2 error.
         error: f64,
-        /// The tolerance.
+        /// What it had to be within.
         tolerance: f64,
-        /// Index of the first element that is far off, with both values.
+        /// First element that contributes, with both values.
         at: (usize, f64, f64),
     },
 }
@@ -68,7 +68,7 @@ impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::SameExecutor(by) => write!(f, "`{by}` was compared with itself"),
-            Self::Length(a, b) => write!(f, "{a} elements against {b}"),
+            Self::Length(a, b) => write!(f, "{a} numbers against {b}"),
             Self::Error { error, tolerance, at: (i, got, want) } => {
                 write!(f, "relative error {error:.3e}, tolerance {tolerance:.1e}; at {i}: {got} for {want}")
             }
@@ -76,7 +76,7 @@ impl fmt::Display for Mismatch {
     }
 }
 
-/// Returns `|got - want| / |want|` in the L2 norm if it is within `tolerance`. If `want` is zero, `got` must be zero.
+/// `|got - want| / |want|` in the L2 norm, if it is within `tolerance`. Where `want` is zero, `got` must be.
 pub fn compare(got: &Labelled, want: &Labelled, tolerance: f64) -> Result<f64, Mismatch> {
     if got.by == want.by {
         return Err(Mismatch::SameExecutor(got.by.clone()));
@@ -104,15 +104,15 @@ pub struct Worst {
 }
 
 impl Worst {
-    /// Creates a record of `what`, such as `layer_norm.vjp`.
+    /// A record of `what`, such as `layer_norm.vjp`.
     pub fn new(what: &str) -> Self {
         Self { what: what.to_owned(), seen: Vec::new() }
     }
 
-    /// Compares two results and records the error.
+    /// Compares, and remembers.
     ///
     /// # Panics
-    /// If the comparison fails. The message contains `case`.
+    /// If the comparison fails; `case` tells where.
     pub fn check(&mut self, case: impl fmt::Display, got: &Labelled, want: &Labelled, tolerance: f64) {
         match compare(got, want, tolerance) {
             Ok(error) => self.note(format!("{} | {}", got.by, want.by), error, tolerance),
@@ -120,10 +120,10 @@ impl Worst {
         }
     }
 
-    /// Compares an error that was measured otherwise with its tolerance, and records it.
+    /// Holds an error that was measured otherwise against its tolerance, NaN failing, and remembers it.
     ///
     /// # Panics
-    /// If it exceeds the tolerance or is NaN.
+    /// If it is not within.
     pub fn within(&mut self, case: impl fmt::Display, by: &str, error: f64, tolerance: f64) {
         let what = &self.what;
         assert!(error <= tolerance, "{what} {case}: {by}: error {error:.3e}, tolerance {tolerance:.1e}");
@@ -133,7 +133,7 @@ impl Worst {
     fn note(&mut self, by: String, error: f64, tolerance: f64) {
         match self.seen.iter_mut().find(|(seen, ..)| *seen == by) {
             Some(row) => {
-                // Records the error that is largest relative to its tolerance.
+                // The pair that came nearest to its own tolerance.
                 if error / tolerance > row.1 / row.2 {
                     (row.1, row.2) = (error, tolerance);
                 }

@@ -1,4 +1,4 @@
-//! Golden files: small models, and f64 results of another implementation on them. See `data/README.md`.
+//! Golden files: small models, and what another implementation computes on them in f64. See `data/README.md`.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use safetensors::{Dtype, SafeTensors};
 /// One folder of `data`.
 #[derive(Clone, Debug)]
 pub struct Golden {
-    /// Name of the folder.
+    /// Its name.
     pub name: &'static str,
     /// The prompt.
     pub tokens: Vec<u32>,
@@ -18,20 +18,20 @@ pub struct Golden {
 }
 
 impl Golden {
-    /// Loads all golden files.
+    /// All of them.
     pub fn all() -> Vec<Self> {
         ["tiny-odd", "tiny-inner", "tiny-wide"].map(Self::load).into()
     }
 
-    /// Returns the model directory of `name`.
+    /// The model directory of `name`.
     pub fn directory(name: &str) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("data").join(name)
     }
 
-    /// Loads the golden file of `name`.
+    /// The golden file of `name`.
     ///
     /// # Panics
-    /// If the file is damaged.
+    /// If it is damaged.
     pub fn load(name: &'static str) -> Self {
         let path = Self::directory(name).join("golden.safetensors");
         let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
@@ -52,10 +52,10 @@ impl Golden {
         Self { name, tokens, arrays, metadata }
     }
 
-    /// Returns an array of the file.
+    /// An array of the file.
     ///
     /// # Panics
-    /// If the file has no array of this name.
+    /// If there is none of this name.
     pub fn array(&self, name: &str) -> &[f64] {
         self.arrays.get(name).unwrap_or_else(|| panic!("{}: no array `{name}`", self.name))
     }
@@ -64,18 +64,18 @@ impl Golden {
         self.metadata[key].parse().expect("a number")
     }
 
-    /// Returns the observable J.
+    /// J.
     pub fn observable(&self) -> Observable {
         let [target, against] = ["target", "against"].map(|key| self.number(key) as u32);
         Observable::logit_diff(target, against, self.number("position"))
     }
 
-    /// Returns level and token of the source s.
+    /// Level and token of s.
     pub fn place(&self) -> (usize, usize) {
         (self.number("source_layer"), self.number("source_token"))
     }
 
-    /// Returns the source s.
+    /// s.
     pub fn source(&self) -> Source {
         let (level, token) = self.place();
         let vector = self.array("source").iter().map(|&x| x as f32).collect();

@@ -1,6 +1,7 @@
-//! A hub on the loopback interface that serves one model, like the public hub or with the faults that a test selects.
+//! A hub on the loopback interface: one model, answered for as the public hub does, or as badly as a test wants.
 //!
-//! Small files are served at the hub's own address. Weights are links to a second address, with a SHA-256, like LFS files.
+//! Small files are answered at the hub's own address. Weights are links to a second address, with a SHA-256, as LFS files
+//! are.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -14,28 +15,28 @@ use sha2::{Digest, Sha256};
 /// The commit of every served model.
 pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-/// Faults of a server; the default has none.
+/// How a server behaves; the default is well.
 #[derive(Clone, Debug, Default)]
 pub struct Manners {
-    /// Closes the connection after this many bytes of weights.
+    /// Closes the connection after so many bytes of a body of weights.
     pub cut: Option<usize>,
-    /// Stops sending after this many bytes of weights.
+    /// Falls silent after so many bytes of a body of weights.
     pub stall: Option<usize>,
-    /// Answers every request with this status and error code.
+    /// Answers everything with this status and error code.
     pub refuse: Option<(u16, &'static str)>,
-    /// Ignores requested ranges and sends whole files.
+    /// Gives whole files whatever range is asked for.
     pub no_ranges: bool,
-    /// Announces this size of the weights before they are fetched.
+    /// Claims that weights have so many bytes before they are fetched.
     pub claim: Option<u64>,
-    /// Sends weights without their length.
+    /// Sends weights without saying how many bytes they have.
     pub no_length: bool,
     /// Sends weights with one wrong byte.
     pub wrong_byte: bool,
-    /// Sends this commit.
+    /// Says this of the commit.
     pub commit: Option<&'static str>,
 }
 
-/// One received request.
+/// One request.
 #[derive(Clone, Debug)]
 pub struct Asked {
     /// HEAD or GET.
@@ -46,7 +47,7 @@ pub struct Asked {
     pub range: Option<String>,
     /// `Authorization`.
     pub authorization: Option<String>,
-    /// Whether it was sent to the second address.
+    /// Whether it came to the second address.
     pub elsewhere: bool,
 }
 
@@ -59,7 +60,7 @@ struct State {
     asked: Vec<Asked>,
 }
 
-/// A server that runs until the test ends.
+/// A server that lives as long as the test.
 pub struct HubServer {
     hub: SocketAddr,
     state: Arc<Mutex<State>>,
@@ -69,7 +70,7 @@ impl HubServer {
     /// Serves the files of a directory as the model `repo`.
     ///
     /// # Panics
-    /// If the loopback interface or the directory cannot be used.
+    /// Where the loopback interface or the directory cannot be used.
     pub fn new(repo: &str, directory: &Path) -> Self {
         let listen = || TcpListener::bind(("127.0.0.1", 0)).expect("a port");
         let (hub, elsewhere) = (listen(), listen());
@@ -89,7 +90,7 @@ impl HubServer {
             thread::spawn(move || {
                 for stream in listener.incoming().flatten() {
                     let state = Arc::clone(&state);
-                    // A client may close the connection; that is not a failure of the server.
+                    // A client that leaves is no failure of the server.
                     thread::spawn(move || drop(serve(stream, &state, link, is_elsewhere)));
                 }
             });
@@ -97,7 +98,7 @@ impl HubServer {
         server
     }
 
-    /// Returns the address of the hub.
+    /// The hub's address.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.hub)
     }
@@ -109,21 +110,21 @@ impl HubServer {
         self
     }
 
-    /// Adds or replaces a file.
+    /// Serves one more file, or another content.
     #[must_use]
     pub fn with(self, file: &str, content: &[u8]) -> Self {
         self.state().files.insert(file.to_owned(), content.to_vec());
         self
     }
 
-    /// Removes a file.
+    /// Serves a file no more.
     #[must_use]
     pub fn without(self, file: &str) -> Self {
         self.state().files.remove(file).expect("was served");
         self
     }
 
-    /// Returns the content of a file.
+    /// The content of a file.
     ///
     /// # Panics
     /// If it is not served.
@@ -131,12 +132,12 @@ impl HubServer {
         self.state().files.get(name).unwrap_or_else(|| panic!("{name} is not served")).clone()
     }
 
-    /// Selects the faults from now on.
+    /// Behaves otherwise from now on.
     pub fn behave(&self, manners: Manners) {
         self.state().manners = manners;
     }
 
-    /// Returns the requests since the last call.
+    /// What was asked since this was last called.
     pub fn asked(&self) -> Vec<Asked> {
         std::mem::take(&mut self.state().asked)
     }
@@ -146,7 +147,7 @@ impl HubServer {
     }
 }
 
-/// Returns the SHA-256 of a content in hexadecimal digits.
+/// The name of a content by its hash.
 pub fn sha256(content: &[u8]) -> String {
     Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -167,7 +168,7 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>, link: SocketAddr, elsewher
     };
     stream.write_all(&answer)?;
     if stall.is_some() {
-        // Waits until the client closes the connection.
+        // Until the client has enough.
         stream.read_to_end(&mut Vec::new())?;
     }
     Ok(())
@@ -191,7 +192,7 @@ fn read(stream: &TcpStream, elsewhere: bool) -> std::io::Result<Asked> {
     Ok(asked)
 }
 
-/// Returns the hub's answer.
+/// An answer of the hub itself.
 fn resolved(state: &State, asked: &Asked, link: SocketAddr) -> Vec<u8> {
     let manners = &state.manners;
     if let Some((status, code)) = manners.refuse {
@@ -230,7 +231,7 @@ fn resolved(state: &State, asked: &Asked, link: SocketAddr) -> Vec<u8> {
     answer
 }
 
-/// Returns the answer of the second address, which has the weights.
+/// An answer of where the weights are.
 fn linked(state: &State, asked: &Asked) -> Vec<u8> {
     let manners = &state.manners;
     let file = asked.path.trim_start_matches('/').split('?').next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Checks the hvp of an [`Op`] against f64 and between executors: tangents of cotangents with one shared cotangent.
+//! The hvp of an [`Op`]: tangents of cotangents that share one cotangent, held against f64 and against each other.
 
 use std::ops::Range;
 
@@ -11,38 +11,38 @@ use crate::random::Random;
 use crate::subject::Subject;
 use crate::truth::{self, Function, inner, wide};
 
-/// One case: sequences over the last prompt of a base run. The first ones have tangents, the last one has the shared
-/// cotangent.
+/// One case: runs over the last prompt of a base run, of which the first `tangent_rows` have tangents and the last carries the
+/// cotangent itself.
 #[derive(Clone, Debug)]
 pub struct HvpCheck {
     /// Tokens of each prompt of the base run.
     pub prompts: [usize; 2],
-    /// End of the tokens that each sequence owns, from 0.
+    /// Tokens that the runs own, from 0 on.
     pub end: usize,
     /// Width of each input.
     pub widths: Vec<usize>,
     /// Width of the output.
     pub out: usize,
-    /// Numbers of sequences with a tangent, and of those without one, besides the last.
-    pub sequences: [usize; 2],
-    /// Seed of all values.
+    /// Runs with a tangent, and without one besides the last.
+    pub runs: [usize; 2],
+    /// Seed of all numbers.
     pub seed: u64,
 }
 
 impl HvpCheck {
-    /// Creates a case of two sequences with a tangent and one without, over all `tokens` but the last if there are several.
+    /// Two runs with a tangent and one without, over all `tokens` but the last where there are several.
     pub fn new(tokens: usize, widths: &[usize], out: usize) -> Self {
         let (end, seed) = (tokens.saturating_sub(1).max(1), (tokens * 1000 + out) as u64);
-        Self { prompts: [2, tokens], end, widths: widths.to_vec(), out, sequences: [2, 1], seed }
+        Self { prompts: [2, tokens], end, widths: widths.to_vec(), out, runs: [2, 1], seed }
     }
 
-    /// Returns the number of tokens of the base run.
+    /// Tokens of the base run.
     pub fn tokens(&self) -> usize {
         self.prompts.iter().sum()
     }
 
     fn all(&self) -> usize {
-        self.sequences.iter().sum::<usize>() + 1
+        self.runs.iter().sum::<usize>() + 1
     }
 
     fn elements(&self, kind: u64, rows: usize) -> Vec<Vec<f32>> {
@@ -56,7 +56,7 @@ impl HvpCheck {
         Random::new(self.seed ^ (7 << 40)).normals(self.all() * self.end * self.out)
     }
 
-    /// Computes `x_bar` of each input, all sequences one after another. With `before`, it is added to earlier cotangents.
+    /// `x_bar` of each input, all runs one after the other; `so_far` is zero in it where `before` is not set.
     fn run(&self, on: &Subject, op: &dyn Op, before: bool) -> Result<Vec<Labelled>, Error> {
         let device = on.device();
         let upload = |kind: u64, rows: usize| -> Result<Vec<Tensor>, Error> {
@@ -64,7 +64,7 @@ impl HvpCheck {
             let widths = elements.iter().zip(&self.widths);
             widths.map(|(x, &d)| device.upload("x", &[("rows", rows), ("d", d)], x)).collect()
         };
-        let (rows, tangent_rows) = (self.all() * self.end, self.sequences[0] * self.end);
+        let (rows, tangent_rows) = (self.all() * self.end, self.runs[0] * self.end);
         let (x, x_dot) = (upload(1, self.tokens())?, upload(2, tangent_rows)?);
         let so_far: Vec<Option<Tensor>> = match before {
             true => upload(3, rows)?.into_iter().map(Some).collect(),
@@ -80,7 +80,7 @@ impl HvpCheck {
         let base = Rows::new(device, &base.collect::<Vec<_>>())?;
         let mut rec = device.record();
         let residuals = op.primal(&mut rec, &base, None, &x.iter().collect::<Vec<_>>())?.residuals;
-        let (forward, back) = (table(self.sequences[0])?, table(self.all())?);
+        let (forward, back) = (table(self.runs[0])?, table(self.all())?);
         let tangent: Residuals =
             op.tangent(&mut rec, &forward, &residuals, &x_dot.iter().collect::<Vec<_>>())?.residuals;
         let paired = Paired { residuals: &tangent, rows: tangent_rows, shared_cotangent: rows - self.end };
@@ -89,7 +89,7 @@ impl HvpCheck {
         Ok(bars.iter().map(|bar| on.read(bar)).collect())
     }
 
-    /// Embeds rows `rows` of arrays in zeros, at the sequences' place in the base run, all inputs one after another.
+    /// Rows `rows` of arrays, set among zeros in the place that the runs have in the base run, all inputs one after the other.
     fn dense(&self, arrays: &[Vec<f64>], widths: &[usize], rows: Range<usize>) -> Vec<f64> {
         let mut all = Vec::new();
         for (array, width) in arrays.iter().zip(widths) {
@@ -100,10 +100,10 @@ impl HvpCheck {
         all
     }
 
-    /// Compares every executor with `f` in f64, and with the host.
+    /// Every executor against `f` in f64, and against the host.
     ///
     /// # Panics
-    /// If any error exceeds its tolerance.
+    /// If any error is not within what is allowed.
     pub fn check<O: Op>(
         &self,
         worst: &mut Worst,
@@ -118,7 +118,7 @@ impl HvpCheck {
             let run = |before| op(on.device()).and_then(|op| self.run(on, &op, before));
             let bars = run(false).unwrap_or_else(|e| panic!("{case}: {}: {e}", on.name()));
             for k in 0..self.all() {
-                worst.within(format!("{case} sequence {k}"), on.name(), self.error(f, &bars, k), allowed.hvp());
+                worst.within(format!("{case} run {k}"), on.name(), self.error(f, &bars, k), allowed.hvp());
             }
             let onto = run(true).unwrap_or_else(|e| panic!("{case}: {}: {e}", on.name()));
             let so_far = self.elements(3, self.all() * self.end);
@@ -137,8 +137,7 @@ impl HvpCheck {
         }
     }
 
-    /// Returns the relative error of sequence k along directions v, by
-    /// `<x_bar, v> = <y_bar_k, J v> + <y_bar, f''[x_dot_k, v]>`.
+    /// Relative error of run k, from directions v: `<x_bar, v>` has to be `<y_bar_k, J v> + <y_bar, f''[x_dot_k, v]>`.
     fn error(&self, f: &impl Function, bars: &[Labelled], k: usize) -> f64 {
         const DIRECTIONS: u64 = 3;
         let rows = |k: usize| k * self.end..(k + 1) * self.end;
@@ -147,8 +146,8 @@ impl HvpCheck {
         let x_bar = self.dense(&bars, &self.widths, rows(k));
         let [own, shared_cotangent] =
             [k, self.all() - 1].map(|k| self.dense(&[wide(&self.y_bar())], &[self.out], rows(k)));
-        let tangents = self.elements(2, self.sequences[0] * self.end);
-        let x_dot = match k < self.sequences[0] {
+        let tangents = self.elements(2, self.runs[0] * self.end);
+        let x_dot = match k < self.runs[0] {
             true => self.dense(&tangents.iter().map(|x| wide(x)).collect::<Vec<_>>(), &self.widths, rows(k)),
             false => vec![0.0; x.len()],
         };
@@ -161,7 +160,7 @@ impl HvpCheck {
             (inner(&x_bar, &v) - inner(&own, &moved) - inner(&shared_cotangent, &second)).powi(2)
         };
         let mean = (0..DIRECTIONS).map(square).sum::<f64>() / DIRECTIONS as f64;
-        // If x_bar vanishes, the error is relative to the cotangent that it came from.
+        // A vanishing x_bar has no size to compare with; what it came from has.
         mean.sqrt() / inner(&x_bar, &x_bar).sqrt().max(1e-3 * inner(&own, &own).sqrt())
     }
 }

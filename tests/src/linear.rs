@@ -1,28 +1,29 @@
-//! Models with exact theoretical results, up to rounding: one has linear blocks, the other has biases at sites only.
+//! Models of which the theory says something that holds exactly, up to rounding: one whose blocks are linear, and one whose
+//! biases all lie at sites.
 
 use std::ops::Range;
 
 use resolvent_model::{Config, RandomWeights, Result, WeightSource, tiny};
 
-/// Random weights with which GPT-2 is an affine map of its stream that mixes tokens and components:
+/// Random weights under which GPT-2 is an affine map of its stream, one that mixes tokens and components:
 ///
-/// - Layer norms have eps = 1e8 and gains of 1e4, so that they mainly subtract the mean: the variance of a stream of
-///   order one changes their scale by less than a part in 1e7.
-/// - Queries and keys are zero, so that attention averages the values of all tokens up to its own.
-/// - The MLP's hidden layer is so small that GELU is x / 2 to a part in 1e5. Its projection is large to compensate.
+/// - layer norms have eps = 1e8 and gains of 1e4, so that they take the mean out and little else: the variance of a
+///   stream of order one changes them by less than a part in 1e7;
+/// - queries and keys are zero, so that attention averages the values of all tokens up to its own;
+/// - the MLP's hidden layer is so small that GELU is x / 2 to a part in 1e5, and its projection so large that it counts.
 #[derive(Clone, Copy, Debug)]
 pub struct LinearWeights {
     random: RandomWeights,
     d: usize,
 }
 
-/// `sqrt(eps)`, for which the gains compensate.
+/// `sqrt(eps)`: what gains make up for.
 const GAIN: f32 = 1e4;
 /// Size of the hidden layer.
 const HIDDEN: f32 = 1e-5;
 
 impl LinearWeights {
-    /// Returns the configuration: three blocks, odd sizes.
+    /// The configuration: three blocks, odd sizes.
     pub fn config() -> Config {
         let eps = f64::from(GAIN).powi(2);
         Config {
@@ -36,7 +37,7 @@ impl LinearWeights {
         }
     }
 
-    /// Returns weights for this configuration.
+    /// Weights for it.
     pub fn new(seed: u64) -> Self {
         let config = Self::config();
         Self { random: RandomWeights::new(&config, seed).with_std(0.3), d: config.n_embd }
@@ -61,18 +62,18 @@ impl WeightSource for LinearWeights {
     }
 }
 
-/// Random weights without the biases that no source can replace: those of ln_2 and of the hidden layer, which pass through
-/// GELU, and that of the final norm. All other biases are random.
+/// Random weights without the biases that no source can stand for: those of ln_2 and of the hidden layer, which pass GELU, and
+/// that of the final norm. The other biases are there.
 #[derive(Clone, Copy, Debug)]
 pub struct AffineWeights(RandomWeights);
 
 impl AffineWeights {
-    /// Returns the configuration: two blocks, odd sizes.
+    /// The configuration: two blocks, odd sizes.
     pub fn config() -> Config {
         Config { n_layer: 2, n_embd: 18, n_head: 3, n_inner: Some(29), vocab_size: 23, ..tiny() }
     }
 
-    /// Returns weights for this configuration.
+    /// Weights for it.
     pub fn new(seed: u64) -> Self {
         Self(RandomWeights::new(&Self::config(), seed).with_std(0.3))
     }

@@ -1,4 +1,4 @@
-//! Checks primal, jvp, jet and vjp of an [`Op`] over ragged batches against f64 and between executors.
+//! Primal, jvp, jet and vjp of an [`Op`] over ragged batches, held against f64 and against each other.
 
 use resolvent_engine::{Device, Error, Tensor};
 use resolvent_ops::{Op, Rows, Span};
@@ -18,47 +18,45 @@ pub struct OpCheck {
     pub widths: Vec<usize>,
     /// Width of the output.
     pub out: usize,
-    /// Sequences of the batch.
+    /// Runs of the batch.
     pub spans: Vec<Span>,
-    /// Whether cotangents are added to earlier ones.
+    /// Whether cotangents arrive where others have arrived before.
     pub so_far: bool,
-    /// Whether the op has jets: not if it freezes a factor.
+    /// Whether the op has jets: not where it holds a factor constant.
     pub second: bool,
-    /// Seed of all values.
+    /// Seed of all numbers.
     pub seed: u64,
 }
 
-/// The results of one executor.
+/// What one executor made of a plan.
 #[derive(Clone, Debug)]
 pub struct Done {
     /// Primal `[rows, out]`.
     pub y: Labelled,
     /// Tangents `[batch rows, out]`.
     pub y_dot: Labelled,
-    /// Both orders of the jets, each `[batch rows, out]`; empty if the case has no jets.
+    /// Both orders of the jets, each `[batch rows, out]`; none where the plan has none.
     pub y_jet: Vec<Labelled>,
     /// Cotangents `[batch rows, width]` of each input.
     pub x_bars: Vec<Labelled>,
 }
 
-/// Tolerances of an op: the largest relative errors.
+/// The largest relative errors that a plan allows.
 #[derive(Clone, Copy, Debug)]
 pub struct Allowed {
     /// Of the primal.
     pub primal: f64,
     /// Of the tangents.
     pub jvp: f64,
-    /// Of the second order of jets; the first order has the tolerance of tangents.
+    /// Of the second order of jets; their first is held to what tangents are.
     pub jet: f64,
     /// Of the cotangents.
     pub vjp: f64,
 }
 
 impl Allowed {
-    /// Returns the tolerance of tangents of cotangents, `x_bar_dot`.
-    ///
-    /// They are the sum of a vjp and of a second derivative times a tangent and a cotangent. Measured: 3.2e-7 for layer norm,
-    /// 3.1e-7 for GELU, 4.1e-7 for attention.
+    /// Of tangents of cotangents: a second derivative times a tangent and a cotangent, and the cotangent's own. Measured: 3.2e-7
+    /// of layer norm, 3.1e-7 of GELU, 4.1e-7 of attention.
     pub fn hvp(&self) -> f64 {
         self.vjp + self.jet
     }
@@ -75,7 +73,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// Creates the record of the op `name`.
+    /// Of the op `name`.
     pub fn new(name: &str) -> Self {
         let [primal, jvp, first, second, vjp, adjoint] =
             ["primal", "jvp", "jet, first order", "jet, second order", "vjp", "adjoint"]
@@ -84,12 +82,11 @@ impl Record {
     }
 }
 
-/// The batch rows of a sequence, with the primal row of the first.
-type Owned = (std::ops::Range<usize>, usize);
+/// Rows of the batch that a run owns, with the base row of the first.
+type Run = (std::ops::Range<usize>, usize);
 
 impl OpCheck {
-    /// Creates a case over one prompt of `rows` tokens. Its sequences own all tokens, the last, the second half, the first
-    /// half, and a middle third.
+    /// A case over one prompt of `rows` tokens: runs that own all tokens, the last, a first half, and a middle.
     pub fn new(rows: usize, widths: &[usize], out: usize) -> Self {
         let ends = [(0, rows), (rows - 1, rows), (rows / 2, rows), (0, rows.div_ceil(2)), (rows / 3, rows - rows / 3)];
         let spans = ends.map(|(start, end)| Span { primal: 0, start, end }).to_vec();
@@ -105,7 +102,7 @@ impl OpCheck {
         }
     }
 
-    /// Returns the number of tokens of the base run.
+    /// Tokens of the base run.
     pub fn rows(&self) -> usize {
         self.prompts.iter().sum()
     }
@@ -114,7 +111,7 @@ impl OpCheck {
         self.spans.iter().map(Span::rows).sum()
     }
 
-    /// Draws `rows` rows of elements for each input. The streams differ by `kind`.
+    /// Numbers for each input: `rows` rows of its width. Streams differ by `kind`.
     fn elements(&self, kind: u64, rows: usize) -> Vec<Vec<f32>> {
         let stream = |(i, width): (usize, &usize)| {
             Random::new(self.seed ^ (kind << 40) ^ ((i as u64) << 50)).normals(rows * width)
@@ -122,7 +119,7 @@ impl OpCheck {
         self.widths.iter().enumerate().map(stream).collect()
     }
 
-    /// Draws jets `[2 batch rows, width]` of each input. Their first order is the tangents of `elements(2, ..)`.
+    /// Jets `[2 batch rows, width]` of each input, whose first order are the tangents of `elements(2, ..)`.
     fn jets(&self) -> Vec<Vec<f32>> {
         let orders = self.elements(2, self.batch()).into_iter().zip(self.elements(4, self.batch()));
         let interleaved = |((dot, ddot), &d): ((Vec<f32>, Vec<f32>), &usize)| {
@@ -135,7 +132,7 @@ impl OpCheck {
         Random::new(self.seed ^ (7 << 40)).normals(self.batch() * self.out)
     }
 
-    /// Runs the case on one executor.
+    /// Runs the plan on one executor.
     pub fn run(&self, on: &Subject, op: &dyn Op) -> Result<Done, Error> {
         let device = on.device();
         let upload = |name: &str, data: &[Vec<f32>], rows: usize| -> Result<Vec<Tensor>, Error> {
@@ -172,17 +169,17 @@ impl OpCheck {
         self.prompts.iter().map(span).collect()
     }
 
-    fn owned(&self) -> Vec<Owned> {
+    fn runs(&self) -> Vec<Run> {
         let mut first = 0;
-        let owned = |span: &Span| {
+        let run = |span: &Span| {
             first += span.rows();
             (first - span.rows()..first, span.primal + span.start)
         };
-        self.spans.iter().map(owned).collect()
+        self.spans.iter().map(run).collect()
     }
 
-    /// Embeds the rows of one sequence in zeros of the base run's size, all inputs one after another.
-    fn dense(&self, arrays: &[&[f64]], widths: &[usize], (rows, at): &Owned) -> Vec<f64> {
+    /// One run's rows of a batch array, set among zeros of the base run's size; all inputs one after the other.
+    fn dense(&self, arrays: &[&[f64]], widths: &[usize], (rows, at): &Run) -> Vec<f64> {
         let mut all = Vec::new();
         for (array, width) in arrays.iter().zip(widths) {
             let from = all.len();
@@ -193,10 +190,10 @@ impl OpCheck {
         all
     }
 
-    /// Compares every executor with `f`, the dense f64 computation of each sequence alone, and with the host.
+    /// Every executor against `f`, the dense computation of each run alone in f64, and against the host.
     ///
     /// # Panics
-    /// If any error exceeds its tolerance.
+    /// If any error is not within what is allowed.
     pub fn check<O: Op>(
         &self,
         worst: &mut Record,
@@ -214,14 +211,14 @@ impl OpCheck {
         let [x_dot, x_ddot] =
             [2, 4].map(|kind| -> Vec<Vec<f64>> { self.elements(kind, self.batch()).iter().map(|x| wide(x)).collect() });
         let truth = Labelled::reference(f.at(&x));
-        let (mut orders, sequences) = ([Vec::new(), Vec::new()], self.owned());
-        for sequence in &sequences {
+        let (mut orders, runs) = ([Vec::new(), Vec::new()], self.runs());
+        for run in &runs {
             let dense = [&x_dot, &x_ddot].map(|t| {
                 let slices: Vec<&[f64]> = t.iter().map(Vec::as_slice).collect();
-                self.dense(&slices, &self.widths, sequence)
+                self.dense(&slices, &self.widths, run)
             });
             for (order, dense) in orders.iter_mut().zip(truth::jet(f, &x, [&dense[0], &dense[1]])) {
-                order.extend_from_slice(&dense[sequence.1 * self.out..][..sequence.0.len() * self.out]);
+                order.extend_from_slice(&dense[run.1 * self.out..][..run.0.len() * self.out]);
             }
         }
         let orders = orders.map(Labelled::reference);
@@ -233,16 +230,16 @@ impl OpCheck {
                 worst.jet[n].check(&case, jet, truth, of_jet[n]);
             }
             if let Some(first) = one.y_jet.first() {
-                // The jet kernel rounds differently from the jvp kernel.
+                // Another kernel, which rounds in its own way.
                 let apart = truth::relative(first.values(), one.y_dot.values());
                 worst.jet[0].within(&case, &format!("{}, of jvp", on[i].name()), apart, 2.0 * allowed.jvp);
             }
-            for sequence in &sequences {
-                worst.vjp.within(&case, on[i].name(), self.vjp_error(f, &x, one, sequence), allowed.vjp);
+            for run in &runs {
+                worst.vjp.within(&case, on[i].name(), self.vjp_error(f, &x, one, run), allowed.vjp);
             }
             worst.adjoint.within(&case, on[i].name(), self.adjointness(one, &x_dot), tolerance::ADJOINT);
             if !on[i].is_host() {
-                // Both executors round, so the tolerance is doubled.
+                // Two roundings, one of each executor.
                 worst.primal.check(&case, &one.y, &done[0].y, 2.0 * allowed.primal);
                 worst.jvp.check(&case, &one.y_dot, &done[0].y_dot, 2.0 * allowed.jvp);
                 for (n, theirs) in done[0].y_jet.iter().enumerate() {
@@ -255,7 +252,7 @@ impl OpCheck {
         }
     }
 
-    /// Returns `x_bar` without the earlier cotangents, as an array for each input.
+    /// `x_bar` without what had arrived before, as an array for each input.
     fn own_bars(&self, done: &Done) -> Vec<Vec<f64>> {
         let before = self.elements(3, self.batch());
         let own_bars = done.x_bars.iter().zip(&before).map(|(bar, before)| match self.so_far {
@@ -265,10 +262,10 @@ impl OpCheck {
         own_bars.collect()
     }
 
-    fn vjp_error(&self, f: &impl Function, x: &[f64], done: &Done, sequence: &Owned) -> f64 {
+    fn vjp_error(&self, f: &impl Function, x: &[f64], done: &Done, run: &Run) -> f64 {
         let bars = self.own_bars(done);
         let bars: Vec<&[f64]> = bars.iter().map(Vec::as_slice).collect();
-        let y_bar = self.dense(&[&wide(&self.y_bar())], &[self.out], sequence);
+        let y_bar = self.dense(&[&wide(&self.y_bar())], &[self.out], run);
         let ones = self.dense(
             &bars
                 .iter()
@@ -278,13 +275,13 @@ impl OpCheck {
                 .map(Vec::as_slice)
                 .collect::<Vec<_>>(),
             &self.widths,
-            sequence,
+            run,
         );
         let owned = |i: usize| ones[i] != 0.0;
-        truth::vjp_error(f, x, &owned, [&self.dense(&bars, &self.widths, sequence), &y_bar])
+        truth::vjp_error(f, x, &owned, [&self.dense(&bars, &self.widths, run), &y_bar])
     }
 
-    /// Returns `<y_bar, J x_dot> - <J^T y_bar, x_dot>`, relative to the typical size of such a product of random vectors.
+    /// `<y_bar, J x_dot> - <J^T y_bar, x_dot>`, relative to the size that such a product of random vectors has.
     fn adjointness(&self, done: &Done, x_dot: &[Vec<f64>]) -> f64 {
         let y_bar = wide(&self.y_bar());
         let (dot, bars) = (done.y_dot.values(), self.own_bars(done));

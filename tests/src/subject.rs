@@ -11,7 +11,7 @@ use crate::compare::Labelled;
 
 const VARIABLE: &str = "RESOLVENT_TEST_DEVICES";
 
-/// An open device with poisoned memory, and a unique name.
+/// An open device with poisoned memory, and a name of its own.
 #[derive(Clone)]
 pub struct Subject {
     device: Device,
@@ -25,7 +25,7 @@ impl fmt::Debug for Subject {
 }
 
 impl Subject {
-    /// Opens the device of `options`, with poisoned memory.
+    /// Opens what `options` say, poisoned.
     pub fn open(options: &Options) -> Result<Self, Error> {
         let device = Device::open(&Options { poison: true, ..options.clone() })?;
         let variants: String = options.variants.iter().map(|(shader, v)| format!(", {shader}.{v}")).collect();
@@ -36,25 +36,25 @@ impl Subject {
         Ok(Self { device, name })
     }
 
-    /// Returns the device.
+    /// The device.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// Returns its name in tables and failures.
+    /// What tables and failures call it.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Returns whether it is the host executor.
+    /// Whether it is the host executor.
     pub fn is_host(&self) -> bool {
         self.device.info().is_host()
     }
 
-    /// Opens the same executor again, with other options.
+    /// The same executor opened anew, with other options.
     ///
     /// # Panics
-    /// If it cannot be opened.
+    /// If it does not open.
     #[must_use]
     pub fn again(&self, options: Options) -> Self {
         let name = self.device.info().name.clone();
@@ -62,22 +62,22 @@ impl Subject {
         Self::open(&Options { choice, ..options }).unwrap_or_else(|e| panic!("{}: {e}", self.name))
     }
 
-    /// Labels values that this subject computed with its name.
+    /// Numbers that this subject computed, under its name.
     pub fn label<T: Copy + Into<f64>>(&self, values: &[T]) -> Labelled {
         Labelled::new(self.name.clone(), values.iter().map(|&x| x.into()).collect())
     }
 
-    /// Reads `tensor` back and labels it with this subject's name.
+    /// Reads `tensor` back; the result bears this subject's name.
     ///
     /// # Panics
-    /// If the device returns an error.
+    /// If the device gives an error instead.
     pub fn read(&self, tensor: &Tensor) -> Labelled {
         let values = self.device.read(tensor).unwrap_or_else(|e| panic!("{}: {e}", self.name));
         self.label(&values)
     }
 }
 
-/// Returns the adapters that the variable selects.
+/// The adapters that the variable asks for.
 fn wanted() -> Vec<Choice> {
     match std::env::var(VARIABLE).unwrap_or_default().as_str() {
         "" => vec![Choice::Gpu],
@@ -92,7 +92,7 @@ fn wanted() -> Vec<Choice> {
 fn open_gpus() -> Result<Vec<Subject>, String> {
     let wanted = wanted();
     if wanted.is_empty() {
-        // Written to stderr directly, past the capture of the test runner: the note must be visible when tests pass.
+        // Past the capture of the test runner: what was left out is said whether tests pass or fail.
         let _closed = writeln!(std::io::stderr(), "{VARIABLE}=host: GPU TESTS ARE LEFT OUT");
     }
     let open = |choice: &Choice| {
@@ -102,7 +102,7 @@ fn open_gpus() -> Result<Vec<Subject>, String> {
     wanted.iter().map(open).collect()
 }
 
-/// Returns the GPUs under test; empty only if the variable selects none.
+/// The GPUs under test; empty only if the variable says so.
 ///
 /// # Panics
 /// If an adapter is missing.
@@ -116,20 +116,19 @@ fn host() -> &'static Subject {
     HOST.get_or_init(|| Subject::open(&Options::new(Choice::Host)).expect("the host executor always opens"))
 }
 
-/// Returns the host executor, then the GPUs under test.
+/// The host executor, then the GPUs under test.
 pub fn subjects() -> Vec<&'static Subject> {
     std::iter::once(host()).chain(gpus()).collect()
 }
 
-/// Returns the host executor, then each GPU once for each variant that it can run.
-///
-/// Variants of all families are combined, so the family with the most variants determines the number of subjects.
+/// The host executor, then each GPU with each text of the shaders that come in several, as far as it can run them: the texts
+/// of all families side by side, as many times as the longest list of them needs.
 pub fn variant_subjects() -> Vec<&'static Subject> {
     static ALL: OnceLock<Vec<Subject>> = OnceLock::new();
     std::iter::once(host()).chain(ALL.get_or_init(|| open_variants(false))).collect()
 }
 
-/// Returns the same subjects, opened with inputs rounded to f16.
+/// The same, opened for inputs that are rounded to halves.
 pub fn rounding_subjects() -> Vec<&'static Subject> {
     static ALL: OnceLock<Vec<Subject>> = OnceLock::new();
     std::iter::once(host()).chain(ALL.get_or_init(|| open_variants(true))).collect()
@@ -138,8 +137,8 @@ pub fn rounding_subjects() -> Vec<&'static Subject> {
 fn open_variants(f16_inputs: bool) -> Vec<Subject> {
     let open = |options: &Options| Subject::open(options).unwrap_or_else(|e| panic!("{e}"));
     let choices = wanted().into_iter().flat_map(|choice| {
-        let options = Options { f16_inputs, ..Options::new(choice) };
-        let gpu = open(&options);
+        let plain = Options { f16_inputs, ..Options::new(choice) };
+        let gpu = open(&plain);
         let of = |family: Family| {
             let runs = family.variants().filter(|v| gpu.device().info().lacks(v).is_none());
             (family.shader(), runs.map(|v| v.name).collect::<Vec<_>>())
@@ -148,7 +147,7 @@ fn open_variants(f16_inputs: bool) -> Vec<Subject> {
         let most = offered.iter().map(|(_, names)| names.len()).max().unwrap_or(0);
         let variants = move |i: usize| Options {
             variants: offered.iter().map(|(shader, names)| (*shader, names[i % names.len()])).collect(),
-            ..options.clone()
+            ..plain.clone()
         };
         (0..most).map(variants)
     });

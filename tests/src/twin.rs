@@ -1,4 +1,4 @@
-//! One model twice: in the engine, and in the reference with the same weights.
+//! One model twice: in the engine, and in the reference from the same numbers.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -8,13 +8,13 @@ use resolvent_model::{
     Activation, Change, Checkpoint, Config, Edit, Mode, Model, RandomWeights, Site, Source, WeightSource, tiny,
 };
 use resolvent_reference::ops::{self, Frozen, GeluForm};
-use resolvent_reference::{Dual, Gpt2, Scalar, Site as Stage, Trace};
+use resolvent_reference::{Dual, Gpt2, Scalar, Site as Chunk, Trace};
 
 use crate::linear::{AffineWeights, LinearWeights};
 use crate::subject::Subject;
 use crate::truth::{constants, wide};
 
-/// A model that exists in the engine and in the reference.
+/// A model that both sides know.
 #[derive(Debug)]
 pub struct Twin {
     /// Sizes and switches.
@@ -32,33 +32,33 @@ enum Origin {
 }
 
 impl Twin {
-    /// Creates a model with seeded weights of standard deviation `std`.
+    /// Seeded weights of standard deviation `std`.
     pub fn random(config: Config, seed: u64, std: f32) -> Self {
         let weights = RandomWeights::new(&config, seed).with_std(std);
         let reference = reference(&config, &weights);
         Self { config, origin: Origin::Seed(weights), reference }
     }
 
-    /// Creates a model for tests with many runs: two blocks, odd sizes, and its own MLP width.
+    /// Two blocks, odd sizes, an MLP of its own width: for what needs many runs.
     pub fn small() -> Self {
         Self::random(Config { n_layer: 2, n_embd: 18, n_head: 3, n_inner: Some(29), vocab_size: 23, ..tiny() }, 5, 0.3)
     }
 
-    /// Creates a model with linear blocks.
+    /// A model with linear blocks.
     pub fn linear(seed: u64) -> Self {
         let (config, weights) = (LinearWeights::config(), LinearWeights::new(seed));
         let reference = reference(&config, &weights);
         Self { config, origin: Origin::Linear(weights), reference }
     }
 
-    /// Creates a model whose biases are all at sites: [`Twin::constants`].
+    /// A model whose biases all lie at sites: [`Twin::constants`].
     pub fn affine(seed: u64) -> Self {
         let (config, weights) = (AffineWeights::config(), AffineWeights::new(seed));
         let reference = reference(&config, &weights);
         Self { config, origin: Origin::Affine(weights), reference }
     }
 
-    /// Freezes the factors of `mode` in the reference.
+    /// The same model, whose reference takes as constant what `mode` does.
     #[must_use]
     pub fn in_mode(mut self, mode: Mode) -> Self {
         self.reference.config.frozen = Frozen {
@@ -69,9 +69,8 @@ impl Twin {
         self
     }
 
-    /// Returns the biases of a [`Twin::affine`] model as sources at `tokens` tokens.
-    ///
-    /// They are the biases of values (including ln_1's, through the weight), of the projection and of the MLP.
+    /// What the biases of an [`Twin::affine`] model put into the stream, as sources at `tokens` tokens: those of values (ln_1's
+    /// reaches them through the weight), of the projection and of the MLP.
     pub fn constants(&self, tokens: usize) -> Vec<Source> {
         let (d, width) = (self.config.n_embd, self.config.d_head());
         let narrow = |x: &[f64]| x.iter().map(|&x| x as f32).collect::<Vec<f32>>();
@@ -90,7 +89,7 @@ impl Twin {
         sources
     }
 
-    /// Opens a model directory.
+    /// A model directory.
     ///
     /// # Panics
     /// If it cannot be opened.
@@ -101,10 +100,10 @@ impl Twin {
         Self { config, origin: Origin::Directory(dir.to_owned()), reference }
     }
 
-    /// Creates the engine's model on a device.
+    /// The engine's half.
     ///
     /// # Panics
-    /// If the device returns an error.
+    /// If the device refuses it.
     pub fn on(&self, on: &Subject) -> Model {
         let model = match &self.origin {
             Origin::Seed(weights) => Model::random(on.device(), self.config.clone(), *weights),
@@ -115,14 +114,15 @@ impl Twin {
         model.unwrap_or_else(|e| panic!("{}: {e}", on.name()))
     }
 
-    /// Runs the reference with `edits`, then adds the sources of each superposition times its amplitude.
+    /// The reference's run under `edits`, and the sources of each superposition times its amplitude on top of what the edits
+    /// left.
     pub fn run<S: Scalar>(&self, tokens: &[u32], edits: &[Edit], superpositions: &[(&[Source], S)]) -> Trace<S> {
         let tokens: Vec<usize> = tokens.iter().map(|&id| id as usize).collect();
-        self.reference.lift::<S>().forward(&tokens, &mut |stage, x| {
+        self.reference.lift::<S>().forward(&tokens, &mut |chunk, x| {
             let width = self.config.n_embd;
             let mut splice = |site: Site, token: usize, edit: ops::Edit<'_, S>| {
                 let (here, columns) = self.place(site);
-                if here == stage {
+                if here == chunk {
                     ops::splice(x, width, token, columns, edit);
                 }
             };
@@ -149,74 +149,73 @@ impl Twin {
         })
     }
 
-    /// Runs the reference in f64.
+    /// The plain run.
     pub fn primal(&self, tokens: &[u32], edits: &[Edit]) -> Trace<f64> {
         self.run(tokens, edits, &[])
     }
 
-    /// Runs the reference on dual numbers: tangents along `sources` together.
+    /// The run on dual numbers: tangents of everything along `sources` together.
     pub fn tangent(&self, tokens: &[u32], edits: &[Edit], sources: &[Source]) -> Trace<Dual<f64>> {
         self.run(tokens, edits, &[(sources, Dual::new(0.0, 1.0))])
     }
 
-    /// Runs the reference on duals of duals: both orders along `sources` together.
+    /// The run on duals of duals: both orders of everything along `sources` together.
     pub fn jet(&self, tokens: &[u32], edits: &[Edit], sources: &[Source]) -> Trace<Dual<Dual<f64>>> {
         self.run(tokens, edits, &[(sources, Dual::new(Dual::new(0.0, 1.0), Dual::new(1.0, 0.0)))])
     }
 
-    /// Runs the reference on duals of duals with one direction each: `tangent.tangent` is the second derivative along both.
+    /// The run on duals of duals with a direction each: `tangent.tangent` of anything is its second derivative along both.
     pub fn second_derivative(&self, tokens: &[u32], edits: &[Edit], [a, b]: [&[Source]; 2]) -> Trace<Dual<Dual<f64>>> {
         let zero = Dual::new(0.0, 0.0);
         let (first, second) = (Dual::new(Dual::new(0.0, 1.0), zero), Dual::new(zero, Dual::new(1.0, 0.0)));
         self.run(tokens, edits, &[(a, first), (b, second)])
     }
 
-    /// Returns `[T, width]` of a site in a reference run.
+    /// `[T, width]` of a site in a reference run.
     pub fn capture(&self, trace: &Trace<f64>, site: Site) -> Vec<f64> {
         self.capture_of(trace, site)
     }
 
-    /// Returns the same as [`Twin::capture`], for a run on any scalar.
+    /// As [`Twin::capture`], of a run on any scalar.
     pub fn capture_of<S: Scalar>(&self, trace: &Trace<S>, site: Site) -> Vec<S> {
-        let (stage, columns) = self.place(site);
+        let (chunk, columns) = self.place(site);
         let width = self.config.n_embd;
         let level = |l: usize| &trace.field[l * trace.tokens() * width..][..trace.tokens() * width];
-        let rows = match stage {
-            Stage::ResidPre(l) => level(l),
-            Stage::ResidPost(l) => level(l + 1),
-            Stage::Q(l) => &trace.blocks[l].q,
-            Stage::K(l) => &trace.blocks[l].k,
-            Stage::V(l) => &trace.blocks[l].v,
-            Stage::Z(l) => &trace.blocks[l].z,
-            Stage::AttnOut(l) => &trace.blocks[l].attn_out,
-            Stage::ResidMid(l) => &trace.blocks[l].resid_mid,
-            Stage::MlpOut(l) => &trace.blocks[l].mlp_out,
+        let rows = match chunk {
+            Chunk::ResidPre(l) => level(l),
+            Chunk::ResidPost(l) => level(l + 1),
+            Chunk::Q(l) => &trace.blocks[l].q,
+            Chunk::K(l) => &trace.blocks[l].k,
+            Chunk::V(l) => &trace.blocks[l].v,
+            Chunk::Z(l) => &trace.blocks[l].z,
+            Chunk::AttnOut(l) => &trace.blocks[l].attn_out,
+            Chunk::ResidMid(l) => &trace.blocks[l].resid_mid,
+            Chunk::MlpOut(l) => &trace.blocks[l].mlp_out,
         };
         rows.chunks(width).flat_map(|row| &row[columns.clone()]).copied().collect()
     }
 
-    /// Returns the reference's name of a site, and the site's columns there.
-    ///
-    /// h\[l\] is always the end of the block below, so that edits under its two names are applied in the given order.
-    fn place(&self, site: Site) -> (Stage, Range<usize>) {
+    /// The reference's name of a site, and the site's columns there. h\[l\] is always the end of the block below, so that
+    /// edits under its two names act in the order in which they are given.
+    fn place(&self, site: Site) -> (Chunk, Range<usize>) {
         let d_head = self.config.d_head();
-        let stage = match site {
-            Site::ResidPre(0) => Stage::ResidPre(0),
-            Site::ResidPre(l) => Stage::ResidPost(l - 1),
-            Site::ResidMid(l) => Stage::ResidMid(l),
-            Site::ResidPost(l) => Stage::ResidPost(l),
-            Site::AttnOut(l) => Stage::AttnOut(l),
-            Site::MlpOut(l) => Stage::MlpOut(l),
-            Site::Q(l, _) => Stage::Q(l),
-            Site::K(l, _) => Stage::K(l),
-            Site::V(l, _) => Stage::V(l),
-            Site::Z(l, _) => Stage::Z(l),
+        let chunk = match site {
+            Site::ResidPre(0) => Chunk::ResidPre(0),
+            Site::ResidPre(l) => Chunk::ResidPost(l - 1),
+            Site::ResidMid(l) => Chunk::ResidMid(l),
+            Site::ResidPost(l) => Chunk::ResidPost(l),
+            Site::AttnOut(l) => Chunk::AttnOut(l),
+            Site::MlpOut(l) => Chunk::MlpOut(l),
+            Site::Q(l, _) => Chunk::Q(l),
+            Site::K(l, _) => Chunk::K(l),
+            Site::V(l, _) => Chunk::V(l),
+            Site::Z(l, _) => Chunk::Z(l),
         };
         let columns = site.head().map_or(0..self.config.n_embd, |h| h * d_head..(h + 1) * d_head);
-        (stage, columns)
+        (chunk, columns)
     }
 
-    /// Returns every site of the model.
+    /// Every site of the model.
     pub fn sites(&self) -> Vec<Site> {
         let heads = 0..self.config.n_head;
         let block = |l: usize| {
@@ -229,12 +228,12 @@ impl Twin {
     }
 }
 
-/// Returns the tangents of an array of duals.
+/// Tangents of an array of duals.
 pub fn tangents(x: &[Dual<f64>]) -> Vec<f64> {
     x.iter().map(|x| x.tangent).collect()
 }
 
-/// Returns first and second order of an array of duals of duals.
+/// First and second order of an array of duals of duals.
 pub fn orders(x: &[Dual<Dual<f64>>]) -> [Vec<f64>; 2] {
     [x.iter().map(|x| x.primal.tangent).collect(), x.iter().map(|x| x.tangent.tangent).collect()]
 }

@@ -1,4 +1,4 @@
-//! Buffers: named, reference-counted handles to device memory, allocated late and released early.
+//! Buffers: named, counted handles to device memory that is taken late and given back early.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -7,9 +7,9 @@ use crate::{gpu, host};
 
 /// A named piece of device memory, in 32-bit words (f32 or u32).
 ///
-/// Clones share the memory. It is taken from the device's pool when the first launch that names the buffer runs, and
-/// returns to the pool when the last handle is dropped. So a buffer that only a recording references lives from its
-/// first launch to its last.
+/// Cloning shares it. Memory is taken from the device's pool when the first launch that names the buffer
+/// is executed, and goes back when the last handle is dropped: a buffer that only a recording holds lives
+/// from its first launch to its last.
 #[derive(Clone, Debug)]
 pub struct Buffer(Arc<Inner>);
 
@@ -49,27 +49,27 @@ impl Buffer {
         let _lost_race = self.0.storage.set(storage);
     }
 
-    /// Returns the memory, or `None` before the first launch that uses the buffer.
+    /// The memory, if any launch has run yet.
     pub(crate) fn storage(&self) -> Option<&Storage> {
         self.0.storage.get()
     }
 
-    /// Returns the id, unique within the process.
+    /// Unique within the process.
     pub fn id(&self) -> u64 {
         self.0.id
     }
 
-    /// Returns the name, as profiles and errors show it.
+    /// The name it was given, as profiles and errors show it.
     pub fn label(&self) -> &str {
         &self.0.label
     }
 
-    /// Returns the length in 32-bit words.
+    /// Length in 32-bit words.
     pub fn words(&self) -> usize {
         self.0.words
     }
 
-    /// Returns the length in bytes.
+    /// Length in bytes.
     pub fn bytes(&self) -> u64 {
         self.0.words as u64 * 4
     }

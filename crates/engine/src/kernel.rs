@@ -5,7 +5,7 @@ use std::fmt;
 use bytemuck::AnyBitPattern;
 use resolvent_shaders as shaders;
 
-/// A kernel: one computation in WGSL and on the host, over the same bindings and parameters.
+/// A kernel: the same computation twice, over the same bindings and parameters.
 pub struct Kernel {
     /// The reflected WGSL entry, with its variants.
     pub shader: &'static shaders::Kernel,
@@ -14,7 +14,7 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Returns `shader.entry`, such as `layer_norm.primal`.
+    /// `shader.entry`, such as `layer_norm.primal`.
     pub fn name(&self) -> &'static str {
         self.shader.name
     }
@@ -31,30 +31,30 @@ impl fmt::Debug for Kernel {
 pub struct Constants(Vec<(&'static str, f64)>);
 
 impl Constants {
-    /// Collects constants by name, in any order.
+    /// Constants by name, in any order.
     pub fn new(values: &[(&'static str, f64)]) -> Self {
         let mut values = values.to_vec();
         values.sort_by_key(|&(name, _)| name);
         Self(values)
     }
 
-    /// Returns the constants as pairs, sorted by name.
+    /// As pairs, sorted by name.
     pub fn pairs(&self) -> &[(&'static str, f64)] {
         &self.0
     }
 
-    /// Returns the value of `name`, if set.
+    /// The value of `name`, if set.
     pub fn get(&self, name: &str) -> Option<f64> {
         self.0.iter().find(|(n, _)| *n == name).map(|&(_, v)| v)
     }
 
-    /// Returns a part of a pipeline's key: names with the values' bits.
+    /// Part of a pipeline's key: names with the values' bits.
     pub(crate) fn key(&self) -> Vec<(&'static str, u64)> {
         self.0.iter().map(|&(name, value)| (name, value.to_bits())).collect()
     }
 }
 
-/// Arguments of a host body: parameters, and bindings as slices in slot order.
+/// What a host body gets: parameters, and its bindings as slices in slot order.
 pub struct Bound<'a> {
     pub(crate) params: &'a [u8],
     pub(crate) constants: &'a Constants,
@@ -63,7 +63,7 @@ pub struct Bound<'a> {
 }
 
 impl<'a> Bound<'a> {
-    /// Reads the uniform, as the kernel's `Params` struct.
+    /// The uniform, as the kernel's `Params` struct.
     pub fn params<P: AnyBitPattern>(&self) -> P {
         bytemuck::pod_read_unaligned(self.params)
     }
@@ -73,10 +73,10 @@ impl<'a> Bound<'a> {
         self.constants.get(name).is_some_and(|v| v != 0.0)
     }
 
-    /// Returns the bindings in slot order: first those that are read, then those that are written.
+    /// Bindings in slot order: first those that are read, then those that are written.
     ///
-    /// The counts were checked against the shader before the launch was recorded, so a mismatch is a bug of the host
-    /// body.
+    /// The counts were checked against the shader before the launch was recorded, so a mismatch is a wrong
+    /// adapter in our own code.
     pub fn slices<const R: usize, const W: usize>(self) -> ([&'a [f32]; R], [&'a mut [f32]; W]) {
         let reads = self.reads.try_into().expect("host body asks for the shader's read bindings");
         let writes = self.writes.try_into();
@@ -84,7 +84,7 @@ impl<'a> Bound<'a> {
     }
 }
 
-/// Reinterprets words as u32: buffers of f32 words also contain index tables.
+/// Reinterprets words as u32: index tables share buffers with numbers.
 pub fn as_u32(words: &[f32]) -> &[u32] {
     bytemuck::cast_slice(words)
 }

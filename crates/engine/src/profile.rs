@@ -1,15 +1,15 @@
-//! Profiles: the time of each launch.
+//! What each launch took.
 
 use crate::recording::Work;
 
-/// One executed launch: its label, its cost bound and its time.
+/// One executed launch: its place, its cost bound and its time.
 #[derive(Clone, Debug)]
 pub struct Sample {
     /// Kernel name.
     pub kernel: &'static str,
-    /// Scope in the model and kernel, such as `blocks.3:matmul.primal`.
+    /// Place in the model.
     pub label: String,
-    /// Shapes of the outputs, such as `[rows=16, n=768]`.
+    /// Shape of what it writes, such as `[rows: 16, n: 768]`.
     pub shape: String,
     /// Cost bound.
     pub work: Work,
@@ -18,12 +18,12 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// Returns the achieved GFLOP/s.
+    /// Achieved GFLOP/s.
     pub fn gflops(&self) -> f64 {
         self.work.flops / self.seconds / 1e9
     }
 
-    /// Returns the achieved GB/s.
+    /// Achieved GB/s.
     pub fn gbytes(&self) -> f64 {
         self.work.bytes / self.seconds / 1e9
     }

@@ -13,7 +13,7 @@ use crate::tensor::{Shape, Tensor};
 /// WebGPU's smallest guaranteed limit on workgroups along one dimension.
 pub const MAX_GROUPS: u32 = 65_535;
 
-/// Least cost of a launch: the two figures that bound its time.
+/// What a launch costs at least: the two numbers that bound a kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Work {
     /// Floating-point operations; a fused multiply-add counts two.
@@ -25,9 +25,9 @@ pub struct Work {
 /// One dispatch of one kernel.
 #[derive(Debug)]
 pub struct Launch {
-    /// The kernel.
+    /// What runs.
     pub kernel: &'static Kernel,
-    /// Name of the shader's variant.
+    /// Which text variant of the shader.
     pub variant: &'static str,
     /// Values of `override` constants.
     pub constants: Constants,
@@ -39,12 +39,12 @@ pub struct Launch {
     pub grid: [u32; 3],
     /// Cost bound.
     pub work: Work,
-    /// Scope in the model and kernel, such as `blocks.3:matmul.primal`.
+    /// Place in the model, such as `blocks.3.ln_1`.
     pub label: String,
 }
 
 impl Launch {
-    /// Creates a launch of the kernel's `base` variant with default constants. [`Recording::launch`] sets its label.
+    /// A launch of the kernel's `base` variant with default constants, labelled with the kernel's name.
     pub fn new<P: NoUninit>(kernel: &'static Kernel, params: P, bindings: &[&Tensor], grid: [u32; 3]) -> Self {
         Self {
             kernel,
@@ -58,7 +58,7 @@ impl Launch {
         }
     }
 
-    /// Sets the variant.
+    /// Sets the text variant.
     #[must_use]
     pub fn variant(mut self, variant: &'static str) -> Self {
         self.variant = variant;
@@ -83,14 +83,14 @@ impl Launch {
         Error::Launch { kernel: self.kernel.name(), label: self.label.clone(), reason: reason.into() }
     }
 
-    /// Checks the launch against the reflected shader and against the device.
+    /// Holds the launch against what the shader says of itself, and against what the device offers.
     fn check(&self, info: &Info) -> Result<()> {
         let (shader, limit) = (self.kernel.shader, info.max_binding);
         let Some(variant) = shader.variant(self.variant) else {
             return Err(self.fail(format!("has no variant `{}`", self.variant)));
         };
         if let Some(lacking) = info.lacks(variant) {
-            return Err(self.fail(format!("variant `{}` needs {lacking}, which {info} lacks", self.variant)));
+            return Err(self.fail(format!("variant `{}` needs {lacking}, {info} has not", self.variant)));
         }
         if shader.params_size as usize != self.params.len() {
             let (want, have) = (shader.params_size, self.params.len());
@@ -136,7 +136,7 @@ impl Launch {
 }
 
 impl Launch {
-    /// Returns the profile's sample of the launch, which took `seconds`.
+    /// What a profile keeps of the launch, which took `seconds`.
     pub(crate) fn sample(&self, seconds: f64) -> Sample {
         let bindings = self.kernel.shader.bindings.iter().zip(&self.bindings);
         let written = bindings.filter(|(binding, _)| binding.access == Access::ReadWrite);
@@ -150,7 +150,7 @@ impl Launch {
         }
     }
 
-    /// Fails if the launch would read a buffer that nothing has written; called just before the launch runs.
+    /// Refuses, just before the launch runs, what would read memory that nothing has filled.
     pub(crate) fn reads_are_written(&self) -> Result<()> {
         let bindings = self.kernel.shader.bindings.iter().zip(&self.bindings);
         let unwritten = |(binding, tensor): &(&Binding, &Tensor)| {
@@ -166,7 +166,7 @@ impl Launch {
     }
 }
 
-/// Launches in order. Their buffers live as long as a launch or a handle refers to them.
+/// Launches in order, over buffers that live as long as somebody names them.
 pub struct Recording {
     device: Device,
     scope: String,
@@ -178,31 +178,31 @@ impl Recording {
         Self { device, scope: String::new(), launches: Vec::new() }
     }
 
-    /// Returns the device that it will run on.
+    /// The device that it will run on.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// Labels the following launches and tensors with `scope`, such as `blocks.3`.
+    /// Labels what follows with `scope`, such as `blocks.3`.
     pub fn scope(&mut self, scope: impl Into<String>) {
         self.scope = scope.into();
     }
 
-    /// Creates a tensor that later launches will write. It takes no memory before the first of them runs.
+    /// A tensor that the launches to come will write. It takes no memory before the first of them runs.
     pub fn tensor(&self, name: &str, dims: &[(&'static str, usize)]) -> Result<Tensor> {
         let shape = Shape::new(dims);
         let label = if self.scope.is_empty() { name.to_owned() } else { format!("{}.{name}", self.scope) };
         Tensor::new(Buffer::unplaced(label, shape.elements()), shape)
     }
 
-    /// Returns the total cost bound of the launches.
+    /// What its launches cost together.
     pub fn work(&self) -> Work {
         let add =
             |sum: Work, one: &Launch| Work { flops: sum.flops + one.work.flops, bytes: sum.bytes + one.work.bytes };
         self.launches.iter().fold(Work::default(), add)
     }
 
-    /// Checks a launch against its shader and appends it. Ignores a launch whose grid has a zero dimension.
+    /// Appends a launch, checked against its shader. A grid with a zero dimension is nothing to do.
     pub fn launch(&mut self, mut launch: Launch) -> Result<()> {
         if launch.grid.contains(&0) {
             return Ok(());
@@ -214,12 +214,12 @@ impl Recording {
         Ok(())
     }
 
-    /// Returns the launches so far.
+    /// The launches so far.
     pub fn launches(&self) -> &[Launch] {
         &self.launches
     }
 
-    /// Returns the launches, in order, for an executor.
+    /// Gives up the launches to an executor, in order.
     pub(crate) fn into_launches(self) -> Vec<Launch> {
         self.launches
     }

@@ -1,6 +1,6 @@
-//! Stopping long work: between launches, a callback decides whether the work continues.
+//! Stopping long work: whoever runs it is asked, between its launches, whether it may go on.
 //!
-//! The callback belongs to a thread, not to a device: other threads continue their work on the same device.
+//! The question belongs to a thread, not to a device: work of other threads on the same device goes on.
 
 use std::cell::RefCell;
 
@@ -12,10 +12,10 @@ thread_local! {
     static STOP: RefCell<Option<Stop>> = const { RefCell::new(None) };
 }
 
-/// Runs `work`, and calls `stop` on this thread before each launch on the host and each submission to a GPU. The calls
-/// are frequent, so `stop` must be cheap. Once it returns true, submissions and downloads fail with [`Error::Stopped`].
+/// Runs `work`. `stop` is asked on this thread before each launch on the host and each submission to a GPU, so often and
+/// cheaply; once it says true, whatever is submitted or downloaded fails with [`Error::Stopped`].
 pub fn stoppable<T>(stop: impl FnMut() -> bool + 'static, work: impl FnOnce() -> T) -> T {
-    /// Restores the thread's former callback, also if `work` panics.
+    /// Gives the thread back its former question, also where `work` panics.
     struct Former(Option<Stop>);
     impl Drop for Former {
         fn drop(&mut self) {
@@ -26,12 +26,12 @@ pub fn stoppable<T>(stop: impl FnMut() -> bool + 'static, work: impl FnOnce() ->
     work()
 }
 
-/// Checks whether the work of this thread may continue; for loops that take long without the device.
+/// Asks whether the work of this thread may go on; for loops that take long without the device.
 ///
 /// # Errors
-/// [`Error::Stopped`] if the callback returns true.
+/// [`Error::Stopped`].
 pub fn go_on() -> Result<()> {
-    // The callback is taken out during its call, so that it may itself run work.
+    // Out of its place while it is asked, so that it may itself run work.
     let Some(mut stop) = STOP.take() else { return Ok(()) };
     let stopped = stop();
     STOP.set(Some(stop));

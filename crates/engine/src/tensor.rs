@@ -11,22 +11,22 @@ use crate::error::{Error, Result};
 pub struct Shape(Vec<(&'static str, usize)>);
 
 impl Shape {
-    /// Collects dimensions by name, outermost first.
+    /// Dimensions by name, outermost first.
     pub fn new(dims: &[(&'static str, usize)]) -> Self {
         Self(dims.to_vec())
     }
 
-    /// Returns the number of elements.
+    /// Number of elements.
     pub fn elements(&self) -> usize {
         self.0.iter().map(|&(_, n)| n).product()
     }
 
-    /// Returns the lengths, outermost first.
+    /// Lengths, outermost first.
     pub fn lengths(&self) -> Vec<usize> {
         self.0.iter().map(|&(_, n)| n).collect()
     }
 
-    /// Returns the dimensions with their names.
+    /// Dimensions with their names.
     pub fn dims(&self) -> &[(&'static str, usize)] {
         &self.0
     }
@@ -54,12 +54,12 @@ pub struct Tensor {
 }
 
 impl Tensor {
-    /// Views the whole of `buffer` as `shape`.
+    /// The whole of `buffer`, seen as `shape`.
     pub fn new(buffer: Buffer, shape: Shape) -> Result<Self> {
         Self::view(buffer, 0, shape)
     }
 
-    /// Views `shape.elements()` words of `buffer`, from `offset` on, as `shape`.
+    /// `shape.elements()` words of `buffer` from `offset` on.
     pub fn view(buffer: Buffer, offset: usize, shape: Shape) -> Result<Self> {
         let end = offset + shape.elements();
         if end > buffer.words() {
@@ -71,22 +71,22 @@ impl Tensor {
         Ok(Self { buffer, offset, shape })
     }
 
-    /// Returns the buffer of the tensor.
+    /// The buffer behind it.
     pub fn buffer(&self) -> &Buffer {
         &self.buffer
     }
 
-    /// Returns the dimensions.
+    /// Dimensions.
     pub fn shape(&self) -> &Shape {
         &self.shape
     }
 
-    /// Returns the words of the buffer that belong to this tensor.
+    /// The words of the buffer that belong to this tensor.
     pub fn range(&self) -> Range<usize> {
         self.offset..self.offset + self.shape.elements()
     }
 
-    /// Returns the length of the dimension `name`; an error of `op` if there is none.
+    /// Length of the dimension `name`; an error of `op` if there is none.
     pub fn dim(&self, op: &'static str, name: &'static str) -> Result<usize> {
         let found = self.shape.dims().iter().find(|(n, _)| *n == name);
         found.map(|&(_, n)| n).ok_or_else(|| {
@@ -102,6 +102,6 @@ impl Tensor {
             return Ok(());
         }
         let wanted = Shape::new(wanted);
-        Err(Error::shape(op, format!("`{}` is {}, expected {wanted}", self.buffer.label(), self.shape)))
+        Err(Error::shape(op, format!("`{}` is {}, wanted {wanted}", self.buffer.label(), self.shape)))
     }
 }

@@ -46,7 +46,7 @@ pub(crate) fn open(device: &Device, name: &str) -> Option<Result<Model>> {
     let opened = || {
         let checkpoint = Checkpoint::embedded(found.name, found.config, found.weights)?;
         let tokenizer = Tokenizer::from_bytes("atlas/tokenizer.json", TOKENIZER)?;
-        Model::from_checkpoint(device, &checkpoint, found.name, Some(Ok(tokenizer)))
+        Model::from_checkpoint(device, &checkpoint, found.name, Some(tokenizer))
     };
     Some(opened())
 }

@@ -68,8 +68,7 @@ impl Checkpoint {
     ///
     /// Names may carry the `transformer.` prefix. Stored attention masks (`h.N.attn.bias`,
     /// `h.N.attn.masked_bias`) are passed over. If the unembedding is tied, a stored `lm_head.weight` is
-    /// passed over as well, with a warning where it differs from `wte.weight`, which is what is used. A tied model may
-    /// store `lm_head.weight` alone: it is used for both.
+    /// passed over as well, with a warning where it differs from `wte.weight`, which is what is used.
     ///
     /// # Errors
     /// A file is missing, unreadable or damaged; the configuration is unusable; a tensor is missing, extra,
@@ -91,7 +90,7 @@ impl Checkpoint {
 
     fn assemble(dir: &Path, config: Config, config_bytes: &[u8], files: Vec<WeightFile>) -> Result<Self> {
         let stored = layout::collect(&files)?;
-        let (tensors, head) = layout::check(dir, &config, stored, &layout::shared(&files))?;
+        let (tensors, head) = layout::check(dir, &config, stored)?;
         let checkpoint =
             Self { config, config_hash: blake3::hash(config_bytes), files, tensors, hash: OnceLock::new() };
         if let (Some(head), Some(wte)) = (head, checkpoint.tensors.get("wte.weight"))

@@ -79,7 +79,7 @@ impl Config {
         let path = dir.join("config.json");
         // A mistyped path is told apart from a directory without the file.
         std::fs::metadata(dir).map_err(|source| Error::Io { path: dir.into(), source })?;
-        if !files::exists(&path)? {
+        if !path.exists() {
             return Err(Error::NotAModel {
                 dir: dir.into(),
                 wanted: "config.json",
@@ -87,7 +87,9 @@ impl Config {
             });
         }
         let bytes = files::read(&path)?;
-        Ok((Self::parse(&bytes, &path)?, bytes))
+        let text = std::str::from_utf8(&bytes)
+            .map_err(|e| config_error(&path, format!("not UTF-8 text ({e}); download it again")))?;
+        Ok((Self::parse(text, &path)?, bytes))
     }
 
     /// Parses and checks the text of a `config.json`.
@@ -95,12 +97,12 @@ impl Config {
     /// # Errors
     /// The text is not JSON, is not a GPT-2's, or fails [`Config::validate`].
     pub fn from_json(text: &str) -> Result<Self> {
-        Self::parse(text.as_bytes(), Path::new("config.json"))
+        Self::parse(text, Path::new("config.json"))
     }
 
-    fn parse(bytes: &[u8], path: &Path) -> Result<Self> {
-        let map =
-            files::object(bytes).map_err(|e| config_error(path, format!("{e}; download it again if it is damaged")))?;
+    fn parse(text: &str, path: &Path) -> Result<Self> {
+        let map: Map<String, Value> = serde_json::from_str(text)
+            .map_err(|e| config_error(path, format!("not a JSON object ({e}); download it again")))?;
         let fields = Fields { map: &map, path };
         fields.check_kind()?;
         let vocab_size = fields.size(&["vocab_size"])?;

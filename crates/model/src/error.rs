@@ -1,6 +1,5 @@
 //! What can go wrong in this crate, as one line that names the cause and the fix.
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
@@ -247,19 +246,11 @@ pub enum Error {
     Engine(#[from] resolvent_engine::Error),
 }
 
-/// The words of a library on one line, and cut where they repeat a long text.
-pub(crate) fn one_line(error: &dyn fmt::Display) -> String {
-    cut(&error.to_string(), 300)
-}
-
 /// Text from a file or a user as it stands in a message: on one line, and cut where it is long.
 pub(crate) fn shown(text: &str) -> String {
-    cut(text, 60)
-}
-
-fn cut(text: &str, most: usize) -> String {
-    let start: String = text.chars().take(most).flat_map(show_char).collect();
-    if text.chars().nth(most).is_some() { start + "…" } else { start }
+    const MOST: usize = 60;
+    let cut: String = text.chars().take(MOST).flat_map(show_char).collect();
+    if text.chars().nth(MOST).is_some() { cut + "…" } else { cut }
 }
 
 fn show_char(c: char) -> Vec<char> {

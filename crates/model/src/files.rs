@@ -1,12 +1,10 @@
-//! Reading the small files of a model directory whole, and as text.
+//! Reading the small files of a model directory whole.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, Read};
 use std::path::Path;
 
-use serde_json::{Map, Value};
-
-use crate::error::{Error, Result, one_line};
+use crate::error::{Error, Result};
 
 /// Largest configuration, index, vocabulary or merge list read; GPT-2's largest is 2 MB.
 const MAX_BYTES: u64 = 256 << 20;
@@ -32,82 +30,4 @@ pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
         return Err(io::Error::other("not a regular file"));
     }
     File::open(path)
-}
-
-/// Returns whether a path exists. `Path::exists` is false where the system does not say, for example in a folder without
-/// search permission; here that is an error.
-pub(crate) fn exists(path: &Path) -> Result<bool> {
-    match std::fs::metadata(path) {
-        Ok(_) => Ok(true),
-        // Nothing has a name that no file can have, or lies in what is no folder.
-        Err(source)
-            if [ErrorKind::NotFound, ErrorKind::NotADirectory, ErrorKind::InvalidFilename].contains(&source.kind()) =>
-        {
-            Ok(false)
-        }
-        Err(source) => Err(Error::Io { path: path.into(), source }),
-    }
-}
-
-/// Returns the text of a file without its byte order mark.
-///
-/// # Errors
-/// What the file is instead of UTF-8 text.
-pub fn text(bytes: &[u8]) -> Result<&str, String> {
-    if is_lfs_pointer(bytes) {
-        return Err(LFS_POINTER.to_owned());
-    }
-    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
-    std::str::from_utf8(bytes).map_err(|e| match bytes {
-        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => "it is UTF-16 text, not UTF-8: save it as UTF-8".to_owned(),
-        _ => format!("not UTF-8 text ({e})"),
-    })
-}
-
-/// Returns the object of a JSON file, or what the file is instead.
-pub(crate) fn object(bytes: &[u8]) -> Result<Map<String, Value>, String> {
-    serde_json::from_str(text(bytes)?).map_err(|e| format!("not a JSON object ({})", one_line(&e)))
-}
-
-/// What is said of a file that git has not replaced by its content.
-pub(crate) const LFS_POINTER: &str = "it is a Git LFS pointer, not the file itself: run `git lfs pull`";
-
-/// Whether a file is what git leaves in the place of a large file until `git lfs pull`.
-pub(crate) fn is_lfs_pointer(bytes: &[u8]) -> bool {
-    bytes.starts_with(b"version https://git-lfs")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn byte_order_marks_are_skipped_and_other_encodings_named() {
-        assert_eq!(text("\u{feff}é".as_bytes()), Ok("é"));
-        assert_eq!(text("é\u{feff}".as_bytes()), Ok("é\u{feff}"), "only a mark at the start is one");
-        for order in [u16::to_le_bytes, u16::to_be_bytes] {
-            let bytes: Vec<u8> = "\u{feff}{}".encode_utf16().flat_map(order).collect();
-            assert!(text(&bytes).is_err_and(|e| e.contains("UTF-16") && e.contains("save it as UTF-8")));
-        }
-        assert!(text(b"\xFFa").is_err_and(|e| e.starts_with("not UTF-8 text (")));
-        assert_eq!(object(b"\xEF\xBB\xBF{\"a\": 1}").map(|map| map.len()), Ok(1));
-        let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n";
-        assert!(object(pointer).is_err_and(|e| e.contains("git lfs pull")));
-    }
-
-    /// What the system refuses to say is not "no": a link to itself replaces a folder without search permission,
-    /// which root may search.
-    #[cfg(unix)]
-    #[test]
-    fn a_path_that_cannot_be_examined_is_an_error() {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        let path = dir.path().join("config.json");
-        assert!(exists(&path).is_ok_and(|there| !there));
-        let none = [dir.path().join("x".repeat(5000)), dir.path().join("file/x")];
-        std::fs::write(dir.path().join("file"), "").expect("writable");
-        assert!(none.iter().all(|path| exists(path).is_ok_and(|there| !there)));
-        std::os::unix::fs::symlink(&path, &path).expect("a link");
-        let line = exists(&path).expect_err("is unknown").to_string();
-        assert!(line.starts_with("cannot read ") && line.contains("config.json"), "{line}");
-    }
 }

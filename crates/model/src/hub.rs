@@ -156,7 +156,6 @@ impl Hub {
             let missing = folder.missing(&commit);
             let dir = folder.snapshot(&commit);
             if missing.is_empty() {
-                self.ask_for_settings(&parsed, folder, &commit);
                 return Ok(Snapshot::new(folder, &commit));
             }
             if self.offline && missing == [cache::TOKENIZER] {
@@ -172,27 +171,6 @@ impl Hub {
         let folder = &folders[0];
         let commit = fetch::fetch(self, &parsed, folder, &cached)?;
         Ok(Snapshot::new(folder, &commit))
-    }
-
-    /// Has the settings of a tokenizer in a snapshot that is whole but for them, as another program may leave it. Where
-    /// the hub cannot be asked, the model is used without them.
-    fn ask_for_settings(&self, name: &Name, folder: &Folder, commit: &str) {
-        let unknown = folder.unknown_settings(commit);
-        if unknown.is_empty() {
-            return;
-        }
-        let reason = match self.offline {
-            true => "HF_HUB_OFFLINE forbids to ask for them".to_owned(),
-            false => match fetch::settings(self, name, folder, commit) {
-                Ok(()) => return,
-                Err(error) => error.to_string(),
-            },
-        };
-        tracing::warn!(
-            "{} lacks {}, without which token ids may differ from Hugging Face's; {reason}",
-            folder.snapshot(commit).display(),
-            unknown.join(", ")
-        );
     }
 
     fn report(&self, event: HubEvent<'_>) {

@@ -25,8 +25,6 @@ mod config;
 mod edit;
 mod error;
 mod files;
-#[cfg(test)]
-mod fuzz;
 #[cfg(feature = "hub")]
 mod hub;
 mod hvp;
@@ -56,7 +54,6 @@ pub use checkpoint::{Checkpoint, Dtype};
 pub use config::{Activation, Config, MAX_D_HEAD, MAX_LAYERS};
 pub use edit::{Change, Edit};
 pub use error::{Error, Result};
-pub use files::text as file_text;
 #[cfg(feature = "hub")]
 pub use hub::{Hub, HubEvent, Snapshot};
 pub use jet::{Along, Jets};

@@ -12,11 +12,10 @@ use crate::config::Config;
 use crate::edit::Edit;
 use crate::error::{Error, Result};
 use crate::program::Program;
-use crate::prompt::parse_token;
 use crate::random::RandomWeights;
 use crate::run::Run;
 use crate::site::Site;
-use crate::tokenizer::{Tokenizer, id_argument};
+use crate::tokenizer::Tokenizer;
 use crate::weights::{WeightSource, Weights};
 
 /// A GPT-2 with its weights on a device. Cloning shares them.
@@ -28,8 +27,7 @@ pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) weights: Weights,
     pub(crate) program: Program,
-    /// Or why there is none although there are files of one.
-    tokenizer: Option<Result<Tokenizer, String>>,
+    tokenizer: Option<Tokenizer>,
     name: String,
     hash: String,
     /// What [`Model::input_rounding`] returns; set once, when the model has been assembled.
@@ -50,8 +48,7 @@ pub struct RunOptions {
 }
 
 impl Model {
-    /// Opens a model directory: `config.json`, weights, and a tokenizer if there is one. A tokenizer that cannot be used is
-    /// no error here, since token ids need none: [`Model::text_tokenizer`] says what is wrong with it.
+    /// Opens a model directory: `config.json`, weights, and a tokenizer if there is one.
     ///
     /// # Errors
     /// Every way in which such a directory can be wrong, in one line; see [`crate::Error`].
@@ -63,7 +60,7 @@ impl Model {
     /// As [`Model::open`], with a name of its own.
     pub(crate) fn open_as(device: &Device, dir: &Path, name: &str) -> Result<Self> {
         let checkpoint = Checkpoint::open(dir)?;
-        let tokenizer = Tokenizer::open(dir).map_err(|error| error.to_string()).transpose();
+        let tokenizer = Tokenizer::open(dir)?;
         Self::from_checkpoint(device, &checkpoint, name, tokenizer)
     }
 
@@ -71,7 +68,7 @@ impl Model {
         device: &Device,
         checkpoint: &Checkpoint,
         name: &str,
-        tokenizer: Option<Result<Tokenizer, String>>,
+        tokenizer: Option<Tokenizer>,
     ) -> Result<Self> {
         let parts = (name.to_owned(), checkpoint.hash().to_owned(), tokenizer);
         Self::assemble(device, checkpoint.config().clone(), checkpoint, parts)
@@ -103,7 +100,7 @@ impl Model {
         device: &Device,
         config: Config,
         source: &dyn WeightSource,
-        (name, hash, tokenizer): (String, String, Option<Result<Tokenizer, String>>),
+        (name, hash, tokenizer): (String, String, Option<Tokenizer>),
     ) -> Result<Self> {
         let weights = Weights::upload(device, &config, source)?;
         let rounds_inputs = device.f16_inputs() && weights.rounding.is_some();
@@ -137,33 +134,9 @@ impl Model {
         &self.0.device
     }
 
-    /// The tokenizer, where the directory has one that can be used.
+    /// The tokenizer, where the directory has one.
     pub fn tokenizer(&self) -> Option<&Tokenizer> {
-        self.0.tokenizer.as_ref()?.as_ref().ok()
-    }
-
-    /// Returns the tokenizer for a text that has to be read; none where the directory has none.
-    ///
-    /// # Errors
-    /// [`Error::Encoding`]: the directory has files of a tokenizer, and they cannot be used.
-    pub fn text_tokenizer(&self) -> Result<Option<&Tokenizer>> {
-        match &self.0.tokenizer {
-            None => Ok(None),
-            Some(Ok(tokenizer)) => Ok(Some(tokenizer)),
-            Some(Err(message)) => Err(Error::Encoding { message: message.clone() }),
-        }
-    }
-
-    /// Returns the id of an argument that must be one token: text, or an id written `#1234`; see [`parse_token`].
-    ///
-    /// # Errors
-    /// As [`parse_token`], or [`Model::text_tokenizer`] for a text.
-    pub fn token(&self, arg: &str) -> Result<u32> {
-        let tokenizer = match id_argument(arg) {
-            Some(_) => self.tokenizer(),
-            None => self.text_tokenizer()?,
-        };
-        parse_token(tokenizer, self.config().vocab_size, arg)
+        self.0.tokenizer.as_ref()
     }
 
     /// What it came from: the embedded model's name, a directory, a repository with its commit, or a seed.

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::config::Config;
-use crate::error::{Error, Result, one_line};
+use crate::error::{Error, Result};
 use crate::files;
 use crate::model::Model;
 use crate::prompt::{check_prompt, parse_token};
@@ -82,8 +82,7 @@ impl PromptSet {
 
     fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Self> {
         let fail = |message: String| Error::PromptFile { path: path.to_owned(), message };
-        let text = files::text(bytes).map_err(fail)?;
-        let file: File = serde_json::from_str(text).map_err(|e| fail(one_line(&e)))?;
+        let file: File = serde_json::from_slice(bytes).map_err(|e| fail(e.to_string()))?;
         if file.version != 1 {
             return Err(fail(format!("it has version {}, and this program reads version 1", file.version)));
         }
@@ -110,13 +109,13 @@ impl PromptPair {
     /// is not one token. Prompts written for one tokenizer need not fit another.
     ///
     /// # Errors
-    /// The model has no tokenizer, or one that cannot be used.
+    /// The model has no tokenizer.
     pub fn tokens(&self, model: &Model) -> Result<Option<TokenPair>> {
-        let Some(tokenizer) = model.text_tokenizer()? else {
+        let Some(tokenizer) = model.tokenizer() else {
             return Err(Error::Place(format!("{} has no tokenizer; prompts are texts", model.name())));
         };
         let config: &Config = model.config();
-        let encode = |text: &str| tokenizer.prompt(text).ok().filter(|ids| check_prompt(config, ids).is_ok());
+        let encode = |text: &str| tokenizer.encode(text).ok().filter(|ids| check_prompt(config, ids).is_ok());
         let token = |text: &str| parse_token(Some(tokenizer), config.vocab_size, text).ok();
         let parts = (encode(&self.clean), encode(&self.corrupted), token(&self.target), token(&self.against));
         let (Some(clean), Some(corrupted), Some(target), Some(against)) = parts else { return Ok(None) };
@@ -143,17 +142,6 @@ mod tests {
         assert_eq!(set.task("a").map(|t| t.prompts[0].target.clone()).ok(), Some(" b".to_owned()));
         let missing = set.task("b").map(|_| ()).map_err(|e| e.to_string());
         assert_eq!(missing, Err("no task `b` among the prompts; there are a".to_owned()));
-    }
-
-    #[test]
-    fn a_byte_order_mark_is_skipped_and_utf_16_named() {
-        let text = r#"{"version": 1, "tasks": {"a": {"prompts": [
-            {"clean": "1", "corrupted": "2", "target": " b", "against": " c"}]}}}"#;
-        assert_eq!(parse(&format!("\u{feff}{text}")).ok(), parse(text).ok());
-        let utf16: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
-        let marked = [&[0xFF, 0xFE], &utf16[..]].concat();
-        let error = PromptSet::from_bytes(Path::new("p.json"), &marked).map(|_| ()).map_err(|e| e.to_string());
-        assert!(error.as_ref().is_err_and(|e| e.contains("it is UTF-16 text, not UTF-8")), "{error:?}");
     }
 
     #[test]

@@ -1,29 +1,26 @@
 //! Text to token ids and back, for GPT-2's byte-level BPE and for whatever else a `tokenizer.json` describes.
 
-mod build;
-mod checks;
-#[cfg(test)]
-mod golden_tests;
-mod json;
-mod settings;
-
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use tokenizers::{DecoderWrapper, Model as _, ModelWrapper, OffsetReferential, OffsetType, PreTokenizer as _};
+use serde_json::{Map, Value};
+use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::{AddedToken, DecoderWrapper};
 
-use crate::error::{Error, Result, one_line, shown};
+use crate::error::{Error, Result, shown};
 use crate::files;
+
+/// GPT-2's one special token.
+const END_OF_TEXT: &str = "<|endoftext|>";
 
 /// A tokenizer of a model directory.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     /// Whether pieces are spelled in GPT-2's byte alphabet (`ĠParis` for ` Paris`).
     byte_level: bool,
-    /// Tokens that go before and after a prompt, besides those of the post-processor.
-    around: (Option<u32>, Option<u32>),
 }
 
 impl fmt::Debug for Tokenizer {
@@ -33,15 +30,22 @@ impl fmt::Debug for Tokenizer {
 }
 
 impl Tokenizer {
-    /// Opens `tokenizer.json`, or else `vocab.json` with `merges.txt`; none where the directory has neither. Added tokens,
-    /// special tokens and options of `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json` are
-    /// applied as Hugging Face transformers (5.23) applies them, so that the ids are the same.
+    /// Opens `tokenizer.json`, or else `vocab.json` with `merges.txt`; none where the directory has neither.
     ///
     /// # Errors
-    /// A file cannot be read or is damaged, only one of `vocab.json` and `merges.txt` is there, or the files ask for
-    /// something that is not supported: ids never differ silently.
+    /// A file cannot be read or is damaged, or only one of `vocab.json` and `merges.txt` is there.
     pub fn open(dir: &Path) -> Result<Option<Self>> {
-        build::open(dir)
+        let [whole, vocab, merges] = ["tokenizer.json", "vocab.json", "merges.txt"].map(|name| dir.join(name));
+        let inner = if whole.exists() {
+            from_json(&files::read(&whole)?).map_err(|message| Error::Tokenizer { path: whole, message })?
+        } else if vocab.exists() || merges.exists() {
+            let entries =
+                parse_vocab(&files::read(&vocab)?).map_err(|message| Error::Tokenizer { path: vocab, message })?;
+            from_bpe(entries, &files::read(&merges)?).map_err(|message| Error::Tokenizer { path: merges, message })?
+        } else {
+            return Ok(None);
+        };
+        Ok(Some(Self::from_inner(inner)))
     }
 
     /// A tokenizer from the bytes of a `tokenizer.json`; `name` stands for the file in messages.
@@ -49,14 +53,13 @@ impl Tokenizer {
     /// # Errors
     /// The bytes are no tokenizer that the `tokenizers` crate can read.
     pub fn from_bytes(name: &str, bytes: &[u8]) -> Result<Self> {
-        let inner = files::object(bytes).and_then(|json| build::from_json(&json));
-        let inner = inner.map_err(|message| Error::Tokenizer { path: name.into(), message })?;
-        Ok(Self::new(inner, (None, None)))
+        let inner = from_json(bytes).map_err(|message| Error::Tokenizer { path: name.into(), message })?;
+        Ok(Self::from_inner(inner))
     }
 
-    fn new(inner: tokenizers::Tokenizer, around: (Option<u32>, Option<u32>)) -> Self {
+    fn from_inner(inner: tokenizers::Tokenizer) -> Self {
         let byte_level = matches!(inner.get_decoder(), Some(DecoderWrapper::ByteLevel(_)));
-        Self { inner, byte_level, around }
+        Self { inner, byte_level }
     }
 
     /// Number of tokens, special ones included.
@@ -69,54 +72,25 @@ impl Tokenizer {
         self.len() == 0
     }
 
-    /// Returns the ids of a text, with no special tokens put around it. `<|endoftext|>` in the text is that token.
+    /// The ids of a text, with no special tokens put around it. `<|endoftext|>` in the text is that token.
     ///
     /// # Errors
     /// [`Error::Encoding`] where a part of the text has no token, as in a vocabulary that lacks some bytes.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        self.ids(text, false)
-    }
-
-    /// Returns the ids of a prompt: those of its text, and around them the tokens that the tokenizer's files ask for
-    /// (`add_bos_token`, a post-processor). GPT-2's files ask for none.
-    ///
-    /// # Errors
-    /// As [`Tokenizer::encode`].
-    pub fn prompt(&self, text: &str) -> Result<Vec<u32>> {
-        let ids = self.ids(text, true)?;
-        Ok(self.around.0.into_iter().chain(ids).chain(self.around.1).collect())
-    }
-
-    fn ids(&self, text: &str, special: bool) -> Result<Vec<u32>> {
-        let failed =
-            |e: tokenizers::Error| encoding_error(format!("`{}` cannot be encoded: {}", shown(text), one_line(&e)));
-        if self.loses(text).map_err(failed)? {
-            let message = format!("`{}` has characters that this tokenizer has no token for", shown(text));
-            return Err(encoding_error(message));
-        }
-        let encoding = self.inner.encode_fast(text, special).map_err(failed)?;
-        Ok(encoding.get_ids().to_vec())
-    }
-
-    /// Whether some of a text is dropped, which BPE does with letters that it has no token for. What counts is the text
-    /// that reaches the model: added tokens, normalizers and pre-tokenizers take their part first. A prompt must not
-    /// change silently.
-    fn loses(&self, text: &str) -> Result<bool, tokenizers::Error> {
-        let ModelWrapper::BPE(model) = self.inner.get_model() else { return Ok(false) };
-        let added = self.inner.get_added_vocabulary();
-        let mut pieces = added.extract_and_normalize(self.inner.get_normalizer(), text);
-        if let Some(pre_tokenizer) = self.inner.get_pre_tokenizer() {
-            pre_tokenizer.pre_tokenize(&mut pieces)?;
-        }
-        for (piece, _, tokens) in pieces.get_splits(OffsetReferential::Normalized, OffsetType::None) {
-            if tokens.is_none() {
-                let last = model.tokenize(piece)?.pop().map_or(0, |token| token.offsets.1);
-                if last != piece.len() {
-                    return Ok(true);
-                }
+        let encoding = self
+            .inner
+            .encode_fast(text, false)
+            .map_err(|e| encoding_error(format!("`{}` cannot be encoded: {e}", shown(text))))?;
+        let ids = encoding.get_ids().to_vec();
+        // BPE drops bytes that it has no token for; a prompt must not change silently.
+        if self.byte_level && self.inner.get_normalizer().is_none() {
+            let bytes: Vec<u8> = ids.iter().flat_map(|&id| self.bytes(id).unwrap_or_default()).collect();
+            if bytes != text.as_bytes() && bytes.strip_prefix(b" ") != Some(text.as_bytes()) {
+                let message = format!("`{}` has characters that this tokenizer has no token for", shown(text));
+                return Err(encoding_error(message));
             }
         }
-        Ok(false)
+        Ok(ids)
     }
 
     /// The text of some ids. Bytes that are not UTF-8 become U+FFFD; special tokens are kept.
@@ -131,9 +105,7 @@ impl Tokenizer {
             let bytes: Vec<u8> = ids.iter().flat_map(|&id| self.bytes(id).unwrap_or_default()).collect();
             return Ok(String::from_utf8_lossy(&bytes).into_owned());
         }
-        self.inner
-            .decode(ids, false)
-            .map_err(|e| encoding_error(format!("the tokens cannot be decoded: {}", one_line(&e))))
+        self.inner.decode(ids, false).map_err(|e| encoding_error(format!("the tokens cannot be decoded: {e}")))
     }
 
     /// Display text of one token: its piece of text with its space. Bytes that are no UTF-8 by themselves are
@@ -188,10 +160,9 @@ impl Tokenizer {
     fn suggestion(&self, arg: &str) -> Option<String> {
         let trimmed = arg.trim();
         let core = arg.trim_matches(|c: char| !c.is_alphanumeric());
-        // An emoji has no letters: nothing would be left of it but the space.
         [format!(" {trimmed}"), trimmed.to_owned(), format!(" {core}"), core.to_owned()]
             .into_iter()
-            .find(|text| text != arg && !text.trim().is_empty() && matches!(self.encode(text).as_deref(), Ok([_])))
+            .find(|text| text != arg && matches!(self.encode(text).as_deref(), Ok([_])))
     }
 
     /// The bytes of one token of a byte-level vocabulary.
@@ -222,6 +193,81 @@ static BYTES: LazyLock<HashMap<char, u8>> = LazyLock::new(|| {
 
 fn encoding_error(message: String) -> Error {
     Error::Encoding { message }
+}
+
+/// A whole `tokenizer.json`. Merges are checked first: the tokenizers crate (0.23) panics on some bad ones.
+fn from_json(bytes: &[u8]) -> Result<tokenizers::Tokenizer, String> {
+    let json: Map<String, Value> = serde_json::from_slice(bytes).map_err(|e| format!("not a JSON object ({e})"))?;
+    let model = json.get("model").and_then(Value::as_object).ok_or("`model` is missing")?;
+    if let (Some(vocab), Some(merges)) = (model.get("vocab"), model.get("merges")) {
+        let vocab = vocab.as_object().ok_or("`model.vocab` must be an object of pieces and ids")?;
+        if model.get("continuing_subword_prefix").and_then(Value::as_str).is_some_and(|s| !s.is_empty()) {
+            return Err("`continuing_subword_prefix` is not supported with BPE".to_owned());
+        }
+        for merge in merges.as_array().ok_or("`model.merges` must be a list")? {
+            let pair = match merge {
+                Value::String(line) => line.split_once(' '),
+                Value::Array(pair) => match pair.as_slice() {
+                    [Value::String(a), Value::String(b)] => Some((a.as_str(), b.as_str())),
+                    _ => None,
+                },
+                _ => None,
+            };
+            let (a, b) = pair.ok_or_else(|| format!("the merge {} is not a pair", shown(&merge.to_string())))?;
+            check_merge(|piece| vocab.contains_key(piece), a, b)?;
+        }
+    }
+    let mut tokenizer = tokenizers::Tokenizer::from_bytes(bytes).map_err(|e| e.to_string())?;
+    tokenizer.with_padding(None);
+    tokenizer.with_truncation(None).map_err(|e| e.to_string())?;
+    Ok(tokenizer)
+}
+
+/// GPT-2's tokenizer from its two original files.
+fn from_bpe(vocab: HashMap<String, u32>, merges: &[u8]) -> Result<tokenizers::Tokenizer, String> {
+    let text = std::str::from_utf8(merges).map_err(|e| format!("not UTF-8 text ({e})"))?;
+    let mut pairs = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        if line.is_empty() || line.starts_with("#version") {
+            continue;
+        }
+        let at = |message: String| format!("line {}: {message}", number + 1);
+        let (a, b) = line.split_once(' ').ok_or_else(|| at(format!("`{}` is not a pair", shown(line))))?;
+        check_merge(|piece| vocab.contains_key(piece), a, b).map_err(at)?;
+        pairs.push((a.to_owned(), b.to_owned()));
+    }
+    let special = vocab.contains_key(END_OF_TEXT);
+    let vocab: Vocab = vocab.into_iter().collect();
+    let model = BPE::builder().vocab_and_merges(vocab, pairs).build().map_err(|e| e.to_string())?;
+    let mut tokenizer = tokenizers::Tokenizer::new(model);
+    tokenizer
+        .with_pre_tokenizer(Some(ByteLevel::default().add_prefix_space(false)))
+        .with_decoder(Some(ByteLevel::default()));
+    if special {
+        tokenizer.add_special_tokens([AddedToken::from(END_OF_TEXT, true)]).map_err(|e| e.to_string())?;
+    }
+    Ok(tokenizer)
+}
+
+fn check_merge(known: impl Fn(&str) -> bool, a: &str, b: &str) -> Result<(), String> {
+    let whole = format!("{a}{b}");
+    match [a, b, &whole].into_iter().find(|piece| !known(piece)) {
+        None => Ok(()),
+        Some(piece) => {
+            let [a, b, piece] = [a, b, piece].map(shown);
+            Err(format!("the merge `{a} {b}` needs `{piece}`, which the vocabulary lacks"))
+        }
+    }
+}
+
+fn parse_vocab(bytes: &[u8]) -> Result<HashMap<String, u32>, String> {
+    let vocab: HashMap<String, u32> =
+        serde_json::from_slice(bytes).map_err(|e| format!("not a JSON object of pieces and ids ({e})"))?;
+    let mut ids = HashSet::new();
+    match vocab.iter().find(|(_, id)| !ids.insert(**id)) {
+        None => Ok(vocab),
+        Some((piece, id)) => Err(format!("id {id} is given twice, once to `{}`", shown(piece))),
+    }
 }
 
 #[cfg(test)]

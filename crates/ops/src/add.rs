@@ -1,6 +1,6 @@
-//! Residual add, for places where no other op includes it.  `[rows, d], [rows, d] -> [rows, d]`
+//! Residual add where nothing could be fused with it.  `[rows, d], [rows, d] -> [rows, d]`
 //!
-//! Linear: jvp and jet are the same kernel, and vjp and hvp return `y_bar` for both inputs without a launch.
+//! Linear: jvp and jet are the same kernel, and vjp (and hvp) hands `y_bar` to both sides without a launch.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ struct Params {
     pad: [u32; 2],
 }
 
-/// Returns `a + b`, for two tensors of one shape.
+/// `a + b`, two tensors of one shape.
 pub fn add(rec: &mut Recording, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     b.expect(NAME, a.shape().dims())?;
     let y = rec.tensor(NAME, a.shape().dims())?;
@@ -38,7 +38,7 @@ pub fn add(rec: &mut Recording, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     Ok(y)
 }
 
-/// Returns `x` plus the cotangent that was accumulated so far, if any.
+/// `x` plus what has reached the same place already, if anything has.
 pub(crate) fn onto(rec: &mut Recording, x: Tensor, so_far: &Option<Tensor>) -> Result<Tensor> {
     match so_far {
         Some(other) => add(rec, other, &x),

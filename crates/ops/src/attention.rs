@@ -1,8 +1,8 @@
 //! Causal multi-head attention, fused: `z_i = sum_j softmax_j(scale q_i . k_j) v_j`.  `[rows, 3d] -> [rows, d]`
 //!
 //! Online softmax, O(T) memory; any head up to 128 wide. Residuals: q, k, v `[primal, 3d]`, z `[primal, d]` and the
-//! log of each row's sum of exponentials `[primal, heads]`. For tokens that its sequence does not own, a row of a
-//! ragged primal reads keys and values from the residuals of the base run.
+//! log of each row's sum of exponentials `[primal, heads]`. A ragged primal reads the keys and values of tokens that
+//! it does not own from its base run's residuals.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::tuning::{self, Family, Size};
 
 const NAME: &str = "attention";
 
-/// Widest head that the kernels support.
+/// Widest head that the kernels hold.
 pub const MAX_D_HEAD: usize = 128;
 
 /// Attention over rows of `[q, k, v]`, each `heads * d_head` wide.
@@ -30,7 +30,7 @@ pub struct Attention {
     pub d_head: usize,
     /// Factor of the scores, usually `1 / sqrt(d_head)`.
     pub scale: f32,
-    /// Whether jvp and vjp freeze the attention weights.
+    /// Whether jvp and vjp hold the weights of the keys constant.
     pub frozen: bool,
 }
 
@@ -45,7 +45,7 @@ struct Params {
 }
 
 impl Attention {
-    /// Records a launch over the batch rows from `first` on.
+    /// Launches over the rows from `first` on.
     fn launch(
         &self,
         rec: &mut Recording,
@@ -64,12 +64,12 @@ impl Attention {
         rec.launch(launch.work(flops_per_pair * d * rows.pairs() * share, 20.0 * d * f64::from(n)))
     }
 
-    /// Selects the variant for a launch over `rows` rows.
+    /// The text for a launch over `rows`.
     pub(crate) fn variant(&self, device: &Device, rows: usize) -> &'static str {
         tuning::choose(device, Family::Attention, Size::of(rows), self.d_head.is_multiple_of(4))
     }
 
-    /// Records the vjp of the rows from `first` on, with its result in `bar [rows, 3d]`.
+    /// The vjp of the rows from `first` on, written into `bar [rows, 3d]`.
     pub(crate) fn launch_vjp(
         &self,
         rec: &mut Recording,
@@ -79,7 +79,7 @@ impl Attention {
     ) -> Result<()> {
         let ([qkv, z, lse], table) = (residuals.get(), rows.0.table());
         if self.frozen {
-            // Only values have cotangents. The launch writes zeros to the other columns, and does not read the means.
+            // Values alone: their launch fills the other columns with zeros, and does not look at the means.
             return self.launch(rec, &VJP_KV, rows, &[table, qkv, lse, lse, z_bar, bar], 4.0);
         }
         let mean = rec.tensor("attention.mean", &[("rows", rows.0.count()), ("heads", self.heads)])?;
@@ -87,7 +87,7 @@ impl Attention {
         self.launch(rec, &VJP_KV, rows, &[table, qkv, &mean, lse, z_bar, bar], 8.0)
     }
 
-    /// Returns the operations of a jvp per pair and element. With frozen weights, a score and a value remain of `all`.
+    /// Operations a pair and number of a jvp: a score and a value are left of `all` where the weights are held.
     fn flops(&self, all: f64) -> f64 {
         if self.frozen { 4.0 } else { all }
     }
@@ -118,7 +118,7 @@ impl Op for Attention {
         qkv.expect(NAME, &wide)?;
         let z = rec.tensor("attention", &narrow)?;
         let lse = rec.tensor("attention.lse", &[("rows", rows.count()), ("heads", self.heads)])?;
-        // Without a base run every sequence starts at token 0, and the base binding is never read.
+        // Without a base run every run starts at token 0, and the base binding is never read.
         let base = base.map_or(qkv, |residuals| residuals.get::<3>()[0]);
         self.launch(rec, &PRIMAL, (rows, 0), &[rows.table(), qkv, base, &z, &lse], 4.0)?;
         Ok(Outcome { residuals: Residuals::new(&[qkv, &z, &lse]), y: z })
@@ -181,7 +181,7 @@ static VJP_KV: Kernel = Kernel { shader: &shader::VJP_KV, host: vjp_kv };
 /// This op's kernels.
 pub static KERNELS: &[&Kernel] = &[&PRIMAL, &JVP, &VJP_Q, &VJP_KV];
 
-/// Layout of heads in rows of `[q, k, v]` and of z.
+/// Where heads lie in rows of `[q, k, v]` and of z.
 #[derive(Clone, Copy)]
 pub(crate) struct Layout {
     pub(crate) heads: usize,
@@ -197,13 +197,13 @@ impl Layout {
         self.heads * self.width
     }
 
-    /// Returns q (part 0), k (1) or v (2) of `head` in row `row`.
+    /// q (part 0), k (1) or v (2) of `head` in row `row`.
     #[inline(always)]
     pub(crate) fn part(self, data: &[f32], row: usize, part: usize, head: usize) -> &[f32] {
         &data[((3 * row + part) * self.heads + head) * self.width..][..self.width]
     }
 
-    /// Returns `head` of row `row` of z.
+    /// `head` of row `row` of z.
     #[inline(always)]
     pub(crate) fn head(self, data: &[f32], row: usize, head: usize) -> &[f32] {
         &data[(row * self.heads + head) * self.width..][..self.width]
@@ -218,7 +218,7 @@ fn primal(bound: Bound<'_>) {
     each_two_rows_simd::<PrimalRow>([z, lse], [at.d(), at.heads], args);
 }
 
-/// Inputs of the primal.
+/// What the primal reads.
 #[derive(Clone, Copy)]
 struct Primal<'a> {
     at: Layout,
@@ -234,7 +234,7 @@ two_rows_body!(PrimalRow<'a>(Primal<'a>) = primal_row);
 fn primal_row(args: Primal<'_>, row: usize, [z, lse]: [&mut [f32]; 2]) {
     let Primal { at, scale, rows, qkv, base } = args;
     let r = Row::read(rows, row);
-    // Key (part 1) or value (2) of token j: from the sequence if it owns the token, else from the base run.
+    // Key (part 1) or value (2) of token j: the run's own, or its base run's.
     let of = |j: usize, part: usize, head: usize| match j >= r.start {
         true => at.part(qkv, r.own(j), part, head),
         false => at.part(base, r.base(row, j), part, head),
@@ -258,7 +258,7 @@ fn primal_row(args: Primal<'_>, row: usize, [z, lse]: [&mut [f32]; 2]) {
     }
 }
 
-/// Inputs of the derivatives: the shared primal, and the tangent or cotangent `t`.
+/// What the derivatives read: the shared primal, and the tangent or cotangent `t`.
 #[derive(Clone, Copy)]
 struct Shared<'a> {
     at: Layout,
@@ -275,7 +275,7 @@ struct Shared<'a> {
 }
 
 impl Shared<'_> {
-    /// Returns the weight that the query of base row i gives to a key.
+    /// The weight that the query of base row i gives to a key.
     #[inline(always)]
     fn weight(&self, q: &[f32], key: &[f32], i: usize, head: usize) -> f32 {
         exp(self.scale * dot(q, key) - self.lse[i * self.at.heads + head])
@@ -301,7 +301,7 @@ fn jvp_row(args: Shared<'_>, row: usize, z_dot: &mut [f32]) {
         let (q, q_dot) = (at.part(qkv, r.primal, 0, head), at.part(qkv_dot, row, 0, head));
         let mut drift = 0.0;
         z_dot.fill(0.0);
-        // For keys before the sequence's own, only the weights have a tangent.
+        // Of keys before the run's own, only the weights could change.
         let first = if args.frozen { r.start } else { 0 };
         for j in first..=r.token(row) {
             let base = r.base(row, j);

@@ -1,8 +1,6 @@
-//! Attention to second order, fused: jets, and the tangent of the vjp for sequences with a shared cotangent
-//! ([`crate::Op::hvp`]).
+//! Attention to second order, fused: jets, and the tangent of the vjp for runs that share one cotangent ([`crate::Op::hvp`]).
 //!
-//! A jet is one launch. An hvp is three: the means over each query's keys, the sums of each query over its keys, and
-//! the sums of each key over its queries.
+//! A jet is one launch. An hvp is three: means over each query's keys, a query's sums over keys, a key's sums over queries.
 
 use bytemuck::{Pod, Zeroable};
 use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor, as_u32};
@@ -21,7 +19,7 @@ struct Params {
     heads: u32,
     d_head: u32,
     scale: f32,
-    /// First row of the shared cotangent, in an hvp.
+    /// First row of the plain cotangent, in an hvp.
     shared_cotangent: u32,
 }
 
@@ -32,7 +30,7 @@ impl Params {
     }
 }
 
-/// Returns `z_jet [2 rows, d]` for `qkv_jet [2 rows, 3d]`.
+/// `z_jet [2 rows, d]` for `qkv_jet [2 rows, 3d]`.
 pub(crate) fn jet_of(
     op: &Attention,
     rec: &mut Recording,
@@ -50,7 +48,7 @@ pub(crate) fn jet_of(
     Ok(z_jet)
 }
 
-/// Returns `qkv_bar [rows, 3d]` for `z_bar [rows, d]`, from the residuals of the primal and of the tangent pass.
+/// `qkv_bar [rows, 3d]` for `z_bar [rows, d]`, over what the primal and the tangent kept.
 pub(crate) fn hvp_of(
     op: &Attention,
     rec: &mut Recording,
@@ -88,7 +86,7 @@ static KEY: Kernel = Kernel { shader: &shader::KEY, host: key };
 /// These kernels.
 pub(crate) static KERNELS: &[&Kernel] = &[&JET, &MEAN, &QUERY, &KEY];
 
-/// Inputs of all these kernels. In a jet, `qkv_dot` has both orders, and there is no `z_bar`.
+/// What all of them read: in a jet, `qkv_dot` has both orders, and there is no `z_bar`.
 #[derive(Clone, Copy)]
 struct Shared<'a> {
     at: Layout,
@@ -105,26 +103,26 @@ impl<'a> Shared<'a> {
         Self { at: Layout::new(p.heads, p.d_head), p, rows: as_u32(rows), qkv, lse, qkv_dot, z_bar }
     }
 
-    /// Returns the weight that the query of base row i gives to a key.
+    /// The weight that the query of base row i gives to a key.
     #[inline(always)]
     fn weight(&self, q: &[f32], key: &[f32], i: usize, head: usize) -> f32 {
         exp(self.p.scale * dot(q, key) - self.lse[i * self.at.heads + head])
     }
 
-    /// Returns the number of rows with a tangent.
+    /// How many rows have a tangent.
     #[inline(always)]
     fn tangent_rows(&self) -> usize {
         self.qkv_dot.len() / (3 * self.at.d())
     }
 
-    /// Returns the row of the shared cotangent for the token of batch row `row`.
+    /// The row of the plain cotangent for the token of a row.
     #[inline(always)]
     fn shared_cotangent(&self, r: &Row, row: usize) -> usize {
         self.p.shared_cotangent as usize + row - r.first
     }
 
-    /// Returns ds_dot, ds, p_dot and p of a query and a key. The query has batch row `query` and base row `i`, the key
-    /// has batch row `key` and base row `j`. `means` are those of the query. `shared_cotangent` is its row of z_bar.
+    /// ds_dot, ds, p_dot and p between the query of batch row `query`, base row `i`, and the key of batch row `key`, base
+    /// row `j`; `means` are the query's, and `shared_cotangent` its row of z_bar.
     #[inline(always)]
     fn score_terms(
         &self,
@@ -155,8 +153,8 @@ fn jet(bound: Bound<'_>) {
 
 row_body!(JetRow<'a>(Shared<'a>) = jet_row);
 
-/// Divides the jet of `sum_j p_j v_j` by the jet of `sum_j p_j`. s_dot is measured from its mean over the keys: a part
-/// that all keys share changes no weight, and is not squared.
+/// The quotient of the jets of `sum_j p_j v_j` and `sum_j p_j`, with s_dot about its mean over the keys: what all keys
+/// have in common changes no weight, and is not squared.
 #[inline(always)]
 fn jet_row(shared: Shared<'_>, row: usize, z_jet: &mut [f32]) {
     let Shared { at, qkv, qkv_dot: qkv_jet, .. } = shared;
@@ -184,7 +182,7 @@ fn jet_row(shared: Shared<'_>, row: usize, z_jet: &mut [f32]) {
             drift += p * scale * s_dot;
         }
         let center = drift / mass;
-        // `m` is sum_j p_j to zeroth, first and second order. `value`, `z_dot` and `z_ddot` are sum_j p_j v_j likewise.
+        // Of sum_j p_j: value, first and second order; of sum_j p_j v_j: first and second in place, the value below.
         let mut m = [0.0; 3];
         let mut value = [0.0; MAX_D_HEAD];
         z_dot.fill(0.0);

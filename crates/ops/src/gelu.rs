@@ -1,8 +1,7 @@
 //! GELU, in GPT-2's tanh form (`gelu_new`) or exact.  `[rows, n] -> [rows, n]`
 //!
-//! Pointwise: jvp and vjp multiply by the slope; jet and hvp also use the second derivative. Residual: the input
-//! `[primal, n]`. The model uses the form that is fused into [`crate::mlp`], except in an hvp. The separate form is a
-//! check of the fused one.
+//! Pointwise: one slope serves jvp and vjp, and jet and hvp take the second derivative besides. Residual: the input
+//! `[primal, n]`. The model uses it fused into [`crate::mlp`], but for hvp; on its own it checks the fused one.
 
 use std::sync::Arc;
 
@@ -17,14 +16,14 @@ use crate::rows::{Row, Rows};
 
 const NAME: &str = "gelu";
 
-/// GELU over rows of `n` elements.
+/// GELU over rows of `n` numbers.
 #[derive(Clone, Copy, Debug)]
 pub struct Gelu {
     /// Row length.
     pub n: usize,
-    /// Whether it is `x Phi(x)` itself instead of its tanh form.
+    /// `x Phi(x)` itself instead of its tanh form.
     pub exact: bool,
-    /// Whether jvp and vjp freeze gelu(x) / x.
+    /// Whether jvp and vjp hold gelu(x) / x constant.
     pub frozen: bool,
 }
 
@@ -34,14 +33,14 @@ struct Params {
     rows: u32,
     n: u32,
     groups_x: u32,
-    /// Number of rows with a tangent, in an hvp.
+    /// Rows with a tangent, in hvp ...
     tangent_rows: u32,
-    /// First row of the shared cotangent, in an hvp.
+    /// ... and the first row of the plain cotangent.
     shared_cotangent: u32,
     pad: [u32; 3],
 }
 
-/// The form of GELU, and whether its ratio is frozen.
+/// Which GELU, and what its derivative is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Form {
     pub(crate) exact: bool,
@@ -49,12 +48,12 @@ pub(crate) struct Form {
 }
 
 impl Form {
-    /// Returns the form as override constants.
+    /// As override constants.
     pub(crate) fn constants(self) -> [(&'static str, f64); 2] {
         [("EXACT", f64::from(u8::from(self.exact))), switch(self.frozen)]
     }
 
-    /// Reads the form from override constants.
+    /// From override constants.
     pub(crate) fn of(bound: &Bound<'_>) -> Self {
         Self { exact: bound.flag("EXACT"), frozen: bound.flag("FROZEN") }
     }
@@ -88,7 +87,7 @@ impl Gelu {
         launch.work(20.0 * items as f64, 8.0 * items as f64)
     }
 
-    /// Records a derivative kernel over `t`, which has one row (jvp, vjp) or two (jet) for each of `rows`.
+    /// A derivative kernel over `t`, one row (jvp, vjp) or two (jet) for each of `rows`.
     fn derivative(
         &self,
         rec: &mut Recording,
@@ -105,7 +104,7 @@ impl Gelu {
         Ok(out)
     }
 
-    /// Records the hvp, without the cotangent of x that was accumulated so far.
+    /// The hvp without what has reached x already.
     pub(crate) fn hvp_from(
         &self,
         rec: &mut Recording,
@@ -198,7 +197,7 @@ fn primal(bound: Bound<'_>) {
 
 row_body!(pub(crate) ValueRow<'a>((&'a [f32], bool)) = value_row);
 
-/// Computes `y = gelu(x)` for one row; also an epilogue of [`crate::matmul`].
+/// `y = gelu(x)` for one row; also an epilogue of [`crate::matmul`].
 #[inline(always)]
 fn value_row((x, exact): (&[f32], bool), i: usize, y: &mut [f32]) {
     let x = &x[i * y.len()..][..y.len()];
@@ -214,7 +213,7 @@ fn value_row((x, exact): (&[f32], bool), i: usize, y: &mut [f32]) {
     }
 }
 
-/// Inputs of a product with the slope: the primal and the row table.
+/// What a product with the slope reads: the primal and the row table.
 #[derive(Clone, Copy)]
 pub(crate) struct Slope<'a> {
     pub(crate) x: &'a [f32],
@@ -223,8 +222,8 @@ pub(crate) struct Slope<'a> {
 }
 
 impl Slope<'_> {
-    /// Computes `y *= gelu'(x)`, or `y *= gelu(x) / x` if that is frozen, for rows of `n` elements. Also an epilogue of
-    /// [`crate::matmul`]. If many rows share a primal, its slopes are computed once.
+    /// `y *= gelu'(x)`, or where that is held `y *= gelu(x) / x`, for rows of `n` numbers; also an epilogue of
+    /// [`crate::matmul`]. Where many rows share a primal, its slopes are computed once.
     pub(crate) fn times(self, y: &mut [f32], n: usize) {
         if self.is_shared(y.len()) {
             let slopes = self.table::<SlopeTable>(n);
@@ -234,8 +233,8 @@ impl Slope<'_> {
         }
     }
 
-    /// Computes `y_ddot = gelu'(x) y_ddot + gelu''(x) y_dot^2` and `y_dot *= gelu'(x)` for rows `[y_dot, y_ddot]` of
-    /// `2 n` elements; also an epilogue of [`crate::matmul`].
+    /// `y_ddot = gelu'(x) y_ddot + gelu''(x) y_dot^2` and `y_dot *= gelu'(x)` for rows `[y_dot, y_ddot]` of `2 n` numbers;
+    /// also an epilogue of [`crate::matmul`].
     pub(crate) fn second_derivative(self, y: &mut [f32], n: usize) {
         if self.is_shared(y.len() / 2) {
             let (slopes, second_derivatives) = (self.table::<SlopeTable>(n), self.table::<JetTable>(n));
@@ -245,7 +244,7 @@ impl Slope<'_> {
         }
     }
 
-    /// Whether a table of the primal's derivatives takes at most half the time of computing them row by row.
+    /// Whether a table of the primal's derivatives is computed in less than half of the time that they take row by row.
     fn is_shared(self, elements: usize) -> bool {
         elements >= 2 * self.x.len()
     }
@@ -270,7 +269,7 @@ fn slope_row(slope: Slope<'_>, i: usize, y: &mut [f32]) {
     slope_table_row((slope.x, slope.form), at, y);
 }
 
-/// Computes `y *= gelu'(x)` for row `at` of the primal.
+/// `y *= gelu'(x)` for row `at` of the primal.
 #[inline(always)]
 fn slope_table_row((x, form): (&[f32], Form), at: usize, y: &mut [f32]) {
     let x = &x[at * y.len()..][..y.len()];
@@ -283,7 +282,7 @@ fn slope_table_row((x, form): (&[f32], Form), at: usize, y: &mut [f32]) {
     }
 }
 
-/// Computes `y *= gelu''(x)` for row `at` of the primal.
+/// `y *= gelu''(x)` for row `at` of the primal.
 #[inline(always)]
 fn jet_table_row((x, form): (&[f32], Form), at: usize, y: &mut [f32]) {
     let x = &x[at * y.len()..][..y.len()];
@@ -333,7 +332,7 @@ fn jet_row(slope: Slope<'_>, i: usize, y: &mut [f32]) {
     }
 }
 
-/// Body of jvp and vjp, which are the same product with the slope.
+/// jvp and vjp are the same product with the slope.
 fn derivative(bound: Bound<'_>) {
     let (p, form) = (bound.params::<Params>(), Form::of(&bound));
     let ([x, rows, t], [out]) = bound.slices();
@@ -356,7 +355,7 @@ fn hvp(bound: Bound<'_>) {
     each_row_simd::<HvpRow>(x_bar, p.n as usize, inputs);
 }
 
-/// Inputs of an hvp.
+/// What an hvp reads.
 #[derive(Clone, Copy)]
 struct HvpInputs<'a> {
     slope: Slope<'a>,
@@ -367,7 +366,7 @@ struct HvpInputs<'a> {
 
 row_body!(HvpRow<'a>(HvpInputs<'a>) = hvp_row);
 
-/// Computes `x_bar = gelu'(x) y_bar`. A row with a tangent also gets `gelu''(x) x_dot` times the shared cotangent.
+/// `x_bar = gelu'(x) y_bar`, and `+ gelu''(x) x_dot y_bar` of the plain run where there is a tangent.
 #[inline(always)]
 fn hvp_row(inputs: HvpInputs<'_>, i: usize, x_bar: &mut [f32]) {
     slope_row(inputs.slope, i, x_bar);

@@ -1,7 +1,7 @@
-//! Functions that host bodies share: fixed-order reductions, and elementary functions that compile to SIMD.
+//! What host bodies share: fixed-order reductions and elementary functions that the compiler turns into SIMD.
 //!
-//! `pulp` picks the widest instructions of the processor at run time. The functions here are inlined into its calls, so
-//! they are compiled for those instructions.
+//! `pulp` picks the widest instructions of the processor at run time; the functions here are inlined into what it
+//! calls, so that they are compiled for them.
 
 use pulp::Arch;
 use rayon::prelude::*;
@@ -9,31 +9,31 @@ use rayon::prelude::*;
 /// Lanes of a fixed-order sum: the same order on every processor.
 const LANES: usize = 16;
 
-/// Runs `body` on each row of `y` (`d` elements each) over all threads. For bodies that are bound by memory.
+/// Runs `body` on each row of `y` (`d` numbers each) over all threads. For bodies that move more than they compute.
 pub(crate) fn each_row(y: &mut [f32], d: usize, body: impl Fn(usize, &mut [f32]) + Sync) {
     y.par_chunks_mut(d).enumerate().for_each(|(i, row)| body(i, row));
 }
 
-/// The body of a kernel over one row, compiled for each set of instructions. A function or closure as a value does not
-/// serve here: its call is compiled once, for the oldest processor, unless the optimiser inlines it.
+/// The body of a kernel over one row, compiled for each set of instructions. A function or closure that is handed on as a
+/// value will not do: its call is compiled once, for the oldest processor, unless the optimiser happens to inline it.
 pub(crate) trait RowBody {
-    /// Inputs of the body.
+    /// What it reads.
     type Args<'a>: Copy + Sync;
 
-    /// Computes row `i` of the output, which is `y`.
+    /// Row `i` of the output, which is `y`.
     fn row(args: Self::Args<'_>, i: usize, y: &mut [f32]);
 }
 
-/// Like [`RowBody`], over the rows of two arrays at once.
+/// The same over the rows of two arrays at once.
 pub(crate) trait TwoRowsBody {
-    /// Inputs of the body.
+    /// What it reads.
     type Args<'a>: Copy + Sync;
 
-    /// Computes row `i` of both outputs.
+    /// Row `i` of both outputs.
     fn rows(args: Self::Args<'_>, i: usize, y: [&mut [f32]; 2]);
 }
 
-/// `row_body!(Name<'a>(Args<'a>) = function)` declares a [`RowBody`] whose function is always inlined.
+/// `row_body!(Name<'a>(Args<'a>) = function)`: a [`RowBody`] of a function that is always inlined.
 macro_rules! row_body {
     ($vis:vis $name:ident<$a:lifetime>($args:ty) = $row:path) => {
         $vis struct $name;
@@ -49,7 +49,7 @@ macro_rules! row_body {
     };
 }
 
-/// Like `row_body!`, for a [`TwoRowsBody`].
+/// The same for a [`TwoRowsBody`].
 macro_rules! two_rows_body {
     ($name:ident<$a:lifetime>($args:ty) = $rows:path) => {
         struct $name;
@@ -67,13 +67,13 @@ macro_rules! two_rows_body {
 
 pub(crate) use {row_body, two_rows_body};
 
-/// Like [`each_row`], compiled for the processor's widest instructions.
+/// As [`each_row`], compiled for the processor's widest instructions.
 pub(crate) fn each_row_simd<B: RowBody>(y: &mut [f32], d: usize, args: B::Args<'_>) {
     let arch = Arch::new();
     y.par_chunks_mut(d).enumerate().for_each(|(i, row)| arch.dispatch(RowCall::<B> { args, i, row }));
 }
 
-/// Like [`each_row_simd`], over the rows of two arrays at once.
+/// [`each_row_simd`] over the rows of two arrays at once.
 pub(crate) fn each_two_rows_simd<B: TwoRowsBody>([y, z]: [&mut [f32]; 2], [d, e]: [usize; 2], args: B::Args<'_>) {
     let arch = Arch::new();
     let rows = y.par_chunks_mut(d).zip(z.par_chunks_mut(e)).enumerate();
@@ -111,13 +111,12 @@ impl<B: TwoRowsBody> pulp::NullaryFnOnce for TwoRowsCall<'_, '_, B> {
     }
 }
 
-/// Returns `sum f(a_i, b_i, ..)` over slices of one length, in a fixed order: each lane over the blocks, then the rest,
-/// then the sum of the lanes.
+/// `sum f(a_i, b_i, ..)` over slices of one length, in a fixed order: in lanes, then the rest, then the lanes.
 #[inline(always)]
 pub(crate) fn sum<const N: usize>(slices: [&[f32]; N], f: impl Fn([f32; N]) -> f32) -> f32 {
     let n = slices.iter().map(|s| s.len()).min().unwrap_or(0);
     let mut lanes = [0.0; LANES];
-    // The compiler knows the length of a block: there are no checks of bounds inside, and a block fits a register.
+    // In blocks whose length the compiler knows: nothing is checked inside, and a block is a register.
     let parts = slices.map(|s| s[..n].as_chunks::<LANES>());
     for block in 0..n / LANES {
         let blocks = parts.map(|(blocks, _)| &blocks[block]);
@@ -131,13 +130,13 @@ pub(crate) fn sum<const N: usize>(slices: [&[f32]; N], f: impl Fn([f32; N]) -> f
     lanes.iter().sum()
 }
 
-/// Returns `<a, b>`.
+/// `<a, b>`.
 #[inline(always)]
 pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     sum([a, b], |[a, b]| a * b)
 }
 
-/// Computes `y += a x`.
+/// `y += a x`.
 #[inline(always)]
 pub(crate) fn axpy(a: f32, x: &[f32], y: &mut [f32]) {
     for (y, x) in y.iter_mut().zip(x) {
@@ -145,7 +144,7 @@ pub(crate) fn axpy(a: f32, x: &[f32], y: &mut [f32]) {
     }
 }
 
-/// Returns `exp(x)` to about 2 ulp, without branches: `x = n ln 2 + r`, a polynomial in r, and n added to the exponent.
+/// `exp(x)` to about 2 ulp, without branches: `x = n ln 2 + r`, a polynomial in r, and n added to the exponent.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
     const SHIFT: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to an integer
@@ -165,15 +164,15 @@ pub(crate) fn exp(x: f32) -> f32 {
     value * scale
 }
 
-/// Returns `1 / (1 + exp(-x))`. Its relative accuracy is good also where it is tiny, because no terms are subtracted.
+/// `1 / (1 + exp(-x))`, to a relative accuracy also where it is tiny: the two halves never subtract.
 #[inline(always)]
 fn logistic(x: f32) -> f32 {
     let e = exp(-x.abs());
     (if x >= 0.0 { 1.0 } else { e }) / (1.0 + e)
 }
 
-/// Returns the normal distribution function and `exp(-x^2 / 2)`. Where x is far from 0 it uses erfc, so a negative x
-/// causes no cancellation. Both polynomials are minimax, good to 1e-8.
+/// The normal distribution function, and `exp(-x^2 / 2)`. From erfc where x is far from 0, without cancellation below
+/// it; both polynomials are minimax, good to 1e-8.
 #[inline(always)]
 fn normal_cdf(x: f32) -> (f32, f32) {
     const NEAR: [f32; 7] = [
@@ -200,19 +199,19 @@ fn normal_cdf(x: f32) -> (f32, f32) {
 const C0: f32 = 1.595_769; // 2 sqrt(2 / pi)
 const C1: f32 = 0.044_715;
 
-/// Returns GELU: GPT-2's tanh form, `x logistic(2 u)` with `u = sqrt(2 / pi) (x + C1 x^3)`, or exact, `x Phi(x)`.
+/// GELU, in GPT-2's tanh form, `x logistic(2 u)` with `u = sqrt(2 / pi) (x + C1 x^3)`, or exact, `x Phi(x)`.
 #[inline(always)]
 pub(crate) fn gelu(exact: bool, x: f32) -> f32 {
     x * gelu_ratio(exact, x)
 }
 
-/// Returns `gelu(x) / x`, also at 0.
+/// `gelu(x) / x`, also at 0.
 #[inline(always)]
 pub(crate) fn gelu_ratio(exact: bool, x: f32) -> f32 {
     if exact { normal_cdf(x).0 } else { logistic(C0 * x * (1.0 + C1 * x * x)) }
 }
 
-/// Returns the derivative of [`gelu`].
+/// Derivative of [`gelu`].
 #[inline(always)]
 pub(crate) fn gelu_d(exact: bool, x: f32) -> f32 {
     if exact {
@@ -227,7 +226,7 @@ pub(crate) fn gelu_d(exact: bool, x: f32) -> f32 {
     }
 }
 
-/// Returns the second derivative of [`gelu`].
+/// Second derivative of [`gelu`].
 #[inline(always)]
 pub(crate) fn gelu_dd(exact: bool, x: f32) -> f32 {
     // Past |x| = 16 it vanishes, and the clamp keeps the powers in it finite.

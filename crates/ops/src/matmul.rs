@@ -1,8 +1,7 @@
 //! Matrix product with a weight `[k, n]`: `y = x w + b`, optionally plus the residual stream.  `[rows, k] -> [rows, n]`
 //!
-//! Linear: jvp is the same kernel without the bias, jet is jvp over twice the rows, and vjp and hvp use the transposed
-//! kernel. No residuals. There are several variants, selected by device and shape ([`crate::tuning`]). The GELU
-//! epilogues belong to [`crate::mlp`].
+//! Linear: jvp is the same kernel without the bias, jet that over twice the rows, vjp and hvp the transposed one; no
+//! residuals. A family of text variants, chosen by device and shape ([`crate::tuning`]). The GELU epilogues belong to [`crate::mlp`].
 
 use std::sync::Arc;
 
@@ -38,16 +37,16 @@ struct Params {
     rows: u32,
     k: u32,
     n: u32,
-    /// Row length of y.
+    /// Row length of y, of which this launch writes `n` columns ...
     stride: u32,
-    /// First of the `n` columns of y that this launch writes.
+    /// ... from this one on.
     from: u32,
-    /// Whether w is f16, for the host body; on the GPU the variant of the shader decides.
-    w_is_f16: u32,
+    /// Whether w is halves, as its text says too.
+    f16s: u32,
     pad: [u32; 2],
 }
 
-/// A product to launch: the kernel and its operands.
+/// One product, as a launch: which kernel, over what.
 pub(crate) struct Product<'a> {
     pub(crate) kernel: &'static Kernel,
     pub(crate) x: &'a Tensor,
@@ -65,7 +64,7 @@ pub(crate) struct Product<'a> {
 }
 
 impl Product<'_> {
-    /// Records the product, in the selected variant for the device and the shape.
+    /// Records the product in the best variant for the device and the shape.
     pub(crate) fn record(&self, rec: &mut Recording) -> Result<()> {
         let lengths = |t: &Tensor| t.shape().lengths();
         let ([rows, k], [a, b], y) = (two(&lengths(self.x)), self.w.lengths(), two(&lengths(self.out[0])));
@@ -76,9 +75,9 @@ impl Product<'_> {
             let reason = format!("x {x} by {w}w [k={a}, n={b}] into y {y}");
             return Err(resolvent_engine::Error::shape(NAME, reason));
         }
-        let rounding = self.w.rounds_inputs().then(|| matmul_f16::in_place_of(self.kernel)).flatten();
-        let (kernel, family) = rounding.map_or((self.kernel, Family::Matmul), |k| (k, Family::MatmulF16));
-        // A part of a wider y is written element by element.
+        let half = self.w.rounds_inputs().then(|| matmul_f16::in_place_of(self.kernel)).flatten();
+        let (kernel, family) = half.map_or((self.kernel, Family::Matmul), |k| (k, Family::MatmulF16));
+        // A part of a wider y is written number by number.
         let vectors = k.is_multiple_of(4) && (n.is_multiple_of(4) || std::ptr::eq(self.kernel, &PART));
         let variant = tuning::choose(rec.device(), family, Size::of(rows), vectors);
         let packed = self.w.is_f16() && family == Family::Matmul;
@@ -91,7 +90,7 @@ impl Product<'_> {
             n: n as u32,
             stride: y[1] as u32,
             from: self.from as u32,
-            w_is_f16: u32::from(self.w.is_f16()),
+            f16s: u32::from(self.w.is_f16()),
             pad: [0; 2],
         };
         let bindings: Vec<&Tensor> =
@@ -111,12 +110,12 @@ fn two(lengths: &[usize]) -> [usize; 2] {
     [lengths[0], lengths[1..].iter().product()]
 }
 
-/// Writes `x w^T` to columns `from..` of `y`: all logits of a part of the vocabulary.
+/// `x w^T` written to columns `from..` of `y`: all logits of a part of the vocabulary.
 pub(crate) fn part_into(rec: &mut Recording, x: &Tensor, w: &Weight, y: &Tensor, from: usize) -> Result<()> {
     Product { kernel: &PART, x, w, transposed: true, more: &[], out: &[y], gelu: None, from }.record(rec)
 }
 
-/// Returns `x w`, plus `add` if given.
+/// `x w`, plus `add` where something has reached the same place already.
 pub(crate) fn product(rec: &mut Recording, x: &Tensor, w: &Weight, add: Option<&Tensor>) -> Result<Tensor> {
     let [_, n] = w.lengths();
     let y = rec.tensor("matmul.dot", &[("rows", x.shape().lengths()[0]), ("n", n)])?;
@@ -126,7 +125,7 @@ pub(crate) fn product(rec: &mut Recording, x: &Tensor, w: &Weight, add: Option<&
     Ok(y)
 }
 
-/// Returns `y_bar w^T`, the vjp of `x w`.
+/// `y_bar w^T`: the vjp of `x w`.
 pub(crate) fn transposed_product(rec: &mut Recording, y_bar: &Tensor, w: &Weight) -> Result<Tensor> {
     let [k, _] = w.lengths();
     let x_bar = rec.tensor("matmul.bar", &[("rows", y_bar.shape().lengths()[0]), ("k", k)])?;
@@ -216,16 +215,16 @@ impl Params {
     }
 
     fn straight<'a>(&self, w: &'a [f32]) -> Weights<'a> {
-        weight::read(w, self.w_is_f16 != 0, false)
+        weight::read(w, self.f16s != 0, false)
     }
 
     fn transposed<'a>(&self, w: &'a [f32]) -> Weights<'a> {
-        weight::read(w, self.w_is_f16 != 0, true)
+        weight::read(w, self.f16s != 0, true)
     }
 }
 
-/// Fills each row of `y` with its starting value and adds the product, so bias and residual cost no pass of their own.
-/// With `ROUNDED`, x is rounded to f16, for [`matmul_f16`].
+/// Fills each row of `y` from its starting value and adds the product: bias and residual cost no pass of their own. ROUNDED: of x
+/// in halves, for [`matmul_f16`].
 fn product_onto<const ROUNDED: bool>(
     p: Params,
     x: &[f32],
@@ -306,7 +305,7 @@ fn part(bound: Bound<'_>) {
     if stride == n {
         matmul([rows, k, n], x, p.transposed(w), false, y);
     } else {
-        // A part of the vocabulary: its columns lie between those of the other parts.
+        // A part of the vocabulary: its logits go between those of the others.
         let mut part = vec![0.0; rows * n];
         matmul([rows, k, n], x, p.transposed(w), false, &mut part);
         each_row(y, stride, |i, y| y[from..from + n].copy_from_slice(&part[i * n..][..n]));

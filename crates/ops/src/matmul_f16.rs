@@ -1,9 +1,8 @@
-//! The primal of [`crate::matmul`] with inputs rounded to f16: `y = r(x) w + b`.  `[rows, k] -> [rows, n]`
+//! The primal of [`crate::matmul`] with inputs rounded to 16-bit floats: `y = r(x) w + b`.  `[rows, k] -> [rows, n]`
 //!
-//! For f16 weights [whose inputs are rounded](crate::Weight::rounding_inputs): devices with matrix units are fast at
-//! such products. All devices round in the same manner, so their results agree. It is launched like any
-//! [`Product`](crate::matmul), with other kernels. Derivatives treat rounding as the identity: they are those of
-//! `matmul`, in f32.
+//! For a weight in halves [whose inputs are rounded](crate::Weight::rounding_inputs). What devices with matrix units are fast at;
+//! all devices round alike, so that their results agree. Launched as any [`Product`](crate::matmul), with other kernels.
+//! Derivatives take rounding for the identity: they are `matmul`'s, in f32.
 
 use half::f16;
 use half::slice::HalfFloatSliceExt as _;
@@ -20,18 +19,18 @@ static PRIMAL_GELU: Kernel = Kernel { shader: &shader::PRIMAL_GELU, host: primal
 /// This op's kernels.
 pub(crate) static KERNELS: &[&Kernel] = &[&PRIMAL, &PRIMAL_ADD, &PRIMAL_GELU];
 
-/// Returns the kernel here that replaces `kernel` of [`crate::matmul`], or `None` if `kernel` is no primal.
+/// The kernel in the place of `kernel`, one of [`crate::matmul`]'s; `None` for what is no primal.
 pub(crate) fn in_place_of(kernel: &Kernel) -> Option<&'static Kernel> {
     KERNELS.iter().find(|own| own.shader.entry == kernel.shader.entry).copied()
 }
 
-/// Rounds rows of `k` elements to the nearest f16.
+/// Rows of `k` numbers, each rounded to the nearest half.
 pub(crate) fn rounded(x: &[f32], k: usize) -> Vec<f32> {
     let mut rounded = vec![0.0; x.len()];
     each_row(&mut rounded, k, |i, row| {
-        let mut packed = vec![f16::ZERO; k];
-        packed.convert_from_f32_slice(&x[i * k..][..k]);
-        packed.convert_to_f32_slice(row);
+        let mut f16s = vec![f16::ZERO; k];
+        f16s.convert_from_f32_slice(&x[i * k..][..k]);
+        f16s.convert_to_f32_slice(row);
     });
     rounded
 }

@@ -1,9 +1,8 @@
 //! The MLP of a block: `y = gelu(x w1 + b1) w2 + b2`, optionally plus the residual stream.  `[rows, d] -> [rows, d]`
 //!
-//! It fuses [`crate::matmul`], [`crate::gelu`], [`crate::matmul`] and [`crate::add`] into two launches for each of
-//! primal, jvp, jet and vjp: GELU, or its slope, is an epilogue of the product. Residual: the pre-activation
-//! `[primal, n_inner]`. In an hvp, GELU needs rows of two sequences, the tangent's and that of the shared cotangent, so
-//! it is a separate launch.
+//! A fused chain of [`crate::matmul`], [`crate::gelu`], [`crate::matmul`] and [`crate::add`] in two launches for each
+//! of primal, jvp, jet and vjp: GELU, or its slope, is an epilogue of the product. Residual: the pre-activation
+//! `[primal, n_inner]`. An hvp needs the two halves of a row from different runs, so GELU is a launch of its own there.
 
 use std::sync::Arc;
 
@@ -26,7 +25,7 @@ pub struct Mlp {
     pub proj: Matmul,
     /// Exact GELU instead of GPT-2's tanh form.
     pub exact: bool,
-    /// Whether jvp and vjp freeze gelu(x) / x.
+    /// Whether jvp and vjp hold gelu(x) / x constant.
     pub frozen: bool,
 }
 
@@ -35,7 +34,7 @@ impl Mlp {
         rec.tensor("mlp.hidden", &[("rows", rows), ("n_inner", self.fc.1.shape().elements())])
     }
 
-    /// Returns the activation alone, over the same residual.
+    /// The activation alone, over the same residual.
     fn gelu(&self) -> Gelu {
         Gelu { n: self.fc.1.shape().elements(), exact: self.exact, frozen: self.frozen }
     }
@@ -44,7 +43,7 @@ impl Mlp {
         Form { exact: self.exact, frozen: self.frozen }
     }
 
-    /// Returns `x_bar`, given the cotangent of the hidden layer.
+    /// `x_bar`, from the hidden layer's cotangent on.
     fn vjp_from_hidden(
         &self,
         rec: &mut Recording,
@@ -60,9 +59,8 @@ impl Mlp {
         Ok(bars)
     }
 
-    /// Returns the first product of a jvp (one tangent per row) or a jet (two), with its epilogue:
-    /// `[orders rows, n_inner]`.
-    fn hidden_tangent(
+    /// The first product of jvp (one tangent a row) or jet (two), with its epilogue: `[orders rows, n_inner]`.
+    fn push(
         &self,
         rec: &mut Recording,
         (kernel, orders): (&'static Kernel, usize),
@@ -115,7 +113,7 @@ impl Op for Mlp {
     }
 
     fn jvp(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_dot: &[&Tensor]) -> Result<Tensor> {
-        let hidden = self.hidden_tangent(rec, (&JVP_GELU, 1), rows, residuals, x_dot[0])?;
+        let hidden = self.push(rec, (&JVP_GELU, 1), rows, residuals, x_dot[0])?;
         let mut x_dot = x_dot.to_vec();
         x_dot[0] = &hidden;
         self.proj.jvp(rec, rows, &Residuals::default(), &x_dot)
@@ -123,7 +121,7 @@ impl Op for Mlp {
 
     fn jet(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_jet: &[&Tensor]) -> Result<Tensor> {
         whole(NAME, self.frozen)?;
-        let hidden = self.hidden_tangent(rec, (&JET_GELU, 2), rows, residuals, x_jet[0])?;
+        let hidden = self.push(rec, (&JET_GELU, 2), rows, residuals, x_jet[0])?;
         let mut x_jet = x_jet.to_vec();
         x_jet[0] = &hidden;
         self.proj.jet(rec, rows, &Residuals::default(), &x_jet)

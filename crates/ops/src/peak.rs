@@ -1,6 +1,6 @@
-//! Peak rates of a device: multiply-adds alone and copies alone, with which a bench compares other kernels.
+//! What a device can do at most: plain multiply-adds and plain copies, for a bench to hold other kernels against.
 //!
-//! These are no ops of the model: they have no derivatives, and their page is the shader's header.
+//! No op of the model: it has no derivative, and its page is the shader's header.
 
 use bytemuck::{Pod, Zeroable};
 use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor};
@@ -9,7 +9,7 @@ use resolvent_shaders::peak as shader;
 use crate::flat_grid;
 use crate::host::{each_row, each_row_simd, row_body};
 
-/// Chains of multiply-adds per element, and steps of each chain in a turn.
+/// Chains of multiply-adds that a number carries, and steps of each in a turn.
 const CHAINS: usize = 8;
 const STEPS: usize = 8;
 
@@ -22,8 +22,8 @@ struct Params {
     pad: u32,
 }
 
-/// Does eight multiply-adds in each of eight chains, for every element of `x`, `turns` times. The values should be near
-/// 0.5. Returns the sums, one per element, after `128 turns` flops for each.
+/// Eight multiply-adds in each of eight chains for every number of `x`, `turns` times; the values should be near 0.5.
+/// Returns the sums, one a number; it does `128 turns` flops for each.
 ///
 /// # Errors
 /// The tensor does not fit the device.
@@ -37,7 +37,7 @@ pub fn fma(rec: &mut Recording, x: &Tensor, turns: usize) -> Result<Tensor> {
     Ok(y)
 }
 
-/// Copies `x`, whose length must be a multiple of four; it moves 8 bytes per element.
+/// A copy of `x`, whose length must be a multiple of four; it moves 8 bytes a number.
 ///
 /// # Errors
 /// The tensor does not fit the device.
@@ -62,7 +62,7 @@ fn fma_host(bound: Bound<'_>) {
     each_row_simd::<FmaRow>(y, LANES, (x, p.turns * STEPS as u32, wide_registers()));
 }
 
-/// Whether there are 32 registers of 16 elements.
+/// Whether there are 32 registers of 16 numbers.
 fn wide_registers() -> bool {
     #[cfg(target_arch = "x86_64")]
     return is_x86_feature_detected!("avx512f");
@@ -70,19 +70,19 @@ fn wide_registers() -> bool {
     false
 }
 
-/// Elements side by side.
+/// Numbers side by side.
 const LANES: usize = 16;
 
 row_body!(FmaRow<'a>((&'a [f32], u32, bool)) = fma_row);
 
-/// Runs a few chains at a time, so that their sums stay in registers. The number of chains fills the pipelines: four of
-/// two registers each, or eight of one.
+/// Chains go through the steps a few at once, so that their sums stay in registers: as many as fill the pipelines, four of two
+/// registers each or eight of one.
 #[inline(always)]
 fn fma_row((x, steps, wide): (&[f32], u32, bool), row: usize, y: &mut [f32]) {
     let mut m = [0.5f32; LANES];
     m[..y.len()].copy_from_slice(&x[row * LANES..][..y.len()]);
     let mut sum = [0.0f32; LANES];
-    // Loops instead of closures: a call that is not inlined is compiled for the oldest processor.
+    // Loops and no closures: what is not inlined is compiled for the oldest processor.
     if wide {
         chains::<CHAINS>(0, &m, steps, &mut sum);
     } else {

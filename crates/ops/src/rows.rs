@@ -2,25 +2,25 @@
 
 use resolvent_engine::{Device, Error, Result, Tensor};
 
-/// The tokens that one sequence of a batch owns, and their rows in the base run.
+/// The tokens that one run of a batch owns, and where its base run keeps them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     /// Row of token 0 of the prompt in the base run's buffers.
     pub primal: usize,
-    /// First token that the sequence owns.
+    /// First token that the run owns.
     pub start: usize,
     /// One past the last token that it owns.
     pub end: usize,
 }
 
 impl Span {
-    /// Returns the number of rows.
+    /// Number of rows.
     pub fn rows(&self) -> usize {
         self.end - self.start
     }
 }
 
-/// The rows of a batch, sequence after sequence; a sequence owns tokens `start..end`.
+/// The rows of a batch, run after run, each run owning tokens `start..end`.
 #[derive(Clone, Debug)]
 pub struct Rows {
     table: Tensor,
@@ -29,10 +29,10 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// Uploads the table of `spans`. Fails if there are no rows, or if a span is empty.
+    /// The table of `spans`, uploaded. An error if there are no rows, or if a span is empty.
     pub fn new(device: &Device, spans: &[Span]) -> Result<Self> {
         if spans.is_empty() || spans.iter().any(|s| s.start >= s.end) {
-            return Err(Error::shape("rows", format!("a batch needs sequences that own rows, got {spans:?}")));
+            return Err(Error::shape("rows", format!("a batch needs runs that own rows, got {spans:?}")));
         }
         let (mut table, mut first) = (Vec::new(), 0);
         for span in spans {
@@ -46,23 +46,23 @@ impl Rows {
         Ok(Self { table, count: first, square })
     }
 
-    /// Returns the first `count` rows, which must be whole sequences.
+    /// The first `count` rows, which must end with a run.
     pub fn prefix(&self, count: usize) -> Self {
         let share = count as f64 / self.count as f64;
         Self { table: self.table.clone(), count, square: self.square * share }
     }
 
-    /// Returns the number of rows.
+    /// Number of rows.
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// Returns the table `[rows, 4]`: (primal row, first row of the sequence, first token, end).
+    /// `[rows, 4]`: (primal row, first row of the run, first token, end).
     pub fn table(&self) -> &Tensor {
         &self.table
     }
 
-    /// Returns the number of pairs (query, key) under the causal mask, to which attention's cost is proportional.
+    /// Pairs (query, key) under the causal mask: what attention's cost grows with.
     pub(crate) fn pairs(&self) -> f64 {
         self.square
     }
@@ -83,17 +83,17 @@ impl Row {
         Self { primal, first, start, end }
     }
 
-    /// Returns the token of batch row `row`.
+    /// Token of batch row `row`.
     pub(crate) fn token(&self, row: usize) -> usize {
         self.start + row - self.first
     }
 
-    /// Returns the batch row of token `t`, which the sequence owns.
+    /// Batch row of token `t`, which the run owns.
     pub(crate) fn own(&self, t: usize) -> usize {
         self.first + t - self.start
     }
 
-    /// Returns the base row of token `t`.
+    /// Base row of token `t`.
     pub(crate) fn base(&self, row: usize, t: usize) -> usize {
         self.primal + t - self.token(row)
     }

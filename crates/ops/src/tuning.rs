@@ -1,13 +1,13 @@
-//! Selects a kernel variant: an explicit request, else what `resolvent bench --tune` measured on this device, else a
-//! built-in table of measurements on known devices.
+//! Which text of a shader a launch takes: by what was asked for, by what `resolvent bench --tune` measured on this device, or
+//! else by a table of what was measured on devices that we know.
 
 use resolvent_engine::{Device, Kind, Preference};
 use resolvent_shaders::{self as shaders, Kernel, Variant};
 
-/// Name under which preferences are [cached](Device::keep).
+/// Under which name preferences are [kept](Device::keep).
 pub const CACHED: &str = "tuned";
 
-/// Number of rows of a launch, in the classes that matter to the choice of a variant.
+/// How many rows a launch has, as far as the choice of its text goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Size {
     /// At most 16 rows: a prompt, or the end of one. Bound by reading weights.
@@ -19,10 +19,10 @@ pub enum Size {
 }
 
 impl Size {
-    /// All sizes, the smallest first.
+    /// All of them, the smallest first.
     pub const ALL: [Self; 3] = [Self::Few, Self::Some, Self::Many];
 
-    /// Returns the size of a launch over `rows` rows.
+    /// That of a launch over `rows`.
     #[must_use]
     pub fn of(rows: usize) -> Self {
         match rows {
@@ -32,7 +32,7 @@ impl Size {
         }
     }
 
-    /// Returns its name in files and tables.
+    /// Its name in files and tables.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -43,7 +43,7 @@ impl Size {
     }
 }
 
-/// Shaders with several variants, among which one is selected.
+/// A shader that comes in several texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     /// Products with a weight.
@@ -55,22 +55,22 @@ pub enum Family {
 }
 
 impl Family {
-    /// All families.
+    /// All of them.
     pub const ALL: [Self; 3] = [Self::Matmul, Self::MatmulF16, Self::Attention];
 
-    /// Returns the families that models on `device` launch.
+    /// Those that models on `device` launch.
     pub fn on(device: &Device) -> impl Iterator<Item = Self> {
         let rounds = device.f16_inputs();
         Self::ALL.into_iter().filter(move |&family| rounds || family != Self::MatmulF16)
     }
 
-    /// Returns the shader's name.
+    /// The shader's name.
     #[must_use]
     pub fn shader(self) -> &'static str {
         self.kernel().shader
     }
 
-    /// Returns the variants to select from, `base` first. Those for f16 weights follow from these.
+    /// The texts among which there is a choice, `base` first: those of weights in halves follow from the others.
     pub fn variants(self) -> impl Iterator<Item = &'static Variant> {
         self.kernel().variants.iter().filter(|v| !v.flag("F16_WEIGHTS"))
     }
@@ -84,34 +84,33 @@ impl Family {
     }
 }
 
-/// Condition of a table row on the device: one of these kinds, and a part of its name.
+/// What a row of the table asks of a device: one of these kinds, and a part of its name.
 type On = (&'static [Kind], &'static str);
 
 const SOFTWARE: &[Kind] = &[Kind::Software];
 const GPU: &[Kind] = &[Kind::Discrete, Kind::Integrated, Kind::Virtual, Kind::Other];
 const ANY: &[Size] = &Size::ALL;
 
-/// Variants that were measured to be best: on which devices, of which family, at which sizes. The first row that fits
-/// and whose variant the device supports decides; without one, it is `base`. Figures: docs, pages `ops/matmul` and
-/// `ops/attention`.
+/// Texts that were measured to be best: on which devices, of what, at which sizes. The first row that fits and whose text the
+/// device offers decides; where none does, it is `base`. Figures: docs, pages `ops/matmul` and `ops/attention`.
 #[rustfmt::skip]
 const TABLE: [(On, Family, &[Size], &str); 5] = [
-    // Loads and barriers are slow on a software GPU, registers are not. Measured on llvmpipe.
+    // A processor that plays the GPU pays for loads and barriers, not for registers. Measured on llvmpipe.
     ((SOFTWARE, ""), Family::Matmul,     &[Size::Many],            "tall"),
     ((SOFTWARE, ""), Family::Matmul,     &[Size::Few, Size::Some], "subgroup"),
     ((SOFTWARE, ""), Family::Attention,  ANY,                      "narrow"),
-    // Not measured: f16 inputs are requested only for the sake of matrix units.
+    // Not measured: nobody asks for half inputs but for the sake of matrix units.
     ((GPU, ""),      Family::MatmulF16, ANY,                      "cooperative16"),
     ((GPU, ""),      Family::MatmulF16, ANY,                      "cooperative8"),
 ];
 
-/// Selects the variant for launches of this size. `vectors` tells whether all lengths along which they read are whole
-/// `vec4`; variants that read `vec4` require that.
+/// The text for launches of this size. `vectors` says whether all lengths that they read along are whole `vec4`; texts that
+/// read in those are for them alone.
 #[must_use]
 pub fn choose(device: &Device, family: Family, size: Size, vectors: bool) -> &'static str {
     let named = |name: &str| family.variants().find(|v| v.name == name);
     let fits = |v: &Variant| vectors || !v.flag("VECTORS");
-    // A variant requested by name is not replaced: if the device does not support it, the launch fails with the reason.
+    // What was asked for by name is taken at its word: if the device does not offer it, the launch says so.
     if let Some(asked) = device.variant(family.shader()) {
         return if named(asked).is_none_or(fits) { asked } else { "base" };
     }
@@ -124,14 +123,13 @@ pub fn choose(device: &Device, family: Family, size: Size, vectors: bool) -> &'s
     measured.into_iter().chain(known.map(|row| row.3)).find(|name| runs(name)).unwrap_or("base")
 }
 
-/// Returns the variant that is like `variant`, for f16 weights.
+/// The text that is like `variant`, for weights in halves.
 pub(crate) fn of_f16(variant: &str) -> &'static str {
     let named = |v: &&Variant| v.name.strip_suffix("_f16") == Some(variant);
     Family::Matmul.kernel().variants.iter().find(named).map_or("base_f16", |v| v.name)
 }
 
-/// Describes the variants that this device uses, as result files name them:
-/// `matmul subgroup tall tall, attention narrow narrow narrow`.
+/// The texts that this device takes, as result files name them: `matmul subgroup tall tall, attention narrow narrow narrow`.
 #[must_use]
 pub fn describe(device: &Device) -> String {
     let of = |family: Family| {
@@ -144,13 +142,13 @@ pub fn describe(device: &Device) -> String {
     Family::on(device).map(of).collect::<Vec<_>>().join(", ")
 }
 
-/// Writes preferences as text, one per line, for [`Device::keep`].
+/// Preferences as text, a line each, for [`Device::keep`].
 #[must_use]
 pub fn to_text(preferences: &[Preference]) -> String {
     preferences.iter().map(|p| format!("{} {} {}\n", p.shader, p.size, p.variant)).collect()
 }
 
-/// Reads preferences from that text. Lines with unknown names, such as those of another version, are ignored.
+/// Preferences from that text. Lines that name what is not there, as those of another version might, are left out.
 #[must_use]
 pub fn from_text(text: &str) -> Vec<Preference> {
     let read = |line: &str| {
@@ -175,39 +173,39 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_the_table_name_existing_variants() {
+    fn rows_of_the_table_name_texts_that_exist() {
         for (_, family, _, name) in TABLE {
             assert!(family.variants().any(|v| v.name == name), "{name}");
         }
-        // Both orders of attention must have the same variants, because they share a row of the table.
+        // Both orders of attention have the same texts, since they share a row.
         let names = |k: &Kernel| k.variants.iter().map(|v| v.name).collect::<Vec<_>>();
         assert_eq!(names(&shaders::attention::PRIMAL), names(&shaders::attention_second::JET));
     }
 
     #[test]
-    fn each_variant_of_a_product_has_one_for_f16_weights() {
+    fn each_text_of_a_product_has_one_for_halves() {
         for v in Family::Matmul.variants() {
-            let name = of_f16(v.name);
-            assert_eq!(name, format!("{}_f16", v.name));
-            let variant = Family::Matmul.kernel().variant(name).expect("it was found");
-            assert!(variant.flag("F16_WEIGHTS") && variant.features == v.features);
+            let f16s = of_f16(v.name);
+            assert_eq!(f16s, format!("{}_f16", v.name));
+            let f16s = Family::Matmul.kernel().variant(f16s).expect("it was found");
+            assert!(f16s.flag("F16_WEIGHTS") && f16s.features == v.features);
         }
     }
 
     #[test]
-    fn preferences_survive_as_text_and_unknown_names_do_not() {
+    fn preferences_survive_as_text_and_strangers_do_not() {
         let cached = [
             Preference { shader: "matmul", size: "few", variant: "base" },
             Preference { shader: "attention", size: "many", variant: "narrow" },
         ];
         let text = to_text(&cached);
         assert_eq!(from_text(&text), cached);
-        let unknown = format!("matmul few gone\n\nmatmul\nlayer_norm few base\nmatmul vast base\n{text}");
-        assert_eq!(from_text(&unknown), cached);
+        let strange = format!("matmul few gone\n\nmatmul\nlayer_norm few base\nmatmul vast base\n{text}");
+        assert_eq!(from_text(&strange), cached);
     }
 
     #[test]
-    fn measurements_precede_the_table_where_they_fit() {
+    fn what_was_measured_goes_before_the_table_and_only_where_it_fits() {
         let device = Device::host();
         assert_eq!(choose(&device, Family::Matmul, Size::Many, true), "base");
         let wish = |variant| Preference { shader: "attention", size: "few", variant };

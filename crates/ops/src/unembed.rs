@@ -1,4 +1,4 @@
-//! Unembedding: `logits_rm = <x_r, W[id_m]>`, for wanted rows and vocabulary entries only.  `[rows, d] -> [rows, m]`
+//! Unembedding: `logits_rm = <x_r, W[id_m]>`, for the wanted rows and vocabulary entries only.  `[rows, d] -> [rows, m]`
 //!
 //! Linear: jvp is the primal, vjp a weighted sum of the wanted rows of W; no residuals. All entries at once are a
 //! product with W transposed.
@@ -13,7 +13,7 @@ use crate::weight::Weight;
 
 const NAME: &str = "unembed";
 
-/// The head: token rows W `[vocab, d]`, which are those of the embedding if the model ties them.
+/// The head: token rows W `[vocab, d]`, the embedding's own where the model ties them.
 #[derive(Clone, Debug)]
 pub struct Unembed {
     /// W.
@@ -21,7 +21,7 @@ pub struct Unembed {
 }
 
 impl Unembed {
-    /// Computes logits `[rows, wanted]` of the entries `ids [wanted]` (u32). Also the jvp.
+    /// Logits `[rows, wanted]` of the entries `ids [wanted]` (u32). Also the jvp.
     pub fn primal(&self, rec: &mut Recording, x: &Tensor, ids: &Tensor) -> Result<Tensor> {
         let (rows, wanted) = (x.dim(NAME, "rows")?, ids.shape().elements());
         x.expect(NAME, &[("rows", rows), ("d", self.w.d)])?;
@@ -34,7 +34,7 @@ impl Unembed {
         Ok(logits)
     }
 
-    /// Computes `x_bar [rows, d]` for `logits_bar [rows, wanted]` of the entries `ids [wanted]`.
+    /// `x_bar [rows, d]` for `logits_bar [rows, wanted]` of the entries `ids [wanted]`.
     pub fn vjp(&self, rec: &mut Recording, logits_bar: &Tensor, ids: &Tensor) -> Result<Tensor> {
         let (rows, wanted) = (logits_bar.dim(NAME, "rows")?, ids.shape().elements());
         logits_bar.expect(NAME, &[("rows", rows), ("wanted", wanted)])?;
@@ -47,7 +47,7 @@ impl Unembed {
         Ok(x_bar)
     }
 
-    /// Computes logits `[rows, vocab]` of every entry. Also the jvp.
+    /// Logits `[rows, vocab]` of every entry. Also the jvp.
     pub fn primal_all(&self, rec: &mut Recording, x: &Tensor) -> Result<Tensor> {
         let rows = x.dim(NAME, "rows")?;
         let logits = rec.tensor("logits", &[("rows", rows), ("vocab", self.w.tokens)])?;

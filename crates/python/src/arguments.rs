@@ -4,7 +4,7 @@ use numpy::PyUntypedArrayMethods;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use resolvent::field::make_unit;
-use resolvent::model::{Model, Observable, Run, from_end};
+use resolvent::model::{Model, Observable, Run, from_end, parse_token};
 use resolvent::{Context, Direction, Place};
 
 use crate::arrays::{contiguous, floats, integers, vector};
@@ -15,10 +15,10 @@ use crate::work::detached;
 /// The tokens of a prompt: text, a list or an array of ids. That the model can run them is checked when it does.
 pub(crate) fn tokens(model: &Model, prompt: &Bound<'_, PyAny>) -> Result<Vec<u32>> {
     if let Ok(text) = prompt.cast::<PyString>() {
-        let tokenizer = model.text_tokenizer()?.ok_or_else(|| {
+        let tokenizer = model.tokenizer().ok_or_else(|| {
             value_error(format!("{} has no tokenizer; give the prompt as ids: [5, 9, 12]", model.name()))
         })?;
-        return Ok(tokenizer.prompt(text.to_cow()?.as_ref())?);
+        return Ok(tokenizer.encode(text.to_cow()?.as_ref())?);
     }
     let ids = integers(prompt)?;
     let id = |(position, id): (usize, &i64)| {
@@ -52,7 +52,7 @@ pub(crate) fn token(model: &Model, argument: &Bound<'_, PyAny>) -> Result<u32> {
         Ok(text) => text.to_cow()?.into_owned(),
         Err(_) => format!("#{}", argument.extract::<u64>()?),
     };
-    Ok(model.token(&text)?)
+    Ok(parse_token(model.tokenizer(), model.config().vocab_size, &text)?)
 }
 
 /// A run, or the run of a prompt.

@@ -104,8 +104,7 @@ impl PyModel {
         Ok(py.import("types")?.getattr("SimpleNamespace")?.call((), Some(&cfg))?)
     }
 
-    /// Token ids [T], uint32, of a text; ids are checked and handed back. A token goes before the text only if
-    /// the files of the tokenizer ask for one.
+    /// Token ids [T], uint32, of a text; ids are checked and handed back. No token is put before a prompt.
     fn to_tokens<'py>(&self, py: Python<'py>, prompt: &Bound<'py, PyAny>) -> Result<Bound<'py, PyArray1<u32>>> {
         let tokens = tokens(&self.model, prompt)?;
         resolvent::model::check_prompt(self.model.config(), &tokens)?;
@@ -118,7 +117,7 @@ impl PyModel {
             Ok(id) => vec![id],
             Err(_) => tokens(&self.model, ids)?,
         };
-        match self.model.text_tokenizer()? {
+        match self.model.tokenizer() {
             Some(tokenizer) => Ok(tokenizer.decode(&ids)?),
             None => Err(value_error(format!("{} has no tokenizer; ids have no text", self.model.name()))),
         }

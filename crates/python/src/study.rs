@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use resolvent::field::study::{LeftOut, Statement, StepProgress, Study, StudyOptions, statements};
+use resolvent::field::study::{Statement, StepProgress, Study, StudyOptions, statements};
 use resolvent::model::{Model, PromptSet};
 use resolvent_report::{Studied, study_page};
 
@@ -30,7 +30,6 @@ pub(crate) struct StudyArguments {
 pub(crate) struct PyStudy {
     results: Py<PyDict>,
     statements: Vec<Statement>,
-    left_out: Vec<LeftOut>,
     page: PathBuf,
 }
 
@@ -39,16 +38,15 @@ impl PyStudy {
         let StudyArguments { prompts, tasks, limit, quick, small, seed, out, progress } = arguments;
         let mut bar = if progress { Bar::new(py, ("study", "step"))? } else { Bar::default() };
         let page = out.join("index.html");
-        let (done, left_out) = detached(py, |raised| {
+        let done = detached(py, |raised| {
             let set = prompts.as_ref().map_or_else(PromptSet::embedded, |path| PromptSet::open(path))?;
             let options = StudyOptions { tasks, prompts: limit, quick, seed };
             let study = Study::new(model, &small, &set, options)?;
             let done = study.run(&out, &mut |StepProgress { done, of, name, .. }| {
                 bar.show(raised, (done as u64, of as u64), Some(name));
             })?;
-            study_page(&Studied::new(&study, &done, "Model.study, in Python"), &done).write(&page)?;
-            let left_out = study.left_out_of(&done);
-            Ok::<_, Failure>((done, left_out))
+            study_page(&Studied::new(&study, "Model.study, in Python"), &done).write(&page)?;
+            Ok::<_, Failure>(done)
         })?;
         drop(bar);
         let (statements, results) = (statements(&done), PyDict::new(py));
@@ -56,7 +54,7 @@ impl PyStudy {
             let result = PyResultOf::new(py, step.result, None, None)?;
             results.set_item(step.name, Bound::new(py, result)?)?;
         }
-        Ok(Self { results: results.unbind(), statements, left_out, page })
+        Ok(Self { results: results.unbind(), statements, page })
     }
 }
 
@@ -89,20 +87,6 @@ impl PyStudy {
             Ok(told)
         };
         self.statements.iter().map(one).collect()
-    }
-
-    /// What was left out, each a dict: what, reason, failed (whether a check or the device failed), steps.
-    #[getter]
-    fn left_out<'py>(&self, py: Python<'py>) -> Result<Vec<Bound<'py, PyDict>>> {
-        let one = |l: &LeftOut| -> Result<Bound<'py, PyDict>> {
-            let told = PyDict::new(py);
-            told.set_item("what", &l.what)?;
-            told.set_item("reason", &l.reason)?;
-            told.set_item("failed", l.failed)?;
-            told.set_item("steps", &l.steps)?;
-            Ok(told)
-        };
-        self.left_out.iter().map(one).collect()
     }
 
     /// The HTML page with all figures.

@@ -1,4 +1,4 @@
-//! Derivatives of a run. Each of them runs the primal on dual numbers.
+//! Derivatives of a run, all of them by running the primal on dual numbers.
 //!
 //! With `s` the sources, `a` an amplitude and `h + a s` the run in which `a s` is added at their sites:
 //!
@@ -11,18 +11,18 @@
 
 use crate::{Dual, Gpt2, Observable, Scalar, Site, Trace};
 
-/// A tangent to add at a site. `vector` is `[d]`; for one head of q, k, v or z it is zero outside the head's columns.
+/// What is added, and where. `vector` is `[d]`; for one head of q, k, v or z it is zero outside the head's columns.
 #[derive(Clone, Copy, Debug)]
 pub struct Source<'a> {
-    /// The site.
+    /// The slab.
     pub site: Site,
-    /// The token, a row of the site.
+    /// Its row.
     pub token: usize,
     /// `[d]`.
     pub vector: &'a [f64],
 }
 
-/// The tangents of a run on dual numbers.
+/// The tangents of a run: the run on dual numbers, read out.
 #[derive(Clone, Debug)]
 pub struct Response {
     /// First-order response of the field `[L+1, T, d]`; exactly zero outside the causal cone.
@@ -51,21 +51,21 @@ pub fn run_with<S: Scalar>(model: &Gpt2<f64>, tokens: &[usize], sources: &[Sourc
     })
 }
 
-/// Returns the first-order response of the whole run to `sources` together.
+/// First-order response of the whole run to `sources` together.
 pub fn jvp(model: &Gpt2<f64>, tokens: &[usize], sources: &[Source<'_>]) -> Response {
     let trace = run_with(model, tokens, sources, Dual::new(0.0, 1.0));
     let tangents = |x: &[Dual<f64>]| x.iter().map(|x| x.tangent).collect::<Vec<f64>>();
     Response { field: tangents(&trace.field), logits: tangents(&trace.logits), trace }
 }
 
-/// Returns J, dJ/da and d2J/da2 of J(h + a s) at a = 0.
+/// J, dJ/da and d2J/da2 of J(h + a s) at a = 0.
 pub fn jet(model: &Gpt2<f64>, tokens: &[usize], sources: &[Source<'_>], observable: &impl Observable) -> [f64; 3] {
     let amplitude = Dual::new(Dual::new(0.0, 1.0), Dual::new(1.0, 0.0));
     let value = observable.read(&run_with(model, tokens, sources, amplitude));
     [value.primal.primal, value.primal.tangent, value.tangent.tangent]
 }
 
-/// Returns J(h + a s) at a finite amplitude.
+/// J(h + a s) at a finite amplitude.
 pub fn along(
     model: &Gpt2<f64>,
     tokens: &[usize],
@@ -76,9 +76,9 @@ pub fn along(
     observable.read(&run_with(model, tokens, sources, amplitude))
 }
 
-/// Returns `dJ/dh[layer, token]`, shape `[d]`, for the run whose field `[L+1, T, d]` is given by `base`.
+/// `dJ/dh[layer, token]`, shape `[d]`, for the run whose field `[L+1, T, d]` is given by `base`.
 ///
-/// Exact and slow: each component takes one run on duals, from `layer` on.
+/// Exact and slow: one run on duals from `layer` on for every component.
 pub fn gradient(
     model: &Gpt2<f64>,
     base: &Trace<f64>,
@@ -89,7 +89,7 @@ pub fn gradient(
     gradient_row(&model.lift(), base, layer, token, observable)
 }
 
-/// Returns dJ/dh for every row of the field: `[L+1, T, d]`. For tiny models: (L+1) T d runs.
+/// dJ/dh for every row of the field: `[L+1, T, d]`. For tiny models: (L+1) T d runs.
 pub fn gradient_field(model: &Gpt2<f64>, base: &Trace<f64>, observable: &impl Observable) -> Vec<f64> {
     let lifted = model.lift();
     let mut field = Vec::with_capacity(base.field.len());

@@ -9,8 +9,8 @@
 //! logits = unembed(ln_f(h[L]))
 //! ```
 //!
-//! A hook receives the values of every site right after they are computed, and may change them. Edits, tangents (of
-//! dual numbers) and finite differences all use hooks.
+//! A hook sees every site's slab right after it is computed and may change it: edits, tangents (of dual numbers) and
+//! finite differences are all done with it.
 
 use crate::ops::{self, Frozen, GeluForm, Heads};
 use crate::{Scalar, Site};
@@ -24,7 +24,7 @@ pub struct Config {
     pub n_embd: usize,
     /// Heads; d_head = d / n_head.
     pub n_head: usize,
-    /// Width of the MLP; 4 d if the file says null.
+    /// Width of the MLP; where the file says null it is 4 d.
     pub n_inner: usize,
     /// Tokens in the vocabulary, V.
     pub vocab: usize,
@@ -38,12 +38,12 @@ pub struct Config {
     pub scale_attn_weights: bool,
     /// Divide the scores of block l by l + 1; GPT-2 does not.
     pub scale_attn_by_inverse_layer_idx: bool,
-    /// Factors that derivatives treat as constant.
+    /// What derivatives take as constant.
     pub frozen: Frozen,
 }
 
 impl Config {
-    /// Returns the heads of block `layer` and the factor of their scores.
+    /// The heads of block `layer` and the factor of their scores.
     pub fn heads(&self, layer: usize) -> Heads {
         let mut heads = Heads::new(self.n_head, self.n_embd);
         if !self.scale_attn_weights {
@@ -56,7 +56,7 @@ impl Config {
     }
 }
 
-/// A weight and a bias. A layer norm has gain `[d]` and bias `[d]`; a matmul has `[in, out]` and `[out]`.
+/// A weight and a bias: of a layer norm, gain `[d]` and bias `[d]`; of a matmul, `[in, out]` and `[out]`.
 #[derive(Clone, Debug)]
 pub struct Affine<S> {
     /// Gain `[d]` or weight `[in, out]`.
@@ -89,17 +89,17 @@ pub struct Weights<S> {
     pub wte: Vec<S>,
     /// Position embedding `[P, d]`.
     pub wpe: Vec<S>,
-    /// One per block.
+    /// One a block.
     pub blocks: Vec<BlockWeights<S>>,
     /// `ln_f`: `[d]`, `[d]`.
     pub ln_f: Affine<S>,
-    /// Unembedding `[V, d]`; equal to `wte` if the head is tied.
+    /// Unembedding `[V, d]`; equal to `wte` where the head is tied.
     pub lm_head: Vec<S>,
 }
 
 impl<S: Scalar> Weights<S> {
-    /// Calls `get` for every parameter with its Hugging Face name without `transformer.`, such as
-    /// `h.0.attn.c_attn.weight`. If the head is tied, `get` must return `wte.weight` for `lm_head.weight`.
+    /// Asks `get` for every parameter by its Hugging Face name without `transformer.`, such as `h.0.attn.c_attn.weight`.
+    /// `lm_head.weight` is asked for too: the caller answers with `wte.weight` where the head is tied.
     pub fn new(config: &Config, mut get: impl FnMut(&str) -> Vec<f64>) -> Self {
         let mut tensor = |name: &str, shape: [usize; 2]| -> Vec<S> {
             let values = get(name);
@@ -130,12 +130,12 @@ impl<S: Scalar> Weights<S> {
     }
 }
 
-/// Results of a forward pass.
+/// What a forward pass leaves behind.
 #[derive(Clone, Debug)]
 pub struct Trace<S> {
     /// Residual stream `[L+1, T, d]`; `h[L]` is before the final norm.
     pub field: Vec<S>,
-    /// One per block that was computed: all blocks, or the last ones after [`Gpt2::resume`].
+    /// One a block that was computed: all of them, or the last ones after [`Gpt2::resume`].
     pub blocks: Vec<BlockTrace<S>>,
     /// `[T, V]`.
     pub logits: Vec<S>,
@@ -144,17 +144,17 @@ pub struct Trace<S> {
 }
 
 impl<S> Trace<S> {
-    /// Returns the number of tokens, T.
+    /// Number of tokens, T.
     pub const fn tokens(&self) -> usize {
         self.tokens
     }
 
-    /// Returns one row of the field, `h[layer, token]`: `[d]`.
+    /// One row of the field, `h[layer, token]`: `[d]`.
     pub fn h(&self, layer: usize, token: usize) -> &[S] {
         &self.field[(layer * self.tokens + token) * self.width..][..self.width]
     }
 
-    /// Returns the logits of one position: `[V]`.
+    /// The logits of one position: `[V]`.
     pub fn logits_at(&self, position: usize) -> &[S] {
         let vocab = self.logits.len() / self.tokens;
         &self.logits[position * vocab..][..vocab]
@@ -180,7 +180,7 @@ pub struct BlockTrace<S> {
     pub mlp_out: Vec<S>,
 }
 
-/// A hook: called with a site and its values `[T, d]` right after they are computed; it may change them.
+/// A hook: called with a site and its whole slab `[T, d]` right after it is computed, free to change it.
 pub type Hook<'a, S> = dyn FnMut(Site, &mut [S]) + 'a;
 
 /// The model: sizes and parameters.
@@ -193,13 +193,13 @@ pub struct Gpt2<S> {
 }
 
 impl<S: Scalar> Gpt2<S> {
-    /// Reads the parameters through `get`; see [`Weights::new`].
+    /// Reads the parameters through `get`, as [`Weights::new`] says.
     pub fn new(config: Config, get: impl FnMut(&str) -> Vec<f64>) -> Self {
         let weights = Weights::new(&config, get);
         Self { config, weights }
     }
 
-    /// Returns the same model on other scalars, where its parameters are constants.
+    /// The same model on other scalars: its parameters are constants there.
     pub fn lift<R: Scalar>(&self) -> Gpt2<R> {
         let values = |x: &[S]| x.iter().map(|x| R::from_f64(x.value())).collect::<Vec<R>>();
         let affine = |x: &Affine<S>| Affine { weight: values(&x.weight), bias: values(&x.bias) };
@@ -228,8 +228,8 @@ impl<S: Scalar> Gpt2<S> {
 
     /// Runs the model on `tokens [T]`.
     ///
-    /// The hook receives `ResidPre(0)`, then for every block Q, K, V, Z, `AttnOut`, `ResidMid`, `MlpOut`, `ResidPost`.
-    /// If another block follows, the hook receives the same rows again as its `ResidPre`.
+    /// The hook sees `ResidPre(0)`, then for every block Q, K, V, Z, `AttnOut`, `ResidMid`, `MlpOut`, `ResidPost` and, where
+    /// another block follows, the same rows as its `ResidPre`.
     pub fn forward(&self, tokens: &[usize], hook: &mut Hook<'_, S>) -> Trace<S> {
         assert!(!tokens.is_empty(), "forward: no tokens");
         let w = &self.weights;
@@ -238,21 +238,21 @@ impl<S: Scalar> Gpt2<S> {
         self.resume(h, tokens.len(), hook)
     }
 
-    /// Resumes from a field that is known up to some level: `field [l+1, T, d]` is `h[0..=l]`. Computes blocks l..
+    /// Goes on from a field that is known up to some layer: `field [l+1, T, d]` is `h[0..=l]`, blocks l.. are computed.
     ///
-    /// The first site that the hook receives is `Q(l)`.
+    /// The first site that the hook sees is `Q(l)`.
     pub fn resume(&self, mut field: Vec<S>, tokens: usize, hook: &mut Hook<'_, S>) -> Trace<S> {
-        let (layers, level) = (self.config.n_layer, tokens * self.config.n_embd);
-        let known = field.len() / level;
+        let (layers, chunk) = (self.config.n_layer, tokens * self.config.n_embd);
+        let known = field.len() / chunk;
         assert!(
-            field.len() == known * level && (1..=layers + 1).contains(&known),
-            "resume: {} values are not 1 to {} levels of {level}",
+            field.len() == known * chunk && (1..=layers + 1).contains(&known),
+            "resume: {} values are not 1 to {} slabs of {chunk}",
             field.len(),
             layers + 1
         );
         let mut blocks = Vec::new();
         for l in known - 1..layers {
-            let (block, mut next) = self.block(l, &field[l * level..], hook);
+            let (block, mut next) = self.block(l, &field[l * chunk..], hook);
             hook(Site::ResidPost(l), &mut next);
             if l + 1 < layers {
                 hook(Site::ResidPre(l + 1), &mut next);
@@ -262,12 +262,12 @@ impl<S: Scalar> Gpt2<S> {
         }
         let w = &self.weights;
         let (eps, frozen) = (self.config.eps, self.config.frozen);
-        let normed = ops::layer_norm(&field[layers * level..], &w.ln_f.weight, &w.ln_f.bias, eps, frozen);
+        let normed = ops::layer_norm(&field[layers * chunk..], &w.ln_f.weight, &w.ln_f.bias, eps, frozen);
         let logits = ops::unembed(&normed, &w.lm_head, self.config.n_embd);
         Trace { field, blocks, logits, tokens, width: self.config.n_embd }
     }
 
-    /// Computes block `l`: `h[l] [T, d]` -> the values inside, and `h[l+1] [T, d]`.
+    /// Block `l`: `h[l] [T, d]` -> what happened inside, and `h[l+1] [T, d]`.
     fn block(&self, l: usize, h: &[S], hook: &mut Hook<'_, S>) -> (BlockTrace<S>, Vec<S>) {
         let w = &self.weights.blocks[l];
         let (d, eps, frozen) = (self.config.n_embd, self.config.eps, self.config.frozen);

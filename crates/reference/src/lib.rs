@@ -1,9 +1,9 @@
-//! The reference: a naive GPT-2 from the formulas, generic over the scalar.
+//! The truth: a naive GPT-2 from the formulas, generic over the scalar.
 //!
-//! Only the primal is written. On `f64` it computes the value; on [`Dual<f64>`](Dual) also the first derivative; on
-//! `Dual<Dual<f64>>` also the second. So each op is one formula, with no derivative that might be wrong. The kernels,
-//! their hand-written derivatives and their fused forms are all checked against this crate, which depends on none of
-//! them.
+//! Only the primal is written. Run on `f64` it is the value; on [`Dual<f64>`](Dual) it is the value and its first
+//! derivative; on `Dual<Dual<f64>>` the second as well. So there is one formula to read an op and none to mistrust:
+//! the kernels, their hand-written derivatives and their fused forms are all checked against this crate, which
+//! depends on nothing of theirs.
 //!
 //! Slices are row-major, shapes are written `[rows, columns]`. Wrong shapes panic with a message: this is test code.
 //!
@@ -11,7 +11,7 @@
 //! use resolvent_reference::{Dual, Scalar, ops};
 //!
 //! // d/dx of gelu at 0 is 1/2, exactly.
-//! let y = ops::gelu(&[Dual::new(0.0, 1.0)], ops::GeluForm::Tanh, ops::Frozen::default());
+//! let y = ops::gelu(&[Dual::new(0.0, 1.0)], ops::GeluForm::Tanh, ops::Held::default());
 //! assert_eq!(y[0].value(), 0.0);
 //! assert_eq!(y[0].tangent, 0.5);
 //! ```

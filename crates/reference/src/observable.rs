@@ -2,9 +2,9 @@
 
 use crate::{Scalar, Trace};
 
-/// A scalar J of a run. It works on any scalar, so it can be differentiated any number of times.
+/// A scalar J of a run, readable on any scalar and so differentiable any number of times.
 pub trait Observable {
-    /// Returns J of the run.
+    /// J of the run.
     fn read<S: Scalar>(&self, trace: &Trace<S>) -> S;
 }
 
@@ -13,7 +13,7 @@ pub trait Observable {
 pub struct Logit {
     /// Token whose logit counts.
     pub target: usize,
-    /// Token whose logit is subtracted.
+    /// Token whose logit is taken off.
     pub against: Option<usize>,
     /// Row of the logits.
     pub position: usize,

@@ -1,11 +1,11 @@
-//! The scalars on which the formulas run.
+//! The numbers that the formulas are written in.
 
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
 
 /// A real number, or one that carries derivatives with it.
 ///
-/// The elementary functions come from `libm`, so the reference is the same on every platform.
+/// The elementary functions come from `libm`, so that the truth is the same on every platform.
 pub trait Scalar:
     Copy
     + Debug
@@ -16,11 +16,11 @@ pub trait Scalar:
     + Neg<Output = Self>
     + AddAssign
 {
-    /// Returns the constant `x`, without derivatives.
+    /// The constant `x`: no derivative.
     fn from_f64(x: f64) -> Self;
-    /// Returns the value, without derivatives.
+    /// The plain number, without derivatives.
     fn value(self) -> f64;
-    /// Returns `self` or, if `frozen`, its value as a constant without derivatives.
+    /// The number itself, or where `frozen` the constant that it is: without derivatives.
     #[must_use]
     fn freeze(self, frozen: bool) -> Self {
         if frozen { Self::from_f64(self.value()) } else { self }

@@ -1,6 +1,6 @@
-//! Sites: values of the run where an edit or a tangent may enter.
+//! Where an edit or a tangent may enter.
 
-/// A named value `[T, width]` of the run, with its block. The width is `d`; q, k, v and z have all heads side by side.
+/// A named slab `[T, width]` of the run; the number is the block. Width is `d`, for q, k, v and z all heads side by side.
 ///
 /// `ResidPost(l)` and `ResidPre(l + 1)` are the same rows under two names; `ResidPost(L - 1)` is `h[L]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,7 +26,7 @@ pub enum Site {
 }
 
 impl Site {
-    /// Returns the block that the site belongs to.
+    /// The block that the site belongs to.
     pub const fn block(self) -> usize {
         match self {
             Self::ResidPre(l) | Self::Q(l) | Self::K(l) | Self::V(l) | Self::Z(l) => l,

@@ -10,7 +10,7 @@ use resolvent_reference::{Config, Gpt2, Logit, Site, Source, Trace};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
-/// Tolerance for two float64 evaluations of the same formulas in another order. The largest measured error is 9.5e-15.
+/// Two float64 evaluations of the same formulas in another order. The worst that was measured is 9.5e-15.
 const TOLERANCE: f64 = 1e-12;
 
 /// A model directory and its golden file.
@@ -103,7 +103,7 @@ fn config(json: &Value) -> Config {
     }
 }
 
-/// Checks the largest difference, relative to the largest value of the array. NaN fails.
+/// Largest difference, relative to the largest value of the array. NaN fails.
 #[track_caller]
 fn agree(what: &str, found: &[f64], expected: &[f64]) {
     assert_eq!(found.len(), expected.len(), "{what}");
@@ -159,7 +159,7 @@ fn gradient_field_whole() {
     golden.agree("gradient_field", &found);
 }
 
-/// The larger models check the first, a middle and the last row of every layer.
+/// In the larger models the first, a middle and the last row of every layer.
 #[test]
 fn gradient_field_rows() {
     for golden in ["tiny-inner", "tiny-wide"].map(Golden::load) {

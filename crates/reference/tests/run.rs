@@ -20,7 +20,7 @@ const CONFIG: Config = Config {
     scale_attn_by_inverse_layer_idx: false,
 };
 
-/// Returns fixed numbers of about unit size, different for every name.
+/// Fixed numbers of about unit size, other ones for every name.
 fn numbers(name: &str, len: usize) -> Vec<f64> {
     let seed = name.bytes().fold(7.0, |sum: f64, b| (sum * 1.37 + f64::from(b)) % 1000.0);
     (0..len).map(|i| (seed + 12.9898 * i as f64).sin() * 1.3).collect()
@@ -76,7 +76,7 @@ fn the_hook_sees_every_site_once_and_in_order() {
     assert_eq!(trace.field, [&visited[0], &visited[8], &visited[17]].map(Vec::as_slice).concat());
     let block = &trace.blocks[1];
     let inside = [&block.q, &block.k, &block.v, &block.z, &block.attn_out, &block.resid_mid, &block.mlp_out];
-    assert!(inside.into_iter().eq(&visited[10..17]), "the trace contains what the hook received");
+    assert!(inside.into_iter().eq(&visited[10..17]), "the trace keeps what the hook saw");
     assert_eq!(trace.h(1, 2), &trace.field[chunk + 2 * 6..][..6]);
     assert_eq!(trace.logits.len(), TOKENS.len() * CONFIG.vocab);
 }
@@ -143,7 +143,7 @@ fn the_response_is_linear_causal_and_starts_with_the_source() {
 }
 
 #[test]
-fn gradient_rows_agree_with_responses() {
+fn gradient_rows_are_what_the_responses_read() {
     let model = model(CONFIG);
     let run = base(&model);
     let vector = numbers("direction", 6);
@@ -153,7 +153,7 @@ fn gradient_rows_agree_with_responses() {
         let inner: f64 = row.iter().zip(&vector).map(|(g, v)| g * v).sum();
         close(inner, jet(&model, &TOKENS, &source, &J)[1], 1e-13);
     }
-    // At the last level, the gradient of a projection is its direction in its own row, and zero in other rows.
+    // At the top of the field a projection has itself as its gradient, and other rows have none.
     let projection = Projection { layer: 2, token: 3, direction: &vector };
     assert_eq!(gradient(&model, &run, 2, 3, &projection), vector);
     assert_eq!(gradient(&model, &run, 2, 1, &projection), [0.0; 6]);
@@ -186,13 +186,13 @@ fn an_edit_of_one_head_reaches_the_stream_through_its_rows_of_the_projection() {
         let change = ablated.blocks[0].attn_out[token * 6 + o] - run.blocks[0].attn_out[token * 6 + o];
         close(change, -lost, 1e-14);
     }
-    assert_eq!(run.logits[..2 * CONFIG.vocab], ablated.logits[..2 * CONFIG.vocab], "earlier tokens do not change");
+    assert_eq!(run.logits[..2 * CONFIG.vocab], ablated.logits[..2 * CONFIG.vocab], "earlier tokens know nothing");
     assert_ne!(run.logits_at(2), ablated.logits_at(2));
 }
 
 #[test]
 fn score_switches_scale_the_scores() {
-    // Unscaled scores are those of sqrt(d_head) times larger queries. A division by l + 1 scales block 1 by 1/2.
+    // Unscaled scores are those of queries sqrt(d_head) times as large; divided by l + 1, half as large in block 1.
     let run = |config: Config, factor: [f64; 2]| {
         model(config)
             .forward(&TOKENS, &mut |site, chunk| {

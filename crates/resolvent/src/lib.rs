@@ -1,7 +1,7 @@
 //! A portable analysis engine for Transformer Field Theory.
 //!
-//! The residual stream of a fixed GPT-2 forward pass is a field `h[l, t]`. This crate computes how a source in this field
-//! propagates: sensitivities, patch effects and response fields. It runs on any Vulkan, Metal or DX12 device, or on the host.
+//! The residual stream of a fixed GPT-2 forward pass is a field `h[l, t]`. This crate computes how a source put into it
+//! propagates: sensitivities, patch effects, response fields, on any Vulkan, Metal or DX12 device, or on the host.
 //!
 //! ```
 //! use resolvent::prelude::*;
@@ -23,8 +23,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Every [`Labelled`] result contains the checks that it passed ([`Certificate`]) and its provenance. A failed check is an
-//! error.
+//! Every [`Labelled`] result carries the checks that it passed ([`Certificate`]) and its provenance; a check that does
+//! not hold is an error.
 
 pub mod bench;
 mod open;
@@ -38,7 +38,7 @@ pub use resolvent_field::{
 };
 pub use resolvent_model as model;
 
-/// The items that most programs need.
+/// What most programs need.
 pub mod prelude {
     pub use crate::{Context, Direction, Labelled, open};
     pub use resolvent_engine::{Choice, Device, Options};

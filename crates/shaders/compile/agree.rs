@@ -1,7 +1,6 @@
-//! Checks that the variants of a shader are the same kernels for different devices: same entries, bindings, overrides.
-//!
-//! Two things may differ. A workgroup size may differ by a number of `variants.toml`, from which the host can tell it.
-//! A binding may be read as vectors or as their scalars, as packed words or as f32.
+//! The variants of a shader are the same kernels for different devices: same entries, bindings and overrides.
+//! Only a workgroup may differ, and then by a number of `variants.toml`, so that the host can tell which it is; and a
+//! binding may be read as vectors in one variant and as their scalars in another, or as packed words instead of numbers.
 
 use super::{
     assemble::Source,
@@ -11,7 +10,7 @@ use super::{
 };
 use crate::kind::Element;
 
-/// Returns the entries on which all variants agree, or their differences from the first variant, which is `base`.
+/// The entries that all variants agree on, or where they differ from the first, which is `base`.
 pub(crate) fn merge(source: &Source, variants: &[(&Switches, Vec<Entry>)]) -> Result<Vec<Entry>, Vec<Problem>> {
     let Some(((base, expected), others)) = variants.split_first() else { return Ok(Vec::new()) };
     let first = &base.variant;
@@ -51,13 +50,9 @@ pub(crate) fn merge(source: &Source, variants: &[(&Switches, Vec<Entry>)]) -> Re
             match common_number(variants, &extents) {
                 Some(name) => entry.workgroup[dimension] = Extent::Number(name),
                 None => problems.push(
-                    Problem::new(
-                        &source.path,
-                        0,
-                        format!("the workgroup of `{}` differs between variants", entry.name),
-                    )
-                    .detail(format!("dimension {dimension}: {extents:?}"))
-                    .detail("a size that differs has to be a number of shaders/variants.toml, used unchanged"),
+                    Problem::new(&source.path, 0, format!("`{}` has another workgroup in every variant", entry.name))
+                        .detail(format!("dimension {dimension}: {extents:?}"))
+                        .detail("one that differs has to be a number of shaders/variants.toml, used as it is"),
                 ),
             }
         }
@@ -65,20 +60,20 @@ pub(crate) fn merge(source: &Source, variants: &[(&Switches, Vec<Entry>)]) -> Re
     if problems.is_empty() { Ok(merged) } else { Err(problems) }
 }
 
-/// Returns the number of `variants.toml` that has the extent's value in every variant. naga folds the constant into the
-/// workgroup size, so only its values identify it. Two numbers that agree in all variants are equivalent.
+/// The number that has the extent's value in every variant. naga folds the constant into the workgroup size, so its
+/// name can only be found again by its values; two numbers that agree in all variants serve equally well.
 fn common_number(variants: &[(&Switches, Vec<Entry>)], extents: &[&Extent]) -> Option<String> {
     let (base, _) = variants.first()?;
-    let fits = |name: &str| {
+    let holds = |name: &str| {
         variants.iter().zip(extents).all(|((switches, _), extent)| {
             let value = switches.numbers.iter().find(|(key, _)| key == name);
             value.is_some_and(|(_, value)| **extent == Extent::Literal(*value))
         })
     };
-    base.numbers.iter().map(|(name, _)| name).find(|name| fits(name)).cloned()
+    base.numbers.iter().map(|(name, _)| name).find(|name| holds(name)).cloned()
 }
 
-/// Returns the type on which variants must agree: a word of four bytes contains one f32 or, packed, several elements.
+/// What an element is made of, as far as variants have to agree: words of four bytes hold a number or, packed, several.
 fn word(element: Element) -> Element {
     match element.component() {
         Element::U32 => Element::F32,

@@ -1,7 +1,7 @@
 //! The assembler: `#import name`, `#ifdef FLAG`, `#ifndef FLAG`, `#else`, `#endif`, and a line map.
 //!
-//! Source lines are copied, never renamed or re-emitted. So a driver's messages and the names of pipeline constants are
-//! those of the source, and [`LineMap`] maps any assembled line to its file.
+//! Text stays text: nothing is renamed or re-emitted, so a driver's message and a pipeline constant's name mean what
+//! the author wrote, and [`LineMap`] leads from any assembled line back to its file.
 
 use super::{
     manifest::{self, Manifest, Switches},
@@ -20,12 +20,12 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Whether this file is a part of one shader.
+    /// Whether this is a piece of one shader.
     pub(crate) fn is_part(&self) -> bool {
         self.path.starts_with("shaders/parts/")
     }
 
-    /// Whether it is a part of `shader`, by its name.
+    /// Whether it is a piece of this one, by its name.
     pub(crate) fn is_part_of(&self, shader: &str) -> bool {
         self.is_part() && self.name.strip_prefix(shader).is_some_and(|rest| rest.starts_with('_'))
     }
@@ -34,24 +34,24 @@ impl Source {
 /// The files of `shaders/lib` and `shaders/parts`, by name.
 pub(crate) type Library = BTreeMap<String, Source>;
 
-/// The origin of each assembled line.
+/// Where each assembled line was written.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LineMap(Vec<(String, u32)>);
 
 impl LineMap {
-    /// Returns file and line of an assembled line; both count from 1.
+    /// File and line of an assembled line; both count from 1.
     pub(crate) fn locate(&self, line: u32) -> (&str, u32) {
         let index = (line.max(1) as usize - 1).min(self.0.len().saturating_sub(1));
         self.0.get(index).map_or(("", line), |(file, line)| (file, *line))
     }
 
-    /// Returns runs of lines that follow each other in one file: (first assembled line, file, line there).
+    /// Runs of lines that follow each other in one file: (first assembled line, file, line there).
     pub(crate) fn runs(&self) -> Vec<(u32, &str, u32)> {
         let mut runs: Vec<(u32, &str, u32)> = Vec::new();
         for (start, (file, line)) in (1..).zip(&self.0) {
-            let continues =
+            let goes_on =
                 runs.last().is_some_and(|&(first, same, from)| same == file && from + (start - first) == *line);
-            if !continues {
+            if !goes_on {
                 runs.push((start, file, *line));
             }
         }
@@ -59,7 +59,7 @@ impl LineMap {
     }
 }
 
-/// A whole WGSL module, and the map from its lines to their files.
+/// A whole WGSL module and the way back to the files that it was made of.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Assembled {
     /// The path of the shader that this was assembled for.
@@ -169,8 +169,8 @@ impl Assembler<'_> {
                     }
                 }
                 _ => {
-                    return Err(problem(format!("unknown directive `#{}`", code.trim_end()))
-                        .detail("expected: #import NAME, #ifdef FLAG, #ifndef FLAG, #else, #endif"));
+                    return Err(problem(format!("`#{}` is no directive", code.trim_end()))
+                        .detail("known: #import NAME, #ifdef FLAG, #ifndef FLAG, #else, #endif"));
                 }
             }
         }
@@ -200,8 +200,8 @@ impl Assembler<'_> {
         Ok(())
     }
 
-    /// Reports a flag that the shader never tests: a typing error in one of the two files. A number may serve the host
-    /// alone, and a feature naga alone.
+    /// A flag that the text never asks for is a typing error in one of the two places. A number may be meant for the
+    /// launching side alone, and a feature for naga alone.
     fn check_switches(&self, shader: &Source) -> Result<(), Problem> {
         for flag in &self.switches.flags {
             let is_feature = manifest::FEATURES.contains(&flag.as_str());

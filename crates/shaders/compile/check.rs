@@ -1,9 +1,9 @@
-//! Parses and validates an assembled module with naga, and reports each error at its line of the source file.
+//! naga's word on an assembled text: parsed, validated, and every complaint led back to the file it is about.
 
 use super::{assemble::Assembled, manifest::Switches, problem::Problem};
 use naga::valid::{Capabilities, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
 
-/// Parses and validates a module. It may use only the features of its variant.
+/// Parses and validates, allowing only what the variant's features give.
 pub(crate) fn check(assembled: &Assembled, switches: &Switches) -> Result<(naga::Module, ModuleInfo), Problem> {
     let module = naga::front::wgsl::parse_str(&assembled.text).map_err(|error| {
         let labels: Vec<(naga::Span, String)> = error.labels().map(|(span, text)| (span, text.to_owned())).collect();
@@ -30,7 +30,7 @@ pub(crate) fn check(assembled: &Assembled, switches: &Switches) -> Result<(naga:
 }
 
 fn validator(switches: &Switches) -> Validator {
-    // Unpacking f16 from 32-bit words is core WGSL, and needs no feature of the device.
+    // Unpacking half floats kept in words is core WGSL and needs no feature of the device.
     let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
     capabilities.set(Capabilities::SHADER_FLOAT16, switches.f16());
     capabilities.set(Capabilities::SUBGROUP, switches.subgroup());

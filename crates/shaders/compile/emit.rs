@@ -1,4 +1,4 @@
-//! The generated Rust: one module per shader, one static per entry, and the assembled modules beside it.
+//! The generated Rust: one module a shader, one static an entry, and the assembled texts beside it.
 
 use super::{
     Shader,
@@ -6,7 +6,7 @@ use super::{
 };
 use std::fmt::Write as _;
 
-/// Returns the files to write into `OUT_DIR`: `kernels.rs` and the WGSL that it includes.
+/// The files to write into `OUT_DIR`: `kernels.rs` and the WGSL that it includes.
 pub(crate) fn emit(shaders: &[Shader]) -> Vec<(String, String)> {
     let mut files = Vec::new();
     let mut code = String::from("// Generated from shaders/ by build.rs.\n");

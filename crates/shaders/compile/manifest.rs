@@ -1,18 +1,18 @@
-//! `shaders/variants.toml`: the only place that declares compile-time switches.
+//! `shaders/variants.toml`: the only place where a text switch is declared.
 
 use super::problem::Problem;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) const PATH: &str = "shaders/variants.toml";
 
-/// Flags that are also features of the device.
+/// The flags that are, besides, what the device has to offer.
 pub(crate) const FEATURES: [&str; 3] = ["SUBGROUP", "F16", "COOPERATIVE"];
 
 /// The switches of one variant of one shader.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Switches {
     pub(crate) variant: String,
-    /// Line of its declaration in the manifest; 0 for a shader that the manifest does not name.
+    /// Where the manifest declares it; 0 for the variant of a shader that the manifest does not name.
     pub(crate) line: u32,
     /// Each becomes a `const NAME: u32`.
     pub(crate) numbers: Vec<(String, u32)>,
@@ -37,8 +37,8 @@ impl Switches {
         self.flags.contains("COOPERATIVE")
     }
 
-    /// Whether some devices cannot run this variant.
-    fn needs_feature(&self) -> bool {
+    /// Whether not every device runs this text.
+    fn asks(&self) -> bool {
         FEATURES.iter().any(|&feature| self.flags.contains(feature))
     }
 }
@@ -47,7 +47,7 @@ impl Switches {
 #[derive(Debug, Default)]
 pub(crate) struct Manifest {
     shaders: BTreeMap<String, Vec<Switches>>,
-    /// Every flag that some variant mentions, set or not. An `#ifdef` of another name is a typing error.
+    /// Every flag that some variant mentions, set or not: an `#ifdef` of another name is a typing error.
     pub(crate) flags: BTreeSet<String>,
 }
 
@@ -79,12 +79,12 @@ impl Manifest {
                 None => {
                     problems.push(
                         Problem::new(PATH, 0, format!("`{shader}` has no variant `base`"))
-                            .detail(format!("add `[{shader}.base]`, the variant for devices without any feature")),
+                            .detail("`base` is the text for devices without any feature: every shader has to have it"),
                     );
                 }
-                Some(base) if base.needs_feature() => problems.push(
-                    Problem::new(PATH, base.line, format!("`{shader}.base` needs a feature"))
-                        .detail("`base` is the variant for devices without any feature"),
+                Some(base) if base.asks() => problems.push(
+                    Problem::new(PATH, base.line, format!("`{shader}.base` asks for a feature"))
+                        .detail("`base` is the text for devices without any feature"),
                 ),
                 Some(_) => {}
             }
@@ -95,7 +95,7 @@ impl Manifest {
         if problems.is_empty() { Ok(manifest) } else { Err(problems) }
     }
 
-    /// Returns the variants of a shader, `base` first.
+    /// The variants of a shader, `base` first.
     pub(crate) fn variants(&self, shader: &str) -> Vec<Switches> {
         self.shaders.get(shader).cloned().unwrap_or_else(|| vec![Switches::base()])
     }
@@ -142,7 +142,7 @@ fn read_variant(
     Ok((read, flags))
 }
 
-/// Returns the line of `[shader.variant]`, or 0 if the table is written in another form.
+/// The line of `[shader.variant]`, or 0 where the table is written in another form.
 fn header_line(text: &str, shader: &str, variant: &str) -> u32 {
     let header = format!("[{shader}.{variant}]");
     text.lines().position(|line| line.trim_start().starts_with(&header)).map_or(0, |index| index as u32 + 1)
@@ -185,7 +185,7 @@ mod tests {
         assert!(message("[m.wide]\nROWS = 1\n").contains("has no variant `base`"));
         for feature in FEATURES {
             let text = format!("[m.base]\n{feature} = true\n");
-            assert!(message(&text).contains("`m.base` needs a feature"));
+            assert!(message(&text).contains("`m.base` asks for a feature"));
         }
         assert!(message("m = 1\n").contains("table of variants"));
         assert!(message("[m]\nbase = 1\n").contains("table of switches"));

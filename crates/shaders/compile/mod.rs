@@ -33,7 +33,7 @@ pub(crate) struct Shader {
     pub(crate) variants: Vec<(Switches, Assembled)>,
 }
 
-/// Compiles every shader of the tree, or returns all problems.
+/// Compiles every shader of the tree, or tells all that is wrong with it.
 pub(crate) fn compile(tree: &Tree) -> Result<Vec<Shader>, Vec<Problem>> {
     let manifest = manifest::Manifest::parse(&tree.manifest)?;
     let mut problems = tree.check_names(&manifest);
@@ -47,7 +47,7 @@ pub(crate) fn compile(tree: &Tree) -> Result<Vec<Shader>, Vec<Problem>> {
             Err(found) => problems.extend(found),
         }
     }
-    // The variants of a shader share most of their source, and so most of their mistakes.
+    // The variants of a shader share most of their text, hence most of their mistakes.
     let mut distinct: Vec<Problem> = Vec::new();
     for problem in problems {
         if !distinct.contains(&problem) {
@@ -60,12 +60,12 @@ pub(crate) fn compile(tree: &Tree) -> Result<Vec<Shader>, Vec<Problem>> {
 fn compile_one(source: &assemble::Source, tree: &Tree, manifest: &manifest::Manifest) -> Result<Shader, Vec<Problem>> {
     let all = manifest.variants(&source.name);
     let mut problems = Vec::new();
-    let mut modules = Vec::new();
+    let mut texts = Vec::new();
     let mut reflected = Vec::new();
     for switches in &all {
         match compile_variant(source, switches, tree, manifest) {
             Ok((assembled, entries)) => {
-                modules.push(assembled);
+                texts.push(assembled);
                 reflected.push((switches, entries));
             }
             Err(found) => problems.extend(found),
@@ -80,7 +80,7 @@ fn compile_one(source: &assemble::Source, tree: &Tree, manifest: &manifest::Mani
         path: source.path.clone(),
         header: lint::header_comment(&source.text),
         entries,
-        variants: all.into_iter().zip(modules).collect(),
+        variants: all.into_iter().zip(texts).collect(),
     })
 }
 

@@ -1,4 +1,4 @@
-//! Problems in shader files, with file and line.
+//! What is wrong with a shader, and where.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ pub(crate) struct Problem {
     /// Line from 1; 0 when the whole file is meant.
     pub(crate) line: u32,
     pub(crate) message: String,
-    /// Further lines: the source line, notes, what to do.
+    /// Further lines: the text concerned, notes, what to do.
     pub(crate) details: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Reflection of an entry point: the bindings, params, overrides and workgroup that a launch needs.
+//! What naga knows of an entry point that a launch needs: bindings, params, overrides, workgroup.
 
 use super::{lint::Subject, problem::Problem, tree::is_snake_case};
 use crate::kind::{Access, Element, Scalar};
@@ -37,7 +37,7 @@ pub(crate) struct Override {
 pub(crate) enum Extent {
     Literal(u32),
     Override(String),
-    /// A number of `variants.toml` by which the variants differ; set when the variants are compared.
+    /// A number of `variants.toml` by which the variants differ; set when they are compared.
     Number(String),
 }
 
@@ -142,7 +142,7 @@ fn overrides(subject: &Subject<'_>) -> Result<Vec<Override>, Problem> {
                 return Err(problem(format!("override `{name}` has an @id; pipeline constants are set by name")));
             }
             let TypeInner::Scalar(scalar) = module.types[constant.ty].inner else {
-                return Err(problem(format!("override `{name}` has to be a scalar")));
+                return Err(problem(format!("override `{name}` is no scalar")));
             };
             let kind = match scalar.kind {
                 ScalarKind::Bool => Scalar::Bool,

@@ -1,4 +1,4 @@
-//! The compiler as a whole: its output for a small tree, and its problems for a wrong one.
+//! The compiler as a whole: what comes out of a small tree, and what a wrong one is told.
 
 use super::{Tree, compile, emit, reflect};
 use crate::kind::{Access, Element, Scalar};
@@ -20,7 +20,7 @@ fn entries(text: &str) -> Vec<Entry> {
     compile(&tree(&[("x", text)], "")).expect("compiles").remove(0).entries
 }
 
-/// Returns the first problem that the compiler reports.
+/// The first thing that the compiler has to say.
 fn error(text: &str, manifest: &str) -> String {
     compile(&tree(&[("x", text)], manifest)).expect_err("does not compile").remove(0).to_string()
 }
@@ -90,15 +90,15 @@ fn an_invalid_shader_names_its_cause_and_its_imported_file() {
 }
 
 #[test]
-fn a_variant_may_use_only_the_features_that_it_declares() {
+fn a_variant_may_use_only_the_features_that_it_asks_for() {
     let subgroup = "// head\n@compute @workgroup_size(32) fn primal() { _ = subgroupAdd(1.0); }\n";
     assert!(error(subgroup, "").starts_with("shaders/ops/x.wgsl"));
     let guarded =
         "// head\n@compute @workgroup_size(32) fn primal() {\n#ifdef SUBGROUP\n _ = subgroupAdd(1.0);\n#endif\n}\n";
     let manifest = "[x.base]\n[x.subgroup]\nSUBGROUP = true\n";
     assert_eq!(compile(&tree(&[("x", guarded)], manifest)).expect("compiles")[0].variants.len(), 2);
-    let with_f16 = "// head\n@compute @workgroup_size(1) fn primal() {\n#ifdef F16\n var h = f16(1.0);\n#endif\n}\n";
-    assert!(compile(&tree(&[("x", with_f16)], "[x.base]\n[x.f16]\nF16 = true\n")).is_ok());
+    let half = "// head\n@compute @workgroup_size(1) fn primal() {\n#ifdef F16\n var h = f16(1.0);\n#endif\n}\n";
+    assert!(compile(&tree(&[("x", half)], "[x.base]\n[x.half]\nF16 = true\n")).is_ok());
     let float_atomic = "// head\nvar<workgroup> a: atomic<f32>;\n@compute @workgroup_size(1) fn primal() { _ = &a; }\n";
     assert!(error(float_atomic, "").contains("SHADER_FLOAT32_ATOMIC"));
     let packed = "// head\n@compute @workgroup_size(1) fn primal() { var v = unpack2x16float(7u); }\n";
@@ -115,7 +115,7 @@ fn pair(declaration: &str, base: &str, wide: &str) -> String {
 }
 
 #[test]
-fn variants_that_differ_in_their_interface_are_reported() {
+fn variants_that_differ_in_their_interface_are_told() {
     let a = |slot: u32| format!("@group(0) @binding({slot}) var<storage, read_write> a: array<f32>; // [1]");
     let message = error(&pair("", &a(1), &a(2)), PAIR);
     assert!(message.starts_with("shaders/ops/x.wgsl: `primal` has other bindings in variant `wide`"), "{message}");
@@ -137,11 +137,11 @@ fn a_workgroup_may_differ_by_a_number_only() {
         shaders[0].entries[0].workgroup,
         [Extent::Number("N".to_owned()), Extent::Literal(2), Extent::Literal(1)]
     );
-    assert!(error(&with("K"), PAIR).contains("the workgroup of `primal` differs between variants"));
+    assert!(error(&with("K"), PAIR).contains("has another workgroup in every variant"));
 }
 
 #[test]
-fn what_the_engine_cannot_bind_or_set_is_reported_with_its_line() {
+fn what_the_engine_cannot_bind_or_set_is_told_with_its_line() {
     let entry = "@compute @workgroup_size(1) fn primal() { _ = &a; }\n";
     let storage = |ty: &str| format!("// head\n@group(0) @binding(1) var<storage, read> a: {ty}; // [1]\n{entry}");
     assert!(error(&storage("array<f32, 4>"), "").starts_with("shaders/ops/x.wgsl:2: `a` has to be a run-time"));
@@ -161,23 +161,23 @@ fn what_the_engine_cannot_bind_or_set_is_reported_with_its_line() {
 #[test]
 fn names_are_distinct_and_known() {
     let empty = "// head\n@compute @workgroup_size(1) fn primal() { }\n";
-    let reported = |names: &[(&str, &str)], manifest: &str| -> Vec<String> {
+    let told = |names: &[(&str, &str)], manifest: &str| -> Vec<String> {
         compile(&tree(names, manifest)).expect_err("wrong").iter().map(ToString::to_string).collect()
     };
-    assert!(reported(&[("x", empty), ("x", empty)], "")[0].contains("has the same name"));
-    assert!(reported(&[("X", empty)], "")[0].contains("snake_case"));
-    assert!(reported(&[("x", empty)], "[y.base]\n")[0].contains("there is no shader `y`"));
+    assert!(told(&[("x", empty), ("x", empty)], "")[0].contains("has the same name"));
+    assert!(told(&[("X", empty)], "")[0].contains("snake_case"));
+    assert!(told(&[("x", empty)], "[y.base]\n")[0].contains("there is no shader `y`"));
 }
 
 #[test]
-fn a_mistake_that_the_variants_share_is_reported_once() {
+fn a_mistake_that_the_variants_share_is_told_once() {
     let text = "const X: u32 = N + M;\n#ifdef WIDE\n#endif\n@compute @workgroup_size(1) fn primal() { }\n";
     let problems = compile(&tree(&[("x", text)], PAIR)).expect_err("there is no header");
     assert_eq!(problems.len(), 1, "{problems:?}");
 }
 
 #[test]
-fn each_variant_is_stored_once() {
+fn a_text_is_stored_once_a_variant() {
     let shaders = compile(&tree(&[("x", SCALE)], "")).expect("compiles");
     let files = emit(&shaders);
     let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
@@ -196,9 +196,9 @@ fn no_shaders_are_no_kernels() {
     assert!(files[0].1.contains("pub static ALL: &[&Kernel] = &[\n];"));
 }
 
-/// Compiles each library file alone, for each setting of its switches, with nothing but its own imports.
+/// Each file, in each way in which its text can be switched, with nothing beside it but what it imports itself.
 #[test]
-fn each_library_file_compiles_alone() {
+fn the_library_of_this_repository_stands_alone() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let whole = Tree::read(&root).expect("the tree can be read");
     for (name, source) in whole.library.iter().filter(|(_, source)| !source.is_part()) {
@@ -214,6 +214,6 @@ fn each_library_file_compiles_alone() {
         let text = format!("// head\n{import}@compute @workgroup_size(1) fn primal() {{ }}\n");
         let mut one = tree(&[("x", &text)], &manifest);
         one.library = whole.library.clone();
-        compile(&one).unwrap_or_else(|problems| panic!("shaders/lib/{name}.wgsl does not compile alone: {problems:?}"));
+        compile(&one).unwrap_or_else(|problems| panic!("shaders/lib/{name}.wgsl does not stand alone: {problems:?}"));
     }
 }

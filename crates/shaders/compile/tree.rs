@@ -1,4 +1,4 @@
-//! The files: `ops`, `fused` and `analysis` contain shaders, `lib` what any of them imports, `parts` what one imports.
+//! The files: `ops`, `fused` and `analysis` hold shaders, `lib` what they import, `parts` what one of them imports.
 
 use super::{
     assemble::{Library, Source},
@@ -9,8 +9,8 @@ use std::{fs, io, path::Path};
 
 const FOLDERS: [&str; 3] = ["ops", "fused", "analysis"];
 
-/// Folders of imported files. A file of the second folder belongs to the shader with whose name its own begins, and may
-/// use the declarations of that shader.
+/// What shaders import. A file of the second folder belongs to one shader, with whose name its own begins, and may use what that
+/// declares.
 const IMPORTED: [&str; 2] = ["lib", "parts"];
 
 /// Everything that the compiler reads.
@@ -42,7 +42,7 @@ impl Tree {
         Ok(tree)
     }
 
-    /// Checks that names are distinct and snake_case: they become Rust modules and parts of kernel names.
+    /// Names become Rust modules and the halves of kernel names, so they are held to snake_case and to be distinct.
     pub(crate) fn check_names(&self, manifest: &Manifest) -> Vec<Problem> {
         let mut problems = Vec::new();
         for (index, source) in self.shaders.iter().enumerate() {
@@ -86,7 +86,7 @@ fn read_folder(root: &Path, folder: &str) -> Result<Vec<Source>, Problem> {
         let text = fs::read_to_string(&path).map_err(problem)?;
         sources.push(Source { path: format!("{place}/{name}.wgsl"), name, text });
     }
-    // The order of a directory depends on the file system; the order of the generated code must not.
+    // The order of a directory is the file system's; that of the generated code must not be.
     sources.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(sources)
 }

@@ -1,4 +1,4 @@
-//! Types that the build script and the library share.
+//! The small vocabulary that the build script and the library share.
 
 /// What a kernel may do with a storage binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -9,12 +9,12 @@ pub enum Access {
     ReadWrite,
 }
 
-/// The type of one element of a storage binding. Every binding is a run-time sized array of such elements.
+/// What one element of a storage binding is: every binding is a run-time sized array of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Element {
     /// `f32`
     F32,
-    /// `u32`, also used for packed f16
+    /// `u32`, also used for packed half floats
     U32,
     /// `i32`
     I32,
@@ -37,7 +37,7 @@ pub enum Element {
 }
 
 impl Element {
-    /// Returns the scalar type of an element. Variants of a shader may read the same memory as scalars or as vectors.
+    /// The scalar of which an element is one or several: variants of a shader may read the same memory in vectors.
     #[must_use]
     pub const fn component(self) -> Self {
         match self {
@@ -49,7 +49,7 @@ impl Element {
         }
     }
 
-    /// Returns the bytes from one element to the next.
+    /// Bytes from one element to the next.
     #[must_use]
     pub const fn stride(self) -> u32 {
         match self {

@@ -3,7 +3,7 @@
 use super::{ALL, Kernel, Run, Variant};
 
 #[test]
-fn every_kernel_is_named_once_and_found_in_every_variant() {
+fn every_kernel_is_named_once_and_found_in_every_text() {
     for (index, kernel) in ALL.iter().enumerate() {
         assert_eq!(kernel.name, format!("{}.{}", kernel.shader, kernel.entry));
         assert!(ALL[..index].iter().all(|other| other.name != kernel.name), "{} comes twice", kernel.name);
@@ -16,7 +16,7 @@ fn every_kernel_is_named_once_and_found_in_every_variant() {
 }
 
 #[test]
-fn entries_of_a_shader_share_their_variants() {
+fn entries_of_a_shader_share_their_texts() {
     let same = |a: &Kernel, b: &Kernel| std::ptr::eq(a.variants, b.variants);
     for pair in ALL.windows(2).filter(|pair| pair[0].shader == pair[1].shader) {
         assert!(same(pair[0], pair[1]), "{} and {}", pair[0].name, pair[1].name);
@@ -24,7 +24,7 @@ fn entries_of_a_shader_share_their_variants() {
 }
 
 #[test]
-fn every_line_of_every_variant_is_that_line_of_its_file() {
+fn every_line_of_every_text_is_that_line_of_its_file() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     for variant in ALL.iter().flat_map(|kernel| kernel.variants) {
         for (number, line) in (1..).zip(variant.source.lines()) {

@@ -1,4 +1,4 @@
-//! The development commands ("verbs") of this project. `cargo xtask` without a verb lists them.
+//! The project's own verbs. `cargo xtask` alone lists them.
 
 mod process;
 mod python;
@@ -9,11 +9,11 @@ mod vulkan;
 
 use std::process::ExitCode;
 
-/// A verb: its name, a summary, and its function.
+/// A verb: what is typed, what it does, and the function that does it.
 struct Verb {
     name: &'static str,
     summary: &'static str,
-    /// Whether the verb accepts arguments; otherwise arguments are an error.
+    /// Whether what follows the verb is handed on; a verb that takes nothing refuses it.
     takes_arguments: bool,
     run: fn(&[String]) -> process::Result,
 }
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let Some(verb) = VERBS.iter().find(|verb| verb.name == name) else {
-        return usage(&format!("unknown verb `{name}`"));
+        return usage(&format!("`{name}` is no verb"));
     };
     if !arguments.is_empty() && !verb.takes_arguments {
         return usage(&format!("`{name}` takes no arguments"));

@@ -1,4 +1,4 @@
-//! Runs other programs from the root of the repository, and shows each command first.
+//! Other programs: run from the root of the repository, shown before they run.
 
 use std::{
     ffi::OsString,
@@ -7,26 +7,24 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// The result of a verb; an error is a message of one line.
+/// Why a verb failed, in one line.
 pub(crate) type Result<T = ()> = std::result::Result<T, String>;
 
-/// Returns the root of the repository.
+/// The root of the repository.
 pub(crate) fn root() -> PathBuf {
     let own = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     own.ancestors().nth(2).map(PathBuf::from).unwrap_or(own)
 }
 
-/// Returns a command of the cargo that runs this program, with the given arguments.
+/// The cargo that runs this program, with these arguments.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
     as_from_a_shell(&mut command).args(arguments);
     command
 }
 
-/// Removes the variables of this package from the environment of a command that starts cargo.
-///
-/// Build scripts that read these variables (ring's does) would otherwise run again, and cargo would rebuild everything that
-/// depends on them.
+/// Gives a command that starts cargo the surrounding that a shell would give it: build scripts that look at the name of this
+/// package (ring's does) would run again, and all that depends on them be built again.
 pub(crate) fn as_from_a_shell(command: &mut Command) -> &mut Command {
     for (name, _) in std::env::vars_os() {
         if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|own| name.to_string_lossy().starts_with(own)) {
@@ -36,7 +34,7 @@ pub(crate) fn as_from_a_shell(command: &mut Command) -> &mut Command {
     command
 }
 
-/// Shows a command, runs it, and returns an error if it fails.
+/// Shows a command, runs it, and turns its failure into an error.
 pub(crate) fn run(command: &mut Command) -> Result {
     let shown = show(command);
     eprintln!("$ {shown}");
@@ -48,14 +46,15 @@ pub(crate) fn run(command: &mut Command) -> Result {
     }
 }
 
-/// Returns whether a program can be started, by running it with `--version`.
+/// Whether a program of this name can be started: it is asked for its version.
 pub(crate) fn is_installed(program: &str) -> bool {
     let mut command = Command::new(program);
     command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }
 
-/// Installs packages with apt-get if this runs as root, as in a container. Otherwise returns `None`: the user installs them.
+/// Installs packages on a machine of Debian's family on which this runs as root, as it does in a container; elsewhere that
+/// is left to the user, and there is nothing to say.
 pub(crate) fn apt_install(what: &str, packages: &[&str]) -> Option<Result> {
     let is_root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0");
     if !is_root || !is_installed("apt-get") {

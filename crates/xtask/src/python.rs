@@ -1,20 +1,19 @@
-//! A temporary Python environment with pinned packages.
+//! A throw-away Python environment with pinned packages.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::process::{Result, apt_install, as_from_a_shell, is_installed, root, run};
 
-/// A fresh virtual environment with the packages of `crates/python/requirements.txt`.
+/// A fresh virtual environment that holds `crates/python/requirements.txt`.
 pub(crate) struct Environment {
     /// Its interpreter.
     pub(crate) python: PathBuf,
 }
 
 impl Environment {
-    /// Creates the environment; `None` if there is no Python.
-    ///
-    /// Debian does not install the module `venv` with Python. If it is missing and this runs as root, it is installed.
+    /// Makes it; none where there is no Python. A machine of Debian's family on which this runs as root gets the module
+    /// `venv` installed where it is missing, as Debian leaves it out.
     pub(crate) fn fresh() -> Result<Option<Self>> {
         let Some(python) = ["python3", "python"].into_iter().find(|name| is_recent(name)) else {
             return Ok(None);
@@ -32,14 +31,14 @@ impl Environment {
         Ok(Some(environment))
     }
 
-    /// Returns a command for `pip install`, without output.
+    /// `pip install`, without words.
     pub(crate) fn pip_install(&self) -> Command {
         let mut command = Command::new(&self.python);
         command.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
         command
     }
 
-    /// Returns a command for `maturin build` of the package into a folder.
+    /// `maturin build` of the package into a folder.
     pub(crate) fn maturin(&self, folder: &Path) -> Command {
         let mut command = Command::new(&self.python);
         command.args(["-m", "maturin", "build", "--manifest-path", "crates/python/Cargo.toml", "--out"]);
@@ -48,7 +47,7 @@ impl Environment {
     }
 }
 
-/// Returns whether this is a Python that the package supports.
+/// Whether this is a Python that the package is for.
 fn is_recent(name: &str) -> bool {
     let mut asked = Command::new(name);
     asked.args(["-c", "import sys; sys.exit(sys.version_info < (3, 9))"]);

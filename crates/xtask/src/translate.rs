@@ -1,7 +1,8 @@
-//! Translates every kernel to every shading language of the supported devices.
+//! Every kernel in every shading language that a device may ask for.
 //!
-//! The build has validated the WGSL, but not its translations. A combination of overrides, f16 and subgroup operations that
-//! works on Vulkan may fail on Metal or DX12. A developer with only one of the three would not see the failure.
+//! The build has validated the WGSL. What it cannot show is whether each writer can say it: a texture of overrides,
+//! half floats and subgroup operations that Vulkan takes may be refused on the way to Metal or DX12, and whoever has
+//! only one of the three would not see it.
 
 use crate::process::Result;
 use naga::{
@@ -12,7 +13,7 @@ use naga::{
 };
 use resolvent_shaders::{ALL, Features, Kernel, Variant};
 
-/// Translates all kernels, reports every failure, and prints a summary of one line.
+/// Translates everything, tells every failure, and sums up in one line.
 pub(crate) fn translate() -> Result {
     let mut translated = 0;
     let mut failures = 0;
@@ -35,13 +36,13 @@ pub(crate) fn translate() -> Result {
 }
 
 fn translate_one(kernel: &Kernel, variant: &Variant) -> Result {
-    // An override without a default must be set; any value is good enough for a translation.
+    // An override without a default has to be set; for a translation any value will do.
     let unset = kernel.overrides.iter().filter(|constant| constant.default.is_none());
     let constants = unset.map(|constant| (constant.name.to_owned(), 1.0)).collect();
-    translate_source(variant.source, kernel.entry, variant.features, &constants)
+    translate_text(variant.source, kernel.entry, variant.features, &constants)
 }
 
-fn translate_source(source: &str, entry: &str, features: Features, constants: &PipelineConstants) -> Result {
+fn translate_text(source: &str, entry: &str, features: Features, constants: &PipelineConstants) -> Result {
     let module = naga::front::wgsl::parse_str(source).map_err(|error| told("WGSL", &error))?;
     let info = validator(features).validate(&module).map_err(|error| told("WGSL", &error))?;
     let stage = ShaderStage::Compute;
@@ -50,14 +51,14 @@ fn translate_source(source: &str, entry: &str, features: Features, constants: &P
     let point = (stage, entry.to_owned());
     to_spirv(&module, &info, entry, features).map_err(|error| told("SPIR-V", &error))?;
     to_msl(&module, &info, point.clone())?;
-    // wgpu offers cooperative matrices on Vulkan and Metal only, and naga's HLSL writer does not support them.
+    // wgpu offers cooperative matrices on Vulkan and Metal alone, and naga's HLSL writer has no words for them.
     if features.cooperative {
         return Ok(());
     }
     to_hlsl(&module, &info, point, features).map_err(|error| told("HLSL", &error))
 }
 
-/// Formats an error with all its causes in one line.
+/// An error with all its causes in one line.
 fn told(what: &str, error: &dyn std::error::Error) -> String {
     let mut message = format!("{what}: {error}");
     let mut cause = error.source();
@@ -80,7 +81,7 @@ fn validator(features: Features) -> Validator {
     validator
 }
 
-/// The policies that wgpu uses: an index out of range is restricted to the buffer.
+/// What wgpu asks for: an index out of range reads or writes within the buffer.
 const BOUNDS: BoundsCheckPolicies = BoundsCheckPolicies {
     index: BoundsCheckPolicy::Restrict,
     buffer: BoundsCheckPolicy::Restrict,
@@ -95,7 +96,7 @@ fn to_spirv(
     features: Features,
 ) -> std::result::Result<(), spv::Error> {
     let options = spv::Options {
-        // SPIR-V 1.3, of Vulkan 1.1, is the oldest with subgroup operations; cooperative matrices need Vulkan 1.3.
+        // The oldest with subgroup operations, which is that of Vulkan 1.1; cooperative matrices come with 1.3.
         lang_version: if features.cooperative { (1, 6) } else { (1, 3) },
         bounds_check_policies: BOUNDS,
         ..Default::default()
@@ -109,7 +110,7 @@ fn to_msl(module: &Module, info: &ModuleInfo, entry: (ShaderStage, String)) -> R
     let pipeline = msl::PipelineOptions { entry_point: Some(entry), ..Default::default() };
     let written = msl::write_string(module, info, &options, &pipeline);
     let (_, report) = written.map_err(|error| told("MSL", &error))?;
-    // The writer reports an entry that it cannot write in its output, and not as an error.
+    // An entry that cannot be written is reported beside the text rather than as the writer's failure.
     report.entry_point_names.into_iter().try_for_each(|name| name.map(|_| ()).map_err(|error| told("MSL", &error)))
 }
 
@@ -138,16 +139,16 @@ mod tests {
         @compute @workgroup_size(N) fn primal(@builtin(global_invocation_id) i: vec3<u32>) { x[i.x] *= 2.0; }\n";
 
     #[test]
-    fn a_valid_kernel_translates_to_all_three() {
+    fn a_sound_kernel_goes_through_all_three() {
         let constants = PipelineConstants::from_iter([("N".to_owned(), 64.0)]);
-        assert_eq!(translate_source(DOUBLE, "primal", Features::default(), &constants), Ok(()));
+        assert_eq!(translate_text(DOUBLE, "primal", Features::default(), &constants), Ok(()));
     }
 
     #[test]
     fn failures_name_the_step() {
         let none = PipelineConstants::default();
         let fails =
-            |source: &str, entry: &str| translate_source(source, entry, Features::default(), &none).expect_err("fails");
+            |text: &str, entry: &str| translate_text(text, entry, Features::default(), &none).expect_err("fails");
         assert!(fails("fn f( {", "f").starts_with("WGSL: "));
         assert!(fails(DOUBLE, "primal").starts_with("overrides: "));
         let subgroup = "@compute @workgroup_size(32) fn primal() { _ = subgroupAdd(1.0); }";

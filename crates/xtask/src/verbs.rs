@@ -1,4 +1,4 @@
-//! The verbs, one for each file.
+//! One verb a file.
 
 pub(crate) mod bench;
 pub(crate) mod check;

@@ -1,7 +1,7 @@
-//! Makes a Vulkan driver available for the tests: finds one, installs one, or prints how to install one.
+//! A Vulkan driver for the tests: found, or installed where that is plainly wanted, or asked for in one line.
 //!
-//! macOS and Windows have Metal and DX12. On Linux the loader is asked for its devices, so that a driver that is listed but
-//! does not work is not counted.
+//! macOS and Windows come with Metal and DX12. On Linux the loader is asked for its devices, so that a driver that is
+//! listed but does not work counts for nothing.
 
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn make_available() -> crate::process::Result {

@@ -1,21 +1,21 @@
-//! One name for each op: shader file, entry, module, reference and page. Every kernel has a host body.
+//! One name everywhere: shader file, entry, module, reference, page; and no kernel without its host body.
 
 use std::collections::BTreeSet;
 
 use super::{files, root};
 
-/// Returns the names of the files in `folder` with this ending, without the ending.
+/// Names of the files in `folder` with this ending, without it.
 fn stems(folder: &str, ending: &str) -> BTreeSet<String> {
     let stem = |path: &std::path::PathBuf| Some(path.file_stem()?.to_str()?.to_owned());
     files(folder, &[ending]).iter().filter_map(stem).collect()
 }
 
-/// Modules of the ops crate that are not an op.
+/// Modules of the ops crate that are no op.
 const NO_OP: [&str; 7] = ["lib", "host", "op", "peak", "rows", "tuning", "weight"];
 /// Ops that are chains of others, without a shader of their own.
 const CHAINS: [&str; 1] = ["mlp"];
 
-/// Shaders with further entries of an op, in a file of their own. Reference and page are those of the op.
+/// Shaders that hold further entries of an op, which fill a file of their own; reference and page are the op's.
 const FURTHER: [(&str, &str); 2] = [("attention_second", "attention"), ("matmul_f16", "matmul")];
 
 fn ops() -> BTreeSet<String> {
@@ -44,7 +44,7 @@ fn every_module_has_a_shader() {
         assert!(ops().contains(module), "crates/ops/src/{module}.rs has no shaders/ops/{module}.wgsl");
     }
     for name in CHAINS {
-        assert!(modules.contains(name), "CHAINS names `{name}`, but there is no such module");
+        assert!(modules.contains(name), "CHAINS names `{name}`, and there is no such module");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Invalid arguments: usage and exit code 2, or one line and exit code 1 if the check needs the model.
+//! Arguments that cannot be: one line and exit code 1 where the model had to be asked, usage and 2 where not.
 
 use std::fs;
 
@@ -62,7 +62,7 @@ fn places_and_directions() {
     direction(&["displacement"], &["needs a second prompt (--donor)"]);
     direction(&["displacement", "--donor-tokens", "1,2"], &["the second prompt has 2 tokens and the first 3"]);
     direction(&["displacement", "--donor-tokens", "1,2,3", "--unit"], &["is zero at 1,1 and has no unit"]);
-    // The sensitivity vanishes, because the source is after the observable.
+    // A sensitivity that vanishes: the source comes after the observable.
     direction(&["sensitivity", "--target", "#1", "--position", "0", "--unit"], &["is zero at 1,1"]);
 }
 
@@ -73,8 +73,8 @@ fn direction_files() {
     let green = |parts: &[&str]| {
         says(&["green", "--tokens", "1,2,3", "--source", "1,1", "--direction", &path], parts);
     };
-    let write = |name: &str, elements: &[f32], dtype: Dtype, shape: &[usize]| {
-        let view = TensorView::new(dtype, shape.to_vec(), bytemuck::cast_slice(elements)).expect("fits");
+    let write = |name: &str, numbers: &[f32], dtype: Dtype, shape: &[usize]| {
+        let view = TensorView::new(dtype, shape.to_vec(), bytemuck::cast_slice(numbers)).expect("fits");
         fs::write(&path, safetensors::serialize([(name, view)], None).expect("a file")).expect("writable");
     };
     fs::write(&path, b"nothing of the kind").expect("writable");
@@ -99,13 +99,13 @@ fn prompts_of_different_length_are_not_paired() {
     says(&[&patch[..], &["1,2,77"]].concat(), &["token 77"]);
 }
 
-/// The error is found before the work is done, and no file is left behind.
+/// Found before the work is done, and nothing is left behind.
 #[test]
 fn files_that_cannot_be_written() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let inside = |name: &str| utf8(&folder.path().join(name));
     fs::create_dir(folder.path().join("folder.json")).expect("a folder");
-    fs::write(folder.path().join("file"), b"content").expect("a file");
+    fs::write(folder.path().join("file"), b"kept").expect("a file");
     let write = |out: &str, parts: &[&str]| {
         for command in [
             &["run"][..],
@@ -124,11 +124,11 @@ fn files_that_cannot_be_written() {
     let mut left = names(folder.path());
     left.sort();
     assert_eq!(left, ["file", "folder.json"]);
-    assert_eq!(fs::read(folder.path().join("file")).expect("a file"), b"content");
+    assert_eq!(fs::read(folder.path().join("file")).expect("a file"), b"kept");
     assert_eq!(names(&folder.path().join("folder.json")), Vec::<String>::new());
 }
 
-/// A failure does not change an existing file of that name.
+/// A failure leaves a file of that name as it was.
 #[test]
 fn a_failure_keeps_the_old_file() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -169,7 +169,7 @@ fn usage() {
     }
 }
 
-/// The child finds no driver.
+/// A machine without any driver, as far as the child can see.
 #[test]
 fn machines_without_a_gpu() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -188,14 +188,14 @@ fn machines_without_a_gpu() {
         assert!(line.contains(&want) && line.contains("--device host"), "{line}");
     }
     let auto = bare(&["run", "--tokens", "1,2", "--model", tiny(), "--json"]);
-    assert_eq!(auto.stderr, "", "the host is used without a message");
+    assert_eq!(auto.stderr, "", "the host steps in without a word");
     assert!(auto.done().contains("\"executor\":\"host\""));
     let devices = bare(&["devices"]).done();
     assert!(devices.contains("no GPU adapter: install") && devices.contains("auto is host"), "{devices}");
 }
 
 #[test]
-fn an_unknown_adapter_is_refused_with_a_list_of_adapters() {
+fn an_unknown_adapter_is_answered_with_those_there_are() {
     let line = run(&["run", "--tokens", "1", "--device", "imagined"]).failed();
     assert!(line.contains("no GPU adapter matches `imagined` (found: "), "{line}");
 }

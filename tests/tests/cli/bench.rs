@@ -1,4 +1,4 @@
-//! The command `bench`: its output, and the comparison of two files.
+//! The command `bench`: what it writes, and two files compared.
 
 use resolvent_engine::{Choice, Device, Options, Preference};
 use resolvent_ops::tuning::{self, Family, Size};
@@ -40,9 +40,9 @@ fn a_bench_is_written_and_compared() {
     assert!(!compared.contains("0.99x"));
 }
 
-/// The next process uses the variants that were measured to be the fastest, and repeats the self-test with them.
+/// What was measured to be the fastest is what the next process takes; and then it has to pass the self-test again.
 #[test]
-fn variants_are_tuned_and_used() {
+fn texts_are_tuned_and_taken() {
     for gpu in gpus() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let name = gpu.device().info().name.as_str();
@@ -59,7 +59,7 @@ fn variants_are_tuned_and_used() {
         };
         let passed = cached("self-test");
         let before = std::fs::read(&passed).expect("readable");
-        let variants = || {
+        let texts = || {
             let file = utf8(&folder.path().join("run.json"));
             with(&["run", "--tokens", "3,1,4", "--model", tiny(), "--out", &file]);
             let json: Value = serde_json::from_str(&std::fs::read_to_string(&file).expect("a file")).expect("JSON");
@@ -68,9 +68,9 @@ fn variants_are_tuned_and_used() {
         for line in shown.lines().skip(1) {
             let words: Vec<&str> = line.split_whitespace().collect();
             let (kernel, best) = (words[0], words[2]);
-            assert!(variants().contains(&format!("{kernel} ")) && variants().contains(best), "{line}: {}", variants());
+            assert!(texts().contains(&format!("{kernel} ")) && texts().contains(best), "{line}: {}", texts());
         }
-        // Another choice, as another measurement could make it: all `base`.
+        // Another choice, as another measurement might make it: all `base`.
         let device = Device::open(&Options {
             cache: Some(folder.path().to_owned()),
             ..Options::new(Choice::Name(name.to_owned()))
@@ -78,14 +78,14 @@ fn variants_are_tuned_and_used() {
         let all = Family::on(gpu.device()).flat_map(|family| Size::ALL.map(|size| (family.shader(), size.name())));
         let base: Vec<Preference> = all.map(|(shader, size)| Preference { shader, size, variant: "base" }).collect();
         device.expect("it opened before").keep(tuning::CACHED, tuning::to_text(&base).as_bytes());
-        assert_eq!(variants(), "matmul base base base, attention base base base", "{name}");
-        assert_ne!(std::fs::read(&passed).expect("readable"), before, "{name}: other variants need another self-test");
+        assert_eq!(texts(), "matmul base base base, attention base base base", "{name}");
+        assert_ne!(std::fs::read(&passed).expect("readable"), before, "{name}: other texts, another test");
     }
     assert!(run(&["bench", "--tune", "--device", "host"]).done().contains("nothing to choose"));
 }
 
 #[test]
-fn invalid_benches_are_refused() {
+fn what_cannot_be_timed_is_said() {
     let fails = |more: &[&str]| run(&[&["bench"], more].concat()).failed();
     assert!(fails(&["--out", "bench.txt"]).contains("a bench is written as .json"));
     assert!(fails(&["--tokens", "0"]).contains("is no prompt"));
@@ -93,6 +93,6 @@ fn invalid_benches_are_refused() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = utf8(&folder.path().join("other.json"));
     std::fs::write(&path, "{}").expect("writable");
-    assert!(fails(&["--compare", &path, &path]).contains("is not a bench of schema 1"));
+    assert!(fails(&["--compare", &path, &path]).contains("is no bench of schema 1"));
     assert!(fails(&["--quick", "--model", "random:3", "--tokens", "400", "--device", "host"]).contains("shorten it"));
 }

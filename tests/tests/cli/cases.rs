@@ -77,7 +77,6 @@ pub(super) fn cases(golden: &Golden) -> Vec<Case> {
                 ("svd_left", "triplet,place,d", vec![3, t, 30]),
                 ("svd_right", "triplet,place,d", vec![3, 2, 30]),
                 ("svd_residual", "triplet,side", vec![3, 2]),
-                ("svd_range", "triplet,end", vec![3, 2]),
                 ("svd_bound", "value", vec![1]),
                 ("svd_to", "to,place", vec![t, 2]),
                 ("svd_from", "from,place", vec![2, 2]),

@@ -42,7 +42,7 @@ impl Scene {
 fn a_name_of_the_hub_is_a_model() {
     let scene = Scene::new();
     let first = scene.run(REPO);
-    // If stderr is not a terminal, one line replaces the progress bar.
+    // No bar where stderr is no terminal: one line.
     let cache = utf8(scene.cache.path());
     let want = format!("downloading {REPO} from {} to {cache}\n", scene.server.endpoint());
     assert_eq!(first.stderr, want);
@@ -53,11 +53,11 @@ fn a_name_of_the_hub_is_a_model() {
     assert_eq!((second.stderr.as_str(), scene.server.asked().len()), ("", 0));
     assert_eq!(second.done(), first);
     let offline: Ran = scene.command(REPO).env("HF_HUB_OFFLINE", "1").args(["--json"]).output().expect("runs").into();
-    assert!(offline.done().contains(&format!("\"model\":\"{REPO}@{COMMIT}\"")), "the commit is named");
+    assert!(offline.done().contains(&format!("\"model\":\"{REPO}@{COMMIT}\"")), "the commit is told");
 }
 
 #[test]
-fn an_interrupted_download_is_resumed() {
+fn a_download_that_was_killed_goes_on() {
     let scene = Scene::new();
     scene.server.behave(Manners { stall: Some(40_000), ..Manners::default() });
     let mut child = scene.command(REPO).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("starts");
@@ -79,7 +79,7 @@ fn an_interrupted_download_is_resumed() {
 }
 
 #[test]
-fn the_error_of_a_mistyped_name_lists_what_was_tried() {
+fn a_mistyped_name_is_told_what_was_tried() {
     let scene = Scene::new();
     let line = scene.run("some-org/tinny").failed();
     let cache = utf8(scene.cache.path());
@@ -90,7 +90,7 @@ fn the_error_of_a_mistyped_name_lists_what_was_tried() {
         let line = scene.run(name).failed();
         assert!(line.contains("no name that a hub could have"), "{line}");
     }
-    // All other tests run without a network.
+    // As all other tests run: without a network.
     let line = run(&["run", "--tokens", "1", "--model", "gpt2"]).failed();
     assert!(line.contains("HF_HUB_OFFLINE forbids to ask"), "{line}");
     let token: Ran = scene.command("some-org/tinny").env("HF_TOKEN", "hf_x").output().expect("runs").into();

@@ -1,4 +1,4 @@
-//! Memory of opening a model: a checkpoint is converted and uploaded in chunks, and its pages are released.
+//! What opening a model takes: a checkpoint is converted and uploaded piece by piece, and its pages are given back.
 #![cfg(target_os = "linux")]
 
 use std::io::{Read, Write};
@@ -37,17 +37,16 @@ fn write(directory: &Path, config: &Config) -> u64 {
     file.write_all(&header).expect("room");
     let weights = RandomWeights::new(config, 1);
     for (name, shape) in config.tensors() {
-        let mut elements = vec![0.0f32; shape.iter().product()];
-        weights.read(&name, 0..shape[0], &mut elements).expect("any name");
-        file.write_all(bytemuck::cast_slice(&elements)).expect("room");
+        let mut numbers = vec![0.0f32; shape.iter().product()];
+        weights.read(&name, 0..shape[0], &mut numbers).expect("any name");
+        file.write_all(bytemuck::cast_slice(&numbers)).expect("room");
     }
     file.into_inner().expect("room");
     std::fs::metadata(&path).expect("was written").len()
 }
 
-/// Returns the peak memory of a run of `model` in bytes.
-///
-/// The child is measured while it is blocked: the logits that it prints exceed the capacity of a pipe.
+/// The most memory that a run of `model` ever had, in bytes. The child is looked at while it cannot go on: the logits that
+/// it prints are more than a pipe holds.
 fn peak(model: &str) -> u64 {
     let mut child = command(&["run", "--tokens", "1", "--json", "--device", "host", "--model", model])
         .stdout(Stdio::piped())
@@ -70,7 +69,7 @@ fn opening_a_model_takes_little_more_than_its_weights() {
     let small_folder = tempfile::tempdir().expect("a temporary folder");
     let small_bytes = write(small_folder.path(), &small);
     let bytes = write(folder.path(), &config());
-    // The memory of the program, its logits and their text does not grow with the weights.
+    // What the program itself, its logits and their text take does not grow with the weights.
     let own = peak(&utf8(small_folder.path())) - small_bytes;
     let all = peak(&utf8(folder.path()));
     let ratio = (all - own) as f64 / bytes as f64;

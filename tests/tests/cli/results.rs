@@ -1,4 +1,4 @@
-//! Result files: names, shapes, order of axes, metadata, and values of the golden file.
+//! Result files: names, shapes, order of axes, metadata, and numbers of the golden file.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -33,12 +33,12 @@ fn from_json(text: &str) -> Result {
     let json: Value = serde_json::from_str(text).expect("one JSON object and nothing else");
     let keys: Vec<&str> = json.as_object().expect("an object").keys().map(String::as_str).collect();
     assert_eq!(keys, ["arrays", "metadata"]);
-    let elements = |value: &Value| -> Vec<f64> {
+    let numbers = |value: &Value| -> Vec<f64> {
         value.as_array().expect("a list").iter().map(|x| x.as_f64().expect("a number")).collect()
     };
     let array = |(name, value): (&String, &Value)| {
-        let shape = elements(&value["shape"]).into_iter().map(|n| n as usize).collect();
-        (name.clone(), (shape, elements(&value["data"]).into_iter().map(|x| x as f32).collect()))
+        let shape = numbers(&value["shape"]).into_iter().map(|n| n as usize).collect();
+        (name.clone(), (shape, numbers(&value["data"]).into_iter().map(|x| x as f32).collect()))
     };
     let text = |(key, value): (&String, &Value)| (key.clone(), value.as_str().expect("a string").to_owned());
     Result {
@@ -47,7 +47,7 @@ fn from_json(text: &str) -> Result {
     }
 }
 
-/// Returns the devices to test: the argument, and the executor that the result file names.
+/// The devices to try, as arguments with what the file says of them.
 fn devices() -> Vec<(String, &'static str)> {
     let gpus = gpus().iter().map(|gpu| (gpu.device().info().name.clone(), "gpu"));
     [("host".to_owned(), "host")].into_iter().chain(gpus).collect()
@@ -72,7 +72,7 @@ fn check(result: &Result, case: &Case, executor: &str, tokens: &str) {
     for key in ["model_hash", "adapter", "driver", "variants", "version", "tokens"] {
         assert!(!of(key).is_empty(), "{what:?}: {key}");
     }
-    // The base run of a patch is the corrupted prompt.
+    // A patch's base run is the corrupted prompt.
     let key = if what[0] == "patch" { "clean_tokens" } else { "tokens" };
     assert_eq!(of(key), tokens, "{what:?}");
     for name in case.certificates {
@@ -102,7 +102,7 @@ fn every_command_writes_what_is_documented() {
                 from_json(&printed.done()),
             ];
             check(&a, &case, executor, &tokens);
-            // All forms have the same values: JSON has enough digits.
+            // The same numbers in each: JSON prints as many digits as it takes.
             assert_eq!(a.arrays, b.arrays, "{:?}", case.arguments);
             assert_eq!(a, c, "{:?}", case.arguments);
         }
@@ -112,9 +112,9 @@ fn every_command_writes_what_is_documented() {
     assert_eq!(left, ["out.json", "out.safetensors"], "temporary files are gone");
 }
 
-/// The axes have the documented order: values are compared with the golden file.
+/// The axes are in the order that they are said to be in: numbers of the golden file.
 #[test]
-fn files_have_the_golden_values() {
+fn files_hold_the_golden_numbers() {
     let golden = Golden::load("tiny-odd");
     let (tokens, (level, token)) = (list(&golden.tokens), golden.place());
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -156,7 +156,7 @@ fn golden_label(device: &str, values: &[f32]) -> Labelled {
     on.label(values)
 }
 
-/// -1 is the last position, and the default.
+/// -1 is the last, and what it is by default.
 #[test]
 fn positions_count_from_both_ends() {
     let of = |position: &[&str]| {
@@ -170,7 +170,7 @@ fn positions_count_from_both_ends() {
     assert_ne!(last, of(&["--position", "-2"]));
 }
 
-/// `--last` writes the logits of the last position only.
+/// The whole prompt without the last position's row is not what `--last` means.
 #[test]
 fn last_is_the_last_row() {
     let of = |more: &[&str]| {

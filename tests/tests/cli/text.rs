@@ -54,37 +54,8 @@ fn texts_that_are_no_tokens() {
     says(&["green", "", "--source", "0,0"], &["the prompt is empty"]);
     says(&["green", "a", "--source", "0,0", "--direction", "displacement", "--donor", ""], &["the prompt is empty"]);
     says(&["patch", "ab c", "--corrupted", "ab", "--target", "#1"], &["has 3 tokens and the corrupted one 1"]);
-    // Prompts that two models read in different tokens are no prompts to compare them on.
-    let line = on_host(&["scale", "atlas-nano", &copy.argument()]).failed();
-    for part in ["pairs of prompts", "fit atlas-nano and 0 fit", "at least 4 are needed", "share a tokenizer"] {
-        assert!(line.contains(part), "`{part}` is not in: {line}");
-    }
-    let line = on_host(&["scale", "atlas-nano", "atlas-nano", "--task", "capitals", "--limit", "1"]).failed();
-    assert!(line.contains("--limit 1 leaves 1 pairs of prompts"), "{line}");
     // The prompt is one line in a message, whatever it holds.
     says(&["run", "a\nB"], &["a\\nB"]);
-}
-
-/// Everything that changes ids counts, in the model's directory as in Hugging Face's: tokens, prefix, beginning of text.
-#[test]
-fn settings_of_a_tokenizer_are_followed() {
-    let tokens = |settings: &[(&str, &str)], text: &str| {
-        let files = settings.iter();
-        let copy = files.fold(Directory::copy().with_tokenizer(), |copy, (name, text)| {
-            copy.write(name, format!("\u{feff}{text}").as_bytes())
-        });
-        let json: serde_json::Value =
-            serde_json::from_str(&with_text(&copy, &["run", text, "--json"]).done()).expect("JSON");
-        json["metadata"]["tokens"].as_str().expect("tokens").to_owned()
-    };
-    assert_eq!(tokens(&[], "ab c"), "29,26,2");
-    assert_eq!(tokens(&[("added_tokens.json", "{\"<u>\": 31}")], "<u>ab"), "31,29");
-    assert_eq!(tokens(&[("special_tokens_map.json", "{\"pad_token\": \"<p>\"}")], "a<p>"), "0,32");
-    let config = |text| [("tokenizer_config.json", text)];
-    assert_eq!(tokens(&config("{\"add_prefix_space\": true}"), "ab"), "30");
-    assert_eq!(tokens(&config("{\"add_bos_token\": true}"), "ab"), "31,29");
-    let mask = "{\"mask_token\": {\"__type\": \"AddedToken\", \"content\": \"<m>\", \"lstrip\": true}}";
-    assert_eq!(tokens(&config(mask), "ab <m> c"), "29,32,26,2");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The engine's cache folder: files that it writes, and folders with damaged or foreign files.
+//! What the engine keeps in a cache folder, and what it makes of a folder that others have been at.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use resolvent_tests::{Subject, gpus, subjects};
 
 use super::{addition, filled, with};
 
-/// Opens the adapter of `on` again with `cache`, so that no kernel is compiled yet, and runs a launch.
+/// Opens the adapter of `on` with `cache`, and computes something: with no kernel compiled yet.
 fn compute(on: &Subject, cache: &Path) {
     let name = on.device().info().name.clone();
     let options = Options { cache: Some(cache.to_owned()), ..Options::new(Choice::Name(name)) };
@@ -20,7 +20,7 @@ fn compute(on: &Subject, cache: &Path) {
     assert_eq!(device.read(&y).expect("written"), [3.0; 64], "{}", on.name());
 }
 
-/// Returns the single file of compiled kernels; `None` if the backend does not cache them.
+/// The one file in which compiled kernels are kept; `None` where the backend keeps none.
 fn pipelines(cache: &Path) -> Option<PathBuf> {
     let entries = std::fs::read_dir(cache.join("pipelines")).ok()?;
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
@@ -28,7 +28,7 @@ fn pipelines(cache: &Path) -> Option<PathBuf> {
     files.pop()
 }
 
-/// Returns the checksum that precedes cached data.
+/// The checksum that stands before what is kept.
 fn seal(data: &[u8]) -> [u8; 8] {
     let (words, rest) = data.as_chunks::<8>();
     let words = words.iter().map(|word| u64::from_le_bytes(*word));
@@ -39,12 +39,12 @@ fn seal(data: &[u8]) -> [u8; 8] {
 }
 
 #[test]
-fn compiled_kernels_are_cached_and_foreign_files_are_not_used() {
+fn compiled_kernels_are_kept_and_what_does_not_fit_is_not_used() {
     for on in gpus() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         compute(on, folder.path());
         let Some(file) = pipelines(folder.path()) else {
-            assert_ne!(on.device().info().backend, "Vulkan", "{}: Vulkan caches pipelines", on.name());
+            assert_ne!(on.device().info().backend, "Vulkan", "{}: Vulkan keeps pipelines", on.name());
             continue;
         };
         let whole = std::fs::read(&file).expect("readable");
@@ -52,14 +52,14 @@ fn compiled_kernels_are_cached_and_foreign_files_are_not_used() {
         compute(on, folder.path());
         assert!(pipelines(folder.path()).is_some());
 
-        // A damaged file is never passed to the driver.
+        // Damaged: not even the driver's front end sees it.
         for damaged in [&b""[..], b"short", &whole[..whole.len() - 1], &[0; 4096]] {
             std::fs::write(&file, damaged).expect("writable");
             compute(on, folder.path());
-            assert!(std::fs::read(&file).expect("readable").len() > 8, "{}: the file was not rewritten", on.name());
+            assert!(std::fs::read(&file).expect("readable").len() > 8, "{}: written anew", on.name());
         }
-        // An intact file of another adapter, driver, backend or format: each part of the header is changed once. The bytes
-        // after the header belong to the driver.
+        // Whole, and of another adapter, driver, backend or format: each part of the header in turn. What follows the
+        // header is the driver's own.
         for at in (8..64).step_by(3) {
             let mut foreign = whole.clone();
             foreign[at] ^= 1;
@@ -68,14 +68,14 @@ fn compiled_kernels_are_cached_and_foreign_files_are_not_used() {
             std::fs::write(&file, &foreign).expect("writable");
             compute(on, folder.path());
             let now = std::fs::read(&file).expect("readable");
-            assert_ne!(now, foreign, "{}: byte {at} makes the file foreign", on.name());
+            assert_ne!(now, foreign, "{}: byte {at} made it another's", on.name());
         }
     }
 }
 
-/// If the folder cannot be created, the device works without a cache.
+/// A folder that cannot be made is as good as none.
 #[test]
-fn an_impossible_cache_folder_is_not_an_error() {
+fn a_cache_folder_that_cannot_be_is_no_error() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("file");
     std::fs::write(&file, b"").expect("writable");
@@ -83,19 +83,19 @@ fn an_impossible_cache_folder_is_not_an_error() {
         compute(on, &file);
         compute(on, Path::new(""));
     }
-    assert_eq!(std::fs::read_dir(folder.path()).expect("readable").count(), 1, "a file was written");
+    assert_eq!(std::fs::read_dir(folder.path()).expect("readable").count(), 1, "nothing came of it");
 }
 
-/// A device reads back what it cached, by kind. A truncated file counts as absent.
+/// What a device keeps is its own, by kind, and is not there where it was cut.
 #[test]
-fn cached_data_is_read_back() {
+fn what_a_device_keeps_is_given_back() {
     for on in subjects() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let open = |cache: &Path| on.again(Options { cache: Some(cache.to_owned()), ..Options::default() });
-        let first = open(folder.path());
-        assert_eq!(first.device().cached("figures"), None);
-        first.device().keep("figures", b"12");
-        first.device().keep("letters", b"ab");
+        let keeps = open(folder.path());
+        assert_eq!(keeps.device().cached("figures"), None);
+        keeps.device().keep("figures", b"12");
+        keeps.device().keep("letters", b"ab");
         let again = open(folder.path());
         assert_eq!(again.device().cached("figures").as_deref(), Some(&b"12"[..]), "{}", on.name());
         assert_eq!(again.device().cached("letters").as_deref(), Some(&b"ab"[..]), "{}", on.name());
@@ -105,6 +105,6 @@ fn cached_data_is_read_back() {
         std::fs::write(&file, &whole[..whole.len() - 1]).expect("writable");
         assert_eq!(again.device().cached("figures"), None, "{}", on.name());
         on.device().keep("figures", b"nowhere to put it");
-        assert_eq!(on.device().cached("figures"), None, "{}: no folder, no cache", on.name());
+        assert_eq!(on.device().cached("figures"), None, "{}: no folder, nothing kept", on.name());
     }
 }

@@ -1,4 +1,4 @@
-//! Invalid launches are refused when they are recorded, with a typed error of one line.
+//! A launch that does not fit is refused when it is recorded, with a typed error of one line.
 
 use resolvent_engine::{Device, Error, Info, Launch, MAX_GROUPS, Tensor};
 use resolvent_ops::splice::{RowPlan, RowSource};
@@ -7,7 +7,7 @@ use resolvent_tests::subjects;
 
 use super::{addition, filled, with};
 
-/// Records the launch that `launch` creates from three valid tensors of 64 elements, and returns its error.
+/// Records what `launch` makes of three good tensors of 64 numbers.
 fn refused(device: &Device, launch: impl Fn(&Tensor, &Tensor, &Tensor) -> Launch) -> Error {
     let (a, b) = (filled(device, "a", 64, 1.0), filled(device, "b", 64, 2.0));
     let rec = device.record();
@@ -17,7 +17,7 @@ fn refused(device: &Device, launch: impl Fn(&Tensor, &Tensor, &Tensor) -> Launch
     error
 }
 
-/// Returns kernel and reason of a launch error.
+/// Launch errors name kernel and reason.
 fn reason(error: Error) -> String {
     match error {
         Error::Launch { kernel, reason, .. } => format!("{kernel}: {reason}"),
@@ -55,7 +55,7 @@ fn empty_of(n: usize) -> resolvent_engine::Shape {
     resolvent_engine::Shape::new(&[("n", n)])
 }
 
-/// A variant whose feature the device lacks is refused before the driver sees it.
+/// A variant whose feature the device lacks is refused too, rather than left to the driver.
 #[test]
 fn a_variant_beyond_the_device_is_refused() {
     let wanted = matmul::KERNELS[0].shader.variant("subgroup").expect("it exists");
@@ -69,9 +69,9 @@ fn a_variant_beyond_the_device_is_refused() {
     }
 }
 
-/// A variant with fixed lanes needs subgroups of a minimum size.
+/// Subgroups of any size are not enough for a text that names a lane.
 #[test]
-fn missing_features_are_named() {
+fn what_a_device_lacks_is_named() {
     let variant = |name| matmul::KERNELS[0].shader.variant(name).expect("it exists");
     let offering = |subgroups| Info { subgroups, ..subjects()[0].device().info().clone() };
     let lacks = |subgroups| offering(subgroups).lacks(variant("subgroup"));
@@ -79,14 +79,14 @@ fn missing_features_are_named() {
     assert_eq!(lacks(Some((4, 64))).as_deref(), Some("subgroups of at least 8 lanes"));
     assert_eq!(lacks(Some((8, 8))), None);
     assert_eq!(offering(None).lacks(variant("base")), None);
-    let f16_variant = |name| resolvent_shaders::matmul_f16::PRIMAL.variant(name).expect("a variant");
+    let half = |name| resolvent_shaders::matmul_f16::PRIMAL.variant(name).expect("a text");
     let units = |sides: &[u32]| Info { f16: true, cooperative: sides.to_vec(), ..offering(Some((32, 32))) };
-    assert_eq!(units(&[16]).lacks(f16_variant("cooperative16")), None);
-    let lacks = units(&[16]).lacks(f16_variant("cooperative8"));
+    assert_eq!(units(&[16]).lacks(half("cooperative16")), None);
+    let lacks = units(&[16]).lacks(half("cooperative8"));
     assert_eq!(lacks.as_deref(), Some("cooperative matrices of 8 x 8 16-bit floats"));
 }
 
-/// A launch over a grid with a zero dimension does nothing, on every executor.
+/// A grid with a zero dimension is nothing to do, on every executor.
 #[test]
 fn an_empty_grid_does_nothing() {
     for on in subjects() {

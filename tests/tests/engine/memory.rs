@@ -1,4 +1,4 @@
-//! Buffers: limits, unwritten and foreign buffers, poison, the pool.
+//! Buffers: limits, unwritten and foreign ones, poison, the pool.
 
 use resolvent_engine::{Device, Error, Options, Shape, Tensor};
 use resolvent_ops::add::add;
@@ -6,7 +6,7 @@ use resolvent_tests::{Subject, gpus, subjects};
 
 use super::{addition, filled, with};
 
-/// One MiB more than WebGPU's default limit of a binding.
+/// One MiB past WebGPU's default limit on a binding.
 const TOO_LARGE: usize = 129 << 18;
 
 #[test]
@@ -48,14 +48,14 @@ fn unwritten_buffers_are_not_read() {
         let rec = with(rec, addition(&a, &nothing, &y)).expect("fits");
         let (label, reason) = of(device.submit(rec));
         assert!(label == "nothing" && reason.contains("add.primal"), "{label} {reason}");
-        // The launch did not run, so y is unwritten: reading it must not return zeros.
+        // The launch did not run, so there is nothing to read, and no zeros to be believed.
         assert_eq!(of(device.read(&y).map(|_| ())).0, "y", "{}", on.name());
     }
 }
 
 #[test]
 fn buffers_of_another_device_are_refused() {
-    // Each GPU is given the host's memory, and the host a GPU's. All host devices share one memory.
+    // Each GPU meets the host's memory, and the host the GPU's. Hosts share theirs: it is all one.
     let foreign = |a: &'static Subject| subjects().into_iter().find(move |b| a.is_host() != b.is_host());
     for (on, other) in subjects().into_iter().filter_map(|on| Some((on, foreign(on)?))) {
         let device = on.device();
@@ -74,7 +74,7 @@ fn buffers_of_another_device_are_refused() {
     }
 }
 
-/// Two devices of one adapter do not share buffers.
+/// Two devices of one kind are two devices.
 #[test]
 fn buffers_of_a_second_gpu_device_are_refused() {
     for on in gpus() {
@@ -90,7 +90,7 @@ fn buffers_of_a_second_gpu_device_are_refused() {
     }
 }
 
-/// Unwritten memory reads as NaN, fresh or recycled.
+/// Memory that nothing has written reads as NaN, fresh or recycled.
 #[test]
 fn fresh_and_recycled_memory_is_poisoned() {
     for on in subjects() {
@@ -99,12 +99,12 @@ fn fresh_and_recycled_memory_is_poisoned() {
         for round in 0..4 {
             let rec = device.record();
             let y = rec.tensor("y", &[("n", 200)]).expect("small");
-            // Writes only the first 64 elements; the rest must read as NaN.
+            // Writes the first 64 numbers only; the rest must show.
             let mut launch = addition(&a, &a, &y);
             launch.params = bytemuck::bytes_of(&[64u32, 1, 0, 0]).to_vec();
             launch.grid = [1, 1, 1];
             if on.is_host() {
-                // The host body fills its whole slice, so it gets a view of the part.
+                // The host body fills its whole slice: hand it a view of the part.
                 let part = Tensor::view(y.buffer().clone(), 0, Shape::new(&[("n", 64)])).expect("fits");
                 launch = addition(&a, &a, &part);
             }
@@ -116,7 +116,7 @@ fn fresh_and_recycled_memory_is_poisoned() {
     }
 }
 
-/// A long chain of sums whose intermediate buffers return to the pool, and are reused by later launches of the recording.
+/// A long chain of sums whose intermediate buffers go back to the pool while later launches are recorded over them.
 #[test]
 fn pooled_buffers_are_reused_without_mixing() {
     for on in subjects() {

@@ -1,4 +1,4 @@
-//! If a driver refuses a kernel, the error names the kernel, and the device remains usable.
+//! What a driver refuses comes back as an error that names the kernel, and the device goes on.
 
 use resolvent_engine::{Bound, Device, Error, Kernel, Launch};
 use resolvent_ops::add::add;
@@ -9,7 +9,7 @@ use super::{filled, with};
 
 fn nothing(_: Bound<'_>) {}
 
-/// Declares `add.primal` with one mistake.
+/// `add.primal` as it is, to be declared wrongly.
 fn declared(name: &'static str, wrong: impl FnOnce(&mut shaders::Kernel)) -> &'static Kernel {
     let good = &shaders::add::PRIMAL;
     let mut shader = shaders::Kernel {
@@ -34,7 +34,7 @@ fn refused(device: &Device, kernel: &'static Kernel, constants: &[(&'static str,
     bindings.push(&y);
     let launch = Launch::new(kernel, [64u32, 1, 0, 0], &bindings, [1, 1, 1]).constants(constants);
     let error = device.submit(with(rec, launch).expect("fits its own declaration"));
-    assert!(matches!(device.read(&y), Err(Error::Buffer { .. })), "an unwritten buffer must not read as zeros");
+    assert!(matches!(device.read(&y), Err(Error::Buffer { .. })), "nothing was written: no zeros to read");
     error.expect_err("the driver refuses it")
 }
 
@@ -57,7 +57,7 @@ fn a_refused_kernel_is_a_named_error() {
                 other => panic!("{}: {}: {other}", on.name(), kernel.name()),
             }
         }
-        // The device remains usable, and later submissions do not return the error again.
+        // The device goes on, and the error does not come back to those who did nothing wrong.
         let (mut rec, one) = (on.device().record(), filled(on.device(), "one", 64, 1.0));
         let two = add(&mut rec, &one, &one).expect("fits");
         on.device().submit(rec).expect("runs");
@@ -65,14 +65,14 @@ fn a_refused_kernel_is_a_named_error() {
     }
 }
 
-/// An error that the driver reports out of band, here for a write that is not a multiple of four bytes.
+/// An error that the driver reports out of band, here of a write that is not a multiple of four bytes.
 #[test]
 fn a_refused_write_is_an_error() {
     for on in gpus() {
         let x = on.device().reserve("x", &[("n", 64)]).expect("small");
         let error = on.device().write(&x, 0, &[1, 2, 3]).expect_err("3 bytes are not words");
         assert!(matches!(error, Error::Validation { .. }), "{error}");
-        on.device().write(&x, 0, &[0; 256]).expect("the device is usable");
+        on.device().write(&x, 0, &[0; 256]).expect("the device goes on");
         assert_eq!(on.device().read(&x).expect("written"), vec![0.0; 64]);
     }
 }

@@ -8,7 +8,7 @@ use resolvent_tests::subjects;
 
 use super::{addition, filled, with};
 
-/// Submits launches too heavy to share a submission, so that every executor checks for a stop before each.
+/// Launches too heavy to share a submission, so that each is asked for on every executor.
 fn heavy(device: &Device, launches: usize) -> Result<Tensor> {
     let (one, mut sum) = (filled(device, "one", 64, 1.0), filled(device, "zero", 64, 0.0));
     let mut rec = device.record();
@@ -32,17 +32,17 @@ fn work_stops_between_launches() {
         };
         let stopped = stoppable(stop, || heavy(on.device(), 10).map(|_| ()));
         assert_eq!(stopped, Err(Error::Stopped), "{}", on.name());
-        assert_eq!(asked.get(), 4, "{}: checks end with the stop", on.name());
-        // The device remains usable, and the check is not called any more.
+        assert_eq!(asked.get(), 4, "{}: asked until it said so, and not again", on.name());
+        // The device is as good as before, and nobody asks any more.
         let sum = heavy(on.device(), 10).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
         assert_eq!(on.device().read(&sum).expect("written"), vec![10.0; 64], "{}", on.name());
         assert_eq!(asked.get(), 4, "{}", on.name());
     }
 }
 
-/// A stop check belongs to its thread, and an outer check is restored when the inner work ends.
+/// The question is the thread's own, and the outer one is back when the inner work is done.
 #[test]
-fn stop_checks_nest_and_belong_to_a_thread() {
+fn questions_nest_and_belong_to_a_thread() {
     stoppable(
         || true,
         || {

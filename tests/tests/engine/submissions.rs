@@ -1,4 +1,4 @@
-//! Submissions: split into segments, from several threads, profiled.
+//! Submissions: cut in segments, from several threads, profiled.
 
 use resolvent_engine::{Choice, Device, Options, Tensor};
 use resolvent_ops::add::add;
@@ -17,18 +17,18 @@ fn chain(device: &Device, launches: usize, step: f32) -> Tensor {
     sum
 }
 
-/// With more launches than fit one segment, parameters of later segments do not overwrite those of earlier ones.
+/// More launches than one segment holds: parameters of later segments do not overwrite those of earlier ones.
 #[test]
-fn long_recordings_are_split_correctly() {
+fn long_recordings_are_cut_and_stay_right() {
     for on in subjects() {
         let sum = chain(on.device(), 1000, 1.0);
         assert_eq!(on.device().read(&sum).expect("written"), vec![1000.0; 100], "{}", on.name());
     }
 }
 
-/// Launches that each need more work than the limit of a submission are submitted one by one.
+/// Launches that each claim more work than a submission may take are submitted one by one.
 #[test]
-fn heavy_launches_are_split_by_their_work() {
+fn heavy_launches_are_cut_by_their_work() {
     for on in subjects() {
         let device = on.device();
         let (one, mut sum) = (filled(device, "one", 64, 1.0), filled(device, "zero", 64, 0.0));
@@ -62,9 +62,9 @@ fn two_threads_share_a_device() {
     }
 }
 
-/// The profile has one sample for each launch, in order, with a positive time.
+/// One sample a launch, in order, each of which took time.
 #[test]
-fn a_profile_has_one_sample_per_launch() {
+fn a_profile_has_a_sample_a_launch() {
     let names = gpus().iter().map(|gpu| Choice::Name(gpu.device().info().name.clone()));
     for choice in names.chain([Choice::Host]) {
         let device = Device::open(&Options { profile: true, ..Options::new(choice) }).expect("opens");
@@ -78,7 +78,7 @@ fn a_profile_has_one_sample_per_launch() {
         device.submit(rec).expect("runs");
         let samples = device.take_profile().unwrap_or_else(|e| panic!("{info}: {e}"));
         if !info.timestamps {
-            assert!(samples.is_empty(), "{info} has no timestamps, but returned samples");
+            assert!(samples.is_empty(), "{info} has no timestamps, and gave samples");
             continue;
         }
         assert_eq!(samples.len(), 300, "{info}");
@@ -91,7 +91,7 @@ fn a_profile_has_one_sample_per_launch() {
     }
 }
 
-/// Without the option the profile is empty.
+/// Without the option there is nothing to take.
 #[test]
 fn no_profile_unless_asked() {
     for on in subjects() {

@@ -1,4 +1,4 @@
-//! Bases: computed bases are orthonormal, and span the documented spaces.
+//! Bases: orthonormal where they are computed, and spanning what they are said to span.
 
 use resolvent_field::{Basis, BasisContext, Direction, End, Frames, Place, norm};
 use resolvent_model::{Mode, Observable, Run, Site, Source};
@@ -28,7 +28,7 @@ fn at(frames: &Frames, place: Place) -> Vec<Vec<f64>> {
     frames.at(place).expect("every place has vectors").chunks(D).map(wide).collect()
 }
 
-/// Returns the distance of x from the span of orthonormal (or zero) vectors, relative to its length.
+/// How far x is from the span of orthonormal (or zero) vectors, over its length.
 fn outside(x: &[f64], vectors: &[Vec<f64>]) -> f64 {
     let mut rest = x.to_vec();
     for v in vectors {
@@ -80,31 +80,31 @@ fn computed_bases_are_orthonormal() {
 }
 
 #[test]
-fn bases_span_the_documented_spaces() {
+fn bases_span_what_they_are_of() {
     let twin = Twin::small();
     for on in subjects() {
         let run = run(&twin, on, &TOKENS);
         let model = run.model();
-        let default = BasisContext::default();
-        // A repeated token adds no direction: its vector is zero, and the other vectors have the same indices.
-        let unembed = at(&frames(&run, &Basis::Unembed(vec![3, 9, 3]), default), (1, 1));
+        let plain = BasisContext::default();
+        // Repeated tokens are no new directions: their vectors are zero, and the others are where they were.
+        let unembed = at(&frames(&run, &Basis::Unembed(vec![3, 9, 3]), plain), (1, 1));
         for id in [3, 9] {
             assert!(outside(&wide(&model.unembedding(id).expect("a token")), &unembed) < 1e-6);
         }
         assert_eq!(unembed[2], vec![0.0; D]);
-        let embed = at(&frames(&run, &Basis::Embed(vec![]), default), (0, 0));
+        let embed = at(&frames(&run, &Basis::Embed(vec![]), plain), (0, 0));
         for id in TOKENS {
             assert!(outside(&wide(&model.embedding(id).expect("a token")), &embed) < 1e-6);
         }
         // The largest logits of the last token, in order.
         let logits = run.logits_at(4).expect("runs");
         let best = (0..23).fold(0, |best, i| if logits[i] > logits[best] { i } else { best });
-        let likely = at(&frames(&run, &Basis::Unembed(vec![]), BasisContext { rank: Some(1), ..default }), (2, 0));
+        let likely = at(&frames(&run, &Basis::Unembed(vec![]), BasisContext { rank: Some(1), ..plain }), (2, 0));
         assert!(outside(&wide(&model.unembedding(best as u32).expect("a token")), &likely) < 1e-6);
 
-        // Bases of one vector equal the directions of `green`.
+        // Directions of one vector are the ones that `green` knows.
         let j = [Observable::logit_diff(4, 20, 3)];
-        let context = BasisContext { observables: &j, ..default };
+        let context = BasisContext { observables: &j, ..plain };
         let of = resolvent_field::Context { observable: Some(&j[0]), ..Default::default() };
         for place in everywhere() {
             let chi = Direction::Sensitivity.resolve(&run, place, of).expect("resolves");
@@ -113,7 +113,7 @@ fn bases_span_the_documented_spaces() {
             close(&found[0], &unit, 1e-5, "sensitivity");
         }
         let other = super::run(&twin, on, &[3, 1, 15, 9, 2]);
-        let context = BasisContext { others: std::slice::from_ref(&other), ..default };
+        let context = BasisContext { others: std::slice::from_ref(&other), ..plain };
         let displaced = frames(&run, &Basis::Displacement, context);
         let of = resolvent_field::Context { other: Some(&other), ..Default::default() };
         for place in everywhere() {
@@ -126,9 +126,9 @@ fn bases_span_the_documented_spaces() {
     }
 }
 
-/// Four principal components span five rows minus their mean. Of more rows, the first components have the most energy.
+/// Principal components: of five rows less their mean, four directions hold all; of more, the first hold the most.
 #[test]
-fn principal_components_have_the_most_energy() {
+fn principal_components_hold_the_most() {
     let twin = Twin::small();
     for on in subjects() {
         let run = run(&twin, on, &TOKENS);
@@ -158,7 +158,7 @@ fn principal_components_have_the_most_energy() {
     }
 }
 
-/// Returns `A^T A` of the reference, where A is the response of the last level to each unit source at the place.
+/// `A^T A` of the reference: response of the last level to each unit source at the place.
 fn gram(twin: &Twin, (level, token): Place) -> Vec<Vec<f64>> {
     let columns: Vec<Vec<f64>> = (0..D)
         .map(|i| {
@@ -170,9 +170,9 @@ fn gram(twin: &Twin, (level, token): Place) -> Vec<Vec<f64>> {
     columns.iter().map(|a| columns.iter().map(|b| inner(a, b)).collect()).collect()
 }
 
-/// The vectors span `V, M V, M^2 V, ...`, one after another, with the reference's M.
+/// The space of `V, M V, M^2 V, ...`, one vector after another, by the reference's M.
 #[test]
-fn krylov_spaces_match_the_reference() {
+fn krylov_spaces_are_of_the_reference() {
     let twin = Twin::small();
     let j = [Observable::logit_diff(4, 20, 4), Observable::logit(7, 3)];
     for on in subjects() {
@@ -183,10 +183,10 @@ fn krylov_spaces_match_the_reference() {
             for place in [(0, 1), (1, 3), (0, 4)] {
                 let (m, q) = (gram(&twin, place), at(&found, place));
                 let block = starts.len().max(1);
-                // An observable that does not depend on the place has a zero start vector.
+                // An observable that does not see the place starts nothing.
                 for i in (0..6 - block).filter(|&i| q[i].iter().any(|x| *x != 0.0)) {
                     let image: Vec<f64> = m.iter().map(|row| inner(row, &q[i])).collect();
-                    // The image is inside the span including the next vector, and outside the span before it.
+                    // Inside of what has been spanned by then, and outside of what was before.
                     let (now, before) = (outside(&image, &q[..=i + block]), outside(&image, &q[..i + block]));
                     assert!(now < 1e-4, "{place:?} {i}: {now}");
                     assert!(before > 10.0 * now, "{place:?} {i}: {before} {now}");
@@ -197,25 +197,25 @@ fn krylov_spaces_match_the_reference() {
                     assert!(norm(&chi) == 0.0 || outside(&wide(&chi), &q[..=i]) < 1e-5);
                 }
             }
-            // At the last level the operator is the identity, so that only the start vectors are nonzero.
+            // At the last level the operator is the identity: nothing but the start is spanned.
             let last = at(&found, (2, 4));
             assert!(last[starts.len().max(1)..].iter().all(|q| q.iter().all(|x| *x == 0.0)));
         }
     }
 }
 
-/// Bases of files are used unchanged, and invalid files are refused with the reason.
+/// Files are used as they are, and say themselves what is wrong with them.
 #[test]
-fn files_are_used_unchanged() {
+fn files_are_used_as_they_are() {
     let twin = Twin::small();
     let run = run(&twin, subjects()[0], &TOKENS);
     let linear = run.linearize(Mode::Exact);
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("basis.safetensors");
-    let elements: Vec<f32> = (0..D * 3).map(|i| i as f32).collect();
+    let numbers: Vec<f32> = (0..D * 3).map(|i| i as f32).collect();
     let write = |arrays: &[(&str, [usize; 2])]| {
         let views = arrays.iter().map(|(name, shape)| {
-            let bytes = bytemuck::cast_slice(&elements[..shape[0] * shape[1]]);
+            let bytes = bytemuck::cast_slice(&numbers[..shape[0] * shape[1]]);
             (*name, safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.to_vec(), bytes).expect("fits"))
         });
         std::fs::write(&path, safetensors::serialize(views, None).expect("a file")).expect("writable");
@@ -239,7 +239,7 @@ fn files_are_used_unchanged() {
 }
 
 #[test]
-fn invalid_bases_are_refused() {
+fn bases_that_cannot_be_are_refused() {
     let twin = Twin::small();
     let run = run(&twin, subjects()[0], &TOKENS);
     let rank = |n| BasisContext { rank: Some(n), ..Default::default() };

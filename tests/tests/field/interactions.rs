@@ -1,8 +1,8 @@
 //! Interactions: those of the reference for small sources, none in a linear model.
 
-use resolvent_field::{Case, Joint, Labelled, SiteKind, interactions};
+use resolvent_field::interactions;
 use resolvent_model::{Edit, Observable, RunOptions, Site, Source};
-use resolvent_tests::{Random, Subject, Twin, subjects};
+use resolvent_tests::{Random, Twin, subjects};
 
 use super::{array, close, run, truth};
 
@@ -65,118 +65,6 @@ fn nothing_interacts_in_a_linear_model() {
         for name in ["interaction", "interaction_actual"] {
             let most = array(&got, name).into_iter().fold(0.0f64, |m, x| m.max(x.abs()));
             assert!(most < 1e-3 * single, "{}: {name} {most} of {single}", on.name());
-        }
-    }
-}
-
-/// Interactions of patches from a run whose embeddings are off by `size` times normal numbers at two tokens, with the patches
-/// themselves as the reference makes them.
-fn patched(twin: &Twin, on: &Subject, (kind, size): (SiteKind, f32), joint: Joint) -> (Labelled, Vec<Edit>) {
-    let j = observable(twin);
-    let model = twin.on(on);
-    let of = |edits| model.run_with(&TOKENS, &RunOptions { edits, sites: twin.sites() }).expect("runs");
-    let mut random = Random::new(6);
-    let mut off = |token| {
-        let by = random.normals(twin.config.n_embd).iter().map(|x| size * x).collect();
-        Edit::add(Site::ResidPre(0), token, by)
-    };
-    let (clean, corrupted) = (of(vec![off(1), off(3)]), of(Vec::new()));
-    let case = Case { clean: &clean, corrupted: &corrupted, observable: &j };
-    let got = Labelled::default().with_interactions(&case, kind, 6, joint);
-    let got = got.unwrap_or_else(|e| panic!("{}: {e}", on.name()));
-    let sites: Vec<(Site, usize)> = got.metadata["interaction_sites"]
-        .split(' ')
-        .map(|text| {
-            let (site, token) = text.split_once('@').expect("SITE@TOKEN");
-            (site.parse().expect("a site"), token.parse().expect("a token"))
-        })
-        .collect();
-    let value = |run: &resolvent_model::Run, (site, token): (Site, usize)| {
-        let width = site.width(&twin.config);
-        run.capture(site).expect("prepared")[token * width..][..width].to_vec()
-    };
-    let edits = sites.iter().map(|&(site, token)| match joint {
-        Joint::Put => Edit::put(site, token, value(&clean, (site, token))),
-        Joint::Add => {
-            let (to, from) = (value(&clean, (site, token)), value(&corrupted, (site, token)));
-            Edit::add(site, token, to.iter().zip(&from).map(|(a, b)| a - b).collect())
-        }
-    });
-    let edits = edits.collect();
-    (got, edits)
-}
-
-fn observable(twin: &Twin) -> Observable {
-    match twin.config.n_layer {
-        2 => Observable::logit_diff(4, 20, 4),
-        _ => {
-            let direction = Random::new(2).normals(twin.config.n_embd);
-            Observable::Field { level: twin.config.n_layer, token: 4, direction }
-        }
-    }
-}
-
-/// Joint runs put both values in place, or add both displacements: as the reference does it, in f64.
-#[test]
-fn joint_runs_are_those_of_the_reference() {
-    let twin = Twin::small();
-    let j = observable(&twin);
-    let effect = |edits: &[Edit]| truth(&twin, &TOKENS, edits, &j) - truth(&twin, &TOKENS, &[], &j);
-    let mut whole = Vec::new();
-    for joint in [Joint::Put, Joint::Add] {
-        for on in subjects() {
-            let (got, edits) = patched(&twin, on, (SiteKind::Resid, 1.0), joint);
-            assert_eq!(got.metadata["interaction_joint"], joint.name());
-            let n = edits.len();
-            let single: Vec<f64> = edits.iter().map(|e| effect(std::slice::from_ref(e))).collect();
-            let pair = |k: usize| {
-                let (a, b) = (k / n, k % n);
-                effect(&[edits[a.min(b)].clone(), edits[a.max(b)].clone()]) - single[a] - single[b]
-            };
-            let want: Vec<f64> = (0..n * n).map(pair).collect();
-            close(&array(&got, "interaction_actual"), &want, 1e-4, joint.name());
-            whole.push(want);
-        }
-    }
-    let apart = whole[0].iter().zip(&whole[whole.len() - 1]).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-    assert!(apart > 0.1 * whole[0].iter().fold(0.0, |m: f64, x| m.max(x.abs())), "two ways: {apart}");
-}
-
-/// In a linear model patches along one path interact, and first order says by how much; displacements do not.
-#[test]
-fn patches_along_a_path_interact_in_a_linear_model() {
-    let twin = Twin::linear(3);
-    for on in subjects() {
-        let (got, _) = patched(&twin, on, (SiteKind::Resid, 1.0), Joint::Put);
-        let (predicted, actual) = (array(&got, "interaction"), array(&got, "interaction_actual"));
-        close(&predicted, &actual, 2e-3, on.name());
-        let n = got.array("interaction").expect("a map").axes[0].1;
-        let most = |keep: &dyn Fn(usize) -> bool, map: &[f64]| {
-            (0..n * n).filter(|&k| keep(k)).map(|k| map[k].abs()).fold(0.0, f64::max)
-        };
-        let off = most(&|k| k / n != k % n, &actual);
-        assert!(off > 0.05 * most(&|_| true, &actual), "{actual:?}");
-        let (added, _) = patched(&twin, on, (SiteKind::Resid, 1.0), Joint::Add);
-        assert!(most(&|_| true, &array(&added, "interaction_actual")) < 1e-3 * off);
-    }
-}
-
-/// Of small displacements second order is what joint patches do, at sites of the stream and at heads.
-#[test]
-fn second_order_comes_near_joint_patches() {
-    let twin = Twin::small();
-    for on in subjects() {
-        for kind in [SiteKind::Resid, SiteKind::MlpOut, SiteKind::Z, SiteKind::V] {
-            let (got, _) = patched(&twin, on, (kind, 0.02), Joint::Put);
-            let (predicted, actual) = (array(&got, "interaction"), array(&got, "interaction_actual"));
-            let (mut apart, mut size) = (0.0, 0.0);
-            let n = got.array("interaction").expect("a map").axes[0].1;
-            for k in (0..n * n).filter(|k| k / n != k % n) {
-                apart += (predicted[k] - actual[k]).powi(2);
-                size += actual[k].powi(2);
-            }
-            let error = (apart / size).sqrt();
-            assert!(error < 0.05, "{kind} on {}: {error} {predicted:?} {actual:?}", on.name());
         }
     }
 }

@@ -7,7 +7,7 @@ use resolvent_tests::{Labelled, Twin, Worst, subjects, tangents, tolerance};
 const TOKENS: [u32; 4] = [3, 14, 15, 9];
 const D: usize = 18;
 
-/// Returns the columns of `G(to; from)` of the reference: its response to each unit source.
+/// `G(to; from)` of the reference, columns side by side: what it makes of each unit source.
 fn columns(twin: &Twin, from: &[(usize, usize)], to: &[(usize, usize)]) -> Vec<Vec<f64>> {
     let unit = |i: usize| (0..D).map(|j| if i == j { 1.0 } else { 0.0 }).collect();
     let column = |(level, token): (usize, usize), i: usize| {
@@ -43,8 +43,8 @@ fn operators_are_the_jacobian() {
                 &Labelled::reference(want.concat()),
                 tolerance::MODEL,
             );
-            let certificate = adjoint_of(&operator, 3).expect("runs");
-            worst[1].within(format!("{from:?} {to:?}"), on.name(), certificate.value, tolerance::ADJOINT);
+            let frozen = adjoint_of(&operator, 3).expect("runs");
+            worst[1].within(format!("{from:?} {to:?}"), on.name(), frozen.value, tolerance::ADJOINT);
         }
     }
 }

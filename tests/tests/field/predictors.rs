@@ -1,4 +1,4 @@
-//! Predictors of patch effects: their known gain over first order, and their cost.
+//! Predictors of patch effects: what each gains over first order where that is known, and what it costs.
 
 use resolvent_field::{Case, Panel, Predictor, PredictorOptions, SiteKind, effects, predict};
 use resolvent_model::{Edit, Observable, Run, RunOptions, Site};
@@ -9,7 +9,7 @@ use super::close;
 const TOKENS: [u32; 5] = [3, 14, 15, 9, 2];
 const KINDS: [SiteKind; 4] = [SiteKind::Resid, SiteKind::AttnOut, SiteKind::MlpOut, SiteKind::K];
 
-/// Returns a clean run and a corrupted run. Their embeddings differ by a displacement of the given size.
+/// A run, and one whose embeddings are `size` away from its own: a clean prompt as near as is wished.
 fn pair(twin: &Twin, on: &Subject, size: f32) -> [Run; 2] {
     let model = twin.on(on);
     let (mut random, d) = (Random::new(5), twin.config.n_embd);
@@ -26,7 +26,7 @@ fn pair(twin: &Twin, on: &Subject, size: f32) -> [Run; 2] {
     [run(edits), run(Vec::new())]
 }
 
-/// Returns the predictions of all predictors and the actual effects, for all patches of all kinds.
+/// The predictions of all predictors and the effects themselves, of all patches of all kinds.
 fn panels([clean, corrupted]: &[Run; 2], j: &Observable, flag: f64) -> Vec<(SiteKind, Panel, Vec<f64>)> {
     let case = Case { clean, corrupted, observable: j };
     let of = |kind| {
@@ -46,13 +46,13 @@ fn effect(panel: &Panel, predictor: Predictor) -> Vec<f64> {
     one.effect.iter().map(|&e| f64::from(e)).collect()
 }
 
-/// Returns the relative L2 error.
+/// Relative L2 error.
 fn error(got: &[f64], want: &[f64]) -> f64 {
     let apart: f64 = got.iter().zip(want).map(|(g, w)| (g - w).powi(2)).sum();
     (apart / want.iter().map(|w| w * w).sum::<f64>()).sqrt()
 }
 
-/// Errors of first order are proportional to the size of a displacement, those of second order to its square.
+/// Errors of first order fall with the size of a displacement, those of second order with its square.
 #[test]
 fn second_order_is_an_order_better() {
     let (twin, j) = (Twin::small(), Observable::logit_diff(4, 20, 4));
@@ -74,9 +74,9 @@ fn second_order_is_an_order_better() {
     }
 }
 
-/// Without flags, `hvp` equals first order. With all flags, it equals the curvature predictor, by another computation.
+/// With no flag raised `hvp` is first order; with all raised it is the curvature, by another route.
 #[test]
-fn flags_select_the_corrected_sites() {
+fn flags_decide_what_is_corrected() {
     let (twin, j) = (Twin::small(), Observable::logit_diff(4, 20, 3));
     for on in subjects() {
         let runs = pair(&twin, on, 0.3);
@@ -90,7 +90,7 @@ fn flags_select_the_corrected_sites() {
             close(&hvp, &curvature, 1e-4, "products and jets");
             assert!(panel.certificates.iter().any(|c| c.name == "second_order"));
         }
-        // In between, only predictions above the ratio are corrected.
+        // In between, those above the ratio are corrected and no others.
         for (kind, panel, _) in panels(&runs, &j, 0.05) {
             let ratio = panel.reliability.as_ref().expect("was estimated");
             let [hvp, first] = [Predictor::Hvp, Predictor::FirstOrder].map(|p| effect(&panel, p));
@@ -102,7 +102,7 @@ fn flags_select_the_corrected_sites() {
     }
 }
 
-/// Integrated along the line between the prompts, the effects of the embeddings add up to the whole difference of J.
+/// Integrated over the way between the prompts, the effects of the embeddings add up to the whole difference of J.
 #[test]
 fn integrated_effects_of_the_embeddings_are_complete() {
     let (twin, j) = (Twin::small(), Observable::logit_diff(4, 20, 4));
@@ -124,17 +124,15 @@ fn integrated_effects_of_the_embeddings_are_complete() {
     }
 }
 
-/// On a linear model with a linear observable every predictor is right, and has its usual cost.
-///
-/// The model is linear to a part in 1e5. The smallest effect is a thousand times smaller than the largest, so that a ratio of
-/// one percent is noise.
+/// A linear model read linearly: every predictor is right, and costs what it costs. It is linear to a part in 1e5, and the
+/// smallest effect is a thousand times smaller than the largest, so a ratio of a percent means nothing.
 #[test]
-fn all_predictors_are_right_on_a_linear_model() {
+fn all_are_right_on_a_linear_model() {
     let twin = Twin::linear(3);
     let mut random = Random::new(9);
     let j = Observable::Field { level: 3, token: 4, direction: random.normals(twin.config.n_embd) };
     for on in subjects() {
-        // The device counts costs, so that no other test may use this one.
+        // Costs are counted by the device: one that no other test uses.
         let own = on.again(resolvent_engine::Options::default());
         let all = panels(&pair(&twin, &own, 1.0), &j, 0.05);
         let largest = all.iter().flat_map(|(.., actual)| actual).fold(0.0f64, |m, x| m.max(x.abs()));
@@ -142,7 +140,7 @@ fn all_predictors_are_right_on_a_linear_model() {
             assert_eq!(panel.flagged, 0.0, "{kind}: nothing is curved");
             for one in &panel.predicted {
                 let got: Vec<f64> = one.effect.iter().map(|&e| f64::from(e)).collect();
-                // Patches without an effect, here of keys, differ from the run by the rounding of J.
+                // Patches of a kind that moves nothing, as keys here, differ from the run by the rounding of J.
                 let size = actual.iter().chain(&got).fold(1e-2 * largest, |m, x| m.max(x.abs()));
                 for (i, (got, want)) in got.iter().zip(&actual).enumerate() {
                     let apart = (got - want).abs();
@@ -152,7 +150,7 @@ fn all_predictors_are_right_on_a_linear_model() {
             let cost = |p| panel.predicted.iter().find(|one| one.predictor == p).expect("it").cost;
             let first = cost(Predictor::FirstOrder);
             assert!((0.2..4.0).contains(&first), "{kind}: {first}");
-            assert!(cost(Predictor::Integrated) > 8.0 * first, "eight runs and eight backward passes");
+            assert!(cost(Predictor::Integrated) > 8.0 * first, "eight runs and eight walks back");
             assert!(cost(Predictor::Curvature) > first && cost(Predictor::Hvp) > first);
         }
     }

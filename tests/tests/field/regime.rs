@@ -20,12 +20,12 @@ fn options(absolute: bool) -> RegimeOptions {
     RegimeOptions { amplitudes: AMPLITUDES.to_vec(), absolute, field: true }
 }
 
-/// Returns the observable of these tests.
+/// The observable of these tests, for both sides.
 fn observable() -> Observable {
     Observable::logit_diff(4, 20, 4)
 }
 
-/// Returns the vector that amplitude 1 adds, by the reference's field.
+/// What the amplitude 1 adds, by the reference's own field.
 fn unit(twin: &Twin, (place, v): &(Place, Vec<f32>), absolute: bool) -> Vec<f64> {
     let d = twin.config.n_embd;
     let field = twin.primal(&TOKENS, &[]).field;
@@ -34,14 +34,14 @@ fn unit(twin: &Twin, (place, v): &(Place, Vec<f32>), absolute: bool) -> Vec<f64>
     v.iter().map(|&x| size * f64::from(x)).collect()
 }
 
-/// Returns `J(h + a v) - J(h)` of the reference.
+/// `J(h + a v) - J(h)` of the reference.
 fn finite(twin: &Twin, site: &(Place, Vec<f32>), absolute: bool, a: f64) -> f64 {
     let s = unit(twin, site, absolute).iter().map(|x| (a * x) as f32).collect();
     let edit = Edit::add(Site::level(site.0.0, &twin.config), site.0.1, s);
     truth(twin, &TOKENS, &[edit], &observable()) - truth(twin, &TOKENS, &[], &observable())
 }
 
-/// Returns dJ/da and d2J/da2 of the reference.
+/// dJ/da and d2J/da2 of the reference.
 fn derivatives(twin: &Twin, site: &(Place, Vec<f32>), absolute: bool) -> [f64; 2] {
     let vector = unit(twin, site, absolute).iter().map(|x| *x as f32).collect();
     let source = Source { site: Site::level(site.0.0, &twin.config), token: site.0.1, vector };
@@ -68,7 +68,7 @@ fn responses_and_derivatives_are_those_of_the_reference() {
                 assert!((first[n] - a).abs() <= 2e-5 * a.abs().max(1e-2), "{n}: {} {a}", first[n]);
                 assert!((second[n] - b).abs() <= 1e-4 * b.abs().max(1e-2), "{n}: {} {b}", second[n]);
             }
-            // J does not depend on other tokens of the last level: nothing moves, and every amplitude is linear.
+            // The last level's other tokens are out of sight: nothing moves, and every amplitude is linear.
             assert_eq!([first[4], second[4]], [0.0; 2]);
             assert_eq!(array(&got, "radius")[4], f64::INFINITY);
             assert_eq!(array(&got, "error")[16..20], [0.0; 4]);
@@ -77,7 +77,7 @@ fn responses_and_derivatives_are_those_of_the_reference() {
     }
 }
 
-/// Checks the definition of the error.
+/// The error is what it is defined to be.
 fn errors(got: &Labelled, first: &[f64]) {
     let (finite, error) = (array(got, "finite"), array(got, "error"));
     for (n, first) in first.iter().enumerate().filter(|(_, f)| **f != 0.0) {
@@ -89,7 +89,7 @@ fn errors(got: &Labelled, first: &[f64]) {
     }
 }
 
-/// The error reaches 20 % at the radius and not below it, in f64 on a fine grid.
+/// At the radius the error crosses 20 %, and below it, it never reached it: by f64, on a fine grid.
 #[test]
 fn radii_are_where_the_error_crosses() {
     let twin = Twin::small();
@@ -113,7 +113,7 @@ fn radii_are_where_the_error_crosses() {
     }
 }
 
-/// The error of the downstream field decreases with the amplitude, and is zero for a linear model.
+/// The error of the whole downstream field shrinks with the amplitude, and a linear model has none.
 #[test]
 fn the_field_is_compared_too() {
     let (twin, linear) = (Twin::small(), Twin::linear(2));
@@ -132,7 +132,7 @@ fn the_field_is_compared_too() {
 }
 
 #[test]
-fn invalid_sources_are_refused() {
+fn what_is_no_source_is_refused() {
     let twin = Twin::small();
     let run = run(&twin, subjects()[0], &TOKENS);
     let refused = |sites: &[(Place, Vec<f32>)], options: &RegimeOptions| {

@@ -1,4 +1,4 @@
-//! Predictions from a small model for a large one: a model predicts itself, and a random model predicts little.
+//! Responses of one model for another: a model predicts itself, a random one predicts nothing much.
 
 use resolvent_field::{Labelled, PREDICTORS, QUANTITIES, ScaleOptions, scale};
 use resolvent_model::{Config, Model, TokenPair};
@@ -51,7 +51,7 @@ fn a_model_predicts_itself() {
     }
 }
 
-/// With another depth and the same vocabulary, all correlations are finite, and each interval contains its estimate.
+/// Another depth, the same vocabulary: everything has a number, and the interval is around the estimate.
 #[test]
 fn another_depth() {
     let (small, on) = (Twin::small(), subjects()[0]);
@@ -64,14 +64,14 @@ fn another_depth() {
             assert!(low <= r && r <= high && r.abs() <= 1.0, "{quantity} {predictor}: {low} {r} {high}");
         }
     }
-    // Four held-out prompts of 4 to 6 tokens: all tokens at three levels, and at the last level only the token of J.
+    // Four held-out prompts of 4 to 6 tokens: at three levels all of them, at the last the one that J reads.
     let places: usize = prompts(23)[4..].iter().map(|p| 3 * p.clean.len() + 1).sum();
     assert_eq!(array(&got, "actual").len(), places);
     assert_eq!(got.metadata["quantities"], "effect,sensitivity,slice");
 }
 
 #[test]
-fn incomparable_models_are_refused() {
+fn what_cannot_be_compared_is_refused() {
     let (small, on) = (Twin::small(), subjects()[0]);
     let other = Twin::random(Config { vocab_size: 24, ..small.config.clone() }, 9, 0.3);
     let refused = |large: &Twin, prompts: &[TokenPair]| {

@@ -49,11 +49,10 @@ fn triplets_are_those_of_the_jacobian() {
         let dense = columns(&twin, &from, &to);
         let matrix = faer::Mat::from_fn(dense[0].len(), dense.len(), |i, j| dense[j][i]);
         let exact: Vec<f64> = matrix.singular_values().expect("finite");
-        // By iteration, and from the whole matrix.
-        for (on, limit) in subjects().iter().flat_map(|on| [(on, 0), (on, 512)]) {
+        for on in subjects() {
             let run = run(&twin, on, &TOKENS);
             let linear = run.linearize(Mode::Exact);
-            let options = RsvdOptions { rank: 6, exact: limit, ..Default::default() };
+            let options = RsvdOptions { rank: 6, power: 4, ..Default::default() };
             let got = spectrum(&linear, &from, &to, &options);
             let Spectrum { result: got, triplets } = got.unwrap_or_else(|e| panic!("{}: {e}", on.name()));
             let fits = |r: &Reading| from.contains(&r.from) && to.contains(&r.to) && r.writes.len() == 5;
@@ -70,20 +69,12 @@ fn triplets_are_those_of_the_jacobian() {
                 worst[1].within(format!("{from:?} {i}"), on.name(), apart, tolerance::MODEL);
             }
             let bound = array(&got, "svd_bound")[0];
+            let tail = exact[6..].iter().map(|s| s * s).sum::<f64>().sqrt();
             assert!(
-                bound >= exact[6] && bound < 1.45 * exact[6].max(1e-5 * exact[0]),
-                "{from:?}: {bound} {}",
+                bound >= exact[6] && bound < 6.0 * tail.max(1e-5 * exact[0]),
+                "{from:?}: {bound} {} {tail}",
                 exact[6]
             );
-            // Values are between the ends that are said, and the ends are near.
-            for (i, ends) in array(&got, "svd_range").chunks(2).enumerate() {
-                let rounding = 2e-6 * exact[0];
-                assert!(ends[0] <= exact[i] + rounding && exact[i] <= ends[1] + rounding, "{i}: {ends:?}");
-                let far = if limit == 0 { 1.45 * exact[6].max(exact[i]) } else { exact[i] + 1e-4 * exact[0] };
-                assert!(ends[1] <= far, "{from:?} {i}: {ends:?} {}", exact[i]);
-            }
-            let route = &got.metadata["svd_route"];
-            assert!(route.contains(if limit == 0 { "tolerance reached" } else { "exact" }), "{route}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Superposition: joint responses against the reference, and a linear model, for which responses add up.
+//! Superposition: the reference's joint responses, and a model for which responses add up.
 
 use resolvent_field::superposition;
 use resolvent_model::{Edit, Observable, Site};
@@ -18,7 +18,7 @@ fn sources(twin: &Twin) -> Vec<Edit> {
 const PAIRS: [(usize, usize); 4] = [(0, 1), (1, 3), (2, 2), (3, 0)];
 
 #[test]
-fn joint_responses_match_the_reference() {
+fn joint_responses_are_the_models_own() {
     let twin = Twin::small();
     let (sources, j) = (sources(&twin), Observable::logit_diff(4, 20, 4));
     let value = truth(&twin, &TOKENS, &[], &j);
@@ -33,7 +33,7 @@ fn joint_responses_match_the_reference() {
         let got = superposition(&run, &j, &sources, &PAIRS).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
         close(&array(&got, "single"), &single, 1e-5, "single");
         close(&array(&got, "joint"), &joint, 1e-5, "joint");
-        // The interaction is a difference of differences of values that are a hundred times larger.
+        // A difference of differences of values that are a hundred times as large.
         close(&array(&got, "interaction"), &apart, 1e-4, "interaction");
         assert!(array(&got, "error").iter().any(|e| *e > 0.02), "this model is not linear");
         assert!(superposition(&run, &j, &sources, &[(0, 4)]).is_err());
@@ -49,7 +49,7 @@ fn responses_of_a_linear_model_add_up() {
     for on in subjects() {
         let got = superposition(&run(&twin, on, &TOKENS), &j, &sources, &PAIRS).expect("holds");
         let worst = array(&got, "error").into_iter().fold(0.0, f64::max);
-        // The remaining error is rounding of J, which is a hundred times the smallest response.
+        // What is left is rounding of J, which is a hundred times the smallest response.
         assert!(worst < 5e-4, "{}: {worst}", on.name());
         assert!(array(&got, "single").iter().all(|e| e.abs() > 1e-2), "and there are responses");
     }

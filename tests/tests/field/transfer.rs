@@ -1,4 +1,4 @@
-//! Transfer of displacements: the reference's fractions, exact cases, and the controls.
+//! Transfer of displacements: the reference's fractions, what holds exactly, and the controls.
 
 use resolvent_field::{TransferOptions, transfer};
 use resolvent_model::{Edit, Observable, Site};
@@ -35,10 +35,9 @@ fn fractions_are_those_of_the_reference() {
     }
 }
 
-/// The first token is the same in both prompts, so that it transfers nothing. At the last level only the observable's token
-/// transfers, and it transfers everything.
+/// The first token is the same in both prompts; the last level's last token is all that the observable sees.
 #[test]
-fn fractions_of_zero_and_one_are_exact() {
+fn what_must_be_nothing_and_what_must_be_all() {
     let twin = Twin::small();
     let j = Observable::logit_diff(4, 20, 3);
     for on in subjects() {
@@ -47,12 +46,12 @@ fn fractions_of_zero_and_one_are_exact() {
         let fraction = array(&got, "fraction");
         assert_eq!([fraction[0], fraction[4], fraction[14]], [0.0; 3]);
         assert!((fraction[13] - 1.0).abs() < 1e-4, "{}", fraction[13]);
-        // No other token of the last level transfers anything.
+        // And nothing else of the last level matters.
         assert_eq!(fraction[10..13], [0.0; 3]);
     }
 }
 
-/// For a linear model the fractions of each level's tokens add up to 1.
+/// For a linear model the fractions of each level's tokens add up to the whole.
 #[test]
 fn fractions_of_a_linear_model_add_up() {
     let twin = Twin::linear(8);
@@ -84,12 +83,12 @@ fn controls_have_the_displacements_length() {
             let ordered = mean.iter().zip(&low).zip(&high).all(|((m, l), h)| l <= m && m <= h);
             assert!(ordered, "{name}");
             assert!(high.iter().zip(&low).any(|(h, l)| h - l > 1e-3), "{name} differ");
-            // Without a displacement the controls are zero.
+            // No displacement, no control.
             assert_eq!([mean[0], low[0], high[0]], [0.0; 3], "{name}");
         }
         assert_eq!(array(&of(0), "random"), array(&got, "random"));
         assert_ne!(array(&of(100), "random"), array(&got, "random"));
-        // With the donor as its control, the control equals the transfer.
+        // The donor as its own control is the transfer itself.
         let own =
             transfer(&prompt, &donor, &j, std::slice::from_ref(&donor), &TransferOptions::default()).expect("holds");
         close(&array(&own, "shuffled"), &array(&own, "fraction"), 1e-5, "shuffled");
@@ -97,7 +96,7 @@ fn controls_have_the_displacements_length() {
 }
 
 #[test]
-fn invalid_donors_are_refused() {
+fn what_cannot_be_transferred_is_refused() {
     let twin = Twin::small();
     let on = subjects()[0];
     let j = Observable::logit_diff(4, 20, 4);

@@ -1,4 +1,4 @@
-//! The harness fails when it must: on wrong, NaN-writing and non-writing kernels, and on self-comparisons.
+//! The harness is seen to fail: on wrong, NaN-writing and non-writing kernels, and on a thing compared with itself.
 
 use resolvent_engine::{Bound, Kernel, Launch, Tensor};
 use resolvent_ops::add;
@@ -13,7 +13,7 @@ static WRONG: Kernel = Kernel { shader: &shader::PRIMAL, host: wrong };
 static NAN: Kernel = Kernel { shader: &shader::PRIMAL, host: nan };
 static IDLE: Kernel = Kernel { shader: &shader::PRIMAL, host: idle };
 
-/// Computes one element of 300 wrong, by one part in a thousand.
+/// Right but for one element in 300, by one part in a thousand.
 fn wrong(bound: Bound<'_>) {
     let ([a, b], [y]) = bound.slices();
     for (i, y) in y.iter_mut().enumerate() {
@@ -39,7 +39,7 @@ impl Case {
         Self { a: random.normals(N), b: random.normals(N) }
     }
 
-    /// Computes `a + b` by the first `groups` workgroups, of 64 invocations each, of `kernel`.
+    /// `a + b` by `kernel`, of which the first `groups` workgroups of 64 run.
     fn sum(&self, on: &Subject, kernel: &'static Kernel, groups: u32) -> Labelled {
         let device = on.device();
         let upload = |data: &[f32]| device.upload("x", &[("n", N)], data).expect("small");
@@ -65,7 +65,7 @@ fn good() -> &'static Kernel {
     add::KERNELS[0]
 }
 
-/// The comparisons of the tests below pass on correct kernels.
+/// The comparison that the tests below expect to fail does pass on good kernels.
 #[test]
 fn good_kernels_pass() {
     let case = Case::new();
@@ -84,7 +84,7 @@ fn a_wrong_kernel_fails() {
         other => panic!("{other:?}"),
     }
     for gpu in gpus() {
-        // A correct GPU against a wrong host, and against wrong true values.
+        // A right GPU against a wrong host, and against a wrong truth.
         assert!(compare(&case.sum(gpu, good(), 5), &wrong, tolerance::POINTWISE).is_err());
         let mut values = case.truth().values().to_vec();
         values.swap(3, 4);
@@ -114,14 +114,14 @@ fn a_kernel_that_does_not_write_fails() {
     assert!(idle.values().iter().all(|x| x.is_nan()), "outputs start poisoned");
     assert!(compare(&idle, &case.truth(), 1e30).is_err());
     for gpu in gpus() {
-        // Four groups of five: no invocation writes the last 44 elements.
+        // Four groups of five: the last 44 numbers are nobody's.
         let part = case.sum(gpu, good(), 4);
         assert!(part.values()[..256].iter().all(|x| x.is_finite()) && part.values()[256].is_nan());
         assert!(compare(&part, &case.truth(), 1e30).is_err(), "{}", gpu.name());
     }
 }
 
-/// An idle kernel fails even if a correct kernel has used its memory before.
+/// Memory that a right kernel has used before does not make an idle one look right.
 #[test]
 fn recycled_memory_does_not_help_an_idle_kernel() {
     let case = Case::new();
@@ -132,7 +132,7 @@ fn recycled_memory_does_not_help_an_idle_kernel() {
 }
 
 #[test]
-fn self_comparisons_fail() {
+fn a_thing_compared_with_itself_fails() {
     let case = Case::new();
     for on in subjects() {
         let (one, other) = (case.sum(on, good(), 5), case.sum(on, good(), 5));
@@ -155,9 +155,9 @@ fn lengths_that_differ_fail() {
     assert_eq!(compare(&case.host(good()).rows(1, 0..0), &none, 1.0), Err(Mismatch::Length(0, 0)));
 }
 
-/// If the true value is zero, only zero is correct.
+/// Where the truth is zero, nothing but zero is right.
 #[test]
-fn a_zero_truth_needs_zeros() {
+fn a_zero_truth_wants_zeros() {
     let host = subjects()[0];
     let zeros = Case { a: vec![0.0; N], b: vec![0.0; N] };
     assert_eq!(compare(&zeros.sum(host, good(), 5), &zeros.truth(), 0.0), Ok(0.0));
@@ -168,18 +168,18 @@ fn a_zero_truth_needs_zeros() {
 
 #[test]
 #[should_panic(expected = "error NaN, tolerance 1.0e0")]
-fn a_nan_error_exceeds_every_tolerance() {
+fn an_error_that_is_nan_is_not_within_anything() {
     Worst::new("nothing").within("case", "host", f64::NAN, 1.0);
 }
 
 #[test]
 #[should_panic(expected = "add.primal case: host against reference: relative error")]
-fn a_failure_names_kernel_case_and_error() {
+fn a_failure_says_what_where_and_how_far() {
     let case = Case::new();
     Worst::new("add.primal").check("case", &case.host(&WRONG), &case.truth(), tolerance::POINTWISE);
 }
 
-/// The function `(x_0 x_1, exp x_1)`.
+/// `(x_0 x_1, exp x_1)`
 struct Pair;
 
 impl Function for Pair {
@@ -188,15 +188,15 @@ impl Function for Pair {
     }
 }
 
-/// The derivative checks detect a wrong sign, a wrong place, a wrong digit and NaN.
+/// The derivative checks see a wrong sign, a wrong place, a wrong digit and NaN.
 #[test]
-fn derivative_errors_are_detected() {
+fn derivative_errors_are_seen() {
     let (x, y_bar) = ([1.5f64, -0.5], [2.0, 3.0]);
     let exact = [2.0 * x[1], 2.0 * x[0] + 3.0 * x[1].exp()];
     let error = |x_bar: [f64; 2]| vjp_error(&Pair, &x, &|_| true, [&x_bar, &y_bar]);
     assert!(error(exact) < 1e-15);
     assert!(error([-exact[0], exact[1]]) > 0.1 && error([exact[1], exact[0]]) > 0.1);
     assert!(error([exact[0] * 1.001, exact[1]]) > 1e-5);
-    assert!(error([f64::NAN, 0.0]).is_nan(), "NaN exceeds every tolerance");
+    assert!(error([f64::NAN, 0.0]).is_nan(), "and NaN is not within anything");
     assert_eq!(jvp(&Pair, &x, &[1.0, 2.0]), [x[1] + 2.0 * x[0], 2.0 * x[1].exp()]);
 }

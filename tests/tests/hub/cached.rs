@@ -1,4 +1,4 @@
-//! Models in a cache, written by this program or another one, and messages about missing ones.
+//! What is in a cache, whoever has put it there, and what is said where it is not.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use resolvent_tests::{COMMIT, Golden};
 
 use super::{MERGES, REPO, Scene, VOCAB, server};
 
-/// Writes a snapshot of files without links, as huggingface_hub does on systems without them.
+/// A snapshot of plain files, as huggingface_hub leaves it where links are not to be had.
 fn put(cache: &Path, repo: &str, files: &[&str]) {
     let root = cache.join(format!("models--{}", repo.replace('/', "--")));
     let snapshot = root.join("snapshots").join(COMMIT);
@@ -45,7 +45,7 @@ fn a_model_that_moved_is_found_under_either_name() {
 }
 
 #[test]
-fn offline_errors_name_what_the_cache_lacks() {
+fn offline_says_what_the_cache_lacks() {
     let scene = Scene::new();
     let says = |name: &str, parts: &[&str]| {
         let error = scene.hub().offline(true).fetch(name).expect_err("is not there");
@@ -61,10 +61,10 @@ fn offline_errors_name_what_the_cache_lacks() {
     says(REPO, &["not whole in the cache", &cache, "lacks model.safetensors, tokenizer.json"]);
     says(&format!("{REPO}@other"), &["@other", "not in the cache"]);
     put(scene.cache.path(), REPO, &["model.safetensors"]);
-    // A model without a tokenizer works with ids.
+    // Without a tokenizer a model works with ids.
     scene.hub().offline(true).fetch(REPO).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(scene.server.asked().len(), 0);
-    // Online, only the tokenizer is requested.
+    // Where the hub may be asked, it is asked for the tokenizer alone.
     scene.fetched();
     let asked = scene.server.asked();
     assert!(!asked.iter().any(|a| a.elsewhere), "{asked:?}");
@@ -75,7 +75,7 @@ fn a_damaged_cache_is_completed() {
     let scene = Scene::new();
     let dir = scene.fetched();
     let blob = scene.blob();
-    // A broken link, and a blob whose size does not match its name.
+    // A link that leads nowhere, and a blob of another size than its name stands for.
     fs::remove_file(&blob).expect("is there");
     assert!(!dir.join("model.safetensors").exists());
     scene.fetched();
@@ -84,7 +84,7 @@ fn a_damaged_cache_is_completed() {
     fs::remove_file(dir.join("model.safetensors")).expect("is there");
     scene.fetched();
     assert_eq!(fs::read(&blob).expect("a file"), scene.server.file("model.safetensors"));
-    // An invalid ref.
+    // A ref that is none.
     let reference = scene.cache.path().join("models--some-org--tiny/refs/main");
     for text in ["", "../../../etc", "main"] {
         fs::write(&reference, text).expect("writable");
@@ -93,7 +93,7 @@ fn a_damaged_cache_is_completed() {
     }
 }
 
-/// An invalid name never becomes part of a path or an address.
+/// What is not a hub's name is not made a path or an address of.
 #[test]
 fn hostile_names_are_refused() {
     let scene = Scene::of(server());
@@ -128,12 +128,12 @@ fn hostile_names_are_refused() {
     assert_eq!((scene.server.asked().len(), scene.cached()), (0, Vec::new()));
 }
 
-/// A directory takes precedence over a name of the hub.
+/// A directory wins over a name of the hub.
 #[test]
 fn embedded_names_and_directories_come_first() {
     let scene = Scene::of(server());
     let directory = Golden::directory("tiny-odd");
-    for name in ["atlas-small", "random:3", directory.to_str().expect("a UTF-8 path")] {
+    for name in ["atlas-small", "random:3", directory.to_str().expect("a plain path")] {
         Model::named_with(&Device::host(), name, &scene.hub()).unwrap_or_else(|e| panic!("{name}: {e}"));
     }
     assert_eq!(scene.server.asked().len(), 0);

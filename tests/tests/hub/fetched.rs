@@ -1,14 +1,13 @@
 //! Models that come from the hub: what is asked, what is kept, and what is asked again.
 
 use std::fs;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use resolvent_engine::Device;
 use resolvent_model::{HubEvent, Model};
 use resolvent_tests::{Asked, COMMIT, Golden, Manners, sha256};
 
-use super::{MERGES, REPO, Scene, VOCAB, server};
+use super::{REPO, Scene, server};
 
 const FILES: [&str; 4] = ["config.json", "merges.txt", "model.safetensors", "vocab.json"];
 
@@ -58,8 +57,7 @@ fn the_cache_is_laid_out_as_python_has_it() {
     let mut want: Vec<String> = FILES.iter().map(|file| format!("{root}/blobs/{}", etag(file))).collect();
     want.extend(FILES.iter().map(|file| format!("{root}/snapshots/{COMMIT}/{file}")));
     want.push(format!("{root}/refs/main"));
-    let absent = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"];
-    want.extend(absent.map(|file| format!("{root}/.no_exist/{COMMIT}/{file}")));
+    want.push(format!("{root}/.no_exist/{COMMIT}/tokenizer.json"));
     want.sort();
     assert_eq!(scene.cached(), want);
     let root = scene.cache.path().join(root);
@@ -69,40 +67,6 @@ fn the_cache_is_laid_out_as_python_has_it() {
         let link = fs::read_link(root.join("snapshots").join(COMMIT).join(file)).expect("a link");
         assert_eq!(link.to_str(), Some(format!("../../blobs/{}", etag(file)).as_str()));
     }
-}
-
-/// Files that change ids come with the tokenizer, and are asked for where another program has left them out.
-#[test]
-fn settings_of_a_tokenizer_come_with_it() {
-    let served = || {
-        server()
-            .with("vocab.json", VOCAB)
-            .with("merges.txt", MERGES)
-            .with("added_tokens.json", b"{\"<u>\": 2}")
-            .with("tokenizer_config.json", b"{\"additional_special_tokens\": [\"<u>\"]}")
-    };
-    let ids = |dir: &Path| {
-        let model = Model::open(&Device::host(), dir).unwrap_or_else(|e| panic!("{e}"));
-        model.tokenizer().expect("a tokenizer").prompt("a<u>b").unwrap_or_else(|e| panic!("{e}"))
-    };
-    let scene = Scene::of(served());
-    let dir = scene.fetched();
-    assert_eq!(ids(&dir), [0, 2, 1]);
-    for file in ["added_tokens.json", "tokenizer_config.json"] {
-        fs::remove_file(dir.join(file)).expect("is there");
-    }
-    scene.server.asked();
-    // Without a network the model is used as it is, with a warning.
-    let unreachable = scene.hub().with_endpoint("http://127.0.0.1:9");
-    for hub in [unreachable, scene.hub().offline(true)] {
-        assert_eq!(hub.fetch(REPO).unwrap_or_else(|e| panic!("{e}")).dir, dir);
-    }
-    assert_eq!(scene.server.asked().len(), 0);
-    assert_eq!(ids(&scene.fetched()), [0, 2, 1]);
-    let asked = scene.server.asked();
-    assert!(asked.iter().all(|a| a.path.contains("token") && a.method == "HEAD"), "{asked:?}");
-    scene.fetched();
-    assert_eq!(scene.server.asked().len(), 0);
 }
 
 #[test]

@@ -18,12 +18,12 @@ struct Scene {
 /// The name of the served model.
 const REPO: &str = "some-org/tiny";
 
-/// A tokenizer of GPT-2's kind with two tokens.
+/// GPT-2's kind of tokenizer with two tokens.
 const VOCAB: &[u8] = b"{\"a\": 0, \"b\": 1}";
 const MERGES: &[u8] = b"#version: 0.2\n";
 
 impl Scene {
-    /// Serves the smallest golden model, with a tokenizer.
+    /// The smallest golden model, with a tokenizer.
     fn new() -> Self {
         Self::of(server().with("vocab.json", VOCAB).with("merges.txt", MERGES))
     }
@@ -32,17 +32,17 @@ impl Scene {
         Self { server, cache: tempfile::tempdir().expect("a temporary folder") }
     }
 
-    /// Returns a client of the hub.
+    /// The hub as a client sees it.
     fn hub(&self) -> Hub {
         Hub::new(self.cache.path()).with_endpoint(&self.server.endpoint())
     }
 
-    /// Fetches the model and returns the folder with its files.
+    /// Fetches the model; the folder with its files.
     fn fetched(&self) -> PathBuf {
         self.hub().fetch(REPO).unwrap_or_else(|e| panic!("{e}")).dir
     }
 
-    /// Checks that fetching fails with a message of one line that contains all of `parts`.
+    /// What is said where it cannot be fetched: one line with all of `parts`.
     #[track_caller]
     fn fails(&self, name: &str, parts: &[&str]) -> Error {
         let error = self.hub().fetch(name).expect_err("cannot be fetched");
@@ -54,7 +54,7 @@ impl Scene {
         error
     }
 
-    /// Returns the sorted paths of files below the cache, without locks.
+    /// Paths below the cache, without folders and locks, in order.
     fn cached(&self) -> Vec<String> {
         let (mut open, mut found) = (vec![self.cache.path().to_owned()], Vec::new());
         while let Some(folder) = open.pop() {
@@ -72,30 +72,30 @@ impl Scene {
     }
 
     fn relative(&self, path: &Path) -> String {
-        let path = path.strip_prefix(self.cache.path()).expect("is in the cache");
-        path.to_str().expect("a UTF-8 path").replace('\\', "/")
+        let path = path.strip_prefix(self.cache.path()).expect("lies in the cache");
+        path.to_str().expect("a plain path").replace('\\', "/")
     }
 
-    /// Returns whether a file in the cache could be mistaken for complete weights.
+    /// Whether something in the cache could be taken for weights.
     fn has_weights(&self) -> bool {
         self.cached().iter().any(|path| path.contains("snapshots/") && path.ends_with(".safetensors"))
             || self.blob().exists()
     }
 
-    /// Returns the path of the complete weights.
+    /// Where the weights are when they are whole.
     fn blob(&self) -> PathBuf {
         let weights = fs::read(Golden::directory("tiny-odd").join("model.safetensors")).expect("a file");
         let hash = resolvent_tests::sha256(&weights);
         self.cache.path().join("models--some-org--tiny/blobs").join(hash)
     }
 
-    /// Returns the path of the partly downloaded weights.
+    /// Where they are gathered.
     fn part(&self) -> PathBuf {
         self.blob().with_extension("incomplete")
     }
 }
 
-/// Serves the smallest golden model: config.json and model.safetensors.
+/// The smallest golden model: config.json and model.safetensors.
 fn server() -> HubServer {
     HubServer::new(REPO, &Golden::directory("tiny-odd"))
 }

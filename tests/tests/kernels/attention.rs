@@ -24,7 +24,7 @@ fn check(record: &mut Record, plan: &OpCheck, heads: usize, d_head: usize) {
     plan.check(record, &variant_subjects(), |_| Ok(op(heads, d_head)), &f, allowed);
 }
 
-/// (tokens, heads, width of a head): tiles of 64 keys or of 16, whose invocations store up to 128 dimensions, as f32 or vec4.
+/// (tokens, heads, width of a head): tiles of 64 keys or of 16, whose invocations hold up to 128 dimensions, as f32 or as vec4.
 #[test]
 fn attention() {
     let mut record = Record::new("attention");
@@ -74,7 +74,7 @@ fn attention_second() {
     }
 }
 
-/// Sharp heads with scores of plus and minus sixty: a softmax without a shift overflows.
+/// Scores of plus and minus sixty: sharp heads, where a softmax that is not shifted overflows.
 #[test]
 fn attention_with_large_scores() {
     let (heads, d_head, rows, d) = (2, 64, 66, 128);
@@ -85,10 +85,10 @@ fn attention_with_large_scores() {
     plan.check(&mut Record::new("attention_with_large_scores"), &variant_subjects(), |_| Ok(sharp), &f, allowed);
 }
 
-/// With a frozen pattern, only values carry derivatives, and the other columns of a cotangent are exactly zero.
+/// The pattern as a constant: values alone carry, and the other columns of a cotangent are exactly zero.
 #[test]
-fn attention_with_its_pattern_frozen() {
-    let mut record = Record::new("attention, frozen");
+fn attention_with_its_pattern_held() {
+    let mut record = Record::new("attention, held");
     for (rows, heads, d_head) in [(1, 1, 1), (3, 12, 10), (17, 3, 16), (66, 1, 128), (130, 2, 5)] {
         let (d, op) = (heads * d_head, Attention { frozen: true, ..op(heads, d_head) });
         let plan = OpCheck { second: false, ..OpCheck::new(rows, &[3 * d], d) };
@@ -103,7 +103,7 @@ fn attention_with_its_pattern_frozen() {
     }
 }
 
-/// Sequences over two prompts that share the base buffers, unordered, some of them with one token.
+/// Runs over two prompts that share the base buffers, in no order, some of them of one token.
 #[test]
 fn attention_over_several_prompts() {
     let (heads, d_head, prompts) = (2, 16, vec![70, 9]);
@@ -122,7 +122,7 @@ fn attention_over_several_prompts() {
     check(&mut Record::new("attention_over_several_prompts"), &plan, heads, d_head);
 }
 
-/// Primals that own only their last tokens read the earlier keys and values from the base run.
+/// A batch of primals that own their last tokens reads the earlier keys and values from the base run.
 #[test]
 fn attention_primal_of_a_ragged_batch() {
     let mut worst = Worst::new("attention.primal, ragged");
@@ -159,7 +159,7 @@ fn attention_primal_of_a_ragged_batch() {
     }
 }
 
-/// Zeros are exact: before token s for tangents and jets that are zero there, and from token e on for cotangents that are.
+/// A tangent or jet that is zero before token s gives exact zeros there; a cotangent that is zero from token e on, from there.
 #[test]
 fn outside_of_the_causal_cone_is_exactly_zero() {
     let (tokens, heads, d_head, s, e) = (70, 2, 16, 37, 21);

@@ -1,4 +1,4 @@
-//! Repetitions of a recording give the same bits: reductions have a fixed order on every executor.
+//! The same recording gives the same bits, run after run: reductions have a fixed order on every executor.
 
 use resolvent_engine::Result;
 use resolvent_ops::attention::Attention;
@@ -23,7 +23,7 @@ fn same_bits(plan: &OpCheck, on: &Subject, op: &dyn Op) {
 fn repetitions_agree_bit_for_bit() {
     let mut random = Random::new(11);
     for on in variant_subjects() {
-        // Lengths that every variant accepts, and lengths that only `base` accepts.
+        // Lengths that every text takes, and lengths that only `base` does.
         for [rows, k, n] in [[3, 200, 66], [65, 130, 67], [3, 200, 68], [65, 132, 64]] {
             let w = on.device().upload("w", &[("k", k), ("n", n)], &random.normals(k * n));
             let bias = on.device().upload("bias", &[("n", n)], &random.normals(n));
@@ -45,20 +45,19 @@ fn repetitions_agree_bit_for_bit() {
     }
 }
 
-/// Tangent, jet and cotangent of a sequence have the same bits alone and in a batch, so that a sweep does not depend on how
-/// it is split.
+/// A run's tangent, jet and cotangent have the same bits alone and among others: a sweep does not depend on how it is cut.
 #[test]
-fn a_sequence_has_the_same_bits_alone_and_in_a_batch() {
+fn company_does_not_change_a_run() {
     let op = Attention { heads: 3, d_head: 16, scale: 0.25, frozen: false };
     let mut random = Random::new(12);
     let (qkv, qkv_dot, z_bar) = (random.normals(70 * 144), random.normals(70 * 144), random.normals(70 * 48));
     let qkv_jet = random.normals(2 * 70 * 144);
     let span = |start| Span { primal: 0, start, end: 70 };
     for on in variant_subjects() {
-        // The rows of a sequence have the same elements, at any position of the batch.
+        // Each run's rows come from the same numbers, wherever they stand in the batch.
         let run = |starts: &[usize]| -> Result<Vec<Vec<u32>>> {
             let device = on.device();
-            let batched = |data: &[f32], width: usize| -> Vec<f32> {
+            let cut = |data: &[f32], width: usize| -> Vec<f32> {
                 starts.iter().flat_map(|s| data[s * width..].to_vec()).collect()
             };
             let upload = |data: &[f32], width: usize| {
@@ -67,8 +66,8 @@ fn a_sequence_has_the_same_bits_alone_and_in_a_batch() {
             let base = Rows::new(device, &[span(0)])?;
             let spans: Vec<Span> = starts.iter().map(|&s| span(s)).collect();
             let rows = Rows::new(device, &spans)?;
-            let (x, x_dot) = (upload(&qkv, 144)?, upload(&batched(&qkv_dot, 144), 144)?);
-            let (x_jet, y_bar) = (upload(&batched(&qkv_jet, 288), 144)?, upload(&batched(&z_bar, 48), 48)?);
+            let (x, x_dot) = (upload(&qkv, 144)?, upload(&cut(&qkv_dot, 144), 144)?);
+            let (x_jet, y_bar) = (upload(&cut(&qkv_jet, 288), 144)?, upload(&cut(&z_bar, 48), 48)?);
             let mut rec = device.record();
             let residuals = op.primal(&mut rec, &base, None, &[&x])?.residuals;
             let z_dot = op.jvp(&mut rec, &rows, &residuals, &[&x_dot])?;
@@ -90,7 +89,7 @@ fn a_sequence_has_the_same_bits_alone_and_in_a_batch() {
         let together = run(&starts).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
         for (start, bits) in starts.iter().zip(together) {
             let alone = run(&[*start]).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
-            assert!(alone[0] == bits, "{}: the sequence from token {start} differs in a batch", on.name());
+            assert!(alone[0] == bits, "{}: the run from token {start} is another in company", on.name());
         }
     }
 }

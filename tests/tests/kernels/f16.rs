@@ -1,4 +1,5 @@
-//! Products with f16 weights: every epilogue of every variant, and every f16 value; also with inputs rounded to f16.
+//! Products with weights in halves: every epilogue in every text, and every half there is; and with inputs that are rounded to
+//! halves too.
 
 use half::f16;
 use resolvent_engine::Device;
@@ -11,20 +12,20 @@ use resolvent_tests::{Labelled, Random, Record, Subject, Worst, rounding_subject
 use super::formulas::{self, Affine, Frozen};
 use super::rowwise::{check_mlp, check_product};
 
-/// Rounds elements to f16.
-fn rounded(elements: Vec<f32>) -> Vec<f32> {
-    elements.into_iter().map(|x| f16::from_f32(x).to_f32()).collect()
+/// Numbers that halves hold.
+fn rounded(numbers: Vec<f32>) -> Vec<f32> {
+    numbers.into_iter().map(|x| f16::from_f32(x).to_f32()).collect()
 }
 
-/// Uploads a weight `[k, n]` in f16.
-fn f16_weight(device: &Device, [k, n]: [usize; 2], elements: &[f32]) -> resolvent_engine::Result<Weight> {
-    let rounded: Vec<f16> = elements.iter().map(|&x| f16::from_f32(x)).collect();
-    let pairs = rounded.as_chunks::<2>().0.iter();
+/// A weight `[k, n]` in halves.
+fn f16s(device: &Device, [k, n]: [usize; 2], numbers: &[f32]) -> resolvent_engine::Result<Weight> {
+    let f16s: Vec<f16> = numbers.iter().map(|&x| f16::from_f32(x)).collect();
+    let pairs = f16s.as_chunks::<2>().0.iter();
     let words: Vec<u32> = pairs.map(|[a, b]| u32::from(a.to_bits()) | u32::from(b.to_bits()) << 16).collect();
     Weight::f16s(device.upload("w", &[("k", k), ("pairs", n / 2)], &words)?)
 }
 
-/// (rows, k, n): at and past the tiles of 16, 24, 64 and 128, and few and many rows for the host.
+/// (rows, k, n): at and past the tiles of 16, 24, 64 and 128, and few and many rows of the host.
 const PRODUCTS: [[usize; 3]; 9] = [
     [1, 8, 8],
     [9, 24, 64],
@@ -39,25 +40,25 @@ const PRODUCTS: [[usize; 3]; 9] = [
 
 #[test]
 fn matmul_of_f16() {
-    let (mut record, mut hvp) = (Record::new("matmul, f16"), Worst::new("matmul.hvp, f16"));
+    let (mut record, mut hvp) = (Record::new("matmul, halves"), Worst::new("matmul.hvp, halves"));
     for shape in PRODUCTS {
-        check_product((&mut record, &mut hvp), shape, rounded, f16_weight);
+        check_product((&mut record, &mut hvp), shape, rounded, f16s);
     }
 }
 
 #[test]
 fn mlp_of_f16() {
-    let (mut record, mut hvp) = (Record::new("mlp, f16"), Worst::new("mlp.hvp, f16"));
-    let mut frozen_record = Record::new("mlp, f16, frozen");
+    let (mut record, mut hvp) = (Record::new("mlp, halves"), Worst::new("mlp.hvp, halves"));
+    let mut frozen_record = Record::new("mlp, halves, held");
     for case in [([3, 24, 96], true, false), ([17, 48, 128], false, true), ([49, 16, 72], true, true)] {
-        check_mlp((&mut record, &mut hvp, &mut frozen_record), case, rounded, f16_weight);
+        check_mlp((&mut record, &mut hvp, &mut frozen_record), case, rounded, f16s);
     }
 }
 
-/// A product with the identity returns all finite f16 values: in rows by the jvp, transposed by the vjp. Denormal values are
-/// not flushed, although most GPUs flush denormal numbers.
+/// All finite halves, as the rows of a product with the identity: straight by the jvp, transposed by the vjp. They come out as they
+/// are, denormal ones too, though most GPUs make zeros of denormal numbers.
 #[test]
-fn every_f16_is_read() {
+fn every_half_is_read() {
     let all: Vec<f32> =
         (0..=u16::MAX).map(|bits| f16::from_bits(bits).to_f32()).map(|x| if x.is_finite() { x } else { 0.0 }).collect();
     let (few, many) = (8, all.len() / 8);
@@ -67,7 +68,7 @@ fn every_f16_is_read() {
         for [k, n] in [[few, many], [many, few]] {
             let read = || -> resolvent_engine::Result<Vec<f32>> {
                 let bias = device.upload("bias", &[("n", n)], &vec![0.0f32; n])?;
-                let op = Matmul { w: f16_weight(device, [k, n], &all)?, bias, add: false };
+                let op = Matmul { w: f16s(device, [k, n], &all)?, bias, add: false };
                 let rows = Rows::new(device, &[Span { primal: 0, start: 0, end: few }])?;
                 let x = device.upload("x", &[("rows", few), ("d", few)], &identity)?;
                 let mut rec = device.record();
@@ -81,30 +82,30 @@ fn every_f16_is_read() {
             let got = read().unwrap_or_else(|e| panic!("{}: {e}", on.name()));
             assert_eq!(got.len(), all.len());
             for (i, &got) in got.iter().enumerate() {
-                // The vjp returns w transposed.
+                // The vjp gives w transposed.
                 let want = if n == many { all[i] } else { all[(i % many) * few + i / many] };
-                assert!(got == want, "{}: [{k}, {n}], element {i}: {got:e}, not {want:e}", on.name());
+                assert!(got == want, "{}: [{k}, {n}], number {i}: {got:e}, not {want:e}", on.name());
             }
         }
     }
 }
 
-/// Kernels read f16 weights in groups of eight, so that other lengths are refused.
+/// What would not be read whole is refused.
 #[test]
-fn f16_weights_of_odd_lengths_are_refused() {
+fn halves_of_odd_lengths_are_refused() {
     for on in variant_subjects() {
         for [k, n] in [[8, 4], [12, 8]] {
-            let error = f16_weight(on.device(), [k, n], &vec![1.0; k * n]).expect_err("no multiple of eight");
+            let error = f16s(on.device(), [k, n], &vec![1.0; k * n]).expect_err("no multiple of eight");
             assert!(error.to_string().contains("multiples of 8"), "{error}");
         }
     }
 }
 
-fn rounding(device: &Device, shape: [usize; 2], elements: &[f32]) -> resolvent_engine::Result<Weight> {
-    Ok(f16_weight(device, shape, elements)?.rounding_inputs(true))
+fn rounding(device: &Device, shape: [usize; 2], numbers: &[f32]) -> resolvent_engine::Result<Weight> {
+    Ok(f16s(device, shape, numbers)?.rounding_inputs(true))
 }
 
-/// Computes the primal of `op` at `inputs`, each of `rows` rows.
+/// The primal of `op` at `inputs`, each of `rows` rows.
 fn primal(on: &Subject, op: &dyn Op, rows: usize, inputs: &[&[f32]]) -> Vec<f32> {
     let device = on.device();
     let run = || -> resolvent_engine::Result<Vec<f32>> {
@@ -119,10 +120,10 @@ fn primal(on: &Subject, op: &dyn Op, rows: usize, inputs: &[&[f32]]) -> Vec<f32>
     run().unwrap_or_else(|e| panic!("{}: {e}", on.name()))
 }
 
-/// Each epilogue is computed from the rounded input to the accuracy of f32. Rounding itself is exact on every device.
+/// Each epilogue is that of the rounded input, to the accuracy of f32: rounding itself is exact on every device.
 #[test]
 fn matmul_f16() {
-    let mut worst = Worst::new("matmul_f16.primal");
+    let mut worst = Worst::new("matmul_half.primal");
     for [rows, k, n] in PRODUCTS {
         let mut random = Random::new((k * n) as u64);
         let (w, bias) = (rounded(random.normals(k * n)), random.normals(n));
@@ -131,7 +132,7 @@ fn matmul_f16() {
         let at = wide(&rounded(x.clone()));
         let allowed = [tolerance::matmul(k, n).primal, tolerance::mlp(k, n).primal];
         let product = || Affine::new(&w, &bias);
-        let alone = Labelled::reference(formulas::Matmul { product: product(), rows }.at(&at));
+        let plain = Labelled::reference(formulas::Matmul { product: product(), rows }.at(&at));
         let both: Vec<f64> = at.iter().copied().chain(wide(&residual)).collect();
         let added = Labelled::reference(formulas::Matmul { product: product(), rows }.at(&both));
         let proj_f = Affine::new(&proj, &proj_bias);
@@ -144,7 +145,7 @@ fn matmul_f16() {
             let weight = || rounding(device, [k, n], &w).expect("there is room");
             let op = |add| Matmul { w: weight(), bias: vector(&bias), add };
             let got = primal(on, &op(false), rows, &[&x]);
-            worst.check(k * n, &on.label(&got), &alone, allowed[0]);
+            worst.check(k * n, &on.label(&got), &plain, allowed[0]);
             let got = primal(on, &op(true), rows, &[&x, &residual]);
             worst.check(k * n, &on.label(&got), &added, allowed[0]);
             let w = Weight::full(device.upload("w", &[("k", n), ("n", 8)], &proj).expect("there is room"));
@@ -155,16 +156,14 @@ fn matmul_f16() {
     }
 }
 
-/// Inputs of all sizes, including midpoints between two f16 values, are rounded to the nearest f16. A product with the
-/// identity shows them.
-///
-/// Matrix units may flush f16 values below 2^-14. Inputs too large for f16 give no finite number.
+/// Numbers of all sizes, those half way between two halves among them, are rounded to the nearest half, through the identity;
+/// of halves below 2^-14 matrix units may make zeros, and what is too large for a half ends as no finite number.
 #[test]
-fn inputs_are_rounded_to_the_nearest_f16() {
+fn inputs_are_rounded_to_the_nearest_half() {
     let mut random = Random::new(8);
     let mut x: Vec<f32> = random.normals(2048);
-    for bits in (0..0x7bffu16).step_by(7) {
-        let [low, high] = [bits, bits + 1].map(|bits| f16::from_bits(bits).to_f32());
+    for half in (0..0x7bffu16).step_by(7) {
+        let [low, high] = [half, half + 1].map(|bits| f16::from_bits(bits).to_f32());
         let tie = f32::midpoint(low, high);
         x.extend([low, tie, -tie, tie.next_down(), tie.next_up(), -high]);
     }

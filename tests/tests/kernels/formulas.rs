@@ -5,17 +5,17 @@ use resolvent_tests::truth::{Function, constants, wide};
 
 pub(crate) use ops::{Frozen, GeluForm};
 
-/// Returns the form of GELU that `exact` selects.
+/// The form that `exact` means.
 pub(crate) fn form(exact: bool) -> GeluForm {
     if exact { GeluForm::Erf } else { GeluForm::Tanh }
 }
 
-/// Returns `y + residual`, if there is a residual.
+/// `y + residual`, where there is one.
 fn onto<S: Scalar>(y: Vec<S>, residual: &[S]) -> Vec<S> {
     if residual.is_empty() { y } else { ops::add(&y, residual) }
 }
 
-/// Layer norm `[rows, d] -> [rows, d]`.
+/// `[rows, d] -> [rows, d]`
 pub(crate) struct LayerNorm {
     pub(crate) gain: Vec<f64>,
     pub(crate) bias: Vec<f64>,
@@ -30,7 +30,7 @@ impl Function for LayerNorm {
     }
 }
 
-/// GELU `[rows, n] -> [rows, n]`.
+/// `[rows, n] -> [rows, n]`
 pub(crate) struct Gelu(pub(crate) GeluForm, pub(crate) Frozen);
 
 impl Function for Gelu {
@@ -39,7 +39,7 @@ impl Function for Gelu {
     }
 }
 
-/// Sum `[rows, d], [rows, d] -> [rows, d]`.
+/// `[rows, d], [rows, d] -> [rows, d]`
 pub(crate) struct Add;
 
 impl Function for Add {
@@ -49,7 +49,7 @@ impl Function for Add {
     }
 }
 
-/// Weight `[k, n]` and bias `[n]` of a product, in f64.
+/// A product's weight `[k, n]` and bias `[n]`, in f64.
 pub(crate) struct Affine {
     pub(crate) w: Vec<f64>,
     pub(crate) bias: Vec<f64>,
@@ -69,7 +69,7 @@ impl Affine {
     }
 }
 
-/// Product `[rows, k] (, [rows, n]) -> [rows, n]`, with an optional residual.
+/// `[rows, k] (, [rows, n]) -> [rows, n]`
 pub(crate) struct Matmul {
     pub(crate) product: Affine,
     pub(crate) rows: usize,
@@ -82,7 +82,7 @@ impl Function for Matmul {
     }
 }
 
-/// MLP `[rows, d] (, [rows, d]) -> [rows, d]`, with an optional residual.
+/// `[rows, d] (, [rows, d]) -> [rows, d]`
 pub(crate) struct Mlp {
     pub(crate) fc: Affine,
     pub(crate) proj: Affine,
@@ -98,7 +98,7 @@ impl Function for Mlp {
     }
 }
 
-/// Attention over consecutive prompts, `[rows, 3d] -> [rows, d]`.
+/// Prompts that follow one another, `[rows, 3d] -> [rows, d]`
 pub(crate) struct Attention {
     pub(crate) prompts: Vec<usize>,
     pub(crate) heads: usize,

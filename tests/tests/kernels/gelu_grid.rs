@@ -1,4 +1,4 @@
-//! GELU, its slope and its second derivative on a grid, in absolute error: GELU is added to a residual stream of order one.
+//! GELU, its slope and its second derivative on a grid, in absolute error: what the model adds to a residual stream of order one.
 
 use resolvent_engine::Result;
 use resolvent_ops::gelu::Gelu;
@@ -8,7 +8,7 @@ use resolvent_tests::{Subject, Worst, subjects, tolerance};
 
 use super::formulas;
 
-/// Returns -20 to 20 in steps of 1/512, which are exact in f32, then values far beyond.
+/// -20 to 20 in steps of 1/512, which f32 holds exactly, then far beyond.
 fn grid() -> Vec<f32> {
     let dense = (-20 * 512..=20 * 512).map(|i| i as f32 / 512.0);
     let far = [1e-30f32, 1e-8, 1e-4, 50.0, 100.0, 1e4, 1e10, 1e18].into_iter().flat_map(|x| [x, -x]);
@@ -20,7 +20,7 @@ fn run(on: &Subject, exact: bool, x: &[f32]) -> Result<[Vec<f64>; 3]> {
     let rows = Rows::new(device, &[Span { primal: 0, start: 0, end: 1 }])?;
     let dims = [("rows", 1), ("n", n)];
     let (x, ones) = (device.upload("x", &dims, x)?, device.upload("ones", &dims, &vec![1.0f32; n])?);
-    // With x(a) = x + a, the second order of the response is the second derivative.
+    // Along x itself, x(a) = x + a: the second order of the response is the second derivative.
     let along = [vec![1.0f32; n], vec![0.0; n]].concat();
     let along = device.upload("along", &[("rows", 2), ("n", n)], &along)?;
     let (gelu, mut rec) = (Gelu { n, exact, frozen: false }, device.record());

@@ -1,6 +1,5 @@
-//! Jets with cancellation: the common part of all keys, or of all components of a row, is far larger than their differences.
-//!
-//! The common part may increase the relative error in proportion to its size, but its square must not.
+//! Jets where a plain formula would cancel: what all keys, or all components of a row, have in common is far larger than
+//! what they have not. It may cost as many digits as it has more, and must not be squared.
 
 use resolvent_engine::{Device, Result};
 use resolvent_ops::attention::Attention;
@@ -11,7 +10,7 @@ use resolvent_tests::{Labelled, Random, Worst, tolerance, variant_subjects};
 
 use super::formulas::{self, Frozen};
 
-/// A point `[rows, d]`, and both orders of a jet at it.
+/// A point `[rows, d]`, and both orders of a jet there.
 struct Case {
     rows: usize,
     x: Vec<f32>,
@@ -51,8 +50,7 @@ impl Case {
     }
 }
 
-/// Every key has 30 in its first component, and queries move along it. All s_dot of a row are therefore near 30 times the
-/// move.
+/// Every key has 30 in its first component, and queries move along it: all s_dot of a row are near 30 times that move.
 #[test]
 fn attention_jets_do_not_square_what_all_keys_share() {
     let (tokens, heads, d_head, common) = (130, 2, 16, 30.0);
@@ -61,7 +59,7 @@ fn attention_jets_do_not_square_what_all_keys_share() {
     for t in 0..tokens {
         for head in 0..heads {
             let [q, k] = [0, 1].map(|part| (3 * t + part) * d + head * d_head);
-            // A common score would add its rounding error to the weights, so it is zero.
+            // No common score, whose rounding would be that of the weights.
             case.x[q] = 0.0;
             case.x[k] += common;
             case.orders[0][q] += common;
@@ -76,7 +74,7 @@ fn attention_jets_do_not_square_what_all_keys_share() {
     case.check(&mut worst, |_| Ok(Box::new(op)), &f, allowed);
 }
 
-/// All components of x_dot are near 300; the mean is subtracted, so that it does not change the result.
+/// All components of x_dot are near 300, which changes nothing.
 #[test]
 fn layer_norm_jets_do_not_square_the_mean() {
     let (rows, d, common) = (17, 66, 300.0);

@@ -1,4 +1,4 @@
-//! Ops that compute each row independently: layer norm, GELU, products, MLP, add.
+//! Ops that treat each row by itself: layer norm, GELU, products, MLP, add.
 
 use resolvent_engine::{Device, Result, Tensor};
 use resolvent_ops::Weight;
@@ -19,7 +19,7 @@ fn vector(device: &Device, name: &str, data: &[f32]) -> Result<Tensor> {
 #[test]
 fn layer_norm() {
     let (mut record, mut hvp) = (Record::new("layer_norm"), Worst::new("layer_norm.hvp"));
-    let mut frozen_record = Record::new("layer_norm, frozen");
+    let mut frozen_record = Record::new("layer_norm, held");
     for (rows, d) in [(1, 1), (3, 1), (2, 3), (7, 24), (16, 30), (17, 48), (33, 66), (3, 127), (65, 130), (2, 768)] {
         let mut random = Random::new(d as u64);
         let (gain, bias) = (random.normals(d), random.normals(d));
@@ -42,7 +42,7 @@ fn layer_norm() {
 #[test]
 fn gelu() {
     let (mut record, mut hvp) = (Record::new("gelu"), Worst::new("gelu.hvp"));
-    let mut frozen_record = Record::new("gelu, frozen");
+    let mut frozen_record = Record::new("gelu, held");
     for (rows, n) in [(1, 1), (2, 3), (3, 24), (7, 30), (16, 66), (17, 127), (33, 130), (65, 48), (2, 768)] {
         for exact in [false, true] {
             let f = formulas::Gelu(formulas::form(exact), Frozen::default());
@@ -70,7 +70,7 @@ fn add() {
     }
 }
 
-/// (rows, k, n): below, at and past the tiles of 4, 16, 24, 64 and 128, in whole vec4 or not.
+/// (rows, k, n): below, at and past the tiles of 4, 16, 24, 64 and 128, in whole vec4 and not.
 const PRODUCTS: [[usize; 3]; 17] = [
     [1, 1, 1],
     [1, 768, 66],
@@ -91,14 +91,14 @@ const PRODUCTS: [[usize; 3]; 17] = [
     [133, 36, 260],
 ];
 
-/// Uploads a weight `[k, n]` with the given elements to a device.
+/// How a weight `[k, n]` of these numbers comes to a device.
 pub(super) type Place = fn(&Device, [usize; 2], &[f32]) -> Result<Weight>;
 
-fn full(device: &Device, [k, n]: [usize; 2], elements: &[f32]) -> Result<Weight> {
-    Ok(Weight::full(device.upload("w", &[("k", k), ("n", n)], elements)?))
+fn full(device: &Device, [k, n]: [usize; 2], numbers: &[f32]) -> Result<Weight> {
+    Ok(Weight::full(device.upload("w", &[("k", k), ("n", n)], numbers)?))
 }
 
-/// Checks a product of this shape, with and without residual. `made` adapts the weight to the format of `place`.
+/// A product of this shape, with and without residual, whose weight has been `made` fit for `place`.
 pub(super) fn check_product(
     (record, hvp): (&mut Record, &mut Worst),
     [rows, k, n]: [usize; 3],
@@ -127,7 +127,7 @@ fn matmul() {
     }
 }
 
-/// Checks an MLP of this shape, with its ratio free and frozen.
+/// An MLP of this shape, and the same with its ratio held.
 pub(super) fn check_mlp(
     (record, hvp, frozen_record): (&mut Record, &mut Worst, &mut Record),
     ([rows, d, inner], exact, add): ([usize; 3], bool, bool),
@@ -135,7 +135,7 @@ pub(super) fn check_mlp(
     place: Place,
 ) {
     let mut random = Random::new((d * inner) as u64);
-    // The sizes of the weights give both layers order one.
+    // Weights of the size that keeps both layers of order one.
     let fc = (made(random.scaled(d * inner, (d as f64).powf(-0.5))), random.normals(inner));
     let proj = (made(random.scaled(inner * d, (inner as f64).powf(-0.5))), random.normals(d));
     let op = |device: &Device| {
@@ -163,7 +163,7 @@ pub(super) fn check_mlp(
 #[test]
 fn mlp() {
     let (mut record, mut hvp) = (Record::new("mlp"), Worst::new("mlp.hvp"));
-    let mut frozen_record = Record::new("mlp, frozen");
+    let mut frozen_record = Record::new("mlp, held");
     for case in [
         ([1, 1, 4], false, true),
         ([3, 24, 96], true, false),

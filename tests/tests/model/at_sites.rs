@@ -9,7 +9,7 @@ use super::{changes, kinds, prepared, source};
 
 const TOKENS: [u32; 6] = [3, 14, 15, 9, 2, 6];
 
-/// Gathers the chunks of a pass by sequence and site, `[T, width]`; rows without a chunk are zero.
+/// What visits left: by member and site, `[T, width]`; zeros where nothing came.
 fn gather(
     run: &Run,
     sequences: usize,
@@ -56,7 +56,7 @@ fn tangents_at_every_site() {
     }
 }
 
-/// `<chi at a site, s>` equals the tangent of J along a source s there.
+/// `<chi at a site, s>` is the tangent of J along a source s there.
 #[test]
 fn cotangents_at_every_site() {
     let mut worst = Worst::new("at_sites.vjp");
@@ -77,7 +77,7 @@ fn cotangents_at_every_site() {
                 let got: f64 = wide(here).iter().zip(s).map(|(c, s)| c * f64::from(*s)).sum();
                 let size = wide(here).iter().map(|c| c * c).sum::<f64>().sqrt() * (s.len() as f64).sqrt();
                 if size == 0.0 {
-                    assert_eq!(want, 0.0, "{j:?} does not depend on {site} at {token}");
+                    assert_eq!(want, 0.0, "{j:?} does not see {site} at {token}");
                     continue;
                 }
                 worst.within(format!("{j:?} {site}"), on.name(), (got - want).abs() / size, tolerance::MODEL);
@@ -86,7 +86,7 @@ fn cotangents_at_every_site() {
     }
 }
 
-/// Reads J from a reference run, on any scalar.
+/// J of a reference run, on any scalar.
 fn read<S: Scalar>(j: &Observable, trace: &Trace<S>) -> S {
     use resolvent_reference::{LogProbability, Logit, Observable as _};
     match j {
@@ -98,11 +98,11 @@ fn read<S: Scalar>(j: &Observable, trace: &Trace<S>) -> S {
         Observable::LogProb { position, target } => {
             LogProbability { target: *target as usize, position: *position }.read(trace)
         }
-        other => panic!("{other:?} is not used in this test"),
+        other => panic!("{other:?} is not of this test"),
     }
 }
 
-/// Divergences and their derivatives match the reference.
+/// A divergence is what it is called, and so is its derivative.
 #[test]
 fn divergences_from_another_run() {
     use resolvent_model::Distribution;
@@ -147,7 +147,7 @@ fn softmax(logits: &[f64]) -> Vec<f64> {
     logits.iter().map(|l| l.exp() / total).collect()
 }
 
-/// Every site of a batch of edited runs.
+/// Every site of edited runs, in a batch.
 #[test]
 fn edited_runs_at_every_site() {
     let mut worst = Worst::new("at_sites.edited");
@@ -157,7 +157,7 @@ fn edited_runs_at_every_site() {
     let variants: Vec<_> = (0..8).map(|n| changes(&twin, TOKENS.len(), 1 + n % 3, &mut random)).collect();
     for on in subjects() {
         let run = prepared(&twin, on, &TOKENS, &base);
-        let captured: Vec<Vec<f32>> = sites.iter().map(|s| run.capture(*s).expect("captured")).collect();
+        let captured: Vec<Vec<f32>> = sites.iter().map(|s| run.capture(*s).expect("kept")).collect();
         let mut got = vec![captured; variants.len()];
         run.fields_under(&variants, &sites, &mut |chunk| {
             let width = sites[chunk.site].width(&twin.config);

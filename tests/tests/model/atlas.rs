@@ -1,4 +1,4 @@
-//! The embedded models.
+//! The embedded models, which the first command of a newcomer runs.
 
 use std::path::Path;
 
@@ -10,11 +10,11 @@ use safetensors::{Dtype, SafeTensors};
 const PROMPT: &str = "When Mary and John went to the store, John gave a drink to";
 const SWAPPED: &str = "When Mary and John went to the store, Mary gave a drink to";
 
-/// Returns whether the model predicts the given token after each text.
+/// Whether the model puts this token first after each of these texts.
 fn answers(model: &Model, texts: &[(&str, &str)]) -> Vec<bool> {
     let tokenizer = model.tokenizer().expect("the family has a tokenizer");
     let right = |(text, answer): &(&str, &str)| {
-        let ids = tokenizer.encode(text).expect("English");
+        let ids = tokenizer.encode(text).expect("plain English");
         let want = parse_token(Some(tokenizer), model.config().vocab_size, answer).expect("one token");
         let logits = model.run(&ids, &[]).and_then(|run| run.logits_at(ids.len() - 1));
         let logits = logits.unwrap_or_else(|e| panic!("{}: {e}", model.name()));
@@ -23,9 +23,10 @@ fn answers(model: &Model, texts: &[(&str, &str)]) -> Vec<bool> {
     texts.iter().map(right).collect()
 }
 
-/// The two larger models predict the indirect object, and the capital of France. The checks of the analyses pass on all three.
+/// The two larger models know who was given the drink, and the capital that everybody types first; the analyses' checks
+/// hold on all three.
 #[test]
-fn embedded_models_predict_known_answers() {
+fn embedded_models_know_who_was_given_the_drink() {
     let texts = [(PROMPT, " Mary"), (SWAPPED, " John"), ("The capital of France is", " Paris")];
     for on in subjects() {
         for name in embedded_models() {
@@ -35,7 +36,7 @@ fn embedded_models_predict_known_answers() {
             }
             let tokenizer = model.tokenizer().expect("the family has a tokenizer");
             let run = |text| {
-                let ids = tokenizer.encode(text).expect("English");
+                let ids = tokenizer.encode(text).expect("plain English");
                 model.run(&ids, &[]).unwrap_or_else(|e| panic!("{name}: {e}"))
             };
             let token = |text| parse_token(Some(tokenizer), model.config().vocab_size, text).expect("one token");
@@ -47,7 +48,7 @@ fn embedded_models_predict_known_answers() {
     }
 }
 
-/// The names, smallest first, and the default. All models together take a few megabytes.
+/// The family, smallest first, with its default; all of it embedded in a few megabytes.
 #[test]
 fn the_family_is_small() {
     assert_eq!(embedded_models().collect::<Vec<_>>(), ["atlas-nano", "atlas-micro", "atlas-small"]);
@@ -60,9 +61,9 @@ fn the_family_is_small() {
     assert!(bytes.iter().sum::<u64>() <= 14_000_000, "{bytes:?}");
 }
 
-/// The logits match those of Hugging Face transformers in f64 with the same f16 weights, on twenty prompts.
+/// The logits that Hugging Face transformers computes in f64 from the same f16 weights, on twenty prompts.
 #[test]
-fn embedded_models_match_another_implementation() {
+fn embedded_models_give_the_logits_of_another_implementation() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/model/atlas/goldens.safetensors");
     let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let file = SafeTensors::deserialize(&bytes).expect("a safetensors file");

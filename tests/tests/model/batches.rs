@@ -1,4 +1,4 @@
-//! The tangent map of a whole model: its transpose, batches, and exact zeros.
+//! The tangent map of a whole model: its transpose, its batches, its exact zeros.
 
 use resolvent_field::{dot, norm};
 use resolvent_model::{Config, Fields, Linearization, Mode, Seed, Site, Source, tiny};
@@ -7,7 +7,7 @@ use resolvent_tests::{Random, Twin, Worst, subjects, tolerance};
 
 use super::{kinds, prepared, source};
 
-/// Returns two models: a small one, and one whose prompt is longer than an attention tile.
+/// Two models: a small one, and one whose prompt is longer than an attention tile.
 pub(super) fn cases() -> [(Twin, Vec<u32>); 2] {
     let long = Config { n_layer: 2, n_embd: 26, n_head: 2, n_inner: Some(31), n_positions: 80, ..tiny() };
     let long = Twin::random(long, 3, 0.25);
@@ -18,7 +18,7 @@ fn levels(twin: &Twin) -> usize {
     twin.config.n_layer + 1
 }
 
-/// Draws a superposition of seeds at up to three places of the field.
+/// A superposition of seeds at up to three places of the field, and the places.
 fn seeds(twin: &Twin, tokens: usize, random: &mut Random) -> Vec<Seed> {
     let d = twin.config.n_embd;
     let field = |random: &mut Random| {
@@ -28,7 +28,7 @@ fn seeds(twin: &Twin, tokens: usize, random: &mut Random) -> Vec<Seed> {
     (0..1 + random.below(3)).map(|_| field(random)).collect()
 }
 
-/// Draws a superposition of sources at up to three places of the field.
+/// A superposition of sources at up to three places of the field.
 pub(super) fn sources(twin: &Twin, tokens: usize, random: &mut Random) -> Vec<Source> {
     let at = |random: &mut Random| {
         let (level, token) = (random.below(levels(twin)), random.below(tokens));
@@ -37,7 +37,7 @@ pub(super) fn sources(twin: &Twin, tokens: usize, random: &mut Random) -> Vec<So
     (0..1 + random.below(3)).map(|_| at(random)).collect()
 }
 
-/// Returns `<u, J v>` and `<J^T u, v>` over the places of the seeds u and of the sources v, and the size of the terms.
+/// `<u, J v>` and `<J^T u, v>` over the places of the seeds u and of the sources v, with the size of the terms.
 fn sides(linear: &Linearization<'_>, seeds: &[Seed], sources: &[Source]) -> [f64; 3] {
     let (config, tokens) = (linear.run().model().config(), linear.run().tokens().len());
     let d = config.n_embd;
@@ -58,13 +58,13 @@ fn sides(linear: &Linearization<'_>, seeds: &[Seed], sources: &[Source]) -> [f64
 }
 
 #[test]
-fn vjp_is_the_transpose_of_jvp() {
+fn the_transpose_is_the_transpose() {
     let mut worst = Worst::new("model.adjoint");
     for (twin, tokens) in cases() {
         for on in subjects() {
             let run = prepared(&twin, on, &tokens, &[]);
             let linear = run.linearize(Mode::Exact);
-            let (mut random, mut connected) = (Random::new(9), 0);
+            let (mut random, mut spoke) = (Random::new(9), 0);
             for case in 0..24 {
                 let (u, v) = (seeds(&twin, tokens.len(), &mut random), sources(&twin, tokens.len(), &mut random));
                 let [forward, backward, size] = sides(&linear, &u, &v);
@@ -72,10 +72,10 @@ fn vjp_is_the_transpose_of_jvp() {
                     assert_eq!((forward, backward), (0.0, 0.0), "no path leads from one to the other");
                     continue;
                 }
-                connected += 1;
+                spoke += 1;
                 worst.within(case, on.name(), (forward - backward).abs() / size, tolerance::ADJOINT);
             }
-            assert!(connected > 5, "only {connected} pairs are connected");
+            assert!(spoke > 5, "only {spoke} pairs are connected");
         }
     }
 }
@@ -88,7 +88,7 @@ fn check_batch(worst: &mut Worst, by: &str, batch: &Fields, alone: &[Vec<f32>]) 
 }
 
 #[test]
-fn batches_match_single_sequences() {
+fn batches_are_as_good_as_one_at_a_time() {
     let mut worst = ["batch.jvp", "batch.vjp"].map(Worst::new);
     for (twin, tokens) in cases() {
         for on in subjects() {
@@ -97,7 +97,7 @@ fn batches_match_single_sequences() {
             for count in [1, 3, 17] {
                 let mut random = Random::new(count as u64);
                 let kinds = kinds(&twin);
-                // Sources inside the blocks, alone and together with others.
+                // Sources inside the blocks as well, alone and together with others.
                 let v: Vec<Vec<Source>> = (0..count)
                     .map(|k| {
                         let token = random.below(tokens.len());
@@ -127,9 +127,9 @@ fn batches_match_single_sequences() {
     }
 }
 
-/// An empty batch gives an empty result, and an empty sequence of a batch gives zeros.
+/// An empty batch, and one of whose members has nothing in it.
 #[test]
-fn empty_batches_and_sequences() {
+fn nothing_answers_with_nothing() {
     let twin = Twin::small();
     for on in subjects() {
         let run = prepared(&twin, on, &[1, 2, 3], &[]);
@@ -146,19 +146,19 @@ fn empty_batches_and_sequences() {
     }
 }
 
-/// Returns the first level that a source at `site` reaches at its own token, and the first that it reaches at later tokens.
+/// The first level that a source at `site` reaches at its own token, and the first that it reaches at later ones.
 pub(super) fn reach(site: Site) -> (usize, usize) {
     let l = site.layer();
     match site {
         Site::ResidPre(_) => (l, l + 1),
         Site::ResidPost(_) => (l + 1, l + 2),
-        // Later tokens of the same block depend on keys and values only.
+        // Only keys and values are seen by later tokens in their own block.
         Site::K(..) | Site::V(..) => (l + 1, l + 1),
         _ => (l + 1, l + 2),
     }
 }
 
-/// Outside of the causal cone every element is zero, bit for bit; inside, no row is zero.
+/// Outside of the causal cone every number is a zero, bit for bit; inside none of the rows is.
 #[test]
 fn responses_stay_in_their_cone() {
     for (twin, tokens) in cases() {
@@ -167,8 +167,8 @@ fn responses_stay_in_their_cone() {
             let run = prepared(&twin, on, &tokens, &[]);
             let linear = run.linearize(Mode::Exact);
             let mut random = Random::new(4);
-            // All sources are in one batch, so that each sequence is beside others that reach further. The first token is
-            // left out: its only key has weight 1 for any query and key.
+            // Together, so that each shares its batch with those that reach further. Not at the first token, whose one key
+            // has all the weight whatever query and key are.
             let batch: Vec<[Source; 1]> = twin
                 .sites()
                 .into_iter()

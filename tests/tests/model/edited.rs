@@ -7,7 +7,7 @@ use resolvent_tests::{Labelled, Random, Twin, Worst, subjects, tangents, toleran
 
 use super::{changes, kinds, prepared, source};
 
-/// Returns lists of edits for tangents and cotangents to pass: none, single kinds, several at one place, and random ones.
+/// Lists of edits that tangents and cotangents have to pass: none, the kinds alone, all at one place, and random ones.
 pub(super) fn lists(twin: &Twin, tokens: usize) -> Vec<Vec<Edit>> {
     let mut random = Random::new(77);
     let d = twin.config.n_embd;
@@ -18,7 +18,7 @@ pub(super) fn lists(twin: &Twin, tokens: usize) -> Vec<Vec<Edit>> {
         vec![Edit::put(mid, 1, s(mid))],
         vec![Edit::scale(pre, 2, -0.7)],
         vec![Edit::project_out(pre, 2, s(pre))],
-        // Projections at one place do not commute: a cotangent passes them in the opposite order.
+        // Projections at one place do not commute: a cotangent meets them in the opposite order.
         vec![Edit::project_out(pre, 2, s(pre)), Edit::project_out(pre, 2, s(pre))],
         vec![
             Edit::project_out(z, 1, s(z)),
@@ -40,7 +40,7 @@ fn tangents_of_edited_runs() {
     let twin = Twin::small();
     for edits in lists(&twin, TOKENS.len()) {
         let mut random = Random::new(5);
-        // One source of every kind, then all of them together.
+        // One source of every kind, and all of them together.
         let mut batch: Vec<Vec<Source>> = Vec::new();
         for site in kinds(&twin) {
             let token = random.below(TOKENS.len());
@@ -66,7 +66,7 @@ fn tangents_of_edited_runs() {
     }
 }
 
-/// Computes dJ/dh\[l, t\] for every level, token and component, each by a run on duals.
+/// dJ/dh\[l, t\] for every level, token and component: as many runs on duals.
 pub(super) fn gradient(twin: &Twin, edits: &[Edit], read: &dyn Fn(&Trace<Dual<f64>>) -> f64) -> Vec<f64> {
     let d = twin.config.n_embd;
     let mut field = Vec::new();
@@ -101,7 +101,7 @@ fn sensitivities_of_edited_runs() {
     }
 }
 
-/// A cotangent with weighted seeds at several levels and several logits.
+/// Cotangents that start at several levels and at several logits at once, with weights.
 #[test]
 fn seeds_at_levels_and_logits_together() {
     let mut worst = Worst::new("seeds.vjp");
@@ -145,29 +145,29 @@ fn seeds_at_levels_and_logits_together() {
 }
 
 #[test]
-fn edited_runs_satisfy_the_adjoint_identity() {
+fn edited_runs_hold_the_adjoint_identity() {
     let mut worst = Worst::new("edited.adjoint");
     let twin = Twin::small();
     for edits in lists(&twin, TOKENS.len()) {
         for on in subjects() {
             let run: Run = prepared(&twin, on, &TOKENS, &edits);
             for seed in 1..3 {
-                let certificate = adjoint(&run.linearize(Mode::Exact), seed).expect("runs");
-                worst.within(format!("{edits:?}"), on.name(), certificate.value, certificate.bound);
+                let frozen = adjoint(&run.linearize(Mode::Exact), seed).expect("runs");
+                worst.within(format!("{edits:?}"), on.name(), frozen.value, frozen.bound);
             }
         }
     }
 }
 
-/// If edits replace the last level at every token, the derivative is zero, and the check accepts it.
+/// A run whose last level was put in place everywhere answers to nothing: a derivative of zero is right, and checked.
 #[test]
-fn a_run_with_a_replaced_last_level_has_a_derivative_of_zero() {
+fn a_run_that_answers_to_nothing_has_a_derivative_of_zero() {
     let twin = Twin::small();
     let last = Site::ResidPost(1);
     let put = |token| Edit::put(last, token, vec![0.25; twin.config.n_embd]);
     for on in subjects() {
         let run = prepared(&twin, on, &[1, 2], &[put(0), put(1)]);
-        let certificate = adjoint(&run.linearize(Mode::Exact), 1).expect("runs");
-        assert_eq!(certificate.value, 0.0, "{}", on.name());
+        let frozen = adjoint(&run.linearize(Mode::Exact), 1).expect("runs");
+        assert_eq!(frozen.value, 0.0, "{}", on.name());
     }
 }

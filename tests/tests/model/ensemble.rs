@@ -1,4 +1,4 @@
-//! Several prompts in one pass: each run equals the run of its prompt alone, and so do all results computed from it.
+//! Several prompts in one pass: each of their runs is the run of the prompt alone, and so is everything made from it.
 
 use resolvent_model::{Edit, EditedRun, Mode, Observable, Run, RunOptions, Site, Source, values_of};
 use resolvent_tests::truth::{relative, wide};
@@ -11,7 +11,7 @@ fn prompts(twin: &Twin) -> Vec<Vec<u32>> {
     [3, 1, 7, 5].map(|n| random.ids(n, twin.config.vocab_size)).to_vec()
 }
 
-/// Runs all prompts together, and each alone.
+/// Runs of all prompts together, and of each alone.
 fn both(twin: &Twin, on: &Subject, edits: &[Edit]) -> (Vec<Run>, Vec<Run>) {
     let model = twin.on(on);
     let options = RunOptions { edits: edits.to_vec(), sites: twin.sites() };
@@ -22,12 +22,12 @@ fn both(twin: &Twin, on: &Subject, edits: &[Edit]) -> (Vec<Run>, Vec<Run>) {
 }
 
 #[test]
-fn runs_of_a_batch_match_single_runs() {
+fn runs_of_a_batch_are_runs() {
     let mut worst =
         ["ensemble.field", "ensemble.logits", "ensemble.sites", "ensemble.jvp", "ensemble.vjp"].map(Worst::new);
     let twin = Twin::small();
     let mut random = Random::new(3);
-    // Edits at token 0, which every prompt has.
+    // At token 0, which every prompt has.
     let edits = [change(&twin, Site::MlpOut(0), 0, (0, &mut random)), Edit::scale(Site::Q(1, 2), 0, 0.3)];
     for edits in [&[][..], &edits] {
         for on in subjects() {
@@ -42,7 +42,7 @@ fn runs_of_a_batch_match_single_runs() {
                 same(field, a.field().expect("runs"), b.field().expect("runs"));
                 same(logits, a.logits().expect("runs"), b.logits().expect("runs"));
                 for site in twin.sites() {
-                    same(sites, a.capture(site).expect("captured"), b.capture(site).expect("captured"));
+                    same(sites, a.capture(site).expect("kept"), b.capture(site).expect("kept"));
                 }
                 let last = a.tokens().len() - 1;
                 let source = Source { site: Site::ResidMid(0), token: last / 2, vector: random.normals(18) };
@@ -57,7 +57,7 @@ fn runs_of_a_batch_match_single_runs() {
     }
 }
 
-/// Edited runs of several base runs, with an observable each, match those of each base run alone.
+/// Variants of several runs, with an observable each, are their runs' own.
 #[test]
 fn a_sweep_over_several_prompts() {
     let mut worst = Worst::new("ensemble.sweep");
@@ -81,13 +81,13 @@ fn a_sweep_over_several_prompts() {
             })
             .collect();
         let of = |runs: &[Run]| {
-            let copy = |(prompt, edits): &(usize, Vec<Edit>)| -> (usize, Vec<Edit>) { (*prompt, edits.clone()) };
-            let owned: Vec<(usize, Vec<Edit>)> = cases.iter().map(copy).collect();
-            let edited: Vec<EditedRun<'_>> = owned
+            let variant = |(prompt, edits): &(usize, Vec<Edit>)| -> (usize, Vec<Edit>) { (*prompt, edits.clone()) };
+            let owned: Vec<(usize, Vec<Edit>)> = cases.iter().map(variant).collect();
+            let variants: Vec<EditedRun<'_>> = owned
                 .iter()
                 .map(|(p, edits)| EditedRun { run: &runs[*p], edits, observable: &observables[*p] })
                 .collect();
-            values_of(&edited).unwrap_or_else(|e| panic!("{}: {e}", on.name()))
+            values_of(&variants).unwrap_or_else(|e| panic!("{}: {e}", on.name()))
         };
         let (got, want) = (of(&together), of(&alone));
         for (i, (got, want)) in got.iter().zip(&want).enumerate() {
@@ -99,14 +99,14 @@ fn a_sweep_over_several_prompts() {
     }
 }
 
-/// Prompts that do not fit one pass are run in several passes, with the same results.
+/// Prompts that do not fit one pass are run in several, with the same numbers.
 #[test]
-fn a_large_batch_is_split() {
+fn a_large_batch_is_cut() {
     let twin = Twin::small();
     for on in subjects() {
         let small = on.again(resolvent_engine::Options { batch_bytes: 40_000, ..Default::default() });
-        let ((whole, _), (split, _)) = (both(&twin, on, &[]), both(&twin, &small, &[]));
-        for (a, b) in whole.iter().zip(&split) {
+        let ((whole, _), (cut, _)) = (both(&twin, on, &[]), both(&twin, &small, &[]));
+        for (a, b) in whole.iter().zip(&cut) {
             let error = relative(&wide(&a.field().expect("runs")), &wide(&b.field().expect("runs")));
             assert!(error <= tolerance::BATCH, "{}: {error}", on.name());
         }

@@ -1,4 +1,4 @@
-//! Models whose weights are stored in f16, and models whose inputs of products are rounded to f16.
+//! Models whose weights are kept as 16-bit floats, and whose inputs of products are rounded to them.
 
 use std::ops::Range;
 
@@ -8,11 +8,11 @@ use resolvent_field::{adjoint, norm, sensitivity};
 use resolvent_model::{Config, Mode, Model, Observable, RandomWeights, Result, Run, WeightSource, tiny};
 use resolvent_tests::{Labelled, Subject, Worst, subjects, tolerance};
 
-fn with_f16(on: &Subject) -> Subject {
+fn halved(on: &Subject) -> Subject {
     on.again(Options { f16_weights: true, ..Options::default() })
 }
 
-/// Random weights, rounded to f16 where the model would round them.
+/// Random weights of matrices, rounded to halves where the model would round them.
 struct Rounded(RandomWeights);
 
 impl WeightSource for Rounded {
@@ -29,47 +29,47 @@ fn shape() -> Config {
     Config { n_embd: 64, n_head: 4, n_layer: 2, ..tiny() }
 }
 
-/// Field and sensitivity match those of a model with rounded weights, and results contain the rounding error.
+/// Field and sensitivity are those of a model that was given the rounded weights; and what rounding cost is said.
 #[test]
-fn f16_weights_match_rounded_weights() {
-    let mut worst = Worst::new("model with f16 weights");
+fn a_model_of_halves_is_that_of_the_rounded_weights() {
+    let mut worst = Worst::new("model of halves");
     let (tokens, weights) = ([3, 1, 4, 1, 5, 9, 2, 6], || RandomWeights::new(&shape(), 5));
     let j = Observable::logit_diff(3, 4, 7);
     for on in subjects() {
-        let rounded = with_f16(on);
-        let model = Model::random(rounded.device(), shape(), weights()).expect("fits");
+        let half = halved(on);
+        let model = Model::random(half.device(), shape(), weights()).expect("fits");
         let rounding = model.weight_rounding().expect("rounded");
         // A step of 2^-10 relative to the leading bit, uniform below it: 2^-11 / sqrt(3) over a mean of 1 to 2.
         assert!((1.3e-4..2.9e-4).contains(&rounding), "{rounding}");
-        let full = Model::random(on.device(), shape(), weights()).expect("fits");
-        assert_eq!(full.weight_rounding(), None);
-        assert_eq!(model.hash(), format!("{}-f16", full.hash()), "other weights, another model");
+        let plain = Model::random(on.device(), shape(), weights()).expect("fits");
+        assert_eq!(plain.weight_rounding(), None);
+        assert_eq!(model.hash(), format!("{}-f16", plain.hash()), "other numbers, another model");
         let twin = Model::from_source(on.device(), shape(), &Rounded(weights()), "rounded").expect("fits");
         let [got, want] = [&model, &twin].map(|m| m.run(&tokens, &[]).expect("runs"));
         let truth = |values: Vec<f32>| Labelled::reference(values.into_iter().map(f64::from).collect());
         let field = |run: &Run| run.field().expect("reads");
-        worst.check(0, &rounded.label(&field(&got)), &truth(field(&want)), tolerance::BATCH);
+        worst.check(0, &half.label(&field(&got)), &truth(field(&want)), tolerance::BATCH);
         let slope = |run: &Run| sensitivity(run, &j).expect("certified").arrays[0].data.clone();
-        worst.check(1, &rounded.label(&slope(&got)), &truth(slope(&want)), tolerance::BATCH);
+        worst.check(1, &half.label(&slope(&got)), &truth(slope(&want)), tolerance::BATCH);
         let metadata = sensitivity(&got, &j).expect("certified").metadata;
         assert!(metadata["weights"].starts_with("f16, relative rounding error"), "{metadata:?}");
     }
 }
 
-/// The embedded models are stored in f16, so that nothing is rounded.
+/// The embedded models were stored in halves: nothing is rounded.
 #[test]
-fn an_f16_checkpoint_is_not_rounded() {
+fn a_checkpoint_of_halves_loses_nothing() {
     for on in subjects() {
-        let model = Model::named(with_f16(on).device(), "atlas-nano").expect("embedded");
+        let model = Model::named(halved(on).device(), "atlas-nano").expect("embedded");
         assert_eq!(model.weight_rounding(), Some(0.0));
-        let full = Model::named(on.device(), "atlas-nano").expect("embedded");
-        assert_eq!(model.hash(), full.hash());
+        let plain = Model::named(on.device(), "atlas-nano").expect("embedded");
+        assert_eq!(model.hash(), plain.hash());
     }
 }
 
-/// Weights whose lengths are not multiples of eight stay in f32, and a weight that overflows f16 is an error.
+/// Lengths that are no multiples of eight stay as they are, and a weight that 16 bits cannot hold is an error.
 #[test]
-fn weights_that_do_not_fit_f16_stay_or_are_refused() {
+fn what_cannot_be_halved_is_left_or_refused() {
     struct Large;
     impl WeightSource for Large {
         fn read(&self, name: &str, _: Range<usize>, out: &mut [f32]) -> Result<()> {
@@ -78,21 +78,20 @@ fn weights_that_do_not_fit_f16_stay_or_are_refused() {
         }
     }
     for on in subjects() {
-        let rounded = with_f16(on);
+        let half = halved(on);
         let odd = Config { n_embd: 66, n_head: 3, ..shape() };
-        let model = Model::random(rounded.device(), odd.clone(), RandomWeights::new(&odd, 1)).expect("fits");
+        let model = Model::random(half.device(), odd.clone(), RandomWeights::new(&odd, 1)).expect("fits");
         assert_eq!(model.weight_rounding(), None);
-        let text = match Model::from_source(rounded.device(), shape(), &Large, "large") {
-            Ok(_) => panic!("{}: 1e5 overflows f16", rounded.name()),
+        let text = match Model::from_source(half.device(), shape(), &Large, "large") {
+            Ok(_) => panic!("{}: 1e5 is no half", half.name()),
             Err(error) => error.to_string(),
         };
         assert!(text.contains("`h.1.mlp.c_fc.weight` contains 100000, which overflows f16"), "{text}");
     }
 }
 
-/// With rounded inputs, the field changes by the error that the model reports, equally on all devices.
-///
-/// Derivatives are not rounded, so that the adjoint identity is satisfied to the accuracy of f32. Results name the rounding.
+/// Where inputs are rounded, the field moves as far as the model says, and on all devices to the same place; what is linear stays
+/// linear to the accuracy of f32, since derivatives round nothing; and results tell.
 #[test]
 fn a_model_of_rounded_inputs() {
     let (tokens, weights) = ([3, 1, 4, 1, 5, 9, 2, 6], || RandomWeights::new(&shape(), 5));
@@ -100,22 +99,21 @@ fn a_model_of_rounded_inputs() {
     for on in subjects() {
         let rounding = on.again(Options { f16_inputs: true, ..Options::default() });
         let model = Model::random(rounding.device(), shape(), weights()).expect("fits");
-        let full_inputs = Model::random(with_f16(on).device(), shape(), weights()).expect("fits");
-        assert_eq!(full_inputs.input_rounding(), None);
-        assert_eq!(model.weight_rounding(), full_inputs.weight_rounding(), "f16 inputs imply f16 weights");
-        assert_eq!(model.hash(), format!("{}-f16-inputs", full_inputs.hash()), "other inputs, another model");
-        let [got, full] = [&model, &full_inputs].map(|m| m.run(&tokens, &[]).expect("runs"));
-        let fields_of = [&got, &full].map(|run| run.field().expect("reads"));
-        let reported = model.input_rounding().expect("rounded");
-        let measured = distance(&fields_of[0], &fields_of[1]);
-        let ratio = measured / reported;
-        assert!(reported > 3e-5 && (0.3..3.0).contains(&ratio), "{measured:e}, reported {reported:e}");
+        let half = Model::random(halved(on).device(), shape(), weights()).expect("fits");
+        assert_eq!(half.input_rounding(), None);
+        assert_eq!(model.weight_rounding(), half.weight_rounding(), "one asks for the other");
+        assert_eq!(model.hash(), format!("{}-f16-inputs", half.hash()), "other numbers, another model");
+        let [got, plain] = [&model, &half].map(|m| m.run(&tokens, &[]).expect("runs"));
+        let fields_of = [&got, &plain].map(|run| run.field().expect("reads"));
+        let said = model.input_rounding().expect("rounded");
+        let seen = far(&fields_of[0], &fields_of[1]);
+        assert!(said > 3e-5 && (0.3..3.0).contains(&(seen / said)), "{seen:e}, said {said:e}");
         let linear = got.linearize(Mode::Exact);
         assert!(adjoint(&linear, 1).expect("runs").value < 1e-6);
         let result = sensitivity(&got, &Observable::logit_diff(3, 4, 7)).expect("certified");
         assert!(result.metadata["inputs"].starts_with("f16, relative error of a field"), "{result:?}");
-        let full = sensitivity(&full, &Observable::logit_diff(3, 4, 7)).expect("certified");
-        assert_eq!(full.metadata["inputs"], "f32");
+        let plain = sensitivity(&plain, &Observable::logit_diff(3, 4, 7)).expect("certified");
+        assert_eq!(plain.metadata["inputs"], "f32");
         fields.push(rounding.label(&fields_of[0]));
     }
     let truth = Labelled::reference(fields[0].values().to_vec());
@@ -124,18 +122,18 @@ fn a_model_of_rounded_inputs() {
     }
 }
 
-fn distance(a: &[f32], b: &[f32]) -> f64 {
+fn far(a: &[f32], b: &[f32]) -> f64 {
     norm(&a.iter().zip(b).map(|(a, b)| a - b).collect::<Vec<_>>()) / norm(b)
 }
 
-/// A model without f16 weights does not round inputs, and reports no rounding.
+/// A model without a weight that halves can hold in eights rounds nothing, and says so.
 #[test]
-fn models_without_f16_weights_do_not_round_inputs() {
+fn what_cannot_be_halved_takes_inputs_as_they_are() {
     let odd = Config { n_embd: 66, n_head: 3, ..shape() };
     for on in subjects() {
         let rounding = on.again(Options { f16_inputs: true, ..Options::default() });
         let model = |on: &Subject| Model::random(on.device(), odd.clone(), RandomWeights::new(&odd, 1));
-        let [model, full] = [&rounding, on].map(|on| model(on).expect("fits"));
-        assert_eq!((model.input_rounding(), model.hash()), (None, full.hash()));
+        let [model, plain] = [&rounding, on].map(|on| model(on).expect("fits"));
+        assert_eq!((model.input_rounding(), model.hash()), (None, plain.hash()));
     }
 }

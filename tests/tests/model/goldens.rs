@@ -7,14 +7,13 @@ use resolvent_tests::{Golden, Labelled, Subject, Worst, subjects, tolerance};
 
 const ARRAYS: [&str; 7] = ["field", "logits", "value", "gradient_field", "jvp_field", "jvp_logits", "first"];
 
-/// Returns the two rows of the logits whose responses are compared. They are computed by the adjoint, logit by logit, as
-/// `<chi of the logit, s>`.
+/// Two rows of the response of the logits, which is what the adjoint says it is, logit by logit: `<chi of the logit, s>`.
 fn logit_rows(golden: &Golden) -> [usize; 2] {
     let position = golden.observable().position();
     [position, golden.tokens.len() - 1]
 }
 
-/// Computes the arrays of the golden file, in order, on one executor.
+/// The arrays of the golden file, in order, as this executor computes them.
 fn computed(golden: &Golden, on: &Subject) -> Result<Vec<Labelled>, resolvent_model::Error> {
     let model = Model::open(on.device(), &Golden::directory(golden.name))?;
     let run: Run = model.run(&golden.tokens, &[])?;
@@ -42,7 +41,7 @@ fn computed(golden: &Golden, on: &Subject) -> Result<Vec<Labelled>, resolvent_mo
     ])
 }
 
-/// Appends a value of the size of the logits to J. J is a small difference of two logits, and has their rounding error.
+/// J is the small difference of two logits, whose rounding it has: it stands beside a number of their size.
 fn beside_a_logit(golden: &Golden, value: f64) -> [f64; 2] {
     let logits = golden.array("logits");
     [value, (inner(logits, logits) / logits.len() as f64).sqrt()]
@@ -80,7 +79,7 @@ fn goldens() {
     }
 }
 
-/// The response is exactly zero at the zeros of the golden file, and nowhere else.
+/// The response is exactly zero where the golden file has zeros, and nowhere else.
 #[test]
 fn zeros_of_the_response_are_those_of_the_golden_file() {
     for golden in Golden::all() {

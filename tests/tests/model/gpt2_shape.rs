@@ -1,4 +1,4 @@
-//! GPT-2 small's shape within WebGPU's default limits: its vocabulary of 147 MiB exceeds the limit of one binding.
+//! GPT-2 small's shape within WebGPU's default limits: its vocabulary of 147 MiB is more than one binding holds.
 
 use std::time::Instant;
 
@@ -21,7 +21,7 @@ fn gpt2_small_runs_within_default_limits() {
         println!("{}: opened in {opened:.1} s, 16 tokens by {:.1} s", on.name(), start.elapsed().as_secs_f64());
         if on.is_host() {
             let run = model.run(&tokens, &[]).unwrap_or_else(|e| fail(&e));
-            // `forward` checks that the last row alone gives the same logits.
+            // Carries the check that the last row alone gives the same logit.
             let result = forward(&run, true).unwrap_or_else(|e| fail(&e));
             assert_eq!(result.array("field").map(|a| a.data.len()), Some(13 * 64 * 768));
             host = got.into();

@@ -1,4 +1,4 @@
-//! Hessian-vector products against the reference's runs on duals of duals, against jets, and against their transpose.
+//! Hessian-vector products: against the reference's runs on duals of duals, against jets, and against their own transpose.
 
 use resolvent_field::{dot, norm, symmetry};
 use resolvent_model::{Mode, Observable, Site, Source};
@@ -10,7 +10,7 @@ use super::edited::{TOKENS, lists};
 use super::jets::observables;
 use super::{kinds, prepared, source};
 
-/// Computes `d2J / da db` along s and every unit of the field, for every observable: `[L+1, T, d]` each.
+/// `d2J / da db` along s and every unit of the field, for every observable: `[L+1, T, d]` each.
 fn truth(twin: &Twin, edits: &[resolvent_model::Edit], s: &[Source]) -> Vec<Vec<f64>> {
     let (d, read) = (twin.config.n_embd, observables(twin, TOKENS.len()));
     let mut fields = vec![Vec::new(); read.len()];
@@ -29,7 +29,7 @@ fn truth(twin: &Twin, edits: &[resolvent_model::Edit], s: &[Source]) -> Vec<Vec<
     fields
 }
 
-/// Sources of every kind, alone and together, in runs without edits and with many.
+/// Sources of every kind, alone and together, to runs without edits and with many.
 #[test]
 fn products_with_the_hessian_of_edited_runs() {
     let mut worst = Worst::new("edited.hvp");
@@ -61,7 +61,7 @@ fn products_with_the_hessian_of_edited_runs() {
     }
 }
 
-/// `<u, H s>` at every site of cotangents.
+/// `<u, H s>` at every site that cotangents are read at.
 #[test]
 fn products_at_every_site() {
     let mut worst = Worst::new("at_sites.hvp");
@@ -95,7 +95,7 @@ fn products_at_every_site() {
             run.linearize(Mode::Exact).hvp_at(&s, &j, &[site], visit).expect("fits");
             for (k, (got, want)) in got.iter().zip(&want).enumerate() {
                 if *want == 0.0 {
-                    assert_eq!(*got, 0.0, "{}: {site} has no second derivative along {:?}", on.name(), s[k]);
+                    assert_eq!(*got, 0.0, "{}: {site} does not bend along {:?}", on.name(), s[k]);
                     continue;
                 }
                 let case = format!("{site} {:?}", s[k]);
@@ -105,8 +105,8 @@ fn products_at_every_site() {
     }
 }
 
-/// `<s, H s>` agrees with a jet, `<u, H v>` with `<v, H u>`, and a batch with single sequences. The second prompt is longer
-/// than an attention tile.
+/// `<s, H s>` is what a jet says, `<u, H v>` is `<v, H u>`, and company changes nothing. The second prompt is longer than an
+/// attention tile.
 #[test]
 fn products_are_symmetric_and_agree_with_jets() {
     let mut worst = ["hvp against jets", "hvp.symmetry", "batch.hvp"].map(Worst::new);
@@ -145,20 +145,20 @@ fn products_are_symmetric_and_agree_with_jets() {
                 }
                 // Batches of one or two directions at a time.
                 let small = on.again(resolvent_engine::Options { batch_bytes: 40_000, ..Default::default() });
-                let split = prepared(&twin, &small, &tokens, &[]);
-                let split = split.linearize(Mode::Exact).hvp(&batch, &j).expect("fits");
+                let cut = prepared(&twin, &small, &tokens, &[]);
+                let cut = cut.linearize(Mode::Exact).hvp(&batch, &j).expect("fits");
                 for k in 0..batch.len() {
-                    let apart = relative(&wide(split.get(k)), &wide(fields.get(k)));
-                    worst[2].within(format!("{j:?} {k}, split"), on.name(), apart, tolerance::BATCH);
+                    let apart = relative(&wide(cut.get(k)), &wide(fields.get(k)));
+                    worst[2].within(format!("{j:?} {k}, cut"), on.name(), apart, tolerance::BATCH);
                 }
-                let certificate = symmetry(&linear, &j, 1).expect("runs");
-                worst[1].within(format!("{j:?}"), on.name(), certificate.value, certificate.bound);
+                let frozen = symmetry(&linear, &j, 1).expect("runs");
+                worst[1].within(format!("{j:?}"), on.name(), frozen.value, frozen.bound);
             }
         }
     }
 }
 
-/// Products are zero, bit for bit, at places that the observable does not depend on.
+/// What the last token's logits do not see has no product, bit for bit.
 #[test]
 fn products_stay_below_the_observable() {
     for (twin, tokens) in cases() {

@@ -9,7 +9,7 @@ use super::batches::{cases, reach, sources};
 use super::edited::{TOKENS, lists};
 use super::{kinds, prepared, source};
 
-/// Returns one source of every kind, then all of them together.
+/// One source of every kind, and all of them together.
 fn batch(twin: &Twin, tokens: usize, random: &mut Random) -> Vec<Vec<Source>> {
     let at = |site| vec![source(twin, site, random.below(tokens), random)];
     let mut batch: Vec<Vec<Source>> = kinds(twin).into_iter().map(at).collect();
@@ -44,7 +44,7 @@ fn jets_of_edited_runs() {
     }
 }
 
-/// A prompt that is longer than an attention tile, with many sources, including superpositions.
+/// A prompt that is longer than an attention tile, with many sources, some of them superpositions.
 #[test]
 fn jets_of_a_long_prompt() {
     let mut worst = ["long.jet, first order", "long.jet, second order"].map(Worst::new);
@@ -66,7 +66,7 @@ fn jets_of_a_long_prompt() {
 }
 
 #[test]
-fn jets_have_the_tangent_as_first_order_alone_and_in_a_batch() {
+fn the_first_order_of_a_jet_is_the_tangent_and_company_changes_none() {
     let mut worst = ["jet against jvp", "batch.jet"].map(Worst::new);
     for (twin, tokens) in cases() {
         for on in subjects() {
@@ -91,10 +91,9 @@ fn jets_have_the_tangent_as_first_order_alone_and_in_a_batch() {
     }
 }
 
-/// Returns the first level at which a source at `site` has a response of second order, at its own token and at later ones.
-///
-/// There must be a layer norm, GELU or softmax in between.
-fn second_order_reach(site: Site) -> (usize, usize) {
+/// The first level at which a source at `site` has a response of second order, at its own token and at later ones: one
+/// layer norm, GELU or softmax has to lie in between.
+fn bends(site: Site) -> (usize, usize) {
     let l = site.layer();
     match site {
         Site::ResidPre(_) => (l + 1, l + 1),
@@ -104,8 +103,8 @@ fn second_order_reach(site: Site) -> (usize, usize) {
     }
 }
 
-/// Outside of the causal cone every element of both orders is zero, bit for bit. The second order is also zero below the first
-/// nonlinearity.
+/// Outside of the causal cone every number of both orders is a zero, bit for bit; and so is every number of the second
+/// where nothing has bent the response yet.
 #[test]
 fn jets_stay_in_their_cone() {
     for (twin, tokens) in cases() {
@@ -113,7 +112,7 @@ fn jets_stay_in_their_cone() {
         for on in subjects() {
             let run = prepared(&twin, on, &tokens, &[]);
             let mut random = Random::new(4);
-            // The first token is left out: its only key has weight 1 for any query and key.
+            // Not at the first token, whose one key has all the weight whatever query and key are.
             let batch: Vec<[Source; 1]> = twin
                 .sites()
                 .into_iter()
@@ -121,7 +120,7 @@ fn jets_stay_in_their_cone() {
                 .collect();
             let jets = run.linearize(Mode::Exact).jet(&batch).expect("fits");
             for (k, [source]) in batch.iter().enumerate() {
-                let fields = [(&jets.first, reach(source.site)), (&jets.second, second_order_reach(source.site))];
+                let fields = [(&jets.first, reach(source.site)), (&jets.second, bends(source.site))];
                 for (order, (fields, (own, later))) in fields.into_iter().enumerate() {
                     for (i, row) in fields.get(k).chunks(d).enumerate() {
                         let (level, token) = (i / t, i % t);
@@ -141,10 +140,10 @@ fn jets_stay_in_their_cone() {
 
 pub(super) type Jet = Dual<Dual<f64>>;
 
-/// Reads an observable from a reference run.
+/// How the reference reads an observable.
 pub(super) type Reader = Box<dyn Fn(&Trace<Jet>) -> Jet>;
 
-/// Returns observables of every kind, at the last token and in the middle.
+/// Observables of every kind, at the last token and in the middle.
 pub(super) fn observables(twin: &Twin, tokens: usize) -> Vec<(Observable, Reader)> {
     let direction = Random::new(3).normals(twin.config.n_embd);
     let other = Random::new(4).normals(twin.config.vocab_size);
@@ -184,7 +183,7 @@ fn observables_along_sources() {
         let mut random = Random::new(6);
         let mut batch = batch(&twin, TOKENS.len(), &mut random);
         batch.extend((0..5).map(|_| sources(&twin, TOKENS.len(), &mut random)));
-        // Sources at the observable's own row, in the opposite order of their joins.
+        // The observable's own row, against the order in which the sources join.
         for site in [Site::ResidPost(1), Site::ResidMid(0), Site::ResidPre(1), Site::ResidPre(0)] {
             batch.push(vec![source(&twin, site, TOKENS.len() - 1, &mut random)]);
         }
@@ -203,7 +202,7 @@ fn observables_along_sources() {
                     let apart = relative(&got[n], &truth[n]);
                     let case = format!("{edits:?} {observable:?} {:?} {:?}", got[n], truth[n]);
                     worst[n].within(case, on.name(), apart, tolerance::JETS);
-                    // A source that cannot reach J has derivatives of exactly zero.
+                    // Where the source cannot reach, nothing is what it does.
                     for (got, truth) in got[n].iter().zip(&truth[n]) {
                         assert!(*truth != 0.0 || *got == 0.0, "{}: {observable:?}", on.name());
                     }
@@ -214,7 +213,7 @@ fn observables_along_sources() {
 }
 
 #[test]
-fn invalid_sources_and_observables_are_refused() {
+fn what_does_not_fit_is_refused() {
     let twin = Twin::small();
     for on in subjects() {
         let run = prepared(&twin, on, &TOKENS, &[]);

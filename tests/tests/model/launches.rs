@@ -1,4 +1,4 @@
-//! Dispatches of a block, and submissions of a pass: each costs tens of microseconds on a real driver.
+//! What a block costs in dispatches, and a pass in submissions: each costs tens of microseconds on a real driver.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use resolvent_engine::{Choice, Device, Options, Sample};
 use resolvent_model::{Config, Mode, Model, RandomWeights, Seed, Site, Source, gaussian, tiny};
 use resolvent_tests::gpus;
 
-/// Dispatches of a block in a forward pass, in order.
+/// Dispatches of a block in a forward pass, as they come.
 const FORWARD: [&str; 7] = [
     "ln_1:layer_norm.primal",
     "attn.qkv:matmul.primal",
@@ -17,7 +17,7 @@ const FORWARD: [&str; 7] = [
     "mlp:matmul.primal_add",
 ];
 
-/// Dispatches of a block in a tangent pass, in order.
+/// And in a tangent pass: at most eight.
 const TANGENT: [&str; 7] = [
     "ln_1:layer_norm.jvp",
     "attn.qkv:matmul.jvp",
@@ -28,7 +28,7 @@ const TANGENT: [&str; 7] = [
     "mlp:matmul.jvp_add",
 ];
 
-/// Opens every device that can time launches, with a profile.
+/// Every device that can time launches, with a profile.
 fn profiled() -> Vec<Device> {
     let names = gpus().iter().map(|gpu| Choice::Name(gpu.device().info().name.clone()));
     let open = |choice| Device::open(&Options { profile: true, ..Options::new(choice) }).expect("opens");
@@ -36,9 +36,8 @@ fn profiled() -> Vec<Device> {
     all.into_iter().filter(|device| device.info().timestamps).collect()
 }
 
-/// Groups launches by block, without the block's name, and collects the splices of the whole pass.
-///
-/// Splices depend on joins and edits of sequences, and not on blocks.
+/// Launches by block, without its name; and the splices of the whole pass, which come where members join or are edited
+/// rather than once a block.
 fn by_block(samples: &[Sample]) -> (BTreeMap<String, Vec<&str>>, Vec<&str>) {
     let (mut blocks, mut splices) = (BTreeMap::<String, Vec<&str>>::new(), Vec::new());
     for sample in samples {
@@ -94,10 +93,10 @@ fn a_block_is_seven_dispatches_and_a_pass_one_submission() {
     }
 }
 
-/// Cotangents of last-token logits need only one row of each sequence above the final block's attention. If a sequence has
-/// a seed at an earlier token too, all rows are needed.
+/// What a cotangent of the logits of last tokens is in the last block, above its attention: a row of each. A seed at an earlier token
+/// of the same cotangent takes all rows.
 #[test]
-fn cotangents_need_only_the_last_rows_above_the_final_attention() {
+fn cotangents_stay_on_the_rows_that_they_are_read_from() {
     let config = Config { n_layer: 2, ..tiny() };
     let tokens = [3, 1, 4, 1, 5, 9];
     let seed = |position| Seed::Logit { position, id: 3, weight: 1.0 };
@@ -119,7 +118,7 @@ fn cotangents_need_only_the_last_rows_above_the_final_attention() {
                 .map(|part| [0, 1].map(|block| rows(&format!("blocks.{block}.{part}"))));
             (mlp, proj)
         };
-        // The two cotangents reach six and three tokens.
+        // Six tokens and three of them are what the two cotangents reach.
         let (all, ends) = (vec!["9".to_owned()], vec!["2".to_owned()]);
         let [narrow, wide] = [[all.clone(), ends], [all.clone(), all]];
         assert_eq!(rows_of(&alone), (narrow.clone(), narrow), "{}", device.info());

@@ -1,11 +1,11 @@
-//! Devices with small bindings: vocabularies in parts, logits in pieces, and a clear error if a weight does not fit.
+//! Devices that bind little: vocabularies in parts, logits in pieces, and a clear error where nothing helps.
 
 use resolvent_engine::{Error as Engine, Options};
 use resolvent_model::{Config, Error, Mode, Model, Observable, RandomWeights, tiny};
 use resolvent_tests::truth::{relative, wide};
 use resolvent_tests::{Random, Subject, Twin, Worst, subjects, tolerance};
 
-/// Returns a model with a vocabulary of 1201 by 30, 144 kB; all other tensors fit into 16 kB.
+/// A vocabulary of 1201 by 30, 144 kB, where everything else fits into 16 kB.
 fn twin(tied: bool) -> Twin {
     let config = Config {
         n_layer: 2,
@@ -34,7 +34,7 @@ fn a_vocabulary_in_parts_is_the_vocabulary() {
     for tied in [true, false] {
         let twin = twin(tied);
         let mut tokens = Random::new(3).ids(9, 1201);
-        // The ends of the table, and both sides of a split.
+        // The ends of the table, and both sides of a cut.
         (tokens[0], tokens[1], tokens[2]) = (0, 1200, 134);
         for on in subjects() {
             for limit in [16 << 10, 100 << 10] {
@@ -64,7 +64,7 @@ fn a_weight_that_cannot_be_bound_is_named() {
     }
 }
 
-/// By default a GPU is opened with WebGPU's default limits.
+/// What the GPU is asked for unless more is wanted: WebGPU's own limits.
 #[test]
 fn default_limits_are_webgpus() {
     for on in resolvent_tests::gpus() {

@@ -19,7 +19,7 @@ mod sweep;
 use resolvent_model::{Edit, Model, Run, RunOptions, Site, Source};
 use resolvent_tests::{Random, Subject, Twin};
 
-/// Runs a prompt with captures at every site of the twin.
+/// A run that is ready for every site of the twin.
 fn prepared(twin: &Twin, on: &Subject, tokens: &[u32], edits: &[Edit]) -> Run {
     prepare(&twin.on(on), twin.sites(), tokens, edits)
 }
@@ -29,7 +29,7 @@ fn prepare(model: &Model, sites: Vec<Site>, tokens: &[u32], edits: &[Edit]) -> R
     model.run_with(tokens, &options).unwrap_or_else(|e| panic!("{}: {e}", model.device().info()))
 }
 
-/// Returns one site of every kind, in various blocks, with the last head.
+/// One site of every kind, in the last block where it has a choice, with the last head.
 fn kinds(twin: &Twin) -> Vec<Site> {
     let (l, h) = (twin.config.n_layer - 1, twin.config.n_head - 1);
     let whole = [Site::ResidPre(l), Site::ResidMid(0), Site::ResidPost(0), Site::ResidPost(l)];
@@ -37,7 +37,7 @@ fn kinds(twin: &Twin) -> Vec<Site> {
     whole.into_iter().chain(parts).collect()
 }
 
-/// Returns an edit of the `kind`-th kind, with a vector of the size of typical values.
+/// A change of the `kind`-th kind, of the size of the values that it acts on.
 fn change(twin: &Twin, site: Site, token: usize, (kind, random): (usize, &mut Random)) -> Edit {
     let s = random.normals(site.width(&twin.config));
     match kind % 6 {
@@ -50,7 +50,7 @@ fn change(twin: &Twin, site: Site, token: usize, (kind, random): (usize, &mut Ra
     }
 }
 
-/// Returns `n` edits of random kinds; every third is at the same place as the one before it.
+/// `n` edits of random kinds; every third acts where the one before it did.
 fn changes(twin: &Twin, tokens: usize, n: usize, random: &mut Random) -> Vec<Edit> {
     let sites = twin.sites();
     let mut place = (sites[0], 0);
@@ -64,7 +64,7 @@ fn changes(twin: &Twin, tokens: usize, n: usize, random: &mut Random) -> Vec<Edi
     (0..n).map(edit).collect()
 }
 
-/// Returns a source with normal elements.
+/// A source with normal numbers.
 fn source(twin: &Twin, site: Site, token: usize, random: &mut Random) -> Source {
     Source { site, token, vector: random.normals(site.width(&twin.config)) }
 }

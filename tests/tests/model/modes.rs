@@ -1,4 +1,4 @@
-//! Modes of a linearisation: each against the reference with the same frozen factors, and against its transpose.
+//! Modes of a linearisation: each against the reference with the same factors taken as constants, and against itself.
 
 use resolvent_field::{adjoint, dot, reconstruction};
 use resolvent_model::{Mode, Observable, Site, Source};
@@ -12,7 +12,7 @@ use super::{kinds, prepared, source};
 
 const FROZEN: [Mode; 4] = [Mode::FrozenNorm, Mode::FrozenAttention, Mode::Frozen, Mode::RelP];
 
-/// Sources of every kind, in runs without edits and with many. The tangents must differ from those of the exact mode.
+/// Sources of every kind, in runs without edits and with many; a mode that did nothing would be the exact one.
 #[test]
 fn tangents_in_each_mode() {
     let mut worst = Worst::new("modes.jvp");
@@ -44,7 +44,7 @@ fn tangents_in_each_mode() {
     }
 }
 
-/// Sensitivities of a difference of logits, including the final norm.
+/// Sensitivities of a difference of logits, the final norm included.
 #[test]
 fn sensitivities_in_each_mode() {
     let mut worst = Worst::new("modes.vjp");
@@ -71,15 +71,15 @@ fn each_mode_has_its_transpose() {
         for on in subjects() {
             let run = prepared(&twin, on, &tokens, &[]);
             for mode in Mode::ALL {
-                let certificate = adjoint(&run.linearize(mode), 3).expect("runs");
-                worst.within(format!("{mode:?}"), on.name(), certificate.value, certificate.bound);
+                let frozen = adjoint(&run.linearize(mode), 3).expect("runs");
+                worst.within(format!("{mode:?}"), on.name(), frozen.value, frozen.bound);
             }
         }
     }
 }
 
-/// With frozen norms, patterns and GELU ratios, the run is a linear map of its embeddings and biases. Applied to them, the map
-/// gives the run itself, at every level and at the logits.
+/// A run is a linear map of what is put into it, where norms, patterns and GELU's ratios are constants: the map of its own
+/// embeddings and biases is the run itself, at every level and to the logits.
 #[test]
 fn the_relevance_rules_reconstruct_the_run() {
     let mut worst = ["relp.field", "relp.logits", "relp.value"].map(Worst::new);
@@ -91,16 +91,16 @@ fn the_relevance_rules_reconstruct_the_run() {
         let mut sources: Vec<Source> =
             embedded.map(|(token, h)| Source { site: Site::ResidPre(0), token, vector: h.to_vec() }).collect();
         sources.extend(twin.constants(TOKENS.len()));
-        let product = linear.jvp(std::slice::from_ref(&sources)).expect("fits").into_single();
-        let apart = relative(&wide(&product), &wide(&field));
+        let made = linear.jvp(std::slice::from_ref(&sources)).expect("fits").into_single();
+        let apart = relative(&wide(&made), &wide(&field));
         worst[0].within("all levels", on.name(), apart, tolerance::MODEL);
 
-        let h = product[product.len() - d..].to_vec();
+        let h = made[made.len() - d..].to_vec();
         let logits = linear.logit_tangents(last, &[h]).expect("fits");
         let apart = relative(&wide(&logits), &wide(&run.logits_at(last).expect("reads")));
         worst[1].within("last token", on.name(), apart, tolerance::MODEL);
 
-        // By the transpose: the contributions of all sources to J add up to J.
+        // The same from the other side: what each source contributes to J adds up to J.
         let (j, mut sum, mut size) = (Observable::logit_diff(4, 21, last), 0.0, 0.0f64);
         let sites: Vec<Site> = sources.iter().map(|s| s.site).collect();
         let seeds = run.seeds(&j).expect("fits");
@@ -116,7 +116,7 @@ fn the_relevance_rules_reconstruct_the_run() {
     }
 }
 
-/// The reconstruction from the embeddings alone has an error in every mode, because this model has biases.
+/// Without its biases, the model's own product with its input is reported as what it is; in the other modes it is not the run.
 #[test]
 fn reconstructions_are_reported() {
     let twin = Twin::small();
@@ -125,7 +125,7 @@ fn reconstructions_are_reported() {
         let errors = Mode::ALL.map(|mode| {
             let result = reconstruction(&run, mode).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
             let error = result.array("error").expect("is there").data.clone();
-            assert!(error[..TOKENS.len()].iter().all(|e| *e == 0.0), "h[0] is exact");
+            assert!(error[..TOKENS.len()].iter().all(|e| *e == 0.0), "h[0] is what it is");
             let cosine = &result.array("cosine").expect("is there").data;
             assert!(cosine.iter().all(|c| (-1.0..=1.000_001).contains(c)), "{cosine:?}");
             error[error.len() - 1]
@@ -135,7 +135,7 @@ fn reconstructions_are_reported() {
 }
 
 #[test]
-fn only_the_exact_mode_has_a_second_order() {
+fn the_second_order_is_of_the_exact_mode_alone() {
     let twin = Twin::small();
     let on = subjects()[0];
     let run = prepared(&twin, on, &TOKENS, &[]);
@@ -143,14 +143,14 @@ fn only_the_exact_mode_has_a_second_order() {
     for mode in FROZEN {
         let linear = run.linearize(mode);
         assert_eq!(linear.mode(), mode);
-        let errors = [
+        let said = [
             linear.jet(&s).err().map(|e| e.to_string()),
             linear.along(&s, &j).err().map(|e| e.to_string()),
             linear.hvp(&s, &j).err().map(|e| e.to_string()),
         ];
-        for error in errors {
-            let error = error.expect("is refused");
-            assert!(error.contains(&format!("{mode:?}")) && error.contains("use Mode::Exact"), "{error}");
+        for said in said {
+            let said = said.expect("is refused");
+            assert!(said.contains(&format!("{mode:?}")) && said.contains("use Mode::Exact"), "{said}");
         }
     }
 }

@@ -5,8 +5,8 @@ use resolvent_tests::{Labelled, Random, Subject, Twin, Worst, subjects, toleranc
 
 use super::{change, changes, kinds, prepared};
 
-/// Returns models of odd sizes, each with a prompt length. They cover every switch of the configuration, one token, heads of
-/// 66 and 128, and more tokens than an attention tile has keys.
+/// Models of odd sizes with a prompt length each: every switch of the configuration, one token, heads of 66 and 128, and
+/// more tokens than an attention tile has keys.
 fn twins() -> Vec<(Twin, usize)> {
     let base = Config { n_positions: 80, ..tiny() };
     let exact = Activation::Gelu;
@@ -57,7 +57,7 @@ fn every_site_is_captured() {
     }
 }
 
-/// Compares field and logits of an edited run with the reference.
+/// What a run under `edits` leaves behind: field and logits.
 fn check(worst: &mut [Worst; 2], twin: &Twin, tokens: &[u32], edits: &[Edit]) {
     let trace = twin.primal(tokens, edits);
     let truth = [trace.field, trace.logits].map(Labelled::reference);
@@ -97,7 +97,7 @@ fn several_edits_at_once() {
     }
 }
 
-/// h\[l\] has two names. Edits under both are applied in the given order.
+/// h\[l\] has two names. Edits under both act in the order in which they are given.
 #[test]
 fn two_names_of_a_place_are_one_place() {
     let mut worst = ["names.field", "names.logits"].map(Worst::new);
@@ -110,9 +110,9 @@ fn two_names_of_a_place_are_one_place() {
     check(&mut worst, &twin, &tokens, &[add[0].clone(), put[1].clone(), add[1].clone()]);
 }
 
-/// An invalid edit is an error that names the site, and nothing runs.
+/// What does not fit is an error that names the site, and nothing runs.
 #[test]
-fn invalid_edits_are_refused() {
+fn places_that_are_not_there_are_refused() {
     let twin = Twin::small();
     let d = twin.config.n_embd;
     let on: &Subject = subjects()[0];
@@ -122,14 +122,11 @@ fn invalid_edits_are_refused() {
         (Edit::ablate(Site::ResidPre(2), 0), "blocks.2.hook_resid_pre: the model has blocks 0 to 1"),
         (Edit::ablate(Site::Z(1, 3), 0), "blocks.1.attn.hook_z[3]: the model has heads 0 to 2"),
         (Edit::ablate(Site::MlpOut(0), 3), "blocks.0.hook_mlp_out at token 3: the prompt has tokens 0 to 2"),
-        (
-            Edit::put(Site::Q(0, 0), 0, vec![0.0; d]),
-            "blocks.0.attn.hook_q[0] is 6 wide, but the given vector has 18 elements",
-        ),
-        (Edit::scale(Site::Q(0, 0), 0, f32::NAN), "blocks.0.attn.hook_q[0]: element 0 of the edit is NaN"),
+        (Edit::put(Site::Q(0, 0), 0, vec![0.0; d]), "blocks.0.attn.hook_q[0] is 6 wide, and the vector given 18"),
+        (Edit::scale(Site::Q(0, 0), 0, f32::NAN), "blocks.0.attn.hook_q[0]: number 0 of the edit is NaN"),
         (
             Edit::add(Site::ResidMid(0), 1, [vec![0.0; d - 1], vec![f32::INFINITY]].concat()),
-            "blocks.0.hook_resid_mid: element 17 of the edit is inf",
+            "blocks.0.hook_resid_mid: number 17 of the edit is inf",
         ),
     ] {
         assert_eq!(refused(edit), message);

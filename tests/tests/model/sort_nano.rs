@@ -1,7 +1,5 @@
-//! A trained model of three blocks that sorts six digits of {0, 1, 2}.
-//!
-//! It is outside the repository, in `../shared/models/sort-nano` or below `RESOLVENT_SHARED`. If it is missing, its tests
-//! print that they are left out.
+//! A trained model of three blocks that sorts six digits of {0, 1, 2}. It lies beside the repository, in
+//! `../shared/models/sort-nano` or below `RESOLVENT_SHARED`, and where it does not, its tests say that they are left out.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -35,7 +33,7 @@ fn sorted(digits: &[u32]) -> Vec<u32> {
     sorted
 }
 
-/// Decodes six answers, each appended to the prompt of the next.
+/// Six answers, each appended to the prompt of the next.
 fn decode(model: &Model, digits: &[u32]) -> Vec<u32> {
     let mut tokens = digits.to_vec();
     while tokens.len() < 12 {
@@ -45,9 +43,8 @@ fn decode(model: &Model, digits: &[u32]) -> Vec<u32> {
     tokens.split_off(6)
 }
 
-/// The model sorts: twenty prompts are decoded step by step, and all are run once with the correct answer appended.
-///
-/// A row does not depend on later rows. So greedy decoding sorts if and only if each row of that run predicts the next digit.
+/// Decoding step by step, and, for all, the eleven tokens of the right answer at once: as a row does not depend on later
+/// ones, greedy decoding sorts if and only if each row of that run gives the next digit.
 #[test]
 fn it_sorts() {
     let Some(directory) = directory() else { return };
@@ -70,9 +67,9 @@ fn it_sorts() {
     }
 }
 
-/// The logits match the figures that were published with the model.
+/// The figures of its own page.
 #[test]
-fn its_logits_match_the_published_ones() {
+fn its_logits_are_those_that_were_published() {
     let Some(directory) = directory() else { return };
     let known = [
         (vec![2, 0, 1, 1, 2, 0], [8.2410, -4.1917, -2.6106]),
@@ -89,9 +86,9 @@ fn its_logits_match_the_published_ones() {
     }
 }
 
-/// The certificates of the analyses pass on trained weights, and a patch of the clean digit restores the answer.
+/// The analyses on trained weights, each with its certificates; putting the clean digit in restores the answer.
 #[test]
-fn analyses_pass_their_checks_on_it() {
+fn analyses_hold_on_it() {
     let Some(directory) = directory() else { return };
     let (clean, corrupted) = ([2, 0, 1, 1, 2, 0], [2, 1, 1, 1, 2, 1]);
     for on in subjects() {
@@ -104,7 +101,7 @@ fn analyses_pass_their_checks_on_it() {
         let value = |name: &str, i: usize| result.array(name).expect("an array").data[i];
         let (from, to) = (value("corrupted_value", 0), value("clean_value", 0));
         assert!(from < -5.0 && to > 5.0, "the answers are 1 and 0: {from} {to}");
-        assert!((value("effect", 3 * 6 + 5) - (to - from)).abs() < 1e-3, "the answer depends on the last row only");
+        assert!((value("effect", 3 * 6 + 5) - (to - from)).abs() < 1e-3, "the last row is all that the answer reads");
         assert_eq!(value("effect", 0), 0.0, "the first digits are the same");
     }
 }

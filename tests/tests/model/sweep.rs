@@ -1,4 +1,4 @@
-//! `Run::values_under`: many edited runs over one base run, against each of them run alone.
+//! `Run::values_under`: many edited prompts over one base run, against each of them run alone.
 
 use resolvent_model::{Config, Edit, Observable, Run, Site, tiny};
 use resolvent_tests::truth::relative;
@@ -6,7 +6,7 @@ use resolvent_tests::{Random, Subject, Twin, Worst, subjects, tolerance};
 
 use super::{change, changes, prepared, source};
 
-/// Compares the values of a batch of edited runs with those of each run alone. Edits of the base run come first.
+/// Effects of a batch against those of the prompts alone. `edits` are those of the base run, which come first.
 fn check(worst: &mut Worst, run: &Run, variants: &[Vec<Edit>], observables: &[Observable]) {
     let (model, base) = (run.model(), run.edits());
     let by = if model.device().info().is_host() { "host" } else { "gpu" };
@@ -50,7 +50,7 @@ fn every_patch_is_the_prompt_run_alone() {
             variants.push(vec![change(&twin, site, token, (kind, &mut random))]);
         }
     }
-    // Also several edits at once, no edit, and two edits at one place.
+    // And several at once, none at all, and one place twice.
     variants.extend((1..12).map(|n| changes(&twin, tokens.len(), n, &mut random)));
     variants.push(Vec::new());
     for on in subjects() {
@@ -82,7 +82,7 @@ fn patches_of_a_long_prompt() {
     }
 }
 
-/// Edits of the base run are applied first, and also in every recomputed row.
+/// The base run has edits of its own: they act first, and again in every row that is computed anew.
 #[test]
 fn patches_of_an_edited_run() {
     let mut worst = Worst::new("sweep.edited");
@@ -95,7 +95,7 @@ fn patches_of_an_edited_run() {
         for (i, site) in twin.sites().into_iter().enumerate() {
             variants.push(vec![change(&twin, site, i % tokens.len(), (i, &mut random))]);
         }
-        // Edits at the same places as those of the base run.
+        // At the very places of the base run's edits.
         variants.extend(base.iter().map(|e| vec![change(&twin, e.site, e.token, (0, &mut random))]));
         variants.extend(base.iter().map(|e| vec![Edit::scale(e.site, e.token, 0.5)]));
         for on in subjects() {
@@ -105,7 +105,7 @@ fn patches_of_an_edited_run() {
     }
 }
 
-/// Edits after the observable's token, or above its level, cannot reach it: the value has the same bits.
+/// What comes after the observable's token, or above its level, cannot reach it: the value keeps its bits.
 #[test]
 fn edits_out_of_reach_change_nothing() {
     let twin = Twin::small();
@@ -134,7 +134,7 @@ fn edits_out_of_reach_change_nothing() {
     }
 }
 
-/// Edits of the last token, one row for each sequence, in another order than that of the joins.
+/// The last token's rows alone, a row a member, in an order that is not that in which they join.
 #[test]
 fn values_come_in_the_order_of_their_edits() {
     let mut worst = Worst::new("sweep.order");
@@ -149,10 +149,10 @@ fn values_come_in_the_order_of_their_edits() {
     }
 }
 
-/// On a device with small bindings, a sweep and batches of tangents are split into many, with the same results.
+/// A device that binds little cuts a sweep, and batches of tangents, into many: the numbers are the same.
 #[test]
-fn split_batches_give_the_same() {
-    let mut worst = Worst::new("sweep.split");
+fn cut_batches_give_the_same() {
+    let mut worst = Worst::new("sweep.cut");
     let (twin, tokens) = long();
     let mut random = Random::new(7);
     let mut variants = Vec::new();
@@ -177,9 +177,9 @@ fn split_batches_give_the_same() {
         // The prompt's own rows fit twice; the sweep has a hundred times as many.
         let small = on.again(resolvent_engine::Options { max_binding: Some(48 << 10), ..Default::default() });
         assert_eq!(small.device().info().max_binding, 48 << 10);
-        let ((want, chi, along), (got, chi_split, along_split)) = (sweep(on), sweep(&small));
+        let ((want, chi, along), (got, cut, along_cut)) = (sweep(on), sweep(&small));
         worst.within("values", on.name(), relative(&got, &want), tolerance::ALONE);
-        worst.within("chi", on.name(), relative(&chi_split, &chi), tolerance::BATCH);
-        worst.within("along", on.name(), relative(&along_split, &along), tolerance::ALONE);
+        worst.within("chi", on.name(), relative(&cut, &chi), tolerance::BATCH);
+        worst.within("along", on.name(), relative(&along_cut, &along), tolerance::ALONE);
     }
 }

@@ -1,4 +1,4 @@
-//! Times GPT-2 small in burn, on its wgpu backend and on its CPU backend, and compares their results.
+//! Times GPT-2 small in burn, on its wgpu backend and on its own CPU backend, each checked against the other.
 
 mod model;
 mod report;
@@ -14,7 +14,7 @@ use report::Report;
 const FORWARD: &str = "forward, two logits";
 const SENSITIVITY: &str = "forward and sensitivity";
 
-/// A device, with the model and the read rows on it.
+/// A device with what lies on it.
 struct Place {
     device: Device,
     model: Gpt2,
@@ -28,13 +28,13 @@ impl Place {
         Self { device, model, read }
     }
 
-    /// Computes the two logits and reads them back.
+    /// The two logits, on the host.
     fn two_logits(&self, vocabulary: &Vocabulary) -> Vec<f32> {
         let embedded = vocabulary.prompt().to_device(&self.device);
         host(self.model.two_logits(embedded, self.read.clone()))
     }
 
-    /// Computes the gradients by all levels and reads them back, one after another.
+    /// Gradients by all levels, on the host one after the other.
     fn sensitivity(&self, vocabulary: &Vocabulary) -> Vec<f32> {
         let embedded = vocabulary.prompt().to_device(&self.device);
         let (_, levels) = self.model.sensitivity(embedded, self.read.clone());
@@ -42,7 +42,7 @@ impl Place {
     }
 }
 
-/// Reads the elements of a tensor; waits until they are computed.
+/// Numbers of a tensor; waits for them.
 fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().try_to_vec().expect("tensors are f32")
 }
@@ -54,13 +54,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         match argument.as_str() {
             "--quick" => quick = true,
             "--out" => out = Some(typed.next().ok_or("--out needs a file")?),
-            other => return Err(format!("unknown argument `{other}`: expected --quick or --out FILE").into()),
+            other => return Err(format!("`{other}` is unknown; there are --quick and --out FILE").into()),
         }
     }
     let cpu = Device::flex();
     cpu.seed(1);
     let (vocabulary, model) = (Vocabulary::new(&cpu), Gpt2::new(&cpu));
-    // The best available adapter, possibly a software one.
+    // The best adapter that there is, a software one where there is no other.
     let (gpu, setup) = Device::wgpu_options().init_with_setup()?;
     let adapter = setup.adapter.get_info();
     let adapter =

@@ -1,4 +1,4 @@
-//! GPT-2 small with burn's modules, as a user of burn would write it.
+//! GPT-2 small in burn's own modules, as a user of burn would write it.
 
 use burn::module::Module;
 use burn::nn::activation::Gelu;
@@ -7,7 +7,7 @@ use burn::tensor::module::attention;
 use burn::tensor::ops::AttentionModuleOptions;
 use burn::tensor::{Device, Int, Tensor};
 
-/// Number of blocks.
+/// Blocks.
 pub const LAYERS: usize = 12;
 /// Tokens of the prompt.
 pub const TOKENS: usize = 16;
@@ -30,7 +30,7 @@ pub struct Block {
     down: Linear,
 }
 
-/// The model without the embedding of tokens.
+/// The model behind its embedding of tokens.
 #[derive(Module, Debug)]
 pub struct Gpt2 {
     wpe: Embedding,
@@ -38,10 +38,8 @@ pub struct Gpt2 {
     ln_f: LayerNorm,
 }
 
-/// Embedding and unembedding, on the CPU.
-///
-/// The table has 147 MiB. Many adapters bind at most 128 MiB, and burn does not split the table. So it stays on the CPU, and
-/// only the rows that are read are copied to the device.
+/// Embedding and unembedding. With 147 MiB the table is larger than what many adapters let a kernel see, 128 MiB, and burn does
+/// not split it; so it stays on the processor, and the rows that are read go over.
 #[derive(Module, Debug)]
 pub struct Vocabulary {
     wte: Embedding,
@@ -55,7 +53,7 @@ fn linear(from: usize, to: usize, device: &Device) -> Linear {
     LinearConfig::new(from, to).with_initializer(normal(0.02)).init(device)
 }
 
-/// Creates a layer norm with random gain and shift: with 1 and 0, a mistake could remain unnoticed.
+/// A layer norm whose gain and shift are not 1 and 0: weights that do nothing would hide a mistake.
 fn layer_norm(device: &Device) -> LayerNorm {
     let mut norm = LayerNormConfig::new(WIDTH).with_epsilon(1e-5).init(device);
     let drawn = |mean: f64| Initializer::Normal { mean, std: 0.1 }.init::<1, _>([WIDTH], device);
@@ -77,7 +75,7 @@ impl Block {
         }
     }
 
-    /// Maps [B, T, d] to the same shape.
+    /// [B, T, d] to the same.
     fn forward(&self, h: Tensor<3>) -> Tensor<3> {
         let [batch, tokens, _] = h.dims();
         let qkv = self.qkv.forward(self.ln_1.forward(h.clone()));
@@ -92,19 +90,19 @@ impl Block {
 }
 
 impl Vocabulary {
-    /// Draws random weights.
+    /// Random weights.
     pub fn new(device: &Device) -> Self {
         Self { wte: embedding(VOCABULARY, device) }
     }
 
-    /// Returns the embeddings [1, T, d] of the prompt.
+    /// Embeddings [1, T, d] of the prompt.
     pub fn prompt(&self) -> Tensor<3> {
         let ids: Vec<i32> = (0..TOKENS).map(|i| ((i * 7919 + 104_729) % VOCABULARY) as i32).collect();
         let device = self.wte.weight.device();
         self.wte.forward(Tensor::<1, Int>::from_ints(ids.as_slice(), &device).unsqueeze())
     }
 
-    /// Returns the two rows [2, d] of the unembedding.
+    /// The two rows [2, d] of the unembedding.
     pub fn read(&self) -> Tensor<2> {
         let table = self.wte.weight.val();
         let rows = Tensor::from_ints(READ, &table.device());
@@ -113,7 +111,7 @@ impl Vocabulary {
 }
 
 impl Gpt2 {
-    /// Draws random weights.
+    /// Random weights.
     pub fn new(device: &Device) -> Self {
         Self {
             wpe: embedding(POSITIONS, device),
@@ -122,7 +120,7 @@ impl Gpt2 {
         }
     }
 
-    /// Maps embedded tokens [1, T, d] and two rows of the unembedding [2, d] to two logits of the last token, [1, 2].
+    /// Embedded tokens [1, T, d] and two rows of the unembedding [2, d] to two logits of the last token, [1, 2].
     pub fn two_logits(&self, embedded: Tensor<3>, read: Tensor<2>) -> Tensor<2> {
         let mut h = self.level_0(embedded);
         for block in &self.blocks {
@@ -131,9 +129,9 @@ impl Gpt2 {
         self.head(h, read)
     }
 
-    /// Computes the difference of the logits, and its derivative by every level [1, T, d], bottom first.
+    /// The same with the difference of the logits, and its derivative by every level [1, T, d], bottom first.
     ///
-    /// A zero tensor is added at each level, because burn stores the gradients of leaves only.
+    /// Something that is zero is added at each level: burn keeps the gradients of leaves alone.
     pub fn sensitivity(&self, embedded: Tensor<3>, read: Tensor<2>) -> (Tensor<1>, Vec<Tensor<3>>) {
         let (shape, device) = (embedded.dims(), embedded.device());
         let added: Vec<Tensor<3>> =

@@ -1,24 +1,24 @@
-//! The clock and the output format, the same as those of the other peers.
+//! The clock and the form of the answer, those of the other peers.
 
 use std::time::Instant;
 
 use serde_json::{Value, json};
 
-/// The measurements of a peer.
+/// What was measured.
 pub struct Report {
-    /// Whether to spend about a second on each pass, instead of ten.
+    /// About a second for each pass, in place of ten.
     pub quick: bool,
     checks: serde_json::Map<String, Value>,
     passes: Vec<Value>,
 }
 
 impl Report {
-    /// Creates an empty report.
+    /// An empty one.
     pub fn new(quick: bool) -> Self {
         Self { quick, checks: serde_json::Map::new(), passes: Vec::new() }
     }
 
-    /// Returns an error if the largest difference exceeds `most` times the largest expected value.
+    /// Fails unless the largest difference is at most `most` times the largest number expected.
     pub fn check(
         &mut self,
         what: &str,
@@ -30,7 +30,7 @@ impl Report {
         let mut error = if found.len() == expected.len() { 0.0 } else { f32::NAN };
         for (a, b) in found.iter().zip(expected) {
             let off = (a - b).abs() / largest;
-            // A NaN must not be dropped by a comparison.
+            // A NaN stays.
             error = if off > error || off.is_nan() { off } else { error };
         }
         eprintln!("check {what}: {error:.1e} (at most {most:.0e})");
@@ -38,7 +38,7 @@ impl Report {
         if error <= most { Ok(()) } else { Err(format!("{what}: relative error {error:.1e}").into()) }
     }
 
-    /// Times the work, which must be complete when it returns. Three untimed runs precede, as kernels are tuned on first use.
+    /// Runs the work, which has to be done when it returns, and twice more before it counts: kernels are tuned on first use.
     pub fn time(&mut self, name: &str, variant: &str, mut work: impl FnMut()) {
         let (budget, most) = if self.quick { (1.0, 5) } else { (10.0, 25) };
         (0..3).for_each(|_| work());
@@ -63,7 +63,7 @@ impl Report {
         }));
     }
 
-    /// Returns the JSON of a result file.
+    /// The form of the files.
     pub fn to_json(&self, adapter: &str) -> Value {
         json!({
             "schema": 1, "peer": "burn", "packages": { "burn": locked("burn"), "wgpu": locked("wgpu") },
@@ -73,12 +73,12 @@ impl Report {
     }
 }
 
-/// Returns the number of threads of every peer, as set by the runner.
+/// Threads of every peer, as the runner has set them.
 fn threads() -> usize {
     std::env::var("PEERS_THREADS").ok().and_then(|text| text.parse().ok()).unwrap_or(2)
 }
 
-/// Returns the version of a package in this package's lock file.
+/// The version of a package in this package's lock file.
 fn locked(package: &str) -> String {
     let lock = include_str!("../Cargo.lock");
     let entry = format!("name = \"{package}\"\nversion = \"");

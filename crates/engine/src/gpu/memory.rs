@@ -23,8 +23,8 @@ impl Block {
         Ok(Self { buffer, pooled: false, home: Arc::downgrade(shared) })
     }
 
-    /// Takes memory from the pool. Launches run in submission order, so a block may be reused while earlier launches
-    /// that use it are still queued.
+    /// Memory from the pool. Launches run in submission order, so a block may be handed on while earlier
+    /// launches that use it are still queued.
     pub(super) fn pooled(shared: &Arc<Shared>, label: &str, bytes: u64) -> Result<Self> {
         let size = bytes.next_multiple_of(256);
         let buffer = match shared.pool.take(size) {
@@ -34,7 +34,7 @@ impl Block {
         Ok(Self { buffer, pooled: true, home: Arc::downgrade(shared) })
     }
 
-    /// Whether the block is memory of this device.
+    /// Whether the block is memory of this very device.
     pub(super) fn is_of(&self, shared: &Arc<Shared>) -> bool {
         std::ptr::eq(self.home.as_ptr(), Arc::as_ptr(shared))
     }
@@ -73,12 +73,12 @@ struct Shelf {
     bytes: u64,
 }
 
-/// Free blocks, by size.
+/// Blocks waiting to be used again, by size.
 pub(super) struct Pool {
     shelf: Mutex<Shelf>,
     /// Whether pooled memory is filled with NaN before its first launch.
     pub(super) poison: bool,
-    /// Most bytes to retain for reuse; further blocks go back to the driver.
+    /// Bytes that wait for reuse before memory goes back to the driver.
     keep: u64,
 }
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 use super::{Shared, fault};
 use crate::error::{Error, Result};
 
-/// Longest wait for the driver's answer once the queue is empty.
+/// Time that an answer may take once the queue is empty.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// Returns the bytes of `range` (a multiple of 4) of `buffer`, after all submitted work.
+/// The bytes of `range` (a multiple of 4) of `buffer`, after all submitted work.
 pub(super) fn read(shared: &Shared, buffer: &wgpu::Buffer, label: &str, range: Range<u64>) -> Result<Vec<u8>> {
     let size = range.end - range.start;
     if size == 0 {
@@ -30,13 +30,13 @@ pub(super) fn read(shared: &Shared, buffer: &wgpu::Buffer, label: &str, range: R
     })?;
     let (send, receive) = mpsc::channel();
     staging.slice(..).map_async(wgpu::MapMode::Read, move |mapped| {
-        // The receiver waits below. Sending fails only if this thread has unwound.
+        // The receiver waits below; it can only be gone if this thread has unwound.
         let _gone = send.send(mapped);
     });
     shared.submit_pending()?;
     let failed =
         |reason: String| Error::Buffer { label: label.to_owned(), reason: format!("cannot be read: {reason}") };
-    // Another polling thread may have received our answer and not delivered it yet.
+    // Another thread that polls may have taken our answer along, and be about to deliver it.
     match receive.recv_timeout(ANSWER) {
         Ok(Ok(())) => {}
         Ok(Err(e)) => return Err(failed(e.to_string())),

@@ -1,4 +1,4 @@
-//! Execution: launches are split into segments by a time budget; a segment is one encoder and one compute pass.
+//! Execution: launches become one encoder and one compute pass a segment, cut to a time budget.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,14 +13,14 @@ use crate::profile::Sample;
 use crate::recording::{Launch, Work};
 use crate::stop::go_on;
 
-/// Target time of one submission, far below any driver's watchdog.
+/// Time that one submission should take: far under any driver's watchdog.
 const BUDGET: Duration = Duration::from_millis(250);
-/// Most launches in one segment; their params share one uniform buffer, 256 bytes apart.
+/// Launches in one segment; their params share one uniform buffer, 256 bytes apart.
 const SEGMENT_LAUNCHES: usize = 256;
 const PARAMS_STRIDE: usize = 256;
 /// Submissions queued before the next one waits for the oldest.
 const IN_FLIGHT: usize = 3;
-/// Operations that a typical device does in the time in which it moves one byte.
+/// A device does about this many operations in the time in which it moves one byte.
 const FLOPS_PER_BYTE: f64 = 10.0;
 
 fn cost(work: Work) -> f64 {
@@ -37,7 +37,7 @@ struct Ready {
     cost: f64,
 }
 
-/// Submissions in flight, and the estimated speed of the device.
+/// Submissions under way, and what is known of the device's speed.
 pub(super) struct Flight {
     params: wgpu::Buffer,
     /// Operations per second, as measured; starts at a guess from the kind of device.
@@ -68,7 +68,7 @@ impl Flight {
         }
     }
 
-    /// Forgets the submissions, which are all done. A later wait for one of them would count idle time as its own.
+    /// All submissions are done. Waiting for one of them later would count idle time as its own.
     pub(super) fn landed(&mut self) {
         self.queued.clear();
     }
@@ -78,7 +78,7 @@ impl Flight {
     }
 }
 
-/// Executes `launches` in order, and returns the number of segments.
+/// Executes `launches` in order, in as many segments as it returns.
 pub(super) fn submit(shared: &Arc<Shared>, launches: Vec<Launch>) -> Result<u64> {
     shared.pipelines.ready(&shared.device, &launches)?;
     let mut flight = shared.lock_flight();
@@ -96,7 +96,7 @@ pub(super) fn submit(shared: &Arc<Shared>, launches: Vec<Launch>) -> Result<u64>
         params.extend_from_slice(&launch.params);
         params.resize(params.len().next_multiple_of(PARAMS_STRIDE), 0);
         ready.push(next);
-        // Dropping the launch here returns its unused buffers to the pool, for the next launch.
+        // Dropping the launch here returns buffers that nothing names any more to the pool, for the next one.
     }
     if !ready.is_empty() {
         flush(shared, &mut flight, ready, &params)?;
@@ -124,7 +124,7 @@ fn prepare(shared: &Arc<Shared>, flight: &Flight, launch: &Launch) -> Result<Rea
     Ok(Ready { pipeline, bind_group, grid: launch.grid, poison, sample, cost: cost(launch.work) })
 }
 
-/// Returns the block of `buffer`, and whether it was taken from the pool just now.
+/// The block of `buffer`, taken from the pool if it has none yet.
 fn place<'a>(shared: &Arc<Shared>, buffer: &'a Buffer) -> Result<(&'a Block, bool)> {
     let fresh = buffer.storage().is_none();
     if fresh {
@@ -171,7 +171,7 @@ fn wait_for_oldest(shared: &Shared, flight: &mut Flight) -> Result<()> {
     let took = flight.last_done.elapsed().as_secs_f64();
     flight.last_done = Instant::now();
     if took > 1e-3 {
-        // Average with the old figure: one disturbed submission does not change the split by much.
+        // Half of the new figure at a time: one disturbed submission does not change the cut by much.
         flight.speed = (0.5 * flight.speed + 0.5 * total / took).max(1e9);
     }
     Ok(())
@@ -201,7 +201,7 @@ fn dispatch(pass: &mut wgpu::ComputePass<'_>, launch: &Ready, place: usize) {
     pass.dispatch_workgroups(x, y, z);
 }
 
-/// Fills `targets` with NaN. There are none unless `Options::poison` is set.
+/// Fills `targets` with NaN, as far as the device was opened to do so.
 fn poison(shared: &Shared, flight: &mut Flight, encoder: &mut wgpu::CommandEncoder, targets: &[wgpu::Buffer]) {
     const CHUNK: u64 = 1 << 20;
     if targets.is_empty() {
@@ -244,7 +244,7 @@ impl Timed {
     }
 }
 
-/// Like [`encode`], with a pass and two timestamps for each launch.
+/// As [`encode`], with a pass and two timestamps for each launch.
 fn encode_timed(shared: &Shared, flight: &mut Flight, encoder: &mut wgpu::CommandEncoder, ready: Vec<Ready>) -> Timed {
     let count = 2 * ready.len() as u32;
     let queries = shared.device.create_query_set(&wgpu::QuerySetDescriptor {

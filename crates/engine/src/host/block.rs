@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 
 use bytemuck::{Pod, Zeroable};
 
-/// One cache line. A vector of lines starts at a cache line, so SIMD loads of whole rows are aligned.
+/// One cache line. Vectors of lines start on a line, which SIMD loads of whole rows like.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Pod, Zeroable)]
 pub(crate) struct Line([f32; 16]);
@@ -21,19 +21,18 @@ struct Shelf {
     bytes: usize,
 }
 
-/// Returns the length to reserve for `len` lines: at most a quarter more. A batch that grows layer by layer asks for
-/// ever longer buffers, and the rounding lets them reuse memory that has been touched already. The system allocates
-/// no page for lines that are never written.
+/// The length to reserve for `len` lines: at most a quarter more, so that the ever longer buffers of a batch that grows
+/// layer by layer find memory that has been touched already. Of what nobody writes, no page is taken.
 fn class(len: usize) -> usize {
     len.next_multiple_of((len.next_power_of_two() / 8).max(1))
 }
 
-/// Free blocks, by length.
+/// Blocks waiting to be used again, by length.
 #[derive(Clone)]
 pub(crate) struct Pool {
     shelf: Arc<Mutex<Shelf>>,
     poison: bool,
-    /// Most bytes to retain for reuse; further blocks go back to the system.
+    /// Bytes that wait for reuse before memory goes back to the system.
     keep: usize,
 }
 
@@ -72,18 +71,18 @@ pub(crate) struct Block {
     pool: Pool,
 }
 
-/// A locked block.
+/// A held lock.
 pub(crate) enum Guard<'a> {
     Read(RwLockReadGuard<'a, Lines>),
     Write(RwLockWriteGuard<'a, Lines>),
 }
 
-/// Returns the words of `lines`.
+/// The words of `lines`.
 pub(crate) fn words(lines: &[Line]) -> &[f32] {
     bytemuck::cast_slice(lines)
 }
 
-/// Returns the words of `lines`.
+/// The words of `lines`.
 pub(crate) fn words_mut(lines: &mut [Line]) -> &mut [f32] {
     bytemuck::cast_slice_mut(lines)
 }

@@ -1,9 +1,8 @@
-//! f16 weights, widened to f32 in registers.
+//! Weights in halves, widened on their way through the registers.
 //!
-//! A 32-bit word contains two neighbouring elements, so a vector of words gives a vector of even elements and a vector
-//! of odd elements. Widened rows stay in that order: in each stretch of two vectors, evens come before odds. The order
-//! does not matter to sums over the elements, nor to separate sums for each of them. [`deinterleave`] and
-//! [`interleave`] convert to this order and back. Elements that fill no such stretch stay in the usual order.
+//! A word holds two neighbours, so a vector of words gives a vector of the even numbers and one of the odd ones. They are left in
+//! that order, evens before odds in each stretch of two vectors, as long as only sums over them, or sums beside them, are
+//! wanted: [`apart`] and [`interleaved`] go there and back. What fills no such stretch stays in turn.
 
 use half::f16;
 use pulp::Simd;
@@ -12,19 +11,19 @@ use super::fetch::fetch;
 use super::weights::Elements;
 
 impl<'a> Elements<'a> {
-    /// Returns the elements from index `at` on.
+    /// Those from number `at` on.
     pub(super) fn from(self, at: usize) -> Self {
         match self {
             Self::F32(elements) => Self::F32(&elements[at..]),
-            Self::F16(packed) => Self::F16(&packed[at..]),
+            Self::F16(f16s) => Self::F16(&f16s[at..]),
         }
     }
 
-    /// Returns element `i` as f32.
+    /// One of them.
     pub(super) fn at(self, i: usize) -> f32 {
         match self {
             Self::F32(elements) => elements[i],
-            Self::F16(packed) => packed[i].to_f32(),
+            Self::F16(f16s) => f16s[i].to_f32(),
         }
     }
 
@@ -32,13 +31,13 @@ impl<'a> Elements<'a> {
         matches!(self, Self::F16(_))
     }
 
-    /// Allocates room for `count` widened elements; f32 elements need none.
+    /// Room for so many numbers, if they have to be widened.
     pub(super) fn room(self, count: usize) -> Vec<f32> {
         if self.is_f16() { vec![0.0; count] } else { Vec::new() }
     }
 
-    /// Returns `width` elements of each of `rows` rows that lie `stride` apart, and the stride of the returned rows.
-    /// f16 elements are widened into `wide`; meanwhile as many following rows are prefetched.
+    /// `width` of them in each of `rows` rows that lie `stride` apart, and how far apart the rows of what is returned lie: halves
+    /// are widened into `wide`, while the memory is asked for as many rows more.
     #[inline(always)]
     pub(super) fn rows<'b, S: Simd>(
         self,
@@ -52,9 +51,9 @@ impl<'a> Elements<'a> {
     {
         match self {
             Self::F32(elements) => (elements, stride),
-            Self::F16(packed) => {
+            Self::F16(f16s) => {
                 for (row, wide) in wide.chunks_mut(width).take(rows).enumerate() {
-                    widen(simd, &packed[row * stride..][..width], wide, rows * stride);
+                    widen(simd, &f16s[row * stride..][..width], wide, rows * stride);
                 }
                 (wide, width)
             }
@@ -62,21 +61,21 @@ impl<'a> Elements<'a> {
     }
 }
 
-/// Widens `packed` to f32, evens before odds. After the shift, the exponent is 112 too low. The factor 2^112 corrects
-/// it, and makes denormal f16 values normal.
+/// `f16s` as f32, evens and odds apart. A half's exponent ends up 112 too low; the factor 2^112 mends that, and makes denormal
+/// halves normal.
 #[inline(always)]
-fn widen<S: Simd>(simd: S, packed: &[f16], wide: &mut [f32], ahead: usize) {
+fn widen<S: Simd>(simd: S, f16s: &[f16], wide: &mut [f32], ahead: usize) {
     let lanes = S::F32_LANES;
     let [three, thirteen, sixteen] = [3, 13, 16].map(|n| simd.splat_u32s(n));
     let (magnitude, sign) = (simd.splat_u32s(0x0fff_e000), simd.splat_u32s(0x8000_0000));
     let scale = simd.splat_f32s(f32::from_bits((127 + 112) << 23));
-    let done = packed.len() / (2 * lanes) * 2 * lanes;
-    let (stretches, rest) = packed.split_at(done);
+    let done = f16s.len() / (2 * lanes) * 2 * lanes;
+    let (stretches, rest) = f16s.split_at(done);
     let words = S::as_simd_u32s(bytemuck::cast_slice(stretches)).0;
     let (vectors, left) = wide.split_at_mut(done);
     let vectors = S::as_mut_simd_f32s(vectors).0.as_chunks_mut::<2>().0;
     for (v, (&word, [evens, odds])) in words.iter().zip(vectors).enumerate() {
-        fetch(&packed[2 * lanes * v..], ahead / 2);
+        fetch(&f16s[2 * lanes * v..], ahead / 2);
         let low = simd.or_u32s(
             simd.and_u32s(simd.wrapping_dyn_shl_u32s(word, thirteen), magnitude),
             simd.and_u32s(simd.wrapping_dyn_shl_u32s(word, sixteen), sign),
@@ -86,12 +85,12 @@ fn widen<S: Simd>(simd: S, packed: &[f16], wide: &mut [f32], ahead: usize) {
         *evens = simd.mul_f32s(simd.transmute_f32s_u32s(low), scale);
         *odds = simd.mul_f32s(simd.transmute_f32s_u32s(high), scale);
     }
-    for (wide, x) in left.iter_mut().zip(rest) {
-        *wide = x.to_f32();
+    for (wide, half) in left.iter_mut().zip(rest) {
+        *wide = half.to_f32();
     }
 }
 
-/// Returns rows of `width` elements with evens before odds.
+/// Rows of `width` numbers, evens and odds apart.
 pub(super) fn deinterleave<S: Simd>(rows: &[f32], width: usize) -> Vec<f32> {
     let (lanes, mut all) = (S::F32_LANES, rows.to_vec());
     for (row, from) in all.chunks_exact_mut(width).zip(rows.chunks_exact(width)) {
@@ -104,7 +103,7 @@ pub(super) fn deinterleave<S: Simd>(rows: &[f32], width: usize) -> Vec<f32> {
     all
 }
 
-/// Restores the usual order in a row whose evens come before its odds.
+/// A row that is [`apart`], back in turn.
 pub(super) fn interleave<S: Simd>(row: &mut [f32]) {
     let (lanes, mut buffered) = (S::F32_LANES, [0.0f32; 64]);
     for to in row.chunks_exact_mut(2 * lanes) {

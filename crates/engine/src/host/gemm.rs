@@ -1,7 +1,7 @@
-//! Matrix products on the host, by the fastest maintained SIMD crate for the processor and the shape.
+//! Matrix products on the host, by the fastest well-kept SIMD crate for the processor and the shape.
 //!
-//! Up to [`FEW_ROWS`] rows, [`skinny`] of this crate computes the product. Measured with two threads on a Zen 4 server,
-//! in one process, weights in the cache (GFLOP/s, straight 768x3072 | transposed):
+//! Up to [`FEW_ROWS`] rows it is [`skinny`], ours. Measured with two threads on a Zen 4 server, in one run, weights in the cache
+//! (GFLOP/s, straight 768x3072 | transposed):
 //!
 //! | rows | `private-gemm-x86` 0.1.22 | `gemm` 0.19 | `matrixmultiply` 0.3 |
 //! |---|---|---|---|
@@ -10,7 +10,7 @@
 //! | 64 | 168 \| 118 | 96 \| 133 | 108 \| 66 |
 //! | 256 | 184 \| 185 | 186 \| 155 | 159 \| 138 |
 //!
-//! faer multiplies with `private-gemm-x86`, which supports x86 only.
+//! `private-gemm-x86` is what faer multiplies with; it has no body for other processors.
 
 use std::cell::RefCell;
 
@@ -21,15 +21,15 @@ use rayon::prelude::*;
 use super::skinny;
 use super::weights::{Elements, Weights};
 
-/// Largest row count for which [`skinny`] computes the product.
+/// Row count up to which a product is [`skinny`].
 const FEW_ROWS: usize = 40;
 
 thread_local! {
-    /// One f16 weight, widened for the crates that multiply many rows.
+    /// Halves of one weight, widened for the crates that multiply many rows.
     static WIDENED: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Elements that a thread widens at a time.
+/// Halves that a thread widens at a time.
 const WIDEN: usize = 1 << 15;
 
 /// One product with its strides: `y = x w + beta y`, beta 0 or 1.
@@ -42,13 +42,13 @@ struct Call<'a> {
     y: &'a mut [f32],
 }
 
-/// Computes `y = x w`, or `y += x w`, for `x: [m, k]`, `w: [k, n]` (or its transpose) and `y: [m, n]`, all row-major.
+/// `y = x w`, or `y += x w`, for `x: [m, k]`, `w: [k, n]` (or its transpose) and `y: [m, n]`, all row-major.
 ///
 /// # Panics
-/// If a slice is shorter than its shape. The callers are kernels, and a launch checks its bindings before it runs.
+/// If a slice is shorter than its shape: the callers are kernels, whose bindings were checked.
 pub fn matmul(shape: [usize; 3], x: &[f32], w: Weights<'_>, accumulate: bool, y: &mut [f32]) {
     let [m, k, n] = shape;
-    assert!(x.len() >= m * k && w.elements.len() >= k * n && y.len() >= m * n, "operands shorter than [{m}, {k}, {n}]");
+    assert!(x.len() >= m * k && w.elements.len() >= k * n && y.len() >= m * n, "operands hold [{m}, {k}, {n}]");
     if m <= FEW_ROWS {
         return skinny::product(shape, x, w, accumulate, y);
     }
@@ -56,10 +56,10 @@ pub fn matmul(shape: [usize; 3], x: &[f32], w: Weights<'_>, accumulate: bool, y:
     let mut run = |w: &[f32]| dispatch(Call { shape, x, w, transposed: w_transposed, accumulate, y });
     match w.elements {
         Elements::F32(elements) => run(elements),
-        Elements::F16(packed) => WIDENED.with_borrow_mut(|wide| {
+        Elements::F16(f16s) => WIDENED.with_borrow_mut(|wide| {
             wide.resize(k * n, 0.0);
-            let chunks = wide.par_chunks_mut(WIDEN).zip(packed[..k * n].par_chunks(WIDEN));
-            chunks.for_each(|(wide, packed)| packed.convert_to_f32_slice(wide));
+            let chunks = wide.par_chunks_mut(WIDEN).zip(f16s[..k * n].par_chunks(WIDEN));
+            chunks.for_each(|(wide, f16s)| f16s.convert_to_f32_slice(wide));
             run(wide);
         }),
     }
@@ -87,7 +87,7 @@ mod x86 {
 
     use super::Call;
 
-    /// Returns the widest instructions that both the crate and the processor support.
+    /// The widest instructions that the crate has and the processor too.
     pub(super) fn instructions() -> Option<InstrSet> {
         if is_x86_feature_detected!("avx512f") {
             return Some(InstrSet::Avx512);
@@ -100,9 +100,9 @@ mod x86 {
         let (alpha, none) = (1.0f32, std::ptr::null());
         let beta = if call.accumulate { Accum::Add } else { Accum::Replace };
         let (x, w, y) = (call.x.as_ptr().cast(), call.w.as_ptr().cast(), call.y.as_mut_ptr().cast());
-        // SAFETY: `matmul` has checked the lengths of the slices against the shape. This bounds every access: element
-        // (i, j) of an operand lies at i * row stride + j * column stride. `y` is exclusive. alpha is an f32, as the
-        // type argument says. The index and diagonal pointers are unused (null). The processor has the instructions.
+        // SAFETY: `matmul` has checked that the slices hold the shape, which bounds every access: element (i, j) of an
+        // operand lies at i * row stride + j * column stride. `y` is exclusive, alpha an f32 as the type says, the
+        // index and diagonal pointers are unused (null), and the processor has the instructions.
         unsafe {
             gemm(
                 DType::F32,
@@ -135,7 +135,7 @@ mod x86 {
     }
 }
 
-/// Row count from which `matrixmultiply` is faster than `gemm`, for operands that are not transposed.
+/// Row count from which `matrixmultiply` is the faster of the two portable crates, for operands that are not transposed.
 const MANY_ROWS: usize = 512;
 
 fn portable(call: &mut Call<'_>) {
@@ -144,8 +144,8 @@ fn portable(call: &mut Call<'_>) {
     let beta = if call.accumulate { 1.0 } else { 0.0 };
     let (x, w, y) = (call.x.as_ptr(), call.w.as_ptr(), call.y.as_mut_ptr());
     if m >= MANY_ROWS && !call.transposed {
-        // SAFETY: `matmul` has checked the lengths of the slices against the shape. This bounds every access: element
-        // (i, j) of an operand lies at i * row stride + j * column stride. `y` is exclusive.
+        // SAFETY: `matmul` has checked that the slices hold the shape, which bounds every access: element (i, j) of an
+        // operand lies at i * row stride + j * column stride. `y` is exclusive.
         unsafe {
             matrixmultiply::sgemm(m, k, n, 1.0, x, k_stride, 1, w, along_k, along_n, beta, y, n_stride, 1);
         }
@@ -167,7 +167,7 @@ mod tests {
 
     use super::*;
 
-    /// Every crate and form of a product, at shapes on both sides of each bound.
+    /// Every way to multiply, at shapes on both sides of each bound.
     #[test]
     fn all_crates_agree_with_the_sum() {
         let odd = [(1, 7, 5), (2, 33, 17), (31, 70, 90), (40, 9, 130), (97, 31, 19), (520, 9, 6)];
@@ -184,17 +184,17 @@ mod tests {
                     let want: Vec<f32> = (0..m * n)
                         .map(|at| start + (0..k).map(|i| x[at / n * k + i] * w(i, at % n)).sum::<f32>())
                         .collect();
-                    let mut y_f16 = y.clone();
+                    let mut f16s = y.clone();
                     let w = Weights { elements: Elements::F32(&data), transposed };
                     matmul([m, k, n], &x, w, accumulate, &mut y);
-                    // The values are small integers: they are exact in f16, and every sum is exact in any order.
+                    // Small whole numbers: every sum is exact, in any order, and so is a half.
                     assert_eq!(y, want, "{m} {k} {n} transposed {transposed} accumulate {accumulate}");
                     if k % 8 == 0 && n % 8 == 0 {
                         let packed: Vec<f16> = data.iter().map(|&x| f16::from_f32(x)).collect();
                         let words: Vec<u32> = bytemuck::pod_collect_to_vec(&packed);
                         let elements = Elements::F16(bytemuck::cast_slice(&words));
-                        matmul([m, k, n], &x, Weights { elements, transposed }, accumulate, &mut y_f16);
-                        assert_eq!(y_f16, want, "f16 {m} {k} {n} {transposed} {accumulate}");
+                        matmul([m, k, n], &x, Weights { elements, transposed }, accumulate, &mut f16s);
+                        assert_eq!(f16s, want, "halves {m} {k} {n} {transposed} {accumulate}");
                     }
                     let (mut y, shape) = (vec![start; m * n], [m, k, n]);
                     portable(&mut Call { shape, x: &x, w: &data, transposed, accumulate: true, y: &mut y });

@@ -1,4 +1,4 @@
-//! The host executor: runs recordings on the CPU, one launch after the other, each on all threads.
+//! The host executor: runs recordings on the processor, launch by launch, each over all threads.
 
 mod block;
 mod f16_weights;
@@ -69,7 +69,7 @@ impl Host {
         self.pool.take(words)
     }
 
-    /// Runs the launches in order. Dropping a launch after it ran returns its buffers to the pool.
+    /// Runs the launches in order. Dropping each one after it ran gives its buffers back to the pool.
     pub(crate) fn submit(&self, launches: Vec<Launch>) -> Result<()> {
         for launch in launches {
             go_on()?;
@@ -89,8 +89,8 @@ impl Host {
 
     fn run(&self, launch: &Launch) -> Result<()> {
         launch.reads_are_written()?;
-        // One lock per buffer, however often a launch binds it. Reading twice is allowed, and `Recording::launch` has
-        // rejected a written buffer that is bound twice.
+        // One lock a buffer, however often a launch binds it: reading twice is fine, and
+        // `Recording::launch` has refused a written buffer that is bound twice.
         let mut locked: Vec<(u64, Guard<'_>)> = Vec::with_capacity(launch.bindings.len());
         for (binding, tensor) in launch.kernel.shader.bindings.iter().zip(&launch.bindings) {
             let buffer = tensor.buffer();

@@ -1,7 +1,7 @@
-//! Products of few rows. The time to read the weights bounds them, and general matrix crates read weights in the order
-//! of their tiles. Here every weight is read once, along rows of w, and the next rows are prefetched meanwhile.
+//! Products of few rows: bound by the reading of the weights, which general matrix crates read in the order that suits
+//! their tiles. Here every weight is read once, along rows of w, and the memory is asked for the next rows meanwhile.
 //!
-//! Measured with two threads on a Zen 4 server whose memory gives 45 GB/s, with weights 768x3072 that fit no cache
+//! Measured with two threads on a Zen 4 server whose memory gives 45 GB/s, weights 768x3072 that no cache holds
 //! (GFLOP/s, straight | transposed):
 //!
 //! | rows | here | `private-gemm-x86` 0.1.22 | `gemm` 0.19 |
@@ -11,9 +11,9 @@
 //! | 16 | 135 \| 145 | 88 \| 80 | 53 \| 79 |
 //! | 32 | 178 \| 163 | 128 \| 118 | 67 \| 116 |
 //!
-//! There are two forms. `y = x w` reads a few rows of w at a time, and adds their products to sums of all columns,
-//! which fit the L2 cache. `y = x w^T` computes dot products of rows of x with rows of w. The threads share the columns
-//! of y. The order of every sum depends on k alone.
+//! Two forms. `y = x w` goes through w a few rows at a time, and adds what they give to sums of all columns, which stay
+//! in the second cache. `y = x w^T` is dot products of rows of x with rows of w. Columns of y are shared among the
+//! threads; the order of every sum depends on k alone.
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
@@ -25,13 +25,13 @@ use super::weights::{Elements, Weights};
 /// Rows of w that a step of the straight form adds.
 const DEPTH: usize = 16;
 
-/// Most columns of y for one thread: beside its sums of 16 rows, the L2 cache has room for the weights.
+/// Columns of y that a thread takes at most: what its sums of 16 rows leave of the second cache is for the weights.
 const MOST_COLUMNS: usize = 1536;
 
 /// Rows of w that the transposed form reads side by side.
 const SIDE: usize = 4;
 
-/// Computes `y = x w`, or `y += x w`: see [`super::matmul`].
+/// `y = x w`, or `y += x w`: see [`super::matmul`].
 pub(super) fn product([m, k, n]: [usize; 3], x: &[f32], w: Weights<'_>, accumulate: bool, y: &mut [f32]) {
     let share = n.div_ceil(rayon::current_num_threads()).next_multiple_of(64).min(MOST_COLUMNS);
     let arch = Arch::new();
@@ -63,8 +63,7 @@ struct Straight<'a> {
     w: Elements<'a>,
 }
 
-/// Splits `rows` rows of x into blocks that fit the registers, as (first, count). A block has 16 rows with the widest
-/// vectors and 8 with others; smaller blocks take the rest.
+/// `rows` rows of x in blocks that fit the registers, as (first, count): 16 of the widest, 8 of others, then what is left.
 fn blocks<S: Simd>(rows: usize) -> impl Iterator<Item = (usize, usize)> {
     let count = move |first: usize| match rows - first {
         16.. if S::F32_LANES >= 16 => 16,
@@ -84,7 +83,7 @@ impl WithSimd for Straight<'_> {
     fn with_simd<S: Simd>(self, simd: S) -> Vec<f32> {
         let Self { shape: [m, k, n], first, columns, x, w } = self;
         let vectors = columns / S::F32_LANES;
-        // Sums, block by block of rows of x. In a block, the rows of one vector of columns are adjacent.
+        // Block after block of rows of x; in a block the rows of each vector of columns side by side.
         let mut sums = vec![simd.splat_f32s(0.0); m * vectors];
         let mut wide = w.room(DEPTH * columns);
         for k0 in (0..k).step_by(DEPTH) {
@@ -130,7 +129,7 @@ impl WithSimd for Straight<'_> {
     }
 }
 
-/// A few rows of w, to be multiplied with their elements of x.
+/// A few rows of w, to be multiplied with the numbers of x that belong to them.
 struct Step<'a, S: Simd> {
     simd: S,
     x: &'a [f32],
@@ -138,7 +137,7 @@ struct Step<'a, S: Simd> {
     k0: usize,
     depth: usize,
     w: [&'a [S::f32s]; DEPTH],
-    /// Distance to the rows of the next step.
+    /// How far away the rows of the next step are.
     ahead: usize,
 }
 
@@ -146,7 +145,7 @@ impl<S: Simd> Step<'_, S> {
     #[inline(always)]
     fn add<const R: usize>(self, sums: &mut [S::f32s]) {
         let Self { simd, x, k, k0, depth, w, ahead } = self;
-        // Steps beyond the depth multiply the last row by zero.
+        // What lies beyond the depth is zero times the last row.
         let mut block = [[0.0f32; DEPTH]; R];
         for (i, row) in block.iter_mut().enumerate() {
             row[..depth].copy_from_slice(&x[i * k + k0..][..depth]);
@@ -186,7 +185,7 @@ impl WithSimd for Transposed<'_> {
         let Self { m, k, columns, x, w } = self;
         let mut y = vec![0.0f32; m * columns];
         let (mut first, mut wide) = (0, w.room(SIDE * k));
-        // Rows of x in the order of widened f16 elements.
+        // Rows of x in the order in which halves are widened.
         let x = if w.is_f16() { &f16_weights::deinterleave::<S>(x, k) } else { x };
         while first < columns {
             let side = if columns - first >= SIDE { SIDE } else { 1 };

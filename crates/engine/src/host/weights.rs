@@ -1,27 +1,27 @@
-//! Weights as host bodies receive them.
+//! Weights as host bodies get them.
 
 use half::f16;
 
 /// A right-hand operand stored row-major: `[k, n]`, or `[n, k]` to be used transposed.
 #[derive(Clone, Copy)]
 pub struct Weights<'a> {
-    /// The elements, row-major.
+    /// The numbers, row-major.
     pub elements: Elements<'a>,
     /// Whether they are `[n, k]`.
     pub transposed: bool,
 }
 
-/// Elements of a weight.
+/// Numbers of a weight.
 #[derive(Clone, Copy)]
 pub enum Elements<'a> {
-    /// f32 elements.
+    /// As they are.
     F32(&'a [f32]),
-    /// f16 elements, widened while they are read. They are aligned to words of four bytes; rows have an even length.
+    /// Halves, widened while they are read: aligned to words of four bytes, and with rows of an even length.
     F16(&'a [f16]),
 }
 
 impl Elements<'_> {
-    /// Returns the number of elements.
+    /// How many there are.
     pub(super) fn len(self) -> usize {
         match self {
             Self::F32(elements) => elements.len(),

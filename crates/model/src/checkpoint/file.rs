@@ -11,7 +11,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Metadata, SafeTensorError};
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use crate::error::{Error, Result, one_line, shown};
+use crate::error::{Error, Result, shown};
 use crate::files;
 
 /// Bytes of the length that comes before the header.
@@ -70,15 +70,6 @@ impl WeightFile {
         })
     }
 
-    /// Names of tensors that share the bytes of another, and the name under which those are stored: how the Python package's
-    /// `save_model` writes tied tensors.
-    pub(super) fn shared(&self) -> impl Iterator<Item = (&str, &str)> {
-        let notes = self.header.metadata().iter().flatten();
-        let shared =
-            notes.filter(|(name, stored)| self.header.info(stored).is_some() && self.header.info(name).is_none());
-        shared.map(|(name, stored)| (name.as_str(), stored.as_str()))
-    }
-
     /// Gives the pages of a byte range back to the system; reading them again maps them again.
     pub(super) fn release(&self, bytes: Range<usize>) {
         let Bytes::Mapped(map) = &self.source else { return };
@@ -132,8 +123,8 @@ fn map(path: &Path) -> io::Result<Mmap> {
 
 /// The header and where the data after it begin, or what is wrong.
 fn parse(bytes: &[u8]) -> Result<(Metadata, usize), String> {
-    if files::is_lfs_pointer(bytes) {
-        return Err(files::LFS_POINTER.to_owned());
+    if bytes.starts_with(b"version https://git-lfs") {
+        return Err("it is a Git LFS pointer, not the weights themselves (run `git lfs pull`)".to_owned());
     }
     let Some((prefix, rest)) = bytes.split_first_chunk::<PREFIX>() else {
         return Err(format!("it is truncated at {} bytes", bytes.len()));
@@ -151,7 +142,7 @@ fn parse(bytes: &[u8]) -> Result<(Metadata, usize), String> {
 /// near the largest number that adding the length of the header overflows, a panic in checked builds.
 fn check_spans(header: &[u8], data_len: usize) -> Result<(), String> {
     let mut json = serde_json::Deserializer::from_slice(header);
-    let spans = json.deserialize_map(Spans).map_err(|e| format!("its header is damaged: {}", one_line(&e)))?;
+    let spans = json.deserialize_map(Spans).map_err(|e| format!("its header is damaged: {e}"))?;
     for (name, [start, end]) in spans {
         if start > end || end > data_len as u64 {
             return Err(format!(
@@ -207,6 +198,6 @@ fn describe(error: &SafeTensorError) -> String {
             "the byte range of a tensor does not match its shape and dtype".to_owned()
         }
         SafeTensorError::HeaderTooLarge => "its header is larger than 100 MB".to_owned(),
-        other => one_line(other),
+        other => other.to_string(),
     }
 }

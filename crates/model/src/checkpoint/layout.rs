@@ -9,10 +9,8 @@ use crate::config::Config;
 use crate::error::{Error, Result, shown};
 
 const HEAD: &str = "lm_head.weight";
-const EMBEDDING: &str = "wte.weight";
 
 /// A tensor as it is stored, with a format that may be unreadable.
-#[derive(Clone)]
 pub(super) struct Stored {
     dtype: safetensors::Dtype,
     entry: Entry,
@@ -23,7 +21,7 @@ pub(super) fn collect(files: &[WeightFile]) -> Result<BTreeMap<String, Stored>> 
     let mut found = BTreeMap::<String, Stored>::new();
     for (index, file) in files.iter().enumerate() {
         for (full, dtype, shape, bytes) in file.tensors() {
-            let name = canonical(&full).to_owned();
+            let name = full.strip_prefix("transformer.").unwrap_or(&full).to_owned();
             if is_mask(&name) {
                 continue;
             }
@@ -38,39 +36,12 @@ pub(super) fn collect(files: &[WeightFile]) -> Result<BTreeMap<String, Stored>> 
     Ok(found)
 }
 
-/// Names of tensors that share the bytes of another, and the canonical name of that.
-pub(super) fn shared(files: &[WeightFile]) -> BTreeMap<String, String> {
-    let all = files.iter().flat_map(WeightFile::shared);
-    all.map(|(name, stored)| (canonical(name).to_owned(), canonical(stored).to_owned())).collect()
-}
-
-fn canonical(name: &str) -> &str {
-    name.strip_prefix("transformer.").unwrap_or(name)
-}
-
-/// Fills in the tensors that are stored under the name of another one: the two embeddings of a tied model, and what the
-/// files say of their tensors.
-fn fill(config: &Config, stored: &mut BTreeMap<String, Stored>, shared: &BTreeMap<String, String>) {
-    for (name, _) in config.tensors() {
-        if stored.contains_key(&name) {
-            continue;
-        }
-        let tied = (config.tie_word_embeddings && name == EMBEDDING).then_some(HEAD);
-        let source = shared.get(&name).map(String::as_str).or(tied);
-        if let Some(tensor) = source.and_then(|source| stored.get(source)).cloned() {
-            stored.insert(name, tensor);
-        }
-    }
-}
-
 /// The tensors of the configuration, and the head of a tied model that stores one all the same.
 pub(super) fn check(
     dir: &Path,
     config: &Config,
     mut stored: BTreeMap<String, Stored>,
-    shared: &BTreeMap<String, String>,
 ) -> Result<(BTreeMap<String, Entry>, Option<Entry>)> {
-    fill(config, &mut stored, shared);
     let mut missing = Vec::new();
     let mut wrong = Vec::new();
     let mut transposed = false;

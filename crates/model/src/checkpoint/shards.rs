@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::file::WeightFile;
 use crate::error::{Error, Result, shown};
@@ -15,27 +15,18 @@ const INDEX: &str = "model.safetensors.index.json";
 /// The one weight file of a directory, or the shards of its index in name order.
 pub(super) fn open(dir: &Path) -> Result<Vec<WeightFile>> {
     let single = dir.join(SINGLE);
-    if files::exists(&single)? {
+    if single.exists() {
         return Ok(vec![WeightFile::open(single)?]);
     }
-    if files::exists(&dir.join(INDEX))? {
+    if dir.join(INDEX).exists() {
         return open_shards(dir, &dir.join(INDEX));
     }
-    let fix = if has_other_weights(dir) {
-        "it has weights in another format: convert them with `save_pretrained(..., safe_serialization=True)` of transformers"
+    let fix = if dir.join("pytorch_model.bin").exists() {
+        "it has pytorch_model.bin: convert that with `save_pretrained(..., safe_serialization=True)` of transformers"
     } else {
         "put the weights of the model beside its config.json (a sharded model has model.safetensors.index.json)"
     };
     Err(Error::NotAModel { dir: dir.into(), wanted: SINGLE, fix })
-}
-
-/// Whether a directory has weights as PyTorch, TensorFlow or Flax writes them, whole or in shards.
-fn has_other_weights(dir: &Path) -> bool {
-    let names = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.file_name());
-    names.filter_map(|name| name.into_string().ok()).any(|name| {
-        let stem = ["pytorch_model", "tf_model", "flax_model"].iter().any(|stem| name.starts_with(stem));
-        stem && [".bin", ".h5", ".msgpack", ".index.json"].iter().any(|end| name.ends_with(end))
-    })
 }
 
 /// Names of the shards of an index, each a plain name beside it.
@@ -56,7 +47,7 @@ fn open_shards(dir: &Path, index: &Path) -> Result<Vec<WeightFile>> {
     let mut opened = Vec::new();
     for shard in shards {
         let path = dir.join(shard);
-        if !files::exists(&path)? {
+        if !path.exists() {
             return Err(fail(format!("shard `{}` is not in the directory", shown(shard))));
         }
         let file = WeightFile::open(path)?;
@@ -75,7 +66,7 @@ fn open_shards(dir: &Path, index: &Path) -> Result<Vec<WeightFile>> {
 }
 
 fn parse(bytes: &[u8]) -> Result<BTreeMap<String, String>, String> {
-    let index = files::object(bytes)?;
+    let index: Map<String, Value> = serde_json::from_slice(bytes).map_err(|e| format!("not a JSON object ({e})"))?;
     let places = index.get("weight_map").ok_or("`weight_map` is missing")?;
     let places = places.as_object().ok_or("`weight_map` must be an object of tensor and file names")?;
     if places.is_empty() {

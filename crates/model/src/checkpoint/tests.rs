@@ -216,27 +216,6 @@ fn a_tied_model_uses_its_token_embedding() {
     assert!(text.contains("`lm_head.weight` is [1, 4] where config.json asks for [5, 4]"), "{text}");
 }
 
-/// As the Python package writes tied tensors: under one of their names.
-#[test]
-fn a_tied_model_may_store_its_head_alone() {
-    let mut raw = tensors(CONFIG);
-    raw[0].name = "lm_head.weight".to_owned();
-    let expected = all(&open(&model(CONFIG, &tensors(CONFIG))), "wte.weight");
-    let checkpoint = open(&model(CONFIG, &raw));
-    assert_eq!(all(&checkpoint, "wte.weight"), expected);
-    assert_eq!(checkpoint.shape("lm_head.weight"), None);
-    // Without a tie the head is not the embedding, unless the file says so.
-    let text = Checkpoint::open(model(&untied(), &raw).path()).unwrap_err().to_string();
-    assert!(text.contains("lacks `wte.weight` [5, 4]"), "{text}");
-    let views = raw.iter().map(|t| (t.name.clone(), TensorView::new(t.dtype, t.shape.clone(), &t.bytes).unwrap()));
-    let notes = [("transformer.wte.weight", "lm_head.weight"), ("format", "pt"), ("x", "no such tensor")];
-    let notes = notes.map(|(a, b)| (a.to_owned(), b.to_owned())).into_iter().collect();
-    let bytes = safetensors::serialize(views, Some(notes)).unwrap();
-    let checkpoint = open(&directory(&untied(), &[("model.safetensors", &bytes)]));
-    assert_eq!(all(&checkpoint, "wte.weight"), expected);
-    assert_eq!(all(&checkpoint, "lm_head.weight"), expected);
-}
-
 #[test]
 fn an_untied_head_is_a_tensor_of_its_own() {
     let checkpoint = open(&model(&untied(), &tensors(&untied())));

@@ -22,8 +22,6 @@ pub(super) const INDEX: &str = "model.safetensors.index.json";
 pub(super) const TOKENIZER: &str = "tokenizer.json";
 pub(super) const VOCAB: &str = "vocab.json";
 pub(super) const MERGES: &str = "merges.txt";
-/// Files that change the ids of a tokenizer, and that most models do not have.
-pub(super) const SETTINGS: [&str; 3] = ["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"];
 
 /// Where the cache is, by the variables that huggingface_hub reads.
 pub(super) fn location(variable: impl Fn(&str) -> Option<OsString>) -> PathBuf {
@@ -102,15 +100,6 @@ impl Folder {
             missing.push(TOKENIZER.to_owned());
         }
         missing
-    }
-
-    /// Settings of a tokenizer that are not here although the commit may have them: the hub has not been asked yet.
-    pub(super) fn unknown_settings(&self, commit: &str) -> Vec<&'static str> {
-        if self.is_absent(commit, TOKENIZER) && self.is_absent(commit, VOCAB) {
-            return Vec::new();
-        }
-        let unknown = |file: &&str| !self.has(commit, file) && !self.is_absent(commit, file);
-        SETTINGS.into_iter().filter(unknown).collect()
     }
 
     /// Where the content of a file is kept.

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use super::cache::{CONFIG, Folder, INDEX, MERGES, SETTINGS, TOKENIZER, VOCAB, WEIGHTS};
+use super::cache::{CONFIG, Folder, INDEX, MERGES, TOKENIZER, VOCAB, WEIGHTS};
 use super::name::{Name, is_commit};
 use super::part::{Part, is_whole};
 use super::remote::{Content, Endpoint, Found, Meta, Remote, Trouble};
@@ -47,31 +47,13 @@ impl From<Error> for Failure {
 
 /// Downloads what the cache lacks of a model, and returns its commit. `cached` says what the cache has, for messages.
 pub(super) fn fetch(hub: &Hub, name: &Name, folder: &Folder, cached: &str) -> Result<String> {
-    let commit = is_commit(&name.revision).then(|| name.revision.clone());
-    run(hub, name, folder, (cached, commit), |fetch| fetch.model())
-}
-
-/// Downloads the settings of the tokenizer of a commit, as far as there are any.
-pub(super) fn settings(hub: &Hub, name: &Name, folder: &Folder, commit: &str) -> Result<()> {
-    let cached = "in the cache but for settings of its tokenizer";
-    run(hub, name, folder, (cached, Some(commit.to_owned())), |fetch| {
-        SETTINGS.into_iter().try_for_each(|file| fetch.file(file).map(|_| ()))
-    })
-}
-
-fn run<T>(
-    hub: &Hub,
-    name: &Name,
-    folder: &Folder,
-    (cached, commit): (&str, Option<String>),
-    work: impl FnOnce(&mut Fetch<'_>) -> Result<T, Failure>,
-) -> Result<T> {
     let shown = || name.typed.clone();
     let absent =
         |Trouble { message, fix }| Error::NoModel { name: shown(), tried: format!("{cached}, and {message}"), fix };
     let remote = Remote::new(hub).map_err(absent)?;
+    let commit = is_commit(&name.revision).then(|| name.revision.clone());
     let mut fetch = Fetch { hub, name, folder, remote, commit, seen: false, announced: false };
-    let done = work(&mut fetch);
+    let done = fetch.model();
     done.map_err(|failure| match failure {
         Failure::Own(error) => error,
         Failure::Hub(trouble) if !fetch.seen => absent(trouble),
@@ -86,15 +68,8 @@ impl Fetch<'_> {
         let commit = self.commit.clone().unwrap_or_default();
         let snapshot = self.folder.snapshot(&commit);
         Config::open(&snapshot)?;
-        let whole = self.file(TOKENIZER)?;
-        let parts = !whole && self.file(VOCAB)?;
-        if parts {
+        if !self.file(TOKENIZER)? && self.file(VOCAB)? {
             self.file(MERGES)?;
-        }
-        if whole || parts {
-            for file in SETTINGS {
-                self.file(file)?;
-            }
         }
         if !self.file(WEIGHTS)? {
             if !self.file(INDEX)? {

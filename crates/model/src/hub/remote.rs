@@ -84,12 +84,6 @@ impl<'a> Remote<'a> {
             let message = format!("`{}` is no http(s) address", shown(endpoint));
             return Err(Trouble::new(message, "check HF_ENDPOINT"));
         }
-        // The client would take a token that is no header value for a fault of the network.
-        if let Some(token) = hub.token.as_deref().filter(|token| !token.bytes().all(|b| b.is_ascii_graphic())) {
-            let at = token.bytes().position(|b| !b.is_ascii_graphic()).unwrap_or_default();
-            let message = format!("character {} of HF_TOKEN is none that a token has", at + 1);
-            return Err(Trouble::new(message, "set HF_TOKEN to the token alone, without spaces or line breaks"));
-        }
         let roots = hub.certificates.as_deref().map_or(Ok(RootCerts::WebPki), roots)?;
         let config = Agent::config_builder()
             .http_status_as_error(false)
@@ -200,8 +194,6 @@ impl<'a> Remote<'a> {
                 Trouble::new(format!("{endpoint}/{repo} is gated"), "accept its terms on that page, and set HF_TOKEN")
             }
             (404, _) if known => return Ok(Found::Absent),
-            // The hub names what it does not show; a token that it does not know is refused without a name.
-            (401 | 403, "") if self.token.is_some() => self.status(status),
             (401 | 403 | 404, _) => Trouble::new(
                 format!("{endpoint} shows no model `{repo}` ({})", status.as_u16()),
                 match self.token {
@@ -214,19 +206,7 @@ impl<'a> Remote<'a> {
     }
 
     fn status(&self, status: StatusCode) -> Trouble {
-        let (endpoint, code) = (self.endpoint, status.as_u16());
-        match (code, self.token) {
-            (401, Some(_)) => Trouble::new(
-                format!("{endpoint} refuses the token in HF_TOKEN ({code})"),
-                "set HF_TOKEN to a valid token, or unset it for a public model",
-            ),
-            (403, Some(_)) => Trouble::new(
-                format!("the token in HF_TOKEN does not give access at {endpoint} ({code})"),
-                "set HF_TOKEN to a token that may read this model, or unset it for a public model",
-            ),
-            (401 | 403, None) => Trouble::new(format!("{endpoint} asks for a token ({code})"), "set HF_TOKEN to one"),
-            _ => Trouble::new(format!("{endpoint} answers {status}"), "try again later"),
-        }
+        Trouble::new(format!("{} answers {status}", self.endpoint), "try again later")
     }
 
     fn redirects(&self) -> Trouble {

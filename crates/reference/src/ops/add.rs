@@ -2,7 +2,7 @@
 
 use crate::Scalar;
 
-/// Returns the sum of two arrays of one shape. `a [..]`, `b [..]` -> `[..]`.
+/// Sum of two arrays of one shape. `a [..]`, `b [..]` -> `[..]`.
 pub fn add<S: Scalar>(a: &[S], b: &[S]) -> Vec<S> {
     assert_eq!(a.len(), b.len(), "add: {} values and {} values", a.len(), b.len());
     a.iter().zip(b).map(|(&a, &b)| a + b).collect()

@@ -5,32 +5,32 @@ use std::ops::Range;
 use super::Frozen;
 use crate::Scalar;
 
-/// The columns of each head in q, k and v, and the factor of the scores.
+/// How the columns of q, k and v fall into heads, and what the scores are multiplied by.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Heads {
     /// Number of heads.
     pub count: usize,
-    /// Columns per head.
+    /// Columns a head.
     pub width: usize,
     /// Factor of the scores.
     pub scale: f64,
 }
 
 impl Heads {
-    /// Splits `d` columns into `count` heads, with scores multiplied by 1 / sqrt(d_head).
+    /// `d` columns in `count` heads, scores multiplied by 1 / sqrt(d_head).
     pub fn new(count: usize, d: usize) -> Self {
         assert_eq!(d % count, 0, "attention: {d} columns do not split into {count} heads");
         let width = d / count;
         Self { count, width, scale: 1.0 / (width as f64).sqrt() }
     }
 
-    /// Returns the columns of head `head` within q, k, v or z.
+    /// The columns of head `head` within q, k, v or z.
     pub fn columns(&self, head: usize) -> Range<usize> {
         head * self.width..(head + 1) * self.width
     }
 }
 
-/// Causal multi-head attention. `qkv [T, 3d]`, with q, k and v of a token side by side -> `z [T, d]`.
+/// Causal multi-head attention. `qkv [T, 3d]`, a row being q, k and v side by side -> `z [T, d]`.
 pub fn attention<S: Scalar>(qkv: &[S], heads: Heads, frozen: Frozen) -> Vec<S> {
     let d = heads.count * heads.width;
     assert_eq!(qkv.len() % (3 * d), 0, "attention: {} values are not rows of 3 x {d}", qkv.len());
@@ -62,7 +62,7 @@ pub fn attention<S: Scalar>(qkv: &[S], heads: Heads, frozen: Frozen) -> Vec<S> {
     z
 }
 
-/// Returns e^x / sum e^x. The largest score is subtracted first: this constant cancels, so it has no derivative.
+/// e^x / sum e^x, each shifted by the largest value: a constant that cancels, and so has no derivative.
 fn softmax<S: Scalar>(scores: &[S]) -> Vec<S> {
     let largest = scores.iter().map(|x| x.value()).fold(f64::NEG_INFINITY, f64::max);
     let powers: Vec<S> = scores.iter().map(|&x| (x - S::from_f64(largest)).exp()).collect();
@@ -130,10 +130,10 @@ mod tests {
     }
 
     #[test]
-    fn with_its_pattern_frozen_only_values_have_a_response() {
+    fn with_its_pattern_held_it_answers_to_values_alone() {
         let frozen = Frozen { pattern: true, ..Frozen::default() };
         let x = check::numbers(5, 4 * 3 * 6);
-        // The tangent of each input is its value. Those of queries and keys must not contribute.
+        // The tangent is the values themselves, and queries and keys that do not count.
         let x: Vec<Dual<f64>> = x.iter().map(|&x| Dual::new(x, x)).collect();
         let z = attention(&x, Heads::new(2, 6), frozen);
         let apart = z.iter().map(|z| (z.tangent - z.primal).abs()).fold(0.0, f64::max);

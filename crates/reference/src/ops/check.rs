@@ -1,11 +1,11 @@
-//! Functions that the tests of every op share: test inputs, and derivatives against differences.
+//! What the tests of every op share: numbers to try, and derivatives against differences.
 
 use crate::{Dual, Scalar};
 
-/// The scalar of the derivative check; [`constants`] lifts the constants of an op to it.
+/// The scalar that the derivative check runs an op on; constants of an op are lifted to it by [`constants`].
 pub(crate) type Jet = Dual<Dual<f64>>;
 
-/// Returns `len` fixed numbers between -1.5 and 1.5, different for every `seed` (a linear congruential generator).
+/// `len` fixed numbers between -1.5 and 1.5, other ones for every `seed` (a linear congruential generator).
 pub(crate) fn numbers(seed: u64, len: usize) -> Vec<f64> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
@@ -15,12 +15,12 @@ pub(crate) fn numbers(seed: u64, len: usize) -> Vec<f64> {
     (0..len).map(|_| 3.0 * next() - 1.5).collect()
 }
 
-/// Returns `x` without derivatives.
+/// `x` without derivatives.
 pub(crate) fn constants(x: &[f64]) -> Vec<Jet> {
     x.iter().map(|&x| Jet::from_f64(x)).collect()
 }
 
-/// Checks |found - expected| <= tolerance (1 + |expected|), element by element; NaN fails.
+/// |found - expected| <= tolerance (1 + |expected|), element by element; NaN fails.
 #[track_caller]
 pub(crate) fn close(found: &[f64], expected: &[f64], tolerance: f64) {
     assert_eq!(found.len(), expected.len());
@@ -29,7 +29,7 @@ pub(crate) fn close(found: &[f64], expected: &[f64], tolerance: f64) {
     }
 }
 
-/// Checks first and second derivatives of `op` at `x` along two directions against central differences in f64.
+/// First and second derivatives of `op` at `x` along two directions at once, against central differences in f64.
 ///
 /// The step 1e-3 with the five-point rules leaves a truncation error of about h^4 = 1e-12 and a rounding error of
 /// 1e-16 / h^2 = 1e-10 in the second derivative.

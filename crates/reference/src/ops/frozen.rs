@@ -1,6 +1,6 @@
-//! Factors that the derivatives of a run treat as constant: stop-gradients, by op.
+//! What a run's derivatives take as constant: stop-gradients, by op.
 
-/// Switches for factors without derivatives. They do not change values.
+/// Factors that are numbers without derivatives. Values do not depend on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Frozen {
     /// Layer norm: `1 / sqrt(var + eps)`.

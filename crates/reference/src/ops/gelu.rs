@@ -7,7 +7,7 @@ use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 use super::Frozen;
 use crate::Scalar;
 
-/// The form of GELU, with its name in `config.json`.
+/// Which GELU; the name in `config.json` is beside each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GeluForm {
     /// `gelu_new`.
@@ -16,7 +16,7 @@ pub enum GeluForm {
     Erf,
 }
 
-/// Applies GELU to each element. `x [..]` -> `[..]`.
+/// Element by element. `x [..]` -> `[..]`.
 pub fn gelu<S: Scalar>(x: &[S], form: GeluForm, frozen: Frozen) -> Vec<S> {
     let c = S::from_f64;
     let step = |x: S| match form {
@@ -35,7 +35,7 @@ mod tests {
     #[test]
     fn known_values() {
         let x = [-3.0, -1.0, 0.0, 0.5, 2.0];
-        // Computed with 40 digits and rounded.
+        // 40 digits of arithmetic, rounded.
         check::close(&gelu(&x, GeluForm::Erf, Frozen::default()), &ERF_VALUES, 1e-12);
         check::close(&gelu(&x, GeluForm::Tanh, Frozen::default()), &TANH_VALUES, 1e-12);
     }
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn with_its_ratio_frozen_it_is_homogeneous() {
+    fn with_its_ratio_held_it_is_homogeneous() {
         let frozen = Frozen { ratio: true, ..Frozen::default() };
         let x: Vec<Dual<f64>> = check::numbers(6, 9).iter().map(|&x| Dual::new(x, x)).collect();
         for form in [GeluForm::Tanh, GeluForm::Erf] {

@@ -53,9 +53,9 @@ mod tests {
         check::derivatives(&x, at);
     }
 
-    /// With a frozen scale, the response to the tangent x is y - bias.
+    /// With the scale held, a row is answered by itself without its mean: y - bias, where the tangent is x.
     #[test]
-    fn with_its_scale_frozen_it_is_linear() {
+    fn with_its_scale_held_it_is_linear() {
         let (x, gain, bias) = (check::numbers(1, 15), check::numbers(2, 5), check::numbers(3, 5));
         let duals: Vec<Jet> = x.iter().map(|&x| Dual::new(Dual::new(x, x), Dual::new(0.0, 0.0))).collect();
         let frozen = Frozen { norm: true, ..Frozen::default() };

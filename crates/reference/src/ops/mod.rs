@@ -1,4 +1,4 @@
-//! The ops, one per file: `y = op(x)` on row-major slices, computed in the order of the written formula.
+//! The ops, one a file: `y = op(x)` on row-major slices, in the order in which the formula is written.
 
 mod add;
 mod attention;

@@ -1,4 +1,4 @@
-//! splice: edits one row of a site, or some of its columns, in place.
+//! splice: one row of a slab, or some of its columns, is edited in place.
 //! - add:          x <- x + s
 //! - put:          x <- s
 //! - scale:        x <- c x          (c = 0 ablates)
@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use crate::Scalar;
 
-/// An edit of a row; vectors are as long as the column range.
+/// What happens to the row; vectors are as long as the column range.
 #[derive(Clone, Copy, Debug)]
 pub enum Edit<'a, S> {
     /// Add a vector.
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
     use crate::ops::check;
 
-    /// Edits columns 1..3 of row 1 of two rows of four, and returns these columns.
+    /// A slab of two rows of four after an edit of columns 1..3 of row 1.
     fn edited(edit: Edit<'_, f64>) -> Vec<f64> {
         let mut x = vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0];
         splice(&mut x, 4, 1, 1..3, edit);

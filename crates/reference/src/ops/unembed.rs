@@ -1,8 +1,8 @@
-//! unembed:  logits[t, v] = <x[t], w[v]>.  The head is [V, d], one row per token, like the embedding; they may be tied.
+//! unembed:  logits[t, v] = <x[t], w[v]>.  The head is [V, d], a row a token, as the embedding that it is often tied to.
 
 use crate::Scalar;
 
-/// Returns the logits of every token. `x [T, d]` (after the final norm), `head [V, d]` -> `[T, V]`.
+/// Scores of every token. `x [T, d]` (after the final norm), `head [V, d]` -> `[T, V]`.
 pub fn unembed<S: Scalar>(x: &[S], head: &[S], d: usize) -> Vec<S> {
     assert_eq!(x.len() % d, 0, "unembed: {} values are not rows of {d}", x.len());
     assert_eq!(head.len() % d, 0, "unembed: a head of {} values is not rows of {d}", head.len());

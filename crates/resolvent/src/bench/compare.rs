@@ -1,31 +1,28 @@
-//! Compares two benches from their files.
+//! Two benches side by side, from their files.
 
 use serde_json::Value;
 
-/// One measurement that both benches have.
+/// One number of both.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Difference {
-    /// Name of the measurement.
+    /// What was timed.
     pub name: String,
-    /// First bench: seconds or, for peaks, units a second.
+    /// Seconds, or units a second for peaks, before and after.
     pub before: f64,
-    /// Second bench, in the same unit.
+    /// After.
     pub after: f64,
-    /// Factor by which the second bench is faster.
+    /// How many times faster the second is.
     pub faster: f64,
 }
 
-/// Compares the measurements that both files have: peaks, passes, and kernels at their shapes.
+/// What both files have timed: peaks, passes, kernels at their shapes.
 ///
 /// # Errors
-/// A file is not a bench of this schema. The message is one line.
+/// A file that is no bench of this schema, in one line.
 pub fn compare(before: &Value, after: &Value) -> Result<Vec<Difference>, String> {
     for (name, bench) in [("first", before), ("second", after)] {
         if bench["schema"].as_u64() != Some(super::SCHEMA) {
-            return Err(format!(
-                "the {name} file is not a bench of schema {}; write it with bench --out",
-                super::SCHEMA
-            ));
+            return Err(format!("the {name} file is no bench of schema {}; write it with bench --out", super::SCHEMA));
         }
     }
     let mut changes = Vec::new();
@@ -58,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn common_measurements_are_compared() {
+    fn what_both_have_is_compared() {
         let bench = |seconds: f64, shape: &str| {
             json!({
                 "schema": 1, "peaks": {"gflops": 100.0, "gbytes": 10.0},

@@ -6,43 +6,43 @@ use resolvent_engine::Sample;
 
 use super::peaks::Peaks;
 
-/// The rate of one kernel at one shape.
+/// One kernel at one shape.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KernelRate {
-    /// Name of the kernel.
+    /// Its name.
     pub kernel: &'static str,
-    /// Shape of its output.
+    /// Shape of what it writes.
     pub shape: String,
     /// Operations of a launch.
     pub flops: f64,
-    /// Least number of bytes that a launch moves.
+    /// Bytes that a launch moves at least.
     pub bytes: f64,
-    /// Number of launches.
+    /// How many launches there were.
     pub launches: usize,
-    /// Median seconds of a launch.
+    /// Median of their seconds.
     pub seconds: f64,
-    /// Least seconds by the peaks, divided by the measured seconds.
+    /// Seconds at the peaks over seconds taken.
     pub roofline: f64,
 }
 
 impl KernelRate {
-    /// Returns GFLOP/s.
+    /// GFLOP/s
     pub fn gflops(&self) -> f64 {
         self.flops / self.seconds / 1e9
     }
 
-    /// Returns GB/s.
+    /// GB/s
     pub fn gbytes(&self) -> f64 {
         self.bytes / self.seconds / 1e9
     }
 
-    /// Returns the seconds of all launches, estimated by the median.
+    /// Seconds of all launches, if each were the median one.
     pub fn total(&self) -> f64 {
         self.seconds * self.launches as f64
     }
 }
 
-/// Groups launches by kernel and shape, the most expensive group first.
+/// Launches of one kernel and shape together, the most expensive first.
 pub(super) fn rates(samples: &[Sample], peaks: &Peaks) -> Vec<KernelRate> {
     let mut groups = BTreeMap::<(&str, &str, u64), Vec<&Sample>>::new();
     for sample in samples.iter().filter(|s| s.seconds > 0.0) {
@@ -89,7 +89,7 @@ mod tests {
             sample("a", "[2]", 1e9, 0.2),
             sample("a", "[3]", 1e9, 5.0),
             sample("b", "[2]", 0.0, 0.001),
-            // A launch of zero seconds is below the GPU's clock resolution and is ignored.
+            // A GPU's clock that did not move says nothing.
             sample("b", "[2]", 0.0, 0.0),
         ];
         let rates = rates(&samples, &Peaks { flops: 1e10, bytes: 1e9 });

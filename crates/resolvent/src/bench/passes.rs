@@ -1,4 +1,4 @@
-//! Times of whole analyses, as a user calls them.
+//! Whole passes: what users wait for.
 
 use std::time::Instant;
 
@@ -8,22 +8,22 @@ use resolvent_model::{Edit, Mode, Model, Observable, Site, Source, gaussian};
 use super::BenchOptions;
 use crate::open::Fault;
 
-/// A timed analysis.
+/// A pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pass {
-    /// A forward pass, and two logits of the last token.
+    /// A prompt, and two logits of its last token.
     Forward,
     /// A forward pass, and the sensitivities of a logit difference at all levels.
     Sensitivity,
-    /// Two forward passes, and J after each h\[l, t\] below the last level is patched from one run into the other.
+    /// Two prompts, and J after every h\[l, t\] below the last level has been put from one into the other.
     Sweep,
-    /// Responses of the field to 32 sources at level 0, over an existing run.
+    /// Responses of the field to 32 sources at level 0, over a run that is there.
     Tangents,
     /// Both orders of the same responses.
     Jets,
-    /// Eight Hessian-vector products over an existing run.
+    /// Eight Hessian-vector products over a run that is there.
     Products,
-    /// The sliced Green operator of all causal pairs, with eight random directions on either side.
+    /// The sliced Green operator of all causal pairs, eight random directions on either side.
     Slices,
 }
 
@@ -33,7 +33,7 @@ const SOURCES: usize = 32;
 const DIRECTIONS: usize = 8;
 
 impl Pass {
-    /// Returns its name in tables and files.
+    /// Its name in tables and files.
     pub fn name(self) -> &'static str {
         match self {
             Self::Forward => "forward, two logits",
@@ -47,24 +47,24 @@ impl Pass {
     }
 }
 
-/// The time of a pass.
+/// How long a pass took.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PassTime {
-    /// The pass.
+    /// Which.
     pub pass: Pass,
     /// Median seconds.
     pub seconds: f64,
-    /// Least seconds.
+    /// Least and most.
     pub low: f64,
     /// Most seconds.
     pub high: f64,
-    /// Number of timed runs.
+    /// How often it was run.
     pub repeats: usize,
     /// Operations, by the cost bounds of its launches.
     pub flops: f64,
 }
 
-/// Returns the passes of a bench.
+/// The passes of a bench.
 pub(super) fn kinds(quick: bool) -> Vec<Pass> {
     let mut all = vec![Pass::Forward, Pass::Sensitivity, Pass::Tangents, Pass::Jets, Pass::Products, Pass::Sweep];
     if !quick {
@@ -73,9 +73,8 @@ pub(super) fn kinds(quick: bool) -> Vec<Pass> {
     all
 }
 
-/// Times a pass repeatedly, for about ten seconds, or one second if `quick`.
-///
-/// One untimed run precedes, because drivers may compile during the first run.
+/// Repeats a pass, after one that does not count since drivers may compile in it, for about a second; ten seconds where there is
+/// time.
 pub(super) fn time(pass: Pass, model: &Model, options: &BenchOptions) -> Result<PassTime, Fault> {
     let (budget, most) = if options.quick { (1.0, 5) } else { (10.0, 25) };
     let before = model.device().flops();
@@ -101,7 +100,7 @@ fn prompt(model: &Model, count: usize, seed: u32) -> Vec<u32> {
     (0..count as u32).map(|i| (i * 7919 + seed * 104_729) % vocab).collect()
 }
 
-/// Runs a pass once and returns its seconds. Its inputs are prepared before the clock starts.
+/// Runs a pass; its seconds. What it starts from is made before the clock starts.
 pub(super) fn once(pass: Pass, model: &Model, count: usize) -> Result<f64, Fault> {
     let (tokens, other) = (prompt(model, count, 1), prompt(model, count, 2));
     let config = model.config();

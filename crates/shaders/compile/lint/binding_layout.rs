@@ -11,7 +11,7 @@ const HIGHEST_SLOT: u32 = 15;
 pub(super) const LINT: Lint = Lint {
     name: "binding_layout",
     summary: "bindings are in group 0: the uniform is `p` at binding 0, storage buffers have bindings 1 to 15",
-    reason: "the engine binds every kernel by this one layout",
+    reason: "the engine binds every kernel in this one way",
     check,
 };
 

@@ -1,4 +1,4 @@
-//! Every file opens with a comment on its purpose.
+//! Every file opens by saying what it is for.
 
 use super::Lint;
 use crate::compile::problem::Problem;
@@ -6,7 +6,7 @@ use crate::compile::problem::Problem;
 pub(super) const LINT: Lint = Lint {
     name: "header",
     summary: "a shader file opens with a comment: the formula, the parallel layout, why it is fast, what it replaces",
-    reason: "the code alone does not explain these",
+    reason: "the code below it cannot tell why it is as it is",
     check: |subject| check(&subject.source.path, &subject.source.text),
 };
 
@@ -15,7 +15,7 @@ pub(super) fn check(path: &str, file: &str) -> Vec<Problem> {
     if has_words { Vec::new() } else { vec![Problem::new(path, 1, "this file does not open with a comment")] }
 }
 
-/// Returns the comment at the top of a file, without its slashes.
+/// The comment at the top of a file, without its slashes.
 pub(crate) fn text(file: &str) -> String {
     let comment = file.lines().map_while(|line| line.strip_prefix("//"));
     comment.map(|line| line.strip_prefix(' ').unwrap_or(line).trim_end().to_owned() + "\n").collect()

@@ -1,9 +1,9 @@
-//! Imported files contain no bindings and no entries.
+//! What may stand in files that are imported: no bindings and no entries.
 
 use super::header;
 use crate::compile::{assemble::Source, problem::Problem};
 
-/// Checks an imported file. Its names are visible to the importing shader; bindings and entry points would be hidden.
+/// An imported file shows its names to whoever imports it; bindings and entry points would be hidden there.
 pub(super) fn check(source: &Source) -> Vec<Problem> {
     let mut problems = header::check(&source.path, &source.text);
     for (number, line) in (1..).zip(source.text.lines()) {

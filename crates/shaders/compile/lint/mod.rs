@@ -1,4 +1,4 @@
-//! The rules of this project for shaders, beyond those of naga: one rule per file, with its reason and its tests.
+//! What this project asks of a shader beyond what naga asks: one rule a file, with its reason and its tests.
 
 mod binding_layout;
 mod header;
@@ -17,7 +17,7 @@ use super::{
 };
 use naga::{Block, Function, Module, Span, Statement, valid::ModuleInfo};
 
-/// A variant of a shader, as the rules receive it.
+/// A variant of a shader, as the rules see it.
 pub(crate) struct Subject<'a> {
     pub(crate) source: &'a Source,
     pub(crate) assembled: &'a Assembled,
@@ -26,7 +26,7 @@ pub(crate) struct Subject<'a> {
 }
 
 impl Subject<'_> {
-    /// Creates a problem at a span of the assembled module, with its file and line of origin.
+    /// A problem at a place of the assembled text, led back to the file it was written in.
     pub(crate) fn problem(&self, span: Span, message: impl Into<String>) -> Problem {
         if !span.is_defined() {
             return Problem::new(&self.source.path, 0, message);
@@ -35,7 +35,7 @@ impl Subject<'_> {
         Problem::new(file, line, message)
     }
 
-    /// Returns all functions, entry points among them.
+    /// All functions, entry points among them.
     fn functions(&self) -> impl Iterator<Item = &Function> {
         let points = self.module.entry_points.iter().map(|point| &point.function);
         self.module.functions.iter().map(|(_, function)| function).chain(points)
@@ -45,9 +45,9 @@ impl Subject<'_> {
 /// A rule about a shader.
 struct Lint {
     name: &'static str,
-    /// What the rule requires.
+    /// What is asked.
     summary: &'static str,
-    /// Why it does so.
+    /// Why.
     reason: &'static str,
     check: fn(&Subject<'_>) -> Vec<Problem>,
 }
@@ -62,12 +62,12 @@ const LINTS: [Lint; 7] = [
     header::LINT,
 ];
 
-/// Checks a variant against every rule.
+/// Holds a variant to every rule.
 pub(crate) fn shader(subject: &Subject<'_>) -> Vec<Problem> {
     LINTS.iter().flat_map(|lint| apply(lint, subject)).collect()
 }
 
-/// Checks a file of `shaders/lib` against the rules for imported files.
+/// Holds a file of `shaders/lib` to the rules for those.
 pub(crate) fn library(source: &Source) -> Vec<Problem> {
     library::check(source)
 }
@@ -101,7 +101,7 @@ fn each_statement(block: &Block, visit: &mut dyn FnMut(&Statement, Span)) {
     }
 }
 
-/// Returns the findings of a rule on a shader. Each rule's own tests use it.
+/// What a rule says to a text; empty where it has nothing to say. Each rule's own tests use it.
 #[cfg(test)]
 fn findings(lint: &Lint, text: &str) -> Vec<String> {
     use super::{check, manifest::Switches};

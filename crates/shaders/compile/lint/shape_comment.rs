@@ -1,4 +1,4 @@
-//! Every binding states its shape.
+//! Every binding says what shape it has.
 
 use super::{Lint, Subject};
 use crate::compile::problem::Problem;

@@ -1,4 +1,4 @@
-//! No entry uses more storage buffers than every device supports.
+//! No entry uses more storage buffers than every device has.
 
 use super::{Lint, Subject};
 use crate::compile::problem::Problem;

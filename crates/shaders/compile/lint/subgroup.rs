@@ -1,19 +1,19 @@
-//! No subgroup operation requires a large subgroup, unless its variant declares that.
+//! No subgroup operation that only a large subgroup can do.
 
 use super::{Lint, Subject, each_statement};
 use crate::compile::problem::Problem;
 use naga::{Expression, Function, GatherMode, Handle, Literal, Module, Statement};
 
-/// Lanes of the smallest subgroup of any device.
+/// Lanes of the smallest subgroups there are.
 const SMALLEST: u32 = 4;
 
-/// The number by which a variant declares how many lanes it needs; every launch checks it.
+/// The number by which a variant says how many lanes it needs; a launch is held to it.
 const LANES: &str = "LANES";
 
 pub(super) const LINT: Lint = Lint {
     name: "subgroup",
     summary: "a constant lane, shift or mask of a subgroup operation is below the variant's LANES, or else below 4",
-    reason: "subgroups have 4 lanes on SwiftShader, 8 on lavapipe, 32 on NVIDIA: LANES has to declare more than 4 \
+    reason: "subgroups have 4 lanes on SwiftShader, 8 on lavapipe, 32 on NVIDIA: what is more than 4 has to be asked for \
              (floats as atomics need no rule: validation refuses them)",
     check,
 };
@@ -41,7 +41,7 @@ fn check(subject: &Subject<'_>) -> Vec<Problem> {
     problems
 }
 
-/// Returns the variant's `const LANES`, if it has one.
+/// The variant's `const LANES`, if it has one.
 fn lanes(module: &Module) -> Option<u32> {
     let (_, lanes) = module.constants.iter().find(|(_, constant)| constant.name.as_deref() == Some(LANES))?;
     match module.global_expressions[lanes.init] {
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variant_may_use_its_declared_lanes() {
+    fn what_a_variant_asks_for_it_may_use() {
         let text = |lane: u32| {
             format!(
                 "const LANES: u32 = 8u;\n@compute @workgroup_size(8) fn primal(@builtin(subgroup_invocation_id) id: u32) {{\n\

@@ -6,7 +6,7 @@ use naga::{Expression, MathFunction};
 
 pub(super) const LINT: Lint = Lint {
     name: "tanh",
-    summary: "a shader uses `tanh_safe` of shaders/lib/math.wgsl instead of the built-in `tanh`",
+    summary: "`tanh_safe` of shaders/lib/math.wgsl takes the place of the built-in `tanh`",
     reason: "WGSL lets the built-in err by 1e-5, and some drivers return NaN for large arguments",
     check,
 };

@@ -1,4 +1,4 @@
-//! No workgroup exceeds the limits that every device supports.
+//! No workgroup is larger than every device takes.
 
 use super::{Lint, Subject};
 use crate::compile::problem::Problem;
@@ -12,7 +12,7 @@ pub(super) const LINT: Lint = Lint {
     name: "workgroup",
     summary: "at the defaults of its overrides an entry has at most 256 invocations (64 in z) and 16 KiB of \
               workgroup memory",
-    reason: "those are WebGPU's default limits, and a device without tuning runs the defaults",
+    reason: "those are WebGPU's default limits, and the defaults are what runs on a device that nobody tuned for",
     check,
 };
 
@@ -22,7 +22,7 @@ fn check(subject: &Subject<'_>) -> Vec<Problem> {
 
 fn check_entry(subject: &Subject<'_>, entry: &str) -> Option<Problem> {
     let problem = |message: String| Some(Problem::new(&subject.source.path, 0, message));
-    // This rule cannot check an override without a default, so it uses the least value.
+    // An override without a default has none that this rule could hold against it: the least value stands in.
     let constants: PipelineConstants = subject
         .module
         .overrides
@@ -35,13 +35,13 @@ fn check_entry(subject: &Subject<'_>, entry: &str) -> Option<Problem> {
         Ok((module, _)) => module,
         Err(error) => return problem(format!("the overrides of `{entry}` cannot be resolved: {error}")),
     };
-    // Resolving leaves the other entries in the module if there is no override to resolve.
+    // Resolving keeps the other entries where there is no override to resolve.
     let index = module.entry_points.iter().position(|point| point.name == entry)?;
     let [x, y, z] = module.entry_points[index].workgroup_size;
     if x.saturating_mul(y).saturating_mul(z) > MOST_INVOCATIONS || z > MOST_DEEP {
         return problem(format!("`{entry}` has a workgroup of {x} x {y} x {z}"));
     }
-    // The arenas of both modules differ if unused variables were dropped, so usage is looked up by name.
+    // Two arenas of the same module differ where unused variables were dropped, so usage is looked up by name.
     let used = used_workgroup_variables(subject, entry);
     let bytes: u32 = module
         .global_variables

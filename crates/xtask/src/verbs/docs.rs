@@ -1,4 +1,4 @@
-//! `docs`: the API pages, and the book if mdbook is installed.
+//! `docs`: the API pages, and the book where mdbook is installed.
 
 use crate::{
     Verb,
@@ -8,17 +8,17 @@ use std::process::Command;
 
 pub(crate) const VERB: Verb = Verb {
     name: "docs",
-    summary: "build the API pages (target/doc) and, if mdbook is installed, the book (docs/book)",
+    summary: "build the API pages (target/doc) and, where mdbook is installed, the book (docs/book)",
     takes_arguments: false,
     run: |_| rustdoc().and_then(|()| book()),
 };
 
-/// Builds the pages of the libraries; a warning is an error. Binaries are documented by `--help`.
+/// The libraries' pages; a warning is an error. The binaries have none of their own: `--help` is their page.
 pub(super) fn rustdoc() -> Result {
     run(cargo(&["doc", "--workspace", "--no-deps", "--lib"]).env("RUSTDOCFLAGS", "-D warnings"))
 }
 
-/// Builds the book of `docs/`.
+/// The book of `docs/`.
 pub(super) fn book() -> Result {
     if !is_installed("mdbook") {
         eprintln!("left out: mdbook is not installed (cargo install mdbook)");

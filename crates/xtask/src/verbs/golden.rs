@@ -1,4 +1,4 @@
-//! `golden`: regenerates the golden files of `tests/data` from the published implementation.
+//! `golden`: makes the golden files of `tests/data` again, by the published implementation they hold the engine to.
 
 use crate::{
     Verb,
@@ -8,7 +8,7 @@ use std::process::Command;
 
 pub(crate) const VERB: Verb = Verb {
     name: "golden",
-    summary: "regenerate the golden files of tests/data, in a fresh Python environment with pinned packages",
+    summary: "make the golden files of tests/data again, in a fresh Python environment with pinned packages",
     takes_arguments: true,
     run: golden,
 };

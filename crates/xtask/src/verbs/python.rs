@@ -1,4 +1,4 @@
-//! `python`: the tests of the Python package, on a wheel that is built for them.
+//! `python`: the Python package's tests, on the wheel that is built for them and nothing else.
 
 use std::fs;
 use std::process::Command;
@@ -11,7 +11,7 @@ use crate::{
 
 pub(crate) const VERB: Verb = Verb {
     name: "python",
-    summary: "build the wheel in the test profile, install it into a fresh environment and run pytest [ARGS]",
+    summary: "build the wheel as the tests are built, install it into a fresh environment and run pytest [ARGS]",
     takes_arguments: true,
     run: python,
 };
@@ -23,7 +23,7 @@ fn python(arguments: &[String]) -> Result {
     tested(&environment, arguments)
 }
 
-/// Runs the Python tests as a part of `test`. Without Python it prints a note and succeeds.
+/// The same as a part of `test`: where there is no Python, that is said and no failure.
 pub(super) fn test() -> Result {
     match Environment::fresh()? {
         Some(environment) => tested(&environment, &[]),

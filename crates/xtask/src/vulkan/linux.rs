@@ -1,4 +1,4 @@
-//! Queries the Vulkan loader directly: a few functions do not justify a binding crate.
+//! The Vulkan loader, asked directly: four functions do not need a binding crate.
 
 use crate::process::{Result, apt_install};
 use std::{
@@ -6,15 +6,13 @@ use std::{
     ptr,
 };
 
-const ADVICE: &str = "no Vulkan device; install a driver, a software one is enough: \
+const ADVICE: &str = "no Vulkan device; a software one will do: \
     Debian and Ubuntu `apt-get install mesa-vulkan-drivers libvulkan1`, \
     Fedora `dnf install mesa-vulkan-drivers vulkan-loader`, \
     Arch `pacman -S vulkan-swrast vulkan-icd-loader`; macOS and Windows need nothing";
 
-/// Ensures that there is at least one Vulkan device.
-///
-/// If apt-get exists and this runs as root, as in a container, the software driver is installed. Otherwise the user
-/// installs it.
+/// Makes sure of at least one Vulkan device. A machine of Debian's family on which this runs as root, as it does in a
+/// container, gets the software driver installed; elsewhere that is left to the user.
 pub(crate) fn make_available() -> Result {
     match count_devices() {
         Ok(count) if count > 0 => {
@@ -81,16 +79,16 @@ fn count_devices() -> Result<u32> {
         extensions: ptr::null(),
     };
     let mut instance = ptr::null_mut();
-    // SAFETY: `info` is a complete VkInstanceCreateInfo, `instance` outlives the call, and the allocator is null.
+    // SAFETY: `info` is a complete VkInstanceCreateInfo, `instance` outlives the call; there is no allocator.
     match unsafe { create(&raw const info, ptr::null(), &raw mut instance) } {
         SUCCESS => {}
         ERROR_INCOMPATIBLE_DRIVER => return Err("libvulkan finds no driver".to_owned()),
         code => return Err(format!("vkCreateInstance returned {code}")),
     }
     let mut count = 0;
-    // SAFETY: `instance` is valid; with a null array, the function returns only the count.
+    // SAFETY: `instance` was just made; a null array asks for the count alone.
     let code = unsafe { enumerate(instance, &raw mut count, ptr::null_mut()) };
-    // SAFETY: no object created from `instance` is in use.
+    // SAFETY: nothing made from `instance` is left.
     unsafe { destroy(instance, ptr::null()) };
     if code == SUCCESS { Ok(count) } else { Err(format!("vkEnumeratePhysicalDevices returned {code}")) }
 }
