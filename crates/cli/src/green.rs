@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use resolvent::field::{GreenOptions, Probes, block_norms, green_with};
+use resolvent::field::{GreenOptions, Probes, block_norms, green_with, stats};
 use resolvent::model::{Mode, Observable, Run};
 use resolvent::{Context, Labelled};
 
@@ -76,6 +76,9 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         if args.geometry {
             text.push_str(&geometry(&result));
         }
+        if args.directions > 0 {
+            text.push_str(&directions(&result));
+        }
         format!("{text}{}", checks(&result))
     })
 }
@@ -96,6 +99,27 @@ fn parse_probes(text: &str) -> Result<Probes, Failure> {
     let count = text.parse().ok().filter(|n| *n > 1);
     let count = count.ok_or_else(|| format!("--norms {text}: write `exact`, or a number of probes above 1"))?;
     Ok(Probes::Hutchinson(count, 0))
+}
+
+/// Responses to random directions, a row a level.
+fn directions(result: &Labelled) -> String {
+    let of = |name: &str| result.array(name).map_or(&[][..], |a| &a.data);
+    let (gain, anisotropy) = (of("gain"), of("anisotropy"));
+    let levels = anisotropy.len();
+    let count = gain.len() / levels.max(1);
+    let mut text = format!("\nlevel   gain of {count} random directions: least, median, largest   anisotropy\n");
+    for l in (0..levels).rev().filter(|&l| anisotropy[l] > 0.0) {
+        let gains: Vec<f64> = gain.iter().skip(l).step_by(levels).map(|g| f64::from(*g)).collect();
+        let gains = stats::sorted(&gains);
+        let [least, median, largest] = [0.0, 0.5, 1.0].map(|q| stats::quantile(&gains, q));
+        let _infallible = writeln!(
+            text,
+            "{:>5} {least:>11.4e} {median:>11.4e} {largest:>11.4e} {:>12.3}",
+            format!("h{l}"),
+            anisotropy[l]
+        );
+    }
+    text
 }
 
 /// Propagation, a row a level.

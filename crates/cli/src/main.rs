@@ -15,6 +15,7 @@ mod regime;
 mod scale;
 mod sensitivity;
 mod slice;
+mod steps;
 mod study;
 mod transfer;
 

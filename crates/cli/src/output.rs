@@ -7,7 +7,7 @@ use clap::Args;
 use resolvent::Labelled;
 use resolvent::model::Run;
 use resolvent_report::terminal::{Heatmap, Style};
-use resolvent_report::{Figure, Grid, figures};
+use resolvent_report::{Figure, Grid, figures, strongest_rows};
 
 use crate::Failure;
 use crate::options::ObservableArgs;
@@ -121,12 +121,32 @@ impl Output<'_> {
 
 /// A heatmap of one array with the run's tokens below, as wide as the terminal.
 pub(crate) fn heatmap(run: &Run, result: &Labelled, array: &str, title: &str) -> String {
+    heatmaps(run, result, &[(array, title)])
+}
+
+/// Most rows of a map that are shown; of more, those with the largest values.
+const ROWS: usize = 16;
+
+/// Heatmaps of arrays that are to be compared, by name and title: one unit, one scale of colours, the same rows. Arrays that
+/// are not there are left out.
+pub(crate) fn heatmaps(run: &Run, result: &Labelled, arrays: &[(&str, &str)]) -> String {
     let colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let style = if colour { Style::Colour } else { Style::Plain };
     let width = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok()).or_else(terminal_width).unwrap_or(120);
     let labels = labels(run);
-    let map = result.array(array).and_then(|array| Heatmap::new(title, array, &labels));
-    map.map_or_else(String::new, |map| map.render(style, width))
+    let found: Vec<_> = arrays.iter().filter_map(|(name, title)| Some((result.array(name)?, *title))).collect();
+    // Levels are few, and are shown as they are; heads are many.
+    let heads = found.first().filter(|(array, _)| array.axes.len() == 3);
+    let rows = heads.map(|(array, _)| strongest_rows(array, ROWS));
+    let map = |(array, title): (_, _)| {
+        let map = Heatmap::new(title, array, &labels)?;
+        Some(match &rows {
+            Some(rows) => map.only(rows),
+            None => map,
+        })
+    };
+    let maps: Vec<Heatmap<'_>> = found.into_iter().filter_map(map).collect();
+    Heatmap::together(&maps, style, width)
 }
 
 /// Text of one of a run's tokens.
@@ -135,7 +155,7 @@ pub(crate) fn label(run: &Run, token: usize) -> String {
 }
 
 /// Texts of a run's tokens, for labels.
-fn labels(run: &Run) -> Vec<String> {
+pub(crate) fn labels(run: &Run) -> Vec<String> {
     let text = |id: &u32| run.model().tokenizer().map_or_else(|| format!("#{id}"), |t| t.token(*id));
     run.tokens().iter().map(text).collect()
 }

@@ -3,10 +3,11 @@
 use resolvent::Labelled;
 use resolvent::field::{Case, Joint, Predictor, PredictorOptions, SiteKind, patch_at};
 use resolvent::model::RunOptions;
+use resolvent_report::strongest_heads;
 
 use crate::Failure;
 use crate::options::{ModelArgs, ObservableArgs, PromptArgs, tokens};
-use crate::output::{OutputArgs, checks, heatmap};
+use crate::output::{OutputArgs, checks, heatmaps, labels};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -79,18 +80,19 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     output.naming(&corrupted, Some(&args.observable)).finish(&result, || {
         let value = |name| result.array(name).map_or(f32::NAN, |a| a.data[0]);
         let (from, to) = (value("corrupted_value"), value("clean_value"));
-        let title = format!("patch effect on J = {}: corrupted {from:.4}, clean {to:.4}", args.observable.title());
+        let on = format!(" on J = {}: corrupted {from:.4}, clean {to:.4}", args.observable.title());
         let mut text = String::new();
         for kind in &args.sites {
             let [effect, first_order] = kind.arrays();
-            let title = if *kind == SiteKind::Resid { title.clone() } else { format!("patch effect, {kind}") };
-            // Heads have no map of their own: their numbers are in the result.
-            for (array, title) in [(effect, title.as_str()), (first_order, "first-order prediction")] {
-                let map = heatmap(&corrupted, &result, array, title);
-                if !map.is_empty() {
-                    text.push_str(&map);
-                    text.push('\n');
-                }
+            let of = if *kind == SiteKind::Resid { String::new() } else { format!(", {kind}") };
+            // What J is is above the first map.
+            let title = format!("patch effect{of}{}", if text.is_empty() { on.as_str() } else { "" });
+            let predicted = format!("first-order prediction{of}");
+            text.push_str(&heatmaps(&corrupted, &result, &[(effect, &title), (first_order, &predicted)]));
+            text.push('\n');
+            if let Some(table) = heads(&result, *kind, &labels(&corrupted)) {
+                text.push_str(&table);
+                text.push('\n');
             }
         }
         text.push_str(&agreements(&result, &args.sites));
@@ -99,7 +101,17 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     })
 }
 
-/// How well each predictor does at each kind of site.
+/// Rows of the table of a kind's heads.
+const HEADS: usize = 10;
+
+/// The strongest patches of heads.
+fn heads(result: &Labelled, kind: SiteKind, labels: &[String]) -> Option<String> {
+    let [effect, first_order] = kind.arrays().map(|name| result.array(name));
+    let title = format!("strongest patches, {kind}");
+    Some(strongest_heads(&title, effect?, first_order?, labels, HEADS)?.text())
+}
+
+/// How well each predictor does at each kind of site, and what that costs beside the patches themselves.
 fn agreements(result: &Labelled, kinds: &[SiteKind]) -> String {
     let mut text = String::new();
     for kind in kinds {
@@ -112,8 +124,26 @@ fn agreements(result: &Labelled, kinds: &[SiteKind]) -> String {
         let several: Vec<String> = all.iter().filter_map(named).collect();
         // With predictors the line of first order is among theirs.
         text.extend(if several.is_empty() { first.iter().filter_map(named).collect() } else { several });
+        if let Some((zeros, all)) = zeros(result, *kind) {
+            let name = format!("{kind}, not counted");
+            text.push_str(&format!(
+                "{name:<22} {zeros} of {all} patches, exactly zero: equal values in both prompts, or no path to J\n"
+            ));
+        }
+        if let Some(cost) = result.metadata.get(&format!("sweep_cost.{kind}")) {
+            let name = format!("{kind}, all patches run");
+            text.push_str(&format!("{name:<22} cost {cost} forward passes\n"));
+        }
     }
     text
+}
+
+/// How many patches of a kind are exactly zero, in effect and to first order, if some are; and of how many.
+fn zeros(result: &Labelled, kind: SiteKind) -> Option<(usize, usize)> {
+    let [effect, first_order] = kind.arrays().map(|name| result.array(name).map(|a| &a.data));
+    let (effect, first_order) = (effect?, first_order?);
+    let zeros = effect.iter().zip(first_order).filter(|(e, f)| **e == 0.0 && **f == 0.0).count();
+    (zeros > 0).then_some((zeros, effect.len()))
 }
 
 /// The map of interactions, a row a source: by products, and by joint runs in brackets.

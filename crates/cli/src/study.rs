@@ -11,6 +11,7 @@ use resolvent_report::{Studied, study_page};
 
 use crate::Failure;
 use crate::options::{DeviceArgs, ModelArgs, model, prompt_set};
+use crate::steps::{first_look, in_words, say};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -62,8 +63,16 @@ const DEMO: ([&str; 3], usize) = (["capitals", "ioi", "agreement"], 8);
 
 pub(crate) fn demo(args: &DemoArgs) -> Result<(), Failure> {
     let set = prompt_set(None)?;
+    let name = resolvent::model::DEFAULT_MODEL;
+    say(&format!("1. Open a device and the embedded model {name}, and patch one prompt into another."));
     let device = args.device.open()?;
-    let large = model(&device, resolvent::model::DEFAULT_MODEL)?;
+    let large = model(&device, name)?;
+    first_look(&large)?;
+    let (tasks, pairs) = (DEMO.0.len(), DEMO.1);
+    say(&format!(
+        "2. The same and seven more analyses, on up to {pairs} pairs of prompts of {tasks} tasks; results go to {}.",
+        args.out.display()
+    ));
     let smaller = family().filter(|name| *name != resolvent::model::DEFAULT_MODEL);
     let small = smaller.map(|name| model(&device, name)).collect::<Result<Vec<Model>, Failure>>()?;
     let tasks = DEMO.0.map(str::to_owned).to_vec();
@@ -84,12 +93,16 @@ fn family() -> impl Iterator<Item = &'static str> {
 /// Runs what is not there yet, writes the page, and prints the statements.
 fn run(study: &Study<'_>, folder: &Path) -> Result<(), Failure> {
     let bar = ProgressBar::new(study.steps().len() as u64);
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} {elapsed}")?;
+    let style = ProgressStyle::with_template("{bar:16} {pos}/{len} {elapsed} {wide_msg}")?;
     bar.set_style(style.progress_chars("=> "));
     bar.enable_steady_tick(std::time::Duration::from_millis(200));
     let done = study.run(folder, &mut |progress: StepProgress<'_>| {
+        let words = in_words(progress.name);
+        if bar.is_hidden() {
+            say(&format!("   {:>2}/{}  {words}", progress.done + 1, progress.of));
+        }
         bar.set_position(progress.done as u64);
-        bar.set_message(progress.name.to_owned());
+        bar.set_message(words);
     });
     bar.finish_and_clear();
     let done = done?;

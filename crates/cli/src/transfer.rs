@@ -4,7 +4,7 @@ use resolvent::field::TransferOptions;
 
 use crate::Failure;
 use crate::options::{DonorArgs, ModelArgs, ObservableArgs, PromptArgs, tokens};
-use crate::output::{OutputArgs, checks, heatmap};
+use crate::output::{OutputArgs, checks, heatmaps};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -53,15 +53,11 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
             value[0],
             value[1]
         );
-        let mut text = heatmap(&run, &result, "fraction", &title);
-        for (array, title) in [
+        let maps = [
+            ("fraction", title.as_str()),
             ("random", "control: random directions of the same length"),
             ("shuffled", "control: displacements to the other prompts, at the same length"),
-        ] {
-            let map = heatmap(&run, &result, array, title);
-            text.push_str(if map.is_empty() { "" } else { "\n" });
-            text.push_str(&map);
-        }
-        format!("{text}{}", checks(&result))
+        ];
+        format!("{}{}", heatmaps(&run, &result, &maps), checks(&result))
     })
 }

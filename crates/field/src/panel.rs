@@ -34,8 +34,14 @@ impl Labelled {
             let [predicted, cost, reliability] = names_of(kind);
             let actual = self.array(kind.arrays()[0]).map_or_else(Vec::new, |a| a.data.clone());
             for one in &panel.predicted {
-                let agreement = Pairs::new(&one.effect, &actual).agreement();
-                let text = format!("{agreement}, cost {:.1}", one.cost);
+                let does = match one.predictor.zero_at(kind) {
+                    Some(why) => format!("zero by construction: {why}"),
+                    None => {
+                        let pairs = Pairs::new(&one.effect, &actual);
+                        pairs.filter(|i| one.effect[i] != 0.0 || actual[i] != 0.0).agreement().to_string()
+                    }
+                };
+                let text = format!("{does}, cost {:.1}", one.cost);
                 self = self.note(&format!("agreement.{kind}.{}", one.predictor), text);
             }
             let Panel { predicted: each, reliability: ratio, flagged, certificates, .. } = panel;

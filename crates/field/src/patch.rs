@@ -9,6 +9,7 @@ use crate::certificate::{Certificate, adjoint, alone, narrow, same, worse};
 use crate::displacements::Displacements;
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
+use crate::predictors::pass;
 use crate::site_kind::SiteKind;
 use crate::stats::Pairs;
 
@@ -51,6 +52,8 @@ pub struct Effects {
     pub effect: Vec<f32>,
     /// `<chi, y_clean - y_corrupted>`
     pub first_order: Vec<f32>,
+    /// Operations of the patched runs; of several cases that are swept together, of all of them.
+    pub operations: f64,
     /// J of the patched runs.
     values: Vec<f64>,
     /// The patches.
@@ -58,9 +61,11 @@ pub struct Effects {
 }
 
 impl Effects {
-    /// First-order predictions beside the effects.
+    /// First-order predictions beside the effects. Where both are exactly zero, the prompts have equal values or J does not depend
+    /// on the place: such pairs are left out.
     pub fn pairs(&self) -> Pairs {
-        Pairs::new(&self.first_order, &self.effect)
+        let pairs = Pairs::new(&self.first_order, &self.effect);
+        pairs.filter(|i| self.first_order[i] != 0.0 || self.effect[i] != 0.0)
     }
 }
 
@@ -81,9 +86,13 @@ pub fn effects(cases: &[Case<'_>], kind: SiteKind) -> Result<Vec<Effects>> {
             effects.edits.iter().map(|e| EditedRun { run: case.corrupted, edits: e, observable: case.observable })
         })
         .collect();
+    let operations = || cases.first().map_or(0.0, |case| case.corrupted.model().device().flops());
+    let before = operations();
     let mut values = values_of(&variants)?.into_iter();
+    let operations = operations() - before;
     for (case, effects) in cases.iter().zip(&mut swept) {
         let unpatched = case.corrupted.value(case.observable)?;
+        effects.operations = operations;
         effects.values = values.by_ref().take(effects.edits.len()).collect();
         effects.effect = effects.values.iter().map(|v| (v - unpatched) as f32).collect();
     }
@@ -95,11 +104,12 @@ fn predict(Case { clean, corrupted, observable }: Case<'_>, kind: SiteKind) -> R
     let patches = Displacements::new([clean, corrupted], kind)?;
     let first_order = patches.along_sensitivity(&corrupted.linearize(Mode::Exact), observable)?;
     let edits = (0..patches.len()).map(|i| [patches.edit(i)]).collect();
-    Ok(Effects { kind, effect: Vec::new(), first_order: narrow(&first_order), values: Vec::new(), edits })
+    let first_order = narrow(&first_order);
+    Ok(Effects { kind, effect: Vec::new(), first_order, operations: 0.0, values: Vec::new(), edits })
 }
 
 /// The patch effects of all places of the field: arrays `effect [L+1, T]`, `first_order [L+1, T]`, `clean_value [1]`,
-/// `corrupted_value [1]`.
+/// `corrupted_value [1]`. The metadata have the operations of the patched runs over those of one forward pass, `sweep_cost.KIND`.
 ///
 /// Certificates: three patched prompts run alone; patching the observable's own token at the level that it is read from
 /// restores the clean value; the adjoint identity behind the first-order field.
@@ -124,6 +134,7 @@ pub fn patch_at(clean: &Run, corrupted: &Run, observable: &Observable, kinds: &[
     let mut result = Labelled::new("patch", corrupted)
         .note("observable", format!("{observable:?}"))
         .note("clean_tokens", clean.tokens().iter().map(u32::to_string).collect::<Vec<_>>().join(","));
+    let pass = pass(&case)?;
     let (mut restored, mut worst) = (None, 0.0);
     for &kind in kinds {
         let effects = effects(&[case], kind)?.remove(0);
@@ -134,12 +145,13 @@ pub fn patch_at(clean: &Run, corrupted: &Run, observable: &Observable, kinds: &[
         let agreement = alone(corrupted, observable, &effects.edits, &effects.values)?;
         worst = worse(worst, agreement.value);
         let agreement = effects.pairs().agreement();
-        let [effect, first_order] = kind.arrays();
+        let ([effect, first_order], cost) = (kind.arrays(), effects.operations / pass);
         let axes = kind.axes(corrupted.model().config(), tokens);
         result = result
             .with(effect, &axes, effects.effect)
             .with(first_order, &axes, effects.first_order)
-            .note(&format!("agreement.{kind}"), agreement.to_string());
+            .note(&format!("agreement.{kind}"), agreement.to_string())
+            .note(&format!("sweep_cost.{kind}"), format!("{cost:.1}"));
     }
     result = result.with("clean_value", &[("value", 1)], vec![clean_value as f32]).with(
         "corrupted_value",

@@ -58,6 +58,15 @@ impl Predictor {
             Self::RelP => "relp",
         }
     }
+
+    /// Why it predicts zero at every site of a kind, whatever the model and the prompts: such zeros say nothing of the patches, so
+    /// statistics leave them out. None where it predicts.
+    pub fn zero_at(self, kind: SiteKind) -> Option<&'static str> {
+        match (self, kind) {
+            (Self::RelP, SiteKind::Q | SiteKind::K) => Some("relp takes attention patterns as constants"),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Predictor {
@@ -181,6 +190,14 @@ pub fn predict(case: &Case<'_>, kind: SiteKind, predictors: &[Predictor], option
     Ok(panel)
 }
 
+/// Operations of one forward pass of the corrupted run that reads J.
+pub(crate) fn pass(case: &Case<'_>) -> Result<f64> {
+    let run = case.corrupted;
+    let before = run.model().device().flops();
+    run.model().run(run.tokens(), run.edits())?.value(case.observable)?;
+    Ok(run.model().device().flops() - before)
+}
+
 /// Largest difference of pairs over the largest of the second ones.
 fn apart(pairs: impl Iterator<Item = (f64, f64)>) -> f64 {
     let (mut difference, mut largest) = (0.0, f64::MIN_POSITIVE);
@@ -227,9 +244,7 @@ impl<'a> Bench<'a> {
         let (run, config) = (case.corrupted, case.corrupted.model().config());
         let sites = kind.sites(config);
         let layers = kind.axes(config, 1)[0].1;
-        let before = run.model().device().flops();
-        run.model().run(run.tokens(), run.edits())?.value(case.observable)?;
-        let pass = run.model().device().flops() - before;
+        let pass = pass(case)?;
         let patches = Displacements::new([case.clean, run], kind)?;
         Ok(Self { case, together: sites.len() / layers, sites, patches, pass })
     }

@@ -19,7 +19,9 @@ mod colour;
 mod error;
 mod figure;
 mod figures;
+mod heads;
 mod page;
+mod rows;
 mod scene;
 mod study;
 pub mod terminal;
@@ -31,5 +33,7 @@ pub use figure::{
     Bars, Category, Cell, Estimate, Figure, Grid, Heatmap, Lines, Point, Reference, Scatter, Series, Table,
 };
 pub use figures::figures;
+pub use heads::strongest_heads;
 pub use page::{Block, Origin, Page, Section, Statement, Verdict};
+pub use rows::strongest_rows;
 pub use study::{Studied, study_page};

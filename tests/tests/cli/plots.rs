@@ -37,7 +37,7 @@ fn every_command_draws_its_result() {
         assert_eq!(count("marked"), usize::from(command.starts_with("green")), "{command}");
         let text: String = svg.descendants().filter_map(|n| n.text()).collect();
         // A model without a tokenizer has ids for labels.
-        assert!(text.contains("h2, #5: ") && text.contains("#1"), "{command}: {text}");
+        assert!(text.contains("h2, 4 #5: ") && text.contains("#1"), "{command}: {text}");
         let path = folder.path().join("plot.png");
         plotted(command, &path).done();
         let png = fs::read(&path).expect("a file");

@@ -57,7 +57,11 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
                 costs[p].push(panel.predicted[p].cost);
             }
         }
-        pairs.iter().for_each(|of_prompts| table.extend(agreement(of_prompts, task.options.seed)));
+        for (predictor, of_prompts) in Predictor::ALL.iter().zip(&pairs) {
+            // Zeros by construction are no predictions: nothing is compared, and no statistic is defined.
+            let of_prompts = if predictor.zero_at(kind).is_some() { &[][..] } else { of_prompts };
+            table.extend(agreement(of_prompts, task.options.seed));
+        }
         cost.extend(costs.iter().map(|c| mean(c) as f32));
         cost_actual.push(mean(&actual_costs) as f32);
         flagged.push(mean(&shares) as f32);

@@ -10,17 +10,18 @@ pub(crate) struct Tick {
 }
 
 /// About `count` ticks of a straight axis, at multiples of 1, 2 or 5 times a power of ten; and the power of ten that the
-/// labels leave to the axis' name.
-pub(crate) fn linear(low: f64, high: f64, count: usize) -> (Vec<Tick>, i32) {
+/// labels leave to the axis' name. Ticks of a `whole` axis are whole numbers.
+pub(crate) fn linear((low, high): (f64, f64), count: usize, whole: bool) -> (Vec<Tick>, i32) {
     let on = |step: f64| -> Vec<f64> {
         let (first, last) = ((low / step - 1e-9).ceil() as i64, (high / step + 1e-9).floor() as i64);
         (first..=last).map(|i| i as f64 * step).collect()
     };
-    let mut step = step((high - low) / count.max(1) as f64);
+    let least = if whole { 1.0 } else { 0.0 };
+    let mut step = step((high - low) / count.max(1) as f64).max(least);
     let mut at = on(step);
     if at.len() < 2 {
         // One tick gives a place and no scale.
-        step = smaller(step);
+        step = smaller(step).max(least);
         at = on(step);
     }
     let power = number::power(low.abs().max(high.abs()));
@@ -64,7 +65,7 @@ pub(crate) fn logarithmic(low: f64, high: f64, count: usize) -> Vec<Tick> {
 }
 
 fn linear_of_log(low: f64, high: f64, count: usize) -> Vec<Tick> {
-    let (ticks, _) = linear(low, high, count);
+    let (ticks, _) = linear((low, high), count, false);
     ticks.into_iter().map(|tick| Tick { label: number::minus(&number::value(tick.at)), ..tick }).collect()
 }
 
@@ -78,16 +79,16 @@ mod tests {
 
     #[test]
     fn steps_are_1_2_or_5() {
-        assert_eq!(shown(&linear(0.0, 1.0, 5).0), ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
-        assert_eq!(shown(&linear(-3.3, 21.4, 6).0), ["0", "5", "10", "15", "20"]);
-        assert_eq!(shown(&linear(-1e-6, 1e-6, 4).0), ["−1.0", "−0.5", "0.0", "0.5", "1.0"]);
+        assert_eq!(shown(&linear((0.0, 1.0), 5, false).0), ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
+        assert_eq!(shown(&linear((-3.3, 21.4), 6, false).0), ["0", "5", "10", "15", "20"]);
+        assert_eq!(shown(&linear((-1e-6, 1e-6), 4, false).0), ["−1.0", "−0.5", "0.0", "0.5", "1.0"]);
     }
 
     #[test]
     fn ticks_lie_in_the_range_and_are_about_as_many() {
         for (low, high) in [(0.013, 0.97), (-7e5, 3.0), (1e-12, 9e-12), (99.0, 101.0)] {
             for count in [3, 5, 8] {
-                let ticks = linear(low, high, count).0;
+                let ticks = linear((low, high), count, false).0;
                 assert!((2..=count + 2).contains(&ticks.len()), "{low} {high} {count}: {ticks:?}");
                 let slack = (high - low) * 1e-6;
                 assert!(ticks.iter().all(|t| t.at >= low - slack && t.at <= high + slack));

@@ -24,6 +24,8 @@ pub struct Bars {
     pub dots: bool,
     /// Upright lines across the plot, with their names: chance, a threshold.
     pub references: Vec<(f64, String)>,
+    /// Sentences below the plot, such as why an estimate is left empty.
+    pub notes: Vec<String>,
     /// Width of the drawing in pixels.
     pub width: f64,
 }
@@ -67,6 +69,11 @@ impl Estimate {
 /// Height of a bar, and room between categories.
 const BAR: f64 = 16.0;
 const BETWEEN: f64 = 10.0;
+/// Most lines of a category's name, and their height.
+const NAME_LINES: usize = 3;
+const NAME_LINE: f64 = 15.0;
+/// Estimates without a place that are named below the plot.
+const NAMED: usize = 8;
 
 impl Bars {
     /// A plot without categories yet.
@@ -79,6 +86,7 @@ impl Bars {
             categories: Vec::new(),
             dots: false,
             references: Vec::new(),
+            notes: Vec::new(),
             width: 440.0,
         }
     }
@@ -111,12 +119,13 @@ impl Bars {
         // Names of references have a line of their own above the plot.
         let top = top + if self.references.is_empty() { 4.0 } else { 18.0 };
         let most = self.width * 0.4;
-        let names: Vec<String> =
-            self.categories.iter().map(|c| font::cut(&clean(&c.name), 12.0, false, most)).collect();
-        let left = names.iter().map(|n| font::room(n, 12.0, false)).fold(0.0, f64::max) + 12.0;
+        let wrapped = |c: &Category| font::wrap(&clean(&c.name), 12.0, false, most, NAME_LINES);
+        let names: Vec<Vec<String>> = self.categories.iter().map(wrapped).collect();
+        let left = names.iter().flatten().map(|n| font::room(n, 12.0, false)).fold(0.0, f64::max) + 12.0;
         let across = Across { left, width: self.width - left - 14.0, range: self.range() };
-        let lanes = self.lanes();
-        let row = lanes as f64 * BAR + BETWEEN;
+        let lines = names.iter().map(Vec::len).max().unwrap_or(0) as f64;
+        let lanes = self.lanes() as f64 * BAR;
+        let row = f64::max(lanes, lines * NAME_LINE) + BETWEEN;
         let bottom = top + row * self.categories.len() as f64;
         self.grid(&mut scene, &across, top, bottom);
         for (i, (category, name)) in self.categories.iter().zip(names).enumerate() {
@@ -125,21 +134,42 @@ impl Bars {
                 let line = Mark::line("grid", (0.0, crisp(y)), (across.left + across.width, crisp(y)));
                 scene.add(line.stroke(Paint::Rule, 1.0));
             }
-            let name = Mark::text("row", left - 12.0, y + row / 2.0 + 4.0, name).anchor(Anchor::End);
-            scene.add(name);
+            let first = y + row / 2.0 + 4.0 - NAME_LINE * (name.len() - 1) as f64 / 2.0;
+            for (i, line) in name.into_iter().enumerate() {
+                let line = Mark::text("row", left - 12.0, first + NAME_LINE * i as f64, line);
+                scene.add(line.anchor(Anchor::End).hover(clean(&category.name)));
+            }
             for (group, estimate) in self.shown(category) {
-                let middle = y + BETWEEN / 2.0 + (group as f64 + 0.5) * BAR;
+                let middle = y + (row - lanes) / 2.0 + (group as f64 + 0.5) * BAR;
                 self.estimate(&mut scene, &across, middle, (category, group), estimate);
             }
         }
-        let all = self.categories.iter().flat_map(|c| c.estimates.iter().flatten()).count();
-        let absent = all - self.categories.iter().map(|c| self.shown(c).count()).sum::<usize>();
-        let notes = match absent {
-            0 => Vec::new(),
-            _ => vec![format!("{absent} of {all} estimates have no place on this axis")],
-        };
+        let notes: Vec<String> = self.absent().into_iter().chain(self.notes.iter().cloned()).collect();
         scene.height = parts::notes(&mut scene, bottom + 40.0, &notes);
         scene
+    }
+
+    /// Which estimates have no place on the axis.
+    fn absent(&self) -> Option<String> {
+        let all = self.categories.iter().flat_map(|c| c.estimates.iter().flatten()).count();
+        let names: Vec<String> = self
+            .categories
+            .iter()
+            .flat_map(|c| c.estimates.iter().enumerate().map(move |(group, estimate)| (c, group, estimate)))
+            .filter(|(.., estimate)| estimate.is_some_and(|e| !self.axis.shows(e.value)))
+            .map(|(category, group, _)| self.named(category, group))
+            .collect();
+        let more = if names.len() > NAMED { "; ..." } else { "" };
+        let shown = names[..names.len().min(NAMED)].join("; ");
+        let count = names.len();
+        (count > 0).then(|| format!("{count} of {all} estimates have no place on this axis: {shown}{more}"))
+    }
+
+    /// An estimate by its category and, where there are several, its group.
+    fn named(&self, category: &Category, group: usize) -> String {
+        let groups = self.groups.get(group).filter(|_| self.groups.len() > 1);
+        let what = [Some(&category.name), groups].into_iter().flatten().map(|t| clean(t));
+        what.collect::<Vec<_>>().join(", ")
     }
 
     /// How many bars a category has room for.
@@ -186,9 +216,7 @@ impl Bars {
         estimate: &Estimate,
     ) {
         let x = across.x(estimate.value);
-        let groups = self.groups.get(group).filter(|_| self.groups.len() > 1);
-        let what = [Some(&category.name), groups].into_iter().flatten().map(|t| clean(t));
-        let told = format!("{}: {}", what.collect::<Vec<_>>().join(", "), estimate.told());
+        let told = format!("{}: {}", self.named(category, group), estimate.told());
         if !self.dots {
             let from = across.x(if across.range.log { across.range.low } else { 0.0 });
             let size = [from.min(x), middle - BAR / 2.0 + 1.0, (x - from).abs(), BAR - 2.0];

@@ -4,7 +4,7 @@ use super::parts;
 use crate::axis::number::{minus, power, value};
 use crate::colour::{Map, Paint};
 use crate::figure::scale_bar;
-use crate::scene::{Anchor, Mark, Scene, clean, font, label, quoted};
+use crate::scene::{Anchor, Mark, Scene, clean, font, label, token};
 
 /// Values over rows and columns. The first row is at the bottom, as level 0 is.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,8 +15,10 @@ pub struct Heatmap {
     pub subtitle: String,
     /// Names of rows from the bottom up: `h0`, `h1`, ...
     pub rows: Vec<String>,
-    /// Names of columns from the left: texts of tokens. Spaces are made visible.
+    /// Names of columns from the left.
     pub columns: Vec<String>,
+    /// Columns are tokens: spaces in their names are made visible, and their positions are shown.
+    pub tokens: bool,
     /// The values `[rows, columns]`, row-major. NaN is drawn as no value.
     pub values: Vec<f32>,
     /// How values become colours.
@@ -31,9 +33,11 @@ pub struct Heatmap {
     pub marked_as: String,
     /// Numbers are printed in cells where all of them fit.
     pub numbers: bool,
+    /// Width in pixels that the drawing is to have at most; it is wider where cells would be too narrow.
+    pub width: f64,
 }
 
-/// Widest drawing that is aimed at, and the narrowest and widest cell.
+/// Widest drawing, unless another is asked for, and the narrowest and widest cell.
 const WIDTH: f64 = 880.0;
 const CELL: (f64, f64) = (13.0, 46.0);
 /// Size of numbers in cells, and of labels.
@@ -45,13 +49,14 @@ const LONGEST: f64 = 92.0;
 const TOLD: usize = 20_000;
 
 impl Heatmap {
-    /// A heatmap of values `[rows, columns]`, where there may be fewer names than columns: the rest are numbered.
+    /// A heatmap of values `[rows, columns]` whose columns are tokens.
     pub fn new(title: impl Into<String>, rows: Vec<String>, columns: Vec<String>, values: Vec<f32>) -> Self {
         Self {
             title: title.into(),
             subtitle: String::new(),
             rows,
             columns,
+            tokens: true,
             values,
             map: Map::Diverging,
             unit: String::new(),
@@ -59,6 +64,7 @@ impl Heatmap {
             marked: Vec::new(),
             marked_as: String::new(),
             numbers: true,
+            width: WIDTH,
         }
     }
 
@@ -99,11 +105,12 @@ impl Heatmap {
         self.outlines(&mut scene, &plan, top);
         self.row_names(&mut scene, &plan, top);
         let bottom = top + plan.cell.1 * self.rows.len() as f64;
-        self.column_names(&mut scene, &plan, bottom + 6.0);
+        self.positions(&mut scene, &plan, bottom + 6.0);
+        self.column_names(&mut scene, &plan, bottom + 6.0 + plan.positions());
         let told = self.rows.len() * self.columns.len() <= TOLD;
         let quiet = format!("more than {TOLD} cells: values are in the result file, not under the pointer");
         let notes = if told { Vec::new() } else { vec![quiet] };
-        scene.height = parts::notes(&mut scene, bottom + 6.0 + plan.below, &notes);
+        scene.height = parts::notes(&mut scene, bottom + 6.0 + plan.positions() + plan.below, &notes);
         scene
     }
 
@@ -127,8 +134,6 @@ impl Heatmap {
     }
 
     fn cells(&self, scene: &mut Scene, plan: &Layout, top: f64) {
-        // Texts of tokens are quoted, so that their spaces are seen; names such as `#12` or `h3` are not.
-        let tokens = self.columns.iter().any(|c| c.contains(char::is_whitespace));
         let told = self.rows.len() * self.columns.len() <= TOLD;
         let mut voids = Vec::new();
         for row in (0..self.rows.len()).rev() {
@@ -143,9 +148,11 @@ impl Heatmap {
                 let class = if value.is_nan() { "cell none" } else { "cell" };
                 let mut mark = Mark::rect(class, [x, y, width, height]).fill(paint);
                 if told {
-                    let name = &self.columns[column];
-                    let name = if tokens { quoted(name) } else { clean(name) };
-                    mark = mark.hover(format!("{}, {name}: {}", self.rows[row], number(value)));
+                    let name = match self.tokens {
+                        true => token(column, &self.columns[column]),
+                        false => clean(&self.columns[column]),
+                    };
+                    mark = mark.hover(format!("{}, {name}: {}", clean(&self.rows[row]), number(value)));
                 }
                 scene.add(mark);
                 if value.is_nan() {
@@ -180,15 +187,24 @@ impl Heatmap {
         let every = (13.0 / plan.cell.1).ceil() as usize;
         for (row, name) in self.rows.iter().enumerate().filter(|(row, _)| row % every == 0) {
             let y = plan.corner(self.rows.len(), top, row, 0).1 + plan.cell.1 / 2.0 + 3.5;
-            let name = font::cut(&label(name), LABEL, false, LONGEST);
+            let name = font::cut(&clean(name), LABEL, false, LONGEST);
             let mark = Mark::text("row", plan.left - 8.0, y, name).size(LABEL).fill(Paint::Muted);
             scene.add(mark.anchor(Anchor::End));
         }
     }
 
+    /// Positions of tokens, where there is room for them.
+    fn positions(&self, scene: &mut Scene, plan: &Layout, top: f64) {
+        let Some(every) = plan.counted else { return };
+        for column in (0..self.columns.len()).step_by(every) {
+            let mark = Mark::text("position", plan.middle(column), top + 9.0, column.to_string()).size(NUMBER);
+            scene.add(mark.fill(Paint::Muted).anchor(Anchor::Middle));
+        }
+    }
+
     fn column_names(&self, scene: &mut Scene, plan: &Layout, top: f64) {
         for (column, name) in plan.names.iter().enumerate().filter(|(column, _)| column % plan.every == 0) {
-            let x = plan.left + (column as f64 + 0.5) * plan.cell.0 - plan.gap / 2.0;
+            let x = plan.middle(column);
             let mark = |dx: f64, dy: f64| Mark::text("column", x + dx, top + dy, name.clone()).size(LABEL);
             let mark = match plan.turn {
                 0.0 => mark(0.0, 11.0).anchor(Anchor::Middle),
@@ -217,6 +233,8 @@ struct Layout {
     turn: f64,
     /// One of how many columns is named.
     every: usize,
+    /// One of how many columns has its position below it; none has where columns are no tokens.
+    counted: Option<usize>,
     /// Height of the names of columns.
     below: f64,
     numbers: bool,
@@ -227,13 +245,14 @@ struct Layout {
 
 impl Layout {
     fn of(map: &Heatmap) -> Self {
+        let shown = |name: &String| if map.tokens { label(name) } else { clean(name) };
         let names: Vec<String> =
-            map.columns.iter().map(|name| font::cut(&label(name), LABEL, false, LONGEST)).collect();
+            map.columns.iter().map(|name| font::cut(&shown(name), LABEL, false, LONGEST)).collect();
         let longest = names.iter().map(|n| font::width(n, LABEL, false)).fold(0.0, f64::max);
-        let rows: Vec<String> = map.rows.iter().map(|name| font::cut(&label(name), LABEL, false, LONGEST)).collect();
+        let rows: Vec<String> = map.rows.iter().map(|name| font::cut(&clean(name), LABEL, false, LONGEST)).collect();
         let (columns, count) = (map.columns.len().max(1), map.rows.len());
         let least = if columns > 200 { CELL.0 / 3.0 } else { CELL.0 };
-        let wide = ((WIDTH - 60.0) / columns as f64).clamp(least, CELL.1);
+        let wide = ((map.width - 60.0) / columns as f64).clamp(least, CELL.1);
         let high = if count > 64 {
             8.0
         } else if count > 30 {
@@ -249,12 +268,16 @@ impl Layout {
             names,
             turn: 0.0,
             every: 1,
+            counted: None,
             below: 18.0,
             numbers: false,
             power: 0,
             decimals: 2,
         };
         plan.turn_names(longest);
+        if map.tokens {
+            plan.count_columns();
+        }
         plan.fit_numbers(map);
         plan
     }
@@ -276,6 +299,18 @@ impl Layout {
             let reach = self.names.iter().enumerate().map(reach).fold(0.0, f64::max);
             self.left = self.left.max(reach.ceil() + 4.0);
         }
+    }
+
+    /// Each position is shown where the widest fits, else each few.
+    fn count_columns(&mut self) {
+        let widest = font::width(&(self.columns - 1).to_string(), NUMBER, false) + 4.0;
+        let steps = [1, 2, 5, 10, 20, 50, 100];
+        self.counted = steps.into_iter().find(|&step| widest <= self.cell.0 * step as f64);
+    }
+
+    /// Height of the positions.
+    fn positions(&self) -> f64 {
+        if self.counted.is_some() { 14.0 } else { 0.0 }
     }
 
     /// Numbers are printed if the widest fits.
@@ -300,6 +335,11 @@ impl Layout {
         let text = format!("{:.*}", self.decimals, f64::from(value) / 10f64.powi(self.power));
         // A small number below zero is rounded to zero, not to one with a sign.
         minus(if text.contains(|c| ('1'..='9').contains(&c)) { &text } else { text.trim_start_matches('-') })
+    }
+
+    /// Middle of a column.
+    fn middle(&self, column: usize) -> f64 {
+        self.left + (column as f64 + 0.5) * self.cell.0 - self.gap / 2.0
     }
 
     /// Top left of a cell.

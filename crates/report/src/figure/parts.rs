@@ -70,6 +70,25 @@ pub(crate) fn legend(scene: &mut Scene, top: f64, names: &[&str], signs: &[Sign]
     y + 27.0
 }
 
+/// Draws the entry of points beyond the axes, if there are some; returns where the next part may begin.
+pub(crate) fn outside(scene: &mut Scene, top: f64, count: usize) -> f64 {
+    if count == 0 {
+        return top;
+    }
+    let points = if count == 1 { "point" } else { "points" };
+    scene.add(arrow("key", 0, (8.0, top + 3.5), (0.0, -1.0)).fill(Paint::Muted));
+    scene.add(Mark::text("legend", 22.0, top + 12.0, format!("{count} {points} beyond the axes, drawn at the edge")));
+    top + 27.0
+}
+
+/// A point of series `i` beyond the axes: an arrow head with its tip at a place of the edge, in the direction of the point.
+pub(crate) fn arrow(class: &'static str, i: usize, (x, y): (f64, f64), (dx, dy): (f64, f64)) -> Mark {
+    let long = f64::hypot(dx, dy).max(f64::MIN_POSITIVE);
+    let (dx, dy) = (9.0 * dx / long, 9.0 * dy / long);
+    let corner = |side: f64| (x - dx - side * dy / 2.0, y - dy + side * dx / 2.0);
+    Mark::polygon(class, &[(x, y), corner(1.0), corner(-1.0)]).fill(Paint::Series(i))
+}
+
 /// A line of series `i`; where lines have no symbols, they differ by their dashes.
 pub(crate) fn line(class: &'static str, i: usize, at: Vec<(f64, f64)>, dashed: bool) -> Mark {
     use crate::scene::Step;

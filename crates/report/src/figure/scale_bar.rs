@@ -25,7 +25,7 @@ pub(crate) fn draw(
     name: &str,
     key: &Key<'_>,
 ) -> f64 {
-    let (found, power) = ticks::linear(low, high, 4);
+    let (found, power) = ticks::linear((low, high), 4, false);
     // The power of ten is that of the numbers in cells too.
     let name = match (power, name) {
         (0, name) => clean(name),

@@ -4,7 +4,7 @@ use resolvent_field::stats;
 
 use super::parts::{self, Sign};
 use crate::axis::number::value;
-use crate::axis::{Axis, Frame, Place};
+use crate::axis::{Axis, Frame, Inner, Place, Range};
 use crate::colour::Paint;
 use crate::scene::{Mark, Scene, clean};
 
@@ -27,6 +27,8 @@ pub struct Scatter {
     pub identity: bool,
     /// Both axes have one range, if they are of one kind, and the plot is a square.
     pub equal: bool,
+    /// Sentences below the plot, such as which points are left out.
+    pub notes: Vec<String>,
     /// Width of the drawing in pixels.
     pub width: f64,
 }
@@ -46,6 +48,8 @@ pub struct Point {
 
 /// Most points that are drawn.
 pub(crate) const MOST: usize = 4000;
+/// Points beyond the axes that are named below the plot.
+const NAMED: usize = 3;
 
 impl Scatter {
     /// A scatter plot of one group, without points yet.
@@ -59,6 +63,7 @@ impl Scatter {
             points: Vec::new(),
             identity: false,
             equal: false,
+            notes: Vec::new(),
             width: 440.0,
         }
     }
@@ -88,15 +93,13 @@ impl Scatter {
         let top = parts::heading(&mut scene, &self.title, &self.subtitle);
         let names: Vec<&str> = self.groups.iter().map(String::as_str).collect();
         let top = parts::legend(&mut scene, top, &names, &[Sign::Point]);
-        let mut x = self.x.range(shown.iter().map(|p| p.x));
-        let mut y = self.y.range(shown.iter().map(|p| p.y));
         // Where one axis is straight and the other is not, they have no range in common and y = x is no line.
         let alike = self.x.log == self.y.log;
         let equal = self.equal && alike;
-        if equal {
-            (x.low, x.high) = (x.low.min(y.low), x.high.max(y.high));
-            (y.low, y.high) = (x.low, x.high);
-        }
+        let (x, y) = self.ranges(&shown, equal);
+        let (outside, inside): (Vec<&Point>, Vec<&Point>) =
+            shown.iter().partition(|p| !x.contains(p.x) || !y.contains(p.y));
+        let top = parts::outside(&mut scene, top, outside.len());
         let height = if equal { 0.0 } else { self.width * 0.66 };
         let place = Place { left: 0.0, top, width: self.width, height };
         let frame = Frame::draw(&mut scene, place, (&self.x, x), (&self.y, y));
@@ -108,17 +111,30 @@ impl Scatter {
                 scene.add(line.dash(Some([5.0, 4.0])).hover("y = x"));
             }
         }
-        let drawn = thin(shown.len(), MOST, |i| (shown[i].x, shown[i].y));
+        let drawn = thin(inside.len(), MOST - outside.len(), |i| (inside[i].x, inside[i].y));
         // Many points hide each other less when they are small and let each other shine through.
         let (radius, opacity) = if drawn.len() > 600 { (2.5, 0.6) } else { (4.0, 0.85) };
         for &i in &drawn {
-            let point = shown[i];
+            let point = inside[i];
             let mark = parts::symbol("point", point.group, frame.x(point.x), frame.y(point.y), radius);
             scene.add(mark.opacity(opacity).hover(self.told(point)));
         }
-        let mut notes = Vec::new();
-        if drawn.len() < shown.len() {
-            notes.push(format!("{} of {} points are drawn", drawn.len(), shown.len()));
+        for point in &outside {
+            let (end, from) = ([x.nearest(point.x), y.nearest(point.y)], [point.x, point.y]);
+            // Which way the point lies from the place at the edge; pixels count downwards.
+            let way = |i: usize| if from[i] == end[i] { 0.0 } else { (from[i] - end[i]).signum() };
+            let mark = parts::arrow("outside", point.group, (frame.x(end[0]), frame.y(end[1])), (way(0), -way(1)));
+            scene.add(mark.hover(self.told(point)));
+        }
+        let mut notes = self.notes.clone();
+        if !outside.is_empty() {
+            let named = outside.iter().take(NAMED).map(|p| self.told(p)).collect::<Vec<_>>().join("; ");
+            let more = if outside.len() > NAMED { ", ..." } else { "" };
+            notes.push(format!("beyond the axes: {named}{more}"));
+        }
+        let count = drawn.len() + outside.len();
+        if count < shown.len() {
+            notes.push(format!("{count} of {} points are drawn", shown.len()));
         }
         let absent = self.points.len() - shown.len();
         if absent > 0 {
@@ -126,6 +142,22 @@ impl Scatter {
         }
         scene.height = parts::notes(&mut scene, frame.bottom(), &notes);
         scene
+    }
+
+    /// Ranges of both axes; `equal` ones are one range. Few points that lie far from all others do not flatten those: they
+    /// are outside.
+    fn ranges(&self, shown: &[&Point], equal: bool) -> (Range, Range) {
+        let (x, y): (Vec<f64>, Vec<f64>) = shown.iter().map(|p| (p.x, p.y)).unzip();
+        let range = |axis: &Axis, values: &[f64]| match Inner::of(axis, values, shown.len()) {
+            Some(Inner { low, high }) => axis.range([low, high]),
+            None => axis.range(values.iter().copied()),
+        };
+        if !equal {
+            return (range(&self.x, &x), range(&self.y, &y));
+        }
+        let (x_axis, both) = (&self.x, [x, y].concat());
+        let common = range(x_axis, &both);
+        (Range { whole: self.x.whole, ..common }, Range { whole: self.y.whole, ..common })
     }
 
     fn told(&self, point: &Point) -> String {

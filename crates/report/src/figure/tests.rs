@@ -39,11 +39,12 @@ fn a_heatmap_has_a_cell_a_value_and_its_text() {
     let cells = of_class(&svg, "cell");
     assert_eq!(cells.len(), 6);
     let told: Vec<String> = cells.iter().map(hover).collect();
-    assert!(told.contains(&"h0, \" Mary\": -3.21".to_owned()), "{told:?}");
-    assert!(told.contains(&"h1, \"When\": no value".to_owned()), "{told:?}");
-    assert!(told.contains(&"h1, \"\\n\": 2".to_owned()), "{told:?}");
+    assert!(told.contains(&"h0, 1 \" Mary\": -3.21".to_owned()), "{told:?}");
+    assert!(told.contains(&"h1, 0 \"When\": no value".to_owned()), "{told:?}");
+    assert!(told.contains(&"h1, 2 \"\\n\": 2".to_owned()), "{told:?}");
     let none = of_class(&svg, "none");
-    assert_eq!(none.iter().map(hover).collect::<Vec<_>>(), ["h1, \"When\": no value"]);
+    assert_eq!(none.iter().map(hover).collect::<Vec<_>>(), ["h1, 0 \"When\": no value"]);
+    assert_eq!(written(&of_class(&svg, "position")), ["0", "1", "2"]);
     assert_eq!(written(&of_class(&svg, "column")), ["When", "·Mary", "↵"]);
     assert_eq!(written(&of_class(&svg, "number")).len(), 5);
     // The last level is on top.
@@ -93,6 +94,38 @@ fn marked_cells_have_an_outline_and_places_outside_do_not() {
     let svg = Document::parse(&svg).expect("is XML");
     assert_eq!(of_class(&svg, "marked").len(), 1);
     assert!(written(&of_class(&svg, "legend")).contains(&"source".to_owned()));
+}
+
+/// Spaces are marked in tokens alone: other names are as they are, and have no positions.
+#[test]
+fn names_that_are_no_tokens_have_no_marks() {
+    let mut other = map();
+    other.rows = texts(&["n = 4", "n = all"]);
+    other.columns = texts(&["k = 1", "k = 2", "k = all"]);
+    other.tokens = false;
+    let svg = Figure::from(other).svg();
+    let svg = Document::parse(&svg).expect("is XML");
+    assert_eq!(written(&of_class(&svg, "column")), ["k = 1", "k = 2", "k = all"]);
+    assert_eq!(written(&of_class(&svg, "row")), ["n = 4", "n = all"]);
+    assert!(of_class(&svg, "position").is_empty());
+    assert!(of_class(&svg, "cell").iter().any(|c| hover(c) == "n = 4, k = 2: -3.21"));
+}
+
+/// Positions never touch, however many tokens there are.
+#[test]
+fn positions_do_not_overlap() {
+    for count in [1, 12, 60, 150, 500] {
+        let columns = (0..count).map(|i| format!(" token{i}")).collect();
+        let svg = Figure::from(Heatmap::new("x", texts(&["h0"]), columns, vec![1.0; count])).svg();
+        let svg = Document::parse(&svg).expect("is XML");
+        let positions = of_class(&svg, "position");
+        assert_eq!(written(&positions)[0], "0");
+        for pair in positions.windows(2) {
+            let apart = number(&pair[1], "x") - number(&pair[0], "x");
+            let widest = scene::font::width(&count.to_string(), 11.0, false);
+            assert!(apart >= widest, "{count}: {apart} of {widest}");
+        }
+    }
 }
 
 /// Names of columns never lie over each other, however many there are.
@@ -160,6 +193,30 @@ fn a_scatter_shows_points_groups_and_correlations() {
     assert!(of_class(&svg, "note").is_empty());
 }
 
+/// One point far from all others does not flatten those: it is at the edge, and the legend and a note say so.
+#[test]
+fn an_outlier_is_drawn_at_the_edge() {
+    let mut plot = scatter(40);
+    let frame = |plot: &Scatter| {
+        let svg = Figure::from(plot.clone()).svg();
+        let svg = Document::parse(&svg).expect("is XML");
+        let at: Vec<f64> = of_class(&svg, "point").iter().map(|p| number(p, "cx")).collect();
+        at.into_iter().filter(|x| x.is_finite()).fold((f64::MAX, f64::MIN), |(a, b), x| (a.min(x), b.max(x)))
+    };
+    let before = frame(&plot);
+    plot.points.push(Point { x: 0.5, y: 90.0, group: 1, label: "far".to_owned() });
+    let after = frame(&plot);
+    assert!((before.1 - before.0) - (after.1 - after.0) < 20.0, "{before:?} {after:?}");
+    let svg = Figure::from(plot.clone()).svg();
+    let svg = Document::parse(&svg).expect("is XML");
+    let outside = of_class(&svg, "outside");
+    assert_eq!(outside.iter().map(hover).collect::<Vec<_>>(), ["far, b: (0.5, 90)"]);
+    assert_eq!(written(&of_class(&svg, "legend")), ["a", "b", "1 point beyond the axes, drawn at the edge"]);
+    assert_eq!(written(&of_class(&svg, "note")), ["beyond the axes: far, b: (0.5, 90)"]);
+    // Statistics are of all points.
+    assert!(plot.prediction().subtitle.ends_with("n = 41"));
+}
+
 #[test]
 fn many_points_are_thinned_and_it_is_said() {
     let mut plot = scatter(9000);
@@ -211,13 +268,37 @@ fn bars_have_lengths_and_dots_have_intervals() {
     assert_eq!(told, ["mlp, a: 0.5 [0.4, 0.6]", "mlp, b: 1", "resid, a: -0.25 [-0.35, -0.15]"]);
     let widths: Vec<f64> = bars.iter().map(|b| number(b, "width")).collect();
     assert!((widths[1] / widths[0] - 2.0).abs() < 0.01 && (widths[0] / widths[2] - 2.0).abs() < 0.01, "{widths:?}");
-    assert_eq!(written(&of_class(&svg, "note")), ["1 of 4 estimates have no place on this axis"]);
+    assert_eq!(written(&of_class(&svg, "note")), ["1 of 4 estimates have no place on this axis: z, a"]);
     plot.dots = true;
+    plot.notes = vec!["left out: c".to_owned()];
     let svg = Figure::from(plot).svg();
     let svg = Document::parse(&svg).expect("is XML");
+    assert_eq!(written(&of_class(&svg, "note")).last().map(String::as_str), Some("left out: c"));
     assert_eq!(of_class(&svg, "point").len(), 3);
     // A line and two ends each.
     assert_eq!(of_class(&svg, "interval").len(), 6);
+}
+
+/// A long name takes several lines, and no part of it is lost.
+#[test]
+fn long_names_of_categories_are_wrapped() {
+    let mut plot = Bars::new("b", Axis::linear("r"));
+    let name = "attn_out (costs 1, 514, 148, 16, 1 forward passes)";
+    let estimates = vec![Some(Estimate::new(0.5))];
+    plot.categories = vec![
+        Category { name: name.to_owned(), estimates: estimates.clone() },
+        Category { name: "z".to_owned(), estimates },
+    ];
+    let svg = Figure::from(plot).svg();
+    let svg = Document::parse(&svg).expect("is XML");
+    let rows = of_class(&svg, "row");
+    let lines = written(&rows);
+    assert_eq!(lines[..lines.len() - 1].join(" "), name);
+    assert!(lines.len() > 2 && lines.iter().all(|l| !l.contains('…')), "{lines:?}");
+    // Lines lie under each other, and none over the next category.
+    for pair in rows.windows(2) {
+        assert!(number(&pair[1], "y") - number(&pair[0], "y") >= 14.0);
+    }
 }
 
 #[test]

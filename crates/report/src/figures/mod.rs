@@ -3,6 +3,7 @@
 mod green;
 mod invert;
 mod patch;
+mod predictors;
 mod regime;
 mod run;
 mod scale;
@@ -12,8 +13,11 @@ mod slice;
 mod tests;
 mod transfer;
 
+pub(crate) use predictors::{zero_by_construction, zeros};
 use resolvent_field::{Array, Labelled};
 
+use crate::rows::names;
+use crate::scene::token;
 use crate::{Figure, Heatmap, Map};
 
 /// The figures of a result; `labels` are the texts of its tokens. None for an analysis that has no figures.
@@ -51,11 +55,16 @@ fn observable(result: &Labelled) -> String {
     }
 }
 
-/// A heatmap of an array over level and token.
+/// A place of the field with its token: `h3, 9 " Mary"`.
+fn place(level: usize, at: usize, labels: &[String]) -> String {
+    format!("h{level}, {}", labels.get(at).map_or_else(|| at.to_string(), |text| token(at, text)))
+}
+
+/// A heatmap of an array over levels, blocks or heads, and tokens.
 fn heatmap(title: impl Into<String>, array: &Array, labels: &[String], map: Map) -> Option<Heatmap> {
-    let [("level", levels), ("token", tokens)] = array.axes[..] else { return None };
+    let rows = names(&array.axes)?;
+    let tokens = array.axes.last()?.1;
     let columns = (0..tokens).map(|t| labels.get(t).cloned().unwrap_or_else(|| t.to_string()));
-    let rows = (0..levels).map(|l| format!("h{l}")).collect();
     let map = Heatmap { map, ..Heatmap::new(title, rows, columns.collect(), array.data.clone()) };
     Some(map)
 }

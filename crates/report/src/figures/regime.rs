@@ -2,7 +2,7 @@
 
 use resolvent_field::Labelled;
 
-use super::{fact, observable};
+use super::{fact, observable, place};
 use crate::{Axis, Figure, Heatmap, Lines, Map, Reference, Series};
 
 /// Most sources that have a line of their own; with more, their quartiles are drawn.
@@ -21,11 +21,9 @@ pub(super) fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
     plot.markers = true;
     plot.references = vec![Reference::Level(0.2, "20 %".to_owned())];
     let rows: Vec<&[f32]> = errors.chunks(amplitudes.len().max(1)).collect();
-    let place = |n: usize| (sites[2 * n] as usize, sites[2 * n + 1] as usize);
     if rows.len() <= LINES {
         for (n, row) in rows.iter().enumerate() {
-            let (level, token) = place(n);
-            let name = format!("h{level}, {:?}", labels.get(token).map_or("", String::as_str));
+            let name = place(sites[2 * n] as usize, sites[2 * n + 1] as usize, labels);
             let points = amplitudes.iter().zip(*row).map(|(a, e)| (f64::from(a.abs()), f64::from(*e)));
             plot.series.push(Series::new(name, points.collect()));
         }

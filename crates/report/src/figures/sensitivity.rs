@@ -1,19 +1,24 @@
-//! `sensitivity`: where J can be moved.
+//! `sensitivity`: where J can be moved, and how far along a direction.
 
 use resolvent_field::Labelled;
 
-use super::{heatmap, number, observable};
-use crate::{Figure, Map};
+use super::{fact, heatmap, number, observable};
+use crate::{Figure, Heatmap, Map};
 
 pub(super) fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
-    let norm = result.array("norm");
-    let map = norm.and_then(|norm| heatmap("Sensitivity field", norm, labels, Map::Sequential)).map(|mut map| {
-        map.unit = "|dJ/dh[l,t]|".to_owned();
-        map.subtitle = match number(result, "value") {
-            Some(value) => format!("{} = {value:.4}", observable(result)),
-            None => observable(result),
-        };
-        map
-    });
-    map.into_iter().map(Figure::from).collect()
+    let subtitle = match number(result, "value") {
+        Some(value) => format!("{} = {value:.4}", observable(result)),
+        None => observable(result),
+    };
+    let along = format!("Sensitivity along {}", fact(result, "direction"));
+    [
+        ("norm", "Sensitivity field", "|dJ/dh[l,t]|", Map::Sequential),
+        ("directional", along.as_str(), "<dJ/dh[l,t], direction>", Map::Diverging),
+    ]
+    .into_iter()
+    .filter_map(|(name, title, unit, map)| {
+        let map = heatmap(title, result.array(name)?, labels, map)?;
+        Some(Heatmap { subtitle: subtitle.clone(), unit: unit.to_owned(), ..map }.into())
+    })
+    .collect()
 }

@@ -52,7 +52,7 @@ fn patch_has_both_maps_on_one_scale_and_a_scatter_of_what_differs() {
     assert_eq!((effect.limit, predicted.limit), (Some(4.0), Some(4.0)));
     assert_eq!(effect.subtitle, "J: corrupted -1.0000, clean 1.0000");
     let points: Vec<_> = scatter.points.iter().map(|p| (p.x, p.y, p.label.as_str())).collect();
-    assert_eq!(points, [(-4.0, 2.0, "h0, \" Mary\""), (0.0, 1.0, "h1, \" Mary\""), (-1.0, -1.5, "h1, \" to\"")]);
+    assert_eq!(points, [(-4.0, 2.0, "h0, 1 \" Mary\""), (0.0, 1.0, "h1, 1 \" Mary\""), (-1.0, -1.5, "h1, 2 \" to\"")]);
     assert_eq!(scatter.groups, ["h0", "h1"]);
     assert_eq!(scatter.points.iter().map(|p| p.group).collect::<Vec<_>>(), [0, 1, 1]);
     assert!(scatter.equal && scatter.subtitle.ends_with("n = 3"));
@@ -69,25 +69,129 @@ fn predictors_of_a_patch_are_shown_side_by_side() {
             vec![0.0, -4.0, 0.0, 0.0, -2.0, 3.0, 0.0, 2.0, 0.0, 0.0, 1.0, -1.5],
         )
         .with("cost", &[("predictor", 2)], vec![2.0, 40.4])
+        .note("sweep_cost.resid", "12.5")
         .note("predictors", "first_order,curvature");
     let figures = figures(&result, &labels());
-    let Some(Figure::Bars(bars)) = figures.last() else { panic!("{figures:?}") };
+    let [.., Figure::Bars(errors), Figure::Bars(bars), Figure::Table(costs)] = &figures[..] else {
+        panic!("{figures:?}")
+    };
     assert_eq!(bars.groups, ["first order", "curvature"]);
     let [category] = &bars.categories[..] else { panic!("{bars:?}") };
-    assert_eq!(category.name, "resid (costs 2, 40)");
+    assert_eq!(category.name, "resid");
+    // Costs have a table of their own, with that of the patches themselves.
+    assert_eq!(costs.columns, ["sites", "all patches run", "first order", "curvature"]);
+    assert_eq!(costs.rows, [["resid".into(), 12.5f32.into(), 2.0f32.into(), 40.4f32.into()]]);
     let values: Vec<f64> = category.estimates.iter().flatten().map(|e| e.value).collect();
     assert!((values[0] + 1.0).abs() < 1e-9 && (values[1] - 1.0).abs() < 1e-9, "{values:?}");
     // Before the correlations, the errors: predictions that are twice as large, with the wrong sign, are off by three.
-    let Some(Figure::Bars(bars)) = figures.iter().nth_back(1) else { panic!("{figures:?}") };
-    let values: Vec<f64> = bars.categories[0].estimates.iter().flatten().map(|e| e.value).collect();
+    let values: Vec<f64> = errors.categories[0].estimates.iter().flatten().map(|e| e.value).collect();
     assert!((values[0] - 3.0).abs() < 1e-6 && values[1] < 1e-6, "{values:?}");
+}
+
+const HEADS: [(&str, usize); 3] = [("block", 2), ("head", 2), ("token", 3)];
+
+/// Heads have maps with a row each, a scatter and a table; kinds come in the order of the result.
+#[test]
+fn heads_of_a_patch_are_drawn() {
+    let mut effect = vec![0.0; 12];
+    (effect[4], effect[11]) = (2.0, -3.0);
+    let result = result("patch")
+        .with("effect.z", &HEADS, effect)
+        .with("first_order.z", &HEADS, vec![0.5; 12])
+        .with("effect.attn_out", &[HEADS[0], HEADS[2]], vec![1.0; 6])
+        .with("first_order.attn_out", &[HEADS[0], HEADS[2]], vec![1.0; 6])
+        .note("agreement.z", "n 12, Pearson 0.100, Spearman 0.200, same sign 50.0 %, slope 1.0");
+    let figures = figures(&result, &labels());
+    // Several kinds have a grid each.
+    let [Figure::Grid(heads), Figure::Grid(blocks)] = &figures[..] else { panic!("{figures:?}") };
+    let [Figure::Heatmap(map), Figure::Heatmap(_), Figure::Scatter(scatter), Figure::Table(table)] = &heads.figures[..]
+    else {
+        panic!("{heads:?}")
+    };
+    assert_eq!((map.title.as_str(), map.limit), ("Patch effect, z", Some(3.0)));
+    assert_eq!(map.rows, ["L0H0", "L0H1", "L1H0", "L1H1"]);
+    // The text of the result and the plot have one count of pairs.
+    assert_eq!(scatter.subtitle, "n 12, Pearson 0.100, Spearman 0.200");
+    assert!(scatter.points.iter().any(|p| p.label == "L1H1, 2 \" to\"" && p.y == -3.0));
+    assert_eq!(table.rows[0][..2], [1_usize.into(), 1_usize.into()]);
+    let [Figure::Heatmap(map), Figure::Heatmap(_), Figure::Scatter(_)] = &blocks.figures[..] else {
+        panic!("{blocks:?}")
+    };
+    assert_eq!((map.title.as_str(), &map.rows[1]), ("Patch effect, attn_out", &"L1".to_owned()));
+}
+
+/// What a predictor cannot see is named, and counts in no statistic.
+#[test]
+fn zeros_by_construction_are_named() {
+    let result = result("patch")
+        .with("effect.q", &HEADS, vec![1.0; 12])
+        .with("first_order.q", &HEADS, vec![0.5; 12])
+        .with("predicted.q", &[("predictor", 2), HEADS[0], HEADS[1], HEADS[2]], [[0.5; 12], [0.0; 12]].concat())
+        .with("cost.q", &[("predictor", 2)], vec![1.0, 1.0])
+        .note("predictors", "first_order,relp");
+    let figures = figures(&result, &labels());
+    let bars: Vec<_> = figures.iter().filter_map(|f| if let Figure::Bars(b) = f { Some(b) } else { None }).collect();
+    assert_eq!(bars.len(), 2);
+    for bars in bars {
+        assert!(bars.categories[0].estimates[0].is_some() && bars.categories[0].estimates[1].is_none());
+        let [note] = &bars.notes[..] else { panic!("{bars:?}") };
+        assert!(note.starts_with("relp is zero at q by construction, and not counted: "), "{note}");
+    }
+}
+
+/// Controls are drawn on the scale of what they control.
+#[test]
+fn transfer_has_one_scale() {
+    let result = result("transfer").with("fraction", &MAP, vec![1.0; 6]).with("random", &MAP, vec![1e-5; 6]).with(
+        "value",
+        &[("run", 2)],
+        vec![0.0, 1.0],
+    );
+    let figures = figures(&result, &labels());
+    let [Figure::Heatmap(fraction), Figure::Heatmap(random)] = &figures[..] else { panic!("{figures:?}") };
+    assert_eq!((fraction.limit, random.limit), (Some(1.0), Some(1.0)));
+}
+
+#[test]
+fn green_draws_its_geometry() {
+    let axis = [("level", 2)];
+    let result = result("green")
+        .with("norm", &MAP, vec![1.0; 6])
+        .with("energy", &axis, vec![4.0, 8.0])
+        .with("stays", &axis, vec![1.0, 0.5])
+        .with("centroid", &axis, vec![0.0, 0.75])
+        .with("width", &axis, vec![0.0, 0.5])
+        .with("front", &axis, vec![0.0, 2.0])
+        .with("by_distance", &[("level", 2), ("distance", 3)], vec![4.0, 0.0, 0.0, 4.0, 4.0, 0.0])
+        .with("velocity", &[("value", 1)], vec![0.75])
+        .with("gain", &[("direction", 2), ("level", 2)], vec![1.0, 2.0, 1.0, 4.0])
+        .with("anisotropy", &axis, vec![1.0, 1.6])
+        .with("block_norm", &MAP, vec![1.0; 6])
+        .note("source", "0,0");
+    let figures = figures(&result, &labels());
+    let [Figure::Heatmap(_), Figure::Heatmap(norms), Figure::Grid(grid), Figure::Lines(gain), Figure::Lines(_)] =
+        &figures[..]
+    else {
+        panic!("{figures:?}")
+    };
+    assert_eq!(norms.title, "Norms of the blocks");
+    let [Figure::Lines(energy), Figure::Lines(_), Figure::Lines(distance), Figure::Heatmap(map)] = &grid.figures[..]
+    else {
+        panic!("{grid:?}")
+    };
+    assert!(energy.x.whole && energy.series[0].points == [(0.0, 4.0), (1.0, 8.0)]);
+    assert_eq!(distance.subtitle, "velocity 0.75 tokens a level");
+    assert_eq!(distance.series[2].points, [(0.0, 0.0), (1.0, 2.0)]);
+    // Shares of each level, up to the last distance that has energy.
+    assert_eq!((&map.values[..], map.tokens), (&[1.0, 0.0, 0.5, 0.5][..], false));
+    assert_eq!(gain.series[0].points, [(0.0, 1.0), (1.0, 3.0)]);
 }
 
 #[test]
 fn levels_are_grouped_by_thirds() {
-    assert_eq!(super::patch::bands(9), ["h0 to h2", "h3 to h5", "h6 to h8"]);
-    assert_eq!(super::patch::bands(13), ["h0 to h4", "h5 to h8", "h9 to h12"]);
-    assert_eq!(super::patch::bands(1), ["h0"]);
+    assert_eq!(super::patch::bands("h", 9), ["h0 to h2", "h3 to h5", "h6 to h8"]);
+    assert_eq!(super::patch::bands("h", 13), ["h0 to h4", "h5 to h8", "h9 to h12"]);
+    assert_eq!(super::patch::bands("L", 1), ["L0"]);
 }
 
 #[test]

@@ -27,10 +27,16 @@ pub(crate) fn clean(text: &str) -> String {
     out
 }
 
-/// A token as a label of an axis: spaces and line ends made visible, as the terminal's heatmaps do it.
+/// A token as a label of an axis: spaces and line ends made visible, on pages and on terminals.
 pub(crate) fn label(token: &str) -> String {
     let seen = token.replace(' ', "·").replace("\r\n", "↵").replace(['\n', '\r'], "↵").replace('\t', "→");
     clean(&seen)
+}
+
+/// A token with its position, within a sentence: `9 " Mary"`, or `9 #1234` where its text is not known.
+pub(crate) fn token(position: usize, text: &str) -> String {
+    let id = text.strip_prefix('#').is_some_and(|id| !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit()));
+    format!("{position} {}", if id { text.to_owned() } else { quoted(text) })
 }
 
 /// A token within a sentence: in quotes, with its spaces as they are. One that is read from the right is kept from
@@ -59,6 +65,11 @@ mod tests {
     fn labels_show_their_spaces() {
         assert_eq!(label(" Mary"), "·Mary");
         assert_eq!(label("\r\n\t x"), "↵→·x");
+    }
+
+    #[test]
+    fn tokens_have_positions() {
+        assert_eq!([token(3, " John"), token(0, "#12"), token(7, "#a")], ["3 \" John\"", "0 #12", "7 \"#a\""]);
     }
 
     #[test]

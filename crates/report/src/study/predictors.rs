@@ -1,8 +1,9 @@
 //! Predictors of patch effects side by side.
 
-use resolvent_field::{Labelled, stats};
+use resolvent_field::{Labelled, SiteKind, stats};
 
 use super::data::{Results, array, list};
+use crate::figures::{zero_by_construction, zeros};
 use crate::{Axis, Bars, Category, Cell, Estimate, Figure, Grid, Section, Table};
 
 /// Numbers of one kind and predictor in `agreement`: five statistics with their intervals.
@@ -34,7 +35,12 @@ fn correlations(task: &str, result: &Labelled, [kinds, predictors]: [&[String]; 
     bars.dots = true;
     bars.groups = predictors.iter().map(|p| p.replace('_', " ")).collect();
     let values = array(result, "agreement");
+    let sites: Vec<SiteKind> = kinds.iter().filter_map(|kind| kind.parse().ok()).collect();
+    bars.notes = predictors.iter().filter_map(|name| zeros(name, &sites)).collect();
     let estimate = |k: usize, p: usize| {
+        if sites.get(k).is_some_and(|kind| zero_by_construction(&predictors[p], *kind).is_some()) {
+            return None;
+        }
         let at = (k * predictors.len() + p) * NUMBERS;
         values.get(at..at + 3).map(|v| Estimate::within(v[0], v[1], v[2]))
     };

@@ -35,7 +35,7 @@ pub(super) fn section(section: Section, results: &Results<'_>) -> Section {
 
 /// A share or distance by level, of sources in the embedding.
 fn geometry(all: &[(&str, &Labelled)], title: &str, axis: &str, names: [&str; 2]) -> Lines {
-    let mut plot = Lines::new(title, Axis::linear("level"), Axis::linear(axis));
+    let mut plot = Lines::new(title, Axis::whole("level"), Axis::linear(axis));
     for (name, legend) in names.into_iter().zip(["displacement", "random directions"]) {
         let from_embedding = all.iter().flat_map(|(_, result)| {
             let levels = array(result, "level");
@@ -47,7 +47,7 @@ fn geometry(all: &[(&str, &Labelled)], title: &str, axis: &str, names: [&str; 2]
 }
 
 fn spectrum(all: &[(&str, &Labelled)]) -> Lines {
-    let mut plot = Lines::new("Singular values", Axis::linear("index"), Axis::log("s / s1"));
+    let mut plot = Lines::new("Singular values", Axis::whole("index"), Axis::log("s / s1"));
     plot.subtitle = "median and middle half, by level of the source".to_owned();
     plot.markers = true;
     let mut by_level: Vec<(f64, Vec<Vec<f64>>)> = Vec::new();
@@ -69,7 +69,7 @@ fn spectrum(all: &[(&str, &Labelled)]) -> Lines {
 }
 
 fn ranks(all: &[(&str, &Labelled)]) -> Lines {
-    let mut plot = Lines::new("Stable rank", Axis::linear("level of the source"), Axis::log("|G|_F^2 / s1^2"));
+    let mut plot = Lines::new("Stable rank", Axis::whole("level of the source"), Axis::log("|G|_F^2 / s1^2"));
     plot.subtitle = "median and middle half over prompts".to_owned();
     plot.markers = true;
     for (task, result) in all {

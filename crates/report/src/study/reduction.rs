@@ -58,5 +58,6 @@ fn table(all: &[(&str, &Labelled)], counts: &[f64], ranks: &[f64]) -> Heatmap {
     let values = sum.iter().map(|&x| x as f32).collect();
     let mut map = Heatmap::new("Error against the model's own effects", rows.collect(), columns.collect(), values);
     (map.map, map.unit) = (Map::Sequential, "relative error".to_owned());
+    map.tokens = false;
     map
 }

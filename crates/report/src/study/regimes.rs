@@ -31,7 +31,7 @@ pub(super) fn section(section: Section, results: &Results<'_>) -> Section {
         plot
     };
     let mut depth =
-        Lines::new("Radius over depth", Axis::linear("level of the source"), Axis::log("linear radius / |h[l,t]|"));
+        Lines::new("Radius over depth", Axis::whole("level of the source"), Axis::log("linear radius / |h[l,t]|"));
     depth.subtitle = "median and middle half of all sources".to_owned();
     depth.markers = true;
     for (index, direction) in directions.iter().enumerate() {

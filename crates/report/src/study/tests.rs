@@ -4,7 +4,7 @@ use resolvent_field::Labelled;
 use resolvent_field::study::{Done, LeftOut, statements};
 
 use super::*;
-use crate::Block;
+use crate::{Block, Figure};
 
 fn done(name: &str, result: Labelled) -> Done {
     Done { name: name.to_owned(), result }
@@ -91,6 +91,7 @@ fn results_are_drawn_with_their_numbers() {
     assert_ne!(html, less.html().expect("a page"));
 }
 
+<<<<<<< main
 /// What was left out is counted in the lead, named in the section that it concerns, and listed.
 #[test]
 fn what_was_left_out_is_said() {
@@ -122,4 +123,29 @@ fn what_was_left_out_is_said() {
     assert_eq!(figures(page.sections.iter().find(|s| s.heading == "What was left out").expect("a list")), 1);
     let html = page.html().expect("a page");
     assert!(html.contains("task small") && html.contains("&lt;prompts&gt;") && html.contains("pair 7"));
+=======
+/// Spaces of names that are no tokens are as they are; axes of levels have whole ticks.
+#[test]
+fn maps_of_other_things_than_tokens_have_no_marks() {
+    let table = [("count", 4), ("rank", 4)];
+    let mut result = Labelled::default().with("counts", &[("count", 4)], vec![1.0, 2.0, 4.0, 8.0]).with(
+        "ranks",
+        &[("rank", 4)],
+        vec![1.0, 4.0, 8.0, 16.0],
+    );
+    for name in ["reduction", "random_sites", "random_directions", "error"] {
+        result = result.with(name, &table, (0..16).map(|i| i as f32 / 16.0).collect());
+    }
+    let page = study_page(&studied(), &[done("reduction.colours", result), transfers(0.5)]);
+    let html = page.html().expect("a page");
+    assert!(html.contains(">n = 4<") && html.contains(">k = 8<") && !html.contains("n·="));
+    // Levels 0 to 3.
+    let section = page.sections.iter().find(|s| s.heading == "Transfer of answers").expect("a section");
+    let lines = section.blocks.iter().filter_map(|block| match block {
+        Block::Figure(Figure::Grid(grid), _) => Some(&grid.figures),
+        _ => None,
+    });
+    let levels = lines.flatten().filter_map(|f| if let Figure::Lines(l) = f { Some(&l.x) } else { None });
+    assert!(levels.clone().count() == 3 && levels.clone().all(|x| x.whole && x.label == "level"));
+>>>>>>> 0f0f14beae2e892c302d24dc94bfe1f3f4619891
 }

@@ -38,7 +38,7 @@ pub(super) fn section(section: Section, results: &Results<'_>) -> Section {
 }
 
 fn by_level(all: &[(&str, &Labelled)], name: &str, title: &str) -> Lines {
-    let mut plot = Lines::new(title, Axis::linear("level"), Axis::linear("fraction of the answer"));
+    let mut plot = Lines::new(title, Axis::whole("level"), Axis::linear("fraction of the answer"));
     plot.width = 340.0;
     plot.references = vec![Reference::Level(1.0, String::new())];
     for (prefix, legend) in [("", "displacement"), ("shuffled_", "to other prompts"), ("random_", "random")] {

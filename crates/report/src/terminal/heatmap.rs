@@ -4,6 +4,10 @@ use std::fmt::Write;
 
 use resolvent_field::Array;
 
+use crate::axis::number::value;
+use crate::rows::{names, row_sizes};
+use crate::scene::{clean, label};
+
 /// How cells are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
@@ -13,12 +17,13 @@ pub enum Style {
     Plain,
 }
 
-/// A `[level, token]` or `[block, token]` array as rows of cells, the last one on top.
+/// An array over levels, blocks or heads and tokens as rows of cells, the last one on top.
 pub struct Heatmap<'a> {
     title: &'a str,
-    /// What stands before the number of a row.
-    row: &'static str,
-    levels: usize,
+    /// Names of all rows from the bottom.
+    names: Vec<String>,
+    /// The rows that are shown, from the bottom.
+    rows: Vec<usize>,
     tokens: usize,
     values: &'a [f32],
     labels: &'a [String],
@@ -28,62 +33,93 @@ pub struct Heatmap<'a> {
 const LABEL: usize = 9;
 /// Narrowest cell: a number with two digits.
 const CELL: usize = 6;
+/// Narrowest name of a row.
+const ROW: usize = 5;
 
 impl<'a> Heatmap<'a> {
-    /// A heatmap of `array`, if it has the two axes level (or block) and token; `labels` are the tokens' texts.
+    /// A heatmap of `array`, if its axes are level, block or block and head, and token; `labels` are the tokens' texts.
     pub fn new(title: &'a str, array: &'a Array, labels: &'a [String]) -> Option<Self> {
-        let (row, levels, tokens) = match array.axes[..] {
-            [("level", levels), ("token", tokens)] => ("h", levels, tokens),
-            [("block", blocks), ("token", tokens)] => ("", blocks, tokens),
-            _ => return None,
-        };
-        Some(Self { title, row, levels, tokens, values: &array.data, labels })
+        let names = names(&array.axes)?;
+        let (rows, tokens) = ((0..names.len()).collect(), array.axes.last()?.1);
+        Some(Self { title, names, rows, tokens, values: &array.data, labels })
+    }
+
+    /// Shows only these rows, and says how large the others are.
+    #[must_use]
+    pub fn only(mut self, rows: &[usize]) -> Self {
+        self.rows = rows.iter().copied().filter(|&row| row < self.names.len()).collect();
+        self
     }
 
     /// The heatmap as text, cut to the last columns that fit `width` characters.
     pub fn render(&self, style: Style, width: usize) -> String {
+        self.draw(style, width, self.largest())
+    }
+
+    /// Heatmaps that are to be compared: their numbers have one unit and their colours one scale.
+    pub fn together(maps: &[Self], style: Style, width: usize) -> String {
+        let most = maps.iter().map(Self::largest).fold(0.0, f32::max);
+        maps.iter().map(|map| map.draw(style, width, most)).collect::<Vec<_>>().join("\n")
+    }
+
+    fn largest(&self) -> f32 {
+        self.values.iter().map(|x| x.abs()).filter(|x| x.is_finite()).fold(0.0, f32::max)
+    }
+
+    fn draw(&self, style: Style, width: usize, most: f32) -> String {
         let labels: Vec<String> = (0..self.tokens).map(|t| self.label(t)).collect();
-        let cell = labels.iter().map(|l| l.chars().count()).max().unwrap_or(0).clamp(CELL, LABEL) + 1;
-        let fit = (width.saturating_sub(6) / cell).max(1);
+        let wide = |texts: &[String]| texts.iter().map(|l| l.chars().count()).max().unwrap_or(0);
+        let cell = wide(&labels).clamp(CELL, LABEL) + 1;
+        let left = wide(&self.names).max(ROW);
+        let fit = (width.saturating_sub(left + 1) / cell).max(1);
         let first = self.tokens.saturating_sub(fit);
-        let most = self.values.iter().map(|x| x.abs()).filter(|x| x.is_finite()).fold(0.0, f32::max);
         let scale = scale_of(most);
 
         let mut out = String::new();
-        let note = if first > 0 { format!(", tokens {first} to {}", self.tokens - 1) } else { String::new() };
-        let unit = if scale == 0 { String::new() } else { format!(" x 1e{scale}") };
-        let _infallible = writeln!(out, "{}{unit}{note}", self.title);
-        for level in (0..self.levels).rev() {
-            let _infallible = write!(out, "{:>5} ", format!("{}{level}", self.row));
-            for t in first..self.tokens {
-                let value = self.values[level * self.tokens + t];
-                out.push_str(&draw(style, value, most, scale, cell));
+        let _infallible = writeln!(out, "{}", clean(self.title));
+        let notes = self.notes(scale, first);
+        if !notes.is_empty() {
+            let _infallible = writeln!(out, "({})", notes.join("; "));
+        }
+        for &row in self.rows.iter().rev() {
+            let _infallible = write!(out, "{:>left$} ", self.names[row]);
+            for value in &self.values[row * self.tokens..][first..self.tokens] {
+                out.push_str(&painted(style, *value, most, scale, cell));
             }
             out.push('\n');
         }
-        out.push_str("      ");
-        for label in &labels[first..] {
-            let _infallible = write!(out, "{label:>cell$}");
-        }
-        out.push('\n');
+        let mut below = |texts: &mut dyn Iterator<Item = String>| {
+            let _infallible = write!(out, "{:left$} ", "");
+            texts.for_each(|text| out.push_str(&format!("{text:>cell$}")));
+            out.push('\n');
+        };
+        below(&mut (first..self.tokens).map(|t| t.to_string()));
+        below(&mut labels[first..].iter().cloned());
         out
+    }
+
+    /// What the numbers are multiples of, and what is not shown.
+    fn notes(&self, scale: i32, first: usize) -> Vec<String> {
+        let mut notes = Vec::new();
+        if scale != 0 {
+            notes.push(format!("numbers below are in units of 1e{scale}"));
+        }
+        if first > 0 {
+            notes.push(format!("tokens {first} to {} of {}", self.tokens - 1, self.tokens));
+        }
+        if self.rows.len() < self.names.len() {
+            let sizes = row_sizes(self.values, self.tokens);
+            let hidden = sizes.iter().enumerate().filter(|(row, _)| !self.rows.contains(row));
+            let most = hidden.fold(0.0, |most, (_, size)| f32::max(most, *size));
+            let (shown, all) = (self.rows.len(), self.names.len());
+            notes.push(format!("{shown} of {all} rows; the others are at most {}", value(most.into())));
+        }
+        notes
     }
 
     /// A token's text, spaces and line ends made visible, cut to fit.
     fn label(&self, t: usize) -> String {
-        let text = self.labels.get(t).cloned().unwrap_or_else(|| t.to_string());
-        let text: String = text
-            .chars()
-            .map(|c| {
-                if c == ' ' {
-                    '·'
-                } else if c.is_control() {
-                    '↵'
-                } else {
-                    c
-                }
-            })
-            .collect();
+        let text = label(&self.labels.get(t).cloned().unwrap_or_else(|| t.to_string()));
         match text.chars().count() > LABEL {
             true => text.chars().take(LABEL - 1).chain(['…']).collect(),
             false => text,
@@ -99,8 +135,18 @@ fn scale_of(most: f32) -> i32 {
     (most.log10() / 3.0).floor() as i32 * 3
 }
 
-fn draw(style: Style, value: f32, most: f32, scale: i32, cell: usize) -> String {
-    let number = format!("{:.2}", f64::from(value) / 10f64.powi(scale));
+/// A number of a cell: an exact zero without decimals, and no sign before one that is rounded to zero.
+fn number(value: f32, scale: i32) -> String {
+    if value == 0.0 {
+        return "0".to_owned();
+    }
+    let text = format!("{:.2}", f64::from(value) / 10f64.powi(scale));
+    let zero = value.is_finite() && !text.contains(|c| ('1'..='9').contains(&c));
+    if zero { text.trim_start_matches('-').to_owned() } else { text }
+}
+
+fn painted(style: Style, value: f32, most: f32, scale: i32, cell: usize) -> String {
+    let number = number(value, scale);
     let share = if most > 0.0 { (value.abs() / most).min(1.0) } else { 0.0 };
     match style {
         Style::Plain => format!("{number:>cell$}"),
@@ -121,22 +167,80 @@ mod tests {
         Array { name: "norm", axes: vec![("level", 2), ("token", 3)], data }
     }
 
+    fn texts<const N: usize>(labels: [&str; N]) -> [String; N] {
+        labels.map(str::to_owned)
+    }
+
+    fn map<'a>(title: &'a str, array: &'a Array, labels: &'a [String]) -> Heatmap<'a> {
+        Heatmap::new(title, array, labels).expect("a map")
+    }
+
     #[test]
-    fn last_level_is_on_top_and_labels_are_below() {
+    fn last_level_is_on_top_and_positions_and_labels_are_below() {
         let array = array(vec![1.0, 2.0, 3.0, -4.0, 5.0, 6.0]);
-        let labels = ["The", " capital", "\n"].map(str::to_owned);
-        let text = Heatmap::new("norm", &array, &labels).map(|h| h.render(Style::Plain, 80)).unwrap_or_default();
+        let labels = texts(["The", " capital", "\n"]);
+        let text = map("norm", &array, &labels).render(Style::Plain, 80);
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[1].contains("h1") && lines[1].contains("-4.00"), "{text}");
-        assert!(lines[3].contains("·capital") && lines[3].contains('↵'), "{text}");
+        assert_eq!(lines[3].split_whitespace().collect::<Vec<_>>(), ["0", "1", "2"], "{text}");
+        assert_eq!(lines[4].split_whitespace().collect::<Vec<_>>(), ["The", "·capital", "↵"], "{text}");
+        // Each position ends where its token ends.
+        assert_eq!(lines[3].find('1').map(|at| at + 1), Some(lines[4].find("l  ").expect("there")), "{text}");
     }
 
     #[test]
     fn a_narrow_terminal_shows_the_last_tokens() {
         let array = array(vec![1e-5; 6]);
-        let labels = ["a", "b", "c"].map(str::to_owned);
-        let text = Heatmap::new("norm", &array, &labels).map(|h| h.render(Style::Plain, 20)).unwrap_or_default();
-        assert!(text.contains("tokens 1 to 2") && text.contains("x 1e-6"), "{text}");
+        let labels = texts(["a", "b", "c"]);
+        let text = map("norm", &array, &labels).render(Style::Plain, 20);
+        assert!(text.contains("(numbers below are in units of 1e-6; tokens 1 to 2 of 3)"), "{text}");
+    }
+
+    /// The factor belongs to the cells, not to the numbers of the title.
+    #[test]
+    fn the_unit_stands_apart_from_the_title() {
+        let array = array(vec![-0.0191; 6]);
+        let labels = texts(["a", "b", "c"]);
+        let text = map("corrupted -0.0191, clean -0.0385", &array, &labels).render(Style::Plain, 80);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "corrupted -0.0191, clean -0.0385");
+        assert_eq!(lines[1], "(numbers below are in units of 1e-3)");
+        assert!(lines[2].contains("-19.10"), "{text}");
+    }
+
+    /// A small map beside a large one has the unit and the colours of the large one.
+    #[test]
+    fn maps_that_are_compared_have_one_scale() {
+        let (large, small) = (array(vec![1.0; 6]), array(vec![0.02; 6]));
+        let labels = texts(["a", "b", "c"]);
+        let maps = [map("fraction", &large, &labels), map("control", &small, &labels)];
+        let text = Heatmap::together(&maps, Style::Plain, 80);
+        assert!(!text.contains("units") && text.contains(" 1.00") && text.contains(" 0.02"), "{text}");
+        let coloured = Heatmap::together(&maps, Style::Colour, 80);
+        let strong = coloured.matches("\x1b[48;2;205;60;50m").count();
+        assert_eq!(strong, 6, "the small map is as dark as the large one");
+    }
+
+    #[test]
+    fn zeros_have_no_sign() {
+        let array = array(vec![0.0, -0.0, -1e-4, 1e-4, -0.006, 1.0]);
+        let labels = texts(["a", "b", "c"]);
+        let text = map("x", &array, &labels).render(Style::Plain, 80);
+        let cells: Vec<&str> = text.lines().skip(1).take(2).flat_map(|l| l.split_whitespace().skip(1)).collect();
+        assert_eq!(cells, ["0.00", "-0.01", "1.00", "0", "0", "0.00"]);
+    }
+
+    #[test]
+    fn heads_have_rows_and_few_can_be_chosen() {
+        let data = vec![0.0, 1.0, 2.0, 0.5, -3.0, 0.25, 0.0, 0.125];
+        let array = Array { name: "effect.z", axes: vec![("block", 2), ("head", 2), ("token", 2)], data };
+        let labels = texts(["a", "b"]);
+        let whole = map("z", &array, &labels).render(Style::Plain, 80);
+        let names: Vec<&str> = whole.lines().skip(1).take(4).filter_map(|l| l.split_whitespace().next()).collect();
+        assert_eq!(names, ["L1H1", "L1H0", "L0H1", "L0H0"]);
+        let few = map("z", &array, &labels).only(&[1, 2]).render(Style::Plain, 80);
+        assert!(few.contains("(2 of 4 rows; the others are at most 1)"), "{few}");
+        assert!(few.contains("L1H0") && !few.contains("L1H1"), "{few}");
     }
 
     #[test]

@@ -1,0 +1,76 @@
+//! What a demonstration shows at once, and the steps of a study in words.
+
+use std::io::Write as _;
+
+use resolvent::model::{Model, Observable, PromptPair};
+
+use crate::Failure;
+use crate::output::{checks, heatmap};
+
+/// The first pair of prompts of a demonstration.
+const FIRST: [&str; 4] = ["The capital of France is", "The capital of Italy is", " Paris", " Rome"];
+
+/// Patches the first pair and prints the map: a result within seconds, before the study begins.
+pub(crate) fn first_look(model: &Model) -> Result<(), Failure> {
+    let [clean, corrupted, target, against] = FIRST.map(str::to_owned);
+    let pair = PromptPair { clean, corrupted, target, against };
+    // A model with another vocabulary has the study alone.
+    let Some(tokens) = pair.tokens(model)? else { return Ok(()) };
+    let j = Observable::logit_diff(tokens.target, tokens.against, tokens.clean.len() - 1);
+    let (clean, corrupted) = (model.run(&tokens.clean, &[])?, model.run(&tokens.corrupted, &[])?);
+    let result = resolvent::patch(&clean, &corrupted, &j)?;
+    let value = |name| result.array(name).map_or(f32::NAN, |a| a.data[0]);
+    let (from, to) = (value("corrupted_value"), value("clean_value"));
+    let title = "change of J, by level (upwards) and token";
+    let map = heatmap(&corrupted, &result, "effect", title);
+    let text = format!(
+        "\nWhere does {name} hold the answer?\n\
+         J = logit({target}) - logit({against}) is {to:.1} for `{}`\n\
+         and {from:.1} for `{}`. The table says how J of the second\n\
+         prompt changes when one vector h[level, token] of the first is put into it.\n\n{map}{checks}\n\n",
+        pair.clean,
+        pair.corrupted,
+        name = model.name(),
+        target = pair.target,
+        against = pair.against,
+        checks = checks(&result),
+    );
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    Ok(stdout.flush()?)
+}
+
+/// What a step of a study does, from its name such as `patching.ioi`.
+pub(crate) fn in_words(step: &str) -> String {
+    let (analysis, task) = step.split_once('.').unwrap_or((step, ""));
+    let words = match analysis {
+        "regimes" => "how large a source may be before its first-order response is wrong",
+        "patching" => "what each place carries, by patching, beside its first-order prediction",
+        "predictors" => "which cheap predictions of patches are right, and what they cost",
+        "superposed" => "whether the responses to two sources add up",
+        "propagation" => "where the response to a source goes, and in how many directions",
+        "reduction" => "how few places and directions predict the effects of patches",
+        "transfers" => "how much of an answer one vector carries to another prompt",
+        "inverse" => "which sources of least energy change the answer as asked",
+        "scaling" => "whether the responses of smaller models predict those of this one",
+        other => other,
+    };
+    if task.is_empty() { words.to_owned() } else { format!("{task}: {words}") }
+}
+
+/// Writes a line to stderr, as far as it takes it.
+pub(crate) fn say(line: &str) {
+    let _unheard = writeln!(std::io::stderr(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_said_in_words() {
+        assert_eq!(in_words("transfers.ioi"), "ioi: how much of an answer one vector carries to another prompt");
+        assert!(in_words("scaling").starts_with("whether the responses of smaller models"));
+        assert_eq!(in_words("new.ioi"), "ioi: new", "an analysis without words has its name");
+    }
+}

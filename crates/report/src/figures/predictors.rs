@@ -1,0 +1,81 @@
+//! Predictors of patch effects side by side: how well each does, and what it costs beside the patches themselves.
+
+use resolvent_field::{Labelled, Predictor, SiteKind, stats};
+
+use super::fact;
+use crate::{Axis, Bars, Category, Cell, Estimate, Figure, Table};
+
+/// A measure of predictors, with its axis.
+type Measure = (&'static str, fn(stats::Agreement) -> f64);
+
+const PANELS: [Measure; 2] =
+    [("relative error", |a| a.error), ("Pearson correlation with actual effects", |a| a.pearson)];
+
+/// The panels and the costs, where predictors were asked for.
+pub(super) fn figures(result: &Labelled, kinds: &[SiteKind]) -> Vec<Figure> {
+    if fact(result, "predictors").is_empty() {
+        return Vec::new();
+    }
+    let predictors: Vec<&str> = fact(result, "predictors").split(',').collect();
+    let panels = PANELS.iter().map(|measure| panel(result, (kinds, &predictors), *measure).into());
+    panels.chain([costs(result, (kinds, &predictors)).into()]).collect()
+}
+
+/// How well each predictor does at each kind of site.
+fn panel(result: &Labelled, (kinds, predictors): (&[SiteKind], &[&str]), (axis, measure): Measure) -> Bars {
+    let mut bars = Bars::new("Predictors side by side", Axis::linear(axis));
+    bars.dots = true;
+    bars.groups = predictors.iter().map(|p| p.replace('_', " ")).collect();
+    for kind in kinds {
+        let actual = of_kind(result, "effect", *kind);
+        let rows = of_kind(result, "predicted", *kind).chunks(actual.len().max(1));
+        let estimate = |(name, predicted): (&&str, &[f32])| {
+            let zero = zero_by_construction(name, *kind).is_some();
+            (!zero).then(|| Estimate::new(measure(pairs(predicted, actual).agreement())))
+        };
+        let estimates = predictors.iter().zip(rows).map(estimate).collect();
+        bars.categories.push(Category { name: kind.to_string(), estimates });
+    }
+    bars.notes = predictors.iter().filter_map(|name| zeros(name, kinds)).collect();
+    bars
+}
+
+/// Operations of each predictor and of the patches themselves, over those of a forward pass.
+fn costs(result: &Labelled, (kinds, predictors): (&[SiteKind], &[&str])) -> Table {
+    let names: Vec<String> = predictors.iter().map(|p| p.replace('_', " ")).collect();
+    let columns: Vec<&str> = ["sites", "all patches run"].into_iter().chain(names.iter().map(String::as_str)).collect();
+    let row = |table: Table, kind: &SiteKind| {
+        let sweep = fact(result, &format!("sweep_cost.{kind}")).parse().unwrap_or(f32::NAN);
+        let each = of_kind(result, "cost", *kind).iter().copied();
+        table.row([Cell::from(kind.name()), sweep.into()].into_iter().chain(each.map(Cell::from)))
+    };
+    kinds.iter().fold(Table::new("Costs, in forward passes", &columns), row)
+}
+
+/// Why a predictor is left out at some kinds, in a sentence.
+pub(crate) fn zeros(name: &str, kinds: &[SiteKind]) -> Option<String> {
+    let each = kinds.iter().filter_map(|kind| Some((kind.name(), zero_by_construction(name, *kind)?)));
+    let (names, reasons): (Vec<&str>, Vec<&str>) = each.unzip();
+    let reason = reasons.first()?;
+    Some(format!(
+        "{} is zero at {} by construction, and not counted: {reason}",
+        name.replace('_', " "),
+        names.join(", ")
+    ))
+}
+
+/// Why a predictor, by its name, is zero at a kind.
+pub(crate) fn zero_by_construction(predictor: &str, kind: SiteKind) -> Option<&'static str> {
+    predictor.parse::<Predictor>().ok()?.zero_at(kind)
+}
+
+/// Predicted beside actual effects; places at which both are exactly zero could not do anything, and are left out.
+fn pairs(predicted: &[f32], actual: &[f32]) -> stats::Pairs {
+    stats::Pairs::new(predicted, actual).filter(|i| predicted[i] != 0.0 || actual[i] != 0.0)
+}
+
+/// The numbers of an array of a kind.
+fn of_kind<'a>(result: &'a Labelled, name: &str, kind: SiteKind) -> &'a [f32] {
+    let suffix = kind.arrays()[0].strip_prefix("effect").unwrap_or("");
+    result.array(&format!("{name}{suffix}")).map_or(&[][..], |a| &a.data)
+}
