@@ -9,6 +9,7 @@ use crate::certificate::{Certificate, dot, narrow, norm, symmetry, worse};
 use crate::displacements::Displacements;
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
+use crate::noise;
 use crate::patch::Case;
 use crate::site_kind::SiteKind;
 use crate::stats::Pairs;
@@ -61,7 +62,9 @@ pub fn interactions(run: &Run, observable: &Observable, sources: &[Source]) -> R
     for (&(i, j), &x) in pairs.iter().zip(of("interaction")) {
         (actual[i * n + j], actual[j * n + i]) = (x, x);
     }
-    let agreement = Pairs::new(&narrow(&map), &actual).agreement();
+    // An interaction is made of the values of four runs.
+    let floor = 2.0 * joint.number(noise::NAME).unwrap_or(0.0);
+    let agreement = Pairs::above(&narrow(&map), &actual, floor).agreement();
     let (square, single) = ([("source", n), ("with", n)], of("single").to_vec());
     let mut result = Labelled::new("interactions", run)
         .with("interaction", &square, narrow(&map))
@@ -69,8 +72,9 @@ pub fn interactions(run: &Run, observable: &Observable, sources: &[Source]) -> R
         .with("single", &[("source", n)], single)
         .note("observable", format!("{observable:?}"))
         .note("agreement", agreement.to_string())
+        .note(noise::NAME, format!("{floor:e}"))
         .note("sites", joint.metadata.get("sites").cloned().unwrap_or_default())
-        .certify(Certificate { name: "halves", value: halves, bound: SAME_PAIR })?
+        .certify(Certificate::new("halves", halves, SAME_PAIR))?
         .certify(symmetry(&linear, observable, 1)?)?;
     for certificate in joint.certificates {
         result = result.certify(certificate)?;

@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::labelled::Labelled;
+use crate::noise;
 use crate::patch::Case;
 use crate::predictors::{Panel, Predictor, PredictorOptions, predict};
 use crate::site_kind::SiteKind;
@@ -32,9 +33,10 @@ impl Labelled {
             let axes = kind.axes(config, tokens);
             let all: Vec<_> = [("predictor", predictors.len())].into_iter().chain(axes.clone()).collect();
             let [predicted, cost, reliability] = names_of(kind);
+            let floor = self.number(noise::NAME).unwrap_or(0.0);
             let actual = self.array(kind.arrays()[0]).map_or_else(Vec::new, |a| a.data.clone());
             for one in &panel.predicted {
-                let agreement = Pairs::new(&one.effect, &actual).agreement();
+                let agreement = Pairs::above(&one.effect, &actual, floor).agreement();
                 let text = format!("{agreement}, cost {:.1}", one.cost);
                 self = self.note(&format!("agreement.{kind}.{}", one.predictor), text);
             }

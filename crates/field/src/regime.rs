@@ -4,13 +4,16 @@
 //! is `|finite - a first| / |a first|`, and the radius is the smallest a > 0 at which it reaches 20 %. Near 0 the error is
 //! `a |second / (2 first)|`, so the radius of a response without higher orders is `0.4 |first / second|`.
 
-use resolvent_model::{Edit, Mode, Observable, Run, Site, Slab, Source};
+use resolvent_model::{Edit, Linearization, Mode, Observable, Run, Site, Slab, Source};
 
-use crate::certificate::{Certificate, SLOPE, adjoint, dot, narrow, norm, worse};
+use crate::certificate::{Certificate, SLOPE, adjoint, dot, narrow, norm};
+use crate::conditioning::{amplification, conditioned};
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
+use crate::noise;
 use crate::place::{Place, inside, shape};
 use crate::radius::{Curve, LINEAR, radii};
+use crate::slope::amplitude;
 
 /// How amplitudes are meant, and what is compared.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,13 +43,16 @@ pub fn jet_radius(first: f64, second: f64) -> f64 {
 ///
 /// Amplitudes, radii and derivatives are in units of |h\[l, t\]| unless they are absolute. A radius is infinite where J does
 /// not depend on the source at all, and NaN where f32 cannot tell: the error is above 20 % already where the response
-/// vanishes in rounding.
+/// vanishes in rounding. An error is NaN where rounding hides it: the finite response differs from first order by no more
+/// than the noise floor.
 ///
 /// Certificates: first-order responses by the adjoint agree with those by forward mode; at a small amplitude the finite
-/// response is the first-order one.
+/// response is that of first and second order. A place whose first check fails is marked: its numbers are NaN, and the
+/// metadata name it with its figure under `failed`.
 ///
 /// # Errors
-/// Sites, directions or amplitudes that do not fit, a device error, or a check that fails.
+/// Sites, directions or amplitudes that do not fit, a device error, or a check that fails; the first check of one place of
+/// several is no error.
 pub fn regime(
     run: &Run,
     observable: &Observable,
@@ -64,19 +70,24 @@ pub fn regime(
     let points: Vec<(usize, f64)> =
         (0..probes.len()).flat_map(|n| options.amplitudes.iter().map(move |&a| (n, f64::from(a)))).collect();
     let finite = curve.finite(&points)?;
-    let first: Vec<f64> = along.iter().map(|a| a.first).collect();
-    let second: Vec<f64> = along.iter().map(|a| a.second).collect();
+    let mut first: Vec<f64> = along.iter().map(|a| a.first).collect();
+    let mut second: Vec<f64> = along.iter().map(|a| a.second).collect();
+    let checks = forward_reverse(&linear, (&probes, &sources), (observable, &chi), &first)?;
+    let failed: Vec<usize> = (0..probes.len()).filter(|&n| !checks[n].passes()).collect();
+    for &n in &failed {
+        // Without derivatives there is no search for a radius.
+        (first[n], second[n]) = (0.0, 0.0);
+    }
+    let noise = noise::floor(run, &chi)?;
+    let mut radius = radii(&curve, &first, &second, noise)?;
+    let small = small(&curve, &first, &second, noise)?;
+    for &n in &failed {
+        (first[n], second[n], radius[n]) = (f64::NAN, f64::NAN, f64::NAN);
+    }
     let error: Vec<f32> =
-        points.iter().zip(&finite).map(|(&(n, a), f)| relative(*f, a * first[n]) as f32).collect();
-    let noise = noise(run, observable)?;
-    let radius = radii(&curve, &first, &second, noise)?;
+        points.iter().zip(&finite).map(|(&(n, a), f)| relative(*f, a * first[n], noise) as f32).collect();
 
     let count = options.amplitudes.len();
-    let both = probes.iter().zip(&first).map(|(p, &forward)| {
-        let backward = p.pair(&chi, run);
-        ((forward - backward).abs(), p.size * norm(p.here(&chi, run)))
-    });
-    let forward_reverse = both.map(|(apart, size)| apart / size.max(f64::MIN_POSITIVE)).fold(0.0, worse);
     let mut result = Labelled::new("regime", run)
         .with(
             "sites",
@@ -100,20 +111,47 @@ pub fn regime(
             if options.absolute { "the direction" } else { "|h[l,t]| times the direction" },
         );
     if options.field {
-        let errors = field_errors(run, &probes, &options.amplitudes)?;
+        let mut errors = field_errors(run, &probes, &options.amplitudes)?;
+        failed.iter().for_each(|n| errors[n * count..(n + 1) * count].fill(f32::NAN));
         result = result.with("field_error", &[("site", probes.len()), ("amplitude", count)], errors);
     }
+    if let Some(&worst) = failed.first().filter(|_| failed.len() == probes.len()) {
+        return Err(result.failed(&checks[worst]));
+    }
+    if !failed.is_empty() {
+        let each = failed.iter().map(|&n| format!("{} {}", probes[n].site, checks[n]));
+        let each: Vec<String> = each.zip(&failed).map(|(text, &n)| format!("token {}, {text}", probes[n].place.1)).collect();
+        result = result.note("failed", each.join("; "));
+    }
+    let passed = checks.into_iter().filter(Certificate::passes).reduce(Certificate::worse);
     result
-        .certify(Certificate { name: "forward_reverse", value: forward_reverse, bound: SAME_DERIVATIVE })?
-        .certify(small(&curve, &along_pairs(&first, &second), noise)?)?
+        .certify(passed.unwrap_or(Certificate::new("forward_reverse", 0.0, SAME_DERIVATIVE)))?
+        .certify(small)?
         .certify(adjoint(&linear, 1)?)
 }
 
 /// dJ/da by forward and by reverse mode, relative to |chi| |v|: rounding of two routes through the whole model.
 const SAME_DERIVATIVE: f64 = 1e-5;
 
-fn along_pairs(first: &[f64], second: &[f64]) -> Vec<(f64, f64)> {
-    first.iter().copied().zip(second.iter().copied()).collect()
+/// `first` of each probe, which came by forward mode, against chi. The bound of a place follows from the conditioning of
+/// its derivative, where the figure exceeds [`SAME_DERIVATIVE`].
+fn forward_reverse(
+    linear: &Linearization<'_>,
+    (probes, sources): (&[Probe], &[[Source; 1]]),
+    (observable, chi): (&Observable, &[f32]),
+    first: &[f64],
+) -> Result<Vec<Certificate>> {
+    let run = linear.run();
+    let seeds = run.seeds(observable)?;
+    let check = |n: usize| {
+        let probe = &probes[n];
+        let scale = (probe.size * norm(probe.here(chi, run))).max(f64::MIN_POSITIVE);
+        let value = (first[n] - probe.pair(chi, run)).abs() / scale;
+        let amplified = || amplification(linear, &sources[n], &seeds);
+        let bound = conditioned((value, SAME_DERIVATIVE), scale, amplified)?;
+        Ok(Certificate::new("forward_reverse", value, bound))
+    };
+    (0..probes.len()).map(check).collect()
 }
 
 /// A source at a place, scaled so that amplitude 1 is the unit that was asked for.
@@ -190,45 +228,39 @@ impl Curve for Sweep<'_> {
     }
 }
 
-/// What rounding does to J: a few hundredths of a millionth of the size of the logits, or of the field, it is made of.
-fn noise(run: &Run, observable: &Observable) -> Result<f64> {
-    let size = match observable {
-        Observable::Field { level, token, direction } => {
-            let (_, tokens, d) = shape(run);
-            norm(&run.field()?[(level * tokens + token) * d..][..d]) * norm(direction)
-        }
-        _ => run.logits_at(observable.position())?.iter().fold(1.0, |m: f64, l| m.max(f64::from(l.abs()))),
-    };
-    Ok(4e-7 * size)
+/// `|finite - linear| / |linear|`: 0 where they are equal, as where nothing moves, and NaN where they differ by noise.
+fn relative(finite: f64, linear: f64, noise: f64) -> f64 {
+    let apart = (finite - linear).abs();
+    match apart == 0.0 {
+        true => 0.0,
+        false if apart <= noise => f64::NAN,
+        false => apart / linear.abs(),
+    }
 }
 
-/// `|finite - linear| / |linear|`; no response where none is expected is no error.
-fn relative(finite: f64, linear: f64) -> f64 {
-    if finite == linear { 0.0 } else { (finite - linear).abs() / linear.abs() }
-}
-
-/// The finite response at an amplitude where second order leaves 2 % of the first, beside first and second order
-/// together: what ties the derivatives to the model's own forward pass.
-fn small(curve: &Sweep<'_>, along: &[(f64, f64)], noise: f64) -> Result<Certificate> {
-    let amplitude = |&(first, second): &(f64, f64)| {
-        let curved = 0.04 * (first / second).abs();
-        curved.min(0.01).max(100.0 * noise / first.abs())
+/// The finite response at a small amplitude of each place beside first and second order together: what ties the
+/// derivatives to the model's own forward pass. The figure is the median over the places.
+fn small(curve: &Sweep<'_>, first: &[f64], second: &[f64], noise: f64) -> Result<Certificate> {
+    let field = curve.run.field()?;
+    let amplitude = |(n, probe): (usize, &Probe)| {
+        let h = norm(probe.here(&field, curve.run)) / probe.size;
+        (n, amplitude([first[n], second[n]], noise, h))
     };
-    let points: Vec<(usize, f64)> =
-        along.iter().map(amplitude).enumerate().filter(|(_, a)| a.is_finite()).collect();
+    let points: Vec<(usize, f64)> = curve.probes.iter().enumerate().map(amplitude).filter(|(n, _)| first[*n] != 0.0).collect();
     let finite = curve.finite(&points)?;
-    let mut errors: Vec<f64> = points
+    let mut checks: Vec<Certificate> = points
         .iter()
         .zip(finite)
         .map(|(&(n, a), f)| {
-            let (first, second) = along[n];
-            ((f - a * first - 0.5 * a * a * second).abs() - noise).max(0.0) / (a * first).abs()
+            let (linear, quadratic) = (a * first[n], 0.5 * a * a * second[n]);
+            let value = (f - linear - quadratic).abs() / linear.abs();
+            Certificate::new("small_amplitude", value, SLOPE).with_noise(noise / linear.abs())
         })
         .collect();
-    // A site where higher orders rule at once may miss; the derivatives of most may not.
-    errors.sort_by(f64::total_cmp);
-    let value = errors.get(errors.len() / 2).copied().unwrap_or(0.0);
-    Ok(Certificate { name: "small_amplitude", value, bound: SLOPE })
+    // At single places higher orders may dominate at once; at most places they do not.
+    checks.sort_by(|a, b| a.value.total_cmp(&b.value));
+    let middle = checks.len() / 2;
+    Ok(checks.into_iter().nth(middle).unwrap_or(Certificate::new("small_amplitude", 0.0, SLOPE)))
 }
 
 /// `|h(a) - h - a G v| / |a G v|` over the levels above each source.
@@ -239,23 +271,27 @@ fn field_errors(run: &Run, probes: &[Probe], amplitudes: &[f32]) -> Result<Vec<f
     for probe in probes {
         let response = run.linearize(Mode::Exact).jvp(&[[probe.source(1.0)]])?.into_single();
         let edits: Vec<[Edit; 1]> = amplitudes.iter().map(|&a| probe.edit(f64::from(a))).collect();
-        let mut sums = vec![(0.0f64, 0.0f64); amplitudes.len()];
+        let mut sums = vec![[0.0f64; 3]; amplitudes.len()];
         run.fields_under(&edits, &levels, &mut |slab: Slab<'_>| {
             if slab.site <= probe.place.0 {
                 return;
             }
             let at = (slab.site * tokens + slab.token) * d;
             let a = f64::from(amplitudes[slab.member]);
-            let (apart, size) = &mut sums[slab.member];
+            let [apart, size, rounding] = &mut sums[slab.member];
             for ((x, h), r) in slab.rows.iter().zip(&field[at..]).zip(&response[at..]) {
                 let linear = a * f64::from(*r);
                 *apart += (f64::from(*x) - f64::from(*h) - linear).powi(2);
                 *size += linear * linear;
+                *rounding += noise::rounded(*h).powi(2);
             }
         })?;
-        errors.extend(
-            sums.iter().map(|(apart, size)| if *apart == 0.0 { 0.0 } else { (apart / size).sqrt() as f32 }),
-        );
+        let error = |[apart, size, rounding]: &[f64; 3]| match apart {
+            0.0 => 0.0,
+            apart if apart <= rounding => f32::NAN,
+            apart => (apart / size).sqrt() as f32,
+        };
+        errors.extend(sums.iter().map(error));
     }
     Ok(errors)
 }

@@ -12,6 +12,7 @@ use std::sync::OnceLock;
 
 use crate::config::Config;
 use crate::error::{Error, Result};
+pub(crate) use convert::first_non_finite;
 use file::WeightFile;
 #[cfg(feature = "hub")]
 pub(crate) use shards::names as shard_names;

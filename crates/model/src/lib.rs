@@ -25,6 +25,7 @@ mod config;
 mod edit;
 mod error;
 mod files;
+mod finite;
 #[cfg(feature = "hub")]
 mod hub;
 mod hvp;

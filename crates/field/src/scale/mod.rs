@@ -143,7 +143,7 @@ pub fn scale(
         .note("prompts", prompts.len().to_string())
         .note("train", options.train.to_string())
         .note("seed", options.seed.to_string())
-        .certify(Certificate { name: "whole_effect", value: worse(ours.whole, theirs.whole), bound: 1e-4 })?
+        .certify(Certificate::new("whole_effect", worse(ours.whole, theirs.whole), 1e-4))?
         .certify(Certificate { name: "adjoint_small", ..adjoint(&ours.last.linearize(Mode::Exact), 1)? })?
         .certify(adjoint(&theirs.last.linearize(Mode::Exact), 1)?)
 }

@@ -103,7 +103,7 @@ pub(super) fn step(task: &Task<'_>) -> Result<Labelled> {
         .with("first_order", &[("value", 1)], vec![unreduced.relative_error() as f32])
         .note("level", level.to_string())
         // All sites and all directions are no reduction.
-        .certify(Certificate { name: "nothing_dropped", value: exact.relative_error(), bound: 1e-4 })?
+        .certify(Certificate::new("nothing_dropped", exact.relative_error(), 1e-4))?
         .certify(adjoint(&runs.corrupted[0].linearize(Mode::Exact), 1)?)
 }
 

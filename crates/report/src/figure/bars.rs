@@ -65,6 +65,9 @@ impl Estimate {
     }
 }
 
+/// Estimates that a note names at most.
+const NAMED: usize = 6;
+
 /// Height of a bar, and room between categories.
 const BAR: f64 = 16.0;
 const BETWEEN: f64 = 10.0;
@@ -133,14 +136,32 @@ impl Bars {
                 self.estimate(&mut scene, &across, middle, (category, group), estimate);
             }
         }
-        let all = self.categories.iter().flat_map(|c| c.estimates.iter().flatten()).count();
-        let absent = all - self.categories.iter().map(|c| self.shown(c).count()).sum::<usize>();
-        let notes = match absent {
-            0 => Vec::new(),
-            _ => vec![format!("{absent} of {all} estimates have no place on this axis")],
-        };
+        let notes = self.absent();
         scene.height = parts::notes(&mut scene, bottom + 40.0, &notes);
         scene
+    }
+
+    /// A note that names the estimates which the axis cannot show: those without a value, or beyond a logarithm.
+    fn absent(&self) -> Vec<String> {
+        let of = |c: &Category| -> Vec<(String, bool)> {
+            let name = |g: usize| match self.groups.get(g).filter(|_| self.groups.len() > 1) {
+                Some(group) => format!("{}, {group}", clean(&c.name)),
+                None => clean(&c.name),
+            };
+            let present = c.estimates.iter().enumerate().filter_map(|(g, e)| e.as_ref().map(|e| (g, e)));
+            present.map(|(g, e)| (name(g), self.axis.shows(e.value))).collect()
+        };
+        let all: Vec<(String, bool)> = self.categories.iter().flat_map(of).collect();
+        let absent: Vec<&str> = all.iter().filter(|(_, shown)| !shown).map(|(name, _)| name.as_str()).collect();
+        let (n, all) = (absent.len(), all.len());
+        match n {
+            0 => Vec::new(),
+            _ => {
+                let more = if n > NAMED { format!("; and {} more", n - NAMED) } else { String::new() };
+                let named = absent[..n.min(NAMED)].join("; ");
+                vec![format!("{n} of {all} estimates have no place on this axis: {named}{more}")]
+            }
+        }
     }
 
     /// How many bars a category has room for.

@@ -219,7 +219,7 @@ fn bars_have_lengths_and_dots_have_intervals() {
         (widths[1] / widths[0] - 2.0).abs() < 0.01 && (widths[0] / widths[2] - 2.0).abs() < 0.01,
         "{widths:?}"
     );
-    assert_eq!(written(&of_class(&svg, "note")), ["1 of 4 estimates have no place on this axis"]);
+    assert_eq!(written(&of_class(&svg, "note")), ["1 of 4 estimates have no place on this axis: z, a"]);
     plot.dots = true;
     let svg = Figure::from(plot).svg();
     let svg = Document::parse(&svg).expect("is XML");

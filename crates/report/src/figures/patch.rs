@@ -27,8 +27,9 @@ pub(super) fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
     let effects = map("Patch effect", effect, "J(patched) − J(corrupted)");
     let predicted = map("First-order prediction", first_order, "<chi[l,t], delta h[l,t]>");
     let maps = [effects, predicted].into_iter().flatten().map(Figure::from);
-    let panels = PANELS.iter().filter_map(|measure| panel(result, *measure)).map(Figure::from);
-    maps.chain([scatter(effect, first_order, labels).into()]).chain(panels).collect()
+    let floor = result.number("noise_floor").unwrap_or(0.0);
+    let panels = PANELS.iter().filter_map(|measure| panel(result, *measure, floor)).map(Figure::from);
+    maps.chain([scatter([effect, first_order], labels, floor).into()]).chain(panels).collect()
 }
 
 /// A measure of predictors, with its axis.
@@ -38,7 +39,7 @@ const PANELS: [Measure; 2] =
     [("relative error", |a| a.error), ("Pearson correlation with actual effects", |a| a.pearson)];
 
 /// How well each predictor does at each kind of site, where several were asked for.
-fn panel(result: &Labelled, (axis, measure): Measure) -> Option<Bars> {
+fn panel(result: &Labelled, (axis, measure): Measure, floor: f64) -> Option<Bars> {
     let predictors: Vec<&str> = result.metadata.get("predictors")?.split(',').collect();
     let mut bars = Bars::new("Predictors side by side", Axis::linear(axis));
     bars.subtitle = "operations in forward passes".to_owned();
@@ -49,7 +50,8 @@ fn panel(result: &Labelled, (axis, measure): Measure) -> Option<Bars> {
         let of = |name: &str| result.array(&format!("{name}{suffix}")).map_or(&[][..], |a| &a.data);
         let actual = of("effect");
         let rows = of("predicted").chunks(actual.len().max(1));
-        let estimates = rows.map(|p| Some(Estimate::new(measure(stats::Pairs::new(p, actual).agreement()))));
+        let estimates =
+            rows.map(|p| Some(Estimate::new(measure(stats::Pairs::above(p, actual, floor).agreement()))));
         let costs: Vec<String> = of("cost").iter().map(|c| format!("{c:.0}")).collect();
         let kind = suffix.strip_prefix('.').unwrap_or("resid");
         let name = format!("{kind} (costs {})", costs.join(", "));
@@ -58,8 +60,10 @@ fn panel(result: &Labelled, (axis, measure): Measure) -> Option<Bars> {
     Some(bars)
 }
 
-/// Predicted against actual effects of the places at which the two runs differ.
-fn scatter(effect: &Array, first_order: &Array, labels: &[String]) -> Scatter {
+/// Predicted against actual effects of the places at which the two runs differ. Values below the noise floor are at 0, as
+/// in the statistics: see [`stats::Pairs::above`].
+fn scatter([effect, first_order]: [&Array; 2], labels: &[String], floor: f64) -> Scatter {
+    let known = |x: f32| if f64::from(x).abs() <= floor { 0.0 } else { f64::from(x) };
     let tokens = effect.axes.last().map_or(1, |a| a.1.max(1));
     let levels = effect.data.len() / tokens;
     let pairs = effect.data.iter().zip(&first_order.data).enumerate();
@@ -69,8 +73,8 @@ fn scatter(effect: &Array, first_order: &Array, labels: &[String]) -> Scatter {
         let (level, token) = (i / tokens, i % tokens);
         let name = labels.get(token).cloned().unwrap_or_else(|| token.to_string());
         Point {
-            x: predicted.into(),
-            y: effect.into(),
+            x: known(predicted),
+            y: known(effect),
             group: level * BANDS / levels.max(1),
             label: format!("h{level}, {name:?}"),
         }
