@@ -279,6 +279,28 @@ mod tests {
         assert_eq!(wrong.sign_agreement(), 0.5);
     }
 
+    /// Every list of up to five of these numbers: nothing panics, everything ends, and a correlation is one or is NaN.
+    #[test]
+    fn statistics_end_for_any_input() {
+        let odd = [f64::NAN, -f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -0.0, 1.0, 2.5];
+        for n in 0..=5u32 {
+            for code in 0..odd.len().pow(n) {
+                let x: Vec<f64> = (0..n).map(|i| odd[code / odd.len().pow(i) % odd.len()]).collect();
+                let y: Vec<f64> = (0..n).map(f64::from).collect();
+                for (a, b) in [(&x, &y), (&y, &x), (&x, &x)] {
+                    for r in [pearson(a, b), spearman(a, b)] {
+                        assert!(r.is_nan() || r.abs() < 1.0 + 1e-9, "{a:?} {b:?}: {r}");
+                    }
+                }
+                assert_eq!(ranks(&x).iter().sum::<f64>(), y.iter().sum::<f64>(), "{x:?}: ranks are places");
+                assert!(spearman(&x, &y).is_nan() || !x.iter().any(|x| x.is_nan()), "{x:?}: NaN has no rank");
+                let text = Pairs { predicted: y, actual: x.clone() }.agreement().to_string();
+                assert!(!text.contains("NaN") && !text.contains('\n'), "{x:?}: {text}");
+                let _any = (median(&x), quantile(&sorted(&x), 0.3));
+            }
+        }
+    }
+
     /// Values that are not known apart are ties, and the line says so; what is undefined says why.
     #[test]
     fn what_is_below_the_floor_is_a_tie() {
