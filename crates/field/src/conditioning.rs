@@ -75,21 +75,30 @@ pub(crate) fn amplification(linear: &Linearization<'_>, sources: &[Source], seed
     linear.vjp_at(&[seeds], &sites, &mut |slab| put(&mut bar, slab))?;
     let value = run.captures(&sites[streams..])?;
 
-    let products: f64 = dot.iter().zip(&bar).enumerate().map(|(i, (dot, bar))| {
-        let width = if i < streams { d } else { width };
-        dot.chunks(width).zip(bar.chunks(width)).map(|(dot, bar)| norm(dot) * norm(bar)).sum::<f64>()
-    }).sum();
-    let attention: f64 = heads.par_iter().enumerate().map(|(n, &(l, _))| {
-        let (first, scale) = (streams + 4 * n, config.attention_scale(l));
-        let head = Head {
-            scale,
-            width,
-            primal: [0, 1, 2].map(|i| &value[4 * n + i][..]),
-            dot: [0, 1].map(|i| &dot[first + i][..]),
-            z_bar: &bar[first + 3],
-        };
-        (0..tokens).map(|t| head.cancellation(t)).sum::<f64>()
-    }).sum();
+    let products: f64 = dot
+        .iter()
+        .zip(&bar)
+        .enumerate()
+        .map(|(i, (dot, bar))| {
+            let width = if i < streams { d } else { width };
+            dot.chunks(width).zip(bar.chunks(width)).map(|(dot, bar)| norm(dot) * norm(bar)).sum::<f64>()
+        })
+        .sum();
+    let attention: f64 = heads
+        .par_iter()
+        .enumerate()
+        .map(|(n, &(l, _))| {
+            let (first, scale) = (streams + 4 * n, config.attention_scale(l));
+            let head = Head {
+                scale,
+                width,
+                primal: [0, 1, 2].map(|i| &value[4 * n + i][..]),
+                dot: [0, 1].map(|i| &dot[first + i][..]),
+                z_bar: &bar[first + 3],
+            };
+            (0..tokens).map(|t| head.cancellation(t)).sum::<f64>()
+        })
+        .sum();
     Ok(products + attention)
 }
 
@@ -107,24 +116,29 @@ struct Head<'a> {
 impl Head<'_> {
     /// What the derivative of the attention of token `t` adds to A.
     fn cancellation(&self, t: usize) -> f64 {
-        let row = |x: &'_ [f32], t: usize| x[t * self.width..(t + 1) * self.width].iter().map(|&x| f64::from(x)).collect::<Vec<f64>>();
+        let row = |x: &'_ [f32], t: usize| {
+            x[t * self.width..(t + 1) * self.width].iter().map(|&x| f64::from(x)).collect::<Vec<f64>>()
+        };
         let ([q, k, v], [q_dot, k_dot]) = (self.primal, self.dot);
         let (q, q_dot, z_bar) = (row(q, t), row(q_dot, t), row(self.z_bar, t));
         if z_bar.iter().all(|x| *x == 0.0) {
             return 0.0;
         }
         // Each pair's score, its tangent, <z_bar, v_j>, and the magnitudes of the terms of the latter two.
-        let pairs: Vec<[f64; 5]> = (0..=t).map(|j| {
-            let (k, k_dot, v) = (row(k, j), row(k_dot, j), row(v, j));
-            let (score, _) = inner(&q, &k);
-            let ((a, a_size), (b, b_size)) = (inner(&q_dot, &k), inner(&q, &k_dot));
-            let (read, read_size) = inner(&z_bar, &v);
-            [self.scale * score, self.scale * (a + b), read, self.scale * (a_size + b_size), read_size]
-        }).collect();
+        let pairs: Vec<[f64; 5]> = (0..=t)
+            .map(|j| {
+                let (k, k_dot, v) = (row(k, j), row(k_dot, j), row(v, j));
+                let (score, _) = inner(&q, &k);
+                let ((a, a_size), (b, b_size)) = (inner(&q_dot, &k), inner(&q, &k_dot));
+                let (read, read_size) = inner(&z_bar, &v);
+                [self.scale * score, self.scale * (a + b), read, self.scale * (a_size + b_size), read_size]
+            })
+            .collect();
         let most = pairs.iter().fold(f64::NEG_INFINITY, |m, p| m.max(p[0]));
         let total: f64 = pairs.iter().map(|p| (p[0] - most).exp()).sum();
         let lse = most + total.ln();
-        let mean = |f: &dyn Fn(&[f64; 5]) -> f64| pairs.iter().map(|p| (p[0] - lse).exp() * f(p)).sum::<f64>();
+        let mean =
+            |f: &dyn Fn(&[f64; 5]) -> f64| pairs.iter().map(|p| (p[0] - lse).exp() * f(p)).sum::<f64>();
         let known = |p: &[f64; 5]| 1.0 + p[0].abs() + lse.abs();
         let (s_dot, read) = (mean(&|p| p[1]), mean(&|p| p[2]));
         mean(&|p| known(p) * p[1].abs() * p[2].abs())

@@ -23,7 +23,11 @@ impl Broken {
 
 /// Arrays in which NaN or infinity is an answer: analysis, array, and what it means.
 const ANSWERS: [(&str, &str, &str); 12] = [
-    ("regime", "radius", "infinite where J does not depend on the source, NaN where rounding hides the crossing"),
+    (
+        "regime",
+        "radius",
+        "infinite where J does not depend on the source, NaN where rounding hides the crossing",
+    ),
     ("regime", "jet_radius", "infinite without a second order, NaN without a first"),
     ("regime", "error", "NaN where rounding hides the error, infinite where first order is 0"),
     ("regime", "field_error", "NaN where rounding hides the error"),
@@ -106,8 +110,12 @@ mod tests {
 
     #[test]
     fn a_gap_that_means_something_is_counted() {
-        let found = check("regime", "radius", &[("site", 3)], &[1.0, f32::NAN, f32::INFINITY]).expect("allowed");
-        assert!(found.as_deref().is_some_and(|text| text.starts_with("2 of 3: infinite where J")), "{found:?}");
+        let found =
+            check("regime", "radius", &[("site", 3)], &[1.0, f32::NAN, f32::INFINITY]).expect("allowed");
+        assert!(
+            found.as_deref().is_some_and(|text| text.starts_with("2 of 3: infinite where J")),
+            "{found:?}"
+        );
         assert!(check("sensitivity", "radius", &[("site", 1)], &[f32::NAN]).is_err());
     }
 }

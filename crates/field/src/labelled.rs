@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 
 use crate::certificate::Certificate;
 use crate::error::{Error, Result};
-use crate::finite::{self, Broken};
 use crate::file::{check_writable, write_whole};
+use crate::finite::{self, Broken};
 use crate::store::{Planned, header, little_endian};
 
 /// A named array, row-major.

@@ -79,7 +79,10 @@ impl Effects {
     fn noise(&self) -> String {
         let (all, floor) = (self.effect.len(), self.floor);
         let moved = self.effect.iter().filter(|e| **e != 0.0 && f64::from(e.abs()) <= floor).count();
-        format!("{} of {all} values are the same in both runs; {moved} effects are below the noise floor {floor:.1e}", self.same())
+        format!(
+            "{} of {all} values are the same in both runs; {moved} effects are below the noise floor {floor:.1e}",
+            self.same()
+        )
     }
 }
 

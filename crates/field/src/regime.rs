@@ -120,7 +120,8 @@ pub fn regime(
     }
     if !failed.is_empty() {
         let each = failed.iter().map(|&n| format!("{} {}", probes[n].site, checks[n]));
-        let each: Vec<String> = each.zip(&failed).map(|(text, &n)| format!("token {}, {text}", probes[n].place.1)).collect();
+        let each: Vec<String> =
+            each.zip(&failed).map(|(text, &n)| format!("token {}, {text}", probes[n].place.1)).collect();
         result = result.note("failed", each.join("; "));
     }
     let passed = checks.into_iter().filter(Certificate::passes).reduce(Certificate::worse);
@@ -246,7 +247,8 @@ fn small(curve: &Sweep<'_>, first: &[f64], second: &[f64], noise: f64) -> Result
         let h = norm(probe.here(&field, curve.run)) / probe.size;
         (n, amplitude([first[n], second[n]], noise, h))
     };
-    let points: Vec<(usize, f64)> = curve.probes.iter().enumerate().map(amplitude).filter(|(n, _)| first[*n] != 0.0).collect();
+    let points: Vec<(usize, f64)> =
+        curve.probes.iter().enumerate().map(amplitude).filter(|(n, _)| first[*n] != 0.0).collect();
     let finite = curve.finite(&points)?;
     let mut checks: Vec<Certificate> = points
         .iter()

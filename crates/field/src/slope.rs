@@ -39,7 +39,10 @@ pub(crate) fn slope(
     let unit = |&(l, t): &Place| Source {
         site: Site::level(l, config),
         token: t,
-        vector: chi[(l * tokens + t) * d..][..d].iter().map(|&x| (f64::from(x) / size((l, t))) as f32).collect(),
+        vector: chi[(l * tokens + t) * d..][..d]
+            .iter()
+            .map(|&x| (f64::from(x) / size((l, t))) as f32)
+            .collect(),
     };
     let sources: Vec<[Source; 1]> = places.iter().map(|place| [unit(place)]).collect();
     let field = run.field()?;
@@ -60,7 +63,8 @@ pub(crate) fn slope(
     let values = run.values_under(&moved.collect::<Vec<_>>(), observable)?;
     let each = places.iter().zip(&amplitudes).zip(values.chunks(2)).map(|((&place, a), values)| {
         let quotient = (values[0] - values[1]) / (2.0 * a);
-        Certificate::new("slope", (quotient / size(place) - 1.0).abs(), SLOPE).with_noise(noise / (a * size(place)))
+        Certificate::new("slope", (quotient / size(place) - 1.0).abs(), SLOPE)
+            .with_noise(noise / (a * size(place)))
     });
     // Where J depends on nothing, there is no slope.
     Ok(each.reduce(Certificate::worse).unwrap_or(Certificate::new("slope", 0.0, SLOPE)))

@@ -51,10 +51,15 @@ impl Linearization<'_> {
             let (mut rec, trace) = (self.device().record(), &run.base.trace);
             let walked = tangent(run.program(), &mut rec, &batch, trace, (&wanted, Order::Second))?;
             self.device().submit(rec)?;
-            run.visit_orders(&batch, &walked, ("the response", &sites, Order::Second), &mut |order, slab| {
-                let fields = if order == 0 { &mut jets.first } else { &mut jets.second };
-                fields.put(slab, tokens, d);
-            })?;
+            run.visit_orders(
+                &batch,
+                &walked,
+                ("the response", &sites, Order::Second),
+                &mut |order, slab| {
+                    let fields = if order == 0 { &mut jets.first } else { &mut jets.second };
+                    fields.put(slab, tokens, d);
+                },
+            )?;
         }
         Ok(jets)
     }

@@ -286,7 +286,9 @@ impl<'a> Linearization<'a> {
         let x = self.ln_f.jvp(&mut rec, &rows, &self.run.base.head_kept, &[&x])?;
         let logits = self.run.base.all_logits(rec, &x, &(0..n).collect::<Vec<usize>>())?;
         match first_non_finite(&logits) {
-            Some(at) => Err(self.run.not_finite("a tangent of the logits", logits[at], &format!("token {position}"))),
+            Some(at) => {
+                Err(self.run.not_finite("a tangent of the logits", logits[at], &format!("token {position}")))
+            }
             None => Ok(logits),
         }
     }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use resolvent_engine::{Device, Shape, Tensor};
 use resolvent_ops::{Kept, Op, Span};
 
-use crate::checkpoint::first_non_finite;
 use crate::batch::{Act, Batch, Direction, Member};
+use crate::checkpoint::first_non_finite;
 use crate::config::Config;
 use crate::edit::Edit;
 use crate::error::{Error, Result};

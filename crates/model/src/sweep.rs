@@ -77,7 +77,9 @@ pub fn values_of(variants: &[Variant<'_>]) -> Result<Vec<f64>> {
     }
     for (variant, &value) in variants.iter().zip(&values) {
         let each = || variant.edits.iter().map(|e| format!("{}, token {}", e.site, e.token));
-        variant.run.finite_value(value, || format!("an edit of {}", each().collect::<Vec<_>>().join(" and ")))?;
+        variant
+            .run
+            .finite_value(value, || format!("an edit of {}", each().collect::<Vec<_>>().join(" and ")))?;
     }
     Ok(values)
 }

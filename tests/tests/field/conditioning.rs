@@ -35,7 +35,10 @@ fn run(on: &Subject, seed: u64, factor: f32) -> Run {
 fn along_all(run: &Run) -> (Vec<(Place, Vec<f32>)>, Observable) {
     let mut random = Random::new(11);
     let places = (0..3).flat_map(|l| (0..TOKENS.len()).map(move |t| (l, t)));
-    (places.map(|place| (place, random.normals(run.model().config().n_embd))).collect(), Observable::logit_diff(2, 6, 5))
+    (
+        places.map(|place| (place, random.normals(run.model().config().n_embd))).collect(),
+        Observable::logit_diff(2, 6, 5),
+    )
 }
 
 #[test]
@@ -46,7 +49,8 @@ fn probe_figures() {
                 let run = run(on, seed, factor);
                 let (sites, j) = along_all(&run);
                 let a = adjoint(&run.linearize(Mode::Exact), 1).expect("runs");
-                let r = regime(&run, &j, &sites, &RegimeOptions { amplitudes: vec![0.1], ..Default::default() });
+                let r =
+                    regime(&run, &j, &sites, &RegimeOptions { amplitudes: vec![0.1], ..Default::default() });
                 let text = match r {
                     Ok(r) => format!("{:?} failed: {:?}", r.certificates, r.metadata.get("failed")),
                     Err(e) => e.to_string(),

@@ -1,6 +1,8 @@
 //! Rounding is not an effect: displacements of zero, the noise floor, statistics that know it.
 
-use resolvent_field::{Direction, RegimeOptions, SiteKind, TransferOptions, patch, patch_at, regime, transfer};
+use resolvent_field::{
+    Direction, RegimeOptions, SiteKind, TransferOptions, patch, patch_at, regime, transfer,
+};
 use resolvent_model::{Edit, Model, Observable, Run, RunOptions, Site};
 use resolvent_tests::{Subject, Twin, subjects};
 
@@ -33,7 +35,8 @@ fn a_displacement_of_zero_has_no_effect() {
         let other = run(&twin, on, &[3, 7, 15, 11, 2]);
         let effect = array(&patch(&other, &run(&twin, on, &TOKENS), &j).expect("holds"), "effect");
         assert_eq!(effect[2 * 5..2 * 5 + 4], [0.0; 4], "{}", on.name());
-        let same = transfer(&other, &run(&twin, on, &TOKENS), &j, &[], &TransferOptions::default()).expect("holds");
+        let same =
+            transfer(&other, &run(&twin, on, &TOKENS), &j, &[], &TransferOptions::default()).expect("holds");
         assert_eq!(array(&same, "fraction")[..1], [0.0], "{}: the first token is the same", on.name());
     }
 }
@@ -94,7 +97,8 @@ fn the_embedded_model_has_one_rank_correlation() {
         let tokenizer = model.tokenizer().expect("has one");
         let ids = |text: &str| tokenizer.encode(text).expect("is text");
         let one = |text: &str| ids(text)[0];
-        let clean = model.run(&ids("When Mary and John went to the store, John gave a drink to"), &[]).expect("runs");
+        let clean =
+            model.run(&ids("When Mary and John went to the store, John gave a drink to"), &[]).expect("runs");
         let corrupted =
             model.run(&ids("When Mary and John went to the store, Mary gave a drink to"), &[]).expect("runs");
         let j = Observable::logit_diff(one(" Mary"), one(" John"), clean.tokens().len() - 1);
@@ -102,10 +106,15 @@ fn the_embedded_model_has_one_rank_correlation() {
         check_floor("atlas", on, [&clean, &corrupted], &j);
         let text = result.metadata["agreement.resid"].clone();
         println!("| {} | {text} |", on.name());
-        let spearman = text.split("Spearman ").nth(1).and_then(|t| t.split(',').next()).map_or(f64::NAN, number);
+        let spearman =
+            text.split("Spearman ").nth(1).and_then(|t| t.split(',').next()).map_or(f64::NAN, number);
         assert!(spearman > 0.99, "{}: {text}", on.name());
         let effect = array(&result, "effect");
-        assert!(effect.chunks(14).all(|row| row[..9] == [0.0; 9]), "{}: the prompts differ at token 9", on.name());
+        assert!(
+            effect.chunks(14).all(|row| row[..9] == [0.0; 9]),
+            "{}: the prompts differ at token 9",
+            on.name()
+        );
         lines.push(text);
     }
     lines.dedup();

@@ -23,7 +23,8 @@ impl WeightSource for Scaled {
 
 fn model(on: &Subject, name: &'static str, factor: f32) -> Model {
     let weights = Scaled(RandomWeights::new(&tiny(), 7).with_std(0.15), name, factor);
-    Model::from_source(on.device(), tiny(), &weights, "scaled").unwrap_or_else(|e| panic!("{}: {e}", on.name()))
+    Model::from_source(on.device(), tiny(), &weights, "scaled")
+        .unwrap_or_else(|e| panic!("{}: {e}", on.name()))
 }
 
 fn run(model: &Model) -> Run {
@@ -39,7 +40,11 @@ fn a_norm_of_large_numbers_is_right() {
         let (moderate, large) = (of(1e10), of(1e19));
         let size = moderate.iter().fold(0.0f32, |m, x| m.max(x.abs()));
         for (a, b) in moderate.iter().zip(&large) {
-            assert!((f64::from(*b) / 1e9 - f64::from(*a)).abs() < 2e-4 * f64::from(size), "{}: {a} {b}", on.name());
+            assert!(
+                (f64::from(*b) / 1e9 - f64::from(*a)).abs() < 2e-4 * f64::from(size),
+                "{}: {a} {b}",
+                on.name()
+            );
         }
     }
 }
@@ -53,7 +58,8 @@ fn analyses_of_large_numbers_end() {
         let (clean, corrupted) = (run(&model), model.run(&[3, 1, 9, 1], &[]).expect("runs"));
         let result = patch(&clean, &corrupted, &j).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
         let effect = &result.array("effect").expect("an array").data;
-        let values = ["clean_value", "corrupted_value"].map(|name| result.array(name).expect("a value").data[0]);
+        let values =
+            ["clean_value", "corrupted_value"].map(|name| result.array(name).expect("a value").data[0]);
         let whole = values[0] - values[1];
         assert!((effect[3 * 4 + 3] / whole - 1.0).abs() < 1e-4, "{}: {effect:?}", on.name());
         sensitivity(&clean, &j).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
@@ -97,9 +103,13 @@ fn an_edit_beyond_f32_is_named() {
         let edits = [1.0f32, 1e30].map(|x| [Edit::put(Site::ResidPost(2), 3, vec![x; 32])]);
         // J is computed in f64, so neither is beyond it; a level below, the first norm reads 1e38 sixteen times.
         assert!(sound.values_under(&edits, &j).is_ok());
-        let edit = [[Edit::add(Site::ResidMid(1), 2, (0..32).map(|i| if i < 16 { 3e38 } else { -3e38 }).collect())]];
+        let edit =
+            [[Edit::add(Site::ResidMid(1), 2, (0..32).map(|i| if i < 16 { 3e38 } else { -3e38 }).collect())]];
         let twice = model(on, "wte", 1.0).run(&TOKENS, &[edit[0][0].clone()]).expect("runs");
         let line = twice.values_under(&edit, &Observable::logit(2, 3)).expect_err("twice 3e38").to_string();
-        assert!(line.starts_with("J is ") && line.contains("at an edit of blocks.1.hook_resid_mid, token 2"), "{line}");
+        assert!(
+            line.starts_with("J is ") && line.contains("at an edit of blocks.1.hook_resid_mid, token 2"),
+            "{line}"
+        );
     }
 }

@@ -152,7 +152,8 @@ impl Bars {
             present.map(|(g, e)| (name(g), self.axis.shows(e.value))).collect()
         };
         let all: Vec<(String, bool)> = self.categories.iter().flat_map(of).collect();
-        let absent: Vec<&str> = all.iter().filter(|(_, shown)| !shown).map(|(name, _)| name.as_str()).collect();
+        let absent: Vec<&str> =
+            all.iter().filter(|(_, shown)| !shown).map(|(name, _)| name.as_str()).collect();
         let (n, all) = (absent.len(), all.len());
         match n {
             0 => Vec::new(),
