@@ -59,8 +59,8 @@ fn primal(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
         v += c * c;
     }
     // Scaled, eps may underflow; the second part keeps its effect, which is to bound the quotient of a constant row.
-    let std = max(sqrt(sum(lane, v) * inv_d + p.eps * scale * scale), sqrt(p.eps) * scale);
-    let rstd = 1.0 / std;
+    let deviation = max(sqrt(sum(lane, v) * inv_d + p.eps * scale * scale), sqrt(p.eps) * scale);
+    let rstd = 1.0 / deviation;
     for (var i = lane; i < p.d; i += WG) {
         y[base + i] = gain[i] * ((x[base + i] * scale - mean * scale) * rstd) + bias[i];
     }

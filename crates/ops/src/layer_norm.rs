@@ -199,8 +199,8 @@ fn primal_row((x, gain, bias, eps): (&[f32], &[f32], &[f32], f32), i: usize, [y,
     let scale = if size > LARGE * SMALL { DOWN } else { 1.0 };
     let square = sum([x], |[x]| (x * scale - mean * scale) * (x * scale - mean * scale));
     // Below DOWN^2 eps underflows; the second part keeps its effect, which is to bound the quotient of a constant row.
-    let std = (square / d as f32 + eps * scale * scale).sqrt().max(eps.sqrt() * scale);
-    let rstd = 1.0 / std;
+    let deviation = (square / d as f32 + eps * scale * scale).sqrt().max(eps.sqrt() * scale);
+    let rstd = 1.0 / deviation;
     for e in 0..d {
         y[e] = gain[e] * ((x[e] * scale - mean * scale) * rstd) + bias[e];
     }
