@@ -84,6 +84,11 @@ impl Certificate {
         if other.share() <= self.share() { self } else { other }
     }
 
+    /// The one of two checks that is farther from failing.
+    pub(crate) fn better(self, other: Self) -> Self {
+        if other.share() < self.share() || self.share().is_nan() { other } else { self }
+    }
+
     /// The figure over what is allowed; above 1, and NaN, where the check fails.
     fn share(&self) -> f64 {
         if self.value == 0.0 { 0.0 } else { self.value / self.allowed() }
@@ -186,7 +191,8 @@ pub fn adjoint(linear: &Linearization<'_>, seed: u64) -> Result<Certificate> {
     // Where J is zero, as in a run whose last level was put in place, both sides are.
     let scale = (norm(&u) * norm(last)).max(f64::MIN_POSITIVE);
     let value = (forward - backward).abs() / scale;
-    let bound = conditioned((value, ADJOINT), scale, || amplification(linear, &sources[0], &seeds[0]))?;
+    let bound =
+        conditioned((value, ADJOINT), (scale, config), || amplification(linear, &sources[0], &seeds[0]))?;
     Ok(Certificate::new("adjoint", value, bound))
 }
 

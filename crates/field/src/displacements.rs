@@ -83,7 +83,7 @@ impl Displacements {
         // Above level 0, which would make the pass longer where all sites are in the blocks.
         let levels = &linear.run().levels()[1..];
         let (products, square) = self.along(linear, observable, levels)?;
-        Ok((products, noise::from_square(square)))
+        Ok((products, noise::unit(linear.run().model().config()) * square.sqrt()))
     }
 
     /// `<chi, y_clean - y_corrupted>` of all patches, and the sum of the squared products `chi_i h_i` at `levels`.

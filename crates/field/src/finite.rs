@@ -105,7 +105,7 @@ mod tests {
         assert!(matches!(check("patch", "effect", &AXES, &data), Ok(None)));
         data[12 + 2 * 4 + 1] = f32::INFINITY;
         let line = check("patch", "effect", &AXES, &data).expect_err("refused").error().to_string();
-        assert!(line.starts_with("`effect` is inf at level 1, token 2, d 1; "), "{line}");
+        assert!(line.starts_with("`effect` is inf at level 1, token 2, d 1: "), "{line}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::geometry::Geometry;
 use crate::labelled::Labelled;
 use crate::noise;
 use crate::place::{Place, inside, shape};
-use crate::slope::amplitude;
+use crate::slope::{amplitudes, first_to_pass};
 
 /// What to add to a response field.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -121,17 +121,23 @@ pub(crate) fn slope(run: &Run, (level, token): Place, source: &[f32], last: &[f3
     let site = Site::level(level, run.model().config());
     let h = norm(&field[(level * tokens + token) * d..][..d]) / size;
     let jets = run.linearize(Mode::Exact).jet(&[[Source { site, token, vector: source.to_vec() }]])?;
-    let noise = field[top..].iter().map(|h| noise::rounded(*h).powi(2)).sum::<f64>().sqrt();
-    let step = amplitude([first, norm(&jets.second.get(0)[top..])], noise, h);
-    let at = |sign: f64| -> Result<Vec<f32>> {
-        let moved = source.iter().map(|x| (sign * step * f64::from(*x)) as f32).collect();
+    let noise = noise::unit(run.model().config()) * norm(&field[top..]);
+    let steps = amplitudes([first, norm(&jets.second.get(0)[top..])], noise, h);
+    let at = |a: f64| -> Result<Vec<f32>> {
+        let moved = source.iter().map(|x| (a * f64::from(*x)) as f32).collect();
         let edits: Vec<Edit> = run.edits().iter().cloned().chain([Edit::add(site, token, moved)]).collect();
         Ok(run.model().run(run.tokens(), &edits)?.field()?[top..].to_vec())
     };
-    let (up, down) = (at(1.0)?, at(-1.0)?);
-    let apart = up.iter().zip(&down).zip(last).map(|((up, down), last)| {
-        ((f64::from(*up) - f64::from(*down)) / (2.0 * step) - f64::from(*last)).powi(2)
-    });
-    let value = apart.sum::<f64>().sqrt() / first;
-    Ok(Certificate::new("slope", value, SLOPE).with_noise(noise / (step * first)))
+    let mut found = first_to_pass(1, &[steps], &mut |points| {
+        let check = |&(_, a): &(usize, f64)| {
+            let (up, down) = (at(a)?, at(-a)?);
+            let apart = up.iter().zip(&down).zip(last).map(|((up, down), last)| {
+                ((f64::from(*up) - f64::from(*down)) / (2.0 * a) - f64::from(*last)).powi(2)
+            });
+            let value = apart.sum::<f64>().sqrt() / first;
+            Ok(Certificate::new("slope", value, SLOPE).with_noise(noise / (a * first)))
+        };
+        points.iter().map(check).collect()
+    })?;
+    Ok(found.remove(0))
 }
