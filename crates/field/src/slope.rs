@@ -12,8 +12,8 @@ use crate::certificate::{Certificate, SLOPE, norm};
 use crate::error::Result;
 use crate::place::{Place, shape};
 
-/// Second order over first at the first amplitude: the third order is then about 0.1 % of the first.
-const CURVED: f64 = 0.03;
+/// Second order over first at the first amplitude: the third order is then about 0.3 % of the first.
+const CURVED: f64 = 0.05;
 /// The largest amplitude, over |h|: a larger one is another run.
 const FARTHEST: f64 = 0.1;
 /// The least amplitude is the one at which noise is this share of the tolerance.

@@ -90,7 +90,7 @@ fn what_is_beyond_f32_is_named() {
         }
         let field = broken.field().expect_err("broken").to_string();
         assert!(field.starts_with("the field is "), "{field}");
-        assert!(field.contains("at blocks.1.hook_resid_post, token 0"), "{field}");
+        assert!(field.contains("at blocks.2.hook_resid_pre, token 0"), "{field}");
     }
 }
 
