@@ -9,9 +9,15 @@
 // Residuals: x and stats. A tangent or cotangent row finds its primal through `rows`, so K of them share one primal.
 // Layout: one workgroup a row, its invocations stride over the row. Bound by memory: 2 reads and 1 write a number.
 // The variance is taken about the mean, in a second pass over the row: the one-pass form cancels in f32.
+// A row whose numbers sum to more than LARGE in size is multiplied by DOWN before it is squared, and other sums by SMALL.
+// No sum overflows while the row is finite. All three are powers of two, so ordinary rows keep their bits.
 #import reduce
 
 override FROZEN: bool = false;
+
+const LARGE: f32 = 0x1p50f;
+const DOWN: f32 = 0x1p-77f;
+const SMALL: f32 = 0x1p-16f;
 
 struct Params { rows: u32, d: u32, eps: f32, tangent_rows: u32, shared_cotangent: u32, pad0: u32, pad1: u32, pad2: u32 }
 
@@ -39,19 +45,26 @@ struct Params { rows: u32, d: u32, eps: f32, tangent_rows: u32, shared_cotangent
 fn primal(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let base = group.x * p.d;
     let inv_d = 1.0 / f32(p.d);
-    var s = 0.0;
-    for (var i = lane; i < p.d; i += WG) { s += x[base + i]; }
-    let mean = sum(lane, s) * inv_d;
+    var s = vec2<f32>(0.0);
+    for (var i = lane; i < p.d; i += WG) {
+        let small = x[base + i] * SMALL;
+        s += vec2<f32>(small, abs(small));
+    }
+    let size = sum2(lane, s);
+    let mean = size.x * inv_d * (1.0 / SMALL);
+    let scale = select(1.0, DOWN, size.y > LARGE * SMALL);
     var v = 0.0;
     for (var i = lane; i < p.d; i += WG) {
-        let c = x[base + i] - mean;
+        let c = x[base + i] * scale - mean * scale;
         v += c * c;
     }
-    let rstd = 1.0 / sqrt(sum(lane, v) * inv_d + p.eps);
+    // Scaled, eps may underflow; the second part keeps its effect, which is to bound the quotient of a constant row.
+    let deviation = max(sqrt(sum(lane, v) * inv_d + p.eps * scale * scale), sqrt(p.eps) * scale);
+    let rstd = 1.0 / deviation;
     for (var i = lane; i < p.d; i += WG) {
-        y[base + i] = gain[i] * ((x[base + i] - mean) * rstd) + bias[i];
+        y[base + i] = gain[i] * ((x[base + i] * scale - mean * scale) * rstd) + bias[i];
     }
-    if (lane == 0u) { stats[group.x] = vec2<f32>(mean, rstd); }
+    if (lane == 0u) { stats[group.x] = vec2<f32>(mean, rstd * scale); }
 }
 
 @compute @workgroup_size(64)
@@ -63,7 +76,7 @@ fn jvp(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
     var s = vec2<f32>(0.0);
     for (var i = lane; i < p.d; i += WG) {
         let t = x_dot[base + i];
-        if (FROZEN) { s.x += t; } else { s += vec2<f32>(t, t * (x[at * p.d + i] - mean) * rstd); }
+        if (FROZEN) { s.x += t; } else { s += vec2<f32>(t, t * ((x[at * p.d + i] - mean) * rstd)); }
     }
     let m = sum2(lane, s) / f32(p.d);
     for (var i = lane; i < p.d; i += WG) {
@@ -114,7 +127,7 @@ fn vjp_means(row: u32, at: u32, lane: u32) -> vec2<f32> {
     var s = vec2<f32>(0.0);
     for (var i = lane; i < p.d; i += WG) {
         let g = gain[i] * y_bar[row * p.d + i];
-        if (FROZEN) { s.x += g; } else { s += vec2<f32>(g, g * (x[at * p.d + i] - k.x) * k.y); }
+        if (FROZEN) { s.x += g; } else { s += vec2<f32>(g, g * ((x[at * p.d + i] - k.x) * k.y)); }
     }
     return sum2(lane, s) / f32(p.d);
 }

@@ -68,6 +68,7 @@ impl Output<'_> {
 
     /// Draws and prints a result.
     fn show(&self, result: &Labelled, text: impl FnOnce() -> String) -> Result<(), Failure> {
+        result.finite()?;
         if let Some(path) = &self.args.plot {
             self.plot(result)?.write(path)?;
             eprintln!("wrote {}", path.display());
@@ -166,7 +167,7 @@ fn terminal_width() -> Option<usize> {
 
 /// The checks that a result passed, in one line.
 pub(crate) fn checks(result: &Labelled) -> String {
-    let each = result.certificates.iter().map(|c| format!("{} {:.1e} (at most {:.0e})", c.name, c.value, c.bound));
+    let each = result.certificates.iter().map(ToString::to_string);
     format!("checks: {}", each.collect::<Vec<_>>().join(", "))
 }
 

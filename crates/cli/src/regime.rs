@@ -93,9 +93,18 @@ fn table(run: &Run, args: &Args, result: &Labelled) -> String {
         let [first, second, radius, jet] = ["first_order", "second", "radius", "jet_radius"].map(|name| of(name)[n]);
         let _infallible = write!(text, "{place:<22} {first:>10.4} {second:>10.4} {radius:>9.4} {jet:>9.4}           ");
         for e in &of("error")[n * amplitudes.len()..(n + 1) * amplitudes.len()] {
-            let _infallible = write!(text, " {:>6.1}%", 100.0 * e);
+            let _infallible = match e.is_nan() {
+                true => write!(text, " {:>7}", "-"),
+                false => write!(text, " {:>6.1}%", 100.0 * e),
+            };
         }
         text.push('\n');
+    }
+    if of("error").iter().any(|e| e.is_nan()) {
+        text.push_str("-: the response differs from first order by no more than the noise floor of J\n");
+    }
+    if let Some(failed) = result.metadata.get("failed") {
+        let _infallible = writeln!(text, "check failed, place left out: {failed}");
     }
     text
 }

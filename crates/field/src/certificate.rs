@@ -1,17 +1,22 @@
 //! Certificates: checks that a result carries, or fails with.
 
+use std::fmt;
+
 use resolvent_model::{Edit, Linearization, Model, Observable, Run, Seed, Site, Source, gaussian};
 
+use crate::conditioning::{amplification, conditioned};
 use crate::error::{Error, Result};
 
-/// A check with its figure and the most that it may be.
+/// A check with its figure, the noise floor of that figure, and its tolerance.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Certificate {
     /// Its name, such as `adjoint`.
     pub name: &'static str,
-    /// What was measured, 0 at best.
+    /// What was measured, 0 at best. No noise is subtracted.
     pub value: f64,
-    /// What is allowed.
+    /// What rounding contributes to the figure; 0 where the bound already covers it.
+    pub noise: f64,
+    /// What is allowed beyond the noise.
     pub bound: f64,
 }
 
@@ -36,15 +41,68 @@ pub(crate) fn same(model: &Model) -> f64 {
 }
 
 impl Certificate {
-    /// Fails unless the check holds; a NaN does not hold.
+    /// A check whose bound covers rounding.
+    pub fn new(name: &'static str, value: f64, bound: f64) -> Self {
+        Self { name, value, noise: 0.0, bound }
+    }
+
+    /// The same figure with the part that rounding has in it.
+    #[must_use]
+    pub fn with_noise(self, noise: f64) -> Self {
+        Self { noise, ..self }
+    }
+
+    /// The largest figure that passes.
+    pub fn allowed(&self) -> f64 {
+        self.bound + self.noise
+    }
+
+    /// Whether the check passes; a NaN does not.
+    pub fn passes(&self) -> bool {
+        self.value <= self.allowed()
+    }
+
+    /// Fails unless the check passes.
     ///
     /// # Errors
     /// [`Error::Certificate`].
     pub fn verify(&self) -> Result<()> {
-        if self.value <= self.bound {
-            return Ok(());
+        match self.passes() {
+            true => Ok(()),
+            false => Err(self.failure(None)),
         }
-        Err(Error::Certificate { name: self.name.to_owned(), value: self.value, bound: self.bound })
+    }
+
+    /// The error of a check that failed on `executor`.
+    pub(crate) fn failure(&self, executor: Option<&str>) -> Error {
+        let (name, executor) = (self.name.to_owned(), executor.map(str::to_owned));
+        Error::Certificate { name, value: self.value, bound: self.allowed(), executor }
+    }
+
+    /// The one of two checks that is closer to failing.
+    pub(crate) fn worse(self, other: Self) -> Self {
+        if other.share() <= self.share() { self } else { other }
+    }
+
+    /// The one of two checks that is farther from failing.
+    pub(crate) fn better(self, other: Self) -> Self {
+        if other.share() < self.share() || self.share().is_nan() { other } else { self }
+    }
+
+    /// The figure over what is allowed; above 1, and NaN, where the check fails.
+    fn share(&self) -> f64 {
+        if self.value == 0.0 { 0.0 } else { self.value / self.allowed() }
+    }
+}
+
+/// `NAME FIGURE (noise NOISE, at most BOUND)`
+impl fmt::Display for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:.1e} (", self.name, self.value)?;
+        if self.noise > 0.0 {
+            write!(f, "noise {:.0e}, ", self.noise)?;
+        }
+        write!(f, "at most {:.0e})", self.bound)
     }
 }
 
@@ -61,14 +119,15 @@ pub(crate) fn alone<E: AsRef<[Edit]>>(
 ) -> Result<Certificate> {
     let scale = values.iter().fold(1.0f64, |m, v| m.max(v.abs()));
     let mut worst = 0.0;
-    let last = variants.len().saturating_sub(1);
-    for i in [0, last / 2, last] {
-        let Some(edits) = variants.get(i) else { continue };
-        let edits: Vec<Edit> = run.edits().iter().chain(edits.as_ref()).cloned().collect();
+    // A variant without an edit is the base run itself: to compare that would prove nothing.
+    let edited: Vec<usize> = (0..variants.len()).filter(|&i| !variants[i].as_ref().is_empty()).collect();
+    let last = edited.len().saturating_sub(1);
+    for &i in [0, last / 2, last].iter().filter_map(|&k| edited.get(k)) {
+        let edits: Vec<Edit> = run.edits().iter().chain(variants[i].as_ref()).cloned().collect();
         let value = run.model().run(run.tokens(), &edits)?.value(observable)?;
         worst = worse(worst, (value - values[i]).abs() / scale);
     }
-    Ok(Certificate { name: "alone", value: worst, bound: same(run.model()) })
+    Ok(Certificate::new("alone", worst, same(run.model())))
 }
 
 /// The larger of two figures; a NaN is larger than anything.
@@ -76,11 +135,11 @@ pub(crate) fn worse(a: f64, b: f64) -> f64 {
     if b <= a { a } else { b }
 }
 
-/// Keeps the worst figure of each check.
+/// Keeps the worst figure of each check, measured by what is allowed.
 pub(crate) fn merge(worst: &mut Vec<Certificate>, more: &[Certificate]) {
     for certificate in more {
         match worst.iter_mut().find(|c| c.name == certificate.name) {
-            Some(known) if certificate.value <= known.value => {}
+            Some(known) if certificate.share() <= known.share() => {}
             Some(known) => *known = certificate.clone(),
             None => worst.push(certificate.clone()),
         }
@@ -125,12 +184,15 @@ pub fn adjoint(linear: &Linearization<'_>, seed: u64) -> Result<Certificate> {
         .enumerate()
         .map(|(token, u)| Seed::Field { level: config.n_layer, token, vector: u.to_vec() })
         .collect();
-    let (response, sensitivity) = (linear.jvp(&[sources])?, linear.vjp(&[seeds])?);
+    let (sources, seeds) = ([sources], [seeds]);
+    let (response, sensitivity) = (linear.jvp(&sources)?, linear.vjp(&seeds)?);
     let last = &response.get(0)[config.n_layer * size..];
     let (forward, backward) = (dot(&u, last), dot(&sensitivity.get(0)[..size], &v));
     // Where J is zero, as in a run whose last level was put in place, both sides are.
     let scale = (norm(&u) * norm(last)).max(f64::MIN_POSITIVE);
-    Ok(Certificate { name: "adjoint", value: (forward - backward).abs() / scale, bound: ADJOINT })
+    let value = (forward - backward).abs() / scale;
+    let bound = conditioned((value, ADJOINT), (scale, config), || amplification(linear, &sources[0], &seeds[0]))?;
+    Ok(Certificate::new("adjoint", value, bound))
 }
 
 /// `<u, H v> = <v, H u>` for random directions u and v at h\[0\] of every token up to the observable's, H being the Hessian
@@ -151,5 +213,5 @@ pub fn symmetry(linear: &Linearization<'_>, observable: &Observable, seed: u64) 
     // Where J is linear in h[0], both are zero.
     let scale = (norm(u) * norm(h_v)).max(norm(v) * norm(h_u)).max(f64::MIN_POSITIVE);
     let value = (dot(u, h_v) - dot(v, h_u)).abs() / scale;
-    Ok(Certificate { name: "symmetry", value, bound: SYMMETRY })
+    Ok(Certificate::new("symmetry", value, SYMMETRY))
 }

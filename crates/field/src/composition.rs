@@ -27,5 +27,5 @@ pub fn composition(linear: &Linearization<'_>, [from, between, to]: [usize; 3], 
     let (parts, whole) = (upper.apply(&lower.apply(&x)?)?, whole.apply(&x)?);
     let apart: Vec<f32> = parts[0].iter().zip(&whole[0]).map(|(a, b)| a - b).collect();
     let value = norm(&apart) / norm(&whole[0]).max(f64::MIN_POSITIVE);
-    Ok(Certificate { name: "composition", value, bound: SAME })
+    Ok(Certificate::new("composition", value, SAME))
 }

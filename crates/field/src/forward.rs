@@ -29,5 +29,5 @@ pub fn forward(run: &Run, last_only: bool) -> Result<Labelled> {
     Labelled::new("run", run)
         .with("field", &[("level", levels), ("token", tokens), ("d", d)], field)
         .with("logits", &[("token", rows), ("vocab", vocab)], logits)
-        .certify(Certificate { name: "last_row_alone", value, bound: same(run.model()) })
+        .certify(Certificate::new("last_row_alone", value, same(run.model())))
 }

@@ -6,7 +6,9 @@ use crate::certificate::{Certificate, SLOPE, adjoint, norm, norms};
 use crate::error::Result;
 use crate::geometry::Geometry;
 use crate::labelled::Labelled;
+use crate::noise;
 use crate::place::{Place, inside, shape};
+use crate::slope::{amplitudes, first_to_pass};
 
 /// What to add to a response field.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -103,30 +105,39 @@ fn anisotropy<'a>(gains: impl Iterator<Item = &'a f32>) -> f32 {
 pub(crate) fn causal_zeros(norm: &[f32], tokens: usize, (level, token): Place) -> Certificate {
     let outside = |i: usize| i / tokens < level || i % tokens < token || (i / tokens == level && i % tokens != token);
     let leaked = norm.iter().enumerate().filter(|&(i, &n)| outside(i) && n != 0.0).count();
-    Certificate { name: "causal_zeros", value: leaked as f64, bound: 0.0 }
+    Certificate::new("causal_zeros", leaked as f64, 0.0)
 }
 
-/// The central difference of h\[L\] along the source, against the response there, relative to its norm.
+/// The central difference of h\[L\] along the source, against the response there, relative to its norm. As for J, the
+/// second order gives the amplitude: see [`crate::slope`].
 pub(crate) fn slope(run: &Run, (level, token): Place, source: &[f32], last: &[f32]) -> Result<Certificate> {
     let (levels, tokens, d) = shape(run);
-    let size = norm(source);
-    if size == 0.0 {
-        return Ok(Certificate { name: "slope", value: 0.0, bound: SLOPE });
+    let (size, first) = (norm(source), norm(last));
+    if size == 0.0 || first == 0.0 {
+        return Ok(Certificate::new("slope", 0.0, SLOPE));
     }
-    let field = run.field()?;
+    let (field, top) = (run.field()?, (levels - 1) * tokens * d);
     let site = Site::level(level, run.model().config());
-    let h = norm(&field[(level * tokens + token) * d..][..d]);
-    let step = (3e-3 * h / size) as f32;
-    let at = |sign: f32| -> Result<Vec<f32>> {
-        let edit = Edit::add(site, token, source.iter().map(|x| sign * step * x).collect());
-        let edits: Vec<Edit> = run.edits().iter().cloned().chain([edit]).collect();
-        Ok(run.model().run(run.tokens(), &edits)?.field()?[(levels - 1) * tokens * d..].to_vec())
+    let h = norm(&field[(level * tokens + token) * d..][..d]) / size;
+    let jets = run.linearize(Mode::Exact).jet(&[[Source { site, token, vector: source.to_vec() }]])?;
+    let noise = noise::unit(run.model().config()) * norm(&field[top..]);
+    let steps = amplitudes([first, norm(&jets.second.get(0)[top..])], noise, h);
+    let at = |a: f64| -> Result<Vec<f32>> {
+        let moved = source.iter().map(|x| (a * f64::from(*x)) as f32).collect();
+        let edits: Vec<Edit> = run.edits().iter().cloned().chain([Edit::add(site, token, moved)]).collect();
+        Ok(run.model().run(run.tokens(), &edits)?.field()?[top..].to_vec())
     };
-    let (up, down) = (at(1.0)?, at(-1.0)?);
-    let quotient: Vec<f32> = up.iter().zip(&down).map(|(u, d)| (u - d) / (2.0 * step)).collect();
-    let error: Vec<f32> = quotient.iter().zip(last).map(|(q, l)| q - l).collect();
-    // Rounding of h[L] by f32, divided by the step, is not the response's fault.
-    let noise = 1e-6 * norm(&field[(levels - 1) * tokens * d..]) / f64::from(step);
-    let value = (norm(&error) - noise).max(0.0) / norm(last).max(f64::MIN_POSITIVE);
-    Ok(Certificate { name: "slope", value, bound: SLOPE })
+    let mut found = first_to_pass(1, &[steps], &mut |points| {
+        let check = |&(_, a): &(usize, f64)| {
+            let (up, down) = (at(a)?, at(-a)?);
+            let apart =
+                up.iter().zip(&down).zip(last).map(|((up, down), last)| {
+                    ((f64::from(*up) - f64::from(*down)) / (2.0 * a) - f64::from(*last)).powi(2)
+                });
+            let value = apart.sum::<f64>().sqrt() / first;
+            Ok(Certificate::new("slope", value, SLOPE).with_noise(noise / (a * first)))
+        };
+        points.iter().map(check).collect()
+    })?;
+    Ok(found.remove(0))
 }

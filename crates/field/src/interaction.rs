@@ -16,6 +16,7 @@ use crate::certificate::{Certificate, dot, narrow, norm, symmetry, worse};
 use crate::displacements::Displacements;
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
+use crate::noise;
 use crate::patch::Case;
 use crate::site_kind::SiteKind;
 use crate::stats::Pairs;
@@ -126,7 +127,13 @@ fn joined(
     for (&(i, j), &x) in pairs.iter().zip(of("interaction")) {
         (actual[i * n + j], actual[j * n + i]) = (x, x);
     }
+<<<<<<< main
     let agreement = agreed(&actual).agreement();
+=======
+    // An interaction is made of the values of four runs.
+    let floor = 2.0 * joint.number(noise::NAME).unwrap_or(0.0);
+    let agreement = Pairs::above(&narrow(&map), &actual, floor).agreement();
+>>>>>>> 487cd0dcefae4c724626c343a86cf9a3aa83144f
     let (square, single) = ([("source", n), ("with", n)], of("single").to_vec());
     let mut result = Labelled::new("interactions", run)
         .with("interaction", &square, narrow(map))
@@ -134,7 +141,14 @@ fn joined(
         .with("single", &[("source", n)], single)
         .note("observable", format!("{observable:?}"))
         .note("agreement", agreement.to_string())
+<<<<<<< main
         .note("sites", joint.metadata.get("sites").cloned().unwrap_or_default());
+=======
+        .note(noise::NAME, format!("{floor:e}"))
+        .note("sites", joint.metadata.get("sites").cloned().unwrap_or_default())
+        .certify(Certificate::new("triangles", triangles, SAME_PAIR))?
+        .certify(symmetry(&linear, observable, 1)?)?;
+>>>>>>> 487cd0dcefae4c724626c343a86cf9a3aa83144f
     for certificate in joint.certificates {
         result = result.certify(certificate)?;
     }

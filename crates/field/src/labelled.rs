@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::certificate::Certificate;
 use crate::error::{Error, Result};
 use crate::file::{check_writable, write_whole};
+use crate::finite::{self, Broken};
 use crate::store::{Planned, header, little_endian};
 
 /// A named array, row-major.
@@ -22,6 +23,9 @@ pub struct Array {
     pub data: Vec<f32>,
 }
 
+/// What stands before the noise floor in the metadata of a check.
+pub(crate) const NOISE: &str = ", noise ";
+
 /// What metadata says of weights and inputs that are not rounded.
 const FULL: &str = "f32";
 
@@ -34,6 +38,8 @@ pub struct Labelled {
     pub certificates: Vec<Certificate>,
     /// Provenance and parameters.
     pub metadata: BTreeMap<String, String>,
+    /// The first array with a number that is not finite: no check passes and nothing is written with it.
+    broken: Option<Broken>,
 }
 
 impl Labelled {
@@ -67,13 +73,20 @@ impl Labelled {
             ("version", env!("CARGO_PKG_VERSION").to_owned()),
         ];
         let metadata = metadata.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
-        Self { arrays: Vec::new(), certificates: Vec::new(), metadata }
+        Self { metadata, ..Self::default() }
     }
 
-    /// Adds an array.
+    /// Adds an array. NaN or infinity in it fails the next check and the writing of the result, unless it is an answer
+    /// there, as for a radius: then the metadata count it under `not_finite.NAME`.
     #[must_use]
     pub fn with(mut self, name: &'static str, axes: &[(&'static str, usize)], data: Vec<f32>) -> Self {
         debug_assert_eq!(axes.iter().map(|a| a.1).product::<usize>(), data.len(), "{name}");
+        let analysis = self.metadata.get("analysis").map_or("", String::as_str);
+        match finite::check(analysis, name, axes, &data) {
+            Ok(None) => {}
+            Ok(Some(gaps)) => drop(self.metadata.insert(format!("not_finite.{name}"), gaps)),
+            Err(broken) => self.broken = self.broken.or(Some(broken)),
+        }
         self.arrays.push(Array { name, axes: axes.to_vec(), data });
         self
     }
@@ -88,23 +101,45 @@ impl Labelled {
     /// Adds a check, or fails with it.
     ///
     /// # Errors
-    /// The check does not hold.
+    /// The check fails, or an array is not finite.
     pub fn certify(mut self, certificate: Certificate) -> Result<Self> {
-        certificate.verify().map_err(|error| match error {
-            Error::Certificate { name, value, bound }
-                if self.metadata.get("inputs").is_some_and(|inputs| inputs != FULL) =>
-            {
-                Error::Rounded { name, value, bound }
-            }
-            other => other,
-        })?;
+        self.finite()?;
+        if !certificate.passes() {
+            return Err(self.failed(&certificate));
+        }
         self.certificates.push(certificate);
         Ok(self)
+    }
+
+    /// The error of a check that failed, with what can be done about it here.
+    pub(crate) fn failed(&self, certificate: &Certificate) -> Error {
+        let of = |key: &str| self.metadata.get(key).map(String::as_str);
+        match of("inputs") {
+            Some(inputs) if inputs != FULL => Error::Rounded {
+                name: certificate.name.to_owned(),
+                value: certificate.value,
+                bound: certificate.allowed(),
+            },
+            _ => certificate.failure(of("executor")),
+        }
+    }
+
+    /// Fails if an array has a number that is not finite where that is no answer.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] of the first such array.
+    pub fn finite(&self) -> Result<()> {
+        self.broken.as_ref().map_or(Ok(()), |broken| Err(broken.error()))
     }
 
     /// The array `name`.
     pub fn array(&self, name: &str) -> Option<&Array> {
         self.arrays.iter().find(|a| a.name == name)
+    }
+
+    /// A number of the metadata.
+    pub fn number(&self, key: &str) -> Option<f64> {
+        self.metadata.get(key)?.parse().ok()
     }
 
     /// All metadata as strings: provenance, the axes of each array, the checks with their figures.
@@ -114,7 +149,10 @@ impl Labelled {
             (format!("axes.{}", a.name), names.join(","))
         });
         let checks = self.certificates.iter();
-        let checks = checks.map(|c| (format!("certificate.{}", c.name), format!("{:.3e} <= {:.1e}", c.value, c.bound)));
+        let checks = checks.map(|c| {
+            let noise = if c.noise > 0.0 { format!("{NOISE}{:.1e}", c.noise) } else { String::new() };
+            (format!("certificate.{}", c.name), format!("{:.3e} <= {:.1e}{noise}", c.value, c.bound))
+        });
         let own = self.metadata.iter().map(|(k, v)| (k.clone(), v.clone()));
         own.chain(axes).chain(checks).collect()
     }
@@ -152,8 +190,9 @@ impl Labelled {
     /// Writes the result whole: to a temporary file beside `path`, which is then renamed.
     ///
     /// # Errors
-    /// As [`Labelled::check_path`], or a full disk.
+    /// As [`Labelled::check_path`], an array that is not finite, or a full disk.
     pub fn write(&self, path: &Path) -> Result<()> {
+        self.finite()?;
         let bytes = match format_of(path)? {
             Format::Safetensors => self.to_safetensors(),
             Format::Json => self.to_json().into_bytes(),

@@ -18,16 +18,19 @@
 //! | [`scale`] | a small model's responses as predictions of a large one's |
 //! | [`study`] | all of it on one model and a set of prompts, with verdicts |
 //!
-//! A certificate that does not hold is an error: no analysis returns numbers that fail their own check.
+//! A certificate that fails is an error: no analysis returns numbers that fail their own check. Where a result has many
+//! places and the checks of some fail, those are marked and their numbers are NaN.
 
 mod bases;
 mod certificate;
 mod composition;
+mod conditioning;
 mod dense;
 mod direction;
 mod displacements;
 mod error;
 mod file;
+mod finite;
 mod forward;
 mod geometry;
 mod green;
@@ -37,6 +40,7 @@ mod invert;
 mod labelled;
 mod linear_map;
 mod lsqr;
+mod noise;
 mod norms;
 mod operator;
 mod panel;
@@ -54,6 +58,7 @@ mod scale;
 mod sensitivity;
 mod site_kind;
 mod slice;
+mod slope;
 mod spectrum;
 pub mod stats;
 mod store;

@@ -40,7 +40,7 @@ pub fn adjoint_of(map: &dyn LinearMap, seed: u64) -> Result<Certificate> {
     let apart = (dot(&y, &ax[0]) - dot(&aty[0], &x)).abs();
     // Where A is zero, both sides are.
     let size = (norm(&y) * norm(&ax[0])).max(f64::MIN_POSITIVE);
-    Ok(Certificate { name: "adjoint", value: apart / size, bound: ADJOINT })
+    Ok(Certificate::new("adjoint", apart / size, ADJOINT))
 }
 
 /// The whole stream's map, h\[0\] of every token to h\[L\] of every token: `[T d] -> [T d]`.

@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::labelled::Labelled;
+use crate::noise;
 use crate::patch::Case;
 use crate::predictors::{Panel, Predictor, PredictorOptions, predict};
 use crate::site_kind::SiteKind;
@@ -32,8 +33,10 @@ impl Labelled {
             let axes = kind.axes(config, tokens);
             let all: Vec<_> = [("predictor", predictors.len())].into_iter().chain(axes.clone()).collect();
             let [predicted, cost, reliability] = names_of(kind);
+            let floor = self.number(noise::NAME).unwrap_or(0.0);
             let actual = self.array(kind.arrays()[0]).map_or_else(Vec::new, |a| a.data.clone());
             for one in &panel.predicted {
+<<<<<<< main
                 let does = match one.predictor.zero_at(kind) {
                     Some(why) => format!("zero by construction: {why}"),
                     None => {
@@ -42,6 +45,10 @@ impl Labelled {
                     }
                 };
                 let text = format!("{does}, cost {:.1}", one.cost);
+=======
+                let agreement = Pairs::above(&one.effect, &actual, floor).agreement();
+                let text = format!("{agreement}, cost {:.1}", one.cost);
+>>>>>>> 487cd0dcefae4c724626c343a86cf9a3aa83144f
                 self = self.note(&format!("agreement.{kind}.{}", one.predictor), text);
             }
             let Panel { predicted: each, reliability: ratio, flagged, certificates, .. } = panel;

@@ -156,12 +156,12 @@ pub fn predict(case: &Case<'_>, kind: SiteKind, predictors: &[Predictor], option
         Panel { predicted: Vec::new(), reliability: None, flagged: 0.0, pass: bench.pass, certificates: Vec::new() };
     if let Some(curved) = &curvature {
         let value = apart(curved.first.iter().copied().zip(first_order.effect.iter().copied()));
-        panel.certificates.push(Certificate { name: "forward_reverse", value, bound: SAME_FIRST });
+        panel.certificates.push(Certificate::new("forward_reverse", value, SAME_FIRST));
     }
     if let (Some(curved), Some(screened)) = (&curvature, &hvp) {
         let pairs = screened.terms.iter().map(|&(i, q)| (q, curved.second[i]));
         let value = apart(pairs);
-        panel.certificates.push(Certificate { name: "second_order", value, bound: SAME_SECOND });
+        panel.certificates.push(Certificate::new("second_order", value, SAME_SECOND));
     }
     if wants(Predictor::RelP) {
         let relp = adjoint(&case.corrupted.linearize(Mode::RelP), 1)?;

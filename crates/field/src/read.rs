@@ -9,7 +9,7 @@ use safetensors::tensor::Dtype;
 
 use crate::certificate::Certificate;
 use crate::error::{Error, Result};
-use crate::labelled::{Array, Labelled};
+use crate::labelled::{Array, Labelled, NOISE};
 
 impl Labelled {
     /// Reads a result that [`Labelled::write`] wrote as safetensors. Arrays come back in the order of their names.
@@ -28,9 +28,11 @@ impl Labelled {
                 Some(("axes", _)) => {}
                 Some(("certificate", name)) => {
                     let (value, bound) = value.split_once(" <= ").ok_or_else(|| damaged(key))?;
+                    let (bound, noise) = bound.split_once(NOISE).unwrap_or((bound, "0"));
                     let number = |text: &str| text.parse().map_err(|_| damaged(key));
                     let name = interned(name);
-                    result.certificates.push(Certificate { name, value: number(value)?, bound: number(bound)? });
+                    let certificate = Certificate::new(name, number(value)?, number(bound)?);
+                    result.certificates.push(certificate.with_noise(number(noise)?));
                 }
                 _ => drop(result.metadata.insert(key.clone(), value.clone())),
             }
@@ -77,7 +79,9 @@ mod tests {
             .with("a", &[("level", 2), ("token", 1)], vec![1.0, -2.5])
             .with("b", &[("value", 1)], vec![f32::NAN])
             .note("analysis", "test")
-            .certify(Certificate { name: "adjoint", value: 2.5e-7, bound: 1e-5 })
+            .certify(Certificate::new("adjoint", 2.5e-7, 1e-5))
+            .expect("holds")
+            .certify(Certificate::new("slope", 2.5e-3, 5e-2).with_noise(1.5e-4))
             .expect("holds");
         written.write(&path).expect("writes");
         let read = Labelled::read(&path).expect("reads");

@@ -4,13 +4,16 @@
 //! is `|finite - a first| / |a first|`, and the radius is the smallest a > 0 at which it reaches 20 %. Near 0 the error is
 //! `a |second / (2 first)|`, so the radius of a response without higher orders is `0.4 |first / second|`.
 
-use resolvent_model::{Chunk, Edit, Mode, Observable, Run, Site, Source};
+use resolvent_model::{Along, Chunk, Edit, Linearization, Mode, Observable, Run, Site, Source};
 
-use crate::certificate::{Certificate, SLOPE, adjoint, dot, narrow, norm, worse};
+use crate::certificate::{Certificate, SLOPE, adjoint, dot, narrow, norm};
+use crate::conditioning::{amplification, conditioned};
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
+use crate::noise;
 use crate::place::{Place, inside, shape};
 use crate::radius::{Curve, LINEAR, radii};
+use crate::slope::{amplitudes, first_to_pass};
 
 /// How amplitudes are meant, and what is compared.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,13 +43,16 @@ pub fn jet_radius(first: f64, second: f64) -> f64 {
 ///
 /// Amplitudes, radii and derivatives are in units of |h\[l, t\]| unless they are absolute. A radius is infinite where J does
 /// not depend on the source at all, and NaN where f32 cannot tell: the error is above 20 % already where the response
-/// vanishes in rounding.
+/// vanishes in rounding. An error is NaN where rounding hides it: the finite response differs from first order by no more
+/// than the noise floor.
 ///
 /// Certificates: first-order responses by the adjoint agree with those by forward mode; at a small amplitude the finite
-/// response is the first-order one.
+/// response is that of first and second order. A place whose first check fails is marked: its numbers are NaN, and the
+/// metadata name it with its figure under `failed`.
 ///
 /// # Errors
-/// Sites, directions or amplitudes that do not fit, a device error, or a check that fails.
+/// Sites, directions or amplitudes that do not fit, a device error, or a check that fails; the first check of one place of
+/// several is no error.
 pub fn regime(
     run: &Run,
     observable: &Observable,
@@ -54,28 +60,45 @@ pub fn regime(
     options: &RegimeOptions,
 ) -> Result<Labelled> {
     let probes = probes(run, sites, options)?;
-    let linear = run.linearize(Mode::Exact);
     let sources: Vec<[Source; 1]> = probes.iter().map(|p| [p.source(1.0)]).collect();
-    let along = linear.along(&sources, observable)?;
+    let along = run.linearize(Mode::Exact).along(&sources, observable)?;
+    measured(run, observable, &probes, &along, options)
+}
+
+/// What the model itself does along the probes, beside their derivatives `along`.
+fn measured(
+    run: &Run,
+    observable: &Observable,
+    probes: &[Probe],
+    along: &[Along],
+    options: &RegimeOptions,
+) -> Result<Labelled> {
+    let linear = run.linearize(Mode::Exact);
     let chi = linear.gradient(observable)?;
     let value = run.value(observable)?;
-    let curve = Sweep { run, observable, probes: &probes, value };
+    let curve = Sweep { run, observable, probes, value };
 
     let points: Vec<(usize, f64)> =
         (0..probes.len()).flat_map(|n| options.amplitudes.iter().map(move |&a| (n, f64::from(a)))).collect();
     let finite = curve.finite(&points)?;
-    let first: Vec<f64> = along.iter().map(|a| a.first).collect();
-    let second: Vec<f64> = along.iter().map(|a| a.second).collect();
-    let error: Vec<f32> = points.iter().zip(&finite).map(|(&(n, a), f)| relative(*f, a * first[n]) as f32).collect();
-    let noise = noise(run, observable)?;
-    let radius = radii(&curve, &first, &second, noise)?;
+    let mut first: Vec<f64> = along.iter().map(|a| a.first).collect();
+    let mut second: Vec<f64> = along.iter().map(|a| a.second).collect();
+    let checks = forward_reverse(&linear, probes, (observable, &chi), &first)?;
+    let failed: Vec<usize> = (0..probes.len()).filter(|&n| !checks[n].passes()).collect();
+    for &n in &failed {
+        // Without derivatives there is no search for a radius.
+        (first[n], second[n]) = (0.0, 0.0);
+    }
+    let noise = noise::floor(run, &chi)?;
+    let mut radius = radii(&curve, &first, &second, noise)?;
+    let small = small(&curve, &first, &second, noise)?;
+    for &n in &failed {
+        (first[n], second[n], radius[n]) = (f64::NAN, f64::NAN, f64::NAN);
+    }
+    let error: Vec<f32> =
+        points.iter().zip(&finite).map(|(&(n, a), f)| relative(*f, a * first[n], noise) as f32).collect();
 
     let count = options.amplitudes.len();
-    let both = probes.iter().zip(&first).map(|(p, &forward)| {
-        let backward = p.pair(&chi, run);
-        ((forward - backward).abs(), p.size * norm(p.here(&chi, run)))
-    });
-    let forward_reverse = both.map(|(apart, size)| apart / size.max(f64::MIN_POSITIVE)).fold(0.0, worse);
     let mut result = Labelled::new("regime", run)
         .with("sites", &[("site", probes.len()), ("place", 2)], probes.iter().flat_map(Probe::numbers).collect())
         .with("amplitudes", &[("amplitude", count)], options.amplitudes.clone())
@@ -90,22 +113,50 @@ pub fn regime(
             first.iter().zip(&second).map(|(f, s)| jet_radius(*f, *s) as f32).collect(),
         )
         .note("observable", format!("{observable:?}"))
+        .note(noise::NAME, format!("{noise:e}"))
         .note("amplitude_unit", if options.absolute { "the direction" } else { "|h[l,t]| times the direction" });
     if options.field {
-        let errors = field_errors(run, &probes, &options.amplitudes)?;
+        let mut errors = field_errors(run, probes, &options.amplitudes)?;
+        failed.iter().for_each(|n| errors[n * count..(n + 1) * count].fill(f32::NAN));
         result = result.with("field_error", &[("site", probes.len()), ("amplitude", count)], errors);
     }
+    if let Some(&worst) = failed.first().filter(|_| failed.len() == probes.len()) {
+        return Err(result.failed(&checks[worst]));
+    }
+    if !failed.is_empty() {
+        let each = failed.iter().map(|&n| format!("{}, token {}: {}", probes[n].site, probes[n].place.1, checks[n]));
+        let each: Vec<String> = each.collect();
+        result = result.note("failed", each.join("; "));
+    }
+    let passed = checks.into_iter().filter(Certificate::passes).reduce(Certificate::worse);
     result
-        .certify(Certificate { name: "forward_reverse", value: forward_reverse, bound: SAME_DERIVATIVE })?
-        .certify(small(&curve, &along_pairs(&first, &second), noise)?)?
+        .certify(passed.unwrap_or(Certificate::new("forward_reverse", 0.0, SAME_DERIVATIVE)))?
+        .certify(small)?
         .certify(adjoint(&linear, 1)?)
 }
 
 /// dJ/da by forward and by reverse mode, relative to |chi| |v|: rounding of two routes through the whole model.
 const SAME_DERIVATIVE: f64 = 1e-5;
 
-fn along_pairs(first: &[f64], second: &[f64]) -> Vec<(f64, f64)> {
-    first.iter().copied().zip(second.iter().copied()).collect()
+/// `first` of each probe, which came by forward mode, against chi. The bound of a place follows from the conditioning of
+/// its derivative, where the figure exceeds [`SAME_DERIVATIVE`].
+fn forward_reverse(
+    linear: &Linearization<'_>,
+    probes: &[Probe],
+    (observable, chi): (&Observable, &[f32]),
+    first: &[f64],
+) -> Result<Vec<Certificate>> {
+    let run = linear.run();
+    let seeds = run.seeds(observable)?;
+    let check = |n: usize| {
+        let probe = &probes[n];
+        let scale = (probe.size * norm(probe.here(chi, run))).max(f64::MIN_POSITIVE);
+        let value = (first[n] - probe.pair(chi, run)).abs() / scale;
+        let amplified = || amplification(linear, &[probe.source(1.0)], &seeds);
+        let bound = conditioned((value, SAME_DERIVATIVE), (scale, run.model().config()), amplified)?;
+        Ok(Certificate::new("forward_reverse", value, bound))
+    };
+    (0..probes.len()).map(check).collect()
 }
 
 /// A source at a place, scaled so that amplitude 1 is the unit that was asked for.
@@ -182,69 +233,112 @@ impl Curve for Sweep<'_> {
     }
 }
 
-/// What rounding does to J: a few hundredths of a millionth of the size of the logits, or of the field, it is made of.
-fn noise(run: &Run, observable: &Observable) -> Result<f64> {
-    let size = match observable {
-        Observable::Field { level, token, direction } => {
-            let (_, tokens, d) = shape(run);
-            norm(&run.field()?[(level * tokens + token) * d..][..d]) * norm(direction)
+/// `|finite - linear| / |linear|`: 0 where they are equal, as where nothing moves, and NaN where they differ by noise.
+fn relative(finite: f64, linear: f64, noise: f64) -> f64 {
+    let apart = (finite - linear).abs();
+    match apart == 0.0 {
+        true => 0.0,
+        false if apart <= noise => f64::NAN,
+        false => apart / linear.abs(),
+    }
+}
+
+/// The finite response at a small amplitude of each place beside first and second order together: what ties the
+/// derivatives to the model's own forward pass. The figure is the median over the places.
+fn small(curve: &Sweep<'_>, first: &[f64], second: &[f64], noise: f64) -> Result<Certificate> {
+    let field = curve.run.field()?;
+    let steps = |(n, probe): (usize, &Probe)| match first[n] == 0.0 {
+        true => Vec::new(),
+        false => {
+            let h = norm(probe.here(&field, curve.run)) / probe.size;
+            amplitudes([first[n], second[n]], noise, h)
         }
-        _ => run.logits_at(observable.position())?.iter().fold(1.0, |m: f64, l| m.max(f64::from(l.abs()))),
     };
-    Ok(4e-7 * size)
-}
-
-/// `|finite - linear| / |linear|`; no response where none is expected is no error.
-fn relative(finite: f64, linear: f64) -> f64 {
-    if finite == linear { 0.0 } else { (finite - linear).abs() / linear.abs() }
-}
-
-/// The finite response at an amplitude where second order leaves 2 % of the first, beside first and second order
-/// together: what ties the derivatives to the model's own forward pass.
-fn small(curve: &Sweep<'_>, along: &[(f64, f64)], noise: f64) -> Result<Certificate> {
-    let amplitude = |&(first, second): &(f64, f64)| {
-        let curved = 0.04 * (first / second).abs();
-        curved.min(0.01).max(100.0 * noise / first.abs())
-    };
-    let points: Vec<(usize, f64)> = along.iter().map(amplitude).enumerate().filter(|(_, a)| a.is_finite()).collect();
-    let finite = curve.finite(&points)?;
-    let mut errors: Vec<f64> = points
-        .iter()
-        .zip(finite)
-        .map(|(&(n, a), f)| {
-            let (first, second) = along[n];
-            ((f - a * first - 0.5 * a * a * second).abs() - noise).max(0.0) / (a * first).abs()
-        })
-        .collect();
-    // A site where higher orders rule at once may miss; the derivatives of most may not.
-    errors.sort_by(f64::total_cmp);
-    let value = errors.get(errors.len() / 2).copied().unwrap_or(0.0);
-    Ok(Certificate { name: "small_amplitude", value, bound: SLOPE })
+    let steps: Vec<Vec<f64>> = curve.probes.iter().enumerate().map(steps).collect();
+    let mut checks = first_to_pass(steps.len(), &steps, &mut |points| {
+        let finite = curve.finite(points)?;
+        let each = points.iter().zip(finite).map(|(&(n, a), f)| {
+            let (linear, quadratic) = (a * first[n], 0.5 * a * a * second[n]);
+            let value = (f - linear - quadratic).abs() / linear.abs();
+            Certificate::new("small_amplitude", value, SLOPE).with_noise(noise / linear.abs())
+        });
+        Ok(each.collect())
+    })?;
+    // Where noise exceeds the tolerance, nothing is decided; such places count only where there are no others.
+    if checks.iter().any(|c| c.noise < c.bound) {
+        checks.retain(|c| c.noise < c.bound);
+    }
+    // At single places higher orders may dominate at once; at most places they do not.
+    checks.sort_by(|a, b| a.value.total_cmp(&b.value));
+    let middle = checks.len() / 2;
+    Ok(checks.into_iter().nth(middle).unwrap_or(Certificate::new("small_amplitude", 0.0, SLOPE)))
 }
 
 /// `|h(a) - h - a G v| / |a G v|` over the levels above each source.
 fn field_errors(run: &Run, probes: &[Probe], amplitudes: &[f32]) -> Result<Vec<f32>> {
     let (_, tokens, d) = shape(run);
-    let (levels, field) = (run.levels(), run.field()?);
+    let (levels, field, unit) = (run.levels(), run.field()?, noise::unit(run.model().config()));
     let mut errors = Vec::with_capacity(probes.len() * amplitudes.len());
     for probe in probes {
         let response = run.linearize(Mode::Exact).jvp(&[[probe.source(1.0)]])?.into_single();
         let edits: Vec<[Edit; 1]> = amplitudes.iter().map(|&a| probe.edit(f64::from(a))).collect();
-        let mut sums = vec![(0.0f64, 0.0f64); amplitudes.len()];
+        let mut sums = vec![[0.0f64; 3]; amplitudes.len()];
         run.fields_under(&edits, &levels, &mut |chunk: Chunk<'_>| {
             if chunk.site <= probe.place.0 {
                 return;
             }
             let at = (chunk.site * tokens + chunk.token) * d;
             let a = f64::from(amplitudes[chunk.sequence]);
-            let (apart, size) = &mut sums[chunk.sequence];
+            let [apart, size, rounding] = &mut sums[chunk.sequence];
             for ((x, h), r) in chunk.rows.iter().zip(&field[at..]).zip(&response[at..]) {
                 let linear = a * f64::from(*r);
                 *apart += (f64::from(*x) - f64::from(*h) - linear).powi(2);
                 *size += linear * linear;
+                *rounding += (unit * f64::from(*h)).powi(2);
             }
         })?;
-        errors.extend(sums.iter().map(|(apart, size)| if *apart == 0.0 { 0.0 } else { (apart / size).sqrt() as f32 }));
+        let error = |[apart, size, rounding]: &[f64; 3]| match apart {
+            0.0 => 0.0,
+            apart if apart <= rounding => f32::NAN,
+            apart => (apart / size).sqrt() as f32,
+        };
+        errors.extend(sums.iter().map(error));
     }
     Ok(errors)
+}
+
+#[cfg(test)]
+mod tests {
+    use resolvent_engine::Device;
+    use resolvent_model::{Model, RandomWeights, gaussian, tiny};
+
+    use super::*;
+
+    /// A place whose derivative fails its check is named with its figure, and its numbers are left out; those of the others
+    /// are there. A result without any place that passes is an error.
+    #[test]
+    fn a_place_that_fails_is_marked() {
+        let weights = RandomWeights::new(&tiny(), 7).with_std(0.15);
+        let model = Model::random(&Device::host(), tiny(), weights).expect("opens");
+        let run = model.run(&[3, 1, 4, 1, 5], &[]).expect("runs");
+        let (j, options) = (Observable::logit_diff(2, 6, 4), RegimeOptions { field: true, ..Default::default() });
+        let places = [(0, 1), (1, 4), (2, 4)].map(|place| (place, gaussian(3, 32)));
+        let probes = probes(&run, &places, &options).expect("fit");
+        let sources: Vec<[Source; 1]> = probes.iter().map(|p| [p.source(1.0)]).collect();
+        let mut along = run.linearize(Mode::Exact).along(&sources, &j).expect("derives");
+        along[1].first *= 1.1;
+        let result = measured(&run, &j, &probes, &along, &options).expect("two places pass");
+        for name in ["first_order", "second", "radius", "error", "field_error"] {
+            let array = result.array(name).expect("an array");
+            let rows: Vec<&[f32]> = array.data.chunks(array.data.len() / 3).collect();
+            assert!(rows[1].iter().all(|x| x.is_nan()), "{name}: {rows:?}");
+            assert!(rows[0].iter().chain(rows[2]).any(|x| x.is_finite()), "{name}: {rows:?}");
+        }
+        let failed = &result.metadata["failed"];
+        assert!(failed.starts_with("blocks.1.hook_resid_pre, token 4: forward_reverse "), "{failed}");
+        assert!(!failed.contains(';') && failed.contains("at most"), "{failed}");
+        assert!(result.certificates.iter().all(Certificate::passes));
+        let error = measured(&run, &j, &probes[1..2], &along[1..2], &options).expect_err("none passes").to_string();
+        assert!(error.contains("`forward_reverse` failed") && !error.contains("--device"), "{error}");
+    }
 }

@@ -68,7 +68,7 @@ pub fn spectrum(linear: &Linearization<'_>, from: &[Place], to: &[Place], option
         .note("seed", options.seed.to_string())
         .note("triplets", to_json(&readings, linear))
         .certify(adjoint_of(&operator, 1)?)?
-        .certify(Certificate { name: "triplets", value: triplets, bound: SAME })?;
+        .certify(Certificate::new("triplets", triplets, SAME))?;
     Ok(Spectrum { result, triplets: readings })
 }
 

@@ -1,7 +1,7 @@
 //! Statistics of predictions: correlation, sign agreement, slope, intervals.
 //!
-//! All functions take pairs (predicted, actual) or plain samples in f64. What is not defined (the correlation of a
-//! constant, the mean of nothing) is NaN, which no bound holds.
+//! All functions take pairs (predicted, actual) or samples in f64, and end for any input. What is not defined (the
+//! correlation of a constant, the mean of nothing, anything of a NaN) is NaN, which passes no check.
 
 /// Predictions and what they were predictions of.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -17,6 +17,16 @@ impl Pairs {
     pub fn new(predicted: &[f32], actual: &[f32]) -> Self {
         let wide = |x: &[f32]| x.iter().map(|&x| f64::from(x)).collect();
         Self { predicted: wide(predicted), actual: wide(actual) }
+    }
+
+    /// Pairs of two arrays of one length that are known to `floor`. A pair of two exact zeros is left out: nothing
+    /// acted there. Values of at most `floor` are ties: they count as 0, on both sides, so that no statistic ranks
+    /// rounding.
+    pub fn above(predicted: &[f32], actual: &[f32], floor: f64) -> Self {
+        let known = |x: f32| if f64::from(x).abs() <= floor { 0.0 } else { f64::from(x) };
+        let acted = predicted.iter().zip(actual).filter(|(p, a)| **p != 0.0 || **a != 0.0);
+        let (predicted, actual) = acted.map(|(&p, &a)| (known(p), known(a))).unzip();
+        Self { predicted, actual }
     }
 
     /// How many there are.
@@ -46,11 +56,29 @@ impl Pairs {
     pub fn agreement(&self) -> Agreement {
         Agreement {
             count: self.len(),
+            ties: self.actual.iter().filter(|a| **a == 0.0).count(),
+            undefined: self.undefined(),
             pearson: pearson(&self.predicted, &self.actual),
             spearman: spearman(&self.predicted, &self.actual),
             sign: self.sign_agreement(),
             slope: self.slope(),
             error: self.relative_error(),
+        }
+    }
+
+    /// Why there is no correlation, where there is none.
+    fn undefined(&self) -> Option<&'static str> {
+        let constant = |x: &[f64]| x.iter().all(|y| *y == x[0]);
+        let finite = |x: &[f64]| x.iter().all(|y| y.is_finite());
+        match () {
+            () if self.is_empty() => Some("no effect and no prediction differs from 0"),
+            () if !finite(&self.actual) => Some("an actual value is not finite"),
+            () if !finite(&self.predicted) => Some("a predicted value is not finite"),
+            () if self.len() == 1 => Some("there is one pair"),
+            () if self.actual.iter().all(|a| *a == 0.0) => Some("all actual values are 0"),
+            () if constant(&self.actual) => Some("all actual values are equal"),
+            () if constant(&self.predicted) => Some("all predicted values are equal"),
+            () => None,
         }
     }
 
@@ -82,6 +110,10 @@ impl Pairs {
 pub struct Agreement {
     /// Number of pairs.
     pub count: usize,
+    /// Pairs whose actual value is 0 or not distinguished from it: they share a rank.
+    pub ties: usize,
+    /// Why the correlations are undefined, where they are.
+    pub undefined: Option<&'static str>,
     /// Linear correlation.
     pub pearson: f64,
     /// Rank correlation.
@@ -96,13 +128,18 @@ pub struct Agreement {
 
 impl std::fmt::Display for Agreement {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { count, pearson, spearman, sign, slope, error } = self;
-        write!(
-            f,
-            "n {count}, Pearson {pearson:.3}, Spearman {spearman:.3}, same sign {:.1} %, slope {slope:.3}, \
-             relative error {error:.3}",
-            100.0 * sign
-        )
+        let shown = |x: f64| if x.is_nan() { "undefined".to_owned() } else { format!("{x:.3}") };
+        let sign = match self.sign.is_nan() {
+            true => shown(self.sign),
+            false => format!("{:.1} %", 100.0 * self.sign),
+        };
+        write!(f, "n {}", self.count)?;
+        if self.ties > 0 {
+            write!(f, " ({} tied at 0)", self.ties)?;
+        }
+        let [pearson, spearman, slope, error] = [self.pearson, self.spearman, self.slope, self.error].map(shown);
+        write!(f, ", Pearson {pearson}, Spearman {spearman}, same sign {sign}, slope {slope}, relative error {error}")?;
+        self.undefined.map_or(Ok(()), |why| write!(f, " (undefined: {why})"))
     }
 }
 
@@ -111,8 +148,11 @@ pub fn mean(x: &[f64]) -> f64 {
     x.iter().sum::<f64>() / x.len() as f64
 }
 
-/// Pearson's correlation; NaN where one side is constant.
+/// Pearson's correlation; NaN where one side is constant, also where its mean is rounded.
 pub fn pearson(x: &[f64], y: &[f64]) -> f64 {
+    if [x, y].into_iter().any(|side| side.iter().all(|a| *a == side[0])) {
+        return f64::NAN;
+    }
     let (mx, my) = (mean(x), mean(y));
     let (mut xy, mut xx, mut yy) = (0.0, 0.0, 0.0);
     for (x, y) in x.iter().zip(y) {
@@ -123,22 +163,25 @@ pub fn pearson(x: &[f64], y: &[f64]) -> f64 {
     xy / (xx * yy).sqrt()
 }
 
-/// Spearman's correlation: Pearson's of the ranks, equal values sharing theirs.
+/// Spearman's correlation: Pearson's of the ranks, equal values sharing theirs. NaN has no rank, and makes it NaN.
 pub fn spearman(x: &[f64], y: &[f64]) -> f64 {
-    pearson(&ranks(x), &ranks(y))
+    match x.iter().chain(y).any(|x| x.is_nan()) {
+        true => f64::NAN,
+        false => pearson(&ranks(x), &ranks(y)),
+    }
 }
 
-/// Ranks from 0, equal values at the mean of their places.
+/// Ranks from 0, equal values at the mean of their places. NaNs are equal to each other here, as in the order by which
+/// they are sorted: every group has one value at least, so that the search ends.
 fn ranks(x: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..x.len()).collect();
     order.sort_by(|&a, &b| x[a].total_cmp(&x[b]));
     let mut ranks = vec![0.0; x.len()];
     let mut first = 0;
-    while first < order.len() {
-        let same = order[first..].iter().take_while(|&&i| x[i] == x[order[first]]).count();
-        let rank = first as f64 + (same - 1) as f64 / 2.0;
-        order[first..first + same].iter().for_each(|&i| ranks[i] = rank);
-        first += same;
+    for group in order.chunk_by(|&a, &b| x[a] == x[b] || (x[a].is_nan() && x[b].is_nan())) {
+        let rank = first as f64 + (group.len() - 1) as f64 / 2.0;
+        group.iter().for_each(|&i| ranks[i] = rank);
+        first += group.len();
     }
     ranks
 }
@@ -217,6 +260,7 @@ mod tests {
         // Ties share a rank: x ranks 0, 1.5, 1.5, 3 against 0, 1, 2, 3 is 4.5 / sqrt(4.5 * 5).
         let tied = spearman(&[1.0, 2.0, 2.0, 9.0], &[1.0, 2.0, 3.0, 4.0]);
         assert!((tied - 4.5 / 22.5f64.sqrt()).abs() < 1e-15);
+        assert!(pearson(&[0.1; 5], &x).is_nan() && pearson(&[], &[]).is_nan());
         assert!(pearson(&x, &[3.0; 5]).is_nan() && mean(&[]).is_nan() && median(&[]).is_nan());
     }
 
@@ -228,6 +272,45 @@ mod tests {
         assert!((a.slope - 2.0).abs() < 1e-12 && (a.error - 0.5).abs() < 1e-12, "{a:?}");
         let wrong = Pairs { predicted: vec![-1.0, 1.0], actual: vec![1.0, 1.0] };
         assert_eq!(wrong.sign_agreement(), 0.5);
+    }
+
+    /// Every list of up to five of these numbers: nothing panics, everything ends, and a correlation is one or is NaN.
+    #[test]
+    fn statistics_end_for_any_input() {
+        let odd = [f64::NAN, -f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -0.0, 1.0, 2.5];
+        for n in 0..=5u32 {
+            for code in 0..odd.len().pow(n) {
+                let x: Vec<f64> = (0..n).map(|i| odd[code / odd.len().pow(i) % odd.len()]).collect();
+                let y: Vec<f64> = (0..n).map(f64::from).collect();
+                for (a, b) in [(&x, &y), (&y, &x), (&x, &x)] {
+                    for r in [pearson(a, b), spearman(a, b)] {
+                        assert!(r.is_nan() || r.abs() < 1.0 + 1e-9, "{a:?} {b:?}: {r}");
+                    }
+                }
+                assert_eq!(ranks(&x).iter().sum::<f64>(), y.iter().sum::<f64>(), "{x:?}: ranks are places");
+                assert!(spearman(&x, &y).is_nan() || !x.iter().any(|x| x.is_nan()), "{x:?}: NaN has no rank");
+                let text = Pairs { predicted: y, actual: x.clone() }.agreement().to_string();
+                assert!(!text.contains("NaN") && !text.contains('\n'), "{x:?}: {text}");
+                let _any = (median(&x), quantile(&sorted(&x), 0.3));
+            }
+        }
+    }
+
+    /// Values that are not known apart are ties, and the line says so; what is undefined says why.
+    #[test]
+    fn what_is_below_the_floor_is_a_tie() {
+        let predicted = [3.0, 2.0, 1.0, 1e-7, -2e-7, 0.0];
+        let actual = [6.0, 4.0, 2.0, -3e-7, 1e-7, 0.0];
+        let raw = Pairs::new(&predicted, &actual).agreement();
+        assert!(raw.count == 6 && raw.spearman < 0.9, "{raw}");
+        let known = Pairs::above(&predicted, &actual, 1e-6).agreement();
+        assert_eq!((known.count, known.ties, known.undefined), (5, 2, None));
+        assert!((known.spearman - 1.0).abs() < 1e-12, "{known}");
+        assert!(known.to_string().starts_with("n 5 (2 tied at 0), Pearson 1.000"), "{known}");
+        let still = Pairs::above(&predicted, &[0.0; 6], 1e-6).agreement().to_string();
+        assert!(!still.contains("NaN") && still.contains("all actual values are 0"), "{still}");
+        let none = Pairs::above(&[0.0], &[0.0], 0.0).agreement().to_string();
+        assert!(!none.contains("NaN") && none.contains("no effect and no prediction"), "{none}");
     }
 
     #[test]

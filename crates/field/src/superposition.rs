@@ -3,11 +3,12 @@
 //! With `e(s) = J(h + s) - J(h)`, the interaction of a pair is `e(s1 + s2) - e(s1) - e(s2)`: zero for a linear model, and
 //! `s1^T H s2` to second order. Its size relative to `|e(s1)| + |e(s2)|` is the superposition error.
 
-use resolvent_model::{Edit, Observable, Run};
+use resolvent_model::{Edit, Mode, Observable, Run};
 
 use crate::certificate::{alone, narrow};
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
+use crate::noise;
 
 /// Responses to each of `sources`, any edits at any sites, and to each of `pairs` of them together: arrays
 /// `single [N]`, `pairs [P, 2]` (places in `sources`), `joint [P]`, `sum [P]`, `interaction [P]` = joint - sum,
@@ -42,6 +43,7 @@ pub fn superposition(
     let error: Vec<f32> = interaction.iter().zip(sizes).map(relative).collect();
     let agreement = alone(run, observable, &variants[sources.len()..], &values[sources.len()..])?;
     let places = pairs.iter().flat_map(|&(a, b)| [a as f32, b as f32]).collect();
+    let floor = noise::floor(run, &run.linearize(Mode::Exact).gradient(observable)?)?;
     Labelled::new("superposition", run)
         .with("single", &[("source", sources.len())], narrow(single))
         .with("pairs", &[("pair", pairs.len()), ("source", 2)], places)
@@ -50,6 +52,7 @@ pub fn superposition(
         .with("interaction", &[("pair", pairs.len())], narrow(&interaction))
         .with("error", &[("pair", pairs.len())], error)
         .note("observable", format!("{observable:?}"))
+        .note(noise::NAME, format!("{floor:e}"))
         .note("sites", sources.iter().map(|s| format!("{}@{}", s.site, s.token)).collect::<Vec<_>>().join(" "))
         .certify(agreement)
 }

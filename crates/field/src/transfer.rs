@@ -5,11 +5,12 @@
 //! answer over, 0 where it carries nothing. Controls put in other vectors of the displacement's length: random ones, and
 //! displacements to other prompts.
 
-use resolvent_model::{Edit, Observable, Run, Site, gaussian};
+use resolvent_model::{Edit, Mode, Observable, Run, Site, gaussian};
 
 use crate::certificate::{Certificate, alone, narrow, norm, same};
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
+use crate::noise;
 use crate::place::shape;
 use crate::stats;
 
@@ -34,6 +35,8 @@ impl Default for TransferOptions {
 /// donor), the controls `random [L+1, T]` (their mean) and `random_low`, `random_high [L+1, T]` (the least and the largest of
 /// them), and, with `others`, `shuffled [L+1, T]`, `shuffled_low`, `shuffled_high`: displacements to those runs instead, of
 /// the same length.
+///
+/// The metadata have the noise floor of a fraction. Where the runs are equal, so are their J: the fraction is 0, exactly.
 ///
 /// Certificates: putting in the donor's vector at the observable's own place gives the donor's J (with scale 1); three
 /// places run alone.
@@ -66,6 +69,7 @@ pub fn transfer(
     let fractions = |values: &[f64]| -> Vec<f64> { values.iter().map(|v| (v - from) / step).collect() };
     let place = observable.level(prompt.model().config()) * tokens + observable.position();
     let restored = (options.scale == 1.0).then(|| (values[place] - to).abs() / size);
+    let floor = noise::floor(prompt, &prompt.linearize(Mode::Exact).gradient(observable)?)?;
     let agreement = alone(prompt, observable, &edits(prompt, &displacement), &values)?;
 
     let mut result = Labelled::new("transfer", prompt)
@@ -73,6 +77,7 @@ pub fn transfer(
         .with("value", &[("run", 2)], vec![from as f32, to as f32])
         .note("observable", format!("{observable:?}"))
         .note("donor_tokens", donor.tokens().iter().map(u32::to_string).collect::<Vec<_>>().join(","))
+        .note(noise::NAME, format!("{:e}", floor / step.abs()))
         .note("scale", options.scale.to_string())
         .note("seed", options.seed.to_string());
     let random: Vec<Vec<f64>> = (0..options.random as u64)
@@ -105,7 +110,7 @@ pub fn transfer(
             .with(names[2], &axes, narrow(&of(|sorted| sorted[sorted.len() - 1])));
     }
     if let Some(value) = restored {
-        result = result.certify(Certificate { name: "restores", value, bound: same(prompt.model()) })?;
+        result = result.certify(Certificate::new("restores", value, same(prompt.model())))?;
     }
     result.certify(agreement)
 }

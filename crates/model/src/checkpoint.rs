@@ -12,6 +12,7 @@ use std::sync::OnceLock;
 
 use crate::config::Config;
 use crate::error::{Error, Result};
+pub(crate) use convert::first_non_finite;
 use file::WeightFile;
 #[cfg(feature = "hub")]
 pub(crate) use shards::names as shard_names;
@@ -153,7 +154,7 @@ impl Checkpoint {
             let bytes = start..start + piece.len() * size;
             convert::to_f32(entry.dtype, &file.bytes()[bytes.clone()], piece);
             file.release(bytes);
-            if let Some(at) = convert::first_non_finite(piece) {
+            if let Some(at) = first_non_finite(piece) {
                 let (name, value) = (name.to_owned(), piece[at]);
                 return Err(Error::NonFinite { name, index: index + at, value });
             }

@@ -179,6 +179,12 @@ impl Config {
         Ok(())
     }
 
+    /// Factor of the scores of attention in block `l`.
+    pub fn attention_scale(&self, l: usize) -> f64 {
+        let scale = if self.scale_attn_weights { 1.0 / (self.d_head() as f64).sqrt() } else { 1.0 };
+        if self.scale_attn_by_inverse_layer_idx { scale / (l + 1) as f64 } else { scale }
+    }
+
     /// Width of one attention head: `n_embd / n_head`.
     pub fn d_head(&self) -> usize {
         self.n_embd / self.n_head

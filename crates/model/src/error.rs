@@ -167,6 +167,19 @@ pub enum Error {
         value: f32,
     },
 
+    /// A run, or a derivative of it, leaves the range of f32.
+    #[error("{what} is {value} at {place}: {cause}; check the size of the weights and of the edits")]
+    NotFinite {
+        /// What was computed.
+        what: String,
+        /// The number.
+        value: f32,
+        /// Site and token.
+        place: String,
+        /// Where the run first has such a number.
+        cause: String,
+    },
+
     /// A weight is too large for 16 bits.
     #[error("tensor `{name}` contains {value}, which overflows f16; load it without f16 weights")]
     NoHalf {

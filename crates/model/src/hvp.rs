@@ -91,7 +91,7 @@ impl Linearization<'_> {
             let extra = seeds.as_ref().map(|(seeds, _)| DeviceSeeds { at: top, seeds, place: &place });
             let bars = adjoint(run.program(), &mut rec, [&back, &linear], point, extra.as_ref(), &wanted)?;
             self.device().submit(rec)?;
-            run.visit(&back, &bars, sites, &mut |chunk| {
+            run.visit(&back, &bars, ("the product with the Hessian", sites), &mut |chunk| {
                 if chunk.sequence != SHARED_COTANGENT {
                     visit(chunk);
                 }

@@ -51,7 +51,7 @@ impl Linearization<'_> {
             let (mut rec, trace) = (self.device().record(), &run.base.trace);
             let harvest = tangent(run.program(), &mut rec, &batch, trace, (&wanted, Order::Second))?;
             self.device().submit(rec)?;
-            run.visit_orders(&batch, &harvest, (&sites, Order::Second), &mut |order, chunk| {
+            run.visit_orders(&batch, &harvest, ("the response", &sites, Order::Second), &mut |order, chunk| {
                 let fields = if order == 0 { &mut jets.first } else { &mut jets.second };
                 fields.put(chunk, tokens, d);
             })?;
@@ -92,6 +92,15 @@ impl Linearization<'_> {
                 let each = numbers.chunks(numbers.len() / reached.len());
                 for (&i, jet) in reached.iter().zip(each) {
                     along[batch.sequence(i).id] = expansion.along(jet);
+                }
+            }
+        }
+        for (derivatives, sources) in along.iter().zip(sources) {
+            let each = || sources.as_ref().iter().map(|s| format!("{}, token {}", s.site, s.token));
+            let place = || format!("a source at {}", each().collect::<Vec<_>>().join(" and "));
+            for derivative in [derivatives.first, derivatives.second] {
+                if !derivative.is_finite() {
+                    return Err(run.not_finite("the derivative of J", derivative as f32, &place()));
                 }
             }
         }

@@ -8,6 +8,7 @@ use resolvent_ops::splice::{RowEdit, RowSource};
 use resolvent_ops::{Op, Rows, Span};
 
 use crate::batch::{Batch, Order, PassDirection, ScheduledEdit, Sequence};
+use crate::checkpoint::first_non_finite;
 use crate::config::Config;
 use crate::edit::Edit;
 use crate::error::{Error, Result};
@@ -161,7 +162,7 @@ impl<'a> Linearization<'a> {
             let (mut rec, trace) = (self.device().record(), &self.run.base.trace);
             let dots = tangent(self.program(), &mut rec, &batch, trace, (&wanted, Order::First))?;
             self.device().submit(rec)?;
-            self.run.visit(&batch, &dots, sites, visit)?;
+            self.run.visit(&batch, &dots, ("the response", sites), visit)?;
         }
         Ok(())
     }
@@ -254,7 +255,7 @@ impl<'a> Linearization<'a> {
                 }
             };
             self.device().submit(rec)?;
-            self.run.visit(&batch, &bars, sites, visit)?;
+            self.run.visit(&batch, &bars, ("the sensitivity", sites), visit)?;
         }
         Ok(())
     }
@@ -283,7 +284,11 @@ impl<'a> Linearization<'a> {
         let mut rec = self.device().record();
         rec.scope("ln_f");
         let x = self.ln_f.jvp(&mut rec, &rows, &self.run.base.head_residuals, &[&x])?;
-        self.run.base.all_logits(rec, &x, &(0..n).collect::<Vec<usize>>())
+        let logits = self.run.base.all_logits(rec, &x, &(0..n).collect::<Vec<usize>>())?;
+        match first_non_finite(&logits) {
+            Some(at) => Err(self.run.not_finite("a tangent of the logits", logits[at], &format!("token {position}"))),
+            None => Ok(logits),
+        }
     }
 
     /// The cotangent of h\[L\] `[rows, d]` for logit seeds.

@@ -161,9 +161,5 @@ impl Program {
 
 fn attention(config: &Config, l: usize) -> Attention {
     let d_head = config.d_head();
-    let mut scale = if config.scale_attn_weights { 1.0 / (d_head as f64).sqrt() } else { 1.0 };
-    if config.scale_attn_by_inverse_layer_idx {
-        scale /= (l + 1) as f64;
-    }
-    Attention { heads: config.n_head, d_head, scale: scale as f32, frozen: false }
+    Attention { heads: config.n_head, d_head, scale: config.attention_scale(l) as f32, frozen: false }
 }

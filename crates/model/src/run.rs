@@ -8,6 +8,7 @@ use resolvent_engine::{Device, Shape, Tensor};
 use resolvent_ops::{Op, Residuals, Span};
 
 use crate::batch::{Batch, PassDirection, ScheduledEdit, Sequence};
+use crate::checkpoint::first_non_finite;
 use crate::config::Config;
 use crate::edit::Edit;
 use crate::error::{Error, Result};
@@ -154,7 +155,7 @@ impl Run {
     }
 
     /// This prompt's rows of a value of the base, `[T, width]`.
-    fn rows_of(&self, value: ValueId) -> Result<Tensor> {
+    pub(crate) fn rows_of(&self, value: ValueId) -> Result<Tensor> {
         let all = retained(&self.base.trace, value)?;
         let width = all.shape().lengths()[1];
         let first = all.range().start + self.span(0, 0).primal * width;
@@ -165,12 +166,14 @@ impl Run {
     /// The field `[L+1, T, d]`: h\[0\] to h\[L\], before the final norm.
     ///
     /// # Errors
-    /// A device error.
+    /// A number that is not finite, or a device error.
     pub fn field(&self) -> Result<Vec<f32>> {
         let levels = &self.program().field;
         let mut field = Vec::with_capacity(levels.len() * self.tokens().len() * self.config().n_embd);
-        for &value in levels {
-            field.extend(self.device().read(&self.rows_of(value)?)?);
+        for (level, &value) in levels.iter().enumerate() {
+            let rows = self.device().read(&self.rows_of(value)?)?;
+            self.finite("the field", Site::level(level, self.config()), 0, &rows)?;
+            field.extend(rows);
         }
         Ok(field)
     }
@@ -195,6 +198,7 @@ impl Run {
             let here = sites.iter().enumerate().filter(|(_, s)| self.program().value(**s) == Some(value));
             for (i, site) in here {
                 captured[i] = columns(&data, all, site.columns(self.config()));
+                self.finite("the value", *site, 0, &captured[i])?;
             }
         }
         Ok(captured)
@@ -232,9 +236,14 @@ impl Run {
 
     fn logits_rows(&self, rows: Range<usize>) -> Result<Vec<f32>> {
         let first = self.span(0, 0).primal;
+        let (rec, start) = (self.device().record(), rows.start);
         let rows: Vec<usize> = rows.map(|t| first + t).collect();
-        let rec = self.device().record();
-        self.base.all_logits(rec, &self.base.normed, &rows)
+        let logits = self.base.all_logits(rec, &self.base.normed, &rows)?;
+        if let Some(at) = first_non_finite(&logits) {
+            let (token, id) = (start + at / self.config().vocab_size, at % self.config().vocab_size);
+            return Err(self.not_finite("the logit", logits[at], &format!("token {token}, entry #{id}")));
+        }
+        Ok(logits)
     }
 
     /// The value of an observable.
@@ -244,16 +253,15 @@ impl Run {
     pub fn value(&self, observable: &Observable) -> Result<f64> {
         observable.check(self.config(), self.tokens().len())?;
         let row = self.span(0, 0).primal + observable.position();
-        match observable {
+        let rec = self.device().record();
+        let value = match observable {
             Observable::Field { level, .. } => {
                 let h = retained(&self.base.trace, self.program().field[*level])?;
-                Ok(self.base.read_field(self.device().record(), h, &[(row, observable)])?[0])
+                self.base.read_field(rec, h, &[(row, observable)])?[0]
             }
-            _ => {
-                let rec = self.device().record();
-                Ok(self.base.read_head(rec, &self.base.normed, &[(row, observable)])?[0])
-            }
-        }
+            _ => self.base.read_head(rec, &self.base.normed, &[(row, observable)])?[0],
+        };
+        self.finite_value(value, || format!("token {}", observable.position()))
     }
 
     /// Where the adjoint of an observable starts: its derivative by the logits, or by the field, of this run.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use resolvent_ops::Span;
 
 use crate::batch::{Batch, Order, PassDirection, Sequence};
-use crate::edit::Edit;
+use crate::edit::{Change, Edit};
 use crate::error::Result;
 use crate::model::Model;
 use crate::observable::Observable;
@@ -55,7 +55,7 @@ pub fn values_of(variants: &[EditedRun<'_>]) -> Result<Vec<f64>> {
         let (config, tokens) = (run.config(), run.tokens().len());
         observable.check(config, tokens)?;
         edits.iter().try_for_each(|e| e.check(config, tokens))?;
-        // Nothing at or before the observable is touched: its value stays, exactly.
+        // Where no edit reaches the observable, its value stays, exactly.
         values[id] = match last {
             Some((of, j, value)) if std::ptr::eq(of, run) && std::ptr::eq(j, observable) => value,
             _ => run.value(observable)?,
@@ -63,6 +63,9 @@ pub fn values_of(variants: &[EditedRun<'_>]) -> Result<Vec<f64>> {
         last = Some((run, observable, values[id]));
         let end = observable.position() + 1;
         let Some(start) = edits.iter().map(|e| e.token).min().filter(|&start| start < end) else { continue };
+        if !edits.iter().any(|edit| reaches(run, edit, observable)) {
+            continue;
+        }
         let sequence = sequence(run, id, edits, run.span(start, end))?;
         match bases.iter_mut().find(|(base, _)| Arc::ptr_eq(base, &run.base)) {
             Some((_, sequences)) => sequences.push(sequence),
@@ -71,6 +74,10 @@ pub fn values_of(variants: &[EditedRun<'_>]) -> Result<Vec<f64>> {
     }
     for (base, sequences) in bases {
         sweep(base, sequences, variants, &mut values)?;
+    }
+    for (variant, &value) in variants.iter().zip(&values) {
+        let each = || variant.edits.iter().map(|e| format!("{}, token {}", e.site, e.token));
+        variant.run.finite_value(value, || format!("an edit of {}", each().collect::<Vec<_>>().join(" and ")))?;
     }
     Ok(values)
 }
@@ -162,7 +169,7 @@ impl Run {
             let mut rec = self.device().record();
             let trace = forward(self.program(), &mut rec, &batch, Origin::Base(&self.base.trace), &keep)?;
             self.device().submit(rec)?;
-            self.visit(&batch, &trace.values, sites, visit)?;
+            self.visit(&batch, &trace.values, ("the edited value", sites), visit)?;
         }
         Ok(())
     }
@@ -176,15 +183,16 @@ impl Run {
         sites.iter().map(|&site| self.value_of(site)).collect()
     }
 
-    /// Reads what a walk left at the values of `sites`, and hands it over member by member.
+    /// Reads what a walk left at the values of `sites`, and hands it over member by member. `what` it is goes into the
+    /// message about a number that is not finite.
     pub(crate) fn visit(
         &self,
         batch: &Batch,
         harvest: &Harvest,
-        sites: &[Site],
+        (what, sites): (&str, &[Site]),
         visit: &mut dyn FnMut(Chunk<'_>),
     ) -> Result<()> {
-        self.visit_orders(batch, harvest, (sites, Order::First), &mut |_, chunk| visit(chunk))
+        self.visit_orders(batch, harvest, (what, sites, Order::First), &mut |_, chunk| visit(chunk))
     }
 
     /// [`Run::visit`] of each order of what a walk left, first and second numbered from 0.
@@ -192,7 +200,7 @@ impl Run {
         &self,
         batch: &Batch,
         harvest: &Harvest,
-        (sites, order): (&[Site], Order),
+        (what, sites, order): (&str, &[Site], Order),
         visit: &mut dyn FnMut(usize, Chunk<'_>),
     ) -> Result<()> {
         for value in self.values_of_sites(sites)? {
@@ -210,19 +218,36 @@ impl Run {
                         }
                         let (sequence, token) = (sequence.id, sequence.span.start);
                         let whole = &data[rows.start * all..rows.end * all];
-                        match wanted.len() == all {
-                            true => visit(n, Chunk { sequence, site, token, rows: whole }),
+                        let part;
+                        let rows = match wanted.len() == all {
+                            true => whole,
                             false => {
-                                let rows = &columns(whole, all, wanted.clone());
-                                visit(n, Chunk { sequence, site, token, rows });
+                                part = columns(whole, all, wanted.clone());
+                                &part[..]
                             }
-                        }
+                        };
+                        self.finite(what, *at, token, rows)?;
+                        visit(n, Chunk { sequence, site, token, rows });
                     }
                 }
             }
         }
         Ok(())
     }
+}
+
+/// Whether `edit` can change `observable` at all: it changes a number that the observable depends on. A value at or above
+/// the level that is read depends on its own token alone.
+fn reaches(run: &Run, edit: &Edit, observable: &Observable) -> bool {
+    let top = run.program().field[observable.level(run.config())];
+    let below = |value| value < top || (value == top && edit.token == observable.position());
+    let scheduled = match &edit.change {
+        Change::Add(s) => s.iter().any(|x| *x != 0.0),
+        Change::Scale(factor) => *factor != 1.0,
+        Change::Put(_) | Change::Project(_) => true,
+    };
+    // An invalid site is an error where the edit is applied.
+    scheduled && run.program().value(edit.site).is_none_or(below)
 }
 
 /// A run that leaves `run` where the first of `edits` acts.

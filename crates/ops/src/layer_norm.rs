@@ -173,18 +173,32 @@ fn primal(bound: Bound<'_>) {
     each_two_rows_simd::<PrimalRow>([y, stats], [p.d as usize, 2], (x, gain, bias, p.eps));
 }
 
+/// Rows whose numbers sum to more than this in size are scaled by [`DOWN`] before they are squared: squares beyond
+/// 2^128 overflow. Both are powers of two, so a scaled row has the bits that an f32 without bounds on its exponent gives.
+const LARGE: f32 = (1u64 << 50) as f32;
+/// 2^-77: numbers of f32 become at most 2^51.
+const DOWN: f32 = 1.0 / (1u128 << 77) as f32;
+/// 2^-16, what numbers are multiplied by in other sums.
+const SMALL: f32 = 1.0 / (1 << 16) as f32;
+
 two_rows_body!(PrimalRow<'a>((&'a [f32], &'a [f32], &'a [f32], f32)) = primal_row);
 
 #[inline(always)]
 fn primal_row((x, gain, bias, eps): (&[f32], &[f32], &[f32], f32), i: usize, [y, stats]: [&mut [f32]; 2]) {
     let d = y.len();
     let (x, gain, bias) = (&x[i * d..][..d], &gain[..d], &bias[..d]);
-    let mean = sum([x], |[x]| x) / d as f32;
-    let rstd = 1.0 / (sum([x], |[x]| (x - mean) * (x - mean)) / d as f32 + eps).sqrt();
+    // In sums, numbers are multiplied by SMALL so that no sum of numbers of f32 overflows. Powers of two change no bit.
+    let size = sum([x], |[x]| x.abs() * SMALL);
+    let mean = sum([x], |[x]| x * SMALL) / d as f32 / SMALL;
+    let scale = if size > LARGE * SMALL { DOWN } else { 1.0 };
+    let square = sum([x], |[x]| (x * scale - mean * scale) * (x * scale - mean * scale));
+    // Below DOWN^2 eps underflows; the second part keeps its effect, which is to bound the quotient of a constant row.
+    let deviation = (square / d as f32 + eps * scale * scale).sqrt().max(eps.sqrt() * scale);
+    let rstd = 1.0 / deviation;
     for e in 0..d {
-        y[e] = gain[e] * ((x[e] - mean) * rstd) + bias[e];
+        y[e] = gain[e] * ((x[e] * scale - mean * scale) * rstd) + bias[e];
     }
-    stats.copy_from_slice(&[mean, rstd]);
+    stats.copy_from_slice(&[mean, rstd * scale]);
 }
 
 /// What the derivatives of a row read: the primal, its statistics, the row table, and the tangent, jet or cotangent.
@@ -227,7 +241,7 @@ fn jvp_row(shared: Shared<'_>, i: usize, y_dot: &mut [f32]) {
         }
         return;
     }
-    let m1 = sum([x, x_dot], |[x, x_dot]| x_dot * (x - mean) * rstd) / d as f32;
+    let m1 = sum([x, x_dot], |[x, x_dot]| x_dot * ((x - mean) * rstd)) / d as f32;
     for e in 0..d {
         y_dot[e] = gain[e] * rstd * (x_dot[e] - m0 - (x[e] - mean) * rstd * m1);
     }
@@ -247,7 +261,7 @@ fn jet_row((shared, eps): (Shared<'_>, f32), i: usize, y_jet: &mut [f32]) {
     let (x, gain, [mean, rstd], _) = shared.row(i, d);
     let (x_dot, x_ddot) = shared.t[2 * i * d..][..2 * d].split_at(d);
     let [m0, n0] = [x_dot, x_ddot].map(|t| sum([t], |[t]| t) / d as f32);
-    let [m1, n1] = [x_dot, x_ddot].map(|t| sum([x, t], |[x, t]| t * (x - mean) * rstd) / d as f32);
+    let [m1, n1] = [x_dot, x_ddot].map(|t| sum([x, t], |[x, t]| t * ((x - mean) * rstd)) / d as f32);
     let u = |x: f32, x_dot: f32| rstd * (x_dot - m0 - (x - mean) * rstd * m1);
     let square = sum([x, x_dot], |[x, x_dot]| u(x, x_dot) * u(x, x_dot)) / d as f32;
     let alpha = rstd * m1;
@@ -286,7 +300,7 @@ fn vjp_row(shared: Shared<'_>, i: usize, x_bar: &mut [f32]) {
         }
         return;
     }
-    let m1 = sum([gain, y_bar, x], |[gain, y_bar, x]| gain * y_bar * (x - mean) * rstd) / d as f32;
+    let m1 = sum([gain, y_bar, x], |[gain, y_bar, x]| gain * y_bar * ((x - mean) * rstd)) / d as f32;
     for e in 0..d {
         x_bar[e] = rstd * (gain[e] * y_bar[e] - m0 - (x[e] - mean) * rstd * m1);
     }
@@ -351,9 +365,9 @@ fn hvp_row(HvpInputs { shared, x_dot, p }: HvpInputs<'_>, i: usize, x_bar: &mut 
     let shared_cotangent = p.shared_cotangent as usize + i - Row::read(as_u32(shared.rows), i).first;
     let (x_dot, y_bar) = (&x_dot[i * d..][..d], &shared.t[shared_cotangent * d..][..d]);
     let m0 = sum([x_dot], |[x_dot]| x_dot) / d as f32;
-    let m1 = sum([x, x_dot], |[x, x_dot]| x_dot * (x - mean) * rstd) / d as f32;
+    let m1 = sum([x, x_dot], |[x, x_dot]| x_dot * ((x - mean) * rstd)) / d as f32;
     let g0 = sum([gain, y_bar], |[gain, y_bar]| gain * y_bar) / d as f32;
-    let g1 = sum([gain, y_bar, x], |[gain, y_bar, x]| gain * y_bar * (x - mean) * rstd) / d as f32;
+    let g1 = sum([gain, y_bar, x], |[gain, y_bar, x]| gain * y_bar * ((x - mean) * rstd)) / d as f32;
     let u = |x: f32, x_dot: f32| rstd * (x_dot - m0 - (x - mean) * rstd * m1);
     let turn = sum([x, x_dot, gain, y_bar], |[x, x_dot, gain, y_bar]| u(x, x_dot) * gain * y_bar) / d as f32;
     for e in 0..d {

@@ -147,12 +147,12 @@ impl PyResultOf {
         Ok(self.find(None)?.0)
     }
 
-    /// The checks that held: name to (figure, the most that is sound).
+    /// The checks that held: name to (figure, the largest that passes).
     #[getter]
     fn checks<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         let all = PyDict::new(py);
         for check in &self.about.certificates {
-            all.set_item(check.name, (check.value, check.bound))?;
+            all.set_item(check.name, (check.value, check.allowed()))?;
         }
         Ok(all)
     }
@@ -281,8 +281,7 @@ impl PyResultOf {
 impl PyResultOf {
     /// The checks in a line.
     fn passed(&self) -> String {
-        let checks = self.about.certificates.iter();
-        let checks = checks.map(|c| format!("{} {:.1e} (at most {:.0e})", c.name, c.value, c.bound));
+        let checks = self.about.certificates.iter().map(ToString::to_string);
         format!("checks: {}", checks.collect::<Vec<_>>().join(", "))
     }
 }

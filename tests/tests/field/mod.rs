@@ -1,7 +1,10 @@
 mod bases;
+mod conditioning;
 mod interactions;
 mod invert;
+mod noise;
 mod operator;
+mod overflow;
 mod predictors;
 mod regime;
 mod scale;

@@ -80,10 +80,16 @@ fn responses_and_derivatives_are_those_of_the_reference() {
 /// Checks the definition of the error.
 fn errors(got: &Labelled, first: &[f64]) {
     let (finite, error) = (array(got, "finite"), array(got, "error"));
+    let noise: f64 = got.metadata["noise_floor"].parse().expect("a number");
     for (n, first) in first.iter().enumerate().filter(|(_, f)| **f != 0.0) {
         for (i, a) in AMPLITUDES.iter().enumerate() {
             let linear = f64::from(*a) * first;
             let want = (finite[4 * n + i] - linear).abs() / linear.abs();
+            if want * linear.abs() < noise {
+                // The response is first order's, as far as f32 tells.
+                assert!(error[4 * n + i].is_nan(), "{n} {a}");
+                continue;
+            }
             assert!((error[4 * n + i] - want).abs() < 1e-4 * want.max(0.01), "{n} {a}");
         }
     }
@@ -127,7 +133,8 @@ fn the_field_is_compared_too() {
             assert!(e[0] > 0.0 && e[0] < 0.2 * e[1] && e[3] > 0.5, "{e:?}");
         }
         let errors = of(&linear);
-        assert!(errors.iter().all(|e| *e < 2e-3), "{errors:?}");
+        // NaN is an error that rounding hides.
+        assert!(errors.iter().all(|e| e.is_nan() || *e < 2e-3), "{errors:?}");
     }
 }
 

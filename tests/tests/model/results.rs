@@ -114,7 +114,7 @@ fn analyses_hold_on_edited_runs() {
 
 #[test]
 fn a_broken_certificate_is_an_error() {
-    let of = |value: f64| Certificate { name: "adjoint", value, bound: ADJOINT };
+    let of = |value: f64| Certificate::new("adjoint", value, ADJOINT);
     assert!(of(0.0).verify().is_ok() && of(ADJOINT).verify().is_ok());
     for value in [f64::NAN, f64::INFINITY, 1.01 * ADJOINT] {
         let error = of(value).verify().expect_err("does not hold");
@@ -145,7 +145,7 @@ fn a_broken_derivative_is_caught() {
         let last = &response[(3 * 5 + 4) * 32..];
         let (forward, backward) = (resolvent_field::dot(&u, last), resolvent_field::dot(&chi[4 * 32..5 * 32], &v));
         let value = (forward - backward).abs() / (resolvent_field::norm(&u) * resolvent_field::norm(last));
-        assert!(Certificate { name: "adjoint", value, bound: ADJOINT }.verify().is_err(), "{value}");
+        assert!(Certificate::new("adjoint", value, ADJOINT).verify().is_err(), "{value}");
 
         let j = [Observable::logit(2, 4), Observable::logit(9, 4)];
         let chi = linear.gradient(&j[0]).expect("runs");
@@ -158,7 +158,7 @@ fn a_broken_derivative_is_caught() {
             (values[0] - values[1]) / (2.0 * f64::from(step))
         };
         let size = resolvent_field::dot(&along, &along);
-        let error = |j: &Observable| Certificate { name: "slope", value: (slope(j) / size - 1.0).abs(), bound: SLOPE };
+        let error = |j: &Observable| Certificate::new("slope", (slope(j) / size - 1.0).abs(), SLOPE);
         assert!(error(&j[0]).verify().is_ok() && error(&j[1]).verify().is_err(), "{}", on.name());
     }
 }

@@ -208,7 +208,7 @@ fn forward(linear: &Linearization<'_>, goals: &[Goal], sites: &[Place], x: &[f32
         let apart = (forward - dot(&chi, x)).abs() / (norm(&chi) * norm(x)).max(f64::MIN_POSITIVE);
         worst = crate::certificate::worse(worst, apart);
     }
-    Ok(Certificate { name: "forward_reverse", value: worst, bound: ADJOINT })
+    Ok(Certificate::new("forward_reverse", worst, ADJOINT))
 }
 
 fn places(sites: &[Place], active: &[usize]) -> Vec<f32> {

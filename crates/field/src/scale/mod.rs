@@ -152,7 +152,7 @@ pub fn scale(small: &Model, large: &Model, prompts: &[TokenPair], options: &Scal
         .note("train", train.to_string())
         .note("pairs_without_difference", left_out.to_string())
         .note("seed", options.seed.to_string())
-        .certify(Certificate { name: "whole_effect", value: worse(ours.whole, theirs.whole), bound: 1e-4 })?
+        .certify(Certificate::new("whole_effect", worse(ours.whole, theirs.whole), 1e-4))?
         .certify(Certificate { name: "adjoint_small", ..adjoint(&ours.last.linearize(Mode::Exact), 1)? })?
         .certify(adjoint(&theirs.last.linearize(Mode::Exact), 1)?)
 }

@@ -58,6 +58,6 @@ impl Slice<'_> {
             }
             value = worse(value, apart.sqrt() / size.sqrt().max(f64::MIN_POSITIVE));
         }
-        Ok(Certificate { name: "other_pass", value, bound: ADJOINT })
+        Ok(Certificate::new("other_pass", value, ADJOINT))
     }
 }

@@ -135,5 +135,5 @@ fn causal(run: &Run, place: Place) -> Result<Certificate> {
     let map = &responses(run, place, &[gaussian(0, d)])?[0];
     let outside = |i: usize| i / tokens < place.0 || i % tokens < place.1;
     let leaked = map.iter().enumerate().filter(|&(i, &n)| outside(i) && n != 0.0).count();
-    Ok(Certificate { name: "causal_zeros", value: leaked as f64, bound: 0.0 })
+    Ok(Certificate::new("causal_zeros", leaked as f64, 0.0))
 }

@@ -116,7 +116,9 @@ fn bounded(results: &[&Labelled]) -> Statement {
         finite.1 += radius.len();
         radii.extend(by_prompt(result, &radius));
         if let Some(i) = amplitudes.iter().position(|a| (a - 0.01).abs() < 1e-6) {
-            small.extend(column(&array(result, "error"), amplitudes.len(), i));
+            let errors = column(&array(result, "error"), amplitudes.len(), i);
+            // What rounding hides is no error.
+            small.extend(errors.into_iter().filter(|e| !e.is_nan()));
         }
     }
     let middle =

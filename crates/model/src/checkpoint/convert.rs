@@ -33,7 +33,7 @@ pub(super) fn to_f32(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
 }
 
 /// Index of the first NaN or infinity.
-pub(super) fn first_non_finite(values: &[f32]) -> Option<usize> {
+pub(crate) fn first_non_finite(values: &[f32]) -> Option<usize> {
     const EXPONENT: u32 = 0x7f80_0000;
     // Most pieces are clean: the largest exponent over a block tells, without a branch an element.
     values.chunks(4096).enumerate().find_map(|(i, block)| {

@@ -66,6 +66,9 @@ impl Estimate {
     }
 }
 
+/// Estimates that a note names at most.
+const NAMED: usize = 6;
+
 /// Height of a bar, and room between categories.
 const BAR: f64 = 16.0;
 const BETWEEN: f64 = 10.0;
@@ -144,11 +147,16 @@ impl Bars {
                 self.estimate(&mut scene, &across, middle, (category, group), estimate);
             }
         }
+<<<<<<< main
         let notes: Vec<String> = self.absent().into_iter().chain(self.notes.iter().cloned()).collect();
+=======
+        let notes = self.absent();
+>>>>>>> 487cd0dcefae4c724626c343a86cf9a3aa83144f
         scene.height = parts::notes(&mut scene, bottom + 40.0, &notes);
         scene
     }
 
+<<<<<<< main
     /// Which estimates have no place on the axis.
     fn absent(&self) -> Option<String> {
         let all = self.categories.iter().flat_map(|c| c.estimates.iter().flatten()).count();
@@ -170,6 +178,29 @@ impl Bars {
         let groups = self.groups.get(group).filter(|_| self.groups.len() > 1);
         let what = [Some(&category.name), groups].into_iter().flatten().map(|t| clean(t));
         what.collect::<Vec<_>>().join(", ")
+=======
+    /// A note that names the estimates which the axis cannot show: those without a value, or beyond a logarithm.
+    fn absent(&self) -> Vec<String> {
+        let of = |c: &Category| -> Vec<(String, bool)> {
+            let name = |g: usize| match self.groups.get(g).filter(|_| self.groups.len() > 1) {
+                Some(group) => format!("{}, {group}", clean(&c.name)),
+                None => clean(&c.name),
+            };
+            let present = c.estimates.iter().enumerate().filter_map(|(g, e)| e.as_ref().map(|e| (g, e)));
+            present.map(|(g, e)| (name(g), self.axis.shows(e.value))).collect()
+        };
+        let all: Vec<(String, bool)> = self.categories.iter().flat_map(of).collect();
+        let absent: Vec<&str> = all.iter().filter(|(_, shown)| !shown).map(|(name, _)| name.as_str()).collect();
+        let (n, all) = (absent.len(), all.len());
+        match n {
+            0 => Vec::new(),
+            _ => {
+                let more = if n > NAMED { format!("; and {} more", n - NAMED) } else { String::new() };
+                let named = absent[..n.min(NAMED)].join("; ");
+                vec![format!("{n} of {all} estimates have no place on this axis: {named}{more}")]
+            }
+        }
+>>>>>>> 487cd0dcefae4c724626c343a86cf9a3aa83144f
     }
 
     /// How many bars a category has room for.

@@ -84,8 +84,8 @@ pub struct Origin {
     pub name: String,
     /// Facts: (name, value).
     pub facts: Vec<(String, String)>,
-    /// Checks: name, figure, bound.
-    pub checks: Vec<(String, f64, f64)>,
+    /// Checks: name, and figure, noise floor and bound.
+    pub checks: Vec<(String, [f64; 3])>,
 }
 
 impl Page {
@@ -97,7 +97,8 @@ impl Page {
     /// Adds provenance and certificates of a result.
     pub fn origin(&mut self, name: impl Into<String>, result: &Labelled) {
         let facts = result.metadata.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
-        let checks = result.certificates.iter().map(|c| (c.name.to_string(), c.value, c.bound)).collect();
+        let checks = result.certificates.iter();
+        let checks = checks.map(|c| (c.name.to_string(), [c.value, c.noise, c.bound])).collect();
         self.origins.push(Origin { name: name.into(), facts, checks });
     }
 

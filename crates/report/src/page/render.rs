@@ -114,8 +114,9 @@ fn table_part(table: &Table) -> Value {
 }
 
 fn origin(origin: &Origin) -> Value {
-    let checks = origin.checks.iter().map(|(name, figure, bound)| {
-        context! { name, figure => format!("{figure:.1e}"), bound => value(*bound) }
+    let checks = origin.checks.iter().map(|(name, [figure, noise, bound])| {
+        let noise = if *noise > 0.0 { format!("{noise:.0e}") } else { String::new() };
+        context! { name, figure => format!("{figure:.1e}"), noise, bound => value(*bound) }
     });
     let facts = origin.facts.iter().map(|(name, value)| context! { name, value });
     let (checks, facts) = (checks.collect::<Vec<_>>(), facts.collect::<Vec<_>>());

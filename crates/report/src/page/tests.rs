@@ -30,7 +30,7 @@ fn page(text: &str) -> Page {
     page.origins = vec![Origin {
         name: text.to_owned(),
         facts: vec![(text.to_owned(), text.to_owned())],
-        checks: vec![(text.to_owned(), 1e-8, 1e-5)],
+        checks: vec![(text.to_owned(), [1e-8, 1e-9, 1e-5])],
     }];
     page.footer = text.to_owned();
     page
