@@ -26,13 +26,8 @@ pub enum Error {
     },
     /// The same, of a model that rounds the inputs of products: an analysis of small differences of values sees that.
     #[error(
-<<<<<<< main
         "check `{name}` failed: {value:.3e} exceeds the tolerance {bound:.1e}; rounded inputs are too imprecise for this \
          analysis: run again without --f16-inputs"
-=======
-        "check `{name}` failed: {value:.3e} exceeds the tolerance {bound:.1e}; inputs rounded to 16 bits are too imprecise for \
-         this analysis; run again without --half-inputs"
->>>>>>> 487cd0dcefae4c724626c343a86cf9a3aa83144f
     )]
     Rounded {
         /// Name of the check.

@@ -78,7 +78,7 @@ pub fn interactions(run: &Run, observable: &Observable, sources: &[Source]) -> R
     let linear = run.linearize(Mode::Exact);
     let (map, triangles) = products(&linear, observable, sources)?;
     let edits: Vec<Edit> = sources.iter().map(|s| Edit::add(s.site, s.token, s.vector.clone())).collect();
-    let agreed = |actual: &[f32]| Pairs::new(&narrow(&map), actual);
+    let agreed = |actual: &[f32], floor: f64| Pairs::above(&narrow(&map), actual, floor);
     joined(run, observable, &edits, (&map, &agreed))?.certify(triangles)?.certify(symmetry(&linear, observable, 1)?)
 }
 
@@ -109,7 +109,7 @@ fn products(
         (map[k] - map[mirror]).abs() / sizes[k].max(sizes[mirror]).max(f64::MIN_POSITIVE)
     });
     let triangles = apart.fold(0.0, worse);
-    Ok((map, Certificate { name: "triangles", value: triangles, bound: SAME_PAIR }))
+    Ok((map, Certificate::new("triangles", triangles, SAME_PAIR)))
 }
 
 /// Joint runs of all pairs of edits beside what was predicted of them: the map, and which pairs of it to compare.
@@ -117,7 +117,7 @@ fn joined(
     run: &Run,
     observable: &Observable,
     edits: &[Edit],
-    (map, agreed): (&[f64], &dyn Fn(&[f32]) -> Pairs),
+    (map, agreed): (&[f64], &dyn Fn(&[f32], f64) -> Pairs),
 ) -> Result<Labelled> {
     let n = edits.len();
     let pairs: Vec<(usize, usize)> = (0..n).flat_map(|i| (i..n).map(move |j| (i, j))).collect();
@@ -127,13 +127,9 @@ fn joined(
     for (&(i, j), &x) in pairs.iter().zip(of("interaction")) {
         (actual[i * n + j], actual[j * n + i]) = (x, x);
     }
-<<<<<<< main
-    let agreement = agreed(&actual).agreement();
-=======
     // An interaction is made of the values of four runs.
     let floor = 2.0 * joint.number(noise::NAME).unwrap_or(0.0);
-    let agreement = Pairs::above(&narrow(&map), &actual, floor).agreement();
->>>>>>> 487cd0dcefae4c724626c343a86cf9a3aa83144f
+    let agreement = agreed(&actual, floor).agreement();
     let (square, single) = ([("source", n), ("with", n)], of("single").to_vec());
     let mut result = Labelled::new("interactions", run)
         .with("interaction", &square, narrow(map))
@@ -141,14 +137,8 @@ fn joined(
         .with("single", &[("source", n)], single)
         .note("observable", format!("{observable:?}"))
         .note("agreement", agreement.to_string())
-<<<<<<< main
-        .note("sites", joint.metadata.get("sites").cloned().unwrap_or_default());
-=======
         .note(noise::NAME, format!("{floor:e}"))
-        .note("sites", joint.metadata.get("sites").cloned().unwrap_or_default())
-        .certify(Certificate::new("triangles", triangles, SAME_PAIR))?
-        .certify(symmetry(&linear, observable, 1)?)?;
->>>>>>> 487cd0dcefae4c724626c343a86cf9a3aa83144f
+        .note("sites", joint.metadata.get("sites").cloned().unwrap_or_default());
     for certificate in joint.certificates {
         result = result.certify(certificate)?;
     }

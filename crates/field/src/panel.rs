@@ -36,19 +36,11 @@ impl Labelled {
             let floor = self.number(noise::NAME).unwrap_or(0.0);
             let actual = self.array(kind.arrays()[0]).map_or_else(Vec::new, |a| a.data.clone());
             for one in &panel.predicted {
-<<<<<<< main
                 let does = match one.predictor.zero_at(kind) {
                     Some(why) => format!("zero by construction: {why}"),
-                    None => {
-                        let pairs = Pairs::new(&one.effect, &actual);
-                        pairs.filter(|i| one.effect[i] != 0.0 || actual[i] != 0.0).agreement().to_string()
-                    }
+                    None => Pairs::above(&one.effect, &actual, floor).agreement().to_string(),
                 };
                 let text = format!("{does}, cost {:.1}", one.cost);
-=======
-                let agreement = Pairs::above(&one.effect, &actual, floor).agreement();
-                let text = format!("{agreement}, cost {:.1}", one.cost);
->>>>>>> 487cd0dcefae4c724626c343a86cf9a3aa83144f
                 self = self.note(&format!("agreement.{kind}.{}", one.predictor), text);
             }
             let Panel { predicted: each, reliability: ratio, flagged, certificates, .. } = panel;

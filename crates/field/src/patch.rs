@@ -11,11 +11,8 @@ use crate::certificate::{Certificate, adjoint, alone, narrow, same, worse};
 use crate::displacements::Displacements;
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
-<<<<<<< main
-use crate::predictors::pass;
-=======
 use crate::noise;
->>>>>>> 487cd0dcefae4c724626c343a86cf9a3aa83144f
+use crate::predictors::pass;
 use crate::site_kind::SiteKind;
 use crate::stats::Pairs;
 
@@ -58,13 +55,10 @@ pub struct Effects {
     pub effect: Vec<f32>,
     /// `<chi, y_clean - y_corrupted>`
     pub first_order: Vec<f32>,
-<<<<<<< main
     /// Operations of the patched runs; of several cases that are swept together, of all of them.
     pub operations: f64,
-=======
     /// The noise floor of an effect: rounding alone makes one of this size.
     pub floor: f64,
->>>>>>> 487cd0dcefae4c724626c343a86cf9a3aa83144f
     /// J of the patched runs.
     values: Vec<f64>,
     /// The patches; none where the runs have the same value.
@@ -72,14 +66,8 @@ pub struct Effects {
 }
 
 impl Effects {
-<<<<<<< main
-    /// First-order predictions beside the effects. Where both are exactly zero, the prompts have equal values or J does not depend
-    /// on the place: such pairs are left out.
-    pub fn pairs(&self) -> Pairs {
-        let pairs = Pairs::new(&self.first_order, &self.effect);
-        pairs.filter(|i| self.first_order[i] != 0.0 || self.effect[i] != 0.0)
-=======
-    /// First-order predictions beside the effects, to the noise floor; see [`Pairs::above`].
+    /// First-order predictions beside the effects, to the noise floor; see [`Pairs::above`]. Where both are exactly zero, the
+    /// prompts have equal values or J does not depend on the place: such pairs are left out.
     pub fn pairs(&self) -> Pairs {
         Pairs::above(&self.first_order, &self.effect, self.floor)
     }
@@ -97,7 +85,6 @@ impl Effects {
             "{} of {all} values are the same in both runs; {moved} effects are below the noise floor {floor:.1e}",
             self.same()
         )
->>>>>>> 487cd0dcefae4c724626c343a86cf9a3aa83144f
     }
 }
 
@@ -134,17 +121,10 @@ pub fn effects(cases: &[Case<'_>], kind: SiteKind) -> Result<Vec<Effects>> {
 /// The patches of one case with their first-order effects, before they are run.
 fn predict(Case { clean, corrupted, observable }: Case<'_>, kind: SiteKind) -> Result<Effects> {
     let patches = Displacements::new([clean, corrupted], kind)?;
-<<<<<<< main
-    let first_order = patches.along_sensitivity(&corrupted.linearize(Mode::Exact), observable)?;
-    let edits = (0..patches.len()).map(|i| [patches.edit(i)]).collect();
-    let first_order = narrow(&first_order);
-    Ok(Effects { kind, effect: Vec::new(), first_order, operations: 0.0, values: Vec::new(), edits })
-=======
     let (first_order, floor) = patches.along_sensitivity_with_floor(&corrupted.linearize(Mode::Exact), observable)?;
     let edits = (0..patches.len()).map(|i| patches.edits(i)).collect();
     let first_order = narrow(&first_order);
-    Ok(Effects { kind, effect: Vec::new(), first_order, floor, values: Vec::new(), edits })
->>>>>>> 487cd0dcefae4c724626c343a86cf9a3aa83144f
+    Ok(Effects { kind, effect: Vec::new(), first_order, operations: 0.0, floor, values: Vec::new(), edits })
 }
 
 /// The patch effects of all places of the field: arrays `effect [L+1, T]`, `first_order [L+1, T]`, `clean_value [1]`,
@@ -183,29 +163,20 @@ pub fn patch_at(clean: &Run, corrupted: &Run, observable: &Observable, kinds: &[
         }
         let agreement = alone(corrupted, observable, &effects.edits, &effects.values)?;
         worst = worse(worst, agreement.value);
-<<<<<<< main
-        let agreement = effects.pairs().agreement();
-        let ([effect, first_order], cost) = (kind.arrays(), effects.operations / pass);
-=======
         let (agreement, noise) = (effects.pairs().agreement(), effects.noise());
         let text = match agreement.undefined {
             Some(_) => format!("{agreement}; {noise}"),
             None => agreement.to_string(),
         };
-        let [effect, first_order] = kind.arrays();
->>>>>>> 487cd0dcefae4c724626c343a86cf9a3aa83144f
+        let ([effect, first_order], cost) = (kind.arrays(), effects.operations / pass);
         let axes = kind.axes(corrupted.model().config(), tokens);
         result = result
             .with(effect, &axes, effects.effect)
             .with(first_order, &axes, effects.first_order)
-<<<<<<< main
-            .note(&format!("agreement.{kind}"), agreement.to_string())
-            .note(&format!("sweep_cost.{kind}"), format!("{cost:.1}"));
-=======
             .note(&format!("agreement.{kind}"), text)
             .note(noise::NAME, format!("{:e}", effects.floor))
-            .note(&format!("noise.{kind}"), noise);
->>>>>>> 487cd0dcefae4c724626c343a86cf9a3aa83144f
+            .note(&format!("noise.{kind}"), noise)
+            .note(&format!("sweep_cost.{kind}"), format!("{cost:.1}"));
     }
     result = result.with("clean_value", &[("value", 1)], vec![clean_value as f32]).with(
         "corrupted_value",

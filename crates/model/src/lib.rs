@@ -25,12 +25,9 @@ mod config;
 mod edit;
 mod error;
 mod files;
-<<<<<<< main
+mod finite;
 #[cfg(test)]
 mod fuzz;
-=======
-mod finite;
->>>>>>> 487cd0dcefae4c724626c343a86cf9a3aa83144f
 #[cfg(feature = "hub")]
 mod hub;
 mod hvp;

@@ -11,11 +11,8 @@ mod passed_over;
 mod pipes;
 mod plots;
 mod results;
-<<<<<<< main
 mod shapes;
-=======
 mod shown;
->>>>>>> 0f0f14beae2e892c302d24dc94bfe1f3f4619891
 mod slice;
 mod study;
 mod text;

@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     fn check(value: f64) -> Certificate {
-        Certificate { name: "adjoint", value, bound: 1e-5 }
+        Certificate::new("adjoint", value, 1e-5)
     }
 
     #[test]

@@ -65,13 +65,12 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
     let tokens = runs.clean.iter().map(|run| run.tokens().len()).max().unwrap_or(0);
     // All sites and all directions are no reduction.
     let whole = all.first[cells - 1].relative_error();
-    record.check("the reduction to all", &[Certificate { name: "nothing_dropped", value: whole, bound: 1e-4 }]);
+    record.check("the reduction to all", &[Certificate::new("nothing_dropped", whole, 1e-4)]);
     record.check("first pair", &[adjoint(&runs.corrupted[0].linearize(Mode::Exact), 1)?]);
     Ok(task
         .labelled("reduction", &runs)
         .with("counts", &axes[..1], COUNTS.map(|n| most(n, tokens)).to_vec())
         .with("ranks", &axes[1..], RANKS.map(|k| most(k, d)).to_vec())
-<<<<<<< main
         .with("error", &axes, table(&all.against[..cells]))
         .with("reduction", &axes, table(&all.first[..cells]))
         .with("random_sites", &axes, table(&all.first[cells..2 * cells]))
@@ -145,17 +144,6 @@ fn reduced(
     };
     let (against, first) = (beside(&actual), beside(&linear_effect));
     Ok(Reduced { against, first, unreduced: Pairs { predicted: linear_effect, actual } })
-=======
-        .with("error", &axes, table(&against[..cells]))
-        .with("reduction", &axes, table(&first[..cells]))
-        .with("random_sites", &axes, table(&first[cells..2 * cells]))
-        .with("random_directions", &axes, table(&first[2 * cells..]))
-        .with("first_order", &[("value", 1)], vec![unreduced.relative_error() as f32])
-        .note("level", level.to_string())
-        // All sites and all directions are no reduction.
-        .certify(Certificate::new("nothing_dropped", exact.relative_error(), 1e-4))?
-        .certify(adjoint(&runs.corrupted[0].linearize(Mode::Exact), 1)?)
->>>>>>> 487cd0dcefae4c724626c343a86cf9a3aa83144f
 }
 
 /// Which sites are kept first.

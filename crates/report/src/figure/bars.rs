@@ -147,38 +147,11 @@ impl Bars {
                 self.estimate(&mut scene, &across, middle, (category, group), estimate);
             }
         }
-<<<<<<< main
         let notes: Vec<String> = self.absent().into_iter().chain(self.notes.iter().cloned()).collect();
-=======
-        let notes = self.absent();
->>>>>>> 487cd0dcefae4c724626c343a86cf9a3aa83144f
         scene.height = parts::notes(&mut scene, bottom + 40.0, &notes);
         scene
     }
 
-<<<<<<< main
-    /// Which estimates have no place on the axis.
-    fn absent(&self) -> Option<String> {
-        let all = self.categories.iter().flat_map(|c| c.estimates.iter().flatten()).count();
-        let names: Vec<String> = self
-            .categories
-            .iter()
-            .flat_map(|c| c.estimates.iter().enumerate().map(move |(group, estimate)| (c, group, estimate)))
-            .filter(|(.., estimate)| estimate.is_some_and(|e| !self.axis.shows(e.value)))
-            .map(|(category, group, _)| self.named(category, group))
-            .collect();
-        let more = if names.len() > NAMED { "; ..." } else { "" };
-        let shown = names[..names.len().min(NAMED)].join("; ");
-        let count = names.len();
-        (count > 0).then(|| format!("{count} of {all} estimates have no place on this axis: {shown}{more}"))
-    }
-
-    /// An estimate by its category and, where there are several, its group.
-    fn named(&self, category: &Category, group: usize) -> String {
-        let groups = self.groups.get(group).filter(|_| self.groups.len() > 1);
-        let what = [Some(&category.name), groups].into_iter().flatten().map(|t| clean(t));
-        what.collect::<Vec<_>>().join(", ")
-=======
     /// A note that names the estimates which the axis cannot show: those without a value, or beyond a logarithm.
     fn absent(&self) -> Vec<String> {
         let of = |c: &Category| -> Vec<(String, bool)> {
@@ -200,7 +173,6 @@ impl Bars {
                 vec![format!("{n} of {all} estimates have no place on this axis: {named}{more}")]
             }
         }
->>>>>>> 487cd0dcefae4c724626c343a86cf9a3aa83144f
     }
 
     /// How many bars a category has room for.

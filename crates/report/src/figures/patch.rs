@@ -53,65 +53,27 @@ fn of_kind(result: &Labelled, labels: &[String], kind: SiteKind) -> Vec<Figure> 
         })
     };
     let effects = map("Patch effect", effect, "J(patched) − J(corrupted)");
-<<<<<<< main
     let unit = if kind == SiteKind::Resid { "<chi[l,t], delta h[l,t]>" } else { "<dJ/dy, delta y>" };
     let predicted = map("First-order prediction", first_order, unit);
     let title = format!("Strongest patches{of}");
     let heads = strongest_heads(&title, effect, first_order, labels, HEADS).map(Figure::from);
-    let mut scatter = scatter([effect, first_order], labels);
+    let mut scatter = scatter([effect, first_order], labels, result.number("noise_floor").unwrap_or(0.0));
     scatter.title = format!("Predicted and actual effects{of}");
     // The statistics of the result: one count of pairs, in the text and here.
     if let Some(text) = result.metadata.get(&format!("agreement.{kind}")) {
         scatter.subtitle = text.split(", ").take(3).collect::<Vec<_>>().join(", ");
-=======
-    let predicted = map("First-order prediction", first_order, "<chi[l,t], delta h[l,t]>");
-    let maps = [effects, predicted].into_iter().flatten().map(Figure::from);
-    let floor = result.number("noise_floor").unwrap_or(0.0);
-    let panels = PANELS.iter().filter_map(|measure| panel(result, *measure, floor)).map(Figure::from);
-    maps.chain([scatter([effect, first_order], labels, floor).into()]).chain(panels).collect()
-}
-
-/// A measure of predictors, with its axis.
-type Measure = (&'static str, fn(stats::Agreement) -> f64);
-
-const PANELS: [Measure; 2] =
-    [("relative error", |a| a.error), ("Pearson correlation with actual effects", |a| a.pearson)];
-
-/// How well each predictor does at each kind of site, where several were asked for.
-fn panel(result: &Labelled, (axis, measure): Measure, floor: f64) -> Option<Bars> {
-    let predictors: Vec<&str> = result.metadata.get("predictors")?.split(',').collect();
-    let mut bars = Bars::new("Predictors side by side", Axis::linear(axis));
-    bars.subtitle = "operations in forward passes".to_owned();
-    bars.dots = true;
-    bars.groups = predictors.iter().map(|p| p.replace('_', " ")).collect();
-    let kinds = result.arrays.iter().filter_map(|array| array.name.strip_prefix("predicted"));
-    for suffix in kinds {
-        let of = |name: &str| result.array(&format!("{name}{suffix}")).map_or(&[][..], |a| &a.data);
-        let actual = of("effect");
-        let rows = of("predicted").chunks(actual.len().max(1));
-        let estimates = rows.map(|p| Some(Estimate::new(measure(stats::Pairs::above(p, actual, floor).agreement()))));
-        let costs: Vec<String> = of("cost").iter().map(|c| format!("{c:.0}")).collect();
-        let kind = suffix.strip_prefix('.').unwrap_or("resid");
-        let name = format!("{kind} (costs {})", costs.join(", "));
-        bars.categories.push(Category { name, estimates: estimates.collect() });
->>>>>>> 487cd0dcefae4c724626c343a86cf9a3aa83144f
     }
     let maps = [effects, predicted].into_iter().flatten().map(Figure::from);
     maps.chain([scatter.into()]).chain(heads).collect()
 }
 
-<<<<<<< main
 /// Why effect and prediction may both be exactly zero.
 const NO_PATH: &str = "with equal values in both prompts or without a path to J";
 
-/// Predicted against actual effects of the places at which the two runs differ.
-fn scatter([effect, first_order]: [&Array; 2], labels: &[String]) -> Scatter {
-=======
 /// Predicted against actual effects of the places at which the two runs differ. Values below the noise floor are at 0, as
 /// in the statistics: see [`stats::Pairs::above`].
 fn scatter([effect, first_order]: [&Array; 2], labels: &[String], floor: f64) -> Scatter {
     let known = |x: f32| if f64::from(x).abs() <= floor { 0.0 } else { f64::from(x) };
->>>>>>> 487cd0dcefae4c724626c343a86cf9a3aa83144f
     let tokens = effect.axes.last().map_or(1, |a| a.1.max(1));
     let rows = names(&effect.axes).unwrap_or_default();
     let (layers, letter) = match effect.axes.first() {
@@ -127,17 +89,10 @@ fn scatter([effect, first_order]: [&Array; 2], labels: &[String], floor: f64) ->
         let (row, at) = (i / tokens, i % tokens);
         let place = labels.get(at).map_or_else(|| at.to_string(), |text| token(at, text));
         Point {
-<<<<<<< main
-            x: predicted.into(),
-            y: effect.into(),
-            group: row / heads * BANDS / layers.max(1),
-            label: format!("{}, {place}", rows.get(row).map_or("", String::as_str)),
-=======
             x: known(predicted),
             y: known(effect),
-            group: level * BANDS / levels.max(1),
-            label: format!("h{level}, {name:?}"),
->>>>>>> 487cd0dcefae4c724626c343a86cf9a3aa83144f
+            group: row / heads * BANDS / layers.max(1),
+            label: format!("{}, {place}", rows.get(row).map_or("", String::as_str)),
         }
     });
     let mut scatter = Scatter::new("", Axis::linear("first-order prediction"), Axis::linear("patch effect"));

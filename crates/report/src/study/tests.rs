@@ -91,7 +91,6 @@ fn results_are_drawn_with_their_numbers() {
     assert_ne!(html, less.html().expect("a page"));
 }
 
-<<<<<<< main
 /// What was left out is counted in the lead, named in the section that it concerns, and listed.
 #[test]
 fn what_was_left_out_is_said() {
@@ -123,7 +122,8 @@ fn what_was_left_out_is_said() {
     assert_eq!(figures(page.sections.iter().find(|s| s.heading == "What was left out").expect("a list")), 1);
     let html = page.html().expect("a page");
     assert!(html.contains("task small") && html.contains("&lt;prompts&gt;") && html.contains("pair 7"));
-=======
+}
+
 /// Spaces of names that are no tokens are as they are; axes of levels have whole ticks.
 #[test]
 fn maps_of_other_things_than_tokens_have_no_marks() {
@@ -147,5 +147,4 @@ fn maps_of_other_things_than_tokens_have_no_marks() {
     });
     let levels = lines.flatten().filter_map(|f| if let Figure::Lines(l) = f { Some(&l.x) } else { None });
     assert!(levels.clone().count() == 3 && levels.clone().all(|x| x.whole && x.label == "level"));
->>>>>>> 0f0f14beae2e892c302d24dc94bfe1f3f4619891
 }
