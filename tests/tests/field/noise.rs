@@ -105,11 +105,7 @@ fn the_embedded_model_has_one_rank_correlation() {
         let spearman = text.split("Spearman ").nth(1).and_then(|t| t.split(',').next()).map_or(f64::NAN, number);
         assert!(spearman > 0.99, "{}: {text}", on.name());
         let effect = array(&result, "effect");
-        assert!(
-            effect.chunks(14).all(|row| row[..9] == [0.0; 9]),
-            "{}: the prompts differ at token 9",
-            on.name()
-        );
+        assert!(effect.chunks(14).all(|row| row[..9] == [0.0; 9]), "{}: the prompts differ at token 9", on.name());
         let itself = array(&patch(&corrupted, &corrupted, &j).expect("holds"), "effect");
         let moved = itself.iter().filter(|e| **e != 0.0).count();
         assert_eq!(moved, 0, "{}: a prompt patched with itself", on.name());
