@@ -8,7 +8,7 @@ use crate::geometry::Geometry;
 use crate::labelled::Labelled;
 use crate::noise;
 use crate::place::{Place, inside, shape};
-use crate::slope::{amplitudes, first_to_pass};
+use crate::slope::{CURVED_FIELD, amplitudes, first_to_pass};
 
 /// What to add to a response field.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -121,7 +121,7 @@ pub(crate) fn slope(run: &Run, (level, token): Place, source: &[f32], last: &[f3
     let h = norm(&field[(level * tokens + token) * d..][..d]) / size;
     let jets = run.linearize(Mode::Exact).jet(&[[Source { site, token, vector: source.to_vec() }]])?;
     let noise = noise::unit(run.model().config()) * norm(&field[top..]);
-    let steps = amplitudes([first, norm(&jets.second.get(0)[top..])], noise, h);
+    let steps = amplitudes(CURVED_FIELD, [first, norm(&jets.second.get(0)[top..])], noise, h);
     let at = |a: f64| -> Result<Vec<f32>> {
         let moved = source.iter().map(|x| (a * f64::from(*x)) as f32).collect();
         let edits: Vec<Edit> = run.edits().iter().cloned().chain([Edit::add(site, token, moved)]).collect();

@@ -13,7 +13,7 @@ use crate::labelled::Labelled;
 use crate::noise;
 use crate::place::{Place, inside, shape};
 use crate::radius::{Curve, LINEAR, radii};
-use crate::slope::{amplitudes, first_to_pass};
+use crate::slope::{CURVED, amplitudes, first_to_pass};
 
 /// How amplitudes are meant, and what is compared.
 #[derive(Clone, Debug, PartialEq)]
@@ -251,7 +251,7 @@ fn small(curve: &Sweep<'_>, first: &[f64], second: &[f64], noise: f64) -> Result
         true => Vec::new(),
         false => {
             let h = norm(probe.here(&field, curve.run)) / probe.size;
-            amplitudes([first[n], second[n]], noise, h)
+            amplitudes(CURVED, [first[n], second[n]], noise, h)
         }
     };
     let steps: Vec<Vec<f64>> = curve.probes.iter().enumerate().map(steps).collect();

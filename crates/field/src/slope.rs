@@ -12,8 +12,10 @@ use crate::certificate::{Certificate, SLOPE, norm};
 use crate::error::Result;
 use crate::place::{Place, shape};
 
-/// Second order over first at the first amplitude: the third order is then about 0.3 % of the first.
-const CURVED: f64 = 0.05;
+/// Second order over first at the first amplitude, for J: the third order is then about 0.1 % of the first.
+pub(crate) const CURVED: f64 = 0.03;
+/// The same for a whole level of the field, whose noise is larger: all of its numbers are rounded.
+pub(crate) const CURVED_FIELD: f64 = 0.07;
 /// The largest amplitude, over |h|: a larger one is another run.
 const FARTHEST: f64 = 0.1;
 /// The least amplitude is the one at which noise is this share of the tolerance.
@@ -49,7 +51,9 @@ pub(crate) fn slope(
     let steps: Vec<Vec<f64>> = places
         .iter()
         .zip(second)
-        .map(|(&(l, t), second)| amplitudes([size((l, t)), second], noise, norm(&field[(l * tokens + t) * d..][..d])))
+        .map(|(&(l, t), second)| {
+            amplitudes(CURVED, [size((l, t)), second], noise, norm(&field[(l * tokens + t) * d..][..d]))
+        })
         .collect();
     let checks = first_to_pass(places.len(), &steps, &mut |points| {
         let moved = |&(n, a): &(usize, f64)| {
@@ -70,11 +74,11 @@ pub(crate) fn slope(
     Ok(checks.into_iter().reduce(Certificate::worse).unwrap_or(Certificate::new("slope", 0.0, SLOPE)))
 }
 
-/// Amplitudes along a direction with these derivatives, the largest first: as far as second order is [`CURVED`], and never
+/// Amplitudes along a direction with these derivatives, the largest first: as far as second order is `curved`, and never
 /// farther than a part of `h`, the length of the field there in units of the direction; the last where noise is a share
 /// of the tolerance.
-pub(crate) fn amplitudes([first, second]: [f64; 2], noise: f64, h: f64) -> Vec<f64> {
-    let curved = CURVED * 2.0 * (first / second).abs();
+pub(crate) fn amplitudes(curved: f64, [first, second]: [f64; 2], noise: f64, h: f64) -> Vec<f64> {
+    let curved = curved * 2.0 * (first / second).abs();
     let clear = noise / (CLEAR * SLOPE * first.abs());
     let far = curved.max(clear).min(FARTHEST * h.max(f64::from(f32::MIN_POSITIVE)));
     match clear < far {

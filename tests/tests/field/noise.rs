@@ -106,6 +106,11 @@ fn the_embedded_model_has_one_rank_correlation() {
         assert!(spearman > 0.99, "{}: {text}", on.name());
         let effect = array(&result, "effect");
         assert!(effect.chunks(14).all(|row| row[..9] == [0.0; 9]), "{}: the prompts differ at token 9", on.name());
+        let itself = array(&patch(&corrupted, &corrupted, &j).expect("holds"), "effect");
+        let moved = itself.iter().filter(|e| **e != 0.0).count();
+        assert_eq!(moved, 0, "{}: a prompt patched with itself", on.name());
+        // J does not see what happens at other tokens of the level that it is read from.
+        assert_eq!(effect[8 * 14..8 * 14 + 13], [0.0; 13], "{}", on.name());
         lines.push(text);
     }
     lines.dedup();
