@@ -23,6 +23,7 @@ pub(super) fn figures(result: &Labelled, kinds: &[SiteKind]) -> Vec<Figure> {
 
 /// How well each predictor does at each kind of site.
 fn panel(result: &Labelled, (kinds, predictors): (&[SiteKind], &[&str]), (axis, measure): Measure) -> Bars {
+    let floor = result.number("noise_floor").unwrap_or(0.0);
     let mut bars = Bars::new("Predictors side by side", Axis::linear(axis));
     bars.dots = true;
     bars.groups = predictors.iter().map(|p| p.replace('_', " ")).collect();
@@ -31,7 +32,7 @@ fn panel(result: &Labelled, (kinds, predictors): (&[SiteKind], &[&str]), (axis, 
         let rows = of_kind(result, "predicted", *kind).chunks(actual.len().max(1));
         let estimate = |(name, predicted): (&&str, &[f32])| {
             let zero = zero_by_construction(name, *kind).is_some();
-            (!zero).then(|| Estimate::new(measure(pairs(predicted, actual).agreement())))
+            (!zero).then(|| Estimate::new(measure(pairs(predicted, actual, floor).agreement())))
         };
         let estimates = predictors.iter().zip(rows).map(estimate).collect();
         bars.categories.push(Category { name: kind.to_string(), estimates });
@@ -69,9 +70,9 @@ pub(crate) fn zero_by_construction(predictor: &str, kind: SiteKind) -> Option<&'
     predictor.parse::<Predictor>().ok()?.zero_at(kind)
 }
 
-/// Predicted beside actual effects; places at which both are exactly zero could not do anything, and are left out.
-fn pairs(predicted: &[f32], actual: &[f32]) -> stats::Pairs {
-    stats::Pairs::new(predicted, actual).filter(|i| predicted[i] != 0.0 || actual[i] != 0.0)
+/// Predicted beside actual effects, to the noise floor; places at which both are exactly zero are left out.
+fn pairs(predicted: &[f32], actual: &[f32], floor: f64) -> stats::Pairs {
+    stats::Pairs::above(predicted, actual, floor)
 }
 
 /// The numbers of an array of a kind.
