@@ -76,8 +76,13 @@ pub(super) fn interactions(
     for i in 0..n {
         map[i * n + i] = -free[i];
     }
-    let edits: Vec<Edit> = chosen.iter().map(|&i| patches.edit(i)).collect();
-    let pairs = |actual: &[f32]| Pairs::new(&narrow(&map), actual).filter(|k| k / n != k % n);
+    let edits: Vec<Edit> = chosen.iter().flat_map(|&i| patches.edits(i)).collect();
+    // A patch is not joined with itself: the diagonal is zero on both sides, which leaves it out.
+    let pairs = |actual: &[f32], floor: f64| {
+        let off = |x: &[f32]| x.iter().enumerate().map(|(k, &x)| if k / n == k % n { 0.0 } else { x }).collect();
+        let (predicted, actual): (Vec<f32>, Vec<f32>) = (off(&narrow(&map)), off(actual));
+        Pairs::above(&predicted, &actual, floor)
+    };
     joined(run, observable, &edits, (&map, &pairs))?.certify(triangles)?.certify(symmetry(&linear, observable, 1)?)
 }
 
