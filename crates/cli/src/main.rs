@@ -14,8 +14,10 @@ mod progress;
 mod regime;
 mod scale;
 mod sensitivity;
+mod signals;
 mod slice;
 mod study;
+mod terminal;
 mod transfer;
 
 use std::process::ExitCode;
@@ -64,13 +66,16 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    signals::file_size_is_an_error();
     let cli = Cli::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_env("RESOLVENT_LOG").unwrap_or_else(|_| {
         tracing_subscriber::EnvFilter::new("warn,wgpu_core=error,wgpu_hal=off,naga=error")
     });
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| terminal::Log)
+        .with_ansi(terminal::colours_stderr())
+        .log_internal_errors(false)
         .with_target(false)
         .without_time()
         .init();
@@ -91,9 +96,8 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) if output::is_closed_pipe(failure.as_ref()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("error: {}", one_line(&failure.to_string()));
+            terminal::say(format_args!("error: {}", one_line(&failure.to_string())));
             ExitCode::FAILURE
         }
     }

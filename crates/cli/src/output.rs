@@ -1,16 +1,16 @@
 //! What commands print and write.
 
-use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use resolvent::Labelled;
 use resolvent::model::Run;
-use resolvent_report::terminal::{Heatmap, Style};
+use resolvent_report::terminal::{Heatmap, Style, visible};
 use resolvent_report::{Figure, Grid, figures};
 
 use crate::Failure;
 use crate::options::ObservableArgs;
+use crate::terminal::{colours_stdout, print, say, width};
 
 /// Where results go.
 #[derive(Args)]
@@ -61,7 +61,7 @@ impl Output<'_> {
     pub(crate) fn finish(&self, result: &Labelled, text: impl FnOnce() -> String) -> Result<(), Failure> {
         if let Some(path) = &self.args.out {
             result.write(path)?;
-            eprintln!("wrote {}", path.display());
+            say(format_args!("wrote {}", path.display()));
         }
         self.show(result, text)
     }
@@ -70,12 +70,10 @@ impl Output<'_> {
     fn show(&self, result: &Labelled, text: impl FnOnce() -> String) -> Result<(), Failure> {
         if let Some(path) = &self.args.plot {
             self.plot(result)?.write(path)?;
-            eprintln!("wrote {}", path.display());
+            say(format_args!("wrote {}", path.display()));
         }
         let printed = if self.args.json { result.to_json() } else { text() };
-        let mut stdout = io::stdout().lock();
-        writeln!(stdout, "{}", printed.trim_end())?;
-        Ok(stdout.flush()?)
+        print(printed.trim_end())
     }
 
     /// The file to which a result may be written as it comes, and not whole.
@@ -95,7 +93,7 @@ impl Output<'_> {
         result: &Labelled,
         text: impl FnOnce() -> String,
     ) -> Result<(), Failure> {
-        eprintln!("wrote {}", path.display());
+        say(format_args!("wrote {}", path.display()));
         match self.wants_arrays() {
             true => self.show(&Labelled::read(path)?, text),
             false => self.show(result, text),
@@ -121,18 +119,15 @@ impl Output<'_> {
 
 /// A heatmap of one array with the run's tokens below, as wide as the terminal.
 pub(crate) fn heatmap(run: &Run, result: &Labelled, array: &str, title: &str) -> String {
-    let colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let style = if colour { Style::Colour } else { Style::Plain };
-    let width =
-        std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok()).or_else(terminal_width).unwrap_or(120);
+    let style = if colours_stdout() { Style::Colour } else { Style::Plain };
     let labels = labels(run);
     let map = result.array(array).and_then(|array| Heatmap::new(title, array, &labels));
-    map.map_or_else(String::new, |map| map.render(style, width))
+    map.map_or_else(String::new, |map| map.render(style, width()))
 }
 
-/// Text of one of a run's tokens.
+/// Text of one of a run's tokens, for a table.
 pub(crate) fn label(run: &Run, token: usize) -> String {
-    labels(run).swap_remove(token)
+    visible(&labels(run).swap_remove(token)).into_owned()
 }
 
 /// Texts of a run's tokens, for labels.
@@ -141,18 +136,9 @@ fn labels(run: &Run) -> Vec<String> {
     run.tokens().iter().map(text).collect()
 }
 
-fn terminal_width() -> Option<usize> {
-    terminal_size::terminal_size().map(|(width, _)| usize::from(width.0))
-}
-
 /// The checks that a result passed, in one line.
 pub(crate) fn checks(result: &Labelled) -> String {
     let each =
         result.certificates.iter().map(|c| format!("{} {:.1e} (at most {:.0e})", c.name, c.value, c.bound));
     format!("checks: {}", each.collect::<Vec<_>>().join(", "))
-}
-
-/// Whether writing failed because the reader has seen enough (`| head`).
-pub(crate) fn is_closed_pipe(failure: &(dyn std::error::Error + 'static)) -> bool {
-    failure.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
 }

@@ -1,7 +1,7 @@
 //! `resolvent patch`
 
 use resolvent::Labelled;
-use resolvent::field::{Case, Predictor, PredictorOptions, SiteKind, patch_at};
+use resolvent::field::{Case, Predictor, PredictorOptions, SiteKind, distinct, patch_at};
 use resolvent::model::RunOptions;
 
 use crate::Failure;
@@ -60,19 +60,20 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         .into());
     }
     let observable = args.observable.observable(&model, clean.len())?;
-    let sites = args.sites.iter().flat_map(|kind| kind.sites(model.config())).collect();
+    let kinds = distinct(args.sites.iter().copied());
+    let sites = kinds.iter().flat_map(|kind| kind.sites(model.config())).collect();
     let options = RunOptions { sites, ..RunOptions::default() };
     let (clean, corrupted) = (model.run_with(&clean, &options)?, model.run_with(&corrupted, &options)?);
-    let mut result = patch_at(&clean, &corrupted, &observable, &args.sites)?;
+    let mut result = patch_at(&clean, &corrupted, &observable, &kinds)?;
     if !args.predictors.is_empty() {
         let predictors = Predictor::beside_first_order(&args.predictors);
         let case = Case { clean: &clean, corrupted: &corrupted, observable: &observable };
         let options = PredictorOptions { steps: args.steps, flag: args.flag };
-        result = result.with_predictors(&case, &args.sites, &predictors, options)?;
+        result = result.with_predictors(&case, &kinds, &predictors, options)?;
     }
     if let Some(count) = args.interactions {
         let case = Case { clean: &clean, corrupted: &corrupted, observable: &observable };
-        result = result.with_interactions(&case, args.sites[0], count)?;
+        result = result.with_interactions(&case, kinds[0], count)?;
     }
     output.naming(&corrupted, Some(&args.observable)).finish(&result, || {
         let value = |name| result.array(name).map_or(f32::NAN, |a| a.data[0]);
@@ -80,7 +81,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         let title =
             format!("patch effect on J = {}: corrupted {from:.4}, clean {to:.4}", args.observable.title());
         let mut text = String::new();
-        for kind in &args.sites {
+        for kind in &kinds {
             let [effect, first_order] = kind.arrays();
             let title =
                 if *kind == SiteKind::Resid { title.clone() } else { format!("patch effect, {kind}") };
@@ -93,7 +94,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
                 }
             }
         }
-        text.push_str(&agreements(&result, &args.sites));
+        text.push_str(&agreements(&result, &kinds));
         text.push_str(&pairs(&result));
         format!("{text}{}", checks(&result))
     })

@@ -1,16 +1,18 @@
 //! `resolvent study` and `resolvent demo`
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use resolvent::field::distinct;
 use resolvent::field::study::{Progress, Statement, Study, StudyOptions, statements};
 use resolvent::model::Model;
+use resolvent_report::terminal::visible;
 use resolvent_report::{Studied, study_page};
 
 use crate::Failure;
 use crate::options::{DeviceArgs, ModelArgs, model, prompt_set};
+use crate::terminal::print;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -52,8 +54,10 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let set = prompt_set(args.prompts.as_deref())?;
     let device = args.model.device.open()?;
     let large = model(&device, &args.model.model)?;
-    let small =
-        args.small.iter().map(|name| model(&device, name)).collect::<Result<Vec<Model>, Failure>>()?;
+    let small = distinct(args.small.iter())
+        .into_iter()
+        .map(|name| model(&device, name))
+        .collect::<Result<Vec<Model>, Failure>>()?;
     let options =
         StudyOptions { tasks: args.task.clone(), prompts: args.limit, quick: args.quick, seed: args.seed };
     run(&Study::new(&large, &small, &set, options)?, &args.out)
@@ -91,7 +95,7 @@ fn run(study: &Study<'_>, folder: &Path) -> Result<(), Failure> {
     bar.enable_steady_tick(std::time::Duration::from_millis(200));
     let done = study.run(folder, &mut |progress: Progress<'_>| {
         bar.set_position(progress.done as u64);
-        bar.set_message(progress.name.to_owned());
+        bar.set_message(visible(progress.name).into_owned());
     });
     bar.finish_and_clear();
     let done = done?;
@@ -102,10 +106,8 @@ fn run(study: &Study<'_>, folder: &Path) -> Result<(), Failure> {
     for statement in statements(&done) {
         line(&mut text, &statement);
     }
-    let _infallible = writeln!(text, "\n{}", page.display());
-    let mut stdout = std::io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    Ok(stdout.flush()?)
+    let _infallible = write!(text, "\n{}", visible(&page.display().to_string()));
+    print(&text)
 }
 
 fn line(text: &mut String, s: &Statement) {

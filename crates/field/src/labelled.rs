@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::certificate::Certificate;
 use crate::error::{Error, Result};
 use crate::file::{check_writable, write_whole};
-use crate::store::{Planned, header, little_endian};
+use crate::store::{Planned, distinct_names, header, little_endian};
 
 /// A named array, row-major.
 #[derive(Clone, Debug, PartialEq)]
@@ -134,11 +134,11 @@ impl Labelled {
     }
 
     /// As the bytes of a safetensors file, f32: the same bytes for the same result.
-    fn to_safetensors(&self) -> Vec<u8> {
+    fn to_safetensors(&self) -> Result<Vec<u8>> {
         let planned: Vec<Planned> = self.arrays.iter().map(|a| Planned::new(a.name, &a.axes)).collect();
-        let mut bytes = header(&planned, &self.strings(), 0);
+        let mut bytes = header(&planned, &self.strings(), 0)?;
         self.arrays.iter().for_each(|a| bytes.extend(little_endian(&a.data)));
-        bytes
+        Ok(bytes)
     }
 
     /// Checks that a result could be written to `path`, before the work is done.
@@ -153,10 +153,11 @@ impl Labelled {
     /// Writes the result whole: to a temporary file beside `path`, which is then renamed.
     ///
     /// # Errors
-    /// As [`Labelled::check_path`], or a full disk.
+    /// As [`Labelled::check_path`], two arrays of one name, or a full disk.
     pub fn write(&self, path: &Path) -> Result<()> {
+        distinct_names(self.arrays.iter().map(|a| a.name))?;
         let bytes = match format_of(path)? {
-            Format::Safetensors => self.to_safetensors(),
+            Format::Safetensors => self.to_safetensors()?,
             Format::Json => self.to_json().into_bytes(),
         };
         write_whole(path, &bytes)

@@ -50,7 +50,7 @@ impl PyModel {
         half_inputs: bool,
         progress: bool,
     ) -> Result<Self> {
-        let Ok(choice) = device.parse::<Choice>();
+        let choice: Choice = device.parse()?;
         let name = name.to_str().ok_or_else(|| value_error("the model's path is no UTF-8 text"))?;
         let options = Options { batch_bytes: memory, half_weights, half_inputs, ..Options::new(choice) };
         let device = detached(py, |_| resolvent::open(&options))?;

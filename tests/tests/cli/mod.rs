@@ -2,11 +2,17 @@ mod arguments;
 mod bad_models;
 mod bench;
 mod cases;
+mod commands;
 mod directory;
+mod files;
+mod fuzz;
+mod headless;
 mod hub;
+mod lists;
 mod memory;
 mod pipes;
 mod plots;
+mod readable;
 mod results;
 mod slice;
 mod study;
@@ -60,8 +66,8 @@ fn cache() -> &'static Path {
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(binary());
     command.args(arguments).env_remove("RESOLVENT_LOG").env("COLUMNS", "100");
-    // Some drivers complain on stderr where there is no such folder.
-    command.env("XDG_CACHE_HOME", cache()).env("XDG_RUNTIME_DIR", cache());
+    // Without a desktop session, on which some drivers remark.
+    command.env("XDG_CACHE_HOME", cache()).env_remove("XDG_RUNTIME_DIR");
     // No test leaves this machine.
     command.env("HF_HUB_OFFLINE", "1").env("HF_HUB_CACHE", cache().join("hub"));
     for variable in

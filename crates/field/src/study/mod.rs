@@ -5,6 +5,7 @@
 //! read back. Every step is a function of those alone, so the results do not depend on interruptions.
 
 mod inverse;
+mod names;
 mod patching;
 mod predictors;
 mod propagation;
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 use resolvent_model::{Model, PromptSet, TokenPair};
 
+use crate::distinct::distinct;
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
 
@@ -50,6 +52,8 @@ pub struct Study<'a> {
     model: &'a Model,
     small: &'a [Model],
     tasks: Vec<(String, Vec<TokenPair>)>,
+    /// What files call the tasks.
+    stems: Vec<String>,
     options: StudyOptions,
     /// Pairs that do not fit the model's tokenizer, of all.
     pub left_out: (usize, usize),
@@ -59,7 +63,7 @@ pub struct Study<'a> {
 /// A step's name and result.
 #[derive(Clone, Debug)]
 pub struct Done {
-    /// Analysis and task, such as `patching.ioi`: the name of its file, without the ending.
+    /// Analysis and task, such as `patching.ioi`.
     pub name: String,
     /// Arrays, checks and provenance.
     pub result: Labelled,
@@ -93,6 +97,9 @@ const ANALYSES: [(&str, Analysis); 8] = [
     ("inverse", inverse::step),
 ];
 
+/// Prompt pairs of a task: fewer are no sample.
+const LEAST: usize = 4;
+
 /// The analysis of all tasks together.
 const SCALING: &str = "scaling";
 
@@ -106,8 +113,14 @@ impl<'a> Study<'a> {
         let names: Vec<String> = if options.tasks.is_empty() {
             set.tasks.keys().cloned().collect()
         } else {
-            options.tasks.clone()
+            distinct(options.tasks.iter().cloned())
         };
+        if options.prompts < LEAST {
+            return Err(Error::Input(format!(
+                "a study needs {LEAST} prompt pairs of a task or more, and the limit is {}; raise --limit",
+                options.prompts
+            )));
+        }
         let (mut tasks, mut left_out) = (Vec::new(), (0, 0));
         for name in names {
             let mut pairs = Vec::new();
@@ -119,8 +132,7 @@ impl<'a> Study<'a> {
                 }
             }
             pairs.truncate(options.prompts);
-            // Fewer are no sample.
-            if pairs.len() >= 4 {
+            if pairs.len() >= LEAST {
                 tasks.push((name, pairs));
             }
         }
@@ -132,7 +144,8 @@ impl<'a> Study<'a> {
             )));
         }
         let key = key(model, small, &tasks, &options);
-        Ok(Self { model, small, tasks, options, left_out, key })
+        let stems = names::stems(&tasks.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>());
+        Ok(Self { model, small, tasks, stems, options, left_out, key })
     }
 
     /// Names of the steps, in order.
@@ -163,13 +176,13 @@ impl<'a> Study<'a> {
         let names = self.steps();
         let mut all = Vec::with_capacity(names.len());
         for (done, name) in names.iter().enumerate() {
-            let path = folder.join(format!("{name}.safetensors"));
+            let path = folder.join(self.file_name(name));
             let known = if path.exists() { Some(self.known(&path)?) } else { None };
             progress(Progress { done, of: names.len(), name, kept: known.is_some() });
             let result = match known {
                 Some(result) => result,
                 None => {
-                    let result = self.step(name)?.note("study", &self.key);
+                    let result = self.step(name)?.note("study", &self.key).note("step", name);
                     result.write(&path)?;
                     // As it will be read back, so that what follows does not depend on when it was made.
                     Labelled::read(&path)?
@@ -178,6 +191,17 @@ impl<'a> Study<'a> {
             all.push(Done { name: name.clone(), result });
         }
         Ok(all)
+    }
+
+    /// Name of the file of a step: the step's own, unless no file can have that.
+    fn file_name(&self, step: &str) -> String {
+        let (analysis, task) = step.split_once('.').unwrap_or((step, ""));
+        let stem =
+            self.tasks.iter().zip(&self.stems).find(|((name, _), _)| name == task).map(|(_, stem)| stem);
+        match stem {
+            Some(stem) if analysis != SCALING => format!("{analysis}.{stem}.safetensors"),
+            _ => format!("{step}.safetensors"),
+        }
     }
 
     /// A result that is there, if it belongs to this study.

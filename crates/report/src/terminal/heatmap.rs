@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use resolvent_field::Array;
 
+use super::visible::{is_invisible, visible};
+
 /// How cells are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
@@ -52,7 +54,7 @@ impl<'a> Heatmap<'a> {
         let mut out = String::new();
         let note = if first > 0 { format!(", tokens {first} to {}", self.tokens - 1) } else { String::new() };
         let unit = if scale == 0 { String::new() } else { format!(" x 1e{scale}") };
-        let _infallible = writeln!(out, "{}{unit}{note}", self.title);
+        let _infallible = writeln!(out, "{}{unit}{note}", visible(self.title));
         for level in (0..self.levels).rev() {
             let _infallible = write!(out, "{:>5} ", format!("{}{level}", self.row));
             for t in first..self.tokens {
@@ -77,7 +79,7 @@ impl<'a> Heatmap<'a> {
             .map(|c| {
                 if c == ' ' {
                     '·'
-                } else if c.is_control() {
+                } else if is_invisible(c) {
                     '↵'
                 } else {
                     c
