@@ -84,7 +84,17 @@ impl Edit {
             Change::Scale(a) => std::slice::from_ref(a),
         };
         match numbers.iter().position(|x| !x.is_finite()) {
-            Some(i) => Err(Error::Place(format!("{}: number {i} of the edit is {}", self.site, numbers[i]))),
+            Some(i) => {
+                let (site, token, x) = (self.site, self.token, numbers[i]);
+                // Analyses make edits too, of sources that grow with an amplitude or a goal.
+                let reason = match self.change {
+                    Change::Scale(_) => format!("the factor is {x}; give a finite one"),
+                    _ => format!(
+                        "element {i} of the vector is {x}; give a finite vector, or a smaller amplitude or goal"
+                    ),
+                };
+                Err(Error::Place(format!("{site} at token {token}: {reason}")))
+            }
             None => Ok(()),
         }
     }

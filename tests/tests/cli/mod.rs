@@ -47,7 +47,7 @@ fn binary() -> &'static Path {
                 build.env_remove(name);
             }
         }
-        build.args(["build", "--quiet", "--workspace", "--tests", "--bin", "resolvent"]);
+        build.args(["build", "--quiet", "--package", "resolvent-cli"]);
         build.args(["--profile", profile, "--target-dir"]);
         build.arg(target).current_dir(Path::new(env!("CARGO_MANIFEST_DIR")));
         let built = build.output().unwrap_or_else(|e| panic!("{build:?}: {e}"));

@@ -132,10 +132,13 @@ fn places_that_are_not_there_are_refused() {
             Edit::put(Site::Q(0, 0), 0, vec![0.0; d]),
             "blocks.0.attn.hook_q[0] is 6 wide, and the vector given 18",
         ),
-        (Edit::scale(Site::Q(0, 0), 0, f32::NAN), "blocks.0.attn.hook_q[0]: number 0 of the edit is NaN"),
+        (
+            Edit::scale(Site::Q(0, 0), 0, f32::NAN),
+            "blocks.0.attn.hook_q[0] at token 0: the factor is NaN; give a finite one",
+        ),
         (
             Edit::add(Site::ResidMid(0), 1, [vec![0.0; d - 1], vec![f32::INFINITY]].concat()),
-            "blocks.0.hook_resid_mid: number 17 of the edit is inf",
+            "blocks.0.hook_resid_mid at token 1: element 17 of the vector is inf; give a finite vector, or a smaller amplitude or goal",
         ),
     ] {
         assert_eq!(refused(edit), message);

@@ -17,7 +17,8 @@ pub(crate) const VERB: Verb = Verb {
 fn test(arguments: &[String]) -> Result {
     vulkan::make_available()?;
     // `check` runs the tests of xtask, and benches has none; what they alone depend on need not be built here.
-    run(cargo(&["test", "--workspace", "--exclude", "xtask", "--exclude", "resolvent-benches"]).args(arguments))?;
+    run(cargo(&["test", "--workspace", "--exclude", "xtask", "--exclude", "resolvent-benches"])
+        .args(arguments))?;
     // What is chosen is chosen among the tests of cargo.
     if arguments.is_empty() { python::test() } else { Ok(()) }
 }
