@@ -68,17 +68,7 @@ enum Command {
 fn main() -> ExitCode {
     signals::file_size_is_an_error();
     let cli = Cli::parse();
-    let filter = tracing_subscriber::EnvFilter::try_from_env("RESOLVENT_LOG").unwrap_or_else(|_| {
-        tracing_subscriber::EnvFilter::new("warn,wgpu_core=error,wgpu_hal=off,naga=error")
-    });
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(|| terminal::Log)
-        .with_ansi(terminal::colours_stderr())
-        .log_internal_errors(false)
-        .with_target(false)
-        .without_time()
-        .init();
+    resolvent_report::terminal::start_log();
     let done = match cli.command {
         Command::Run(args) => forward::main(&args),
         Command::Sensitivity(args) => sensitivity::main(&args),

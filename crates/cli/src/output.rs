@@ -10,7 +10,7 @@ use resolvent_report::{Figure, Grid, figures};
 
 use crate::Failure;
 use crate::options::ObservableArgs;
-use crate::terminal::{colours_stdout, print, say, width};
+use crate::terminal::{colours, print, say, width};
 
 /// Where results go.
 #[derive(Args)]
@@ -119,7 +119,7 @@ impl Output<'_> {
 
 /// A heatmap of one array with the run's tokens below, as wide as the terminal.
 pub(crate) fn heatmap(run: &Run, result: &Labelled, array: &str, title: &str) -> String {
-    let style = if colours_stdout() { Style::Colour } else { Style::Plain };
+    let style = if colours() { Style::Colour } else { Style::Plain };
     let labels = labels(run);
     let map = result.array(array).and_then(|array| Heatmap::new(title, array, &labels));
     map.map_or_else(String::new, |map| map.render(style, width()))

@@ -3,11 +3,10 @@
 //! Readers leave early (`| head`), terminals close and disks fill up. The macros of the standard library panic then, so this
 //! tool uses what is here instead.
 
-use std::ffi::OsString;
 use std::fmt::Display;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
-use resolvent_report::terminal::visible;
+use resolvent_report::terminal::{takes_colours, visible};
 
 use crate::Failure;
 
@@ -33,32 +32,9 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// stderr for log lines: what it does not take is lost, and the log does not hear of it.
-pub(crate) struct Log;
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let _unheard = io::stderr().write_all(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// Whether colours may go to stdout.
-pub(crate) fn colours_stdout() -> bool {
-    io::stdout().is_terminal() && wants_colours(|name| std::env::var_os(name))
-}
-
-/// Whether colours may go to stderr.
-pub(crate) fn colours_stderr() -> bool {
-    io::stderr().is_terminal() && wants_colours(|name| std::env::var_os(name))
-}
-
-fn wants_colours(variable: impl Fn(&str) -> Option<OsString>) -> bool {
-    variable("NO_COLOR").is_none() && variable("TERM").is_none_or(|term| term != "dumb")
+pub(crate) fn colours() -> bool {
+    takes_colours(&io::stdout())
 }
 
 /// Characters in a line of the terminal.
@@ -66,23 +42,4 @@ pub(crate) fn width() -> usize {
     let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
     let shown = || terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
     columns.or_else(shown).unwrap_or(120)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn colours_are_left_out_where_they_are_not_wanted() {
-        for (no_color, term, wanted) in [
-            (None, None, true),
-            (None, Some("xterm"), true),
-            (None, Some("dumb"), false),
-            (Some("1"), Some("xterm"), false),
-            (Some(""), None, false),
-        ] {
-            let variable = |name: &str| if name == "NO_COLOR" { no_color } else { term }.map(OsString::from);
-            assert_eq!(wants_colours(variable), wanted, "NO_COLOR {no_color:?}, TERM {term:?}");
-        }
-    }
 }

@@ -44,7 +44,6 @@ fn devices(py: Python<'_>) -> Vec<String> {
 #[pymodule]
 mod _native {
     use pyo3::prelude::*;
-    use tracing_subscriber::EnvFilter;
 
     #[pymodule_export]
     use super::devices;
@@ -68,11 +67,7 @@ mod _native {
     /// Warnings of the library, such as that of a GPU which fails its self-test, go to stderr; `RESOLVENT_LOG` asks for more.
     #[pymodule_init]
     fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-        let filter = EnvFilter::try_from_env("RESOLVENT_LOG")
-            .unwrap_or_else(|_| EnvFilter::new("warn,wgpu_core=error,wgpu_hal=off,naga=error"));
-        let stderr = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-        // A second interpreter of the process finds it there.
-        let _there = stderr.with_target(false).without_time().try_init();
+        resolvent_report::terminal::start_log();
         Ok(())
     }
 

@@ -23,13 +23,14 @@ fn files_are_small() {
 #[test]
 fn nothing_prints_but_the_terminal_module() {
     let prints = ["print", "println", "eprint", "eprintln"].map(|name| format!("{name}!("));
-    let streams = ["stdout()", "stderr()"];
+    let streams = ["io::stdout", "io::stderr"];
     let mut seen = 0;
     for path in files("crates", &[".rs"]) {
         let inside = |folder: &str| path.starts_with(folder);
         let source = path.components().nth(2).is_some_and(|part| part.as_os_str() == "src");
         let tests = path.file_stem().is_some_and(|name| name.to_string_lossy().ends_with("tests"));
-        if !source || tests || inside("crates/xtask") || path.ends_with("crates/cli/src/terminal.rs") {
+        let terminal = ["crates/cli/src/terminal.rs", "crates/report/src/terminal/log.rs"];
+        if !source || tests || inside("crates/xtask") || terminal.iter().any(|file| path.ends_with(file)) {
             continue;
         }
         seen += 1;
