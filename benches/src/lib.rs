@@ -8,9 +8,8 @@ use resolvent_model::gaussian;
 /// `RESOLVENT_BENCH_DEVICE` names another adapter, by place or by part of its name.
 pub fn devices() -> Vec<(&'static str, Device)> {
     let wanted = std::env::var("RESOLVENT_BENCH_DEVICE").unwrap_or_else(|_| "gpu".to_owned());
-    let Ok(choice) = wanted.parse::<Choice>();
     let mut devices = vec![("host", Device::host())];
-    match Device::open(&Options::new(choice)) {
+    match wanted.parse().and_then(|choice: Choice| Device::open(&Options::new(choice))) {
         Ok(gpu) => {
             eprintln!("gpu is {}", gpu.info());
             devices.push(("gpu", gpu));

@@ -1,16 +1,20 @@
 //! `resolvent bench`
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use resolvent::Fault;
 use resolvent::bench::{Bench, BenchOptions, Difference, Tuned, bench, compare, tune};
+<<<<<<< main
 use resolvent::model::file_text;
+=======
+use resolvent_report::terminal::visible;
+>>>>>>> 1846d5f226f9efbf9532a96a980d5812e44e18fb
 
 use crate::Failure;
 use crate::options::DeviceArgs;
+use crate::terminal::{print, say};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -41,7 +45,7 @@ pub(crate) struct Args {
 
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     if let [before, after] = &args.compare[..] {
-        return print(&changes(&compare(&read(before)?, &read(after)?)?));
+        return print(changes(&compare(&read(before)?, &read(after)?)?).trim_end());
     }
     if args.tokens == 0 {
         return Err("--tokens 0 is no prompt; give one or more".into());
@@ -56,17 +60,17 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     if args.tune {
         let tuning = watched(|told| tune(&device, told))?;
         if !tuning.all.is_empty() && !tuning.cached {
-            eprintln!("not kept: there is no cache folder, or it cannot be written (RESOLVENT_CACHE names one)");
+            say("not kept: there is no cache folder, or it cannot be written (RESOLVENT_CACHE names one)");
         }
-        return print(&candidates(&tuning.all));
+        return print(candidates(&tuning.all).trim_end());
     }
     let options = BenchOptions { device, model: args.model.clone(), tokens: args.tokens, quick: args.quick };
     let timed = watched(|told| bench(&options, told))?;
     if let Some(path) = &args.out {
         resolvent::field::write_whole(path, format!("{:#}\n", timed.to_json()).as_bytes())?;
-        eprintln!("wrote {}", path.display());
+        say(format_args!("wrote {}", path.display()));
     }
-    print(&table(&timed, args.rows))
+    print(table(&timed, args.rows).trim_end())
 }
 
 /// `work`, with what it tells shown while it lasts.
@@ -96,12 +100,6 @@ fn candidates(tuned: &[Tuned]) -> String {
     text
 }
 
-fn print(text: &str) -> Result<(), Failure> {
-    let mut stdout = std::io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    Ok(stdout.flush()?)
-}
-
 fn read(path: &Path) -> Result<serde_json::Value, Failure> {
     let bytes = std::fs::read(path).map_err(|e| format!("{}: cannot be read: {e}", path.display()))?;
     let text = file_text(&bytes).map_err(|e| format!("{}: {e}", path.display()))?;
@@ -121,11 +119,11 @@ fn table(timed: &Bench, rows: usize) -> String {
     let mut text = format!(
         "{}\npeaks, measured here: {:.1} GFLOP/s of multiply-adds, {:.1} GB/s of copies\nfirst field of the embedded model: {}\n\n\
         {}, {} tokens\n",
-        timed.device,
+        visible(&timed.device),
         timed.peaks.flops / 1e9,
         timed.peaks.bytes / 1e9,
         shown(timed.first_field),
-        timed.model,
+        visible(&timed.model),
         timed.tokens
     );
     let _infallible = writeln!(
@@ -188,7 +186,7 @@ fn changes(changes: &[Difference]) -> String {
             true => format!("{x:.1}"),
             false => shown(*x),
         });
-        let _infallible = writeln!(text, "{name:<56} {before:>12} {after:>12} {faster:>7.2}x");
+        let _infallible = writeln!(text, "{:<56} {before:>12} {after:>12} {faster:>7.2}x", visible(name));
     }
     text
 }

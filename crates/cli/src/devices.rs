@@ -1,11 +1,12 @@
 //! `resolvent devices`
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 
-use resolvent::engine::{Choice, Device, Info, Options, adapters};
+use resolvent::engine::{Choice, Device, Info, Options, adapters, hidden_adapters};
+use resolvent_report::terminal::visible;
 
 use crate::Failure;
+use crate::terminal::print;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -21,13 +22,15 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         line(&mut text, &i.to_string(), &info, (!args.no_test).then(|| test(&options)));
     }
     if text.is_empty() {
-        text.push_str("no GPU adapter: install a Vulkan driver (on Debian: apt-get install mesa-vulkan-drivers)\n");
+        let fix = hidden_adapters()
+            .unwrap_or_else(|| "install a Vulkan driver (on Debian: apt-get install mesa-vulkan-drivers)".to_owned());
+        let _infallible = writeln!(text, "no GPU adapter: {fix}");
     }
     let host = Device::host();
     line(&mut text, "host", host.info(), None);
     let chosen = Device::open(&Options::default())?;
-    let _infallible = writeln!(text, "auto is {}", chosen.info().name);
-    Ok(std::io::stdout().write_all(text.as_bytes())?)
+    let _infallible = write!(text, "auto is {}", visible(&chosen.info().name));
+    print(&text)
 }
 
 fn test(options: &Options) -> String {
@@ -52,8 +55,8 @@ fn line(text: &mut String, index: &str, info: &Info, test: Option<String>) {
         true => String::new(),
         false => format!(", cooperative matrices of {} (--f16-inputs)", sides.join(" and ")),
     };
-    let _infallible = writeln!(text, "{index:>4}  {info}{subgroups}{f16}{units}");
+    let _infallible = writeln!(text, "{index:>4}  {}{subgroups}{f16}{units}", visible(&info.to_string()));
     if let Some(test) = test {
-        let _infallible = writeln!(text, "      {test}");
+        let _infallible = writeln!(text, "      {}", visible(&test));
     }
 }

@@ -5,6 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use indicatif::{ProgressBar, ProgressStyle};
 use resolvent::model::{Hub, HubEvent};
 
+use crate::terminal::say;
+
 /// The hub of the environment, with its downloads shown on stderr.
 pub(crate) fn hub() -> Hub {
     // Hidden by itself where stderr is no terminal.
@@ -13,7 +15,7 @@ pub(crate) fn hub() -> Hub {
         let mut bar = bar.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             HubEvent::Model { name, from, to } => {
-                eprintln!("downloading {name} from {from} to {}", to.display());
+                say(format_args!("downloading {name} from {from} to {}", to.display()));
             }
             HubEvent::File { name, bytes, have } => {
                 *bar = ProgressBar::new(bytes).with_style(style()).with_message(name.to_owned()).with_position(have);

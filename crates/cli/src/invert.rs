@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use resolvent::field::{Goal, InvertOptions, Method};
+use resolvent::field::{Goal, InvertOptions, Method, distinct};
 use resolvent::model::{Model, Observable, Run};
 use resolvent::{Context, Labelled, Place};
 
@@ -65,7 +65,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let observable = args.observable.observable(&model, run.tokens().len())?;
     let goals = args.goals(&model, &run, &observable)?;
     let last = goals.iter().map(Goal::position).max().unwrap_or(0);
-    let sites = parse_places(&args.from, &run, last)?;
+    let sites = distinct(parse_places(&args.from, &run, last)?);
     let result = resolvent::invert(&run, &goals, &sites, &options)?;
     output
         .naming(&run, Some(&args.observable))
@@ -112,7 +112,7 @@ impl Args {
         if goals.is_empty() {
             return Err("no goal was given; write --goal 2.5 (the change of the observable) or --field-goal".into());
         }
-        Ok(goals)
+        Ok(distinct(goals))
     }
 
     fn resolve(&self, model: &Model, run: &Run, j: &Observable, place: Place) -> Result<Vec<f32>, Failure> {

@@ -14,9 +14,11 @@ mod progress;
 mod regime;
 mod scale;
 mod sensitivity;
+mod signals;
 mod slice;
 mod steps;
 mod study;
+mod terminal;
 mod transfer;
 
 use std::process::ExitCode;
@@ -65,15 +67,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    signals::file_size_is_an_error();
     let cli = Cli::parse();
-    let filter = tracing_subscriber::EnvFilter::try_from_env("RESOLVENT_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,wgpu_core=error,wgpu_hal=off,naga=error"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .without_time()
-        .init();
+    resolvent_report::terminal::start_log();
     let done = match cli.command {
         Command::Run(args) => forward::main(&args),
         Command::Sensitivity(args) => sensitivity::main(&args),
@@ -91,9 +87,8 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) if output::is_closed_pipe(failure.as_ref()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("error: {}", one_line(&failure.to_string()));
+            terminal::say(format_args!("error: {}", one_line(&failure.to_string())));
             ExitCode::FAILURE
         }
     }

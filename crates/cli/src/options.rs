@@ -14,7 +14,7 @@ use crate::Failure;
 pub(crate) struct DeviceArgs {
     /// Device: auto, gpu, host, an index of `resolvent devices`, or part of an adapter's name
     #[arg(short, long, value_name = "DEVICE", default_value = "auto")]
-    pub(crate) device: String,
+    pub(crate) device: Choice,
     /// Memory for a batch's intermediate values and, as much again, for what is held of results, such as 512M or 2G;
     /// weights and the run itself come on top
     #[arg(long, value_name = "SIZE", value_parser = bytes, default_value = "512M")]
@@ -103,12 +103,11 @@ pub(crate) struct ObservableArgs {
 impl DeviceArgs {
     /// How to open the device.
     pub(crate) fn options(&self) -> Options {
-        let Ok(choice) = self.device.parse::<Choice>();
         Options {
             batch_bytes: self.memory,
             f16_weights: self.f16_weights,
             f16_inputs: self.f16_inputs,
-            ..Options::new(choice)
+            ..Options::new(self.device.clone())
         }
     }
 

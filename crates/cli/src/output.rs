@@ -1,16 +1,21 @@
 //! What commands print and write.
 
-use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use resolvent::Labelled;
 use resolvent::model::Run;
+<<<<<<< main
 use resolvent_report::terminal::{Heatmap, Style};
 use resolvent_report::{Figure, Grid, figures, strongest_rows};
+=======
+use resolvent_report::terminal::{Heatmap, Style, visible};
+use resolvent_report::{Figure, Grid, figures};
+>>>>>>> 1846d5f226f9efbf9532a96a980d5812e44e18fb
 
 use crate::Failure;
 use crate::options::ObservableArgs;
+use crate::terminal::{colours, print, say, width};
 
 /// Where results go.
 #[derive(Args)]
@@ -61,7 +66,7 @@ impl Output<'_> {
     pub(crate) fn finish(&self, result: &Labelled, text: impl FnOnce() -> String) -> Result<(), Failure> {
         if let Some(path) = &self.args.out {
             result.write(path)?;
-            eprintln!("wrote {}", path.display());
+            say(format_args!("wrote {}", path.display()));
         }
         self.show(result, text)
     }
@@ -71,12 +76,10 @@ impl Output<'_> {
         result.finite()?;
         if let Some(path) = &self.args.plot {
             self.plot(result)?.write(path)?;
-            eprintln!("wrote {}", path.display());
+            say(format_args!("wrote {}", path.display()));
         }
         let printed = if self.args.json { result.to_json() } else { text() };
-        let mut stdout = io::stdout().lock();
-        writeln!(stdout, "{}", printed.trim_end())?;
-        Ok(stdout.flush()?)
+        print(printed.trim_end())
     }
 
     /// The file to which a result may be written as it comes, and not whole.
@@ -96,7 +99,7 @@ impl Output<'_> {
         result: &Labelled,
         text: impl FnOnce() -> String,
     ) -> Result<(), Failure> {
-        eprintln!("wrote {}", path.display());
+        say(format_args!("wrote {}", path.display()));
         match self.wants_arrays() {
             true => self.show(&Labelled::read(path)?, text),
             false => self.show(result, text),
@@ -122,6 +125,7 @@ impl Output<'_> {
 
 /// A heatmap of one array with the run's tokens below, as wide as the terminal.
 pub(crate) fn heatmap(run: &Run, result: &Labelled, array: &str, title: &str) -> String {
+<<<<<<< main
     heatmaps(run, result, &[(array, title)])
 }
 
@@ -148,11 +152,17 @@ pub(crate) fn heatmaps(run: &Run, result: &Labelled, arrays: &[(&str, &str)]) ->
     };
     let maps: Vec<Heatmap<'_>> = found.into_iter().filter_map(map).collect();
     Heatmap::together(&maps, style, width)
+=======
+    let style = if colours() { Style::Colour } else { Style::Plain };
+    let labels = labels(run);
+    let map = result.array(array).and_then(|array| Heatmap::new(title, array, &labels));
+    map.map_or_else(String::new, |map| map.render(style, width()))
+>>>>>>> 1846d5f226f9efbf9532a96a980d5812e44e18fb
 }
 
-/// Text of one of a run's tokens.
+/// Text of one of a run's tokens, for a table.
 pub(crate) fn label(run: &Run, token: usize) -> String {
-    labels(run).swap_remove(token)
+    visible(&labels(run).swap_remove(token)).into_owned()
 }
 
 /// Texts of a run's tokens, for labels.
@@ -161,17 +171,8 @@ pub(crate) fn labels(run: &Run) -> Vec<String> {
     run.tokens().iter().map(text).collect()
 }
 
-fn terminal_width() -> Option<usize> {
-    terminal_size::terminal_size().map(|(width, _)| usize::from(width.0))
-}
-
 /// The checks that a result passed, in one line.
 pub(crate) fn checks(result: &Labelled) -> String {
     let each = result.certificates.iter().map(ToString::to_string);
     format!("checks: {}", each.collect::<Vec<_>>().join(", "))
-}
-
-/// Whether writing failed because the reader has seen enough (`| head`).
-pub(crate) fn is_closed_pipe(failure: &(dyn std::error::Error + 'static)) -> bool {
-    failure.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
 }

@@ -1,7 +1,11 @@
 //! `resolvent patch`
 
 use resolvent::Labelled;
+<<<<<<< main
 use resolvent::field::{Case, Joint, Predictor, PredictorOptions, SiteKind, patch_at};
+=======
+use resolvent::field::{Case, Predictor, PredictorOptions, SiteKind, distinct, patch_at};
+>>>>>>> 1846d5f226f9efbf9532a96a980d5812e44e18fb
 use resolvent::model::RunOptions;
 use resolvent_report::strongest_heads;
 
@@ -63,26 +67,31 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         );
     }
     let observable = args.observable.observable(&model, clean.len())?;
-    let sites = args.sites.iter().flat_map(|kind| kind.sites(model.config())).collect();
+    let kinds = distinct(args.sites.iter().copied());
+    let sites = kinds.iter().flat_map(|kind| kind.sites(model.config())).collect();
     let options = RunOptions { sites, ..RunOptions::default() };
     let (clean, corrupted) = (model.run_with(&clean, &options)?, model.run_with(&corrupted, &options)?);
-    let mut result = patch_at(&clean, &corrupted, &observable, &args.sites)?;
+    let mut result = patch_at(&clean, &corrupted, &observable, &kinds)?;
     if !args.predictors.is_empty() {
         let predictors = Predictor::beside_first_order(&args.predictors);
         let case = Case { clean: &clean, corrupted: &corrupted, observable: &observable };
         let options = PredictorOptions { steps: args.steps, flag: args.flag };
-        result = result.with_predictors(&case, &args.sites, &predictors, options)?;
+        result = result.with_predictors(&case, &kinds, &predictors, options)?;
     }
     if let Some(count) = args.interactions {
         let case = Case { clean: &clean, corrupted: &corrupted, observable: &observable };
+<<<<<<< main
         result = result.with_interactions(&case, args.sites[0], count, args.joint)?;
+=======
+        result = result.with_interactions(&case, kinds[0], count)?;
+>>>>>>> 1846d5f226f9efbf9532a96a980d5812e44e18fb
     }
     output.naming(&corrupted, Some(&args.observable)).finish(&result, || {
         let value = |name| result.array(name).map_or(f32::NAN, |a| a.data[0]);
         let (from, to) = (value("corrupted_value"), value("clean_value"));
         let on = format!(" on J = {}: corrupted {from:.4}, clean {to:.4}", args.observable.title());
         let mut text = String::new();
-        for kind in &args.sites {
+        for kind in &kinds {
             let [effect, first_order] = kind.arrays();
             let of = if *kind == SiteKind::Resid { String::new() } else { format!(", {kind}") };
             // What J is is above the first map.
@@ -95,7 +104,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
                 text.push('\n');
             }
         }
-        text.push_str(&agreements(&result, &args.sites));
+        text.push_str(&agreements(&result, &kinds));
         text.push_str(&pairs(&result));
         format!("{text}{}", checks(&result))
     })

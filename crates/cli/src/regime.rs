@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
-use resolvent::field::{RegimeOptions, regime};
+use resolvent::field::{RegimeOptions, distinct, regime};
 use resolvent::model::Run;
 use resolvent::{Context, Labelled};
+use resolvent_report::terminal::visible;
 
 use crate::Failure;
 use crate::options::{DirectionArgs, DonorArgs, ModelArgs, ObservableArgs, PromptArgs, parse_places};
@@ -50,7 +51,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let model = args.model.open()?;
     let run = model.run(&args.prompt.tokens(&model)?, &[])?;
     let observable = args.observable.observable(&model, run.tokens().len())?;
-    let places = parse_places(&args.sites, &run, observable.position())?;
+    let places = distinct(parse_places(&args.sites, &run, observable.position())?);
     let other = args.donor.run(&model)?;
     let direction = args.direction.parse(&model)?;
     let unit = args.direction.unit;
@@ -59,7 +60,11 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         true => direction.where_it_is(&run, &places, context)?,
         false => places.iter().copied().zip(direction.resolve_all(&run, &places, context)?).collect(),
     };
-    let options = RegimeOptions { amplitudes: args.amplitudes.clone(), absolute: args.absolute, field: args.field };
+    let options = RegimeOptions {
+        amplitudes: distinct(args.amplitudes.iter().copied()),
+        absolute: args.absolute,
+        field: args.field,
+    };
     let result = regime(&run, &observable, &sites, &options)?
         .note("direction", &args.direction.direction)
         .note("unit", args.direction.unit.to_string());
@@ -75,8 +80,8 @@ fn table(run: &Run, args: &Args, result: &Labelled) -> String {
     let unit = if args.absolute { "the direction" } else { "|h[l,t]| times the direction" };
     let mut text = format!(
         "J = {} along {}; amplitudes in units of {unit}\n{:<22} {:>10} {:>10} {:>9} {:>9}   error at",
-        args.observable.title(),
-        args.direction.direction,
+        visible(&args.observable.title()),
+        visible(&args.direction.direction),
         "source at",
         "dJ/da",
         "d2J/da2",

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use resolvent::Labelled;
-use resolvent::field::{PREDICTORS, QUANTITIES, ScaleOptions};
+use resolvent::field::{PREDICTORS, QUANTITIES, ScaleOptions, distinct};
 use resolvent::model::{Model, PromptSet, TokenPair};
 
 use crate::Failure;
@@ -53,7 +53,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let (small, large) = (model(&device, &args.small)?, model(&device, &args.large)?);
     let prompts = args.pairs(&set, &small, &large)?;
     let given = args.token.iter().map(|t| token(&small, t)).collect::<Result<Vec<u32>, Failure>>()?;
-    let mut tokens = given;
+    let mut tokens = distinct(given);
     if tokens.is_empty() {
         tokens = prompts.iter().flat_map(|p| [p.target, p.against]).collect();
         tokens.sort_unstable();
@@ -72,7 +72,7 @@ impl Args {
     fn pairs(&self, set: &PromptSet, small: &Model, large: &Model) -> Result<Vec<TokenPair>, Failure> {
         let names: Vec<&String> = match self.task.is_empty() {
             true => set.tasks.keys().collect(),
-            false => self.task.iter().collect(),
+            false => distinct(&self.task),
         };
         let (mut by_task, mut fits) = (Vec::new(), Fits::default());
         for name in names {

@@ -3,13 +3,15 @@
 use std::fmt::Write as _;
 
 use resolvent::Place;
-use resolvent::field::{Basis, BasisContext, PlacePairs, Reading, RsvdOptions, Slice, Spectrum, spectrum};
+use resolvent::field::{Basis, BasisContext, PlacePairs, Reading, RsvdOptions, Slice, Spectrum, distinct, spectrum};
 use resolvent::model::{Linearization, Mode, Model, Observable, Run, from_end};
+use resolvent_report::terminal::visible;
 
 use crate::Failure;
 use crate::options::{ModelArgs, ObservableArgs, PromptArgs, parse_places, tokens};
 use crate::output::{Output, OutputArgs, checks, label};
 use crate::progress::Progress;
+use crate::terminal::say;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -76,7 +78,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let run = model.run(&args.prompt.tokens(&model)?, &[])?;
     let output = output.naming(&run, None);
     let linear = run.linearize(Mode::Exact);
-    let (from, to) = (places(&args.from, &run)?, places(&args.to, &run)?);
+    let (from, to) = (distinct(places(&args.from, &run)?), distinct(places(&args.to, &run)?));
     match args.svd {
         true => args.spectrum(&linear, [&from, &to], &output),
         false => args.slice(&linear, [&from, &to], &output),
@@ -120,7 +122,7 @@ impl Args {
         let sliced = slice.write(path, self.fresh, &mut show)?;
         drop(progress);
         if sliced.resumed > 0 {
-            eprintln!("went on where an interrupted run had ended: {} parts were done", sliced.resumed);
+            say(format_args!("resumed an interrupted run: {} parts were complete", sliced.resumed));
         }
         output.finish_streamed(path, &sliced.result, || {
             format!("{}{}", self.title(&slice, &sliced.strongest, run), checks(&sliced.result))
@@ -177,7 +179,7 @@ impl Args {
         let texts = self.donor.iter().map(|text| tokens(model, Some(text), None));
         let ids = self.donor_tokens.iter().map(|ids| tokens(model, None, Some(ids)));
         let prompts: Result<Vec<Vec<u32>>, Failure> = texts.chain(ids).collect();
-        Ok(prompts?.iter().map(|tokens| model.run(tokens, &[])).collect::<Result<_, _>>()?)
+        Ok(distinct(prompts?).iter().map(|tokens| model.run(tokens, &[])).collect::<Result<_, _>>()?)
     }
 
     /// What was computed, and the strongest pairs.
@@ -185,7 +187,8 @@ impl Args {
         let [m, k] = slice.shape();
         let readout = self.readout.as_ref().unwrap_or(&self.basis);
         let (pairs, pass) = (slice.pairs().len(), slice.chosen_pass().name());
-        let mut text = format!("{pairs} pairs, {m} x {k}, {readout} <- {}, {pass}\n", self.basis);
+        let (readout, basis) = (visible(readout), visible(&self.basis));
+        let mut text = format!("{pairs} pairs, {m} x {k}, {readout} <- {basis}, {pass}\n");
         for (along, title) in [(true, "strongest along a token"), (false, "strongest between tokens")] {
             let mut readings = strongest.iter().filter(|r| (r.from.1 == r.to.1) == along).peekable();
             if readings.peek().is_some() {
@@ -231,7 +234,7 @@ fn line(reading: &Reading, value: &str, run: &Run) -> String {
 
 /// A token's text with its blanks shown.
 fn shown(text: &str) -> String {
-    text.replace(' ', "·").escape_debug().to_string()
+    visible(&text.replace(' ', "·")).into_owned()
 }
 
 #[cfg(test)]

@@ -1,17 +1,26 @@
 //! `resolvent study` and `resolvent demo`
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
+<<<<<<< main
 use resolvent::field::study::{LeftOut, Statement, StepProgress, Study, StudyOptions, statements};
+=======
+use resolvent::field::distinct;
+use resolvent::field::study::{Statement, StepProgress, Study, StudyOptions, statements};
+>>>>>>> 1846d5f226f9efbf9532a96a980d5812e44e18fb
 use resolvent::model::Model;
+use resolvent_report::terminal::visible;
 use resolvent_report::{Studied, study_page};
 
 use crate::Failure;
 use crate::options::{DeviceArgs, ModelArgs, model, prompt_set};
+<<<<<<< main
 use crate::steps::{first_look, in_words, say};
+=======
+use crate::terminal::print;
+>>>>>>> 1846d5f226f9efbf9532a96a980d5812e44e18fb
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -53,7 +62,10 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let set = prompt_set(args.prompts.as_deref())?;
     let device = args.model.device.open()?;
     let large = model(&device, &args.model.model)?;
-    let small = args.small.iter().map(|name| model(&device, name)).collect::<Result<Vec<Model>, Failure>>()?;
+    let small = distinct(args.small.iter())
+        .into_iter()
+        .map(|name| model(&device, name))
+        .collect::<Result<Vec<Model>, Failure>>()?;
     let options = StudyOptions { tasks: args.task.clone(), prompts: args.limit, quick: args.quick, seed: args.seed };
     run(&Study::new(&large, &small, &set, options)?, &args.out)
 }
@@ -102,7 +114,11 @@ fn run(study: &Study<'_>, folder: &Path) -> Result<(), Failure> {
             say(&format!("   {:>2}/{}  {words}", progress.done + 1, progress.of));
         }
         bar.set_position(progress.done as u64);
+<<<<<<< main
         bar.set_message(words);
+=======
+        bar.set_message(visible(progress.name).into_owned());
+>>>>>>> 1846d5f226f9efbf9532a96a980d5812e44e18fb
     });
     bar.finish_and_clear();
     let done = done?;
@@ -114,6 +130,7 @@ fn run(study: &Study<'_>, folder: &Path) -> Result<(), Failure> {
     for statement in statements(&done) {
         line(&mut text, &statement);
     }
+<<<<<<< main
     text.push_str(&listed(&left_out));
     let _infallible = writeln!(text, "\n{}", page.display());
     let mut stdout = std::io::stdout().lock();
@@ -145,6 +162,10 @@ fn listed(left_out: &[LeftOut]) -> String {
         let _infallible = writeln!(text, "  and {} more, which the page names", order.len() - NAMED);
     }
     text
+=======
+    let _infallible = write!(text, "\n{}", visible(&page.display().to_string()));
+    print(&text)
+>>>>>>> 1846d5f226f9efbf9532a96a980d5812e44e18fb
 }
 
 fn line(text: &mut String, s: &Statement) {

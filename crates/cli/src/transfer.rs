@@ -1,6 +1,6 @@
 //! `resolvent transfer`
 
-use resolvent::field::TransferOptions;
+use resolvent::field::{TransferOptions, distinct};
 
 use crate::Failure;
 use crate::options::{DonorArgs, ModelArgs, ObservableArgs, PromptArgs, tokens};
@@ -41,8 +41,9 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let run = model.run(&args.prompt.tokens(&model)?, &[])?;
     let donor = args.donor.run(&model)?.ok_or("no donor was given; write --donor TEXT or --donor-tokens IDS")?;
     let observable = args.observable.observable(&model, run.tokens().len())?;
-    let other = |text: &String| -> Result<_, Failure> { Ok(model.run(&tokens(&model, Some(text), None)?, &[])?) };
-    let others = args.other.iter().map(other).collect::<Result<Vec<_>, Failure>>()?;
+    let other = |text: &String| tokens(&model, Some(text), None);
+    let others = distinct(args.other.iter().map(other).collect::<Result<Vec<_>, Failure>>()?);
+    let others = others.iter().map(|tokens| model.run(tokens, &[])).collect::<Result<Vec<_>, _>>()?;
     let options = TransferOptions { scale: args.scale, random: args.controls, seed: args.seed };
     let result = resolvent::transfer(&run, &donor, &observable, &others, &options)?;
     output.naming(&run, Some(&args.observable)).finish(&result, || {

@@ -54,7 +54,7 @@ pub struct Info {
     pub name: String,
     /// Driver name and version.
     pub driver: String,
-    /// Vulkan, Metal, Dx12, Gl, or host.
+    /// Vulkan, Metal, Dx12, or host.
     pub backend: String,
     /// Kind of device.
     pub kind: Kind,
@@ -108,6 +108,11 @@ pub fn adapters() -> Vec<Info> {
     gpu::adapters()
 }
 
+/// Returns what hides adapters of this machine, if an environment variable does: its name, its value and what to do.
+pub fn hidden_adapters() -> Option<String> {
+    gpu::hidden()
+}
+
 /// The text that measurement found best for launches of one size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Preference {
@@ -154,7 +159,13 @@ impl Device {
             Choice::Host => Executor::Host(host::Host::new(options)),
             Choice::Auto => match gpu::Gpu::open(options) {
                 Ok(gpu) => Executor::Gpu(gpu),
-                Err(Error::NoAdapter { .. }) => Executor::Host(host::Host::new(options)),
+                Err(Error::NoAdapter { .. }) => {
+                    // A machine without a GPU is no news. A variable that hides its GPU is.
+                    if let Some(hidden) = gpu::hidden() {
+                        tracing::warn!("no GPU adapter: {hidden}; using the host executor");
+                    }
+                    Executor::Host(host::Host::new(options))
+                }
                 Err(other) => {
                     tracing::warn!("{other}; using the host executor");
                     Executor::Host(host::Host::new(options))

@@ -8,13 +8,23 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// A text that names no device.
+    #[error(
+        "invalid device `{text}`: expected auto, gpu, host, an index of `resolvent devices`, or part of an adapter's name"
+    )]
+    Choice {
+        /// The text as the user wrote it.
+        text: String,
+    },
     /// No adapter matches the device that was asked for.
-    #[error("no GPU adapter matches `{wanted}` (found: {found}); install a Vulkan driver or use `--device host`")]
+    #[error("no GPU adapter matches `{wanted}` (found: {found}); {fix}")]
     NoAdapter {
         /// The choice as the user wrote it.
         wanted: String,
         /// The adapters there are, by name, or `none`.
         found: String,
+        /// What to do: install a driver, name another adapter, or let an environment variable go.
+        fix: String,
     },
     /// The adapter exists, but would not give a device.
     #[error("adapter `{adapter}` gave no device: {reason}; try another with `--device`, or `--device host`")]

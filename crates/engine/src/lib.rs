@@ -27,7 +27,7 @@ mod stop;
 mod tensor;
 
 pub use buffer::Buffer;
-pub use device::{Device, Info, Kind, Preference, adapters};
+pub use device::{Device, Info, Kind, Preference, adapters, hidden_adapters};
 pub use error::{Error, Result};
 pub use kernel::{Bound, Constants, Kernel, as_u32};
 pub use options::{BATCH_BYTES, Choice, Options};

@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use crate::error::{Error, Result};
+
 /// Which device to open.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Choice {
@@ -21,14 +23,17 @@ pub enum Choice {
 }
 
 impl FromStr for Choice {
-    type Err = std::convert::Infallible;
+    type Err = Error;
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(match text {
+    /// Reads a choice without regard to case; an empty name would match every adapter, so it is an error.
+    fn from_str(text: &str) -> Result<Self> {
+        let name = text.trim();
+        Ok(match name.to_lowercase().as_str() {
+            "" => return Err(Error::Choice { text: text.to_owned() }),
             "auto" => Self::Auto,
             "gpu" => Self::Gpu,
             "host" | "cpu" => Self::Host,
-            other => other.parse().map_or_else(|_| Self::Name(other.to_owned()), Self::Index),
+            other => other.parse().map_or_else(|_| Self::Name(name.to_owned()), Self::Index),
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Files that appear whole: written beside their place under a passing name, and renamed.
 
-use std::io::Write;
-use std::path::Path;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
@@ -10,30 +10,181 @@ use crate::error::{Error, Result};
 /// # Errors
 /// A directory that is missing or not writable, or a path that is one.
 pub fn check_writable(path: &Path) -> Result<()> {
-    temporary(path).map(|_| ())
+    match Target::of(path)? {
+        Target::File(at) => temporary(path, &at).map(|_| ()),
+        // Opening a pipe waits for its reader, and a reader takes what opens and closes it for the whole.
+        Target::Stream(_) => Ok(()),
+    }
 }
 
-/// Writes a file whole: to a temporary file beside `path`, which is then renamed and replaces what was there.
+/// Writes a file whole: to a temporary file beside it, which is then renamed and replaces what was there. A symbolic link
+/// stays a link and its target is replaced; a file that is replaced keeps its permissions. What is no regular file, such as a
+/// pipe or a device, is written to directly.
 ///
 /// # Errors
 /// As [`check_writable`], or a full disk.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let fail = |reason: String| Error::File { path: path.to_owned(), reason };
-    let mut file = temporary(path)?;
-    file.write_all(bytes).map_err(|e| fail(format!("cannot be written: {e}; is the disk full?")))?;
-    file.persist(path).map_err(|e| fail(format!("cannot be written: {}", e.error)))?;
-    Ok(())
+    let fail = |e: &io::Error| unwritten(path, e);
+    match Target::of(path)? {
+        Target::File(at) => {
+            let mut file = temporary(path, &at)?;
+            file.write_all(bytes).map_err(|e| fail(&e))?;
+            keep_permissions(file.as_file(), &at).map_err(|e| fail(&e))?;
+            file.persist(at).map_err(|e| fail(&e.error))?;
+            Ok(())
+        }
+        Target::Stream(at) => {
+            let opened = std::fs::OpenOptions::new().write(true).open(at);
+            opened.and_then(|mut file| file.write_all(bytes)).map_err(|e| fail(&e))
+        }
+    }
 }
 
-fn temporary(path: &Path) -> Result<tempfile::NamedTempFile> {
-    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+/// What writing to a path changes.
+pub(crate) enum Target {
+    /// This file, which need not exist.
+    File(PathBuf),
+    /// A pipe, a terminal or another device: nothing that a rename may replace.
+    Stream(PathBuf),
+}
+
+impl Target {
+    /// Follows the symbolic links of `path`.
+    pub(crate) fn of(path: &Path) -> Result<Self> {
+        let at = followed(path).map_err(|e| misplaced(path, &e))?;
+        match std::fs::metadata(&at) {
+            Ok(found) if found.is_dir() => Err(misplaced(path, &io::ErrorKind::IsADirectory.into())),
+            Ok(found) if !found.is_file() => Ok(Self::Stream(at)),
+            // A directory that is missing shows when a file is made in it.
+            Ok(_) | Err(_) => Ok(Self::File(at)),
+        }
+    }
+}
+
+/// As many links as Linux follows.
+const MOST_LINKS: usize = 40;
+
+/// The path at the end of a chain of symbolic links. The last link may name a file that does not exist yet, which is why
+/// canonical paths are of no use.
+fn followed(path: &Path) -> io::Result<PathBuf> {
+    let mut at = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        match std::fs::read_link(&at) {
+            Ok(to) => at = at.parent().unwrap_or(Path::new("")).join(to),
+            Err(_) => return Ok(at),
+        }
+    }
+    Err(io::Error::other("its symbolic links form a loop"))
+}
+
+/// Gives `file` the permissions of the file at `at`, which it is about to replace, if there is one.
+pub(crate) fn keep_permissions(file: &std::fs::File, at: &Path) -> io::Result<()> {
+    match std::fs::metadata(at) {
+        Ok(old) if cfg!(unix) => file.set_permissions(old.permissions()),
+        _ => Ok(()),
+    }
+}
+
+/// The error of a write to `path` that had begun.
+pub(crate) fn unwritten(path: &Path, error: &io::Error) -> Error {
+    let reason = format!("cannot be written: {error}; is the disk full, or the size of files limited (ulimit -f)?");
+    Error::File { path: path.to_owned(), reason }
+}
+
+fn misplaced(path: &Path, error: &io::Error) -> Error {
+    let reason = format!("cannot be written: {error}; name a file in a directory that exists and is yours to write to");
+    Error::File { path: path.to_owned(), reason }
+}
+
+/// A temporary file beside `at`, which is what `path` names.
+fn temporary(path: &Path, at: &Path) -> Result<tempfile::NamedTempFile> {
+    let dir = at.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
-    // Other users may read a result as they may read any new file; the crate's own default is private.
+    // A result is a new file like any other, so the user's mask decides who reads it; the crate's own default is private.
     #[cfg(unix)]
-    let builder = builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
-    let made = if path.is_dir() { Err(std::io::ErrorKind::IsADirectory.into()) } else { builder.tempfile_in(dir) };
-    made.map_err(|e| Error::File {
-        path: path.to_owned(),
-        reason: format!("cannot be written: {e}; name a file in a directory that exists and is yours to write to"),
-    })
+    let builder = builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.tempfile_in(dir).map_err(|e| misplaced(path, &e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("out.json");
+        for bytes in [&b"first and longer"[..], b"second"] {
+            check_writable(&path).expect("writable");
+            write_whole(&path, bytes).expect("writes");
+            assert_eq!(std::fs::read(&path).expect("a file"), bytes);
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1);
+        assert!(write_whole(folder.path(), b"").is_err() && check_writable(folder.path()).is_err());
+        assert!(check_writable(&folder.path().join("missing/out.json")).is_err());
+    }
+
+    #[cfg(unix)]
+    mod unix {
+        use super::*;
+        use std::os::unix::fs::{PermissionsExt, symlink};
+
+        fn mode(path: &Path) -> u32 {
+            std::fs::metadata(path).expect("a file").permissions().mode() & 0o777
+        }
+
+        #[test]
+        fn links_stay_links() {
+            let folder = tempfile::tempdir().expect("a folder");
+            let at = |name: &str| folder.path().join(name);
+            std::fs::create_dir(at("data")).expect("a folder");
+            // Relative to the folder of the link, through a second link, to a file that does not exist yet.
+            symlink("data/second", at("first")).expect("a link");
+            symlink("real", at("data/second")).expect("a link");
+            for bytes in [&b"new"[..], b"newer"] {
+                write_whole(&at("first"), bytes).expect("writes");
+                assert_eq!(std::fs::read(at("data/real")).expect("the target"), bytes);
+            }
+            for link in ["first", "data/second"] {
+                assert!(std::fs::symlink_metadata(at(link)).expect("a link").is_symlink(), "{link}");
+            }
+            symlink("b", at("a")).expect("a link");
+            symlink("a", at("b")).expect("a link");
+            let error = write_whole(&at("a"), b"").expect_err("a loop").to_string();
+            assert!(error.contains("symbolic links form a loop"), "{error}");
+            symlink("data", at("folder")).expect("a link");
+            assert!(check_writable(&at("folder")).is_err(), "a link to a folder");
+        }
+
+        #[test]
+        fn permissions_stay() {
+            let folder = tempfile::tempdir().expect("a folder");
+            let [fresh, plain, path] = ["fresh", "plain", "old"].map(|name| folder.path().join(name));
+            for wanted in [0o600, 0o640, 0o664, 0o444] {
+                std::fs::write(&path, b"old").or_else(|_| std::fs::remove_file(&path)).expect("writable");
+                std::fs::set_permissions(&path, PermissionsExt::from_mode(wanted)).expect("ours");
+                write_whole(&path, b"new").expect("writes");
+                assert_eq!(mode(&path), wanted, "{wanted:o}");
+                std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).expect("ours");
+            }
+            // A new file is as any new file of this process: its mask decides.
+            std::fs::write(&plain, b"").expect("writable");
+            write_whole(&fresh, b"").expect("writes");
+            assert_eq!(mode(&fresh), mode(&plain));
+        }
+
+        #[cfg(target_os = "linux")]
+        #[test]
+        fn a_device_is_written_to_and_not_replaced() {
+            let folder = tempfile::tempdir().expect("a folder");
+            let full = folder.path().join("full.json");
+            symlink("/dev/full", &full).expect("a link");
+            check_writable(&full).expect("is asked when it is written");
+            let error = write_whole(&full, b"more").expect_err("is full").to_string();
+            assert!(error.contains("full.json: cannot be written") && error.contains("disk full"), "{error}");
+            write_whole(Path::new("/dev/null"), b"more").expect("takes all");
+            assert!(std::fs::metadata("/dev/null").is_ok_and(|found| !found.is_file()));
+            assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1, "nothing is left");
+        }
+    }
 }

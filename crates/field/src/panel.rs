@@ -1,5 +1,6 @@
 //! The predictors of a patch sweep as part of its result.
 
+use crate::distinct::distinct;
 use crate::error::Result;
 use crate::labelled::Labelled;
 use crate::noise;
@@ -11,7 +12,7 @@ use crate::stats::Pairs;
 impl Labelled {
     /// A result of [`crate::patch_at`] with the predictions of `predictors` for each of its kinds: arrays `predicted [P, ...]`
     /// and `cost [P]` of the field and `predicted.KIND`, `cost.KIND` of other kinds, and of `hvp` the reliability ratios,
-    /// `reliability [...]`. Costs are operations over those of one forward pass.
+    /// `reliability [...]`. Costs are operations over those of one forward pass. A kind or predictor that is repeated counts once.
     ///
     /// Certificates, of all kinds together: first order by two routes, second order by two routes, as far as they are there.
     ///
@@ -25,10 +26,11 @@ impl Labelled {
         options: PredictorOptions,
     ) -> Result<Self> {
         let (config, tokens) = (case.corrupted.model().config(), case.corrupted.tokens().len());
+        let predictors = &distinct(predictors.iter().copied())[..];
         let names: Vec<&str> = predictors.iter().map(|p| p.name()).collect();
         self = self.note("predictors", names.join(","));
         let mut worst = Vec::new();
-        for &kind in kinds {
+        for kind in distinct(kinds.iter().copied()) {
             let panel = predict(case, kind, predictors, options)?;
             let axes = kind.axes(config, tokens);
             let all: Vec<_> = [("predictor", predictors.len())].into_iter().chain(axes.clone()).collect();

@@ -9,6 +9,7 @@ use resolvent_model::{Edit, EditedRun, Mode, Observable, Run, values_of};
 
 use crate::certificate::{Certificate, adjoint, alone, narrow, same, worse};
 use crate::displacements::Displacements;
+use crate::distinct::distinct;
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
 use crate::noise;
@@ -140,7 +141,8 @@ pub fn patch(clean: &Run, corrupted: &Run, observable: &Observable) -> Result<La
 }
 
 /// As [`patch`], at sites of several kinds: besides `effect` and `first_order` of the field, arrays such as
-/// `effect.attn_out [L, T]` and `effect.z [L, H, T]`. Both runs must have been prepared for the sites of the kinds.
+/// `effect.attn_out [L, T]` and `effect.z [L, H, T]`. Both runs must have been prepared for the sites of the kinds. A kind that
+/// is repeated counts once.
 ///
 /// # Errors
 /// As [`patch`], or sites that the runs were not prepared for.
@@ -155,7 +157,7 @@ pub fn patch_at(clean: &Run, corrupted: &Run, observable: &Observable, kinds: &[
         .note("clean_tokens", clean.tokens().iter().map(u32::to_string).collect::<Vec<_>>().join(","));
     let pass = pass(&case)?;
     let (mut restored, mut worst) = (None, 0.0);
-    for &kind in kinds {
+    for kind in distinct(kinds.iter().copied()) {
         let effects = effects(&[case], kind)?.remove(0);
         if kind == SiteKind::Resid {
             let place = observable.level(corrupted.model().config()) * tokens + observable.position();

@@ -199,6 +199,7 @@ fn probes(run: &Run, sites: &[(Place, Vec<f32>)], options: &RegimeOptions) -> Re
     if let Some(a) = wrong {
         return Err(Error::Input(format!("{a} is no amplitude; give finite numbers other than 0")));
     }
+    let largest = options.amplitudes.iter().fold(0.0f32, |largest, a| largest.max(a.abs()));
     let field = run.field()?;
     let mut probes = Vec::with_capacity(sites.len());
     for ((level, token), direction) in sites {
@@ -212,6 +213,11 @@ fn probes(run: &Run, sites: &[(Place, Vec<f32>)], options: &RegimeOptions) -> Re
         let vector: Vec<f32> = direction.iter().map(|&x| (unit * f64::from(x)) as f32).collect();
         let (place, site) = ((*level, *token), Site::level(*level, run.model().config()));
         let size = norm(&vector);
+        if size * f64::from(largest) > f64::from(f32::MAX) {
+            return Err(Error::Input(format!(
+                "amplitude {largest:e} of a source of length {size:.1e} at {level},{token} is beyond f32; give smaller amplitudes"
+            )));
+        }
         probes.push(Probe { place, site, vector, size });
     }
     Ok(probes)

@@ -64,6 +64,13 @@ pub fn transfer(
     let (here, there) = (prompt.field()?, donor.field()?);
     let displacement: Vec<f32> = there.iter().zip(&here).map(|(q, p)| options.scale * (q - p)).collect();
     let axes = [("level", levels), ("token", tokens)];
+    if let Some(i) = displacement.iter().position(|x| !x.is_finite()) {
+        let (level, token) = (i / (tokens * d), i / d % tokens);
+        return Err(Error::Input(format!(
+            "{:e} times the displacement at {level},{token} is beyond f32; give a smaller --scale",
+            options.scale
+        )));
+    }
 
     let values = sweep(prompt, observable, &displacement)?;
     let fractions = |values: &[f64]| -> Vec<f64> { values.iter().map(|v| (v - from) / step).collect() };

@@ -49,7 +49,7 @@ impl From<engine::Error> for Failure {
     fn from(error: engine::Error) -> Self {
         Self(match error {
             // Launches and tensors are built from what the caller gave, not from what the device is.
-            engine::Error::TooLarge { .. } => PyValueError::new_err(error.to_string()),
+            engine::Error::TooLarge { .. } | engine::Error::Choice { .. } => PyValueError::new_err(error.to_string()),
             _ => DeviceError::new_err(one_line(&error.to_string())),
         })
     }

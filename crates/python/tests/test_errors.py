@@ -34,6 +34,7 @@ def one_line(caught):
         (ValueError, "patching pairs them", lambda m, r: m.patch_sweep([1], [2, 3], logit(1))),
         (FileNotFoundError, "nowhere", lambda m, r: r.green((1, 1), "nowhere.safetensors")),
         (FileNotFoundError, "nowhere", lambda m, r: resolvent.Result.load("nowhere.safetensors")),
+        (ValueError, "expected auto, gpu, host", lambda m, r: Model.from_pretrained("random", device="")),
         (TypeError, "str", lambda m, r: m.patch_sweep([1], [2], logit(1), sites="resid")),
     ],
 )

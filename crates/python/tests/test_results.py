@@ -72,6 +72,30 @@ def test_files(run, swept, tmp_path):
         swept.save(tmp_path / "nowhere/x.json")
 
 
+def test_files_are_read_by_the_safetensors_package(run, tiny, tmp_path):
+    from safetensors import safe_open
+
+    def read(path):
+        with safe_open(path, "numpy") as file:
+            assert file.metadata()["analysis"]
+            return {name: file.get_tensor(name) for name in file.keys()}
+
+    once = ["resid", "z"]
+    for sites in (once, ["resid", "resid", "z", "resid"]):
+        swept = tiny.patch_sweep([3, 1, 4, 1, 5], [3, 1, 9, 1, 5], J, sites=sites)
+        swept.save(tmp_path / "x.safetensors")
+        arrays = read(tmp_path / "x.safetensors")
+        assert arrays.keys() == swept.arrays.keys()
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(array, swept[name])
+    results = (run.result(), run.sensitivity(J), run.green((1, 2), geometry=True), run.regime(J, sites=[(1, 2)]))
+    for result in (*results, run.invert((J, 1.0)), run.transfer([3, 1, 9, 1, 5], J)):
+        result.save(tmp_path / "y.safetensors")
+        assert read(tmp_path / "y.safetensors").keys() == result.arrays.keys()
+    sliced = run.slice(rank=2, out=tmp_path / "z.safetensors")
+    assert read(tmp_path / "z.safetensors").keys() == sliced.arrays.keys()
+
+
 def test_pandas_and_matplotlib_may_be_missing(swept, monkeypatch):
     for package, use in (("pandas", swept.to_pandas), ("matplotlib.pyplot", swept.plot)):
         monkeypatch.setitem(sys.modules, package, None)

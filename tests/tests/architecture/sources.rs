@@ -15,6 +15,30 @@ fn files_are_small() {
     }
 }
 
+/// The macros that print panic where nothing can be printed. What users see is written by one module, which does not.
+#[test]
+fn nothing_prints_but_the_terminal_module() {
+    let prints = ["print", "println", "eprint", "eprintln"].map(|name| format!("{name}!("));
+    let streams = ["io::stdout", "io::stderr"];
+    let mut seen = 0;
+    for path in files("crates", &[".rs"]) {
+        let inside = |folder: &str| path.starts_with(folder);
+        let source = path.components().nth(2).is_some_and(|part| part.as_os_str() == "src");
+        let tests = path.file_stem().is_some_and(|name| name.to_string_lossy().ends_with("tests"));
+        let terminal = ["crates/cli/src/terminal.rs", "crates/report/src/terminal/log.rs"];
+        if !source || tests || inside("crates/xtask") || terminal.iter().any(|file| path.ends_with(file)) {
+            continue;
+        }
+        seen += 1;
+        for line in text(&path).lines() {
+            let code = line.split("//").next().unwrap_or_default();
+            let printing = prints.iter().any(|name| code.contains(name)) || streams.iter().any(|s| code.contains(s));
+            assert!(!printing, "{}: use crates/cli/src/terminal.rs: {line}", path.display());
+        }
+    }
+    assert!(seen > 100, "the scan itself found {seen} files");
+}
+
 /// The library that drives GPUs is named in one folder and in the manifest of its crate.
 #[test]
 fn wgpu_is_named_in_one_place() {

@@ -199,3 +199,15 @@ fn an_unknown_adapter_is_refused_with_a_list_of_adapters() {
     let line = run(&["run", "--tokens", "1", "--device", "imagined"]).failed();
     assert!(line.contains("no GPU adapter matches `imagined` (found: "), "{line}");
 }
+
+/// What overflows because an option is too large names the option, and no edit that nobody made.
+#[test]
+fn sizes_beyond_f32() {
+    let transfer = ["transfer", "--tokens", "1,2,3", "--donor-tokens", "1,4,3", "--target", "#1"];
+    let parts = ["3e38 times the displacement at ", "is beyond f32; give a smaller --scale"];
+    says(&[&transfer[..], &["--scale", "3e38"]].concat(), &parts);
+    let regime = ["regime", "--tokens", "1,2,3", "--target", "#1", "--sites", "1,1", "--amplitudes"];
+    let parts = ["amplitude 1e38 of a source of length ", "at 1,1 is beyond f32; give smaller amplitudes"];
+    says(&[&regime[..], &["0.1,1e38"]].concat(), &parts);
+    says(&[&regime[..], &["0.1,-1e38"]].concat(), &parts);
+}

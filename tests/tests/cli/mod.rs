@@ -2,14 +2,23 @@ mod arguments;
 mod bad_models;
 mod bench;
 mod cases;
+mod commands;
 mod directory;
+mod files;
+mod fuzz;
+mod headless;
 mod hub;
+<<<<<<< main
 mod invert;
 mod made;
+=======
+mod lists;
+>>>>>>> 1846d5f226f9efbf9532a96a980d5812e44e18fb
 mod memory;
 mod passed_over;
 mod pipes;
 mod plots;
+mod readable;
 mod results;
 mod shapes;
 mod shown;
@@ -65,8 +74,8 @@ fn cache() -> &'static Path {
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(binary());
     command.args(arguments).env_remove("RESOLVENT_LOG").env("COLUMNS", "100");
-    // Some drivers complain on stderr where there is no such folder.
-    command.env("XDG_CACHE_HOME", cache()).env("XDG_RUNTIME_DIR", cache());
+    // Without a desktop session, on which some drivers remark.
+    command.env("XDG_CACHE_HOME", cache()).env_remove("XDG_RUNTIME_DIR");
     // No test leaves this machine.
     command.env("HF_HUB_OFFLINE", "1").env("HF_HUB_CACHE", cache().join("hub"));
     for variable in ["HF_ENDPOINT", "HF_TOKEN", "SSL_CERT_FILE", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use resolvent_field::Labelled;
 
+use super::commands::prompts;
+use super::directory::Directory;
 use super::{command, names, run, utf8};
 
 /// Two tasks with as few prompts as a study takes, of the embedded model.
@@ -93,6 +95,33 @@ fn results_so_far(folder: &Path) -> usize {
     entries.filter(|e| e.file_name().to_string_lossy().ends_with(".safetensors")).count()
 }
 
+/// A task may have any name: its files have names that a file can have, and nothing lies outside of the folder.
+#[test]
+fn tasks_of_any_name_are_studied() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let text = Directory::copy().with_tokenizer();
+    let (set, out) = (folder.path().join("prompts.json"), folder.path().join("inside/out"));
+    let long = "x".repeat(300);
+    let tasks = ["noun/verb", "..", "../../up", "a\0b", &long, "CON", "con", ".hidden", "new\nline", "plain"];
+    fs::write(&set, prompts(&tasks, 4)).expect("writable");
+    let model = text.argument();
+    let arguments = ["study", &utf8(&set), "--quick", "--model", &model, "--device", "host", "--out", &utf8(&out)];
+    let printed = run(&arguments).done();
+    assert!(printed.contains("index.html"), "{printed}");
+    let steps = names(&out).iter().filter(|name| name.ends_with(".safetensors")).count();
+    assert!(steps >= tasks.len() && steps % tasks.len() == 0, "{steps} files");
+    assert!(names(&out).iter().all(|name| name.len() < 200 && !name.contains(char::is_control)));
+    assert!(out.join("regimes.plain.safetensors").exists(), "a plain name stays");
+    let mut outside = names(folder.path());
+    outside.sort();
+    assert_eq!(outside, ["inside", "prompts.json"]);
+    // Done once: the same study reads its files back.
+    let changed = fs::metadata(out.join("regimes.plain.safetensors")).and_then(|m| m.modified()).expect("a time");
+    assert_eq!(run(&arguments).done(), printed);
+    let again = fs::metadata(out.join("regimes.plain.safetensors")).and_then(|m| m.modified()).expect("a time");
+    assert_eq!(again, changed);
+}
+
 #[test]
 fn what_cannot_be_studied_is_said() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -111,6 +140,8 @@ fn what_cannot_be_studied_is_said() {
     )
     .expect("writable");
     assert!(fails(&[&prompts]).contains("no task has four prompts that fit"));
+    let limit = fails(&["--limit", "3"]);
+    assert!(limit.contains("needs 4 prompt pairs") && limit.contains("the limit is 3; raise --limit"), "{limit}");
     assert!(fails(&["--model", "random"]).contains("has no tokenizer"));
     assert!(!Path::new(&out).exists(), "nothing is written before the work begins");
 }

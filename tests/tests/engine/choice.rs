@@ -10,6 +10,9 @@ fn choices_are_read_from_text() {
         ("gpu", Choice::Gpu),
         ("host", Choice::Host),
         ("cpu", Choice::Host),
+        ("HOST", Choice::Host),
+        ("Auto", Choice::Auto),
+        (" gpu ", Choice::Gpu),
         ("0", Choice::Index(0)),
         ("12", Choice::Index(12)),
         ("llvmpipe", Choice::Name("llvmpipe".to_owned())),
@@ -18,17 +21,22 @@ fn choices_are_read_from_text() {
         assert_eq!(text.parse(), Ok(choice.clone()));
         assert_eq!(choice.to_string().parse(), Ok(choice), "what is shown can be typed");
     }
+    for text in ["", " ", "\t"] {
+        let error = text.parse::<Choice>().expect_err("names nothing");
+        assert!(error.to_string().contains("expected auto, gpu, host"), "{error}");
+    }
 }
 
 #[test]
 fn an_unknown_adapter_is_answered_with_those_there_are() {
     let found: Vec<String> = adapters().into_iter().map(|info| info.name).collect();
-    for choice in [Choice::Name("imagined".to_owned()), Choice::Index(1000)] {
+    for choice in [Choice::Name("imagined".to_owned()), Choice::Name(String::new()), Choice::Index(1000)] {
         let error = Device::open(&Options::new(choice.clone())).map(|_| ()).expect_err("there is none");
         let want = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
-        assert_eq!(error, Error::NoAdapter { wanted: choice.to_string(), found: want.clone() });
         let line = error.to_string();
         assert!(line.contains(&want) && line.contains("--device host"), "{line}");
+        let Error::NoAdapter { wanted, found: named, .. } = error else { panic!("{line}") };
+        assert_eq!((wanted, named), (choice.to_string(), want));
     }
 }
 

@@ -6,29 +6,15 @@ use crate::device::{Info, Kind};
 use crate::error::{Error, Result};
 use crate::options::Choice;
 
-/// The native backends, and GL, which is only asked where those have nothing: its loaders write to stderr.
-const BACKENDS: [wgpu::Backends; 2] = [wgpu::Backends::PRIMARY, wgpu::Backends::GL];
-
-fn instances() -> impl Iterator<Item = &'static wgpu::Instance> {
-    static INSTANCES: [OnceLock<wgpu::Instance>; 2] = [const { OnceLock::new() }; 2];
-    INSTANCES.iter().zip(BACKENDS).map(|(instance, backends)| {
-        instance.get_or_init(|| {
-            let descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
-            let backends = descriptor.backends & backends;
-            wgpu::Instance::new(wgpu::InstanceDescriptor { backends, ..descriptor })
-        })
-    })
-}
+use super::instance::{hidden, instances};
 
 /// All adapters that can compute, real ones first.
 fn ranked() -> Vec<(wgpu::Adapter, Info)> {
-    // Asked once: GL panics when it is asked again while a device that it gave is at work on another thread.
+    // Drivers take tens of milliseconds to list their devices, so they are asked once a process.
     static FOUND: OnceLock<Vec<wgpu::Adapter>> = OnceLock::new();
     let found = FOUND.get_or_init(|| {
-        instances()
-            .map(|instance| pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all())))
-            .find(|found| !found.is_empty())
-            .unwrap_or_default()
+        let each = instances().iter();
+        each.flat_map(|instance| pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()))).collect()
     });
     let mut ranked: Vec<(wgpu::Adapter, Info)> = found
         .iter()
@@ -42,16 +28,15 @@ fn ranked() -> Vec<(wgpu::Adapter, Info)> {
     ranked
 }
 
-fn rank(info: &Info) -> (u8, bool) {
-    let kind = match info.kind {
+fn rank(info: &Info) -> u8 {
+    match info.kind {
         Kind::Discrete => 0,
         Kind::Integrated => 1,
         Kind::Virtual => 2,
         Kind::Other => 3,
         Kind::Software => 4,
         Kind::Host => 5,
-    };
-    (kind, info.backend == "Gl")
+    }
 }
 
 fn describe(adapter: &wgpu::Adapter) -> Info {
@@ -102,21 +87,24 @@ pub(crate) fn adapters() -> Vec<Info> {
 pub(super) fn choose(choice: &Choice) -> Result<(wgpu::Adapter, Info)> {
     let ranked = ranked();
     let names: Vec<String> = ranked.iter().map(|(_, info)| info.name.clone()).collect();
-    let real = |info: &Info| info.kind != Kind::Software && rank(info) != (3, true);
     let place = match choice {
-        Choice::Auto => ranked.iter().position(|(_, info)| real(info)),
+        Choice::Auto => ranked.iter().position(|(_, info)| info.kind != Kind::Software),
         Choice::Gpu => (!ranked.is_empty()).then_some(0),
         Choice::Host => None,
         Choice::Index(i) => (*i < ranked.len()).then_some(*i),
         Choice::Name(part) => {
-            let part = part.to_lowercase();
-            ranked.iter().position(|(_, info)| {
-                info.name.to_lowercase().contains(&part) || info.driver.to_lowercase().contains(&part)
-            })
+            let part = part.trim().to_lowercase();
+            let has = |text: &str| !part.is_empty() && text.to_lowercase().contains(&part);
+            ranked.iter().position(|(_, info)| has(&info.name) || has(&info.driver))
         }
     };
-    place.and_then(|i| ranked.into_iter().nth(i)).ok_or_else(|| Error::NoAdapter {
-        wanted: choice.to_string(),
-        found: if names.is_empty() { "none".to_owned() } else { names.join(", ") },
+    place.and_then(|i| ranked.into_iter().nth(i)).ok_or_else(|| {
+        let fix = match (hidden(), names.is_empty()) {
+            (Some(hidden), _) => format!("{hidden}, or use `--device host`"),
+            (None, true) => "install a Vulkan driver or use `--device host`".to_owned(),
+            (None, false) => "name one of those or use `--device host`".to_owned(),
+        };
+        let found = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        Error::NoAdapter { wanted: choice.to_string(), found, fix }
     })
 }

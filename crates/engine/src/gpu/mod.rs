@@ -3,6 +3,7 @@
 mod adapter;
 mod cache;
 mod fault;
+mod instance;
 mod memory;
 mod pipeline;
 mod readback;
@@ -12,6 +13,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub(crate) use adapter::adapters;
+pub(crate) use instance::hidden;
 pub(crate) use memory::Block;
 
 use crate::device::{Info, Kind};

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::Planned;
+use crate::error::{Error, Result};
 
 /// Facts by name.
 pub(crate) type Metadata = std::collections::BTreeMap<String, String>;
@@ -13,13 +14,17 @@ pub(super) fn shape(array: &Planned) -> Vec<usize> {
 
 /// A header of at least `length` bytes, its own length included. A function of what it is given: the same result is the
 /// same bytes, which a library that keeps metadata in a hash table does not promise.
-pub(crate) fn header(arrays: &[Planned], about: &Metadata, length: usize) -> Vec<u8> {
+///
+/// # Errors
+/// Two arrays of one name: the file would have the data of both and name one, which no reader accepts.
+pub(crate) fn header(arrays: &[Planned], about: &Metadata, length: usize) -> Result<Vec<u8>> {
+    distinct_names(arrays.iter().map(|array| array.name))?;
     let axes = arrays.iter().map(|array| {
         let names: Vec<&str> = array.axes.iter().map(|axis| axis.0).collect();
         (format!("axes.{}", array.name), names.join(","))
     });
     let about: Metadata = about.clone().into_iter().chain(axes).collect();
-    let mut entries = Map::from_iter([("__metadata__".to_owned(), json!(about))]);
+    let mut entries = Map::from_iter([(METADATA.to_owned(), json!(about))]);
     let mut at = 0;
     for array in arrays {
         let end = at + 4 * array.len() as u64;
@@ -32,9 +37,51 @@ pub(crate) fn header(arrays: &[Planned], about: &Metadata, length: usize) -> Vec
     text.resize(padded, b' ');
     let mut header = (padded as u64).to_le_bytes().to_vec();
     header.extend(text);
-    header
+    Ok(header)
+}
+
+/// What a safetensors file calls its metadata.
+const METADATA: &str = "__metadata__";
+
+/// Checks that arrays can be told apart by their names.
+pub(crate) fn distinct_names<'a>(names: impl Iterator<Item = &'a str>) -> Result<()> {
+    let mut seen = std::collections::BTreeSet::from([METADATA]);
+    for name in names {
+        if !seen.insert(name) {
+            let reason = format!("two arrays of the result have the name `{name}`; give each a name of its own");
+            return Err(Error::Input(reason));
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn little_endian(numbers: &[f32]) -> Vec<u8> {
     numbers.iter().flat_map(|x| x.to_le_bytes()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_arrays_of_one_name_are_refused() {
+        let planned = |names: &[&'static str]| -> Vec<Planned> {
+            names.iter().map(|name| Planned::new(name, &[("value", 1)])).collect()
+        };
+        assert!(header(&planned(&["effect", "first_order"]), &Metadata::new(), 0).is_ok());
+        let error = header(&planned(&["effect", "value", "effect"]), &Metadata::new(), 0).map(|_| ());
+        let error = error.map_err(|e| e.to_string());
+        assert!(
+            error.as_ref().is_err_and(|e| e.contains("two arrays of the result have the name `effect`")),
+            "{error:?}"
+        );
+        let twice = ["x", "x"]
+            .into_iter()
+            .fold(crate::Labelled::default(), |result, name| result.with(name, &[("value", 1)], vec![1.0]));
+        let folder = tempfile::tempdir().expect("a folder");
+        for name in ["out.safetensors", "out.json"] {
+            let path = folder.path().join(name);
+            assert!(twice.write(&path).is_err() && !path.exists(), "{name}");
+        }
+    }
 }

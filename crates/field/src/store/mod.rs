@@ -10,7 +10,7 @@ use resolvent_model::Run;
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
 
-pub(crate) use layout::{header, little_endian};
+pub(crate) use layout::{distinct_names, header, little_endian};
 pub(crate) use partial::Partial;
 
 /// An array that is to be filled: its name and its axes, outermost first.

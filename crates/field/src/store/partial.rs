@@ -18,6 +18,7 @@ use serde_json::{Map, Value, json};
 use super::layout::{Metadata, header, little_endian, shape};
 use super::{Planned, Store, bytes};
 use crate::error::{Error, Result};
+use crate::file::{Target, keep_permissions, unwritten};
 
 /// What the header may grow by between the first form and the last: certificates and findings.
 const RESERVE: usize = 64 << 10;
@@ -40,7 +41,10 @@ impl Partial {
     /// # Errors
     /// What is there is of other work, or is being written by another process, or cannot be written.
     pub(crate) fn open(path: &Path, arrays: &[Planned], about: &Metadata, fresh: bool) -> Result<Self> {
-        let target = path.to_owned();
+        let Target::File(target) = Target::of(path)? else {
+            return Err(fail(path, "is no regular file, and arrays are written in any order; name a file"));
+        };
+        let path = &target.clone();
         let file = open(&beside(path, ""), false)?;
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => {
@@ -52,10 +56,10 @@ impl Partial {
             // Where a file system knows no locks, two writers are the user's affair.
             Err(TryLockError::Error(_)) | Ok(()) => {}
         }
-        let header = (header(arrays, about, 0).len() + RESERVE).next_multiple_of(4096);
+        let header = (header(arrays, about, 0)?.len() + RESERVE).next_multiple_of(4096);
         let identity = identity(arrays, about);
         let size = header as u64 + bytes(arrays);
-        let length = file.metadata().map_err(|e| disk(path, &e))?.len();
+        let length = file.metadata().map_err(|e| unwritten(path, &e))?.len();
         let left = if fresh || length == 0 { None } else { Journal::read(path)? };
         let (journal, done) = match left {
             Some(left) => {
@@ -65,8 +69,8 @@ impl Partial {
                 }
                 let mut journal = open(&beside(path, JOURNAL), false)?;
                 // What a crash has left of a line is no line.
-                journal.set_len(left.bytes).map_err(|e| disk(path, &e))?;
-                journal.seek(SeekFrom::End(0)).map_err(|e| disk(path, &e))?;
+                journal.set_len(left.bytes).map_err(|e| unwritten(path, &e))?;
+                journal.seek(SeekFrom::End(0)).map_err(|e| unwritten(path, &e))?;
                 (journal, left.done)
             }
             None => {
@@ -78,7 +82,13 @@ impl Partial {
                     .and_then(|()| file.set_len(size))
                     .and_then(|()| journal.write_all(format!("{identity}\n").as_bytes()))
                     .and_then(|()| journal.sync_data());
-                begun.map_err(|e| disk(path, &e))?;
+                if let Err(e) = begun {
+                    // Nothing is in them that a later run could go on with.
+                    for ending in ["", JOURNAL] {
+                        let _gone = std::fs::remove_file(beside(path, ending));
+                    }
+                    return Err(unwritten(path, &e));
+                }
                 (journal, BTreeSet::new())
             }
         };
@@ -92,7 +102,7 @@ impl Partial {
 
     /// Gives the file its header and its name.
     pub(crate) fn finish(mut self, about: &Metadata) -> Result<()> {
-        let header = header(&self.arrays, about, self.header);
+        let header = header(&self.arrays, about, self.header)?;
         if header.len() != self.header {
             let most = self.header;
             return Err(fail(&self.target, &format!("its metadata is longer than the {most} bytes kept for it")));
@@ -101,11 +111,12 @@ impl Partial {
             .file
             .seek(SeekFrom::Start(0))
             .and_then(|_| self.file.write_all(&header))
+            .and_then(|()| keep_permissions(&self.file, &self.target))
             .and_then(|()| self.file.sync_all());
-        written.map_err(|e| disk(&self.target, &e))?;
+        written.map_err(|e| unwritten(&self.target, &e))?;
         let partial = beside(&self.target, "");
-        std::fs::rename(&partial, &self.target).map_err(|e| disk(&self.target, &e))?;
-        std::fs::remove_file(beside(&self.target, JOURNAL)).map_err(|e| disk(&self.target, &e))
+        std::fs::rename(&partial, &self.target).map_err(|e| unwritten(&self.target, &e))?;
+        std::fs::remove_file(beside(&self.target, JOURNAL)).map_err(|e| unwritten(&self.target, &e))
     }
 
     /// Where a number of an array lies in the file.
@@ -122,13 +133,13 @@ impl Store for Partial {
     fn put(&mut self, array: usize, at: usize, numbers: &[f32]) -> Result<()> {
         let offset = self.offset(array, at);
         let written = self.file.seek(SeekFrom::Start(offset));
-        written.and_then(|_| self.file.write_all(&little_endian(numbers))).map_err(|e| disk(&self.target, &e))
+        written.and_then(|_| self.file.write_all(&little_endian(numbers))).map_err(|e| unwritten(&self.target, &e))
     }
 
     fn commit(&mut self, chunk: usize) -> Result<()> {
         let line = format!("{chunk}\n");
         let synced = self.file.sync_data().and_then(|()| self.journal.write_all(line.as_bytes()));
-        synced.and_then(|()| self.journal.sync_data()).map_err(|e| disk(&self.target, &e))?;
+        synced.and_then(|()| self.journal.sync_data()).map_err(|e| unwritten(&self.target, &e))?;
         self.done.insert(chunk);
         Ok(())
     }
@@ -137,7 +148,7 @@ impl Store for Partial {
         let offset = self.offset(array, range.start);
         let mut bytes = vec![0; 4 * range.len()];
         let read = self.file.seek(SeekFrom::Start(offset));
-        read.and_then(|_| self.file.read_exact(&mut bytes)).map_err(|e| disk(&self.target, &e))?;
+        read.and_then(|_| self.file.read_exact(&mut bytes)).map_err(|e| unwritten(&self.target, &e))?;
         Ok(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
     }
 }
@@ -204,15 +215,11 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
 
 fn open(path: &Path, truncate: bool) -> Result<File> {
     let options = OpenOptions::new().read(true).write(true).create(true).truncate(truncate).open(path);
-    options.map_err(|e| disk(path, &e))
+    options.map_err(|e| unwritten(path, &e))
 }
 
 fn fail(path: &Path, reason: &str) -> Error {
     Error::File { path: path.to_owned(), reason: reason.to_owned() }
-}
-
-fn disk(path: &Path, error: &std::io::Error) -> Error {
-    fail(path, &format!("cannot be written: {error}; is the disk full?"))
 }
 
 /// What the work is, in one line: arrays with their shapes, and what is said about them.

@@ -7,7 +7,11 @@
 //! What cannot be analysed, and what fails its check, is recorded and left out, and the study goes on: see [`LeftOut`].
 
 mod inverse;
+<<<<<<< main
 mod left_out;
+=======
+mod names;
+>>>>>>> 1846d5f226f9efbf9532a96a980d5812e44e18fb
 mod patching;
 mod predictors;
 mod propagation;
@@ -23,6 +27,7 @@ use std::path::{Path, PathBuf};
 
 use resolvent_model::{Model, PromptSet, TokenPair};
 
+use crate::distinct::distinct;
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
 
@@ -55,6 +60,8 @@ pub struct Study<'a> {
     model: &'a Model,
     small: &'a [Model],
     tasks: Vec<(String, Vec<TokenPair>)>,
+    /// What files call the tasks.
+    stems: Vec<String>,
     options: StudyOptions,
     /// Pairs that do not fit the model's tokenizer, of all.
     pub left_out: (usize, usize),
@@ -69,7 +76,7 @@ const LEAST: usize = 4;
 /// A step's name and result.
 #[derive(Clone, Debug)]
 pub struct Done {
-    /// Analysis and task, such as `patching.ioi`: the name of its file, without the ending.
+    /// Analysis and task, such as `patching.ioi`.
     pub name: String,
     /// Arrays, checks and provenance.
     pub result: Labelled,
@@ -103,8 +110,13 @@ const ANALYSES: [(&str, Analysis); 8] = [
     ("inverse", inverse::step),
 ];
 
+<<<<<<< main
 /// Why a pair of prompts is no pair of tokens.
 const UNFIT: &str = "does not fit the model's tokenizer: both texts need as many tokens, and each answer is one token";
+=======
+/// Prompt pairs of a task: fewer are no sample.
+const LEAST: usize = 4;
+>>>>>>> 1846d5f226f9efbf9532a96a980d5812e44e18fb
 
 /// The analysis of all tasks together.
 const SCALING: &str = "scaling";
@@ -116,6 +128,7 @@ impl<'a> Study<'a> {
     /// # Errors
     /// A task that is not in the set, a model without a tokenizer, or prompts of which none fits the model.
     pub fn new(model: &'a Model, small: &'a [Model], set: &PromptSet, options: StudyOptions) -> Result<Self> {
+<<<<<<< main
         let names: Vec<String> =
             if options.tasks.is_empty() { set.tasks.keys().cloned().collect() } else { options.tasks.clone() };
         if options.prompts < LEAST {
@@ -125,6 +138,20 @@ impl<'a> Study<'a> {
             )));
         }
         let (mut tasks, mut left_out, mut before) = (Vec::<(String, Vec<TokenPair>)>::new(), (0, 0), Vec::new());
+=======
+        let names: Vec<String> = if options.tasks.is_empty() {
+            set.tasks.keys().cloned().collect()
+        } else {
+            distinct(options.tasks.iter().cloned())
+        };
+        if options.prompts < LEAST {
+            return Err(Error::Input(format!(
+                "a study needs {LEAST} prompt pairs of a task or more, and the limit is {}; raise --limit",
+                options.prompts
+            )));
+        }
+        let (mut tasks, mut left_out) = (Vec::new(), (0, 0));
+>>>>>>> 1846d5f226f9efbf9532a96a980d5812e44e18fb
         for name in names {
             if tasks.iter().any(|(known, _)| *known == name) {
                 continue;
@@ -142,11 +169,17 @@ impl<'a> Study<'a> {
                     }
                 }
             }
+<<<<<<< main
             if pairs.len() < LEAST {
                 let (all, fit) = (prompts.len(), pairs.len());
                 let reason = format!("{fit} of its {all} pairs fit the model, and a task needs {LEAST}");
                 before.push(LeftOut::new(format!("task {name}"), reason));
                 continue;
+=======
+            pairs.truncate(options.prompts);
+            if pairs.len() >= LEAST {
+                tasks.push((name, pairs));
+>>>>>>> 1846d5f226f9efbf9532a96a980d5812e44e18fb
             }
             pairs.truncate(options.prompts);
             tasks.push((name, pairs));
@@ -159,7 +192,12 @@ impl<'a> Study<'a> {
             )));
         }
         let key = key(model, small, &tasks, &options);
+<<<<<<< main
         Ok(Self { model, small, tasks, options, left_out, before, key })
+=======
+        let stems = names::stems(&tasks.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>());
+        Ok(Self { model, small, tasks, stems, options, left_out, key })
+>>>>>>> 1846d5f226f9efbf9532a96a980d5812e44e18fb
     }
 
     /// Names of the steps, in order.
@@ -196,16 +234,35 @@ impl<'a> Study<'a> {
         let names = self.steps();
         let mut all = Vec::with_capacity(names.len());
         for (done, name) in names.iter().enumerate() {
-            let path = folder.join(format!("{name}.safetensors"));
+            let path = folder.join(self.file_name(name));
             let known = if path.exists() { Some(self.known(&path)?) } else { None };
             progress(StepProgress { done, of: names.len(), name, cached: known.is_some() });
             let result = match known {
                 Some(result) => result,
+<<<<<<< main
                 None => self.made(name, &path)?,
+=======
+                None => {
+                    let result = self.step(name)?.note("study", &self.key).note("step", name);
+                    result.write(&path)?;
+                    // As it will be read back, so that what follows does not depend on when it was made.
+                    Labelled::read(&path)?
+                }
+>>>>>>> 1846d5f226f9efbf9532a96a980d5812e44e18fb
             };
             all.push(Done { name: name.clone(), result });
         }
         Ok(all)
+    }
+
+    /// Name of the file of a step: the step's own, unless no file can have that.
+    fn file_name(&self, step: &str) -> String {
+        let (analysis, task) = step.split_once('.').unwrap_or((step, ""));
+        let stem = self.tasks.iter().zip(&self.stems).find(|((name, _), _)| name == task).map(|(_, stem)| stem);
+        match stem {
+            Some(stem) if analysis != SCALING => format!("{analysis}.{stem}.safetensors"),
+            _ => format!("{step}.safetensors"),
+        }
     }
 
     /// A result that is there, if it belongs to this study.

@@ -1,0 +1,43 @@
+//! What is written to stdout and stderr, and nowhere else: none of it can stop the work.
+//!
+//! Readers leave early (`| head`), terminals close and disks fill up. The macros of the standard library panic then, so this
+//! tool uses what is here instead.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+
+use resolvent_report::terminal::{takes_colours, visible};
+
+use crate::Failure;
+
+/// Writes one line to stderr, as far as it takes it.
+pub(crate) fn say(line: impl Display) {
+    let line = format!("{}\n", visible(&line.to_string()));
+    // In one piece, so that lines of several threads do not mix. There is nobody to tell that stderr is gone.
+    let _unheard = io::stderr().lock().write_all(line.as_bytes());
+}
+
+/// Writes the result of a command to stdout. A reader that has gone has seen enough and is no failure.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    let written =
+        stdout.write_all(text.as_bytes()).and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush());
+    match written {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            Err(format!("stdout cannot be written: {e}; is the disk full?").into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether colours may go to stdout.
+pub(crate) fn colours() -> bool {
+    takes_colours(&io::stdout())
+}
+
+/// Characters in a line of the terminal.
+pub(crate) fn width() -> usize {
+    let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let shown = || terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
+    columns.or_else(shown).unwrap_or(120)
+}

@@ -1,0 +1,50 @@
+//! Warnings of the library on stderr, and when a stream takes colours.
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+/// Which lines are shown, such as `info` or `resolvent_model=debug`.
+const VARIABLE: &str = "RESOLVENT_LOG";
+
+/// Warnings of our own, and of the graphics library only what is an error.
+const WARNINGS: &str = "warn,wgpu_core=error,wgpu_hal=off,naga=error";
+
+/// Starts to write log lines to stderr: warnings, or what `RESOLVENT_LOG` asks for. A line that stderr does not take is lost.
+pub fn start_log() {
+    let filter = EnvFilter::try_from_env(VARIABLE).unwrap_or_else(|_| EnvFilter::new(WARNINGS));
+    let stderr = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let stderr = stderr.with_ansi(takes_colours(&std::io::stderr())).with_target(false).without_time();
+    // Errors of writing would be written to stderr as well, by a macro that panics. A second interpreter of a Python process finds
+    // the log there.
+    let _there = stderr.log_internal_errors(false).try_init();
+}
+
+/// Whether colours may go to `stream`.
+pub fn takes_colours(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && wants_colours(|name| std::env::var_os(name))
+}
+
+fn wants_colours(variable: impl Fn(&str) -> Option<OsString>) -> bool {
+    variable("NO_COLOR").is_none() && variable("TERM").is_none_or(|term| term != "dumb")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_are_left_out_where_they_are_not_wanted() {
+        for (no_color, term, wanted) in [
+            (None, None, true),
+            (None, Some("xterm"), true),
+            (None, Some("dumb"), false),
+            (Some("1"), Some("xterm"), false),
+            (Some(""), None, false),
+        ] {
+            let variable = |name: &str| if name == "NO_COLOR" { no_color } else { term }.map(OsString::from);
+            assert_eq!(wants_colours(variable), wanted, "NO_COLOR {no_color:?}, TERM {term:?}");
+        }
+    }
+}
