@@ -6,11 +6,8 @@ use std::path::{Path, PathBuf};
 use indicatif::{ProgressBar, ProgressStyle};
 use resolvent::Fault;
 use resolvent::bench::{Bench, BenchOptions, Difference, Tuned, bench, compare, tune};
-<<<<<<< main
 use resolvent::model::file_text;
-=======
 use resolvent_report::terminal::visible;
->>>>>>> 1846d5f226f9efbf9532a96a980d5812e44e18fb
 
 use crate::Failure;
 use crate::options::DeviceArgs;

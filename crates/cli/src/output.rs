@@ -5,13 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use resolvent::Labelled;
 use resolvent::model::Run;
-<<<<<<< main
-use resolvent_report::terminal::{Heatmap, Style};
-use resolvent_report::{Figure, Grid, figures, strongest_rows};
-=======
 use resolvent_report::terminal::{Heatmap, Style, visible};
-use resolvent_report::{Figure, Grid, figures};
->>>>>>> 1846d5f226f9efbf9532a96a980d5812e44e18fb
+use resolvent_report::{Figure, Grid, figures, strongest_rows};
 
 use crate::Failure;
 use crate::options::ObservableArgs;
@@ -125,7 +120,6 @@ impl Output<'_> {
 
 /// A heatmap of one array with the run's tokens below, as wide as the terminal.
 pub(crate) fn heatmap(run: &Run, result: &Labelled, array: &str, title: &str) -> String {
-<<<<<<< main
     heatmaps(run, result, &[(array, title)])
 }
 
@@ -135,9 +129,7 @@ const ROWS: usize = 16;
 /// Heatmaps of arrays that are to be compared, by name and title: one unit, one scale of colours, the same rows. Arrays that
 /// are not there are left out.
 pub(crate) fn heatmaps(run: &Run, result: &Labelled, arrays: &[(&str, &str)]) -> String {
-    let colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let style = if colour { Style::Colour } else { Style::Plain };
-    let width = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok()).or_else(terminal_width).unwrap_or(120);
+    let style = if colours() { Style::Colour } else { Style::Plain };
     let labels = labels(run);
     let found: Vec<_> = arrays.iter().filter_map(|(name, title)| Some((result.array(name)?, *title))).collect();
     // Levels are few, and are shown as they are; heads are many.
@@ -151,13 +143,7 @@ pub(crate) fn heatmaps(run: &Run, result: &Labelled, arrays: &[(&str, &str)]) ->
         })
     };
     let maps: Vec<Heatmap<'_>> = found.into_iter().filter_map(map).collect();
-    Heatmap::together(&maps, style, width)
-=======
-    let style = if colours() { Style::Colour } else { Style::Plain };
-    let labels = labels(run);
-    let map = result.array(array).and_then(|array| Heatmap::new(title, array, &labels));
-    map.map_or_else(String::new, |map| map.render(style, width()))
->>>>>>> 1846d5f226f9efbf9532a96a980d5812e44e18fb
+    Heatmap::together(&maps, style, width())
 }
 
 /// Text of one of a run's tokens, for a table.

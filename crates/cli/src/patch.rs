@@ -1,11 +1,7 @@
 //! `resolvent patch`
 
 use resolvent::Labelled;
-<<<<<<< main
-use resolvent::field::{Case, Joint, Predictor, PredictorOptions, SiteKind, patch_at};
-=======
-use resolvent::field::{Case, Predictor, PredictorOptions, SiteKind, distinct, patch_at};
->>>>>>> 1846d5f226f9efbf9532a96a980d5812e44e18fb
+use resolvent::field::{Case, Joint, Predictor, PredictorOptions, SiteKind, distinct, patch_at};
 use resolvent::model::RunOptions;
 use resolvent_report::strongest_heads;
 
@@ -80,11 +76,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     }
     if let Some(count) = args.interactions {
         let case = Case { clean: &clean, corrupted: &corrupted, observable: &observable };
-<<<<<<< main
-        result = result.with_interactions(&case, args.sites[0], count, args.joint)?;
-=======
-        result = result.with_interactions(&case, kinds[0], count)?;
->>>>>>> 1846d5f226f9efbf9532a96a980d5812e44e18fb
+        result = result.with_interactions(&case, kinds[0], count, args.joint)?;
     }
     output.naming(&corrupted, Some(&args.observable)).finish(&result, || {
         let value = |name| result.array(name).map_or(f32::NAN, |a| a.data[0]);

@@ -4,23 +4,16 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
-<<<<<<< main
-use resolvent::field::study::{LeftOut, Statement, StepProgress, Study, StudyOptions, statements};
-=======
 use resolvent::field::distinct;
-use resolvent::field::study::{Statement, StepProgress, Study, StudyOptions, statements};
->>>>>>> 1846d5f226f9efbf9532a96a980d5812e44e18fb
+use resolvent::field::study::{LeftOut, Statement, StepProgress, Study, StudyOptions, statements};
 use resolvent::model::Model;
 use resolvent_report::terminal::visible;
 use resolvent_report::{Studied, study_page};
 
 use crate::Failure;
 use crate::options::{DeviceArgs, ModelArgs, model, prompt_set};
-<<<<<<< main
 use crate::steps::{first_look, in_words, say};
-=======
 use crate::terminal::print;
->>>>>>> 1846d5f226f9efbf9532a96a980d5812e44e18fb
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -114,11 +107,7 @@ fn run(study: &Study<'_>, folder: &Path) -> Result<(), Failure> {
             say(&format!("   {:>2}/{}  {words}", progress.done + 1, progress.of));
         }
         bar.set_position(progress.done as u64);
-<<<<<<< main
-        bar.set_message(words);
-=======
-        bar.set_message(visible(progress.name).into_owned());
->>>>>>> 1846d5f226f9efbf9532a96a980d5812e44e18fb
+        bar.set_message(visible(&words).into_owned());
     });
     bar.finish_and_clear();
     let done = done?;
@@ -130,12 +119,9 @@ fn run(study: &Study<'_>, folder: &Path) -> Result<(), Failure> {
     for statement in statements(&done) {
         line(&mut text, &statement);
     }
-<<<<<<< main
     text.push_str(&listed(&left_out));
-    let _infallible = writeln!(text, "\n{}", page.display());
-    let mut stdout = std::io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.flush()?;
+    let _infallible = write!(text, "\n{}", visible(&page.display().to_string()));
+    print(&text)?;
     match left_out.iter().filter(|l| l.failed).count() {
         0 => Ok(()),
         1 => Err(format!("1 part of the study failed and was left out; {} names it", page.display()).into()),
@@ -156,16 +142,12 @@ fn listed(left_out: &[LeftOut]) -> String {
     let failed = left_out.iter().filter(|l| l.failed).count();
     let mut text = format!("\nleft out: {} (failed: {failed})\n", left_out.len());
     for l in order.iter().take(NAMED) {
-        let _infallible = writeln!(text, "  {}{l}", if l.failed { "failed: " } else { "" });
+        let _infallible = writeln!(text, "  {}{}", if l.failed { "failed: " } else { "" }, visible(&l.to_string()));
     }
     if order.len() > NAMED {
         let _infallible = writeln!(text, "  and {} more, which the page names", order.len() - NAMED);
     }
     text
-=======
-    let _infallible = write!(text, "\n{}", visible(&page.display().to_string()));
-    print(&text)
->>>>>>> 1846d5f226f9efbf9532a96a980d5812e44e18fb
 }
 
 fn line(text: &mut String, s: &Statement) {

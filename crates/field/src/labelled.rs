@@ -9,12 +9,8 @@ use serde_json::{Map, Value, json};
 use crate::certificate::Certificate;
 use crate::error::{Error, Result};
 use crate::file::{check_writable, write_whole};
-<<<<<<< main
 use crate::finite::{self, Broken};
-use crate::store::{Planned, header, little_endian};
-=======
 use crate::store::{Planned, distinct_names, header, little_endian};
->>>>>>> 1846d5f226f9efbf9532a96a980d5812e44e18fb
 
 /// A named array, row-major.
 #[derive(Clone, Debug, PartialEq)]
@@ -194,15 +190,10 @@ impl Labelled {
     /// Writes the result whole: to a temporary file beside `path`, which is then renamed.
     ///
     /// # Errors
-<<<<<<< main
-    /// As [`Labelled::check_path`], an array that is not finite, or a full disk.
+    /// As [`Labelled::check_path`], two arrays of one name, an array that is not finite, or a full disk.
     pub fn write(&self, path: &Path) -> Result<()> {
         self.finite()?;
-=======
-    /// As [`Labelled::check_path`], two arrays of one name, or a full disk.
-    pub fn write(&self, path: &Path) -> Result<()> {
         distinct_names(self.arrays.iter().map(|a| a.name))?;
->>>>>>> 1846d5f226f9efbf9532a96a980d5812e44e18fb
         let bytes = match format_of(path)? {
             Format::Safetensors => self.to_safetensors()?,
             Format::Json => self.to_json().into_bytes(),

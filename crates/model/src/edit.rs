@@ -79,13 +79,9 @@ impl Edit {
             Change::Add(s) | Change::Put(s) | Change::Project(s) => s,
             Change::Scale(a) => std::slice::from_ref(a),
         };
-<<<<<<< main
         match elements.iter().position(|x| !x.is_finite()) {
-            Some(i) => Err(Error::Place(format!("{}: element {i} of the edit is {}", self.site, elements[i]))),
-=======
-        match numbers.iter().position(|x| !x.is_finite()) {
             Some(i) => {
-                let (site, token, x) = (self.site, self.token, numbers[i]);
+                let (site, token, x) = (self.site, self.token, elements[i]);
                 // Analyses make edits too, of sources that grow with an amplitude or a goal.
                 let reason = match self.change {
                     Change::Scale(_) => format!("the factor is {x}; give a finite one"),
@@ -95,7 +91,6 @@ impl Edit {
                 };
                 Err(Error::Place(format!("{site} at token {token}: {reason}")))
             }
->>>>>>> 1846d5f226f9efbf9532a96a980d5812e44e18fb
             None => Ok(()),
         }
     }

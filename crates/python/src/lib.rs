@@ -67,15 +67,7 @@ mod _native {
     /// Sends warnings of the library, for example of a GPU that fails its self-test, to stderr. `RESOLVENT_LOG` selects more.
     #[pymodule_init]
     fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-<<<<<<< main
-        let filter = EnvFilter::try_from_env("RESOLVENT_LOG")
-            .unwrap_or_else(|_| EnvFilter::new("warn,wgpu_core=error,wgpu_hal=off,naga=error"));
-        let stderr = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-        // A second interpreter of the process finds the subscriber already set.
-        let _already_set = stderr.with_target(false).without_time().try_init();
-=======
         resolvent_report::terminal::start_log();
->>>>>>> 1846d5f226f9efbf9532a96a980d5812e44e18fb
         Ok(())
     }
 

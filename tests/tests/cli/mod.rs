@@ -8,12 +8,9 @@ mod files;
 mod fuzz;
 mod headless;
 mod hub;
-<<<<<<< main
 mod invert;
-mod made;
-=======
 mod lists;
->>>>>>> 1846d5f226f9efbf9532a96a980d5812e44e18fb
+mod made;
 mod memory;
 mod passed_over;
 mod pipes;

@@ -99,16 +99,11 @@ impl Basis {
     /// A token that is none, or a seed that is no whole number.
     pub fn parse(text: &str, model: &Model) -> Result<Self> {
         let ids = |list: &str| -> Result<Vec<u32>> {
-<<<<<<< main
             let id = |arg: &str| Ok(model.token(arg)?);
-            if list.is_empty() { Ok(Vec::new()) } else { list.split(',').map(id).collect() }
-=======
-            let id = |arg| Ok(parse_token(model.tokenizer(), model.config().vocab_size, arg)?);
             if list.is_empty() {
                 return Ok(Vec::new());
             }
             Ok(distinct(list.split(',').map(id).collect::<Result<Vec<u32>>>()?))
->>>>>>> 1846d5f226f9efbf9532a96a980d5812e44e18fb
         };
         Ok(match text.split_once(':').unwrap_or((text, "")) {
             ("pca", "") => Self::Pca,

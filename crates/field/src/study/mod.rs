@@ -7,11 +7,8 @@
 //! What cannot be analysed, and what fails its check, is recorded and left out, and the study goes on: see [`LeftOut`].
 
 mod inverse;
-<<<<<<< main
 mod left_out;
-=======
 mod names;
->>>>>>> 1846d5f226f9efbf9532a96a980d5812e44e18fb
 mod patching;
 mod predictors;
 mod propagation;
@@ -110,13 +107,8 @@ const ANALYSES: [(&str, Analysis); 8] = [
     ("inverse", inverse::step),
 ];
 
-<<<<<<< main
 /// Why a pair of prompts is no pair of tokens.
 const UNFIT: &str = "does not fit the model's tokenizer: both texts need as many tokens, and each answer is one token";
-=======
-/// Prompt pairs of a task: fewer are no sample.
-const LEAST: usize = 4;
->>>>>>> 1846d5f226f9efbf9532a96a980d5812e44e18fb
 
 /// The analysis of all tasks together.
 const SCALING: &str = "scaling";
@@ -128,17 +120,6 @@ impl<'a> Study<'a> {
     /// # Errors
     /// A task that is not in the set, a model without a tokenizer, or prompts of which none fits the model.
     pub fn new(model: &'a Model, small: &'a [Model], set: &PromptSet, options: StudyOptions) -> Result<Self> {
-<<<<<<< main
-        let names: Vec<String> =
-            if options.tasks.is_empty() { set.tasks.keys().cloned().collect() } else { options.tasks.clone() };
-        if options.prompts < LEAST {
-            let prompts = options.prompts;
-            return Err(Error::Input(format!(
-                "--limit {prompts} leaves too few pairs of each task: a task needs {LEAST}"
-            )));
-        }
-        let (mut tasks, mut left_out, mut before) = (Vec::<(String, Vec<TokenPair>)>::new(), (0, 0), Vec::new());
-=======
         let names: Vec<String> = if options.tasks.is_empty() {
             set.tasks.keys().cloned().collect()
         } else {
@@ -150,8 +131,7 @@ impl<'a> Study<'a> {
                 options.prompts
             )));
         }
-        let (mut tasks, mut left_out) = (Vec::new(), (0, 0));
->>>>>>> 1846d5f226f9efbf9532a96a980d5812e44e18fb
+        let (mut tasks, mut left_out, mut before) = (Vec::<(String, Vec<TokenPair>)>::new(), (0, 0), Vec::new());
         for name in names {
             if tasks.iter().any(|(known, _)| *known == name) {
                 continue;
@@ -169,17 +149,11 @@ impl<'a> Study<'a> {
                     }
                 }
             }
-<<<<<<< main
             if pairs.len() < LEAST {
                 let (all, fit) = (prompts.len(), pairs.len());
                 let reason = format!("{fit} of its {all} pairs fit the model, and a task needs {LEAST}");
                 before.push(LeftOut::new(format!("task {name}"), reason));
                 continue;
-=======
-            pairs.truncate(options.prompts);
-            if pairs.len() >= LEAST {
-                tasks.push((name, pairs));
->>>>>>> 1846d5f226f9efbf9532a96a980d5812e44e18fb
             }
             pairs.truncate(options.prompts);
             tasks.push((name, pairs));
@@ -192,12 +166,8 @@ impl<'a> Study<'a> {
             )));
         }
         let key = key(model, small, &tasks, &options);
-<<<<<<< main
-        Ok(Self { model, small, tasks, options, left_out, before, key })
-=======
         let stems = names::stems(&tasks.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>());
-        Ok(Self { model, small, tasks, stems, options, left_out, key })
->>>>>>> 1846d5f226f9efbf9532a96a980d5812e44e18fb
+        Ok(Self { model, small, tasks, stems, options, left_out, before, key })
     }
 
     /// Names of the steps, in order.
@@ -239,16 +209,7 @@ impl<'a> Study<'a> {
             progress(StepProgress { done, of: names.len(), name, cached: known.is_some() });
             let result = match known {
                 Some(result) => result,
-<<<<<<< main
                 None => self.made(name, &path)?,
-=======
-                None => {
-                    let result = self.step(name)?.note("study", &self.key).note("step", name);
-                    result.write(&path)?;
-                    // As it will be read back, so that what follows does not depend on when it was made.
-                    Labelled::read(&path)?
-                }
->>>>>>> 1846d5f226f9efbf9532a96a980d5812e44e18fb
             };
             all.push(Done { name: name.clone(), result });
         }

@@ -4,13 +4,10 @@ use std::fmt::Write;
 
 use resolvent_field::Array;
 
-<<<<<<< main
+use super::visible::is_invisible;
 use crate::axis::number::value;
 use crate::rows::{names, row_sizes};
 use crate::scene::{clean, label};
-=======
-use super::visible::{is_invisible, visible};
->>>>>>> 1846d5f226f9efbf9532a96a980d5812e44e18fb
 
 /// How cells are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +77,6 @@ impl<'a> Heatmap<'a> {
         let scale = scale_of(most);
 
         let mut out = String::new();
-<<<<<<< main
         let _infallible = writeln!(out, "{}", clean(self.title));
         let notes = self.notes(scale, first);
         if !notes.is_empty() {
@@ -90,16 +86,6 @@ impl<'a> Heatmap<'a> {
             let _infallible = write!(out, "{:>left$} ", self.names[row]);
             for value in &self.values[row * self.tokens..][first..self.tokens] {
                 out.push_str(&painted(style, *value, most, scale, cell));
-=======
-        let note = if first > 0 { format!(", tokens {first} to {}", self.tokens - 1) } else { String::new() };
-        let unit = if scale == 0 { String::new() } else { format!(" x 1e{scale}") };
-        let _infallible = writeln!(out, "{}{unit}{note}", visible(self.title));
-        for level in (0..self.levels).rev() {
-            let _infallible = write!(out, "{:>5} ", format!("{}{level}", self.row));
-            for t in first..self.tokens {
-                let value = self.values[level * self.tokens + t];
-                out.push_str(&draw(style, value, most, scale, cell));
->>>>>>> 1846d5f226f9efbf9532a96a980d5812e44e18fb
             }
             out.push('\n');
         }
@@ -134,23 +120,8 @@ impl<'a> Heatmap<'a> {
 
     /// A token's text, spaces and line ends made visible, cut to fit.
     fn label(&self, t: usize) -> String {
-<<<<<<< main
         let text = label(&self.labels.get(t).cloned().unwrap_or_else(|| t.to_string()));
-=======
-        let text = self.labels.get(t).cloned().unwrap_or_else(|| t.to_string());
-        let text: String = text
-            .chars()
-            .map(|c| {
-                if c == ' ' {
-                    '·'
-                } else if is_invisible(c) {
-                    '↵'
-                } else {
-                    c
-                }
-            })
-            .collect();
->>>>>>> 1846d5f226f9efbf9532a96a980d5812e44e18fb
+        let text: String = text.chars().map(|c| if is_invisible(c) { '↵' } else { c }).collect();
         match text.chars().count() > LABEL {
             true => text.chars().take(LABEL - 1).chain(['…']).collect(),
             false => text,
