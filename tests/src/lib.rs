@@ -6,6 +6,7 @@
 
 mod bent;
 mod compare;
+pub mod fences;
 mod golden;
 mod hub;
 mod linear;

@@ -67,7 +67,7 @@ pub fn interactions(run: &Run, observable: &Observable, sources: &[Source]) -> R
         .with("interaction", &square, narrow(&map))
         .with("interaction_actual", &square, actual)
         .with("single", &[("source", n)], single)
-        .note("observable", format!("{observable:?}"))
+        .note("observable", observable.to_string())
         .note("agreement", agreement.to_string())
         .note("sites", joint.metadata.get("sites").cloned().unwrap_or_default())
         .certify(Certificate { name: "halves", value: halves, bound: SAME_PAIR })?

@@ -94,7 +94,7 @@ pub fn regime(
             &[("site", probes.len())],
             first.iter().zip(&second).map(|(f, s)| jet_radius(*f, *s) as f32).collect(),
         )
-        .note("observable", format!("{observable:?}"))
+        .note("observable", observable.to_string())
         .note(
             "amplitude_unit",
             if options.absolute { "the direction" } else { "|h[l,t]| times the direction" },

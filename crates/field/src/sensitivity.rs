@@ -27,7 +27,7 @@ pub fn sensitivity(run: &Run, observable: &Observable) -> Result<Labelled> {
         .with("sensitivity", &[("level", levels), ("token", tokens), ("d", d)], chi)
         .with("norm", &[("level", levels), ("token", tokens)], norm)
         .with("value", &[("value", 1)], vec![value as f32])
-        .note("observable", format!("{observable:?}"));
+        .note("observable", observable.to_string());
     result.certify(adjoint(&linear, 1)?)?.certify(slope)
 }
 

@@ -41,7 +41,7 @@ fn binary() -> &'static Path {
                 build.env_remove(name);
             }
         }
-        build.args(["build", "--quiet", "--workspace", "--tests", "--bin", "resolvent"]);
+        build.args(["build", "--quiet", "-p", "resolvent-cli", "--bin", "resolvent"]);
         build.args(["--profile", profile, "--target-dir"]);
         build.arg(target).current_dir(Path::new(env!("CARGO_MANIFEST_DIR")));
         let built = build.output().unwrap_or_else(|e| panic!("{build:?}: {e}"));
@@ -57,7 +57,7 @@ fn cache() -> &'static Path {
 }
 
 /// The binary with `arguments`, in a surrounding of its own.
-fn command(arguments: &[&str]) -> Command {
+pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(binary());
     command.args(arguments).env_remove("RESOLVENT_LOG").env("COLUMNS", "100");
     // Some drivers complain on stderr where there is no such folder.
@@ -120,7 +120,7 @@ fn tiny() -> &'static str {
     TINY.get_or_init(|| utf8(&Golden::directory("tiny-odd")))
 }
 
-fn utf8(path: &Path) -> String {
+pub(crate) fn utf8(path: &Path) -> String {
     path.to_str().expect("a plain path").to_owned()
 }
 

@@ -1,6 +1,7 @@
 mod choice;
 mod errors;
 mod kept;
+mod located;
 mod memory;
 mod refused;
 mod stops;

@@ -1,24 +1,21 @@
-//! One launch of a shader that comes in several texts, at one size, timed: what `resolvent bench --tune` chooses by.
+//! Times one launch of a shader that has several variants, at one size: the figure by which [`super::tune`] chooses.
 
 use std::time::{Duration, Instant};
 
 use half::f16;
-use resolvent_engine::{Device, Recording, Tensor};
+use resolvent_engine::{Device, Recording, Result, Tensor};
+use resolvent_model::gaussian;
 use resolvent_ops::attention::Attention;
 use resolvent_ops::matmul::Matmul;
 use resolvent_ops::tuning::{Family, Size};
 use resolvent_ops::{Kept, Op, Outcome, Rows, Span, Weight};
 
-use crate::error::Result;
-use crate::random::gaussian;
-
-/// What came out, and how long it took.
-#[derive(Clone, Debug)]
-pub struct Trial {
-    /// The numbers that were computed, to be held against another device's.
-    pub values: Vec<f32>,
+/// The output of a launch, and the time that it took.
+pub(super) struct LaunchTime {
+    /// The output, for comparison with another device's.
+    pub(super) values: Vec<f32>,
     /// Seconds of the fastest repetition.
-    pub seconds: f64,
+    pub(super) seconds: f64,
 }
 
 /// A pair of widths as GPT-2 small has them: twelve heads of 64, and a hidden layer four times as wide.
@@ -29,7 +26,7 @@ const INNER: usize = 4 * D;
 const LONG: Duration = Duration::from_millis(300);
 const REPEATS: usize = 3;
 
-/// Rows of a launch that stands for a size.
+/// Rows of the launch that is timed for a size.
 fn rows_of(size: Size) -> usize {
     match size {
         Size::Few => 16,
@@ -38,12 +35,12 @@ fn rows_of(size: Size) -> usize {
     }
 }
 
-/// Tangents of a product `[rows, 768] x [768, 3072]`, that product itself where it rounds its inputs, or tangents of attention over a
-/// prompt of as many tokens, in the text that `device` would take.
+/// Times tangents of a product `[rows, 768] x [768, 3072]`, that product itself where it rounds its inputs, or tangents of
+/// attention over a prompt of as many tokens, in the variant that `device` selects.
 ///
 /// # Errors
 /// A device error.
-pub fn trial(device: &Device, family: Family, size: Size) -> Result<Trial> {
+pub(super) fn launch_time(device: &Device, family: Family, size: Size) -> Result<LaunchTime> {
     let rows = rows_of(size);
     let table = Rows::new(device, &[Span { primal: 0, start: 0, end: rows }])?;
     let normals = |seed, n: usize, scale: f32| gaussian(seed, n).into_iter().map(|x| x * scale).collect();
@@ -93,5 +90,5 @@ pub fn trial(device: &Device, family: Family, size: Size) -> Result<Trial> {
         seconds = seconds.min(begun.elapsed().as_secs_f64());
         repeats += 1;
     }
-    Ok(Trial { values, seconds })
+    Ok(LaunchTime { values, seconds })
 }
