@@ -4,7 +4,13 @@ use std::path::Path;
 
 use clap::Args;
 use resolvent::engine::{Choice, Device, Options};
+<<<<<<< main
 use resolvent::model::{Model, Observable, PromptSet, Run, check_prompt, from_end, parse_tokens};
+=======
+use resolvent::model::{
+    Model, Observable, PromptSet, Run, check_prompt, from_end, parse_token, parse_tokens, token_text,
+};
+>>>>>>> 9a483d8c002722e8b1331879b9ffa8267d02035d
 use resolvent::{Direction, Place};
 
 use crate::Failure;
@@ -245,11 +251,13 @@ impl ObservableArgs {
         })
     }
 
-    /// As it is shown: `logit( Paris) - logit( Rome)`.
+    /// Returns it as it was typed, in the grammar of observables: `logit(" Paris") - logit(" Rome")`.
     pub(crate) fn title(&self) -> String {
+        let at = if self.position == -1 { String::new() } else { format!("@{}", self.position) };
+        let logit = |token: &str| format!("logit({}){at}", token_text(token));
         match &self.against {
-            Some(against) => format!("logit({}) - logit({against})", self.target),
-            None => format!("logit({})", self.target),
+            Some(against) => format!("{} - {}", logit(&self.target), logit(against)),
+            None => logit(&self.target),
         }
     }
 }

@@ -52,7 +52,11 @@ fn binary() -> &'static Path {
                 build.env_remove(name);
             }
         }
+<<<<<<< main
         build.args(["build", "--quiet", "--package", "resolvent-cli"]);
+=======
+        build.args(["build", "--quiet", "-p", "resolvent-cli", "--bin", "resolvent"]);
+>>>>>>> 9a483d8c002722e8b1331879b9ffa8267d02035d
         build.args(["--profile", profile, "--target-dir"]);
         build.arg(target).current_dir(Path::new(env!("CARGO_MANIFEST_DIR")));
         let built = build.output().unwrap_or_else(|e| panic!("{build:?}: {e}"));
@@ -68,7 +72,7 @@ fn cache() -> &'static Path {
 }
 
 /// The binary with `arguments`, in a surrounding of its own.
-fn command(arguments: &[&str]) -> Command {
+pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(binary());
     command.args(arguments).env_remove("RESOLVENT_LOG").env("COLUMNS", "100");
     // Without a desktop session, on which some drivers remark.
@@ -129,7 +133,7 @@ fn tiny() -> &'static str {
     TINY.get_or_init(|| utf8(&Golden::directory("tiny-odd")))
 }
 
-fn utf8(path: &Path) -> String {
+pub(crate) fn utf8(path: &Path) -> String {
     path.to_str().expect("a plain path").to_owned()
 }
 

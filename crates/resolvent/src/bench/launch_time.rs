@@ -1,14 +1,20 @@
+<<<<<<< main:crates/model/src/test_input.rs
 //! Times one launch of a shader with several variants, at one size. `resolvent bench --tune` chooses variants by this time.
+=======
+//! Times one launch of a shader that has several variants, at one size: the figure by which [`super::tune`] chooses.
+>>>>>>> 9a483d8c002722e8b1331879b9ffa8267d02035d:crates/resolvent/src/bench/launch_time.rs
 
 use std::time::{Duration, Instant};
 
 use half::f16;
-use resolvent_engine::{Device, Recording, Tensor};
+use resolvent_engine::{Device, Recording, Result, Tensor};
+use resolvent_model::gaussian;
 use resolvent_ops::attention::Attention;
 use resolvent_ops::matmul::Matmul;
 use resolvent_ops::tuning::{Family, Size};
 use resolvent_ops::{Op, Outcome, Residuals, Rows, Span, Weight};
 
+<<<<<<< main:crates/model/src/test_input.rs
 use crate::error::Result;
 use crate::random::gaussian;
 
@@ -17,8 +23,14 @@ use crate::random::gaussian;
 pub struct TestInput {
     /// The computed values, to be compared with those of another device.
     pub values: Vec<f32>,
+=======
+/// The output of a launch, and the time that it took.
+pub(super) struct LaunchTime {
+    /// The output, for comparison with another device's.
+    pub(super) values: Vec<f32>,
+>>>>>>> 9a483d8c002722e8b1331879b9ffa8267d02035d:crates/resolvent/src/bench/launch_time.rs
     /// Seconds of the fastest repetition.
-    pub seconds: f64,
+    pub(super) seconds: f64,
 }
 
 /// Widths of GPT-2 small: twelve heads of 64, and a hidden layer four times as wide.
@@ -29,7 +41,11 @@ const INNER: usize = 4 * D;
 const LONG: Duration = Duration::from_millis(300);
 const REPEATS: usize = 3;
 
+<<<<<<< main:crates/model/src/test_input.rs
 /// Returns the number of rows that represents a size.
+=======
+/// Rows of the launch that is timed for a size.
+>>>>>>> 9a483d8c002722e8b1331879b9ffa8267d02035d:crates/resolvent/src/bench/launch_time.rs
 fn rows_of(size: Size) -> usize {
     match size {
         Size::Few => 16,
@@ -38,14 +54,19 @@ fn rows_of(size: Size) -> usize {
     }
 }
 
+<<<<<<< main:crates/model/src/test_input.rs
 /// Runs and times the test input of a kernel family, with the variant that `device` selects.
 ///
 /// The test input is tangents of a product `[rows, 768] x [768, 3072]`; the product itself if it rounds its inputs; or
 /// tangents of attention over a prompt of `rows` tokens.
+=======
+/// Times tangents of a product `[rows, 768] x [768, 3072]`, that product itself where it rounds its inputs, or tangents of
+/// attention over a prompt of as many tokens, in the variant that `device` selects.
+>>>>>>> 9a483d8c002722e8b1331879b9ffa8267d02035d:crates/resolvent/src/bench/launch_time.rs
 ///
 /// # Errors
 /// A device error.
-pub fn test_input(device: &Device, family: Family, size: Size) -> Result<TestInput> {
+pub(super) fn launch_time(device: &Device, family: Family, size: Size) -> Result<LaunchTime> {
     let rows = rows_of(size);
     let table = Rows::new(device, &[Span { primal: 0, start: 0, end: rows }])?;
     let normals = |seed, n: usize, scale: f32| gaussian(seed, n).into_iter().map(|x| x * scale).collect();
@@ -56,35 +77,41 @@ pub fn test_input(device: &Device, family: Family, size: Size) -> Result<TestInp
             let w = match family {
                 Family::Matmul => Weight::full(upload("w", [("k", D), ("n", INNER)], w)?),
                 _ => {
+<<<<<<< main:crates/model/src/test_input.rs
                     let rounded: Vec<f16> = w.into_iter().map(f16::from_f32).collect();
                     let words = device.upload("w", &[("k", D), ("pairs", INNER / 2)], &rounded)?;
                     Weight::f16s(words)?.rounding_inputs(true)
+=======
+                    let halves: Vec<f16> = w.into_iter().map(f16::from_f32).collect();
+                    let words = device.upload("w", &[("k", D), ("pairs", INNER / 2)], &halves)?;
+                    Weight::halves(words)?.rounding_inputs(true)
+>>>>>>> 9a483d8c002722e8b1331879b9ffa8267d02035d:crates/resolvent/src/bench/launch_time.rs
                 }
             };
             let bias = device.upload("bias", &[("n", INNER)], &vec![0.0f32; INNER])?;
             (Box::new(Matmul { w, bias, add: false }), D)
         }
-        Family::Attention => (Box::new(Attention { heads: 12, d_head: D / 12, scale: 0.125, frozen: false }), 3 * D),
+        Family::Attention => (Box::new(Attention { heads: 12, d_head: D / 12, scale: 0.125, held: false }), 3 * D),
     };
     let x = upload("x", [("rows", rows), ("n", width)], normals(2, rows * width, 1.0))?;
     let x_dot = upload("x_dot", [("rows", rows), ("n", width)], normals(3, rows * width, 1.0))?;
     let mut rec = device.record();
-    let Outcome { residuals, .. } = op.primal(&mut rec, &table, None, &[&x])?;
+    let Outcome { cached, .. } = op.primal(&mut rec, &table, None, &[&x])?;
     device.submit(rec)?;
-    let launch = |residuals: &Residuals| -> Result<(Recording, Tensor)> {
+    let launch = |cached: &Residuals| -> Result<(Recording, Tensor)> {
         let mut rec = device.record();
         let y = match family {
             Family::MatmulF16 => op.primal(&mut rec, &table, None, &[&x])?.y,
-            Family::Matmul | Family::Attention => op.jvp(&mut rec, &table, residuals, &[&x_dot])?,
+            Family::Matmul | Family::Attention => op.jvp(&mut rec, &table, cached, &[&x_dot])?,
         };
         Ok((rec, y))
     };
-    let (rec, y) = launch(&residuals)?;
+    let (rec, y) = launch(&cached)?;
     device.submit(rec)?;
     let values = device.read(&y)?;
     let (start, mut seconds, mut repeats) = (Instant::now(), f64::INFINITY, 0);
     while repeats < REPEATS || start.elapsed() < LONG {
-        let (rec, _y) = launch(&residuals)?;
+        let (rec, _y) = launch(&cached)?;
         device.wait()?;
         let begun = Instant::now();
         device.submit(rec)?;
@@ -92,5 +119,5 @@ pub fn test_input(device: &Device, family: Family, size: Size) -> Result<TestInp
         seconds = seconds.min(begun.elapsed().as_secs_f64());
         repeats += 1;
     }
-    Ok(TestInput { values, seconds })
+    Ok(LaunchTime { values, seconds })
 }
