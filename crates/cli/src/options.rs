@@ -4,13 +4,7 @@ use std::path::Path;
 
 use clap::Args;
 use resolvent::engine::{Choice, Device, Options};
-<<<<<<< main
-use resolvent::model::{Model, Observable, PromptSet, Run, check_prompt, from_end, parse_tokens};
-=======
-use resolvent::model::{
-    Model, Observable, PromptSet, Run, check_prompt, from_end, parse_token, parse_tokens, token_text,
-};
->>>>>>> 9a483d8c002722e8b1331879b9ffa8267d02035d
+use resolvent::model::{Model, Observable, PromptSet, Run, check_prompt, from_end, parse_tokens, token_text};
 use resolvent::{Direction, Place};
 
 use crate::Failure;

@@ -43,6 +43,11 @@ pub struct Labelled {
 }
 
 impl Labelled {
+    /// The metadata alone, for a result that is made of several.
+    pub(crate) fn metadata_alone(&self) -> Self {
+        Self { metadata: self.metadata.clone(), ..Self::default() }
+    }
+
     /// An empty result of `analysis` with the provenance of `run`.
     pub fn new(analysis: &str, run: &Run) -> Self {
         let (model, info) = (run.model(), run.model().device().info().clone());

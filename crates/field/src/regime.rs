@@ -112,12 +112,8 @@ fn measured(
             &[("site", probes.len())],
             first.iter().zip(&second).map(|(f, s)| jet_radius(*f, *s) as f32).collect(),
         )
-<<<<<<< main
-        .note("observable", format!("{observable:?}"))
-        .note(noise::NAME, format!("{noise:e}"))
-=======
         .note("observable", observable.to_string())
->>>>>>> 9a483d8c002722e8b1331879b9ffa8267d02035d
+        .note(noise::NAME, format!("{noise:e}"))
         .note("amplitude_unit", if options.absolute { "the direction" } else { "|h[l,t]| times the direction" });
     if options.field {
         let mut errors = field_errors(run, probes, &options.amplitudes)?;

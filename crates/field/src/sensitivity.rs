@@ -31,12 +31,8 @@ pub fn sensitivity(run: &Run, observable: &Observable) -> Result<Labelled> {
         .with("sensitivity", &[("level", levels), ("token", tokens), ("d", d)], chi)
         .with("norm", &[("level", levels), ("token", tokens)], norm)
         .with("value", &[("value", 1)], vec![value as f32])
-<<<<<<< main
-        .note("observable", format!("{observable:?}"))
+        .note("observable", observable.to_string())
         .note(noise::NAME, format!("{floor:.1e}"));
-=======
-        .note("observable", observable.to_string());
->>>>>>> 9a483d8c002722e8b1331879b9ffa8267d02035d
     result.certify(adjoint(&linear, 1)?)?.certify(slope)
 }
 

@@ -51,12 +51,8 @@ pub fn superposition(
         .with("sum", &[("pair", pairs.len())], narrow(&sums))
         .with("interaction", &[("pair", pairs.len())], narrow(&interaction))
         .with("error", &[("pair", pairs.len())], error)
-<<<<<<< main
-        .note("observable", format!("{observable:?}"))
-        .note(noise::NAME, format!("{floor:e}"))
-=======
         .note("observable", observable.to_string())
->>>>>>> 9a483d8c002722e8b1331879b9ffa8267d02035d
+        .note(noise::NAME, format!("{floor:e}"))
         .note("sites", sources.iter().map(|s| format!("{}@{}", s.site, s.token)).collect::<Vec<_>>().join(" "))
         .certify(agreement)
 }

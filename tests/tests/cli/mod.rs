@@ -52,11 +52,7 @@ fn binary() -> &'static Path {
                 build.env_remove(name);
             }
         }
-<<<<<<< main
         build.args(["build", "--quiet", "--package", "resolvent-cli"]);
-=======
-        build.args(["build", "--quiet", "-p", "resolvent-cli", "--bin", "resolvent"]);
->>>>>>> 9a483d8c002722e8b1331879b9ffa8267d02035d
         build.args(["--profile", profile, "--target-dir"]);
         build.arg(target).current_dir(Path::new(env!("CARGO_MANIFEST_DIR")));
         let built = build.output().unwrap_or_else(|e| panic!("{build:?}: {e}"));

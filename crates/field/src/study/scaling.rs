@@ -33,7 +33,7 @@ pub(super) fn step(
     let Some((_, last)) = found.last() else {
         return Err(Error::Input("no small model can be compared".to_owned()));
     };
-    let mut result = Labelled { arrays: Vec::new(), certificates: Vec::new(), ..last.clone() };
+    let mut result = last.metadata_alone();
     result.metadata.remove("tokens");
     let axes = [("small", found.len()), ("quantity", QUANTITIES.len()), ("predictor", PREDICTORS.len())];
     for name in ["correlation", "correlation_low", "correlation_high", "explained"] {

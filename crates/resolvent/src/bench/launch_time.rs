@@ -1,8 +1,4 @@
-<<<<<<< main:crates/model/src/test_input.rs
-//! Times one launch of a shader with several variants, at one size. `resolvent bench --tune` chooses variants by this time.
-=======
 //! Times one launch of a shader that has several variants, at one size: the figure by which [`super::tune`] chooses.
->>>>>>> 9a483d8c002722e8b1331879b9ffa8267d02035d:crates/resolvent/src/bench/launch_time.rs
 
 use std::time::{Duration, Instant};
 
@@ -14,21 +10,10 @@ use resolvent_ops::matmul::Matmul;
 use resolvent_ops::tuning::{Family, Size};
 use resolvent_ops::{Op, Outcome, Residuals, Rows, Span, Weight};
 
-<<<<<<< main:crates/model/src/test_input.rs
-use crate::error::Result;
-use crate::random::gaussian;
-
-/// The result of one test input, and the time that it took.
-#[derive(Clone, Debug)]
-pub struct TestInput {
-    /// The computed values, to be compared with those of another device.
-    pub values: Vec<f32>,
-=======
 /// The output of a launch, and the time that it took.
 pub(super) struct LaunchTime {
     /// The output, for comparison with another device's.
     pub(super) values: Vec<f32>,
->>>>>>> 9a483d8c002722e8b1331879b9ffa8267d02035d:crates/resolvent/src/bench/launch_time.rs
     /// Seconds of the fastest repetition.
     pub(super) seconds: f64,
 }
@@ -41,11 +26,7 @@ const INNER: usize = 4 * D;
 const LONG: Duration = Duration::from_millis(300);
 const REPEATS: usize = 3;
 
-<<<<<<< main:crates/model/src/test_input.rs
 /// Returns the number of rows that represents a size.
-=======
-/// Rows of the launch that is timed for a size.
->>>>>>> 9a483d8c002722e8b1331879b9ffa8267d02035d:crates/resolvent/src/bench/launch_time.rs
 fn rows_of(size: Size) -> usize {
     match size {
         Size::Few => 16,
@@ -54,15 +35,8 @@ fn rows_of(size: Size) -> usize {
     }
 }
 
-<<<<<<< main:crates/model/src/test_input.rs
-/// Runs and times the test input of a kernel family, with the variant that `device` selects.
-///
-/// The test input is tangents of a product `[rows, 768] x [768, 3072]`; the product itself if it rounds its inputs; or
-/// tangents of attention over a prompt of `rows` tokens.
-=======
 /// Times tangents of a product `[rows, 768] x [768, 3072]`, that product itself where it rounds its inputs, or tangents of
 /// attention over a prompt of as many tokens, in the variant that `device` selects.
->>>>>>> 9a483d8c002722e8b1331879b9ffa8267d02035d:crates/resolvent/src/bench/launch_time.rs
 ///
 /// # Errors
 /// A device error.
@@ -77,15 +51,9 @@ pub(super) fn launch_time(device: &Device, family: Family, size: Size) -> Result
             let w = match family {
                 Family::Matmul => Weight::full(upload("w", [("k", D), ("n", INNER)], w)?),
                 _ => {
-<<<<<<< main:crates/model/src/test_input.rs
                     let rounded: Vec<f16> = w.into_iter().map(f16::from_f32).collect();
                     let words = device.upload("w", &[("k", D), ("pairs", INNER / 2)], &rounded)?;
                     Weight::f16s(words)?.rounding_inputs(true)
-=======
-                    let halves: Vec<f16> = w.into_iter().map(f16::from_f32).collect();
-                    let words = device.upload("w", &[("k", D), ("pairs", INNER / 2)], &halves)?;
-                    Weight::halves(words)?.rounding_inputs(true)
->>>>>>> 9a483d8c002722e8b1331879b9ffa8267d02035d:crates/resolvent/src/bench/launch_time.rs
                 }
             };
             let bias = device.upload("bias", &[("n", INNER)], &vec![0.0f32; INNER])?;
