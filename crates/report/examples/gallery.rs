@@ -287,7 +287,7 @@ fn page() -> Page {
         ]
         .map(|(k, v)| (k.to_owned(), v.to_owned()))
         .to_vec(),
-        checks: vec![("adjoint".to_owned(), 1.4e-8, 1e-5), ("restores".to_owned(), 0.0, 1e-5)],
+        checks: vec![("adjoint".to_owned(), [1.4e-8, 1e-9, 1e-5]), ("restores".to_owned(), [0.0, 0.0, 1e-5])],
     });
     page.footer = "resolvent, made with synthetic data.".to_owned();
     page

@@ -75,8 +75,6 @@ const BETWEEN: f64 = 10.0;
 /// Most lines of a category's name, and their height.
 const NAME_LINES: usize = 3;
 const NAME_LINE: f64 = 15.0;
-/// Estimates without a place that are named below the plot.
-const NAMED: usize = 8;
 
 impl Bars {
     /// A plot without categories yet.
@@ -155,12 +153,8 @@ impl Bars {
     /// A note that names the estimates which the axis cannot show: those without a value, or beyond a logarithm.
     fn absent(&self) -> Vec<String> {
         let of = |c: &Category| -> Vec<(String, bool)> {
-            let name = |g: usize| match self.groups.get(g).filter(|_| self.groups.len() > 1) {
-                Some(group) => format!("{}, {group}", clean(&c.name)),
-                None => clean(&c.name),
-            };
             let present = c.estimates.iter().enumerate().filter_map(|(g, e)| e.as_ref().map(|e| (g, e)));
-            present.map(|(g, e)| (name(g), self.axis.shows(e.value))).collect()
+            present.map(|(g, e)| (self.named(c, g), self.axis.shows(e.value))).collect()
         };
         let all: Vec<(String, bool)> = self.categories.iter().flat_map(of).collect();
         let absent: Vec<&str> = all.iter().filter(|(_, shown)| !shown).map(|(name, _)| name.as_str()).collect();
@@ -173,6 +167,13 @@ impl Bars {
                 vec![format!("{n} of {all} estimates have no place on this axis: {named}{more}")]
             }
         }
+    }
+
+    /// An estimate by its category and, where there are several, its group.
+    fn named(&self, category: &Category, group: usize) -> String {
+        let groups = self.groups.get(group).filter(|_| self.groups.len() > 1);
+        let what = [Some(&category.name), groups].into_iter().flatten().map(|text| clean(text));
+        what.collect::<Vec<_>>().join(", ")
     }
 
     /// How many bars a category has room for.

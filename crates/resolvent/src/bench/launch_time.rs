@@ -59,27 +59,27 @@ pub(super) fn launch_time(device: &Device, family: Family, size: Size) -> Result
             let bias = device.upload("bias", &[("n", INNER)], &vec![0.0f32; INNER])?;
             (Box::new(Matmul { w, bias, add: false }), D)
         }
-        Family::Attention => (Box::new(Attention { heads: 12, d_head: D / 12, scale: 0.125, held: false }), 3 * D),
+        Family::Attention => (Box::new(Attention { heads: 12, d_head: D / 12, scale: 0.125, frozen: false }), 3 * D),
     };
     let x = upload("x", [("rows", rows), ("n", width)], normals(2, rows * width, 1.0))?;
     let x_dot = upload("x_dot", [("rows", rows), ("n", width)], normals(3, rows * width, 1.0))?;
     let mut rec = device.record();
-    let Outcome { cached, .. } = op.primal(&mut rec, &table, None, &[&x])?;
+    let Outcome { residuals, .. } = op.primal(&mut rec, &table, None, &[&x])?;
     device.submit(rec)?;
-    let launch = |cached: &Residuals| -> Result<(Recording, Tensor)> {
+    let launch = |residuals: &Residuals| -> Result<(Recording, Tensor)> {
         let mut rec = device.record();
         let y = match family {
             Family::MatmulF16 => op.primal(&mut rec, &table, None, &[&x])?.y,
-            Family::Matmul | Family::Attention => op.jvp(&mut rec, &table, cached, &[&x_dot])?,
+            Family::Matmul | Family::Attention => op.jvp(&mut rec, &table, residuals, &[&x_dot])?,
         };
         Ok((rec, y))
     };
-    let (rec, y) = launch(&cached)?;
+    let (rec, y) = launch(&residuals)?;
     device.submit(rec)?;
     let values = device.read(&y)?;
     let (start, mut seconds, mut repeats) = (Instant::now(), f64::INFINITY, 0);
     while repeats < REPEATS || start.elapsed() < LONG {
-        let (rec, _y) = launch(&cached)?;
+        let (rec, _y) = launch(&residuals)?;
         device.wait()?;
         let begun = Instant::now();
         device.submit(rec)?;
