@@ -57,7 +57,9 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     if args.tune {
         let tuning = watched(|told| tune(&device, told))?;
         if !tuning.all.is_empty() && !tuning.cached {
-            say("not kept: there is no cache folder, or it cannot be written (RESOLVENT_CACHE names one)");
+            say(format_args!(
+                "not cached: there is no cache folder, or it cannot be written (RESOLVENT_CACHE names one)"
+            ));
         }
         return print(candidates(&tuning.all).trim_end());
     }

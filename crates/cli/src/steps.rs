@@ -1,11 +1,10 @@
 //! What a demonstration shows at once, and the steps of a study in words.
 
-use std::io::Write as _;
-
 use resolvent::model::{Model, Observable, PromptPair};
 
 use crate::Failure;
 use crate::output::{checks, heatmap};
+use crate::terminal::print;
 
 /// The first pair of prompts of a demonstration.
 const FIRST: [&str; 4] = ["The capital of France is", "The capital of Italy is", " Paris", " Rome"];
@@ -27,7 +26,7 @@ pub(crate) fn first_look(model: &Model) -> Result<(), Failure> {
         "\nWhere does {name} hold the answer?\n\
          J = logit({target}) - logit({against}) is {to:.1} for `{}`\n\
          and {from:.1} for `{}`. The table says how J of the second\n\
-         prompt changes when one vector h[level, token] of the first is put into it.\n\n{map}{checks}\n\n",
+         prompt changes when one vector h[level, token] of the first is put into it.\n\n{map}{checks}\n",
         pair.clean,
         pair.corrupted,
         name = model.name(),
@@ -35,9 +34,9 @@ pub(crate) fn first_look(model: &Model) -> Result<(), Failure> {
         against = pair.against,
         checks = checks(&result),
     );
-    let mut stdout = std::io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    Ok(stdout.flush()?)
+    // The study goes on and writes its page, whoever reads this.
+    let _unread = print(&text);
+    Ok(())
 }
 
 /// What a step of a study does, from its name such as `patching.ioi`.
@@ -56,11 +55,6 @@ pub(crate) fn in_words(step: &str) -> String {
         other => other,
     };
     if task.is_empty() { words.to_owned() } else { format!("{task}: {words}") }
-}
-
-/// Writes a line to stderr, as far as it takes it.
-pub(crate) fn say(line: &str) {
-    let _unheard = writeln!(std::io::stderr(), "{line}");
 }
 
 #[cfg(test)]

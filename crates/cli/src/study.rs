@@ -12,8 +12,8 @@ use resolvent_report::{Studied, study_page};
 
 use crate::Failure;
 use crate::options::{DeviceArgs, ModelArgs, model, prompt_set};
-use crate::steps::{first_look, in_words, say};
-use crate::terminal::print;
+use crate::steps::{first_look, in_words};
+use crate::terminal::{print, say};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -69,12 +69,12 @@ const DEMO: ([&str; 3], usize) = (["capitals", "ioi", "agreement"], 8);
 pub(crate) fn demo(args: &DemoArgs) -> Result<(), Failure> {
     let set = prompt_set(None)?;
     let name = resolvent::model::DEFAULT_MODEL;
-    say(&format!("1. Open a device and the embedded model {name}, and patch one prompt into another."));
+    say(format_args!("1. Open a device and the embedded model {name}, and patch one prompt into another."));
     let device = args.device.open()?;
     let large = model(&device, name)?;
     first_look(&large)?;
     let (tasks, pairs) = (DEMO.0.len(), DEMO.1);
-    say(&format!(
+    say(format_args!(
         "2. The same and seven more analyses, on up to {pairs} pairs of prompts of {tasks} tasks; results go to {}.",
         args.out.display()
     ));
@@ -104,7 +104,7 @@ fn run(study: &Study<'_>, folder: &Path) -> Result<(), Failure> {
     let done = study.run(folder, &mut |progress: StepProgress<'_>| {
         let words = in_words(progress.name);
         if bar.is_hidden() {
-            say(&format!("   {:>2}/{}  {words}", progress.done + 1, progress.of));
+            say(format_args!("   {:>2}/{}  {words}", progress.done + 1, progress.of));
         }
         bar.set_position(progress.done as u64);
         bar.set_message(visible(&words).into_owned());

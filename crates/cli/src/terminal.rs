@@ -3,7 +3,7 @@
 //! Readers leave early (`| head`), terminals close and disks fill up. The macros of the standard library panic then, so this
 //! tool uses what is here instead.
 
-use std::fmt::Display;
+use std::fmt::Arguments;
 use std::io::{self, Write};
 
 use resolvent_report::terminal::{takes_colours, visible};
@@ -11,7 +11,7 @@ use resolvent_report::terminal::{takes_colours, visible};
 use crate::Failure;
 
 /// Writes one line to stderr, as far as it takes it.
-pub(crate) fn say(line: impl Display) {
+pub(crate) fn say(line: Arguments<'_>) {
     let line = format!("{}\n", visible(&line.to_string()));
     // In one piece, so that lines of several threads do not mix. There is nobody to tell that stderr is gone.
     let _unheard = io::stderr().lock().write_all(line.as_bytes());

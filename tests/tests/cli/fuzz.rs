@@ -154,7 +154,8 @@ fn calls() -> BoxedStrategy<Vec<String>> {
     let kinds = list(words("resid mid attn_out mlp_out q k v z resid z"));
     let predictors = list(words("curvature hvp integrated relp first_order curvature"));
     prop_oneof![
-        call("run", vec![prompt(), flag("--last"), option("--top", words("0 3 99 18446744073709551615"))]),
+        call("run", vec![prompt(), flag("--last"), option("--top", words("0 3 99 18446744073709551615")),
+            option("--memory", words("1M 2g 512M 1MiB 16E 0 99999999999999999999G"))]),
         call("sensitivity", with(vec![prompt(), target(), option("--direction", direction())])),
         call(
             "patch",
@@ -297,7 +298,7 @@ fn no_call_panics_or_hangs() {
 }
 
 proptest! {
-    #![proptest_config(config(256))]
+    #![proptest_config(config(cases(256)))]
 
     /// Texts that are read without a model: no panic, and what is read is shown as it can be typed.
     #[test]
@@ -324,8 +325,9 @@ fn tokens_directions_and_bases_are_read_or_refused() {
     let directory = Directory::copy().with_tokenizer();
     let device = resolvent_engine::Device::host();
     let model = Model::named(&device, &directory.argument()).expect("opens");
-    let texts = prop_oneof![direction(), basis(), tokens(), words("a ab #3"), "\\PC{0,16}".prop_map(String::from)];
-    let mut runner = proptest::test_runner::TestRunner::new(config(512));
+    let texts =
+        prop_oneof![direction(), basis(), tokens(), words("a ab #3"), "\\PC{0,16}".prop_map(String::from)];
+    let mut runner = proptest::test_runner::TestRunner::new(config(cases(256)));
     let ran = runner.run(&texts, |text| {
         if let Ok(id) = parse_token(model.tokenizer(), model.config().vocab_size, &text) {
             prop_assert!((id as usize) < model.config().vocab_size);

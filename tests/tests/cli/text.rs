@@ -119,6 +119,41 @@ fn the_observable_of_a_result_reads_back() {
     assert!(shown.contains("J = logit(\" ab\")@1 = "), "{shown}");
 }
 
+/// Tokens and names are others' texts: none of them breaks a line of a table or speaks to the terminal.
+#[test]
+fn tables_stay_tables() {
+    let copy = Directory::copy().with_tokenizer();
+    let vocab = std::fs::read_to_string(copy.file("vocab.json")).expect("a file");
+    // A line end, an escape, a carriage return and a tab, in the alphabet of GPT-2's bytes.
+    let copy = copy.write("vocab.json", vocab.replacen('{', r#"{"Ċ":31,"ě":32,"č":33,"ĉ":34,"#, 1).as_bytes());
+    let tokens = |four: &'static str| ["--tokens", four];
+    let (odd, plain) = (tokens("31,32,33,34"), tokens("1,2,3,4"));
+    for command in [
+        "run --top 40",
+        "sensitivity --target #31 --against #32 --direction token:#31",
+        "patch --corrupted-tokens 31,32,9,34 --target #31",
+        "green --source 0,1 --direction token:#32",
+        "slice -k 2",
+        "slice --svd -k 2 --from 0 --to 2",
+        "regime --target #31 --direction token:#33",
+        "invert --target #31 --goal 0.1",
+        "transfer --donor-tokens 31,32,9,34 --target #31",
+    ] {
+        let words: Vec<&str> = command.split(' ').collect();
+        let shown = |prompt: [&str; 2]| with_text(&copy, &[&words[..], &prompt].concat()).done();
+        let (shown, other) = (shown(odd), shown(plain));
+        let control = shown.chars().find(|c| c.is_control() && *c != '\n');
+        assert_eq!(control, None, "{command}: {shown}");
+        let lines = |text: &str| text.lines().filter(|line| !line.trim().is_empty()).count();
+        assert_eq!(lines(&shown), lines(&other), "{command}: {shown}");
+    }
+    // As it is typed, too.
+    let shown = with_text(&copy, &["sensitivity", "ab", "--target", "\n", "--against", "\u{1b}"]).done();
+    assert!(shown.contains("\\n") && !shown.contains('\u{1b}'), "{shown}");
+    let line = with_text(&copy, &["sensitivity", "ab", "--target", "\u{1b}[31m"]).failed();
+    assert!(!line.contains(char::is_control), "{line:?}");
+}
+
 #[test]
 fn devices_are_listed_and_tested() {
     let shown = run(&["devices", "--no-test"]).done();

@@ -51,13 +51,14 @@ fn said(value: Option<&str>, built: wgpu::Backends) -> Option<String> {
 pub(super) fn instances() -> &'static [wgpu::Instance] {
     static INSTANCES: OnceLock<Vec<wgpu::Instance>> = OnceLock::new();
     INSTANCES.get_or_init(|| {
-        let mut backends = allowed(value().as_deref(), built());
-        let mut all = Vec::new();
+        let (backends, mut all) = (allowed(value().as_deref(), built()), Vec::new());
         #[cfg(all(unix, not(target_vendor = "apple")))]
-        if backends.contains(wgpu::Backends::VULKAN) {
-            backends -= wgpu::Backends::VULKAN;
-            all.extend(without_windows());
-        }
+        let backends = {
+            if backends.contains(wgpu::Backends::VULKAN) {
+                all.extend(without_windows());
+            }
+            backends - wgpu::Backends::VULKAN
+        };
         if !backends.is_empty() {
             let descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
             all.push(wgpu::Instance::new(wgpu::InstanceDescriptor { backends, ..descriptor }));
