@@ -154,8 +154,15 @@ fn calls() -> BoxedStrategy<Vec<String>> {
     let kinds = list(words("resid mid attn_out mlp_out q k v z resid z"));
     let predictors = list(words("curvature hvp integrated relp first_order curvature"));
     prop_oneof![
-        call("run", vec![prompt(), flag("--last"), option("--top", words("0 3 99 18446744073709551615")),
-            option("--memory", words("1M 2g 512M 1MiB 16E 0 99999999999999999999G"))]),
+        call(
+            "run",
+            vec![
+                prompt(),
+                flag("--last"),
+                option("--top", words("0 3 99 18446744073709551615")),
+                option("--memory", words("1M 2g 512M 1MiB 16E 0 99999999999999999999G"))
+            ]
+        ),
         call("sensitivity", with(vec![prompt(), target(), option("--direction", direction())])),
         call(
             "patch",
@@ -325,8 +332,7 @@ fn tokens_directions_and_bases_are_read_or_refused() {
     let directory = Directory::copy().with_tokenizer();
     let device = resolvent_engine::Device::host();
     let model = Model::named(&device, &directory.argument()).expect("opens");
-    let texts =
-        prop_oneof![direction(), basis(), tokens(), words("a ab #3"), "\\PC{0,16}".prop_map(String::from)];
+    let texts = prop_oneof![direction(), basis(), tokens(), words("a ab #3"), "\\PC{0,16}".prop_map(String::from)];
     let mut runner = proptest::test_runner::TestRunner::new(config(cases(256)));
     let ran = runner.run(&texts, |text| {
         if let Ok(id) = parse_token(model.tokenizer(), model.config().vocab_size, &text) {

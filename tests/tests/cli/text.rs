@@ -144,8 +144,15 @@ fn tables_stay_tables() {
         let (shown, other) = (shown(odd), shown(plain));
         let control = shown.chars().find(|c| c.is_control() && *c != '\n');
         assert_eq!(control, None, "{command}: {shown}");
-        let lines = |text: &str| text.lines().filter(|line| !line.trim().is_empty()).count();
-        assert_eq!(lines(&shown), lines(&other), "{command}: {shown}");
+        match words[0] {
+            // As many lines as with plain tokens: maps and the list of next tokens.
+            "run" | "sensitivity" | "green" => {
+                assert_eq!(shown.lines().count(), other.lines().count(), "{command}: {shown}");
+            }
+            // Rows named by tokens, the line end among them.
+            "regime" | "invert" => assert!(shown.contains("\\n"), "{command}: {shown}"),
+            _ => {}
+        }
     }
     // As it is typed, too.
     let shown = with_text(&copy, &["sensitivity", "ab", "--target", "\n", "--against", "\u{1b}"]).done();
