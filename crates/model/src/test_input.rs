@@ -1,4 +1,5 @@
-//! Times one launch of a shader with several variants, at one size. `resolvent bench --tune` chooses variants by this time.
+//! Times one launch of a shader with several variants, at one size. `resolvent bench --tune` chooses variants by this
+//! time.
 
 use std::time::{Duration, Instant};
 
