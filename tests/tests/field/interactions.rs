@@ -60,7 +60,7 @@ fn nothing_interacts_in_a_linear_model() {
     let mut at = |level, token| Source { site: Site::ResidPre(level), token, vector: random.normals(d) };
     let sources = [at(0, 1), at(1, 3), at(2, 4)];
     for on in subjects() {
-        let got = interactions(&run(&twin, on, &TOKENS), &j, &sources).expect("computes");
+        let got = interactions(&run(&twin, on, &TOKENS), &j, &sources).expect("holds");
         let single = array(&got, "single").into_iter().fold(0.0f64, |m, x| m.max(x.abs()));
         for name in ["interaction", "interaction_actual"] {
             let most = array(&got, name).into_iter().fold(0.0f64, |m, x| m.max(x.abs()));
