@@ -4,7 +4,8 @@
 //! - sensitivity: all levels of one observable, in every mode.
 //! - responses, jets, products: of eight sources at once, to first order (in every mode), to second order, and with the
 //!   Hessian. product: of one source.
-//! - sweep: every place of a patch sweep, its two base runs included. The other analyses do not include the forward pass.
+//! - sweep: every place of a patch sweep, its two base runs included. The other analyses do not include the forward
+//!   pass.
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use resolvent_benches::devices;

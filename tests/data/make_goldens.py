@@ -202,7 +202,8 @@ def main():
         write_model(folder, spec)
         arrays, metadata = golden(load(folder), spec)
         write_safetensors(folder / "golden.safetensors", arrays, metadata)
-        print(f"{name}: J {arrays['value'].item():+.6f}  dJ {arrays['first'].item():+.6f}  d2J {arrays['second'].item():+.6f}")
+        value, first, second = (arrays[key].item() for key in ("value", "first", "second"))
+        print(f"{name}: J {value:+.6f}  dJ {first:+.6f}  d2J {second:+.6f}")
 
 
 if __name__ == "__main__":

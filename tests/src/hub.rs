@@ -1,6 +1,7 @@
 //! A hub on the loopback interface that serves one model, like the public hub or with the faults that a test selects.
 //!
-//! Small files are served at the hub's own address. Weights are links to a second address, with a SHA-256, like LFS files.
+//! Small files are served at the hub's own address. Weights are links to a second address, with a SHA-256, like LFS
+//! files.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -30,7 +30,8 @@ pub struct HvpCheck {
 }
 
 impl HvpCheck {
-    /// Creates a case of two sequences with a tangent and one without, over all `tokens` but the last if there are several.
+    /// Creates a case of two sequences with a tangent and one without, over all `tokens` but the last if there are
+    /// several.
     pub fn new(tokens: usize, widths: &[usize], out: usize) -> Self {
         let (end, seed) = (tokens.saturating_sub(1).max(1), (tokens * 1000 + out) as u64);
         Self { prompts: [2, tokens], end, widths: widths.to_vec(), out, sequences: [2, 1], seed }
@@ -56,7 +57,8 @@ impl HvpCheck {
         Random::new(self.seed ^ (7 << 40)).normals(self.all() * self.end * self.out)
     }
 
-    /// Computes `x_bar` of each input, all sequences one after another. With `before`, it is added to earlier cotangents.
+    /// Computes `x_bar` of each input, all sequences one after another. With `before`, it is added to earlier
+    /// cotangents.
     fn run(&self, on: &Subject, op: &dyn Op, before: bool) -> Result<Vec<Labelled>, Error> {
         let device = on.device();
         let upload = |kind: u64, rows: usize| -> Result<Vec<Tensor>, Error> {

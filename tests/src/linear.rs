@@ -61,8 +61,8 @@ impl WeightSource for LinearWeights {
     }
 }
 
-/// Random weights without the biases that no source can replace: those of ln_2 and of the hidden layer, which pass through
-/// GELU, and that of the final norm. All other biases are random.
+/// Random weights without the biases that no source can replace: those of ln_2 and of the hidden layer, which pass
+/// through GELU, and that of the final norm. All other biases are random.
 #[derive(Clone, Copy, Debug)]
 pub struct AffineWeights(RandomWeights);
 

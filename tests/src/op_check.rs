@@ -57,8 +57,8 @@ pub struct Allowed {
 impl Allowed {
     /// Returns the tolerance of tangents of cotangents, `x_bar_dot`.
     ///
-    /// They are the sum of a vjp and of a second derivative times a tangent and a cotangent. Measured: 3.2e-7 for layer norm,
-    /// 3.1e-7 for GELU, 4.1e-7 for attention.
+    /// They are the sum of a vjp and of a second derivative times a tangent and a cotangent. Measured: 3.2e-7 for layer
+    /// norm, 3.1e-7 for GELU, 4.1e-7 for attention.
     pub fn hvp(&self) -> f64 {
         self.vjp + self.jet
     }
@@ -88,8 +88,8 @@ impl Record {
 type Owned = (std::ops::Range<usize>, usize);
 
 impl OpCheck {
-    /// Creates a case over one prompt of `rows` tokens. Its sequences own all tokens, the last, the second half, the first
-    /// half, and a middle third.
+    /// Creates a case over one prompt of `rows` tokens. Its sequences own all tokens, the last, the second half, the
+    /// first half, and a middle third.
     pub fn new(rows: usize, widths: &[usize], out: usize) -> Self {
         let ends = [(0, rows), (rows - 1, rows), (rows / 2, rows), (0, rows.div_ceil(2)), (rows / 3, rows - rows / 3)];
         let spans = ends.map(|(start, end)| Span { primal: 0, start, end }).to_vec();
@@ -284,7 +284,8 @@ impl OpCheck {
         truth::vjp_error(f, x, &owned, [&self.dense(&bars, &self.widths, sequence), &y_bar])
     }
 
-    /// Returns `<y_bar, J x_dot> - <J^T y_bar, x_dot>`, relative to the typical size of such a product of random vectors.
+    /// Returns `<y_bar, J x_dot> - <J^T y_bar, x_dot>`, relative to the typical size of such a product of random
+    /// vectors.
     fn adjointness(&self, done: &Done, x_dot: &[Vec<f64>]) -> f64 {
         let y_bar = wide(&self.y_bar());
         let (dot, bars) = (done.y_dot.values(), self.own_bars(done));

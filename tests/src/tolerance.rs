@@ -1,9 +1,9 @@
 //! Every tolerance of the tests, with its derivation. All are relative errors in the L2 norm unless noted otherwise.
 //!
 //! Rounding is modelled as independent relative errors of variance `U^2 / 3` for each operation. The partial sums of k
-//! random terms grow as the square root of their number. So the relative error of the sum is about `U sqrt(k / 6)` if terms
-//! are added one by one, and less in lanes. `FACTOR` covers effects outside of the model: correlated errors, and fused
-//! multiply-adds on one side only. Each tolerance lists the measured errors.
+//! random terms grow as the square root of their number. So the relative error of the sum is about `U sqrt(k / 6)` if
+//! terms are added one by one, and less in lanes. `FACTOR` covers effects outside of the model: correlated errors, and
+//! fused multiply-adds on one side only. Each tolerance lists the measured errors.
 
 use crate::op_check::Allowed;
 use crate::truth::inner;
@@ -18,9 +18,9 @@ pub const POINTWISE: f64 = FACTOR * U;
 
 /// `<u, J v>` against `<J^T u, v>`.
 ///
-/// Both sides round like the op. The error is relative to a product of random vectors, which is smaller than the product of
-/// their sizes by the square root of their length. The documentation guarantees this figure. Measured: 5.5e-7, and 1.6e-6
-/// for attention with scores of sixty.
+/// Both sides round like the op. The error is relative to a product of random vectors, which is smaller than the
+/// product of their sizes by the square root of their length. The documentation guarantees this figure. Measured:
+/// 5.5e-7, and 1.6e-6 for attention with scores of sixty.
 pub const ADJOINT: f64 = 1e-5;
 
 /// Returns the tolerance of a dot product of `k` random terms.
@@ -30,23 +30,23 @@ pub fn product(k: usize) -> f64 {
 
 /// Layer norm, for rows of any length.
 ///
-/// The error of a mean is smaller than that of its terms by the root of their number. About four roundings for each element
-/// remain; in the second order of a jet, three such terms and their products. The vjp projects two directions out of a row.
-/// If the row has only three elements, the remainder is small and its relative error large. Measured: 5.4e-8, 1.0e-7,
-/// 2.1e-7, 4.3e-7.
+/// The error of a mean is smaller than that of its terms by the root of their number. About four roundings for each
+/// element remain; in the second order of a jet, three such terms and their products. The vjp projects two directions
+/// out of a row. If the row has only three elements, the remainder is small and its relative error large. Measured:
+/// 5.4e-8, 1.0e-7, 2.1e-7, 4.3e-7.
 pub const LAYER_NORM: Allowed = Allowed { primal: 8.0 * U, jvp: 8.0 * U, jet: 16.0 * U, vjp: 16.0 * U };
 
 /// GELU of normal inputs: about six roundings, including those of `exp`. Measured: 5.5e-8, 1.0e-7, 1.6e-7, 1.9e-7.
 pub const GELU: Allowed = Allowed { primal: 8.0 * U, jvp: 8.0 * U, jet: 8.0 * U, vjp: 8.0 * U };
 
-/// Returns the tolerances of `x w` with `w [k, n]`. Measured at k = 768: 2.1e-7 in lanes and in pieces of k, 5.6e-7 one by
-/// one; the tolerance is 2.9e-6.
+/// Returns the tolerances of `x w` with `w [k, n]`. Measured at k = 768: 2.1e-7 in lanes and in pieces of k, 5.6e-7 one
+/// by one; the tolerance is 2.9e-6.
 pub fn matmul(k: usize, n: usize) -> Allowed {
     Allowed { primal: product(k), jvp: product(k), jet: product(k), vjp: product(n) }
 }
 
-/// Returns the tolerances of an MLP: two products and a GELU; a jet squares the first product. Measured: 1.6e-7, 2.8e-7,
-/// 3.5e-7 of 2.4e-6; 3.1e-7 of 3.1e-6.
+/// Returns the tolerances of an MLP: two products and a GELU; a jet squares the first product. Measured: 1.6e-7,
+/// 2.8e-7, 3.5e-7 of 2.4e-6; 3.1e-7 of 3.1e-6.
 pub fn mlp(d: usize, inner: usize) -> Allowed {
     let one = product(d) + product(inner) + GELU.primal;
     Allowed { primal: one, jvp: one, jet: one + product(d), vjp: one }
@@ -54,16 +54,16 @@ pub fn mlp(d: usize, inner: usize) -> Allowed {
 
 /// Returns the tolerances of attention over `rows` tokens.
 ///
-/// A score of `d_head` terms is an exponent, so its absolute error of about `U sqrt(d_head / 6)` is a relative error of the
-/// weight. The sums over tokens follow. The derivatives multiply weights and scores; in the second order, too, the weights
-/// have the largest errors. Measured: 2.5e-7 of 2.4e-6; 3.0e-7, 4.2e-7 and 8.6e-7 of 3.6e-6.
+/// A score of `d_head` terms is an exponent, so its absolute error of about `U sqrt(d_head / 6)` is a relative error of
+/// the weight. The sums over tokens follow. The derivatives multiply weights and scores; in the second order, too, the
+/// weights have the largest errors. Measured: 2.5e-7 of 2.4e-6; 3.0e-7, 4.2e-7 and 8.6e-7 of 3.6e-6.
 pub fn attention(rows: usize, d_head: usize) -> Allowed {
     let one = product(d_head) + product(rows);
     Allowed { primal: one, jvp: 2.0 * one, jet: 2.0 * one, vjp: 2.0 * one }
 }
 
-/// Returns the tolerances of attention whose scores, and therefore their absolute errors, are `scale sqrt(d_head)` times
-/// larger than usual. Measured for scores of sixty: 9.0e-7 of 3.3e-5; 4.7e-6, 5.8e-6 and 2.1e-5 of 6.5e-5.
+/// Returns the tolerances of attention whose scores, and therefore their absolute errors, are `scale sqrt(d_head)`
+/// times larger than usual. Measured for scores of sixty: 9.0e-7 of 3.3e-5; 4.7e-6, 5.8e-6 and 2.1e-5 of 6.5e-5.
 pub fn sharp_attention(rows: usize, d_head: usize, scale: f64) -> Allowed {
     let (usual, larger) = (attention(rows, d_head), scale * (d_head as f64).sqrt());
     let [primal, jvp, jet, vjp] = [usual.primal, usual.jvp, usual.jet, usual.vjp].map(|one| larger * one);
@@ -82,29 +82,29 @@ pub fn typical(a: &[f64], b: &[f64]) -> f64 {
 
 /// GELU, its slope and its second derivative on a grid; absolute below 1 and relative above.
 ///
-/// Half an ulp of 1 is `U`. The functions need about eight operations on values of order one, and `exp` may add an error of
-/// a few ulp. Measured: 2.0e-7.
+/// Half an ulp of 1 is `U`. The functions need about eight operations on values of order one, and `exp` may add an
+/// error of a few ulp. Measured: 2.0e-7.
 pub const GELU_ON_A_GRID: f64 = 8.0 * U;
 
 /// A whole model of a few blocks against f64.
 ///
-/// Each of about ten operations of a block has an error of a few 1e-7 at most, and derivatives multiply these errors. The
-/// self-test of an adapter uses the same tolerance between two executors. Measured: 4.9e-7 for values, 1.7e-6 for
+/// Each of about ten operations of a block has an error of a few 1e-7 at most, and derivatives multiply these errors.
+/// The self-test of an adapter uses the same tolerance between two executors. Measured: 4.9e-7 for values, 1.7e-6 for
 /// derivatives, and 7.5e-6 for a slope that is a small difference of large terms.
 pub const MODEL: f64 = 2e-5;
 
 /// Both orders of a whole model's jets against f64, and Hessian-vector products.
 ///
-/// The second order multiplies two tangents and a curvature, each with the error of a tangent. Measured: 1.2e-6 and 9.5e-6.
-/// Hessian-vector products have as many factors. Measured: 2.5e-6.
+/// The second order multiplies two tangents and a curvature, each with the error of a tangent. Measured: 1.2e-6 and
+/// 9.5e-6. Hessian-vector products have as many factors. Measured: 2.5e-6.
 pub const JETS: f64 = 2.0 * MODEL;
 
 /// A value of a batch against the same prompt run alone, on one executor: the products may be split differently.
 /// Measured: 1.9e-6 for effects, which are differences.
 pub const ALONE: f64 = 1e-5;
 
-/// A tangent or a cotangent of a batch against the same one alone: on the host, products of few rows sum in another order
-/// than those of many. Measured: 1.3e-6.
+/// A tangent or a cotangent of a batch against the same one alone: on the host, products of few rows sum in another
+/// order than those of many. Measured: 1.3e-6.
 pub const BATCH: f64 = 4e-6;
 
 /// Two executors whose products round their inputs to f16.

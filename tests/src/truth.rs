@@ -47,8 +47,8 @@ pub fn inner(a: &[f64], b: &[f64]) -> f64 {
 
 /// Estimates the relative L2 error of `x_bar` as `J^T y_bar` from random directions.
 ///
-/// For normal v, the mean square of `<x_bar, v> - <y_bar, J v>` is the square of the error's length. `owned` selects the
-/// entries that `x_bar` has.
+/// For normal v, the mean square of `<x_bar, v> - <y_bar, J v>` is the square of the error's length. `owned` selects
+/// the entries that `x_bar` has.
 pub fn vjp_error(f: &impl Function, x: &[f64], owned: &dyn Fn(usize) -> bool, bars: [&[f64]; 2]) -> f64 {
     const DIRECTIONS: u64 = 3;
     let [x_bar, y_bar] = bars;
@@ -68,8 +68,8 @@ pub fn wide(x: &[f32]) -> Vec<f64> {
     x.iter().map(|&x| f64::from(x)).collect()
 }
 
-/// Returns `|got - want| / |want|` for two results of one executor, which [`crate::compare`] refuses. If `want` is zero,
-/// `got` must be zero.
+/// Returns `|got - want| / |want|` for two results of one executor, which [`crate::compare`] refuses. If `want` is
+/// zero, `got` must be zero.
 pub fn relative(got: &[f64], want: &[f64]) -> f64 {
     assert_eq!(got.len(), want.len(), "compared arrays have one length");
     let apart: Vec<f64> = got.iter().zip(want).map(|(g, w)| g - w).collect();

@@ -164,7 +164,8 @@ impl Twin {
         self.run(tokens, edits, &[(sources, Dual::new(Dual::new(0.0, 1.0), Dual::new(1.0, 0.0)))])
     }
 
-    /// Runs the reference on duals of duals with one direction each: `tangent.tangent` is the second derivative along both.
+    /// Runs the reference on duals of duals with one direction each: `tangent.tangent` is the second derivative along
+    /// both.
     pub fn second_derivative(&self, tokens: &[u32], edits: &[Edit], [a, b]: [&[Source]; 2]) -> Trace<Dual<Dual<f64>>> {
         let zero = Dual::new(0.0, 0.0);
         let (first, second) = (Dual::new(Dual::new(0.0, 1.0), zero), Dual::new(zero, Dual::new(1.0, 0.0)));

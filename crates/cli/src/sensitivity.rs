@@ -11,7 +11,8 @@ use crate::output::{OutputArgs, checks, heatmap};
 pub(crate) struct Args {
     #[command(flatten)]
     prompt: PromptArgs,
-    /// Also write <dJ/dh[l,t], D> at every place, for a direction D: token:TOKEN, random[:SEED], displacement (with --donor), or a file
+    /// Also write <dJ/dh[l,t], D> at every place, for a direction D: token:TOKEN, random[:SEED], displacement (with
+    /// --donor), or a file
     #[arg(long, value_name = "D")]
     direction: Option<String>,
     #[command(flatten)]

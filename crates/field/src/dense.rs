@@ -39,8 +39,8 @@ fn diverged() -> Error {
     )
 }
 
-/// Orthonormalises vectors, one after another. A vector that depends on those before it becomes zero, so that the indices
-/// of the others do not change.
+/// Orthonormalises vectors, one after another. A vector that depends on those before it becomes zero, so that the
+/// indices of the others do not change.
 pub(crate) fn orthonormal(vectors: &mut [Vec<f64>]) {
     for i in 0..vectors.len() {
         let (before, rest) = vectors.split_at_mut(i);
@@ -48,7 +48,8 @@ pub(crate) fn orthonormal(vectors: &mut [Vec<f64>]) {
     }
 }
 
-/// Makes a vector orthogonal to `before`, which are orthonormal or zero, and of unit length; zero if it depends on them.
+/// Makes a vector orthogonal to `before`, which are orthonormal or zero, and of unit length; zero if it depends on
+/// them.
 pub(crate) fn orthonormal_to(before: &[Vec<f64>], x: &mut [f64]) {
     let start = size(x);
     // One pass loses orthogonality if most of x is subtracted; two passes suffice (Kahan and Parlett).

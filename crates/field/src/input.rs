@@ -22,7 +22,8 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// Returns the array `name` and its shape, if the file has it. `wanted` is the expected shape, with `None` for any length.
+    /// Returns the array `name` and its shape, if the file has it. `wanted` is the expected shape, with `None` for any
+    /// length.
     pub(crate) fn array(&self, name: &str, wanted: &[Option<usize>]) -> Result<Option<(Vec<usize>, Vec<f32>)>> {
         let path = self.path;
         let file =

@@ -1,7 +1,7 @@
 //! LSQR (Paige and Saunders 1982): least squares through a map and its transpose.
 //!
-//! Solves `min |A x - b|^2 + damp^2 |x|^2`, starting at x = 0. The iterates stay in the span of `A^T`. If `A x = b` has many
-//! solutions and damp is 0, the limit is therefore the solution of least energy |x|^2.
+//! Solves `min |A x - b|^2 + damp^2 |x|^2`, starting at x = 0. The iterates stay in the span of `A^T`. If `A x = b` has
+//! many solutions and damp is 0, the limit is therefore the solution of least energy |x|^2.
 
 use crate::certificate::{norm, worse};
 use crate::error::Result;

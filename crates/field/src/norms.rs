@@ -1,8 +1,8 @@
 //! Frobenius norms of the blocks of one source place: how strongly a source there affects every other place.
 //!
-//! Exact norms sum over the d unit sources: `|G(l',t'; l,t)|_F^2 = sum_i |G e_i|^2`. Estimates average `|G z|^2` over r random
-//! sign vectors z (Hutchinson 1989). The variance of `|G z|^2` is `2 (|M|_F^2 - sum_i M_ii^2)` with `M = G^T G`. Of all
-//! distributions with independent entries, random signs have the least variance.
+//! Exact norms sum over the d unit sources: `|G(l',t'; l,t)|_F^2 = sum_i |G e_i|^2`. Estimates average `|G z|^2` over r
+//! random sign vectors z (Hutchinson 1989). The variance of `|G z|^2` is `2 (|M|_F^2 - sum_i M_ii^2)` with `M = G^T G`.
+//! Of all distributions with independent entries, random signs have the least variance.
 
 use resolvent_model::{Linearization, Site, Source, gaussian};
 

@@ -6,10 +6,11 @@ use crate::error::Result;
 use crate::linear_map::LinearMap;
 use crate::place::{Place, inside, shape};
 
-/// The Green operator from some places of the field to others: `[from d] -> [to d]`, vectors of the places side by side.
+/// The Green operator from some places of the field to others: `[from d] -> [to d]`, vectors of the places side by
+/// side.
 ///
-/// With one place on each side it is a block `G(l', t'; l, t)`. With all tokens of level L as `to` it is the operator to the
-/// end of the stream.
+/// With one place on each side it is a block `G(l', t'; l, t)`. With all tokens of level L as `to` it is the operator
+/// to the end of the stream.
 pub struct Operator<'a> {
     linear: &'a Linearization<'a>,
     from: Vec<Place>,

@@ -24,9 +24,9 @@ const BISECTIONS: usize = 14;
 
 /// Finds the radius of each source, from its first and second derivative and the rounding noise of J.
 ///
-/// The search starts low: where second order predicts an error of 1 %, or where rounding is 2 % of the response. It goes up
-/// in small steps until the error reaches 20 %, and in smaller steps where the error comes near. Bisection then refines the
-/// bracket. The radius is infinite if J does not move at all, and NaN if rounding hides the crossing.
+/// The search starts low: where second order predicts an error of 1 %, or where rounding is 2 % of the response. It
+/// goes up in small steps until the error reaches 20 %, and in smaller steps where the error comes near. Bisection then
+/// refines the bracket. The radius is infinite if J does not move at all, and NaN if rounding hides the crossing.
 pub(crate) fn radii(curve: &dyn Curve, first: &[f64], second: &[f64], noise: f64) -> Result<Vec<f64>> {
     let mut searches: Vec<Search> = first
         .iter()

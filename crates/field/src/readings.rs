@@ -1,8 +1,8 @@
 //! Vectors of the field, read as tokens.
 //!
-//! A vector x is read as the change of logits that it causes at h\[L, p\]: `W_U dln_f(x)`, with the final norm linearised at
-//! the run's h\[L, p\]. The joint sign of a source and its response is arbitrary. We choose it so that the response's largest
-//! deviation from the mean logit is positive.
+//! A vector x is read as the change of logits that it causes at h\[L, p\]: `W_U dln_f(x)`, with the final norm
+//! linearised at the run's h\[L, p\]. The joint sign of a source and its response is arbitrary. We choose it so that
+//! the response's largest deviation from the mean logit is positive.
 
 use resolvent_model::Linearization;
 use serde_json::{Value, json};

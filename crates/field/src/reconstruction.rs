@@ -11,8 +11,8 @@ use crate::place::shape;
 
 /// Applies the linearisation in `mode` to the run's h\[0\] and compares the result with the field.
 ///
-/// Arrays: `reconstruction [L+1, T, d]`, at every level; `error [L+1, T]` = |reconstruction - h| / |h|; and `cosine [L+1, T]`
-/// between the two. In [`Mode::RelP`] a model without biases is reconstructed exactly.
+/// Arrays: `reconstruction [L+1, T, d]`, at every level; `error [L+1, T]` = |reconstruction - h| / |h|; and
+/// `cosine [L+1, T]` between the two. In [`Mode::RelP`] a model without biases is reconstructed exactly.
 ///
 /// Certificate: the adjoint identity on random vectors, in this mode.
 ///

@@ -143,8 +143,8 @@ impl Batch {
 
     /// Reduces every sequence to its last row, for a backward pass from `top` down to the value `at`.
     ///
-    /// Also returns the plan that puts these rows back among all rows, with zeros elsewhere. Returns `None` if a sequence
-    /// joins elsewhere, or is edited or `seeded` at an earlier token, or if all sequences have only one row.
+    /// Also returns the plan that puts these rows back among all rows, with zeros elsewhere. Returns `None` if a
+    /// sequence joins elsewhere, or is edited or `seeded` at an earlier token, or if all sequences have only one row.
     pub(crate) fn ends(
         &self,
         device: &Device,

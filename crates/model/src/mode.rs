@@ -6,8 +6,8 @@ use crate::error::{Error, Result};
 
 /// Selects the derivative.
 ///
-/// All modes but [`Mode::Exact`] freeze factors of the run at their values ("detached", "stop-gradient"). The same kernels
-/// serve all modes. Every mode subtracts the mean in layer norms, `ln_f` included.
+/// All modes but [`Mode::Exact`] freeze factors of the run at their values ("detached", "stop-gradient"). The same
+/// kernels serve all modes. Every mode subtracts the mean in layer norms, `ln_f` included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Mode {
@@ -20,8 +20,9 @@ pub enum Mode {
     FrozenAttention,
     /// Both are frozen: the detached Jacobian. Only the MLPs are nonlinear.
     Frozen,
-    /// The rules of layer-wise relevance propagation (arXiv 2508.21258): [`Mode::Frozen`], and GELU's ratio `gelu(x) / x` is
-    /// frozen too. The frozen run is an affine map. Its linear part applied to `h[0]` gives the run, except for biases.
+    /// The rules of layer-wise relevance propagation (arXiv 2508.21258): [`Mode::Frozen`], and GELU's ratio
+    /// `gelu(x) / x` is frozen too. The frozen run is an affine map. Its linear part applied to `h[0]` gives the run,
+    /// except for biases.
     RelP,
 }
 
@@ -42,7 +43,7 @@ impl Mode {
         match self {
             Self::Exact => Ok(()),
             _ => Err(Error::Place(format!(
-                "{what} in Mode::{self:?}: frozen factors have no derivative, so there is no second order; use Mode::Exact"
+                "{what} in Mode::{self:?}: frozen factors have no derivative, and so no second order; use Mode::Exact"
             ))),
         }
     }

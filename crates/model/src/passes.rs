@@ -124,8 +124,8 @@ pub(crate) struct Tangents {
     pub(crate) last: Option<Tensor>,
 }
 
-/// Records the tangent, or the jet, of every value in `wanted`, over the residuals of the base run. Sources are scheduled
-/// edits of the sequences.
+/// Records the tangent, or the jet, of every value in `wanted`, over the residuals of the base run. Sources are
+/// scheduled edits of the sequences.
 pub(crate) fn tangent(
     program: &Program,
     rec: &mut Recording,
@@ -212,9 +212,9 @@ pub(crate) type Point<'a> = (&'a Trace, Option<(&'a Tangents, usize)>);
 
 /// Records the cotangent of every value in `wanted`.
 ///
-/// Seeds are the scheduled edits of the sequences, and `extra`. `linear` contains the linear parts of the base run's edits,
-/// through which cotangents pass. Cotangents of the last level at the last tokens need only the last row of each sequence
-/// above the final block's attention.
+/// Seeds are the scheduled edits of the sequences, and `extra`. `linear` contains the linear parts of the base run's
+/// edits, through which cotangents pass. Cotangents of the last level at the last tokens need only the last row of each
+/// sequence above the final block's attention.
 pub(crate) fn adjoint(
     program: &Program,
     rec: &mut Recording,

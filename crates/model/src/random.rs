@@ -8,8 +8,8 @@ use crate::weights::WeightSource;
 
 /// GPT-2's initialisation from a seed, with standard deviation 0.02 unless changed.
 ///
-/// Every element can be generated without those before it. Layer norms get gain 1 and bias 0 with a little noise, so that
-/// every parameter has an effect.
+/// Every element can be generated without those before it. Layer norms get gain 1 and bias 0 with a little noise, so
+/// that every parameter has an effect.
 #[derive(Clone, Copy, Debug)]
 pub struct RandomWeights {
     /// The seed; the same seed and shape give the same model on every machine.

@@ -9,8 +9,8 @@ use crate::failure::Result;
 
 /// A change of a site's value y at one position. Edits at one place are applied in the given order.
 ///
-/// Sites have TransformerLens names, with the head in brackets: `blocks.3.hook_resid_pre`, `blocks.3.attn.hook_z[5]`. Vectors
-/// are as wide as the site, [d] or [d_head]. Positions count from 0, or backwards from -1.
+/// Sites have TransformerLens names, with the head in brackets: `blocks.3.hook_resid_pre`, `blocks.3.attn.hook_z[5]`.
+/// Vectors are as wide as the site, [d] or [d_head]. Positions count from 0, or backwards from -1.
 #[pyclass(frozen, name = "Edit", module = "resolvent")]
 pub(crate) struct PyEdit {
     site: Site,

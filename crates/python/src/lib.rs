@@ -34,7 +34,8 @@ mod work;
 use pyo3::prelude::*;
 use resolvent::engine::adapters;
 
-/// Returns the adapters of this machine, real GPUs first. `device` accepts an index of this list; the host needs no adapter.
+/// Returns the adapters of this machine, real GPUs first. `device` accepts an index of this list; the host needs no
+/// adapter.
 #[pyfunction]
 fn devices(py: Python<'_>) -> Vec<String> {
     py.detach(|| adapters().iter().map(ToString::to_string).collect())
@@ -64,7 +65,8 @@ mod _native {
     #[pymodule_export]
     use crate::study::PyStudy;
 
-    /// Sends warnings of the library, for example of a GPU that fails its self-test, to stderr. `RESOLVENT_LOG` selects more.
+    /// Sends warnings of the library, for example of a GPU that fails its self-test, to stderr. `RESOLVENT_LOG` selects
+    /// more.
     #[pymodule_init]
     fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
         resolvent_report::terminal::start_log();

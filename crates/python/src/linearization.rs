@@ -12,8 +12,8 @@ use crate::observable::PyObservable;
 use crate::run::PyRun;
 use crate::work::detached;
 
-/// The derivative of the model at a run: tangents by forward mode (`jvp`), cotangents by reverse mode (`vjp`). Several of them
-/// share one pass over the weights.
+/// The derivative of the model at a run: tangents by forward mode (`jvp`), cotangents by reverse mode (`vjp`). Several
+/// of them share one pass over the weights.
 #[pyclass(frozen, name = "Linearization", module = "resolvent")]
 pub(crate) struct PyLinearization {
     run: Run,
@@ -45,9 +45,9 @@ type Array<'py> = Bound<'py, PyArrayDyn<f32>>;
 impl PyLinearization {
     /// Computes response fields G s by forward mode.
     ///
-    /// With one entry, returns [L+1, T, d]; with a list of K entries, [K, L+1, T, d]. One entry of `sources` is a `Source`, or an
-    /// array [L+1, T, d] with a source at every place. In a list, an entry may also be a list of sources, whose sum it is.
-    /// Responses are exactly zero outside of the causal cone.
+    /// With one entry, returns [L+1, T, d]; with a list of K entries, [K, L+1, T, d]. One entry of `sources` is a
+    /// `Source`, or an array [L+1, T, d] with a source at every place. In a list, an entry may also be a list of
+    /// sources, whose sum it is. Responses are exactly zero outside of the causal cone.
     fn jvp<'py>(&self, py: Python<'py>, sources: &Bound<'py, PyAny>) -> Result<Array<'py>> {
         let (one, entries) = entries(sources, |entry| self.sources(entry))?;
         let (run, mode) = (&self.run, self.mode);
@@ -57,8 +57,9 @@ impl PyLinearization {
 
     /// Computes sensitivity fields by reverse mode: the derivative of each cotangent's pairing by every h[l, t].
     ///
-    /// With one entry, returns [L+1, T, d]; with a list of K entries, [K, L+1, T, d]. One entry of `cotangents` is an `Observable`,
-    /// a `Cotangent`, or an array [L+1, T, d]. In a list, an entry may also be a list of these, whose sum it is.
+    /// With one entry, returns [L+1, T, d]; with a list of K entries, [K, L+1, T, d]. One entry of `cotangents` is an
+    /// `Observable`, a `Cotangent`, or an array [L+1, T, d]. In a list, an entry may also be a list of these, whose sum
+    /// it is.
     fn vjp<'py>(&self, py: Python<'py>, cotangents: &Bound<'py, PyAny>) -> Result<Array<'py>> {
         let (one, entries) = entries(cotangents, |entry| self.seeds(entry))?;
         let (run, mode) = (&self.run, self.mode);
@@ -76,8 +77,8 @@ impl PyLinearization {
         Ok((self.array(py, one, jets.first)?, self.array(py, one, jets.second)?))
     }
 
-    /// Computes the first and second derivative of an observable along sources: `(dJ/da, d2J/da2)` for one entry, a list of K
-    /// such pairs for a list.
+    /// Computes the first and second derivative of an observable along sources: `(dJ/da, d2J/da2)` for one entry, a
+    /// list of K such pairs for a list.
     fn along<'py>(
         &self,
         py: Python<'py>,

@@ -20,7 +20,8 @@ use crate::work::detached;
 
 type Array<'py> = Bound<'py, PyArrayDyn<f32>>;
 
-/// A forward pass of one prompt of T tokens, stored on the device: its field, its logits, and the input of all analyses.
+/// A forward pass of one prompt of T tokens, stored on the device: its field, its logits, and the input of all
+/// analyses.
 ///
 /// `run["blocks.3.hook_resid_pre"]`, or `run["resid_pre", 3]`, is the value of a site.
 #[pyclass(frozen, name = "Run", module = "resolvent")]
@@ -54,8 +55,8 @@ impl PyRun {
         labels(&self.run)
     }
 
-    /// The field [L+1, T, d], float32: h[0] is the input of the first block, h[L] the output of the last one, before the final
-    /// norm. Each access reads it from the device.
+    /// The field [L+1, T, d], float32: h[0] is the input of the first block, h[L] the output of the last one, before
+    /// the final norm. Each access reads it from the device.
     #[getter]
     fn field<'py>(&self, py: Python<'py>) -> Result<Array<'py>> {
         let (run, config) = (&self.run, self.run.model().config());
@@ -82,8 +83,9 @@ impl PyRun {
 
     /// Returns the value of a site at every token.
     ///
-    /// Its shape is [T, d]; for one head (`blocks.3.attn.hook_z[5]`) [T, d_head]; for all heads (`blocks.3.attn.hook_z`)
-    /// [T, H, d_head]. Outputs of attention and MLP need another forward pass unless the run was asked for them.
+    /// Its shape is [T, d]; for one head (`blocks.3.attn.hook_z[5]`) [T, d_head]; for all heads
+    /// (`blocks.3.attn.hook_z`) [T, H, d_head]. Outputs of attention and MLP need another forward pass unless the run
+    /// was asked for them.
     fn __getitem__<'py>(&self, py: Python<'py>, name: &Bound<'py, PyAny>) -> Result<Array<'py>> {
         let name = match name.extract::<(String, usize)>() {
             Ok((short, layer)) if ["q", "k", "v", "z"].contains(&short.as_str()) => {
@@ -145,7 +147,8 @@ impl PyRun {
         PyLinearization::new(self.run.clone(), mode)
     }
 
-    /// Returns field and logits as a result with its check, for a file or a figure. With `last`, only the last token has logits.
+    /// Returns field and logits as a result with its check, for a file or a figure. With `last`, only the last token
+    /// has logits.
     ///
     /// Arrays: `field` [L+1, T, d], `logits` [T, V] or [1, V].
     #[pyo3(signature = (*, last = false))]
@@ -156,8 +159,8 @@ impl PyRun {
 
     /// Computes dJ/dh at every level and token, by reverse mode.
     ///
-    /// With `direction` (`displacement` with a `donor`, `token:TOKEN`, `random[:SEED]` or a file) also its product with the
-    /// direction.
+    /// With `direction` (`displacement` with a `donor`, `token:TOKEN`, `random[:SEED]` or a file) also its product with
+    /// the direction.
     ///
     /// Arrays: `sensitivity` [L+1, T, d], `norm` [L+1, T], `value` [1]; `directional` [L+1, T] with a direction.
     #[pyo3(signature = (observable, *, direction = None, donor = None))]
@@ -172,9 +175,10 @@ impl PyRun {
 
     /// Computes the response field of one source at `at` = (level, position), by forward mode.
     ///
-    /// `direction` is an array [d], or `random[:SEED]`, `token:TOKEN`, `sensitivity` (with `observable`), `displacement` (with
-    /// `donor`, another prompt or run), or a file. `unit` scales it to unit length. `geometry` adds arrays that describe the
-    /// propagation of the response. `directions` is a number of random directions whose gains are added.
+    /// `direction` is an array [d], or `random[:SEED]`, `token:TOKEN`, `sensitivity` (with `observable`),
+    /// `displacement` (with `donor`, another prompt or run), or a file. `unit` scales it to unit length. `geometry`
+    /// adds arrays that describe the propagation of the response. `directions` is a number of random directions whose
+    /// gains are added.
     ///
     /// Arrays: `response` [L+1, T, d], `norm` [L+1, T]; see the page on result files for the others.
     #[pyo3(
@@ -198,15 +202,16 @@ impl PyRun {
 
     /// Computes blocks U^T G V of the Green operator between a basis V of sources and a basis U of readouts.
     ///
-    /// There is one block for each causal pair of places, or for each pair between `sources` and `targets`, which are lists of
-    /// (level, position).
+    /// There is one block for each causal pair of places, or for each pair between `sources` and `targets`, which are
+    /// lists of (level, position).
     ///
-    /// A basis is an array [d, k], or `pca`, `unembed[:TOKEN,...]`, `embed[:TOKEN,...]`, `sensitivity`, `displacement` (with
-    /// `donors`), `krylov[:SEED]`, `random[:SEED]`, or a file. The default `readout` is the source basis. `rank` is the number of
-    /// vectors of a named basis. With `out`, a .safetensors file, the result is written chunk by chunk, and a second call
-    /// resumes an interrupted slice.
+    /// A basis is an array [d, k], or `pca`, `unembed[:TOKEN,...]`, `embed[:TOKEN,...]`, `sensitivity`, `displacement`
+    /// (with `donors`), `krylov[:SEED]`, `random[:SEED]`, or a file. The default `readout` is the source basis. `rank`
+    /// is the number of vectors of a named basis. With `out`, a .safetensors file, the result is written chunk by
+    /// chunk, and a second call resumes an interrupted slice.
     ///
-    /// Arrays: `pairs` [N, 4] (l', t', l, t), `blocks` [N, m, k], `singular_values` [N, min(m, k)], `effective_rank` [N].
+    /// Arrays: `pairs` [N, 4] (l', t', l, t), `blocks` [N, m, k], `singular_values` [N, min(m, k)], `effective_rank`
+    /// [N].
     #[pyo3(
         signature = (basis = None, readout = None, *, rank = None, sources = None, targets = None,
             observable = None, position = -1, donors = Vec::new(), out = None, progress = true),
@@ -233,12 +238,13 @@ impl PyRun {
 
     /// Measures the amplitude up to which the first-order response of an observable to a source is accurate.
     ///
-    /// `sites` is a list of (level, position). The default is every place up to the observable's position at which the direction
-    /// is defined. `direction` is as in `green`, or an array [N, d] with one row for each site. `amplitudes` are in units of
-    /// |h[l,t]| times the direction or, with `absolute`, of the direction itself. `field` also compares the downstream field.
+    /// `sites` is a list of (level, position). The default is every place up to the observable's position at which the
+    /// direction is defined. `direction` is as in `green`, or an array [N, d] with one row for each site. `amplitudes`
+    /// are in units of |h[l,t]| times the direction or, with `absolute`, of the direction itself. `field` also compares
+    /// the downstream field.
     ///
-    /// Arrays: `sites` [N, 2], `amplitudes` [A], `finite`, `error` [N, A], `radius`, `first_order`, `second` [N]; `field_error`
-    /// [N, A] with `field`.
+    /// Arrays: `sites` [N, 2], `amplitudes` [A], `finite`, `error` [N, A], `radius`, `first_order`, `second` [N];
+    /// `field_error` [N, A] with `field`.
     #[pyo3(
         signature = (observable, direction = None, *, unit = false, sites = None, amplitudes = None,
             absolute = false, field = false, donor = None)
@@ -263,13 +269,13 @@ impl PyRun {
 
     /// Finds sources that change observables, or the field, by given amounts, and checks them with a run of the model.
     ///
-    /// `goals` is a list of (observable, change) and of ((level, position), vector [d]), or one of them. `sites` lists the places
-    /// (level, position) of the sources; the default is all places from which a goal can be reached. `sparse` is the largest
-    /// number of places, chosen by `greedy` or `lasso`. `limit` is the largest |s| / |h[l,t]|. `damp` is the weight of the energy
-    /// against the goal. `refine` is a number of steps of Newton's method.
+    /// `goals` is a list of (observable, change) and of ((level, position), vector [d]), or one of them. `sites` lists
+    /// the places (level, position) of the sources; the default is all places from which a goal can be reached.
+    /// `sparse` is the largest number of places, chosen by `greedy` or `lasso`. `limit` is the largest |s| / |h[l,t]|.
+    /// `damp` is the weight of the energy against the goal. `refine` is a number of steps of Newton's method.
     ///
-    /// Arrays: `sites` [N, 2], `sources` [N, d], `relative` [N], `target`, `predicted`, `achieved` [M], `energy` [1], and the
-    /// baselines'.
+    /// Arrays: `sites` [N, 2], `sources` [N, d], `relative` [N], `target`, `predicted`, `achieved` [M], `energy` [1],
+    /// and the baselines'.
     #[pyo3(
         signature = (goals, *, sites = None, sparse = None, choose = "greedy", limit = None, damp = 0.0,
             refine = 0, seed = 0)
@@ -290,12 +296,14 @@ impl PyRun {
         analyses::invert(&self.run, goals, sites.as_deref(), &options)
     }
 
-    /// Measures the fraction of a donor's answer that its h[l,t] transfers, put at one place at a time: 0 is none, 1 is all.
+    /// Measures the fraction of a donor's answer that its h[l,t] transfers, put at one place at a time: 0 is none, 1 is
+    /// all.
     ///
-    /// `donor` and `others` are prompts or runs with the same number of tokens. The controls are displacements to the `others`, and
-    /// as many random directions of the displacement's length as `controls` says.
+    /// `donor` and `others` are prompts or runs with the same number of tokens. The controls are displacements to the
+    /// `others`, and as many random directions of the displacement's length as `controls` says.
     ///
-    /// Arrays: `fraction` [L+1, T], `value` [2], `random`, `random_low`, `random_high` [L+1, T]; `shuffled...` with others.
+    /// Arrays: `fraction` [L+1, T], `value` [2], `random`, `random_low`, `random_high` [L+1, T]; `shuffled...` with
+    /// others.
     #[pyo3(
         signature = (donor, observable, *, scale = 1.0, controls = 8, seed = 0, others = Vec::new()),
         text_signature = "($self, donor, observable, *, scale=1.0, controls=8, seed=0, others=())"

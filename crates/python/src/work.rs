@@ -44,8 +44,8 @@ impl Raised {
 
 /// Runs `work` while other Python threads run.
 ///
-/// Ctrl-C, or an exception raised through the [`Raised`] argument, stops the work at its next launch. The exception is then
-/// returned as the error.
+/// Ctrl-C, or an exception raised through the [`Raised`] argument, stops the work at its next launch. The exception is
+/// then returned as the error.
 pub(crate) fn detached<T: Send, E: Into<Failure> + Send>(
     py: Python<'_>,
     work: impl FnOnce(&Raised) -> Result<T, E> + Send,

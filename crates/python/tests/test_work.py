@@ -15,12 +15,12 @@ from resolvent import logit_diff
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
 
 
-# Processes that a shell starts in the background ignore Ctrl-C, and so do their children, unless they install a handler.
+# Processes that a shell starts in the background ignore Ctrl-C, and so do their children without a handler.
 HANDLER = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
 
 
 def interrupted(code, started, tmp_path):
-    """Runs `code` in a child, sends Ctrl-C once `started(folder)`, and returns its output and the time until it ended."""
+    """Runs `code` in a child and sends Ctrl-C once `started(folder)`; returns its output and the time to its end."""
     child = subprocess.Popen(
         [sys.executable, "-c", HANDLER + textwrap.dedent(code)],
         cwd=tmp_path,

@@ -1,7 +1,8 @@
 //! A portable analysis engine for Transformer Field Theory.
 //!
-//! The residual stream of a fixed GPT-2 forward pass is a field `h[l, t]`. This crate computes how a source in this field
-//! propagates: sensitivities, patch effects and response fields. It runs on any Vulkan, Metal or DX12 device, or on the host.
+//! The residual stream of a fixed GPT-2 forward pass is a field `h[l, t]`. This crate computes how a source in this
+//! field propagates: sensitivities, patch effects and response fields. It runs on any Vulkan, Metal or DX12 device, or
+//! on the host.
 //!
 //! ```
 //! use resolvent::prelude::*;
@@ -23,8 +24,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Every [`Labelled`] result contains the checks that it passed ([`Certificate`]) and its provenance. A failed check is an
-//! error.
+//! Every [`Labelled`] result contains the checks that it passed ([`Certificate`]) and its provenance. A failed check is
+//! an error.
 
 pub mod bench;
 mod open;

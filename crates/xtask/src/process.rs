@@ -25,8 +25,8 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
 
 /// Removes the variables of this package from the environment of a command that starts cargo.
 ///
-/// Build scripts that read these variables (ring's does) would otherwise run again, and cargo would rebuild everything that
-/// depends on them.
+/// Build scripts that read these variables (ring's does) would otherwise run again, and cargo would rebuild everything
+/// that depends on them.
 pub(crate) fn as_from_a_shell(command: &mut Command) -> &mut Command {
     for (name, _) in std::env::vars_os() {
         if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|own| name.to_string_lossy().starts_with(own)) {
@@ -55,7 +55,8 @@ pub(crate) fn is_installed(program: &str) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-/// Installs packages with apt-get if this runs as root, as in a container. Otherwise returns `None`: the user installs them.
+/// Installs packages with apt-get if this runs as root, as in a container. Otherwise returns `None`: the user installs
+/// them.
 pub(crate) fn apt_install(what: &str, packages: &[&str]) -> Option<Result> {
     let is_root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0");
     if !is_root || !is_installed("apt-get") {

@@ -1,7 +1,7 @@
 //! Translates every kernel to every shading language of the supported devices.
 //!
-//! The build has validated the WGSL, but not its translations. A combination of overrides, f16 and subgroup operations that
-//! works on Vulkan may fail on Metal or DX12. A developer with only one of the three would not see the failure.
+//! The build has validated the WGSL, but not its translations. A combination of overrides, f16 and subgroup operations
+//! that works on Vulkan may fail on Metal or DX12. A developer with only one of the three would not see the failure.
 
 use crate::process::Result;
 use naga::{
@@ -29,7 +29,8 @@ pub(crate) fn translate() -> Result {
     }
     let kernels = ALL.len();
     eprintln!(
-        "shaders: {kernels} kernels, {translated} with their variants in SPIR-V, MSL and (cooperative matrices apart) HLSL, {failures} failed"
+        "shaders: {kernels} kernels, {translated} with their variants in SPIR-V, MSL and \
+         (except cooperative matrices) HLSL, {failures} failed"
     );
     if failures == 0 { Ok(()) } else { Err(format!("{failures} kernels cannot be translated")) }
 }

@@ -35,7 +35,7 @@ fn directories_that_are_none() {
     assert!(refused(&file).contains("config.json"));
     says(&Directory::copy().without("config.json"), &["has no config.json", "model.safetensors"]);
     says(&Directory::copy().without("model.safetensors"), &["has no model.safetensors", "beside its config.json"]);
-    assert!(refused("random:x").contains("`x` is no seed"));
+    assert!(refused("random:x").contains("invalid seed `x`"));
     assert!(refused("").contains("no model ``"));
 }
 

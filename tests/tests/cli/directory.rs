@@ -91,7 +91,8 @@ impl Directory {
         self
     }
 
-    /// Adds a tokenizer of GPT-2's kind over lower-case letters: `a` is 0 to `z` 25, then a space, ` a`, ` b`, `ab`, ` ab`.
+    /// Adds a tokenizer of GPT-2's kind over lower-case letters: `a` is 0 to `z` 25, then a space, ` a`, ` b`, `ab`,
+    /// ` ab`.
     pub(super) fn with_tokenizer(self) -> Self {
         let letters = ('a'..='z').map(String::from);
         let more = ["Ġ", "Ġa", "Ġb", "ab", "Ġab"].map(str::to_owned);

@@ -76,7 +76,7 @@ fn opening_a_model_takes_little_more_than_its_weights() {
     let ratio = (all - own) as f64 / bytes as f64;
     let megabytes = |bytes: u64| bytes as f64 / 1e6;
     println!(
-        "| peak memory | {:.0} MB of weights | {:.0} MB, of which {:.0} MB the program's own | {ratio:.3} of the file |",
+        "| peak memory | {:.0} MB of weights | {:.0} MB, of which {:.0} MB the program | {ratio:.3} of the file |",
         megabytes(bytes),
         megabytes(all),
         megabytes(own),

@@ -58,8 +58,8 @@ fn compiled_kernels_are_cached_and_foreign_files_are_not_used() {
             compute(on, folder.path());
             assert!(std::fs::read(&file).expect("readable").len() > 8, "{}: the file was not rewritten", on.name());
         }
-        // An intact file of another adapter, driver, backend or format: each part of the header is changed once. The bytes
-        // after the header belong to the driver.
+        // An intact file of another adapter, driver, backend or format: each part of the header is changed once. The
+        // bytes after the header belong to the driver.
         for at in (8..64).step_by(3) {
             let mut foreign = whole.clone();
             foreign[at] ^= 1;

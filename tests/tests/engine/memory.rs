@@ -116,7 +116,8 @@ fn fresh_and_recycled_memory_is_poisoned() {
     }
 }
 
-/// A long chain of sums whose intermediate buffers return to the pool, and are reused by later launches of the recording.
+/// A long chain of sums whose intermediate buffers return to the pool, and are reused by later launches of the
+/// recording.
 #[test]
 fn pooled_buffers_are_reused_without_mixing() {
     for on in subjects() {

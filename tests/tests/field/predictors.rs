@@ -126,8 +126,8 @@ fn integrated_effects_of_the_embeddings_are_complete() {
 
 /// On a linear model with a linear observable every predictor is right, and has its usual cost.
 ///
-/// The model is linear to a part in 1e5. The smallest effect is a thousand times smaller than the largest, so that a ratio of
-/// one percent is noise.
+/// The model is linear to a part in 1e5. The smallest effect is a thousand times smaller than the largest, so that a
+/// ratio of one percent is noise.
 #[test]
 fn all_predictors_are_right_on_a_linear_model() {
     let twin = Twin::linear(3);

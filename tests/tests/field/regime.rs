@@ -102,7 +102,7 @@ fn radii_are_where_the_error_crosses() {
     let sites = sites(&twin);
     for absolute in [false, true] {
         for on in subjects() {
-            let got = regime(&run(&twin, on, &TOKENS), &observable(), &sites, &options(absolute)).expect("holds");
+            let got = regime(&run(&twin, on, &TOKENS), &observable(), &sites, &options(absolute)).expect("computes");
             let mut seen = 0;
             for (site, radius) in sites.iter().zip(array(&got, "radius")).filter(|(_, r)| r.is_finite()) {
                 let [first, _] = derivatives(&twin, site, absolute);
@@ -126,7 +126,7 @@ fn the_field_is_compared_too() {
     for on in subjects() {
         let of = |twin: &Twin| {
             let got = regime(&run(twin, on, &TOKENS), &observable(), &sites(twin)[..2], &options(false));
-            array(&got.expect("holds"), "field_error")
+            array(&got.expect("computes"), "field_error")
         };
         let errors = of(&twin);
         for e in errors.chunks(AMPLITUDES.len()) {

@@ -47,7 +47,7 @@ fn responses_of_a_linear_model_add_up() {
     let sources: Vec<Edit> =
         sources(&twin).into_iter().map(|e| Edit { site: Site::ResidPre(e.token % 3), ..e }).collect();
     for on in subjects() {
-        let got = superposition(&run(&twin, on, &TOKENS), &j, &sources, &PAIRS).expect("holds");
+        let got = superposition(&run(&twin, on, &TOKENS), &j, &sources, &PAIRS).expect("computes");
         let worst = array(&got, "error").into_iter().fold(0.0, f64::max);
         // The remaining error is rounding of J, which is a hundred times the smallest response.
         assert!(worst < 5e-4, "{}: {worst}", on.name());

@@ -28,22 +28,22 @@ fn fractions_are_those_of_the_reference() {
         for on in subjects() {
             let (prompt, donor) = (run(&twin, on, &PROMPT), run(&twin, on, &DONOR));
             let options = TransferOptions { scale: scale as f32, ..Default::default() };
-            let got = transfer(&prompt, &donor, &j, &[], &options).expect("holds");
+            let got = transfer(&prompt, &donor, &j, &[], &options).expect("computes");
             close(&array(&got, "fraction"), &want, 3e-5, "fraction");
             close(&array(&got, "value"), &[from, to], 1e-5, "value");
         }
     }
 }
 
-/// The first token is the same in both prompts, so that it transfers nothing. At the last level only the observable's token
-/// transfers, and it transfers everything.
+/// The first token is the same in both prompts, so that it transfers nothing. At the last level only the observable's
+/// token transfers, and it transfers everything.
 #[test]
 fn fractions_of_zero_and_one_are_exact() {
     let twin = Twin::small();
     let j = Observable::logit_diff(4, 20, 3);
     for on in subjects() {
         let (prompt, donor) = (run(&twin, on, &PROMPT), run(&twin, on, &DONOR));
-        let got = transfer(&prompt, &donor, &j, &[], &TransferOptions::default()).expect("holds");
+        let got = transfer(&prompt, &donor, &j, &[], &TransferOptions::default()).expect("computes");
         let fraction = array(&got, "fraction");
         assert_eq!([fraction[0], fraction[4], fraction[14]], [0.0; 3]);
         assert!((fraction[13] - 1.0).abs() < 1e-4, "{}", fraction[13]);
@@ -59,7 +59,7 @@ fn fractions_of_a_linear_model_add_up() {
     let j = Observable::logit_diff(4, 20, 4);
     for on in subjects() {
         let (prompt, donor) = (run(&twin, on, &PROMPT), run(&twin, on, &DONOR));
-        let got = transfer(&prompt, &donor, &j, &[], &TransferOptions::default()).expect("holds");
+        let got = transfer(&prompt, &donor, &j, &[], &TransferOptions::default()).expect("computes");
         for level in array(&got, "fraction").chunks(PROMPT.len()) {
             assert!((level.iter().sum::<f64>() - 1.0).abs() < 1e-3, "{}: {level:?}", on.name());
         }
@@ -75,7 +75,7 @@ fn controls_have_the_displacements_length() {
         let others = [run(&twin, on, &[5, 6, 7, 8, 9]), run(&twin, on, &[1, 14, 2, 9, 20])];
         let of = |seed: u64| {
             let options = TransferOptions { random: 4, seed, ..Default::default() };
-            transfer(&prompt, &donor, &j, &others, &options).expect("holds")
+            transfer(&prompt, &donor, &j, &others, &options).expect("computes")
         };
         let got = of(0);
         for name in ["random", "shuffled"] {
@@ -91,7 +91,7 @@ fn controls_have_the_displacements_length() {
         assert_ne!(array(&of(100), "random"), array(&got, "random"));
         // With the donor as its control, the control equals the transfer.
         let own =
-            transfer(&prompt, &donor, &j, std::slice::from_ref(&donor), &TransferOptions::default()).expect("holds");
+            transfer(&prompt, &donor, &j, std::slice::from_ref(&donor), &TransferOptions::default()).expect("computes");
         close(&array(&own, "shuffled"), &array(&own, "fraction"), 1e-5, "shuffled");
     }
 }

@@ -24,7 +24,8 @@ fn check(record: &mut Record, plan: &OpCheck, heads: usize, d_head: usize) {
     plan.check(record, &variant_subjects(), |_| Ok(op(heads, d_head)), &f, allowed);
 }
 
-/// (tokens, heads, width of a head): tiles of 64 keys or of 16, whose invocations store up to 128 dimensions, as f32 or vec4.
+/// (tokens, heads, width of a head): tiles of 64 keys or of 16, whose invocations store up to 128 dimensions, as f32 or
+/// vec4.
 #[test]
 fn attention() {
     let mut record = Record::new("attention");
@@ -159,7 +160,8 @@ fn attention_primal_of_a_ragged_batch() {
     }
 }
 
-/// Zeros are exact: before token s for tangents and jets that are zero there, and from token e on for cotangents that are.
+/// Zeros are exact: before token s for tangents and jets that are zero there, and from token e on for cotangents that
+/// are.
 #[test]
 fn outside_of_the_causal_cone_is_exactly_zero() {
     let (tokens, heads, d_head, s, e) = (70, 2, 16, 37, 21);

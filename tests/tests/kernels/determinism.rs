@@ -45,8 +45,8 @@ fn repetitions_agree_bit_for_bit() {
     }
 }
 
-/// Tangent, jet and cotangent of a sequence have the same bits alone and in a batch, so that a sweep does not depend on how
-/// it is split.
+/// Tangent, jet and cotangent of a sequence have the same bits alone and in a batch, so that a sweep does not depend on
+/// how it is split.
 #[test]
 fn a_sequence_has_the_same_bits_alone_and_in_a_batch() {
     let op = Attention { heads: 3, d_head: 16, scale: 0.25, frozen: false };

@@ -54,8 +54,8 @@ fn mlp_of_f16() {
     }
 }
 
-/// A product with the identity returns all finite f16 values: in rows by the jvp, transposed by the vjp. Denormal values are
-/// not flushed, although most GPUs flush denormal numbers.
+/// A product with the identity returns all finite f16 values: in rows by the jvp, transposed by the vjp. Denormal
+/// values are not flushed, although most GPUs flush denormal numbers.
 #[test]
 fn every_f16_is_read() {
     let all: Vec<f32> =

@@ -1,4 +1,5 @@
-//! GELU, its slope and its second derivative on a grid, in absolute error: GELU is added to a residual stream of order one.
+//! GELU, its slope and its second derivative on a grid, in absolute error: GELU is added to a residual stream of order
+//! one.
 
 use resolvent_engine::Result;
 use resolvent_ops::gelu::Gelu;

@@ -1,4 +1,5 @@
-//! Jets with cancellation: the common part of all keys, or of all components of a row, is far larger than their differences.
+//! Jets with cancellation: the common part of all keys, or of all components of a row, is far larger than their
+//! differences.
 //!
 //! The common part may increase the relative error in proportion to its size, but its square must not.
 
@@ -51,8 +52,8 @@ impl Case {
     }
 }
 
-/// Every key has 30 in its first component, and queries move along it. All s_dot of a row are therefore near 30 times the
-/// move.
+/// Every key has 30 in its first component, and queries move along it. All s_dot of a row are therefore near 30 times
+/// the move.
 #[test]
 fn attention_jets_do_not_square_what_all_keys_share() {
     let (tokens, heads, d_head, common) = (130, 2, 16, 30.0);

@@ -23,7 +23,8 @@ fn answers(model: &Model, texts: &[(&str, &str)]) -> Vec<bool> {
     texts.iter().map(right).collect()
 }
 
-/// The two larger models predict the indirect object, and the capital of France. The checks of the analyses pass on all three.
+/// The two larger models predict the indirect object, and the capital of France. The checks of the analyses pass on all
+/// three.
 #[test]
 fn embedded_models_predict_known_answers() {
     let texts = [(PROMPT, " Mary"), (SWAPPED, " John"), ("The capital of France is", " Paris")];

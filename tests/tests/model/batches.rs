@@ -146,7 +146,8 @@ fn empty_batches_and_sequences() {
     }
 }
 
-/// Returns the first level that a source at `site` reaches at its own token, and the first that it reaches at later tokens.
+/// Returns the first level that a source at `site` reaches at its own token, and the first that it reaches at later
+/// tokens.
 pub(super) fn reach(site: Site) -> (usize, usize) {
     let l = site.layer();
     match site {
@@ -167,8 +168,8 @@ fn responses_stay_in_their_cone() {
             let run = prepared(&twin, on, &tokens, &[]);
             let linear = run.linearize(Mode::Exact);
             let mut random = Random::new(4);
-            // All sources are in one batch, so that each sequence is beside others that reach further. The first token is
-            // left out: its only key has weight 1 for any query and key.
+            // All sources are in one batch, so that each sequence is beside others that reach further. The first token
+            // is left out: its only key has weight 1 for any query and key.
             let batch: Vec<[Source; 1]> = twin
                 .sites()
                 .into_iter()

@@ -7,7 +7,8 @@ use resolvent_tests::{Labelled, Random, Twin, Worst, subjects, tangents, toleran
 
 use super::{changes, kinds, prepared, source};
 
-/// Returns lists of edits for tangents and cotangents to pass: none, single kinds, several at one place, and random ones.
+/// Returns lists of edits for tangents and cotangents to pass: none, single kinds, several at one place, and random
+/// ones.
 pub(super) fn lists(twin: &Twin, tokens: usize) -> Vec<Vec<Edit>> {
     let mut random = Random::new(77);
     let d = twin.config.n_embd;

@@ -92,7 +92,8 @@ fn weights_that_do_not_fit_f16_stay_or_are_refused() {
 
 /// With rounded inputs, the field changes by the error that the model reports, equally on all devices.
 ///
-/// Derivatives are not rounded, so that the adjoint identity is satisfied to the accuracy of f32. Results name the rounding.
+/// Derivatives are not rounded, so that the adjoint identity is satisfied to the accuracy of f32. Results name the
+/// rounding.
 #[test]
 fn a_model_of_rounded_inputs() {
     let (tokens, weights) = ([3, 1, 4, 1, 5, 9, 2, 6], || RandomWeights::new(&shape(), 5));

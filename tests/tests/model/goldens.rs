@@ -7,8 +7,8 @@ use resolvent_tests::{Golden, Labelled, Subject, Worst, subjects, tolerance};
 
 const ARRAYS: [&str; 7] = ["field", "logits", "value", "gradient_field", "jvp_field", "jvp_logits", "first"];
 
-/// Returns the two rows of the logits whose responses are compared. They are computed by the adjoint, logit by logit, as
-/// `<chi of the logit, s>`.
+/// Returns the two rows of the logits whose responses are compared. They are computed by the adjoint, logit by logit,
+/// as `<chi of the logit, s>`.
 fn logit_rows(golden: &Golden) -> [usize; 2] {
     let position = golden.observable().position();
     [position, golden.tokens.len() - 1]

@@ -105,8 +105,8 @@ fn products_at_every_site() {
     }
 }
 
-/// `<s, H s>` agrees with a jet, `<u, H v>` with `<v, H u>`, and a batch with single sequences. The second prompt is longer
-/// than an attention tile.
+/// `<s, H s>` agrees with a jet, `<u, H v>` with `<v, H u>`, and a batch with single sequences. The second prompt is
+/// longer than an attention tile.
 #[test]
 fn products_are_symmetric_and_agree_with_jets() {
     let mut worst = ["hvp against jets", "hvp.symmetry", "batch.hvp"].map(Worst::new);

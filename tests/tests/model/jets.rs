@@ -91,7 +91,8 @@ fn jets_have_the_tangent_as_first_order_alone_and_in_a_batch() {
     }
 }
 
-/// Returns the first level at which a source at `site` has a response of second order, at its own token and at later ones.
+/// Returns the first level at which a source at `site` has a response of second order, at its own token and at later
+/// ones.
 ///
 /// There must be a layer norm, GELU or softmax in between.
 fn second_order_reach(site: Site) -> (usize, usize) {
@@ -104,8 +105,8 @@ fn second_order_reach(site: Site) -> (usize, usize) {
     }
 }
 
-/// Outside of the causal cone every element of both orders is zero, bit for bit. The second order is also zero below the first
-/// nonlinearity.
+/// Outside of the causal cone every element of both orders is zero, bit for bit. The second order is also zero below
+/// the first nonlinearity.
 #[test]
 fn jets_stay_in_their_cone() {
     for (twin, tokens) in cases() {

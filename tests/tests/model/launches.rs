@@ -94,8 +94,8 @@ fn a_block_is_seven_dispatches_and_a_pass_one_submission() {
     }
 }
 
-/// Cotangents of last-token logits need only one row of each sequence above the final block's attention. If a sequence has
-/// a seed at an earlier token too, all rows are needed.
+/// Cotangents of last-token logits need only one row of each sequence above the final block's attention. If a sequence
+/// has a seed at an earlier token too, all rows are needed.
 #[test]
 fn cotangents_need_only_the_last_rows_above_the_final_attention() {
     let config = Config { n_layer: 2, ..tiny() };

@@ -78,8 +78,8 @@ fn each_mode_has_its_transpose() {
     }
 }
 
-/// With frozen norms, patterns and GELU ratios, the run is a linear map of its embeddings and biases. Applied to them, the map
-/// gives the run itself, at every level and at the logits.
+/// With frozen norms, patterns and GELU ratios, the run is a linear map of its embeddings and biases. Applied to them,
+/// the map gives the run itself, at every level and at the logits.
 #[test]
 fn the_relevance_rules_reconstruct_the_run() {
     let mut worst = ["relp.field", "relp.logits", "relp.value"].map(Worst::new);

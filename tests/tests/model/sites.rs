@@ -5,8 +5,8 @@ use resolvent_tests::{Labelled, Random, Subject, Twin, Worst, subjects, toleranc
 
 use super::{change, changes, kinds, prepared};
 
-/// Returns models of odd sizes, each with a prompt length. They cover every switch of the configuration, one token, heads of
-/// 66 and 128, and more tokens than an attention tile has keys.
+/// Returns models of odd sizes, each with a prompt length. They cover every switch of the configuration, one token,
+/// heads of 66 and 128, and more tokens than an attention tile has keys.
 fn twins() -> Vec<(Twin, usize)> {
     let base = Config { n_positions: 80, ..tiny() };
     let exact = Activation::Gelu;

@@ -1,7 +1,7 @@
 //! A trained model of three blocks that sorts six digits of {0, 1, 2}.
 //!
-//! It is outside the repository, in `../shared/models/sort-nano` or below `RESOLVENT_SHARED`. If it is missing, its tests
-//! print that they are left out.
+//! It is outside the repository, in `../shared/models/sort-nano` or below `RESOLVENT_SHARED`. If it is missing, its
+//! tests print that they are left out.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -47,7 +47,8 @@ fn decode(model: &Model, digits: &[u32]) -> Vec<u32> {
 
 /// The model sorts: twenty prompts are decoded step by step, and all are run once with the correct answer appended.
 ///
-/// A row does not depend on later rows. So greedy decoding sorts if and only if each row of that run predicts the next digit.
+/// A row does not depend on later rows. So greedy decoding sorts if and only if each row of that run predicts the next
+/// digit.
 #[test]
 fn it_sorts() {
     let Some(directory) = directory() else { return };

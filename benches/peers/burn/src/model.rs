@@ -40,8 +40,8 @@ pub struct Gpt2 {
 
 /// Embedding and unembedding, on the CPU.
 ///
-/// The table has 147 MiB. Many adapters bind at most 128 MiB, and burn does not split the table. So it stays on the CPU, and
-/// only the rows that are read are copied to the device.
+/// The table has 147 MiB. Many adapters bind at most 128 MiB, and burn does not split the table. So it stays on the
+/// CPU, and only the rows that are read are copied to the device.
 #[derive(Module, Debug)]
 pub struct Vocabulary {
     wte: Embedding,

@@ -38,7 +38,8 @@ impl Report {
         if error <= most { Ok(()) } else { Err(format!("{what}: relative error {error:.1e}").into()) }
     }
 
-    /// Times the work, which must be complete when it returns. Three untimed runs precede, as kernels are tuned on first use.
+    /// Times the work, which must be complete when it returns. Three untimed runs precede, as kernels are tuned on
+    /// first use.
     pub fn time(&mut self, name: &str, variant: &str, mut work: impl FnMut()) {
         let (budget, most) = if self.quick { (1.0, 5) } else { (10.0, 25) };
         (0..3).for_each(|_| work());

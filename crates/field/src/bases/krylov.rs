@@ -3,9 +3,9 @@
 //! Let `A = dh[L, :] / dh[l, t]` `[T d, d]` be the response of the whole last level to a source at (l, t), stacked over
 //! tokens, and V the b starting vectors. The block Krylov space is spanned by `V, A^T A V, (A^T A)^2 V, ...`.
 //!
-//! Its vectors are computed one after another: q_1 .. q_b are V, orthonormalised; `q_(i+b)` is `A^T A q_i`, made orthonormal
-//! to all before. For b = 1 these are Lanczos vectors with full orthogonalisation. They span the space of sources in which
-//! LSQR searches.
+//! Its vectors are computed one after another: q_1 .. q_b are V, orthonormalised; `q_(i+b)` is `A^T A q_i`, made
+//! orthonormal to all before. For b = 1 these are Lanczos vectors with full orthogonalisation. They span the space of
+//! sources in which LSQR searches.
 
 use resolvent_model::{Linearization, Seed, Site, Source};
 

@@ -1,7 +1,7 @@
 //! Causal pairs of places: the blocks of the Green operator that need computing, and their order.
 //!
-//! A pair is a source place (l, t) and a target place (l', t') with l' > l and t' >= t. All other blocks are known: G is the
-//! identity at l' = l, t' = t, and zero otherwise. Pairs are sorted by source, level first, and then by target.
+//! A pair is a source place (l, t) and a target place (l', t') with l' > l and t' >= t. All other blocks are known: G
+//! is the identity at l' = l, t' = t, and zero otherwise. Pairs are sorted by source, level first, and then by target.
 
 use std::ops::Range;
 

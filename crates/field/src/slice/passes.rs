@@ -1,7 +1,7 @@
 //! Computes blocks of the Green operator by a tangent pass or by a backward pass.
 //!
-//! Tangents of the sources are projected on the readout; cotangents of the readout are projected on the sources. Both give
-//! the same blocks, and one of the two is cheaper.
+//! Tangents of the sources are projected on the readout; cotangents of the readout are projected on the sources. Both
+//! give the same blocks, and one of the two is cheaper.
 
 use std::ops::Range;
 

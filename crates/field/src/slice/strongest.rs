@@ -1,7 +1,7 @@
 //! The strongest pairs of a slice.
 //!
-//! A block `B = readout^T G source` has the triplet `B b = s a`. Its source is `source b` and its response is `readout a`,
-//! both in the width of the field.
+//! A block `B = readout^T G source` has the triplet `B b = s a`. Its source is `source b` and its response is
+//! `readout a`, both in the width of the field.
 
 use super::passes::Passes;
 use crate::certificate::narrow;

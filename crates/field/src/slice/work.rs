@@ -12,7 +12,8 @@ use crate::place::shape;
 use crate::store::Store;
 
 impl Slice<'_> {
-    /// Splits the starts of the pass into chunks that fit one batch of the device and whose blocks fit a quarter of memory.
+    /// Splits the starts of the pass into chunks that fit one batch of the device and whose blocks fit a quarter of
+    /// memory.
     fn plan(&self) -> Vec<Range<usize>> {
         let starts = self.passes.starts(self.pass);
         let most = self.passes.linear.batch_rows(shape(self.passes.linear.run()).0);

@@ -19,8 +19,8 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// Opens the remainder of an earlier download at `path`, or creates an empty file. An etag of 64 hexadecimal digits is
-    /// the SHA-256 of the content.
+    /// Opens the remainder of an earlier download at `path`, or creates an empty file. An etag of 64 hexadecimal digits
+    /// is the SHA-256 of the content.
     pub(super) fn open(path: PathBuf, size: u64, etag: &str) -> io::Result<Self> {
         create_parent(&path)?;
         let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&path)?;

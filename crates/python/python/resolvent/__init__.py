@@ -9,9 +9,9 @@
 >>> chi.axes
 ('level', 'token', 'd')
 
-Names of shapes: L blocks, so L+1 levels of the field; T tokens; d the width; V the vocabulary. Positions count from 0, or
-backwards from -1. Results are float32 numpy arrays. Arguments may be anything that numpy converts to an array, such as
-lists and tensors.
+Names of shapes: L blocks, so L+1 levels of the field; T tokens; d the width; V the vocabulary. Positions count from 0,
+or backwards from -1. Results are float32 numpy arrays. Arguments may be anything that numpy converts to an array, such
+as lists and tensors.
 """
 
 from ._native import (

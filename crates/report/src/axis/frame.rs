@@ -25,7 +25,8 @@ pub(crate) struct Frame {
 const TICK: f64 = 11.0;
 /// Size of the names of axes.
 const NAME: f64 = 12.0;
-/// Space above the plotting area for the name of the vertical axis, and below it for ticks and the name of the horizontal one.
+/// Space above the plotting area for the name of the vertical axis, and below it for ticks and the name of the
+/// horizontal one.
 const ABOVE: f64 = 26.0;
 const BELOW: f64 = 40.0;
 

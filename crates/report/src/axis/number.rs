@@ -44,7 +44,8 @@ pub(crate) fn labels(at: &[f64], step: f64, power: i32) -> Vec<String> {
     at.iter().map(label).collect()
 }
 
-/// Returns the power of ten, a multiple of three, by which labels up to `most` are divided; 0 if they are readable as they are.
+/// Returns the power of ten, a multiple of three, by which labels up to `most` are divided; 0 if they are readable as
+/// they are.
 pub(crate) fn power(most: f64) -> i32 {
     if most == 0.0 || !most.is_finite() || (1e-2..1e5).contains(&most) {
         return 0;

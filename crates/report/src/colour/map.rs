@@ -1,5 +1,5 @@
-//! The two colour maps of heatmaps, computed in OKLab. Lightness is linear in the value, so that equal steps of the value
-//! look equal, also in greyscale.
+//! The two colour maps of heatmaps, computed in OKLab. Lightness is linear in the value, so that equal steps of the
+//! value look equal, also in greyscale.
 
 use super::Theme;
 use super::oklab::{Rgb, oklch};
@@ -7,7 +7,8 @@ use super::oklab::{Rgb, oklch};
 /// Maps values to colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Map {
-    /// Blue below zero, red above, pale at zero. Both sides are equally dark at equal magnitude. For effects and differences.
+    /// Blue below zero, red above, pale at zero. Both sides are equally dark at equal magnitude. For effects and
+    /// differences.
     Diverging,
     /// From the page's colour through green and blue, to indigo on light pages and to yellow on dark ones. For norms.
     Sequential,

@@ -46,8 +46,8 @@ pub(crate) enum Paint {
 /// Number of series colours; later series repeat them with other shapes.
 pub(crate) const SERIES: usize = 7;
 
-/// Colours of series: hues of Okabe and Ito, "Color Universal Design" (2008). Lightnesses are adjusted so that each has a
-/// contrast of 3 to the page, and any two can be distinguished without green cones.
+/// Colours of series: hues of Okabe and Ito, "Color Universal Design" (2008). Lightnesses are adjusted so that each has
+/// a contrast of 3 to the page, and any two can be distinguished without green cones.
 const LIGHT: [u32; SERIES] = [0x00_72b2, 0xd5_5e00, 0x00_8f6a, 0x8a_3d86, 0x6b_4e00, 0x3d_97c9, 0x54_5760];
 const DARK: [u32; SERIES] = [0x4b_a3e3, 0xf0_7f3c, 0x2f_c79b, 0xc0_74ad, 0xf7_d58f, 0x93_d2f8, 0xb9_bec8];
 

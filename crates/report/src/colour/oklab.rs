@@ -81,8 +81,9 @@ pub(crate) mod seen {
         lab_of(c.linear())
     }
 
-    /// Simulates the lack of cones of middle wavelength, the most frequent deficiency, with severity 1. Source: Machado,
-    /// Oliveira and Fernandes, "A physiologically-based model for simulation of color vision deficiency" (2009).
+    /// Simulates the lack of cones of middle wavelength, the most frequent deficiency, with severity 1. Source:
+    /// Machado, Oliveira and Fernandes, "A physiologically-based model for simulation of color vision deficiency"
+    /// (2009).
     pub(crate) fn without_green(c: Rgb) -> [f64; 3] {
         let [r, g, b] = c.linear();
         lab_of([

@@ -158,8 +158,8 @@ impl Table {
     }
 }
 
-/// Returns the decimals that give the largest number of a column four digits; `None` if the numbers differ too much for one
-/// format.
+/// Returns the decimals that give the largest number of a column four digits; `None` if the numbers differ too much for
+/// one format.
 fn decimals(numbers: &[f64]) -> Option<usize> {
     let finite = || numbers.iter().map(|x| x.abs()).filter(|x| x.is_finite());
     let most = finite().fold(0.0, f64::max);

@@ -1,7 +1,7 @@
 //! The embedded font: widths of texts, line breaks and, for PNG files, outlines of letters.
 //!
-//! It is a subset of Inter (`fonts/README.md`). A browser may draw a page in another font; the widths are close enough for
-//! layout.
+//! It is a subset of Inter (`fonts/README.md`). A browser may draw a page in another font; the widths are close enough
+//! for layout.
 
 use std::sync::OnceLock;
 

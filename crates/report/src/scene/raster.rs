@@ -1,5 +1,6 @@
-//! Writes a scene as PNG, in the colours of the light theme, on white. Letters are outlines of the embedded font, so the
-//! fonts of the machine do not matter. A test compares the picture with an independent renderer's picture of the SVG.
+//! Writes a scene as PNG, in the colours of the light theme, on white. Letters are outlines of the embedded font, so
+//! the fonts of the machine do not matter. A test compares the picture with an independent renderer's picture of the
+//! SVG.
 
 use tiny_skia::{
     Color, FillRule, LineCap, LineJoin, Paint as Ink, Path, PathBuilder, Pixmap, Rect, Stroke, StrokeDash, Transform,

@@ -10,11 +10,13 @@ use crate::colour::{Paint, Theme};
 pub(crate) enum Use {
     /// Part of a page: colours are CSS variables.
     Page,
-    /// A file: colours of the light theme on white, a font, and the CSS rule that lets the pointer reach marks under a text.
+    /// A file: colours of the light theme on white, a font, and the CSS rule that lets the pointer reach marks under a
+    /// text.
     File,
 }
 
-/// Widest drawing that a page may scale to the width of a phone. Wider ones would be too small to read; they scroll instead.
+/// Widest drawing that a page may scale to the width of a phone. Wider ones would be too small to read; they scroll
+/// instead.
 const SMALL: f64 = 460.0;
 
 /// Returns the scene as SVG. Hover texts are `<title>` children, which browsers show without a script.

@@ -22,9 +22,9 @@ pub(super) fn section(section: Section, results: &Results<'_>) -> Section {
     }
     section.figure(
         Grid::new("", vec![plot.into(), energies(&all, first).into()]),
-        "Sources of least energy at all tokens of the middle level, found by the adjoint in closed form and run through the \
-         model: the change of J that they cause, divided by the goal. Right: the energy that other choices need for the same \
-         predicted change, divided by the least energy.",
+        "Sources of least energy at all tokens of the middle level, found by the adjoint in closed form and run \
+         through the model: the change of J that they cause, divided by the goal. Right: the energy that other \
+         choices need for the same predicted change, divided by the least energy.",
     )
 }
 

@@ -12,8 +12,8 @@ pub(super) fn section(section: Section, results: &Results<'_>) -> Section {
     let kinds = list(first, "kinds");
     let mut section = section.figure(
         correlations(&all, &kinds),
-        "Correlation of first-order predictions with actual effects, for each kind of site and task. Effects are divided by \
-         |J(clean) - J(corrupted)| of their prompt.",
+        "Correlation of first-order predictions with actual effects, for each kind of site and task. Effects are \
+         divided by |J(clean) - J(corrupted)| of their prompt.",
     );
     let scatters = kinds.iter().enumerate().map(|(k, kind)| scatter(&all, k, kind).into()).collect();
     section = section.figure(
@@ -115,8 +115,8 @@ fn superposition(section: Section, results: &Results<'_>) -> Section {
     section.figure(
         plot.prediction(),
         format!(
-            "Displacements put in at two places at once. On the line, responses add up. The median error of the sum is {:.0} % \
-             of both sizes.",
+            "Displacements put in at two places at once. On the line, responses add up. The median error of the sum is \
+             {:.0} % of both sizes.",
             100.0 * stats::median(&errors)
         ),
     )

@@ -25,8 +25,9 @@ pub(super) fn section(section: Section, results: &Results<'_>) -> Section {
     }
     section.figure(
         bars,
-        "Maps of the small model over level and token, resampled at equal relative depth, against those of the large model on \
-         held-out prompts: patch effects, logarithms of |dJ/dh|, and token-to-token slices. Predictors: an affine map for each \
-         level, the small model's values unchanged, the mean of each level, and a small model with random weights.",
+        "Maps of the small model over level and token, resampled at equal relative depth, against those of the large \
+         model on held-out prompts: patch effects, logarithms of |dJ/dh|, and token-to-token slices. Predictors: an \
+         affine map for each level, the small model's values unchanged, the mean of each level, and a small model with \
+         random weights.",
     )
 }
