@@ -71,7 +71,7 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
             }
             columns.extend("predicted", &predicted);
             columns.extend("actual", &actual);
-            of_prompts.push(Pairs::new(&predicted, &actual));
+            of_prompts.push(Pairs::above(&predicted, &actual, effects.floor / scale));
         }
         table.extend(agreement(&of_prompts, task.options.seed));
         if kind == SiteKind::Resid {

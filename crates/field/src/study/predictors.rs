@@ -5,7 +5,7 @@ use resolvent_model::Mode;
 use crate::certificate::adjoint;
 use crate::error::Result;
 use crate::labelled::Labelled;
-use crate::patch::{Case, effects};
+use crate::patch::{Case, Effects, effects};
 use crate::predictors::{Panel, Predictor, PredictorOptions, predict};
 use crate::site_kind::SiteKind;
 use crate::stats::{Pairs, mean};
@@ -34,7 +34,7 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
         for (prompt, case) in runs.cases().iter().enumerate() {
             let what = format!("{} at {kind}", runs.names[prompt]);
             let Some(compared) = record.attempt(&what, compared(case, kind, options))? else { continue };
-            let Compared { panel, actual, cost_actual, scale } = compared;
+            let Compared { panel, actual, floor, cost_actual, scale } = compared;
             record.check(&what, &panel.certificates);
             actual_costs.push(cost_actual);
             shares.push(panel.flagged);
@@ -53,7 +53,7 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
             columns.extend("actual", &actual);
             columns.extend("reliability", panel.reliability.as_deref().unwrap_or(&[]));
             for (p, predicted) in predicted.iter().enumerate() {
-                pairs[p].push(Pairs::new(predicted, &actual));
+                pairs[p].push(Pairs::above(predicted, &actual, floor / scale));
                 costs[p].push(panel.predicted[p].cost);
             }
         }
@@ -87,6 +87,8 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
 struct Compared {
     panel: Panel,
     actual: Vec<f32>,
+    /// The noise floor of an effect.
+    floor: f64,
     /// Cost of the effects, in forward passes.
     cost_actual: f64,
     scale: f64,
@@ -96,7 +98,7 @@ fn compared(case: &Case<'_>, kind: SiteKind, options: PredictorOptions) -> Resul
     let device = case.corrupted.model().device();
     let panel = predict(case, kind, &Predictor::ALL, options)?;
     let before = device.flops();
-    let actual = effects(&[*case], kind)?.remove(0).effect;
+    let Effects { effect: actual, floor, .. } = effects(&[*case], kind)?.remove(0);
     let cost_actual = (device.flops() - before) / panel.pass - panel.predicted[0].cost;
-    Ok(Compared { panel, actual, cost_actual, scale: range(case)? })
+    Ok(Compared { panel, actual, floor, cost_actual, scale: range(case)? })
 }

@@ -120,6 +120,25 @@ fn heads_of_a_patch_are_drawn() {
     assert_eq!((map.title.as_str(), &map.rows[1]), ("Patch effect, attn_out", &"L1".to_owned()));
 }
 
+/// The panel has the statistics of the text: effects below the noise floor are ties, and have no correlation.
+#[test]
+fn predictors_are_compared_to_the_noise_floor() {
+    let noise: Vec<f32> = (0..6).map(|i| 1e-7 * (i as f32 - 2.5)).collect();
+    let result = result("patch")
+        .with("effect", &MAP, noise.clone())
+        .with("first_order", &MAP, noise.clone())
+        .with("predicted", &[("predictor", 1), MAP[0], MAP[1]], noise)
+        .with("cost", &[("predictor", 1)], vec![1.0])
+        .note("predictors", "first_order");
+    let correlation = |result: &Labelled| {
+        let figures = figures(result, &labels());
+        let bars = figures.iter().filter_map(|f| if let Figure::Bars(b) = f { Some(b.clone()) } else { None });
+        bars.last().and_then(|b| b.categories[0].estimates[0]).map_or(f64::NAN, |e| e.value)
+    };
+    assert!((correlation(&result) - 1.0).abs() < 1e-12, "without a floor");
+    assert!(correlation(&result.note("noise_floor", "1e-6")).is_nan());
+}
+
 /// What a predictor cannot see is named, and counts in no statistic.
 #[test]
 fn zeros_by_construction_are_named() {
