@@ -2,8 +2,8 @@
 // One kernel for what a ragged batch needs: runs that join (their rows come from the base run), rows that are picked
 // out, and localised sources at a site.
 //   add: y += a s      put: y = s      scale: y = a y      project: y -= (<y, s> / <s, s>) s,  on columns from .. from + n
-//   jvp: the same with the constants gone: add does nothing, put gives zero.   Each edit is symmetric, so vjp = jvp.
-// A tangent's sources are `add`s of the primal entry. Layout: one workgroup a row; a row's edits follow one another.
+// One entry serves values, tangents and cotangents: the sources of a tangent are `add`s, and the linear part of each edit
+// is an edit (add: nothing, put: scale by 0), symmetric. Layout: one workgroup a row; a row's edits follow one another.
 #import reduce
 
 struct Params { d: u32, pad0: u32, pad1: u32, pad2: u32 }
@@ -22,7 +22,9 @@ const PUT: u32 = 1u;
 const SCALE: u32 = 2u;
 const PROJECT: u32 = 3u;
 
-fn splice(row: u32, lane: u32, tangent: bool) {
+@compute @workgroup_size(64)
+fn primal(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let row = group.x;
     let source = sources[row];
     let out = row * p.d;
     for (var i = lane; i < p.d; i += WG) {
@@ -47,21 +49,11 @@ fn splice(row: u32, lane: u32, tangent: bool) {
         for (var i = lane; i < edit.z; i += WG) {
             let at = out + edit.y + i;
             switch edit.x {
-                case ADD: { if (!tangent) { y[at] += a * vectors[edit.w + i]; } }
-                case PUT: { if (tangent) { y[at] = 0.0; } else { y[at] = vectors[edit.w + i]; } }
+                case ADD: { y[at] += a * vectors[edit.w + i]; }
+                case PUT: { y[at] = vectors[edit.w + i]; }
                 case SCALE: { y[at] *= a; }
                 default: { if (along.y > 0.0) { y[at] -= along.x / along.y * vectors[edit.w + i]; } }
             }
         }
     }
-}
-
-@compute @workgroup_size(64)
-fn primal(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    splice(group.x, lane, false);
-}
-
-@compute @workgroup_size(64)
-fn jvp(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    splice(group.x, lane, true);
 }

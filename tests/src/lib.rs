@@ -5,6 +5,7 @@
 //! comma list of adapters, by place or by part of the name.
 
 mod compare;
+pub mod fences;
 mod golden;
 mod hub;
 mod hvp_check;

@@ -8,3 +8,4 @@ mod harness; // the harness is seen to fail
 mod hub; // models by name: downloads, caches, hubs that fail
 mod kernels; // every op: executors against f64 and against each other
 mod model; // whole models: golden files, edits, derivatives, sweeps, results
+mod pages; // what README and docs show is compiled, run and compared

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::Args;
 use resolvent::engine::{Choice, Device, Options};
-use resolvent::model::{Model, Observable, PromptSet, Run, check_prompt, from_end, parse_tokens};
+use resolvent::model::{Model, Observable, PromptSet, Run, check_prompt, from_end, parse_tokens, token_text};
 use resolvent::{Direction, Place};
 
 use crate::Failure;
@@ -246,11 +246,13 @@ impl ObservableArgs {
         })
     }
 
-    /// As it is shown: `logit( Paris) - logit( Rome)`.
+    /// Returns it as it was typed, in the grammar of observables: `logit(" Paris") - logit(" Rome")`.
     pub(crate) fn title(&self) -> String {
+        let at = if self.position == -1 { String::new() } else { format!("@{}", self.position) };
+        let logit = |token: &str| format!("logit({}){at}", token_text(token));
         match &self.against {
-            Some(against) => format!("logit({}) - logit({against})", self.target),
-            None => format!("logit({})", self.target),
+            Some(against) => format!("{} - {}", logit(&self.target), logit(against)),
+            None => logit(&self.target),
         }
     }
 }

@@ -135,7 +135,7 @@ fn joined(
         .with("interaction", &square, narrow(map))
         .with("interaction_actual", &square, actual)
         .with("single", &[("source", n)], single)
-        .note("observable", format!("{observable:?}"))
+        .note("observable", observable.to_string())
         .note("agreement", agreement.to_string())
         .note(noise::NAME, format!("{floor:e}"))
         .note("sites", joint.metadata.get("sites").cloned().unwrap_or_default());

@@ -151,7 +151,7 @@ pub fn patch_at(clean: &Run, corrupted: &Run, observable: &Observable, kinds: &[
     let (clean_value, corrupted_value) = (clean.value(observable)?, corrupted.value(observable)?);
     let scale = clean_value.abs().max(corrupted_value.abs()).max(1.0);
     let mut result = Labelled::new("patch", corrupted)
-        .note("observable", format!("{observable:?}"))
+        .note("observable", observable.to_string())
         .note("clean_tokens", clean.tokens().iter().map(u32::to_string).collect::<Vec<_>>().join(","));
     let pass = pass(&case)?;
     let (mut restored, mut worst) = (None, 0.0);

@@ -112,7 +112,7 @@ fn measured(
             &[("site", probes.len())],
             first.iter().zip(&second).map(|(f, s)| jet_radius(*f, *s) as f32).collect(),
         )
-        .note("observable", format!("{observable:?}"))
+        .note("observable", observable.to_string())
         .note(noise::NAME, format!("{noise:e}"))
         .note("amplitude_unit", if options.absolute { "the direction" } else { "|h[l,t]| times the direction" });
     if options.field {

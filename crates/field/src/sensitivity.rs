@@ -31,7 +31,7 @@ pub fn sensitivity(run: &Run, observable: &Observable) -> Result<Labelled> {
         .with("sensitivity", &[("level", levels), ("token", tokens), ("d", d)], chi)
         .with("norm", &[("level", levels), ("token", tokens)], norm)
         .with("value", &[("value", 1)], vec![value as f32])
-        .note("observable", format!("{observable:?}"))
+        .note("observable", observable.to_string())
         .note(noise::NAME, format!("{floor:.1e}"));
     result.certify(adjoint(&linear, 1)?)?.certify(slope)
 }

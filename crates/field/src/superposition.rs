@@ -51,7 +51,7 @@ pub fn superposition(
         .with("sum", &[("pair", pairs.len())], narrow(&sums))
         .with("interaction", &[("pair", pairs.len())], narrow(&interaction))
         .with("error", &[("pair", pairs.len())], error)
-        .note("observable", format!("{observable:?}"))
+        .note("observable", observable.to_string())
         .note(noise::NAME, format!("{floor:e}"))
         .note("sites", sources.iter().map(|s| format!("{}@{}", s.site, s.token)).collect::<Vec<_>>().join(" "))
         .certify(agreement)

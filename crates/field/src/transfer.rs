@@ -75,7 +75,7 @@ pub fn transfer(
     let mut result = Labelled::new("transfer", prompt)
         .with("fraction", &axes, narrow(&fractions(&values)))
         .with("value", &[("run", 2)], vec![from as f32, to as f32])
-        .note("observable", format!("{observable:?}"))
+        .note("observable", observable.to_string())
         .note("donor_tokens", donor.tokens().iter().map(u32::to_string).collect::<Vec<_>>().join(","))
         .note(noise::NAME, format!("{:e}", floor / step.abs()))
         .note("scale", options.scale.to_string())

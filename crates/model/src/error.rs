@@ -251,6 +251,15 @@ pub enum Error {
         message: String,
     },
 
+    /// The text of an observable is not of the grammar of [`crate::Observable::parse`].
+    #[error("invalid observable `{text}`: {reason}")]
+    Observable {
+        /// The text.
+        text: String,
+        /// What was expected, and where.
+        reason: String,
+    },
+
     /// A site, edit, source or observable does not fit the model or the prompt.
     #[error("{0}")]
     Place(String),

@@ -1,7 +1,7 @@
 //! GPT-2 as a list of operations: configuration, weights, tokenizer, sites, edits, runs and linearisations.
 //!
 //! A model directory is read by three types: [`Config`] (sizes and switches), [`Checkpoint`] (weights, mapped
-//! into memory and converted to f32 as they are read) and [`Tokenizer`] (text to ids and back). A [`Model`] holds
+//! into memory and read tensor by tensor) and [`Tokenizer`] (text to ids and back). A [`Model`] holds
 //! the weights on a device; [`Model::run`] keeps the field of one prompt there, [`Run::values_under`] sweeps edits over
 //! it, and [`Run::linearize`] gives its tangent map in a [`Mode`], with jets and Hessian-vector products in the exact one.
 //!
@@ -37,8 +37,8 @@ mod mode;
 mod model;
 mod named;
 mod observable;
+mod observable_text;
 mod passes;
-mod peak;
 mod program;
 mod prompt;
 mod prompt_set;
@@ -47,7 +47,6 @@ mod read;
 mod run;
 mod site;
 mod sweep;
-mod test_input;
 mod tokenizer;
 mod weights;
 
@@ -66,14 +65,12 @@ pub use mode::Mode;
 pub use model::{Model, RunOptions};
 pub use named::DEFAULT_MODEL;
 pub use observable::{Distribution, Observable};
-pub use peak::{Peak, peak};
+pub use observable_text::token_text;
 pub use prompt::{check_prompt, from_end, parse_token, parse_tokens};
 pub use prompt_set::{PromptPair, PromptSet, Task, TokenPair};
 pub use random::{RandomWeights, gaussian, gpt2_small, tiny};
-pub use resolvent_ops::tuning;
 pub use run::Run;
 pub use site::Site;
 pub use sweep::{Chunk, EditedRun, values_of};
-pub use test_input::{TestInput, test_input};
 pub use tokenizer::Tokenizer;
 pub use weights::WeightSource;

@@ -83,7 +83,10 @@ pub fn check_prompt(config: &Config, tokens: &[u32]) -> Result<()> {
 pub fn from_end(what: &str, at: i64, end: usize) -> Result<usize> {
     let from_start = if at < 0 { at.saturating_add(end as i64) } else { at };
     usize::try_from(from_start).ok().filter(|&p| p < end).ok_or_else(|| {
-        Error::Place(format!("{what} {at} is out of range; there are {end}, 0 to {} or -1 to -{end}", end - 1))
+        Error::Place(match end {
+            0 => format!("{what} {at} is out of range; there are none"),
+            _ => format!("{what} {at} is out of range; there are {end}, 0 to {} or -1 to -{end}", end - 1),
+        })
     })
 }
 

@@ -1,13 +1,12 @@
 //! Embedding: `x_r = wte[id_r] + wpe[position_r]`.  `[rows]` ids `-> [rows, d]`
 //!
-//! Linear in the rows' one-hot vectors. The tangent of a row is a mixture of tokens, `sum_i c_dot_i wte[id_i]`; the
-//! cotangent, read at candidate tokens, is what replacing the token by each would do to first order. No residuals.
+//! Linearisations start from h\[0\], the output, so embed has no derivatives and no residuals.
 
 use bytemuck::{Pod, Zeroable};
 use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor, as_u32};
 use resolvent_shaders::embed as shader;
 
-use crate::host::{axpy, dot, each_row};
+use crate::host::each_row;
 
 const NAME: &str = "embed";
 
@@ -37,7 +36,7 @@ pub struct Embed {
 pub(crate) struct Params {
     pub(crate) rows: u32,
     pub(crate) d: u32,
-    /// Entries a row: candidate tokens (embed) or wanted logits (unembed).
+    /// Entries a row: wanted logits (unembed); one in embed.
     pub(crate) entries: u32,
     pub(crate) from: u32,
     pub(crate) tokens: u32,
@@ -90,45 +89,12 @@ impl Embed {
         })?;
         Ok(x)
     }
-
-    /// `x_dot` for token weights: `ids` and `c_dot`, both `[rows, mix]`.
-    pub fn jvp(&self, rec: &mut Recording, ids: &Tensor, c_dot: &Tensor) -> Result<Tensor> {
-        let ([rows, mix], d) = (self.mixture(ids)?, self.wte.d);
-        c_dot.expect(NAME, &[("rows", rows), ("mix", mix)])?;
-        let x_dot = rec.tensor("embed.dot", &[("rows", rows), ("d", d)])?;
-        self.wte.each_part(rows, mix, |params, wte| {
-            let n = (rows * mix * d) as f64;
-            rec.launch(
-                Launch::new(&JVP, params, &[wte, ids, c_dot, &x_dot], [rows as u32, 1, 1]).work(2.0 * n, 4.0 * n),
-            )
-        })?;
-        Ok(x_dot)
-    }
-
-    /// `c_bar [rows, mix]` at candidate tokens `ids [rows, mix]`, for `x_bar [rows, d]`.
-    pub fn vjp(&self, rec: &mut Recording, ids: &Tensor, x_bar: &Tensor) -> Result<Tensor> {
-        let ([rows, mix], d) = (self.mixture(ids)?, self.wte.d);
-        x_bar.expect(NAME, &[("rows", rows), ("d", d)])?;
-        let c_bar = rec.tensor("embed.bar", &[("rows", rows), ("mix", mix)])?;
-        self.wte.each_part(rows, mix, |params, wte| {
-            let n = (rows * mix * d) as f64;
-            let grid = [rows as u32, mix as u32, 1];
-            rec.launch(Launch::new(&VJP, params, &[wte, ids, x_bar, &c_bar], grid).work(2.0 * n, 4.0 * n))
-        })?;
-        Ok(c_bar)
-    }
-
-    fn mixture(&self, ids: &Tensor) -> Result<[usize; 2]> {
-        Ok([ids.dim(NAME, "rows")?, ids.dim(NAME, "mix")?])
-    }
 }
 
 static PRIMAL: Kernel = Kernel { shader: &shader::PRIMAL, host: primal };
-static JVP: Kernel = Kernel { shader: &shader::JVP, host: jvp };
-static VJP: Kernel = Kernel { shader: &shader::VJP, host: vjp };
 
 /// This op's kernels.
-pub static KERNELS: &[&Kernel] = &[&PRIMAL, &JVP, &VJP];
+pub static KERNELS: &[&Kernel] = &[&PRIMAL];
 
 fn primal(bound: Bound<'_>) {
     let p: Params = bound.params();
@@ -139,35 +105,6 @@ fn primal(bound: Bound<'_>) {
         let place = positions[i] as usize * d;
         for (e, x) in x.iter_mut().enumerate() {
             *x = wte[from + e] + wpe[place + e];
-        }
-    });
-}
-
-fn jvp(bound: Bound<'_>) {
-    let p: Params = bound.params();
-    let ([wte, ids, c_dot], [x_dot]) = bound.slices();
-    let (d, mix, ids) = (p.d as usize, p.entries as usize, as_u32(ids));
-    each_row(x_dot, d, |i, x_dot| {
-        if p.accumulate == 0 {
-            x_dot.fill(0.0);
-        }
-        for m in i * mix..(i + 1) * mix {
-            if let Some(from) = p.offset(ids[m]) {
-                axpy(c_dot[m], &wte[from..][..d], x_dot);
-            }
-        }
-    });
-}
-
-fn vjp(bound: Bound<'_>) {
-    let p: Params = bound.params();
-    let ([wte, ids, x_bar], [c_bar]) = bound.slices();
-    let (d, mix, ids) = (p.d as usize, p.entries as usize, as_u32(ids));
-    each_row(c_bar, mix, |i, c_bar| {
-        for (m, c_bar) in c_bar.iter_mut().enumerate() {
-            if let Some(from) = p.offset(ids[i * mix + m]) {
-                *c_bar = dot(&wte[from..][..d], &x_bar[i * d..][..d]);
-            }
         }
     });
 }

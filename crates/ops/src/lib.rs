@@ -6,7 +6,7 @@
 //!
 //! | op | primal | jvp, jet | vjp, hvp | residuals |
 //! |---|---|---|---|---|
-//! | [`embed`] | gather of token and position rows | mixtures of tokens | one dot product a candidate | none |
+//! | [`embed`] | gather of token and position rows | none: they start from h\[0\] | none | none |
 //! | [`layer_norm`] | fused | fused | fused, with the residual path's add | input, mean and 1/std |
 //! | [`matmul`] | with bias, GELU or residual add | same kernel | transposed kernel | none |
 //! | [`mlp`] | two products, GELU fused | GELU' (and GELU'') fused | GELU' fused, in hvp a launch | the pre-activation |
@@ -14,7 +14,7 @@
 //! | [`gelu`] | pointwise | pointwise | pointwise | input |
 //! | [`unembed`] | wanted rows and entries | same kernel | weighted rows | none |
 //! | [`add`] | residual add | same kernel | no launch | none |
-//! | [`splice`] | joins and edits | edits without constants | same | the plan |
+//! | [`splice`] | joins and edits | same kernel, linear parts of edits | same kernel | the plan |
 
 pub mod add;
 pub mod attention;

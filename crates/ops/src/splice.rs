@@ -1,7 +1,8 @@
 //! Splice: rows picked from x, from a base run or zero, then edited in order.  `[_, d], [primal, d] -> [rows, d]`
 //!
-//! What a ragged batch needs besides arithmetic: runs that join, rows picked out, and localised sources. Every edit is
-//! affine with a symmetric linear part, so jvp and vjp are one kernel. The residual is the plan itself.
+//! What a ragged batch needs besides arithmetic: runs that join, rows picked out, and localised sources. Tangents and
+//! cotangents take the same kernel: a source is a [`RowEdit::Add`], and the linear part of an edit is itself an edit,
+//! with a symmetric matrix. The residual is the plan itself.
 
 use bytemuck::{Pod, Zeroable};
 use resolvent_engine::{Bound, Device, Error, Kernel, Launch, Recording, Result, Tensor, as_u32};
@@ -128,7 +129,8 @@ impl RowPlan {
         })
     }
 
-    fn launch(&self, rec: &mut Recording, kernel: &'static Kernel, x: &Tensor, base: &Tensor) -> Result<Tensor> {
+    /// The rows of `x [_, d]` and `base [primal, d]`, edited: `[rows, d]`.
+    pub fn primal(&self, rec: &mut Recording, x: &Tensor, base: &Tensor) -> Result<Tensor> {
         let y = rec.tensor(NAME, &[("rows", self.rows), ("d", self.d)])?;
         for t in [x, base] {
             t.expect(NAME, &[("rows", t.shape().lengths()[0]), ("d", self.d)])?;
@@ -136,18 +138,8 @@ impl RowPlan {
         let params = Params { d: self.d as u32, pad: [0; 3] };
         let bindings = [x, base, &self.sources, &self.edits, &self.amounts, &self.vectors, &y];
         let n = (self.rows * self.d) as f64;
-        rec.launch(Launch::new(kernel, params, &bindings, [self.rows as u32, 1, 1]).work(n, 8.0 * n))?;
+        rec.launch(Launch::new(&PRIMAL, params, &bindings, [self.rows as u32, 1, 1]).work(n, 8.0 * n))?;
         Ok(y)
-    }
-
-    /// The rows of `x [_, d]` and `base [primal, d]`, edited: `[rows, d]`.
-    pub fn primal(&self, rec: &mut Recording, x: &Tensor, base: &Tensor) -> Result<Tensor> {
-        self.launch(rec, &PRIMAL, x, base)
-    }
-
-    /// The linear part, for tangents and, since it is symmetric, for cotangents: `[_, d] -> [rows, d]`.
-    pub fn jvp(&self, rec: &mut Recording, x_dot: &Tensor) -> Result<Tensor> {
-        self.launch(rec, &JVP, x_dot, x_dot)
     }
 }
 
@@ -158,13 +150,12 @@ struct Params {
     pad: [u32; 3],
 }
 
-static PRIMAL: Kernel = Kernel { shader: &shader::PRIMAL, host: |bound| splice(bound, false) };
-static JVP: Kernel = Kernel { shader: &shader::JVP, host: |bound| splice(bound, true) };
+static PRIMAL: Kernel = Kernel { shader: &shader::PRIMAL, host: splice };
 
 /// This op's kernels.
-pub static KERNELS: &[&Kernel] = &[&PRIMAL, &JVP];
+pub static KERNELS: &[&Kernel] = &[&PRIMAL];
 
-fn splice(bound: Bound<'_>, tangent: bool) {
+fn splice(bound: Bound<'_>) {
     let p: Params = bound.params();
     let ([x, base, sources, edits, amounts, vectors], [y]) = bound.slices();
     let (d, sources, edits) = (p.d as usize, as_u32(sources), as_u32(edits));
@@ -179,12 +170,10 @@ fn splice(bound: Bound<'_>, tangent: bool) {
             let [kind, from, width, offset] = [0, 1, 2, 3].map(|i| edits[4 * n + i] as usize);
             let y = &mut y[from..from + width];
             let s = if kind == 2 { &[] } else { &vectors[offset..offset + width] };
-            match (kind, tangent) {
-                (0, false) => axpy(amounts[n], s, y),
-                (0, true) => {}
-                (1, false) => y.copy_from_slice(s),
-                (1, true) => y.fill(0.0),
-                (2, _) => y.iter_mut().for_each(|y| *y *= amounts[n]),
+            match kind {
+                0 => axpy(amounts[n], s, y),
+                1 => y.copy_from_slice(s),
+                2 => y.iter_mut().for_each(|y| *y *= amounts[n]),
                 _ => {
                     let size = dot(s, s);
                     if size > 0.0 {

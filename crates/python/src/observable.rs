@@ -2,7 +2,7 @@
 
 use pyo3::prelude::*;
 use pyo3::types::PyString;
-use resolvent::model::{Distribution, Observable, Run, from_end};
+use resolvent::model::{Distribution, Observable, Run, from_end, token_text};
 
 use crate::arguments::{field_vector, place, token};
 use crate::failure::Result;
@@ -51,23 +51,24 @@ impl PyObservable {
         })
     }
 
-    /// As figures show it: `logit( Paris) - logit( Rome)`.
+    /// Returns it in the grammar of observables, as figures show it: `logit(" Paris") - logit(" Rome")`.
     pub(crate) fn title(&self, py: Python<'_>) -> Result<String> {
         let shown = |token: &Py<PyAny>| -> Result<String> {
             let token = token.bind(py);
             Ok(match token.cast::<PyString>() {
-                Ok(text) => text.to_cow()?.into_owned(),
+                Ok(text) => token_text(&text.to_cow()?),
                 Err(_) => format!("#{}", token.str()?.to_cow()?),
             })
         };
+        let at = if self.position == -1 { String::new() } else { format!("@{}", self.position) };
         Ok(match &self.kind {
-            Kind::Logit(target) => format!("logit({})", shown(target)?),
+            Kind::Logit(target) => format!("logit({}){at}", shown(target)?),
             Kind::LogitDiff(target, against) => {
-                format!("logit({}) - logit({})", shown(target)?, shown(against)?)
+                format!("logit({}){at} - logit({}){at}", shown(target)?, shown(against)?)
             }
-            Kind::LogProb(target) => format!("log p({})", shown(target)?),
-            Kind::Divergence(_) => "KL(base || run)".to_owned(),
-            Kind::Projection(level, _) => format!("<h[{level},{}], u>", self.position),
+            Kind::LogProb(target) => format!("logprob({}){at}", shown(target)?),
+            Kind::Divergence(_) => format!("kl(base){at}"),
+            Kind::Projection(level, _) => format!("project({level}, {}, u)", self.position),
         })
     }
 }
@@ -75,7 +76,7 @@ impl PyObservable {
 #[pymethods]
 impl PyObservable {
     fn __repr__(&self, py: Python<'_>) -> Result<String> {
-        Ok(format!("<resolvent.Observable {} at position {}>", self.title(py)?, self.position))
+        Ok(format!("<resolvent.Observable {}>", self.title(py)?))
     }
 }
 

@@ -10,19 +10,38 @@ import pytest
 import resolvent
 from conftest import ROOT
 
-PAGES = ["README.md", "crates/python/README.md", "docs/src/python.md", "docs/src/recipes/transformer-lens.md"]
+PAGES = ["README.md", "crates/python/README.md", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs/src").rglob("*.md"))]
+# Blocks that a page marks `no_run`: they download.
+NOT_RUN = ["docs/src/recipes/model-directory.md"]
 NOTEBOOK = ROOT / "docs/notebooks/where-is-the-answer.ipynb"
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
+def blocks_of(page):
+    """The Python blocks of a page, each with what follows the word `python` after the fence."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(r"^```python([^\n]*)\n(.*?)^```", text, re.M | re.S)
+
+
+SHOWN = [page for page in PAGES if any(info == "" for info, _ in blocks_of(page))]
+
+
+def test_every_block_is_run_or_marked():
+    infos = {page: {info for info, _ in blocks_of(page)} for page in PAGES}
+    assert set().union(*infos.values()) <= {"", ",no_run"}
+    assert [page for page, marks in infos.items() if ",no_run" in marks] == NOT_RUN
+    assert len(SHOWN) >= 5
+
+
+@pytest.mark.parametrize("page", SHOWN)
+def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch, run):
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.M | re.S)
-    assert blocks
+    # The file that the page on result files reads.
+    run.sensitivity(resolvent.logit(3)).save("chi.safetensors")
+    blocks = [block for info, block in blocks_of(page) if not info]
     names = {}
     for block in blocks:
         for statement in ast.parse(block).body:
-            value = run(statement, names)
+            value = execute(statement, names)
             # `expression  # (9, 14, 192)` is what the expression gives.
             line = block.splitlines()[statement.end_lineno - 1]
             shown = re.search(r"#\s+(\([^()]*\)|'[^']*'|\"[^\"]*\"|True|False)(:|$)", line)
@@ -30,7 +49,7 @@ def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
                 assert value == ast.literal_eval(shown[1]), line
 
 
-def run(statement, names):
+def execute(statement, names):
     """Runs a statement and returns the value that it has, if it is an expression."""
     if isinstance(statement, ast.Expr):
         return eval(compile(ast.Expression(statement.value), "<page>", "eval"), names)
@@ -48,7 +67,7 @@ def test_the_notebook_runs_cell_by_cell(tmp_path, monkeypatch):
     for cell in cells:
         last = None
         for statement in ast.parse(cell).body:
-            last = run(statement, names)
+            last = execute(statement, names)
         if hasattr(last, "_repr_html_"):
             html = last._repr_html_()
             drawn += "<svg" in html

@@ -31,6 +31,19 @@ class ByDLPack:
         return self.numbers.__dlpack_device__()
 
 
+def test_observables_are_shown_in_their_grammar(run):
+    shown = {
+        logit_diff(" Mary", " John"): 'logit(" Mary") - logit(" John")',
+        logit_diff(2, "#6", position=3): "logit(#2)@3 - logit(#6)@3",
+        log_prob('"', position=2): 'logprob("\\"")@2',
+        kl_divergence(run): "kl(base)",
+        projection(2, -1, np.ones(32)): "project(2, -1, u)",
+    }
+    for j, text in shown.items():
+        assert repr(j) == f"<resolvent.Observable {text}>"
+    assert run.sensitivity(logit_diff(2, 6)).metadata["observable"] == "logit(#2)@4 - logit(#6)@4"
+
+
 def test_tokens_go_both_ways(model):
     tokens = model.to_tokens(MARY)
     assert tokens.dtype == np.uint32 and tokens.shape == (14,)

@@ -71,7 +71,7 @@ fn effect() -> Heatmap {
     let mut values: Vec<f32> = (0..rows * columns).map(|i| value(i) as f32).collect();
     values[3 * columns + 1] = f32::NAN;
     let mut map = Heatmap::new("Patch effect", levels(rows), tokens(columns), values);
-    map.subtitle = "J = logit( Mary) - logit( John): corrupted -12.2363, clean 9.1078".to_owned();
+    map.subtitle = "J = logit(\" Mary\") - logit(\" John\"): corrupted -12.2363, clean 9.1078".to_owned();
     map.unit = "J(patched) − J(corrupted)".to_owned();
     map.marked = vec![(0, 9)];
     map.marked_as = "where the prompts differ".to_owned();

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use resolvent_engine::{Choice, Device, Options};
 use resolvent_field::{adjoint, norm};
-use resolvent_model::{Config, Mode, Model, Observable, RandomWeights, gaussian, tiny, tuning};
+use resolvent_model::{Config, Mode, Model, Observable, RandomWeights, gaussian, tiny};
+use resolvent_ops::tuning;
 
 /// What the self-test found.
 #[derive(Clone, Copy, Debug, PartialEq)]

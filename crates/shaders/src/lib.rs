@@ -115,18 +115,19 @@ pub struct Variant {
     pub numbers: &'static [(&'static str, u32)],
     /// The flags that it sets there.
     pub flags: &'static [&'static str],
-    lines: &'static [Run],
+    /// Where its lines were written, by rising `start`; [`Self::locate`] looks them up.
+    pub lines: &'static [Run],
 }
 
 /// A run of assembled lines that follow each other in one file.
 #[derive(Debug)]
-struct Run {
+pub struct Run {
     /// First line of the run in the assembled text, from 1.
-    start: u32,
-    /// The file that it came from.
-    file: &'static str,
+    pub start: u32,
+    /// The file that it came from, by its path from the root of the repository.
+    pub file: &'static str,
     /// The line in that file, from 1.
-    line: u32,
+    pub line: u32,
 }
 
 impl Variant {

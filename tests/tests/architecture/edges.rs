@@ -13,7 +13,7 @@ const EDGES: [(&str, &[&str]); 15] = [
     ("resolvent-model", &["resolvent-ops", "resolvent-engine"]),
     ("resolvent-field", &["resolvent-model", "resolvent-ops", "resolvent-engine"]),
     ("resolvent-report", &["resolvent-field"]),
-    ("resolvent", &["resolvent-field", "resolvent-model", "resolvent-engine"]),
+    ("resolvent", &["resolvent-field", "resolvent-model", "resolvent-ops", "resolvent-engine"]),
     ("resolvent-cli", &["resolvent", "resolvent-report"]),
     ("resolvent-python", &["resolvent", "resolvent-report"]),
     ("resolvent-tests", ALL),

@@ -62,7 +62,7 @@ fn cache() -> &'static Path {
 }
 
 /// The binary with `arguments`, in a surrounding of its own.
-fn command(arguments: &[&str]) -> Command {
+pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(binary());
     command.args(arguments).env_remove("RESOLVENT_LOG").env("COLUMNS", "100");
     // Some drivers complain on stderr where there is no such folder.
@@ -123,7 +123,7 @@ fn tiny() -> &'static str {
     TINY.get_or_init(|| utf8(&Golden::directory("tiny-odd")))
 }
 
-fn utf8(path: &Path) -> String {
+pub(crate) fn utf8(path: &Path) -> String {
     path.to_str().expect("a plain path").to_owned()
 }
 

@@ -91,13 +91,32 @@ fn settings_of_a_tokenizer_are_followed() {
 fn maps_are_labelled_with_tokens() {
     let copy = Directory::copy().with_tokenizer();
     let shown = with_text(&copy, &["sensitivity", "ab ab c", "--target", " ab", "--against", "c"]).done();
-    assert!(shown.contains("J = logit( ab) - logit(c) = ") && shown.contains("checks: adjoint"), "{shown}");
+    assert!(shown.contains("J = logit(\" ab\") - logit(\"c\") = ") && shown.contains("checks: adjoint"), "{shown}");
     let shown = on_host(&["sensitivity", "--tokens", "7,8", "--target", "#3", "--model", tiny()]).done();
     assert!(shown.contains("#7") && shown.contains("#8"), "{shown}");
     let shown = with_text(&copy, &["run", "ab", "--top", "3"]).done();
     assert_eq!(shown.lines().count(), 5, "a heading, three tokens and the checks: {shown}");
     let shown = with_text(&copy, &["run", "ab", "--top", "1000"]).done();
     assert_eq!(shown.lines().count(), 55, "{shown}");
+}
+
+/// The observable is written by ids into results, however its tokens were typed, and reads back.
+#[test]
+fn the_observable_of_a_result_reads_back() {
+    let copy = Directory::copy().with_tokenizer();
+    let written = |position: &str| {
+        let observed = ["--target", " ab", "--against", "#2", "--position", position];
+        let json = with_text(&copy, &[&["sensitivity", "ab ab c", "--json"], &observed[..]].concat()).done();
+        let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+        json["metadata"]["observable"].as_str().expect("it is noted").to_owned()
+    };
+    let last = written("-1");
+    assert_eq!(last, "logit(#30)@3 - logit(#2)@3");
+    let read = resolvent_model::Observable::parse(&last, 4, None).expect("it is of the grammar");
+    assert_eq!(read, resolvent_model::Observable::logit_diff(30, 2, 3));
+    assert_eq!(written("1"), "logit(#30)@1 - logit(#2)@1");
+    let shown = with_text(&copy, &["sensitivity", "ab ab c", "--target", " ab", "--position", "1"]).done();
+    assert!(shown.contains("J = logit(\" ab\")@1 = "), "{shown}");
 }
 
 #[test]

@@ -336,6 +336,7 @@ fn zero_vectors_have_zero_blocks() {
             let seen = pair[1] <= 2.0 && (pair[0] < 2.0 || pair[1] == 2.0);
             assert_eq!((*block != 0.0, *rank), (seen, f64::from(u8::from(seen))), "{pair:?}");
         }
-        assert!(got.metadata["observable"].contains("Logits") && got.metadata["basis"] == "sensitivity");
+        assert_eq!(got.metadata["observable"], "logit(#4)@2 - logit(#20)@2");
+        assert_eq!(got.metadata["basis"], "sensitivity");
     }
 }

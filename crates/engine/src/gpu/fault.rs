@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use resolvent_shaders::Variant;
+
 use crate::error::{Error, Result};
 
 /// The first fault that was not caught where it arose. A lost device stays lost.
@@ -65,4 +67,22 @@ fn typed(what: &str, bytes: u64, error: wgpu::Error) -> Error {
 
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Returns the messages about the WGSL of `variant`, each after the file and line where it was written, on one line.
+/// `None` if no message has a location.
+pub(super) fn located(variant: &Variant, messages: &[wgpu::CompilationMessage]) -> Option<String> {
+    let located = messages.iter().filter_map(|message| {
+        let (file, line) = variant.locate(message.location?.line_number as usize);
+        Some(format!("{file}:{line}: {}", without_excerpt(&message.message)))
+    });
+    let all: Vec<String> = located.collect();
+    (!all.is_empty()).then(|| all.join("; "))
+}
+
+/// A message without the drawing of the source below its first line: that names the line of the assembled text.
+fn without_excerpt(message: &str) -> String {
+    const FRAME: [char; 4] = ['┌', '│', '╭', '╰'];
+    let lines: Vec<&str> = message.lines().filter(|line| !line.contains(FRAME)).collect();
+    one_line(&lines.join(" "))
 }

@@ -9,7 +9,7 @@ use resolvent_shaders::{Access, Kernel as Shader};
 
 use super::cache::Cache;
 use super::{Shared, fault};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::recording::Launch;
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -80,7 +80,8 @@ impl Pipelines {
         if let Some(found) = cached {
             return Ok(found);
         }
-        let made = Arc::new(fault::scoped(device, kernel, 0, || self.compile(device, launch))?);
+        let made = fault::scoped(device, kernel, 0, || self.compile(device, launch));
+        let made = Arc::new(made.map_err(|error| self.located(device, launch, error))?);
         let mut compiled = self.compiled.write().unwrap_or_else(PoisonError::into_inner);
         Ok(Arc::clone(compiled.entry(key).or_insert(made)))
     }
@@ -106,6 +107,17 @@ impl Pipelines {
             unsafe { device.create_shader_module_trusted(descriptor, checks) }
         });
         made.clone()
+    }
+
+    /// `error`, with the file and line of each message about the WGSL, where there are such messages. The module is in
+    /// the cache, so that every launch of a broken shader gets them.
+    fn located(&self, device: &wgpu::Device, launch: &Launch, error: Error) -> Error {
+        let Error::Validation { what, reason } = error else { return error };
+        let found = launch.kernel.shader.variant(launch.variant).and_then(|variant| {
+            let info = pollster::block_on(self.module(device, launch).get_compilation_info());
+            fault::located(variant, &info.messages)
+        });
+        Error::Validation { what, reason: found.unwrap_or(reason) }
     }
 
     fn compile(&self, device: &wgpu::Device, launch: &Launch) -> Pipeline {

@@ -40,7 +40,7 @@ impl Goal {
 impl std::fmt::Display for Goal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Observable { observable, change } => write!(f, "{observable:?} by {change}"),
+            Self::Observable { observable, change } => write!(f, "{observable} by {change}"),
             Self::Field { place: (level, token), change } => {
                 write!(f, "h[{level},{token}] by a vector of length {:.4}", norm(change))
             }

@@ -77,7 +77,7 @@ impl<'a> Slice<'a> {
         let mut slice = Self::with_frames(linear, pairs, [v, u])?;
         slice.position = position;
         let listed = |ids: &[u32]| ids.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
-        let observables: Vec<String> = of_source.observables.iter().map(|j| format!("{j:?}")).collect();
+        let observables: Vec<String> = of_source.observables.iter().map(ToString::to_string).collect();
         let donors: Vec<String> = of_source.others.iter().map(|other| listed(other.tokens())).collect();
         for (key, value) in [
             ("basis", source.to_string()),

@@ -30,10 +30,10 @@ fn sensitivity_has_its_norm_and_says_what_j_is() {
     let result = result("sensitivity")
         .with("norm", &MAP, vec![1.0; 6])
         .with("value", &[("value", 1)], vec![0.5])
-        .note("observable_text", "logit( Mary)");
+        .note("observable_text", "logit(\" Mary\")");
     let figures = figures(&result, &labels()[..1]);
     let [Figure::Heatmap(map)] = &figures[..] else { panic!("{figures:?}") };
-    assert_eq!(map.subtitle, "J = logit( Mary) = 0.5000");
+    assert_eq!(map.subtitle, "J = logit(\" Mary\") = 0.5000");
     // Tokens without a text are numbered.
     assert_eq!(map.columns, ["When", "1", "2"]);
 }

@@ -8,6 +8,7 @@
 
 mod compare;
 mod kernels;
+mod launch_time;
 mod passes;
 mod peaks;
 mod tune;
@@ -15,7 +16,8 @@ mod tune;
 use std::time::{Duration, Instant};
 
 use resolvent_engine::{Device, Options};
-use resolvent_model::{DEFAULT_MODEL, Model, tuning};
+use resolvent_model::{DEFAULT_MODEL, Model};
+use resolvent_ops::tuning;
 use serde_json::{Value, json};
 
 pub use compare::{Difference, compare};

@@ -1,7 +1,9 @@
 //! What a device can do at most.
 
-use resolvent_engine::Device;
-use resolvent_model::{Peak, peak};
+use std::time::Instant;
+
+use resolvent_engine::{Device, Result};
+use resolvent_ops::peak::{copy, fma};
 
 use crate::open::Fault;
 
@@ -16,6 +18,25 @@ pub struct Peaks {
 
 /// A launch of at least this many seconds: shorter ones time the launching.
 const LONG: f64 = 0.02;
+
+/// What is timed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Peak {
+    /// Multiply-adds of f32 in registers; two operations each.
+    MultiplyAdd,
+    /// A copy from memory to memory; bytes read and written.
+    Copy,
+}
+
+impl Peak {
+    /// The largest size that [`peak`] takes, within the default limits of a device.
+    fn largest(self) -> usize {
+        match self {
+            Self::MultiplyAdd => 1 << 14,
+            Self::Copy => 1 << 4,
+        }
+    }
+}
 
 /// Launches that grow until they are long enough, then the best of a few.
 pub(super) fn measure(device: &Device, quick: bool) -> Result<Peaks, Fault> {
@@ -33,4 +54,29 @@ pub(super) fn measure(device: &Device, quick: bool) -> Result<Peaks, Fault> {
         Ok(best)
     };
     Ok(Peaks { flops: rate(Peak::MultiplyAdd)?, bytes: rate(Peak::Copy)? })
+}
+
+/// Times one launch of `size` units of work. Returns its operations or bytes, and its seconds: by the device's own clock if
+/// the device was opened with a profile and has such a clock, else by the wall clock.
+fn peak(device: &Device, kind: Peak, size: usize) -> Result<(f64, f64)> {
+    let numbers = match kind {
+        Peak::MultiplyAdd => 1 << 16,
+        Peak::Copy => (1 << 20) * size,
+    };
+    let x = device.upload("x", &[("rows", numbers / 1024), ("n", 1024)], &vec![0.5f32; numbers])?;
+    let mut rec = device.record();
+    match kind {
+        Peak::MultiplyAdd => fma(&mut rec, &x, 64 * size)?,
+        Peak::Copy => copy(&mut rec, &x)?,
+    };
+    device.wait()?;
+    device.take_profile()?;
+    let work = rec.work();
+    let start = Instant::now();
+    device.submit(rec)?;
+    device.wait()?;
+    let wall = start.elapsed().as_secs_f64();
+    let own: f64 = device.take_profile()?.iter().map(|sample| sample.seconds).sum();
+    let amount = if kind == Peak::Copy { work.bytes } else { work.flops };
+    Ok((amount, if own > 0.0 { own } else { wall }))
 }

@@ -2,9 +2,9 @@
 
 use resolvent_engine::{Device, Options, Preference};
 use resolvent_field::norm;
-use resolvent_model::tuning::{self, Family, Size};
-use resolvent_model::{TestInput, test_input};
+use resolvent_ops::tuning::{self, Family, Size};
 
+use super::launch_time::{LaunchTime, launch_time};
 use crate::open::{BOUND, Fault, open, with_cache};
 
 /// What was measured on a device.
@@ -72,9 +72,9 @@ pub fn tune(options: &Options, told: &mut dyn FnMut(&str)) -> Result<Tuning, Fau
         }
         for size in Size::ALL {
             told(&format!("{}, {} rows", family.shader(), size.name()));
-            let want = test_input(&host, family, size)?;
+            let want = launch_time(&host, family, size)?;
             let time = |(name, on): &(&'static str, Device)| -> Result<VariantTime, Fault> {
-                let TestInput { values, seconds } = test_input(on, family, size)?;
+                let LaunchTime { values, seconds } = launch_time(on, family, size)?;
                 let off: Vec<f32> = values.iter().zip(&want.values).map(|(a, b)| a - b).collect();
                 Ok(VariantTime { name, seconds, error: norm(&off) / norm(&want.values) })
             };

@@ -3,22 +3,19 @@
 use std::time::{Duration, Instant};
 
 use half::f16;
-use resolvent_engine::{Device, Recording, Tensor};
+use resolvent_engine::{Device, Recording, Result, Tensor};
+use resolvent_model::gaussian;
 use resolvent_ops::attention::Attention;
 use resolvent_ops::matmul::Matmul;
 use resolvent_ops::tuning::{Family, Size};
 use resolvent_ops::{Op, Outcome, Residuals, Rows, Span, Weight};
 
-use crate::error::Result;
-use crate::random::gaussian;
-
-/// The result of one test input, and the time that it took.
-#[derive(Clone, Debug)]
-pub struct TestInput {
-    /// The computed values, to be compared with those of another device.
-    pub values: Vec<f32>,
+/// The output of a launch, and the time that it took.
+pub(super) struct LaunchTime {
+    /// The output, for comparison with another device's.
+    pub(super) values: Vec<f32>,
     /// Seconds of the fastest repetition.
-    pub seconds: f64,
+    pub(super) seconds: f64,
 }
 
 /// Widths of GPT-2 small: twelve heads of 64, and a hidden layer four times as wide.
@@ -29,7 +26,7 @@ const INNER: usize = 4 * D;
 const LONG: Duration = Duration::from_millis(300);
 const REPEATS: usize = 3;
 
-/// Returns the number of rows that represents a size.
+/// Returns the number of rows of the launch that is timed for a size.
 fn rows_of(size: Size) -> usize {
     match size {
         Size::Few => 16,
@@ -38,14 +35,14 @@ fn rows_of(size: Size) -> usize {
     }
 }
 
-/// Runs and times the test input of a kernel family, with the variant that `device` selects.
+/// Times one launch of a kernel family, with the variant that `device` selects.
 ///
-/// The test input is tangents of a product `[rows, 768] x [768, 3072]`; the product itself if it rounds its inputs; or
+/// The launch computes tangents of a product `[rows, 768] x [768, 3072]`; the product itself if it rounds its inputs; or
 /// tangents of attention over a prompt of `rows` tokens.
 ///
 /// # Errors
 /// A device error.
-pub fn test_input(device: &Device, family: Family, size: Size) -> Result<TestInput> {
+pub(super) fn launch_time(device: &Device, family: Family, size: Size) -> Result<LaunchTime> {
     let rows = rows_of(size);
     let table = Rows::new(device, &[Span { primal: 0, start: 0, end: rows }])?;
     let normals = |seed, n: usize, scale: f32| gaussian(seed, n).into_iter().map(|x| x * scale).collect();
@@ -92,5 +89,5 @@ pub fn test_input(device: &Device, family: Family, size: Size) -> Result<TestInp
         seconds = seconds.min(begun.elapsed().as_secs_f64());
         repeats += 1;
     }
-    Ok(TestInput { values, seconds })
+    Ok(LaunchTime { values, seconds })
 }

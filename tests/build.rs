@@ -1,0 +1,39 @@
+//! Writes the Rust blocks of the pages as one file of functions, which the test `pages` compiles and runs.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+#[path = "src/fences.rs"]
+#[allow(unreachable_pub, reason = "shared with the library, which exports it")]
+mod fences;
+
+fn main() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for watched in ["README.md", "CONTRIBUTING.md", "crates/python/README.md", "docs/src"] {
+        println!("cargo::rerun-if-changed={}", root.join(watched).display());
+    }
+    println!("cargo::rerun-if-changed=src/fences.rs");
+    let (mut code, mut table) = (String::new(), String::new());
+    let all = fences::all(&root);
+    for (i, fence) in all.iter().enumerate().filter(|(_, fence)| fence.language() == "rust") {
+        // As in a book's page: lines after `# ` are compiled and not shown.
+        let line = |line: &str| line.strip_prefix("# ").unwrap_or(line).to_owned() + "\n";
+        let text: String = fence.text.lines().map(line).collect();
+        let body = match text.contains("fn main()") {
+            true => format!("{text}pub(super) fn run() -> Outcome {{ main() }}\n"),
+            false => format!("pub(super) fn run() -> Outcome {{\n{text};\nOk(())\n}}\n"),
+        };
+        let next = all.get(i + 1).filter(|next| next.language() == "output");
+        _ = write!(code, "\n// {}\nmod block_{i} {{\nuse super::Outcome;\n{body}}}\n", fence.place);
+        _ = writeln!(
+            table,
+            "    Block {{ place: {:?}, is_no_run: {}, shown: {:?}, run: block_{i}::run }},",
+            fence.place,
+            fence.is_no_run(),
+            next.map_or("", |next| &next.text),
+        );
+    }
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("set by cargo")).join("pages.rs");
+    let code = format!("{code}\npub(super) static BLOCKS: &[Block] = &[\n{table}];\n");
+    std::fs::write(&out, code).unwrap_or_else(|e| panic!("cannot write {}: {e}", out.display()));
+}

@@ -1,0 +1,7 @@
+//! What the pages show is so: Rust blocks are compiled and run, commands are parsed and run, outputs are compared.
+//!
+//! Python blocks run in `crates/python/tests/test_pages.py`. A block marked `no_run` is compiled or parsed, not run.
+
+mod output;
+mod rust;
+mod shell;
