@@ -26,7 +26,7 @@ const INNER: usize = 4 * D;
 const LONG: Duration = Duration::from_millis(300);
 const REPEATS: usize = 3;
 
-/// Returns the number of rows that represents a size.
+/// Returns the number of rows of the launch that is timed for a size.
 fn rows_of(size: Size) -> usize {
     match size {
         Size::Few => 16,
@@ -35,8 +35,10 @@ fn rows_of(size: Size) -> usize {
     }
 }
 
-/// Times tangents of a product `[rows, 768] x [768, 3072]`, that product itself where it rounds its inputs, or tangents of
-/// attention over a prompt of as many tokens, in the variant that `device` selects.
+/// Times one launch of a kernel family, with the variant that `device` selects.
+///
+/// The launch computes tangents of a product `[rows, 768] x [768, 3072]`; the product itself if it rounds its inputs; or
+/// tangents of attention over a prompt of `rows` tokens.
 ///
 /// # Errors
 /// A device error.

@@ -56,8 +56,8 @@ pub(super) fn measure(device: &Device, quick: bool) -> Result<Peaks, Fault> {
     Ok(Peaks { flops: rate(Peak::MultiplyAdd)?, bytes: rate(Peak::Copy)? })
 }
 
-/// One launch of `size` units of work: operations or bytes, and the seconds that it took, by the device's own clock if it was
-/// opened with a profile and has one, else by the clock on the wall.
+/// Times one launch of `size` units of work. Returns its operations or bytes, and its seconds: by the device's own clock if
+/// the device was opened with a profile and has such a clock, else by the wall clock.
 fn peak(device: &Device, kind: Peak, size: usize) -> Result<(f64, f64)> {
     let numbers = match kind {
         Peak::MultiplyAdd => 1 << 16,
