@@ -38,7 +38,7 @@ struct Params { rows: u32, d: u32, eps: f32, tangent_rows: u32, shared_cotangent
 @group(0) @binding(6) var<storage, read> y_bars: array<f32>;               // [rows, d]    hvp in: y_bar_dot of each run, then y_bar
 @group(0) @binding(7) var<storage, read_write> x_bars: array<f32>;         // [rows, d]    hvp out: x_bar_dot of each run, then x_bar
 @group(0) @binding(8) var<storage, read> adds: array<f32>;                 // [rows, d]    hvp_add: added to x_bars
-@group(0) @binding(5) var<storage, read> x_jet: array<f32>;                // [2 rows, d]  jet in: x_dot and x_ddot in turn
+@group(0) @binding(5) var<storage, read> x_jet: array<f32>;                // [2 rows, d]  jet in: x_dot and x_ddot interleaved
 @group(0) @binding(6) var<storage, read_write> y_jet: array<f32>;          // [2 rows, d]  jet out
 
 @compute @workgroup_size(64)
@@ -159,7 +159,7 @@ fn x_hat_at(at: u32, i: u32) -> f32 {
     return (x[at * p.d + i] - residuals[at].x) * residuals[at].y;
 }
 
-// What an hvp sums over a row: plain <.> and <x_hat .>, of the row's own gain y_bar, and of x_dot and g where it is bent.
+// What an hvp sums over a row: plain <.> and <x_hat .>, of the row's own gain y_bar, and of x_dot and g where it has a tangent.
 struct SecondOrder { own: vec2<f32>, dot: vec2<f32>, g: vec2<f32>, turn: f32 }
 
 fn u_at(row: u32, at: u32, i: u32, b: SecondOrder) -> f32 {

@@ -15,7 +15,7 @@ pub(crate) struct DeviceArgs {
     /// Device: auto, gpu, host, an index of `resolvent devices`, or part of an adapter's name
     #[arg(short, long, value_name = "DEVICE", default_value = "auto")]
     pub(crate) device: Choice,
-    /// Memory for a batch's intermediate values and, as much again, for what is held of results, such as 512M or 2G;
+    /// Memory for a batch's intermediate values and, as much again, for results in memory, such as 512M or 2G;
     /// weights and the run itself come on top
     #[arg(long, value_name = "SIZE", value_parser = bytes, default_value = "512M")]
     pub(crate) memory: u64,
@@ -181,7 +181,7 @@ impl DirectionArgs {
 /// `l,t`, where negative numbers count from the end.
 pub(crate) fn parse_place(text: &str, run: &Run) -> Result<Place, Failure> {
     let parsed = text.split_once(',').and_then(|(l, t)| Some((l.trim().parse().ok()?, t.trim().parse().ok()?)));
-    let (level, at) = parsed.ok_or_else(|| format!("`{text}` is no place; write LEVEL,TOKEN such as 3,-1"))?;
+    let (level, at) = parsed.ok_or_else(|| format!("invalid place `{text}`: expected LEVEL,TOKEN such as 3,-1"))?;
     let levels = run.model().config().n_layer + 1;
     Ok((from_end("level", level, levels)?, from_end("token position", at, run.tokens().len())?))
 }

@@ -68,7 +68,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
 }
 
 impl Args {
-    /// Pairs that both models read alike, tasks in turn, so that both halves have some of each.
+    /// Pairs that both models read alike, one task after the other, so that both parts have some of each.
     fn pairs(&self, set: &PromptSet, small: &Model, large: &Model) -> Result<Vec<TokenPair>, Failure> {
         let names: Vec<&String> = match self.task.is_empty() {
             true => set.tasks.keys().collect(),

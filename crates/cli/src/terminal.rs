@@ -13,7 +13,7 @@ use crate::Failure;
 /// Writes one line to stderr, as far as it takes it.
 pub(crate) fn say(line: Arguments<'_>) {
     let line = format!("{}\n", visible(&line.to_string()));
-    // In one piece, so that lines of several threads do not mix. There is nobody to tell that stderr is gone.
+    // In one piece, so that lines of several threads do not mix. A failure is ignored: stderr was the last place to report it.
     let _unheard = io::stderr().lock().write_all(line.as_bytes());
 }
 

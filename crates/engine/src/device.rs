@@ -219,7 +219,7 @@ impl Device {
         self.0.variants.iter().find(|(name, _)| *name == shader).map(|&(_, variant)| variant)
     }
 
-    /// Whether weights are to be kept as 16-bit floats: [`Options::f16_weights`].
+    /// Returns whether weights stay 16-bit floats: [`Options::f16_weights`].
     pub fn f16_weights(&self) -> bool {
         self.0.f16_weights
     }
@@ -240,13 +240,13 @@ impl Device {
         all.iter().find(|p| p.shader == shader && p.size == size).map(|p| p.variant)
     }
 
-    /// What an earlier process [kept](Self::keep) of `kind` for this adapter, driver and version.
+    /// Returns what an earlier process [stored](Self::keep) under `kind` for this adapter, driver and version.
     pub fn cached(&self, kind: &str) -> Option<Vec<u8>> {
         cached::read(&self.keeping_place(kind)?)
     }
 
     /// Keeps `data` in the cache folder, for processes to come. Without a folder, or with one that cannot be written,
-    /// nothing happens: what is kept can be made anew.
+    /// nothing happens: what is cached can be computed again.
     pub fn keep(&self, kind: &str, data: &[u8]) {
         if let Some(file) = self.keeping_place(kind) {
             cached::write(&file, data);

@@ -94,7 +94,7 @@ impl Options {
         if self.batch_bytes == 0 { BATCH_BYTES } else { self.batch_bytes }
     }
 
-    /// Where something may be kept between processes.
+    /// Selects where files are cached between processes.
     pub fn cache_folder(&self) -> Option<&Path> {
         self.cache.as_deref().filter(|folder| !folder.as_os_str().is_empty())
     }

@@ -23,7 +23,7 @@ pub struct Certificate {
 /// `<u, J v>` and `<J^T u, v>` differ by rounding only: of the order of f32's epsilon times the product of norms.
 pub const ADJOINT: f64 = 1e-5;
 
-/// `<u, H v>` and `<v, H u>` come from two walks up and two back, and a second derivative errs by a few times what a first
+/// `<u, H v>` and `<v, H u>` come from two forward and two backward passes, and a second derivative errs by a few times what a first
 /// one does.
 pub const SYMMETRY: f64 = 2e-5;
 

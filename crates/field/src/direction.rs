@@ -130,7 +130,7 @@ pub(crate) fn parse_seed(name: &str, seed: &str) -> Result<u64> {
         "" => Ok(0),
         _ => seed
             .parse()
-            .map_err(|_| Error::Input(format!("`{seed}` is no seed; write {name}:SEED with a whole number"))),
+            .map_err(|_| Error::Input(format!("invalid seed `{seed}`: expected {name}:SEED with a whole number"))),
     }
 }
 

@@ -12,7 +12,7 @@ pub enum Error {
     /// Inputs of an analysis do not fit each other.
     #[error("{0}")]
     Input(String),
-    /// A result fails its own check: nobody should use its numbers.
+    /// A result fails its own check, so its numbers must not be used.
     #[error("check `{name}` failed: {value:.3e} exceeds the tolerance {bound:.1e}; {}", advice(executor.as_deref()))]
     Certificate {
         /// Name of the check.

@@ -67,7 +67,7 @@ const SAME_PAIR: f64 = 2e-5;
 /// `interaction_actual [N, N]` by joint runs, `single [N]` = e(s_i). On the diagonal a source meets itself: `e(2 s) - 2 e(s)`.
 /// The sites are in the metadata, as `SITE@TOKEN` with blanks between them.
 ///
-/// Certificates: the map's two halves agree; the Hessian is symmetric along random directions; joint runs alone.
+/// Certificates: the map's two triangles agree; the Hessian is symmetric along random directions; joint runs alone.
 ///
 /// # Errors
 /// No sources, a source that does not fit, a device error, or a check that fails.
@@ -82,7 +82,7 @@ pub fn interactions(run: &Run, observable: &Observable, sources: &[Source]) -> R
     joined(run, observable, &edits, (&map, &agreed))?.certify(triangles)?.certify(symmetry(&linear, observable, 1)?)
 }
 
-/// `s_i^T H s_j` of all pairs, and the check that both halves of the map agree.
+/// `s_i^T H s_j` of all pairs, and the check that both triangles of the map agree.
 fn products(
     linear: &Linearization<'_>,
     observable: &Observable,

@@ -34,7 +34,7 @@ const FULL: &str = "f32";
 pub struct Labelled {
     /// Arrays, in the order in which they are documented.
     pub arrays: Vec<Array>,
-    /// Checks that held.
+    /// Checks that passed.
     pub certificates: Vec<Certificate>,
     /// Provenance and parameters.
     pub metadata: BTreeMap<String, String>,

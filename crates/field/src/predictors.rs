@@ -4,7 +4,7 @@
 //!
 //! | predictor | |
 //! |---|---|
-//! | `first_order` | `<g, d>`, one walk back for all patches |
+//! | `first_order` | `<g, d>`, one backward pass for all patches |
 //! | `curvature` | `<g, d> + 1/2 d^T H d`, a jet a patch |
 //! | `hvp` | screen, flag, fix (arXiv 2606.09899): one Hessian-vector product a layer, with the displacements of all of its patches, estimates each patch's term q; where `\|q\| / (2 \|<g, d>\|)`, the reliability ratio, is above a threshold, the patch's own product corrects it |
 //! | `relp` | `<g, d>` with the sensitivities of [`Mode::RelP`] (arXiv 2508.21258) |

@@ -55,7 +55,7 @@ impl Labelled {
     }
 }
 
-/// A name for the whole run of the program: names in files are few, and each is kept once.
+/// Returns a name that lives as long as the program: names in files are few, and each is stored once.
 fn interned(name: &str) -> &'static str {
     static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
     let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);

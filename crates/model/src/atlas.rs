@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::model::Model;
 use crate::tokenizer::Tokenizer;
 
-/// One member of the family.
+/// One model of the family.
 struct Embedded {
     name: &'static str,
     config: &'static str,

@@ -77,7 +77,7 @@ pub enum HubEvent<'a> {
 pub struct Snapshot {
     /// The directory.
     pub dir: PathBuf,
-    /// Repository and commit, `ORG/NAME@COMMIT`: a name that stands for this model alone.
+    /// Repository and commit, `ORG/NAME@COMMIT`: a name of this model alone.
     pub name: String,
 }
 

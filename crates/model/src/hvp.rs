@@ -1,7 +1,7 @@
 //! Hessian-vector products of a run: how sources turn the sensitivities of an observable. Forward over reverse.
 //!
 //! With `h + a s` the run in which `a` times every source of a superposition is added, `H s` is `d/da` at a = 0 of the
-//! sensitivities `dJ/dh`. K superpositions walk up the list together, and back down it together with the one cotangent
+//! sensitivities `dJ/dh`. K superpositions pass up the list together, and back down it together with the one cotangent
 //! of J that all of them share.
 
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ use crate::run::scheduled;
 use crate::site::Site;
 use crate::sweep::{Chunk, most_rows, split};
 
-/// The number of the member that carries the observable's own cotangent: nobody's.
+/// The number of the sequence that carries the shared cotangent: no caller's.
 const SHARED_COTANGENT: usize = usize::MAX;
 
 impl Linearization<'_> {
@@ -39,7 +39,7 @@ impl Linearization<'_> {
         Ok(fields)
     }
 
-    /// `H s` at `sites`, one for each superposition of sources, handed to `visit` slab by slab as their batches are done.
+    /// `H s` at `sites`, one for each superposition of sources, handed to `visit` chunk by chunk as their batches are done.
     /// What is not visited is zero.
     ///
     /// # Errors
@@ -60,13 +60,13 @@ impl Linearization<'_> {
         let mut sequences = self.sequences(sources, end)?;
         // Who joins above the level of J does not touch it.
         sequences.retain(|m| m.join <= top);
-        // A tangent reaches back to all tokens, so its rows are those of the walk back from the start.
+        // A tangent reaches back to all tokens, so its rows are those of the backward pass from the start.
         sequences.iter_mut().for_each(|m| m.span = run.span(0, end));
         sequences.sort_by_key(|m| m.join);
         if matches!(observable, Observable::Logits { terms, .. } if terms.is_empty()) {
             return Ok(());
         }
-        // A row of all logits for each member, and one for the cotangent.
+        // A row of all logits for each sequence, and one for the cotangent.
         let heads = if expansion.is_curved() { HEADS - 1 } else { usize::MAX };
         let groups = split(self.most_hvps(wanted.len(), end), sequences);
         for group in groups.iter().flat_map(|group| group.chunks(heads)) {
@@ -100,7 +100,7 @@ impl Linearization<'_> {
         Ok(())
     }
 
-    /// The members of the walk back: those of `group`, and one for the cotangent that they share.
+    /// The sequences of the backward pass: those of `group`, and one for the shared cotangent.
     fn back(&self, group: &[Sequence], observable: &Observable, top: usize) -> Vec<Sequence> {
         let turned = group.iter().map(|m| Sequence { join: top, scheduled: Vec::new(), ..m.clone() });
         let seeds = match observable {
@@ -113,15 +113,15 @@ impl Linearization<'_> {
         turned.chain([Sequence { id: SHARED_COTANGENT, span, join: top, scheduled: seeds }]).collect()
     }
 
-    /// The same members with the linear parts of the run's edits as acts.
+    /// The same sequences with the linear parts of the run's edits as scheduled edits.
     fn back_linear(&self, sequences: &[Sequence]) -> Result<Vec<Sequence>> {
         let mut linear = scheduled(self.config(), self.run.program(), self.run.edits(), Edit::linear)?;
         linear.reverse();
         Ok(sequences.iter().map(|m| Sequence { scheduled: linear.clone(), ..m.clone() }).collect())
     }
 
-    /// The cotangent of h\[L\] for an observable of the logits, and its tangent for each member: `[rows, d]`, and the row of
-    /// each member that has one. `None` where no tangent has reached h\[L\].
+    /// The cotangent of h\[L\] for an observable of the logits, and its tangent for each sequence: `[rows, d]`, and the row of
+    /// each sequence that has one. `None` where no tangent has reached h\[L\].
     fn turned(
         &self,
         rec: &mut Recording,
@@ -163,7 +163,7 @@ impl Linearization<'_> {
     }
 
     /// Rows of a batch of tangents that fit beside the `shared_cotangent` rows of the cotangent, when each keeps `extra` numbers of width
-    /// d to the end, and what the walk back needs of every block: the inputs of both norms, q, k, v, z, and the hidden layer.
+    /// d to the end, and what the backward pass needs of every block: the inputs of both norms, q, k, v, z, and the hidden layer.
     fn most_hvps(&self, extra: usize, shared_cotangent: usize) -> usize {
         let config = self.config();
         let block = 6 + config.n_inner().div_ceil(config.n_embd);

@@ -67,7 +67,7 @@ impl Fields {
         Self { size, data: vec![0.0; count * size] }
     }
 
-    /// Puts a slab of a level in its place.
+    /// Copies a chunk of a level to its place.
     pub(crate) fn put(&mut self, chunk: Chunk<'_>, tokens: usize, d: usize) {
         let at = chunk.sequence * self.size + (chunk.site * tokens + chunk.token) * d;
         self.data[at..at + chunk.rows.len()].copy_from_slice(chunk.rows);
@@ -144,7 +144,7 @@ impl<'a> Linearization<'a> {
         Ok(fields)
     }
 
-    /// Responses at `sites`, one for each superposition of sources, handed to `visit` slab by slab as their batches
+    /// Responses at `sites`, one for each superposition of sources, handed to `visit` chunk by chunk as their batches
     /// are done: what would not fit in memory whole. What is not visited is zero.
     ///
     /// # Errors
@@ -167,7 +167,7 @@ impl<'a> Linearization<'a> {
         Ok(())
     }
 
-    /// A member for each superposition of sources that acts before token `end`; it owns the tokens up to there.
+    /// Returns a sequence for each superposition of sources before token `end`; it owns the tokens up to there.
     pub(crate) fn sequences<S: AsRef<[Source]>>(&self, sources: &[S], end: usize) -> Result<Vec<Sequence>> {
         let (program, config, tokens) = (self.run.program(), self.config(), self.run.tokens().len());
         let base_scheduled = scheduled(config, program, self.run.edits(), Edit::linear)?;
@@ -211,7 +211,7 @@ impl<'a> Linearization<'a> {
         Ok(fields)
     }
 
-    /// Sensitivities at `sites`, one for each superposition of seeds, handed to `visit` slab by slab as their batches
+    /// Sensitivities at `sites`, one for each superposition of seeds, handed to `visit` chunk by chunk as their batches
     /// are done. What is not visited is zero.
     ///
     /// # Errors
@@ -260,7 +260,7 @@ impl<'a> Linearization<'a> {
         Ok(())
     }
 
-    /// How many rows a batch has at most, where a walk is read at `sites` sites: more are cut.
+    /// Returns the most rows of a batch whose pass is read at `sites` sites; larger batches are split.
     pub fn batch_rows(&self, sites: usize) -> usize {
         most_rows(self.run.model(), sites)
     }
@@ -339,7 +339,7 @@ impl Seed {
     }
 }
 
-/// The logit seeds of a batch: a row for each (member, position), a column for each entry that any of them names.
+/// The logit seeds of a batch: a row for each (sequence, position), a column for each entry that any of them names.
 struct Heads {
     rows: Vec<(usize, usize)>,
     ids: Vec<u32>,

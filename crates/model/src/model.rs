@@ -84,7 +84,7 @@ impl Model {
     pub fn random(device: &Device, config: Config, weights: RandomWeights) -> Result<Self> {
         config.validate()?;
         let name = format!("random:{} ({} layers, d {})", weights.seed(), config.n_layer, config.n_embd);
-        // A generator stands for its numbers, so its parameters and the shape are hashed in their place.
+        // A generator determines its weights, so its parameters and the shape are hashed instead of them.
         let hash = blake3::hash(format!("{weights:?} {config:?}").as_bytes()).to_hex().to_string();
         let parts = (name, hash, None);
         Self::assemble(device, config, &weights, parts)

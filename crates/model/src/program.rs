@@ -1,4 +1,4 @@
-//! The model as a straight list of operations. Running, linearising and transposing walk this list.
+//! The model as a straight list of operations. Forward, tangent and backward passes go through this list.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -139,7 +139,7 @@ impl Program {
         parts.flatten().chain(self.field.iter().copied()).collect()
     }
 
-    /// Drops the inputs of node `i` that nothing later reads and nobody wants, so that their memory is used again.
+    /// Drops the inputs of node `i` that no later node reads and the caller did not ask for, so that their memory is used again.
     pub(crate) fn forget<T>(&self, i: usize, wanted: &BTreeSet<ValueId>, values: &mut [Option<T>]) {
         for &v in &self.nodes[i].inputs {
             if self.last_use[v] == i && !wanted.contains(&v) {

@@ -1,4 +1,4 @@
-//! A run: one forward pass, kept on the device with what linearising needs.
+//! A run: one forward pass, stored on the device with what linearising needs.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -325,5 +325,5 @@ fn not_prepared(site: Site) -> Error {
 
 /// A value that the forward pass was told to keep.
 pub(crate) fn retained(trace: &Trace, value: ValueId) -> Result<&Tensor> {
-    trace.values[value].as_ref().ok_or_else(|| Error::Place(format!("value {value} was not kept by this run")))
+    trace.values[value].as_ref().ok_or_else(|| Error::Place(format!("this run did not retain value {value}")))
 }

@@ -1,6 +1,6 @@
 //! Sweeps: many edited runs over their base runs, as ragged batches.
 //!
-//! Each variant computes only the rows that its edits can reach, all of them walk the layers together, and every
+//! Each edited run computes only the rows that its edits can reach, all of them pass the layers together, and every
 //! weight is read once a batch. What a variant does not own is its base run's.
 
 use std::collections::BTreeSet;
@@ -30,7 +30,7 @@ pub struct EditedRun<'a> {
     pub observable: &'a Observable,
 }
 
-/// Rows of one member of a batch at one site: `[n, width]`, of tokens `token` on.
+/// Rows of one sequence of a batch at one site: `[n, width]`, of tokens `token` on.
 #[derive(Clone, Copy, Debug)]
 pub struct Chunk<'a> {
     /// Which source, cotangent or variant, by its place in what was given.
@@ -103,7 +103,7 @@ fn sweep(base: &Base, sequences: Vec<Sequence>, variants: &[EditedRun<'_>], valu
         device.submit(rec)?;
         for of_level in levels {
             let value = base.program.field[of_level];
-            // A member that joins above the level that is read does not touch it.
+            // A sequence that joins above the level that is read does not change it.
             let active = batch.active(value, PassDirection::Forward);
             let here = (0..group.len()).filter(|&i| level(&group[i]) == of_level);
             let reached: Vec<usize> = here.filter(|&i| batch.range(i).end <= active).collect();
@@ -143,7 +143,7 @@ impl Run {
         values_of(&variants)
     }
 
-    /// The values of `sites` under each list of edits, put on top of this run's own, handed to `visit` slab by slab.
+    /// The values of `sites` under each list of edits, put on top of this run's own, handed to `visit` chunk by chunk.
     /// Rows that the edits cannot reach are not computed, and not visited: they are this run's.
     ///
     /// # Errors
@@ -183,7 +183,7 @@ impl Run {
         sites.iter().map(|&site| self.value_of(site)).collect()
     }
 
-    /// Reads what a walk left at the values of `sites`, and hands it over member by member. `what` it is goes into the
+    /// Reads the results of a pass at the values of `sites`, and hands them over sequence by sequence. `what` it is goes into the
     /// message about a number that is not finite.
     pub(crate) fn visit(
         &self,
@@ -195,7 +195,7 @@ impl Run {
         self.visit_orders(batch, harvest, (what, sites, Order::First), &mut |_, chunk| visit(chunk))
     }
 
-    /// [`Run::visit`] of each order of what a walk left, first and second numbered from 0.
+    /// [`Run::visit`] of each order of the results of a pass, first and second numbered from 0.
     pub(crate) fn visit_orders(
         &self,
         batch: &Batch,
@@ -212,7 +212,7 @@ impl Run {
                     let wanted = at.columns(self.config());
                     for i in 0..batch.len() {
                         let (rows, sequence) = (batch.range(i), batch.sequence(i));
-                        // A member that had not joined at this value has nothing there.
+                        // A sequence that had not joined at this value has nothing there.
                         if rows.end * all > data.len() {
                             continue;
                         }
@@ -275,12 +275,12 @@ pub(crate) fn most_rows(model: &Model, extra: usize) -> usize {
     by_binding.min(by_memory).clamp(1, resolvent_engine::MAX_GROUPS as usize)
 }
 
-/// Cuts members into batches of [`most_rows`].
+/// Splits sequences into batches of [`most_rows`].
 pub(crate) fn groups(model: &Model, extra: usize, sequences: Vec<Sequence>) -> Vec<Vec<Sequence>> {
     split(most_rows(model, extra), sequences)
 }
 
-/// Cuts members into batches of at most `most` rows, or of one member.
+/// Splits sequences into batches of at most `most` rows, or of one sequence.
 pub(crate) fn split(most: usize, sequences: Vec<Sequence>) -> Vec<Vec<Sequence>> {
     let mut groups: Vec<Vec<Sequence>> = Vec::new();
     let mut rows = usize::MAX;

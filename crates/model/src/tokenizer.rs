@@ -44,7 +44,7 @@ impl Tokenizer {
         build::open(dir)
     }
 
-    /// A tokenizer from the bytes of a `tokenizer.json`; `name` stands for the file in messages.
+    /// A tokenizer from the bytes of a `tokenizer.json`; `name` names the file in messages.
     ///
     /// # Errors
     /// The bytes are no tokenizer that the `tokenizers` crate can read.
@@ -119,7 +119,7 @@ impl Tokenizer {
         Ok(false)
     }
 
-    /// The text of some ids. Bytes that are not UTF-8 become U+FFFD; special tokens are kept.
+    /// The text of some ids. Bytes that are not UTF-8 become U+FFFD; special tokens stay.
     ///
     /// # Errors
     /// [`Error::Encoding`] where an id is not in the tokenizer.
@@ -212,7 +212,7 @@ pub(crate) fn id_argument(arg: &str) -> Option<Option<u32>> {
     (!digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())).then(|| digits.parse().ok())
 }
 
-/// GPT-2's printable alphabet for bytes, from letter to byte: printable Latin-1 stands for itself, the other
+/// GPT-2's printable alphabet for bytes, from letter to byte: printable Latin-1 is itself, the other
 /// bytes follow from U+0100 on (`encoder.py` of the GPT-2 release).
 static BYTES: LazyLock<HashMap<char, u8>> = LazyLock::new(|| {
     let plain = |b: u8| matches!(b, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);

@@ -19,7 +19,7 @@ create_exception!(
     resolvent,
     CertificateError,
     PyArithmeticError,
-    "A result that does not hold its own check: numbers that nobody should use."
+    "A result that fails its own check: its numbers must not be used."
 );
 
 /// An exception to be; whatever the library fails with becomes one.

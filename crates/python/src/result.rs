@@ -147,7 +147,7 @@ impl PyResultOf {
         Ok(self.find(None)?.0)
     }
 
-    /// The checks that held: name to (figure, the largest that passes).
+    /// The checks that passed: name to (figure, the largest that passes).
     #[getter]
     fn checks<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         let all = PyDict::new(py);

@@ -58,6 +58,6 @@ def test_models_that_are_not_there(tmp_path, monkeypatch):
 def test_devices_that_are_not_there():
     assert all(isinstance(name, str) for name in resolvent.devices())
     with pytest.raises(resolvent.DeviceError, match="no GPU adapter matches") as caught:
-        Model.from_pretrained("random", device="a device that nobody has")
+        Model.from_pretrained("random", device="a device that does not exist")
     one_line(caught)
     assert issubclass(resolvent.DeviceError, RuntimeError)

@@ -72,7 +72,7 @@ def test_the_notebook_runs_cell_by_cell(tmp_path, monkeypatch):
             html = last._repr_html_()
             drawn += "<svg" in html
     assert drawn >= 2, "a notebook shows our own figures"
-    assert not any(cell.get("outputs") for cell in notebook["cells"]), "outputs are made, not kept"
+    assert not any(cell.get("outputs") for cell in notebook["cells"]), "outputs are made, not stored"
     assert os.listdir(tmp_path) == []
 
 

@@ -33,7 +33,7 @@ pub(crate) const BOUND: f64 = 2e-5;
 /// blocks that follow spread it. Seen: 2.4e-4 between executors that each round right.
 const ROUNDING_BOUND: f64 = 2e-3;
 
-/// Under which name it is kept that an adapter has passed.
+/// The name under which the pass of an adapter is cached.
 const PASSED: &str = "self-test";
 
 /// Why a device was not opened, or not timed.
@@ -88,7 +88,7 @@ impl From<resolvent_engine::Error> for Fault {
 /// Opens a device. A GPU must first pass the self-test, once for each adapter and driver; where `auto` meets one that
 /// does not, the host executor takes its place, with a warning.
 ///
-/// What that found, and the kernels that were compiled, are kept in the user's cache folder unless
+/// The outcome, and the compiled kernels, are cached in the user's cache folder unless
 /// [`Options::cache`] names another one, or none by an empty path.
 ///
 /// # Errors
@@ -179,7 +179,7 @@ struct Measured {
 }
 
 fn measure(device: &Device) -> resolvent_field::Result<Measured> {
-    // Sizes that fill no tile, in whole vec4 as those of all trained models, or in the eights that halves need: the texts that
+    // Sizes that fill no tile, in whole vec4 as those of all trained models, or in the multiples of eight that f16 needs: the variants that
     // these take are meant. More tokens than one attention tile has keys, and sources that leave few, some and many rows.
     let n_embd = if device.f16_weights() { 72 } else { 84 };
     let config = Config { n_embd, n_head: 3, n_positions: 80, ..tiny() };

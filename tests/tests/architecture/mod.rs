@@ -1,6 +1,7 @@
 mod edges;
 mod names;
 mod sources;
+mod words;
 
 use std::path::{Path, PathBuf};
 

@@ -52,11 +52,11 @@ fn places_and_directions() {
     green(&["--source", "0,3"], &["token position 3 is out of range"]);
     green(&["--source=-4,0"], &["level -4 is out of range"]);
     for place in ["1", "a,b", "1,2,3", ",", "1.5,0", ""] {
-        green(&["--source", place], &["is no place", "LEVEL,TOKEN"]);
+        green(&["--source", place], &["invalid place", "LEVEL,TOKEN"]);
     }
     let direction = |more: &[&str], parts: &[&str]| green(&[&["--source", "1,1", "--direction"], more].concat(), parts);
     direction(&["sideways"], &["sideways", "cannot be read"]);
-    direction(&["random:x"], &["`x` is no seed"]);
+    direction(&["random:x"], &["invalid seed `x`"]);
     direction(&["token:#99"], &["outside the vocabulary"]);
     direction(&["sensitivity"], &["needs an observable (--target)"]);
     direction(&["displacement"], &["needs a second prompt (--donor)"]);
@@ -200,7 +200,7 @@ fn an_unknown_adapter_is_refused_with_a_list_of_adapters() {
     assert!(line.contains("no GPU adapter matches `imagined` (found: "), "{line}");
 }
 
-/// What overflows because an option is too large names the option, and no edit that nobody made.
+/// What overflows because an option is too large names the option, and no edit that the user did not make.
 #[test]
 fn sizes_beyond_f32() {
     let transfer = ["transfer", "--tokens", "1,2,3", "--donor-tokens", "1,4,3", "--target", "#1"];

@@ -44,7 +44,7 @@ fn the_second_place_is_used() {
     assert!(two < 0.99 * one && three < 0.99 * two, "{one} {two} {three}");
 }
 
-/// A level stands for its tokens, as in `slice`.
+/// A level means all of its tokens, as in `slice`.
 #[test]
 fn a_level_is_a_list_of_places() {
     let places = |from: &[&str]| {

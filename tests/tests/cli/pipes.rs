@@ -94,7 +94,7 @@ fn no_stream_stops_the_work() {
     }
 }
 
-/// A failure that nobody hears is still a failure, and no panic; that goes for bad usage and for help as well.
+/// A failure without a listener is still a failure, and no panic; that goes for bad usage and for help as well.
 #[test]
 fn failures_without_a_listener_keep_their_code() {
     for (arguments, code) in [

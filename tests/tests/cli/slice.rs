@@ -84,7 +84,7 @@ fn killed_work_goes_on_where_it_was() {
     let journal = work.path("x.safetensors.partial.journal");
     OpenOptions::new().append(true).open(&journal).and_then(|mut f| f.write_all(b"1234")).expect("writable");
     let ran = work.run("x.safetensors", &[]);
-    assert!(ran.stderr.contains("went on where an interrupted run had ended"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("resumed an interrupted run: 6 parts were complete"), "{}", ran.stderr);
     ran.done();
     assert!(numbers(&work.path("x.safetensors")) == numbers(&work.path("alone.safetensors")), "other bytes");
     let mut left = names(work.folder.path());
@@ -126,7 +126,7 @@ fn other_work_is_refused() {
     assert_eq!(names(work.folder.path()), ["x.safetensors"]);
 }
 
-/// A number that changed on the disk is found by the walk that was not taken.
+/// A number that changed on the disk is found by the other pass.
 #[test]
 fn a_damaged_number_is_found() {
     let work = Long::new();
@@ -141,7 +141,7 @@ fn a_damaged_number_is_found() {
     file.seek(SeekFrom::Start((at + 12480 * 16 + 40) as u64)).expect("is inside");
     file.write_all(&1.0f32.to_le_bytes()).expect("writable");
     drop(file);
-    assert!(work.run("x.safetensors", &[]).failed().contains("check `other_walk` failed"));
+    assert!(work.run("x.safetensors", &[]).failed().contains("check `other_pass` failed"));
 }
 
 /// The most memory that a run had, as it was last seen before its end.
@@ -208,7 +208,7 @@ fn arguments_that_cannot_be() {
         }
     };
     says(&["--basis", "sideways"], &["sideways", "cannot be read"]);
-    says(&["--basis", "krylov:x"], &["`x` is no seed; write krylov:SEED"]);
+    says(&["--basis", "krylov:x"], &["invalid seed `x`: expected krylov:SEED"]);
     says(&["--basis", "unembed:#53"], &["outside the vocabulary"]);
     says(&["--basis", "unembed:#1,,#2"], &["no tokenizer"]);
     says(&["--basis", "displacement"], &["has 0 vectors", "other prompts (--donor)"]);

@@ -173,7 +173,7 @@ fn devices_are_listed_and_tested() {
     }
 }
 
-/// Weights and inputs in halves are said in every result; weights cost nothing where the checkpoint has no more.
+/// Every result says whether weights and inputs are f16; f16 weights cost nothing for a checkpoint that is f16.
 #[test]
 fn f16_is_reported() {
     let folder = tempfile::tempdir().expect("a temporary folder");

@@ -245,7 +245,7 @@ fn baselines_are_refined_as_well() {
 }
 
 #[test]
-fn bounds_are_kept() {
+fn bounds_are_respected() {
     let twin = Twin::small();
     let run = run(&twin, subjects()[0], &TOKENS);
     let goal = [Goal::Observable { observable: Observable::logit_diff(4, 20, 4), change: 3.0 }];

@@ -88,7 +88,7 @@ fn what_is_beyond_f32_is_named() {
     }
 }
 
-/// One edit of several that breaks a run is named, beside a run that is sound.
+/// One edit of several that breaks a run is named, beside a run that is finite.
 #[test]
 fn an_edit_beyond_f32_is_named() {
     let j = Observable::Field { level: 3, token: 3, direction: vec![3e38; 32] };

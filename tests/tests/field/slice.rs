@@ -123,7 +123,7 @@ fn pairs_are_all_causal_ones() {
     assert_eq!(slice.pairs().get(45), None);
 }
 
-/// Chosen places give the blocks that all of them give, whichever walk is cheaper.
+/// Chosen places give the blocks that all of them give, whichever pass is cheaper.
 #[test]
 fn chosen_places_are_a_part_of_all() {
     let twin = Twin::small();
@@ -279,7 +279,7 @@ fn a_slice_costs_its_tangents() {
         let slice = of(&linear, all(&run), [3, 2]).pass(pass);
         slice
             .compute(&mut |done, all| {
-                let samples = on.device().take_profile().expect("is kept");
+                let samples = on.device().take_profile().expect("is recorded");
                 if done > 0 {
                     let products = samples.iter().filter(|s| s.kernel.starts_with("matmul"));
                     spent += products.map(|s| s.work.flops).sum::<f64>();

@@ -19,7 +19,7 @@ fn a_download_that_broke_off_goes_on() {
     scene.server.behave(Manners { cut: Some(10_000), ..Manners::default() });
     scene.fails(REPO, &[REPO, "model.safetensors broke off at 50000 of", "run the same command again"]);
     assert!(!scene.has_weights());
-    assert_eq!(fs::read(scene.part()).expect("is kept"), weights[..50_000]);
+    assert_eq!(fs::read(scene.part()).expect("is stored"), weights[..50_000]);
     // Each connection went on where the one before it had ended.
     let want = [None, Some(10_000), Some(20_000), Some(30_000), Some(40_000)];
     let range = |from: Option<u32>| from.map(|from| format!("bytes={from}-"));
@@ -68,7 +68,7 @@ fn a_part_of_something_else_is_thrown_away() {
 }
 
 #[test]
-fn content_is_held_against_its_hash() {
+fn content_is_compared_with_its_hash() {
     let scene = Scene::new();
     scene.server.behave(Manners { wrong_byte: true, ..Manners::default() });
     scene.fails(REPO, &["model.safetensors came damaged", "SHA-256", "thrown away"]);

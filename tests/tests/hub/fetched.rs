@@ -1,4 +1,4 @@
-//! Models that come from the hub: what is asked, what is kept, and what is asked again.
+//! Models that come from the hub: what is asked, what is stored, and what is asked again.
 
 use std::fs;
 use std::path::Path;
@@ -134,7 +134,7 @@ fn a_model_may_have_no_tokenizer() {
 }
 
 #[test]
-fn a_redirected_name_is_followed_and_kept_as_it_was_typed() {
+fn a_redirected_name_is_followed_and_stored_as_it_was_typed() {
     let scene = Scene::of(server().moved_from("tiny"));
     let snapshot = scene.hub().fetch("tiny").unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(snapshot.name, format!("tiny@{COMMIT}"));

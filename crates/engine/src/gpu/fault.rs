@@ -1,4 +1,4 @@
-//! Errors that wgpu reports out of band: kept until somebody asks, never a panic.
+//! Errors that wgpu reports out of band: stored until the next call that can return them, never a panic.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,7 +19,7 @@ impl Faults {
         let faults = Arc::new(Self::default());
         let listener = Arc::clone(&faults);
         device.set_device_lost_callback(move |reason, message| {
-            // Dropping a device reports it as destroyed; there is nobody left to tell.
+            // Dropping a device reports it as destroyed, after the last call that could return an error.
             if reason != wgpu::DeviceLostReason::Destroyed {
                 *listener.lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(message);
             }

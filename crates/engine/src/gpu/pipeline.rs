@@ -50,7 +50,7 @@ impl Pipelines {
     }
 
     /// Compiles what `launches` need and no earlier ones did, on all cores: a first run waits for the slowest kernel
-    /// rather than for all of them in turn. No lock may be held, since a core that is done may take up other work.
+    /// rather than for all of them one after another. The caller must own no lock: a core that is done may start other work.
     pub(super) fn ready(&self, device: &wgpu::Device, launches: &[Launch]) -> Result<()> {
         let mut missing = HashMap::new();
         {
@@ -164,7 +164,7 @@ type Range = (wgpu::Buffer, u64, u64);
 #[derive(Default)]
 pub(super) struct BindGroups(Mutex<HashMap<(&'static str, Vec<Range>), wgpu::BindGroup>>);
 
-/// Entries kept; a sweep with ever new buffers starts over rather than grow without end.
+/// Most entries; a sweep with ever new buffers empties the cache instead of growing it without end.
 const KEEP_BIND_GROUPS: usize = 4096;
 
 impl BindGroups {

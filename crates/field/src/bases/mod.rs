@@ -140,7 +140,7 @@ impl Basis {
         }
         let rank = self.rank(run, context)?;
         if matches!(self, Self::Sensitivity | Self::Displacement | Self::Krylov(_)) {
-            // In f64 while they are made orthonormal, and as they are kept.
+            // In f64 while they are made orthonormal, and as they are stored.
             fits(run, 12 * (places.len() * rank * d) as u64, "the vectors of the basis take", "")?;
         }
         let model = run.model();

@@ -33,7 +33,7 @@ impl Slice<'_> {
             .certify(composition(linear, [0, (levels - 1) / 2, levels - 1], 1)?)
     }
 
-    /// The first, a middle and the last block by the walk that was not taken, against what was stored: the distance over
+    /// Compares the first, a middle and the last block by the other pass with the stored ones: the distance over
     /// the lengths of what was multiplied.
     pub(super) fn other_pass(&self, store: &mut dyn Store) -> Result<Certificate> {
         let (block, count, d) = (self.passes.block(), self.pairs().len(), self.passes.source.width());

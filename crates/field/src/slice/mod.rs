@@ -123,14 +123,14 @@ impl<'a> Slice<'a> {
         Ok(slice)
     }
 
-    /// Takes this walk instead of the cheaper one.
+    /// Selects this pass instead of the cheaper one.
     #[must_use]
     pub fn pass(mut self, pass: Pass) -> Self {
         self.pass = pass;
         self
     }
 
-    /// The walk that is taken.
+    /// Returns the selected pass.
     pub fn chosen_pass(&self) -> Pass {
         self.pass
     }
@@ -175,7 +175,7 @@ impl<'a> Slice<'a> {
     /// The slice in memory: arrays `pairs [N, 4]` (l', t', l, t), `blocks [N, m, k]`, `singular_values [N, min(m, k)]` and
     /// `effective_rank [N]`, the exponential of the entropy of the squared singular values at sum 1; 0 for a block of zeros.
     ///
-    /// Certificates: three blocks by the other walk; the composition of Green operators; causal zeros and slope of one
+    /// Certificates: three blocks by the other pass; the composition of Green operators; causal zeros and slope of one
     /// response; the adjoint identity.
     ///
     /// # Errors

@@ -105,7 +105,7 @@ impl Partial {
         let header = header(&self.arrays, about, self.header)?;
         if header.len() != self.header {
             let most = self.header;
-            return Err(fail(&self.target, &format!("its metadata is longer than the {most} bytes kept for it")));
+            return Err(fail(&self.target, &format!("its metadata exceeds the {most} bytes reserved for it")));
         }
         let written = self
             .file

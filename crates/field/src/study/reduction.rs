@@ -20,9 +20,9 @@ use super::left_out::Record;
 use super::patching::{each_effect, range};
 use super::tasks::{Runs, Task};
 
-/// Numbers of sites; the last stands for all.
+/// Numbers of sites; the last means all.
 const COUNTS: [usize; 5] = [1, 2, 4, 8, usize::MAX];
-/// Ranks of the slices; the last stands for all.
+/// Ranks of the slices; the last means all.
 const RANKS: [usize; 7] = [1, 2, 4, 8, 16, 32, usize::MAX];
 
 /// Arrays `counts [5]`, `ranks [7]` (the last of each is all of them), and `[counts, ranks]` relative errors of predicted effects:
@@ -146,14 +146,14 @@ fn reduced(
     Ok(Reduced { against, first, unreduced: Pairs { predicted: linear_effect, actual } })
 }
 
-/// Which sites are kept first.
+/// Which sites are chosen first.
 #[derive(Clone, Copy)]
 enum Choice {
     Sensitive,
     Random,
 }
 
-/// Tokens in the order in which they are kept.
+/// Tokens in the order in which they are chosen.
 fn order(chi: &[f32], d: usize, choice: Choice, state: &mut u64) -> Vec<usize> {
     let sizes: Vec<f64> = chi.chunks(d).map(norm).collect();
     let mut order: Vec<usize> = (0..sizes.len()).collect();
@@ -187,7 +187,7 @@ fn components(runs: &Runs, train: usize, level: usize) -> Result<Vec<Vec<f32>>> 
     principal(&rows, d)
 }
 
-/// Directions that are kept of a basis.
+/// Directions that are chosen of a basis.
 const MOST: usize = 64;
 
 /// The first principal directions of rows `[_, d]`, about zero: orthonormal, the strongest first.

@@ -63,7 +63,7 @@ fn compared(
         }
         by_task.push(usable.unwrap_or_default());
     }
-    // Tasks in turn, so that prompts to fit on and prompts to predict have some of each.
+    // One task after the other, so that prompts to fit on and prompts to predict have some of each.
     let turn = |i: usize| by_task.iter().filter_map(move |pairs| pairs.get(i).cloned());
     let prompts: Vec<TokenPair> = (0..most).flat_map(turn).collect();
     let mut tokens: Vec<u32> = prompts.iter().flat_map(|p| [p.target, p.against]).collect();

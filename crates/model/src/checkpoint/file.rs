@@ -89,7 +89,7 @@ impl WeightFile {
         {
             // SAFETY: the map is a shared, read-only mapping of a file, so MADV_DONTNEED drops page table
             // entries and the next access finds the same file contents: nothing that a borrow of the map
-            // can see is written, given the rule of `map` below that nobody changes the file.
+            // can see is written, given the rule of `map` below: no process changes the file.
             let done = unsafe {
                 let advice = memmap2::UncheckedAdvice::DontNeed;
                 map.unchecked_advise_range(advice, bytes.start, bytes.len())

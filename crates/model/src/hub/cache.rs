@@ -3,9 +3,9 @@
 //! ```text
 //! models--ORG--NAME/blobs/ETAG                   the files, by content; ETAG.incomplete while one is being fetched
 //! models--ORG--NAME/snapshots/COMMIT/FILE        links to them, by commit
-//! models--ORG--NAME/refs/REVISION                the commit that a branch or tag stands for
+//! models--ORG--NAME/refs/REVISION                the commit of a branch or tag
 //! models--ORG--NAME/.no_exist/COMMIT/FILE        files that a commit is known to lack
-//! .locks/models--ORG--NAME/ETAG.lock             held by who fetches
+//! .locks/models--ORG--NAME/ETAG.lock             locked by the process that downloads
 //! ```
 
 use std::ffi::OsString;
@@ -58,7 +58,7 @@ impl Folder {
         &self.root
     }
 
-    /// The commit that a revision stands for, as far as it is known here.
+    /// Returns the commit of a revision, if it is known here.
     pub(super) fn commit(&self, revision: &str) -> Option<String> {
         if is_commit(revision) {
             return self.snapshot(revision).is_dir().then(|| revision.to_owned());
@@ -113,7 +113,7 @@ impl Folder {
         SETTINGS.into_iter().filter(unknown).collect()
     }
 
-    /// Where the content of a file is kept.
+    /// Returns where the content of a file is stored.
     pub(super) fn blob(&self, etag: &str) -> PathBuf {
         self.root.join("blobs").join(etag)
     }
@@ -151,7 +151,7 @@ impl Folder {
         fs::write(path, b"")
     }
 
-    /// Remembers the commit that a revision stands for.
+    /// Stores the commit of a revision.
     pub(super) fn set_commit(&self, revision: &str, commit: &str) -> io::Result<()> {
         if is_commit(revision) || self.commit(revision).as_deref() == Some(commit) {
             return Ok(());
@@ -163,7 +163,7 @@ impl Folder {
         fs::rename(&whole, &path)
     }
 
-    /// Waits until nobody else fetches the blob `etag`. Without locks, as on some network drives, two processes fetch it
+    /// Waits until no other process downloads the blob `etag`. Without locks, as on some network drives, two processes fetch it
     /// twice, and write the same bytes to the same places.
     pub(super) fn lock(&self, etag: &str, file: &str) -> Option<File> {
         let path = self.locks.join(format!("{etag}.lock"));

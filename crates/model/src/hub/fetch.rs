@@ -105,7 +105,7 @@ impl Fetch<'_> {
                 self.needed(&shard)?;
             }
         }
-        // Last: what a branch is known to stand for is whole.
+        // Last: the snapshot of the branch is complete.
         self.written(self.folder.set_commit(&self.name.revision, &commit))?;
         Ok(commit)
     }
@@ -162,7 +162,7 @@ impl Fetch<'_> {
         if is_whole(&blob, meta.size) {
             return Ok(());
         }
-        let _held = self.folder.lock(&meta.etag, file);
+        let _lock = self.folder.lock(&meta.etag, file);
         if is_whole(&blob, meta.size) {
             return Ok(());
         }
@@ -238,7 +238,7 @@ impl Fetch<'_> {
         }
     }
 
-    /// Sizes that contradict each other: nothing of the file is kept.
+    /// Sizes that contradict each other: nothing of the file is stored.
     fn wrong(&self, part: Part, message: String) -> Result<Part, Failure> {
         self.written(part.discard())?;
         Err(Trouble::new(message, "run the same command again; if it stays so, check HF_ENDPOINT").into())

@@ -44,7 +44,7 @@ pub(super) struct Endpoint<'a> {
 /// What a hub says of a file before it is fetched.
 #[derive(Debug)]
 pub(super) struct Meta {
-    /// The commit that the revision stands for.
+    /// The commit of the revision.
     pub(super) commit: String,
     /// Name of the content; its SHA-256 where it has 64 digits.
     pub(super) etag: String,

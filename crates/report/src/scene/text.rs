@@ -39,7 +39,7 @@ pub(crate) fn token(position: usize, text: &str) -> String {
     format!("{position} {}", if id { text.to_owned() } else { quoted(text) })
 }
 
-/// A token within a sentence: in quotes, with its spaces as they are. One that is read from the right is kept from
+/// A token within a sentence: in quotes, with its spaces as they are. One that is read from the right is isolated from
 /// turning its neighbours round.
 pub(crate) fn quoted(token: &str) -> String {
     let text = clean(&token.replace('\n', "\\n").replace('\r', "\\r").replace('\t', "\\t"));

@@ -62,8 +62,8 @@ pub struct Bench {
     pub tokens: usize,
     /// What the device can do at most.
     pub peaks: Peaks,
-    /// Seconds from opening the device anew, with no kernels kept by us, to the field of four tokens of the embedded model. What a
-    /// driver keeps of its own counts as kept.
+    /// Seconds from opening the device anew, with no kernels cached by us, to the field of four tokens of the embedded model. What a
+    /// driver caches of its own still applies.
     pub first_field: f64,
     /// Whole passes.
     pub passes: Vec<PassTime>,
@@ -129,7 +129,7 @@ fn first_field(options: &Options) -> Result<f64, Fault> {
 }
 
 impl Bench {
-    /// The form that is kept in files and compared: see the recipe.
+    /// The form that is stored in files and compared: see the recipe.
     pub fn to_json(&self) -> Value {
         let passes = self.passes.iter().map(|p| {
             json!({

@@ -1,4 +1,4 @@
-//! Which text of each shader is the fastest on this device: measured, and kept for the processes to come.
+//! Measures which variant of each shader is the fastest on this device, and caches the choice for later processes.
 
 use resolvent_engine::{Device, Options, Preference};
 use resolvent_field::norm;
