@@ -112,12 +112,15 @@ fn products(
     Ok((map, Certificate::new("triangles", triangles, SAME_PAIR)))
 }
 
+/// Compares a map with the actual interactions, to a noise floor.
+type Compare<'a> = &'a dyn Fn(&[f32], f64) -> Pairs;
+
 /// Joint runs of all pairs of edits beside what was predicted of them: the map, and which pairs of it to compare.
 fn joined(
     run: &Run,
     observable: &Observable,
     edits: &[Edit],
-    (map, agreed): (&[f64], &dyn Fn(&[f32], f64) -> Pairs),
+    (map, agreed): (&[f64], Compare<'_>),
 ) -> Result<Labelled> {
     let n = edits.len();
     let pairs: Vec<(usize, usize)> = (0..n).flat_map(|i| (i..n).map(move |j| (i, j))).collect();

@@ -87,13 +87,12 @@ pub(crate) fn amplitudes(curved: f64, [first, second]: [f64; 2], noise: f64, h: 
     }
 }
 
+/// Gives the checks of differences at points (which, amplitude).
+type Measure<'a> = &'a mut dyn FnMut(&[(usize, f64)]) -> Result<Vec<Certificate>>;
+
 /// The check of each of `count` differences at the first of its amplitudes at which it passes; if it passes at none, at
 /// the one where it is closest to that. `measure` gives the checks at points (which, amplitude).
-pub(crate) fn first_to_pass(
-    count: usize,
-    steps: &[Vec<f64>],
-    measure: &mut dyn FnMut(&[(usize, f64)]) -> Result<Vec<Certificate>>,
-) -> Result<Vec<Certificate>> {
+pub(crate) fn first_to_pass(count: usize, steps: &[Vec<f64>], measure: Measure<'_>) -> Result<Vec<Certificate>> {
     let mut found: Vec<Option<Certificate>> = vec![None; count];
     for attempt in 0.. {
         let open = (0..count).filter(|&n| found[n].as_ref().is_none_or(|c| !c.passes()));

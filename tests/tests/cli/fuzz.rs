@@ -289,7 +289,7 @@ fn no_call_panics_or_hangs() {
         match code {
             Some(0) => drop(readable(&out)),
             Some(1) => {
-                prop_assert!(line.starts_with("error: ") && !line.contains(char::is_control), "{words:?}: {said:?}")
+                prop_assert!(line.starts_with("error: ") && !line.contains(char::is_control), "{words:?}: {said:?}");
             }
             _ => {}
         }

@@ -37,7 +37,7 @@ impl Made {
             let bytes: Vec<u8> = data.iter().flat_map(|x| x.to_le_bytes()).collect();
             (name.clone(), (shape.clone(), bytes))
         };
-        let bytes: Vec<(String, (Vec<usize>, Vec<u8>))> = tensors.iter().map(view).collect();
+        let bytes: Vec<_> = tensors.iter().map(view).collect();
         let views = bytes.iter().map(|(name, (shape, bytes))| {
             (name.clone(), TensorView::new(Dtype::F32, shape.clone(), bytes).expect("fits"))
         });

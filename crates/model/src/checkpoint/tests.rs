@@ -175,11 +175,11 @@ fn numbers_that_are_not_finite_are_found() {
         assert!(text.contains(&format!("flat index {at};")), "{text}");
     }
     let mut long = vec![1.0f32; 10_000];
-    assert_eq!(convert::first_non_finite(&long), None);
+    assert_eq!(first_non_finite(&long), None);
     long[9_999] = f32::NAN;
     long[5_000] = f32::INFINITY;
-    assert_eq!(convert::first_non_finite(&long), Some(5_000));
-    assert_eq!(convert::first_non_finite(&[f32::MAX, f32::MIN, 0.0, -0.0, 1e-45]), None);
+    assert_eq!(first_non_finite(&long), Some(5_000));
+    assert_eq!(first_non_finite(&[f32::MAX, f32::MIN, 0.0, -0.0, 1e-45]), None);
 }
 
 #[test]

@@ -176,8 +176,8 @@ fn of_its_own(json: &Map<String, Value>) -> Option<&'static str> {
     };
     // A vocabulary with all bytes has no unknown characters.
     let complete = BYTES.keys().all(|letter| vocab.contains_key(letter.encode_utf8(&mut [0; 4]) as &str));
-    let unknown = ["unk_token", "byte_fallback"].iter().any(|key| set(&key));
-    let differs = ["ignore_merges", "end_of_word_suffix"].iter().any(|key| set(&key));
+    let unknown = ["unk_token", "byte_fallback"].iter().any(&set);
+    let differs = ["ignore_merges", "end_of_word_suffix"].iter().any(set);
     (differs || unknown && !complete).then_some("options of the model")
 }
 
@@ -188,7 +188,8 @@ fn finished(mut inner: tokenizers::Tokenizer, settings: Settings, gpt2: bool) ->
     let known: HashSet<String> = inner.get_added_vocabulary().get_vocab().keys().cloned().collect();
     // GPT-2's class takes the decoder's tokens for those of the file.
     let replaced = gpt2 && settings.has_decoder;
-    let tokens = settings.to_add(if replaced { HashSet::new() } else { known.clone() });
+    let none = HashSet::new();
+    let tokens = settings.to_add(if replaced { &none } else { &known });
     let again =
         |text: &str| tokens.iter().any(|token| token.content == text) && inner.get_model().token_to_id(text).is_some();
     let declared = |text: &str| settings.declared().any(|(_, token)| token.content == text);

@@ -166,7 +166,7 @@ impl Settings {
     }
 
     /// Tokens to add to a tokenizer that has `known` added tokens, in order.
-    pub(super) fn to_add(&self, known: HashSet<String>) -> Vec<AddedToken> {
+    pub(super) fn to_add(&self, known: &HashSet<String>) -> Vec<AddedToken> {
         let named = || NAMED.iter().filter_map(|name| self.named.get(name)?.as_ref()).chain(&self.own);
         let mut known: HashSet<&str> = known.iter().map(String::as_str).collect();
         known.extend(self.added.values().map(|token| token.content.as_str()));

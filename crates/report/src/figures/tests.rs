@@ -132,8 +132,8 @@ fn predictors_are_compared_to_the_noise_floor() {
         .note("predictors", "first_order");
     let correlation = |result: &Labelled| {
         let figures = figures(result, &labels());
-        let bars = figures.iter().filter_map(|f| if let Figure::Bars(b) = f { Some(b.clone()) } else { None });
-        bars.last().and_then(|b| b.categories[0].estimates[0]).map_or(f64::NAN, |e| e.value)
+        let mut bars = figures.iter().filter_map(|f| if let Figure::Bars(b) = f { Some(b.clone()) } else { None });
+        bars.next_back().and_then(|b| b.categories[0].estimates[0]).map_or(f64::NAN, |e| e.value)
     };
     assert!((correlation(&result) - 1.0).abs() < 1e-12, "without a floor");
     assert!(correlation(&result.note("noise_floor", "1e-6")).is_nan());
