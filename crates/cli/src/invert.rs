@@ -134,8 +134,8 @@ const MISSED: [f64; 2] = [0.01, 0.05];
 fn missed(args: &Args, result: &Labelled) -> Option<String> {
     let of = |key: &str| result.metadata.get(key).and_then(|text| text.parse::<f64>().ok()).unwrap_or(f64::NAN);
     let (first, real) = (of("missed_first_order"), of("missed"));
-    // A miss that is not a number is a miss.
-    if first <= MISSED[0] && real <= MISSED[1] {
+    // After steps of Newton's method the first order at the unedited run says nothing. A miss that is not a number is one.
+    if (args.refine > 0 || first <= MISSED[0]) && real <= MISSED[1] {
         return None;
     }
     let why = match (first > MISSED[0], args.refine, args.limit) {
