@@ -36,6 +36,18 @@ fn places_are_added_until_the_goal_is_met() {
     assert!(printed.contains("add --refine 8"), "{printed}");
 }
 
+/// After steps of Newton's method the model decides: first order at the unedited run may be far from a goal that is met.
+#[test]
+fn a_goal_that_is_met_after_refinement_is_not_missed() {
+    let prompt = "When Mary and John went to the store, Mary gave a drink to";
+    let own = ["invert", prompt, "--target", " Mary", "--against", " John", "--goal", "5", "--sparse", "2"];
+    let printed = on_host(&[&own[..], &["--refine", "6"]].concat()).done();
+    let found: Vec<&str> =
+        printed.lines().find(|l| l.starts_with("found")).expect("a row").split_whitespace().collect();
+    assert!(found[2] != "+5.0000" && found[3] == "+5.0000", "{found:?}");
+    assert!(!printed.contains("goal missed"), "{printed}");
+}
+
 /// More places take less energy, also where the first alone meets the goal.
 #[test]
 fn the_second_place_is_used() {
