@@ -4,7 +4,6 @@ use std::fmt::Write;
 
 use resolvent_field::Array;
 
-use super::visible::is_invisible;
 use crate::axis::number::value;
 use crate::rows::{names, row_sizes};
 use crate::scene::{clean, label};
@@ -121,7 +120,6 @@ impl<'a> Heatmap<'a> {
     /// A token's text, spaces and line ends made visible, cut to fit.
     fn label(&self, t: usize) -> String {
         let text = label(&self.labels.get(t).cloned().unwrap_or_else(|| t.to_string()));
-        let text: String = text.chars().map(|c| if is_invisible(c) { '↵' } else { c }).collect();
         match text.chars().count() > LABEL {
             true => text.chars().take(LABEL - 1).chain(['…']).collect(),
             false => text,

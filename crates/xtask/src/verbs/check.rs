@@ -1,6 +1,6 @@
 //! `check`: everything about the text of the repository that a program can judge.
 
-use super::docs;
+use super::{docs, shaders};
 use crate::{
     Verb,
     process::{Result, cargo, is_installed, run},
@@ -22,7 +22,7 @@ fn check(_: &[String]) -> Result {
         // What an embedder gets who leaves models and network out.
         run(&mut cargo(&["clippy", "--package", "resolvent-cli", "--no-default-features", "--", "-D", "warnings"])),
         run(&mut cargo(&["test", "--quiet", "--package", "xtask", "--features", "translate"])),
-        run(&mut cargo(&["run", "--quiet", "--package", "xtask", "--features", "translate", "--", "shaders"])),
+        shaders::translate(),
         docs::rustdoc(),
         typos(),
         docs::book(),

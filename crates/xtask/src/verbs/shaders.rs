@@ -11,13 +11,13 @@ pub(crate) const VERB: Verb = Verb {
 
 /// The translation, which this build contains.
 #[cfg(feature = "translate")]
-fn translate() -> Result {
+pub(super) fn translate() -> Result {
     crate::translate::translate()
 }
 
 /// The translation, by this program built once more with a shader compiler in it.
 #[cfg(not(feature = "translate"))]
-fn translate() -> Result {
+pub(super) fn translate() -> Result {
     use crate::process::{cargo, run};
 
     run(&mut cargo(&["run", "--quiet", "--package", "xtask", "--features", "translate", "--", "shaders"]))
