@@ -16,7 +16,7 @@ use resolvent_model::{Config, Run};
 
 use crate::error::Result;
 
-/// Where the metadata of a result have the floor.
+/// The key of the floor in the metadata of a result.
 pub(crate) const NAME: &str = "noise_floor";
 
 /// The noise floor of an observable with the sensitivity chi `[L+1, T, d]` at `run`.
