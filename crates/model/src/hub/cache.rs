@@ -12,6 +12,7 @@ use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::name::is_commit;
 use crate::checkpoint::shard_names;
@@ -123,24 +124,20 @@ impl Folder {
         suffixed(&self.blob(etag), ".incomplete")
     }
 
-    /// Makes the blob `etag` the file of a commit: by a link, or by a copy where links are not to be had.
+    /// Makes the blob `etag` the file of a commit: by a link, or by a copy where links are not supported. Once the name
+    /// exists it never disappears, so that others who download the same model can open it at any time.
     pub(super) fn link(&self, commit: &str, file: &str, etag: &str) -> io::Result<()> {
         if self.has(commit, file) {
             return Ok(());
         }
         let path = self.snapshot(commit).join(file);
-        create_parent(&path)?;
-        // A link that leads nowhere.
-        let _may_not_be_there = fs::remove_file(&path);
         let blob = self.blob(etag);
-        let linked = symlink(&Path::new("../../blobs").join(etag), &path)
-            .or_else(|_| fs::hard_link(&blob, &path))
-            .or_else(|_| {
-                let copy = suffixed(&path, ".incomplete");
-                fs::copy(&blob, &copy)?;
-                fs::rename(&copy, &path)
-            });
-        // Another process may have been faster.
+        let linked = put(&path, |new| {
+            symlink(&Path::new("../../blobs").join(etag), new)
+                .or_else(|_| fs::hard_link(&blob, new))
+                .or_else(|_| fs::copy(&blob, new).map(|_| ()))
+        });
+        // Where a file cannot be replaced while it is open, another process may have been faster.
         linked.or_else(|error| if self.has(commit, file) { Ok(()) } else { Err(error) })
     }
 
@@ -156,11 +153,7 @@ impl Folder {
         if is_commit(revision) || self.commit(revision).as_deref() == Some(commit) {
             return Ok(());
         }
-        let path = self.root.join("refs").join(revision);
-        create_parent(&path)?;
-        let whole = suffixed(&path, &format!(".{}.tmp", std::process::id()));
-        fs::write(&whole, commit)?;
-        fs::rename(&whole, &path)
+        put(&self.root.join("refs").join(revision), |new| fs::write(new, commit))
     }
 
     /// Waits until no other process downloads the blob `etag`. Without locks, as on some network drives, two processes fetch it
@@ -192,6 +185,19 @@ fn suffixed(path: &Path, suffix: &str) -> PathBuf {
     path.into()
 }
 
+/// Makes a file under a name that nobody else uses, and renames it to `path`: readers of `path` see the old file or the
+/// new one, never none and never a part.
+fn put(path: &Path, make: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let new = suffixed(path, &format!(".{}-{count}.tmp", std::process::id()));
+    create_parent(path)?;
+    let done = make(&new).and_then(|()| fs::rename(&new, path));
+    // The new name outlives a failure, and a rename between two links to one file.
+    let _absent_after_success = fs::remove_file(&new);
+    done
+}
+
 /// Makes the folder that a file is to lie in.
 pub(super) fn create_parent(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), fs::create_dir_all)
@@ -210,4 +216,49 @@ fn symlink(target: &Path, link: &Path) -> io::Result<()> {
 #[cfg(not(any(unix, windows)))]
 fn symlink(_target: &Path, _link: &Path) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+    /// A name that one thread has linked stays readable while others link it too.
+    #[test]
+    fn a_linked_file_never_disappears() {
+        let cache = tempfile::tempdir().expect("a temporary folder");
+        let folder = Folder::new(cache.path(), "org/model");
+        fs::create_dir_all(folder.root().join("blobs")).expect("writable");
+        fs::write(folder.blob("etag"), b"content").expect("writable");
+        for round in 0..200 {
+            let file = format!("file-{round}");
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        folder.link(COMMIT, &file, "etag").expect("links");
+                        let content = fs::read(folder.snapshot(COMMIT).join(&file));
+                        assert_eq!(content.expect("stays"), b"content");
+                        folder.set_commit("main", COMMIT).expect("writes");
+                    });
+                }
+            });
+        }
+        assert_eq!(fs::read_dir(folder.snapshot(COMMIT)).expect("a folder").count(), 200, "a temporary name is left");
+        assert_eq!(folder.commit("main").as_deref(), Some(COMMIT));
+    }
+
+    /// A link to a blob that is gone is replaced.
+    #[test]
+    fn a_broken_link_is_replaced() {
+        let cache = tempfile::tempdir().expect("a temporary folder");
+        let folder = Folder::new(cache.path(), "org/model");
+        fs::create_dir_all(folder.root().join("blobs")).expect("writable");
+        for etag in ["old", "new"] {
+            fs::write(folder.blob(etag), etag).expect("writable");
+            folder.link(COMMIT, "config.json", etag).expect("links");
+            assert_eq!(fs::read(folder.snapshot(COMMIT).join("config.json")).expect("a file"), etag.as_bytes());
+            fs::remove_file(folder.blob(etag)).expect("is there");
+        }
+    }
 }
