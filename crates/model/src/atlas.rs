@@ -14,7 +14,9 @@ struct Embedded {
     weights: &'static [u8],
 }
 
-/// The family, smallest first. A static, since a constant would be embedded once in each part of the program that names it.
+/// The family, smallest first.
+///
+/// It is a static, because a constant would be embedded once in each part of the program that names it.
 static FAMILY: &[Embedded] = &[
     Embedded {
         name: "atlas-nano",
@@ -35,12 +37,12 @@ static FAMILY: &[Embedded] = &[
 
 static TOKENIZER: &[u8] = include_bytes!("../atlas/tokenizer.json");
 
-/// Names of the embedded models, smallest first.
+/// Returns the names of the embedded models, smallest first.
 pub fn embedded_models() -> impl Iterator<Item = &'static str> {
     FAMILY.iter().map(|model| model.name)
 }
 
-/// The embedded model `name`, if there is one.
+/// Opens the embedded model `name`, if there is one.
 pub(crate) fn open(device: &Device, name: &str) -> Option<Result<Model>> {
     let found = FAMILY.iter().find(|model| model.name == name)?;
     let opened = || {

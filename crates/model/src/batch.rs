@@ -201,9 +201,9 @@ impl Batch {
             if first >= before {
                 sources.extend((start..end).map(|t| newcomer(sequence, t)));
             }
-            let here = sequence.scheduled.iter().filter(|a| a.value == value && (start..end).contains(&a.token));
+            let here = sequence.scheduled.iter().filter(|e| e.value == value && (start..end).contains(&e.token));
             let from = edits.len();
-            edits.extend(here.map(|a| (first + a.token - start, a.from, &a.change)));
+            edits.extend(here.map(|e| (first + e.token - start, e.from, &e.change)));
             edits[from..].sort_by_key(|(row, ..)| *row);
         }
         (!edits.is_empty() || before != after).then_some((sources, edits))

@@ -11,7 +11,7 @@ use crate::files;
 /// Most layers accepted, so that a damaged file cannot ask for a list of tensors without end.
 pub const MAX_LAYERS: usize = 4096;
 
-/// Widest attention head accepted: what the attention kernels hold in registers and workgroup memory.
+/// Widest attention head accepted: the most that fits the registers and workgroup memory of the attention kernels.
 pub const MAX_D_HEAD: usize = 128;
 
 /// The non-linearity of the MLP.
@@ -43,7 +43,7 @@ pub struct Config {
     pub n_embd: usize,
     /// Attention heads of a block; divides `n_embd`.
     pub n_head: usize,
-    /// Width of the MLP where it is given; see [`Config::n_inner`].
+    /// Width of the MLP, if it is given; see [`Config::n_inner`].
     pub n_inner: Option<usize>,
     /// Size of the vocabulary, `V`.
     pub vocab_size: usize,
@@ -59,9 +59,9 @@ pub struct Config {
     pub scale_attn_by_inverse_layer_idx: bool,
     /// Whether the unembedding is the token embedding.
     pub tie_word_embeddings: bool,
-    /// Token that begins a text, where there is one inside the vocabulary.
+    /// Token that begins a text, if there is one in the vocabulary.
     pub bos_token_id: Option<u32>,
-    /// Token that ends a text, where there is one inside the vocabulary.
+    /// Token that ends a text, if there is one in the vocabulary.
     pub eos_token_id: Option<u32>,
 }
 
@@ -74,10 +74,10 @@ impl Config {
         Ok(Self::open_with_bytes(dir)?.0)
     }
 
-    /// The configuration and the bytes that it was read from.
+    /// Like [`Config::open`]; also returns the bytes of the file.
     pub(crate) fn open_with_bytes(dir: &Path) -> Result<(Self, Vec<u8>)> {
         let path = dir.join("config.json");
-        // A mistyped path is told apart from a directory without the file.
+        // A mistyped path gets another error than a directory without the file.
         std::fs::metadata(dir).map_err(|source| Error::Io { path: dir.into(), source })?;
         if !files::exists(&path)? {
             return Err(Error::NotAModel {
@@ -130,9 +130,9 @@ impl Config {
     /// Checks that the sizes fit together and that no size computed from them overflows.
     ///
     /// # Errors
-    /// [`Error::Config`]: a size is zero, `n_head` does not divide `n_embd`, a head is wider than
-    /// [`MAX_D_HEAD`], there are more than [`MAX_LAYERS`] layers, the layer norm's epsilon is not a positive
-    /// f32, or the parameters do not fit in memory addresses.
+    /// [`Error::Config`]: a size is zero, `n_head` does not divide `n_embd`, a head is wider than [`MAX_D_HEAD`], there
+    /// are more than [`MAX_LAYERS`] layers, the layer norm's epsilon is not a positive f32, or the parameters need more
+    /// bytes than can be addressed.
     pub fn validate(&self) -> Result<()> {
         self.check(Path::new("config.json"))
     }
@@ -179,33 +179,33 @@ impl Config {
         Ok(())
     }
 
-    /// Factor of the scores of attention in block `l`.
+    /// Returns the factor of the attention scores of block `l`.
     pub fn attention_scale(&self, l: usize) -> f64 {
         let scale = if self.scale_attn_weights { 1.0 / (self.d_head() as f64).sqrt() } else { 1.0 };
         if self.scale_attn_by_inverse_layer_idx { scale / (l + 1) as f64 } else { scale }
     }
 
-    /// Width of one attention head: `n_embd / n_head`.
+    /// Returns the width of one attention head: `n_embd / n_head`.
     pub fn d_head(&self) -> usize {
         self.n_embd / self.n_head
     }
 
-    /// Width of the MLP: the given one, else `4 n_embd`.
+    /// Returns the width of the MLP: the given one, or `4 n_embd`.
     pub fn n_inner(&self) -> usize {
         self.n_inner.unwrap_or(4 * self.n_embd)
     }
 
-    /// Number of parameters of the model, embeddings included; a tied unembedding is counted once.
+    /// Returns the number of parameters of the model, embeddings included. A tied unembedding is counted once.
     pub fn n_params(&self) -> usize {
         self.count_params() as usize
     }
 
-    /// Number of parameters of one block.
+    /// Returns the number of parameters of one block.
     pub fn n_params_block(&self) -> usize {
         self.count_block_params() as usize
     }
 
-    /// In u128, which the largest sizes that [`Config::check`] lets through cannot overflow.
+    /// Returns the number of parameters in u128, which the largest sizes that [`Config::check`] allows cannot overflow.
     fn count_params(&self) -> u128 {
         let [d, v, p, l] = [self.n_embd, self.vocab_size, self.n_positions, self.n_layer].map(|n| n as u128);
         let embeddings = if self.tie_word_embeddings { v + p } else { 2 * v + p };
@@ -219,10 +219,10 @@ impl Config {
         4 * d + (3 * d * d + 3 * d) + (d * d + d) + (d * m + m) + (m * d + d)
     }
 
-    /// Every tensor of the model as (name, shape), in the order of the forward pass.
+    /// Returns every tensor of the model as (name, shape), in the order of the forward pass.
     ///
-    /// Names are those of Hugging Face without the `transformer.` prefix, matrices are `[in, out]`, and
-    /// `lm_head.weight` `[V, d]` is there only where the unembedding is its own.
+    /// Names are those of Hugging Face without the `transformer.` prefix. Matrices are `[in, out]`. `lm_head.weight`
+    /// `[V, d]` is listed only if the unembedding is not the token embedding.
     pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
         let (d, m) = (self.n_embd, self.n_inner());
         let mut list = vec![
@@ -255,14 +255,14 @@ impl Config {
     }
 }
 
-/// Largest single size: four times it, as an MLP's width, still fits the u32 that kernels index with.
+/// Largest single size. An MLP may be four times as wide, and that still fits the u32 with which kernels index.
 const MAX_SIZE: usize = (u32::MAX / 4) as usize;
 
 fn config_error(path: &Path, message: impl Into<String>) -> Error {
     Error::Config { path: PathBuf::from(path), message: message.into() }
 }
 
-/// Typed access to the JSON object; null counts as absent.
+/// Typed access to the JSON object. A null counts as absent.
 struct Fields<'a> {
     map: &'a Map<String, Value>,
     path: &'a Path,
@@ -278,7 +278,7 @@ impl Fields<'_> {
         config_error(self.path, format!("`{name}` must be {wanted}, found {found}"))
     }
 
-    /// The first of several spellings that is there.
+    /// Returns the size under the first of several spellings that is present.
     fn size(&self, names: &[&str]) -> Result<usize> {
         for name in names {
             if let Some(size) = self.size_or_none(name)? {
@@ -305,8 +305,10 @@ impl Fields<'_> {
         value.as_bool().ok_or_else(|| self.wrong(name, "true or false", value))
     }
 
-    /// A token id, or the first of a list of them; one outside the vocabulary (the class default of 50256 in
-    /// the file of a small model) is none.
+    /// Returns a token id, or the first of a list of them.
+    ///
+    /// Returns `None` if the id is outside the vocabulary. The file of a small model may have the class default of
+    /// 50256, for example.
     fn token(&self, name: &str, vocab_size: usize) -> Option<u32> {
         let value = self.get(name)?;
         let value = value.as_array().map_or(Some(value), |list| list.first())?;

@@ -1,4 +1,4 @@
-//! Edits: localised sources put into the field of a run.
+//! Edits: changes of a run, each of one site at one token.
 
 use resolvent_ops::splice;
 
@@ -31,32 +31,32 @@ pub struct Edit {
 }
 
 impl Edit {
-    /// Adds `s` (a source).
+    /// Returns the edit that adds `s` (a source) to the value.
     pub fn add(site: Site, token: usize, s: Vec<f32>) -> Self {
         Self { site, token, change: Change::Add(s) }
     }
 
-    /// Puts `s` in place of the value (a patch).
+    /// Returns the edit that replaces the value by `s` (a patch).
     pub fn put(site: Site, token: usize, s: Vec<f32>) -> Self {
         Self { site, token, change: Change::Put(s) }
     }
 
-    /// Multiplies the value by `amount`.
+    /// Returns the edit that multiplies the value by `amount`.
     pub fn scale(site: Site, token: usize, amount: f32) -> Self {
         Self { site, token, change: Change::Scale(amount) }
     }
 
-    /// Removes the component along `s` from the value.
+    /// Returns the edit that removes the component along `s` from the value.
     pub fn project_out(site: Site, token: usize, s: Vec<f32>) -> Self {
         Self { site, token, change: Change::Project(s) }
     }
 
-    /// Replaces the value by zero.
+    /// Returns the edit that replaces the value by zero.
     pub fn ablate(site: Site, token: usize) -> Self {
         Self::scale(site, token, 0.0)
     }
 
-    /// Replaces the value by a mean over other runs.
+    /// Returns the edit that replaces the value by a mean over other runs.
     pub fn ablate_to_mean(site: Site, token: usize, mean: Vec<f32>) -> Self {
         Self::put(site, token, mean)
     }
@@ -82,7 +82,7 @@ impl Edit {
         match elements.iter().position(|x| !x.is_finite()) {
             Some(i) => {
                 let (site, token, x) = (self.site, self.token, elements[i]);
-                // Analyses make edits too, of sources that grow with an amplitude or a goal.
+                // The vector may come from an analysis, whose sources grow with an amplitude or a goal.
                 let reason = match self.change {
                     Change::Scale(_) => format!("the factor is {x}; give a finite one"),
                     _ => format!(
@@ -105,7 +105,9 @@ impl Edit {
         }
     }
 
-    /// Returns the linear part, for tangents and cotangents (it is symmetric); `None` is the identity.
+    /// Returns the linear part of the edit, or `None` if it is the identity.
+    ///
+    /// The linear part is symmetric, so it serves tangents and cotangents.
     pub(crate) fn linear(&self, config: &Config) -> Option<splice::RowEdit> {
         match &self.change {
             Change::Add(_) => None,

@@ -1,13 +1,13 @@
-//! What can go wrong in this crate, as one line that names the cause and the fix.
+//! Errors of this crate. The text of each is one line that names the cause and the fix.
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-/// The result of everything fallible here.
+/// The result of every fallible function of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error of loading a model or of reading what the user typed. Its text is one line.
+/// An error of loading a model, of reading what the user typed, or of a run. Its text is one line.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -16,27 +16,27 @@ pub enum Error {
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
 
-    /// The directory lacks a file without which it is no model.
+    /// The directory lacks a file that every model has.
     #[error("{} has no {wanted}; {fix}", .dir.display())]
     NotAModel {
         /// The directory.
         dir: PathBuf,
-        /// What was looked for in it.
+        /// The missing file.
         wanted: &'static str,
         /// What to do.
         fix: &'static str,
     },
 
-    /// A name is none of a model: neither here nor, where that was asked, on a hub.
+    /// No model has this name, neither on this machine nor, if a hub was asked, on the hub.
     #[error("no model `{name}`: {tried}; {fix}")]
     NoModel {
-        /// The name that was asked for.
+        /// The requested name.
         name: String,
-        /// What it was taken for, and why it is not that.
+        /// Where it was looked for, and what was found.
         tried: String,
         /// What to do.
         fix: String,
@@ -46,7 +46,7 @@ pub enum Error {
     #[cfg(feature = "hub")]
     #[error("model `{name}`: {message}; {fix}")]
     Hub {
-        /// The name that was asked for.
+        /// The requested name.
         name: String,
         /// What is missing, or how the download failed.
         message: String,
@@ -60,11 +60,11 @@ pub enum Error {
     Cache {
         /// The folder of the repository in the cache.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
 
-    /// `config.json` cannot be used: bad JSON, a missing or impossible value, an unknown option.
+    /// `config.json` cannot be used: invalid JSON, a missing or invalid value, or an unsupported option.
     #[error("{}: {message}", .path.display())]
     Config {
         /// The configuration file.
@@ -82,7 +82,7 @@ pub enum Error {
         found: String,
     },
 
-    /// A `.safetensors` file is damaged, truncated or not of that format.
+    /// A `.safetensors` file is damaged, truncated or in another format.
     #[error("{} is not a usable safetensors file: {message}; download or export it again", .path.display())]
     WeightFile {
         /// The weight file.
@@ -100,7 +100,7 @@ pub enum Error {
         message: String,
     },
 
-    /// The weight files lack tensors that the configuration asks for.
+    /// The weight files lack tensors that the configuration requires.
     #[error("{} lacks {tensors}; {fix}", .dir.display())]
     MissingTensors {
         /// The model directory.
@@ -111,7 +111,7 @@ pub enum Error {
         fix: &'static str,
     },
 
-    /// The weight files hold tensors that no GPT-2 of this configuration has.
+    /// The weight files contain tensors that no GPT-2 of this configuration has.
     #[error(
         "{} holds {tensors}, which its config.json leaves no place for; \
          use the config.json that came with these weights, or remove the tensors", .dir.display()
@@ -123,7 +123,7 @@ pub enum Error {
         tensors: String,
     },
 
-    /// Tensors have shapes other than those that the configuration gives.
+    /// Tensors have other shapes than the configuration requires.
     #[error("{}: {tensors}; {fix}", .dir.display())]
     TensorShape {
         /// The model directory.
@@ -139,13 +139,13 @@ pub enum Error {
     DuplicateTensor {
         /// The name without the `transformer.` prefix.
         name: String,
-        /// The file of its first appearance.
+        /// The first file that contains it.
         first: PathBuf,
-        /// The file of its second appearance.
+        /// The second file that contains it.
         second: PathBuf,
     },
 
-    /// A weight is stored in a number format that is not read here.
+    /// A weight is stored in an unsupported number format.
     #[error("tensor `{name}` is stored as {dtype}; convert the model to F32, F16 or BF16")]
     Dtype {
         /// The name without the `transformer.` prefix.
@@ -167,20 +167,20 @@ pub enum Error {
         value: f32,
     },
 
-    /// A run, or a derivative of it, leaves the range of f32.
+    /// A value of a run, or of its derivatives, leaves the range of f32.
     #[error("{what} is {value} at {place}: {cause}; check the size of the weights and of the edits")]
     NotFinite {
         /// What was computed.
         what: String,
-        /// The number.
+        /// The value found.
         value: f32,
         /// Site and token.
         place: String,
-        /// Where the run first has such a number.
+        /// Where the run first leaves the range of f32.
         cause: String,
     },
 
-    /// A weight is too large for 16 bits.
+    /// A weight overflows f16.
     #[error("tensor `{name}` contains {value}, which overflows f16; load it without f16 weights")]
     NoHalf {
         /// The name without the `transformer.` prefix.
@@ -189,19 +189,19 @@ pub enum Error {
         value: f32,
     },
 
-    /// A tensor was asked for by a name that the checkpoint does not hold.
+    /// The checkpoint has no tensor of the requested name.
     #[error("this checkpoint has no tensor `{name}`; see Config::tensors for the names")]
     UnknownTensor {
-        /// The name asked for.
+        /// The requested name.
         name: String,
     },
 
-    /// Rows asked for lie outside a tensor, or the buffer for them has another size.
+    /// Requested rows lie outside a tensor, or the buffer for them has another size.
     #[error("tensor `{name}`: {message}")]
     ReadRange {
         /// The tensor.
         name: String,
-        /// Rows or lengths asked for and there.
+        /// The requested rows or lengths, and those of the tensor.
         message: String,
     },
 
@@ -217,11 +217,11 @@ pub enum Error {
     /// A text could not be encoded, or ids could not be decoded.
     #[error("{message}")]
     Encoding {
-        /// Text or id, and why it has no counterpart.
+        /// The text or id, and why it cannot be converted.
         message: String,
     },
 
-    /// An argument that must be one token is not.
+    /// An argument that must be one token is not one.
     #[error("{message}")]
     Token {
         /// The argument, what it is instead, and what to write.
@@ -235,14 +235,14 @@ pub enum Error {
         message: String,
     },
 
-    /// A prompt is empty, too long for the model, or holds ids outside its vocabulary.
+    /// A prompt is empty, too long for the model, or contains ids outside its vocabulary.
     #[error("{message}")]
     Prompt {
-        /// What is wrong and what is possible.
+        /// What is wrong, and what the model accepts.
         message: String,
     },
 
-    /// A file of study prompts is damaged or of another form.
+    /// A file of study prompts is damaged or has another form.
     #[error("{}: no usable prompt file: {message}; see the page on studies for its form", .path.display())]
     PromptFile {
         /// The file.
@@ -251,7 +251,7 @@ pub enum Error {
         message: String,
     },
 
-    /// The text of an observable is not of the grammar of [`crate::Observable::parse`].
+    /// The text of an observable does not follow the grammar of [`crate::Observable::parse`].
     #[error("invalid observable `{text}`: {reason}")]
     Observable {
         /// The text.
@@ -269,17 +269,17 @@ pub enum Error {
     Engine(#[from] resolvent_engine::Error),
 }
 
-/// The words of a library on one line, and cut where they repeat a long text.
+/// Returns the message of a library on one line, shortened because it may repeat a long text.
 pub(crate) fn one_line(error: &dyn fmt::Display) -> String {
-    cut(&error.to_string(), 300)
+    shorten(&error.to_string(), 300)
 }
 
-/// Text from a file or a user as it stands in a message: on one line, and cut where it is long.
+/// Returns text from a file or a user in the form for messages: on one line, and shortened if it is long.
 pub(crate) fn shown(text: &str) -> String {
-    cut(text, 60)
+    shorten(text, 60)
 }
 
-fn cut(text: &str, most: usize) -> String {
+fn shorten(text: &str, most: usize) -> String {
     let start: String = text.chars().take(most).flat_map(show_char).collect();
     if text.chars().nth(most).is_some() { start + "…" } else { start }
 }

@@ -1,4 +1,4 @@
-//! Reading the small files of a model directory whole, and as text.
+//! Reading of the small files of a model directory, as bytes, text or JSON.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -8,10 +8,10 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Result, one_line};
 
-/// Largest configuration, index, vocabulary or merge list read; GPT-2's largest is 2 MB.
+/// Largest configuration, index, vocabulary or merge list that is read. GPT-2's largest is 2 MB.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// The bytes of a regular file of at most [`MAX_BYTES`].
+/// Reads a regular file of at most [`MAX_BYTES`].
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     read_bounded(path).map_err(|source| Error::Io { path: path.into(), source })
 }
@@ -26,7 +26,7 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Opens a file after seeing that it is one: opening a pipe would wait for a writer.
+/// Opens a file, after a check that it is a regular one: opening a pipe would wait for a writer.
 pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     if !std::fs::metadata(path)?.is_file() {
         return Err(io::Error::other("not a regular file"));
@@ -34,12 +34,13 @@ pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
-/// Returns whether a path exists. `Path::exists` is false where the system does not say, for example in a folder without
-/// search permission; here that is an error.
+/// Returns whether a path exists.
+///
+/// Fails if the system does not tell, for example in a folder without search permission. `Path::exists` is false then.
 pub(crate) fn exists(path: &Path) -> Result<bool> {
     match std::fs::metadata(path) {
         Ok(_) => Ok(true),
-        // Nothing has a name that no file can have, or lies in what is no folder.
+        // No file exists if its name is invalid, or if its parent is not a folder.
         Err(source)
             if [ErrorKind::NotFound, ErrorKind::NotADirectory, ErrorKind::InvalidFilename].contains(&source.kind()) =>
         {
@@ -52,7 +53,7 @@ pub(crate) fn exists(path: &Path) -> Result<bool> {
 /// Returns the text of a file without its byte order mark.
 ///
 /// # Errors
-/// What the file is instead of UTF-8 text.
+/// A description of what the file is instead of UTF-8 text.
 pub fn text(bytes: &[u8]) -> Result<&str, String> {
     if is_lfs_pointer(bytes) {
         return Err(LFS_POINTER.to_owned());
@@ -64,15 +65,15 @@ pub fn text(bytes: &[u8]) -> Result<&str, String> {
     })
 }
 
-/// Returns the object of a JSON file, or what the file is instead.
+/// Returns the object of a JSON file, or a description of what the file is instead.
 pub(crate) fn object(bytes: &[u8]) -> Result<Map<String, Value>, String> {
     serde_json::from_str(text(bytes)?).map_err(|e| format!("not a JSON object ({})", one_line(&e)))
 }
 
-/// What is said of a file that git has not replaced by its content.
+/// The message about a pointer file that git has not replaced by the content.
 pub(crate) const LFS_POINTER: &str = "it is a Git LFS pointer, not the file itself: run `git lfs pull`";
 
-/// Whether a file is what git leaves in the place of a large file until `git lfs pull`.
+/// Returns whether a file is the pointer that git leaves in place of a large file until `git lfs pull`.
 pub(crate) fn is_lfs_pointer(bytes: &[u8]) -> bool {
     bytes.starts_with(b"version https://git-lfs")
 }
@@ -95,8 +96,8 @@ mod tests {
         assert!(object(pointer).is_err_and(|e| e.contains("git lfs pull")));
     }
 
-    /// What the system refuses to say is not "no": a link to itself replaces a folder without search permission,
-    /// which root may search.
+    /// A path that cannot be examined is not a missing one. The test uses a link to itself, because root may search a
+    /// folder without search permission.
     #[cfg(unix)]
     #[test]
     fn a_path_that_cannot_be_examined_is_an_error() {

@@ -1,4 +1,4 @@
-//! Refuses NaN and infinity where numbers come from the device: no analysis computes with one, or writes it.
+//! Checks for NaN and infinity where values are read from the device, so that no analysis uses or writes one.
 
 use crate::checkpoint::first_non_finite;
 use crate::error::{Error, Result};
@@ -6,15 +6,16 @@ use crate::run::Run;
 use crate::site::Site;
 
 impl Run {
-    /// Fails if `rows` of a site have a number that is not finite. `what` they are, and the token of the first row, go
-    /// into the message.
+    /// Fails if `rows` of a site contain an element that is not finite.
+    ///
+    /// `token` is the token of the first row. `what` names the rows in the message.
     pub(crate) fn finite(&self, what: &str, site: Site, token: usize, rows: &[f32]) -> Result<()> {
         let Some(at) = first_non_finite(rows) else { return Ok(()) };
         let token = token + at / site.width(self.config()).max(1);
         Err(self.not_finite(what, rows[at], &format!("{site}, token {token}")))
     }
 
-    /// Fails if a value of an observable is not finite.
+    /// Fails if the value of an observable is not finite.
     pub(crate) fn finite_value(&self, value: f64, place: impl FnOnce() -> String) -> Result<f64> {
         match value.is_finite() {
             true => Ok(value),
@@ -22,13 +23,13 @@ impl Run {
         }
     }
 
-    /// The error for a number that is not finite, with its likely cause.
+    /// Returns the error for a value that is not finite, with its likely cause.
     pub(crate) fn not_finite(&self, what: &str, value: f32, place: &str) -> Error {
         let cause = self.overflow().unwrap_or_else(|error| error.to_string());
         Error::NotFinite { what: what.to_owned(), value, place: place.to_owned(), cause }
     }
 
-    /// Where the run itself first leaves the range of f32; otherwise how large its field is.
+    /// Describes where the run itself first leaves the range of f32, or else how large its field is.
     fn overflow(&self) -> Result<String> {
         let d = self.config().n_embd;
         let mut largest = 0.0f32;

@@ -1,7 +1,7 @@
 //! Jets of a run: its response to sources to first and second order, over one shared primal.
 //!
-//! With `h + a s` the run in which `a` times every source of a superposition is added, a jet is the pair of `d/da` and
-//! `d2/da2` at a = 0: of the field, or of an observable along the source.
+//! Let `h + a s` be the run in which `a` times every source of a superposition s is added. A jet is the pair of `d/da`
+//! and `d2/da2` at a = 0, of the field or of an observable.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ use crate::sweep::{most_rows, split};
 /// Responses `[L+1, T, d]` to each superposition of sources, by order.
 #[derive(Clone, Debug)]
 pub struct Jets {
-    /// `dh/da`: what [`Linearization::jvp`] gives.
+    /// `dh/da`, as [`Linearization::jvp`] returns it.
     pub first: Fields,
     /// `d2h/da2`
     pub second: Fields,
@@ -34,8 +34,10 @@ pub struct Along {
 }
 
 impl Linearization<'_> {
-    /// First and second order of the response field, for each superposition of sources: the field of the run in which `a`
-    /// times the sources is added is `h + a first + a^2/2 second` up to `a^3`. Exactly zero outside of the causal cone.
+    /// Returns the response field to first and second order, for each superposition of sources.
+    ///
+    /// The field of the run in which `a` times the sources is added is `h + a first + a^2/2 second`, up to terms of
+    /// order `a^3`. Both orders are exactly zero outside of the causal cone.
     ///
     /// # Errors
     /// Another mode than [`crate::Mode::Exact`], a source that does not fit the model or the prompt, or a device error.
@@ -49,9 +51,9 @@ impl Linearization<'_> {
         for group in split(self.most_jets(wanted.len()), self.sequences(sources, tokens)?) {
             let batch = Batch::new(self.device(), &group, PassDirection::Forward)?;
             let (mut rec, trace) = (self.device().record(), &run.base.trace);
-            let harvest = tangent(run.program(), &mut rec, &batch, trace, (&wanted, Order::Second))?;
+            let results = tangent(run.program(), &mut rec, &batch, trace, (&wanted, Order::Second))?;
             self.device().submit(rec)?;
-            run.visit_orders(&batch, &harvest, ("the response", &sites, Order::Second), &mut |order, chunk| {
+            run.visit_orders(&batch, &results, ("the response", &sites, Order::Second), &mut |order, chunk| {
                 let fields = if order == 0 { &mut jets.first } else { &mut jets.second };
                 fields.put(chunk, tokens, d);
             })?;
@@ -59,12 +61,14 @@ impl Linearization<'_> {
         Ok(jets)
     }
 
-    /// First and second derivative of `observable` along each superposition of sources. Only rows up to the observable's
-    /// position are computed, and its row alone goes through the final norm and the unembedding.
+    /// Returns the first and second derivative of `observable` along each superposition of sources.
+    ///
+    /// Only rows up to the observable's position are computed, and only its own row passes through the final norm and
+    /// the unembedding.
     ///
     /// # Errors
-    /// Another mode than [`crate::Mode::Exact`], a source or an observable that does not fit the model or the prompt, or a
-    /// device error.
+    /// Another mode than [`crate::Mode::Exact`], a source or an observable that does not fit the model or the prompt,
+    /// or a device error.
     pub fn along<S: AsRef<[Source]>>(&self, sources: &[S], observable: &Observable) -> Result<Vec<Along>> {
         self.mode().second_order("along")?;
         let (run, mut along) = (self.run, vec![Along::default(); sources.len()]);
@@ -74,24 +78,24 @@ impl Linearization<'_> {
         let wanted = BTreeSet::from([value]);
         for group in split(self.most_jets(1), self.sequences(sources, observable.position() + 1)?) {
             let batch = Batch::new(self.device(), &group, PassDirection::Forward)?;
-            // Who joins above the level does not touch it: both derivatives are zero.
+            // A sequence that joins above the level does not change it: both derivatives are zero.
             let active = batch.active(value, PassDirection::Forward);
             let reached: Vec<usize> = (0..batch.len()).filter(|&i| batch.range(i).end <= active).collect();
             if reached.is_empty() {
                 continue;
             }
             let (mut rec, trace) = (self.device().record(), &run.base.trace);
-            let harvest = tangent(run.program(), &mut rec, &batch, trace, (&wanted, Order::Second))?;
+            let results = tangent(run.program(), &mut rec, &batch, trace, (&wanted, Order::Second))?;
             self.device().submit(rec)?;
-            let Some(jets) = &harvest[value] else { continue };
-            let step = if observable.entries().is_none() { HEADS } else { reached.len() };
+            let Some(jets) = &results[value] else { continue };
+            let step = if observable.entries().is_none() { MAX_LOGIT_ROWS } else { reached.len() };
             for reached in reached.chunks(step) {
                 let last = reached.iter().map(|&i| 2 * (batch.range(i).end - 1));
                 let rows: Vec<usize> = last.flat_map(|row| [row, row + 1]).collect();
-                let numbers = self.read_jets((jets, &rows), observable)?;
-                let each = numbers.chunks(numbers.len() / reached.len());
-                for (&i, jet) in reached.iter().zip(each) {
-                    along[batch.sequence(i).id] = expansion.along(jet);
+                let y_jets = self.read_jets((jets, &rows), observable)?;
+                let each = y_jets.chunks(y_jets.len() / reached.len());
+                for (&i, y_jet) in reached.iter().zip(each) {
+                    along[batch.sequence(i).id] = expansion.along(y_jet);
                 }
             }
         }
@@ -107,16 +111,18 @@ impl Linearization<'_> {
         Ok(along)
     }
 
-    /// Rows of a batch of jets that fit, when each keeps `extra` numbers of width d to the end.
+    /// Returns the most batch rows that fit if the jet of each stores `extra` vectors of width d to the end.
     fn most_jets(&self, extra: usize) -> usize {
         most_rows(self.run.model(), extra) / Order::Second.rows()
     }
 
-    /// Jets `[2 rows, numbers]` of the numbers that `observable` is read from, for some rows of jets of its level.
+    /// Computes the jets of the inputs of `observable`, which are logits or a row of the field.
+    ///
+    /// `jets` are those of the observable's level, and `rows` selects rows of them. Returns `[rows, inputs]`.
     fn read_jets(&self, (jets, rows): (&Tensor, &[usize]), observable: &Observable) -> Result<Vec<f32>> {
         let (base, device, mut rec) = (&self.run.base, self.device(), self.device().record());
         let (weights, position) = (&base.model.0.weights, observable.position());
-        let h_jet = base.picked(&mut rec, jets, rows)?;
+        let h_jet = base.select_rows(&mut rec, jets, rows)?;
         if matches!(observable, Observable::Field { .. }) {
             device.submit(rec)?;
             return Ok(device.read(&h_jet)?);
@@ -134,7 +140,7 @@ impl Linearization<'_> {
         Ok(device.read(&logits)?)
     }
 
-    /// `observable` around this run.
+    /// Expands `observable` around this run.
     pub(crate) fn expansion(&self, observable: &Observable) -> Result<Expansion> {
         Ok(match observable {
             Observable::Field { direction, .. } => Expansion {
@@ -156,10 +162,11 @@ impl Linearization<'_> {
     }
 }
 
-/// Jets of which all logits are read at once: the widest rows that there are.
-pub(crate) const HEADS: usize = 64;
+/// Most sequences whose rows of all logits are computed at once. These are the widest rows of all.
+pub(crate) const MAX_LOGIT_ROWS: usize = 64;
 
-/// An observable J of the numbers y that it is read from, a row of the field or logits, to second order at the run:
+/// An observable J to second order around the run, in its inputs y: logits, or a row of the field.
+///
 /// `dJ/dy = slope` and `d2J/dy2 = second_derivative (diag p - p p^T)`.
 pub(crate) struct Expansion {
     slope: Vec<f64>,
@@ -168,29 +175,31 @@ pub(crate) struct Expansion {
 }
 
 impl Expansion {
-    /// How many numbers J is read from.
+    /// Returns the number of inputs of J.
     pub(crate) fn len(&self) -> usize {
         self.slope.len()
     }
 
-    /// Whether J is no linear function of them.
+    /// Returns whether J is not linear in its inputs.
     pub(crate) fn is_curved(&self) -> bool {
         self.second_derivative != 0.0
     }
 
-    /// `dJ/dy`.
+    /// Returns `dJ/dy`.
     pub(crate) fn slope(&self) -> impl Iterator<Item = f32> {
         self.slope.iter().map(|&slope| slope as f32)
     }
 
-    /// `d2J/dy2 y_dot`.
-    pub(crate) fn turned(&self, y_dot: &[f32]) -> Vec<f32> {
+    /// Returns `d2J/dy2 y_dot`, the tangent of the slope.
+    pub(crate) fn slope_tangent(&self, y_dot: &[f32]) -> Vec<f32> {
         let mean: f64 = self.p.iter().zip(y_dot).map(|(p, &y)| p * f64::from(y)).sum();
         let each = self.p.iter().zip(y_dot);
         each.map(|(p, &y)| (self.second_derivative * p * (f64::from(y) - mean)) as f32).collect()
     }
 
-    /// J along the jet `y_jet [2, numbers]`: `<slope, y_dot>`, and `<slope, y_ddot> + second_derivative Var_p(y_dot)`.
+    /// Returns the derivatives of J along the jet `y_jet [2, inputs]`.
+    ///
+    /// They are `<slope, y_dot>` and `<slope, y_ddot> + second_derivative Var_p(y_dot)`.
     fn along(&self, y_jet: &[f32]) -> Along {
         let (y_dot, y_ddot) = y_jet.split_at(y_jet.len() / 2);
         let dot = |a: &[f64], b: &[f32]| a.iter().zip(b).map(|(a, &b)| a * f64::from(b)).sum::<f64>();

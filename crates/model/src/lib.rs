@@ -1,9 +1,10 @@
 //! GPT-2 as a list of operations: configuration, weights, tokenizer, sites, edits, runs and linearisations.
 //!
-//! A model directory is read by three types: [`Config`] (sizes and switches), [`Checkpoint`] (weights, mapped
-//! into memory and read tensor by tensor) and [`Tokenizer`] (text to ids and back). A [`Model`] holds
-//! the weights on a device; [`Model::run`] keeps the field of one prompt there, [`Run::values_under`] sweeps edits over
-//! it, and [`Run::linearize`] gives its tangent map in a [`Mode`], with jets and Hessian-vector products in the exact one.
+//! Three types read a model directory: [`Config`] (sizes and switches), [`Checkpoint`] (weights, mapped into memory and
+//! read tensor by tensor) and [`Tokenizer`] (text to ids and back). A [`Model`] has its weights on a device.
+//! [`Model::run`] computes the field of one prompt and stores it there. [`Run::values_under`] sweeps edits over a run.
+//! [`Run::linearize`] returns the tangent map of a run in a [`Mode`]; the exact mode also has jets and Hessian-vector
+//! products.
 //!
 //! ```
 //! use resolvent_engine::Device;

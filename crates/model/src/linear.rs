@@ -1,4 +1,4 @@
-//! The tangent map of a run: K tangents forward or K cotangents backward over one shared primal.
+//! The tangent map of a run: passes of K tangents, or of K cotangents, over one shared primal.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,15 +23,15 @@ use crate::sweep::{Chunk, groups, most_rows};
 /// A tangent at a site and a token.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Source {
-    /// Where in the model.
+    /// Site of the model.
     pub site: Site,
-    /// At which token, from 0.
+    /// Token, from 0.
     pub token: usize,
-    /// `[width]` of the site.
+    /// `[width of the site]`
     pub vector: Vec<f32>,
 }
 
-/// Where a cotangent starts.
+/// A cotangent with which a backward pass starts.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Seed {
     /// At h\[level, token\].
@@ -67,38 +67,40 @@ impl Fields {
         Self { size, data: vec![0.0; count * size] }
     }
 
-    /// Copies a chunk of a level to its place.
+    /// Copies a chunk into its field and level.
     pub(crate) fn put(&mut self, chunk: Chunk<'_>, tokens: usize, d: usize) {
         let at = chunk.sequence * self.size + (chunk.site * tokens + chunk.token) * d;
         self.data[at..at + chunk.rows.len()].copy_from_slice(chunk.rows);
     }
 
-    /// The `k`-th field `[L+1, T, d]`.
+    /// Returns the `k`-th field `[L+1, T, d]`.
     pub fn get(&self, k: usize) -> &[f32] {
         &self.data[k * self.size..][..self.size]
     }
 
-    /// How many there are.
+    /// Returns the number of fields.
     pub fn len(&self) -> usize {
         self.data.len() / self.size
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no fields.
     pub fn is_empty(&self) -> bool {
         self.data.is_empty()
     }
 
-    /// The one field, where one was asked for.
+    /// Returns the field, if there is only one; otherwise all of them, one after another.
     pub fn into_single(self) -> Vec<f32> {
         self.data
     }
 }
 
-/// The model's derivative at a run. Tangents and cotangents cost arithmetic only for the rows that they can reach.
+/// The derivative of the model at a run.
+///
+/// Tangents and cotangents are computed only for the rows that they can reach.
 pub struct Linearization<'a> {
     pub(crate) run: &'a Run,
     mode: Mode,
-    /// The run's list of operations in this mode, where it is another one.
+    /// The list of operations in this mode; `None` if it is the run's own list.
     program: Option<Program>,
     /// The final norm in this mode.
     ln_f: Arc<dyn Op>,
@@ -111,7 +113,7 @@ impl<'a> Linearization<'a> {
         Self { run, mode, program, ln_f: ln_f.freeze(frozen).unwrap_or_else(|| Arc::new(ln_f.clone())) }
     }
 
-    /// The mode that it was made in.
+    /// Returns the mode.
     pub fn mode(&self) -> Mode {
         self.mode
     }
@@ -120,7 +122,7 @@ impl<'a> Linearization<'a> {
         self.program.as_ref().unwrap_or_else(|| self.run.program())
     }
 
-    /// The run that it belongs to.
+    /// Returns the run.
     pub fn run(&self) -> &'a Run {
         self.run
     }
@@ -133,7 +135,9 @@ impl<'a> Linearization<'a> {
         self.run.device()
     }
 
-    /// Response fields `[L+1, T, d]`, one for each superposition of sources. Exactly zero outside of the causal cone.
+    /// Returns the response fields `[L+1, T, d]`, one for each superposition of sources.
+    ///
+    /// They are exactly zero outside of the causal cone.
     ///
     /// # Errors
     /// A source that does not fit the model or the prompt, or a device error.
@@ -144,8 +148,10 @@ impl<'a> Linearization<'a> {
         Ok(fields)
     }
 
-    /// Responses at `sites`, one for each superposition of sources, handed to `visit` chunk by chunk as their batches
-    /// are done: what would not fit in memory whole. What is not visited is zero.
+    /// Computes the responses at `sites` for each superposition of sources, and passes them to `visit` in chunks, batch
+    /// by batch.
+    ///
+    /// Use this if the responses do not fit in memory at once. Values that are not visited are zero.
     ///
     /// # Errors
     /// As [`Linearization::jvp`], or a fused output that [`crate::RunOptions::sites`] did not name.
@@ -167,7 +173,9 @@ impl<'a> Linearization<'a> {
         Ok(())
     }
 
-    /// Returns a sequence for each superposition of sources before token `end`; it owns the tokens up to there.
+    /// Returns a sequence for each superposition that has a source before token `end`.
+    ///
+    /// A sequence owns the tokens from that of its first source to `end - 1`.
     pub(crate) fn sequences<S: AsRef<[Source]>>(&self, sources: &[S], end: usize) -> Result<Vec<Sequence>> {
         let (program, config, tokens) = (self.run.program(), self.config(), self.run.tokens().len());
         let base_scheduled = scheduled(config, program, self.run.edits(), Edit::linear)?;
@@ -180,19 +188,19 @@ impl<'a> Linearization<'a> {
                 adds.push(edit);
             }
             let mut adds = scheduled(config, program, &adds, Edit::primal_edit)?;
-            adds.retain(|a| a.token < end);
-            let first = adds.iter().map(|a| a.value).min();
-            let start = adds.iter().map(|a| a.token).min();
+            adds.retain(|e| e.token < end);
+            let first = adds.iter().map(|e| e.value).min();
+            let start = adds.iter().map(|e| e.token).min();
             let (Some(first), Some(start)) = (first, start) else { continue };
             let join = program.cut_point_before(first);
             // A source acts on the edited value, so the edits' linear parts come first.
-            let scheduled = base_scheduled.iter().filter(|a| a.value > join).cloned().chain(adds).collect();
+            let scheduled = base_scheduled.iter().filter(|e| e.value > join).cloned().chain(adds).collect();
             sequences.push(Sequence { id, span: self.run.span(start, end), join, scheduled });
         }
         Ok(sequences)
     }
 
-    /// The sensitivity field `[L+1, T, d]` of an observable: its derivative by every h\[l, t\].
+    /// Returns the sensitivity field `[L+1, T, d]` of an observable: its derivative by every h\[l, t\].
     ///
     /// # Errors
     /// An observable that does not fit, or a device error.
@@ -200,7 +208,9 @@ impl<'a> Linearization<'a> {
         Ok(self.vjp(&[self.run.seeds(observable)?])?.into_single())
     }
 
-    /// Sensitivity fields `[L+1, T, d]`, one for each superposition of seeds: the seed's derivative by every h\[l, t\].
+    /// Returns the sensitivity fields `[L+1, T, d]`, one for each superposition of seeds.
+    ///
+    /// A field is the derivative, by every h\[l, t\], of the scalar that the seeds define.
     ///
     /// # Errors
     /// A seed that does not fit the model or the prompt, or a device error.
@@ -211,8 +221,10 @@ impl<'a> Linearization<'a> {
         Ok(fields)
     }
 
-    /// Sensitivities at `sites`, one for each superposition of seeds, handed to `visit` chunk by chunk as their batches
-    /// are done. What is not visited is zero.
+    /// Computes the sensitivities at `sites` for each superposition of seeds, and passes them to `visit` in chunks,
+    /// batch by batch.
+    ///
+    /// Values that are not visited are zero.
     ///
     /// # Errors
     /// As [`Linearization::vjp`], or a fused output that [`crate::RunOptions::sites`] did not name.
@@ -225,7 +237,8 @@ impl<'a> Linearization<'a> {
         let (program, config) = (self.program(), self.config());
         let wanted = self.run.values_of_sites(sites)?;
         let mut linear_scheduled = scheduled(config, program, self.run.edits(), Edit::linear)?;
-        // Each edit's linear part is symmetric, but several at one place need not commute: backwards, last first.
+        // The linear part of each edit is symmetric, but several at one place need not commute. So a cotangent passes
+        // through the last one first.
         linear_scheduled.reverse();
         let mut sequences = Vec::with_capacity(cotangents.len());
         for (id, seeds) in cotangents.iter().enumerate() {
@@ -238,17 +251,17 @@ impl<'a> Linearization<'a> {
         }
         for group in groups(self.run.model(), wanted.len(), sequences) {
             let linear: Vec<Sequence> =
-                group.iter().map(|m| Sequence { scheduled: linear_scheduled.clone(), ..m.clone() }).collect();
+                group.iter().map(|s| Sequence { scheduled: linear_scheduled.clone(), ..s.clone() }).collect();
             let linear = Batch::new(self.device(), &linear, PassDirection::Backward)?;
-            let heads = Heads::new(&group, cotangents);
+            let logit_seeds = LogitSeeds::new(&group, cotangents);
             let batch = Batch::new(self.device(), &group, PassDirection::Backward)?;
             let (mut rec, trace) = (self.device().record(), &self.run.base.trace);
-            let bars = match heads.rows.is_empty() {
+            let bars = match logit_seeds.rows.is_empty() {
                 true => adjoint(program, &mut rec, [&batch, &linear], (trace, None), None, &wanted)?,
                 false => {
                     rec.scope("unembed");
-                    let seeds = &self.head(&mut rec, &heads)?;
-                    let place = |sequence: &Sequence, t: usize| heads.source(sequence.id, t);
+                    let seeds = &self.seed_cotangents(&mut rec, &logit_seeds)?;
+                    let place = |sequence: &Sequence, t: usize| logit_seeds.source(sequence.id, t);
                     let at = program.field[config.n_layer];
                     let extra = DeviceSeeds { at, seeds, place: &place };
                     adjoint(program, &mut rec, [&batch, &linear], (trace, None), Some(&extra), &wanted)?
@@ -265,8 +278,10 @@ impl<'a> Linearization<'a> {
         most_rows(self.run.model(), sites)
     }
 
-    /// The first-order change of all logits at `position`, `[n, V]`, along each of n vectors `[d]` at h\[L, position\]:
-    /// through the final norm as it is linearised there.
+    /// Returns the first-order change of all logits at `position`, `[n, V]`, along each of n vectors `[d]` at
+    /// h\[L, position\].
+    ///
+    /// The vectors pass through the final norm, linearised at the run in this mode.
     ///
     /// # Errors
     /// A position outside of the prompt, vectors of another width, or a device error.
@@ -291,14 +306,14 @@ impl<'a> Linearization<'a> {
         }
     }
 
-    /// The cotangent of h\[L\] `[rows, d]` for logit seeds.
-    fn head(&self, rec: &mut Recording, heads: &Heads) -> Result<Tensor> {
-        let (weights, n) = (&self.run.model().0.weights, heads.rows.len());
-        let ids = self.device().upload("wanted", &[("wanted", heads.ids.len())], &heads.ids)?;
-        let dims = [("rows", n), ("wanted", heads.ids.len())];
-        let bar = self.device().upload("logits.bar", &dims, &heads.weights)?;
+    /// Computes the cotangents of h\[L\] `[rows, d]` for logit seeds.
+    fn seed_cotangents(&self, rec: &mut Recording, seeds: &LogitSeeds) -> Result<Tensor> {
+        let (weights, n) = (&self.run.model().0.weights, seeds.rows.len());
+        let ids = self.device().upload("wanted", &[("wanted", seeds.ids.len())], &seeds.ids)?;
+        let dims = [("rows", n), ("wanted", seeds.ids.len())];
+        let bar = self.device().upload("logits.bar", &dims, &seeds.weights)?;
         let bar = weights.unembed.vjp(rec, &bar, &ids)?;
-        let spans: Vec<Span> = heads.rows.iter().map(|&(_, t)| self.run.span(t, t + 1)).collect();
+        let spans: Vec<Span> = seeds.rows.iter().map(|&(_, t)| self.run.span(t, t + 1)).collect();
         let rows = Rows::new(self.device(), &spans)?;
         let bars = self.ln_f.vjp(rec, &rows, &self.run.base.head_residuals, &bar, &[None])?;
         bars.into_iter().next().ok_or_else(|| Error::Place("layer norm has one input".to_owned()))
@@ -322,7 +337,7 @@ impl<'a> Linearization<'a> {
         Some(self.seed_edit((*level, *token), vector))
     }
 
-    /// A cotangent that starts at h\[level, token\].
+    /// Returns the edit that adds the cotangent `vector` at h\[level, token\].
     pub(crate) fn seed_edit(&self, (level, token): (usize, usize), vector: &[f32]) -> ScheduledEdit {
         let change = RowEdit::Add { amount: 1.0, s: vector.to_vec() };
         ScheduledEdit { value: self.run.program().field[level], token, from: 0, change }
@@ -330,7 +345,7 @@ impl<'a> Linearization<'a> {
 }
 
 impl Seed {
-    /// Level and token.
+    /// Returns level and token.
     fn place(&self, config: &Config) -> (usize, usize) {
         match self {
             Self::Field { level, token, .. } => (*level, *token),
@@ -339,14 +354,16 @@ impl Seed {
     }
 }
 
-/// The logit seeds of a batch: a row for each (sequence, position), a column for each entry that any of them names.
-struct Heads {
+/// The logit seeds of a batch as a matrix of weights.
+///
+/// It has a row for each (sequence, position), and a column for each vocabulary entry that a seed names.
+struct LogitSeeds {
     rows: Vec<(usize, usize)>,
     ids: Vec<u32>,
     weights: Vec<f32>,
 }
 
-impl Heads {
+impl LogitSeeds {
     fn new<S: AsRef<[Seed]>>(sequences: &[Sequence], cotangents: &[S]) -> Self {
         let mut terms = Vec::new();
         for sequence in sequences {
