@@ -125,8 +125,8 @@ impl Linearization<'_> {
 
     /// Computes the cotangent of h\[L\] for an observable of the logits, and its tangent for each sequence.
     ///
-    /// Returns both as rows `[rows, d]`, and the row of each sequence by its id. A sequence whose tangent does not reach
-    /// h\[L\] has no row. Returns `None` if no tangent reaches h\[L\].
+    /// Returns both as rows `[rows, d]`, and the row of each sequence by its id. A sequence whose tangent does not
+    /// reach h\[L\] has no row. Returns `None` if no tangent reaches h\[L\].
     fn head_cotangents(
         &self,
         rec: &mut Recording,

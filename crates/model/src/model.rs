@@ -19,7 +19,7 @@ use crate::site::Site;
 use crate::tokenizer::{Tokenizer, id_argument};
 use crate::weights::{WeightSource, Weights};
 
-/// A GPT-2 with its weights on a device. Cloning shares them.
+/// A GPT-2 with its weights on a device. Clones share the weights.
 #[derive(Clone)]
 pub struct Model(pub(crate) Arc<Inner>);
 
@@ -28,39 +28,43 @@ pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) weights: Weights,
     pub(crate) program: Program,
-    /// Or why there is none although there are files of one.
+    /// The tokenizer, or the reason why its files cannot be used. `None` if there are no such files.
     tokenizer: Option<Result<Tokenizer, String>>,
     name: String,
     hash: String,
-    /// What [`Model::input_rounding`] returns; set once, when the model has been assembled.
+    /// The value of [`Model::input_rounding`], set once at the end of `Model::assemble`.
     input_rounding: OnceLock<f64>,
 }
 
-/// Tokens of the prompt by which [`Model::input_rounding`] is found.
+/// Length in tokens of the prompt on which [`Model::input_rounding`] is measured.
 const ROUNDING_TOKENS: usize = 16;
 
-/// What to prepare a run for.
+/// Options of a run: its edits, and the sites that it prepares.
 #[derive(Clone, Debug, Default)]
 pub struct RunOptions {
     /// Edits, in the order in which they act.
     pub edits: Vec<Edit>,
-    /// Sites that will be captured, edited or used as sources later. The outputs of attention and MLP are fused away
-    /// unless they are named here or in an edit; all other sites are always there.
+    /// Sites that will be captured, edited or given a source later.
+    ///
+    /// The outputs of attention and MLP are fused into the residual add unless they are named here or in an edit. All
+    /// other sites are always available.
     pub sites: Vec<Site>,
 }
 
 impl Model {
-    /// Opens a model directory: `config.json`, weights, and a tokenizer if there is one. A tokenizer that cannot be used is
-    /// no error here, since token ids need none: [`Model::text_tokenizer`] says what is wrong with it.
+    /// Opens a model directory: `config.json`, weights, and a tokenizer if there is one.
+    ///
+    /// An unusable tokenizer is not an error here, because token ids need none. [`Model::text_tokenizer`] returns its
+    /// error.
     ///
     /// # Errors
-    /// Every way in which such a directory can be wrong, in one line; see [`crate::Error`].
+    /// The directory is not a usable model, or the device has no room; [`crate::Error`] lists the cases.
     pub fn open(device: &Device, dir: &Path) -> Result<Self> {
         let name = dir.file_name().map_or_else(|| dir.display().to_string(), |n| n.to_string_lossy().into_owned());
         Self::open_as(device, dir, &name)
     }
 
-    /// As [`Model::open`], with a name of its own.
+    /// Like [`Model::open`], with a given name.
     pub(crate) fn open_as(device: &Device, dir: &Path, name: &str) -> Result<Self> {
         let checkpoint = Checkpoint::open(dir)?;
         let tokenizer = Tokenizer::open(dir).map_err(|error| error.to_string()).transpose();
@@ -77,20 +81,20 @@ impl Model {
         Self::assemble(device, checkpoint.config().clone(), checkpoint, parts)
     }
 
-    /// A model of the given shape with seeded random weights, and no tokenizer.
+    /// Returns a model of the given shape with seeded random weights and no tokenizer.
     ///
     /// # Errors
     /// The configuration is invalid, or the device has no room.
     pub fn random(device: &Device, config: Config, weights: RandomWeights) -> Result<Self> {
         config.validate()?;
         let name = format!("random:{} ({} layers, d {})", weights.seed(), config.n_layer, config.n_embd);
-        // A generator determines its weights, so its parameters and the shape are hashed instead of them.
+        // The generator's parameters and the shape determine the weights, and are hashed instead of them.
         let hash = blake3::hash(format!("{weights:?} {config:?}").as_bytes()).to_hex().to_string();
         let parts = (name, hash, None);
         Self::assemble(device, config, &weights, parts)
     }
 
-    /// A model with weights from any source.
+    /// Returns a model with weights from any source, and no tokenizer.
     ///
     /// # Errors
     /// The configuration is invalid, a tensor cannot be read, or the device has no room.
@@ -107,45 +111,45 @@ impl Model {
     ) -> Result<Self> {
         let weights = Weights::upload(device, &config, source)?;
         let rounds_inputs = device.f16_inputs() && weights.rounding.is_some();
-        // Other numbers are another model's.
+        // A model that rounds weights or inputs has other results, so it needs another hash.
         let hash = if weights.rounding.is_some_and(|e| e > 0.0) { format!("{hash}-f16") } else { hash };
         let hash = if rounds_inputs { format!("{hash}-f16-inputs") } else { hash };
-        let of = |config: Config, weights: Weights, tokenizer| {
+        let build = |config: Config, weights: Weights, tokenizer| {
             let program = Program::new(&config, &weights, &BTreeSet::new());
             let (device, name, hash) = (device.clone(), name.clone(), hash.clone());
             let input_rounding = OnceLock::new();
             Self(Arc::new(Inner { device, config, weights, program, tokenizer, name, hash, input_rounding }))
         };
-        let twin = rounds_inputs.then(|| of(config.clone(), weights.with_full_inputs(), None));
-        let model = of(config, weights, tokenizer);
-        if let Some(twin) = twin {
+        let reference = rounds_inputs.then(|| build(config.clone(), weights.with_full_inputs(), None));
+        let model = build(config, weights, tokenizer);
+        if let Some(reference) = reference {
             let token = |i: usize| (i * 7919 % model.config().vocab_size) as u32;
             let tokens: Vec<u32> = (1..=ROUNDING_TOKENS.min(model.config().n_positions)).map(token).collect();
-            let [rounded, full] = [&model, &twin].map(|m| m.run(&tokens, &[])?.field());
-            let _first = model.0.input_rounding.set(far(&rounded?, &full?));
+            let [rounded, full] = [&model, &reference].map(|m| m.run(&tokens, &[])?.field());
+            let _was_unset = model.0.input_rounding.set(relative_distance(&rounded?, &full?));
         }
         Ok(model)
     }
 
-    /// Sizes and switches.
+    /// Returns the sizes and switches.
     pub fn config(&self) -> &Config {
         &self.0.config
     }
 
-    /// The device that holds the weights.
+    /// Returns the device that has the weights.
     pub fn device(&self) -> &Device {
         &self.0.device
     }
 
-    /// The tokenizer, where the directory has one that can be used.
+    /// Returns the tokenizer, if the directory has a usable one.
     pub fn tokenizer(&self) -> Option<&Tokenizer> {
         self.0.tokenizer.as_ref()?.as_ref().ok()
     }
 
-    /// Returns the tokenizer for a text that has to be read; none where the directory has none.
+    /// Returns the tokenizer, for callers that have text to encode. `None` if the directory has no tokenizer.
     ///
     /// # Errors
-    /// [`Error::Encoding`]: the directory has files of a tokenizer, and they cannot be used.
+    /// [`Error::Encoding`]: the directory has tokenizer files that cannot be used.
     pub fn text_tokenizer(&self) -> Result<Option<&Tokenizer>> {
         match &self.0.tokenizer {
             None => Ok(None),
@@ -166,29 +170,33 @@ impl Model {
         parse_token(tokenizer, self.config().vocab_size, arg)
     }
 
-    /// What it came from: the embedded model's name, a directory, a repository with its commit, or a seed.
+    /// Returns the name of the model's origin: an embedded model, a directory, a repository with its commit, or a seed.
     pub fn name(&self) -> &str {
         &self.0.name
     }
 
-    /// Hash of configuration and weights, for provenance.
+    /// Returns the hash of configuration and weights, for provenance.
     pub fn hash(&self) -> &str {
         &self.0.hash
     }
 
-    /// Relative error, in L2 norm over all of them, of the weights that were rounded to
-    /// [16 bits](resolvent_engine::Options::f16_weights); 0 where the checkpoint had no more, `None` where none was rounded.
+    /// Returns the relative error, in L2 norm, of all weights that were rounded to
+    /// [16 bits](resolvent_engine::Options::f16_weights).
+    ///
+    /// It is 0 if f16 represents all of them exactly, and `None` if no weights were rounded.
     pub fn weight_rounding(&self) -> Option<f64> {
         self.0.weights.rounding
     }
 
-    /// What rounding the inputs of forward products to [16 bits](resolvent_engine::Options::f16_inputs) does to the field of a
-    /// prompt of 16 arbitrary tokens, all levels together: relative error in L2 norm. `None` where no inputs are rounded.
+    /// Returns the relative error of the field that comes from rounding the inputs of forward products to
+    /// [16 bits](resolvent_engine::Options::f16_inputs).
+    ///
+    /// It is measured in L2 norm over all levels, for a prompt of 16 arbitrary tokens. `None` if no inputs are rounded.
     pub fn input_rounding(&self) -> Option<f64> {
         self.0.input_rounding.get().copied()
     }
 
-    /// The embedding `[d]` of a token.
+    /// Returns the embedding `[d]` of a token.
     ///
     /// # Errors
     /// A token outside of the vocabulary, or a device error.
@@ -196,7 +204,7 @@ impl Model {
         row(&self.0.device, &self.0.weights.embed.wte, id)
     }
 
-    /// The unembedding `[d]` of a token: the direction along which the final norm's output raises its logit.
+    /// Returns the unembedding `[d]` of a token: the direction along which the final norm's output raises its logit.
     ///
     /// # Errors
     /// A token outside of the vocabulary, or a device error.
@@ -204,7 +212,7 @@ impl Model {
         row(&self.0.device, &self.0.weights.unembed.w, id)
     }
 
-    /// Runs `tokens` under `edits`: the field, and what linearising needs.
+    /// Runs `tokens` under `edits`, and stores the field and what linearisations need.
     ///
     /// # Errors
     /// An empty or too long prompt, a token outside of the vocabulary, an edit that does not fit, or a device error.
@@ -212,7 +220,7 @@ impl Model {
         Run::new(self, tokens, &RunOptions { edits: edits.to_vec(), ..RunOptions::default() })
     }
 
-    /// As [`Model::run`], prepared for the sites that `options` name.
+    /// Like [`Model::run`], prepared for the sites that `options` name.
     ///
     /// # Errors
     /// As [`Model::run`].
@@ -220,8 +228,9 @@ impl Model {
         Run::new(self, tokens, options)
     }
 
-    /// A run of each prompt, in one batch as far as memory allows, all of them under the same options. Their sweeps
-    /// share batches too: [`crate::values_of`].
+    /// Runs every prompt under the same options, in one batch as far as memory allows.
+    ///
+    /// Sweeps over these runs share batches too; see [`crate::values_of`].
     ///
     /// # Errors
     /// As [`Model::run`], for any of the prompts.
@@ -230,11 +239,11 @@ impl Model {
     }
 }
 
-/// Relative distance of `a` from `b`, in L2 norm.
-fn far(a: &[f32], b: &[f32]) -> f64 {
-    let off: f64 = a.iter().zip(b).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2)).sum();
-    let size: f64 = b.iter().map(|&b| f64::from(b).powi(2)).sum();
-    (off / size).sqrt()
+/// Returns the relative distance of `a` from `b`, in L2 norm.
+fn relative_distance(a: &[f32], b: &[f32]) -> f64 {
+    let squared_distance: f64 = a.iter().zip(b).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2)).sum();
+    let squared_norm: f64 = b.iter().map(|&b| f64::from(b).powi(2)).sum();
+    (squared_distance / squared_norm).sqrt()
 }
 
 fn row(device: &Device, table: &Vocabulary, id: u32) -> Result<Vec<f32>> {

@@ -21,9 +21,9 @@ pub const DEFAULT_MODEL: &str = "random";
 impl Model {
     /// Opens a model by name.
     ///
-    /// A name is an embedded model; `random[:SEED]`, tiny; `random-gpt2[:SEED]`, of GPT-2 small's shape; or a
-    /// directory. With the feature `hub` it may also be a model of the hub that the environment describes. Such a model
-    /// is downloaded if the cache lacks it.
+    /// A name denotes an embedded model, a directory, or a model with random weights: `random[:SEED]` is tiny, and
+    /// `random-gpt2[:SEED]` has the shape of GPT-2 small. With the feature `hub` it may also denote a model of the hub
+    /// that the environment describes. Such a model is downloaded if the cache lacks it.
     ///
     /// # Errors
     /// No model has this name, or the model cannot be opened.

@@ -66,17 +66,17 @@ impl fmt::Debug for Distribution {
 }
 
 impl Observable {
-    /// The logit of `target` at `position`.
+    /// Returns the observable that is the logit of `target` at `position`.
     pub fn logit(target: u32, position: usize) -> Self {
         Self::Logits { position, terms: vec![(target, 1.0)] }
     }
 
-    /// The logit of `target` minus that of `against` at `position`.
+    /// Returns the observable that is the logit of `target` minus that of `against` at `position`.
     pub fn logit_diff(target: u32, against: u32, position: usize) -> Self {
         Self::Logits { position, terms: vec![(target, 1.0), (against, -1.0)] }
     }
 
-    /// The log-probability of `target` at `position`.
+    /// Returns the observable that is the log-probability of `target` at `position`.
     pub fn log_prob(target: u32, position: usize) -> Self {
         Self::LogProb { position, target }
     }
@@ -91,7 +91,7 @@ impl Observable {
         }
     }
 
-    /// Returns the level of the field that it is read from: L if it is read from logits.
+    /// Returns the level of the field from which it is read, which is L for logits.
     pub fn level(&self, config: &Config) -> usize {
         match self {
             Self::Field { level, .. } => *level,
@@ -129,7 +129,7 @@ impl Observable {
         }
     }
 
-    /// Returns the vocabulary entries whose logits it reads; `None` is all of them.
+    /// Returns the vocabulary entries whose logits it reads; `None` means all of them.
     pub(crate) fn entries(&self) -> Option<Vec<u32>> {
         match self {
             Self::Logits { terms, .. } => Some(terms.iter().map(|(id, _)| *id).collect()),
@@ -193,7 +193,7 @@ fn log_sum_exp(logits: &[f32]) -> f64 {
 mod tests {
     use super::*;
 
-    /// Slopes agree with central differences of the values in f32 logits.
+    /// The divisors are the steps that the f32 logits really take.
     #[test]
     fn slopes_match_central_differences() {
         let logits: Vec<f32> = (0..9).map(|i| ((i * 7 % 9) as f32).sin() * 2.0).collect();

@@ -39,9 +39,10 @@ impl fmt::Display for Observable {
 }
 
 impl Observable {
-    /// Reads an observable of a prompt of `tokens` tokens: the inverse of `Display`. `base` is what `kl(base)` denotes.
+    /// Reads an observable of a prompt of `tokens` tokens: the inverse of `Display`.
     ///
-    /// A position counts from 0, or from the end if it is negative; without one, it is -1. Tokens are ids.
+    /// `base` is the distribution that `kl(base)` denotes. A position counts from 0, or from the end if it is negative;
+    /// without one, it is -1. Tokens are ids.
     ///
     /// ```
     /// use resolvent_model::Observable;
@@ -53,7 +54,7 @@ impl Observable {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Observable`]: the text is not of the grammar, or `kl(base)` without a base.
+    /// [`Error::Observable`]: the text does not follow the grammar, or has `kl(base)` without a base.
     /// [`Error::Place`]: a position is out of range.
     pub fn parse(text: &str, tokens: usize, base: Option<&Distribution>) -> Result<Self> {
         let mut reader = Reader { text, rest: text, tokens };
@@ -76,7 +77,7 @@ pub fn token_text(argument: &str) -> String {
     }
 }
 
-/// The text of an observable and the part of it that is still to be read.
+/// The text of an observable, and the part of it that is still unread.
 struct Reader<'a> {
     text: &'a str,
     rest: &'a str,
@@ -95,12 +96,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The rest, without blanks before it.
+    /// Skips blanks, and returns the unread rest.
     fn peek(&mut self) -> &'a str {
         self.rest = self.rest.trim_start();
         self.rest
     }
 
+    /// Skips `part` and returns true, if it is next.
     fn take(&mut self, part: &str) -> bool {
         let after = self.peek().strip_prefix(part);
         self.rest = after.unwrap_or(self.rest);
@@ -111,7 +113,7 @@ impl<'a> Reader<'a> {
         if self.take(part) { Ok(()) } else { Err(self.expected(&format!("`{part}`"))) }
     }
 
-    /// As much as `is_part` takes.
+    /// Reads the longest run of characters for which `is_part` is true.
     fn span(&mut self, is_part: impl Fn(char) -> bool) -> &'a str {
         let rest = self.peek();
         let (span, after) = rest.split_at(rest.find(|c| !is_part(c)).unwrap_or(rest.len()));
@@ -119,7 +121,7 @@ impl<'a> Reader<'a> {
         span
     }
 
-    /// An integer, with a sign if it has one.
+    /// Reads an integer, with an optional minus sign.
     fn integer<T: std::str::FromStr>(&mut self, what: &str) -> Result<T> {
         let start = self.peek();
         let sign = if self.take("-") { "-" } else { "" };
@@ -130,7 +132,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// A finite number such as `0.5` or `-1e-3`.
+    /// Reads a finite number such as `0.5` or `-1e-3`.
     fn number(&mut self) -> Result<f32> {
         let start = self.peek();
         let sign = if self.take("-") { -1.0 } else { 1.0 };
@@ -150,7 +152,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// `(#ID)`.
+    /// Reads `(#ID)`.
     fn id(&mut self) -> Result<u32> {
         self.need("(")?;
         if self.peek().starts_with(['"', '\'']) {
@@ -162,12 +164,13 @@ impl<'a> Reader<'a> {
         Ok(id)
     }
 
-    /// `@POSITION`, or the last.
+    /// Reads `@POSITION`; without one, the position is the last.
     fn position(&mut self) -> Result<usize> {
         let at = if self.take("@") { self.integer("a position")? } else { -1 };
         from_end("position", at, self.tokens)
     }
 
+    /// Reads a weighted sum of logits, or a single `logprob` or `kl`.
     fn sum(&mut self, base: Option<&Distribution>) -> Result<Observable> {
         let (mut terms, mut all_at) = (Vec::new(), None);
         loop {
@@ -219,7 +222,7 @@ impl<'a> Reader<'a> {
         Ok(Observable::Logits { position, terms })
     }
 
-    /// What follows `project`.
+    /// Reads what follows `project`.
     fn projection(&mut self) -> Result<Observable> {
         self.need("(")?;
         let level = self.integer("a level")?;

@@ -114,7 +114,7 @@ impl Forward<'_> {
 }
 
 /// Tangents, jets or cotangents at the wanted values, by value. A sequence has rows only where it has joined.
-pub(crate) type Harvest = Vec<Option<Tensor>>;
+pub(crate) type PassResults = Vec<Option<Tensor>>;
 
 /// What a tangent pass saves for the backward pass of an hvp.
 pub(crate) struct Tangents {
@@ -132,7 +132,7 @@ pub(crate) fn tangent(
     batch: &Batch,
     base: &Trace,
     (wanted, order): (&BTreeSet<ValueId>, Order),
-) -> Result<Harvest> {
+) -> Result<PassResults> {
     let step = |_, op: &dyn Op, rec: &mut Recording, table: &Rows, residuals: &Residuals, x: &[&Tensor]| match order {
         Order::First => op.jvp(rec, table, residuals, x),
         Order::Second => op.jet(rec, table, residuals, x),
@@ -166,11 +166,11 @@ fn tangent_pass(
     base: &Trace,
     (wanted, order): (&BTreeSet<ValueId>, Order),
     mut step: impl FnMut(usize, &dyn Op, &mut Recording, &Rows, &Residuals, &[&Tensor]) -> Result<Tensor>,
-) -> Result<Harvest> {
+) -> Result<PassResults> {
     let device = rec.device().clone();
-    let mut dots: Harvest = vec![None; program.values()];
+    let mut dots: PassResults = vec![None; program.values()];
     let mut active = 0;
-    let mut apply_joins_and_edits = |rec: &mut Recording, dots: &mut Harvest, value: ValueId| -> Result<usize> {
+    let mut apply_joins_and_edits = |rec: &mut Recording, dots: &mut PassResults, value: ValueId| -> Result<usize> {
         let after = batch.active(value, PassDirection::Forward);
         let Some(primal) = &base.values[value] else { return Ok(after) };
         let plan = batch.tangent_plan(&device, value, width(primal), [active, after], order)?;
@@ -198,11 +198,11 @@ fn tangent_pass(
 
 /// Seeds of a backward pass that are on the device already, one for each sequence.
 pub(crate) struct DeviceSeeds<'a> {
-    /// The value that they belong to.
+    /// The value at which the seeds start.
     pub(crate) at: ValueId,
     /// `[sequences, d]`
     pub(crate) seeds: &'a Tensor,
-    /// Returns the row of `seeds` for a sequence and token, or zero.
+    /// Returns the row of `seeds` for a sequence and a token, or zero.
     pub(crate) place: &'a dyn Fn(&crate::batch::Sequence, usize) -> RowSource,
 }
 
@@ -222,10 +222,10 @@ pub(crate) fn adjoint(
     (base, paired): Point<'_>,
     extra: Option<&DeviceSeeds<'_>>,
     wanted: &BTreeSet<ValueId>,
-) -> Result<Harvest> {
+) -> Result<PassResults> {
     let device = rec.device().clone();
-    let mut bars: Harvest = vec![None; program.values()];
-    let mut harvest: Harvest = vec![None; program.values()];
+    let mut bars: PassResults = vec![None; program.values()];
+    let mut results: PassResults = vec![None; program.values()];
     let mut active = 0;
     let first = wanted.first().copied().unwrap_or(0);
     let mixed = program.mixed(program.field.len() - 1).filter(|&at| paired.is_none() && linear.is_quiet_above(at));
@@ -259,7 +259,7 @@ pub(crate) fn adjoint(
         }
         active = after;
         if wanted.contains(&value) {
-            harvest[value] = match (&bars[value], &ends) {
+            results[value] = match (&bars[value], &ends) {
                 (Some(bar), Some((_, widen))) => Some(widen.primal(rec, bar, bar)?),
                 (bar, _) => bar.clone(),
             };
@@ -289,5 +289,5 @@ pub(crate) fn adjoint(
             bars[v] = Some(bar);
         }
     }
-    Ok(harvest)
+    Ok(results)
 }

@@ -13,24 +13,24 @@ use crate::config::{Activation, Config};
 use crate::site::Site;
 use crate::weights::{Block, Weights};
 
-/// Place of a value in the list: 0 is h\[0\], and every operation makes the next one.
+/// Index of a value of the list: 0 is h\[0\], and every operation computes the next value.
 pub(crate) type ValueId = usize;
 
-/// One operation: what it reads, and the value `output` that it makes.
+/// One operation: the values that it reads, and the value `output` that it computes.
 #[derive(Clone)]
 pub(crate) struct Node {
     pub(crate) op: Arc<dyn Op>,
     pub(crate) inputs: Vec<ValueId>,
     pub(crate) output: ValueId,
-    /// For labels, such as `blocks.3.ln_1`.
+    /// Name of the operation in labels, such as `blocks.3.ln_1`.
     pub(crate) scope: String,
 }
 
-/// The list, and which value each site is.
+/// The list of operations, and the value of each site.
 #[derive(Clone)]
 pub(crate) struct Program {
     pub(crate) nodes: Vec<Node>,
-    /// h\[0\] to h\[L\].
+    /// The values h\[0\] to h\[L\].
     pub(crate) field: Vec<ValueId>,
     parts: Vec<Parts>,
     /// By value: the last node that reads it.
@@ -48,8 +48,10 @@ struct Parts {
 }
 
 impl Program {
-    /// The list for `weights`. The outputs of attention and MLP are fused into the residual add and have no value of
-    /// their own, but at those of the `sites` named here.
+    /// Returns the list for `weights`.
+    ///
+    /// The outputs of attention and MLP are fused into the residual add. They have values of their own only where
+    /// `sites` names them.
     pub(crate) fn new(config: &Config, weights: &Weights, sites: &BTreeSet<Site>) -> Self {
         let mut program = Self { nodes: Vec::new(), field: vec![0], parts: Vec::new(), last_use: Vec::new() };
         for (l, block) in weights.blocks.iter().enumerate() {
@@ -103,18 +105,18 @@ impl Program {
         self.parts.push(parts);
     }
 
-    /// The same list with derivatives that hold what `frozen` says.
+    /// Returns the same list with the factors of `frozen` frozen in its derivatives.
     pub(crate) fn freeze(&self, frozen: Frozen) -> Self {
         let node = |node: &Node| Node { op: node.op.freeze(frozen).unwrap_or_else(|| node.op.clone()), ..node.clone() };
         Self { nodes: self.nodes.iter().map(node).collect(), ..self.clone() }
     }
 
-    /// Number of values.
+    /// Returns the number of values.
     pub(crate) fn values(&self) -> usize {
         self.nodes.len() + 1
     }
 
-    /// The value that holds `site`, and its columns. `None` for a fused output that was not asked for.
+    /// Returns the value that contains `site`; `None` for a fused output.
     pub(crate) fn value(&self, site: Site) -> Option<ValueId> {
         let parts = &self.parts[site.layer()];
         match site {
@@ -128,18 +130,19 @@ impl Program {
         }
     }
 
-    /// The last value on the way to h\[level\] that depends on other tokens: what attention of the block below makes.
+    /// Returns the last value below h\[level\] whose operation mixes tokens: the output of attention in the block
+    /// below.
     pub(crate) fn mixed(&self, level: usize) -> Option<ValueId> {
         Some(self.parts[level.checked_sub(1)?].z)
     }
 
-    /// The values that hold sites.
+    /// Returns the values that contain sites.
     pub(crate) fn site_values(&self) -> BTreeSet<ValueId> {
         let parts = self.parts.iter().flat_map(|p| [Some(p.qkv), Some(p.z), p.attn_out, Some(p.mid), p.mlp_out]);
         parts.flatten().chain(self.field.iter().copied()).collect()
     }
 
-    /// Drops the inputs of node `i` that no later node reads and the caller did not ask for, so that their memory is used again.
+    /// Drops the inputs of node `i` that no later node reads and that are not `wanted`, so that their memory is reused.
     pub(crate) fn forget<T>(&self, i: usize, wanted: &BTreeSet<ValueId>, values: &mut [Option<T>]) {
         for &v in &self.nodes[i].inputs {
             if self.last_use[v] == i && !wanted.contains(&v) {
@@ -148,12 +151,14 @@ impl Program {
         }
     }
 
-    /// Whether nothing but this value is alive when it has been made: where runs may join a batch.
+    /// Returns whether `value` is a cut point: no other value is alive once it is computed, so sequences may join
+    /// there.
     pub(crate) fn is_cut_point(&self, value: ValueId) -> bool {
         self.field.contains(&value) || self.parts.iter().any(|p| p.mid == value)
     }
 
-    /// The last cut at or before `value`: where a tangent with a source there joins.
+    /// Returns the last cut point at or before `value`: where a sequence joins whose first edit or source is at
+    /// `value`.
     pub(crate) fn cut_point_before(&self, value: ValueId) -> ValueId {
         (0..=value).rev().find(|&v| self.is_cut_point(v)).unwrap_or(0)
     }

@@ -4,8 +4,10 @@ use crate::config::Config;
 use crate::error::{Error, Result, shown};
 use crate::tokenizer::{Tokenizer, id_argument};
 
-/// The id of an argument that must be one token of a model: text, if the model has a tokenizer, or an id
-/// written `#1234`, which needs none. See [`Tokenizer::single`].
+/// Returns the id of an argument that must be one token of a model.
+///
+/// The argument is text, if the model has a tokenizer, or an id written `#1234`, which needs none. See
+/// [`Tokenizer::single`].
 ///
 /// # Errors
 /// [`Error::Token`]: text without a tokenizer, text that is not one token, or an id outside the vocabulary.
@@ -25,10 +27,10 @@ pub fn parse_token(tokenizer: Option<&Tokenizer>, vocab_size: usize, arg: &str) 
     }
 }
 
-/// The ids of a list such as `5,9,12`. Blanks around an id, and a `#` before it, are allowed.
+/// Returns the ids of a list such as `5,9,12`. Blanks around an id, and a `#` before it, are allowed.
 ///
 /// # Errors
-/// [`Error::Tokens`]: the list or an entry is empty, or an entry is no id of the vocabulary.
+/// [`Error::Tokens`]: the list or an entry is empty, or an entry is not an id of the vocabulary.
 pub fn parse_tokens(arg: &str, vocab_size: usize) -> Result<Vec<u32>> {
     let fail = |message: String| Error::Tokens { message };
     if arg.trim().is_empty() {
@@ -56,7 +58,7 @@ pub fn parse_tokens(arg: &str, vocab_size: usize) -> Result<Vec<u32>> {
 /// Checks that a model can run a prompt.
 ///
 /// # Errors
-/// [`Error::Prompt`]: it is empty, longer than `n_positions`, or holds an id outside the vocabulary.
+/// [`Error::Prompt`]: it is empty, longer than `n_positions`, or contains an id outside the vocabulary.
 pub fn check_prompt(config: &Config, tokens: &[u32]) -> Result<()> {
     let fail = |message: String| Err(Error::Prompt { message });
     if tokens.is_empty() {
@@ -76,7 +78,9 @@ pub fn check_prompt(config: &Config, tokens: &[u32]) -> Result<()> {
     }
 }
 
-/// A position, level or the like that counts from 0, or backwards from -1, below `end`. `what` names it in messages.
+/// Returns a position, level or the like as an index below `end`.
+///
+/// `at` counts from 0, or backwards from -1, which is the last. `what` names it in messages.
 ///
 /// # Errors
 /// [`Error::Place`]: it is out of range.

@@ -1,4 +1,4 @@
-//! Study prompts: pairs of texts by task, from a file or embedded, as tokens of a model.
+//! Study prompts: pairs of texts by task, from a file or embedded, and their tokens for a model.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -28,7 +28,7 @@ pub struct Task {
     pub prompts: Vec<PromptPair>,
 }
 
-/// Two prompts of as many tokens that differ in what decides the answer.
+/// Two prompts of equal length in tokens, which differ in what decides the answer.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 pub struct PromptPair {
     /// The prompt that `target` answers.
@@ -46,11 +46,11 @@ pub struct PromptPair {
 pub struct TokenPair {
     /// The clean prompt.
     pub clean: Vec<u32>,
-    /// The corrupted one, as long.
+    /// The corrupted prompt, of the same length.
     pub corrupted: Vec<u32>,
-    /// The answer to the clean one.
+    /// The answer to the clean prompt.
     pub target: u32,
-    /// The answer to the corrupted one.
+    /// The answer to the corrupted prompt.
     pub against: u32,
 }
 
@@ -62,19 +62,21 @@ struct File {
 }
 
 impl PromptSet {
-    /// Reads a prompt file: `{"version": 1, "tasks": {NAME: {"about": ..., "prompts": [{"clean": ..., "corrupted": ...,
-    /// "target": ..., "against": ...}]}}}`; other keys are ignored.
+    /// Reads a prompt file.
+    ///
+    /// Its form is `{"version": 1, "tasks": {NAME: {"about": ..., "prompts": [{"clean": ..., "corrupted": ...,
+    /// "target": ..., "against": ...}]}}}`. Other keys are ignored.
     ///
     /// # Errors
-    /// A file that cannot be read, is no JSON of this form, or holds no prompts.
+    /// A file that cannot be read, is not JSON of this form, or contains no prompts.
     pub fn open(path: &Path) -> Result<Self> {
         Self::from_bytes(path, &files::read(path)?)
     }
 
-    /// The prompts that ship with the embedded models, none of which they were trained on.
+    /// Returns the prompts that ship with the embedded models, which were not trained on any of them.
     ///
     /// # Errors
-    /// None that a build that passes its tests can have.
+    /// None in a build that passes its tests.
     #[cfg(feature = "atlas")]
     pub fn embedded() -> Result<Self> {
         Self::from_bytes(Path::new("atlas/prompts.json"), include_bytes!("../atlas/prompts.json"))
@@ -93,10 +95,10 @@ impl PromptSet {
         Ok(file.set)
     }
 
-    /// The task of that name.
+    /// Returns the task `name`.
     ///
     /// # Errors
-    /// There is none; the message lists those that there are.
+    /// No task has this name; the message lists the tasks.
     pub fn task(&self, name: &str) -> Result<&Task> {
         self.tasks.get(name).ok_or_else(|| {
             let names = self.tasks.keys().cloned().collect::<Vec<_>>().join(", ");
@@ -106,8 +108,10 @@ impl PromptSet {
 }
 
 impl PromptPair {
-    /// As tokens of `model`; `None` where they do not fit it: the prompts differ in length, are too long, or an answer
-    /// is not one token. Prompts written for one tokenizer need not fit another.
+    /// Returns the pair as tokens of `model`, or `None` if it does not fit the model.
+    ///
+    /// A pair does not fit if its prompts differ in length, are equal or too long, or if an answer is not one token, or
+    /// both are the same. Prompts written for one tokenizer need not fit another.
     ///
     /// # Errors
     /// The model has no tokenizer, or one that cannot be used.

@@ -10,12 +10,12 @@ use crate::error::Result;
 use crate::observable::Observable;
 use crate::run::Base;
 
-/// An observable, and the row of a batch that it is read from.
+/// A row of a batch, and the observable that is read from it.
 pub(crate) type Read<'a> = (usize, &'a Observable);
 
 impl Base {
     /// Returns some rows of a `[_, d]` tensor.
-    pub(crate) fn picked(&self, rec: &mut Recording, x: &Tensor, rows: &[usize]) -> Result<Tensor> {
+    pub(crate) fn select_rows(&self, rec: &mut Recording, x: &Tensor, rows: &[usize]) -> Result<Tensor> {
         if rows.len() == x.shape().lengths()[0] && rows.iter().enumerate().all(|(i, &row)| i == row) {
             return Ok(x.clone());
         }
@@ -27,7 +27,7 @@ impl Base {
     /// Reads observables of the field, each at its row of `h [rows, d]`, the level that they are read from.
     pub(crate) fn read_field(&self, mut rec: Recording, h: &Tensor, reads: &[Read<'_>]) -> Result<Vec<f64>> {
         let rows: Vec<usize> = reads.iter().map(|read| read.0).collect();
-        let h = self.picked(&mut rec, h, &rows)?;
+        let h = self.select_rows(&mut rec, h, &rows)?;
         self.model.device().submit(rec)?;
         let h = self.model.device().read(&h)?;
         let each = h.chunks(self.model.config().n_embd).zip(reads);
@@ -40,7 +40,7 @@ impl Base {
     pub(crate) fn read_last(&self, mut rec: Recording, h: &Tensor, reads: &[Read<'_>]) -> Result<Vec<f64>> {
         rec.scope("unembed");
         let rows: Vec<usize> = reads.iter().map(|read| read.0).collect();
-        let h = self.picked(&mut rec, h, &rows)?;
+        let h = self.select_rows(&mut rec, h, &rows)?;
         let span = |(_, j): &Read<'_>| Span { primal: 0, start: j.position(), end: j.position() + 1 };
         let spans: Vec<Span> = reads.iter().map(span).collect();
         let table = Rows::new(self.model.device(), &spans)?;
@@ -57,7 +57,7 @@ impl Base {
         let Some(entries) = entries else {
             let logits = self.all_logits(rec, x, &rows)?;
             let each = logits.chunks(self.model.config().vocab_size).zip(reads);
-            // Some observables may need only a few entries.
+            // All logits are computed, but some observables need only a few of them.
             let few = |ids: Vec<u32>, row: &[f32]| ids.iter().map(|&id| row[id as usize]).collect::<Vec<f32>>();
             let value = |(row, (_, j)): (&[f32], &Read<'_>)| match j.entries() {
                 Some(ids) => j.of_logits(&few(ids, row)),
@@ -66,7 +66,7 @@ impl Base {
             return Ok(each.map(value).collect());
         };
         let ids: Vec<u32> = entries.concat().into_iter().collect::<BTreeSet<u32>>().into_iter().collect();
-        let x = self.picked(&mut rec, x, &rows)?;
+        let x = self.select_rows(&mut rec, x, &rows)?;
         let wanted = self.model.device().upload("wanted", &[("wanted", ids.len())], &ids)?;
         let logits = self.model.0.weights.unembed.primal(&mut rec, &x, &wanted)?;
         self.model.device().submit(rec)?;
@@ -87,7 +87,7 @@ impl Base {
         for rows in rows.chunks(step) {
             let mut rec = self.model.device().record();
             rec.scope("unembed");
-            let x = self.picked(&mut rec, x, rows)?;
+            let x = self.select_rows(&mut rec, x, rows)?;
             let part = self.model.0.weights.unembed.primal_all(&mut rec, &x)?;
             self.model.device().submit(rec)?;
             logits.extend(self.model.device().read(&part)?);

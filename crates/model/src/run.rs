@@ -1,4 +1,4 @@
-//! A run: one forward pass, stored on the device with what linearising needs.
+//! A run: one forward pass, stored on the device with what linearisations need.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -22,8 +22,9 @@ use crate::prompt::check_prompt;
 use crate::site::Site;
 use crate::sweep::most_rows;
 
-/// A forward pass of one prompt: its field, its logits, and the base that sweeps and linearisations share. Cloning
-/// shares it.
+/// A forward pass of one prompt: its field, its logits, and the base that sweeps and linearisations share.
+///
+/// Clones share the base.
 #[derive(Clone)]
 pub struct Run {
     pub(crate) base: Arc<Base>,
@@ -37,14 +38,15 @@ pub(crate) struct Base {
     prompts: Vec<Prompt>,
     edits: Vec<Edit>,
     pub(crate) trace: Trace,
-    /// ln_f of the last level, `[rows, d]`, and its residuals.
+    /// Output of the final norm, `[rows, d]`.
     pub(crate) normed: Tensor,
+    /// Residuals of the final norm.
     pub(crate) head_residuals: Residuals,
 }
 
 struct Prompt {
     tokens: Vec<u32>,
-    /// Its first row in the values of the trace.
+    /// First row of the prompt in the values of the trace.
     first: usize,
 }
 
@@ -73,13 +75,13 @@ impl Base {
         let head = model.0.weights.ln_f.primal(&mut rec, &batch.rows, None, &[last])?;
         device.submit(rec)?;
         let prompts = prompts.iter().zip(&sequences);
-        let prompts = prompts.map(|(&tokens, m)| Prompt { tokens: tokens.to_vec(), first: m.span.primal });
+        let prompts = prompts.map(|(&tokens, s)| Prompt { tokens: tokens.to_vec(), first: s.span.primal });
         let (model, prompts, edits) = (model.clone(), prompts.collect(), options.edits.clone());
         Ok(Self { model, program, prompts, edits, trace, normed: head.y, head_residuals: head.residuals })
     }
 }
 
-/// The list of operations that `options` need, once they are known to fit the model.
+/// Returns the list of operations that `options` need. Fails if one of their sites does not fit the model.
 fn prepare(model: &Model, options: &RunOptions) -> Result<Program> {
     let config = model.config();
     options.sites.iter().try_for_each(|s| s.check(config).map(|_| ()))?;
@@ -97,14 +99,14 @@ impl Run {
         runs.pop().ok_or_else(|| Error::Place("a prompt has a run".to_owned()))
     }
 
-    /// A run of each prompt, as many of them in one pass as fit.
+    /// Runs every prompt, with as many prompts in one pass as fit.
     pub(crate) fn batch<P: AsRef<[u32]>>(model: &Model, prompts: &[P], options: &RunOptions) -> Result<Vec<Self>> {
         let config = model.config();
         for tokens in prompts {
             check_prompt(config, tokens.as_ref())?;
             options.edits.iter().try_for_each(|e| e.check(config, tokens.as_ref().len()))?;
         }
-        // A base keeps every site of every block, so its rows are dearer than those of a sweep.
+        // A base stores every site of every block, so its rows need more memory than those of a sweep.
         let most = most_rows(model, 10 * config.n_layer);
         let (mut runs, mut rest) = (Vec::with_capacity(prompts.len()), prompts);
         while !rest.is_empty() {
@@ -122,17 +124,17 @@ impl Run {
         Ok(runs)
     }
 
-    /// The prompt.
+    /// Returns the tokens of the prompt.
     pub fn tokens(&self) -> &[u32] {
         &self.base.prompts[self.prompt].tokens
     }
 
-    /// The edits under which it ran.
+    /// Returns the edits of the run.
     pub fn edits(&self) -> &[Edit] {
         &self.base.edits
     }
 
-    /// The model that ran.
+    /// Returns the model.
     pub fn model(&self) -> &Model {
         &self.base.model
     }
@@ -149,12 +151,12 @@ impl Run {
         self.model().config()
     }
 
-    /// Tokens `start..end` of this prompt, over its rows in the base.
+    /// Returns the span of tokens `start..end` of this prompt, over its rows in the base.
     pub(crate) fn span(&self, start: usize, end: usize) -> Span {
         Span { primal: self.base.prompts[self.prompt].first, start, end }
     }
 
-    /// This prompt's rows of a value of the base, `[T, width]`.
+    /// Returns this prompt's rows of a value of the base, `[T, width]`.
     pub(crate) fn rows_of(&self, value: ValueId) -> Result<Tensor> {
         let all = retained(&self.base.trace, value)?;
         let width = all.shape().lengths()[1];
@@ -163,10 +165,10 @@ impl Run {
         Ok(Tensor::view(all.buffer().clone(), first, shape)?)
     }
 
-    /// The field `[L+1, T, d]`: h\[0\] to h\[L\], before the final norm.
+    /// Returns the field `[L+1, T, d]`: h\[0\] to h\[L\], before the final norm.
     ///
     /// # Errors
-    /// A number that is not finite, or a device error.
+    /// A value that is not finite, or a device error.
     pub fn field(&self) -> Result<Vec<f32>> {
         let levels = &self.program().field;
         let mut field = Vec::with_capacity(levels.len() * self.tokens().len() * self.config().n_embd);
@@ -178,7 +180,7 @@ impl Run {
         Ok(field)
     }
 
-    /// The value of `site` at every token, `[T, width]`.
+    /// Returns the value of `site` at every token, `[T, width]`.
     ///
     /// # Errors
     /// A site that the model lacks, or a fused output that [`RunOptions::sites`] did not name.
@@ -186,7 +188,7 @@ impl Run {
         Ok(self.captures(&[site])?.remove(0))
     }
 
-    /// The values of several sites at every token, `[T, width]` each. Every value on the device is read once.
+    /// Returns the values of several sites at every token, `[T, width]` each. Every value on the device is read once.
     ///
     /// # Errors
     /// As [`Run::capture`].
@@ -194,17 +196,19 @@ impl Run {
         let mut captured = vec![Vec::new(); sites.len()];
         for value in self.values_of_sites(sites)? {
             let tensor = self.rows_of(value)?;
-            let (data, all) = (self.device().read(&tensor)?, tensor.shape().lengths()[1]);
+            let (data, width) = (self.device().read(&tensor)?, tensor.shape().lengths()[1]);
             let here = sites.iter().enumerate().filter(|(_, s)| self.program().value(**s) == Some(value));
             for (i, site) in here {
-                captured[i] = columns(&data, all, site.columns(self.config()));
+                captured[i] = columns(&data, width, site.columns(self.config()));
                 self.finite("the value", *site, 0, &captured[i])?;
             }
         }
         Ok(captured)
     }
 
-    /// Whether `site` can be captured and edited in this run: an output that is fused away unless it is named cannot.
+    /// Returns whether `site` can be captured and edited in this run.
+    ///
+    /// A fused output cannot: it has a value only if [`RunOptions::sites`] or an edit names it.
     pub fn has(&self, site: Site) -> bool {
         self.value_of(site).is_ok()
     }
@@ -214,7 +218,7 @@ impl Run {
         self.program().value(site).ok_or_else(|| not_prepared(site))
     }
 
-    /// Logits `[T, V]` of every position.
+    /// Returns the logits `[T, V]` of every position.
     ///
     /// # Errors
     /// A device error.
@@ -222,7 +226,7 @@ impl Run {
         self.logits_rows(0..self.tokens().len())
     }
 
-    /// Logits `[V]` at one position.
+    /// Returns the logits `[V]` at one position.
     ///
     /// # Errors
     /// A position outside of the prompt, or a device error.
@@ -246,7 +250,7 @@ impl Run {
         Ok(logits)
     }
 
-    /// The value of an observable.
+    /// Returns the value of an observable.
     ///
     /// # Errors
     /// An observable that does not fit the model or the prompt, or a device error.
@@ -264,7 +268,7 @@ impl Run {
         self.finite_value(value, || format!("token {}", observable.position()))
     }
 
-    /// Where the adjoint of an observable starts: its derivative by the logits, or by the field, of this run.
+    /// Returns the seeds of an observable's backward pass: its derivative by the logits, or by the field, of this run.
     ///
     /// # Errors
     /// As [`Run::value`].
@@ -283,7 +287,7 @@ impl Run {
         })
     }
 
-    /// The tangent map of the model at this run.
+    /// Returns the tangent map of the model at this run.
     pub fn linearize(&self, mode: Mode) -> Linearization<'_> {
         Linearization::new(self, mode)
     }
@@ -295,7 +299,9 @@ impl Edit {
     }
 }
 
-/// Edits as acts on values.
+/// Schedules edits at values of the list.
+///
+/// `change` returns an edit's change of a row; `None` is the identity, which is left out.
 pub(crate) fn scheduled(
     config: &Config,
     program: &Program,
@@ -311,11 +317,11 @@ pub(crate) fn scheduled(
     Ok(scheduled)
 }
 
-/// Some columns of rows of `all` numbers.
-pub(crate) fn columns(data: &[f32], all: usize, columns: Range<usize>) -> Vec<f32> {
-    match columns.len() == all {
+/// Returns some columns of rows of `width` elements.
+pub(crate) fn columns(data: &[f32], width: usize, columns: Range<usize>) -> Vec<f32> {
+    match columns.len() == width {
         true => data.to_vec(),
-        false => data.chunks(all).flat_map(|row| &row[columns.clone()]).copied().collect(),
+        false => data.chunks(width).flat_map(|row| &row[columns.clone()]).copied().collect(),
     }
 }
 
@@ -323,7 +329,7 @@ fn not_prepared(site: Site) -> Error {
     Error::Place(format!("{site} is fused into the residual add in this run; name it in RunOptions::sites"))
 }
 
-/// A value that the forward pass was told to keep.
+/// Returns a value of the trace. Fails if the forward pass did not retain it.
 pub(crate) fn retained(trace: &Trace, value: ValueId) -> Result<&Tensor> {
     trace.values[value].as_ref().ok_or_else(|| Error::Place(format!("this run did not retain value {value}")))
 }

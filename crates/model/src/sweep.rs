@@ -1,7 +1,7 @@
 //! Sweeps: many edited runs over their base runs, as ragged batches.
 //!
-//! Each edited run computes only the rows that its edits can reach, all of them pass the layers together, and every
-//! weight is read once a batch. What a variant does not own is its base run's.
+//! Each edited run computes only the rows that its edits can reach; all other rows are those of its base run. The
+//! edited runs of a batch pass through the layers together, so every weight is read once a batch.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::edit::{Change, Edit};
 use crate::error::Result;
 use crate::model::Model;
 use crate::observable::Observable;
-use crate::passes::{Harvest, Keep, Origin, forward};
+use crate::passes::{Keep, Origin, PassResults, forward};
 use crate::program::ValueId;
 use crate::read::Read;
 use crate::run::{Base, Run, columns, retained, scheduled};
@@ -22,20 +22,20 @@ use crate::site::Site;
 /// A run with further edits on top of its own.
 #[derive(Clone, Copy)]
 pub struct EditedRun<'a> {
-    /// The run that it leaves where its first edit acts.
+    /// The base run, from which the edited run branches where its first edit acts.
     pub run: &'a Run,
-    /// Its edits, in the order in which they act.
+    /// The further edits, in the order in which they act.
     pub edits: &'a [Edit],
-    /// What is read.
+    /// The observable to compute.
     pub observable: &'a Observable,
 }
 
-/// Rows of one sequence of a batch at one site: `[n, width]`, of tokens `token` on.
+/// Rows of one sequence of a batch at one site, for consecutive tokens.
 #[derive(Clone, Copy, Debug)]
 pub struct Chunk<'a> {
-    /// Which source, cotangent or variant, by its place in what was given.
+    /// Index of the sequence's sources, seeds or edits in the caller's list.
     pub sequence: usize,
-    /// Which site, by its place in what was given.
+    /// Index of the site in the caller's list.
     pub site: usize,
     /// Token of the first row.
     pub token: usize,
@@ -43,19 +43,21 @@ pub struct Chunk<'a> {
     pub rows: &'a [f32],
 }
 
-/// The value of each variant's observable. Runs that were made by one [`Model::run_all`] share batches.
+/// Returns the value of each edited run's observable.
+///
+/// Edited runs share batches if their base runs come from one call of [`Model::run_all`].
 ///
 /// # Errors
 /// An edit or an observable that does not fit its run, or a device error.
-pub fn values_of(variants: &[EditedRun<'_>]) -> Result<Vec<f64>> {
-    let mut values = vec![0.0; variants.len()];
+pub fn values_of(edited_runs: &[EditedRun<'_>]) -> Result<Vec<f64>> {
+    let mut values = vec![0.0; edited_runs.len()];
     let mut bases: Vec<(&Arc<Base>, Vec<Sequence>)> = Vec::new();
     let mut last: Option<(*const Run, *const Observable, f64)> = None;
-    for (id, &EditedRun { run, edits, observable }) in variants.iter().enumerate() {
+    for (id, &EditedRun { run, edits, observable }) in edited_runs.iter().enumerate() {
         let (config, tokens) = (run.config(), run.tokens().len());
         observable.check(config, tokens)?;
         edits.iter().try_for_each(|e| e.check(config, tokens))?;
-        // Where no edit reaches the observable, its value stays, exactly.
+        // If no edit reaches the observable, its value is exactly that of the base run.
         values[id] = match last {
             Some((of, j, value)) if std::ptr::eq(of, run) && std::ptr::eq(j, observable) => value,
             _ => run.value(observable)?,
@@ -73,23 +75,24 @@ pub fn values_of(variants: &[EditedRun<'_>]) -> Result<Vec<f64>> {
         }
     }
     for (base, sequences) in bases {
-        sweep(base, sequences, variants, &mut values)?;
+        sweep(base, sequences, edited_runs, &mut values)?;
     }
-    for (variant, &value) in variants.iter().zip(&values) {
-        let each = || variant.edits.iter().map(|e| format!("{}, token {}", e.site, e.token));
-        variant.run.finite_value(value, || format!("an edit of {}", each().collect::<Vec<_>>().join(" and ")))?;
+    for (edited, &value) in edited_runs.iter().zip(&values) {
+        let each = || edited.edits.iter().map(|e| format!("{}, token {}", e.site, e.token));
+        edited.run.finite_value(value, || format!("an edit of {}", each().collect::<Vec<_>>().join(" and ")))?;
     }
     Ok(values)
 }
 
-/// The variants of one base, in as many batches as memory asks for.
-fn sweep(base: &Base, sequences: Vec<Sequence>, variants: &[EditedRun<'_>], values: &mut [f64]) -> Result<()> {
+/// Computes the edited runs of one base, in as many batches as memory requires.
+fn sweep(base: &Base, sequences: Vec<Sequence>, edited_runs: &[EditedRun<'_>], values: &mut [f64]) -> Result<()> {
     let (device, config) = (base.model.device(), base.model.config());
-    let level = |m: &Sequence| variants[m.id].observable.level(config);
+    let level = |s: &Sequence| edited_runs[s.id].observable.level(config);
     for group in groups(&base.model, 1, sequences) {
         let batch = Batch::new(device, &group, PassDirection::Forward)?;
         let levels: BTreeSet<usize> = group.iter().map(level).collect();
-        // All that is read of a run is its last row, at one level or another.
+        // Only the last row of each sequence is read. If all are read at one level, the pass computes only these rows
+        // above the last attention below it.
         let mixed = levels.first().filter(|_| levels.len() == 1).and_then(|&level| base.program.mixed(level));
         let narrow = match mixed {
             Some(at) => batch.last_rows(device, at, config.n_embd)?,
@@ -111,7 +114,7 @@ fn sweep(base: &Base, sequences: Vec<Sequence>, variants: &[EditedRun<'_>], valu
                 continue;
             }
             let row = |i| if is_narrow { batch.place(i) } else { batch.range(i).end - 1 };
-            let read = |&i: &usize| (row(i), variants[group[i].id].observable);
+            let read = |&i: &usize| (row(i), edited_runs[group[i].id].observable);
             let (of_field, of_logits): (Vec<usize>, Vec<usize>) =
                 reached.into_iter().partition(|&i| matches!(read(&i).1, Observable::Field { .. }));
             let h = retained(&trace, value)?;
@@ -132,32 +135,34 @@ fn sweep(base: &Base, sequences: Vec<Sequence>, variants: &[EditedRun<'_>], valu
 }
 
 impl Run {
-    /// The observable's value under each list of edits, put on top of this run's own; see [`values_of`].
+    /// Returns the observable's value under each list of edits, on top of this run's own edits; see [`values_of`].
     ///
     /// # Errors
     /// An edit or an observable that does not fit, or a device error.
-    pub fn values_under<E: AsRef<[Edit]>>(&self, variants: &[E], observable: &Observable) -> Result<Vec<f64>> {
+    pub fn values_under<E: AsRef<[Edit]>>(&self, edit_lists: &[E], observable: &Observable) -> Result<Vec<f64>> {
         observable.check(self.config(), self.tokens().len())?;
-        let variants: Vec<EditedRun<'_>> =
-            variants.iter().map(|edits| EditedRun { run: self, edits: edits.as_ref(), observable }).collect();
-        values_of(&variants)
+        let edited_runs: Vec<EditedRun<'_>> =
+            edit_lists.iter().map(|edits| EditedRun { run: self, edits: edits.as_ref(), observable }).collect();
+        values_of(&edited_runs)
     }
 
-    /// The values of `sites` under each list of edits, put on top of this run's own, handed to `visit` chunk by chunk.
-    /// Rows that the edits cannot reach are not computed, and not visited: they are this run's.
+    /// Computes the values of `sites` under each list of edits, on top of this run's own edits, and passes them to
+    /// `visit` in chunks.
+    ///
+    /// Rows that the edits cannot reach are neither computed nor visited; they are equal to this run's.
     ///
     /// # Errors
     /// An edit or a site that does not fit, a fused output that [`crate::RunOptions::sites`] did not name, or a device
     /// error.
     pub fn fields_under<E: AsRef<[Edit]>>(
         &self,
-        variants: &[E],
+        edit_lists: &[E],
         sites: &[Site],
         visit: &mut dyn FnMut(Chunk<'_>),
     ) -> Result<()> {
         let (config, tokens) = (self.config(), self.tokens().len());
         let mut sequences = Vec::new();
-        for (id, edits) in variants.iter().enumerate() {
+        for (id, edits) in edit_lists.iter().enumerate() {
             let edits = edits.as_ref();
             edits.iter().try_for_each(|e| e.check(config, tokens))?;
             let Some(start) = edits.iter().map(|e| e.token).min() else { continue };
@@ -174,7 +179,7 @@ impl Run {
         Ok(())
     }
 
-    /// The levels of the field as sites, 0 to L.
+    /// Returns the levels of the field as sites, 0 to L.
     pub fn levels(&self) -> Vec<Site> {
         (0..=self.config().n_layer).map(|level| Site::level(level, self.config())).collect()
     }
@@ -183,46 +188,47 @@ impl Run {
         sites.iter().map(|&site| self.value_of(site)).collect()
     }
 
-    /// Reads the results of a pass at the values of `sites`, and hands them over sequence by sequence. `what` it is goes into the
-    /// message about a number that is not finite.
+    /// Reads the results of a pass at the values of `sites`, and passes them to `visit` sequence by sequence.
+    ///
+    /// `what` names the results in the message about a value that is not finite.
     pub(crate) fn visit(
         &self,
         batch: &Batch,
-        harvest: &Harvest,
+        results: &PassResults,
         (what, sites): (&str, &[Site]),
         visit: &mut dyn FnMut(Chunk<'_>),
     ) -> Result<()> {
-        self.visit_orders(batch, harvest, (what, sites, Order::First), &mut |_, chunk| visit(chunk))
+        self.visit_orders(batch, results, (what, sites, Order::First), &mut |_, chunk| visit(chunk))
     }
 
-    /// [`Run::visit`] of each order of the results of a pass, first and second numbered from 0.
+    /// Like [`Run::visit`], for each order of the results: 0 is the first order, and 1 the second.
     pub(crate) fn visit_orders(
         &self,
         batch: &Batch,
-        harvest: &Harvest,
+        results: &PassResults,
         (what, sites, order): (&str, &[Site], Order),
         visit: &mut dyn FnMut(usize, Chunk<'_>),
     ) -> Result<()> {
         for value in self.values_of_sites(sites)? {
-            let Some(tensor) = &harvest[value] else { continue };
-            let (data, all) = (self.device().read(tensor)?, tensor.shape().lengths()[1]);
-            for (n, data) in order.split(data, all).iter().enumerate() {
+            let Some(tensor) = &results[value] else { continue };
+            let (data, width) = (self.device().read(tensor)?, tensor.shape().lengths()[1]);
+            for (n, data) in order.split(data, width).iter().enumerate() {
                 let of_value = |site: &&Site| self.program().value(**site) == Some(value);
                 for (site, at) in sites.iter().enumerate().filter(|(_, site)| of_value(site)) {
                     let wanted = at.columns(self.config());
                     for i in 0..batch.len() {
                         let (rows, sequence) = (batch.range(i), batch.sequence(i));
-                        // A sequence that had not joined at this value has nothing there.
-                        if rows.end * all > data.len() {
+                        // A sequence that has not joined at this value has no rows there.
+                        if rows.end * width > data.len() {
                             continue;
                         }
                         let (sequence, token) = (sequence.id, sequence.span.start);
-                        let whole = &data[rows.start * all..rows.end * all];
+                        let whole = &data[rows.start * width..rows.end * width];
                         let part;
-                        let rows = match wanted.len() == all {
+                        let rows = match wanted.len() == width {
                             true => whole,
                             false => {
-                                part = columns(whole, all, wanted.clone());
+                                part = columns(whole, width, wanted.clone());
                                 &part[..]
                             }
                         };
@@ -236,46 +242,50 @@ impl Run {
     }
 }
 
-/// Whether `edit` can change `observable` at all: it changes a number that the observable depends on. A value at or above
-/// the level that is read depends on its own token alone.
+/// Returns whether `edit` changes a value that `observable` can depend on.
+///
+/// The observable can depend on all values below the level that is read, and on its own token at this level. It does not
+/// depend on values above this level.
 fn reaches(run: &Run, edit: &Edit, observable: &Observable) -> bool {
     let top = run.program().field[observable.level(run.config())];
     let below = |value| value < top || (value == top && edit.token == observable.position());
-    let scheduled = match &edit.change {
+    let changes_value = match &edit.change {
         Change::Add(s) => s.iter().any(|x| *x != 0.0),
         Change::Scale(factor) => *factor != 1.0,
         Change::Put(_) | Change::Project(_) => true,
     };
-    // An invalid site is an error where the edit is applied.
-    scheduled && run.program().value(edit.site).is_none_or(below)
+    // A site without a value counts as reaching, so that applying the edit reports the error.
+    changes_value && run.program().value(edit.site).is_none_or(below)
 }
 
-/// A run that leaves `run` where the first of `edits` acts.
+/// Returns the sequence that branches from `run` where the first of `edits` acts.
 fn sequence(run: &Run, id: usize, edits: &[Edit], span: Span) -> Result<Sequence> {
     let (config, program) = (run.config(), run.program());
-    let mine = scheduled(config, program, edits, Edit::primal_edit)?;
-    let first = mine.iter().map(|a| a.value).min().unwrap_or(0);
+    let further = scheduled(config, program, edits, Edit::primal_edit)?;
+    let first = further.iter().map(|e| e.value).min().unwrap_or(0);
     let join = program.cut_point_before(first);
-    // The base run's own edits above the join are recomputed, so they act again; at the join its value has them.
+    // Values above the join are recomputed, so the base run's own edits act there again. The value at the join already
+    // contains them.
     let mut scheduled = scheduled(config, program, run.edits(), Edit::primal_edit)?;
-    scheduled.retain(|a| a.value > join);
-    scheduled.extend(mine);
+    scheduled.retain(|e| e.value > join);
+    scheduled.extend(further);
     Ok(Sequence { id, span, join, scheduled })
 }
 
-/// Rows of a batch that fit the device's bindings and its memory for a batch; `extra` is how many numbers of width d a
-/// row keeps to the end, besides what is alive while a block is computed.
+/// Returns the most rows of a batch that fit the device's bindings and its memory for a batch.
+///
+/// `extra` is how many vectors of width d a row stores to the end, besides what is alive while a block is computed.
 pub(crate) fn most_rows(model: &Model, extra: usize) -> usize {
     let (device, config) = (model.device(), model.config());
     let (d, inner) = (config.n_embd, config.n_inner());
     let widest = inner.max(3 * d);
     let by_binding = (device.info().max_binding / (4 * widest as u64)) as usize;
     let by_memory = device.batch_bytes() as usize / (4 * (2 * inner + (8 + extra) * d));
-    // Attention's grid has a row a workgroup.
+    // The grid of attention has one workgroup for each row.
     by_binding.min(by_memory).clamp(1, resolvent_engine::MAX_GROUPS as usize)
 }
 
-/// Splits sequences into batches of [`most_rows`].
+/// Splits sequences into batches of at most [`most_rows`] rows.
 pub(crate) fn groups(model: &Model, extra: usize, sequences: Vec<Sequence>) -> Vec<Vec<Sequence>> {
     split(most_rows(model, extra), sequences)
 }
