@@ -221,7 +221,7 @@ impl Run {
     /// Returns the logits `[T, V]` of every position.
     ///
     /// # Errors
-    /// A device error.
+    /// A value that is not finite, or a device error.
     pub fn logits(&self) -> Result<Vec<f32>> {
         self.logits_rows(0..self.tokens().len())
     }
@@ -229,7 +229,7 @@ impl Run {
     /// Returns the logits `[V]` at one position.
     ///
     /// # Errors
-    /// A position outside of the prompt, or a device error.
+    /// A position outside of the prompt, a value that is not finite, or a device error.
     pub fn logits_at(&self, position: usize) -> Result<Vec<f32>> {
         let last = self.tokens().len() - 1;
         if position > last {

@@ -244,8 +244,8 @@ impl Run {
 
 /// Returns whether `edit` changes a value that `observable` can depend on.
 ///
-/// The observable can depend on all values below the level that is read, and on its own token at this level. It does not
-/// depend on values above this level.
+/// It can depend on all values below the level that is read, and on its own token at this level. It does not depend on
+/// values above this level.
 fn reaches(run: &Run, edit: &Edit, observable: &Observable) -> bool {
     let top = run.program().field[observable.level(run.config())];
     let below = |value| value < top || (value == top && edit.token == observable.position());
