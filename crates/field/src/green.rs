@@ -104,8 +104,8 @@ fn anisotropy<'a>(gains: impl Iterator<Item = &'a f32>) -> f32 {
     if sum == 0.0 { 0.0 } else { (most * squares.len() as f64 / sum) as f32 }
 }
 
-/// Checks that no place outside of the causal cone of (level, token) has a response, by the norms `[L+1, T]`. The figure
-/// is the number of places that have one.
+/// Checks that no place outside of the causal cone of (level, token) has a response, by the norms `[L+1, T]`. The
+/// figure is the number of places that have one.
 pub(crate) fn causal_zeros(norm: &[f32], tokens: usize, (level, token): Place) -> Certificate {
     let outside = |i: usize| i / tokens < level || i % tokens < token || (i / tokens == level && i % tokens != token);
     let leaked = norm.iter().enumerate().filter(|&(i, &n)| outside(i) && n != 0.0).count();

@@ -1,7 +1,7 @@
 //! Interactions of patches that are put in place.
 //!
-//! Let patch i be upstream of patch j. With both put in place, j has its clean value whatever i does. So i acts in a run
-//! R_j in which j is frozen at its corrupted value, and s_j is added there. With `e_j` the effects in R_j,
+//! Let patch i be upstream of patch j. With both put in place, j has its clean value whatever i does. So i acts in a
+//! run R_j in which j is frozen at its corrupted value, and s_j is added there. With `e_j` the effects in R_j,
 //!
 //! ```text
 //! e(i, j) - e(i) - e(j) = [e_j(i, j) - e_j(i) - e_j(j)] + [e_j(i) - e(i)]
