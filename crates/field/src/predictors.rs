@@ -273,7 +273,7 @@ impl<'a> Setup<'a> {
             (first, second) = along.iter().map(|a| (a.first, a.second)).unzip();
             Ok(first.iter().zip(&second).map(|(first, second)| first + 0.5 * second).collect())
         })?;
-        // The jets give the first order too, so its cost is not added, as it is in `screened`: it is a lower limit here.
+        // Jets give the first order too, so its cost is not added, as it is in `screened`. It is a lower limit here.
         estimate.cost = worse(estimate.cost, first_order.cost);
         Ok(Curved { estimate, first, second })
     }
