@@ -1,4 +1,4 @@
-//! Certificates: checks that a result carries, or fails with.
+//! Certificates: checks of a result. A result carries the checks that passed; a check that fails is an error.
 
 use std::fmt;
 
@@ -10,59 +10,63 @@ use crate::error::{Error, Result};
 /// A check with its figure, the noise floor of that figure, and its tolerance.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Certificate {
-    /// Its name, such as `adjoint`.
+    /// Name of the check, such as `adjoint`.
     pub name: &'static str,
-    /// What was measured, 0 at best. No noise is subtracted.
+    /// The measured figure, 0 at best. No noise is subtracted.
     pub value: f64,
-    /// What rounding contributes to the figure; 0 where the bound already covers it.
+    /// The part of the figure that rounding can cause; 0 where the bound already covers it.
     pub noise: f64,
-    /// What is allowed beyond the noise.
+    /// The tolerance: the largest figure allowed beyond the noise.
     pub bound: f64,
 }
 
-/// `<u, J v>` and `<J^T u, v>` differ by rounding only: of the order of f32's epsilon times the product of norms.
+/// Tolerance of [`adjoint`]. `<u, J v>` and `<J^T u, v>` differ by rounding only, which is of the order of f32's
+/// epsilon times the product of the norms.
 pub const ADJOINT: f64 = 1e-5;
 
-/// `<u, H v>` and `<v, H u>` come from two forward and two backward passes, and a second derivative errs by a few times what a first
-/// one does.
+/// Tolerance of [`symmetry`]. `<u, H v>` and `<v, H u>` come from two forward and two backward passes. A second
+/// derivative errs by a few times the error of a first derivative.
 pub const SYMMETRY: f64 = 2e-5;
 
-/// Slope of a central difference against the derivative. Its own error is the cubic term and f32 cancellation, each
-/// below a percent at the steps used; a wrong derivative is off by tens of percent.
+/// Tolerance of a slope: a central difference against the derivative. The difference itself errs by its cubic term and
+/// by f32 cancellation, each below a percent at the steps used. A wrong derivative is off by tens of percent.
 pub const SLOPE: f64 = 0.05;
 
-/// The same number computed in a batch and alone, relative to the size of the terms.
+/// Tolerance between a number computed in a batch and the same number computed alone, relative to the size of the
+/// terms.
 pub const SAME: f64 = 1e-5;
 
-/// [`SAME`] for values of runs of `model`. Where it rounds inputs, a batch and the same alone may round some of them differently, and
-/// differ by a part of what rounding does to the field; a wrong row is off by all of it.
+/// Returns [`SAME`] for values of runs of `model`, and more if the model rounds inputs.
+///
+/// Such a model may round some inputs differently in a batch than alone. The two values then differ by a part of the
+/// effect of rounding on the field. A wrong row differs by the size of the field.
 pub(crate) fn same(model: &Model) -> f64 {
     SAME.max(4.0 * model.input_rounding().unwrap_or(0.0))
 }
 
 impl Certificate {
-    /// A check whose bound covers rounding.
+    /// Creates a check whose bound covers rounding.
     pub fn new(name: &'static str, value: f64, bound: f64) -> Self {
         Self { name, value, noise: 0.0, bound }
     }
 
-    /// The same figure with the part that rounding has in it.
+    /// Sets the part of the figure that rounding can cause.
     #[must_use]
     pub fn with_noise(self, noise: f64) -> Self {
         Self { noise, ..self }
     }
 
-    /// The largest figure that passes.
+    /// Returns the largest figure that passes.
     pub fn allowed(&self) -> f64 {
         self.bound + self.noise
     }
 
-    /// Whether the check passes; a NaN does not.
+    /// Returns whether the check passes; a NaN does not.
     pub fn passes(&self) -> bool {
         self.value <= self.allowed()
     }
 
-    /// Fails unless the check passes.
+    /// Returns an error unless the check passes.
     ///
     /// # Errors
     /// [`Error::Certificate`].
@@ -73,29 +77,29 @@ impl Certificate {
         }
     }
 
-    /// The error of a check that failed on `executor`.
+    /// Returns the error of a check that failed on `executor`.
     pub(crate) fn failure(&self, executor: Option<&str>) -> Error {
         let (name, executor) = (self.name.to_owned(), executor.map(str::to_owned));
         Error::Certificate { name, value: self.value, bound: self.allowed(), executor }
     }
 
-    /// The one of two checks that is closer to failing.
+    /// Returns the one of two checks that is closer to failing.
     pub(crate) fn worse(self, other: Self) -> Self {
         if other.share() <= self.share() { self } else { other }
     }
 
-    /// The one of two checks that is farther from failing.
+    /// Returns the one of two checks that is farther from failing.
     pub(crate) fn better(self, other: Self) -> Self {
         if other.share() < self.share() || self.share().is_nan() { other } else { self }
     }
 
-    /// The figure over what is allowed; above 1, and NaN, where the check fails.
+    /// Returns the figure over the largest allowed figure. It is above 1, or NaN, if the check fails.
     fn share(&self) -> f64 {
         if self.value == 0.0 { 0.0 } else { self.value / self.allowed() }
     }
 }
 
-/// `NAME FIGURE (noise NOISE, at most BOUND)`
+/// Writes `NAME FIGURE (noise NOISE, at most BOUND)`.
 impl fmt::Display for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {:.1e} (", self.name, self.value)?;
@@ -106,8 +110,9 @@ impl fmt::Display for Certificate {
     }
 }
 
-/// The value of an edited run in a sweep against the same run alone: the first, a middle and the last of `variants`,
-/// relative to `scale`.
+/// Compares values of edited runs in a sweep with the same runs alone: the first, a middle and the last of `variants`.
+///
+/// The figure is relative to the largest size of `values`, or to 1 if that is larger.
 ///
 /// # Errors
 /// A device error.
@@ -119,7 +124,7 @@ pub(crate) fn alone<E: AsRef<[Edit]>>(
 ) -> Result<Certificate> {
     let scale = values.iter().fold(1.0f64, |m, v| m.max(v.abs()));
     let mut worst = 0.0;
-    // A variant without an edit is the base run itself: to compare that would prove nothing.
+    // A variant without an edit is the base run itself, so comparing it would prove nothing.
     let edited: Vec<usize> = (0..variants.len()).filter(|&i| !variants[i].as_ref().is_empty()).collect();
     let last = edited.len().saturating_sub(1);
     for &i in [0, last / 2, last].iter().filter_map(|&k| edited.get(k)) {
@@ -130,12 +135,12 @@ pub(crate) fn alone<E: AsRef<[Edit]>>(
     Ok(Certificate::new("alone", worst, same(run.model())))
 }
 
-/// The larger of two figures; a NaN is larger than anything.
+/// Returns the larger of two figures; a NaN is larger than anything.
 pub(crate) fn worse(a: f64, b: f64) -> f64 {
     if b <= a { a } else { b }
 }
 
-/// Keeps the worst figure of each check, measured by what is allowed.
+/// Merges checks into `worst`: of each name, the check with the largest share of its allowed figure remains.
 pub(crate) fn merge(worst: &mut Vec<Certificate>, more: &[Certificate]) {
     for certificate in more {
         match worst.iter_mut().find(|c| c.name == certificate.name) {
@@ -146,27 +151,28 @@ pub(crate) fn merge(worst: &mut Vec<Certificate>, more: &[Certificate]) {
     }
 }
 
-/// Numbers as result files hold them.
+/// Rounds numbers to f32, as result files store them.
 pub(crate) fn narrow(x: &[f64]) -> Vec<f32> {
     x.iter().map(|&x| x as f32).collect()
 }
 
-/// `<a, b>` in f64.
+/// Returns `<a, b>`, summed in f64.
 pub fn dot(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
 }
 
-/// `|a|` in f64.
+/// Returns `|a|`, summed in f64.
 pub fn norm(a: &[f32]) -> f64 {
     dot(a, a).sqrt()
 }
 
-/// Euclidean norms of the rows `[_, d]`.
+/// Returns the Euclidean norms of the rows `[_, d]`.
 pub fn norms(rows: &[f32], d: usize) -> Vec<f32> {
     rows.chunks(d).map(|row| norm(row) as f32).collect()
 }
 
-/// `<u, J v> = <J^T u, v>` for a random source v at h\[0\] of every token and a random cotangent u at h\[L\].
+/// Checks `<u, J v> = <J^T u, v>` for a random source v at h\[0\] of every token and a random cotangent u at h\[L\] of
+/// every token.
 ///
 /// # Errors
 /// A device error.
@@ -188,15 +194,15 @@ pub fn adjoint(linear: &Linearization<'_>, seed: u64) -> Result<Certificate> {
     let (response, sensitivity) = (linear.jvp(&sources)?, linear.vjp(&seeds)?);
     let last = &response.get(0)[config.n_layer * size..];
     let (forward, backward) = (dot(&u, last), dot(&sensitivity.get(0)[..size], &v));
-    // Where J is zero, as in a run whose last level was put in place, both sides are.
+    // If J is zero, as in a run whose last level was put in place, both sides are zero.
     let scale = (norm(&u) * norm(last)).max(f64::MIN_POSITIVE);
     let value = (forward - backward).abs() / scale;
     let bound = conditioned((value, ADJOINT), (scale, config), || amplification(linear, &sources[0], &seeds[0]))?;
     Ok(Certificate::new("adjoint", value, bound))
 }
 
-/// `<u, H v> = <v, H u>` for random directions u and v at h\[0\] of every token up to the observable's, H being the Hessian
-/// of `observable`.
+/// Checks `<u, H v> = <v, H u>`, where H is the Hessian of `observable`. The random directions u and v are at h\[0\] of
+/// every token up to the position of the observable.
 ///
 /// # Errors
 /// An observable that does not fit, or a device error.
@@ -210,7 +216,7 @@ pub fn symmetry(linear: &Linearization<'_>, observable: &Observable, seed: u64) 
     let products = linear.hvp(&sources, observable)?;
     let [h_u, h_v] = [0, 1].map(|k| &products.get(k)[..end * d]);
     let [u, v] = directions.each_ref();
-    // Where J is linear in h[0], both are zero.
+    // If J is linear in h[0], both products are zero.
     let scale = (norm(u) * norm(h_v)).max(norm(v) * norm(h_u)).max(f64::MIN_POSITIVE);
     let value = (dot(u, h_v) - dot(v, h_u)).abs() / scale;
     Ok(Certificate::new("symmetry", value, SYMMETRY))

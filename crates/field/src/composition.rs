@@ -1,6 +1,6 @@
 //! Green operators compose: `G(l'' <- l) = G(l'' <- l') G(l' <- l)` for l <= l' <= l'', over all tokens of each level.
 //!
-//! The stream of a level is all that the levels above it see, so the chain rule has one term.
+//! A level affects the levels above it only through its stream, so the chain rule has one term.
 
 use resolvent_model::{Linearization, gaussian};
 
@@ -9,11 +9,13 @@ use crate::error::{Error, Result};
 use crate::linear_map::LinearMap;
 use crate::operator::Operator;
 
-/// A random vector sent from level `from` to level `to` at once, and by way of level `between`: their distance over their
-/// length.
+/// Checks the composition of Green operators on a random vector.
+///
+/// The vector is sent from level `from` to level `to` at once, and by way of level `between`. The figure is the
+/// distance of the two results over the length of the first.
 ///
 /// # Errors
-/// Levels that are not in order or not in the field, or a device error.
+/// Levels that are out of order or outside of the field, or a device error.
 pub fn composition(linear: &Linearization<'_>, [from, between, to]: [usize; 3], seed: u64) -> Result<Certificate> {
     if !(from <= between && between <= to) {
         return Err(Error::Input(format!(
@@ -25,7 +27,7 @@ pub fn composition(linear: &Linearization<'_>, [from, between, to]: [usize; 3], 
     let (lower, upper, whole) = (map(from, between)?, map(between, to)?, map(from, to)?);
     let x = vec![gaussian(seed, whole.columns())];
     let (parts, whole) = (upper.apply(&lower.apply(&x)?)?, whole.apply(&x)?);
-    let apart: Vec<f32> = parts[0].iter().zip(&whole[0]).map(|(a, b)| a - b).collect();
-    let value = norm(&apart) / norm(&whole[0]).max(f64::MIN_POSITIVE);
+    let difference: Vec<f32> = parts[0].iter().zip(&whole[0]).map(|(a, b)| a - b).collect();
+    let value = norm(&difference) / norm(&whole[0]).max(f64::MIN_POSITIVE);
     Ok(Certificate::new("composition", value, SAME))
 }

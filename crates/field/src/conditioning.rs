@@ -1,34 +1,37 @@
-//! How far rounding can part two routes to one derivative: forward mode and reverse mode through the same run.
+//! Bounds on the difference that rounding causes between two routes to one derivative: forward and reverse mode.
 //!
-//! Both routes compute `<u, J v>` as a product over the operations of the model. An operation that makes y rounds each
-//! number of its tangent, to a part e of its size, and the figure moves by `e y_bar_i y_dot_i`, with the cotangent y_bar
-//! of y. Reverse mode rounds the cotangents instead, and the same products bound that. The roundings are independent, so
-//! their squares add:
+//! Both routes compute `<u, J v>` through the same run, as a product over the operations of the model. An operation
+//! that computes y rounds each element of its tangent to a part e of its size. The figure then moves by
+//! `e y_bar_i y_dot_i`, where y_bar is the cotangent of y. Reverse mode rounds the cotangents instead, and the same
+//! products bound that effect. The roundings are independent, so their squares add:
 //!
 //! ```text
-//! |forward - reverse|  <=  DEVIATIONS e A,      A^2 = sum over all numbers of (y_bar_i y_dot_i)^2
+//! |forward - reverse|  <=  DEVIATIONS e A,      A^2 = sum over all elements of (y_bar_i y_dot_i)^2
 //! ```
 //!
-//! with e as for the noise floor, `2 u (1 + sqrt(n_inner / 6))`. The stream and q, k, v, z contribute as they stand.
-//! Attention contributes more, because its derivative cancels: with weights P, scores S, `b_j = <z_bar, v_j>`, and means
-//! `<.>` under P,
+//! Here e is the same as for the noise floor, `2 u (1 + sqrt(n_inner / 6))`. The stream and q, k, v, z contribute just
+//! these products.
+//! Attention contributes more, because its derivative cancels. With weights P, scores S, `b_j = <z_bar, v_j>`, and
+//! means `<.>` under P,
 //!
 //! ```text
 //! <z_bar, z_dot>  =  sum_j P_j (S_dot_j - <S_dot>) b_j + ...  =  sum_j P_j (b_j - <b>) S_dot_j + ...
 //! ```
 //!
-//! A weight P near 1 leaves a result of order `1 - P` of terms of order 1, each of them rounded. So for each pair of
-//! tokens A^2 has the squares of
+//! A weight P near 1 leaves a result of order `1 - P` of terms of order 1, each of which is rounded. So for each pair
+//! of tokens A^2 also has the squares of
 //!
 //! ```text
 //! P_j (|S_dot_j - <S_dot>| |b_j| + |S_dot_j| |<b>|),   P_j (|b_j - <b>| |S_dot_j| + |b_j| |<S_dot>|),
 //! P_j |b_j - <b>| D_j,   P_j |S_dot_j - <S_dot>| B_j
 //! ```
 //!
-//! where D_j and B_j are the lengths of the lists of terms of which the dot products S_dot_j and b_j are made: S_dot and D
-//! grow with the size of queries and keys. Saturation and the size of the scores enter the bound in this way. The error of
-//! P itself does not part the routes, since both read the same weights; MLP and norm cancel no more than the stream does.
-//! Measured over 36 models of growing saturation, the figure is below 0.6 e A wherever it exceeds 7e-6 of its scale.
+//! where D_j and B_j are the lengths of the lists of terms whose sums are the dot products S_dot_j and b_j. S_dot and D
+//! grow with the size of queries and keys. So the bound grows with saturation and with the size of the scores.
+//!
+//! The error of P itself does not separate the routes, since both read the same weights. MLPs and norms cancel no more
+//! than the stream does. In 36 models of growing saturation, the figure is below 0.6 e A wherever it exceeds 7e-6 of
+//! its scale.
 
 use rayon::prelude::*;
 use resolvent_model::{Chunk, Config, Linearization, Seed, Site, Source};
@@ -37,20 +40,20 @@ use crate::error::Result;
 use crate::noise;
 use crate::place::shape;
 
-/// How many standard deviations of the rounding a figure may have.
+/// Number of standard deviations of the rounding that a figure may reach.
 const DEVIATIONS: f64 = 4.0;
 
-/// The loosest bound that conditioning gives. Beyond it a derivative has fewer than two digits, and its check fails.
+/// The loosest bound that conditioning can give. Beyond it a derivative has fewer than two digits, and its check fails.
 const LOOSEST: f64 = 1e-2;
 
-/// The bound of a figure that is relative to `scale`: `bound`, or, where the figure exceeds that, the one that follows
-/// from the amplification A.
+/// Returns the bound of a figure that is relative to `scale`: `bound`, or, if the figure exceeds that, the bound that
+/// follows from the amplification A.
 pub(crate) fn conditioned(
     (value, bound): (f64, f64),
     (scale, config): (f64, &Config),
     amplification: impl FnOnce() -> Result<f64>,
 ) -> Result<f64> {
-    // NaN fails in any case.
+    // A NaN fails in any case.
     if value <= bound || !value.is_finite() {
         return Ok(bound);
     }
@@ -58,7 +61,7 @@ pub(crate) fn conditioned(
     Ok(if rounding.is_finite() { rounding.clamp(bound, LOOSEST.max(bound)) } else { bound })
 }
 
-/// The sum A of the module's formula, for a tangent from `sources` and the cotangent of `seeds`.
+/// Returns A of the module's formula, for the tangent of `sources` and the cotangent of `seeds`.
 ///
 /// # Errors
 /// A source or a seed that does not fit, or a device error.
@@ -67,9 +70,9 @@ pub(crate) fn amplification(linear: &Linearization<'_>, sources: &[Source], seed
     let config = run.model().config();
     let heads: Vec<(usize, usize)> = (0..levels - 1).flat_map(|l| (0..config.n_head).map(move |h| (l, h))).collect();
     let stream = run.levels().into_iter().chain((0..levels - 1).map(Site::ResidMid));
-    let four = heads.iter().flat_map(|&(l, h)| [Site::Q(l, h), Site::K(l, h), Site::V(l, h), Site::Z(l, h)]);
+    let head_sites = heads.iter().flat_map(|&(l, h)| [Site::Q(l, h), Site::K(l, h), Site::V(l, h), Site::Z(l, h)]);
     let streams = levels + levels - 1;
-    let sites: Vec<Site> = stream.chain(four).collect();
+    let sites: Vec<Site> = stream.chain(head_sites).collect();
 
     let width = config.d_head();
     let zeros = || -> Vec<Vec<f32>> {
@@ -103,11 +106,11 @@ pub(crate) fn amplification(linear: &Linearization<'_>, sources: &[Source], seed
     Ok((products + attention).sqrt())
 }
 
-/// One head, all tokens: `[T, d_head]` each.
+/// The values and derivatives of one head, `[T, d_head]` each.
 struct Head<'a> {
     scale: f64,
     width: usize,
-    /// q, k and v.
+    /// Values of q, k and v.
     primal: [&'a [f32]; 3],
     /// Tangents of q and k.
     dot: [&'a [f32]; 2],
@@ -115,7 +118,7 @@ struct Head<'a> {
 }
 
 impl Head<'_> {
-    /// What the derivative of the attention of token `t` adds to A^2.
+    /// Returns what the derivative of the attention of token `t` adds to A^2.
     fn cancellation(&self, t: usize) -> f64 {
         let row = |x: &[f32], t: usize| -> Vec<f64> {
             x[t * self.width..(t + 1) * self.width].iter().map(|&x| f64::from(x)).collect()
@@ -155,17 +158,17 @@ impl Head<'_> {
     }
 }
 
-/// A token, and an earlier one that it attends to.
+/// A pair of tokens t and j, where t attends to j.
 struct Pair {
     score: f64,
     score_dot: f64,
     /// `<z_bar, v_j>`
     read: f64,
-    /// Lengths of the lists of terms of the tangent of the score, and of `read`.
+    /// D_j and B_j: the lengths of the lists of terms of `score_dot` and of `read`.
     terms: [f64; 2],
 }
 
-/// `<a, b>`, and the sum of the squares of its terms.
+/// Returns `<a, b>`, and the sum of the squares of its terms.
 fn inner(a: &[f64], b: &[f64]) -> (f64, f64) {
     a.iter().zip(b).fold((0.0, 0.0), |(sum, square), (a, b)| (sum + a * b, square + (a * b).powi(2)))
 }
@@ -196,10 +199,10 @@ mod tests {
         }
     }
 
-    /// Forward and reverse mode part by more than the constant bound where attention is saturated, and by less than the
-    /// bound that knows it; which still tells a derivative that is wrong by 2 %.
+    /// If attention is saturated, forward and reverse mode differ by more than the constant bound, and by less than the
+    /// bound from the conditioning. That bound still detects a derivative that is wrong by 2 %.
     #[test]
-    fn saturation_parts_forward_and_reverse_mode() {
+    fn saturation_separates_forward_and_reverse_mode() {
         let (j, mut beyond) = (Observable::logit_diff(2, 6, 5), 0);
         for (factor, seed) in [1.0, 4.0, 8.0, 16.0, 64.0].into_iter().flat_map(|f| (0..6).map(move |s| (f, s))) {
             let weights = Saturated(RandomWeights::new(&tiny(), seed).with_std(0.25), factor);

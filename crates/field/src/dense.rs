@@ -59,8 +59,8 @@ pub(crate) fn orthonormal_to(before: &[Vec<f64>], x: &mut [f64]) {
             x.iter_mut().zip(b).for_each(|(x, b)| *x -= along * b);
         }
     }
-    let left = size(x);
-    let factor = if left > DEPENDENT * start { 1.0 / left } else { 0.0 };
+    let remaining = size(x);
+    let factor = if remaining > DEPENDENT * start { 1.0 / remaining } else { 0.0 };
     x.iter_mut().for_each(|x| *x *= factor);
 }
 
@@ -107,7 +107,7 @@ mod tests {
 
     /// Nearly parallel vectors become orthogonal to rounding error, not only relative to their small difference.
     #[test]
-    fn twice_is_enough() {
+    fn two_passes_suffice() {
         let mut v: Vec<Vec<f64>> =
             (0..5).map(|i| (0..40).map(|j| 1.0 + if i == j { 1e-3 } else { 0.0 }).collect()).collect();
         orthonormal(&mut v);

@@ -1,4 +1,4 @@
-//! Directions: what a source points along.
+//! Directions of sources: vectors at the places of a run's field.
 
 use std::path::PathBuf;
 
@@ -24,22 +24,23 @@ pub enum Direction {
     Displacement,
 }
 
-/// What a direction may refer to.
+/// The inputs that some directions need besides the run.
 #[derive(Clone, Copy, Default)]
 pub struct Context<'a> {
-    /// For [`Direction::Sensitivity`].
+    /// The observable, for [`Direction::Sensitivity`].
     pub observable: Option<&'a Observable>,
-    /// For [`Direction::Displacement`].
+    /// The other run, for [`Direction::Displacement`].
     pub other: Option<&'a Run>,
-    /// Whether to make it unit length.
+    /// Whether to scale the direction to unit length.
     pub unit: bool,
 }
 
 impl Direction {
-    /// A direction as it is typed: `token:TOKEN`, `random[:SEED]`, `sensitivity`, `displacement`; anything else is a file.
+    /// Parses a direction: `token:TOKEN`, `random[:SEED]`, `sensitivity` or `displacement`. Any other text is the path
+    /// of a file.
     ///
     /// # Errors
-    /// A token that is none, or a seed that is no whole number.
+    /// An invalid token, or a seed that is not a whole number.
     pub fn parse(text: &str, model: &Model) -> Result<Self> {
         Ok(match text.split_once(':').unwrap_or((text, "")) {
             ("token", arg) => Self::Token(model.token(arg)?),
@@ -50,7 +51,8 @@ impl Direction {
         })
     }
 
-    /// The direction at those of `places` at which there is one: a displacement vanishes before the prompts differ.
+    /// Returns the direction at those of `places` where it is not zero. A displacement is zero before the prompts
+    /// differ.
     ///
     /// # Errors
     /// As [`Direction::resolve_all`].
@@ -64,7 +66,7 @@ impl Direction {
         Ok(found)
     }
 
-    /// The direction at one place of `run`, `[d]`.
+    /// Returns the direction at one place of `run`, `[d]`.
     ///
     /// # Errors
     /// As [`Direction::resolve_all`].
@@ -72,11 +74,12 @@ impl Direction {
         Ok(self.resolve_all(run, &[place], context)?.remove(0))
     }
 
-    /// The direction at each of `places` of `run`, `[d]` each. Files, tokens and random numbers give one vector for all.
+    /// Returns the direction at each of `places` of `run`, `[d]` each. Files, tokens and random numbers give the same
+    /// vector at every place.
     ///
     /// # Errors
-    /// A file that cannot be read or has another width, a direction that lacks what it refers to, a place outside of the
-    /// field, or a zero direction that was to be made unit length.
+    /// A file that cannot be read or has another width, a missing input of the direction, a place outside of the field,
+    /// or a zero direction that was to have unit length.
     pub fn resolve_all(&self, run: &Run, places: &[Place], context: Context<'_>) -> Result<Vec<Vec<f32>>> {
         let (_, tokens, d) = shape(run);
         places.iter().try_for_each(|place| inside(*place, run))?;
@@ -111,10 +114,10 @@ impl Direction {
     }
 }
 
-/// Makes the direction at a place unit length.
+/// Scales the direction at a place to unit length.
 ///
 /// # Errors
-/// It is zero.
+/// A zero direction.
 pub fn make_unit(v: &mut [f32], (level, token): Place) -> Result<()> {
     let size = norm(v);
     if size == 0.0 {
@@ -124,7 +127,7 @@ pub fn make_unit(v: &mut [f32], (level, token): Place) -> Result<()> {
     Ok(())
 }
 
-/// The seed of `NAME:SEED`; 0 without one.
+/// Parses the seed of `NAME:SEED`. An empty one is 0.
 pub(crate) fn parse_seed(name: &str, seed: &str) -> Result<u64> {
     match seed {
         "" => Ok(0),

@@ -1,12 +1,12 @@
-//! The crate's one error type.
+//! The error type of this crate.
 
 use std::path::PathBuf;
 
-/// What can go wrong in an analysis. Every message is one line that names the cause and the fix.
+/// An error of an analysis. Every message is one line that names the cause and the fix.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The model, the prompt or the device.
+    /// An error of the model, the prompt or the device.
     #[error(transparent)]
     Model(#[from] resolvent_model::Error),
     /// Inputs of an analysis do not fit each other.
@@ -17,14 +17,15 @@ pub enum Error {
     Certificate {
         /// Name of the check.
         name: String,
-        /// What was measured.
+        /// The measured figure.
         value: f64,
-        /// What is allowed, rounding included.
+        /// The largest allowed figure, rounding included.
         bound: f64,
-        /// The executor in use, where it is known: `host` or `gpu`.
+        /// The executor in use, if it is known: `host` or `gpu`.
         executor: Option<String>,
     },
-    /// The same, of a model that rounds the inputs of products: an analysis of small differences of values sees that.
+    /// A result fails its own check, and the model rounds the inputs of products. Analyses of small differences of
+    /// values detect that rounding.
     #[error(
         "check `{name}` failed: {value:.3e} exceeds the tolerance {bound:.1e}; rounded inputs are too imprecise for this \
          analysis: run again without --f16-inputs"
@@ -32,12 +33,12 @@ pub enum Error {
     Rounded {
         /// Name of the check.
         name: String,
-        /// What was measured.
+        /// The measured figure.
         value: f64,
-        /// What is allowed.
+        /// The largest allowed figure, rounding included.
         bound: f64,
     },
-    /// A number of a result is NaN or infinite where only a finite one has a meaning.
+    /// A number of a result is NaN or infinite where only a finite one is meaningful.
     #[error(
         "`{array}` is {value} at {place}: the analysis leaves the range of f32; check the size of the weights and of the \
          directions"
@@ -63,7 +64,7 @@ pub enum Error {
 /// `Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What to do about a failed check. A device that is in use already is no advice.
+/// Returns the advice for a failed check. It suggests `--device host` unless the host is in use already.
 fn advice(executor: Option<&str>) -> &'static str {
     match executor {
         Some("host") => "report this with the command and the model",

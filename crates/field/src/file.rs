@@ -1,4 +1,4 @@
-//! Files that appear whole: written beside their place under a passing name, and renamed.
+//! Writes files whole: under a temporary name in the same directory, followed by a rename.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -8,18 +8,20 @@ use crate::error::{Error, Result};
 /// Checks that a file could be written to `path`, before the work is done.
 ///
 /// # Errors
-/// A directory that is missing or not writable, or a path that is one.
+/// A directory that is missing or not writable, or a path that is a directory itself.
 pub fn check_writable(path: &Path) -> Result<()> {
     match Target::of(path)? {
         Target::File(at) => temporary(path, &at).map(|_| ()),
-        // Opening a pipe waits for its reader, and a reader takes what opens and closes it for the whole.
+        // Opening a pipe would wait for its reader, and the reader would take the pipe's closing for the end of the
+        // output.
         Target::Stream(_) => Ok(()),
     }
 }
 
-/// Writes a file whole: to a temporary file beside it, which is then renamed and replaces what was there. A symbolic link
-/// stays a link and its target is replaced; a file that is replaced keeps its permissions. What is no regular file, such as a
-/// pipe or a device, is written to directly.
+/// Writes a file whole: to a temporary file beside it, which is then renamed and replaces what was there.
+///
+/// A symbolic link stays a link, and its target is replaced. The new file gets the permissions of the one that it
+/// replaces. A path that is not a regular file, such as a pipe or a device, is written to directly.
 ///
 /// # Errors
 /// As [`check_writable`], or a full disk.
@@ -40,33 +42,33 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     }
 }
 
-/// What writing to a path changes.
+/// What a write to a path changes.
 pub(crate) enum Target {
-    /// This file, which need not exist.
+    /// A regular file, which need not exist.
     File(PathBuf),
-    /// A pipe, a terminal or another device: nothing that a rename may replace.
+    /// A pipe, a terminal or another device, which a rename must not replace.
     Stream(PathBuf),
 }
 
 impl Target {
-    /// Follows the symbolic links of `path`.
+    /// Finds the target of `path` by following its symbolic links.
     pub(crate) fn of(path: &Path) -> Result<Self> {
-        let at = followed(path).map_err(|e| misplaced(path, &e))?;
+        let at = resolve_links(path).map_err(|e| misplaced(path, &e))?;
         match std::fs::metadata(&at) {
             Ok(found) if found.is_dir() => Err(misplaced(path, &io::ErrorKind::IsADirectory.into())),
             Ok(found) if !found.is_file() => Ok(Self::Stream(at)),
-            // A directory that is missing shows when a file is made in it.
+            // A missing directory is reported when a file is created in it.
             Ok(_) | Err(_) => Ok(Self::File(at)),
         }
     }
 }
 
-/// As many links as Linux follows.
+/// Number of links that Linux follows.
 const MOST_LINKS: usize = 40;
 
-/// The path at the end of a chain of symbolic links. The last link may name a file that does not exist yet, which is why
-/// canonical paths are of no use.
-fn followed(path: &Path) -> io::Result<PathBuf> {
+/// Returns the path at the end of a chain of symbolic links. The last link may name a file that does not exist yet, so
+/// `canonicalize` is of no use.
+fn resolve_links(path: &Path) -> io::Result<PathBuf> {
     let mut at = path.to_owned();
     for _ in 0..MOST_LINKS {
         match std::fs::read_link(&at) {
@@ -77,7 +79,7 @@ fn followed(path: &Path) -> io::Result<PathBuf> {
     Err(io::Error::other("its symbolic links form a loop"))
 }
 
-/// Gives `file` the permissions of the file at `at`, which it is about to replace, if there is one.
+/// Gives `file` the permissions of the file at `at`, if there is one. `file` is about to replace it.
 pub(crate) fn keep_permissions(file: &std::fs::File, at: &Path) -> io::Result<()> {
     match std::fs::metadata(at) {
         Ok(old) if cfg!(unix) => file.set_permissions(old.permissions()),
@@ -85,7 +87,7 @@ pub(crate) fn keep_permissions(file: &std::fs::File, at: &Path) -> io::Result<()
     }
 }
 
-/// The error of a write to `path` that had begun.
+/// Returns the error of a write to `path` that failed after it began.
 pub(crate) fn unwritten(path: &Path, error: &io::Error) -> Error {
     let reason = format!("cannot be written: {error}; is the disk full, or the size of files limited (ulimit -f)?");
     Error::File { path: path.to_owned(), reason }
@@ -96,11 +98,12 @@ fn misplaced(path: &Path, error: &io::Error) -> Error {
     Error::File { path: path.to_owned(), reason }
 }
 
-/// A temporary file beside `at`, which is what `path` names.
+/// Creates a temporary file beside `at`, the file at the end of the links of `path`.
 fn temporary(path: &Path, at: &Path) -> Result<tempfile::NamedTempFile> {
     let dir = at.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
-    // A result is a new file like any other, so the user's mask decides who reads it; the crate's own default is private.
+    // A result is a new file like any other, so the user's umask decides who can read it. The default of `tempfile` is
+    // private.
     #[cfg(unix)]
     let builder = builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     builder.tempfile_in(dir).map_err(|e| misplaced(path, &e))
@@ -138,7 +141,8 @@ mod tests {
             let folder = tempfile::tempdir().expect("a folder");
             let at = |name: &str| folder.path().join(name);
             std::fs::create_dir(at("data")).expect("a folder");
-            // Relative to the folder of the link, through a second link, to a file that does not exist yet.
+            // The first link is relative to its folder and leads through a second link to a file that does not exist
+            // yet.
             symlink("data/second", at("first")).expect("a link");
             symlink("real", at("data/second")).expect("a link");
             for bytes in [&b"new"[..], b"newer"] {
@@ -167,7 +171,7 @@ mod tests {
                 assert_eq!(mode(&path), wanted, "{wanted:o}");
                 std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).expect("ours");
             }
-            // A new file is as any new file of this process: its mask decides.
+            // A new file gets the permissions of any new file of this process, by its umask.
             std::fs::write(&plain, b"").expect("writable");
             write_whole(&fresh, b"").expect("writes");
             assert_eq!(mode(&fresh), mode(&plain));

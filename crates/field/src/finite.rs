@@ -1,12 +1,12 @@
 //! Refuses NaN and infinity in results.
 //!
-//! The model refuses them where numbers come from the device, so statistics and certificates never see one. What is left
-//! is arithmetic of the analyses themselves. Every array of a result passes through [`check`], which knows where NaN or
-//! infinity is an answer.
+//! The model refuses them in numbers from the device, so statistics and certificates never see one. Only the arithmetic
+//! of the analyses themselves can still produce them. Every array of a result passes through [`check`], which knows
+//! where NaN or infinity is a valid answer.
 
 use crate::error::Error;
 
-/// A number that is not finite, and where it is.
+/// A number that is not finite, and its place.
 #[derive(Clone, Debug)]
 pub(crate) struct Broken {
     array: String,
@@ -15,13 +15,13 @@ pub(crate) struct Broken {
 }
 
 impl Broken {
-    /// The error that names it.
+    /// Returns the error that names the number and its place.
     pub(crate) fn error(&self) -> Error {
         Error::NotFinite { array: self.array.clone(), value: self.value, place: self.place.clone() }
     }
 }
 
-/// Arrays in which NaN or infinity is an answer: analysis, array, and what it means.
+/// Arrays in which NaN or infinity is a valid answer: analysis, array, and meaning.
 const ANSWERS: [(&str, &str, &str); 12] = [
     ("regime", "radius", "infinite where J does not depend on the source, NaN where rounding hides the crossing"),
     ("regime", "jet_radius", "infinite without a second order, NaN without a first"),
@@ -37,8 +37,8 @@ const ANSWERS: [(&str, &str, &str); 12] = [
     ("interactions", "error", "NaN where both effects are 0"),
 ];
 
-/// Analyses whose arrays are finite but for [`ANSWERS`]. The others put together what these have checked: steps of a study,
-/// comparisons of models, where a statistic may be undefined.
+/// Analyses whose arrays must be finite, except for [`ANSWERS`]. All other results combine arrays that these have
+/// checked, such as steps of a study or comparisons of models. A statistic of them may be undefined.
 const CHECKED: [&str; 10] = [
     "run",
     "sensitivity",
@@ -52,11 +52,12 @@ const CHECKED: [&str; 10] = [
     "slice",
 ];
 
-/// Looks for NaN and infinity in an array of `analysis`. `None` where there are none; otherwise how many there are, with
-/// their meaning, as the metadata state it.
+/// Looks for NaN and infinity in an array of `analysis`.
+///
+/// Returns `None` if there are none. Otherwise returns how many there are and what they mean, as the metadata state it.
 ///
 /// # Errors
-/// A number that is not finite where that is no answer.
+/// A number that is not finite where that is not a valid answer.
 pub(crate) fn check(
     analysis: &str,
     name: &str,
@@ -76,14 +77,14 @@ pub(crate) fn check(
     Ok(Some(format!("{count} of {}: {meaning}", data.len())))
 }
 
-/// The index of number `at` on each axis: `level 2, token 0, d 17`.
+/// Returns the index of element `at` on each axis, such as `level 2, token 0, d 17`.
 fn place(axes: &[(&str, usize)], at: usize) -> String {
-    let mut left = axes.iter().map(|axis| axis.1).product::<usize>();
+    let mut stride = axes.iter().map(|axis| axis.1).product::<usize>();
     let mut rest = at;
     let mut index = |&(name, length): &(&str, usize)| {
-        left /= length.max(1);
-        let i = rest / left.max(1);
-        rest %= left.max(1);
+        stride /= length.max(1);
+        let i = rest / stride.max(1);
+        rest %= stride.max(1);
         format!("{name} {i}")
     };
     axes.iter().map(&mut index).collect::<Vec<_>>().join(", ")
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_that_means_something_is_counted() {
+    fn valid_answers_are_counted() {
         let found = check("regime", "radius", &[("site", 3)], &[1.0, f32::NAN, f32::INFINITY]).expect("allowed");
         assert!(found.as_deref().is_some_and(|text| text.starts_with("2 of 3: infinite where J")), "{found:?}");
         assert!(check("sensitivity", "radius", &[("site", 1)], &[f32::NAN]).is_err());

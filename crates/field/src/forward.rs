@@ -1,4 +1,4 @@
-//! The plain forward pass: field and logits.
+//! The forward pass: field and logits of a run.
 
 use resolvent_model::{Edit, Observable, Run, Site};
 
@@ -7,10 +7,11 @@ use crate::error::Result;
 use crate::labelled::Labelled;
 use crate::place::shape;
 
-/// Field and logits of a run: arrays `field [L+1, T, d]`, `logits [T, V]`, or `[1, V]` of the last position.
+/// Returns the field and the logits of a run: arrays `field [L+1, T, d]` and `logits [T, V]`, or `[1, V]` of the last
+/// position if `last_only` is set.
 ///
-/// Certificate: the last token's row computed once more on its own, over the keys and values of the others, gives the
-/// same logit as the whole prompt did.
+/// Certificate: the last token's row is computed once more on its own, over the keys and values of the other tokens.
+/// Its largest logit is the same as in the pass over the whole prompt.
 ///
 /// # Errors
 /// A device error, or a check that fails.

@@ -1,11 +1,11 @@
 //! The geometry of propagation: where the energy of a response field goes.
 //!
-//! With r the response to a source at (l, t), its energy at a place is `e[l', t'] = |r[l', t']|^2`, and by level and
-//! distance in tokens `E[l', D] = e[l', t + D]`. Of each level l' >= l:
+//! Let r be the response to a source at (l, t). Its energy at a place is `e[l', t'] = |r[l', t']|^2`; by level and
+//! distance in tokens it is `E[l', D] = e[l', t + D]`. Each level l' >= l has:
 //!
 //! ```text
 //! energy    E(l')  = sum_D E[l', D]
-//! stays     S(l')  = E[l', 0] / E(l')                      the share that is still at the source's token
+//! stays     S(l')  = E[l', 0] / E(l')                      the share at the source's own token
 //! centroid  c(l')  = sum_D D E[l', D] / E(l')              in tokens
 //! width     w(l')  = sqrt(sum_D (D - c)^2 E[l', D] / E(l'))
 //! front     F(l')  = the least D with 90 % of the energy within 0..D
@@ -33,7 +33,7 @@ pub struct Geometry {
     pub velocity: f64,
 }
 
-/// Share of the energy behind the front.
+/// Share of the energy within the front.
 const FRONT: f64 = 0.9;
 
 impl Geometry {
@@ -42,7 +42,7 @@ impl Geometry {
         let levels = norm.len() / tokens;
         let zeros = || vec![0.0; levels];
         let mut by_distance = vec![0.0; levels * tokens];
-        let mut of = Self {
+        let mut geometry = Self {
             energy: zeros(),
             by_distance: Vec::new(),
             stays: zeros(),
@@ -51,7 +51,7 @@ impl Geometry {
             front: zeros(),
             velocity: f64::NAN,
         };
-        let mut track = Vec::new();
+        let mut centroids = Vec::new();
         for l in level..levels {
             let row = &norm[l * tokens + token..(l + 1) * tokens];
             let energy: Vec<f64> = row.iter().map(|&x| f64::from(x).powi(2)).collect();
@@ -72,16 +72,16 @@ impl Geometry {
                 within += e;
                 within >= FRONT * total
             });
-            of.energy[l] = total as f32;
-            of.stays[l] = (energy[0] / total) as f32;
-            of.centroid[l] = centroid as f32;
-            of.width[l] = moment(centroid, 2).sqrt() as f32;
-            of.front[l] = front.unwrap_or(energy.len() - 1) as f32;
-            track.push(((l - level) as f64, centroid));
+            geometry.energy[l] = total as f32;
+            geometry.stays[l] = (energy[0] / total) as f32;
+            geometry.centroid[l] = centroid as f32;
+            geometry.width[l] = moment(centroid, 2).sqrt() as f32;
+            geometry.front[l] = front.unwrap_or(energy.len() - 1) as f32;
+            centroids.push(((l - level) as f64, centroid));
         }
-        of.by_distance = by_distance;
-        of.velocity = slope(&track);
-        of
+        geometry.by_distance = by_distance;
+        geometry.velocity = slope(&centroids);
+        geometry
     }
 }
 
@@ -98,7 +98,7 @@ fn slope(points: &[(f64, f64)]) -> f64 {
 mod tests {
     use super::*;
 
-    /// A source at (1, 1) of four levels and five tokens whose energy moves one token a level, and spreads.
+    /// A source at (1, 1) in a field of four levels and five tokens. Its energy moves one token a level, and spreads.
     #[test]
     fn a_known_cone() {
         let mut norm = vec![0.0f32; 4 * 5];

@@ -10,18 +10,19 @@ use crate::noise;
 use crate::place::{Place, inside, shape};
 use crate::slope::{CURVED_FIELD, amplitudes, first_to_pass};
 
-/// What to add to a response field.
+/// Optional parts of the result of [`green_with`].
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct GreenOptions {
-    /// The geometry of its propagation; see [`Geometry`].
+    /// Whether to compute the geometry of propagation; see [`Geometry`].
     pub geometry: bool,
-    /// How many random directions to send out beside the source, and the seed of the first.
+    /// Number of random directions to propagate besides the source, and the seed of the first.
     pub directions: (usize, u64),
 }
 
-/// The response field of a source `[d]` at (level, token): arrays `response [L+1, T, d]`, `norm [L+1, T]`.
+/// Computes the response field of a source `[d]` at (level, token): arrays `response [L+1, T, d]` and `norm [L+1, T]`.
 ///
-/// Certificates: exact zeros outside the causal cone; the adjoint identity; a finite difference of the whole final level.
+/// Certificates: exact zeros outside the causal cone, the adjoint identity, and a finite difference of the whole last
+/// level.
 ///
 /// # Errors
 /// A source that does not fit, a device error, or a check that fails.
@@ -29,9 +30,11 @@ pub fn green(run: &Run, level: usize, token: usize, source: &[f32]) -> Result<La
     green_with(run, (level, token), source, GreenOptions::default())
 }
 
-/// As [`green`], with what `options` ask for: `energy`, `stays`, `centroid`, `width`, `front [L+1]`, `by_distance [L+1, T]`,
-/// `velocity [1]`; and `gain [N, L+1]`, the length of the response to each random unit direction at each level, with
-/// `anisotropy [L+1]`, the largest squared gain over the mean one: 1 where all directions are answered alike.
+/// As [`green`], with the arrays that `options` ask for.
+///
+/// The geometry has `energy`, `stays`, `centroid`, `width`, `front [L+1]`, `by_distance [L+1, T]` and `velocity [1]`.
+/// For random directions, `gain [N, L+1]` is the length of the response to each random unit direction at each level.
+/// `anisotropy [L+1]` is the largest squared gain over the mean one: 1 if all directions have the same gain.
 ///
 /// # Errors
 /// As [`green`].
@@ -73,7 +76,7 @@ pub fn green_with(run: &Run, place: Place, source: &[f32], options: GreenOptions
     result.certify(leaked)?.certify(slope)?.certify(adjoint(&linear, 1)?)
 }
 
-/// Length of the response at each level to `count` random unit directions: `[N, L+1]`.
+/// Returns the length of the response at each level to `count` random unit directions, `[N, L+1]`.
 ///
 /// # Errors
 /// A place outside of the field, or a device error.
@@ -94,22 +97,25 @@ pub fn gains(run: &Run, (level, token): Place, (count, seed): (usize, u64)) -> R
     Ok(gain)
 }
 
-/// The largest squared gain over the mean one; 0 where nothing answers.
+/// Returns the largest squared gain over the mean one; 0 if all gains are zero.
 fn anisotropy<'a>(gains: impl Iterator<Item = &'a f32>) -> f32 {
     let squares: Vec<f64> = gains.map(|&g| f64::from(g).powi(2)).collect();
     let (most, sum) = squares.iter().fold((0.0f64, 0.0), |(m, s), x| (m.max(*x), s + x));
     if sum == 0.0 { 0.0 } else { (most * squares.len() as f64 / sum) as f32 }
 }
 
-/// How many places outside of the causal cone of (level, token) have a response, of norms `[L+1, T]`.
+/// Checks that no place outside of the causal cone of (level, token) has a response, by the norms `[L+1, T]`. The
+/// figure is the number of places that have one.
 pub(crate) fn causal_zeros(norm: &[f32], tokens: usize, (level, token): Place) -> Certificate {
     let outside = |i: usize| i / tokens < level || i % tokens < token || (i / tokens == level && i % tokens != token);
     let leaked = norm.iter().enumerate().filter(|&(i, &n)| outside(i) && n != 0.0).count();
     Certificate::new("causal_zeros", leaked as f64, 0.0)
 }
 
-/// The central difference of h\[L\] along the source, against the response there, relative to its norm. As for J, the
-/// second order gives the amplitude: see [`crate::slope`].
+/// Compares the central difference of h\[L\] along the source with the response there, relative to the norm of the
+/// response.
+///
+/// As for J, the second order gives the amplitude; see [`crate::slope`].
 pub(crate) fn slope(run: &Run, (level, token): Place, source: &[f32], last: &[f32]) -> Result<Certificate> {
     let (levels, tokens, d) = shape(run);
     let (size, first) = (norm(source), norm(last));

@@ -1,9 +1,9 @@
-//! Interactions of pairs of sources: what their joint response has beyond the sum of their own.
+//! Interactions of pairs of sources: the part of their joint response that the sum of their own responses lacks.
 //!
 //! With `e(s) = J(h + s) - J(h)`, the interaction `e(s1 + s2) - e(s1) - e(s2)` is `s1^T H s2` to second order. N
-//! Hessian-vector products give all N^2 of them; N (N + 1) / 2 joint runs give the true ones.
+//! Hessian-vector products give all N^2 of these terms; N (N + 1) / 2 joint runs give the actual interactions.
 //!
-//! Two patches can be joined in two ways, see [`Joint`].
+//! Two patches can be joined in two ways; see [`Joint`].
 
 mod put;
 
@@ -22,19 +22,19 @@ use crate::site_kind::SiteKind;
 use crate::stats::Pairs;
 use crate::superposition::superposition;
 
-/// What two patches do together.
+/// How two patches are joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Joint {
-    /// Both clean values are put in place. What the first patch does at the place of the second is overwritten, so patches
-    /// along one path interact already to first order.
+    /// Both clean values are put in place. At its own place, the second patch overwrites what the first one does. So
+    /// patches along one path interact already to first order.
     Put,
-    /// Both displacements `y_clean - y_corrupted` are added. The second place then has its displacement on top of what the
-    /// first patch does there.
+    /// Both displacements `y_clean - y_corrupted` are added. The place of the second patch then has its displacement on
+    /// top of what the first patch does there.
     Add,
 }
 
 impl Joint {
-    /// Its name on the command line and in result files.
+    /// Returns the name on the command line and in result files.
     pub fn name(self) -> &'static str {
         match self {
             Self::Put => "put",
@@ -60,14 +60,17 @@ impl FromStr for Joint {
     }
 }
 
-/// `|<s1, H s2> - <s2, H s1>|` over `|s1| |H s2|`: the same number by two products.
+/// Tolerance of `|<s1, H s2> - <s2, H s1>|` over `|s1| |H s2|`: the same number from two products.
 const SAME_PAIR: f64 = 2e-5;
 
-/// Interactions of all pairs of `sources`, which are added at their places: arrays `interaction [N, N]` = s_i^T H s_j,
-/// `interaction_actual [N, N]` by joint runs, `single [N]` = e(s_i). On the diagonal a source meets itself: `e(2 s) - 2 e(s)`.
-/// The sites are in the metadata, as `SITE@TOKEN` with blanks between them.
+/// Computes the interactions of all pairs of `sources`, which are added at their places.
 ///
-/// Certificates: the map's two triangles agree; the Hessian is symmetric along random directions; joint runs alone.
+/// Arrays: `interaction [N, N]` = s_i^T H s_j, `interaction_actual [N, N]` from joint runs, and `single [N]` = e(s_i).
+/// On the diagonal a source is paired with itself: `e(2 s) - 2 e(s)`. The metadata list the sites as `SITE@TOKEN`,
+/// separated by blanks.
+///
+/// Certificates: the two triangles of the map agree, the Hessian is symmetric along random directions, and joint runs
+/// agree with the same runs alone.
 ///
 /// # Errors
 /// No sources, a source that does not fit, a device error, or a check that fails.
@@ -82,7 +85,7 @@ pub fn interactions(run: &Run, observable: &Observable, sources: &[Source]) -> R
     joined(run, observable, &edits, (&map, &agreed))?.certify(triangles)?.certify(symmetry(&linear, observable, 1)?)
 }
 
-/// `s_i^T H s_j` of all pairs, and the check that both triangles of the map agree.
+/// Returns `s_i^T H s_j` of all pairs, and the check that both triangles of the map agree.
 fn products(
     linear: &Linearization<'_>,
     observable: &Observable,
@@ -104,18 +107,19 @@ fn products(
             }
         }
     })?;
-    let apart = (0..n * n).map(|k| {
+    let differences = (0..n * n).map(|k| {
         let mirror = k % n * n + k / n;
         (map[k] - map[mirror]).abs() / sizes[k].max(sizes[mirror]).max(f64::MIN_POSITIVE)
     });
-    let triangles = apart.fold(0.0, worse);
+    let triangles = differences.fold(0.0, worse);
     Ok((map, Certificate::new("triangles", triangles, SAME_PAIR)))
 }
 
-/// Compares a map with the actual interactions, to a noise floor.
+/// Selects which predictions to compare with the actual interactions, which are known to a noise floor.
 type Compare<'a> = &'a dyn Fn(&[f32], f64) -> Pairs;
 
-/// Joint runs of all pairs of edits beside what was predicted of them: the map, and which pairs of it to compare.
+/// Runs all pairs of edits jointly and returns their interactions beside the predicted map. `agreed` selects the pairs
+/// of the map to compare.
 fn joined(
     run: &Run,
     observable: &Observable,
@@ -130,7 +134,7 @@ fn joined(
     for (&(i, j), &x) in pairs.iter().zip(of("interaction")) {
         (actual[i * n + j], actual[j * n + i]) = (x, x);
     }
-    // An interaction is made of the values of four runs.
+    // An interaction combines the values of four runs.
     let floor = 2.0 * joint.number(noise::NAME).unwrap_or(0.0);
     let agreement = agreed(&actual, floor).agreement();
     let (square, single) = ([("source", n), ("with", n)], of("single").to_vec());
@@ -149,9 +153,11 @@ fn joined(
 }
 
 impl Labelled {
-    /// A result of [`crate::patch_at`] with the interactions of the `count` patches of largest first-order effect at sites of
-    /// `kind`, joined as `joint` says: arrays `interaction`, `interaction_actual [N, N]`; in the metadata their sites
-    /// (`interaction_sites`) and how they were joined (`interaction_joint`).
+    /// Adds interactions to a result of [`crate::patch_at`]: those of the `count` patches with the largest first-order
+    /// effects at sites of `kind`, joined as `joint` selects.
+    ///
+    /// Arrays: `interaction` and `interaction_actual [N, N]`. The metadata list the sites (`interaction_sites`) and how
+    /// the patches were joined (`interaction_joint`).
     ///
     /// # Errors
     /// As [`interactions`], or sites that the runs were not prepared for.

@@ -1,4 +1,4 @@
-//! Labelled results: named arrays with named axes, the checks that they passed, and where they come from.
+//! Labelled results: named arrays with named axes, the checks that they passed, and their provenance.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,17 +19,17 @@ pub struct Array {
     pub name: &'static str,
     /// Axes with their lengths, outermost first, such as `("level", 13)`.
     pub axes: Vec<(&'static str, usize)>,
-    /// The numbers.
+    /// The elements, row-major.
     pub data: Vec<f32>,
 }
 
-/// What stands before the noise floor in the metadata of a check.
+/// The text before the noise floor in the metadata of a check.
 pub(crate) const NOISE: &str = ", noise ";
 
-/// What metadata says of weights and inputs that are not rounded.
+/// The metadata of weights and inputs that are not rounded.
 const FULL: &str = "f32";
 
-/// The result of one analysis: what the library returns and what the commands write.
+/// The result of one analysis, as the library returns it and the commands write it.
 #[derive(Clone, Debug, Default)]
 pub struct Labelled {
     /// Arrays, in the order in which they are documented.
@@ -38,17 +38,17 @@ pub struct Labelled {
     pub certificates: Vec<Certificate>,
     /// Provenance and parameters.
     pub metadata: BTreeMap<String, String>,
-    /// The first array with a number that is not finite: no check passes and nothing is written with it.
+    /// The first array that must be finite and is not. If there is one, no check passes and nothing is written.
     broken: Option<Broken>,
 }
 
 impl Labelled {
-    /// The metadata alone, for a result that is made of several.
+    /// Returns a copy of the metadata without arrays or checks, for a result that combines several.
     pub(crate) fn metadata_alone(&self) -> Self {
         Self { metadata: self.metadata.clone(), ..Self::default() }
     }
 
-    /// An empty result of `analysis` with the provenance of `run`.
+    /// Creates an empty result of `analysis` with the provenance of `run`.
     pub fn new(analysis: &str, run: &Run) -> Self {
         let (model, info) = (run.model(), run.model().device().info().clone());
         let tokens: Vec<String> = run.tokens().iter().map(u32::to_string).collect();
@@ -81,8 +81,10 @@ impl Labelled {
         Self { metadata, ..Self::default() }
     }
 
-    /// Adds an array. NaN or infinity in it fails the next check and the writing of the result, unless it is an answer
-    /// there, as for a radius: then the metadata count it under `not_finite.NAME`.
+    /// Adds an array.
+    ///
+    /// NaN or infinity in it fails the next check and the writing of the result. If it is a valid answer there, as for
+    /// a radius, the metadata count it under `not_finite.NAME` instead.
     #[must_use]
     pub fn with(mut self, name: &'static str, axes: &[(&'static str, usize)], data: Vec<f32>) -> Self {
         debug_assert_eq!(axes.iter().map(|a| a.1).product::<usize>(), data.len(), "{name}");
@@ -96,14 +98,14 @@ impl Labelled {
         self
     }
 
-    /// Adds a fact to the metadata.
+    /// Adds an entry to the metadata.
     #[must_use]
     pub fn note(mut self, key: &str, value: impl Into<String>) -> Self {
         self.metadata.insert(key.to_owned(), value.into());
         self
     }
 
-    /// Adds a check, or fails with it.
+    /// Adds a check that passes, or returns its error.
     ///
     /// # Errors
     /// The check fails, or an array is not finite.
@@ -116,7 +118,7 @@ impl Labelled {
         Ok(self)
     }
 
-    /// The error of a check that failed, with what can be done about it here.
+    /// Returns the error of a failed check, with advice that fits the metadata.
     pub(crate) fn failed(&self, certificate: &Certificate) -> Error {
         let of = |key: &str| self.metadata.get(key).map(String::as_str);
         match of("inputs") {
@@ -129,25 +131,25 @@ impl Labelled {
         }
     }
 
-    /// Fails if an array has a number that is not finite where that is no answer.
+    /// Returns an error if an array has a number that is not finite where that is not a valid answer.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] of the first such array.
+    /// [`Error::NotFinite`] for the first such array.
     pub fn finite(&self) -> Result<()> {
         self.broken.as_ref().map_or(Ok(()), |broken| Err(broken.error()))
     }
 
-    /// The array `name`.
+    /// Returns the array `name`, if the result has it.
     pub fn array(&self, name: &str) -> Option<&Array> {
         self.arrays.iter().find(|a| a.name == name)
     }
 
-    /// A number of the metadata.
+    /// Returns an entry of the metadata as a number, if it is one.
     pub fn number(&self, key: &str) -> Option<f64> {
         self.metadata.get(key)?.parse().ok()
     }
 
-    /// All metadata as strings: provenance, the axes of each array, the checks with their figures.
+    /// Returns all metadata as strings: provenance, the axes of each array, and the checks with their figures.
     pub(crate) fn strings(&self) -> BTreeMap<String, String> {
         let axes = self.arrays.iter().map(|a| {
             let names: Vec<&str> = a.axes.iter().map(|(name, _)| *name).collect();
@@ -162,7 +164,7 @@ impl Labelled {
         own.chain(axes).chain(checks).collect()
     }
 
-    /// As one JSON object: `arrays` (name to `shape` and row-major `data`) and `metadata`.
+    /// Returns the result as one JSON object: `arrays` (name to `shape` and row-major `data`) and `metadata`.
     pub fn to_json(&self) -> String {
         let arrays: Map<String, Value> = self
             .arrays
@@ -175,7 +177,7 @@ impl Labelled {
         json!({ "arrays": arrays, "metadata": self.strings() }).to_string()
     }
 
-    /// As the bytes of a safetensors file, f32: the same bytes for the same result.
+    /// Returns the bytes of a safetensors file in f32. Equal results give equal bytes.
     fn to_safetensors(&self) -> Result<Vec<u8>> {
         let planned: Vec<Planned> = self.arrays.iter().map(|a| Planned::new(a.name, &a.axes)).collect();
         let mut bytes = header(&planned, &self.strings(), 0)?;
@@ -195,7 +197,7 @@ impl Labelled {
     /// Writes the result whole: to a temporary file beside `path`, which is then renamed.
     ///
     /// # Errors
-    /// As [`Labelled::check_path`], two arrays of one name, an array that is not finite, or a full disk.
+    /// As for [`Labelled::check_path`], two arrays of one name, an array that is not finite, or a full disk.
     pub fn write(&self, path: &Path) -> Result<()> {
         self.finite()?;
         distinct_names(self.arrays.iter().map(|a| a.name))?;

@@ -1,25 +1,26 @@
-//! The theory: one analysis a file, each returning a [`Labelled`] result with axes, certificates and provenance.
+//! The analyses of the theory, one in each file. Each returns a [`Labelled`] result with axes, certificates and
+//! provenance.
 //!
 //! | analysis | what it computes |
 //! |---|---|
 //! | [`forward`] | field and logits of a run |
 //! | [`sensitivity`] | `chi[l, t] = dJ / dh[l, t]` |
-//! | [`patch`] | the effect of putting each clean h\[l, t\] into a corrupted run, beside its first-order prediction |
+//! | [`patch`] | the effect of putting each clean h\[l, t\] into a corrupted run, and its first-order prediction |
 //! | [`predict`] | predictors of patch effects side by side, with their costs |
-//! | [`superposition`] | joint responses of pairs of sources, beside the sums of their own |
-//! | [`interactions`] | what pairs of sources do beyond their sum, by Hessian-vector products and by joint runs |
-//! | [`regime`] | how far the first-order response holds, over amplitudes; the linear radius |
+//! | [`superposition`] | joint responses of pairs of sources, and the sums of their own responses |
+//! | [`interactions`] | joint responses of pairs beyond those sums, by Hessian-vector products and by joint runs |
+//! | [`regime`] | the error of the first-order response over amplitudes, and the linear radius |
 //! | [`green`] | the response field of a source, and the geometry of its propagation |
-//! | [`reconstruction`] | what a linearisation in a mode makes of the run's own input |
+//! | [`reconstruction`] | the run's own input, passed through a linearisation in a mode |
 //! | [`Slice`] | blocks of the Green operator between two bases, for all causal pairs |
 //! | [`spectrum`] | leading singular triplets of the operator between places |
-//! | [`invert`] | sources that change observables as asked, verified by the model's own forward pass |
-//! | [`transfer`] | how much of another prompt's answer each displacement carries over |
-//! | [`scale`] | a small model's responses as predictions of a large one's |
-//! | [`study`] | all of it on one model and a set of prompts, with verdicts |
+//! | [`invert`] | sources that change observables as requested, verified by the model's own forward pass |
+//! | [`transfer`] | how much of another prompt's answer each displacement transfers |
+//! | [`scale`] | a small model's responses as predictions of those of a large model |
+//! | [`study`] | all of these on one model and a set of prompts, with verdicts |
 //!
-//! A certificate that fails is an error: no analysis returns numbers that fail their own check. Where a result has many
-//! places and the checks of some fail, those are marked and their numbers are NaN.
+//! A certificate that fails is an error: no analysis returns numbers that fail their own check. If a result has many
+//! places and the checks of some fail, those places are marked and their numbers are NaN.
 
 mod bases;
 mod certificate;

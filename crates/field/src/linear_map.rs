@@ -1,4 +1,4 @@
-//! Linear maps that are known by what they do: what Krylov methods, singular values and the inverse problem work on.
+//! Linear maps that are known only by their products with vectors, for Krylov methods, singular values and inversion.
 
 use resolvent_model::{Linearization, Seed, Source, gaussian};
 
@@ -6,44 +6,45 @@ use crate::certificate::{ADJOINT, Certificate, dot, norm};
 use crate::error::Result;
 use crate::place::shape;
 
-/// A linear map A between spaces of f32 vectors. Batches are as cheap as the map can make them.
+/// A linear map A between spaces of f32 vectors. Its products take batches of vectors, which a map can compute
+/// together.
 pub trait LinearMap {
-    /// Length of `A x`.
+    /// Returns the length of `A x`.
     fn rows(&self) -> usize;
 
-    /// Length of x.
+    /// Returns the length of x.
     fn columns(&self) -> usize;
 
-    /// `A x` for each x `[columns]`.
+    /// Returns `A x` for each x `[columns]`.
     ///
     /// # Errors
     /// A device error.
     fn apply(&self, x: &[Vec<f32>]) -> Result<Vec<Vec<f32>>>;
 
-    /// `A^T y` for each y `[rows]`.
+    /// Returns `A^T y` for each y `[rows]`.
     ///
     /// # Errors
     /// A device error.
     fn apply_transpose(&self, y: &[Vec<f32>]) -> Result<Vec<Vec<f32>>>;
 
-    /// Bytes of host memory that a batch of `count` vectors takes besides the vectors themselves.
+    /// Returns the bytes of host memory that a batch of `count` vectors takes besides the vectors themselves.
     fn scratch(&self, count: usize) -> usize;
 }
 
-/// `<y, A x>` and `<A^T y, x>` for random x and y.
+/// Checks `<y, A x> = <A^T y, x>` for random x and y.
 ///
 /// # Errors
 /// A device error.
 pub fn adjoint_of(map: &dyn LinearMap, seed: u64) -> Result<Certificate> {
     let (x, y) = (gaussian(seed, map.columns()), gaussian(seed + 1, map.rows()));
     let (ax, aty) = (map.apply(std::slice::from_ref(&x))?, map.apply_transpose(std::slice::from_ref(&y))?);
-    let apart = (dot(&y, &ax[0]) - dot(&aty[0], &x)).abs();
-    // Where A is zero, both sides are.
+    let difference = (dot(&y, &ax[0]) - dot(&aty[0], &x)).abs();
+    // If A is zero, both sides are zero.
     let size = (norm(&y) * norm(&ax[0])).max(f64::MIN_POSITIVE);
-    Ok(Certificate::new("adjoint", apart / size, ADJOINT))
+    Ok(Certificate::new("adjoint", difference / size, ADJOINT))
 }
 
-/// The whole stream's map, h\[0\] of every token to h\[L\] of every token: `[T d] -> [T d]`.
+/// The map of the whole stream, from h\[0\] of every token to h\[L\] of every token: `[T d] -> [T d]`.
 impl LinearMap for Linearization<'_> {
     fn rows(&self) -> usize {
         self.columns()
@@ -88,7 +89,7 @@ impl LinearMap for Linearization<'_> {
     }
 
     fn scratch(&self, count: usize) -> usize {
-        // The vectors once more, as sources or seeds.
+        // A copy of the vectors, as sources or seeds.
         4 * count * self.columns()
     }
 }

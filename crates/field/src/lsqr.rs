@@ -35,7 +35,7 @@ pub struct Lsqr {
     pub steps: usize,
 }
 
-/// Solves for `b [rows]`.
+/// Solves the least-squares problem for `b [rows]`.
 ///
 /// # Errors
 /// A device error.
@@ -54,7 +54,7 @@ pub fn lsqr(map: &dyn LinearMap, b: &[f32], options: LsqrOptions) -> Result<Lsqr
             steps += 1;
             (u, beta) = unit(combine(&wide(&forward(map, &v)?), &u, alpha));
             (v, alpha) = unit(combine(&wide(&transpose(map, &u)?), &v, beta));
-            // The damping is a row below each step's bidiagonal; a rotation eliminates it first.
+            // Damping adds a row below the bidiagonal in each step; a rotation eliminates that row first.
             let damped = rho.hypot(options.damp);
             energy_residual = energy_residual.hypot(options.damp / damped * phi);
             phi *= rho / damped;
@@ -160,7 +160,7 @@ pub(crate) mod tests {
         norm(&a.iter().zip(b).map(|(a, b)| a - b).collect::<Vec<f32>>()) / norm(b)
     }
 
-    /// Of all solutions, LSQR returns the one without a component in the null space of A: `x = A^T z` for some z.
+    /// Among all solutions, LSQR returns the one without a component in the null space of A: `x = A^T z` for some z.
     #[test]
     fn least_energy_of_many_solutions() {
         let map = Dense::random(5, 40, 1);
@@ -193,8 +193,8 @@ pub(crate) mod tests {
         let map = Dense::random(3, 4, 1);
         let got = lsqr(&map, &[0.0; 3], LsqrOptions::default()).expect("computes");
         assert_eq!((got.x, got.residual, got.steps), (vec![0.0; 4], 0.0, 0));
-        let blind = Dense { rows: 2, columns: 3, data: vec![0.0; 6] };
-        let got = lsqr(&blind, &[1.0, 0.0], LsqrOptions::default()).expect("computes");
+        let zero = Dense { rows: 2, columns: 3, data: vec![0.0; 6] };
+        let got = lsqr(&zero, &[1.0, 0.0], LsqrOptions::default()).expect("computes");
         assert_eq!((got.residual, got.steps), (1.0, 0));
     }
 }

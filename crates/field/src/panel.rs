@@ -1,4 +1,4 @@
-//! The predictors of a patch sweep as part of its result.
+//! Predictors as a part of the result of a patch sweep.
 
 use crate::distinct::distinct;
 use crate::error::Result;
@@ -10,11 +10,14 @@ use crate::site_kind::SiteKind;
 use crate::stats::Pairs;
 
 impl Labelled {
-    /// A result of [`crate::patch_at`] with the predictions of `predictors` for each of its kinds: arrays `predicted [P, ...]`
-    /// and `cost [P]` of the field and `predicted.KIND`, `cost.KIND` of other kinds, and of `hvp` the reliability ratios,
-    /// `reliability [...]`. Costs are operations over those of one forward pass. A kind or predictor that is repeated counts once.
+    /// Adds the predictions of `predictors` for each of `kinds` to a result of [`crate::patch_at`].
     ///
-    /// Certificates, of all kinds together: first order by two routes, second order by two routes, as far as they are there.
+    /// Arrays: `predicted [P, ...]` and `cost [P]` of the field, and `predicted.KIND` and `cost.KIND` of other kinds.
+    /// `hvp` adds its reliability ratios, `reliability [...]`. Costs are operations over those of one forward pass. A
+    /// repeated kind or predictor counts once.
+    ///
+    /// Certificates, the worst over all kinds: first order by two routes and second order by two routes, if both routes
+    /// were computed, and the other checks of [`Panel::certificates`].
     ///
     /// # Errors
     /// As [`predict`], or a check that fails.
@@ -60,7 +63,7 @@ impl Labelled {
     }
 }
 
-/// Names of the arrays of a kind: predictions, costs, reliability.
+/// Returns the names of the arrays of a kind: predictions, costs, reliability.
 fn names_of(kind: SiteKind) -> [&'static str; 3] {
     match kind {
         SiteKind::Resid => ["predicted", "cost", "reliability"],

@@ -1,9 +1,10 @@
-//! Activation patching: the clean run's value put into a corrupted one, one site and token at a time.
+//! Activation patching: puts the clean run's value into a corrupted run, one site and token at a time.
 //!
-//! A patch that puts in the value that is there already has the effect 0, exactly, and is not computed.
+//! A patch with the value that is already there has the effect 0, exactly, and is not computed.
 //!
-//! The effect is `J(patched) - J(corrupted)`; to first order it is `<chi, y_clean - y_corrupted>` with the corrupted
-//! run's sensitivity chi at the site. All places share the corrupted run: each computes only its causal cone.
+//! The effect is `J(patched) - J(corrupted)`. To first order it is `<chi, y_clean - y_corrupted>`, where chi is the
+//! corrupted run's sensitivity at the site. All patched runs share the corrupted run: each computes only its causal
+//! cone.
 
 use resolvent_model::{Edit, EditedRun, Mode, Observable, Run, values_of};
 
@@ -17,14 +18,14 @@ use crate::predictors::pass;
 use crate::site_kind::SiteKind;
 use crate::stats::Pairs;
 
-/// A pair of prompts and what is read.
+/// Two runs to patch between, and the observable.
 #[derive(Clone, Copy)]
 pub struct Case<'a> {
-    /// Where values come from.
+    /// The run that values come from.
     pub clean: &'a Run,
-    /// Where they are put.
+    /// The run that the values are put into.
     pub corrupted: &'a Run,
-    /// What is read.
+    /// The observable.
     pub observable: &'a Observable,
 }
 
@@ -50,35 +51,36 @@ impl Case<'_> {
 /// Effects of patching every site of a kind at every token, in the order of the kind's axes.
 #[derive(Clone, Debug)]
 pub struct Effects {
-    /// Which sites.
+    /// The kind of the sites.
     pub kind: SiteKind,
     /// `J(patched) - J(corrupted)`
     pub effect: Vec<f32>,
     /// `<chi, y_clean - y_corrupted>`
     pub first_order: Vec<f32>,
-    /// Operations of the patched runs; of several cases that are swept together, of all of them.
+    /// Operations of the patched runs; if several cases are swept together, of all of them.
     pub operations: f64,
-    /// The noise floor of an effect: rounding alone makes one of this size.
+    /// The noise floor: the size of an effect that rounding alone can cause.
     pub floor: f64,
     /// J of the patched runs.
     values: Vec<f64>,
-    /// The patches; none where the runs have the same value.
+    /// The edit of each patch; no edit if both runs have the same value.
     edits: Vec<Vec<Edit>>,
 }
 
 impl Effects {
-    /// First-order predictions beside the effects, to the noise floor; see [`Pairs::above`]. Where both are exactly zero, the
-    /// prompts have equal values or J does not depend on the place: such pairs are left out.
+    /// Pairs first-order predictions with the effects, to the noise floor; see [`Pairs::above`].
+    ///
+    /// If both are exactly zero, the runs have equal values or J does not depend on the place. Such pairs are left out.
     pub fn pairs(&self) -> Pairs {
         Pairs::above(&self.first_order, &self.effect, self.floor)
     }
 
-    /// How many patches change nothing, since both runs have the same value.
+    /// Returns the number of patches that change nothing, since both runs have the same value.
     fn same(&self) -> usize {
         self.edits.iter().filter(|edits| edits.is_empty()).count()
     }
 
-    /// What the noise floor and equal values leave out of the statistics.
+    /// Describes what the noise floor and equal values exclude from the statistics.
     fn noise(&self) -> String {
         let (all, floor) = (self.effect.len(), self.floor);
         let moved = self.effect.iter().filter(|e| **e != 0.0 && f64::from(e.abs()) <= floor).count();
@@ -89,7 +91,7 @@ impl Effects {
     }
 }
 
-/// Effects of each case. Runs of one batch are swept together.
+/// Computes the effects of each case. Runs of one batch are swept together.
 ///
 /// # Errors
 /// Runs that do not pair, a site that the runs were not prepared for, or a device error.
@@ -97,7 +99,7 @@ pub fn effects(cases: &[Case<'_>], kind: SiteKind) -> Result<Vec<Effects>> {
     let mut swept = Vec::with_capacity(cases.len());
     for case in cases {
         case.check()?;
-        swept.push(predict(*case, kind)?);
+        swept.push(first_order_effects(*case, kind)?);
     }
     let variants: Vec<EditedRun<'_>> = cases
         .iter()
@@ -119,8 +121,8 @@ pub fn effects(cases: &[Case<'_>], kind: SiteKind) -> Result<Vec<Effects>> {
     Ok(swept)
 }
 
-/// The patches of one case with their first-order effects, before they are run.
-fn predict(Case { clean, corrupted, observable }: Case<'_>, kind: SiteKind) -> Result<Effects> {
+/// Returns the patches of one case with their first-order effects, before the patches are run.
+fn first_order_effects(Case { clean, corrupted, observable }: Case<'_>, kind: SiteKind) -> Result<Effects> {
     let patches = Displacements::new([clean, corrupted], kind)?;
     let (first_order, floor) = patches.along_sensitivity_with_floor(&corrupted.linearize(Mode::Exact), observable)?;
     let edits = (0..patches.len()).map(|i| patches.edits(i)).collect();
@@ -128,11 +130,13 @@ fn predict(Case { clean, corrupted, observable }: Case<'_>, kind: SiteKind) -> R
     Ok(Effects { kind, effect: Vec::new(), first_order, operations: 0.0, floor, values: Vec::new(), edits })
 }
 
-/// The patch effects of all places of the field: arrays `effect [L+1, T]`, `first_order [L+1, T]`, `clean_value [1]`,
-/// `corrupted_value [1]`. The metadata have the operations of the patched runs over those of one forward pass, `sweep_cost.KIND`.
+/// Computes the patch effects of all places of the field.
 ///
-/// Certificates: three patched prompts run alone; patching the observable's own token at the level that it is read from
-/// restores the clean value; the adjoint identity behind the first-order field.
+/// Arrays: `effect [L+1, T]`, `first_order [L+1, T]`, `clean_value [1]` and `corrupted_value [1]`. The metadata have
+/// `sweep_cost.KIND`: the operations of the patched runs over those of one forward pass.
+///
+/// Certificates: three patched runs agree with the same runs alone; patching the observable's own token at the level
+/// that it is read from restores the clean value; the adjoint identity behind the first-order field.
 ///
 /// # Errors
 /// Runs of different models or lengths, an observable that does not fit, a device error, or a check that fails.
@@ -140,9 +144,10 @@ pub fn patch(clean: &Run, corrupted: &Run, observable: &Observable) -> Result<La
     patch_at(clean, corrupted, observable, &[SiteKind::Resid])
 }
 
-/// As [`patch`], at sites of several kinds: besides `effect` and `first_order` of the field, arrays such as
-/// `effect.attn_out [L, T]` and `effect.z [L, H, T]`. Both runs must have been prepared for the sites of the kinds. A kind that
-/// is repeated counts once.
+/// Computes the patch effects at sites of several kinds; see [`patch`].
+///
+/// Besides `effect` and `first_order` of the field, there are arrays such as `effect.attn_out [L, T]` and
+/// `effect.z [L, H, T]`. Both runs must have been prepared for the sites of the kinds. A repeated kind counts once.
 ///
 /// # Errors
 /// As [`patch`], or sites that the runs were not prepared for.

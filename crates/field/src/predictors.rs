@@ -1,14 +1,14 @@
 //! Predictors of patch effects, side by side: what each costs and where each fails.
 //!
-//! With d = y_clean - y_corrupted at a site and token, g = dJ/dy and H = d2J/dy2 of the corrupted run:
+//! Let d = y_clean - y_corrupted at a site and token, and let g = dJ/dy and H = d2J/dy2 be those of the corrupted run:
 //!
 //! | predictor | |
 //! |---|---|
 //! | `first_order` | `<g, d>`, one backward pass for all patches |
-//! | `curvature` | `<g, d> + 1/2 d^T H d`, a jet a patch |
-//! | `hvp` | screen, flag, fix (arXiv 2606.09899): one Hessian-vector product a layer, with the displacements of all of its patches, estimates each patch's term q; where `\|q\| / (2 \|<g, d>\|)`, the reliability ratio, is above a threshold, the patch's own product corrects it |
+//! | `curvature` | `<g, d> + 1/2 d^T H d`, one jet for each patch |
+//! | `hvp` | screen, flag, fix (arXiv 2606.09899): one Hessian-vector product for each layer, with the displacements of all of its patches, estimates the term q of each patch. If the reliability ratio `\|q\| / (2 \|<g, d>\|)` exceeds a threshold, the patch's own product corrects it |
 //! | `relp` | `<g, d>` with the sensitivities of [`Mode::RelP`] (arXiv 2508.21258) |
-//! | `integrated` | `<mean g, d>` over the runs whose embeddings lie on the line from the corrupted to the clean prompt's |
+//! | `integrated` | `<mean g, d>` over runs whose embeddings lie on the line from the corrupted to the clean prompt's |
 //!
 //! Costs are floating-point operations over those of one forward pass that reads J.
 
@@ -23,14 +23,14 @@ use crate::error::{Error, Result};
 use crate::patch::Case;
 use crate::site_kind::SiteKind;
 
-/// A way to predict patch effects.
+/// A method that predicts patch effects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Predictor {
     /// Sensitivity times displacement.
     FirstOrder,
-    /// With the second-order term of every patch, by jets.
+    /// First order, and the second-order term of every patch, by jets.
     Curvature,
-    /// With the second-order term of the patches that a cheaper estimate flags, by Hessian-vector products.
+    /// First order, and the second-order term of the patches that a cheaper estimate flags, by Hessian-vector products.
     Hvp,
     /// Sensitivities averaged between the prompts.
     Integrated,
@@ -39,16 +39,16 @@ pub enum Predictor {
 }
 
 impl Predictor {
-    /// All of them.
+    /// All predictors.
     pub const ALL: [Self; 5] = [Self::FirstOrder, Self::Curvature, Self::Hvp, Self::Integrated, Self::RelP];
 
-    /// These, after first order, which comes with every patch.
+    /// Returns first order, which comes with every patch sweep, followed by the rest of `others`.
     pub fn beside_first_order(others: &[Self]) -> Vec<Self> {
         let others = others.iter().copied().filter(|p| *p != Self::FirstOrder);
         std::iter::once(Self::FirstOrder).chain(others).collect()
     }
 
-    /// Its name on the command line and in result files.
+    /// Returns the name on the command line and in result files.
     pub fn name(self) -> &'static str {
         match self {
             Self::FirstOrder => "first_order",
@@ -59,8 +59,8 @@ impl Predictor {
         }
     }
 
-    /// Why it predicts zero at every site of a kind, whatever the model and the prompts: such zeros say nothing of the patches, so
-    /// statistics leave them out. None where it predicts.
+    /// Returns why the predictor is zero at every site of a kind, whatever the model and the prompts; `None` if it
+    /// predicts. Such zeros say nothing about the patches, so statistics leave them out.
     pub fn zero_at(self, kind: SiteKind) -> Option<&'static str> {
         match (self, kind) {
             (Self::RelP, SiteKind::Q | SiteKind::K) => Some("relp takes attention patterns as constants"),
@@ -86,10 +86,10 @@ impl FromStr for Predictor {
     }
 }
 
-/// How predictors work.
+/// Options of the predictors.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PredictorOptions {
-    /// Runs between the prompts, of `integrated`.
+    /// Number of runs between the prompts, for `integrated`.
     pub steps: usize,
     /// Reliability ratio above which `hvp` corrects a patch.
     pub flag: f64,
@@ -101,10 +101,10 @@ impl Default for PredictorOptions {
     }
 }
 
-/// What a predictor says of every patch of a kind, in the order of the kind's axes.
+/// Predictions of one predictor for every patch of a kind, in the order of the kind's axes.
 #[derive(Clone, Debug)]
 pub struct Predicted {
-    /// Who says it.
+    /// The predictor.
     pub predictor: Predictor,
     /// Predicted effects.
     pub effect: Vec<f32>,
@@ -115,52 +115,55 @@ pub struct Predicted {
 /// Predictions of all patches of a kind.
 #[derive(Clone, Debug)]
 pub struct Panel {
-    /// In the order that was asked for.
+    /// Predictions, in the requested order of predictors.
     pub predicted: Vec<Predicted>,
-    /// `|q| / (2 |<g, d>|)` by the estimate of `hvp`, where that was asked for: second order over first.
+    /// Second order over first, `|q| / (2 |<g, d>|)`, by the estimate of `hvp`; `None` if `hvp` was not requested.
     pub reliability: Option<Vec<f32>>,
     /// Share of the patches that `hvp` corrected.
     pub flagged: f64,
     /// Operations of one forward pass that reads J.
     pub pass: f64,
-    /// Of two routes to one number: first order by reverse and by forward mode, second order by jets and by products; the
-    /// adjoint identity of RelP's linear map, and of the run half way between the prompts.
+    /// Checks of a number by two routes: first order by reverse and by forward mode, and second order by jets and by
+    /// products. Also the adjoint identities of RelP's linear map, and of the run half-way between the prompts.
     pub certificates: Vec<Certificate>,
 }
 
-/// Forward and reverse mode through the whole model, over the largest of the numbers: rounding.
+/// Tolerance between forward and reverse mode through the whole model, over the largest number. It covers rounding.
 const SAME_FIRST: f64 = 1e-4;
 
-/// Second order by two routes, over the largest of the numbers: f32 rounding of sums that cancel.
+/// Tolerance between two routes to second order, over the largest number. It covers f32 rounding of sums that cancel.
 const SAME_SECOND: f64 = 2e-3;
 
-/// Second-order terms below this share of the largest first-order effect are rounding or do not matter: their ratio counts as 0.
+/// Second-order terms below this share of the largest first-order effect are rounding or negligible: their ratio counts
+/// as 0.
 const ROUNDING: f64 = 1e-5;
 
-/// Predictions of the effects of patching every site of a kind at every token. Both runs must have been prepared for the
-/// sites of the kind.
+/// Predicts the effects of patching every site of a kind at every token.
+///
+/// Both runs must have been prepared for the sites of the kind. [`Panel::certificates`] are left for the caller to
+/// verify.
 ///
 /// # Errors
-/// Runs that do not pair, no steps, a device error, or routes that disagree.
+/// Runs that do not pair, no steps, or a device error.
 pub fn predict(case: &Case<'_>, kind: SiteKind, predictors: &[Predictor], options: PredictorOptions) -> Result<Panel> {
     case.check()?;
     if options.steps == 0 {
         return Err(Error::Input("integrated gradients need one step or more".to_owned()));
     }
-    let bench = Bench::new(case, kind)?;
+    let setup = Setup::new(case, kind)?;
     let wants = |p| predictors.contains(&p);
-    let first_order = bench.linear(Mode::Exact)?;
-    let curvature = wants(Predictor::Curvature).then(|| bench.curvature(&first_order)).transpose()?;
-    let hvp = wants(Predictor::Hvp).then(|| bench.screened(&first_order, options.flag)).transpose()?;
+    let first_order = setup.linear(Mode::Exact)?;
+    let curvature = wants(Predictor::Curvature).then(|| setup.curvature(&first_order)).transpose()?;
+    let hvp = wants(Predictor::Hvp).then(|| setup.screened(&first_order, options.flag)).transpose()?;
     let mut panel =
-        Panel { predicted: Vec::new(), reliability: None, flagged: 0.0, pass: bench.pass, certificates: Vec::new() };
+        Panel { predicted: Vec::new(), reliability: None, flagged: 0.0, pass: setup.pass, certificates: Vec::new() };
     if let Some(curved) = &curvature {
-        let value = apart(curved.first.iter().copied().zip(first_order.effect.iter().copied()));
+        let value = relative_difference(curved.first.iter().copied().zip(first_order.effect.iter().copied()));
         panel.certificates.push(Certificate::new("forward_reverse", value, SAME_FIRST));
     }
     if let (Some(curved), Some(screened)) = (&curvature, &hvp) {
         let pairs = screened.terms.iter().map(|&(i, q)| (q, curved.second[i]));
-        let value = apart(pairs);
+        let value = relative_difference(pairs);
         panel.certificates.push(Certificate::new("second_order", value, SAME_SECOND));
     }
     if wants(Predictor::RelP) {
@@ -168,7 +171,7 @@ pub fn predict(case: &Case<'_>, kind: SiteKind, predictors: &[Predictor], option
         panel.certificates.push(Certificate { name: "adjoint_relp", ..relp });
     }
     if wants(Predictor::Integrated) {
-        let between = bench.between(0.5)?;
+        let between = setup.between(0.5)?;
         let middle = adjoint(&between.linearize(Mode::Exact), 1)?;
         panel.certificates.push(Certificate { name: "adjoint_between", ..middle });
     }
@@ -176,21 +179,21 @@ pub fn predict(case: &Case<'_>, kind: SiteKind, predictors: &[Predictor], option
         let estimate = match (predictor, &curvature, &hvp) {
             (Predictor::Curvature, Some(curved), _) => curved.estimate.clone(),
             (Predictor::Hvp, _, Some(screened)) => screened.estimate.clone(),
-            (Predictor::Integrated, ..) => bench.integrated(options.steps)?,
-            (Predictor::RelP, ..) => bench.linear(Mode::RelP)?,
+            (Predictor::Integrated, ..) => setup.integrated(options.steps)?,
+            (Predictor::RelP, ..) => setup.linear(Mode::RelP)?,
             _ => first_order.clone(),
         };
         let effect = narrow(&estimate.effect);
         panel.predicted.push(Predicted { predictor, effect, cost: estimate.cost });
     }
     if let Some(screened) = hvp {
-        panel.flagged = screened.terms.len() as f64 / bench.patches.len().max(1) as f64;
+        panel.flagged = screened.terms.len() as f64 / setup.patches.len().max(1) as f64;
         panel.reliability = Some(screened.ratio);
     }
     Ok(panel)
 }
 
-/// Operations of one forward pass of the corrupted run that reads J.
+/// Returns the operations of one forward pass of the corrupted run that reads J.
 pub(crate) fn pass(case: &Case<'_>) -> Result<f64> {
     let run = case.corrupted;
     let before = run.model().device().flops();
@@ -198,8 +201,8 @@ pub(crate) fn pass(case: &Case<'_>) -> Result<f64> {
     Ok(run.model().device().flops() - before)
 }
 
-/// Largest difference of pairs over the largest of the second ones.
-fn apart(pairs: impl Iterator<Item = (f64, f64)>) -> f64 {
+/// Returns the largest difference within a pair, over the largest second value.
+fn relative_difference(pairs: impl Iterator<Item = (f64, f64)>) -> f64 {
     let (mut difference, mut largest) = (0.0, f64::MIN_POSITIVE);
     for (a, b) in pairs {
         difference = worse(difference, (a - b).abs());
@@ -224,29 +227,29 @@ struct Curved {
 struct Screened {
     estimate: Estimate,
     ratio: Vec<f32>,
-    /// `d^T H d` of the flagged patches.
+    /// Index and `d^T H d` of each flagged patch.
     terms: Vec<(usize, f64)>,
 }
 
-/// A case with what all predictors need of it.
-struct Bench<'a> {
+/// A case, with what all predictors need.
+struct Setup<'a> {
     case: &'a Case<'a>,
     sites: Vec<Site>,
-    /// Sites of a layer: heads, or one.
-    together: usize,
+    /// Number of sites in a layer: its heads, or one.
+    per_layer: usize,
     patches: Displacements,
     /// Operations of one forward pass.
     pass: f64,
 }
 
-impl<'a> Bench<'a> {
+impl<'a> Setup<'a> {
     fn new(case: &'a Case<'a>, kind: SiteKind) -> Result<Self> {
         let (run, config) = (case.corrupted, case.corrupted.model().config());
         let sites = kind.sites(config);
         let layers = kind.axes(config, 1)[0].1;
         let pass = pass(case)?;
         let patches = Displacements::new([case.clean, run], kind)?;
-        Ok(Self { case, together: sites.len() / layers, sites, patches, pass })
+        Ok(Self { case, per_layer: sites.len() / layers, sites, patches, pass })
     }
 
     fn counted(&self, work: impl FnOnce() -> Result<Vec<f64>>) -> Result<Estimate> {
@@ -270,7 +273,7 @@ impl<'a> Bench<'a> {
             (first, second) = along.iter().map(|a| (a.first, a.second)).unzip();
             Ok(first.iter().zip(&second).map(|(first, second)| first + 0.5 * second).collect())
         })?;
-        // The first order comes with the jets, but whoever screens has it already; only the excess is its own.
+        // Jets give the first order too, so its cost is not added, as it is in `screened`. It is a lower limit here.
         estimate.cost = worse(estimate.cost, first_order.cost);
         Ok(Curved { estimate, first, second })
     }
@@ -284,9 +287,9 @@ impl<'a> Bench<'a> {
         let mut ratio = vec![0.0f32; patches.len()];
         let mut terms = Vec::new();
         let mut estimate = self.counted(|| {
-            for first in (0..self.sites.len()).step_by(self.together) {
-                let (sites, start) = (&self.sites[first..first + self.together], first * tokens);
-                let layer = start..start + self.together * tokens;
+            for first in (0..self.sites.len()).step_by(self.per_layer) {
+                let (sites, start) = (&self.sites[first..first + self.per_layer], first * tokens);
+                let layer = start..start + self.per_layer * tokens;
                 let all: Vec<Source> = layer.clone().map(|i| patches.source(i)).collect();
                 let products = |sources: &[Vec<Source>], visit: &mut dyn FnMut(usize, usize, f64)| {
                     linear.hvp_at(sources, observable, sites, &mut |chunk| {
@@ -331,7 +334,7 @@ impl<'a> Bench<'a> {
         })
     }
 
-    /// The corrupted run with its embeddings moved a share of the way to the clean ones.
+    /// Runs the corrupted prompt with its embeddings moved by `share` of the way to the clean ones.
     fn between(&self, share: f32) -> Result<Run> {
         let Case { clean, corrupted, .. } = *self.case;
         let d = corrupted.model().config().n_embd;

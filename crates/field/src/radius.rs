@@ -15,7 +15,7 @@ pub(crate) trait Curve {
 const STEP: f64 = 1.189_207_115; // 2^(1/4)
 /// Error above which the search refines between its amplitudes.
 const CLOSE: f64 = 0.15;
-/// Amplitudes of a round of the search.
+/// Number of amplitudes in a round of the search.
 const ROUND: usize = 8;
 /// Largest amplitude of the search: the normalised stream no longer depends on h there.
 const MOST: f64 = 1e6;

@@ -1,4 +1,4 @@
-//! Reading result files back: what a resumed study, and a page made from files, start from.
+//! Reads result files back, for resumed studies and for pages that are made from files.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -15,7 +15,7 @@ impl Labelled {
     /// Reads a result that [`Labelled::write`] wrote as safetensors. Arrays come back in the order of their names.
     ///
     /// # Errors
-    /// A file that cannot be read, or is no result file.
+    /// A file that cannot be read, or that is not a result file.
     pub fn read(path: &Path) -> Result<Self> {
         let fail = |reason: String| Error::File { path: path.to_owned(), reason };
         let bytes = std::fs::read(path).map_err(|e| fail(format!("cannot be read: {e}")))?;
@@ -55,7 +55,7 @@ impl Labelled {
     }
 }
 
-/// Returns a name that lives as long as the program: names in files are few, and each is stored once.
+/// Returns a name that lives as long as the program. Files have few names, and each is stored once.
 fn interned(name: &str) -> &'static str {
     static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
     let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,9 +1,9 @@
-//! A bound of what singular triplets leave of a map: `|A - U S V^T|` in the spectral norm.
+//! A bound on the remainder of a map without some of its singular triplets: `|A - U S V^T|` in the spectral norm.
 //!
-//! With D = A - U S V^T and r random normal vectors o_i, the spectral norm of `M = (D D^T)^q D` is at most
-//! `a sqrt(2 / pi) max_i |M o_i|`, but for a probability of `a^-r` (Halko, Martinsson and Tropp 2011, lemma 4.1). It is
-//! `|D|^(2q + 1)`, so the root of that bounds |D|. With q = 0 the bound is a multiple of the Frobenius norm; the root
-//! brings the factor to within a fifth of 1.
+//! Let D = A - U S V^T, and let o_i be r random normal vectors. The spectral norm of `M = (D D^T)^q D` is at most
+//! `a sqrt(2 / pi) max_i |M o_i|`, except with a probability of `a^-r` (Halko, Martinsson and Tropp 2011, lemma 4.1).
+//! That norm is `|D|^(2q + 1)`, so the root of the bound, of degree 2q + 1, bounds |D|. With q = 0 the bound is a
+//! multiple of the Frobenius norm; the root brings the factor to within a fifth of 1.
 
 use resolvent_model::gaussian;
 
@@ -11,9 +11,9 @@ use crate::certificate::{dot, norm};
 use crate::error::Result;
 use crate::linear_map::LinearMap;
 
-/// a: with ten vectors the bound fails once in a million.
+/// The factor a. With ten vectors the bound fails once in a million.
 const FACTOR: f64 = 4.0;
-/// q.
+/// The power q.
 const POWER: usize = 6;
 
 /// Triplets of a map, as vectors of unit length.
@@ -23,32 +23,32 @@ pub(crate) struct Triplets<'a> {
     pub(crate) right: &'a [Vec<f32>],
 }
 
-/// Most probability that a bound from so many vectors does not hold.
+/// Returns the largest probability that the bound from `probes` vectors fails.
 pub(crate) fn failure(probes: usize) -> f64 {
     FACTOR.powi(-i32::try_from(probes).unwrap_or(i32::MAX))
 }
 
-/// The bound, from `probes` random vectors of `seed`.
+/// Computes the bound from `probes` random vectors of `seed`.
 pub(crate) fn remainder(map: &dyn LinearMap, found: &Triplets<'_>, (probes, seed): (usize, u64)) -> Result<f64> {
     let columns = map.columns();
     let mut x: Vec<Vec<f32>> = gaussian(seed, probes * columns).chunks(columns).map(<[f32]>::to_vec).collect();
-    // Lengths as logarithms: their powers leave the range of f32.
+    // Lengths are logarithms, because powers of lengths leave the range of f32.
     let mut lengths = vec![0.0f64; probes];
-    x = less(&map.apply(&x)?, &x, found.values, [found.right, found.left]);
-    shorten(&mut x, &mut lengths);
+    x = deflate(&map.apply(&x)?, &x, found.values, [found.right, found.left]);
+    normalise(&mut x, &mut lengths);
     for _ in 0..POWER {
-        x = less(&map.apply_transpose(&x)?, &x, found.values, [found.left, found.right]);
-        shorten(&mut x, &mut lengths);
-        x = less(&map.apply(&x)?, &x, found.values, [found.right, found.left]);
-        shorten(&mut x, &mut lengths);
+        x = deflate(&map.apply_transpose(&x)?, &x, found.values, [found.left, found.right]);
+        normalise(&mut x, &mut lengths);
+        x = deflate(&map.apply(&x)?, &x, found.values, [found.right, found.left]);
+        normalise(&mut x, &mut lengths);
     }
     let largest = lengths.into_iter().fold(f64::NEG_INFINITY, crate::certificate::worse);
     let whole = (FACTOR * (2.0 / std::f64::consts::PI).sqrt()).ln() + largest;
     Ok((whole / (2 * POWER + 1) as f64).exp())
 }
 
-/// `image - sum_i to_i values_i <from_i, x>` of each vector with its image.
-fn less(image: &[Vec<f32>], x: &[Vec<f32>], values: &[f64], [from, to]: [&[Vec<f32>]; 2]) -> Vec<Vec<f32>> {
+/// Returns `image - sum_i to_i values_i <from_i, x>` for each vector x and its image.
+fn deflate(image: &[Vec<f32>], x: &[Vec<f32>], values: &[f64], [from, to]: [&[Vec<f32>]; 2]) -> Vec<Vec<f32>> {
     let each = image.iter().zip(x).map(|(image, x)| {
         let mut rest: Vec<f64> = image.iter().map(|&y| f64::from(y)).collect();
         for ((value, from), to) in values.iter().zip(from).zip(to) {
@@ -60,8 +60,8 @@ fn less(image: &[Vec<f32>], x: &[Vec<f32>], values: &[f64], [from, to]: [&[Vec<f
     each.collect()
 }
 
-/// Vectors at unit length, what they had added to their lengths.
-fn shorten(x: &mut [Vec<f32>], lengths: &mut [f64]) {
+/// Scales vectors to unit length, and adds the logarithms of their lengths to `lengths`.
+fn normalise(x: &mut [Vec<f32>], lengths: &mut [f64]) {
     for (x, length) in x.iter_mut().zip(lengths) {
         let size = norm(x);
         *length += size.ln();

@@ -12,10 +12,10 @@ use crate::noise;
 use crate::place::{Place, shape};
 use crate::slope::slope;
 
-/// The sensitivity field of `observable`: arrays `sensitivity [L+1, T, d]`, `norm [L+1, T]`, `value [1]`.
+/// Computes the sensitivity field of `observable`: arrays `sensitivity [L+1, T, d]`, `norm [L+1, T]` and `value [1]`.
 ///
-/// Certificates: the adjoint identity on random vectors, and the slope of J itself along chi at level 0, half-way, and at
-/// the last level that J sees.
+/// Certificates: the adjoint identity on random vectors, and the slope of J itself along chi at three levels: 0,
+/// half-way, and the last level that J depends on.
 ///
 /// # Errors
 /// An observable that does not fit, a device error, or a check that fails.
@@ -36,9 +36,10 @@ pub fn sensitivity(run: &Run, observable: &Observable) -> Result<Labelled> {
     result.certify(adjoint(&linear, 1)?)?.certify(slope)
 }
 
-/// As [`sensitivity`], with `directional [L+1, T]` = `<chi[l, t], v[l, t]>` along a direction at every place: with
-/// [`Direction::Displacement`] the first-order effect of each displacement ("gradient times displacement"). Where the
-/// direction is zero, so is the array.
+/// As [`sensitivity`], with `directional [L+1, T]` = `<chi[l, t], v[l, t]>` along a direction v at every place.
+///
+/// With [`Direction::Displacement`] this is the first-order effect of each displacement ("gradient times
+/// displacement"). It is zero where the direction is zero.
 ///
 /// # Errors
 /// As [`sensitivity`], or a direction that lacks what it refers to.

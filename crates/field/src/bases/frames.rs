@@ -63,8 +63,8 @@ impl Frames {
             By::Level => Some(level),
             By::Place(places) => places.binary_search(&(level, token)).ok(),
         };
-        let one = self.rank * self.d;
-        set.and_then(|set| self.vectors.get(set * one..(set + 1) * one))
+        let size = self.rank * self.d;
+        set.and_then(|set| self.vectors.get(set * size..(set + 1) * size))
             .ok_or_else(|| Error::Input(format!("the basis has no vectors at {level},{token}")))
     }
 
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_place_has_its_own() {
+    fn each_place_has_its_own_vectors() {
         let range = |n: usize| (0..n).map(|i| i as f32).collect::<Vec<f32>>();
         let everywhere = Frames::everywhere(2, range(6));
         assert_eq!((everywhere.width(), everywhere.at((7, 9)).expect("everywhere")), (3, &range(6)[..]));

@@ -1,11 +1,11 @@
 //! Krylov spaces of the response of the last level to a source at a place.
 //!
 //! Let `A = dh[L, :] / dh[l, t]` `[T d, d]` be the response of the whole last level to a source at (l, t), stacked over
-//! tokens, and V the b starting vectors. The block Krylov space is spanned by `V, A^T A V, (A^T A)^2 V, ...`.
+//! tokens, and let V be the b starting vectors. The block Krylov space is spanned by `V, A^T A V, (A^T A)^2 V, ...`.
 //!
-//! Its vectors are computed one after another: q_1 .. q_b are V, orthonormalised; `q_(i+b)` is `A^T A q_i`, made
-//! orthonormal to all before. For b = 1 these are Lanczos vectors with full orthogonalisation. They span the space of
-//! sources in which LSQR searches.
+//! Its vectors are computed one after another. The first, q_1 to q_b, are V, orthonormalised. `q_(i+b)` is `A^T A q_i`,
+//! made orthonormal to all earlier vectors. For b = 1 these are Lanczos vectors with full orthogonalisation. They span
+//! the space of sources in which LSQR searches.
 
 use resolvent_model::{Linearization, Seed, Site, Source};
 
@@ -28,7 +28,8 @@ pub(super) fn krylov(
     spaces.iter_mut().for_each(|space| orthonormal(space));
     for level in 0..levels {
         let here: Vec<usize> = (0..places.len()).filter(|&i| places[i].0 == level).collect();
-        // The host stores the responses of one batch, and the device fits no more rows than this at once.
+        // A batch has at most as many rows as the device fits at once, and the host stores the responses of one batch
+        // only.
         for batch in here.chunks((linear.batch_rows(1) / tokens).max(1)) {
             for step in block..rank {
                 let last: Vec<&[f64]> = batch.iter().map(|&i| &spaces[i][step - block][..]).collect();

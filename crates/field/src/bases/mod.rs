@@ -1,7 +1,7 @@
-//! Bases: the few directions among which a Green operator is looked at.
+//! Bases: small sets of directions between which blocks of a Green operator are computed.
 //!
-//! A basis gives every place (l, t) of the field k vectors of width d. Bases that are computed are orthonormal; where a
-//! place has fewer than k independent directions, the missing vectors are zero. Bases that are given are used as they are.
+//! A basis gives every place (l, t) of the field k vectors of width d. Computed bases are orthonormal. Where a place
+//! has fewer than k independent directions, the missing vectors are zero. Bases from files are used unchanged.
 
 mod frames;
 mod krylov;
@@ -25,26 +25,29 @@ pub use frames::Frames;
 /// A basis of the field.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Basis {
-    /// The arrays `source [d, k]` and `readout [d, m]` of a safetensors file; without `readout`, `source` is both.
+    /// The arrays `source [d, k]` and `readout [d, m]` of a safetensors file. Without `readout`, `source` serves as
+    /// both.
     File(PathBuf),
-    /// Principal components of h\[l\], the rows of all tokens less their mean, over the run and the other ones. A set a level.
+    /// Principal components of h\[l\], one set for each level. They are computed from the rows of all tokens, less
+    /// their mean, over the run and the other runs.
     Pca,
-    /// Unembedding rows of these tokens; of none, those of the most likely next tokens.
+    /// Unembedding rows of these tokens; if the list is empty, those of the most likely next tokens.
     Unembed(Vec<u32>),
-    /// Embeddings of these tokens; of none, those of the prompt, in order of their first appearance.
+    /// Embeddings of these tokens; if the list is empty, those of the prompt, in order of first appearance.
     Embed(Vec<u32>),
-    /// Gradients at the place of the observables; of none, those of the logits of the most likely next tokens.
+    /// Gradients of the observables at the place; without observables, those of the logits of the most likely next
+    /// tokens.
     Sensitivity,
-    /// The other runs' fields less this one's, at the place.
+    /// The fields of the other runs minus the field of this run, at the place.
     Displacement,
-    /// A Krylov space of `A^T A`, A the response of the whole last level to a source at the place. It starts from the
-    /// sensitivities of the observables; of none, from a random vector of this seed.
+    /// A Krylov space of `A^T A`, where A is the response of the whole last level to a source at the place. It starts
+    /// from the sensitivities of the observables; without observables, from a random vector of this seed.
     Krylov(u64),
-    /// Random directions from a seed, the same everywhere.
+    /// Random directions from a seed, the same at every place.
     Random(u64),
 }
 
-/// Which side of `readout^T G source` a basis is for.
+/// The side of `readout^T G source` that a basis is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// Where sources act.
@@ -53,24 +56,25 @@ pub enum End {
     Readout,
 }
 
-/// What a basis may refer to.
+/// The inputs that some bases need besides the run.
 #[derive(Clone, Copy, Default)]
 pub struct BasisContext<'a> {
-    /// For [`Basis::Sensitivity`] and [`Basis::Krylov`].
+    /// Observables, for [`Basis::Sensitivity`] and [`Basis::Krylov`].
     pub observables: &'a [Observable],
-    /// For [`Basis::Displacement`], of as many tokens, and for [`Basis::Pca`].
+    /// Other runs, for [`Basis::Pca`] and [`Basis::Displacement`]. A displacement needs runs of equally many tokens.
     pub others: &'a [Run],
-    /// Where the most likely next tokens are taken; of `None`, where the first observable is read, or at the last token.
+    /// Position at which the most likely next tokens are taken. `None` selects the position of the first observable, or
+    /// the last token if there are no observables.
     pub position: Option<usize>,
-    /// How many vectors; of `None`, [`RANK`] or as many as there are.
+    /// Number of vectors. `None` selects [`RANK`], or all vectors if there are fewer.
     pub rank: Option<usize>,
 }
 
-/// Vectors of a basis, unless [`BasisContext::rank`] says otherwise.
+/// Default of [`BasisContext::rank`].
 pub const RANK: usize = 8;
 
-/// Size of a principal component, over the largest, that f32 numbers cannot tell from nothing.
-const NOTHING: f64 = 1e-6;
+/// Principal components below this share of the largest one are zero to the accuracy of f32.
+const NEGLIGIBLE: f64 = 1e-6;
 
 impl fmt::Display for Basis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -92,11 +96,11 @@ impl fmt::Display for Basis {
 }
 
 impl Basis {
-    /// A basis as it is typed: `pca`, `unembed[:TOKEN,...]`, `embed[:TOKEN,...]`, `sensitivity`, `displacement`,
-    /// `krylov[:SEED]`, `random[:SEED]`; anything else is a file. A token that is repeated counts once.
+    /// Parses a basis: `pca`, `unembed[:TOKEN,...]`, `embed[:TOKEN,...]`, `sensitivity`, `displacement`,
+    /// `krylov[:SEED]` or `random[:SEED]`. Any other text is the path of a file. A repeated token counts once.
     ///
     /// # Errors
-    /// A token that is none, or a seed that is no whole number.
+    /// An invalid token, or a seed that is not a whole number.
     pub fn parse(text: &str, model: &Model) -> Result<Self> {
         let ids = |list: &str| -> Result<Vec<u32>> {
             let id = |arg: &str| Ok(model.token(arg)?);
@@ -117,11 +121,11 @@ impl Basis {
         })
     }
 
-    /// Its vectors at `places`, which are in order.
+    /// Computes the vectors at `places`, which are in ascending order.
     ///
     /// # Errors
-    /// A file that cannot be read or has another width, a basis that lacks what it refers to or has fewer vectors than
-    /// were asked for, a place outside of the field, or a device error.
+    /// A file that cannot be read or has another width, a missing input of the basis, a basis with fewer vectors than
+    /// requested, a place outside of the field, or a device error.
     pub fn frames(
         &self,
         linear: &Linearization<'_>,
@@ -140,7 +144,7 @@ impl Basis {
         }
         let rank = self.rank(run, context)?;
         if matches!(self, Self::Sensitivity | Self::Displacement | Self::Krylov(_)) {
-            // In f64 while they are made orthonormal, and as they are stored.
+            // 12 bytes an element: f64 while the vectors are made orthonormal, and f32 as they are stored.
             fits(run, 12 * (places.len() * rank * d) as u64, "the vectors of the basis take", "")?;
         }
         let model = run.model();
@@ -165,11 +169,11 @@ impl Basis {
                 let others = others?;
                 let at = |&(level, token): &Place| {
                     let here = (level * run.tokens().len() + token) * d;
-                    let less = |other: &Vec<f32>| {
+                    let minus_ours = |other: &Vec<f32>| {
                         let pairs = other[here..here + d].iter().zip(&ours[here..here + d]);
                         pairs.map(|(a, b)| f64::from(*a) - f64::from(*b)).collect()
                     };
-                    others.iter().map(less).collect()
+                    others.iter().map(minus_ours).collect()
                 };
                 Ok(placed(places, places.iter().map(at).collect(), d))
             }
@@ -194,7 +198,7 @@ impl Basis {
         }
     }
 
-    /// How many vectors there are to be.
+    /// Returns the number of vectors to compute, or an error if the basis has fewer than requested.
     fn rank(&self, run: &Run, context: BasisContext<'_>) -> Result<usize> {
         let d = shape(run).2;
         let tokens = || run.tokens().len() + context.others.iter().map(|o| o.tokens().len()).sum::<usize>();
@@ -211,14 +215,14 @@ impl Basis {
             Self::File(_) | Self::Krylov(_) | Self::Random(_) => (d, ""),
         };
         if matches!(self, Self::Displacement) {
-            pairs_with(run, context.others)?;
+            check_lengths(run, context.others)?;
         }
         let wanted = context.rank.unwrap_or(RANK.min(most));
         if (1..=most).contains(&wanted) {
             return Ok(wanted);
         }
-        let less = if most > 0 { format!("a rank of 1 to {most}") } else { String::new() };
-        let fixes = [less.as_str(), fix].into_iter().filter(|f| !f.is_empty()).collect::<Vec<_>>();
+        let smaller = if most > 0 { format!("a rank of 1 to {most}") } else { String::new() };
+        let fixes = [smaller.as_str(), fix].into_iter().filter(|f| !f.is_empty()).collect::<Vec<_>>();
         Err(Error::Input(format!(
             "the basis `{self}` has {most} vectors here and cannot have {}; give it {}",
             wanted.max(usize::from(context.rank.is_none())),
@@ -243,8 +247,8 @@ impl Basis {
     }
 }
 
-/// Other runs of the same length.
-fn pairs_with(run: &Run, others: &[Run]) -> Result<()> {
+/// Checks that all other runs have as many tokens as this one.
+fn check_lengths(run: &Run, others: &[Run]) -> Result<()> {
     let n = run.tokens().len();
     match others.iter().find(|other| other.tokens().len() != n) {
         Some(other) => {
@@ -260,7 +264,7 @@ fn position(run: &Run, context: BasisContext<'_>) -> usize {
     context.position.or(observed).unwrap_or(run.tokens().len() - 1)
 }
 
-/// The `count` tokens of largest logit.
+/// Returns the `count` tokens with the largest logits, largest first.
 fn likely(run: &Run, context: BasisContext<'_>, count: usize) -> Result<Vec<u32>> {
     let logits = run.logits_at(position(run, context))?;
     let mut ids: Vec<u32> = (0..logits.len() as u32).collect();
@@ -269,7 +273,7 @@ fn likely(run: &Run, context: BasisContext<'_>, count: usize) -> Result<Vec<u32>
     Ok(ids)
 }
 
-/// The prompt's tokens, each once.
+/// Returns the distinct tokens of the prompt, in order of first appearance.
 fn appearing(run: &Run) -> Vec<u32> {
     let mut ids = Vec::new();
     for id in run.tokens() {
@@ -291,7 +295,7 @@ fn placed(places: &[Place], mut sets: Vec<Vec<Vec<f64>>>, d: usize) -> Frames {
     Frames::by_place(rank, d, places, sets.iter().flat_map(|set| narrow(&set.concat())).collect())
 }
 
-/// The sensitivities of `observables` at each place, as they are.
+/// Returns the sensitivities of `observables` at each place, not yet orthonormal.
 fn gradients(linear: &Linearization<'_>, observables: &[Observable], places: &[Place]) -> Result<Vec<Vec<Vec<f64>>>> {
     let (run, d) = (linear.run(), shape(linear.run()).2);
     let seeds: Result<Vec<Vec<Seed>>> = observables.iter().map(|j| Ok(run.seeds(j)?)).collect();
@@ -310,7 +314,7 @@ fn gradients(linear: &Linearization<'_>, observables: &[Observable], places: &[P
     Ok(sets)
 }
 
-/// Principal components of each level.
+/// Computes the principal components of each level.
 fn pca(runs: &[&Run], rank: usize) -> Result<Frames> {
     let (levels, _, d) = shape(runs[0]);
     let mut vectors = Vec::with_capacity(levels * rank * d);
@@ -324,9 +328,9 @@ fn pca(runs: &[&Run], rank: usize) -> Result<Frames> {
         rows.chunks_mut(d).for_each(|row| row.iter_mut().zip(&mean).for_each(|(x, mean)| *x -= mean));
         let found = svd(&rows, d)?;
         for (value, mut v) in found.values.iter().zip(found.right).take(rank) {
-            // Of the two signs, the one that makes the largest component positive.
+            // The sign is arbitrary; we choose it so that the largest component is positive.
             let largest = v.iter().fold(0.0f64, |m, x| if x.abs() > m.abs() { *x } else { m });
-            let factor = if *value > NOTHING * found.values[0] { largest.signum() } else { 0.0 };
+            let factor = if *value > NEGLIGIBLE * found.values[0] { largest.signum() } else { 0.0 };
             v.iter_mut().for_each(|x| *x *= factor);
             vectors.extend(narrow(&v));
         }

@@ -1,14 +1,15 @@
 //! Interactions of patches that are put in place.
 //!
-//! Let i be upstream of j. With both put in place, j has its clean value whatever i does, so i acts in a run R_j in which j is
-//! frozen at its corrupted value, and s_j is added there. With `e_j` the effects in R_j,
+//! Let patch i be upstream of patch j. With both put in place, j has its clean value whatever i does. So i acts in a
+//! run R_j in which j is frozen at its corrupted value, and s_j is added there. With `e_j` the effects in R_j,
 //!
 //! ```text
 //! e(i, j) - e(i) - e(j) = [e_j(i, j) - e_j(i) - e_j(j)] + [e_j(i) - e(i)]
 //! ```
 //!
-//! The first bracket is `s_i^T H_j s_j` to second order. The second is what i does through j: its first and second order in R_j
-//! less those in the run itself. Of two patches of which neither is upstream both brackets are those of added displacements.
+//! The first bracket is `s_i^T H_j s_j` to second order. The second bracket is what i does through j: its first and
+//! second order in R_j minus those in the run itself. If neither patch is upstream of the other, both brackets are
+//! those of added displacements.
 
 use resolvent_model::{Along, Edit, Mode, Run, RunOptions, Site, Source};
 
@@ -22,8 +23,10 @@ use crate::stats::Pairs;
 
 use super::{joined, products};
 
-/// As [`super::interactions`], of the patches `chosen` among those of a kind. On the diagonal a patch meets itself: put in twice
-/// it is put in once, so the interaction is the effect with its sign turned.
+/// Computes interactions as [`super::interactions`] does, for the patches `chosen` among those of a kind.
+///
+/// On the diagonal a patch is paired with itself. Putting a value in place twice is the same as once, so the
+/// interaction is minus the effect.
 pub(super) fn interactions(
     case: &Case<'_>,
     (patches, kind): (&Displacements, SiteKind),
@@ -41,7 +44,7 @@ pub(super) fn interactions(
     let effect = |a: &Along| a.first + 0.5 * a.second;
     let free: Vec<f64> = linear.along(&alone, observable)?.iter().map(effect).collect();
 
-    // Sites of a kind lie one layer after another, with as many in each.
+    // Sites of a kind are ordered by layer, with the same number in each.
     let config = run.model().config();
     let each = patches.len() / kind.axes(config, 1)[0].1;
     let upstream = |i: usize, j: usize| chosen[i] / each < chosen[j] / each && sources[i].token <= sources[j].token;
@@ -77,7 +80,8 @@ pub(super) fn interactions(
         map[i * n + i] = -free[i];
     }
     let edits: Vec<Edit> = chosen.iter().flat_map(|&i| patches.edits(i)).collect();
-    // A patch is not joined with itself: the diagonal is zero on both sides, which leaves it out.
+    // A patch is not joined with itself. So the diagonal is set to zero on both sides, which excludes it from the
+    // statistics.
     let pairs = |actual: &[f32], floor: f64| {
         let off = |x: &[f32]| x.iter().enumerate().map(|(k, &x)| if k / n == k % n { 0.0 } else { x }).collect();
         let (predicted, actual): (Vec<f32>, Vec<f32>) = (off(&narrow(&map)), off(actual));
@@ -86,7 +90,8 @@ pub(super) fn interactions(
     joined(run, observable, &edits, (&map, &pairs))?.certify(triangles)?.certify(symmetry(&linear, observable, 1)?)
 }
 
-/// The run with the place of a source frozen at its own value: the same numbers, and no path through that place.
+/// Runs the prompt with the place of a source frozen at its own value: all values are the same, and no path leads
+/// through that place.
 fn frozen(run: &Run, kind: SiteKind, source: &Source) -> Result<Run> {
     let (site, token, width) = (source.site, source.token, source.vector.len());
     let value = run.capture(site)?[token * width..(token + 1) * width].to_vec();
