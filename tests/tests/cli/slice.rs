@@ -10,8 +10,8 @@ use tempfile::TempDir;
 
 use super::{Ran, command, names, on_host, tiny, utf8};
 
-/// A slice that is written in many parts. It has all causal pairs of 64 tokens of the random model, and its memory is
-/// enough for the blocks of a few places only.
+/// A slice that is written in many parts. It has all 12 480 causal pairs of 64 tokens of the random model, with blocks of
+/// 20 x 20 elements. Its memory is enough for the blocks of a few places only.
 struct Long {
     folder: TempDir,
 }
@@ -104,7 +104,7 @@ fn other_work_is_refused() {
         (&["--memory", "3M"], ["`memory` was 2097152 and is 3145728", "is of other work"]),
     ] {
         let mut arguments = work.arguments("x.safetensors", &[]);
-        // An option that is given twice is an error, so the default one is removed first.
+        // An option that is given twice is an error, so its first value is removed.
         if let Some(at) = arguments.iter().position(|a| a == more[0]) {
             arguments.drain(at..at + 2);
         }
