@@ -5,8 +5,8 @@ use super::directory::Directory;
 use super::readable::readable;
 use super::{on_host, tiny, utf8};
 
-/// Returns commands without their lists, the lists, and the lists with repeated entries. The entries are repeated within
-/// one option, or the option is repeated.
+/// Returns commands without their lists, the lists, and the lists with repeated entries. The entries are repeated
+/// within one option, or the option is repeated.
 fn lists() -> Vec<(&'static str, &'static str, &'static str)> {
     let patch = "patch --corrupted-tokens 3,1,9,1,5 --target #3";
     vec![

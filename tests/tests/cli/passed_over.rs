@@ -1,5 +1,5 @@
-//! Studies leave out pairs, tasks and steps that cannot be analysed. They name them on the terminal, in files and on the
-//! page.
+//! Studies leave out pairs, tasks and steps that cannot be analysed. They name them on the terminal, in files and on
+//! the page.
 
 use std::fs;
 

@@ -94,7 +94,8 @@ fn text_and_plot_count_the_same_pairs() {
     assert!(texts(&svg, "subtitle").join(" ").contains(&format!("n {count}")), "{line}");
 }
 
-/// Maps that are compared have the same unit. It is on a separate line, and not in the title, which has the values of J.
+/// Maps that are compared have the same unit. It is on a separate line, and not in the title, which has the values of
+/// J.
 #[test]
 fn compared_maps_share_a_unit() {
     let donor = ["--donor-tokens", "1,2,9,4,5", "--controls", "2", "--scale", "0.0001"];

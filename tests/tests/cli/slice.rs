@@ -10,8 +10,8 @@ use tempfile::TempDir;
 
 use super::{Ran, command, names, on_host, tiny, utf8};
 
-/// A slice that is written in many parts. It has all 12 480 causal pairs of 64 tokens of the random model, with blocks of
-/// 20 x 20 elements. Its memory is enough for the blocks of a few places only.
+/// A slice that is written in many parts. It has all 12 480 causal pairs of 64 tokens of the random model, with blocks
+/// of 20 x 20 elements. Its memory is enough for the blocks of a few places only.
 struct Long {
     folder: TempDir,
 }

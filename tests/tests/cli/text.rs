@@ -65,8 +65,8 @@ fn texts_that_are_no_tokens() {
     says(&["run", "a\nB"], &["a\\nB"]);
 }
 
-/// All settings of a model directory that change ids have the same effect as in Hugging Face's tokenizers: added tokens,
-/// prefix space, and the beginning-of-text token.
+/// All settings of a model directory that change ids have the same effect as in Hugging Face's tokenizers: added
+/// tokens, prefix space, and the beginning-of-text token.
 #[test]
 fn settings_of_a_tokenizer_are_followed() {
     let tokens = |settings: &[(&str, &str)], text: &str| {

@@ -15,8 +15,8 @@ fn sources(twin: &Twin, size: f32) -> Vec<Source> {
     at.map(|(site, token)| Source { site, token, vector: vector(&mut random) }).into()
 }
 
-/// The interactions equal `(e(s1 + s2) - e(s1 - s2) - e(s2 - s1) + e(-s1 - s2)) / 4` of the reference in f64. This is the
-/// mixed second derivative, up to terms of fourth order.
+/// The interactions equal `(e(s1 + s2) - e(s1 - s2) - e(s2 - s1) + e(-s1 - s2)) / 4` of the reference in f64. This is
+/// the mixed second derivative, up to terms of fourth order.
 #[test]
 fn products_are_mixed_derivatives_of_the_reference() {
     let (twin, j) = (Twin::small(), Observable::logit_diff(4, 20, 4));
@@ -162,7 +162,8 @@ fn patches_along_a_path_interact_in_a_linear_model() {
     }
 }
 
-/// For small displacements, second order predicts the interactions of joint patches, at sites of the stream and of heads.
+/// For small displacements, second order predicts the interactions of joint patches, at sites of the stream and of
+/// heads.
 #[test]
 fn second_order_predicts_joint_patches() {
     let twin = Twin::small();

@@ -178,8 +178,8 @@ fn the_greedy_choice_finds_the_best_pair() {
     }
 }
 
-/// A bound is applied while places are chosen. If one place cannot meet the goal within it, two are chosen, and they are
-/// the best pair.
+/// A bound is applied while places are chosen. If one place cannot meet the goal within it, two are chosen, and they
+/// are the best pair.
 #[test]
 fn bounds_are_applied_while_places_are_chosen() {
     let twin = Twin::small();

@@ -163,8 +163,8 @@ fn the_cheaper_pass_is_taken() {
     assert_eq!(pass(None, None, [9, 1]), Pass::Adjoint);
 }
 
-/// In complete bases, the blocks are the operator itself. They compose over the tokens of a level in between. In a model
-/// with linear blocks, they are the same for every prompt.
+/// In complete bases, the blocks are the operator itself. They compose over the tokens of a level in between. In a
+/// model with linear blocks, they are the same for every prompt.
 #[test]
 fn whole_blocks_compose() {
     let twin = Twin::linear(4);

@@ -127,8 +127,8 @@ fn with_device(arguments: &[String], device: &str) -> Vec<String> {
     all
 }
 
-/// Checks that the program accepts these arguments. With a device that does not exist, valid arguments fail only when the
-/// device is opened.
+/// Checks that the program accepts these arguments. With a device that does not exist, valid arguments fail only when
+/// the device is opened.
 fn parse(arguments: &[String]) -> Result<(), String> {
     const NOWHERE: &str = "no-such-adapter";
     let ran = match arguments {
