@@ -54,8 +54,8 @@ fn the_network_is_named_in_one_place() {
     assert_eq!(manifest["dependencies"][&library]["optional"].as_bool(), Some(true));
 }
 
-/// Checks that at least `least` files of `folder` name `library`, and that no other source file does. Of all manifests,
-/// only that of `package` may depend on it.
+/// Checks that at least `least` files of `folder` name `library`, and that no other source file does. Exactly one
+/// manifest must depend on it, that of `package`.
 fn named_in_one_place(library: &str, package: &str, folder: &str, least: usize) {
     let uses = |line: &str| {
         let code = line.split("//").next().unwrap_or_default();

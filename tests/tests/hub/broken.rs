@@ -162,7 +162,7 @@ fn a_hub_that_cannot_be_reached() {
     assert_eq!(scene.cached(), ["roots.pem"]);
 }
 
-/// Servers that send no valid commit, such as login pages, are refused. A commit that is a path is never used as one.
+/// Servers that send no valid commit are refused, such as login pages, or servers that send a path instead.
 #[test]
 fn servers_that_are_no_hub() {
     let scene = Scene::new();
