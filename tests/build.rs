@@ -1,4 +1,4 @@
-//! Writes the Rust blocks of the pages as one file of functions, which the test `pages` compiles and runs.
+//! Writes the Rust blocks of the pages to one file of functions, which the test module `pages` compiles and runs.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ fn main() {
     let (mut code, mut table) = (String::new(), String::new());
     let all = fences::all(&root);
     for (i, fence) in all.iter().enumerate().filter(|(_, fence)| fence.language() == "rust") {
-        // As in a book's page: lines after `# ` are compiled and not shown.
+        // As in mdBook, lines that begin with `# ` are compiled but not shown.
         let line = |line: &str| line.strip_prefix("# ").unwrap_or(line).to_owned() + "\n";
         let text: String = fence.text.lines().map(line).collect();
         let body = match text.contains("fn main()") {

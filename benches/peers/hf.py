@@ -31,7 +31,7 @@ def difference(logits: Tensor) -> Tensor:
 
 
 def gradient(model: GPT2LMHeadModel, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """Maps tokens [1, T] to J and dJ/dh [13, T, d]: hooks catch the input of each block and of the last norm."""
+    """Maps tokens [1, T] to J and dJ/dh [13, T, d]. Hooks collect the inputs of the blocks and of the last norm."""
     levels: list[Tensor] = []
 
     def catch(_: torch.nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

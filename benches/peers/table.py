@@ -27,11 +27,11 @@ def passes(results: dict[str, Result], name: str) -> dict[str, Result]:
     """Returns all times of one piece of work: ours first, then by time."""
 
     def of(result: Result) -> list[Result]:
-        return [way for way in result["passes"] if way["name"] == name]
+        return [timing for timing in result["passes"] if timing["name"] == name]
 
-    mine = {OURS[who]: way for who in OURS if who in results for way in of(results[who])}
-    theirs = [way for who, result in results.items() if who not in OURS for way in of(result)]
-    return mine | {way["variant"]: way for way in sorted(theirs, key=lambda way: way["seconds"])}
+    mine = {OURS[who]: timing for who in OURS if who in results for timing in of(results[who])}
+    theirs = [timing for who, result in results.items() if who not in OURS for timing in of(result)]
+    return mine | {timing["variant"]: timing for timing in sorted(theirs, key=lambda timing: timing["seconds"])}
 
 
 def markdown(results: dict[str, Result], machine: dict[str, Any]) -> str:
@@ -44,11 +44,11 @@ def markdown(results: dict[str, Result], machine: dict[str, Any]) -> str:
         "|---|---|---:|---:|---:|---:|",
     ]
     for name in PASSES:
-        ways = passes(results, name)
-        for by, way in ways.items():
-            ratios = (ratio(way, ways.get(whose)) for whose in OURS.values())
-            spread = f"{ms(way['low'])} to {ms(way['high'])}"
-            lines.append(f"| {name} | {by} | {ms(way['seconds'])} | {spread} | {' | '.join(ratios)} |")
+        timings = passes(results, name)
+        for by, timing in timings.items():
+            ratios = (ratio(timing, timings.get(whose)) for whose in OURS.values())
+            spread = f"{ms(timing['low'])} to {ms(timing['high'])}"
+            lines.append(f"| {name} | {by} | {ms(timing['seconds'])} | {spread} | {' | '.join(ratios)} |")
     return "\n".join(lines)
 
 
@@ -68,6 +68,6 @@ def ms(seconds: float) -> str:
     return f"{1e3 * seconds:.0f}" if seconds >= 0.1 else f"{1e3 * seconds:.1f}"
 
 
-def ratio(way: Result, base: Result | None) -> str:
+def ratio(timing: Result, base: Result | None) -> str:
     """Returns the time relative to the base; empty without a base."""
-    return f"{way['seconds'] / base['seconds']:.2f}" if base else ""
+    return f"{timing['seconds'] / base['seconds']:.2f}" if base else ""

@@ -43,9 +43,9 @@ def difference_quotient(model: Gpt2, level_0: Tensor, tangent: Tensor) -> Tensor
     return (field(level_0 + step * tangent) - field(level_0 - step * tangent)) / (2 * step)
 
 
-def check(report: Report, drawn: Weights, ways: list[tuple[str, Gpt2]]) -> None:
+def check(report: Report, drawn: Weights, models: list[tuple[str, Gpt2]]) -> None:
     """Checks every result against float64, or against a slower computation."""
-    clean, corrupted, model = prompt(1), prompt(2), ways[0][1]
+    clean, corrupted, model = prompt(1), prompt(2), models[0][1]
     exact = Gpt2(drawn, dtype=torch.float64)
     given = torch.from_numpy(sources())
     with torch.inference_mode():
@@ -53,17 +53,17 @@ def check(report: Report, drawn: Weights, ways: list[tuple[str, Gpt2]]) -> None:
         quotient = difference_quotient(exact, level_0, given[5].double()).numpy()
         sweep = torch_sweep.one_by_one(exact, clean, corrupted)
         moved = sweep - exact.forward(corrupted)
-    for name, way in ways:
-        response = responses(way, model.embed(clean)[0], given)
+    for name, candidate in models:
+        response = responses(candidate, model.embed(clean)[0], given)
         report.check(f"tangent against a quotient in float64: {name}", response[5].numpy(), quotient, 1e-4)
-        value, chi = gradient(way, clean)
+        value, chi = gradient(candidate, clean)
         first, last = (chi[0] * given[5]).sum(), (chi[12] * response[5, 12]).sum()
         report.check(f"gradient against the tangent: {name}", first.numpy(), last.numpy(), 1e-3)
         with torch.inference_mode():
-            found, expected = way.forward(clean).numpy(), exact.forward(clean).numpy()
+            found, expected = candidate.forward(clean).numpy(), exact.forward(clean).numpy()
             report.check(f"forward against float64: {name}", found, expected, 1e-4)
             for variant in (torch_sweep.growing, torch_sweep.causal):
-                found = (variant(way, clean, corrupted).double() - exact.forward(corrupted)).numpy()
+                found = (variant(candidate, clean, corrupted).double() - exact.forward(corrupted)).numpy()
                 what = f"{variant.__name__} sweep against float64, one by one: {name}"
                 report.check(what, found, moved.numpy(), 1e-4)
     report.answer("logit difference, clean", value)
@@ -78,23 +78,23 @@ def measure(report: Report) -> None:
     drawn = weights()
     model = Gpt2(drawn)
     linear = packed()
-    ways = [("torch functions", model)]
+    models = [("torch functions", model)]
     if linear:
-        ways.append(("torch functions, weights prepacked", Gpt2(drawn, linear)))
+        models.append(("torch functions, weights prepacked", Gpt2(drawn, linear)))
     else:
         report.left_out["weights prepacked"] = "this torch has no oneDNN"
-    check(report, drawn, ways)
+    check(report, drawn, models)
     clean, corrupted = prompt(1), prompt(2)
     level_0, given = model.embed(clean)[0], torch.from_numpy(sources())
-    for name, way in ways:
+    for name, candidate in models:
         with torch.inference_mode():
-            report.time(FORWARD, name, lambda: way.forward(clean))
-        report.time(SENSITIVITY, name, lambda: gradient(way, clean))
+            report.time(FORWARD, name, lambda: candidate.forward(clean))
+        report.time(SENSITIVITY, name, lambda: gradient(candidate, clean))
         with torch.inference_mode():
-            report.time(SWEEP, f"{name}, growing batch", lambda: torch_sweep.growing(way, clean, corrupted))
-            report.time(SWEEP, f"{name}, causal cone", lambda: torch_sweep.causal(way, clean, corrupted))
+            report.time(SWEEP, f"{name}, growing batch", lambda: torch_sweep.growing(candidate, clean, corrupted))
+            report.time(SWEEP, f"{name}, causal cone", lambda: torch_sweep.causal(candidate, clean, corrupted))
         by_jvp = name.replace("torch functions", "torch.func jvp + vmap, with the forward pass")
-        report.time(TANGENTS, by_jvp, lambda: responses(way, level_0, given))
+        report.time(TANGENTS, by_jvp, lambda: responses(candidate, level_0, given))
     expected = responses(model, level_0, given).numpy()
     with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
         # linearize warns about names in its own trace.

@@ -45,7 +45,7 @@ def growing(model: Gpt2, clean: np.ndarray, corrupted: np.ndarray) -> Tensor:
 
 
 def causal(model: Gpt2, clean: np.ndarray, corrupted: np.ndarray) -> Tensor:
-    """Does the same, but a run contains only the rows from its token on: its earlier rows are those of the base run.
+    """Does the same as `growing`, but a run has only the rows from its token on. The base run has the earlier ones.
 
     Rows of all runs are packed in [N, d]. Only attention needs them at their tokens, after the keys and values of the
     base run.

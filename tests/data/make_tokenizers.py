@@ -1,10 +1,10 @@
-"""Golden token ids: small tokenizers in every form of their files, and what Hugging Face makes of them.
+"""Golden token ids: small tokenizers in every form of their files, and the ids that Hugging Face gives with them.
 
     pip install -r requirements-tokenizers.txt
     python make_tokenizers.py         # writes tokenizers.json beside itself
 
-Each case is a directory of files. The expected ids are those of `AutoTokenizer.from_pretrained(directory)(text)`; cases
-with `"as": "tokenizers"` take those of `tokenizers.Tokenizer.from_file`, because the file alone decides there.
+Each case is a directory of files. The expected ids are those of `AutoTokenizer.from_pretrained(directory)(text)`. Cases
+with `"as": "tokenizers"` test tokenizer.json alone, and have the ids of `tokenizers.Tokenizer.from_file`.
 """
 
 import json
@@ -27,7 +27,7 @@ TEXTS = [
 
 
 def alphabet():
-    """GPT-2's letters of the 256 bytes, in the order of the bytes."""
+    """Returns GPT-2's characters for the 256 bytes, in the order of the bytes."""
     plain = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = iter(range(256, 512))
     return [chr(b) if b in plain else chr(next(others)) for b in range(256)]
@@ -52,7 +52,7 @@ def bpe(vocab=FULL, merges=MERGES, **more):
 
 
 def whole(extra=(), **more):
-    """A tokenizer.json; without arguments that of GPT-2."""
+    """Returns the content of a tokenizer.json. Without arguments, it is of GPT-2's kind."""
     base = {"version": "1.0", "truncation": None, "padding": None}
     base["added_tokens"] = [token(END, len(VOCAB)), *extra]
     base |= {"normalizer": None, "pre_tokenizer": BYTE_LEVEL, "post_processor": None, "decoder": BYTE_LEVEL}
@@ -60,13 +60,13 @@ def whole(extra=(), **more):
 
 
 def old(config=None, specials=None, added=None, vocab=FULL):
-    """vocab.json and merges.txt, and the files beside them."""
+    """Returns vocab.json, merges.txt and the settings files."""
     files = {"vocab.json": vocab, "merges.txt": "#version: 0.2\n" + "".join(f"{merge}\n" for merge in MERGES)}
     return files | beside(config, specials, added)
 
 
 def new(config=None, specials=None, added=None, **more):
-    """tokenizer.json, and the files beside it."""
+    """Returns tokenizer.json and the settings files."""
     return {"tokenizer.json": whole(**more)} | beside(config, specials, added)
 
 
@@ -92,7 +92,7 @@ def without_special(entry):
 
 
 def cases():
-    # Both forms, and the same settings beside each.
+    # Both forms have the same settings.
     for form, make in (("old", old), ("new", new)):
         yield f"{form} plain", make()
         for kind, start in (("unnamed", {}), ("gpt2", GPT2), ("gpt2 fast", {"tokenizer_class": "GPT2TokenizerFast"})):
@@ -136,7 +136,7 @@ def cases():
     yield "old without end", old(vocab=VOCAB)
     yield "old without end, user", old({"additional_special_tokens": ["<|user|>"]}, vocab=VOCAB)
 
-    # The pipeline of a tokenizer.json, as its class says and by itself.
+    # Each pipeline of a tokenizer.json is tested alone and with two tokenizer classes.
     lower, nfkc = {"type": "Lowercase"}, {"type": "NFKC"}
     strip = {"type": "Strip", "strip_left": True, "strip_right": True}
     prefix = {**BYTE_LEVEL, "add_prefix_space": True}
@@ -184,14 +184,14 @@ def cases():
 
 
 def ids(folder, like):
-    """The ids of all texts, or the error."""
+    """Returns the ids of all texts, with and without special tokens, or the error."""
     try:
         if like == "tokenizers":
             one = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
             return [one.encode(text).ids for text in TEXTS], [one.encode(text, add_special_tokens=False).ids for text in TEXTS]
         one = transformers.AutoTokenizer.from_pretrained(folder)
         return [one(text)["input_ids"] for text in TEXTS], [one(text, add_special_tokens=False)["input_ids"] for text in TEXTS]
-    except Exception as error:  # What Hugging Face refuses has no ids.
+    except Exception as error:  # Hugging Face refuses some cases, which have no ids.
         return f"{type(error).__name__}: {error}".splitlines()[0][:100]
 
 
@@ -201,7 +201,7 @@ def main():
     written, sets = [], []
 
     def index(ids):
-        """Many cases have the same ids, which are written once."""
+        """Returns the index of these ids in `sets`: ids that many cases share are written once."""
         if ids not in sets:
             sets.append(ids)
         return sets.index(ids)
@@ -221,7 +221,7 @@ def main():
                 files["tokenizer.json"] = {**files["tokenizer.json"], "model": {**model, "vocab": "full", "merges": "merges"}}
         else:
             files = {**files, "vocab.json": "full" if files["vocab.json"] is FULL else "base", "merges.txt": "merges"}
-        # Settings are written as text: the order of their keys decides about ids.
+        # Settings are written as text, because ids depend on the order of their keys.
         files = {file: json.dumps(content) if file in SETTINGS else content for file, content in files.items()}
         case = {"name": name, "as": like, "files": files}
         if isinstance(found, str):

@@ -1,33 +1,33 @@
-//! Fenced blocks of the project's Markdown pages: what the build script compiles and the tests run.
+//! Fenced blocks of the project's Markdown pages, which the build script compiles and the tests run.
 
 use std::path::{Path, PathBuf};
 
 /// A fenced block of a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fence {
-    /// The page by its path from the root, and the line of the opening fence: `README.md:79`.
+    /// The path of the page from the root, and the line of the opening fence: `README.md:79`.
     pub place: String,
-    /// What follows the opening backticks, such as `rust,no_run`.
+    /// The text after the opening backticks, such as `rust,no_run`.
     pub info: String,
     /// The lines between the fences.
     pub text: String,
 }
 
 impl Fence {
-    /// The first word of `info`: `rust`, `python`, `output`; empty where there is none.
+    /// Returns the first word of `info`, such as `rust`, `python` or `output`. It may be empty.
     #[must_use]
     pub fn language(&self) -> &str {
         self.info.split(',').next().unwrap_or_default()
     }
 
-    /// Whether the block says that it cannot be run by a test: it downloads, needs a device, or takes minutes.
+    /// Returns whether the block is marked `no_run`, because it downloads, needs a device, or takes minutes.
     #[must_use]
     pub fn is_no_run(&self) -> bool {
         self.info.split(',').any(|mark| mark == "no_run")
     }
 }
 
-/// The pages that readers see: README, CONTRIBUTING, the Python package's README, and the book.
+/// Returns the pages for readers: README, CONTRIBUTING, the Python package's README, and the book.
 ///
 /// # Panics
 /// If the folder of the book cannot be read.
@@ -50,7 +50,7 @@ pub fn pages(root: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The blocks of all pages, page by page.
+/// Returns the blocks of all pages, page by page.
 ///
 /// # Panics
 /// If a page cannot be read.
@@ -63,7 +63,7 @@ pub fn all(root: &Path) -> Vec<Fence> {
     pages(root).iter().flat_map(read).collect()
 }
 
-/// The blocks of one page.
+/// Returns the blocks of one page.
 #[must_use]
 pub fn fences(page: &str, text: &str) -> Vec<Fence> {
     let (mut found, mut open): (Vec<Fence>, Option<Fence>) = (Vec::new(), None);

@@ -1,8 +1,8 @@
 //! The harness: executors under test, seeded numbers, comparisons that cannot pass by accident, tolerances.
 //!
-//! One variable is read: `RESOLVENT_TEST_DEVICES`. Unset, tests run on the host executor and on the first GPU adapter,
-//! software ones included, and a missing GPU fails them. `host` leaves the GPU tests out and says so. Anything else is a
-//! comma list of adapters, by place or by part of the name.
+//! The variable `RESOLVENT_TEST_DEVICES` selects the devices. If it is unset, tests run on the host executor and on the
+//! first GPU adapter, which may be a software one, and fail without a GPU. `host` leaves the GPU tests out and says so.
+//! Any other value is a comma-separated list of adapters, by index or by part of the name.
 
 mod compare;
 pub mod fences;

@@ -1,11 +1,11 @@
 //! The one test binary.
 
-mod architecture; // edges between crates, names, file sizes
-mod cli; // the binary: result files, and what it says to bad input
+mod architecture; // dependencies between crates, names, file sizes
+mod cli; // the binary: result files, and messages about invalid input
 mod engine; // errors, memory, submissions, profile
 mod field; // analyses: against known answers and the reference
-mod harness; // the harness is seen to fail
+mod harness; // the harness fails for wrong kernels
 mod hub; // models by name: downloads, caches, hubs that fail
 mod kernels; // every op: executors against f64 and against each other
 mod model; // whole models: golden files, edits, derivatives, sweeps, results
-mod pages; // what README and docs show is compiled, run and compared
+mod pages; // code and commands of README and docs are compiled, run and compared

@@ -1,8 +1,8 @@
-//! Which crate may know which.
+//! The dependencies that are allowed between the crates.
 
 use super::{files, text};
 
-/// The allowed edges, each a package and those of ours that it may depend on. What is not here is not allowed.
+/// Each package of the workspace, with all packages of the workspace that it may depend on.
 const EDGES: [(&str, &[&str]); 15] = [
     ("resolvent-unify", &[]),
     ("resolvent-shaders", &["resolvent-unify"]),
@@ -32,7 +32,7 @@ const ALL: &[&str] = &[
     "resolvent",
 ];
 
-/// All packages named in tables that bring a dependency, `[target.….dependencies]` included.
+/// Returns all packages in the dependency tables of a manifest, including `[target.….dependencies]`.
 fn dependencies(table: &toml::Table) -> Vec<String> {
     let mut found = Vec::new();
     for (key, value) in table {
@@ -40,7 +40,7 @@ fn dependencies(table: &toml::Table) -> Vec<String> {
         match key.as_str() {
             "dependencies" | "dev-dependencies" | "build-dependencies" => {
                 found.extend(inner.iter().map(|(name, spec)| {
-                    // A renamed dependency is the package that it names.
+                    // `package` names the package of a renamed dependency.
                     let renamed = spec.get("package").and_then(toml::Value::as_str);
                     renamed.unwrap_or(name).to_owned()
                 }));
@@ -52,7 +52,7 @@ fn dependencies(table: &toml::Table) -> Vec<String> {
     found
 }
 
-/// Each package with what it depends on of ours.
+/// Returns each package of the workspace with its dependencies in the workspace.
 fn packages() -> Vec<(String, Vec<String>)> {
     let manifests = ["crates", "tests", "benches"].into_iter().flat_map(|folder| files(folder, &["Cargo.toml"]));
     let package = |path: std::path::PathBuf| {
@@ -70,7 +70,7 @@ fn allowed(package: &str) -> Option<&'static [&'static str]> {
 }
 
 #[test]
-fn crates_depend_on_what_they_may() {
+fn crates_have_only_allowed_dependencies() {
     for (name, ours) in packages() {
         let allowed = allowed(&name).unwrap_or_else(|| panic!("`{name}` has no line in EDGES"));
         for other in ours {
@@ -79,16 +79,16 @@ fn crates_depend_on_what_they_may() {
     }
 }
 
-/// Only tests and benches see the truth: what is checked cannot lean on what checks it.
+/// Only tests and benches depend on the reference, so that the code that it checks cannot use it.
 #[test]
-fn only_tests_and_benches_see_the_reference() {
+fn only_tests_and_benches_use_the_reference() {
     let users = EDGES.iter().filter(|(_, to)| to.contains(&"resolvent-reference"));
     assert_eq!(users.map(|(name, _)| *name).collect::<Vec<_>>(), ["resolvent-tests", "resolvent-benches"]);
 }
 
-/// The list is of packages that exist, and their folders bear their names.
+/// `EDGES` lists every package of the workspace, and no others.
 #[test]
-fn the_list_of_edges_is_whole() {
+fn the_list_of_edges_is_complete() {
     let packages = packages();
     for (name, _) in EDGES {
         assert!(packages.iter().any(|(other, _)| other == name), "`{name}` is in EDGES and nowhere else");
@@ -96,9 +96,9 @@ fn the_list_of_edges_is_whole() {
     assert_eq!(packages.len(), EDGES.len());
 }
 
-/// The check would see a renamed, a target-specific and a build dependency.
+/// Renamed, target-specific, build and dev dependencies are found.
 #[test]
-fn dependencies_are_found_wherever_they_stand() {
+fn dependencies_of_all_tables_are_found() {
     let manifest = r#"
         [dependencies]
         engine = { package = "resolvent-engine", path = ".." }

@@ -5,13 +5,13 @@ mod words;
 
 use std::path::{Path, PathBuf};
 
-/// The repository's root.
+/// Returns the repository's root.
 pub(crate) fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.parent().expect("this package lies one below the root").to_owned()
 }
 
-/// Every file below `folder` whose name ends in one of `endings`, by path from the root.
+/// Returns every file below `folder` whose name ends in one of `endings`, sorted, as paths relative to the root.
 pub(crate) fn files(folder: &str, endings: &[&str]) -> Vec<PathBuf> {
     let (mut open, mut found) = (vec![root().join(folder)], Vec::new());
     while let Some(folder) = open.pop() {

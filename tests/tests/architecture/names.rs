@@ -10,12 +10,12 @@ fn stems(folder: &str, ending: &str) -> BTreeSet<String> {
     files(folder, &[ending]).iter().filter_map(stem).collect()
 }
 
-/// Modules of the ops crate that are not an op.
+/// Modules of the ops crate that are not ops.
 const NO_OP: [&str; 7] = ["lib", "host", "op", "peak", "rows", "tuning", "weight"];
 /// Ops that are chains of others, without a shader of their own.
 const CHAINS: [&str; 1] = ["mlp"];
 
-/// Shaders with further entries of an op, in a file of their own. Reference and page are those of the op.
+/// Separate shader files with further entries of an op, with the op whose reference and page they share.
 const FURTHER: [(&str, &str); 2] = [("attention_second", "attention"), ("matmul_f16", "matmul")];
 
 fn ops() -> BTreeSet<String> {
@@ -63,7 +63,7 @@ fn every_kernel_is_declared_with_a_host_body() {
     }
 }
 
-/// The kernels' test modules name every op.
+/// The test modules of the kernels have a test that is named after each op.
 #[test]
 fn every_op_is_tested() {
     let tests: String = files("tests/tests/kernels", &[".rs"]).iter().map(super::text).collect();

@@ -1,8 +1,8 @@
-//! What the sources themselves must not do.
+//! Rules for source files: their length, printing, and the libraries that they may name.
 
 use super::{files, text};
 
-/// Longest source file.
+/// Largest number of lines of a source file.
 const LINES: usize = 400;
 
 #[test]
@@ -15,7 +15,7 @@ fn files_are_small() {
     }
 }
 
-/// The macros that print panic where nothing can be printed. What users see is written by one module, which does not.
+/// The printing macros panic if printing fails. So all output to users is written by one module, which does not panic.
 #[test]
 fn nothing_prints_but_the_terminal_module() {
     let prints = ["print", "println", "eprint", "eprintln"].map(|name| format!("{name}!("));
@@ -39,13 +39,13 @@ fn nothing_prints_but_the_terminal_module() {
     assert!(seen > 100, "the scan itself found {seen} files");
 }
 
-/// The library that drives GPUs is named in one folder and in the manifest of its crate.
+/// The GPU library is named in one folder and in the manifest of one crate.
 #[test]
 fn wgpu_is_named_in_one_place() {
     named_in_one_place(&["wg", "pu"].concat(), "crates/engine", "crates/engine/src/gpu", 4);
 }
 
-/// So is the one that speaks to the network, and only a feature brings it in.
+/// The network library is named in one folder and in the manifest of one crate, and it is optional.
 #[test]
 fn the_network_is_named_in_one_place() {
     let library = ["ur", "eq"].concat();
@@ -54,7 +54,8 @@ fn the_network_is_named_in_one_place() {
     assert_eq!(manifest["dependencies"][&library]["optional"].as_bool(), Some(true));
 }
 
-/// That `library` is named in `folder`, in `least` files or more, and nowhere else but in the manifest of its `package`.
+/// Checks that at least `least` files of `folder` name `library`, and that no other source file does. Exactly one
+/// manifest must depend on it, that of `package`.
 fn named_in_one_place(library: &str, package: &str, folder: &str, least: usize) {
     let uses = |line: &str| {
         let code = line.split("//").next().unwrap_or_default();

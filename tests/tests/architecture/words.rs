@@ -1,10 +1,10 @@
-//! The words of `docs/src/conventions.md`, and none of those that they replaced.
+//! Words that the glossary in `docs/src/conventions.md` replaced must not be used again.
 
 use std::path::Path;
 
 use super::{files, text};
 
-/// Words that the glossary replaced, in any file, alone or as a part of an identifier.
+/// Words that the glossary replaced. They are found in any file, alone or as part of an identifier.
 const RETIRED: &[&str] = &[
     "kept", "held", "holding", "bend", "bends", "bent", "onward", "pulled", "settle", "settled", "settles", "slab",
     "slabs", "trial", "trials", "member", "members", "walk", "walks", "walked", "walking", "halves", "nobody",
@@ -14,17 +14,17 @@ const RETIRED: &[&str] = &[
 const PHRASES: &[&str] =
     &["in turn", "as it says", "stands for", "stand for", "is no site", "is no seed", "is no place", "is sound"];
 
-/// Where a retired word is the usual one: held-out data.
+/// Standard terms that contain a retired word: held-out data.
 const USUAL: &[&str] = &["held-out", "held out", "heldout", "held_out", "Held-out", "Held out"];
 
-/// Text that is data: training sentences, and this test.
+/// Returns whether a file is data: training sentences, and this test.
 fn is_data(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let corpus = path.starts_with("crates/model/atlas") && !name.ends_with(".md");
     corpus || path.ends_with("tests/architecture/words.rs")
 }
 
-/// The words of a line in lower case: identifiers are split at underscores and capitals.
+/// Returns the words of a line in lower case. Identifiers are split at underscores and capitals.
 fn words(line: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut was_lower = false;
@@ -41,7 +41,7 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
-/// Lines that need an old name: keys of Cargo's, and what the changelog says of a renaming.
+/// Returns whether a line needs an old name: a key of Cargo, or the changelog's announcement of a renaming.
 fn needs_old_names(path: &Path, line: &str) -> bool {
     match path.to_str() {
         Some("Cargo.toml") => line.starts_with("members = ") || line.starts_with("default-members = "),
@@ -50,7 +50,7 @@ fn needs_old_names(path: &Path, line: &str) -> bool {
     }
 }
 
-/// The retired words and phrases of a line.
+/// Returns the retired words and phrases of a line.
 fn retired(line: &str) -> Vec<String> {
     let line = USUAL.iter().fold(line.to_owned(), |line, usual| line.replace(usual, ""));
     let all = words(&line);
@@ -61,7 +61,7 @@ fn retired(line: &str) -> Vec<String> {
     all.into_iter().filter(|word| RETIRED.contains(&word.as_str())).chain(phrases).collect()
 }
 
-/// The retired words and phrases of a file, with their line numbers.
+/// Returns the retired words and phrases of a file, with their line numbers.
 fn scan(path: &Path, text: &str) -> Vec<(usize, String)> {
     let lines = (1..).zip(text.lines()).filter(|(_, line)| !needs_old_names(path, line));
     lines.flat_map(|(number, line)| retired(line).into_iter().map(move |word| (number, word))).collect()
@@ -94,7 +94,7 @@ fn retired_words_are_found_wherever_they_are() {
     assert_eq!(retired("// rows come in turn"), ["in turn"]);
     assert_eq!(retired("`x` is no site; write"), ["is no site"]);
     assert_eq!(scan(Path::new("docs/src/x.md"), "a\nHALVES"), [(2, "halves".to_owned())]);
-    // Old names may be named where a renaming is announced, and nowhere else.
+    // The changelog may contain old names where it announces a renaming. No other file may.
     let announced = "- `pass` replaces `walk`.";
     assert!(scan(Path::new("CHANGELOG.md"), announced).is_empty());
     assert_eq!(scan(Path::new("README.md"), announced), [(1, "walk".to_owned())]);

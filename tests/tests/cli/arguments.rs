@@ -6,6 +6,7 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use super::{Ran, command, names, on_host, run, tiny, utf8};
 
+/// Checks that the command fails with an error line that contains all of `parts`.
 #[track_caller]
 fn says(arguments: &[&str], parts: &[&str]) {
     let line = on_host(&[arguments, &["--model", tiny()]].concat()).failed();
@@ -99,7 +100,7 @@ fn prompts_of_different_length_are_not_paired() {
     says(&[&patch[..], &["1,2,77"]].concat(), &["token 77"]);
 }
 
-/// The error is found before the work is done, and no file is left behind.
+/// The error is found before the work is done. No file is created or changed.
 #[test]
 fn files_that_cannot_be_written() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -169,7 +170,7 @@ fn usage() {
     }
 }
 
-/// The child finds no driver.
+/// Environment variables hide all drivers from the child.
 #[test]
 fn machines_without_a_gpu() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -200,7 +201,8 @@ fn an_unknown_adapter_is_refused_with_a_list_of_adapters() {
     assert!(line.contains("no GPU adapter matches `imagined` (found: "), "{line}");
 }
 
-/// What overflows because an option is too large names the option, and no edit that the user did not make.
+/// If an option is so large that values overflow, the error names the option. It does not name an internal edit, which
+/// the user did not make.
 #[test]
 fn sizes_beyond_f32() {
     let transfer = ["transfer", "--tokens", "1,2,3", "--donor-tokens", "1,4,3", "--target", "#1"];

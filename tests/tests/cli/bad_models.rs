@@ -1,4 +1,4 @@
-//! Model directories that cannot be used: one line that names the cause, and nothing written.
+//! Model directories that cannot be used: the command prints one line that names the cause, and writes no file.
 
 use safetensors::tensor::Dtype;
 use serde_json::json;
@@ -6,7 +6,7 @@ use serde_json::json;
 use super::directory::{Directory, Tensor};
 use super::{names, on_host, utf8};
 
-/// What `run` says to a model, and that it leaves no file.
+/// Returns the error line of `run` for a model, after checking that no file was written.
 #[track_caller]
 fn refused(model: &str) -> String {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -16,6 +16,7 @@ fn refused(model: &str) -> String {
     line
 }
 
+/// Checks that `run` refuses the directory with an error line that contains all of `parts`.
 #[track_caller]
 fn says(directory: &Directory, parts: &[&str]) {
     let line = refused(&directory.argument());
@@ -26,7 +27,7 @@ fn says(directory: &Directory, parts: &[&str]) {
 }
 
 #[test]
-fn directories_that_are_none() {
+fn directories_that_are_no_models() {
     let line = refused("no/such/model");
     assert!(line.contains("no model `no/such/model`") && line.contains("no directory"), "{line}");
     assert!(line.contains("check the path"), "{line}");
@@ -40,7 +41,7 @@ fn directories_that_are_none() {
 }
 
 #[test]
-fn configurations_that_cannot_be() {
+fn invalid_configurations() {
     let copy = Directory::copy;
     says(&copy().write("config.json", b"{\"n_layer\": 2,"), &["config.json: not a JSON object", "download it again"]);
     says(&copy().write("config.json", b""), &["config.json"]);
@@ -59,7 +60,7 @@ fn configurations_that_cannot_be() {
     says(&copy().set("n_embd", json!(null)), &["`n_embd` is missing"]);
 }
 
-/// Sizes that would fill any memory are refused before memory is asked for.
+/// Sizes that exceed any memory are refused before memory is allocated.
 #[test]
 fn huge_sizes() {
     let copy = Directory::copy;
@@ -72,7 +73,7 @@ fn huge_sizes() {
 }
 
 #[test]
-fn weights_that_do_not_fit() {
+fn weights_that_do_not_match_the_configuration() {
     let copy = Directory::copy;
     let name = |tensors: &std::collections::BTreeMap<String, Tensor>, part: &str| {
         tensors.keys().find(|name| name.ends_with(part)).expect("a tensor").clone()
@@ -115,7 +116,7 @@ fn weight_files_that_are_damaged() {
     for length in [u64::MAX, 1 << 40, 1, 0] {
         says(&copy().bytes(|b| b[..8].copy_from_slice(&length.to_le_bytes())), unusable);
     }
-    // A header that promises another place, or more than there is.
+    // Edits of the header: invalid types, keys and values, and a shape that needs more data than the file has.
     let replace = |from: &str, to: &str| {
         copy().bytes(|b| {
             let at = b.windows(from.len()).position(|w| w == from.as_bytes()).expect("is in the header");
@@ -134,7 +135,7 @@ fn weight_files_that_are_damaged() {
     );
 }
 
-/// Ids need no tokenizer: what is wrong with one is said where a text has to be read.
+/// Ids need no tokenizer, so that a damaged tokenizer is an error only if a command reads text.
 #[test]
 fn tokenizers_that_are_damaged() {
     let says = |directory: &Directory, parts: &[&str]| {

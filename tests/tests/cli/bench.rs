@@ -70,7 +70,7 @@ fn variants_are_tuned_and_used() {
             let (kernel, best) = (words[0], words[2]);
             assert!(variants().contains(&format!("{kernel} ")) && variants().contains(best), "{line}: {}", variants());
         }
-        // Another choice, as another measurement could make it: all `base`.
+        // Another measurement could choose other variants. Here all of them are `base`.
         let device = Device::open(&Options {
             cache: Some(folder.path().to_owned()),
             ..Options::new(Choice::Name(name.to_owned()))

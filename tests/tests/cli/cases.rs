@@ -1,8 +1,8 @@
-//! What each command must write, as the documentation of result files has it.
+//! The arrays and certificates that each command must write, according to the documentation of result files.
 
 use resolvent_tests::Golden;
 
-/// A command, the arrays that it must write with their axes, and the certificates.
+/// A command, the arrays that it must write (name, axes, shape), and the certificates.
 pub(super) struct Case {
     pub(super) arguments: Vec<String>,
     pub(super) arrays: Vec<(&'static str, &'static str, Vec<usize>)>,
@@ -195,7 +195,7 @@ pub(super) fn cases(golden: &Golden) -> Vec<Case> {
 
 const SLICE: &[&str] = &["causal_zeros", "slope", "adjoint", "composition", "other_pass"];
 
-/// Arrays of a slice of n pairs, 4 x 4.
+/// Returns the arrays of a slice of n pairs whose blocks are 4 x 4.
 fn slices(n: usize) -> Vec<(&'static str, &'static str, Vec<usize>)> {
     vec![
         ("pairs", "pair,place", vec![n, 4]),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::directory::Directory;
 use super::{tiny, utf8};
 
-/// A command that works, and its files.
+/// The arguments of a command that succeeds, and the files that it writes.
 pub(super) struct Call {
     pub(super) arguments: Vec<String>,
     pub(super) files: Vec<PathBuf>,
@@ -16,7 +16,7 @@ impl Call {
         self.arguments.iter().map(String::as_str).collect()
     }
 
-    /// Removes what an earlier run wrote.
+    /// Removes the files of an earlier run.
     pub(super) fn clean(&self) {
         for file in &self.files {
             let _missing = std::fs::remove_file(file);
@@ -24,7 +24,8 @@ impl Call {
     }
 }
 
-/// A prompt file with one task of `count` pairs, in the letters that the tokenizer of [`Directory::with_tokenizer`] knows.
+/// Returns a prompt file in which each task has the same `count` pairs. Their letters have tokens in the tokenizer of
+/// [`Directory::with_tokenizer`].
 pub(super) fn prompts(tasks: &[&str], count: usize) -> String {
     let pair = |i: usize| {
         let [x, y] = [i, i + 1].map(|i| char::from(b'c' + (i % 20) as u8));
@@ -37,8 +38,8 @@ pub(super) fn prompts(tasks: &[&str], count: usize) -> String {
     serde_json::json!({ "version": 1, "tasks": tasks }).to_string()
 }
 
-/// Every command but `demo`, which has no small model, `download`, and `bench` on its own figures. `text` is a model with a
-/// tokenizer.
+/// Returns one call of every command except `demo`, which has no small model, and `download`. `bench` only compares
+/// figures that are written here. `text` is a model with a tokenizer.
 pub(super) fn calls(folder: &Path, text: &Directory) -> Vec<Call> {
     let tokens = "3,1,4,1,5";
     let with_files = |name: &str, line: &str| {

@@ -1,4 +1,4 @@
-//! Model directories made from a golden one, complete or damaged.
+//! Model directories that are copies of a golden one, complete or damaged.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -27,7 +27,7 @@ impl Tensor {
     }
 }
 
-/// A copy of `tiny-odd` that may be changed; it is removed when the value is dropped.
+/// A copy of `tiny-odd` that tests may change. It is removed when the value is dropped.
 pub(super) struct Directory(TempDir);
 
 impl Directory {
@@ -39,7 +39,7 @@ impl Directory {
         copy
     }
 
-    /// Returns its path as an argument.
+    /// Returns the path as an argument.
     pub(super) fn argument(&self) -> String {
         utf8(self.0.path())
     }
@@ -91,8 +91,9 @@ impl Directory {
         self
     }
 
-    /// Adds a tokenizer of GPT-2's kind over lower-case letters: `a` is 0 to `z` 25, then a space, ` a`, ` b`, `ab`,
-    /// ` ab`.
+    /// Adds a tokenizer of GPT-2's kind over lower-case letters.
+    ///
+    /// Its ids are 0 for `a` to 25 for `z`, then 26 to 30 for a space, ` a`, ` b`, `ab` and ` ab`.
     pub(super) fn with_tokenizer(self) -> Self {
         let letters = ('a'..='z').map(String::from);
         let more = ["Ġ", "Ġa", "Ġb", "ab", "Ġab"].map(str::to_owned);

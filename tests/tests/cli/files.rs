@@ -1,4 +1,4 @@
-//! Where files go: through links, with the permissions of what they replace, and what becomes of a file that does not fit.
+//! Output files: links are followed, permissions of replaced files are preserved, and incomplete files are removed.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use super::directory::Directory;
 use super::readable::readable;
 use super::{Ran, command, names, on_host, tiny, utf8};
 
-/// A file of each writer: whole safetensors, safetensors that grows in place, JSON, drawings.
+/// Writes one file with each writer: whole safetensors, safetensors that grows in place, JSON, and a plot.
 fn write(folder: &Path) -> [String; 4] {
     let at = |name: &str| utf8(&folder.join(name));
     let files = ["run.safetensors", "slice.safetensors", "run.json", "run.svg"].map(at);
@@ -23,7 +23,7 @@ fn write(folder: &Path) -> [String; 4] {
 
 #[cfg(unix)]
 #[test]
-fn links_and_permissions_stay() {
+fn links_and_permissions_are_preserved() {
     use std::os::unix::fs::{PermissionsExt, symlink};
     let folder = tempfile::tempdir().expect("a temporary folder");
     let [links, data] = ["links", "data"].map(|name| folder.path().join(name));
@@ -32,7 +32,7 @@ fn links_and_permissions_stay() {
         symlink(Path::new("../data").join(name), links.join(name)).expect("a link");
     }
     let mode = |path: &str| fs::metadata(path).expect("a file").permissions().mode() & 0o777;
-    // To files that do not exist yet, then to files of others' eyes only.
+    // The links first point to files that do not exist, then to files with restricted permissions.
     for wanted in [None, Some(0o600), Some(0o640)] {
         let real = names(&data).into_iter().map(|name| data.join(name));
         for path in real.filter(|_| wanted.is_some()) {
@@ -51,7 +51,7 @@ fn links_and_permissions_stay() {
     }
 }
 
-/// A limit on the size of files is an error like a full disk: one line, and nothing is left behind.
+/// If a file exceeds the size limit of the shell, the command prints one error line and leaves no file.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_file_that_does_not_fit_leaves_nothing() {
@@ -67,7 +67,7 @@ fn a_file_that_does_not_fit_leaves_nothing() {
         let path = utf8(&folder.path().join(file));
         let common = ["--tokens", "1,2,3,4,5", "--device", "host", "--model", tiny()];
         let mut limited = std::process::Command::new("sh");
-        // Blocks of 512 bytes.
+        // `ulimit -f` counts blocks of 512 bytes.
         limited.args(["-c", "ulimit -f 2; exec \"$0\" \"$@\"", &binary]).args(arguments).arg(&path).args(common);
         let inherited = command(&[]);
         for (name, value) in inherited.get_envs() {
@@ -82,7 +82,7 @@ fn a_file_that_does_not_fit_leaves_nothing() {
     }
 }
 
-/// A device in place of a file is written to, and an error of it is one line.
+/// A device is written to like a file and is not replaced. Its error is printed as one line.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_is_an_error() {
@@ -98,7 +98,7 @@ fn a_full_disk_is_an_error() {
     assert!(fs::metadata("/dev/full").is_ok_and(|full| !full.is_file()), "the device is still one");
 }
 
-/// Every file that any command writes can be opened by other readers.
+/// Other readers can open every safetensors file that a command writes.
 #[test]
 fn every_file_is_readable() {
     let (folder, text) = (tempfile::tempdir().expect("a temporary folder"), Directory::copy().with_tokenizer());

@@ -1,5 +1,6 @@
-//! What may be typed: lists, places, tokens, observables, directions and bases, sensible or not. Nothing panics or hangs, and
-//! every file that is written can be read.
+//! Random arguments: lists, places, tokens, observables, directions and bases, most of them valid.
+//!
+//! No call panics or hangs, and every file that is written can be read.
 //!
 //! `RESOLVENT_FUZZ_CASES` sets the number of calls of the binary.
 
@@ -16,8 +17,8 @@ use super::directory::Directory;
 use super::readable::readable;
 use super::{command, tiny, utf8};
 
-/// Longer than any of these calls takes by far, on a machine that does much else.
-const HANGS: Duration = Duration::from_secs(120);
+/// Time after which a call counts as hanging. All of these calls take far less, even on a busy machine.
+const TIME_LIMIT: Duration = Duration::from_secs(120);
 
 fn cases(least: u32) -> u32 {
     std::env::var("RESOLVENT_FUZZ_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(least)
@@ -29,7 +30,7 @@ fn config(cases: u32) -> ProptestConfig {
 
 type Text = BoxedStrategy<String>;
 
-/// One of `sensible` in most cases, else what a slip of the hand or another program may put there.
+/// Draws one of `sensible` in most cases, otherwise a text that a typing error or another program could produce.
 fn typed(sensible: Vec<String>) -> Text {
     let odd = [
         "",
@@ -71,7 +72,7 @@ fn words(words: &str) -> Text {
     typed(words.split(' ').map(str::to_owned).collect())
 }
 
-/// Entries with commas between them, repeated ones among them.
+/// Draws one to four entries, separated by commas. Entries may be repeated.
 fn list(entry: Text) -> Text {
     prop::collection::vec(entry, 1..5).prop_map(|entries| entries.join(",")).boxed()
 }
@@ -104,12 +105,13 @@ fn basis() -> Text {
         .boxed()
 }
 
-/// `--name value`, as two arguments or as one, or not at all; given twice, which is a mistake, in a few cases.
+/// Draws `--name value` as two arguments, `--name=value` as one, or nothing. In a few cases the option is given twice,
+/// which is an error.
 fn option(name: &'static str, value: Text) -> BoxedStrategy<Vec<String>> {
     times(name, value, prop_oneof![12 => Just(0), 8 => Just(1), 1 => Just(2)].boxed())
 }
 
-/// The same of an option that may be given several times.
+/// Draws zero to three occurrences of an option that may be given several times.
 fn many(name: &'static str, value: Text) -> BoxedStrategy<Vec<String>> {
     times(name, value, (0usize..4).boxed())
 }
@@ -123,7 +125,7 @@ fn times(name: &'static str, value: Text, count: BoxedStrategy<usize>) -> BoxedS
     all.prop_map(|all| all.concat()).boxed()
 }
 
-/// The same, given once in most cases.
+/// Draws an option that the command requires: given once in most cases, and missing in a few.
 fn needed(name: &'static str, value: Text) -> BoxedStrategy<Vec<String>> {
     let given = value.prop_map(move |value| vec![format!("{name}={value}")]);
     prop_oneof![15 => given, 1 => Just(Vec::new())].boxed()
@@ -137,7 +139,7 @@ fn call(name: &'static str, options: Vec<BoxedStrategy<Vec<String>>>) -> BoxedSt
     options.prop_map(move |options| [vec![name.to_owned()], options.concat()].concat()).boxed()
 }
 
-/// A call of a command with some of its options.
+/// Draws a call of a command with some of its options.
 fn calls() -> BoxedStrategy<Vec<String>> {
     let prompt = || needed("--tokens", tokens());
     let same = |name| needed(name, words("1,2,3 1,9,3 4,2,3"));
@@ -254,7 +256,7 @@ fn calls() -> BoxedStrategy<Vec<String>> {
     .boxed()
 }
 
-/// Runs the binary; its exit code and stderr.
+/// Runs the binary, and returns its exit code and stderr.
 fn ended(arguments: &[&str], stderr: &std::path::Path) -> (Option<i32>, String) {
     let file = File::create(stderr).expect("a file");
     let mut child = command(arguments).stdout(Stdio::null()).stderr(file).spawn().unwrap_or_else(|e| panic!("{e}"));
@@ -262,7 +264,7 @@ fn ended(arguments: &[&str], stderr: &std::path::Path) -> (Option<i32>, String) 
     let status = loop {
         match child.try_wait().expect("is a child") {
             Some(status) => break status,
-            None if begun.elapsed() > HANGS => {
+            None if begun.elapsed() > TIME_LIMIT => {
                 child.kill().and_then(|()| child.wait().map(|_| ())).expect("ends");
                 panic!("{arguments:?} hangs");
             }
@@ -307,7 +309,7 @@ fn no_call_panics_or_hangs() {
 proptest! {
     #![proptest_config(config(cases(256)))]
 
-    /// Texts that are read without a model: no panic, and what is read is shown as it can be typed.
+    /// Types that are parsed without a model never panic, and a parsed value is displayed as it can be typed.
     #[test]
     fn names_are_read_or_refused(text in "\\PC{0,16}|[-#:,.0-9a-z\n ]{0,16}") {
         for read in [
@@ -326,7 +328,7 @@ proptest! {
     }
 }
 
-/// Tokens, directions and bases, which need a model.
+/// Tokens, directions and bases, which are parsed with a model, never panic.
 #[test]
 fn tokens_directions_and_bases_are_read_or_refused() {
     let directory = Directory::copy().with_tokenizer();

@@ -1,8 +1,8 @@
-//! A first run, on a machine without a desktop session: nothing speaks but the command itself.
+//! Runs without a desktop session: drivers and libraries print nothing.
 
 use super::{Ran, command, tiny};
 
-/// The binary where no session has left its variables.
+/// Runs the binary without the variables that a desktop session sets.
 fn headless(arguments: &[&str], more: &[(&str, &str)]) -> Ran {
     let mut command = command(arguments);
     for variable in ["XDG_RUNTIME_DIR", "DISPLAY", "WAYLAND_DISPLAY", "XDG_SESSION_TYPE", "WGPU_BACKEND"] {
@@ -12,7 +12,7 @@ fn headless(arguments: &[&str], more: &[(&str, &str)]) -> Ran {
 }
 
 #[test]
-fn nothing_else_speaks() {
+fn only_the_command_prints() {
     for arguments in [
         &["run", "--tokens", "1,2", "--model", tiny()][..],
         &["run", "The capital of France is"],
@@ -30,7 +30,7 @@ fn nothing_else_speaks() {
     }
 }
 
-/// A variable that hides the adapters is named; a driver would not help.
+/// If a variable hides the adapters, the message names it. It does not suggest a driver, which would not help.
 #[test]
 fn a_variable_that_hides_adapters_is_named() {
     let arguments = ["run", "--tokens", "1,2", "--model", tiny(), "--device"];
@@ -46,7 +46,7 @@ fn a_variable_that_hides_adapters_is_named() {
         let listed = headless(&["devices"], &set).stdout;
         assert!(listed.contains(&format!("no GPU adapter: WGPU_BACKEND={value}")), "{listed}");
     }
-    // An empty one is as good as none.
+    // An empty variable has no effect.
     let plain = headless(&["devices", "--no-test"], &[]).done();
     assert_eq!(headless(&["devices", "--no-test"], &[("WGPU_BACKEND", "")]).done(), plain);
 }

@@ -1,4 +1,4 @@
-//! `--model` with a name of a hub.
+//! `--model` with the name of a model on a hub.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};

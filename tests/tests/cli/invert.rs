@@ -4,7 +4,7 @@ use resolvent_field::Labelled;
 
 use super::{on_host, tiny, utf8};
 
-/// What is printed, and the result.
+/// Runs `invert`, and returns what it prints and the result.
 fn inverted(more: &[&str]) -> (String, Labelled) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("out.safetensors");
@@ -17,7 +17,7 @@ fn of(result: &Labelled, name: &str) -> Vec<f32> {
     result.array(name).unwrap_or_else(|| panic!("no array {name}")).data.clone()
 }
 
-/// A bound that one place cannot meet the goal under: more places are used, and the goal is met.
+/// If one place cannot meet the goal within the bound, more places are used, and the goal is met.
 #[test]
 fn places_are_added_until_the_goal_is_met() {
     let (_, free) = inverted(&["--goal", "0.5", "--sparse", "1"]);
@@ -31,12 +31,13 @@ fn places_are_added_until_the_goal_is_met() {
     assert!((of(&result, "predicted")[0] - 0.3).abs() < 0.03, "{:?}", of(&result, "predicted"));
     let line = printed.lines().find(|l| l.starts_with("goal missed by")).expect("the miss is said");
     assert!(line.contains("raise --limit or --sparse"), "{line}");
-    // A goal that first order meets and the model does not.
+    // First order predicts that this goal is met, but the model misses it.
     let (printed, _) = inverted(&["--goal", "30", "--sparse", "1"]);
     assert!(printed.contains("add --refine 8"), "{printed}");
 }
 
-/// After steps of Newton's method the model decides: first order at the unedited run may be far from a goal that is met.
+/// After steps of Newton's method the model itself decides whether the goal is met. The first-order prediction at the
+/// unedited run may then be far from the goal.
 #[test]
 fn a_goal_that_is_met_after_refinement_is_not_missed() {
     let prompt = "When Mary and John went to the store, Mary gave a drink to";
@@ -48,7 +49,7 @@ fn a_goal_that_is_met_after_refinement_is_not_missed() {
     assert!(!printed.contains("goal missed"), "{printed}");
 }
 
-/// More places take less energy, also where the first alone meets the goal.
+/// More places need less energy, even if the first one alone meets the goal.
 #[test]
 fn the_second_place_is_used() {
     let energy = |n: &str| of(&inverted(&["--goal", "0.5", "--sparse", n]).1, "energy")[0];
@@ -56,7 +57,7 @@ fn the_second_place_is_used() {
     assert!(two < 0.99 * one && three < 0.99 * two, "{one} {two} {three}");
 }
 
-/// A level means all of its tokens, as in `slice`.
+/// A level denotes the places of all its tokens, as in `slice`.
 #[test]
 fn a_level_is_a_list_of_places() {
     let places = |from: &[&str]| {
@@ -77,7 +78,7 @@ fn a_level_is_a_list_of_places() {
     assert!(bad("3").contains("level 3 is out of range"));
 }
 
-/// After steps of Newton's method the baselines are compared at what they achieve too.
+/// Baselines are refined by Newton's method too, so that they achieve the same change.
 #[test]
 fn baselines_are_refined() {
     let (_, result) = inverted(&["--goal", "4", "--refine", "12"]);

@@ -1,12 +1,12 @@
-//! List options: an entry that is repeated counts once, for every one of them.
+//! List options: in every one of them, a repeated entry counts once.
 
 use super::commands::prompts;
 use super::directory::Directory;
 use super::readable::readable;
 use super::{on_host, tiny, utf8};
 
-/// A command without its list, the list, and the list with entries repeated: as one option with several values, or as the option
-/// given several times.
+/// Returns commands without their lists, the lists, and the lists with repeated entries. The entries are repeated
+/// within one option, or the option is repeated.
 fn lists() -> Vec<(&'static str, &'static str, &'static str)> {
     let patch = "patch --corrupted-tokens 3,1,9,1,5 --target #3";
     vec![
@@ -46,11 +46,11 @@ fn an_entry_that_is_repeated_counts_once() {
     };
     let tokens = ["--tokens", "3,1,4,1,5", "--model", tiny()];
     for (command, once, repeated) in lists() {
-        // A negative place in a list of several values reads as an option, so that `-3,1` is written with `=`.
+        // Among several values, a negative place would be read as an option. So `-3,1` is written with `=`.
         let repeated = repeated.replace(" -3,1", " --from=-3,1");
         let (mut first, second) = (arrays(command, once, &tokens), arrays(command, &repeated, &tokens));
         if command.starts_with("slice") {
-            // It names bases as they were typed.
+            // `slice` prints bases as they were typed, so that what it prints differs.
             first.1.clone_from(&second.1);
         }
         assert!(first == second, "{command} {repeated}: {} {}", first.1, second.1);
@@ -70,7 +70,7 @@ fn an_entry_that_is_repeated_counts_once() {
     }
 }
 
-/// A study takes a task once, and a smaller model once.
+/// A study runs each task once, and each smaller model once.
 #[test]
 fn a_study_takes_each_task_and_model_once() {
     let folder = tempfile::tempdir().expect("a temporary folder");

@@ -1,4 +1,4 @@
-//! Model directories made in code: a shape, seeded weights, and a tokenizer of bytes.
+//! Model directories that are made in code, with a given shape, seeded weights, and a byte-level tokenizer.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,11 +10,11 @@ use tempfile::TempDir;
 
 use super::utf8;
 
-/// A model directory; it goes with the value.
+/// A model directory that is removed when the value is dropped.
 pub(super) struct Made(TempDir);
 
 impl Made {
-    /// A model of this many blocks, of this width, with so many heads. `change` may change a tensor by its name.
+    /// Creates a model with the given numbers of blocks, width and heads. `change` may change each tensor by its name.
     pub(super) fn new([n_layer, n_embd, n_head]: [usize; 3], seed: u64, change: impl Fn(&str, &mut [f32])) -> Self {
         let config = Config { n_layer, n_embd, n_head, n_inner: None, vocab_size: 257, n_positions: 32, ..tiny() };
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -49,7 +49,7 @@ impl Made {
         made
     }
 
-    /// As an argument.
+    /// Returns the path as an argument.
     pub(super) fn argument(&self) -> String {
         utf8(self.0.path())
     }
@@ -59,12 +59,12 @@ impl Made {
     }
 }
 
-/// A byte-level tokenizer without merges: the id of a byte is the byte.
+/// Returns a byte-level tokenizer without merges, in which the id of a byte is the byte.
 fn tokenizer() -> String {
     let mut next = 256;
     let mut vocab = serde_json::Map::new();
     for byte in 0..=255u8 {
-        // Bytes that cannot be seen have characters from 256 on.
+        // GPT-2's alphabet maps bytes without a visible character to characters from 256 on.
         let seen = matches!(byte, 33..=126 | 161..=172 | 174..=255);
         let character = char::from_u32(if seen { u32::from(byte) } else { next }).expect("a character");
         next += u32::from(!seen);
@@ -84,7 +84,7 @@ fn tokenizer() -> String {
     .to_string()
 }
 
-/// A prompt file of tasks with pairs of texts whose answers are P and R.
+/// Returns a prompt file of tasks with pairs of texts. Every pair has the answers P and R.
 pub(super) fn prompts(tasks: &[(&str, &[(&str, &str)])]) -> String {
     let each = tasks.iter().map(|(name, pairs)| {
         let pair = |(clean, corrupted): &(&str, &str)| {

@@ -10,12 +10,12 @@ use serde_json::{Map, Value, json};
 
 use super::{command, utf8};
 
-/// 97 MB of f32: six blocks of width 512 and a vocabulary of 10 000.
+/// Returns a configuration with 97 MB of f32 weights: six blocks of width 512 and a vocabulary of 10 000.
 fn config() -> Config {
     Config { n_layer: 6, n_embd: 512, n_head: 8, vocab_size: 10_000, n_positions: 64, ..gpt2_small() }
 }
 
-/// Writes a model directory tensor by tensor; returns the size of its weight file.
+/// Writes a model directory tensor by tensor, and returns the size of its weight file.
 fn write(directory: &Path, config: &Config) -> u64 {
     let Config { n_layer, n_embd, n_head, vocab_size, n_positions, .. } = config;
     let text = json!({

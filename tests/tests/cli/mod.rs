@@ -30,9 +30,9 @@ use std::sync::OnceLock;
 use resolvent_tests::Golden;
 use tempfile::TempDir;
 
-/// The binary, built with this test's profile into its target folder: `cargo test` does not build the binaries of other
-/// packages. With the tests of the workspace, because what they depend on turns features of shared crates on: so after
-/// `cargo test --workspace` there is only the binary itself to compile.
+/// Returns the path of the binary, after building it with this test's profile into its target folder.
+///
+/// `cargo test` does not build the binaries of other packages.
 fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
@@ -46,7 +46,7 @@ fn binary() -> &'static Path {
         };
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
-        // Build scripts that look at the name of this package (ring's does) would run again.
+        // Otherwise build scripts that read the name of the package (as ring's does) would run again.
         for (name, _) in std::env::vars_os() {
             if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|own| name.to_string_lossy().starts_with(own)) {
                 build.env_remove(name);
@@ -61,19 +61,19 @@ fn binary() -> &'static Path {
     })
 }
 
-/// A folder for what children keep between runs.
+/// Returns a folder for the caches of child processes.
 fn cache() -> &'static Path {
     static CACHE: OnceLock<TempDir> = OnceLock::new();
     CACHE.get_or_init(|| tempfile::tempdir().expect("a temporary folder")).path()
 }
 
-/// The binary with `arguments`, in a surrounding of its own.
+/// Returns a command that runs the binary with `arguments`, isolated from the user's environment.
 pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(binary());
     command.args(arguments).env_remove("RESOLVENT_LOG").env("COLUMNS", "100");
-    // Without a desktop session, on which some drivers remark.
+    // There is no desktop session, because some drivers print messages about it.
     command.env("XDG_CACHE_HOME", cache()).env_remove("XDG_RUNTIME_DIR");
-    // No test leaves this machine.
+    // No test uses the network.
     command.env("HF_HUB_OFFLINE", "1").env("HF_HUB_CACHE", cache().join("hub"));
     for variable in ["HF_ENDPOINT", "HF_TOKEN", "SSL_CERT_FILE", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
         command.env_remove(variable);
@@ -82,7 +82,7 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
     command
 }
 
-/// How a run of the binary ended.
+/// Exit code and output of a run of the binary.
 struct Ran {
     code: Option<i32>,
     stdout: String,
@@ -97,14 +97,14 @@ impl From<Output> for Ran {
 }
 
 impl Ran {
-    /// Exit code 0; what was printed.
+    /// Checks that the exit code is 0, and returns stdout.
     #[track_caller]
     fn done(self) -> String {
         assert_eq!(self.code, Some(0), "stderr: {}", self.stderr);
         self.stdout
     }
 
-    /// Exit code 1 and nothing on stdout; the one line on stderr.
+    /// Checks that the exit code is 1, stdout is empty and stderr is one error line, and returns this line.
     #[track_caller]
     fn failed(self) -> String {
         assert_eq!((self.code, self.stdout.as_str()), (Some(1), ""), "stderr: {}", self.stderr);
@@ -118,12 +118,13 @@ fn run(arguments: &[&str]) -> Ran {
     command(arguments).output().unwrap_or_else(|e| panic!("{e}")).into()
 }
 
-/// On the host, where nothing but the command itself can speak.
+/// Runs the binary on the host, where no driver can print messages.
 fn on_host(arguments: &[&str]) -> Ran {
     run(&[arguments, &["--device", "host"]].concat())
 }
 
-/// The smallest golden model directory, as an argument: 2 blocks, d 30, vocabulary 53, 24 positions, no tokenizer.
+/// Returns the smallest golden model directory as an argument: 2 blocks, d = 30, vocabulary 53, 24 positions, and no
+/// tokenizer.
 fn tiny() -> &'static str {
     static TINY: OnceLock<String> = OnceLock::new();
     TINY.get_or_init(|| utf8(&Golden::directory("tiny-odd")))
@@ -133,7 +134,7 @@ pub(crate) fn utf8(path: &Path) -> String {
     path.to_str().expect("a plain path").to_owned()
 }
 
-/// Names in a folder.
+/// Returns the names of the entries of a folder.
 fn names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).expect("a readable folder");
     entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect()

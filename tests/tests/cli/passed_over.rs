@@ -1,4 +1,5 @@
-//! Studies go on past pairs, tasks and steps that cannot be analysed, and name them on the terminal, in files and on the page.
+//! Studies leave out pairs, tasks and steps that cannot be analysed. They name them on the terminal, in files and on
+//! the page.
 
 use std::fs;
 
@@ -10,7 +11,7 @@ use super::{Ran, names, run, utf8};
 
 const PAIRS: [(&str, &str); 5] = [("e x", "e y"), ("f x", "f y"), ("g x", "g y"), ("h x", "h y"), ("e c", "e d")];
 
-/// A study of tasks on a model: how it ended, and its folder.
+/// Runs a study of tasks on a model, and returns its outcome and its folder.
 fn study(model: &Made, tasks: &[(&str, &[(&str, &str)])], more: &[&str]) -> (Ran, TempDir) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let [file, out] = ["prompts.json", "out"].map(|name| utf8(&folder.path().join(name)));
@@ -28,7 +29,8 @@ fn page(folder: &TempDir) -> String {
     fs::read_to_string(folder.path().join("out/index.html")).expect("a page")
 }
 
-/// The tokens c and d have one embedding, so J is the same in both prompts of the fifth pair.
+/// Creates a model in which the tokens c and d have the same embedding. So J is the same in both prompts of the fifth
+/// pair.
 fn twins() -> Made {
     Made::new([2, 8, 2], 5, |name, data| {
         if name == "wte.weight" {
@@ -50,16 +52,16 @@ fn a_pair_without_a_difference_is_named_and_left_out() {
     assert_eq!(transfers.array("prompt").expect("prompts").data, [0.0, 1.0, 2.0, 3.0]);
     assert_eq!(transfers.metadata["prompts"], "4");
     assert!(transfers.metadata["left_out"].contains("J is the same"), "{:?}", transfers.metadata);
-    // The same command again reads everything back, and says the same.
+    // The same command reads all results back, and prints the same.
     let out = utf8(&folder.path().join("out"));
     let file = utf8(&folder.path().join("prompts.json"));
     let again = run(&["study", &file, "--model", &model.argument(), "--device", "host", "--quick", "--out", &out]);
     assert_eq!(again.done(), printed);
 }
 
-/// As many pairs as were asked for are analysed, if there are as many.
+/// If a pair is left out, the next one replaces it, so that the requested number of pairs is analysed.
 #[test]
-fn another_pair_takes_the_place() {
+fn the_next_pair_replaces_one_that_is_left_out() {
     let pairs = [PAIRS[4], PAIRS[0], PAIRS[1], PAIRS[2], PAIRS[3]];
     let (ran, folder) = study(&twins(), &[("t", &pairs)], &["--quick"]);
     ran.done();

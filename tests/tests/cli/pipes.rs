@@ -1,4 +1,4 @@
-//! Readers that leave early, as `| head` does, terminals that have closed, and disks that are full.
+//! Output streams that fail: readers that stop early, as `| head` does, closed terminals, and full disks.
 
 use std::io::Read;
 use std::process::Stdio;
@@ -7,7 +7,7 @@ use super::commands::calls;
 use super::directory::Directory;
 use super::{Ran, command, tiny};
 
-/// The child's end when stdout is closed after `bytes` of it were read.
+/// Runs the binary and closes its stdout after reading `bytes` bytes.
 fn left_after(bytes: usize, arguments: &[&str]) -> Ran {
     let mut child = command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
     let mut stdout = child.stdout.take().expect("is a pipe");
@@ -19,7 +19,7 @@ fn left_after(bytes: usize, arguments: &[&str]) -> Ran {
 
 #[test]
 fn a_closed_pipe_is_no_failure() {
-    // More than a pipe holds, so that the child is still writing when the reader goes.
+    // The output exceeds the capacity of a pipe, so that the child is still writing when the reader closes it.
     let tokens = vec!["1"; 64].join(",");
     let common = ["--device", "host", "--json", "--tokens", &tokens];
     for (bytes, command) in [
@@ -37,7 +37,7 @@ fn a_closed_pipe_is_no_failure() {
     }
 }
 
-/// Where one of the two streams of a command leads.
+/// The destination of stdout or stderr of a command.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Stream {
     Read,
@@ -59,19 +59,19 @@ impl Stream {
     }
 }
 
-/// Every command does its work and writes its files, whatever becomes of what it says.
+/// Every command does its work and writes its files, even if stdout and stderr fail.
 #[test]
-fn no_stream_stops_the_work() {
+fn failing_streams_do_not_stop_the_work() {
     use Stream::{Closed, Read};
-    let mut ways = vec![(Read, Closed), (Closed, Read), (Closed, Closed)];
+    let mut pairs = vec![(Read, Closed), (Closed, Read), (Closed, Closed)];
     #[cfg(target_os = "linux")]
-    ways.extend([(Read, Stream::Full), (Stream::Full, Read), (Stream::Full, Stream::Full)]);
+    pairs.extend([(Read, Stream::Full), (Stream::Full, Read), (Stream::Full, Stream::Full)]);
     let (folder, text) = (tempfile::tempdir().expect("a temporary folder"), Directory::copy().with_tokenizer());
     for call in calls(folder.path(), &text) {
-        for &(stdout, stderr) in &ways {
+        for &(stdout, stderr) in &pairs {
             call.clean();
             let mut command = command(&call.arguments());
-            // A log line at every step, so that stderr is written to early and often.
+            // Every step logs a line, so that the command writes to stderr early and often.
             let log = if stderr == Read { "warn" } else { "trace" };
             let output = command.env("RESOLVENT_LOG", log).stdout(stdout.stdio()).stderr(stderr.stdio()).output();
             let ran = Ran::from(output.expect("runs"));
@@ -81,7 +81,7 @@ fn no_stream_stops_the_work() {
             }
             match stdout {
                 Read | Closed => assert_eq!(ran.code, Some(0), "{what}"),
-                // The result is lost, which is said; the files are there.
+                // The printed result is lost, which is an error. The files are complete.
                 #[cfg(target_os = "linux")]
                 Stream::Full => {
                     assert_eq!(ran.code, Some(1), "{what}");
@@ -94,9 +94,9 @@ fn no_stream_stops_the_work() {
     }
 }
 
-/// A failure without a listener is still a failure, and no panic; that goes for bad usage and for help as well.
+/// Exit codes do not depend on whether messages can be written, for errors, invalid usage and help.
 #[test]
-fn failures_without_a_listener_keep_their_code() {
+fn exit_codes_do_not_depend_on_the_streams() {
     for (arguments, code) in [
         (&["run", "--tokens", "1", "--model", "/no/such/model", "--device", "host"][..], 1),
         (&["demo", "--device", "host", "--out", "/dev/null/folder"], 1),

@@ -1,4 +1,4 @@
-//! `--plot`: what is drawn, and what is refused before the work is done.
+//! `--plot`: the elements of each plot, and file names that are refused before the work is done.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use roxmltree::Document;
 
 use super::{Ran, names, on_host, tiny, utf8};
 
-/// Commands with how many cells and points their plots have: 3 levels, 5 tokens.
+/// Commands, the number of cells of their plots at 3 levels and 5 tokens, and whether the plots have points.
 const COMMANDS: [(&str, usize, bool); 4] = [
     ("run", 15, false),
     ("sensitivity --target #3 --against #11", 15, false),
@@ -36,7 +36,7 @@ fn every_command_draws_its_result() {
         assert_eq!(count("point") > 0, points, "{command}");
         assert_eq!(count("marked"), usize::from(command.starts_with("green")), "{command}");
         let text: String = svg.descendants().filter_map(|n| n.text()).collect();
-        // A model without a tokenizer has ids for labels.
+        // Without a tokenizer, labels are ids.
         assert!(text.contains("h2, 4 #5: ") && text.contains("#1"), "{command}: {text}");
         let path = folder.path().join("plot.png");
         plotted(command, &path).done();
@@ -57,7 +57,7 @@ fn a_plot_says_what_j_is() {
     assert!(svg.contains("J = logit(#3) - logit(#11) = "), "{svg}");
 }
 
-/// Before the model is opened: the one in these commands does not exist.
+/// An invalid file name is refused before the model is opened: the model of these commands does not exist.
 #[test]
 fn a_plot_that_cannot_be_written_is_refused_first() {
     let folder = tempfile::tempdir().expect("a temporary folder");

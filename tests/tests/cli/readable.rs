@@ -1,4 +1,4 @@
-//! What every reader of safetensors asks of a file, the Python package above all.
+//! The rules that readers of safetensors, such as the Python package, require of a file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -7,7 +7,7 @@ use std::path::Path;
 use safetensors::SafeTensors;
 use serde_json::Value;
 
-/// A JSON object as it stands, repeated keys included.
+/// The entries of a JSON object in order, including repeated keys.
 struct Entries(Vec<(String, Value)>);
 
 impl<'de> serde::Deserialize<'de> for Entries {
@@ -35,7 +35,7 @@ impl<'de> serde::Deserialize<'de> for Entries {
 /// The longest header that the Python package reads.
 const HEADER: u64 = 100_000_000;
 
-/// Checks the rules of the format one by one, then opens the file with the library's own parser. Returns its arrays.
+/// Checks the rules of the format one by one, then opens the file with the safetensors library, and returns its arrays.
 #[track_caller]
 pub(super) fn readable(path: &Path) -> BTreeMap<String, Vec<f32>> {
     let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));

@@ -72,7 +72,7 @@ fn check(result: &Result, case: &Case, executor: &str, tokens: &str) {
     for key in ["model_hash", "adapter", "driver", "variants", "version", "tokens"] {
         assert!(!of(key).is_empty(), "{what:?}: {key}");
     }
-    // The base run of a patch is the corrupted prompt.
+    // The base run of a patch is the corrupted prompt, so `tokens` has the corrupted ones.
     let key = if what[0] == "patch" { "clean_tokens" } else { "tokens" };
     assert_eq!(of(key), tokens, "{what:?}");
     for name in case.certificates {
@@ -102,7 +102,7 @@ fn every_command_writes_what_is_documented() {
                 from_json(&printed.done()),
             ];
             check(&a, &case, executor, &tokens);
-            // All forms have the same values: JSON has enough digits.
+            // Safetensors, the JSON file and the printed JSON have the same values: JSON has enough digits.
             assert_eq!(a.arrays, b.arrays, "{:?}", case.arguments);
             assert_eq!(a, c, "{:?}", case.arguments);
         }
@@ -112,7 +112,7 @@ fn every_command_writes_what_is_documented() {
     assert_eq!(left, ["out.json", "out.safetensors"], "temporary files are gone");
 }
 
-/// The axes have the documented order: values are compared with the golden file.
+/// Values agree with the golden file, so that axes have the documented order.
 #[test]
 fn files_have_the_golden_values() {
     let golden = Golden::load("tiny-odd");
@@ -156,7 +156,7 @@ fn golden_label(device: &str, values: &[f32]) -> Labelled {
     on.label(values)
 }
 
-/// -1 is the last position, and the default.
+/// Position -1 is the last one and the default.
 #[test]
 fn positions_count_from_both_ends() {
     let of = |position: &[&str]| {

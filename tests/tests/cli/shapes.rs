@@ -1,5 +1,6 @@
-//! Degenerate shapes go through every command: one block, one head, one token, width 1. Each command gives a result or one line
-//! that says why there is none, and it ends.
+//! Every command on degenerate shapes: one block, one head, one token, width 1.
+//!
+//! Each command ends, with a result or with one line that says why there is none.
 
 use std::fs;
 use std::process::Stdio;
@@ -8,10 +9,10 @@ use std::time::{Duration, Instant};
 use super::made::{Made, prompts};
 use super::{Ran, command, utf8};
 
-/// The most that a command may take.
-const LONGEST: Duration = Duration::from_secs(120);
+/// The longest time that a command may take.
+const TIME_LIMIT: Duration = Duration::from_secs(120);
 
-/// A command that has to end.
+/// Runs a command, and panics if it does not end within the time limit.
 fn ended(arguments: &[&str]) -> Ran {
     let mut child = command(arguments)
         .stdout(Stdio::piped())
@@ -19,9 +20,9 @@ fn ended(arguments: &[&str]) -> Ran {
         .spawn()
         .unwrap_or_else(|e| panic!("{arguments:?}: {e}"));
     let begun = Instant::now();
-    // What is printed is less than a pipe holds, but for JSON, which these commands do not print.
+    // The pipes are read after the end: except for JSON, which is not printed here, output fits in a pipe.
     while child.try_wait().expect("is ours").is_none() {
-        if begun.elapsed() > LONGEST {
+        if begun.elapsed() > TIME_LIMIT {
             child.kill().expect("can be killed");
             panic!("{arguments:?} does not end");
         }
@@ -30,9 +31,9 @@ fn ended(arguments: &[&str]) -> Ran {
     child.wait_with_output().expect("has ended").into()
 }
 
-/// A result, or one line that begins with `error: `. The line, if there is one.
+/// Checks that a command prints a result, or one line that begins with `error: `. Returns the line, if there is one.
 #[track_caller]
-fn sound(arguments: &[&str]) -> Option<String> {
+fn error_of(arguments: &[&str]) -> Option<String> {
     let ran = ended(arguments);
     match ran.code {
         Some(0) => {
@@ -50,7 +51,7 @@ fn sound(arguments: &[&str]) -> Option<String> {
     }
 }
 
-/// All commands on a model of a shape, with prompts of so many tokens.
+/// Runs all commands on a model of the given shape (blocks, width, heads), with prompts of `tokens` tokens.
 fn through_all(shape: [usize; 3], tokens: usize) {
     let model = Made::new(shape, 3, |_, _| {});
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -82,7 +83,7 @@ fn through_all(shape: [usize; 3], tokens: usize) {
     ];
     for arguments in all {
         let common = ["--model", &name, "--device", "host", "--out", &out, "--plot", &plot];
-        if let Some(line) = sound(&[&arguments[..], &common].concat()) {
+        if let Some(line) = error_of(&[&arguments[..], &common].concat()) {
             println!("{shape:?}, {tokens} tokens: {} {line}", arguments[0]);
         }
     }
@@ -91,7 +92,7 @@ fn through_all(shape: [usize; 3], tokens: usize) {
     let pairs: Vec<(&str, &str)> = pairs.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
     fs::write(inside("prompts.json"), prompts(&[("t", &pairs)])).expect("writable");
     let file = inside("prompts.json");
-    if let Some(line) = sound(&["scale", &name, &name, "--prompts", &file, "--device", "host", "--out", &out]) {
+    if let Some(line) = error_of(&["scale", &name, &name, "--prompts", &file, "--device", "host", "--out", &out]) {
         println!("{shape:?}, {tokens} tokens: scale {line}");
     }
     let study = inside("study");
@@ -126,7 +127,7 @@ fn width_one() {
 }
 
 #[test]
-fn width_one_a_head() {
+fn heads_of_width_one() {
     through_all([2, 4, 4], 2);
 }
 

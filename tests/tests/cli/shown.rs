@@ -1,4 +1,5 @@
-//! What commands show of a result on the terminal and in a plot: heads, costs, scales, what is zero by construction.
+//! The parts of a result that commands show on the terminal and in plots: heads, costs, scales, and zeros by
+//! construction.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -16,13 +17,13 @@ fn patch(more: &[&str]) -> String {
     on_host(&[&arguments[..], more].concat()).done()
 }
 
-/// Texts of the elements of a class.
+/// Returns the texts of the elements of a class.
 fn texts(svg: &Document<'_>, class: &str) -> Vec<String> {
     let of = svg.descendants().filter(|n| n.attribute("class") == Some(class));
     of.filter_map(|n| n.children().filter_map(|c| c.text()).next_back().map(str::to_owned)).collect()
 }
 
-/// Heads have maps and a table of the strongest, on the terminal and in the plot.
+/// For heads, the terminal and the plot show maps and a table of the strongest patches.
 #[test]
 fn heads_are_shown() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -43,7 +44,7 @@ fn heads_are_shown() {
     }
 }
 
-/// Costs of predictors stand beside that of the patches themselves, which is counted in the same way.
+/// The costs of predictors are shown with the cost of the patches themselves, which is counted in the same way.
 #[test]
 fn a_sweep_has_a_cost() {
     let shown = patch(&["--predictors", "curvature"]);
@@ -57,7 +58,7 @@ fn a_sweep_has_a_cost() {
     assert!(sweep > first && sweep < curvature, "{sweep} {first} {curvature}");
 }
 
-/// What relp cannot see is named, in the text and in the plot, and its zeros count in no statistic.
+/// Sites at which relp is zero by construction are named in the text and in the plot. No statistic counts these zeros.
 #[test]
 fn zeros_by_construction_are_named() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -76,7 +77,7 @@ fn zeros_by_construction_are_named() {
     assert!(notes.contains("relp is zero at q by construction, and not counted"), "{notes}");
 }
 
-/// One count of pairs, in the text and in the plot: what no patch can change is in neither.
+/// The text and the plot count the same pairs. Neither counts places at which no patch can change J.
 #[test]
 fn text_and_plot_count_the_same_pairs() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -93,7 +94,8 @@ fn text_and_plot_count_the_same_pairs() {
     assert!(texts(&svg, "subtitle").join(" ").contains(&format!("n {count}")), "{line}");
 }
 
-/// Maps that are compared share a unit; it is in a line of its own, apart from the values of J.
+/// Maps that are compared have the same unit. It is on a separate line, and not in the title, which has the values of
+/// J.
 #[test]
 fn compared_maps_share_a_unit() {
     let donor = ["--donor-tokens", "1,2,9,4,5", "--controls", "2", "--scale", "0.0001"];
@@ -106,7 +108,7 @@ fn compared_maps_share_a_unit() {
     assert!(title.starts_with("transfer fraction of J") && !title.contains("1e-"), "{shown}");
 }
 
-/// The geometry of a response is drawn with it.
+/// The geometry of a response, and the gain of random directions, are printed and drawn with it.
 #[test]
 fn geometry_and_directions_are_shown() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -123,7 +125,7 @@ fn geometry_and_directions_are_shown() {
     }
 }
 
-/// The first map of a demonstration comes before its study begins, and every step is said in words.
+/// `demo` prints the first map before its study begins, and describes every step in words.
 #[cfg(unix)]
 #[test]
 fn a_demonstration_shows_a_map_at_once() {
@@ -141,7 +143,7 @@ fn a_demonstration_shows_a_map_at_once() {
     let mut lines = BufReader::new(child.stdout.take().expect("is piped")).lines().map_while(Result::ok);
     let shown: Vec<String> = lines.by_ref().take_while(|line| !line.starts_with("checks: ")).collect();
     let (seconds, studied) = (begun.elapsed(), out.exists() && !super::names(&out).is_empty());
-    // A step later, in words.
+    // stderr describes the first steps.
     let mut said = BufReader::new(child.stderr.take().expect("is piped"));
     let mut words = Vec::new();
     let mut line = String::new();

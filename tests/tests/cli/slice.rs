@@ -1,4 +1,4 @@
-//! The command `slice`: results that grow in a file, interruptions, memory, arguments.
+//! The command `slice`: results that grow in a file, interruptions, memory, and arguments.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -10,8 +10,8 @@ use tempfile::TempDir;
 
 use super::{Ran, command, names, on_host, tiny, utf8};
 
-/// A slice that is written in many parts: all causal pairs of 64 tokens of the random model, 13 248 numbers a pair, in a
-/// memory that holds the blocks of a few places.
+/// A slice that is written in many parts. It has all 12 480 causal pairs of 64 tokens of the random model, with blocks
+/// of 20 x 20 elements. Its memory is enough for the blocks of a few places only.
 struct Long {
     folder: TempDir,
 }
@@ -42,7 +42,7 @@ impl Long {
         command(&arguments).output().unwrap_or_else(|e| panic!("{e}")).into()
     }
 
-    /// Starts the work, and kills it when so many more parts are on the disk. Whether it was in time.
+    /// Starts the work, and kills it when `parts` more parts are on the disk. Panics if the work ends before that.
     fn kill(&self, name: &str, parts: usize) {
         let journal = self.path(&format!("{name}.partial.journal"));
         let lines = || fs::read_to_string(&journal).map_or(0, |text| text.lines().count());
@@ -61,38 +61,38 @@ impl Long {
     }
 }
 
-/// SIGKILL, where there are signals.
+/// Kills the process, on Unix with SIGKILL, and waits for its end.
 fn end(child: &mut Child) {
     child.kill().expect("can be killed");
     child.wait().expect("ends");
 }
 
-fn numbers(path: &Path) -> Vec<u8> {
+fn contents(path: &Path) -> Vec<u8> {
     fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// Killed in the middle, twice, and gone on with: the bytes are those of work that was left alone.
+/// Work that is killed twice and resumed writes the same bytes as uninterrupted work.
 #[test]
-fn killed_work_goes_on_where_it_was() {
+fn killed_work_is_resumed() {
     let work = Long::new();
     let alone = work.run("alone.safetensors", &[]);
     assert_eq!(alone.stderr.trim_end(), format!("wrote {}", work.path("alone.safetensors").display()));
     assert!(alone.done().contains("12480 pairs, 20 x 20"));
     work.kill("x.safetensors", 4);
     work.kill("x.safetensors", 3);
-    // What a crash has left of a line is no line.
+    // An incomplete line, as a crash may leave it, is ignored.
     let journal = work.path("x.safetensors.partial.journal");
     OpenOptions::new().append(true).open(&journal).and_then(|mut f| f.write_all(b"1234")).expect("writable");
     let ran = work.run("x.safetensors", &[]);
     assert!(ran.stderr.contains("resumed an interrupted run: 6 parts were complete"), "{}", ran.stderr);
     ran.done();
-    assert!(numbers(&work.path("x.safetensors")) == numbers(&work.path("alone.safetensors")), "other bytes");
+    assert!(contents(&work.path("x.safetensors")) == contents(&work.path("alone.safetensors")), "other bytes");
     let mut left = names(work.folder.path());
     left.sort();
     assert_eq!(left, ["alone.safetensors", "x.safetensors"], "nothing else is left");
 }
 
-/// What was begun is only gone on with as the same work; --fresh begins anew.
+/// A partial file is resumed only by the same work. `--fresh` discards it.
 #[test]
 fn other_work_is_refused() {
     let work = Long::new();
@@ -104,7 +104,7 @@ fn other_work_is_refused() {
         (&["--memory", "3M"], ["`memory` was 2097152 and is 3145728", "is of other work"]),
     ] {
         let mut arguments = work.arguments("x.safetensors", &[]);
-        // The later of two options that are given twice counts for nothing; so those of ours are left out.
+        // An option that is given twice is an error, so its first value is removed.
         if let Some(at) = arguments.iter().position(|a| a == more[0]) {
             arguments.drain(at..at + 2);
         }
@@ -126,14 +126,14 @@ fn other_work_is_refused() {
     assert_eq!(names(work.folder.path()), ["x.safetensors"]);
 }
 
-/// A number that changed on the disk is found by the other pass.
+/// The check by the other pass finds a number that changed on the disk.
 #[test]
 fn a_damaged_number_is_found() {
     let work = Long::new();
     work.kill("x.safetensors", 2);
     let path = work.path("x.safetensors.partial");
     let mut file = OpenOptions::new().read(true).write(true).open(path).expect("is there");
-    // The first block lies behind the pairs, and these behind the header, whose place is that of the first pair (1, 0).
+    // The blocks follow the pairs, and the pairs follow the header. The first pairs are found by their values.
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).expect("readable");
     let first: Vec<u8> = [1.0f32, 0.0, 0.0, 0.0, 1.0, 1.0].iter().flat_map(|x| x.to_le_bytes()).collect();
@@ -144,7 +144,7 @@ fn a_damaged_number_is_found() {
     assert!(work.run("x.safetensors", &[]).failed().contains("check `other_pass` failed"));
 }
 
-/// The most memory that a run had, as it was last seen before its end.
+/// Returns the peak memory of a run in bytes, as last read before its end.
 #[cfg(target_os = "linux")]
 fn peak(arguments: &[String]) -> u64 {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -161,7 +161,7 @@ fn peak(arguments: &[String]) -> u64 {
     most
 }
 
-/// A result many times larger than the memory takes little more than what a small one takes.
+/// A result that is many times larger than the memory option needs little more memory than a small result.
 #[cfg(target_os = "linux")]
 #[test]
 fn large_results_take_little_memory() {
@@ -180,8 +180,8 @@ fn large_results_take_little_memory() {
     assert!(bytes > 50_000_000 && more < bytes / 4, "{more} of {bytes}");
 }
 
-/// Singular values of the embedded model whose spectrum is dense: the sixth is right to its last digit, and what is left is bounded
-/// by little more than the next value.
+/// In a dense spectrum of the embedded model, all eight singular values are right to the last digit. The bound on the
+/// remainder is little more than the next value.
 #[test]
 fn a_dense_spectrum_is_right() {
     let prompt = "When Mary and John went to the store, Mary gave a drink to";
@@ -199,7 +199,7 @@ fn a_dense_spectrum_is_right() {
 }
 
 #[test]
-fn arguments_that_cannot_be() {
+fn invalid_arguments_are_refused() {
     let says = |more: &[&str], parts: &[&str]| {
         let own = ["slice", "--tokens", "1,2,3,4", "--model", tiny()];
         let line = on_host(&[&own, more].concat()).failed();

@@ -1,4 +1,4 @@
-//! Studies: what they write, and that one which was killed goes on to the same bytes.
+//! Studies: their files, and resumption of a killed study with the same bytes.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ use super::commands::prompts;
 use super::directory::Directory;
 use super::{command, names, run, utf8};
 
-/// Two tasks with as few prompts as a study takes, of the embedded model.
+/// A study of two tasks on the embedded model, with the smallest number of prompts that a study accepts.
 const QUICK: [&str; 8] = ["study", "--quick", "--task", "agreement", "--task", "pronouns", "--limit", "4"];
 
 fn study(out: &Path) -> Vec<String> {
@@ -25,20 +25,20 @@ fn arguments(list: &[String]) -> Vec<&str> {
     list.iter().map(String::as_str).collect()
 }
 
-/// The bytes of every result in a folder.
+/// Returns the bytes of every result in a folder.
 fn results(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let results = names(folder).into_iter().filter(|name| name.ends_with(".safetensors"));
     results.map(|name| (name.clone(), fs::read(folder.join(&name)).expect("a result"))).collect()
 }
 
-/// The page without the line that names the command, which names the folder.
+/// Returns the page without the line that quotes the command, because this line contains the folder.
 fn page(folder: &Path) -> String {
     let page = fs::read_to_string(folder.join("index.html")).expect("a page");
     page.lines().filter(|line| !line.contains("Made by")).collect::<Vec<_>>().join("\n")
 }
 
 #[test]
-fn a_killed_study_goes_on_to_the_same_bytes() {
+fn a_killed_study_is_resumed_with_the_same_bytes() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let [whole, killed] = ["whole", "killed"].map(|name| folder.path().join(name));
     let printed = run(&arguments(&study(&whole))).done();
@@ -70,11 +70,11 @@ fn a_killed_study_goes_on_to_the_same_bytes() {
     assert!(other.is_empty(), "not the same bytes: {other:?}");
     assert_eq!(before.keys().map(changed).collect::<Vec<_>>(), times, "what was done is not done again");
     assert!(page(&killed) == page(&whole), "not the same page");
-    // Nothing half-written is left.
+    // No incomplete file is left.
     let left = names(&killed);
     assert!(left.iter().all(|name| name.ends_with(".safetensors") || name == "index.html"), "{left:?}");
 
-    // The page stands alone, and every result can be read.
+    // The page loads nothing from outside, and every result can be read.
     let page = page(&whole);
     for outside in ["src=\"http", "href=\"http", "@import", "url(http"] {
         assert!(!page.contains(outside), "{outside}");
@@ -85,7 +85,7 @@ fn a_killed_study_goes_on_to_the_same_bytes() {
         assert!(result.metadata.contains_key("model_hash") && !bytes.is_empty(), "{name}");
     }
 
-    // Another study does not mix with this one.
+    // Another study refuses this folder.
     let other = arguments(&list).into_iter().chain(["--seed", "1"]).collect::<Vec<_>>();
     assert!(run(&other).failed().contains("belongs to a study of another model"));
 }
@@ -95,7 +95,7 @@ fn results_so_far(folder: &Path) -> usize {
     entries.filter(|e| e.file_name().to_string_lossy().ends_with(".safetensors")).count()
 }
 
-/// A task may have any name: its files have names that a file can have, and nothing lies outside of the folder.
+/// A task may have any name. Its files have valid file names, and all of them are in the folder.
 #[test]
 fn tasks_of_any_name_are_studied() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -115,7 +115,7 @@ fn tasks_of_any_name_are_studied() {
     let mut outside = names(folder.path());
     outside.sort();
     assert_eq!(outside, ["inside", "prompts.json"]);
-    // Done once: the same study reads its files back.
+    // The same study reads its files back and computes nothing again.
     let changed = fs::metadata(out.join("regimes.plain.safetensors")).and_then(|m| m.modified()).expect("a time");
     assert_eq!(run(&arguments).done(), printed);
     let again = fs::metadata(out.join("regimes.plain.safetensors")).and_then(|m| m.modified()).expect("a time");
@@ -123,7 +123,7 @@ fn tasks_of_any_name_are_studied() {
 }
 
 #[test]
-fn what_cannot_be_studied_is_said() {
+fn invalid_studies_are_refused() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let out = utf8(&folder.path().join("out"));
     let prompts = utf8(&folder.path().join("prompts.json"));
@@ -132,7 +132,7 @@ fn what_cannot_be_studied_is_said() {
     assert!(fails(&[&prompts]).contains("cannot read"));
     fs::write(&prompts, "{}").expect("writable");
     assert!(fails(&[&prompts]).contains("no usable prompt file"));
-    // Texts of different lengths, and answers of several tokens.
+    // The texts differ in length.
     let pair = r#"{"clean": "The keys", "corrupted": "The key to the cabinet", "target": " are", "against": " is"}"#;
     fs::write(
         &prompts,

@@ -1,4 +1,4 @@
-//! Prompts and tokens as text, and what is shown on a terminal that is none.
+//! Prompts and tokens as text, and printed output where stdout is no terminal.
 
 use resolvent_tests::gpus;
 
@@ -15,7 +15,7 @@ fn texts_are_tokens() {
     let json = |arguments: &[&str]| with_text(&copy, &[arguments, &["--json"]].concat()).done();
     let text = json(&["run", "ab ab c"]);
     assert!(text.contains("\"tokens\":\"29,30,26,2\""), "{}", &text[text.len() - 700..]);
-    // As ids, with and without a sign, it is the same run.
+    // The same run with ids, with and without `#`.
     assert_eq!(text, json(&["run", "--tokens", "29,30,#26, 2"]));
 
     let sensitivity = |target: &str| json(&["sensitivity", "ab ab c", "--target", target]);
@@ -45,7 +45,7 @@ fn texts_that_are_no_tokens() {
     sensitivity("ab ", &["is 2 tokens", "did you mean ` ab`?"]);
     sensitivity("É", &["no token for"]);
     sensitivity("", &["must be one token, and this one is empty"]);
-    // A model may pad its vocabulary beyond its tokenizer: the id counts.
+    // The limit is the model's vocabulary, which may be larger than the tokenizer's.
     sensitivity("#53", &["`#53` is outside the vocabulary", "0 to 52"]);
     says(&["run", "AB"], &["`AB` has characters that this tokenizer has no token for"]);
     says(&["run", ""], &["the prompt is empty"]);
@@ -54,18 +54,19 @@ fn texts_that_are_no_tokens() {
     says(&["green", "", "--source", "0,0"], &["the prompt is empty"]);
     says(&["green", "a", "--source", "0,0", "--direction", "displacement", "--donor", ""], &["the prompt is empty"]);
     says(&["patch", "ab c", "--corrupted", "ab", "--target", "#1"], &["has 3 tokens and the corrupted one 1"]);
-    // Prompts that two models read in different tokens are no prompts to compare them on.
+    // Two models can be compared only on prompts that have the same tokens in both.
     let line = on_host(&["scale", "atlas-nano", &copy.argument()]).failed();
     for part in ["pairs of prompts", "fit atlas-nano and 0 fit", "at least 4 are needed", "share a tokenizer"] {
         assert!(line.contains(part), "`{part}` is not in: {line}");
     }
     let line = on_host(&["scale", "atlas-nano", "atlas-nano", "--task", "capitals", "--limit", "1"]).failed();
     assert!(line.contains("--limit 1 leaves 1 pairs of prompts"), "{line}");
-    // The prompt is one line in a message, whatever it holds.
+    // Messages show the prompt on one line, even if it contains line breaks.
     says(&["run", "a\nB"], &["a\\nB"]);
 }
 
-/// Everything that changes ids counts, in the model's directory as in Hugging Face's: tokens, prefix, beginning of text.
+/// All settings of a model directory that change ids have the same effect as in Hugging Face's tokenizers: added
+/// tokens, prefix space, and the beginning-of-text token.
 #[test]
 fn settings_of_a_tokenizer_are_followed() {
     let tokens = |settings: &[(&str, &str)], text: &str| {
@@ -100,7 +101,7 @@ fn maps_are_labelled_with_tokens() {
     assert_eq!(shown.lines().count(), 55, "{shown}");
 }
 
-/// The observable is written by ids into results, however its tokens were typed, and reads back.
+/// Results name the observable by token ids, even if its tokens were typed as text. This name can be parsed.
 #[test]
 fn the_observable_of_a_result_reads_back() {
     let copy = Directory::copy().with_tokenizer();
@@ -119,12 +120,12 @@ fn the_observable_of_a_result_reads_back() {
     assert!(shown.contains("J = logit(\" ab\")@1 = "), "{shown}");
 }
 
-/// Tokens and names are others' texts: none of them breaks a line of a table or speaks to the terminal.
+/// Tokens and names come from files, and may contain line breaks and escape sequences. These are escaped when printed.
 #[test]
-fn tables_stay_tables() {
+fn tokens_do_not_break_tables() {
     let copy = Directory::copy().with_tokenizer();
     let vocab = std::fs::read_to_string(copy.file("vocab.json")).expect("a file");
-    // A line end, an escape, a carriage return and a tab, in the alphabet of GPT-2's bytes.
+    // Four tokens in GPT-2's byte alphabet: line feed, escape, carriage return and tab.
     let copy = copy.write("vocab.json", vocab.replacen('{', r#"{"Ċ":31,"ě":32,"č":33,"ĉ":34,"#, 1).as_bytes());
     let tokens = |four: &'static str| ["--tokens", four];
     let (odd, plain) = (tokens("31,32,33,34"), tokens("1,2,3,4"));
@@ -145,16 +146,16 @@ fn tables_stay_tables() {
         let control = shown.chars().find(|c| c.is_control() && *c != '\n');
         assert_eq!(control, None, "{command}: {shown}");
         match words[0] {
-            // As many lines as with plain tokens: maps and the list of next tokens.
+            // Maps and the list of next tokens have as many lines as with ordinary tokens.
             "run" | "sensitivity" | "green" => {
                 assert_eq!(shown.lines().count(), other.lines().count(), "{command}: {shown}");
             }
-            // Rows named by tokens, the line end among them.
+            // Rows are labelled with tokens, including the line feed.
             "regime" | "invert" => assert!(shown.contains("\\n"), "{command}: {shown}"),
             _ => {}
         }
     }
-    // As it is typed, too.
+    // Tokens that the user types are escaped too.
     let shown = with_text(&copy, &["sensitivity", "ab", "--target", "\n", "--against", "\u{1b}"]).done();
     assert!(shown.contains("\\n") && !shown.contains('\u{1b}'), "{shown}");
     let line = with_text(&copy, &["sensitivity", "ab", "--target", "\u{1b}[31m"]).failed();
@@ -173,7 +174,7 @@ fn devices_are_listed_and_tested() {
     }
 }
 
-/// Every result says whether weights and inputs are f16; f16 weights cost nothing for a checkpoint that is f16.
+/// Every result says whether weights and inputs are f16. For an f16 checkpoint, f16 weights have no rounding error.
 #[test]
 fn f16_is_reported() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -186,7 +187,7 @@ fn f16_is_reported() {
     };
     assert_eq!(said("atlas-nano", &[]), ["f32", "f32"]);
     assert_eq!(said("atlas-nano", &["--f16-weights"]), ["f16, relative rounding error 0.0e0", "f32"]);
-    // The spelling of version 0.1 works for one more version.
+    // The option's name in version 0.1 is still accepted, for one more version.
     assert_eq!(said("atlas-nano", &["--half-weights"]), said("atlas-nano", &["--f16-weights"]));
     assert!(said("random:1", &["--f16-weights"])[0].ends_with("e-4"));
     let [weights, inputs] = said("atlas-nano", &["--f16-inputs"]);
@@ -194,7 +195,7 @@ fn f16_is_reported() {
     assert!(inputs.starts_with("f16, relative error of a field "), "{inputs}");
 }
 
-/// A sweep accepts rounded inputs on every device; analyses of small differences refuse them and say why.
+/// A sweep accepts rounded inputs on every device. Analyses of small differences refuse them with the reason.
 #[test]
 fn f16_inputs_are_accepted_or_refused() {
     let observed = ["--f16-inputs", "--target", "#3", "--against", "#5"];

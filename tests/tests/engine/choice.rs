@@ -28,7 +28,7 @@ fn choices_are_read_from_text() {
 }
 
 #[test]
-fn an_unknown_adapter_is_answered_with_those_there_are() {
+fn the_error_of_an_unknown_adapter_lists_all_adapters() {
     let found: Vec<String> = adapters().into_iter().map(|info| info.name).collect();
     for choice in [Choice::Name("imagined".to_owned()), Choice::Name(String::new()), Choice::Index(1000)] {
         let error = Device::open(&Options::new(choice.clone())).map(|_| ()).expect_err("there is none");
@@ -47,20 +47,20 @@ fn auto_never_takes_a_software_gpu() {
 }
 
 #[test]
-fn adapters_are_found_by_name_and_place() {
+fn adapters_are_found_by_name_and_index() {
     for gpu in gpus() {
         let name = gpu.device().info().name.clone();
         let part = name.to_uppercase();
         let device = Device::open(&Options::new(Choice::Name(part))).expect("found without regard to case");
         assert_eq!(device.info().name, name);
-        let place = adapters().iter().position(|info| info.name == name).expect("listed");
-        let device = Device::open(&Options::new(Choice::Index(place))).expect("found by place");
+        let index = adapters().iter().position(|info| info.name == name).expect("listed");
+        let device = Device::open(&Options::new(Choice::Index(index))).expect("found by place");
         assert_eq!(device.info().name, name);
     }
 }
 
 #[test]
-fn the_host_takes_as_many_threads_as_it_is_told() {
+fn the_host_uses_the_given_number_of_threads() {
     let device = Device::open(&Options { threads: 3, ..Options::new(Choice::Host) }).expect("opens");
     assert_eq!(device.info().name, "host executor, 3 threads");
     assert!(device.info().is_host());

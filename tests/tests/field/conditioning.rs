@@ -1,4 +1,4 @@
-//! Saturated attention: derivatives that cancel, with bounds that know it.
+//! Saturated attention: derivatives cancel, and the bounds of certificates account for this.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use resolvent_tests::{Random, subjects};
 
 const TOKENS: [u32; 6] = [3, 1, 4, 1, 5, 9];
 
-/// Random weights with queries and keys so large that attention reads one token.
+/// Random weights whose queries and keys are multiplied by a factor, so that attention reads one token only.
 struct Saturated(RandomWeights, f32);
 
 impl WeightSource for Saturated {
@@ -24,7 +24,8 @@ impl WeightSource for Saturated {
     }
 }
 
-/// Over models that are more and more saturated, every certificate passes, and some have a figure beyond the constant bound.
+/// In increasingly saturated models every certificate passes. Some figures exceed the constant bound, which does not
+/// account for the cancellation.
 #[test]
 fn saturated_models_pass() {
     for on in subjects() {

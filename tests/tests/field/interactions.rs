@@ -1,4 +1,4 @@
-//! Interactions: those of the reference for small sources, none in a linear model.
+//! Interactions: they agree with the reference for small sources, and vanish in a linear model.
 
 use resolvent_field::{Case, Joint, Labelled, SiteKind, interactions};
 use resolvent_model::{Edit, Observable, RunOptions, Site, Source};
@@ -15,8 +15,8 @@ fn sources(twin: &Twin, size: f32) -> Vec<Source> {
     at.map(|(site, token)| Source { site, token, vector: vector(&mut random) }).into()
 }
 
-/// `(e(s1 + s2) - e(s1 - s2) - e(s2 - s1) + e(-s1 - s2)) / 4` of the reference in f64: the mixed second derivative, to fourth
-/// order.
+/// The interactions equal `(e(s1 + s2) - e(s1 - s2) - e(s2 - s1) + e(-s1 - s2)) / 4` of the reference in f64. This is
+/// the mixed second derivative, up to terms of fourth order.
 #[test]
 fn products_are_mixed_derivatives_of_the_reference() {
     let (twin, j) = (Twin::small(), Observable::logit_diff(4, 20, 4));
@@ -39,9 +39,9 @@ fn products_are_mixed_derivatives_of_the_reference() {
     }
 }
 
-/// Sources that count: the map from products is near the one from joint runs.
+/// For larger sources, the map from Hessian-vector products is near the map from joint runs.
 #[test]
-fn the_map_is_that_of_joint_runs() {
+fn products_come_near_joint_runs() {
     let (twin, j) = (Twin::small(), Observable::logit_diff(4, 20, 4));
     let options = RunOptions { sites: twin.sites(), ..Default::default() };
     for on in subjects() {
@@ -69,8 +69,8 @@ fn nothing_interacts_in_a_linear_model() {
     }
 }
 
-/// Interactions of patches from a run whose embeddings are off by `size` times normal numbers at two tokens, with the patches
-/// themselves as the reference makes them.
+/// Returns the interactions of patches, and the patches as edits for the reference. The embeddings of the clean run
+/// differ from those of the corrupted run at two tokens, by `size` times normal numbers.
 fn patched(twin: &Twin, on: &Subject, (kind, size): (SiteKind, f32), joint: Joint) -> (Labelled, Vec<Edit>) {
     let j = observable(twin);
     let model = twin.on(on);
@@ -116,7 +116,7 @@ fn observable(twin: &Twin) -> Observable {
     }
 }
 
-/// Joint runs put both values in place, or add both displacements: as the reference does it, in f64.
+/// Joint runs, which put both values or add both displacements, agree with the reference in f64.
 #[test]
 fn joint_runs_are_those_of_the_reference() {
     let twin = Twin::small();
@@ -142,7 +142,8 @@ fn joint_runs_are_those_of_the_reference() {
     assert!(apart > 0.1 * whole[0].iter().fold(0.0, |m: f64, x| m.max(x.abs())), "two ways: {apart}");
 }
 
-/// In a linear model patches along one path interact, and first order says by how much; displacements do not.
+/// In a linear model, patches along one path interact, and the prediction equals the interaction of joint runs. Added
+/// displacements do not interact.
 #[test]
 fn patches_along_a_path_interact_in_a_linear_model() {
     let twin = Twin::linear(3);
@@ -161,9 +162,10 @@ fn patches_along_a_path_interact_in_a_linear_model() {
     }
 }
 
-/// Of small displacements second order is what joint patches do, at sites of the stream and at heads.
+/// For small displacements, second order predicts the interactions of joint patches, at sites of the stream and of
+/// heads.
 #[test]
-fn second_order_comes_near_joint_patches() {
+fn second_order_predicts_joint_patches() {
     let twin = Twin::small();
     for on in subjects() {
         for kind in [SiteKind::Resid, SiteKind::MlpOut, SiteKind::Z, SiteKind::V] {

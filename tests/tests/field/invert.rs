@@ -1,4 +1,4 @@
-//! The inverse problem: least energy, few sites, bounds, verification by the model itself.
+//! The inverse problem: least energy, few sites, bounds, and verification by the model itself.
 
 use resolvent_field::{Goal, InvertOptions, Labelled, Method, Place, dot, invert};
 use resolvent_model::{Edit, Mode, Observable, Run, Site};
@@ -23,7 +23,7 @@ fn of(run: &Run, goals: &[Goal], sites: &[Place], options: InvertOptions) -> Lab
     invert(run, goals, sites, &options).unwrap_or_else(|e| panic!("{options:?}: {e}"))
 }
 
-/// A result's sources as edits.
+/// Returns the sources of a result as edits.
 fn edits(twin: &Twin, result: &Labelled) -> Vec<Edit> {
     let (sites, sources) = (array(result, "sites"), &result.array("sources").expect("sources").data);
     let site = |place: &[f64]| (Site::level(place[0] as usize, &twin.config), place[1] as usize);
@@ -31,7 +31,7 @@ fn edits(twin: &Twin, result: &Labelled) -> Vec<Edit> {
     each.map(|(place, s)| Edit::add(site(place).0, site(place).1, s.to_vec())).collect()
 }
 
-/// `x = A^T (A A^T)^-1 b` in closed form, and what the reference makes of it.
+/// The sources equal the closed form `x = A^T (A A^T)^-1 b`, and the achieved changes equal those of the reference.
 #[test]
 fn least_energy_in_closed_form() {
     let twin = Twin::small();
@@ -47,7 +47,7 @@ fn least_energy_in_closed_form() {
         let weights = [(0.02 * bb + 0.01 * ab) / det, (-0.01 * aa - 0.02 * ab) / det];
         let want: Vec<f64> =
             a.iter().zip(&b).map(|(a, b)| weights[0] * f64::from(*a) + weights[1] * f64::from(*b)).collect();
-        // Sites that nothing depends on have no source, and are not listed.
+        // Sites that no goal depends on have no source and are not listed.
         let mut all = vec![0.0; want.len()];
         for (place, s) in array(&got, "sites").chunks(2).zip(array(&got, "sources").chunks(18)) {
             let at = (place[0] as usize * TOKENS.len() + place[1] as usize) * 18;
@@ -62,7 +62,7 @@ fn least_energy_in_closed_form() {
         let change = |j: &Observable| truth(&twin, &TOKENS, &edits, j) - truth(&twin, &TOKENS, &[], j);
         let real = [change(&Observable::logit_diff(4, 20, 4)), change(&Observable::logit(7, 3))];
         close(&array(&got, "achieved"), &real, 1e-3, "achieved");
-        // Nothing that meets the goal is cheaper.
+        // No baseline that meets the goal needs less energy.
         let baselines = array(&got, "baseline_energy");
         let names: Vec<&str> = got.metadata["baselines"].split(',').collect();
         assert_eq!(names, ["uniform", "last_level", "top_sensitivity", "random"]);
@@ -75,30 +75,30 @@ fn least_energy_in_closed_form() {
     }
 }
 
-/// In a linear model the prediction is what happens, for observables and for the field.
+/// In a linear model the achieved changes equal the predicted ones, for observables and for the field.
 #[test]
 fn a_linear_model_does_what_was_predicted() {
     let twin = Twin::linear(4);
     let change = Random::new(4).normals(20);
     for on in subjects() {
         let run = run(&twin, on, &TOKENS);
-        // Not J at token 4: the change of the last level there decides it.
+        // The goal for J at token 4 is left out, because the goal for the last level at this token determines J.
         let mut goals = goals().split_off(1);
         goals.push(Goal::Field { place: (3, 4), change: change.clone() });
         let sites: Vec<Place> = (0..5).map(|t| (1, t)).collect();
         for method in [Method::LeastEnergy, Method::Greedy(2), Method::Lasso(3)] {
             let got = of(&run, &goals, &sites, InvertOptions { method, ..Default::default() });
             let (predicted, achieved) = (array(&got, "predicted"), array(&got, "achieved"));
-            // Differences of f32 logits, which sources of this size make large.
+            // The tolerance is large because f32 logits, which sources of this size make large, are subtracted.
             close(&achieved, &predicted, 2e-3, "achieved");
-            // Twenty-one conditions and five sites of twenty numbers: it can be met, and with two sites as well.
+            // There are 21 conditions, and each of the five sites has 20 elements. So two sites can meet the goals.
             close(&predicted, &array(&got, "target"), 2e-3, "predicted");
         }
     }
 }
 
 #[test]
-fn few_sites_are_few() {
+fn no_more_sites_than_allowed_are_used() {
     let twin = Twin::small();
     for on in subjects() {
         let run = run(&twin, on, &TOKENS);
@@ -116,7 +116,7 @@ fn few_sites_are_few() {
     }
 }
 
-/// The sensitivities of each goal at each site, in f64: `[goal][site][d]`.
+/// Returns the sensitivities of each goal at each site, in f64: `[goal][site][d]`.
 fn rows(run: &Run, goals: &[Goal], sites: &[Place]) -> Vec<Vec<Vec<f64>>> {
     let linear = run.linearize(Mode::Exact);
     let (d, tokens) = (run.model().config().n_embd, run.tokens().len());
@@ -128,14 +128,14 @@ fn rows(run: &Run, goals: &[Goal], sites: &[Place]) -> Vec<Vec<Vec<f64>>> {
     each.collect()
 }
 
-/// All pairs of sites.
+/// Returns all pairs of sites.
 fn pairs(sites: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..sites).flat_map(move |i| (i + 1..sites).map(move |j| (i, j)))
 }
 
-/// Two places at most, chosen greedily: the energy is that of the best of all pairs, for one goal and for two.
+/// The greedy choice of at most two places has the energy of the best of all pairs, for one goal and for two.
 #[test]
-fn two_places_are_the_best_two() {
+fn the_greedy_choice_finds_the_best_pair() {
     let twin = Twin::small();
     for on in subjects() {
         let run = run(&twin, on, &TOKENS);
@@ -149,7 +149,7 @@ fn two_places_are_the_best_two() {
                     Goal::Field { .. } => f64::NAN,
                 })
                 .collect();
-            // b^T (A A^T)^-1 b of a pair, in closed form.
+            // The energy of a pair in closed form: b^T (A A^T)^-1 b.
             let energy = |(i, j): (usize, usize)| {
                 let gram = |m: usize, n: usize| inner(&rows[m][i], &rows[n][i]) + inner(&rows[m][j], &rows[n][j]);
                 match changes[..] {
@@ -168,7 +168,7 @@ fn two_places_are_the_best_two() {
             let found = array(&got, "energy")[0];
             assert_eq!(array(&got, "sites").len(), 4, "two places");
             assert!(found <= 1.001 * best && found >= 0.999 * best, "{}: {found} {best}", on.name());
-            // More places, less energy, down to that of all of them.
+            // More places need less energy. The energy of 15 places is that of all places.
             let energies: Vec<f64> =
                 [1, 2, 4, 15].map(|n| array(&of(&run, &goals, &sites, options(n)), "energy")[0]).to_vec();
             assert!(energies.windows(2).all(|e| e[1] < e[0]), "{energies:?}");
@@ -178,9 +178,10 @@ fn two_places_are_the_best_two() {
     }
 }
 
-/// A bound acts while places are chosen: where one place is not enough under it, more are used, and two are the best two.
+/// A bound is applied while places are chosen. If one place cannot meet the goal within it, two are chosen, and they
+/// are the best pair.
 #[test]
-fn bounds_act_inside_the_choice() {
+fn bounds_are_applied_while_places_are_chosen() {
     let twin = Twin::small();
     let run = run(&twin, subjects()[0], &TOKENS);
     let sites = everywhere(&run);
@@ -189,10 +190,10 @@ fn bounds_act_inside_the_choice() {
     let (h, d) = (run.field().expect("runs"), twin.config.n_embd);
     let sizes: Vec<f64> = h.chunks(d).map(|h| inner(&wide(h), &wide(h)).sqrt()).collect();
     let one = (0..c.len()).map(|i| c[i] * sizes[i]).fold(0.0, f64::max);
-    // The strongest place alone reaches 90 %, and 55 %.
+    // The strongest place alone reaches 90 % or 55 % of the goal.
     for share in [0.9, 0.55] {
         let limit = share * 0.5 / one;
-        // The least energy of a pair: what one may not do the other does.
+        // The least energy of a pair: if one place reaches its bound, the other supplies the rest.
         let energy = |(i, j): (usize, usize)| {
             let (bi, bj) = (limit * sizes[i], limit * sizes[j]);
             let y = 0.5 / (c[i] * c[i] + c[j] * c[j]);
@@ -216,14 +217,14 @@ fn bounds_act_inside_the_choice() {
         let lasso = InvertOptions { method: Method::Lasso(6), ..options };
         let lasso = of(&run, &goals, &sites, lasso);
         assert!((array(&lasso, "predicted")[0] - 0.5).abs() < 1e-3, "{:?}", array(&lasso, "predicted"));
-        // One place is not enough, and the result says by how much.
+        // One place is not enough, and the result contains the fraction that it misses.
         let single = of(&run, &goals, &sites, InvertOptions { method: Method::Greedy(1), ..options });
         let missed: f64 = single.metadata["missed_first_order"].parse().expect("a number");
         assert!((missed - (1.0 - share)).abs() < 1e-3, "{share}: {missed}");
     }
 }
 
-/// With steps of Newton's method the baselines meet the goal too, so that energies are those of equal changes.
+/// With steps of Newton's method the baselines meet the goal too, so that the energies belong to equal changes.
 #[test]
 fn baselines_are_refined_as_well() {
     let twin = Twin::small();
@@ -236,7 +237,7 @@ fn baselines_are_refined_as_well() {
     let (before, after) = (of(0), of(12));
     let worst = |all: Vec<f64>| all.into_iter().fold(0.0, f64::max);
     assert!(worst(miss(&before, "baseline_achieved")) > 0.5, "{before:?}");
-    // Of the four, `random` may have no factor that reaches the goal.
+    // The fourth baseline, `random`, may have no factor that reaches the goal.
     let missed = miss(&after, "baseline_achieved");
     assert!(missed[..3].iter().all(|m| *m < 3e-3), "{missed:?}");
     assert!(worst(miss(&after, "achieved")) < 3e-3);
@@ -256,13 +257,13 @@ fn bounds_are_respected() {
     let got = of(&run, &goal, &sites, options);
     let most = array(&got, "relative").into_iter().fold(0.0, f64::max);
     assert!(most <= 1.0001 * f64::from(limit) && most > 0.9 * f64::from(limit), "{most} {limit}");
-    // A bound that leaves no way: as close as it gets, and it says so.
+    // If the bound excludes the goal, the result comes as close as possible.
     let tight = of(&run, &goal, &sites, InvertOptions { limit: Some(1e-4), ..Default::default() });
     assert!(array(&tight, "predicted")[0] < 1.0);
     assert!(array(&tight, "relative").iter().all(|r| *r <= 1.0001e-4));
 }
 
-/// Steps of Newton's method bring what is achieved to what was asked for.
+/// Steps of Newton's method bring the achieved change to the requested one.
 #[test]
 fn newton_meets_the_goal() {
     let twin = Twin::small();

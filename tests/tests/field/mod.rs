@@ -19,12 +19,12 @@ use resolvent_reference::{Logit, Observable as _, Projection};
 use resolvent_tests::truth::wide;
 use resolvent_tests::{Subject, Twin};
 
-/// A twin's run on one executor.
+/// Runs a twin's model on one executor.
 fn run(twin: &Twin, on: &Subject, tokens: &[u32]) -> Run {
     twin.on(on).run(tokens, &[]).unwrap_or_else(|e| panic!("{}: {e}", on.name()))
 }
 
-/// J of the reference under edits.
+/// Returns J of the reference under edits.
 fn truth(twin: &Twin, tokens: &[u32], edits: &[Edit], j: &Observable) -> f64 {
     let trace = twin.primal(tokens, edits);
     match j {
@@ -39,12 +39,12 @@ fn truth(twin: &Twin, tokens: &[u32], edits: &[Edit], j: &Observable) -> f64 {
     }
 }
 
-/// An array of a result in f64.
+/// Returns an array of a result in f64.
 fn array(result: &Labelled, name: &str) -> Vec<f64> {
     wide(&result.array(name).unwrap_or_else(|| panic!("no array `{name}`")).data)
 }
 
-/// Whether two arrays agree to `within` of the larger one's largest number.
+/// Checks that two arrays differ by at most `within` times the largest magnitude.
 fn close(got: &[f64], want: &[f64], within: f64, what: &str) {
     assert_eq!(got.len(), want.len(), "{what}");
     let size = want.iter().chain(got).fold(0.0f64, |m, x| m.max(x.abs()));

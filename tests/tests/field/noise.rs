@@ -1,4 +1,4 @@
-//! Rounding is not an effect: displacements of zero, the noise floor, statistics that know it.
+//! Rounding is not an effect: displacements of zero, the noise floor, and statistics that account for it.
 
 use resolvent_field::{Direction, RegimeOptions, SiteKind, TransferOptions, patch, patch_at, regime, transfer};
 use resolvent_model::{Edit, Model, Observable, Run, RunOptions, Site};
@@ -12,7 +12,7 @@ fn number(text: &str) -> f64 {
     text.parse().unwrap_or_else(|_| panic!("`{text}` is a number"))
 }
 
-/// A prompt patched with itself, from runs of different batches: every effect is 0, exactly.
+/// If a prompt is patched with itself, every effect is exactly 0, although patches run in batches.
 #[test]
 fn a_displacement_of_zero_has_no_effect() {
     let twin = Twin::small();
@@ -38,7 +38,7 @@ fn a_displacement_of_zero_has_no_effect() {
     }
 }
 
-/// An observable that is constant has no effects; the line says why there is no correlation.
+/// A constant observable has no effects, and the result says why there is no correlation.
 #[test]
 fn an_undefined_correlation_has_a_reason() {
     let twin = Twin::small();
@@ -50,7 +50,8 @@ fn an_undefined_correlation_has_a_reason() {
     }
 }
 
-/// Values put into their own places, computed in a batch, differ from the base run by less than the floor.
+/// Checks that the noise floor bounds rounding: if every value is replaced by itself, in a batch, J changes by less.
+/// Returns the floor.
 fn check_floor(what: &str, on: &Subject, runs: [&Run; 2], j: &Observable) -> f64 {
     let [clean, corrupted] = runs;
     let result = patch(clean, corrupted, j).unwrap_or_else(|e| panic!("{what}: {}: {e}", on.name()));
@@ -85,7 +86,7 @@ fn rounding_is_below_the_floor() {
     }
 }
 
-/// The README's own patch: its statistics are those of any executor, and of f64, to the digits that are printed.
+/// The statistics of the README's patch are the same on every executor, to the printed digits.
 #[test]
 fn the_embedded_model_has_one_rank_correlation() {
     let mut lines = Vec::new();
@@ -117,7 +118,7 @@ fn the_embedded_model_has_one_rank_correlation() {
     assert_eq!(lines.len(), 1, "{lines:#?}");
 }
 
-/// At amplitudes at which J moves by less than its noise floor, there is no error; it is not drawn, and counted.
+/// At amplitudes at which J changes by less than its noise floor, the error is NaN. The metadata counts such errors.
 #[test]
 fn rounding_is_no_nonlinearity() {
     let twin = Twin::small();

@@ -1,4 +1,4 @@
-//! Numbers beyond f32: what is computed in spite of them, and where the others are refused.
+//! Numbers beyond f32: results that do not depend on them are computed, and all others are errors.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use resolvent_tests::{Subject, subjects};
 
 const TOKENS: [u32; 4] = [3, 1, 4, 1];
 
-/// Random weights, those of `name` times `factor`.
+/// Random weights. Those whose names contain the given text are multiplied by a factor.
 struct Scaled(RandomWeights, &'static str, f32);
 
 impl WeightSource for Scaled {
@@ -30,8 +30,8 @@ fn run(model: &Model) -> Run {
     model.run(&TOKENS, &[]).expect("runs")
 }
 
-/// With embeddings of 1e19 the variance of a row is beyond f32. The logits are those of embeddings of 1e10, times 1e9 for
-/// the unembedding, since blocks add next to nothing to either.
+/// With embeddings of 1e19 the variance of a row is beyond f32. The logits are 1e9 times those of embeddings of 1e10,
+/// because the unembedding is as much larger, and blocks add next to nothing to either stream.
 #[test]
 fn a_norm_of_large_numbers_is_right() {
     for on in subjects() {
@@ -44,7 +44,7 @@ fn a_norm_of_large_numbers_is_right() {
     }
 }
 
-/// And every analysis of that model ends, with numbers.
+/// Analyses of a model with embeddings of 1e19 return finite numbers.
 #[test]
 fn analyses_of_large_numbers_end() {
     let j = Observable::logit_diff(2, 6, 3);
@@ -60,7 +60,7 @@ fn analyses_of_large_numbers_end() {
     }
 }
 
-/// A run that leaves f32 is an error in every analysis, and the error says where it happens.
+/// A run that exceeds f32 is an error in every analysis, and the error names the block and the token.
 #[test]
 fn what_is_beyond_f32_is_named() {
     let j = Observable::logit_diff(2, 6, 3);
@@ -88,16 +88,17 @@ fn what_is_beyond_f32_is_named() {
     }
 }
 
-/// One edit of several that breaks a run is named, beside a run that is finite.
+/// In a batch of edited runs, the error names the edit of the run that exceeds f32.
 #[test]
 fn an_edit_beyond_f32_is_named() {
     let j = Observable::Field { level: 3, token: 3, direction: vec![3e38; 32] };
     for on in subjects() {
         let sound = run(&model(on, "wte", 1.0));
         let edits = [1.0f32, 1e30].map(|x| [Edit::put(Site::ResidPost(2), 3, vec![x; 32])]);
-        // J is computed in f64, so neither is beyond it; a level below, the first norm reads 1e38 sixteen times.
+        // J is computed in f64, so that both of its values are finite.
         assert!(sound.values_under(&edits, &j).is_ok());
         let edit = [[Edit::add(Site::ResidMid(1), 2, (0..32).map(|i| if i < 16 { 3e38 } else { -3e38 }).collect())]];
+        // The base run has this edit, so that the edited run adds it twice: 6e38 exceeds f32.
         let twice = model(on, "wte", 1.0).run(&TOKENS, &[edit[0][0].clone()]).expect("runs");
         let line = twice.values_under(&edit, &Observable::logit(2, 3)).expect_err("twice 3e38").to_string();
         assert!(line.starts_with("J is ") && line.contains("at an edit of blocks.1.hook_resid_mid, token 2"), "{line}");

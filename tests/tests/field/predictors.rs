@@ -1,4 +1,4 @@
-//! Predictors of patch effects: their known gain over first order, and their cost.
+//! Predictors of patch effects: their known improvement over first order, and their cost.
 
 use resolvent_field::{Case, Panel, Predictor, PredictorOptions, SiteKind, effects, predict};
 use resolvent_model::{Edit, Observable, Run, RunOptions, Site};
@@ -134,7 +134,7 @@ fn all_predictors_are_right_on_a_linear_model() {
     let mut random = Random::new(9);
     let j = Observable::Field { level: 3, token: 4, direction: random.normals(twin.config.n_embd) };
     for on in subjects() {
-        // The device counts costs, so that no other test may use this one.
+        // Costs are counted by the device, so no other test may use this device.
         let own = on.again(resolvent_engine::Options::default());
         let all = panels(&pair(&twin, &own, 1.0), &j, 0.05);
         let largest = all.iter().flat_map(|(.., actual)| actual).fold(0.0f64, |m, x| m.max(x.abs()));

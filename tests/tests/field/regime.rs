@@ -86,7 +86,7 @@ fn errors(got: &Labelled, first: &[f64]) {
             let linear = f64::from(*a) * first;
             let want = (finite[4 * n + i] - linear).abs() / linear.abs();
             if want * linear.abs() < noise {
-                // The response is first order's, as far as f32 tells.
+                // In f32, the response equals first order.
                 assert!(error[4 * n + i].is_nan(), "{n} {a}");
                 continue;
             }
@@ -133,7 +133,7 @@ fn the_field_is_compared_too() {
             assert!(e[0] > 0.0 && e[0] < 0.2 * e[1] && e[3] > 0.5, "{e:?}");
         }
         let errors = of(&linear);
-        // NaN is an error that rounding hides.
+        // NaN denotes an error that is hidden by rounding.
         assert!(errors.iter().all(|e| e.is_nan() || *e < 2e-3), "{errors:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! Sliced Green operators, against the reference's Jacobian and against themselves.
+//! Slices of Green operators, compared with the reference's Jacobian and with each other.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use super::{array, close, run};
 
 const TOKENS: [u32; 5] = [3, 14, 15, 9, 2];
 
-/// Vectors that are neither orthogonal nor of one length.
+/// Returns random vectors, which are neither orthogonal nor of equal length.
 fn frames(rank: usize, d: usize, seed: u64) -> Frames {
     Frames::everywhere(rank, gaussian(seed, rank * d))
 }
@@ -30,7 +30,7 @@ fn all(run: &Run) -> PlacePairs {
     PlacePairs::new(run, None, None).expect("there are pairs")
 }
 
-/// Responses of the reference to each of the vectors at each place, `[L+1, T, d]`.
+/// Returns the reference's response to each of the vectors at each place, `[L+1, T, d]`.
 fn responses(twin: &Twin, vectors: &[f32], places: &[Place]) -> HashMap<(Place, usize), Vec<f64>> {
     let mut found = HashMap::new();
     for &(level, token) in places {
@@ -42,7 +42,7 @@ fn responses(twin: &Twin, vectors: &[f32], places: &[Place]) -> HashMap<(Place, 
     found
 }
 
-/// `U^T G V` of the reference for each pair.
+/// Returns `U^T G V` of the reference for each pair.
 fn truth(twin: &Twin, pairs: &PlacePairs, [k, m]: [usize; 2]) -> Vec<f64> {
     let d = twin.config.n_embd;
     let (v, u) = (gaussian(3, k * d), wide(&gaussian(4, m * d)));
@@ -58,7 +58,7 @@ fn truth(twin: &Twin, pairs: &PlacePairs, [k, m]: [usize; 2]) -> Vec<f64> {
     blocks
 }
 
-/// Singular values by faer, in f64.
+/// Returns singular values in f64, computed by faer.
 fn singular_values(block: &[f64], k: usize) -> Vec<f64> {
     let matrix = faer::MatRef::from_row_major_slice(block, block.len() / k, k);
     matrix.singular_values().expect("finite numbers")
@@ -88,14 +88,14 @@ fn blocks_are_the_jacobian() {
     }
 }
 
-/// Every pair once, in order, with the shapes that are said.
+/// A slice has every causal pair once and in order, and arrays of the documented shapes.
 #[test]
 fn pairs_are_all_causal_ones() {
     let twin = Twin::small();
     let run = run(&twin, subjects()[0], &TOKENS);
     let linear = run.linearize(Mode::Exact);
     let slice = of(&linear, all(&run), [3, 2]);
-    // Three pairs of levels, and 15 of tokens.
+    // There are 3 pairs of levels and 15 pairs of tokens.
     assert_eq!(slice.pairs().len(), 45);
     let got = computed(&slice).result;
     let shapes: Vec<_> = got.arrays.iter().map(|a| (a.name, a.axes.iter().map(|x| x.1).collect::<Vec<_>>())).collect();
@@ -123,9 +123,9 @@ fn pairs_are_all_causal_ones() {
     assert_eq!(slice.pairs().get(45), None);
 }
 
-/// Chosen places give the blocks that all of them give, whichever pass is cheaper.
+/// The blocks of chosen places equal those of a slice of all places, by either pass.
 #[test]
-fn chosen_places_are_a_part_of_all() {
+fn chosen_places_have_the_same_blocks() {
     let twin = Twin::small();
     for on in subjects() {
         let run = run(&twin, on, &TOKENS);
@@ -163,8 +163,8 @@ fn the_cheaper_pass_is_taken() {
     assert_eq!(pass(None, None, [9, 1]), Pass::Adjoint);
 }
 
-/// In whole bases blocks are the operator itself: they compose over the tokens of a level between, and in a model with
-/// linear blocks they are the same at every prompt.
+/// In complete bases, the blocks are the operator itself. They compose over the tokens of a level in between. In a
+/// model with linear blocks, they are the same for every prompt.
 #[test]
 fn whole_blocks_compose() {
     let twin = Twin::linear(4);
@@ -193,13 +193,13 @@ fn whole_blocks_compose() {
         }
         let other = blocks(&[1, 1, 7, 20]);
         for (pair, block) in &found {
-            // GELU's slope at numbers of 1e-5 is 1/2 to about as much, in each of three blocks.
+            // The slope of GELU at inputs of 1e-5 differs from 1/2 by about 1e-5, in each of three blocks.
             close(&other[pair], block, 1e-3, "linear blocks do not see the prompt");
         }
     }
 }
 
-/// All that is in the metadata is there, and the strongest pairs are.
+/// A slice reads out its strongest pairs, and has all its certificates and metadata.
 #[test]
 fn the_strongest_pairs_are_read() {
     let twin = Twin::small();
@@ -232,7 +232,7 @@ fn the_strongest_pairs_are_read() {
     }
 }
 
-/// The tokens of a reading, by the reference's own block and a difference of its logits.
+/// Checks the tokens that a pair writes: the reference's logit responses to the block's first left singular vector.
 fn readings(twin: &Twin, on: &Subject, reading: &resolvent_field::Reading, result: &Result, pairs: &PlacePairs) {
     let (d, vocab) = (twin.config.n_embd, twin.config.vocab_size);
     let pair = (0..pairs.len()).find(|&i| pairs.get(i) == Some((reading.from, reading.to))).expect("a pair");
@@ -247,7 +247,7 @@ fn readings(twin: &Twin, on: &Subject, reading: &resolvent_field::Reading, resul
     let response = combined(&gaussian(4, 2 * d), svd.U().col(0));
     let source = Source { site: Site::level(2, &twin.config), token: 4, vector: response };
     let logits: Vec<f64> = tangents(&twin.tangent(&TOKENS, &[], &[source]).logits)[4 * vocab..].to_vec();
-    // Up to the sign of the triplet.
+    // The sign of a triplet is arbitrary.
     let (id, moved) = reading.writes[0];
     let most = logits.iter().fold(0.0f64, |m, x| m.max(*x));
     let least = logits.iter().fold(0.0f64, |m, x| m.min(*x));
@@ -256,7 +256,7 @@ fn readings(twin: &Twin, on: &Subject, reading: &resolvent_field::Reading, resul
     assert!(reading.writes.windows(2).all(|w| w[0].1 >= w[1].1) && reading.reads.len() == 5);
 }
 
-/// The products of a slice are those of its tangents and no others: operations, counted launch by launch.
+/// The matrix products of a slice are only those of its tangents, by the number of operations of all launches.
 #[test]
 fn a_slice_costs_its_tangents() {
     let twin = Twin::small();
@@ -266,7 +266,8 @@ fn a_slice_costs_its_tangents() {
     let linear = run.linearize(Mode::Exact);
     let (d, inner) = (twin.config.n_embd as f64, 29.0);
     for (pass, vectors) in [(Pass::Forward, 3), (Pass::Adjoint, 2)] {
-        // Tangents own the rows from their token on, in the blocks above; cotangents the others.
+        // A tangent has the rows from its token on, in the blocks above its level. A cotangent has the rows up to its
+        // token, in the blocks below.
         let rows = |level: usize, token: usize| match pass {
             Pass::Forward => (2 - level) * (5 - token),
             Pass::Adjoint => level * (token + 1),
@@ -274,7 +275,7 @@ fn a_slice_costs_its_tangents() {
         let places = (0..3).flat_map(|level| (0..5).map(move |token| (level, token)));
         let rows = vectors * places.map(|(level, token)| rows(level, token)).sum::<usize>();
         let floor = rows as f64 * 2.0 * (4.0 * d * d + 2.0 * d * inner);
-        // From the first chunk to the last: the checks come before and after.
+        // Only launches between the first and the last chunk are counted, because checks run before and after.
         let (mut spent, mut told) = (0.0, (0, 0));
         let slice = of(&linear, all(&run), [3, 2]).pass(pass);
         slice
@@ -293,7 +294,7 @@ fn a_slice_costs_its_tangents() {
 }
 
 #[test]
-fn what_is_not_there_is_refused() {
+fn invalid_slices_are_refused() {
     let twin = Twin::small();
     let run = run(&twin, subjects()[0], &TOKENS);
     let linear = run.linearize(Mode::Exact);
@@ -304,7 +305,7 @@ fn what_is_not_there_is_refused() {
     assert!(pairs(&[(3, 0)], &[(2, 1)]).contains("outside of the field"));
     let wide = Slice::with_frames(&linear, all(&run), [frames(2, 17, 1), frames(2, 18, 1)]);
     assert!(wide.err().expect("refused").to_string().contains("18 wide"));
-    // 45 pairs of 8 x 8 numbers do not fit in 10 kB; in a file they do.
+    // 45 pairs of 8 x 8 elements exceed a memory of 10 kB, but can be written to a file.
     let small = subjects()[0].again(Options { batch_bytes: 10_000, ..Options::default() });
     let run = super::run(&twin, &small, &TOKENS);
     let linear = run.linearize(Mode::Exact);
@@ -318,7 +319,7 @@ fn what_is_not_there_is_refused() {
     assert!(told.len() > 3 && told.last().is_some_and(|(done, all)| done == all && *all > 0), "{told:?}");
 }
 
-/// Where a basis has no vectors, blocks are zero, and nothing is computed for them.
+/// Where the vectors of a basis are zero, the blocks are zero.
 #[test]
 fn zero_vectors_have_zero_blocks() {
     let twin = Twin::small();
@@ -332,7 +333,7 @@ fn zero_vectors_have_zero_blocks() {
         let got = computed(&slice).result;
         let (pairs, blocks, rank) = (array(&got, "pairs"), array(&got, "blocks"), array(&got, "effective_rank"));
         for ((pair, block), rank) in pairs.chunks(4).zip(&blocks).zip(&rank) {
-            // J is read at token 2: later places have no sensitivity, and earlier ones none at the last level.
+            // J is read at token 2. It does not depend on later tokens, nor on other tokens of the last level.
             let seen = pair[1] <= 2.0 && (pair[0] < 2.0 || pair[1] == 2.0);
             assert_eq!((*block != 0.0, *rank), (seen, f64::from(u8::from(seen))), "{pair:?}");
         }

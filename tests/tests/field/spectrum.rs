@@ -11,7 +11,7 @@ use super::{array, close, run};
 
 const TOKENS: [u32; 5] = [3, 14, 15, 9, 2];
 
-/// The field's response in the reference to each unit source at the places, `[L+1, T, d]` each.
+/// Returns the reference's response to each unit source at the places, each `[L+1, T, d]`.
 fn responses(twin: &Twin, from: &[Place]) -> Vec<Vec<f64>> {
     let d = twin.config.n_embd;
     let each = from.iter().flat_map(|&place| (0..d).map(move |i| (place, i)));
@@ -23,7 +23,7 @@ fn responses(twin: &Twin, from: &[Place]) -> Vec<Vec<f64>> {
     each.map(response).collect()
 }
 
-/// Columns of `G(to; from)`.
+/// Returns the columns of `G(to; from)` of the reference.
 fn columns(twin: &Twin, from: &[Place], to: &[Place]) -> Vec<Vec<f64>> {
     let d = twin.config.n_embd;
     let rows = |field: &Vec<f64>| -> Vec<f64> {
@@ -49,7 +49,7 @@ fn triplets_are_those_of_the_jacobian() {
         let dense = columns(&twin, &from, &to);
         let matrix = faer::Mat::from_fn(dense[0].len(), dense.len(), |i, j| dense[j][i]);
         let exact: Vec<f64> = matrix.singular_values().expect("finite");
-        // By iteration, and from the whole matrix.
+        // `exact: 0` computes by iteration, and 512 from the whole matrix.
         for (on, limit) in subjects().iter().flat_map(|on| [(on, 0), (on, 512)]) {
             let run = run(&twin, on, &TOKENS);
             let linear = run.linearize(Mode::Exact);
@@ -62,7 +62,7 @@ fn triplets_are_those_of_the_jacobian() {
             let (left, right) = (array(&got, "svd_left"), array(&got, "svd_right"));
             for (i, s) in values.iter().enumerate() {
                 worst[0].within(format!("{from:?} {i}"), on.name(), (s - exact[i]).abs() / exact[0], tolerance::MODEL);
-                // The residual that is said is the one that the reference finds.
+                // The reported residual equals that of the reference.
                 let (u, v) = (&left[i * dense[0].len()..][..dense[0].len()], &right[i * dense.len()..][..dense.len()]);
                 let image: Vec<f64> = (0..u.len()).map(|r| (0..v.len()).map(|c| dense[c][r] * v[c]).sum()).collect();
                 let apart: Vec<f64> = image.iter().zip(u).map(|(a, u)| a - s * u).collect();
@@ -75,7 +75,7 @@ fn triplets_are_those_of_the_jacobian() {
                 "{from:?}: {bound} {}",
                 exact[6]
             );
-            // Values are between the ends that are said, and the ends are near.
+            // Each reported range contains the exact value, and its upper end is near.
             for (i, ends) in array(&got, "svd_range").chunks(2).enumerate() {
                 let rounding = 2e-6 * exact[0];
                 assert!(ends[0] <= exact[i] + rounding && exact[i] <= ends[1] + rounding, "{i}: {ends:?}");
@@ -88,9 +88,9 @@ fn triplets_are_those_of_the_jacobian() {
     }
 }
 
-/// Every singular value of a block, and nothing left.
+/// If all singular values of a block are computed, the remainder is zero up to rounding.
 #[test]
-fn a_whole_block_has_nothing_left() {
+fn a_full_spectrum_leaves_no_remainder() {
     let twin = Twin::small();
     for on in subjects() {
         let run = run(&twin, on, &TOKENS);
@@ -142,7 +142,7 @@ fn block_norms_are_those_of_the_jacobian() {
                 &resolvent_tests::Labelled::reference(want.clone()),
                 tolerance::MODEL,
             );
-            // Many signs come near, within what they say of themselves; few say that they do not know.
+            // Many random probes come near, within their estimated errors. Few probes have larger estimated errors.
             let many = block_norms(&linear, place, Probes::Hutchinson(400, 7)).expect("computes");
             let errors = many.error.expect("they have errors");
             for ((norm, error), want) in many.norm.iter().zip(&errors).zip(&want) {
@@ -161,7 +161,7 @@ fn block_norms_are_those_of_the_jacobian() {
     assert!(block_norms(&linear, (0, 0), Probes::Hutchinson(1, 0)).is_err());
 }
 
-/// In a model with linear blocks norms are the same at every prompt; at the source itself they are sqrt(d).
+/// In a model with linear blocks, norms are the same for every prompt. The norm at the source itself is sqrt(d).
 #[test]
 fn block_norms_of_a_linear_model() {
     let twin = Twin::linear(4);
@@ -185,8 +185,8 @@ fn green_operators_compose() {
             let run = run(&twin, on, &TOKENS);
             let linear = run.linearize(Mode::Exact);
             for levels in [[0, 1, 2], [0, 0, 2], [0, 2, 2], [1, 1, 1]] {
-                let frozen = composition(&linear, levels, 3).expect("computes");
-                frozen.verify().unwrap_or_else(|e| panic!("{levels:?} on {}: {e}", on.name()));
+                let certificate = composition(&linear, levels, 3).expect("computes");
+                certificate.verify().unwrap_or_else(|e| panic!("{levels:?} on {}: {e}", on.name()));
             }
             assert!(composition(&linear, [1, 0, 2], 3).is_err());
             assert!(composition(&linear, [0, 1, 9], 3).is_err());

@@ -1,4 +1,4 @@
-//! Hubs and connections that fail: one line, and nothing that would be taken for a whole file.
+//! Hubs and connections that fail: the error is one line, and the cache has no incomplete file under a final name.
 
 use std::fs;
 
@@ -13,14 +13,14 @@ fn ranges(scene: &Scene) -> Vec<Option<String>> {
 }
 
 #[test]
-fn a_download_that_broke_off_goes_on() {
+fn an_interrupted_download_is_resumed() {
     let scene = Scene::new();
     let weights = scene.server.file("model.safetensors");
     scene.server.behave(Manners { cut: Some(10_000), ..Manners::default() });
     scene.fails(REPO, &[REPO, "model.safetensors broke off at 50000 of", "run the same command again"]);
     assert!(!scene.has_weights());
     assert_eq!(fs::read(scene.part()).expect("is stored"), weights[..50_000]);
-    // Each connection went on where the one before it had ended.
+    // Each connection resumed where the one before it had ended.
     let want = [None, Some(10_000), Some(20_000), Some(30_000), Some(40_000)];
     let range = |from: Option<u32>| from.map(|from| format!("bytes={from}-"));
     assert_eq!(ranges(&scene), want.map(range));
@@ -33,7 +33,7 @@ fn a_download_that_broke_off_goes_on() {
 }
 
 #[test]
-fn a_server_that_knows_no_ranges_gives_the_whole() {
+fn a_server_without_ranges_sends_whole_files() {
     let scene = Scene::new();
     for manners in [
         Manners { cut: Some(60_000), no_ranges: true, ..Manners::default() },
@@ -49,9 +49,9 @@ fn a_server_that_knows_no_ranges_gives_the_whole() {
     }
 }
 
-/// Bytes of something else in the place of an earlier download.
+/// A partial file with other content than the served file is discarded.
 #[test]
-fn a_part_of_something_else_is_thrown_away() {
+fn a_wrong_partial_file_is_discarded() {
     let scene = Scene::new();
     scene.server.behave(Manners { cut: Some(0), ..Manners::default() });
     scene.fails(REPO, &["broke off at 0 of"]);
@@ -62,7 +62,7 @@ fn a_part_of_something_else_is_thrown_away() {
         scene.fails(REPO, &["model.safetensors came damaged", "SHA-256", "run the same command again"]);
         assert!(!scene.has_weights() && !scene.part().exists());
     }
-    // One that is too long cannot be the start.
+    // A partial file that is longer than the served file is not resumed.
     fs::write(scene.part(), vec![1; size + 1]).expect("writable");
     scene.fetched();
 }
@@ -88,7 +88,7 @@ fn sizes_that_contradict_each_other_are_refused() {
         assert!(matches!(error, Error::Hub { .. }), "{error:?}");
         assert!(!scene.has_weights() && !scene.part().exists(), "{wrong}: {:?}", scene.cached());
     }
-    // Without a length only the end of the connection tells.
+    // Without a length, the end of the connection is the end of the file.
     scene.server.behave(Manners { no_length: true, ..claim(size - 1) });
     scene.fails(REPO, &["gives more than the"]);
     assert!(!scene.has_weights() && !scene.part().exists());
@@ -100,7 +100,7 @@ fn sizes_that_contradict_each_other_are_refused() {
 }
 
 #[test]
-fn refusals_are_told_apart() {
+fn refusals_have_different_messages() {
     let scene = Scene::new();
     let refuse = |status: u16, code: &'static str, parts: &[&str]| {
         scene.server.behave(Manners { refuse: Some((status, code)), ..Manners::default() });
@@ -117,7 +117,7 @@ fn refusals_are_told_apart() {
     refuse(403, "GatedRepo", &["is gated", "accept its terms", "HF_TOKEN"]);
     refuse(503, "", &["answers 503", "try again later"]);
     refuse(429, "", &["answers 429", "try again later"]);
-    // With a token, what has no name is the token's fault.
+    // With a token, a refusal without an error code is attributed to the token.
     for (status, parts) in [(401, "refuses the token in HF_TOKEN (401)"), (403, "does not give access")] {
         scene.server.behave(Manners { refuse: Some((status, "")), ..Manners::default() });
         let line = scene.hub().with_token("hf_bad").fetch(REPO).expect_err("is refused").to_string();
@@ -162,9 +162,9 @@ fn a_hub_that_cannot_be_reached() {
     assert_eq!(scene.cached(), ["roots.pem"]);
 }
 
-/// A login page, or a server that gives a path for a commit.
+/// Servers that send no valid commit are refused, such as login pages, or servers that send a path instead.
 #[test]
-fn what_does_not_answer_like_a_hub() {
+fn servers_that_are_no_hub() {
     let scene = Scene::new();
     for commit in ["", "main", "../../../../x", "0123456789ABCDEF0123456789ABCDEF01234567"] {
         scene.server.behave(Manners { commit: Some(commit), ..Manners::default() });
@@ -175,24 +175,24 @@ fn what_does_not_answer_like_a_hub() {
 
 #[test]
 fn repositories_that_are_no_model() {
-    let endless = |scene: &Scene, parts: &[&str]| {
+    let refused = |scene: &Scene, parts: &[&str]| {
         let error = scene.fails(REPO, parts);
         assert!(!scene.has_weights(), "{error}");
     };
     let bare = Scene::of(server().without("config.json"));
-    endless(&bare, &["has no config.json", "some-org/tiny"]);
+    refused(&bare, &["has no config.json", "some-org/tiny"]);
     let bare = Scene::of(server().without("model.safetensors").with("pytorch_model.bin", b"pickled"));
-    endless(&bare, &["has no model.safetensors", "only safetensors are read"]);
-    // Found out before the weights are fetched.
+    refused(&bare, &["has no model.safetensors", "only safetensors are read"]);
+    // The type of the model is checked before the weights are fetched.
     let llama = Scene::of(server().with("config.json", br#"{"model_type": "llama"}"#));
-    endless(&llama, &["this is not a GPT-2 model", "llama"]);
+    refused(&llama, &["this is not a GPT-2 model", "llama"]);
     assert!(llama.server.asked().iter().all(|a| !a.path.contains("safetensors")));
     let index = br#"{"weight_map": {"wte.weight": "../../../escape.safetensors"}}"#;
     let hostile = Scene::of(server().without("model.safetensors").with("model.safetensors.index.json", index));
-    endless(&hostile, &["is not the plain name of a file"]);
+    refused(&hostile, &["is not the plain name of a file"]);
     let index = br#"{"weight_map": {"wte.weight": "a.safetensors"}}"#;
     let partial = Scene::of(server().without("model.safetensors").with("model.safetensors.index.json", index));
-    endless(&partial, &["has no a.safetensors"]);
+    refused(&partial, &["has no a.safetensors"]);
 }
 
 #[cfg(unix)]

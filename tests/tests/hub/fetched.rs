@@ -1,4 +1,4 @@
-//! Models that come from the hub: what is asked, what is stored, and what is asked again.
+//! Models that are fetched from the hub: requests, stored files, and later requests.
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +17,7 @@ fn gets(asked: &[Asked]) -> Vec<&str> {
 }
 
 #[test]
-fn a_model_comes_whole_and_is_not_asked_for_again() {
+fn a_model_is_requested_once() {
     let scene = Scene::new();
     let snapshot = scene.hub().fetch(REPO).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(snapshot.name, format!("{REPO}@{COMMIT}"));
@@ -25,7 +25,7 @@ fn a_model_comes_whole_and_is_not_asked_for_again() {
         assert_eq!(fs::read(snapshot.dir.join(file)).expect("a file"), scene.server.file(file), "{file}");
     }
     let asked = scene.server.asked();
-    // The first file tells the commit, and the others are those of this commit.
+    // The answer to the first request contains the commit. All other requests name this commit.
     assert_eq!((asked[0].method.as_str(), asked[0].path.as_str()), ("HEAD", "/some-org/tiny/resolve/main/config.json"));
     assert!(asked[1..].iter().all(|a| a.elsewhere || a.path.contains(COMMIT)), "{asked:?}");
     assert_eq!(gets(&asked).len(), 4, "{asked:?}");
@@ -33,7 +33,7 @@ fn a_model_comes_whole_and_is_not_asked_for_again() {
     let again = scene.hub().fetch(REPO).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(again, snapshot);
     assert_eq!(scene.server.asked().len(), 0, "the cache has all of it");
-    // As Model opens it, where there is no server at all.
+    // `Model` opens the cached model even if there is no server.
     let hub = scene.hub().with_endpoint("http://127.0.0.1:9");
     for name in [REPO, &format!("{REPO}@main"), &format!("{REPO}@{COMMIT}")] {
         let model = Model::named_with(&Device::host(), name, &hub).unwrap_or_else(|e| panic!("{name}: {e}"));
@@ -45,9 +45,9 @@ fn a_model_comes_whole_and_is_not_asked_for_again() {
     assert_eq!(model.hash(), directory.hash());
 }
 
-/// The layout that Python's huggingface_hub reads and writes.
+/// The cache has the layout that Python's huggingface_hub reads and writes.
 #[test]
-fn the_cache_is_laid_out_as_python_has_it() {
+fn the_cache_has_the_layout_of_huggingface_hub() {
     let scene = Scene::new();
     scene.fetched();
     let root = "models--some-org--tiny";
@@ -71,7 +71,8 @@ fn the_cache_is_laid_out_as_python_has_it() {
     }
 }
 
-/// Files that change ids come with the tokenizer, and are asked for where another program has left them out.
+/// Files that change ids are fetched with the tokenizer. If another program has left them out of the cache, they are
+/// requested later.
 #[test]
 fn settings_of_a_tokenizer_come_with_it() {
     let served = || {
@@ -92,7 +93,7 @@ fn settings_of_a_tokenizer_come_with_it() {
         fs::remove_file(dir.join(file)).expect("is there");
     }
     scene.server.asked();
-    // Without a network the model is used as it is, with a warning.
+    // Without a network, the cached model is used as it is, with a warning.
     let unreachable = scene.hub().with_endpoint("http://127.0.0.1:9");
     for hub in [unreachable, scene.hub().offline(true)] {
         assert_eq!(hub.fetch(REPO).unwrap_or_else(|e| panic!("{e}")).dir, dir);
@@ -122,7 +123,7 @@ fn shards_come_by_their_index() {
     assert_eq!(scene.server.asked().len(), 0);
 }
 
-/// A model without a tokenizer is whole: that it has none is remembered.
+/// A model may have no tokenizer. The cache records this, so that the tokenizer is not requested again.
 #[test]
 fn a_model_may_have_no_tokenizer() {
     let scene = Scene::of(server());
@@ -141,7 +142,7 @@ fn a_redirected_name_is_followed_and_stored_as_it_was_typed() {
     assert!(snapshot.dir.starts_with(scene.cache.path().join("models--tiny")));
 }
 
-/// The token goes to the hub, and not to where the weights are.
+/// The token is sent to the hub, and not to the second address, which serves the weights.
 #[test]
 fn the_token_stays_with_the_hub() {
     let scene = Scene::new();
@@ -159,7 +160,7 @@ fn content_that_is_there_is_not_fetched_twice() {
     let scene = Scene::new();
     let dir = scene.fetched();
     scene.server.asked();
-    // As after the hub has moved on by a commit that leaves the weights as they are.
+    // This is the state after a new commit that does not change the files.
     fs::remove_dir_all(&dir).expect("is there");
     fs::remove_file(scene.cache.path().join("models--some-org--tiny/refs/main")).expect("is there");
     scene.fetched();
@@ -168,7 +169,7 @@ fn content_that_is_there_is_not_fetched_twice() {
 }
 
 #[test]
-fn a_download_is_told_as_it_goes_on() {
+fn a_download_reports_its_progress() {
     let scene = Scene::new();
     let told = Arc::new(Mutex::new(Vec::new()));
     let notes = Arc::clone(&told);
@@ -195,9 +196,9 @@ fn a_download_is_told_as_it_goes_on() {
     drop(told);
 }
 
-/// Whoever comes second waits for the first, and finds the file.
+/// Concurrent fetches of one file wait for the first one, and then find the file.
 #[test]
-fn several_at_once_download_once() {
+fn concurrent_fetches_download_once() {
     let scene = Scene::new();
     std::thread::scope(|scope| {
         let all: Vec<_> = (0..4).map(|_| scope.spawn(|| scene.fetched())).collect();

@@ -160,8 +160,8 @@ fn attention_primal_of_a_ragged_batch() {
     }
 }
 
-/// Zeros are exact: before token s for tangents and jets that are zero there, and from token e on for cotangents that
-/// are.
+/// Zeros outside of the causal cone are exact. If tangents and jets are zero before token s, so are their responses. If
+/// cotangents are zero from token e on, so are those of the inputs.
 #[test]
 fn outside_of_the_causal_cone_is_exactly_zero() {
     let (tokens, heads, d_head, s, e) = (70, 2, 16, 37, 21);

@@ -92,24 +92,24 @@ const PRODUCTS: [[usize; 3]; 17] = [
 ];
 
 /// Uploads a weight `[k, n]` with the given elements to a device.
-pub(super) type Place = fn(&Device, [usize; 2], &[f32]) -> Result<Weight>;
+pub(super) type Upload = fn(&Device, [usize; 2], &[f32]) -> Result<Weight>;
 
 fn full(device: &Device, [k, n]: [usize; 2], elements: &[f32]) -> Result<Weight> {
     Ok(Weight::full(device.upload("w", &[("k", k), ("n", n)], elements)?))
 }
 
-/// Checks a product of this shape, with and without residual. `made` adapts the weight to the format of `place`.
+/// Checks a product of this shape, with and without residual. `made` rounds the weight to the format of `upload`.
 pub(super) fn check_product(
     (record, hvp): (&mut Record, &mut Worst),
     [rows, k, n]: [usize; 3],
     made: fn(Vec<f32>) -> Vec<f32>,
-    place: Place,
+    upload: Upload,
 ) {
     for add in [false, true] {
         let mut random = Random::new((k * n) as u64);
         let (w, bias) = (made(random.normals(k * n)), random.normals(n));
         let op =
-            |device: &Device| Ok(Matmul { w: place(device, [k, n], &w)?, bias: vector(device, "bias", &bias)?, add });
+            |device: &Device| Ok(Matmul { w: upload(device, [k, n], &w)?, bias: vector(device, "bias", &bias)?, add });
         let f = |rows| formulas::Matmul { product: Affine::new(&w, &bias), rows };
         let widths = if add { vec![k, n] } else { vec![k] };
         let allowed = tolerance::matmul(k, n);
@@ -132,15 +132,15 @@ pub(super) fn check_mlp(
     (record, hvp, frozen_record): (&mut Record, &mut Worst, &mut Record),
     ([rows, d, inner], exact, add): ([usize; 3], bool, bool),
     made: fn(Vec<f32>) -> Vec<f32>,
-    place: Place,
+    upload: Upload,
 ) {
     let mut random = Random::new((d * inner) as u64);
     // The sizes of the weights give both layers order one.
     let fc = (made(random.scaled(d * inner, (d as f64).powf(-0.5))), random.normals(inner));
     let proj = (made(random.scaled(inner * d, (inner as f64).powf(-0.5))), random.normals(d));
     let op = |device: &Device| {
-        let (w, bias) = (place(device, [inner, d], &proj.0)?, vector(device, "proj.b", &proj.1)?);
-        let fc = (place(device, [d, inner], &fc.0)?, vector(device, "fc.b", &fc.1)?);
+        let (w, bias) = (upload(device, [inner, d], &proj.0)?, vector(device, "proj.b", &proj.1)?);
+        let fc = (upload(device, [d, inner], &fc.0)?, vector(device, "fc.b", &fc.1)?);
         Ok(Mlp { fc, proj: Matmul { w, bias, add }, exact, frozen: false })
     };
     let f = |rows, ratio| formulas::Mlp {

@@ -1,4 +1,4 @@
-//! Splice: every source, every edit, edits in order, on columns.
+//! Splice: sources of every kind, and edits of every kind, applied in order to ranges of columns.
 
 use resolvent_engine::{Device, Result, Tensor};
 use resolvent_ops::splice::{RowEdit, RowPlan, RowSource};
@@ -8,13 +8,13 @@ use resolvent_tests::{Labelled, Random, Worst, compare, subjects, tolerance};
 
 type Edit = (usize, usize, RowEdit);
 
-/// A plan as a function of x and base, one after the other, both of `ROWS` rows.
+/// The reference of a plan, as a function of x and base, one after the other, each with `ROWS` rows.
 struct Formula<'a> {
     d: usize,
     case: &'a (Vec<RowSource>, Vec<Edit>),
 }
 
-/// Rows of x, and of the base run.
+/// Number of rows of x, and of the base run.
 const ROWS: usize = 7;
 
 impl Function for Formula<'_> {
@@ -38,7 +38,7 @@ impl Function for Formula<'_> {
                 RowEdit::Add { .. } => ops::Edit::Add(&s),
                 RowEdit::Put { .. } => ops::Edit::Put(&s),
                 RowEdit::Scale { amount, .. } => ops::Edit::Scale(number(*amount)),
-                // Ours leaves the row alone where there is no direction; the reference refuses.
+                // If the direction is zero, the engine does not change the row, but the reference panics.
                 RowEdit::Project { .. } if s.iter().all(|s| s.value() == 0.0) => continue,
                 RowEdit::Project { .. } => ops::Edit::ProjectOut(&s),
             };
@@ -48,7 +48,7 @@ impl Function for Formula<'_> {
     }
 }
 
-/// Rows of every kind, and on each up to five edits of random kinds over random columns.
+/// Draws sources of every kind, and for each row up to five edits of random kinds over random columns.
 fn random_case(d: usize, seed: u64) -> (Vec<RowSource>, Vec<Edit>) {
     let mut random = Random::new(seed);
     let rows = 1 + random.below(20);
@@ -106,7 +106,7 @@ fn splice() {
     }
 }
 
-/// The linear part of an edit, which is itself an edit or nothing: what tangents and cotangents of an edited run take.
+/// Returns the linear part of an edit, which applies to tangents and cotangents. It is an edit too, or nothing.
 fn linear_part((row, from, change): Edit) -> Option<Edit> {
     let width = change.width();
     match change {
@@ -116,7 +116,7 @@ fn linear_part((row, from, change): Edit) -> Option<Edit> {
     }
 }
 
-/// A plan of linear parts is the derivative of the plan of the edits, by dual numbers.
+/// A plan of linear parts equals the derivative of the plan of the edits, computed with dual numbers.
 #[test]
 fn splice_of_linear_parts_is_the_tangent() {
     let mut worst = Worst::new("splice.jvp");
@@ -137,14 +137,15 @@ fn splice_of_linear_parts_is_the_tangent() {
     }
 }
 
-/// The linear part is symmetric, row by row: `<u, L v> = <L u, v>`. That is what lets one kernel serve both modes.
+/// The linear part of an edit is symmetric: `<u, L v> = <L u, v>`. So one kernel serves tangents and cotangents.
 #[test]
 fn splice_is_symmetric() {
     let mut worst = Worst::new("splice.adjoint");
     let d = 66;
     for seed in 0..4 {
         let (sources, edits) = random_case(d, seed);
-        // Rows stay where they are, and the order of edits is the order of one projection or scale at a time.
+        // The source of each row is the same row of x, and each row has at most one edit, since projections do not
+        // commute.
         let sources: Vec<RowSource> = (0..sources.len()).map(RowSource::X).collect();
         let mut one_each: Vec<Edit> = Vec::new();
         for edit in edits.into_iter().filter_map(linear_part) {
@@ -168,7 +169,7 @@ fn splice_is_symmetric() {
     }
 }
 
-/// A plan that joins, picks and edits nothing copies, bit for bit.
+/// A plan without edits copies rows, bit for bit.
 #[test]
 fn splice_without_edits_copies() {
     let d = 67;

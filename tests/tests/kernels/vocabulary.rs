@@ -1,4 +1,4 @@
-//! Embed and unembed, over a vocabulary in one piece and in several.
+//! Embed and unembed, with a vocabulary in one part and in several.
 
 use resolvent_engine::{Device, Result, Tensor};
 use resolvent_ops::embed::{Embed, Vocabulary};
@@ -7,12 +7,12 @@ use resolvent_reference::ops;
 use resolvent_tests::truth::{inner, wide};
 use resolvent_tests::{Labelled, Random, Subject, Worst, subjects, tolerance, variant_subjects};
 
-/// One case, with its numbers.
+/// One case, with its random elements.
 struct Case {
     vocab: usize,
     d: usize,
     rows: usize,
-    /// Wanted entries of a row of unembed.
+    /// Number of logits that unembed computes for each row.
     entries: usize,
     /// First tokens of the parts.
     parts: Vec<usize>,
@@ -47,7 +47,7 @@ impl Case {
         Ok(Vocabulary { parts: parts.collect::<Result<_>>()?, tokens: self.vocab, d: self.d })
     }
 
-    /// The rows of `ids`, in f64.
+    /// Returns the rows of `ids` of the table, in f64.
     fn rows_of(&self, ids: &[u32]) -> Vec<f64> {
         ids.iter().flat_map(|&id| wide(&self.w[id as usize * self.d..][..self.d])).collect()
     }
@@ -61,7 +61,7 @@ fn grid<T: bytemuck::NoUninit>(device: &Device, rows: usize, columns: &'static s
     device.upload(columns, &[("rows", rows), (columns, data.len() / rows)], data)
 }
 
-/// Runs `body` on each subject, holds its arrays against `truth`, and GPUs against the host.
+/// Runs `body` on each subject, and compares its arrays with `truth`, and those of GPUs also with the host's.
 fn check(
     worst: &mut [Worst],
     case: &str,
@@ -86,12 +86,12 @@ fn check(
     }
 }
 
-/// Sums over i of `c_i` times the row of `ids_i`.
+/// Returns the sum over i of `c_i` times the row of `ids_i`, for each row of c.
 fn mixture(case: &Case, ids: &[u32], c: &[f32]) -> Vec<f64> {
     ops::matmul(&wide(c), &case.rows_of(ids), &vec![0.0; case.d])
 }
 
-/// `<x, row>` for the rows of `ids`, for each row of x.
+/// Returns `<x, row>` with the rows of `ids`, for each row of x.
 fn dots(case: &Case, ids: &[u32], x: &[f32]) -> Vec<f64> {
     ops::unembed(&wide(x), &case.rows_of(ids), case.d)
 }
@@ -113,11 +113,11 @@ fn embed() {
             device.submit(rec)?;
             Ok(vec![x])
         };
-        // The reference's positions are 0, 1, 2 and so on: hand it the rows that ours ask for.
-        let place = |&at: &u32| wide(&wpe[at as usize * d..][..d]);
-        let places: Vec<f64> = positions.iter().flat_map(place).collect();
+        // The reference always uses positions 0, 1, 2 and so on, so it gets the rows of `positions` in this order.
+        let row = |&at: &u32| wide(&wpe[at as usize * d..][..d]);
+        let rows_of_wpe: Vec<f64> = positions.iter().flat_map(row).collect();
         let tokens: Vec<usize> = ids.iter().map(|&id| id as usize).collect();
-        let truth = [(ops::embed(&wide(&case.w), &places, d, &tokens), tolerance::POINTWISE)];
+        let truth = [(ops::embed(&wide(&case.w), &rows_of_wpe, d, &tokens), tolerance::POINTWISE)];
         check(&mut worst, &case.name(), &subjects(), &body, &truth);
     }
 }

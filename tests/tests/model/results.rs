@@ -1,4 +1,4 @@
-//! Labelled results: arrays, axes, provenance and certificates; and that a broken number does not pass.
+//! Labelled results: arrays, axes, provenance, and certificates, which must fail for wrong numbers.
 
 use resolvent_field::{ADJOINT, Certificate, Error, Labelled, SLOPE, adjoint, forward, green, patch, sensitivity};
 use resolvent_model::{Edit, Mode, Model, Observable, RandomWeights, Run, Site, tiny};
@@ -59,7 +59,7 @@ fn results_have_their_arrays_axes_and_certificates() {
         let arrays = [("sensitivity", FIELD), ("norm", MAP), ("value", ONE)];
         check(&result, "sensitivity", &arrays, &["adjoint", "slope"]);
 
-        // The base run of a sweep is the corrupted one; its tokens are the file's.
+        // The base run of a sweep is the corrupted run, and `tokens` has the tokens of the base run.
         let result = patch(&corrupted, &clean, &j).expect("holds");
         let arrays = [("effect", MAP), ("first_order", MAP), ("clean_value", ONE), ("corrupted_value", ONE)];
         check(&result, "patch", &arrays, &["restores", "alone", "adjoint"]);
@@ -71,7 +71,7 @@ fn results_have_their_arrays_axes_and_certificates() {
     }
 }
 
-/// The first order of a patch is what it is called: with a clean run that differs little, it is the effect.
+/// If the clean run differs little from the corrupted one, the first order of a patch equals its effect.
 #[test]
 fn first_order_is_the_limit_of_the_effect() {
     for on in subjects() {
@@ -89,9 +89,9 @@ fn first_order_is_the_limit_of_the_effect() {
     }
 }
 
-/// Analyses of edited runs are those of the edited model.
+/// All analyses of edited runs pass their checks.
 #[test]
-fn analyses_hold_on_edited_runs() {
+fn analyses_of_edited_runs_pass_their_checks() {
     for on in subjects() {
         let model = model(on);
         let s = vec![0.3; 32];
@@ -126,15 +126,15 @@ fn a_broken_certificate_is_an_error() {
     assert!(result.certify(of(f64::NAN)).is_err(), "a result does not outlive its check");
 }
 
-/// The figures of the checks are far from their bounds where all is well, and far beyond them where it is not: the
+/// Figures of correct derivatives are far below the bounds of their checks. Wrong derivatives exceed the bounds: the
 /// transpose of another run's map, and the slope of another observable.
 #[test]
 fn a_broken_derivative_is_caught() {
     for on in subjects() {
         let model = model(on);
         let (right, wrong) = (run(on), model.run(&[3, 1, 4, 1, 6], &[]).expect("runs"));
-        let frozen = adjoint(&right.linearize(Mode::Exact), 1).expect("runs");
-        assert!(frozen.value < 0.2 * frozen.bound, "{}: {frozen:?}", on.name());
+        let found = adjoint(&right.linearize(Mode::Exact), 1).expect("runs");
+        assert!(found.value < 0.2 * found.bound, "{}: {found:?}", on.name());
 
         let (linear, other) = (right.linearize(Mode::Exact), wrong.linearize(Mode::Exact));
         let (u, v) = (Random::new(1).normals(32), Random::new(2).normals(32));
@@ -163,7 +163,7 @@ fn a_broken_derivative_is_caught() {
     }
 }
 
-/// The check of an adapter that commands make before they use one.
+/// Every adapter passes the self-test that commands run before they use it.
 #[test]
 fn every_adapter_passes_its_self_test() {
     for on in subjects() {

@@ -1,10 +1,10 @@
-//! Compares what a page shows with what was printed.
+//! Compares the output that a page shows with the printed output.
 
-/// Checks that the lines of `shown` were printed, in this order. Lines in between may be left out of a page.
+/// Checks that the lines of `shown` were printed in this order. A page may leave out lines in between.
 ///
-/// Words are the same, and numbers are as near as the last digit that the page shows. A figure in powers of ten, such as
-/// the error of a check, depends on the machine: any other will do, and so will a time. A line that ends in ` ...` is
-/// the beginning of a line; one that is `...` is skipped.
+/// Words must be the same, and numbers must agree to the last digit that the page shows. Times and figures in powers of
+/// ten, such as the error of a check, depend on the machine, so any number matches them. A line that ends in ` ...`
+/// matches the beginning of a printed line. A line `...` is skipped.
 pub(super) fn compare(shown: &str, printed: &str) -> Result<(), String> {
     let mut rest = printed.lines();
     for line in shown.lines().map(str::trim).filter(|line| !line.is_empty() && *line != "...") {
@@ -33,7 +33,7 @@ fn is_same_line(shown: &str, printed: &str) -> bool {
     same && shown.len() <= printed.len() && (shown.len() == printed.len() || !is_whole)
 }
 
-/// A word, as what stands before its number, the number's own text, and what stands after it.
+/// Splits a word into the text before its number, the number, and the text after it.
 fn parts(word: &str) -> Option<[&str; 3]> {
     let start = word.find(|c: char| c.is_ascii_digit())?;
     let signed = word[..start].ends_with(['-', '+']);
@@ -68,7 +68,7 @@ fn is_same_word(shown: &str, printed: &str, is_time: bool) -> bool {
 }
 
 #[test]
-fn what_was_printed_is_seen() {
+fn printed_lines_match() {
     let printed =
         "wrote a.safetensors\nJ = logit(#3) = 0.2822\n h1  0.06  -1.10\nchecks: slope 3.1e-4 (at most 5e-2), x 1\n";
     for shown in [
@@ -83,7 +83,7 @@ fn what_was_printed_is_seen() {
 }
 
 #[test]
-fn what_was_not_printed_is_seen() {
+fn other_lines_do_not_match() {
     let printed = "J = logit(#3) = 0.2822\nh1 0.06 12 in 3.5 s\n";
     for shown in [
         "J = logit(#4) = 0.2822",

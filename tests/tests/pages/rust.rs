@@ -1,4 +1,4 @@
-//! The Rust blocks of the pages, as `tests/build.rs` has written them: one function a block, in this test's crate.
+//! Runs the Rust blocks of the pages. `tests/build.rs` writes each block as a function of this test's crate.
 
 use std::cell::RefCell;
 
@@ -10,7 +10,7 @@ type Outcome = Result<(), Box<dyn std::error::Error>>;
 struct Block {
     place: &'static str,
     is_no_run: bool,
-    /// The block `output` that follows it, or nothing.
+    /// The text of the `output` block that follows, or nothing.
     shown: &'static str,
     run: fn() -> Outcome,
 }
@@ -23,7 +23,7 @@ thread_local! {
 mod blocks {
     use super::{Block, Outcome, PRINTED};
 
-    /// What a block prints is collected.
+    /// Collects the lines that a block prints.
     macro_rules! println {
         ($($part:tt)*) => {{
             let line = format!($($part)*);
@@ -45,7 +45,7 @@ fn the_rust_of_the_pages_runs() {
     }
 }
 
-/// What is compiled and not run is known by name, so that the mark cannot spread.
+/// This test lists the pages with blocks that are compiled but not run, so that `no_run` does not spread unnoticed.
 #[test]
 fn rust_that_does_not_run_is_counted() {
     let marked = blocks::BLOCKS.iter().filter(|block| block.is_no_run);

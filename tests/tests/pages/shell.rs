@@ -1,5 +1,5 @@
-//! The commands of the pages: each is parsed by the program itself, and those that need no download and no minutes are run,
-//! with their output beside what the page shows.
+//! The commands of the pages: the program parses each of them. Commands of blocks without `no_run` are run, and their
+//! output is compared with the page.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -18,12 +18,12 @@ struct Line {
     words: Vec<String>,
     /// The lines that the page shows below it.
     shown: String,
-    /// Of a block that is marked `no_run`.
+    /// Whether the block is marked `no_run`.
     is_no_run: bool,
 }
 
 impl Line {
-    /// The arguments of `resolvent`, if that is what runs.
+    /// Returns the arguments of `resolvent`, if the command runs it.
     fn arguments(&self) -> Option<&[String]> {
         let words: Vec<&str> = self.words.iter().map(String::as_str).collect();
         match words[..] {
@@ -34,10 +34,10 @@ impl Line {
     }
 }
 
-/// Programs that are not the project's; what follows them is theirs.
+/// Programs of others, whose arguments are not checked.
 const OTHERS: [&str; 4] = ["apt-get", "dnf", "pacman", "pip"];
 
-/// Options of other programs: of cargo, and of `benches/peers/run`.
+/// Options of other programs: cargo and `benches/peers/run`.
 const OTHER_OPTIONS: [&str; 6] = ["--example", "--help", "--only", "--release", "--version", "--workspace"];
 
 /// Pages with blocks that are marked `no_run`: they download, need a device, or take minutes.
@@ -52,7 +52,8 @@ const NOT_RUN: [&str; 8] = [
     "docs/src/recipes/study.md",
 ];
 
-/// Splits a line of a shell into words, with `names` for `$NAME`. A word that begins with `#` begins a comment.
+/// Splits a shell line into words, and replaces `$NAME` by its value in `names`. A word that begins with `#` begins a
+/// comment.
 fn words(line: &str, names: &HashMap<String, String>) -> Vec<String> {
     let (mut all, mut word, mut quote) = (Vec::new(), None::<String>, None);
     let mut characters = line.chars().peekable();
@@ -79,8 +80,8 @@ fn words(line: &str, names: &HashMap<String, String>) -> Vec<String> {
     all
 }
 
-/// The commands of a block: all lines after `$ `, with the output below them; without such lines, all lines, if the first
-/// one runs something.
+/// Returns the commands of a block. If the block begins with `$ `, they are the lines after `$ `, with the output below
+/// them. Otherwise they are all lines that begin with a known program.
 fn lines(fence: &Fence) -> Vec<Line> {
     let is_session = fence.text.starts_with("$ ");
     let is_shell = ["", "sh", "console", "text"].contains(&fence.language());
@@ -116,7 +117,7 @@ fn all() -> Vec<Line> {
     fences::all(&root()).iter().flat_map(lines).collect()
 }
 
-/// The arguments with another device, whether they name one or not.
+/// Returns the arguments with `device` in place of their own device, if they have one.
 fn with_device(arguments: &[String], device: &str) -> Vec<String> {
     let mut all = arguments.to_vec();
     match all.iter().position(|word| word == "--device" || word == "-d") {
@@ -126,11 +127,12 @@ fn with_device(arguments: &[String], device: &str) -> Vec<String> {
     all
 }
 
-/// Checks that the program takes these arguments: with a device that does not exist, it gets as far as looking for it.
+/// Checks that the program accepts these arguments. With a device that does not exist, valid arguments fail only when
+/// the device is opened.
 fn parse(arguments: &[String]) -> Result<(), String> {
     const NOWHERE: &str = "no-such-adapter";
     let ran = match arguments {
-        // The one command without a device.
+        // `devices` is the only command without a device.
         [devices, ..] if devices == "devices" => run(&[arguments, &["--help".to_owned()]].concat(), &root()),
         _ => run(&with_device(arguments, NOWHERE), &root()),
     };
@@ -150,7 +152,7 @@ fn run(arguments: &[String], folder: &Path) -> Output {
 }
 
 #[test]
-fn every_command_of_the_pages_is_one() {
+fn every_command_of_the_pages_is_valid() {
     let verbs: String = files("crates/xtask/src/verbs", &[".rs"]).iter().map(text).collect();
     let (mut wrong, mut seen) = (Vec::new(), 0);
     for line in all() {
@@ -187,13 +189,13 @@ fn what_the_pages_show_is_printed() {
     let (mut folder, mut page, mut wrong, mut compared) = (None, String::new(), Vec::new(), 0);
     for line in all().iter().filter(|line| !line.is_no_run) {
         let Some(arguments) = line.arguments() else { continue };
-        // Commands of one page share a folder: one may read what another has written.
+        // Commands of one page share a folder, because one may read a file that another has written.
         let of = line.place.split(':').next().unwrap_or_default();
         if of != page || folder.is_none() {
             of.clone_into(&mut page);
             folder = Some(tempfile::tempdir().expect("a temporary folder"));
         }
-        // A page names files of the repository as they are seen from its root.
+        // Paths of files of the repository are relative to its root.
         let from_root = |word: &String| match root().join(word) {
             path if word.contains('/') && path.exists() => crate::cli::utf8(&path),
             _ => word.clone(),
@@ -214,7 +216,7 @@ fn what_the_pages_show_is_printed() {
     assert!(compared >= 5, "the pages have lost their outputs: {compared}");
 }
 
-/// What is parsed and not run is known by page, so that the mark cannot spread.
+/// `NOT_RUN` lists the pages with blocks that are parsed but not run, so that `no_run` does not spread unnoticed.
 #[test]
 fn commands_that_do_not_run_are_counted() {
     let mut marked: Vec<String> = fences::all(&root()).into_iter().filter(|f| f.is_no_run()).map(|f| f.place).collect();
@@ -225,7 +227,7 @@ fn commands_that_do_not_run_are_counted() {
     assert_eq!(marked, NOT_RUN);
 }
 
-/// Every option that a page names in its text is one of the program's.
+/// Every option that a page names exists in the program.
 #[test]
 fn options_of_the_pages_exist() {
     let commands = ["run", "sensitivity", "patch", "green", "slice", "regime", "invert", "transfer", "scale"];
@@ -246,7 +248,7 @@ fn options_of_the_pages_exist() {
     assert!(wrong.is_empty(), "no command has these options:\n{}", wrong.join("\n"));
 }
 
-/// The words `--name` of a text.
+/// Returns the words of the form `--name` of a text.
 fn options(text: &str) -> impl Iterator<Item = &str> {
     let word = |c: char| c == '-' || c.is_ascii_lowercase() || c.is_ascii_digit();
     text.split(move |c: char| !word(c))
@@ -254,7 +256,7 @@ fn options(text: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn a_shell_is_read() {
+fn shell_blocks_are_parsed() {
     let names = HashMap::from([("M".to_owned(), "gpt2".to_owned())]);
     let line = "run \"a b\" --model $M --target '#3' --x=\"\" '' # and so on";
     assert_eq!(words(line, &names), ["run", "a b", "--model", "gpt2", "--target", "#3", "--x=", ""]);
@@ -268,7 +270,7 @@ fn a_shell_is_read() {
 }
 
 #[test]
-fn a_wrong_command_is_seen() {
+fn wrong_commands_are_found() {
     let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(parse(&words("run x --model gpt2")), Ok(()));
     assert_eq!(parse(&words("devices")), Ok(()));
