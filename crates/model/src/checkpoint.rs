@@ -24,12 +24,12 @@ pub enum Dtype {
     F32,
     /// IEEE 754 half precision.
     F16,
-    /// The upper half of a single.
+    /// bfloat16: the upper 16 bits of IEEE 754 single precision.
     Bf16,
 }
 
 impl Dtype {
-    /// Bytes of one element.
+    /// Returns the size of one element in bytes.
     pub fn size(self) -> usize {
         match self {
             Self::F32 => 4,
@@ -38,21 +38,21 @@ impl Dtype {
     }
 }
 
-/// Where a tensor lies: checked against its file when that is opened.
+/// The format, shape and location of a stored tensor. `bytes` lies inside the file: opening the file checks that.
 #[derive(Clone, Debug)]
 struct Entry {
     file: usize,
     dtype: Dtype,
     shape: Vec<usize>,
-    /// Bytes from the start of the file; `shape` times `dtype` long.
+    /// Byte range from the start of the file. Its length is the product of `shape` times the size of `dtype`.
     bytes: Range<usize>,
 }
 
 /// The configuration and weights of a GPT-2 directory: `config.json` with `model.safetensors`, or with
 /// `model.safetensors.index.json` and its shards.
 ///
-/// The files are mapped, not loaded. [`Checkpoint::read_f32`] converts and gives the mapped pages back as it
-/// goes, so reading a whole model costs the caller's buffer and about a megabyte. The files must not be
+/// The files are mapped, not loaded. [`Checkpoint::read_f32`] releases the mapped pages as soon as it has converted
+/// them. Reading a whole model therefore needs only the caller's buffer and about a megabyte. The files must not be
 /// changed or truncated while a checkpoint is open.
 #[derive(Debug)]
 pub struct Checkpoint {
@@ -64,27 +64,26 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens a model directory, and checks that it holds every tensor of its configuration in the right shape
-    /// and number format and nothing else.
+    /// Opens a model directory, and checks that it has exactly the tensors of its configuration, in the right shapes
+    /// and number formats.
     ///
-    /// Names may carry the `transformer.` prefix. Stored attention masks (`h.N.attn.bias`,
-    /// `h.N.attn.masked_bias`) are passed over. If the unembedding is tied, a stored `lm_head.weight` is
-    /// passed over as well, with a warning where it differs from `wte.weight`, which is what is used. A tied model may
-    /// store `lm_head.weight` alone: it is used for both.
+    /// Names may have the prefix `transformer.`. Stored attention masks (`h.N.attn.bias`, `h.N.attn.masked_bias`) are
+    /// ignored. If the embeddings are tied, `wte.weight` is also the unembedding. A stored `lm_head.weight` is then
+    /// ignored, with a warning if it differs. If a tied model stores only `lm_head.weight`, that tensor serves as both.
     ///
     /// # Errors
-    /// A file is missing, unreadable or damaged; the configuration is unusable; a tensor is missing, extra,
-    /// mis-shaped, stored twice or in another format than F32, F16 or BF16.
+    /// A file is missing, unreadable or damaged; the configuration is unusable; a tensor is missing, unexpected, of the
+    /// wrong shape, stored twice, or in a format other than F32, F16 or BF16.
     pub fn open(dir: &Path) -> Result<Self> {
         let (config, config_bytes) = Config::open_with_bytes(dir)?;
         Self::assemble(dir, config, &config_bytes, shards::open(dir)?)
     }
 
-    /// A checkpoint that is part of the program: the text of its `config.json` and its safetensors file. `name` stands
-    /// for the directory in messages.
+    /// Opens a checkpoint that is embedded in the program. `config` is the text of its `config.json`, and `weights` is
+    /// its safetensors file. `name` replaces the directory in messages.
     ///
     /// # Errors
-    /// As [`Checkpoint::open`], but for what concerns files.
+    /// Those of [`Checkpoint::open`], except errors of the file system.
     pub fn embedded(name: &str, config: &str, weights: &'static [u8]) -> Result<Self> {
         let file = WeightFile::embedded(Path::new(name).join("model.safetensors"), weights)?;
         Self::assemble(Path::new(name), Config::from_json(config)?, config.as_bytes(), vec![file])
@@ -107,37 +106,39 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
-    /// The checked configuration.
+    /// Returns the checked configuration.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// Shape of a tensor of [`Config::tensors`]; none for another name.
+    /// Returns the shape of a tensor of [`Config::tensors`]; `None` for any other name.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
         self.tensors.get(name).map(|entry| entry.shape.as_slice())
     }
 
-    /// Number format in which a tensor of [`Config::tensors`] is stored; none for another name.
+    /// Returns the number format in which a tensor of [`Config::tensors`] is stored; `None` for any other name.
     pub fn dtype(&self, name: &str) -> Option<Dtype> {
         self.tensors.get(name).map(|entry| entry.dtype)
     }
 
-    /// The weight files, in name order.
+    /// Returns the paths of the weight files, in name order.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         self.files.iter().map(WeightFile::path)
     }
 
-    /// Size of all weight files together, in bytes.
+    /// Returns the total size of the weight files in bytes.
     pub fn file_bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes().len() as u64).sum()
     }
 
-    /// Reads rows of a tensor as f32: `rows` of its leading dimension, row-major, into `out`, whose length is
-    /// the number of rows times the product of the other dimensions. A `[n]` vector has n rows of one.
+    /// Reads `rows` of a tensor as f32 into `out`, row-major.
+    ///
+    /// Rows count along the leading dimension. The length of `out` must be the number of rows times the product of the
+    /// other dimensions. A `[n]` vector has n rows of one element.
     ///
     /// # Errors
-    /// The name is none of [`Config::tensors`], the rows lie outside the tensor, `out` has another length, or a
-    /// weight is NaN or infinite; `out` is then partly written.
+    /// The name is not in [`Config::tensors`], the rows lie outside the tensor, or `out` has another length. A weight
+    /// is NaN or infinite: `out` is then partly written.
     pub fn read_f32(&self, name: &str, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
         let entry = self.tensors.get(name).ok_or_else(|| Error::UnknownTensor { name: name.to_owned() })?;
         let (first, count) = entry
@@ -162,12 +163,12 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Content hash of the model, as 64 hexadecimal digits, for the provenance of results.
+    /// Returns a content hash of the model, as 64 hexadecimal digits, for the provenance of results.
     ///
-    /// It covers every byte of `config.json` and of the weight files, and is computed at the first call.
-    /// BLAKE3, since a result file should not be able to claim a model by accident or on purpose, and since
-    /// it is as fast as the disk on a few cores (over 1 GB/s on each). A faster checksum could be forged, and a
-    /// hash of samples would not see a retrained layer. A model in shards has another hash than in one file.
+    /// It covers every byte of `config.json` and of the weight files, and is computed at the first call. It is a BLAKE3
+    /// hash, so that a result file cannot name the wrong model, by accident or on purpose. A faster checksum could be
+    /// forged, and a hash of samples would miss a retrained layer. BLAKE3 hashes over 1 GB/s on each core, so that a
+    /// few cores are as fast as the disk. A model in shards has another hash than the same model in one file.
     pub fn hash(&self) -> &str {
         self.hash.get_or_init(|| {
             let mut hasher = blake3::Hasher::new();
@@ -197,11 +198,11 @@ impl Checkpoint {
     }
 }
 
-/// Elements converted between two releases of pages: a megabyte of f32.
+/// Number of elements to convert before their pages are released: a megabyte of f32.
 const PIECE: usize = 1 << 18;
 
 impl Entry {
-    /// First element and number of elements of some rows; none where they lie outside.
+    /// Returns the first element and the number of elements of `rows`; `None` if they lie outside the tensor.
     fn elements(&self, rows: &Range<usize>) -> Option<(usize, usize)> {
         let (&n_rows, rest) = self.shape.split_first()?;
         let width: usize = rest.iter().product();

@@ -1,4 +1,4 @@
-//! Models of a Hugging Face hub: what its cache on this machine has, and the network for the rest.
+//! Models of a Hugging Face hub, from its cache on this machine or by a download.
 
 mod address;
 mod cache;
@@ -16,10 +16,10 @@ use crate::error::{Error, Result, shown};
 use cache::Folder;
 use name::Name;
 
-/// A hub: where its cache is, and whether and how it is asked for what the cache lacks.
+/// A Hugging Face hub: the location of its cache, and how to download what the cache lacks.
 ///
-/// The cache is laid out and found as by Python's `huggingface_hub`, and both use each other's files. A model that is
-/// whole there is taken as it is, without asking whether the hub has a newer one.
+/// The cache has the location and layout of Python's `huggingface_hub`, and both use each other's files. A model that
+/// is complete in the cache is used without asking the hub for a newer version.
 ///
 /// ```no_run
 /// use resolvent_model::{Hub, Model};
@@ -40,33 +40,33 @@ pub struct Hub {
 
 type Report = dyn Fn(HubEvent<'_>) + Send + Sync;
 
-/// What a download tells while it goes on. The library itself prints nothing.
+/// An event of a download, for progress reports. The library itself prints nothing.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum HubEvent<'a> {
-    /// Something of a model has to be downloaded.
+    /// Files of a model have to be downloaded.
     Model {
-        /// The name that was asked for.
+        /// The requested name.
         name: &'a str,
         /// The hub's address.
         from: &'a str,
-        /// The cache.
+        /// The cache directory.
         to: &'a Path,
     },
-    /// A file begins, or begins anew because the server gives it from its start alone.
+    /// The download of a file begins, or begins again because the server can only send the file from its start.
     File {
-        /// Its name.
+        /// Name of the file.
         name: &'a str,
-        /// Its size in bytes.
+        /// Size of the file in bytes.
         bytes: u64,
-        /// Bytes of it that an earlier download has left.
+        /// Bytes of the file that an earlier download has left.
         have: u64,
     },
-    /// So many more bytes of the file are here.
+    /// This number of further bytes of the file has arrived.
     Bytes(u64),
-    /// The file is here, and what it has to be.
+    /// The file is complete and has the expected content.
     Whole {
-        /// Its name.
+        /// Name of the file.
         name: &'a str,
     },
 }
@@ -77,19 +77,22 @@ pub enum HubEvent<'a> {
 pub struct Snapshot {
     /// The directory.
     pub dir: PathBuf,
-    /// Repository and commit, `ORG/NAME@COMMIT`: a name of this model alone.
+    /// Repository and commit, `ORG/NAME@COMMIT`, which identify the model.
     pub name: String,
 }
 
 impl Hub {
-    /// The public hub, with a cache of your own and no token.
+    /// Returns the public hub, with the given cache directory and no token.
     pub fn new(cache: impl Into<PathBuf>) -> Self {
         let endpoint = "https://huggingface.co".to_owned();
         Self { cache: cache.into(), endpoint, token: None, certificates: None, offline: false, report: None }
     }
 
-    /// The hub that the environment describes: the cache by `HF_HUB_CACHE`, `HF_HOME` or `XDG_CACHE_HOME`, else
-    /// `~/.cache/huggingface/hub`; the address by `HF_ENDPOINT`; `HF_TOKEN`; `SSL_CERT_FILE`; no network with `HF_HUB_OFFLINE=1`.
+    /// Returns the hub that the environment describes.
+    ///
+    /// The cache directory is set by `HF_HUB_CACHE`, `HF_HOME` or `XDG_CACHE_HOME`; its default is
+    /// `~/.cache/huggingface/hub`. `HF_ENDPOINT` sets the address, `HF_TOKEN` the token, and `SSL_CERT_FILE` the
+    /// trusted certificates. `HF_HUB_OFFLINE=1` forbids use of the network.
     pub fn from_env() -> Self {
         Self::from_variables(|name| std::env::var_os(name))
     }
@@ -106,43 +109,45 @@ impl Hub {
         text("SSL_CERT_FILE").into_iter().fold(hub, Hub::with_certificates)
     }
 
-    /// Another address, such as that of a mirror.
+    /// Sets the hub's address, such as that of a mirror.
     #[must_use]
     pub fn with_endpoint(self, endpoint: &str) -> Self {
         Self { endpoint: endpoint.trim_end_matches('/').to_owned(), ..self }
     }
 
-    /// A token for private and gated models. It is sent to the hub's own address alone.
+    /// Sets a token for private and gated models. It is sent only to the hub's own address.
     #[must_use]
     pub fn with_token(self, token: &str) -> Self {
         Self { token: Some(token.to_owned()), ..self }
     }
 
-    /// A PEM file of certificates to trust in the place of those that are part of the program.
+    /// Sets a PEM file of certificates to trust instead of the built-in ones.
     #[must_use]
     pub fn with_certificates(self, path: impl Into<PathBuf>) -> Self {
         Self { certificates: Some(path.into()), ..self }
     }
 
-    /// Whether the network is left alone.
+    /// Sets whether use of the network is forbidden.
     #[must_use]
     pub fn offline(self, offline: bool) -> Self {
         Self { offline, ..self }
     }
 
-    /// Who is told how a download goes on.
+    /// Sets a function that receives the events of downloads.
     #[must_use]
     pub fn with_report(self, report: impl Fn(HubEvent<'_>) + Send + Sync + 'static) -> Self {
         Self { report: Some(Arc::new(report)), ..self }
     }
 
-    /// The model directory of `NAME`, `ORG/NAME` or `ORG/NAME@REVISION`: from the cache if all that is needed is there,
-    /// else downloaded. A download that was interrupted goes on where it ended. No file has its name before it is whole
-    /// and has the size, and where the hub gives it the SHA-256, that the hub says.
+    /// Returns the model directory of `NAME`, `ORG/NAME` or `ORG/NAME@REVISION`, from the cache or by a download.
+    ///
+    /// The cache suffices if it has all the files that are needed. An interrupted download is resumed. A file gets its
+    /// name only when it is complete: it then has the size that the hub states, and the SHA-256 if the hub states one.
     ///
     /// # Errors
-    /// [`Error::NoModel`]: it is no name, or neither cache nor hub has it, or the hub cannot be asked. [`Error::Hub`]: a
-    /// download failed. [`Error::Cache`]: the cache cannot be written. What is wrong with the model's `config.json`.
+    /// [`Error::NoModel`]: the name is invalid, neither cache nor hub has the model, or the hub cannot be asked.
+    /// [`Error::Hub`]: a download failed. [`Error::Cache`]: the cache cannot be written. Also the errors of the model's
+    /// `config.json`.
     pub fn fetch(&self, name: &str) -> Result<Snapshot> {
         let no_model = |tried: String, fix: &str| Error::NoModel { name: shown(name), tried, fix: fix.to_owned() };
         let parsed = Name::parse(name).ok_or_else(|| {
@@ -174,8 +179,8 @@ impl Hub {
         Ok(Snapshot::new(folder, &commit))
     }
 
-    /// Has the settings of a tokenizer in a snapshot that is whole but for them, as another program may leave it. Where
-    /// the hub cannot be asked, the model is used without them.
+    /// Downloads the settings of the tokenizer if a snapshot lacks only these, as other programs may leave it. If the
+    /// hub cannot be asked, warns that the model is used without them.
     fn ask_for_settings(&self, name: &Name, folder: &Folder, commit: &str) {
         let unknown = folder.unknown_settings(commit);
         if unknown.is_empty() {
@@ -203,7 +208,7 @@ impl Hub {
 }
 
 impl fmt::Debug for Hub {
-    /// Without the token.
+    /// Omits the token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Hub");
         shown.field("cache", &self.cache).field("endpoint", &self.endpoint).field("offline", &self.offline);
@@ -229,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cache_is_where_python_has_it() {
+    fn the_cache_has_the_location_of_python() {
         let cache = |variables: &[(&str, &str)]| hub(variables).cache;
         let all = [("HF_HUB_CACHE", "/a"), ("HF_HOME", "/b"), ("XDG_CACHE_HOME", "/c")];
         assert_eq!(cache(&all), Path::new("/a"));
@@ -243,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_is_read_as_well() {
+    fn other_variables_are_read() {
         let plain = hub(&[("HF_TOKEN", " "), ("HF_HUB_OFFLINE", "0")]);
         assert_eq!((plain.endpoint.as_str(), plain.token, plain.offline), ("https://huggingface.co", None, false));
         let set = hub(&[("HF_ENDPOINT", "http://mirror/hub/"), ("HF_TOKEN", "hf_x\n"), ("HF_HUB_OFFLINE", "true")]);

@@ -1,4 +1,5 @@
-//! Text to token ids and back, for GPT-2's byte-level BPE and for whatever else a `tokenizer.json` describes.
+//! Converts text to token ids and back, with GPT-2's byte-level BPE or another tokenizer that a `tokenizer.json`
+//! describes.
 
 mod build;
 mod checks;
@@ -22,7 +23,7 @@ pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     /// Whether pieces are spelled in GPT-2's byte alphabet (`ĠParis` for ` Paris`).
     byte_level: bool,
-    /// Tokens that go before and after a prompt, besides those of the post-processor.
+    /// Tokens to add before and after a prompt, besides those of the post-processor.
     around: (Option<u32>, Option<u32>),
 }
 
@@ -33,21 +34,22 @@ impl fmt::Debug for Tokenizer {
 }
 
 impl Tokenizer {
-    /// Opens `tokenizer.json`, or else `vocab.json` with `merges.txt`; none where the directory has neither. Added tokens,
-    /// special tokens and options of `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json` are
-    /// applied as Hugging Face transformers (5.23) applies them, so that the ids are the same.
+    /// Opens `tokenizer.json`, or else `vocab.json` with `merges.txt`. Returns `None` if the directory has neither.
+    ///
+    /// Added tokens, special tokens and options of `tokenizer_config.json`, `special_tokens_map.json` and
+    /// `added_tokens.json` are applied as Hugging Face transformers (5.23) applies them, so that the ids are the same.
     ///
     /// # Errors
-    /// A file cannot be read or is damaged, only one of `vocab.json` and `merges.txt` is there, or the files ask for
-    /// something that is not supported: ids never differ silently.
+    /// A file cannot be read or is damaged, or only one of `vocab.json` and `merges.txt` exists. The files ask for
+    /// something that is not supported: this is an error so that ids never differ silently.
     pub fn open(dir: &Path) -> Result<Option<Self>> {
         build::open(dir)
     }
 
-    /// A tokenizer from the bytes of a `tokenizer.json`; `name` names the file in messages.
+    /// Reads a tokenizer from the bytes of a `tokenizer.json`. `name` names the file in messages.
     ///
     /// # Errors
-    /// The bytes are no tokenizer that the `tokenizers` crate can read.
+    /// The bytes are not a tokenizer that the `tokenizers` crate can read.
     pub fn from_bytes(name: &str, bytes: &[u8]) -> Result<Self> {
         let inner = files::object(bytes).and_then(|json| build::from_json(&json));
         let inner = inner.map_err(|message| Error::Tokenizer { path: name.into(), message })?;
@@ -59,20 +61,20 @@ impl Tokenizer {
         Self { inner, byte_level, around }
     }
 
-    /// Number of tokens, special ones included.
+    /// Returns the number of tokens, special ones included.
     pub fn len(&self) -> usize {
         self.inner.get_vocab_size(true)
     }
 
-    /// Whether there are no tokens at all.
+    /// Returns whether there are no tokens.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Returns the ids of a text, with no special tokens put around it. `<|endoftext|>` in the text is that token.
+    /// Returns the ids of a text, without special tokens around it. `<|endoftext|>` in the text becomes that token.
     ///
     /// # Errors
-    /// [`Error::Encoding`] where a part of the text has no token, as in a vocabulary that lacks some bytes.
+    /// [`Error::Encoding`] if a part of the text has no token, as in a vocabulary that lacks some bytes.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         self.ids(text, false)
     }
@@ -81,7 +83,7 @@ impl Tokenizer {
     /// (`add_bos_token`, a post-processor). GPT-2's files ask for none.
     ///
     /// # Errors
-    /// As [`Tokenizer::encode`].
+    /// Those of [`Tokenizer::encode`].
     pub fn prompt(&self, text: &str) -> Result<Vec<u32>> {
         let ids = self.ids(text, true)?;
         Ok(self.around.0.into_iter().chain(ids).chain(self.around.1).collect())
@@ -98,9 +100,10 @@ impl Tokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// Whether some of a text is dropped, which BPE does with letters that it has no token for. What counts is the text
-    /// that reaches the model: added tokens, normalizers and pre-tokenizers take their part first. A prompt must not
-    /// change silently.
+    /// Returns whether a part of a text would be dropped: BPE drops characters that it has no token for. A prompt must
+    /// not change silently.
+    ///
+    /// Only the text that reaches the model matters: added tokens, normalizer and pre-tokenizer process the text first.
     fn loses(&self, text: &str) -> Result<bool, tokenizers::Error> {
         let ModelWrapper::BPE(model) = self.inner.get_model() else { return Ok(false) };
         let added = self.inner.get_added_vocabulary();
@@ -119,10 +122,10 @@ impl Tokenizer {
         Ok(false)
     }
 
-    /// The text of some ids. Bytes that are not UTF-8 become U+FFFD; special tokens stay.
+    /// Returns the text of some ids. Bytes that are not UTF-8 become U+FFFD, and special tokens remain.
     ///
     /// # Errors
-    /// [`Error::Encoding`] where an id is not in the tokenizer.
+    /// [`Error::Encoding`] if an id is not in the tokenizer.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
         if let Some(id) = ids.iter().find(|&&id| self.inner.id_to_token(id).is_none()) {
             return Err(encoding_error(format!("token #{id} is not in the tokenizer, which has {}", self.len())));
@@ -136,8 +139,8 @@ impl Tokenizer {
             .map_err(|e| encoding_error(format!("the tokens cannot be decoded: {}", one_line(&e))))
     }
 
-    /// Display text of one token: its piece of text with its space. Bytes that are no UTF-8 by themselves are
-    /// written `<0xE2>`, and an id that the tokenizer does not know (models pad their vocabulary) `#50300`.
+    /// Returns the display text of one token: its piece of text with its space. Bytes that are not UTF-8 by themselves
+    /// are written `<0xE2>`. An id that the tokenizer does not know is written `#50300`: models pad their vocabulary.
     pub fn token(&self, id: u32) -> String {
         if !self.byte_level {
             return self.decode(&[id]).unwrap_or_else(|_| format!("#{id}"));
@@ -150,12 +153,12 @@ impl Tokenizer {
         })
     }
 
-    /// The id of an argument that must be one token: text that is exactly one (` Paris`, with its space), or
-    /// an id written `#1234`.
+    /// Returns the id of an argument that must be one token: text that is exactly one (` Paris`, with its space), or an
+    /// id written `#1234`.
     ///
     /// # Errors
-    /// [`Error::Token`]: it is empty, several tokens (the message names them, and the token that may have been
-    /// meant), not in the vocabulary, or an id outside it.
+    /// [`Error::Token`]: the argument is empty, is several tokens, is not in the vocabulary, or is an id outside it.
+    /// The message for several tokens names them, and the token that may have been meant.
     pub fn single(&self, arg: &str) -> Result<u32> {
         let fail = |message: String| Err(Error::Token { message });
         if let Some(id) = id_argument(arg) {
@@ -184,20 +187,20 @@ impl Tokenizer {
         }
     }
 
-    /// A single token near a text that is several: with a leading space, or without its punctuation.
+    /// Suggests a single token in place of a text of several: with a leading space, or without its punctuation.
     fn suggestion(&self, arg: &str) -> Option<String> {
         let trimmed = arg.trim();
         let core = arg.trim_matches(|c: char| !c.is_alphanumeric());
-        // An emoji has no letters: nothing would be left of it but the space.
+        // An emoji has no letters: only the space would remain of it.
         [format!(" {trimmed}"), trimmed.to_owned(), format!(" {core}"), core.to_owned()]
             .into_iter()
             .find(|text| text != arg && !text.trim().is_empty() && matches!(self.encode(text).as_deref(), Ok([_])))
     }
 
-    /// The bytes of one token of a byte-level vocabulary.
+    /// Returns the bytes of one token of a byte-level vocabulary.
     fn bytes(&self, id: u32) -> Option<Vec<u8>> {
         let piece = self.inner.id_to_token(id)?;
-        // Added tokens are spelled as they are; so is a piece with a letter from outside the alphabet.
+        // Added tokens are plain text. So is a piece with a character from outside the byte alphabet.
         if self.inner.get_added_tokens_decoder().contains_key(&id) {
             return Some(piece.into_bytes());
         }
@@ -206,14 +209,14 @@ impl Tokenizer {
     }
 }
 
-/// `#1234`: the id, or nothing inside where it exceeds u32. Other text is not an id.
+/// Parses an id argument such as `#1234`. Returns `None` for other text, and `Some(None)` for an id that exceeds u32.
 pub(crate) fn id_argument(arg: &str) -> Option<Option<u32>> {
     let digits = arg.strip_prefix('#')?;
     (!digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())).then(|| digits.parse().ok())
 }
 
-/// GPT-2's printable alphabet for bytes, from letter to byte: printable Latin-1 is itself, the other
-/// bytes follow from U+0100 on (`encoder.py` of the GPT-2 release).
+/// GPT-2's printable alphabet for bytes, as a map from letter to byte. A printable Latin-1 byte is its own letter. The
+/// other bytes have the letters from U+0100 on, in order (`encoder.py` of the GPT-2 release).
 static BYTES: LazyLock<HashMap<char, u8>> = LazyLock::new(|| {
     let plain = |b: u8| matches!(b, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
     let others = (0..=255u8).filter(|&b| !plain(b)).zip('\u{100}'..).map(|(b, c)| (c, b));

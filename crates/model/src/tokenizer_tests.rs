@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use super::*;
 
-/// The directory with the real tokenizer, or nothing after saying so.
+/// Returns a path in the folder of shared test data. Prints a note and returns `None` if it does not exist.
 pub(crate) fn shared(part: &str) -> Option<PathBuf> {
     let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared");
     let root = std::env::var_os("RESOLVENT_SHARED").map_or_else(|| PathBuf::from(beside), PathBuf::from);
@@ -19,7 +19,7 @@ pub(crate) fn gpt2() -> Option<Tokenizer> {
     Some(Tokenizer::open(&dir).unwrap().unwrap())
 }
 
-/// A tokenizer of the letters of `abc`, a space, two merges and the special token.
+/// Returns a tokenizer of the letters of `abc`, a space, two merges, two more bytes and the special token.
 pub(crate) fn tiny() -> Tokenizer {
     let dir = tempfile::tempdir().unwrap();
     write_tiny(dir.path());
@@ -129,7 +129,7 @@ fn text_without_tokens_is_refused() {
     assert_eq!(message, "token #99 is not in the tokenizer, which has 9");
 }
 
-/// Text is lost in the model alone: what added tokens strip, or a normalizer replaces, has been read.
+/// Only the model can lose text. Text that added tokens strip, or a normalizer replaces, is not lost.
 #[test]
 fn stripped_and_normalized_text_is_not_lost() {
     let mut tiny = tiny();
@@ -145,7 +145,7 @@ fn stripped_and_normalized_text_is_not_lost() {
 }
 
 #[test]
-fn an_emoji_gets_no_blank_for_a_hint() {
+fn no_blank_is_suggested_for_an_emoji() {
     let vocab = r#"{"a":0,"Ġ":1,"ð":2,"Ł":3,"¦":4,"Ģ":5}"#;
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("vocab.json"), vocab).unwrap();
@@ -215,7 +215,7 @@ fn damaged_files_are_named() {
         ("vocab.json", r#"{"a": -1}"#.to_owned(), "not a JSON object of pieces and ids"),
         ("vocab.json", r#"{"a": 1, "b": 1}"#.to_owned(), "id 1 is given twice"),
         ("merges.txt", "ab\n".to_owned(), "merges.txt: line 1: `ab` is not a pair"),
-        // The two that the tokenizers crate panics on: a result longer than every piece.
+        // The tokenizers crate panics if the result of a merge is longer than every piece.
         ("merges.txt", "Ġab ab\n".to_owned(), "line 1: the merge `Ġab ab` needs `Ġabab`, which the vocabulary lacks"),
         ("tokenizer.json", model(r#"{"a": 0}"#, r#"["a a"]"#), "the merge `a a` needs `aa`"),
         ("tokenizer.json", model(r#"{"a": 0}"#, r#"[["a", "a"]]"#), "the merge `a a` needs `aa`"),

@@ -1,11 +1,11 @@
-//! Stored little-endian numbers to f32.
+//! Conversion of stored little-endian elements to f32.
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
 use super::Dtype;
 
-/// Converts `bytes`, of `out.len()` elements and any alignment.
+/// Converts `bytes` to f32. They encode `out.len()` elements, and may have any alignment.
 pub(super) fn to_f32(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
     match dtype {
         Dtype::F32 => {
@@ -19,7 +19,8 @@ pub(super) fn to_f32(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
             }
         }
         Dtype::F16 => {
-            // Staged, since half converts whole slices with the processor's instructions.
+            // The `half` crate converts whole slices with the processor's instructions, so the elements are first
+            // collected in one.
             let mut stage = [f16::ZERO; 256];
             for (out, bytes) in out.chunks_mut(stage.len()).zip(bytes.chunks(2 * stage.len())) {
                 let stage = &mut stage[..out.len()];
@@ -32,10 +33,10 @@ pub(super) fn to_f32(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
     }
 }
 
-/// Index of the first NaN or infinity.
+/// Returns the index of the first NaN or infinity.
 pub(crate) fn first_non_finite(values: &[f32]) -> Option<usize> {
     const EXPONENT: u32 = 0x7f80_0000;
-    // Most pieces are clean: the largest exponent over a block tells, without a branch an element.
+    // Most blocks are finite. The largest exponent of a block shows that without a branch for each element.
     values.chunks(4096).enumerate().find_map(|(i, block)| {
         let largest = block.iter().fold(0, |m, x| (x.to_bits() & EXPONENT).max(m));
         (largest == EXPONENT).then(|| block.iter().position(|x| !x.is_finite()).map(|at| i * 4096 + at))?

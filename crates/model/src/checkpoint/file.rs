@@ -1,4 +1,4 @@
-//! One `.safetensors` file, mapped or embedded in the program, with a header that has been checked.
+//! One `.safetensors` file, mapped or embedded in the program, with a checked header.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -14,10 +14,10 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use crate::error::{Error, Result, one_line, shown};
 use crate::files;
 
-/// Bytes of the length that comes before the header.
+/// Size in bytes of the header's length, which precedes the header.
 const PREFIX: usize = 8;
 
-/// A mapped weight file. All byte ranges in its header lie inside the map.
+/// A weight file. All byte ranges of its header lie inside the file.
 #[derive(Debug)]
 pub(super) struct WeightFile {
     path: PathBuf,
@@ -26,7 +26,7 @@ pub(super) struct WeightFile {
     data_start: usize,
 }
 
-/// Where a file's bytes are.
+/// The bytes of a file.
 #[derive(Debug)]
 enum Bytes {
     Mapped(Mmap),
@@ -40,7 +40,7 @@ impl WeightFile {
         Self::parsed(path, Bytes::Mapped(map))
     }
 
-    /// A file that is part of the program; `path` names it in messages.
+    /// Checks the header of a file that is embedded in the program. `path` names the file in messages.
     pub(super) fn embedded(path: PathBuf, bytes: &'static [u8]) -> Result<Self> {
         Self::parsed(path, Bytes::Embedded(bytes))
     }
@@ -56,12 +56,13 @@ impl WeightFile {
         &self.path
     }
 
-    /// The whole file.
+    /// Returns the whole file.
     pub(super) fn bytes(&self) -> &[u8] {
         self.source.bytes()
     }
 
-    /// Name, format, shape and byte range in the file of every tensor, in file order.
+    /// Returns name, format, shape and byte range of every tensor, in file order. Byte ranges count from the start of
+    /// the file.
     pub(super) fn tensors(&self) -> impl Iterator<Item = (String, safetensors::Dtype, Vec<usize>, Range<usize>)> {
         self.header.offset_keys().into_iter().filter_map(|name| {
             let info = self.header.info(&name)?;
@@ -70,8 +71,9 @@ impl WeightFile {
         })
     }
 
-    /// Names of tensors that share the bytes of another, and the name under which those are stored: how the Python package's
-    /// `save_model` writes tied tensors.
+    /// Returns the names of tensors that share the bytes of another tensor, each with the name under which the bytes
+    /// are stored. The metadata of a file lists such names if `save_model` of the safetensors Python package wrote tied
+    /// tensors.
     pub(super) fn shared(&self) -> impl Iterator<Item = (&str, &str)> {
         let notes = self.header.metadata().iter().flatten();
         let shared =
@@ -79,7 +81,7 @@ impl WeightFile {
         shared.map(|(name, stored)| (name.as_str(), stored.as_str()))
     }
 
-    /// Gives the pages of a byte range back to the system; reading them again maps them again.
+    /// Releases the pages of a byte range to the system. Reading them again maps them again.
     pub(super) fn release(&self, bytes: Range<usize>) {
         let Bytes::Mapped(map) = &self.source else { return };
         if bytes.is_empty() || bytes.end > map.len() {
@@ -87,21 +89,22 @@ impl WeightFile {
         }
         #[cfg(unix)]
         {
-            // SAFETY: the map is a shared, read-only mapping of a file, so MADV_DONTNEED drops page table
-            // entries and the next access finds the same file contents: nothing that a borrow of the map
-            // can see is written, given the rule of `map` below: no process changes the file.
+            // SAFETY: the map is a shared, read-only mapping of a file. MADV_DONTNEED only drops page table entries,
+            // and the next access finds the same file contents, because no process changes the file (see `map` below).
+            // No byte changes that a borrow of the map can see.
             let done = unsafe {
                 let advice = memmap2::UncheckedAdvice::DontNeed;
                 map.unchecked_advise_range(advice, bytes.start, bytes.len())
             };
-            // Only memory is at stake: a system that cannot do this keeps the pages until it wants them.
+            // A failure costs only memory: the system retains the pages until it needs the space.
             if let Err(error) = done {
                 tracing::debug!("{}: pages not released: {error}", self.path.display());
             }
         }
     }
 
-    /// BLAKE3 of the whole file, a window at a time, so that its pages do not pile up.
+    /// Returns the BLAKE3 hash of the whole file. Each window is released once it is hashed, so that few pages are
+    /// resident.
     pub(super) fn hash(&self) -> blake3::Hash {
         const WINDOW: usize = 16 << 20;
         let mut hasher = blake3::Hasher::new();
@@ -124,13 +127,13 @@ impl Bytes {
 
 fn map(path: &Path) -> io::Result<Mmap> {
     let file = files::open_regular(path)?;
-    // SAFETY: the map is only read, and as bytes, for which every bit pattern is valid. Another process that
-    // changes or truncates the file meanwhile would break the assumption of constant contents; the docs of
-    // `Checkpoint` ask for that not to happen, as every program that maps weights must.
+    // SAFETY: the map is only read, and as bytes, for which every bit pattern is valid. The contents must stay
+    // constant, although another process could change or truncate the file. The docs of `Checkpoint` forbid that, as
+    // every program that maps weights must.
     unsafe { Mmap::map(&file) }
 }
 
-/// The header and where the data after it begin, or what is wrong.
+/// Parses the header. Returns it with the offset of the data, or a message that says what is wrong.
 fn parse(bytes: &[u8]) -> Result<(Metadata, usize), String> {
     if files::is_lfs_pointer(bytes) {
         return Err(files::LFS_POINTER.to_owned());
@@ -147,8 +150,10 @@ fn parse(bytes: &[u8]) -> Result<(Metadata, usize), String> {
     Ok((metadata, PREFIX + n))
 }
 
-/// What the safetensors crate (0.8) leaves: a name that appears twice (the last one wins there), and ends so
-/// near the largest number that adding the length of the header overflows, a panic in checked builds.
+/// Checks the names and offsets of a header, where the safetensors crate (0.8) leaves two faults.
+///
+/// If a name appears twice, the crate uses the last entry. If an end offset is near the largest number, adding the
+/// length of the header to it overflows, which panics in builds with overflow checks.
 fn check_spans(header: &[u8], data_len: usize) -> Result<(), String> {
     let mut json = serde_json::Deserializer::from_slice(header);
     let spans = json.deserialize_map(Spans).map_err(|e| format!("its header is damaged: {}", one_line(&e)))?;
@@ -163,7 +168,7 @@ fn check_spans(header: &[u8], data_len: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// Reads names and offsets of a header, refusing a repeated name.
+/// A visitor that reads the names and offsets of a header, and refuses a repeated name.
 struct Spans;
 
 #[derive(serde::Deserialize)]

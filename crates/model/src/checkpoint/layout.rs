@@ -1,4 +1,4 @@
-//! From the tensors of the files to those of the configuration.
+//! Matches the tensors of the files with those of the configuration.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,14 +11,14 @@ use crate::error::{Error, Result, shown};
 const HEAD: &str = "lm_head.weight";
 const EMBEDDING: &str = "wte.weight";
 
-/// A tensor as it is stored, with a format that may be unreadable.
+/// A stored tensor. Its number format may be unsupported; the format of `entry` is then a placeholder.
 #[derive(Clone)]
 pub(super) struct Stored {
     dtype: safetensors::Dtype,
     entry: Entry,
 }
 
-/// All tensors but the stored attention masks, by canonical name.
+/// Returns all tensors except the stored attention masks, by canonical name.
 pub(super) fn collect(files: &[WeightFile]) -> Result<BTreeMap<String, Stored>> {
     let mut found = BTreeMap::<String, Stored>::new();
     for (index, file) in files.iter().enumerate() {
@@ -38,7 +38,8 @@ pub(super) fn collect(files: &[WeightFile]) -> Result<BTreeMap<String, Stored>> 
     Ok(found)
 }
 
-/// Names of tensors that share the bytes of another, and the canonical name of that.
+/// Returns the canonical names of tensors that share the bytes of another tensor, each with the canonical name of that
+/// tensor.
 pub(super) fn shared(files: &[WeightFile]) -> BTreeMap<String, String> {
     let all = files.iter().flat_map(WeightFile::shared);
     all.map(|(name, stored)| (canonical(name).to_owned(), canonical(stored).to_owned())).collect()
@@ -48,8 +49,8 @@ fn canonical(name: &str) -> &str {
     name.strip_prefix("transformer.").unwrap_or(name)
 }
 
-/// Fills in the tensors that are stored under the name of another one: the two embeddings of a tied model, and what the
-/// files say of their tensors.
+/// Adds the tensors that are stored only under another name: the token embedding of a tied model, and the tensors that
+/// the files declare as shared.
 fn fill(config: &Config, stored: &mut BTreeMap<String, Stored>, shared: &BTreeMap<String, String>) {
     for (name, _) in config.tensors() {
         if stored.contains_key(&name) {
@@ -63,7 +64,7 @@ fn fill(config: &Config, stored: &mut BTreeMap<String, Stored>, shared: &BTreeMa
     }
 }
 
-/// The tensors of the configuration, and the head of a tied model that stores one all the same.
+/// Checks names, shapes and formats. Returns the tensors of the configuration, and the head if a tied model stores one.
 pub(super) fn check(
     dir: &Path,
     config: &Config,
@@ -132,7 +133,7 @@ fn readable(dtype: safetensors::Dtype) -> Option<Dtype> {
     }
 }
 
-/// Whether a tensor is a causal mask that older files carry along.
+/// Returns whether a tensor is a causal mask, which older files contain.
 fn is_mask(name: &str) -> bool {
     let Some((layer, part)) = name.strip_prefix("h.").and_then(|rest| rest.split_once('.')) else {
         return false;
@@ -140,7 +141,7 @@ fn is_mask(name: &str) -> bool {
     matches!(part, "attn.bias" | "attn.masked_bias") && !layer.is_empty() && layer.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// The first three, and how many more there are.
+/// Lists the first three entries, and the number of further ones.
 fn some_of(list: &[String]) -> String {
     let shown = list.iter().take(3).map(String::as_str).collect::<Vec<_>>().join(", ");
     match list.len().saturating_sub(3) {

@@ -1,4 +1,4 @@
-//! Which weight files a directory has.
+//! Finds and opens the weight files of a directory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path};
@@ -12,7 +12,7 @@ use crate::files;
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
-/// The one weight file of a directory, or the shards of its index in name order.
+/// Opens the one weight file of a directory, or the shards of its index in name order.
 pub(super) fn open(dir: &Path) -> Result<Vec<WeightFile>> {
     let single = dir.join(SINGLE);
     if files::exists(&single)? {
@@ -29,7 +29,7 @@ pub(super) fn open(dir: &Path) -> Result<Vec<WeightFile>> {
     Err(Error::NotAModel { dir: dir.into(), wanted: SINGLE, fix })
 }
 
-/// Whether a directory has weights as PyTorch, TensorFlow or Flax writes them, whole or in shards.
+/// Returns whether a directory has weights in files of PyTorch, TensorFlow or Flax, in one file or in shards.
 fn has_other_weights(dir: &Path) -> bool {
     let names = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.file_name());
     names.filter_map(|name| name.into_string().ok()).any(|name| {
@@ -38,21 +38,21 @@ fn has_other_weights(dir: &Path) -> bool {
     })
 }
 
-/// Names of the shards of an index, each a plain name beside it.
+/// Returns the names of the shards of an index. Each is a plain name of a file beside the index.
 #[cfg(feature = "hub")]
 pub(crate) fn names(index: &Path) -> Result<BTreeSet<String>> {
     Ok(read(index)?.into_values().collect())
 }
 
-/// Tensor name to shard name.
+/// Reads an index: the shard name of each tensor name.
 fn read(index: &Path) -> Result<BTreeMap<String, String>> {
     parse(&files::read(index)?).map_err(|message| Error::ShardIndex { path: index.into(), message })
 }
 
 fn open_shards(dir: &Path, index: &Path) -> Result<Vec<WeightFile>> {
     let fail = |message: String| Error::ShardIndex { path: index.into(), message };
-    let places = read(index)?;
-    let shards: BTreeSet<&str> = places.values().map(String::as_str).collect();
+    let weight_map = read(index)?;
+    let shards: BTreeSet<&str> = weight_map.values().map(String::as_str).collect();
     let mut opened = Vec::new();
     for shard in shards {
         let path = dir.join(shard);
@@ -61,7 +61,7 @@ fn open_shards(dir: &Path, index: &Path) -> Result<Vec<WeightFile>> {
         }
         let file = WeightFile::open(path)?;
         let stored: BTreeSet<String> = file.tensors().map(|(name, ..)| name).collect();
-        let absent = places.iter().find(|(name, place)| *place == shard && !stored.contains(*name));
+        let absent = weight_map.iter().find(|(name, place)| *place == shard && !stored.contains(*name));
         if let Some((name, _)) = absent {
             return Err(fail(format!(
                 "tensor `{}` is not in shard `{}`, where the index puts it",
@@ -76,12 +76,12 @@ fn open_shards(dir: &Path, index: &Path) -> Result<Vec<WeightFile>> {
 
 fn parse(bytes: &[u8]) -> Result<BTreeMap<String, String>, String> {
     let index = files::object(bytes)?;
-    let places = index.get("weight_map").ok_or("`weight_map` is missing")?;
-    let places = places.as_object().ok_or("`weight_map` must be an object of tensor and file names")?;
-    if places.is_empty() {
+    let weight_map = index.get("weight_map").ok_or("`weight_map` is missing")?;
+    let weight_map = weight_map.as_object().ok_or("`weight_map` must be an object of tensor and file names")?;
+    if weight_map.is_empty() {
         return Err("`weight_map` is empty".to_owned());
     }
-    let place = |(name, shard): (&String, &Value)| match shard.as_str() {
+    let entry = |(name, shard): (&String, &Value)| match shard.as_str() {
         Some(shard) if is_plain_name(shard) => Ok((name.clone(), shard.to_owned())),
         Some(shard) => Err(format!("shard `{}` is not the plain name of a file beside the index", shown(shard))),
         None => Err(format!(
@@ -90,10 +90,10 @@ fn parse(bytes: &[u8]) -> Result<BTreeMap<String, String>, String> {
             shown(&shard.to_string())
         )),
     };
-    places.iter().map(place).collect()
+    weight_map.iter().map(entry).collect()
 }
 
-/// Whether a name stays in its directory on every system.
+/// Returns whether a name denotes a file in the same directory, on every operating system.
 fn is_plain_name(name: &str) -> bool {
     let mut parts = Path::new(name).components();
     matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) && !name.contains(['/', '\\', ':', '\0'])

@@ -31,7 +31,7 @@ impl Raw {
         self.shape.iter().product()
     }
 
-    /// The same tensor filled with `0.5, 1.5, ...` in another format.
+    /// Returns the same tensor in another format, filled with `0.5, 1.5, ...`.
     fn stored_as(&self, dtype: safetensors::Dtype) -> Self {
         let values = (0..self.len()).map(|i| i as f32 + 0.5);
         let bytes = match dtype {
@@ -44,7 +44,7 @@ impl Raw {
     }
 }
 
-/// All tensors of a configuration, tensor `i` filled with `i + j / 100`.
+/// Returns all tensors of a configuration. Element `j` of tensor `i` is `i + j / 100`.
 fn tensors(config: &str) -> Vec<Raw> {
     let fill = |(i, (name, shape)): (usize, (String, Vec<usize>))| {
         let len: usize = shape.iter().product();
@@ -61,7 +61,7 @@ fn file_bytes(tensors: &[Raw]) -> Vec<u8> {
     safetensors::serialize(views, None).unwrap()
 }
 
-/// A model directory of one weight file.
+/// Creates a model directory with one weight file.
 fn model(config: &str, tensors: &[Raw]) -> TempDir {
     directory(config, &[("model.safetensors", &file_bytes(tensors))])
 }
@@ -83,7 +83,7 @@ fn open(dir: &TempDir) -> Checkpoint {
     Checkpoint::open(dir.path()).unwrap()
 }
 
-/// Every number of a tensor.
+/// Reads all elements of a tensor.
 fn all(checkpoint: &Checkpoint, name: &str) -> Vec<f32> {
     let shape = checkpoint.shape(name).unwrap().to_vec();
     let mut out = vec![f32::NAN; shape.iter().product()];
@@ -133,7 +133,7 @@ fn reads_outside_a_tensor_are_refused() {
 }
 
 #[test]
-fn half_formats_are_converted() {
+fn every_format_is_converted() {
     for dtype in [safetensors::Dtype::F16, safetensors::Dtype::BF16, safetensors::Dtype::F32] {
         let raw: Vec<Raw> = tensors(CONFIG).iter().map(|t| t.stored_as(dtype)).collect();
         let checkpoint = open(&model(CONFIG, &raw));
@@ -146,7 +146,7 @@ fn half_formats_are_converted() {
 }
 
 #[test]
-fn every_half_bit_pattern_is_converted() {
+fn every_16_bit_pattern_is_converted() {
     let bits: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
     let mut out = vec![0.0; 1 << 16];
     for (dtype, reference) in [
@@ -162,7 +162,7 @@ fn every_half_bit_pattern_is_converted() {
 }
 
 #[test]
-fn numbers_that_are_not_finite_are_found() {
+fn non_finite_elements_are_found() {
     for (at, value) in [(0, f32::NAN), (13, f32::INFINITY), (19, f32::NEG_INFINITY)] {
         let mut raw = tensors(CONFIG);
         raw[0].bytes[4 * at..4 * at + 4].copy_from_slice(&value.to_le_bytes());
@@ -183,7 +183,7 @@ fn numbers_that_are_not_finite_are_found() {
 }
 
 #[test]
-fn names_may_carry_the_prefix_and_masks_are_passed_over() {
+fn names_may_have_the_prefix_and_masks_are_ignored() {
     let mut raw = tensors(CONFIG);
     for tensor in &mut raw {
         tensor.name.insert_str(0, "transformer.");
@@ -202,7 +202,7 @@ fn a_tied_model_uses_its_token_embedding() {
     let mut raw = tensors(&untied());
     let checkpoint = open(&model(CONFIG, &raw));
     assert_eq!(checkpoint.shape("lm_head.weight"), None);
-    // The same values in the head, another format, another shape.
+    // The head may have the same values or another format, but not another shape.
     let (wte, head) = (raw[0].clone(), raw.len() - 1);
     raw[head].bytes = wte.bytes.clone();
     open(&model(CONFIG, &raw));
@@ -216,7 +216,7 @@ fn a_tied_model_uses_its_token_embedding() {
     assert!(text.contains("`lm_head.weight` is [1, 4] where config.json asks for [5, 4]"), "{text}");
 }
 
-/// As the Python package writes tied tensors: under one of their names.
+/// The safetensors Python package writes tied tensors under one of their names only.
 #[test]
 fn a_tied_model_may_store_its_head_alone() {
     let mut raw = tensors(CONFIG);
@@ -225,7 +225,7 @@ fn a_tied_model_may_store_its_head_alone() {
     let checkpoint = open(&model(CONFIG, &raw));
     assert_eq!(all(&checkpoint, "wte.weight"), expected);
     assert_eq!(checkpoint.shape("lm_head.weight"), None);
-    // Without a tie the head is not the embedding, unless the file says so.
+    // If the embeddings are not tied, the head is the token embedding only if the file declares it.
     let text = Checkpoint::open(model(&untied(), &raw).path()).unwrap_err().to_string();
     assert!(text.contains("lacks `wte.weight` [5, 4]"), "{text}");
     let views = raw.iter().map(|t| (t.name.clone(), TensorView::new(t.dtype, t.shape.clone(), &t.bytes).unwrap()));
@@ -243,7 +243,7 @@ fn an_untied_head_is_a_tensor_of_its_own() {
     assert_ne!(all(&checkpoint, "lm_head.weight"), all(&checkpoint, "wte.weight"));
 }
 
-/// The two shards of a model, and their index.
+/// Splits a model into two shards. Returns them and their index.
 fn sharded(raw: &[Raw]) -> (Vec<u8>, Vec<u8>, serde_json::Value) {
     let (a, b) = raw.split_at(raw.len() / 2);
     let names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
@@ -301,10 +301,10 @@ fn the_trained_model_opens() {
     assert!(crate::Tokenizer::open(Path::new(&dir)).unwrap().is_none());
 }
 
-/// Reading, comparing and hashing leave next to none of a file resident.
+/// Almost no page of a file is resident after reading or hashing it.
 #[cfg(target_os = "linux")]
 #[test]
-fn pages_are_given_back() {
+fn pages_are_released() {
     let config = CONFIG.replace("\"vocab_size\": 5", "\"vocab_size\": 4000000");
     let dir = model(&config, &tensors(&config));
     let checkpoint = open(&dir);
@@ -315,7 +315,7 @@ fn pages_are_given_back() {
         let rss = ours.filter_map(|line| line.strip_prefix("Rss:")).next().unwrap();
         rss.trim().trim_end_matches(" kB").parse().unwrap()
     };
-    // The test sees the mapping: touching its 64 MB makes them resident.
+    // Touching all 64 MB of the mapping makes them resident, so the test does measure this mapping.
     std::hint::black_box(checkpoint.files[0].bytes().iter().step_by(4096).max());
     assert!(resident_kb() > 60_000, "{} kB", resident_kb());
     all(&checkpoint, "wte.weight");

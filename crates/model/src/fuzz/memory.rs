@@ -1,8 +1,9 @@
-//! The largest allocation of a thread.
+//! Measures the largest allocation of a thread.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
+/// The system's allocator, which also notes the largest request of each thread.
 struct Watched;
 
 #[global_allocator]
@@ -13,16 +14,16 @@ thread_local! {
 }
 
 fn note(bytes: usize) {
-    // While a thread ends there is nowhere to note it, and nothing to be noted.
+    // The cell no longer exists while the thread ends. Nothing is measured then.
     let _ended = LARGEST.try_with(|largest| largest.set(largest.get().max(bytes)));
 }
 
-// SAFETY: every call goes to the system's allocator with the arguments that came; noting a number does not allocate,
-// because the cell is initialised in place.
+// SAFETY: every call goes to the system's allocator with unchanged arguments. `note` does not allocate, because the
+// cell is initialised in place.
 unsafe impl GlobalAlloc for Watched {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         note(layout.size());
-        // SAFETY: the caller's promises are those that `System` asks for.
+        // SAFETY: `System` requires exactly what the caller guarantees.
         unsafe { System.alloc(layout) }
     }
 

@@ -1,6 +1,7 @@
-//! Damaged files of every kind that a user brings: no panic, no hang, no absurd allocation, and errors of one line.
+//! Damages every kind of file that a user supplies. No file may cause a panic, a hang, a huge allocation, or an error
+//! of more than one line.
 //!
-//! `PROPTEST_CASES=20000 cargo test -p resolvent-model fuzz` is a longer run.
+//! For a longer run: `PROPTEST_CASES=20000 cargo test -p resolvent-model fuzz`.
 
 mod memory;
 mod mutate;
@@ -16,12 +17,12 @@ use tempfile::TempDir;
 use crate::{Checkpoint, PromptSet, Tokenizer};
 use mutate::{Mutation, bytes, json, mutations};
 
-/// Longest time for one set of files, on a machine that does other work besides.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// Largest single allocation: the seeds are a few kilobytes.
-const MOST_BYTES: usize = 64 << 20;
+/// Time limit for one set of files, on a machine that also does other work.
+const TIME_LIMIT: Duration = Duration::from_secs(20);
+/// Limit of a single allocation. The seeds are a few kilobytes.
+const BYTES_LIMIT: usize = 64 << 20;
 
-/// Texts that an opened tokenizer is tried on.
+/// Texts to encode with every tokenizer that opens.
 const TEXTS: [&str; 6] = [
     "",
     "Hi the cat",
@@ -36,19 +37,19 @@ fn cases(default: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 200, ..ProptestConfig::default() }
 }
 
-/// Runs `work` on a directory with `files`, and checks what it costs.
-fn tried(files: &[(&str, &[u8])], work: impl FnOnce(&Path)) {
+/// Runs `work` on a directory with `files`, and checks its time and its largest allocation.
+fn run_on(files: &[(&str, &[u8])], work: impl FnOnce(&Path)) {
     let dir: TempDir = tempfile::tempdir().expect("a temporary folder");
     for (name, bytes) in files {
         std::fs::write(dir.path().join(name), bytes).expect("writable");
     }
     let started = Instant::now();
     let largest = memory::largest(|| work(dir.path()));
-    assert!(started.elapsed() < PATIENCE, "took {:?}", started.elapsed());
-    assert!(largest < MOST_BYTES, "asked for {largest} bytes at once");
+    assert!(started.elapsed() < TIME_LIMIT, "took {:?}", started.elapsed());
+    assert!(largest < BYTES_LIMIT, "asked for {largest} bytes at once");
 }
 
-/// An error is one line that fits a terminal.
+/// Returns the value of a result. Checks that an error is one line of under 2000 bytes.
 fn one_line<T, E: std::fmt::Display>(result: Result<T, E>) -> Option<T> {
     match result {
         Ok(value) => Some(value),
@@ -80,14 +81,15 @@ fn open_tokenizer(dir: &Path) {
     one_line(tokenizer.decode(&[0, 1, 2, u32::MAX]));
 }
 
+/// Returns the JSON of a seed after the mutations of its values, and then of its bytes.
 fn changed(seed: &Value, by: &[Mutation]) -> Vec<u8> {
     bytes(json(seed.clone(), by).to_string().into_bytes(), by)
 }
 
-/// What is changed below is whole before.
+/// The seeds open as long as nothing mutates them.
 #[test]
-fn seeds_are_whole() {
-    let opened = |files: &[(&str, &[u8])], open: fn(&Path)| tried(files, open);
+fn seeds_open() {
+    let opened = |files: &[(&str, &[u8])], open: fn(&Path)| run_on(files, open);
     let config = seeds::config().to_string();
     let index = seeds::index().to_string();
     let whole: [&[(&str, &[u8])]; 2] = [
@@ -117,7 +119,7 @@ fn seeds_are_whole() {
     });
 }
 
-/// The bytes of a seed: text as it is, anything else as JSON.
+/// Returns the bytes of a seed: the text itself, or the JSON of any other value.
 fn seed_bytes(seed: &Value) -> Vec<u8> {
     seed.as_str().map_or_else(|| seed.to_string(), str::to_owned).into_bytes()
 }
@@ -128,21 +130,21 @@ proptest! {
     #[test]
     fn configs(by in mutations()) {
         let config = changed(&seeds::config(), &by);
-        tried(&[("config.json", &config), ("model.safetensors", &seeds::weights())], open_model);
+        run_on(&[("config.json", &config), ("model.safetensors", &seeds::weights())], open_model);
     }
 
     #[test]
     fn weight_headers(by in mutations(), data in 0..3000usize) {
         let weights = seeds::with_header(&changed(&seeds::header(), &by), data);
         let config = seeds::config().to_string();
-        tried(&[("config.json", config.as_bytes()), ("model.safetensors", &weights)], open_model);
+        run_on(&[("config.json", config.as_bytes()), ("model.safetensors", &weights)], open_model);
     }
 
     #[test]
     fn weight_files(by in mutations()) {
         let weights = bytes(seeds::weights(), &by);
         let config = seeds::config().to_string();
-        tried(&[("config.json", config.as_bytes()), ("model.safetensors", &weights)], open_model);
+        run_on(&[("config.json", config.as_bytes()), ("model.safetensors", &weights)], open_model);
     }
 
     #[test]
@@ -154,12 +156,12 @@ proptest! {
             ("model.safetensors.index.json", &index),
             ("a.safetensors", &seeds::weights()),
         ];
-        tried(&files, open_model);
+        run_on(&files, open_model);
     }
 
     #[test]
     fn whole_tokenizers(seed in 0..seeds::WHOLE, by in mutations()) {
-        tried(&[("tokenizer.json", &changed(&seeds::whole(seed), &by))], open_tokenizer);
+        run_on(&[("tokenizer.json", &changed(&seeds::whole(seed), &by))], open_tokenizer);
     }
 
     #[test]
@@ -174,7 +176,7 @@ proptest! {
             }
         }).collect();
         let files: Vec<(&str, &[u8])> = names.into_iter().zip(files.iter().map(Vec::as_slice)).collect();
-        tried(&files, open_tokenizer);
+        run_on(&files, open_tokenizer);
     }
 
     #[test]
@@ -185,12 +187,12 @@ proptest! {
         let settings: Vec<Vec<u8>> = names.iter().zip(&by).map(|(name, by)| changed(&parts[name], by)).collect();
         let mut files: Vec<(&str, &[u8])> = names.into_iter().zip(settings.iter().map(Vec::as_slice)).collect();
         files.push(("tokenizer.json", whole.as_bytes()));
-        tried(&files, open_tokenizer);
+        run_on(&files, open_tokenizer);
     }
 
     #[test]
     fn prompt_files(by in mutations()) {
-        tried(&[("prompts.json", &changed(&seeds::prompts(), &by))], |dir| {
+        run_on(&[("prompts.json", &changed(&seeds::prompts(), &by))], |dir| {
             if let Some(set) = one_line(PromptSet::open(&dir.join("prompts.json"))) {
                 one_line(set.task("no such task"));
             }

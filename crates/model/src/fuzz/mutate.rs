@@ -1,9 +1,9 @@
-//! Changes of JSON values and of bytes.
+//! Mutations of JSON values and of bytes.
 
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-/// One change: a kind, a place and an argument, each taken modulo what there is.
+/// One mutation. `place` and `argument` are taken modulo the number of choices.
 #[derive(Clone, Debug)]
 pub(super) struct Mutation {
     kind: u8,
@@ -11,17 +11,17 @@ pub(super) struct Mutation {
     argument: u32,
 }
 
-/// Up to four changes, at least one.
+/// Generates one to four mutations.
 pub(super) fn mutations() -> impl Strategy<Value = Vec<Mutation>> {
     let one = (0..16u8, any::<u32>(), any::<u32>());
     let one = one.prop_map(|(kind, place, argument)| Mutation { kind, place, argument });
     prop::collection::vec(one, 1..5)
 }
 
-/// Kinds below this change values, the others bytes.
+/// Mutations of a kind below this change JSON values, the others bytes.
 const VALUES: u8 = 12;
 
-/// Applies the changes that are of values.
+/// Applies the mutations of JSON values.
 pub(super) fn json(mut value: Value, by: &[Mutation]) -> Value {
     for Mutation { kind, place, argument } in by.iter().filter(|m| m.kind < VALUES) {
         let mut left = *place as usize % count(&value);
@@ -39,7 +39,7 @@ pub(super) fn json(mut value: Value, by: &[Mutation]) -> Value {
     value
 }
 
-/// Applies the changes that are of bytes.
+/// Applies the mutations of bytes.
 pub(super) fn bytes(mut bytes: Vec<u8>, by: &[Mutation]) -> Vec<u8> {
     for Mutation { kind, place, argument } in by.iter().filter(|m| m.kind >= VALUES) {
         let at = *place as usize % (bytes.len() + 1);
@@ -80,7 +80,8 @@ fn pick(value: &Value, mut at: usize) -> &Value {
     value
 }
 
-/// Calls `change` on the value that is `left` places on, in the order of the text.
+/// Calls `with` on the value number `left`, counted from `value` in the order of the text. Then sets `left` to
+/// `usize::MAX`.
 fn change(value: &mut Value, left: &mut usize, with: &mut dyn FnMut(&mut Value)) {
     if *left == 0 {
         with(value);
@@ -101,6 +102,7 @@ fn change(value: &mut Value, left: &mut usize, with: &mut dyn FnMut(&mut Value))
     }
 }
 
+/// Returns a value that a reader may not expect.
 fn odd(argument: u32) -> Value {
     let odd = [
         json!(null),
@@ -196,7 +198,7 @@ fn nested(depth: u32) -> Value {
     })
 }
 
-/// A number or text beside the one that is there.
+/// Changes a number or a text slightly, or inverts a flag.
 fn near(value: &mut Value, argument: u32) {
     match value {
         Value::Number(n) => *value = json!(n.as_i64().unwrap_or(0).wrapping_add(i64::from(argument % 7) - 3)),
@@ -213,7 +215,7 @@ fn near(value: &mut Value, argument: u32) {
     }
 }
 
-/// An element or entry again, under another name.
+/// Repeats an element of a list, or an entry of an object under another name.
 fn repeat(value: &mut Value, argument: u32) {
     match value {
         Value::Array(list) => {

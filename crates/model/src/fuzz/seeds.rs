@@ -1,4 +1,4 @@
-//! Files that are whole, small, and have every kind of part.
+//! Small valid files that have every kind of part.
 
 use std::collections::BTreeMap;
 
@@ -61,7 +61,7 @@ fn token(id: u32, content: &str) -> Value {
     json!({"id": id, "content": content, "single_word": false, "lstrip": true, "rstrip": false, "normalized": true, "special": true})
 }
 
-/// vocab.json, merges.txt and the files beside them.
+/// Returns the contents of `vocab.json`, `merges.txt` and the files beside them, by file name.
 pub(super) fn parts() -> BTreeMap<&'static str, Value> {
     let config = json!({
         "tokenizer_class": "GPT2Tokenizer", "add_prefix_space": true, "add_bos_token": true, "add_eos_token": false,
@@ -80,7 +80,7 @@ pub(super) fn parts() -> BTreeMap<&'static str, Value> {
 /// Number of seeds of [`whole`].
 pub(super) const WHOLE: usize = 5;
 
-/// A tokenizer.json of each kind of model, each with other parts.
+/// Returns one of the `tokenizer.json` seeds. They cover each kind of model, each with other parts.
 pub(super) fn whole(which: usize) -> Value {
     let bpe = json!({"type": "BPE", "dropout": null, "unk_token": null, "fuse_unk": false, "byte_fallback": false, "vocab": vocab(), "merges": MERGES});
     let byte_level = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});

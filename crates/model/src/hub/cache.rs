@@ -1,11 +1,11 @@
-//! The folder of one repository in a hub cache, as Python's huggingface_hub lays it out, which reads it as well:
+//! The folder of one repository in a hub cache. Its layout is that of Python's `huggingface_hub`, which uses it too:
 //!
 //! ```text
-//! models--ORG--NAME/blobs/ETAG                   the files, by content; ETAG.incomplete while one is being fetched
-//! models--ORG--NAME/snapshots/COMMIT/FILE        links to them, by commit
+//! models--ORG--NAME/blobs/ETAG                   contents of files, by etag; ETAG.incomplete while one is downloaded
+//! models--ORG--NAME/snapshots/COMMIT/FILE        links to the contents, by commit
 //! models--ORG--NAME/refs/REVISION                the commit of a branch or tag
 //! models--ORG--NAME/.no_exist/COMMIT/FILE        files that a commit is known to lack
-//! .locks/models--ORG--NAME/ETAG.lock             locked by the process that downloads
+//! .locks/models--ORG--NAME/ETAG.lock             locked by the process that downloads the content
 //! ```
 
 use std::ffi::OsString;
@@ -23,10 +23,10 @@ pub(super) const INDEX: &str = "model.safetensors.index.json";
 pub(super) const TOKENIZER: &str = "tokenizer.json";
 pub(super) const VOCAB: &str = "vocab.json";
 pub(super) const MERGES: &str = "merges.txt";
-/// Files that change the ids of a tokenizer, and that most models do not have.
+/// Files that change the ids of a tokenizer. Most models do not have them.
 pub(super) const SETTINGS: [&str; 3] = ["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"];
 
-/// Where the cache is, by the variables that huggingface_hub reads.
+/// Returns the location of the cache, by the variables that huggingface_hub reads.
 pub(super) fn location(variable: impl Fn(&str) -> Option<OsString>) -> PathBuf {
     let home = || std::env::home_dir().unwrap_or_default();
     let set = |name: &str| {
@@ -40,9 +40,9 @@ pub(super) fn location(variable: impl Fn(&str) -> Option<OsString>) -> PathBuf {
     set("HF_HUB_CACHE").or_else(|| set("HUGGINGFACE_HUB_CACHE")).unwrap_or_else(|| huggingface().join("hub"))
 }
 
-/// The folder of one repository.
+/// The folder of one repository in the cache.
 pub(super) struct Folder {
-    /// The repository, as it is spelled here.
+    /// The repository, in the spelling of this folder.
     pub(super) repo: String,
     root: PathBuf,
     locks: PathBuf,
@@ -54,12 +54,12 @@ impl Folder {
         Self { repo: repo.to_owned(), root: cache.join(&name), locks: cache.join(".locks").join(name) }
     }
 
-    /// The folder itself.
+    /// Returns the path of the folder.
     pub(super) fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Returns the commit of a revision, if it is known here.
+    /// Returns the commit of a revision, if the cache knows it.
     pub(super) fn commit(&self, revision: &str) -> Option<String> {
         if is_commit(revision) {
             return self.snapshot(revision).is_dir().then(|| revision.to_owned());
@@ -68,22 +68,23 @@ impl Folder {
         Some(text.trim().to_owned()).filter(|commit| is_commit(commit))
     }
 
-    /// The model directory of a commit.
+    /// Returns the model directory of a commit.
     pub(super) fn snapshot(&self, commit: &str) -> PathBuf {
         self.root.join("snapshots").join(commit)
     }
 
-    /// Whether a file of a commit is here. Files get their names when they are whole.
+    /// Returns whether a file of a commit is cached. Files get their names when they are complete.
     pub(super) fn has(&self, commit: &str, file: &str) -> bool {
         self.snapshot(commit).join(file).is_file()
     }
 
-    /// Whether a commit is known to lack a file.
+    /// Returns whether a commit is known to lack a file.
     pub(super) fn is_absent(&self, commit: &str, file: &str) -> bool {
         self.absent(commit, file).is_file()
     }
 
-    /// What a model needs and the snapshot of a commit lacks: nothing where it can be opened without asking the hub.
+    /// Returns the files that a model needs and the snapshot of a commit lacks. If there are none, the model can be
+    /// opened without the hub.
     pub(super) fn missing(&self, commit: &str) -> Vec<String> {
         let has = |file: &str| self.has(commit, file);
         let mut missing = Vec::new();
@@ -92,7 +93,7 @@ impl Folder {
         }
         if !has(WEIGHTS) {
             match has(INDEX) {
-                // What is wrong with a damaged index is said when the model is opened.
+                // A damaged index is reported when the model is opened.
                 true => missing.extend(shard_names(&self.snapshot(commit).join(INDEX)).unwrap_or_default()),
                 false => missing.push(WEIGHTS.to_owned()),
             }
@@ -105,7 +106,8 @@ impl Folder {
         missing
     }
 
-    /// Settings of a tokenizer that are not here although the commit may have them: the hub has not been asked yet.
+    /// Returns the settings of a tokenizer that are not cached although the commit may have them, because the hub has
+    /// not been asked yet.
     pub(super) fn unknown_settings(&self, commit: &str) -> Vec<&'static str> {
         if self.is_absent(commit, TOKENIZER) && self.is_absent(commit, VOCAB) {
             return Vec::new();
@@ -114,18 +116,18 @@ impl Folder {
         SETTINGS.into_iter().filter(unknown).collect()
     }
 
-    /// Returns where the content of a file is stored.
+    /// Returns the path of the blob `etag`.
     pub(super) fn blob(&self, etag: &str) -> PathBuf {
         self.root.join("blobs").join(etag)
     }
 
-    /// Where it is gathered.
+    /// Returns the path of the blob `etag` while it is downloaded.
     pub(super) fn part(&self, etag: &str) -> PathBuf {
         suffixed(&self.blob(etag), ".incomplete")
     }
 
-    /// Makes the blob `etag` the file of a commit: by a link, or by a copy where links are not supported. Once the name
-    /// exists it never disappears, so that others who download the same model can open it at any time.
+    /// Makes the blob `etag` a file of a commit: by a link, or by a copy where links are not supported. Once the name
+    /// exists it never disappears, so that other processes that download the same model can open it at any time.
     pub(super) fn link(&self, commit: &str, file: &str, etag: &str) -> io::Result<()> {
         if self.has(commit, file) {
             return Ok(());
@@ -137,11 +139,11 @@ impl Folder {
                 .or_else(|_| fs::hard_link(&blob, new))
                 .or_else(|_| fs::copy(&blob, new).map(|_| ()))
         });
-        // Where a file cannot be replaced while it is open, another process may have been faster.
+        // Some systems cannot replace an open file. Another process may then have linked the file first.
         linked.or_else(|error| if self.has(commit, file) { Ok(()) } else { Err(error) })
     }
 
-    /// Remembers that a commit lacks a file.
+    /// Records that a commit lacks a file.
     pub(super) fn mark_absent(&self, commit: &str, file: &str) -> io::Result<()> {
         let path = self.absent(commit, file);
         create_parent(&path)?;
@@ -156,8 +158,9 @@ impl Folder {
         put(&self.root.join("refs").join(revision), |new| fs::write(new, commit))
     }
 
-    /// Waits until no other process downloads the blob `etag`. Without locks, as on some network drives, two processes fetch it
-    /// twice, and write the same bytes to the same places.
+    /// Waits until no other process downloads the blob `etag`, and locks it. Returns `None` where locks do not work, as
+    /// on some network drives. Two processes may then both download the blob, and write the same bytes to the same
+    /// places.
     pub(super) fn lock(&self, etag: &str, file: &str) -> Option<File> {
         let path = self.locks.join(format!("{etag}.lock"));
         let taken = create_parent(&path)
@@ -178,27 +181,27 @@ impl Folder {
     }
 }
 
-/// A path with something added to its last part.
+/// Appends `suffix` to the last part of a path.
 fn suffixed(path: &Path, suffix: &str) -> PathBuf {
     let mut path = path.as_os_str().to_owned();
     path.push(suffix);
     path.into()
 }
 
-/// Makes a file under a name that nobody else uses, and renames it to `path`: readers of `path` see the old file or the
-/// new one, never none and never a part.
+/// Makes a file under a unique temporary name, and renames it to `path`. Readers of `path` see the old file or the new
+/// one: the name never disappears, and the file is never incomplete.
 fn put(path: &Path, make: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let new = suffixed(path, &format!(".{}-{count}.tmp", std::process::id()));
     create_parent(path)?;
     let done = make(&new).and_then(|()| fs::rename(&new, path));
-    // The new name outlives a failure, and a rename between two links to one file.
+    // The temporary name remains after a failure, and after a rename between two links to one file.
     let _absent_after_success = fs::remove_file(&new);
     done
 }
 
-/// Makes the folder that a file is to lie in.
+/// Creates the parent folder of a file.
 pub(super) fn create_parent(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), fs::create_dir_all)
 }
@@ -248,7 +251,7 @@ mod tests {
         assert_eq!(folder.commit("main").as_deref(), Some(COMMIT));
     }
 
-    /// A link to a blob that is gone is replaced.
+    /// A link to a removed blob is replaced.
     #[test]
     fn a_broken_link_is_replaced() {
         let cache = tempfile::tempdir().expect("a temporary folder");

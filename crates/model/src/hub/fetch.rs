@@ -1,17 +1,17 @@
-//! From a hub into its cache: which files a model needs, and how each comes whole.
+//! Downloads from a hub into its cache: selects the files that a model needs, and makes each of them complete.
 
 use std::io::{self, Read};
 
 use super::cache::{CONFIG, Folder, INDEX, MERGES, SETTINGS, TOKENIZER, VOCAB, WEIGHTS};
 use super::name::{Name, is_commit};
 use super::part::{Part, is_whole};
-use super::remote::{Content, Endpoint, Found, Meta, Remote, Trouble};
+use super::remote::{Content, Found, Meta, Remote, RepoFile, Trouble};
 use super::{Hub, HubEvent};
 use crate::checkpoint::shard_names;
 use crate::config::Config;
 use crate::error::{Error, Result};
 
-/// Times that a file is taken up again after the connection broke, as long as each brings it forward.
+/// Number of attempts to download a file when connections break. An attempt that brings no new bytes is the last.
 const ATTEMPTS: usize = 5;
 
 /// One download of a model.
@@ -20,10 +20,11 @@ pub(super) struct Fetch<'a> {
     name: &'a Name,
     folder: &'a Folder,
     remote: Remote<'a>,
-    /// The commit that all files are of, once it is known.
+    /// The commit of all files, once it is known.
     commit: Option<String>,
-    /// Whether the hub has shown a file of the model.
+    /// Whether an answer of the hub has shown that it has the model.
     seen: bool,
+    /// Whether [`HubEvent::Model`] has been reported.
     announced: bool,
 }
 
@@ -45,13 +46,14 @@ impl From<Error> for Failure {
     }
 }
 
-/// Downloads what the cache lacks of a model, and returns its commit. `cached` says what the cache has, for messages.
+/// Downloads the files of a model that the cache lacks, and returns its commit. `cached` describes the state of the
+/// cache, for messages.
 pub(super) fn fetch(hub: &Hub, name: &Name, folder: &Folder, cached: &str) -> Result<String> {
     let commit = is_commit(&name.revision).then(|| name.revision.clone());
     run(hub, name, folder, (cached, commit), |fetch| fetch.model())
 }
 
-/// Downloads the settings of the tokenizer of a commit, as far as there are any.
+/// Downloads the settings of the tokenizer of a commit, if it has any.
 pub(super) fn settings(hub: &Hub, name: &Name, folder: &Folder, commit: &str) -> Result<()> {
     let cached = "in the cache but for settings of its tokenizer";
     run(hub, name, folder, (cached, Some(commit.to_owned())), |fetch| {
@@ -80,7 +82,8 @@ fn run<T>(
 }
 
 impl Fetch<'_> {
-    /// The files in the order in which a misfit costs least: what the model is, its tokenizer, its weights.
+    /// Downloads the description of the model, its tokenizer and its weights, and returns the commit. In this order, an
+    /// unsuitable model fails before its large files are downloaded.
     fn model(&mut self) -> Result<String, Failure> {
         self.needed(CONFIG)?;
         let commit = self.commit.clone().unwrap_or_default();
@@ -105,7 +108,7 @@ impl Fetch<'_> {
                 self.needed(&shard)?;
             }
         }
-        // Last: the snapshot of the branch is complete.
+        // The branch is stored last, when its snapshot is complete.
         self.written(self.folder.set_commit(&self.name.revision, &commit))?;
         Ok(commit)
     }
@@ -121,7 +124,7 @@ impl Fetch<'_> {
         Trouble::new(format!("{}/{} has no {file}", self.hub.endpoint, self.folder.repo), fix)
     }
 
-    /// Has a file in the snapshot; false if the repository has none of this name.
+    /// Downloads a file into the snapshot unless it is there. Returns false if the repository has no file of this name.
     fn file(&mut self, file: &str) -> Result<bool, Failure> {
         if let Some(commit) = &self.commit {
             if self.folder.has(commit, file) {
@@ -133,7 +136,7 @@ impl Fetch<'_> {
         }
         let commit = self.commit.clone();
         let revision = commit.as_deref().unwrap_or(&self.name.revision);
-        let found = self.remote.look_up(self.place(revision, file), self.seen)?;
+        let found = self.remote.look_up(self.repo_file(revision, file), self.seen)?;
         self.seen = true;
         let meta = match found {
             Found::File(meta) => meta,
@@ -156,7 +159,7 @@ impl Fetch<'_> {
         Ok(true)
     }
 
-    /// Has the content of a file among the blobs.
+    /// Downloads the content of a file into its blob unless it is there.
     fn content(&mut self, file: &str, meta: &Meta) -> Result<(), Failure> {
         let blob = self.folder.blob(&meta.etag);
         if is_whole(&blob, meta.size) {
@@ -181,7 +184,7 @@ impl Fetch<'_> {
         Ok(())
     }
 
-    /// Brings a part to its full size, taking it up again where the connection breaks.
+    /// Downloads the rest of a part, and resumes it when the connection breaks.
     fn fill(&self, mut part: Part, file: &str, meta: &Meta) -> Result<Part, Failure> {
         for attempt in 1.. {
             if part.rest() == 0 {
@@ -189,7 +192,7 @@ impl Fetch<'_> {
             }
             let before = part.len();
             let at = meta.at.clone().filter(|_| attempt == 1);
-            let at = at.unwrap_or_else(|| self.remote.url(self.place(&meta.commit, file)));
+            let at = at.unwrap_or_else(|| self.remote.url(self.repo_file(&meta.commit, file)));
             let mut content = self.remote.content(at, before)?;
             if let Some(size) = content.size.filter(|&size| size != meta.size) {
                 let message = format!("the hub says that {file} has {} bytes, and then that it has {size}", meta.size);
@@ -202,12 +205,12 @@ impl Fetch<'_> {
                 self.written(part.restart())?;
                 self.hub.report(HubEvent::File { name: file, bytes: meta.size, have: 0 });
             }
-            let broken = match self.pour(&mut content, &mut part)? {
-                Poured::All => continue,
-                Poured::TooMuch => {
+            let broken = match self.receive(&mut content, &mut part)? {
+                Received::All => continue,
+                Received::TooMuch => {
                     return self.wrong(part, format!("the hub gives more than the {} bytes of {file}", meta.size));
                 }
-                Poured::Broken(reason) => reason,
+                Received::Broken(reason) => reason,
             };
             if part.len() <= before || attempt == ATTEMPTS {
                 let message = format!("{file} broke off at {} of {} bytes ({broken})", part.len(), meta.size);
@@ -218,19 +221,19 @@ impl Fetch<'_> {
         Ok(part)
     }
 
-    /// What the server sends, into the part.
-    fn pour(&self, content: &mut Content, part: &mut Part) -> Result<Poured, Failure> {
+    /// Writes what the server sends to the part.
+    fn receive(&self, content: &mut Content, part: &mut Part) -> Result<Received, Failure> {
         let mut buffer = vec![0; 1 << 17];
         loop {
             let n = match content.bytes.read(&mut buffer) {
-                Ok(0) if part.rest() == 0 => return Ok(Poured::All),
-                Ok(0) => return Ok(Poured::Broken("the connection was closed".to_owned())),
+                Ok(0) if part.rest() == 0 => return Ok(Received::All),
+                Ok(0) => return Ok(Received::Broken("the connection was closed".to_owned())),
                 Ok(n) => n,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Ok(Poured::Broken(error.to_string())),
+                Err(error) => return Ok(Received::Broken(error.to_string())),
             };
             if n as u64 > part.rest() {
-                return Ok(Poured::TooMuch);
+                return Ok(Received::TooMuch);
             }
             self.written(part.write(&buffer[..n]))?;
             self.hub.report(HubEvent::Bytes(n as u64));
@@ -238,14 +241,14 @@ impl Fetch<'_> {
         }
     }
 
-    /// Sizes that contradict each other: nothing of the file is stored.
+    /// Discards the part and fails, because sizes or positions contradict each other.
     fn wrong(&self, part: Part, message: String) -> Result<Part, Failure> {
         self.written(part.discard())?;
         Err(Trouble::new(message, "run the same command again; if it stays so, check HF_ENDPOINT").into())
     }
 
-    fn place<'a>(&'a self, revision: &'a str, file: &'a str) -> Endpoint<'a> {
-        Endpoint { repo: &self.folder.repo, revision, file }
+    fn repo_file<'a>(&'a self, revision: &'a str, file: &'a str) -> RepoFile<'a> {
+        RepoFile { repo: &self.folder.repo, revision, file }
     }
 
     fn written<T>(&self, done: io::Result<T>) -> Result<T, Failure> {
@@ -253,8 +256,8 @@ impl Fetch<'_> {
     }
 }
 
-/// How the reading of a body ended.
-enum Poured {
+/// How the transfer of a body ended.
+enum Received {
     All,
     TooMuch,
     Broken(String),

@@ -1,4 +1,4 @@
-//! What is asked of a hub, and how its answers are read. The only place that names the HTTP client.
+//! Requests to a hub, and its answers. Only this module and `address` name the HTTP client.
 
 use std::io::Read;
 use std::path::Path;
@@ -16,11 +16,11 @@ use crate::error::shown;
 
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(20);
-/// Longest silence of a connection.
+/// Longest wait for further bytes of a connection.
 const SILENCE: Duration = Duration::from_secs(30);
 const MAX_REDIRECTS: usize = 10;
 
-/// Why a hub did not give what was asked for: half a sentence, and what to do.
+/// The reason why a request to a hub failed, as a part of a message, and what to do.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Trouble {
     pub(super) message: String,
@@ -33,44 +33,44 @@ impl Trouble {
     }
 }
 
-/// One file of a repository.
+/// The address of one file of a repository.
 #[derive(Clone, Copy)]
-pub(super) struct Endpoint<'a> {
+pub(super) struct RepoFile<'a> {
     pub(super) repo: &'a str,
     pub(super) revision: &'a str,
     pub(super) file: &'a str,
 }
 
-/// What a hub says of a file before it is fetched.
+/// A hub's description of a file, obtained before its download.
 #[derive(Debug)]
 pub(super) struct Meta {
     /// The commit of the revision.
     pub(super) commit: String,
-    /// Name of the content; its SHA-256 where it has 64 digits.
+    /// Identifier of the content. If it has 64 digits, it is the SHA-256.
     pub(super) etag: String,
     /// Size in bytes.
     pub(super) size: u64,
-    /// Where exactly this content is, if the hub has said so. Such an address may hold for an hour or so.
+    /// Address of exactly this content, if the hub has given one. It may expire after an hour or so.
     pub(super) at: Option<String>,
 }
 
 /// Whether a repository has a file.
 pub(super) enum Found {
     File(Meta),
-    /// It has none of this name.
+    /// The repository has no file of this name.
     Absent,
 }
 
 /// The content of a file, or the rest of it.
 pub(super) struct Content {
-    /// Where it begins.
+    /// Position of the first byte.
     pub(super) start: u64,
-    /// Size of the whole file, if that is told.
+    /// Size of the whole file, if the server states it.
     pub(super) size: Option<u64>,
     pub(super) bytes: Box<dyn Read>,
 }
 
-/// A hub on the network.
+/// A client of one hub.
 pub(super) struct Remote<'a> {
     agent: Agent,
     endpoint: &'a str,
@@ -84,7 +84,7 @@ impl<'a> Remote<'a> {
             let message = format!("`{}` is no http(s) address", shown(endpoint));
             return Err(Trouble::new(message, "check HF_ENDPOINT"));
         }
-        // The client would take a token that is no header value for a fault of the network.
+        // The HTTP client would report a token that is not a valid header value as a network fault.
         if let Some(token) = hub.token.as_deref().filter(|token| !token.bytes().all(|b| b.is_ascii_graphic())) {
             let at = token.bytes().position(|b| !b.is_ascii_graphic()).unwrap_or_default();
             let message = format!("character {} of HF_TOKEN is none that a token has", at + 1);
@@ -93,20 +93,21 @@ impl<'a> Remote<'a> {
         let roots = hub.certificates.as_deref().map_or(Ok(RootCerts::WebPki), roots)?;
         let config = Agent::config_builder()
             .http_status_as_error(false)
-            // Followed here, so that the token stays with the hub and headers on the way are seen.
+            // This module follows redirects itself: only the hub may receive the token, and every answer's headers are
+            // read.
             .max_redirects(0)
             .timeout_connect(Some(CONNECT))
             .timeout_per_read(Some(SILENCE))
             .user_agent(concat!("resolvent/", env!("CARGO_PKG_VERSION")))
-            // Sizes are those of the files only if nothing is compressed on the way.
+            // The stated sizes are those of the files only if nothing is compressed in transfer.
             .accept_encoding("identity")
             .tls_config(TlsConfig::builder().root_certs(roots).build());
         Ok(Self { agent: config.build().into(), endpoint, token: hub.token.as_deref() })
     }
 
-    /// Whether the repository has a file, and which. `known` says whether the repository itself has been seen.
-    pub(super) fn look_up(&self, place: Endpoint<'_>, known: bool) -> Result<Found, Trouble> {
-        let (mut url, mut seen) = (self.url(place), Seen::default());
+    /// Looks up a file of a repository. `known` says whether the hub is known to have the repository.
+    pub(super) fn look_up(&self, file: RepoFile<'_>, known: bool) -> Result<Found, Trouble> {
+        let (mut url, mut seen) = (self.url(file), Seen::default());
         for _ in 0..MAX_REDIRECTS {
             let answer = self.agent.head(&url);
             let answer = self.send(answer, &url)?;
@@ -115,13 +116,14 @@ impl<'a> Remote<'a> {
                 Some(target) => {
                     let leaves = origin(&target) != origin(&url);
                     url = target;
-                    // What is linked lies elsewhere, and has been described on the way.
+                    // A redirect to another host leads to the content. It need not be followed once the answers have
+                    // described the file.
                     if !(leaves && seen.is_whole()) {
                         continue;
                     }
                 }
                 None if answer.status().is_success() => seen.note_last(answer.headers()),
-                None => return self.refusal(place, known, &answer),
+                None => return self.refusal(file, known, &answer),
             }
             return self.meta(seen, url).map(Found::File).ok_or_else(|| {
                 let message = format!("{} does not answer like a hub", self.endpoint);
@@ -131,7 +133,7 @@ impl<'a> Remote<'a> {
         Err(self.redirects())
     }
 
-    /// The content at an address from byte `from` on, or from its start if the server wants it so.
+    /// Requests the content at an address from byte `from` on. A server may send it from the start instead.
     pub(super) fn content(&self, mut url: String, from: u64) -> Result<Content, Trouble> {
         for _ in 0..MAX_REDIRECTS {
             let mut request = self.agent.get(&url);
@@ -154,8 +156,8 @@ impl<'a> Remote<'a> {
         Err(self.redirects())
     }
 
-    /// The hub's own address of a file.
-    pub(super) fn url(&self, Endpoint { repo, revision, file }: Endpoint<'_>) -> String {
+    /// Returns the hub's own address of a file.
+    pub(super) fn url(&self, RepoFile { repo, revision, file }: RepoFile<'_>) -> String {
         format!("{}/{repo}/resolve/{}/{}", self.endpoint, encoded(revision), encoded(file))
     }
 
@@ -178,29 +180,29 @@ impl<'a> Remote<'a> {
         })
     }
 
-    /// What has been seen of a file, the last of it at `url`.
+    /// Returns the description of a file that the answers gave. `url` is the last address.
     fn meta(&self, seen: Seen, url: String) -> Option<Meta> {
         let meta = seen.meta()?;
-        // A link, or an address of one commit. That of a branch may mean something else by and by.
+        // An address on another host or with the commit always denotes this content. The file of a branch may change.
         let exact = origin(&url) != origin(self.endpoint) || url.contains(&meta.commit);
         Some(Meta { at: exact.then_some(url), ..meta })
     }
 
-    /// What an answer other than success means for a file.
-    fn refusal(&self, place: Endpoint<'_>, known: bool, answer: &Response<Body>) -> Result<Found, Trouble> {
-        let (endpoint, repo, status) = (self.endpoint, place.repo, answer.status());
+    /// Interprets an answer other than success for a file.
+    fn refusal(&self, file: RepoFile<'_>, known: bool, answer: &Response<Body>) -> Result<Found, Trouble> {
+        let (endpoint, repo, status) = (self.endpoint, file.repo, answer.status());
         let code = answer.headers().get("x-error-code").and_then(|code| code.to_str().ok()).unwrap_or_default();
         Err(match (status.as_u16(), code) {
             (404, "EntryNotFound") => return Ok(Found::Absent),
             (_, "RevisionNotFound") => Trouble::new(
-                format!("{endpoint}/{repo} has no revision `{}`", place.revision),
+                format!("{endpoint}/{repo} has no revision `{}`", file.revision),
                 "check what follows the @",
             ),
             (_, "GatedRepo") => {
                 Trouble::new(format!("{endpoint}/{repo} is gated"), "accept its terms on that page, and set HF_TOKEN")
             }
             (404, _) if known => return Ok(Found::Absent),
-            // The hub names what it does not show; a token that it does not know is refused without a name.
+            // The hub refuses a model with an error code, but an invalid token without one.
             (401 | 403, "") if self.token.is_some() => self.status(status),
             (401 | 403 | 404, _) => Trouble::new(
                 format!("{endpoint} shows no model `{repo}` ({})", status.as_u16()),
@@ -238,8 +240,8 @@ impl<'a> Remote<'a> {
     }
 }
 
-/// What the answers on the way to a file have said of it. Links to where large files lie carry headers of their own; a
-/// plain file is described by the last answer.
+/// The description of a file, from the headers of the answers so far. Redirects to large files have headers of their
+/// own; the last answer describes any other file.
 #[derive(Default)]
 struct Seen {
     commit: Option<String>,
@@ -263,7 +265,7 @@ impl Seen {
         self.commit.is_some() && self.etag.is_some() && self.size.is_some()
     }
 
-    /// All of it, if it is fit to be part of a path.
+    /// Returns the description if it is complete, and safe to be part of a path.
     fn meta(self) -> Option<Meta> {
         let commit = self.commit.filter(|commit| is_commit(commit))?;
         let etag = self.etag?;
@@ -282,14 +284,14 @@ fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
     text(headers, name)?.parse().ok()
 }
 
-/// Start and size of the whole by `Content-Range: bytes 5-9/10`.
+/// Parses `Content-Range: bytes 5-9/10` into the start and the size of the whole file.
 fn range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
     let range = text(headers, CONTENT_RANGE.as_str())?;
     let (span, size) = range.strip_prefix("bytes ")?.split_once('/')?;
     Some((span.split_once('-')?.0.parse().ok()?, size.parse().ok()))
 }
 
-/// Where a redirect leads; nothing for another answer.
+/// Returns the target of a redirect; `None` for any other answer.
 fn next(url: &str, answer: &Response<Body>) -> Result<Option<String>, Trouble> {
     if !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
         return Ok(None);
@@ -301,7 +303,7 @@ fn next(url: &str, answer: &Response<Body>) -> Result<Option<String>, Trouble> {
     })
 }
 
-/// The certificates of a PEM file, to trust in the place of the built-in ones.
+/// Reads the certificates of a PEM file, which replace the built-in ones.
 fn roots(path: &Path) -> Result<RootCerts, Trouble> {
     let unusable = |why: String| {
         let message = format!("the certificates in {} cannot be used: {why}", path.display());
@@ -320,7 +322,7 @@ fn roots(path: &Path) -> Result<RootCerts, Trouble> {
     }
 }
 
-/// A failed request, without the client's own words around the system's.
+/// Describes why a request failed. A system error appears without the text that the client adds.
 fn reason(error: &ureq::Error) -> String {
     match error {
         ureq::Error::Io(error) => error.to_string(),
@@ -335,7 +337,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_becomes_a_path_is_checked() {
+    fn parts_of_paths_are_checked() {
         let meta = |commit: &str, etag: &str| {
             let seen = Seen { commit: Some(commit.to_owned()), etag: Some(etag.to_owned()), size: Some(1) };
             seen.meta().map(|meta| meta.etag)

@@ -1,4 +1,4 @@
-//! From the files of a directory to a tokenizer of the tokenizers crate.
+//! Builds a tokenizer of the tokenizers crate from the files of a directory.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -14,8 +14,8 @@ use super::{BYTES, Tokenizer};
 use crate::error::{Error, Result, one_line, shown};
 use crate::files;
 
-/// The tokenizer of a directory: of its tokenizer.json, or else of vocab.json and merges.txt, and of the files beside
-/// them. None where the directory has neither.
+/// Opens the tokenizer of a directory: `tokenizer.json`, or else `vocab.json` and `merges.txt`, with the settings
+/// beside them. Returns `None` if the directory has neither.
 pub(super) fn open(dir: &Path) -> Result<Option<Tokenizer>> {
     let [whole, vocab, merges] = ["tokenizer.json", "vocab.json", "merges.txt"].map(|name| dir.join(name));
     let fail = |path: &Path| {
@@ -26,14 +26,14 @@ pub(super) fn open(dir: &Path) -> Result<Option<Tokenizer>> {
         let json = files::object(&files::read(&whole)?).map_err(fail(&whole))?;
         let inner = from_json(&json).map_err(fail(&whole))?;
         let settings = Settings::read(dir, Some(&declared(&json).map_err(fail(&whole))?))?;
-        // Without a class named, AutoTokenizer takes GPT-2's for this kind of model.
+        // If no class is named, AutoTokenizer uses GPT-2's for this kind of model.
         let gpt2 = match settings.class {
             Class::Gpt2 => true,
             Class::File => false,
             Class::Unnamed => is_gpt2(&inner, &json, &settings),
         };
-        let inner = piped(inner, &json, &settings).map_err(fail(&dir.join(CONFIG)))?;
-        return finished(inner, settings, gpt2).map(Some).map_err(fail(&whole));
+        let inner = with_pipeline(inner, &json, &settings).map_err(fail(&dir.join(CONFIG)))?;
+        return finish(inner, settings, gpt2).map(Some).map_err(fail(&whole));
     }
     match (files::exists(&vocab)?, files::exists(&merges)?) {
         (false, false) => return Ok(None),
@@ -50,10 +50,11 @@ pub(super) fn open(dir: &Path) -> Result<Option<Tokenizer>> {
         return Err(fail(&dir.join(CONFIG))(message.to_owned()));
     }
     inner.with_pre_tokenizer(Some(gpt2_pre_tokenizer(settings.add_prefix_space)));
-    finished(inner, settings, true).map(Some).map_err(fail(&vocab))
+    finish(inner, settings, true).map(Some).map_err(fail(&vocab))
 }
 
-/// A tokenizer.json by itself. Padding and truncation would change a prompt, and are left out.
+/// Builds a tokenizer from a `tokenizer.json` alone. Padding and truncation are left out, because they would change a
+/// prompt.
 pub(super) fn from_json(json: &Map<String, Value>) -> Result<tokenizers::Tokenizer, String> {
     check(json)?;
     let parts = json.iter().filter(|(key, _)| !["padding", "truncation"].contains(&key.as_str()));
@@ -61,7 +62,7 @@ pub(super) fn from_json(json: &Map<String, Value>) -> Result<tokenizers::Tokeniz
     serde_json::from_value(Value::Object(parts)).map_err(|e| one_line(&e))
 }
 
-/// The added tokens of a tokenizer.json, with the ids that it declares.
+/// Returns the added tokens of a `tokenizer.json`, with the ids that it declares.
 fn declared(json: &Map<String, Value>) -> Result<Vec<(u32, AddedToken)>, String> {
     let tokens = json.get("added_tokens").and_then(Value::as_array);
     let token = |value: &Value| {
@@ -74,7 +75,7 @@ fn declared(json: &Map<String, Value>) -> Result<Vec<(u32, AddedToken)>, String>
     tokens.into_iter().flatten().map(token).collect()
 }
 
-/// GPT-2's tokenizer from its two original files.
+/// Builds GPT-2's tokenizer from its two original files.
 fn from_bpe(vocab: HashMap<String, u32>, merges: &[u8]) -> Result<tokenizers::Tokenizer, String> {
     let mut pairs = Vec::new();
     for (number, line) in files::text(merges)?.lines().enumerate() {
@@ -110,14 +111,14 @@ fn gpt2_pre_tokenizer(add_prefix_space: Option<bool>) -> ByteLevel {
     ByteLevel::default().add_prefix_space(add_prefix_space.unwrap_or(false))
 }
 
-/// Gives a tokenizer.json the pipeline that its class has in transformers. Where releases of transformers disagree, there
-/// is no such pipeline, and the user has to say which is meant.
-fn piped(
+/// Gives a tokenizer the pipeline that its class has in transformers. Fails where releases of transformers disagree:
+/// the user then has to choose.
+fn with_pipeline(
     mut inner: tokenizers::Tokenizer,
     json: &Map<String, Value>,
     settings: &Settings,
 ) -> Result<tokenizers::Tokenizer, String> {
-    let own = of_its_own(json);
+    let own = difference_from_gpt2(json);
     match (settings.class, own) {
         (Class::Gpt2, Some(own)) => {
             return Err(format!(
@@ -150,13 +151,13 @@ fn piped(
     Ok(inner)
 }
 
-/// The first part of a tokenizer.json that GPT-2's has not, as far as it changes ids.
-fn of_its_own(json: &Map<String, Value>) -> Option<&'static str> {
-    let there = |value: &&Value| !value.is_null();
-    if json.get("normalizer").filter(there).is_some() {
+/// Returns the first part of a `tokenizer.json` that differs from GPT-2's in a way that changes ids.
+fn difference_from_gpt2(json: &Map<String, Value>) -> Option<&'static str> {
+    let not_null = |value: &&Value| !value.is_null();
+    if json.get("normalizer").filter(not_null).is_some() {
         return Some("the normalizer");
     }
-    let pre = json.get("pre_tokenizer").filter(there);
+    let pre = json.get("pre_tokenizer").filter(not_null);
     let byte_level = pre.is_some_and(|pre| {
         pre.get("type").is_some_and(|kind| kind == "ByteLevel")
             && pre.get("use_regex").is_none_or(|regex| *regex == true)
@@ -181,12 +182,12 @@ fn of_its_own(json: &Map<String, Value>) -> Option<&'static str> {
     (differs || unknown && !complete).then_some("options of the model")
 }
 
-/// Adds the tokens of the settings, and checks that all have the ids that the files declare. `gpt2` says whether the
-/// tokenizer is GPT-2's in transformers too.
-fn finished(mut inner: tokenizers::Tokenizer, settings: Settings, gpt2: bool) -> Result<Tokenizer, String> {
+/// Adds the tokens of the settings, and checks that all have the ids that the files declare. `gpt2` says whether
+/// transformers uses GPT-2's class.
+fn finish(mut inner: tokenizers::Tokenizer, settings: Settings, gpt2: bool) -> Result<Tokenizer, String> {
     let settings = if gpt2 { settings.with_defaults_of_gpt2() } else { settings };
     let known: HashSet<String> = inner.get_added_vocabulary().get_vocab().keys().cloned().collect();
-    // GPT-2's class takes the decoder's tokens for those of the file.
+    // In GPT-2's class, the tokens of `added_tokens_decoder` replace those of the file.
     let replaced = gpt2 && settings.has_decoder;
     let none = HashSet::new();
     let tokens = settings.to_add(if replaced { &none } else { &known });
@@ -217,8 +218,9 @@ fn finished(mut inner: tokenizers::Tokenizer, settings: Settings, gpt2: bool) ->
     Ok(Tokenizer::new(inner, around))
 }
 
-/// Whether a tokenizer.json without a class describes GPT-2's pipeline, so that nothing is lost if its class rebuilds it.
+/// Returns whether a `tokenizer.json` without a class describes GPT-2's pipeline, which GPT-2's class then rebuilds
+/// without loss.
 fn is_gpt2(inner: &tokenizers::Tokenizer, json: &Map<String, Value>, settings: &Settings) -> bool {
     let prefix = matches!(inner.get_pre_tokenizer(), Some(PreTokenizerWrapper::ByteLevel(b)) if b.add_prefix_space);
-    (settings.add_prefix_space.is_some() || !prefix) && of_its_own(json).is_none()
+    (settings.add_prefix_space.is_some() || !prefix) && difference_from_gpt2(json).is_none()
 }

@@ -1,4 +1,4 @@
-//! What the tokenizers crate (0.23) does not check of its files, and would panic on, or not finish.
+//! Checks of tokenizer files that the tokenizers crate (0.23) omits, and without which it panics or does not terminate.
 
 use std::collections::HashSet;
 
@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::error::shown;
 
-/// Largest id: those of tokens that are added later follow the largest, in u32.
+/// Largest accepted id. Tokens that are added later get ids after the largest one, in u32.
 pub(super) const MAX_ID: u32 = i32::MAX as u32;
 
 /// Checks the parts of a tokenizer.json.
@@ -50,6 +50,7 @@ fn check_model(model: &Map<String, Value>) -> Result<(), String> {
     Ok(())
 }
 
+/// Checks that the vocabulary has both pieces of a merge, and its result.
 pub(super) fn check_merge(known: impl Fn(&str) -> bool, a: &str, b: &str) -> Result<(), String> {
     let whole = format!("{a}{b}");
     match [a, b, &whole].into_iter().find(|piece| !known(piece)) {
@@ -61,7 +62,7 @@ pub(super) fn check_merge(known: impl Fn(&str) -> bool, a: &str, b: &str) -> Res
     }
 }
 
-/// Checks one part of the pipeline, and the parts that it is a sequence of.
+/// Checks one part of the pipeline. If it is a sequence, checks its parts as well.
 fn check_part(part: &str, value: &Value) -> Result<(), String> {
     let Some(map) = value.as_object() else { return Ok(()) };
     let lists = ["normalizers", "pretokenizers", "processors", "decoders"];

@@ -1,4 +1,5 @@
-//! Ids beside those of Hugging Face transformers, over the forms and options of its files: `tests/data/tokenizers.json`.
+//! Compares ids with those of Hugging Face transformers, over the formats and options of its files. The cases are in
+//! `tests/data/tokenizers.json`.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +7,8 @@ use serde_json::{Map, Value, json};
 
 use super::*;
 
-/// Cases that are refused here, by the start of their names, and why. Everything else has the ids of Hugging Face.
+/// Cases that are refused, by the start of their names, and the reason. All cases that are neither here nor in
+/// [`OTHER_IDS`] have the ids of Hugging Face.
 const REFUSED: [(&str, &str); 13] = [
     ("gpt2 lower", "tokenizer_class GPT2Tokenizer replaces the normalizer"),
     ("gpt2 nfkc", "tokenizer_class GPT2Tokenizer replaces the normalizer"),
@@ -23,7 +25,7 @@ const REFUSED: [(&str, &str); 13] = [
     ("file token that the decoder lacks", "its added token `<|user|>` is not in `added_tokens_decoder`"),
 ];
 
-/// Cases whose files declare other ids than Hugging Face gives.
+/// Cases that are refused because their files declare other ids than Hugging Face gives.
 const OTHER_IDS: [&str; 4] = ["old decoder ids", "new decoder ids", "old added ids", "new added ids"];
 
 struct Goldens(Value);
@@ -39,7 +41,7 @@ impl Goldens {
         self.0[name].as_array().expect("a list")
     }
 
-    /// The vocabulary by its name in the file.
+    /// Returns the vocabulary by its name in the file.
     fn vocab(&self, name: &str) -> Value {
         let mut pieces: Vec<Value> = self.list("pieces").to_vec();
         if name == "full" {
@@ -54,7 +56,7 @@ impl Goldens {
         lines.fold("#version: 0.2\n".to_owned(), |all, line| all + &line)
     }
 
-    /// Writes the files of a case.
+    /// Writes the files of a case to a directory.
     fn write(&self, case: &Value, dir: &Path) {
         for (name, content) in object(&case["files"]) {
             let content = match (name.as_str(), content) {
@@ -115,7 +117,7 @@ fn ids_are_those_of_hugging_face() {
         for (at, text) in goldens.list("texts").iter().map(text).enumerate() {
             match tokenizer.prompt(text) {
                 Ok(found) => assert_eq!(found, ids(&prompts[at]), "{name}: {text:?}"),
-                // The library drops what it has no token for; here that is an error.
+                // Hugging Face's library drops text that it has no token for. Here that is an error.
                 Err(error) => {
                     let line = error.to_string();
                     assert!(line.contains("no token for") && name.contains("fallback"), "{name}: {line}");

@@ -1,4 +1,5 @@
-//! JSON objects in the order of their file. New tokens get ids in that order, as Python's dictionaries keep it.
+//! JSON objects in the order of their file. New tokens get their ids in that order, which Python's dictionaries
+//! preserve.
 
 use std::fmt;
 
@@ -6,24 +7,24 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor}
 
 use crate::error::one_line;
 
-/// A JSON value. Numbers that are not whole are only told apart: no setting of a tokenizer needs them.
+/// A JSON value.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Json {
     Null,
     Flag(bool),
-    /// A number; none where it is not a whole number from 0 on.
+    /// A number; `None` unless it is a non-negative integer. No setting of a tokenizer needs other numbers.
     Number(Option<u64>),
     Text(String),
     List(Vec<Json>),
     Object(Object),
 }
 
-/// An object. A key given twice has its last value, at the place of its first.
+/// An object. A key given twice has its last value, at its first position.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Object(pub(super) Vec<(String, Json)>);
 
 impl Object {
-    /// Reads the text of a file.
+    /// Parses the text of a file.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         match serde_json::from_str(text) {
             Ok(Json::Object(object)) => Ok(object),
@@ -50,8 +51,8 @@ impl Object {
 }
 
 impl Json {
-    /// Whether Python takes the value for true.
-    pub(super) fn is_something(&self) -> bool {
+    /// Returns whether Python treats the value as true.
+    pub(super) fn is_truthy(&self) -> bool {
         match self {
             Self::Null => false,
             Self::Flag(flag) => *flag,
@@ -112,10 +113,10 @@ impl<'de> Visitor<'de> for Values {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json, A::Error> {
         let mut object = Object::default();
-        let mut places = std::collections::HashMap::new();
+        let mut positions = std::collections::HashMap::new();
         while let Some((key, value)) = map.next_entry::<String, Json>()? {
             let end = object.0.len();
-            match *places.entry(key.clone()).or_insert(end) {
+            match *positions.entry(key.clone()).or_insert(end) {
                 at if at == end => object.0.push((key, value)),
                 at => object.0[at].1 = value,
             }
@@ -136,7 +137,7 @@ mod tests {
         assert_eq!(keys, ["b", "a"]);
         let Some(Json::Object(inner)) = object.get("b") else { panic!("{object:?}") };
         assert_eq!(inner.0[0], ("d".to_owned(), Json::Text(String::new())));
-        assert!(!inner.0[0].1.is_something() && object.get("a").is_some_and(Json::is_something));
+        assert!(!inner.0[0].1.is_truthy() && object.get("a").is_some_and(Json::is_truthy));
         for text in ["[]", "3", "{", ""] {
             assert!(Object::parse(text).is_err_and(|e| e.starts_with("not a JSON object")), "{text}");
         }

@@ -1,7 +1,7 @@
-//! What the files beside a vocabulary say: classes, options, added and special tokens.
+//! Settings in the files beside a vocabulary: classes, options, added and special tokens.
 //!
-//! They are read as transformers 5.23 reads them (`_from_pretrained` of `tokenization_utils_base.py`), its order included:
-//! tokens that the vocabulary lacks get ids in the order in which they are added.
+//! They are read as transformers 5.23 reads them (`_from_pretrained` of `tokenization_utils_base.py`), and in the same
+//! order: tokens that the vocabulary lacks get ids in the order in which they are added.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
@@ -19,17 +19,17 @@ pub(super) const ADDED: &str = "added_tokens.json";
 /// Special tokens that have a name in every tokenizer, in the order in which they are added.
 const NAMED: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
-/// GPT-2's one special token: its class takes it for the beginning, the end and the unknown unless told otherwise.
+/// GPT-2's only special token. By default, its class uses it as the beginning, the end and the unknown token.
 const END_OF_TEXT: &str = "<|endoftext|>";
 
-/// Who turns files into a tokenizer in transformers.
+/// The class that builds a tokenizer from files in transformers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
     /// `GPT2Tokenizer`: GPT-2's pipeline, whatever a tokenizer.json says.
     Gpt2,
     /// `PreTrainedTokenizerFast`: the pipeline of tokenizer.json.
     File,
-    /// None is named.
+    /// No class is named.
     Unnamed,
 }
 
@@ -53,31 +53,31 @@ impl Token {
 #[derive(Debug)]
 pub(super) struct Settings {
     pub(super) class: Class,
-    /// As tokenizer_config.json gives it.
+    /// The value in `tokenizer_config.json`, if it is given.
     pub(super) add_prefix_space: Option<bool>,
     pub(super) add_bos_token: bool,
     pub(super) add_eos_token: bool,
     /// Whether special tokens in a text are split like other text.
     pub(super) split_special_tokens: bool,
-    /// Whether `added_tokens_decoder` is there. It replaces the older files.
+    /// Whether `added_tokens_decoder` is given. It replaces the older files.
     pub(super) has_decoder: bool,
     /// Added tokens by their declared id.
     added: BTreeMap<u32, AddedToken>,
     /// Named special tokens; `None` where the value is null.
     named: HashMap<&'static str, Option<Token>>,
-    /// Special tokens under names of the model's own.
+    /// Special tokens with names that are specific to the model.
     own: Vec<Token>,
     /// Special tokens without a name.
     extra: Vec<Token>,
 }
 
 impl Settings {
-    /// Reads the files of a directory; `whole` are the added tokens of its tokenizer.json, where there is one.
+    /// Reads the settings of a directory. `whole` is the added tokens of its `tokenizer.json`, if it has one.
     pub(super) fn read(dir: &Path, whole: Option<&[(u32, AddedToken)]>) -> Result<Self> {
         let config = object(dir, CONFIG)?;
         let class = match config.as_ref().and_then(|config| text(config, "tokenizer_class")) {
             Some(class) => Some(class),
-            // What is wrong with the model's configuration is said when that is opened.
+            // Errors of the model's configuration are reported when the model is opened.
             None => object(dir, "config.json").ok().flatten().and_then(|c| text(&c, "tokenizer_class")),
         };
         let named = |name: &str, message: String| Error::Tokenizer { path: dir.join(name), message };
@@ -100,17 +100,17 @@ impl Settings {
     ) -> Result<Self, String> {
         refuse_unsupported(&config)?;
         if whole.is_some() {
-            // With a tokenizer.json its post-processor decides.
+            // If there is a tokenizer.json, its post-processor decides instead.
             config.take("add_bos_token");
             config.take("add_eos_token");
         }
         if config.get("additional_special_tokens").is_some()
-            && !config.get("extra_special_tokens").is_some_and(Json::is_something)
+            && !config.get("extra_special_tokens").is_some_and(Json::is_truthy)
             && let Some(list) = config.take("additional_special_tokens")
         {
             config.set("extra_special_tokens", list);
         }
-        // Texts under names of the model's own are set apart before the older files are read, tokens with flags after.
+        // Texts with model-specific names are taken out before the older files are read, and tokens with flags after.
         let mut own = own_texts(&mut config)?;
         let decoder = config.take("added_tokens_decoder");
         let has_decoder = decoder.is_some();
@@ -147,7 +147,7 @@ impl Settings {
         })
     }
 
-    /// GPT-2's class has special tokens of its own.
+    /// Adds the default special tokens of GPT-2's class.
     pub(super) fn with_defaults_of_gpt2(mut self) -> Self {
         for name in ["bos_token", "eos_token", "unk_token"] {
             self.named.entry(name).or_insert_with(|| Some(Token::Text(END_OF_TEXT.to_owned())));
@@ -155,17 +155,17 @@ impl Settings {
         self
     }
 
-    /// The text of a named special token.
+    /// Returns the text of a named special token.
     pub(super) fn named(&self, name: &str) -> Option<&str> {
         self.named.get(name)?.as_ref().map(Token::content)
     }
 
-    /// Added tokens with the ids that their files declare.
+    /// Returns the added tokens with the ids that their files declare.
     pub(super) fn declared(&self) -> impl Iterator<Item = (u32, &AddedToken)> {
         self.added.iter().map(|(id, token)| (*id, token))
     }
 
-    /// Tokens to add to a tokenizer that has `known` added tokens, in order.
+    /// Returns the tokens to add to a tokenizer that has `known` added tokens, in order.
     pub(super) fn to_add(&self, known: &HashSet<String>) -> Vec<AddedToken> {
         let named = || NAMED.iter().filter_map(|name| self.named.get(name)?.as_ref()).chain(&self.own);
         let mut known: HashSet<&str> = known.iter().map(String::as_str).collect();
@@ -188,7 +188,7 @@ impl Settings {
     }
 }
 
-/// The object of a settings file; none where there is no file.
+/// Reads the object of a settings file; `None` if the file does not exist.
 fn object(dir: &Path, name: &str) -> Result<Option<Object>> {
     let path = dir.join(name);
     if !files::exists(&path)? {
@@ -211,25 +211,25 @@ fn parse_class(name: Option<&str>) -> Result<Class, String> {
     }
 }
 
-/// Settings that change ids in a way that is not followed here.
+/// Refuses settings that change ids in ways that are not supported.
 fn refuse_unsupported(config: &Object) -> Result<(), String> {
     if let Some(Json::Object(map)) = config.get("auto_map")
-        && map.get("AutoTokenizer").is_some_and(Json::is_something)
+        && map.get("AutoTokenizer").is_some_and(Json::is_truthy)
     {
         return Err("`auto_map` asks for Python code of the model, which is not run".to_owned());
     }
-    match config.get("fast_tokenizer_files").is_some_and(Json::is_something) {
+    match config.get("fast_tokenizer_files").is_some_and(Json::is_truthy) {
         true => Err("`fast_tokenizer_files` (a tokenizer.json by version) is not supported".to_owned()),
         false => Ok(()),
     }
 }
 
-/// Whether a key is a special token under a name of the model's own.
+/// Returns whether a key is a model-specific name of a special token.
 fn is_own(key: &str) -> bool {
     key.ends_with("_token") && !NAMED.contains(&key)
 }
 
-/// Takes the texts under names of the model's own out of tokenizer_config.json.
+/// Takes the texts with model-specific names out of `tokenizer_config.json`.
 fn own_texts(config: &mut Object) -> Result<Vec<Token>, String> {
     let mut own = Vec::new();
     config.0.retain(|(key, value)| match value {
@@ -243,7 +243,7 @@ fn own_texts(config: &mut Object) -> Result<Vec<Token>, String> {
     Ok(own)
 }
 
-/// Takes `extra_special_tokens` out, where it is an object of names and tokens.
+/// Takes `extra_special_tokens` out, if it is an object of names and tokens.
 fn own_object(config: &mut Object) -> Result<Vec<Token>, String> {
     if !matches!(config.get("extra_special_tokens"), Some(Json::Object(_))) {
         return Ok(Vec::new());
@@ -252,13 +252,13 @@ fn own_object(config: &mut Object) -> Result<Vec<Token>, String> {
     object.0.iter().filter_map(|(key, value)| token(key, value).transpose()).collect()
 }
 
-/// Tokens with flags, and those of special_tokens_map.json, under names of the model's own.
+/// Returns the remaining tokens with model-specific names: those with flags, and those of `special_tokens_map.json`.
 fn own_tokens(config: &Object) -> Result<Vec<Token>, String> {
     let own = config.0.iter().filter(|(key, value)| is_own(key) && matches!(value, Json::Text(_) | Json::Object(_)));
     own.filter_map(|(key, value)| token(key, value).transpose()).collect()
 }
 
-/// special_tokens_map.json over tokenizer_config.json.
+/// Merges `special_tokens_map.json` into `tokenizer_config.json`, whose values it replaces.
 fn merge(config: &mut Object, special: Option<Object>) -> Result<(), String> {
     for (key, value) in special.unwrap_or_default().0 {
         match (key.as_str(), value) {
@@ -286,7 +286,7 @@ fn merge(config: &mut Object, special: Option<Object>) -> Result<(), String> {
     Ok(())
 }
 
-/// The tokens of added_tokens.json by id.
+/// Returns the tokens of `added_tokens.json` by id.
 fn older_tokens(config: &Object, added: Option<Object>) -> Result<BTreeMap<u32, AddedToken>, String> {
     let mut special = HashSet::new();
     for name in NAMED {
@@ -298,14 +298,14 @@ fn older_tokens(config: &Object, added: Option<Object>) -> Result<BTreeMap<u32, 
     let entry = |(text, id): (String, Json)| match id {
         Json::Number(Some(id)) => {
             let special = special.contains(&text);
-            Ok((small(id, &text)?, AddedToken::from(text, special)))
+            Ok((checked_id(id, &text)?, AddedToken::from(text, special)))
         }
         _ => Err(format!("the id of `{}` must be a whole number", shown(&text))),
     };
     added.unwrap_or_default().0.into_iter().map(entry).collect()
 }
 
-/// The tokens of `added_tokens_decoder` by id.
+/// Returns the tokens of `added_tokens_decoder` by id.
 fn added_tokens(decoder: &Json) -> Result<BTreeMap<u32, AddedToken>, String> {
     let Json::Object(decoder) = decoder else {
         return Err("`added_tokens_decoder` must be an object of ids and tokens".to_owned());
@@ -313,22 +313,22 @@ fn added_tokens(decoder: &Json) -> Result<BTreeMap<u32, AddedToken>, String> {
     let entry = |(id, value): &(String, Json)| {
         let number = id.parse().map_err(|_| format!("`{}` in `added_tokens_decoder` is no id", shown(id)))?;
         match value {
-            Json::Object(object) => Ok((small(number, id)?, full("added_tokens_decoder", object)?)),
+            Json::Object(object) => Ok((checked_id(number, id)?, full("added_tokens_decoder", object)?)),
             _ => Err(format!("token {} of `added_tokens_decoder` must be an object", shown(id))),
         }
     };
     decoder.0.iter().map(entry).collect()
 }
 
-/// An id that leaves room for ids after it.
-fn small(id: u64, text: &str) -> Result<u32, String> {
+/// Converts an id, and checks that it leaves room for ids after it.
+fn checked_id(id: u64, text: &str) -> Result<u32, String> {
     u32::try_from(id)
         .ok()
         .filter(|id| *id <= super::checks::MAX_ID)
         .ok_or_else(|| format!("the id {id} of `{}` is larger than any vocabulary", shown(text)))
 }
 
-/// A list of tokens; null and nothing are an empty one.
+/// Parses a list of tokens. A null or missing list is empty.
 fn tokens(name: &str, value: Option<&Json>) -> Result<Vec<Token>, String> {
     match value {
         None | Some(Json::Null) => Ok(Vec::new()),
@@ -337,7 +337,7 @@ fn tokens(name: &str, value: Option<&Json>) -> Result<Vec<Token>, String> {
     }
 }
 
-/// A token, given as text or as an object; none for null.
+/// Parses a token, given as text or as an object; `None` for null.
 fn token(name: &str, value: &Json) -> Result<Option<Token>, String> {
     match value {
         Json::Null => Ok(None),
@@ -347,7 +347,7 @@ fn token(name: &str, value: &Json) -> Result<Option<Token>, String> {
     }
 }
 
-/// A token with its flags, which are false where they are not given; a token that is not special is normalized.
+/// Parses a token with its flags. Missing flags are false, except that a token that is not special is normalized.
 fn full(name: &str, object: &Object) -> Result<AddedToken, String> {
     let Some(Json::Text(content)) = object.get("content") else {
         return Err(format!("a token of `{}` has no `content`", shown(name)));

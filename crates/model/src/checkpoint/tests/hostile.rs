@@ -1,4 +1,4 @@
-//! Files made to break the reader.
+//! Damaged and malicious files: errors are one line, and nothing panics.
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -17,7 +17,7 @@ fn weight_error(bytes: &[u8]) -> String {
     text
 }
 
-/// A file of a given header and some bytes of data.
+/// Returns a file with the given header, and `data` zero bytes after it.
 fn with_header(header: &str, data: usize) -> Vec<u8> {
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
     bytes.extend_from_slice(header.as_bytes());
@@ -75,7 +75,7 @@ fn impossible_headers() {
     }
 }
 
-/// Ends near 2^64, on which the safetensors crate by itself overflows.
+/// End offsets near 2^64: adding to them overflows in the safetensors crate.
 #[test]
 fn offsets_that_overflow() {
     let step = (1u64 << 60) - 1;
@@ -135,7 +135,7 @@ fn extra_tensors() {
     let shallow = CONFIG.replace("\"n_layer\": 2", "\"n_layer\": 1");
     let text = error(&model(&shallow, &tensors(CONFIG)));
     assert!(text.contains("holds `h.1.attn.c_attn.bias` [12],") && text.contains("and 9 more, which"), "{text}");
-    // Not a mask: masks belong to a numbered layer.
+    // This is not a mask: masks belong to a numbered layer.
     let mut raw = tensors(CONFIG);
     raw.push(Raw::f32("h.x.attn.bias", &[1], &[0.0]));
     assert!(error(&model(CONFIG, &raw)).contains("holds `h.x.attn.bias` [1]"));
@@ -181,7 +181,7 @@ fn tensors_stored_twice() {
     );
 }
 
-/// What is said of an index, given what is changed about good shards.
+/// Returns the error of opening a model in two valid shards after `change` has edited its index or directory.
 fn index_error(change: impl FnOnce(&mut serde_json::Value, &Path)) -> String {
     let (a, b, mut index) = sharded(&tensors(CONFIG));
     let dir = directory(CONFIG, &[("model-00001-of-00002.safetensors", &a), ("model-00002-of-00002.safetensors", &b)]);
@@ -206,7 +206,7 @@ fn indexes_that_disagree_with_their_shards() {
     assert!(text.contains("the shard of tensor `wte.weight` must be a file name, found 1"), "{text}");
     let text = index_error(|index, _| *index = json!("text"));
     assert!(text.contains("not a JSON object"), "{text}");
-    // The same tensor in both shards.
+    // Both shards have the same tensor.
     let text = index_error(|_, dir| {
         let raw = tensors(CONFIG);
         let mut second = raw[raw.len() / 2..].to_vec();
@@ -257,7 +257,7 @@ proptest! {
     }
 }
 
-/// Opens what may be damaged; what opens must be readable to the last byte.
+/// Opens a model that may be damaged. If it opens, reading its tensors to the last byte must not panic.
 fn read_whatever_opens(config: &str, bytes: &[u8]) {
     let dir = directory(config, &[("model.safetensors", bytes)]);
     match Checkpoint::open(dir.path()) {
@@ -265,7 +265,7 @@ fn read_whatever_opens(config: &str, bytes: &[u8]) {
         Ok(checkpoint) => {
             for (name, shape) in checkpoint.config().tensors() {
                 let mut out = vec![0.0; shape.iter().product()];
-                // Numbers that are not finite are refused here; nothing else may go wrong.
+                // Damaged weights may be NaN or infinite, which is an error here.
                 let _ = checkpoint.read_f32(&name, 0..shape[0], &mut out);
             }
         }
