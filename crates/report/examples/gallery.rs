@@ -1,5 +1,6 @@
-//! Writes a page with every kind of figure, from numbers that are made up: `cargo run -p resolvent-report --example gallery
-//! -- FOLDER`. Each figure is also written as SVG and PNG.
+//! Writes a page with every kind of figure, from made-up numbers. Each figure is also written as SVG and PNG.
+//!
+//! Usage: `cargo run -p resolvent-report --example gallery -- FOLDER`.
 
 use std::f64::consts::TAU;
 use std::path::PathBuf;
@@ -34,13 +35,13 @@ fn drawn(block: &Block) -> Option<&Figure> {
     }
 }
 
-/// Numbers between -1 and 1 without a pattern, the same each time.
+/// Returns a number between -1 and 1 that has no visible pattern in `i`, but is the same in each run.
 fn noise(i: usize) -> f64 {
     let x = (i as f64 * 12.9898 + 4.1414).sin() * 43_758.547;
     2.0 * (x - x.floor()) - 1.0
 }
 
-/// About normal.
+/// Returns a number whose distribution over `i` is about normal.
 fn normal(i: usize) -> f64 {
     (0..6).map(|k| noise(6 * i + k)).sum::<f64>() / 1.4
 }
@@ -187,7 +188,7 @@ fn sites() -> Table {
         .row(row("hook_mlp_out", [0.195, f64::NAN, 112.0]))
 }
 
-/// What others may put into labels: nothing of it may act.
+/// Returns a heatmap with hostile labels: a page must show all of them as text.
 fn hostile() -> Heatmap {
     let columns = [
         "<script>alert(1)</script>",

@@ -5,8 +5,11 @@ use resolvent_field::Array;
 use crate::scene::token;
 use crate::{Cell, Table};
 
-/// The `count` patches of heads with the largest effects, with their first-order predictions, the largest on top; `labels` are
-/// the tokens' texts. None for arrays whose axes are not block, head and token. Effects of zero are no patches.
+/// Returns a table of the `count` patches of heads with the largest effects, in descending order, with their
+/// first-order predictions.
+///
+/// `labels` are the texts of the tokens. Effects of zero are left out. Returns `None` if the axes of an array are not
+/// block, head and token.
 pub fn strongest_heads(
     title: &str,
     effect: &Array,

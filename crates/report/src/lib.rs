@@ -1,9 +1,9 @@
-//! What people look at: plots, pages and terminal heatmaps of labelled results.
+//! Plots, pages and terminal heatmaps of labelled results.
 //!
 //! - [`Figure`] and its kinds: data with labels, drawn as SVG or PNG without further settings.
-//! - [`Page`]: one HTML document that needs nothing beside itself, with figures, tables and verdicts.
+//! - [`Page`]: one self-contained HTML document with figures, tables and verdicts.
 //! - [`figures()`]: the figures of an analysis, from its labelled result.
-//! - [`terminal`]: heatmaps of text.
+//! - [`terminal`]: heatmaps as text, log lines, and escapes of hostile texts.
 //!
 //! ```
 //! use resolvent_report::{Axis, Figure, Lines, Series};

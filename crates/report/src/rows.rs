@@ -1,8 +1,9 @@
-//! Rows of maps over levels, blocks or heads: their names, and which of them have the largest values.
+//! Rows of maps over levels, blocks or heads: their names, and the choice of those with the largest values.
 
 use resolvent_field::Array;
 
-/// Names of the rows of an array whose last axis is the token: levels `h3`, blocks `L3`, heads `L3H5`. None for other axes.
+/// Returns the names of the rows of an array whose last axis is the token: levels `h3`, blocks `L3`, heads `L3H5`;
+/// `None` for other axes.
 pub(crate) fn names(axes: &[(&str, usize)]) -> Option<Vec<String>> {
     match axes {
         [("level", levels), ("token", _)] => Some((0..*levels).map(|l| format!("h{l}")).collect()),
@@ -14,13 +15,13 @@ pub(crate) fn names(axes: &[(&str, usize)]) -> Option<Vec<String>> {
     }
 }
 
-/// The largest magnitude of each row of values `[rows, tokens]`.
+/// Returns the largest magnitude of each row of values `[rows, tokens]`.
 pub(crate) fn row_sizes(values: &[f32], tokens: usize) -> Vec<f32> {
     let largest = |row: &[f32]| row.iter().map(|x| x.abs()).filter(|x| x.is_finite()).fold(0.0, f32::max);
     values.chunks(tokens.max(1)).map(largest).collect()
 }
 
-/// The `count` rows with the largest values of an array over rows and tokens, in the order of the array.
+/// Returns the `count` rows with the largest magnitudes of an array over rows and tokens, in the order of the array.
 pub fn strongest_rows(array: &Array, count: usize) -> Vec<usize> {
     let sizes = row_sizes(&array.data, array.axes.last().map_or(1, |axis| axis.1));
     let mut rows: Vec<usize> = (0..sizes.len()).collect();

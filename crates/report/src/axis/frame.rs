@@ -60,7 +60,7 @@ impl Frame {
         frame
     }
 
-    /// Removes labels that would touch the label before.
+    /// Clears each label that would touch the label before it.
     fn unlabel(&self, ticks: &mut [Tick]) {
         let mut free = f64::NEG_INFINITY;
         for tick in ticks {

@@ -1,4 +1,4 @@
-//! Axes: ranges of values, their ticks, and the frame that they make round a plot.
+//! Axes: ranges of values, their ticks, and the frame around a plot.
 
 mod frame;
 pub(crate) mod number;
@@ -11,37 +11,37 @@ pub(crate) use robust::Inner;
 /// An axis: what it shows, and how values are spaced on it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Axis {
-    /// What its numbers are, with the unit: `J(patched) - J(corrupted)`.
+    /// Name of the quantity on the axis, with its unit: `J(patched) - J(corrupted)`.
     pub label: String,
-    /// Powers of ten are evenly spaced; values that are not positive cannot be shown, and are counted below the plot.
+    /// Whether the axis is logarithmic. It cannot show values that are not positive; a note below the plot counts them.
     pub log: bool,
-    /// Its values are whole numbers, such as levels: no tick lies between them.
+    /// Whether the values are whole numbers, such as levels: no tick lies between them.
     pub whole: bool,
 }
 
 impl Axis {
-    /// An axis on which equal differences are equal lengths.
+    /// Creates an axis on which equal differences are equal lengths.
     pub fn linear(label: impl Into<String>) -> Self {
         Self { label: label.into(), ..Self::default() }
     }
 
-    /// An axis on which equal ratios are equal lengths.
+    /// Creates an axis on which equal ratios are equal lengths.
     pub fn log(label: impl Into<String>) -> Self {
         Self { label: label.into(), log: true, ..Self::default() }
     }
 
-    /// A linear axis of whole numbers: levels, tokens, indices.
+    /// Creates a linear axis of whole numbers: levels, tokens, indices.
     pub fn whole(label: impl Into<String>) -> Self {
         Self { label: label.into(), whole: true, ..Self::default() }
     }
 
-    /// Whether the axis has a place for a value.
+    /// Returns whether the axis can show a value.
     pub(crate) fn shows(&self, value: f64) -> bool {
-        // Nearly the largest number has no room beside it.
+        // Near the largest number, an axis has no room for a margin.
         value.abs() < 1e300 && (!self.log || value > 1e-300)
     }
 
-    /// The range of those values that can be shown, with some room at both ends.
+    /// Returns the range of the values that can be shown, with a margin at both ends.
     pub(crate) fn range(&self, values: impl IntoIterator<Item = f64>) -> Range {
         let shown = values.into_iter().filter(|&v| self.shows(v));
         let (low, high) = shown.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
@@ -65,28 +65,28 @@ pub(crate) struct Range {
     pub(crate) low: f64,
     pub(crate) high: f64,
     pub(crate) log: bool,
-    /// Ticks are whole numbers.
+    /// Whether ticks are at whole numbers only.
     pub(crate) whole: bool,
 }
 
 impl Range {
-    /// Where a value lies: 0 at the low end, 1 at the high one.
+    /// Returns the position of a value: 0 at the low end, 1 at the high end.
     pub(crate) fn share(&self, value: f64) -> f64 {
         let at = |v: f64| if self.log { v.ln() } else { v };
         (at(value) - at(self.low)) / (at(self.high) - at(self.low))
     }
 
-    /// Whether a value lies in it.
+    /// Returns whether a value lies in the range.
     pub(crate) fn contains(&self, value: f64) -> bool {
         (self.low..=self.high).contains(&value)
     }
 
-    /// The value itself, or the end that is nearest to it.
+    /// Returns the value, or the nearest end if it lies outside the range.
     pub(crate) fn nearest(&self, value: f64) -> f64 {
         value.clamp(self.low, self.high)
     }
 
-    /// Wider by a part of itself at both ends.
+    /// Widens the range at both ends by `part` of its length.
     fn widen(self, part: f64) -> Self {
         if self.log {
             let factor = (self.high / self.low).powf(part);
@@ -96,12 +96,13 @@ impl Range {
         Self { low: self.low - room, high: self.high + room, ..self }
     }
 
-    /// Reaching zero, from where lengths of bars are measured.
+    /// Extends the range to zero, from which lengths of bars are measured. A logarithmic range does not change.
     pub(crate) fn with_zero(self) -> Self {
         if self.log { self } else { Self { low: self.low.min(0.0), high: self.high.max(0.0), ..self } }
     }
 
-    /// Ticks with their labels, and the power of ten that the axis' name should bear.
+    /// Returns ticks with their labels, and the power of ten by which the labels are divided. The name of the axis
+    /// must show this power.
     pub(crate) fn ticks(&self, count: usize) -> (Vec<ticks::Tick>, i32) {
         match self.log {
             true => (ticks::logarithmic(self.low, self.high, count), 0),
@@ -115,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_hold_what_can_be_shown() {
+    fn ranges_cover_the_values_that_can_be_shown() {
         let range = Axis::linear("x").range([1.0, f64::NAN, 3.0, f64::INFINITY]);
         assert!(range.low < 1.0 && range.high > 3.0 && range.high < 3.2, "{range:?}");
         let range = Axis::log("x").range([0.0, -1.0, 1e-3, 10.0]);
@@ -123,7 +124,7 @@ mod tests {
         assert!((range.share(0.1) - 0.5).abs() < 1e-12);
     }
 
-    /// No tick is between two levels, however few there are.
+    /// No tick is between two levels, even if there are only a few levels.
     #[test]
     fn whole_axes_have_whole_ticks() {
         for (low, high) in [(0.0, 1.0), (0.0, 2.0), (0.0, 3.0), (5.0, 5.0), (0.0, 12.0), (1.0, 144.0)] {

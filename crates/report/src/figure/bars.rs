@@ -1,5 +1,5 @@
-//! Estimates by category, as bars or as dots, with their intervals: a row each, so that names lie level however long
-//! they are.
+//! Estimates by category with their intervals, as horizontal bars or as dots. Each category is a row, so that its
+//! name is horizontal, even if it is long.
 
 use super::parts::{self, Sign};
 use crate::axis::number::{self, value};
@@ -10,21 +10,21 @@ use crate::scene::{Anchor, Mark, Scene, clean, font};
 /// Estimates of several groups in several categories.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bars {
-    /// What is shown.
+    /// The title.
     pub title: String,
-    /// A line below the title, such as what the intervals are.
+    /// A line below the title; may say what the intervals are.
     pub subtitle: String,
     /// The axis of the estimates.
     pub axis: Axis,
     /// Names of the groups, such as two methods.
     pub groups: Vec<String>,
-    /// The categories from the top.
+    /// The categories, from top to bottom.
     pub categories: Vec<Category>,
-    /// Dots instead of bars: for values whose distance from zero is not the point.
+    /// Whether dots are drawn instead of bars: for values whose distance from zero does not matter.
     pub dots: bool,
-    /// Upright lines across the plot, with their names: chance, a threshold.
+    /// Vertical lines across the plot, with their names: chance, a threshold.
     pub references: Vec<(f64, String)>,
-    /// Sentences below the plot, such as why an estimate is left empty.
+    /// Sentences below the plot; may say why an estimate is missing.
     pub notes: Vec<String>,
     /// Width of the drawing in pixels.
     pub width: f64,
@@ -35,7 +35,7 @@ pub struct Bars {
 pub struct Category {
     /// Its name.
     pub name: String,
-    /// An estimate for each group; none is left empty.
+    /// An estimate for each group; the place of a `None` is left empty.
     pub estimates: Vec<Option<Estimate>>,
 }
 
@@ -44,40 +44,40 @@ pub struct Category {
 pub struct Estimate {
     /// The value.
     pub value: f64,
-    /// Low and high end.
+    /// The low and the high end of the interval.
     pub interval: Option<(f64, f64)>,
 }
 
 impl Estimate {
-    /// A value alone.
+    /// Creates an estimate without an interval.
     pub fn new(value: f64) -> Self {
         Self { value, interval: None }
     }
 
-    /// A value between `low` and `high`.
+    /// Creates an estimate with an interval from `low` to `high`.
     pub fn within(value: f64, low: f64, high: f64) -> Self {
         Self { value, interval: Some((low, high)) }
     }
 
-    fn told(&self) -> String {
+    fn text(&self) -> String {
         let interval =
             self.interval.map_or_else(String::new, |(low, high)| format!(" [{}, {}]", value(low), value(high)));
         format!("{}{interval}", value(self.value))
     }
 }
 
-/// Estimates that a note names at most.
+/// Most estimates that a note names.
 const NAMED: usize = 6;
 
-/// Height of a bar, and room between categories.
+/// Height of a bar, and space between categories, in pixels.
 const BAR: f64 = 16.0;
 const BETWEEN: f64 = 10.0;
-/// Most lines of a category's name, and their height.
+/// Most lines of a category's name, and the height of a line.
 const NAME_LINES: usize = 3;
 const NAME_LINE: f64 = 15.0;
 
 impl Bars {
-    /// A plot without categories yet.
+    /// Creates a plot without categories.
     pub fn new(title: impl Into<String>, axis: Axis) -> Self {
         Self {
             title: title.into(),
@@ -92,7 +92,7 @@ impl Bars {
         }
     }
 
-    /// Estimates that can be shown, of a category, with the index of their group.
+    /// Returns the estimates of a category that the axis can show, with the indices of their groups.
     fn shown<'a>(&'a self, category: &'a Category) -> impl Iterator<Item = (usize, &'a Estimate)> {
         let estimates = category.estimates.iter().enumerate();
         estimates.filter_map(|(g, e)| e.as_ref().map(|e| (g, e))).filter(|(_, e)| self.axis.shows(e.value))
@@ -108,7 +108,7 @@ impl Bars {
         if self.dots { range } else { range.with_zero() }
     }
 
-    /// The drawing.
+    /// Draws the plot.
     pub(crate) fn scene(&self) -> Scene {
         let mut scene = Scene::new(self.width, 0.0);
         let (count, groups) = (self.categories.len(), self.groups.join(", "));
@@ -117,7 +117,7 @@ impl Bars {
         let names: Vec<&str> = self.groups.iter().map(String::as_str).collect();
         let sign = if self.dots { Sign::Point } else { Sign::Bar };
         let top = parts::legend(&mut scene, top, &names, &[sign]);
-        // Names of references have a line of their own above the plot.
+        // Names of references need a line of their own above the plot.
         let top = top + if self.references.is_empty() { 4.0 } else { 18.0 };
         let most = self.width * 0.4;
         let wrapped = |c: &Category| font::wrap(&clean(&c.name), 12.0, false, most, NAME_LINES);
@@ -150,7 +150,8 @@ impl Bars {
         scene
     }
 
-    /// A note that names the estimates which the axis cannot show: those without a value, or beyond a logarithm.
+    /// Returns a note that names the estimates that the axis cannot show: those without a value, and those that have
+    /// no logarithm. Without such estimates, there is no note.
     fn absent(&self) -> Vec<String> {
         let of = |c: &Category| -> Vec<(String, bool)> {
             let present = c.estimates.iter().enumerate().filter_map(|(g, e)| e.as_ref().map(|e| (g, e)));
@@ -169,14 +170,14 @@ impl Bars {
         }
     }
 
-    /// An estimate by its category and, where there are several, its group.
+    /// Returns the name of an estimate: its category and, if there are several groups, its group.
     fn named(&self, category: &Category, group: usize) -> String {
         let groups = self.groups.get(group).filter(|_| self.groups.len() > 1);
         let what = [Some(&category.name), groups].into_iter().flatten().map(|text| clean(text));
         what.collect::<Vec<_>>().join(", ")
     }
 
-    /// How many bars a category has room for.
+    /// Returns the number of bars for which each category has room.
     fn lanes(&self) -> usize {
         let most = self.categories.iter().map(|c| c.estimates.len()).max().unwrap_or(0);
         most.max(self.groups.len()).max(1)
@@ -220,30 +221,30 @@ impl Bars {
         estimate: &Estimate,
     ) {
         let x = across.x(estimate.value);
-        let told = format!("{}: {}", self.named(category, group), estimate.told());
+        let hover = format!("{}: {}", self.named(category, group), estimate.text());
         if !self.dots {
             let from = across.x(if across.range.log { across.range.low } else { 0.0 });
             let size = [from.min(x), middle - BAR / 2.0 + 1.0, (x - from).abs(), BAR - 2.0];
-            scene.add(Mark::rect("bar", size).fill(Paint::Series(group)).hover(told.clone()));
+            scene.add(Mark::rect("bar", size).fill(Paint::Series(group)).hover(hover.clone()));
         }
         if let Some((low, high)) = estimate.interval.filter(|i| self.axis.shows(i.0) && self.axis.shows(i.1)) {
             let paint = if self.dots { Paint::Series(group) } else { Paint::Ink };
             let (low, high) = (across.x(low), across.x(high));
             let width = if self.dots { 2.0 } else { 1.5 };
             let mark = Mark::line("interval", (low, middle), (high, middle));
-            scene.add(mark.stroke(paint, width).hover(told.clone()));
+            scene.add(mark.stroke(paint, width).hover(hover.clone()));
             for end in [low, high] {
                 let mark = Mark::line("interval", (end, middle - 3.5), (end, middle + 3.5));
                 scene.add(mark.stroke(paint, width));
             }
         }
         if self.dots {
-            scene.add(parts::symbol("point", group, x, middle, 5.0).hover(told));
+            scene.add(parts::symbol("point", group, x, middle, 5.0).hover(hover));
         }
     }
 }
 
-/// The level axis of the plot, in pixels.
+/// The horizontal axis of the plot, in pixels.
 struct Across {
     left: f64,
     width: f64,

@@ -1,4 +1,4 @@
-//! Rows by columns of values as coloured cells: levels by tokens.
+//! Heatmaps: values over rows and columns, such as levels and tokens, as coloured cells.
 
 use super::parts;
 use crate::axis::number::{minus, power, value};
@@ -6,18 +6,18 @@ use crate::colour::{Map, Paint};
 use crate::figure::scale_bar;
 use crate::scene::{Anchor, Mark, Scene, clean, font, label, token};
 
-/// Values over rows and columns. The first row is at the bottom, as level 0 is.
+/// Values over rows and columns, as coloured cells. The first row, such as level 0, is at the bottom.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Heatmap {
-    /// What is shown.
+    /// The title.
     pub title: String,
     /// A line below the title; may be empty.
     pub subtitle: String,
-    /// Names of rows from the bottom up: `h0`, `h1`, ...
+    /// Names of the rows from the bottom up: `h0`, `h1`, ...
     pub rows: Vec<String>,
-    /// Names of columns from the left.
+    /// Names of the columns from the left.
     pub columns: Vec<String>,
-    /// Columns are tokens: spaces in their names are made visible, and their positions are shown.
+    /// Whether columns are tokens: spaces in their names are made visible, and their positions are shown.
     pub tokens: bool,
     /// The values `[rows, columns]`, row-major. NaN is drawn as no value.
     pub values: Vec<f32>,
@@ -25,31 +25,32 @@ pub struct Heatmap {
     pub map: Map,
     /// Name of the colour scale, with the unit.
     pub unit: String,
-    /// Magnitude at the end of the colour scale, for maps that are to be compared; without it the largest there is.
+    /// Magnitude at the end of the colour scale, for maps that are to be compared; `None` takes the largest of the
+    /// values.
     pub limit: Option<f32>,
-    /// Cells with an outline: (row, column).
+    /// Cells with an outline, as (row, column).
     pub marked: Vec<(usize, usize)>,
     /// What the outline means, for the legend.
     pub marked_as: String,
-    /// Numbers are printed in cells where all of them fit.
+    /// Whether numbers are printed in the cells, provided that all of them fit.
     pub numbers: bool,
-    /// Width in pixels that the drawing is to have at most; it is wider where cells would be too narrow.
+    /// Largest width of the drawing in pixels. The drawing is wider if cells would be too narrow otherwise.
     pub width: f64,
 }
 
-/// Widest drawing, unless another is asked for, and the narrowest and widest cell.
+/// Default of the largest width of a drawing, and the smallest and largest width of a cell, in pixels.
 const WIDTH: f64 = 880.0;
 const CELL: (f64, f64) = (13.0, 46.0);
-/// Size of numbers in cells, and of labels.
+/// Font sizes of numbers in cells and of labels.
 const NUMBER: f64 = 11.0;
 const LABEL: f64 = 12.0;
-/// Widest label of a column or row; longer ones are cut, and whole under the pointer.
+/// Largest width of the label of a column or row. Longer labels are truncated; hover texts of cells show them in full.
 const LONGEST: f64 = 92.0;
-/// Most cells that have a text for the pointer: with more, a page would be slow.
-const TOLD: usize = 20_000;
+/// Most cells that have hover texts: with more, a page would be slow.
+const MOST_HOVERS: usize = 20_000;
 
 impl Heatmap {
-    /// A heatmap of values `[rows, columns]` whose columns are tokens.
+    /// Creates a heatmap of values `[rows, columns]` whose columns are tokens.
     pub fn new(title: impl Into<String>, rows: Vec<String>, columns: Vec<String>, values: Vec<f32>) -> Self {
         Self {
             title: title.into(),
@@ -72,12 +73,12 @@ impl Heatmap {
         self.values.get(row * self.columns.len() + column).copied().unwrap_or(f32::NAN)
     }
 
-    /// The values at both ends of the colour scale.
+    /// Returns the values at both ends of the colour scale.
     fn ends(&self) -> (f64, f64) {
         let finite = self.values.iter().copied().filter(|v| v.is_finite()).map(f64::from);
         let (least, most) = finite.fold((0.0, 0.0), |(a, b): (f64, f64), v| (a.min(v), b.max(v)));
         let most = self.limit.map_or(most.max(-least), f64::from);
-        // All zeros have a scale too.
+        // Values that are all zero need a scale too.
         let most = if most > 0.0 { most } else { 1.0 };
         match self.map {
             Map::Diverging => (-most, most),
@@ -85,7 +86,7 @@ impl Heatmap {
         }
     }
 
-    /// Step of the colour map.
+    /// Returns the step of the colour map for a value.
     fn step(&self, value: f32) -> u8 {
         let (low, high) = self.ends();
         self.map.step(match self.map {
@@ -94,7 +95,7 @@ impl Heatmap {
         })
     }
 
-    /// The drawing.
+    /// Draws the heatmap.
     pub(crate) fn scene(&self) -> Scene {
         let plan = Layout::of(self);
         let mut scene = Scene::new(plan.width(), 0.0);
@@ -107,9 +108,9 @@ impl Heatmap {
         let bottom = top + plan.cell.1 * self.rows.len() as f64;
         self.positions(&mut scene, &plan, bottom + 6.0);
         self.column_names(&mut scene, &plan, bottom + 6.0 + plan.positions());
-        let told = self.rows.len() * self.columns.len() <= TOLD;
-        let quiet = format!("more than {TOLD} cells: values are in the result file, not under the pointer");
-        let notes = if told { Vec::new() } else { vec![quiet] };
+        let hovers = self.rows.len() * self.columns.len() <= MOST_HOVERS;
+        let note = format!("more than {MOST_HOVERS} cells: values are in the result file, not under the pointer");
+        let notes = if hovers { Vec::new() } else { vec![note] };
         scene.height = parts::notes(&mut scene, bottom + 6.0 + plan.positions() + plan.below, &notes);
         scene
     }
@@ -125,7 +126,7 @@ impl Heatmap {
         format!("Heatmap: {}. {rows} rows by {columns} columns, {range}.", self.title)
     }
 
-    /// What the outline means and whether there are cells without a value, for the legend.
+    /// Returns the content of the legend: what the outline means, and whether there are cells without a value.
     fn key(&self) -> scale_bar::Key<'_> {
         scale_bar::Key {
             outline: (!self.marked.is_empty()).then_some(self.marked_as.as_str()),
@@ -134,7 +135,7 @@ impl Heatmap {
     }
 
     fn cells(&self, scene: &mut Scene, plan: &Layout, top: f64) {
-        let told = self.rows.len() * self.columns.len() <= TOLD;
+        let hovers = self.rows.len() * self.columns.len() <= MOST_HOVERS;
         let mut voids = Vec::new();
         for row in (0..self.rows.len()).rev() {
             for column in 0..self.columns.len() {
@@ -147,7 +148,7 @@ impl Heatmap {
                 };
                 let class = if value.is_nan() { "cell none" } else { "cell" };
                 let mut mark = Mark::rect(class, [x, y, width, height]).fill(paint);
-                if told {
+                if hovers {
                     let name = match self.tokens {
                         true => token(column, &self.columns[column]),
                         false => clean(&self.columns[column]),
@@ -160,7 +161,7 @@ impl Heatmap {
                 } else if plan.numbers {
                     let text = plan.number(value);
                     let number = Mark::text("number", x + width / 2.0, y + height / 2.0 + 4.0, text);
-                    // What is exactly zero, such as what no cause reaches, stands back.
+                    // Exact zeros, such as places that a source cannot reach, are less conspicuous.
                     let zero = value == 0.0;
                     let paint = if zero { Paint::Muted } else { Paint::OnCell(self.map, self.step(value)) };
                     scene.add(number.size(NUMBER).anchor(Anchor::Middle).fill(paint));
@@ -183,7 +184,7 @@ impl Heatmap {
     }
 
     fn row_names(&self, scene: &mut Scene, plan: &Layout, top: f64) {
-        // Rows that are thinner than a line of text have a name each few.
+        // If rows are thinner than a line of text, only every few rows have a name.
         let every = (13.0 / plan.cell.1).ceil() as usize;
         for (row, name) in self.rows.iter().enumerate().filter(|(row, _)| row % every == 0) {
             let y = plan.corner(self.rows.len(), top, row, 0).1 + plan.cell.1 / 2.0 + 3.5;
@@ -193,9 +194,9 @@ impl Heatmap {
         }
     }
 
-    /// Positions of tokens, where there is room for them.
+    /// Draws the positions of tokens, if there is room for them.
     fn positions(&self, scene: &mut Scene, plan: &Layout, top: f64) {
-        let Some(every) = plan.counted else { return };
+        let Some(every) = plan.position_every else { return };
         for column in (0..self.columns.len()).step_by(every) {
             let mark = Mark::text("position", plan.middle(column), top + 9.0, column.to_string()).size(NUMBER);
             scene.add(mark.fill(Paint::Muted).anchor(Anchor::Middle));
@@ -203,7 +204,7 @@ impl Heatmap {
     }
 
     fn column_names(&self, scene: &mut Scene, plan: &Layout, top: f64) {
-        for (column, name) in plan.names.iter().enumerate().filter(|(column, _)| column % plan.every == 0) {
+        for (column, name) in plan.names.iter().enumerate().filter(|(column, _)| column % plan.name_every == 0) {
             let x = plan.middle(column);
             let mark = |dx: f64, dy: f64| Mark::text("column", x + dx, top + dy, name.clone()).size(LABEL);
             let mark = match plan.turn {
@@ -216,25 +217,25 @@ impl Heatmap {
     }
 }
 
-fn number(value_: f32) -> String {
-    value(value_.into())
+fn number(x: f32) -> String {
+    value(x.into())
 }
 
-/// Sizes that follow from how many cells there are and how long their names are.
+/// Sizes that depend on the number of cells and on the lengths of their names.
 struct Layout {
-    /// Where cells begin.
+    /// Left end of the cells.
     left: f64,
     /// Width and height of a cell with its gap.
     cell: (f64, f64),
     gap: f64,
     columns: usize,
     names: Vec<String>,
-    /// Degrees by which names of columns are turned.
+    /// Degrees by which names of columns are rotated.
     turn: f64,
-    /// One of how many columns is named.
-    every: usize,
-    /// One of how many columns has its position below it; none has where columns are no tokens.
-    counted: Option<usize>,
+    /// Distance between named columns: 1 if all are named.
+    name_every: usize,
+    /// Distance between columns with their position below; `None` if no column has one.
+    position_every: Option<usize>,
     /// Height of the names of columns.
     below: f64,
     numbers: bool,
@@ -267,8 +268,8 @@ impl Layout {
             columns,
             names,
             turn: 0.0,
-            every: 1,
-            counted: None,
+            name_every: 1,
+            position_every: None,
             below: 18.0,
             numbers: false,
             power: 0,
@@ -276,24 +277,25 @@ impl Layout {
         };
         plan.turn_names(longest);
         if map.tokens {
-            plan.count_columns();
+            plan.fit_positions();
         }
         plan.fit_numbers(map);
         plan
     }
 
-    /// Names lie level where they fit, else they are turned, and where even that is too close only each few is there.
+    /// Chooses the direction of column names: horizontal if they fit, else rotated. If even rotated names are too
+    /// close, only every few columns have a name.
     fn turn_names(&mut self, longest: f64) {
         if longest + 6.0 <= self.cell.0 {
             return;
         }
         let slant = self.cell.0 >= 19.0;
         self.turn = if slant { -45.0 } else { -90.0 };
-        self.every = (12.5 / self.cell.0).ceil().max(1.0) as usize;
+        self.name_every = (12.5 / self.cell.0).ceil().max(1.0) as usize;
         let part = f64::to_radians(self.turn).sin().abs();
         self.below = longest * part + 14.0;
         if slant {
-            // A turned name reaches left below the row names.
+            // A slanted name extends to the left, below the row names.
             let reach =
                 |(i, name): (usize, &String)| font::width(name, LABEL, false) * part - (i as f64 + 0.5) * self.cell.0;
             let reach = self.names.iter().enumerate().map(reach).fold(0.0, f64::max);
@@ -301,24 +303,24 @@ impl Layout {
         }
     }
 
-    /// Each position is shown where the widest fits, else each few.
-    fn count_columns(&mut self) {
+    /// Chooses which positions are shown: all if the widest fits, else every second, fifth, tenth, ...
+    fn fit_positions(&mut self) {
         let widest = font::width(&(self.columns - 1).to_string(), NUMBER, false) + 4.0;
         let steps = [1, 2, 5, 10, 20, 50, 100];
-        self.counted = steps.into_iter().find(|&step| widest <= self.cell.0 * step as f64);
+        self.position_every = steps.into_iter().find(|&step| widest <= self.cell.0 * step as f64);
     }
 
-    /// Height of the positions.
+    /// Returns the height of the line of positions.
     fn positions(&self) -> f64 {
-        if self.counted.is_some() { 14.0 } else { 0.0 }
+        if self.position_every.is_some() { 14.0 } else { 0.0 }
     }
 
-    /// Numbers are printed if the widest fits.
+    /// Chooses the power of ten and the decimals of numbers, and prints numbers only if the widest fits.
     fn fit_numbers(&mut self, map: &Heatmap) {
         let finite = || map.values.iter().copied().filter(|v| v.is_finite());
         let (low, high) = map.ends();
         self.power = power(high.max(-low));
-        // Four digits of the largest are enough.
+        // Four digits of the largest number are enough.
         self.decimals = match high.max(-low) / 10f64.powi(self.power) {
             most if most < 99.5 => 2,
             most if most < 999.5 => 1,
@@ -333,22 +335,22 @@ impl Layout {
             return "0".to_owned();
         }
         let text = format!("{:.*}", self.decimals, f64::from(value) / 10f64.powi(self.power));
-        // A small number below zero is rounded to zero, not to one with a sign.
+        // A negative number that is rounded to zero has no sign.
         minus(if text.contains(|c| ('1'..='9').contains(&c)) { &text } else { text.trim_start_matches('-') })
     }
 
-    /// Middle of a column.
+    /// Returns the horizontal middle of a column.
     fn middle(&self, column: usize) -> f64 {
         self.left + (column as f64 + 0.5) * self.cell.0 - self.gap / 2.0
     }
 
-    /// Top left of a cell.
+    /// Returns the top left corner of a cell.
     fn corner(&self, rows: usize, top: f64, row: usize, column: usize) -> (f64, f64) {
         (self.left + column as f64 * self.cell.0, top + (rows - 1 - row) as f64 * self.cell.1)
     }
 
     fn width(&self) -> f64 {
-        // Room for the colour scale and a title, however few columns there are.
+        // The colour scale and a title need room even if there are only a few columns.
         (self.left + self.columns as f64 * self.cell.0).max(340.0)
     }
 }

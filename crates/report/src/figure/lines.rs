@@ -50,7 +50,7 @@ pub enum Reference {
 }
 
 /// Most points of a series that have a hover text.
-const TOLD: usize = 400;
+const MOST_HOVERS: usize = 400;
 
 impl Series {
     /// Creates a series without a band.
@@ -149,15 +149,15 @@ impl Lines {
             }
             scene.add(parts::line("series", i, points, !self.markers));
         }
-        let every = series.points.len().div_ceil(TOLD).max(1);
+        let every = series.points.len().div_ceil(MOST_HOVERS).max(1);
         for (p, point) in series.points.iter().enumerate().filter(|(_, point)| self.shows(**point)) {
-            let ((x, y), told) = (at(point), p % every == 0);
+            let ((x, y), hovers) = (at(point), p % every == 0);
             let mark = match self.markers {
                 true => parts::symbol("point", i, x, y, 4.0),
-                false if told => Mark::circle("find", x, y, 6.0),
+                false if hovers => Mark::circle("find", x, y, 6.0),
                 false => continue,
             };
-            scene.add(if told { mark.hover(told_of(series, p)) } else { mark });
+            scene.add(if hovers { mark.hover(hover_text(series, p)) } else { mark });
         }
     }
 
@@ -206,7 +206,7 @@ impl Lines {
     }
 }
 
-fn told_of(series: &Series, p: usize) -> String {
+fn hover_text(series: &Series, p: usize) -> String {
     let (x, y) = series.points[p];
     let band =
         series.band.get(p).map_or_else(String::new, |(low, high)| format!(" [{}, {}]", value(*low), value(*high)));

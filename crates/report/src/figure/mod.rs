@@ -22,7 +22,7 @@ pub use table::{Cell, Table};
 use crate::Result;
 use crate::scene::{self, Scene, Use};
 
-/// Anything that can be shown in a page or written to a file of its own.
+/// A figure of any kind. It can be shown in a page or written to a file of its own.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Figure {
     /// Cells coloured by value.
@@ -33,9 +33,9 @@ pub enum Figure {
     Lines(Lines),
     /// Estimates by category.
     Bars(Bars),
-    /// Numbers.
+    /// Numbers and texts in rows.
     Table(Table),
-    /// Several figures.
+    /// Several figures side by side.
     Grid(Grid),
 }
 

@@ -1,9 +1,9 @@
-//! What figures of all kinds have: a heading above, a legend, notes below.
+//! Parts that several kinds of figures share: headings, legends, notes, lines and symbols.
 
 use crate::colour::{Paint, SERIES};
 use crate::scene::{Mark, Scene, clean, font};
 
-/// Size of titles, and of what stands below them.
+/// Font sizes of titles, subtitles and notes.
 const TITLE: f64 = 14.0;
 const SUBTITLE: f64 = 12.0;
 const NOTE: f64 = 11.0;
@@ -44,7 +44,8 @@ pub(crate) enum Sign {
     Bar,
 }
 
-/// Draws a legend of named series in rows from `top` on; returns where the next part may begin. One series needs none.
+/// Draws a legend of named series in rows from `top` on; returns where the next part may begin. A single series needs
+/// no legend.
 pub(crate) fn legend(scene: &mut Scene, top: f64, names: &[&str], signs: &[Sign]) -> f64 {
     if names.len() < 2 {
         return top;
@@ -70,7 +71,7 @@ pub(crate) fn legend(scene: &mut Scene, top: f64, names: &[&str], signs: &[Sign]
     y + 27.0
 }
 
-/// Draws the entry of points beyond the axes, if there are some; returns where the next part may begin.
+/// Draws the legend of points beyond the axes, if there are any; returns where the next part may begin.
 pub(crate) fn outside(scene: &mut Scene, top: f64, count: usize) -> f64 {
     if count == 0 {
         return top;
@@ -81,7 +82,8 @@ pub(crate) fn outside(scene: &mut Scene, top: f64, count: usize) -> f64 {
     top + 27.0
 }
 
-/// A point of series `i` beyond the axes: an arrow head with its tip at a place of the edge, in the direction of the point.
+/// Returns an arrow head for a point of series `i` beyond the axes. Its tip is at (x, y) on the edge, and it points
+/// in the direction (dx, dy) of the point.
 pub(crate) fn arrow(class: &'static str, i: usize, (x, y): (f64, f64), (dx, dy): (f64, f64)) -> Mark {
     let long = f64::hypot(dx, dy).max(f64::MIN_POSITIVE);
     let (dx, dy) = (9.0 * dx / long, 9.0 * dy / long);
@@ -89,7 +91,7 @@ pub(crate) fn arrow(class: &'static str, i: usize, (x, y): (f64, f64), (dx, dy):
     Mark::polygon(class, &[(x, y), corner(1.0), corner(-1.0)]).fill(Paint::Series(i))
 }
 
-/// A line of series `i`; where lines have no symbols, they differ by their dashes.
+/// Returns a line of series `i`. Lines without symbols are `dashed`, so that they differ by their dashes.
 pub(crate) fn line(class: &'static str, i: usize, at: Vec<(f64, f64)>, dashed: bool) -> Mark {
     use crate::scene::Step;
     let dashes = [None, Some([7.0, 3.0]), Some([2.0, 2.5]), Some([11.0, 3.0])];
@@ -99,14 +101,14 @@ pub(crate) fn line(class: &'static str, i: usize, at: Vec<(f64, f64)>, dashed: b
     line.dash(if dashed { dashes[i % dashes.len()] } else { None })
 }
 
-/// The symbol of series `i` at (x, y): colour and shape both tell series apart.
+/// Returns the symbol of series `i` at (x, y). Series differ in both colour and shape.
 pub(crate) fn symbol(class: &'static str, i: usize, x: f64, y: f64, radius: f64) -> Mark {
-    // Areas are about those of the circle.
+    // The scales make all areas about equal to that of the circle.
     let around = |corners: &[(f64, f64)], scale: f64| {
         let r = radius * scale;
         Mark::polygon(class, &corners.iter().map(|(dx, dy)| (x + r * dx, y + r * dy)).collect::<Vec<_>>())
     };
-    // When colours begin again, shapes are one on.
+    // Each time the colours repeat, the shapes are shifted by one.
     let mark = match (i + i / SERIES) % SERIES {
         0 => Mark::circle(class, x, y, radius),
         1 => around(&[(-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0)], 0.88),

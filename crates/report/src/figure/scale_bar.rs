@@ -5,19 +5,19 @@ use crate::axis::ticks;
 use crate::colour::{LAST, Map, Paint};
 use crate::scene::{Anchor, Mark, Scene, Step, clean, font};
 
-/// What else is explained beside the scale.
+/// The content of the legend beside the scale.
 pub(crate) struct Key<'a> {
-    /// Meaning of an outlined cell.
+    /// Meaning of outlined cells, if there are any.
     pub(crate) outline: Option<&'a str>,
-    /// There are cells without a value.
+    /// Whether there are cells without a value.
     pub(crate) void: bool,
 }
 
-/// Length and height of the bar.
+/// Length and height of the bar, in pixels.
 const LENGTH: f64 = 180.0;
 const HEIGHT: f64 = 10.0;
 
-/// Draws the scale from `top` on, with the `name` of what is coloured; returns where the next part may begin.
+/// Draws the scale from `top` on, with the `name` of the coloured quantity; returns where the next part may begin.
 pub(crate) fn draw(
     scene: &mut Scene,
     top: f64,
@@ -26,7 +26,7 @@ pub(crate) fn draw(
     key: &Key<'_>,
 ) -> f64 {
     let (found, power) = ticks::linear((low, high), 4, false);
-    // The power of ten is that of the numbers in cells too.
+    // Numbers in cells are divided by the same power of ten.
     let name = match (power, name) {
         (0, name) => clean(name),
         (power, "") => format!("×{}", power_of_ten(power)),
@@ -41,7 +41,7 @@ pub(crate) fn draw(
     let part = LENGTH / (f64::from(LAST) + 1.0);
     for step in 0..=LAST {
         let x = f64::from(step) * part;
-        // Each reaches under the next, so that no seams show.
+        // Each step extends under the next, so that no seams are visible.
         let width = if step == LAST { part } else { part + 1.0 };
         scene.add(Mark::rect("scale", [x, y, width, HEIGHT]).fill(Paint::Cell(map, step)));
     }
@@ -59,7 +59,7 @@ pub(crate) fn draw(
     y + HEIGHT + 26.0
 }
 
-/// Small cells with their meaning, right of the bar.
+/// Draws small cells with their meaning, to the right of the bar.
 fn draw_key(scene: &mut Scene, y: f64, key: &Key<'_>) {
     let mut x = LENGTH + 28.0;
     let outline = key.outline.map(|text| (text, false));
@@ -79,7 +79,7 @@ fn draw_key(scene: &mut Scene, y: f64, key: &Key<'_>) {
     }
 }
 
-/// The stroke through a cell without a value.
+/// Returns the stroke through a cell without a value.
 pub(crate) fn slash([x, y, width, height]: [f64; 4]) -> [Step; 2] {
     let (x, y, half) = (x + width / 2.0, y + height / 2.0, 0.25 * width.min(height));
     [Step::Move(x - half, y + half), Step::Line(x + half, y - half)]

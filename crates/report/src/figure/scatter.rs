@@ -1,4 +1,4 @@
-//! Points: predictions against what happened.
+//! Scatter plots, such as of actual against predicted values.
 
 use resolvent_field::stats;
 
@@ -11,23 +11,24 @@ use crate::scene::{Mark, Scene, clean};
 /// Points with two values each.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scatter {
-    /// What is shown.
+    /// The title.
     pub title: String,
-    /// A line below the title, such as the correlation.
+    /// A line below the title, such as the correlations.
     pub subtitle: String,
-    /// The level axis.
+    /// The horizontal axis.
     pub x: Axis,
-    /// The upright axis.
+    /// The vertical axis.
     pub y: Axis,
-    /// Names of groups. Each has a colour and a shape.
+    /// Names of the groups. Each group has a colour and a shape.
     pub groups: Vec<String>,
     /// The points.
     pub points: Vec<Point>,
-    /// The line y = x is drawn, on axes of one kind.
+    /// Whether the line y = x is drawn. It is drawn only if both axes are linear or both are logarithmic.
     pub identity: bool,
-    /// Both axes have one range, if they are of one kind, and the plot is a square.
+    /// Whether both axes have the same range and the plot is a square. This too needs two linear or two logarithmic
+    /// axes.
     pub equal: bool,
-    /// Sentences below the plot, such as which points are left out.
+    /// Sentences below the plot; may say which points are left out.
     pub notes: Vec<String>,
     /// Width of the drawing in pixels.
     pub width: f64,
@@ -36,23 +37,23 @@ pub struct Scatter {
 /// A point of a [`Scatter`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Point {
-    /// Along the level axis.
+    /// Value on the horizontal axis.
     pub x: f64,
-    /// Along the upright axis.
+    /// Value on the vertical axis.
     pub y: f64,
     /// Index of its group.
     pub group: usize,
-    /// What it is: `h4, " Mary"`.
+    /// Its name: `h4, " Mary"`.
     pub label: String,
 }
 
 /// Most points that are drawn.
 pub(crate) const MOST: usize = 4000;
-/// Points beyond the axes that are named below the plot.
+/// Most points beyond the axes that are named below the plot.
 const NAMED: usize = 3;
 
 impl Scatter {
-    /// A scatter plot of one group, without points yet.
+    /// Creates a scatter plot of one group, without points.
     pub fn new(title: impl Into<String>, x: Axis, y: Axis) -> Self {
         Self {
             title: title.into(),
@@ -68,7 +69,8 @@ impl Scatter {
         }
     }
 
-    /// Actual values against predicted ones: equal axes, the line on which a prediction holds, and correlations as subtitle.
+    /// Makes this a plot of actual against predicted values: equal axes, the line of exact predictions, and
+    /// correlations as subtitle.
     #[must_use]
     pub fn prediction(mut self) -> Self {
         (self.identity, self.equal) = (true, true);
@@ -76,7 +78,7 @@ impl Scatter {
         self
     }
 
-    /// The correlations of all points that have both values: `Pearson 0.93, Spearman 0.91, n = 126`.
+    /// Returns the correlations of all points whose values are both finite: `Pearson 0.93, Spearman 0.91, n = 126`.
     pub fn correlations(&self) -> String {
         let (x, y): (Vec<f64>, Vec<f64>) =
             self.points.iter().filter(|p| p.x.is_finite() && p.y.is_finite()).map(|p| (p.x, p.y)).unzip();
@@ -85,7 +87,7 @@ impl Scatter {
         format!("Pearson {}, Spearman {}, n = {}", shown(pearson), shown(spearman), x.len())
     }
 
-    /// The drawing.
+    /// Draws the plot.
     pub(crate) fn scene(&self) -> Scene {
         let mut scene = Scene::new(self.width, 0.0);
         let shown: Vec<&Point> = self.points.iter().filter(|p| self.x.shows(p.x) && self.y.shows(p.y)).collect();
@@ -93,7 +95,7 @@ impl Scatter {
         let top = parts::heading(&mut scene, &self.title, &self.subtitle);
         let names: Vec<&str> = self.groups.iter().map(String::as_str).collect();
         let top = parts::legend(&mut scene, top, &names, &[Sign::Point]);
-        // Where one axis is straight and the other is not, they have no range in common and y = x is no line.
+        // A linear and a logarithmic axis cannot share a range, and y = x is not straight between them.
         let alike = self.x.log == self.y.log;
         let equal = self.equal && alike;
         let (x, y) = self.ranges(&shown, equal);
@@ -112,23 +114,23 @@ impl Scatter {
             }
         }
         let drawn = thin(inside.len(), MOST - outside.len(), |i| (inside[i].x, inside[i].y));
-        // Many points hide each other less when they are small and let each other shine through.
+        // If there are many points, they are small and translucent, so that they hide each other less.
         let (radius, opacity) = if drawn.len() > 600 { (2.5, 0.6) } else { (4.0, 0.85) };
         for &i in &drawn {
             let point = inside[i];
             let mark = parts::symbol("point", point.group, frame.x(point.x), frame.y(point.y), radius);
-            scene.add(mark.opacity(opacity).hover(self.told(point)));
+            scene.add(mark.opacity(opacity).hover(self.hover_text(point)));
         }
         for point in &outside {
             let (end, from) = ([x.nearest(point.x), y.nearest(point.y)], [point.x, point.y]);
-            // Which way the point lies from the place at the edge; pixels count downwards.
-            let way = |i: usize| if from[i] == end[i] { 0.0 } else { (from[i] - end[i]).signum() };
-            let mark = parts::arrow("outside", point.group, (frame.x(end[0]), frame.y(end[1])), (way(0), -way(1)));
-            scene.add(mark.hover(self.told(point)));
+            // Where the point lies from its place at the edge. Pixels count downwards, so the second sign is reversed.
+            let side = |i: usize| if from[i] == end[i] { 0.0 } else { (from[i] - end[i]).signum() };
+            let mark = parts::arrow("outside", point.group, (frame.x(end[0]), frame.y(end[1])), (side(0), -side(1)));
+            scene.add(mark.hover(self.hover_text(point)));
         }
         let mut notes = self.notes.clone();
         if !outside.is_empty() {
-            let named = outside.iter().take(NAMED).map(|p| self.told(p)).collect::<Vec<_>>().join("; ");
+            let named = outside.iter().take(NAMED).map(|p| self.hover_text(p)).collect::<Vec<_>>().join("; ");
             let more = if outside.len() > NAMED { ", ..." } else { "" };
             notes.push(format!("beyond the axes: {named}{more}"));
         }
@@ -144,8 +146,8 @@ impl Scatter {
         scene
     }
 
-    /// Ranges of both axes; `equal` ones are one range. Few points that lie far from all others do not flatten those: they
-    /// are outside.
+    /// Returns the ranges of both axes; `equal` axes have the same range. A few points far from all others lie
+    /// outside the ranges, so that they do not compress the others.
     fn ranges(&self, shown: &[&Point], equal: bool) -> (Range, Range) {
         let (x, y): (Vec<f64>, Vec<f64>) = shown.iter().map(|p| (p.x, p.y)).unzip();
         let range = |axis: &Axis, values: &[f64]| match Inner::of(axis, values, shown.len()) {
@@ -160,7 +162,7 @@ impl Scatter {
         (Range { whole: self.x.whole, ..common }, Range { whole: self.y.whole, ..common })
     }
 
-    fn told(&self, point: &Point) -> String {
+    fn hover_text(&self, point: &Point) -> String {
         let group = self.groups.get(point.group).filter(|_| self.groups.len() > 1);
         let what = [Some(&point.label), group].into_iter().flatten().filter(|text| !text.is_empty());
         let what = what.map(|text| clean(text)).collect::<Vec<_>>().join(", ");
@@ -169,8 +171,10 @@ impl Scatter {
     }
 }
 
-/// Which of `count` points are drawn when at most `most` may be: those with the extreme values, and of the rest an even
-/// choice that depends on nothing but the numbers of the points and does not follow their order.
+/// Returns the indices of the points to draw if at most `most` of `count` points may be drawn.
+///
+/// They include the points with extreme values. The rest is an even choice, which depends only on the indices of the
+/// points and does not follow their order.
 fn thin(count: usize, most: usize, at: impl Fn(usize) -> (f64, f64)) -> Vec<usize> {
     let mut all: Vec<usize> = (0..count).collect();
     if count <= most {
@@ -187,7 +191,7 @@ fn thin(count: usize, most: usize, at: impl Fn(usize) -> (f64, f64)) -> Vec<usiz
     all
 }
 
-/// The finaliser of SplitMix64 (Steele, Lea and Flood 2014): numbers in a row become numbers without a pattern.
+/// Maps consecutive numbers to numbers without a pattern: the finaliser of SplitMix64 (Steele, Lea and Flood 2014).
 fn mixed(i: u64) -> u64 {
     let x = i.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -214,7 +218,7 @@ mod tests {
         for side in [|p: (f64, f64)| p.0, |p: (f64, f64)| p.1] {
             assert_eq!(extremes(&drawn, side), extremes(&all, side));
         }
-        // Even: each tenth of the points has about a tenth of the choice.
+        // The choice is even: each tenth of the points contributes about a tenth of it.
         for tenth in 0..10 {
             let part = drawn.iter().filter(|&&i| i / 1000 == tenth).count();
             assert!((30..=75).contains(&part), "{tenth}: {part}");

@@ -1,4 +1,4 @@
-//! Figures as others see them: their SVG, read by an XML parser.
+//! Tests of figures: an XML parser reads their SVG.
 
 use roxmltree::{Document, Node};
 
@@ -8,7 +8,7 @@ fn texts(names: &[&str]) -> Vec<String> {
     names.iter().map(|&n| n.to_owned()).collect()
 }
 
-/// Elements with a class.
+/// Returns the elements with a class.
 fn of_class<'a>(svg: &'a Document<'_>, class: &str) -> Vec<Node<'a, 'a>> {
     let has = |n: &Node<'_, '_>| n.attribute("class").is_some_and(|c| c.split(' ').any(|c| c == class));
     svg.descendants().filter(has).collect()
@@ -75,7 +75,7 @@ fn colours_of_a_diverging_map_are_centred_at_zero() {
     assert!(r > b, "above is red");
 }
 
-/// Two maps under one limit have one scale.
+/// Two maps with the same limit have the same scale.
 #[test]
 fn a_limit_is_the_end_of_the_scale() {
     let mut limited = map();
@@ -96,9 +96,9 @@ fn marked_cells_have_an_outline_and_places_outside_do_not() {
     assert!(written(&of_class(&svg, "legend")).contains(&"source".to_owned()));
 }
 
-/// Spaces are marked in tokens alone: other names are as they are, and have no positions.
+/// Spaces are made visible in tokens only. Other names do not change, and have no positions.
 #[test]
-fn names_that_are_no_tokens_have_no_marks() {
+fn spaces_are_marked_in_tokens_only() {
     let mut other = map();
     other.rows = texts(&["n = 4", "n = all"]);
     other.columns = texts(&["k = 1", "k = 2", "k = all"]);
@@ -111,7 +111,7 @@ fn names_that_are_no_tokens_have_no_marks() {
     assert!(of_class(&svg, "cell").iter().any(|c| hover(c) == "n = 4, k = 2: -3.21"));
 }
 
-/// Positions never touch, however many tokens there are.
+/// Positions never touch, even if there are many tokens.
 #[test]
 fn positions_do_not_overlap() {
     for count in [1, 12, 60, 150, 500] {
@@ -128,7 +128,7 @@ fn positions_do_not_overlap() {
     }
 }
 
-/// Names of columns never lie over each other, however many there are.
+/// Names of columns never overlap, even if there are many columns.
 #[test]
 fn names_of_columns_do_not_overlap() {
     for count in [1, 5, 14, 30, 60, 150, 500] {
@@ -152,7 +152,7 @@ fn names_of_columns_do_not_overlap() {
 }
 
 #[test]
-fn values_without_shape_are_drawn_too() {
+fn values_of_any_shape_are_drawn() {
     for (rows, columns, values) in
         [(0, 0, vec![]), (2, 2, vec![0.0; 4]), (2, 2, vec![1.0]), (1, 2, vec![f32::INFINITY, 1.0])]
     {
@@ -193,7 +193,7 @@ fn a_scatter_shows_points_groups_and_correlations() {
     assert!(of_class(&svg, "note").is_empty());
 }
 
-/// One point far from all others does not flatten those: it is at the edge, and the legend and a note say so.
+/// One point far from all others does not compress them. It is drawn at the edge, and the legend and a note say so.
 #[test]
 fn an_outlier_is_drawn_at_the_edge() {
     let mut plot = scatter(40);
@@ -213,12 +213,12 @@ fn an_outlier_is_drawn_at_the_edge() {
     assert_eq!(outside.iter().map(hover).collect::<Vec<_>>(), ["far, b: (0.5, 90)"]);
     assert_eq!(written(&of_class(&svg, "legend")), ["a", "b", "1 point beyond the axes, drawn at the edge"]);
     assert_eq!(written(&of_class(&svg, "note")), ["beyond the axes: far, b: (0.5, 90)"]);
-    // Statistics are of all points.
+    // Statistics include the outlier.
     assert!(plot.prediction().subtitle.ends_with("n = 41"));
 }
 
 #[test]
-fn many_points_are_thinned_and_it_is_said() {
+fn a_note_says_how_many_of_many_points_are_drawn() {
     let mut plot = scatter(9000);
     plot.points[5].y = f64::NAN;
     let svg = Figure::from(plot).svg();
@@ -275,7 +275,7 @@ fn bars_have_lengths_and_dots_have_intervals() {
     let svg = Document::parse(&svg).expect("is XML");
     assert_eq!(written(&of_class(&svg, "note")).last().map(String::as_str), Some("left out: c"));
     assert_eq!(of_class(&svg, "point").len(), 3);
-    // A line and two ends each.
+    // Each of the two intervals has a line and two ends.
     assert_eq!(of_class(&svg, "interval").len(), 6);
 }
 
@@ -295,21 +295,21 @@ fn long_names_of_categories_are_wrapped() {
     let lines = written(&rows);
     assert_eq!(lines[..lines.len() - 1].join(" "), name);
     assert!(lines.len() > 2 && lines.iter().all(|l| !l.contains('…')), "{lines:?}");
-    // Lines lie under each other, and none over the next category.
+    // No line overlaps the next line, nor the next category.
     for pair in rows.windows(2) {
         assert!(number(&pair[1], "y") - number(&pair[0], "y") >= 14.0);
     }
 }
 
 #[test]
-fn a_grid_holds_its_figures_side_by_side() {
+fn a_grid_draws_its_figures_side_by_side() {
     let figures = vec![Figure::from(scatter(10)), scatter(20).into(), map().into()];
     let svg = Figure::from(Grid::new("all", figures)).svg();
     let svg = Document::parse(&svg).expect("is XML");
     assert_eq!(of_class(&svg, "point").len(), 30);
     assert_eq!(of_class(&svg, "cell").len(), 6);
     assert_eq!(written(&of_class(&svg, "title")).len(), 4);
-    // The margin, and three figures within: two in a row.
+    // One group is the margin, and three are the figures within it: two in the first row, one in the second.
     let places: Vec<&str> = of_class(&svg, "figure").iter().filter_map(|g| g.attribute("transform")).collect();
     assert_eq!(places.len(), 4);
     let y = |place: &str| place.split(' ').nth(1).map(str::to_owned);
@@ -317,7 +317,7 @@ fn a_grid_holds_its_figures_side_by_side() {
     assert_ne!(y(places[1]), y(places[3]));
 }
 
-/// Figures of nothing, and of numbers at the ends of what there is, are drawn like others.
+/// Figures without numbers, and figures of the smallest and largest numbers, are drawn like others.
 #[test]
 fn any_numbers_are_drawn() {
     let ends = [0.0, -0.0, 1e-320, 1e-30, 1e30, -1e299, f64::MAX, f64::MIN, f64::INFINITY, f64::NAN];
@@ -347,9 +347,9 @@ fn any_numbers_are_drawn() {
     }
 }
 
-/// What the smallest text is, at the size at which it is drawn.
+/// The smallest text is at least 11 pixels high.
 #[test]
-fn nothing_is_written_too_small_to_read() {
+fn no_text_is_too_small_to_read() {
     let table = Table::new("t", &["a"]).row([1.0.into()]);
     for figure in [Figure::from(map()), scatter(10).into(), table.into()] {
         let svg = figure.svg();

@@ -30,11 +30,11 @@ pub(super) fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
     drawn.chain(geometry(result)).chain(directions(result)).collect()
 }
 
-/// Energy, its distance from the source and how it is spread, level by level.
+/// Draws the energy, its distance from the source, and its spread, level by level.
 fn geometry(result: &Labelled) -> Option<Figure> {
     let of = |name: &str| result.array(name).map_or(&[][..], |a| &a.data);
     let energy = of("energy");
-    // Levels below the source have no energy, and no geometry.
+    // Levels below the source have no energy, and therefore no geometry.
     let reached: Vec<usize> = (0..energy.len()).filter(|&l| energy[l] > 0.0).collect();
     let (first, last) = (*reached.first()?, *reached.last()?);
     let series = |name: &str, legend: &str| {
@@ -60,7 +60,7 @@ fn geometry(result: &Labelled) -> Option<Figure> {
     Some(Grid::new("Geometry of propagation", figures).into())
 }
 
-/// Shares of a level's energy by distance, up to the largest distance that has some.
+/// Draws the shares of each level's energy by distance, up to the largest distance that has energy.
 fn by_distance(result: &Labelled, first: usize, last: usize) -> Option<Heatmap> {
     let (array, energy) = (result.array("by_distance")?, &result.array("energy")?.data);
     let tokens = array.axes.last()?.1;
@@ -75,7 +75,7 @@ fn by_distance(result: &Labelled, first: usize, last: usize) -> Option<Heatmap> 
     Some(map)
 }
 
-/// Lengths of the responses to random directions, and how unlike they are.
+/// Draws the lengths of the responses to random directions, and how much they differ.
 fn directions(result: &Labelled) -> Vec<Figure> {
     let (Some(gain), Some(anisotropy)) = (result.array("gain"), result.array("anisotropy")) else {
         return Vec::new();

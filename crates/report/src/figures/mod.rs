@@ -1,4 +1,6 @@
-//! The figures of each analysis, from its labelled result. One analysis a file; a new one adds its line to [`figures`].
+//! The figures of each analysis, drawn from its labelled result.
+//!
+//! Each analysis has a file. A new analysis also needs a line in [`figures`].
 
 mod green;
 mod invert;
@@ -20,7 +22,7 @@ use crate::rows::names;
 use crate::scene::token;
 use crate::{Figure, Heatmap, Map};
 
-/// The figures of a result; `labels` are the texts of its tokens. None for an analysis that has no figures.
+/// Returns the figures of a result; `labels` are the texts of its tokens. Some analyses have no figures.
 pub fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
     match fact(result, "analysis") {
         "run" => run::figures(result, labels),
@@ -36,18 +38,19 @@ pub fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
     }
 }
 
-/// A fact of the metadata; empty if it is not there.
+/// Returns an entry of the metadata; empty if it is missing.
 fn fact<'a>(result: &'a Labelled, key: &str) -> &'a str {
     result.metadata.get(key).map_or("", String::as_str)
 }
 
-/// The only number of an array such as `value [1]`.
+/// Returns the only element of an array such as `value [1]`.
 fn number(result: &Labelled, name: &str) -> Option<f64> {
     result.array(name).and_then(|a| a.data.first()).map(|&x| f64::from(x))
 }
 
-/// The observable as it was typed, where the caller has noted it as `observable_text`; else a plain J. It is no part of
-/// result files, which are the same however a token was written.
+/// Returns the observable as it was typed, if the caller has noted it as `observable_text`; else `J`.
+///
+/// Result files do not contain this text, because they do not depend on the notation of a token.
 fn observable(result: &Labelled) -> String {
     match fact(result, "observable_text") {
         "" => "J".to_owned(),
@@ -55,12 +58,12 @@ fn observable(result: &Labelled) -> String {
     }
 }
 
-/// A place of the field with its token: `h3, 9 " Mary"`.
+/// Returns the name of a place of the field, with its token: `h3, 9 " Mary"`.
 fn place(level: usize, at: usize, labels: &[String]) -> String {
     format!("h{level}, {}", labels.get(at).map_or_else(|| at.to_string(), |text| token(at, text)))
 }
 
-/// A heatmap of an array over levels, blocks or heads, and tokens.
+/// Returns a heatmap of an array over levels, blocks or heads, and tokens; `None` for other axes.
 fn heatmap(title: impl Into<String>, array: &Array, labels: &[String], map: Map) -> Option<Heatmap> {
     let rows = names(&array.axes)?;
     let tokens = array.axes.last()?.1;

@@ -1,5 +1,5 @@
-//! `patch`: what each place carries, what first order says it does, and one against the other, for each kind of site; and
-//! predictors side by side.
+//! `patch`: for each kind of site, maps of actual effects and of first-order predictions, and a plot of one against
+//! the other; then predictors side by side.
 
 use resolvent_field::{Array, Labelled, SiteKind};
 
@@ -8,27 +8,27 @@ use crate::rows::names;
 use crate::scene::token;
 use crate::{Axis, Figure, Grid, Heatmap, Map, Point, Scatter, strongest_heads};
 
-/// Rows of the table of heads.
+/// Most rows of the table of heads.
 const HEADS: usize = 16;
-/// Maps with more rows are drawn side by side, without numbers: those are in the table.
+/// Maps with more rows than this are narrow, so that they fit side by side. They have no numbers: the table has these.
 const ROWS: usize = 20;
-/// Width of such a map.
+/// Width of a narrow map, in pixels.
 const NARROW: f64 = 460.0;
 
 pub(super) fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
-    // In the order in which the kinds were asked for.
-    let asked = |array: &Array| SiteKind::ALL.into_iter().find(|kind| kind.arrays()[0] == array.name);
-    let kinds: Vec<SiteKind> = result.arrays.iter().filter_map(asked).collect();
+    // Arrays are in the order in which the kinds were requested.
+    let kind_of = |array: &Array| SiteKind::ALL.into_iter().find(|kind| kind.arrays()[0] == array.name);
+    let kinds: Vec<SiteKind> = result.arrays.iter().filter_map(kind_of).collect();
     let mut sweeps: Vec<Vec<Figure>> = kinds.iter().map(|kind| of_kind(result, labels, *kind)).collect();
     let sweeps = match &mut sweeps[..] {
         [only] => std::mem::take(only),
-        // What belongs together begins a row.
+        // The figures of each kind begin a row of their own.
         _ => sweeps.into_iter().map(|figures| Grid::new("", figures).into()).collect(),
     };
     sweeps.into_iter().chain(predictors::figures(result, &kinds)).collect()
 }
 
-/// Both maps and the scatter of a kind, and of heads the strongest patches.
+/// Returns both maps and the scatter plot of a kind and, for heads, the table of the strongest patches.
 fn of_kind(result: &Labelled, labels: &[String], kind: SiteKind) -> Vec<Figure> {
     let [Some(effect), Some(first_order)] = kind.arrays().map(|name| result.array(name)) else {
         return Vec::new();
@@ -38,7 +38,7 @@ fn of_kind(result: &Labelled, labels: &[String], kind: SiteKind) -> Vec<Figure> 
         _ => String::new(),
     };
     let of = if kind == SiteKind::Resid { String::new() } else { format!(", {kind}") };
-    // One scale for both, so that they can be compared by their colours.
+    // Both maps share one scale, so that their colours can be compared.
     let both = effect.data.iter().chain(&first_order.data);
     let limit = both.map(|x| x.abs()).filter(|x| x.is_finite()).fold(0.0, f32::max);
     let map = |title: &str, array: &Array, unit: &str| {
@@ -59,7 +59,7 @@ fn of_kind(result: &Labelled, labels: &[String], kind: SiteKind) -> Vec<Figure> 
     let heads = strongest_heads(&title, effect, first_order, labels, HEADS).map(Figure::from);
     let mut scatter = scatter([effect, first_order], labels, result.number("noise_floor").unwrap_or(0.0));
     scatter.title = format!("Predicted and actual effects{of}");
-    // The statistics of the result: one count of pairs, in the text and here.
+    // The subtitle repeats the statistics of the result, so that the text and the plot count the same pairs.
     if let Some(text) = result.metadata.get(&format!("agreement.{kind}")) {
         scatter.subtitle = text.split(", ").take(3).collect::<Vec<_>>().join(", ");
     }
@@ -67,13 +67,15 @@ fn of_kind(result: &Labelled, labels: &[String], kind: SiteKind) -> Vec<Figure> 
     maps.chain([scatter.into()]).chain(heads).collect()
 }
 
-/// Why effect and prediction may both be exactly zero.
+/// The reason why effect and prediction may both be exactly zero.
 const NO_PATH: &str = "with equal values in both prompts or without a path to J";
 
-/// Predicted against actual effects of the places at which the two runs differ. Values below the noise floor are at 0, as
-/// in the statistics: see [`stats::Pairs::above`].
+/// Draws predicted against actual effects of the places at which the two runs differ.
+///
+/// Values of at most the noise floor are drawn at 0, as the statistics count them: see
+/// [`resolvent_field::stats::Pairs::above`].
 fn scatter([effect, first_order]: [&Array; 2], labels: &[String], floor: f64) -> Scatter {
-    let known = |x: f32| if f64::from(x).abs() <= floor { 0.0 } else { f64::from(x) };
+    let above_floor = |x: f32| if f64::from(x).abs() <= floor { 0.0 } else { f64::from(x) };
     let tokens = effect.axes.last().map_or(1, |a| a.1.max(1));
     let rows = names(&effect.axes).unwrap_or_default();
     let (layers, letter) = match effect.axes.first() {
@@ -83,14 +85,15 @@ fn scatter([effect, first_order]: [&Array; 2], labels: &[String], floor: f64) ->
     };
     let heads = (rows.len() / layers.max(1)).max(1);
     let pairs = effect.data.iter().zip(&first_order.data).enumerate();
-    // Where both are exactly zero there was nothing to patch: such points would only sit in the middle and be counted.
+    // If both are exactly zero, there was nothing to patch. Such points would all lie at the origin and raise the
+    // count.
     let pairs = pairs.filter(|(_, (e, f))| **e != 0.0 || **f != 0.0);
     let points = pairs.map(|(i, (&effect, &predicted))| {
         let (row, at) = (i / tokens, i % tokens);
         let place = labels.get(at).map_or_else(|| at.to_string(), |text| token(at, text));
         Point {
-            x: known(predicted),
-            y: known(effect),
+            x: above_floor(predicted),
+            y: above_floor(effect),
             group: row / heads * BANDS / layers.max(1),
             label: format!("{}, {place}", rows.get(row).map_or("", String::as_str)),
         }
@@ -106,9 +109,10 @@ fn scatter([effect, first_order]: [&Array; 2], labels: &[String], floor: f64) ->
     scatter.prediction()
 }
 
-/// Levels, or blocks, are coloured by thirds.
+/// Number of colours of levels or blocks: one for each third of the depth.
 const BANDS: usize = 3;
 
+/// Returns the names of the thirds of the depth: `h0 to h2`, ...
 pub(super) fn bands(letter: &str, layers: usize) -> Vec<String> {
     let band = |b: usize| {
         let of = |l: &usize| l * BANDS / layers.max(1) == b;

@@ -1,4 +1,4 @@
-//! Predictors of patch effects side by side: how well each does, and what it costs beside the patches themselves.
+//! Predictors of patch effects side by side: their accuracy, and their costs compared with the patches themselves.
 
 use resolvent_field::{Labelled, Predictor, SiteKind, stats};
 
@@ -11,7 +11,7 @@ type Measure = (&'static str, fn(stats::Agreement) -> f64);
 const PANELS: [Measure; 2] =
     [("relative error", |a| a.error), ("Pearson correlation with actual effects", |a| a.pearson)];
 
-/// The panels and the costs, where predictors were asked for.
+/// Returns the panels and the table of costs, if predictors were requested.
 pub(super) fn figures(result: &Labelled, kinds: &[SiteKind]) -> Vec<Figure> {
     if fact(result, "predictors").is_empty() {
         return Vec::new();
@@ -21,7 +21,7 @@ pub(super) fn figures(result: &Labelled, kinds: &[SiteKind]) -> Vec<Figure> {
     panels.chain([costs(result, (kinds, &predictors)).into()]).collect()
 }
 
-/// How well each predictor does at each kind of site.
+/// Draws a measure of the accuracy of each predictor at each kind of site.
 fn panel(result: &Labelled, (kinds, predictors): (&[SiteKind], &[&str]), (axis, measure): Measure) -> Bars {
     let floor = result.number("noise_floor").unwrap_or(0.0);
     let mut bars = Bars::new("Predictors side by side", Axis::linear(axis));
@@ -41,7 +41,8 @@ fn panel(result: &Labelled, (kinds, predictors): (&[SiteKind], &[&str]), (axis, 
     bars
 }
 
-/// Operations of each predictor and of the patches themselves, over those of a forward pass.
+/// Returns a table of the operations of each predictor and of the patches themselves, divided by those of a forward
+/// pass.
 fn costs(result: &Labelled, (kinds, predictors): (&[SiteKind], &[&str])) -> Table {
     let names: Vec<String> = predictors.iter().map(|p| p.replace('_', " ")).collect();
     let columns: Vec<&str> = ["sites", "all patches run"].into_iter().chain(names.iter().map(String::as_str)).collect();
@@ -53,7 +54,7 @@ fn costs(result: &Labelled, (kinds, predictors): (&[SiteKind], &[&str])) -> Tabl
     kinds.iter().fold(Table::new("Costs, in forward passes", &columns), row)
 }
 
-/// Why a predictor is left out at some kinds, in a sentence.
+/// Returns a sentence that says at which kinds a predictor is left out, and why; `None` if it is left out at none.
 pub(crate) fn zeros(name: &str, kinds: &[SiteKind]) -> Option<String> {
     let each = kinds.iter().filter_map(|kind| Some((kind.name(), zero_by_construction(name, *kind)?)));
     let (names, reasons): (Vec<&str>, Vec<&str>) = each.unzip();
@@ -65,17 +66,18 @@ pub(crate) fn zeros(name: &str, kinds: &[SiteKind]) -> Option<String> {
     ))
 }
 
-/// Why a predictor, by its name, is zero at a kind.
+/// Returns the reason why a predictor, given by its name, is zero at a kind; `None` if it is not.
 pub(crate) fn zero_by_construction(predictor: &str, kind: SiteKind) -> Option<&'static str> {
     predictor.parse::<Predictor>().ok()?.zero_at(kind)
 }
 
-/// Predicted beside actual effects, to the noise floor; places at which both are exactly zero are left out.
+/// Pairs predicted with actual effects. Values of at most the noise floor count as 0, and places at which both are
+/// exactly zero are left out.
 fn pairs(predicted: &[f32], actual: &[f32], floor: f64) -> stats::Pairs {
     stats::Pairs::above(predicted, actual, floor)
 }
 
-/// The numbers of an array of a kind.
+/// Returns the elements of the array `name` of a kind; empty if the result lacks it.
 fn of_kind<'a>(result: &'a Labelled, name: &str, kind: SiteKind) -> &'a [f32] {
     let suffix = kind.arrays()[0].strip_prefix("effect").unwrap_or("");
     result.array(&format!("{name}{suffix}")).map_or(&[][..], |a| &a.data)

@@ -39,7 +39,7 @@ pub(super) fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
     figures
 }
 
-/// Radii as a map, where sources are at more than one place of the field.
+/// Draws the radii as a map; `None` if there are fewer than three sources or no tokens.
 fn map(result: &Labelled, labels: &[String], (sites, radii): (&[f32], &[f32])) -> Option<Heatmap> {
     let levels = sites.iter().step_by(2).fold(0.0f32, |m, l| m.max(*l)) as usize + 1;
     if radii.len() < 3 || labels.is_empty() {

@@ -1,4 +1,4 @@
-//! `sensitivity`: where J can be moved, and how far along a direction.
+//! `sensitivity`: norms of the sensitivity field, and its projections on a direction.
 
 use resolvent_field::Labelled;
 

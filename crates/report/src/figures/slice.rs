@@ -1,4 +1,4 @@
-//! `slice`: how strong blocks are, and how many directions they have.
+//! `slice`: singular values of the strongest blocks, and effective ranks of all blocks.
 
 use resolvent_field::Labelled;
 

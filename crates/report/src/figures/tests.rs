@@ -1,4 +1,4 @@
-//! Which figures each analysis has, and what is in them.
+//! Tests of the figures of each analysis, and of their contents.
 
 use resolvent_field::Labelled;
 
@@ -39,7 +39,7 @@ fn sensitivity_has_its_norm_and_says_what_j_is() {
 }
 
 #[test]
-fn patch_has_both_maps_on_one_scale_and_a_scatter_of_what_differs() {
+fn patch_has_both_maps_on_one_scale_and_a_scatter_of_differing_places() {
     let result = result("patch")
         .with("effect", &MAP, vec![0.0, 2.0, 0.0, 0.0, 1.0, -1.5])
         .with("first_order", &MAP, vec![0.0, -4.0, 0.0, 0.0, 0.0, -1.0])
@@ -78,19 +78,20 @@ fn predictors_of_a_patch_are_shown_side_by_side() {
     assert_eq!(bars.groups, ["first order", "curvature"]);
     let [category] = &bars.categories[..] else { panic!("{bars:?}") };
     assert_eq!(category.name, "resid");
-    // Costs have a table of their own, with that of the patches themselves.
+    // The table of costs also has the cost of the patches themselves.
     assert_eq!(costs.columns, ["sites", "all patches run", "first order", "curvature"]);
     assert_eq!(costs.rows, [["resid".into(), 12.5f32.into(), 2.0f32.into(), 40.4f32.into()]]);
     let values: Vec<f64> = category.estimates.iter().flatten().map(|e| e.value).collect();
     assert!((values[0] + 1.0).abs() < 1e-9 && (values[1] - 1.0).abs() < 1e-9, "{values:?}");
-    // Before the correlations, the errors: predictions that are twice as large, with the wrong sign, are off by three.
+    // The errors come before the correlations. Predictions of twice the size and the wrong sign have a relative error
+    // of 3.
     let values: Vec<f64> = errors.categories[0].estimates.iter().flatten().map(|e| e.value).collect();
     assert!((values[0] - 3.0).abs() < 1e-6 && values[1] < 1e-6, "{values:?}");
 }
 
 const HEADS: [(&str, usize); 3] = [("block", 2), ("head", 2), ("token", 3)];
 
-/// Heads have maps with a row each, a scatter and a table; kinds come in the order of the result.
+/// Heads have maps with a row for each head, a scatter plot and a table. Kinds are in the order of the result.
 #[test]
 fn heads_of_a_patch_are_drawn() {
     let mut effect = vec![0.0; 12];
@@ -102,7 +103,7 @@ fn heads_of_a_patch_are_drawn() {
         .with("first_order.attn_out", &[HEADS[0], HEADS[2]], vec![1.0; 6])
         .note("agreement.z", "n 12, Pearson 0.100, Spearman 0.200, same sign 50.0 %, slope 1.0");
     let figures = figures(&result, &labels());
-    // Several kinds have a grid each.
+    // If there are several kinds, each has a grid.
     let [Figure::Grid(heads), Figure::Grid(blocks)] = &figures[..] else { panic!("{figures:?}") };
     let [Figure::Heatmap(map), Figure::Heatmap(_), Figure::Scatter(scatter), Figure::Table(table)] = &heads.figures[..]
     else {
@@ -110,7 +111,7 @@ fn heads_of_a_patch_are_drawn() {
     };
     assert_eq!((map.title.as_str(), map.limit), ("Patch effect, z", Some(3.0)));
     assert_eq!(map.rows, ["L0H0", "L0H1", "L1H0", "L1H1"]);
-    // The text of the result and the plot have one count of pairs.
+    // The plot repeats the statistics in the text of the result.
     assert_eq!(scatter.subtitle, "n 12, Pearson 0.100, Spearman 0.200");
     assert!(scatter.points.iter().any(|p| p.label == "L1H1, 2 \" to\"" && p.y == -3.0));
     assert_eq!(table.rows[0][..2], [1_usize.into(), 1_usize.into()]);
@@ -120,7 +121,7 @@ fn heads_of_a_patch_are_drawn() {
     assert_eq!((map.title.as_str(), &map.rows[1]), ("Patch effect, attn_out", &"L1".to_owned()));
 }
 
-/// The panel has the statistics of the text: effects below the noise floor are ties, and have no correlation.
+/// The panel has the same statistics as the text: effects below the noise floor are ties, and have no correlation.
 #[test]
 fn predictors_are_compared_to_the_noise_floor() {
     let noise: Vec<f32> = (0..6).map(|i| 1e-7 * (i as f32 - 2.5)).collect();
@@ -139,7 +140,7 @@ fn predictors_are_compared_to_the_noise_floor() {
     assert!(correlation(&result.note("noise_floor", "1e-6")).is_nan());
 }
 
-/// What a predictor cannot see is named, and counts in no statistic.
+/// A note names the kinds at which a predictor is zero by construction, and no statistic counts them.
 #[test]
 fn zeros_by_construction_are_named() {
     let result = result("patch")
@@ -158,7 +159,7 @@ fn zeros_by_construction_are_named() {
     }
 }
 
-/// Controls are drawn on the scale of what they control.
+/// Controls are drawn on the same scale as the fractions that they control.
 #[test]
 fn transfer_has_one_scale() {
     let result = result("transfer").with("fraction", &MAP, vec![1.0; 6]).with("random", &MAP, vec![1e-5; 6]).with(
@@ -227,7 +228,7 @@ fn green_marks_the_source() {
 }
 
 #[test]
-fn other_results_have_none() {
+fn other_results_have_no_figures() {
     assert!(figures(&result("atlas"), &labels()).is_empty());
     assert!(figures(&result("patch"), &labels()).is_empty(), "arrays are missing");
     let odd = result("sensitivity").with("norm", &[("site", 6)], vec![0.0; 6]);

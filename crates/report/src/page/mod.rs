@@ -1,5 +1,6 @@
-//! One HTML document with everything in it: figures, tables, verdicts, where the numbers come from. It needs no network, no
-//! script and no font beside itself.
+//! Pages: self-contained HTML documents with figures, tables, verdicts, and the origins of the numbers.
+//!
+//! A page needs no network, and no script or font outside the document.
 
 mod render;
 #[cfg(test)]
@@ -12,18 +13,19 @@ use resolvent_field::Labelled;
 
 use crate::{Error, Figure, Result, Table};
 
-/// A page. Texts are plain; a part between backticks is code, a blank line begins a paragraph.
+/// A page. In its texts, a part between backticks is code, and a blank line begins a paragraph. There is no other
+/// markup.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
     /// The heading.
     pub title: String,
-    /// What the page is about and what was found.
+    /// The introduction: what the page is about, and what was found.
     pub lead: String,
-    /// What was asked, and the answers: the table at the top.
+    /// Claims with their verdicts: the table at the top.
     pub statements: Vec<Statement>,
-    /// The body.
+    /// The sections of the body.
     pub sections: Vec<Section>,
-    /// Where the numbers come from: a block for each result.
+    /// Where the numbers come from: an entry for each result.
     pub origins: Vec<Origin>,
     /// The last line.
     pub footer: String,
@@ -32,26 +34,26 @@ pub struct Page {
 /// A statement with its verdict.
 #[derive(Clone, Debug)]
 pub struct Statement {
-    /// What is claimed: a sentence.
+    /// The claim, as a sentence.
     pub claim: String,
-    /// Whether it holds.
+    /// Whether the claim holds.
     pub verdict: Verdict,
-    /// The figure on which the verdict rests: `Pearson 0.93`.
+    /// The figure on which the verdict is based: `Pearson 0.93`.
     pub figure: String,
     /// Its interval or the number of cases: `0.91 to 0.95`.
     pub interval: String,
-    /// Heading of the section that shows it; empty if there is none.
+    /// Heading of the section with the evidence; empty if there is none.
     pub section: String,
 }
 
-/// What became of a statement.
+/// The verdict on a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It holds.
+    /// The statement holds.
     Holds,
-    /// It holds in part: under conditions that its section gives.
+    /// The statement holds in part, under conditions that its section gives.
     Partly,
-    /// It does not hold.
+    /// The statement does not hold.
     Fails,
     /// The data do not decide.
     Undecided,
@@ -62,7 +64,7 @@ pub enum Verdict {
 pub struct Section {
     /// The heading.
     pub heading: String,
-    /// What stands below it.
+    /// The content below the heading.
     pub blocks: Vec<Block>,
 }
 
@@ -73,7 +75,7 @@ pub enum Block {
     Text(String),
     /// A figure with its caption.
     Figure(Figure, String),
-    /// What is shown when asked for, under a summary of one line: paragraphs and figures.
+    /// Paragraphs and figures under a summary of one line. They are hidden until the reader opens them.
     Details(String, Vec<Block>),
 }
 
@@ -89,12 +91,12 @@ pub struct Origin {
 }
 
 impl Page {
-    /// A page without content yet.
+    /// Creates a page without content.
     pub fn new(title: impl Into<String>, lead: impl Into<String>) -> Self {
         Self { title: title.into(), lead: lead.into(), ..Self::default() }
     }
 
-    /// Adds provenance and certificates of a result.
+    /// Adds the provenance and the certificates of a result.
     pub fn origin(&mut self, name: impl Into<String>, result: &Labelled) {
         let facts = result.metadata.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
         let checks = result.certificates.iter();
@@ -102,18 +104,18 @@ impl Page {
         self.origins.push(Origin { name: name.into(), facts, checks });
     }
 
-    /// The document.
+    /// Returns the HTML document.
     ///
     /// # Errors
-    /// A fault of ours in the template.
+    /// The template cannot be rendered, because of a fault in this crate.
     pub fn html(&self) -> Result<String> {
         render::html(self).map_err(|e| Error::Page(format!("{e:#}")))
     }
 
-    /// Checks that a page could be written to `path`, before the work is done.
+    /// Checks that a page can be written to `path`, before the work is done.
     ///
     /// # Errors
-    /// An ending other than `.html`, or a directory that is missing or not writable.
+    /// The ending is not `.html`, or the directory is missing or not writable.
     pub fn check_path(path: &Path) -> Result<()> {
         match path.extension().and_then(|e| e.to_str()) {
             Some("html") => Ok(resolvent_field::check_writable(path)?),
@@ -121,7 +123,7 @@ impl Page {
         }
     }
 
-    /// Writes the document whole.
+    /// Writes the complete document.
     ///
     /// # Errors
     /// As [`Page::check_path`], or a full disk.
@@ -132,7 +134,7 @@ impl Page {
 }
 
 impl Section {
-    /// A section without content yet.
+    /// Creates a section without content.
     pub fn new(heading: impl Into<String>) -> Self {
         Self { heading: heading.into(), blocks: Vec::new() }
     }
@@ -151,7 +153,7 @@ impl Section {
         self
     }
 
-    /// Adds a table that is shown when asked for.
+    /// Adds a table under a summary. The table is hidden until the reader opens it.
     #[must_use]
     pub fn details(mut self, summary: impl Into<String>, table: Table) -> Self {
         self.blocks.push(Block::Details(summary.into(), vec![Block::Figure(table.into(), String::new())]));

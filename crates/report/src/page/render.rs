@@ -1,4 +1,4 @@
-//! From a [`Page`] to HTML: what the template is given, and how it escapes.
+//! Renders a [`Page`] as HTML: the values for the template, and their escaping.
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
@@ -33,24 +33,25 @@ pub(super) fn html(page: &Page) -> Result<String, Error> {
         title => &page.title,
         lead => paragraphs(&page.lead),
         statements => page.statements.iter().map(statement).collect::<Vec<_>>(),
-        // Two sections are found without a list of them.
+        // A page of one or two sections needs no table of contents.
         contents => page.sections.len() > 2,
         sections => sections.collect::<Vec<_>>(),
         origins => page.origins.iter().map(origin).collect::<Vec<_>>(),
         footer => &page.footer,
-        light => ours(variables(Theme::Light)),
-        dark => ours(variables(Theme::Dark)),
-        style => ours(include_str!("page.css")),
-        script => ours(include_str!("page.js")),
+        light => unescaped(variables(Theme::Light)),
+        dark => unescaped(variables(Theme::Dark)),
+        style => unescaped(include_str!("page.css")),
+        script => unescaped(include_str!("page.js")),
     })
 }
 
-/// A text of ours, which is markup and stays as it is.
-fn ours(text: impl Into<String>) -> Value {
+/// Returns a text of this crate as a value that is not escaped, because it is markup.
+fn unescaped(text: impl Into<String>) -> Value {
     Value::from_safe_string(text.into())
 }
 
-/// Every other text is escaped by minijinja; before that, what has no place in a page is spelt out.
+/// Formats a value for minijinja, which escapes texts. First, line ends and tabs become spaces, and hidden characters
+/// are spelt out.
 fn escaped(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
     match value.as_str() {
         Some(text) if !value.is_safe() => {
@@ -60,7 +61,8 @@ fn escaped(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Re
     }
 }
 
-/// Class, sign and words of a verdict: colour alone would not reach everybody.
+/// Returns the class, the sign and the words of a verdict. Colour alone would not suffice, because some readers
+/// cannot distinguish the colours.
 fn verdict(verdict: Verdict) -> (&'static str, &'static str, &'static str) {
     match verdict {
         Verdict::Holds => ("holds", "✓", "holds"),
@@ -79,12 +81,12 @@ fn node(block: &Block) -> Value {
         Block::Text(text) => context! { kind => "text", paragraphs => paragraphs(text) },
         Block::Details(summary, blocks) => context! { kind => "details", summary, nodes => nodes(blocks) },
         Block::Figure(figure, caption) => {
-            // The parts of a grid are set by the page, which knows how wide it is.
+            // The page arranges the parts of a grid, because only the page has a known width.
             let (title, subtitle) = match figure {
                 Figure::Grid(grid) => (grid.title.as_str(), grid.subtitle.as_str()),
                 _ => ("", ""),
             };
-            // A narrow plot leaves room for its caption at its side.
+            // A narrow plot leaves room for a caption at its side.
             let side = matches!(figure, Figure::Scatter(_) | Figure::Lines(_) | Figure::Bars(_));
             let (parts, caption) = (parts(figure), spans(caption));
             context! { kind => "figure", title, subtitle, side, parts, caption }
@@ -92,12 +94,12 @@ fn node(block: &Block) -> Value {
     }
 }
 
-/// The drawings and tables of a figure; a grid within a grid is part of it.
+/// Returns the drawings and tables of a figure, including those of grids within grids.
 fn parts(figure: &Figure) -> Vec<Value> {
     match figure {
         Figure::Grid(grid) => grid.figures.iter().flat_map(parts).collect(),
         Figure::Table(table) => vec![table_part(table)],
-        drawn => vec![context! { kind => "drawing", svg => ours(drawn.element()) }],
+        drawn => vec![context! { kind => "drawing", svg => unescaped(drawn.element()) }],
     }
 }
 

@@ -1,11 +1,11 @@
-//! The page as a browser reads it.
+//! Tests of the HTML of pages.
 
 use super::*;
 use crate::{Axis, Cell, Grid, Heatmap, Lines, Series};
 
 const HOSTILE: &str = "<script>alert(1)</script>\"' onload='x' &amp; \u{202e}\u{0}`";
 
-/// A page with `text` in every place that takes one.
+/// Returns a page with `text` in every place that takes a text.
 fn page(text: &str) -> Page {
     let map = Heatmap::new(text, vec![text.to_owned()], vec![text.to_owned(); 2], vec![1.0, f32::NAN]);
     let mut lines = Lines::new(text, Axis::linear(text), Axis::log(text));
@@ -36,7 +36,7 @@ fn page(text: &str) -> Page {
     page
 }
 
-/// Tags of a document, in their order, texts of style and script left out.
+/// Returns the tags of a document in order, without the contents of style and script elements.
 fn tags(html: &str) -> Vec<String> {
     let mut tags = Vec::new();
     let mut rest = html;
@@ -69,9 +69,9 @@ fn hostile_texts_change_no_tag() {
     assert!(!hostile.chars().any(|c| c == '\u{202e}' || c == '\u{0}'));
 }
 
-/// Each opening tag has its closing one, and ids are ids.
+/// Each opening tag has a closing tag, ids are distinct, and each link has its target.
 #[test]
-fn the_document_is_whole() {
+fn tags_are_closed_and_links_have_targets() {
     let html = page("a `b` c").html().expect("a page");
     for name in ["figure", "svg", "table", "details", "section", "div", "p", "main", "header", "ol", "dl", "tr"] {
         let tags = tags(&html);
@@ -88,9 +88,9 @@ fn the_document_is_whole() {
     assert!(html.starts_with("<!doctype html>") && html.contains("<code>b</code>"), "{}", &html[..200]);
 }
 
-/// From disk, without a network: nothing is named that would have to be fetched.
+/// A page refers to nothing that would have to be fetched, so it can be read from disk without a network.
 #[test]
-fn a_page_needs_nothing_beside_itself() {
+fn a_page_is_self_contained() {
     let html = page("plain").html().expect("a page");
     for outside in ["src=", "@import", "url(", "<link", "fetch(", "https:"] {
         assert!(!html.contains(outside), "{outside}");

@@ -1,7 +1,7 @@
-//! A drawing as data: what all figures are made of, and what both writers, SVG and PNG, read.
+//! Drawings as data: figures create them, and both writers, SVG and PNG, read them.
 //!
-//! The scene is small on purpose. A mark is a shape with paints and, for the pointer, a text; a figure appends marks and
-//! knows nothing of files.
+//! The model of a scene is small on purpose. A mark is a shape with paints and an optional hover text. Figures append
+//! marks, and do not depend on file formats.
 
 pub(crate) mod font;
 mod raster;
@@ -16,30 +16,30 @@ pub(crate) use text::{clean, label, token};
 
 use crate::colour::Paint;
 
-/// Room around a drawing that is a file, in pixels.
+/// Margin around a drawing that is a file, in pixels.
 const MARGIN: f64 = 16.0;
 
-/// A drawing of a size in pixels, the origin at the top left.
+/// A drawing with a size in pixels. Its origin is at the top left.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scene {
     pub(crate) width: f64,
     pub(crate) height: f64,
-    /// What the drawing shows, in words, for who does not see it.
+    /// What the drawing shows, in words, for readers who cannot see it.
     pub(crate) description: String,
     pub(crate) marks: Vec<Mark>,
 }
 
-/// A shape, how it is painted, and what is told of it.
+/// A shape with its paints and its hover text.
 #[derive(Clone, Debug)]
 pub(crate) struct Mark {
-    /// Its kind, as a class of CSS: `cell`, `point`, `tick`.
+    /// Its kind, as a CSS class: `cell`, `point`, `tick`.
     pub(crate) class: &'static str,
     pub(crate) shape: Shape,
     pub(crate) fill: Paint,
     pub(crate) stroke: Option<Stroke>,
     /// 1 is opaque.
     pub(crate) opacity: f64,
-    /// Text for the pointer.
+    /// Text that is shown while the pointer is over the mark.
     pub(crate) hover: Option<String>,
 }
 
@@ -48,7 +48,7 @@ pub(crate) struct Mark {
 pub(crate) struct Stroke {
     pub(crate) paint: Paint,
     pub(crate) width: f64,
-    /// Lengths of dash and gap; none is a whole line.
+    /// Lengths of dash and gap; `None` is a solid line.
     pub(crate) dash: Option<[f64; 2]>,
 }
 
@@ -67,7 +67,7 @@ pub(crate) enum Shape {
     },
     Path(Vec<Step>),
     Text(Text),
-    /// Marks of a drawing within this one, moved.
+    /// Marks of a drawing within this one, moved by (x, y).
     Group {
         x: f64,
         y: f64,
@@ -80,7 +80,7 @@ pub(crate) enum Shape {
 pub(crate) enum Step {
     Move(f64, f64),
     Line(f64, f64),
-    /// Back to the last `Move`.
+    /// A line back to the last `Move`.
     Close,
 }
 
@@ -88,20 +88,20 @@ pub(crate) enum Step {
 #[derive(Clone, Debug)]
 pub(crate) struct Text {
     pub(crate) x: f64,
-    /// Of the baseline.
+    /// Vertical position of the baseline.
     pub(crate) y: f64,
     pub(crate) text: String,
-    /// In pixels.
+    /// Font size in pixels.
     pub(crate) size: f64,
     pub(crate) bold: bool,
     pub(crate) anchor: Anchor,
-    /// Degrees by which it is turned about (x, y), clockwise.
+    /// Clockwise rotation about (x, y), in degrees.
     pub(crate) turn: f64,
-    /// Drawn with a rim of the page's colour, to be read over lines.
+    /// Whether the text has a rim of the page's colour, so that it is readable over lines.
     pub(crate) rim: bool,
 }
 
-/// Which part of a text is at its x.
+/// The part of a text that is at its `x`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Anchor {
     Start,
@@ -118,7 +118,7 @@ impl Scene {
         self.marks.push(mark);
     }
 
-    /// With room around it, as a file needs and a page does not.
+    /// Adds a margin, which a file needs and a page does not.
     pub(crate) fn with_margin(self) -> Self {
         let mut scene = Self::new(self.width + 2.0 * MARGIN, self.height + 2.0 * MARGIN);
         scene.description.clone_from(&self.description);
@@ -126,7 +126,7 @@ impl Scene {
         scene
     }
 
-    /// Puts another scene into this one, its origin at (x, y).
+    /// Puts another scene into this one, with its origin at (x, y).
     pub(crate) fn place(&mut self, x: f64, y: f64, scene: Self) {
         self.add(Mark::new("figure", Shape::Group { x, y, marks: scene.marks }));
     }
@@ -158,7 +158,7 @@ impl Mark {
         Self::path(class, corners.iter().enumerate().map(step).chain([Step::Close]).collect())
     }
 
-    /// A line of text of 12 pixels that starts at (x, y).
+    /// Creates a line of text of 12 pixels that starts at (x, y).
     pub(crate) fn text(class: &'static str, x: f64, y: f64, text: impl Into<String>) -> Self {
         let text =
             Text { x, y, text: text.into(), size: 12.0, bold: false, anchor: Anchor::Start, turn: 0.0, rim: false };
@@ -192,8 +192,8 @@ impl Mark {
         self
     }
 
-    /// Changes a text; other shapes have none.
-    fn written(mut self, change: impl FnOnce(&mut Text)) -> Self {
+    /// Changes the text of the mark; other shapes do not change.
+    fn edit_text(mut self, change: impl FnOnce(&mut Text)) -> Self {
         if let Shape::Text(text) = &mut self.shape {
             change(text);
         }
@@ -201,22 +201,22 @@ impl Mark {
     }
 
     pub(crate) fn size(self, size: f64) -> Self {
-        self.written(|t| t.size = size)
+        self.edit_text(|t| t.size = size)
     }
 
     pub(crate) fn bold(self) -> Self {
-        self.written(|t| t.bold = true)
+        self.edit_text(|t| t.bold = true)
     }
 
     pub(crate) fn anchor(self, anchor: Anchor) -> Self {
-        self.written(|t| t.anchor = anchor)
+        self.edit_text(|t| t.anchor = anchor)
     }
 
     pub(crate) fn turn(self, degrees: f64) -> Self {
-        self.written(|t| t.turn = degrees)
+        self.edit_text(|t| t.turn = degrees)
     }
 
     pub(crate) fn rim(self) -> Self {
-        self.written(|t| t.rim = true)
+        self.edit_text(|t| t.rim = true)
     }
 }

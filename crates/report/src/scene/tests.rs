@@ -1,4 +1,4 @@
-//! The two writers: hostile texts, and equal pictures from both.
+//! Tests of the two writers: both escape hostile texts, and both draw the same picture.
 
 use resvg::tiny_skia::{Pixmap, Transform};
 use resvg::usvg::{Options, Tree};
@@ -7,7 +7,7 @@ use roxmltree::Document;
 use super::*;
 use crate::colour::Map;
 
-/// A scene with every shape and every kind of paint.
+/// Returns a scene with every shape and many kinds of paint.
 fn scene() -> Scene {
     let mut scene = Scene::new(240.0, 160.0);
     scene.description = "all \"shapes\" <and> & paints".to_owned();
@@ -26,7 +26,7 @@ fn scene() -> Scene {
     scene
 }
 
-/// Renders an SVG with an independent renderer, at two pixels for one.
+/// Renders an SVG with an independent renderer, at two pixels per pixel of the SVG.
 fn rendered(svg: &str) -> Pixmap {
     let mut options = Options::default();
     for bytes in [font::REGULAR, font::BOLD] {

@@ -1,18 +1,20 @@
-//! Texts of others: tokens, names of models, prompts. They may hold anything, so what a drawing or a page cannot show, or
-//! what would change how its neighbours are read, is spelt out.
+//! Texts from outside: tokens, names of models, prompts.
+//!
+//! They may contain any character. Characters that a drawing or a page cannot show, or that would change how
+//! neighbouring text is read, are spelt out.
 
-/// Characters that no drawing shows as they are: controls, marks of direction, and what has no width.
+/// Returns whether no drawing shows a character as it is: controls, marks of direction, and characters without width.
 fn hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{fffe}' | '\u{ffff}'
             | '\u{e0000}'..='\u{e007f}')
-        // The last two of each plane are no characters, and XML does without them.
+        // The last two code points of each plane are not characters, and XML should not contain them.
         || (c as u32) & 0xfffe == 0xfffe
 }
 
-/// The text with hidden characters spelt out: `\u{202e}`.
+/// Returns the text with hidden characters spelt out: `\u{202e}`.
 pub(crate) fn clean(text: &str) -> String {
     if !text.chars().any(hidden) {
         return text.to_owned();
@@ -27,20 +29,21 @@ pub(crate) fn clean(text: &str) -> String {
     out
 }
 
-/// A token as a label of an axis: spaces and line ends made visible, on pages and on terminals.
+/// Returns a token as a label of an axis, on pages and on terminals: spaces, tabs and line ends are made visible.
 pub(crate) fn label(token: &str) -> String {
     let seen = token.replace(' ', "·").replace("\r\n", "↵").replace(['\n', '\r'], "↵").replace('\t', "→");
     clean(&seen)
 }
 
-/// A token with its position, within a sentence: `9 " Mary"`, or `9 #1234` where its text is not known.
+/// Returns a token with its position, for a sentence: `9 " Mary"`, or `9 #1234` if its text is not known.
 pub(crate) fn token(position: usize, text: &str) -> String {
     let id = text.strip_prefix('#').is_some_and(|id| !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit()));
     format!("{position} {}", if id { text.to_owned() } else { quoted(text) })
 }
 
-/// A token within a sentence: in quotes, with its spaces as they are. One that is read from the right is isolated from
-/// turning its neighbours round.
+/// Returns a token in quotes, for a sentence; its spaces do not change.
+///
+/// A token that is read from right to left is isolated, so that it does not reverse neighbouring text.
 pub(crate) fn quoted(token: &str) -> String {
     let text = clean(&token.replace('\n', "\\n").replace('\r', "\\r").replace('\t', "\\t"));
     let from_right = |c: char| matches!(c, '\u{590}'..='\u{8ff}' | '\u{fb1d}'..='\u{fdff}' | '\u{fe70}'..='\u{fefc}' | '\u{10800}'..='\u{10fff}' | '\u{1e800}'..='\u{1efff}');

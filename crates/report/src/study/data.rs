@@ -1,4 +1,4 @@
-//! Numbers out of a study's results.
+//! Reads numbers from a study's results.
 
 use resolvent_field::study::Done;
 use resolvent_field::{Labelled, stats};
@@ -15,37 +15,38 @@ impl<'a> Results<'a> {
         Self { done }
     }
 
-    /// The results of an analysis, with the names of their tasks. A step that was left out has no arrays.
+    /// Returns the results of an analysis, with the names of their tasks. Results without arrays are omitted, because
+    /// their steps were left out.
     pub(super) fn of(&self, analysis: &str) -> Vec<(&'a str, &'a Labelled)> {
         let split = |d: &'a Done| (d.name.split_once('.').unwrap_or((&d.name, "")), &d.result);
-        let there = self.done.iter().filter(|d| !d.result.arrays.is_empty());
-        let mine = there.map(split).filter(|((name, _), _)| *name == analysis);
-        mine.map(|((_, task), result)| (task, result)).collect()
+        let present = self.done.iter().filter(|d| !d.result.arrays.is_empty());
+        let of_analysis = present.map(split).filter(|((name, _), _)| *name == analysis);
+        of_analysis.map(|((_, task), result)| (task, result)).collect()
     }
 }
 
-/// The numbers of an array; empty where the result lacks it.
+/// Returns the elements of an array; empty if the result lacks it.
 pub(super) fn array(result: &Labelled, name: &str) -> Vec<f64> {
     result.array(name).map_or_else(Vec::new, |a| a.data.iter().map(|&x| f64::from(x)).collect())
 }
 
-/// A list in the metadata.
+/// Returns a comma-separated list from the metadata; empty if it is missing.
 pub(super) fn list(result: &Labelled, key: &str) -> Vec<String> {
     result.metadata.get(key).map_or_else(Vec::new, |text| text.split(',').map(str::to_owned).collect())
 }
 
-/// The texts of an example's tokens.
+/// Returns the texts of the tokens of a result's example.
 pub(super) fn labels(result: &Labelled) -> Vec<String> {
     result.metadata.get("labels").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
 }
 
-/// Rows of an array `[N, width]`.
+/// Returns the rows of an array `[N, width]`.
 pub(super) fn rows(result: &Labelled, name: &str) -> Vec<Vec<f64>> {
     let width = result.array(name).and_then(|a| a.axes.get(1)).map_or(1, |axis| axis.1.max(1));
     array(result, name).chunks(width).map(<[f64]>::to_vec).collect()
 }
 
-/// A map over level and token as a heatmap.
+/// Returns a heatmap of an array over level and token; `None` for other axes.
 pub(super) fn heatmap(title: &str, result: &Labelled, name: &str, map: Map, unit: &str) -> Option<Heatmap> {
     let array = result.array(name)?;
     let [("level", levels), ("token", _)] = array.axes[..] else { return None };
@@ -55,8 +56,9 @@ pub(super) fn heatmap(title: &str, result: &Labelled, name: &str, map: Map, unit
     Some(drawn)
 }
 
-/// Medians with the middle half as a band, of groups of numbers at places along an axis. Numbers that are not finite are left
-/// out, and with them groups that have no others.
+/// Returns the medians of groups of numbers along an axis, with the middle half of each group as a band.
+///
+/// Numbers that are not finite are left out, and so are groups that have no other numbers.
 pub(crate) fn medians(name: &str, groups: impl IntoIterator<Item = (f64, Vec<f64>)>) -> Series {
     let (mut points, mut band) = (Vec::new(), Vec::new());
     for (x, values) in groups {
@@ -69,7 +71,7 @@ pub(crate) fn medians(name: &str, groups: impl IntoIterator<Item = (f64, Vec<f64
     Series::new(name, points).with_band(band)
 }
 
-/// Means with 95 % intervals over rows, one a place along an axis.
+/// Returns the means over rows, with 95 % intervals. Column `i` of the rows is at `x(i)` on the axis.
 pub(super) fn means(name: &str, rows: &[Vec<f64>], x: impl Fn(usize) -> f64) -> Series {
     let width = rows.iter().map(Vec::len).max().unwrap_or(0);
     let (mut points, mut band) = (Vec::new(), Vec::new());

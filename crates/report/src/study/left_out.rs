@@ -1,4 +1,5 @@
-//! What a study left out: a line in the lead, a line in each section that it concerns, and a section that lists it all.
+//! Reports what a study left out: a line in the lead, a line in each section concerned, and a section with the full
+//! list.
 
 use resolvent_field::study::LeftOut;
 
@@ -6,12 +7,12 @@ use crate::{Block, Cell, Figure, Section, Table};
 
 /// The heading of the section.
 const HEADING: &str = "What was left out";
-/// The most that a section of a statement names.
+/// Most omissions that the section of a statement names.
 const NAMED: usize = 6;
-/// The most that the list shows unasked.
+/// Most omissions in a list that is open from the start.
 const SHOWN: usize = 20;
 
-/// How much was left out, if anything was.
+/// Returns a sentence that says how much was left out; `None` if nothing was.
 pub(super) fn summary(all: &[LeftOut]) -> Option<String> {
     let failed = all.iter().filter(|l| l.failed).count();
     let of = |count: usize, what: &str| (count > 0).then(|| format!("{count} {what}"));
@@ -25,10 +26,10 @@ pub(super) fn summary(all: &[LeftOut]) -> Option<String> {
     (!parts.is_empty()).then(|| format!("{}: see \u{201c}{HEADING}\u{201d}.", parts.join("; ")))
 }
 
-/// What some analyses left out.
+/// Returns a sentence that says what the given analyses left out; `None` if they left out nothing.
 pub(super) fn of_analyses(all: &[LeftOut], analyses: &[&str]) -> Option<String> {
-    let mine = |l: &&LeftOut| l.steps.iter().any(|step| analyses.contains(&step.split('.').next().unwrap_or_default()));
-    let lines: Vec<String> = all.iter().filter(mine).map(ToString::to_string).collect();
+    let here = |l: &&LeftOut| l.steps.iter().any(|step| analyses.contains(&step.split('.').next().unwrap_or_default()));
+    let lines: Vec<String> = all.iter().filter(here).map(ToString::to_string).collect();
     let more = lines.len().saturating_sub(NAMED);
     let mut text = lines.iter().take(NAMED).map(|line| plain(line)).collect::<Vec<_>>().join("; ");
     if more > 0 {
@@ -37,7 +38,7 @@ pub(super) fn of_analyses(all: &[LeftOut], analyses: &[&str]) -> Option<String> 
     (!lines.is_empty()).then(|| format!("Left out here: {text}."))
 }
 
-/// The list, failures first.
+/// Returns the section with the full list, failures first; `None` if nothing was left out.
 pub(super) fn section(all: &[LeftOut]) -> Option<Section> {
     let mut order: Vec<&LeftOut> = all.iter().collect();
     order.sort_by_key(|l| !l.failed);
@@ -61,7 +62,7 @@ pub(super) fn section(all: &[LeftOut]) -> Option<Section> {
     }
 }
 
-/// A line within a paragraph, where a backtick would begin code.
+/// Replaces backticks, which would begin code in a paragraph.
 fn plain(line: &str) -> String {
     line.replace('`', "'")
 }

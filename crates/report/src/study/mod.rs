@@ -1,4 +1,4 @@
-//! The page of a study: statements with verdicts, and a section for each with its figures.
+//! The page of a study: statements with verdicts, and for each statement a section with figures.
 
 mod data;
 mod inverse;
@@ -20,23 +20,23 @@ use crate::{Page, Section, Statement, Verdict};
 use data::Results;
 pub(crate) use data::medians;
 
-/// What a study was of: the parts of the page that its results do not hold.
+/// Describes a study: the parts of its page that the results do not contain.
 #[derive(Clone, Debug, Default)]
 pub struct Studied {
     /// Name of the model.
     pub model: String,
-    /// The model in words: layers, width.
+    /// The size of the model in words: blocks, width, heads.
     pub shape: String,
     /// The tasks, with the number of prompt pairs of each.
     pub tasks: Vec<(String, usize)>,
-    /// The command that makes these results.
+    /// The command that produces these results.
     pub command: String,
     /// What was left out, and why.
     pub left_out: Vec<LeftOut>,
 }
 
 impl Studied {
-    /// What `study` is of; `done` are its results and `command` is what makes them.
+    /// Describes `study`; `done` are its results, and `command` produces them.
     pub fn new(study: &Study<'_>, done: &[Done], command: &str) -> Self {
         let (model, config) = (study.model(), study.model().config());
         Self {
@@ -55,7 +55,7 @@ type Fill = fn(Section, &Results<'_>) -> Section;
 /// A statement's name, the heading of its section, the analyses behind it, and its figures.
 type Part = (&'static str, &'static str, &'static [&'static str], Fill);
 
-/// The page of a study's results.
+/// Returns the page of a study's results.
 pub fn study_page(studied: &Studied, done: &[Done]) -> Page {
     let tasks: Vec<String> = studied.tasks.iter().map(|(name, n)| format!("{name} ({n} pairs)")).collect();
     let mut lead = format!(
@@ -125,7 +125,7 @@ pub fn study_page(studied: &Studied, done: &[Done]) -> Page {
     page
 }
 
-/// A statement's figure with its interval.
+/// Formats a statement's figure with its interval.
 fn value(statement: &study::Statement) -> String {
     let shown = |x: f64| match x.abs() {
         _ if x.is_nan() => "no value".to_owned(),

@@ -1,4 +1,4 @@
-//! Where responses go, and how many directions they have.
+//! Where responses go, and over how many directions they are spread.
 
 use resolvent_field::Labelled;
 
@@ -33,7 +33,7 @@ pub(super) fn section(section: Section, results: &Results<'_>) -> Section {
         )
 }
 
-/// A share or distance by level, of sources in the embedding.
+/// Draws a share or a distance by level, for sources in the embedding.
 fn geometry(all: &[(&str, &Labelled)], title: &str, axis: &str, names: [&str; 2]) -> Lines {
     let mut plot = Lines::new(title, Axis::whole("level"), Axis::linear(axis));
     for (name, legend) in names.into_iter().zip(["displacement", "random directions"]) {

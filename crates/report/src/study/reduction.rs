@@ -1,4 +1,4 @@
-//! Errors of reduced descriptions over sites and ranks.
+//! Errors of reduced descriptions, over numbers of sites and over ranks.
 
 use resolvent_field::Labelled;
 
@@ -10,7 +10,7 @@ pub(super) fn section(section: Section, results: &Results<'_>) -> Section {
     let Some((_, first)) = all.first() else { return section };
     let (counts, ranks) = (array(first, "counts"), array(first, "ranks"));
     let (n, k) = (counts.len(), ranks.len());
-    // Over ranks at a row of sites, and over sites at a column of ranks.
+    // A row has the errors over ranks for one number of sites; a column has those over numbers of sites for one rank.
     let over_ranks = |name: &str, row: usize| -> Vec<Vec<f64>> {
         all.iter().map(|(_, r)| array(r, name)[row * k..(row + 1) * k].to_vec()).collect()
     };

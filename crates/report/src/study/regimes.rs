@@ -22,7 +22,7 @@ pub(super) fn section(section: Section, results: &Results<'_>) -> Section {
                 for (row, _) in
                     rows(result, name).iter().zip(array(result, "direction")).filter(|(_, d)| *d as usize == index)
                 {
-                    // A source that does nothing has no error.
+                    // A source without any effect has no error.
                     row.iter().zip(&mut groups).filter(|(e, _)| **e > 0.0).for_each(|(e, g)| g.1.push(*e));
                 }
             }
@@ -64,7 +64,7 @@ pub(super) fn section(section: Section, results: &Results<'_>) -> Section {
     }
 }
 
-/// Radii from jets against those found by bisection.
+/// Draws radii from jets against radii found by bisection.
 fn by_jet(all: &[(&str, &Labelled)], directions: &[String]) -> Scatter {
     let mut plot = Scatter::new(
         "Radius by jet and by bisection",
@@ -89,7 +89,7 @@ fn by_jet(all: &[(&str, &Labelled)], directions: &[String]) -> Scatter {
     plot
 }
 
-/// Radii of one direction by level.
+/// Returns the radii of one direction, grouped by level.
 fn by_level(all: &[(&str, &Labelled)], direction: usize) -> Vec<(f64, Vec<f64>)> {
     let mut groups: Vec<(f64, Vec<f64>)> = Vec::new();
     for (_, result) in all {
@@ -107,7 +107,7 @@ fn by_level(all: &[(&str, &Labelled)], direction: usize) -> Vec<(f64, Vec<f64>)>
     groups
 }
 
-/// Radii of the first prompt along the displacement.
+/// Draws the radii of the first prompt along the displacement.
 fn example(result: &Labelled) -> Option<Heatmap> {
     let [directions, prompts, levels, tokens, radii] =
         ["direction", "prompt", "level", "token", "radius"].map(|name| array(result, name));

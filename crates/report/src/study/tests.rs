@@ -1,4 +1,4 @@
-//! Pages of studies made by hand: every statement gets its section, and results that are not there leave no trace.
+//! Tests of pages of made-up studies: every statement has its section, and missing results have no figures.
 
 use resolvent_field::Labelled;
 use resolvent_field::study::{Done, LeftOut, statements};
@@ -24,7 +24,7 @@ fn studied() -> Studied {
     }
 }
 
-/// Fractions that are `best` at every level, over three prompts, beside controls of nothing.
+/// Returns transfers of three prompts, whose fractions are `best` at every level and whose controls are zero.
 fn transfers(best: f32) -> Done {
     let axes = [("prompt", 3), ("level", 4)];
     let mut result = Labelled::default()
@@ -83,7 +83,7 @@ fn results_are_drawn_with_their_numbers() {
     let section = page.sections.iter().find(|s| s.heading == "Transfer of answers").expect("a section");
     assert_eq!(figures(section), 2);
     let html = page.html().expect("a page");
-    // The estimate in the statement, the task in the caption, token labels escaped.
+    // The statement has the estimate, the caption has the task, and token labels are escaped.
     assert!(html.contains("0.75 (0.75 to 0.75)"), "the figure of the statement");
     assert!(html.contains("first pair of colours"));
     assert!(html.contains("&lt;i&gt;") && !html.contains("<i>"));
@@ -93,7 +93,7 @@ fn results_are_drawn_with_their_numbers() {
 
 /// What was left out is counted in the lead, named in the section that it concerns, and listed.
 #[test]
-fn what_was_left_out_is_said() {
+fn the_page_says_what_was_left_out() {
     let left_out = |what: &str, failed, steps: &[&str]| LeftOut {
         what: what.to_owned(),
         reason: "J is the same in `both` <prompts>".to_owned(),
@@ -124,7 +124,7 @@ fn what_was_left_out_is_said() {
     assert!(html.contains("task small") && html.contains("&lt;prompts&gt;") && html.contains("pair 7"));
 }
 
-/// Spaces of names that are no tokens are as they are; axes of levels have whole ticks.
+/// Spaces are not marked in names that are not tokens, and axes of levels have whole ticks.
 #[test]
 fn maps_of_other_things_than_tokens_have_no_marks() {
     let table = [("count", 4), ("rank", 4)];
@@ -139,7 +139,7 @@ fn maps_of_other_things_than_tokens_have_no_marks() {
     let page = study_page(&studied(), &[done("reduction.colours", result), transfers(0.5)]);
     let html = page.html().expect("a page");
     assert!(html.contains(">n = 4<") && html.contains(">k = 8<") && !html.contains("n·="));
-    // Levels 0 to 3.
+    // All three plots are over levels 0 to 3.
     let section = page.sections.iter().find(|s| s.heading == "Transfer of answers").expect("a section");
     let lines = section.blocks.iter().filter_map(|block| match block {
         Block::Figure(Figure::Grid(grid), _) => Some(&grid.figures),

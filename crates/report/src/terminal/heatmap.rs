@@ -1,4 +1,4 @@
-//! Heatmaps over layer and token in a terminal, with token labels.
+//! Heatmaps over levels, blocks or heads, and tokens in a terminal, with token labels.
 
 use std::fmt::Write;
 
@@ -13,50 +13,54 @@ use crate::scene::{clean, label};
 pub enum Style {
     /// Background colours: blue below zero, red above.
     Colour,
-    /// Shades of text, for pipes and for terminals without colour.
+    /// Numbers alone, for pipes and for terminals without colour.
     Plain,
 }
 
-/// An array over levels, blocks or heads and tokens as rows of cells, the last one on top.
+/// An array over levels, blocks or heads, and tokens. Each level, block or head is a row of cells; the last row is on
+/// top.
 pub struct Heatmap<'a> {
     title: &'a str,
-    /// Names of all rows from the bottom.
+    /// Names of all rows, from the bottom up.
     names: Vec<String>,
-    /// The rows that are shown, from the bottom.
+    /// The rows that are shown, from the bottom up.
     rows: Vec<usize>,
     tokens: usize,
     values: &'a [f32],
     labels: &'a [String],
 }
 
-/// Widest label that is shown whole.
+/// Largest width of a label in characters; longer labels are truncated.
 const LABEL: usize = 9;
-/// Narrowest cell: a number with two digits.
+/// Smallest width of a cell in characters: room for a number with two digits, such as `-19.10`.
 const CELL: usize = 6;
-/// Narrowest name of a row.
+/// Smallest width of the name of a row, in characters.
 const ROW: usize = 5;
 
 impl<'a> Heatmap<'a> {
-    /// A heatmap of `array`, if its axes are level, block or block and head, and token; `labels` are the tokens' texts.
+    /// Creates a heatmap of `array`; `labels` are the texts of the tokens.
+    ///
+    /// Returns `None` unless the axes are level, block, or block and head, followed by token.
     pub fn new(title: &'a str, array: &'a Array, labels: &'a [String]) -> Option<Self> {
         let names = names(&array.axes)?;
         let (rows, tokens) = ((0..names.len()).collect(), array.axes.last()?.1);
         Some(Self { title, names, rows, tokens, values: &array.data, labels })
     }
 
-    /// Shows only these rows, and says how large the others are.
+    /// Shows only these rows; a note says how large the others are.
     #[must_use]
     pub fn only(mut self, rows: &[usize]) -> Self {
         self.rows = rows.iter().copied().filter(|&row| row < self.names.len()).collect();
         self
     }
 
-    /// The heatmap as text, cut to the last columns that fit `width` characters.
+    /// Returns the heatmap as text, with only the last columns that fit into `width` characters.
     pub fn render(&self, style: Style, width: usize) -> String {
         self.draw(style, width, self.largest())
     }
 
-    /// Heatmaps that are to be compared: their numbers have one unit and their colours one scale.
+    /// Returns as text several heatmaps that are to be compared: their numbers have one unit, and their colours one
+    /// scale.
     pub fn together(maps: &[Self], style: Style, width: usize) -> String {
         let most = maps.iter().map(Self::largest).fold(0.0, f32::max);
         maps.iter().map(|map| map.draw(style, width, most)).collect::<Vec<_>>().join("\n")
@@ -98,7 +102,7 @@ impl<'a> Heatmap<'a> {
         out
     }
 
-    /// What the numbers are multiples of, and what is not shown.
+    /// Returns notes about the unit of the numbers, and about tokens and rows that are not shown.
     fn notes(&self, scale: i32, first: usize) -> Vec<String> {
         let mut notes = Vec::new();
         if scale != 0 {
@@ -117,7 +121,7 @@ impl<'a> Heatmap<'a> {
         notes
     }
 
-    /// A token's text, spaces and line ends made visible, cut to fit.
+    /// Returns the text of a token, truncated to fit, with spaces and line ends made visible.
     fn label(&self, t: usize) -> String {
         let text = label(&self.labels.get(t).cloned().unwrap_or_else(|| t.to_string()));
         match text.chars().count() > LABEL {
@@ -127,7 +131,8 @@ impl<'a> Heatmap<'a> {
     }
 }
 
-/// Power of ten by which the numbers are divided, a multiple of three; 0 where they read well as they are.
+/// Returns the power of ten, a multiple of three, by which numbers up to `most` are divided; 0 if they are readable
+/// undivided.
 fn scale_of(most: f32) -> i32 {
     if most == 0.0 || !most.is_finite() || (0.1..1000.0).contains(&most) {
         return 0;
@@ -135,7 +140,7 @@ fn scale_of(most: f32) -> i32 {
     (most.log10() / 3.0).floor() as i32 * 3
 }
 
-/// A number of a cell: an exact zero without decimals, and no sign before one that is rounded to zero.
+/// Formats the number of a cell. An exact zero has no decimals, and a number that is rounded to zero has no sign.
 fn number(value: f32, scale: i32) -> String {
     if value == 0.0 {
         return "0".to_owned();
@@ -184,7 +189,7 @@ mod tests {
         assert!(lines[1].contains("h1") && lines[1].contains("-4.00"), "{text}");
         assert_eq!(lines[3].split_whitespace().collect::<Vec<_>>(), ["0", "1", "2"], "{text}");
         assert_eq!(lines[4].split_whitespace().collect::<Vec<_>>(), ["The", "·capital", "↵"], "{text}");
-        // Each position ends where its token ends.
+        // Each position ends in the same column of the terminal as its token.
         assert_eq!(lines[3].find('1').map(|at| at + 1), Some(lines[4].find("l  ").expect("there")), "{text}");
     }
 

@@ -1,24 +1,25 @@
-//! Warnings of the library on stderr, and when a stream takes colours.
+//! Writes warnings of the library to stderr, and decides whether a stream gets colours.
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
-/// Which lines are shown, such as `info` or `resolvent_model=debug`.
+/// The environment variable that selects the lines, such as `info` or `resolvent_model=debug`.
 const VARIABLE: &str = "RESOLVENT_LOG";
 
-/// Warnings of our own, and of the graphics library only what is an error.
+/// The default filter: warnings of this project and, of the graphics library, errors only.
 const WARNINGS: &str = "warn,wgpu_core=error,wgpu_hal=off,naga=error";
 
-/// Starts to write log lines to stderr: warnings, or what `RESOLVENT_LOG` asks for. A line that stderr does not take is lost.
+/// Starts to write log lines to stderr: warnings, or the lines that `RESOLVENT_LOG` selects. A line that cannot be
+/// written is lost.
 pub fn start_log() {
     let filter = EnvFilter::try_from_env(VARIABLE).unwrap_or_else(|_| EnvFilter::new(WARNINGS));
     let stderr = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let stderr = stderr.with_ansi(takes_colours(&std::io::stderr())).with_target(false).without_time();
-    // Errors of writing would be written to stderr as well, by a macro that panics. A second interpreter of a Python process finds
-    // the log there.
-    let _there = stderr.log_internal_errors(false).try_init();
+    // An error of writing would itself be written to stderr, by a macro that panics. Starting the log fails in the
+    // second interpreter of a Python process, because the first one has started it already.
+    let _already_started = stderr.log_internal_errors(false).try_init();
 }
 
 /// Whether colours may go to `stream`.

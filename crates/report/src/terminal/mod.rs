@@ -1,4 +1,4 @@
-//! What terminals show: heatmaps, log lines, and texts that others wrote.
+//! Output for terminals: heatmaps, log lines, and texts from outside.
 
 mod heatmap;
 mod log;

@@ -1,10 +1,12 @@
-//! Texts that others wrote, such as tokens and names, on a terminal.
+//! Escapes texts from outside, such as tokens and names, for a terminal.
 
 use std::borrow::Cow;
 
-/// Returns `text` with escapes in place of the characters that would move the cursor, change the terminal or hide the text beside
-/// them: control characters, line separators, marks of direction and marks without width. A table stays a table then, whatever a
-/// tokenizer has in its vocabulary.
+/// Returns `text` with escapes in place of characters that would move the cursor, change the terminal or hide
+/// neighbouring text.
+///
+/// These are control characters, line separators, marks of direction and marks without width. Tables therefore remain
+/// intact, even if the vocabulary of a tokenizer contains such characters.
 pub fn visible(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_invisible) {
         return Cow::Borrowed(text);
@@ -20,7 +22,7 @@ pub fn visible(text: &str) -> Cow<'_, str> {
 }
 
 fn is_invisible(c: char) -> bool {
-    // Not the joiners U+200C and U+200D: words of many languages, and emoji, are written with them.
+    // The joiners U+200C and U+200D are not escaped: words of many languages, and emoji, contain them.
     c.is_control()
         || matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
@@ -30,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_terminal_obeys_is_shown() {
+    fn characters_that_a_terminal_obeys_are_escaped() {
         for (text, shown) in [
             ("plain", "plain"),
             (" Paris, naïve 東京", " Paris, naïve 東京"),
