@@ -22,8 +22,9 @@ pub(super) struct LaunchTime {
 const D: usize = 768;
 const INNER: usize = 4 * D;
 
-/// Least total time of the repetitions; there are at least [`REPEATS`].
+/// Least total time of the repetitions.
 const LONG: Duration = Duration::from_millis(300);
+/// Least number of repetitions.
 const REPEATS: usize = 3;
 
 /// Returns the number of rows of the launch that is timed for a size.
