@@ -133,7 +133,7 @@ pub(crate) fn heatmaps(run: &Run, result: &Labelled, arrays: &[(&str, &str)]) ->
     let style = if colours() { Style::Colour } else { Style::Plain };
     let labels = labels(run);
     let found: Vec<_> = arrays.iter().filter_map(|(name, title)| Some((result.array(name)?, *title))).collect();
-    // Levels are few, and all of them are shown. Heads are many.
+    // Levels are few, and all of them are shown. Heads are many, and the strongest are shown.
     let heads = found.first().filter(|(array, _)| array.axes.len() == 3);
     let rows = heads.map(|(array, _)| strongest_rows(array, ROWS));
     let map = |(array, title): (_, _)| {

@@ -34,7 +34,7 @@ pub(crate) const BOUND: f64 = 2e-5;
 /// The same bound if [inputs are rounded](Options::f16_inputs), except for the adjoint identity, which rounds nothing.
 ///
 /// A difference of 1e-7 near the midpoint of two f16 values becomes one of 1e-3 after rounding, and the following
-/// blocks spread it. The largest measured difference of two executors that both round correctly is 2.4e-4.
+/// blocks spread it. Two executors that both round correctly have differed by 2.4e-4.
 const ROUNDING_BOUND: f64 = 2e-3;
 
 /// Name of the cache entry of an adapter that passed the self-test.

@@ -38,8 +38,8 @@ fn rows_of(size: Size) -> usize {
 
 /// Times one launch of a kernel family, with the variant that `device` selects.
 ///
-/// The launch computes tangents of a product `[rows, 768] x [768, 3072]`; the product itself if it rounds its inputs; or
-/// tangents of attention over a prompt of `rows` tokens.
+/// The launch computes tangents of a product `[rows, 768] x [768, 3072]`, or the product itself if it rounds its
+/// inputs; for attention, it computes tangents over a prompt of `rows` tokens.
 ///
 /// # Errors
 /// A device error.
