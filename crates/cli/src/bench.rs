@@ -1,4 +1,4 @@
-//! `resolvent bench`
+//! `resolvent bench`: times kernels and whole passes, measures variants, and compares two benches.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -55,7 +55,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     }
     let device = args.device.options();
     if args.tune {
-        let tuning = watched(|told| tune(&device, told))?;
+        let tuning = with_spinner(|report| tune(&device, report))?;
         if !tuning.all.is_empty() && !tuning.cached {
             say(format_args!(
                 "not cached: there is no cache folder, or it cannot be written (RESOLVENT_CACHE names one)"
@@ -64,7 +64,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         return print(candidates(&tuning.all).trim_end());
     }
     let options = BenchOptions { device, model: args.model.clone(), tokens: args.tokens, quick: args.quick };
-    let timed = watched(|told| bench(&options, told))?;
+    let timed = with_spinner(|report| bench(&options, report))?;
     if let Some(path) = &args.out {
         resolvent::field::write_whole(path, format!("{:#}\n", timed.to_json()).as_bytes())?;
         say(format_args!("wrote {}", path.display()));
@@ -72,8 +72,8 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     print(table(&timed, args.rows).trim_end())
 }
 
-/// `work`, with what it tells shown while it lasts.
-fn watched<T>(work: impl FnOnce(&mut dyn FnMut(&str)) -> Result<T, Fault>) -> Result<T, Failure> {
+/// Runs `work`, and shows its current step and a clock while it runs.
+fn with_spinner<T>(work: impl FnOnce(&mut dyn FnMut(&str)) -> Result<T, Fault>) -> Result<T, Failure> {
     let bar = ProgressBar::new_spinner();
     bar.set_style(ProgressStyle::with_template("{spinner} {msg} {elapsed}")?);
     bar.enable_steady_tick(std::time::Duration::from_millis(200));
@@ -82,7 +82,7 @@ fn watched<T>(work: impl FnOnce(&mut dyn FnMut(&str)) -> Result<T, Fault>) -> Re
     Ok(done?)
 }
 
-/// What was tuned, a line for each shader and size.
+/// Formats the measured variants, one line for each shader and size.
 fn candidates(tuned: &[Tuned]) -> String {
     if tuned.is_empty() {
         return "the kernels of the host executor come in one text: there is nothing to choose\n".to_owned();
@@ -90,7 +90,7 @@ fn candidates(tuned: &[Tuned]) -> String {
     let mut text = format!("{:<12} {:<6} {:<13} {:<13} variants\n", "kernel", "rows", "best", "known");
     for Tuned { family, size, candidates, known, best } in tuned {
         let each = candidates.iter().map(|t| match t.is_right() {
-            true => format!("{} {}", t.name, shown(t.seconds)),
+            true => format!("{} {}", t.name, duration(t.seconds)),
             false => format!("{} WRONG by {:.1e}", t.name, t.error),
         });
         let each = each.collect::<Vec<_>>().join(", ");
@@ -105,8 +105,8 @@ fn read(path: &Path) -> Result<serde_json::Value, Failure> {
     Ok(serde_json::from_str(text).map_err(|e| format!("{}: is not JSON: {e}", path.display()))?)
 }
 
-/// Seconds in the unit that suits them.
-fn shown(seconds: f64) -> String {
+/// Formats seconds as s, ms or us.
+fn duration(seconds: f64) -> String {
     match seconds {
         1.0.. => format!("{seconds:.2} s"),
         1e-3.. => format!("{:.2} ms", seconds * 1e3),
@@ -121,7 +121,7 @@ fn table(timed: &Bench, rows: usize) -> String {
         visible(&timed.device),
         timed.peaks.flops / 1e9,
         timed.peaks.bytes / 1e9,
-        shown(timed.first_field),
+        duration(timed.first_field),
         visible(&timed.model),
         timed.tokens
     );
@@ -131,13 +131,13 @@ fn table(timed: &Bench, rows: usize) -> String {
         "pass", "median", "least to most", "repeats", "GFLOP", "of peak"
     );
     for p in &timed.passes {
-        let range = format!("{} to {}", shown(p.low), shown(p.high));
+        let range = format!("{} to {}", duration(p.low), duration(p.high));
         let share = 100.0 * p.flops / p.seconds / timed.peaks.flops;
         let _infallible = writeln!(
             text,
             "{:<28} {:>10} {range:>24} {:>8} {:>10.2} {share:>8.0}%",
             p.pass.name(),
-            shown(p.seconds),
+            duration(p.seconds),
             p.repeats,
             p.flops / 1e9
         );
@@ -163,7 +163,7 @@ fn table(timed: &Bench, rows: usize) -> String {
             k.kernel,
             k.shape,
             k.launches,
-            shown(k.seconds),
+            duration(k.seconds),
             100.0 * k.total() / all,
             k.gflops(),
             k.gbytes(),
@@ -183,7 +183,7 @@ fn changes(changes: &[Difference]) -> String {
     for Difference { name, before, after, faster } in changes {
         let [before, after] = [before, after].map(|x| match name.starts_with("peak") {
             true => format!("{x:.1}"),
-            false => shown(*x),
+            false => duration(*x),
         });
         let _infallible = writeln!(text, "{:<56} {before:>12} {after:>12} {faster:>7.2}x", visible(name));
     }

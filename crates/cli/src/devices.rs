@@ -1,4 +1,4 @@
-//! `resolvent devices`
+//! `resolvent devices`: lists the adapters of this machine and the host, and tests the adapters.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! What is seen of a download: one line, and on a terminal a bar for each file.
+//! Shows downloads: one line for each model and, on a terminal, a progress bar for each file.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -7,9 +7,9 @@ use resolvent::model::{Hub, HubEvent};
 
 use crate::terminal::say;
 
-/// The hub of the environment, with its downloads shown on stderr.
+/// Returns the hub that the environment selects. It shows its downloads on stderr.
 pub(crate) fn hub() -> Hub {
-    // Hidden by itself where stderr is no terminal.
+    // No file has begun yet. indicatif hides the bars of files if stderr is not a terminal.
     let bar = Mutex::new(ProgressBar::hidden());
     Hub::from_env().with_report(move |event| {
         let mut bar = bar.lock().unwrap_or_else(PoisonError::into_inner);

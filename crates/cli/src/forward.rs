@@ -1,4 +1,4 @@
-//! `resolvent run`
+//! `resolvent run`: runs a prompt, and lists the most likely next tokens.
 
 use std::fmt::Write;
 

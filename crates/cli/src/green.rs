@@ -1,4 +1,4 @@
-//! `resolvent green`
+//! `resolvent green`: the response field of one source.
 
 use std::fmt::Write as _;
 
@@ -91,7 +91,7 @@ impl Args {
     }
 }
 
-/// `exact`, or a number of probes.
+/// Parses `exact` or a number of probes.
 fn parse_probes(text: &str) -> Result<Probes, Failure> {
     if text == "exact" {
         return Ok(Probes::Exact);
@@ -101,7 +101,7 @@ fn parse_probes(text: &str) -> Result<Probes, Failure> {
     Ok(Probes::Hutchinson(count, 0))
 }
 
-/// Responses to random directions, a row a level.
+/// Formats the gains of random directions and their anisotropy, one row for each level.
 fn directions(result: &Labelled) -> String {
     let of = |name: &str| result.array(name).map_or(&[][..], |a| &a.data);
     let (gain, anisotropy) = (of("gain"), of("anisotropy"));
@@ -122,7 +122,7 @@ fn directions(result: &Labelled) -> String {
     text
 }
 
-/// Propagation, a row a level.
+/// Formats the geometry of propagation, one row for each level.
 fn geometry(result: &Labelled) -> String {
     let of = |name: &str| result.array(name).map_or(&[][..], |a| &a.data);
     let mut text = String::from("\nlevel      energy    stays   centroid      width   front (90 %)\n");

@@ -1,4 +1,4 @@
-//! `resolvent invert`
+//! `resolvent invert`: finds sources that reach a goal, and runs the model with them.
 
 use std::fmt::Write as _;
 
@@ -127,18 +127,18 @@ fn number(text: &str, whole: &str) -> Result<f64, Failure> {
     parsed.ok_or_else(|| format!("`{whole}` has no finite number `{text}`; write --goal 2.5 or TOKEN:2.5").into())
 }
 
-/// Misses of the goal, relative to it, that are worth a line: of first order, and of the model.
-const MISSED: [f64; 2] = [0.01, 0.05];
+/// Relative misses of the goal above which a line reports them: to first order, and by the model.
+const REPORTED_MISS: [f64; 2] = [0.01, 0.05];
 
-/// Says that the goal is missed, by how much, and what may help.
+/// Returns a line that says by how much the goal is missed and what may help; `None` if it is met.
 fn missed(args: &Args, result: &Labelled) -> Option<String> {
     let of = |key: &str| result.metadata.get(key).and_then(|text| text.parse::<f64>().ok()).unwrap_or(f64::NAN);
     let (first, real) = (of("missed_first_order"), of("missed"));
-    // After steps of Newton's method the first order at the unedited run says nothing. A miss that is not a number is one.
-    if (args.refine > 0 || first <= MISSED[0]) && real <= MISSED[1] {
+    // After steps of Newton's method, first order at the unedited run says nothing. A miss of NaN is reported.
+    if (args.refine > 0 || first <= REPORTED_MISS[0]) && real <= REPORTED_MISS[1] {
         return None;
     }
-    let why = match (first > MISSED[0], args.refine, args.limit) {
+    let why = match (first > REPORTED_MISS[0], args.refine, args.limit) {
         (_, 1.., _) => {
             format!("{} steps of Newton's method do not meet it; raise --refine, --sparse or --limit", args.refine)
         }
@@ -152,7 +152,7 @@ fn missed(args: &Args, result: &Labelled) -> Option<String> {
     Some(format!("goal missed by {:.0} % (to first order by {:.0} %): {why}\n", 100.0 * real, 100.0 * first))
 }
 
-/// Sources by place, and what they change beside the baselines.
+/// Formats the largest sources, and the changes that they cause beside those of the baselines.
 fn table(run: &Run, args: &Args, result: &Labelled) -> String {
     let of = |name: &str| result.array(name).map_or(&[][..], |a| &a.data);
     let mut text = String::from("source at            token        |s|/|h|\n");

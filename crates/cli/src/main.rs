@@ -1,4 +1,4 @@
-//! The command-line tool `resolvent`: one command a file, and this table of contents.
+//! The command-line tool `resolvent`. Each command has a file of its own; this file lists and starts them.
 
 mod bench;
 mod devices;
@@ -25,7 +25,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// What a command may fail with: one line that names the cause and the fix.
+/// The error of a command: one line that names the cause and the fix.
 type Failure = Box<dyn std::error::Error>;
 
 /// How sources propagate through a GPT-2: fields, sensitivities, patches and Green functions, on any GPU or none.
@@ -94,7 +94,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Messages are one line, whatever a library put into them.
+/// Joins the lines of a message, because messages of libraries may have several.
 fn one_line(text: &str) -> String {
     text.split('\n').map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
 }

@@ -1,4 +1,4 @@
-//! Options that commands share, and what they mean.
+//! Options that several commands share, and their conversion to values of the library.
 
 use std::path::Path;
 
@@ -29,7 +29,7 @@ pub(crate) struct DeviceArgs {
     pub(crate) f16_inputs: bool,
 }
 
-/// Bytes of a size such as 512M, in binary units.
+/// Parses a size such as 512M, in binary units, and returns bytes.
 fn bytes(text: &str) -> Result<u64, String> {
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
     let shift = match unit.to_ascii_uppercase().trim_end_matches("IB") {
@@ -101,7 +101,7 @@ pub(crate) struct ObservableArgs {
 }
 
 impl DeviceArgs {
-    /// How to open the device.
+    /// Returns the options with which to open the device.
     pub(crate) fn options(&self) -> Options {
         Options {
             batch_bytes: self.memory,
@@ -120,13 +120,13 @@ impl DeviceArgs {
 }
 
 impl ModelArgs {
-    /// Opens device and model.
+    /// Opens the device and the model.
     pub(crate) fn open(&self) -> Result<Model, Failure> {
         model(&self.device.open()?, &self.model)
     }
 }
 
-/// Opens a model by name, showing its download.
+/// Opens a model by name, and shows its download.
 pub(crate) fn model(device: &Device, name: &str) -> Result<Model, Failure> {
     #[cfg(feature = "hub")]
     let model = Model::named_with(device, name, &crate::download::hub())?;
@@ -135,7 +135,7 @@ pub(crate) fn model(device: &Device, name: &str) -> Result<Model, Failure> {
     Ok(model)
 }
 
-/// The study prompts of a file, or those that are embedded.
+/// Reads the study prompts of a file; without a file, returns the embedded prompts.
 pub(crate) fn prompt_set(path: Option<&Path>) -> Result<PromptSet, Failure> {
     match path {
         Some(path) => Ok(PromptSet::open(path)?),
@@ -154,14 +154,14 @@ fn embedded() -> Result<PromptSet, Failure> {
 }
 
 impl PromptArgs {
-    /// The prompt's tokens.
+    /// Returns the prompt's tokens.
     pub(crate) fn tokens(&self, model: &Model) -> Result<Vec<u32>, Failure> {
         tokens(model, self.prompt.as_deref(), self.tokens.as_deref())
     }
 }
 
 impl DonorArgs {
-    /// Its run, where there is one.
+    /// Runs the second prompt, if there is one.
     pub(crate) fn run(&self, model: &Model) -> Result<Option<Run>, Failure> {
         if self.donor.is_none() && self.donor_tokens.is_none() {
             return Ok(None);
@@ -172,13 +172,13 @@ impl DonorArgs {
 }
 
 impl DirectionArgs {
-    /// The direction, whatever it may refer to.
+    /// Parses the direction. What it refers to, such as an observable, is needed only later.
     pub(crate) fn parse(&self, model: &Model) -> Result<Direction, Failure> {
         Ok(Direction::parse(&self.direction, model)?)
     }
 }
 
-/// `l,t`, where negative numbers count from the end.
+/// Parses a place `l,t`; negative numbers count from the end.
 pub(crate) fn parse_place(text: &str, run: &Run) -> Result<Place, Failure> {
     let parsed = text.split_once(',').and_then(|(l, t)| Some((l.trim().parse().ok()?, t.trim().parse().ok()?)));
     let (level, at) = parsed.ok_or_else(|| format!("invalid place `{text}`: expected LEVEL,TOKEN such as 3,-1"))?;
@@ -186,8 +186,9 @@ pub(crate) fn parse_place(text: &str, run: &Run) -> Result<Place, Failure> {
     Ok((from_end("level", level, levels)?, from_end("token position", at, run.tokens().len())?))
 }
 
-/// Lists of places: each `LEVEL,TOKEN`, or `LEVEL` for its tokens up to `last`. Without any, every level and every token up to
-/// `last`. A place that is named twice counts once.
+/// Parses places: each text is `LEVEL,TOKEN`, or `LEVEL` for its tokens up to `last`.
+///
+/// Without texts, returns every level and every token up to `last`. A place that is named twice counts once.
 pub(crate) fn parse_places(texts: &[String], run: &Run, last: usize) -> Result<Vec<Place>, Failure> {
     let levels = run.model().config().n_layer + 1;
     let tokens = |level: usize| (0..=last).map(move |token| (level, token));
@@ -213,7 +214,7 @@ pub(crate) fn parse_places(texts: &[String], run: &Run, last: usize) -> Result<V
     Ok(places)
 }
 
-/// Tokens of a text or of a list of ids: a prompt that the model can run.
+/// Returns the tokens of a text or of a list of ids, and checks that the model can run them.
 pub(crate) fn tokens(model: &Model, text: Option<&str>, ids: Option<&str>) -> Result<Vec<u32>, Failure> {
     let tokens = match (text, ids) {
         (_, Some(ids)) => parse_tokens(ids, model.config().vocab_size)?,
@@ -229,13 +230,13 @@ pub(crate) fn tokens(model: &Model, text: Option<&str>, ids: Option<&str>) -> Re
     Ok(tokens)
 }
 
-/// One token of a model, as text or `#id`.
+/// Looks up a token of a model, given as text or `#id`.
 pub(crate) fn token(model: &Model, arg: &str) -> Result<u32, Failure> {
     Ok(model.token(arg)?)
 }
 
 impl ObservableArgs {
-    /// The observable of a prompt of `tokens` tokens.
+    /// Returns the observable for a prompt of `tokens` tokens.
     pub(crate) fn observable(&self, model: &Model, tokens: usize) -> Result<Observable, Failure> {
         let position = from_end("position", self.position, tokens)?;
         let target = token(model, &self.target)?;
@@ -245,7 +246,7 @@ impl ObservableArgs {
         })
     }
 
-    /// Returns it as it was typed, in the grammar of observables: `logit(" Paris") - logit(" Rome")`.
+    /// Returns the observable as it was typed, in the grammar of observables: `logit(" Paris") - logit(" Rome")`.
     pub(crate) fn title(&self) -> String {
         let at = if self.position == -1 { String::new() } else { format!("@{}", self.position) };
         let logit = |token: &str| format!("logit({}){at}", token_text(token));

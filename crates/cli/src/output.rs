@@ -1,4 +1,4 @@
-//! What commands print and write.
+//! Writes, draws and prints the results of commands.
 
 use std::path::{Path, PathBuf};
 
@@ -27,7 +27,7 @@ pub(crate) struct OutputArgs {
 }
 
 impl OutputArgs {
-    /// Checks that the files could be written, before the work is done.
+    /// Checks that the output files can be written, before the work begins.
     pub(crate) fn prepare(&self) -> Result<Output<'_>, Failure> {
         if let Some(path) = &self.out {
             Labelled::check_path(path)?;
@@ -39,17 +39,17 @@ impl OutputArgs {
     }
 }
 
-/// Where a result goes.
+/// The destination of a result, and the names that its plots show.
 pub(crate) struct Output<'a> {
     args: &'a OutputArgs,
-    /// Texts of the tokens; ids without.
+    /// Texts of the tokens. If there are none, plots show the ids.
     labels: Vec<String>,
-    /// J as it was typed.
+    /// The observable J as it was typed.
     observable: Option<String>,
 }
 
 impl Output<'_> {
-    /// Gives names to what a plot shows, which a result does not hold: tokens by their texts, J as it was typed.
+    /// Sets the names that a plot shows and a result does not contain: texts of the tokens, and J as it was typed.
     #[must_use]
     pub(crate) fn naming(mut self, run: &Run, observable: Option<&ObservableArgs>) -> Self {
         self.labels = labels(run);
@@ -77,17 +77,17 @@ impl Output<'_> {
         print(printed.trim_end())
     }
 
-    /// The file to which a result may be written as it comes, and not whole.
+    /// Returns the file to which a result can be written chunk by chunk: one that ends in .safetensors.
     pub(crate) fn stream(&self) -> Option<&Path> {
         self.args.out.as_deref().filter(|path| path.extension().is_some_and(|e| e == "safetensors"))
     }
 
-    /// Whether arrays are wanted besides those in a file.
+    /// Returns whether the arrays are needed outside of the file too: for JSON on stdout, or for a plot.
     pub(crate) fn wants_arrays(&self) -> bool {
         self.args.json || self.args.plot.is_some()
     }
 
-    /// As [`Output::finish`], of a result that is in its file already; `result` is what is known without its arrays.
+    /// Does what [`Output::finish`] does for a result whose file is already written. `result` lacks the arrays.
     pub(crate) fn finish_streamed(
         &self,
         path: &Path,
@@ -101,7 +101,7 @@ impl Output<'_> {
         }
     }
 
-    /// The figures of a result; several are one drawing.
+    /// Returns the figures of a result as one drawing.
     fn plot(&self, result: &Labelled) -> Result<Figure, Failure> {
         let named = self.observable.as_ref().map(|text| result.clone().note("observable_text", text));
         let ids = || result.metadata.get("tokens").into_iter().flat_map(|ids| ids.split(','));
@@ -118,21 +118,22 @@ impl Output<'_> {
     }
 }
 
-/// A heatmap of one array with the run's tokens below, as wide as the terminal.
+/// Draws a heatmap of one array with the run's tokens below, as wide as the terminal.
 pub(crate) fn heatmap(run: &Run, result: &Labelled, array: &str, title: &str) -> String {
     heatmaps(run, result, &[(array, title)])
 }
 
-/// Most rows of a map that are shown; of more, those with the largest values.
+/// Largest number of rows in a map of heads. A map with more heads shows those with the largest values.
 const ROWS: usize = 16;
 
-/// Heatmaps of arrays that are to be compared, by name and title: one unit, one scale of colours, the same rows. Arrays that
-/// are not there are left out.
+/// Draws heatmaps of arrays for comparison: with one unit, one colour scale and the same rows.
+///
+/// `arrays` lists names and titles. Arrays that the result lacks are left out.
 pub(crate) fn heatmaps(run: &Run, result: &Labelled, arrays: &[(&str, &str)]) -> String {
     let style = if colours() { Style::Colour } else { Style::Plain };
     let labels = labels(run);
     let found: Vec<_> = arrays.iter().filter_map(|(name, title)| Some((result.array(name)?, *title))).collect();
-    // Levels are few, and are shown as they are; heads are many.
+    // Levels are few, and all of them are shown. Heads are many, and the strongest are shown.
     let heads = found.first().filter(|(array, _)| array.axes.len() == 3);
     let rows = heads.map(|(array, _)| strongest_rows(array, ROWS));
     let map = |(array, title): (_, _)| {
@@ -146,18 +147,18 @@ pub(crate) fn heatmaps(run: &Run, result: &Labelled, arrays: &[(&str, &str)]) ->
     Heatmap::together(&maps, style, width())
 }
 
-/// Text of one of a run's tokens, for a table.
+/// Returns the text of one token of a run, for a table.
 pub(crate) fn label(run: &Run, token: usize) -> String {
     visible(&labels(run).swap_remove(token)).into_owned()
 }
 
-/// Texts of a run's tokens, for labels.
+/// Returns the texts of a run's tokens, or their ids if the model has no tokenizer.
 pub(crate) fn labels(run: &Run) -> Vec<String> {
     let text = |id: &u32| run.model().tokenizer().map_or_else(|| format!("#{id}"), |t| t.token(*id));
     run.tokens().iter().map(text).collect()
 }
 
-/// The checks that a result passed, in one line.
+/// Formats the checks that a result passed, in one line.
 pub(crate) fn checks(result: &Labelled) -> String {
     let each = result.certificates.iter().map(ToString::to_string);
     format!("checks: {}", each.collect::<Vec<_>>().join(", "))

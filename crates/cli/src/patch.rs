@@ -1,4 +1,4 @@
-//! `resolvent patch`
+//! `resolvent patch`: puts values of the prompt into a corrupted prompt, one site and token at a time.
 
 use resolvent::Labelled;
 use resolvent::field::{Case, Joint, Predictor, PredictorOptions, SiteKind, distinct, patch_at};
@@ -86,7 +86,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         for kind in &kinds {
             let [effect, first_order] = kind.arrays();
             let of = if *kind == SiteKind::Resid { String::new() } else { format!(", {kind}") };
-            // What J is is above the first map.
+            // Only the title of the first map defines J.
             let title = format!("patch effect{of}{}", if text.is_empty() { on.as_str() } else { "" });
             let predicted = format!("first-order prediction{of}");
             text.push_str(&heatmaps(&corrupted, &result, &[(effect, &title), (first_order, &predicted)]));
@@ -102,17 +102,17 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     })
 }
 
-/// Rows of the table of a kind's heads.
+/// Number of patches in the table of the strongest heads.
 const HEADS: usize = 10;
 
-/// The strongest patches of heads.
+/// Formats the strongest patches of heads; `None` if sites of this kind have no heads.
 fn heads(result: &Labelled, kind: SiteKind, labels: &[String]) -> Option<String> {
     let [effect, first_order] = kind.arrays().map(|name| result.array(name));
     let title = format!("strongest patches, {kind}");
     Some(strongest_heads(&title, effect?, first_order?, labels, HEADS)?.text())
 }
 
-/// How well each predictor does at each kind of site, and what that costs beside the patches themselves.
+/// Formats how well each predictor agrees with the patches at each kind of site, and the cost of the patches.
 fn agreements(result: &Labelled, kinds: &[SiteKind]) -> String {
     let mut text = String::new();
     for kind in kinds {
@@ -123,7 +123,7 @@ fn agreements(result: &Labelled, kinds: &[SiteKind]) -> String {
             result.metadata.get(key).map(|text| format!("{name:<22} {text}\n"))
         };
         let several: Vec<String> = all.iter().filter_map(named).collect();
-        // With predictors the line of first order is among theirs.
+        // First order is also one of the predictors, and its line is printed only once.
         text.extend(if several.is_empty() { first.iter().filter_map(named).collect() } else { several });
         if let Some((zeros, all)) = zeros(result, *kind) {
             let name = format!("{kind}, not counted");
@@ -139,7 +139,8 @@ fn agreements(result: &Labelled, kinds: &[SiteKind]) -> String {
     text
 }
 
-/// How many patches of a kind are exactly zero, in effect and to first order, if some are; and of how many.
+/// Returns how many patches of a kind are exactly zero, in effect and to first order, and how many there are.
+/// `None` if no patch is zero.
 fn zeros(result: &Labelled, kind: SiteKind) -> Option<(usize, usize)> {
     let [effect, first_order] = kind.arrays().map(|name| result.array(name).map(|a| &a.data));
     let (effect, first_order) = (effect?, first_order?);
@@ -147,7 +148,7 @@ fn zeros(result: &Labelled, kind: SiteKind) -> Option<(usize, usize)> {
     (zeros > 0).then_some((zeros, effect.len()))
 }
 
-/// The map of interactions, a row a source: by products, and by joint runs in brackets.
+/// Formats the interactions, one row for each patch: by Hessian-vector products and, in brackets, by joint runs.
 fn pairs(result: &Labelled) -> String {
     let (Some(map), Some(actual)) = (result.array("interaction"), result.array("interaction_actual")) else {
         return String::new();

@@ -1,4 +1,4 @@
-//! `resolvent regime`
+//! `resolvent regime`: the amplitudes up to which the first-order response is accurate.
 
 use std::fmt::Write as _;
 
@@ -73,7 +73,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         .finish(&result, || format!("{}{}", table(&run, args, &result), checks(&result)))
 }
 
-/// A row a place: derivatives, radius, and the error at each amplitude.
+/// Formats one row for each place: derivatives, radius, and the error at each amplitude.
 fn table(run: &Run, args: &Args, result: &Labelled) -> String {
     let of = |name: &str| result.array(name).map_or(&[][..], |a| &a.data);
     let amplitudes = of("amplitudes");

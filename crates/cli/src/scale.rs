@@ -1,4 +1,4 @@
-//! `resolvent scale`
+//! `resolvent scale`: whether a small model's responses predict those of a large one.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -40,10 +40,10 @@ pub(crate) struct Args {
     output: OutputArgs,
 }
 
-/// Tokens of the shared slice, unless they are given.
+/// Largest number of tokens in the shared slice, unless `--token` lists them.
 const SLICE: usize = 8;
 
-/// Fewest pairs of prompts: two to fit on, and two to predict.
+/// Least number of pairs of prompts: two to fit the map, and two to predict.
 const LEAST: usize = 4;
 
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
@@ -58,7 +58,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         tokens = prompts.iter().flat_map(|p| [p.target, p.against]).collect();
         tokens.sort_unstable();
         tokens.dedup();
-        // A spread over all tasks rather than the first of them.
+        // Every n-th answer, so that the tokens are spread over all tasks.
         let step = tokens.len().div_ceil(SLICE).max(1);
         tokens = tokens.into_iter().step_by(step).collect();
     }
@@ -68,7 +68,9 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
 }
 
 impl Args {
-    /// Pairs that both models read alike, one task after the other, so that both parts have some of each.
+    /// Returns the pairs that have the same tokens in both models.
+    ///
+    /// Tasks alternate, so that each task has pairs both for the fit of the map and to predict.
     fn pairs(&self, set: &PromptSet, small: &Model, large: &Model) -> Result<Vec<TokenPair>, Failure> {
         let names: Vec<&String> = match self.task.is_empty() {
             true => set.tasks.keys().collect(),
@@ -97,12 +99,12 @@ impl Args {
             return Err(fits.too_few(used, self.limit, [small.name(), large.name()]).into());
         }
         let most = by_task.iter().map(Vec::len).max().unwrap_or(0);
-        let turn = |i: usize| by_task.iter().filter_map(move |pairs| pairs.get(i).cloned());
-        Ok((0..most).flat_map(turn).collect())
+        let nth_of_each = |i: usize| by_task.iter().filter_map(move |pairs| pairs.get(i).cloned());
+        Ok((0..most).flat_map(nth_of_each).collect())
     }
 }
 
-/// How many pairs of prompts the models can read.
+/// Numbers of pairs of prompts: all, and those that fit the small model, the large one, or both with the same tokens.
 #[derive(Default)]
 struct Fits {
     all: usize,
@@ -112,7 +114,7 @@ struct Fits {
 }
 
 impl Fits {
-    /// Why there are only `used` pairs.
+    /// Explains why there are only `used` pairs.
     fn too_few(&self, used: usize, limit: usize, [small, large]: [&str; 2]) -> String {
         let Self { all, small: in_small, large: in_large, both } = self;
         if *both >= LEAST {
@@ -125,7 +127,7 @@ impl Fits {
     }
 }
 
-/// Correlations with their intervals, a quantity a row.
+/// Formats the correlations with their intervals, one row for each quantity.
 fn table(result: &Labelled) -> String {
     let of = |name: &str| result.array(name).map_or(&[][..], |a| &a.data);
     let mut text =

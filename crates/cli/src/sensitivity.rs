@@ -1,4 +1,4 @@
-//! `resolvent sensitivity`
+//! `resolvent sensitivity`: `dJ/dh` at every level and token.
 
 use resolvent::Direction;
 use resolvent::field::sensitivity_along;

@@ -1,10 +1,11 @@
-//! Signals whose default is to end the process in the middle of a write.
+//! Signals that by default end the process in the middle of a write.
 
-/// Makes a write beyond the limit on the size of files (`ulimit -f`) an error like that of a full disk. By default the system ends
-/// the process there, and leaves a file that is half written.
+/// Makes a write beyond the limit on the size of files (`ulimit -f`) an error like that of a full disk.
+///
+/// By default the system ends the process at this write, and leaves a file that is half written.
 #[cfg(unix)]
 pub(crate) fn file_size_is_an_error() {
-    // SAFETY: the call installs no handler, so that no code of ours ever runs in a signal; it is made before other threads exist.
+    // SAFETY: the call installs no handler, so no code of ours runs in a signal. No other threads exist yet.
     let _previous = unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 

@@ -1,4 +1,4 @@
-//! `resolvent slice`
+//! `resolvent slice`: blocks of the Green operator between two bases, or its singular values.
 
 use std::fmt::Write as _;
 
@@ -85,7 +85,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     }
 }
 
-/// The places that were named; none where none was.
+/// Parses the named places; returns an empty list if none is named.
 fn places(texts: &[String], run: &Run) -> Result<Vec<Place>, Failure> {
     if texts.is_empty() { Ok(Vec::new()) } else { parse_places(texts, run, run.tokens().len() - 1) }
 }
@@ -101,11 +101,11 @@ impl Args {
         let source = Basis::parse(&self.basis, model)?;
         let readout = self.readout.as_ref().map_or(Ok(source.clone()), |text| Basis::parse(text, model))?;
         let context = BasisContext { observables: &observables, others: &others, position: Some(position), rank: None };
-        // A file has the rank that it has; the option is for the other basis, if that one is computed.
-        let file = |basis: &Basis| matches!(basis, Basis::File(_));
-        let files = file(&source) && file(&readout);
+        // `--rank` applies to computed bases. If none is computed, it is passed on, so that it can be refused.
+        let is_file = |basis: &Basis| matches!(basis, Basis::File(_));
+        let all_files = is_file(&source) && is_file(&readout);
         let contexts = [&source, &readout]
-            .map(|basis| BasisContext { rank: self.rank.filter(|_| files || !file(basis)), ..context });
+            .map(|basis| BasisContext { rank: self.rank.filter(|_| all_files || !is_file(basis)), ..context });
         let slice = Slice::new(linear, pairs, [&source, &readout], contexts)?;
         let progress = Progress::new("slice");
         let mut show = |done, all| progress.show(done, all);
@@ -159,7 +159,7 @@ impl Args {
             let each = of("svd_residual").chunks(2).zip(of("svd_range").chunks(2)).zip(&triplets);
             for ((residual, range), reading) in each {
                 let error = f64::from(residual[0].max(residual[1]));
-                let decimals = known(error);
+                let decimals = certain_decimals(error);
                 let value = format!("{:.decimals$}", reading.value);
                 let line = line(reading, &value, linear.run());
                 let high = rounded_up(f64::from(range[1]), decimals.min(4));
@@ -182,7 +182,7 @@ impl Args {
         Ok(distinct(prompts?).iter().map(|tokens| model.run(tokens, &[])).collect::<Result<_, _>>()?)
     }
 
-    /// What was computed, and the strongest pairs.
+    /// Formats a line on what was computed, and the strongest pairs.
     fn title(&self, slice: &Slice<'_>, strongest: &[Reading], run: &Run) -> String {
         let [m, k] = slice.shape();
         let readout = self.readout.as_ref().unwrap_or(&self.basis);
@@ -203,18 +203,18 @@ impl Args {
     }
 }
 
-/// Decimals that an error leaves: half a unit of the last one is at least the error.
-fn known(error: f64) -> usize {
+/// Returns the number of certain decimals: half a unit of the last one is at least `error`.
+fn certain_decimals(error: f64) -> usize {
     (-(2.0 * error).log10()).floor().clamp(0.0, 6.0) as usize
 }
 
-/// An upper bound, rounded up.
+/// Formats an upper bound, rounded up.
 fn rounded_up(bound: f64, decimals: usize) -> String {
     let unit = 10f64.powi(decimals as i32);
     format!("{:.decimals$}", (bound * unit).ceil() / unit)
 }
 
-/// One singular triplet, with its tokens.
+/// Formats one singular triplet with its tokens.
 fn line(reading: &Reading, value: &str, run: &Run) -> String {
     let at = |(level, token): Place| format!("h[{level},{token}] {}", shown(&label(run, token)));
     let named = |tokens: &[(u32, f32)]| {
@@ -232,7 +232,7 @@ fn line(reading: &Reading, value: &str, run: &Run) -> String {
     )
 }
 
-/// A token's text with its blanks shown.
+/// Returns a token's text with visible blanks.
 fn shown(text: &str) -> String {
     visible(&text.replace(' ', "·")).into_owned()
 }
@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn no_more_digits_than_are_known() {
         for (error, decimals) in [(2e-5, 4), (6e-5, 3), (0.04, 1), (0.3, 0), (40.0, 0), (0.0, 6), (f64::NAN, 0)] {
-            assert_eq!(known(error), decimals, "{error}");
+            assert_eq!(certain_decimals(error), decimals, "{error}");
         }
         assert_eq!(rounded_up(4.200_01, 4), "4.2001");
         assert_eq!(rounded_up(4.21, 1), "4.3");

@@ -1,4 +1,4 @@
-//! What a demonstration shows at once, and the steps of a study in words.
+//! The first result of a demonstration, and descriptions of the steps of a study.
 
 use resolvent::model::{Model, Observable, PromptPair};
 
@@ -6,14 +6,14 @@ use crate::Failure;
 use crate::output::{checks, heatmap};
 use crate::terminal::print;
 
-/// The first pair of prompts of a demonstration.
+/// The first pair of prompts of a demonstration: clean, corrupted, target, against.
 const FIRST: [&str; 4] = ["The capital of France is", "The capital of Italy is", " Paris", " Rome"];
 
 /// Patches the first pair and prints the map: a result within seconds, before the study begins.
 pub(crate) fn first_look(model: &Model) -> Result<(), Failure> {
     let [clean, corrupted, target, against] = FIRST.map(str::to_owned);
     let pair = PromptPair { clean, corrupted, target, against };
-    // A model with another vocabulary has the study alone.
+    // The pair may not fit a model with another vocabulary. The demonstration is then the study alone.
     let Some(tokens) = pair.tokens(model)? else { return Ok(()) };
     let j = Observable::logit_diff(tokens.target, tokens.against, tokens.clean.len() - 1);
     let (clean, corrupted) = (model.run(&tokens.clean, &[])?, model.run(&tokens.corrupted, &[])?);
@@ -34,12 +34,12 @@ pub(crate) fn first_look(model: &Model) -> Result<(), Failure> {
         against = pair.against,
         checks = checks(&result),
     );
-    // The study goes on and writes its page, whoever reads this.
+    // The study continues and writes its page even if stdout cannot be written.
     let _unread = print(&text);
     Ok(())
 }
 
-/// What a step of a study does, from its name such as `patching.ioi`.
+/// Describes what a step of a study does, given its name, such as `patching.ioi`.
 pub(crate) fn in_words(step: &str) -> String {
     let (analysis, task) = step.split_once('.').unwrap_or((step, ""));
     let words = match analysis {
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn steps_are_said_in_words() {
+    fn steps_are_described_in_words() {
         assert_eq!(in_words("transfers.ioi"), "ioi: how much of an answer one vector carries to another prompt");
         assert!(in_words("scaling").starts_with("whether the responses of smaller models"));
         assert_eq!(in_words("new.ioi"), "ioi: new", "an analysis without words has its name");

@@ -1,4 +1,4 @@
-//! `resolvent study` and `resolvent demo`
+//! `resolvent study` and `resolvent demo`: every analysis on a set of prompts, and one page.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -63,7 +63,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     run(&Study::new(&large, &small, &set, options)?, &args.out)
 }
 
-/// Tasks of the demonstration, and the pairs that each analysis takes of them at most.
+/// Tasks of the demonstration, and the largest number of pairs that an analysis takes of a task.
 const DEMO: ([&str; 3], usize) = (["capitals", "ioi", "agreement"], 8);
 
 pub(crate) fn demo(args: &DemoArgs) -> Result<(), Failure> {
@@ -95,7 +95,7 @@ fn family() -> impl Iterator<Item = &'static str> {
     std::iter::empty()
 }
 
-/// Runs what is not there yet, writes the page, and prints the statements.
+/// Runs the steps that have no result yet, writes the page, and prints the statements.
 fn run(study: &Study<'_>, folder: &Path) -> Result<(), Failure> {
     let bar = ProgressBar::new(study.steps().len() as u64);
     let style = ProgressStyle::with_template("{bar:16} {pos}/{len} {elapsed} {wide_msg}")?;
@@ -129,10 +129,10 @@ fn run(study: &Study<'_>, folder: &Path) -> Result<(), Failure> {
     }
 }
 
-/// The most that the terminal names of what was left out.
-const NAMED: usize = 12;
+/// Largest number of left-out parts that the terminal lists.
+const LISTED: usize = 12;
 
-/// What was left out, failures first: how much, and a line for each.
+/// Formats the number of left-out parts, and one line for each of them, failures first.
 fn listed(left_out: &[LeftOut]) -> String {
     if left_out.is_empty() {
         return String::new();
@@ -141,11 +141,11 @@ fn listed(left_out: &[LeftOut]) -> String {
     order.sort_by_key(|l| !l.failed);
     let failed = left_out.iter().filter(|l| l.failed).count();
     let mut text = format!("\nleft out: {} (failed: {failed})\n", left_out.len());
-    for l in order.iter().take(NAMED) {
+    for l in order.iter().take(LISTED) {
         let _infallible = writeln!(text, "  {}{}", if l.failed { "failed: " } else { "" }, visible(&l.to_string()));
     }
-    if order.len() > NAMED {
-        let _infallible = writeln!(text, "  and {} more, which the page names", order.len() - NAMED);
+    if order.len() > LISTED {
+        let _infallible = writeln!(text, "  and {} more, which the page names", order.len() - LISTED);
     }
     text
 }

@@ -1,7 +1,7 @@
-//! What is written to stdout and stderr, and nowhere else: none of it can stop the work.
+//! All output to stdout and stderr. No failure to write it can stop the work.
 //!
-//! Readers leave early (`| head`), terminals close and disks fill up. The macros of the standard library panic then, so this
-//! tool uses what is here instead.
+//! Readers leave early (`| head`), terminals close and disks fill up. The macros of the standard library panic then, so
+//! this tool uses these functions instead.
 
 use std::fmt::Arguments;
 use std::io::{self, Write};
@@ -10,14 +10,14 @@ use resolvent_report::terminal::{takes_colours, visible};
 
 use crate::Failure;
 
-/// Writes one line to stderr, as far as it takes it.
+/// Writes one line to stderr, and ignores failures.
 pub(crate) fn say(line: Arguments<'_>) {
     let line = format!("{}\n", visible(&line.to_string()));
-    // In one piece, so that lines of several threads do not mix. A failure is ignored: stderr was the last place to report it.
+    // One write, so that lines of several threads do not mix. A failure is ignored: only stderr could report it.
     let _unheard = io::stderr().lock().write_all(line.as_bytes());
 }
 
-/// Writes the result of a command to stdout. A reader that has gone has seen enough and is no failure.
+/// Writes the result of a command to stdout. A closed pipe is not an error: its reader needs no more.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     let written =
@@ -30,12 +30,12 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Whether colours may go to stdout.
+/// Returns whether stdout takes colours.
 pub(crate) fn colours() -> bool {
     takes_colours(&io::stdout())
 }
 
-/// Characters in a line of the terminal.
+/// Returns the number of characters in a line of the terminal; 120 if it is unknown.
 pub(crate) fn width() -> usize {
     let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
     let shown = || terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));

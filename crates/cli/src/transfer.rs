@@ -1,4 +1,4 @@
-//! `resolvent transfer`
+//! `resolvent transfer`: how much of a donor's answer its `h[l,t]` transfers.
 
 use resolvent::field::{TransferOptions, distinct};
 

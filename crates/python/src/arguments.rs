@@ -12,7 +12,9 @@ use crate::failure::{Result, value_error};
 use crate::run::PyRun;
 use crate::work::detached;
 
-/// The tokens of a prompt: text, a list or an array of ids. That the model can run them is checked when it does.
+/// Returns the tokens of a prompt: text, or a list or an array of ids.
+///
+/// Whether the model can run them is checked when it does.
 pub(crate) fn tokens(model: &Model, prompt: &Bound<'_, PyAny>) -> Result<Vec<u32>> {
     if let Ok(text) = prompt.cast::<PyString>() {
         let tokenizer = model.text_tokenizer()?.ok_or_else(|| {
@@ -27,8 +29,9 @@ pub(crate) fn tokens(model: &Model, prompt: &Bound<'_, PyAny>) -> Result<Vec<u32
     ids.iter().enumerate().map(id).collect()
 }
 
-/// Reads whether weights, and inputs of products, are 16-bit floats: `f16_weights` and `f16_inputs`, which were called
-/// `half_weights` and `half_inputs` in version 0.1.
+/// Reads the keywords `f16_weights` and `f16_inputs`: whether weights, and inputs of products, are 16-bit floats.
+///
+/// In version 0.1 these keywords were `half_weights` and `half_inputs`.
 pub(crate) fn precision(keywords: &Bound<'_, PyDict>) -> Result<[bool; 2]> {
     let mut read = [false; 2];
     for (keyword, value) in keywords {
@@ -46,7 +49,7 @@ pub(crate) fn precision(keywords: &Bound<'_, PyDict>) -> Result<[bool; 2]> {
     Ok(read)
 }
 
-/// One token of a model: text that is one token, or an id.
+/// Looks up a token of a model: text that is one token, or an id.
 pub(crate) fn token(model: &Model, argument: &Bound<'_, PyAny>) -> Result<u32> {
     let text = match argument.cast::<PyString>() {
         Ok(text) => text.to_cow()?.into_owned(),
@@ -55,7 +58,7 @@ pub(crate) fn token(model: &Model, argument: &Bound<'_, PyAny>) -> Result<u32> {
     Ok(model.token(&text)?)
 }
 
-/// A run, or the run of a prompt.
+/// Returns the run that `prompt` is, or runs it if it is a prompt.
 pub(crate) fn run_of(model: &Model, prompt: &Bound<'_, PyAny>) -> Result<Run> {
     if let Ok(run) = prompt.cast::<PyRun>() {
         return Ok(run.get().run.clone());
@@ -64,18 +67,18 @@ pub(crate) fn run_of(model: &Model, prompt: &Bound<'_, PyAny>) -> Result<Run> {
     detached(prompt.py(), |_| model.run(&tokens, &[]))
 }
 
-/// As [`run_of`], of an argument that may be missing.
+/// Does what [`run_of`] does, for an optional argument.
 pub(crate) fn donor_of(model: &Model, donor: Option<&Bound<'_, PyAny>>) -> Result<Option<Run>> {
     donor.map(|donor| run_of(model, donor)).transpose()
 }
 
-/// `(level, position)`; negative numbers count from the end.
+/// Converts `(level, position)` to a place; negative numbers count from the end.
 pub(crate) fn place(run: &Run, (level, position): (i64, i64)) -> Result<Place> {
     let levels = run.model().config().n_layer + 1;
     Ok((from_end("level", level, levels)?, from_end("token position", position, run.tokens().len())?))
 }
 
-/// The places that were given; without any, every level and every token up to `last`.
+/// Converts the given places; without any, returns every level and every token up to `last`.
 pub(crate) fn places(run: &Run, given: Option<&[(i64, i64)]>, last: usize) -> Result<Vec<Place>> {
     match given {
         Some(given) => given.iter().map(|&at| place(run, at)).collect(),
@@ -86,14 +89,14 @@ pub(crate) fn places(run: &Run, given: Option<&[(i64, i64)]>, last: usize) -> Re
     }
 }
 
-/// What a direction may refer to.
+/// The objects that a direction may refer to, and its scaling.
 #[derive(Default)]
 pub(crate) struct About {
-    /// For `sensitivity`.
+    /// The observable of the direction `sensitivity`.
     pub(crate) observable: Option<Observable>,
-    /// For `displacement`.
+    /// The second run of the direction `displacement`.
     pub(crate) donor: Option<Run>,
-    /// Whether to make it unit length.
+    /// Whether the direction is scaled to unit length.
     pub(crate) unit: bool,
 }
 
@@ -103,10 +106,10 @@ impl About {
     }
 }
 
-/// What sources point along: text as on the command line, or numbers.
+/// The direction of sources: text as on the command line, or an array.
 pub(crate) enum Along {
     Named(Direction, String),
-    /// `[d]`, or `[N, d]` with a row a place.
+    /// The elements and the number of axes: `[d]`, or `[N, d]` with one row for each place.
     Given(Vec<f32>, usize),
 }
 
@@ -126,7 +129,7 @@ impl Along {
         }
     }
 
-    /// As results name it.
+    /// Returns the name of the direction in results.
     pub(crate) fn name(&self) -> &str {
         match self {
             Self::Named(_, text) => text,
@@ -134,7 +137,7 @@ impl Along {
         }
     }
 
-    /// At one place, `[d]`.
+    /// Returns the direction `[d]` at one place.
     pub(crate) fn at(&self, run: &Run, place: Place, about: &About) -> Result<Vec<f32>> {
         let mut found = self.sources(run, &[place], (about, false))?;
         match found.len() {
@@ -143,7 +146,9 @@ impl Along {
         }
     }
 
-    /// At each of `places`; with `where_it_is`, at those alone where there is one.
+    /// Returns the direction at each of `places`.
+    ///
+    /// With `where_it_is`, a named direction leaves out the places at which it is not defined.
     pub(crate) fn sources(
         &self,
         run: &Run,
@@ -156,11 +161,11 @@ impl Along {
                 return Ok(direction.where_it_is(run, places, context)?);
             }
             Self::Named(direction, _) => direction.resolve_all(run, places, context)?,
-            Self::Given(numbers, dimensions) => {
+            Self::Given(elements, dimensions) => {
                 let mut rows: Vec<Vec<f32>> =
-                    numbers.chunks(run.model().config().n_embd).map(<[f32]>::to_vec).collect();
+                    elements.chunks(run.model().config().n_embd).map(<[f32]>::to_vec).collect();
                 if *dimensions == 1 {
-                    rows = vec![numbers.clone(); places.len()];
+                    rows = vec![elements.clone(); places.len()];
                 }
                 if rows.len() != places.len() {
                     let (have, want) = (rows.len(), places.len());
@@ -176,7 +181,7 @@ impl Along {
     }
 }
 
-/// A vector that must be as wide as the field.
+/// Reads a vector that must be as wide as the field.
 pub(crate) fn field_vector(model: &Model, any: &Bound<'_, PyAny>) -> Result<Vec<f32>> {
     let (vector, d) = (vector(any)?, model.config().n_embd);
     match vector.len() {

@@ -1,4 +1,4 @@
-//! What went wrong, as Python exceptions with the messages of the library: one line that names the cause and the fix.
+//! Errors of the library as Python exceptions, with its messages: one line that names the cause and the fix.
 
 use std::io::ErrorKind;
 
@@ -22,13 +22,13 @@ create_exception!(
     "A result that fails its own check: its numbers must not be used."
 );
 
-/// An exception to be; whatever the library fails with becomes one.
+/// An exception that is not raised yet. Every error of the library converts to one.
 pub(crate) struct Failure(PyErr);
 
-/// What fallible functions here return.
+/// The result of the fallible functions of this crate.
 pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
 
-/// An argument that cannot be used.
+/// Returns the error of an argument that cannot be used.
 pub(crate) fn value_error(message: impl Into<String>) -> Failure {
     Failure(PyValueError::new_err(message.into()))
 }
@@ -48,7 +48,7 @@ impl From<PyErr> for Failure {
 impl From<engine::Error> for Failure {
     fn from(error: engine::Error) -> Self {
         Self(match error {
-            // Launches and tensors are built from what the caller gave, not from what the device is.
+            // The caller's arguments cause these errors, not the state of the device.
             engine::Error::TooLarge { .. } | engine::Error::Choice { .. } => PyValueError::new_err(error.to_string()),
             _ => DeviceError::new_err(one_line(&error.to_string())),
         })
@@ -109,7 +109,7 @@ fn io_error(kind: ErrorKind, message: String) -> PyErr {
     }
 }
 
-/// Messages are one line, whatever a library put into them.
+/// Joins the lines of a message, because messages of libraries may have several.
 fn one_line(text: &str) -> String {
     text.split('\n').map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
 }

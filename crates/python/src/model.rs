@@ -248,7 +248,9 @@ impl PyModel {
 }
 
 impl PyModel {
-    /// The run of a prompt at which `sites` can be captured and edited; a run that was not made for them is made again.
+    /// Returns the run of a prompt at which `sites` can be captured and edited.
+    ///
+    /// A given run that lacks any of the sites is repeated with them.
     fn prepared(&self, prompt: &Bound<'_, PyAny>, sites: &[Site]) -> Result<Run> {
         let options = |edits| RunOptions { edits, sites: sites.to_vec() };
         let (model, tokens, options) = match prompt.cast::<PyRun>() {

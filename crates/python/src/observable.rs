@@ -1,4 +1,4 @@
-//! Observables: scalars of a run, named before there is one.
+//! The class `Observable`: a scalar of a run, defined before there is a run.
 
 use pyo3::prelude::*;
 use pyo3::types::PyString;
@@ -14,7 +14,7 @@ use crate::work::detached;
 #[pyclass(frozen, name = "Observable", module = "resolvent")]
 pub(crate) struct PyObservable {
     kind: Kind,
-    /// Position at which it is read; -1 is the last.
+    /// Position at which J is read; -1 is the last.
     position: i64,
 }
 
@@ -27,7 +27,7 @@ enum Kind {
 }
 
 impl PyObservable {
-    /// As an observable of `run`.
+    /// Resolves tokens and positions for `run`.
     pub(crate) fn of(&self, py: Python<'_>, run: &Run) -> Result<Observable> {
         let (model, tokens) = (run.model(), run.tokens().len());
         let position = from_end("position", self.position, tokens)?;
@@ -51,7 +51,7 @@ impl PyObservable {
         })
     }
 
-    /// Returns it in the grammar of observables, as figures show it: `logit(" Paris") - logit(" Rome")`.
+    /// Returns J in the grammar of observables, as figures show it: `logit(" Paris") - logit(" Rome")`.
     pub(crate) fn title(&self, py: Python<'_>) -> Result<String> {
         let shown = |token: &Py<PyAny>| -> Result<String> {
             let token = token.bind(py);

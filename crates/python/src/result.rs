@@ -1,4 +1,4 @@
-//! Results: named arrays with named axes, the checks that they passed, where they come from, and how they look.
+//! The class `Result`: arrays with named axes, the checks that they passed, their provenance and their figures.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -23,21 +23,21 @@ type Axes = Vec<(&'static str, usize)>;
 /// `result[name]` is an array, read-only, without a copy; `values` is the one that the analysis is about.
 #[pyclass(frozen, name = "Result", module = "resolvent")]
 pub(crate) struct PyResultOf {
-    /// All but the arrays.
+    /// The result without its arrays.
     about: Labelled,
     arrays: Vec<(&'static str, Axes, Py<PyArrayDyn<f32>>)>,
-    /// Texts of the tokens; ids where there is no tokenizer.
+    /// Texts of the tokens, or their ids if there is no tokenizer.
     labels: Vec<String>,
 }
 
 impl PyResultOf {
-    /// Takes a result over. `observable` is J as figures show it.
+    /// Takes over a result of the library. `observable` is J as figures show it.
     pub(crate) fn new(py: Python<'_>, result: Labelled, run: Option<&Run>, observable: Option<&str>) -> Result<Self> {
         let mut about = result;
         let arrays = std::mem::take(&mut about.arrays).into_iter().map(|Array { name, axes, data }| {
             let shape: Vec<usize> = axes.iter().map(|axis| axis.1).collect();
             let array = to_numpy(py, data, &shape)?;
-            // What is certified stays what it is; a copy is the user's own.
+            // The checks are of these elements, so they are read-only. Users can change copies.
             array.call_method1("setflags", (false,))?;
             Ok::<_, Failure>((name, axes, array.unbind()))
         });
@@ -64,7 +64,8 @@ impl PyResultOf {
         })
     }
 
-    /// As the library has it, with copies of the arrays. `drawn` keeps what only figures show.
+    /// Returns the library's form of the result, with copies of the arrays. With `drawn`, it includes what only figures
+    /// show.
     fn labelled(&self, py: Python<'_>, drawn: bool) -> Result<Labelled> {
         let mut result = self.about.clone();
         if !drawn {
@@ -77,7 +78,7 @@ impl PyResultOf {
         Ok(result)
     }
 
-    /// Its figures as one drawing.
+    /// Returns the figures as one drawing; `None` if there are none.
     fn figure(&self, py: Python<'_>) -> Result<Option<Figure>> {
         let mut figures = figures(&self.labelled(py, true)?, &self.labels);
         Ok(match figures.len() {
@@ -88,10 +89,10 @@ impl PyResultOf {
     }
 }
 
-/// The metadata by which figures know J; it is no part of result files.
+/// Key of the metadata from which figures read J. Result files do not contain it.
 const OBSERVABLE: &str = "observable_text";
 
-/// The array that each analysis is about.
+/// The main array of each analysis.
 const MAIN: [(&str, &str); 9] = [
     ("run", "field"),
     ("sensitivity", "sensitivity"),
@@ -279,7 +280,7 @@ impl PyResultOf {
 }
 
 impl PyResultOf {
-    /// The checks in a line.
+    /// Formats the checks in one line.
     fn passed(&self) -> String {
         let checks = self.about.certificates.iter().map(ToString::to_string);
         format!("checks: {}", checks.collect::<Vec<_>>().join(", "))

@@ -1,4 +1,4 @@
-//! Studies: every analysis on a set of prompts.
+//! The class `Study`: every analysis on a set of prompts.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use crate::failure::{Failure, Result};
 use crate::result::PyResultOf;
 use crate::work::{Bar, detached};
 
-/// What a study is asked for.
+/// Arguments of a study.
 pub(crate) struct StudyArguments {
     pub(crate) prompts: Option<PathBuf>,
     pub(crate) tasks: Vec<String>,
@@ -72,7 +72,7 @@ impl PyStudy {
     #[getter]
     fn statements<'py>(&self, py: Python<'py>) -> Result<Vec<Bound<'py, PyDict>>> {
         let one = |s: &Statement| -> Result<Bound<'py, PyDict>> {
-            let told = PyDict::new(py);
+            let dict = PyDict::new(py);
             for (key, text) in [
                 ("name", s.name),
                 ("claim", s.claim),
@@ -81,12 +81,12 @@ impl PyStudy {
                 ("rule", s.rule),
                 ("verdict", s.verdict.name()),
             ] {
-                told.set_item(key, text)?;
+                dict.set_item(key, text)?;
             }
             for (key, number) in [("estimate", s.figure.estimate), ("low", s.figure.low), ("high", s.figure.high)] {
-                told.set_item(key, number)?;
+                dict.set_item(key, number)?;
             }
-            Ok(told)
+            Ok(dict)
         };
         self.statements.iter().map(one).collect()
     }
@@ -95,12 +95,12 @@ impl PyStudy {
     #[getter]
     fn left_out<'py>(&self, py: Python<'py>) -> Result<Vec<Bound<'py, PyDict>>> {
         let one = |l: &LeftOut| -> Result<Bound<'py, PyDict>> {
-            let told = PyDict::new(py);
-            told.set_item("what", &l.what)?;
-            told.set_item("reason", &l.reason)?;
-            told.set_item("failed", l.failed)?;
-            told.set_item("steps", &l.steps)?;
-            Ok(told)
+            let dict = PyDict::new(py);
+            dict.set_item("what", &l.what)?;
+            dict.set_item("reason", &l.reason)?;
+            dict.set_item("failed", l.failed)?;
+            dict.set_item("steps", &l.steps)?;
+            Ok(dict)
         };
         self.left_out.iter().map(one).collect()
     }

@@ -1,4 +1,4 @@
-"""Fixtures of the tests. They run on the installed wheel: of the source tree, only this folder is on the path."""
+"""Fixtures of the tests. The tests run on the installed wheel: the path has only this folder of the source tree."""
 
 import os
 import pathlib
@@ -21,7 +21,7 @@ def model():
 
 @pytest.fixture(scope="session")
 def tiny():
-    """3 blocks, d = 32, vocabulary 50, no tokenizer."""
+    """A random model: 3 blocks, d = 32, vocabulary 50, no tokenizer."""
     return resolvent.Model.from_pretrained("random", device="host")
 
 

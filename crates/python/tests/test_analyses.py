@@ -73,7 +73,7 @@ def test_slice(run):
     assert blocks.shape == (len(pairs), 3, 3) and sliced["singular_values"].shape == (len(pairs), 3)
     one = run.slice(rank=2, sources=[(0, 1)], targets=[(-1, -1)])
     assert one["pairs"].astype(int).tolist() == [[3, 4, 0, 1]]
-    # Given vectors: U^T G V by hand.
+    # Between given vectors, a block is U^T G V.
     v, u = np.eye(32, 2, dtype=np.float32), np.eye(32, 3, k=-5)
     block = run.slice(v, u, sources=[(1, 0)], targets=[(3, 2)]).values[0]
     from resolvent import Source
@@ -119,7 +119,7 @@ def test_transfer(clean, corrupted):
     assert {"random", "shuffled_high"} <= set(fraction.keys())
 
 
-def test_observables_that_are_not_linear(run, tiny):
+def test_every_observable_has_a_sensitivity(run, tiny):
     other = tiny.run([3, 1, 9, 1, 5])
     for j in (log_prob(7), kl_divergence(other), projection(2, 1, np.arange(32)), logit_diff(2, "#6", 1)):
         chi = run.sensitivity(j)

@@ -1,4 +1,4 @@
-"""What the pages show runs: Python of the README and of the pages, and the notebook, cell by cell."""
+"""Runs the Python of the README and of the pages, and the notebook cell by cell."""
 
 import ast
 import doctest
@@ -11,13 +11,13 @@ import resolvent
 from conftest import ROOT
 
 PAGES = ["README.md", "crates/python/README.md", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs/src").rglob("*.md"))]
-# Blocks that a page marks `no_run`: they download.
+# Pages with blocks that are marked `no_run`, because they download.
 NOT_RUN = ["docs/src/recipes/model-directory.md"]
 NOTEBOOK = ROOT / "docs/notebooks/where-is-the-answer.ipynb"
 
 
 def blocks_of(page):
-    """The Python blocks of a page, each with what follows the word `python` after the fence."""
+    """Returns the Python blocks of a page, each with the text that follows `python` on the line of its fence."""
     text = (ROOT / page).read_text(encoding="utf-8")
     return re.findall(r"^```python([^\n]*)\n(.*?)^```", text, re.M | re.S)
 
@@ -35,14 +35,14 @@ def test_every_block_is_run_or_marked():
 @pytest.mark.parametrize("page", SHOWN)
 def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch, run):
     monkeypatch.chdir(tmp_path)
-    # The file that the page on result files reads.
+    # The page on result files reads this file.
     run.sensitivity(resolvent.logit(3)).save("chi.safetensors")
     blocks = [block for info, block in blocks_of(page) if not info]
     names = {}
     for block in blocks:
         for statement in ast.parse(block).body:
             value = execute(statement, names)
-            # `expression  # (9, 14, 192)` is what the expression gives.
+            # A comment such as `# (9, 14, 192)` after an expression shows its value.
             line = block.splitlines()[statement.end_lineno - 1]
             shown = re.search(r"#\s+(\([^()]*\)|'[^']*'|\"[^\"]*\"|True|False)(:|$)", line)
             if shown and isinstance(statement, ast.Expr):
@@ -50,7 +50,7 @@ def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch, run):
 
 
 def execute(statement, names):
-    """Runs a statement and returns the value that it has, if it is an expression."""
+    """Runs a statement and, if it is an expression, returns its value."""
     if isinstance(statement, ast.Expr):
         return eval(compile(ast.Expression(statement.value), "<page>", "eval"), names)
     exec(compile(ast.Module([statement], []), "<page>", "exec"), names)

@@ -1,4 +1,4 @@
-"""Models, runs, edits and linearisations: shapes, names, and that all kinds of arrays mean the same."""
+"""Models, runs, edits and linearisations: their shapes and names, and equal treatment of all kinds of arrays."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ J = logit_diff(2, 6)
 
 
 class ByArray:
-    """A tensor of a library that hands its numbers over by `__array__`."""
+    """A tensor of a library that supports `__array__`."""
 
     def __init__(self, numbers):
         self.numbers = np.asarray(numbers)
@@ -19,7 +19,7 @@ class ByArray:
 
 
 class ByDLPack:
-    """One that does it by DLPack alone."""
+    """A tensor of a library that supports only DLPack."""
 
     def __init__(self, numbers):
         self.numbers = np.asarray(numbers)
@@ -44,7 +44,7 @@ def test_observables_are_shown_in_their_grammar(run):
     assert run.sensitivity(logit_diff(2, 6)).metadata["observable"] == "logit(#2)@4 - logit(#6)@4"
 
 
-def test_tokens_go_both_ways(model):
+def test_text_and_tokens_convert_both_ways(model):
     tokens = model.to_tokens(MARY)
     assert tokens.dtype == np.uint32 and tokens.shape == (14,)
     assert model.to_string(tokens) == MARY and "".join(model.to_str_tokens(MARY)) == MARY
@@ -68,7 +68,7 @@ def test_prompts_come_in_many_kinds(tiny, run, kind):
     np.testing.assert_array_equal(again.field, run.field)
 
 
-def test_runs_hold_the_field(tiny, run):
+def test_runs_have_the_field_and_sites(tiny, run):
     assert run.field.shape == (4, 5, 32) and run.field.dtype == np.float32
     assert run.logits.shape == (5, 50)
     np.testing.assert_array_equal(run.logits[-1], run.logits_at())
@@ -78,7 +78,7 @@ def test_runs_hold_the_field(tiny, run):
     assert heads.shape == (5, 2, 16)
     np.testing.assert_array_equal(heads[:, 1], run["blocks.1.attn.hook_z[1]"])
     np.testing.assert_array_equal(heads, run["z", 1])
-    # Outputs that are fused away are there all the same, under the run's own edits.
+    # Outputs of attention and MLP, which the run has fused, are computed again under the run's edits.
     edited = tiny.run([3, 1, 4, 1, 5], edits=[Edit.ablate("blocks.0.hook_mlp_out", 2)])
     assert not edited["blocks.0.hook_mlp_out"][2].any() and edited["blocks.0.hook_mlp_out"][1].any()
     whole = edited["attn_out", 1] + edited["resid_pre", 1]
@@ -102,7 +102,7 @@ def test_edits_take_any_vector(tiny, run, kind):
     np.testing.assert_array_equal(edited.field[:, :4], run.field[:, :4])
 
 
-def test_edits_act(tiny, run):
+def test_each_edit_changes_the_field(tiny, run):
     site, tokens = "blocks.1.hook_resid_pre", run.tokens
     h = run.field[1][2]
     for edit, expected in [
@@ -139,7 +139,7 @@ def test_linearizations_are_linear_adjoint_and_batched(run):
     assert second.any()
 
 
-def test_modes_hold_factors_constant(run):
+def test_modes_freeze_factors(run):
     exact = run.linearize().vjp(J)
     for mode in ("frozen_norm", "frozen_attention", "frozen", "relp"):
         frozen = run.linearize(mode).vjp(J)
@@ -155,12 +155,12 @@ def test_models_open_by_path_too(tmp_path):
 
 
 def test_weights_may_be_f16():
-    halved = Model.from_pretrained("atlas-nano", "host", f16_weights=True)
+    stored = Model.from_pretrained("atlas-nano", "host", f16_weights=True)
     older = Model.from_pretrained("atlas-nano", "host", half_weights=True)  # the spelling of 0.1
-    assert older.weight_rounding == halved.weight_rounding
+    assert older.weight_rounding == stored.weight_rounding
     with pytest.raises(TypeError, match="unexpected keyword argument 'f16'"):
         Model.from_pretrained("atlas-nano", "host", f16=True)
-    assert halved.weight_rounding == 0.0, "it was stored so"
+    assert stored.weight_rounding == 0.0, "it was stored so"
     assert Model.from_pretrained("random:1", "host").weight_rounding is None
     rounded = Model.from_pretrained("random:1", "host", f16_weights=True)
     assert 1e-4 < rounded.weight_rounding < 3e-4 and rounded.hash.endswith("-f16")

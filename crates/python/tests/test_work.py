@@ -20,7 +20,10 @@ HANDLER = "import signal; signal.signal(signal.SIGINT, signal.default_int_handle
 
 
 def interrupted(code, started, tmp_path):
-    """Runs `code` in a child and sends Ctrl-C once `started(folder)`; returns its output and the time to its end."""
+    """Runs `code` in a child process and sends Ctrl-C once `started(folder)` is true.
+
+    Returns the output, the errors, and the seconds from Ctrl-C to the end of the process.
+    """
     child = subprocess.Popen(
         [sys.executable, "-c", HANDLER + textwrap.dedent(code)],
         cwd=tmp_path,

@@ -18,14 +18,14 @@ pub struct Dual<S> {
 }
 
 impl<S> Dual<S> {
-    /// `primal + tangent e`.
+    /// Returns `primal + tangent e`.
     pub const fn new(primal: S, tangent: S) -> Self {
         Self { primal, tangent }
     }
 }
 
 impl<S: Scalar> Dual<S> {
-    /// f(x) from the value of f and its derivative at the primal.
+    /// Returns f(x), given the value and the derivative of f at the primal.
     fn chain(self, value: S, derivative: S) -> Self {
         Self::new(value, derivative * self.tangent)
     }
@@ -105,7 +105,7 @@ impl<S: Scalar> Scalar for Dual<S> {
 mod tests {
     use super::*;
 
-    /// Value, slope and curvature of `f` at `x`, by duals of duals.
+    /// Returns value, slope and curvature of `f` at `x`, by duals of duals.
     fn jet(f: impl Fn(Dual<Dual<f64>>) -> Dual<Dual<f64>>, x: f64) -> [f64; 3] {
         let y = f(Dual::new(Dual::new(x, 1.0), Dual::new(1.0, 0.0)));
         assert_eq!(y.primal.tangent, y.tangent.primal, "both directions are the same one");

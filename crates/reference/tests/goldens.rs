@@ -1,4 +1,4 @@
-//! The reference against Hugging Face transformers in float64 (`tests/data`).
+//! Compares the reference with Hugging Face transformers in float64 (`tests/data`).
 
 use std::collections::HashMap;
 use std::fs;
@@ -159,7 +159,7 @@ fn gradient_field_whole() {
     golden.agree("gradient_field", &found);
 }
 
-/// The larger models check the first, a middle and the last row of every layer.
+/// Checks the first, a middle and the last row of every layer of the larger models.
 #[test]
 fn gradient_field_rows() {
     for golden in ["tiny-inner", "tiny-wide"].map(Golden::load) {

@@ -1,4 +1,4 @@
-//! The run of the whole model: hooks, edits, and derivatives at every site, on a small random model.
+//! Tests runs of a small random model: hooks, edits, and derivatives at every site.
 
 use resolvent_reference::derivative::{along, gradient, jet, jvp};
 use resolvent_reference::ops::{self, Edit, Frozen, GeluForm};
@@ -99,7 +99,7 @@ fn derivatives_at_every_site_match_differences_of_finite_runs() {
     let model = model(CONFIG);
     let vector = numbers("source", CONFIG.n_embd);
     for site in [sites(0), sites(1)].concat() {
-        // The last token: in the last block no other row of the queries reaches the observable.
+        // The source is at the last token, because in the last block no other row of the queries reaches J.
         let source = [Source { site, token: 4, vector: &vector }];
         let [value, first, second] = jet(&model, &TOKENS, &source, &J);
         assert_eq!(value, J.read(&base(&model)), "{site:?}");

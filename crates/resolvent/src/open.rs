@@ -1,4 +1,4 @@
-//! Opening a device that has shown that it computes right.
+//! Opens devices, and tests whether they compute correctly.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use resolvent_field::{adjoint, norm};
 use resolvent_model::{Config, Mode, Model, Observable, RandomWeights, gaussian, tiny};
 use resolvent_ops::tuning;
 
-/// What the self-test found.
+/// The results of the self-test.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SelfTest {
     /// Relative difference of the field from the host executor's.
@@ -21,35 +21,39 @@ pub struct SelfTest {
     pub second: f64,
     /// Relative difference of a product with the Hessian.
     pub product: f64,
-    /// The adjoint identity on the device.
+    /// Error of the adjoint identity on the device.
     pub adjoint: f64,
 }
 
-/// Two f32 executors that sum in different orders differ by a few times 1e-7 on a model of this size; a broken kernel
-/// is off by far more than this.
+/// The largest relative difference with which the self-test passes.
+///
+/// Two f32 executors that sum in different orders differ by a few times 1e-7 on a model of this size. A broken kernel
+/// is off by far more than this bound.
 pub(crate) const BOUND: f64 = 2e-5;
 
-/// The same where [inputs are rounded](Options::f16_inputs), for all but the adjoint identity, which rounds nothing: a difference of 1e-7 beside a half step is one of 1e-3 after it, and
-/// blocks that follow spread it. Seen: 2.4e-4 between executors that each round right.
+/// The same bound if [inputs are rounded](Options::f16_inputs), except for the adjoint identity, which rounds nothing.
+///
+/// A difference of 1e-7 near the midpoint of two f16 values becomes one of 1e-3 after rounding, and the following
+/// blocks spread it. Two executors that both round correctly have differed by 2.4e-4.
 const ROUNDING_BOUND: f64 = 2e-3;
 
-/// The name under which the pass of an adapter is cached.
+/// Name of the cache entry of an adapter that passed the self-test.
 const PASSED: &str = "self-test";
 
-/// Why a device was not opened, or not timed.
+/// The reason why a device cannot be opened, or not timed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The engine could not open it.
+    /// The engine cannot open the device.
     Engine(resolvent_engine::Error),
-    /// Its driver computes wrong numbers, or fails to compute.
+    /// The driver computes wrong results, or fails to compute.
     Driver {
         /// Adapter and driver.
         device: String,
-        /// What the self-test saw.
+        /// What the self-test found.
         found: String,
     },
-    /// What was to be timed cannot be done.
+    /// The analysis to be timed fails.
     Analysis(resolvent_field::Error),
 }
 
@@ -85,18 +89,19 @@ impl From<resolvent_engine::Error> for Fault {
     }
 }
 
-/// Opens a device. A GPU must first pass the self-test, once for each adapter and driver; where `auto` meets one that
-/// does not, the host executor takes its place, with a warning.
+/// Opens a device. A GPU must first pass the self-test, once for each adapter and driver.
 ///
-/// The outcome, and the compiled kernels, are cached in the user's cache folder unless
-/// [`Options::cache`] names another one, or none by an empty path.
+/// If `auto` selects a GPU that fails the self-test, the host executor is opened instead, with a warning.
+///
+/// The outcome and the compiled kernels are cached in the user's cache folder. [`Options::cache`] selects another
+/// folder, or no cache by an empty path.
 ///
 /// # Errors
-/// No such device, or one that was asked for by name and fails its self-test.
+/// There is no such device; or the device was not selected by `auto`, and fails its self-test.
 pub fn open(options: &Options) -> Result<Device, Fault> {
     let options = &with_cache(options);
-    let device = tuned(options)?;
-    // Who takes other texts has to pass again.
+    let device = open_tuned(options)?;
+    // A device that selects other variants must pass the self-test again.
     let variants = tuning::describe(&device);
     if device.info().is_host() || device.cached(PASSED).is_some_and(|passed| passed == variants.as_bytes()) {
         return Ok(device);
@@ -114,8 +119,8 @@ pub fn open(options: &Options) -> Result<Device, Fault> {
     }
 }
 
-/// The device, with the texts that an earlier [`crate::bench::tune`] found best.
-pub(crate) fn tuned(options: &Options) -> resolvent_engine::Result<Device> {
+/// Opens a device with the variants that an earlier [`crate::bench::tune`] found fastest.
+pub(crate) fn open_tuned(options: &Options) -> resolvent_engine::Result<Device> {
     let device = Device::open(options)?;
     if let Some(cached) = device.cached(tuning::CACHED) {
         device.prefer(tuning::from_text(&String::from_utf8_lossy(&cached)));
@@ -123,13 +128,13 @@ pub(crate) fn tuned(options: &Options) -> resolvent_engine::Result<Device> {
     Ok(device)
 }
 
-/// `options`, with the user's cache folder where they name none.
+/// Returns `options`, with the user's cache folder if they name none.
 pub(crate) fn with_cache(options: &Options) -> Options {
     let cache = options.cache.clone().or_else(|| cache_folder(|name| std::env::var_os(name)));
     Options { cache, ..options.clone() }
 }
 
-/// The user's cache folder, as the environment has it.
+/// Returns the user's cache folder, which the environment selects.
 fn cache_folder(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     if let Some(own) = variable("RESOLVENT_CACHE") {
         return Some(own.into());
@@ -141,11 +146,11 @@ fn cache_folder(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> 
     Some(all.join("resolvent"))
 }
 
-/// Runs a small random model on `device` and on the host, and compares field, sensitivity, the response to
-/// first and second order, and a product with the Hessian.
+/// Runs a small random model on `device` and on the host, and compares field, sensitivity, the response to first and
+/// second order, and a product with the Hessian.
 ///
 /// # Errors
-/// The device fails to compute, or its numbers are off.
+/// The device fails to compute, or its results differ too much from the host's.
 pub fn self_test(device: &Device) -> Result<SelfTest, Fault> {
     let fault = |found: String| Fault::Driver { device: device.info().to_string(), found };
     let ours = measure(device).map_err(|e| fault(e.to_string()))?;
@@ -179,8 +184,9 @@ struct Measured {
 }
 
 fn measure(device: &Device) -> resolvent_field::Result<Measured> {
-    // Sizes that fill no tile, in whole vec4 as those of all trained models, or in the multiples of eight that f16 needs: the variants that
-    // these take are meant. More tokens than one attention tile has keys, and sources that leave few, some and many rows.
+    // The sizes fill no tile. They are whole vec4, as in all trained models, or the multiples of eight that f16 needs:
+    // the variants for such sizes are to be tested. There are more tokens than keys in one attention tile. The sources
+    // leave few, some and many rows.
     let n_embd = if device.f16_weights() { 72 } else { 84 };
     let config = Config { n_embd, n_head: 3, n_positions: 80, ..tiny() };
     let model = Model::random(device, config.clone(), RandomWeights::new(&config, 11).with_std(0.1))?;

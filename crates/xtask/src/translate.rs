@@ -43,23 +43,23 @@ fn translate_one(kernel: &Kernel, variant: &Variant) -> Result {
 }
 
 fn translate_source(source: &str, entry: &str, features: Features, constants: &PipelineConstants) -> Result {
-    let module = naga::front::wgsl::parse_str(source).map_err(|error| told("WGSL", &error))?;
-    let info = validator(features).validate(&module).map_err(|error| told("WGSL", &error))?;
+    let module = naga::front::wgsl::parse_str(source).map_err(|error| show("WGSL", &error))?;
+    let info = validator(features).validate(&module).map_err(|error| show("WGSL", &error))?;
     let stage = ShaderStage::Compute;
     let (module, info) = process_overrides(&module, &info, Some((stage, entry)), constants)
-        .map_err(|error| told("overrides", &error))?;
+        .map_err(|error| show("overrides", &error))?;
     let point = (stage, entry.to_owned());
-    to_spirv(&module, &info, entry, features).map_err(|error| told("SPIR-V", &error))?;
+    to_spirv(&module, &info, entry, features).map_err(|error| show("SPIR-V", &error))?;
     to_msl(&module, &info, point.clone())?;
     // wgpu offers cooperative matrices on Vulkan and Metal only, and naga's HLSL writer does not support them.
     if features.cooperative {
         return Ok(());
     }
-    to_hlsl(&module, &info, point, features).map_err(|error| told("HLSL", &error))
+    to_hlsl(&module, &info, point, features).map_err(|error| show("HLSL", &error))
 }
 
 /// Formats an error with all its causes in one line.
-fn told(what: &str, error: &dyn std::error::Error) -> String {
+fn show(what: &str, error: &dyn std::error::Error) -> String {
     let mut message = format!("{what}: {error}");
     let mut cause = error.source();
     while let Some(next) = cause {
@@ -109,9 +109,9 @@ fn to_msl(module: &Module, info: &ModuleInfo, entry: (ShaderStage, String)) -> R
     let options = msl::Options { lang_version: (2, 4), bounds_check_policies: BOUNDS, ..Default::default() };
     let pipeline = msl::PipelineOptions { entry_point: Some(entry), ..Default::default() };
     let written = msl::write_string(module, info, &options, &pipeline);
-    let (_, report) = written.map_err(|error| told("MSL", &error))?;
+    let (_, report) = written.map_err(|error| show("MSL", &error))?;
     // The writer reports an entry that it cannot write in its output, and not as an error.
-    report.entry_point_names.into_iter().try_for_each(|name| name.map(|_| ()).map_err(|error| told("MSL", &error)))
+    report.entry_point_names.into_iter().try_for_each(|name| name.map(|_| ()).map_err(|error| show("MSL", &error)))
 }
 
 fn to_hlsl(

@@ -30,7 +30,7 @@ impl Heads {
     }
 }
 
-/// Causal multi-head attention. `qkv [T, 3d]`, with q, k and v of a token side by side -> `z [T, d]`.
+/// Computes causal multi-head attention. `qkv [T, 3d]`, with q, k and v of a token side by side -> `z [T, d]`.
 pub fn attention<S: Scalar>(qkv: &[S], heads: Heads, frozen: Frozen) -> Vec<S> {
     let d = heads.count * heads.width;
     assert_eq!(qkv.len() % (3 * d), 0, "attention: {} values are not rows of 3 x {d}", qkv.len());

@@ -2,7 +2,7 @@
 
 use crate::Scalar;
 
-/// Token plus position embedding. `wte [V, d]`, `wpe [P, d]`, `tokens [T]` -> `[T, d]`.
+/// Adds token and position embeddings. `wte [V, d]`, `wpe [P, d]`, `tokens [T]` -> `[T, d]`.
 pub fn embed<S: Scalar>(wte: &[S], wpe: &[S], d: usize, tokens: &[usize]) -> Vec<S> {
     let (vocab, positions) = (wte.len() / d, wpe.len() / d);
     assert!(tokens.len() <= positions, "embed: {} tokens but {positions} positions", tokens.len());

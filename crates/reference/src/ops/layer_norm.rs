@@ -39,7 +39,7 @@ mod tests {
         let s = 1.25_f64.sqrt();
         let y = layer_norm(&[1.0, 2.0, 3.0, 4.0], &[1.0, 1.0, 2.0, 1.0], &[0.0, 0.0, 0.0, 7.0], 0.0, Frozen::default());
         check::close(&y, &[-1.5 / s, -0.5 / s, 1.0 / s, 7.0 + 1.5 / s], 1e-15);
-        // A constant row has nothing but the bias left; eps keeps it finite.
+        // Of a constant row only the bias remains; eps avoids a division by zero.
         assert_eq!(layer_norm(&[3.0, 3.0], &[5.0, 5.0], &[0.5, -1.0], 1e-5, Frozen::default()), [0.5, -1.0]);
     }
 

@@ -2,7 +2,7 @@
 
 use crate::Scalar;
 
-/// Affine map of each row. `x [T, in]`, `weight [in, out]`, `bias [out]` -> `[T, out]`.
+/// Applies an affine map to each row. `x [T, in]`, `weight [in, out]`, `bias [out]` -> `[T, out]`.
 pub fn matmul<S: Scalar>(x: &[S], weight: &[S], bias: &[S]) -> Vec<S> {
     let d_out = bias.len();
     let d_in = weight.len() / d_out;

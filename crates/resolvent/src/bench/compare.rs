@@ -7,7 +7,7 @@ use serde_json::Value;
 pub struct Difference {
     /// Name of the measurement.
     pub name: String,
-    /// First bench: seconds or, for peaks, units a second.
+    /// First bench: seconds or, for peaks, the unit in the name (GFLOP/s or GB/s).
     pub before: f64,
     /// Second bench, in the same unit.
     pub after: f64,

@@ -22,8 +22,9 @@ pub(super) struct LaunchTime {
 const D: usize = 768;
 const INNER: usize = 4 * D;
 
-/// Least total time of the repetitions; there are at least [`REPEATS`].
+/// Least total time of the repetitions.
 const LONG: Duration = Duration::from_millis(300);
+/// Least number of repetitions.
 const REPEATS: usize = 3;
 
 /// Returns the number of rows of the launch that is timed for a size.
@@ -37,8 +38,8 @@ fn rows_of(size: Size) -> usize {
 
 /// Times one launch of a kernel family, with the variant that `device` selects.
 ///
-/// The launch computes tangents of a product `[rows, 768] x [768, 3072]`; the product itself if it rounds its inputs; or
-/// tangents of attention over a prompt of `rows` tokens.
+/// The launch computes tangents of a product `[rows, 768] x [768, 3072]`, or the product itself if it rounds its
+/// inputs; for attention, it computes tangents over a prompt of `rows` tokens.
 ///
 /// # Errors
 /// A device error.

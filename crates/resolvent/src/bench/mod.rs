@@ -1,10 +1,11 @@
-//! How fast a device is at what this engine does, beside what the device can do at most.
+//! Measures how fast a device runs whole passes and single kernels, and compares the kernels with the device's peaks.
 //!
-//! Peaks come first: plain multiply-adds and plain copies, on the same device, by the same clock. Then whole passes are run and
-//! timed by the clock on the wall, each as often as a budget allows; and once more with every launch timed, which
-//! gives the rate of each kernel at each shape that the passes have. A launch's *roofline* is the time that it needs at
-//! least, the larger of its operations over the peak of multiply-adds and its bytes over the peak of copies, over the
-//! time that it took.
+//! Peaks come first: simple multiply-adds and simple copies, on the same device, by the same clock. Then each pass runs
+//! as often as a budget allows, timed as a whole by the wall clock. Finally each pass runs once more with every launch
+//! timed, which gives the rate of each kernel at each shape of the passes.
+//!
+//! The *roofline* of a launch is its least time, divided by its measured time. The least time is the larger of two: its
+//! operations over the peak of multiply-adds, and its bytes over the peak of copies.
 
 mod compare;
 mod kernels;
@@ -26,15 +27,15 @@ pub use passes::{Pass, PassTime};
 pub use peaks::Peaks;
 pub use tune::{Tuned, Tuning, VariantTime, tune};
 
-use crate::open::{Fault, open, tuned, with_cache};
+use crate::open::{Fault, open, open_tuned, with_cache};
 
-/// Version of the JSON form.
+/// Version of the JSON format.
 const SCHEMA: u64 = 1;
 
-/// A quick bench begins no pass after this; each is run once more with its launches timed.
+/// Time after which a quick bench starts no further pass. The runs with timed launches come after this time.
 const QUICK: Duration = Duration::from_secs(8);
 
-/// What to time.
+/// Options of a bench.
 #[derive(Clone, Debug)]
 pub struct BenchOptions {
     /// The device; it is opened twice, with and without timed launches.
@@ -43,49 +44,49 @@ pub struct BenchOptions {
     pub model: String,
     /// Tokens of the prompt.
     pub tokens: usize,
-    /// Less: fewer repetitions, and no slices.
+    /// Whether to do less: fewer repetitions, and no slices.
     pub quick: bool,
 }
 
-/// What a device reached.
+/// The measurements of a device.
 #[derive(Clone, Debug)]
 pub struct Bench {
-    /// The device in words.
+    /// Name, backend and driver of the device.
     pub device: String,
     /// `gpu` or `host`.
     pub executor: &'static str,
-    /// The kernel texts that it takes, by size.
+    /// The kernel variants that the device selects, by size.
     pub variants: String,
-    /// The model and the prompt's length.
+    /// The model's name.
     pub model: String,
     /// Tokens of the prompt.
     pub tokens: usize,
-    /// What the device can do at most.
+    /// Peak rates of the device.
     pub peaks: Peaks,
-    /// Seconds from opening the device anew, with no kernels cached by us, to the field of four tokens of the embedded model. What a
-    /// driver caches of its own still applies.
+    /// Seconds from opening the device anew to the field of four tokens of the embedded model. Our own cache of kernels
+    /// is not used, but a driver may use its cache.
     pub first_field: f64,
-    /// Whole passes.
+    /// Times of whole passes.
     pub passes: Vec<PassTime>,
     /// Passes that a quick bench had no time for.
     pub left_out: Vec<Pass>,
-    /// Kernels by shape, the one that took most time first. Empty where a GPU has no clock of its own.
+    /// Rates of kernels by shape, the one that took most time first. Empty if a GPU has no clock of its own.
     pub kernels: Vec<KernelRate>,
 }
 
-/// Times a device.
+/// Times passes and kernels on a device. `report` receives the name of each step.
 ///
 /// # Errors
-/// A device that does not open, a model or a prompt that does not fit, or a device error.
-pub fn bench(options: &BenchOptions, told: &mut dyn FnMut(&str)) -> Result<Bench, Fault> {
+/// The device does not open, the model or the prompt does not fit, or the device fails.
+pub fn bench(options: &BenchOptions, report: &mut dyn FnMut(&str)) -> Result<Bench, Fault> {
     let device = open(&options.device)?;
     let info = device.info();
-    told("peaks");
-    let timed = tuned(&Options { profile: true, ..with_cache(&options.device) })?;
+    report("peaks");
+    let timed = open_tuned(&Options { profile: true, ..with_cache(&options.device) })?;
     let peaks = peaks::measure(&timed, options.quick)?;
-    told("first field");
+    report("first field");
     let first_field = first_field(&options.device)?;
-    told("weights");
+    report("weights");
     let model = Model::named(&device, &options.model)?;
     let (mut passes, mut left_out) = (Vec::<PassTime>::new(), Vec::new());
     let start = Instant::now();
@@ -94,11 +95,11 @@ pub fn bench(options: &BenchOptions, told: &mut dyn FnMut(&str)) -> Result<Bench
             left_out.push(pass);
             continue;
         }
-        told(pass.name());
+        report(pass.name());
         passes.push(passes::time(pass, &model, options)?);
     }
     drop(model);
-    told("kernels");
+    report("kernels");
     let model = Model::named(&timed, &options.model)?;
     timed.take_profile()?;
     let mut samples = Vec::new();
@@ -120,7 +121,7 @@ pub fn bench(options: &BenchOptions, told: &mut dyn FnMut(&str)) -> Result<Bench
     })
 }
 
-/// [`Bench::first_field`].
+/// Measures [`Bench::first_field`].
 fn first_field(options: &Options) -> Result<f64, Fault> {
     let start = Instant::now();
     let device = Device::open(&Options { cache: None, ..options.clone() })?;
@@ -129,7 +130,7 @@ fn first_field(options: &Options) -> Result<f64, Fault> {
 }
 
 impl Bench {
-    /// The form that is stored in files and compared: see the recipe.
+    /// Returns the JSON that is stored in files and compared; the recipe on `bench` describes it.
     pub fn to_json(&self) -> Value {
         let passes = self.passes.iter().map(|p| {
             json!({

@@ -1,4 +1,4 @@
-//! What a device can do at most.
+//! Measures the peak rates of a device.
 
 use std::time::Instant;
 
@@ -7,19 +7,19 @@ use resolvent_ops::peak::{copy, fma};
 
 use crate::open::Fault;
 
-/// Largest rates that were seen.
+/// The largest measured rates.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Peaks {
-    /// Operations a second of plain multiply-adds in f32, two for each.
+    /// Operations per second of simple multiply-adds in f32, two for each.
     pub flops: f64,
-    /// Bytes a second of a plain copy, read and written.
+    /// Bytes per second of a simple copy, read and written.
     pub bytes: f64,
 }
 
-/// A launch of at least this many seconds: shorter ones time the launching.
+/// Least duration of a timed launch in seconds. In shorter launches, the overhead of a launch dominates.
 const LONG: f64 = 0.02;
 
-/// What is timed.
+/// A rate to measure.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Peak {
     /// Multiply-adds of f32 in registers; two operations each.
@@ -29,7 +29,7 @@ enum Peak {
 }
 
 impl Peak {
-    /// The largest size that [`peak`] takes, within the default limits of a device.
+    /// Returns the largest size that [`peak`] accepts within the default limits of a device.
     fn largest(self) -> usize {
         match self {
             Self::MultiplyAdd => 1 << 14,
@@ -38,7 +38,7 @@ impl Peak {
     }
 }
 
-/// Launches that grow until they are long enough, then the best of a few.
+/// Measures both peaks: launches grow until they are long enough, then the best of several counts.
 pub(super) fn measure(device: &Device, quick: bool) -> Result<Peaks, Fault> {
     let repeats = if quick { 5 } else { 20 };
     let rate = |kind: Peak| -> Result<f64, Fault> {
@@ -56,14 +56,15 @@ pub(super) fn measure(device: &Device, quick: bool) -> Result<Peaks, Fault> {
     Ok(Peaks { flops: rate(Peak::MultiplyAdd)?, bytes: rate(Peak::Copy)? })
 }
 
-/// Times one launch of `size` units of work. Returns its operations or bytes, and its seconds: by the device's own clock if
-/// the device was opened with a profile and has such a clock, else by the wall clock.
+/// Times one launch of `size` units of work. Returns its operations or bytes, and its seconds.
+///
+/// The clock is the device's own if it has one and was opened with a profile, else the wall clock.
 fn peak(device: &Device, kind: Peak, size: usize) -> Result<(f64, f64)> {
-    let numbers = match kind {
+    let elements = match kind {
         Peak::MultiplyAdd => 1 << 16,
         Peak::Copy => (1 << 20) * size,
     };
-    let x = device.upload("x", &[("rows", numbers / 1024), ("n", 1024)], &vec![0.5f32; numbers])?;
+    let x = device.upload("x", &[("rows", elements / 1024), ("n", 1024)], &vec![0.5f32; elements])?;
     let mut rec = device.record();
     match kind {
         Peak::MultiplyAdd => fma(&mut rec, &x, 64 * size)?,

@@ -7,60 +7,62 @@ use resolvent_ops::tuning::{self, Family, Size};
 use super::launch_time::{LaunchTime, launch_time};
 use crate::open::{BOUND, Fault, open, with_cache};
 
-/// What was measured on a device.
+/// The measurements of the variants on a device.
 #[derive(Clone, Debug, Default)]
 pub struct Tuning {
-    /// Each shader at each size. Empty for the host executor, whose kernels have one text.
+    /// Each shader at each size. Empty for the host executor, whose kernels have one variant.
     pub all: Vec<Tuned>,
-    /// Whether processes to come will know.
+    /// Whether the choice is cached for later processes.
     pub cached: bool,
 }
 
-/// The texts of one shader at one size.
+/// The variants of one shader at one size.
 #[derive(Clone, Debug)]
 pub struct Tuned {
     /// The shader.
     pub family: Family,
     /// The size.
     pub size: Size,
-    /// Each text that the device can run: its seconds, and how far its numbers are from the host's.
+    /// Each variant that the device can run, with its time and its difference from the host executor.
     pub candidates: Vec<VariantTime>,
-    /// What had been taken without this measurement.
+    /// The variant that is selected without this measurement.
     pub known: &'static str,
-    /// The fastest text whose numbers are right.
+    /// The fastest variant whose output is correct.
     pub best: &'static str,
 }
 
-/// One text.
+/// The measurement of one variant.
 #[derive(Clone, Debug)]
 pub struct VariantTime {
     /// Its name in `shaders/variants.toml`.
     pub name: &'static str,
     /// Seconds of a launch.
     pub seconds: f64,
-    /// Relative difference from the host executor's numbers.
+    /// Relative difference from the host executor's output.
     pub error: f64,
 }
 
 impl VariantTime {
-    /// Whether its numbers are right. Written so that a NaN is not.
+    /// Returns whether the output is correct. Written so that NaN is not.
     #[must_use]
     pub fn is_right(&self) -> bool {
         self.error <= BOUND
     }
 }
 
-/// Measures every text that the device can run, at every size, and keeps the fastest right ones in the cache folder, if there is
-/// one that can be written: processes to come take them.
+/// Measures every variant that the device can run, at every size, and caches the fastest correct ones.
+///
+/// Later processes select them from the cache folder. Without a folder that can be written, nothing is cached.
+/// `report` receives the name of each step.
 ///
 /// # Errors
-/// A device that does not open or fails, or a text without any that is right.
-pub fn tune(options: &Options, told: &mut dyn FnMut(&str)) -> Result<Tuning, Fault> {
+/// The device does not open or fails, or a shader has no correct variant.
+pub fn tune(options: &Options, report: &mut dyn FnMut(&str)) -> Result<Tuning, Fault> {
     let device = open(options)?;
     if device.info().is_host() {
         return Ok(Tuning::default());
     }
-    // Without what an earlier measurement preferred, and without the variants that the caller may have asked for.
+    // Selection must ignore the variants that the caller requests, and `Device::open` ignores earlier measurements.
     let plain = Options { variants: Vec::new(), ..with_cache(options) };
     let (bare, host) = (Device::open(&plain)?, Device::host());
     let mut all = Vec::new();
@@ -71,7 +73,7 @@ pub fn tune(options: &Options, told: &mut dyn FnMut(&str)) -> Result<Tuning, Fau
             candidates.push((variant.name, Device::open(&Options { variants, ..plain.clone() })?));
         }
         for size in Size::ALL {
-            told(&format!("{}, {} rows", family.shader(), size.name()));
+            report(&format!("{}, {} rows", family.shader(), size.name()));
             let want = launch_time(&host, family, size)?;
             let time = |(name, on): &(&'static str, Device)| -> Result<VariantTime, Fault> {
                 let LaunchTime { values, seconds } = launch_time(on, family, size)?;

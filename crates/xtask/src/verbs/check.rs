@@ -1,4 +1,4 @@
-//! `check`: everything about the text of the repository that a program can judge.
+//! `check`: formatting, lints, translations of the kernels, documentation and spelling.
 
 use super::{docs, shaders};
 use crate::{
@@ -14,12 +14,12 @@ pub(crate) const VERB: Verb = Verb {
     run: check,
 };
 
-/// Runs every step even after one has failed: who mends one wants to see the others.
+/// Runs every step even after one has failed, so that one call shows all failures.
 fn check(_: &[String]) -> Result {
     let steps = [
         run(&mut cargo(&["fmt", "--all", "--check"])),
         run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
-        // What an embedder gets who leaves models and network out.
+        // The command without the embedded models and downloads.
         run(&mut cargo(&["clippy", "--package", "resolvent-cli", "--no-default-features", "--", "-D", "warnings"])),
         run(&mut cargo(&["test", "--quiet", "--package", "xtask", "--features", "translate"])),
         shaders::translate(),

@@ -1,4 +1,4 @@
-//! `shaders`: every kernel in every shading language that a device may ask for.
+//! `shaders`: translates every kernel to every shading language that a device may need.
 
 use crate::{Verb, process::Result};
 
@@ -9,13 +9,13 @@ pub(crate) const VERB: Verb = Verb {
     run: |_| translate(),
 };
 
-/// The translation, which this build contains.
+/// Translates all kernels in this process, whose build contains the shader compiler.
 #[cfg(feature = "translate")]
 pub(super) fn translate() -> Result {
     crate::translate::translate()
 }
 
-/// The translation, by this program built once more with a shader compiler in it.
+/// Translates all kernels in another process: this program, built again with the shader compiler.
 #[cfg(not(feature = "translate"))]
 pub(super) fn translate() -> Result {
     use crate::process::{cargo, run};

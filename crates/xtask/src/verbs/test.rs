@@ -1,4 +1,4 @@
-//! `test`: all tests, with a Vulkan driver to run them on.
+//! `test`: runs all tests, and first makes a Vulkan driver available.
 
 use super::python;
 use crate::{
@@ -16,8 +16,8 @@ pub(crate) const VERB: Verb = Verb {
 
 fn test(arguments: &[String]) -> Result {
     vulkan::make_available()?;
-    // `check` runs the tests of xtask, and benches has none; what they alone depend on need not be built here.
+    // `check` runs the tests of xtask, and benches has none. Without the two, fewer dependencies are built.
     run(cargo(&["test", "--workspace", "--exclude", "xtask", "--exclude", "resolvent-benches"]).args(arguments))?;
-    // What is chosen is chosen among the tests of cargo.
+    // The arguments select tests of cargo, so the Python tests run only without arguments.
     if arguments.is_empty() { python::test() } else { Ok(()) }
 }
