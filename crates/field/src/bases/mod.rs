@@ -249,7 +249,9 @@ fn pairs_with(run: &Run, others: &[Run]) -> Result<()> {
     match others.iter().find(|other| other.tokens().len() != n) {
         Some(other) => {
             let other = other.tokens().len();
-            Err(Error::Input(format!("the second prompt has {other} tokens and the first {n}")))
+            Err(Error::Input(format!(
+                "the second prompt has {other} tokens and the first {n}; give prompts of the same length"
+            )))
         }
         None => Ok(()),
     }
