@@ -45,7 +45,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         return print(changes(&compare(&read(before)?, &read(after)?)?).trim_end());
     }
     if args.tokens == 0 {
-        return Err("--tokens 0 is no prompt; give one or more".into());
+        return Err("invalid --tokens 0: expected 1 or more".into());
     }
     if let Some(path) = &args.out {
         if path.extension().is_none_or(|ending| ending != "json") {
@@ -85,7 +85,7 @@ fn with_spinner<T>(work: impl FnOnce(&mut dyn FnMut(&str)) -> Result<T, Fault>) 
 /// Formats the measured variants, one line for each shader and size.
 fn candidates(tuned: &[Tuned]) -> String {
     if tuned.is_empty() {
-        return "the kernels of the host executor come in one text: there is nothing to choose\n".to_owned();
+        return "each kernel of the host executor has one variant: there is nothing to choose\n".to_owned();
     }
     let mut text = format!("{:<12} {:<6} {:<13} {:<13} variants\n", "kernel", "rows", "best", "known");
     for Tuned { family, size, candidates, known, best } in tuned {
@@ -144,10 +144,10 @@ fn table(timed: &Bench, rows: usize) -> String {
     }
     if !timed.left_out.is_empty() {
         let names: Vec<&str> = timed.left_out.iter().map(|p| p.name()).collect();
-        let _infallible = writeln!(text, "no time for {}; leave --quick out for all", names.join(", "));
+        let _infallible = writeln!(text, "not timed: {}; leave --quick out to time all", names.join(", "));
     }
     if timed.kernels.is_empty() {
-        text.push_str("\nthis device has no clock of its own: kernels are not timed\n");
+        text.push_str("\nthis device has no timestamps: kernels are not timed\n");
         return text;
     }
     let all: f64 = timed.kernels.iter().map(|k| k.total()).sum();

@@ -97,7 +97,8 @@ fn parse_probes(text: &str) -> Result<Probes, Failure> {
         return Ok(Probes::Exact);
     }
     let count = text.parse().ok().filter(|n| *n > 1);
-    let count = count.ok_or_else(|| format!("--norms {text}: write `exact`, or a number of probes above 1"))?;
+    let count =
+        count.ok_or_else(|| format!("invalid --norms {text}: expected `exact`, or a number of probes above 1"))?;
     Ok(Probes::Hutchinson(count, 0))
 }
 

@@ -78,13 +78,13 @@ impl Args {
             (None, _) => Method::LeastEnergy,
             (Some(n), "greedy") => Method::Greedy(n),
             (Some(n), "lasso") => Method::Lasso(n),
-            (_, other) => return Err(format!("--choose {other}: there are greedy and lasso").into()),
+            (_, other) => return Err(format!("invalid --choose {other}: expected greedy or lasso").into()),
         };
-        if self.limit.is_some_and(|limit| !limit.is_finite() || limit <= 0.0) {
-            return Err("--limit needs a number above 0: the most that |s| may be over |h[l,t]|".into());
+        if let Some(limit) = self.limit.filter(|limit| !limit.is_finite() || *limit <= 0.0) {
+            return Err(format!("invalid --limit {limit}: expected a finite number above 0 for |s| / |h[l,t]|").into());
         }
         if !self.damp.is_finite() || self.damp < 0.0 {
-            return Err("--damp needs a number that is not negative".into());
+            return Err(format!("invalid --damp {}: expected a finite number >= 0", self.damp).into());
         }
         let Self { limit, damp, refine, seed, .. } = *self;
         Ok(InvertOptions { method, limit, damp, refine, seed })
@@ -103,7 +103,7 @@ impl Args {
         for text in &self.field_goal {
             let (place, amount) = text
                 .rsplit_once(':')
-                .ok_or_else(|| format!("`{text}` is no goal of the field; write LEVEL,TOKEN:AMOUNT"))?;
+                .ok_or_else(|| format!("invalid field goal `{text}`: expected LEVEL,TOKEN:AMOUNT such as 3,-1:0.5"))?;
             let (place, amount) = (parse_place(place, run)?, number(amount, text)?);
             let direction = self.resolve(model, run, observable, place)?;
             let change = direction.iter().map(|&x| (amount * f64::from(x)) as f32).collect();
@@ -124,7 +124,9 @@ impl Args {
 
 fn number(text: &str, whole: &str) -> Result<f64, Failure> {
     let parsed = text.trim().parse::<f64>().ok().filter(|x| x.is_finite());
-    parsed.ok_or_else(|| format!("`{whole}` has no finite number `{text}`; write --goal 2.5 or TOKEN:2.5").into())
+    parsed.ok_or_else(|| {
+        format!("invalid number `{text}` of the goal `{whole}`: expected a finite number such as 2.5").into()
+    })
 }
 
 /// Relative misses of the goal above which a line reports them: to first order, and by the model.

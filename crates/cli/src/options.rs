@@ -39,7 +39,7 @@ fn bytes(text: &str) -> Result<u64, String> {
         _ => 64,
     };
     let size = number.parse::<u64>().ok().and_then(|n| n.checked_mul(1u64.checked_shl(shift)?));
-    size.filter(|&size| size >= 1 << 20).ok_or_else(|| "write a size of 1M or more, such as 512M or 2G".to_owned())
+    size.filter(|&size| size >= 1 << 20).ok_or_else(|| "expected a size of 1M or more, such as 512M or 2G".to_owned())
 }
 
 /// Which model, on which device.
@@ -224,7 +224,7 @@ pub(crate) fn tokens(model: &Model, text: Option<&str>, ids: Option<&str>) -> Re
                 .ok_or_else(|| format!("{} has no tokenizer; give the prompt as ids: --tokens 5,9,12", model.name()))?;
             tokenizer.prompt(text)?
         }
-        (None, None) => return Err("no prompt was given".into()),
+        (None, None) => return Err("no prompt was given; give it as text or as token ids".into()),
     };
     check_prompt(model.config(), &tokens)?;
     Ok(tokens)

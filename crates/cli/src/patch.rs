@@ -58,9 +58,10 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let corrupted = tokens(&model, args.corrupted.as_deref(), args.corrupted_tokens.as_deref())?;
     if clean.len() != corrupted.len() {
         let (clean, corrupted) = (clean.len(), corrupted.len());
-        return Err(
-            format!("the prompt has {clean} tokens and the corrupted one {corrupted}; patching pairs them").into()
-        );
+        return Err(format!(
+            "the prompt has {clean} tokens and the corrupted one {corrupted}; give prompts of the same length"
+        )
+        .into());
     }
     let observable = args.observable.observable(&model, clean.len())?;
     let kinds = distinct(args.sites.iter().copied());

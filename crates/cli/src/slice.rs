@@ -144,7 +144,7 @@ impl Args {
             ..RsvdOptions::default()
         };
         if !self.tolerance.is_finite() || self.tolerance < 0.0 {
-            return Err(format!("--tolerance {}: give a finite number that is not negative", self.tolerance).into());
+            return Err(format!("invalid --tolerance {}: expected a finite number >= 0", self.tolerance).into());
         }
         let Spectrum { result, triplets } = spectrum(linear, from, to, &options)?;
         output.finish(&result, || {

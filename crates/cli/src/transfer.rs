@@ -35,7 +35,7 @@ pub(crate) struct Args {
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let output = args.output.prepare()?;
     if !args.scale.is_finite() || args.scale == 0.0 {
-        return Err(format!("--scale {} is no factor; give a finite number other than 0", args.scale).into());
+        return Err(format!("invalid --scale {}: expected a finite number other than 0", args.scale).into());
     }
     let model = args.model.open()?;
     let run = model.run(&args.prompt.tokens(&model)?, &[])?;

@@ -53,7 +53,9 @@ pub enum Error {
         reason: String,
     },
     /// A buffer would be larger than the device binds at once.
-    #[error("`{label}` needs {bytes} bytes, and this device binds at most {limit}; cut the batch or the prompt")]
+    #[error(
+        "`{label}` needs {bytes} bytes, and this device binds at most {limit}; use a smaller batch or a shorter prompt"
+    )]
     TooLarge {
         /// Buffer label.
         label: String,

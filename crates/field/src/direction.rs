@@ -101,7 +101,9 @@ impl Direction {
                 let other = context.other.ok_or_else(|| missing("displacement", "a second prompt (--donor)"))?;
                 if other.tokens().len() != tokens {
                     let other = other.tokens().len();
-                    return Err(Error::Input(format!("the second prompt has {other} tokens and the first {tokens}")));
+                    return Err(Error::Input(format!(
+                        "the second prompt has {other} tokens and the first {tokens}; give prompts of the same length"
+                    )));
                 }
                 let (theirs, ours) = (other.field()?, run.field()?);
                 rows(&theirs.iter().zip(&ours).map(|(a, b)| a - b).collect::<Vec<f32>>())
@@ -121,7 +123,9 @@ impl Direction {
 pub fn make_unit(v: &mut [f32], (level, token): Place) -> Result<()> {
     let size = norm(v);
     if size == 0.0 {
-        return Err(Error::Input(format!("the direction is zero at {level},{token} and has no unit")));
+        return Err(Error::Input(format!(
+            "the direction is zero at {level},{token} and cannot have unit length; choose another place"
+        )));
     }
     v.iter_mut().for_each(|x| *x = (f64::from(*x) / size) as f32);
     Ok(())

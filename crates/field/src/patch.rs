@@ -38,7 +38,7 @@ impl Case<'_> {
         let (clean, corrupted) = (self.clean.tokens().len(), self.corrupted.tokens().len());
         if clean != corrupted {
             return Err(Error::Input(format!(
-                "the clean prompt has {clean} tokens and the corrupted one {corrupted}; patching pairs them"
+                "the clean prompt has {clean} tokens and the corrupted one {corrupted}; give prompts of the same length"
             )));
         }
         if self.clean.model().hash() != self.corrupted.model().hash() {

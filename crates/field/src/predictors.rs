@@ -81,7 +81,7 @@ impl FromStr for Predictor {
     fn from_str(text: &str) -> Result<Self> {
         Self::ALL.into_iter().find(|p| p.name() == text).ok_or_else(|| {
             let names = Self::ALL.map(Self::name).join(", ");
-            Error::Input(format!("`{text}` is no predictor; there are {names}"))
+            Error::Input(format!("invalid predictor `{text}`: expected one of {names}"))
         })
     }
 }

@@ -19,7 +19,7 @@ impl Labelled {
     pub fn read(path: &Path) -> Result<Self> {
         let fail = |reason: String| Error::File { path: path.to_owned(), reason };
         let bytes = std::fs::read(path).map_err(|e| fail(format!("cannot be read: {e}")))?;
-        let damaged = |what: &str| fail(format!("is no result file of this program: {what}; remove it"));
+        let damaged = |what: &str| fail(format!("is not a result file of this program: {what}; remove it"));
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(&e.to_string()))?;
         let file = SafeTensors::deserialize(&bytes).map_err(|e| damaged(&e.to_string()))?;
         let mut result = Self::default();
@@ -44,7 +44,11 @@ impl Labelled {
                 metadata.get(&format!("axes.{name}")).ok_or_else(|| damaged(&format!("`{name}` has no axes")))?;
             let axes: Vec<&str> = axes.split(',').collect();
             if view.dtype() != Dtype::F32 || axes.len() != view.shape().len() {
-                return Err(damaged(&format!("`{name}` is {:?} {:?}", view.dtype(), view.shape())));
+                return Err(damaged(&format!(
+                    "`{name}` is {:?} {:?}, which does not fit its axes",
+                    view.dtype(),
+                    view.shape()
+                )));
             }
             let axes = axes.iter().zip(view.shape()).map(|(axis, n)| (interned(axis), *n)).collect();
             let data = bytemuck::pod_collect_to_vec(view.data());
@@ -97,7 +101,7 @@ mod tests {
         let error = |path: &Path| Labelled::read(path).expect_err("refused").to_string();
         assert!(error(&path).contains("cannot be read"));
         std::fs::write(&path, b"not this").expect("writes");
-        assert!(error(&path).contains("no result file of this program"));
+        assert!(error(&path).contains("not a result file of this program"));
         let view = safetensors::tensor::TensorView::new(Dtype::F32, vec![1], &[0; 4]).expect("a view");
         let bytes = safetensors::serialize([("x", view)], None).expect("a file");
         std::fs::write(&path, bytes).expect("writes");

@@ -197,7 +197,7 @@ fn probes(run: &Run, sites: &[(Place, Vec<f32>)], options: &RegimeOptions) -> Re
     let (_, tokens, d) = shape(run);
     let wrong = options.amplitudes.iter().find(|a| !a.is_finite() || **a == 0.0);
     if let Some(a) = wrong {
-        return Err(Error::Input(format!("{a} is no amplitude; give finite numbers other than 0")));
+        return Err(Error::Input(format!("invalid amplitude {a}: expected a finite number other than 0")));
     }
     let largest = options.amplitudes.iter().fold(0.0f32, |largest, a| largest.max(a.abs()));
     let field = run.field()?;
@@ -215,7 +215,8 @@ fn probes(run: &Run, sites: &[(Place, Vec<f32>)], options: &RegimeOptions) -> Re
         let size = norm(&vector);
         if size * f64::from(largest) > f64::from(f32::MAX) {
             return Err(Error::Input(format!(
-                "amplitude {largest:e} of a source of length {size:.1e} at {level},{token} is beyond f32; give smaller amplitudes"
+                "amplitude {largest:e} of a source of length {size:.1e} at {level},{token} overflows f32; give smaller \
+                 amplitudes"
             )));
         }
         probes.push(Probe { place, site, vector, size });

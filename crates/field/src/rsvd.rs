@@ -93,7 +93,7 @@ pub fn rsvd(map: &dyn LinearMap, options: &RsvdOptions) -> Result<Rsvd> {
     let most = rows.min(columns);
     if !(1..=most).contains(&k) {
         return Err(Error::Input(format!(
-            "a {rows} x {columns} operator has {most} singular values; --rank {k} asks for others"
+            "invalid --rank {k}: a {rows} x {columns} operator has {most} singular values; give 1 to {most}"
         )));
     }
     if options.probes == 0 {

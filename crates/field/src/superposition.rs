@@ -28,7 +28,9 @@ pub fn superposition(
 ) -> Result<Labelled> {
     let last = sources.len();
     if let Some((a, b)) = pairs.iter().find(|(a, b)| *a >= last || *b >= last) {
-        return Err(Error::Input(format!("the pair {a},{b} names a source that is not there; there are {last}")));
+        return Err(Error::Input(format!(
+            "the pair {a},{b} names a source that was not given; there are {last}, counted from 0"
+        )));
     }
     let joined = |&(a, b): &(usize, usize)| vec![sources[a].clone(), sources[b].clone()];
     let variants: Vec<Vec<Edit>> = sources.iter().map(|s| vec![s.clone()]).chain(pairs.iter().map(joined)).collect();

@@ -67,7 +67,7 @@ pub fn transfer(
     if let Some(i) = displacement.iter().position(|x| !x.is_finite()) {
         let (level, token) = (i / (tokens * d), i / d % tokens);
         return Err(Error::Input(format!(
-            "{:e} times the displacement at {level},{token} is beyond f32; give a smaller --scale",
+            "{:e} times the displacement at {level},{token} overflows f32; give a smaller --scale",
             options.scale
         )));
     }
@@ -131,7 +131,7 @@ pub(crate) fn same_value(from: f64, to: f64) -> bool {
 fn check(prompt: &Run, other: &Run) -> Result<()> {
     let (ours, theirs) = (prompt.tokens().len(), other.tokens().len());
     if ours != theirs {
-        let reason = format!("the donor has {theirs} tokens and the prompt {ours}; displacements pair them");
+        let reason = format!("the donor has {theirs} tokens and the prompt {ours}; give prompts of the same length");
         return Err(Error::Input(reason));
     }
     if prompt.model().hash() != other.model().hash() {

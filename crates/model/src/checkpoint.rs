@@ -145,7 +145,7 @@ impl Checkpoint {
             .elements(&rows)
             .ok_or_else(|| range_error(name, format!("rows {rows:?} of a tensor of shape {:?}", entry.shape)))?;
         if out.len() != count {
-            let message = format!("rows {rows:?} hold {count} numbers; the buffer holds {}", out.len());
+            let message = format!("rows {rows:?} have {count} elements, and the buffer has {}", out.len());
             return Err(range_error(name, message));
         }
         let (file, size) = (&self.files[entry.file], entry.dtype.size());

@@ -113,7 +113,7 @@ pub enum Error {
 
     /// The weight files contain tensors that no GPT-2 of this configuration has.
     #[error(
-        "{} holds {tensors}, which its config.json leaves no place for; \
+        "{} contains {tensors}, which its config.json does not ask for; \
          use the config.json that came with these weights, or remove the tensors", .dir.display()
     )]
     ExtraTensors {
@@ -156,7 +156,7 @@ pub enum Error {
 
     /// A weight is NaN or infinite.
     #[error(
-        "tensor `{name}` holds {value} at flat index {index}; the weights are damaged: download or export them again"
+        "tensor `{name}` contains {value} at flat index {index}; the weights are damaged: download or export them again"
     )]
     NonFinite {
         /// The name without the `transformer.` prefix.
@@ -243,7 +243,7 @@ pub enum Error {
     },
 
     /// A file of study prompts is damaged or has another form.
-    #[error("{}: no usable prompt file: {message}; see the page on studies for its form", .path.display())]
+    #[error("{}: invalid prompt file: {message}; see the page on studies for its form", .path.display())]
     PromptFile {
         /// The file.
         path: PathBuf,

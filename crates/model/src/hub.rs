@@ -151,7 +151,7 @@ impl Hub {
     pub fn fetch(&self, name: &str) -> Result<Snapshot> {
         let no_model = |tried: String, fix: &str| Error::NoModel { name: shown(name), tried, fix: fix.to_owned() };
         let parsed = Name::parse(name).ok_or_else(|| {
-            let tried = "no name that a hub could have (NAME or ORG/NAME, with @REVISION if you like)";
+            let tried = "no valid name of a hub (expected NAME or ORG/NAME, optionally with @REVISION)";
             no_model(tried.to_owned(), "check the path")
         })?;
         let folders: Vec<Folder> = parsed.spellings().map(|repo| Folder::new(&self.cache, repo)).collect();
@@ -165,13 +165,13 @@ impl Hub {
                 return Ok(Snapshot::new(folder, &commit));
             }
             if self.offline && missing == [cache::TOKENIZER] {
-                tracing::warn!("{} has no tokenizer, and HF_HUB_OFFLINE forbids to look for one", dir.display());
+                tracing::warn!("{} has no tokenizer, and HF_HUB_OFFLINE forbids a request for one", dir.display());
                 return Ok(Snapshot::new(folder, &commit));
             }
-            cached = format!("not whole in the cache ({} lacks {})", dir.display(), missing.join(", "));
+            cached = format!("incomplete in the cache ({} lacks {})", dir.display(), missing.join(", "));
         }
         if self.offline {
-            let tried = format!("{cached}, and HF_HUB_OFFLINE forbids to ask {}", self.endpoint);
+            let tried = format!("{cached}, and HF_HUB_OFFLINE forbids requests to {}", self.endpoint);
             return Err(no_model(tried, "check the name, or unset HF_HUB_OFFLINE to download it"));
         }
         let folder = &folders[0];
@@ -187,7 +187,7 @@ impl Hub {
             return;
         }
         let reason = match self.offline {
-            true => "HF_HUB_OFFLINE forbids to ask for them".to_owned(),
+            true => "HF_HUB_OFFLINE forbids a request for them".to_owned(),
             false => match fetch::settings(self, name, folder, commit) {
                 Ok(()) => return,
                 Err(error) => error.to_string(),

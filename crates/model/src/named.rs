@@ -32,7 +32,7 @@ impl Model {
         return Self::named_with(device, name, &Hub::from_env());
         #[cfg(not(feature = "hub"))]
         Self::local(device, name).unwrap_or_else(|| {
-            let tried = format!("{}, and this program has no hub (feature `hub`)", not_local());
+            let tried = format!("{}, and this program was built without downloads (feature `hub`)", not_local());
             Err(Error::NoModel { name: shown(name), tried, fix: "check the path".to_owned() })
         })
     }

@@ -212,7 +212,7 @@ impl<'a> Reader<'a> {
                     self.rest = start;
                     let what = match is_alone {
                         true => "logit(#ID), logprob(#ID), kl(base) or project(LEVEL, TOKEN, [..])",
-                        false => "logit(#ID), since a weighted sum has logits alone,",
+                        false => "logit(#ID), since a weighted sum contains only logits,",
                     };
                     return Err(self.expected(what));
                 }

@@ -36,9 +36,9 @@ fn what_is_wrong_is_named() {
     for (text, part) in [
         ("", "expected logit(#ID), logprob(#ID), kl(base) or project(LEVEL, TOKEN, [..]) at its end"),
         ("logits(#1)", "at `logits(#1)`"),
-        ("logit(#1) + ", "expected logit(#ID), since a weighted sum has logits alone, at its end"),
-        ("logit(#1) - logprob(#2)", "a weighted sum has logits alone, at `logprob(#2)`"),
-        ("2 * logprob(#2)", "a weighted sum has logits alone, at `logprob(#2)`"),
+        ("logit(#1) + ", "expected logit(#ID), since a weighted sum contains only logits, at its end"),
+        ("logit(#1) - logprob(#2)", "a weighted sum contains only logits, at `logprob(#2)`"),
+        ("2 * logprob(#2)", "a weighted sum contains only logits, at `logprob(#2)`"),
         ("logit(\" Paris\")", "a token as text needs a tokenizer; write its id, such as #1234"),
         ("logit(#-1)", "expected a token id at `-1)`"),
         ("logit(#99999999999)", "expected a token id at `99999999999)`"),

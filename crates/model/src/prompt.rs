@@ -41,7 +41,7 @@ pub fn parse_tokens(arg: &str, vocab_size: usize) -> Result<Vec<u32>> {
         let digits = text.strip_prefix('#').unwrap_or(text);
         if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
             let text = shown(text);
-            return Err(fail(format!("`{text}` at position {position} is no token id; write ids like 5,9,12")));
+            return Err(fail(format!("invalid token id `{text}` at position {position}: expected ids such as 5,9,12")));
         }
         match digits.parse().ok().filter(|&id: &u32| (id as usize) < vocab_size) {
             Some(id) => Ok(id),
@@ -72,7 +72,7 @@ pub fn check_prompt(config: &Config, tokens: &[u32]) -> Result<()> {
         None => Ok(()),
         Some((position, id)) => fail(format!(
             "token {id} at position {position} of the prompt is outside the vocabulary; {} \
-             (is the tokenizer that of this model?)",
+             (does the tokenizer belong to this model?)",
             ids_of(config.vocab_size)
         )),
     }

@@ -117,7 +117,10 @@ impl PromptPair {
     /// The model has no tokenizer, or one that cannot be used.
     pub fn tokens(&self, model: &Model) -> Result<Option<TokenPair>> {
         let Some(tokenizer) = model.text_tokenizer()? else {
-            return Err(Error::Place(format!("{} has no tokenizer; prompts are texts", model.name())));
+            return Err(Error::Place(format!(
+                "{} has no tokenizer, and these prompts are text; use a model with one",
+                model.name()
+            )));
         };
         let config: &Config = model.config();
         let encode = |text: &str| tokenizer.prompt(text).ok().filter(|ids| check_prompt(config, ids).is_ok());
@@ -163,7 +166,7 @@ mod tests {
     #[test]
     fn other_files_are_refused() {
         for (text, message) in [
-            ("[]", "p.json: no usable prompt file"),
+            ("[]", "p.json: invalid prompt file"),
             (r#"{"version": 2, "tasks": {}}"#, "version 2"),
             (r#"{"version": 1, "tasks": {"a": {"prompts": []}}}"#, "no prompts"),
             (r#"{"version": 1, "tasks": {"a": {"prompts": [{"clean": "x"}]}}}"#, "missing field"),

@@ -44,11 +44,11 @@ fn errors_name_the_invalid_entry_of_a_list() {
     let cases = [
         ("", "the list of tokens is empty; write ids with commas between them: 5,9,12"),
         ("  ", "the list of tokens is empty; write ids with commas between them: 5,9,12"),
-        ("5,,9", "`` at position 1 is no token id; write ids like 5,9,12"),
-        ("5,9,", "`` at position 2 is no token id; write ids like 5,9,12"),
-        ("5,x", "`x` at position 1 is no token id; write ids like 5,9,12"),
-        ("-1", "`-1` at position 0 is no token id; write ids like 5,9,12"),
-        ("5 9", "`5 9` at position 0 is no token id; write ids like 5,9,12"),
+        ("5,,9", "invalid token id `` at position 1: expected ids such as 5,9,12"),
+        ("5,9,", "invalid token id `` at position 2: expected ids such as 5,9,12"),
+        ("5,x", "invalid token id `x` at position 1: expected ids such as 5,9,12"),
+        ("-1", "invalid token id `-1` at position 0: expected ids such as 5,9,12"),
+        ("5 9", "invalid token id `5 9` at position 0: expected ids such as 5,9,12"),
         ("1,13", "token 13 at position 1 is outside the vocabulary; this model's ids are 0 to 12"),
         ("4294967296", "token 4294967296 at position 0 is outside the vocabulary; this model's ids are 0 to 12"),
     ];
@@ -67,6 +67,6 @@ fn prompts_are_checked() {
     assert_eq!(
         error(&[0, 9]),
         "token 9 at position 1 of the prompt is outside the vocabulary; this model's ids are 0 to 8 \
-         (is the tokenizer that of this model?)"
+         (does the tokenizer belong to this model?)"
     );
 }

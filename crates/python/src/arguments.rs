@@ -24,7 +24,9 @@ pub(crate) fn tokens(model: &Model, prompt: &Bound<'_, PyAny>) -> Result<Vec<u32
     }
     let ids = integers(prompt)?;
     let id = |(position, id): (usize, &i64)| {
-        u32::try_from(*id).map_err(|_| value_error(format!("token {id} at position {position} is no token id")))
+        u32::try_from(*id).map_err(|_| {
+            value_error(format!("invalid token id {id} at position {position}: expected an id of the vocabulary"))
+        })
     };
     ids.iter().enumerate().map(id).collect()
 }
@@ -123,7 +125,7 @@ impl Along {
         match *array.shape() {
             [width] | [_, width] if width == d => Ok(Self::Given(contiguous(&array)?.to_vec(), array.shape().len())),
             _ => Err(value_error(format!(
-                "a direction of shape {:?}; the field is {d} wide: give [{d}], or one a place",
+                "invalid shape {:?} of a direction: expected [{d}], or [N, {d}] with a row for each place",
                 array.shape()
             ))),
         }
@@ -169,7 +171,9 @@ impl Along {
                 }
                 if rows.len() != places.len() {
                     let (have, want) = (rows.len(), places.len());
-                    return Err(value_error(format!("{have} directions for {want} places")));
+                    return Err(value_error(format!(
+                        "{have} directions for {want} places; give one for each, or one [d] for all"
+                    )));
                 }
                 if about.unit {
                     rows.iter_mut().zip(places).try_for_each(|(row, at)| make_unit(row, *at))?;
@@ -186,6 +190,6 @@ pub(crate) fn field_vector(model: &Model, any: &Bound<'_, PyAny>) -> Result<Vec<
     let (vector, d) = (vector(any)?, model.config().n_embd);
     match vector.len() {
         n if n == d => Ok(vector),
-        n => Err(value_error(format!("a vector of {n} numbers; the field is {d} wide"))),
+        n => Err(value_error(format!("invalid vector of {n} elements: expected {d}, the width of the field"))),
     }
 }

@@ -50,7 +50,7 @@ impl PyModel {
         precision: Option<&Bound<'_, PyDict>>,
     ) -> Result<Self> {
         let choice: Choice = device.parse()?;
-        let name = name.to_str().ok_or_else(|| value_error("the model's path is no UTF-8 text"))?;
+        let name = name.to_str().ok_or_else(|| value_error("invalid model path: expected UTF-8 text"))?;
         let [f16_weights, f16_inputs] = precision.map_or(Ok([false; 2]), crate::arguments::precision)?;
         let options = Options { batch_bytes: memory, f16_weights, f16_inputs, ..Options::new(choice) };
         let device = detached(py, |_| resolvent::open(&options))?;

@@ -51,7 +51,7 @@ def test_predictors_of_patches(model, clean, corrupted):
     # On this prompt each predictor is better than first order, and all but the last cost more than ten forward passes.
     assert (error[1:] < error[0]).all() and (swept["cost"][1:4] > 10).all() and swept["cost"][4] < 2
     assert swept["reliability"].shape == (9, 14)
-    with pytest.raises(ValueError, match="is no predictor"):
+    with pytest.raises(ValueError, match="invalid predictor"):
         model.patch_sweep(clean, corrupted, J, predictors=["x"])
 
 

@@ -17,7 +17,7 @@ def one_line(caught):
     [
         (ValueError, "no tokenizer", lambda m, r: m.run("text")),
         (ValueError, "outside the vocabulary", lambda m, r: m.run([3, 99])),
-        (ValueError, "is no token id", lambda m, r: m.run([3, -1])),
+        (ValueError, "invalid token id -1 at position 1", lambda m, r: m.run([3, -1])),
         (ValueError, "the prompt is empty", lambda m, r: m.run([])),
         (ValueError, "whole numbers", lambda m, r: m.run([0.5])),
         (ValueError, "one prompt", lambda m, r: m.run([[1, 2], [3, 4]])),
@@ -31,7 +31,7 @@ def one_line(caught):
         (ValueError, "needs a second prompt", lambda m, r: r.green((1, 1), "displacement")),
         (ValueError, "expected a vector", lambda m, r: Source("blocks.0.hook_resid_pre", 0, np.zeros((2, 2)))),
         (ValueError, "invalid kind of site", lambda m, r: m.patch_sweep([1], [2], logit(1), sites=["x"])),
-        (ValueError, "patching pairs them", lambda m, r: m.patch_sweep([1], [2, 3], logit(1))),
+        (ValueError, "prompts of the same length", lambda m, r: m.patch_sweep([1], [2, 3], logit(1))),
         (FileNotFoundError, "nowhere", lambda m, r: r.green((1, 1), "nowhere.safetensors")),
         (FileNotFoundError, "nowhere", lambda m, r: resolvent.Result.load("nowhere.safetensors")),
         (ValueError, "expected auto, gpu, host", lambda m, r: Model.from_pretrained("random", device="")),

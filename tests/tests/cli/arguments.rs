@@ -21,9 +21,9 @@ fn prompts() {
     says(&["run", "--tokens", "1,53"], &["token 53 at position 1 is outside the vocabulary", "0 to 52"]);
     says(&["run", "--tokens", "99999999999999999999"], &["outside the vocabulary"]);
     says(&["run", "--tokens", ""], &["the list of tokens is empty", "5,9,12"]);
-    says(&["run", "--tokens", "1,,2"], &["`` at position 1 is no token id"]);
-    says(&["run", "--tokens", "1,x"], &["`x` at position 1 is no token id"]);
-    says(&["run", "--tokens", "-1"], &["`-1` at position 0 is no token id"]);
+    says(&["run", "--tokens", "1,,2"], &["invalid token id `` at position 1"]);
+    says(&["run", "--tokens", "1,x"], &["invalid token id `x` at position 1"]);
+    says(&["run", "--tokens", "-1"], &["invalid token id `-1` at position 0"]);
     says(&["run", "--tokens", &list(25)], &["the prompt has 25 tokens", "24", "shorten it"]);
     says(&["run", "some text"], &["tiny-odd has no tokenizer", "--tokens 5,9,12"]);
     on_host(&["run", "--tokens", &list(24), "--model", tiny()]).done();
@@ -62,7 +62,7 @@ fn places_and_directions() {
     direction(&["sensitivity"], &["needs an observable (--target)"]);
     direction(&["displacement"], &["needs a second prompt (--donor)"]);
     direction(&["displacement", "--donor-tokens", "1,2"], &["the second prompt has 2 tokens and the first 3"]);
-    direction(&["displacement", "--donor-tokens", "1,2,3", "--unit"], &["is zero at 1,1 and has no unit"]);
+    direction(&["displacement", "--donor-tokens", "1,2,3", "--unit"], &["is zero at 1,1 and cannot have unit length"]);
     // The sensitivity vanishes, because the source is after the observable.
     direction(&["sensitivity", "--target", "#1", "--position", "0", "--unit"], &["is zero at 1,1"]);
 }
@@ -206,10 +206,10 @@ fn an_unknown_adapter_is_refused_with_a_list_of_adapters() {
 #[test]
 fn sizes_beyond_f32() {
     let transfer = ["transfer", "--tokens", "1,2,3", "--donor-tokens", "1,4,3", "--target", "#1"];
-    let parts = ["3e38 times the displacement at ", "is beyond f32; give a smaller --scale"];
+    let parts = ["3e38 times the displacement at ", "overflows f32; give a smaller --scale"];
     says(&[&transfer[..], &["--scale", "3e38"]].concat(), &parts);
     let regime = ["regime", "--tokens", "1,2,3", "--target", "#1", "--sites", "1,1", "--amplitudes"];
-    let parts = ["amplitude 1e38 of a source of length ", "at 1,1 is beyond f32; give smaller amplitudes"];
+    let parts = ["amplitude 1e38 of a source of length ", "at 1,1 overflows f32; give smaller amplitudes"];
     says(&[&regime[..], &["0.1,1e38"]].concat(), &parts);
     says(&[&regime[..], &["0.1,-1e38"]].concat(), &parts);
 }

@@ -88,7 +88,7 @@ fn variants_are_tuned_and_used() {
 fn invalid_benches_are_refused() {
     let fails = |more: &[&str]| run(&[&["bench"], more].concat()).failed();
     assert!(fails(&["--out", "bench.txt"]).contains("a bench is written as .json"));
-    assert!(fails(&["--tokens", "0"]).contains("is no prompt"));
+    assert!(fails(&["--tokens", "0"]).contains("invalid --tokens 0"));
     assert!(fails(&["--compare", "nowhere.json", "nowhere.json"]).contains("cannot be read"));
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = utf8(&folder.path().join("other.json"));

@@ -95,7 +95,7 @@ fn small_tasks_and_pairs_that_do_not_fit_are_named() {
     assert!(page(&folder).contains("task few") && page(&folder).contains("longer"));
     let (ran, _) = study(&model, &[("t", &uneven)], &["--limit", "3"]);
     let line = ran.failed();
-    assert!(line.contains("a study needs 4 prompt pairs of a task or more, and the limit is 3"), "{line}");
+    assert!(line.contains("a study needs at least 4 prompt pairs of each task, and the limit is 3"), "{line}");
     let (ran, _) = study(&model, &[("t", &uneven)], &["--quick", "--task", "t", "--task", "t"]);
     ran.done();
 }

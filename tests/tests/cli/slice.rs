@@ -100,8 +100,8 @@ fn other_work_is_refused() {
     for (more, parts) in [
         (&["--rank", "19"][..], ["`shape of blocks` was [12480,20,20] and is [12480,19,19]", "--fresh"]),
         (&["--readout", "random:2"], ["`readout` was random:1 and is random:2", "remove it and its .journal"]),
-        (&["--from", "0", "1", "2", "3"], ["`from` was all and is 0,0 0,1", "is of other work"]),
-        (&["--memory", "3M"], ["`memory` was 2097152 and is 3145728", "is of other work"]),
+        (&["--from", "0", "1", "2", "3"], ["`from` was all and is now 0,0 0,1", "belongs to other work"]),
+        (&["--memory", "3M"], ["`memory` was 2097152 and is now 3145728", "belongs to other work"]),
     ] {
         let mut arguments = work.arguments("x.safetensors", &[]);
         // An option that is given twice is an error, so its first value is removed.
@@ -220,7 +220,10 @@ fn invalid_arguments_are_refused() {
     says(&["--from", "x"], &["invalid place `x`: expected LEVEL,TOKEN or LEVEL"]);
     says(&["--svd", "--from", "0", "--to", "1", "--tolerance=-1"], &["--tolerance -1"]);
     says(&["--svd", "--from", "2", "--to", "1"], &["the operator is zero"]);
-    says(&["--svd", "--from", "0,0", "--to", "1,0", "--rank", "31"], &["has 30 singular values; --rank 31"]);
+    says(
+        &["--svd", "--from", "0,0", "--to", "1,0", "--rank", "31"],
+        &["invalid --rank 31: a ", "has 30 singular values; give 1 to 30"],
+    );
     let tokens = ["1"; 24].join(",");
     let large = ["slice", "--tokens", &tokens, "--basis", "random", "-k", "30", "--memory", "1M", "--model", tiny()];
     let line = on_host(&large).failed();

@@ -131,7 +131,7 @@ fn invalid_studies_are_refused() {
     assert!(fails(&["--task", "juggling"]).contains("no task `juggling` among the prompts; there are"));
     assert!(fails(&[&prompts]).contains("cannot read"));
     fs::write(&prompts, "{}").expect("writable");
-    assert!(fails(&[&prompts]).contains("no usable prompt file"));
+    assert!(fails(&[&prompts]).contains("invalid prompt file"));
     // The texts differ in length.
     let pair = r#"{"clean": "The keys", "corrupted": "The key to the cabinet", "target": " are", "against": " is"}"#;
     fs::write(
@@ -141,7 +141,10 @@ fn invalid_studies_are_refused() {
     .expect("writable");
     assert!(fails(&[&prompts]).contains("no task has four prompts that fit"));
     let limit = fails(&["--limit", "3"]);
-    assert!(limit.contains("needs 4 prompt pairs") && limit.contains("the limit is 3; raise --limit"), "{limit}");
+    assert!(
+        limit.contains("needs at least 4 prompt pairs") && limit.contains("the limit is 3; raise --limit"),
+        "{limit}"
+    );
     assert!(fails(&["--model", "random"]).contains("has no tokenizer"));
     assert!(!Path::new(&out).exists(), "nothing is written before the work begins");
 }

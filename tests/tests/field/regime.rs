@@ -151,6 +151,6 @@ fn invalid_sources_are_refused() {
     assert!(refused(&[((1, 0), vec![1.0; 3])], &options(false)).contains("18 numbers"));
     for a in [0.0, f32::NAN, f32::INFINITY] {
         let options = RegimeOptions { amplitudes: vec![a], ..options(false) };
-        assert!(refused(&[((1, 0), v.clone())], &options).contains("is no amplitude"));
+        assert!(refused(&[((1, 0), v.clone())], &options).contains("invalid amplitude"));
     }
 }

@@ -56,9 +56,9 @@ fn offline_errors_name_what_the_cache_lacks() {
         }
     };
     let cache = scene.cache.path().display().to_string();
-    says(REPO, &[REPO, "not in the cache", &cache, "HF_HUB_OFFLINE forbids to ask", "unset HF_HUB_OFFLINE"]);
+    says(REPO, &[REPO, "not in the cache", &cache, "HF_HUB_OFFLINE forbids requests to", "unset HF_HUB_OFFLINE"]);
     put(scene.cache.path(), REPO, &["config.json", "merges.txt"]);
-    says(REPO, &["not whole in the cache", &cache, "lacks model.safetensors, tokenizer.json"]);
+    says(REPO, &["incomplete in the cache", &cache, "lacks model.safetensors, tokenizer.json"]);
     says(&format!("{REPO}@other"), &["@other", "not in the cache"]);
     put(scene.cache.path(), REPO, &["model.safetensors"]);
     // A model without a tokenizer works with ids.
@@ -119,7 +119,7 @@ fn hostile_names_are_refused() {
         "x\0y",
         "~/x",
     ] {
-        scene.fails(name, &["no model `", "no name that a hub could have", "check the path"]);
+        scene.fails(name, &["no model `", "no valid name of a hub", "check the path"]);
         let error = Model::named_with(&Device::host(), name, &scene.hub()).err().expect("is refused");
         let line = error.to_string();
         assert!(line.contains("no embedded one (atlas-nano") && line.contains("no directory"), "{line}");

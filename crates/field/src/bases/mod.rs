@@ -253,7 +253,9 @@ fn check_lengths(run: &Run, others: &[Run]) -> Result<()> {
     match others.iter().find(|other| other.tokens().len() != n) {
         Some(other) => {
             let other = other.tokens().len();
-            Err(Error::Input(format!("the second prompt has {other} tokens and the first {n}")))
+            Err(Error::Input(format!(
+                "the second prompt has {other} tokens and the first {n}; give prompts of the same length"
+            )))
         }
         None => Ok(()),
     }

@@ -82,7 +82,7 @@ impl<'a> System<'a> {
                 Goal::Field { place: (l, t), change } => {
                     let have = change.len();
                     return Err(Error::Input(format!(
-                        "the goal at {l},{t} has {have} numbers, and the field is {d} wide"
+                        "the goal at {l},{t} has {have} elements, and the field is {d} wide"
                     )));
                 }
             }

@@ -78,7 +78,8 @@ pub fn invert(run: &Run, goals: &[Goal], sites: &[Place], options: &InvertOption
     let sizes: Vec<f64> = sites.iter().map(|&(l, t)| norm(&h[(l * tokens + t) * d..][..d])).collect();
     if system.gain(&system.target)?.iter().all(|p| *p == 0.0) {
         return Err(Error::Input(
-            "none of the allowed sites reaches the goal; sources act at later tokens and levels only".to_owned(),
+            "no allowed site reaches the goal: a source acts only at later levels and tokens; choose earlier sites"
+                .to_owned(),
         ));
     }
     let bounds: Option<Vec<f64>> =

@@ -87,7 +87,7 @@ pub fn scale(small: &Model, large: &Model, prompts: &[TokenPair], options: &Scal
             n => format!(" ({n} left out, because J is the same in both prompts)"),
         };
         return Err(Error::Input(format!(
-            "{train} prompts to fit on and {held_out} to predict{without}; both need two or more"
+            "{train} prompts to fit on and {held_out} to predict{without}; give two or more of each"
         )));
     }
     let config = small.config().clone();

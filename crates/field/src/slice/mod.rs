@@ -106,7 +106,7 @@ impl<'a> Slice<'a> {
             if frames.width() != d || frames.rank() == 0 {
                 let (rank, width) = (frames.rank(), frames.width());
                 return Err(Error::Input(format!(
-                    "a basis of {rank} vectors of {width} numbers; the field is {d} wide"
+                    "a basis of {rank} vectors of {width} elements does not fit; give one or more that are {d} wide"
                 )));
             }
         }

@@ -42,7 +42,10 @@ impl Partial {
     /// What is there is of other work, or is being written by another process, or cannot be written.
     pub(crate) fn open(path: &Path, arrays: &[Planned], about: &Metadata, fresh: bool) -> Result<Self> {
         let Target::File(target) = Target::of(path)? else {
-            return Err(fail(path, "is no regular file, and arrays are written in any order; name a file"));
+            return Err(fail(
+                path,
+                "is not a regular file, and this result is not written in order; name a regular file",
+            ));
         };
         let path = &target.clone();
         let file = open(&beside(path, ""), false)?;
@@ -154,7 +157,7 @@ impl Store for Partial {
 }
 
 const JOURNAL: &str = ".journal";
-const AWAY: &str = "remove it and its .journal, or begin anew with --fresh";
+const AWAY: &str = "remove it and its .journal, or start again with --fresh";
 
 /// What an interrupted run has left.
 struct Journal {
@@ -199,9 +202,9 @@ impl Journal {
         };
         let difference = differs.map_or_else(
             || "it is damaged".to_owned(),
-            |key| format!("`{key}` was {} and is {}", shown(theirs.get(key)), shown(ours.get(key))),
+            |key| format!("`{key}` was {} and is now {}", shown(theirs.get(key)), shown(ours.get(key))),
         );
-        Err(fail(&beside(path, ""), &format!("is of other work: {difference}; {AWAY}")))
+        Err(fail(&beside(path, ""), &format!("belongs to other work: {difference}; {AWAY}")))
     }
 }
 

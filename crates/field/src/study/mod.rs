@@ -127,7 +127,7 @@ impl<'a> Study<'a> {
         };
         if options.prompts < LEAST {
             return Err(Error::Input(format!(
-                "a study needs {LEAST} prompt pairs of a task or more, and the limit is {}; raise --limit",
+                "a study needs at least {LEAST} prompt pairs of each task, and the limit is {}; raise --limit",
                 options.prompts
             )));
         }
@@ -199,7 +199,7 @@ impl<'a> Study<'a> {
     pub fn run(&self, folder: &Path, progress: &mut dyn FnMut(StepProgress<'_>)) -> Result<Vec<Done>> {
         std::fs::create_dir_all(folder).map_err(|e| Error::File {
             path: folder.to_owned(),
-            reason: format!("cannot be made: {e}; name a folder that is yours to write to"),
+            reason: format!("cannot be created: {e}; name a folder that you may write to"),
         })?;
         let names = self.steps();
         let mut all = Vec::with_capacity(names.len());

@@ -83,7 +83,10 @@ fn parse(bytes: &[u8]) -> Result<BTreeMap<String, String>, String> {
     }
     let entry = |(name, shard): (&String, &Value)| match shard.as_str() {
         Some(shard) if is_plain_name(shard) => Ok((name.clone(), shard.to_owned())),
-        Some(shard) => Err(format!("shard `{}` is not the plain name of a file beside the index", shown(shard))),
+        Some(shard) => Err(format!(
+            "invalid shard `{}`: expected the name of a file beside the index, without folders",
+            shown(shard)
+        )),
         None => Err(format!(
             "the shard of tensor `{}` must be a file name, found {}",
             shown(name),

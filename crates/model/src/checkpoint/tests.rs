@@ -125,7 +125,7 @@ fn reads_outside_a_tensor_are_refused() {
     let error =
         |name: &str, rows, len| checkpoint.read_f32(name, rows, &mut vec![0.0; len]).expect_err(name).to_string();
     assert_eq!(error("wte.weight", 4..6, 8), "tensor `wte.weight`: rows 4..6 of a tensor of shape [5, 4]");
-    assert_eq!(error("wte.weight", 0..2, 7), "tensor `wte.weight`: rows 0..2 hold 8 numbers; the buffer holds 7");
+    assert_eq!(error("wte.weight", 0..2, 7), "tensor `wte.weight`: rows 0..2 have 8 elements, and the buffer has 7");
     let backwards = Range { start: 3, end: 2 };
     assert!(error("wte.weight", backwards, 0).contains("rows 3..2"));
     let text = error("lm_head.weight", 0..1, 4);
@@ -168,7 +168,7 @@ fn non_finite_elements_are_found() {
         raw[0].bytes[4 * at..4 * at + 4].copy_from_slice(&value.to_le_bytes());
         let checkpoint = open(&model(CONFIG, &raw));
         let text = checkpoint.read_f32("wte.weight", 0..5, &mut [0.0; 20]).unwrap_err().to_string();
-        assert!(text.starts_with(&format!("tensor `wte.weight` holds {value} at flat index {at};")), "{text}");
+        assert!(text.starts_with(&format!("tensor `wte.weight` contains {value} at flat index {at};")), "{text}");
         // The index counts from the tensor's start, whichever rows are read.
         let row = at / 4;
         let text = checkpoint.read_f32("wte.weight", row..row + 1, &mut [0.0; 4]).unwrap_err().to_string();

@@ -55,7 +55,7 @@ pub(super) fn fetch(hub: &Hub, name: &Name, folder: &Folder, cached: &str) -> Re
 
 /// Downloads the settings of the tokenizer of a commit, if it has any.
 pub(super) fn settings(hub: &Hub, name: &Name, folder: &Folder, commit: &str) -> Result<()> {
-    let cached = "in the cache but for settings of its tokenizer";
+    let cached = "in the cache without settings of its tokenizer";
     run(hub, name, folder, (cached, Some(commit.to_owned())), |fetch| {
         SETTINGS.into_iter().try_for_each(|file| fetch.file(file).map(|_| ()))
     })
@@ -148,7 +148,7 @@ impl Fetch<'_> {
             }
         };
         if commit.is_some_and(|commit| commit != meta.commit) {
-            let message = format!("{} gives {file} of another commit than was asked for", self.hub.endpoint);
+            let message = format!("{} sends {file} of another commit than requested", self.hub.endpoint);
             return Err(Trouble::new(message, "check HF_ENDPOINT").into());
         }
         self.commit = Some(meta.commit.clone());
@@ -177,7 +177,7 @@ impl Fetch<'_> {
         self.hub.report(HubEvent::File { name: file, bytes: meta.size, have: part.len() });
         let part = self.fill(part, file, meta)?;
         if !self.written(part.finish(&blob))? {
-            let message = format!("{file} came damaged (its SHA-256 is not {}) and was thrown away", meta.etag);
+            let message = format!("{file} arrived damaged (its SHA-256 is not {}) and was deleted", meta.etag);
             return Err(Trouble::new(message, "run the same command again").into());
         }
         self.hub.report(HubEvent::Whole { name: file });
@@ -195,12 +195,12 @@ impl Fetch<'_> {
             let at = at.unwrap_or_else(|| self.remote.url(self.repo_file(&meta.commit, file)));
             let mut content = self.remote.content(at, before)?;
             if let Some(size) = content.size.filter(|&size| size != meta.size) {
-                let message = format!("the hub says that {file} has {} bytes, and then that it has {size}", meta.size);
+                let message = format!("the hub reports two sizes of {file}: {} bytes, then {size}", meta.size);
                 return self.wrong(part, message);
             }
             if content.start != part.len() {
                 if content.start != 0 {
-                    return self.wrong(part, format!("the hub gives other bytes of {file} than were asked for"));
+                    return self.wrong(part, format!("the hub sends other bytes of {file} than requested"));
                 }
                 self.written(part.restart())?;
                 self.hub.report(HubEvent::File { name: file, bytes: meta.size, have: 0 });
@@ -208,15 +208,16 @@ impl Fetch<'_> {
             let broken = match self.receive(&mut content, &mut part)? {
                 Received::All => continue,
                 Received::TooMuch => {
-                    return self.wrong(part, format!("the hub gives more than the {} bytes of {file}", meta.size));
+                    return self.wrong(part, format!("the hub sends more than the {} bytes of {file}", meta.size));
                 }
                 Received::Broken(reason) => reason,
             };
             if part.len() <= before || attempt == ATTEMPTS {
-                let message = format!("{file} broke off at {} of {} bytes ({broken})", part.len(), meta.size);
-                return Err(Trouble::new(message, "run the same command again, and it goes on from there").into());
+                let message =
+                    format!("the download of {file} stopped at {} of {} bytes ({broken})", part.len(), meta.size);
+                return Err(Trouble::new(message, "run the same command again to resume it").into());
             }
-            tracing::debug!("{file} broke off at {} bytes ({broken})", part.len());
+            tracing::debug!("the download of {file} stopped at {} bytes ({broken})", part.len());
         }
         Ok(part)
     }
@@ -244,7 +245,7 @@ impl Fetch<'_> {
     /// Discards the part and fails, because sizes or positions contradict each other.
     fn wrong(&self, part: Part, message: String) -> Result<Part, Failure> {
         self.written(part.discard())?;
-        Err(Trouble::new(message, "run the same command again; if it stays so, check HF_ENDPOINT").into())
+        Err(Trouble::new(message, "run the same command again; if it fails again, check HF_ENDPOINT").into())
     }
 
     fn repo_file<'a>(&'a self, revision: &'a str, file: &'a str) -> RepoFile<'a> {

@@ -81,13 +81,13 @@ impl<'a> Remote<'a> {
     pub(super) fn new(hub: &'a Hub) -> Result<Self, Trouble> {
         let endpoint = hub.endpoint.as_str();
         if origin(endpoint).is_none() {
-            let message = format!("`{}` is no http(s) address", shown(endpoint));
+            let message = format!("invalid address `{}`: expected http://HOST or https://HOST", shown(endpoint));
             return Err(Trouble::new(message, "check HF_ENDPOINT"));
         }
         // The HTTP client would report a token that is not a valid header value as a network fault.
         if let Some(token) = hub.token.as_deref().filter(|token| !token.bytes().all(|b| b.is_ascii_graphic())) {
             let at = token.bytes().position(|b| !b.is_ascii_graphic()).unwrap_or_default();
-            let message = format!("character {} of HF_TOKEN is none that a token has", at + 1);
+            let message = format!("invalid HF_TOKEN: character {} cannot be part of a token", at + 1);
             return Err(Trouble::new(message, "set HF_TOKEN to the token alone, without spaces or line breaks"));
         }
         let roots = hub.certificates.as_deref().map_or(Ok(RootCerts::WebPki), roots)?;
@@ -126,8 +126,8 @@ impl<'a> Remote<'a> {
                 None => return self.refusal(file, known, &answer),
             }
             return self.meta(seen, url).map(Found::File).ok_or_else(|| {
-                let message = format!("{} does not answer like a hub", self.endpoint);
-                Trouble::new(message, "check HF_ENDPOINT and what lies between (a proxy or a login page)")
+                let message = format!("{} does not answer as a hub does", self.endpoint);
+                Trouble::new(message, "check HF_ENDPOINT, and whether a proxy or a login page answers instead")
             });
         }
         Err(self.redirects())
@@ -236,7 +236,7 @@ impl<'a> Remote<'a> {
     }
 
     fn odd(&self, header: &str) -> Trouble {
-        Trouble::new(format!("{} gives an unusable {header}", self.endpoint), "check HF_ENDPOINT")
+        Trouble::new(format!("{} sends an invalid {header} header", self.endpoint), "check HF_ENDPOINT")
     }
 }
 
@@ -317,7 +317,7 @@ fn roots(path: &Path) -> Result<RootCerts, Trouble> {
         })
         .collect();
     match certificates.is_empty() {
-        true => Err(unusable("it holds none in PEM".to_owned())),
+        true => Err(unusable("it contains no certificate in PEM format".to_owned())),
         false => Ok(RootCerts::new_with_certs(&certificates)),
     }
 }
@@ -327,7 +327,7 @@ fn reason(error: &ureq::Error) -> String {
     match error {
         ureq::Error::Io(error) => error.to_string(),
         ureq::Error::HostNotFound => "no such host".to_owned(),
-        ureq::Error::Timeout(_) => "no answer for too long".to_owned(),
+        ureq::Error::Timeout(_) => "no answer in time".to_owned(),
         other => other.to_string(),
     }
 }

@@ -45,8 +45,8 @@ pub(super) fn open(dir: &Path) -> Result<Option<Tokenizer>> {
     let mut inner = from_bpe(entries, &files::read(&merges)?).map_err(fail(&merges))?;
     let settings = Settings::read(dir, None)?;
     if settings.class == Class::File {
-        let message = "tokenizer_class asks for a tokenizer.json, and there is none; for vocab.json and merges.txt write \
-                       GPT2Tokenizer";
+        let message = "tokenizer_class asks for a tokenizer.json, and there is none; to use vocab.json and merges.txt, \
+                       set it to GPT2Tokenizer";
         return Err(fail(&dir.join(CONFIG))(message.to_owned()));
     }
     inner.with_pre_tokenizer(Some(gpt2_pre_tokenizer(settings.add_prefix_space)));
@@ -123,7 +123,7 @@ fn with_pipeline(
         (Class::Gpt2, Some(own)) => {
             return Err(format!(
                 "tokenizer_class GPT2Tokenizer replaces {own} of tokenizer.json in transformers 5 and keeps it in \
-                 transformers 4; to keep it write PreTrainedTokenizerFast"
+                 transformers 4; to keep it, set tokenizer_class to PreTrainedTokenizerFast"
             ));
         }
         (Class::Gpt2, None) => {
@@ -139,8 +139,8 @@ fn with_pipeline(
             }
             if class == Class::File {
                 return Err(format!(
-                    "`add_prefix_space` is {}, and {file} in tokenizer.json, which transformers 5 follows and \
-                     transformers 4 does not; give both one value",
+                    "`add_prefix_space` is {}, but {file} in tokenizer.json; transformers 5 uses the latter and \
+                     transformers 4 the former: set both to the same value",
                     !file
                 ));
             }

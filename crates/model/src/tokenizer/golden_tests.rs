@@ -20,8 +20,8 @@ const REFUSED: [(&str, &str); 13] = [
     ("old fast", "tokenizer_class asks for a tokenizer.json"),
     ("old other class", "tokenizer_class `CodeGenTokenizer` is not supported"),
     ("new other class", "tokenizer_class `BertTokenizer` is not supported"),
-    ("fast prefix True", "`add_prefix_space` is true, and false in tokenizer.json"),
-    ("fast prefix False", "`add_prefix_space` is false, and true in tokenizer.json"),
+    ("fast prefix True", "`add_prefix_space` is true, but false in tokenizer.json"),
+    ("fast prefix False", "`add_prefix_space` is false, but true in tokenizer.json"),
     ("file token that the decoder lacks", "its added token `<|user|>` is not in `added_tokens_decoder`"),
 ];
 

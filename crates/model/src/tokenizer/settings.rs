@@ -205,7 +205,7 @@ fn parse_class(name: Option<&str>) -> Result<Class, String> {
         "GPT2Tokenizer" => Ok(Class::Gpt2),
         "PreTrainedTokenizer" | "TokenizersBackend" | "PythonBackend" => Ok(Class::File),
         _ => Err(format!(
-            "tokenizer_class `{}` is not supported; to use tokenizer.json as it is, write PreTrainedTokenizerFast",
+            "tokenizer_class `{}` is not supported; to use tokenizer.json as it is, set it to PreTrainedTokenizerFast",
             shown(name)
         )),
     }
@@ -311,7 +311,9 @@ fn added_tokens(decoder: &Json) -> Result<BTreeMap<u32, AddedToken>, String> {
         return Err("`added_tokens_decoder` must be an object of ids and tokens".to_owned());
     };
     let entry = |(id, value): &(String, Json)| {
-        let number = id.parse().map_err(|_| format!("`{}` in `added_tokens_decoder` is no id", shown(id)))?;
+        let number = id
+            .parse()
+            .map_err(|_| format!("invalid id `{}` in `added_tokens_decoder`: expected a whole number", shown(id)))?;
         match value {
             Json::Object(object) => Ok((checked_id(number, id)?, full("added_tokens_decoder", object)?)),
             _ => Err(format!("token {} of `added_tokens_decoder` must be an object", shown(id))),

@@ -83,7 +83,7 @@ pub fn tune(options: &Options, report: &mut dyn FnMut(&str)) -> Result<Tuning, F
             let candidates: Vec<VariantTime> = candidates.iter().map(time).collect::<Result<_, _>>()?;
             let right = candidates.iter().filter(|variant| variant.is_right());
             let Some(best) = right.min_by(|a, b| a.seconds.total_cmp(&b.seconds)).map(|variant| variant.name) else {
-                let found = format!("no text of {} is right: {candidates:?}", family.shader());
+                let found = format!("no variant of {} is correct: {candidates:?}", family.shader());
                 return Err(Fault::Driver { device: device.info().to_string(), found });
             };
             let known = tuning::choose(&bare, family, size, true);
