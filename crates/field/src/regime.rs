@@ -1,4 +1,4 @@
-//! The linear regime: how far from a run the first-order response holds.
+//! The linear regime: how far from a run the first-order response is accurate.
 //!
 //! With a source v at (l, t), `finite(a) = J(h + a v) - J(h)`, `first = dJ/da` and `second = d2J/da2` at a = 0. The error
 //! is `|finite - a first| / |a first|`, and the radius is the smallest a > 0 at which it reaches 20 %. Near 0 the error is
@@ -15,14 +15,14 @@ use crate::place::{Place, inside, shape};
 use crate::radius::{Curve, LINEAR, radii};
 use crate::slope::{CURVED, amplitudes, first_to_pass};
 
-/// How amplitudes are meant, and what is compared.
+/// Options of [`regime`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct RegimeOptions {
     /// Amplitudes at which the finite response is computed.
     pub amplitudes: Vec<f32>,
-    /// Amplitudes multiply the direction itself; otherwise they are in units of |h\[l, t\]|.
+    /// Whether amplitudes multiply the direction as given; otherwise they are in units of |h\[l, t\]|.
     pub absolute: bool,
-    /// Whether the whole downstream field is compared as well.
+    /// Whether to compare the whole downstream field as well.
     pub field: bool,
 }
 
@@ -32,27 +32,30 @@ impl Default for RegimeOptions {
     }
 }
 
-/// The linear radius as second order has it, without a sweep: the error `a |second / (2 first)|` reaches 20 % there.
+/// Returns the linear radius to second order, which needs no sweep: there the error `a |second / (2 first)|` reaches 20
+/// %.
 pub fn jet_radius(first: f64, second: f64) -> f64 {
     2.0 * LINEAR * (first / second).abs()
 }
 
-/// Finite against first-order responses of J to a source at each of `sites`, with its direction `[d]`: arrays
-/// `sites [N, 2]`, `amplitudes [A]`, `finite [N, A]`, `error [N, A]`, `radius [N]`, `first_order [N]`, `second [N]`,
-/// `jet_radius [N]` (see [`jet_radius`]); with `options.field` also `field_error [N, A]`, the same error of the field at all levels above the source.
+/// Compares finite with first-order responses of J to a source at each of `sites`, along its direction `[d]`.
 ///
-/// Amplitudes, radii and derivatives are in units of |h\[l, t\]| unless they are absolute. A radius is infinite where J does
-/// not depend on the source at all, and NaN where f32 cannot tell: the error is above 20 % already where the response
-/// vanishes in rounding. An error is NaN where rounding hides it: the finite response differs from first order by no more
-/// than the noise floor.
+/// Arrays: `sites [N, 2]`, `amplitudes [A]`, `finite [N, A]`, `error [N, A]`, `radius [N]`, `first_order [N]`, `second
+/// [N]` and `jet_radius [N]` (see [`jet_radius`]). With `options.field` also `field_error [N, A]`, the same error for
+/// the field at all levels above the source.
 ///
-/// Certificates: first-order responses by the adjoint agree with those by forward mode; at a small amplitude the finite
-/// response is that of first and second order. A place whose first check fails is marked: its numbers are NaN, and the
-/// metadata name it with its figure under `failed`.
+/// Amplitudes, radii and derivatives are in units of |h\[l, t\]| unless `options.absolute` is set. A radius is infinite
+/// if J does not depend on the source. It is NaN if f32 cannot resolve it: the error is still above 20 % at amplitudes
+/// so small that rounding hides the response. An error is NaN if the finite response differs from first order by no
+/// more than the noise floor.
+///
+/// Certificates: the adjoint and forward mode give the same first-order responses; at a small amplitude, first and
+/// second order give the finite response; the adjoint identity. If the first check fails at a place, the results of
+/// that place are NaN, and the metadata name the place with its figure under `failed`.
 ///
 /// # Errors
-/// Sites, directions or amplitudes that do not fit, a device error, or a check that fails; the first check of one place of
-/// several is no error.
+/// Sites, directions or amplitudes that do not fit, a device error, or a check that fails. The first check is an error
+/// only if it fails at every place.
 pub fn regime(
     run: &Run,
     observable: &Observable,
@@ -65,7 +68,7 @@ pub fn regime(
     measured(run, observable, &probes, &along, options)
 }
 
-/// What the model itself does along the probes, beside their derivatives `along`.
+/// Computes finite responses along the probes, and compares them with the derivatives `along`.
 fn measured(
     run: &Run,
     observable: &Observable,
@@ -86,12 +89,12 @@ fn measured(
     let checks = forward_reverse(&linear, probes, (observable, &chi), &first)?;
     let failed: Vec<usize> = (0..probes.len()).filter(|&n| !checks[n].passes()).collect();
     for &n in &failed {
-        // Without derivatives there is no search for a radius.
+        // Zero derivatives skip the search for a radius.
         (first[n], second[n]) = (0.0, 0.0);
     }
     let noise = noise::floor(run, &chi)?;
     let mut radius = radii(&curve, &first, &second, noise)?;
-    let small = small(&curve, &first, &second, noise)?;
+    let small = small_amplitude(&curve, &first, &second, noise)?;
     for &n in &failed {
         (first[n], second[n], radius[n]) = (f64::NAN, f64::NAN, f64::NAN);
     }
@@ -100,7 +103,7 @@ fn measured(
 
     let count = options.amplitudes.len();
     let mut result = Labelled::new("regime", run)
-        .with("sites", &[("site", probes.len()), ("place", 2)], probes.iter().flat_map(Probe::numbers).collect())
+        .with("sites", &[("site", probes.len()), ("place", 2)], probes.iter().flat_map(Probe::indices).collect())
         .with("amplitudes", &[("amplitude", count)], options.amplitudes.clone())
         .with("finite", &[("site", probes.len()), ("amplitude", count)], narrow(&finite))
         .with("error", &[("site", probes.len()), ("amplitude", count)], error)
@@ -135,11 +138,12 @@ fn measured(
         .certify(adjoint(&linear, 1)?)
 }
 
-/// dJ/da by forward and by reverse mode, relative to |chi| |v|: rounding of two routes through the whole model.
+/// Tolerance of dJ/da by forward and by reverse mode, relative to |chi| |v|: the rounding of two passes through the
+/// model.
 const SAME_DERIVATIVE: f64 = 1e-5;
 
-/// `first` of each probe, which came by forward mode, against chi. The bound of a place follows from the conditioning of
-/// its derivative, where the figure exceeds [`SAME_DERIVATIVE`].
+/// Checks `first` of each probe, computed by forward mode, against chi. If the figure of a place exceeds
+/// [`SAME_DERIVATIVE`], its bound follows from the conditioning of its derivative.
 fn forward_reverse(
     linear: &Linearization<'_>,
     probes: &[Probe],
@@ -150,8 +154,8 @@ fn forward_reverse(
     let seeds = run.seeds(observable)?;
     let check = |n: usize| {
         let probe = &probes[n];
-        let scale = (probe.size * norm(probe.here(chi, run))).max(f64::MIN_POSITIVE);
-        let value = (first[n] - probe.pair(chi, run)).abs() / scale;
+        let scale = (probe.size * norm(probe.row(chi, run))).max(f64::MIN_POSITIVE);
+        let value = (first[n] - probe.first_order(chi, run)).abs() / scale;
         let amplified = || amplification(linear, &[probe.source(1.0)], &seeds);
         let bound = conditioned((value, SAME_DERIVATIVE), (scale, run.model().config()), amplified)?;
         Ok(Certificate::new("forward_reverse", value, bound))
@@ -159,12 +163,13 @@ fn forward_reverse(
     (0..probes.len()).map(check).collect()
 }
 
-/// A source at a place, scaled so that amplitude 1 is the unit that was asked for.
+/// A source at a place, scaled so that amplitude 1 is the unit that the options select.
 struct Probe {
     place: Place,
     site: Site,
-    /// `[d]`, in units of the amplitude.
+    /// The source at amplitude 1, `[d]`.
     vector: Vec<f32>,
+    /// Length of `vector`.
     size: f64,
 }
 
@@ -179,17 +184,20 @@ impl Probe {
         [Edit::add(site, token, vector)]
     }
 
-    fn numbers(&self) -> [f32; 2] {
+    /// Returns level and token, as result files store them.
+    fn indices(&self) -> [f32; 2] {
         [self.place.0 as f32, self.place.1 as f32]
     }
 
-    fn here<'a>(&self, field: &'a [f32], run: &Run) -> &'a [f32] {
+    /// Returns the row of a field `[L+1, T, d]` at the place.
+    fn row<'a>(&self, field: &'a [f32], run: &Run) -> &'a [f32] {
         let (_, tokens, d) = shape(run);
         &field[(self.place.0 * tokens + self.place.1) * d..][..d]
     }
 
-    fn pair(&self, chi: &[f32], run: &Run) -> f64 {
-        dot(self.here(chi, run), &self.vector)
+    /// Returns dJ/da by the sensitivities chi.
+    fn first_order(&self, chi: &[f32], run: &Run) -> f64 {
+        dot(self.row(chi, run), &self.vector)
     }
 }
 
@@ -224,7 +232,7 @@ fn probes(run: &Run, sites: &[(Place, Vec<f32>)], options: &RegimeOptions) -> Re
     Ok(probes)
 }
 
-/// J along the probes.
+/// The finite response of J along the probes.
 struct Sweep<'a> {
     run: &'a Run,
     observable: &'a Observable,
@@ -240,7 +248,8 @@ impl Curve for Sweep<'_> {
     }
 }
 
-/// `|finite - linear| / |linear|`: 0 where they are equal, as where nothing moves, and NaN where they differ by noise.
+/// Returns `|finite - linear| / |linear|`: 0 if the two are equal (both may be 0), and NaN if they differ by at most
+/// `noise`.
 fn relative(finite: f64, linear: f64, noise: f64) -> f64 {
     let apart = (finite - linear).abs();
     match apart == 0.0 {
@@ -250,14 +259,14 @@ fn relative(finite: f64, linear: f64, noise: f64) -> f64 {
     }
 }
 
-/// The finite response at a small amplitude of each place beside first and second order together: what ties the
-/// derivatives to the model's own forward pass. The figure is the median over the places.
-fn small(curve: &Sweep<'_>, first: &[f64], second: &[f64], noise: f64) -> Result<Certificate> {
+/// Checks first plus second order against the finite response at a small amplitude. This ties the derivatives to
+/// forward passes of the model. The figure is the median over the places.
+fn small_amplitude(curve: &Sweep<'_>, first: &[f64], second: &[f64], noise: f64) -> Result<Certificate> {
     let field = curve.run.field()?;
     let steps = |(n, probe): (usize, &Probe)| match first[n] == 0.0 {
         true => Vec::new(),
         false => {
-            let h = norm(probe.here(&field, curve.run)) / probe.size;
+            let h = norm(probe.row(&field, curve.run)) / probe.size;
             amplitudes(CURVED, [first[n], second[n]], noise, h)
         }
     };
@@ -271,17 +280,17 @@ fn small(curve: &Sweep<'_>, first: &[f64], second: &[f64], noise: f64) -> Result
         });
         Ok(each.collect())
     })?;
-    // Where noise exceeds the tolerance, nothing is decided; such places count only where there are no others.
+    // Where noise exceeds the tolerance, the check decides nothing; such places count only if there are no others.
     if checks.iter().any(|c| c.noise < c.bound) {
         checks.retain(|c| c.noise < c.bound);
     }
-    // At single places higher orders may dominate at once; at most places they do not.
+    // Higher orders may dominate at single places even at small amplitudes, but not at most places.
     checks.sort_by(|a, b| a.value.total_cmp(&b.value));
     let middle = checks.len() / 2;
     Ok(checks.into_iter().nth(middle).unwrap_or(Certificate::new("small_amplitude", 0.0, SLOPE)))
 }
 
-/// `|h(a) - h - a G v| / |a G v|` over the levels above each source.
+/// Returns `|h(a) - h - a G v| / |a G v|` over the levels above each source, `[probes, amplitudes]`.
 fn field_errors(run: &Run, probes: &[Probe], amplitudes: &[f32]) -> Result<Vec<f32>> {
     let (_, tokens, d) = shape(run);
     let (levels, field, unit) = (run.levels(), run.field()?, noise::unit(run.model().config()));
@@ -321,8 +330,8 @@ mod tests {
 
     use super::*;
 
-    /// A place whose derivative fails its check is named with its figure, and its numbers are left out; those of the others
-    /// are there. A result without any place that passes is an error.
+    /// A place whose derivative fails its check is named with its figure, and its results are NaN; the other places
+    /// have results. If no place passes, the result is an error.
     #[test]
     fn a_place_that_fails_is_marked() {
         let weights = RandomWeights::new(&tiny(), 7).with_std(0.15);

@@ -1,12 +1,14 @@
-//! Largest singular values of a linear map: exactly where the map is small, by block Krylov iteration where it is not.
+//! Largest singular values of a linear map: exact for small maps, and by block Krylov iteration for others.
 //!
-//! A map with few columns (or rows) is applied to every unit vector, and the dense matrix is decomposed. Otherwise, with
-//! w = k + p random vectors O, the basis Q is that of `A O, (A A^T) A O, ...`, one block more an iteration (Musco and Musco
-//! 2015), and the singular values of `Q^T A` approach those of A from below. An iteration costs w applications of the map
-//! and w of its transpose. The search ends when every residual is below the tolerance.
+//! A map with few columns (or rows) is applied to every unit vector, and the dense matrix is decomposed. Otherwise the
+//! method starts from w = k + p random vectors O. Q is an orthonormal basis of `A O, (A A^T) A O, ...`, with one more
+//! block for each iteration (Musco and Musco 2015). The singular values of `Q^T A` approach those of A from below. An
+//! iteration costs w applications of the map and w of its transpose. The search ends when every residual is below the
+//! tolerance.
 //!
-//! What was found is then measured: the residuals of each triplet by k more applications each way, and the norm of what is
-//! left by fresh random vectors (see [`crate::remainder`]). Both together bound each value.
+//! The errors of the result are then measured. Another k applications of the map and of its transpose give the
+//! residuals of the triplets. New random vectors give the norm of the remainder (see [`crate::remainder`]). Both
+//! together bound each value.
 
 use resolvent_model::gaussian;
 
@@ -16,38 +18,39 @@ use crate::error::{Error, Result};
 use crate::linear_map::LinearMap;
 use crate::remainder::{Triplets, failure, remainder};
 
-/// How to look for singular values.
+/// Options of [`rsvd`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RsvdOptions {
-    /// k: triplets wanted.
+    /// k: number of triplets.
     pub rank: usize,
-    /// p: vectors besides.
+    /// p: number of random vectors beyond k.
     pub oversampling: usize,
-    /// The most iterations.
+    /// Largest number of iterations.
     pub power: usize,
     /// Iterations end when all residuals are at most this share of the largest singular value.
     pub tolerance: f64,
-    /// The largest number of columns or rows, whichever are fewer, for which the map is applied to all unit vectors.
+    /// Largest size of the smaller side (columns or rows) for which the map is applied to all unit vectors.
     pub exact: usize,
-    /// r: vectors of the bound.
+    /// r: number of random vectors for the bound of the remainder.
     pub probes: usize,
-    /// Of all random vectors.
+    /// Seed of all random vectors.
     pub seed: u64,
 }
 
 impl Default for RsvdOptions {
     fn default() -> Self {
-        // Sixteen vectors in 16 iterations both ways are 512 applications: up to there the exact route costs no more.
+        // 16 vectors, 16 iterations and two directions are 512 applications. Up to this size the exact route costs no
+        // more.
         Self { rank: 8, oversampling: 8, power: 32, tolerance: 1e-5, exact: 512, probes: 10, seed: 0 }
     }
 }
 
-/// How singular values were found.
+/// How singular values were computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// From the dense matrix: so many applications of the map or of its transpose.
+    /// From the dense matrix, with this many applications of the map or of its transpose.
     Exact(usize),
-    /// By so many iterations, and whether they reached the tolerance.
+    /// With this many iterations, and whether they reached the tolerance.
     Iterations(usize, bool),
 }
 
@@ -63,28 +66,28 @@ impl std::fmt::Display for Route {
     }
 }
 
-/// The largest singular values of a map, with what is known of their errors.
+/// The largest singular values of a map, with bounds on their errors.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rsvd {
-    /// `[k]`, largest first.
+    /// Singular values `[k]`, largest first.
     pub values: Vec<f64>,
-    /// Left vectors, k of `[rows]`.
+    /// The k left vectors, each `[rows]`.
     pub left: Vec<Vec<f32>>,
-    /// Right vectors, k of `[columns]`.
+    /// The k right vectors, each `[columns]`.
     pub right: Vec<Vec<f32>>,
     /// `|A v - s u|` and `|A^T u - s v|` of each triplet. A has a singular value within the larger of the two.
     pub residual: Vec<[f64; 2]>,
-    /// Where the i-th singular value of A lies: at least and at most, but for the probability [`Rsvd::failure`].
+    /// Lower and upper bound of each singular value of A, except with probability [`Rsvd::failure`].
     pub range: Vec<[f64; 2]>,
-    /// `|A - U S V^T|` is at most this, in the spectral norm, but for the probability [`Rsvd::failure`].
+    /// Upper bound of `|A - U S V^T|` in the spectral norm, except with probability [`Rsvd::failure`].
     pub bound: f64,
-    /// Most probability that the bound is too low.
+    /// Upper bound of the probability that `bound` is too low.
     pub failure: f64,
-    /// How the values were found.
+    /// How the values were computed.
     pub route: Route,
 }
 
-/// The `options.rank` largest singular triplets of `map`.
+/// Returns the `options.rank` largest singular triplets of `map`.
 ///
 /// # Errors
 /// A rank of 0 or larger than the map, no vectors for the bound, or a device error.
@@ -99,11 +102,11 @@ pub fn rsvd(map: &dyn LinearMap, options: &RsvdOptions) -> Result<Rsvd> {
     if options.probes == 0 {
         return Err(Error::Input("a bound needs one random vector or more".to_owned()));
     }
-    // A seed of its own: the bound is not valid for vectors that the basis has seen.
+    // The bound needs a separate seed: it is not valid for vectors from which the basis was built.
     let probes = (options.probes, options.seed ^ 0x5EED);
     if most <= options.exact {
         let all = dense(map)?;
-        // All triplets together are the dense matrix: what they leave of the map is what rounding did to it.
+        // All triplets together are the dense matrix, so only rounding separates them from the map.
         let error = remainder(map, &all.triplets(), probes)?;
         let bound = all.values.get(k).copied().unwrap_or(0.0) + error;
         let found = all.first(k);
@@ -120,10 +123,10 @@ pub fn rsvd(map: &dyn LinearMap, options: &RsvdOptions) -> Result<Rsvd> {
     Ok(found.into_rsvd(residual, (range, bound), options.probes, route))
 }
 
-/// Where each singular value lies, from the residuals and a bound of what is left.
+/// Returns the range of each singular value, from the residuals and a bound of the remainder.
 ///
-/// In the bases of U and V and of what is orthogonal to them A is `[[S, 0], [R, D]]`, R being the left residuals and |D| at
-/// most the bound. Without R the singular values are those of S and of D together, and R moves each by |R| at most.
+/// In bases that extend U and V by orthogonal vectors, A is `[[S, 0], [R, D]]`. R has the left residuals, and |D| is at
+/// most the bound. Without R, the singular values are those of S and D together. R moves each by |R| at most.
 fn enclosed(values: &[f64], residual: &[[f64; 2]], bound: f64) -> Vec<[f64; 2]> {
     let moved = residual.iter().flatten().map(|r| r * r).sum::<f64>().sqrt();
     let each = values.iter().zip(residual);
@@ -161,13 +164,13 @@ impl Found {
     }
 }
 
-/// All triplets, from the map applied to every unit vector of its smaller side.
+/// Returns all triplets, from the map applied to every unit vector of its smaller side.
 fn dense(map: &dyn LinearMap) -> Result<Found> {
     let (rows, columns) = (map.rows(), map.columns());
     let most = rows.min(columns);
     let unit = |i: usize| (0..most).map(|j| if i == j { 1.0 } else { 0.0 }).collect::<Vec<f32>>();
     let units: Vec<Vec<f32>> = (0..most).map(unit).collect();
-    // Rows of A or, where A has fewer columns than rows, of A^T.
+    // Rows of A or, if A has fewer columns than rows, of A^T.
     let images = if rows <= columns { map.apply_transpose(&units)? } else { map.apply(&units)? };
     let matrix: Vec<f64> = images.iter().flat_map(|row| wide(row)).collect();
     let Dense { values, left, right } = svd(&matrix, rows.max(columns))?;
@@ -175,7 +178,7 @@ fn dense(map: &dyn LinearMap) -> Result<Found> {
     Ok(if rows <= columns { Found { values, left, right } } else { Found { values, left: right, right: left } })
 }
 
-/// Triplets by block Krylov iteration, and the number of iterations.
+/// Computes triplets by block Krylov iteration. Returns them and the number of iterations.
 fn iterated(map: &dyn LinearMap, options: &RsvdOptions) -> Result<(Found, usize)> {
     let (rows, columns, k) = (map.rows(), map.columns(), options.rank);
     let width = k.saturating_add(options.oversampling).min(rows.min(columns));
@@ -198,14 +201,14 @@ fn iterated(map: &dyn LinearMap, options: &RsvdOptions) -> Result<(Found, usize)
         start = images.split_off(k);
         let most = options.tolerance * found.values[0];
         let each = found.values.iter().zip(&images).zip(&found.left);
-        if each.into_iter().all(|((s, image), u)| apart(image, *s, u) <= most) {
+        if each.into_iter().all(|((s, image), u)| residual(image, *s, u) <= most) {
             return Ok((found, done));
         }
         done += 1;
     }
 }
 
-/// Adds what is new in some vectors to an orthonormal basis, and returns it.
+/// Extends an orthonormal basis by the parts of `vectors` that are orthogonal to it. Returns the new basis vectors.
 fn extend(basis: &mut Vec<Vec<f64>>, vectors: &[Vec<f32>]) -> Vec<Vec<f32>> {
     let first = basis.len();
     for vector in vectors {
@@ -218,7 +221,8 @@ fn extend(basis: &mut Vec<Vec<f64>>, vectors: &[Vec<f32>]) -> Vec<Vec<f32>> {
     basis[first..].iter().map(|x| narrow(x)).collect()
 }
 
-/// The k largest triplets of `Q Q^T A`, from the rows of `Q^T A`. Those beyond the size of the basis are zero.
+/// Returns the k largest triplets of `Q Q^T A`, from the rows of `Q^T A`. Triplets beyond the size of the basis are
+/// zero.
 fn projected(basis: &[Vec<f64>], image: &[Vec<f32>], [rows, columns]: [usize; 2], k: usize) -> Result<Found> {
     let mut found = Found { values: vec![0.0; k], left: vec![vec![0.0; rows]; k], right: vec![vec![0.0; columns]; k] };
     if basis.is_empty() {
@@ -233,7 +237,7 @@ fn projected(basis: &[Vec<f64>], image: &[Vec<f32>], [rows, columns]: [usize; 2]
     Ok(found)
 }
 
-/// `sum_i weight_i x_i`
+/// Returns `sum_i weight_i x_i`.
 fn combined(x: &[Vec<f64>], weights: &[f64]) -> Vec<f32> {
     let mut sum = vec![0.0; x.first().map_or(0, Vec::len)];
     for (x, weight) in x.iter().zip(weights) {
@@ -242,16 +246,17 @@ fn combined(x: &[Vec<f64>], weights: &[f64]) -> Vec<f32> {
     narrow(&sum)
 }
 
-/// `|image - s x|`
-fn apart(image: &[f32], s: f64, x: &[f32]) -> f64 {
+/// Returns `|image - s x|`.
+fn residual(image: &[f32], s: f64, x: &[f32]) -> f64 {
     let rest: Vec<f64> = image.iter().zip(x).map(|(a, x)| f64::from(*a) - s * f64::from(*x)).collect();
     inner(&rest, &rest).sqrt()
 }
 
+/// Returns `[|A v - s u|, |A^T u - s v|]` of each triplet.
 fn residuals(map: &dyn LinearMap, Found { values, left, right }: &Found) -> Result<Vec<[f64; 2]>> {
     let (forward, backward) = (map.apply(right)?, map.apply_transpose(left)?);
     let each = values.iter().enumerate();
-    Ok(each.map(|(i, &s)| [apart(&forward[i], s, &left[i]), apart(&backward[i], s, &right[i])]).collect())
+    Ok(each.map(|(i, &s)| [residual(&forward[i], s, &left[i]), residual(&backward[i], s, &right[i])]).collect())
 }
 
 #[cfg(test)]

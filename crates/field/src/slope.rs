@@ -1,10 +1,11 @@
-//! Differences of J as checks of its derivatives.
+//! Finite differences of J, as checks of its derivatives.
 //!
-//! `(J(h + a v) - J(h - a v)) / 2a` differs from `dJ/da` by the third order of J, of which there is no estimate, and by
-//! the noise floor of J over a. The second order cancels. It gives the first amplitude: where it changes the response by
-//! [`CURVED`], the third order is about the square of that in a smooth model, and the response is as large as it may be.
-//! A saturated model is less smooth; so smaller amplitudes follow where the check fails, as far as noise permits. A right
-//! derivative passes at one of them, a wrong one at none.
+//! `(J(h + a v) - J(h - a v)) / 2a` differs from `dJ/da` by the third order of J, which is unknown, and by the noise
+//! floor of J divided by a. The second order cancels in the difference, but it selects the first amplitude: the one at
+//! which it changes the response by [`CURVED`]. In a smooth model the third order there is about the square of that
+//! share, so this amplitude is the largest usable one. A saturated model is less smooth. So if the check fails, smaller
+//! amplitudes follow, as far as noise permits. A right derivative passes at one of the amplitudes, and a wrong one
+//! passes at none.
 
 use resolvent_model::{Edit, Linearization, Observable, Site, Source};
 
@@ -12,17 +13,18 @@ use crate::certificate::{Certificate, SLOPE, norm};
 use crate::error::Result;
 use crate::place::{Place, shape};
 
-/// Second order over first at the first amplitude, for J: the third order is then about 0.1 % of the first.
+/// Ratio of second to first order at the first amplitude, for J. The third order is then about 0.1 % of the first.
 pub(crate) const CURVED: f64 = 0.03;
-/// The same for a whole level of the field, whose noise is larger: all of its numbers are rounded.
+/// As [`CURVED`], for a whole level of the field. Its noise is larger, because all of its elements are rounded.
 pub(crate) const CURVED_FIELD: f64 = 0.07;
-/// The largest amplitude, over |h|: a larger one is another run.
+/// Largest amplitude, as a share of |h|. A larger source makes a run too different from the original one.
 const FARTHEST: f64 = 0.1;
-/// The least amplitude is the one at which noise is this share of the tolerance.
+/// Share of the tolerance that noise has at the smallest amplitude.
 const CLEAR: f64 = 0.1;
 
-/// The slope of J along its sensitivity chi, at three levels: 0, half of what J sees, and the last one that J sees; at
-/// each at the token with the largest |chi|. The figure is the worst of them, relative to |chi|.
+/// Checks the slope of J along its sensitivity chi at three levels: level 0, the last level on which J depends, and the
+/// level half way. The source at each level is at the token with the largest |chi|. The figure is the worst of the
+/// three, relative to |chi|.
 ///
 /// # Errors
 /// An observable that does not fit, or a device error.
@@ -70,13 +72,15 @@ pub(crate) fn slope(
         });
         Ok(each.collect())
     })?;
-    // Where J depends on nothing, there is no slope.
+    // If J depends on no place, there is no slope to check.
     Ok(checks.into_iter().reduce(Certificate::worse).unwrap_or(Certificate::new("slope", 0.0, SLOPE)))
 }
 
-/// Amplitudes along a direction with these derivatives, the largest first: as far as second order is `curved`, and never
-/// farther than a part of `h`, the length of the field there in units of the direction; the last where noise is a share
-/// of the tolerance.
+/// Returns the amplitudes for a direction with the given derivatives, largest first.
+///
+/// At the largest amplitude, the second order is `curved` times the first, unless the limit [`FARTHEST`] times `h` is
+/// lower. `h` is the length of the field at the place, in units of the direction. At the smallest amplitude, noise is
+/// the share [`CLEAR`] of the tolerance.
 pub(crate) fn amplitudes(curved: f64, [first, second]: [f64; 2], noise: f64, h: f64) -> Vec<f64> {
     let curved = curved * 2.0 * (first / second).abs();
     let clear = noise / (CLEAR * SLOPE * first.abs());
@@ -87,11 +91,11 @@ pub(crate) fn amplitudes(curved: f64, [first, second]: [f64; 2], noise: f64, h: 
     }
 }
 
-/// Gives the checks of differences at points (which, amplitude).
+/// Computes the checks of differences at points (index, amplitude).
 type Measure<'a> = &'a mut dyn FnMut(&[(usize, f64)]) -> Result<Vec<Certificate>>;
 
-/// The check of each of `count` differences at the first of its amplitudes at which it passes; if it passes at none, at
-/// the one where it is closest to that. `measure` gives the checks at points (which, amplitude).
+/// Returns, for each of `count` differences, its check at the first of its amplitudes at which it passes. If it passes
+/// at none, returns the check that is closest to its bound. `measure` computes the checks at points (index, amplitude).
 pub(crate) fn first_to_pass(count: usize, steps: &[Vec<f64>], measure: Measure<'_>) -> Result<Vec<Certificate>> {
     let mut found: Vec<Option<Certificate>> = vec![None; count];
     for attempt in 0.. {
@@ -118,8 +122,8 @@ mod tests {
     use super::*;
     use crate::noise;
 
-    /// A sensitivity that is wrong at one level fails, whichever level that is; a right one passes with a figure that is
-    /// measured: above its noise, which is far below the tolerance.
+    /// A sensitivity that is wrong at one level fails, at any level. A right one passes, with a figure above its noise;
+    /// the noise is far below the tolerance.
     #[test]
     fn a_wrong_sensitivity_fails_at_every_level() {
         let weights = RandomWeights::new(&tiny(), 7).with_std(0.15);

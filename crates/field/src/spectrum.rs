@@ -1,7 +1,7 @@
 //! Leading singular triplets of a Green operator between places: `G v_i = s_i u_i`.
 //!
-//! v_i is a source of unit length, spread over the places it may act at; u_i is the shape of its response. The operator is
-//! never formed: it is applied, forward and in reverse, to a few vectors at once.
+//! v_i is a source of unit length, spread over the source places, and u_i is the shape of its response. The operator is
+//! never formed: forward and reverse mode apply it to a few vectors at once.
 
 use resolvent_model::{Linearization, Run};
 
@@ -20,21 +20,22 @@ use crate::store::fits;
 pub struct Spectrum {
     /// Arrays, provenance and certificates.
     pub result: Labelled,
-    /// Each triplet at the places where its two vectors are longest, read as tokens at the last one.
+    /// Each triplet at the places where its two vectors are longest, read as logits at the last token.
     pub triplets: Vec<Reading>,
 }
 
-/// The k largest singular values of `G(to; from)`, stacked over places: arrays `svd_values [k]`, `svd_left [k, M, d]`,
-/// `svd_right [k, F, d]`, `svd_residual [k, 2]` = `|G v - s u|, |G^T u - s v|`, `svd_range [k, 2]` (the i-th singular value is
-/// at least and at most this), `svd_bound [1]` (of `|G - U S V^T|`), `svd_to [M, 2]`, `svd_from [F, 2]`. How the values were
-/// found is in the metadata (`svd_route`).
+/// Computes the k largest singular values of `G(to; from)`, stacked over places.
 ///
-/// Certificates: the adjoint identity of the operator; `G^T u = s v` of all triplets, which holds to rounding however good
-/// they are.
+/// Arrays: `svd_values [k]`, `svd_left [k, M, d]`, `svd_right [k, F, d]`, `svd_residual [k, 2]` = `|G v - s u|, |G^T u
+/// - s v|`, `svd_range [k, 2]` (lower and upper bound of each value), `svd_bound [1]` (of `|G - U S V^T|`), `svd_to [M,
+/// 2]` and `svd_from [F, 2]`. The metadata say how the values were computed (`svd_route`).
+///
+/// Certificates: the adjoint identity of the operator; `G^T u = s v` for all triplets. By construction the second is
+/// exact up to rounding, for triplets of any accuracy.
 ///
 /// # Errors
-/// Places outside of the field, or of which none reaches another; a rank that the operator does not have; vectors that
-/// take more memory than there is; a device error, or a check that fails.
+/// Places outside of the field, no source place that reaches a target, a rank larger than that of the operator, vectors
+/// larger than the memory, a device error, or a check that fails.
 pub fn spectrum(linear: &Linearization<'_>, from: &[Place], to: &[Place], options: &RsvdOptions) -> Result<Spectrum> {
     let run = linear.run();
     let d = shape(run).2;
@@ -72,19 +73,19 @@ pub fn spectrum(linear: &Linearization<'_>, from: &[Place], to: &[Place], option
     Ok(Spectrum { result, triplets: readings })
 }
 
-/// The options with which the search fits in the memory: without the dense matrix if that is too large, and with as many
-/// iterations as there is room for.
+/// Returns options with which the search fits in memory. The dense matrix is not used if it is too large, and the
+/// number of iterations is limited by the available memory.
 fn affordable(operator: &Operator<'_>, run: &Run, options: &RsvdOptions) -> Result<RsvdOptions> {
     let (rows, columns) = (operator.rows(), operator.columns());
     let (most, memory) = (rows.min(columns), run.model().device().batch_bytes());
     let mut options = *options;
-    // The matrix in f32, in f64, and its vectors.
+    // Bytes of the matrix in f32, of the matrix in f64, and of its singular vectors.
     let dense = 24 * rows * columns + operator.scratch(most);
     if most <= options.exact && dense as u64 > memory {
         options.exact = 0;
     }
     if most > options.exact {
-        // Vectors of either side in f32 and, while they are made orthonormal, in f64.
+        // Bytes of the vectors of both sides, in f32 and, while they are made orthonormal, in f64.
         let width = options.rank.saturating_add(options.oversampling).min(most).max(options.probes);
         let needed = |blocks: usize| {
             12 * blocks.saturating_mul(width).min(most) * (rows + columns) + operator.scratch(width + options.rank)
@@ -96,7 +97,7 @@ fn affordable(operator: &Operator<'_>, run: &Run, options: &RsvdOptions) -> Resu
     Ok(options)
 }
 
-/// Each triplet where it is longest.
+/// Reads each triplet at the places where its vectors are longest.
 fn read_triplets(linear: &Linearization<'_>, found: &Rsvd, [from, to]: [&[Place]; 2]) -> Result<Vec<Reading>> {
     let (_, tokens, d) = shape(linear.run());
     let longest = |x: &[f32], places: &[Place]| -> (Place, Vec<f32>) {

@@ -1,9 +1,9 @@
 //! Statistics of predictions: correlation, sign agreement, slope, intervals.
 //!
-//! All functions take pairs (predicted, actual) or samples in f64, and end for any input. What is not defined (the
-//! correlation of a constant, the mean of nothing, anything of a NaN) is NaN, which passes no check.
+//! All functions take pairs (predicted, actual) or samples in f64, and return for any input. Undefined statistics are
+//! NaN, which passes no check: the correlation of a constant, the mean of nothing, any statistic of a NaN.
 
-/// Predictions and what they were predictions of.
+/// Predicted values, paired with actual ones.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Pairs {
     /// Predicted values.
@@ -13,15 +13,16 @@ pub struct Pairs {
 }
 
 impl Pairs {
-    /// Pairs of two arrays of one length.
+    /// Pairs two arrays of the same length.
     pub fn new(predicted: &[f32], actual: &[f32]) -> Self {
         let wide = |x: &[f32]| x.iter().map(|&x| f64::from(x)).collect();
         Self { predicted: wide(predicted), actual: wide(actual) }
     }
 
-    /// Pairs of two arrays of one length that are known to `floor`. A pair of two exact zeros is left out: nothing
-    /// acted there. Values of at most `floor` are ties: they count as 0, on both sides, so that no statistic ranks
-    /// rounding.
+    /// Pairs two arrays of the same length whose values are accurate to `floor`.
+    ///
+    /// A pair of two exact zeros is left out, because no effect is possible there. Values of at most `floor` in size,
+    /// predicted or actual, become 0 and so tie: no statistic ranks rounding errors.
     pub fn above(predicted: &[f32], actual: &[f32], floor: f64) -> Self {
         let known = |x: f32| if f64::from(x).abs() <= floor { 0.0 } else { f64::from(x) };
         let acted = predicted.iter().zip(actual).filter(|(p, a)| **p != 0.0 || **a != 0.0);
@@ -29,12 +30,12 @@ impl Pairs {
         Self { predicted, actual }
     }
 
-    /// How many there are.
+    /// Returns the number of pairs.
     pub fn len(&self) -> usize {
         self.actual.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no pairs.
     pub fn is_empty(&self) -> bool {
         self.actual.is_empty()
     }
@@ -45,14 +46,14 @@ impl Pairs {
         self.actual.extend_from_slice(&other.actual);
     }
 
-    /// The pairs that `keep` names by place.
+    /// Returns the pairs at the indices that `keep` accepts.
     #[must_use]
     pub fn filter(&self, keep: impl Fn(usize) -> bool) -> Self {
         let of = |x: &[f64]| x.iter().enumerate().filter(|(i, _)| keep(*i)).map(|(_, x)| *x).collect();
         Self { predicted: of(&self.predicted), actual: of(&self.actual) }
     }
 
-    /// How well the predictions do.
+    /// Returns all statistics of the pairs.
     pub fn agreement(&self) -> Agreement {
         Agreement {
             count: self.len(),
@@ -66,7 +67,7 @@ impl Pairs {
         }
     }
 
-    /// Why there is no correlation, where there is none.
+    /// Returns the reason why correlations are undefined, if they are.
     fn undefined(&self) -> Option<&'static str> {
         let constant = |x: &[f64]| x.iter().all(|y| *y == x[0]);
         let finite = |x: &[f64]| x.iter().all(|y| y.is_finite());
@@ -82,8 +83,8 @@ impl Pairs {
         }
     }
 
-    /// The share of pairs of one sign, among those whose actual size is above 1 % of the largest: below that, the sign
-    /// is that of rounding or of nothing.
+    /// Returns the share of pairs with equal signs. Counts only pairs whose actual size exceeds 1 % of the largest: the
+    /// sign of smaller values may come from rounding.
     pub fn sign_agreement(&self) -> f64 {
         let least = 0.01 * self.actual.iter().fold(0.0f64, |m, x| m.max(x.abs()));
         let counted = self.predicted.iter().zip(&self.actual).filter(|(_, a)| a.abs() > least);
@@ -91,36 +92,36 @@ impl Pairs {
         same as f64 / all as f64
     }
 
-    /// Least-squares slope through the origin of the actual values over the predicted ones: 1 where predictions are
-    /// of the right size.
+    /// Returns the least-squares slope, through the origin, of the actual values over the predicted ones. It is 1 if
+    /// predictions have the right size.
     pub fn slope(&self) -> f64 {
         let product: f64 = self.predicted.iter().zip(&self.actual).map(|(p, a)| p * a).sum();
         product / self.predicted.iter().map(|p| p * p).sum::<f64>()
     }
 
-    /// `|predicted - actual| / |actual|`, over all pairs.
+    /// Returns `|predicted - actual| / |actual|`, with norms over all pairs.
     pub fn relative_error(&self) -> f64 {
         let square: f64 = self.predicted.iter().zip(&self.actual).map(|(p, a)| (p - a).powi(2)).sum();
         (square / self.actual.iter().map(|a| a * a).sum::<f64>()).sqrt()
     }
 }
 
-/// How well predictions do: see the methods of [`Pairs`].
+/// Statistics of predictions; see the methods of [`Pairs`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Agreement {
     /// Number of pairs.
     pub count: usize,
-    /// Pairs whose actual value is 0 or not distinguished from it: they share a rank.
+    /// Number of pairs whose actual value is 0 or below the floor: they share a rank.
     pub ties: usize,
-    /// Why the correlations are undefined, where they are.
+    /// Reason why the correlations are undefined, if they are.
     pub undefined: Option<&'static str>,
     /// Linear correlation.
     pub pearson: f64,
     /// Rank correlation.
     pub spearman: f64,
-    /// Share of pairs of one sign.
+    /// Share of pairs with equal signs.
     pub sign: f64,
-    /// Actual over predicted.
+    /// Slope of actual over predicted values.
     pub slope: f64,
     /// Relative L2 error.
     pub error: f64,
@@ -143,12 +144,13 @@ impl std::fmt::Display for Agreement {
     }
 }
 
-/// Mean; NaN of nothing.
+/// Returns the mean, or NaN for an empty slice.
 pub fn mean(x: &[f64]) -> f64 {
     x.iter().sum::<f64>() / x.len() as f64
 }
 
-/// Pearson's correlation; NaN where one side is constant, also where its mean is rounded.
+/// Returns Pearson's correlation, or NaN if one side is constant. Constants are recognised even if their mean is
+/// rounded.
 pub fn pearson(x: &[f64], y: &[f64]) -> f64 {
     if [x, y].into_iter().any(|side| side.iter().all(|a| *a == side[0])) {
         return f64::NAN;
@@ -163,7 +165,8 @@ pub fn pearson(x: &[f64], y: &[f64]) -> f64 {
     xy / (xx * yy).sqrt()
 }
 
-/// Spearman's correlation: Pearson's of the ranks, equal values sharing theirs. NaN has no rank, and makes it NaN.
+/// Returns Spearman's correlation: Pearson's correlation of the ranks, where equal values share a rank. If any value is
+/// NaN, returns NaN.
 pub fn spearman(x: &[f64], y: &[f64]) -> f64 {
     match x.iter().chain(y).any(|x| x.is_nan()) {
         true => f64::NAN,
@@ -171,8 +174,7 @@ pub fn spearman(x: &[f64], y: &[f64]) -> f64 {
     }
 }
 
-/// Ranks from 0, equal values at the mean of their places. NaNs are equal to each other here, as in the order by which
-/// they are sorted: every group has one value at least, so that the search ends.
+/// Returns ranks from 0; equal values have the mean of their ranks. NaNs count as equal to each other.
 fn ranks(x: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..x.len()).collect();
     order.sort_by(|&a, &b| x[a].total_cmp(&x[b]));
@@ -186,7 +188,7 @@ fn ranks(x: &[f64]) -> Vec<f64> {
     ranks
 }
 
-/// The `q`-quantile of sorted numbers, interpolated; NaN of nothing.
+/// Returns the interpolated `q`-quantile of sorted numbers, or NaN for an empty slice.
 pub fn quantile(sorted: &[f64], q: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else { return f64::NAN };
     let at = q.clamp(0.0, 1.0) * last as f64;
@@ -194,12 +196,12 @@ pub fn quantile(sorted: &[f64], q: f64) -> f64 {
     sorted[low] + share * (sorted[(low + 1).min(last)] - sorted[low])
 }
 
-/// The median of numbers in any order; NaN of nothing.
+/// Returns the median of numbers in any order, or NaN for an empty slice.
 pub fn median(x: &[f64]) -> f64 {
     quantile(&sorted(x), 0.5)
 }
 
-/// Numbers in order.
+/// Returns the numbers in ascending order.
 pub fn sorted(x: &[f64]) -> Vec<f64> {
     let mut x = x.to_vec();
     x.sort_by(f64::total_cmp);
@@ -211,17 +213,17 @@ pub fn sorted(x: &[f64]) -> Vec<f64> {
 pub struct Interval {
     /// The estimate from all items.
     pub estimate: f64,
-    /// 2.5 % of the resampled estimates lie below.
+    /// Value below which 2.5 % of the resampled estimates lie.
     pub low: f64,
-    /// 2.5 % lie above.
+    /// Value above which 2.5 % of the resampled estimates lie.
     pub high: f64,
 }
 
-/// Resamples behind an interval: the ends of a 95 % interval then move by about a tenth of its width.
+/// Number of resamples for an interval. The random error of its ends is then about a tenth of its width.
 const RESAMPLES: usize = 1000;
 
-/// A 95 % percentile bootstrap over `items`, independent units such as prompts: `estimate` of all of them, and of
-/// draws with replacement. Estimates that are NaN are left out of the interval.
+/// Returns `estimate` of all items with a 95 % percentile bootstrap interval. The bootstrap draws with replacement from
+/// `items`, which are independent units such as prompts. Estimates that are not finite are left out of the interval.
 pub fn bootstrap<T>(items: &[T], seed: u64, estimate: impl Fn(&[&T]) -> f64) -> Interval {
     let all: Vec<&T> = items.iter().collect();
     let mut state = seed;
@@ -235,7 +237,7 @@ pub fn bootstrap<T>(items: &[T], seed: u64, estimate: impl Fn(&[&T]) -> f64) -> 
     Interval { estimate: estimate(&all), low: quantile(&draws, 0.025), high: quantile(&draws, 0.975) }
 }
 
-/// A number below `n` from a seeded stream (SplitMix64, Steele, Lea and Flood 2014), by multiplication.
+/// Draws a number below `n` from a seeded stream (SplitMix64, Steele, Lea and Flood 2014), scaled by multiplication.
 pub fn below(state: &mut u64, n: usize) -> usize {
     *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let mut z = *state;
@@ -274,9 +276,10 @@ mod tests {
         assert_eq!(wrong.sign_agreement(), 0.5);
     }
 
-    /// Every list of up to five of these numbers: nothing panics, everything ends, and a correlation is one or is NaN.
+    /// For every list of up to five odd numbers, all functions return without a panic, and a correlation lies in -1 to
+    /// 1 or is NaN.
     #[test]
-    fn statistics_end_for_any_input() {
+    fn statistics_return_for_any_input() {
         let odd = [f64::NAN, -f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -0.0, 1.0, 2.5];
         for n in 0..=5u32 {
             for code in 0..odd.len().pow(n) {
@@ -296,9 +299,10 @@ mod tests {
         }
     }
 
-    /// Values that are not known apart are ties, and the line says so; what is undefined says why.
+    /// Values below the floor are ties, and the printed line counts them. An undefined statistic is printed with its
+    /// reason.
     #[test]
-    fn what_is_below_the_floor_is_a_tie() {
+    fn values_below_the_floor_are_ties() {
         let predicted = [3.0, 2.0, 1.0, 1e-7, -2e-7, 0.0];
         let actual = [6.0, 4.0, 2.0, -3e-7, 1e-7, 0.0];
         let raw = Pairs::new(&predicted, &actual).agreement();
@@ -320,7 +324,7 @@ mod tests {
         assert_eq!(median(&[9.0, 1.0, 5.0]), 5.0);
     }
 
-    /// The interval of a mean is about what theory says: 1.96 standard errors to each side.
+    /// The interval of a mean is close to theory: 1.96 standard errors to each side.
     #[test]
     fn an_interval_of_a_mean() {
         let mut state = 1;

@@ -10,16 +10,18 @@ use crate::error::{Error, Result};
 use crate::labelled::Labelled;
 use crate::noise;
 
-/// Responses to each of `sources`, any edits at any sites, and to each of `pairs` of them together: arrays
-/// `single [N]`, `pairs [P, 2]` (places in `sources`), `joint [P]`, `sum [P]`, `interaction [P]` = joint - sum,
-/// `error [P]` = |interaction| / (|e1| + |e2|).
+/// Computes the responses to each of `sources`, which may be any edits at any sites, and to both sources of each of
+/// `pairs` together.
 ///
-/// Edits of a pair act in the order of the pair; those at one place compose.
+/// Arrays: `single [N]`, `pairs [P, 2]` (indices into `sources`), `joint [P]`, `sum [P]`, `interaction [P]` = joint -
+/// sum and `error [P]` = |interaction| / (|e1| + |e2|).
 ///
-/// Certificate: the joint responses of three pairs, run alone.
+/// The edits of a pair are applied in the order of the pair, so two edits at one place compose.
+///
+/// Certificate: three pairs run alone give the same joint responses.
 ///
 /// # Errors
-/// A pair that names no source, an edit that does not fit, a device error, or a check that fails.
+/// A pair with an index outside of `sources`, an edit that does not fit, a device error, or a check that fails.
 pub fn superposition(
     run: &Run,
     observable: &Observable,

@@ -1,9 +1,8 @@
-//! Prompt-induced displacement: how much of another prompt's answer comes along with its field at one place.
+//! Prompt-induced displacement: how much of another prompt's answer its field at one place transfers.
 //!
-//! With P the prompt and Q the donor, the transfer fraction at (l, t) is
-//! `(J(P with h_P + scale (h_Q - h_P) at (l, t)) - J(P)) / (J(Q) - J(P))`: 1 where the displacement carries the whole
-//! answer over, 0 where it carries nothing. Controls put in other vectors of the displacement's length: random ones, and
-//! displacements to other prompts.
+//! With P the prompt and Q the donor, the transfer fraction at (l, t) is `(J(P with h_P + scale (h_Q - h_P) at (l, t))
+//! - J(P)) / (J(Q) - J(P))`. It is 1 if the displacement transfers the whole answer, and 0 if it transfers nothing.
+//! Controls add other vectors of the same length: random ones, and displacements to other prompts.
 
 use resolvent_model::{Edit, Mode, Observable, Run, Site, gaussian};
 
@@ -14,14 +13,14 @@ use crate::noise;
 use crate::place::shape;
 use crate::stats;
 
-/// What to compare with.
+/// Options of [`transfer`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct TransferOptions {
     /// Factor of the displacement.
     pub scale: f32,
-    /// Random directions a place, of the displacement's length.
+    /// Number of random directions at each place, each of the displacement's length.
     pub random: usize,
-    /// Seed of the first of them.
+    /// Seed of the first random direction.
     pub seed: u64,
 }
 
@@ -31,15 +30,17 @@ impl Default for TransferOptions {
     }
 }
 
-/// The transfer fraction of every place of the field: arrays `fraction [L+1, T]`, `value [2]` (J of the prompt and of the
-/// donor), the controls `random [L+1, T]` (their mean) and `random_low`, `random_high [L+1, T]` (the least and the largest of
-/// them), and, with `others`, `shuffled [L+1, T]`, `shuffled_low`, `shuffled_high`: displacements to those runs instead, of
-/// the same length.
+/// Computes the transfer fraction of every place of the field.
 ///
-/// The metadata have the noise floor of a fraction. Where the runs are equal, so are their J: the fraction is 0, exactly.
+/// Arrays: `fraction [L+1, T]`, and `value [2]` (J of the prompt and of the donor). Random controls: `random [L+1, T]`
+/// (their mean), `random_low` and `random_high [L+1, T]` (their least and largest). With `others`, `shuffled`,
+/// `shuffled_low` and `shuffled_high [L+1, T]` are the same for displacements to those runs, at the same length.
 ///
-/// Certificates: putting in the donor's vector at the observable's own place gives the donor's J (with scale 1); three
-/// places run alone.
+/// The metadata have the noise floor of a fraction. At places where both runs have the same field, the fraction is
+/// exactly 0.
+///
+/// Certificates: with scale 1, the donor's vector at the place that J reads gives the donor's J; three places run alone
+/// give the same values.
 ///
 /// # Errors
 /// Prompts of different lengths or models, a donor whose J is that of the prompt, a device error, or a check that fails.
@@ -122,12 +123,13 @@ pub fn transfer(
     result.certify(agreement)
 }
 
-/// Whether two values of J are too close for anything to be measured in units of their difference.
+/// Returns whether two values of J are too close for their difference to serve as a unit.
 pub(crate) fn same_value(from: f64, to: f64) -> bool {
     let (step, size) = ((to - from).abs(), from.abs().max(to.abs()).max(1.0));
     !step.is_finite() || step < 1e-4 * size
 }
 
+/// Checks that two runs have the same model and length.
 fn check(prompt: &Run, other: &Run) -> Result<()> {
     let (ours, theirs) = (prompt.tokens().len(), other.tokens().len());
     if ours != theirs {
@@ -140,11 +142,12 @@ fn check(prompt: &Run, other: &Run) -> Result<()> {
     Ok(())
 }
 
-/// J with each row of `displacement [L+1, T, d]` added at its place, one at a time.
+/// Returns J for each row of `displacement [L+1, T, d]`, added alone at its place.
 fn sweep(run: &Run, observable: &Observable, displacement: &[f32]) -> Result<Vec<f64>> {
     Ok(run.values_under(&edits(run, displacement), observable)?)
 }
 
+/// Returns, for each place, the edit that adds its row of `displacement`.
 fn edits(run: &Run, displacement: &[f32]) -> Vec<[Edit; 1]> {
     let (_, tokens, d) = shape(run);
     let config = run.model().config();
@@ -152,7 +155,7 @@ fn edits(run: &Run, displacement: &[f32]) -> Vec<[Edit; 1]> {
     rows.map(|(i, s)| [Edit::add(Site::level(i / tokens, config), i % tokens, s.to_vec())]).collect()
 }
 
-/// Each row of `x` at the length of the row of `like`.
+/// Scales each row of `x` to the length of the same row of `like`.
 fn matched(x: &[f32], like: &[f32], d: usize) -> Vec<f32> {
     let scaled = |(x, like): (&[f32], &[f32])| {
         let size = norm(x);

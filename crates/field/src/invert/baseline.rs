@@ -1,4 +1,4 @@
-//! Baselines of the inverse problem: what one would do without solving it, scaled to the same predicted change.
+//! Baselines of the inverse problem: sources chosen by simple rules, scaled to the same predicted change.
 
 use resolvent_model::gaussian;
 
@@ -10,19 +10,20 @@ use super::goal::System;
 use super::newton::Shape;
 use super::problem::Problem;
 
-/// A baseline: its sources at all sites `[sites d]`, and what steps of Newton's method may change about them.
+/// A baseline: its sources at all sites `[sites d]`, and which part of them steps of Newton's method may change.
 pub(super) struct Baseline {
     pub(super) name: &'static str,
     pub(super) x: Vec<f32>,
     pub(super) shape: Shape,
 }
 
-/// The baselines; `sites` is how many sites the solution uses. None of them knows the bounds.
+/// Returns the baselines. `sites` is the number of sites that the solution uses. The baselines ignore the bounds on
+/// amplitudes.
 ///
-/// - `uniform`: the same amplitude at every allowed site, each along its own sensitivity to the goal;
+/// - `uniform`: the same amplitude at every allowed site, along the sensitivity of the goal at that site;
 /// - `last_level`: sources of least energy at the last allowed level only;
-/// - `top_sensitivity`: sources of least energy at the most sensitive sites, as many as the solution has (one, where it
-///   has all);
+/// - `top_sensitivity`: sources of least energy at the most sensitive sites, as many as the solution uses, or one if
+///   the solution uses all sites;
 /// - `random`: a random direction of the same amplitude at every allowed site.
 pub(super) fn all(system: &System<'_>, (sites, seed): (usize, u64)) -> Result<Vec<Baseline>> {
     let (d, count) = (system.width(), system.sites().len());
@@ -41,15 +42,15 @@ pub(super) fn all(system: &System<'_>, (sites, seed): (usize, u64)) -> Result<Ve
     let fixed =
         |name, x: Vec<f32>| -> Result<Baseline> { Ok(Baseline { name, x: scaled(system, x)?, shape: Shape::Fixed }) };
     Ok(vec![
-        fixed("uniform", even(&toward, d))?,
+        fixed("uniform", unit_lengths(&toward, d))?,
         least("last_level", last)?,
         least("top_sensitivity", order)?,
-        fixed("random", even(&gaussian(seed, toward.len()), d))?,
+        fixed("random", unit_lengths(&gaussian(seed, toward.len()), d))?,
     ])
 }
 
-/// Each site's vector at length 1; zeros stay.
-fn even(x: &[f32], d: usize) -> Vec<f32> {
+/// Scales the vector of each site to length 1; zero vectors stay zero.
+fn unit_lengths(x: &[f32], d: usize) -> Vec<f32> {
     let unit = |x: &[f32]| {
         let size = norm(x);
         x.iter().map(|&x| if size > 0.0 { (f64::from(x) / size) as f32 } else { 0.0 }).collect::<Vec<f32>>()
@@ -57,7 +58,7 @@ fn even(x: &[f32], d: usize) -> Vec<f32> {
     x.chunks(d).flat_map(unit).collect()
 }
 
-/// Sources at the one scale that comes closest to the goal.
+/// Scales all sources by the one factor that comes closest to the goal.
 fn scaled(system: &System<'_>, x: Vec<f32>) -> Result<Vec<f32>> {
     let reached = system.apply(std::slice::from_ref(&x))?.remove(0);
     let size = dot(&reached, &reached);

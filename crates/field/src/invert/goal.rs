@@ -1,4 +1,4 @@
-//! Goals: what sources are to change, and the map from sources to those changes.
+//! Goals: the changes that sources must cause, and the map from sources to those changes.
 
 use resolvent_model::{Linearization, Observable};
 
@@ -8,27 +8,27 @@ use crate::linear_map::LinearMap;
 use crate::operator::Operator;
 use crate::place::{Place, inside, shape};
 
-/// A change that is wanted.
+/// A wanted change.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Goal {
-    /// J is to change by this much.
+    /// A change of an observable.
     Observable {
-        /// J.
+        /// The observable J.
         observable: Observable,
-        /// Its change.
+        /// The wanted change of J.
         change: f64,
     },
-    /// h at a place is to change by this vector `[d]`.
+    /// A change of the field at a place.
     Field {
-        /// Where.
+        /// The place.
         place: Place,
-        /// Its change.
+        /// The wanted change of h at the place, `[d]`.
         change: Vec<f32>,
     },
 }
 
 impl Goal {
-    /// The token after which nothing matters to it.
+    /// Returns the last token on which the goal can depend.
     pub fn position(&self) -> usize {
         match self {
             Self::Observable { observable, .. } => observable.position(),
@@ -48,16 +48,16 @@ impl std::fmt::Display for Goal {
     }
 }
 
-/// Goals as a linear system: sources at the sites, side by side `[sites d]`, to changes `[rows]`.
+/// Goals as a linear system A: it maps sources at the sites, side by side `[sites d]`, to changes `[rows]`.
 pub(super) struct System<'a> {
     linear: &'a Linearization<'a>,
     sites: Vec<Place>,
     d: usize,
-    /// Sensitivity of each observable at the sites, `[sites d]`.
+    /// Sensitivities of each observable at the sites, `[sites d]`.
     chi: Vec<Vec<f32>>,
-    /// The operator to the places of the field that have goals.
+    /// Operator from the sites to the places of the field that have goals.
     field: Option<Operator<'a>>,
-    /// The changes that are wanted, observables first.
+    /// The wanted changes `[rows]`, those of observables first.
     pub(super) target: Vec<f32>,
 }
 
@@ -95,7 +95,7 @@ impl<'a> System<'a> {
         Ok(Self { linear, sites: sites.to_vec(), d, chi, field, target })
     }
 
-    /// The same goals with sources at some of the sites only (places in the list of sites).
+    /// Returns the system with the same goals and sources at some of the sites only. `some` are indices into the sites.
     pub(super) fn at(&self, some: &[usize]) -> Result<Self> {
         let sites: Vec<Place> = some.iter().map(|&i| self.sites[i]).collect();
         let field = match &self.field {
@@ -106,12 +106,12 @@ impl<'a> System<'a> {
         Ok(Self { linear: self.linear, sites, d: self.d, chi, field, target: self.target.clone() })
     }
 
-    /// The vectors of some of the sites, of a vector of all.
+    /// Selects the vectors of some sites from the vectors of all sites.
     pub(super) fn pick(&self, some: &[usize], x: &[f32]) -> Vec<f32> {
         some.iter().flat_map(|&i| &x[i * self.d..(i + 1) * self.d]).copied().collect()
     }
 
-    /// A vector of all sites from those of some, with zeros elsewhere.
+    /// Returns vectors for all sites: `x` at some of them, and zeros elsewhere.
     pub(super) fn spread(&self, some: &[usize], x: &[f32]) -> Vec<f32> {
         let mut all = vec![0.0; self.columns()];
         for (&i, x) in some.iter().zip(x.chunks(self.d)) {
@@ -120,29 +120,29 @@ impl<'a> System<'a> {
         all
     }
 
-    /// Whether applying the system takes no pass through the model.
+    /// Returns whether the system can be applied without a pass through the model.
     pub(super) fn is_cheap(&self) -> bool {
         self.field.is_none()
     }
 
-    /// What sources leave of the goal.
+    /// Returns `b - A x`: the part of the goal that sources x miss to first order.
     pub(super) fn rest(&self, x: &[f32]) -> Result<Vec<f32>> {
         let reached = self.apply(&[x.to_vec()])?.remove(0);
         Ok(self.target.iter().zip(reached).map(|(b, a)| b - a).collect())
     }
 
-    /// `|A_g^T y|` of each site g: how much a source there does for a change y.
+    /// Returns `|A_g^T y|` for each site g: how much a unit source at g can contribute to a change y.
     pub(super) fn gain(&self, y: &[f32]) -> Result<Vec<f64>> {
         let all = self.apply_transpose(&[y.to_vec()])?.remove(0);
         Ok(all.chunks(self.d).map(norm).collect())
     }
 
-    /// Where sources may act.
+    /// Returns the places where sources may act.
     pub(super) fn sites(&self) -> &[Place] {
         &self.sites
     }
 
-    /// Length of each site's part of a vector.
+    /// Returns the length d of the vector of one site.
     pub(super) fn width(&self) -> usize {
         self.d
     }

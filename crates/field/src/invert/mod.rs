@@ -1,9 +1,9 @@
-//! Choosing where to patch: an adjoint inverse problem.
+//! Chooses where to patch, by solving an adjoint inverse problem.
 //!
-//! Given changes b of observables or of the field, find sources x at allowed sites with `A x = b`, where A is the
-//! first-order response: its rows are sensitivities and Green operators, its transpose is reverse mode. The sources of
-//! least energy are `x = A^T (A A^T)^-1 b`; few sites, bounds on amplitudes and steps of Newton's method come on top. What
-//! was found is then run through the model itself: `achieved` is not a prediction.
+//! Given changes b of observables or of the field, the solver finds sources x at allowed sites with `A x = b`. A is the
+//! first-order response: its rows are sensitivities and Green operators, and its transpose is reverse mode. The sources
+//! of least energy are `x = A^T (A A^T)^-1 b`. Options limit the number of sites, bound the amplitudes, or add steps of
+//! Newton's method. A forward pass of the model with the sources measures the change: `achieved` is not a prediction.
 
 mod baseline;
 mod goal;
@@ -25,27 +25,28 @@ use goal::System;
 use newton::{Newton, Shape};
 use problem::Problem;
 
-/// Which sources are looked for.
+/// Selects which sources are searched for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// Least energy over all allowed sites.
+    /// Sources of least energy over all allowed sites.
     LeastEnergy,
-    /// Up to so many sites, chosen one after another.
+    /// Sources at up to this many sites, chosen one after another.
     Greedy(usize),
-    /// Up to so many sites, chosen by the group lasso.
+    /// Sources at up to this many sites, chosen by the group lasso.
     Lasso(usize),
 }
 
-/// How to solve.
+/// Options of [`invert`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct InvertOptions {
-    /// Which sources.
+    /// Which sources are searched for.
     pub method: Method,
-    /// The most that a source may be, as a share of |h\[l, t\]|. It acts inside the choice of sites and the steps.
+    /// Largest length of a source, as a share of |h\[l, t\]|. The choice of sites and the steps respect it.
     pub limit: Option<f32>,
-    /// Weight of the energy against the goal; 0 meets the goal if it can be met.
+    /// Weight of the energy against the goal. With 0, the goal is met exactly if possible.
     pub damp: f64,
-    /// Steps of Newton's method, each linearised at the run with the sources so far; of the baselines as well.
+    /// Steps of Newton's method, each linearised at the run with the sources found so far. The baselines take as many
+    /// steps.
     pub refine: usize,
     /// Seed of the random baseline.
     pub seed: u64,
@@ -57,16 +58,20 @@ impl Default for InvertOptions {
     }
 }
 
-/// Sources at `sites` that change what `goals` name: arrays `sites [N, 2]`, `sources [N, d]`, `relative [N]` = |s| / |h\[l, t\]|,
-/// `target [M]`, `predicted [M]` (first order), `achieved [M]` (the model's own forward pass), `energy [1]` = sum of |s|^2; and
-/// of the baselines named in the metadata, each scaled to the same predicted change, `baseline_energy [B]`,
-/// `baseline_predicted [B, M]`, `baseline_achieved [B, M]`. M is one number an observable and d a place of the field.
+/// Finds sources at `sites` that cause the changes that `goals` name.
 ///
-/// After steps of Newton's method `predicted` is that of the final sources at the unedited run. The baselines take as many
-/// steps; `uniform` and `random` by their common factor alone. How far `predicted` and `achieved` are from the goal, relative to
-/// it, is in the metadata (`missed_first_order`, `missed`).
+/// Arrays of the sources: `sites [N, 2]`, `sources [N, d]`, `relative [N]` = |s| / |h\[l, t\]| and `energy [1]` = sum
+/// of |s|^2. Arrays of the changes: `target [M]`, `predicted [M]` (first order) and `achieved [M]` (by a forward pass).
+/// M counts one element for each observable and d for each place of the field.
 ///
-/// Certificates: the predicted change of each observable, by the adjoint, is that of forward mode; the adjoint identity.
+/// Arrays of the baselines that the metadata name: `baseline_energy [B]`, `baseline_predicted [B, M]` and
+/// `baseline_achieved [B, M]`. Each baseline is scaled to the same predicted change.
+///
+/// After steps of Newton's method, `predicted` is the first-order change for the final sources at the unedited run. The
+/// baselines take as many steps; those of `uniform` and `random` change their common factor only. The metadata have the
+/// distances of `predicted` and `achieved` from the goal, relative to its length (`missed_first_order`, `missed`).
+///
+/// Certificates: the adjoint and forward mode predict the same change of each observable; the adjoint identity.
 ///
 /// # Errors
 /// Goals or sites that do not fit, goals that no allowed site can reach, a device error, or a check that fails.
@@ -138,11 +143,11 @@ pub fn invert(run: &Run, goals: &[Goal], sites: &[Place], options: &InvertOption
     result.certify(forward(&linear, goals, sites, &x)?)?.certify(adjoint(&linear, 1)?)
 }
 
-/// The sources over all sites, before any step of Newton's method.
+/// Returns the sources over all sites, before any step of Newton's method.
 fn solve(problem: &Problem<'_>, method: Method) -> Result<Vec<f32>> {
     let all: Vec<usize> = (0..problem.system.sites().len()).collect();
     let solution = match method {
-        Method::LeastEnergy => problem.solve_well(&all)?,
+        Method::LeastEnergy => problem.solve_and_turn(&all)?,
         Method::Greedy(0) | Method::Lasso(0) => {
             return Err(Error::Input("sources need at least one site; see --sparse".to_owned()));
         }
@@ -152,14 +157,14 @@ fn solve(problem: &Problem<'_>, method: Method) -> Result<Vec<f32>> {
     Ok(problem.spread(&solution))
 }
 
-/// Sources at `sites` as edits, those that are not zero.
+/// Returns the sources at `sites` that are not zero, as edits.
 fn edits(run: &Run, sites: &[Place], x: &[f32]) -> Vec<Edit> {
     let config = run.model().config();
     let each = sites.iter().zip(x.chunks(config.n_embd)).filter(|(_, s)| norm(s) > 0.0);
     each.map(|(&(level, token), s)| Edit::add(Site::level(level, config), token, s.to_vec())).collect()
 }
 
-/// What the sources really change: the model's forward pass with them.
+/// Returns the changes that the sources cause in a forward pass of the model.
 fn achieved(run: &Run, goals: &[Goal], sites: &[Place], x: &[f32]) -> Result<Vec<f32>> {
     let (_, tokens, d) = shape(run);
     let edits = edits(run, sites, x);
@@ -187,7 +192,7 @@ fn achieved(run: &Run, goals: &[Goal], sites: &[Place], x: &[f32]) -> Result<Vec
     Ok(changes)
 }
 
-/// The change of each observable by forward mode through the blocks, against the sensitivities'.
+/// Checks the predicted change of each observable: by forward mode through the blocks, and by the sensitivities.
 fn forward(linear: &Linearization<'_>, goals: &[Goal], sites: &[Place], x: &[f32]) -> Result<Certificate> {
     let run = linear.run();
     let (_, tokens, d) = shape(run);

@@ -1,4 +1,4 @@
-//! Steps of Newton's method: the goal linearised at the run with the sources so far.
+//! Steps of Newton's method: each solves the goal linearised at the run with the sources found so far.
 
 use resolvent_model::{Edit, Mode, Run};
 
@@ -11,27 +11,28 @@ use super::goal::{Goal, System};
 use super::problem::Problem;
 use super::{achieved, edits};
 
-/// What a step may change.
+/// The part of the sources that a step may change.
 #[derive(Clone, Debug)]
 pub(super) enum Shape {
-    /// All sources at these sites (places in the list of sites).
+    /// All sources at these sites, given as indices into the list of sites.
     Sites(Vec<usize>),
-    /// One factor of all sources.
+    /// One common factor of all sources.
     Fixed,
 }
 
-/// What is asked for, and where sources may act.
+/// The run, the goals, and the places where sources may act.
 #[derive(Clone, Copy)]
 pub(super) struct Newton<'a> {
     pub(super) run: &'a Run,
     pub(super) goals: &'a [Goal],
     pub(super) sites: &'a [Place],
-    /// The changes that are wanted.
+    /// The wanted changes.
     pub(super) target: &'a [f32],
 }
 
 impl Newton<'_> {
-    /// Sources after up to `steps` steps. Fewer where nothing is missing any more, or where no part of a step helps.
+    /// Returns the sources after up to `steps` steps. Ends early if the goal is met, or if no fraction of a step comes
+    /// closer to it.
     pub(super) fn steps(
         &self,
         mut x: Vec<f32>,
@@ -46,11 +47,13 @@ impl Newton<'_> {
         Ok(x)
     }
 
+    /// Returns the wanted changes minus the achieved ones.
     fn missing(&self, x: &[f32]) -> Result<Vec<f32>> {
         let got = achieved(self.run, self.goals, self.sites, x)?;
         Ok(self.target.iter().zip(got).map(|(b, a)| b - a).collect())
     }
 
+    /// Returns the sources after one step, or `None` where [`Self::steps`] ends.
     fn step(&self, x: &[f32], shape: &Shape, bounds: Option<&[f64]>) -> Result<Option<Vec<f32>>> {
         let rest = self.missing(x)?;
         if norm(&rest) <= 1e-4 * norm(self.target) {
@@ -68,11 +71,12 @@ impl Newton<'_> {
                 x.iter().map(|&x| (f64::from(x) * factor) as f32).collect()
             }
             Shape::Sites(sites) => {
-                // The least change of x or, since bounds are of x and not of its change, the least x.
-                let more = if bounds.is_none() { vec![0.0; rest.len()] } else { now };
-                here.target = more.iter().zip(&rest).map(|(more, rest)| more + rest).collect();
+                // Without bounds, solve for the least change of x. Bounds limit x, not its change, so with them solve
+                // for the least x.
+                let base = if bounds.is_none() { vec![0.0; rest.len()] } else { now };
+                here.target = base.iter().zip(&rest).map(|(base, rest)| base + rest).collect();
                 let problem = Problem { system: &here, bounds, damp: 0.0 };
-                let next = problem.spread(&problem.solve_well(sites)?);
+                let next = problem.spread(&problem.solve_and_turn(sites)?);
                 match bounds {
                     None => next,
                     Some(_) => next.iter().zip(x).map(|(next, x)| next - x).collect(),

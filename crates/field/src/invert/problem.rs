@@ -1,4 +1,4 @@
-//! Sources of least energy at given sites, within bounds of their lengths.
+//! Sources of least energy at given sites, within bounds on their lengths.
 
 use crate::certificate::norm;
 use crate::error::Result;
@@ -8,26 +8,26 @@ use crate::lsqr::{LsqrOptions, lsqr};
 use super::goal::System;
 use super::proximal::proximal;
 
-/// What is left of a goal, relative to it, that counts as nothing.
+/// Largest miss, relative to the goal, at which the goal counts as met.
 const MET: f64 = 1e-5;
-/// Misses that differ by less, relative to the goal, are alike, and the energy decides.
+/// Largest difference of two misses, relative to the goal, at which they count as equal. The energy then decides.
 const ALIKE: f64 = 1e-4;
 
-/// A system with what sources may be.
+/// A system with bounds and an energy weight for its sources.
 pub(super) struct Problem<'a> {
     pub(super) system: &'a System<'a>,
-    /// The most that |s| may be at each site.
+    /// Largest |s| at each site.
     pub(super) bounds: Option<&'a [f64]>,
     /// Weight of the energy.
     pub(super) damp: f64,
 }
 
-/// Sources at some of the sites.
+/// A solution: sources at some of the sites.
 #[derive(Clone)]
 pub(super) struct Solution {
-    /// Places in the list of sites.
+    /// Indices into the list of sites.
     pub(super) sites: Vec<usize>,
-    /// At those sites, side by side.
+    /// The sources at those sites, side by side.
     pub(super) x: Vec<f32>,
     /// `|A x - b|`
     miss: f64,
@@ -39,19 +39,20 @@ impl Problem<'_> {
         LsqrOptions { damp: self.damp, ..LsqrOptions::default() }
     }
 
-    /// No sources.
+    /// Returns the solution without sources.
     pub(super) fn nothing(&self) -> Solution {
         Solution { sites: Vec::new(), x: Vec::new(), miss: norm(&self.system.target), energy: 0.0 }
     }
 
-    /// Sources of least energy at `sites`. A site whose source is too long gets it at its bound, and the others make up for
-    /// it: for one observable that is the optimum, since sources keep their directions.
+    /// Returns the sources of least energy at `sites`. A source that is too long is cut to its bound and fixed there,
+    /// and the other sites are solved again for the rest of the goal. For one observable the result is optimal, because
+    /// the sources keep their directions.
     pub(super) fn solve(&self, sites: &[usize]) -> Result<Solution> {
         let system = self.system.at(sites)?;
         let d = system.width();
         let Some(bounds) = self.bounds else {
             let x = lsqr(&system, &system.target, self.lsqr())?.x;
-            return self.judged(&system, sites, x);
+            return self.measured(&system, sites, x);
         };
         let mut x = vec![0.0; system.columns()];
         let mut free: Vec<usize> = (0..sites.len()).collect();
@@ -70,11 +71,12 @@ impl Problem<'_> {
             }
             free.retain(|i| !all && !over(i));
         }
-        self.judged(&system, sites, x)
+        self.measured(&system, sites, x)
     }
 
-    /// As [`Problem::solve`]; where bounds leave a part of the goal, directions turn towards it as well.
-    pub(super) fn solve_well(&self, sites: &[usize]) -> Result<Solution> {
+    /// As [`Problem::solve`]; but if the bounds leave a part of the goal unmet, the directions of the sources change
+    /// too.
+    pub(super) fn solve_and_turn(&self, sites: &[usize]) -> Result<Solution> {
         let solution = self.solve(sites)?;
         match self.bounds {
             Some(bounds) if solution.miss > MET * norm(&self.system.target) && self.damp == 0.0 => {
@@ -82,25 +84,26 @@ impl Problem<'_> {
                 let bounds: Vec<f64> = sites.iter().map(|&i| bounds[i]).collect();
                 let mut clip = |x: &mut [f32], _: f64| shorten(x, system.width(), &bounds);
                 let x = proximal(&system, solution.x.clone(), &mut clip)?;
-                let turned = self.judged(&system, sites, x)?;
+                let turned = self.measured(&system, sites, x)?;
                 Ok(if self.better(&turned, &solution) { turned } else { solution })
             }
             _ => Ok(solution),
         }
     }
 
-    fn judged(&self, system: &System<'_>, sites: &[usize], x: Vec<f32>) -> Result<Solution> {
+    /// Returns the sources with their miss and energy.
+    fn measured(&self, system: &System<'_>, sites: &[usize], x: Vec<f32>) -> Result<Solution> {
         let (miss, energy) = (norm(&system.rest(&x)?), norm(&x).powi(2));
         Ok(Solution { sites: sites.to_vec(), x, miss, energy })
     }
 
-    /// Whether a solution meets the goal.
+    /// Returns whether a solution meets the goal.
     pub(super) fn met(&self, solution: &Solution) -> bool {
         solution.miss <= MET * norm(&self.system.target)
     }
 
-    /// Whether one solution is better than another: nearer to the goal or, where both are as near, of less energy. With a
-    /// weight of the energy, their weighted sum decides.
+    /// Returns whether `a` is better than `b`: closer to the goal or, if both are equally close, of less energy. With a
+    /// positive `damp`, the weighted sum of squared miss and energy decides.
     pub(super) fn better(&self, a: &Solution, b: &Solution) -> bool {
         if self.damp > 0.0 {
             let cost = |s: &Solution| s.miss.powi(2) + self.damp.powi(2) * s.energy;
@@ -110,13 +113,13 @@ impl Problem<'_> {
         if (a.miss - b.miss).abs() > apart { a.miss < b.miss } else { a.energy < (1.0 - ALIKE) * b.energy }
     }
 
-    /// A solution over all sites.
+    /// Returns a solution as vectors for all sites, with zeros where it has no source.
     pub(super) fn spread(&self, solution: &Solution) -> Vec<f32> {
         self.system.spread(&solution.sites, &solution.x)
     }
 }
 
-/// Cuts each site's vector to its bound.
+/// Shortens the vector of each site to its bound.
 pub(super) fn shorten(x: &mut [f32], d: usize, bounds: &[f64]) {
     for (x, bound) in x.chunks_mut(d).zip(bounds) {
         let size = norm(x);

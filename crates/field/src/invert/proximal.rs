@@ -6,10 +6,10 @@ use crate::linear_map::LinearMap;
 
 use super::goal::System;
 
-/// Steps for one minimum.
+/// Largest number of steps for one minimum.
 const STEPS: usize = 200;
 
-/// Minimises `1/2 |A x - b|^2` plus the function of which `prox` is the proximal map; `prox` takes x and the length of a step.
+/// Minimises `1/2 |A x - b|^2` plus a function whose proximal map is `prox`. `prox` takes x and the length of a step.
 pub(super) fn proximal(
     system: &System<'_>,
     start: Vec<f32>,
@@ -24,7 +24,7 @@ pub(super) fn proximal(
             y.iter().zip(&gradient).map(|(y, g)| (f64::from(*y) - step * f64::from(*g)) as f32).collect();
         prox(&mut next, step);
         let moved: Vec<f32> = next.iter().zip(&x).map(|(n, x)| n - x).collect();
-        // Momentum that points uphill is dropped (O'Donoghue and Candes 2015).
+        // Drop momentum that points uphill (O'Donoghue and Candes 2015).
         let uphill: f64 = y.iter().zip(&next).zip(&moved).map(|((y, n), m)| f64::from((y - n) * m)).sum();
         let later = if uphill > 0.0 { 1.0 } else { (1.0 + (1.0 + 4.0 * t * t).sqrt()) / 2.0 };
         let momentum = if uphill > 0.0 { 0.0 } else { (t - 1.0) / later };
@@ -38,7 +38,8 @@ pub(super) fn proximal(
     Ok(x)
 }
 
-/// The largest eigenvalue of `A^T A`, from power iteration, with a margin: a step that is too long diverges.
+/// Returns an upper estimate of the largest eigenvalue of `A^T A`, by power iteration. It includes a margin of 20 %,
+/// because a step that is too long diverges.
 fn largest(system: &System<'_>) -> Result<f64> {
     let mut x = resolvent_model::gaussian(1, system.columns());
     let mut value = 0.0;

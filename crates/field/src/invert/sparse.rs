@@ -9,14 +9,17 @@ use super::goal::System;
 use super::problem::{Problem, Solution, shorten};
 use super::proximal::proximal;
 
-/// Sites that are tried for each choice, of each ranking, where trying takes no pass through the model; and where it does.
-const TRIED: [usize; 2] = [12, 2];
-/// The most rounds of exchanges.
+/// Number of candidate sites from each ranking: for a system that needs no pass through the model, and for one that
+/// does.
+const CANDIDATES: [usize; 2] = [12, 2];
+/// Largest number of rounds of exchanges.
 const ROUNDS: usize = 4;
 
-/// Up to `count` sites, one after another, each the best of a short list; then exchanges of a chosen site for another, as long
-/// as they help (orthogonal matching pursuit over groups, Tropp, Gilbert and Strauss 2006, which goes on after the goal is met
-/// as long as the energy falls).
+/// Returns sources at up to `count` sites, chosen greedily. Each site is the best of a short list. Then chosen sites
+/// are exchanged for others as long as this helps.
+///
+/// This is orthogonal matching pursuit over groups (Tropp, Gilbert and Strauss 2006), except that it continues after
+/// the goal is met, as long as the energy falls.
 pub(super) fn greedy(problem: &Problem<'_>, count: usize) -> Result<Solution> {
     let mut best = problem.nothing();
     while best.sites.len() < count {
@@ -39,15 +42,15 @@ pub(super) fn greedy(problem: &Problem<'_>, count: usize) -> Result<Solution> {
             break;
         }
     }
-    problem.solve_well(&best.sites)
+    problem.solve_and_turn(&best.sites)
 }
 
-/// The best solution with one site more, of those that are tried.
+/// Returns the best solution with one more site, over the candidates.
 fn extended(problem: &Problem<'_>, solution: &Solution) -> Result<Option<Solution>> {
     let mut best: Option<Solution> = None;
     for site in candidates(problem, solution)? {
         let mut sites = solution.sites.clone();
-        // In the order of the system, so that exchanges end where they began.
+        // Sites stay in the order of the system, so that an exchange of a site for itself restores the same solution.
         sites.insert(sites.partition_point(|&s| s < site), site);
         let next = problem.solve(&sites)?;
         if best.as_ref().is_none_or(|best| problem.better(&next, best)) {
@@ -57,8 +60,8 @@ fn extended(problem: &Problem<'_>, solution: &Solution) -> Result<Option<Solutio
     Ok(best)
 }
 
-/// Sites that promise most: those that do most for what is left of the goal or, where it is met, those to which most of the
-/// energy can go.
+/// Returns the most promising sites. While the goal is not met, these contribute most to the rest of it. Afterwards,
+/// these can take over most of the energy.
 fn candidates(problem: &Problem<'_>, solution: &Solution) -> Result<Vec<usize>> {
     let system = problem.system;
     let y = match problem.met(solution) {
@@ -67,11 +70,11 @@ fn candidates(problem: &Problem<'_>, solution: &Solution) -> Result<Vec<usize>> 
     };
     let gains = system.gain(&y)?;
     let free: Vec<usize> = (0..gains.len()).filter(|i| gains[*i] > 0.0 && !solution.sites.contains(i)).collect();
-    let tried = TRIED[usize::from(!system.is_cheap())];
+    let most = CANDIDATES[usize::from(!system.is_cheap())];
     let ranked = |worth: &dyn Fn(usize) -> f64| {
         let mut order = free.clone();
         order.sort_by(|&a, &b| worth(b).total_cmp(&worth(a)));
-        order.truncate(tried);
+        order.truncate(most);
         order
     };
     let mut all = ranked(&|i| gains[i]);
@@ -83,7 +86,8 @@ fn candidates(problem: &Problem<'_>, solution: &Solution) -> Result<Vec<usize>> 
     Ok(all)
 }
 
-/// y with `x = A^T y` at the sites whose source is not at its bound: what a little less of each goal saves in energy.
+/// Returns y with `x = A^T y` at the sites whose source is below its bound. y is in proportion to the energy that relaxing
+/// each goal saves.
 fn multipliers(problem: &Problem<'_>, solution: &Solution) -> Result<Vec<f32>> {
     let d = problem.system.width();
     let sizes: Vec<f64> = solution.x.chunks(d).map(norm).collect();
@@ -97,7 +101,7 @@ fn multipliers(problem: &Problem<'_>, solution: &Solution) -> Result<Vec<f32>> {
     Ok(lsqr(&Transposed(problem.system.at(&chosen)?), &x, LsqrOptions::default())?.x)
 }
 
-/// A^T as a map.
+/// `A^T` as a linear map.
 struct Transposed<'a>(System<'a>);
 
 impl LinearMap for Transposed<'_> {
@@ -122,11 +126,14 @@ impl LinearMap for Transposed<'_> {
     }
 }
 
-/// The penalty shrinks by this factor until enough sites are active.
+/// Factor by which the penalty shrinks until enough sites are active.
 const SHRINK: f64 = 0.7;
 
-/// Up to `count` sites by the group lasso, `min 1/2 |A x - b|^2 + penalty sum_g |x_g|` within the bounds, from the penalty at
-/// which no site is active downwards, each from the last; then the sources of least energy at the sites that it chose.
+/// Returns sources at up to `count` sites, chosen by the group lasso: `min 1/2 |A x - b|^2 + penalty sum_g |x_g|`
+/// within the bounds.
+///
+/// The penalty starts where no site is active and falls; each solution starts from the previous one. The result has the
+/// sources of least energy at the chosen sites. If the lasso chooses none, the choice is [`greedy`].
 pub(super) fn lasso(problem: &Problem<'_>, count: usize) -> Result<Solution> {
     let system = problem.system;
     let mut penalty = system.gain(&system.target)?.into_iter().fold(0.0, f64::max);
@@ -152,10 +159,10 @@ pub(super) fn lasso(problem: &Problem<'_>, count: usize) -> Result<Solution> {
     if active.is_empty() {
         return greedy(problem, count);
     }
-    problem.solve_well(&active)
+    problem.solve_and_turn(&active)
 }
 
-/// The group soft threshold: each site's vector shortened by `amount`.
+/// Applies the group soft threshold: shortens the vector of each site by `amount`.
 fn threshold(x: &mut [f32], d: usize, amount: f64) {
     for x in x.chunks_mut(d) {
         let size = norm(x);
@@ -164,7 +171,7 @@ fn threshold(x: &mut [f32], d: usize, amount: f64) {
     }
 }
 
-/// Sites at which there is a source.
+/// Returns the indices of sites whose source is not zero.
 pub(super) fn sites(x: &[f32], d: usize) -> Vec<usize> {
     x.chunks(d).enumerate().filter(|(_, x)| norm(x) > 0.0).map(|(i, _)| i).collect()
 }

@@ -42,6 +42,7 @@ impl Fit {
     }
 }
 
+/// Returns the values of a map at a level.
 fn at(map: &Maps, level: usize) -> &[f64] {
     let row = map.data.len() / map.levels;
     &map.data[level * row..(level + 1) * row]

@@ -1,15 +1,16 @@
-//! Cross-scale response transfer: whether a small model's responses predict a large one's.
+//! Cross-scale response transfer: whether a small model's responses predict those of a large model.
 //!
-//! Both models run the same pairs of prompts. A small model's map over level and token is carried to the large one's
-//! levels at equal relative depth, `l / L`, tokens staying where they are. Three quantities are compared:
+//! Both models run the same pairs of prompts. A map of the small model over level and token is resampled at the levels
+//! of the large model, at equal relative depth `l / L`. Tokens keep their positions. Three quantities are compared:
 //!
-//! - `effect`: the effect of patching each h\[l, t\], over J(clean) - J(corrupted);
+//! - `effect`: the effect of patching each h\[l, t\], divided by J(clean) - J(corrupted);
 //! - `sensitivity`: the logarithm of |dJ/dh\[l, t\]|;
-//! - `slice`: token-to-token responses, `<dlogit_i / dh[l, t], e_j>` for the tokens i and j of a shared list, e_j the
-//!   embedding of j at unit length: a slice of the Green operator in a basis that both models have.
+//! - `slice`: token-to-token responses `<dlogit_i / dh[l, t], e_j>`, for tokens i and j of a shared list. e_j is the
+//!   embedding of j at unit length. This is a slice of the Green operator in a basis that both models have.
 //!
-//! An affine map at each level, fitted on some prompts by least squares, predicts the others. Controls: the small model's
-//! numbers as they are, the mean of the level without any small model, and a small model with random weights.
+//! An affine map at each level, fitted on some prompts by least squares, predicts the other prompts. The controls are
+//! the small model's values without a fit, the mean of the level without any small model, and a small model with random
+//! weights.
 
 mod align;
 mod fit;
@@ -28,12 +29,12 @@ use crate::transfer::same_value;
 use align::align;
 use fit::Fit;
 
-/// What to compare.
+/// Options of [`scale`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScaleOptions {
-    /// Prompts to fit on, from the first; the others are predicted.
+    /// Number of prompts to fit on, from the first; the others are predicted.
     pub train: usize,
-    /// Tokens of the shared slice, by id.
+    /// Ids of the tokens of the shared slice.
     pub tokens: Vec<u32>,
     /// Seed of the random model and of the intervals.
     pub seed: u64,
@@ -44,24 +45,26 @@ pub const QUANTITIES: [&str; 3] = ["effect", "sensitivity", "slice"];
 /// Names of the predictors, in the order of their axis.
 pub const PREDICTORS: [&str; 4] = ["affine", "identity", "level_mean", "random_model"];
 
-/// One prompt's numbers of one quantity: `[levels, rest]`. NaN where no model could have an answer, which is at the
-/// tokens of the last level that J does not read.
+/// The values of one quantity for one prompt: `[levels, rest]`. They are NaN at the tokens of the last level that J
+/// does not read, because no model has a response there.
 #[derive(Clone, Debug)]
 struct Maps {
     levels: usize,
     data: Vec<f64>,
 }
 
-/// How well the small model's responses predict the large one's on held-out prompts: arrays
-/// `correlation [3, 4]` (quantity, predictor) with `correlation_low`, `correlation_high` (95 %, resampled over prompts),
-/// `explained [3, 4]` (the share of variance, 1 - |error|^2 / |deviation|^2; negative where the mean does better),
-/// and of the held-out effects `predicted [N]` (affine) and `actual [N]`.
+/// Measures how well the small model's responses predict those of the large model on held-out prompts.
 ///
-/// Certificates: the adjoint identity in both models; the effect of patching the last token at the last level is the
-/// whole difference, in both.
+/// Arrays over quantity and predictor: `correlation [3, 4]`, `correlation_low` and `correlation_high` (95 % interval,
+/// resampled over prompts), and `explained [3, 4]`, the share of variance 1 - |error|^2 / |deviation|^2, which is
+/// negative if the mean predicts better. Arrays of the held-out effects: `predicted [N]` (affine) and `actual [N]`.
+///
+/// Certificates, each for both models: the adjoint identity; the effect of patching the last token at the last level is
+/// the whole difference of J.
 ///
 /// # Errors
-/// Models with different vocabularies, fewer than two prompts on either side whose J differs in both models, a device error, or a check that fails.
+/// Models with different vocabularies, fewer than two prompts to fit on or to predict, a device error, or a check that
+/// fails. Only prompts whose J differs in both models count.
 pub fn scale(small: &Model, large: &Model, prompts: &[TokenPair], options: &ScaleOptions) -> Result<Labelled> {
     let (vocab, other) = (small.config().vocab_size, large.config().vocab_size);
     if vocab != other {
@@ -70,7 +73,7 @@ pub fn scale(small: &Model, large: &Model, prompts: &[TokenPair], options: &Scal
              must share a tokenizer"
         )));
     }
-    // Effects are in units of the difference of J, so pairs without one are left out.
+    // Effects are in units of the difference of J, so pairs without a difference are left out.
     let differ = [small, large].map(|model| differ(model, prompts));
     let [ours, theirs] = differ;
     let usable: Vec<bool> = ours?.into_iter().zip(theirs?).map(|(a, b)| a && b).collect();
@@ -157,13 +160,14 @@ pub fn scale(small: &Model, large: &Model, prompts: &[TokenPair], options: &Scal
         .certify(adjoint(&theirs.last.linearize(Mode::Exact), 1)?)
 }
 
+/// Concatenates lists of pairs.
 fn joined(pairs: &[&Pairs]) -> Pairs {
     let mut all = Pairs::default();
     pairs.iter().for_each(|p| all.extend(p));
     all
 }
 
-/// The share of the actual values' variance that the predictions explain.
+/// Returns the share of the variance of the actual values that the predictions explain.
 fn share(pairs: &Pairs) -> f64 {
     let middle = mean(&pairs.actual);
     let (mut left, mut all) = (0.0, 0.0);
@@ -174,16 +178,17 @@ fn share(pairs: &Pairs) -> f64 {
     1.0 - left / all
 }
 
-/// One model's quantities.
+/// The quantities of one model.
 struct Measured {
-    /// By quantity, then by prompt, at the model's own levels.
+    /// Maps by quantity, then by prompt, at the levels of this model.
     maps: [Vec<Maps>; 3],
-    /// How far the effect at the observable's own place is from the whole difference.
+    /// Largest distance from 1 of the effect at the place that J reads.
     whole: f64,
+    /// Run of the last corrupted prompt.
     last: Run,
 }
 
-/// Whether J differs between the two prompts of each pair.
+/// Returns, for each pair, whether J differs between its two prompts.
 fn differ(model: &Model, prompts: &[TokenPair]) -> Result<Vec<bool>> {
     let mut differ = Vec::with_capacity(prompts.len());
     for pair in prompts {
@@ -195,6 +200,7 @@ fn differ(model: &Model, prompts: &[TokenPair]) -> Result<Vec<bool>> {
     Ok(differ)
 }
 
+/// Computes the three quantities of a model for all prompts.
 fn measure(model: &Model, prompts: &[TokenPair], tokens: &[u32]) -> Result<Measured> {
     let all = |of: fn(&TokenPair) -> &Vec<u32>| -> Result<Vec<Run>> {
         let tokens: Vec<&[u32]> = prompts.iter().map(|p| &of(p)[..]).collect();
@@ -235,14 +241,14 @@ fn measure(model: &Model, prompts: &[TokenPair], tokens: &[u32]) -> Result<Measu
     Ok(Measured { maps, whole, last })
 }
 
-/// The embedding of a token at unit length.
+/// Returns the embedding of a token, scaled to unit length.
 fn unit(model: &Model, id: u32) -> Result<Vec<f32>> {
     let e = model.embedding(id)?;
     let size = norm(&e).max(f64::MIN_POSITIVE);
     Ok(e.iter().map(|&x| (f64::from(x) / size) as f32).collect())
 }
 
-/// `<dlogit_i / dh[l, t], e_j>` of the last position's logits: `[levels, T, tokens i, tokens j]`.
+/// Returns `<dlogit_i / dh[l, t], e_j>` for the logits at the last position: `[levels, T, tokens i, tokens j]`.
 fn slices(run: &Run, tokens: &[u32], embeddings: &[Vec<f32>]) -> Result<Vec<f64>> {
     let (levels, length, d) = shape(run);
     let seed = |&id: &u32| [Seed::Logit { position: length - 1, id, weight: 1.0 }];

@@ -1,4 +1,4 @@
-//! What a slice is checked by.
+//! The checks of a slice.
 
 use resolvent_model::{Site, Source};
 
@@ -14,7 +14,7 @@ use crate::place::shape;
 use crate::store::Store;
 
 impl Slice<'_> {
-    /// The slice's label, with the checks that come before the work.
+    /// Returns the result of the slice without arrays, with the checks that precede the work.
     pub(super) fn probed(&self) -> Result<Labelled> {
         let (linear, run) = (self.passes.linear, self.passes.linear.run());
         let (levels, tokens, d) = shape(run);
@@ -33,8 +33,8 @@ impl Slice<'_> {
             .certify(composition(linear, [0, (levels - 1) / 2, levels - 1], 1)?)
     }
 
-    /// Compares the first, a middle and the last block by the other pass with the stored ones: the distance over
-    /// the lengths of what was multiplied.
+    /// Recomputes the first, a middle and the last block by the other pass, and compares them with the stored ones. The
+    /// figure is the distance of two blocks, relative to the lengths of the multiplied vectors.
     pub(super) fn other_pass(&self, store: &mut dyn Store) -> Result<Certificate> {
         let (block, count, d) = (self.passes.block(), self.pairs().len(), self.passes.source.width());
         let (m, k) = (self.passes.readout.rank(), self.passes.source.rank());

@@ -1,9 +1,10 @@
-//! Sliced Green operators: the few numbers of G that a pair of bases sees, for all causal pairs.
+//! Sliced Green operators: the elements of G between a pair of bases, for all causal pairs of places.
 //!
-//! A block of the Green operator is d x d, and there are as many blocks as causal pairs. Between a source basis V of k
-//! vectors and a readout basis U of m, a block is `U(l',t')^T G(l',t'; l,t) V(l,t)`, m x k. The k vectors of every source are
-//! tangents (or the m of every target cotangents, where those are cheaper), and all of them share the run's residuals and
-//! read each weight once a batch. So a slice costs the products of its tangents and little else.
+//! A block of the Green operator is d x d, and there is one block for each causal pair. Between a source basis V of k
+//! vectors and a readout basis U of m vectors, a block is `U(l',t')^T G(l',t'; l,t) V(l,t)`, m x k. A tangent pass
+//! takes the k vectors of every source as tangents. A backward pass, used if it is cheaper, takes the m vectors of
+//! every target as cotangents. All of them share the residuals of the run, and each weight is read once for a batch. So
+//! the cost of a slice is mostly that of the matrix products of its tangents.
 
 mod checks;
 mod pairs;
@@ -27,43 +28,44 @@ use passes::Passes;
 pub use pairs::PlacePairs;
 pub use passes::Pass;
 
-/// Places of the arrays in a store.
+/// Indices of the arrays in a store.
 const PAIRS: usize = 0;
 const BLOCKS: usize = 1;
 const VALUES: usize = 2;
 const RANK: usize = 3;
 
-/// A sliced Green operator that is to be computed.
+/// A sliced Green operator, ready to be computed.
 pub struct Slice<'a> {
     passes: Passes<'a>,
     pass: Pass,
-    /// Where vectors are read as logits.
+    /// Token position at which vectors are read as logits.
     position: usize,
+    /// Metadata of the result that depend on the bases and places.
     about: BTreeMap<String, String>,
 }
 
-/// What came of a slice.
+/// The result of a slice.
 #[derive(Clone, Debug)]
 pub struct Sliced {
     /// Provenance, certificates, and the arrays if they are in memory.
     pub result: Labelled,
-    /// The strongest pairs along one token, then the strongest between two.
+    /// The strongest pairs within one token, then the strongest between two tokens.
     pub strongest: Vec<Reading>,
-    /// Parts of the work that an interrupted run had done.
+    /// Number of chunks of the work that an interrupted run had completed.
     pub resumed: usize,
 }
 
-/// What else helps where a result is larger than the memory.
-const IN_A_FILE: &str = "write it to a .safetensors file alone (--out), ";
+/// Fix named in the error of a result that is larger than the memory.
+const WRITE_A_FILE: &str = "write it to a .safetensors file alone (--out), ";
 
-/// Told how much of the work is done, in rows of tangents times blocks of the model: (done, all).
+/// Receives the progress (done, all), in tangent rows times blocks of the model.
 pub type OnProgress<'a> = &'a mut dyn FnMut(u64, u64);
 
 impl<'a> Slice<'a> {
-    /// The slice of the operator between a basis of sources and one of readouts.
+    /// Prepares the slice of the operator between a source basis and a readout basis.
     ///
     /// # Errors
-    /// A basis that lacks what it refers to, or that takes more memory than there is; a device error.
+    /// A basis without the run or observable to which it refers, bases larger than the memory, or a device error.
     pub fn new(
         linear: &'a Linearization<'a>,
         pairs: PlacePairs,
@@ -92,10 +94,10 @@ impl<'a> Slice<'a> {
         Ok(slice)
     }
 
-    /// As [`Slice::new`], between vectors that are known.
+    /// As [`Slice::new`], between given vectors.
     ///
     /// # Errors
-    /// Vectors of another width, or that take more memory than there is.
+    /// Vectors whose width is not that of the field, or vectors larger than the memory.
     pub fn with_frames(
         linear: &'a Linearization<'a>,
         pairs: PlacePairs,
@@ -135,27 +137,27 @@ impl<'a> Slice<'a> {
         self.pass
     }
 
-    /// Its pairs.
+    /// Returns the pairs of the slice.
     pub fn pairs(&self) -> &PlacePairs {
         &self.passes.pairs
     }
 
-    /// Shape of a block: vectors of the readout, and of the source basis.
+    /// Returns the shape `[m, k]` of a block: vectors of the readout basis and of the source basis.
     pub fn shape(&self) -> [usize; 2] {
         [self.passes.readout.rank(), self.passes.source.rank()]
     }
 
-    /// Bytes of its arrays.
+    /// Returns the size of the arrays in bytes.
     pub fn bytes(&self) -> u64 {
         bytes(&self.arrays())
     }
 
-    /// Whether the arrays fit in the device's [`batch_bytes`](resolvent_engine::Options::batch_bytes).
+    /// Checks that the arrays fit in the device's [`batch_bytes`](resolvent_engine::Options::batch_bytes).
     ///
     /// # Errors
-    /// They do not.
+    /// Arrays that are larger.
     pub fn fits_in_memory(&self) -> Result<()> {
-        fits(self.passes.linear.run(), self.bytes(), "the result takes", IN_A_FILE)
+        fits(self.passes.linear.run(), self.bytes(), "the result takes", WRITE_A_FILE)
     }
 
     fn memory(&self) -> u64 {
@@ -172,8 +174,11 @@ impl<'a> Slice<'a> {
         ]
     }
 
-    /// The slice in memory: arrays `pairs [N, 4]` (l', t', l, t), `blocks [N, m, k]`, `singular_values [N, min(m, k)]` and
-    /// `effective_rank [N]`, the exponential of the entropy of the squared singular values at sum 1; 0 for a block of zeros.
+    /// Computes the slice in memory.
+    ///
+    /// Arrays: `pairs [N, 4]` (l', t', l, t), `blocks [N, m, k]`, `singular_values [N, min(m, k)]` and `effective_rank
+    /// [N]`. The effective rank is the exponential of the entropy of the squared singular values, scaled to the sum 1;
+    /// it is 0 for a block of zeros.
     ///
     /// Certificates: three blocks by the other pass; the composition of Green operators; causal zeros and slope of one
     /// response; the adjoint identity.
@@ -190,11 +195,14 @@ impl<'a> Slice<'a> {
         Ok(sliced)
     }
 
-    /// The same to a safetensors file, which may be larger than the memory; [`Labelled::read`] reads it. An interrupted run
-    /// of the same work is gone on with, and leaves the same file as one that was not interrupted; `fresh` begins anew.
+    /// Computes the slice into a safetensors file, which may be larger than the memory. [`Labelled::read`] reads the
+    /// file.
+    ///
+    /// An interrupted run of the same work is resumed, and leaves the same file as an uninterrupted one. `fresh` starts
+    /// again from the beginning.
     ///
     /// # Errors
-    /// As [`Slice::compute`]; a file that cannot be written, or that an interrupted run of other work has left.
+    /// As [`Slice::compute`]; a file that cannot be written, or a partial file of other work.
     pub fn write(&self, path: &Path, fresh: bool, progress: OnProgress<'_>) -> Result<Sliced> {
         Labelled::check_path(path)?;
         let result = self.probed()?;
@@ -209,7 +217,7 @@ impl<'a> Slice<'a> {
         Ok(sliced)
     }
 
-    /// Adds the strongest pairs, and the check of what was stored.
+    /// Adds the strongest pairs, and the check of the stored blocks.
     fn finished(&self, result: Labelled, store: &mut dyn Store) -> Result<Sliced> {
         let result = result.certify(self.other_pass(store)?)?;
         let strongest = strongest::strongest(&self.passes, store, self.position)?;

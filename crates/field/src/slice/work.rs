@@ -44,6 +44,7 @@ impl Slice<'_> {
         4 * (pairs * (self.passes.block() + 4)) as u64
     }
 
+    /// Computes the chunks that `store` lacks, and puts them there.
     pub(super) fn fill(&self, store: &mut dyn Store, progress: OnProgress<'_>) -> Result<()> {
         let work = |starts: &Range<usize>| {
             let each = self.passes.starts(self.pass)[starts.clone()].iter();
@@ -66,6 +67,7 @@ impl Slice<'_> {
         Ok(())
     }
 
+    /// Stores the blocks of a piece with their pairs, singular values and effective ranks.
     fn put(&self, store: &mut dyn Store, piece: &Piece) -> Result<()> {
         let (block, k) = (self.passes.block(), self.passes.source.rank());
         let values: Result<Vec<Vec<f64>>> =

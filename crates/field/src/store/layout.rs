@@ -1,22 +1,24 @@
-//! The layout of a safetensors file: a header that names arrays and their places, then the numbers.
+//! The layout of a safetensors file: a header with the names and offsets of arrays, then their elements.
 
 use serde_json::{Map, Value, json};
 
 use super::Planned;
 use crate::error::{Error, Result};
 
-/// Facts by name.
+/// Metadata of a file: values by name.
 pub(crate) type Metadata = std::collections::BTreeMap<String, String>;
 
+/// Returns the shape of an array, outermost axis first.
 pub(super) fn shape(array: &Planned) -> Vec<usize> {
     array.axes.iter().map(|axis| axis.1).collect()
 }
 
-/// A header of at least `length` bytes, its own length included. A function of what it is given: the same result is the
-/// same bytes, which a library that keeps metadata in a hash table does not promise.
+/// Returns a header of at least `length` bytes, including the field of its own length.
+///
+/// The same arguments give the same bytes. Libraries that store metadata in a hash table do not guarantee this.
 ///
 /// # Errors
-/// Two arrays of one name: the file would have the data of both and name one, which no reader accepts.
+/// Two arrays with the same name: the file would have the data of both but name only one, and no reader accepts that.
 pub(crate) fn header(arrays: &[Planned], about: &Metadata, length: usize) -> Result<Vec<u8>> {
     distinct_names(arrays.iter().map(|array| array.name))?;
     let axes = arrays.iter().map(|array| {
@@ -40,10 +42,10 @@ pub(crate) fn header(arrays: &[Planned], about: &Metadata, length: usize) -> Res
     Ok(header)
 }
 
-/// What a safetensors file calls its metadata.
+/// Key of the metadata in the header of a safetensors file.
 const METADATA: &str = "__metadata__";
 
-/// Checks that arrays can be told apart by their names.
+/// Checks that the names of arrays are distinct.
 pub(crate) fn distinct_names<'a>(names: impl Iterator<Item = &'a str>) -> Result<()> {
     let mut seen = std::collections::BTreeSet::from([METADATA]);
     for name in names {
@@ -55,6 +57,7 @@ pub(crate) fn distinct_names<'a>(names: impl Iterator<Item = &'a str>) -> Result
     Ok(())
 }
 
+/// Returns the bytes of some elements, as a file stores them.
 pub(crate) fn little_endian(numbers: &[f32]) -> Vec<u8> {
     numbers.iter().flat_map(|x| x.to_le_bytes()).collect()
 }

@@ -1,4 +1,4 @@
-//! Where the arrays of a large result grow: in memory, or in a file that survives an interruption.
+//! Stores for the arrays of a large result: in memory, or in a file that survives an interruption.
 
 mod layout;
 mod partial;
@@ -13,7 +13,7 @@ use crate::labelled::Labelled;
 pub(crate) use layout::{distinct_names, header, little_endian};
 pub(crate) use partial::Partial;
 
-/// An array that is to be filled: its name and its axes, outermost first.
+/// An array to be filled: its name and its axes, outermost first.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Planned {
     pub(crate) name: &'static str,
@@ -25,19 +25,22 @@ impl Planned {
         Self { name, axes: axes.to_vec() }
     }
 
-    /// How many numbers.
+    /// Returns the number of elements.
     pub(crate) fn len(&self) -> usize {
         self.axes.iter().map(|axis| axis.1).product()
     }
 }
 
-/// Bytes of the arrays together.
+/// Returns the size of all arrays in bytes.
 pub(crate) fn bytes(arrays: &[Planned]) -> u64 {
     arrays.iter().map(|array| 4 * array.len() as u64).sum()
 }
 
-/// Refuses what would take more memory than the run's device may take for a batch: `what` takes `needed` bytes. `fix` is
-/// what helps besides asking for less.
+/// Checks that `needed` bytes fit in the memory that the run's device may use for a batch.
+///
+/// # Errors
+/// More bytes than that. The message starts with `what`, a phrase such as "the result takes". `fix` names a remedy
+/// other than a smaller request.
 pub(crate) fn fits(run: &Run, needed: u64, what: &str, fix: &str) -> Result<()> {
     let memory = run.model().device().batch_bytes();
     if needed <= memory {
@@ -50,18 +53,18 @@ pub(crate) fn fits(run: &Run, needed: u64, what: &str, fix: &str) -> Result<()> 
     )))
 }
 
-/// Arrays that are filled piece by piece. Work is done in chunks; a chunk that was committed is not done again.
+/// Arrays that are filled piece by piece. The work is split into chunks, and a committed chunk is not computed again.
 pub(crate) trait Store {
-    /// Whether a chunk was committed, now or before an interruption.
+    /// Returns whether a chunk was committed, in this run or before an interruption.
     fn has(&self, chunk: usize) -> bool;
 
-    /// Puts numbers into the array of this place, from its number `at` on.
+    /// Writes elements to the array with index `array`, from its element `at`.
     fn put(&mut self, array: usize, at: usize, numbers: &[f32]) -> Result<()>;
 
-    /// All pieces of a chunk have been put.
+    /// Commits a chunk, after all its pieces have been written.
     fn commit(&mut self, chunk: usize) -> Result<()>;
 
-    /// Numbers of an array.
+    /// Reads a range of elements of an array.
     fn read(&mut self, array: usize, range: Range<usize>) -> Result<Vec<f32>>;
 }
 

@@ -1,11 +1,13 @@
-//! A safetensors file that grows where it lies, and goes on where it was.
+//! A safetensors file that is written in place, and resumed after an interruption.
 //!
-//! The header of a safetensors file stands at its start and its arrays at fixed offsets behind it, so that once all
-//! shapes are known pieces can be written in any order. What is being written is `NAME.partial`; beside it
-//! `NAME.partial.journal` says in its first line what the file is of, as JSON, and then in one line each which chunks are
-//! on the disk. A chunk's line is written after its numbers have been synced, so a line that is there can be believed
-//! after a crash of the program or of the machine. At the end the header gets its last form, padded with blanks to the
-//! length that was reserved, the file is synced and takes its name, and the journal goes.
+//! A safetensors file has its header at the start and its arrays at fixed offsets after it. So once all shapes are
+//! known, pieces can be written in any order. The unfinished file is `NAME.partial`, and its journal is
+//! `NAME.partial.journal`. The first line of the journal identifies the work, as JSON. Each further line is the number
+//! of a chunk that is on the disk. The line of a chunk is written after its elements have been synced, so it can be
+//! trusted after a crash of the program or of the machine.
+//!
+//! At the end the final header is written, padded with blanks to the reserved length. Then the file is synced and
+//! renamed, and the journal is removed.
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -20,26 +22,27 @@ use super::{Planned, Store, bytes};
 use crate::error::{Error, Result};
 use crate::file::{Target, keep_permissions, unwritten};
 
-/// What the header may grow by between the first form and the last: certificates and findings.
+/// Bytes by which the final header may exceed the first one, for certificates and findings.
 const RESERVE: usize = 64 << 10;
 
-/// A result that is being written.
+/// A result file that is being written.
 pub(crate) struct Partial {
     target: PathBuf,
     file: File,
     journal: File,
     arrays: Vec<Planned>,
-    /// Bytes of the header, its length included.
+    /// Bytes of the header, including the field of its own length.
     header: usize,
+    /// Committed chunks.
     done: BTreeSet<usize>,
 }
 
 impl Partial {
-    /// Opens what will be `path`: goes on with what an interrupted run of the same work has left, or begins. `about`
-    /// says what the work is; `fresh` begins in any case.
+    /// Opens the partial file of `path`. Resumes an interrupted run of the same work if there is one; otherwise starts
+    /// from the beginning. `about` identifies the work. `fresh` never resumes.
     ///
     /// # Errors
-    /// What is there is of other work, or is being written by another process, or cannot be written.
+    /// A partial file that belongs to other work, that another process is writing, or that cannot be written.
     pub(crate) fn open(path: &Path, arrays: &[Planned], about: &Metadata, fresh: bool) -> Result<Self> {
         let Target::File(target) = Target::of(path)? else {
             return Err(fail(
@@ -56,7 +59,7 @@ impl Partial {
                     "is being written by another process; wait for it, or name another file",
                 ));
             }
-            // Where a file system knows no locks, two writers are the user's affair.
+            // A file system without locks cannot exclude a second writer, so the user has to.
             Err(TryLockError::Error(_)) | Ok(()) => {}
         }
         let header = (header(arrays, about, 0)?.len() + RESERVE).next_multiple_of(4096);
@@ -68,16 +71,16 @@ impl Partial {
             Some(left) => {
                 left.must_be(path, &identity)?;
                 if length != size {
-                    return Err(fail(&beside(path, ""), &format!("is damaged; {AWAY}")));
+                    return Err(fail(&beside(path, ""), &format!("is damaged; {START_AGAIN}")));
                 }
                 let mut journal = open(&beside(path, JOURNAL), false)?;
-                // What a crash has left of a line is no line.
+                // Remove the incomplete line that a crash may have left.
                 journal.set_len(left.bytes).map_err(|e| unwritten(path, &e))?;
                 journal.seek(SeekFrom::End(0)).map_err(|e| unwritten(path, &e))?;
                 (journal, left.done)
             }
             None => {
-                // The old journal goes before what it speaks of.
+                // Clear the old journal before the file that it describes.
                 let mut journal = open(&beside(path, JOURNAL), true)?;
                 let begun = journal
                     .sync_all()
@@ -86,7 +89,7 @@ impl Partial {
                     .and_then(|()| journal.write_all(format!("{identity}\n").as_bytes()))
                     .and_then(|()| journal.sync_data());
                 if let Err(e) = begun {
-                    // Nothing is in them that a later run could go on with.
+                    // The files contain nothing that a later run could resume.
                     for ending in ["", JOURNAL] {
                         let _gone = std::fs::remove_file(beside(path, ending));
                     }
@@ -98,12 +101,12 @@ impl Partial {
         Ok(Self { target, file, journal, arrays: arrays.to_vec(), header, done })
     }
 
-    /// How many chunks are there already.
+    /// Returns the number of committed chunks.
     pub(crate) fn done(&self) -> usize {
         self.done.len()
     }
 
-    /// Gives the file its header and its name.
+    /// Writes the final header, renames the file to its final name, and removes the journal.
     pub(crate) fn finish(mut self, about: &Metadata) -> Result<()> {
         let header = header(&self.arrays, about, self.header)?;
         if header.len() != self.header {
@@ -122,7 +125,7 @@ impl Partial {
         std::fs::remove_file(beside(&self.target, JOURNAL)).map_err(|e| unwritten(&self.target, &e))
     }
 
-    /// Where a number of an array lies in the file.
+    /// Returns the byte offset in the file of an element of an array.
     fn offset(&self, array: usize, at: usize) -> u64 {
         (self.header as u64) + bytes(&self.arrays[..array]) + 4 * at as u64
     }
@@ -156,42 +159,50 @@ impl Store for Partial {
     }
 }
 
+/// Ending of the journal's name, after that of the partial file.
 const JOURNAL: &str = ".journal";
-const AWAY: &str = "remove it and its .journal, or start again with --fresh";
+/// Fix named in the errors of a partial file that cannot be resumed.
+const START_AGAIN: &str = "remove it and its .journal, or start again with --fresh";
 
-/// What an interrupted run has left.
+/// The journal of an interrupted run.
 struct Journal {
+    /// First line: identifies the work.
     identity: String,
+    /// Committed chunks.
     done: BTreeSet<usize>,
-    /// Length of its whole lines.
+    /// Length of its complete lines.
     bytes: u64,
 }
 
 impl Journal {
-    /// `None` where there is none, or none that got as far as its first line: then no chunk is on the disk.
+    /// Reads the journal of `path`. Returns `None` if there is no journal, or no complete first line: then no chunk is
+    /// on the disk.
     fn read(path: &Path) -> Result<Option<Self>> {
         let path = beside(path, JOURNAL);
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(fail(&path, &format!("cannot be read: {e}; {AWAY}"))),
+            Err(e) => return Err(fail(&path, &format!("cannot be read: {e}; {START_AGAIN}"))),
         };
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
         let mut lines = text[..whole].lines();
         let Some(identity) = lines.next() else { return Ok(None) };
         let done: Option<BTreeSet<usize>> = lines.map(|line| line.parse().ok()).collect();
-        let done = done.ok_or_else(|| fail(&path, &format!("is damaged; {AWAY}")))?;
+        let done = done.ok_or_else(|| fail(&path, &format!("is damaged; {START_AGAIN}")))?;
         Ok(Some(Self { identity: identity.to_owned(), done, bytes: whole as u64 }))
     }
 
-    /// Fails with the first thing in which the work differs.
+    /// Checks that the journal is of this work.
+    ///
+    /// # Errors
+    /// Other work; the message names the first difference.
     fn must_be(&self, path: &Path, identity: &str) -> Result<()> {
         if self.identity == identity {
             return Ok(());
         }
         let of = |text: &str| serde_json::from_str::<Map<String, Value>>(text).unwrap_or_default();
         let (theirs, ours) = (of(&self.identity), of(identity));
-        // A hash says that something differs, and not what; so it comes last.
+        // A hash shows that something differs, but not what, so it is compared last.
         let mut keys: Vec<&String> = ours.keys().chain(theirs.keys()).collect();
         keys.sort_by_key(|key| (key.contains("hash"), key.as_str()));
         let differs = keys.into_iter().find(|key| ours.get(*key) != theirs.get(*key));
@@ -204,11 +215,11 @@ impl Journal {
             || "it is damaged".to_owned(),
             |key| format!("`{key}` was {} and is now {}", shown(theirs.get(key)), shown(ours.get(key))),
         );
-        Err(fail(&beside(path, ""), &format!("belongs to other work: {difference}; {AWAY}")))
+        Err(fail(&beside(path, ""), &format!("belongs to other work: {difference}; {START_AGAIN}")))
     }
 }
 
-/// `NAME.partial`, and what goes with it.
+/// Returns the path `NAME.partial` followed by `ending`.
 fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".partial");
@@ -225,7 +236,7 @@ fn fail(path: &Path, reason: &str) -> Error {
     Error::File { path: path.to_owned(), reason: reason.to_owned() }
 }
 
-/// What the work is, in one line: arrays with their shapes, and what is said about them.
+/// Returns one line that identifies the work: the shapes of its arrays, and its metadata.
 fn identity(arrays: &[Planned], about: &Metadata) -> String {
     let shapes = arrays.iter().map(|a| (format!("shape of {}", a.name), json!(shape(a))));
     let about = about.iter().map(|(key, value)| (key.clone(), Value::String(value.clone())));
