@@ -23,7 +23,7 @@ const TOLERANCE: f64 = 1e-3;
 
 /// Measures how responses propagate from the changed token at several levels.
 ///
-/// Arrays over the sources `[N]`, of which each is at the changed token of one level of one prompt:
+/// Each source is at the changed token of one level of one prompt. Arrays over the sources `[N]`:
 ///
 /// - `prompt` and `level`;
 /// - `stays`, `last`, `centroid` and `front [N, L+1]` of a source along the displacement: see [`Geometry`]; `last` is
