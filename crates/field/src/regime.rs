@@ -1,8 +1,8 @@
 //! The linear regime: how far from a run the first-order response is accurate.
 //!
-//! With a source v at (l, t), `finite(a) = J(h + a v) - J(h)`, `first = dJ/da` and `second = d2J/da2` at a = 0. The error
-//! is `|finite - a first| / |a first|`, and the radius is the smallest a > 0 at which it reaches 20 %. Near 0 the error is
-//! `a |second / (2 first)|`, so the radius of a response without higher orders is `0.4 |first / second|`.
+//! With a source v at (l, t), `finite(a) = J(h + a v) - J(h)`, `first = dJ/da` and `second = d2J/da2` at a = 0. The
+//! error is `|finite - a first| / |a first|`, and the radius is the smallest a > 0 at which it reaches 20 %. Near 0 the
+//! error is `a |second / (2 first)|`, so the radius of a response without higher orders is `0.4 |first / second|`.
 
 use resolvent_model::{Along, Chunk, Edit, Linearization, Mode, Observable, Run, Site, Source};
 

@@ -1,7 +1,7 @@
 //! Superposition: whether the responses to two sources add up.
 //!
-//! With `e(s) = J(h + s) - J(h)`, the interaction of a pair is `e(s1 + s2) - e(s1) - e(s2)`: zero for a linear model, and
-//! `s1^T H s2` to second order. Its size relative to `|e(s1)| + |e(s2)|` is the superposition error.
+//! With `e(s) = J(h + s) - J(h)`, the interaction of a pair is `e(s1 + s2) - e(s1) - e(s2)`: zero for a linear model,
+//! and `s1^T H s2` to second order. Its size relative to `|e(s1)| + |e(s2)|` is the superposition error.
 
 use resolvent_model::{Edit, Mode, Observable, Run};
 

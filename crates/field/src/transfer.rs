@@ -43,7 +43,8 @@ impl Default for TransferOptions {
 /// give the same values.
 ///
 /// # Errors
-/// Prompts of different lengths or models, a donor whose J is that of the prompt, a device error, or a check that fails.
+/// Prompts of different lengths or models, a donor with the same J as the prompt, a displacement beyond f32, a device
+/// error, or a check that fails.
 pub fn transfer(
     prompt: &Run,
     donor: &Run,

@@ -1,4 +1,4 @@
-//! Chooses where to patch, by solving an adjoint inverse problem.
+//! The choice of patches: an adjoint inverse problem.
 //!
 //! Given changes b of observables or of the field, the solver finds sources x at allowed sites with `A x = b`. A is the
 //! first-order response: its rows are sensitivities and Green operators, and its transpose is reverse mode. The sources

@@ -86,8 +86,8 @@ fn candidates(problem: &Problem<'_>, solution: &Solution) -> Result<Vec<usize>> 
     Ok(all)
 }
 
-/// Returns y with `x = A^T y` at the sites whose source is below its bound. y is in proportion to the energy that relaxing
-/// each goal saves.
+/// Returns y with `x = A^T y` at the sites whose source is below its bound. y is in proportion to the energy that
+/// relaxing each goal saves.
 fn multipliers(problem: &Problem<'_>, solution: &Solution) -> Result<Vec<f32>> {
     let d = problem.system.width();
     let sizes: Vec<f64> = solution.x.chunks(d).map(norm).collect();

@@ -1,4 +1,4 @@
-//! The inverse problem in a task: sources that move J towards the other prompt's, and what they cost.
+//! The inverse problem in a task: sources that move J towards its value for the other prompt, and their energy.
 
 use crate::certificate::{Certificate, merge};
 use crate::error::{Error, Result};
@@ -13,10 +13,14 @@ use super::tasks::{Columns, Task};
 /// Goals, as shares of J(clean) - J(corrupted), in the order of the axis `goal`.
 pub(super) const SHARES: [f64; 4] = [0.1, 0.25, 0.5, 1.0];
 
-/// Arrays over prompts `[N, 4]`: `achieved`, the change that the model really makes over the goal, for sources of least energy
-/// at all tokens of the middle level; `refined [N]`, the same for the whole goal after steps of Newton's method; `greedy [N]`,
-/// with two places only, after those steps; and `energy_ratio [N, B]`, each baseline's energy over the least, for the second
-/// goal.
+/// Solves the inverse problem for the pairs of a task. The sources are at all tokens of the middle level.
+///
+/// Arrays over prompts:
+///
+/// - `achieved [N, 4]`: the achieved change over the goal, for each goal, with sources of least energy;
+/// - `refined [N]`: the same for the whole difference, after steps of Newton's method;
+/// - `greedy [N]`: the same as `refined`, with two places only;
+/// - `energy_ratio [N, B]`: the energy of each baseline over the least energy, for the second goal.
 pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
     let runs = task.runs(task.size(3, 8), &[], record)?;
     let (mut columns, mut names) = (Columns::new(inner), String::new());
@@ -36,14 +40,16 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
         .note("shares", SHARES.map(|s| s.to_string()).join(",")))
 }
 
+/// Returns the name of the second axis of a column.
 fn inner(name: &str) -> &'static str {
     if name == "energy_ratio" { "baseline" } else { "goal" }
 }
 
-/// The difference of J between the prompts below which its shares are lost in the rounding of J.
+/// Smallest usable difference of J between the prompts. Shares of a smaller difference are lost in the rounding of J.
 const LEAST: f64 = 1e-2;
 
-/// One pair's numbers, the names of the baselines, and the checks of all solutions.
+/// Solves the problem for one pair. Returns the columns of the pair, and writes the names of the baselines and the
+/// checks of all solutions.
 fn solved(
     case: &Case<'_>,
     refine: usize,

@@ -1,7 +1,7 @@
-//! What a study leaves out, and why: tasks, pairs, places and steps that cannot be analysed, and checks that fail.
+//! Records of what a study leaves out: tasks, pairs, places and steps that cannot be analysed, and checks that fail.
 //!
-//! A study goes on past both. Each step records what it leaves out in the metadata of its result (`left_out`, as JSON), so
-//! that the page and the terminal name it also where the result is read back.
+//! A study continues after both. Each step records what it leaves out in the metadata of its result (`left_out`, as
+//! JSON). So the page and the terminal can report it also for a result that is read back.
 
 use resolvent_engine::Error as DeviceError;
 use resolvent_model::Error as ModelError;
@@ -13,19 +13,19 @@ use crate::labelled::Labelled;
 
 use super::Done;
 
-/// Where the metadata of a step say what it left out.
+/// Key of the metadata under which a step records what it left out.
 const KEY: &str = "left_out";
 
-/// Something that a study left out, or a check that failed in it.
+/// An item that a study left out, or a check that failed in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeftOut {
-    /// A task, a pair of prompts, a place or a step.
+    /// The item: a task, a pair of prompts, a place or a step.
     pub what: String,
-    /// Why.
+    /// Why the item was left out.
     pub reason: String,
     /// Whether a check failed or the device gave an error; otherwise the analysis does not apply.
     pub failed: bool,
-    /// The steps that it concerns; none for what was left out before all steps.
+    /// The steps that left the item out; empty if it was left out before all steps.
     pub steps: Vec<String>,
 }
 
@@ -34,19 +34,20 @@ impl LeftOut {
         Self { what: what.into(), reason: reason.into(), failed: false, steps: Vec::new() }
     }
 
+    /// Records an error. Invalid input means that the analysis does not apply; any other error is a failure.
     fn from_error(what: &str, error: &Error) -> Self {
-        let fits = matches!(error, Error::Input(_) | Error::Model(ModelError::Place(_)));
-        Self { failed: !fits, ..Self::new(what, error.to_string()) }
+        let does_not_apply = matches!(error, Error::Input(_) | Error::Model(ModelError::Place(_)));
+        Self { failed: !does_not_apply, ..Self::new(what, error.to_string()) }
     }
 }
 
-/// One line: what, in which steps, and why.
+/// Writes one line: the item, its steps, and the reason.
 impl std::fmt::Display for LeftOut {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { what, reason, steps, .. } = self;
         match &steps[..] {
             [] => write!(f, "{what}: {reason}"),
-            // A step that is left out itself has its name as what.
+            // A step that is itself left out is named once.
             [step] if step == what => write!(f, "{what}: {reason}"),
             [step] => write!(f, "{what} in {step}: {reason}"),
             [..] => write!(f, "{what} in {} steps: {reason}", steps.len()),
@@ -54,7 +55,7 @@ impl std::fmt::Display for LeftOut {
     }
 }
 
-/// Whether an error ends a study: the next step would meet it too.
+/// Returns whether an error ends a study, because the next step would fail in the same way.
 pub(super) fn ends(error: &Error) -> bool {
     match error {
         Error::File { .. } => true,
@@ -65,12 +66,12 @@ pub(super) fn ends(error: &Error) -> bool {
     }
 }
 
-/// Whether an error may be gone when the step runs again: its result is not written.
+/// Returns whether the step may succeed when it runs again. Its result is then not written.
 pub(super) fn may_pass(error: &Error) -> bool {
     matches!(error, Error::Model(ModelError::Engine(_)))
 }
 
-/// What one step leaves out, and the checks that it passes.
+/// The items that one step leaves out, and the checks that it passes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Record {
     left_out: Vec<LeftOut>,
@@ -78,17 +79,18 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// Records something that is left out.
+    /// Records an item that is left out, once.
     pub(super) fn leave_out(&mut self, left_out: LeftOut) {
         if !self.left_out.contains(&left_out) {
             self.left_out.push(left_out);
         }
     }
 
-    /// The result of a part of a step, such as a pair. A part that fails is recorded, and the step goes on without it.
+    /// Returns the result of a part of a step, such as a pair. A part that fails is recorded and gives `None`, so that
+    /// the step can continue without it.
     ///
     /// # Errors
-    /// A device error: it concerns the whole step.
+    /// A device error or a file error, because it concerns the whole step.
     pub(super) fn attempt<T>(&mut self, what: &str, result: Result<T>) -> Result<Option<T>> {
         match result {
             Ok(found) => Ok(Some(found)),
@@ -100,7 +102,8 @@ impl Record {
         }
     }
 
-    /// Takes checks of a step or of its parts: the worst of each name, or a record of the failure.
+    /// Records checks of a step or of its parts. For each name, the worst passed check stays; a failed check is
+    /// recorded as left out.
     pub(super) fn check(&mut self, what: &str, certificates: &[Certificate]) {
         for certificate in certificates {
             match certificate.verify() {
@@ -110,7 +113,7 @@ impl Record {
         }
     }
 
-    /// A result with its checks and what was left out of it.
+    /// Returns the result of a step, with the recorded checks and left-out items added.
     pub(super) fn close(self, mut result: Labelled) -> Result<Labelled> {
         for certificate in self.passed {
             result = result.certify(certificate)?;
@@ -120,7 +123,7 @@ impl Record {
         Ok(if list.is_empty() { result } else { result.note(KEY, Value::from(list).to_string()) })
     }
 
-    /// The result of a step that came to nothing: no arrays, and why.
+    /// Returns the result of a step that failed: no arrays, and the reason.
     pub(super) fn nothing(mut self, step: &str, error: &Error) -> Result<Labelled> {
         self.passed.clear();
         self.leave_out(LeftOut::from_error(step, error));
@@ -128,7 +131,7 @@ impl Record {
     }
 }
 
-/// What the steps of a study left out, each thing once with all of its steps.
+/// Returns the items that the steps of a study left out, each once with all of its steps.
 pub(super) fn of_steps(done: &[Done]) -> Vec<LeftOut> {
     let mut all: Vec<LeftOut> = Vec::new();
     for Done { name, result } in done {
@@ -143,6 +146,7 @@ pub(super) fn of_steps(done: &[Done]) -> Vec<LeftOut> {
     all
 }
 
+/// Reads the left-out items from the metadata of a result.
 fn read(result: &Labelled) -> Vec<LeftOut> {
     let list = result.metadata.get(KEY).and_then(|text| serde_json::from_str::<Vec<Value>>(text).ok());
     let text = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
@@ -162,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_recorded_is_read_back_with_its_steps() {
+    fn left_out_items_are_read_back_with_their_steps() {
         let step = |what: &str| {
             let mut record = Record::default();
             let failed: Option<()> =
@@ -181,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_concerns_all_steps_ends_the_study() {
+    fn a_lost_device_or_a_stop_ends_the_study() {
         let mut record = Record::default();
         let device = |error: DeviceError| Error::Model(ModelError::Engine(error));
         for (error, end) in [

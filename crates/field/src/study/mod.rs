@@ -1,10 +1,11 @@
 //! A study: every analysis on a model and a set of prompts, as steps whose results are files.
 //!
-//! A step is one analysis of one task. Its result is written when it is done, so a study that was interrupted goes on
-//! where it was: steps whose files are there, and were made from the same model, prompts, options, device and version, are
-//! read back. Every step is a function of those alone, so the results do not depend on interruptions.
+//! A step is one analysis of one task. Its result is written as soon as the step is done, so an interrupted study can
+//! be resumed. A step is read back if its file exists and has the same model, prompts, options, device and version.
+//! Every step is a function of these alone, so the results do not depend on interruptions.
 //!
-//! What cannot be analysed, and what fails its check, is recorded and left out, and the study goes on: see [`LeftOut`].
+//! Items that cannot be analysed or that fail a check are recorded and left out, and the study continues: see
+//! [`LeftOut`].
 
 mod inverse;
 mod left_out;
@@ -33,16 +34,16 @@ use left_out::{Record, ends, may_pass};
 pub use statement::{Statement, Verdict, statements};
 use tasks::{Task, pair_name};
 
-/// What to study.
+/// Options of a [`Study`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct StudyOptions {
-    /// Tasks of the prompt set; without any, all of them.
+    /// Names of tasks of the prompt set; if empty, all of them.
     pub tasks: Vec<String>,
-    /// The most prompts that a step takes of a task.
+    /// Largest number of prompt pairs of a task in a step.
     pub prompts: usize,
-    /// Fewer prompts, places and directions in each step: a first look.
+    /// Whether each step uses fewer prompts, places and directions, for a first look.
     pub quick: bool,
-    /// Of everything that is drawn at random.
+    /// Seed of everything that is drawn at random.
     pub seed: u64,
 }
 
@@ -57,20 +58,21 @@ pub struct Study<'a> {
     model: &'a Model,
     small: &'a [Model],
     tasks: Vec<(String, Vec<TokenPair>)>,
-    /// What files call the tasks.
+    /// Names of the tasks in file names.
     stems: Vec<String>,
     options: StudyOptions,
-    /// Pairs that do not fit the model's tokenizer, of all.
+    /// Number of pairs that do not fit the model's tokenizer, and number of all pairs.
     pub left_out: (usize, usize),
-    /// Those pairs, and tasks with too few pairs, by name.
+    /// Pairs that do not fit the tokenizer, and tasks with too few pairs.
     before: Vec<LeftOut>,
+    /// Hash that identifies the study in its result files.
     key: String,
 }
 
-/// The fewest pairs of a task: fewer are no sample.
+/// Smallest number of pairs of a task: fewer are not a sample.
 const LEAST: usize = 4;
 
-/// A step's name and result.
+/// A completed step: its name and result.
 #[derive(Clone, Debug)]
 pub struct Done {
     /// Analysis and task, such as `patching.ioi`.
@@ -79,16 +81,16 @@ pub struct Done {
     pub result: Labelled,
 }
 
-/// What a study tells while it runs.
+/// Progress of a running study.
 #[derive(Clone, Copy, Debug)]
 pub struct StepProgress<'a> {
-    /// Steps that are done.
+    /// Number of completed steps.
     pub done: usize,
-    /// Steps that there are.
+    /// Number of all steps.
     pub of: usize,
-    /// The step that is about to run, or was read back.
+    /// Name of the step that is about to run or was read back.
     pub name: &'a str,
-    /// Whether it was read back.
+    /// Whether the step was read back from its file.
     pub cached: bool,
 }
 
@@ -107,18 +109,19 @@ const ANALYSES: [(&str, Analysis); 8] = [
     ("inverse", inverse::step),
 ];
 
-/// Why a pair of prompts is no pair of tokens.
+/// Reason for leaving out a pair of prompts that does not fit the tokenizer.
 const UNFIT: &str = "does not fit the model's tokenizer: both texts need as many tokens, and each answer is one token";
 
-/// The analysis of all tasks together.
+/// Name of the analysis of all tasks together.
 const SCALING: &str = "scaling";
 
 impl<'a> Study<'a> {
-    /// A study of `model` on the tasks of `set`; responses of the models in `small`, which share its tokenizer, are tried as
-    /// predictions of its own.
+    /// Prepares a study of `model` on the tasks of `set`. The models in `small` share its tokenizer; their responses
+    /// are tested as predictions of its responses.
     ///
     /// # Errors
-    /// A task that is not in the set, a model without a tokenizer, or prompts of which none fits the model.
+    /// A task that is not in the set, a model without a tokenizer, a limit of prompts that is too low, or no task with
+    /// enough pairs that fit the model.
     pub fn new(model: &'a Model, small: &'a [Model], set: &PromptSet, options: StudyOptions) -> Result<Self> {
         let names: Vec<String> = if options.tasks.is_empty() {
             set.tasks.keys().cloned().collect()
@@ -170,29 +173,30 @@ impl<'a> Study<'a> {
         Ok(Self { model, small, tasks, stems, options, left_out, before, key })
     }
 
-    /// Names of the steps, in order.
+    /// Returns the names of the steps, in order.
     pub fn steps(&self) -> Vec<String> {
         let each = self.tasks.iter().flat_map(|(task, _)| ANALYSES.map(|(name, _)| format!("{name}.{task}")));
         each.chain((!self.small.is_empty()).then(|| SCALING.to_owned())).collect()
     }
 
-    /// The tasks with their pairs.
+    /// Returns the tasks with their pairs.
     pub fn tasks(&self) -> &[(String, Vec<TokenPair>)] {
         &self.tasks
     }
 
-    /// The model that is studied.
+    /// Returns the studied model.
     pub fn model(&self) -> &Model {
         self.model
     }
 
-    /// What the study left out: tasks and pairs before all steps, then what the steps recorded, each once.
+    /// Returns what the study left out: first tasks and pairs left out before all steps, then the items that steps
+    /// recorded, each once.
     pub fn left_out_of(&self, done: &[Done]) -> Vec<LeftOut> {
         self.before.iter().cloned().chain(left_out::of_steps(done)).collect()
     }
 
-    /// Runs what is not there yet and returns everything; results go to `folder`, one file a step. A step that cannot be
-    /// analysed has a result without arrays, and [`Study::left_out_of`] tells why.
+    /// Runs the steps that have no file in `folder` yet, and returns the results of all steps. Each step has one file.
+    /// The result of a step that cannot be analysed has no arrays, and [`Study::left_out_of`] gives the reason.
     ///
     /// # Errors
     /// A folder that cannot be written, results of another study in it, a lost device, or a stop.
@@ -205,18 +209,18 @@ impl<'a> Study<'a> {
         let mut all = Vec::with_capacity(names.len());
         for (done, name) in names.iter().enumerate() {
             let path = folder.join(self.file_name(name));
-            let known = if path.exists() { Some(self.known(&path)?) } else { None };
+            let known = if path.exists() { Some(self.read_back(&path)?) } else { None };
             progress(StepProgress { done, of: names.len(), name, cached: known.is_some() });
             let result = match known {
                 Some(result) => result,
-                None => self.made(name, &path)?,
+                None => self.compute(name, &path)?,
             };
             all.push(Done { name: name.clone(), result });
         }
         Ok(all)
     }
 
-    /// Name of the file of a step: the step's own, unless no file can have that.
+    /// Returns the file name of a step, with the task's name in a form that every file system accepts.
     fn file_name(&self, step: &str) -> String {
         let (analysis, task) = step.split_once('.').unwrap_or((step, ""));
         let stem = self.tasks.iter().zip(&self.stems).find(|((name, _), _)| name == task).map(|(_, stem)| stem);
@@ -226,8 +230,11 @@ impl<'a> Study<'a> {
         }
     }
 
-    /// A result that is there, if it belongs to this study.
-    fn known(&self, path: &Path) -> Result<Labelled> {
+    /// Reads the result of a step from its file.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or that belongs to another study.
+    fn read_back(&self, path: &Path) -> Result<Labelled> {
         let result = Labelled::read(path)?;
         if result.metadata.get("study") == Some(&self.key) {
             return Ok(result);
@@ -241,8 +248,9 @@ impl<'a> Study<'a> {
         })
     }
 
-    /// A step that is not there yet: its result, or what it came to, written to a file unless that may pass.
-    fn made(&self, name: &str, path: &Path) -> Result<Labelled> {
+    /// Runs a step and writes its result. The result of a failed step gives the reason; it is not written if another
+    /// attempt may succeed.
+    fn compute(&self, name: &str, path: &Path) -> Result<Labelled> {
         let mut record = Record::default();
         let made = self.step(name, &mut record).and_then(|result| record.clone().close(result));
         let (result, write) = match made {
@@ -255,10 +263,11 @@ impl<'a> Study<'a> {
             return Ok(result);
         }
         result.write(path)?;
-        // As it will be read back, so that what follows does not depend on when it was made.
+        // Return the result as a later run would read it, so that this run and a resumed one see the same.
         Labelled::read(path)
     }
 
+    /// Runs the analysis of a step.
     fn step(&self, name: &str, record: &mut Record) -> Result<Labelled> {
         let (analysis, task) = name.split_once('.').unwrap_or((name, ""));
         if analysis == SCALING {
@@ -273,7 +282,7 @@ impl<'a> Study<'a> {
     }
 }
 
-/// What the results are a function of, as a hash.
+/// Returns a hash of everything on which the results depend.
 fn key(model: &Model, small: &[Model], tasks: &[(String, Vec<TokenPair>)], options: &StudyOptions) -> String {
     let hashes: Vec<&str> = small.iter().map(Model::hash).collect();
     let (device, version) = (model.device().info(), env!("CARGO_PKG_VERSION"));

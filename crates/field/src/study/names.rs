@@ -1,25 +1,27 @@
-//! File names of tasks: a task may have any name, a file may not.
+//! File names of tasks. A task may have any name, but file systems restrict the names of files.
 
 use std::collections::BTreeSet;
 
-/// Longest name that a file takes over unchanged, in bytes. Analysis, ending and the suffix of a temporary file come on top,
-/// and file systems take 255 in all.
+/// Longest task name that is used unchanged, in bytes. File systems allow 255 bytes, and the file name also contains
+/// the analysis, the ending and the suffix of a temporary file.
 const LONGEST: usize = 100;
 
-/// Letters that a changed name takes over from its task's.
-const TAKEN_OVER: usize = 40;
+/// Number of characters of a task's name that a changed name starts with.
+const PREFIX: usize = 40;
 
-/// Names that Windows gives to devices, whatever follows after a dot.
+/// Names that Windows reserves for devices, with any extension.
 const DEVICES: [&str; 4] = ["con", "prn", "aux", "nul"];
 
-/// Returns a file name for each task, unique also on file systems that do not tell upper from lower case. A name that any file
-/// system takes stays as it is; another gets its letters and digits and a hash, so that it does not depend on the other tasks.
+/// Returns a file name for each task. The names are unique also on file systems that ignore case.
+///
+/// A name that every file system accepts is unchanged. Any other name becomes its letters and digits, followed by a
+/// hash, so that the result does not depend on the other tasks.
 pub(super) fn stems(tasks: &[&str]) -> Vec<String> {
     let folded: Vec<String> = tasks.iter().map(|name| folded(name)).collect();
     let alone = |i: usize| folded.iter().filter(|other| **other == folded[i]).count() == 1;
     let mut taken: BTreeSet<String> = BTreeSet::new();
     let mut stems = vec![String::new(); tasks.len()];
-    // Names that stay come first: a changed name gives way to them.
+    // Unchanged names come first, so that changed names avoid them.
     let (stay, change): (Vec<usize>, Vec<usize>) = (0..tasks.len()).partition(|&i| is_portable(tasks[i]) && alone(i));
     for i in stay {
         taken.insert(folded[i].clone());
@@ -28,17 +30,17 @@ pub(super) fn stems(tasks: &[&str]) -> Vec<String> {
     for i in change {
         let hash = blake3::hash(tasks[i].as_bytes()).to_hex();
         let letters = tasks[i].chars().map(|c| if is_portable_letter(c) { c } else { '_' });
-        let letters: String = letters.take(TAKEN_OVER).collect();
+        let letters: String = letters.take(PREFIX).collect();
         let with = |digits: usize| format!("{letters}-{}", &hash[..digits]);
         let stem = [8, 16, 32].map(with).into_iter().find(|stem| !taken.contains(&self::folded(stem)));
-        // Two names of one hash are one name.
+        // The full hash is unique: two names with the same full hash are the same name.
         stems[i] = stem.unwrap_or_else(|| with(64));
         taken.insert(self::folded(&stems[i]));
     }
     stems
 }
 
-/// A name as a file system that does not tell upper from lower case compares it.
+/// Returns a name in the form in which a file system that ignores case compares it.
 fn folded(name: &str) -> String {
     name.to_uppercase().to_lowercase()
 }
@@ -47,7 +49,8 @@ fn is_portable_letter(c: char) -> bool {
     c.is_alphanumeric() || c == '_' || c == '-'
 }
 
-/// Whether every file system takes `name` and a shell does not mistake it.
+/// Returns whether every file system accepts `name`, and no shell or program takes it for something else, such as an
+/// option.
 fn is_portable(name: &str) -> bool {
     let edges = |c: char| is_portable_letter(c) && c != '-';
     let first = name.split('.').next().unwrap_or_default().to_lowercase();
@@ -122,7 +125,7 @@ mod tests {
     #[test]
     fn a_file_name_does_not_depend_on_other_tasks() {
         assert_eq!(stems(&["a/b"])[0], stems(&["ioi", "a/b", "a:b"])[1]);
-        // Unless a task has that very name.
+        // The exception: another task has exactly that name.
         let same = stems(&["a/b"])[0].clone();
         let both = stems(&["a/b", &same]);
         assert!(both[1] == same && both[0] != same, "{both:?}");

@@ -1,4 +1,4 @@
-//! Patch effects of a task against their first-order predictions, at every kind of site.
+//! Patch effects of a task and their first-order predictions, at every kind of site.
 
 use resolvent_model::Mode;
 
@@ -12,7 +12,7 @@ use crate::stats::{Agreement, Interval, Pairs, bootstrap};
 use super::left_out::Record;
 use super::tasks::{Columns, Runs, Task};
 
-/// A number of an agreement, by its name.
+/// The name of a statistic, and the function that reads it from an [`Agreement`].
 type Statistic = (&'static str, fn(Agreement) -> f64);
 
 /// Statistics, in the order of the axis of `agreement`.
@@ -24,12 +24,12 @@ const STATISTICS: [Statistic; 5] = [
     ("error", |a| a.error),
 ];
 
-/// The names of the statistics, for the metadata.
+/// Returns the names of the statistics, for the metadata.
 pub(super) fn statistics() -> String {
     STATISTICS.map(|(name, _)| name).join(",")
 }
 
-/// How well predictions do, with 95 % intervals over prompts: `[5, 3]`.
+/// Returns each statistic of the predictions with its 95 % interval over prompts: `[5, 3]`.
 pub(super) fn agreement(of_prompts: &[Pairs], seed: u64) -> Vec<f32> {
     let interval = |(_, statistic): Statistic| {
         let Interval { estimate, low, high } = bootstrap(of_prompts, seed, |draw| {
@@ -42,9 +42,12 @@ pub(super) fn agreement(of_prompts: &[Pairs], seed: u64) -> Vec<f32> {
     STATISTICS.map(interval).concat()
 }
 
-/// Arrays over all patches `[N]`: `kind` (place in the metadata's `kinds`), `prompt`, `layer`, `token`, `predicted`, `actual`
-/// (both over |J(clean) - J(corrupted)| of the prompt); `agreement [K, 5, 3]` (kind, statistic, estimate and 95 %
-/// interval over prompts); and of the first prompt `example_effect`, `example_first_order [L+1, T]`.
+/// Computes patch effects and their first-order predictions for the pairs of a task.
+///
+/// Arrays over all patches `[N]`: `kind` (index into the metadata's `kinds`), `prompt`, `layer`, `token`, `predicted`
+/// and `actual`, the last two divided by |J(clean) - J(corrupted)| of the pair. Table: `agreement [K, 5, 3]` (kind,
+/// statistic, estimate and 95 % interval over prompts). Maps of the first pair: `example_effect` and
+/// `example_first_order [L+1, T]`.
 pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
     let kinds: &[SiteKind] = match task.options.quick {
         true => &[SiteKind::Resid, SiteKind::AttnOut, SiteKind::MlpOut, SiteKind::Z],
@@ -97,8 +100,8 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
     Ok(result)
 }
 
-/// Effects of the pairs from `first` on, with their places in `runs`. All are swept together; where that fails, one after
-/// another, and those that fail are recorded.
+/// Returns the effects of the pairs from `first` on, each with its index in `runs`. All pairs are swept together. If
+/// that fails, each pair is swept alone, and pairs that fail are recorded.
 pub(super) fn each_effect(
     (runs, first): (&Runs, usize),
     kind: SiteKind,
@@ -117,7 +120,8 @@ pub(super) fn each_effect(
     Ok(all)
 }
 
-/// |J(clean) - J(corrupted)|: the unit of effects of different prompts. [`Task::runs`] leaves out pairs without a difference.
+/// Returns |J(clean) - J(corrupted)|, the common unit for effects of different prompts. It is not 0, because
+/// [`Task::runs`] leaves out pairs without a difference.
 pub(super) fn range(case: &Case<'_>) -> Result<f64> {
     let step = case.clean.value(case.observable)? - case.corrupted.value(case.observable)?;
     Ok(step.abs())

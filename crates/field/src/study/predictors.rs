@@ -1,4 +1,5 @@
-//! Predictors of patch effects side by side, at every kind of site: where first order fails, and what repairs it.
+//! Comparison of predictors of patch effects at several kinds of site: where first order fails, and which predictors
+//! correct it.
 
 use resolvent_model::Mode;
 
@@ -14,9 +15,12 @@ use super::left_out::Record;
 use super::patching::{agreement, range, statistics};
 use super::tasks::{Columns, Task};
 
-/// Arrays over all patches `[N]`: `kind` and, as in the step `patching`, `prompt`, `layer`, `token`, `actual`; `reliability`,
-/// `predicted [N, P]`. Tables: `agreement [K, P, 5, 3]` (kind, predictor, statistic, estimate and 95 % interval over
-/// prompts), `cost [K, P]` of a prompt in forward passes, `cost_actual [K]` of its real patches, `flagged [K]`.
+/// Compares the predictors on the pairs of a task.
+///
+/// Arrays over all patches: `kind`, `prompt`, `layer`, `token` and `actual [N]` as in the step `patching`, `reliability
+/// [N]` and `predicted [N, P]`. Tables: `agreement [K, P, 5, 3]` (kind, predictor, statistic, estimate and 95 %
+/// interval over prompts), `cost [K, P]` (mean cost for a pair, in forward passes), `cost_actual [K]` (the same for the
+/// actual patches) and `flagged [K]`.
 pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
     let kinds: &[SiteKind] = match task.options.quick {
         true => &[SiteKind::Resid, SiteKind::AttnOut, SiteKind::MlpOut],
@@ -58,7 +62,8 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
             }
         }
         for (predictor, of_prompts) in Predictor::ALL.iter().zip(&pairs) {
-            // Zeros by construction are no predictions: nothing is compared, and no statistic is defined.
+            // A predictor that is zero by construction predicts nothing. So nothing is compared, and its statistics are
+            // undefined.
             let of_prompts = if predictor.zero_at(kind).is_some() { &[][..] } else { of_prompts };
             table.extend(agreement(of_prompts, task.options.seed));
         }
@@ -83,7 +88,7 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
     Ok(result)
 }
 
-/// Predictions of one pair beside its effects.
+/// Predictions for one pair, and its effects.
 struct Compared {
     panel: Panel,
     actual: Vec<f32>,
@@ -91,9 +96,11 @@ struct Compared {
     floor: f64,
     /// Cost of the effects, in forward passes.
     cost_actual: f64,
+    /// Unit of the effects: |J(clean) - J(corrupted)|.
     scale: f64,
 }
 
+/// Computes the predictions and effects of one pair.
 fn compared(case: &Case<'_>, kind: SiteKind, options: PredictorOptions) -> Result<Compared> {
     let device = case.corrupted.model().device();
     let panel = predict(case, kind, &Predictor::ALL, options)?;

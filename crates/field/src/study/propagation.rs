@@ -1,4 +1,4 @@
-//! Propagation in a task: where the response to a source at the changed token goes, and how many directions it has.
+//! Propagation in a task: where responses to sources at the changed token go, and how many directions they have.
 
 use resolvent_model::{Mode, Run, Site, Source, gaussian};
 
@@ -13,18 +13,29 @@ use crate::rsvd::{RsvdOptions, rsvd};
 use super::left_out::Record;
 use super::tasks::{Columns, Runs, Task};
 
-/// Singular values of the operator to the last level.
+/// Number of singular values of the operator to the last level.
 const RANK: usize = 16;
-/// Those that the share `captured` counts.
+/// Number of leading singular values in the share `captured`.
 const FEW: usize = 8;
-/// Of the singular values, relative to the largest: they are drawn, and their squares are summed.
+/// Tolerance of the singular values, relative to the largest. It is loose, because they are only plotted and summed as
+/// squares.
 const TOLERANCE: f64 = 1e-3;
 
-/// Arrays over sources at the changed token of several levels `[N]`: `prompt`, `level`; `stays`, `last`, `centroid`, `front
-/// [N, L+1]` of a source along the displacement (see [`Geometry`]; `last` is the share of the energy at the last token), and
-/// `random_...` of random directions; `singular [N, 16]` of the operator to all tokens of level L, `frobenius` (its norm,
-/// estimated from random directions), `stable_rank` = frobenius^2 / s1^2, `captured`, the share of the energy in the first
-/// eight; and of the first prompt's first source `map`, `map_random [L+1, T]`.
+/// Measures how responses propagate from the changed token at several levels.
+///
+/// Each source is at the changed token of one level of one prompt. Arrays over the sources `[N]`:
+///
+/// - `prompt` and `level`;
+/// - `stays`, `last`, `centroid` and `front [N, L+1]` of a source along the displacement: see [`Geometry`]; `last` is
+///   the share of the energy at the last token;
+/// - `random_stays`, `random_last`, `random_centroid` and `random_front [N, L+1]`: the same for the root mean square
+///   over random directions;
+/// - `singular [N, 16]`: singular values of the operator to all tokens of level L;
+/// - `frobenius`: the norm of that operator, estimated from random directions;
+/// - `stable_rank` = frobenius^2 / s1^2;
+/// - `captured`: the share of the energy in the first eight singular values.
+///
+/// Maps of the first source of the first prompt: `map` and `map_random [L+1, T]`.
 pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
     let runs = task.runs(task.size(2, 6), &[], record)?;
     let (mut columns, mut example) = (Columns::new(inner), None);
@@ -49,11 +60,12 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
     Ok(result)
 }
 
+/// Returns the name of the second axis of a column.
 fn inner(name: &str) -> &'static str {
     if name == "singular" { "value" } else { "level" }
 }
 
-/// One pair's numbers, and the maps of its first source.
+/// Returns the columns of one pair, and the maps of its first source.
 fn propagated(task: &Task<'_>, runs: &Runs, prompt: usize) -> Result<(Columns, [Vec<f32>; 2])> {
     let (mut columns, mut maps) = (Columns::new(inner), None);
     let run = &runs.clean[prompt];
@@ -67,10 +79,10 @@ fn propagated(task: &Task<'_>, runs: &Runs, prompt: usize) -> Result<(Columns, [
         let mut maps_of = responses(run, place, &directions)?;
         columns.push("prompt", prompt as f64);
         columns.push("level", level as f64);
-        let mean = root_mean_square(&maps_of[1..]);
+        let random_map = root_mean_square(&maps_of[1..]);
         for (norm, names) in [
             (&maps_of[0], ["stays", "last", "centroid", "front"]),
-            (&mean, ["random_stays", "random_last", "random_centroid", "random_front"]),
+            (&random_map, ["random_stays", "random_last", "random_centroid", "random_front"]),
         ] {
             let geometry = Geometry::new(norm, tokens, place);
             let last = geometry.energy.iter().enumerate().map(|(l, &energy)| {
@@ -83,7 +95,7 @@ fn propagated(task: &Task<'_>, runs: &Runs, prompt: usize) -> Result<(Columns, [
             columns.extend(names[3], &geometry.front);
         }
         // E |G v|^2 = |G|_F^2 / d over random unit directions.
-        let end = &mean[(levels - 1) * tokens..];
+        let end = &random_map[(levels - 1) * tokens..];
         let frobenius = norm(end) * (d as f64).sqrt();
         let linear = run.linearize(Mode::Exact);
         let operator = Operator::new(&linear, &[place], &Operator::level(&linear, levels - 1))?;
@@ -95,17 +107,18 @@ fn propagated(task: &Task<'_>, runs: &Runs, prompt: usize) -> Result<(Columns, [
         let few: f64 = values.iter().take(FEW).map(|s| s * s).sum();
         columns.push("captured", few / frobenius.powi(2));
         columns.extend("singular", &crate::certificate::narrow(&values));
-        maps = maps.or_else(|| Some([maps_of.swap_remove(0), mean]));
+        maps = maps.or_else(|| Some([maps_of.swap_remove(0), random_map]));
     }
     let maps = maps.ok_or_else(|| Error::Input("the model has no level below the last".to_owned()))?;
     Ok((columns, maps))
 }
 
+/// Returns the field of `other` minus that of `run`.
 fn displacement(run: &Run, other: &Run) -> Result<Vec<f32>> {
     Ok(other.field()?.iter().zip(run.field()?).map(|(a, b)| a - b).collect())
 }
 
-/// Norms `[L+1, T]` of the responses to unit sources along each direction.
+/// Returns, for each direction, the norms `[L+1, T]` of the response to a unit source along it.
 fn responses(run: &Run, (level, token): Place, directions: &[Vec<f32>]) -> Result<Vec<Vec<f32>>> {
     let (levels, tokens, d) = shape(run);
     let site = Site::level(level, run.model().config());
@@ -123,13 +136,14 @@ fn responses(run: &Run, (level, token): Place, directions: &[Vec<f32>]) -> Resul
     Ok(maps)
 }
 
+/// Returns the root mean square over `maps`, for each place.
 fn root_mean_square(maps: &[Vec<f32>]) -> Vec<f32> {
     let size = maps.first().map_or(0, Vec::len);
     let at = |i: usize| maps.iter().map(|m| f64::from(m[i]).powi(2)).sum::<f64>() / maps.len() as f64;
     (0..size).map(|i| at(i).sqrt() as f32).collect()
 }
 
-/// Places outside of the causal cone that answer to a source: none.
+/// Checks that no place outside of the causal cone responds to a source.
 fn causal(run: &Run, place: Place) -> Result<Certificate> {
     let (_, tokens, d) = shape(run);
     let map = &responses(run, place, &[gaussian(0, d)])?[0];

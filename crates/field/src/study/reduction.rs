@@ -1,9 +1,9 @@
-//! Reduced response: effects of held-out patches predicted through few sites and slices of low rank.
+//! Reduced response: effects of held-out patches, predicted through few sites and slices of low rank.
 //!
-//! All that a patch below level m does to J passes the tokens of level m, where J has the sensitivities chi\[m, r\]. A reduced
-//! model keeps n of those tokens, and of each chi its part `P_k chi` in k directions; `G^T` carries them back to every place
-//! below, and its product with a displacement is the prediction. With all tokens and directions it is the first-order effect
-//! itself, and what is dropped is what the reduction costs.
+//! A patch below level m acts on J only through the tokens of level m, where J has the sensitivities chi\[m, r\]. A
+//! reduced model keeps n of those tokens and, of each chi, its part `P_k chi` in k directions. `G^T` maps these to
+//! every place below level m. The product of the result with a displacement is the prediction. With all tokens and all
+//! directions, the prediction is the first-order effect, so the difference from it is the error of the reduction.
 
 use resolvent_model::{Mode, Run, Seed, gaussian};
 
@@ -25,12 +25,15 @@ const COUNTS: [usize; 5] = [1, 2, 4, 8, usize::MAX];
 /// Ranks of the slices; the last means all.
 const RANKS: [usize; 7] = [1, 2, 4, 8, 16, 32, usize::MAX];
 
-/// Arrays `counts [5]`, `ranks [7]` (the last of each is all of them), and `[counts, ranks]` relative errors of predicted effects:
-/// `error` against the model's own effects, `reduction` against the unreduced first order, with controls `random_sites`, and
-/// `random_directions` (both against first order); and `first_order [1]`, the error of the unreduced prediction.
+/// Measures the error of reduced predictions for the pairs of a task.
 ///
-/// Directions are principal components of the displacements at level m of the first half of the prompts; sites are those of
-/// the largest |chi|; the effects are of the other half.
+/// Arrays: `counts [5]` and `ranks [7]`, of which the last element means all. Relative errors of predicted effects,
+/// `[counts, ranks]`: `error` against the actual effects, and `reduction` against the unreduced first order. Controls,
+/// against the unreduced first order: `random_sites` and `random_directions`. Error of the unreduced prediction:
+/// `first_order [1]`.
+///
+/// The directions are principal components of displacements at level m, over the first half of the prompts. The sites
+/// are those with the largest |chi|. The effects are those of the other half of the prompts.
 pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
     let (layers, d) = (task.model.config().n_layer, task.model.config().n_embd);
     let level = layers / 2;
@@ -63,7 +66,7 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
     let axes = [("count", COUNTS.len()), ("rank", RANKS.len())];
     let most = |n: usize, all: usize| n.min(all) as f32;
     let tokens = runs.clean.iter().map(|run| run.tokens().len()).max().unwrap_or(0);
-    // All sites and all directions are no reduction.
+    // With all sites and all directions, nothing is reduced.
     let whole = all.first[cells - 1].relative_error();
     record.check("the reduction to all", &[Certificate::new("nothing_dropped", whole, 1e-4)]);
     record.check("first pair", &[adjoint(&runs.corrupted[0].linearize(Mode::Exact), 1)?]);
@@ -79,13 +82,13 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
         .note("level", level.to_string()))
 }
 
-/// Reduced predictions, a cell for each choice, count and rank.
+/// Reduced predictions, with one cell for each choice of sites and directions, count and rank.
 struct Reduced {
-    /// Beside the model's own effects.
+    /// Reduced predictions, paired with the actual effects.
     against: Vec<Pairs>,
-    /// Beside the unreduced first order.
+    /// Reduced predictions, paired with the unreduced first order.
     first: Vec<Pairs>,
-    /// The unreduced first order beside the effects.
+    /// The unreduced first order, paired with the actual effects.
     unreduced: Pairs,
 }
 
@@ -102,7 +105,7 @@ impl Reduced {
     }
 }
 
-/// The predictions of one pair.
+/// Computes the predictions for one pair.
 fn reduced(
     case: &Case<'_>,
     effects: &Effects,
@@ -146,14 +149,14 @@ fn reduced(
     Ok(Reduced { against, first, unreduced: Pairs { predicted: linear_effect, actual } })
 }
 
-/// Which sites are chosen first.
+/// How sites are chosen: by sensitivity, or at random.
 #[derive(Clone, Copy)]
 enum Choice {
     Sensitive,
     Random,
 }
 
-/// Tokens in the order in which they are chosen.
+/// Returns the tokens in the order in which they are chosen.
 fn order(chi: &[f32], d: usize, choice: Choice, state: &mut u64) -> Vec<usize> {
     let sizes: Vec<f64> = chi.chunks(d).map(norm).collect();
     let mut order: Vec<usize> = (0..sizes.len()).collect();
@@ -164,7 +167,7 @@ fn order(chi: &[f32], d: usize, choice: Choice, state: &mut u64) -> Vec<usize> {
     order
 }
 
-/// The part of a vector in the first k directions of an orthonormal basis; the vector itself where k is all.
+/// Projects a vector on the first k directions of an orthonormal basis. If k means all, returns the vector itself.
 fn part(x: &[f32], basis: &[Vec<f32>], k: usize) -> Vec<f32> {
     if k == usize::MAX {
         return x.to_vec();
@@ -177,7 +180,7 @@ fn part(x: &[f32], basis: &[Vec<f32>], k: usize) -> Vec<f32> {
     part
 }
 
-/// Principal components of the displacements at a level of the first `train` pairs.
+/// Returns the principal components of the displacements of the first `train` pairs at a level.
 fn components(runs: &Runs, train: usize, level: usize) -> Result<Vec<Vec<f32>>> {
     let row = |run: &Run| run.capture(run.levels()[level]);
     let (mut rows, d) = (Vec::new(), runs.clean[0].model().config().n_embd);
@@ -187,10 +190,10 @@ fn components(runs: &Runs, train: usize, level: usize) -> Result<Vec<Vec<f32>>> 
     principal(&rows, d)
 }
 
-/// Directions that are chosen of a basis.
+/// Largest number of directions of a basis.
 const MOST: usize = 64;
 
-/// The first principal directions of rows `[_, d]`, about zero: orthonormal, the strongest first.
+/// Returns the leading principal directions of rows `[_, d]`, without centring: orthonormal, strongest first.
 fn principal(rows: &[f32], d: usize) -> Result<Vec<Vec<f32>>> {
     Ok(svd(&wide(rows), d)?.right.iter().take(MOST).map(|v| narrow(v)).collect())
 }

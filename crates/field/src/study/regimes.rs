@@ -13,16 +13,18 @@ use super::tasks::{Columns, Runs, Task};
 /// Directions, in the order of the array `direction`.
 pub(super) const DIRECTIONS: [&str; 3] = ["displacement", "sensitivity", "random"];
 
-/// Arrays over the sources `[N]`: `direction`, `prompt`, `level`, `token`, `radius`, `first_order`, `second`, `size` (the
-/// displacement's length over |h|; NaN for other directions), and `error`, `field_error [N, A]`; and `amplitudes [A]`. All in
-/// units of |h\[l, t\]|.
+/// Computes linear regimes for the pairs of a task.
+///
+/// Arrays over the sources: `direction`, `prompt`, `level`, `token`, `radius`, `first_order`, `second` and `size [N]`,
+/// and `error` and `field_error [N, A]`. `size` is the length of the displacement over |h|, and NaN for other
+/// directions. Amplitudes: `amplitudes [A]`. All are in units of |h\[l, t\]|.
 pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
     let runs = task.runs(task.size(1, 4), &[], record)?;
     let options = RegimeOptions { field: true, ..RegimeOptions::default() };
     let mut columns = Columns::new(|_| "amplitude");
     for prompt in 0..runs.len() {
         let run = &runs.clean[prompt];
-        // Depth is sampled: about nine levels of a deep model, five in a quick look.
+        // Sample about nine levels of a deep model, or five in a quick study.
         let step = run.model().config().n_layer.div_ceil(task.size(4, 8));
         let places = Runs::places(run, step);
         let directions = [Direction::Displacement, Direction::Sensitivity, Direction::Random(task.options.seed)];
@@ -60,14 +62,16 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
         .note("labels", task.labels(&runs.clean[0])))
 }
 
-/// A source of unit length at a place.
+/// A source at a place, along a direction of unit length.
 struct Source {
+    /// The place and the unit direction.
     site: (Place, Vec<f32>),
-    /// Length of the direction over |h|.
+    /// Original length of the direction, over |h|.
     size: f64,
 }
 
-/// Sources along a direction, at those of the places that have one: the displacement and J leave some places alone.
+/// Returns the sources along a direction, at the places where it is not zero. The displacement and the sensitivity are
+/// zero at some places.
 fn sources(runs: &Runs, prompt: usize, direction: &Direction, places: &[Place]) -> Result<Vec<Source>> {
     let (run, other, observable) = (&runs.clean[prompt], &runs.corrupted[prompt], &runs.observables[prompt]);
     let (field, d) = (run.field()?, run.model().config().n_embd);
@@ -82,8 +86,8 @@ fn sources(runs: &Runs, prompt: usize, direction: &Direction, places: &[Place]) 
     Ok(each.filter_map(source).collect())
 }
 
-/// The regime of some of the sources, together with their numbers. Where a check fails, the sources are parted until the place
-/// that fails is alone: it is recorded and left out.
+/// Computes the regime of some of the sources. Returns results, each with the indices of its sources. If a check fails,
+/// the sources are split in two and tried again, until the failing place is alone; it is then recorded and left out.
 fn in_parts(
     runs: &Runs,
     prompt: usize,
@@ -100,7 +104,7 @@ fn in_parts(
         Ok(result) => return Ok(vec![(some.to_vec(), result)]),
         Err(error) => error,
     };
-    // A check of the run itself fails wherever the sources are.
+    // A check of the run itself does not depend on the sources, so a split cannot help.
     let of_places =
         matches!(&failed, Error::Certificate { name, .. } | Error::Rounded { name, .. } if name != "adjoint");
     if !of_places || some.len() == 1 {

@@ -1,4 +1,5 @@
-//! Cross-scale transfer in a study: smaller models' responses as predictions of the large one's, over all tasks.
+//! Cross-scale transfer in a study: responses of smaller models as predictions of those of the large model, over all
+//! tasks.
 
 use resolvent_model::{Model, TokenPair};
 
@@ -10,11 +11,13 @@ use super::StudyOptions;
 use super::left_out::Record;
 use super::tasks::Task;
 
-/// Tokens of the shared slice.
+/// Number of tokens of the shared slice, at most.
 const SLICE: usize = 8;
 
-/// Arrays `correlation`, `correlation_low`, `correlation_high`, `explained [M, 3, 4]` (small model, quantity, predictor), as
-/// [`scale`] has them. Small models that cannot be compared are recorded, and have no row.
+/// Compares each small model with the large one.
+///
+/// Arrays: `correlation`, `correlation_low`, `correlation_high` and `explained [M, 3, 4]` (small model, quantity,
+/// predictor), as [`scale`] computes them. Small models that cannot be compared are recorded, and have no row.
 pub(super) fn step(
     small: &[Model],
     large: &Model,
@@ -46,7 +49,8 @@ pub(super) fn step(
     Ok(result.note("small", found.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(",")))
 }
 
-/// One small model beside the large one, on up to `most` pairs of each task whose J differs in both models.
+/// Compares one small model with the large one, on up to `most` pairs of each task. J of each pair differs in both
+/// models.
 fn compared(
     model: &Model,
     large: &Model,
@@ -63,9 +67,9 @@ fn compared(
         }
         by_task.push(usable.unwrap_or_default());
     }
-    // One task after the other, so that prompts to fit on and prompts to predict have some of each.
-    let turn = |i: usize| by_task.iter().filter_map(move |pairs| pairs.get(i).cloned());
-    let prompts: Vec<TokenPair> = (0..most).flat_map(turn).collect();
+    // Interleave the tasks, so that the prompts to fit on and the prompts to predict both contain all of them.
+    let round = |i: usize| by_task.iter().filter_map(move |pairs| pairs.get(i).cloned());
+    let prompts: Vec<TokenPair> = (0..most).flat_map(round).collect();
     let mut tokens: Vec<u32> = prompts.iter().flat_map(|p| [p.target, p.against]).collect();
     tokens.sort_unstable();
     tokens.dedup();

@@ -1,28 +1,28 @@
-//! The statements of a study: what the theory says, what was measured, and an honest verdict.
+//! The statements of a study: the claim of the theory, the measured figure, and a verdict.
 //!
-//! A verdict follows from numbers by a rule that is written beside it. Intervals are 95 % bootstraps over prompts, or over
-//! tasks where each task gives one number.
+//! A verdict follows from numbers by a rule, and the statement contains the rule. Intervals are 95 % bootstraps over
+//! prompts, or over tasks if each task gives one number.
 
 use crate::labelled::Labelled;
 use crate::stats::{self, Interval, Pairs, bootstrap};
 
 use super::Done;
 
-/// How a statement fares.
+/// The verdict on a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// As the rule has it.
+    /// The figures satisfy the rule.
     Holds,
-    /// Less than the rule asks, and more than nothing.
+    /// The figures satisfy only the weaker condition of the rule.
     Partly,
-    /// No.
+    /// The figures satisfy neither condition.
     Fails,
-    /// The study has no numbers for it.
+    /// The study has no figures for the statement.
     Unknown,
 }
 
 impl Verdict {
-    /// As a word.
+    /// Returns the verdict in words.
     pub fn name(self) -> &'static str {
         match self {
             Self::Holds => "holds",
@@ -46,13 +46,13 @@ impl Verdict {
 pub struct Statement {
     /// Short name.
     pub name: &'static str,
-    /// What the theory says.
+    /// The claim of the theory.
     pub claim: &'static str,
-    /// What the figure is.
+    /// Definition of the figure.
     pub measure: &'static str,
-    /// The figure with its interval; NaN where it could not be measured.
+    /// The figure with its interval; NaN if it could not be measured.
     pub figure: Interval,
-    /// What stands beside it: further figures in words.
+    /// Further figures, in words.
     pub detail: String,
     /// The rule of the verdict.
     pub rule: &'static str,
@@ -60,7 +60,7 @@ pub struct Statement {
     pub verdict: Verdict,
 }
 
-/// The statements of the paper, and those that this program adds, from the results of a study.
+/// Evaluates the statements of the paper, and those that this program adds, on the results of a study.
 pub fn statements(done: &[Done]) -> Vec<Statement> {
     let of = |analysis: &str| -> Vec<&Labelled> {
         // A step that was left out has no arrays.
@@ -81,12 +81,12 @@ pub fn statements(done: &[Done]) -> Vec<Statement> {
     all
 }
 
-/// An array as f64, empty where the result lacks it.
+/// Returns an array as f64, or an empty one if the result lacks it.
 fn array(result: &Labelled, name: &str) -> Vec<f64> {
     result.array(name).map_or_else(Vec::new, |a| a.data.iter().map(|&x| f64::from(x)).collect())
 }
 
-/// Numbers of a result by prompt: what intervals are drawn over.
+/// Groups the values of a result by prompt. Intervals resample these groups.
 fn by_prompt(result: &Labelled, values: &[f64]) -> Vec<Vec<f64>> {
     let prompts = array(result, "prompt");
     let mut groups: Vec<(f64, Vec<f64>)> = Vec::new();
@@ -99,11 +99,12 @@ fn by_prompt(result: &Labelled, values: &[f64]) -> Vec<Vec<f64>> {
     groups.into_iter().map(|(_, group)| group).collect()
 }
 
+/// Concatenates groups of values.
 fn pooled(draw: &[&Vec<f64>]) -> Vec<f64> {
     draw.iter().flat_map(|group| group.iter().copied()).collect()
 }
 
-/// Column `index` of an array `[N, width]`.
+/// Returns column `index` of an array `[N, width]`.
 fn column(values: &[f64], width: usize, index: usize) -> Vec<f64> {
     values.iter().skip(index).step_by(width.max(1)).copied().collect()
 }
@@ -117,7 +118,7 @@ fn bounded(results: &[&Labelled]) -> Statement {
         radii.extend(by_prompt(result, &radius));
         if let Some(i) = amplitudes.iter().position(|a| (a - 0.01).abs() < 1e-6) {
             let errors = column(&array(result, "error"), amplitudes.len(), i);
-            // What rounding hides is no error.
+            // An error that rounding hides is NaN, and does not count.
             small.extend(errors.into_iter().filter(|e| !e.is_nan()));
         }
     }
@@ -148,7 +149,7 @@ fn bounded(results: &[&Labelled]) -> Statement {
     }
 }
 
-/// A verdict, unless there is no figure.
+/// Returns the verdict for a figure, or `Unknown` if the figure is NaN.
 fn verdict(figure: Interval, holds: bool, partly: bool) -> Verdict {
     if figure.estimate.is_nan() { Verdict::Unknown } else { Verdict::of(holds, partly) }
 }
@@ -202,9 +203,9 @@ fn anisotropic(results: &[&Labelled]) -> Statement {
         ranks.extend(by_prompt(result, &array(result, "stable_rank")));
         captured.extend(array(result, "captured"));
         d = result.metadata.get("d").and_then(|d| d.parse().ok()).unwrap_or(d);
-        let (levels, level) = (array(result, "level"), array(result, "stays"));
-        let width = level.len() / levels.len().max(1);
-        stays.extend(column(&level, width, width.saturating_sub(1)));
+        let (sources, by_level) = (array(result, "level").len(), array(result, "stays"));
+        let width = by_level.len() / sources.max(1);
+        stays.extend(column(&by_level, width, width.saturating_sub(1)));
     }
     let figure = bootstrap(&ranks, 3, |draw| stats::median(&pooled(draw)));
     Statement {
@@ -224,7 +225,7 @@ fn anisotropic(results: &[&Labelled]) -> Statement {
 }
 
 fn reduced(results: &[&Labelled]) -> Statement {
-    // Four sites and eight directions.
+    // The cell of four sites and eight directions.
     let cell = |result: &Labelled, name: &str| {
         let ranks = array(result, "ranks");
         let position = |of: &str, value: f64| array(result, of).iter().position(|x| *x == value);
@@ -255,7 +256,7 @@ fn reduced(results: &[&Labelled]) -> Statement {
 }
 
 fn transferred(results: &[&Labelled]) -> Statement {
-    // The mean over the inner levels, a number a prompt.
+    // For each prompt, the mean over the inner levels.
     let inner = |result: &Labelled, name: &str| -> Vec<f64> {
         let prompts = array(result, "prompt").len().max(1);
         let values = array(result, name);
@@ -285,7 +286,7 @@ fn transferred(results: &[&Labelled]) -> Statement {
 }
 
 fn inverted(results: &[&Labelled]) -> Statement {
-    // The goal of a quarter of the way.
+    // Column 1 is the goal of a quarter of the difference.
     let quarter = |result: &&Labelled| column(&array(result, "achieved"), 4, 1);
     let all: Vec<f64> = results.iter().flat_map(quarter).collect();
     let figure = bootstrap(&all, 6, |draw| stats::median(&draw.iter().map(|x| **x).collect::<Vec<f64>>()));
@@ -313,7 +314,8 @@ fn inverted(results: &[&Labelled]) -> Statement {
 }
 
 fn scaled(result: &Labelled) -> Statement {
-    // The largest of the small models, which is the last; the affine map of the effects.
+    // Values of the last small model, which is the largest. Quantity 0 with predictor 0 is the affine map of the
+    // effects.
     let last = |name: &str, quantity: usize, predictor: usize| {
         let values = array(result, name);
         values.len().checked_sub(12).map_or(f64::NAN, |first| values[first + 4 * quantity + predictor])

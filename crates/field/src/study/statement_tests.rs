@@ -46,7 +46,8 @@ fn the_linear_regime() {
     assert_eq!(verdict_of("linear regime", &regimes(f32::INFINITY, 0.01)).0, Verdict::Unknown);
 }
 
-/// Two kinds of sites: predictions of the first have the given sign, those of the second are reversed.
+/// Returns a result with two kinds of sites: predictions of the first have the given sign, and those of the second are
+/// reversed.
 fn patching(sign: f32) -> Vec<Done> {
     let n = 40;
     let actual: Vec<f32> = (0..2 * n).map(|i| ((i * 7 % 11) as f32) - 5.0).collect();

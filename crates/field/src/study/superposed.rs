@@ -1,4 +1,4 @@
-//! Superposition in a task: displacements put in at two places at once.
+//! Superposition in a task: displacements added at two places at once.
 
 use resolvent_model::{Edit, Site};
 
@@ -13,7 +13,10 @@ use crate::superposition::superposition;
 use super::left_out::Record;
 use super::tasks::{Columns, Runs, Task};
 
-/// Arrays over pairs of places `[N]`: `prompt`, `joint`, `sum` (responses of J over |J(clean) - J(corrupted)|), `error`.
+/// Measures superposition errors for the pairs of a task.
+///
+/// Arrays over pairs of places `[N]`: `prompt`, `joint`, `sum` and `error`. `joint` and `sum` are responses of J
+/// divided by |J(clean) - J(corrupted)|.
 pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
     let runs = task.runs(task.size(4, 16), &[], record)?;
     let (mut columns, mut state) = (Columns::new(|_| ""), task.options.seed);
@@ -34,7 +37,7 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
     Ok(columns.needed()?.into(task.labelled("superposed", &runs), "pair"))
 }
 
-/// Responses to `count` pairs of displacements of one pair of prompts.
+/// Computes the responses to `count` random pairs of displacements, for one pair of prompts.
 fn pair(case: &Case<'_>, count: usize, state: &mut u64) -> Result<Labelled> {
     let (run, (_, tokens, d)) = (case.corrupted, shape(case.corrupted));
     let (here, there) = (run.field()?, case.clean.field()?);
@@ -42,7 +45,7 @@ fn pair(case: &Case<'_>, count: usize, state: &mut u64) -> Result<Labelled> {
         let at = (l * tokens + t) * d..(l * tokens + t + 1) * d;
         there[at.clone()].iter().zip(&here[at]).map(|(a, b)| a - b).collect()
     };
-    // Places that differ between the prompts and that J can see, those that restore it whole left out.
+    // Places that differ between the prompts, below the last level: a displacement there would restore J completely.
     let last = run.model().config().n_layer;
     let places = Runs::places(run, 1).into_iter().filter(|&(l, _)| l < last);
     let sources: Vec<Edit> = places

@@ -14,33 +14,34 @@ use crate::transfer::same_value;
 use super::StudyOptions;
 use super::left_out::{LeftOut, Record};
 
-/// A task and what to make of it.
+/// A task: the model, the pairs of prompts and the options of the study.
 pub(super) struct Task<'a> {
     pub(super) model: &'a Model,
     pub(super) pairs: &'a [TokenPair],
     pub(super) options: &'a StudyOptions,
 }
 
-/// Pairs of runs with what is read: the logit of the clean answer less that of the corrupted one, at the last token. J differs
-/// between the two runs of each pair.
+/// Pairs of runs with their observables J: the logit of the clean answer minus that of the corrupted answer, at the
+/// last token. J differs between the two runs of each pair.
 #[derive(Default)]
 pub(super) struct Runs {
-    /// The prompts of each pair, as texts.
+    /// Name of each pair, from the texts of its prompts.
     pub(super) names: Vec<String>,
     pub(super) clean: Vec<Run>,
     pub(super) corrupted: Vec<Run>,
     pub(super) observables: Vec<Observable>,
-    /// The first token at which the prompts of a pair differ.
+    /// First token at which the prompts of each pair differ.
     pub(super) changed: Vec<usize>,
 }
 
 impl Task<'_> {
-    /// One number for a quick study, another for a full one.
+    /// Returns `quick` for a quick study, and `full` otherwise.
     pub(super) fn size(&self, quick: usize, full: usize) -> usize {
         if self.options.quick { quick } else { full }
     }
 
-    /// Runs of the first `count` pairs that can be analysed, ready for sites of `kinds`. Pairs that cannot are recorded.
+    /// Runs the first `count` pairs that can be analysed, with the sites of `kinds`. Pairs that cannot be analysed are
+    /// recorded.
     ///
     /// # Errors
     /// No pair that can be analysed, or a device error.
@@ -51,13 +52,13 @@ impl Task<'_> {
         while runs.len() < count && !rest.is_empty() {
             let (now, later) = rest.split_at((count - runs.len()).min(rest.len()));
             rest = later;
-            let made = match self.made(now, &options) {
+            let made = match self.run_pairs(now, &options) {
                 Ok(made) => made.into_iter().zip(now).collect(),
-                // A pair that cannot be run must not take the others with it.
+                // One invalid pair must not exclude the others, so each runs alone.
                 Err(_) if now.len() > 1 => {
                     let mut made = Vec::new();
                     for pair in now {
-                        let one = self.made(std::slice::from_ref(pair), &options);
+                        let one = self.run_pairs(std::slice::from_ref(pair), &options);
                         let one = record.attempt(&self.name(pair), one)?;
                         made.extend(one.into_iter().flatten().map(|runs| (runs, pair)));
                     }
@@ -91,7 +92,8 @@ impl Task<'_> {
         Ok(runs)
     }
 
-    /// Up to `count` pairs that can be analysed; others are recorded, and pairs of which none can are not an error.
+    /// Returns up to `count` pairs that can be analysed. Other pairs are recorded. If none can be analysed, returns
+    /// none.
     ///
     /// # Errors
     /// A device error.
@@ -108,8 +110,8 @@ impl Task<'_> {
         Ok(self.pairs.iter().filter(usable).cloned().collect())
     }
 
-    /// The two runs of each pair.
-    fn made(&self, pairs: &[TokenPair], options: &RunOptions) -> Result<Vec<[Run; 2]>> {
+    /// Runs both prompts of each pair.
+    fn run_pairs(&self, pairs: &[TokenPair], options: &RunOptions) -> Result<Vec<[Run; 2]>> {
         let all = |of: fn(&TokenPair) -> &Vec<u32>| -> Result<Vec<Run>> {
             let tokens: Vec<&[u32]> = pairs.iter().map(|p| &of(p)[..]).collect();
             Ok(self.model.run_all(&tokens, options)?)
@@ -118,7 +120,7 @@ impl Task<'_> {
         Ok(clean.into_iter().zip(corrupted).map(|(clean, corrupted)| [clean, corrupted]).collect())
     }
 
-    /// A pair by its texts.
+    /// Returns the name of a pair, from its texts.
     fn name(&self, pair: &TokenPair) -> String {
         let text = |ids: &[u32]| match self.model.tokenizer().map(|t| t.decode(ids)) {
             Some(Ok(text)) => text,
@@ -127,23 +129,24 @@ impl Task<'_> {
         pair_name(&text(&pair.clean), &text(&pair.corrupted))
     }
 
-    /// A result of `analysis` with the provenance of this task.
+    /// Returns an empty result of `analysis` with the provenance of this task.
     pub(super) fn labelled(&self, analysis: &str, runs: &Runs) -> Labelled {
         let mut result = Labelled::new(analysis, &runs.clean[0]);
-        // The tokens of one prompt of many say nothing.
+        // The tokens of one prompt of many are not useful provenance.
         result.metadata.remove("tokens");
         let seed = self.options.seed;
         result.note("prompts", runs.clean.len().to_string()).note("seed", seed.to_string())
     }
 
-    /// The tokens of a run as text, for the axes of examples; JSON, since tokens may hold anything.
+    /// Returns the tokens of a run as text, for the axes of examples. The list is JSON, since a token may contain any
+    /// character.
     pub(super) fn labels(&self, run: &Run) -> String {
         let text = |id: &u32| self.model.tokenizer().map_or_else(|| format!("#{id}"), |t| t.token(*id));
         serde_json::json!(run.tokens().iter().map(text).collect::<Vec<String>>()).to_string()
     }
 }
 
-/// What a pair of prompts is called: both texts, as far as a line has room for them.
+/// Returns the name of a pair of prompts: both texts, cut to fit on a line.
 pub(super) fn pair_name(clean: &str, corrupted: &str) -> String {
     const MOST: usize = 60;
     let shown = |text: &str| {
@@ -163,7 +166,7 @@ impl Runs {
         each.map(|((clean, corrupted), observable)| Case { clean, corrupted, observable }).collect()
     }
 
-    /// Every `step`-th level of a run, and the last one, at every token.
+    /// Returns the places of every `step`-th level of a run, and of the last level.
     pub(super) fn places(run: &Run, step: usize) -> Vec<Place> {
         let last = run.model().config().n_layer;
         let levels: BTreeSet<usize> = (0..=last).step_by(step).chain([last]).collect();
@@ -171,24 +174,25 @@ impl Runs {
     }
 }
 
-/// Arrays that grow a number at a time, side by side: what flat results are made of.
+/// Arrays of a flat result, which grow by one element at a time.
 pub(super) struct Columns {
     columns: Vec<(&'static str, Vec<f32>)>,
+    /// Returns the name of the second axis of a column that has one.
     inner: fn(&str) -> &'static str,
 }
 
 impl Columns {
-    /// None yet. `inner` names the second axis of those columns that have one.
+    /// Returns no columns. `inner` names the second axis of columns that have one.
     pub(super) fn new(inner: fn(&str) -> &'static str) -> Self {
         Self { columns: Vec::new(), inner }
     }
 
-    /// Adds to the column `name`.
+    /// Appends an element to the column `name`.
     pub(super) fn push(&mut self, name: &'static str, value: f64) {
         self.extend(name, &[value as f32]);
     }
 
-    /// Adds several numbers to the column `name`.
+    /// Appends several elements to the column `name`.
     pub(super) fn extend(&mut self, name: &'static str, values: &[f32]) {
         match self.columns.iter_mut().find(|(n, _)| *n == name) {
             Some((_, column)) => column.extend_from_slice(values),
@@ -196,20 +200,20 @@ impl Columns {
         }
     }
 
-    /// Adds the numbers of another part of the same step.
+    /// Appends the columns of another part of the same step.
     pub(super) fn append(&mut self, more: Self) {
         more.columns.into_iter().for_each(|(name, column)| self.extend(name, &column));
     }
 
-    /// Whether there are no numbers: nothing of the step could be analysed.
+    /// Returns whether all columns are empty: nothing of the step could be analysed.
     pub(super) fn is_empty(&self) -> bool {
         self.columns.iter().all(|(_, column)| column.is_empty())
     }
 
-    /// Fails unless there are numbers.
+    /// Returns the columns if any has elements.
     ///
     /// # Errors
-    /// There are none.
+    /// Empty columns.
     pub(super) fn needed(self) -> Result<Self> {
         match self.is_empty() {
             true => Err(Error::Input("no pair of the task can be analysed in this step".to_owned())),
@@ -217,7 +221,7 @@ impl Columns {
         }
     }
 
-    /// Adds the columns to a result, as arrays over `axis`; those longer than the first have a second axis.
+    /// Adds the columns to a result, as arrays over `axis`. Columns longer than the first have a second axis.
     pub(super) fn into(self, mut result: Labelled, axis: &'static str) -> Labelled {
         let rows = self.columns.first().map_or(0, |(_, column)| column.len());
         for (name, column) in self.columns {

@@ -1,4 +1,5 @@
-//! Transfer of displacements in a task: how much of the clean answer each level's places carry into the corrupted prompt.
+//! Transfer of displacements in a task: how much of the clean answer the places of each level carry into the corrupted
+//! prompt.
 
 use resolvent_model::Run;
 
@@ -10,9 +11,11 @@ use crate::transfer::{TransferOptions, transfer};
 use super::left_out::Record;
 use super::tasks::{Columns, Task};
 
-/// Arrays over prompts `[N, L+1]`: the fraction `at_changed` (the first token that differs), `at_last` (the last token),
-/// `best` (the best single token of the level), each with the controls `random_...` and `shuffled_...` (NaN without other
-/// prompts of that length); and of the first prompt `map`, `map_random [L+1, T]`.
+/// Computes transfer fractions for the pairs of a task.
+///
+/// Arrays over prompts and levels `[N, L+1]`: the fraction `at_changed` (the first token that differs), `at_last` (the
+/// last token) and `best` (the best single token of the level). Each has controls `random_...` and `shuffled_...`; the
+/// latter are NaN if no other prompt has the same length. Maps of the first prompt: `map` and `map_random [L+1, T]`.
 pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
     let runs = task.runs(task.size(6, 24), &[], record)?;
     let (mut columns, mut example) = (Columns::new(|_| "level"), None);
