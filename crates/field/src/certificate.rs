@@ -85,7 +85,7 @@ impl Certificate {
 
     /// Returns the one of two checks that is closer to failing.
     pub(crate) fn worse(self, other: Self) -> Self {
-        if other.share() <= self.share() { self } else { other }
+        if other.share() <= self.share() || self.share().is_nan() { self } else { other }
     }
 
     /// Returns the one of two checks that is farther from failing.
@@ -137,14 +137,14 @@ pub(crate) fn alone<E: AsRef<[Edit]>>(
 
 /// Returns the larger of two figures; a NaN is larger than anything.
 pub(crate) fn worse(a: f64, b: f64) -> f64 {
-    if b <= a { a } else { b }
+    if b <= a || a.is_nan() { a } else { b }
 }
 
 /// Merges checks into `worst`: of each name, the check with the largest share of its allowed figure remains.
 pub(crate) fn merge(worst: &mut Vec<Certificate>, more: &[Certificate]) {
     for certificate in more {
         match worst.iter_mut().find(|c| c.name == certificate.name) {
-            Some(known) if certificate.share() <= known.share() => {}
+            Some(known) if certificate.share() <= known.share() || known.share().is_nan() => {}
             Some(known) => *known = certificate.clone(),
             None => worst.push(certificate.clone()),
         }
@@ -220,4 +220,24 @@ pub fn symmetry(linear: &Linearization<'_>, observable: &Observable, seed: u64) 
     let scale = (norm(u) * norm(h_v)).max(norm(v) * norm(h_u)).max(f64::MIN_POSITIVE);
     let value = (dot(u, h_v) - dot(v, h_u)).abs() / scale;
     Ok(Certificate::new("symmetry", value, SYMMETRY))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A figure that is not a number is not forgotten, wherever it comes.
+    #[test]
+    fn nan_is_the_worst() {
+        for figures in [[f64::NAN, 1.0, 2.0], [1.0, f64::NAN, 2.0], [1.0, 2.0, f64::NAN]] {
+            assert!(figures.into_iter().fold(0.0, worse).is_nan(), "{figures:?}");
+            let checks = figures.map(|value| Certificate::new("adjoint", value, 10.0));
+            let mut merged = Vec::new();
+            checks.iter().for_each(|check| merge(&mut merged, std::slice::from_ref(check)));
+            assert!(merged.len() == 1 && merged[0].value.is_nan(), "{merged:?}");
+            let [a, b, c] = checks;
+            assert!(a.worse(b).worse(c).value.is_nan());
+        }
+        assert_eq!([1.0, 3.0, 2.0].into_iter().fold(0.0, worse), 3.0);
+    }
 }

@@ -77,7 +77,7 @@ impl Displacements {
         linear: &Linearization<'_>,
         observable: &Observable,
     ) -> Result<(Vec<f64>, f64)> {
-        // Level 0 is left out: it would make the pass longer if all sites are in the blocks.
+        // The floor has no part of level 0.
         let levels = &linear.run().levels()[1..];
         let (products, square) = self.along(linear, observable, levels)?;
         Ok((products, noise::unit(linear.run().model().config()) * square.sqrt()))

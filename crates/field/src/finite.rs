@@ -65,7 +65,8 @@ pub(crate) fn check(
     data: &[f32],
 ) -> Result<Option<String>, Broken> {
     let Some(first) = data.iter().position(|x| !x.is_finite()) else { return Ok(None) };
-    let answer = ANSWERS.iter().find(|(of, array, _)| *of == analysis && *array == name);
+    // The arrays of another kind of site have its name behind a dot.
+    let answer = ANSWERS.iter().find(|(of, array, _)| *of == analysis && name.split('.').next() == Some(array));
     let meaning = match answer {
         Some((.., meaning)) => meaning,
         None if !CHECKED.contains(&analysis) => "undefined",
@@ -110,5 +111,7 @@ mod tests {
         let found = check("regime", "radius", &[("site", 3)], &[1.0, f32::NAN, f32::INFINITY]).expect("allowed");
         assert!(found.as_deref().is_some_and(|text| text.starts_with("2 of 3: infinite where J")), "{found:?}");
         assert!(check("sensitivity", "radius", &[("site", 1)], &[f32::NAN]).is_err());
+        assert!(check("patch", "reliability.attn_out", &[("site", 1)], &[f32::INFINITY]).is_ok());
+        assert!(check("patch", "effect.attn_out", &[("site", 1)], &[f32::INFINITY]).is_err());
     }
 }
