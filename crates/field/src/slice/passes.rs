@@ -5,8 +5,7 @@
 
 use std::ops::Range;
 
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
+use resolvent_engine::host::{Elements, Weights, matmul};
 use resolvent_model::{Linearization, Seed, Site, Source};
 
 use super::pairs::PlacePairs;
@@ -229,8 +228,6 @@ fn levels(places: impl Iterator<Item = Place>) -> Vec<usize> {
 fn products(a: &[f32], b: &[f32], d: usize) -> Vec<f32> {
     let (n, m) = (a.len() / d, b.len() / d);
     let mut out = vec![0.0; n * m];
-    let into = MatMut::from_row_major_slice_mut(&mut out, n, m);
-    let (a, b) = (MatRef::from_row_major_slice(a, n, d), MatRef::from_row_major_slice(b, m, d));
-    matmul(into, Accum::Replace, a, b.transpose(), 1.0, Par::Seq);
+    matmul([n, d, m], a, Weights { elements: Elements::F32(b), transposed: true }, false, &mut out);
     out
 }
