@@ -1,4 +1,4 @@
-// Sums over a workgroup of WG = 64 invocations, in a fixed order: eight partial sums of eight, then those eight.
+// Sums and maxima over a workgroup of WG = 64 invocations, in a fixed order: eight partial sums of eight, then those eight.
 // Two barriers per sum instead of the six of a binary tree. No subgroup size is assumed, and the bits never vary.
 // The leading barrier lets one scratch array serve sum after sum.
 
@@ -23,4 +23,20 @@ fn sum2(lane: u32, value: vec2<f32>) -> vec2<f32> {
 
 fn sum(lane: u32, value: f32) -> f32 {
     return sum2(lane, vec2<f32>(value, 0.0)).x;
+}
+
+// The largest value. NaN may be lost: the sum that follows a maximum shows it.
+fn most(lane: u32, value: f32) -> f32 {
+    workgroupBarrier();
+    partial[lane] = vec2<f32>(value, 0.0);
+    workgroupBarrier();
+    if (lane < 8u) {
+        var m = partial[8u * lane].x;
+        for (var i = 1u; i < 8u; i++) { m = max(m, partial[8u * lane + i].x); }
+        eighth[lane] = vec2<f32>(m, 0.0);
+    }
+    workgroupBarrier();
+    var m = eighth[0].x;
+    for (var i = 1u; i < 8u; i++) { m = max(m, eighth[i].x); }
+    return m;
 }

@@ -41,7 +41,9 @@ pub(crate) struct Params {
     pub(crate) from: u32,
     pub(crate) tokens: u32,
     pub(crate) accumulate: u32,
-    pub(crate) pad: [u32; 2],
+    /// First chunk of partial sums that is written, or how many are read (unembed).
+    pub(crate) chunks: u32,
+    pub(crate) pad: u32,
 }
 
 impl Params {
@@ -68,7 +70,8 @@ impl Vocabulary {
                 from: *from as u32,
                 tokens: part.shape().lengths()[0] as u32,
                 accumulate: u32::from(i > 0),
-                pad: [0; 2],
+                chunks: 0,
+                pad: 0,
             };
             launch(params, part)?;
         }

@@ -12,6 +12,7 @@
 //! | [`mlp`] | two products, GELU fused | GELU' (and GELU'') fused | GELU' fused, in hvp a launch | the pre-activation |
 //! | [`attention`] | fused, online softmax | fused | fused, two launches and three | q, k, v, z, log-sum-exp |
 //! | [`gelu`] | pointwise | pointwise | pointwise | input |
+//! | [`observe`] | scalars of a row through its softmax | second derivative along a tangent | slope, its tangents | log p |
 //! | [`unembed`] | wanted rows and entries | same kernel | weighted rows | none |
 //! | [`add`] | residual add | same kernel | no launch | none |
 //! | [`splice`] | joins and edits | same kernel, linear parts of edits | same kernel | the plan |
@@ -26,6 +27,7 @@ pub mod layer_norm;
 pub mod matmul;
 mod matmul_f16;
 pub mod mlp;
+pub mod observe;
 mod op;
 pub mod peak;
 mod rows;
@@ -45,7 +47,7 @@ pub fn kernels() -> Vec<&'static Kernel> {
     [add::KERNELS, attention::KERNELS, attention_second::KERNELS, embed::KERNELS, gelu::KERNELS]
         .into_iter()
         .chain([layer_norm::KERNELS, matmul::KERNELS, matmul_f16::KERNELS])
-        .chain([peak::KERNELS, splice::KERNELS, unembed::KERNELS])
+        .chain([observe::KERNELS, peak::KERNELS, splice::KERNELS, unembed::KERNELS])
         .flatten()
         .copied()
         .collect()

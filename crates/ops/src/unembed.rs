@@ -3,6 +3,8 @@
 //! Linear: jvp is the primal, vjp a weighted sum of the wanted rows of W; no residuals. All entries at once are a
 //! product with W transposed.
 
+use bytemuck::Zeroable;
+use resolvent_engine::host::{Elements, Weights, matmul as product};
 use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor, as_u32};
 use resolvent_shaders::unembed as shader;
 
@@ -12,6 +14,10 @@ use crate::matmul;
 use crate::weight::Weight;
 
 const NAME: &str = "unembed";
+
+/// Entries of one partial sum, and rows of one workgroup, as in the shader.
+const CHUNK: usize = 512;
+const ROWS: usize = 8;
 
 /// The head: token rows W `[vocab, d]`, which are those of the embedding if the model ties them.
 #[derive(Clone, Debug)]
@@ -47,6 +53,36 @@ impl Unembed {
         Ok(x_bar)
     }
 
+    /// Computes `x_bar [rows, d]` for `logits_bar [rows, vocab]` of every entry: a product with W, in partial sums whose
+    /// order is fixed.
+    pub fn vjp_all(&self, rec: &mut Recording, logits_bar: &Tensor) -> Result<Tensor> {
+        let rows = logits_bar.dim(NAME, "rows")?;
+        logits_bar.expect(NAME, &[("rows", rows), ("vocab", self.w.tokens)])?;
+        let d = self.w.d;
+        let chunks_of = |part: &Tensor| part.shape().lengths()[0].div_ceil(CHUNK);
+        let chunks: usize = self.w.parts.iter().map(|(_, part)| chunks_of(part)).sum();
+        let sums = rec.tensor("unembed.sums", &[("chunks", chunks), ("rows", rows), ("d", d)])?;
+        let mut done = 0;
+        self.w.each_part(rows, self.w.tokens, |params, w| {
+            let (here, n) = (chunks_of(w), (rows * params.tokens as usize * d) as f64);
+            let params = Params { chunks: done as u32, ..params };
+            done += here;
+            let grid = [d.div_ceil(64) as u32, here as u32, rows.div_ceil(ROWS) as u32];
+            let bytes = 4.0 * n * (rows.div_ceil(ROWS) as f64 / rows as f64);
+            rec.launch(Launch::new(&VJP_ALL, params, &[w, logits_bar, &sums], grid).work(2.0 * n, bytes))
+        })?;
+        let x_bar = rec.tensor("unembed.bar", &[("rows", rows), ("d", d)])?;
+        let params = Params { rows: rows as u32, d: d as u32, chunks: chunks as u32, ..Params::zeroed() };
+        let (grid, n) = ([d.div_ceil(64) as u32, rows as u32, 1], (chunks * rows * d) as f64);
+        rec.launch(Launch::new(&VJP_SUM, params, &[&sums, &x_bar], grid).work(n, 4.0 * n))?;
+        Ok(x_bar)
+    }
+
+    /// Bytes of the partial sums of [`Unembed::vjp_all`] for one row.
+    pub fn bytes_of_sums(&self) -> usize {
+        4 * self.w.d * (self.w.tokens.div_ceil(CHUNK) + self.w.parts.len())
+    }
+
     /// Computes logits `[rows, vocab]` of every entry. Also the jvp.
     pub fn primal_all(&self, rec: &mut Recording, x: &Tensor) -> Result<Tensor> {
         let rows = x.dim(NAME, "rows")?;
@@ -60,9 +96,11 @@ impl Unembed {
 
 static PRIMAL: Kernel = Kernel { shader: &shader::PRIMAL, host: primal };
 static VJP: Kernel = Kernel { shader: &shader::VJP, host: vjp };
+static VJP_ALL: Kernel = Kernel { shader: &shader::VJP_ALL, host: vjp_all };
+static VJP_SUM: Kernel = Kernel { shader: &shader::VJP_SUM, host: vjp_sum };
 
 /// This op's kernels.
-pub static KERNELS: &[&Kernel] = &[&PRIMAL, &VJP];
+pub static KERNELS: &[&Kernel] = &[&PRIMAL, &VJP, &VJP_ALL, &VJP_SUM];
 
 fn primal(bound: Bound<'_>) {
     let p: Params = bound.params();
@@ -89,6 +127,33 @@ fn vjp(bound: Bound<'_>) {
             if let Some(from) = p.offset(id) {
                 axpy(logits_bar[i * wanted + m], &w[from..][..d], x_bar);
             }
+        }
+    });
+}
+
+fn vjp_all(bound: Bound<'_>) {
+    let p: Params = bound.params();
+    let ([w, logits_bar], [sums]) = bound.slices();
+    let [rows, d, vocab, from, tokens] = [p.rows, p.d, p.entries, p.from, p.tokens].map(|n| n as usize);
+    let (first, mut weights) = (p.chunks as usize, Vec::new());
+    for (chunk, w) in w[..tokens * d].chunks(CHUNK * d).enumerate() {
+        let (at, n) = (from + chunk * CHUNK, w.len() / d);
+        weights.clear();
+        (0..rows).for_each(|row| weights.extend_from_slice(&logits_bar[row * vocab + at..][..n]));
+        let out = &mut sums[(first + chunk) * rows * d..][..rows * d];
+        let w = Weights { elements: Elements::F32(w), transposed: false };
+        product([rows, n, d], &weights, w, false, out);
+    }
+}
+
+fn vjp_sum(bound: Bound<'_>) {
+    let p: Params = bound.params();
+    let ([sums], [x_bar]) = bound.slices();
+    let (rows, d) = (p.rows as usize, p.d as usize);
+    each_row(x_bar, d, |row, out| {
+        out.fill(0.0);
+        for chunk in 0..p.chunks as usize {
+            axpy(1.0, &sums[(chunk * rows + row) * d..][..d], out);
         }
     });
 }

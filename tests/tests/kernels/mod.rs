@@ -4,6 +4,7 @@ mod f16;
 mod formulas;
 mod gelu_grid;
 mod jets;
+mod observe;
 mod rowwise;
 mod splice;
 mod vocabulary;

@@ -29,6 +29,7 @@ impl Case {
             (130, 30, 17, 2, vec![0, 64]),
             (257, 66, 33, 9, vec![0, 1, 256]),
             (300, 127, 65, 4, vec![0, 100, 200, 299]),
+            (1700, 65, 9, 3, vec![0, 513, 1540]),
             (101, 768, 3, 66, vec![0, 50]),
         ]
         .map(|(vocab, d, rows, entries, parts)| {
@@ -124,12 +125,13 @@ fn embed() {
 
 #[test]
 fn unembed() {
-    let mut worst = ["unembed.primal", "unembed.vjp", "unembed.primal_all"].map(Worst::new);
+    let mut worst = ["unembed.primal", "unembed.vjp", "unembed.primal_all", "unembed.vjp_all"].map(Worst::new);
     let mut adjoint = Worst::new("unembed.adjoint");
     for mut case in Case::all() {
         let (rows, wanted, d, vocab) = (case.rows, case.entries, case.d, case.vocab);
         let (ids, x) = (case.random.ids(wanted, vocab), case.random.normals(rows * d));
         let bar = case.random.normals(rows * wanted);
+        let whole_bar = case.random.normals(rows * vocab);
         let body = |device: &Device| {
             let unembed = Unembed { w: case.table(device)? };
             let ids = device.upload("ids", &[("wanted", wanted)], &ids)?;
@@ -138,14 +140,19 @@ fn unembed() {
             let logits = unembed.primal(&mut rec, &x, &ids)?;
             let x_bar = unembed.vjp(&mut rec, &bar, &ids)?;
             let all = unembed.primal_all(&mut rec, &x)?;
+            let x_bar_of_all = unembed.vjp_all(&mut rec, &grid(device, rows, "vocab", &whole_bar)?)?;
             device.submit(rec)?;
-            Ok(vec![logits, x_bar, all])
+            Ok(vec![logits, x_bar, all, x_bar_of_all])
         };
         let everything: Vec<u32> = (0..vocab as u32).collect();
         let truth = [
             (dots(&case, &ids, &x), tolerance::product(d)),
             (bar.chunks(wanted).flat_map(|bar| mixture(&case, &ids, bar)).collect(), tolerance::product(wanted)),
             (dots(&case, &everything, &x), tolerance::product(d)),
+            (
+                whole_bar.chunks(vocab).flat_map(|bar| mixture(&case, &everything, bar)).collect(),
+                tolerance::product(vocab),
+            ),
         ];
         check(&mut worst, &case.name(), &variant_subjects(), &body, &truth);
         for on in subjects() {

@@ -7,6 +7,7 @@ mod frozen;
 mod gelu;
 mod layer_norm;
 mod matmul;
+mod observe;
 mod splice;
 mod unembed;
 
@@ -17,6 +18,7 @@ pub use frozen::Frozen;
 pub use gelu::{GeluForm, gelu};
 pub use layer_norm::layer_norm;
 pub use matmul::matmul;
+pub use observe::{Observe, log_softmax, observe};
 pub use splice::{Edit, splice};
 pub use unembed::unembed;
 
