@@ -10,6 +10,7 @@ mod golden;
 mod hub;
 mod hvp_check;
 mod linear;
+pub mod observed;
 mod op_check;
 mod random;
 mod subject;

@@ -1,6 +1,6 @@
 //! Directions of sources: vectors at the places of a run's field.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use resolvent_model::{Mode, Model, Observable, Run, gaussian};
 
@@ -88,7 +88,7 @@ impl Direction {
         };
         let mut directions = match self {
             Self::File(path) => {
-                vec![Input::open(path)?.needed("direction", &[Some(d)])?.1; places.len()]
+                vec![read_direction(path, d)?; places.len()]
             }
             Self::Token(id) => vec![run.model().embedding(*id)?; places.len()],
             Self::Random(seed) => vec![gaussian(*seed, d); places.len()],
@@ -114,6 +114,14 @@ impl Direction {
         }
         Ok(directions)
     }
+}
+
+/// Reads the array `direction [d]` of a safetensors file.
+///
+/// # Errors
+/// A file that cannot be read, or that lacks the array or has another width.
+pub fn read_direction(path: &Path, d: usize) -> Result<Vec<f32>> {
+    Ok(Input::open(path)?.needed("direction", &[Some(d)])?.1)
 }
 
 /// Scales the direction at a place to unit length.

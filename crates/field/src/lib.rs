@@ -71,7 +71,7 @@ mod transfer;
 pub use bases::{Basis, BasisContext, End, Frames, RANK};
 pub use certificate::{ADJOINT, Certificate, SAME, SLOPE, SYMMETRY, adjoint, dot, norm, norms, symmetry};
 pub use composition::composition;
-pub use direction::{Context, Direction, make_unit};
+pub use direction::{Context, Direction, make_unit, read_direction};
 pub use distinct::distinct;
 pub use error::{Error, Result};
 pub use file::{check_writable, write_whole};

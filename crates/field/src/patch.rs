@@ -161,12 +161,12 @@ pub fn patch_at(clean: &Run, corrupted: &Run, observable: &Observable, kinds: &[
         .note("observable", observable.to_string())
         .note("clean_tokens", clean.tokens().iter().map(u32::to_string).collect::<Vec<_>>().join(","));
     let pass = pass(&case)?;
-    let (mut restored, mut worst) = (None, 0.0);
+    let (mut restoration, mut worst) = (None, 0.0);
     for kind in distinct(kinds.iter().copied()) {
         let effects = effects(&[case], kind)?.remove(0);
         if kind == SiteKind::Resid {
-            let place = observable.level(corrupted.model().config()) * tokens + observable.position();
-            restored = Some((effects.values[place] - clean_value).abs() / scale);
+            let value = restored(corrupted, observable, (&effects.edits, &effects.values))?;
+            restoration = Some((value - clean_value).abs() / scale);
         }
         let agreement = alone(corrupted, observable, &effects.edits, &effects.values)?;
         worst = worse(worst, agreement.value);
@@ -190,10 +190,27 @@ pub fn patch_at(clean: &Run, corrupted: &Run, observable: &Observable, kinds: &[
         &[("value", 1)],
         vec![corrupted_value as f32],
     );
-    if let Some(value) = restored {
+    if let Some(value) = restoration {
         result = result.certify(Certificate::new("restores", value, same(corrupted.model())))?;
     }
     result
         .certify(Certificate::new("alone", worst, same(corrupted.model())))?
         .certify(adjoint(&corrupted.linearize(Mode::Exact), 1)?)
+}
+
+/// Returns J where every place that it is read from is patched at once: the value of the other run. `edits` and `values`
+/// are those of all places of the field, level by level.
+pub(crate) fn restored<E: AsRef<[Edit]>>(
+    run: &Run,
+    observable: &Observable,
+    (edits, values): (&[E], &[f64]),
+) -> Result<f64> {
+    let at = |(level, token): &(usize, usize)| level * run.tokens().len() + token;
+    match &observable.places(run.model().config())[..] {
+        [place] => Ok(values[at(place)]),
+        places => {
+            let together: Vec<Edit> = places.iter().flat_map(|place| edits[at(place)].as_ref().to_vec()).collect();
+            Ok(run.values_under(&[together], observable)?[0])
+        }
+    }
 }

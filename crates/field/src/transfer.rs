@@ -10,6 +10,7 @@ use crate::certificate::{Certificate, alone, narrow, norm, same};
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
 use crate::noise;
+use crate::patch::restored;
 use crate::place::shape;
 use crate::stats;
 
@@ -76,10 +77,13 @@ pub fn transfer(
 
     let values = sweep(prompt, observable, &displacement)?;
     let fractions = |values: &[f64]| -> Vec<f64> { values.iter().map(|v| (v - from) / step).collect() };
-    let place = observable.level(prompt.model().config()) * tokens + observable.position();
-    let restored = (options.scale == 1.0).then(|| (values[place] - to).abs() / size);
+    let moves = edits(prompt, &displacement);
+    let restoration = match options.scale == 1.0 {
+        true => Some((restored(prompt, observable, (&moves, &values))? - to).abs() / size),
+        false => None,
+    };
     let floor = noise::floor(prompt, &prompt.linearize(Mode::Exact).gradient(observable)?)?;
-    let agreement = alone(prompt, observable, &edits(prompt, &displacement), &values)?;
+    let agreement = alone(prompt, observable, &moves, &values)?;
 
     let mut result = Labelled::new("transfer", prompt)
         .with("fraction", &axes, narrow(&fractions(&values)))
@@ -118,7 +122,7 @@ pub fn transfer(
             .with(names[1], &axes, narrow(&of(|sorted| sorted[0])))
             .with(names[2], &axes, narrow(&of(|sorted| sorted[sorted.len() - 1])));
     }
-    if let Some(value) = restored {
+    if let Some(value) = restoration {
         result = result.certify(Certificate::new("restores", value, same(prompt.model())))?;
     }
     result.certify(agreement)

@@ -5,21 +5,24 @@
 //! shared cotangent of J as one more sequence.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use resolvent_engine::{Recording, Tensor};
-use resolvent_ops::splice::RowSource;
-use resolvent_ops::{Op, Paired, Residuals, Rows, Span};
+use resolvent_ops::splice::{RowPlan, RowSource};
+use resolvent_ops::{Op, Paired, Residuals, Rows};
 
 use crate::batch::{Batch, PassDirection, Sequence};
 use crate::edit::Edit;
-use crate::error::{Error, Result};
-use crate::jet::{Expansion, MAX_LOGIT_ROWS};
+use crate::error::Result;
+use crate::head::{HeadRow, single};
 use crate::linear::{Fields, Linearization, Source};
 use crate::observable::Observable;
 use crate::passes::{DeviceSeeds, Tangents, adjoint, tangents};
-use crate::run::scheduled;
+use crate::points::{HeadFunction, Part, Point};
+use crate::program::ValueId;
+use crate::run::{Run, scheduled};
 use crate::site::Site;
-use crate::sweep::{Chunk, most_rows, split};
+use crate::sweep::{Chunk, most_rows, split, split_by};
 
 /// The id of the sequence that has the shared cotangent. No sequence of a caller has this id.
 const SHARED_COTANGENT: usize = usize::MAX;
@@ -56,9 +59,9 @@ impl Linearization<'_> {
     ) -> Result<()> {
         self.mode().second_order("hvp")?;
         let (run, config) = (self.run, self.config());
-        observable.check(config, run.tokens().len())?;
+        observable.check(config, run.tokens())?;
         let wanted = run.values_of_sites(sites)?;
-        let (expansion, end) = (self.expansion(observable)?, observable.position() + 1);
+        let (head, end) = (Head::new(run, observable)?, observable.position() + 1);
         let top = run.program().field[observable.level(config)];
         let mut sequences = self.sequences(sources, end)?;
         // A sequence that joins above the level of J does not change it.
@@ -66,30 +69,32 @@ impl Linearization<'_> {
         // The backward pass reaches all earlier tokens, so every sequence owns its tokens from 0 on.
         sequences.iter_mut().for_each(|s| s.span = run.span(0, end));
         sequences.sort_by_key(|s| s.join);
-        if matches!(observable, Observable::Logits { terms, .. } if terms.is_empty()) {
+        if observable.terms().is_empty() {
             return Ok(());
         }
-        // A batch has a row of all logits for each sequence, and one for the shared cotangent.
-        let most = if expansion.is_curved() { MAX_LOGIT_ROWS - 1 } else { usize::MAX };
+        // Each sequence has a row of all logits for each function of them, and the run itself has one.
+        let most = run.model().most_logit_rows();
+        let curved = head.reads.iter().filter(|(_, f)| !f.is_linear()).count();
         let groups = split(self.most_rows_of_hvp(wanted.len(), end), sequences);
-        for group in groups.iter().flat_map(|group| group.chunks(most)) {
+        for group in groups.iter().flat_map(|group| split_by(group, most.saturating_sub(curved).max(1), |_| curved)) {
             let batch = Batch::new(self.device(), group, PassDirection::Forward)?;
             let (mut rec, trace) = (self.device().record(), &run.base.trace);
             let dots = tangents(run.program(), &mut rec, &batch, trace, top)?;
-            let back = self.backward_sequences(group, observable, top);
+            let back = self.backward_sequences(group, &head, (top, end));
             let linear = self.linear_sequences(&back)?;
             let [back, linear] = [&back, &linear].map(|s| Batch::new(self.device(), s, PassDirection::Backward));
             let (back, linear) = (back?, linear?);
             let point = (trace, Some((&dots, batch.rows.count())));
-            let seeds = match observable {
-                Observable::Field { .. } => None,
-                _ => self.head_cotangents(&mut rec, (&dots, &batch), observable, &expansion)?,
+            let seeds = match head.reads.is_empty() {
+                true => None,
+                false => self.head_cotangents(&mut rec, (&dots, &batch), &head)?,
             };
-            let place = |sequence: &Sequence, t: usize| match &seeds {
-                Some((_, rows)) if t + 1 == end => {
-                    rows.get(&sequence.id).map_or(RowSource::Zero, |&row| RowSource::Base(row))
+            let place = |sequence: &Sequence, t: usize| {
+                let first = seeds.as_ref().and_then(|(_, rows)| rows.get(&sequence.id));
+                match (first, head.tokens.contains(&t)) {
+                    (Some(first), true) => RowSource::Base(first + t - head.tokens.start),
+                    _ => RowSource::Zero,
                 }
-                _ => RowSource::Zero,
             };
             let extra = seeds.as_ref().map(|(seeds, _)| DeviceSeeds { at: top, seeds, place: &place });
             let bars = adjoint(run.program(), &mut rec, [&back, &linear], point, extra.as_ref(), &wanted)?;
@@ -104,16 +109,11 @@ impl Linearization<'_> {
     }
 
     /// Returns the sequences of the backward pass: those of `group`, and one for the shared cotangent.
-    fn backward_sequences(&self, group: &[Sequence], observable: &Observable, top: usize) -> Vec<Sequence> {
+    fn backward_sequences(&self, group: &[Sequence], head: &Head, (top, end): (ValueId, usize)) -> Vec<Sequence> {
         let paired = group.iter().map(|s| Sequence { join: top, scheduled: Vec::new(), ..s.clone() });
-        let seeds = match observable {
-            Observable::Field { level, token, direction } => {
-                vec![self.seed_edit((*level, *token), direction)]
-            }
-            _ => Vec::new(),
-        };
-        let span = self.run.span(0, observable.position() + 1);
-        paired.chain([Sequence { id: SHARED_COTANGENT, span, join: top, scheduled: seeds }]).collect()
+        let scheduled = head.projections.iter().map(|(place, u)| self.seed_edit(*place, u)).collect();
+        let span = self.run.span(0, end);
+        paired.chain([Sequence { id: SHARED_COTANGENT, span, join: top, scheduled }]).collect()
     }
 
     /// Returns the same sequences with the linear parts of the run's edits as scheduled edits, last edit first.
@@ -123,48 +123,59 @@ impl Linearization<'_> {
         Ok(sequences.iter().map(|s| Sequence { scheduled: linear.clone(), ..s.clone() }).collect())
     }
 
-    /// Computes the cotangent of h\[L\] for an observable of the logits, and its tangent for each sequence.
+    /// Computes the cotangents of h\[L\] for functions of the logits, and their tangents for each sequence.
     ///
-    /// Returns both as rows `[rows, d]`, and the row of each sequence by its id. A sequence whose tangent does not
-    /// reach h\[L\] has no row. Returns `None` if no tangent reaches h\[L\].
+    /// Returns rows `[rows, d]`, those of [`Head::tokens`] for each sequence, and the first row of each by its id. A
+    /// sequence whose tangent does not reach h\[L\] has no rows. Returns `None` if no tangent reaches h\[L\].
     fn head_cotangents(
         &self,
         rec: &mut Recording,
         (dots, batch): (&Tangents, &Batch),
-        observable: &Observable,
-        expansion: &Expansion,
+        head: &Head,
     ) -> Result<Option<(Tensor, BTreeMap<usize, usize>)>> {
         let Some(h_dot) = &dots.last else { return Ok(None) };
-        let (base, device, position) = (&self.run.base, self.device(), observable.position());
-        let weights = &base.model.0.weights;
-        let reached = h_dot.shape().lengths()[0];
-        let here: Vec<usize> = (0..batch.len()).map(|i| batch.range(i).end).filter(|&e| e <= reached).collect();
-        let n = here.len();
+        let (base, device, model) = (&self.run.base, self.device(), self.run.model());
+        let weights = &model.0.weights;
+        let active = h_dot.shape().lengths()[0];
+        let here: Vec<usize> = (0..batch.len()).filter(|&i| batch.range(i).end <= active).collect();
+        let (n, tokens) = (here.len(), head.tokens.len());
+        let rows: Vec<usize> =
+            here.iter().flat_map(|&i| head.tokens.clone().map(move |t| batch.range(i).start + t)).collect();
+        let h_dot = model.select_rows(rec, h_dot, &rows)?;
+        let spans = vec![self.run.span(head.tokens.start, head.tokens.end); n + 1];
         rec.scope("unembed");
-        let h_dot = base.select_rows(rec, h_dot, &here.iter().map(|end| end - 1).collect::<Vec<usize>>())?;
-        let spans: Vec<Span> = vec![self.run.span(position, position + 1); n + 1];
-        let rows = Rows::new(device, &spans)?;
-        let mut bar = vec![0.0; n * expansion.len()];
-        if expansion.is_curved() {
-            // The cotangent of the logits has a tangent only if J is not linear in them.
-            let rows = Rows::new(device, &spans[1..])?;
-            let x_dot = weights.ln_f.jvp(rec, &rows, &base.head_residuals, &[&h_dot])?;
-            let recorded = std::mem::replace(rec, device.record());
-            rec.scope("unembed");
-            let logits_dot = base.all_logits(recorded, &x_dot, &(0..n).collect::<Vec<usize>>())?;
-            bar = logits_dot.chunks(expansion.len()).flat_map(|y_dot| expansion.slope_tangent(y_dot)).collect();
+        let (x_bar, curvature) = model.normed_vjp(rec, &base.normed, &head.reads())?;
+        // Rows of the cotangents' tangents, which only curved functions have, then those of the shared cotangent.
+        let mut sources = vec![RowSource::Zero; (n + 1) * tokens];
+        for (read, (token, _)) in head.reads.iter().enumerate() {
+            sources[n * tokens + token - head.tokens.start] = RowSource::Base(read);
         }
-        bar.extend(expansion.slope());
-        let ids = observable.entries().unwrap_or_else(|| (0..expansion.len() as u32).collect());
-        let ids = device.upload("wanted", &[("wanted", ids.len())], &ids)?;
-        let bar = device.upload("logits.bar", &[("rows", n + 1), ("wanted", expansion.len())], &bar)?;
-        let bar = weights.unembed.vjp(rec, &bar, &ids)?;
+        let turned = match &curvature {
+            None => x_bar.clone(),
+            Some(curvature) => {
+                let table = Rows::new(device, &spans[1..])?;
+                let x_dot = weights.ln_f.jvp(rec, &table, &base.head_residuals, &[&h_dot])?;
+                let mut pairs = Vec::with_capacity(n * curvature.points());
+                for i in 0..n {
+                    for (read, (token, _)) in head.reads.iter().enumerate() {
+                        let Some(point) = curvature.point(read) else { continue };
+                        let row = i * tokens + token - head.tokens.start;
+                        sources[row] = RowSource::X(pairs.len());
+                        pairs.push((row, point));
+                    }
+                }
+                let turning = curvature.spread(rec, model, &x_dot, &pairs)?;
+                curvature.turned(rec, model, &turning)?
+            }
+        };
+        let bar = RowPlan::new(device, self.config().n_embd, &sources, &[])?.primal(rec, &turned, &x_bar)?;
         let residuals = Residuals::new(&[&h_dot]);
-        let paired = Paired { residuals: &residuals, rows: n, shared_cotangent: n };
-        let bars = weights.ln_f.hvp(rec, &rows, (&base.head_residuals, paired), &bar, &[None])?;
-        let bar = bars.into_iter().next().ok_or_else(|| Error::Place("layer norm has one input".to_owned()))?;
-        let ids = (0..n).map(|i| batch.sequence(i).id).chain([SHARED_COTANGENT]);
-        Ok(Some((bar, ids.zip(0..).collect())))
+        let paired = Paired { residuals: &residuals, rows: n * tokens, shared_cotangent: n * tokens };
+        rec.scope("ln_f");
+        let table = Rows::new(device, &spans)?;
+        let bar = single(weights.ln_f.hvp(rec, &table, (&base.head_residuals, paired), &bar, &[None])?)?;
+        let ids = here.iter().map(|&i| batch.sequence(i).id).chain([SHARED_COTANGENT]);
+        Ok(Some((bar, ids.zip((0..).step_by(tokens)).collect())))
     }
 
     /// Returns the most batch rows that fit besides the `shared_rows` rows of the shared cotangent.
@@ -175,5 +186,39 @@ impl Linearization<'_> {
         let config = self.config();
         let block = 6 + config.n_inner().div_ceil(config.n_embd);
         most_rows(self.run.model(), extra + block * config.n_layer).saturating_sub(shared_rows).max(1)
+    }
+}
+
+/// An observable by what its backward pass starts from.
+struct Head {
+    /// The functions of the logits, with their tokens in order.
+    reads: Vec<(usize, HeadFunction)>,
+    /// From the first of these tokens to the last.
+    tokens: Range<usize>,
+    /// The base run's row of token 0.
+    first: usize,
+    /// Projections of the field: level and token, and the vector.
+    projections: Vec<((usize, usize), Vec<f32>)>,
+}
+
+impl Head {
+    fn new(run: &Run, observable: &Observable) -> Result<Self> {
+        let (mut reads, mut projections) = (Vec::new(), Vec::new());
+        for Point { level, token, part } in observable.points(run.config())? {
+            match part {
+                Part::Projection(u) => projections.push(((level, token), u)),
+                Part::Logits(function) => reads.push((token, function)),
+            }
+        }
+        let tokens = match (reads.first(), reads.last()) {
+            (Some((first, _)), Some((last, _))) => *first..last + 1,
+            _ => 0..0,
+        };
+        Ok(Self { reads, tokens, first: run.span(0, 0).primal, projections })
+    }
+
+    /// Returns the functions with their rows in the base run.
+    fn reads(&self) -> Vec<HeadRow<'_>> {
+        self.reads.iter().map(|(token, function)| (self.first + token, function)).collect()
     }
 }

@@ -10,9 +10,13 @@ use resolvent_ops::{Op, Rows, Span};
 
 use crate::batch::{Batch, Order, PassDirection};
 use crate::error::Result;
+use crate::head::Curvature;
 use crate::linear::{Fields, Linearization, Source};
-use crate::observable::{Distribution, Observable};
+use crate::model::Model;
+use crate::observable::Observable;
 use crate::passes::tangent;
+use crate::points::{Part, Point};
+use crate::read::dot;
 use crate::sweep::{most_rows, split};
 
 /// Responses `[L+1, T, d]` to each superposition of sources, by order.
@@ -72,30 +76,33 @@ impl Linearization<'_> {
     pub fn along<S: AsRef<[Source]>>(&self, sources: &[S], observable: &Observable) -> Result<Vec<Along>> {
         self.mode().second_order("along")?;
         let (run, mut along) = (self.run, vec![Along::default(); sources.len()]);
-        observable.check(self.config(), run.tokens().len())?;
+        observable.check(self.config(), run.tokens())?;
         let expansion = self.expansion(observable)?;
-        let value = run.program().field[observable.level(self.config())];
-        let wanted = BTreeSet::from([value]);
-        for group in split(self.most_jets(1), self.sequences(sources, observable.position() + 1)?) {
+        let wanted: BTreeSet<usize> = expansion.points.iter().map(|p| run.program().field[p.level]).collect();
+        if wanted.is_empty() {
+            return Ok(along);
+        }
+        for group in split(self.most_jets(wanted.len()), self.sequences(sources, observable.position() + 1)?) {
             let batch = Batch::new(self.device(), &group, PassDirection::Forward)?;
-            // A sequence that joins above the level does not change it: both derivatives are zero.
-            let active = batch.active(value, PassDirection::Forward);
-            let reached: Vec<usize> = (0..batch.len()).filter(|&i| batch.range(i).end <= active).collect();
-            if reached.is_empty() {
-                continue;
-            }
             let (mut rec, trace) = (self.device().record(), &run.base.trace);
             let results = tangent(run.program(), &mut rec, &batch, trace, (&wanted, Order::Second))?;
             self.device().submit(rec)?;
-            let Some(jets) = &results[value] else { continue };
-            let step = if observable.entries().is_none() { MAX_LOGIT_ROWS } else { reached.len() };
-            for reached in reached.chunks(step) {
-                let last = reached.iter().map(|&i| 2 * (batch.range(i).end - 1));
-                let rows: Vec<usize> = last.flat_map(|row| [row, row + 1]).collect();
-                let y_jets = self.read_jets((jets, &rows), observable)?;
-                let each = y_jets.chunks(y_jets.len() / reached.len());
-                for (&i, y_jet) in reached.iter().zip(each) {
-                    along[batch.sequence(i).id] = expansion.along(y_jet);
+            for (n, point) in expansion.points.iter().enumerate() {
+                let value = run.program().field[point.level];
+                let Some(jets) = &results[value] else { continue };
+                // A sequence that joins above the level, or starts after the token, does not change it.
+                let active = batch.active(value, PassDirection::Forward);
+                let owns = |i: &usize| batch.range(*i).end <= active && batch.sequence(*i).span.start <= point.token;
+                let reached: Vec<usize> = (0..batch.len()).filter(owns).collect();
+                for reached in reached.chunks(expansion.most_rows(n, run.model())) {
+                    let row = |&i: &usize| batch.range(i).start + point.token - batch.sequence(i).span.start;
+                    let rows: Vec<usize> = reached.iter().map(row).collect();
+                    let derivatives = self.along_point((jets, &rows), &expansion, n)?;
+                    for (&i, derivative) in reached.iter().zip(derivatives) {
+                        let sum = &mut along[batch.sequence(i).id];
+                        sum.first += derivative.first;
+                        sum.second += derivative.second;
+                    }
                 }
             }
         }
@@ -116,96 +123,89 @@ impl Linearization<'_> {
         most_rows(self.run.model(), extra) / Order::Second.rows()
     }
 
-    /// Computes the jets of the inputs of `observable`, which are logits or a row of the field.
-    ///
-    /// `jets` are those of the observable's level, and `rows` selects rows of them. Returns `[rows, inputs]`.
-    fn read_jets(&self, (jets, rows): (&Tensor, &[usize]), observable: &Observable) -> Result<Vec<f32>> {
+    /// Computes the derivatives of the `n`-th part of an observable along some rows of the jets of its level.
+    fn along_point(&self, (jets, rows): (&Tensor, &[usize]), expansion: &Expansion, n: usize) -> Result<Vec<Along>> {
         let (base, device, mut rec) = (&self.run.base, self.device(), self.device().record());
-        let (weights, position) = (&base.model.0.weights, observable.position());
-        let h_jet = base.select_rows(&mut rec, jets, rows)?;
-        if matches!(observable, Observable::Field { .. }) {
-            device.submit(rec)?;
-            return Ok(device.read(&h_jet)?);
+        let (point, model) = (&expansion.points[n], &base.model);
+        let both: Vec<usize> = rows.iter().flat_map(|row| [2 * row, 2 * row + 1]).collect();
+        let mut jet = model.select_rows(&mut rec, jets, &both)?;
+        let mut turning = None;
+        if let Part::Logits(_) = point.part {
+            rec.scope("ln_f");
+            let spans: Vec<Span> = vec![self.run.span(point.token, point.token + 1); rows.len()];
+            let table = Rows::new(device, &spans)?;
+            jet = model.0.weights.ln_f.jet(&mut rec, &table, &base.head_residuals, &[&jet])?;
+            if let Some((curvature, place)) = expansion.curvature(n) {
+                let pairs: Vec<(usize, u32)> = (0..rows.len()).map(|i| (2 * i, place)).collect();
+                turning = Some((curvature, place, curvature.spread(&mut rec, model, &jet, &pairs)?));
+            }
         }
-        rec.scope("unembed");
-        let spans: Vec<Span> = vec![self.run.span(position, position + 1); rows.len() / Order::Second.rows()];
-        let table = Rows::new(device, &spans)?;
-        let x_jet = weights.ln_f.jet(&mut rec, &table, &base.head_residuals, &[&h_jet])?;
-        let Some(ids) = observable.entries() else {
-            return base.all_logits(rec, &x_jet, &(0..rows.len()).collect::<Vec<usize>>());
-        };
-        let ids = device.upload("wanted", &[("wanted", ids.len())], &ids)?;
-        let logits = weights.unembed.primal(&mut rec, &x_jet, &ids)?;
         device.submit(rec)?;
-        Ok(device.read(&logits)?)
+        let (slope, jet) = (&expansion.slopes[n], device.read(&jet)?);
+        let along = |pair: &[f32]| {
+            let (dot_row, ddot_row) = pair.split_at(slope.len());
+            Along { first: dot(slope, dot_row), second: dot(slope, ddot_row) }
+        };
+        let mut along: Vec<Along> = jet.chunks(2 * slope.len()).map(along).collect();
+        if let Some((curvature, place, turning)) = turning {
+            let moments = device.read(&turning.spread.moments)?;
+            for (along, moments) in along.iter_mut().zip(moments.chunks(4)) {
+                along.second += curvature.second(place, moments);
+            }
+        }
+        Ok(along)
     }
 
     /// Expands `observable` around this run.
     pub(crate) fn expansion(&self, observable: &Observable) -> Result<Expansion> {
-        Ok(match observable {
-            Observable::Field { direction, .. } => Expansion {
-                slope: direction.iter().map(|&u| f64::from(u)).collect(),
-                second_derivative: 0.0,
-                p: Vec::new(),
-            },
-            _ if observable.entries().is_some() => Expansion {
-                slope: observable.slope(&[]),
-                second_derivative: observable.second_derivative(),
-                p: Vec::new(),
-            },
-            _ => {
-                let logits = self.run.logits_at(observable.position())?;
-                let p = Distribution::of(&logits).log_probabilities().iter().map(|l| l.exp()).collect();
-                Expansion { slope: observable.slope(&logits), second_derivative: observable.second_derivative(), p }
+        let points = observable.points(self.config())?;
+        let mut slopes: Vec<Vec<f32>> = Vec::with_capacity(points.len());
+        let first = self.run.span(0, 0).primal;
+        let (mut places, mut reads) = (Vec::new(), Vec::new());
+        for (n, point) in points.iter().enumerate() {
+            match &point.part {
+                Part::Projection(u) => slopes.push(u.clone()),
+                Part::Logits(function) => {
+                    slopes.push(Vec::new());
+                    places.push(n);
+                    reads.push((first + point.token, function));
+                }
             }
-        })
+        }
+        let mut curvature = None;
+        if !reads.is_empty() {
+            let (model, mut rec) = (self.run.model(), self.device().record());
+            rec.scope("unembed");
+            let (bars, curved) = model.normed_vjp(&mut rec, &self.run.base.normed, &reads)?;
+            self.device().submit(rec)?;
+            let bars = self.device().read(&bars)?;
+            places.iter().zip(bars.chunks(self.config().n_embd)).for_each(|(&n, bar)| slopes[n] = bar.to_vec());
+            curvature = curved;
+        }
+        Ok(Expansion { points, slopes, places, curvature })
     }
 }
 
-/// Most sequences whose rows of all logits are computed at once. These are the widest rows of all.
-pub(crate) const MAX_LOGIT_ROWS: usize = 64;
-
-/// An observable J to second order around the run, in its inputs y: logits, or a row of the field.
-///
-/// `dJ/dy = slope` and `d2J/dy2 = second_derivative (diag p - p p^T)`.
+/// An observable to second order around the run.
 pub(crate) struct Expansion {
-    slope: Vec<f64>,
-    second_derivative: f64,
-    p: Vec<f64>,
+    pub(crate) points: Vec<Point>,
+    /// The derivative of each part by its row: of the field, or of the final norm's output.
+    slopes: Vec<Vec<f32>>,
+    /// The parts that read logits, in the order in which the curvature numbers them.
+    places: Vec<usize>,
+    curvature: Option<Curvature>,
 }
 
 impl Expansion {
-    /// Returns the number of inputs of J.
-    pub(crate) fn len(&self) -> usize {
-        self.slope.len()
+    /// Returns the curvature of a part and its place in there, if the part has any.
+    fn curvature(&self, n: usize) -> Option<(&Curvature, u32)> {
+        let curvature = self.curvature.as_ref()?;
+        let read = self.places.binary_search(&n).ok()?;
+        Some((curvature, curvature.point(read)?))
     }
 
-    /// Returns whether J is not linear in its inputs.
-    pub(crate) fn is_curved(&self) -> bool {
-        self.second_derivative != 0.0
-    }
-
-    /// Returns `dJ/dy`.
-    pub(crate) fn slope(&self) -> impl Iterator<Item = f32> {
-        self.slope.iter().map(|&slope| slope as f32)
-    }
-
-    /// Returns `d2J/dy2 y_dot`, the tangent of the slope.
-    pub(crate) fn slope_tangent(&self, y_dot: &[f32]) -> Vec<f32> {
-        let mean: f64 = self.p.iter().zip(y_dot).map(|(p, &y)| p * f64::from(y)).sum();
-        let each = self.p.iter().zip(y_dot);
-        each.map(|(p, &y)| (self.second_derivative * p * (f64::from(y) - mean)) as f32).collect()
-    }
-
-    /// Returns the derivatives of J along the jet `y_jet [2, inputs]`.
-    ///
-    /// They are `<slope, y_dot>` and `<slope, y_ddot> + second_derivative Var_p(y_dot)`.
-    fn along(&self, y_jet: &[f32]) -> Along {
-        let (y_dot, y_ddot) = y_jet.split_at(y_jet.len() / 2);
-        let dot = |a: &[f64], b: &[f32]| a.iter().zip(b).map(|(a, &b)| a * f64::from(b)).sum::<f64>();
-        let mean = dot(&self.p, y_dot);
-        let spread = self.p.iter().zip(y_dot).map(|(p, &y)| p * (f64::from(y) - mean).powi(2));
-        let second = dot(&self.slope, y_ddot) + self.second_derivative * spread.sum::<f64>();
-        Along { first: dot(&self.slope, y_dot), second }
+    /// Returns how many rows of a part fit one batch.
+    fn most_rows(&self, n: usize, model: &Model) -> usize {
+        if self.curvature(n).is_some() { model.most_logit_rows() } else { usize::MAX }
     }
 }

@@ -29,6 +29,7 @@ mod files;
 mod finite;
 #[cfg(test)]
 mod fuzz;
+mod head;
 #[cfg(feature = "hub")]
 mod hub;
 mod hvp;
@@ -40,6 +41,7 @@ mod named;
 mod observable;
 mod observable_text;
 mod passes;
+mod points;
 mod program;
 mod prompt;
 mod prompt_set;
@@ -65,8 +67,8 @@ pub use linear::{Fields, Linearization, Seed, Source};
 pub use mode::Mode;
 pub use model::{Model, RunOptions};
 pub use named::DEFAULT_MODEL;
-pub use observable::{Distribution, Observable};
-pub use observable_text::token_text;
+pub use observable::{Distribution, Observable, Quantity, Term};
+pub use observable_text::{ObservableContext, token_text};
 pub use prompt::{check_prompt, from_end, parse_token, parse_tokens};
 pub use prompt_set::{PromptPair, PromptSet, Task, TokenPair};
 pub use random::{RandomWeights, gaussian, gpt2_small, tiny};

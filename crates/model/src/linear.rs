@@ -1,9 +1,9 @@
 //! The tangent map of a run: passes of K tangents, or of K cotangents, over one shared primal.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use resolvent_engine::{Device, Recording, Tensor};
+use resolvent_engine::Device;
 use resolvent_ops::splice::{RowEdit, RowSource};
 use resolvent_ops::{Op, Rows, Span};
 
@@ -12,13 +12,15 @@ use crate::checkpoint::first_non_finite;
 use crate::config::Config;
 use crate::edit::Edit;
 use crate::error::{Error, Result};
+use crate::head::{HeadRow, NormRows};
 use crate::mode::Mode;
 use crate::observable::Observable;
 use crate::passes::{DeviceSeeds, adjoint, tangent};
+use crate::points::{HeadFunction, Part, Point};
 use crate::program::Program;
 use crate::run::{Run, scheduled};
 use crate::site::Site;
-use crate::sweep::{Chunk, groups, most_rows};
+use crate::sweep::{Chunk, groups, most_rows, split_by};
 
 /// A tangent at a site and a token.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,6 +54,8 @@ pub enum Seed {
         /// Its weight.
         weight: f32,
     },
+    /// At what an observable reads: its derivative at the run.
+    Observable(Observable),
 }
 
 /// K fields `[L+1, T, d]`: responses to K sources, or sensitivities of K observables.
@@ -240,30 +244,43 @@ impl<'a> Linearization<'a> {
         // The linear part of each edit is symmetric, but several at one place need not commute. So a cotangent passes
         // through the last one first.
         linear_scheduled.reverse();
-        let mut sequences = Vec::with_capacity(cotangents.len());
-        for (id, seeds) in cotangents.iter().enumerate() {
-            let seeds = seeds.as_ref();
-            seeds.iter().try_for_each(|seed| self.check(seed))?;
-            let Some(end) = seeds.iter().map(|s| s.place(config).1 + 1).max() else { continue };
-            let join = seeds.iter().map(|s| program.field[s.place(config).0]).max().unwrap_or(0);
-            let scheduled = seeds.iter().filter_map(|seed| self.scheduled(seed)).collect();
-            sequences.push(Sequence { id, span: self.run.span(0, end), join, scheduled });
+        let starts: Vec<Start> =
+            cotangents.iter().map(|seeds| self.split_seeds(seeds.as_ref())).collect::<Result<_>>()?;
+        let last = program.field[config.n_layer];
+        let mut sequences = Vec::with_capacity(starts.len());
+        for (id, start) in starts.iter().enumerate() {
+            let tokens = start.edits.iter().map(|edit| edit.token).chain(start.heads.keys().copied());
+            let Some(end) = tokens.max().map(|token| token + 1) else { continue };
+            let values = start.edits.iter().map(|edit| edit.value).chain((!start.heads.is_empty()).then_some(last));
+            let join = values.max().unwrap_or(0);
+            sequences.push(Sequence { id, span: self.run.span(0, end), join, scheduled: start.edits.clone() });
         }
-        for group in groups(self.run.model(), wanted.len(), sequences) {
+        // Functions of all logits need rows of them, so they bound a batch too.
+        let most = self.run.model().most_logit_rows();
+        let curved = |s: &Sequence| starts[s.id].heads.values().filter(|f| !f.is_linear()).count();
+        let groups = groups(self.run.model(), wanted.len(), sequences);
+        for group in groups.iter().flat_map(|group| split_by(group, most, curved)) {
             let linear: Vec<Sequence> =
                 group.iter().map(|s| Sequence { scheduled: linear_scheduled.clone(), ..s.clone() }).collect();
             let linear = Batch::new(self.device(), &linear, PassDirection::Backward)?;
-            let logit_seeds = LogitSeeds::new(&group, cotangents);
-            let batch = Batch::new(self.device(), &group, PassDirection::Backward)?;
+            let batch = Batch::new(self.device(), group, PassDirection::Backward)?;
             let (mut rec, trace) = (self.device().record(), &self.run.base.trace);
-            let bars = match logit_seeds.rows.is_empty() {
+            let heads: Vec<((usize, usize), &HeadFunction)> =
+                group.iter().flat_map(|s| starts[s.id].heads.iter().map(|(t, f)| ((s.id, *t), f))).collect();
+            let bars = match heads.is_empty() {
                 true => adjoint(program, &mut rec, [&batch, &linear], (trace, None), None, &wanted)?,
                 false => {
-                    rec.scope("unembed");
-                    let seeds = &self.seed_cotangents(&mut rec, &logit_seeds)?;
-                    let place = |sequence: &Sequence, t: usize| logit_seeds.source(sequence.id, t);
-                    let at = program.field[config.n_layer];
-                    let extra = DeviceSeeds { at, seeds, place: &place };
+                    let first = self.run.span(0, 0).primal;
+                    let reads: Vec<HeadRow<'_>> = heads.iter().map(|((_, t), f)| (first + t, *f)).collect();
+                    let spans: Vec<Span> = heads.iter().map(|((_, t), _)| self.run.span(*t, t + 1)).collect();
+                    let base = &self.run.base;
+                    let norm = NormRows { ln_f: &self.ln_f, residuals: &base.head_residuals, spans: &spans };
+                    let seeds = &self.run.model().head_vjp(&mut rec, &base.normed, &reads, &norm)?;
+                    let place = |sequence: &Sequence, t: usize| {
+                        let found = heads.binary_search_by_key(&(sequence.id, t), |(place, _)| *place);
+                        found.map_or(RowSource::Zero, RowSource::Base)
+                    };
+                    let extra = DeviceSeeds { at: last, seeds, place: &place };
                     adjoint(program, &mut rec, [&batch, &linear], (trace, None), Some(&extra), &wanted)?
                 }
             };
@@ -306,35 +323,36 @@ impl<'a> Linearization<'a> {
         }
     }
 
-    /// Computes the cotangents of h\[L\] `[rows, d]` for logit seeds.
-    fn seed_cotangents(&self, rec: &mut Recording, seeds: &LogitSeeds) -> Result<Tensor> {
-        let (weights, n) = (&self.run.model().0.weights, seeds.rows.len());
-        let ids = self.device().upload("wanted", &[("wanted", seeds.ids.len())], &seeds.ids)?;
-        let dims = [("rows", n), ("wanted", seeds.ids.len())];
-        let bar = self.device().upload("logits.bar", &dims, &seeds.weights)?;
-        let bar = weights.unembed.vjp(rec, &bar, &ids)?;
-        let spans: Vec<Span> = seeds.rows.iter().map(|&(_, t)| self.run.span(t, t + 1)).collect();
-        let rows = Rows::new(self.device(), &spans)?;
-        let bars = self.ln_f.vjp(rec, &rows, &self.run.base.head_residuals, &bar, &[None])?;
-        bars.into_iter().next().ok_or_else(|| Error::Place("layer norm has one input".to_owned()))
-    }
-
-    fn check(&self, seed: &Seed) -> Result<()> {
-        let (config, tokens) = (self.config(), self.run.tokens().len());
-        match seed {
-            Seed::Field { level, .. } if *level > config.n_layer => {
-                Err(Error::Place(format!("level {level}: the field has levels 0 to {}", config.n_layer)))
+    /// Splits seeds into edits that add cotangents to the field, and functions of the logits by token.
+    fn split_seeds(&self, seeds: &[Seed]) -> Result<Start> {
+        let (config, tokens) = (self.config(), self.run.tokens());
+        let mut start = Start::default();
+        for seed in seeds {
+            match seed {
+                Seed::Field { level, .. } if *level > config.n_layer => {
+                    return Err(Error::Place(format!("level {level}: the field has levels 0 to {}", config.n_layer)));
+                }
+                Seed::Field { level, token, vector } => {
+                    Edit::add(Site::level(*level, config), *token, vector.clone()).check(config, tokens.len())?;
+                    start.edits.push(self.seed_edit((*level, *token), vector));
+                }
+                Seed::Logit { position, id, weight } => {
+                    Observable::logit(*id, *position).check(config, tokens)?;
+                    let function = start.heads.entry(*position).or_default();
+                    *function.logits.entry(*id).or_default() += f64::from(*weight);
+                }
+                Seed::Observable(observable) => {
+                    observable.check(config, tokens)?;
+                    for Point { level, token, part } in observable.points(config)? {
+                        match part {
+                            Part::Projection(u) => start.edits.push(self.seed_edit((level, token), &u)),
+                            Part::Logits(function) => start.heads.entry(token).or_default().merge(&function)?,
+                        }
+                    }
+                }
             }
-            Seed::Field { level, token, vector } => {
-                Edit::add(Site::level(*level, config), *token, vector.clone()).check(config, tokens)
-            }
-            Seed::Logit { position, id, .. } => Observable::logit(*id, *position).check(config, tokens),
         }
-    }
-
-    fn scheduled(&self, seed: &Seed) -> Option<ScheduledEdit> {
-        let Seed::Field { level, token, vector } = seed else { return None };
-        Some(self.seed_edit((*level, *token), vector))
+        Ok(start)
     }
 
     /// Returns the edit that adds the cotangent `vector` at h\[level, token\].
@@ -344,49 +362,11 @@ impl<'a> Linearization<'a> {
     }
 }
 
-impl Seed {
-    /// Returns level and token.
-    fn place(&self, config: &Config) -> (usize, usize) {
-        match self {
-            Self::Field { level, token, .. } => (*level, *token),
-            Self::Logit { position, .. } => (config.n_layer, *position),
-        }
-    }
-}
-
-/// The logit seeds of a batch as a matrix of weights.
-///
-/// It has a row for each (sequence, position), and a column for each vocabulary entry that a seed names.
-struct LogitSeeds {
-    rows: Vec<(usize, usize)>,
-    ids: Vec<u32>,
-    weights: Vec<f32>,
-}
-
-impl LogitSeeds {
-    fn new<S: AsRef<[Seed]>>(sequences: &[Sequence], cotangents: &[S]) -> Self {
-        let mut terms = Vec::new();
-        for sequence in sequences {
-            for seed in cotangents[sequence.id].as_ref() {
-                if let Seed::Logit { position, id, weight } = *seed {
-                    terms.push(((sequence.id, position), id, weight));
-                }
-            }
-        }
-        let rows: BTreeSet<(usize, usize)> = terms.iter().map(|t| t.0).collect();
-        let ids: BTreeSet<u32> = terms.iter().map(|t| t.1).collect();
-        let (rows, ids): (Vec<_>, Vec<_>) = (rows.into_iter().collect(), ids.into_iter().collect());
-        let mut weights = vec![0.0; rows.len() * ids.len()];
-        for (place, id, weight) in terms {
-            let (row, column) = (rows.binary_search(&place), ids.binary_search(&id));
-            if let (Ok(row), Ok(column)) = (row, column) {
-                weights[row * ids.len() + column] += weight;
-            }
-        }
-        Self { rows, ids, weights }
-    }
-
-    fn source(&self, sequence: usize, token: usize) -> RowSource {
-        self.rows.binary_search(&(sequence, token)).map_or(RowSource::Zero, RowSource::Base)
-    }
+/// Where the backward pass of one superposition of seeds starts.
+#[derive(Default)]
+struct Start {
+    /// Edits that add cotangents to the field.
+    edits: Vec<ScheduledEdit>,
+    /// Functions of the logits, by token.
+    heads: BTreeMap<usize, HeadFunction>,
 }

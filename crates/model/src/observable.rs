@@ -1,60 +1,78 @@
 //! Observables: scalars of a run.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::{Add, Mul, Neg, Sub};
 use std::sync::Arc;
 
 use crate::config::Config;
 use crate::error::{Error, Result};
 
-/// A scalar J of a run, read from its logits or from its field.
+/// A scalar J of a run: a weighted sum of terms, each read at one token.
+///
+/// ```
+/// use resolvent_model::Observable;
+///
+/// let j = Observable::log_prob(5, 3) - 0.5 * Observable::log_prob(7, 3);
+/// assert_eq!(j.to_string(), "logprob(#5)@3 - 0.5 * logprob(#7)@3");
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Observable {
+    terms: Vec<Term>,
+}
+
+/// One term of an observable.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Term {
+    /// Factor of the quantity.
+    pub weight: f32,
+    /// The quantity.
+    pub quantity: Quantity,
+    /// Token position, from 0, at which it is read. Logits at a position predict the next token.
+    pub position: usize,
+}
+
+/// What a term reads at its position. Probabilities are those of the next token; logarithms are natural.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub enum Observable {
-    /// `sum_i weight_i logit[position, id_i]`: a logit, or a difference of two.
-    Logits {
-        /// Token position, from 0.
-        position: usize,
-        /// Vocabulary entries and their weights.
-        terms: Vec<(u32, f32)>,
-    },
-    /// `ln softmax(logits[position])[target]`, in nats.
-    LogProb {
-        /// Token position, from 0.
-        position: usize,
-        /// Vocabulary entry.
-        target: u32,
-    },
-    /// `KL(base || run)` of the next token at `position`, in nats: 0 if the run predicts what the base run predicts.
-    Divergence {
-        /// Token position, from 0.
-        position: usize,
-        /// The base run's distribution there.
-        base: Distribution,
-    },
-    /// `<h[level, token], direction>`
-    Field {
+pub enum Quantity {
+    /// The logit of an entry of the vocabulary.
+    Logit(u32),
+    /// The log-probability of an entry.
+    LogProb(u32),
+    /// The probability of a set of entries together.
+    Prob(Vec<u32>),
+    /// The entropy of the distribution, in nats.
+    Entropy,
+    /// `KL(base || run)`, in nats: what is lost if the run stands in for the base.
+    Kl(Distribution),
+    /// `KL(run || base)`, in nats.
+    KlFrom(Distribution),
+    /// `<h[level, position], direction>`, a projection of the field.
+    Project {
         /// Level, 0 to L.
         level: usize,
-        /// Token position, from 0.
-        token: usize,
         /// Direction `[d]`.
         direction: Vec<f32>,
     },
+    /// The log-probability of several entries, one after another: the sum of the log-probability of each where the
+    /// prompt has those before it ("teacher-forced"). The prompt must contain all but the last: see
+    /// [`Observable::extend`].
+    Continuation(Vec<u32>),
 }
 
-/// The next-token distribution of a run at one position, as log-probabilities `[V]`. Cloning shares it.
+/// The next-token distribution of a run at one position, as its logits `[V]`. Cloning shares it.
 #[derive(Clone, PartialEq)]
-pub struct Distribution(Arc<[f64]>);
+pub struct Distribution(Arc<[f32]>);
 
 impl Distribution {
-    /// Returns `ln softmax(logits)` of logits `[V]`.
+    /// Returns the softmax of logits `[V]`.
     pub fn of(logits: &[f32]) -> Self {
-        let total = log_sum_exp(logits);
-        Self(logits.iter().map(|&l| f64::from(l) - total).collect())
+        Self(logits.into())
     }
 
-    /// Returns the log-probabilities `[V]`, in nats.
-    pub fn log_probabilities(&self) -> &[f64] {
+    /// Returns the logits.
+    pub fn logits(&self) -> &[f32] {
         &self.0
     }
 }
@@ -66,163 +84,206 @@ impl fmt::Debug for Distribution {
 }
 
 impl Observable {
-    /// Returns the observable that is the logit of `target` at `position`.
+    /// Returns the sum of `terms`; 0 without any.
+    pub fn new(terms: Vec<Term>) -> Self {
+        Self { terms }
+    }
+
+    /// Returns the observable of one quantity.
+    pub fn of(quantity: Quantity, position: usize) -> Self {
+        Self { terms: vec![Term { weight: 1.0, quantity, position }] }
+    }
+
+    /// Returns the logit of `target` at `position`.
     pub fn logit(target: u32, position: usize) -> Self {
-        Self::Logits { position, terms: vec![(target, 1.0)] }
+        Self::of(Quantity::Logit(target), position)
     }
 
-    /// Returns the observable that is the logit of `target` minus that of `against` at `position`.
+    /// Returns the logit of `target` minus that of `against` at `position`.
     pub fn logit_diff(target: u32, against: u32, position: usize) -> Self {
-        Self::Logits { position, terms: vec![(target, 1.0), (against, -1.0)] }
+        Self::logit(target, position) - Self::logit(against, position)
     }
 
-    /// Returns the observable that is the log-probability of `target` at `position`.
+    /// Returns the mean of the logits of `targets` minus that of `against`, if there are any.
+    pub fn mean_logit_diff(targets: &[u32], against: &[u32], position: usize) -> Self {
+        let mean = |ids: &[u32], sign: f32| {
+            let weight = sign / ids.len() as f32;
+            ids.iter().map(|&id| Term { weight, quantity: Quantity::Logit(id), position }).collect::<Vec<Term>>()
+        };
+        Self { terms: [mean(targets, 1.0), mean(against, -1.0)].concat() }
+    }
+
+    /// Returns the log-probability of `target` at `position`.
     pub fn log_prob(target: u32, position: usize) -> Self {
-        Self::LogProb { position, target }
+        Self::of(Quantity::LogProb(target), position)
+    }
+
+    /// Returns the probability of the entries `targets` together, at `position`.
+    pub fn prob(targets: &[u32], position: usize) -> Self {
+        Self::of(Quantity::Prob(targets.to_vec()), position)
+    }
+
+    /// Returns the entropy at `position`.
+    pub fn entropy(position: usize) -> Self {
+        Self::of(Quantity::Entropy, position)
+    }
+
+    /// Returns `KL(base || run)` at `position`.
+    pub fn kl(base: Distribution, position: usize) -> Self {
+        Self::of(Quantity::Kl(base), position)
+    }
+
+    /// Returns `KL(run || base)` at `position`.
+    pub fn kl_from(base: Distribution, position: usize) -> Self {
+        Self::of(Quantity::KlFrom(base), position)
+    }
+
+    /// Returns the projection of h\[level, token\] on `direction`.
+    pub fn projection(level: usize, token: usize, direction: Vec<f32>) -> Self {
+        Self::of(Quantity::Project { level, direction }, token)
+    }
+
+    /// Returns the log-probability of the entries `ids` after `position`, one after another.
+    pub fn continuation(ids: &[u32], position: usize) -> Self {
+        Self::of(Quantity::Continuation(ids.to_vec()), position)
+    }
+
+    /// Returns the terms.
+    pub fn terms(&self) -> &[Term] {
+        &self.terms
     }
 
     /// Returns the last token of the prompt that the observable depends on.
     pub fn position(&self) -> usize {
-        match self {
-            Self::Logits { position, .. } | Self::LogProb { position, .. } | Self::Divergence { position, .. } => {
-                *position
+        self.terms.iter().map(Term::last).max().unwrap_or(0)
+    }
+
+    /// Returns the highest level of the field that it is read from: L if any term is read from logits.
+    pub fn level(&self, config: &Config) -> usize {
+        self.terms.iter().map(|term| term.level(config)).max().unwrap_or(0)
+    }
+
+    /// Returns the places of the field, level and token, that the observable is read from; each once, in order.
+    pub fn places(&self, config: &Config) -> Vec<(usize, usize)> {
+        let each = self.terms.iter().flat_map(|term| (term.position..=term.last()).map(|t| (term.level(config), t)));
+        each.collect::<BTreeSet<(usize, usize)>>().into_iter().collect()
+    }
+
+    /// Returns a prompt with what a continuation at its last token needs after it: all entries but the last.
+    ///
+    /// Prompts of one pair are extended alike. Without such a term, this is the prompt itself.
+    pub fn extend(&self, tokens: &[u32]) -> Vec<u32> {
+        let mut more: &[u32] = &[];
+        for term in &self.terms {
+            if let Quantity::Continuation(ids) = &term.quantity
+                && term.position + 1 == tokens.len()
+                && ids.len() > more.len() + 1
+            {
+                more = &ids[..ids.len() - 1];
             }
-            Self::Field { token, .. } => *token,
+        }
+        [tokens, more].concat()
+    }
+
+    /// Checks positions, ids and lengths against the model and a prompt.
+    pub(crate) fn check(&self, config: &Config, tokens: &[u32]) -> Result<()> {
+        self.terms.iter().try_for_each(|term| term.check(config, tokens))
+    }
+}
+
+impl Term {
+    /// Returns the last token that the term reads.
+    fn last(&self) -> usize {
+        match &self.quantity {
+            Quantity::Continuation(ids) => self.position + ids.len().max(1) - 1,
+            _ => self.position,
         }
     }
 
-    /// Returns the level of the field from which it is read, which is L for logits.
-    pub fn level(&self, config: &Config) -> usize {
-        match self {
-            Self::Field { level, .. } => *level,
+    fn level(&self, config: &Config) -> usize {
+        match self.quantity {
+            Quantity::Project { level, .. } => level,
             _ => config.n_layer,
         }
     }
 
-    /// Checks positions, ids and lengths against the model and a prompt of `tokens` tokens.
-    pub(crate) fn check(&self, config: &Config, tokens: usize) -> Result<()> {
-        if self.position() >= tokens {
-            let (position, last) = (self.position(), tokens - 1);
-            return Err(Error::Place(format!("position {position}: the prompt has tokens 0 to {last}")));
+    fn check(&self, config: &Config, tokens: &[u32]) -> Result<()> {
+        let fail = |message: String| Err(Error::Place(message));
+        let (last, vocab) = (tokens.len() - 1, config.vocab_size);
+        if self.position > last {
+            return fail(format!("position {}: the prompt has tokens 0 to {last}", self.position));
         }
-        let vocab = config.vocab_size;
-        let known = |id: u32| match (id as usize) < vocab {
-            true => Ok(()),
-            false => Err(Error::Place(format!("token #{id}: the vocabulary ends at #{}", vocab - 1))),
+        if !self.weight.is_finite() {
+            return fail(format!("a term of the observable has the weight {}: expected a finite number", self.weight));
+        }
+        let known = |ids: &[u32]| match ids.iter().find(|id| **id as usize >= vocab) {
+            None if ids.is_empty() => fail("an observable of no tokens: name at least one".to_owned()),
+            None => Ok(()),
+            Some(id) => fail(format!("token #{id}: the vocabulary ends at #{}", vocab - 1)),
         };
-        match self {
-            Self::Logits { terms, .. } => terms.iter().try_for_each(|(id, _)| known(*id)),
-            Self::LogProb { target, .. } => known(*target),
-            Self::Divergence { base, .. } if base.0.len() != vocab => {
-                let have = base.0.len();
-                Err(Error::Place(format!("a distribution over {have} entries: the vocabulary has {vocab}")))
+        match &self.quantity {
+            Quantity::Logit(id) | Quantity::LogProb(id) => known(&[*id]),
+            Quantity::Prob(ids) => known(ids),
+            Quantity::Kl(base) | Quantity::KlFrom(base) if base.0.len() != vocab => {
+                fail(format!("a distribution over {} entries: the vocabulary has {vocab}", base.0.len()))
             }
-            Self::Divergence { .. } => Ok(()),
-            Self::Field { level, .. } if *level > config.n_layer => {
-                Err(Error::Place(format!("level {level}: the field has levels 0 to {}", config.n_layer)))
+            Quantity::Entropy | Quantity::Kl(_) | Quantity::KlFrom(_) => Ok(()),
+            Quantity::Project { level, .. } if *level > config.n_layer => {
+                fail(format!("level {level}: the field has levels 0 to {}", config.n_layer))
             }
-            Self::Field { direction, .. } if direction.len() != config.n_embd => {
-                let (have, want) = (direction.len(), config.n_embd);
-                Err(Error::Place(format!("a direction of {have} elements: the field is {want} wide")))
+            Quantity::Project { direction, .. } if direction.len() != config.n_embd => {
+                fail(format!("a direction of {} elements: the field is {} wide", direction.len(), config.n_embd))
             }
-            Self::Field { .. } => Ok(()),
-        }
-    }
-
-    /// Returns the vocabulary entries whose logits it reads; `None` means all of them.
-    pub(crate) fn entries(&self) -> Option<Vec<u32>> {
-        match self {
-            Self::Logits { terms, .. } => Some(terms.iter().map(|(id, _)| *id).collect()),
-            Self::LogProb { .. } | Self::Divergence { .. } => None,
-            Self::Field { .. } => Some(Vec::new()),
-        }
-    }
-
-    /// Returns J from the logits of its [`Observable::entries`], in their order.
-    pub(crate) fn of_logits(&self, logits: &[f32]) -> f64 {
-        match self {
-            Self::Logits { terms, .. } => {
-                terms.iter().zip(logits).map(|(&(_, w), &l)| f64::from(w) * f64::from(l)).sum()
+            Quantity::Project { .. } => Ok(()),
+            Quantity::Continuation(ids) => {
+                known(ids)?;
+                let needed = &ids[..ids.len() - 1];
+                match tokens[self.position + 1..].starts_with(needed) {
+                    true => Ok(()),
+                    false => fail(format!(
+                        "a continuation of {} tokens at position {}: the prompt does not have the first {} of them there; \
+                         extend it with Observable::extend",
+                        ids.len(),
+                        self.position,
+                        needed.len()
+                    )),
+                }
             }
-            Self::LogProb { target, .. } => f64::from(logits[*target as usize]) - log_sum_exp(logits),
-            Self::Divergence { base, .. } => {
-                let total = log_sum_exp(logits);
-                let each = base.0.iter().zip(logits);
-                each.map(|(&b, &l)| b.exp() * (b - (f64::from(l) - total))).sum()
-            }
-            Self::Field { .. } => 0.0,
-        }
-    }
-
-    /// Returns dJ/dlogit of its entries, at these logits.
-    pub(crate) fn slope(&self, logits: &[f32]) -> Vec<f64> {
-        let probabilities = || {
-            let total = log_sum_exp(logits);
-            logits.iter().map(move |&l| (f64::from(l) - total).exp())
-        };
-        match self {
-            Self::Logits { terms, .. } => terms.iter().map(|&(_, w)| f64::from(w)).collect(),
-            Self::LogProb { target, .. } => {
-                let mut slope: Vec<f64> = probabilities().map(|p| -p).collect();
-                slope[*target as usize] += 1.0;
-                slope
-            }
-            Self::Divergence { base, .. } => probabilities().zip(base.0.iter()).map(|(p, b)| p - b.exp()).collect(),
-            Self::Field { .. } => Vec::new(),
-        }
-    }
-
-    /// Returns the factor c of `d2J/dlogits2 = c (diag p - p p^T)`, with `p = softmax(logits)`.
-    ///
-    /// The matrix is the covariance of a draw from p.
-    pub(crate) fn second_derivative(&self) -> f64 {
-        match self {
-            Self::LogProb { .. } => -1.0,
-            Self::Divergence { .. } => 1.0,
-            Self::Logits { .. } | Self::Field { .. } => 0.0,
         }
     }
 }
 
-fn log_sum_exp(logits: &[f32]) -> f64 {
-    let most = f64::from(logits.iter().copied().fold(f32::MIN, f32::max));
-    most + logits.iter().map(|&l| (f64::from(l) - most).exp()).sum::<f64>().ln()
+impl Add for Observable {
+    type Output = Self;
+
+    fn add(mut self, other: Self) -> Self {
+        self.terms.extend(other.terms);
+        self
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl Neg for Observable {
+    type Output = Self;
 
-    /// The divisors are the steps that the f32 logits really take.
-    #[test]
-    fn slopes_match_central_differences() {
-        let logits: Vec<f32> = (0..9).map(|i| ((i * 7 % 9) as f32).sin() * 2.0).collect();
-        let base = Distribution::of(&logits.iter().map(|l| 1.5 - l).collect::<Vec<f32>>());
-        for j in [
-            Observable::Logits { position: 0, terms: (0..9).map(|i| (i, 0.5 - i as f32)).collect() },
-            Observable::log_prob(4, 0),
-            Observable::Divergence { position: 0, base },
-        ] {
-            for (i, slope) in j.slope(&logits).into_iter().enumerate() {
-                let at = |step: f32| {
-                    let mut moved = logits.clone();
-                    moved[i] += step;
-                    (j.of_logits(&moved), f64::from(moved[i]))
-                };
-                let ((up, high), (down, low)) = (at(0.0625), at(-0.0625));
-                let quotient = (up - down) / (high - low);
-                assert!((quotient - slope).abs() < 2e-3 * slope.abs().max(1.0), "{j:?} {i}: {quotient} {slope}");
-            }
-        }
+    fn neg(mut self) -> Self {
+        self.terms.iter_mut().for_each(|term| term.weight = -term.weight);
+        self
     }
+}
 
-    #[test]
-    fn a_run_does_not_diverge_from_itself() {
-        let logits = [3.0, -80.0, 1.5, 2.0];
-        let same = Observable::Divergence { position: 0, base: Distribution::of(&logits) };
-        assert!(same.of_logits(&logits).abs() < 1e-15);
-        assert!(same.of_logits(&[0.0; 4]) > 0.1);
-        let total: f64 = Distribution::of(&logits).log_probabilities().iter().map(|l| l.exp()).sum();
-        assert!((total - 1.0).abs() < 1e-12);
+impl Sub for Observable {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        self + -other
+    }
+}
+
+impl Mul<Observable> for f32 {
+    type Output = Observable;
+
+    fn mul(self, mut observable: Observable) -> Observable {
+        observable.terms.iter_mut().for_each(|term| term.weight *= self);
+        observable
     }
 }

@@ -4,18 +4,43 @@ use super::*;
 
 const TOKENS: usize = 12;
 
+/// The distribution that `base` denotes at any position.
+fn base(_: usize) -> Result<Distribution> {
+    Ok(Distribution::of(&[1.0, 2.0]))
+}
+
+fn parse(text: &str) -> Result<Observable> {
+    let tokenizer = crate::tokenizer::tests::tiny();
+    let direction = |file: &str| Ok(vec![file.len() as f32]);
+    let context = ObservableContext {
+        tokens: TOKENS,
+        tokenizer: Some(&tokenizer),
+        base: Some(&base),
+        direction: Some(&direction),
+    };
+    Observable::parse(text, &context)
+}
+
 fn read(text: &str) -> Observable {
-    Observable::parse(text, TOKENS, None).unwrap_or_else(|e| panic!("{e}"))
+    parse(text).unwrap_or_else(|e| panic!("{e}"))
 }
 
 #[test]
 fn each_kind_is_written_and_read() {
+    let base = || base(0).expect("a distribution");
     for (text, j) in [
         ("logit(#6342)@4", Observable::logit(6342, 4)),
         ("logit(#6342)@4 - logit(#5)@4", Observable::logit_diff(6342, 5, 4)),
-        ("-0.5 * logit(#3)@0 + 2 * logit(#0)@0", Observable::Logits { position: 0, terms: vec![(3, -0.5), (0, 2.0)] }),
+        ("-0.5 * logit(#3)@0 + 2 * logit(#0)@0", -0.5 * Observable::logit(3, 0) + 2.0 * Observable::logit(0, 0)),
         ("logprob(#7)@11", Observable::log_prob(7, 11)),
-        ("project(2, 4, [1, -0.25])", Observable::Field { level: 2, token: 4, direction: vec![1.0, -0.25] }),
+        ("logit(#1)@0 - logprob(#2)@1", Observable::logit(1, 0) - Observable::log_prob(2, 1)),
+        ("prob(#7|#9)@11", Observable::prob(&[7, 9], 11)),
+        ("-entropy()@3", -Observable::entropy(3)),
+        ("kl(base)@3 + kl_from(base)@4", Observable::kl(base(), 3) + Observable::kl_from(base(), 4)),
+        ("continuation(#7, #9)@11", Observable::continuation(&[7, 9], 11)),
+        ("project(2, 4, [1, -0.25])", Observable::projection(2, 4, vec![1.0, -0.25])),
+        ("0.5 * project(0, 1, [])", 0.5 * Observable::projection(0, 1, Vec::new())),
+        ("0", Observable::default()),
     ] {
         assert_eq!((j.to_string().as_str(), read(text)), (text, j));
     }
@@ -25,35 +50,53 @@ fn each_kind_is_written_and_read() {
 fn a_position_counts_from_the_end_too() {
     assert_eq!(read("logit(#1)@-3"), Observable::logit(1, 9));
     assert_eq!(read("logprob(#1)"), Observable::log_prob(1, 11));
-    assert_eq!(read(" logit( #1 ) @ -1-1e-2*logit(#2) "), {
-        Observable::Logits { position: 11, terms: vec![(1, 1.0), (2, -0.01)] }
-    });
-    assert_eq!(read("project(0,-1,[])"), Observable::Field { level: 0, token: 11, direction: Vec::new() });
+    assert_eq!(read(" logit( #1 ) @ -1-1e-2*logit(#2) "), Observable::logit(1, 11) - 0.01 * Observable::logit(2, 11));
+    assert_eq!(read("project(0,-1,[])"), Observable::projection(0, 11, Vec::new()));
+}
+
+/// The tokenizer of the tests has the tokens `a` #0, `b` #1 and `ab` #2.
+#[test]
+fn tokens_may_be_text() {
+    assert_eq!(read("logit(\"ab\") - logit('b')"), Observable::logit_diff(2, 1, 11));
+    assert_eq!(read("prob(\"a\" | \"b\" | #2)@3"), Observable::prob(&[0, 1, 2], 3));
+    assert_eq!(read("continuation(\"abb\")"), Observable::continuation(&[2, 1], 11));
+    assert_eq!(read("continuation(\"a\", \"b\")"), Observable::continuation(&[0, 1], 11));
+    assert_eq!(read("project(1, 2, \"four\")"), Observable::projection(1, 2, vec![4.0]));
+    assert!(parse("logit(\"abb\")").expect_err("two tokens").to_string().contains("is 2 tokens"));
 }
 
 #[test]
 fn what_is_wrong_is_named() {
     for (text, part) in [
-        ("", "expected logit(#ID), logprob(#ID), kl(base) or project(LEVEL, TOKEN, [..]) at its end"),
+        ("", "expected logit(TOKEN), logprob(TOKEN), prob(TOKEN|TOKEN), entropy(), kl(base), kl_from(base), "),
         ("logits(#1)", "at `logits(#1)`"),
-        ("logit(#1) + ", "expected logit(#ID), since a weighted sum contains only logits, at its end"),
-        ("logit(#1) - logprob(#2)", "a weighted sum contains only logits, at `logprob(#2)`"),
-        ("2 * logprob(#2)", "a weighted sum contains only logits, at `logprob(#2)`"),
-        ("logit(\" Paris\")", "a token as text needs a tokenizer; write its id, such as #1234"),
+        ("logit(#1) + ", "continuation(TEXT) or project(LEVEL, POSITION, [..]) at its end"),
         ("logit(#-1)", "expected a token id at `-1)`"),
+        ("logit(1)", "expected a token, #ID or \"text\", at `1)`"),
         ("logit(#99999999999)", "expected a token id at `99999999999)`"),
-        ("logit(#1)@0 - logit(#2)@1", "logits at positions 0 and 1; write one position"),
+        ("logit(\"a)", "expected `\"` after the text that begins at `\"a)`"),
         ("logit(#1)@12", "position 12 is out of range; there are 12, 0 to 11 or -1 to -12"),
         ("logit(#1)@", "expected a position at its end"),
-        ("logit(#1) logit(#2)", "expected the end of the text at `logit(#2)`"),
+        ("logit(#1) logit(#2)", "expected `+`, `-` or the end of the text at `logit(#2)`"),
         ("1e99 * logit(#1)", "expected a finite number at `1e99 * logit(#1)`"),
         ("3 logit(#1)", "expected `*` at `logit(#1)`"),
-        ("kl(base)", "kl(base) needs the distribution of a base run"),
+        ("entropy(#1)", "expected `)` at `#1)`"),
+        ("prob(#1, #2)", "expected `)` at `, #2)`"),
+        ("continuation(\"\")", "at least one token"),
         ("project(1, 2, [0.5)", "expected `,` at `)`"),
         ("project(-1, 2, [0.5])", "expected a level at `-1, 2, [0.5])`"),
     ] {
-        let error = Observable::parse(text, TOKENS, None).expect_err(text).to_string();
+        let error = parse(text).expect_err(text).to_string();
         assert!(error.contains(part) && !error.contains('\n'), "{text}: {error}");
+    }
+    let alone = ObservableContext { tokens: TOKENS, ..Default::default() };
+    for (text, part) in [
+        ("kl_from(base)", "kl_from(base) requires a base run"),
+        ("logit(\" Paris\")", "a token given as text requires a tokenizer; write its id, such as #1234"),
+        ("project(1, 2, \"file\")", "a direction in a file is not read here"),
+    ] {
+        let error = Observable::parse(text, &alone).expect_err(text).to_string();
+        assert!(error.contains(part), "{text}: {error}");
     }
 }
 
@@ -70,20 +113,26 @@ fn finite() -> impl Strategy<Value = f32> {
     any::<u32>().prop_map(f32::from_bits).prop_filter("a number", |x| x.is_finite())
 }
 
-fn observables() -> impl Strategy<Value = Observable> {
-    let position = 0..TOKENS;
-    let terms = prop::collection::vec((any::<u32>(), finite()), 1..6);
-    let direction = prop::collection::vec(finite(), 0..6);
+fn quantities() -> impl Strategy<Value = Quantity> {
+    let ids = || prop::collection::vec(any::<u32>(), 1..4);
+    let base = Distribution::of(&[1.0, 2.0]);
     prop_oneof![
-        (position.clone(), terms).prop_map(|(position, terms)| Observable::Logits { position, terms }),
-        (position.clone(), any::<u32>()).prop_map(|(position, target)| Observable::LogProb { position, target }),
-        position.clone().prop_map(|position| Observable::Divergence { position, base: Distribution::of(&[1.0, 2.0]) }),
-        (any::<usize>(), position, direction).prop_map(|(level, token, direction)| Observable::Field {
-            level,
-            token,
-            direction
-        }),
+        any::<u32>().prop_map(Quantity::Logit),
+        any::<u32>().prop_map(Quantity::LogProb),
+        ids().prop_map(Quantity::Prob),
+        Just(Quantity::Entropy),
+        Just(Quantity::Kl(base.clone())),
+        Just(Quantity::KlFrom(base)),
+        (any::<usize>(), prop::collection::vec(finite(), 0..6))
+            .prop_map(|(level, direction)| Quantity::Project { level, direction }),
+        ids().prop_map(Quantity::Continuation),
     ]
+}
+
+fn observables() -> impl Strategy<Value = Observable> {
+    let term = (finite(), quantities(), 0..TOKENS);
+    let term = term.prop_map(|(weight, quantity, position)| Term { weight, quantity, position });
+    prop::collection::vec(term, 0..5).prop_map(Observable::new)
 }
 
 proptest! {
@@ -91,15 +140,18 @@ proptest! {
 
     #[test]
     fn reading_is_the_inverse_of_writing(j in observables()) {
-        let base = Distribution::of(&[1.0, 2.0]);
         let text = j.to_string();
-        prop_assert_eq!(Observable::parse(&text, TOKENS, Some(&base)).map_err(|e| e.to_string()), Ok(j), "{}", text);
+        prop_assert_eq!(parse(&text).map_err(|e| e.to_string()), Ok(j), "{}", text);
     }
 
     #[test]
-    fn any_text_is_read_or_refused_in_one_line(text in "(logit|logprob|kl|project|base|[-+*@#(),.\\[\\] \"\n0-9eé]){0,12}", tokens in 0..4usize) {
-        match Observable::parse(&text, tokens, None) {
-            Ok(j) => prop_assert_eq!(Observable::parse(&j.to_string(), tokens, None).ok(), Some(j)),
+    fn any_text_is_read_or_refused_in_one_line(
+        text in "(logit|logprob|prob|entropy|kl|kl_from|project|continuation|base|[-+*@#|(),.\\[\\] \"'\\\\\n0-9eé]){0,12}",
+        tokens in 0..4usize,
+    ) {
+        let context = ObservableContext { tokens, base: Some(&base), ..Default::default() };
+        match Observable::parse(&text, &context) {
+            Ok(j) => prop_assert_eq!(Observable::parse(&j.to_string(), &context).ok(), Some(j)),
             Err(error) => prop_assert!(!error.to_string().contains('\n'), "{}", error),
         }
     }

@@ -12,13 +12,16 @@ use crate::checkpoint::first_non_finite;
 use crate::config::Config;
 use crate::edit::Edit;
 use crate::error::{Error, Result};
+use crate::head::HeadRow;
 use crate::linear::{Linearization, Seed};
 use crate::mode::Mode;
 use crate::model::{Model, RunOptions};
 use crate::observable::Observable;
 use crate::passes::{Keep, Origin, Trace, forward};
+use crate::points::{Part, Point};
 use crate::program::{Program, ValueId};
 use crate::prompt::check_prompt;
+use crate::read::Read;
 use crate::site::Site;
 use crate::sweep::most_rows;
 
@@ -255,36 +258,42 @@ impl Run {
     /// # Errors
     /// An observable that does not fit the model or the prompt, or a device error.
     pub fn value(&self, observable: &Observable) -> Result<f64> {
-        observable.check(self.config(), self.tokens().len())?;
-        let row = self.span(0, 0).primal + observable.position();
-        let rec = self.device().record();
-        let value = match observable {
-            Observable::Field { level, .. } => {
-                let h = retained(&self.base.trace, self.program().field[*level])?;
-                self.base.read_field(rec, h, &[(row, observable)])?[0]
-            }
-            _ => self.base.read_head(rec, &self.base.normed, &[(row, observable)])?[0],
-        };
-        self.finite_value(value, || format!("token {}", observable.position()))
+        observable.check(self.config(), self.tokens())?;
+        self.finite_value(self.parts(&observable.points(self.config())?)?.iter().sum(), || {
+            format!("token {}", observable.position())
+        })
     }
 
-    /// Returns the seeds of an observable's backward pass: its derivative by the logits, or by the field, of this run.
+    /// Returns the values of the parts of an observable, in order.
+    pub(crate) fn parts(&self, points: &[Point]) -> Result<Vec<f64>> {
+        let first = self.span(0, 0).primal;
+        let mut values = vec![0.0; points.len()];
+        let mut heads = Vec::new();
+        for (i, point) in points.iter().enumerate() {
+            match &point.part {
+                Part::Logits(function) => heads.push((i, (first + point.token, function))),
+                part => {
+                    let h = retained(&self.base.trace, self.program().field[point.level])?;
+                    let read = Read { row: first + point.token, token: point.token, part };
+                    values[i] = self.base.read_rows(h, &[read])?[0];
+                }
+            }
+        }
+        if !heads.is_empty() {
+            let reads: Vec<HeadRow<'_>> = heads.iter().map(|head| head.1).collect();
+            let found = self.model().read_head(self.device().record(), &self.base.normed, &reads)?;
+            heads.iter().zip(found).for_each(|((i, _), value)| values[*i] = value);
+        }
+        Ok(values)
+    }
+
+    /// Returns the seeds of an observable's backward pass: its derivative by the logits and by the field of this run.
     ///
     /// # Errors
-    /// As [`Run::value`].
+    /// An observable that does not fit the model or the prompt.
     pub fn seeds(&self, observable: &Observable) -> Result<Vec<Seed>> {
-        observable.check(self.config(), self.tokens().len())?;
-        let position = observable.position();
-        let seed = |(id, weight): (u32, f64)| Seed::Logit { position, id, weight: weight as f32 };
-        Ok(match observable {
-            Observable::Field { level, token, direction } => {
-                vec![Seed::Field { level: *level, token: *token, vector: direction.clone() }]
-            }
-            _ => match observable.entries() {
-                Some(ids) => ids.into_iter().zip(observable.slope(&[])).map(seed).collect(),
-                None => (0..).zip(observable.slope(&self.logits_at(position)?)).map(seed).collect(),
-            },
-        })
+        observable.check(self.config(), self.tokens())?;
+        Ok(vec![Seed::Observable(observable.clone())])
     }
 
     /// Returns the tangent map of the model at this run.

@@ -14,6 +14,7 @@ use crate::error::Result;
 use crate::model::Model;
 use crate::observable::Observable;
 use crate::passes::{Keep, Origin, PassResults, forward};
+use crate::points::Point;
 use crate::program::ValueId;
 use crate::read::Read;
 use crate::run::{Base, Run, columns, retained, scheduled};
@@ -50,22 +51,27 @@ pub struct Chunk<'a> {
 /// # Errors
 /// An edit or an observable that does not fit its run, or a device error.
 pub fn values_of(edited_runs: &[EditedRun<'_>]) -> Result<Vec<f64>> {
-    let mut values = vec![0.0; edited_runs.len()];
+    let mut values = Vec::with_capacity(edited_runs.len());
     let mut bases: Vec<(&Arc<Base>, Vec<Sequence>)> = Vec::new();
-    let mut last: Option<(*const Run, *const Observable, f64)> = None;
+    // The observables as they are read, each with the values of its parts in the base run.
+    let mut readings: Vec<Arc<Reading>> = Vec::with_capacity(edited_runs.len());
+    let mut last: Option<(*const Run, *const Observable)> = None;
     for (id, &EditedRun { run, edits, observable }) in edited_runs.iter().enumerate() {
-        let (config, tokens) = (run.config(), run.tokens().len());
-        observable.check(config, tokens)?;
-        edits.iter().try_for_each(|e| e.check(config, tokens))?;
+        let config = run.config();
+        edits.iter().try_for_each(|e| e.check(config, run.tokens().len()))?;
+        match (last, readings.last()) {
+            (Some((of, j)), Some(same)) if std::ptr::eq(of, run) && std::ptr::eq(j, observable) => {
+                readings.push(same.clone());
+            }
+            _ => readings.push(Arc::new(Reading::new(run, observable)?)),
+        }
+        last = Some((run, observable));
+        let reading = &readings[id];
         // If no edit reaches the observable, its value is exactly that of the base run.
-        values[id] = match last {
-            Some((of, j, value)) if std::ptr::eq(of, run) && std::ptr::eq(j, observable) => value,
-            _ => run.value(observable)?,
-        };
-        last = Some((run, observable, values[id]));
+        values.push(reading.base.iter().sum());
         let end = observable.position() + 1;
         let Some(start) = edits.iter().map(|e| e.token).min().filter(|&start| start < end) else { continue };
-        if !edits.iter().any(|edit| reaches(run, edit, observable)) {
+        if !edits.iter().any(|edit| reaches(run, edit, &reading.points)) {
             continue;
         }
         let sequence = sequence(run, id, edits, run.span(start, end))?;
@@ -75,7 +81,7 @@ pub fn values_of(edited_runs: &[EditedRun<'_>]) -> Result<Vec<f64>> {
         }
     }
     for (base, sequences) in bases {
-        sweep(base, sequences, edited_runs, &mut values)?;
+        sweep(base, sequences, &readings, &mut values)?;
     }
     for (edited, &value) in edited_runs.iter().zip(&values) {
         let each = || edited.edits.iter().map(|e| format!("{}, token {}", e.site, e.token));
@@ -84,17 +90,33 @@ pub fn values_of(edited_runs: &[EditedRun<'_>]) -> Result<Vec<f64>> {
     Ok(values)
 }
 
+/// The parts of an observable, with their values in the base run.
+struct Reading {
+    points: Vec<Point>,
+    base: Vec<f64>,
+}
+
+impl Reading {
+    fn new(run: &Run, observable: &Observable) -> Result<Self> {
+        observable.check(run.config(), run.tokens())?;
+        let points = observable.points(run.config())?;
+        let base = run.parts(&points)?;
+        Ok(Self { points, base })
+    }
+}
+
 /// Computes the edited runs of one base, in as many batches as memory requires.
-fn sweep(base: &Base, sequences: Vec<Sequence>, edited_runs: &[EditedRun<'_>], values: &mut [f64]) -> Result<()> {
+fn sweep(base: &Base, sequences: Vec<Sequence>, readings: &[Arc<Reading>], values: &mut [f64]) -> Result<()> {
     let (device, config) = (base.model.device(), base.model.config());
-    let level = |s: &Sequence| edited_runs[s.id].observable.level(config);
     for group in groups(&base.model, 1, sequences) {
         let batch = Batch::new(device, &group, PassDirection::Forward)?;
-        let levels: BTreeSet<usize> = group.iter().map(level).collect();
-        // Only the last row of each sequence is read. If all are read at one level, the pass computes only these rows
-        // above the last attention below it.
-        let mixed = levels.first().filter(|_| levels.len() == 1).and_then(|&level| base.program.mixed(level));
-        let narrow = match mixed {
+        let points = |s: &Sequence| readings[s.id].points.iter();
+        let levels: BTreeSet<usize> = group.iter().flat_map(points).map(|point| point.level).collect();
+        // If only the last row of each sequence is read, all at one level, the pass computes only these rows above the last
+        // attention below it.
+        let ends = |s: &Sequence| points(s).all(|point| point.token + 1 == s.span.end);
+        let mixed = levels.first().filter(|_| levels.len() == 1 && group.iter().all(ends));
+        let narrow = match mixed.and_then(|&level| base.program.mixed(level)) {
             Some(at) => batch.last_rows(device, at, config.n_embd)?,
             None => None,
         };
@@ -104,31 +126,29 @@ fn sweep(base: &Base, sequences: Vec<Sequence>, edited_runs: &[EditedRun<'_>], v
         let mut rec = device.record();
         let trace = forward(&base.program, &mut rec, &batch, Origin::Base(&base.trace), &keep)?;
         device.submit(rec)?;
-        for of_level in levels {
-            let value = base.program.field[of_level];
+        // Parts that a sequence does not change have the value of the base run.
+        let mut parts: Vec<Vec<f64>> = group.iter().map(|s| readings[s.id].base.clone()).collect();
+        for level in levels {
+            let value = base.program.field[level];
             // A sequence that joins above the level that is read does not change it.
             let active = batch.active(value, PassDirection::Forward);
-            let here = (0..group.len()).filter(|&i| level(&group[i]) == of_level);
-            let reached: Vec<usize> = here.filter(|&i| batch.range(i).end <= active).collect();
-            if reached.is_empty() {
+            let (mut reads, mut places) = (Vec::new(), Vec::new());
+            for (i, s) in group.iter().enumerate().filter(|&(i, _)| batch.range(i).end <= active) {
+                for (n, point) in points(s).enumerate().filter(|(_, p)| p.level == level && p.token >= s.span.start) {
+                    let row =
+                        if is_narrow { batch.place(i) } else { batch.range(i).start + point.token - s.span.start };
+                    reads.push(Read { row, token: point.token, part: &point.part });
+                    places.push((i, n));
+                }
+            }
+            if reads.is_empty() {
                 continue;
             }
-            let row = |i| if is_narrow { batch.place(i) } else { batch.range(i).end - 1 };
-            let read = |&i: &usize| (row(i), edited_runs[group[i].id].observable);
-            let (of_field, of_logits): (Vec<usize>, Vec<usize>) =
-                reached.into_iter().partition(|&i| matches!(read(&i).1, Observable::Field { .. }));
-            let h = retained(&trace, value)?;
-            for (part, head) in [(of_field, false), (of_logits, true)] {
-                let reads: Vec<Read<'_>> = part.iter().map(read).collect();
-                if reads.is_empty() {
-                    continue;
-                }
-                let rec = device.record();
-                let got = if head { base.read_last(rec, h, &reads) } else { base.read_field(rec, h, &reads) }?;
-                for (&i, value) in part.iter().zip(got) {
-                    values[group[i].id] = value;
-                }
-            }
+            let found = base.read_rows(retained(&trace, value)?, &reads)?;
+            places.into_iter().zip(found).for_each(|((i, n), value)| parts[i][n] = value);
+        }
+        for (s, parts) in group.iter().zip(parts) {
+            values[s.id] = parts.iter().sum();
         }
     }
     Ok(())
@@ -140,7 +160,7 @@ impl Run {
     /// # Errors
     /// An edit or an observable that does not fit, or a device error.
     pub fn values_under<E: AsRef<[Edit]>>(&self, edit_lists: &[E], observable: &Observable) -> Result<Vec<f64>> {
-        observable.check(self.config(), self.tokens().len())?;
+        observable.check(self.config(), self.tokens())?;
         let edited_runs: Vec<EditedRun<'_>> =
             edit_lists.iter().map(|edits| EditedRun { run: self, edits: edits.as_ref(), observable }).collect();
         values_of(&edited_runs)
@@ -242,13 +262,17 @@ impl Run {
     }
 }
 
-/// Returns whether `edit` changes a value that `observable` can depend on.
+/// Returns whether `edit` changes a value that one of these points can depend on.
 ///
-/// It can depend on all values below the level that is read, and on its own token at this level. It does not depend on
-/// values above this level.
-fn reaches(run: &Run, edit: &Edit, observable: &Observable) -> bool {
-    let top = run.program().field[observable.level(run.config())];
-    let below = |value| value < top || (value == top && edit.token == observable.position());
+/// A point can depend on all values below its level up to its token, and on its own token at this level. It does not
+/// depend on values above this level.
+fn reaches(run: &Run, edit: &Edit, points: &[Point]) -> bool {
+    let below = |value| {
+        points.iter().any(|point| {
+            let top = run.program().field[point.level];
+            (value < top && edit.token <= point.token) || (value == top && edit.token == point.token)
+        })
+    };
     let changes_value = match &edit.change {
         Change::Add(s) => s.iter().any(|x| *x != 0.0),
         Change::Scale(factor) => *factor != 1.0,
@@ -305,4 +329,19 @@ pub(crate) fn split(most: usize, sequences: Vec<Sequence>) -> Vec<Vec<Sequence>>
         }
     }
     groups
+}
+
+/// Splits sequences into runs whose `cost` is at most `most` together, or of one sequence.
+pub(crate) fn split_by(sequences: &[Sequence], most: usize, cost: impl Fn(&Sequence) -> usize) -> Vec<&[Sequence]> {
+    let (mut parts, mut from, mut sum) = (Vec::new(), 0, 0);
+    for (i, sequence) in sequences.iter().enumerate() {
+        let more = cost(sequence);
+        if i > from && sum + more > most {
+            parts.push(&sequences[from..i]);
+            (from, sum) = (i, 0);
+        }
+        sum += more;
+    }
+    parts.push(&sequences[from..]);
+    parts
 }

@@ -55,7 +55,7 @@ fn products_come_near_joint_runs() {
 fn nothing_interacts_in_a_linear_model() {
     let twin = Twin::linear(3);
     let mut random = Random::new(2);
-    let j = Observable::Field { level: 3, token: 4, direction: random.normals(twin.config.n_embd) };
+    let j = Observable::projection(3, 4, random.normals(twin.config.n_embd));
     let d = twin.config.n_embd;
     let mut at = |level, token| Source { site: Site::ResidPre(level), token, vector: random.normals(d) };
     let sources = [at(0, 1), at(1, 3), at(2, 4)];
@@ -111,7 +111,7 @@ fn observable(twin: &Twin) -> Observable {
         2 => Observable::logit_diff(4, 20, 4),
         _ => {
             let direction = Random::new(2).normals(twin.config.n_embd);
-            Observable::Field { level: twin.config.n_layer, token: 4, direction }
+            Observable::projection(twin.config.n_layer, 4, direction)
         }
     }
 }

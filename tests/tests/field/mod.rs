@@ -15,9 +15,8 @@ mod transfer;
 
 use resolvent_field::Labelled;
 use resolvent_model::{Edit, Observable, Run};
-use resolvent_reference::{Logit, Observable as _, Projection};
 use resolvent_tests::truth::wide;
-use resolvent_tests::{Subject, Twin};
+use resolvent_tests::{Subject, Twin, observed};
 
 /// Runs a twin's model on one executor.
 fn run(twin: &Twin, on: &Subject, tokens: &[u32]) -> Run {
@@ -26,17 +25,7 @@ fn run(twin: &Twin, on: &Subject, tokens: &[u32]) -> Run {
 
 /// Returns J of the reference under edits.
 fn truth(twin: &Twin, tokens: &[u32], edits: &[Edit], j: &Observable) -> f64 {
-    let trace = twin.primal(tokens, edits);
-    match j {
-        Observable::Logits { position, terms } => {
-            let against = terms.get(1).map(|t| t.0 as usize);
-            Logit { target: terms[0].0 as usize, against, position: *position }.read(&trace)
-        }
-        Observable::Field { level, token, direction } => {
-            Projection { layer: *level, token: *token, direction: &wide(direction) }.read(&trace)
-        }
-        other => panic!("{other:?} has no reference here"),
-    }
+    observed::read(j, &twin.primal(tokens, edits))
 }
 
 /// Returns an array of a result in f64.

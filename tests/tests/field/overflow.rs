@@ -91,7 +91,7 @@ fn what_is_beyond_f32_is_named() {
 /// In a batch of edited runs, the error names the edit of the run that exceeds f32.
 #[test]
 fn an_edit_beyond_f32_is_named() {
-    let j = Observable::Field { level: 3, token: 3, direction: vec![3e38; 32] };
+    let j = Observable::projection(3, 3, vec![3e38; 32]);
     for on in subjects() {
         let sound = run(&model(on, "wte", 1.0));
         let edits = [1.0f32, 1e30].map(|x| [Edit::put(Site::ResidPost(2), 3, vec![x; 32])]);

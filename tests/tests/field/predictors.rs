@@ -132,7 +132,7 @@ fn integrated_effects_of_the_embeddings_are_complete() {
 fn all_predictors_are_right_on_a_linear_model() {
     let twin = Twin::linear(3);
     let mut random = Random::new(9);
-    let j = Observable::Field { level: 3, token: 4, direction: random.normals(twin.config.n_embd) };
+    let j = Observable::projection(3, 4, random.normals(twin.config.n_embd));
     for on in subjects() {
         // Costs are counted by the device, so no other test may use this device.
         let own = on.again(resolvent_engine::Options::default());

@@ -1,9 +1,8 @@
 //! Tangents, cotangents and edited runs read at any site, against the reference.
 
 use resolvent_model::{Chunk, Mode, Observable, Run, Site, Source};
-use resolvent_reference::{Dual, Scalar, Trace};
 use resolvent_tests::truth::wide;
-use resolvent_tests::{Labelled, Random, Twin, Worst, subjects, tolerance};
+use resolvent_tests::{Labelled, Random, Twin, Worst, observed, subjects, tolerance};
 
 use super::{changes, kinds, prepared, source};
 
@@ -65,14 +64,14 @@ fn cotangents_at_every_site() {
     let mut random = Random::new(6);
     let vectors: Vec<(usize, Vec<f32>)> =
         sites.iter().map(|site| (random.below(5), random.normals(site.width(&twin.config)))).collect();
-    for j in [Observable::logit_diff(4, 20, 4), Observable::log_prob(4, 5)] {
+    for j in [Observable::logit_diff(4, 20, 4), Observable::log_prob(4, 5) - Observable::prob(&[3, 9], 2)] {
         for on in subjects() {
             let run = prepared(&twin, on, &TOKENS, &[]);
             let (linear, seeds) = (run.linearize(Mode::Exact), run.seeds(&j).expect("fits"));
             let chi = &gather(&run, 1, &sites, |visit| linear.vjp_at(&[seeds], &sites, visit).expect("fits"))[0];
             for ((site, chi), (token, s)) in sites.iter().zip(chi).zip(&vectors) {
                 let sources = [Source { site: *site, token: *token, vector: s.clone() }];
-                let want = read(&j, &twin.tangent(&TOKENS, &[], &sources)).tangent;
+                let want = observed::read(&j, &twin.tangent(&TOKENS, &[], &sources)).tangent;
                 let here = &chi[token * s.len()..][..s.len()];
                 let got: f64 = wide(here).iter().zip(s).map(|(c, s)| c * f64::from(*s)).sum();
                 let size = wide(here).iter().map(|c| c * c).sum::<f64>().sqrt() * (s.len() as f64).sqrt();
@@ -84,67 +83,6 @@ fn cotangents_at_every_site() {
             }
         }
     }
-}
-
-/// Reads J from a reference run, on any scalar.
-fn read<S: Scalar>(j: &Observable, trace: &Trace<S>) -> S {
-    use resolvent_reference::{LogProbability, Logit, Observable as _};
-    match j {
-        Observable::Logits { position, terms } => {
-            let target = terms[0].0 as usize;
-            let against = terms.get(1).map(|t| t.0 as usize);
-            Logit { target, against, position: *position }.read(trace)
-        }
-        Observable::LogProb { position, target } => {
-            LogProbability { target: *target as usize, position: *position }.read(trace)
-        }
-        other => panic!("{other:?} is not used in this test"),
-    }
-}
-
-/// Divergences and their derivatives match the reference.
-#[test]
-fn divergences_from_another_run() {
-    use resolvent_model::Distribution;
-    let mut worst = ["divergence.value", "divergence.slope", "log_prob.value"].map(Worst::new);
-    let twin = Twin::small();
-    let other = [3, 14, 7, 9, 2, 6];
-    let reference = twin.primal(&other, &[]);
-    let mut random = Random::new(8);
-    let sources = [source(&twin, Site::ResidPre(1), 2, &mut random)];
-    for position in [2, 5] {
-        let base = softmax(reference.logits_at(position));
-        let trace: Trace<Dual<f64>> = twin.tangent(&TOKENS, &[], &sources);
-        let logits = trace.logits_at(position);
-        let mut total = Dual::from_f64(0.0);
-        logits.iter().for_each(|l| total += l.exp());
-        let mut want = Dual::from_f64(0.0);
-        for (b, l) in base.iter().zip(logits) {
-            want += Dual::from_f64(*b) * (Dual::from_f64(b.ln()) - (*l - total.ln()));
-        }
-        let log_prob = (logits[3] - total.ln()).primal;
-        for on in subjects() {
-            let run = prepared(&twin, on, &TOKENS, &[]);
-            let base = twin.on(on).run(&other, &[]).expect("runs").logits_at(position).expect("fits");
-            let j = Observable::Divergence { position, base: Distribution::of(&base) };
-            let value = run.value(&j).expect("fits");
-            let chi = run.linearize(Mode::Exact).gradient(&j).expect("fits");
-            let at = (6 + 2) * 18;
-            let slope: f64 = chi[at..at + 18].iter().zip(&sources[0].vector).map(|(a, b)| f64::from(a * b)).sum();
-            let close = |worst: &mut Worst, got: f64, want: f64| {
-                worst.within(position, on.name(), (got - want).abs() / want.abs(), tolerance::MODEL);
-            };
-            let [values, slopes, log_probs] = &mut worst;
-            close(values, value, want.primal);
-            close(slopes, slope, want.tangent);
-            close(log_probs, run.value(&Observable::log_prob(3, position)).expect("fits"), log_prob);
-        }
-    }
-}
-
-fn softmax(logits: &[f64]) -> Vec<f64> {
-    let total: f64 = logits.iter().map(|l| l.exp()).sum();
-    logits.iter().map(|l| l.exp() / total).collect()
 }
 
 /// Every site of a batch of edited runs.

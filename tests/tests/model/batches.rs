@@ -209,6 +209,7 @@ fn sensitivities_stay_in_their_cone() {
                 let (top, at) = match seed {
                     Seed::Field { level, token, .. } => (*level, *token),
                     Seed::Logit { position, .. } => (twin.config.n_layer, *position),
+                    Seed::Observable(j) => (j.level(&twin.config), j.position()),
                 };
                 for (i, row) in fields.get(k).chunks(d).enumerate() {
                     let (level, token) = (i / t, i % t);

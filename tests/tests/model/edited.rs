@@ -132,6 +132,7 @@ fn seeds_at_levels_and_logits_together() {
             Seed::Logit { position, id, weight } => {
                 trace.logits_at(*position)[*id as usize].tangent * f64::from(*weight)
             }
+            Seed::Observable(j) => panic!("{j} is not a seed of this test"),
         });
         each.sum()
     };

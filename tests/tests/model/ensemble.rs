@@ -75,8 +75,8 @@ fn a_sweep_over_several_prompts() {
             .enumerate()
             .map(|(i, run)| match (i, run.tokens().len() - 1) {
                 (0, last) => Observable::logit_diff(1, 2, last),
-                (1, last) => Observable::log_prob(7, last),
-                (2, last) => Observable::Field { level: 1, token: last, direction: random.normals(18) },
+                (1, last) => Observable::log_prob(7, last) - Observable::entropy(last / 2),
+                (2, last) => Observable::projection(1, last, random.normals(18)),
                 (_, last) => Observable::logit(4, last / 2),
             })
             .collect();

@@ -12,7 +12,7 @@ use super::{kinds, prepared, source};
 
 /// Computes `d2J / da db` along s and every unit of the field, for every observable: `[L+1, T, d]` each.
 fn truth(twin: &Twin, edits: &[resolvent_model::Edit], s: &[Source]) -> Vec<Vec<f64>> {
-    let (d, read) = (twin.config.n_embd, observables(twin, TOKENS.len()));
+    let (d, read) = (twin.config.n_embd, observables(twin, &TOKENS));
     let mut fields = vec![Vec::new(); read.len()];
     for level in 0..=twin.config.n_layer {
         for token in 0..TOKENS.len() {
@@ -45,7 +45,7 @@ fn products_with_the_hessian_of_edited_runs() {
         for on in subjects() {
             let run = prepared(&twin, on, &TOKENS, edits);
             let linear = run.linearize(Mode::Exact);
-            for (n, (j, _)) in observables(&twin, TOKENS.len()).iter().enumerate() {
+            for (n, (j, _)) in observables(&twin, &TOKENS).iter().enumerate() {
                 let got = linear.hvp(&batch, j).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
                 for (k, truths) in truths.iter().enumerate() {
                     let case = format!("{edits:?} {j:?} {:?}", batch[k]);
@@ -170,7 +170,7 @@ fn products_stay_below_the_observable() {
             let direction = random.normals(d);
             let late = vec![source(&twin, Site::ResidPre(0), t - 1, &mut random)];
             let early = vec![source(&twin, Site::ResidPre(1), 1, &mut random)];
-            let j = Observable::Field { level: 2, token: t - 2, direction };
+            let j = Observable::projection(2, t - 2, direction);
             let fields = linear.hvp(&[late, early], &j).expect("fits");
             assert!(fields.get(0).iter().all(|x| x.to_bits() == 0), "{}: after the observable", on.name());
             for (i, row) in fields.get(1).chunks(d).enumerate() {
@@ -198,7 +198,7 @@ fn products_that_do_not_fit_are_refused() {
         }
         assert!(linear.hvp(&[[good.clone()]], &Observable::logit(1, last)).is_err());
         assert!(linear.hvp(&[[good.clone()]], &Observable::logit(23, 0)).is_err());
-        let nothing = Observable::Logits { position: 0, terms: Vec::new() };
+        let nothing = Observable::default();
         let product = linear.hvp(&[[good]], &nothing).expect("is zero");
         assert!(product.get(0).iter().all(|x| *x == 0.0));
         assert!(linear.hvp::<Vec<Source>>(&[], &j).expect("is empty").is_empty());

@@ -1,9 +1,10 @@
 //! Second order: jets of the field and of observables, against the reference's runs on duals of duals.
 
+use resolvent_field::{dot, norm};
 use resolvent_model::{Distribution, Mode, Observable, Site, Source};
-use resolvent_reference::{Dual, LogProbability, Logit, Observable as _, Projection, Scalar, Trace};
+use resolvent_reference::{Dual, Trace};
 use resolvent_tests::truth::{relative, wide};
-use resolvent_tests::{Labelled, Random, Twin, Worst, orders, subjects, tolerance};
+use resolvent_tests::{Labelled, Random, Twin, Worst, observed, orders, subjects, tolerance};
 
 use super::batches::{cases, reach, sources};
 use super::edited::{TOKENS, lists};
@@ -145,36 +146,60 @@ pub(super) type Jet = Dual<Dual<f64>>;
 /// Reads an observable from a reference run.
 pub(super) type Reader = Box<dyn Fn(&Trace<Jet>) -> Jet>;
 
-/// Returns observables of every kind, at the last token and in the middle.
-pub(super) fn observables(twin: &Twin, tokens: usize) -> Vec<(Observable, Reader)> {
+/// Returns observables of every kind, at the last token and in the middle, and sums of them at several tokens.
+pub(super) fn observables(twin: &Twin, tokens: &[u32]) -> Vec<(Observable, Reader)> {
     let direction = Random::new(3).normals(twin.config.n_embd);
-    let other = Random::new(4).normals(twin.config.vocab_size);
-    let mut all: Vec<(Observable, Reader)> = Vec::new();
-    for position in [tokens - 1, tokens / 2] {
-        let logit = Logit { target: 7, against: None, position };
-        all.push((Observable::logit(7, position), Box::new(move |trace| logit.read(trace))));
-        let difference = Logit { against: Some(21), ..logit };
-        let ours = Observable::logit_diff(7, 21, position);
-        all.push((ours, Box::new(move |trace| difference.read(trace))));
-        let log_prob = move |target| LogProbability { target, position };
-        let ours = Observable::log_prob(7, position);
-        all.push((ours, Box::new(move |trace| log_prob(7).read(trace))));
-        let base = Distribution::of(&other);
-        let b = base.log_probabilities().to_vec();
-        let divergence = move |trace: &Trace<Jet>| {
-            let term = |(target, &b): (usize, &f64)| {
-                Jet::from_f64(b.exp()) * (Jet::from_f64(b) - log_prob(target).read(trace))
-            };
-            b.iter().enumerate().map(term).fold(Jet::from_f64(0.0), |sum, term| sum + term)
-        };
-        all.push((Observable::Divergence { position, base }, Box::new(divergence)));
+    let base = Distribution::of(&Random::new(4).normals(twin.config.vocab_size));
+    let n = tokens.len();
+    let mut all = Vec::new();
+    for position in [n - 1, n / 2] {
+        all.push(Observable::logit(7, position));
+        all.push(Observable::logit_diff(7, 21, position));
+        all.push(Observable::log_prob(7, position));
+        all.push(Observable::prob(&[7, 3, 21], position));
+        all.push(Observable::entropy(position));
+        all.push(Observable::kl(base.clone(), position));
+        all.push(Observable::kl_from(base.clone(), position));
     }
-    for (level, token) in [(0, 1), (1, tokens - 1), (2, tokens - 2), (2, tokens - 1)] {
-        let along = wide(&direction);
-        let read = move |trace: &Trace<Jet>| Projection { layer: level, token, direction: &along }.read(trace);
-        all.push((Observable::Field { level, token, direction: direction.clone() }, Box::new(read)));
+    for (level, token) in [(0, 1), (1, n - 1), (2, n - 2), (2, n - 1)] {
+        all.push(Observable::projection(level, token, direction.clone()));
     }
-    all
+    all.push(Observable::continuation(&[tokens[n - 2], tokens[n - 1], 5], n - 3));
+    all.push(Observable::mean_logit_diff(&[1, 2, 3], &[4, 5], n - 1));
+    all.push(0.5 * Observable::log_prob(3, n - 1) - 2.0 * Observable::logit(4, n - 3) + Observable::entropy(1));
+    all.push(
+        Observable::kl_from(base, n - 1) - Observable::projection(1, n - 2, direction) + Observable::prob(&[2], 0),
+    );
+    let reader = |j: &Observable| -> Reader {
+        let j = j.clone();
+        Box::new(move |trace| observed::read(&j, trace))
+    };
+    all.into_iter().map(|j| (j.clone(), reader(&j))).collect()
+}
+
+/// Values of every kind of observable, and their sensitivities along a source of all early places.
+#[test]
+fn values_and_sensitivities_of_observables() {
+    let mut worst = ["observable.value", "observable.sensitivity"].map(Worst::new);
+    let twin = Twin::small();
+    let (d, n) = (twin.config.n_embd, TOKENS.len());
+    let mut random = Random::new(11);
+    let sources: Vec<Source> = (0..n).map(|token| source(&twin, Site::ResidPre(1), token, &mut random)).collect();
+    let trace = twin.jet(&TOKENS, &[], &sources);
+    for on in subjects() {
+        let run = prepared(&twin, on, &TOKENS, &[]);
+        for (j, read) in observables(&twin, &TOKENS) {
+            let want = read(&trace);
+            let value = run.value(&j).unwrap_or_else(|e| panic!("{j}: {e}"));
+            let apart = (value - want.primal.primal).abs() / want.primal.primal.abs().max(1.0);
+            worst[0].within(&j, on.name(), apart, tolerance::MODEL);
+            let chi = run.linearize(Mode::Exact).gradient(&j).unwrap_or_else(|e| panic!("{j}: {e}"));
+            let chi = &chi[n * d..2 * n * d];
+            let s: Vec<f32> = sources.iter().flat_map(|source| source.vector.clone()).collect();
+            let apart = (dot(chi, &s) - want.primal.tangent).abs() / (norm(chi) * norm(&s)).max(f64::MIN_POSITIVE);
+            worst[1].within(&j, on.name(), apart, tolerance::MODEL);
+        }
+    }
 }
 
 #[test]
@@ -194,7 +219,7 @@ fn observables_along_sources() {
         for on in subjects() {
             let run = prepared(&twin, on, &TOKENS, &edits);
             let linear = run.linearize(Mode::Exact);
-            for (observable, read) in observables(&twin, TOKENS.len()) {
+            for (observable, read) in observables(&twin, &TOKENS) {
                 let along = linear.along(&batch, &observable).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
                 let truth: Vec<Jet> = traces.iter().map(&read).collect();
                 let truth = orders(&truth);

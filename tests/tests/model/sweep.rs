@@ -32,7 +32,8 @@ fn observables(twin: &Twin, tokens: usize) -> Vec<Observable> {
     vec![
         Observable::logit_diff(1, 2, tokens - 1),
         Observable::logit(0, tokens / 2),
-        Observable::Field { level: 1, token: tokens - 2, direction },
+        Observable::projection(1, tokens - 2, direction),
+        Observable::entropy(tokens - 1) - 0.5 * Observable::prob(&[1, 2, 5], tokens - 3),
     ]
 }
 
@@ -122,7 +123,7 @@ fn edits_out_of_reach_change_nothing() {
         .collect();
     for on in subjects() {
         let run = prepared(&twin, on, &tokens, &[]);
-        let field = |token| Observable::Field { level: 1, token, direction: direction.clone() };
+        let field = |token| Observable::projection(1, token, direction.clone());
         for (variants, j) in
             [(&later, Observable::logit_diff(5, 6, 3)), (&later, field(3)), (&above, field(0)), (&above, field(5))]
         {

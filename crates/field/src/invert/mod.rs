@@ -202,13 +202,11 @@ fn forward(linear: &Linearization<'_>, goals: &[Goal], sites: &[Place], x: &[f32
         .zip(x.chunks(d))
         .map(|(&(level, token), s)| Source { site: Site::level(level, config), token, vector: s.to_vec() })
         .collect();
-    let response = linear.jvp(&[sources])?.into_single();
     let mut worst = 0.0;
     for goal in goals {
         let Goal::Observable { observable, .. } = goal else { continue };
         let chi = linear.gradient(observable)?;
-        let row = (observable.level(config) * tokens + observable.position()) * d;
-        let forward = dot(&chi[row..row + d], &response[row..row + d]);
+        let forward = linear.along(&[&sources[..]], observable)?[0].first;
         let at = sites.iter().flat_map(|&(l, t)| &chi[(l * tokens + t) * d..][..d]);
         let chi: Vec<f32> = at.copied().collect();
         let apart = (forward - dot(&chi, x)).abs() / (norm(&chi) * norm(x)).max(f64::MIN_POSITIVE);

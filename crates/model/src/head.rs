@@ -1,0 +1,323 @@
+//! The head: final norm, unembedding and the functions of the logits that observables read, with all derivatives.
+//!
+//! Everything works on chosen rows of the field's last level, each with a [`HeadFunction`]. A weighted sum of logits reads
+//! its own entries of the vocabulary. Other functions take all logits of a row, which stay on the device.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use resolvent_engine::{Device, Recording, Tensor};
+use resolvent_ops::observe::{self, Coefficients, Observed, Sloped, Sources, Spread};
+use resolvent_ops::splice::{RowPlan, RowSource};
+use resolvent_ops::{Op, Residuals, Rows, Span, add};
+
+use crate::error::{Error, Result};
+use crate::model::Model;
+use crate::points::HeadFunction;
+
+/// A row of a tensor `[_, d]`, and the function that is read there.
+pub(crate) type HeadRow<'a> = (usize, &'a HeadFunction);
+
+/// Rows of one pass through the final norm.
+#[derive(Clone, Copy)]
+pub(crate) struct NormRows<'a> {
+    /// The final norm, in the mode of the pass.
+    pub(crate) ln_f: &'a Arc<dyn Op>,
+    /// The residuals of the run's final norm.
+    pub(crate) residuals: &'a Residuals,
+    /// The token of each row.
+    pub(crate) spans: &'a [Span],
+}
+
+/// The curved functions among those of some points of a run, observed there.
+pub(crate) struct Curvature {
+    observed: Observed,
+    sloped: Sloped,
+    functions: Vec<HeadFunction>,
+    /// Which of the rows they are, in order.
+    reads: Vec<usize>,
+}
+
+impl Model {
+    /// Returns some rows of a `[_, d]` tensor.
+    pub(crate) fn select_rows(&self, rec: &mut Recording, x: &Tensor, rows: &[usize]) -> Result<Tensor> {
+        let [all, d] = [0, 1].map(|i| x.shape().lengths()[i]);
+        if rows.len() == all && rows.iter().enumerate().all(|(i, &row)| i == row) {
+            return Ok(x.clone());
+        }
+        let sources: Vec<RowSource> = rows.iter().map(|&row| RowSource::X(row)).collect();
+        Ok(RowPlan::new(self.device(), d, &sources, &[])?.primal(rec, x, x)?)
+    }
+
+    /// Returns the largest number of rows of which all logits, and what observe makes of them, fit a batch.
+    pub(crate) fn most_logit_rows(&self) -> usize {
+        let row = 4 * self.config().vocab_size as u64;
+        let by_memory = self.device().batch_bytes() / (6 * row + self.0.weights.unembed.bytes_of_sums() as u64);
+        (self.device().info().max_binding / row).min(by_memory).max(1) as usize
+    }
+
+    /// Computes the functions of some rows of `x [_, d]`, the final norm's output. Submits `rec`.
+    pub(crate) fn read_head(&self, mut rec: Recording, x: &Tensor, reads: &[HeadRow<'_>]) -> Result<Vec<f64>> {
+        let mut values = vec![0.0; reads.len()];
+        let (linear, curved): (Vec<usize>, Vec<usize>) = (0..reads.len()).partition(|&i| reads[i].1.is_linear());
+        rec.scope("unembed");
+        let part = |places: &[usize]| -> Vec<HeadRow<'_>> { places.iter().map(|&i| reads[i]).collect() };
+        let mut pending = Vec::new();
+        if !linear.is_empty() {
+            pending.push((linear.clone(), self.read_linear(&mut rec, x, &part(&linear))?));
+        }
+        for places in curved.chunks(self.most_logit_rows()) {
+            let reading = self.read_curved(&mut rec, x, &part(places))?;
+            pending.push((places.to_vec(), reading));
+        }
+        self.device().submit(rec)?;
+        for (places, reading) in pending {
+            let found = reading.finish(self.device(), &part(&places))?;
+            places.into_iter().zip(found).for_each(|(i, value)| values[i] = value);
+        }
+        Ok(values)
+    }
+
+    /// Records what weighted sums of logits are read from: only the entries that they name.
+    fn read_linear(&self, rec: &mut Recording, x: &Tensor, reads: &[HeadRow<'_>]) -> Result<Reading> {
+        let ids = entries(reads);
+        let rows: Vec<usize> = reads.iter().map(|read| read.0).collect();
+        let x = self.select_rows(rec, x, &rows)?;
+        let named = self.device().upload("wanted", &[("wanted", ids.len())], &ids)?;
+        let logits = self.0.weights.unembed.primal(rec, &x, &named)?;
+        Ok(Reading { ids, logits, totals: None, moments: None })
+    }
+
+    /// Records what functions of all logits of a row are read from.
+    fn read_curved(&self, rec: &mut Recording, x: &Tensor, reads: &[HeadRow<'_>]) -> Result<Reading> {
+        let ids = entries(reads);
+        let rows: Vec<usize> = reads.iter().map(|read| read.0).collect();
+        let functions: Vec<&HeadFunction> = reads.iter().map(|read| read.1).collect();
+        let logits = self.logits(rec, x, &rows)?;
+        let totals = observe::log_sum_exp(rec, &logits)?;
+        let named = self.device().upload("wanted", &[("wanted", ids.len())], &ids)?;
+        // From the same product as the log-sum-exp: their difference cancels where an entry is nearly certain.
+        let picked = observe::pick(rec, &logits, &named)?;
+        let moments = match functions.iter().any(|f| f.needs_moments()) {
+            true => Some(self.observe(rec, (&logits, &totals), &functions)?.moments),
+            false => None,
+        };
+        Ok(Reading { ids, logits: picked, totals: Some(totals), moments })
+    }
+
+    /// Records the cotangents of h\[L\] `[rows, d]` for functions of rows of `x`, the final norm's output of the run.
+    pub(crate) fn head_vjp(
+        &self,
+        rec: &mut Recording,
+        x: &Tensor,
+        reads: &[HeadRow<'_>],
+        norm: &NormRows<'_>,
+    ) -> Result<Tensor> {
+        rec.scope("unembed");
+        let x_bar = self.normed_vjp(rec, x, reads)?.0;
+        self.through_norm(rec, norm, &x_bar)
+    }
+
+    /// Records the cotangents of the final norm's output `[rows, d]`, and keeps what second order needs.
+    pub(crate) fn normed_vjp(
+        &self,
+        rec: &mut Recording,
+        x: &Tensor,
+        reads: &[HeadRow<'_>],
+    ) -> Result<(Tensor, Option<Curvature>)> {
+        let (device, unembed) = (self.device(), &self.0.weights.unembed);
+        let n = reads.len();
+        let ids = entries(reads);
+        let mut weights = vec![0.0; n * ids.len()];
+        for (row, (_, function)) in reads.iter().enumerate() {
+            for (id, weight) in &function.logits {
+                if let Ok(column) = ids.binary_search(id) {
+                    weights[row * ids.len() + column] = *weight as f32;
+                }
+            }
+        }
+        let named = device.upload("wanted", &[("wanted", ids.len())], &ids)?;
+        let bar = device.upload("logits.bar", &[("rows", n), ("wanted", ids.len())], &weights)?;
+        let linear = unembed.vjp(rec, &bar, &named)?;
+        let curved: Vec<usize> = (0..n).filter(|&i| !reads[i].1.is_linear()).collect();
+        if curved.is_empty() {
+            return Ok((linear, None));
+        }
+        let rows: Vec<usize> = curved.iter().map(|&i| reads[i].0).collect();
+        let functions: Vec<&HeadFunction> = curved.iter().map(|&i| reads[i].1).collect();
+        let logits = self.logits(rec, x, &rows)?;
+        let total = observe::log_sum_exp(rec, &logits)?;
+        let observed = self.observe(rec, (&logits, &total), &functions)?;
+        let sloped = observed.slope(rec)?;
+        let curved_bar = unembed.vjp_all(rec, &sloped.slope)?;
+        let curved_bar = self.spread_rows(rec, &curved_bar, &curved, n)?;
+        let functions = functions.into_iter().cloned().collect();
+        Ok((add::add(rec, &linear, &curved_bar)?, Some(Curvature { observed, sloped, functions, reads: curved })))
+    }
+
+    /// Puts the rows of `x [m, d]` at `places` among `n` rows, with zeros elsewhere.
+    fn spread_rows(&self, rec: &mut Recording, x: &Tensor, places: &[usize], n: usize) -> Result<Tensor> {
+        if places.len() == n {
+            return Ok(x.clone());
+        }
+        let mut sources = vec![RowSource::Zero; n];
+        places.iter().enumerate().for_each(|(i, &place)| sources[place] = RowSource::X(i));
+        Ok(RowPlan::new(self.device(), x.shape().lengths()[1], &sources, &[])?.primal(rec, x, x)?)
+    }
+
+    /// Records the vjp of the final norm.
+    fn through_norm(&self, rec: &mut Recording, norm: &NormRows<'_>, x_bar: &Tensor) -> Result<Tensor> {
+        let rows = Rows::new(self.device(), norm.spans)?;
+        single(norm.ln_f.vjp(rec, &rows, norm.residuals, x_bar, &[None])?)
+    }
+
+    /// Records the logits `[rows, V]` of some rows of `x`.
+    fn logits(&self, rec: &mut Recording, x: &Tensor, rows: &[usize]) -> Result<Tensor> {
+        let x = self.select_rows(rec, x, rows)?;
+        Ok(self.0.weights.unembed.primal_all(rec, &x)?)
+    }
+
+    /// Observes functions of rows of logits, one each.
+    fn observe(
+        &self,
+        rec: &mut Recording,
+        (logits, total): (&Tensor, &Tensor),
+        functions: &[&HeadFunction],
+    ) -> Result<Observed> {
+        let (device, vocab) = (self.device(), self.config().vocab_size);
+        let (mut bases, mut sets, mut coefficients) = (Vec::new(), Vec::new(), Vec::<Coefficients>::new());
+        for function in functions {
+            let base = function.base.as_ref().map(|base| place_of(&mut bases, base));
+            let mut set = |weights| -> Option<u32> {
+                let weights: &BTreeMap<u32, f64> = weights;
+                (!weights.is_empty()).then(|| place_of(&mut sets, weights))
+            };
+            let (set, targets) = (set(&function.probabilities), set(&function.log_probs));
+            coefficients.push(function.coefficients(base, set, targets));
+        }
+        let log_p = observe::log_p(rec, logits, total)?;
+        let rows =
+            |name: &str, data: Vec<f32>| device.upload(name, &[("rows", data.len() / vocab), ("vocab", vocab)], &data);
+        // Bindings may not be empty: where no function needs a source, log p is bound and not read.
+        let log_b = match bases.is_empty() {
+            true => log_p.clone(),
+            false => {
+                let bases: Vec<f32> = bases.iter().flat_map(|base| base.logits()).copied().collect();
+                let bases = rows("base", bases)?;
+                let total = observe::log_sum_exp(rec, &bases)?;
+                observe::log_p(rec, &bases, &total)?
+            }
+        };
+        let u = match sets.is_empty() {
+            true => log_p.clone(),
+            false => {
+                let mut u = vec![0.0; sets.len() * vocab];
+                for (row, set) in u.chunks_mut(vocab).zip(&sets) {
+                    set.iter().for_each(|(id, weight)| row[*id as usize] = *weight as f32);
+                }
+                rows("set", u)?
+            }
+        };
+        Ok(Observed::new(rec, &log_p, &coefficients, &Sources { log_b, u })?)
+    }
+}
+
+/// Returns the entries that functions name, each once, in order. Without any it is entry 0: a binding may not be empty.
+fn entries(reads: &[HeadRow<'_>]) -> Vec<u32> {
+    let ids: BTreeSet<u32> = reads.iter().flat_map(|(_, function)| function.entries()).collect();
+    if ids.is_empty() { vec![0] } else { ids.into_iter().collect() }
+}
+
+/// What functions of some rows are read from, on the device.
+struct Reading {
+    /// Entries of the vocabulary.
+    ids: Vec<u32>,
+    /// Their logits `[rows, ids]`.
+    logits: Tensor,
+    /// The largest logit of each row and the log-sum-exp above it, `[rows, 2]`.
+    totals: Option<Tensor>,
+    /// The moments of observe, `[rows, 4]`.
+    moments: Option<Tensor>,
+}
+
+impl Reading {
+    /// Reads the values of the functions.
+    fn finish(self, device: &Device, reads: &[HeadRow<'_>]) -> Result<Vec<f64>> {
+        let logits = device.read(&self.logits)?;
+        let totals = self.totals.map(|totals| device.read(&totals)).transpose()?;
+        let moments = self.moments.map(|moments| device.read(&moments)).transpose()?;
+        let value = |(i, (_, function)): (usize, &HeadRow<'_>)| {
+            let of_row = &logits[i * self.ids.len()..][..self.ids.len()];
+            let logit = |id: u32| self.ids.binary_search(&id).map_or(f32::NAN, |at| of_row[at]);
+            let total = totals.as_ref().map_or([0.0; 2], |t| [t[2 * i], t[2 * i + 1]]);
+            let moments = moments.as_ref().map_or([0.0; 3], |m| [m[4 * i], m[4 * i + 1], m[4 * i + 2]]);
+            function.value(logit, total, moments)
+        };
+        Ok(reads.iter().enumerate().map(value).collect())
+    }
+}
+
+/// Returns the place of `item` in `list`, to which it is added if it is new.
+fn place_of<'a, T: PartialEq>(list: &mut Vec<&'a T>, item: &'a T) -> u32 {
+    let place = list.iter().position(|known| *known == item).unwrap_or(list.len());
+    if place == list.len() {
+        list.push(item);
+    }
+    place as u32
+}
+
+/// Returns the one cotangent of an op with one input.
+pub(crate) fn single(bars: Vec<Tensor>) -> Result<Tensor> {
+    bars.into_iter().next().ok_or_else(|| Error::Place("layer norm has one input".to_owned()))
+}
+
+impl Curvature {
+    /// Returns the number of points that have curvature.
+    pub(crate) fn points(&self) -> usize {
+        self.functions.len()
+    }
+
+    /// Returns the place of a point among those that have curvature, if it is one of them.
+    pub(crate) fn point(&self, read: usize) -> Option<u32> {
+        self.reads.binary_search(&read).ok().map(|point| point as u32)
+    }
+
+    /// Records the moments of tangents of the logits: of a row of `x_dot [_, d]`, tangents of the final norm's output, at
+    /// a point, for each pair of both.
+    pub(crate) fn spread(
+        &self,
+        rec: &mut Recording,
+        model: &Model,
+        x_dot: &Tensor,
+        pairs: &[(usize, u32)],
+    ) -> Result<Turning> {
+        let rows: Vec<usize> = pairs.iter().map(|pair| pair.0).collect();
+        let of: Vec<u32> = pairs.iter().map(|pair| pair.1).collect();
+        rec.scope("unembed");
+        let t = model.logits(rec, x_dot, &rows)?;
+        let points = model.device().upload("points", &[("rows", of.len())], &of)?;
+        let spread = self.observed.spread(rec, &self.sloped, &t, &points)?;
+        Ok(Turning { t, points, spread })
+    }
+
+    /// Returns the second derivative of a point's function along a tangent with these moments.
+    pub(crate) fn second(&self, point: u32, moments: &[f32]) -> f64 {
+        let f = &self.functions[point as usize];
+        let total = f.log_sum_exp() + f.log_p + f.to_base + f.from_base;
+        total * f64::from(moments[1]) + f64::from(moments[3])
+    }
+
+    /// Records the tangents of the cotangents of the final norm's output, `[pairs, d]`.
+    pub(crate) fn turned(&self, rec: &mut Recording, model: &Model, turning: &Turning) -> Result<Tensor> {
+        let Turning { t, points, spread } = turning;
+        let turned = self.observed.turn(rec, &self.sloped, (t, points), spread)?;
+        Ok(model.0.weights.unembed.vjp_all(rec, &turned)?)
+    }
+}
+
+/// Tangents of logits at points, with their moments.
+pub(crate) struct Turning {
+    t: Tensor,
+    points: Tensor,
+    pub(crate) spread: Spread,
+}
