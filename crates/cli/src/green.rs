@@ -3,11 +3,12 @@
 use std::fmt::Write as _;
 
 use resolvent::field::{GreenOptions, Probes, block_norms, green_with, stats};
-use resolvent::model::{Mode, Observable, Run};
+use resolvent::model::Mode;
 use resolvent::{Context, Labelled};
 
 use crate::Failure;
-use crate::options::{DirectionArgs, DonorArgs, ModelArgs, ObservableArgs, PromptArgs, parse_place};
+use crate::observable::ObservableArgs;
+use crate::options::{DirectionArgs, DonorArgs, ModelArgs, PromptArgs, parse_place};
 use crate::output::{OutputArgs, checks, heatmap};
 
 #[derive(clap::Args)]
@@ -28,15 +29,8 @@ pub(crate) struct Args {
     /// Frobenius norms of the blocks G(l',t'; l,t) from the source's place to every other: `exact`, or estimated from N probes
     #[arg(long, value_name = "exact|N")]
     norms: Option<String>,
-    /// For `sensitivity`: token whose logit is observed
-    #[arg(short, long, value_name = "TOKEN")]
-    target: Option<String>,
-    /// For `sensitivity`: token whose logit is subtracted
-    #[arg(short, long, value_name = "TOKEN")]
-    against: Option<String>,
-    /// For `sensitivity`: position at which the logits are read; -1 is the last
-    #[arg(short, long, value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
-    position: i64,
+    #[command(flatten)]
+    observable: ObservableArgs,
     #[command(flatten)]
     donor: DonorArgs,
     #[command(flatten)]
@@ -50,7 +44,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let model = args.model.open()?;
     let run = model.run(&args.prompt.tokens(&model)?, &[])?;
     let (level, at) = parse_place(&args.source, &run)?;
-    let observable = args.observable(&run)?;
+    let observable = args.observable.given(&model, run.tokens())?;
     let other = args.donor.run(&model)?;
     let context = Context { observable: observable.as_ref(), other: other.as_ref(), unit: args.direction.unit };
     let source = args.direction.parse(&model)?.resolve(&run, (level, at), context)?;
@@ -81,14 +75,6 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         }
         format!("{text}{}", checks(&result))
     })
-}
-
-impl Args {
-    fn observable(&self, run: &Run) -> Result<Option<Observable>, Failure> {
-        let Some(target) = self.target.clone() else { return Ok(None) };
-        let args = ObservableArgs { target, against: self.against.clone(), position: self.position };
-        Ok(Some(args.observable(run.model(), run.tokens().len())?))
-    }
 }
 
 /// Parses `exact` or a number of probes.
@@ -137,6 +123,9 @@ fn geometry(result: &Labelled) -> String {
             100.0 * stays
         );
     }
-    let _infallible = writeln!(text, "velocity {:.3} tokens a level", of("velocity")[0]);
+    let _infallible = match of("velocity")[0] {
+        velocity if velocity.is_finite() => writeln!(text, "velocity {velocity:.3} tokens a level"),
+        _ => writeln!(text, "no velocity: it takes two levels above the source"),
+    };
     text
 }

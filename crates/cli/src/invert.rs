@@ -7,9 +7,8 @@ use resolvent::model::{Model, Observable, Run};
 use resolvent::{Context, Labelled, Place};
 
 use crate::Failure;
-use crate::options::{
-    DirectionArgs, DonorArgs, ModelArgs, ObservableArgs, PromptArgs, parse_place, parse_places, token,
-};
+use crate::observable::ObservableArgs;
+use crate::options::{DirectionArgs, DonorArgs, ModelArgs, PromptArgs, parse_place, parse_places, token};
 use crate::output::{OutputArgs, checks, label};
 
 #[derive(clap::Args)]
@@ -61,8 +60,8 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let output = args.output.prepare()?;
     let options = args.options()?;
     let model = args.model.open()?;
-    let run = model.run(&args.prompt.tokens(&model)?, &[])?;
-    let observable = args.observable.observable(&model, run.tokens().len())?;
+    let (observable, tokens) = args.observable.of(&model, &args.prompt.tokens(&model)?)?;
+    let run = model.run(&tokens, &[])?;
     let goals = args.goals(&model, &run, &observable)?;
     let last = goals.iter().map(Goal::position).max().unwrap_or(0);
     let sites = distinct(parse_places(&args.from, &run, last)?);

@@ -7,6 +7,7 @@ mod download;
 mod forward;
 mod green;
 mod invert;
+mod observable;
 mod options;
 mod output;
 mod patch;

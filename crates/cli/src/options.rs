@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::Args;
 use resolvent::engine::{Choice, Device, Options};
-use resolvent::model::{Model, Observable, PromptSet, Run, check_prompt, from_end, parse_tokens, token_text};
+use resolvent::model::{Model, PromptSet, Run, check_prompt, from_end, parse_tokens};
 use resolvent::{Direction, Place};
 
 use crate::Failure;
@@ -86,20 +86,6 @@ pub(crate) struct DirectionArgs {
     pub(crate) unit: bool,
 }
 
-/// The observable: a logit, or the difference of two.
-#[derive(Args)]
-pub(crate) struct ObservableArgs {
-    /// Token whose logit is observed: text that is one token (" Paris"), or an id (#1234)
-    #[arg(short, long, value_name = "TOKEN")]
-    pub(crate) target: String,
-    /// Token whose logit is subtracted
-    #[arg(short, long, value_name = "TOKEN")]
-    pub(crate) against: Option<String>,
-    /// Position at which the logits are read; -1 is the last
-    #[arg(short, long, value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
-    pub(crate) position: i64,
-}
-
 impl DeviceArgs {
     /// Returns the options with which to open the device.
     pub(crate) fn options(&self) -> Options {
@@ -161,13 +147,17 @@ impl PromptArgs {
 }
 
 impl DonorArgs {
-    /// Runs the second prompt, if there is one.
-    pub(crate) fn run(&self, model: &Model) -> Result<Option<Run>, Failure> {
+    /// Returns the tokens of the second prompt, if there is one.
+    pub(crate) fn tokens(&self, model: &Model) -> Result<Option<Vec<u32>>, Failure> {
         if self.donor.is_none() && self.donor_tokens.is_none() {
             return Ok(None);
         }
-        let tokens = tokens(model, self.donor.as_deref(), self.donor_tokens.as_deref())?;
-        Ok(Some(model.run(&tokens, &[])?))
+        Ok(Some(tokens(model, self.donor.as_deref(), self.donor_tokens.as_deref())?))
+    }
+
+    /// Runs the second prompt, if there is one.
+    pub(crate) fn run(&self, model: &Model) -> Result<Option<Run>, Failure> {
+        Ok(self.tokens(model)?.map(|tokens| model.run(&tokens, &[])).transpose()?)
     }
 }
 
@@ -233,26 +223,4 @@ pub(crate) fn tokens(model: &Model, text: Option<&str>, ids: Option<&str>) -> Re
 /// Looks up a token of a model, given as text or `#id`.
 pub(crate) fn token(model: &Model, arg: &str) -> Result<u32, Failure> {
     Ok(model.token(arg)?)
-}
-
-impl ObservableArgs {
-    /// Returns the observable for a prompt of `tokens` tokens.
-    pub(crate) fn observable(&self, model: &Model, tokens: usize) -> Result<Observable, Failure> {
-        let position = from_end("position", self.position, tokens)?;
-        let target = token(model, &self.target)?;
-        Ok(match &self.against {
-            Some(against) => Observable::logit_diff(target, token(model, against)?, position),
-            None => Observable::logit(target, position),
-        })
-    }
-
-    /// Returns the observable as it was typed, in the grammar of observables: `logit(" Paris") - logit(" Rome")`.
-    pub(crate) fn title(&self) -> String {
-        let at = if self.position == -1 { String::new() } else { format!("@{}", self.position) };
-        let logit = |token: &str| format!("logit({}){at}", token_text(token));
-        match &self.against {
-            Some(against) => format!("{} - {}", logit(&self.target), logit(against)),
-            None => logit(&self.target),
-        }
-    }
 }

@@ -9,7 +9,7 @@ use resolvent_report::terminal::{Heatmap, Style, visible};
 use resolvent_report::{Figure, Grid, figures, strongest_rows};
 
 use crate::Failure;
-use crate::options::ObservableArgs;
+use crate::observable::ObservableArgs;
 use crate::terminal::{colours, print, say, width};
 
 /// Where results go.

@@ -6,7 +6,8 @@ use resolvent::model::RunOptions;
 use resolvent_report::strongest_heads;
 
 use crate::Failure;
-use crate::options::{ModelArgs, ObservableArgs, PromptArgs, tokens};
+use crate::observable::ObservableArgs;
+use crate::options::{ModelArgs, PromptArgs, tokens};
 use crate::output::{OutputArgs, checks, heatmaps, labels};
 
 #[derive(clap::Args)]
@@ -63,7 +64,8 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         )
         .into());
     }
-    let observable = args.observable.observable(&model, clean.len())?;
+    let (observable, clean) = args.observable.of(&model, &clean)?;
+    let corrupted = observable.extend(&corrupted);
     let kinds = distinct(args.sites.iter().copied());
     let sites = kinds.iter().flat_map(|kind| kind.sites(model.config())).collect();
     let options = RunOptions { sites, ..RunOptions::default() };

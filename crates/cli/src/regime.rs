@@ -8,7 +8,8 @@ use resolvent::{Context, Labelled};
 use resolvent_report::terminal::visible;
 
 use crate::Failure;
-use crate::options::{DirectionArgs, DonorArgs, ModelArgs, ObservableArgs, PromptArgs, parse_places};
+use crate::observable::ObservableArgs;
+use crate::options::{DirectionArgs, DonorArgs, ModelArgs, PromptArgs, parse_places};
 use crate::output::{OutputArgs, checks, label};
 
 #[derive(clap::Args)]
@@ -49,8 +50,8 @@ pub(crate) struct Args {
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let output = args.output.prepare()?;
     let model = args.model.open()?;
-    let run = model.run(&args.prompt.tokens(&model)?, &[])?;
-    let observable = args.observable.observable(&model, run.tokens().len())?;
+    let (observable, tokens) = args.observable.of(&model, &args.prompt.tokens(&model)?)?;
+    let run = model.run(&tokens, &[])?;
     let places = distinct(parse_places(&args.sites, &run, observable.position())?);
     let other = args.donor.run(&model)?;
     let direction = args.direction.parse(&model)?;

@@ -4,7 +4,8 @@ use resolvent::Direction;
 use resolvent::field::sensitivity_along;
 
 use crate::Failure;
-use crate::options::{DonorArgs, ModelArgs, ObservableArgs, PromptArgs};
+use crate::observable::ObservableArgs;
+use crate::options::{DonorArgs, ModelArgs, PromptArgs};
 use crate::output::{OutputArgs, checks, heatmap};
 
 #[derive(clap::Args)]
@@ -29,7 +30,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let output = args.output.prepare()?;
     let model = args.model.open()?;
     let tokens = args.prompt.tokens(&model)?;
-    let observable = args.observable.observable(&model, tokens.len())?;
+    let (observable, tokens) = args.observable.of(&model, &tokens)?;
     let run = model.run(&tokens, &[])?;
     let result = match &args.direction {
         None => resolvent::sensitivity(&run, &observable)?,

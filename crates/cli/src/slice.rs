@@ -8,7 +8,8 @@ use resolvent::model::{Linearization, Mode, Model, Observable, Run, from_end};
 use resolvent_report::terminal::visible;
 
 use crate::Failure;
-use crate::options::{ModelArgs, ObservableArgs, PromptArgs, parse_places, tokens};
+use crate::observable::ObservableArgs;
+use crate::options::{ModelArgs, PromptArgs, parse_places, tokens};
 use crate::output::{Output, OutputArgs, checks, label};
 use crate::progress::Progress;
 use crate::terminal::say;
@@ -48,15 +49,8 @@ pub(crate) struct Args {
     /// Of --svd: seed of the random vectors
     #[arg(long, value_name = "N", default_value_t = 0, requires = "svd")]
     seed: u64,
-    /// For `sensitivity` and `krylov`: token whose logit is observed; without it, the most likely next tokens
-    #[arg(short, long, value_name = "TOKEN")]
-    target: Option<String>,
-    /// For `sensitivity` and `krylov`: token whose logit is subtracted
-    #[arg(short, long, value_name = "TOKEN", requires = "target")]
-    against: Option<String>,
-    /// Position at which logits are read; -1 is the last
-    #[arg(short, long, value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
-    position: i64,
+    #[command(flatten)]
+    observable: ObservableArgs,
     /// For `displacement`: another prompt, of as many tokens; for `pca`: of any number. May be given several times
     #[arg(long, value_name = "TEXT")]
     donor: Vec<String>,
@@ -95,8 +89,8 @@ impl Args {
         let (run, model) = (linear.run(), linear.run().model());
         let [from, to] = chosen.map(|places| Some(places).filter(|places| !places.is_empty()));
         let pairs = PlacePairs::new(run, from, to)?;
-        let position = from_end("position", self.position, run.tokens().len())?;
-        let observables: Vec<Observable> = self.observable(run)?.into_iter().collect();
+        let position = from_end("position", self.observable.position, run.tokens().len())?;
+        let observables: Vec<Observable> = self.observable.given(model, run.tokens())?.into_iter().collect();
         let others = self.others(model)?;
         let source = Basis::parse(&self.basis, model)?;
         let readout = self.readout.as_ref().map_or(Ok(source.clone()), |text| Basis::parse(text, model))?;
@@ -167,12 +161,6 @@ impl Args {
             }
             format!("{text}{}", checks(&result))
         })
-    }
-
-    fn observable(&self, run: &Run) -> Result<Option<Observable>, Failure> {
-        let Some(target) = self.target.clone() else { return Ok(None) };
-        let args = ObservableArgs { target, against: self.against.clone(), position: self.position };
-        Ok(Some(args.observable(run.model(), run.tokens().len())?))
     }
 
     fn others(&self, model: &Model) -> Result<Vec<Run>, Failure> {

@@ -3,7 +3,8 @@
 use resolvent::field::{TransferOptions, distinct};
 
 use crate::Failure;
-use crate::options::{DonorArgs, ModelArgs, ObservableArgs, PromptArgs, tokens};
+use crate::observable::ObservableArgs;
+use crate::options::{DonorArgs, ModelArgs, PromptArgs, tokens};
 use crate::output::{OutputArgs, checks, heatmaps};
 
 #[derive(clap::Args)]
@@ -38,12 +39,14 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         return Err(format!("invalid --scale {}: expected a finite number other than 0", args.scale).into());
     }
     let model = args.model.open()?;
-    let run = model.run(&args.prompt.tokens(&model)?, &[])?;
-    let donor = args.donor.run(&model)?.ok_or("no donor was given; write --donor TEXT or --donor-tokens IDS")?;
-    let observable = args.observable.observable(&model, run.tokens().len())?;
+    let (observable, prompt) = args.observable.of(&model, &args.prompt.tokens(&model)?)?;
+    let run = model.run(&prompt, &[])?;
+    let donor = args.donor.tokens(&model)?.ok_or("no donor was given; write --donor TEXT or --donor-tokens IDS")?;
+    let donor = model.run(&observable.extend(&donor), &[])?;
     let other = |text: &String| tokens(&model, Some(text), None);
     let others = distinct(args.other.iter().map(other).collect::<Result<Vec<_>, Failure>>()?);
-    let others = others.iter().map(|tokens| model.run(tokens, &[])).collect::<Result<Vec<_>, _>>()?;
+    let others =
+        others.iter().map(|tokens| model.run(&observable.extend(tokens), &[])).collect::<Result<Vec<_>, _>>()?;
     let options = TransferOptions { scale: args.scale, random: args.controls, seed: args.seed };
     let result = resolvent::transfer(&run, &donor, &observable, &others, &options)?;
     output.naming(&run, Some(&args.observable)).finish(&result, || {

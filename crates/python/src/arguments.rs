@@ -31,6 +31,14 @@ pub(crate) fn tokens(model: &Model, prompt: &Bound<'_, PyAny>) -> Result<Vec<u32
     ids.iter().enumerate().map(id).collect()
 }
 
+/// Returns the tokens of a part of a prompt, without special tokens around it: text, or a list or an array of ids.
+pub(crate) fn ids_of(model: &Model, part: &Bound<'_, PyAny>) -> Result<Vec<u32>> {
+    match (part.cast::<PyString>(), model.text_tokenizer()?) {
+        (Ok(text), Some(tokenizer)) => Ok(tokenizer.encode(text.to_cow()?.as_ref())?),
+        _ => tokens(model, part),
+    }
+}
+
 /// Reads the keywords `f16_weights` and `f16_inputs`: whether weights, and inputs of products, are 16-bit floats.
 ///
 /// In version 0.1 these keywords were `half_weights` and `half_inputs`.

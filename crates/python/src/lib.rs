@@ -57,7 +57,9 @@ mod _native {
     #[pymodule_export]
     use crate::model::PyModel;
     #[pymodule_export]
-    use crate::observable::{PyObservable, kl_divergence, log_prob, logit, logit_diff, projection};
+    use crate::observable::{
+        PyObservable, continuation, entropy, kl_divergence, log_prob, logit, logit_diff, prob, projection,
+    };
     #[pymodule_export]
     use crate::result::PyResultOf;
     #[pymodule_export]

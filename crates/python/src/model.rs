@@ -200,7 +200,7 @@ impl PyModel {
         let sites: Vec<Site> = kinds.iter().flat_map(|kind| kind.sites(self.model.config())).collect();
         let prepared = |prompt| self.prepared(prompt, &sites);
         let (clean, corrupted) = (prepared(clean)?, prepared(corrupted)?);
-        let (j, title) = (observable.get().of(py, &corrupted)?, observable.get().title(py)?);
+        let (j, title) = (observable.get().beside(py, &corrupted, &clean)?, observable.get().title(py)?);
         let result = detached(py, |_| {
             let result = patch_at(&clean, &corrupted, &j, &kinds)?;
             if others.is_empty() {

@@ -1,58 +1,138 @@
 //! The class `Observable`: a scalar of a run, defined before there is a run.
 
+use std::sync::Arc;
+
 use pyo3::prelude::*;
 use pyo3::types::PyString;
-use resolvent::model::{Distribution, Observable, Run, from_end, token_text};
+use resolvent::model::{
+    Distribution, Error, Model, Observable, ObservableContext, Quantity, Run, Term, from_end, token_text,
+};
 
-use crate::arguments::{field_vector, place, token};
-use crate::failure::Result;
+use crate::arguments::{field_vector, ids_of, token};
+use crate::failure::{Result, value_error};
 use crate::run::PyRun;
 use crate::work::detached;
 
-/// A scalar J of a run. Made by `logit`, `logit_diff`, `log_prob`, `kl_divergence` and `projection`; tokens are looked up in
-/// the model of the run that it is read from.
+/// A scalar J of a run, made from text in the grammar of observables: `Observable('logprob(" Paris") - entropy()@-2')`.
+///
+/// `base` is the run that `kl(base)` and `kl_from(base)` denote; without it, the run that J is read from, and in `patch_sweep`
+/// the clean run. Sums and differences of observables and products with
+/// numbers are observables too. Tokens are looked up in the model of the run that J is read from.
 #[pyclass(frozen, name = "Observable", module = "resolvent")]
 pub(crate) struct PyObservable {
-    kind: Kind,
-    /// Position at which J is read; -1 is the last.
-    position: i64,
+    terms: Vec<(f32, Arc<Kind>)>,
 }
 
+/// A part of an observable. Positions count from the end if they are negative.
 enum Kind {
-    Logit(Py<PyAny>),
-    LogitDiff(Py<PyAny>, Py<PyAny>),
-    LogProb(Py<PyAny>),
-    Divergence(Py<PyRun>),
-    Projection(i64, Py<PyAny>),
+    Text(String, Option<Run>),
+    Logit(Py<PyAny>, i64),
+    LogProb(Py<PyAny>, i64),
+    Prob(Vec<Py<PyAny>>, i64),
+    Entropy(i64),
+    Kl(Run, i64),
+    KlFrom(Run, i64),
+    Continuation(Py<PyAny>, i64),
+    Projection((i64, i64), Py<PyAny>),
 }
 
 impl PyObservable {
+    fn one(kind: Kind) -> Self {
+        Self { terms: vec![(1.0, Arc::new(kind))] }
+    }
+
+    /// Returns the same terms, each times `factor`.
+    fn times(&self, factor: f32) -> Self {
+        Self { terms: self.terms.iter().map(|(weight, kind)| (weight * factor, kind.clone())).collect() }
+    }
+
+    fn plus(&self, other: Self) -> Self {
+        Self { terms: self.terms.iter().cloned().chain(other.terms).collect() }
+    }
+
     /// Resolves tokens and positions for `run`.
     pub(crate) fn of(&self, py: Python<'_>, run: &Run) -> Result<Observable> {
-        let (model, tokens) = (run.model(), run.tokens().len());
-        let position = from_end("position", self.position, tokens)?;
-        Ok(match &self.kind {
-            Kind::Logit(target) => Observable::logit(token(model, target.bind(py))?, position),
-            Kind::LogitDiff(target, against) => {
-                let (target, against) = (token(model, target.bind(py))?, token(model, against.bind(py))?);
-                Observable::logit_diff(target, against, position)
-            }
-            Kind::LogProb(target) => Observable::log_prob(token(model, target.bind(py))?, position),
-            Kind::Divergence(base) => {
-                let base = &base.get().run;
-                let at = from_end("position", self.position, base.tokens().len())?;
-                let logits = detached(py, |_| base.logits_at(at))?;
-                Observable::Divergence { position, base: Distribution::of(&logits) }
-            }
-            Kind::Projection(level, direction) => {
-                let (level, token) = place(run, (*level, self.position))?;
-                Observable::Field { level, token, direction: field_vector(model, direction.bind(py))? }
-            }
-        })
+        self.beside(py, run, run)
+    }
+
+    /// Resolves tokens and positions for `run`. `base` is the base run of a text that was given none.
+    pub(crate) fn beside(&self, py: Python<'_>, run: &Run, base: &Run) -> Result<Observable> {
+        self.resolve(py, run.model(), (run.tokens().len(), Some(base)))
+    }
+
+    fn resolve(&self, py: Python<'_>, model: &Model, prompt: (usize, Option<&Run>)) -> Result<Observable> {
+        let mut sum = Observable::default();
+        for (weight, kind) in &self.terms {
+            sum = sum + *weight * kind.resolve(py, model, prompt)?;
+        }
+        Ok(sum)
     }
 
     /// Returns J in the grammar of observables, as figures show it: `logit(" Paris") - logit(" Rome")`.
     pub(crate) fn title(&self, py: Python<'_>) -> Result<String> {
+        let mut text = String::new();
+        for (i, (weight, kind)) in self.terms.iter().enumerate() {
+            text += match (i, weight.is_sign_negative()) {
+                (0, false) => "",
+                (0, true) => "-",
+                (_, false) => " + ",
+                (_, true) => " - ",
+            };
+            let shown = kind.title(py)?;
+            text += &match (weight.abs() == 1.0, kind.is_sum()) {
+                (true, false) => shown,
+                (true, true) if i == 0 && *weight == 1.0 => shown,
+                (true, true) => format!("({shown})"),
+                (false, false) => format!("{} * {shown}", weight.abs()),
+                (false, true) => format!("{} * ({shown})", weight.abs()),
+            };
+        }
+        Ok(if text.is_empty() { "0".to_owned() } else { text })
+    }
+}
+
+impl Kind {
+    /// Whether the text may have several terms.
+    fn is_sum(&self) -> bool {
+        matches!(self, Self::Text(..))
+    }
+
+    fn resolve(&self, py: Python<'_>, model: &Model, (tokens, fallback): (usize, Option<&Run>)) -> Result<Observable> {
+        let at = |position: i64| from_end("position", position, tokens);
+        let quantity = |quantity, position| Ok(Observable::of(quantity, at(position)?));
+        match self {
+            Self::Text(text, base) => {
+                let base = base.as_ref().or(fallback).map(|run| {
+                    move |position: usize| -> std::result::Result<Distribution, Error> {
+                        Ok(Distribution::of(&run.logits_at(position)?))
+                    }
+                });
+                let base = base.as_ref().map(|base| base as &dyn Fn(usize) -> std::result::Result<Distribution, Error>);
+                let context = ObservableContext { tokens, tokenizer: model.tokenizer(), base, direction: None };
+                Ok(Observable::parse(text, &context)?)
+            }
+            Self::Logit(target, position) => quantity(Quantity::Logit(token(model, target.bind(py))?), *position),
+            Self::LogProb(target, position) => quantity(Quantity::LogProb(token(model, target.bind(py))?), *position),
+            Self::Prob(targets, position) => {
+                let ids = targets.iter().map(|target| token(model, target.bind(py))).collect::<Result<Vec<u32>>>()?;
+                quantity(Quantity::Prob(ids), *position)
+            }
+            Self::Entropy(position) => quantity(Quantity::Entropy, *position),
+            Self::Kl(base, position) => quantity(Quantity::Kl(distribution(py, base, *position)?), *position),
+            Self::KlFrom(base, position) => quantity(Quantity::KlFrom(distribution(py, base, *position)?), *position),
+            Self::Continuation(tokens, position) => {
+                quantity(Quantity::Continuation(ids_of(model, tokens.bind(py))?), *position)
+            }
+            Self::Projection((level, position), direction) => {
+                let level = from_end("level", *level, model.config().n_layer + 1)?;
+                let quantity = Quantity::Project { level, direction: field_vector(model, direction.bind(py))? };
+                let position = from_end("token position", *position, tokens)?;
+                Ok(Observable::new(vec![Term { weight: 1.0, quantity, position }]))
+            }
+        }
+    }
+
+    fn title(&self, py: Python<'_>) -> Result<String> {
         let shown = |token: &Py<PyAny>| -> Result<String> {
             let token = token.bind(py);
             Ok(match token.cast::<PyString>() {
@@ -60,21 +140,85 @@ impl PyObservable {
                 Err(_) => format!("#{}", token.str()?.to_cow()?),
             })
         };
-        let at = if self.position == -1 { String::new() } else { format!("@{}", self.position) };
-        Ok(match &self.kind {
-            Kind::Logit(target) => format!("logit({}){at}", shown(target)?),
-            Kind::LogitDiff(target, against) => {
-                format!("logit({}){at} - logit({}){at}", shown(target)?, shown(against)?)
+        let at = |position: &i64| if *position == -1 { String::new() } else { format!("@{position}") };
+        Ok(match self {
+            Self::Text(text, _) => text.trim().to_owned(),
+            Self::Logit(target, position) => format!("logit({}){}", shown(target)?, at(position)),
+            Self::LogProb(target, position) => format!("logprob({}){}", shown(target)?, at(position)),
+            Self::Prob(targets, position) => {
+                let targets = targets.iter().map(shown).collect::<Result<Vec<String>>>()?;
+                format!("prob({}){}", targets.join("|"), at(position))
             }
-            Kind::LogProb(target) => format!("logprob({}){at}", shown(target)?),
-            Kind::Divergence(_) => format!("kl(base){at}"),
-            Kind::Projection(level, _) => format!("project({level}, {}, u)", self.position),
+            Self::Entropy(position) => format!("entropy(){}", at(position)),
+            Self::Kl(_, position) => format!("kl(base){}", at(position)),
+            Self::KlFrom(_, position) => format!("kl_from(base){}", at(position)),
+            Self::Continuation(tokens, position) => {
+                let tokens = tokens.bind(py);
+                let shown = match tokens.cast::<PyString>() {
+                    Ok(text) => format!("{:?}", text.to_cow()?),
+                    Err(_) => {
+                        let ids = tokens.try_iter()?.map(|id| Ok(format!("#{}", id?.str()?.to_cow()?)));
+                        ids.collect::<Result<Vec<String>>>()?.join(", ")
+                    }
+                };
+                format!("continuation({shown}){}", at(position))
+            }
+            Self::Projection((level, position), _) => format!("project({level}, {position}, u)"),
         })
     }
 }
 
+/// Returns the next-token distribution of a run at a position.
+fn distribution(py: Python<'_>, run: &Run, position: i64) -> Result<Distribution> {
+    let at = from_end("position", position, run.tokens().len())?;
+    Ok(Distribution::of(&detached(py, |_| run.logits_at(at))?))
+}
+
 #[pymethods]
 impl PyObservable {
+    #[new]
+    #[pyo3(signature = (text, *, base = None), text_signature = "(text, *, base=None)")]
+    fn new(text: String, base: Option<Py<PyRun>>) -> Self {
+        Self::one(Kind::Text(text, base.map(|run| run.get().run.clone())))
+    }
+
+    /// The prompt with what a continuation at its last token needs after it: ids. Other observables leave it as it is.
+    ///
+    /// `model` looks up the tokens; `prompt` is text or ids.
+    fn extend(
+        &self,
+        py: Python<'_>,
+        model: &Bound<'_, crate::model::PyModel>,
+        prompt: &Bound<'_, PyAny>,
+    ) -> Result<Vec<u32>> {
+        let model = &model.get().model;
+        let tokens = crate::arguments::tokens(model, prompt)?;
+        Ok(self.resolve(py, model, (tokens.len(), None))?.extend(&tokens))
+    }
+
+    fn __add__(&self, other: &Bound<'_, Self>) -> Self {
+        self.plus(other.get().times(1.0))
+    }
+
+    fn __sub__(&self, other: &Bound<'_, Self>) -> Self {
+        self.plus(other.get().times(-1.0))
+    }
+
+    fn __neg__(&self) -> Self {
+        self.times(-1.0)
+    }
+
+    fn __mul__(&self, factor: f32) -> Result<Self> {
+        match factor.is_finite() {
+            true => Ok(self.times(factor)),
+            false => Err(value_error(format!("invalid factor {factor} of an observable: expected a finite number"))),
+        }
+    }
+
+    fn __rmul__(&self, factor: f32) -> Result<Self> {
+        self.__mul__(factor)
+    }
+
     fn __repr__(&self, py: Python<'_>) -> Result<String> {
         Ok(format!("<resolvent.Observable {}>", self.title(py)?))
     }
@@ -86,7 +230,7 @@ impl PyObservable {
 #[pyfunction]
 #[pyo3(signature = (target, position = -1), text_signature = "(target, position=-1)")]
 pub(crate) fn logit(target: Py<PyAny>, position: i64) -> PyObservable {
-    PyObservable { kind: Kind::Logit(target), position }
+    PyObservable::one(Kind::Logit(target, position))
 }
 
 /// The logit of a token minus that of another, at a position.
@@ -95,25 +239,53 @@ pub(crate) fn logit(target: Py<PyAny>, position: i64) -> PyObservable {
 #[pyfunction]
 #[pyo3(signature = (target, against, position = -1), text_signature = "(target, against, position=-1)")]
 pub(crate) fn logit_diff(target: Py<PyAny>, against: Py<PyAny>, position: i64) -> PyObservable {
-    PyObservable { kind: Kind::LogitDiff(target, against), position }
+    logit(target, position).plus(logit(against, position).times(-1.0))
 }
 
 /// The log-probability of a token at a position, in nats.
 #[pyfunction]
 #[pyo3(signature = (target, position = -1), text_signature = "(target, position=-1)")]
 pub(crate) fn log_prob(target: Py<PyAny>, position: i64) -> PyObservable {
-    PyObservable { kind: Kind::LogProb(target), position }
+    PyObservable::one(Kind::LogProb(target, position))
+}
+
+/// The probability of several tokens together at a position: synonyms, or all numbers above another.
+///
+/// `targets` is a list of tokens.
+#[pyfunction]
+#[pyo3(signature = (targets, position = -1), text_signature = "(targets, position=-1)")]
+pub(crate) fn prob(targets: Vec<Py<PyAny>>, position: i64) -> PyObservable {
+    PyObservable::one(Kind::Prob(targets, position))
+}
+
+/// The entropy of the next token at a position, in nats.
+#[pyfunction]
+#[pyo3(signature = (position = -1), text_signature = "(position=-1)")]
+pub(crate) fn entropy(position: i64) -> PyObservable {
+    PyObservable::one(Kind::Entropy(position))
 }
 
 /// KL(base || run) of the next token at a position, in nats: 0 where a run says what the base run says.
+///
+/// With `reverse`, KL(run || base).
 #[pyfunction]
-#[pyo3(signature = (base, position = -1), text_signature = "(base, position=-1)")]
-pub(crate) fn kl_divergence(base: Py<PyRun>, position: i64) -> PyObservable {
-    PyObservable { kind: Kind::Divergence(base), position }
+#[pyo3(signature = (base, position = -1, *, reverse = false), text_signature = "(base, position=-1, *, reverse=False)")]
+pub(crate) fn kl_divergence(base: &Bound<'_, PyRun>, position: i64, reverse: bool) -> PyObservable {
+    let base = base.get().run.clone();
+    PyObservable::one(if reverse { Kind::KlFrom(base, position) } else { Kind::Kl(base, position) })
+}
+
+/// The log-probability of a text of several tokens after a position, in nats: the sum over its tokens, each given those before.
+///
+/// `tokens` is text or a list of ids. The prompt must have all of them but the last: see `Observable.extend`.
+#[pyfunction]
+#[pyo3(signature = (tokens, position = -1), text_signature = "(tokens, position=-1)")]
+pub(crate) fn continuation(tokens: Py<PyAny>, position: i64) -> PyObservable {
+    PyObservable::one(Kind::Continuation(tokens, position))
 }
 
 /// `<h[level, position], direction>`: the field at a place, projected on a direction [d]. Negative numbers count from the end.
 #[pyfunction]
 pub(crate) fn projection(level: i64, position: i64, direction: Py<PyAny>) -> PyObservable {
-    PyObservable { kind: Kind::Projection(level, direction), position }
+    PyObservable::one(Kind::Projection((level, position), direction))
 }

@@ -123,10 +123,13 @@ fn files_have_the_golden_values() {
     let view = safetensors::tensor::TensorView::new(Dtype::F32, vec![30], bytemuck::cast_slice(&bytes));
     let file = safetensors::serialize([("direction", view.expect("fits"))], None).expect("a file");
     std::fs::write(path("direction.safetensors"), file).expect("writable");
-    let resolvent_model::Observable::Logits { position, terms } = golden.observable() else {
-        unreachable!("goldens observe logits")
+    let observable = golden.observable();
+    let id = |term: &resolvent_model::Term| match term.quantity {
+        resolvent_model::Quantity::Logit(id) => format!("#{id}"),
+        ref other => panic!("goldens observe logits, not {other:?}"),
     };
-    let (target, against) = (format!("#{}", terms[0].0), format!("#{}", terms[1].0));
+    let (target, against) = (id(&observable.terms()[0]), id(&observable.terms()[1]));
+    let position = observable.position();
     for (device, _) in devices() {
         let out = path("out.safetensors");
         let of = |arguments: &[&str]| {

@@ -113,7 +113,8 @@ fn the_observable_of_a_result_reads_back() {
     };
     let last = written("-1");
     assert_eq!(last, "logit(#30)@3 - logit(#2)@3");
-    let read = resolvent_model::Observable::parse(&last, 4, None).expect("it is of the grammar");
+    let context = resolvent_model::ObservableContext { tokens: 4, ..Default::default() };
+    let read = resolvent_model::Observable::parse(&last, &context).expect("it is of the grammar");
     assert_eq!(read, resolvent_model::Observable::logit_diff(30, 2, 3));
     assert_eq!(written("1"), "logit(#30)@1 - logit(#2)@1");
     let shown = with_text(&copy, &["sensitivity", "ab ab c", "--target", " ab", "--position", "1"]).done();

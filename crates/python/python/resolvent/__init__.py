@@ -27,11 +27,14 @@ from ._native import (
     Source,
     Study,
     __version__,
+    continuation,
     devices,
+    entropy,
     kl_divergence,
     log_prob,
     logit,
     logit_diff,
+    prob,
     projection,
 )
 
@@ -48,10 +51,13 @@ __all__ = [
     "Source",
     "Study",
     "__version__",
+    "continuation",
     "devices",
+    "entropy",
     "kl_divergence",
     "log_prob",
     "logit",
     "logit_diff",
+    "prob",
     "projection",
 ]

@@ -1,0 +1,87 @@
+//! The observable J: as text, or as the logit of a target.
+
+use std::path::Path;
+
+use clap::Args;
+use resolvent::field::read_direction;
+use resolvent::model::{Distribution, Error, Model, Observable, ObservableContext, from_end, token_text};
+
+use crate::Failure;
+
+/// The observable: a text in the grammar of observables, or a logit or difference of logits.
+#[derive(Args)]
+pub(crate) struct ObservableArgs {
+    /// Observable as text: logit(" Paris"), logprob(..), prob(" A"|" B"), entropy(), kl(base), kl_from(base), continuation(" a b")
+    /// or project(LEVEL, POSITION, "FILE"), each with @POSITION, in sums with weights such as `logit(" A") - 0.5 * logit(" B")`
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["target", "against"], allow_hyphen_values = true)]
+    observe: Option<String>,
+    /// Token whose logit is observed: text that is one token (" Paris"), or an id (#1234); the mean over several, A|B|..
+    #[arg(short, long, value_name = "TOKEN")]
+    target: Option<String>,
+    /// Token whose logit is subtracted, or several as in --target
+    #[arg(short, long, value_name = "TOKEN", requires = "target")]
+    against: Option<String>,
+    /// Position at which the logits are read; -1 is the last
+    #[arg(short, long, value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
+    pub(crate) position: i64,
+}
+
+impl ObservableArgs {
+    /// Returns the observable of a prompt, and the prompt: extended by a continuation, if the observable reads one.
+    ///
+    /// A divergence is from the prompt's own distribution.
+    pub(crate) fn of(&self, model: &Model, tokens: &[u32]) -> Result<(Observable, Vec<u32>), Failure> {
+        let observable = self
+            .given(model, tokens)?
+            .ok_or("no observable was given; name a token, such as --target \" Paris\", or write --observe TEXT")?;
+        let tokens = observable.extend(tokens);
+        Ok((observable, tokens))
+    }
+
+    /// Returns the observable of a prompt, if one is given.
+    pub(crate) fn given(&self, model: &Model, tokens: &[u32]) -> Result<Option<Observable>, Failure> {
+        if let Some(text) = &self.observe {
+            let base = |position: usize| Ok(Distribution::of(&model.run(tokens, &[])?.logits_at(position)?));
+            let direction = |file: &str| {
+                let read = read_direction(Path::new(file), model.config().n_embd);
+                read.map_err(|e| Error::Observable { text: text.clone(), reason: e.to_string() })
+            };
+            let context = ObservableContext {
+                tokens: tokens.len(),
+                tokenizer: model.tokenizer(),
+                base: Some(&base),
+                direction: Some(&direction),
+            };
+            return Ok(Some(Observable::parse(text, &context)?));
+        }
+        let Some(target) = &self.target else { return Ok(None) };
+        let position = from_end("position", self.position, tokens.len())?;
+        let targets = ids(model, target)?;
+        let against = self.against.as_ref().map(|against| ids(model, against)).transpose()?;
+        Ok(Some(Observable::mean_logit_diff(&targets, &against.unwrap_or_default(), position)))
+    }
+
+    /// Returns the observable as it was typed, in the grammar of observables: `logit(" Paris") - logit(" Rome")`.
+    pub(crate) fn title(&self) -> String {
+        if let Some(text) = &self.observe {
+            return text.trim().to_owned();
+        }
+        let at = if self.position == -1 { String::new() } else { format!("@{}", self.position) };
+        let mean = |tokens: &String| match tokens.matches('|').count() {
+            0 => format!("logit({}){at}", token_text(tokens)),
+            _ => format!("mean logit({}){at}", tokens.split('|').map(token_text).collect::<Vec<_>>().join("|")),
+        };
+        let terms: Vec<String> = self.target.iter().chain(&self.against).map(mean).collect();
+        terms.join(" - ")
+    }
+}
+
+/// Looks up tokens with `|` between them. A text that is one token is that token, whatever characters it has.
+fn ids(model: &Model, text: &str) -> Result<Vec<u32>, Failure> {
+    match model.token(text) {
+        Err(_) if text.contains('|') => {
+            Ok(text.split('|').map(|token| model.token(token)).collect::<Result<_, _>>()?)
+        }
+        found => Ok(vec![found?]),
+    }
+}
