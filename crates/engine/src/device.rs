@@ -6,102 +6,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytemuck::NoUninit;
-use resolvent_shaders::Variant;
 
 use crate::buffer::{Buffer, Storage};
 use crate::cached;
 use crate::error::{Error, Result};
+use crate::info::Info;
 use crate::options::{Choice, Options};
 use crate::profile::Sample;
 use crate::recording::Recording;
 use crate::tensor::{Shape, Tensor};
 use crate::{gpu, host};
-
-/// What kind of machinery is behind a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// The host executor.
-    Host,
-    /// A GPU of its own.
-    Discrete,
-    /// A GPU that shares memory with the processor.
-    Integrated,
-    /// A GPU behind a virtual machine.
-    Virtual,
-    /// A GPU driver that computes on the processor, such as lavapipe or SwiftShader.
-    Software,
-    /// The driver does not say.
-    Other,
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Host => "host",
-            Self::Discrete => "discrete GPU",
-            Self::Integrated => "integrated GPU",
-            Self::Virtual => "virtual GPU",
-            Self::Software => "software GPU",
-            Self::Other => "GPU",
-        })
-    }
-}
-
-/// A device's name, driver and abilities.
-#[derive(Clone, Debug)]
-pub struct Info {
-    /// Adapter name, or the host's thread count.
-    pub name: String,
-    /// Driver name and version.
-    pub driver: String,
-    /// Vulkan, Metal, Dx12, or host.
-    pub backend: String,
-    /// Kind of device.
-    pub kind: Kind,
-    /// Smallest and largest subgroup, where kernels may use subgroups.
-    pub subgroups: Option<(u32, u32)>,
-    /// Whether kernels may use 16-bit floats.
-    pub f16: bool,
-    /// Sides of the square matrices of 16-bit floats that the device multiplies as one, with sums in f32: cooperative matrices.
-    /// Of an open device, those that kernels may use, which is none unless [`Options::f16_inputs`] asked for them.
-    pub cooperative: Vec<u32>,
-    /// Whether launches can be timed on the device.
-    pub timestamps: bool,
-    /// Most bytes in one binding.
-    pub max_binding: u64,
-}
-
-impl Info {
-    /// Whether launches run on the host executor.
-    pub fn is_host(&self) -> bool {
-        self.kind == Kind::Host
-    }
-
-    /// What a text asks for that this device does not offer; `None` if it runs.
-    pub fn lacks(&self, variant: &Variant) -> Option<String> {
-        let needs = variant.features;
-        if needs.f16 && !self.f16 {
-            return Some("16-bit floats".to_owned());
-        }
-        let side = variant.number("SIDE").unwrap_or(0);
-        if needs.cooperative && !self.cooperative.contains(&side) {
-            return Some(format!("cooperative matrices of {side} x {side} 16-bit floats"));
-        }
-        match (needs.subgroup, self.subgroups, variant.number("LANES")) {
-            (true, None, _) => Some("subgroups".to_owned()),
-            (true, Some((least, _)), Some(lanes)) if least < lanes => {
-                Some(format!("subgroups of at least {lanes} lanes"))
-            }
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for Info {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({}, {}, {})", self.name, self.kind, self.backend, self.driver)
-    }
-}
 
 /// The GPU adapters of this machine, real ones first. Empty where no driver is installed.
 pub fn adapters() -> Vec<Info> {
@@ -139,6 +53,7 @@ struct Inner {
     /// Floating-point operations of all that was submitted.
     flops: AtomicU64,
     segments: AtomicU64,
+    waits: AtomicU64,
 }
 
 enum Executor {
@@ -187,6 +102,7 @@ impl Device {
             cache: options.cache_folder().map(ToOwned::to_owned),
             flops: AtomicU64::new(0),
             segments: AtomicU64::new(0),
+            waits: AtomicU64::new(0),
         }))
     }
 
@@ -339,6 +255,7 @@ impl Device {
 
     /// Waits for all submitted work, and for the errors it may have raised.
     pub fn wait(&self) -> Result<()> {
+        self.0.waits.fetch_add(1, Ordering::Relaxed);
         match &self.0.executor {
             Executor::Gpu(gpu) => gpu.wait(),
             Executor::Host(_) => Ok(()),
@@ -347,16 +264,57 @@ impl Device {
 
     /// Reads a tensor back, row-major.
     pub fn read(&self, tensor: &Tensor) -> Result<Vec<f32>> {
-        let buffer = tensor.buffer();
-        let fail = |reason: &str| Error::Buffer { label: buffer.label().to_owned(), reason: reason.to_owned() };
-        match (&self.0.executor, buffer.storage()) {
-            (Executor::Gpu(gpu), Some(Storage::Gpu(block))) if gpu.owns(block) => {
-                gpu.read(block, buffer.label(), tensor.range())
-            }
-            (Executor::Host(_), Some(Storage::Host(block))) => Ok(block.read()[tensor.range()].to_vec()),
-            (_, None) => Err(fail("was never written; submit its recording first")),
-            _ => Err(Error::foreign(buffer.label())),
+        Ok(self.read_many(&[tensor])?.remove(0))
+    }
+
+    /// Reads several tensors back, row-major, with one wait for the device, or a few if they are large.
+    pub fn read_many(&self, tensors: &[&Tensor]) -> Result<Vec<Vec<f32>>> {
+        let most = self.info().max_binding;
+        let mut read = Vec::with_capacity(tensors.len());
+        let mut rest = tensors;
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let fits = rest.iter().take_while(|tensor| {
+                bytes += 4 * tensor.shape().elements() as u64;
+                bytes <= most
+            });
+            let (now, later) = rest.split_at(fits.count().max(1));
+            read.extend(self.read_at_once(now)?);
+            rest = later;
         }
+        Ok(read)
+    }
+
+    fn read_at_once(&self, tensors: &[&Tensor]) -> Result<Vec<Vec<f32>>> {
+        let (mut of_gpu, mut of_host) = (Vec::new(), Vec::new());
+        for tensor in tensors {
+            let buffer = tensor.buffer();
+            let unwritten = || Error::Buffer {
+                label: buffer.label().to_owned(),
+                reason: "was never written; submit its recording first".to_owned(),
+            };
+            match (&self.0.executor, buffer.storage()) {
+                (Executor::Gpu(gpu), Some(Storage::Gpu(block))) if gpu.owns(block) => {
+                    of_gpu.push((block, buffer.label(), tensor.range()));
+                }
+                (Executor::Host(_), Some(Storage::Host(block))) => {
+                    of_host.push(block.read()[tensor.range()].to_vec());
+                }
+                (_, None) => return Err(unwritten()),
+                _ => return Err(Error::foreign(buffer.label())),
+            }
+        }
+        self.0.waits.fetch_add(1, Ordering::Relaxed);
+        match &self.0.executor {
+            Executor::Gpu(gpu) => gpu.read(&of_gpu),
+            Executor::Host(_) => Ok(of_host),
+        }
+    }
+
+    /// How often the caller has waited for the device so far, to read or for all work to end. All threads that use the device
+    /// are counted; on the host, where work is done as it is submitted, reads count as on a GPU.
+    pub fn waits(&self) -> u64 {
+        self.0.waits.load(Ordering::Relaxed)
     }
 
     /// The launches executed since the last call, if the device was opened with `profile`.

@@ -19,6 +19,7 @@ mod device;
 mod error;
 mod gpu;
 pub mod host;
+mod info;
 mod kernel;
 mod options;
 mod profile;
@@ -27,8 +28,9 @@ mod stop;
 mod tensor;
 
 pub use buffer::Buffer;
-pub use device::{Device, Info, Kind, Preference, adapters, hidden_adapters};
+pub use device::{Device, Preference, adapters, hidden_adapters};
 pub use error::{Error, Result};
+pub use info::{Info, Kind};
 pub use kernel::{Bound, Constants, Kernel, as_u32};
 pub use options::{BATCH_BYTES, Choice, Options};
 pub use profile::Sample;

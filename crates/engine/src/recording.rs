@@ -4,8 +4,9 @@ use bytemuck::NoUninit;
 use resolvent_shaders::{Access, Binding};
 
 use crate::buffer::Buffer;
-use crate::device::{Device, Info};
+use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::info::Info;
 use crate::kernel::{Constants, Kernel};
 use crate::profile::Sample;
 use crate::tensor::{Shape, Tensor};

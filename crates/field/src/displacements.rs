@@ -1,6 +1,6 @@
 //! Displacements of patches: clean values of a kind's sites, and their differences from the corrupted values.
 
-use resolvent_model::{Edit, Linearization, Observable, Run, Site, Source};
+use resolvent_model::{Edit, Linearization, Observable, Run, Site, Source, captures};
 
 use crate::certificate::dot;
 use crate::error::Result;
@@ -17,16 +17,21 @@ pub(crate) struct Displacements {
     clean: Vec<Vec<f32>>,
     /// `y_clean - y_corrupted` of each site, `[T, width]`.
     delta: Vec<Vec<f32>>,
+    /// The corrupted run's levels 1 to L, `[T, d]` each.
+    field: Vec<Vec<f32>>,
 }
 
 impl Displacements {
     /// Reads the sites from two runs that were prepared for them.
     pub(crate) fn new([clean, corrupted]: [&Run; 2], kind: SiteKind) -> Result<Self> {
         let sites = kind.sites(corrupted.model().config());
-        let (clean, corrupted_values) = (clean.captures(&sites)?, corrupted.captures(&sites)?);
+        let of_both: Vec<Site> = sites.iter().chain(&corrupted.levels()[1..]).copied().collect();
+        let mut captured = captures(&[(clean, &sites), (corrupted, &of_both)])?.into_iter();
+        let (clean, mut corrupted_values) = (captured.next().unwrap_or_default(), captured.next().unwrap_or_default());
+        let field = corrupted_values.split_off(sites.len());
         let minus = |(a, b): (&Vec<f32>, &Vec<f32>)| a.iter().zip(b).map(|(a, b)| a - b).collect();
         let delta = clean.iter().zip(&corrupted_values).map(minus).collect();
-        Ok(Self { sites, tokens: corrupted.tokens().len(), clean, delta })
+        Ok(Self { sites, tokens: corrupted.tokens().len(), clean, delta, field })
     }
 
     /// Returns the number of patches.
@@ -87,11 +92,10 @@ impl Displacements {
     /// `levels`.
     fn along(&self, linear: &Linearization<'_>, observable: &Observable, levels: &[Site]) -> Result<(Vec<f64>, f64)> {
         let (mut products, mut square) = (vec![0.0; self.len()], 0.0);
-        let field = linear.run().captures(levels)?;
         let sites: Vec<Site> = self.sites.iter().chain(levels).copied().collect();
         linear.vjp_at(&[linear.run().seeds(observable)?], &sites, &mut |chunk| {
             if let Some(level) = chunk.site.checked_sub(self.sites.len()) {
-                let h = &field[level];
+                let h = &self.field[level];
                 let from = chunk.token * (h.len() / self.tokens);
                 square += noise::square(chunk.rows, &h[from..]);
                 return;

@@ -6,7 +6,7 @@
 //! corrupted run's sensitivity at the site. All patched runs share the corrupted run: each computes only its causal
 //! cone.
 
-use resolvent_model::{Edit, EditedRun, Mode, Observable, Run, values_of};
+use resolvent_model::{Edit, EditedRun, Mode, Observable, Run, values, values_of};
 
 use crate::certificate::{Certificate, adjoint, alone, narrow, same, worse};
 use crate::displacements::Displacements;
@@ -101,19 +101,21 @@ pub fn effects(cases: &[Case<'_>], kind: SiteKind) -> Result<Vec<Effects>> {
         case.check()?;
         swept.push(first_order_effects(*case, kind)?);
     }
+    let unpatched: &[Edit] = &[];
     let variants: Vec<EditedRun<'_>> = cases
         .iter()
         .zip(&swept)
         .flat_map(|(case, effects)| {
-            effects.edits.iter().map(|e| EditedRun { run: case.corrupted, edits: e, observable: case.observable })
+            let edits = [unpatched].into_iter().chain(effects.edits.iter().map(Vec::as_slice));
+            edits.map(|edits| EditedRun { run: case.corrupted, edits, observable: case.observable })
         })
         .collect();
     let operations = || cases.first().map_or(0.0, |case| case.corrupted.model().device().flops());
     let before = operations();
     let mut values = values_of(&variants)?.into_iter();
     let operations = operations() - before;
-    for (case, effects) in cases.iter().zip(&mut swept) {
-        let unpatched = case.corrupted.value(case.observable)?;
+    for effects in &mut swept {
+        let unpatched = values.next().unwrap_or(f64::NAN);
         effects.operations = operations;
         effects.values = values.by_ref().take(effects.edits.len()).collect();
         effects.effect = effects.values.iter().map(|v| (v - unpatched) as f32).collect();
@@ -155,7 +157,7 @@ pub fn patch_at(clean: &Run, corrupted: &Run, observable: &Observable, kinds: &[
     let case = Case { clean, corrupted, observable };
     case.check()?;
     let tokens = corrupted.tokens().len();
-    let (clean_value, corrupted_value) = (clean.value(observable)?, corrupted.value(observable)?);
+    let [clean_value, corrupted_value] = both_values([clean, corrupted], observable)?;
     let scale = clean_value.abs().max(corrupted_value.abs()).max(1.0);
     let mut result = Labelled::new("patch", corrupted)
         .note("observable", observable.to_string())
@@ -213,4 +215,10 @@ pub(crate) fn restored<E: AsRef<[Edit]>>(
             Ok(run.values_under(&[together], observable)?[0])
         }
     }
+}
+
+/// Returns J of two runs.
+pub(crate) fn both_values(runs: [&Run; 2], observable: &Observable) -> Result<[f64; 2]> {
+    let values = values(&runs.map(|run| (run, observable)))?;
+    Ok([values[0], values[1]])
 }

@@ -195,10 +195,7 @@ pub fn predict(case: &Case<'_>, kind: SiteKind, predictors: &[Predictor], option
 
 /// Returns the operations of one forward pass of the corrupted run that reads J.
 pub(crate) fn pass(case: &Case<'_>) -> Result<f64> {
-    let run = case.corrupted;
-    let before = run.model().device().flops();
-    run.model().run(run.tokens(), run.edits())?.value(case.observable)?;
-    Ok(run.model().device().flops() - before)
+    Ok(case.corrupted.pass_operations(case.observable)?)
 }
 
 /// Returns the largest difference within a pair, over the largest second value.

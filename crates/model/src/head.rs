@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use resolvent_engine::{Device, Recording, Tensor};
+use resolvent_engine::{Recording, Tensor};
 use resolvent_ops::observe::{self, Coefficients, Observed, Sloped, Sources, Spread};
 use resolvent_ops::splice::{RowPlan, RowSource};
 use resolvent_ops::{Op, Residuals, Rows, Span, add};
@@ -56,26 +56,22 @@ impl Model {
         (self.device().info().max_binding / row).min(by_memory).max(1) as usize
     }
 
-    /// Computes the functions of some rows of `x [_, d]`, the final norm's output. Submits `rec`.
-    pub(crate) fn read_head(&self, mut rec: Recording, x: &Tensor, reads: &[HeadRow<'_>]) -> Result<Vec<f64>> {
-        let mut values = vec![0.0; reads.len()];
+    /// Records functions of some rows of `x [_, d]`, the final norm's output. Submits what it records.
+    pub(crate) fn record_head(&self, mut rec: Recording, x: &Tensor, reads: &[HeadRow<'_>]) -> Result<PendingHead> {
         let (linear, curved): (Vec<usize>, Vec<usize>) = (0..reads.len()).partition(|&i| reads[i].1.is_linear());
         rec.scope("unembed");
         let part = |places: &[usize]| -> Vec<HeadRow<'_>> { places.iter().map(|&i| reads[i]).collect() };
-        let mut pending = Vec::new();
+        let mut parts = Vec::new();
         if !linear.is_empty() {
-            pending.push((linear.clone(), self.read_linear(&mut rec, x, &part(&linear))?));
+            let reading = self.read_linear(&mut rec, x, &part(&linear))?;
+            parts.push((linear, reading));
         }
         for places in curved.chunks(self.most_logit_rows()) {
             let reading = self.read_curved(&mut rec, x, &part(places))?;
-            pending.push((places.to_vec(), reading));
+            parts.push((places.to_vec(), reading));
         }
         self.device().submit(rec)?;
-        for (places, reading) in pending {
-            let found = reading.finish(self.device(), &part(&places))?;
-            places.into_iter().zip(found).for_each(|(i, value)| values[i] = value);
-        }
-        Ok(values)
+        Ok(PendingHead { parts })
     }
 
     /// Records what weighted sums of logits are read from: only the entries that they name.
@@ -241,19 +237,46 @@ struct Reading {
 }
 
 impl Reading {
-    /// Reads the values of the functions.
-    fn finish(self, device: &Device, reads: &[HeadRow<'_>]) -> Result<Vec<f64>> {
-        let logits = device.read(&self.logits)?;
-        let totals = self.totals.map(|totals| device.read(&totals)).transpose()?;
-        let moments = self.moments.map(|moments| device.read(&moments)).transpose()?;
-        let value = |(i, (_, function)): (usize, &HeadRow<'_>)| {
+    fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        [&self.logits].into_iter().chain(&self.totals).chain(&self.moments)
+    }
+
+    /// Returns the values of the functions. `read` has the contents of the tensors, in their order.
+    fn values(&self, functions: &[&HeadFunction], read: &mut dyn Iterator<Item = Vec<f32>>) -> Vec<f64> {
+        let logits = read.next().unwrap_or_default();
+        let totals = self.totals.as_ref().and_then(|_| read.next());
+        let moments = self.moments.as_ref().and_then(|_| read.next());
+        let value = |(i, function): (usize, &&HeadFunction)| {
             let of_row = &logits[i * self.ids.len()..][..self.ids.len()];
             let logit = |id: u32| self.ids.binary_search(&id).map_or(f32::NAN, |at| of_row[at]);
             let total = totals.as_ref().map_or([0.0; 2], |t| [t[2 * i], t[2 * i + 1]]);
             let moments = moments.as_ref().map_or([0.0; 3], |m| [m[4 * i], m[4 * i + 1], m[4 * i + 2]]);
             function.value(logit, total, moments)
         };
-        Ok(reads.iter().enumerate().map(value).collect())
+        functions.iter().enumerate().map(value).collect()
+    }
+}
+
+/// Functions of rows whose recordings are submitted, before they are read.
+pub(crate) struct PendingHead {
+    /// Which of the rows, and what they are read from.
+    parts: Vec<(Vec<usize>, Reading)>,
+}
+
+impl PendingHead {
+    /// Returns the tensors to read, in the order in which [`PendingHead::values`] expects them.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        self.parts.iter().flat_map(|(_, reading)| reading.tensors())
+    }
+
+    /// Returns the values of the functions that were recorded.
+    pub(crate) fn values(&self, functions: &[&HeadFunction], read: &mut dyn Iterator<Item = Vec<f32>>) -> Vec<f64> {
+        let mut values = vec![0.0; functions.len()];
+        for (places, reading) in &self.parts {
+            let of_part: Vec<&HeadFunction> = places.iter().map(|&i| functions[i]).collect();
+            places.iter().zip(reading.values(&of_part, read)).for_each(|(&i, value)| values[i] = value);
+        }
+        values
     }
 }
 

@@ -141,16 +141,17 @@ impl Linearization<'_> {
             }
         }
         device.submit(rec)?;
-        let (slope, jet) = (&expansion.slopes[n], device.read(&jet)?);
+        let moments = turning.as_ref().map(|(.., turning)| &turning.spread.moments);
+        let mut read = device.read_many(&[&jet].into_iter().chain(moments).collect::<Vec<&Tensor>>())?.into_iter();
+        let (slope, jet) = (&expansion.slopes[n], read.next().unwrap_or_default());
         let along = |pair: &[f32]| {
             let (dot_row, ddot_row) = pair.split_at(slope.len());
             Along { first: dot(slope, dot_row), second: dot(slope, ddot_row) }
         };
         let mut along: Vec<Along> = jet.chunks(2 * slope.len()).map(along).collect();
-        if let Some((curvature, place, turning)) = turning {
-            let moments = device.read(&turning.spread.moments)?;
+        if let (Some((curvature, place, _)), Some(moments)) = (&turning, read.next()) {
             for (along, moments) in along.iter_mut().zip(moments.chunks(4)) {
-                along.second += curvature.second(place, moments);
+                along.second += curvature.second(*place, moments);
             }
         }
         Ok(along)

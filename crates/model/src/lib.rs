@@ -21,6 +21,7 @@
 #[cfg(feature = "atlas")]
 mod atlas;
 mod batch;
+mod capture;
 mod checkpoint;
 mod config;
 mod edit;
@@ -55,6 +56,7 @@ mod weights;
 
 #[cfg(feature = "atlas")]
 pub use atlas::embedded_models;
+pub use capture::captures;
 pub use checkpoint::{Checkpoint, Dtype};
 pub use config::{Activation, Config, MAX_D_HEAD, MAX_LAYERS};
 pub use edit::{Change, Edit};
@@ -72,7 +74,7 @@ pub use observable_text::{ObservableContext, token_text};
 pub use prompt::{check_prompt, from_end, parse_token, parse_tokens};
 pub use prompt_set::{PromptPair, PromptSet, Task, TokenPair};
 pub use random::{RandomWeights, gaussian, gpt2_small, tiny};
-pub use run::Run;
+pub use run::{Run, values};
 pub use site::Site;
 pub use sweep::{Chunk, EditedRun, values_of};
 pub use tokenizer::Tokenizer;

@@ -1,12 +1,12 @@
 //! Reading observables from rows of the field, and logits from rows of the final norm.
 
-use resolvent_engine::{Recording, Tensor};
+use resolvent_engine::{Device, Recording, Tensor};
 use resolvent_ops::{Op, Rows, Span};
 
 use crate::error::Result;
-use crate::head::HeadRow;
+use crate::head::{HeadRow, PendingHead};
 use crate::points::{HeadFunction, Part};
-use crate::run::Base;
+use crate::run::{Base, retained};
 
 /// A function of a row of the field: the row of a batch, its token, and the function.
 #[derive(Clone, Copy)]
@@ -16,48 +16,95 @@ pub(crate) struct Read<'a> {
     pub(crate) part: &'a Part,
 }
 
-impl Base {
-    /// Reads functions of rows of `h [rows, d]`, a level of the field. Functions of logits need level L.
-    pub(crate) fn read_rows(&self, h: &Tensor, reads: &[Read<'_>]) -> Result<Vec<f64>> {
-        let mut values = vec![0.0; reads.len()];
-        let (mut projections, mut heads) = (Vec::new(), Vec::new());
-        for (i, read) in reads.iter().enumerate() {
-            match read.part {
-                Part::Projection(u) => projections.push((i, u)),
-                Part::Logits(function) => heads.push((i, function)),
-            }
-        }
-        let device = self.model.device();
-        if !projections.is_empty() {
-            let mut rec = device.record();
-            let rows: Vec<usize> = projections.iter().map(|(i, _)| reads[*i].row).collect();
-            let h = self.model.select_rows(&mut rec, h, &rows)?;
-            device.submit(rec)?;
-            let h = device.read(&h)?;
-            for (row, (i, u)) in h.chunks(self.model.config().n_embd).zip(projections) {
-                values[i] = dot(u, row);
-            }
-        }
-        if !heads.is_empty() {
-            let at = |i: usize| (reads[i].row, reads[i].token);
-            let found = self.read_last(h, &heads.iter().map(|&(i, f)| (at(i), f)).collect::<Vec<_>>())?;
-            heads.iter().zip(found).for_each(|((i, _), value)| values[*i] = value);
-        }
-        Ok(values)
+/// Functions of rows whose recordings are submitted, before they are read.
+pub(crate) struct Pending<'a> {
+    reads: Vec<Read<'a>>,
+    /// Rows of the field, for projections.
+    rows: Option<Tensor>,
+    head: Option<PendingHead>,
+}
+
+impl<'a> Pending<'a> {
+    fn functions(&self) -> Vec<&'a HeadFunction> {
+        self.reads.iter().filter_map(|read| head_function(read.part)).collect()
     }
 
-    /// Reads functions of the logits, each at its row of `h [rows, d]`, level L, and its token.
-    fn read_last(&self, h: &Tensor, reads: &[((usize, usize), &HeadFunction)]) -> Result<Vec<f64>> {
-        let mut rec = self.model.device().record();
+    fn values(&self, read: &mut dyn Iterator<Item = Vec<f32>>) -> Vec<f64> {
+        let rows = self.rows.as_ref().and_then(|_| read.next()).unwrap_or_default();
+        let heads = self.head.as_ref().map_or_else(Vec::new, |head| head.values(&self.functions(), read));
+        let (mut at, mut heads) = (0, heads.into_iter());
+        let value = |read: &Read<'_>| match read.part {
+            Part::Projection(u) => {
+                at += u.len();
+                dot(u, &rows[at - u.len()..at])
+            }
+            Part::Logits(_) => heads.next().unwrap_or(f64::NAN),
+        };
+        self.reads.iter().map(value).collect()
+    }
+}
+
+/// Waits for functions of rows, all at once.
+pub(crate) fn finish(device: &Device, pending: &[Pending<'_>]) -> Result<Vec<Vec<f64>>> {
+    let tensors = |p: &'_ Pending<'_>| -> Vec<Tensor> {
+        p.rows.iter().chain(p.head.iter().flat_map(PendingHead::tensors)).cloned().collect()
+    };
+    let tensors: Vec<Tensor> = pending.iter().flat_map(tensors).collect();
+    let mut read = device.read_many(&tensors.iter().collect::<Vec<&Tensor>>())?.into_iter();
+    Ok(pending.iter().map(|p| p.values(&mut read)).collect())
+}
+
+fn head_function(part: &Part) -> Option<&HeadFunction> {
+    match part {
+        Part::Projection(_) => None,
+        Part::Logits(function) => Some(function),
+    }
+}
+
+impl Base {
+    /// Records functions of rows of `h [rows, d]`, a level of the field. Functions of logits need level L.
+    pub(crate) fn record_rows<'a>(&self, h: &Tensor, reads: Vec<Read<'a>>) -> Result<Pending<'a>> {
+        let (device, model) = (self.model.device(), &self.model);
+        let rows = self.record_projections(h, &reads)?;
+        let heads: Vec<(&Read<'a>, &HeadFunction)> =
+            reads.iter().filter_map(|read| Some((read, head_function(read.part)?))).collect();
+        if heads.is_empty() {
+            return Ok(Pending { reads, rows, head: None });
+        }
+        let mut rec = device.record();
         rec.scope("ln_f");
-        let rows: Vec<usize> = reads.iter().map(|((row, _), _)| *row).collect();
-        let h = self.model.select_rows(&mut rec, h, &rows)?;
-        let spans: Vec<Span> =
-            reads.iter().map(|&((_, token), _)| Span { primal: 0, start: token, end: token + 1 }).collect();
-        let table = Rows::new(self.model.device(), &spans)?;
-        let x = self.model.0.weights.ln_f.primal(&mut rec, &table, None, &[&h])?.y;
-        let reads: Vec<HeadRow<'_>> = reads.iter().enumerate().map(|(i, (_, function))| (i, *function)).collect();
-        self.model.read_head(rec, &x, &reads)
+        let h = model.select_rows(&mut rec, h, &heads.iter().map(|(read, _)| read.row).collect::<Vec<usize>>())?;
+        let span = |token| Span { primal: 0, start: token, end: token + 1 };
+        let table = Rows::new(device, &heads.iter().map(|(read, _)| span(read.token)).collect::<Vec<Span>>())?;
+        let x = model.0.weights.ln_f.primal(&mut rec, &table, None, &[&h])?.y;
+        let at: Vec<HeadRow<'_>> = heads.iter().enumerate().map(|(i, (_, function))| (i, *function)).collect();
+        let head = Some(model.record_head(rec, &x, &at)?);
+        Ok(Pending { reads, rows, head })
+    }
+
+    /// Records functions of rows of this base itself, whose final norm is known: of level `level`.
+    pub(crate) fn record_own<'a>(&self, level: usize, reads: Vec<Read<'a>>) -> Result<Pending<'a>> {
+        let h = retained(&self.trace, self.program.field[level])?;
+        let rows = self.record_projections(h, &reads)?;
+        let at: Vec<HeadRow<'_>> =
+            reads.iter().filter_map(|read| Some((read.row, head_function(read.part)?))).collect();
+        let head = match at.is_empty() {
+            true => None,
+            false => Some(self.model.record_head(self.model.device().record(), &self.normed, &at)?),
+        };
+        Ok(Pending { reads, rows, head })
+    }
+
+    fn record_projections(&self, h: &Tensor, reads: &[Read<'_>]) -> Result<Option<Tensor>> {
+        let rows: Vec<usize> =
+            reads.iter().filter(|read| head_function(read.part).is_none()).map(|read| read.row).collect();
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let mut rec = self.model.device().record();
+        let rows = self.model.select_rows(&mut rec, h, &rows)?;
+        self.model.device().submit(rec)?;
+        Ok(Some(rows))
     }
 
     /// Computes logits `[rows, V]` of some rows of `x [_, d]`, the final norm's output. Submits `rec`.

@@ -12,16 +12,15 @@ use crate::checkpoint::first_non_finite;
 use crate::config::Config;
 use crate::edit::Edit;
 use crate::error::{Error, Result};
-use crate::head::HeadRow;
 use crate::linear::{Linearization, Seed};
 use crate::mode::Mode;
 use crate::model::{Model, RunOptions};
 use crate::observable::Observable;
 use crate::passes::{Keep, Origin, Trace, forward};
-use crate::points::{Part, Point};
+use crate::points::Point;
 use crate::program::{Program, ValueId};
 use crate::prompt::check_prompt;
-use crate::read::Read;
+use crate::read::{Pending, Read, finish};
 use crate::site::Site;
 use crate::sweep::most_rows;
 
@@ -168,47 +167,6 @@ impl Run {
         Ok(Tensor::view(all.buffer().clone(), first, shape)?)
     }
 
-    /// Returns the field `[L+1, T, d]`: h\[0\] to h\[L\], before the final norm.
-    ///
-    /// # Errors
-    /// A value that is not finite, or a device error.
-    pub fn field(&self) -> Result<Vec<f32>> {
-        let levels = &self.program().field;
-        let mut field = Vec::with_capacity(levels.len() * self.tokens().len() * self.config().n_embd);
-        for (level, &value) in levels.iter().enumerate() {
-            let rows = self.device().read(&self.rows_of(value)?)?;
-            self.finite("the field", Site::level(level, self.config()), 0, &rows)?;
-            field.extend(rows);
-        }
-        Ok(field)
-    }
-
-    /// Returns the value of `site` at every token, `[T, width]`.
-    ///
-    /// # Errors
-    /// A site that the model lacks, or a fused output that [`RunOptions::sites`] did not name.
-    pub fn capture(&self, site: Site) -> Result<Vec<f32>> {
-        Ok(self.captures(&[site])?.remove(0))
-    }
-
-    /// Returns the values of several sites at every token, `[T, width]` each. Every value on the device is read once.
-    ///
-    /// # Errors
-    /// As [`Run::capture`].
-    pub fn captures(&self, sites: &[Site]) -> Result<Vec<Vec<f32>>> {
-        let mut captured = vec![Vec::new(); sites.len()];
-        for value in self.values_of_sites(sites)? {
-            let tensor = self.rows_of(value)?;
-            let (data, width) = (self.device().read(&tensor)?, tensor.shape().lengths()[1]);
-            let here = sites.iter().enumerate().filter(|(_, s)| self.program().value(**s) == Some(value));
-            for (i, site) in here {
-                captured[i] = columns(&data, width, site.columns(self.config()));
-                self.finite("the value", *site, 0, &captured[i])?;
-            }
-        }
-        Ok(captured)
-    }
-
     /// Returns whether `site` can be captured and edited in this run.
     ///
     /// A fused output cannot: it has a value only if [`RunOptions::sites`] or an edit names it.
@@ -258,33 +216,33 @@ impl Run {
     /// # Errors
     /// An observable that does not fit the model or the prompt, or a device error.
     pub fn value(&self, observable: &Observable) -> Result<f64> {
-        observable.check(self.config(), self.tokens())?;
-        self.finite_value(self.parts(&observable.points(self.config())?)?.iter().sum(), || {
-            format!("token {}", observable.position())
-        })
+        Ok(values(&[(self, observable)])?[0])
     }
 
-    /// Returns the values of the parts of an observable, in order.
-    pub(crate) fn parts(&self, points: &[Point]) -> Result<Vec<f64>> {
+    /// Returns the operations of one more forward pass like this one that reads `observable`. It runs the pass and does not
+    /// wait for it.
+    ///
+    /// # Errors
+    /// An observable that does not fit the model or the prompt, or a device error.
+    pub fn pass_operations(&self, observable: &Observable) -> Result<f64> {
+        observable.check(self.config(), self.tokens())?;
+        let (before, points) = (self.device().flops(), observable.points(self.config())?);
+        self.model().run(self.tokens(), self.edits())?.record_parts(&points)?;
+        Ok(self.device().flops() - before)
+    }
+
+    /// Records the parts of an observable of this run, level by level: the places of the parts, and the parts.
+    pub(crate) fn record_parts<'a>(&self, points: &'a [Point]) -> Result<Vec<(Vec<usize>, Pending<'a>)>> {
         let first = self.span(0, 0).primal;
-        let mut values = vec![0.0; points.len()];
-        let mut heads = Vec::new();
-        for (i, point) in points.iter().enumerate() {
-            match &point.part {
-                Part::Logits(function) => heads.push((i, (first + point.token, function))),
-                part => {
-                    let h = retained(&self.base.trace, self.program().field[point.level])?;
-                    let read = Read { row: first + point.token, token: point.token, part };
-                    values[i] = self.base.read_rows(h, &[read])?[0];
-                }
-            }
-        }
-        if !heads.is_empty() {
-            let reads: Vec<HeadRow<'_>> = heads.iter().map(|head| head.1).collect();
-            let found = self.model().read_head(self.device().record(), &self.base.normed, &reads)?;
-            heads.iter().zip(found).for_each(|((i, _), value)| values[*i] = value);
-        }
-        Ok(values)
+        let levels: BTreeSet<usize> = points.iter().map(|point| point.level).collect();
+        let record = |level: usize| {
+            let here = points.iter().enumerate().filter(|(_, point)| point.level == level);
+            let (places, reads) = here
+                .map(|(i, point)| (i, Read { row: first + point.token, token: point.token, part: &point.part }))
+                .unzip();
+            Ok((places, self.base.record_own(level, reads)?))
+        };
+        levels.into_iter().map(record).collect()
     }
 
     /// Returns the seeds of an observable's backward pass: its derivative by the logits and by the field of this run.
@@ -300,6 +258,42 @@ impl Run {
     pub fn linearize(&self, mode: Mode) -> Linearization<'_> {
         Linearization::new(self, mode)
     }
+}
+
+/// Returns the value of each observable in its run. Runs of one device wait once, for all of them.
+///
+/// # Errors
+/// An observable that does not fit its run's model or prompt, or a device error.
+pub fn values(readings: &[(&Run, &Observable)]) -> Result<Vec<f64>> {
+    let parts = parts(readings)?;
+    let mut values = Vec::with_capacity(readings.len());
+    for ((run, observable), (_, parts)) in readings.iter().zip(parts) {
+        values.push(run.finite_value(parts.iter().sum(), || format!("token {}", observable.position()))?);
+    }
+    Ok(values)
+}
+
+/// Returns the points of each observable, with the values of its parts in its run.
+pub(crate) fn parts(readings: &[(&Run, &Observable)]) -> Result<Vec<(Vec<Point>, Vec<f64>)>> {
+    let mut all = Vec::with_capacity(readings.len());
+    for (run, observable) in readings {
+        observable.check(run.config(), run.tokens())?;
+        all.push(observable.points(run.config())?);
+    }
+    let mut values: Vec<Vec<f64>> = all.iter().map(|points| vec![0.0; points.len()]).collect();
+    let (mut places, mut pending) = (Vec::new(), Vec::new());
+    for (n, ((run, _), points)) in readings.iter().zip(&all).enumerate() {
+        for (of_level, reads) in run.record_parts(points)? {
+            places.push((n, of_level));
+            pending.push(reads);
+        }
+    }
+    if let Some((run, _)) = readings.first() {
+        for ((n, of_level), found) in places.into_iter().zip(finish(run.device(), &pending)?) {
+            of_level.into_iter().zip(found).for_each(|(i, value)| values[n][i] = value);
+        }
+    }
+    Ok(all.into_iter().zip(values).collect())
 }
 
 impl Edit {
@@ -324,14 +318,6 @@ pub(crate) fn scheduled(
         scheduled.extend(change(edit, config).map(|change| ScheduledEdit { value, token: edit.token, from, change }));
     }
     Ok(scheduled)
-}
-
-/// Returns some columns of rows of `width` elements.
-pub(crate) fn columns(data: &[f32], width: usize, columns: Range<usize>) -> Vec<f32> {
-    match columns.len() == width {
-        true => data.to_vec(),
-        false => data.chunks(width).flat_map(|row| &row[columns.clone()]).copied().collect(),
-    }
 }
 
 fn not_prepared(site: Site) -> Error {

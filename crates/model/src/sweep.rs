@@ -3,12 +3,14 @@
 //! Each edited run computes only the rows that its edits can reach; all other rows are those of its base run. The
 //! edited runs of a batch pass through the layers together, so every weight is read once a batch.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use resolvent_engine::Tensor;
 use resolvent_ops::Span;
 
 use crate::batch::{Batch, Order, PassDirection, Sequence};
+use crate::capture::columns;
 use crate::edit::{Change, Edit};
 use crate::error::Result;
 use crate::model::Model;
@@ -16,8 +18,8 @@ use crate::observable::Observable;
 use crate::passes::{Keep, Origin, PassResults, forward};
 use crate::points::Point;
 use crate::program::ValueId;
-use crate::read::Read;
-use crate::run::{Base, Run, columns, retained, scheduled};
+use crate::read::{Pending, Read, finish};
+use crate::run::{Base, Run, parts, retained, scheduled};
 use crate::site::Site;
 
 /// A run with further edits on top of its own.
@@ -51,27 +53,26 @@ pub struct Chunk<'a> {
 /// # Errors
 /// An edit or an observable that does not fit its run, or a device error.
 pub fn values_of(edited_runs: &[EditedRun<'_>]) -> Result<Vec<f64>> {
-    let mut values = Vec::with_capacity(edited_runs.len());
-    let mut bases: Vec<(&Arc<Base>, Vec<Sequence>)> = Vec::new();
     // The observables as they are read, each with the values of its parts in the base run.
-    let mut readings: Vec<Arc<Reading>> = Vec::with_capacity(edited_runs.len());
-    let mut last: Option<(*const Run, *const Observable)> = None;
-    for (id, &EditedRun { run, edits, observable }) in edited_runs.iter().enumerate() {
-        let config = run.config();
-        edits.iter().try_for_each(|e| e.check(config, run.tokens().len()))?;
-        match (last, readings.last()) {
-            (Some((of, j)), Some(same)) if std::ptr::eq(of, run) && std::ptr::eq(j, observable) => {
-                readings.push(same.clone());
-            }
-            _ => readings.push(Arc::new(Reading::new(run, observable)?)),
+    let mut distinct: Vec<(&Run, &Observable)> = Vec::new();
+    let mut reading_of = Vec::with_capacity(edited_runs.len());
+    for &EditedRun { run, edits, observable } in edited_runs {
+        edits.iter().try_for_each(|e| e.check(run.config(), run.tokens().len()))?;
+        let same = |(of, j): &(&Run, &Observable)| std::ptr::eq(*of, run) && std::ptr::eq(*j, observable);
+        if !distinct.last().is_some_and(same) {
+            distinct.push((run, observable));
         }
-        last = Some((run, observable));
-        let reading = &readings[id];
-        // If no edit reaches the observable, its value is exactly that of the base run.
-        values.push(reading.base.iter().sum());
+        reading_of.push(distinct.len() - 1);
+    }
+    let distinct = parts(&distinct)?;
+    let readings: Vec<&Reading> = reading_of.iter().map(|&n| &distinct[n]).collect();
+    // If no edit reaches the observable, its value is exactly that of the base run.
+    let mut values: Vec<f64> = readings.iter().map(|(_, base)| base.iter().sum()).collect();
+    let mut bases: Vec<(&Arc<Base>, Vec<Sequence>)> = Vec::new();
+    for (id, (&EditedRun { run, edits, observable }, (points, _))) in edited_runs.iter().zip(&readings).enumerate() {
         let end = observable.position() + 1;
         let Some(start) = edits.iter().map(|e| e.token).min().filter(|&start| start < end) else { continue };
-        if !edits.iter().any(|edit| reaches(run, edit, &reading.points)) {
+        if !edits.iter().any(|edit| reaches(run, edit, points)) {
             continue;
         }
         let sequence = sequence(run, id, edits, run.span(start, end))?;
@@ -80,8 +81,12 @@ pub fn values_of(edited_runs: &[EditedRun<'_>]) -> Result<Vec<f64>> {
             None => bases.push((&run.base, vec![sequence])),
         }
     }
+    let mut swept = Vec::new();
     for (base, sequences) in bases {
-        sweep(base, sequences, &readings, &mut values)?;
+        swept.extend(sweep(base, sequences, &readings)?);
+    }
+    if let Some(first) = edited_runs.first() {
+        finish_sweep(first.run, swept, &readings, &mut values)?;
     }
     for (edited, &value) in edited_runs.iter().zip(&values) {
         let each = || edited.edits.iter().map(|e| format!("{}, token {}", e.site, e.token));
@@ -90,30 +95,22 @@ pub fn values_of(edited_runs: &[EditedRun<'_>]) -> Result<Vec<f64>> {
     Ok(values)
 }
 
-/// The parts of an observable, with their values in the base run.
-struct Reading {
-    points: Vec<Point>,
-    base: Vec<f64>,
-}
+/// The places that an observable is read from, and the values of its parts in the base run.
+type Reading = (Vec<Point>, Vec<f64>);
 
-impl Reading {
-    fn new(run: &Run, observable: &Observable) -> Result<Self> {
-        observable.check(run.config(), run.tokens())?;
-        let points = observable.points(run.config())?;
-        let base = run.parts(&points)?;
-        Ok(Self { points, base })
-    }
-}
+/// One level of one batch of edited runs: for each row that is read, the edited run and the part of its observable.
+type Swept<'a> = (Vec<(usize, usize)>, Pending<'a>);
 
-/// Computes the edited runs of one base, in as many batches as memory requires.
-fn sweep(base: &Base, sequences: Vec<Sequence>, readings: &[Arc<Reading>], values: &mut [f64]) -> Result<()> {
+/// Records the edited runs of one base, in as many batches as memory requires.
+fn sweep<'a>(base: &Base, sequences: Vec<Sequence>, readings: &[&'a Reading]) -> Result<Vec<Swept<'a>>> {
     let (device, config) = (base.model.device(), base.model.config());
+    let mut swept = Vec::new();
     for group in groups(&base.model, 1, sequences) {
         let batch = Batch::new(device, &group, PassDirection::Forward)?;
-        let points = |s: &Sequence| readings[s.id].points.iter();
+        let points = |s: &Sequence| readings[s.id].0.iter();
         let levels: BTreeSet<usize> = group.iter().flat_map(points).map(|point| point.level).collect();
-        // If only the last row of each sequence is read, all at one level, the pass computes only these rows above the last
-        // attention below it.
+        // If only the last row of each sequence is read, all at one level, the pass computes only these rows above the
+        // last attention below it.
         let ends = |s: &Sequence| points(s).all(|point| point.token + 1 == s.span.end);
         let mixed = levels.first().filter(|_| levels.len() == 1 && group.iter().all(ends));
         let narrow = match mixed.and_then(|&level| base.program.mixed(level)) {
@@ -126,8 +123,6 @@ fn sweep(base: &Base, sequences: Vec<Sequence>, readings: &[Arc<Reading>], value
         let mut rec = device.record();
         let trace = forward(&base.program, &mut rec, &batch, Origin::Base(&base.trace), &keep)?;
         device.submit(rec)?;
-        // Parts that a sequence does not change have the value of the base run.
-        let mut parts: Vec<Vec<f64>> = group.iter().map(|s| readings[s.id].base.clone()).collect();
         for level in levels {
             let value = base.program.field[level];
             // A sequence that joins above the level that is read does not change it.
@@ -138,19 +133,28 @@ fn sweep(base: &Base, sequences: Vec<Sequence>, readings: &[Arc<Reading>], value
                     let row =
                         if is_narrow { batch.place(i) } else { batch.range(i).start + point.token - s.span.start };
                     reads.push(Read { row, token: point.token, part: &point.part });
-                    places.push((i, n));
+                    places.push((s.id, n));
                 }
             }
-            if reads.is_empty() {
-                continue;
+            if !reads.is_empty() {
+                swept.push((places, base.record_rows(retained(&trace, value)?, reads)?));
             }
-            let found = base.read_rows(retained(&trace, value)?, &reads)?;
-            places.into_iter().zip(found).for_each(|((i, n), value)| parts[i][n] = value);
-        }
-        for (s, parts) in group.iter().zip(parts) {
-            values[s.id] = parts.iter().sum();
         }
     }
+    Ok(swept)
+}
+
+/// Waits for all that was swept, and sums the parts of each edited run's observable. Parts that an edited run does not
+/// change have the value of the base run.
+fn finish_sweep(run: &Run, swept: Vec<Swept<'_>>, readings: &[&Reading], values: &mut [f64]) -> Result<()> {
+    let (places, pending): (Vec<_>, Vec<_>) = swept.into_iter().unzip();
+    let mut parts: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+    for (places, found) in places.into_iter().zip(finish(run.device(), &pending)?) {
+        for ((id, n), value) in places.into_iter().zip(found) {
+            parts.entry(id).or_insert_with(|| readings[id].1.clone())[n] = value;
+        }
+    }
+    parts.into_iter().for_each(|(id, parts)| values[id] = parts.iter().sum());
     Ok(())
 }
 
@@ -229,9 +233,11 @@ impl Run {
         (what, sites, order): (&str, &[Site], Order),
         visit: &mut dyn FnMut(usize, Chunk<'_>),
     ) -> Result<()> {
-        for value in self.values_of_sites(sites)? {
-            let Some(tensor) = &results[value] else { continue };
-            let (data, width) = (self.device().read(tensor)?, tensor.shape().lengths()[1]);
+        let found: Vec<(ValueId, &Tensor)> =
+            self.values_of_sites(sites)?.into_iter().filter_map(|v| Some((v, results[v].as_ref()?))).collect();
+        let tensors: Vec<&Tensor> = found.iter().map(|(_, tensor)| *tensor).collect();
+        for ((value, tensor), data) in found.into_iter().zip(self.device().read_many(&tensors)?) {
+            let width = tensor.shape().lengths()[1];
             for (n, data) in order.split(data, width).iter().enumerate() {
                 let of_value = |site: &&Site| self.program().value(**site) == Some(value);
                 for (site, at) in sites.iter().enumerate().filter(|(_, site)| of_value(site)) {

@@ -12,6 +12,7 @@ mod slice;
 mod spectrum;
 mod superposition;
 mod transfer;
+mod waits;
 
 use resolvent_field::Labelled;
 use resolvent_model::{Edit, Observable, Run};

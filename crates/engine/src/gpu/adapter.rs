@@ -2,8 +2,8 @@
 
 use std::sync::OnceLock;
 
-use crate::device::{Info, Kind};
 use crate::error::{Error, Result};
+use crate::info::{Info, Kind};
 use crate::options::Choice;
 
 use super::instance::{hidden, instances};

@@ -16,8 +16,8 @@ pub(crate) use adapter::adapters;
 pub(crate) use instance::hidden;
 pub(crate) use memory::Block;
 
-use crate::device::{Info, Kind};
 use crate::error::{Error, Result};
+use crate::info::{Info, Kind};
 use crate::options::Options;
 use crate::profile::Sample;
 use crate::recording::Launch;
@@ -129,10 +129,13 @@ impl Gpu {
         self.shared.submit_pending()
     }
 
-    pub(crate) fn read(&self, block: &Block, label: &str, words: Range<usize>) -> Result<Vec<f32>> {
-        let bytes = words.start as u64 * 4..words.end as u64 * 4;
-        let data = readback::read(&self.shared, block.buffer(), label, bytes)?;
-        Ok(bytemuck::pod_collect_to_vec(&data))
+    /// Reads words of several blocks with one wait. They must fit one buffer together.
+    pub(crate) fn read(&self, parts: &[(&Block, &str, Range<usize>)]) -> Result<Vec<Vec<f32>>> {
+        let bytes = |words: &Range<usize>| words.start as u64 * 4..words.end as u64 * 4;
+        let parts: Vec<readback::Part<'_>> =
+            parts.iter().map(|(block, label, words)| (block.buffer(), *label, bytes(words))).collect();
+        let read = readback::read(&self.shared, &parts)?;
+        Ok(read.iter().map(|data| bytemuck::pod_collect_to_vec(data)).collect())
     }
 
     pub(crate) fn take_profile(&self) -> Result<Vec<Sample>> {

@@ -10,12 +10,14 @@ use crate::error::{Error, Result};
 /// Longest wait for the driver's answer once the queue is empty.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// Returns the bytes of `range` (a multiple of 4) of `buffer`, after all submitted work.
-pub(super) fn read(shared: &Shared, buffer: &wgpu::Buffer, label: &str, range: Range<u64>) -> Result<Vec<u8>> {
-    let size = range.end - range.start;
-    if size == 0 {
-        return Ok(Vec::new());
-    }
+/// A range of a buffer, in bytes that are a multiple of 4, with the buffer's label.
+pub(super) type Part<'a> = (&'a wgpu::Buffer, &'a str, Range<u64>);
+
+/// Returns the bytes of several ranges after all submitted work: one copy, one wait.
+pub(super) fn read(shared: &Shared, parts: &[Part<'_>]) -> Result<Vec<Vec<u8>>> {
+    let lengths: Vec<u64> = parts.iter().map(|(_, _, range)| range.end - range.start).collect();
+    let size: u64 = lengths.iter().sum();
+    let Some((_, label, _)) = parts.first().filter(|_| size > 0) else { return Ok(vec![Vec::new(); parts.len()]) };
     let staging = fault::scoped(&shared.device, label, size, || {
         let staging = shared.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("readback"),
@@ -24,7 +26,11 @@ pub(super) fn read(shared: &Shared, buffer: &wgpu::Buffer, label: &str, range: R
             mapped_at_creation: false,
         });
         let mut encoder = shared.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        encoder.copy_buffer_to_buffer(buffer, range.start, &staging, 0, size);
+        let mut at = 0;
+        for ((buffer, _, range), length) in parts.iter().zip(&lengths) {
+            encoder.copy_buffer_to_buffer(buffer, range.start, &staging, at, *length);
+            at += length;
+        }
         shared.queue.submit([encoder.finish()]);
         staging
     })?;
@@ -35,7 +41,7 @@ pub(super) fn read(shared: &Shared, buffer: &wgpu::Buffer, label: &str, range: R
     });
     shared.submit_pending()?;
     let failed =
-        |reason: String| Error::Buffer { label: label.to_owned(), reason: format!("cannot be read: {reason}") };
+        |reason: String| Error::Buffer { label: (*label).to_owned(), reason: format!("cannot be read: {reason}") };
     // Another polling thread may have received our answer and not delivered it yet.
     match receive.recv_timeout(ANSWER) {
         Ok(Ok(())) => {}
@@ -43,5 +49,11 @@ pub(super) fn read(shared: &Shared, buffer: &wgpu::Buffer, label: &str, range: R
         Err(_) => return Err(failed("the driver finished without answering".to_owned())),
     }
     let view = staging.slice(..).get_mapped_range().map_err(|e| failed(e.to_string()))?;
-    Ok(view.to_vec())
+    let mut at = 0;
+    let part = |length: &u64| {
+        let bytes = view[at..at + *length as usize].to_vec();
+        at += bytes.len();
+        bytes
+    };
+    Ok(lengths.iter().map(part).collect())
 }

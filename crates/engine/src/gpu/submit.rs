@@ -235,7 +235,8 @@ pub(super) struct Timed {
 impl Timed {
     /// Waits for the segment and reads its times.
     pub(super) fn samples(mut self, shared: &Shared) -> Result<Vec<Sample>> {
-        let bytes = readback::read(shared, &self.ticks, "timestamps", 0..self.samples.len() as u64 * 16)?;
+        let range = 0..self.samples.len() as u64 * 16;
+        let bytes = readback::read(shared, &[(&self.ticks, "timestamps", range)])?.concat();
         let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&bytes);
         for (sample, pair) in self.samples.iter_mut().zip(ticks.chunks_exact(2)) {
             sample.seconds = pair[1].saturating_sub(pair[0]) as f64 * f64::from(self.period) * 1e-9;

@@ -17,8 +17,8 @@ pub use gemm::matmul;
 pub use weights::{Elements, Weights};
 
 use crate::buffer::{Buffer, Storage};
-use crate::device::{Info, Kind};
 use crate::error::{Error, Result};
+use crate::info::{Info, Kind};
 use crate::kernel::Bound;
 use crate::options::Options;
 use crate::profile::Sample;
