@@ -41,7 +41,7 @@ struct Cli {
 enum Command {
     /// Run a prompt: the field, the logits and the most likely next tokens
     Run(forward::Args),
-    /// dJ/dh at every level and token, for a logit or a difference of two
+    /// dJ/dh at every level and token, for any observable J
     Sensitivity(sensitivity::Args),
     /// Put every h[l,t] of the prompt into a corrupted prompt, one place at a time
     Patch(patch::Args),

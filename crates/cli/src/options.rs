@@ -121,10 +121,22 @@ pub(crate) fn model(device: &Device, name: &str) -> Result<Model, Failure> {
     Ok(model)
 }
 
+/// Invalid lines of a prompt file that are named.
+const SHOWN: usize = 5;
+
 /// Reads the study prompts of a file; without a file, returns the embedded prompts.
 pub(crate) fn prompt_set(path: Option<&Path>) -> Result<PromptSet, Failure> {
     match path {
-        Some(path) => Ok(PromptSet::open(path)?),
+        Some(path) => {
+            let set = PromptSet::open(path)?;
+            for (line, reason) in set.bad_rows.iter().take(SHOWN) {
+                tracing::warn!("{}: line {line} is left out: {reason}", path.display());
+            }
+            if let Some(more) = set.bad_rows.len().checked_sub(SHOWN + 1) {
+                tracing::warn!("{}: {} more lines are left out", path.display(), more + 1);
+            }
+            Ok(set)
+        }
         None => embedded(),
     }
 }

@@ -1,6 +1,6 @@
 //! The first result of a demonstration, and descriptions of the steps of a study.
 
-use resolvent::model::{Model, Observable, PromptPair};
+use resolvent::model::{Model, Observable, PromptPair, token_text};
 
 use crate::Failure;
 use crate::output::{checks, heatmap};
@@ -30,8 +30,8 @@ pub(crate) fn first_look(model: &Model) -> Result<(), Failure> {
         pair.clean,
         pair.corrupted,
         name = model.name(),
-        target = pair.target,
-        against = pair.against,
+        target = token_text(&pair.target),
+        against = token_text(&pair.against),
         checks = checks(&result),
     );
     // The study continues and writes its page even if stdout cannot be written.

@@ -45,6 +45,7 @@ mod passes;
 mod points;
 mod program;
 mod prompt;
+mod prompt_rows;
 mod prompt_set;
 mod random;
 mod read;

@@ -54,12 +54,12 @@ fn a_position_counts_from_the_end_too() {
     assert_eq!(read("project(0,-1,[])"), Observable::projection(0, 11, Vec::new()));
 }
 
-/// The tokenizer of the tests has the tokens `a` #0, `b` #1 and `ab` #2.
+/// The tokenizer of the tests has the tokens `a` #0, `b` #1 and `ab` #4.
 #[test]
 fn tokens_may_be_text() {
-    assert_eq!(read("logit(\"ab\") - logit('b')"), Observable::logit_diff(2, 1, 11));
+    assert_eq!(read("logit(\"ab\") - logit('b')"), Observable::logit_diff(4, 1, 11));
     assert_eq!(read("prob(\"a\" | \"b\" | #2)@3"), Observable::prob(&[0, 1, 2], 3));
-    assert_eq!(read("continuation(\"abb\")"), Observable::continuation(&[2, 1], 11));
+    assert_eq!(read("continuation(\"abb\")"), Observable::continuation(&[4, 1], 11));
     assert_eq!(read("continuation(\"a\", \"b\")"), Observable::continuation(&[0, 1], 11));
     assert_eq!(read("project(1, 2, \"four\")"), Observable::projection(1, 2, vec![4.0]));
     assert!(parse("logit(\"abb\")").expect_err("two tokens").to_string().contains("is 2 tokens"));

@@ -10,12 +10,16 @@ use crate::error::{Error, Result, one_line};
 use crate::files;
 use crate::model::Model;
 use crate::prompt::{check_prompt, parse_token};
+use crate::prompt_rows;
 
 /// Pairs of prompts by task.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 pub struct PromptSet {
     /// Tasks by name.
     pub tasks: BTreeMap<String, Task>,
+    /// Rows of the file that are not pairs: the line, from 1, and the reason.
+    #[serde(skip)]
+    pub bad_rows: Vec<(usize, String)>,
 }
 
 /// The pairs of one task.
@@ -62,13 +66,15 @@ struct File {
 }
 
 impl PromptSet {
-    /// Reads a prompt file.
+    /// Reads a prompt file: JSON of version 1, JSON Lines, or CSV with a header.
     ///
-    /// Its form is `{"version": 1, "tasks": {NAME: {"about": ..., "prompts": [{"clean": ..., "corrupted": ...,
-    /// "target": ..., "against": ...}]}}}`. Other keys are ignored.
+    /// JSON is `{"version": 1, "tasks": {NAME: {"about": ..., "prompts": [{"clean": ..., "corrupted": ...,
+    /// "target": ..., "against": ...}]}}}`. JSON Lines have one such pair a line, and CSV one a row; `task` names its task.
+    /// Columns may also be called as in the files of EAP-IG and MIB: `correct_idx`, `incorrect_idx`, `prompt`,
+    /// `counterfactual`. Other keys are ignored. A row that is not a pair is left out, and is in `bad_rows`.
     ///
     /// # Errors
-    /// A file that cannot be read, is not JSON of this form, or contains no prompts.
+    /// A file that cannot be read, has another form, or contains no prompts.
     pub fn open(path: &Path) -> Result<Self> {
         Self::from_bytes(path, &files::read(path)?)
     }
@@ -85,6 +91,12 @@ impl PromptSet {
     fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Self> {
         let fail = |message: String| Error::PromptFile { path: path.to_owned(), message };
         let text = files::text(bytes).map_err(fail)?;
+        let ending = path.extension().map(|ending| ending.to_ascii_lowercase());
+        match ending.as_ref().and_then(|ending| ending.to_str()) {
+            Some("csv") => return Self::from_rows(prompt_rows::csv(text).map_err(fail)?).map_err(fail),
+            Some("jsonl") => return Self::from_rows(prompt_rows::json_lines(text)).map_err(fail),
+            _ => {}
+        }
         let file: File = serde_json::from_str(text).map_err(|e| fail(one_line(&e)))?;
         if file.version != 1 {
             return Err(fail(format!("it has version {}, and this program reads version 1", file.version)));
@@ -93,6 +105,17 @@ impl PromptSet {
             return Err(fail("it has no prompts".to_owned()));
         }
         Ok(file.set)
+    }
+
+    fn from_rows((tasks, bad_rows): prompt_rows::Rows) -> std::result::Result<Self, String> {
+        if tasks.is_empty() {
+            return Err(match bad_rows.first() {
+                Some((line, reason)) => format!("it has no prompts; line {line}: {reason}"),
+                None => "it has no prompts".to_owned(),
+            });
+        }
+        let tasks = tasks.into_iter().map(|(name, prompts)| (name, Task { about: String::new(), prompts }));
+        Ok(Self { tasks: tasks.collect(), bad_rows })
     }
 
     /// Returns the task `name`.
@@ -150,6 +173,23 @@ mod tests {
         assert_eq!(set.task("a").map(|t| t.prompts[0].target.clone()).ok(), Some(" b".to_owned()));
         let missing = set.task("b").map(|_| ()).map_err(|e| e.to_string());
         assert_eq!(missing, Err("no task `b` among the prompts; there are a".to_owned()));
+    }
+
+    /// The ending of the name selects the form.
+    #[test]
+    fn rows_are_read_and_bad_ones_left_out() {
+        let csv = "clean,corrupted,target,against\n1,2, b, c\n1,,,\n";
+        let set = PromptSet::from_bytes(Path::new("p.csv"), csv.as_bytes()).expect("has a pair");
+        assert_eq!((set.tasks["prompts"].prompts.len(), set.bad_rows.len(), set.bad_rows[0].0), (1, 1, 3));
+        let lines = "{\"clean\": \"1\", \"corrupted\": \"2\", \"target\": \" b\", \"against\": 3, \"task\": \"t\"}";
+        let set = PromptSet::from_bytes(Path::new("p.jsonl"), lines.as_bytes()).expect("has a pair");
+        assert_eq!(set.tasks["t"].prompts[0].against, "#3");
+        for (name, text, message) in
+            [("p.csv", "a,b\n", "has no column `clean`"), ("p.jsonl", "{}\n", "line 1: it has no `clean`")]
+        {
+            let error = PromptSet::from_bytes(Path::new(name), text.as_bytes()).expect_err("has no pair").to_string();
+            assert!(error.contains(message), "{error}");
+        }
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use resolvent_model::{Model, Observable, Run, RunOptions, Site, TokenPair};
+use resolvent_model::{Model, Observable, Run, RunOptions, Site, TokenPair, values};
 
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
-use crate::patch::Case;
+use crate::patch::{Case, both_values};
 use crate::place::Place;
 use crate::site_kind::SiteKind;
 use crate::transfer::same_value;
@@ -69,9 +69,17 @@ impl Task<'_> {
                     Vec::new()
                 }
             };
-            for ([clean, corrupted], pair) in made {
-                let observable = Observable::logit_diff(pair.target, pair.against, pair.clean.len() - 1);
-                let (to, from) = (clean.value(&observable)?, corrupted.value(&observable)?);
+            let observe = |pair: &&TokenPair| Observable::logit_diff(pair.target, pair.against, pair.clean.len() - 1);
+            let observables: Vec<Observable> = made.iter().map(|(_, pair)| observe(pair)).collect();
+            // All values of the chunk with one wait; if one is not finite, each alone, to leave out its pair.
+            let both = made.iter().zip(&observables).flat_map(|(([a, b], _), j)| [(a, j), (b, j)]);
+            let known = values(&both.collect::<Vec<_>>()).ok();
+            for (i, (([clean, corrupted], pair), observable)) in made.into_iter().zip(observables).enumerate() {
+                let found = match &known {
+                    Some(known) => Ok([known[2 * i], known[2 * i + 1]]),
+                    None => both_values([&clean, &corrupted], &observable),
+                };
+                let Some([to, from]) = record.attempt(&self.name(pair), found)? else { continue };
                 if same_value(from, to) {
                     let reason = format!("J is the same in both prompts ({to:.4} and {from:.4})");
                     record.leave_out(LeftOut::new(self.name(pair), reason));

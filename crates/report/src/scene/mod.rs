@@ -12,7 +12,7 @@ mod text;
 
 pub(crate) use raster::png;
 pub(crate) use svg::{Use, svg};
-pub(crate) use text::{clean, label, token};
+pub(crate) use text::{clean, hidden, label, token};
 
 use crate::colour::Paint;
 

@@ -4,7 +4,7 @@
 //! neighbouring text is read, are spelt out.
 
 /// Returns whether no drawing shows a character as it is: controls, marks of direction, and characters without width.
-fn hidden(c: char) -> bool {
+pub(crate) fn hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::scene::hidden;
+
 /// Returns `text` with escapes in place of characters that would move the cursor, change the terminal or hide
 /// neighbouring text.
 ///
@@ -23,8 +25,7 @@ pub fn visible(text: &str) -> Cow<'_, str> {
 
 fn is_invisible(c: char) -> bool {
     // The joiners U+200C and U+200D are not escaped: words of many languages, and emoji, contain them.
-    c.is_control()
-        || matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    hidden(c) && !matches!(c, '\u{200c}' | '\u{200d}')
 }
 
 #[cfg(test)]
@@ -41,6 +42,7 @@ mod tests {
             ("\u{1b}[31mred", "\\u{1b}[31mred"),
             ("\0\u{7f}\u{9b}", "\\u{0}\\u{7f}\\u{9b}"),
             ("a\u{202e}b\u{2028}c\u{feff}", "a\\u{202e}b\\u{2028}c\\u{feff}"),
+            ("a\u{61c}b\u{ad}c", "a\\u{61c}b\\u{ad}c"),
             ("👩\u{200d}🔬", "👩\u{200d}🔬"),
         ] {
             assert_eq!(visible(text), shown);

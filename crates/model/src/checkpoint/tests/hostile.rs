@@ -134,11 +134,11 @@ fn extra_tensors() {
     assert!(text.contains("contains `score.weight\\n` [2], which its config.json does not ask for"), "{text}");
     let shallow = CONFIG.replace("\"n_layer\": 2", "\"n_layer\": 1");
     let text = error(&model(&shallow, &tensors(CONFIG)));
-    assert!(text.contains("holds `h.1.attn.c_attn.bias` [12],") && text.contains("and 9 more, which"), "{text}");
+    assert!(text.contains("contains `h.1.attn.c_attn.bias` [12],") && text.contains("and 9 more, which"), "{text}");
     // This is not a mask: masks belong to a numbered layer.
     let mut raw = tensors(CONFIG);
     raw.push(Raw::f32("h.x.attn.bias", &[1], &[0.0]));
-    assert!(error(&model(CONFIG, &raw)).contains("holds `h.x.attn.bias` [1]"));
+    assert!(error(&model(CONFIG, &raw)).contains("contains `h.x.attn.bias` [1]"));
 }
 
 #[test]
