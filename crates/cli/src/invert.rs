@@ -7,7 +7,7 @@ use resolvent::model::{Model, Observable, Run};
 use resolvent::{Context, Labelled, Place};
 
 use crate::Failure;
-use crate::observable::ObservableArgs;
+use crate::observable::RequiredObservable;
 use crate::options::{DirectionArgs, DonorArgs, ModelArgs, PromptArgs, parse_place, parse_places, token};
 use crate::output::{OutputArgs, checks, label};
 
@@ -49,7 +49,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     donor: DonorArgs,
     #[command(flatten)]
-    observable: ObservableArgs,
+    observable: RequiredObservable,
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]

@@ -1,5 +1,6 @@
 //! The observable J: as text, or as the logit of a target.
 
+use std::ops::Deref;
 use std::path::Path;
 
 use clap::Args;
@@ -26,7 +27,23 @@ pub(crate) struct ObservableArgs {
     pub(crate) position: i64,
 }
 
-impl ObservableArgs {
+/// The observable of a command that needs one.
+#[derive(Args)]
+#[group(id = "J", required = true, multiple = true, args = ["observe", "target"])]
+pub(crate) struct RequiredObservable {
+    #[command(flatten)]
+    observable: ObservableArgs,
+}
+
+impl Deref for RequiredObservable {
+    type Target = ObservableArgs;
+
+    fn deref(&self) -> &ObservableArgs {
+        &self.observable
+    }
+}
+
+impl RequiredObservable {
     /// Returns the observable of a prompt, and the prompt: extended by a continuation, if the observable reads one.
     ///
     /// A divergence is from the prompt's own distribution.
@@ -37,7 +54,9 @@ impl ObservableArgs {
         let tokens = observable.extend(tokens);
         Ok((observable, tokens))
     }
+}
 
+impl ObservableArgs {
     /// Returns the observable of a prompt, if one is given.
     pub(crate) fn given(&self, model: &Model, tokens: &[u32]) -> Result<Option<Observable>, Failure> {
         if let Some(text) = &self.observe {

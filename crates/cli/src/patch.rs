@@ -6,7 +6,7 @@ use resolvent::model::RunOptions;
 use resolvent_report::strongest_heads;
 
 use crate::Failure;
-use crate::observable::ObservableArgs;
+use crate::observable::RequiredObservable;
 use crate::options::{ModelArgs, PromptArgs, tokens};
 use crate::output::{OutputArgs, checks, heatmaps, labels};
 
@@ -45,7 +45,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "HOW", default_value = "put", requires = "interactions")]
     joint: Joint,
     #[command(flatten)]
-    observable: ObservableArgs,
+    observable: RequiredObservable,
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]

@@ -8,7 +8,7 @@ use resolvent::{Context, Labelled};
 use resolvent_report::terminal::visible;
 
 use crate::Failure;
-use crate::observable::ObservableArgs;
+use crate::observable::RequiredObservable;
 use crate::options::{DirectionArgs, DonorArgs, ModelArgs, PromptArgs, parse_places};
 use crate::output::{OutputArgs, checks, label};
 
@@ -38,7 +38,7 @@ pub(crate) struct Args {
     #[arg(long)]
     field: bool,
     #[command(flatten)]
-    observable: ObservableArgs,
+    observable: RequiredObservable,
     #[command(flatten)]
     donor: DonorArgs,
     #[command(flatten)]

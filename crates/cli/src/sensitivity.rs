@@ -4,7 +4,7 @@ use resolvent::Direction;
 use resolvent::field::sensitivity_along;
 
 use crate::Failure;
-use crate::observable::ObservableArgs;
+use crate::observable::RequiredObservable;
 use crate::options::{DonorArgs, ModelArgs, PromptArgs};
 use crate::output::{OutputArgs, checks, heatmap};
 
@@ -19,7 +19,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     donor: DonorArgs,
     #[command(flatten)]
-    observable: ObservableArgs,
+    observable: RequiredObservable,
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]

@@ -3,7 +3,7 @@
 use resolvent::field::{TransferOptions, distinct};
 
 use crate::Failure;
-use crate::observable::ObservableArgs;
+use crate::observable::RequiredObservable;
 use crate::options::{DonorArgs, ModelArgs, PromptArgs, tokens};
 use crate::output::{OutputArgs, checks, heatmaps};
 
@@ -26,7 +26,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TEXT")]
     other: Vec<String>,
     #[command(flatten)]
-    observable: ObservableArgs,
+    observable: RequiredObservable,
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]

@@ -17,7 +17,7 @@ pub(crate) struct Displacements {
     clean: Vec<Vec<f32>>,
     /// `y_clean - y_corrupted` of each site, `[T, width]`.
     delta: Vec<Vec<f32>>,
-    /// The corrupted run's levels 1 to L, `[T, d]` each.
+    /// The corrupted run's levels, `[T, d]` each.
     field: Vec<Vec<f32>>,
 }
 
@@ -25,7 +25,7 @@ impl Displacements {
     /// Reads the sites from two runs that were prepared for them.
     pub(crate) fn new([clean, corrupted]: [&Run; 2], kind: SiteKind) -> Result<Self> {
         let sites = kind.sites(corrupted.model().config());
-        let of_both: Vec<Site> = sites.iter().chain(&corrupted.levels()[1..]).copied().collect();
+        let of_both: Vec<Site> = sites.iter().chain(&corrupted.levels()).copied().collect();
         let mut captured = captures(&[(clean, &sites), (corrupted, &of_both)])?.into_iter();
         let (clean, mut corrupted_values) = (captured.next().unwrap_or_default(), captured.next().unwrap_or_default());
         let field = corrupted_values.split_off(sites.len());
@@ -82,8 +82,7 @@ impl Displacements {
         linear: &Linearization<'_>,
         observable: &Observable,
     ) -> Result<(Vec<f64>, f64)> {
-        // The floor has no part of level 0.
-        let levels = &linear.run().levels()[1..];
+        let levels = &linear.run().levels();
         let (products, square) = self.along(linear, observable, levels)?;
         Ok((products, noise::unit(linear.run().model().config()) * square.sqrt()))
     }

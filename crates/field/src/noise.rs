@@ -6,10 +6,8 @@
 //! terms are independent. An effect is the difference of two runs, so its floor is
 //!
 //! ```text
-//! floor  =  2 u (1 + sqrt(n_inner / 6)) sqrt( sum over l >= 1, t, i of (chi[l, t]_i h[l, t]_i)^2 )
+//! floor  =  2 u (1 + sqrt(n_inner / 6)) sqrt( sum over l, t, i of (chi[l, t]_i h[l, t]_i)^2 )
 //! ```
-//!
-//! Level 0 has no such error: it is the sum of two rows of tables.
 //!
 //! Two runs of one prompt that round in different orders, such as a batch and a single run, differ by less. The floor
 //! depends only on the model, the prompt and J. So statistics that use it are the same on every executor.
@@ -26,8 +24,7 @@ pub(crate) const NAME: &str = "noise_floor";
 /// # Errors
 /// A device error.
 pub(crate) fn floor(run: &Run, chi: &[f32]) -> Result<f64> {
-    let level = run.tokens().len() * run.model().config().n_embd;
-    Ok(unit(run.model().config()) * square(&chi[level..], &run.field()?[level..]).sqrt())
+    Ok(unit(run.model().config()) * square(chi, &run.field()?).sqrt())
 }
 
 /// Returns the sum of the squared products `chi_i h_i`; its root times [`unit`] is the floor.

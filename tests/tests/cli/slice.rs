@@ -98,8 +98,8 @@ fn other_work_is_refused() {
     let work = Long::new();
     work.kill("x.safetensors", 2);
     for (more, parts) in [
-        (&["--rank", "19"][..], ["`shape of blocks` was [12480,20,20] and is [12480,19,19]", "--fresh"]),
-        (&["--readout", "random:2"], ["`readout` was random:1 and is random:2", "remove it and its .journal"]),
+        (&["--rank", "19"][..], ["`shape of blocks` was [12480,20,20] and is now [12480,19,19]", "--fresh"]),
+        (&["--readout", "random:2"], ["`readout` was random:1 and is now random:2", "remove it and its .journal"]),
         (&["--from", "0", "1", "2", "3"], ["`from` was all and is now 0,0 0,1", "belongs to other work"]),
         (&["--memory", "3M"], ["`memory` was 2097152 and is now 3145728", "belongs to other work"]),
     ] {

@@ -291,5 +291,5 @@ fn goals_out_of_reach_are_refused() {
     assert!(refused(goal(4, 0.0), &[(0, 3)]).contains("not zero"));
     assert!(refused(goal(4, f64::NAN), &[(0, 3)]).contains("finite"));
     assert!(refused(goal(4, 1.0), &[(3, 0)]).contains("outside of the field"));
-    assert!(refused(Goal::Field { place: (2, 4), change: vec![1.0; 3] }, &[(0, 0)]).contains("3 numbers"));
+    assert!(refused(Goal::Field { place: (2, 4), change: vec![1.0; 3] }, &[(0, 0)]).contains("3 elements"));
 }
