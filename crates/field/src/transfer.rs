@@ -1,7 +1,9 @@
 //! Prompt-induced displacement: how much of another prompt's answer its field at one place transfers.
 //!
-//! With P the prompt and Q the donor, the transfer fraction at (l, t) is `(J(P with h_P + scale (h_Q - h_P) at (l, t))
-//! - J(P)) / (J(Q) - J(P))`. It is 1 if the displacement transfers the whole answer, and 0 if it transfers nothing.
+//! With P the prompt and Q the donor, the transfer fraction at (l, t) is
+//! `(J(P with h_P + scale (h_Q - h_P) at (l, t)) - J(P)) / (J(Q) - J(P))`.
+//! It is 1 if the displacement transfers the whole answer, and 0 if it transfers nothing.
+//!
 //! Controls add other vectors of the same length: random ones, and displacements to other prompts.
 
 use resolvent_model::{Edit, Mode, Observable, Run, Site, gaussian};

@@ -28,7 +28,7 @@ impl Run {
     /// Returns the value of `site` at every token, `[T, width]`.
     ///
     /// # Errors
-    /// A site that the model lacks, or a fused output that [`RunOptions::sites`] did not name.
+    /// A site that the model lacks, or a fused output that [`crate::RunOptions::sites`] did not name.
     pub fn capture(&self, site: Site) -> Result<Vec<f32>> {
         Ok(self.captures(&[site])?.remove(0))
     }

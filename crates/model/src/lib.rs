@@ -71,7 +71,7 @@ pub use mode::Mode;
 pub use model::{Model, RunOptions};
 pub use named::DEFAULT_MODEL;
 pub use observable::{Distribution, Observable, Quantity, Term};
-pub use observable_text::{ObservableContext, token_text};
+pub use observable_text::{ObservableContext, ReadDirection, token_text};
 pub use prompt::{check_prompt, from_end, parse_token, parse_tokens};
 pub use prompt_set::{PromptPair, PromptSet, Task, TokenPair};
 pub use random::{RandomWeights, gaussian, gpt2_small, tiny};

@@ -15,6 +15,9 @@ use crate::observable::{Distribution, Observable, Quantity, Term};
 use crate::prompt::from_end;
 use crate::tokenizer::{Tokenizer, id_argument};
 
+/// Returns the direction `[d]` that a file contains.
+pub type ReadDirection<'a> = &'a dyn Fn(&str) -> Result<Vec<f32>>;
+
 /// What the text of an observable refers to.
 #[derive(Clone, Copy, Default)]
 pub struct ObservableContext<'a> {
@@ -25,7 +28,7 @@ pub struct ObservableContext<'a> {
     /// Returns the distribution at a position of the run that `base` denotes.
     pub base: Option<&'a dyn Fn(usize) -> Result<Distribution>>,
     /// Reads a direction `[d]` from a file.
-    pub direction: Option<&'a dyn Fn(&str) -> Result<Vec<f32>>>,
+    pub direction: Option<ReadDirection<'a>>,
 }
 
 impl fmt::Debug for ObservableContext<'_> {

@@ -110,7 +110,7 @@ pub struct Sloped {
 pub struct Spread {
     /// `[rows, 4]`; the first column is the mean of t, as far as f32 gives it.
     shift: Tensor,
-    /// `[rows, 4]` with s = t - shift and c = g - E[g]: `E[s]`, `E[s^2]`, `E[s c]`, `E[s^2 c]`.
+    /// `[rows, 4]` with `s = t - shift` and `c = g - E[g]`: `E[s]`, `E[s^2]`, `E[s c]`, `E[s^2 c]`.
     pub moments: Tensor,
 }
 
