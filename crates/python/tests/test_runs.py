@@ -3,7 +3,21 @@
 import numpy as np
 import pytest
 from conftest import MARY
-from resolvent import Cotangent, Edit, Model, Source, kl_divergence, log_prob, logit, logit_diff, projection
+from resolvent import (
+    Cotangent,
+    Edit,
+    Model,
+    Observable,
+    Source,
+    continuation,
+    entropy,
+    kl_divergence,
+    log_prob,
+    logit,
+    logit_diff,
+    prob,
+    projection,
+)
 
 J = logit_diff(2, 6)
 
@@ -42,6 +56,36 @@ def test_observables_are_shown_in_their_grammar(run):
     for j, text in shown.items():
         assert repr(j) == f"<resolvent.Observable {text}>"
     assert run.sensitivity(logit_diff(2, 6)).metadata["observable"] == "logit(#2)@4 - logit(#6)@4"
+
+
+def test_observables_are_text_and_sums(run):
+    both = 0.5 * log_prob(2) - entropy(-2)
+    assert repr(both) == "<resolvent.Observable 0.5 * logprob(#2) - entropy()@-2>"
+    assert run.value(both) == pytest.approx(run.value(Observable("0.5 * logprob(#2) - entropy()@-2")))
+    logits = run.logits_at(-1).astype(np.float64)
+    p = np.exp(logits - logits.max())
+    p /= p.sum()
+    assert run.value(log_prob(2)) == pytest.approx(np.log(p[2]), abs=1e-5)
+    assert run.value(prob([2, 6])) == pytest.approx(p[2] + p[6], rel=1e-5)
+    assert run.value(entropy()) == pytest.approx(-(p * np.log(p)).sum(), rel=1e-5)
+    for j in ("kl(base)", "kl_from(base)"):
+        assert run.value(Observable(j)) == 0.0
+        assert np.abs(run.linearize().vjp(Observable(j))).max() == 0.0
+    with pytest.raises(ValueError, match="finite number"):
+        both * float("inf")
+    with pytest.raises(ValueError, match="expected"):
+        run.value(Observable("logits(#1)"))
+
+
+def test_a_continuation_extends_its_prompt(tiny):
+    j = continuation([7, 8, 9])
+    prompt = j.extend(tiny, [3, 1, 4])
+    assert prompt == [3, 1, 4, 7, 8]
+    long = tiny.run(prompt)
+    parts = sum(long.value(log_prob(token, 2 + i)) for i, token in enumerate([7, 8, 9]))
+    assert long.value(continuation([7, 8, 9], 2)) == pytest.approx(parts, abs=1e-5)
+    with pytest.raises(ValueError, match="Observable::extend"):
+        tiny.run([3, 1, 4]).value(continuation([7, 8, 9], 1))
 
 
 def test_text_and_tokens_convert_both_ways(model):
