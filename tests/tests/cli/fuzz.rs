@@ -144,7 +144,12 @@ fn calls() -> BoxedStrategy<Vec<String>> {
     let prompt = || needed("--tokens", tokens());
     let same = |name| needed(name, words("1,2,3 1,9,3 4,2,3"));
     let three = || needed("--tokens", words("1,2,3 3,1,4 5,5,5"));
-    let target = || needed("--target", words("#1 #3 #3 #52"));
+    let observables = "logprob(#3) entropy()@0 kl(base) kl_from(base)@-1 prob(#1|#2|#3) -0.5*logit(#1)+entropy() \
+                       continuation(#3,#4) continuation(#3,#4)@0 project(1,0,[0.5]) logit(#3)@9 2*logprob(#99)";
+    let target = move || {
+        let observe = needed("--observe", words(observables));
+        prop_oneof![1 => needed("--target", words("#1 #3 #3 #52")), 1 => observe].boxed()
+    };
     let read = || {
         let position = words("0 1 -1 2");
         [option("--against", words("#4 #5")), option("--position", position)]
