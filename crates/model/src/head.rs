@@ -121,23 +121,11 @@ impl Model {
         x: &Tensor,
         reads: &[HeadRow<'_>],
     ) -> Result<(Tensor, Option<Curvature>)> {
-        let (device, unembed) = (self.device(), &self.0.weights.unembed);
-        let n = reads.len();
-        let ids = entries(reads);
-        let mut weights = vec![0.0; n * ids.len()];
-        for (row, (_, function)) in reads.iter().enumerate() {
-            for (id, weight) in &function.logits {
-                if let Ok(column) = ids.binary_search(id) {
-                    weights[row * ids.len() + column] = *weight as f32;
-                }
-            }
-        }
-        let named = device.upload("wanted", &[("wanted", ids.len())], &ids)?;
-        let bar = device.upload("logits.bar", &[("rows", n), ("wanted", ids.len())], &weights)?;
-        let linear = unembed.vjp(rec, &bar, &named)?;
+        let (unembed, n) = (&self.0.weights.unembed, reads.len());
+        let linear = self.linear_vjp(rec, reads)?;
         let curved: Vec<usize> = (0..n).filter(|&i| !reads[i].1.is_linear()).collect();
-        if curved.is_empty() {
-            return Ok((linear, None));
+        if let (Some(linear), true) = (&linear, curved.is_empty()) {
+            return Ok((linear.clone(), None));
         }
         let rows: Vec<usize> = curved.iter().map(|&i| reads[i].0).collect();
         let functions: Vec<&HeadFunction> = curved.iter().map(|&i| reads[i].1).collect();
@@ -148,7 +136,31 @@ impl Model {
         let curved_bar = unembed.vjp_all(rec, &sloped.slope)?;
         let curved_bar = self.spread_rows(rec, &curved_bar, &curved, n)?;
         let functions = functions.into_iter().cloned().collect();
-        Ok((add::add(rec, &linear, &curved_bar)?, Some(Curvature { observed, sloped, functions, reads: curved })))
+        let x_bar = linear.map_or(Ok(curved_bar.clone()), |linear| add::add(rec, &linear, &curved_bar))?;
+        Ok((x_bar, Some(Curvature { observed, sloped, functions, reads: curved })))
+    }
+
+    /// Records the cotangents `[rows, d]` of the weighted logits of functions; nothing if all of them are curved and none
+    /// has any.
+    fn linear_vjp(&self, rec: &mut Recording, reads: &[HeadRow<'_>]) -> Result<Option<Tensor>> {
+        let ids: BTreeSet<u32> = reads.iter().flat_map(|(_, function)| function.logits.keys().copied()).collect();
+        if ids.is_empty() && reads.iter().all(|(_, function)| !function.is_linear()) {
+            return Ok(None);
+        }
+        // A function without any term is linear: entry 0 of weight 0 gives it a row of zeros.
+        let ids: Vec<u32> = if ids.is_empty() { vec![0] } else { ids.into_iter().collect() };
+        let mut weights = vec![0.0; reads.len() * ids.len()];
+        for ((_, function), row) in reads.iter().zip(weights.chunks_mut(ids.len())) {
+            for (id, weight) in &function.logits {
+                if let Ok(column) = ids.binary_search(id) {
+                    row[column] = *weight as f32;
+                }
+            }
+        }
+        let device = self.device();
+        let named = device.upload("wanted", &[("wanted", ids.len())], &ids)?;
+        let bar = device.upload("logits.bar", &[("rows", reads.len()), ("wanted", ids.len())], &weights)?;
+        Ok(Some(self.0.weights.unembed.vjp(rec, &bar, &named)?))
     }
 
     /// Puts the rows of `x [m, d]` at `places` among `n` rows, with zeros elsewhere.

@@ -268,9 +268,14 @@ pub fn values(readings: &[(&Run, &Observable)]) -> Result<Vec<f64>> {
     let parts = parts(readings)?;
     let mut values = Vec::with_capacity(readings.len());
     for ((run, observable), (_, parts)) in readings.iter().zip(parts) {
-        values.push(run.finite_value(parts.iter().sum(), || format!("token {}", observable.position()))?);
+        values.push(run.finite_value(total(&parts), || format!("token {}", observable.position()))?);
     }
     Ok(values)
+}
+
+/// Returns J from the values of its parts; without any it is 0, where `sum` is -0.
+pub(crate) fn total(parts: &[f64]) -> f64 {
+    parts.iter().fold(0.0, |total, part| total + part)
 }
 
 /// Returns the points of each observable, with the values of its parts in its run.

@@ -19,7 +19,7 @@ use crate::passes::{Keep, Origin, PassResults, forward};
 use crate::points::Point;
 use crate::program::ValueId;
 use crate::read::{Pending, Read, finish};
-use crate::run::{Base, Run, parts, retained, scheduled};
+use crate::run::{Base, Run, parts, retained, scheduled, total};
 use crate::site::Site;
 
 /// A run with further edits on top of its own.
@@ -67,7 +67,7 @@ pub fn values_of(edited_runs: &[EditedRun<'_>]) -> Result<Vec<f64>> {
     let distinct = parts(&distinct)?;
     let readings: Vec<&Reading> = reading_of.iter().map(|&n| &distinct[n]).collect();
     // If no edit reaches the observable, its value is exactly that of the base run.
-    let mut values: Vec<f64> = readings.iter().map(|(_, base)| base.iter().sum()).collect();
+    let mut values: Vec<f64> = readings.iter().map(|(_, base)| total(base)).collect();
     let mut bases: Vec<(&Arc<Base>, Vec<Sequence>)> = Vec::new();
     for (id, (&EditedRun { run, edits, observable }, (points, _))) in edited_runs.iter().zip(&readings).enumerate() {
         let end = observable.position() + 1;
@@ -154,7 +154,7 @@ fn finish_sweep(run: &Run, swept: Vec<Swept<'_>>, readings: &[&Reading], values:
             parts.entry(id).or_insert_with(|| readings[id].1.clone())[n] = value;
         }
     }
-    parts.into_iter().for_each(|(id, parts)| values[id] = parts.iter().sum());
+    parts.into_iter().for_each(|(id, parts)| values[id] = total(&parts));
     Ok(())
 }
 

@@ -199,6 +199,7 @@ fn products_that_do_not_fit_are_refused() {
         assert!(linear.hvp(&[[good.clone()]], &Observable::logit(1, last)).is_err());
         assert!(linear.hvp(&[[good.clone()]], &Observable::logit(23, 0)).is_err());
         let nothing = Observable::default();
+        assert_eq!(run.value(&nothing).expect("is zero").to_bits(), 0, "0, not -0");
         let product = linear.hvp(&[[good]], &nothing).expect("is zero");
         assert!(product.get(0).iter().all(|x| *x == 0.0));
         assert!(linear.hvp::<Vec<Source>>(&[], &j).expect("is empty").is_empty());
