@@ -56,21 +56,20 @@ impl Model {
         (self.device().info().max_binding / row).min(by_memory).max(1) as usize
     }
 
-    /// Records functions of some rows of `x [_, d]`, the final norm's output. Submits what it records.
-    pub(crate) fn record_head(&self, mut rec: Recording, x: &Tensor, reads: &[HeadRow<'_>]) -> Result<PendingHead> {
+    /// Records functions of some rows of `x [_, d]`, the final norm's output.
+    pub(crate) fn record_head(&self, rec: &mut Recording, x: &Tensor, reads: &[HeadRow<'_>]) -> Result<PendingHead> {
         let (linear, curved): (Vec<usize>, Vec<usize>) = (0..reads.len()).partition(|&i| reads[i].1.is_linear());
         rec.scope("unembed");
         let part = |places: &[usize]| -> Vec<HeadRow<'_>> { places.iter().map(|&i| reads[i]).collect() };
         let mut parts = Vec::new();
         if !linear.is_empty() {
-            let reading = self.read_linear(&mut rec, x, &part(&linear))?;
+            let reading = self.read_linear(rec, x, &part(&linear))?;
             parts.push((linear, reading));
         }
         for places in curved.chunks(self.most_logit_rows()) {
-            let reading = self.read_curved(&mut rec, x, &part(places))?;
+            let reading = self.read_curved(rec, x, &part(places))?;
             parts.push((places.to_vec(), reading));
         }
-        self.device().submit(rec)?;
         Ok(PendingHead { parts })
     }
 
@@ -269,7 +268,7 @@ impl Reading {
     }
 }
 
-/// Functions of rows whose recordings are submitted, before they are read.
+/// Functions of rows that are recorded, before they are read.
 pub(crate) struct PendingHead {
     /// Which of the rows, and what they are read from.
     parts: Vec<(Vec<usize>, Reading)>,

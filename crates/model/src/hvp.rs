@@ -12,15 +12,14 @@ use resolvent_ops::splice::{RowPlan, RowSource};
 use resolvent_ops::{Op, Paired, Residuals, Rows};
 
 use crate::batch::{Batch, PassDirection, Sequence};
-use crate::edit::Edit;
 use crate::error::Result;
 use crate::head::{HeadRow, single};
-use crate::linear::{Fields, Linearization, Source};
+use crate::linear::{Fields, Linearization, Source, SourcedRun};
 use crate::observable::Observable;
 use crate::passes::{DeviceSeeds, Tangents, adjoint, tangents};
 use crate::points::{HeadFunction, Part, Point};
 use crate::program::ValueId;
-use crate::run::{Run, scheduled};
+use crate::run::Run;
 use crate::site::Site;
 use crate::sweep::{Chunk, most_rows, split, split_by};
 
@@ -63,7 +62,7 @@ impl Linearization<'_> {
         let wanted = run.values_of_sites(sites)?;
         let (head, end) = (Head::new(run, observable)?, observable.position() + 1);
         let top = run.program().field[observable.level(config)];
-        let mut sequences = self.sequences(sources, end)?;
+        let mut sequences = self.sequences(&SourcedRun::all_of(run, sources), |_| end)?;
         // A sequence that joins above the level of J does not change it.
         sequences.retain(|s| s.join <= top);
         // The backward pass reaches all earlier tokens, so every sequence owns its tokens from 0 on.
@@ -81,7 +80,7 @@ impl Linearization<'_> {
             let (mut rec, trace) = (self.device().record(), &run.base.trace);
             let dots = tangents(run.program(), &mut rec, &batch, trace, top)?;
             let back = self.backward_sequences(group, &head, (top, end));
-            let linear = self.linear_sequences(&back)?;
+            let linear = self.linear_sequences(&back, |_| run)?;
             let [back, linear] = [&back, &linear].map(|s| Batch::new(self.device(), s, PassDirection::Backward));
             let (back, linear) = (back?, linear?);
             let point = (trace, Some((&dots, batch.rows.count())));
@@ -114,13 +113,6 @@ impl Linearization<'_> {
         let scheduled = head.projections.iter().map(|(place, u)| self.seed_edit(*place, u)).collect();
         let span = self.run.span(0, end);
         paired.chain([Sequence { id: SHARED_COTANGENT, span, join: top, scheduled }]).collect()
-    }
-
-    /// Returns the same sequences with the linear parts of the run's edits as scheduled edits, last edit first.
-    fn linear_sequences(&self, sequences: &[Sequence]) -> Result<Vec<Sequence>> {
-        let mut linear = scheduled(self.config(), self.run.program(), self.run.edits(), Edit::linear)?;
-        linear.reverse();
-        Ok(sequences.iter().map(|s| Sequence { scheduled: linear.clone(), ..s.clone() }).collect())
     }
 
     /// Computes the cotangents of h\[L\] for functions of the logits, and their tangents for each sequence.

@@ -18,6 +18,7 @@
 //! # Ok::<(), resolvent_model::Error>(())
 //! ```
 
+mod along;
 #[cfg(feature = "atlas")]
 mod atlas;
 mod batch;
@@ -30,6 +31,7 @@ mod files;
 mod finite;
 #[cfg(test)]
 mod fuzz;
+mod grouped;
 mod head;
 #[cfg(feature = "hub")]
 mod hub;
@@ -45,8 +47,11 @@ mod passes;
 mod points;
 mod program;
 mod prompt;
+mod prompt_case;
+mod prompt_row;
 mod prompt_rows;
 mod prompt_set;
+mod pullback;
 mod random;
 mod read;
 mod run;
@@ -55,6 +60,7 @@ mod sweep;
 mod tokenizer;
 mod weights;
 
+pub use along::{Along, ProbedRun, along_of};
 #[cfg(feature = "atlas")]
 pub use atlas::embedded_models;
 pub use capture::captures;
@@ -65,17 +71,20 @@ pub use error::{Error, Result};
 pub use files::text as file_text;
 #[cfg(feature = "hub")]
 pub use hub::{Hub, HubEvent, Snapshot};
-pub use jet::{Along, Jets};
-pub use linear::{Fields, Linearization, Seed, Source};
+pub use jet::Jets;
+pub use linear::{Fields, Linearization, Source, SourcedRun, jvp_of};
 pub use mode::Mode;
 pub use model::{Model, RunOptions};
 pub use named::DEFAULT_MODEL;
 pub use observable::{Distribution, Observable, Quantity, Term};
 pub use observable_text::{ObservableContext, ReadDirection, token_text};
 pub use prompt::{check_prompt, from_end, parse_token, parse_tokens};
-pub use prompt_set::{PromptPair, PromptSet, Task, TokenPair};
+pub use prompt_case::{PromptCase, TokenPair};
+pub use prompt_row::{PromptRow, PromptText, Role};
+pub use prompt_set::{PromptSet, Task};
+pub use pullback::{Seed, SeededRun, vjp_of};
 pub use random::{RandomWeights, gaussian, gpt2_small, tiny};
-pub use run::{Run, values};
+pub use run::{EditedPrompt, Run, logits_of, values};
 pub use site::Site;
 pub use sweep::{Chunk, EditedRun, values_of};
 pub use tokenizer::Tokenizer;

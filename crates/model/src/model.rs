@@ -14,8 +14,9 @@ use crate::error::{Error, Result};
 use crate::program::Program;
 use crate::prompt::parse_token;
 use crate::random::RandomWeights;
-use crate::run::Run;
+use crate::run::{EditedPrompt, Run};
 use crate::site::Site;
+use crate::sweep::most_rows;
 use crate::tokenizer::{Tokenizer, id_argument};
 use crate::weights::{WeightSource, Weights};
 
@@ -217,7 +218,8 @@ impl Model {
     /// # Errors
     /// An empty or too long prompt, a token outside of the vocabulary, an edit that does not fit, or a device error.
     pub fn run(&self, tokens: &[u32], edits: &[Edit]) -> Result<Run> {
-        Run::new(self, tokens, &RunOptions { edits: edits.to_vec(), ..RunOptions::default() })
+        let runs = Run::batch(self, &[EditedPrompt { tokens, edits }], &[])?;
+        runs.into_iter().next().ok_or_else(|| Error::Place("a prompt has a run".to_owned()))
     }
 
     /// Like [`Model::run`], prepared for the sites that `options` name.
@@ -225,7 +227,7 @@ impl Model {
     /// # Errors
     /// As [`Model::run`].
     pub fn run_with(&self, tokens: &[u32], options: &RunOptions) -> Result<Run> {
-        Run::new(self, tokens, options)
+        self.run_all(&[tokens], options)?.pop().ok_or_else(|| Error::Place("a prompt has a run".to_owned()))
     }
 
     /// Runs every prompt under the same options, in one batch as far as memory allows.
@@ -235,7 +237,23 @@ impl Model {
     /// # Errors
     /// As [`Model::run`], for any of the prompts.
     pub fn run_all<P: AsRef<[u32]>>(&self, prompts: &[P], options: &RunOptions) -> Result<Vec<Run>> {
-        Run::batch(self, prompts, options)
+        let prompts = prompts.iter().map(|p| EditedPrompt { tokens: p.as_ref(), edits: &options.edits });
+        let prompts: Vec<EditedPrompt<'_>> = prompts.collect();
+        Run::batch(self, &prompts, &options.sites)
+    }
+
+    /// Like [`Model::run_all`], with edits of its own for each prompt. Values at `sites` can be read and edited.
+    ///
+    /// # Errors
+    /// As [`Model::run`], for any of the prompts.
+    pub fn run_edited(&self, prompts: &[EditedPrompt<'_>], sites: &[Site]) -> Result<Vec<Run>> {
+        Run::batch(self, prompts, sites)
+    }
+
+    /// Returns how many tokens of all prompts together one forward pass takes. [`Model::run_all`] splits more.
+    pub fn most_prompt_rows(&self) -> usize {
+        // A run stores every site of every block, so its rows need more memory than those of a sweep.
+        most_rows(self, 10 * self.config().n_layer)
     }
 }
 

@@ -148,6 +148,17 @@ impl Observable {
         Self::of(Quantity::Continuation(ids.to_vec()), position)
     }
 
+    /// Returns the entries of the vocabulary that its terms name, each once, in order.
+    pub fn entries(&self) -> Vec<u32> {
+        let of = |term: &Term| match &term.quantity {
+            Quantity::Logit(id) | Quantity::LogProb(id) => vec![*id],
+            Quantity::Prob(ids) | Quantity::Continuation(ids) => ids.clone(),
+            Quantity::Entropy | Quantity::Kl(_) | Quantity::KlFrom(_) | Quantity::Project { .. } => Vec::new(),
+        };
+        let ids: BTreeSet<u32> = self.terms.iter().flat_map(of).collect();
+        ids.into_iter().collect()
+    }
+
     /// Returns the terms.
     pub fn terms(&self) -> &[Term] {
         &self.terms

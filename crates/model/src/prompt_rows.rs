@@ -5,30 +5,51 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::error::one_line;
-use crate::prompt_set::PromptPair;
+use crate::prompt_row::{PromptRow, PromptText, Role};
 
 /// The names that a column may have, in our own files and in the published files of EAP-IG and MIB.
 const CLEAN: &[&str] = &["clean", "prompt", "clean_prompt"];
 const CORRUPTED: &[&str] = &["corrupted", "corrupted_prompt", "counterfactual"];
 const TARGET: &[&str] = &["target", "answer", "correct", "correct_idx"];
 const AGAINST: &[&str] = &["against", "wrong_answer", "incorrect", "incorrect_idx"];
+const OBSERVABLE: &[&str] = &["observable"];
+const LABEL: &[&str] = &["label"];
 const TASK: &[&str] = &["task"];
+/// Columns of prompts as token ids, which take the place of their texts. In JSON a list of ids may also stand for a text.
+const CLEAN_IDS: &[&str] = &["clean_tokens", "clean"];
+const CORRUPTED_IDS: &[&str] = &["corrupted_tokens", "corrupted"];
+/// A column of the tokens of a role begins with this.
+const ROLE: &str = "role.";
 
 /// What is wrong with a row, and its line, from 1.
 pub(crate) type BadRow = (usize, String);
 
-/// The pairs of a file by task, and the rows that are not pairs. A row without a task belongs to the task `prompts`.
-pub(crate) type Rows = (BTreeMap<String, Vec<PromptPair>>, Vec<BadRow>);
+/// The rows of a file by task, and the rows that cannot be read. A row without a task belongs to the task `prompts`.
+pub(crate) type Rows = (BTreeMap<String, Vec<PromptRow>>, Vec<BadRow>);
 
-/// One row: a lookup of the first column that has one of some names.
-type Lookup<'a> = &'a dyn Fn(&[&str]) -> Option<String>;
+/// A row as it is in the file.
+struct Raw<'a> {
+    line: usize,
+    /// Returns the text of the first column that has one of some names.
+    column: &'a dyn Fn(&[&str]) -> Option<String>,
+    /// Returns the token ids of the first such column that has any.
+    ids: &'a dyn Fn(&[&str]) -> Option<String>,
+    /// The roles, as text.
+    roles: Vec<(String, String)>,
+}
 
 /// Reads rows of JSON, one object a line. Empty lines are skipped.
 pub(crate) fn json_lines(text: &str) -> Rows {
     let mut rows = Rows::default();
     for (i, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         match serde_json::from_str::<Value>(line) {
-            Ok(row) => add(&mut rows, i + 1, &|names| names.iter().find_map(|name| field(row.get(name)?))),
+            Ok(row) => {
+                let of_row = row.get("roles").and_then(Value::as_object).into_iter().flatten();
+                let roles = of_row.filter_map(|(name, role)| Some((name.clone(), field(role)?))).collect();
+                let column = |names: &[&str]| names.iter().find_map(|name| field(row.get(name)?));
+                let ids = |names: &[&str]| names.iter().find_map(|name| list(row.get(name)?));
+                add(&mut rows, &Raw { line: i + 1, column: &column, ids: &ids, roles });
+            }
             Err(error) => rows.1.push((i + 1, one_line(&error))),
         }
     }
@@ -43,13 +64,11 @@ pub(crate) fn csv(text: &str) -> Result<Rows, String> {
     let mut reader = ::csv::ReaderBuilder::new().flexible(true).from_reader(text.as_bytes());
     let header = reader.headers().map_err(|error| one_line(&error))?.clone();
     let column = |names: &[&str]| names.iter().find_map(|name| header.iter().position(|h| h.trim() == *name));
-    for names in [CLEAN, CORRUPTED, TARGET, AGAINST] {
-        if column(names).is_none() {
-            return Err(format!(
-                "its header has no column `{}`: expected clean, corrupted, target and against",
-                names[0]
-            ));
-        }
+    if column(CLEAN).or(column(&CLEAN_IDS[..1])).is_none() {
+        return Err(
+            "its header has no column `clean`: expected clean, and others such as corrupted, target and against"
+                .to_owned(),
+        );
     }
     let mut rows = Rows::default();
     for record in reader.records() {
@@ -58,7 +77,11 @@ pub(crate) fn csv(text: &str) -> Result<Rows, String> {
                 let line = record.position().map_or(0, |at| at.line() as usize);
                 let read =
                     |names: &[&str]| Some(record.get(column(names)?)?.to_owned()).filter(|text| !text.is_empty());
-                add(&mut rows, line, &read);
+                let roles = header.iter().zip(&record).filter(|(_, text)| !text.is_empty());
+                let roles =
+                    roles.filter_map(|(h, text)| Some((h.trim().strip_prefix(ROLE)?.to_owned(), text.to_owned())));
+                let ids = |names: &[&str]| read(&names[..1]);
+                add(&mut rows, &Raw { line, column: &read, ids: &ids, roles: roles.collect() });
             }
             Err(error) => {
                 let line = error.position().map_or(0, |at| at.line() as usize);
@@ -78,20 +101,42 @@ fn field(value: &Value) -> Option<String> {
     }
 }
 
-fn add((tasks, bad): &mut Rows, line: usize, column: Lookup<'_>) {
-    let needed = |names: &[&str]| column(names).ok_or_else(|| format!("it has no `{}`", names[0]));
-    let pair = || -> Result<PromptPair, String> {
-        Ok(PromptPair {
-            clean: needed(CLEAN)?,
-            corrupted: needed(CORRUPTED)?,
-            target: token(needed(TARGET)?),
-            against: token(needed(AGAINST)?),
-        })
-    };
-    match pair() {
-        Ok(pair) => tasks.entry(column(TASK).unwrap_or_else(|| "prompts".to_owned())).or_default().push(pair),
-        Err(reason) => bad.push((line, reason)),
+/// Returns a list of token ids as text, with commas between them.
+fn list(value: &Value) -> Option<String> {
+    Some(value.as_array()?.iter().map(Value::to_string).collect::<Vec<_>>().join(","))
+}
+
+fn add((tasks, bad): &mut Rows, raw: &Raw<'_>) {
+    let column = raw.column;
+    match read(raw) {
+        Ok(row) => tasks.entry(column(TASK).unwrap_or_else(|| "prompts".to_owned())).or_default().push(row),
+        Err(reason) => bad.push((raw.line, reason)),
     }
+}
+
+fn read(Raw { line, column, ids, roles }: &Raw<'_>) -> Result<PromptRow, String> {
+    let prompt = |text: &[&str], listed: &[&str]| match (ids(listed), column(text)) {
+        (Some(ids), _) => ids_of(&ids).map(Some),
+        (None, Some(text)) => Ok(Some(PromptText::Text(text))),
+        (None, None) => Ok(None),
+    };
+    let role = |text: &String| text.parse().map_or_else(|_| Role::Text(text.clone()), Role::Position);
+    Ok(PromptRow {
+        clean: prompt(CLEAN, CLEAN_IDS)?.ok_or("it has no `clean`")?,
+        corrupted: prompt(CORRUPTED, CORRUPTED_IDS)?,
+        target: column(TARGET).map(token),
+        against: column(AGAINST).map(token),
+        observable: column(OBSERVABLE),
+        label: column(LABEL),
+        roles: roles.iter().map(|(name, text)| (name.clone(), role(text))).collect(),
+        line: Some(*line),
+    })
+}
+
+fn ids_of(text: &str) -> Result<PromptText, String> {
+    let ids = text.split(',').map(|id| id.trim().parse()).collect::<Result<Vec<u32>, _>>();
+    ids.map(PromptText::Ids)
+        .map_err(|_| format!("invalid token ids `{text}`: expected numbers with commas between them"))
 }
 
 /// Returns a token as the rest of the program reads it: digits are an id.
@@ -106,26 +151,45 @@ fn token(text: String) -> String {
 mod tests {
     use super::*;
 
-    fn pair(target: &str) -> PromptPair {
-        let [clean, corrupted, against] = ["a, b", "a, c", " d"].map(str::to_owned);
-        PromptPair { clean, corrupted, target: target.to_owned(), against }
+    fn pair(target: &str, line: usize) -> PromptRow {
+        let [clean, corrupted] = ["a, b", "a, c"].map(|text| PromptText::Text(text.to_owned()));
+        let (target, against) = (Some(target.to_owned()), Some(" d".to_owned()));
+        PromptRow { clean, corrupted: Some(corrupted), target, against, line: Some(line), ..PromptRow::default() }
     }
 
     #[test]
     fn csv_rows_are_read_and_bad_ones_named() {
-        let text = "clean,corrupted,correct_idx,incorrect,task\n\"a, b\",\"a, c\",17, d,ioi\n\"a, b\",,17, d,ioi\n\"a, b\",\"a, c\", e, d,\n";
+        let text = "clean,corrupted,correct_idx,incorrect,task\n\"a, b\",\"a, c\",17, d,ioi\n,\"a, c\",17, d,ioi\n\"a, b\",\"a, c\", e, d,\n";
         let (tasks, bad) = csv(text).expect("has a header");
-        assert_eq!(tasks["ioi"], [pair("#17")]);
-        assert_eq!(tasks["prompts"], [pair(" e")]);
-        assert_eq!(bad, [(3, "it has no `corrupted`".to_owned())]);
-        assert!(csv("clean,target,against\n").expect_err("lacks a column").contains("no column `corrupted`"));
+        assert_eq!(tasks["ioi"], [pair("#17", 2)]);
+        assert_eq!(tasks["prompts"], [pair(" e", 4)]);
+        assert_eq!(bad, [(3, "it has no `clean`".to_owned())]);
+        assert!(csv("corrupted,target,against\n").expect_err("lacks a column").contains("no column `clean`"));
+    }
+
+    #[test]
+    fn csv_rows_may_have_ids_roles_and_an_observable() {
+        let text =
+            "clean_tokens,observable,label,role.subject,role.end\n\"1,2, 3\",entropy(),x,the dog,-1\n\"1,a\",,,,\n";
+        let (tasks, bad) = csv(text).expect("has a header");
+        let row = &tasks["prompts"][0];
+        assert_eq!((&row.clean, row.name()), (&PromptText::Ids(vec![1, 2, 3]), "x".to_owned()));
+        assert_eq!(row.observable.as_deref(), Some("entropy()"));
+        assert_eq!(row.roles["subject"], Role::Text("the dog".to_owned()));
+        assert_eq!(row.roles["end"], Role::Position(-1));
+        assert_eq!(bad[0].0, 3);
+        assert!(bad[0].1.contains("invalid token ids `1,a`"), "{bad:?}");
     }
 
     #[test]
     fn json_lines_are_read_and_bad_ones_named() {
-        let text = "{\"clean\": \"a, b\", \"corrupted\": \"a, c\", \"target\": 17, \"against\": \" d\"}\n\n[]\n{\n";
+        let text = "{\"clean\": \"a, b\", \"corrupted\": \"a, c\", \"target\": 17, \"against\": \" d\"}\n\n[]\n{\n\
+                    {\"clean_tokens\": [4, 5], \"roles\": {\"subject\": 0}}\n{\"clean\": [6]}\n";
         let (tasks, bad) = json_lines(text);
-        assert_eq!(tasks["prompts"], [pair("#17")]);
+        assert_eq!(tasks["prompts"][0], pair("#17", 1));
+        let row = &tasks["prompts"][1];
+        assert_eq!((&row.clean, &row.roles["subject"]), (&PromptText::Ids(vec![4, 5]), &Role::Position(0)));
+        assert_eq!(tasks["prompts"][2].clean, PromptText::Ids(vec![6]));
         assert_eq!(bad.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [3, 4]);
         assert_eq!(bad[0].1, "it has no `clean`");
     }

@@ -5,57 +5,29 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::config::Config;
 use crate::error::{Error, Result, one_line};
 use crate::files;
-use crate::model::Model;
-use crate::prompt::{check_prompt, parse_token};
+use crate::prompt_row::PromptRow;
 use crate::prompt_rows;
 
-/// Pairs of prompts by task.
+/// Prompts by task.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 pub struct PromptSet {
     /// Tasks by name.
     pub tasks: BTreeMap<String, Task>,
-    /// Rows of the file that are not pairs: the line, from 1, and the reason.
+    /// Rows of the file that cannot be read: the line, from 1, and the reason.
     #[serde(skip)]
     pub bad_rows: Vec<(usize, String)>,
 }
 
-/// The pairs of one task.
+/// The rows of one task.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 pub struct Task {
     /// What decides the answer.
     #[serde(default)]
     pub about: String,
-    /// The pairs.
-    pub prompts: Vec<PromptPair>,
-}
-
-/// Two prompts of equal length in tokens, which differ in what decides the answer.
-#[derive(Clone, Debug, Deserialize, PartialEq)]
-pub struct PromptPair {
-    /// The prompt that `target` answers.
-    pub clean: String,
-    /// The prompt that `against` answers.
-    pub corrupted: String,
-    /// One token, with its space, or `#id`.
-    pub target: String,
-    /// One token, with its space, or `#id`.
-    pub against: String,
-}
-
-/// A pair as tokens of a model.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TokenPair {
-    /// The clean prompt.
-    pub clean: Vec<u32>,
-    /// The corrupted prompt, of the same length.
-    pub corrupted: Vec<u32>,
-    /// The answer to the clean prompt.
-    pub target: u32,
-    /// The answer to the corrupted prompt.
-    pub against: u32,
+    /// The rows.
+    pub prompts: Vec<PromptRow>,
 }
 
 #[derive(Deserialize)]
@@ -69,9 +41,11 @@ impl PromptSet {
     /// Reads a prompt file: JSON of version 1, JSON Lines, or CSV with a header.
     ///
     /// JSON is `{"version": 1, "tasks": {NAME: {"about": ..., "prompts": [{"clean": ..., "corrupted": ...,
-    /// "target": ..., "against": ...}]}}}`. JSON Lines have one such pair a line, and CSV one a row; `task` names its task.
-    /// Columns may also be called as in the files of EAP-IG and MIB: `correct_idx`, `incorrect_idx`, `prompt`,
-    /// `counterfactual`. Other keys are ignored. A row that is not a pair is left out, and is in `bad_rows`.
+    /// "target": ..., "against": ...}]}}}`. JSON Lines have one such row a line, and CSV one a row; `task` names its task.
+    /// Only `clean` is required. `observable` takes the place of the answers, `label` names the row, and `roles` names
+    /// tokens (in CSV, columns such as `role.subject`). Columns may also be called as in the files of EAP-IG and MIB:
+    /// `correct_idx`, `incorrect_idx`, `prompt`, `counterfactual`. Other keys are ignored. A row that cannot be read is
+    /// left out, and is in `bad_rows`.
     ///
     /// # Errors
     /// A file that cannot be read, has another form, or contains no prompts.
@@ -130,31 +104,6 @@ impl PromptSet {
     }
 }
 
-impl PromptPair {
-    /// Returns the pair as tokens of `model`, or `None` if it does not fit the model.
-    ///
-    /// A pair does not fit if its prompts differ in length, are equal or too long, or if an answer is not one token, or
-    /// both are the same. Prompts written for one tokenizer need not fit another.
-    ///
-    /// # Errors
-    /// The model has no tokenizer, or one that cannot be used.
-    pub fn tokens(&self, model: &Model) -> Result<Option<TokenPair>> {
-        let Some(tokenizer) = model.text_tokenizer()? else {
-            return Err(Error::Place(format!(
-                "{} has no tokenizer, and these prompts are text; use a model with one",
-                model.name()
-            )));
-        };
-        let config: &Config = model.config();
-        let encode = |text: &str| tokenizer.prompt(text).ok().filter(|ids| check_prompt(config, ids).is_ok());
-        let token = |text: &str| parse_token(Some(tokenizer), config.vocab_size, text).ok();
-        let parts = (encode(&self.clean), encode(&self.corrupted), token(&self.target), token(&self.against));
-        let (Some(clean), Some(corrupted), Some(target), Some(against)) = parts else { return Ok(None) };
-        let pairs = clean.len() == corrupted.len() && clean != corrupted && target != against;
-        Ok(pairs.then_some(TokenPair { clean, corrupted, target, against }))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,7 +119,7 @@ mod tests {
                 {"clean": "1", "corrupted": "2", "target": " b", "against": " c", "tokens": 1}]}}}"#,
         );
         let set = set.unwrap_or_else(|e| panic!("{e}"));
-        assert_eq!(set.task("a").map(|t| t.prompts[0].target.clone()).ok(), Some(" b".to_owned()));
+        assert_eq!(set.task("a").map(|t| t.prompts[0].target.clone()).ok(), Some(Some(" b".to_owned())));
         let missing = set.task("b").map(|_| ()).map_err(|e| e.to_string());
         assert_eq!(missing, Err("no task `b` among the prompts; there are a".to_owned()));
     }
@@ -178,12 +127,12 @@ mod tests {
     /// The ending of the name selects the form.
     #[test]
     fn rows_are_read_and_bad_ones_left_out() {
-        let csv = "clean,corrupted,target,against\n1,2, b, c\n1,,,\n";
+        let csv = "clean,corrupted,target,against\n1,2, b, c\n,,,\n";
         let set = PromptSet::from_bytes(Path::new("p.csv"), csv.as_bytes()).expect("has a pair");
         assert_eq!((set.tasks["prompts"].prompts.len(), set.bad_rows.len(), set.bad_rows[0].0), (1, 1, 3));
         let lines = "{\"clean\": \"1\", \"corrupted\": \"2\", \"target\": \" b\", \"against\": 3, \"task\": \"t\"}";
         let set = PromptSet::from_bytes(Path::new("p.jsonl"), lines.as_bytes()).expect("has a pair");
-        assert_eq!(set.tasks["t"].prompts[0].against, "#3");
+        assert_eq!(set.tasks["t"].prompts[0].against.as_deref(), Some("#3"));
         for (name, text, message) in
             [("p.csv", "a,b\n", "has no column `clean`"), ("p.jsonl", "{}\n", "line 1: it has no `clean`")]
         {
@@ -220,11 +169,11 @@ mod tests {
     #[test]
     fn embedded_prompts_fit_the_embedded_model() {
         let device = resolvent_engine::Device::host();
-        let model = Model::named(&device, crate::DEFAULT_MODEL).unwrap_or_else(|e| panic!("{e}"));
+        let model = crate::Model::named(&device, crate::DEFAULT_MODEL).unwrap_or_else(|e| panic!("{e}"));
         let set = PromptSet::embedded().unwrap_or_else(|e| panic!("{e}"));
         for (name, task) in &set.tasks {
             assert!(task.prompts.len() >= 50, "{name}");
-            let fit = task.prompts.iter().filter(|p| matches!(p.tokens(&model), Ok(Some(_)))).count();
+            let fit = task.prompts.iter().filter(|p| p.pair(&model).is_ok()).count();
             assert_eq!(fit, task.prompts.len(), "{name}");
         }
     }

@@ -1,11 +1,13 @@
 //! Reading observables from rows of the field, and logits from rows of the final norm.
 
+use std::collections::BTreeSet;
+
 use resolvent_engine::{Device, Recording, Tensor};
 use resolvent_ops::{Op, Rows, Span};
 
 use crate::error::Result;
 use crate::head::{HeadRow, PendingHead};
-use crate::points::{HeadFunction, Part};
+use crate::points::{HeadFunction, Part, Point};
 use crate::run::{Base, retained};
 
 /// A function of a row of the field: the row of a batch, its token, and the function.
@@ -16,7 +18,7 @@ pub(crate) struct Read<'a> {
     pub(crate) part: &'a Part,
 }
 
-/// Functions of rows whose recordings are submitted, before they are read.
+/// Functions of rows that are recorded, before they are read.
 pub(crate) struct Pending<'a> {
     reads: Vec<Read<'a>>,
     /// Rows of the field, for projections.
@@ -63,48 +65,68 @@ fn head_function(part: &Part) -> Option<&HeadFunction> {
 
 impl Base {
     /// Records functions of rows of `h [rows, d]`, a level of the field. Functions of logits need level L.
-    pub(crate) fn record_rows<'a>(&self, h: &Tensor, reads: Vec<Read<'a>>) -> Result<Pending<'a>> {
+    pub(crate) fn record_rows<'a>(&self, rec: &mut Recording, h: &Tensor, reads: Vec<Read<'a>>) -> Result<Pending<'a>> {
         let (device, model) = (self.model.device(), &self.model);
-        let rows = self.record_projections(h, &reads)?;
+        let rows = self.record_projections(rec, h, &reads)?;
         let heads: Vec<(&Read<'a>, &HeadFunction)> =
             reads.iter().filter_map(|read| Some((read, head_function(read.part)?))).collect();
         if heads.is_empty() {
             return Ok(Pending { reads, rows, head: None });
         }
-        let mut rec = device.record();
         rec.scope("ln_f");
-        let h = model.select_rows(&mut rec, h, &heads.iter().map(|(read, _)| read.row).collect::<Vec<usize>>())?;
+        let h = model.select_rows(rec, h, &heads.iter().map(|(read, _)| read.row).collect::<Vec<usize>>())?;
         let span = |token| Span { primal: 0, start: token, end: token + 1 };
         let table = Rows::new(device, &heads.iter().map(|(read, _)| span(read.token)).collect::<Vec<Span>>())?;
-        let x = model.0.weights.ln_f.primal(&mut rec, &table, None, &[&h])?.y;
+        let x = model.0.weights.ln_f.primal(rec, &table, None, &[&h])?.y;
         let at: Vec<HeadRow<'_>> = heads.iter().enumerate().map(|(i, (_, function))| (i, *function)).collect();
         let head = Some(model.record_head(rec, &x, &at)?);
         Ok(Pending { reads, rows, head })
     }
 
     /// Records functions of rows of this base itself, whose final norm is known: of level `level`.
-    pub(crate) fn record_own<'a>(&self, level: usize, reads: Vec<Read<'a>>) -> Result<Pending<'a>> {
+    pub(crate) fn record_own<'a>(
+        &self,
+        rec: &mut Recording,
+        level: usize,
+        reads: Vec<Read<'a>>,
+    ) -> Result<Pending<'a>> {
         let h = retained(&self.trace, self.program.field[level])?;
-        let rows = self.record_projections(h, &reads)?;
+        let rows = self.record_projections(rec, h, &reads)?;
         let at: Vec<HeadRow<'_>> =
             reads.iter().filter_map(|read| Some((read.row, head_function(read.part)?))).collect();
         let head = match at.is_empty() {
             true => None,
-            false => Some(self.model.record_head(self.model.device().record(), &self.normed, &at)?),
+            false => Some(self.model.record_head(rec, &self.normed, &at)?),
         };
         Ok(Pending { reads, rows, head })
     }
 
-    fn record_projections(&self, h: &Tensor, reads: &[Read<'_>]) -> Result<Option<Tensor>> {
+    /// Records parts of observables of runs of this base, level by level. `runs` lists, for each, its number, its first
+    /// row in the base, and its points. Returns the number of the run and of the point of each read.
+    pub(crate) fn record_parts<'a>(
+        &self,
+        rec: &mut Recording,
+        runs: &[(usize, usize, &'a [Point])],
+    ) -> Result<Vec<(Vec<(usize, usize)>, Pending<'a>)>> {
+        let points = |&(n, first, points): &(usize, usize, &'a [Point])| {
+            points.iter().enumerate().map(move |(i, point)| (n, first, i, point))
+        };
+        let all: Vec<(usize, usize, usize, &Point)> = runs.iter().flat_map(points).collect();
+        let levels: BTreeSet<usize> = all.iter().map(|(.., point)| point.level).collect();
+        let mut record = |level: usize| {
+            let here = all.iter().filter(|(.., point)| point.level == level);
+            let read =
+                |first, point: &'a Point| Read { row: first + point.token, token: point.token, part: &point.part };
+            let (places, reads) = here.map(|&(n, first, i, point)| ((n, i), read(first, point))).unzip();
+            Ok((places, self.record_own(rec, level, reads)?))
+        };
+        levels.into_iter().map(&mut record).collect()
+    }
+
+    fn record_projections(&self, rec: &mut Recording, h: &Tensor, reads: &[Read<'_>]) -> Result<Option<Tensor>> {
         let rows: Vec<usize> =
             reads.iter().filter(|read| head_function(read.part).is_none()).map(|read| read.row).collect();
-        if rows.is_empty() {
-            return Ok(None);
-        }
-        let mut rec = self.model.device().record();
-        let rows = self.model.select_rows(&mut rec, h, &rows)?;
-        self.model.device().submit(rec)?;
-        Ok(Some(rows))
+        (!rows.is_empty()).then(|| self.model.select_rows(rec, h, &rows)).transpose()
     }
 
     /// Computes logits `[rows, V]` of some rows of `x [_, d]`, the final norm's output. Submits `rec`.

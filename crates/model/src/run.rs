@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-use resolvent_engine::{Device, Shape, Tensor};
+use resolvent_engine::{Device, Recording, Shape, Tensor};
 use resolvent_ops::{Op, Residuals, Span};
 
 use crate::batch::{Batch, PassDirection, ScheduledEdit, Sequence};
@@ -12,17 +12,27 @@ use crate::checkpoint::first_non_finite;
 use crate::config::Config;
 use crate::edit::Edit;
 use crate::error::{Error, Result};
-use crate::linear::{Linearization, Seed};
+use crate::grouped::group_by;
+use crate::linear::Linearization;
 use crate::mode::Mode;
-use crate::model::{Model, RunOptions};
+use crate::model::Model;
 use crate::observable::Observable;
 use crate::passes::{Keep, Origin, Trace, forward};
 use crate::points::Point;
 use crate::program::{Program, ValueId};
 use crate::prompt::check_prompt;
-use crate::read::{Pending, Read, finish};
+use crate::pullback::Seed;
+use crate::read::finish;
 use crate::site::Site;
-use crate::sweep::most_rows;
+
+/// A prompt as tokens, and the edits of its run.
+#[derive(Clone, Copy, Debug)]
+pub struct EditedPrompt<'a> {
+    /// Tokens of the prompt.
+    pub tokens: &'a [u32],
+    /// Edits, in the order in which they act.
+    pub edits: &'a [Edit],
+}
 
 /// A forward pass of one prompt: its field, its logits, and the base that sweeps and linearisations share.
 ///
@@ -38,7 +48,6 @@ pub(crate) struct Base {
     pub(crate) model: Model,
     pub(crate) program: Program,
     prompts: Vec<Prompt>,
-    edits: Vec<Edit>,
     pub(crate) trace: Trace,
     /// Output of the final norm, `[rows, d]`.
     pub(crate) normed: Tensor,
@@ -48,78 +57,78 @@ pub(crate) struct Base {
 
 struct Prompt {
     tokens: Vec<u32>,
+    edits: Vec<Edit>,
     /// First row of the prompt in the values of the trace.
     first: usize,
 }
 
 impl Base {
-    fn new(model: &Model, prompts: &[&[u32]], options: &RunOptions) -> Result<Self> {
+    fn new(model: &Model, edited: &[EditedPrompt<'_>], program: Program) -> Result<Self> {
+        let mut rec = model.device().record();
+        let base = Self::record(&mut rec, model, edited, program)?;
+        model.device().submit(rec)?;
+        Ok(base)
+    }
+
+    /// Records the pass. The base can be read once the recording has been submitted.
+    fn record(rec: &mut Recording, model: &Model, edited: &[EditedPrompt<'_>], program: Program) -> Result<Self> {
         let (config, device) = (model.config(), model.device());
-        let program = prepare(model, options)?;
-        let scheduled = scheduled(config, &program, &options.edits, Edit::primal_edit)?;
-        let (mut sequences, mut first) = (Vec::with_capacity(prompts.len()), 0);
-        for (id, tokens) in prompts.iter().enumerate() {
+        let (mut sequences, mut prompts, mut first) = (Vec::with_capacity(edited.len()), Vec::new(), 0);
+        for (id, EditedPrompt { tokens, edits }) in edited.iter().enumerate() {
             let span = Span { primal: first, start: 0, end: tokens.len() };
-            sequences.push(Sequence { id, span, join: 0, scheduled: scheduled.clone() });
+            let scheduled = scheduled(config, &program, edits, Edit::primal_edit)?;
+            sequences.push(Sequence { id, span, join: 0, scheduled });
+            prompts.push(Prompt { tokens: tokens.to_vec(), edits: edits.to_vec(), first });
             first += tokens.len();
         }
         let batch = Batch::new(device, &sequences, PassDirection::Forward)?;
-        let mut rec = device.record();
         rec.scope("embed");
-        let positions: Vec<u32> = prompts.iter().flat_map(|tokens| 0..tokens.len() as u32).collect();
-        let ids = device.upload("tokens", &[("rows", first)], &prompts.concat())?;
+        let positions: Vec<u32> = edited.iter().flat_map(|prompt| 0..prompt.tokens.len() as u32).collect();
+        let ids: Vec<u32> = edited.iter().flat_map(|prompt| prompt.tokens).copied().collect();
+        let ids = device.upload("tokens", &[("rows", first)], &ids)?;
         let positions = device.upload("positions", &[("rows", first)], &positions)?;
-        let h0 = model.0.weights.embed.primal(&mut rec, &ids, &positions)?;
+        let h0 = model.0.weights.embed.primal(rec, &ids, &positions)?;
         let keep = Keep { values: program.site_values(), residuals: true, narrow: None };
-        let trace = forward(&program, &mut rec, &batch, Origin::Embedded(h0), &keep)?;
+        let trace = forward(&program, rec, &batch, Origin::Embedded(h0), &keep)?;
         rec.scope("ln_f");
         let last = retained(&trace, program.field[config.n_layer])?;
-        let head = model.0.weights.ln_f.primal(&mut rec, &batch.rows, None, &[last])?;
-        device.submit(rec)?;
-        let prompts = prompts.iter().zip(&sequences);
-        let prompts = prompts.map(|(&tokens, s)| Prompt { tokens: tokens.to_vec(), first: s.span.primal });
-        let (model, prompts, edits) = (model.clone(), prompts.collect(), options.edits.clone());
-        Ok(Self { model, program, prompts, edits, trace, normed: head.y, head_residuals: head.residuals })
+        let head = model.0.weights.ln_f.primal(rec, &batch.rows, None, &[last])?;
+        let model = model.clone();
+        Ok(Self { model, program, prompts, trace, normed: head.y, head_residuals: head.residuals })
     }
 }
 
-/// Returns the list of operations that `options` need. Fails if one of their sites does not fit the model.
-fn prepare(model: &Model, options: &RunOptions) -> Result<Program> {
+/// Returns the list of operations that runs with values at `sites` need. Fails if a site does not fit the model.
+fn prepare(model: &Model, sites: &BTreeSet<Site>) -> Result<Program> {
     let config = model.config();
-    options.sites.iter().try_for_each(|s| s.check(config).map(|_| ()))?;
-    let sites: BTreeSet<Site> = options.edits.iter().map(|e| e.site).chain(options.sites.iter().copied()).collect();
+    sites.iter().try_for_each(|s| s.check(config).map(|_| ()))?;
     let fused = !sites.iter().any(|s| matches!(s, Site::AttnOut(_) | Site::MlpOut(_)));
     Ok(match fused {
         true => model.0.program.clone(),
-        false => Program::new(config, &model.0.weights, &sites),
+        false => Program::new(config, &model.0.weights, sites),
     })
 }
 
 impl Run {
-    pub(crate) fn new(model: &Model, tokens: &[u32], options: &RunOptions) -> Result<Self> {
-        let mut runs = Self::batch(model, &[tokens], options)?;
-        runs.pop().ok_or_else(|| Error::Place("a prompt has a run".to_owned()))
-    }
-
-    /// Runs every prompt, with as many prompts in one pass as fit.
-    pub(crate) fn batch<P: AsRef<[u32]>>(model: &Model, prompts: &[P], options: &RunOptions) -> Result<Vec<Self>> {
+    /// Runs every prompt under its own edits, with as many prompts in one pass as fit. Values at `sites` can be read.
+    pub(crate) fn batch(model: &Model, prompts: &[EditedPrompt<'_>], sites: &[Site]) -> Result<Vec<Self>> {
         let config = model.config();
-        for tokens in prompts {
-            check_prompt(config, tokens.as_ref())?;
-            options.edits.iter().try_for_each(|e| e.check(config, tokens.as_ref().len()))?;
+        for EditedPrompt { tokens, edits } in prompts {
+            check_prompt(config, tokens)?;
+            edits.iter().try_for_each(|e| e.check(config, tokens.len()))?;
         }
-        // A base stores every site of every block, so its rows need more memory than those of a sweep.
-        let most = most_rows(model, 10 * config.n_layer);
+        let edited = prompts.iter().flat_map(|prompt| prompt.edits).map(|e| e.site);
+        let program = prepare(model, &edited.chain(sites.iter().copied()).collect())?;
+        let most = model.most_prompt_rows();
         let (mut runs, mut rest) = (Vec::with_capacity(prompts.len()), prompts);
         while !rest.is_empty() {
             let mut rows = 0;
-            let fits = rest.iter().take_while(|tokens| {
-                rows += tokens.as_ref().len();
+            let fits = rest.iter().take_while(|prompt| {
+                rows += prompt.tokens.len();
                 rows <= most
             });
             let count = fits.count().max(1);
-            let tokens: Vec<&[u32]> = rest[..count].iter().map(AsRef::as_ref).collect();
-            let base = Arc::new(Base::new(model, &tokens, options)?);
+            let base = Arc::new(Base::new(model, &rest[..count], program.clone())?);
             runs.extend((0..count).map(|prompt| Self { base: base.clone(), prompt }));
             rest = &rest[count..];
         }
@@ -133,12 +142,17 @@ impl Run {
 
     /// Returns the edits of the run.
     pub fn edits(&self) -> &[Edit] {
-        &self.base.edits
+        &self.base.prompts[self.prompt].edits
     }
 
     /// Returns the model.
     pub fn model(&self) -> &Model {
         &self.base.model
+    }
+
+    /// Returns whether two runs come from one forward pass, so that they share batches.
+    pub(crate) fn shares_base(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.base, &other.base)
     }
 
     pub(crate) fn program(&self) -> &Program {
@@ -192,23 +206,11 @@ impl Run {
     /// # Errors
     /// A position outside of the prompt, a value that is not finite, or a device error.
     pub fn logits_at(&self, position: usize) -> Result<Vec<f32>> {
-        let last = self.tokens().len() - 1;
-        if position > last {
-            return Err(Error::Place(format!("position {position}: the prompt has tokens 0 to {last}")));
-        }
         self.logits_rows(position..position + 1)
     }
 
     fn logits_rows(&self, rows: Range<usize>) -> Result<Vec<f32>> {
-        let first = self.span(0, 0).primal;
-        let (rec, start) = (self.device().record(), rows.start);
-        let rows: Vec<usize> = rows.map(|t| first + t).collect();
-        let logits = self.base.all_logits(rec, &self.base.normed, &rows)?;
-        if let Some(at) = first_non_finite(&logits) {
-            let (token, id) = (start + at / self.config().vocab_size, at % self.config().vocab_size);
-            return Err(self.not_finite("the logit", logits[at], &format!("token {token}, entry #{id}")));
-        }
-        Ok(logits)
+        logits_of(&rows.map(|t| (self, t)).collect::<Vec<_>>())
     }
 
     /// Returns the value of an observable.
@@ -219,30 +221,17 @@ impl Run {
         Ok(values(&[(self, observable)])?[0])
     }
 
-    /// Returns the operations of one more forward pass like this one that reads `observable`. It runs the pass and does not
-    /// wait for it.
+    /// Returns the operations of one more forward pass like this one that reads `observable`. The pass is only recorded.
     ///
     /// # Errors
     /// An observable that does not fit the model or the prompt, or a device error.
     pub fn pass_operations(&self, observable: &Observable) -> Result<f64> {
         observable.check(self.config(), self.tokens())?;
-        let (before, points) = (self.device().flops(), observable.points(self.config())?);
-        self.model().run(self.tokens(), self.edits())?.record_parts(&points)?;
-        Ok(self.device().flops() - before)
-    }
-
-    /// Records the parts of an observable of this run, level by level: the places of the parts, and the parts.
-    pub(crate) fn record_parts<'a>(&self, points: &'a [Point]) -> Result<Vec<(Vec<usize>, Pending<'a>)>> {
-        let first = self.span(0, 0).primal;
-        let levels: BTreeSet<usize> = points.iter().map(|point| point.level).collect();
-        let record = |level: usize| {
-            let here = points.iter().enumerate().filter(|(_, point)| point.level == level);
-            let (places, reads) = here
-                .map(|(i, point)| (i, Read { row: first + point.token, token: point.token, part: &point.part }))
-                .unzip();
-            Ok((places, self.base.record_own(level, reads)?))
-        };
-        levels.into_iter().map(record).collect()
+        let (mut rec, points) = (self.device().record(), observable.points(self.config())?);
+        let prompt = EditedPrompt { tokens: self.tokens(), edits: self.edits() };
+        let base = Base::record(&mut rec, self.model(), &[prompt], self.program().clone())?;
+        base.record_parts(&mut rec, &[(0, 0, &points)])?;
+        Ok(rec.work().flops)
     }
 
     /// Returns the seeds of an observable's backward pass: its derivative by the logits and by the field of this run.
@@ -273,6 +262,36 @@ pub fn values(readings: &[(&Run, &Observable)]) -> Result<Vec<f64>> {
     Ok(values)
 }
 
+/// Returns the logits `[V]` at one position of each run, one after another. Runs of one call of [`Model::run_all`] share
+/// batches.
+///
+/// # Errors
+/// A position outside of a prompt, a value that is not finite, or a device error.
+pub fn logits_of(rows: &[(&Run, usize)]) -> Result<Vec<f32>> {
+    let Some((first, _)) = rows.first() else { return Ok(Vec::new()) };
+    let vocab = first.config().vocab_size;
+    let mut logits = vec![0.0; rows.len() * vocab];
+    for (run, position) in rows {
+        let last = run.tokens().len() - 1;
+        if *position > last {
+            return Err(Error::Place(format!("position {position}: the prompt has tokens 0 to {last}")));
+        }
+    }
+    for part in group_by(rows, |(a, _), (b, _)| a.shares_base(b)) {
+        let base = &part.items[0].0.base;
+        let base_rows: Vec<usize> = part.items.iter().map(|(run, t)| run.span(0, 0).primal + t).collect();
+        let found = base.all_logits(first.device().record(), &base.normed, &base_rows)?;
+        for (&place, of_row) in part.places.iter().zip(found.chunks(vocab)) {
+            logits[place * vocab..][..vocab].copy_from_slice(of_row);
+        }
+    }
+    if let Some(at) = first_non_finite(&logits) {
+        let ((run, token), id) = (rows[at / vocab], at % vocab);
+        return Err(run.not_finite("the logit", logits[at], &format!("token {token}, entry #{id}")));
+    }
+    Ok(logits)
+}
+
 /// Returns J from the values of its parts; without any it is 0, where `sum` is -0.
 pub(crate) fn total(parts: &[f64]) -> f64 {
     parts.iter().fold(0.0, |total, part| total + part)
@@ -286,17 +305,19 @@ pub(crate) fn parts(readings: &[(&Run, &Observable)]) -> Result<Vec<(Vec<Point>,
         all.push(observable.points(run.config())?);
     }
     let mut values: Vec<Vec<f64>> = all.iter().map(|points| vec![0.0; points.len()]).collect();
-    let (mut places, mut pending) = (Vec::new(), Vec::new());
-    for (n, ((run, _), points)) in readings.iter().zip(&all).enumerate() {
-        for (of_level, reads) in run.record_parts(points)? {
-            places.push((n, of_level));
+    let Some((first, _)) = readings.first() else { return Ok(Vec::new()) };
+    let (mut rec, mut places, mut pending) = (first.device().record(), Vec::new(), Vec::new());
+    let numbered: Vec<(usize, &Run)> = readings.iter().map(|(run, _)| *run).enumerate().collect();
+    for part in group_by(&numbered, |(_, a), (_, b)| a.shares_base(b)) {
+        let points = part.items.iter().map(|&(n, run)| (n, run.span(0, 0).primal, &all[n][..]));
+        for (of_level, reads) in part.items[0].1.base.record_parts(&mut rec, &points.collect::<Vec<_>>())? {
+            places.push(of_level);
             pending.push(reads);
         }
     }
-    if let Some((run, _)) = readings.first() {
-        for ((n, of_level), found) in places.into_iter().zip(finish(run.device(), &pending)?) {
-            of_level.into_iter().zip(found).for_each(|(i, value)| values[n][i] = value);
-        }
+    first.device().submit(rec)?;
+    for (of_level, found) in places.into_iter().zip(finish(first.device(), &pending)?) {
+        of_level.into_iter().zip(found).for_each(|((n, i), value)| values[n][i] = value);
     }
     Ok(all.into_iter().zip(values).collect())
 }

@@ -122,7 +122,6 @@ fn sweep<'a>(base: &Base, sequences: Vec<Sequence>, readings: &[&'a Reading]) ->
         let keep = Keep { values: read_values, residuals: false, narrow };
         let mut rec = device.record();
         let trace = forward(&base.program, &mut rec, &batch, Origin::Base(&base.trace), &keep)?;
-        device.submit(rec)?;
         for level in levels {
             let value = base.program.field[level];
             // A sequence that joins above the level that is read does not change it.
@@ -137,9 +136,10 @@ fn sweep<'a>(base: &Base, sequences: Vec<Sequence>, readings: &[&'a Reading]) ->
                 }
             }
             if !reads.is_empty() {
-                swept.push((places, base.record_rows(retained(&trace, value)?, reads)?));
+                swept.push((places, base.record_rows(&mut rec, retained(&trace, value)?, reads)?));
             }
         }
+        device.submit(rec)?;
     }
     Ok(swept)
 }
