@@ -3,7 +3,8 @@
 use std::fmt;
 
 use resolvent_model::{
-    Edit, Linearization, Model, Observable, Run, Seed, Site, Source, gaussian, values as read_values,
+    Chunk, Edit, EditedRun, Linearization, Mode, Model, Observable, Run, Seed, SeededRun, Site, Source, SourcedRun,
+    gaussian, jvp_of, values as read_values, vjp_of,
 };
 
 use crate::conditioning::{amplification, conditioned};
@@ -124,22 +125,37 @@ pub(crate) fn alone<E: AsRef<[Edit]>>(
     variants: &[E],
     values: &[f64],
 ) -> Result<Certificate> {
-    let scale = values.iter().fold(1.0f64, |m, v| m.max(v.abs()));
-    let mut worst = 0.0;
+    let edited = variants.iter().map(|edits| EditedRun { run, edits: edits.as_ref(), observable });
+    alone_of(run.model(), &edited.collect::<Vec<_>>(), values)
+}
+
+/// Compares values of a sweep over several runs of `model` with the same edited runs alone: the first, a middle and the
+/// last. Each is a forward pass of one prompt, so the check covers the runs that share a batch, too.
+///
+/// The figure is relative to the largest size of the values of the same run, or to 1 if that is larger.
+///
+/// # Errors
+/// A device error.
+pub(crate) fn alone_of(model: &Model, variants: &[EditedRun<'_>], values: &[f64]) -> Result<Certificate> {
     // A variant without an edit is the base run itself, so comparing it would prove nothing.
-    let edited: Vec<usize> = (0..variants.len()).filter(|&i| !variants[i].as_ref().is_empty()).collect();
+    let edited: Vec<usize> = (0..variants.len()).filter(|&i| !variants[i].edits.is_empty()).collect();
     let last = edited.len().saturating_sub(1);
     let tried: Vec<usize> = [0, last / 2, last].iter().filter_map(|&k| edited.get(k)).copied().collect();
     let rerun = |&i: &usize| {
-        let edits: Vec<Edit> = run.edits().iter().chain(variants[i].as_ref()).cloned().collect();
+        let EditedRun { run, edits, .. } = variants[i];
+        let edits: Vec<Edit> = run.edits().iter().chain(edits).cloned().collect();
         run.model().run(run.tokens(), &edits)
     };
     let runs = tried.iter().map(rerun).collect::<std::result::Result<Vec<Run>, _>>()?;
-    let again = read_values(&runs.iter().map(|run| (run, observable)).collect::<Vec<_>>())?;
-    for (i, value) in tried.into_iter().zip(again) {
+    let readings: Vec<(&Run, &Observable)> =
+        runs.iter().zip(&tried).map(|(run, &i)| (run, variants[i].observable)).collect();
+    let mut worst = 0.0;
+    for (i, value) in tried.into_iter().zip(read_values(&readings)?) {
+        let of_run = variants.iter().zip(values).filter(|(variant, _)| std::ptr::eq(variant.run, variants[i].run));
+        let scale = of_run.fold(1.0f64, |m, (_, v)| m.max(v.abs()));
         worst = worse(worst, (value - values[i]).abs() / scale);
     }
-    Ok(Certificate::new("alone", worst, same(run.model())))
+    Ok(Certificate::new("alone", worst, same(model)))
 }
 
 /// Returns the larger of two figures; a NaN is larger than anything.
@@ -184,28 +200,42 @@ pub fn norms(rows: &[f32], d: usize) -> Vec<f32> {
 /// # Errors
 /// A device error.
 pub fn adjoint(linear: &Linearization<'_>, seed: u64) -> Result<Certificate> {
-    let (config, tokens) = (linear.run().model().config(), linear.run().tokens().len());
-    let (d, size) = (config.n_embd, tokens * config.n_embd);
-    let (u, v) = (gaussian(seed, size), gaussian(seed + 1, size));
-    let sources: Vec<Source> = v
-        .chunks(d)
-        .enumerate()
-        .map(|(token, v)| Source { site: Site::ResidPre(0), token, vector: v.to_vec() })
-        .collect();
-    let seeds: Vec<Seed> = u
-        .chunks(d)
-        .enumerate()
-        .map(|(token, u)| Seed::Field { level: config.n_layer, token, vector: u.to_vec() })
-        .collect();
-    let (sources, seeds) = ([sources], [seeds]);
-    let (response, sensitivity) = (linear.jvp(&sources)?, linear.vjp(&seeds)?);
-    let last = &response.get(0)[config.n_layer * size..];
-    let (forward, backward) = (dot(&u, last), dot(&sensitivity.get(0)[..size], &v));
-    // If J is zero, as in a run whose last level was put in place, both sides are zero.
-    let scale = (norm(&u) * norm(last)).max(f64::MIN_POSITIVE);
-    let value = (forward - backward).abs() / scale;
-    let bound = conditioned((value, ADJOINT), (scale, config), || amplification(linear, &sources[0], &seeds[0]))?;
-    Ok(Certificate::new("adjoint", value, bound))
+    Ok(adjoint_all(linear.mode(), &[linear.run()], seed)?.remove(0))
+}
+
+/// Returns the check [`adjoint`] of each run. Runs of one batch share both passes.
+pub(crate) fn adjoint_all(mode: Mode, runs: &[&Run], seed: u64) -> Result<Vec<Certificate>> {
+    let Some(first) = runs.first() else { return Ok(Vec::new()) };
+    let config = first.model().config();
+    let (d, ends) = (config.n_embd, [Site::ResidPre(0), Site::level(config.n_layer, config)]);
+    let random = |run: &Run, seed| gaussian(seed, run.tokens().len() * d);
+    let source = |(token, v): (usize, &[f32])| Source { site: ends[0], token, vector: v.to_vec() };
+    let sources: Vec<Vec<Source>> =
+        runs.iter().map(|run| random(run, seed + 1).chunks(d).enumerate().map(source).collect()).collect();
+    let cotangent = |(token, u): (usize, &[f32])| Seed::Field { level: config.n_layer, token, vector: u.to_vec() };
+    let seeds: Vec<Vec<Seed>> =
+        runs.iter().map(|run| random(run, seed).chunks(d).enumerate().map(cotangent).collect()).collect();
+    let zeros = || runs.iter().map(|run| vec![0.0; run.tokens().len() * d]).collect::<Vec<Vec<f32>>>();
+    let (mut responses, mut sensitivities) = (zeros(), zeros());
+    let put = |into: &mut [Vec<f32>], chunk: Chunk<'_>| {
+        into[chunk.sequence][chunk.token * d..][..chunk.rows.len()].copy_from_slice(chunk.rows);
+    };
+    let sourced = runs.iter().zip(&sources).map(|(run, sources)| SourcedRun { run, sources });
+    jvp_of(mode, &sourced.collect::<Vec<_>>(), &ends[1..], &mut |chunk| put(&mut responses, chunk))?;
+    let seeded = runs.iter().zip(&seeds).map(|(run, seeds)| SeededRun { run, seeds });
+    vjp_of(mode, &seeded.collect::<Vec<_>>(), &ends[..1], &mut |chunk| put(&mut sensitivities, chunk))?;
+    let check = |n: usize| {
+        let (u, v, last) = (random(runs[n], seed), random(runs[n], seed + 1), &responses[n]);
+        let (forward, backward) = (dot(&u, last), dot(&sensitivities[n], &v));
+        // If J is zero, as in a run whose last level was put in place, both sides are zero.
+        let scale = (norm(&u) * norm(last)).max(f64::MIN_POSITIVE);
+        let value = (forward - backward).abs() / scale;
+        let bound = conditioned((value, ADJOINT), (scale, config), || {
+            amplification(&runs[n].linearize(mode), &sources[n], &seeds[n])
+        })?;
+        Ok(Certificate::new("adjoint", value, bound))
+    };
+    (0..runs.len()).map(check).collect()
 }
 
 /// Checks `<u, H v> = <v, H u>`, where H is the Hessian of `observable`. The random directions u and v are at h\[0\] of

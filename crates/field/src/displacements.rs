@@ -1,7 +1,8 @@
 //! Displacements of patches: clean values of a kind's sites, and their differences from the corrupted values.
 
-use resolvent_model::{Edit, Linearization, Observable, Run, Site, Source, captures};
+use resolvent_model::{Edit, Mode, Observable, Run, Seed, SeededRun, Site, Source, captures, vjp_of};
 
+use crate::case::Case;
 use crate::certificate::dot;
 use crate::error::Result;
 use crate::noise;
@@ -22,16 +23,26 @@ pub(crate) struct Displacements {
 }
 
 impl Displacements {
-    /// Reads the sites from two runs that were prepared for them.
-    pub(crate) fn new([clean, corrupted]: [&Run; 2], kind: SiteKind) -> Result<Self> {
-        let sites = kind.sites(corrupted.model().config());
-        let of_both: Vec<Site> = sites.iter().chain(&corrupted.levels()).copied().collect();
-        let mut captured = captures(&[(clean, &sites), (corrupted, &of_both)])?.into_iter();
-        let (clean, mut corrupted_values) = (captured.next().unwrap_or_default(), captured.next().unwrap_or_default());
-        let field = corrupted_values.split_off(sites.len());
-        let minus = |(a, b): (&Vec<f32>, &Vec<f32>)| a.iter().zip(b).map(|(a, b)| a - b).collect();
-        let delta = clean.iter().zip(&corrupted_values).map(minus).collect();
-        Ok(Self { sites, tokens: corrupted.tokens().len(), clean, delta, field })
+    /// Reads the sites from the runs of each case, which were prepared for them.
+    pub(crate) fn of_all(cases: &[Case<'_>], kind: SiteKind) -> Result<Vec<Self>> {
+        let Some(first) = cases.first() else { return Ok(Vec::new()) };
+        let sites = kind.sites(first.corrupted.model().config());
+        let of_both: Vec<Site> = sites.iter().chain(&first.corrupted.levels()).copied().collect();
+        let wanted = cases.iter().flat_map(|case| [(case.clean, &sites[..]), (case.corrupted, &of_both[..])]);
+        let mut captured = captures(&wanted.collect::<Vec<_>>())?.into_iter();
+        let mut of = |case: &Case<'_>| {
+            let (clean, mut values) = (captured.next().unwrap_or_default(), captured.next().unwrap_or_default());
+            let field = values.split_off(sites.len());
+            let minus = |(a, b): (&Vec<f32>, &Vec<f32>)| a.iter().zip(b).map(|(a, b)| a - b).collect();
+            let delta = clean.iter().zip(&values).map(minus).collect();
+            Self { sites: sites.clone(), tokens: case.corrupted.tokens().len(), clean, delta, field }
+        };
+        Ok(cases.iter().map(&mut of).collect())
+    }
+
+    /// Reads the sites from the runs of one case.
+    pub(crate) fn new(case: &Case<'_>, kind: SiteKind) -> Result<Self> {
+        Ok(Self::of_all(&[*case], kind)?.remove(0))
     }
 
     /// Returns the number of patches.
@@ -70,41 +81,56 @@ impl Displacements {
         let (site, token) = self.place(patch);
         Source { site, token, vector: self.delta(patch).to_vec() }
     }
+}
 
-    /// Returns `<chi, y_clean - y_corrupted>` of all patches, where chi is the sensitivity of `observable` at `linear`.
-    pub(crate) fn along_sensitivity(&self, linear: &Linearization<'_>, observable: &Observable) -> Result<Vec<f64>> {
-        Ok(self.along(linear, observable, &[])?.0)
-    }
+/// Returns `<chi, y_clean - y_corrupted>` of all patches, for each reading of an observable in a run with the displacements
+/// of its case. chi is the sensitivity there.
+pub(crate) fn along_sensitivities(
+    (mode, patches): (Mode, &[Displacements]),
+    readings: &[(&Run, &Observable)],
+) -> Result<Vec<Vec<f64>>> {
+    Ok(along((mode, patches), readings, &[])?.into_iter().map(|(products, _)| products).collect())
+}
 
-    /// Returns [`Displacements::along_sensitivity`] and the noise floor of `observable`, from one backward pass.
-    pub(crate) fn along_sensitivity_with_floor(
-        &self,
-        linear: &Linearization<'_>,
-        observable: &Observable,
-    ) -> Result<(Vec<f64>, f64)> {
-        let levels = &linear.run().levels();
-        let (products, square) = self.along(linear, observable, levels)?;
-        Ok((products, noise::unit(linear.run().model().config()) * square.sqrt()))
-    }
+/// Returns [`along_sensitivities`] in [`Mode::Exact`], and the noise floor of each observable, from one backward pass.
+pub(crate) fn along_sensitivities_with_floors(
+    patches: &[Displacements],
+    readings: &[(&Run, &Observable)],
+) -> Result<Vec<(Vec<f64>, f64)>> {
+    let Some((run, _)) = readings.first() else { return Ok(Vec::new()) };
+    let unit = noise::unit(run.model().config());
+    let along = along((Mode::Exact, patches), readings, &run.levels())?;
+    Ok(along.into_iter().map(|(products, square)| (products, unit * square.sqrt())).collect())
+}
 
-    /// Returns `<chi, y_clean - y_corrupted>` of all patches, and the sum of the squared products `chi_i h_i` at
-    /// `levels`.
-    fn along(&self, linear: &Linearization<'_>, observable: &Observable, levels: &[Site]) -> Result<(Vec<f64>, f64)> {
-        let (mut products, mut square) = (vec![0.0; self.len()], 0.0);
-        let sites: Vec<Site> = self.sites.iter().chain(levels).copied().collect();
-        linear.vjp_at(&[linear.run().seeds(observable)?], &sites, &mut |chunk| {
-            if let Some(level) = chunk.site.checked_sub(self.sites.len()) {
-                let h = &self.field[level];
-                let from = chunk.token * (h.len() / self.tokens);
-                square += noise::square(chunk.rows, &h[from..]);
-                return;
-            }
-            let first = chunk.site * self.tokens + chunk.token;
-            let width = self.delta[chunk.site].len() / self.tokens;
-            for (i, chi) in chunk.rows.chunks(width).enumerate() {
-                products[first + i] = dot(chi, self.delta(first + i));
-            }
-        })?;
-        Ok((products, square))
-    }
+/// Returns `<chi, y_clean - y_corrupted>` of all patches of each reading, and the sum of the squared products `chi_i h_i`
+/// at `levels`.
+fn along(
+    (mode, patches): (Mode, &[Displacements]),
+    readings: &[(&Run, &Observable)],
+    levels: &[Site],
+) -> Result<Vec<(Vec<f64>, f64)>> {
+    let Some(sites) = patches.first().map(|patches| &patches.sites) else { return Ok(Vec::new()) };
+    let mut along: Vec<(Vec<f64>, f64)> = patches.iter().map(|patches| (vec![0.0; patches.len()], 0.0)).collect();
+    let wanted: Vec<Site> = sites.iter().chain(levels).copied().collect();
+    let seeds: Vec<Vec<Seed>> =
+        readings.iter().map(|(run, observable)| run.seeds(observable)).collect::<Result<_, _>>()?;
+    let seeded: Vec<SeededRun<'_>> =
+        readings.iter().zip(&seeds).map(|((run, _), seeds)| SeededRun { run, seeds }).collect();
+    vjp_of(mode, &seeded, &wanted, &mut |chunk| {
+        let (patches, (products, square)) = (&patches[chunk.sequence], &mut along[chunk.sequence]);
+        let tokens = patches.tokens;
+        if let Some(level) = chunk.site.checked_sub(sites.len()) {
+            let h = &patches.field[level];
+            let from = chunk.token * (h.len() / tokens);
+            *square += noise::square(chunk.rows, &h[from..]);
+            return;
+        }
+        let first = chunk.site * tokens + chunk.token;
+        let width = patches.delta[chunk.site].len() / tokens;
+        for (i, chi) in chunk.rows.chunks(width).enumerate() {
+            products[first + i] = dot(chi, patches.delta(first + i));
+        }
+    })?;
+    Ok(along)
 }

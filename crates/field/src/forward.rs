@@ -1,6 +1,6 @@
 //! The forward pass: field and logits of a run.
 
-use resolvent_model::{Edit, Observable, Run, Site};
+use resolvent_model::{Edit, EditedRun, Observable, Run, Site, captures, logits_of, values_of};
 
 use crate::certificate::{Certificate, same};
 use crate::error::Result;
@@ -16,19 +16,45 @@ use crate::place::shape;
 /// # Errors
 /// A device error, or a check that fails.
 pub fn forward(run: &Run, last_only: bool) -> Result<Labelled> {
-    let (levels, tokens, d) = shape(run);
-    let vocab = run.model().config().vocab_size;
-    let field = run.field()?;
-    let logits = if last_only { run.logits_at(tokens - 1)? } else { run.logits()? };
-    let rows = logits.len() / vocab;
-    let last = &logits[(rows - 1) * vocab..];
-    let best = last.iter().enumerate().fold(0, |best, (i, x)| if *x > last[best] { i } else { best });
-    let again = Edit::put(Site::ResidPre(0), tokens - 1, field[(tokens - 1) * d..tokens * d].to_vec());
-    let again = run.values_under(&[[again]], &Observable::logit(best as u32, tokens - 1))?[0];
-    let direct = f64::from(last[best]);
-    let value = (again - direct).abs() / direct.abs().max(1.0);
-    Labelled::new("run", run)
-        .with("field", &[("level", levels), ("token", tokens), ("d", d)], field)
-        .with("logits", &[("token", rows), ("vocab", vocab)], logits)
-        .certify(Certificate::new("last_row_alone", value, same(run.model())))
+    Ok(forward_all(&[run], last_only)?.remove(0))
+}
+
+/// Returns the fields and the logits of several runs of one model, and a result for each; see [`forward`]. Runs of one batch
+/// share passes.
+///
+/// # Errors
+/// As [`forward`], for any of the runs.
+pub fn forward_all(runs: &[&Run], last_only: bool) -> Result<Vec<Labelled>> {
+    let Some(first) = runs.first() else { return Ok(Vec::new()) };
+    let (levels, config) = (first.levels(), first.model().config());
+    let rows = |run: &'_ Run| if last_only { run.tokens().len() - 1 } else { 0 }..run.tokens().len();
+    let positions: Vec<(&Run, usize)> = runs.iter().flat_map(|run| rows(run).map(move |t| (*run, t))).collect();
+    let logits = logits_of(&positions)?;
+    let captured = captures(&runs.iter().map(|run| (*run, &levels[..])).collect::<Vec<_>>())?;
+    let fields: Vec<Vec<f32>> = captured.into_iter().map(|levels| levels.concat()).collect();
+    let (vocab, d) = (config.vocab_size, config.n_embd);
+    let (mut logits, mut at) = (logits.chunks(vocab), Vec::with_capacity(runs.len()));
+    let mut checked: Vec<([Edit; 1], Observable, f64)> = Vec::with_capacity(runs.len());
+    for (run, field) in runs.iter().zip(&fields) {
+        let tokens = run.tokens().len();
+        let of_run: Vec<f32> = logits.by_ref().take(rows(run).len()).flatten().copied().collect();
+        let last = &of_run[of_run.len() - vocab..];
+        let best = last.iter().enumerate().fold(0, |best, (i, x)| if *x > last[best] { i } else { best });
+        let again = Edit::put(Site::ResidPre(0), tokens - 1, field[(tokens - 1) * d..tokens * d].to_vec());
+        checked.push(([again], Observable::logit(best as u32, tokens - 1), f64::from(last[best])));
+        at.push(of_run);
+    }
+    let again = runs.iter().zip(&checked).map(|(run, (edits, observable, _))| EditedRun { run, edits, observable });
+    let again = values_of(&again.collect::<Vec<_>>())?;
+    let each = runs.iter().zip(fields).zip(at).zip(checked.iter().zip(again));
+    let result =
+        |(((run, field), logits), ((.., direct), again)): (((&&Run, Vec<f32>), Vec<f32>), (&(_, _, f64), f64))| {
+            let (levels, tokens, d) = shape(run);
+            let value = (again - direct).abs() / direct.abs().max(1.0);
+            Labelled::new("run", run)
+                .with("field", &[("level", levels), ("token", tokens), ("d", d)], field)
+                .with("logits", &[("token", logits.len() / vocab), ("vocab", vocab)], logits)
+                .certify(Certificate::new("last_row_alone", value, same(run.model())))
+        };
+    each.map(result).collect()
 }

@@ -12,12 +12,12 @@ use std::str::FromStr;
 
 use resolvent_model::{Edit, Linearization, Mode, Observable, Run, Site, Source};
 
+use crate::case::Case;
 use crate::certificate::{Certificate, dot, narrow, norm, symmetry, worse};
-use crate::displacements::Displacements;
+use crate::displacements::{Displacements, along_sensitivities};
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
 use crate::noise;
-use crate::patch::Case;
 use crate::site_kind::SiteKind;
 use crate::stats::Pairs;
 use crate::superposition::superposition;
@@ -162,9 +162,10 @@ impl Labelled {
     /// # Errors
     /// As [`interactions`], or sites that the runs were not prepared for.
     pub fn with_interactions(mut self, case: &Case<'_>, kind: SiteKind, count: usize, joint: Joint) -> Result<Self> {
-        let Case { clean, corrupted, observable } = *case;
-        let patches = Displacements::new([clean, corrupted], kind)?;
-        let first = patches.along_sensitivity(&corrupted.linearize(Mode::Exact), observable)?;
+        let Case { corrupted, observable, .. } = *case;
+        let patches = [Displacements::new(case, kind)?];
+        let first = along_sensitivities((Mode::Exact, &patches), &[case.reading()])?.remove(0);
+        let [patches] = patches;
         let mut order: Vec<usize> = (0..first.len()).filter(|&i| first[i] != 0.0).collect();
         order.sort_by(|&a, &b| first[b].abs().total_cmp(&first[a].abs()));
         order.truncate(count);

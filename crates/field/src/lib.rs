@@ -23,6 +23,7 @@
 //! places and the checks of some fail, those places are marked and their numbers are NaN.
 
 mod bases;
+mod case;
 mod certificate;
 mod composition;
 mod conditioning;
@@ -48,7 +49,9 @@ mod operator;
 mod panel;
 mod patch;
 mod place;
+mod predictor;
 mod predictors;
+mod prompts;
 mod radius;
 mod read;
 mod readings;
@@ -69,13 +72,14 @@ mod superposition;
 mod transfer;
 
 pub use bases::{Basis, BasisContext, End, Frames, RANK};
+pub use case::Case;
 pub use certificate::{ADJOINT, Certificate, SAME, SLOPE, SYMMETRY, adjoint, dot, norm, norms, symmetry};
 pub use composition::composition;
 pub use direction::{Context, Direction, make_unit, read_direction};
 pub use distinct::distinct;
 pub use error::{Error, Result};
 pub use file::{check_writable, write_whole};
-pub use forward::forward;
+pub use forward::{forward, forward_all};
 pub use geometry::Geometry;
 pub use green::{GreenOptions, gains, green, green_with};
 pub use interaction::{Joint, interactions};
@@ -85,16 +89,21 @@ pub use linear_map::{LinearMap, adjoint_of};
 pub use lsqr::{Lsqr, LsqrOptions, lsqr};
 pub use norms::{BlockNorms, Probes, block_norms};
 pub use operator::Operator;
-pub use patch::{Case, Effects, effects, patch, patch_at};
+pub use patch::{Effects, effects, patch, patch_all, patch_at};
 pub use place::Place;
-pub use predictors::{Panel, Predicted, Predictor, PredictorOptions, predict};
+pub use predictor::{Predictor, PredictorOptions};
+pub use predictors::{Panel, Predicted, predict, predict_all};
+pub use prompts::{
+    Analysis, CaseRuns, Prompts, forward_of_prompts, over_prompts, patch_of_prompts, sensitivity_of_prompts,
+    transfer_of_prompts,
+};
 pub use radius::LINEAR;
 pub use readings::Reading;
 pub use reconstruction::reconstruction;
 pub use regime::{RegimeOptions, jet_radius, regime};
 pub use rsvd::{Route, Rsvd, RsvdOptions, rsvd};
 pub use scale::{PREDICTORS, QUANTITIES, ScaleOptions, scale};
-pub use sensitivity::{sensitivity, sensitivity_along};
+pub use sensitivity::{sensitivity, sensitivity_all, sensitivity_along};
 pub use site_kind::SiteKind;
 pub use slice::{OnProgress, Pass, PlacePairs, Slice, Sliced};
 pub use spectrum::{Spectrum, spectrum};

@@ -1,11 +1,13 @@
 //! Predictors as a part of the result of a patch sweep.
 
+use crate::case::Case;
+use crate::certificate::{Certificate, merge};
 use crate::distinct::distinct;
 use crate::error::Result;
 use crate::labelled::Labelled;
 use crate::noise;
-use crate::patch::Case;
-use crate::predictors::{Panel, Predictor, PredictorOptions, predict};
+use crate::predictor::{Predictor, PredictorOptions};
+use crate::predictors::{Panel, predict_all};
 use crate::site_kind::SiteKind;
 use crate::stats::Pairs;
 
@@ -20,46 +22,73 @@ impl Labelled {
     /// were computed, and the other checks of [`Panel::certificates`].
     ///
     /// # Errors
-    /// As [`predict`], or a check that fails.
+    /// As [`crate::predict`], or a check that fails.
     pub fn with_predictors(
-        mut self,
+        self,
         case: &Case<'_>,
         kinds: &[SiteKind],
         predictors: &[Predictor],
         options: PredictorOptions,
     ) -> Result<Self> {
-        let (config, tokens) = (case.corrupted.model().config(), case.corrupted.tokens().len());
+        Ok(Self::with_predictors_all(vec![self], &[*case], kinds, predictors, options)?.remove(0))
+    }
+
+    /// Adds the predictions to the results of several cases, as [`crate::patch_all`] returns them; see
+    /// [`Labelled::with_predictors`].
+    ///
+    /// # Errors
+    /// As [`Labelled::with_predictors`], for any of the cases.
+    pub fn with_predictors_all(
+        results: Vec<Self>,
+        cases: &[Case<'_>],
+        kinds: &[SiteKind],
+        predictors: &[Predictor],
+        options: PredictorOptions,
+    ) -> Result<Vec<Self>> {
         let predictors = &distinct(predictors.iter().copied())[..];
         let names: Vec<&str> = predictors.iter().map(|p| p.name()).collect();
-        self = self.note("predictors", names.join(","));
-        let mut worst = Vec::new();
+        let noted = |result: Self| result.note("predictors", names.join(","));
+        let mut results: Vec<(Self, Vec<Certificate>)> = results.into_iter().map(|r| (noted(r), Vec::new())).collect();
         for kind in distinct(kinds.iter().copied()) {
-            let panel = predict(case, kind, predictors, options)?;
-            let axes = kind.axes(config, tokens);
-            let all: Vec<_> = [("predictor", predictors.len())].into_iter().chain(axes.clone()).collect();
-            let [predicted, cost, reliability] = names_of(kind);
-            let floor = self.number(noise::NAME).unwrap_or(0.0);
-            let actual = self.array(kind.arrays()[0]).map_or_else(Vec::new, |a| a.data.clone());
-            for one in &panel.predicted {
-                let does = match one.predictor.zero_at(kind) {
-                    Some(why) => format!("zero by construction: {why}"),
-                    None => Pairs::above(&one.effect, &actual, floor).agreement().to_string(),
-                };
-                let text = format!("{does}, cost {:.1}", one.cost);
-                self = self.note(&format!("agreement.{kind}.{}", one.predictor), text);
-            }
-            let Panel { predicted: each, reliability: ratio, flagged, certificates, .. } = panel;
-            self = self.with(predicted, &all, each.iter().flat_map(|p| p.effect.iter().copied()).collect()).with(
-                cost,
-                &all[..1],
-                each.iter().map(|p| p.cost as f32).collect(),
-            );
-            if let Some(ratio) = ratio {
-                self = self.with(reliability, &axes, ratio).note(&format!("flagged.{kind}"), format!("{flagged:.4}"));
-            }
-            crate::certificate::merge(&mut worst, &certificates);
+            let panels = predict_all(cases, kind, predictors, options)?;
+            let each = results.into_iter().zip(cases).zip(panels);
+            let add = |(((result, mut worst), case), panel): (((Self, _), &Case<'_>), Panel)| {
+                merge(&mut worst, &panel.certificates);
+                let axes = kind.axes(case.corrupted.model().config(), case.corrupted.tokens().len());
+                (result.with_panel(kind, &axes, panel), worst)
+            };
+            results = each.map(add).collect();
         }
-        worst.into_iter().try_fold(self, Self::certify)
+        let certified = |(result, worst): (Self, Vec<Certificate>)| worst.into_iter().try_fold(result, Self::certify);
+        results.into_iter().map(certified).collect()
+    }
+
+    /// Adds the predictions of one kind.
+    fn with_panel(mut self, kind: SiteKind, axes: &[(&'static str, usize)], panel: Panel) -> Self {
+        let Panel { predicted: each, reliability: ratio, flagged, .. } = panel;
+        let all: Vec<_> = [("predictor", each.len())].into_iter().chain(axes.iter().copied()).collect();
+        let [predicted, cost, reliability] = names_of(kind);
+        let floor = self.number(noise::NAME).unwrap_or(0.0);
+        let actual = self.array(kind.arrays()[0]).map_or_else(Vec::new, |a| a.data.clone());
+        for one in &each {
+            let does = match one.predictor.zero_at(kind) {
+                Some(why) => format!("zero by construction: {why}"),
+                None => Pairs::above(&one.effect, &actual, floor).agreement().to_string(),
+            };
+            let text = format!("{does}, cost {:.1}", one.cost);
+            self = self.note(&format!("agreement.{kind}.{}", one.predictor), text);
+        }
+        self = self.with(predicted, &all, each.iter().flat_map(|p| p.effect.iter().copied()).collect()).with(
+            cost,
+            &all[..1],
+            each.iter().map(|p| p.cost as f32).collect(),
+        );
+        match ratio {
+            Some(ratio) => {
+                self.with(reliability, axes, ratio).note(&format!("flagged.{kind}"), format!("{flagged:.4}"))
+            }
+            None => self,
+        }
     }
 }
 

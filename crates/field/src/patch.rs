@@ -8,45 +8,16 @@
 
 use resolvent_model::{Edit, EditedRun, Mode, Observable, Run, values, values_of};
 
-use crate::certificate::{Certificate, adjoint, alone, narrow, same, worse};
-use crate::displacements::Displacements;
+use crate::case::Case;
+use crate::certificate::{Certificate, adjoint_all, alone_of, narrow, same, worse};
+use crate::displacements::{Displacements, along_sensitivities_with_floors};
 use crate::distinct::distinct;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::labelled::Labelled;
 use crate::noise;
 use crate::predictors::pass;
 use crate::site_kind::SiteKind;
 use crate::stats::Pairs;
-
-/// Two runs to patch between, and the observable.
-#[derive(Clone, Copy)]
-pub struct Case<'a> {
-    /// The run that values come from.
-    pub clean: &'a Run,
-    /// The run that the values are put into.
-    pub corrupted: &'a Run,
-    /// The observable.
-    pub observable: &'a Observable,
-}
-
-impl Case<'_> {
-    /// Checks that the runs can be paired.
-    ///
-    /// # Errors
-    /// Runs of different models or lengths.
-    pub fn check(&self) -> Result<()> {
-        let (clean, corrupted) = (self.clean.tokens().len(), self.corrupted.tokens().len());
-        if clean != corrupted {
-            return Err(Error::Input(format!(
-                "the clean prompt has {clean} tokens and the corrupted one {corrupted}; give prompts of the same length"
-            )));
-        }
-        if self.clean.model().hash() != self.corrupted.model().hash() {
-            return Err(Error::Input("the clean and the corrupted run belong to different models".to_owned()));
-        }
-        Ok(())
-    }
-}
 
 /// Effects of patching every site of a kind at every token, in the order of the kind's axes.
 #[derive(Clone, Debug)]
@@ -80,6 +51,23 @@ impl Effects {
         self.edits.iter().filter(|edits| edits.is_empty()).count()
     }
 
+    /// Adds the effects to the result of their case. `passes` are the operations of one forward pass of each case.
+    fn add_to(self, result: Labelled, axes: &[(&'static str, usize)], passes: f64) -> Labelled {
+        let (kind, noise, agreement) = (self.kind, self.noise(), self.pairs().agreement());
+        let text = match agreement.undefined {
+            Some(_) => format!("{agreement}; {noise}"),
+            None => agreement.to_string(),
+        };
+        let [effect, first_order] = kind.arrays();
+        result
+            .with(effect, axes, self.effect)
+            .with(first_order, axes, self.first_order)
+            .note(&format!("agreement.{kind}"), text)
+            .note(noise::NAME, format!("{:e}", self.floor))
+            .note(&format!("noise.{kind}"), noise)
+            .note(&format!("sweep_cost.{kind}"), format!("{:.1}", self.operations / passes))
+    }
+
     /// Describes what the noise floor and equal values exclude from the statistics.
     fn noise(&self) -> String {
         let (all, floor) = (self.effect.len(), self.floor);
@@ -96,11 +84,8 @@ impl Effects {
 /// # Errors
 /// Runs that do not pair, a site that the runs were not prepared for, or a device error.
 pub fn effects(cases: &[Case<'_>], kind: SiteKind) -> Result<Vec<Effects>> {
-    let mut swept = Vec::with_capacity(cases.len());
-    for case in cases {
-        case.check()?;
-        swept.push(first_order_effects(*case, kind)?);
-    }
+    cases.iter().try_for_each(Case::check)?;
+    let mut swept = first_order_effects(cases, kind)?;
     let unpatched: &[Edit] = &[];
     let variants: Vec<EditedRun<'_>> = cases
         .iter()
@@ -123,13 +108,21 @@ pub fn effects(cases: &[Case<'_>], kind: SiteKind) -> Result<Vec<Effects>> {
     Ok(swept)
 }
 
-/// Returns the patches of one case with their first-order effects, before the patches are run.
-fn first_order_effects(Case { clean, corrupted, observable }: Case<'_>, kind: SiteKind) -> Result<Effects> {
-    let patches = Displacements::new([clean, corrupted], kind)?;
-    let (first_order, floor) = patches.along_sensitivity_with_floor(&corrupted.linearize(Mode::Exact), observable)?;
-    let edits = (0..patches.len()).map(|i| patches.edits(i)).collect();
-    let first_order = narrow(&first_order);
-    Ok(Effects { kind, effect: Vec::new(), first_order, operations: 0.0, floor, values: Vec::new(), edits })
+/// Returns the patches of each case with their first-order effects, before the patches are run.
+fn first_order_effects(cases: &[Case<'_>], kind: SiteKind) -> Result<Vec<Effects>> {
+    let patches = Displacements::of_all(cases, kind)?;
+    let readings: Vec<(&Run, &Observable)> = cases.iter().map(Case::reading).collect();
+    let first_order = along_sensitivities_with_floors(&patches, &readings)?;
+    let effects = patches.iter().zip(first_order).map(|(patches, (first_order, floor))| Effects {
+        kind,
+        effect: Vec::new(),
+        first_order: narrow(&first_order),
+        operations: 0.0,
+        floor,
+        values: Vec::new(),
+        edits: (0..patches.len()).map(|i| patches.edits(i)).collect(),
+    });
+    Ok(effects.collect())
 }
 
 /// Computes the patch effects of all places of the field.
@@ -154,50 +147,75 @@ pub fn patch(clean: &Run, corrupted: &Run, observable: &Observable) -> Result<La
 /// # Errors
 /// As [`patch`], or sites that the runs were not prepared for.
 pub fn patch_at(clean: &Run, corrupted: &Run, observable: &Observable, kinds: &[SiteKind]) -> Result<Labelled> {
-    let case = Case { clean, corrupted, observable };
-    case.check()?;
-    let tokens = corrupted.tokens().len();
-    let [clean_value, corrupted_value] = both_values([clean, corrupted], observable)?;
-    let scale = clean_value.abs().max(corrupted_value.abs()).max(1.0);
-    let mut result = Labelled::new("patch", corrupted)
-        .note("observable", observable.to_string())
-        .note("clean_tokens", clean.tokens().iter().map(u32::to_string).collect::<Vec<_>>().join(","));
-    let pass = pass(&case)?;
-    let (mut restoration, mut worst) = (None, 0.0);
-    for kind in distinct(kinds.iter().copied()) {
-        let effects = effects(&[case], kind)?.remove(0);
+    Ok(patch_all(&[Case { clean, corrupted, observable }], kinds)?.remove(0))
+}
+
+/// Computes the patch effects of several cases of one model, of any lengths, and returns a result for each; see
+/// [`patch_at`]. Runs of one batch share passes.
+///
+/// Three patched runs among all of them are computed alone; the check is the same in each result. `sweep_cost.KIND` is the
+/// operations of all patched runs over those of one forward pass of each case.
+///
+/// # Errors
+/// As [`patch_at`], for any of the cases.
+pub fn patch_all(cases: &[Case<'_>], kinds: &[SiteKind]) -> Result<Vec<Labelled>> {
+    cases.iter().try_for_each(Case::check)?;
+    let Some(first) = cases.first() else { return Ok(Vec::new()) };
+    let (model, kinds) = (first.corrupted.model(), distinct(kinds.iter().copied()));
+    let both = cases.iter().flat_map(|case| [(case.clean, case.observable), (case.corrupted, case.observable)]);
+    let both = values(&both.collect::<Vec<_>>())?;
+    let passes = cases.iter().map(pass).sum::<Result<f64>>()?;
+    let corrupted: Vec<&Run> = cases.iter().map(|case| case.corrupted).collect();
+    let adjoints = adjoint_all(Mode::Exact, &corrupted, 1)?;
+    let mut results: Vec<Labelled> = cases.iter().map(named).collect();
+    let (mut restorations, mut worst) = (Vec::new(), 0.0);
+    for &kind in &kinds {
+        let effects = effects(cases, kind)?;
         if kind == SiteKind::Resid {
-            let value = restored(corrupted, observable, (&effects.edits, &effects.values))?;
-            restoration = Some((value - clean_value).abs() / scale);
+            restorations = restored_all(cases, &effects)?;
         }
-        let agreement = alone(corrupted, observable, &effects.edits, &effects.values)?;
-        worst = worse(worst, agreement.value);
-        let (agreement, noise) = (effects.pairs().agreement(), effects.noise());
-        let text = match agreement.undefined {
-            Some(_) => format!("{agreement}; {noise}"),
-            None => agreement.to_string(),
+        let edited = cases.iter().zip(&effects).flat_map(|(case, effects)| {
+            effects.edits.iter().map(|edits| EditedRun { run: case.corrupted, edits, observable: case.observable })
+        });
+        let swept: Vec<f64> = effects.iter().flat_map(|effects| effects.values.iter().copied()).collect();
+        worst = worse(worst, alone_of(model, &edited.collect::<Vec<_>>(), &swept)?.value);
+        let with = |((result, case), effects): ((Labelled, &Case<'_>), Effects)| {
+            let axes = kind.axes(model.config(), case.corrupted.tokens().len());
+            effects.add_to(result, &axes, passes)
         };
-        let ([effect, first_order], cost) = (kind.arrays(), effects.operations / pass);
-        let axes = kind.axes(corrupted.model().config(), tokens);
-        result = result
-            .with(effect, &axes, effects.effect)
-            .with(first_order, &axes, effects.first_order)
-            .note(&format!("agreement.{kind}"), text)
-            .note(noise::NAME, format!("{:e}", effects.floor))
-            .note(&format!("noise.{kind}"), noise)
-            .note(&format!("sweep_cost.{kind}"), format!("{cost:.1}"));
+        results = results.into_iter().zip(cases).zip(effects).map(with).collect();
     }
-    result = result.with("clean_value", &[("value", 1)], vec![clean_value as f32]).with(
-        "corrupted_value",
-        &[("value", 1)],
-        vec![corrupted_value as f32],
-    );
-    if let Some(value) = restoration {
-        result = result.certify(Certificate::new("restores", value, same(corrupted.model())))?;
-    }
-    result
-        .certify(Certificate::new("alone", worst, same(corrupted.model())))?
-        .certify(adjoint(&corrupted.linearize(Mode::Exact), 1)?)
+    let certified = |(n, result): (usize, Labelled)| {
+        let values = [both[2 * n], both[2 * n + 1]];
+        let mut result = result.with("clean_value", &[("value", 1)], vec![values[0] as f32]).with(
+            "corrupted_value",
+            &[("value", 1)],
+            vec![values[1] as f32],
+        );
+        if let Some(restored) = restorations.get(n) {
+            let scale = values[0].abs().max(values[1].abs()).max(1.0);
+            result = result.certify(Certificate::new("restores", (restored - values[0]).abs() / scale, same(model)))?;
+        }
+        result.certify(Certificate::new("alone", worst, same(model)))?.certify(adjoints[n].clone())
+    };
+    results.into_iter().enumerate().map(certified).collect()
+}
+
+/// Returns an empty result with the provenance of a case.
+fn named(case: &Case<'_>) -> Labelled {
+    let clean: Vec<String> = case.clean.tokens().iter().map(u32::to_string).collect();
+    Labelled::new("patch", case.corrupted)
+        .note("observable", case.observable.to_string())
+        .note("clean_tokens", clean.join(","))
+}
+
+/// Returns J of each case where every place that it is read from is patched at once: the value of the clean run.
+/// `effects` are those of all places of the field.
+fn restored_all(cases: &[Case<'_>], effects: &[Effects]) -> Result<Vec<f64>> {
+    let restored = |(case, effects): (&Case<'_>, &Effects)| {
+        restored(case.corrupted, case.observable, (&effects.edits, &effects.values))
+    };
+    cases.iter().zip(effects).map(restored).collect()
 }
 
 /// Returns J where every place that it is read from is patched at once: the value of the other run. `edits` and `values`

@@ -12,94 +12,16 @@
 //!
 //! Costs are floating-point operations over those of one forward pass that reads J.
 
-use std::fmt;
-use std::str::FromStr;
+use resolvent_model::{
+    Along, Edit, EditedPrompt, Mode, Model, Observable, ProbedRun, Run, Site, Source, along_of, captures,
+};
 
-use resolvent_model::{Edit, Mode, Run, RunOptions, Site, Source};
-
-use crate::certificate::{Certificate, adjoint, dot, narrow, worse};
-use crate::displacements::Displacements;
+use crate::case::Case;
+use crate::certificate::{Certificate, adjoint_all, dot, narrow, worse};
+use crate::displacements::{Displacements, along_sensitivities};
 use crate::error::{Error, Result};
-use crate::patch::Case;
+use crate::predictor::{Predictor, PredictorOptions};
 use crate::site_kind::SiteKind;
-
-/// A method that predicts patch effects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Predictor {
-    /// Sensitivity times displacement.
-    FirstOrder,
-    /// First order, and the second-order term of every patch, by jets.
-    Curvature,
-    /// First order, and the second-order term of the patches that a cheaper estimate flags, by Hessian-vector products.
-    Hvp,
-    /// Sensitivities averaged between the prompts.
-    Integrated,
-    /// Sensitivities under the rules of relevance propagation.
-    RelP,
-}
-
-impl Predictor {
-    /// All predictors.
-    pub const ALL: [Self; 5] = [Self::FirstOrder, Self::Curvature, Self::Hvp, Self::Integrated, Self::RelP];
-
-    /// Returns first order, which comes with every patch sweep, followed by the rest of `others`.
-    pub fn beside_first_order(others: &[Self]) -> Vec<Self> {
-        let others = others.iter().copied().filter(|p| *p != Self::FirstOrder);
-        std::iter::once(Self::FirstOrder).chain(others).collect()
-    }
-
-    /// Returns the name on the command line and in result files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::FirstOrder => "first_order",
-            Self::Curvature => "curvature",
-            Self::Hvp => "hvp",
-            Self::Integrated => "integrated",
-            Self::RelP => "relp",
-        }
-    }
-
-    /// Returns why the predictor is zero at every site of a kind, whatever the model and the prompts; `None` if it
-    /// predicts. Such zeros say nothing about the patches, so statistics leave them out.
-    pub fn zero_at(self, kind: SiteKind) -> Option<&'static str> {
-        match (self, kind) {
-            (Self::RelP, SiteKind::Q | SiteKind::K) => Some("relp takes attention patterns as constants"),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for Predictor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Predictor {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|p| p.name() == text).ok_or_else(|| {
-            let names = Self::ALL.map(Self::name).join(", ");
-            Error::Input(format!("invalid predictor `{text}`: expected one of {names}"))
-        })
-    }
-}
-
-/// Options of the predictors.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct PredictorOptions {
-    /// Number of runs between the prompts, for `integrated`.
-    pub steps: usize,
-    /// Reliability ratio above which `hvp` corrects a patch.
-    pub flag: f64,
-}
-
-impl Default for PredictorOptions {
-    fn default() -> Self {
-        Self { steps: 8, flag: 0.1 }
-    }
-}
 
 /// Predictions of one predictor for every patch of a kind, in the order of the kind's axes.
 #[derive(Clone, Debug)]
@@ -146,51 +68,75 @@ const ROUNDING: f64 = 1e-5;
 /// # Errors
 /// Runs that do not pair, no steps, or a device error.
 pub fn predict(case: &Case<'_>, kind: SiteKind, predictors: &[Predictor], options: PredictorOptions) -> Result<Panel> {
-    case.check()?;
+    Ok(predict_all(&[*case], kind, predictors, options)?.remove(0))
+}
+
+/// Predicts the effects for several cases of one model; see [`predict`]. Runs of one batch share passes, except for the
+/// products of `hvp`. A cost is the operations of all cases over those of one forward pass of each.
+///
+/// # Errors
+/// As [`predict`], for any of the cases.
+pub fn predict_all(
+    cases: &[Case<'_>],
+    kind: SiteKind,
+    predictors: &[Predictor],
+    options: PredictorOptions,
+) -> Result<Vec<Panel>> {
+    cases.iter().try_for_each(Case::check)?;
     if options.steps == 0 {
         return Err(Error::Input("integrated gradients need one step or more".to_owned()));
     }
-    let setup = Setup::new(case, kind)?;
+    let Some(first) = cases.first() else { return Ok(Vec::new()) };
+    let setup = Setup::new(first.corrupted, cases, kind)?;
     let wants = |p| predictors.contains(&p);
     let first_order = setup.linear(Mode::Exact)?;
     let curvature = wants(Predictor::Curvature).then(|| setup.curvature(&first_order)).transpose()?;
     let hvp = wants(Predictor::Hvp).then(|| setup.screened(&first_order, options.flag)).transpose()?;
-    let mut panel =
-        Panel { predicted: Vec::new(), reliability: None, flagged: 0.0, pass: setup.pass, certificates: Vec::new() };
-    if let Some(curved) = &curvature {
-        let value = relative_difference(curved.first.iter().copied().zip(first_order.effect.iter().copied()));
-        panel.certificates.push(Certificate::new("forward_reverse", value, SAME_FIRST));
-    }
-    if let (Some(curved), Some(screened)) = (&curvature, &hvp) {
-        let pairs = screened.terms.iter().map(|&(i, q)| (q, curved.second[i]));
-        let value = relative_difference(pairs);
-        panel.certificates.push(Certificate::new("second_order", value, SAME_SECOND));
-    }
-    if wants(Predictor::RelP) {
-        let relp = adjoint(&case.corrupted.linearize(Mode::RelP), 1)?;
-        panel.certificates.push(Certificate { name: "adjoint_relp", ..relp });
-    }
-    if wants(Predictor::Integrated) {
-        let between = setup.between(0.5)?;
-        let middle = adjoint(&between.linearize(Mode::Exact), 1)?;
-        panel.certificates.push(Certificate { name: "adjoint_between", ..middle });
-    }
-    for &predictor in predictors {
-        let estimate = match (predictor, &curvature, &hvp) {
-            (Predictor::Curvature, Some(curved), _) => curved.estimate.clone(),
-            (Predictor::Hvp, _, Some(screened)) => screened.estimate.clone(),
-            (Predictor::Integrated, ..) => setup.integrated(options.steps)?,
-            (Predictor::RelP, ..) => setup.linear(Mode::RelP)?,
-            _ => first_order.clone(),
+    let relp = match wants(Predictor::RelP) {
+        true => Some((setup.linear(Mode::RelP)?, adjoint_all(Mode::RelP, &setup.corrupted(), 1)?)),
+        false => None,
+    };
+    let integrated = match wants(Predictor::Integrated) {
+        true => {
+            let between = setup.between(0.5)?;
+            let middle = adjoint_all(Mode::Exact, &between.iter().collect::<Vec<_>>(), 1)?;
+            Some((setup.integrated(options.steps)?, middle))
+        }
+        false => None,
+    };
+    let panel = |(n, pass): (usize, f64)| {
+        let mut certificates = Vec::new();
+        if let Some(curved) = &curvature {
+            let pairs = curved.first[n].iter().copied().zip(first_order.effect[n].iter().copied());
+            certificates.push(Certificate::new("forward_reverse", relative_difference(pairs), SAME_FIRST));
+        }
+        if let (Some(curved), Some(screened)) = (&curvature, &hvp) {
+            let pairs = screened.of[n].terms.iter().map(|&(i, q)| (q, curved.second[n][i]));
+            certificates.push(Certificate::new("second_order", relative_difference(pairs), SAME_SECOND));
+        }
+        certificates.extend(relp.iter().map(|(_, c)| Certificate { name: "adjoint_relp", ..c[n].clone() }));
+        certificates.extend(integrated.iter().map(|(_, c)| Certificate { name: "adjoint_between", ..c[n].clone() }));
+        let predicted = |&predictor: &Predictor| {
+            let estimate = match predictor {
+                Predictor::FirstOrder => Some(&first_order),
+                Predictor::Curvature => curvature.as_ref().map(|curved| &curved.estimate),
+                Predictor::Hvp => hvp.as_ref().map(|screened| &screened.estimate),
+                Predictor::Integrated => integrated.as_ref().map(|(estimate, _)| estimate),
+                Predictor::RelP => relp.as_ref().map(|(estimate, _)| estimate),
+            };
+            let estimate = estimate.unwrap_or(&first_order);
+            Predicted { predictor, effect: narrow(&estimate.effect[n]), cost: estimate.cost }
         };
-        let effect = narrow(&estimate.effect);
-        panel.predicted.push(Predicted { predictor, effect, cost: estimate.cost });
-    }
-    if let Some(screened) = hvp {
-        panel.flagged = screened.terms.len() as f64 / setup.patches.len().max(1) as f64;
-        panel.reliability = Some(screened.ratio);
-    }
-    Ok(panel)
+        let screened = hvp.as_ref().map(|screened| &screened.of[n]);
+        Panel {
+            predicted: predictors.iter().map(predicted).collect(),
+            reliability: screened.map(|s| s.ratio.clone()),
+            flagged: screened.map_or(0.0, |s| s.terms.len() as f64 / setup.patches[n].len().max(1) as f64),
+            pass,
+            certificates,
+        }
+    };
+    Ok(setup.passes.iter().copied().enumerate().map(panel).collect())
 }
 
 /// Returns the operations of one forward pass of the corrupted run that reads J.
@@ -208,67 +154,93 @@ fn relative_difference(pairs: impl Iterator<Item = (f64, f64)>) -> f64 {
     difference / largest
 }
 
-#[derive(Clone)]
+/// Effects of the patches of each case.
 struct Estimate {
-    effect: Vec<f64>,
+    effect: Vec<Vec<f64>>,
+    /// Operations of all cases, in forward passes of all of them.
     cost: f64,
 }
 
 struct Curved {
     estimate: Estimate,
-    first: Vec<f64>,
-    /// `d^T H d` of each patch.
-    second: Vec<f64>,
+    /// `<g, d>` of the patches of each case.
+    first: Vec<Vec<f64>>,
+    /// `d^T H d` of the patches of each case.
+    second: Vec<Vec<f64>>,
 }
 
 struct Screened {
     estimate: Estimate,
+    of: Vec<ScreenedCase>,
+}
+
+struct ScreenedCase {
+    effect: Vec<f64>,
     ratio: Vec<f32>,
     /// Index and `d^T H d` of each flagged patch.
     terms: Vec<(usize, f64)>,
 }
 
-/// A case, with what all predictors need.
+/// The cases, with what all predictors need.
 struct Setup<'a> {
-    case: &'a Case<'a>,
+    cases: &'a [Case<'a>],
+    model: &'a Model,
     sites: Vec<Site>,
     /// Number of sites in a layer: its heads, or one.
     per_layer: usize,
-    patches: Displacements,
-    /// Operations of one forward pass.
-    pass: f64,
+    /// Of each case.
+    patches: Vec<Displacements>,
+    /// Operations of one forward pass of each case.
+    passes: Vec<f64>,
 }
 
 impl<'a> Setup<'a> {
-    fn new(case: &'a Case<'a>, kind: SiteKind) -> Result<Self> {
-        let (run, config) = (case.corrupted, case.corrupted.model().config());
+    fn new(first: &'a Run, cases: &'a [Case<'a>], kind: SiteKind) -> Result<Self> {
+        let (model, config) = (first.model(), first.model().config());
         let sites = kind.sites(config);
         let layers = kind.axes(config, 1)[0].1;
-        let pass = pass(case)?;
-        let patches = Displacements::new([case.clean, run], kind)?;
-        Ok(Self { case, per_layer: sites.len() / layers, sites, patches, pass })
+        let passes = cases.iter().map(pass).collect::<Result<_>>()?;
+        let patches = Displacements::of_all(cases, kind)?;
+        Ok(Self { cases, model, per_layer: sites.len() / layers, sites, patches, passes })
     }
 
-    fn counted(&self, work: impl FnOnce() -> Result<Vec<f64>>) -> Result<Estimate> {
-        let device = self.case.corrupted.model().device();
+    fn corrupted(&self) -> Vec<&'a Run> {
+        self.cases.iter().map(|case| case.corrupted).collect()
+    }
+
+    fn readings(&self) -> Vec<(&'a Run, &'a Observable)> {
+        self.cases.iter().map(Case::reading).collect()
+    }
+
+    fn counted(&self, work: impl FnOnce() -> Result<Vec<Vec<f64>>>) -> Result<Estimate> {
+        let device = self.model.device();
         let before = device.flops();
         let effect = work()?;
-        Ok(Estimate { effect, cost: (device.flops() - before) / self.pass })
+        Ok(Estimate { effect, cost: (device.flops() - before) / self.passes.iter().sum::<f64>() })
     }
 
     fn linear(&self, mode: Mode) -> Result<Estimate> {
-        let Case { corrupted, observable, .. } = *self.case;
-        self.counted(|| self.patches.along_sensitivity(&corrupted.linearize(mode), observable))
+        self.counted(|| along_sensitivities((mode, &self.patches), &self.readings()))
     }
 
     fn curvature(&self, first_order: &Estimate) -> Result<Curved> {
-        let Case { corrupted, observable, .. } = *self.case;
-        let sources: Vec<[Source; 1]> = (0..self.patches.len()).map(|i| [self.patches.source(i)]).collect();
+        let of = |patches: &Displacements| (0..patches.len()).map(|i| [patches.source(i)]).collect();
+        let sources: Vec<Vec<[Source; 1]>> = self.patches.iter().map(of).collect();
         let (mut first, mut second) = (Vec::new(), Vec::new());
         let mut estimate = self.counted(|| {
-            let along = corrupted.linearize(Mode::Exact).along(&sources, observable)?;
-            (first, second) = along.iter().map(|a| (a.first, a.second)).unzip();
-            Ok(first.iter().zip(&second).map(|(first, second)| first + 0.5 * second).collect())
+            let each = self.cases.iter().zip(&sources).flat_map(|(case, sources)| {
+                let (run, observable) = case.reading();
+                sources.iter().map(move |sources| ProbedRun { run, sources, observable })
+            });
+            let mut along = along_of(&each.collect::<Vec<_>>())?.into_iter();
+            let mut effects = Vec::with_capacity(sources.len());
+            for sources in &sources {
+                let of_case: Vec<Along> = along.by_ref().take(sources.len()).collect();
+                effects.push(of_case.iter().map(|a| a.first + 0.5 * a.second).collect());
+                first.push(of_case.iter().map(|a| a.first).collect());
+                second.push(of_case.iter().map(|a| a.second).collect());
+            }
+            Ok(effects)
         })?;
         // Jets give the first order too, so its cost is not added, as it is in `screened`. It is a lower limit here.
         estimate.cost = worse(estimate.cost, first_order.cost);
@@ -276,74 +248,90 @@ impl<'a> Setup<'a> {
     }
 
     fn screened(&self, first_order: &Estimate, flag: f64) -> Result<Screened> {
-        let Case { corrupted, observable, .. } = *self.case;
-        let (linear, patches) = (corrupted.linearize(Mode::Exact), &self.patches);
-        let config = corrupted.model().config();
-        let tokens = corrupted.tokens().len();
-        let largest = first_order.effect.iter().fold(0.0f64, |m, e| m.max(e.abs()));
-        let mut ratio = vec![0.0f32; patches.len()];
-        let mut terms = Vec::new();
+        let mut of = Vec::with_capacity(self.cases.len());
         let mut estimate = self.counted(|| {
-            for first in (0..self.sites.len()).step_by(self.per_layer) {
-                let (sites, start) = (&self.sites[first..first + self.per_layer], first * tokens);
-                let layer = start..start + self.per_layer * tokens;
-                let all: Vec<Source> = layer.clone().map(|i| patches.source(i)).collect();
-                let products = |sources: &[Vec<Source>], visit: &mut dyn FnMut(usize, usize, f64)| {
-                    linear.hvp_at(sources, observable, sites, &mut |chunk| {
-                        let width = sites[chunk.site].width(config);
-                        for (row, h) in chunk.rows.chunks(width).enumerate() {
-                            let patch = start + chunk.site * tokens + chunk.token + row;
-                            visit(chunk.sequence, patch, dot(h, patches.delta(patch)));
-                        }
-                    })
-                };
-                products(&[all], &mut |_, i, q| {
-                    let lost = q.abs() <= ROUNDING * largest;
-                    ratio[i] = if lost { 0.0 } else { (q / (2.0 * first_order.effect[i])).abs() as f32 };
-                })?;
-                let flagged: Vec<usize> = layer.filter(|&i| f64::from(ratio[i]) > flag).collect();
-                let each: Vec<Vec<Source>> = flagged.iter().map(|&i| vec![patches.source(i)]).collect();
-                products(&each, &mut |k, i, q| {
-                    if flagged[k] == i {
-                        terms.push((i, q));
-                    }
-                })?;
+            for n in 0..self.cases.len() {
+                of.push(self.screened_case(n, &first_order.effect[n], flag)?);
             }
-            let mut effect = first_order.effect.clone();
-            terms.iter().for_each(|&(i, q)| effect[i] += 0.5 * q);
-            Ok(effect)
+            Ok(of.iter().map(|screened| screened.effect.clone()).collect())
         })?;
         estimate.cost += first_order.cost;
-        Ok(Screened { estimate, ratio, terms })
+        Ok(Screened { estimate, of })
+    }
+
+    fn screened_case(&self, n: usize, first_order: &[f64], flag: f64) -> Result<ScreenedCase> {
+        let (Case { corrupted, observable, .. }, patches) = (self.cases[n], &self.patches[n]);
+        let (linear, config) = (corrupted.linearize(Mode::Exact), self.model.config());
+        let tokens = corrupted.tokens().len();
+        let largest = first_order.iter().fold(0.0f64, |m, e| m.max(e.abs()));
+        let mut ratio = vec![0.0f32; patches.len()];
+        let mut terms = Vec::new();
+        for first in (0..self.sites.len()).step_by(self.per_layer) {
+            let (sites, start) = (&self.sites[first..first + self.per_layer], first * tokens);
+            let layer = start..start + self.per_layer * tokens;
+            let all: Vec<Source> = layer.clone().map(|i| patches.source(i)).collect();
+            let products = |sources: &[Vec<Source>], visit: &mut dyn FnMut(usize, usize, f64)| {
+                linear.hvp_at(sources, observable, sites, &mut |chunk| {
+                    let width = sites[chunk.site].width(config);
+                    for (row, h) in chunk.rows.chunks(width).enumerate() {
+                        let patch = start + chunk.site * tokens + chunk.token + row;
+                        visit(chunk.sequence, patch, dot(h, patches.delta(patch)));
+                    }
+                })
+            };
+            products(&[all], &mut |_, i, q| {
+                let lost = q.abs() <= ROUNDING * largest;
+                ratio[i] = if lost { 0.0 } else { (q / (2.0 * first_order[i])).abs() as f32 };
+            })?;
+            let flagged: Vec<usize> = layer.filter(|&i| f64::from(ratio[i]) > flag).collect();
+            let each: Vec<Vec<Source>> = flagged.iter().map(|&i| vec![patches.source(i)]).collect();
+            products(&each, &mut |k, i, q| {
+                if flagged[k] == i {
+                    terms.push((i, q));
+                }
+            })?;
+        }
+        let mut effect = first_order.to_vec();
+        terms.iter().for_each(|&(i, q)| effect[i] += 0.5 * q);
+        Ok(ScreenedCase { effect, ratio, terms })
     }
 
     fn integrated(&self, steps: usize) -> Result<Estimate> {
         self.counted(|| {
-            let mut sum = vec![0.0; self.patches.len()];
+            let mut sums: Vec<Vec<f64>> = self.patches.iter().map(|patches| vec![0.0; patches.len()]).collect();
             for step in 0..steps {
-                let share = (step as f32 + 0.5) / steps as f32;
-                let between = self.between(share)?;
-                let linear = between.linearize(Mode::Exact);
-                let each = self.patches.along_sensitivity(&linear, self.case.observable)?;
-                sum.iter_mut().zip(each).for_each(|(sum, x)| *sum += x / steps as f64);
+                let between = self.between((step as f32 + 0.5) / steps as f32)?;
+                let readings: Vec<(&Run, &Observable)> =
+                    between.iter().zip(self.cases).map(|(run, case)| (run, case.observable)).collect();
+                let each = along_sensitivities((Mode::Exact, &self.patches), &readings)?;
+                for (sum, each) in sums.iter_mut().zip(each) {
+                    sum.iter_mut().zip(each).for_each(|(sum, x)| *sum += x / steps as f64);
+                }
             }
-            Ok(sum)
+            Ok(sums)
         })
     }
 
-    /// Runs the corrupted prompt with its embeddings moved by `share` of the way to the clean ones.
-    fn between(&self, share: f32) -> Result<Run> {
-        let Case { clean, corrupted, .. } = *self.case;
-        let d = corrupted.model().config().n_embd;
-        let [theirs, ours] = [clean, corrupted].map(|run| run.captures(&[Site::ResidPre(0)]));
-        let (theirs, ours) = (theirs?.concat(), ours?.concat());
-        let rows = theirs.chunks(d).zip(ours.chunks(d)).enumerate();
-        let moved = rows.map(|(t, (a, b))| {
-            let by = a.iter().zip(b).map(|(a, b)| share * (a - b)).collect();
-            Edit::add(Site::ResidPre(0), t, by)
-        });
-        let edits = corrupted.edits().iter().cloned().chain(moved).collect();
-        let options = RunOptions { edits, sites: self.sites.clone() };
-        Ok(corrupted.model().run_with(corrupted.tokens(), &options)?)
+    /// Runs each corrupted prompt with its embeddings moved by `share` of the way to the clean ones.
+    fn between(&self, share: f32) -> Result<Vec<Run>> {
+        let (d, embedding) = (self.model.config().n_embd, [Site::ResidPre(0)]);
+        let both = self.cases.iter().flat_map(|case| [(case.clean, &embedding[..]), (case.corrupted, &embedding[..])]);
+        let captured = captures(&both.collect::<Vec<_>>())?;
+        let mut edits: Vec<Vec<Edit>> = Vec::with_capacity(self.cases.len());
+        for (case, both) in self.cases.iter().zip(captured.chunks(2)) {
+            let rows = both[0][0].chunks(d).zip(both[1][0].chunks(d)).enumerate();
+            let moved = rows.map(|(t, (theirs, ours))| {
+                let by = theirs.iter().zip(ours).map(|(a, b)| share * (a - b)).collect();
+                Edit::add(Site::ResidPre(0), t, by)
+            });
+            edits.push(case.corrupted.edits().iter().cloned().chain(moved).collect());
+        }
+        let prompts: Vec<EditedPrompt<'_>> = self
+            .cases
+            .iter()
+            .zip(&edits)
+            .map(|(c, edits)| EditedPrompt { tokens: c.corrupted.tokens(), edits })
+            .collect();
+        Ok(self.model.run_edited(&prompts, &self.sites)?)
     }
 }

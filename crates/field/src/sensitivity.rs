@@ -2,15 +2,15 @@
 //!
 //! To first order a source `s` at (l, t) moves J by `<chi[l, t], s>`.
 
-use resolvent_model::{Mode, Observable, Run};
+use resolvent_model::{Mode, Observable, Run, Seed, SeededRun, captures, values, vjp_of};
 
-use crate::certificate::{adjoint, dot, norms};
+use crate::certificate::{adjoint_all, dot, norms};
 use crate::direction::{Context, Direction};
 use crate::error::Result;
 use crate::labelled::Labelled;
 use crate::noise;
 use crate::place::{Place, shape};
-use crate::slope::slope;
+use crate::slope::{Sloped, slopes};
 
 /// Computes the sensitivity field of `observable`: arrays `sensitivity [L+1, T, d]`, `norm [L+1, T]` and `value [1]`.
 ///
@@ -20,20 +20,49 @@ use crate::slope::slope;
 /// # Errors
 /// An observable that does not fit, a device error, or a check that fails.
 pub fn sensitivity(run: &Run, observable: &Observable) -> Result<Labelled> {
-    let (levels, tokens, d) = shape(run);
-    let value = run.value(observable)?;
-    let linear = run.linearize(Mode::Exact);
-    let chi = linear.gradient(observable)?;
-    let norm = norms(&chi, d);
-    let floor = noise::floor(run, &chi)?;
-    let slope = slope(&linear, observable, &chi, floor)?;
-    let result = Labelled::new("sensitivity", run)
-        .with("sensitivity", &[("level", levels), ("token", tokens), ("d", d)], chi)
-        .with("norm", &[("level", levels), ("token", tokens)], norm)
-        .with("value", &[("value", 1)], vec![value as f32])
-        .note("observable", observable.to_string())
-        .note(noise::NAME, format!("{floor:.1e}"));
-    result.certify(adjoint(&linear, 1)?)?.certify(slope)
+    Ok(sensitivity_all(&[(run, observable)])?.remove(0))
+}
+
+/// Computes the sensitivity field of an observable of each of several runs of one model, and returns a result for each;
+/// see [`sensitivity`]. Runs of one batch share passes.
+///
+/// # Errors
+/// As [`sensitivity`], for any of the runs.
+pub fn sensitivity_all(readings: &[(&Run, &Observable)]) -> Result<Vec<Labelled>> {
+    let Some((first, _)) = readings.first() else { return Ok(Vec::new()) };
+    let (levels, unit) = (first.levels(), noise::unit(first.model().config()));
+    let runs: Vec<&Run> = readings.iter().map(|(run, _)| *run).collect();
+    let values = values(readings)?;
+    let seeds: Vec<Vec<Seed>> =
+        readings.iter().map(|(run, observable)| run.seeds(observable)).collect::<std::result::Result<_, _>>()?;
+    let seeded = runs.iter().zip(&seeds).map(|(run, seeds)| SeededRun { run, seeds });
+    let size = |run: &&Run| shape(run).0 * shape(run).1 * shape(run).2;
+    let mut chi: Vec<Vec<f32>> = runs.iter().map(|run| vec![0.0; size(run)]).collect();
+    vjp_of(Mode::Exact, &seeded.collect::<Vec<_>>(), &levels, &mut |chunk| {
+        let (_, tokens, d) = shape(runs[chunk.sequence]);
+        let at = (chunk.site * tokens + chunk.token) * d;
+        chi[chunk.sequence][at..at + chunk.rows.len()].copy_from_slice(chunk.rows);
+    })?;
+    let captured = captures(&runs.iter().map(|run| (*run, &levels[..])).collect::<Vec<_>>())?;
+    let fields: Vec<Vec<f32>> = captured.into_iter().map(|levels| levels.concat()).collect();
+    let floors: Vec<f64> = chi.iter().zip(&fields).map(|(chi, h)| unit * noise::square(chi, h).sqrt()).collect();
+    let sloped: Vec<Sloped<'_>> = (0..runs.len())
+        .map(|n| Sloped { run: runs[n], observable: readings[n].1, chi: &chi[n], field: &fields[n], noise: floors[n] })
+        .collect();
+    let (slopes, adjoints) = (slopes(&sloped)?, adjoint_all(Mode::Exact, &runs, 1)?);
+    let mut results = Vec::with_capacity(runs.len());
+    for (n, ((run, chi), (adjoint, slope))) in runs.iter().zip(chi).zip(adjoints.into_iter().zip(slopes)).enumerate() {
+        let (levels, tokens, d) = shape(run);
+        let norm = norms(&chi, d);
+        let result = Labelled::new("sensitivity", run)
+            .with("sensitivity", &[("level", levels), ("token", tokens), ("d", d)], chi)
+            .with("norm", &[("level", levels), ("token", tokens)], norm)
+            .with("value", &[("value", 1)], vec![values[n] as f32])
+            .note("observable", readings[n].1.to_string())
+            .note(noise::NAME, format!("{:.1e}", floors[n]));
+        results.push(result.certify(adjoint)?.certify(slope)?);
+    }
+    Ok(results)
 }
 
 /// As [`sensitivity`], with `directional [L+1, T]` = `<chi[l, t], v[l, t]>` along a direction v at every place.

@@ -7,7 +7,7 @@
 //! amplitudes follow, as far as noise permits. A right derivative passes at one of the amplitudes, and a wrong one
 //! passes at none.
 
-use resolvent_model::{Edit, Linearization, Observable, Site, Source};
+use resolvent_model::{Edit, EditedRun, Observable, ProbedRun, Run, Site, Source, along_of, values_of};
 
 use crate::certificate::{Certificate, SLOPE, norm};
 use crate::error::Result;
@@ -22,58 +22,92 @@ const FARTHEST: f64 = 0.1;
 /// Share of the tolerance that noise has at the smallest amplitude.
 const CLEAR: f64 = 0.1;
 
-/// Checks the slope of J along its sensitivity chi at three levels: level 0, the last level on which J depends, and the
-/// level half way. The source at each level is at the token with the largest |chi|. The figure is the worst of the
-/// three, relative to |chi|.
+/// An observable of a run, with its sensitivity and the noise of its values.
+pub(crate) struct Sloped<'a> {
+    pub(crate) run: &'a Run,
+    pub(crate) observable: &'a Observable,
+    /// The sensitivity `[L+1, T, d]`.
+    pub(crate) chi: &'a [f32],
+    /// The field `[L+1, T, d]` of the run.
+    pub(crate) field: &'a [f32],
+    pub(crate) noise: f64,
+}
+
+/// A place at which a slope is checked.
+struct Probe<'a> {
+    of: usize,
+    run: &'a Run,
+    observable: &'a Observable,
+    /// The direction of chi, a unit vector.
+    source: [Source; 1],
+    /// |chi|
+    size: f64,
+    /// |h|
+    h: f64,
+    noise: f64,
+}
+
+impl<'a> Sloped<'a> {
+    /// Returns the places to check: at level 0, at the last level that J depends on, and at the level half way, each at
+    /// the token with the largest |chi|.
+    fn probes(&self, of: usize) -> Vec<Probe<'a>> {
+        let (config, (_, tokens, d)) = (self.run.model().config(), shape(self.run));
+        let last = self.observable.level(config);
+        let row = |field: &'a [f32], (l, t): Place| &field[(l * tokens + t) * d..][..d];
+        let size = |place: Place| norm(row(self.chi, place));
+        let mut levels = vec![0, last / 2, last];
+        levels.dedup();
+        let strongest = |l: usize| (0..tokens).map(|t| (l, t)).max_by(|a, b| size(*a).total_cmp(&size(*b)));
+        let probe = |place: Place| {
+            let size = size(place);
+            let vector = row(self.chi, place).iter().map(|&x| (f64::from(x) / size) as f32).collect();
+            let source = [Source { site: Site::level(place.0, config), token: place.1, vector }];
+            let h = norm(row(self.field, place));
+            Probe { of, run: self.run, observable: self.observable, source, size, h, noise: self.noise }
+        };
+        levels.into_iter().filter_map(strongest).filter(|place| size(*place) > 0.0).map(probe).collect()
+    }
+}
+
+/// Checks the slope of each J along its sensitivity chi at three levels: level 0, the last level on which J depends, and
+/// the level half way. The source at each level is at the token with the largest |chi|. A figure is the worst of the
+/// three, relative to |chi|. Runs of one batch share passes.
 ///
 /// # Errors
 /// An observable that does not fit, or a device error.
-pub(crate) fn slope(
-    linear: &Linearization<'_>,
-    observable: &Observable,
-    chi: &[f32],
-    noise: f64,
-) -> Result<Certificate> {
-    let (run, (_, tokens, d)) = (linear.run(), shape(linear.run()));
-    let (config, last) = (run.model().config(), observable.level(run.model().config()));
-    let size = |(l, t): Place| norm(&chi[(l * tokens + t) * d..][..d]);
-    let mut levels = vec![0, last / 2, last];
-    levels.dedup();
-    let strongest = |l: usize| (0..tokens).map(|t| (l, t)).max_by(|a, b| size(*a).total_cmp(&size(*b)));
-    let places: Vec<Place> = levels.into_iter().filter_map(strongest).filter(|p| size(*p) > 0.0).collect();
-
-    let unit = |&(l, t): &Place| {
-        let along = chi[(l * tokens + t) * d..][..d].iter();
-        let vector = along.map(|&x| (f64::from(x) / size((l, t))) as f32).collect();
-        [Source { site: Site::level(l, config), token: t, vector }]
-    };
-    let sources: Vec<[Source; 1]> = places.iter().map(unit).collect();
-    let field = run.field()?;
-    let second = linear.along(&sources, observable)?.into_iter().map(|along| along.second);
-    let steps: Vec<Vec<f64>> = places
-        .iter()
-        .zip(second)
-        .map(|(&(l, t), second)| {
-            amplitudes(CURVED, [size((l, t)), second], noise, norm(&field[(l * tokens + t) * d..][..d]))
-        })
-        .collect();
-    let checks = first_to_pass(places.len(), &steps, &mut |points| {
+pub(crate) fn slopes(sloped: &[Sloped<'_>]) -> Result<Vec<Certificate>> {
+    let probes: Vec<Probe<'_>> = sloped.iter().enumerate().flat_map(|(of, sloped)| sloped.probes(of)).collect();
+    let probed = probes.iter().map(|p| ProbedRun { run: p.run, sources: &p.source, observable: p.observable });
+    let along = along_of(&probed.collect::<Vec<_>>())?;
+    let steps: Vec<Vec<f64>> =
+        probes.iter().zip(along).map(|(p, a)| amplitudes(CURVED, [p.size, a.second], p.noise, p.h)).collect();
+    let checks = first_to_pass(probes.len(), &steps, &mut |points| {
         let moved = |&(n, a): &(usize, f64)| {
-            let source: &Source = &sources[n][0];
+            let source = &probes[n].source[0];
             [a, -a].map(|a| {
                 let vector = source.vector.iter().map(|&x| (f64::from(x) * a) as f32).collect();
-                [Edit::add(source.site, source.token, vector)]
+                (n, [Edit::add(source.site, source.token, vector)])
             })
         };
-        let values = run.values_under(&points.iter().flat_map(moved).collect::<Vec<_>>(), observable)?;
+        let edits: Vec<(usize, [Edit; 1])> = points.iter().flat_map(moved).collect();
+        let edited = edits.iter().map(|(n, edits)| {
+            let Probe { run, observable, .. } = probes[*n];
+            EditedRun { run, edits, observable }
+        });
+        let values = values_of(&edited.collect::<Vec<_>>())?;
         let each = points.iter().zip(values.chunks(2)).map(|(&(n, a), values)| {
-            let (quotient, size) = ((values[0] - values[1]) / (2.0 * a), size(places[n]));
+            let Probe { size, noise, .. } = probes[n];
+            let quotient = (values[0] - values[1]) / (2.0 * a);
             Certificate::new("slope", (quotient / size - 1.0).abs(), SLOPE).with_noise(noise / (a * size))
         });
         Ok(each.collect())
     })?;
     // If J depends on no place, there is no slope to check.
-    Ok(checks.into_iter().reduce(Certificate::worse).unwrap_or(Certificate::new("slope", 0.0, SLOPE)))
+    let of = |n: usize| {
+        let here = probes.iter().zip(&checks).filter(|(probe, _)| probe.of == n).map(|(_, check)| check.clone());
+        here.reduce(Certificate::worse).unwrap_or(Certificate::new("slope", 0.0, SLOPE))
+    };
+    Ok((0..sloped.len()).map(of).collect())
 }
 
 /// Returns the amplitudes for a direction with the given derivatives, largest first.
@@ -122,6 +156,10 @@ mod tests {
     use super::*;
     use crate::noise;
 
+    fn slope(run: &Run, observable: &Observable, chi: &[f32], noise: f64) -> Result<Certificate> {
+        Ok(slopes(&[Sloped { run, observable, chi, field: &run.field()?, noise }])?.remove(0))
+    }
+
     /// A sensitivity that is wrong at one level fails, at any level. A right one passes, with a figure above its noise;
     /// the noise is far below the tolerance.
     #[test]
@@ -133,13 +171,13 @@ mod tests {
         for j in [Observable::logit_diff(2, 6, 4), Observable::log_prob(2, 4)] {
             let chi = linear.gradient(&j).expect("chi");
             let floor = noise::floor(&run, &chi).expect("reads");
-            let right = slope(&linear, &j, &chi, floor).expect("runs");
+            let right = slope(&run, &j, &chi, floor).expect("runs");
             assert!(right.passes() && right.noise < 0.1 * SLOPE, "{right}");
             assert!(right.value > right.noise && right.value < 0.2 * SLOPE, "{right}");
             for wrong in [0, 1, 3] {
                 let mut chi = chi.clone();
                 chi[wrong * level..(wrong + 1) * level].iter_mut().for_each(|x| *x *= 1.1);
-                let found = slope(&linear, &j, &chi, floor).expect("runs");
+                let found = slope(&run, &j, &chi, floor).expect("runs");
                 assert!(!found.passes(), "level {wrong}: {found}");
             }
         }
@@ -152,7 +190,7 @@ mod tests {
         let linear = run.linearize(Mode::Exact);
         let j = Observable::logit_diff(2, 2, 1);
         let chi = linear.gradient(&j).expect("chi");
-        let found = slope(&linear, &j, &chi, 0.0).expect("runs");
+        let found = slope(&run, &j, &chi, 0.0).expect("runs");
         assert_eq!((found.value, found.passes()), (0.0, true));
     }
 }

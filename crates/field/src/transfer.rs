@@ -77,37 +77,38 @@ pub fn transfer(
         )));
     }
 
-    let values = sweep(prompt, observable, &displacement)?;
+    // The displacement, then its controls: all of them in one sweep.
+    let mut moves = vec![displacement];
+    for i in 0..options.random as u64 {
+        moves.push(matched(&gaussian(options.seed + i, moves[0].len()), &moves[0], d));
+    }
+    for other in others {
+        let away: Vec<f32> = other.field()?.iter().zip(&here).map(|(q, p)| q - p).collect();
+        moves.push(matched(&away, &moves[0], d));
+    }
+    let moves: Vec<[Edit; 1]> = moves.iter().flat_map(|moves| edits(prompt, moves)).collect();
+    let all = prompt.values_under(&moves, observable)?;
+    let (moves, (values, controls)) = (&moves[..levels * tokens], all.split_at(levels * tokens));
     let fractions = |values: &[f64]| -> Vec<f64> { values.iter().map(|v| (v - from) / step).collect() };
-    let moves = edits(prompt, &displacement);
     let restoration = match options.scale == 1.0 {
-        true => Some((restored(prompt, observable, (&moves, &values))? - to).abs() / size),
+        true => Some((restored(prompt, observable, (moves, values))? - to).abs() / size),
         false => None,
     };
     let floor = noise::floor(prompt, &prompt.linearize(Mode::Exact).gradient(observable)?)?;
-    let agreement = alone(prompt, observable, &moves, &values)?;
+    let agreement = alone(prompt, observable, moves, values)?;
 
     let mut result = Labelled::new("transfer", prompt)
-        .with("fraction", &axes, narrow(&fractions(&values)))
+        .with("fraction", &axes, narrow(&fractions(values)))
         .with("value", &[("run", 2)], vec![from as f32, to as f32])
         .note("observable", observable.to_string())
         .note("donor_tokens", donor.tokens().iter().map(u32::to_string).collect::<Vec<_>>().join(","))
         .note(noise::NAME, format!("{:e}", floor / step.abs()))
         .note("scale", options.scale.to_string())
+        .note("random", options.random.to_string())
         .note("seed", options.seed.to_string());
-    let random: Vec<Vec<f64>> = (0..options.random as u64)
-        .map(|i| {
-            let noise = gaussian(options.seed + i, displacement.len());
-            Ok(fractions(&sweep(prompt, observable, &matched(&noise, &displacement, d))?))
-        })
-        .collect::<Result<_>>()?;
-    let shuffled: Vec<Vec<f64>> = others
-        .iter()
-        .map(|other| {
-            let away: Vec<f32> = other.field()?.iter().zip(&here).map(|(q, p)| q - p).collect();
-            Ok(fractions(&sweep(prompt, observable, &matched(&away, &displacement, d))?))
-        })
-        .collect::<Result<_>>()?;
+    let mut controls = controls.chunks(levels * tokens).map(fractions);
+    let random: Vec<Vec<f64>> = controls.by_ref().take(options.random).collect();
+    let shuffled: Vec<Vec<f64>> = controls.collect();
     for (names, controls) in
         [(["random", "random_low", "random_high"], random), (["shuffled", "shuffled_low", "shuffled_high"], shuffled)]
     {
@@ -147,11 +148,6 @@ fn check(prompt: &Run, other: &Run) -> Result<()> {
         return Err(Error::Input("prompt and donor belong to different models".to_owned()));
     }
     Ok(())
-}
-
-/// Returns J for each row of `displacement [L+1, T, d]`, added alone at its place.
-fn sweep(run: &Run, observable: &Observable, displacement: &[f32]) -> Result<Vec<f64>> {
-    Ok(run.values_under(&edits(run, displacement), observable)?)
 }
 
 /// Returns, for each place, the edit that adds its row of `displacement`.

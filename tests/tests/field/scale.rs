@@ -1,7 +1,7 @@
 //! Predictions from a small model for a large one: a model predicts itself, and a random model predicts little.
 
 use resolvent_field::{Labelled, PREDICTORS, QUANTITIES, ScaleOptions, scale};
-use resolvent_model::{Config, Model, TokenPair};
+use resolvent_model::{Config, Model, Observable, TokenPair};
 use resolvent_tests::{Random, Subject, Twin, subjects};
 
 use super::array;
@@ -12,7 +12,8 @@ fn prompts(vocab: usize) -> Vec<TokenPair> {
         let clean = random.ids(4 + i % 3, vocab);
         let mut corrupted = clean.clone();
         corrupted[1] = (corrupted[1] + 5) % vocab as u32;
-        TokenPair { clean, corrupted, target: 3, against: 8 }
+        let observable = Observable::logit_diff(3, 8, clean.len() - 1);
+        TokenPair { clean, corrupted, observable }
     };
     (0..8).map(prompt).collect()
 }

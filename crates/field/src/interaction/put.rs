@@ -13,11 +13,11 @@
 
 use resolvent_model::{Along, Edit, Mode, Run, RunOptions, Site, Source};
 
+use crate::case::Case;
 use crate::certificate::{dot, narrow, symmetry};
 use crate::displacements::Displacements;
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
-use crate::patch::Case;
 use crate::site_kind::SiteKind;
 use crate::stats::Pairs;
 

@@ -15,12 +15,13 @@
 mod align;
 mod fit;
 
-use resolvent_model::{Mode, Model, Observable, RandomWeights, Run, Seed, TokenPair};
+use resolvent_model::{Mode, Model, RandomWeights, Run, Seed, TokenPair};
 
+use crate::case::Case;
 use crate::certificate::{Certificate, adjoint, dot, norm, worse};
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
-use crate::patch::{Case, effects};
+use crate::patch::effects;
 use crate::place::shape;
 use crate::site_kind::SiteKind;
 use crate::stats::{Pairs, bootstrap, mean, pearson};
@@ -192,9 +193,8 @@ struct Measured {
 fn differ(model: &Model, prompts: &[TokenPair]) -> Result<Vec<bool>> {
     let mut differ = Vec::with_capacity(prompts.len());
     for pair in prompts {
-        let observable = Observable::logit_diff(pair.target, pair.against, pair.clean.len() - 1);
         let both = model.run_all(&[&pair.clean, &pair.corrupted], &resolvent_model::RunOptions::default())?;
-        let values = both.iter().map(|run| run.value(&observable)).collect::<Result<Vec<f64>, _>>()?;
+        let values = both.iter().map(|run| run.value(&pair.observable)).collect::<Result<Vec<f64>, _>>()?;
         differ.push(!same_value(values[1], values[0]));
     }
     Ok(differ)
@@ -207,13 +207,11 @@ fn measure(model: &Model, prompts: &[TokenPair], tokens: &[u32]) -> Result<Measu
         Ok(model.run_all(&tokens, &resolvent_model::RunOptions::default())?)
     };
     let (clean, corrupted) = (all(|p| &p.clean)?, all(|p| &p.corrupted)?);
-    let observables: Vec<Observable> =
-        prompts.iter().map(|p| Observable::logit_diff(p.target, p.against, p.clean.len() - 1)).collect();
     let cases: Vec<Case<'_>> = clean
         .iter()
         .zip(&corrupted)
-        .zip(&observables)
-        .map(|((clean, corrupted), observable)| Case { clean, corrupted, observable })
+        .zip(prompts)
+        .map(|((clean, corrupted), pair)| Case { clean, corrupted, observable: &pair.observable })
         .collect();
     let embeddings: Vec<Vec<f32>> = tokens.iter().map(|&id| unit(model, id)).collect::<Result<_>>()?;
 

@@ -1,10 +1,10 @@
 //! The inverse problem in a task: sources that move J towards its value for the other prompt, and their energy.
 
+use crate::case::Case;
 use crate::certificate::{Certificate, merge};
 use crate::error::{Error, Result};
 use crate::invert::{Goal, InvertOptions, Method, invert};
 use crate::labelled::Labelled;
-use crate::patch::Case;
 use crate::place::Place;
 
 use super::left_out::Record;

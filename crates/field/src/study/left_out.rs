@@ -56,7 +56,7 @@ impl std::fmt::Display for LeftOut {
 }
 
 /// Returns whether an error ends a study, because the next step would fail in the same way.
-pub(super) fn ends(error: &Error) -> bool {
+pub(crate) fn ends(error: &Error) -> bool {
     match error {
         Error::File { .. } => true,
         Error::Model(ModelError::Engine(e)) => {
@@ -67,7 +67,7 @@ pub(super) fn ends(error: &Error) -> bool {
 }
 
 /// Returns whether the step may succeed when it runs again. Its result is then not written.
-pub(super) fn may_pass(error: &Error) -> bool {
+pub(crate) fn may_pass(error: &Error) -> bool {
     matches!(error, Error::Model(ModelError::Engine(_)))
 }
 

@@ -23,14 +23,15 @@ mod transfers;
 
 use std::path::{Path, PathBuf};
 
-use resolvent_model::{Model, PromptSet, TokenPair};
+use resolvent_model::{Model, PromptRow, PromptSet, PromptText, TokenPair};
 
 use crate::distinct::distinct;
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
 
 pub use left_out::LeftOut;
-use left_out::{Record, ends, may_pass};
+use left_out::Record;
+pub(crate) use left_out::{ends, may_pass};
 pub use statement::{Statement, Verdict, statements};
 use tasks::{Task, pair_name};
 
@@ -109,9 +110,6 @@ const ANALYSES: [(&str, Analysis); 8] = [
     ("inverse", inverse::step),
 ];
 
-/// Reason for leaving out a pair of prompts that does not fit the tokenizer.
-const UNFIT: &str = "does not fit the model's tokenizer: both texts need as many tokens, and each answer is one token";
-
 /// Name of the analysis of all tasks together.
 const SCALING: &str = "scaling";
 
@@ -134,6 +132,13 @@ impl<'a> Study<'a> {
                 options.prompts
             )));
         }
+        let is_text = |row: &PromptRow| matches!(row.clean, PromptText::Text(_));
+        if set.tasks.values().flat_map(|task| &task.prompts).any(is_text) && model.text_tokenizer()?.is_none() {
+            return Err(Error::Input(format!(
+                "{} has no tokenizer, and these prompts are text; use a model with one",
+                model.name()
+            )));
+        }
         let (mut tasks, mut left_out, mut before) = (Vec::<(String, Vec<TokenPair>)>::new(), (0, 0), Vec::new());
         for name in names {
             if tasks.iter().any(|(known, _)| *known == name) {
@@ -143,12 +148,13 @@ impl<'a> Study<'a> {
             let prompts = &set.task(&name)?.prompts;
             for pair in prompts {
                 left_out.1 += 1;
-                match pair.tokens(model)? {
-                    Some(tokens) => pairs.push(tokens),
-                    None => {
+                match pair.pair(model) {
+                    Ok(tokens) => pairs.push(tokens),
+                    Err(reason) => {
                         left_out.0 += 1;
-                        let what = format!("{} of task {name}", pair_name(&pair.clean, &pair.corrupted));
-                        before.push(LeftOut::new(what, UNFIT));
+                        let corrupted = pair.corrupted.as_ref().map_or_else(String::new, PromptText::to_string);
+                        let what = format!("{} of task {name}", pair_name(&pair.clean.to_string(), &corrupted));
+                        before.push(LeftOut::new(what, reason.to_string()));
                     }
                 }
             }

@@ -2,10 +2,11 @@
 
 use resolvent_model::Mode;
 
+use crate::case::Case;
 use crate::certificate::adjoint;
 use crate::error::Result;
 use crate::labelled::Labelled;
-use crate::patch::{Case, Effects, effects};
+use crate::patch::{Effects, effects};
 use crate::site_kind::SiteKind;
 use crate::stats::{Agreement, Interval, Pairs, bootstrap};
 

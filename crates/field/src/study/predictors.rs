@@ -3,11 +3,13 @@
 
 use resolvent_model::Mode;
 
+use crate::case::Case;
 use crate::certificate::adjoint;
 use crate::error::Result;
 use crate::labelled::Labelled;
-use crate::patch::{Case, Effects, effects};
-use crate::predictors::{Panel, Predictor, PredictorOptions, predict};
+use crate::patch::{Effects, effects};
+use crate::predictor::{Predictor, PredictorOptions};
+use crate::predictors::{Panel, predict};
 use crate::site_kind::SiteKind;
 use crate::stats::{Pairs, mean};
 

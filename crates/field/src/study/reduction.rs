@@ -7,11 +7,12 @@
 
 use resolvent_model::{Mode, Run, Seed, gaussian};
 
+use crate::case::Case;
 use crate::certificate::{Certificate, adjoint, dot, narrow, norm};
 use crate::dense::{svd, wide};
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
-use crate::patch::{Case, Effects};
+use crate::patch::Effects;
 use crate::place::shape;
 use crate::site_kind::SiteKind;
 use crate::stats::{Pairs, below};

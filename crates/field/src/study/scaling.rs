@@ -70,7 +70,7 @@ fn compared(
     // Interleave the tasks, so that the prompts to fit on and the prompts to predict both contain all of them.
     let round = |i: usize| by_task.iter().filter_map(move |pairs| pairs.get(i).cloned());
     let prompts: Vec<TokenPair> = (0..most).flat_map(round).collect();
-    let mut tokens: Vec<u32> = prompts.iter().flat_map(|p| [p.target, p.against]).collect();
+    let mut tokens: Vec<u32> = prompts.iter().flat_map(|pair| pair.observable.entries()).collect();
     tokens.sort_unstable();
     tokens.dedup();
     let step = tokens.len().div_ceil(SLICE).max(1);

@@ -2,10 +2,10 @@
 
 use resolvent_model::{Edit, Site};
 
+use crate::case::Case;
 use crate::certificate::norm;
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
-use crate::patch::Case;
 use crate::place::{Place, shape};
 use crate::stats::below;
 use crate::superposition::superposition;

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use resolvent_model::{Model, Observable, Run, RunOptions, Site, TokenPair, values};
 
+use crate::case::Case;
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
-use crate::patch::{Case, both_values};
+use crate::patch::both_values;
 use crate::place::Place;
 use crate::site_kind::SiteKind;
 use crate::transfer::same_value;
@@ -21,8 +22,8 @@ pub(super) struct Task<'a> {
     pub(super) options: &'a StudyOptions,
 }
 
-/// Pairs of runs with their observables J: the logit of the clean answer minus that of the corrupted answer, at the
-/// last token. J differs between the two runs of each pair.
+/// Pairs of runs with their observables J, such as the logit of the clean answer minus that of the corrupted one. J differs
+/// between the two runs of each pair.
 #[derive(Default)]
 pub(super) struct Runs {
     /// Name of each pair, from the texts of its prompts.
@@ -69,8 +70,7 @@ impl Task<'_> {
                     Vec::new()
                 }
             };
-            let observe = |pair: &&TokenPair| Observable::logit_diff(pair.target, pair.against, pair.clean.len() - 1);
-            let observables: Vec<Observable> = made.iter().map(|(_, pair)| observe(pair)).collect();
+            let observables: Vec<Observable> = made.iter().map(|(_, pair)| pair.observable.clone()).collect();
             // All values of the chunk with one wait; if one is not finite, each alone, to leave out its pair.
             let both = made.iter().zip(&observables).flat_map(|(([a, b], _), j)| [(a, j), (b, j)]);
             let known = values(&both.collect::<Vec<_>>()).ok();

@@ -1,0 +1,40 @@
+//! Pairs of runs to patch between.
+
+use resolvent_model::{Observable, Run};
+
+use crate::error::{Error, Result};
+
+/// Two runs to patch between, and the observable.
+#[derive(Clone, Copy)]
+pub struct Case<'a> {
+    /// The run that values come from.
+    pub clean: &'a Run,
+    /// The run that the values are put into.
+    pub corrupted: &'a Run,
+    /// The observable.
+    pub observable: &'a Observable,
+}
+
+impl<'a> Case<'a> {
+    /// Returns the observable in the run that is patched.
+    pub(crate) fn reading(&self) -> (&'a Run, &'a Observable) {
+        (self.corrupted, self.observable)
+    }
+
+    /// Checks that the runs can be paired.
+    ///
+    /// # Errors
+    /// Runs of different models or lengths.
+    pub fn check(&self) -> Result<()> {
+        let (clean, corrupted) = (self.clean.tokens().len(), self.corrupted.tokens().len());
+        if clean != corrupted {
+            return Err(Error::Input(format!(
+                "the clean prompt has {clean} tokens and the corrupted one {corrupted}; give prompts of the same length"
+            )));
+        }
+        if self.clean.model().hash() != self.corrupted.model().hash() {
+            return Err(Error::Input("the clean and the corrupted run belong to different models".to_owned()));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,90 @@
+//! Means over prompts with percentile bootstrap intervals, for all elements of an array at once.
+
+use crate::stats::{below, quantile, sorted};
+
+/// Number of resamples of the prompts.
+const RESAMPLES: usize = 1000;
+
+/// The least number of prompts for an interval. With fewer, a nominal 95 % covers much less.
+pub(super) const LEAST: usize = 8;
+
+/// Describes the intervals, for the metadata.
+pub(super) fn described(seed: u64) -> String {
+    format!("95 % percentile bootstrap over prompts, {RESAMPLES} resamples, seed {seed}; NaN below {LEAST} prompts")
+}
+
+/// Mean, low and high end of each element.
+#[derive(Debug, PartialEq)]
+pub(super) struct Means {
+    pub(super) mean: Vec<f32>,
+    pub(super) low: Vec<f32>,
+    pub(super) high: Vec<f32>,
+}
+
+/// Returns the mean of each element over `rows`, one a prompt, with its interval. Elements that are not finite are left out.
+/// An element without numbers is NaN, and one with fewer than [`LEAST`] has no interval.
+pub(super) fn means(rows: &[Vec<f32>], seed: u64) -> Means {
+    let elements = rows.first().map_or(0, Vec::len);
+    let counted: Vec<Vec<(f64, f64)>> = rows.iter().map(|row| row.iter().copied().map(term).collect()).collect();
+    let count = |i: usize| counted.iter().map(|row| row[i].1).sum::<f64>() as usize;
+    let wanted: Vec<usize> = (0..elements).filter(|&i| count(i) >= LEAST).collect();
+    let mean = weighted(&counted, &vec![1.0; rows.len()], &(0..elements).collect::<Vec<_>>());
+    let (mut low, mut high) = (vec![f32::NAN; elements], vec![f32::NAN; elements]);
+    let mut state = seed;
+    // The same prompts are drawn for all elements, so that their intervals belong together.
+    let mut draws: Vec<Vec<f64>> = vec![Vec::with_capacity(RESAMPLES); wanted.len()];
+    for _ in 0..if wanted.is_empty() { 0 } else { RESAMPLES } {
+        let mut times = vec![0.0; rows.len()];
+        (0..rows.len()).for_each(|_| times[below(&mut state, rows.len())] += 1.0);
+        for (draws, mean) in draws.iter_mut().zip(weighted(&counted, &times, &wanted)) {
+            draws.push(mean);
+        }
+    }
+    for (&i, mut draws) in wanted.iter().zip(draws) {
+        draws.retain(|x| x.is_finite());
+        let draws = sorted(&draws);
+        (low[i], high[i]) = (quantile(&draws, 0.025) as f32, quantile(&draws, 0.975) as f32);
+    }
+    Means { mean: mean.into_iter().map(|x| x as f32).collect(), low, high }
+}
+
+/// Returns an element and how often it counts: not at all if it is not finite.
+fn term(x: f32) -> (f64, f64) {
+    if x.is_finite() { (f64::from(x), 1.0) } else { (0.0, 0.0) }
+}
+
+/// Returns the means of the wanted elements, where each row counts `times` times.
+fn weighted(rows: &[Vec<(f64, f64)>], times: &[f64], wanted: &[usize]) -> Vec<f64> {
+    let mut sums = vec![(0.0, 0.0); wanted.len()];
+    for (row, &times) in rows.iter().zip(times).filter(|(_, times)| **times > 0.0) {
+        for (sum, &i) in sums.iter_mut().zip(wanted) {
+            sum.0 += times * row[i].0;
+            sum.1 += times * row[i].1;
+        }
+    }
+    sums.into_iter().map(|(sum, count)| sum / count).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn means_and_intervals_of_known_rows() {
+        let rows: Vec<Vec<f32>> = (0..40).map(|i| vec![i as f32, 3.0, f32::NAN]).collect();
+        let Means { mean, low, high } = means(&rows, 0);
+        assert_eq!(mean[..2], [19.5, 3.0]);
+        assert!(mean[2].is_nan() && low[2].is_nan() && high[2].is_nan());
+        assert_eq!((low[1], high[1]), (3.0, 3.0));
+        // The standard error of the mean of 0 .. 39 is 11.54 / sqrt(40) = 1.83, so the interval is 19.5 +- 3.6.
+        assert!((low[0] - 15.9).abs() < 0.5 && (high[0] - 23.1).abs() < 0.5, "{} {}", low[0], high[0]);
+    }
+
+    #[test]
+    fn gaps_are_left_out_and_few_prompts_have_no_interval() {
+        let rows: Vec<Vec<f32>> = (0..9).map(|i| vec![if i < 2 { f32::NAN } else { i as f32 }, 1.0]).collect();
+        let Means { mean, low, .. } = means(&rows, 0);
+        assert_eq!(mean, [5.0, 1.0]);
+        assert!(low[0].is_nan() && low[1] == 1.0, "7 prompts have no interval, 9 have one");
+    }
+}

@@ -1,0 +1,215 @@
+//! Analyses over many prompts: in batches, with what cannot be analysed left out, as one result.
+//!
+//! Prompts may have any lengths. As many as fit pass through the model together, so each batch reads the weights once. A
+//! prompt's numbers do not depend on its company.
+
+mod average;
+mod bootstrap;
+mod stack;
+
+use resolvent_model::{EditedPrompt, Model, Observable, PromptCase, Run, Site};
+
+use crate::case::Case;
+use crate::error::{Error, Result};
+use crate::forward::forward_all;
+use crate::labelled::Labelled;
+use crate::patch::patch_all;
+use crate::predictor::{Predictor, PredictorOptions};
+use crate::sensitivity::sensitivity_all;
+use crate::site_kind::SiteKind;
+use crate::slice::OnProgress;
+use crate::stats::Pairs;
+use crate::study::{ends, may_pass};
+use crate::transfer::{TransferOptions, transfer};
+
+pub use stack::Prompts;
+
+/// One case as runs, which share a batch with those of other cases.
+pub struct CaseRuns<'a> {
+    /// The case.
+    pub case: &'a PromptCase,
+    /// Run of the clean prompt.
+    pub clean: Run,
+    /// Run of the corrupted prompt, if the case has one.
+    pub corrupted: Option<Run>,
+}
+
+impl CaseRuns<'_> {
+    /// Returns the observable.
+    ///
+    /// # Errors
+    /// The case has none.
+    pub fn observable(&self) -> Result<&Observable> {
+        let none =
+            || Error::Input("no observable: the row needs `target` or `observable`, or give one for all".to_owned());
+        self.case.observable.as_ref().ok_or_else(none)
+    }
+
+    /// Returns the runs to patch between.
+    ///
+    /// # Errors
+    /// The case has no corrupted prompt or no observable.
+    pub fn patched(&self) -> Result<Case<'_>> {
+        let none = || Error::Input("the row has no corrupted prompt".to_owned());
+        let corrupted = self.corrupted.as_ref().ok_or_else(none)?;
+        Ok(Case { clean: &self.clean, corrupted, observable: self.observable()? })
+    }
+}
+
+/// An analysis of several cases: a result for each.
+pub type Analysis<'a> = &'a mut dyn FnMut(&[CaseRuns<'_>]) -> Result<Vec<Labelled>>;
+
+/// Runs `analysis` over all cases, in batches that fit the device's memory, and collects the results. The runs are prepared
+/// for `sites`. `progress` gets the numbers of cases done and of all cases.
+///
+/// If a batch fails, its halves are tried, down to single cases. A case that fails alone is left out, with its reason.
+///
+/// # Errors
+/// A device error, or no case that can be analysed.
+pub fn over_prompts(
+    model: &Model,
+    cases: &[PromptCase],
+    sites: &[Site],
+    analysis: Analysis<'_>,
+    progress: OnProgress<'_>,
+) -> Result<Prompts> {
+    let mut prompts = Prompts::default();
+    let (most, mut rest) = (model.most_prompt_rows(), cases);
+    while !rest.is_empty() {
+        let mut rows = 0;
+        let fits = rest.iter().take_while(|case| {
+            rows += case.clean.len() + case.corrupted.as_ref().map_or(0, Vec::len);
+            rows <= most
+        });
+        let (now, later) = rest.split_at(fits.count().max(1));
+        attempt(model, now, sites, analysis, &mut prompts)?;
+        rest = later;
+        progress((cases.len() - rest.len()) as u64, cases.len() as u64);
+    }
+    match (prompts.results.is_empty(), prompts.left_out.first()) {
+        (true, Some((name, reason))) => Err(Error::Input(format!("no prompt can be analysed; {name}: {reason}"))),
+        (true, None) => Err(Error::Input("there are no prompts".to_owned())),
+        (false, _) => Ok(prompts),
+    }
+}
+
+/// Analyses cases together or, if that fails, in halves.
+fn attempt(
+    model: &Model,
+    cases: &[PromptCase],
+    sites: &[Site],
+    analysis: Analysis<'_>,
+    prompts: &mut Prompts,
+) -> Result<()> {
+    let outcome = runs(model, cases, sites).and_then(|runs| analysis(&runs));
+    match outcome {
+        Ok(results) => {
+            for (case, result) in cases.iter().zip(results) {
+                prompts.push(case, result);
+            }
+            Ok(())
+        }
+        Err(error) if ends(&error) || may_pass(&error) => Err(error),
+        Err(error) if cases.len() == 1 => {
+            prompts.left_out.push((cases[0].name.clone(), error.to_string()));
+            Ok(())
+        }
+        Err(_) => {
+            let (a, b) = cases.split_at(cases.len() / 2);
+            attempt(model, a, sites, analysis, prompts)?;
+            attempt(model, b, sites, analysis, prompts)
+        }
+    }
+}
+
+/// Runs all prompts of the cases in one batch.
+fn runs<'a>(model: &Model, cases: &'a [PromptCase], sites: &[Site]) -> Result<Vec<CaseRuns<'a>>> {
+    let both = cases.iter().flat_map(|case| [Some(&case.clean), case.corrupted.as_ref()]).flatten();
+    let prompts: Vec<EditedPrompt<'_>> = both.map(|tokens| EditedPrompt { tokens, edits: &[] }).collect();
+    let mut runs = model.run_edited(&prompts, sites)?.into_iter();
+    let mut of = |case: &'a PromptCase| {
+        let clean = runs.next()?;
+        let corrupted = case.corrupted.as_ref().and_then(|_| runs.next());
+        Some(CaseRuns { case, clean, corrupted })
+    };
+    Ok(cases.iter().filter_map(&mut of).collect())
+}
+
+/// Returns the fields and the logits of the last position of many prompts; see [`crate::forward`].
+///
+/// # Errors
+/// As [`over_prompts`].
+pub fn forward_of_prompts(model: &Model, cases: &[PromptCase], progress: OnProgress<'_>) -> Result<Labelled> {
+    let analysis =
+        &mut |runs: &[CaseRuns<'_>]| forward_all(&runs.iter().map(|runs| &runs.clean).collect::<Vec<_>>(), true);
+    let alone: Vec<PromptCase> = cases.iter().map(|case| PromptCase { corrupted: None, ..case.clone() }).collect();
+    over_prompts(model, &alone, &[], analysis, progress)?.stack()
+}
+
+/// Computes the sensitivity fields of many prompts; see [`crate::sensitivity`].
+///
+/// # Errors
+/// As [`over_prompts`].
+pub fn sensitivity_of_prompts(model: &Model, cases: &[PromptCase], progress: OnProgress<'_>) -> Result<Labelled> {
+    let analysis = &mut |runs: &[CaseRuns<'_>]| {
+        let readings = runs.iter().map(|runs| Ok((&runs.clean, runs.observable()?))).collect::<Result<Vec<_>>>()?;
+        sensitivity_all(&readings)
+    };
+    let alone: Vec<PromptCase> = cases.iter().map(|case| PromptCase { corrupted: None, ..case.clone() }).collect();
+    over_prompts(model, &alone, &[], analysis, progress)?.stack()
+}
+
+/// Computes the patch effects of many pairs of prompts; see [`crate::patch_at`]. With `predictors`, there are predictions
+/// beside them; see [`Labelled::with_predictors`].
+///
+/// # Errors
+/// As [`over_prompts`].
+pub fn patch_of_prompts(
+    model: &Model,
+    cases: &[PromptCase],
+    kinds: &[SiteKind],
+    (predictors, options): (&[Predictor], PredictorOptions),
+    progress: OnProgress<'_>,
+) -> Result<Labelled> {
+    let sites: Vec<Site> = kinds.iter().flat_map(|kind| kind.sites(model.config())).collect();
+    let analysis = &mut |runs: &[CaseRuns<'_>]| {
+        let cases: Vec<Case<'_>> = runs.iter().map(CaseRuns::patched).collect::<Result<_>>()?;
+        let results = patch_all(&cases, kinds)?;
+        match predictors.is_empty() {
+            true => Ok(results),
+            false => Labelled::with_predictors_all(results, &cases, kinds, predictors, options),
+        }
+    };
+    let prompts = over_prompts(model, cases, &sites, analysis, progress)?;
+    let mut result = prompts.stack()?;
+    for &kind in kinds {
+        let [effect, first_order] = kind.arrays();
+        let mut pairs = Pairs::default();
+        for one in &prompts.results {
+            let of = |name| one.array(name).map_or(&[][..], |array| &array.data);
+            pairs.extend(&Pairs::above(of(first_order), of(effect), one.number(crate::noise::NAME).unwrap_or(0.0)));
+        }
+        result = result.note(&format!("agreement.{kind}"), pairs.agreement().to_string());
+    }
+    Ok(result)
+}
+
+/// Computes the transfer fractions of many prompts, whose donors are the corrupted prompts; see [`transfer`].
+///
+/// # Errors
+/// As [`over_prompts`].
+pub fn transfer_of_prompts(
+    model: &Model,
+    cases: &[PromptCase],
+    options: &TransferOptions,
+    progress: OnProgress<'_>,
+) -> Result<Labelled> {
+    let analysis = &mut |runs: &[CaseRuns<'_>]| {
+        let one = |runs: &CaseRuns<'_>| {
+            let Case { clean, corrupted, observable } = runs.patched()?;
+            transfer(clean, corrupted, observable, &[], options)
+        };
+        runs.iter().map(one).collect()
+    };
+    over_prompts(model, cases, &[], analysis, progress)?.stack()
+}
