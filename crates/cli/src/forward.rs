@@ -2,7 +2,10 @@
 
 use std::fmt::Write;
 
-use resolvent::model::Run;
+use resolvent::Labelled;
+use resolvent::field::forward_of_prompts;
+use resolvent::model::{Model, Run};
+use resolvent_report::terminal::visible;
 
 use crate::Failure;
 use crate::options::{ModelArgs, PromptArgs};
@@ -27,11 +30,37 @@ pub(crate) struct Args {
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let output = args.output.prepare()?;
     let model = args.model.open()?;
+    if let Some(cases) = args.prompt.set.cases(&model, None)? {
+        let result = cases.all(forward_of_prompts)?;
+        return cases.finish(output, result, &[], &|result| most_likely(&model, result));
+    }
     let run = model.run(&args.prompt.tokens(&model)?, &[])?;
     let result = resolvent::forward(&run, args.last)?;
     let logits = result.array("logits").map_or(&[][..], |a| &a.data);
     let last = &logits[logits.len() - model.config().vocab_size..];
     output.naming(&run, None).finish(&result, || format!("{}{}", top(&run, last, args.top), checks(&result)))
+}
+
+/// Prompts whose next token is listed.
+const LISTED: usize = 20;
+
+/// Lists the most likely next token of each prompt.
+fn most_likely(model: &Model, result: &Labelled) -> String {
+    let names = result.metadata.get("prompt_names").and_then(|names| serde_json::from_str::<Vec<String>>(names).ok());
+    let (names, vocab) = (names.unwrap_or_default(), model.config().vocab_size);
+    let logits = result.array("logits").map_or(&[][..], |a| &a.data);
+    let mut text = String::from("next token        probability   logit   prompt\n");
+    for (logits, name) in logits.chunks(vocab).zip(&names).take(LISTED) {
+        let most = logits.iter().copied().fold(f32::MIN, f32::max);
+        let total: f64 = logits.iter().map(|&x| f64::from(x - most).exp()).sum();
+        let id = logits.iter().position(|x| *x == most).unwrap_or(0);
+        let token = model.tokenizer().map_or_else(|| format!("#{id}"), |t| format!("{:?}", t.token(id as u32)));
+        let _infallible = writeln!(text, "{token:<16}  {:>11.4}  {most:>6.2}   {}", 1.0 / total, visible(name));
+    }
+    if let Some(more) = names.len().checked_sub(LISTED + 1) {
+        let _infallible = writeln!(text, "and {} more", more + 1);
+    }
+    text
 }
 
 /// Lists the most likely next tokens with their probabilities.

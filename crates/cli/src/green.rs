@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use resolvent::field::{GreenOptions, Probes, block_norms, green_with, stats};
-use resolvent::model::Mode;
+use resolvent::model::{Mode, Observable, Run};
 use resolvent::{Context, Labelled};
 
 use crate::Failure;
@@ -42,24 +42,19 @@ pub(crate) struct Args {
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let output = args.output.prepare()?;
     let model = args.model.open()?;
+    if let Some(cases) = args.prompt.set.cases(&model, Some(&args.observable))? {
+        // A displacement is to the row's corrupted prompt.
+        let result = cases
+            .each(&[], &|runs| args.green(&runs.clean, (runs.case.observable.as_ref(), runs.corrupted.as_ref())))?;
+        let title = format!("|response| to {} at h[{}]", args.direction.direction, args.source);
+        return cases
+            .finish(output, result, &[("norm", &title), ("block_norm", "|G(l',t'; l,t)|_F")], &|_| String::new());
+    }
     let run = model.run(&args.prompt.tokens(&model)?, &[])?;
     let (level, at) = parse_place(&args.source, &run)?;
     let observable = args.observable.given(&model, run.tokens())?;
     let other = args.donor.run(&model)?;
-    let context = Context { observable: observable.as_ref(), other: other.as_ref(), unit: args.direction.unit };
-    let source = args.direction.parse(&model)?.resolve(&run, (level, at), context)?;
-    let options = GreenOptions { geometry: args.geometry, directions: (args.directions, 0) };
-    let mut result = green_with(&run, (level, at), &source, options)?
-        .note("direction", &args.direction.direction)
-        .note("unit", args.direction.unit.to_string());
-    if let Some(probes) = &args.norms {
-        let norms = block_norms(&run.linearize(Mode::Exact), (level, at), parse_probes(probes)?)?;
-        let axes = [("level", model.config().n_layer + 1), ("token", run.tokens().len())];
-        result = result.with("block_norm", &axes, norms.norm).note("norms", probes);
-        if let Some(error) = norms.error {
-            result = result.with("block_norm_error", &axes, error);
-        }
-    }
+    let result = args.green(&run, (observable.as_ref(), other.as_ref()))?;
     output.naming(&run, None).finish(&result, || {
         let title = format!("|response| to {} at h[{level},{at}]", args.direction.direction);
         let mut text = heatmap(&run, &result, "norm", &title);
@@ -75,6 +70,27 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         }
         format!("{text}{}", checks(&result))
     })
+}
+
+impl Args {
+    fn green(&self, run: &Run, (observable, other): (Option<&Observable>, Option<&Run>)) -> Result<Labelled, Failure> {
+        let (model, place) = (run.model(), parse_place(&self.source, run)?);
+        let context = Context { observable, other, unit: self.direction.unit };
+        let source = self.direction.parse(model)?.resolve(run, place, context)?;
+        let options = GreenOptions { geometry: self.geometry, directions: (self.directions, 0) };
+        let mut result = green_with(run, place, &source, options)?
+            .note("direction", &self.direction.direction)
+            .note("unit", self.direction.unit.to_string());
+        if let Some(probes) = &self.norms {
+            let norms = block_norms(&run.linearize(Mode::Exact), place, parse_probes(probes)?)?;
+            let axes = [("level", model.config().n_layer + 1), ("token", run.tokens().len())];
+            result = result.with("block_norm", &axes, norms.norm).note("norms", probes);
+            if let Some(error) = norms.error {
+                result = result.with("block_norm_error", &axes, error);
+            }
+        }
+        Ok(result)
+    }
 }
 
 /// Parses `exact` or a number of probes.

@@ -60,18 +60,38 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let output = args.output.prepare()?;
     let options = args.options()?;
     let model = args.model.open()?;
+    if let Some(cases) = args.prompt.set.cases(&model, Some(&args.observable))? {
+        let result = cases.each(&[], &|runs| args.invert(&runs.clean, runs.observable()?, &options))?;
+        return cases.finish(output, result, &[], &reached);
+    }
     let (observable, tokens) = args.observable.of(&model, &args.prompt.tokens(&model)?)?;
     let run = model.run(&tokens, &[])?;
-    let goals = args.goals(&model, &run, &observable)?;
-    let last = goals.iter().map(Goal::position).max().unwrap_or(0);
-    let sites = distinct(parse_places(&args.from, &run, last)?);
-    let result = resolvent::invert(&run, &goals, &sites, &options)?;
+    let result = args.invert(&run, &observable, &options)?;
     output
         .naming(&run, Some(&args.observable))
         .finish(&result, || format!("{}{}", table(&run, args, &result), checks(&result)))
 }
 
+/// Formats what was wanted, predicted and achieved, as means over prompts.
+fn reached(result: &Labelled) -> String {
+    let mean = |name: &str| result.array(&format!("{name}.mean")).map_or(f32::NAN, |a| a.data[0]);
+    format!(
+        "mean energy {:.5}; the first goal: wanted {:+.4}, predicted {:+.4}, achieved by the model {:+.4}\n",
+        mean("energy"),
+        mean("target"),
+        mean("predicted"),
+        mean("achieved")
+    )
+}
+
 impl Args {
+    fn invert(&self, run: &Run, observable: &Observable, options: &InvertOptions) -> Result<Labelled, Failure> {
+        let goals = self.goals(run.model(), run, observable)?;
+        let last = goals.iter().map(Goal::position).max().unwrap_or(0);
+        let sites = distinct(parse_places(&self.from, run, last)?);
+        Ok(resolvent::invert(run, &goals, &sites, options)?)
+    }
+
     fn options(&self) -> Result<InvertOptions, Failure> {
         let method = match (self.sparse, self.choose.as_str()) {
             (None, _) => Method::LeastEnergy,

@@ -12,6 +12,7 @@ mod options;
 mod output;
 mod patch;
 mod progress;
+mod prompts;
 mod regime;
 mod scale;
 mod sensitivity;

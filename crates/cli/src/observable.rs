@@ -29,7 +29,7 @@ pub(crate) struct ObservableArgs {
 
 /// The observable of a command that needs one.
 #[derive(Args)]
-#[group(id = "J", required = true, multiple = true, args = ["observe", "target"])]
+#[group(id = "J", required = true, multiple = true, args = ["observe", "target", "prompts"])]
 pub(crate) struct RequiredObservable {
     #[command(flatten)]
     observable: ObservableArgs,
@@ -92,6 +92,22 @@ impl ObservableArgs {
         };
         let terms: Vec<String> = self.target.iter().chain(&self.against).map(mean).collect();
         terms.join(" - ")
+    }
+
+    /// Returns the observable as text in the grammar of observables, if one is given: a set of targets is a weighted sum.
+    pub(crate) fn text(&self) -> Option<String> {
+        if let Some(text) = &self.observe {
+            return Some(text.clone());
+        }
+        let at = if self.position == -1 { String::new() } else { format!("@{}", self.position) };
+        let terms = |tokens: &str, sign: &str| {
+            let count = tokens.split('|').count();
+            let weight = if count == 1 { String::new() } else { format!("{} * ", 1.0 / count as f64) };
+            tokens.split('|').map(|t| format!("{sign} {weight}logit({}){at}", token_text(t))).collect::<String>()
+        };
+        let targets = terms(self.target.as_deref()?, " +");
+        let against = self.against.as_deref().map_or_else(String::new, |against| terms(against, " -"));
+        Some(format!("{targets}{against}").trim_start_matches([' ', '+']).to_owned())
     }
 }
 

@@ -8,6 +8,7 @@ use resolvent::model::{Model, PromptSet, Run, check_prompt, from_end, parse_toke
 use resolvent::{Direction, Place};
 
 use crate::Failure;
+use crate::prompts::{PromptSetArgs, name_left_out, read};
 
 /// Which device.
 #[derive(Args)]
@@ -57,11 +58,13 @@ pub(crate) struct ModelArgs {
 #[derive(Args)]
 pub(crate) struct PromptArgs {
     /// Prompt text
-    #[arg(value_name = "PROMPT", required_unless_present = "tokens", conflicts_with = "tokens")]
+    #[arg(value_name = "PROMPT", required_unless_present_any = ["tokens", "prompts"], conflicts_with = "tokens")]
     pub(crate) prompt: Option<String>,
     /// Prompt as token ids, such as 5,9,12
     #[arg(long, value_name = "IDS", allow_hyphen_values = true)]
     pub(crate) tokens: Option<String>,
+    #[command(flatten)]
+    pub(crate) set: PromptSetArgs,
 }
 
 /// A second prompt, for displacements.
@@ -121,20 +124,12 @@ pub(crate) fn model(device: &Device, name: &str) -> Result<Model, Failure> {
     Ok(model)
 }
 
-/// Invalid lines of a prompt file that are named.
-const SHOWN: usize = 5;
-
 /// Reads the study prompts of a file; without a file, returns the embedded prompts.
 pub(crate) fn prompt_set(path: Option<&Path>) -> Result<PromptSet, Failure> {
     match path {
         Some(path) => {
-            let set = PromptSet::open(path)?;
-            for (line, reason) in set.bad_rows.iter().take(SHOWN) {
-                tracing::warn!("{}: line {line} is left out: {reason}", path.display());
-            }
-            if let Some(more) = set.bad_rows.len().checked_sub(SHOWN + 1) {
-                tracing::warn!("{}: {} more lines are left out", path.display(), more + 1);
-            }
+            let set = read(path)?;
+            name_left_out(path, set.bad_rows.iter().map(|(line, reason)| (format!("line {line}"), reason.as_str())));
             Ok(set)
         }
         None => embedded(),
@@ -142,12 +137,12 @@ pub(crate) fn prompt_set(path: Option<&Path>) -> Result<PromptSet, Failure> {
 }
 
 #[cfg(feature = "atlas")]
-fn embedded() -> Result<PromptSet, Failure> {
+pub(crate) fn embedded() -> Result<PromptSet, Failure> {
     Ok(PromptSet::embedded()?)
 }
 
 #[cfg(not(feature = "atlas"))]
-fn embedded() -> Result<PromptSet, Failure> {
+pub(crate) fn embedded() -> Result<PromptSet, Failure> {
     Err("this program was built without embedded models and prompts; give --prompts FILE".into())
 }
 

@@ -35,7 +35,7 @@ impl OutputArgs {
         if let Some(path) = &self.plot {
             Figure::check_path(path)?;
         }
-        Ok(Output { args: self, labels: Vec::new(), observable: None })
+        Ok(Output { args: self, labels: Vec::new(), observable: None, drawn: None })
     }
 }
 
@@ -46,6 +46,8 @@ pub(crate) struct Output<'a> {
     labels: Vec<String>,
     /// The observable J as it was typed.
     observable: Option<String>,
+    /// What a plot shows, if it is not the result itself.
+    drawn: Option<Labelled>,
 }
 
 impl Output<'_> {
@@ -54,6 +56,14 @@ impl Output<'_> {
     pub(crate) fn naming(mut self, run: &Run, observable: Option<&ObservableArgs>) -> Self {
         self.labels = labels(run);
         self.observable = observable.map(ObservableArgs::title);
+        self
+    }
+
+    /// Sets what a plot shows in place of a result over many prompts: its means, with tokens from the end.
+    #[must_use]
+    pub(crate) fn of_prompts(mut self, averaged: &Labelled, labels: &[String]) -> Self {
+        self.labels = labels.to_vec();
+        self.drawn = Some(averaged.clone());
         self
     }
 
@@ -70,7 +80,7 @@ impl Output<'_> {
     fn show(&self, result: &Labelled, text: impl FnOnce() -> String) -> Result<(), Failure> {
         result.finite()?;
         if let Some(path) = &self.args.plot {
-            self.plot(result)?.write(path)?;
+            self.plot(self.drawn.as_ref().unwrap_or(result))?.write(path)?;
             say(format_args!("wrote {}", path.display()));
         }
         let printed = if self.args.json { result.to_json() } else { text() };
@@ -130,14 +140,18 @@ const ROWS: usize = 16;
 ///
 /// `arrays` lists names and titles. Arrays that the result lacks are left out.
 pub(crate) fn heatmaps(run: &Run, result: &Labelled, arrays: &[(&str, &str)]) -> String {
+    maps(&labels(run), result, arrays)
+}
+
+/// Like [`heatmaps`], with the texts of the tokens.
+pub(crate) fn maps(labels: &[String], result: &Labelled, arrays: &[(&str, &str)]) -> String {
     let style = if colours() { Style::Colour } else { Style::Plain };
-    let labels = labels(run);
     let found: Vec<_> = arrays.iter().filter_map(|(name, title)| Some((result.array(name)?, *title))).collect();
     // Levels are few, and all of them are shown. Heads are many, and the strongest are shown.
     let heads = found.first().filter(|(array, _)| array.axes.len() == 3);
     let rows = heads.map(|(array, _)| strongest_rows(array, ROWS));
     let map = |(array, title): (_, _)| {
-        let map = Heatmap::new(title, array, &labels)?;
+        let map = Heatmap::new(title, array, labels)?;
         Some(match &rows {
             Some(rows) => map.only(rows),
             None => map,

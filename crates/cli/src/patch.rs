@@ -1,14 +1,15 @@
 //! `resolvent patch`: puts values of the prompt into a corrupted prompt, one site and token at a time.
 
 use resolvent::Labelled;
-use resolvent::field::{Case, Joint, Predictor, PredictorOptions, SiteKind, distinct, patch_at};
+use resolvent::field::{Case, Joint, Predictor, PredictorOptions, SiteKind, distinct, patch_at, patch_of_prompts};
 use resolvent::model::RunOptions;
 use resolvent_report::strongest_heads;
 
 use crate::Failure;
 use crate::observable::RequiredObservable;
 use crate::options::{ModelArgs, PromptArgs, tokens};
-use crate::output::{OutputArgs, checks, heatmaps, labels};
+use crate::output::{Output, OutputArgs, checks, heatmaps, labels};
+use crate::prompts::Cases;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -18,7 +19,7 @@ pub(crate) struct Args {
     #[arg(
         long,
         value_name = "TEXT",
-        required_unless_present = "corrupted_tokens",
+        required_unless_present_any = ["corrupted_tokens", "prompts"],
         conflicts_with = "corrupted_tokens"
     )]
     corrupted: Option<String>,
@@ -39,7 +40,7 @@ pub(crate) struct Args {
     flag: f64,
     /// Interactions of the N patches of largest first-order effect, at sites of the first kind, by Hessian-vector products and
     /// by joint runs
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", conflicts_with = "prompts")]
     interactions: Option<usize>,
     /// What two patches of --interactions do together: `put` both clean values in place, or `add` both displacements
     #[arg(long, value_name = "HOW", default_value = "put", requires = "interactions")]
@@ -55,6 +56,9 @@ pub(crate) struct Args {
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let output = args.output.prepare()?;
     let model = args.model.open()?;
+    if let Some(cases) = args.prompt.set.cases(&model, Some(&args.observable))? {
+        return args.of_prompts(output, &cases);
+    }
     let clean = args.prompt.tokens(&model)?;
     let corrupted = tokens(&model, args.corrupted.as_deref(), args.corrupted_tokens.as_deref())?;
     if clean.len() != corrupted.len() {
@@ -103,6 +107,36 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         text.push_str(&pairs(&result));
         format!("{text}{}", checks(&result))
     })
+}
+
+impl Args {
+    /// Patches the pairs of a prompt file.
+    fn of_prompts(&self, output: Output<'_>, cases: &Cases<'_>) -> Result<(), Failure> {
+        let kinds = distinct(self.sites.iter().copied());
+        let options = PredictorOptions { steps: self.steps, flag: self.flag };
+        let predictors = match self.predictors.is_empty() {
+            true => Vec::new(),
+            false => Predictor::beside_first_order(&self.predictors),
+        };
+        let result = cases
+            .all(|model, cases, progress| patch_of_prompts(model, cases, &kinds, (&predictors, options), progress))?;
+        let named: Vec<[(&str, String); 2]> = kinds
+            .iter()
+            .map(|kind| {
+                let [effect, first_order] = kind.arrays();
+                let of = if *kind == SiteKind::Resid { String::new() } else { format!(", {kind}") };
+                [(effect, format!("patch effect{of}")), (first_order, format!("first-order prediction{of}"))]
+            })
+            .collect();
+        let arrays: Vec<(&str, &str)> = named.iter().flatten().map(|(name, title)| (*name, &title[..])).collect();
+        cases.finish(output, result, &arrays, &|result| {
+            let of_kind = |kind: &SiteKind| {
+                let text = result.metadata.get(&format!("agreement.{kind}"))?;
+                Some(format!("{:<22} {text}\n", kind.name()))
+            };
+            kinds.iter().filter_map(of_kind).collect()
+        })
+    }
 }
 
 /// Number of patches in the table of the strongest heads.

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use resolvent::field::{RegimeOptions, distinct, regime};
-use resolvent::model::Run;
+use resolvent::field::{RegimeOptions, distinct, regime, stats};
+use resolvent::model::{Observable, Run};
 use resolvent::{Context, Labelled};
 use resolvent_report::terminal::visible;
 
@@ -50,28 +50,48 @@ pub(crate) struct Args {
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let output = args.output.prepare()?;
     let model = args.model.open()?;
+    if let Some(cases) = args.prompt.set.cases(&model, Some(&args.observable))? {
+        // A displacement is to the row's corrupted prompt.
+        let result = cases.each(&[], &|runs| args.regime(&runs.clean, runs.observable()?, runs.corrupted.as_ref()))?;
+        return cases.finish(output, result, &[], &mean_radii);
+    }
     let (observable, tokens) = args.observable.of(&model, &args.prompt.tokens(&model)?)?;
     let run = model.run(&tokens, &[])?;
-    let places = distinct(parse_places(&args.sites, &run, observable.position())?);
-    let other = args.donor.run(&model)?;
-    let direction = args.direction.parse(&model)?;
-    let unit = args.direction.unit;
-    let context = Context { observable: Some(&observable), other: other.as_ref(), unit };
-    let sites = match args.sites.is_empty() {
-        true => direction.where_it_is(&run, &places, context)?,
-        false => places.iter().copied().zip(direction.resolve_all(&run, &places, context)?).collect(),
-    };
-    let options = RegimeOptions {
-        amplitudes: distinct(args.amplitudes.iter().copied()),
-        absolute: args.absolute,
-        field: args.field,
-    };
-    let result = regime(&run, &observable, &sites, &options)?
-        .note("direction", &args.direction.direction)
-        .note("unit", args.direction.unit.to_string());
+    let result = args.regime(&run, &observable, args.donor.run(&model)?.as_ref())?;
     output
         .naming(&run, Some(&args.observable))
         .finish(&result, || format!("{}{}", table(&run, args, &result), checks(&result)))
+}
+
+impl Args {
+    fn regime(&self, run: &Run, observable: &Observable, other: Option<&Run>) -> Result<Labelled, Failure> {
+        let places = distinct(parse_places(&self.sites, run, observable.position())?);
+        let direction = self.direction.parse(run.model())?;
+        let context = Context { observable: Some(observable), other, unit: self.direction.unit };
+        let sites = match self.sites.is_empty() {
+            true => direction.where_it_is(run, &places, context)?,
+            false => places.iter().copied().zip(direction.resolve_all(run, &places, context)?).collect(),
+        };
+        let options = RegimeOptions {
+            amplitudes: distinct(self.amplitudes.iter().copied()),
+            absolute: self.absolute,
+            field: self.field,
+        };
+        let result = regime(run, observable, &sites, &options)?;
+        Ok(result.note("direction", &self.direction.direction).note("unit", self.direction.unit.to_string()))
+    }
+}
+
+/// Formats the median radius of each prompt's places, over all prompts.
+fn mean_radii(result: &Labelled) -> String {
+    let Some(radius) = result.array("radius") else { return String::new() };
+    let finite: Vec<f64> = radius.data.iter().filter(|x| x.is_finite()).map(|x| f64::from(*x)).collect();
+    let sorted = stats::sorted(&finite);
+    let [low, median, high] = [0.25, 0.5, 0.75].map(|q| stats::quantile(&sorted, q));
+    format!(
+        "radius of {} sources: median {median:.4}, quartiles {low:.4} and {high:.4}, in units of the amplitude\n",
+        finite.len()
+    )
 }
 
 /// Formats one row for each place: derivatives, radius, and the error at each amplitude.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use resolvent::Labelled;
 use resolvent::field::{PREDICTORS, QUANTITIES, ScaleOptions, distinct};
-use resolvent::model::{Model, PromptSet, TokenPair};
+use resolvent::model::{Model, PromptRow, PromptSet, TokenPair};
 
 use crate::Failure;
 use crate::options::{DeviceArgs, model, prompt_set, token};
@@ -55,7 +55,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let given = args.token.iter().map(|t| token(&small, t)).collect::<Result<Vec<u32>, Failure>>()?;
     let mut tokens = distinct(given);
     if tokens.is_empty() {
-        tokens = prompts.iter().flat_map(|p| [p.target, p.against]).collect();
+        tokens = prompts.iter().flat_map(|pair| pair.observable.entries()).collect();
         tokens.sort_unstable();
         tokens.dedup();
         // Every n-th answer, so that the tokens are spread over all tasks.
@@ -80,7 +80,7 @@ impl Args {
         for name in names {
             let mut pairs = Vec::new();
             for pair in &set.task(name)?.prompts {
-                let (a, b) = (pair.tokens(small)?, pair.tokens(large)?);
+                let (a, b) = (fitting(pair, small)?, fitting(pair, large)?);
                 fits.all += 1;
                 fits.small += usize::from(a.is_some());
                 fits.large += usize::from(b.is_some());
@@ -125,6 +125,14 @@ impl Fits {
              both; at least {LEAST} are needed: compare models that share a tokenizer, or give --prompts that both read alike"
         )
     }
+}
+
+/// Returns a row as a pair of a model, or `None` if it does not fit the model.
+fn fitting(row: &PromptRow, model: &Model) -> Result<Option<TokenPair>, Failure> {
+    model.text_tokenizer()?.ok_or_else(|| {
+        format!("{} has no tokenizer, and these prompts are text; use a model with one", model.name())
+    })?;
+    Ok(row.pair(model).ok())
 }
 
 /// Formats the correlations with their intervals, one row for each quantity.

@@ -1,7 +1,7 @@
 //! `resolvent sensitivity`: `dJ/dh` at every level and token.
 
 use resolvent::Direction;
-use resolvent::field::sensitivity_along;
+use resolvent::field::{sensitivity_along, sensitivity_of_prompts};
 
 use crate::Failure;
 use crate::observable::RequiredObservable;
@@ -14,7 +14,7 @@ pub(crate) struct Args {
     prompt: PromptArgs,
     /// Also write <dJ/dh[l,t], D> at every place, for a direction D: token:TOKEN, random[:SEED], displacement (with
     /// --donor), or a file
-    #[arg(long, value_name = "D")]
+    #[arg(long, value_name = "D", conflicts_with = "prompts")]
     direction: Option<String>,
     #[command(flatten)]
     donor: DonorArgs,
@@ -29,6 +29,10 @@ pub(crate) struct Args {
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let output = args.output.prepare()?;
     let model = args.model.open()?;
+    if let Some(cases) = args.prompt.set.cases(&model, Some(&args.observable))? {
+        let result = cases.all(sensitivity_of_prompts)?;
+        return cases.finish(output, result, &[("norm", "|dJ/dh[l,t]|")], &|_| String::new());
+    }
     let tokens = args.prompt.tokens(&model)?;
     let (observable, tokens) = args.observable.of(&model, &tokens)?;
     let run = model.run(&tokens, &[])?;

@@ -1,6 +1,6 @@
 //! The first result of a demonstration, and descriptions of the steps of a study.
 
-use resolvent::model::{Model, Observable, PromptPair, token_text};
+use resolvent::model::{Model, PromptRow, PromptText, TokenPair, token_text};
 
 use crate::Failure;
 use crate::output::{checks, heatmap};
@@ -11,12 +11,19 @@ const FIRST: [&str; 4] = ["The capital of France is", "The capital of Italy is",
 
 /// Patches the first pair and prints the map: a result within seconds, before the study begins.
 pub(crate) fn first_look(model: &Model) -> Result<(), Failure> {
-    let [clean, corrupted, target, against] = FIRST.map(str::to_owned);
-    let pair = PromptPair { clean, corrupted, target, against };
+    let [clean_text, corrupted_text, target, against] = FIRST;
+    let [clean, corrupted] = [clean_text, corrupted_text].map(|text| PromptText::Text(text.to_owned()));
+    let [target, against] = [target, against].map(str::to_owned);
+    let row = PromptRow {
+        clean,
+        corrupted: Some(corrupted),
+        target: Some(target.clone()),
+        against: Some(against.clone()),
+        ..PromptRow::default()
+    };
     // The pair may not fit a model with another vocabulary. The demonstration is then the study alone.
-    let Some(tokens) = pair.tokens(model)? else { return Ok(()) };
-    let j = Observable::logit_diff(tokens.target, tokens.against, tokens.clean.len() - 1);
-    let (clean, corrupted) = (model.run(&tokens.clean, &[])?, model.run(&tokens.corrupted, &[])?);
+    let Ok(TokenPair { clean, corrupted, observable: j }) = row.pair(model) else { return Ok(()) };
+    let (clean, corrupted) = (model.run(&clean, &[])?, model.run(&corrupted, &[])?);
     let result = resolvent::patch(&clean, &corrupted, &j)?;
     let value = |name| result.array(name).map_or(f32::NAN, |a| a.data[0]);
     let (from, to) = (value("corrupted_value"), value("clean_value"));
@@ -27,11 +34,11 @@ pub(crate) fn first_look(model: &Model) -> Result<(), Failure> {
          J = logit({target}) - logit({against}) is {to:.1} for `{}`\n\
          and {from:.1} for `{}`. The table says how J of the second\n\
          prompt changes when one vector h[level, token] of the first is put into it.\n\n{map}{checks}\n",
-        pair.clean,
-        pair.corrupted,
+        clean_text,
+        corrupted_text,
         name = model.name(),
-        target = token_text(&pair.target),
-        against = token_text(&pair.against),
+        target = token_text(&target),
+        against = token_text(&against),
         checks = checks(&result),
     );
     // The study continues and writes its page even if stdout cannot be written.

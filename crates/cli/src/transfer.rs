@@ -1,6 +1,6 @@
 //! `resolvent transfer`: how much of a donor's answer its `h[l,t]` transfers.
 
-use resolvent::field::{TransferOptions, distinct};
+use resolvent::field::{TransferOptions, distinct, transfer_of_prompts};
 
 use crate::Failure;
 use crate::observable::RequiredObservable;
@@ -23,7 +23,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// Another prompt of as many tokens whose displacement is a control; may be given several times
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "prompts")]
     other: Vec<String>,
     #[command(flatten)]
     observable: RequiredObservable,
@@ -39,6 +39,12 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         return Err(format!("invalid --scale {}: expected a finite number other than 0", args.scale).into());
     }
     let model = args.model.open()?;
+    let options = TransferOptions { scale: args.scale, random: args.controls, seed: args.seed };
+    if let Some(cases) = args.prompt.set.cases(&model, Some(&args.observable))? {
+        let result = cases.all(|model, cases, progress| transfer_of_prompts(model, cases, &options, progress))?;
+        let arrays = [("fraction", "transfer fraction"), ("random", "transfer fraction of random directions")];
+        return cases.finish(output, result, &arrays, &|_| String::new());
+    }
     let (observable, prompt) = args.observable.of(&model, &args.prompt.tokens(&model)?)?;
     let run = model.run(&prompt, &[])?;
     let donor = args.donor.tokens(&model)?.ok_or("no donor was given; write --donor TEXT or --donor-tokens IDS")?;
@@ -47,7 +53,6 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let others = distinct(args.other.iter().map(other).collect::<Result<Vec<_>, Failure>>()?);
     let others =
         others.iter().map(|tokens| model.run(&observable.extend(tokens), &[])).collect::<Result<Vec<_>, _>>()?;
-    let options = TransferOptions { scale: args.scale, random: args.controls, seed: args.seed };
     let result = resolvent::transfer(&run, &donor, &observable, &others, &options)?;
     output.naming(&run, Some(&args.observable)).finish(&result, || {
         let value = result.array("value").map_or([f32::NAN; 2], |a| [a.data[0], a.data[1]]);

@@ -1,0 +1,203 @@
+//! `--prompts FILE`: an analysis of many prompts instead of one.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use resolvent::Labelled;
+use resolvent::field::{CaseRuns, Prompts, over_prompts, read_direction};
+use resolvent::model::{Error, Model, PromptCase, PromptRow, PromptSet, Site};
+
+use crate::Failure;
+use crate::observable::ObservableArgs;
+use crate::options::embedded;
+use crate::output::{Output, checks, maps};
+use crate::progress::Progress;
+
+/// The prompt file of an analysis.
+#[derive(Args)]
+pub(crate) struct PromptSetArgs {
+    /// Analyse all rows of a prompt file (.json, .jsonl, .csv), or `embedded` for the prompts that ship with the embedded
+    /// models
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "tokens"])]
+    pub(crate) prompts: Option<PathBuf>,
+    /// Task of the prompt file; may be given several times, without it all are analysed
+    #[arg(long, value_name = "NAME", requires = "prompts")]
+    task: Vec<String>,
+    /// The most rows that are taken of a task
+    #[arg(long = "rows", value_name = "N", requires = "prompts")]
+    limit: Option<usize>,
+    /// Stop at a row that cannot be read or analysed, instead of leaving it out
+    #[arg(long, requires = "prompts")]
+    strict: bool,
+}
+
+/// Rows left out that are named.
+const SHOWN: usize = 5;
+
+/// Names the first few rows that are left out, and counts the rest.
+pub(crate) fn name_left_out<'a>(path: &Path, rows: impl ExactSizeIterator<Item = (String, &'a str)>) {
+    let more = rows.len().saturating_sub(SHOWN);
+    for (name, reason) in rows.take(SHOWN) {
+        tracing::warn!("{}: {name} is left out: {reason}", path.display());
+    }
+    if more > 0 {
+        tracing::warn!("{}: {more} more lines are left out", path.display());
+    }
+}
+
+/// Reads a prompt file. The name `embedded` stands for the embedded prompts, if there is no such file.
+pub(crate) fn read(path: &Path) -> Result<PromptSet, Failure> {
+    match path == Path::new("embedded") && !path.exists() {
+        true => embedded(),
+        false => Ok(PromptSet::open(path)?),
+    }
+}
+
+/// The cases of a prompt file, and the rows that do not fit the model.
+pub(crate) struct Cases<'a> {
+    args: &'a PromptSetArgs,
+    path: &'a Path,
+    model: &'a Model,
+    pub(crate) cases: Vec<PromptCase>,
+    left_out: Vec<(String, String)>,
+}
+
+impl PromptSetArgs {
+    /// Returns the cases of the file, if one is given. `observable` takes the place of the rows' own observables.
+    pub(crate) fn cases<'a>(
+        &'a self,
+        model: &'a Model,
+        observable: Option<&ObservableArgs>,
+    ) -> Result<Option<Cases<'a>>, Failure> {
+        let Some(path) = &self.prompts else { return Ok(None) };
+        let set = read(path)?;
+        let text = observable.and_then(ObservableArgs::text);
+        let direction = |file: &str| {
+            let read = read_direction(Path::new(file), model.config().n_embd);
+            read.map_err(|e| Error::Observable { text: text.clone().unwrap_or_default(), reason: e.to_string() })
+        };
+        let mut found = Cases { args: self, path, model, cases: Vec::new(), left_out: Vec::new() };
+        found.left_out.extend(set.bad_rows.iter().map(|(line, reason)| (format!("line {line}"), reason.clone())));
+        for row in self.rows(&set)? {
+            match row.case(model, text.as_deref(), Some(&direction)) {
+                Ok(case) => found.cases.push(case),
+                Err(error) => found.left_out.push((row.name(), error.to_string())),
+            }
+        }
+        found.refuse_or_name(&found.left_out)?;
+        Ok(Some(found))
+    }
+
+    fn rows<'s>(&self, set: &'s PromptSet) -> Result<Vec<&'s PromptRow>, Failure> {
+        let names: Vec<&String> =
+            if self.task.is_empty() { set.tasks.keys().collect() } else { self.task.iter().collect() };
+        let most = self.limit.unwrap_or(usize::MAX);
+        let mut rows = Vec::new();
+        for name in resolvent::field::distinct(names) {
+            rows.extend(set.task(name)?.prompts.iter().take(most));
+        }
+        Ok(rows)
+    }
+}
+
+impl Cases<'_> {
+    /// With `--strict`, returns an error if rows are left out; otherwise names them.
+    fn refuse_or_name(&self, left_out: &[(String, String)]) -> Result<(), Failure> {
+        match left_out.first() {
+            Some((name, reason)) if self.args.strict => {
+                Err(format!("{}: {name}: {reason}; without --strict it is left out", self.path.display()).into())
+            }
+            _ => {
+                name_left_out(self.path, left_out.iter().map(|(name, reason)| (name.clone(), reason.as_str())));
+                Ok(())
+            }
+        }
+    }
+
+    /// Runs an analysis that takes one case at a time.
+    pub(crate) fn each(
+        &self,
+        sites: &[Site],
+        analysis: &dyn Fn(&CaseRuns<'_>) -> Result<Labelled, Failure>,
+    ) -> Result<Labelled, Failure> {
+        let progress = Progress::new("prompts");
+        let all = &mut |runs: &[CaseRuns<'_>]| {
+            let one = |runs: &CaseRuns<'_>| analysis(runs).map_err(of_library);
+            runs.iter().map(one).collect()
+        };
+        Ok(over_prompts(self.model, &self.cases, sites, all, &mut |done, of| progress.show(done, of))?.stack()?)
+    }
+
+    /// Runs an analysis of all cases.
+    pub(crate) fn all(
+        &self,
+        analysis: impl FnOnce(&Model, &[PromptCase], &mut dyn FnMut(u64, u64)) -> resolvent::field::Result<Labelled>,
+    ) -> Result<Labelled, Failure> {
+        let progress = Progress::new("prompts");
+        Ok(analysis(self.model, &self.cases, &mut |done, all| progress.show(done, all))?)
+    }
+
+    /// Writes the files and prints the means over prompts. `arrays` lists the maps to print, with their titles.
+    pub(crate) fn finish(
+        &self,
+        output: Output<'_>,
+        result: Labelled,
+        arrays: &[(&str, &str)],
+        more: &dyn Fn(&Labelled) -> String,
+    ) -> Result<(), Failure> {
+        let left_out = Prompts::left_out_of(&result);
+        self.refuse_or_name(&left_out)?;
+        let result = result.note("rows_left_out", (self.left_out.len() + left_out.len()).to_string());
+        let averaged = Prompts::averaged(&result);
+        let most = result.array("counts").map_or(0, |counts| counts.data.len());
+        let labels: Vec<String> = (0..most).map(|i| format!("-{}", most - i)).collect();
+        output.of_prompts(&averaged, &labels).finish(&result, || {
+            let count = result.array("lengths").map_or(0, |lengths| lengths.data.len());
+            let mut text =
+                format!("{count} prompts, {} left out; tokens from the end\n\n", self.left_out.len() + left_out.len());
+            let titles: Vec<(&str, String)> =
+                arrays.iter().map(|(name, title)| (*name, format!("mean {title}"))).collect();
+            let titles: Vec<(&str, &str)> = titles.iter().map(|(name, title)| (*name, &title[..])).collect();
+            text.push_str(&maps(&labels, &averaged, &titles));
+            for (name, title) in arrays {
+                text.push_str(&roles(&result, name, title));
+            }
+            format!("{text}{}{}", more(&result), checks(&result))
+        })
+    }
+}
+
+/// Returns the library's own error, which says whether other prompts can still be analysed; any other text is about one row.
+fn of_library(failure: Failure) -> resolvent::field::Error {
+    match failure.downcast::<resolvent::field::Error>() {
+        Ok(error) => *error,
+        Err(other) => match other.downcast::<Error>() {
+            Ok(error) => (*error).into(),
+            Err(other) => resolvent::field::Error::Input(other.to_string()),
+        },
+    }
+}
+
+/// Formats the means of a map by role of token, one row for each level, if the prompts name roles.
+fn roles(result: &Labelled, name: &str, title: &str) -> String {
+    let Some(means) = result.array(&format!("{name}.role")).filter(|array| array.axes.len() == 2) else {
+        return String::new();
+    };
+    let names = result.metadata.get("roles").and_then(|names| serde_json::from_str::<Vec<String>>(names).ok());
+    let names = names.unwrap_or_default();
+    let mut text = format!("\nmean {title} by role\nlevel");
+    for name in &names {
+        let _infallible = write!(text, " {name:>12}");
+    }
+    text.push('\n');
+    let levels = means.axes[1].1;
+    for level in (0..levels).rev() {
+        let _infallible = write!(text, "{level:>5}");
+        for role in 0..names.len() {
+            let _infallible = write!(text, " {:>12.4}", means.data[role * levels + level]);
+        }
+        text.push('\n');
+    }
+    text
+}
