@@ -102,7 +102,7 @@ pub use readings::Reading;
 pub use reconstruction::reconstruction;
 pub use regime::{RegimeOptions, jet_radius, regime};
 pub use rsvd::{Route, Rsvd, RsvdOptions, rsvd};
-pub use scale::{PREDICTORS, QUANTITIES, ScaleOptions, scale};
+pub use scale::{PREDICTORS, QUANTITIES, ScaleOptions, answers, pairs_of_both, scale};
 pub use sensitivity::{sensitivity, sensitivity_all, sensitivity_along};
 pub use site_kind::SiteKind;
 pub use slice::{OnProgress, Pass, PlacePairs, Slice, Sliced};

@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::Deserialize;
 
+use crate::error::{Error, Result, one_line};
+
 /// One row of a prompt file: a prompt or a pair of prompts, and what is observed.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 pub struct PromptRow {
@@ -64,6 +66,15 @@ pub enum Role {
 }
 
 impl PromptRow {
+    /// Reads a row from a JSON object with the keys of a prompt file.
+    ///
+    /// # Errors
+    /// Text of another form.
+    pub fn from_json(text: &str) -> Result<Self> {
+        serde_json::from_str(text)
+            .map_err(|error| Error::Place(format!("invalid row of prompts: {}", one_line(&error))))
+    }
+
     /// Returns the label, or else where the row is: `line 3`, or the texts of its prompts.
     pub fn name(&self) -> String {
         match (&self.label, self.line, &self.corrupted) {

@@ -6,7 +6,7 @@ use pyo3::exceptions::{
     PyArithmeticError, PyConnectionError, PyFileNotFoundError, PyOSError, PyPermissionError, PyRuntimeError,
     PyValueError,
 };
-use pyo3::{PyErr, create_exception};
+use pyo3::{PyErr, Python, create_exception};
 use resolvent::{Error, Fault, engine, model};
 
 create_exception!(
@@ -31,6 +31,13 @@ pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
 /// Returns the error of an argument that cannot be used.
 pub(crate) fn value_error(message: impl Into<String>) -> Failure {
     Failure(PyValueError::new_err(message.into()))
+}
+
+impl Failure {
+    /// Returns the message.
+    pub(crate) fn message(&self, py: Python<'_>) -> String {
+        self.0.value(py).to_string()
+    }
 }
 
 impl From<Failure> for PyErr {

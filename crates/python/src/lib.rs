@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `model.rs`, `run.rs`, `linearization.rs` | the classes that own data on a device |
 //! | `analyses.rs`, `slice.rs`, `study.rs` | the analyses |
+//! | `prompts.rs` | many prompts at once |
 //! | `observable.rs`, `edit.rs` | observables of a run, and changes of it |
 //! | `result.rs` | results: arrays with axes, checks, provenance, figures |
 //! | `arrays.rs`, `arguments.rs` | numpy and everything array-like; prompts, tokens, places, directions |
@@ -25,6 +26,7 @@ mod failure;
 mod linearization;
 mod model;
 mod observable;
+mod prompts;
 mod result;
 mod run;
 mod slice;
@@ -60,6 +62,8 @@ mod _native {
     use crate::observable::{
         PyObservable, continuation, entropy, kl_divergence, log_prob, logit, logit_diff, prob, projection,
     };
+    #[pymodule_export]
+    use crate::prompts::PyPrompts;
     #[pymodule_export]
     use crate::result::PyResultOf;
     #[pymodule_export]

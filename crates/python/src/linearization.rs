@@ -95,6 +95,20 @@ impl PyLinearization {
         })
     }
 
+    /// Computes `H s` for sources s, where H is the second derivative of an observable by the field of all places: the derivative
+    /// of its sensitivities along s. One entry gives [L+1, T, d], a list of K entries [K, L+1, T, d].
+    fn hvp<'py>(
+        &self,
+        py: Python<'py>,
+        sources: &Bound<'py, PyAny>,
+        observable: &Bound<'py, PyObservable>,
+    ) -> Result<Array<'py>> {
+        let (one, entries) = entries(sources, |entry| self.sources(entry))?;
+        let (run, mode, j) = (&self.run, self.mode, observable.get().of(py, &self.run)?);
+        let fields = detached(py, |_| run.linearize(mode).hvp(&entries, &j))?;
+        self.array(py, one, fields)
+    }
+
     /// The run of this linearisation.
     #[getter]
     fn run(&self) -> PyRun {

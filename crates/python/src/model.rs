@@ -6,15 +6,18 @@ use numpy::{PyArray1, PyArrayDyn};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use resolvent::engine::{Choice, Options};
-use resolvent::field::{Case, Predictor, PredictorOptions, SiteKind, patch_at};
-use resolvent::model::{Model, Run, RunOptions, Site};
+use resolvent::field::{
+    Case, Joint, Predictor, PredictorOptions, ScaleOptions, SiteKind, answers, distinct, pairs_of_both, patch_at,
+};
+use resolvent::model::{Model, PromptSet, Run, RunOptions, Site};
 
 use crate::arguments::{token, tokens};
 use crate::arrays::to_numpy;
 use crate::download::hub;
 use crate::edit::PyEdit;
-use crate::failure::{Result, value_error};
+use crate::failure::{Failure, Result, value_error};
 use crate::observable::PyObservable;
+use crate::prompts::{PromptArguments, PyPrompts};
 use crate::result::PyResultOf;
 use crate::run::PyRun;
 use crate::study::{PyStudy, StudyArguments};
@@ -182,9 +185,15 @@ impl PyModel {
     ///
     /// With `predictors`, of `curvature`, `hvp`, `integrated` and `relp`, also `predicted` [P, ...], first order first, and `cost`
     /// [P] in forward passes; of `hvp` the ratio of second order to first, `reliability`.
+    ///
+    /// With `interactions`, also the interactions of that many patches of the largest first-order effects at sites of the first
+    /// kind: `interaction` [N, N] to second order and `interaction_actual` [N, N] by joint runs, which `put` both clean values in
+    /// place or `add` both displacements (`joint`).
     #[pyo3(
-        signature = (clean, corrupted, observable, *, sites = vec!["resid".to_owned()], predictors = Vec::new()),
-        text_signature = "($self, clean, corrupted, observable, *, sites=[\"resid\"], predictors=())"
+        signature = (clean, corrupted, observable, *, sites = vec!["resid".to_owned()], predictors = Vec::new(),
+            interactions = None, joint = "put"),
+        text_signature = "($self, clean, corrupted, observable, *, sites=[\"resid\"], predictors=(), interactions=None, \
+            joint=\"put\")"
     )]
     fn patch_sweep(
         &self,
@@ -194,22 +203,84 @@ impl PyModel {
         observable: &Bound<'_, PyObservable>,
         sites: Vec<String>,
         predictors: Vec<String>,
+        interactions: Option<usize>,
+        joint: &str,
     ) -> Result<PyResultOf> {
         let others = predictors.iter().map(|name| Ok(name.parse()?)).collect::<Result<Vec<Predictor>>>()?;
+        let joint: Joint = joint.parse()?;
         let kinds = sites.iter().map(|kind| Ok(kind.parse()?)).collect::<Result<Vec<SiteKind>>>()?;
         let sites: Vec<Site> = kinds.iter().flat_map(|kind| kind.sites(self.model.config())).collect();
         let prepared = |prompt| self.prepared(prompt, &sites);
         let (clean, corrupted) = (prepared(clean)?, prepared(corrupted)?);
         let (j, title) = (observable.get().beside(py, &corrupted, &clean)?, observable.get().title(py)?);
         let result = detached(py, |_| {
-            let result = patch_at(&clean, &corrupted, &j, &kinds)?;
-            if others.is_empty() {
-                return Ok(result);
-            }
+            let mut result = patch_at(&clean, &corrupted, &j, &kinds)?;
             let case = Case { clean: &clean, corrupted: &corrupted, observable: &j };
-            result.with_predictors(&case, &kinds, &Predictor::beside_first_order(&others), PredictorOptions::default())
+            if !others.is_empty() {
+                let (predictors, options) = (Predictor::beside_first_order(&others), PredictorOptions::default());
+                result = result.with_predictors(&case, &kinds, &predictors, options)?;
+            }
+            match (interactions, kinds.first()) {
+                (Some(count), Some(kind)) => result.with_interactions(&case, *kind, count, joint),
+                _ => Ok(result),
+            }
         })?;
         PyResultOf::new(py, result, Some(&corrupted), Some(&title))
+    }
+
+    /// Many prompts, for analyses of all of them at once.
+    ///
+    /// `rows` is a prompt file (.json, .jsonl, .csv), or a list whose entries are texts, token ids, or dicts with the keys `clean`,
+    /// `corrupted`, `target`, `against`, `observable`, `label` and `roles`; without it, the prompts that ship with the embedded
+    /// models. `observable` takes the place of those of the rows. `tasks` chooses among a file's tasks, `limit` rows of each. Rows
+    /// that do not fit the model are in `left_out`; with `strict` they are an error.
+    #[pyo3(
+        signature = (rows = None, *, observable = None, tasks = Vec::new(), limit = None, strict = false),
+        text_signature = "($self, rows=None, *, observable=None, tasks=(), limit=None, strict=False)"
+    )]
+    fn prompts(
+        &self,
+        py: Python<'_>,
+        rows: Option<Bound<'_, PyAny>>,
+        observable: Option<Py<PyObservable>>,
+        tasks: Vec<String>,
+        limit: Option<usize>,
+        strict: bool,
+    ) -> Result<PyPrompts> {
+        PyPrompts::new(py, &self.model, PromptArguments { rows, observable, tasks, limit, strict })
+    }
+
+    /// How well the responses of this model predict those of a larger one, on pairs of prompts that both read alike.
+    ///
+    /// `prompts` is a prompt file; without one, those that ship with the embedded models. `tokens` are those of the shared slice;
+    /// without any, some of the answers.
+    ///
+    /// Arrays over quantity (effect, sensitivity, slice) and predictor (affine, identity, level_mean, random_model): `correlation`,
+    /// `correlation_low`, `correlation_high` and `explained` [3, 4]; of the held-out effects `predicted` and `actual` [N].
+    #[pyo3(
+        signature = (large, prompts = None, *, tasks = Vec::new(), limit = 12, tokens = Vec::new(), seed = 0),
+        text_signature = "($self, large, prompts=None, *, tasks=(), limit=12, tokens=(), seed=0)"
+    )]
+    fn scale(
+        &self,
+        py: Python<'_>,
+        large: Py<PyModel>,
+        prompts: Option<PathBuf>,
+        tasks: Vec<String>,
+        limit: usize,
+        tokens: Vec<Bound<'_, PyAny>>,
+        seed: u64,
+    ) -> Result<PyResultOf> {
+        let (small, large) = (&self.model, &large.get().model);
+        let given = tokens.iter().map(|t| token(small, t)).collect::<Result<Vec<u32>>>()?;
+        let result = detached(py, |_| {
+            let set = prompts.as_ref().map_or_else(PromptSet::embedded, |path| PromptSet::open(path))?;
+            let pairs = pairs_of_both(&set, &tasks, limit, [small, large])?;
+            let tokens = if given.is_empty() { answers(&pairs) } else { distinct(given) };
+            let options = ScaleOptions { train: pairs.len() / 2, tokens, seed };
+            Ok::<_, Failure>(resolvent::scale(small, large, &pairs, &options)?)
+        })?;
+        PyResultOf::new(py, result, None, None)
     }
 
     /// Every analysis on a set of prompt pairs, each step's result a file in the folder `out`, and one HTML page.

@@ -60,6 +60,22 @@ impl PyObservable {
         self.resolve(py, run.model(), (run.tokens().len(), Some(base)))
     }
 
+    /// Resolves tokens and positions for a prompt of so many tokens. `kl(base)` needs a base of its own here.
+    pub(crate) fn of_prompt(&self, py: Python<'_>, model: &Model, tokens: usize) -> Result<Observable> {
+        self.resolve(py, model, (tokens, None))
+    }
+
+    /// Returns the text of an observable that is one text without a base run. Each prompt reads it by itself.
+    pub(crate) fn as_text(&self) -> Option<&str> {
+        match &self.terms[..] {
+            [(1.0, kind)] => match &**kind {
+                Kind::Text(text, None) => Some(text),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     fn resolve(&self, py: Python<'_>, model: &Model, prompt: (usize, Option<&Run>)) -> Result<Observable> {
         let mut sum = Observable::default();
         for (weight, kind) in &self.terms {

@@ -6,6 +6,7 @@ mod noise;
 mod operator;
 mod overflow;
 mod predictors;
+mod prompts;
 mod regime;
 mod scale;
 mod slice;

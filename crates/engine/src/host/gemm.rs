@@ -11,6 +11,11 @@
 //! | 256 | 184 \| 185 | 186 \| 155 | 159 \| 138 |
 //!
 //! faer multiplies with `private-gemm-x86`, which supports x86 only.
+//!
+//! The bits of a row of y do not depend on how many rows there are, so a prompt has the same numbers in any batch. For
+//! `y = x w`, both [`skinny`] and the crates sum along k in order, one fused multiply-add a step. The crates add the sums of
+//! blocks of k, whose size they choose, so they get [`DEPTH`] of k at a time. Transposed weights are for [`skinny`] alone:
+//! it sums k in the lanes of a vector, which the crates do not.
 
 use std::cell::RefCell;
 
@@ -23,6 +28,12 @@ use super::weights::{Elements, Weights};
 
 /// Largest row count for which [`skinny`] computes the product.
 const FEW_ROWS: usize = 40;
+
+/// Rows of x that [`skinny`] multiplies with transposed weights at a time: they stay in the L2 cache.
+const BLOCK_ROWS: usize = 64;
+
+/// How much of k is summed before the sum is added to y. None of the crates splits so little.
+pub(super) const DEPTH: usize = 256;
 
 thread_local! {
     /// One f16 weight, widened for the crates that multiply many rows.
@@ -37,7 +48,8 @@ struct Call<'a> {
     shape: [usize; 3],
     x: &'a [f32],
     w: &'a [f32],
-    transposed: bool,
+    /// Distance between rows of x.
+    x_stride: usize,
     accumulate: bool,
     y: &'a mut [f32],
 }
@@ -49,11 +61,16 @@ struct Call<'a> {
 pub fn matmul(shape: [usize; 3], x: &[f32], w: Weights<'_>, accumulate: bool, y: &mut [f32]) {
     let [m, k, n] = shape;
     assert!(x.len() >= m * k && w.elements.len() >= k * n && y.len() >= m * n, "operands shorter than [{m}, {k}, {n}]");
+    if w.transposed {
+        for (x, y) in x[..m * k].chunks(BLOCK_ROWS * k).zip(y.chunks_mut(BLOCK_ROWS * n)) {
+            skinny::product([x.len() / k, k, n], x, w, accumulate, y);
+        }
+        return;
+    }
     if m <= FEW_ROWS {
         return skinny::product(shape, x, w, accumulate, y);
     }
-    let w_transposed = w.transposed;
-    let mut run = |w: &[f32]| dispatch(Call { shape, x, w, transposed: w_transposed, accumulate, y });
+    let mut run = |w: &[f32]| in_blocks(shape, (x, w), accumulate, y, dispatch);
     match w.elements {
         Elements::F32(elements) => run(elements),
         Elements::F16(packed) => WIDENED.with_borrow_mut(|wide| {
@@ -65,20 +82,21 @@ pub fn matmul(shape: [usize; 3], x: &[f32], w: Weights<'_>, accumulate: bool, y:
     }
 }
 
+/// Computes a product of untransposed weights, [`DEPTH`] of k at a time.
+fn in_blocks([m, k, n]: [usize; 3], (x, w): (&[f32], &[f32]), accumulate: bool, y: &mut [f32], run: impl Fn(Call<'_>)) {
+    for from in (0..k).step_by(DEPTH) {
+        let shape = [m, DEPTH.min(k - from), n];
+        let accumulate = accumulate || from > 0;
+        run(Call { shape, x: &x[from..], w: &w[from * n..], x_stride: k, accumulate, y: &mut *y });
+    }
+}
+
 fn dispatch(mut call: Call<'_>) {
     #[cfg(target_arch = "x86_64")]
     if let Some(instructions) = x86::instructions() {
         return x86::run(&mut call, instructions);
     }
     portable(&mut call);
-}
-
-impl Call<'_> {
-    /// Strides of w along k and along n.
-    fn strides(&self) -> [isize; 2] {
-        let [_, k, n] = self.shape;
-        if self.transposed { [1, k as isize] } else { [n as isize, 1] }
-    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -96,7 +114,7 @@ mod x86 {
     }
 
     pub(super) fn run(call: &mut Call<'_>, instructions: InstrSet) {
-        let ([m, k, n], [along_k, along_n]) = (call.shape, call.strides());
+        let [m, k, n] = call.shape;
         let (alpha, none) = (1.0f32, std::ptr::null());
         let beta = if call.accumulate { Accum::Add } else { Accum::Replace };
         let (x, w, y) = (call.x.as_ptr().cast(), call.w.as_ptr().cast(), call.y.as_mut_ptr().cast());
@@ -119,14 +137,14 @@ mod x86 {
                 DstKind::Full,
                 beta,
                 x,
-                k as isize,
+                call.x_stride as isize,
                 1,
                 false,
                 none,
                 0,
                 w,
-                along_k,
-                along_n,
+                n as isize,
+                1,
                 false,
                 std::ptr::from_ref(&alpha).cast(),
                 rayon::current_num_threads(),
@@ -135,27 +153,26 @@ mod x86 {
     }
 }
 
-/// Row count from which `matrixmultiply` is faster than `gemm`, for operands that are not transposed.
+/// Row count from which `matrixmultiply` is faster than `gemm`.
 const MANY_ROWS: usize = 512;
 
 fn portable(call: &mut Call<'_>) {
-    let ([m, k, n], [along_k, along_n]) = (call.shape, call.strides());
-    let (k_stride, n_stride) = (k as isize, n as isize);
+    let [m, k, n] = call.shape;
+    let (x_stride, n_stride) = (call.x_stride as isize, n as isize);
     let beta = if call.accumulate { 1.0 } else { 0.0 };
     let (x, w, y) = (call.x.as_ptr(), call.w.as_ptr(), call.y.as_mut_ptr());
-    if m >= MANY_ROWS && !call.transposed {
+    if m >= MANY_ROWS {
         // SAFETY: `matmul` has checked the lengths of the slices against the shape. This bounds every access: element
         // (i, j) of an operand lies at i * row stride + j * column stride. `y` is exclusive.
         unsafe {
-            matrixmultiply::sgemm(m, k, n, 1.0, x, k_stride, 1, w, along_k, along_n, beta, y, n_stride, 1);
+            matrixmultiply::sgemm(m, k, n, 1.0, x, x_stride, 1, w, n_stride, 1, beta, y, n_stride, 1);
         }
     } else {
         let (read, threads) = (call.accumulate, Parallelism::Rayon(0));
         // SAFETY: as above; strides are given as (column, row).
         unsafe {
             gemm::gemm(
-                m, n, k, y, 1, n_stride, read, x, 1, k_stride, w, along_n, along_k, beta, 1.0, false, false, false,
-                threads,
+                m, n, k, y, 1, n_stride, read, x, 1, x_stride, w, 1, n_stride, beta, 1.0, false, false, false, threads,
             );
         }
     }
@@ -196,9 +213,42 @@ mod tests {
                         matmul([m, k, n], &x, Weights { elements, transposed }, accumulate, &mut y_f16);
                         assert_eq!(y_f16, want, "f16 {m} {k} {n} {transposed} {accumulate}");
                     }
-                    let (mut y, shape) = (vec![start; m * n], [m, k, n]);
-                    portable(&mut Call { shape, x: &x, w: &data, transposed, accumulate: true, y: &mut y });
-                    assert_eq!(y, want, "portable {m} {k} {n} transposed {transposed}");
+                    if !transposed {
+                        let mut y = vec![start; m * n];
+                        in_blocks([m, k, n], (&x, &data), true, &mut y, |mut call| portable(&mut call));
+                        assert_eq!(y, want, "portable {m} {k} {n}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// A row has the same bits in every batch, whichever crate multiplies it.
+    #[test]
+    fn rows_do_not_depend_on_their_number() {
+        let number = |i: usize| (i as f32 * 0.618).sin();
+        for (k, n) in [(33, 17), (192, 96), (256, 40), (700, 130), (1100, 67)] {
+            let many = 600;
+            let x: Vec<f32> = (0..many * k).map(number).collect();
+            let data: Vec<f32> = (0..k * n).map(|i| number(i + 5)).collect();
+            let start: Vec<f32> = (0..many * n).map(|i| number(i + 9)).collect();
+            for (transposed, accumulate) in [(false, false), (false, true), (true, false), (true, true)] {
+                let product = |rows: usize| {
+                    let (w, mut y) =
+                        (Weights { elements: Elements::F32(&data), transposed }, start[..rows * n].to_vec());
+                    matmul([rows, k, n], &x[..rows * k], w, accumulate, &mut y);
+                    y
+                };
+                let whole = product(many);
+                for rows in [1, 2, 7, 16, 40, 41, 64, 65, 513] {
+                    let some = product(rows);
+                    let apart = some.iter().zip(&whole).position(|(a, b)| a.to_bits() != b.to_bits());
+                    assert_eq!(apart, None, "{rows} rows of {many}, [{k}, {n}], {transposed} {accumulate}");
+                }
+                if !transposed {
+                    let mut y = start.clone();
+                    in_blocks([many, k, n], (&x, &data), accumulate, &mut y, |mut call| portable(&mut call));
+                    assert!(y.iter().zip(&whole).all(|(a, b)| a.to_bits() == b.to_bits()), "portable [{k}, {n}]");
                 }
             }
         }

@@ -13,17 +13,21 @@
 //!
 //! There are two forms. `y = x w` reads a few rows of w at a time, and adds their products to sums of all columns,
 //! which fit the L2 cache. `y = x w^T` computes dot products of rows of x with rows of w. The threads share the columns
-//! of y. The order of every sum depends on k alone.
+//! of y. The order of every sum depends on k alone. That of the straight form is the one of the crates for many rows.
+
+use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::f16_weights;
 use super::fetch::fetch;
+use super::gemm::DEPTH as BLOCK;
 use super::weights::{Elements, Weights};
 
-/// Rows of w that a step of the straight form adds.
+/// Rows of w that a step of the straight form adds. They divide the blocks of k.
 const DEPTH: usize = 16;
+const _: () = assert!(BLOCK.is_multiple_of(DEPTH));
 
 /// Most columns of y for one thread: beside its sums of 16 rows, the L2 cache has room for the weights.
 const MOST_COLUMNS: usize = 1536;
@@ -45,16 +49,20 @@ pub(super) fn product([m, k, n]: [usize; 3], x: &[f32], w: Weights<'_>, accumula
     let parts: Vec<Vec<f32>> = (0..n.div_ceil(share)).into_par_iter().map(part).collect();
     for (i, y) in y.chunks_mut(n).take(m).enumerate() {
         for (part, y) in parts.iter().zip(y.chunks_mut(share)) {
-            let sums = &part[i * y.len()..][..y.len()];
-            match accumulate {
-                true => y.iter_mut().zip(sums).for_each(|(y, sum)| *y += sum),
-                false => y.copy_from_slice(sums),
+            // A part has the sums of each block of k, one block after another.
+            for (block, sums) in part.chunks(m * y.len()).enumerate() {
+                let sums = &sums[i * y.len()..][..y.len()];
+                match accumulate || block > 0 {
+                    true => y.iter_mut().zip(sums).for_each(|(y, sum)| *y += sum),
+                    false => y.copy_from_slice(sums),
+                }
             }
         }
     }
 }
 
-/// Columns `first..` of `x w`, as `[m, columns]`.
+/// Columns `first..` of `x w`, as `[blocks of k, m, columns]`, to be added in this order.
+#[derive(Clone, Copy)]
 struct Straight<'a> {
     shape: [usize; 3],
     first: usize,
@@ -84,49 +92,72 @@ impl WithSimd for Straight<'_> {
     fn with_simd<S: Simd>(self, simd: S) -> Vec<f32> {
         let Self { shape: [m, k, n], first, columns, x, w } = self;
         let vectors = columns / S::F32_LANES;
+        let mut y = vec![0.0f32; k.div_ceil(BLOCK) * m * columns];
         // Sums, block by block of rows of x. In a block, the rows of one vector of columns are adjacent.
         let mut sums = vec![simd.splat_f32s(0.0); m * vectors];
         let mut wide = w.room(DEPTH * columns);
-        for k0 in (0..k).step_by(DEPTH) {
-            let depth = DEPTH.min(k - k0);
-            let (w, stride) = w.from(k0 * n + first).rows(simd, depth, (n, columns), &mut wide);
-            let rows: [&[S::f32s]; DEPTH] = std::array::from_fn(|d| {
-                let row = &w[d.min(depth - 1) * stride..][..columns];
-                &S::as_simd_f32s(row).0[..vectors]
-            });
-            for (first, count) in blocks::<S>(m) {
-                let sums = &mut sums[first * vectors..][..count * vectors];
-                let step = Step { simd, x: &x[first * k..], k, k0, depth, w: rows, ahead: DEPTH * n };
-                match count {
-                    16 => step.add::<16>(sums),
-                    8 => step.add::<8>(sums),
-                    4 => step.add::<4>(sums),
-                    2 => step.add::<2>(sums),
-                    _ => step.add::<1>(sums),
+        for (y, from) in y.chunks_mut((m * columns).max(1)).zip((0..k).step_by(BLOCK)) {
+            let to = k.min(from + BLOCK);
+            sums.fill(simd.splat_f32s(0.0));
+            for k0 in (from..to).step_by(DEPTH) {
+                let depth = DEPTH.min(to - k0);
+                let (w, stride) = w.from(k0 * n + first).rows(simd, depth, (n, columns), &mut wide);
+                let rows: [&[S::f32s]; DEPTH] = std::array::from_fn(|d| {
+                    let row = &w[d.min(depth - 1) * stride..][..columns];
+                    &S::as_simd_f32s(row).0[..vectors]
+                });
+                for (first, count) in blocks::<S>(m) {
+                    let sums = &mut sums[first * vectors..][..count * vectors];
+                    let step = Step { simd, x: &x[first * k..], k, k0, depth, w: rows, ahead: DEPTH * n };
+                    match count {
+                        16 => step.add::<16>(sums),
+                        8 => step.add::<8>(sums),
+                        4 => step.add::<4>(sums),
+                        2 => step.add::<2>(sums),
+                        _ => step.add::<1>(sums),
+                    }
                 }
             }
-        }
-        let mut y = vec![0.0f32; m * columns];
-        for (row, count) in blocks::<S>(m) {
-            let sums = &sums[row * vectors..][..count * vectors];
-            for i in 0..count {
-                let whole = S::as_mut_simd_f32s(&mut y[(row + i) * columns..][..columns]).0;
-                for (v, y) in whole.iter_mut().enumerate() {
-                    *y = sums[v * count + i];
+            for (row, count) in blocks::<S>(m) {
+                let sums = &sums[row * vectors..][..count * vectors];
+                for i in 0..count {
+                    let whole = S::as_mut_simd_f32s(&mut y[(row + i) * columns..][..columns]).0;
+                    for (v, y) in whole.iter_mut().enumerate() {
+                        *y = sums[v * count + i];
+                    }
+                    if w.is_f16() {
+                        f16_weights::interleave::<S>(&mut y[(row + i) * columns..][..columns]);
+                    }
                 }
-                if w.is_f16() {
-                    f16_weights::interleave::<S>(&mut y[(row + i) * columns..][..columns]);
-                }
-                // Columns that fill no vector.
-                let x = &x[(row + i) * k..][..k];
-                let edge = &mut y[(row + i) * columns..][vectors * S::F32_LANES..columns];
-                for (e, y) in edge.iter_mut().enumerate() {
-                    let column = first + vectors * S::F32_LANES + e;
-                    *y = x.iter().enumerate().map(|(j, x)| x * w.at(j * n + column)).sum();
-                }
+            }
+            if vectors * S::F32_LANES < columns {
+                self.edge(simd, from..to, y);
             }
         }
         y
+    }
+}
+
+impl Straight<'_> {
+    /// Computes the columns that fill no vector, with the same operations as the others.
+    #[inline(always)]
+    fn edge<S: Simd>(self, simd: S, along: Range<usize>, y: &mut [f32]) {
+        let Self { shape: [m, k, n], first, columns, x, w } = self;
+        let from = columns / S::F32_LANES * S::F32_LANES;
+        let mut rows = vec![0.0; along.len() * S::F32_LANES];
+        for (j, row) in along.clone().zip(rows.chunks_mut(S::F32_LANES)) {
+            for (column, w_at) in (from..columns).zip(row) {
+                *w_at = w.at(j * n + first + column);
+            }
+        }
+        let rows = S::as_simd_f32s(&rows).0;
+        for i in 0..m {
+            let mut sum = simd.splat_f32s(0.0);
+            for (x, row) in x[i * k..][along.clone()].iter().zip(rows) {
+                sum = simd.mul_add_e_f32s(simd.splat_f32s(*x), *row, sum);
+            }
+            simd.partial_store_f32s(&mut y[i * columns + from..][..columns - from], sum);
+        }
     }
 }
 

@@ -14,6 +14,7 @@
 
 mod align;
 mod fit;
+mod pairs;
 
 use resolvent_model::{Mode, Model, RandomWeights, Run, Seed, TokenPair};
 
@@ -29,6 +30,7 @@ use crate::transfer::same_value;
 
 use align::align;
 use fit::Fit;
+pub use pairs::{answers, pairs_of_both};
 
 /// Options of [`scale`].
 #[derive(Clone, Debug, PartialEq)]

@@ -1,0 +1,228 @@
+//! The class `Prompts`: many prompts of a model, and the analyses over all of them at once.
+
+use std::path::PathBuf;
+
+use numpy::PyArrayDyn;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyString};
+use resolvent::Labelled;
+use resolvent::field::{
+    Predictor, PredictorOptions, SiteKind, TransferOptions, distinct, forward_of_prompts, patch_of_prompts,
+    sensitivity_of_prompts, transfer_of_prompts,
+};
+use resolvent::model::{Model, PromptCase, PromptRow, PromptSet, PromptText, Run, RunOptions, from_end, logits_of};
+
+use crate::arguments::tokens;
+use crate::arrays::to_numpy;
+use crate::failure::{Failure, Result, value_error};
+use crate::observable::PyObservable;
+use crate::result::PyResultOf;
+use crate::work::{Bar, Raised, detached};
+
+/// Many prompts of one model, of any lengths, or pairs of prompts. Analyses take all of them at once, in batches that fit the
+/// device's memory, and each returns one `Result` whose arrays have a first axis `prompt`.
+///
+/// Arrays are padded with NaN after the end of shorter prompts. `NAME.mean`, `NAME.low` and `NAME.high` are means over prompts
+/// with 95 % intervals, aligned from the end.
+#[pyclass(frozen, name = "Prompts", module = "resolvent")]
+pub(crate) struct PyPrompts {
+    model: Model,
+    cases: Vec<PromptCase>,
+    left_out: Vec<(String, String)>,
+}
+
+/// Arguments of [`PyPrompts::new`].
+pub(crate) struct PromptArguments<'py> {
+    pub(crate) rows: Option<Bound<'py, PyAny>>,
+    pub(crate) observable: Option<Py<PyObservable>>,
+    pub(crate) tasks: Vec<String>,
+    pub(crate) limit: Option<usize>,
+    pub(crate) strict: bool,
+}
+
+impl PyPrompts {
+    /// Reads rows from a file or from Python objects; without any, those that ship with the embedded models.
+    pub(crate) fn new(py: Python<'_>, model: &Model, arguments: PromptArguments<'_>) -> Result<Self> {
+        let PromptArguments { rows, observable, tasks, limit, strict } = arguments;
+        let mut left_out = Vec::new();
+        let listed = match &rows {
+            None => of_set(&PromptSet::embedded()?, &tasks, limit)?,
+            Some(rows) => match path(rows) {
+                Some(path) => {
+                    let set = PromptSet::open(&path)?;
+                    left_out.extend(set.bad_rows.iter().map(|(line, reason)| (format!("line {line}"), reason.clone())));
+                    of_set(&set, &tasks, limit)?
+                }
+                None => rows_of(model, rows)?,
+            },
+        };
+        let mut cases = Vec::with_capacity(listed.len());
+        for (i, row) in listed.iter().enumerate() {
+            let name = if rows.as_ref().is_some_and(|rows| path(rows).is_none()) && row.label.is_none() {
+                format!("row {i}")
+            } else {
+                row.name()
+            };
+            let text = observable.as_ref().and_then(|j| j.get().as_text());
+            let case = detached(py, |_| row.case(model, text, None)).and_then(|case| match &observable {
+                Some(j) if text.is_none() => {
+                    let j = j.get().of_prompt(py, model, case.clean.len())?;
+                    let extended = |tokens: &Vec<u32>| j.extend(tokens);
+                    let (clean, corrupted) = (extended(&case.clean), case.corrupted.as_ref().map(extended));
+                    Ok(PromptCase { clean, corrupted, observable: Some(j), ..case })
+                }
+                _ => Ok(case),
+            });
+            match case {
+                Ok(case) => cases.push(PromptCase { name, ..case }),
+                Err(error) => left_out.push((name, error.message(py))),
+            }
+        }
+        match left_out.first() {
+            Some((name, reason)) if strict || cases.is_empty() => Err(value_error(format!("{name}: {reason}"))),
+            _ => Ok(Self { model: model.clone(), cases, left_out }),
+        }
+    }
+
+    /// Runs an analysis with a progress bar.
+    fn analysed(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&mut dyn FnMut(u64, u64)) -> resolvent::field::Result<Labelled> + Send,
+    ) -> Result<PyResultOf> {
+        let mut bar = Bar::new(py, ("prompts", "prompt"))?;
+        let result = detached(py, |raised: &Raised| {
+            let result = work(&mut |done, all| bar.show(raised, (done, all), None))?;
+            Ok::<_, Failure>(result)
+        })?;
+        drop(bar);
+        PyResultOf::new(py, result, None, None)
+    }
+}
+
+/// Returns the path, if `rows` is one: a string or an object of `os.PathLike`.
+fn path(rows: &Bound<'_, PyAny>) -> Option<PathBuf> {
+    rows.extract::<PathBuf>().ok()
+}
+
+fn of_set(set: &PromptSet, tasks: &[String], limit: Option<usize>) -> Result<Vec<PromptRow>> {
+    let names: Vec<&String> = if tasks.is_empty() { set.tasks.keys().collect() } else { distinct(tasks.iter()) };
+    let mut rows = Vec::new();
+    for name in names {
+        rows.extend(set.task(name)?.prompts.iter().take(limit.unwrap_or(usize::MAX)).cloned());
+    }
+    Ok(rows)
+}
+
+/// Returns rows from a list: texts, token ids, or dicts with the keys of a prompt file.
+fn rows_of(model: &Model, rows: &Bound<'_, PyAny>) -> Result<Vec<PromptRow>> {
+    let mut listed = Vec::new();
+    for row in rows.try_iter()? {
+        let row = row?;
+        listed.push(match (row.cast::<PyDict>(), row.cast::<PyString>()) {
+            (Ok(dict), _) => {
+                let json = row.py().import("json")?.call_method1("dumps", (dict,))?;
+                PromptRow::from_json(&json.extract::<String>()?)?
+            }
+            (_, Ok(text)) => PromptRow { clean: PromptText::Text(text.to_cow()?.into_owned()), ..PromptRow::default() },
+            _ => PromptRow { clean: PromptText::Ids(tokens(model, &row)?), ..PromptRow::default() },
+        });
+    }
+    Ok(listed)
+}
+
+#[pymethods]
+impl PyPrompts {
+    /// Names of the prompts: their labels, lines or numbers.
+    #[getter]
+    fn names(&self) -> Vec<&str> {
+        self.cases.iter().map(|case| case.name.as_str()).collect()
+    }
+
+    /// Token ids of each clean prompt.
+    #[getter]
+    fn tokens<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyList>> {
+        Ok(PyList::new(py, self.cases.iter().map(|case| case.clean.clone()))?)
+    }
+
+    /// The observable of each prompt as text, or None.
+    #[getter]
+    fn observables(&self) -> Vec<Option<String>> {
+        self.cases.iter().map(|case| case.observable.as_ref().map(ToString::to_string)).collect()
+    }
+
+    /// Rows that do not fit the model: name and reason.
+    #[getter]
+    fn left_out(&self) -> Vec<(String, String)> {
+        self.left_out.clone()
+    }
+
+    fn __len__(&self) -> usize {
+        self.cases.len()
+    }
+
+    fn __repr__(&self) -> String {
+        let (count, left_out) = (self.cases.len(), self.left_out.len());
+        format!("<resolvent.Prompts: {count} prompts of {}, {left_out} rows left out>", self.model.name())
+    }
+
+    /// Logits [P, V] at one position of each clean prompt; -1 is its last.
+    #[pyo3(signature = (position = -1), text_signature = "($self, position=-1)")]
+    fn logits<'py>(&self, py: Python<'py>, position: i64) -> Result<Bound<'py, PyArrayDyn<f32>>> {
+        let (model, cases) = (&self.model, &self.cases);
+        let logits = detached(py, |_| {
+            let mut logits = Vec::with_capacity(cases.len() * model.config().vocab_size);
+            let prompts: Vec<&[u32]> = cases.iter().map(|case| &case.clean[..]).collect();
+            let mut rest = &prompts[..];
+            while !rest.is_empty() {
+                let (most, mut rows) = (model.most_prompt_rows(), 0);
+                let fits = rest.iter().take_while(|tokens| {
+                    rows += tokens.len();
+                    rows <= most
+                });
+                let (now, later) = rest.split_at(fits.count().max(1));
+                let runs = model.run_all(now, &RunOptions::default())?;
+                let at = |run: &'_ Run| from_end("position", position, run.tokens().len());
+                let places = runs.iter().map(|run| Ok((run, at(run)?))).collect::<Result<Vec<(&Run, usize)>>>()?;
+                logits.extend(logits_of(&places)?);
+                rest = later;
+            }
+            Ok::<_, Failure>(logits)
+        })?;
+        Ok(to_numpy(py, logits, &[cases.len(), model.config().vocab_size])?)
+    }
+
+    /// The fields [P, L+1, T, d] and the logits [P, 1, V] of the last position of the clean prompts.
+    fn run(&self, py: Python<'_>) -> Result<PyResultOf> {
+        self.analysed(py, |progress| forward_of_prompts(&self.model, &self.cases, progress))
+    }
+
+    /// Sensitivities of each prompt's observable: `sensitivity` [P, L+1, T, d], `norm` [P, L+1, T], `value` [P, 1].
+    fn sensitivity(&self, py: Python<'_>) -> Result<PyResultOf> {
+        self.analysed(py, |progress| sensitivity_of_prompts(&self.model, &self.cases, progress))
+    }
+
+    /// Patch effects of each pair; arrays as those of `Model.patch_sweep`, with an axis `prompt`.
+    #[pyo3(
+        signature = (*, sites = vec!["resid".to_owned()], predictors = Vec::new()),
+        text_signature = "($self, *, sites=[\"resid\"], predictors=())"
+    )]
+    fn patch(&self, py: Python<'_>, sites: Vec<String>, predictors: Vec<String>) -> Result<PyResultOf> {
+        let others = predictors.iter().map(|name| Ok(name.parse()?)).collect::<Result<Vec<Predictor>>>()?;
+        let kinds = distinct(sites.iter().map(|kind| Ok(kind.parse()?)).collect::<Result<Vec<SiteKind>>>()?);
+        let predictors = if others.is_empty() { Vec::new() } else { Predictor::beside_first_order(&others) };
+        let options = (&predictors[..], PredictorOptions::default());
+        self.analysed(py, |progress| patch_of_prompts(&self.model, &self.cases, &kinds, options, progress))
+    }
+
+    /// Transfer fractions of each pair, whose donor is the corrupted prompt: `fraction` [P, L+1, T], and controls in `controls`
+    /// random directions.
+    #[pyo3(
+        signature = (*, scale = 1.0, controls = 8, seed = 0),
+        text_signature = "($self, *, scale=1.0, controls=8, seed=0)"
+    )]
+    fn transfer(&self, py: Python<'_>, scale: f32, controls: usize, seed: u64) -> Result<PyResultOf> {
+        let options = TransferOptions { scale, random: controls, seed };
+        self.analysed(py, |progress| transfer_of_prompts(&self.model, &self.cases, &options, progress))
+    }
+}

@@ -1,0 +1,185 @@
+//! Many prompts at once: a prompt's numbers are those that it has alone, whatever its company.
+
+use resolvent_engine::Options;
+use resolvent_field::{
+    CaseRuns, Labelled, Predictor, PredictorOptions, SiteKind, TransferOptions, forward, forward_of_prompts,
+    over_prompts, patch_at, patch_of_prompts, sensitivity, sensitivity_of_prompts, transfer, transfer_of_prompts,
+};
+use resolvent_model::{Distribution, Model, Observable, PromptCase, Run, RunOptions};
+use resolvent_tests::{Subject, Twin, subjects};
+
+/// Pairs of unequal lengths, each with another kind of observable.
+fn cases(model: &Model) -> Vec<PromptCase> {
+    let prompts: [&[u32]; 6] =
+        [&[3, 14, 15, 9, 2], &[1, 2], &[5, 3, 5, 8, 9, 7, 9], &[20, 4, 1], &[7, 7, 7, 7], &[2, 9]];
+    let base = |tokens: &[u32]| {
+        let logits = model.run(tokens, &[]).and_then(|run| run.logits_at(tokens.len() - 1)).expect("runs");
+        Distribution::of(&logits)
+    };
+    let observable = |i: usize, tokens: &[u32]| {
+        let last = tokens.len() - 1;
+        match i {
+            0 => Observable::log_prob(4, last),
+            1 => Observable::entropy(last) - 0.5 * Observable::logit(3, 0),
+            2 => Observable::kl(base(tokens), last),
+            _ => Observable::logit_diff(4, 11, last),
+        }
+    };
+    let case = |(i, clean): (usize, &&[u32])| {
+        let mut corrupted = clean.to_vec();
+        corrupted[clean.len() / 2] += 6;
+        PromptCase {
+            name: format!("row {i}"),
+            clean: clean.to_vec(),
+            corrupted: Some(corrupted),
+            observable: Some(observable(i, clean)),
+            roles: [("changed".to_owned(), clean.len() / 2..clean.len() / 2 + 1)].into(),
+        }
+    };
+    prompts.iter().enumerate().map(case).collect()
+}
+
+/// Runs the prompts of a case alone.
+fn alone(model: &Model, case: &PromptCase, kinds: &[SiteKind]) -> [Run; 2] {
+    let sites = kinds.iter().flat_map(|kind| kind.sites(model.config())).collect();
+    let options = RunOptions { sites, ..RunOptions::default() };
+    [Some(&case.clean), case.corrupted.as_ref()]
+        .map(|tokens| model.run_with(tokens.expect("a pair"), &options).expect("runs"))
+}
+
+/// Checks that each array of `alone` is that prompt's part of the stacked one: on the host bit for bit.
+fn same(on: &Subject, stacked: &Labelled, n: usize, alone: &Labelled) {
+    for array in &alone.arrays {
+        let all = stacked.array(array.name).unwrap_or_else(|| panic!("no `{}`", array.name));
+        let (size, lengths): (usize, Vec<usize>) =
+            (all.axes[1..].iter().map(|a| a.1).product(), all.axes[1..].iter().map(|a| a.1).collect());
+        let part = &all.data[n * size..(n + 1) * size];
+        let largest = array.data.iter().filter(|x| x.is_finite()).fold(1.0f32, |m, x| m.max(x.abs()));
+        for (i, want) in array.data.iter().enumerate() {
+            let (mut rest, mut at, mut stride) = (i, 0, 1);
+            for (axis, length) in array.axes.iter().zip(&lengths).rev() {
+                at += rest % axis.1 * stride;
+                (rest, stride) = (rest / axis.1, stride * length);
+            }
+            let equal = part[at].to_bits() == want.to_bits() || (part[at].is_nan() && want.is_nan());
+            let near = !on.is_host() && (part[at] - want).abs() <= 1e-5 * largest;
+            assert!(
+                equal || near,
+                "{}: `{}` of prompt {n}, {i}: {} instead of {want}",
+                on.name(),
+                array.name,
+                part[at]
+            );
+        }
+    }
+}
+
+fn quiet(_: u64, _: u64) {}
+
+#[test]
+fn company_changes_no_number() {
+    let twin = Twin::small();
+    for on in subjects() {
+        let model = twin.on(on);
+        let cases = cases(&model);
+        let kinds = [SiteKind::Resid, SiteKind::MlpOut, SiteKind::Z];
+        let options = PredictorOptions { steps: 2, ..PredictorOptions::default() };
+        let predictors = Predictor::ALL;
+        let patched = patch_of_prompts(&model, &cases, &kinds, (&[], options), &mut quiet).expect("patches");
+        let run = forward_of_prompts(&model, &cases, &mut quiet).expect("runs");
+        let sensitive = sensitivity_of_prompts(&model, &cases, &mut quiet).expect("computes");
+        let differ = &cases[3..];
+        let random = TransferOptions { random: 2, ..TransferOptions::default() };
+        let transferred = transfer_of_prompts(&model, differ, &random, &mut quiet).expect("computes");
+        let predicted =
+            patch_of_prompts(&model, differ, &kinds[..1], (&predictors, options), &mut quiet).expect("predicts");
+        for (n, case) in cases.iter().enumerate() {
+            let j = case.observable.as_ref().expect("one");
+            let [clean, corrupted] = alone(&model, case, &kinds);
+            same(on, &patched, n, &patch_at(&clean, &corrupted, j, &kinds).expect("patches"));
+            // Without fused outputs, an add rounds once more. So runs are compared with runs prepared for the same sites.
+            let [clean, corrupted] = alone(&model, case, &kinds[..1]);
+            same(on, &run, n, &forward(&clean, true).expect("runs"));
+            same(on, &sensitive, n, &sensitivity(&clean, j).expect("computes"));
+            let Some(n) = n.checked_sub(3) else { continue };
+            same(on, &transferred, n, &transfer(&clean, &corrupted, j, &[], &random).expect("computes"));
+            let one = patch_at(&clean, &corrupted, j, &kinds[..1]).expect("patches");
+            let pair = resolvent_field::Case { clean: &clean, corrupted: &corrupted, observable: j };
+            let mut one = one.with_predictors(&pair, &kinds[..1], &predictors, options).expect("predicts");
+            // A cost is that of all prompts together.
+            one.arrays.retain(|array| array.name != "cost");
+            same(on, &predicted, n, &one);
+        }
+        assert_eq!(patched.array("lengths").expect("lengths").data, [5.0, 2.0, 7.0, 3.0, 4.0, 2.0]);
+        let role = patched.array("effect.role").expect("means by role");
+        assert_eq!(role.axes, [("role", 1), ("level", twin.config.n_layer + 1)]);
+    }
+}
+
+/// Little memory splits the prompts and their sweeps into several batches, with the same numbers.
+#[test]
+fn memory_changes_no_number() {
+    let twin = Twin::small();
+    for on in subjects() {
+        let small = on.again(Options { batch_bytes: 1 << 14, ..Options::default() });
+        let (model, little) = (twin.on(on), twin.on(&small));
+        assert!(little.most_prompt_rows() < 12, "{}", little.most_prompt_rows());
+        let cases = &cases(&model)[3..];
+        let of = |model: &Model| {
+            let options = PredictorOptions::default();
+            patch_of_prompts(model, cases, &[SiteKind::Resid], (&[], options), &mut quiet).expect("patches")
+        };
+        let (much, little) = (of(&model), of(&little));
+        for name in ["effect", "first_order", "clean_value"] {
+            let [much, little] = [&much, &little].map(|result| result.array(name).expect("one"));
+            for (a, b) in much.data.iter().zip(&little.data) {
+                let near = if on.is_host() { a == b } else { (a - b).abs() <= 1e-5 };
+                assert!(near || (a.is_nan() && b.is_nan()), "{}: {name}: {a} and {b}", on.name());
+            }
+        }
+    }
+}
+
+/// A prompt that cannot be analysed is left out with its reason, and the others have their results.
+#[test]
+fn a_bad_prompt_is_left_out() {
+    let twin = Twin::small();
+    let on = subjects()[0];
+    let model = twin.on(on);
+    let mut cases = cases(&model);
+    let good =
+        patch_of_prompts(&model, &cases[3..], &[SiteKind::Resid], (&[], PredictorOptions::default()), &mut quiet);
+    let good = good.expect("patches");
+    cases[0].corrupted = None;
+    cases[1].clean = vec![99_999, 1];
+    cases[2].observable = Some(Observable::logit(3, 40));
+    let result = patch_of_prompts(&model, &cases, &[SiteKind::Resid], (&[], PredictorOptions::default()), &mut quiet);
+    let result = result.expect("three prompts are analysed");
+    let left_out = resolvent_field::Prompts::left_out_of(&result);
+    let names: Vec<&str> = left_out.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["row 0", "row 1", "row 2"]);
+    assert!(left_out[0].1.contains("no corrupted prompt") && left_out[1].1.contains("99999"), "{left_out:?}");
+    assert_eq!(result.array("effect").expect("effects").data.len(), good.array("effect").expect("effects").data.len());
+    assert_eq!(result.array("clean_value"), good.array("clean_value"));
+    let nothing =
+        patch_of_prompts(&model, &cases[..3], &[SiteKind::Resid], (&[], PredictorOptions::default()), &mut quiet);
+    let error = nothing.expect_err("nothing can be analysed").to_string();
+    assert!(error.starts_with("no prompt can be analysed; row 0: "), "{error}");
+}
+
+/// A stop ends the work; it is not a prompt that is left out.
+#[test]
+fn a_stop_ends_the_work() {
+    let twin = Twin::small();
+    let model = twin.on(subjects()[0]);
+    let cases = cases(&model);
+    let mut calls = 0;
+    let analysis = &mut |_: &[CaseRuns<'_>]| {
+        calls += 1;
+        let stopped = resolvent_engine::Error::Stopped;
+        Err(resolvent_field::Error::Model(resolvent_model::Error::Engine(stopped)))
+    };
+    let error = over_prompts(&model, &cases, &[], analysis, &mut quiet).map(|_| ()).expect_err("stops");
+    assert!(matches!(error, resolvent_field::Error::Model(_)), "{error}");
+    assert_eq!(calls, 1);
+}
