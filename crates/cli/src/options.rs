@@ -1,14 +1,12 @@
 //! Options that several commands share, and their conversion to values of the library.
 
-use std::path::Path;
-
 use clap::Args;
 use resolvent::engine::{Choice, Device, Options};
-use resolvent::model::{Model, PromptSet, Run, check_prompt, from_end, parse_tokens};
+use resolvent::model::{Model, Run, check_prompt, from_end, parse_tokens};
 use resolvent::{Direction, Place};
 
 use crate::Failure;
-use crate::prompts::{PromptSetArgs, name_left_out, read};
+use crate::prompts::PromptSetArgs;
 
 /// Which device.
 #[derive(Args)]
@@ -122,28 +120,6 @@ pub(crate) fn model(device: &Device, name: &str) -> Result<Model, Failure> {
     #[cfg(not(feature = "hub"))]
     let model = Model::named(device, name)?;
     Ok(model)
-}
-
-/// Reads the study prompts of a file; without a file, returns the embedded prompts.
-pub(crate) fn prompt_set(path: Option<&Path>) -> Result<PromptSet, Failure> {
-    match path {
-        Some(path) => {
-            let set = read(path)?;
-            name_left_out(path, set.bad_rows.iter().map(|(line, reason)| (format!("line {line}"), reason.as_str())));
-            Ok(set)
-        }
-        None => embedded(),
-    }
-}
-
-#[cfg(feature = "atlas")]
-pub(crate) fn embedded() -> Result<PromptSet, Failure> {
-    Ok(PromptSet::embedded()?)
-}
-
-#[cfg(not(feature = "atlas"))]
-pub(crate) fn embedded() -> Result<PromptSet, Failure> {
-    Err("this program was built without embedded models and prompts; give --prompts FILE".into())
 }
 
 impl PromptArgs {

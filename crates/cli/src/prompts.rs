@@ -10,7 +10,6 @@ use resolvent::model::{Error, Model, PromptCase, PromptRow, PromptSet, Site};
 
 use crate::Failure;
 use crate::observable::ObservableArgs;
-use crate::options::embedded;
 use crate::output::{Output, checks, maps};
 use crate::progress::Progress;
 
@@ -52,6 +51,28 @@ pub(crate) fn read(path: &Path) -> Result<PromptSet, Failure> {
         true => embedded(),
         false => Ok(PromptSet::open(path)?),
     }
+}
+
+/// Reads the study prompts of a file; without a file, returns the embedded prompts.
+pub(crate) fn prompt_set(path: Option<&Path>) -> Result<PromptSet, Failure> {
+    match path {
+        Some(path) => {
+            let set = read(path)?;
+            name_left_out(path, set.bad_rows.iter().map(|(line, reason)| (format!("line {line}"), reason.as_str())));
+            Ok(set)
+        }
+        None => embedded(),
+    }
+}
+
+#[cfg(feature = "atlas")]
+fn embedded() -> Result<PromptSet, Failure> {
+    Ok(PromptSet::embedded()?)
+}
+
+#[cfg(not(feature = "atlas"))]
+fn embedded() -> Result<PromptSet, Failure> {
+    Err("this program was built without embedded models and prompts; give --prompts FILE".into())
 }
 
 /// The cases of a prompt file, and the rows that do not fit the model.

@@ -7,8 +7,9 @@ use resolvent::Labelled;
 use resolvent::field::{PREDICTORS, QUANTITIES, ScaleOptions, answers, distinct, pairs_of_both};
 
 use crate::Failure;
-use crate::options::{DeviceArgs, model, prompt_set, token};
+use crate::options::{DeviceArgs, model, token};
 use crate::output::{OutputArgs, checks};
+use crate::prompts::prompt_set;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {

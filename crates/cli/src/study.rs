@@ -11,7 +11,8 @@ use resolvent_report::terminal::visible;
 use resolvent_report::{Studied, study_page};
 
 use crate::Failure;
-use crate::options::{DeviceArgs, ModelArgs, model, prompt_set};
+use crate::options::{DeviceArgs, ModelArgs, model};
+use crate::prompts::prompt_set;
 use crate::steps::{first_look, in_words};
 use crate::terminal::{print, say};
 

@@ -17,7 +17,7 @@ use crate::passes::tangent;
 use crate::points::{HeadFunction, Part, Point};
 use crate::read::dot;
 use crate::run::Run;
-use crate::sweep::split;
+use crate::splits::split;
 
 /// Derivatives of an observable J along a superposition of sources, `J(h + a s)` at a = 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -21,7 +21,8 @@ use crate::points::{HeadFunction, Part, Point};
 use crate::program::ValueId;
 use crate::run::Run;
 use crate::site::Site;
-use crate::sweep::{Chunk, most_rows, split, split_by};
+use crate::splits::{most_rows, split, split_by};
+use crate::sweep::Chunk;
 
 /// The id of the sequence that has the shared cotangent. No sequence of a caller has this id.
 const SHARED_COTANGENT: usize = usize::MAX;

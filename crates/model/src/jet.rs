@@ -7,7 +7,7 @@ use crate::batch::{Batch, Order, PassDirection};
 use crate::error::Result;
 use crate::linear::{Fields, Linearization, Source, SourcedRun};
 use crate::passes::tangent;
-use crate::sweep::{most_rows, split};
+use crate::splits::{most_rows, split};
 
 /// Responses `[L+1, T, d]` to each superposition of sources, by order.
 #[derive(Clone, Debug)]

@@ -17,7 +17,8 @@ use crate::passes::tangent;
 use crate::program::Program;
 use crate::run::{Run, scheduled};
 use crate::site::Site;
-use crate::sweep::{Chunk, groups, most_rows};
+use crate::splits::{groups, most_rows};
+use crate::sweep::Chunk;
 
 /// A tangent at a site and a token.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,6 +97,13 @@ pub struct Linearization<'a> {
     program: Option<Program>,
     /// The final norm in this mode.
     pub(crate) ln_f: Arc<dyn Op>,
+}
+
+impl Run {
+    /// Returns the tangent map of the model at this run.
+    pub fn linearize(&self, mode: Mode) -> Linearization<'_> {
+        Linearization::new(self, mode)
+    }
 }
 
 impl<'a> Linearization<'a> {

@@ -9,14 +9,10 @@ use resolvent_ops::embed::Vocabulary;
 
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
-use crate::edit::Edit;
 use crate::error::{Error, Result};
 use crate::program::Program;
 use crate::prompt::parse_token;
 use crate::random::RandomWeights;
-use crate::run::{EditedPrompt, Run};
-use crate::site::Site;
-use crate::sweep::most_rows;
 use crate::tokenizer::{Tokenizer, id_argument};
 use crate::weights::{WeightSource, Weights};
 
@@ -39,18 +35,6 @@ pub(crate) struct Inner {
 
 /// Length in tokens of the prompt on which [`Model::input_rounding`] is measured.
 const ROUNDING_TOKENS: usize = 16;
-
-/// Options of a run: its edits, and the sites that it prepares.
-#[derive(Clone, Debug, Default)]
-pub struct RunOptions {
-    /// Edits, in the order in which they act.
-    pub edits: Vec<Edit>,
-    /// Sites that will be captured, edited or given a source later.
-    ///
-    /// The outputs of attention and MLP are fused into the residual add unless they are named here or in an edit. All
-    /// other sites are always available.
-    pub sites: Vec<Site>,
-}
 
 impl Model {
     /// Opens a model directory: `config.json`, weights, and a tokenizer if there is one.
@@ -211,49 +195,6 @@ impl Model {
     /// A token outside of the vocabulary, or a device error.
     pub fn unembedding(&self, id: u32) -> Result<Vec<f32>> {
         row(&self.0.device, &self.0.weights.unembed.w, id)
-    }
-
-    /// Runs `tokens` under `edits`, and stores the field and what linearisations need.
-    ///
-    /// # Errors
-    /// An empty or too long prompt, a token outside of the vocabulary, an edit that does not fit, or a device error.
-    pub fn run(&self, tokens: &[u32], edits: &[Edit]) -> Result<Run> {
-        let runs = Run::batch(self, &[EditedPrompt { tokens, edits }], &[])?;
-        runs.into_iter().next().ok_or_else(|| Error::Place("a prompt has a run".to_owned()))
-    }
-
-    /// Like [`Model::run`], prepared for the sites that `options` name.
-    ///
-    /// # Errors
-    /// As [`Model::run`].
-    pub fn run_with(&self, tokens: &[u32], options: &RunOptions) -> Result<Run> {
-        self.run_all(&[tokens], options)?.pop().ok_or_else(|| Error::Place("a prompt has a run".to_owned()))
-    }
-
-    /// Runs every prompt under the same options, in one batch as far as memory allows.
-    ///
-    /// Sweeps over these runs share batches too; see [`crate::values_of`].
-    ///
-    /// # Errors
-    /// As [`Model::run`], for any of the prompts.
-    pub fn run_all<P: AsRef<[u32]>>(&self, prompts: &[P], options: &RunOptions) -> Result<Vec<Run>> {
-        let prompts = prompts.iter().map(|p| EditedPrompt { tokens: p.as_ref(), edits: &options.edits });
-        let prompts: Vec<EditedPrompt<'_>> = prompts.collect();
-        Run::batch(self, &prompts, &options.sites)
-    }
-
-    /// Like [`Model::run_all`], with edits of its own for each prompt. Values at `sites` can be read and edited.
-    ///
-    /// # Errors
-    /// As [`Model::run`], for any of the prompts.
-    pub fn run_edited(&self, prompts: &[EditedPrompt<'_>], sites: &[Site]) -> Result<Vec<Run>> {
-        Run::batch(self, prompts, sites)
-    }
-
-    /// Returns how many tokens of all prompts together one forward pass takes. [`Model::run_all`] splits more.
-    pub fn most_prompt_rows(&self) -> usize {
-        // A run stores every site of every block, so its rows need more memory than those of a sweep.
-        most_rows(self, 10 * self.config().n_layer)
     }
 }
 

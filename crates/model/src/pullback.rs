@@ -17,7 +17,8 @@ use crate::passes::{DeviceSeeds, adjoint};
 use crate::points::{HeadFunction, Part, Point};
 use crate::run::{Run, scheduled};
 use crate::site::Site;
-use crate::sweep::{Chunk, groups, split_by};
+use crate::splits::{groups, split_by};
+use crate::sweep::Chunk;
 
 /// A cotangent with which a backward pass starts.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,6 +69,17 @@ pub fn vjp_of(mode: Mode, seeded: &[SeededRun<'_>], sites: &[Site], visit: &mut 
         })?;
     }
     Ok(())
+}
+
+impl Run {
+    /// Returns the seeds of an observable's backward pass: its derivative by the logits and by the field of this run.
+    ///
+    /// # Errors
+    /// An observable that does not fit the model or the prompt.
+    pub fn seeds(&self, observable: &Observable) -> Result<Vec<Seed>> {
+        observable.check(self.config(), self.tokens())?;
+        Ok(vec![Seed::Observable(observable.clone())])
+    }
 }
 
 impl Linearization<'_> {

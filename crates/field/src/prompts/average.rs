@@ -5,8 +5,7 @@ use std::ops::Range;
 
 use crate::labelled::Array;
 
-use super::bootstrap::means;
-use super::stack::named;
+use super::bootstrap::{means, named};
 
 /// The role of tokens of each prompt.
 type Roles = [BTreeMap<String, Range<usize>>];

@@ -1,5 +1,7 @@
 //! Means over prompts with percentile bootstrap intervals, for all elements of an array at once.
 
+use crate::labelled::Array;
+use crate::read::interned;
 use crate::stats::{below, quantile, sorted};
 
 /// Number of resamples of the prompts.
@@ -46,6 +48,17 @@ pub(super) fn means(rows: &[Vec<f32>], seed: u64) -> Means {
         (low[i], high[i]) = (quantile(&draws, 0.025) as f32, quantile(&draws, 0.975) as f32);
     }
     Means { mean: mean.into_iter().map(|x| x as f32).collect(), low, high }
+}
+
+/// Returns an array of means and the ends of its intervals, named after `name`.
+pub(super) fn named(name: &str, ends: [&str; 3], axes: &[(&'static str, usize)], means: Means) -> [Array; 3] {
+    let Means { mean, low, high } = means;
+    let mut data = [mean, low, high].into_iter();
+    ends.map(|end| Array {
+        name: interned(&format!("{name}.{end}")),
+        axes: axes.to_vec(),
+        data: data.next().unwrap_or_default(),
+    })
 }
 
 /// Returns an element and how often it counts: not at all if it is not finite.

@@ -165,22 +165,6 @@ fn padded(all: &[&Array]) -> Array {
     Array { name: all[0].name, axes: [("prompt", all.len())].into_iter().chain(axes).collect(), data }
 }
 
-/// Returns an array of means and the ends of its intervals, named after `name`.
-pub(super) fn named(
-    name: &str,
-    ends: [&str; 3],
-    axes: &[(&'static str, usize)],
-    means: bootstrap::Means,
-) -> [Array; 3] {
-    let bootstrap::Means { mean, low, high } = means;
-    let mut data = [mean, low, high].into_iter();
-    ends.map(|end| Array {
-        name: interned(&format!("{name}.{end}")),
-        axes: axes.to_vec(),
-        data: data.next().unwrap_or_default(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -191,7 +191,9 @@ impl<'a> Slice<'a> {
         let mut store = Memory::new(&self.arrays());
         self.fill(&mut store, progress)?;
         let mut sliced = self.finished(result, &mut store)?;
-        sliced.result = store.into_result(sliced.result);
+        let arrays = store.into_arrays().into_iter();
+        sliced.result =
+            arrays.fold(sliced.result, |result, (array, numbers)| result.with(array.name, &array.axes, numbers));
         Ok(sliced)
     }
 

@@ -8,7 +8,6 @@ use std::ops::Range;
 use resolvent_model::Run;
 
 use crate::error::{Error, Result};
-use crate::labelled::Labelled;
 
 pub(crate) use layout::{distinct_names, header, little_endian};
 pub(crate) use partial::Partial;
@@ -78,9 +77,9 @@ impl Memory {
         Self { arrays: arrays.iter().map(|array| (array.clone(), vec![0.0; array.len()])).collect() }
     }
 
-    /// Adds the arrays to a result.
-    pub(crate) fn into_result(self, result: Labelled) -> Labelled {
-        self.arrays.into_iter().fold(result, |result, (array, numbers)| result.with(array.name, &array.axes, numbers))
+    /// Returns the arrays with their elements.
+    pub(crate) fn into_arrays(self) -> Vec<(Planned, Vec<f32>)> {
+        self.arrays
     }
 }
 
