@@ -2,16 +2,13 @@
 //!
 //! Linear: jvp and jet are the same kernel, and vjp and hvp return `y_bar` for both inputs without a launch.
 
-use std::sync::Arc;
-
 use bytemuck::{Pod, Zeroable};
 use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor};
 use resolvent_shaders::add as shader;
 
 use crate::flat_grid;
 use crate::host::each_row;
-use crate::op::{Frozen, Op, Outcome, Paired, Residuals};
-use crate::rows::Rows;
+use crate::op::Linear;
 
 const NAME: &str = "add";
 
@@ -38,59 +35,17 @@ pub fn add(rec: &mut Recording, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     Ok(y)
 }
 
-/// Returns `x` plus the cotangent that was accumulated so far, if any.
-pub(crate) fn onto(rec: &mut Recording, x: Tensor, so_far: &Option<Tensor>) -> Result<Tensor> {
-    match so_far {
-        Some(other) => add(rec, other, &x),
-        None => Ok(x),
-    }
-}
-
-impl Op for Add {
+impl Linear for Add {
     fn name(&self) -> &'static str {
         NAME
     }
 
-    fn freeze(&self, _: Frozen) -> Option<Arc<dyn Op>> {
-        None
+    fn apply(&self, rec: &mut Recording, x: &[&Tensor]) -> Result<Tensor> {
+        add(rec, x[0], x[1])
     }
 
-    fn primal(&self, rec: &mut Recording, _: &Rows, _: Option<&Residuals>, inputs: &[&Tensor]) -> Result<Outcome> {
-        Ok(Outcome { y: add(rec, inputs[0], inputs[1])?, residuals: Residuals::default() })
-    }
-
-    fn jvp(&self, rec: &mut Recording, _: &Rows, _: &Residuals, x_dot: &[&Tensor]) -> Result<Tensor> {
-        add(rec, x_dot[0], x_dot[1])
-    }
-
-    fn jet(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_jet: &[&Tensor]) -> Result<Tensor> {
-        self.jvp(rec, rows, residuals, x_jet)
-    }
-
-    fn tangent(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_dot: &[&Tensor]) -> Result<Outcome> {
-        Ok(Outcome { y: self.jvp(rec, rows, residuals, x_dot)?, residuals: Residuals::default() })
-    }
-
-    fn vjp(
-        &self,
-        rec: &mut Recording,
-        _: &Rows,
-        _: &Residuals,
-        y_bar: &Tensor,
-        so_far: &[Option<Tensor>],
-    ) -> Result<Vec<Tensor>> {
-        so_far.iter().map(|so_far| onto(rec, y_bar.clone(), so_far)).collect()
-    }
-
-    fn hvp(
-        &self,
-        rec: &mut Recording,
-        rows: &Rows,
-        (residuals, _): (&Residuals, Paired<'_>),
-        y_bar: &Tensor,
-        so_far: &[Option<Tensor>],
-    ) -> Result<Vec<Tensor>> {
-        self.vjp(rec, rows, residuals, y_bar, so_far)
+    fn transpose(&self, _: &mut Recording, y_bar: &Tensor) -> Result<Vec<Tensor>> {
+        Ok(vec![y_bar.clone(), y_bar.clone()])
     }
 }
 

@@ -12,7 +12,7 @@ use resolvent_shaders::attention as shader;
 
 use crate::attention_second;
 use crate::host::{axpy, dot, each_row_simd, each_two_rows_simd, exp, row_body, sum, two_rows_body};
-use crate::op::{Frozen, Op, Outcome, Paired, Residuals, switch, whole};
+use crate::op::{Frozen, HvpResiduals, Nonlinear, Op, Outcome, Residuals, SecondOrder, accumulate, switch};
 use crate::rows::{Row, Rows};
 use crate::tuning::{self, Family, Size};
 
@@ -133,17 +133,6 @@ impl Op for Attention {
         Ok(z_dot)
     }
 
-    fn jet(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_jet: &[&Tensor]) -> Result<Tensor> {
-        whole(NAME, self.frozen)?;
-        attention_second::jet_of(self, rec, rows, residuals, x_jet[0])
-    }
-
-    fn tangent(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_dot: &[&Tensor]) -> Result<Outcome> {
-        whole(NAME, self.frozen)?;
-        let z_dot = self.jvp(rec, rows, residuals, x_dot)?;
-        Ok(Outcome { residuals: Residuals::new(&[x_dot[0], &z_dot]), y: z_dot })
-    }
-
     fn vjp(
         &self,
         rec: &mut Recording,
@@ -156,20 +145,34 @@ impl Op for Attention {
         y_bar.expect(NAME, &narrow)?;
         let bar = rec.tensor("attention.bar", &wide)?;
         self.launch_vjp(rec, (rows, 0), residuals, [y_bar, &bar])?;
-        Ok(vec![crate::add::onto(rec, bar, &so_far[0])?])
+        accumulate(rec, vec![bar], so_far)
+    }
+
+    fn second_order(&self) -> SecondOrder<'_> {
+        SecondOrder::of(self, self.frozen)
+    }
+}
+
+impl Nonlinear for Attention {
+    fn jet(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_jet: &[&Tensor]) -> Result<Tensor> {
+        attention_second::jet_of(self, rec, rows, residuals, x_jet[0])
+    }
+
+    fn tangent(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_dot: &[&Tensor]) -> Result<Outcome> {
+        let z_dot = self.jvp(rec, rows, residuals, x_dot)?;
+        Ok(Outcome { residuals: Residuals::new(&[x_dot[0], &z_dot]), y: z_dot })
     }
 
     fn hvp(
         &self,
         rec: &mut Recording,
         rows: &Rows,
-        residuals: (&Residuals, Paired<'_>),
+        residuals: HvpResiduals<'_>,
         y_bar: &Tensor,
         so_far: &[Option<Tensor>],
     ) -> Result<Vec<Tensor>> {
-        whole(NAME, self.frozen)?;
         let bar = attention_second::hvp_of(self, rec, rows, residuals, y_bar)?;
-        Ok(vec![crate::add::onto(rec, bar, &so_far[0])?])
+        accumulate(rec, vec![bar], so_far)
     }
 }
 

@@ -10,7 +10,7 @@ use resolvent_shaders::attention_second as shader;
 
 use crate::attention::{Attention, Layout, MAX_D_HEAD};
 use crate::host::{axpy, dot, each_row_simd, exp, row_body};
-use crate::op::{Paired, Residuals};
+use crate::op::{HvpResiduals, Residuals};
 use crate::rows::{Row, Rows};
 
 const NAME: &str = "attention_second";
@@ -55,11 +55,11 @@ pub(crate) fn hvp_of(
     op: &Attention,
     rec: &mut Recording,
     rows: &Rows,
-    (residuals, paired): (&Residuals, Paired<'_>),
+    HvpResiduals { primal, paired }: HvpResiduals<'_>,
     z_bar: &Tensor,
 ) -> Result<Tensor> {
     let (r, heads, d) = (rows.count(), op.heads, op.heads * op.d_head);
-    let ([qkv, z, lse], [qkv_dot, z_dot]) = (residuals.get(), paired.residuals.get());
+    let ([qkv, z, lse], [qkv_dot, z_dot]) = (primal.get(), paired.residuals.get());
     z_bar.expect(NAME, &[("rows", r), ("d", d)])?;
     qkv_dot.expect(NAME, &[("rows", paired.rows), ("3d", 3 * d)])?;
     let bar = rec.tensor("attention.bar", &[("rows", r), ("3d", 3 * d)])?;
@@ -76,7 +76,7 @@ pub(crate) fn hvp_of(
     launch(&MEAN, &[z, z_dot, &means], 6.0)?;
     launch(&QUERY, &[&means, &bar], 16.0)?;
     launch(&KEY, &[&means, &bar], 20.0)?;
-    op.launch_vjp(rec, (rows, paired.rows), residuals, [z_bar, &bar])?;
+    op.launch_vjp(rec, (rows, paired.rows), primal, [z_bar, &bar])?;
     Ok(bar)
 }
 

@@ -12,7 +12,7 @@ use resolvent_shaders::gelu as shader;
 
 use crate::flat_grid;
 use crate::host::{RowBody, each_row_simd, gelu, gelu_d, gelu_dd, gelu_ratio, row_body};
-use crate::op::{Frozen, Op, Outcome, Paired, Residuals, switch, whole};
+use crate::op::{Frozen, HvpResiduals, Nonlinear, Op, Outcome, Residuals, SecondOrder, accumulate, switch};
 use crate::rows::{Row, Rows};
 
 const NAME: &str = "gelu";
@@ -110,13 +110,12 @@ impl Gelu {
         &self,
         rec: &mut Recording,
         rows: &Rows,
-        (residuals, paired): (&Residuals, Paired<'_>),
+        HvpResiduals { primal, paired }: HvpResiduals<'_>,
         y_bar: &Tensor,
     ) -> Result<Tensor> {
-        whole(NAME, self.frozen)?;
         let dims = [("rows", rows.count()), ("n", self.n)];
         y_bar.expect(NAME, &dims)?;
-        let ([x], [x_dot]) = (residuals.get(), paired.residuals.get());
+        let ([x], [x_dot]) = (primal.get(), paired.residuals.get());
         x_dot.expect(NAME, &[("rows", paired.rows), ("n", self.n)])?;
         let x_bar = rec.tensor("gelu.bar", &dims)?;
         let bindings = [x, rows.table(), x_dot, y_bar, &x_bar];
@@ -146,16 +145,6 @@ impl Op for Gelu {
         self.derivative(rec, (&JVP, 1), rows, residuals, x_dot[0])
     }
 
-    fn jet(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_jet: &[&Tensor]) -> Result<Tensor> {
-        whole(NAME, self.frozen)?;
-        self.derivative(rec, (&JET, 2), rows, residuals, x_jet[0])
-    }
-
-    fn tangent(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_dot: &[&Tensor]) -> Result<Outcome> {
-        whole(NAME, self.frozen)?;
-        Ok(Outcome { y: self.jvp(rec, rows, residuals, x_dot)?, residuals: Residuals::new(x_dot) })
-    }
-
     fn vjp(
         &self,
         rec: &mut Recording,
@@ -165,19 +154,29 @@ impl Op for Gelu {
         so_far: &[Option<Tensor>],
     ) -> Result<Vec<Tensor>> {
         let x_bar = self.derivative(rec, (&VJP, 1), rows, residuals, y_bar)?;
-        Ok(vec![crate::add::onto(rec, x_bar, &so_far[0])?])
+        accumulate(rec, vec![x_bar], so_far)
+    }
+
+    fn second_order(&self) -> SecondOrder<'_> {
+        SecondOrder::of(self, self.frozen)
+    }
+}
+
+impl Nonlinear for Gelu {
+    fn jet(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_jet: &[&Tensor]) -> Result<Tensor> {
+        self.derivative(rec, (&JET, 2), rows, residuals, x_jet[0])
     }
 
     fn hvp(
         &self,
         rec: &mut Recording,
         rows: &Rows,
-        residuals: (&Residuals, Paired<'_>),
+        residuals: HvpResiduals<'_>,
         y_bar: &Tensor,
         so_far: &[Option<Tensor>],
     ) -> Result<Vec<Tensor>> {
         let x_bar = self.hvp_from(rec, rows, residuals, y_bar)?;
-        Ok(vec![crate::add::onto(rec, x_bar, &so_far[0])?])
+        accumulate(rec, vec![x_bar], so_far)
     }
 }
 

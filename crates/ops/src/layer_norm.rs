@@ -9,7 +9,7 @@ use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor, as_u32}
 use resolvent_shaders::layer_norm as shader;
 
 use crate::host::{each_row_simd, each_two_rows_simd, row_body, sum, two_rows_body};
-use crate::op::{Frozen, Op, Outcome, Paired, Residuals, switch, whole};
+use crate::op::{Frozen, HvpResiduals, Nonlinear, Op, Outcome, Residuals, SecondOrder, switch};
 use crate::rows::{Row, Rows};
 
 const NAME: &str = "layer_norm";
@@ -80,22 +80,6 @@ impl Op for LayerNorm {
         Ok(y_dot)
     }
 
-    fn jet(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_jet: &[&Tensor]) -> Result<Tensor> {
-        let (r, d, [x, stats]) = (rows.count(), self.gain.dim(NAME, "d")?, residuals.get());
-        whole(NAME, self.frozen)?;
-        x_jet[0].expect(NAME, &[("2 rows", 2 * r), ("d", d)])?;
-        let y_jet = rec.tensor("layer_norm.jet", &[("rows", 2 * r), ("d", d)])?;
-        let n = (r * d) as f64;
-        let bindings = [x, &self.gain, stats, rows.table(), x_jet[0], &y_jet];
-        rec.launch(Launch::new(&JET, self.params(r, d), &bindings, [r as u32, 1, 1]).work(34.0 * n, 20.0 * n))?;
-        Ok(y_jet)
-    }
-
-    fn tangent(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_dot: &[&Tensor]) -> Result<Outcome> {
-        whole(NAME, self.frozen)?;
-        Ok(Outcome { y: self.jvp(rec, rows, residuals, x_dot)?, residuals: Residuals::new(x_dot) })
-    }
-
     fn vjp(
         &self,
         rec: &mut Recording,
@@ -122,17 +106,32 @@ impl Op for LayerNorm {
         Ok(vec![x_bar])
     }
 
+    fn second_order(&self) -> SecondOrder<'_> {
+        SecondOrder::of(self, self.frozen)
+    }
+}
+
+impl Nonlinear for LayerNorm {
+    fn jet(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_jet: &[&Tensor]) -> Result<Tensor> {
+        let (r, d, [x, stats]) = (rows.count(), self.gain.dim(NAME, "d")?, residuals.get());
+        x_jet[0].expect(NAME, &[("2 rows", 2 * r), ("d", d)])?;
+        let y_jet = rec.tensor("layer_norm.jet", &[("rows", 2 * r), ("d", d)])?;
+        let n = (r * d) as f64;
+        let bindings = [x, &self.gain, stats, rows.table(), x_jet[0], &y_jet];
+        rec.launch(Launch::new(&JET, self.params(r, d), &bindings, [r as u32, 1, 1]).work(34.0 * n, 20.0 * n))?;
+        Ok(y_jet)
+    }
+
     fn hvp(
         &self,
         rec: &mut Recording,
         rows: &Rows,
-        (residuals, paired): (&Residuals, Paired<'_>),
+        HvpResiduals { primal, paired }: HvpResiduals<'_>,
         y_bar: &Tensor,
         so_far: &[Option<Tensor>],
     ) -> Result<Vec<Tensor>> {
-        whole(NAME, self.frozen)?;
         let (r, d) = (rows.count(), self.gain.dim(NAME, "d")?);
-        let ([x, stats], [x_dot]) = (residuals.get(), paired.residuals.get());
+        let ([x, stats], [x_dot]) = (primal.get(), paired.residuals.get());
         y_bar.expect(NAME, &[("rows", r), ("d", d)])?;
         x_dot.expect(NAME, &[("rows", paired.rows), ("d", d)])?;
         let x_bar = rec.tensor("layer_norm.bar", &[("rows", r), ("d", d)])?;

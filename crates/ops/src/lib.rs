@@ -36,7 +36,7 @@ pub mod tuning;
 pub mod unembed;
 mod weight;
 
-pub use op::{Frozen, Op, Outcome, Paired, Residuals};
+pub use op::{Frozen, HvpResiduals, Linear, Nonlinear, Op, Outcome, Paired, Residuals, SecondOrder};
 pub use rows::{Rows, Span};
 pub use weight::Weight;
 

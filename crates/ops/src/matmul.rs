@@ -4,8 +4,6 @@
 //! kernel. No residuals. There are several variants, selected by device and shape ([`crate::tuning`]). The GELU
 //! epilogues belong to [`crate::mlp`].
 
-use std::sync::Arc;
-
 use bytemuck::{Pod, Zeroable};
 use resolvent_engine::host::{Weights, matmul};
 use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor};
@@ -14,8 +12,7 @@ use resolvent_shaders::matmul as shader;
 use crate::gelu::{Form, Slope, ValueRow};
 use crate::host::{each_row, each_row_simd};
 use crate::matmul_f16;
-use crate::op::{Frozen, Op, Outcome, Paired, Residuals};
-use crate::rows::Rows;
+use crate::op::Linear;
 use crate::tuning::{self, Family, Size};
 use crate::weight::{self, Weight};
 
@@ -135,63 +132,30 @@ pub(crate) fn transposed_product(rec: &mut Recording, y_bar: &Tensor, w: &Weight
     Ok(x_bar)
 }
 
-impl Op for Matmul {
+impl Linear for Matmul {
     fn name(&self) -> &'static str {
         NAME
     }
 
-    fn freeze(&self, _: Frozen) -> Option<Arc<dyn Op>> {
-        None
+    fn apply(&self, rec: &mut Recording, x: &[&Tensor]) -> Result<Tensor> {
+        product(rec, x[0], &self.w, self.add.then(|| x[1]))
     }
 
-    fn primal(&self, rec: &mut Recording, rows: &Rows, _: Option<&Residuals>, inputs: &[&Tensor]) -> Result<Outcome> {
-        let y = rec.tensor(NAME, &[("rows", rows.count()), ("n", self.w.lengths()[1])])?;
+    fn affine(&self, rec: &mut Recording, inputs: &[&Tensor]) -> Result<Tensor> {
+        let (x, w) = (inputs[0], &self.w);
+        let y = rec.tensor(NAME, &[("rows", x.shape().lengths()[0]), ("n", w.lengths()[1])])?;
         let (kernel, more) = match self.add {
             true => (&PRIMAL_ADD, vec![&self.bias, inputs[1]]),
             false => (&PRIMAL, vec![&self.bias]),
         };
-        let (x, w) = (inputs[0], &self.w);
         Product { kernel, x, w, transposed: false, more: &more, out: &[&y], gelu: None, from: 0 }.record(rec)?;
-        Ok(Outcome { y, residuals: Residuals::default() })
+        Ok(y)
     }
 
-    fn jvp(&self, rec: &mut Recording, _: &Rows, _: &Residuals, x_dot: &[&Tensor]) -> Result<Tensor> {
-        product(rec, x_dot[0], &self.w, self.add.then(|| x_dot[1]))
-    }
-
-    fn jet(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_jet: &[&Tensor]) -> Result<Tensor> {
-        self.jvp(rec, rows, residuals, x_jet)
-    }
-
-    fn tangent(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_dot: &[&Tensor]) -> Result<Outcome> {
-        Ok(Outcome { y: self.jvp(rec, rows, residuals, x_dot)?, residuals: Residuals::default() })
-    }
-
-    fn vjp(
-        &self,
-        rec: &mut Recording,
-        _: &Rows,
-        _: &Residuals,
-        y_bar: &Tensor,
-        so_far: &[Option<Tensor>],
-    ) -> Result<Vec<Tensor>> {
-        let x_bar = transposed_product(rec, y_bar, &self.w)?;
-        let mut bars = vec![crate::add::onto(rec, x_bar, &so_far[0])?];
-        if self.add {
-            bars.push(crate::add::onto(rec, y_bar.clone(), &so_far[1])?);
-        }
+    fn transpose(&self, rec: &mut Recording, y_bar: &Tensor) -> Result<Vec<Tensor>> {
+        let mut bars = vec![transposed_product(rec, y_bar, &self.w)?];
+        bars.extend(self.add.then(|| y_bar.clone()));
         Ok(bars)
-    }
-
-    fn hvp(
-        &self,
-        rec: &mut Recording,
-        rows: &Rows,
-        (residuals, _): (&Residuals, Paired<'_>),
-        y_bar: &Tensor,
-        so_far: &[Option<Tensor>],
-    ) -> Result<Vec<Tensor>> {
-        self.vjp(rec, rows, residuals, y_bar, so_far)
     }
 }
 

@@ -11,7 +11,7 @@ use resolvent_engine::{Kernel, Recording, Result, Tensor};
 
 use crate::gelu::{Form, Gelu};
 use crate::matmul::{JET_GELU, JVP_GELU, Matmul, PRIMAL_GELU, Product, VJP_GELU, product, transposed_product};
-use crate::op::{Frozen, Op, Outcome, Paired, Residuals, whole};
+use crate::op::{Frozen, HvpResiduals, Linear, Nonlinear, Op, Outcome, Residuals, SecondOrder, accumulate, with_first};
 use crate::rows::Rows;
 use crate::weight::Weight;
 
@@ -53,11 +53,9 @@ impl Mlp {
         so_far: &[Option<Tensor>],
     ) -> Result<Vec<Tensor>> {
         let x_bar = transposed_product(rec, hidden, &self.fc.0)?;
-        let mut bars = vec![crate::add::onto(rec, x_bar, &so_far[0])?];
-        if self.proj.add {
-            bars.push(crate::add::onto(rec, y_bar.clone(), &so_far[1])?);
-        }
-        Ok(bars)
+        let mut bars = vec![x_bar];
+        bars.extend(self.proj.add.then(|| y_bar.clone()));
+        accumulate(rec, bars, so_far)
     }
 
     /// Returns the first product of a jvp (one tangent per row) or a jet (two), with its epilogue:
@@ -108,35 +106,13 @@ impl Op for Mlp {
             from: 0,
         }
         .record(rec)?;
-        let mut inputs = inputs.to_vec();
-        inputs[0] = &hidden;
-        let y = self.proj.primal(rec, rows, None, &inputs)?.y;
+        let y = self.proj.affine(rec, &with_first(inputs, &hidden))?;
         Ok(Outcome { y, residuals: Residuals::new(&[&pre]) })
     }
 
     fn jvp(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_dot: &[&Tensor]) -> Result<Tensor> {
         let hidden = self.hidden_tangent(rec, (&JVP_GELU, 1), rows, residuals, x_dot[0])?;
-        let mut x_dot = x_dot.to_vec();
-        x_dot[0] = &hidden;
-        self.proj.jvp(rec, rows, &Residuals::default(), &x_dot)
-    }
-
-    fn jet(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_jet: &[&Tensor]) -> Result<Tensor> {
-        whole(NAME, self.frozen)?;
-        let hidden = self.hidden_tangent(rec, (&JET_GELU, 2), rows, residuals, x_jet[0])?;
-        let mut x_jet = x_jet.to_vec();
-        x_jet[0] = &hidden;
-        self.proj.jet(rec, rows, &Residuals::default(), &x_jet)
-    }
-
-    fn tangent(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_dot: &[&Tensor]) -> Result<Outcome> {
-        whole(NAME, self.frozen)?;
-        let pre_dot = product(rec, x_dot[0], &self.fc.0, None)?;
-        let hidden = self.gelu().jvp(rec, rows, residuals, &[&pre_dot])?;
-        let mut x_dot = x_dot.to_vec();
-        x_dot[0] = &hidden;
-        let y = self.proj.jvp(rec, rows, &Residuals::default(), &x_dot)?;
-        Ok(Outcome { y, residuals: Residuals::new(&[&pre_dot]) })
+        self.proj.apply(rec, &with_first(x_dot, &hidden))
     }
 
     fn vjp(
@@ -162,11 +138,29 @@ impl Op for Mlp {
         self.vjp_from_hidden(rec, &hidden, y_bar, so_far)
     }
 
+    fn second_order(&self) -> SecondOrder<'_> {
+        SecondOrder::of(self, self.frozen)
+    }
+}
+
+impl Nonlinear for Mlp {
+    fn jet(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_jet: &[&Tensor]) -> Result<Tensor> {
+        let hidden = self.hidden_tangent(rec, (&JET_GELU, 2), rows, residuals, x_jet[0])?;
+        self.proj.apply(rec, &with_first(x_jet, &hidden))
+    }
+
+    fn tangent(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_dot: &[&Tensor]) -> Result<Outcome> {
+        let pre_dot = product(rec, x_dot[0], &self.fc.0, None)?;
+        let hidden = self.gelu().jvp(rec, rows, residuals, &[&pre_dot])?;
+        let y = self.proj.apply(rec, &with_first(x_dot, &hidden))?;
+        Ok(Outcome { y, residuals: Residuals::new(&[&pre_dot]) })
+    }
+
     fn hvp(
         &self,
         rec: &mut Recording,
         rows: &Rows,
-        residuals: (&Residuals, Paired<'_>),
+        residuals: HvpResiduals<'_>,
         y_bar: &Tensor,
         so_far: &[Option<Tensor>],
     ) -> Result<Vec<Tensor>> {
