@@ -2,10 +2,10 @@
 //!
 //! Linear: jvp and jet are the same kernel, and vjp and hvp return `y_bar` for both inputs without a launch.
 
-use bytemuck::{Pod, Zeroable};
-use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor};
-use resolvent_shaders::add as shader;
+use resolvent_engine::{Bound, Kernel, Recording, Result, Tensor};
+use resolvent_shaders::add::{self as shader, Params};
 
+use crate::arguments::launch;
 use crate::flat_grid;
 use crate::host::each_row;
 use crate::op::Linear;
@@ -16,22 +16,15 @@ const NAME: &str = "add";
 #[derive(Clone, Copy, Debug)]
 pub struct Add;
 
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-struct Params {
-    n: u32,
-    groups_x: u32,
-    pad: [u32; 2],
-}
-
 /// Returns `a + b`, for two tensors of one shape.
 pub fn add(rec: &mut Recording, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     b.expect(NAME, a.shape().dims())?;
     let y = rec.tensor(NAME, a.shape().dims())?;
     let n = a.shape().elements();
     let (grid, groups_x) = flat_grid(n);
-    let params = Params { n: n as u32, groups_x, pad: [0; 2] };
-    rec.launch(Launch::new(&PRIMAL, params, &[a, b, &y], grid).work(n as f64, 12.0 * n as f64))?;
+    let params = Params { n: n as u32, groups_x };
+    let buffers = shader::primal::Bindings { a, b, y: &y };
+    rec.launch(launch(&PRIMAL, params, buffers, grid).work(n as f64, 12.0 * n as f64))?;
     Ok(y)
 }
 
@@ -56,7 +49,7 @@ pub static KERNELS: &[&Kernel] = &[&PRIMAL];
 
 fn primal(bound: Bound<'_>) {
     const CHUNK: usize = 4096;
-    let ([a, b], [y]) = bound.slices();
+    let shader::primal::Bindings { a, b, y } = shader::primal::Bindings::of(bound.slices());
     each_row(y, CHUNK, |i, y| {
         let from = i * CHUNK;
         for (e, y) in y.iter_mut().enumerate() {

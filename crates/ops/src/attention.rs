@@ -6,10 +6,11 @@
 
 use std::sync::Arc;
 
-use bytemuck::{Pod, Zeroable};
-use resolvent_engine::{Bound, Device, Kernel, Launch, Recording, Result, Tensor, as_u32};
-use resolvent_shaders::attention as shader;
+use resolvent_engine::{Bound, Device, Kernel, Recording, Result, Tensor, as_u32};
+use resolvent_shaders::Entry;
+use resolvent_shaders::attention::{self as shader, Params};
 
+use crate::arguments::{launch, params};
 use crate::attention_second;
 use crate::host::{axpy, dot, each_row_simd, each_two_rows_simd, exp, row_body, sum, two_rows_body};
 use crate::op::{Frozen, HvpResiduals, Nonlinear, Op, Outcome, Residuals, SecondOrder, accumulate, switch};
@@ -34,31 +35,21 @@ pub struct Attention {
     pub frozen: bool,
 }
 
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-struct Params {
-    /// First row that a vjp computes.
-    first: u32,
-    heads: u32,
-    d_head: u32,
-    scale: f32,
-}
-
 impl Attention {
     /// Records a launch over the batch rows from `first` on.
-    fn launch(
+    fn launch<'a, E: Entry<Slot = &'a Tensor, Params = Params>>(
         &self,
         rec: &mut Recording,
         kernel: &'static Kernel,
         (rows, first): (&Rows, usize),
-        bindings: &[&Tensor],
+        buffers: E,
         flops_per_pair: f64,
     ) -> Result<()> {
         let [first, heads, d_head] = [first, self.heads, self.d_head].map(|n| n as u32);
         let params = Params { first, heads, d_head, scale: self.scale };
         let (d, all) = ((self.heads * self.d_head) as f64, rows.count() as u32);
         let (n, share) = (all - first, f64::from(all - first) / f64::from(all));
-        let launch = Launch::new(kernel, params, bindings, [heads, n, 1])
+        let launch = launch(kernel, params, buffers, [heads, n, 1])
             .variant(self.variant(rec.device(), n as usize))
             .constants(&[switch(self.frozen)]);
         rec.launch(launch.work(flops_per_pair * d * rows.pairs() * share, 20.0 * d * f64::from(n)))
@@ -77,14 +68,16 @@ impl Attention {
         residuals: &Residuals,
         [z_bar, bar]: [&Tensor; 2],
     ) -> Result<()> {
-        let ([qkv, z, lse], table) = (residuals.get(), rows.0.table());
+        let ([qkv, z_saved, lse_saved], table) = (residuals.get(), rows.0.table());
+        let kv = |mean_saved| shader::vjp_kv::Bindings { rows: table, qkv, mean_saved, lse_saved, z_bar, qkv_bar: bar };
         if self.frozen {
             // Only values have cotangents. The launch writes zeros to the other columns, and does not read the means.
-            return self.launch(rec, &VJP_KV, rows, &[table, qkv, lse, lse, z_bar, bar], 4.0);
+            return self.launch(rec, &VJP_KV, rows, kv(lse_saved), 4.0);
         }
         let mean = rec.tensor("attention.mean", &[("rows", rows.0.count()), ("heads", self.heads)])?;
-        self.launch(rec, &VJP_Q, rows, &[table, qkv, z, lse, z_bar, bar, &mean], 6.0)?;
-        self.launch(rec, &VJP_KV, rows, &[table, qkv, &mean, lse, z_bar, bar], 8.0)
+        let q = shader::vjp_q::Bindings { rows: table, qkv, z_saved, lse_saved, z_bar, qkv_bar: bar, mean: &mean };
+        self.launch(rec, &VJP_Q, rows, q, 6.0)?;
+        self.launch(rec, &VJP_KV, rows, kv(&mean), 8.0)
     }
 
     /// Returns the operations of a jvp per pair and element. With frozen weights, a score and a value remain of `all`.
@@ -120,16 +113,19 @@ impl Op for Attention {
         let lse = rec.tensor("attention.lse", &[("rows", rows.count()), ("heads", self.heads)])?;
         // Without a base run every sequence starts at token 0, and the base binding is never read.
         let base = base.map_or(qkv, |residuals| residuals.get::<3>()[0]);
-        self.launch(rec, &PRIMAL, (rows, 0), &[rows.table(), qkv, base, &z, &lse], 4.0)?;
+        let buffers = shader::primal::Bindings { rows: rows.table(), qkv, base, z: &z, lse: &lse };
+        self.launch(rec, &PRIMAL, (rows, 0), buffers, 4.0)?;
         Ok(Outcome { residuals: Residuals::new(&[qkv, &z, &lse]), y: z })
     }
 
     fn jvp(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_dot: &[&Tensor]) -> Result<Tensor> {
-        let ([qkv, z, lse], [wide, narrow]) = (residuals.get(), self.widths(rows));
-        x_dot[0].expect(NAME, &wide)?;
+        let ([qkv, z_saved, lse_saved], [wide, narrow]) = (residuals.get(), self.widths(rows));
+        let qkv_dot = x_dot[0];
+        qkv_dot.expect(NAME, &wide)?;
         let z_dot = rec.tensor("attention.dot", &narrow)?;
-        let bindings = [rows.table(), qkv, z, lse, x_dot[0], &z_dot];
-        self.launch(rec, &JVP, (rows, 0), &bindings, self.flops(10.0))?;
+        let table = rows.table();
+        let buffers = shader::jvp::Bindings { rows: table, qkv, z_saved, lse_saved, qkv_dot, z_dot: &z_dot };
+        self.launch(rec, &JVP, (rows, 0), buffers, self.flops(10.0))?;
         Ok(z_dot)
     }
 
@@ -214,8 +210,8 @@ impl Layout {
 }
 
 fn primal(bound: Bound<'_>) {
-    let p: Params = bound.params();
-    let ([rows, qkv, base], [z, lse]) = bound.slices();
+    let p: Params = params(&bound);
+    let shader::primal::Bindings { rows, qkv, base, z, lse } = shader::primal::Bindings::of(bound.slices());
     let at = Layout::new(p.heads, p.d_head);
     let args = Primal { at, scale: p.scale, rows: as_u32(rows), qkv, base };
     each_two_rows_simd::<PrimalRow>([z, lse], [at.d(), at.heads], args);
@@ -265,15 +261,13 @@ fn primal_row(args: Primal<'_>, row: usize, [z, lse]: [&mut [f32]; 2]) {
 #[derive(Clone, Copy)]
 struct Shared<'a> {
     at: Layout,
-    scale: f32,
+    p: Params,
     rows: &'a [u32],
     qkv: &'a [f32],
     /// z in jvp and vjp_q, the means in vjp_kv.
     residuals: &'a [f32],
     lse: &'a [f32],
     t: &'a [f32],
-    /// First row that a vjp computes.
-    first: usize,
     frozen: bool,
 }
 
@@ -281,24 +275,24 @@ impl Shared<'_> {
     /// Returns the weight that the query of base row i gives to a key.
     #[inline(always)]
     fn weight(&self, q: &[f32], key: &[f32], i: usize, head: usize) -> f32 {
-        exp(self.scale * dot(q, key) - self.lse[i * self.at.heads + head])
+        exp(self.p.scale * dot(q, key) - self.lse[i * self.at.heads + head])
     }
 }
 
 fn jvp(bound: Bound<'_>) {
-    let (p, frozen) = (bound.params::<Params>(), bound.flag("FROZEN"));
-    let ([rows, qkv, residuals, lse, t], [z_dot]) = bound.slices();
+    let (p, frozen) = (params::<Params>(&bound), bound.flag("FROZEN"));
+    let buffers = shader::jvp::Bindings::of(bound.slices());
+    let shader::jvp::Bindings { rows, qkv, z_saved: residuals, lse_saved: lse, qkv_dot: t, z_dot } = buffers;
     let at = Layout::new(p.heads, p.d_head);
-    let args =
-        Shared { at, scale: p.scale, rows: as_u32(rows), qkv, residuals, lse, t, first: p.first as usize, frozen };
-    each_row_simd::<JvpRow>(z_dot, at.d(), args);
+    let inputs = Shared { at, p, rows: as_u32(rows), qkv, residuals, lse, t, frozen };
+    each_row_simd::<JvpRow>(z_dot, at.d(), inputs);
 }
 
 row_body!(JvpRow<'a>(Shared<'a>) = jvp_row);
 
 #[inline(always)]
 fn jvp_row(args: Shared<'_>, row: usize, z_dot: &mut [f32]) {
-    let Shared { at, scale, qkv, residuals: z, t: qkv_dot, .. } = args;
+    let Shared { at, p: Params { scale, .. }, qkv, residuals: z, t: qkv_dot, .. } = args;
     let r = Row::read(args.rows, row);
     for (head, z_dot) in z_dot.chunks_mut(at.width).enumerate() {
         let (q, q_dot) = (at.part(qkv, r.primal, 0, head), at.part(qkv_dot, row, 0, head));
@@ -328,20 +322,21 @@ fn jvp_row(args: Shared<'_>, row: usize, z_dot: &mut [f32]) {
 }
 
 fn vjp_q(bound: Bound<'_>) {
-    let (p, frozen) = (bound.params::<Params>(), bound.flag("FROZEN"));
-    let ([rows, qkv, residuals, lse, t], [bar, mean]) = bound.slices();
+    let (p, frozen) = (params::<Params>(&bound), bound.flag("FROZEN"));
+    let buffers = shader::vjp_q::Bindings::of(bound.slices());
+    let shader::vjp_q::Bindings { rows, qkv, z_saved: residuals, lse_saved: lse, z_bar: t, qkv_bar: bar, mean } =
+        buffers;
     let at = Layout::new(p.heads, p.d_head);
-    let args =
-        Shared { at, scale: p.scale, rows: as_u32(rows), qkv, residuals, lse, t, first: p.first as usize, frozen };
-    each_two_rows_simd::<VjpQRow>([bar, mean], [3 * at.d(), at.heads], args);
+    let inputs = Shared { at, p, rows: as_u32(rows), qkv, residuals, lse, t, frozen };
+    each_two_rows_simd::<VjpQRow>([bar, mean], [3 * at.d(), at.heads], inputs);
 }
 
 two_rows_body!(VjpQRow<'a>(Shared<'a>) = vjp_q_row);
 
 #[inline(always)]
 fn vjp_q_row(args: Shared<'_>, row: usize, [bar, mean]: [&mut [f32]; 2]) {
-    let Shared { at, scale, qkv, residuals: z, t, .. } = args;
-    if row < args.first {
+    let Shared { at, p: Params { scale, .. }, qkv, residuals: z, t, .. } = args;
+    if row < args.p.first as usize {
         return;
     }
     let r = Row::read(args.rows, row);
@@ -359,20 +354,20 @@ fn vjp_q_row(args: Shared<'_>, row: usize, [bar, mean]: [&mut [f32]; 2]) {
 }
 
 fn vjp_kv(bound: Bound<'_>) {
-    let (p, frozen) = (bound.params::<Params>(), bound.flag("FROZEN"));
-    let ([rows, qkv, residuals, lse, t], [bar]) = bound.slices();
+    let (p, frozen) = (params::<Params>(&bound), bound.flag("FROZEN"));
+    let buffers = shader::vjp_kv::Bindings::of(bound.slices());
+    let shader::vjp_kv::Bindings { rows, qkv, mean_saved: residuals, lse_saved: lse, z_bar: t, qkv_bar: bar } = buffers;
     let at = Layout::new(p.heads, p.d_head);
-    let args =
-        Shared { at, scale: p.scale, rows: as_u32(rows), qkv, residuals, lse, t, first: p.first as usize, frozen };
-    each_row_simd::<VjpKvRow>(bar, 3 * at.d(), args);
+    let inputs = Shared { at, p, rows: as_u32(rows), qkv, residuals, lse, t, frozen };
+    each_row_simd::<VjpKvRow>(bar, 3 * at.d(), inputs);
 }
 
 row_body!(VjpKvRow<'a>(Shared<'a>) = vjp_kv_row);
 
 #[inline(always)]
 fn vjp_kv_row(args: Shared<'_>, row: usize, bar: &mut [f32]) {
-    let Shared { at, scale, qkv, residuals: mean, t, .. } = args;
-    if row < args.first {
+    let Shared { at, p: Params { scale, .. }, qkv, residuals: mean, t, .. } = args;
+    if row < args.p.first as usize {
         return;
     }
     let r = Row::read(args.rows, row);

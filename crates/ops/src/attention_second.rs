@@ -4,10 +4,10 @@
 //! A jet is one launch. An hvp is three: the means over each query's keys, the sums of each query over its keys, and
 //! the sums of each key over its queries.
 
-use bytemuck::{Pod, Zeroable};
 use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor, as_u32};
-use resolvent_shaders::attention_second as shader;
+use resolvent_shaders::attention_second::{self as shader, Params};
 
+use crate::arguments::{launch, params};
 use crate::attention::{Attention, Layout, MAX_D_HEAD};
 use crate::host::{axpy, dot, each_row_simd, exp, row_body};
 use crate::op::{HvpResiduals, Residuals};
@@ -15,21 +15,9 @@ use crate::rows::{Row, Rows};
 
 const NAME: &str = "attention_second";
 
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-struct Params {
-    heads: u32,
-    d_head: u32,
-    scale: f32,
-    /// First row of the shared cotangent, in an hvp.
-    shared_cotangent: u32,
-}
-
-impl Params {
-    fn new(op: &Attention, shared_cotangent: usize) -> Self {
-        let [heads, d_head, shared_cotangent] = [op.heads, op.d_head, shared_cotangent].map(|n| n as u32);
-        Self { heads, d_head, scale: op.scale, shared_cotangent }
-    }
+fn params_of(op: &Attention, shared_cotangent: usize) -> Params {
+    let [heads, d_head, shared_cotangent] = [op.heads, op.d_head, shared_cotangent].map(|n| n as u32);
+    Params { heads, d_head, scale: op.scale, shared_cotangent }
 }
 
 /// Returns `z_jet [2 rows, d]` for `qkv_jet [2 rows, 3d]`.
@@ -43,9 +31,9 @@ pub(crate) fn jet_of(
     let ([qkv, _, lse], r, d) = (residuals.get(), rows.count(), op.heads * op.d_head);
     qkv_jet.expect(NAME, &[("2 rows", 2 * r), ("3d", 3 * d)])?;
     let z_jet = rec.tensor("attention.jet", &[("rows", 2 * r), ("d", d)])?;
-    let bindings = [rows.table(), qkv, lse, qkv_jet, &z_jet];
-    let launch = Launch::new(&JET, Params::new(op, 0), &bindings, [op.heads as u32, r as u32, 1])
-        .variant(op.variant(rec.device(), r));
+    let buffers = shader::jet::Bindings { rows: rows.table(), qkv, lse, qkv_jet, z_jet: &z_jet };
+    let launch =
+        launch(&JET, params_of(op, 0), buffers, [op.heads as u32, r as u32, 1]).variant(op.variant(rec.device(), r));
     rec.launch(launch.work(24.0 * d as f64 * rows.pairs(), 20.0 * (r * d) as f64))?;
     Ok(z_jet)
 }
@@ -64,18 +52,20 @@ pub(crate) fn hvp_of(
     qkv_dot.expect(NAME, &[("rows", paired.rows), ("3d", 3 * d)])?;
     let bar = rec.tensor("attention.bar", &[("rows", r), ("3d", 3 * d)])?;
     let means = rec.tensor("attention.means", &[("tangent_rows", paired.rows), ("heads", heads), ("mean", 4)])?;
-    let params = Params::new(op, paired.shared_cotangent);
-    let shared = [rows.table(), qkv, lse, qkv_dot, z_bar];
+    let params = params_of(op, paired.shared_cotangent);
     let (tangent_rows, pairs) = (paired.rows, d as f64 * rows.prefix(paired.rows).pairs());
     let variant = op.variant(rec.device(), tangent_rows);
-    let mut launch = |kernel, own: &[&Tensor], flops_per_pair: f64| {
-        let bindings: Vec<&Tensor> = shared.iter().chain(own).copied().collect();
-        let launch = Launch::new(kernel, params, &bindings, [heads as u32, tangent_rows as u32, 1]).variant(variant);
-        rec.launch(launch.work(flops_per_pair * pairs, 40.0 * (tangent_rows * d) as f64))
+    let (table, z_bars, means_saved, qkv_bars) = (rows.table(), z_bar, &means, &bar);
+    let grid = [heads as u32, tangent_rows as u32, 1];
+    let mut record = |launch: Launch, flops_per_pair: f64| {
+        rec.launch(launch.variant(variant).work(flops_per_pair * pairs, 40.0 * (tangent_rows * d) as f64))
     };
-    launch(&MEAN, &[z, z_dot, &means], 6.0)?;
-    launch(&QUERY, &[&means, &bar], 16.0)?;
-    launch(&KEY, &[&means, &bar], 20.0)?;
+    let mean = shader::mean::Bindings { rows: table, qkv, lse, qkv_dot, z_bars, z, z_dot, means: &means };
+    record(launch(&MEAN, params, mean, grid), 6.0)?;
+    let query = shader::query::Bindings { rows: table, qkv, lse, qkv_dot, z_bars, means_saved, qkv_bars };
+    record(launch(&QUERY, params, query, grid), 16.0)?;
+    let key = shader::key::Bindings { rows: table, qkv, lse, qkv_dot, z_bars, means_saved, qkv_bars };
+    record(launch(&KEY, params, key, grid), 20.0)?;
     op.launch_vjp(rec, (rows, paired.rows), primal, [z_bar, &bar])?;
     Ok(bar)
 }
@@ -100,11 +90,7 @@ struct Shared<'a> {
     z_bar: &'a [f32],
 }
 
-impl<'a> Shared<'a> {
-    fn new(p: Params, [rows, qkv, lse, qkv_dot, z_bar]: [&'a [f32]; 5]) -> Self {
-        Self { at: Layout::new(p.heads, p.d_head), p, rows: as_u32(rows), qkv, lse, qkv_dot, z_bar }
-    }
-
+impl Shared<'_> {
     /// Returns the weight that the query of base row i gives to a key.
     #[inline(always)]
     fn weight(&self, q: &[f32], key: &[f32], i: usize, head: usize) -> f32 {
@@ -147,9 +133,10 @@ impl<'a> Shared<'a> {
 }
 
 fn jet(bound: Bound<'_>) {
-    let p: Params = bound.params();
-    let ([rows, qkv, lse, t], [z_jet]) = bound.slices();
-    let shared = Shared::new(p, [rows, qkv, lse, t, &[]]);
+    let p: Params = params(&bound);
+    let shader::jet::Bindings { rows, qkv, lse, qkv_jet, z_jet } = shader::jet::Bindings::of(bound.slices());
+    let at = Layout::new(p.heads, p.d_head);
+    let shared = Shared { at, p, rows: as_u32(rows), qkv, lse, qkv_dot: qkv_jet, z_bar: &[] };
     each_row_simd::<JetRow>(z_jet, 2 * shared.at.d(), shared);
 }
 
@@ -216,9 +203,11 @@ fn jet_row(shared: Shared<'_>, row: usize, z_jet: &mut [f32]) {
 }
 
 fn mean(bound: Bound<'_>) {
-    let p: Params = bound.params();
-    let ([rows, qkv, lse, qkv_dot, z_bar, z, z_dot], [means]) = bound.slices();
-    let shared = Shared::new(p, [rows, qkv, lse, qkv_dot, z_bar]);
+    let p: Params = params(&bound);
+    let buffers = shader::mean::Bindings::of(bound.slices());
+    let shader::mean::Bindings { rows, qkv, lse, qkv_dot, z_bars, z, z_dot, means } = buffers;
+    let at = Layout::new(p.heads, p.d_head);
+    let shared = Shared { at, p, rows: as_u32(rows), qkv, lse, qkv_dot, z_bar: z_bars };
     each_row_simd::<MeanRow>(means, 4 * shared.at.heads, (shared, z, z_dot));
 }
 
@@ -245,10 +234,12 @@ fn mean_row((shared, z, z_dot): (Shared<'_>, &[f32], &[f32]), row: usize, means:
 }
 
 fn query(bound: Bound<'_>) {
-    let p: Params = bound.params();
-    let ([rows, qkv, lse, qkv_dot, z_bar, means], [bar]) = bound.slices();
-    let shared = Shared::new(p, [rows, qkv, lse, qkv_dot, z_bar]);
-    each_row_simd::<QueryRow>(bar, 3 * shared.at.d(), (shared, means));
+    let p: Params = params(&bound);
+    let buffers = shader::query::Bindings::of(bound.slices());
+    let shader::query::Bindings { rows, qkv, lse, qkv_dot, z_bars, means_saved, qkv_bars } = buffers;
+    let at = Layout::new(p.heads, p.d_head);
+    let shared = Shared { at, p, rows: as_u32(rows), qkv, lse, qkv_dot, z_bar: z_bars };
+    each_row_simd::<QueryRow>(qkv_bars, 3 * at.d(), (shared, means_saved));
 }
 
 row_body!(QueryRow<'a>((Shared<'a>, &'a [f32])) = query_row);
@@ -274,10 +265,12 @@ fn query_row((shared, means): (Shared<'_>, &[f32]), row: usize, bar: &mut [f32])
 }
 
 fn key(bound: Bound<'_>) {
-    let p: Params = bound.params();
-    let ([rows, qkv, lse, qkv_dot, z_bar, means], [bar]) = bound.slices();
-    let shared = Shared::new(p, [rows, qkv, lse, qkv_dot, z_bar]);
-    each_row_simd::<KeyRow>(bar, 3 * shared.at.d(), (shared, means));
+    let p: Params = params(&bound);
+    let buffers = shader::key::Bindings::of(bound.slices());
+    let shader::key::Bindings { rows, qkv, lse, qkv_dot, z_bars, means_saved, qkv_bars } = buffers;
+    let at = Layout::new(p.heads, p.d_head);
+    let shared = Shared { at, p, rows: as_u32(rows), qkv, lse, qkv_dot, z_bar: z_bars };
+    each_row_simd::<KeyRow>(qkv_bars, 3 * at.d(), (shared, means_saved));
 }
 
 row_body!(KeyRow<'a>((Shared<'a>, &'a [f32])) = key_row);

@@ -6,13 +6,14 @@
 
 use std::sync::Arc;
 
-use bytemuck::{Pod, Zeroable};
 use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor, as_u32};
-use resolvent_shaders::gelu as shader;
+use resolvent_shaders::Entry;
+use resolvent_shaders::gelu::{self as shader, Params};
 
+use crate::arguments::{launch, params};
 use crate::flat_grid;
 use crate::host::{RowBody, each_row_simd, gelu, gelu_d, gelu_dd, gelu_ratio, row_body};
-use crate::op::{Frozen, HvpResiduals, Nonlinear, Op, Outcome, Residuals, SecondOrder, accumulate, switch};
+use crate::op::{Frozen, HvpResiduals, Nonlinear, Op, Outcome, Paired, Residuals, SecondOrder, accumulate, switch};
 use crate::rows::{Row, Rows};
 
 const NAME: &str = "gelu";
@@ -26,19 +27,6 @@ pub struct Gelu {
     pub exact: bool,
     /// Whether jvp and vjp freeze gelu(x) / x.
     pub frozen: bool,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-struct Params {
-    rows: u32,
-    n: u32,
-    groups_x: u32,
-    /// Number of rows with a tangent, in an hvp.
-    tangent_rows: u32,
-    /// First row of the shared cotangent, in an hvp.
-    shared_cotangent: u32,
-    pad: [u32; 3],
 }
 
 /// The form of GELU, and whether its ratio is frozen.
@@ -60,49 +48,34 @@ impl Form {
     }
 }
 
-impl Gelu {
-    fn launch(&self, kernel: &'static Kernel, rows: &Rows, bindings: &[&Tensor]) -> Launch {
-        self.launch_paired(kernel, rows, [0, 0], bindings)
-    }
+/// Rows with a tangent, and the first row of the shared cotangent. Only an hvp has them.
+#[derive(Clone, Copy, Default)]
+struct PairedRows {
+    tangent_rows: usize,
+    shared_cotangent: usize,
+}
 
-    fn launch_paired(
-        &self,
-        kernel: &'static Kernel,
-        rows: &Rows,
-        [tangent_rows, shared_cotangent]: [usize; 2],
-        bindings: &[&Tensor],
-    ) -> Launch {
+impl Gelu {
+    /// Creates the launch of a kernel over the rows of the batch.
+    fn launch<'a, E>(&self, kernel: &'static Kernel, rows: &Rows, paired: PairedRows, buffers: E) -> Launch
+    where
+        E: Entry<Slot = &'a Tensor, Params = Params>,
+    {
         let items = rows.count() * self.n;
         let (grid, groups_x) = flat_grid(items);
-        let (rows, n) = (rows.count() as u32, self.n as u32);
+        let [rows, n, tangent_rows, shared_cotangent] =
+            [rows.count(), self.n, paired.tangent_rows, paired.shared_cotangent].map(|n| n as u32);
         let form = Form { exact: self.exact, frozen: self.frozen };
-        let params = Params {
-            rows,
-            n,
-            groups_x,
-            tangent_rows: tangent_rows as u32,
-            shared_cotangent: shared_cotangent as u32,
-            pad: [0; 3],
-        };
-        let launch = Launch::new(kernel, params, bindings, grid).constants(&form.constants());
+        let params = Params { rows, n, groups_x, tangent_rows, shared_cotangent };
+        let launch = launch(kernel, params, buffers, grid).constants(&form.constants());
         launch.work(20.0 * items as f64, 8.0 * items as f64)
     }
 
-    /// Records a derivative kernel over `t`, which has one row (jvp, vjp) or two (jet) for each of `rows`.
-    fn derivative(
-        &self,
-        rec: &mut Recording,
-        (kernel, orders): (&'static Kernel, usize),
-        rows: &Rows,
-        residuals: &Residuals,
-        t: &Tensor,
-    ) -> Result<Tensor> {
+    /// Creates the output of a derivative over `t`, which has one row (jvp, vjp) or two (jet) for each of `rows`.
+    fn derivative(&self, rec: &Recording, orders: usize, rows: &Rows, t: &Tensor) -> Result<Tensor> {
         let dims = [("rows", orders * rows.count()), ("n", self.n)];
         t.expect(NAME, &dims)?;
-        let [x] = residuals.get();
-        let out = rec.tensor("gelu.derivative", &dims)?;
-        rec.launch(self.launch(kernel, rows, &[x, rows.table(), t, &out]))?;
-        Ok(out)
+        rec.tensor("gelu.derivative", &dims)
     }
 
     /// Records the hvp, without the cotangent of x that was accumulated so far.
@@ -118,8 +91,9 @@ impl Gelu {
         let ([x], [x_dot]) = (primal.get(), paired.residuals.get());
         x_dot.expect(NAME, &[("rows", paired.rows), ("n", self.n)])?;
         let x_bar = rec.tensor("gelu.bar", &dims)?;
-        let bindings = [x, rows.table(), x_dot, y_bar, &x_bar];
-        rec.launch(self.launch_paired(&HVP, rows, [paired.rows, paired.shared_cotangent], &bindings))?;
+        let Paired { rows: tangent_rows, shared_cotangent, .. } = paired;
+        let buffers = shader::hvp::Bindings { x, rows: rows.table(), x_dot, y_bars: y_bar, x_bars: &x_bar };
+        rec.launch(self.launch(&HVP, rows, PairedRows { tangent_rows, shared_cotangent }, buffers))?;
         Ok(x_bar)
     }
 }
@@ -137,12 +111,16 @@ impl Op for Gelu {
         let (x, dims) = (inputs[0], [("rows", rows.count()), ("n", self.n)]);
         x.expect(NAME, &dims)?;
         let y = rec.tensor("gelu", &dims)?;
-        rec.launch(self.launch(&PRIMAL, rows, &[x, &y]))?;
+        let buffers = shader::primal::Bindings { x, y: &y };
+        rec.launch(self.launch(&PRIMAL, rows, PairedRows::default(), buffers))?;
         Ok(Outcome { y, residuals: Residuals::new(&[x]) })
     }
 
     fn jvp(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_dot: &[&Tensor]) -> Result<Tensor> {
-        self.derivative(rec, (&JVP, 1), rows, residuals, x_dot[0])
+        let (y_dot, [x]) = (self.derivative(rec, 1, rows, x_dot[0])?, residuals.get());
+        let buffers = shader::jvp::Bindings { x, rows: rows.table(), x_dot: x_dot[0], y_dot: &y_dot };
+        rec.launch(self.launch(&JVP, rows, PairedRows::default(), buffers))?;
+        Ok(y_dot)
     }
 
     fn vjp(
@@ -153,7 +131,9 @@ impl Op for Gelu {
         y_bar: &Tensor,
         so_far: &[Option<Tensor>],
     ) -> Result<Vec<Tensor>> {
-        let x_bar = self.derivative(rec, (&VJP, 1), rows, residuals, y_bar)?;
+        let (x_bar, [x]) = (self.derivative(rec, 1, rows, y_bar)?, residuals.get());
+        let buffers = shader::vjp::Bindings { x, rows: rows.table(), y_bar, x_bar: &x_bar };
+        rec.launch(self.launch(&VJP, rows, PairedRows::default(), buffers))?;
         accumulate(rec, vec![x_bar], so_far)
     }
 
@@ -164,7 +144,10 @@ impl Op for Gelu {
 
 impl Nonlinear for Gelu {
     fn jet(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_jet: &[&Tensor]) -> Result<Tensor> {
-        self.derivative(rec, (&JET, 2), rows, residuals, x_jet[0])
+        let (y_jet, [x]) = (self.derivative(rec, 2, rows, x_jet[0])?, residuals.get());
+        let buffers = shader::jet::Bindings { x, rows: rows.table(), x_jet: x_jet[0], y_jet: &y_jet };
+        rec.launch(self.launch(&JET, rows, PairedRows::default(), buffers))?;
+        Ok(y_jet)
     }
 
     fn hvp(
@@ -181,8 +164,8 @@ impl Nonlinear for Gelu {
 }
 
 static PRIMAL: Kernel = Kernel { shader: &shader::PRIMAL, host: primal };
-static JVP: Kernel = Kernel { shader: &shader::JVP, host: derivative };
-static VJP: Kernel = Kernel { shader: &shader::VJP, host: derivative };
+static JVP: Kernel = Kernel { shader: &shader::JVP, host: jvp };
+static VJP: Kernel = Kernel { shader: &shader::VJP, host: vjp };
 static JET: Kernel = Kernel { shader: &shader::JET, host: jet };
 static HVP: Kernel = Kernel { shader: &shader::HVP, host: hvp };
 
@@ -190,8 +173,8 @@ static HVP: Kernel = Kernel { shader: &shader::HVP, host: hvp };
 pub static KERNELS: &[&Kernel] = &[&PRIMAL, &JVP, &JET, &VJP, &HVP];
 
 fn primal(bound: Bound<'_>) {
-    let (p, exact) = (bound.params::<Params>(), bound.flag("EXACT"));
-    let ([x], [y]) = bound.slices();
+    let (p, exact) = (params::<Params>(&bound), bound.flag("EXACT"));
+    let shader::primal::Bindings { x, y } = shader::primal::Bindings::of(bound.slices());
     each_row_simd::<ValueRow>(y, p.n as usize, (x, exact));
 }
 
@@ -332,27 +315,33 @@ fn jet_row(slope: Slope<'_>, i: usize, y: &mut [f32]) {
     }
 }
 
-/// Body of jvp and vjp, which are the same product with the slope.
-fn derivative(bound: Bound<'_>) {
-    let (p, form) = (bound.params::<Params>(), Form::of(&bound));
-    let ([x, rows, t], [out]) = bound.slices();
-    out.copy_from_slice(t);
-    Slope { x, rows, form }.times(out, p.n as usize);
+fn jvp(bound: Bound<'_>) {
+    let (p, form) = (params::<Params>(&bound), Form::of(&bound));
+    let shader::jvp::Bindings { x, rows, x_dot, y_dot } = shader::jvp::Bindings::of(bound.slices());
+    y_dot.copy_from_slice(x_dot);
+    Slope { x, rows, form }.times(y_dot, p.n as usize);
+}
+
+fn vjp(bound: Bound<'_>) {
+    let (p, form) = (params::<Params>(&bound), Form::of(&bound));
+    let shader::vjp::Bindings { x, rows, y_bar, x_bar } = shader::vjp::Bindings::of(bound.slices());
+    x_bar.copy_from_slice(y_bar);
+    Slope { x, rows, form }.times(x_bar, p.n as usize);
 }
 
 fn jet(bound: Bound<'_>) {
-    let (p, form) = (bound.params::<Params>(), Form::of(&bound));
-    let ([x, rows, t], [out]) = bound.slices();
-    out.copy_from_slice(t);
-    Slope { x, rows, form }.second_derivative(out, p.n as usize);
+    let (p, form) = (params::<Params>(&bound), Form::of(&bound));
+    let shader::jet::Bindings { x, rows, x_jet, y_jet } = shader::jet::Bindings::of(bound.slices());
+    y_jet.copy_from_slice(x_jet);
+    Slope { x, rows, form }.second_derivative(y_jet, p.n as usize);
 }
 
 fn hvp(bound: Bound<'_>) {
-    let (p, form) = (bound.params::<Params>(), Form::of(&bound));
-    let ([x, rows, x_dot, y_bar], [x_bar]) = bound.slices();
-    x_bar.copy_from_slice(y_bar);
-    let inputs = HvpInputs { slope: Slope { x, rows, form }, x_dot, y_bar, p };
-    each_row_simd::<HvpRow>(x_bar, p.n as usize, inputs);
+    let (p, form) = (params::<Params>(&bound), Form::of(&bound));
+    let shader::hvp::Bindings { x, rows, x_dot, y_bars, x_bars } = shader::hvp::Bindings::of(bound.slices());
+    x_bars.copy_from_slice(y_bars);
+    let inputs = HvpInputs { slope: Slope { x, rows, form }, x_dot, y_bar: y_bars, p };
+    each_row_simd::<HvpRow>(x_bars, p.n as usize, inputs);
 }
 
 /// Inputs of an hvp.

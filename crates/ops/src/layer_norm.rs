@@ -4,10 +4,10 @@
 
 use std::sync::Arc;
 
-use bytemuck::{Pod, Zeroable};
-use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor, as_u32};
-use resolvent_shaders::layer_norm as shader;
+use resolvent_engine::{Bound, Kernel, Recording, Result, Tensor, as_u32};
+use resolvent_shaders::layer_norm::{self as shader, Params};
 
+use crate::arguments::{launch, params};
 use crate::host::{each_row_simd, each_two_rows_simd, row_body, sum, two_rows_body};
 use crate::op::{Frozen, HvpResiduals, Nonlinear, Op, Outcome, Residuals, SecondOrder, switch};
 use crate::rows::{Row, Rows};
@@ -27,22 +27,9 @@ pub struct LayerNorm {
     pub frozen: bool,
 }
 
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-struct Params {
-    rows: u32,
-    d: u32,
-    eps: f32,
-    /// Rows with a tangent, in hvp ...
-    tangent_rows: u32,
-    /// ... and the first row of the plain cotangent.
-    shared_cotangent: u32,
-    pad: [u32; 3],
-}
-
 impl LayerNorm {
     fn params(&self, rows: usize, d: usize) -> Params {
-        Params { rows: rows as u32, d: d as u32, eps: self.eps, tangent_rows: 0, shared_cotangent: 0, pad: [0; 3] }
+        Params { rows: rows as u32, d: d as u32, eps: self.eps, tangent_rows: 0, shared_cotangent: 0 }
     }
 }
 
@@ -61,8 +48,8 @@ impl Op for LayerNorm {
         let y = rec.tensor("layer_norm", &[("rows", r), ("d", d)])?;
         let stats = rec.tensor("layer_norm.stats", &[("rows", r), ("stat", 2)])?;
         let n = (r * d) as f64;
-        let bindings = [x, &self.gain, &self.bias, &y, &stats];
-        rec.launch(Launch::new(&PRIMAL, self.params(r, d), &bindings, [r as u32, 1, 1]).work(8.0 * n, 8.0 * n))?;
+        let buffers = shader::primal::Bindings { x, gain: &self.gain, bias: &self.bias, y: &y, stats: &stats };
+        rec.launch(launch(&PRIMAL, self.params(r, d), buffers, [r as u32, 1, 1]).work(8.0 * n, 8.0 * n))?;
         Ok(Outcome { residuals: Residuals::new(&[x, &stats]), y })
     }
 
@@ -71,9 +58,16 @@ impl Op for LayerNorm {
         x_dot[0].expect(NAME, &[("rows", r), ("d", d)])?;
         let y_dot = rec.tensor("layer_norm.dot", &[("rows", r), ("d", d)])?;
         let n = (r * d) as f64;
-        let bindings = [x, &self.gain, stats, rows.table(), x_dot[0], &y_dot];
+        let buffers = shader::jvp::Bindings {
+            x,
+            gain: &self.gain,
+            residuals: stats,
+            rows: rows.table(),
+            x_dot: x_dot[0],
+            y_dot: &y_dot,
+        };
         rec.launch(
-            Launch::new(&JVP, self.params(r, d), &bindings, [r as u32, 1, 1])
+            launch(&JVP, self.params(r, d), buffers, [r as u32, 1, 1])
                 .constants(&[switch(self.frozen)])
                 .work(10.0 * n, 12.0 * n),
         )?;
@@ -91,18 +85,20 @@ impl Op for LayerNorm {
         let (r, d, [x, stats]) = (rows.count(), self.gain.dim(NAME, "d")?, residuals.get());
         y_bar.expect(NAME, &[("rows", r), ("d", d)])?;
         let x_bar = rec.tensor("layer_norm.bar", &[("rows", r), ("d", d)])?;
+        let (params, grid) = (self.params(r, d), [r as u32, 1, 1]);
+        let (gain, residuals, rows) = (&self.gain, stats, rows.table());
+        let launch = match &so_far[0] {
+            Some(add) => {
+                let buffers = shader::vjp_add::Bindings { x, gain, residuals, rows, y_bar, x_bar: &x_bar, add };
+                launch(&VJP_ADD, params, buffers, grid)
+            }
+            None => {
+                let buffers = shader::vjp::Bindings { x, gain, residuals, rows, y_bar, x_bar: &x_bar };
+                launch(&VJP, params, buffers, grid)
+            }
+        };
         let n = (r * d) as f64;
-        let mut bindings = vec![x, &self.gain, stats, rows.table(), y_bar, &x_bar];
-        let mut kernel = &VJP;
-        if let Some(add) = &so_far[0] {
-            kernel = &VJP_ADD;
-            bindings.push(add);
-        }
-        rec.launch(
-            Launch::new(kernel, self.params(r, d), &bindings, [r as u32, 1, 1])
-                .constants(&[switch(self.frozen)])
-                .work(12.0 * n, 16.0 * n),
-        )?;
+        rec.launch(launch.constants(&[switch(self.frozen)]).work(12.0 * n, 16.0 * n))?;
         Ok(vec![x_bar])
     }
 
@@ -117,8 +113,15 @@ impl Nonlinear for LayerNorm {
         x_jet[0].expect(NAME, &[("2 rows", 2 * r), ("d", d)])?;
         let y_jet = rec.tensor("layer_norm.jet", &[("rows", 2 * r), ("d", d)])?;
         let n = (r * d) as f64;
-        let bindings = [x, &self.gain, stats, rows.table(), x_jet[0], &y_jet];
-        rec.launch(Launch::new(&JET, self.params(r, d), &bindings, [r as u32, 1, 1]).work(34.0 * n, 20.0 * n))?;
+        let buffers = shader::jet::Bindings {
+            x,
+            gain: &self.gain,
+            residuals: stats,
+            rows: rows.table(),
+            x_jet: x_jet[0],
+            y_jet: &y_jet,
+        };
+        rec.launch(launch(&JET, self.params(r, d), buffers, [r as u32, 1, 1]).work(34.0 * n, 20.0 * n))?;
         Ok(y_jet)
     }
 
@@ -135,22 +138,25 @@ impl Nonlinear for LayerNorm {
         y_bar.expect(NAME, &[("rows", r), ("d", d)])?;
         x_dot.expect(NAME, &[("rows", paired.rows), ("d", d)])?;
         let x_bar = rec.tensor("layer_norm.bar", &[("rows", r), ("d", d)])?;
-        let (n, tangent_rows) = ((r * d) as f64, (paired.rows * d) as f64);
-        let mut bindings = vec![x, &self.gain, stats, rows.table(), x_dot, y_bar, &x_bar];
-        let mut kernel = &HVP;
-        if let Some(add) = &so_far[0] {
-            kernel = &HVP_ADD;
-            bindings.push(add);
-        }
         let params = Params {
             tangent_rows: paired.rows as u32,
             shared_cotangent: paired.shared_cotangent as u32,
             ..self.params(r, d)
         };
-        rec.launch(
-            Launch::new(kernel, params, &bindings, [r as u32, 1, 1])
-                .work(12.0 * n + 32.0 * tangent_rows, 16.0 * n + 8.0 * tangent_rows),
-        )?;
+        let (gain, residuals, rows, y_bars, x_bars) = (&self.gain, stats, rows.table(), y_bar, &x_bar);
+        let grid = [r as u32, 1, 1];
+        let launch = match &so_far[0] {
+            Some(adds) => {
+                let buffers = shader::hvp_add::Bindings { x, gain, residuals, rows, x_dot, y_bars, x_bars, adds };
+                launch(&HVP_ADD, params, buffers, grid)
+            }
+            None => {
+                let buffers = shader::hvp::Bindings { x, gain, residuals, rows, x_dot, y_bars, x_bars };
+                launch(&HVP, params, buffers, grid)
+            }
+        };
+        let (n, tangent_rows) = ((r * d) as f64, (paired.rows * d) as f64);
+        rec.launch(launch.work(12.0 * n + 32.0 * tangent_rows, 16.0 * n + 8.0 * tangent_rows))?;
         Ok(vec![x_bar])
     }
 }
@@ -167,8 +173,8 @@ static HVP_ADD: Kernel = Kernel { shader: &shader::HVP_ADD, host: hvp_add };
 pub static KERNELS: &[&Kernel] = &[&PRIMAL, &JVP, &JET, &VJP, &VJP_ADD, &HVP, &HVP_ADD];
 
 fn primal(bound: Bound<'_>) {
-    let p: Params = bound.params();
-    let ([x, gain, bias], [y, stats]) = bound.slices();
+    let p: Params = params(&bound);
+    let shader::primal::Bindings { x, gain, bias, y, stats } = shader::primal::Bindings::of(bound.slices());
     each_two_rows_simd::<PrimalRow>([y, stats], [p.d as usize, 2], (x, gain, bias, p.eps));
 }
 
@@ -222,8 +228,9 @@ impl<'a> Shared<'a> {
 }
 
 fn jvp(bound: Bound<'_>) {
-    let (p, frozen) = (bound.params::<Params>(), bound.flag("FROZEN"));
-    let ([x, gain, residuals, rows, t], [y_dot]) = bound.slices();
+    let (p, frozen) = (params::<Params>(&bound), bound.flag("FROZEN"));
+    let buffers = shader::jvp::Bindings::of(bound.slices());
+    let shader::jvp::Bindings { x, gain, residuals, rows, x_dot: t, y_dot } = buffers;
     each_row_simd::<JvpRow>(y_dot, p.d as usize, Shared { x, gain, residuals, rows, t, frozen });
 }
 
@@ -247,8 +254,9 @@ fn jvp_row(shared: Shared<'_>, i: usize, y_dot: &mut [f32]) {
 }
 
 fn jet(bound: Bound<'_>) {
-    let p: Params = bound.params();
-    let ([x, gain, residuals, rows, t], [y_jet]) = bound.slices();
+    let p: Params = params(&bound);
+    let buffers = shader::jet::Bindings::of(bound.slices());
+    let shader::jet::Bindings { x, gain, residuals, rows, x_jet: t, y_jet } = buffers;
     each_row_simd::<JetRow>(y_jet, 2 * p.d as usize, (Shared { x, gain, residuals, rows, t, frozen: false }, p.eps));
 }
 
@@ -275,14 +283,16 @@ fn jet_row((shared, eps): (Shared<'_>, f32), i: usize, y_jet: &mut [f32]) {
 }
 
 fn vjp(bound: Bound<'_>) {
-    let (p, frozen) = (bound.params::<Params>(), bound.flag("FROZEN"));
-    let ([x, gain, residuals, rows, t], [x_bar]) = bound.slices();
+    let (p, frozen) = (params::<Params>(&bound), bound.flag("FROZEN"));
+    let buffers = shader::vjp::Bindings::of(bound.slices());
+    let shader::vjp::Bindings { x, gain, residuals, rows, y_bar: t, x_bar } = buffers;
     each_row_simd::<VjpRow>(x_bar, p.d as usize, Shared { x, gain, residuals, rows, t, frozen });
 }
 
 fn vjp_add(bound: Bound<'_>) {
-    let (p, frozen) = (bound.params::<Params>(), bound.flag("FROZEN"));
-    let ([x, gain, residuals, rows, t, add], [x_bar]) = bound.slices();
+    let (p, frozen) = (params::<Params>(&bound), bound.flag("FROZEN"));
+    let buffers = shader::vjp_add::Bindings::of(bound.slices());
+    let shader::vjp_add::Bindings { x, gain, residuals, rows, y_bar: t, add, x_bar } = buffers;
     each_row_simd::<VjpAddRow>(x_bar, p.d as usize, (Shared { x, gain, residuals, rows, t, frozen }, add));
 }
 
@@ -330,17 +340,19 @@ struct HvpInputs<'a> {
 }
 
 fn hvp(bound: Bound<'_>) {
-    let p: Params = bound.params();
-    let ([x, gain, residuals, rows, x_dot, t], [x_bar]) = bound.slices();
+    let p: Params = params(&bound);
+    let buffers = shader::hvp::Bindings::of(bound.slices());
+    let shader::hvp::Bindings { x, gain, residuals, rows, x_dot, y_bars: t, x_bars } = buffers;
     let shared = Shared { x, gain, residuals, rows, t, frozen: false };
-    each_row_simd::<HvpRow>(x_bar, p.d as usize, HvpInputs { shared, x_dot, p });
+    each_row_simd::<HvpRow>(x_bars, p.d as usize, HvpInputs { shared, x_dot, p });
 }
 
 fn hvp_add(bound: Bound<'_>) {
-    let p: Params = bound.params();
-    let ([x, gain, residuals, rows, x_dot, t, add], [x_bar]) = bound.slices();
+    let p: Params = params(&bound);
+    let buffers = shader::hvp_add::Bindings::of(bound.slices());
+    let shader::hvp_add::Bindings { x, gain, residuals, rows, x_dot, y_bars: t, adds, x_bars } = buffers;
     let inputs = HvpInputs { shared: Shared { x, gain, residuals, rows, t, frozen: false }, x_dot, p };
-    each_row_simd::<HvpAddRow>(x_bar, p.d as usize, (inputs, add));
+    each_row_simd::<HvpAddRow>(x_bars, p.d as usize, (inputs, adds));
 }
 
 row_body!(HvpAddRow<'a>((HvpInputs<'a>, &'a [f32])) = hvp_add_row);

@@ -18,6 +18,7 @@
 //! | [`splice`] | joins and edits | same kernel, linear parts of edits | same kernel | the plan |
 
 pub mod add;
+mod arguments;
 pub mod attention;
 mod attention_second;
 pub mod embed;
