@@ -36,13 +36,26 @@ pub struct Attention {
     pub frozen: bool,
 }
 
+/// The rows of a batch from `first` on.
+#[derive(Clone, Copy)]
+pub(crate) struct RowsFrom<'a> {
+    pub(crate) rows: &'a Rows,
+    pub(crate) first: usize,
+}
+
+impl<'a> RowsFrom<'a> {
+    fn all(rows: &'a Rows) -> Self {
+        Self { rows, first: 0 }
+    }
+}
+
 impl Attention {
-    /// Records a launch over the batch rows from `first` on.
+    /// Records a launch over some rows of the batch.
     fn launch<'a, E: Entry<Slot = &'a Tensor, Params = Params>>(
         &self,
         rec: &mut Recording,
         kernel: &'static Kernel,
-        (rows, first): (&Rows, usize),
+        RowsFrom { rows, first }: RowsFrom<'_>,
         buffers: E,
         flops_per_pair: f64,
     ) -> Result<()> {
@@ -61,22 +74,23 @@ impl Attention {
         tuning::choose(device, Family::Attention, Size::of(rows), self.d_head.is_multiple_of(4))
     }
 
-    /// Records the vjp of the rows from `first` on, with its result in `bar [rows, 3d]`.
+    /// Records the vjp of some rows, with its result in `qkv_bar [rows, 3d]`.
     pub(crate) fn launch_vjp(
         &self,
         rec: &mut Recording,
-        rows: (&Rows, usize),
+        rows: RowsFrom<'_>,
         residuals: &Residuals,
-        [z_bar, bar]: [&Tensor; 2],
+        z_bar: &Tensor,
+        qkv_bar: &Tensor,
     ) -> Result<()> {
-        let ([qkv, z_saved, lse_saved], table) = (residuals.get(), rows.0.table());
-        let kv = |mean_saved| shader::vjp_kv::Bindings { rows: table, qkv, mean_saved, lse_saved, z_bar, qkv_bar: bar };
+        let ([qkv, z_saved, lse_saved], table) = (residuals.get(), rows.rows.table());
+        let kv = |mean_saved| shader::vjp_kv::Bindings { rows: table, qkv, mean_saved, lse_saved, z_bar, qkv_bar };
         if self.frozen {
             // Only values have cotangents. The launch writes zeros to the other columns, and does not read the means.
             return self.launch(rec, &VJP_KV, rows, kv(lse_saved), 4.0);
         }
-        let mean = rec.tensor("attention.mean", &[("rows", rows.0.count()), ("heads", self.heads)])?;
-        let q = shader::vjp_q::Bindings { rows: table, qkv, z_saved, lse_saved, z_bar, qkv_bar: bar, mean: &mean };
+        let mean = rec.tensor("attention.mean", &[("rows", rows.rows.count()), ("heads", self.heads)])?;
+        let q = shader::vjp_q::Bindings { rows: table, qkv, z_saved, lse_saved, z_bar, qkv_bar, mean: &mean };
         self.launch(rec, &VJP_Q, rows, q, 6.0)?;
         self.launch(rec, &VJP_KV, rows, kv(&mean), 8.0)
     }
@@ -115,7 +129,7 @@ impl Op for Attention {
         // Without a base run every sequence starts at token 0, and the base binding is never read.
         let base = base.map_or(qkv, |residuals| residuals.get::<3>()[0]);
         let buffers = shader::primal::Bindings { rows: rows.table(), qkv, base, z: &z, lse: &lse };
-        self.launch(rec, &PRIMAL, (rows, 0), buffers, 4.0)?;
+        self.launch(rec, &PRIMAL, RowsFrom::all(rows), buffers, 4.0)?;
         Ok(Outcome { residuals: Residuals::new(&[qkv, &z, &lse]), y: z })
     }
 
@@ -126,7 +140,7 @@ impl Op for Attention {
         let z_dot = rec.tensor("attention.dot", &narrow)?;
         let table = rows.table();
         let buffers = shader::jvp::Bindings { rows: table, qkv, z_saved, lse_saved, qkv_dot, z_dot: &z_dot };
-        self.launch(rec, &JVP, (rows, 0), buffers, self.flops(10.0))?;
+        self.launch(rec, &JVP, RowsFrom::all(rows), buffers, self.flops(10.0))?;
         Ok(z_dot)
     }
 
@@ -141,7 +155,7 @@ impl Op for Attention {
         let [wide, narrow] = self.widths(rows);
         y_bar.expect(NAME, &narrow)?;
         let bar = rec.tensor("attention.bar", &wide)?;
-        self.launch_vjp(rec, (rows, 0), residuals, [y_bar, &bar])?;
+        self.launch_vjp(rec, RowsFrom::all(rows), residuals, y_bar, &bar)?;
         accumulate(rec, vec![bar], so_far)
     }
 

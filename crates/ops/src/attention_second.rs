@@ -8,7 +8,7 @@ use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor, as_u32}
 use resolvent_shaders::attention_second::{self as shader, Params};
 
 use crate::arguments::{launch, params};
-use crate::attention::{Attention, Layout, MAX_D_HEAD};
+use crate::attention::{Attention, Layout, MAX_D_HEAD, RowsFrom};
 use crate::host::{axpy, dot, each_row_simd, exp, row_body};
 use crate::op::{HvpResiduals, Residuals};
 use crate::rows::{Row, Rows};
@@ -66,7 +66,7 @@ pub(crate) fn hvp_of(
     record(launch(&QUERY, params, query, grid), 16.0)?;
     let key = shader::key::Bindings { rows: table, qkv, lse, qkv_dot, z_bars, means_saved, qkv_bars };
     record(launch(&KEY, params, key, grid), 20.0)?;
-    op.launch_vjp(rec, (rows, paired.rows), primal, [z_bar, &bar])?;
+    op.launch_vjp(rec, RowsFrom { rows, first: paired.rows }, primal, z_bar, &bar)?;
     Ok(bar)
 }
 
@@ -109,17 +109,11 @@ impl Shared<'_> {
         self.p.shared_cotangent as usize + row - r.first
     }
 
-    /// Returns ds_dot, ds, p_dot and p of a query and a key. The query has batch row `query` and base row `i`, the key
-    /// has batch row `key` and base row `j`. `means` are those of the query. `shared_cotangent` is its row of z_bar.
+    /// Returns the derivatives of the score and of the weight of a pair.
     #[inline(always)]
-    fn score_terms(
-        &self,
-        head: usize,
-        [query, i, key, j]: [usize; 4],
-        shared_cotangent: usize,
-        means: &[f32],
-    ) -> [f32; 4] {
+    fn score_terms(&self, pair: Pair<'_>) -> ScoreTerms {
         let Self { at, qkv, qkv_dot, z_bar, .. } = *self;
+        let Pair { head, query, base_query: i, key, base_key: j, shared_cotangent, means } = pair;
         let (q, k, v) = (at.part(qkv, i, 0, head), at.part(qkv, j, 1, head), at.part(qkv, j, 2, head));
         let p = self.weight(q, k, i, head);
         let own = at.head(z_bar, query, head);
@@ -128,8 +122,32 @@ impl Shared<'_> {
         let from_center = self.p.scale * s_dot - means[0];
         let e = dot(bar, v) - means[1];
         let e_dot = dot(own, v) + dot(bar, at.part(qkv_dot, key, 2, head)) - means[2];
-        [p * (from_center * e + e_dot), p * e, p * from_center, p]
+        ScoreTerms { ds_dot: p * (from_center * e + e_dot), ds: p * e, p_dot: p * from_center, p }
     }
+}
+
+/// A query and a key of one head.
+#[derive(Clone, Copy)]
+struct Pair<'a> {
+    head: usize,
+    /// Batch row and base row of the query.
+    query: usize,
+    base_query: usize,
+    /// Batch row and base row of the key.
+    key: usize,
+    base_key: usize,
+    /// Row of the query's shared cotangent.
+    shared_cotangent: usize,
+    /// Means over the query's keys.
+    means: &'a [f32],
+}
+
+/// The weight of a pair, its tangent, the cotangent of the score, and the tangent of that.
+struct ScoreTerms {
+    ds_dot: f32,
+    ds: f32,
+    p_dot: f32,
+    p: f32,
 }
 
 fn jet(bound: Bound<'_>) {
@@ -208,13 +226,20 @@ fn mean(bound: Bound<'_>) {
     let shader::mean::Bindings { rows, qkv, lse, qkv_dot, z_bars, z, z_dot, means } = buffers;
     let at = Layout::new(p.heads, p.d_head);
     let shared = Shared { at, p, rows: as_u32(rows), qkv, lse, qkv_dot, z_bar: z_bars };
-    each_row_simd::<MeanRow>(means, 4 * shared.at.heads, (shared, z, z_dot));
+    each_row_simd::<MeanRow>(means, 4 * shared.at.heads, MeanInputs { shared, z, z_dot });
 }
 
-row_body!(MeanRow<'a>((Shared<'a>, &'a [f32], &'a [f32])) = mean_row);
+#[derive(Clone, Copy)]
+struct MeanInputs<'a> {
+    shared: Shared<'a>,
+    z: &'a [f32],
+    z_dot: &'a [f32],
+}
+
+row_body!(MeanRow<'a>(MeanInputs<'a>) = mean_row);
 
 #[inline(always)]
-fn mean_row((shared, z, z_dot): (Shared<'_>, &[f32], &[f32]), row: usize, means: &mut [f32]) {
+fn mean_row(MeanInputs { shared, z, z_dot }: MeanInputs<'_>, row: usize, means: &mut [f32]) {
     let Shared { at, qkv, qkv_dot, z_bar, .. } = shared;
     let r = Row::read(shared.rows, row);
     for (head, means) in means.chunks_mut(4).enumerate() {
@@ -239,13 +264,20 @@ fn query(bound: Bound<'_>) {
     let shader::query::Bindings { rows, qkv, lse, qkv_dot, z_bars, means_saved, qkv_bars } = buffers;
     let at = Layout::new(p.heads, p.d_head);
     let shared = Shared { at, p, rows: as_u32(rows), qkv, lse, qkv_dot, z_bar: z_bars };
-    each_row_simd::<QueryRow>(qkv_bars, 3 * at.d(), (shared, means_saved));
+    each_row_simd::<QueryRow>(qkv_bars, 3 * at.d(), SumInputs { shared, means: means_saved });
 }
 
-row_body!(QueryRow<'a>((Shared<'a>, &'a [f32])) = query_row);
+/// Inputs of the sums over the keys of a query, and over the queries of a key.
+#[derive(Clone, Copy)]
+struct SumInputs<'a> {
+    shared: Shared<'a>,
+    means: &'a [f32],
+}
+
+row_body!(QueryRow<'a>(SumInputs<'a>) = query_row);
 
 #[inline(always)]
-fn query_row((shared, means): (Shared<'_>, &[f32]), row: usize, bar: &mut [f32]) {
+fn query_row(SumInputs { shared, means }: SumInputs<'_>, row: usize, bar: &mut [f32]) {
     let Shared { at, qkv, qkv_dot, .. } = shared;
     if row >= shared.tangent_rows() {
         return;
@@ -256,9 +288,10 @@ fn query_row((shared, means): (Shared<'_>, &[f32]), row: usize, bar: &mut [f32])
         let means = &means[4 * (row * at.heads + head)..][..4];
         q_bar.fill(0.0);
         for j in 0..=r.token(row) {
-            let (key, base) = (r.own(j), r.base(row, j));
-            let [ds_dot, ds, ..] = shared.score_terms(head, [row, r.primal, key, base], shared_cotangent, means);
-            axpy(shared.p.scale * ds_dot, at.part(qkv, base, 1, head), q_bar);
+            let (key, base_key) = (r.own(j), r.base(row, j));
+            let pair = Pair { head, query: row, base_query: r.primal, key, base_key, shared_cotangent, means };
+            let ScoreTerms { ds_dot, ds, .. } = shared.score_terms(pair);
+            axpy(shared.p.scale * ds_dot, at.part(qkv, base_key, 1, head), q_bar);
             axpy(shared.p.scale * ds, at.part(qkv_dot, key, 1, head), q_bar);
         }
     }
@@ -270,13 +303,13 @@ fn key(bound: Bound<'_>) {
     let shader::key::Bindings { rows, qkv, lse, qkv_dot, z_bars, means_saved, qkv_bars } = buffers;
     let at = Layout::new(p.heads, p.d_head);
     let shared = Shared { at, p, rows: as_u32(rows), qkv, lse, qkv_dot, z_bar: z_bars };
-    each_row_simd::<KeyRow>(qkv_bars, 3 * at.d(), (shared, means_saved));
+    each_row_simd::<KeyRow>(qkv_bars, 3 * at.d(), SumInputs { shared, means: means_saved });
 }
 
-row_body!(KeyRow<'a>((Shared<'a>, &'a [f32])) = key_row);
+row_body!(KeyRow<'a>(SumInputs<'a>) = key_row);
 
 #[inline(always)]
-fn key_row((shared, means): (Shared<'_>, &[f32]), row: usize, bar: &mut [f32]) {
+fn key_row(SumInputs { shared, means }: SumInputs<'_>, row: usize, bar: &mut [f32]) {
     let Shared { at, qkv, qkv_dot, z_bar, .. } = shared;
     if row >= shared.tangent_rows() {
         return;
@@ -288,12 +321,12 @@ fn key_row((shared, means): (Shared<'_>, &[f32]), row: usize, bar: &mut [f32]) {
         k_bar.fill(0.0);
         v_bar.fill(0.0);
         for i in r.token(row)..r.end {
-            let (query, base) = (r.own(i), r.base(row, i));
+            let (query, base_query) = (r.own(i), r.base(row, i));
             let shared_cotangent = shared.shared_cotangent(&r, query);
             let means = &means[4 * (query * at.heads + head)..][..4];
-            let [ds_dot, ds, p_dot, p] =
-                shared.score_terms(head, [query, base, row, r.primal], shared_cotangent, means);
-            axpy(shared.p.scale * ds_dot, at.part(qkv, base, 0, head), k_bar);
+            let pair = Pair { head, query, base_query, key: row, base_key: r.primal, shared_cotangent, means };
+            let ScoreTerms { ds_dot, ds, p_dot, p } = shared.score_terms(pair);
+            axpy(shared.p.scale * ds_dot, at.part(qkv, base_query, 0, head), k_bar);
             axpy(p, at.head(z_bar, query, head), v_bar);
             axpy(shared.p.scale * ds, at.part(qkv_dot, query, 0, head), k_bar);
             axpy(p_dot, at.head(z_bar, shared_cotangent, head), v_bar);

@@ -43,10 +43,20 @@ pub(crate) struct Part<'a> {
     pub(crate) is_first: bool,
 }
 
-/// Returns the offset of `id`'s row in the part of `tokens` rows from `from_token` on, if it is there.
-pub(crate) fn offset(id: u32, [from_token, tokens, d]: [u32; 3]) -> Option<usize> {
-    let here = id >= from_token && id - from_token < tokens;
-    here.then(|| (id - from_token) as usize * d as usize)
+/// Tokens whose rows, of `d` elements each, a host body has: those from `from_token` on.
+#[derive(Clone, Copy)]
+pub(crate) struct Tokens {
+    pub(crate) from_token: u32,
+    pub(crate) tokens: u32,
+    pub(crate) d: u32,
+}
+
+impl Tokens {
+    /// Returns the offset of `id`'s row, if it is here.
+    pub(crate) fn offset(self, id: u32) -> Option<usize> {
+        let here = id >= self.from_token && id - self.from_token < self.tokens;
+        here.then(|| (id - self.from_token) as usize * self.d as usize)
+    }
 }
 
 impl Vocabulary {
@@ -87,8 +97,9 @@ fn primal(bound: Bound<'_>) {
     let buffers = shader::primal::Bindings::of(bound.slices());
     let shader::primal::Bindings { wte, wpe, .. } = buffers;
     let (d, ids, positions) = (p.d as usize, as_u32(buffers.ids), as_u32(buffers.positions));
+    let here = Tokens { from_token: p.from_token, tokens: p.tokens, d: p.d };
     each_row(buffers.x, d, |i, x| {
-        let Some(from) = offset(ids[i], [p.from_token, p.tokens, p.d]) else { return };
+        let Some(from) = here.offset(ids[i]) else { return };
         let place = positions[i] as usize * d;
         for (e, x) in x.iter_mut().enumerate() {
             *x = wte[from + e] + wpe[place + e];

@@ -175,14 +175,21 @@ pub static KERNELS: &[&Kernel] = &[&PRIMAL, &JVP, &JET, &VJP, &HVP];
 fn primal(bound: Bound<'_>) {
     let (p, exact) = (params::<Params>(&bound), bound.flag("EXACT"));
     let shader::primal::Bindings { x, y } = shader::primal::Bindings::of(bound.slices());
-    each_row_simd::<ValueRow>(y, p.n as usize, (x, exact));
+    each_row_simd::<ValueRow>(y, p.n as usize, Values { x, exact });
 }
 
-row_body!(pub(crate) ValueRow<'a>((&'a [f32], bool)) = value_row);
+/// Inputs of the primal.
+#[derive(Clone, Copy)]
+pub(crate) struct Values<'a> {
+    pub(crate) x: &'a [f32],
+    pub(crate) exact: bool,
+}
+
+row_body!(pub(crate) ValueRow<'a>(Values<'a>) = value_row);
 
 /// Computes `y = gelu(x)` for one row; also an epilogue of [`crate::matmul`].
 #[inline(always)]
-fn value_row((x, exact): (&[f32], bool), i: usize, y: &mut [f32]) {
+fn value_row(Values { x, exact }: Values<'_>, i: usize, y: &mut [f32]) {
     let x = &x[i * y.len()..][..y.len()];
     // The form is chosen outside of the loop, so that each loop is free of branches.
     if exact {
@@ -210,7 +217,7 @@ impl Slope<'_> {
     pub(crate) fn times(self, y: &mut [f32], n: usize) {
         if self.is_shared(y.len()) {
             let slopes = self.table::<SlopeTable>(n);
-            each_row_simd::<TimesRow>(y, n, (&slopes, self.rows));
+            each_row_simd::<TimesRow>(y, n, Tabled { slopes: &slopes, second_derivatives: &[], rows: self.rows });
         } else {
             each_row_simd::<SlopeRow>(y, n, self);
         }
@@ -221,7 +228,8 @@ impl Slope<'_> {
     pub(crate) fn second_derivative(self, y: &mut [f32], n: usize) {
         if self.is_shared(y.len() / 2) {
             let (slopes, second_derivatives) = (self.table::<SlopeTable>(n), self.table::<JetTable>(n));
-            each_row_simd::<JetSlopeRow>(y, 2 * n, (&slopes, &second_derivatives, self.rows));
+            let tabled = Tabled { slopes: &slopes, second_derivatives: &second_derivatives, rows: self.rows };
+            each_row_simd::<JetSlopeRow>(y, 2 * n, tabled);
         } else {
             each_row_simd::<JetRow>(y, 2 * n, self);
         }
@@ -232,29 +240,37 @@ impl Slope<'_> {
         elements >= 2 * self.x.len()
     }
 
-    fn table<B: for<'a> RowBody<Args<'a> = (&'a [f32], Form)>>(self, n: usize) -> Vec<f32> {
+    fn table<B: for<'a> RowBody<Args<'a> = Slope<'a>>>(self, n: usize) -> Vec<f32> {
         let mut table = vec![1.0; self.x.len()];
-        each_row_simd::<B>(&mut table, n, (self.x, self.form));
+        each_row_simd::<B>(&mut table, n, self);
         table
     }
 }
 
 row_body!(SlopeRow<'a>(Slope<'a>) = slope_row);
 row_body!(JetRow<'a>(Slope<'a>) = jet_row);
-row_body!(SlopeTable<'a>((&'a [f32], Form)) = slope_table_row);
-row_body!(JetTable<'a>((&'a [f32], Form)) = jet_table_row);
-row_body!(TimesRow<'a>((&'a [f32], &'a [f32])) = times_row);
-row_body!(JetSlopeRow<'a>((&'a [f32], &'a [f32], &'a [f32])) = jet_slope_row);
+row_body!(SlopeTable<'a>(Slope<'a>) = slope_table_row);
+row_body!(JetTable<'a>(Slope<'a>) = jet_table_row);
+row_body!(TimesRow<'a>(Tabled<'a>) = times_row);
+row_body!(JetSlopeRow<'a>(Tabled<'a>) = jet_slope_row);
+
+/// Derivatives of each row of the primal, and the row table.
+#[derive(Clone, Copy)]
+struct Tabled<'a> {
+    slopes: &'a [f32],
+    second_derivatives: &'a [f32],
+    rows: &'a [f32],
+}
 
 #[inline(always)]
 fn slope_row(slope: Slope<'_>, i: usize, y: &mut [f32]) {
     let at = Row::read(as_u32(slope.rows), i).primal;
-    slope_table_row((slope.x, slope.form), at, y);
+    slope_table_row(slope, at, y);
 }
 
 /// Computes `y *= gelu'(x)` for row `at` of the primal.
 #[inline(always)]
-fn slope_table_row((x, form): (&[f32], Form), at: usize, y: &mut [f32]) {
+fn slope_table_row(Slope { x, form, .. }: Slope<'_>, at: usize, y: &mut [f32]) {
     let x = &x[at * y.len()..][..y.len()];
     let each = y.iter_mut().zip(x);
     match (form.frozen, form.exact) {
@@ -267,7 +283,7 @@ fn slope_table_row((x, form): (&[f32], Form), at: usize, y: &mut [f32]) {
 
 /// Computes `y *= gelu''(x)` for row `at` of the primal.
 #[inline(always)]
-fn jet_table_row((x, form): (&[f32], Form), at: usize, y: &mut [f32]) {
+fn jet_table_row(Slope { x, form, .. }: Slope<'_>, at: usize, y: &mut [f32]) {
     let x = &x[at * y.len()..][..y.len()];
     let each = y.iter_mut().zip(x);
     match form.exact {
@@ -277,7 +293,7 @@ fn jet_table_row((x, form): (&[f32], Form), at: usize, y: &mut [f32]) {
 }
 
 #[inline(always)]
-fn times_row((slopes, rows): (&[f32], &[f32]), i: usize, y: &mut [f32]) {
+fn times_row(Tabled { slopes, rows, .. }: Tabled<'_>, i: usize, y: &mut [f32]) {
     let slopes = &slopes[Row::read(as_u32(rows), i).primal * y.len()..];
     for (y, slope) in y.iter_mut().zip(slopes) {
         *y *= slope;
@@ -285,7 +301,7 @@ fn times_row((slopes, rows): (&[f32], &[f32]), i: usize, y: &mut [f32]) {
 }
 
 #[inline(always)]
-fn jet_slope_row((slopes, second_derivatives, rows): (&[f32], &[f32], &[f32]), i: usize, y: &mut [f32]) {
+fn jet_slope_row(Tabled { slopes, second_derivatives, rows }: Tabled<'_>, i: usize, y: &mut [f32]) {
     let n = y.len() / 2;
     let first = Row::read(as_u32(rows), i).primal * n;
     let (y_dot, y_ddot) = y.split_at_mut(n);

@@ -10,7 +10,7 @@ use resolvent_shaders::Uniform;
 use resolvent_shaders::matmul::{self as shader, Params};
 
 use crate::arguments::{params, slots};
-use crate::gelu::{Form, Slope, ValueRow};
+use crate::gelu::{Form, Slope, ValueRow, Values};
 use crate::host::{each_row, each_row_simd};
 use crate::matmul_f16;
 use crate::op::Linear;
@@ -286,7 +286,7 @@ pub(crate) fn primal_gelu<const ROUNDED: bool>(bound: Bound<'_>) {
     let (p, exact) = (params::<Params>(&bound), bound.flag("EXACT"));
     let shader::primal_gelu::Bindings { x, w, bias, y, pre } = shader::primal_gelu::Bindings::of(bound.slices());
     product_onto::<ROUNDED>(p, x, w, pre, |_, pre| pre.copy_from_slice(bias));
-    each_row_simd::<ValueRow>(y, p.n as usize, (&*pre, exact));
+    each_row_simd::<ValueRow>(y, p.n as usize, Values { x: pre, exact });
 }
 
 fn jvp(bound: Bound<'_>) {

@@ -50,7 +50,7 @@ pub static KERNELS: &[&Kernel] = &[&FMA, &COPY];
 fn fma_host(bound: Bound<'_>) {
     let p: Params = params(&bound);
     let shader::fma_chains::Bindings { x, y } = shader::fma_chains::Bindings::of(bound.slices());
-    each_row_simd::<FmaRow>(y, LANES, (x, p.turns * STEPS as u32, wide_registers()));
+    each_row_simd::<FmaRow>(y, LANES, FmaInputs { x, steps: p.turns * STEPS as u32, wide: wide_registers() });
 }
 
 /// Whether there are 32 registers of 16 elements.
@@ -64,12 +64,20 @@ fn wide_registers() -> bool {
 /// Elements side by side.
 const LANES: usize = 16;
 
-row_body!(FmaRow<'a>((&'a [f32], u32, bool)) = fma_row);
+#[derive(Clone, Copy)]
+struct FmaInputs<'a> {
+    x: &'a [f32],
+    steps: u32,
+    /// Whether registers are wide and many.
+    wide: bool,
+}
+
+row_body!(FmaRow<'a>(FmaInputs<'a>) = fma_row);
 
 /// Runs a few chains at a time, so that their sums stay in registers. The number of chains fills the pipelines: four of
 /// two registers each, or eight of one.
 #[inline(always)]
-fn fma_row((x, steps, wide): (&[f32], u32, bool), row: usize, y: &mut [f32]) {
+fn fma_row(FmaInputs { x, steps, wide }: FmaInputs<'_>, row: usize, y: &mut [f32]) {
     let mut m = [0.5f32; LANES];
     m[..y.len()].copy_from_slice(&x[row * LANES..][..y.len()]);
     let mut sum = [0.0f32; LANES];

@@ -8,7 +8,7 @@ use resolvent_engine::{Bound, Kernel, Recording, Result, Tensor, as_u32};
 use resolvent_shaders::unembed::{self as shader, Params};
 
 use crate::arguments::{launch, params};
-use crate::embed::{Part, Vocabulary, offset};
+use crate::embed::{Part, Tokens, Vocabulary};
 use crate::host::{axpy, dot, each_row};
 use crate::matmul;
 use crate::weight::Weight;
@@ -120,13 +120,17 @@ static VJP_SUM: Kernel = Kernel { shader: &shader::VJP_SUM, host: vjp_sum };
 /// This op's kernels.
 pub static KERNELS: &[&Kernel] = &[&PRIMAL, &VJP, &VJP_ALL, &VJP_SUM];
 
+fn here(p: Params) -> Tokens {
+    Tokens { from_token: p.from_token, tokens: p.tokens, d: p.d }
+}
+
 fn primal(bound: Bound<'_>) {
     let p: Params = params(&bound);
     let shader::primal::Bindings { w, ids, x, logits } = shader::primal::Bindings::of(bound.slices());
-    let (d, ids) = (p.d as usize, as_u32(ids));
+    let (d, ids, here) = (p.d as usize, as_u32(ids), here(p));
     each_row(logits, p.wanted as usize, |i, logits| {
         for (logit, &id) in logits.iter_mut().zip(ids) {
-            if let Some(from) = offset(id, [p.from_token, p.tokens, p.d]) {
+            if let Some(from) = here.offset(id) {
                 *logit = dot(&w[from..][..d], &x[i * d..][..d]);
             }
         }
@@ -136,13 +140,13 @@ fn primal(bound: Bound<'_>) {
 fn vjp(bound: Bound<'_>) {
     let p: Params = params(&bound);
     let shader::vjp::Bindings { w, ids, logits_bar, x_bar } = shader::vjp::Bindings::of(bound.slices());
-    let (d, wanted, ids) = (p.d as usize, p.wanted as usize, as_u32(ids));
+    let (d, wanted, ids, here) = (p.d as usize, p.wanted as usize, as_u32(ids), here(p));
     each_row(x_bar, d, |i, x_bar| {
         if p.accumulate == 0 {
             x_bar.fill(0.0);
         }
         for (m, &id) in ids.iter().enumerate() {
-            if let Some(from) = offset(id, [p.from_token, p.tokens, p.d]) {
+            if let Some(from) = here.offset(id) {
                 axpy(logits_bar[i * wanted + m], &w[from..][..d], x_bar);
             }
         }

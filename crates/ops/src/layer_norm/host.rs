@@ -10,7 +10,7 @@ use crate::rows::Row;
 pub(super) fn primal(bound: Bound<'_>) {
     let p: Params = params(&bound);
     let shader::primal::Bindings { x, gain, bias, y, stats } = shader::primal::Bindings::of(bound.slices());
-    each_two_rows_simd::<PrimalRow>([y, stats], [p.d as usize, 2], (x, gain, bias, p.eps));
+    each_two_rows_simd::<PrimalRow>([y, stats], [p.d as usize, 2], Primal { x, gain, bias, eps: p.eps });
 }
 
 /// Rows whose numbers sum to more than this in size are scaled by [`DOWN`] before they are squared: squares beyond
@@ -21,12 +21,21 @@ const DOWN: f32 = 1.0 / (1u128 << 77) as f32;
 /// 2^-16, what numbers are multiplied by in other sums.
 const SMALL: f32 = 1.0 / (1 << 16) as f32;
 
-two_rows_body!(PrimalRow<'a>((&'a [f32], &'a [f32], &'a [f32], f32)) = primal_row);
+/// Inputs of the primal.
+#[derive(Clone, Copy)]
+struct Primal<'a> {
+    x: &'a [f32],
+    gain: &'a [f32],
+    bias: &'a [f32],
+    eps: f32,
+}
+
+two_rows_body!(PrimalRow<'a>(Primal<'a>) = primal_row);
 
 #[inline(always)]
-fn primal_row((x, gain, bias, eps): (&[f32], &[f32], &[f32], f32), i: usize, [y, stats]: [&mut [f32]; 2]) {
-    let d = y.len();
-    let (x, gain, bias) = (&x[i * d..][..d], &gain[..d], &bias[..d]);
+fn primal_row(inputs: Primal<'_>, i: usize, [y, stats]: [&mut [f32]; 2]) {
+    let (d, eps) = (y.len(), inputs.eps);
+    let (x, gain, bias) = (&inputs.x[i * d..][..d], &inputs.gain[..d], &inputs.bias[..d]);
     // In sums, numbers are multiplied by SMALL so that no sum of numbers of f32 overflows. Powers of two change no bit.
     let size = sum([x], |[x]| x.abs() * SMALL);
     let mean = sum([x], |[x]| x * SMALL) / d as f32 / SMALL;
@@ -52,13 +61,27 @@ struct Shared<'a> {
     frozen: bool,
 }
 
+/// What the derivatives of one row read.
+struct SharedRow<'a> {
+    x: &'a [f32],
+    gain: &'a [f32],
+    mean: f32,
+    rstd: f32,
+    t: &'a [f32],
+}
+
 impl<'a> Shared<'a> {
-    /// Row i: x, gain, mean and 1/std of its primal, and t.
+    /// Returns row i, with x and the statistics of its primal.
     #[inline(always)]
-    fn row(&self, i: usize, d: usize) -> (&'a [f32], &'a [f32], [f32; 2], &'a [f32]) {
+    fn row(&self, i: usize, d: usize) -> SharedRow<'a> {
         let at = Row::read(as_u32(self.rows), i).primal;
-        let stats = [self.residuals[2 * at], self.residuals[2 * at + 1]];
-        (&self.x[at * d..][..d], &self.gain[..d], stats, &self.t[i * d..][..d])
+        SharedRow {
+            x: &self.x[at * d..][..d],
+            gain: &self.gain[..d],
+            mean: self.residuals[2 * at],
+            rstd: self.residuals[2 * at + 1],
+            t: &self.t[i * d..][..d],
+        }
     }
 }
 
@@ -74,7 +97,7 @@ row_body!(JvpRow<'a>(Shared<'a>) = jvp_row);
 #[inline(always)]
 fn jvp_row(shared: Shared<'_>, i: usize, y_dot: &mut [f32]) {
     let d = y_dot.len();
-    let (x, gain, [mean, rstd], x_dot) = shared.row(i, d);
+    let SharedRow { x, gain, mean, rstd, t: x_dot } = shared.row(i, d);
     let m0 = sum([x_dot], |[x_dot]| x_dot) / d as f32;
     if shared.frozen {
         for e in 0..d {
@@ -92,15 +115,23 @@ pub(super) fn jet(bound: Bound<'_>) {
     let p: Params = params(&bound);
     let buffers = shader::jet::Bindings::of(bound.slices());
     let shader::jet::Bindings { x, gain, residuals, rows, x_jet: t, y_jet } = buffers;
-    each_row_simd::<JetRow>(y_jet, 2 * p.d as usize, (Shared { x, gain, residuals, rows, t, frozen: false }, p.eps));
+    let shared = Shared { x, gain, residuals, rows, t, frozen: false };
+    each_row_simd::<JetRow>(y_jet, 2 * p.d as usize, JetInputs { shared, eps: p.eps });
 }
 
-row_body!(JetRow<'a>((Shared<'a>, f32)) = jet_row);
+/// Inputs of a jet.
+#[derive(Clone, Copy)]
+struct JetInputs<'a> {
+    shared: Shared<'a>,
+    eps: f32,
+}
+
+row_body!(JetRow<'a>(JetInputs<'a>) = jet_row);
 
 #[inline(always)]
-fn jet_row((shared, eps): (Shared<'_>, f32), i: usize, y_jet: &mut [f32]) {
+fn jet_row(JetInputs { shared, eps }: JetInputs<'_>, i: usize, y_jet: &mut [f32]) {
     let d = y_jet.len() / 2;
-    let (x, gain, [mean, rstd], _) = shared.row(i, d);
+    let SharedRow { x, gain, mean, rstd, .. } = shared.row(i, d);
     let (x_dot, x_ddot) = shared.t[2 * i * d..][..2 * d].split_at(d);
     let [m0, n0] = [x_dot, x_ddot].map(|t| sum([t], |[t]| t) / d as f32);
     let [m1, n1] = [x_dot, x_ddot].map(|t| sum([x, t], |[x, t]| t * ((x - mean) * rstd)) / d as f32);
@@ -128,7 +159,8 @@ pub(super) fn vjp_add(bound: Bound<'_>) {
     let (p, frozen) = (params::<Params>(&bound), bound.flag("FROZEN"));
     let buffers = shader::vjp_add::Bindings::of(bound.slices());
     let shader::vjp_add::Bindings { x, gain, residuals, rows, y_bar: t, add, x_bar } = buffers;
-    each_row_simd::<VjpAddRow>(x_bar, p.d as usize, (Shared { x, gain, residuals, rows, t, frozen }, add));
+    let inputs = Shared { x, gain, residuals, rows, t, frozen };
+    each_row_simd::<VjpAddRow>(x_bar, p.d as usize, Added { inputs, add });
 }
 
 row_body!(VjpRow<'a>(Shared<'a>) = vjp_row);
@@ -136,7 +168,7 @@ row_body!(VjpRow<'a>(Shared<'a>) = vjp_row);
 #[inline(always)]
 fn vjp_row(shared: Shared<'_>, i: usize, x_bar: &mut [f32]) {
     let d = x_bar.len();
-    let (x, gain, [mean, rstd], y_bar) = shared.row(i, d);
+    let SharedRow { x, gain, mean, rstd, t: y_bar } = shared.row(i, d);
     let m0 = sum([gain, y_bar], |[gain, y_bar]| gain * y_bar) / d as f32;
     if shared.frozen {
         for e in 0..d {
@@ -150,11 +182,18 @@ fn vjp_row(shared: Shared<'_>, i: usize, x_bar: &mut [f32]) {
     }
 }
 
-row_body!(VjpAddRow<'a>((Shared<'a>, &'a [f32])) = vjp_add_row);
+/// Inputs of a body, and the cotangents to which it adds its own.
+#[derive(Clone, Copy)]
+struct Added<'a, I> {
+    inputs: I,
+    add: &'a [f32],
+}
+
+row_body!(VjpAddRow<'a>(Added<'a, Shared<'a>>) = vjp_add_row);
 
 #[inline(always)]
-fn vjp_add_row((shared, add): (Shared<'_>, &[f32]), i: usize, x_bar: &mut [f32]) {
-    vjp_row(shared, i, x_bar);
+fn vjp_add_row(Added { inputs, add }: Added<'_, Shared<'_>>, i: usize, x_bar: &mut [f32]) {
+    vjp_row(inputs, i, x_bar);
     add_row(add, i, x_bar);
 }
 
@@ -187,13 +226,13 @@ pub(super) fn hvp_add(bound: Bound<'_>) {
     let buffers = shader::hvp_add::Bindings::of(bound.slices());
     let shader::hvp_add::Bindings { x, gain, residuals, rows, x_dot, y_bars: t, adds, x_bars } = buffers;
     let inputs = HvpInputs { shared: Shared { x, gain, residuals, rows, t, frozen: false }, x_dot, p };
-    each_row_simd::<HvpAddRow>(x_bars, p.d as usize, (inputs, adds));
+    each_row_simd::<HvpAddRow>(x_bars, p.d as usize, Added { inputs, add: adds });
 }
 
-row_body!(HvpAddRow<'a>((HvpInputs<'a>, &'a [f32])) = hvp_add_row);
+row_body!(HvpAddRow<'a>(Added<'a, HvpInputs<'a>>) = hvp_add_row);
 
 #[inline(always)]
-fn hvp_add_row((inputs, add): (HvpInputs<'_>, &[f32]), i: usize, x_bar: &mut [f32]) {
+fn hvp_add_row(Added { inputs, add }: Added<'_, HvpInputs<'_>>, i: usize, x_bar: &mut [f32]) {
     hvp_row(inputs, i, x_bar);
     add_row(add, i, x_bar);
 }
@@ -207,7 +246,7 @@ fn hvp_row(HvpInputs { shared, x_dot, p }: HvpInputs<'_>, i: usize, x_bar: &mut 
         return;
     }
     let d = x_bar.len();
-    let (x, gain, [mean, rstd], _) = shared.row(i, d);
+    let SharedRow { x, gain, mean, rstd, .. } = shared.row(i, d);
     let shared_cotangent = p.shared_cotangent as usize + i - Row::read(as_u32(shared.rows), i).first;
     let (x_dot, y_bar) = (&x_dot[i * d..][..d], &shared.t[shared_cotangent * d..][..d]);
     let m0 = sum([x_dot], |[x_dot]| x_dot) / d as f32;

@@ -14,20 +14,29 @@ fn part(p: Params, i: usize) -> (usize, std::ops::Range<usize>) {
     (i / parts, first..vocab.min(first + SPAN))
 }
 
+/// What a body reads: the params, and the buffers `B`.
+#[derive(Clone, Copy)]
+struct Inputs<B> {
+    p: Params,
+    buffers: B,
+}
+
 fn most(x: &[f32]) -> f32 {
     x.iter().copied().fold(x[0], f32::max)
 }
 
 pub(super) fn peaks(bound: Bound<'_>) {
     let p: Params = params(&bound);
-    let shader::peaks::Bindings { logits, peak_parts } = shader::peaks::Bindings::of(bound.slices());
-    each_row_simd::<PeakRow>(peak_parts, 4, (p, logits));
+    let buffers = shader::peaks::Bindings::of(bound.slices());
+    let inputs = Inputs { p, buffers: buffers.reads() };
+    each_row_simd::<PeakRow>(buffers.peak_parts, 4, inputs);
 }
 
-row_body!(PeakRow<'a>((Params, &'a [f32])) = peak_row);
+row_body!(PeakRow<'a>(Inputs<shader::peaks::Bindings<&'a [f32], ()>>) = peak_row);
 
 #[inline(always)]
-fn peak_row((p, logits): (Params, &[f32]), i: usize, out: &mut [f32]) {
+fn peak_row(Inputs { p, buffers }: Inputs<shader::peaks::Bindings<&[f32], ()>>, i: usize, out: &mut [f32]) {
+    let logits = buffers.logits;
     let (row, span) = part(p, i);
     let x = &logits[row * p.vocab as usize..][span];
     let m = most(x);
@@ -115,20 +124,18 @@ fn row_of(rows: &[f32], place: u32, vocab: usize) -> Option<&[f32]> {
     (place != NONE).then(|| &rows[place as usize * vocab..][..vocab])
 }
 
-type MomentArgs<'a> = (Params, shader::moments::Bindings<&'a [f32], ()>);
-
 pub(super) fn moments(bound: Bound<'_>) {
     let p: Params = params(&bound);
     let buffers = shader::moments::Bindings::of(bound.slices());
-    let inputs = buffers.reads();
-    each_row_simd::<MomentRow>(buffers.moment_parts, 4, (p, inputs));
+    let inputs = Inputs { p, buffers: buffers.reads() };
+    each_row_simd::<MomentRow>(buffers.moment_parts, 4, inputs);
 }
 
-row_body!(MomentRow<'a>(MomentArgs<'a>) = moment_row);
+row_body!(MomentRow<'a>(Inputs<shader::moments::Bindings<&'a [f32], ()>>) = moment_row);
 
 #[inline(always)]
-fn moment_row((p, inputs): MomentArgs<'_>, i: usize, out: &mut [f32]) {
-    let shader::moments::Bindings { log_p, log_b, u, coefficients, sources, .. } = inputs;
+fn moment_row(Inputs { p, buffers }: Inputs<shader::moments::Bindings<&[f32], ()>>, i: usize, out: &mut [f32]) {
+    let shader::moments::Bindings { log_p, log_b, u, coefficients, sources, .. } = buffers;
     let ((row, span), vocab) = (part(p, i), p.vocab as usize);
     let (own, e) = (&log_p[row * vocab..][span.clone()], coefficients[4 * row + 1]);
     let [base, set] = [0, 1].map(|slot| as_u32(sources)[4 * row + slot]);
@@ -154,20 +161,22 @@ pub(super) fn fold(bound: Bound<'_>) {
     });
 }
 
-type SlopeArgs<'a> = (Params, shader::slope::Bindings<&'a [f32], ()>);
-
 pub(super) fn slope(bound: Bound<'_>) {
     let p: Params = params(&bound);
     let buffers = shader::slope::Bindings::of(bound.slices());
-    let (inputs, vocab) = (buffers.reads(), p.vocab as usize);
-    each_two_rows_simd::<SlopeRow>([buffers.slopes, buffers.g_out], [vocab, vocab], (p, inputs));
+    let (inputs, vocab) = (Inputs { p, buffers: buffers.reads() }, p.vocab as usize);
+    each_two_rows_simd::<SlopeRow>([buffers.slopes, buffers.g_out], [vocab, vocab], inputs);
 }
 
-two_rows_body!(SlopeRow<'a>(SlopeArgs<'a>) = slope_row);
+two_rows_body!(SlopeRow<'a>(Inputs<shader::slope::Bindings<&'a [f32], ()>>) = slope_row);
 
 #[inline(always)]
-fn slope_row((p, inputs): SlopeArgs<'_>, row: usize, [slopes, g]: [&mut [f32]; 2]) {
-    let shader::slope::Bindings { log_p, log_b, u, coefficients, sources, moments_in: moments, .. } = inputs;
+fn slope_row(
+    Inputs { p, buffers }: Inputs<shader::slope::Bindings<&[f32], ()>>,
+    row: usize,
+    [slopes, g]: [&mut [f32]; 2],
+) {
+    let shader::slope::Bindings { log_p, log_b, u, coefficients, sources, moments_in: moments, .. } = buffers;
     let vocab = p.vocab as usize;
     let own = &log_p[row * vocab..][..vocab];
     let [z, e, k, f] = [0, 1, 2, 3].map(|i| coefficients[4 * row + i]);
@@ -200,20 +209,18 @@ fn slope_row((p, inputs): SlopeArgs<'_>, row: usize, [slopes, g]: [&mut [f32]; 2
     }
 }
 
-type SpreadArgs<'a> = (Params, shader::spread::Bindings<&'a [f32], ()>);
-
 pub(super) fn spread(bound: Bound<'_>) {
     let p: Params = params(&bound);
     let buffers = shader::spread::Bindings::of(bound.slices());
-    let inputs = buffers.reads();
-    each_row_simd::<SpreadRow>(buffers.spread_parts, 4, (p, inputs));
+    let inputs = Inputs { p, buffers: buffers.reads() };
+    each_row_simd::<SpreadRow>(buffers.spread_parts, 4, inputs);
 }
 
-row_body!(SpreadRow<'a>(SpreadArgs<'a>) = spread_row);
+row_body!(SpreadRow<'a>(Inputs<shader::spread::Bindings<&'a [f32], ()>>) = spread_row);
 
 #[inline(always)]
-fn spread_row((p, inputs): SpreadArgs<'_>, i: usize, out: &mut [f32]) {
-    let shader::spread::Bindings { log_p, g, t, points, shift, .. } = inputs;
+fn spread_row(Inputs { p, buffers }: Inputs<shader::spread::Bindings<&[f32], ()>>, i: usize, out: &mut [f32]) {
+    let shader::spread::Bindings { log_p, g, t, points, shift, .. } = buffers;
     let ((row, span), vocab) = (part(p, i), p.vocab as usize);
     let (point, shift) = (as_u32(points)[row] as usize, shift[4 * row]);
     let (own, g) = (&log_p[point * vocab..][span.clone()], &g[point * vocab..][span.clone()]);
@@ -224,20 +231,18 @@ fn spread_row((p, inputs): SpreadArgs<'_>, i: usize, out: &mut [f32]) {
     out[3] = sum([own, t, g], |[l, t, g]| exp(l) * (t - shift) * (t - shift) * g);
 }
 
-type TurnArgs<'a> = (Params, shader::turn::Bindings<&'a [f32], ()>);
-
 pub(super) fn turn(bound: Bound<'_>) {
     let p: Params = params(&bound);
     let buffers = shader::turn::Bindings::of(bound.slices());
-    let inputs = buffers.reads();
-    each_row_simd::<TurnRow>(buffers.turned, p.vocab as usize, (p, inputs));
+    let inputs = Inputs { p, buffers: buffers.reads() };
+    each_row_simd::<TurnRow>(buffers.turned, p.vocab as usize, inputs);
 }
 
-row_body!(TurnRow<'a>(TurnArgs<'a>) = turn_row);
+row_body!(TurnRow<'a>(Inputs<shader::turn::Bindings<&'a [f32], ()>>) = turn_row);
 
 #[inline(always)]
-fn turn_row((p, inputs): TurnArgs<'_>, row: usize, out: &mut [f32]) {
-    let shader::turn::Bindings { log_p, g, t, coefficients, points, shift, spreads, .. } = inputs;
+fn turn_row(Inputs { p, buffers }: Inputs<shader::turn::Bindings<&[f32], ()>>, row: usize, out: &mut [f32]) {
+    let shader::turn::Bindings { log_p, g, t, coefficients, points, shift, spreads, .. } = buffers;
     let (point, vocab) = (as_u32(points)[row] as usize, p.vocab as usize);
     let total: f32 = coefficients[4 * point..][..4].iter().sum();
     let (shift, covariance) = (shift[4 * row], spreads[4 * row + 2]);
