@@ -2,8 +2,7 @@
 // The vocabulary may lie in several buffers: a launch sees tokens from .. from + tokens of it and writes the rows of
 // those alone. Bound by memory: one row of wte and one of wpe for each row.
 
-// One struct for the kernels over a part of the vocabulary; embed reads d, from_token and tokens.
-struct Params { rows: u32, d: u32, entries: u32, from_token: u32, tokens: u32, accumulate: u32, pad0: u32, pad1: u32 }
+struct Params { d: u32, from_token: u32, tokens: u32, pad: u32 }
 
 @group(0) @binding(0) var<uniform> p: Params;                       // params
 @group(0) @binding(1) var<storage, read> wte: array<f32>;           // [tokens, d]     this part of the vocabulary

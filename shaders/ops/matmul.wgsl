@@ -20,9 +20,8 @@
 // reads half the bytes and, in subgroup and tall, half the loads of w. k and n in multiples of eight.
 #import activation
 #import element
+#import product
 #import rows
-
-struct Params { rows: u32, k: u32, n: u32, stride: u32, first: u32, pad0: u32, pad1: u32, pad2: u32 }
 
 @group(0) @binding(0) var<uniform> p: Params;                        // params: part writes n columns from `first` on
 @group(0) @binding(1) var<storage, read> x: array<Element>;          // [rows, k]

@@ -11,9 +11,7 @@
 //   cooperative16   pieces of 16 x 16: 1 + 2 loads for 2 products.
 #import activation
 #import f16
-
-// The same as in matmul.
-struct Params { rows: u32, k: u32, n: u32, stride: u32, first: u32, pad0: u32, pad1: u32, pad2: u32 }
+#import product
 
 @group(0) @binding(0) var<uniform> p: Params;                          // params
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;          // [rows, k]

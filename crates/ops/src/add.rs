@@ -2,16 +2,13 @@
 //!
 //! Linear: jvp and jet are the same kernel, and vjp and hvp return `y_bar` for both inputs without a launch.
 
-use std::sync::Arc;
+use resolvent_engine::{Bound, Kernel, Recording, Result, Tensor};
+use resolvent_shaders::add::{self as shader, Params};
 
-use bytemuck::{Pod, Zeroable};
-use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor};
-use resolvent_shaders::add as shader;
-
+use crate::arguments::launch;
 use crate::flat_grid;
 use crate::host::each_row;
-use crate::op::{Frozen, Op, Outcome, Paired, Residuals};
-use crate::rows::Rows;
+use crate::op::Linear;
 
 const NAME: &str = "add";
 
@@ -19,78 +16,29 @@ const NAME: &str = "add";
 #[derive(Clone, Copy, Debug)]
 pub struct Add;
 
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-struct Params {
-    n: u32,
-    groups_x: u32,
-    pad: [u32; 2],
-}
-
 /// Returns `a + b`, for two tensors of one shape.
 pub fn add(rec: &mut Recording, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     b.expect(NAME, a.shape().dims())?;
     let y = rec.tensor(NAME, a.shape().dims())?;
     let n = a.shape().elements();
     let (grid, groups_x) = flat_grid(n);
-    let params = Params { n: n as u32, groups_x, pad: [0; 2] };
-    rec.launch(Launch::new(&PRIMAL, params, &[a, b, &y], grid).work(n as f64, 12.0 * n as f64))?;
+    let params = Params { n: n as u32, groups_x };
+    let buffers = shader::primal::Bindings { a, b, y: &y };
+    rec.launch(launch(&PRIMAL, params, buffers, grid).work(n as f64, 12.0 * n as f64))?;
     Ok(y)
 }
 
-/// Returns `x` plus the cotangent that was accumulated so far, if any.
-pub(crate) fn onto(rec: &mut Recording, x: Tensor, so_far: &Option<Tensor>) -> Result<Tensor> {
-    match so_far {
-        Some(other) => add(rec, other, &x),
-        None => Ok(x),
-    }
-}
-
-impl Op for Add {
+impl Linear for Add {
     fn name(&self) -> &'static str {
         NAME
     }
 
-    fn freeze(&self, _: Frozen) -> Option<Arc<dyn Op>> {
-        None
+    fn apply(&self, rec: &mut Recording, x: &[&Tensor]) -> Result<Tensor> {
+        add(rec, x[0], x[1])
     }
 
-    fn primal(&self, rec: &mut Recording, _: &Rows, _: Option<&Residuals>, inputs: &[&Tensor]) -> Result<Outcome> {
-        Ok(Outcome { y: add(rec, inputs[0], inputs[1])?, residuals: Residuals::default() })
-    }
-
-    fn jvp(&self, rec: &mut Recording, _: &Rows, _: &Residuals, x_dot: &[&Tensor]) -> Result<Tensor> {
-        add(rec, x_dot[0], x_dot[1])
-    }
-
-    fn jet(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_jet: &[&Tensor]) -> Result<Tensor> {
-        self.jvp(rec, rows, residuals, x_jet)
-    }
-
-    fn tangent(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_dot: &[&Tensor]) -> Result<Outcome> {
-        Ok(Outcome { y: self.jvp(rec, rows, residuals, x_dot)?, residuals: Residuals::default() })
-    }
-
-    fn vjp(
-        &self,
-        rec: &mut Recording,
-        _: &Rows,
-        _: &Residuals,
-        y_bar: &Tensor,
-        so_far: &[Option<Tensor>],
-    ) -> Result<Vec<Tensor>> {
-        so_far.iter().map(|so_far| onto(rec, y_bar.clone(), so_far)).collect()
-    }
-
-    fn hvp(
-        &self,
-        rec: &mut Recording,
-        rows: &Rows,
-        (residuals, _): (&Residuals, Paired<'_>),
-        y_bar: &Tensor,
-        so_far: &[Option<Tensor>],
-    ) -> Result<Vec<Tensor>> {
-        self.vjp(rec, rows, residuals, y_bar, so_far)
+    fn transpose(&self, _: &mut Recording, y_bar: &Tensor) -> Result<Vec<Tensor>> {
+        Ok(vec![y_bar.clone(), y_bar.clone()])
     }
 }
 
@@ -101,7 +49,7 @@ pub static KERNELS: &[&Kernel] = &[&PRIMAL];
 
 fn primal(bound: Bound<'_>) {
     const CHUNK: usize = 4096;
-    let ([a, b], [y]) = bound.slices();
+    let shader::primal::Bindings { a, b, y } = shader::primal::Bindings::of(bound.slices());
     each_row(y, CHUNK, |i, y| {
         let from = i * CHUNK;
         for (e, y) in y.iter_mut().enumerate() {

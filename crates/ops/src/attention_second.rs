@@ -4,32 +4,20 @@
 //! A jet is one launch. An hvp is three: the means over each query's keys, the sums of each query over its keys, and
 //! the sums of each key over its queries.
 
-use bytemuck::{Pod, Zeroable};
 use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor, as_u32};
-use resolvent_shaders::attention_second as shader;
+use resolvent_shaders::attention_second::{self as shader, Params};
 
-use crate::attention::{Attention, Layout, MAX_D_HEAD};
+use crate::arguments::{launch, params};
+use crate::attention::{Attention, Layout, MAX_D_HEAD, RowsFrom};
 use crate::host::{axpy, dot, each_row_simd, exp, row_body};
-use crate::op::{Paired, Residuals};
+use crate::op::{HvpResiduals, Residuals};
 use crate::rows::{Row, Rows};
 
 const NAME: &str = "attention_second";
 
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-struct Params {
-    heads: u32,
-    d_head: u32,
-    scale: f32,
-    /// First row of the shared cotangent, in an hvp.
-    shared_cotangent: u32,
-}
-
-impl Params {
-    fn new(op: &Attention, shared_cotangent: usize) -> Self {
-        let [heads, d_head, shared_cotangent] = [op.heads, op.d_head, shared_cotangent].map(|n| n as u32);
-        Self { heads, d_head, scale: op.scale, shared_cotangent }
-    }
+fn params_of(op: &Attention, shared_cotangent: usize) -> Params {
+    let [heads, d_head, shared_cotangent] = [op.heads, op.d_head, shared_cotangent].map(|n| n as u32);
+    Params { heads, d_head, scale: op.scale, shared_cotangent }
 }
 
 /// Returns `z_jet [2 rows, d]` for `qkv_jet [2 rows, 3d]`.
@@ -43,9 +31,9 @@ pub(crate) fn jet_of(
     let ([qkv, _, lse], r, d) = (residuals.get(), rows.count(), op.heads * op.d_head);
     qkv_jet.expect(NAME, &[("2 rows", 2 * r), ("3d", 3 * d)])?;
     let z_jet = rec.tensor("attention.jet", &[("rows", 2 * r), ("d", d)])?;
-    let bindings = [rows.table(), qkv, lse, qkv_jet, &z_jet];
-    let launch = Launch::new(&JET, Params::new(op, 0), &bindings, [op.heads as u32, r as u32, 1])
-        .variant(op.variant(rec.device(), r));
+    let buffers = shader::jet::Bindings { rows: rows.table(), qkv, lse, qkv_jet, z_jet: &z_jet };
+    let launch =
+        launch(&JET, params_of(op, 0), buffers, [op.heads as u32, r as u32, 1]).variant(op.variant(rec.device(), r));
     rec.launch(launch.work(24.0 * d as f64 * rows.pairs(), 20.0 * (r * d) as f64))?;
     Ok(z_jet)
 }
@@ -55,28 +43,30 @@ pub(crate) fn hvp_of(
     op: &Attention,
     rec: &mut Recording,
     rows: &Rows,
-    (residuals, paired): (&Residuals, Paired<'_>),
+    HvpResiduals { primal, paired }: HvpResiduals<'_>,
     z_bar: &Tensor,
 ) -> Result<Tensor> {
     let (r, heads, d) = (rows.count(), op.heads, op.heads * op.d_head);
-    let ([qkv, z, lse], [qkv_dot, z_dot]) = (residuals.get(), paired.residuals.get());
+    let ([qkv, z, lse], [qkv_dot, z_dot]) = (primal.get(), paired.residuals.get());
     z_bar.expect(NAME, &[("rows", r), ("d", d)])?;
     qkv_dot.expect(NAME, &[("rows", paired.rows), ("3d", 3 * d)])?;
     let bar = rec.tensor("attention.bar", &[("rows", r), ("3d", 3 * d)])?;
     let means = rec.tensor("attention.means", &[("tangent_rows", paired.rows), ("heads", heads), ("mean", 4)])?;
-    let params = Params::new(op, paired.shared_cotangent);
-    let shared = [rows.table(), qkv, lse, qkv_dot, z_bar];
+    let params = params_of(op, paired.shared_cotangent);
     let (tangent_rows, pairs) = (paired.rows, d as f64 * rows.prefix(paired.rows).pairs());
     let variant = op.variant(rec.device(), tangent_rows);
-    let mut launch = |kernel, own: &[&Tensor], flops_per_pair: f64| {
-        let bindings: Vec<&Tensor> = shared.iter().chain(own).copied().collect();
-        let launch = Launch::new(kernel, params, &bindings, [heads as u32, tangent_rows as u32, 1]).variant(variant);
-        rec.launch(launch.work(flops_per_pair * pairs, 40.0 * (tangent_rows * d) as f64))
+    let (table, z_bars, means_saved, qkv_bars) = (rows.table(), z_bar, &means, &bar);
+    let grid = [heads as u32, tangent_rows as u32, 1];
+    let mut record = |launch: Launch, flops_per_pair: f64| {
+        rec.launch(launch.variant(variant).work(flops_per_pair * pairs, 40.0 * (tangent_rows * d) as f64))
     };
-    launch(&MEAN, &[z, z_dot, &means], 6.0)?;
-    launch(&QUERY, &[&means, &bar], 16.0)?;
-    launch(&KEY, &[&means, &bar], 20.0)?;
-    op.launch_vjp(rec, (rows, paired.rows), residuals, [z_bar, &bar])?;
+    let mean = shader::mean::Bindings { rows: table, qkv, lse, qkv_dot, z_bars, z, z_dot, means: &means };
+    record(launch(&MEAN, params, mean, grid), 6.0)?;
+    let query = shader::query::Bindings { rows: table, qkv, lse, qkv_dot, z_bars, means_saved, qkv_bars };
+    record(launch(&QUERY, params, query, grid), 16.0)?;
+    let key = shader::key::Bindings { rows: table, qkv, lse, qkv_dot, z_bars, means_saved, qkv_bars };
+    record(launch(&KEY, params, key, grid), 20.0)?;
+    op.launch_vjp(rec, RowsFrom { rows, first: paired.rows }, primal, z_bar, &bar)?;
     Ok(bar)
 }
 
@@ -100,11 +90,7 @@ struct Shared<'a> {
     z_bar: &'a [f32],
 }
 
-impl<'a> Shared<'a> {
-    fn new(p: Params, [rows, qkv, lse, qkv_dot, z_bar]: [&'a [f32]; 5]) -> Self {
-        Self { at: Layout::new(p.heads, p.d_head), p, rows: as_u32(rows), qkv, lse, qkv_dot, z_bar }
-    }
-
+impl Shared<'_> {
     /// Returns the weight that the query of base row i gives to a key.
     #[inline(always)]
     fn weight(&self, q: &[f32], key: &[f32], i: usize, head: usize) -> f32 {
@@ -123,17 +109,11 @@ impl<'a> Shared<'a> {
         self.p.shared_cotangent as usize + row - r.first
     }
 
-    /// Returns ds_dot, ds, p_dot and p of a query and a key. The query has batch row `query` and base row `i`, the key
-    /// has batch row `key` and base row `j`. `means` are those of the query. `shared_cotangent` is its row of z_bar.
+    /// Returns the derivatives of the score and of the weight of a pair.
     #[inline(always)]
-    fn score_terms(
-        &self,
-        head: usize,
-        [query, i, key, j]: [usize; 4],
-        shared_cotangent: usize,
-        means: &[f32],
-    ) -> [f32; 4] {
+    fn score_terms(&self, pair: Pair<'_>) -> ScoreTerms {
         let Self { at, qkv, qkv_dot, z_bar, .. } = *self;
+        let Pair { head, query, base_query: i, key, base_key: j, shared_cotangent, means } = pair;
         let (q, k, v) = (at.part(qkv, i, 0, head), at.part(qkv, j, 1, head), at.part(qkv, j, 2, head));
         let p = self.weight(q, k, i, head);
         let own = at.head(z_bar, query, head);
@@ -142,14 +122,39 @@ impl<'a> Shared<'a> {
         let from_center = self.p.scale * s_dot - means[0];
         let e = dot(bar, v) - means[1];
         let e_dot = dot(own, v) + dot(bar, at.part(qkv_dot, key, 2, head)) - means[2];
-        [p * (from_center * e + e_dot), p * e, p * from_center, p]
+        ScoreTerms { ds_dot: p * (from_center * e + e_dot), ds: p * e, p_dot: p * from_center, p }
     }
 }
 
+/// A query and a key of one head.
+#[derive(Clone, Copy)]
+struct Pair<'a> {
+    head: usize,
+    /// Batch row and base row of the query.
+    query: usize,
+    base_query: usize,
+    /// Batch row and base row of the key.
+    key: usize,
+    base_key: usize,
+    /// Row of the query's shared cotangent.
+    shared_cotangent: usize,
+    /// Means over the query's keys.
+    means: &'a [f32],
+}
+
+/// The weight of a pair, its tangent, the cotangent of the score, and the tangent of that.
+struct ScoreTerms {
+    ds_dot: f32,
+    ds: f32,
+    p_dot: f32,
+    p: f32,
+}
+
 fn jet(bound: Bound<'_>) {
-    let p: Params = bound.params();
-    let ([rows, qkv, lse, t], [z_jet]) = bound.slices();
-    let shared = Shared::new(p, [rows, qkv, lse, t, &[]]);
+    let p: Params = params(&bound);
+    let shader::jet::Bindings { rows, qkv, lse, qkv_jet, z_jet } = shader::jet::Bindings::of(bound.slices());
+    let at = Layout::new(p.heads, p.d_head);
+    let shared = Shared { at, p, rows: as_u32(rows), qkv, lse, qkv_dot: qkv_jet, z_bar: &[] };
     each_row_simd::<JetRow>(z_jet, 2 * shared.at.d(), shared);
 }
 
@@ -216,16 +221,25 @@ fn jet_row(shared: Shared<'_>, row: usize, z_jet: &mut [f32]) {
 }
 
 fn mean(bound: Bound<'_>) {
-    let p: Params = bound.params();
-    let ([rows, qkv, lse, qkv_dot, z_bar, z, z_dot], [means]) = bound.slices();
-    let shared = Shared::new(p, [rows, qkv, lse, qkv_dot, z_bar]);
-    each_row_simd::<MeanRow>(means, 4 * shared.at.heads, (shared, z, z_dot));
+    let p: Params = params(&bound);
+    let buffers = shader::mean::Bindings::of(bound.slices());
+    let shader::mean::Bindings { rows, qkv, lse, qkv_dot, z_bars, z, z_dot, means } = buffers;
+    let at = Layout::new(p.heads, p.d_head);
+    let shared = Shared { at, p, rows: as_u32(rows), qkv, lse, qkv_dot, z_bar: z_bars };
+    each_row_simd::<MeanRow>(means, 4 * shared.at.heads, MeanInputs { shared, z, z_dot });
 }
 
-row_body!(MeanRow<'a>((Shared<'a>, &'a [f32], &'a [f32])) = mean_row);
+#[derive(Clone, Copy)]
+struct MeanInputs<'a> {
+    shared: Shared<'a>,
+    z: &'a [f32],
+    z_dot: &'a [f32],
+}
+
+row_body!(MeanRow<'a>(MeanInputs<'a>) = mean_row);
 
 #[inline(always)]
-fn mean_row((shared, z, z_dot): (Shared<'_>, &[f32], &[f32]), row: usize, means: &mut [f32]) {
+fn mean_row(MeanInputs { shared, z, z_dot }: MeanInputs<'_>, row: usize, means: &mut [f32]) {
     let Shared { at, qkv, qkv_dot, z_bar, .. } = shared;
     let r = Row::read(shared.rows, row);
     for (head, means) in means.chunks_mut(4).enumerate() {
@@ -245,16 +259,25 @@ fn mean_row((shared, z, z_dot): (Shared<'_>, &[f32], &[f32]), row: usize, means:
 }
 
 fn query(bound: Bound<'_>) {
-    let p: Params = bound.params();
-    let ([rows, qkv, lse, qkv_dot, z_bar, means], [bar]) = bound.slices();
-    let shared = Shared::new(p, [rows, qkv, lse, qkv_dot, z_bar]);
-    each_row_simd::<QueryRow>(bar, 3 * shared.at.d(), (shared, means));
+    let p: Params = params(&bound);
+    let buffers = shader::query::Bindings::of(bound.slices());
+    let shader::query::Bindings { rows, qkv, lse, qkv_dot, z_bars, means_saved, qkv_bars } = buffers;
+    let at = Layout::new(p.heads, p.d_head);
+    let shared = Shared { at, p, rows: as_u32(rows), qkv, lse, qkv_dot, z_bar: z_bars };
+    each_row_simd::<QueryRow>(qkv_bars, 3 * at.d(), SumInputs { shared, means: means_saved });
 }
 
-row_body!(QueryRow<'a>((Shared<'a>, &'a [f32])) = query_row);
+/// Inputs of the sums over the keys of a query, and over the queries of a key.
+#[derive(Clone, Copy)]
+struct SumInputs<'a> {
+    shared: Shared<'a>,
+    means: &'a [f32],
+}
+
+row_body!(QueryRow<'a>(SumInputs<'a>) = query_row);
 
 #[inline(always)]
-fn query_row((shared, means): (Shared<'_>, &[f32]), row: usize, bar: &mut [f32]) {
+fn query_row(SumInputs { shared, means }: SumInputs<'_>, row: usize, bar: &mut [f32]) {
     let Shared { at, qkv, qkv_dot, .. } = shared;
     if row >= shared.tangent_rows() {
         return;
@@ -265,25 +288,28 @@ fn query_row((shared, means): (Shared<'_>, &[f32]), row: usize, bar: &mut [f32])
         let means = &means[4 * (row * at.heads + head)..][..4];
         q_bar.fill(0.0);
         for j in 0..=r.token(row) {
-            let (key, base) = (r.own(j), r.base(row, j));
-            let [ds_dot, ds, ..] = shared.score_terms(head, [row, r.primal, key, base], shared_cotangent, means);
-            axpy(shared.p.scale * ds_dot, at.part(qkv, base, 1, head), q_bar);
+            let (key, base_key) = (r.own(j), r.base(row, j));
+            let pair = Pair { head, query: row, base_query: r.primal, key, base_key, shared_cotangent, means };
+            let ScoreTerms { ds_dot, ds, .. } = shared.score_terms(pair);
+            axpy(shared.p.scale * ds_dot, at.part(qkv, base_key, 1, head), q_bar);
             axpy(shared.p.scale * ds, at.part(qkv_dot, key, 1, head), q_bar);
         }
     }
 }
 
 fn key(bound: Bound<'_>) {
-    let p: Params = bound.params();
-    let ([rows, qkv, lse, qkv_dot, z_bar, means], [bar]) = bound.slices();
-    let shared = Shared::new(p, [rows, qkv, lse, qkv_dot, z_bar]);
-    each_row_simd::<KeyRow>(bar, 3 * shared.at.d(), (shared, means));
+    let p: Params = params(&bound);
+    let buffers = shader::key::Bindings::of(bound.slices());
+    let shader::key::Bindings { rows, qkv, lse, qkv_dot, z_bars, means_saved, qkv_bars } = buffers;
+    let at = Layout::new(p.heads, p.d_head);
+    let shared = Shared { at, p, rows: as_u32(rows), qkv, lse, qkv_dot, z_bar: z_bars };
+    each_row_simd::<KeyRow>(qkv_bars, 3 * at.d(), SumInputs { shared, means: means_saved });
 }
 
-row_body!(KeyRow<'a>((Shared<'a>, &'a [f32])) = key_row);
+row_body!(KeyRow<'a>(SumInputs<'a>) = key_row);
 
 #[inline(always)]
-fn key_row((shared, means): (Shared<'_>, &[f32]), row: usize, bar: &mut [f32]) {
+fn key_row(SumInputs { shared, means }: SumInputs<'_>, row: usize, bar: &mut [f32]) {
     let Shared { at, qkv, qkv_dot, z_bar, .. } = shared;
     if row >= shared.tangent_rows() {
         return;
@@ -295,12 +321,12 @@ fn key_row((shared, means): (Shared<'_>, &[f32]), row: usize, bar: &mut [f32]) {
         k_bar.fill(0.0);
         v_bar.fill(0.0);
         for i in r.token(row)..r.end {
-            let (query, base) = (r.own(i), r.base(row, i));
+            let (query, base_query) = (r.own(i), r.base(row, i));
             let shared_cotangent = shared.shared_cotangent(&r, query);
             let means = &means[4 * (query * at.heads + head)..][..4];
-            let [ds_dot, ds, p_dot, p] =
-                shared.score_terms(head, [query, base, row, r.primal], shared_cotangent, means);
-            axpy(shared.p.scale * ds_dot, at.part(qkv, base, 0, head), k_bar);
+            let pair = Pair { head, query, base_query, key: row, base_key: r.primal, shared_cotangent, means };
+            let ScoreTerms { ds_dot, ds, p_dot, p } = shared.score_terms(pair);
+            axpy(shared.p.scale * ds_dot, at.part(qkv, base_query, 0, head), k_bar);
             axpy(p, at.head(z_bar, query, head), v_bar);
             axpy(shared.p.scale * ds, at.part(qkv_dot, query, 0, head), k_bar);
             axpy(p_dot, at.head(z_bar, shared_cotangent, head), v_bar);

@@ -2,10 +2,10 @@
 //!
 //! Linearisations start from h\[0\], the output, so embed has no derivatives and no residuals.
 
-use bytemuck::{Pod, Zeroable};
-use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor, as_u32};
-use resolvent_shaders::embed as shader;
+use resolvent_engine::{Bound, Kernel, Recording, Result, Tensor, as_u32};
+use resolvent_shaders::embed::{self as shader, Params};
 
+use crate::arguments::{launch, params};
 use crate::host::each_row;
 
 const NAME: &str = "embed";
@@ -30,52 +30,44 @@ pub struct Embed {
     pub wpe: Tensor,
 }
 
-/// Params of kernels over a part of the vocabulary; embed and unembed share it.
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-pub(crate) struct Params {
-    pub(crate) rows: u32,
-    pub(crate) d: u32,
-    /// Entries a row: wanted logits (unembed); one in embed.
-    pub(crate) entries: u32,
-    pub(crate) from: u32,
+/// One part of a vocabulary.
+#[derive(Clone, Copy)]
+pub(crate) struct Part<'a> {
+    /// Rows `[tokens, d]`.
+    pub(crate) rows: &'a Tensor,
+    /// Token of the first row.
+    pub(crate) from_token: u32,
+    /// Number of rows.
     pub(crate) tokens: u32,
-    pub(crate) accumulate: u32,
-    /// First chunk of partial sums that is written, or how many are read (unembed).
-    pub(crate) chunks: u32,
-    pub(crate) pad: u32,
+    /// Whether it is the first part.
+    pub(crate) is_first: bool,
 }
 
-impl Params {
-    /// Offset of `id`'s row in this part, if it lies here.
-    pub(crate) fn offset(&self, id: u32) -> Option<usize> {
-        let here = id >= self.from && id - self.from < self.tokens;
-        here.then(|| (id - self.from) as usize * self.d as usize)
+/// Tokens whose rows, of `d` elements each, a host body has: those from `from_token` on.
+#[derive(Clone, Copy)]
+pub(crate) struct Tokens {
+    pub(crate) from_token: u32,
+    pub(crate) tokens: u32,
+    pub(crate) d: u32,
+}
+
+impl Tokens {
+    /// Returns the offset of `id`'s row, if it is here.
+    pub(crate) fn offset(self, id: u32) -> Option<usize> {
+        let here = id >= self.from_token && id - self.from_token < self.tokens;
+        here.then(|| (id - self.from_token) as usize * self.d as usize)
     }
 }
 
 impl Vocabulary {
-    /// One launch a part, with its params.
-    pub(crate) fn each_part(
-        &self,
-        rows: usize,
-        entries: usize,
-        mut launch: impl FnMut(Params, &Tensor) -> Result<()>,
-    ) -> Result<()> {
-        for (i, (from, part)) in self.parts.iter().enumerate() {
-            let params = Params {
-                rows: rows as u32,
-                d: self.d as u32,
-                entries: entries as u32,
-                from: *from as u32,
-                tokens: part.shape().lengths()[0] as u32,
-                accumulate: u32::from(i > 0),
-                chunks: 0,
-                pad: 0,
-            };
-            launch(params, part)?;
-        }
-        Ok(())
+    /// Returns the parts in order.
+    pub(crate) fn each_part(&self) -> impl Iterator<Item = Part<'_>> {
+        self.parts.iter().enumerate().map(|(i, (from, rows))| Part {
+            rows,
+            from_token: *from as u32,
+            tokens: rows.shape().lengths()[0] as u32,
+            is_first: i == 0,
+        })
     }
 }
 
@@ -85,11 +77,12 @@ impl Embed {
         let (rows, d) = (ids.shape().elements(), self.wte.d);
         positions.expect(NAME, &[("rows", rows)])?;
         let x = rec.tensor(NAME, &[("rows", rows), ("d", d)])?;
-        self.wte.each_part(rows, 1, |params, wte| {
-            let bindings = [wte, ids, positions, &self.wpe, &x];
+        for Part { rows: wte, from_token, tokens, .. } in self.wte.each_part() {
+            let params = Params { d: d as u32, from_token, tokens };
+            let buffers = shader::primal::Bindings { wte, ids, positions, wpe: &self.wpe, x: &x };
             let n = (rows * d) as f64;
-            rec.launch(Launch::new(&PRIMAL, params, &bindings, [rows as u32, 1, 1]).work(n, 12.0 * n))
-        })?;
+            rec.launch(launch(&PRIMAL, params, buffers, [rows as u32, 1, 1]).work(n, 12.0 * n))?;
+        }
         Ok(x)
     }
 }
@@ -100,11 +93,13 @@ static PRIMAL: Kernel = Kernel { shader: &shader::PRIMAL, host: primal };
 pub static KERNELS: &[&Kernel] = &[&PRIMAL];
 
 fn primal(bound: Bound<'_>) {
-    let p: Params = bound.params();
-    let ([wte, ids, positions, wpe], [x]) = bound.slices();
-    let (d, ids, positions) = (p.d as usize, as_u32(ids), as_u32(positions));
-    each_row(x, d, |i, x| {
-        let Some(from) = p.offset(ids[i]) else { return };
+    let p: Params = params(&bound);
+    let buffers = shader::primal::Bindings::of(bound.slices());
+    let shader::primal::Bindings { wte, wpe, .. } = buffers;
+    let (d, ids, positions) = (p.d as usize, as_u32(buffers.ids), as_u32(buffers.positions));
+    let here = Tokens { from_token: p.from_token, tokens: p.tokens, d: p.d };
+    each_row(buffers.x, d, |i, x| {
+        let Some(from) = here.offset(ids[i]) else { return };
         let place = positions[i] as usize * d;
         for (e, x) in x.iter_mut().enumerate() {
             *x = wte[from + e] + wpe[place + e];

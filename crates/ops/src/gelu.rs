@@ -6,13 +6,14 @@
 
 use std::sync::Arc;
 
-use bytemuck::{Pod, Zeroable};
 use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor, as_u32};
-use resolvent_shaders::gelu as shader;
+use resolvent_shaders::Entry;
+use resolvent_shaders::gelu::{self as shader, Params};
 
+use crate::arguments::{launch, params};
 use crate::flat_grid;
 use crate::host::{RowBody, each_row_simd, gelu, gelu_d, gelu_dd, gelu_ratio, row_body};
-use crate::op::{Frozen, Op, Outcome, Paired, Residuals, switch, whole};
+use crate::op::{Frozen, HvpResiduals, Nonlinear, Op, Outcome, Paired, Residuals, SecondOrder, accumulate, switch};
 use crate::rows::{Row, Rows};
 
 const NAME: &str = "gelu";
@@ -26,19 +27,6 @@ pub struct Gelu {
     pub exact: bool,
     /// Whether jvp and vjp freeze gelu(x) / x.
     pub frozen: bool,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-struct Params {
-    rows: u32,
-    n: u32,
-    groups_x: u32,
-    /// Number of rows with a tangent, in an hvp.
-    tangent_rows: u32,
-    /// First row of the shared cotangent, in an hvp.
-    shared_cotangent: u32,
-    pad: [u32; 3],
 }
 
 /// The form of GELU, and whether its ratio is frozen.
@@ -60,49 +48,34 @@ impl Form {
     }
 }
 
-impl Gelu {
-    fn launch(&self, kernel: &'static Kernel, rows: &Rows, bindings: &[&Tensor]) -> Launch {
-        self.launch_paired(kernel, rows, [0, 0], bindings)
-    }
+/// Rows with a tangent, and the first row of the shared cotangent. Only an hvp has them.
+#[derive(Clone, Copy, Default)]
+struct PairedRows {
+    tangent_rows: usize,
+    shared_cotangent: usize,
+}
 
-    fn launch_paired(
-        &self,
-        kernel: &'static Kernel,
-        rows: &Rows,
-        [tangent_rows, shared_cotangent]: [usize; 2],
-        bindings: &[&Tensor],
-    ) -> Launch {
+impl Gelu {
+    /// Creates the launch of a kernel over the rows of the batch.
+    fn launch<'a, E>(&self, kernel: &'static Kernel, rows: &Rows, paired: PairedRows, buffers: E) -> Launch
+    where
+        E: Entry<Slot = &'a Tensor, Params = Params>,
+    {
         let items = rows.count() * self.n;
         let (grid, groups_x) = flat_grid(items);
-        let (rows, n) = (rows.count() as u32, self.n as u32);
+        let [rows, n, tangent_rows, shared_cotangent] =
+            [rows.count(), self.n, paired.tangent_rows, paired.shared_cotangent].map(|n| n as u32);
         let form = Form { exact: self.exact, frozen: self.frozen };
-        let params = Params {
-            rows,
-            n,
-            groups_x,
-            tangent_rows: tangent_rows as u32,
-            shared_cotangent: shared_cotangent as u32,
-            pad: [0; 3],
-        };
-        let launch = Launch::new(kernel, params, bindings, grid).constants(&form.constants());
+        let params = Params { rows, n, groups_x, tangent_rows, shared_cotangent };
+        let launch = launch(kernel, params, buffers, grid).constants(&form.constants());
         launch.work(20.0 * items as f64, 8.0 * items as f64)
     }
 
-    /// Records a derivative kernel over `t`, which has one row (jvp, vjp) or two (jet) for each of `rows`.
-    fn derivative(
-        &self,
-        rec: &mut Recording,
-        (kernel, orders): (&'static Kernel, usize),
-        rows: &Rows,
-        residuals: &Residuals,
-        t: &Tensor,
-    ) -> Result<Tensor> {
+    /// Creates the output of a derivative over `t`, which has one row (jvp, vjp) or two (jet) for each of `rows`.
+    fn derivative(&self, rec: &Recording, orders: usize, rows: &Rows, t: &Tensor) -> Result<Tensor> {
         let dims = [("rows", orders * rows.count()), ("n", self.n)];
         t.expect(NAME, &dims)?;
-        let [x] = residuals.get();
-        let out = rec.tensor("gelu.derivative", &dims)?;
-        rec.launch(self.launch(kernel, rows, &[x, rows.table(), t, &out]))?;
-        Ok(out)
+        rec.tensor("gelu.derivative", &dims)
     }
 
     /// Records the hvp, without the cotangent of x that was accumulated so far.
@@ -110,17 +83,17 @@ impl Gelu {
         &self,
         rec: &mut Recording,
         rows: &Rows,
-        (residuals, paired): (&Residuals, Paired<'_>),
+        HvpResiduals { primal, paired }: HvpResiduals<'_>,
         y_bar: &Tensor,
     ) -> Result<Tensor> {
-        whole(NAME, self.frozen)?;
         let dims = [("rows", rows.count()), ("n", self.n)];
         y_bar.expect(NAME, &dims)?;
-        let ([x], [x_dot]) = (residuals.get(), paired.residuals.get());
+        let ([x], [x_dot]) = (primal.get(), paired.residuals.get());
         x_dot.expect(NAME, &[("rows", paired.rows), ("n", self.n)])?;
         let x_bar = rec.tensor("gelu.bar", &dims)?;
-        let bindings = [x, rows.table(), x_dot, y_bar, &x_bar];
-        rec.launch(self.launch_paired(&HVP, rows, [paired.rows, paired.shared_cotangent], &bindings))?;
+        let Paired { rows: tangent_rows, shared_cotangent, .. } = paired;
+        let buffers = shader::hvp::Bindings { x, rows: rows.table(), x_dot, y_bars: y_bar, x_bars: &x_bar };
+        rec.launch(self.launch(&HVP, rows, PairedRows { tangent_rows, shared_cotangent }, buffers))?;
         Ok(x_bar)
     }
 }
@@ -138,22 +111,16 @@ impl Op for Gelu {
         let (x, dims) = (inputs[0], [("rows", rows.count()), ("n", self.n)]);
         x.expect(NAME, &dims)?;
         let y = rec.tensor("gelu", &dims)?;
-        rec.launch(self.launch(&PRIMAL, rows, &[x, &y]))?;
+        let buffers = shader::primal::Bindings { x, y: &y };
+        rec.launch(self.launch(&PRIMAL, rows, PairedRows::default(), buffers))?;
         Ok(Outcome { y, residuals: Residuals::new(&[x]) })
     }
 
     fn jvp(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_dot: &[&Tensor]) -> Result<Tensor> {
-        self.derivative(rec, (&JVP, 1), rows, residuals, x_dot[0])
-    }
-
-    fn jet(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_jet: &[&Tensor]) -> Result<Tensor> {
-        whole(NAME, self.frozen)?;
-        self.derivative(rec, (&JET, 2), rows, residuals, x_jet[0])
-    }
-
-    fn tangent(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_dot: &[&Tensor]) -> Result<Outcome> {
-        whole(NAME, self.frozen)?;
-        Ok(Outcome { y: self.jvp(rec, rows, residuals, x_dot)?, residuals: Residuals::new(x_dot) })
+        let (y_dot, [x]) = (self.derivative(rec, 1, rows, x_dot[0])?, residuals.get());
+        let buffers = shader::jvp::Bindings { x, rows: rows.table(), x_dot: x_dot[0], y_dot: &y_dot };
+        rec.launch(self.launch(&JVP, rows, PairedRows::default(), buffers))?;
+        Ok(y_dot)
     }
 
     fn vjp(
@@ -164,26 +131,41 @@ impl Op for Gelu {
         y_bar: &Tensor,
         so_far: &[Option<Tensor>],
     ) -> Result<Vec<Tensor>> {
-        let x_bar = self.derivative(rec, (&VJP, 1), rows, residuals, y_bar)?;
-        Ok(vec![crate::add::onto(rec, x_bar, &so_far[0])?])
+        let (x_bar, [x]) = (self.derivative(rec, 1, rows, y_bar)?, residuals.get());
+        let buffers = shader::vjp::Bindings { x, rows: rows.table(), y_bar, x_bar: &x_bar };
+        rec.launch(self.launch(&VJP, rows, PairedRows::default(), buffers))?;
+        accumulate(rec, vec![x_bar], so_far)
+    }
+
+    fn second_order(&self) -> SecondOrder<'_> {
+        SecondOrder::of(self, self.frozen)
+    }
+}
+
+impl Nonlinear for Gelu {
+    fn jet(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_jet: &[&Tensor]) -> Result<Tensor> {
+        let (y_jet, [x]) = (self.derivative(rec, 2, rows, x_jet[0])?, residuals.get());
+        let buffers = shader::jet::Bindings { x, rows: rows.table(), x_jet: x_jet[0], y_jet: &y_jet };
+        rec.launch(self.launch(&JET, rows, PairedRows::default(), buffers))?;
+        Ok(y_jet)
     }
 
     fn hvp(
         &self,
         rec: &mut Recording,
         rows: &Rows,
-        residuals: (&Residuals, Paired<'_>),
+        residuals: HvpResiduals<'_>,
         y_bar: &Tensor,
         so_far: &[Option<Tensor>],
     ) -> Result<Vec<Tensor>> {
         let x_bar = self.hvp_from(rec, rows, residuals, y_bar)?;
-        Ok(vec![crate::add::onto(rec, x_bar, &so_far[0])?])
+        accumulate(rec, vec![x_bar], so_far)
     }
 }
 
 static PRIMAL: Kernel = Kernel { shader: &shader::PRIMAL, host: primal };
-static JVP: Kernel = Kernel { shader: &shader::JVP, host: derivative };
-static VJP: Kernel = Kernel { shader: &shader::VJP, host: derivative };
+static JVP: Kernel = Kernel { shader: &shader::JVP, host: jvp };
+static VJP: Kernel = Kernel { shader: &shader::VJP, host: vjp };
 static JET: Kernel = Kernel { shader: &shader::JET, host: jet };
 static HVP: Kernel = Kernel { shader: &shader::HVP, host: hvp };
 
@@ -191,16 +173,23 @@ static HVP: Kernel = Kernel { shader: &shader::HVP, host: hvp };
 pub static KERNELS: &[&Kernel] = &[&PRIMAL, &JVP, &JET, &VJP, &HVP];
 
 fn primal(bound: Bound<'_>) {
-    let (p, exact) = (bound.params::<Params>(), bound.flag("EXACT"));
-    let ([x], [y]) = bound.slices();
-    each_row_simd::<ValueRow>(y, p.n as usize, (x, exact));
+    let (p, exact) = (params::<Params>(&bound), bound.flag("EXACT"));
+    let shader::primal::Bindings { x, y } = shader::primal::Bindings::of(bound.slices());
+    each_row_simd::<ValueRow>(y, p.n as usize, Values { x, exact });
 }
 
-row_body!(pub(crate) ValueRow<'a>((&'a [f32], bool)) = value_row);
+/// Inputs of the primal.
+#[derive(Clone, Copy)]
+pub(crate) struct Values<'a> {
+    pub(crate) x: &'a [f32],
+    pub(crate) exact: bool,
+}
+
+row_body!(pub(crate) ValueRow<'a>(Values<'a>) = value_row);
 
 /// Computes `y = gelu(x)` for one row; also an epilogue of [`crate::matmul`].
 #[inline(always)]
-fn value_row((x, exact): (&[f32], bool), i: usize, y: &mut [f32]) {
+fn value_row(Values { x, exact }: Values<'_>, i: usize, y: &mut [f32]) {
     let x = &x[i * y.len()..][..y.len()];
     // The form is chosen outside of the loop, so that each loop is free of branches.
     if exact {
@@ -228,7 +217,7 @@ impl Slope<'_> {
     pub(crate) fn times(self, y: &mut [f32], n: usize) {
         if self.is_shared(y.len()) {
             let slopes = self.table::<SlopeTable>(n);
-            each_row_simd::<TimesRow>(y, n, (&slopes, self.rows));
+            each_row_simd::<TimesRow>(y, n, Tabled { slopes: &slopes, second_derivatives: &[], rows: self.rows });
         } else {
             each_row_simd::<SlopeRow>(y, n, self);
         }
@@ -239,7 +228,8 @@ impl Slope<'_> {
     pub(crate) fn second_derivative(self, y: &mut [f32], n: usize) {
         if self.is_shared(y.len() / 2) {
             let (slopes, second_derivatives) = (self.table::<SlopeTable>(n), self.table::<JetTable>(n));
-            each_row_simd::<JetSlopeRow>(y, 2 * n, (&slopes, &second_derivatives, self.rows));
+            let tabled = Tabled { slopes: &slopes, second_derivatives: &second_derivatives, rows: self.rows };
+            each_row_simd::<JetSlopeRow>(y, 2 * n, tabled);
         } else {
             each_row_simd::<JetRow>(y, 2 * n, self);
         }
@@ -250,29 +240,37 @@ impl Slope<'_> {
         elements >= 2 * self.x.len()
     }
 
-    fn table<B: for<'a> RowBody<Args<'a> = (&'a [f32], Form)>>(self, n: usize) -> Vec<f32> {
+    fn table<B: for<'a> RowBody<Args<'a> = Slope<'a>>>(self, n: usize) -> Vec<f32> {
         let mut table = vec![1.0; self.x.len()];
-        each_row_simd::<B>(&mut table, n, (self.x, self.form));
+        each_row_simd::<B>(&mut table, n, self);
         table
     }
 }
 
 row_body!(SlopeRow<'a>(Slope<'a>) = slope_row);
 row_body!(JetRow<'a>(Slope<'a>) = jet_row);
-row_body!(SlopeTable<'a>((&'a [f32], Form)) = slope_table_row);
-row_body!(JetTable<'a>((&'a [f32], Form)) = jet_table_row);
-row_body!(TimesRow<'a>((&'a [f32], &'a [f32])) = times_row);
-row_body!(JetSlopeRow<'a>((&'a [f32], &'a [f32], &'a [f32])) = jet_slope_row);
+row_body!(SlopeTable<'a>(Slope<'a>) = slope_table_row);
+row_body!(JetTable<'a>(Slope<'a>) = jet_table_row);
+row_body!(TimesRow<'a>(Tabled<'a>) = times_row);
+row_body!(JetSlopeRow<'a>(Tabled<'a>) = jet_slope_row);
+
+/// Derivatives of each row of the primal, and the row table.
+#[derive(Clone, Copy)]
+struct Tabled<'a> {
+    slopes: &'a [f32],
+    second_derivatives: &'a [f32],
+    rows: &'a [f32],
+}
 
 #[inline(always)]
 fn slope_row(slope: Slope<'_>, i: usize, y: &mut [f32]) {
     let at = Row::read(as_u32(slope.rows), i).primal;
-    slope_table_row((slope.x, slope.form), at, y);
+    slope_table_row(slope, at, y);
 }
 
 /// Computes `y *= gelu'(x)` for row `at` of the primal.
 #[inline(always)]
-fn slope_table_row((x, form): (&[f32], Form), at: usize, y: &mut [f32]) {
+fn slope_table_row(Slope { x, form, .. }: Slope<'_>, at: usize, y: &mut [f32]) {
     let x = &x[at * y.len()..][..y.len()];
     let each = y.iter_mut().zip(x);
     match (form.frozen, form.exact) {
@@ -285,7 +283,7 @@ fn slope_table_row((x, form): (&[f32], Form), at: usize, y: &mut [f32]) {
 
 /// Computes `y *= gelu''(x)` for row `at` of the primal.
 #[inline(always)]
-fn jet_table_row((x, form): (&[f32], Form), at: usize, y: &mut [f32]) {
+fn jet_table_row(Slope { x, form, .. }: Slope<'_>, at: usize, y: &mut [f32]) {
     let x = &x[at * y.len()..][..y.len()];
     let each = y.iter_mut().zip(x);
     match form.exact {
@@ -295,7 +293,7 @@ fn jet_table_row((x, form): (&[f32], Form), at: usize, y: &mut [f32]) {
 }
 
 #[inline(always)]
-fn times_row((slopes, rows): (&[f32], &[f32]), i: usize, y: &mut [f32]) {
+fn times_row(Tabled { slopes, rows, .. }: Tabled<'_>, i: usize, y: &mut [f32]) {
     let slopes = &slopes[Row::read(as_u32(rows), i).primal * y.len()..];
     for (y, slope) in y.iter_mut().zip(slopes) {
         *y *= slope;
@@ -303,7 +301,7 @@ fn times_row((slopes, rows): (&[f32], &[f32]), i: usize, y: &mut [f32]) {
 }
 
 #[inline(always)]
-fn jet_slope_row((slopes, second_derivatives, rows): (&[f32], &[f32], &[f32]), i: usize, y: &mut [f32]) {
+fn jet_slope_row(Tabled { slopes, second_derivatives, rows }: Tabled<'_>, i: usize, y: &mut [f32]) {
     let n = y.len() / 2;
     let first = Row::read(as_u32(rows), i).primal * n;
     let (y_dot, y_ddot) = y.split_at_mut(n);
@@ -333,27 +331,33 @@ fn jet_row(slope: Slope<'_>, i: usize, y: &mut [f32]) {
     }
 }
 
-/// Body of jvp and vjp, which are the same product with the slope.
-fn derivative(bound: Bound<'_>) {
-    let (p, form) = (bound.params::<Params>(), Form::of(&bound));
-    let ([x, rows, t], [out]) = bound.slices();
-    out.copy_from_slice(t);
-    Slope { x, rows, form }.times(out, p.n as usize);
+fn jvp(bound: Bound<'_>) {
+    let (p, form) = (params::<Params>(&bound), Form::of(&bound));
+    let shader::jvp::Bindings { x, rows, x_dot, y_dot } = shader::jvp::Bindings::of(bound.slices());
+    y_dot.copy_from_slice(x_dot);
+    Slope { x, rows, form }.times(y_dot, p.n as usize);
+}
+
+fn vjp(bound: Bound<'_>) {
+    let (p, form) = (params::<Params>(&bound), Form::of(&bound));
+    let shader::vjp::Bindings { x, rows, y_bar, x_bar } = shader::vjp::Bindings::of(bound.slices());
+    x_bar.copy_from_slice(y_bar);
+    Slope { x, rows, form }.times(x_bar, p.n as usize);
 }
 
 fn jet(bound: Bound<'_>) {
-    let (p, form) = (bound.params::<Params>(), Form::of(&bound));
-    let ([x, rows, t], [out]) = bound.slices();
-    out.copy_from_slice(t);
-    Slope { x, rows, form }.second_derivative(out, p.n as usize);
+    let (p, form) = (params::<Params>(&bound), Form::of(&bound));
+    let shader::jet::Bindings { x, rows, x_jet, y_jet } = shader::jet::Bindings::of(bound.slices());
+    y_jet.copy_from_slice(x_jet);
+    Slope { x, rows, form }.second_derivative(y_jet, p.n as usize);
 }
 
 fn hvp(bound: Bound<'_>) {
-    let (p, form) = (bound.params::<Params>(), Form::of(&bound));
-    let ([x, rows, x_dot, y_bar], [x_bar]) = bound.slices();
-    x_bar.copy_from_slice(y_bar);
-    let inputs = HvpInputs { slope: Slope { x, rows, form }, x_dot, y_bar, p };
-    each_row_simd::<HvpRow>(x_bar, p.n as usize, inputs);
+    let (p, form) = (params::<Params>(&bound), Form::of(&bound));
+    let shader::hvp::Bindings { x, rows, x_dot, y_bars, x_bars } = shader::hvp::Bindings::of(bound.slices());
+    x_bars.copy_from_slice(y_bars);
+    let inputs = HvpInputs { slope: Slope { x, rows, form }, x_dot, y_bar: y_bars, p };
+    each_row_simd::<HvpRow>(x_bars, p.n as usize, inputs);
 }
 
 /// Inputs of an hvp.

@@ -18,6 +18,7 @@
 //! | [`splice`] | joins and edits | same kernel, linear parts of edits | same kernel | the plan |
 
 pub mod add;
+mod arguments;
 pub mod attention;
 mod attention_second;
 pub mod embed;
@@ -36,7 +37,7 @@ pub mod tuning;
 pub mod unembed;
 mod weight;
 
-pub use op::{Frozen, Op, Outcome, Paired, Residuals};
+pub use op::{Frozen, HvpResiduals, Linear, Nonlinear, Op, Outcome, Paired, Residuals, SecondOrder};
 pub use rows::{Rows, Span};
 pub use weight::Weight;
 

@@ -4,18 +4,16 @@
 //! kernel. No residuals. There are several variants, selected by device and shape ([`crate::tuning`]). The GELU
 //! epilogues belong to [`crate::mlp`].
 
-use std::sync::Arc;
-
-use bytemuck::{Pod, Zeroable};
 use resolvent_engine::host::{Weights, matmul};
 use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor};
-use resolvent_shaders::matmul as shader;
+use resolvent_shaders::Uniform;
+use resolvent_shaders::matmul::{self as shader, Params};
 
-use crate::gelu::{Form, Slope, ValueRow};
+use crate::arguments::{params, slots};
+use crate::gelu::{Form, Slope, ValueRow, Values};
 use crate::host::{each_row, each_row_simd};
 use crate::matmul_f16;
-use crate::op::{Frozen, Op, Outcome, Paired, Residuals};
-use crate::rows::Rows;
+use crate::op::Linear;
 use crate::tuning::{self, Family, Size};
 use crate::weight::{self, Weight};
 
@@ -32,78 +30,134 @@ pub struct Matmul {
     pub add: bool,
 }
 
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-struct Params {
-    rows: u32,
-    k: u32,
-    n: u32,
-    /// Row length of y.
-    stride: u32,
-    /// First of the `n` columns of y that this launch writes.
-    from: u32,
-    /// Whether w is f16, for the host body; on the GPU the variant of the shader decides.
-    w_is_f16: u32,
-    pad: [u32; 2],
-}
-
-/// A product to launch: the kernel and its operands.
+/// A product to launch: its operands, and what its kernel computes of them.
 pub(crate) struct Product<'a> {
-    pub(crate) kernel: &'static Kernel,
     pub(crate) x: &'a Tensor,
     pub(crate) w: &'a Weight,
-    /// Whether `w` is used transposed.
-    pub(crate) transposed: bool,
-    /// Further inputs, in slot order.
-    pub(crate) more: &'a [&'a Tensor],
-    /// Outputs, in slot order; the first is y.
-    pub(crate) out: &'a [&'a Tensor],
-    /// The GELU of the epilogue; `None` without one.
-    pub(crate) gelu: Option<Form>,
-    /// First column of y to write.
-    pub(crate) from: usize,
+    pub(crate) y: &'a Tensor,
+    pub(crate) formula: Formula<'a>,
+}
+
+/// The formula of a product's kernel, with its further buffers.
+#[derive(Clone, Copy)]
+pub(crate) enum Formula<'a> {
+    /// `y = x w + bias`
+    Bias { bias: &'a Tensor },
+    /// `y = x w + bias + add`
+    BiasAdd { bias: &'a Tensor, add: &'a Tensor },
+    /// `pre = x w + bias`, `y = gelu(pre)`
+    BiasGelu { bias: &'a Tensor, pre: &'a Tensor, form: Form },
+    /// `y = x w`
+    Straight,
+    /// `y = x w + carry`
+    StraightAdd { carry: &'a Tensor },
+    /// `y = gelu'(pre) (x w)`
+    StraightSlope(Activation<'a>),
+    /// `y_dot = gelu'(pre) a`, `y_ddot = gelu'(pre) b + gelu''(pre) a^2`, with `a = x_dot w`, `b = x_ddot w`
+    StraightJet(Activation<'a>),
+    /// `y = x w^T`
+    Transposed,
+    /// `y = gelu'(pre) (x w^T)`
+    TransposedSlope(Activation<'a>),
+    /// Columns of y from `first` on are `x w^T`.
+    TransposedPart { first: usize },
+}
+
+/// The activation that a derivative passes: its primal input, and the batch rows.
+#[derive(Clone, Copy)]
+pub(crate) struct Activation<'a> {
+    pub(crate) pre: &'a Tensor,
+    pub(crate) rows: &'a Tensor,
+    pub(crate) form: Form,
 }
 
 impl Product<'_> {
+    /// Returns the kernel and its buffers in slot order.
+    fn kernel(&self) -> (&'static Kernel, Vec<&Tensor>) {
+        let (x, w, y) = (self.x, self.w.words(), self.y);
+        let kernel = match self.formula {
+            Formula::Bias { .. } => &PRIMAL,
+            Formula::BiasAdd { .. } => &PRIMAL_ADD,
+            Formula::BiasGelu { .. } => &PRIMAL_GELU,
+            Formula::Straight => &JVP,
+            Formula::StraightAdd { .. } => &JVP_ADD,
+            Formula::StraightSlope(_) => &JVP_GELU,
+            Formula::StraightJet(_) => &JET_GELU,
+            Formula::Transposed => &VJP,
+            Formula::TransposedSlope(_) => &VJP_GELU,
+            Formula::TransposedPart { .. } => &PART,
+        };
+        let buffers = match self.formula {
+            Formula::Bias { bias } => slots(kernel, shader::primal::Bindings { x, w, bias, y }),
+            Formula::BiasAdd { bias, add } => slots(kernel, shader::primal_add::Bindings { x, w, bias, add, y }),
+            Formula::BiasGelu { bias, pre, .. } => slots(kernel, shader::primal_gelu::Bindings { x, w, bias, y, pre }),
+            Formula::Straight => slots(kernel, shader::jvp::Bindings { x, w, y }),
+            Formula::StraightAdd { carry } => slots(kernel, shader::jvp_add::Bindings { x, w, carry, y }),
+            Formula::StraightSlope(Activation { pre: pre_saved, rows, .. }) => {
+                slots(kernel, shader::jvp_gelu::Bindings { x, w, pre_saved, rows, y })
+            }
+            Formula::StraightJet(Activation { pre: pre_saved, rows, .. }) => {
+                slots(kernel, shader::jet_gelu::Bindings { x, w, pre_saved, rows, y })
+            }
+            Formula::Transposed => slots(kernel, shader::vjp::Bindings { x, w, y }),
+            Formula::TransposedSlope(Activation { pre: pre_saved, rows, .. }) => {
+                slots(kernel, shader::vjp_gelu::Bindings { x, w, pre_saved, rows, y })
+            }
+            Formula::TransposedPart { .. } => slots(kernel, shader::part::Bindings { x, w, wide_y: y }),
+        };
+        (kernel, buffers)
+    }
+
+    /// Whether the weight is used transposed.
+    fn is_transposed(&self) -> bool {
+        use Formula::{Transposed, TransposedPart, TransposedSlope};
+        matches!(self.formula, Transposed | TransposedSlope(_) | TransposedPart { .. })
+    }
+
+    /// Returns the GELU of the formula.
+    fn gelu(&self) -> Option<Form> {
+        use Formula::{BiasGelu, StraightJet, StraightSlope, TransposedSlope};
+        match self.formula {
+            BiasGelu { form, .. } => Some(form),
+            StraightSlope(activation) | StraightJet(activation) | TransposedSlope(activation) => Some(activation.form),
+            _ => None,
+        }
+    }
+
     /// Records the product, in the selected variant for the device and the shape.
     pub(crate) fn record(&self, rec: &mut Recording) -> Result<()> {
         let lengths = |t: &Tensor| t.shape().lengths();
-        let ([rows, k], [a, b], y) = (two(&lengths(self.x)), self.w.lengths(), two(&lengths(self.out[0])));
-        let (inner, n) = if self.transposed { (b, a) } else { (a, b) };
-        if inner != k || y[0] != rows || self.from + n > y[1] {
-            let w = if self.transposed { "transposed " } else { "" };
-            let (x, y) = (self.x.shape(), self.out[0].shape());
+        let ([rows, k], [a, b], y) = (two(&lengths(self.x)), self.w.lengths(), two(&lengths(self.y)));
+        let (inner, n) = if self.is_transposed() { (b, a) } else { (a, b) };
+        let first = if let Formula::TransposedPart { first } = self.formula { first } else { 0 };
+        if inner != k || y[0] != rows || first + n > y[1] {
+            let w = if self.is_transposed() { "transposed " } else { "" };
+            let (x, y) = (self.x.shape(), self.y.shape());
             let reason = format!("x {x} by {w}w [k={a}, n={b}] into y {y}");
             return Err(resolvent_engine::Error::shape(NAME, reason));
         }
-        let rounding = self.w.rounds_inputs().then(|| matmul_f16::in_place_of(self.kernel)).flatten();
-        let (kernel, family) = rounding.map_or((self.kernel, Family::Matmul), |k| (k, Family::MatmulF16));
+        let (kernel, buffers) = self.kernel();
+        let rounding = self.w.rounds_inputs().then(|| matmul_f16::in_place_of(kernel)).flatten();
+        let (kernel, family) = rounding.map_or((kernel, Family::Matmul), |k| (k, Family::MatmulF16));
         // A part of a wider y is written element by element.
-        let vectors = k.is_multiple_of(4) && (n.is_multiple_of(4) || std::ptr::eq(self.kernel, &PART));
+        let by_element = matches!(self.formula, Formula::TransposedPart { .. });
+        let vectors = k.is_multiple_of(4) && (n.is_multiple_of(4) || by_element);
         let variant = tuning::choose(rec.device(), family, Size::of(rows), vectors);
         let packed = self.w.is_f16() && family == Family::Matmul;
         let variant = if packed { tuning::of_f16(variant) } else { variant };
         let number = |name| kernel.shader.variant(variant).and_then(|v| v.number(name)).unwrap_or(1);
         let grid = [(n as u32).div_ceil(number("GROUP_COLS")), (rows as u32).div_ceil(number("GROUP_ROWS")), 1];
-        let params = Params {
-            rows: rows as u32,
-            k: k as u32,
-            n: n as u32,
-            stride: y[1] as u32,
-            from: self.from as u32,
-            w_is_f16: u32::from(self.w.is_f16()),
-            pad: [0; 2],
-        };
-        let bindings: Vec<&Tensor> =
-            [self.x, self.w.words()].iter().chain(self.more).chain(self.out).copied().collect();
-        let (r, k, n) = (rows as f64, k as f64, n as f64);
         let of_w = if self.w.is_f16() { 0.5 } else { 1.0 };
-        let bytes = 4.0 * (r * k + of_w * k * n + r * n * (self.out.len() + self.more.len()) as f64);
-        let mut launch = Launch::new(kernel, params, &bindings, grid).variant(variant).work(2.0 * r * k * n, bytes);
-        if let Some(form) = self.gelu {
+        let (r, depth, columns) = (rows as f64, k as f64, n as f64);
+        // All buffers but x and w have the shape of y.
+        let bytes = 4.0 * (r * depth + of_w * depth * columns + r * columns * (buffers.len() - 2) as f64);
+        let [rows, k, n, stride, first] = [rows, k, n, y[1], first].map(|n| n as u32);
+        let params = Params { rows, k, n, stride, first, w_is_f16: u32::from(self.w.is_f16()) };
+        let mut launch = Launch::new(kernel, params.words(), &buffers, grid).variant(variant);
+        if let Some(form) = self.gelu() {
             launch = launch.constants(&form.constants());
         }
-        rec.launch(launch)
+        rec.launch(launch.work(2.0 * r * depth * columns, bytes))
     }
 }
 
@@ -111,18 +165,17 @@ fn two(lengths: &[usize]) -> [usize; 2] {
     [lengths[0], lengths[1..].iter().product()]
 }
 
-/// Writes `x w^T` to columns `from..` of `y`: all logits of a part of the vocabulary.
-pub(crate) fn part_into(rec: &mut Recording, x: &Tensor, w: &Weight, y: &Tensor, from: usize) -> Result<()> {
-    Product { kernel: &PART, x, w, transposed: true, more: &[], out: &[y], gelu: None, from }.record(rec)
+/// Writes `x w^T` to the columns of `y` from `first` on: all logits of a part of the vocabulary.
+pub(crate) fn part_into(rec: &mut Recording, x: &Tensor, w: &Weight, y: &Tensor, first: usize) -> Result<()> {
+    Product { x, w, y, formula: Formula::TransposedPart { first } }.record(rec)
 }
 
 /// Returns `x w`, plus `add` if given.
 pub(crate) fn product(rec: &mut Recording, x: &Tensor, w: &Weight, add: Option<&Tensor>) -> Result<Tensor> {
     let [_, n] = w.lengths();
     let y = rec.tensor("matmul.dot", &[("rows", x.shape().lengths()[0]), ("n", n)])?;
-    let more: Vec<&Tensor> = add.into_iter().collect();
-    let kernel = if more.is_empty() { &JVP } else { &JVP_ADD };
-    Product { kernel, x, w, transposed: false, more: &more, out: &[&y], gelu: None, from: 0 }.record(rec)?;
+    let formula = add.map_or(Formula::Straight, |carry| Formula::StraightAdd { carry });
+    Product { x, w, y: &y, formula }.record(rec)?;
     Ok(y)
 }
 
@@ -130,68 +183,35 @@ pub(crate) fn product(rec: &mut Recording, x: &Tensor, w: &Weight, add: Option<&
 pub(crate) fn transposed_product(rec: &mut Recording, y_bar: &Tensor, w: &Weight) -> Result<Tensor> {
     let [k, _] = w.lengths();
     let x_bar = rec.tensor("matmul.bar", &[("rows", y_bar.shape().lengths()[0]), ("k", k)])?;
-    let out = &[&x_bar];
-    Product { kernel: &VJP, x: y_bar, w, transposed: true, more: &[], out, gelu: None, from: 0 }.record(rec)?;
+    Product { x: y_bar, w, y: &x_bar, formula: Formula::Transposed }.record(rec)?;
     Ok(x_bar)
 }
 
-impl Op for Matmul {
+impl Linear for Matmul {
     fn name(&self) -> &'static str {
         NAME
     }
 
-    fn freeze(&self, _: Frozen) -> Option<Arc<dyn Op>> {
-        None
+    fn apply(&self, rec: &mut Recording, x: &[&Tensor]) -> Result<Tensor> {
+        product(rec, x[0], &self.w, self.add.then(|| x[1]))
     }
 
-    fn primal(&self, rec: &mut Recording, rows: &Rows, _: Option<&Residuals>, inputs: &[&Tensor]) -> Result<Outcome> {
-        let y = rec.tensor(NAME, &[("rows", rows.count()), ("n", self.w.lengths()[1])])?;
-        let (kernel, more) = match self.add {
-            true => (&PRIMAL_ADD, vec![&self.bias, inputs[1]]),
-            false => (&PRIMAL, vec![&self.bias]),
-        };
+    fn affine(&self, rec: &mut Recording, inputs: &[&Tensor]) -> Result<Tensor> {
         let (x, w) = (inputs[0], &self.w);
-        Product { kernel, x, w, transposed: false, more: &more, out: &[&y], gelu: None, from: 0 }.record(rec)?;
-        Ok(Outcome { y, residuals: Residuals::default() })
+        let y = rec.tensor(NAME, &[("rows", x.shape().lengths()[0]), ("n", w.lengths()[1])])?;
+        let bias = &self.bias;
+        let formula = match self.add {
+            true => Formula::BiasAdd { bias, add: inputs[1] },
+            false => Formula::Bias { bias },
+        };
+        Product { x, w, y: &y, formula }.record(rec)?;
+        Ok(y)
     }
 
-    fn jvp(&self, rec: &mut Recording, _: &Rows, _: &Residuals, x_dot: &[&Tensor]) -> Result<Tensor> {
-        product(rec, x_dot[0], &self.w, self.add.then(|| x_dot[1]))
-    }
-
-    fn jet(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_jet: &[&Tensor]) -> Result<Tensor> {
-        self.jvp(rec, rows, residuals, x_jet)
-    }
-
-    fn tangent(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_dot: &[&Tensor]) -> Result<Outcome> {
-        Ok(Outcome { y: self.jvp(rec, rows, residuals, x_dot)?, residuals: Residuals::default() })
-    }
-
-    fn vjp(
-        &self,
-        rec: &mut Recording,
-        _: &Rows,
-        _: &Residuals,
-        y_bar: &Tensor,
-        so_far: &[Option<Tensor>],
-    ) -> Result<Vec<Tensor>> {
-        let x_bar = transposed_product(rec, y_bar, &self.w)?;
-        let mut bars = vec![crate::add::onto(rec, x_bar, &so_far[0])?];
-        if self.add {
-            bars.push(crate::add::onto(rec, y_bar.clone(), &so_far[1])?);
-        }
+    fn transpose(&self, rec: &mut Recording, y_bar: &Tensor) -> Result<Vec<Tensor>> {
+        let mut bars = vec![transposed_product(rec, y_bar, &self.w)?];
+        bars.extend(self.add.then(|| y_bar.clone()));
         Ok(bars)
-    }
-
-    fn hvp(
-        &self,
-        rec: &mut Recording,
-        rows: &Rows,
-        (residuals, _): (&Residuals, Paired<'_>),
-        y_bar: &Tensor,
-        so_far: &[Option<Tensor>],
-    ) -> Result<Vec<Tensor>> {
-        self.vjp(rec, rows, residuals, y_bar, so_far)
     }
 }
 
@@ -201,27 +221,30 @@ static JVP: Kernel = Kernel { shader: &shader::JVP, host: jvp };
 static JVP_ADD: Kernel = Kernel { shader: &shader::JVP_ADD, host: jvp_add };
 static VJP: Kernel = Kernel { shader: &shader::VJP, host: vjp };
 static PART: Kernel = Kernel { shader: &shader::PART, host: part };
-pub(crate) static PRIMAL_GELU: Kernel = Kernel { shader: &shader::PRIMAL_GELU, host: primal_gelu::<false> };
-pub(crate) static JVP_GELU: Kernel = Kernel { shader: &shader::JVP_GELU, host: jvp_gelu };
-pub(crate) static VJP_GELU: Kernel = Kernel { shader: &shader::VJP_GELU, host: vjp_gelu };
-pub(crate) static JET_GELU: Kernel = Kernel { shader: &shader::JET_GELU, host: jet_gelu };
+static PRIMAL_GELU: Kernel = Kernel { shader: &shader::PRIMAL_GELU, host: primal_gelu::<false> };
+static JVP_GELU: Kernel = Kernel { shader: &shader::JVP_GELU, host: jvp_gelu };
+static VJP_GELU: Kernel = Kernel { shader: &shader::VJP_GELU, host: vjp_gelu };
+static JET_GELU: Kernel = Kernel { shader: &shader::JET_GELU, host: jet_gelu };
 
 /// This op's kernels.
 pub static KERNELS: &[&Kernel] =
     &[&PRIMAL, &PRIMAL_ADD, &PRIMAL_GELU, &JVP, &JVP_ADD, &JVP_GELU, &JET_GELU, &VJP, &VJP_GELU, &PART];
 
-impl Params {
-    fn shape(&self) -> [usize; 3] {
-        [self.rows, self.k, self.n].map(|n| n as usize)
-    }
+/// Reads the lengths of a product and its weight.
+fn operands(p: Params, w: &[f32], transposed: bool) -> ([usize; 3], Weights<'_>) {
+    ([p.rows, p.k, p.n].map(|n| n as usize), weight::read(w, p.w_is_f16 != 0, transposed))
+}
 
-    fn straight<'a>(&self, w: &'a [f32]) -> Weights<'a> {
-        weight::read(w, self.w_is_f16 != 0, false)
-    }
+/// Computes `y = x w`.
+fn straight(p: Params, x: &[f32], w: &[f32], y: &mut [f32]) {
+    let (lengths, w) = operands(p, w, false);
+    matmul(lengths, x, w, false, y);
+}
 
-    fn transposed<'a>(&self, w: &'a [f32]) -> Weights<'a> {
-        weight::read(w, self.w_is_f16 != 0, true)
-    }
+/// Computes `y = x w^T`.
+fn transposed(p: Params, x: &[f32], w: &[f32], y: &mut [f32]) {
+    let (lengths, w) = operands(p, w, true);
+    matmul(lengths, x, w, false, y);
 }
 
 /// Fills each row of `y` with its starting value and adds the product, so bias and residual cost no pass of their own.
@@ -234,23 +257,23 @@ fn product_onto<const ROUNDED: bool>(
     start: impl Fn(usize, &mut [f32]) + Sync,
 ) {
     each_row(y, p.n as usize, start);
+    let (lengths, w) = operands(p, w, false);
     if ROUNDED {
-        let x = matmul_f16::rounded(x, p.k as usize);
-        matmul(p.shape(), &x, p.straight(w), true, y);
+        matmul(lengths, &matmul_f16::rounded(x, p.k as usize), w, true, y);
     } else {
-        matmul(p.shape(), x, p.straight(w), true, y);
+        matmul(lengths, x, w, true, y);
     }
 }
 
 pub(crate) fn primal<const ROUNDED: bool>(bound: Bound<'_>) {
-    let p: Params = bound.params();
-    let ([x, w, bias], [y]) = bound.slices();
+    let p: Params = params(&bound);
+    let shader::primal::Bindings { x, w, bias, y } = shader::primal::Bindings::of(bound.slices());
     product_onto::<ROUNDED>(p, x, w, y, |_, y| y.copy_from_slice(bias));
 }
 
 pub(crate) fn primal_add<const ROUNDED: bool>(bound: Bound<'_>) {
-    let p: Params = bound.params();
-    let ([x, w, bias, add], [y]) = bound.slices();
+    let p: Params = params(&bound);
+    let shader::primal_add::Bindings { x, w, bias, add, y } = shader::primal_add::Bindings::of(bound.slices());
     let n = p.n as usize;
     product_onto::<ROUNDED>(p, x, w, y, |i, y| {
         for (e, y) in y.iter_mut().enumerate() {
@@ -260,62 +283,62 @@ pub(crate) fn primal_add<const ROUNDED: bool>(bound: Bound<'_>) {
 }
 
 pub(crate) fn primal_gelu<const ROUNDED: bool>(bound: Bound<'_>) {
-    let (p, exact) = (bound.params::<Params>(), bound.flag("EXACT"));
-    let ([x, w, bias], [y, pre]) = bound.slices();
+    let (p, exact) = (params::<Params>(&bound), bound.flag("EXACT"));
+    let shader::primal_gelu::Bindings { x, w, bias, y, pre } = shader::primal_gelu::Bindings::of(bound.slices());
     product_onto::<ROUNDED>(p, x, w, pre, |_, pre| pre.copy_from_slice(bias));
-    each_row_simd::<ValueRow>(y, p.n as usize, (&*pre, exact));
+    each_row_simd::<ValueRow>(y, p.n as usize, Values { x: pre, exact });
 }
 
 fn jvp(bound: Bound<'_>) {
-    let p: Params = bound.params();
-    let ([x, w], [y]) = bound.slices();
-    matmul(p.shape(), x, p.straight(w), false, y);
+    let p: Params = params(&bound);
+    let shader::jvp::Bindings { x, w, y } = shader::jvp::Bindings::of(bound.slices());
+    straight(p, x, w, y);
 }
 
 fn jvp_add(bound: Bound<'_>) {
-    let p: Params = bound.params();
-    let ([x, w, add], [y]) = bound.slices();
+    let p: Params = params(&bound);
+    let shader::jvp_add::Bindings { x, w, carry, y } = shader::jvp_add::Bindings::of(bound.slices());
     let n = p.n as usize;
-    product_onto::<false>(p, x, w, y, |i, y| y.copy_from_slice(&add[i * n..][..n]));
+    product_onto::<false>(p, x, w, y, |i, y| y.copy_from_slice(&carry[i * n..][..n]));
 }
 
 fn jvp_gelu(bound: Bound<'_>) {
-    let (p, form) = (bound.params::<Params>(), Form::of(&bound));
-    let ([x, w, pre, rows], [y]) = bound.slices();
-    matmul(p.shape(), x, p.straight(w), false, y);
-    Slope { x: pre, rows, form }.times(y, p.n as usize);
+    let (p, form) = (params::<Params>(&bound), Form::of(&bound));
+    let shader::jvp_gelu::Bindings { x, w, pre_saved, rows, y } = shader::jvp_gelu::Bindings::of(bound.slices());
+    straight(p, x, w, y);
+    Slope { x: pre_saved, rows, form }.times(y, p.n as usize);
 }
 
 fn jet_gelu(bound: Bound<'_>) {
-    let (p, form) = (bound.params::<Params>(), Form::of(&bound));
-    let ([x, w, pre, rows], [y]) = bound.slices();
-    matmul(p.shape(), x, p.straight(w), false, y);
-    Slope { x: pre, rows, form }.second_derivative(y, p.n as usize);
+    let (p, form) = (params::<Params>(&bound), Form::of(&bound));
+    let shader::jet_gelu::Bindings { x, w, pre_saved, rows, y } = shader::jet_gelu::Bindings::of(bound.slices());
+    straight(p, x, w, y);
+    Slope { x: pre_saved, rows, form }.second_derivative(y, p.n as usize);
 }
 
 fn vjp(bound: Bound<'_>) {
-    let p: Params = bound.params();
-    let ([x, w], [y]) = bound.slices();
-    matmul(p.shape(), x, p.transposed(w), false, y);
+    let p: Params = params(&bound);
+    let shader::vjp::Bindings { x, w, y } = shader::vjp::Bindings::of(bound.slices());
+    transposed(p, x, w, y);
 }
 
 fn part(bound: Bound<'_>) {
-    let p: Params = bound.params();
-    let ([x, w], [y]) = bound.slices();
-    let ([rows, k, n], stride, from) = (p.shape(), p.stride as usize, p.from as usize);
+    let p: Params = params(&bound);
+    let shader::part::Bindings { x, w, wide_y } = shader::part::Bindings::of(bound.slices());
+    let [rows, n, stride, first] = [p.rows, p.n, p.stride, p.first].map(|n| n as usize);
     if stride == n {
-        matmul([rows, k, n], x, p.transposed(w), false, y);
+        transposed(p, x, w, wide_y);
     } else {
         // A part of the vocabulary: its columns lie between those of the other parts.
         let mut part = vec![0.0; rows * n];
-        matmul([rows, k, n], x, p.transposed(w), false, &mut part);
-        each_row(y, stride, |i, y| y[from..from + n].copy_from_slice(&part[i * n..][..n]));
+        transposed(p, x, w, &mut part);
+        each_row(wide_y, stride, |i, y| y[first..first + n].copy_from_slice(&part[i * n..][..n]));
     }
 }
 
 fn vjp_gelu(bound: Bound<'_>) {
-    let (p, form) = (bound.params::<Params>(), Form::of(&bound));
-    let ([x, w, pre, rows], [y]) = bound.slices();
-    matmul(p.shape(), x, p.transposed(w), false, y);
-    Slope { x: pre, rows, form }.times(y, p.n as usize);
+    let (p, form) = (params::<Params>(&bound), Form::of(&bound));
+    let shader::vjp_gelu::Bindings { x, w, pre_saved, rows, y } = shader::vjp_gelu::Bindings::of(bound.slices());
+    transposed(p, x, w, y);
+    Slope { x: pre_saved, rows, form }.times(y, p.n as usize);
 }

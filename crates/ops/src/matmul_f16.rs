@@ -35,3 +35,21 @@ pub(crate) fn rounded(x: &[f32], k: usize) -> Vec<f32> {
     });
     rounded
 }
+
+#[cfg(test)]
+mod tests {
+    use super::KERNELS;
+
+    /// Launches and host bodies of [`crate::matmul`] give these kernels their arguments. The params are one file of
+    /// shaders/lib; the buffers are compared here.
+    #[test]
+    fn buffers_are_those_of_matmul() {
+        for kernel in KERNELS {
+            let replaced = crate::matmul::KERNELS.iter().find(|k| k.shader.entry == kernel.shader.entry);
+            let names = |kernel: &resolvent_engine::Kernel| -> Vec<(u32, &str)> {
+                kernel.shader.bindings.iter().map(|binding| (binding.slot, binding.name)).collect()
+            };
+            assert_eq!(replaced.map(|k| names(k)), Some(names(kernel)), "{}", kernel.name());
+        }
+    }
+}

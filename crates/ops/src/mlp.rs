@@ -7,11 +7,11 @@
 
 use std::sync::Arc;
 
-use resolvent_engine::{Kernel, Recording, Result, Tensor};
+use resolvent_engine::{Recording, Result, Tensor};
 
 use crate::gelu::{Form, Gelu};
-use crate::matmul::{JET_GELU, JVP_GELU, Matmul, PRIMAL_GELU, Product, VJP_GELU, product, transposed_product};
-use crate::op::{Frozen, Op, Outcome, Paired, Residuals, whole};
+use crate::matmul::{Activation, Formula, Matmul, Product, product, transposed_product};
+use crate::op::{Frozen, HvpResiduals, Linear, Nonlinear, Op, Outcome, Residuals, SecondOrder, accumulate, with_first};
 use crate::rows::Rows;
 use crate::weight::Weight;
 
@@ -53,36 +53,15 @@ impl Mlp {
         so_far: &[Option<Tensor>],
     ) -> Result<Vec<Tensor>> {
         let x_bar = transposed_product(rec, hidden, &self.fc.0)?;
-        let mut bars = vec![crate::add::onto(rec, x_bar, &so_far[0])?];
-        if self.proj.add {
-            bars.push(crate::add::onto(rec, y_bar.clone(), &so_far[1])?);
-        }
-        Ok(bars)
+        let mut bars = vec![x_bar];
+        bars.extend(self.proj.add.then(|| y_bar.clone()));
+        accumulate(rec, bars, so_far)
     }
 
-    /// Returns the first product of a jvp (one tangent per row) or a jet (two), with its epilogue:
-    /// `[orders rows, n_inner]`.
-    fn hidden_tangent(
-        &self,
-        rec: &mut Recording,
-        (kernel, orders): (&'static Kernel, usize),
-        rows: &Rows,
-        residuals: &Residuals,
-        x: &Tensor,
-    ) -> Result<Tensor> {
-        let (hidden, [pre]) = (self.hidden(rec, orders * rows.count())?, residuals.get());
-        Product {
-            kernel,
-            x,
-            w: &self.fc.0,
-            transposed: false,
-            more: &[pre, rows.table()],
-            out: &[&hidden],
-            gelu: Some(self.form()),
-            from: 0,
-        }
-        .record(rec)?;
-        Ok(hidden)
+    /// Returns the activation that a derivative passes.
+    fn activation<'a>(&self, rows: &'a Rows, residuals: &'a Residuals) -> Activation<'a> {
+        let [pre] = residuals.get();
+        Activation { pre, rows: rows.table(), form: self.form() }
     }
 }
 
@@ -97,46 +76,18 @@ impl Op for Mlp {
 
     fn primal(&self, rec: &mut Recording, rows: &Rows, _: Option<&Residuals>, inputs: &[&Tensor]) -> Result<Outcome> {
         let (hidden, pre) = (self.hidden(rec, rows.count())?, self.hidden(rec, rows.count())?);
-        Product {
-            kernel: &PRIMAL_GELU,
-            x: inputs[0],
-            w: &self.fc.0,
-            transposed: false,
-            more: &[&self.fc.1],
-            out: &[&hidden, &pre],
-            gelu: Some(self.form()),
-            from: 0,
-        }
-        .record(rec)?;
-        let mut inputs = inputs.to_vec();
-        inputs[0] = &hidden;
-        let y = self.proj.primal(rec, rows, None, &inputs)?.y;
+        let (w, bias) = (&self.fc.0, &self.fc.1);
+        let formula = Formula::BiasGelu { bias, pre: &pre, form: self.form() };
+        Product { x: inputs[0], w, y: &hidden, formula }.record(rec)?;
+        let y = self.proj.affine(rec, &with_first(inputs, &hidden))?;
         Ok(Outcome { y, residuals: Residuals::new(&[&pre]) })
     }
 
     fn jvp(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_dot: &[&Tensor]) -> Result<Tensor> {
-        let hidden = self.hidden_tangent(rec, (&JVP_GELU, 1), rows, residuals, x_dot[0])?;
-        let mut x_dot = x_dot.to_vec();
-        x_dot[0] = &hidden;
-        self.proj.jvp(rec, rows, &Residuals::default(), &x_dot)
-    }
-
-    fn jet(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_jet: &[&Tensor]) -> Result<Tensor> {
-        whole(NAME, self.frozen)?;
-        let hidden = self.hidden_tangent(rec, (&JET_GELU, 2), rows, residuals, x_jet[0])?;
-        let mut x_jet = x_jet.to_vec();
-        x_jet[0] = &hidden;
-        self.proj.jet(rec, rows, &Residuals::default(), &x_jet)
-    }
-
-    fn tangent(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_dot: &[&Tensor]) -> Result<Outcome> {
-        whole(NAME, self.frozen)?;
-        let pre_dot = product(rec, x_dot[0], &self.fc.0, None)?;
-        let hidden = self.gelu().jvp(rec, rows, residuals, &[&pre_dot])?;
-        let mut x_dot = x_dot.to_vec();
-        x_dot[0] = &hidden;
-        let y = self.proj.jvp(rec, rows, &Residuals::default(), &x_dot)?;
-        Ok(Outcome { y, residuals: Residuals::new(&[&pre_dot]) })
+        let hidden = self.hidden(rec, rows.count())?;
+        let formula = Formula::StraightSlope(self.activation(rows, residuals));
+        Product { x: x_dot[0], w: &self.fc.0, y: &hidden, formula }.record(rec)?;
+        self.proj.apply(rec, &with_first(x_dot, &hidden))
     }
 
     fn vjp(
@@ -147,26 +98,37 @@ impl Op for Mlp {
         y_bar: &Tensor,
         so_far: &[Option<Tensor>],
     ) -> Result<Vec<Tensor>> {
-        let (hidden, [pre]) = (self.hidden(rec, rows.count())?, residuals.get());
-        Product {
-            kernel: &VJP_GELU,
-            x: y_bar,
-            w: &self.proj.w,
-            transposed: true,
-            more: &[pre, rows.table()],
-            out: &[&hidden],
-            gelu: Some(self.form()),
-            from: 0,
-        }
-        .record(rec)?;
+        let hidden = self.hidden(rec, rows.count())?;
+        let formula = Formula::TransposedSlope(self.activation(rows, residuals));
+        Product { x: y_bar, w: &self.proj.w, y: &hidden, formula }.record(rec)?;
         self.vjp_from_hidden(rec, &hidden, y_bar, so_far)
+    }
+
+    fn second_order(&self) -> SecondOrder<'_> {
+        SecondOrder::of(self, self.frozen)
+    }
+}
+
+impl Nonlinear for Mlp {
+    fn jet(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_jet: &[&Tensor]) -> Result<Tensor> {
+        let hidden = self.hidden(rec, 2 * rows.count())?;
+        let formula = Formula::StraightJet(self.activation(rows, residuals));
+        Product { x: x_jet[0], w: &self.fc.0, y: &hidden, formula }.record(rec)?;
+        self.proj.apply(rec, &with_first(x_jet, &hidden))
+    }
+
+    fn tangent(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_dot: &[&Tensor]) -> Result<Outcome> {
+        let pre_dot = product(rec, x_dot[0], &self.fc.0, None)?;
+        let hidden = self.gelu().jvp(rec, rows, residuals, &[&pre_dot])?;
+        let y = self.proj.apply(rec, &with_first(x_dot, &hidden))?;
+        Ok(Outcome { y, residuals: Residuals::new(&[&pre_dot]) })
     }
 
     fn hvp(
         &self,
         rec: &mut Recording,
         rows: &Rows,
-        residuals: (&Residuals, Paired<'_>),
+        residuals: HvpResiduals<'_>,
         y_bar: &Tensor,
         so_far: &[Option<Tensor>],
     ) -> Result<Vec<Tensor>> {

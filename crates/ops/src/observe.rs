@@ -10,9 +10,10 @@
 
 mod host;
 
-use bytemuck::{Pod, Zeroable};
-use resolvent_engine::{Kernel, Launch, Recording, Result, Tensor};
-use resolvent_shaders::observe as shader;
+use resolvent_engine::{Kernel, Recording, Result, Tensor};
+use resolvent_shaders::observe::{self as shader, Params};
+
+use crate::arguments::launch;
 
 const NAME: &str = "observe";
 
@@ -21,39 +22,44 @@ const SPAN: usize = 1024;
 /// A point without a base distribution, or without a row of values.
 const NONE: u32 = u32::MAX;
 
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-struct Params {
-    rows: u32,
-    vocab: u32,
-    parts: u32,
-    /// Entries of [`pick`].
-    wanted: u32,
+/// The lengths of rows over the vocabulary.
+#[derive(Clone, Copy)]
+struct Lengths {
+    rows: usize,
+    vocab: usize,
+    /// Parts of a row, each with a partial sum.
+    parts: usize,
 }
 
-impl Params {
+impl Lengths {
     fn of(logits: &Tensor) -> Result<Self> {
         let (rows, vocab) = (logits.dim(NAME, "rows")?, logits.dim(NAME, "vocab")?);
-        Ok(Self { rows: rows as u32, vocab: vocab as u32, parts: vocab.div_ceil(SPAN) as u32, wanted: 0 })
+        Ok(Self { rows, vocab, parts: vocab.div_ceil(SPAN) })
     }
 
-    /// Rows, vocabulary, parts.
-    fn lengths(&self) -> [usize; 3] {
-        [self.rows, self.vocab, self.parts].map(|n| n as usize)
+    /// Returns the params of a kernel; `wanted` is the number of entries of [`pick`].
+    fn params(self, wanted: usize) -> Params {
+        let [rows, vocab, parts, wanted] = [self.rows, self.vocab, self.parts, wanted].map(|n| n as u32);
+        Params { rows, vocab, parts, wanted }
     }
 
-    fn elements(&self) -> f64 {
-        f64::from(self.rows) * f64::from(self.vocab)
+    fn elements(self) -> f64 {
+        self.rows as f64 * self.vocab as f64
     }
 
-    /// One workgroup for each part of each row.
-    fn by_part(&self) -> [u32; 3] {
-        [self.parts, self.rows, 1]
+    /// Returns a grid of one workgroup for each row.
+    fn by_row(self) -> [u32; 3] {
+        [self.rows as u32, 1, 1]
     }
 
-    /// One invocation for each element.
-    fn by_element(&self) -> [u32; 3] {
-        [self.vocab.div_ceil(64), self.rows, 1]
+    /// Returns a grid of one workgroup for each part of each row.
+    fn by_part(self) -> [u32; 3] {
+        [self.parts as u32, self.rows as u32, 1]
+    }
+
+    /// Returns a grid of one invocation for each of `n` elements of each row.
+    fn by_element(self, n: usize) -> [u32; 3] {
+        [n.div_ceil(64) as u32, self.rows as u32, 1]
     }
 }
 
@@ -116,50 +122,55 @@ pub struct Spread {
 
 /// Computes the maximum and `ln sum exp(logits - max)` of each row: `[rows, 2]`. Their sum is Z.
 pub fn log_sum_exp(rec: &mut Recording, logits: &Tensor) -> Result<Tensor> {
-    let p = Params::of(logits)?;
-    let [rows, _, parts] = p.lengths();
+    let lengths = Lengths::of(logits)?;
+    let (Lengths { rows, parts, .. }, params) = (lengths, lengths.params(0));
     let peaks = rec.tensor("observe.peaks", &[("rows", rows), ("parts", parts), ("four", 4)])?;
-    let (n, m) = (p.elements(), f64::from(p.parts) * f64::from(p.rows));
-    rec.launch(Launch::new(&PEAKS, p, &[logits, &peaks], p.by_part()).work(4.0 * n, 4.0 * n))?;
+    let (n, m) = (lengths.elements(), parts as f64 * rows as f64);
+    let buffers = shader::peaks::Bindings { logits, peak_parts: &peaks };
+    rec.launch(launch(&PEAKS, params, buffers, lengths.by_part()).work(4.0 * n, 4.0 * n))?;
     let totals = rec.tensor("observe.totals", &[("rows", rows), ("pair", 2)])?;
-    rec.launch(Launch::new(&TOTALS, p, &[&peaks, &totals], [p.rows, 1, 1]).work(4.0 * m, 8.0 * m))?;
+    let buffers = shader::totals::Bindings { peak: &peaks, total: &totals };
+    rec.launch(launch(&TOTALS, params, buffers, lengths.by_row()).work(4.0 * m, 8.0 * m))?;
     Ok(totals)
 }
 
 /// Copies the logits of the entries `ids [wanted]` (u32): `[rows, wanted]`.
 pub fn pick(rec: &mut Recording, logits: &Tensor, ids: &Tensor) -> Result<Tensor> {
     let wanted = ids.shape().elements();
-    let p = Params { wanted: wanted as u32, ..Params::of(logits)? };
-    let picked = rec.tensor("observe.picked", &[("rows", p.rows as usize), ("wanted", wanted)])?;
-    let (grid, n) = ([p.wanted.div_ceil(64), p.rows, 1], f64::from(p.rows) * f64::from(p.wanted));
-    rec.launch(Launch::new(&PICK, p, &[logits, ids, &picked], grid).work(0.0, 8.0 * n))?;
+    let lengths = Lengths::of(logits)?;
+    let picked = rec.tensor("observe.picked", &[("rows", lengths.rows), ("wanted", wanted)])?;
+    let (grid, n) = (lengths.by_element(wanted), lengths.rows as f64 * wanted as f64);
+    let buffers = shader::pick::Bindings { logits, ids, picked: &picked };
+    rec.launch(launch(&PICK, lengths.params(wanted), buffers, grid).work(0.0, 8.0 * n))?;
     Ok(picked)
 }
 
 /// Computes `log p [rows, vocab]` from the logits and their [`log_sum_exp`].
 pub fn log_p(rec: &mut Recording, logits: &Tensor, totals: &Tensor) -> Result<Tensor> {
-    let p = Params::of(logits)?;
-    let [rows, vocab, _] = p.lengths();
+    let lengths = Lengths::of(logits)?;
+    let Lengths { rows, vocab, .. } = lengths;
     totals.expect(NAME, &[("rows", rows), ("pair", 2)])?;
     let log_p = rec.tensor("observe.log_p", &[("rows", rows), ("vocab", vocab)])?;
-    let n = p.elements();
-    rec.launch(Launch::new(&NORMALISE, p, &[logits, totals, &log_p], p.by_element()).work(2.0 * n, 8.0 * n))?;
+    let (n, grid) = (lengths.elements(), lengths.by_element(vocab));
+    let buffers = shader::normalise::Bindings { logits, totals_in: totals, log_p_out: &log_p };
+    rec.launch(launch(&NORMALISE, lengths.params(0), buffers, grid).work(2.0 * n, 8.0 * n))?;
     Ok(log_p)
 }
 
 /// Adds up parts `[rows, parts, 4]`.
-fn fold(rec: &mut Recording, p: Params, parts: &Tensor) -> Result<Tensor> {
-    let folded = rec.tensor("observe.moments", &[("rows", p.rows as usize), ("four", 4)])?;
-    let n = 4.0 * f64::from(p.rows) * f64::from(p.parts);
-    rec.launch(Launch::new(&FOLD, p, &[parts, &folded], [p.rows, 1, 1]).work(n, 4.0 * n))?;
+fn fold(rec: &mut Recording, lengths: Lengths, part: &Tensor) -> Result<Tensor> {
+    let folded = rec.tensor("observe.moments", &[("rows", lengths.rows), ("four", 4)])?;
+    let n = 4.0 * lengths.rows as f64 * lengths.parts as f64;
+    let buffers = shader::fold::Bindings { part, folded: &folded };
+    rec.launch(launch(&FOLD, lengths.params(0), buffers, lengths.by_row()).work(n, 4.0 * n))?;
     Ok(folded)
 }
 
 impl Observed {
     /// Computes the moments of points with these log-probabilities `[rows, vocab]`, one entry of `coefficients` a row.
     pub fn new(rec: &mut Recording, log_p: &Tensor, coefficients: &[Coefficients], sources: &Sources) -> Result<Self> {
-        let p = Params::of(log_p)?;
-        let [rows, _, parts] = p.lengths();
+        let lengths = Lengths::of(log_p)?;
+        let Lengths { rows, parts, .. } = lengths;
         let numbers: Vec<f32> =
             coefficients.iter().flat_map(|c| [c.log_sum_exp, c.log_p, c.to_base, c.from_base]).collect();
         let places: Vec<u32> =
@@ -168,23 +179,39 @@ impl Observed {
         let coefficients = device.upload("observe.coefficients", &[("rows", rows), ("four", 4)], &numbers)?;
         let places = device.upload("observe.sources", &[("rows", rows), ("four", 4)], &places)?;
         let partial = rec.tensor("observe.parts", &[("rows", rows), ("parts", parts), ("four", 4)])?;
-        let bindings = [log_p, &sources.log_b, &sources.u, &coefficients, &places, &partial];
-        let n = p.elements();
-        rec.launch(Launch::new(&MOMENTS, p, &bindings, p.by_part()).work(40.0 * n, 12.0 * n))?;
-        let moments = fold(rec, p, &partial)?;
+        let buffers = shader::moments::Bindings {
+            log_p,
+            log_b: &sources.log_b,
+            u: &sources.u,
+            coefficients: &coefficients,
+            sources: &places,
+            moment_parts: &partial,
+        };
+        let n = lengths.elements();
+        rec.launch(launch(&MOMENTS, lengths.params(0), buffers, lengths.by_part()).work(40.0 * n, 12.0 * n))?;
+        let moments = fold(rec, lengths, &partial)?;
         Ok(Self { log_p: log_p.clone(), sources: sources.clone(), coefficients, places, moments })
     }
 
     /// Computes the slopes.
     pub fn slope(&self, rec: &mut Recording) -> Result<Sloped> {
-        let p = Params::of(&self.log_p)?;
-        let [rows, vocab, _] = p.lengths();
+        let lengths = Lengths::of(&self.log_p)?;
+        let Lengths { rows, vocab, .. } = lengths;
         let dims = [("rows", rows), ("vocab", vocab)];
         let (slope, g) = (rec.tensor("observe.slope", &dims)?, rec.tensor("observe.g", &dims)?);
-        let Sources { log_b, u } = &self.sources;
-        let bindings = [&self.log_p, log_b, u, &self.coefficients, &self.places, &self.moments, &slope, &g];
-        let n = p.elements();
-        rec.launch(Launch::new(&SLOPE, p, &bindings, p.by_element()).work(12.0 * n, 20.0 * n))?;
+        let Self { log_p, sources: Sources { log_b, u }, coefficients, places, moments } = self;
+        let buffers = shader::slope::Bindings {
+            log_p,
+            log_b,
+            u,
+            coefficients,
+            sources: places,
+            moments_in: moments,
+            slopes: &slope,
+            g_out: &g,
+        };
+        let (n, grid) = (lengths.elements(), lengths.by_element(vocab));
+        rec.launch(launch(&SLOPE, lengths.params(0), buffers, grid).work(12.0 * n, 20.0 * n))?;
         Ok(Sloped { slope, g })
     }
 
@@ -206,14 +233,15 @@ impl Observed {
         points: &Tensor,
         shift: &Tensor,
     ) -> Result<Tensor> {
-        let p = Params::of(t)?;
-        let [rows, _, parts] = p.lengths();
+        let lengths = Lengths::of(t)?;
+        let Lengths { rows, parts, .. } = lengths;
         points.expect(NAME, &[("rows", rows)])?;
         let partial = rec.tensor("observe.parts", &[("rows", rows), ("parts", parts), ("four", 4)])?;
-        let n = p.elements();
-        let bindings = [&self.log_p, &sloped.g, t, points, shift, &partial];
-        rec.launch(Launch::new(&SPREAD, p, &bindings, p.by_part()).work(12.0 * n, 12.0 * n))?;
-        fold(rec, p, &partial)
+        let n = lengths.elements();
+        let (log_p, g) = (&self.log_p, &sloped.g);
+        let buffers = shader::spread::Bindings { log_p, g, t, points, shift, spread_parts: &partial };
+        rec.launch(launch(&SPREAD, lengths.params(0), buffers, lengths.by_part()).work(12.0 * n, 12.0 * n))?;
+        fold(rec, lengths, &partial)
     }
 
     /// Computes the tangents of the slopes, `d2J/dlogits2 t [rows, vocab]`.
@@ -224,11 +252,20 @@ impl Observed {
         (t, points): (&Tensor, &Tensor),
         spread: &Spread,
     ) -> Result<Tensor> {
-        let p = Params::of(t)?;
+        let lengths = Lengths::of(t)?;
         let turned = rec.tensor("observe.turned", t.shape().dims())?;
-        let bindings = [&self.log_p, &sloped.g, t, &self.coefficients, points, &spread.shift, &spread.moments, &turned];
-        let n = p.elements();
-        rec.launch(Launch::new(&TURN, p, &bindings, p.by_element()).work(8.0 * n, 16.0 * n))?;
+        let buffers = shader::turn::Bindings {
+            log_p: &self.log_p,
+            g: &sloped.g,
+            t,
+            coefficients: &self.coefficients,
+            points,
+            shift: &spread.shift,
+            spreads: &spread.moments,
+            turned: &turned,
+        };
+        let (n, grid) = (lengths.elements(), lengths.by_element(lengths.vocab));
+        rec.launch(launch(&TURN, lengths.params(0), buffers, grid).work(8.0 * n, 16.0 * n))?;
         Ok(turned)
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use resolvent_engine::{Error, Recording, Result, Tensor};
 
+use crate::add::add;
 use crate::rows::Rows;
 
 /// Tensors that a primal saves for its derivatives; each op's page lists them in order.
@@ -44,14 +45,6 @@ pub struct Frozen {
     pub ratio: bool,
 }
 
-/// Fails if the op has a frozen factor and so no second derivatives.
-pub(crate) fn whole(op: &'static str, frozen: bool) -> Result<()> {
-    match frozen {
-        true => Err(Error::shape(op, "a frozen factor has no second derivatives; unfreeze the op")),
-        false => Ok(()),
-    }
-}
-
 /// Returns the override constant that freezes the factor of a kernel.
 pub(crate) fn switch(frozen: bool) -> (&'static str, f64) {
     ("FROZEN", f64::from(u8::from(frozen)))
@@ -72,6 +65,38 @@ pub struct Paired<'a> {
 ///
 /// Inputs are `[rows, _]` tensors over the rows of the batch. The primal of a ragged batch also needs its base run's
 /// residuals, where an op looks at earlier tokens.
+///
+/// An op that is linear in its inputs implements [`Linear`] and gets this trait from it. Any other op implements this
+/// trait and [`Nonlinear`]. No rule of a nonlinear op has a default that is right only for linear ones.
+///
+/// ```compile_fail,E0046
+/// use std::sync::Arc;
+/// use resolvent_engine::{Recording, Result, Tensor};
+/// use resolvent_ops::{Frozen, Op, Outcome, Residuals, Rows};
+///
+/// /// Without [`Op::second_order`] it would get the second derivatives of a linear op: it does not compile.
+/// struct Square;
+///
+/// impl Op for Square {
+///     fn name(&self) -> &'static str {
+///         "square"
+///     }
+///     fn freeze(&self, _: Frozen) -> Option<Arc<dyn Op>> {
+///         None
+///     }
+///     fn primal(&self, _: &mut Recording, _: &Rows, _: Option<&Residuals>, _: &[&Tensor]) -> Result<Outcome> {
+///         unreachable!()
+///     }
+///     fn jvp(&self, _: &mut Recording, _: &Rows, _: &Residuals, _: &[&Tensor]) -> Result<Tensor> {
+///         unreachable!()
+///     }
+///     fn vjp(
+///         &self, _: &mut Recording, _: &Rows, _: &Residuals, _: &Tensor, _: &[Option<Tensor>],
+///     ) -> Result<Vec<Tensor>> {
+///         unreachable!()
+///     }
+/// }
+/// ```
 pub trait Op: Send + Sync {
     /// Returns the op's one name: shader file, module, reference, page.
     fn name(&self) -> &'static str;
@@ -86,16 +111,6 @@ pub trait Op: Send + Sync {
     /// Computes `y_dot` for tangents of the inputs, over `residuals`, which are those of the shared primal.
     fn jvp(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_dot: &[&Tensor]) -> Result<Tensor>;
 
-    /// Computes `y_jet` for jets of the inputs, over `residuals`: both orders of a response at once.
-    ///
-    /// A jet is `[2 rows, _]`, with both orders of a row interleaved: `x_dot` in row 2i and `x_ddot` in row 2i + 1,
-    /// where `x(a) = x + a x_dot + a^2/2 x_ddot`. So a product treats a jet as twice as many rows. A sequence that
-    /// joins a batch does not move the rows before it.
-    fn jet(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_jet: &[&Tensor]) -> Result<Tensor>;
-
-    /// Like [`Op::jvp`]; also returns the residuals for [`Op::hvp`]. An op that is linear in its inputs needs none.
-    fn tangent(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_dot: &[&Tensor]) -> Result<Outcome>;
-
     /// Computes `x_bar` for each input, given `y_bar`. It adds `so_far`, the cotangents accumulated for the inputs.
     fn vjp(
         &self,
@@ -106,17 +121,201 @@ pub trait Op: Send + Sync {
         so_far: &[Option<Tensor>],
     ) -> Result<Vec<Tensor>>;
 
+    /// Returns where jet, tangent and hvp come from.
+    fn second_order(&self) -> SecondOrder<'_>;
+
+    /// Computes `y_jet` for jets of the inputs, over `residuals`: both orders of a response at once.
+    ///
+    /// A jet is `[2 rows, _]`, with both orders of a row interleaved: `x_dot` in row 2i and `x_ddot` in row 2i + 1,
+    /// where `x(a) = x + a x_dot + a^2/2 x_ddot`. So a product treats a jet as twice as many rows. A sequence that
+    /// joins a batch does not move the rows before it.
+    ///
+    /// # Errors
+    /// A factor is frozen, or a tensor does not fit.
+    fn jet(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_jet: &[&Tensor]) -> Result<Tensor> {
+        match self.second_order().rules(self.name())? {
+            Some(rules) => Nonlinear::jet(rules, rec, rows, residuals, x_jet),
+            None => self.jvp(rec, rows, residuals, x_jet),
+        }
+    }
+
+    /// Like [`Op::jvp`]; also returns the residuals for [`Op::hvp`]. An op that is linear in its inputs needs none.
+    ///
+    /// # Errors
+    /// A factor is frozen, or a tensor does not fit.
+    fn tangent(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_dot: &[&Tensor]) -> Result<Outcome> {
+        match self.second_order().rules(self.name())? {
+            Some(rules) => Nonlinear::tangent(rules, rec, rows, residuals, x_dot),
+            None => Ok(Outcome { y: self.jvp(rec, rows, residuals, x_dot)?, residuals: Residuals::default() }),
+        }
+    }
+
     /// Computes the vjp and its tangents at once: forward over reverse.
     ///
     /// All sequences of the batch own the same tokens, from 0 on. The last one has `y_bar` and gets `x_bar`. Each of
     /// the others has `y_bar_dot`, the tangent of `y_bar` along its own tangent `x_dot`, and gets
     /// `x_bar_dot = J^T y_bar_dot + (dJ/dx x_dot)^T y_bar`. For an op that is linear in its inputs this is the vjp.
+    ///
+    /// # Errors
+    /// A factor is frozen, or a tensor does not fit.
     fn hvp(
         &self,
         rec: &mut Recording,
         rows: &Rows,
-        residuals: (&Residuals, Paired<'_>),
+        (residuals, paired): (&Residuals, Paired<'_>),
+        y_bar: &Tensor,
+        so_far: &[Option<Tensor>],
+    ) -> Result<Vec<Tensor>> {
+        match self.second_order().rules(self.name())? {
+            Some(rules) => Nonlinear::hvp(rules, rec, rows, HvpResiduals { primal: residuals, paired }, y_bar, so_far),
+            None => self.vjp(rec, rows, residuals, y_bar, so_far),
+        }
+    }
+}
+
+/// An op that is linear in its inputs, except for a constant that its primal may add.
+///
+/// Its derivative is the same at every point, so its rules get neither residuals nor the rows of a batch. A jet is two
+/// tangents a row, and an hvp is a vjp.
+pub trait Linear: Send + Sync {
+    /// Returns the op's one name, as [`Op::name`].
+    fn name(&self) -> &'static str;
+
+    /// Computes the linear part of the op: the jvp, row by row.
+    ///
+    /// # Errors
+    /// A tensor does not fit.
+    fn apply(&self, rec: &mut Recording, x: &[&Tensor]) -> Result<Tensor>;
+
+    /// Computes the linear part and adds the constant, if the op has one.
+    ///
+    /// # Errors
+    /// A tensor does not fit.
+    fn affine(&self, rec: &mut Recording, x: &[&Tensor]) -> Result<Tensor> {
+        self.apply(rec, x)
+    }
+
+    /// Computes the cotangent of each input, given that of the output.
+    ///
+    /// # Errors
+    /// A tensor does not fit.
+    fn transpose(&self, rec: &mut Recording, y_bar: &Tensor) -> Result<Vec<Tensor>>;
+}
+
+impl<L: Linear> Op for L {
+    fn name(&self) -> &'static str {
+        Linear::name(self)
+    }
+
+    fn freeze(&self, _: Frozen) -> Option<Arc<dyn Op>> {
+        None
+    }
+
+    fn primal(&self, rec: &mut Recording, rows: &Rows, _: Option<&Residuals>, inputs: &[&Tensor]) -> Result<Outcome> {
+        let y = self.affine(rec, inputs)?;
+        if y.shape().lengths()[0] != rows.count() {
+            let reason = format!("the output {} has other rows than the batch, which has {}", y.shape(), rows.count());
+            return Err(Error::shape(Linear::name(self), reason));
+        }
+        Ok(Outcome { y, residuals: Residuals::default() })
+    }
+
+    fn jvp(&self, rec: &mut Recording, _: &Rows, _: &Residuals, x_dot: &[&Tensor]) -> Result<Tensor> {
+        self.apply(rec, x_dot)
+    }
+
+    fn vjp(
+        &self,
+        rec: &mut Recording,
+        _: &Rows,
+        _: &Residuals,
+        y_bar: &Tensor,
+        so_far: &[Option<Tensor>],
+    ) -> Result<Vec<Tensor>> {
+        let bars = self.transpose(rec, y_bar)?;
+        accumulate(rec, bars, so_far)
+    }
+
+    fn second_order(&self) -> SecondOrder<'_> {
+        SecondOrder(Rules::Linear)
+    }
+}
+
+/// The rules of second order of an op that is not linear. [`Op::jet`], [`Op::tangent`] and [`Op::hvp`] call them.
+pub trait Nonlinear: Op {
+    /// Computes [`Op::jet`].
+    ///
+    /// # Errors
+    /// A tensor does not fit.
+    fn jet(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_jet: &[&Tensor]) -> Result<Tensor>;
+
+    /// Computes [`Op::tangent`]. By default it is the jvp, and the tangents of the inputs are what the hvp reads.
+    ///
+    /// # Errors
+    /// A tensor does not fit.
+    fn tangent(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_dot: &[&Tensor]) -> Result<Outcome> {
+        Ok(Outcome { y: self.jvp(rec, rows, residuals, x_dot)?, residuals: Residuals::new(x_dot) })
+    }
+
+    /// Computes [`Op::hvp`].
+    ///
+    /// # Errors
+    /// A tensor does not fit.
+    fn hvp(
+        &self,
+        rec: &mut Recording,
+        rows: &Rows,
+        residuals: HvpResiduals<'_>,
         y_bar: &Tensor,
         so_far: &[Option<Tensor>],
     ) -> Result<Vec<Tensor>>;
+}
+
+/// The residuals that an hvp reads.
+#[derive(Clone, Copy, Debug)]
+pub struct HvpResiduals<'a> {
+    /// Those of the primal.
+    pub primal: &'a Residuals,
+    /// Those of the tangents.
+    pub paired: Paired<'a>,
+}
+
+/// Where an op's jet, tangent and hvp come from. Only [`Linear`] derives them from jvp and vjp.
+pub struct SecondOrder<'a>(Rules<'a>);
+
+enum Rules<'a> {
+    Linear,
+    Frozen,
+    Nonlinear(&'a dyn Nonlinear),
+}
+
+impl<'a> SecondOrder<'a> {
+    /// Selects the rules of `op`. While a factor of it is `frozen`, it has none, and jet, tangent and hvp fail.
+    pub fn of(op: &'a dyn Nonlinear, frozen: bool) -> Self {
+        Self(if frozen { Rules::Frozen } else { Rules::Nonlinear(op) })
+    }
+
+    /// Returns the rules of the op called `op`, or `None` if it is linear.
+    fn rules(self, op: &'static str) -> Result<Option<&'a dyn Nonlinear>> {
+        match self.0 {
+            Rules::Linear => Ok(None),
+            Rules::Nonlinear(rules) => Ok(Some(rules)),
+            Rules::Frozen => Err(Error::shape(op, "a frozen factor has no second derivatives; unfreeze the op")),
+        }
+    }
+}
+
+/// Adds to each cotangent what was accumulated for its input so far, if anything was.
+pub(crate) fn accumulate(rec: &mut Recording, bars: Vec<Tensor>, so_far: &[Option<Tensor>]) -> Result<Vec<Tensor>> {
+    let onto = |(bar, so_far): (Tensor, &Option<Tensor>)| match so_far {
+        Some(other) => add(rec, other, &bar),
+        None => Ok(bar),
+    };
+    debug_assert_eq!(bars.len(), so_far.len(), "an op returns a cotangent for each of its inputs");
+    bars.into_iter().zip(so_far).map(onto).collect()
+}
+
+/// Returns `x` with `first` in place of its first tensor.
+pub(crate) fn with_first<'a>(x: &[&'a Tensor], first: &'a Tensor) -> Vec<&'a Tensor> {
+    std::iter::once(first).chain(x.iter().skip(1).copied()).collect()
 }

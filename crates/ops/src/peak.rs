@@ -2,25 +2,16 @@
 //!
 //! These are no ops of the model: they have no derivatives, and their page is the shader's header.
 
-use bytemuck::{Pod, Zeroable};
-use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor};
-use resolvent_shaders::peak as shader;
+use resolvent_engine::{Bound, Kernel, Recording, Result, Tensor};
+use resolvent_shaders::peak::{self as shader, Params};
 
+use crate::arguments::{launch, params};
 use crate::flat_grid;
 use crate::host::{each_row, each_row_simd, row_body};
 
 /// Chains of multiply-adds per element, and steps of each chain in a turn.
 const CHAINS: usize = 8;
 const STEPS: usize = 8;
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-struct Params {
-    n: u32,
-    groups_x: u32,
-    turns: u32,
-    pad: u32,
-}
 
 /// Does eight multiply-adds in each of eight chains, for every element of `x`, `turns` times. The values should be near
 /// 0.5. Returns the sums, one per element, after `128 turns` flops for each.
@@ -31,9 +22,9 @@ pub fn fma(rec: &mut Recording, x: &Tensor, turns: usize) -> Result<Tensor> {
     let n = x.shape().elements();
     let y = rec.tensor("peak.fma", x.shape().dims())?;
     let (grid, groups_x) = flat_grid(n);
-    let params = Params { n: n as u32, groups_x, turns: turns as u32, pad: 0 };
+    let params = Params { n: n as u32, groups_x, turns: turns as u32 };
     let flops = (2 * CHAINS * STEPS * turns * n) as f64;
-    rec.launch(Launch::new(&FMA, params, &[x, &y], grid).work(flops, 8.0 * n as f64))?;
+    rec.launch(launch(&FMA, params, shader::fma_chains::Bindings { x, y: &y }, grid).work(flops, 8.0 * n as f64))?;
     Ok(y)
 }
 
@@ -45,8 +36,8 @@ pub fn copy(rec: &mut Recording, x: &Tensor) -> Result<Tensor> {
     let n = x.shape().elements() / 4;
     let y = rec.tensor("peak.copy", x.shape().dims())?;
     let (grid, groups_x) = flat_grid(n);
-    let params = Params { n: n as u32, groups_x, turns: 0, pad: 0 };
-    rec.launch(Launch::new(&COPY, params, &[x, &y], grid).work(0.0, 32.0 * n as f64))?;
+    let params = Params { n: n as u32, groups_x, turns: 0 };
+    rec.launch(launch(&COPY, params, shader::copy::Bindings { from_x: x, to_y: &y }, grid).work(0.0, 32.0 * n as f64))?;
     Ok(y)
 }
 
@@ -57,9 +48,9 @@ static COPY: Kernel = Kernel { shader: &shader::COPY, host: copy_host };
 pub static KERNELS: &[&Kernel] = &[&FMA, &COPY];
 
 fn fma_host(bound: Bound<'_>) {
-    let p: Params = bound.params();
-    let ([x], [y]) = bound.slices();
-    each_row_simd::<FmaRow>(y, LANES, (x, p.turns * STEPS as u32, wide_registers()));
+    let p: Params = params(&bound);
+    let shader::fma_chains::Bindings { x, y } = shader::fma_chains::Bindings::of(bound.slices());
+    each_row_simd::<FmaRow>(y, LANES, FmaInputs { x, steps: p.turns * STEPS as u32, wide: wide_registers() });
 }
 
 /// Whether there are 32 registers of 16 elements.
@@ -73,12 +64,20 @@ fn wide_registers() -> bool {
 /// Elements side by side.
 const LANES: usize = 16;
 
-row_body!(FmaRow<'a>((&'a [f32], u32, bool)) = fma_row);
+#[derive(Clone, Copy)]
+struct FmaInputs<'a> {
+    x: &'a [f32],
+    steps: u32,
+    /// Whether registers are wide and many.
+    wide: bool,
+}
+
+row_body!(FmaRow<'a>(FmaInputs<'a>) = fma_row);
 
 /// Runs a few chains at a time, so that their sums stay in registers. The number of chains fills the pipelines: four of
 /// two registers each, or eight of one.
 #[inline(always)]
-fn fma_row((x, steps, wide): (&[f32], u32, bool), row: usize, y: &mut [f32]) {
+fn fma_row(FmaInputs { x, steps, wide }: FmaInputs<'_>, row: usize, y: &mut [f32]) {
     let mut m = [0.5f32; LANES];
     m[..y.len()].copy_from_slice(&x[row * LANES..][..y.len()]);
     let mut sum = [0.0f32; LANES];
@@ -118,6 +117,6 @@ fn chains<const N: usize>(first: usize, m: &[f32; LANES], steps: u32, sum: &mut 
 
 fn copy_host(bound: Bound<'_>) {
     const CHUNK: usize = 1 << 16;
-    let ([x], [y]) = bound.slices();
+    let shader::copy::Bindings { from_x: x, to_y: y } = shader::copy::Bindings::of(bound.slices());
     each_row(y, CHUNK, |i, y| y.copy_from_slice(&x[i * CHUNK..][..y.len()]));
 }

@@ -4,10 +4,10 @@
 //! cotangents take the same kernel: a source is a [`RowEdit::Add`], and the linear part of an edit is itself an edit,
 //! with a symmetric matrix. The residual is the plan itself.
 
-use bytemuck::{Pod, Zeroable};
-use resolvent_engine::{Bound, Device, Error, Kernel, Launch, Recording, Result, Tensor, as_u32};
-use resolvent_shaders::splice as shader;
+use resolvent_engine::{Bound, Device, Error, Kernel, Recording, Result, Tensor, as_u32};
+use resolvent_shaders::splice::{self as shader, Params};
 
+use crate::arguments::{launch, params};
 use crate::host::{axpy, dot, each_row};
 
 const NAME: &str = "splice";
@@ -135,19 +135,13 @@ impl RowPlan {
         for t in [x, base] {
             t.expect(NAME, &[("rows", t.shape().lengths()[0]), ("d", self.d)])?;
         }
-        let params = Params { d: self.d as u32, pad: [0; 3] };
-        let bindings = [x, base, &self.sources, &self.edits, &self.amounts, &self.vectors, &y];
+        let params = Params { d: self.d as u32 };
+        let Self { sources, edits, amounts, vectors, .. } = self;
+        let buffers = shader::primal::Bindings { x, base, sources, edits, amounts, vectors, y: &y };
         let n = (self.rows * self.d) as f64;
-        rec.launch(Launch::new(&PRIMAL, params, &bindings, [self.rows as u32, 1, 1]).work(n, 8.0 * n))?;
+        rec.launch(launch(&PRIMAL, params, buffers, [self.rows as u32, 1, 1]).work(n, 8.0 * n))?;
         Ok(y)
     }
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-struct Params {
-    d: u32,
-    pad: [u32; 3],
 }
 
 static PRIMAL: Kernel = Kernel { shader: &shader::PRIMAL, host: splice };
@@ -156,10 +150,11 @@ static PRIMAL: Kernel = Kernel { shader: &shader::PRIMAL, host: splice };
 pub static KERNELS: &[&Kernel] = &[&PRIMAL];
 
 fn splice(bound: Bound<'_>) {
-    let p: Params = bound.params();
-    let ([x, base, sources, edits, amounts, vectors], [y]) = bound.slices();
-    let (d, sources, edits) = (p.d as usize, as_u32(sources), as_u32(edits));
-    each_row(y, d, |row, y| {
+    let p: Params = params(&bound);
+    let buffers = shader::primal::Bindings::of(bound.slices());
+    let shader::primal::Bindings { x, base, amounts, vectors, .. } = buffers;
+    let (d, sources, edits) = (p.d as usize, as_u32(buffers.sources), as_u32(buffers.edits));
+    each_row(buffers.y, d, |row, y| {
         let [kind, at, first, count] = [0, 1, 2, 3].map(|i| sources[4 * row + i] as usize);
         match kind {
             0 => y.fill(0.0),

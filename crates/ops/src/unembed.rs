@@ -3,12 +3,12 @@
 //! Linear: jvp is the primal, vjp a weighted sum of the wanted rows of W; no residuals. All entries at once are a
 //! product with W transposed.
 
-use bytemuck::Zeroable;
 use resolvent_engine::host::{Elements, Weights, matmul as product};
-use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor, as_u32};
-use resolvent_shaders::unembed as shader;
+use resolvent_engine::{Bound, Kernel, Recording, Result, Tensor, as_u32};
+use resolvent_shaders::unembed::{self as shader, Params};
 
-use crate::embed::{Params, Vocabulary};
+use crate::arguments::{launch, params};
+use crate::embed::{Part, Tokens, Vocabulary};
 use crate::host::{axpy, dot, each_row};
 use crate::matmul;
 use crate::weight::Weight;
@@ -27,16 +27,23 @@ pub struct Unembed {
 }
 
 impl Unembed {
+    fn params(&self, part: Part<'_>, rows: usize, wanted: usize) -> Params {
+        let Part { from_token, tokens, is_first, .. } = part;
+        let [rows, d, wanted] = [rows, self.w.d, wanted].map(|n| n as u32);
+        Params { rows, d, wanted, from_token, tokens, accumulate: u32::from(!is_first), chunks: 0 }
+    }
+
     /// Computes logits `[rows, wanted]` of the entries `ids [wanted]` (u32). Also the jvp.
     pub fn primal(&self, rec: &mut Recording, x: &Tensor, ids: &Tensor) -> Result<Tensor> {
         let (rows, wanted) = (x.dim(NAME, "rows")?, ids.shape().elements());
         x.expect(NAME, &[("rows", rows), ("d", self.w.d)])?;
         let logits = rec.tensor("logits", &[("rows", rows), ("wanted", wanted)])?;
         let n = (rows * wanted * self.w.d) as f64;
-        self.w.each_part(rows, wanted, |params, w| {
-            let grid = [wanted as u32, rows as u32, 1];
-            rec.launch(Launch::new(&PRIMAL, params, &[w, ids, x, &logits], grid).work(2.0 * n, 8.0 * n))
-        })?;
+        for part in self.w.each_part() {
+            let (params, grid) = (self.params(part, rows, wanted), [wanted as u32, rows as u32, 1]);
+            let buffers = shader::primal::Bindings { w: part.rows, ids, x, logits: &logits };
+            rec.launch(launch(&PRIMAL, params, buffers, grid).work(2.0 * n, 8.0 * n))?;
+        }
         Ok(logits)
     }
 
@@ -46,10 +53,11 @@ impl Unembed {
         logits_bar.expect(NAME, &[("rows", rows), ("wanted", wanted)])?;
         let x_bar = rec.tensor("unembed.bar", &[("rows", rows), ("d", self.w.d)])?;
         let n = (rows * wanted * self.w.d) as f64;
-        self.w.each_part(rows, wanted, |params, w| {
-            let grid = [rows as u32, 1, 1];
-            rec.launch(Launch::new(&VJP, params, &[w, ids, logits_bar, &x_bar], grid).work(2.0 * n, 8.0 * n))
-        })?;
+        for part in self.w.each_part() {
+            let (params, grid) = (self.params(part, rows, wanted), [rows as u32, 1, 1]);
+            let buffers = shader::vjp::Bindings { w: part.rows, ids, logits_bar, x_bar: &x_bar };
+            rec.launch(launch(&VJP, params, buffers, grid).work(2.0 * n, 8.0 * n))?;
+        }
         Ok(x_bar)
     }
 
@@ -63,18 +71,28 @@ impl Unembed {
         let chunks: usize = self.w.parts.iter().map(|(_, part)| chunks_of(part)).sum();
         let sums = rec.tensor("unembed.sums", &[("chunks", chunks), ("rows", rows), ("d", d)])?;
         let mut done = 0;
-        self.w.each_part(rows, self.w.tokens, |params, w| {
-            let (here, n) = (chunks_of(w), (rows * params.tokens as usize * d) as f64);
-            let params = Params { chunks: done as u32, ..params };
+        for part in self.w.each_part() {
+            let (here, n) = (chunks_of(part.rows), (rows * part.tokens as usize * d) as f64);
+            let params = Params { chunks: done as u32, ..self.params(part, rows, self.w.tokens) };
             done += here;
             let grid = [d.div_ceil(64) as u32, here as u32, rows.div_ceil(ROWS) as u32];
             let bytes = 4.0 * n * (rows.div_ceil(ROWS) as f64 / rows as f64);
-            rec.launch(Launch::new(&VJP_ALL, params, &[w, logits_bar, &sums], grid).work(2.0 * n, bytes))
-        })?;
+            let buffers = shader::vjp_all::Bindings { w: part.rows, slope: logits_bar, chunk_sums: &sums };
+            rec.launch(launch(&VJP_ALL, params, buffers, grid).work(2.0 * n, bytes))?;
+        }
         let x_bar = rec.tensor("unembed.bar", &[("rows", rows), ("d", d)])?;
-        let params = Params { rows: rows as u32, d: d as u32, chunks: chunks as u32, ..Params::zeroed() };
+        let params = Params {
+            rows: rows as u32,
+            d: d as u32,
+            chunks: chunks as u32,
+            wanted: 0,
+            from_token: 0,
+            tokens: 0,
+            accumulate: 0,
+        };
+        let buffers = shader::vjp_sum::Bindings { sums: &sums, total: &x_bar };
         let (grid, n) = ([d.div_ceil(64) as u32, rows as u32, 1], (chunks * rows * d) as f64);
-        rec.launch(Launch::new(&VJP_SUM, params, &[&sums, &x_bar], grid).work(n, 4.0 * n))?;
+        rec.launch(launch(&VJP_SUM, params, buffers, grid).work(n, 4.0 * n))?;
         Ok(x_bar)
     }
 
@@ -102,13 +120,17 @@ static VJP_SUM: Kernel = Kernel { shader: &shader::VJP_SUM, host: vjp_sum };
 /// This op's kernels.
 pub static KERNELS: &[&Kernel] = &[&PRIMAL, &VJP, &VJP_ALL, &VJP_SUM];
 
+fn here(p: Params) -> Tokens {
+    Tokens { from_token: p.from_token, tokens: p.tokens, d: p.d }
+}
+
 fn primal(bound: Bound<'_>) {
-    let p: Params = bound.params();
-    let ([w, ids, x], [logits]) = bound.slices();
-    let (d, ids) = (p.d as usize, as_u32(ids));
-    each_row(logits, p.entries as usize, |i, logits| {
+    let p: Params = params(&bound);
+    let shader::primal::Bindings { w, ids, x, logits } = shader::primal::Bindings::of(bound.slices());
+    let (d, ids, here) = (p.d as usize, as_u32(ids), here(p));
+    each_row(logits, p.wanted as usize, |i, logits| {
         for (logit, &id) in logits.iter_mut().zip(ids) {
-            if let Some(from) = p.offset(id) {
+            if let Some(from) = here.offset(id) {
                 *logit = dot(&w[from..][..d], &x[i * d..][..d]);
             }
         }
@@ -116,15 +138,15 @@ fn primal(bound: Bound<'_>) {
 }
 
 fn vjp(bound: Bound<'_>) {
-    let p: Params = bound.params();
-    let ([w, ids, logits_bar], [x_bar]) = bound.slices();
-    let (d, wanted, ids) = (p.d as usize, p.entries as usize, as_u32(ids));
+    let p: Params = params(&bound);
+    let shader::vjp::Bindings { w, ids, logits_bar, x_bar } = shader::vjp::Bindings::of(bound.slices());
+    let (d, wanted, ids, here) = (p.d as usize, p.wanted as usize, as_u32(ids), here(p));
     each_row(x_bar, d, |i, x_bar| {
         if p.accumulate == 0 {
             x_bar.fill(0.0);
         }
         for (m, &id) in ids.iter().enumerate() {
-            if let Some(from) = p.offset(id) {
+            if let Some(from) = here.offset(id) {
                 axpy(logits_bar[i * wanted + m], &w[from..][..d], x_bar);
             }
         }
@@ -132,25 +154,25 @@ fn vjp(bound: Bound<'_>) {
 }
 
 fn vjp_all(bound: Bound<'_>) {
-    let p: Params = bound.params();
-    let ([w, logits_bar], [sums]) = bound.slices();
-    let [rows, d, vocab, from, tokens] = [p.rows, p.d, p.entries, p.from, p.tokens].map(|n| n as usize);
+    let p: Params = params(&bound);
+    let shader::vjp_all::Bindings { w, slope, chunk_sums } = shader::vjp_all::Bindings::of(bound.slices());
+    let [rows, d, vocab, from, tokens] = [p.rows, p.d, p.wanted, p.from_token, p.tokens].map(|n| n as usize);
     let (first, mut weights) = (p.chunks as usize, Vec::new());
     for (chunk, w) in w[..tokens * d].chunks(CHUNK * d).enumerate() {
         let (at, n) = (from + chunk * CHUNK, w.len() / d);
         weights.clear();
-        (0..rows).for_each(|row| weights.extend_from_slice(&logits_bar[row * vocab + at..][..n]));
-        let out = &mut sums[(first + chunk) * rows * d..][..rows * d];
+        (0..rows).for_each(|row| weights.extend_from_slice(&slope[row * vocab + at..][..n]));
+        let out = &mut chunk_sums[(first + chunk) * rows * d..][..rows * d];
         let w = Weights { elements: Elements::F32(w), transposed: false };
         product([rows, n, d], &weights, w, false, out);
     }
 }
 
 fn vjp_sum(bound: Bound<'_>) {
-    let p: Params = bound.params();
-    let ([sums], [x_bar]) = bound.slices();
+    let p: Params = params(&bound);
+    let shader::vjp_sum::Bindings { sums, total } = shader::vjp_sum::Bindings::of(bound.slices());
     let (rows, d) = (p.rows as usize, p.d as usize);
-    each_row(x_bar, d, |row, out| {
+    each_row(total, d, |row, out| {
         out.fill(0.0);
         for chunk in 0..p.chunks as usize {
             axpy(1.0, &sums[(chunk * rows + row) * d..][..d], out);

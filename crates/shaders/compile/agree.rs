@@ -94,9 +94,9 @@ fn difference(expected: &Entry, entry: &Entry) -> Option<(&'static str, String, 
     if memory(expected) != memory(entry) {
         return Some(("bindings", format!("{:?}", expected.bindings), format!("{:?}", entry.bindings)));
     }
-    if expected.params_size != entry.params_size {
-        let bytes = |entry: &Entry| format!("{} bytes", entry.params_size);
-        return Some(("params", bytes(expected), bytes(entry)));
+    let params = |entry: &Entry| (entry.params_size, entry.fields.clone());
+    if params(expected) != params(entry) {
+        return Some(("params", format!("{:?}", params(expected)), format!("{:?}", params(entry))));
     }
     if expected.overrides != entry.overrides {
         return Some(("overrides", format!("{:?}", expected.overrides), format!("{:?}", entry.overrides)));

@@ -1,7 +1,7 @@
 //! The generated Rust: one module per shader, one static per entry, and the assembled modules beside it.
 
 use super::{
-    Shader,
+    Shader, interface,
     reflect::{Entry, Extent},
 };
 use std::fmt::Write as _;
@@ -66,8 +66,10 @@ fn module(code: &mut String, shader: &Shader) {
         _ = writeln!(code, "            ],\n        }},");
     }
     _ = writeln!(code, "    ];");
+    interface::params(code, shader);
     for entry in &shader.entries {
         kernel(code, shader, entry);
+        interface::bindings(code, shader, entry);
     }
     _ = writeln!(code, "}}");
 }

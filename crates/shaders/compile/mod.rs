@@ -8,6 +8,7 @@ mod agree;
 mod assemble;
 mod check;
 mod emit;
+mod interface;
 mod lint;
 mod manifest;
 mod problem;

@@ -9,10 +9,21 @@ use naga::{AddressSpace, ArraySize, Expression, GlobalVariable, Handle, Literal,
 pub(crate) struct Entry {
     pub(crate) name: String,
     pub(crate) params_size: u32,
+    /// The fields of the params, without padding.
+    pub(crate) fields: Vec<Field>,
     /// By rising slot.
     pub(crate) bindings: Vec<Binding>,
     pub(crate) overrides: Vec<Override>,
     pub(crate) workgroup: [Extent; 3],
+}
+
+/// A field of the params.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Field {
+    pub(crate) name: String,
+    pub(crate) kind: Scalar,
+    /// Its place in the uniform, in words of four bytes.
+    pub(crate) word: usize,
 }
 
 /// A storage binding that the entry uses.
@@ -22,6 +33,8 @@ pub(crate) struct Binding {
     pub(crate) name: String,
     pub(crate) access: Access,
     pub(crate) element: Element,
+    /// The comment with its shape.
+    pub(crate) shape: String,
 }
 
 /// A pipeline constant.
@@ -58,12 +71,13 @@ pub(crate) fn reflect(subject: &Subject<'_>) -> Result<Vec<Entry>, Problem> {
                 return Err(Problem::new(&subject.source.path, 0, message));
             }
             let info = subject.info.get_entry_point(index);
-            let mut params_size = 0;
+            let (mut params_size, mut fields) = (0, Vec::new());
             let mut bindings = Vec::new();
             for (handle, variable) in module.global_variables.iter().filter(|(handle, _)| !info[*handle].is_empty()) {
                 match variable.space {
                     AddressSpace::Uniform => {
                         params_size = module.types[variable.ty].inner.size(module.to_ctx());
+                        fields = params(subject, handle, variable)?;
                     }
                     AddressSpace::Storage { .. } => bindings.push(binding(subject, handle, variable)?),
                     _ => {}
@@ -73,12 +87,42 @@ pub(crate) fn reflect(subject: &Subject<'_>) -> Result<Vec<Entry>, Problem> {
             Ok(Entry {
                 name: point.name.clone(),
                 params_size,
+                fields,
                 bindings,
                 overrides: overrides.clone(),
                 workgroup: workgroup(subject, point)?,
             })
         })
         .collect()
+}
+
+/// Returns the fields of the uniform, which become those of a struct in Rust. A field named `pad`, with or without a
+/// number, is padding.
+fn params(
+    subject: &Subject<'_>,
+    handle: Handle<GlobalVariable>,
+    variable: &GlobalVariable,
+) -> Result<Vec<Field>, Problem> {
+    let module = subject.module;
+    let problem = |message: String| subject.problem(module.global_variables.get_span(handle), message);
+    let TypeInner::Struct { members: all, .. } = &module.types[variable.ty].inner else {
+        return Err(problem("the uniform has to be a struct".to_owned()));
+    };
+    let mut fields = Vec::new();
+    for field in all {
+        let name = field.name.clone().unwrap_or_default();
+        let kind = match module.types[field.ty].inner {
+            TypeInner::Scalar(naga::Scalar { kind: ScalarKind::Uint, width: 4 }) => Scalar::U32,
+            TypeInner::Scalar(naga::Scalar { kind: ScalarKind::Sint, width: 4 }) => Scalar::I32,
+            TypeInner::Scalar(naga::Scalar { kind: ScalarKind::Float, width: 4 }) => Scalar::F32,
+            _ => return Err(problem(format!("field `{name}` of the params has to be u32, i32 or f32"))),
+        };
+        let number = name.strip_prefix("pad");
+        if number.is_none_or(|number| !number.chars().all(|c| c.is_ascii_digit())) {
+            fields.push(Field { name, kind, word: field.offset as usize / 4 });
+        }
+    }
+    Ok(fields)
 }
 
 fn binding(
@@ -101,7 +145,11 @@ fn binding(
         ));
     };
     let access = if access.contains(naga::StorageAccess::STORE) { Access::ReadWrite } else { Access::Read };
-    Ok(Binding { slot: place.binding, name, access, element })
+    let line = module.global_variables.get_span(handle).location(&subject.assembled.text).line_number;
+    let line = subject.assembled.text.lines().nth(line as usize - 1).unwrap_or_default();
+    let comment = line.split_once("//").map_or("", |(_, comment)| comment);
+    let shape = comment.split_whitespace().collect::<Vec<_>>().join(" ");
+    Ok(Binding { slot: place.binding, name, access, element, shape })
 }
 
 fn element(inner: &TypeInner) -> Option<Element> {

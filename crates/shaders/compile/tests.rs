@@ -2,7 +2,7 @@
 
 use super::{Tree, compile, emit, reflect};
 use crate::kind::{Access, Element, Scalar};
-use reflect::{Binding, Entry, Extent, Override};
+use reflect::{Binding, Entry, Extent, Field, Override};
 
 fn tree(shaders: &[(&str, &str)], manifest: &str) -> Tree {
     let mut tree = Tree { manifest: manifest.to_owned(), ..Tree::default() };
@@ -31,7 +31,7 @@ override WG: u32 = 64u;
 override A: f32 = -0.5;
 override ON: bool = true;
 override D: i32;
-struct Params { n: u32, m: u32, k: f32 }
+struct Params { n: u32, pad: u32, k: f32, i: i32, pad2: u32 }
 @group(0) @binding(0) var<uniform> p: Params; // params
 @group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>; // [n, 4]
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>; // [n, 4]
@@ -49,12 +49,21 @@ fn load(i: u32) -> vec4<f32> { return x[i]; }
 #[test]
 fn each_entry_has_what_it_uses() {
     let [primal, tally] = entries(SCALE).try_into().expect("two entries");
-    let binding = |slot, name: &str, access, element| Binding { slot, name: name.to_owned(), access, element };
+    let binding = |slot, name: &str, access, element| {
+        let shape = match name {
+            "x" | "y" => "[n, 4]",
+            "ids" => "[n]",
+            _ => "[1]",
+        };
+        Binding { slot, name: name.to_owned(), access, element, shape: shape.to_owned() }
+    };
     assert_eq!(
         primal.bindings,
         [binding(1, "x", Access::Read, Element::Vec4F32), binding(4, "y", Access::ReadWrite, Element::Vec4F32)]
     );
-    assert_eq!((primal.name.as_str(), primal.params_size), ("primal", 12));
+    assert_eq!((primal.name.as_str(), primal.params_size), ("primal", 20));
+    let field = |name: &str, kind, word| Field { name: name.to_owned(), kind, word };
+    assert_eq!(primal.fields, [field("n", Scalar::U32, 0), field("k", Scalar::F32, 2), field("i", Scalar::I32, 3)]);
     assert_eq!(primal.workgroup, [Extent::Override("WG".to_owned()), Extent::Literal(2), Extent::Literal(1)]);
     assert_eq!(
         tally.bindings,
@@ -186,6 +195,42 @@ fn each_variant_is_stored_once() {
     assert_eq!(code.matches("include_str!").count(), 1);
     assert!(code.contains("pub static PRIMAL: crate::Kernel") && code.contains("pub static TALLY: crate::Kernel"));
     assert!(code.contains("&x::PRIMAL,\n    &x::TALLY,\n"));
+}
+
+#[test]
+fn arguments_are_generated_in_the_order_of_the_wgsl() {
+    let shaders = compile(&tree(&[("x", SCALE)], "")).expect("compiles");
+    let code = &emit(&shaders)[1].1;
+    let has = |text: &str| assert!(code.contains(text), "no `{text}` in\n{code}");
+    has("pub n: u32,\n        /// `k: f32`\n        pub k: f32,\n");
+    has("[self.n, 0, self.k.to_bits(), self.i.cast_unsigned(), 0]");
+    has("k: f32::from_bits(words[2]),\n                i: words[3].cast_signed(),");
+    // The file declares y before x; the slots decide.
+    has("/// Slot 1: `` [n, 4] ``\n            pub x: R,");
+    has("vec![self.x, self.y]");
+    has("pub fn of(([x], [y]): ([R; 1], [W; 1]))");
+    // `tally` has no params.
+    has("type Params = ();\n\n            const KERNEL: &'static crate::Kernel = &super::TALLY;");
+}
+
+#[test]
+fn params_that_rust_cannot_fill_in_are_reported() {
+    let uniform = |ty: &str| {
+        format!(
+            "// head\nstruct S {{ v: vec4<f32> }}\n@group(0) @binding(0) var<uniform> p: {ty}; // params\n\
+                 @compute @workgroup_size(1) fn primal() {{ _ = p; }}\n"
+        )
+    };
+    assert!(error(&uniform("S"), "").contains("3: field `v` of the params has to be u32, i32 or f32"));
+    assert!(error(&uniform("vec4<f32>"), "").contains("3: the uniform has to be a struct"));
+    let differs = pair("", "struct S { n: u32 }", "struct S { m: u32 }")
+        .replace(
+            "@compute",
+            "\
+        @group(0) @binding(0) var<uniform> p: S; // params\n@compute",
+        )
+        .replace("a[0] = 1.0", "_ = p");
+    assert!(error(&differs, PAIR).contains("`primal` has other params in variant `wide`"), "{}", error(&differs, PAIR));
 }
 
 #[test]

@@ -5,6 +5,9 @@
 //! a shader, one static [`Kernel`] an entry point, and [`ALL`] of them. A shader that is wrong is a build error that
 //! names its file and line, so whatever this crate offers can be handed to a driver as it stands.
 //!
+//! A module also has the struct `Params` of its uniform, and a module for each entry with the struct `Bindings` of its
+//! buffers by name, so that a launch cannot differ from the WGSL in a name, a type or an order.
+//!
 //! There is no GPU library below this crate: it is text and tables. `shaders/README.md` tells how to add a kernel.
 //!
 //! ```
@@ -151,6 +154,42 @@ impl Variant {
         let Some(run) = self.lines.get(after.saturating_sub(1)) else { return ("", line) };
         (run.file, run.line as usize + line.saturating_sub(run.start as usize))
     }
+}
+
+/// The params of a shader: a generated struct `Params`, or `()` for an entry without.
+pub trait Uniform: Copy {
+    /// The uniform as an array of words, with padding.
+    type Words;
+
+    /// Returns the words of the uniform.
+    fn words(self) -> Self::Words;
+
+    /// Reads the words of a uniform.
+    fn from_words(words: Self::Words) -> Self;
+}
+
+impl Uniform for () {
+    type Words = [u32; 0];
+
+    fn words(self) -> [u32; 0] {
+        []
+    }
+
+    fn from_words(_: [u32; 0]) -> Self {}
+}
+
+/// The arguments of one entry: a generated struct `Bindings`, which has a field for each buffer.
+pub trait Entry {
+    /// A reference to a buffer.
+    type Slot;
+    /// The params.
+    type Params: Uniform;
+
+    /// The kernel of the entry.
+    const KERNEL: &'static Kernel;
+
+    /// Returns the buffers in slot order, as a launch binds them.
+    fn slots(self) -> Vec<Self::Slot>;
 }
 
 include!(concat!(env!("OUT_DIR"), "/kernels.rs"));

@@ -1,6 +1,6 @@
 //! The generated table, on the shaders of this repository.
 
-use super::{ALL, Kernel, Run, Variant};
+use super::{ALL, Entry, Kernel, Run, Uniform, Variant};
 
 #[test]
 fn every_kernel_is_named_once_and_found_in_every_variant() {
@@ -52,4 +52,14 @@ fn lookups_find_what_is_there() {
     assert!(VARIANT.flag("VECTORS") && !VARIANT.flag("TILE"));
     let places: Vec<_> = [0, 1, 3, 4, 9].map(|line| VARIANT.locate(line)).to_vec();
     assert_eq!(places, [("a", 7), ("a", 7), ("a", 9), ("b", 1), ("b", 6)]);
+}
+
+#[test]
+fn arguments_have_the_order_of_the_slots() {
+    let named = super::layer_norm::primal::Bindings::of((["x", "gain", "bias"], ["y", "stats"]));
+    let kernel = &super::layer_norm::PRIMAL;
+    assert_eq!(named.slots(), kernel.bindings.iter().map(|binding| binding.name).collect::<Vec<_>>());
+    let params = super::attention::Params { d_head: 3, first: 1, scale: 0.5, heads: 2 };
+    assert_eq!(params.words(), [1, 2, 3, 0.5f32.to_bits()]);
+    assert_eq!(super::attention::Params::from_words(params.words()), params);
 }

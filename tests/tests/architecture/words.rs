@@ -41,10 +41,11 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
-/// Returns whether a line needs an old name: a key of Cargo, or the changelog's announcement of a renaming.
+/// Returns whether a line needs an old name: a key of Cargo, a field of naga, or the changelog's announcement of a renaming.
 fn needs_old_names(path: &Path, line: &str) -> bool {
     match path.to_str() {
         Some("Cargo.toml") => line.starts_with("members = ") || line.starts_with("default-members = "),
+        Some("crates/shaders/compile/reflect.rs") => line.contains("TypeInner::Struct { "),
         Some("CHANGELOG.md") => line.contains(" replaces `"),
         _ => false,
     }

@@ -1,15 +1,24 @@
 //! Host bodies of observe's kernels.
 
 use resolvent_engine::{Bound, as_u32};
+use resolvent_shaders::observe::{self as shader, Params};
 
-use super::{NONE, Params, SPAN};
+use super::{NONE, SPAN};
+use crate::arguments::params;
 use crate::host::{each_row, each_row_simd, each_two_rows_simd, exp, row_body, sum, two_rows_body};
 
 /// The entries of a row that the `i`-th part of all rows covers: its row, and their range within the row.
 fn part(p: Params, i: usize) -> (usize, std::ops::Range<usize>) {
-    let [_, vocab, parts] = p.lengths();
+    let (vocab, parts) = (p.vocab as usize, p.parts as usize);
     let first = i % parts * SPAN;
     (i / parts, first..vocab.min(first + SPAN))
+}
+
+/// What a body reads: the params, and the buffers `B`.
+#[derive(Clone, Copy)]
+struct Inputs<B> {
+    p: Params,
+    buffers: B,
 }
 
 fn most(x: &[f32]) -> f32 {
@@ -17,15 +26,17 @@ fn most(x: &[f32]) -> f32 {
 }
 
 pub(super) fn peaks(bound: Bound<'_>) {
-    let p: Params = bound.params();
-    let ([logits], [parts]) = bound.slices();
-    each_row_simd::<PeakRow>(parts, 4, (p, logits));
+    let p: Params = params(&bound);
+    let buffers = shader::peaks::Bindings::of(bound.slices());
+    let inputs = Inputs { p, buffers: buffers.reads() };
+    each_row_simd::<PeakRow>(buffers.peak_parts, 4, inputs);
 }
 
-row_body!(PeakRow<'a>((Params, &'a [f32])) = peak_row);
+row_body!(PeakRow<'a>(Inputs<shader::peaks::Bindings<&'a [f32], ()>>) = peak_row);
 
 #[inline(always)]
-fn peak_row((p, logits): (Params, &[f32]), i: usize, out: &mut [f32]) {
+fn peak_row(Inputs { p, buffers }: Inputs<shader::peaks::Bindings<&[f32], ()>>, i: usize, out: &mut [f32]) {
+    let logits = buffers.logits;
     let (row, span) = part(p, i);
     let x = &logits[row * p.vocab as usize..][span];
     let m = most(x);
@@ -35,11 +46,11 @@ fn peak_row((p, logits): (Params, &[f32]), i: usize, out: &mut [f32]) {
 }
 
 pub(super) fn totals(bound: Bound<'_>) {
-    let p: Params = bound.params();
-    let ([peaks], [totals]) = bound.slices();
+    let p: Params = params(&bound);
+    let shader::totals::Bindings { peak, total } = shader::totals::Bindings::of(bound.slices());
     let parts = p.parts as usize;
-    each_row(totals, 2, |row, out| {
-        let mine = &peaks[4 * row * parts..][..4 * parts];
+    each_row(total, 2, |row, out| {
+        let mine = &peak[4 * row * parts..][..4 * parts];
         let m = mine.chunks(4).map(|part| part[0]).fold(mine[0], f32::max);
         let (mut count, mut others) = (0.0, 0.0);
         for part in mine.chunks(4) {
@@ -56,8 +67,8 @@ pub(super) fn totals(bound: Bound<'_>) {
 }
 
 pub(super) fn pick(bound: Bound<'_>) {
-    let p: Params = bound.params();
-    let ([logits, ids], [picked]) = bound.slices();
+    let p: Params = params(&bound);
+    let shader::pick::Bindings { logits, ids, picked } = shader::pick::Bindings::of(bound.slices());
     each_row(picked, p.wanted as usize, |row, out| {
         for (out, id) in out.iter_mut().zip(as_u32(ids)) {
             *out = logits[row * p.vocab as usize + *id as usize];
@@ -66,8 +77,9 @@ pub(super) fn pick(bound: Bound<'_>) {
 }
 
 pub(super) fn normalise(bound: Bound<'_>) {
-    let p: Params = bound.params();
-    let ([logits, totals], [log_p]) = bound.slices();
+    let p: Params = params(&bound);
+    let buffers = shader::normalise::Bindings::of(bound.slices());
+    let shader::normalise::Bindings { logits, totals_in: totals, log_p_out: log_p } = buffers;
     let vocab = p.vocab as usize;
     each_row(log_p, vocab, |row, out| {
         let (m, log_sum) = (totals[2 * row], totals[2 * row + 1]);
@@ -112,18 +124,18 @@ fn row_of(rows: &[f32], place: u32, vocab: usize) -> Option<&[f32]> {
     (place != NONE).then(|| &rows[place as usize * vocab..][..vocab])
 }
 
-type MomentArgs<'a> = (Params, [&'a [f32]; 5]);
-
 pub(super) fn moments(bound: Bound<'_>) {
-    let p: Params = bound.params();
-    let (inputs, [parts]) = bound.slices();
-    each_row_simd::<MomentRow>(parts, 4, (p, inputs));
+    let p: Params = params(&bound);
+    let buffers = shader::moments::Bindings::of(bound.slices());
+    let inputs = Inputs { p, buffers: buffers.reads() };
+    each_row_simd::<MomentRow>(buffers.moment_parts, 4, inputs);
 }
 
-row_body!(MomentRow<'a>(MomentArgs<'a>) = moment_row);
+row_body!(MomentRow<'a>(Inputs<shader::moments::Bindings<&'a [f32], ()>>) = moment_row);
 
 #[inline(always)]
-fn moment_row((p, [log_p, log_b, u, coefficients, sources]): MomentArgs<'_>, i: usize, out: &mut [f32]) {
+fn moment_row(Inputs { p, buffers }: Inputs<shader::moments::Bindings<&[f32], ()>>, i: usize, out: &mut [f32]) {
+    let shader::moments::Bindings { log_p, log_b, u, coefficients, sources, .. } = buffers;
     let ((row, span), vocab) = (part(p, i), p.vocab as usize);
     let (own, e) = (&log_p[row * vocab..][span.clone()], coefficients[4 * row + 1]);
     let [base, set] = [0, 1].map(|slot| as_u32(sources)[4 * row + slot]);
@@ -139,30 +151,32 @@ fn moment_row((p, [log_p, log_b, u, coefficients, sources]): MomentArgs<'_>, i: 
 }
 
 pub(super) fn fold(bound: Bound<'_>) {
-    let p: Params = bound.params();
-    let ([parts], [folded]) = bound.slices();
+    let p: Params = params(&bound);
+    let shader::fold::Bindings { part, folded } = shader::fold::Bindings::of(bound.slices());
     let n = 4 * p.parts as usize;
     each_row(folded, 4, |row, out| {
         for (column, out) in out.iter_mut().enumerate() {
-            *out = parts[row * n..][..n].chunks(4).map(|part| part[column]).sum();
+            *out = part[row * n..][..n].chunks(4).map(|part| part[column]).sum();
         }
     });
 }
 
-type SlopeArgs<'a> = (Params, [&'a [f32]; 6]);
-
 pub(super) fn slope(bound: Bound<'_>) {
-    let p: Params = bound.params();
-    let (inputs, [slopes, g]) = bound.slices();
-    let vocab = p.vocab as usize;
-    each_two_rows_simd::<SlopeRow>([slopes, g], [vocab, vocab], (p, inputs));
+    let p: Params = params(&bound);
+    let buffers = shader::slope::Bindings::of(bound.slices());
+    let (inputs, vocab) = (Inputs { p, buffers: buffers.reads() }, p.vocab as usize);
+    each_two_rows_simd::<SlopeRow>([buffers.slopes, buffers.g_out], [vocab, vocab], inputs);
 }
 
-two_rows_body!(SlopeRow<'a>(SlopeArgs<'a>) = slope_row);
+two_rows_body!(SlopeRow<'a>(Inputs<shader::slope::Bindings<&'a [f32], ()>>) = slope_row);
 
 #[inline(always)]
-fn slope_row((p, inputs): SlopeArgs<'_>, row: usize, [slopes, g]: [&mut [f32]; 2]) {
-    let [log_p, log_b, u, coefficients, sources, moments] = inputs;
+fn slope_row(
+    Inputs { p, buffers }: Inputs<shader::slope::Bindings<&[f32], ()>>,
+    row: usize,
+    [slopes, g]: [&mut [f32]; 2],
+) {
+    let shader::slope::Bindings { log_p, log_b, u, coefficients, sources, moments_in: moments, .. } = buffers;
     let vocab = p.vocab as usize;
     let own = &log_p[row * vocab..][..vocab];
     let [z, e, k, f] = [0, 1, 2, 3].map(|i| coefficients[4 * row + i]);
@@ -195,18 +209,18 @@ fn slope_row((p, inputs): SlopeArgs<'_>, row: usize, [slopes, g]: [&mut [f32]; 2
     }
 }
 
-type SpreadArgs<'a> = (Params, [&'a [f32]; 5]);
-
 pub(super) fn spread(bound: Bound<'_>) {
-    let p: Params = bound.params();
-    let (inputs, [parts]) = bound.slices();
-    each_row_simd::<SpreadRow>(parts, 4, (p, inputs));
+    let p: Params = params(&bound);
+    let buffers = shader::spread::Bindings::of(bound.slices());
+    let inputs = Inputs { p, buffers: buffers.reads() };
+    each_row_simd::<SpreadRow>(buffers.spread_parts, 4, inputs);
 }
 
-row_body!(SpreadRow<'a>(SpreadArgs<'a>) = spread_row);
+row_body!(SpreadRow<'a>(Inputs<shader::spread::Bindings<&'a [f32], ()>>) = spread_row);
 
 #[inline(always)]
-fn spread_row((p, [log_p, g, t, points, shift]): SpreadArgs<'_>, i: usize, out: &mut [f32]) {
+fn spread_row(Inputs { p, buffers }: Inputs<shader::spread::Bindings<&[f32], ()>>, i: usize, out: &mut [f32]) {
+    let shader::spread::Bindings { log_p, g, t, points, shift, .. } = buffers;
     let ((row, span), vocab) = (part(p, i), p.vocab as usize);
     let (point, shift) = (as_u32(points)[row] as usize, shift[4 * row]);
     let (own, g) = (&log_p[point * vocab..][span.clone()], &g[point * vocab..][span.clone()]);
@@ -217,19 +231,18 @@ fn spread_row((p, [log_p, g, t, points, shift]): SpreadArgs<'_>, i: usize, out: 
     out[3] = sum([own, t, g], |[l, t, g]| exp(l) * (t - shift) * (t - shift) * g);
 }
 
-type TurnArgs<'a> = (Params, [&'a [f32]; 7]);
-
 pub(super) fn turn(bound: Bound<'_>) {
-    let p: Params = bound.params();
-    let (inputs, [turned]) = bound.slices();
-    each_row_simd::<TurnRow>(turned, p.vocab as usize, (p, inputs));
+    let p: Params = params(&bound);
+    let buffers = shader::turn::Bindings::of(bound.slices());
+    let inputs = Inputs { p, buffers: buffers.reads() };
+    each_row_simd::<TurnRow>(buffers.turned, p.vocab as usize, inputs);
 }
 
-row_body!(TurnRow<'a>(TurnArgs<'a>) = turn_row);
+row_body!(TurnRow<'a>(Inputs<shader::turn::Bindings<&'a [f32], ()>>) = turn_row);
 
 #[inline(always)]
-fn turn_row((p, inputs): TurnArgs<'_>, row: usize, out: &mut [f32]) {
-    let [log_p, g, t, coefficients, points, shift, spreads] = inputs;
+fn turn_row(Inputs { p, buffers }: Inputs<shader::turn::Bindings<&[f32], ()>>, row: usize, out: &mut [f32]) {
+    let shader::turn::Bindings { log_p, g, t, coefficients, points, shift, spreads, .. } = buffers;
     let (point, vocab) = (as_u32(points)[row] as usize, p.vocab as usize);
     let total: f32 = coefficients[4 * point..][..4].iter().sum();
     let (shift, covariance) = (shift[4 * row], spreads[4 * row + 2]);
