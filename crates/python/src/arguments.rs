@@ -8,8 +8,8 @@ use resolvent::model::{Model, Observable, Run, from_end};
 use resolvent::{Context, Direction, Place};
 
 use crate::arrays::{contiguous, floats, integers, vector};
+use crate::classes::PyRun;
 use crate::failure::{Result, value_error};
-use crate::run::PyRun;
 use crate::work::detached;
 
 /// Returns the tokens of a prompt: text, or a list or an array of ids.

@@ -2,7 +2,7 @@
 //!
 //! | file | |
 //! |---|---|
-//! | `model.rs`, `run.rs`, `linearization.rs` | the classes that own data on a device |
+//! | `classes.rs`; `model.rs`, `run.rs`, `linearization.rs` | the classes that own data on a device; their methods |
 //! | `analyses.rs`, `slice.rs`, `study.rs` | the analyses |
 //! | `prompts.rs` | many prompts at once |
 //! | `observable.rs`, `edit.rs` | observables of a run, and changes of it |
@@ -20,6 +20,7 @@
 mod analyses;
 mod arguments;
 mod arrays;
+mod classes;
 mod download;
 mod edit;
 mod failure;
@@ -51,13 +52,13 @@ mod _native {
     #[pymodule_export]
     use super::devices;
     #[pymodule_export]
+    use crate::classes::{PyModel, PyRun};
+    #[pymodule_export]
     use crate::edit::{PyCotangent, PyEdit, PySource};
     #[pymodule_export]
     use crate::failure::{CertificateError, DeviceError};
     #[pymodule_export]
     use crate::linearization::PyLinearization;
-    #[pymodule_export]
-    use crate::model::PyModel;
     #[pymodule_export]
     use crate::observable::{
         PyObservable, continuation, entropy, kl_divergence, log_prob, logit, logit_diff, prob, projection,
@@ -66,8 +67,6 @@ mod _native {
     use crate::prompts::PyPrompts;
     #[pymodule_export]
     use crate::result::PyResultOf;
-    #[pymodule_export]
-    use crate::run::PyRun;
     #[pymodule_export]
     use crate::study::PyStudy;
 

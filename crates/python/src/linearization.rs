@@ -6,10 +6,10 @@ use pyo3::types::{PyList, PyTuple};
 use resolvent::model::{Fields, Mode, Run, Seed, Site, Source};
 
 use crate::arrays::{contiguous, floats, to_numpy};
+use crate::classes::PyRun;
 use crate::edit::{PyCotangent, PySource};
 use crate::failure::{Result, value_error};
 use crate::observable::PyObservable;
-use crate::run::PyRun;
 use crate::work::detached;
 
 /// The derivative of the model at a run: tangents by forward mode (`jvp`), cotangents by reverse mode (`vjp`). Several

@@ -13,21 +13,15 @@ use resolvent::model::{Model, PromptSet, Run, RunOptions, Site};
 
 use crate::arguments::{token, tokens};
 use crate::arrays::to_numpy;
+use crate::classes::{PyModel, PyRun};
 use crate::download::hub;
 use crate::edit::PyEdit;
 use crate::failure::{Failure, Result, value_error};
 use crate::observable::PyObservable;
 use crate::prompts::{PromptArguments, PyPrompts};
 use crate::result::PyResultOf;
-use crate::run::PyRun;
 use crate::study::{PyStudy, StudyArguments};
 use crate::work::detached;
-
-/// A GPT-2 with its weights on a device. L blocks, width d, vocabulary V.
-#[pyclass(frozen, name = "Model", module = "resolvent")]
-pub(crate) struct PyModel {
-    pub(crate) model: Model,
-}
 
 #[pymethods]
 impl PyModel {

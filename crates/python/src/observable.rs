@@ -9,8 +9,8 @@ use resolvent::model::{
 };
 
 use crate::arguments::{field_vector, ids_of, token};
+use crate::classes::PyRun;
 use crate::failure::{Result, value_error};
-use crate::run::PyRun;
 use crate::work::detached;
 
 /// A scalar J of a run, made from text in the grammar of observables: `Observable('logprob(" Paris") - entropy()@-2')`.
@@ -204,7 +204,7 @@ impl PyObservable {
     fn extend(
         &self,
         py: Python<'_>,
-        model: &Bound<'_, crate::model::PyModel>,
+        model: &Bound<'_, crate::classes::PyModel>,
         prompt: &Bound<'_, PyAny>,
     ) -> Result<Vec<u32>> {
         let model = &model.get().model;

@@ -12,8 +12,8 @@ use resolvent::{Array, Labelled};
 use resolvent_report::{Figure, Grid, figures};
 
 use crate::arrays::to_numpy;
+use crate::classes::labels;
 use crate::failure::{Failure, Result, value_error};
-use crate::run::labels;
 
 /// Names and lengths of the axes, outermost first.
 type Axes = Vec<(&'static str, usize)>;

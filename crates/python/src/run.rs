@@ -5,35 +5,20 @@ use std::path::PathBuf;
 use numpy::{PyArray1, PyArrayDyn};
 use pyo3::prelude::*;
 use resolvent::field::{GreenOptions, InvertOptions, RegimeOptions, TransferOptions};
-use resolvent::model::{Edit, Run, RunOptions, Site, from_end};
+use resolvent::model::{Edit, RunOptions, Site, from_end};
 
 use crate::analyses::{self, Direct};
 use crate::arrays::to_numpy;
+use crate::classes::{PyModel, PyRun, labels};
 use crate::edit::PyEdit;
 use crate::failure::Result;
 use crate::linearization::PyLinearization;
-use crate::model::PyModel;
 use crate::observable::PyObservable;
 use crate::result::PyResultOf;
 use crate::slice::{SliceArguments, slice};
 use crate::work::detached;
 
 type Array<'py> = Bound<'py, PyArrayDyn<f32>>;
-
-/// A forward pass of one prompt of T tokens, stored on the device: its field, its logits, and the input of all
-/// analyses.
-///
-/// `run["blocks.3.hook_resid_pre"]`, or `run["resid_pre", 3]`, is the value of a site.
-#[pyclass(frozen, name = "Run", module = "resolvent")]
-pub(crate) struct PyRun {
-    pub(crate) run: Run,
-}
-
-/// Returns the texts of a run's tokens, or their ids if the model has no tokenizer.
-pub(crate) fn labels(run: &Run) -> Vec<String> {
-    let text = |id: &u32| run.model().tokenizer().map_or_else(|| format!("#{id}"), |t| t.token(*id));
-    run.tokens().iter().map(text).collect()
-}
 
 #[pymethods]
 impl PyRun {
