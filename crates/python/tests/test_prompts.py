@@ -1,0 +1,119 @@
+"""Many prompts at once, and what else Python has of the library."""
+
+import json
+
+import numpy as np
+import pytest
+
+import resolvent
+from resolvent import Model, Observable, Prompts, Source, entropy, logit_diff
+
+PAIRS = [
+    {"clean": [7, 3, 21, 9, 30, 2], "corrupted": [7, 3, 8, 9, 30, 2], "observable": "logit(#11) - logit(#4)"},
+    {"clean": [5, 1, 6], "corrupted": [5, 2, 6], "target": "#4", "label": "short", "roles": {"changed": 1}},
+    {"clean": [1, 2, 3, 4], "corrupted": [1, 9, 3, 4], "target": "#4", "against": "#9", "roles": {"changed": 1}},
+]
+
+
+@pytest.fixture(scope="module")
+def model(tiny):
+    return tiny
+
+
+def test_a_prompt_has_its_own_numbers(model):
+    prompts = model.prompts(PAIRS)
+    assert isinstance(prompts, Prompts) and len(prompts) == 3
+    assert prompts.names == ["row 0", "short", "row 2"]
+    assert prompts.tokens[1] == [5, 1, 6] and prompts.left_out == []
+    assert prompts.observables[2] == "logit(#4)@3 - logit(#9)@3"
+    swept = prompts.patch(sites=["resid", "z"], predictors=["relp"])
+    assert swept.axes == ("prompt", "level", "token")
+    for n, pair in enumerate(PAIRS):
+        j = Observable(prompts.observables[n])
+        alone = model.patch_sweep(pair["clean"], pair["corrupted"], j, sites=["resid", "z"], predictors=["relp"])
+        t = len(pair["clean"])
+        for name in ["effect", "effect.z", "predicted"]:
+            np.testing.assert_allclose(swept[name][n, ..., :t], alone[name], atol=1e-5)
+            assert np.isnan(swept[name][n, ..., t:]).all()
+    np.testing.assert_allclose(swept["effect.mean"][:, -1], swept["effect"][[0, 1, 2], :, [5, 2, 3]].mean(0), rtol=1e-5)
+    assert json.loads(swept.metadata["roles"]) == ["changed"]
+    np.testing.assert_allclose(swept["effect.role"][0], swept["effect"][1:, :, 1].mean(0), rtol=1e-5)
+    assert swept["lengths"].tolist() == [6, 3, 4] and np.isnan(swept["effect.low"]).all()
+
+
+def test_one_observable_for_all(model):
+    rows = [pair["clean"] for pair in PAIRS]
+    for j in [entropy(), Observable("entropy()"), 0.5 * logit_diff(3, 4)]:
+        sensitive = model.prompts(rows, observable=j).sensitivity()
+        for n, row in enumerate(rows):
+            alone = model.run(row).sensitivity(j)
+            np.testing.assert_allclose(sensitive["norm"][n, :, : len(row)], alone["norm"], rtol=1e-4, atol=1e-6)
+            np.testing.assert_allclose(sensitive["value"][n], alone["value"], rtol=1e-5)
+
+
+def test_logits_of_the_last_token(model):
+    rows = [pair["clean"] for pair in PAIRS]
+    prompts = model.prompts(rows)
+    logits = prompts.logits()
+    assert logits.shape == (3, model.cfg.d_vocab)
+    for row, of_row in zip(rows, logits):
+        np.testing.assert_allclose(of_row, model.run(row).logits[-1], atol=1e-5)
+    assert prompts.run()["logits"].shape == (3, 1, model.cfg.d_vocab)
+    np.testing.assert_array_equal(prompts.logits(0)[0], model.run(rows[0]).logits_at(0))
+
+
+def test_results_are_saved_and_read_back(model, tmp_path):
+    swept = model.prompts(PAIRS).transfer(controls=2)
+    assert swept["fraction"].shape == (3, 4, 6)
+    swept.save(tmp_path / "x.safetensors")
+    again = resolvent.Result.load(tmp_path / "x.safetensors")
+    np.testing.assert_array_equal(again["fraction"], swept["fraction"])
+    assert again.metadata["not_finite.fraction"].endswith("after the end of a shorter prompt")
+
+
+def test_rows_that_do_not_fit(model, tmp_path):
+    bad = [*PAIRS, {"clean": [1, 2], "corrupted": [1], "target": "#3", "label": "uneven"}]
+    prompts = model.prompts(bad)
+    assert len(prompts) == 3 and prompts.left_out[0][0] == "uneven"
+    assert "give prompts of the same length" in prompts.left_out[0][1]
+    with pytest.raises(ValueError, match="uneven: the clean prompt has 2 tokens"):
+        model.prompts(bad, strict=True)
+    with pytest.raises(ValueError, match="no prompt can be analysed; row 0: .*no corrupted prompt"):
+        model.prompts([[1, 2, 3]], observable=entropy()).patch()
+    with pytest.raises(ValueError, match="no observable"):
+        model.prompts([[1, 2, 3]]).sensitivity()
+    with pytest.raises(ValueError, match="invalid row of prompts"):
+        model.prompts([{"corrupted": "x"}])
+    file = tmp_path / "rows.csv"
+    file.write_text('clean_tokens,target\n"1,2,3",#4\n"1,x",#4\n')
+    prompts = model.prompts(file)
+    assert prompts.tokens == [[1, 2, 3]] and prompts.left_out[0][0] == "line 3"
+
+
+def test_hessian_vector_products(model):
+    run = model.run(PAIRS[0]["clean"])
+    j, d = logit_diff(3, 4), model.cfg.d_model
+    u, v = np.random.default_rng(0).standard_normal((2, d)).astype(np.float32)
+    a, b = (Source("blocks.1.hook_resid_pre", 2, vector) for vector in (u, v))
+    linear = run.linearize()
+    both = linear.hvp([a, b], j)
+    assert both.shape == (2, *run.field.shape)
+    second = linear.along([a, b, [a, b]], j)
+    # (a + b)^T H (a + b) = a^T H a + b^T H b + 2 a^T H b
+    cross = (second[2][1] - second[0][1] - second[1][1]) / 2
+    np.testing.assert_allclose(both[1][1, 2] @ u, cross, rtol=1e-2, atol=1e-4)
+
+
+def test_interactions(model):
+    j = logit_diff(11, 4)
+    swept = model.patch_sweep(PAIRS[0]["clean"], PAIRS[0]["corrupted"], j, interactions=2, joint="add")
+    assert swept["interaction"].shape == (2, 2) == swept["interaction_actual"].shape
+    assert swept.metadata["interaction_joint"] == "add"
+    with pytest.raises(ValueError, match="invalid"):
+        model.patch_sweep(PAIRS[0]["clean"], PAIRS[0]["corrupted"], j, interactions=2, joint="both")
+
+
+def test_scale():
+    small, large = (Model.from_pretrained(name, device="host") for name in ["atlas-nano", "atlas-micro"])
+    result = small.scale(large, tasks=["agreement"], limit=4)
+    assert result["correlation"].shape == (3, 4)
