@@ -1,4 +1,4 @@
-//! Devices: which one, what it can do, and the few effects there are: upload, submit, read.
+//! Devices: which one, what it can do, and its effects: upload, execute, read.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,9 +11,9 @@ use crate::buffer::{Buffer, Storage};
 use crate::cached;
 use crate::error::{Error, Result};
 use crate::info::Info;
+use crate::launch::Launch;
 use crate::options::{Choice, Options};
 use crate::profile::Sample;
-use crate::recording::Recording;
 use crate::tensor::{Shape, Tensor};
 use crate::{gpu, host};
 
@@ -57,7 +57,7 @@ struct Inner {
 }
 
 enum Executor {
-    Gpu(gpu::Gpu),
+    Gpu(Box<gpu::Gpu>),
     Host(host::Host),
 }
 
@@ -73,7 +73,7 @@ impl Device {
         let executor = match &options.choice {
             Choice::Host => Executor::Host(host::Host::new(options)),
             Choice::Auto => match gpu::Gpu::open(options) {
-                Ok(gpu) => Executor::Gpu(gpu),
+                Ok(gpu) => Executor::Gpu(Box::new(gpu)),
                 Err(Error::NoAdapter { .. }) => {
                     // A machine without a GPU is no news. A variable that hides its GPU is.
                     if let Some(hidden) = gpu::hidden() {
@@ -86,7 +86,7 @@ impl Device {
                     Executor::Host(host::Host::new(options))
                 }
             },
-            _ => Executor::Gpu(gpu::Gpu::open(options)?),
+            _ => Executor::Gpu(Box::new(gpu::Gpu::open(options)?)),
         };
         Ok(Self::new(executor, options))
     }
@@ -176,11 +176,6 @@ impl Device {
         Some(self.0.cache.as_ref()?.join(kind).join(cached::name(&key)))
     }
 
-    /// An empty recording for this device.
-    pub fn record(&self) -> Recording {
-        Recording::new(self.clone())
-    }
-
     /// Copies `data` (f32 or u32) to a new tensor of shape `dims`.
     pub fn upload<T: NoUninit>(&self, name: &str, dims: &[(&'static str, usize)], data: &[T]) -> Result<Tensor> {
         let (tensor, bytes) = (self.reserve(name, dims)?, bytemuck::cast_slice(data));
@@ -229,13 +224,12 @@ impl Device {
         }
     }
 
-    /// Executes a recording. Work is queued on a GPU; errors that only show later come back from
-    /// [`Device::read`] and [`Device::wait`].
-    pub fn submit(&self, recording: Recording) -> Result<()> {
-        self.0.flops.fetch_add(recording.work().flops as u64, Ordering::Relaxed);
+    /// Executes `launches`, which cost `flops` floating-point operations.
+    pub(crate) fn execute(&self, launches: Vec<Launch>, flops: f64) -> Result<()> {
+        self.0.flops.fetch_add(flops as u64, Ordering::Relaxed);
         let segments = match &self.0.executor {
-            Executor::Gpu(gpu) => gpu.submit(recording.into_launches())?,
-            Executor::Host(host) => host.submit(recording.into_launches()).map(|()| 1)?,
+            Executor::Gpu(gpu) => gpu.submit(launches)?,
+            Executor::Host(host) => host.submit(launches).map(|()| 1)?,
         };
         self.0.segments.fetch_add(segments, Ordering::Relaxed);
         Ok(())

@@ -1,42 +1,38 @@
 //! The GPU executor: the only place that names wgpu.
 
 mod adapter;
+mod bind_groups;
 mod cache;
 mod fault;
+mod flight;
 mod instance;
 mod memory;
 mod pipeline;
 mod readback;
+mod shared;
 mod submit;
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Mutex;
 
 pub(crate) use adapter::adapters;
 pub(crate) use instance::hidden;
 pub(crate) use memory::Block;
 
+use flight::Flight;
+use memory::Memory;
+use shared::Shared;
+
 use crate::error::{Error, Result};
 use crate::info::{Info, Kind};
+use crate::launch::Launch;
 use crate::options::Options;
 use crate::profile::Sample;
-use crate::recording::Launch;
 
 /// An open wgpu device with its pools and caches.
 pub(crate) struct Gpu {
     info: Info,
-    shared: Arc<Shared>,
-}
-
-/// What blocks and submissions need of the device.
-struct Shared {
-    device: wgpu::Device,
-    queue: wgpu::Queue,
-    faults: Arc<fault::Faults>,
-    pool: memory::Pool,
-    pipelines: pipeline::Pipelines,
-    bind_groups: pipeline::BindGroups,
-    flight: Mutex<submit::Flight>,
+    shared: Shared,
 }
 
 impl Gpu {
@@ -87,17 +83,16 @@ impl Gpu {
             Kind::Integrated | Kind::Virtual | Kind::Other => 2e11,
             Kind::Software | Kind::Host => 2e10,
         };
-        let flight = submit::Flight::new(&device, &queue, speed, options.profile && info.timestamps);
+        let flight = Flight::new(&device, &queue, speed, options.profile && info.timestamps);
         let shared = Shared {
-            pool: memory::Pool::new(options.poison, options.idle_bytes()),
+            memory: Memory::new(&device, memory::Pool::new(options.poison, options.idle_bytes())),
             pipelines: pipeline::Pipelines::new(cache),
-            bind_groups: pipeline::BindGroups::default(),
             flight: Mutex::new(flight),
             faults,
             device,
             queue,
         };
-        Ok(Self { info, shared: Arc::new(shared) })
+        Ok(Self { info, shared })
     }
 
     pub(crate) fn info(&self) -> &Info {
@@ -106,12 +101,12 @@ impl Gpu {
 
     /// Memory that no earlier launch has used, so that a write to it may overtake submitted work.
     pub(crate) fn reserve(&self, label: &str, bytes: u64) -> Result<Block> {
-        Block::fresh(&self.shared, label, bytes)
+        Block::fresh(&self.shared.memory, label, bytes)
     }
 
     /// Whether `block` is memory of this very device, and not of another one on the same adapter.
     pub(crate) fn owns(&self, block: &Block) -> bool {
-        block.is_of(&self.shared)
+        block.is_of(&self.shared.memory)
     }
 
     pub(crate) fn write(&self, block: &Block, offset: u64, bytes: &[u8]) -> Result<()> {
@@ -142,22 +137,8 @@ impl Gpu {
         let pending = self.shared.lock_flight().take_pending();
         pending
             .into_iter()
-            .map(|segment| segment.samples(&self.shared))
+            .map(|segment| submit::samples(&self.shared, segment))
             .collect::<Result<Vec<_>>>()
             .map(|all| all.concat())
-    }
-}
-
-impl Shared {
-    fn lock_flight(&self) -> std::sync::MutexGuard<'_, submit::Flight> {
-        self.flight.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits for the queue to drain.
-    fn submit_pending(&self) -> Result<()> {
-        let polled = self.device.poll(wgpu::PollType::wait_indefinitely());
-        self.lock_flight().landed();
-        self.faults.check("wait")?;
-        polled.map(|_| ()).map_err(|e| Error::DeviceLost { reason: e.to_string() })
     }
 }

@@ -4,7 +4,8 @@ use std::ops::Range;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use super::{Shared, fault};
+use super::fault;
+use super::shared::Shared;
 use crate::error::{Error, Result};
 
 /// Longest wait for the driver's answer once the queue is empty.

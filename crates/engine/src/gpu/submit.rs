@@ -1,23 +1,22 @@
 //! Execution: launches are split into segments by a time budget; a segment is one encoder and one compute pass.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::flight::{Flight, PARAMS_STRIDE, SEGMENT_LAUNCHES, Timed};
 use super::memory::Block;
 use super::pipeline::Pipeline;
-use super::{Shared, fault, readback};
+use super::shared::Shared;
+use super::{fault, readback};
 use crate::buffer::{Buffer, Storage};
 use crate::error::{Error, Result};
+use crate::launch::Launch;
 use crate::profile::Sample;
-use crate::recording::{Launch, Work};
 use crate::stop::go_on;
+use crate::work::Work;
 
 /// Target time of one submission, far below any driver's watchdog.
 const BUDGET: Duration = Duration::from_millis(250);
-/// Most launches in one segment; their params share one uniform buffer, 256 bytes apart.
-const SEGMENT_LAUNCHES: usize = 256;
-const PARAMS_STRIDE: usize = 256;
 /// Submissions queued before the next one waits for the oldest.
 const IN_FLIGHT: usize = 3;
 /// Operations that a typical device does in the time in which it moves one byte.
@@ -37,49 +36,8 @@ struct Ready {
     cost: f64,
 }
 
-/// Submissions in flight, and the estimated speed of the device.
-pub(super) struct Flight {
-    params: wgpu::Buffer,
-    /// Operations per second, as measured; starts at a guess from the kind of device.
-    speed: f64,
-    queued: VecDeque<(wgpu::SubmissionIndex, f64)>,
-    last_done: Instant,
-    profile: Option<Vec<Timed>>,
-    timestamp_period: f32,
-    poison: Option<wgpu::Buffer>,
-}
-
-impl Flight {
-    pub(super) fn new(device: &wgpu::Device, queue: &wgpu::Queue, speed: f64, profile: bool) -> Self {
-        let params = device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("params"),
-            size: (SEGMENT_LAUNCHES * PARAMS_STRIDE) as u64,
-            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
-        Self {
-            params,
-            speed,
-            queued: VecDeque::new(),
-            last_done: Instant::now(),
-            profile: profile.then(Vec::new),
-            timestamp_period: queue.get_timestamp_period(),
-            poison: None,
-        }
-    }
-
-    /// Forgets the submissions, which are all done. A later wait for one of them would count idle time as its own.
-    pub(super) fn landed(&mut self) {
-        self.queued.clear();
-    }
-
-    pub(super) fn take_pending(&mut self) -> Vec<Timed> {
-        self.profile.as_mut().map(std::mem::take).unwrap_or_default()
-    }
-}
-
 /// Executes `launches` in order, and returns the number of segments.
-pub(super) fn submit(shared: &Arc<Shared>, launches: Vec<Launch>) -> Result<u64> {
+pub(super) fn submit(shared: &Shared, launches: Vec<Launch>) -> Result<u64> {
     shared.pipelines.ready(&shared.device, &launches)?;
     let mut flight = shared.lock_flight();
     let (mut ready, mut params, mut pending, mut segments) = (Vec::new(), Vec::new(), 0.0, 0);
@@ -105,33 +63,33 @@ pub(super) fn submit(shared: &Arc<Shared>, launches: Vec<Launch>) -> Result<u64>
     Ok(segments)
 }
 
-fn prepare(shared: &Arc<Shared>, flight: &Flight, launch: &Launch) -> Result<Ready> {
+fn prepare(shared: &Shared, flight: &Flight, launch: &Launch) -> Result<Ready> {
     launch.reads_are_written()?;
     let pipeline = shared.pipelines.get(&shared.device, launch)?;
     let (mut ranges, mut poison) = (Vec::new(), Vec::new());
     for tensor in &launch.bindings {
         let (block, placed_now) = place(shared, tensor.buffer())?;
-        if placed_now && shared.pool.poison {
+        if placed_now && shared.memory.is_poisoned() {
             poison.push(block.buffer().clone());
         }
         let words = tensor.range();
         ranges.push((block.buffer().clone(), words.start as u64 * 4, words.len() as u64 * 4));
     }
     let bind_group = fault::scoped(&shared.device, &launch.label, 0, || {
-        shared.bind_groups.get(shared, &pipeline, &flight.params, ranges)
+        shared.memory.bind_groups.get(&shared.device, (pipeline.shader, &pipeline.layout), &flight.params, ranges)
     })?;
     let sample = launch.sample(0.0);
     Ok(Ready { pipeline, bind_group, grid: launch.grid, poison, sample, cost: cost(launch.work) })
 }
 
 /// Returns the block of `buffer`, and whether it was taken from the pool just now.
-fn place<'a>(shared: &Arc<Shared>, buffer: &'a Buffer) -> Result<(&'a Block, bool)> {
+fn place<'a>(shared: &Shared, buffer: &'a Buffer) -> Result<(&'a Block, bool)> {
     let fresh = buffer.storage().is_none();
     if fresh {
-        buffer.place(Storage::Gpu(Block::pooled(shared, buffer.label(), buffer.bytes())?));
+        buffer.place(Storage::Gpu(Block::pooled(&shared.memory, buffer.label(), buffer.bytes())?));
     }
     match buffer.storage() {
-        Some(Storage::Gpu(block)) if block.is_of(shared) => Ok((block, fresh)),
+        Some(Storage::Gpu(block)) if block.is_of(&shared.memory) => Ok((block, fresh)),
         _ => Err(Error::foreign(buffer.label())),
     }
 }
@@ -225,24 +183,16 @@ fn poison(shared: &Shared, flight: &mut Flight, encoder: &mut wgpu::CommandEncod
     }
 }
 
-/// A profiled segment whose timestamps are still on the device.
-pub(super) struct Timed {
-    samples: Vec<Sample>,
-    ticks: wgpu::Buffer,
-    period: f32,
-}
-
-impl Timed {
-    /// Waits for the segment and reads its times.
-    pub(super) fn samples(mut self, shared: &Shared) -> Result<Vec<Sample>> {
-        let range = 0..self.samples.len() as u64 * 16;
-        let bytes = readback::read(shared, &[(&self.ticks, "timestamps", range)])?.concat();
-        let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&bytes);
-        for (sample, pair) in self.samples.iter_mut().zip(ticks.chunks_exact(2)) {
-            sample.seconds = pair[1].saturating_sub(pair[0]) as f64 * f64::from(self.period) * 1e-9;
-        }
-        Ok(self.samples)
+/// Waits for a profiled segment and returns its samples, with their times.
+pub(super) fn samples(shared: &Shared, timed: Timed) -> Result<Vec<Sample>> {
+    let Timed { mut samples, ticks, period } = timed;
+    let range = 0..samples.len() as u64 * 16;
+    let bytes = readback::read(shared, &[(&ticks, "timestamps", range)])?.concat();
+    let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&bytes);
+    for (sample, pair) in samples.iter_mut().zip(ticks.chunks_exact(2)) {
+        sample.seconds = pair[1].saturating_sub(pair[0]) as f64 * f64::from(period) * 1e-9;
     }
+    Ok(samples)
 }
 
 /// Like [`encode`], with a pass and two timestamps for each launch.
