@@ -19,7 +19,7 @@ pub(super) struct Memory {
 
 impl Memory {
     pub(super) fn new(device: &wgpu::Device, pool: Pool) -> Arc<Self> {
-        Arc::new(Self { device: device.clone(), pool, bind_groups: BindGroups::default() })
+        Arc::new(Self { device: device.clone(), pool, bind_groups: BindGroups::new() })
     }
 
     /// Whether pooled memory is filled with NaN before its first launch.
