@@ -22,18 +22,18 @@ impl BindGroups {
     }
 
     /// Returns the bind group of `shader`, whose layout is `layout`, over `ranges` (slot order), with `params` at binding
-    /// 0.
+    /// 0, and whether it is new. A new one has the label `label`.
     pub(super) fn get(
         &self,
         device: &wgpu::Device,
-        (shader, layout): (&'static Shader, &wgpu::BindGroupLayout),
+        (shader, layout, label): (&'static Shader, &wgpu::BindGroupLayout, &str),
         params: &wgpu::Buffer,
         ranges: Vec<Range<wgpu::Buffer>>,
-    ) -> wgpu::BindGroup {
+    ) -> (wgpu::BindGroup, bool) {
         let mut groups = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = Key { kernel: shader.name, ranges };
         if let Some(found) = groups.get(&key) {
-            return found;
+            return (found, false);
         }
         let binding = |buffer, offset, size| {
             wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size: NonZeroU64::new(size) })
@@ -43,15 +43,20 @@ impl BindGroups {
         for (slot, (buffer, offset, size)) in shader.bindings.iter().map(|b| b.slot).zip(&key.ranges) {
             entries.push(wgpu::BindGroupEntry { binding: slot, resource: binding(buffer, *offset, *size) });
         }
-        let descriptor = wgpu::BindGroupDescriptor { label: Some(shader.name), layout, entries: &entries };
+        let descriptor = wgpu::BindGroupDescriptor { label: Some(label), layout, entries: &entries };
         let made = device.create_bind_group(&descriptor);
         groups.insert(key, made.clone());
-        made
+        (made, true)
     }
 
     /// Drops the bind groups that name `buffer`.
     pub(super) fn forget(&self, buffer: &wgpu::Buffer) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).forget(buffer);
+    }
+
+    /// Drops all bind groups, after a failure: the device may have refused some of them.
+    pub(super) fn clear(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Groups::new(MOST);
     }
 }
 

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::fault::{self, Scopes};
 use super::flight::{Flight, PARAMS_STRIDE, SEGMENT_LAUNCHES, Timed};
 use super::memory::Block;
 use super::pipeline::Pipeline;
+use super::readback;
 use super::shared::Shared;
-use super::{fault, readback};
 use crate::buffer::{Buffer, Storage};
 use crate::error::{Error, Result};
 use crate::launch::Launch;
@@ -30,34 +31,56 @@ fn cost(work: Work) -> f64 {
 struct Ready {
     pipeline: Arc<Pipeline>,
     bind_group: wgpu::BindGroup,
+    /// Whether the bind group was made for this launch.
+    is_new: bool,
     grid: [u32; 3],
     poison: Vec<wgpu::Buffer>,
     sample: Sample,
+}
+
+/// Launches of one submission. Error scopes are open from the first of them until it has been submitted: three calls of the
+/// driver a segment, and none a launch.
+struct Segment {
+    ready: Vec<Ready>,
+    params: Vec<u8>,
     cost: f64,
+    scopes: Scopes,
+}
+
+impl Segment {
+    fn open(shared: &Shared) -> Self {
+        Self { ready: Vec::new(), params: Vec::new(), cost: 0.0, scopes: Scopes::open(&shared.device) }
+    }
+
+    /// Whether a launch of cost `next` belongs into the next segment.
+    fn is_full(&self, flight: &Flight, next: f64) -> bool {
+        self.ready.len() == SEGMENT_LAUNCHES || self.cost + next > flight.speed * BUDGET.as_secs_f64()
+    }
+
+    fn push(&mut self, shared: &Shared, flight: &Flight, launch: &Launch) -> Result<()> {
+        self.ready.push(prepare(shared, flight, launch)?);
+        self.params.extend_from_slice(&launch.params);
+        self.params.resize(self.params.len().next_multiple_of(PARAMS_STRIDE), 0);
+        self.cost += cost(launch.work);
+        Ok(())
+    }
 }
 
 /// Executes `launches` in order, and returns the number of segments.
 pub(super) fn submit(shared: &Shared, launches: Vec<Launch>) -> Result<u64> {
     shared.pipelines.ready(&shared.device, &launches)?;
     let mut flight = shared.lock_flight();
-    let (mut ready, mut params, mut pending, mut segments) = (Vec::new(), Vec::new(), 0.0, 0);
+    let (mut open, mut segments): (Option<Segment>, _) = (None, 0);
     for launch in launches {
-        let next = prepare(shared, &flight, &launch)?;
-        let full = ready.len() == SEGMENT_LAUNCHES || pending + next.cost > flight.speed * BUDGET.as_secs_f64();
-        if full && !ready.is_empty() {
-            flush(shared, &mut flight, std::mem::take(&mut ready), &params)?;
-            params.clear();
-            pending = 0.0;
+        if let Some(full) = open.take_if(|segment| segment.is_full(&flight, cost(launch.work))) {
+            flush(shared, &mut flight, full)?;
             segments += 1;
         }
-        pending += next.cost;
-        params.extend_from_slice(&launch.params);
-        params.resize(params.len().next_multiple_of(PARAMS_STRIDE), 0);
-        ready.push(next);
+        open.get_or_insert_with(|| Segment::open(shared)).push(shared, &flight, &launch)?;
         // Dropping the launch here returns its unused buffers to the pool, for the next launch.
     }
-    if !ready.is_empty() {
-        flush(shared, &mut flight, ready, &params)?;
+    if let Some(last) = open {
+        flush(shared, &mut flight, last)?;
         segments += 1;
     }
     Ok(segments)
@@ -75,11 +98,9 @@ fn prepare(shared: &Shared, flight: &Flight, launch: &Launch) -> Result<Ready> {
         let words = tensor.range();
         ranges.push((block.buffer().clone(), words.start as u64 * 4, words.len() as u64 * 4));
     }
-    let bind_group = fault::scoped(&shared.device, &launch.label, 0, || {
-        shared.memory.bind_groups.get(&shared.device, (pipeline.shader, &pipeline.layout), &flight.params, ranges)
-    })?;
-    let sample = launch.sample(0.0);
-    Ok(Ready { pipeline, bind_group, grid: launch.grid, poison, sample, cost: cost(launch.work) })
+    let of = (pipeline.shader, &pipeline.layout, launch.label.as_str());
+    let (bind_group, is_new) = shared.memory.bind_groups.get(&shared.device, of, &flight.params, ranges);
+    Ok(Ready { pipeline, bind_group, is_new, grid: launch.grid, poison, sample: launch.sample(0.0) })
 }
 
 /// Returns the block of `buffer`, and whether it was taken from the pool just now.
@@ -94,27 +115,31 @@ fn place<'a>(shared: &Shared, buffer: &'a Buffer) -> Result<(&'a Block, bool)> {
     }
 }
 
-fn flush(shared: &Shared, flight: &mut Flight, ready: Vec<Ready>, params: &[u8]) -> Result<()> {
+fn flush(shared: &Shared, flight: &mut Flight, segment: Segment) -> Result<()> {
     go_on()?;
-    let total: f64 = ready.iter().map(|r| r.cost).sum();
-    shared.queue.write_buffer(&flight.params, 0, params);
-    let (index, timed) = fault::scoped(&shared.device, "submission", 0, || {
-        let mut encoder = shared.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        let timed = if flight.profile.is_some() {
-            Some(encode_timed(shared, flight, &mut encoder, ready))
-        } else {
-            encode(shared, flight, &mut encoder, &ready);
-            None
-        };
-        (shared.queue.submit([encoder.finish()]), timed)
-    })?;
-    if let (Some(profile), Some(timed)) = (&mut flight.profile, timed) {
-        profile.push(timed);
+    let Segment { ready, params, cost, scopes } = segment;
+    shared.queue.write_buffer(&flight.params, 0, &params);
+    let mut encoder = shared.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+    let ticks = if flight.profile.is_some() {
+        Some(encode_timed(shared, flight, &mut encoder, &ready))
+    } else {
+        encode(shared, flight, &mut encoder, &ready);
+        None
+    };
+    let index = shared.queue.submit([encoder.finish()]);
+    if let Some(error) = scopes.close() {
+        shared.memory.bind_groups.clear();
+        let launches: Vec<(&str, bool)> = ready.iter().map(|r| (r.sample.label.as_str(), r.is_new)).collect();
+        return Err(fault::of_segment(error, &launches));
+    }
+    let samples = ready.into_iter().map(|ready| ready.sample).collect();
+    if let (Some(profile), Some(ticks)) = (&mut flight.profile, ticks) {
+        profile.push(Timed { samples, ticks, period: flight.timestamp_period });
     }
     if flight.queued.is_empty() {
         flight.last_done = Instant::now();
     }
-    flight.queued.push_back((index, total));
+    flight.queued.push_back((index, cost));
     if flight.queued.len() > IN_FLIGHT {
         wait_for_oldest(shared, flight)?;
     }
@@ -195,8 +220,13 @@ pub(super) fn samples(shared: &Shared, timed: Timed) -> Result<Vec<Sample>> {
     Ok(samples)
 }
 
-/// Like [`encode`], with a pass and two timestamps for each launch.
-fn encode_timed(shared: &Shared, flight: &mut Flight, encoder: &mut wgpu::CommandEncoder, ready: Vec<Ready>) -> Timed {
+/// Like [`encode`], with a pass and two timestamps for each launch. Returns the buffer that will contain the timestamps.
+fn encode_timed(
+    shared: &Shared,
+    flight: &mut Flight,
+    encoder: &mut wgpu::CommandEncoder,
+    ready: &[Ready],
+) -> wgpu::Buffer {
     let count = 2 * ready.len() as u32;
     let queries = shared.device.create_query_set(&wgpu::QuerySetDescriptor {
         label: Some("profile"),
@@ -222,6 +252,5 @@ fn encode_timed(shared: &Shared, flight: &mut Flight, encoder: &mut wgpu::Comman
         mapped_at_creation: false,
     });
     encoder.resolve_query_set(&queries, 0..count, &ticks, 0);
-    let samples = ready.into_iter().map(|r| r.sample).collect();
-    Timed { samples, ticks, period: flight.timestamp_period }
+    ticks
 }
