@@ -27,6 +27,7 @@ mod profile;
 mod recording;
 mod stop;
 mod tensor;
+mod waiting;
 mod work;
 
 pub use buffer::Buffer;

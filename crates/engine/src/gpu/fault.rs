@@ -31,11 +31,17 @@ impl Faults {
         faults
     }
 
+    /// Fails if the device is lost.
+    pub(super) fn check_lost(&self) -> Result<()> {
+        match &*self.lost.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(reason) => Err(Error::DeviceLost { reason: one_line(reason) }),
+            None => Ok(()),
+        }
+    }
+
     /// The fault, if there was one since the last call; `what` names what was being done.
     pub(super) fn check(&self, what: &str) -> Result<()> {
-        if let Some(reason) = &*self.lost.lock().unwrap_or_else(PoisonError::into_inner) {
-            return Err(Error::DeviceLost { reason: one_line(reason) });
-        }
+        self.check_lost()?;
         match self.uncaught.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(error) => Err(typed(what, 0, error)),
             None => Ok(()),
@@ -59,21 +65,38 @@ impl Scopes {
         Self { validation, internal, memory }
     }
 
-    /// Closes the scopes, and returns the first error.
-    pub(super) fn close(self) -> Option<wgpu::Error> {
-        let found = [self.validation, self.internal, self.memory].map(|scope| pollster::block_on(scope.pop()));
-        found.into_iter().flatten().next()
+    /// Closes the scopes, and returns the first error. They are closed by the call; only a browser's answer takes time.
+    pub(super) fn close(self) -> impl Future<Output = Option<wgpu::Error>> {
+        let found = [self.validation, self.internal, self.memory].map(wgpu::ErrorScopeGuard::pop);
+        async {
+            for error in found {
+                if let Some(error) = error.await {
+                    return Some(error);
+                }
+            }
+            None
+        }
     }
 }
 
 /// Runs `body` inside error scopes, so that what the driver refuses comes back as an error of `what`.
-pub(super) fn scoped<T>(device: &wgpu::Device, what: &str, bytes: u64, body: impl FnOnce() -> T) -> Result<T> {
+pub(super) async fn scoped_async<T>(
+    device: &wgpu::Device,
+    what: &str,
+    bytes: u64,
+    body: impl FnOnce() -> T,
+) -> Result<T> {
     let scopes = Scopes::open(device);
     let value = body();
-    match scopes.close() {
+    match scopes.close().await {
         Some(error) => Err(typed(what, bytes, error)),
         None => Ok(value),
     }
+}
+
+/// The blocking form of [`scoped_async`].
+pub(super) fn scoped<T>(device: &wgpu::Device, what: &str, bytes: u64, body: impl FnOnce() -> T) -> Result<T> {
+    pollster::block_on(scoped_async(device, what, bytes, body))
 }
 
 /// Returns `error` of a segment of `launches`: labels, and whether the launch has a new bind group. The error names the

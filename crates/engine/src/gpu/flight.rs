@@ -15,6 +15,8 @@ pub(super) struct Flight {
     /// Operations per second, as measured; starts at a guess from the kind of device.
     pub(super) speed: f64,
     pub(super) queued: VecDeque<(wgpu::SubmissionIndex, f64)>,
+    /// Number of submissions so far.
+    count: u64,
     pub(super) last_done: Instant,
     pub(super) profile: Option<Vec<Timed>>,
     pub(super) timestamp_period: f32,
@@ -33,6 +35,7 @@ impl Flight {
             params,
             speed,
             queued: VecDeque::new(),
+            count: 0,
             last_done: Instant::now(),
             profile: profile.then(Vec::new),
             timestamp_period: queue.get_timestamp_period(),
@@ -40,9 +43,20 @@ impl Flight {
         }
     }
 
-    /// Forgets the submissions, which are all done. A later wait for one of them would count idle time as its own.
-    pub(super) fn landed(&mut self) {
-        self.queued.clear();
+    pub(super) fn sent(&mut self, index: wgpu::SubmissionIndex, cost: f64) {
+        self.queued.push_back((index, cost));
+        self.count += 1;
+    }
+
+    /// Returns the number of submissions so far, for [`Self::landed`].
+    pub(super) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Forgets the first `count` submissions, which are done. A later wait for one of them would count idle time as its own.
+    pub(super) fn landed(&mut self, count: u64) {
+        let later = (self.count - count) as usize;
+        self.queued.drain(..self.queued.len().saturating_sub(later));
     }
 
     pub(super) fn take_pending(&mut self) -> Vec<Timed> {

@@ -1,6 +1,7 @@
 //! The GPU executor: the only place that names wgpu.
 
 mod adapter;
+mod answer;
 mod bind_groups;
 mod cache;
 mod fault;
@@ -37,8 +38,8 @@ pub(crate) struct Gpu {
 
 impl Gpu {
     /// Opens the adapter that the options choose.
-    pub(crate) fn open(options: &Options) -> Result<Self> {
-        let (adapter, mut info) = adapter::choose(&options.choice)?;
+    pub(crate) async fn open(options: &Options) -> Result<Self> {
+        let (adapter, mut info) = adapter::choose(&options.choice).await?;
         if !options.f16_inputs {
             info.cooperative.clear();
         }
@@ -74,10 +75,15 @@ impl Gpu {
             },
             ..Default::default()
         };
-        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
+        let (device, queue) = adapter
+            .request_device(&descriptor)
+            .await
             .map_err(|e| Error::NoDevice { adapter: info.name.clone(), reason: e.to_string() })?;
         let faults = fault::Faults::watch(&device);
-        let cache = options.cache_folder().and_then(|folder| cache::Cache::open(&device, &adapter.get_info(), folder));
+        let cache = match options.cache_folder() {
+            Some(folder) => cache::Cache::open(&device, &adapter.get_info(), folder).await,
+            None => None,
+        };
         let speed = match info.kind {
             Kind::Discrete => 2e12,
             Kind::Integrated | Kind::Virtual | Kind::Other => 2e11,
@@ -118,27 +124,37 @@ impl Gpu {
         submit::submit(&self.shared, launches)
     }
 
-    pub(crate) fn wait(&self) -> Result<()> {
-        // Uploads are staged until something is submitted; an empty submission sends them, so their copies can go.
-        self.shared.queue.submit([]);
-        self.shared.submit_pending()
+    /// Waits for all submitted work, without blocking.
+    pub(crate) async fn wait(&self) -> Result<()> {
+        self.shared.drained().await
     }
 
-    /// Reads words of several blocks with one wait. They must fit one buffer together.
-    pub(crate) fn read(&self, parts: &[(&Block, &str, Range<usize>)]) -> Result<Vec<Vec<f32>>> {
+    /// Reads words of several blocks with one wait, without blocking. They must fit one buffer together.
+    pub(crate) async fn read(&self, parts: &[(&Block, &str, Range<usize>)]) -> Result<Vec<Vec<f32>>> {
         let bytes = |words: &Range<usize>| words.start as u64 * 4..words.end as u64 * 4;
         let parts: Vec<readback::Part<'_>> =
             parts.iter().map(|(block, label, words)| (block.buffer(), *label, bytes(words))).collect();
-        let read = readback::read(&self.shared, &parts)?;
+        let read = readback::read(&self.shared, &parts).await?;
         Ok(read.iter().map(|data| bytemuck::pod_collect_to_vec(data)).collect())
+    }
+
+    /// Blocks until `future`, which waits for this device, is done.
+    pub(crate) fn block_on<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
+        self.shared.block_on(future)
+    }
+
+    /// Delivers the answers that the driver has ready, without blocking.
+    pub(crate) fn poll(&self) -> Result<()> {
+        let polled = self.shared.device.poll(wgpu::PollType::Poll);
+        polled.map(drop).map_err(|e| Error::DeviceLost { reason: e.to_string() })
     }
 
     pub(crate) fn take_profile(&self) -> Result<Vec<Sample>> {
         let pending = self.shared.lock_flight().take_pending();
-        pending
-            .into_iter()
-            .map(|segment| submit::samples(&self.shared, segment))
-            .collect::<Result<Vec<_>>>()
-            .map(|all| all.concat())
+        let mut all = Vec::new();
+        for segment in pending {
+            all.extend(self.block_on(submit::samples(&self.shared, segment))?);
+        }
+        Ok(all)
     }
 }

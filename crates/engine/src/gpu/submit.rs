@@ -127,7 +127,7 @@ fn flush(shared: &Shared, flight: &mut Flight, segment: Segment) -> Result<()> {
         None
     };
     let index = shared.queue.submit([encoder.finish()]);
-    if let Some(error) = scopes.close() {
+    if let Some(error) = pollster::block_on(scopes.close()) {
         shared.memory.bind_groups.clear();
         let launches: Vec<(&str, bool)> = ready.iter().map(|r| (r.sample.label.as_str(), r.is_new)).collect();
         return Err(fault::of_segment(error, &launches));
@@ -139,7 +139,7 @@ fn flush(shared: &Shared, flight: &mut Flight, segment: Segment) -> Result<()> {
     if flight.queued.is_empty() {
         flight.last_done = Instant::now();
     }
-    flight.queued.push_back((index, cost));
+    flight.sent(index, cost);
     if flight.queued.len() > IN_FLIGHT {
         wait_for_oldest(shared, flight)?;
     }
@@ -209,10 +209,10 @@ fn poison(shared: &Shared, flight: &mut Flight, encoder: &mut wgpu::CommandEncod
 }
 
 /// Waits for a profiled segment and returns its samples, with their times.
-pub(super) fn samples(shared: &Shared, timed: Timed) -> Result<Vec<Sample>> {
+pub(super) async fn samples(shared: &Shared, timed: Timed) -> Result<Vec<Sample>> {
     let Timed { mut samples, ticks, period } = timed;
     let range = 0..samples.len() as u64 * 16;
-    let bytes = readback::read(shared, &[(&ticks, "timestamps", range)])?.concat();
+    let bytes = readback::read(shared, &[(&ticks, "timestamps", range)]).await?.concat();
     let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&bytes);
     for (sample, pair) in samples.iter_mut().zip(ticks.chunks_exact(2)) {
         sample.seconds = pair[1].saturating_sub(pair[0]) as f64 * f64::from(period) * 1e-9;
