@@ -1,4 +1,4 @@
-//! Devices: which one, what it can do, and the few effects there are: upload, submit, read.
+//! Devices: which one, what it can do, and its effects: upload, execute, read.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,9 +11,9 @@ use crate::buffer::{Buffer, Storage};
 use crate::cached;
 use crate::error::{Error, Result};
 use crate::info::Info;
+use crate::launch::Launch;
 use crate::options::{Choice, Options};
 use crate::profile::Sample;
-use crate::recording::Recording;
 use crate::tensor::{Shape, Tensor};
 use crate::{gpu, host};
 
@@ -56,8 +56,8 @@ struct Inner {
     waits: AtomicU64,
 }
 
-enum Executor {
-    Gpu(gpu::Gpu),
+pub(crate) enum Executor {
+    Gpu(Box<gpu::Gpu>),
     Host(host::Host),
 }
 
@@ -68,12 +68,20 @@ impl fmt::Debug for Device {
 }
 
 impl Device {
-    /// Opens the device that `options` choose.
+    /// Opens the device that `options` choose. Blocks until it is open.
     pub fn open(options: &Options) -> Result<Self> {
+        pollster::block_on(Self::open_async(options))
+    }
+
+    /// Opens the device that `options` choose, without blocking.
+    ///
+    /// # Errors
+    /// As [`Self::open`]: no such adapter, or one that gives no device.
+    pub async fn open_async(options: &Options) -> Result<Self> {
         let executor = match &options.choice {
             Choice::Host => Executor::Host(host::Host::new(options)),
-            Choice::Auto => match gpu::Gpu::open(options) {
-                Ok(gpu) => Executor::Gpu(gpu),
+            Choice::Auto => match gpu::Gpu::open(options).await {
+                Ok(gpu) => Executor::Gpu(Box::new(gpu)),
                 Err(Error::NoAdapter { .. }) => {
                     // A machine without a GPU is no news. A variable that hides its GPU is.
                     if let Some(hidden) = gpu::hidden() {
@@ -86,7 +94,7 @@ impl Device {
                     Executor::Host(host::Host::new(options))
                 }
             },
-            _ => Executor::Gpu(gpu::Gpu::open(options)?),
+            _ => Executor::Gpu(Box::new(gpu::Gpu::open(options).await?)),
         };
         Ok(Self::new(executor, options))
     }
@@ -176,11 +184,6 @@ impl Device {
         Some(self.0.cache.as_ref()?.join(kind).join(cached::name(&key)))
     }
 
-    /// An empty recording for this device.
-    pub fn record(&self) -> Recording {
-        Recording::new(self.clone())
-    }
-
     /// Copies `data` (f32 or u32) to a new tensor of shape `dims`.
     pub fn upload<T: NoUninit>(&self, name: &str, dims: &[(&'static str, usize)], data: &[T]) -> Result<Tensor> {
         let (tensor, bytes) = (self.reserve(name, dims)?, bytemuck::cast_slice(data));
@@ -229,13 +232,12 @@ impl Device {
         }
     }
 
-    /// Executes a recording. Work is queued on a GPU; errors that only show later come back from
-    /// [`Device::read`] and [`Device::wait`].
-    pub fn submit(&self, recording: Recording) -> Result<()> {
-        self.0.flops.fetch_add(recording.work().flops as u64, Ordering::Relaxed);
+    /// Executes `launches`, which cost `flops` floating-point operations.
+    pub(crate) fn execute(&self, launches: Vec<Launch>, flops: f64) -> Result<()> {
+        self.0.flops.fetch_add(flops as u64, Ordering::Relaxed);
         let segments = match &self.0.executor {
-            Executor::Gpu(gpu) => gpu.submit(recording.into_launches())?,
-            Executor::Host(host) => host.submit(recording.into_launches()).map(|()| 1)?,
+            Executor::Gpu(gpu) => gpu.submit(launches)?,
+            Executor::Host(host) => host.submit(launches).map(|()| 1)?,
         };
         self.0.segments.fetch_add(segments, Ordering::Relaxed);
         Ok(())
@@ -253,62 +255,13 @@ impl Device {
         self.0.flops.load(Ordering::Relaxed) as f64
     }
 
-    /// Waits for all submitted work, and for the errors it may have raised.
-    pub fn wait(&self) -> Result<()> {
+    pub(crate) fn executor(&self) -> &Executor {
+        &self.0.executor
+    }
+
+    /// Counts a wait for the device.
+    pub(crate) fn count_wait(&self) {
         self.0.waits.fetch_add(1, Ordering::Relaxed);
-        match &self.0.executor {
-            Executor::Gpu(gpu) => gpu.wait(),
-            Executor::Host(_) => Ok(()),
-        }
-    }
-
-    /// Reads a tensor back, row-major.
-    pub fn read(&self, tensor: &Tensor) -> Result<Vec<f32>> {
-        Ok(self.read_many(&[tensor])?.remove(0))
-    }
-
-    /// Reads several tensors back, row-major, with one wait for the device, or a few if they are large.
-    pub fn read_many(&self, tensors: &[&Tensor]) -> Result<Vec<Vec<f32>>> {
-        let most = self.info().max_binding;
-        let mut read = Vec::with_capacity(tensors.len());
-        let mut rest = tensors;
-        while !rest.is_empty() {
-            let mut bytes = 0;
-            let fits = rest.iter().take_while(|tensor| {
-                bytes += 4 * tensor.shape().elements() as u64;
-                bytes <= most
-            });
-            let (now, later) = rest.split_at(fits.count().max(1));
-            read.extend(self.read_at_once(now)?);
-            rest = later;
-        }
-        Ok(read)
-    }
-
-    fn read_at_once(&self, tensors: &[&Tensor]) -> Result<Vec<Vec<f32>>> {
-        let (mut of_gpu, mut of_host) = (Vec::new(), Vec::new());
-        for tensor in tensors {
-            let buffer = tensor.buffer();
-            let unwritten = || Error::Buffer {
-                label: buffer.label().to_owned(),
-                reason: "was never written; submit its recording first".to_owned(),
-            };
-            match (&self.0.executor, buffer.storage()) {
-                (Executor::Gpu(gpu), Some(Storage::Gpu(block))) if gpu.owns(block) => {
-                    of_gpu.push((block, buffer.label(), tensor.range()));
-                }
-                (Executor::Host(_), Some(Storage::Host(block))) => {
-                    of_host.push(block.read()[tensor.range()].to_vec());
-                }
-                (_, None) => return Err(unwritten()),
-                _ => return Err(Error::foreign(buffer.label())),
-            }
-        }
-        self.0.waits.fetch_add(1, Ordering::Relaxed);
-        match &self.0.executor {
-            Executor::Gpu(gpu) => gpu.read(&of_gpu),
-            Executor::Host(_) => Ok(of_host),
-        }
     }
 
     /// How often the caller has waited for the device so far, to read or for all work to end. All threads that use the device

@@ -1,6 +1,6 @@
 //! Profiles: the time of each launch.
 
-use crate::recording::Work;
+use crate::work::Work;
 
 /// One executed launch: its label, its cost bound and its time.
 #[derive(Clone, Debug)]

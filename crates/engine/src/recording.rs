@@ -1,171 +1,11 @@
 //! Recordings: launches as data. Nothing happens until a device executes one.
 
-use bytemuck::NoUninit;
-use resolvent_shaders::{Access, Binding};
-
 use crate::buffer::Buffer;
 use crate::device::Device;
-use crate::error::{Error, Result};
-use crate::info::Info;
-use crate::kernel::{Constants, Kernel};
-use crate::profile::Sample;
+use crate::error::Result;
+use crate::launch::Launch;
 use crate::tensor::{Shape, Tensor};
-
-/// WebGPU's smallest guaranteed limit on workgroups along one dimension.
-pub const MAX_GROUPS: u32 = 65_535;
-
-/// Least cost of a launch: the two figures that bound its time.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Work {
-    /// Floating-point operations; a fused multiply-add counts two.
-    pub flops: f64,
-    /// Bytes that must move between memory and the device's cores.
-    pub bytes: f64,
-}
-
-/// One dispatch of one kernel.
-#[derive(Debug)]
-pub struct Launch {
-    /// The kernel.
-    pub kernel: &'static Kernel,
-    /// Name of the shader's variant.
-    pub variant: &'static str,
-    /// Values of `override` constants.
-    pub constants: Constants,
-    /// The `Params` uniform, as bytes.
-    pub params: Vec<u8>,
-    /// One tensor for each reflected binding, in slot order.
-    pub bindings: Vec<Tensor>,
-    /// Workgroups along x, y and z.
-    pub grid: [u32; 3],
-    /// Cost bound.
-    pub work: Work,
-    /// Scope in the model and kernel, such as `blocks.3:matmul.primal`.
-    pub label: String,
-}
-
-impl Launch {
-    /// Creates a launch of the kernel's `base` variant with default constants. [`Recording::launch`] sets its label.
-    pub fn new<P: NoUninit>(kernel: &'static Kernel, params: P, bindings: &[&Tensor], grid: [u32; 3]) -> Self {
-        Self {
-            kernel,
-            variant: "base",
-            constants: Constants::default(),
-            params: bytemuck::bytes_of(&params).to_vec(),
-            bindings: bindings.iter().map(|&t| t.clone()).collect(),
-            grid,
-            work: Work::default(),
-            label: String::new(),
-        }
-    }
-
-    /// Sets the variant.
-    #[must_use]
-    pub fn variant(mut self, variant: &'static str) -> Self {
-        self.variant = variant;
-        self
-    }
-
-    /// Sets override constants.
-    #[must_use]
-    pub fn constants(mut self, values: &[(&'static str, f64)]) -> Self {
-        self.constants = Constants::new(values);
-        self
-    }
-
-    /// Sets the cost bound.
-    #[must_use]
-    pub fn work(mut self, flops: f64, bytes: f64) -> Self {
-        self.work = Work { flops, bytes };
-        self
-    }
-
-    fn fail(&self, reason: impl Into<String>) -> Error {
-        Error::Launch { kernel: self.kernel.name(), label: self.label.clone(), reason: reason.into() }
-    }
-
-    /// Checks the launch against the reflected shader and against the device.
-    fn check(&self, info: &Info) -> Result<()> {
-        let (shader, limit) = (self.kernel.shader, info.max_binding);
-        let Some(variant) = shader.variant(self.variant) else {
-            return Err(self.fail(format!("has no variant `{}`", self.variant)));
-        };
-        if let Some(lacking) = info.lacks(variant) {
-            return Err(self.fail(format!("variant `{}` needs {lacking}, which {info} lacks", self.variant)));
-        }
-        if shader.params_size as usize != self.params.len() {
-            let (want, have) = (shader.params_size, self.params.len());
-            return Err(self.fail(format!("params are {have} bytes, the shader's are {want}")));
-        }
-        if shader.bindings.len() != self.bindings.len() {
-            let (want, have) = (shader.bindings.len(), self.bindings.len());
-            return Err(self.fail(format!("{have} bindings given, the shader has {want}")));
-        }
-        if let Some((name, _)) =
-            self.constants.pairs().iter().find(|(name, _)| !shader.overrides.iter().any(|o| o.name == *name))
-        {
-            return Err(self.fail(format!("no override `{name}`")));
-        }
-        if self.grid.iter().any(|&n| n > MAX_GROUPS) {
-            return Err(self.fail(format!("grid {:?} exceeds {MAX_GROUPS} along a dimension", self.grid)));
-        }
-        for (i, (binding, tensor)) in shader.bindings.iter().zip(&self.bindings).enumerate() {
-            let bytes = tensor.shape().elements() as u64 * 4;
-            if bytes > limit {
-                let label = format!("{} ({})", tensor.buffer().label(), binding.name);
-                return Err(Error::TooLarge { label, bytes, limit });
-            }
-            if bytes == 0 {
-                return Err(self.fail(format!("binding `{}` is empty: {}", binding.name, tensor.shape())));
-            }
-            if tensor.range().start % 64 != 0 {
-                return Err(self.fail(format!("binding `{}` is not aligned to 256 bytes", binding.name)));
-            }
-            if binding.access == Access::ReadWrite {
-                let twice = self
-                    .bindings
-                    .iter()
-                    .enumerate()
-                    .any(|(j, other)| j != i && other.buffer().id() == tensor.buffer().id());
-                if twice {
-                    return Err(self.fail(format!("`{}` is written and bound twice", tensor.buffer().label())));
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Launch {
-    /// Returns the profile's sample of the launch, which took `seconds`.
-    pub(crate) fn sample(&self, seconds: f64) -> Sample {
-        let bindings = self.kernel.shader.bindings.iter().zip(&self.bindings);
-        let written = bindings.filter(|(binding, _)| binding.access == Access::ReadWrite);
-        let shapes: Vec<String> = written.map(|(_, tensor)| tensor.shape().to_string()).collect();
-        Sample {
-            kernel: self.kernel.name(),
-            label: self.label.clone(),
-            shape: shapes.join(" "),
-            work: self.work,
-            seconds,
-        }
-    }
-
-    /// Fails if the launch would read a buffer that nothing has written; called just before the launch runs.
-    pub(crate) fn reads_are_written(&self) -> Result<()> {
-        let bindings = self.kernel.shader.bindings.iter().zip(&self.bindings);
-        let unwritten = |(binding, tensor): &(&Binding, &Tensor)| {
-            binding.access == Access::Read && tensor.buffer().storage().is_none()
-        };
-        match bindings.into_iter().find(unwritten) {
-            Some((binding, tensor)) => Err(Error::Buffer {
-                label: tensor.buffer().label().to_owned(),
-                reason: format!("is read by `{}` ({}) before anything has written it", self.label, binding.name),
-            }),
-            None => Ok(()),
-        }
-    }
-}
+use crate::work::Work;
 
 /// Launches in order. Their buffers live as long as a launch or a handle refers to them.
 pub struct Recording {
@@ -219,9 +59,19 @@ impl Recording {
     pub fn launches(&self) -> &[Launch] {
         &self.launches
     }
+}
 
-    /// Returns the launches, in order, for an executor.
-    pub(crate) fn into_launches(self) -> Vec<Launch> {
-        self.launches
+// These are here and not with the device, so that `device.rs` does not import this file, which imports it.
+impl Device {
+    /// Returns an empty recording for this device.
+    pub fn record(&self) -> Recording {
+        Recording::new(self.clone())
+    }
+
+    /// Executes a recording. Work is queued on a GPU; errors that only show later come back from
+    /// [`Device::read`] and [`Device::wait`].
+    pub fn submit(&self, recording: Recording) -> Result<()> {
+        let flops = recording.work().flops;
+        self.execute(recording.launches, flops)
     }
 }

@@ -33,28 +33,41 @@ pub fn forward_all(runs: &[&Run], last_only: bool) -> Result<Vec<Labelled>> {
     let captured = captures(&runs.iter().map(|run| (*run, &levels[..])).collect::<Vec<_>>())?;
     let fields: Vec<Vec<f32>> = captured.into_iter().map(|levels| levels.concat()).collect();
     let (vocab, d) = (config.vocab_size, config.n_embd);
-    let (mut logits, mut at) = (logits.chunks(vocab), Vec::with_capacity(runs.len()));
-    let mut checked: Vec<([Edit; 1], Observable, f64)> = Vec::with_capacity(runs.len());
-    for (run, field) in runs.iter().zip(&fields) {
+    let (mut logits, mut read) = (logits.chunks(vocab), Vec::with_capacity(runs.len()));
+    for (run, field) in runs.iter().zip(fields) {
         let tokens = run.tokens().len();
         let of_run: Vec<f32> = logits.by_ref().take(rows(run).len()).flatten().copied().collect();
         let last = &of_run[of_run.len() - vocab..];
         let best = last.iter().enumerate().fold(0, |best, (i, x)| if *x > last[best] { i } else { best });
         let again = Edit::put(Site::ResidPre(0), tokens - 1, field[(tokens - 1) * d..tokens * d].to_vec());
-        checked.push(([again], Observable::logit(best as u32, tokens - 1), f64::from(last[best])));
-        at.push(of_run);
+        let observable = Observable::logit(best as u32, tokens - 1);
+        read.push(Read { run, direct: f64::from(last[best]), again: [again], observable, field, logits: of_run });
     }
-    let again = runs.iter().zip(&checked).map(|(run, (edits, observable, _))| EditedRun { run, edits, observable });
+    let again = read.iter().map(|Read { run, again, observable, .. }| EditedRun { run, edits: again, observable });
     let again = values_of(&again.collect::<Vec<_>>())?;
-    let each = runs.iter().zip(fields).zip(at).zip(checked.iter().zip(again));
-    let result =
-        |(((run, field), logits), ((.., direct), again)): (((&&Run, Vec<f32>), Vec<f32>), (&(_, _, f64), f64))| {
-            let (levels, tokens, d) = shape(run);
-            let value = (again - direct).abs() / direct.abs().max(1.0);
-            Labelled::new("run", run)
-                .with("field", &[("level", levels), ("token", tokens), ("d", d)], field)
-                .with("logits", &[("token", logits.len() / vocab), ("vocab", vocab)], logits)
-                .certify(Certificate::new("last_row_alone", value, same(run.model())))
-        };
-    each.map(result).collect()
+    read.into_iter().zip(again).map(|(read, again)| read.result(again)).collect()
+}
+
+/// The field and the logits of a run, and its last token's row to compute again.
+struct Read<'a> {
+    run: &'a Run,
+    field: Vec<f32>,
+    logits: Vec<f32>,
+    /// The largest logit of the last position.
+    direct: f64,
+    again: [Edit; 1],
+    observable: Observable,
+}
+
+impl Read<'_> {
+    /// Returns the result. `again` is the largest logit, computed from the last row alone.
+    fn result(self, again: f64) -> Result<Labelled> {
+        let Self { run, field, logits, direct, .. } = self;
+        let ((levels, tokens, d), vocab) = (shape(run), run.model().config().vocab_size);
+        let value = (again - direct).abs() / direct.abs().max(1.0);
+        Labelled::new("run", run)
+            .with("field", &[("level", levels), ("token", tokens), ("d", d)], field)
+            .with("logits", &[("token", logits.len() / vocab), ("vocab", vocab)], logits)
+            .certify(Certificate::new("last_row_alone", value, same(run.model())))
+    }
 }

@@ -18,6 +18,9 @@ pub(crate) struct Read<'a> {
     pub(crate) part: &'a Part,
 }
 
+/// The numbers of the run and of the point of each read.
+pub(crate) type Places = Vec<(usize, usize)>;
+
 /// Functions of rows that are recorded, before they are read.
 pub(crate) struct Pending<'a> {
     reads: Vec<Read<'a>>,
@@ -107,7 +110,7 @@ impl Base {
         &self,
         rec: &mut Recording,
         runs: &[(usize, usize, &'a [Point])],
-    ) -> Result<Vec<(Vec<(usize, usize)>, Pending<'a>)>> {
+    ) -> Result<Vec<(Places, Pending<'a>)>> {
         let points = |&(n, first, points): &(usize, usize, &'a [Point])| {
             points.iter().enumerate().map(move |(i, point)| (n, first, i, point))
         };

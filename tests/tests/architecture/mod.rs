@@ -1,3 +1,4 @@
+mod circles;
 mod edges;
 mod names;
 mod sources;

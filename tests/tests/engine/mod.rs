@@ -1,6 +1,7 @@
 mod cached;
 mod choice;
 mod errors;
+mod futures;
 mod located;
 mod memory;
 mod refused;

@@ -65,6 +65,40 @@ fn a_refused_kernel_is_a_named_error() {
     }
 }
 
+/// The launches of a segment share error scopes. The error names the one that the driver refuses.
+#[test]
+fn a_refused_launch_is_named_among_others() {
+    // More than the device's buffer of parameters, which only the bind group shows.
+    let large = declared("add.large_params", |shader| shader.params_size = 1 << 17);
+    for on in gpus() {
+        let device = on.device();
+        let one = filled(device, "one", 64, 1.0);
+        for _ in 0..2 {
+            let mut rec = device.record();
+            for block in 0..3 {
+                rec.scope(format!("blocks.{block}"));
+                let y = add(&mut rec, &one, &one).expect("fits");
+                if block == 1 {
+                    let mut launch = Launch::new(large, [64u32, 1, 0, 0], &[&one, &one, &y], [1, 1, 1]);
+                    launch.params.resize(1 << 17, 0);
+                    rec.launch(launch).expect("fits its own declaration");
+                }
+            }
+            match device.submit(rec).expect_err("the driver refuses it") {
+                Error::Validation { what, reason } => {
+                    assert_eq!(what, "blocks.1:add.large_params", "{}: {reason}", on.name());
+                    assert!(!reason.contains('\n'), "{reason}");
+                }
+                other => panic!("{}: {other}", on.name()),
+            }
+            let mut rec = device.record();
+            let two = add(&mut rec, &one, &one).expect("fits");
+            device.submit(rec).unwrap_or_else(|e| panic!("{}: the device is usable: {e}", on.name()));
+            assert_eq!(device.read(&two).expect("written"), vec![2.0; 64]);
+        }
+    }
+}
+
 /// An error that the driver reports out of band, here for a write that is not a multiple of four bytes.
 #[test]
 fn a_refused_write_is_an_error() {

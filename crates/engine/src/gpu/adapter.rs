@@ -9,13 +9,19 @@ use crate::options::Choice;
 use super::instance::{hidden, instances};
 
 /// All adapters that can compute, real ones first.
-fn ranked() -> Vec<(wgpu::Adapter, Info)> {
+async fn ranked() -> Vec<(wgpu::Adapter, Info)> {
     // Drivers take tens of milliseconds to list their devices, so they are asked once a process.
     static FOUND: OnceLock<Vec<wgpu::Adapter>> = OnceLock::new();
-    let found = FOUND.get_or_init(|| {
-        let each = instances().iter();
-        each.flat_map(|instance| pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()))).collect()
-    });
+    let found = match FOUND.get() {
+        Some(found) => found,
+        None => {
+            let mut all = Vec::new();
+            for instance in instances() {
+                all.extend(instance.enumerate_adapters(wgpu::Backends::all()).await);
+            }
+            FOUND.get_or_init(|| all)
+        }
+    };
     let mut ranked: Vec<(wgpu::Adapter, Info)> = found
         .iter()
         .filter(|a| a.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS))
@@ -80,12 +86,12 @@ fn cooperative(adapter: &wgpu::Adapter) -> Vec<u32> {
 
 /// What [`crate::adapters`] returns.
 pub(crate) fn adapters() -> Vec<Info> {
-    ranked().into_iter().map(|(_, info)| info).collect()
+    pollster::block_on(ranked()).into_iter().map(|(_, info)| info).collect()
 }
 
 /// The adapter that `choice` means.
-pub(super) fn choose(choice: &Choice) -> Result<(wgpu::Adapter, Info)> {
-    let ranked = ranked();
+pub(super) async fn choose(choice: &Choice) -> Result<(wgpu::Adapter, Info)> {
+    let ranked = ranked().await;
     let names: Vec<String> = ranked.iter().map(|(_, info)| info.name.clone()).collect();
     let place = match choice {
         Choice::Auto => ranked.iter().position(|(_, info)| info.kind != Kind::Software),

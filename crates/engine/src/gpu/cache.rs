@@ -22,7 +22,7 @@ pub(super) struct Cache {
 impl Cache {
     /// Opens the cache of `device` in `folder`, with the data of earlier processes. Returns `None` if the backend has
     /// no pipeline cache.
-    pub(super) fn open(device: &wgpu::Device, about: &wgpu::AdapterInfo, folder: &Path) -> Option<Self> {
+    pub(super) async fn open(device: &wgpu::Device, about: &wgpu::AdapterInfo, folder: &Path) -> Option<Self> {
         if !device.features().contains(wgpu::Features::PIPELINE_CACHE) {
             return None;
         }
@@ -31,18 +31,14 @@ impl Cache {
         let name = cached::name(&format!("{key} {} {}", about.driver, env!("CARGO_PKG_VERSION")));
         let file = folder.join("pipelines").join(name);
         let found = cached::read(&file).filter(|data| data.len() <= LARGEST).unwrap_or_default();
-        let make = |data: Option<&[u8]>| {
-            let descriptor = wgpu::PipelineCacheDescriptor { label: Some("pipelines"), data, fallback: true };
-            // SAFETY: `data` must come from `PipelineCache::get_data`. `save` writes exactly that, with a checksum, and
-            // `cached::read` returns only data whose checksum matches. So truncated, damaged and unrelated files are
-            // excluded. wgpu then compares adapter, driver and format with the header of the data. The checksum is no
-            // signature. But whoever can write to the user's own cache folder could as well replace the program.
-            fault::scoped(device, "pipeline cache", 0, || unsafe { device.create_pipeline_cache(&descriptor) }).ok()
-        };
-        let (pipelines, saved) = match (!found.is_empty()).then(|| make(Some(&found))).flatten() {
+        let mut pipelines = None;
+        if !found.is_empty() {
+            pipelines = create(device, Some(&found)).await;
+        }
+        let (pipelines, saved) = match pipelines {
             Some(pipelines) => (pipelines, found),
-            // wgpu refused the data, which belong to another adapter under the same name: start with an empty cache.
-            None => (make(None)?, Vec::new()),
+            // There were no data, or wgpu refused them, because they belong to another adapter under the same name.
+            None => (create(device, None).await?, Vec::new()),
         };
         Some(Self { pipelines, file, saved: Mutex::new(saved) })
     }
@@ -56,4 +52,15 @@ impl Cache {
             *saved = data;
         }
     }
+}
+
+/// Returns the driver's cache with `data`, or `None` if it refuses them.
+async fn create(device: &wgpu::Device, data: Option<&[u8]>) -> Option<wgpu::PipelineCache> {
+    let descriptor = wgpu::PipelineCacheDescriptor { label: Some("pipelines"), data, fallback: true };
+    // SAFETY: `data` must come from `PipelineCache::get_data`. `save` writes exactly that, with a checksum, and
+    // `cached::read` returns only data whose checksum matches. So truncated, damaged and unrelated files are excluded.
+    // wgpu then compares adapter, driver and format with the header of the data. The checksum is no signature. But
+    // whoever can write to the user's own cache folder could as well replace the program.
+    let create = || unsafe { device.create_pipeline_cache(&descriptor) };
+    fault::scoped_async(device, "pipeline cache", 0, create).await.ok()
 }

@@ -3,40 +3,59 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use super::{Shared, fault};
+use super::bind_groups::BindGroups;
+use super::fault;
 use crate::error::Result;
 
 const USAGE: wgpu::BufferUsages =
     wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
 
+/// What blocks need of the device.
+pub(super) struct Memory {
+    device: wgpu::Device,
+    pool: Pool,
+    pub(super) bind_groups: BindGroups,
+}
+
+impl Memory {
+    pub(super) fn new(device: &wgpu::Device, pool: Pool) -> Arc<Self> {
+        Arc::new(Self { device: device.clone(), pool, bind_groups: BindGroups::new() })
+    }
+
+    /// Whether pooled memory is filled with NaN before its first launch.
+    pub(super) fn is_poisoned(&self) -> bool {
+        self.pool.poison
+    }
+}
+
 /// Memory of one buffer; goes back to the pool, or to the driver, when dropped.
 pub(crate) struct Block {
     buffer: wgpu::Buffer,
     pooled: bool,
-    home: Weak<Shared>,
+    home: Weak<Memory>,
 }
 
 impl Block {
     /// New memory, never recycled.
-    pub(super) fn fresh(shared: &Arc<Shared>, label: &str, bytes: u64) -> Result<Self> {
-        let buffer = create(shared, label, bytes)?;
-        Ok(Self { buffer, pooled: false, home: Arc::downgrade(shared) })
+    pub(super) fn fresh(memory: &Arc<Memory>, label: &str, bytes: u64) -> Result<Self> {
+        let buffer = create(memory, label, bytes)?;
+        Ok(Self { buffer, pooled: false, home: Arc::downgrade(memory) })
     }
 
     /// Takes memory from the pool. Launches run in submission order, so a block may be reused while earlier launches
     /// that use it are still queued.
-    pub(super) fn pooled(shared: &Arc<Shared>, label: &str, bytes: u64) -> Result<Self> {
+    pub(super) fn pooled(memory: &Arc<Memory>, label: &str, bytes: u64) -> Result<Self> {
         let size = bytes.next_multiple_of(256);
-        let buffer = match shared.pool.take(size) {
+        let buffer = match memory.pool.take(size) {
             Some(buffer) => buffer,
-            None => create(shared, label, size)?,
+            None => create(memory, label, size)?,
         };
-        Ok(Self { buffer, pooled: true, home: Arc::downgrade(shared) })
+        Ok(Self { buffer, pooled: true, home: Arc::downgrade(memory) })
     }
 
     /// Whether the block is memory of this device.
-    pub(super) fn is_of(&self, shared: &Arc<Shared>) -> bool {
-        std::ptr::eq(self.home.as_ptr(), Arc::as_ptr(shared))
+    pub(super) fn is_of(&self, memory: &Arc<Memory>) -> bool {
+        std::ptr::eq(self.home.as_ptr(), Arc::as_ptr(memory))
     }
 
     pub(super) fn buffer(&self) -> &wgpu::Buffer {
@@ -44,19 +63,19 @@ impl Block {
     }
 }
 
-fn create(shared: &Shared, label: &str, bytes: u64) -> Result<wgpu::Buffer> {
+fn create(memory: &Memory, label: &str, bytes: u64) -> Result<wgpu::Buffer> {
     let size = bytes.next_multiple_of(256).max(256);
     let descriptor = wgpu::BufferDescriptor { label: Some(label), size, usage: USAGE, mapped_at_creation: false };
-    fault::scoped(&shared.device, label, size, || shared.device.create_buffer(&descriptor))
+    fault::scoped(&memory.device, label, size, || memory.device.create_buffer(&descriptor))
 }
 
 impl Drop for Block {
     fn drop(&mut self) {
-        let Some(shared) = self.home.upgrade() else { return };
-        let retained = self.pooled && shared.pool.give_back(&self.buffer);
+        let Some(memory) = self.home.upgrade() else { return };
+        let retained = self.pooled && memory.pool.give_back(&self.buffer);
         if !retained {
             // A cached bind group would keep the memory alive for ever.
-            shared.bind_groups.forget(&self.buffer);
+            memory.bind_groups.forget(&self.buffer);
         }
     }
 }
@@ -76,8 +95,7 @@ struct Shelf {
 /// Free blocks, by size.
 pub(super) struct Pool {
     shelf: Mutex<Shelf>,
-    /// Whether pooled memory is filled with NaN before its first launch.
-    pub(super) poison: bool,
+    poison: bool,
     /// Most bytes to retain for reuse; further blocks go back to the driver.
     keep: u64,
 }

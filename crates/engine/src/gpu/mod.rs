@@ -1,48 +1,45 @@
 //! The GPU executor: the only place that names wgpu.
 
 mod adapter;
+mod answer;
+mod bind_groups;
 mod cache;
 mod fault;
+mod flight;
 mod instance;
 mod memory;
 mod pipeline;
 mod readback;
+mod shared;
 mod submit;
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Mutex;
 
 pub(crate) use adapter::adapters;
 pub(crate) use instance::hidden;
 pub(crate) use memory::Block;
 
+use flight::Flight;
+use memory::Memory;
+use shared::Shared;
+
 use crate::error::{Error, Result};
 use crate::info::{Info, Kind};
+use crate::launch::Launch;
 use crate::options::Options;
 use crate::profile::Sample;
-use crate::recording::Launch;
 
 /// An open wgpu device with its pools and caches.
 pub(crate) struct Gpu {
     info: Info,
-    shared: Arc<Shared>,
-}
-
-/// What blocks and submissions need of the device.
-struct Shared {
-    device: wgpu::Device,
-    queue: wgpu::Queue,
-    faults: Arc<fault::Faults>,
-    pool: memory::Pool,
-    pipelines: pipeline::Pipelines,
-    bind_groups: pipeline::BindGroups,
-    flight: Mutex<submit::Flight>,
+    shared: Shared,
 }
 
 impl Gpu {
     /// Opens the adapter that the options choose.
-    pub(crate) fn open(options: &Options) -> Result<Self> {
-        let (adapter, mut info) = adapter::choose(&options.choice)?;
+    pub(crate) async fn open(options: &Options) -> Result<Self> {
+        let (adapter, mut info) = adapter::choose(&options.choice).await?;
         if !options.f16_inputs {
             info.cooperative.clear();
         }
@@ -78,26 +75,30 @@ impl Gpu {
             },
             ..Default::default()
         };
-        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
+        let (device, queue) = adapter
+            .request_device(&descriptor)
+            .await
             .map_err(|e| Error::NoDevice { adapter: info.name.clone(), reason: e.to_string() })?;
         let faults = fault::Faults::watch(&device);
-        let cache = options.cache_folder().and_then(|folder| cache::Cache::open(&device, &adapter.get_info(), folder));
+        let cache = match options.cache_folder() {
+            Some(folder) => cache::Cache::open(&device, &adapter.get_info(), folder).await,
+            None => None,
+        };
         let speed = match info.kind {
             Kind::Discrete => 2e12,
             Kind::Integrated | Kind::Virtual | Kind::Other => 2e11,
             Kind::Software | Kind::Host => 2e10,
         };
-        let flight = submit::Flight::new(&device, &queue, speed, options.profile && info.timestamps);
+        let flight = Flight::new(&device, &queue, speed, options.profile && info.timestamps);
         let shared = Shared {
-            pool: memory::Pool::new(options.poison, options.idle_bytes()),
+            memory: Memory::new(&device, memory::Pool::new(options.poison, options.idle_bytes())),
             pipelines: pipeline::Pipelines::new(cache),
-            bind_groups: pipeline::BindGroups::default(),
             flight: Mutex::new(flight),
             faults,
             device,
             queue,
         };
-        Ok(Self { info, shared: Arc::new(shared) })
+        Ok(Self { info, shared })
     }
 
     pub(crate) fn info(&self) -> &Info {
@@ -106,12 +107,12 @@ impl Gpu {
 
     /// Memory that no earlier launch has used, so that a write to it may overtake submitted work.
     pub(crate) fn reserve(&self, label: &str, bytes: u64) -> Result<Block> {
-        Block::fresh(&self.shared, label, bytes)
+        Block::fresh(&self.shared.memory, label, bytes)
     }
 
     /// Whether `block` is memory of this very device, and not of another one on the same adapter.
     pub(crate) fn owns(&self, block: &Block) -> bool {
-        block.is_of(&self.shared)
+        block.is_of(&self.shared.memory)
     }
 
     pub(crate) fn write(&self, block: &Block, offset: u64, bytes: &[u8]) -> Result<()> {
@@ -123,41 +124,37 @@ impl Gpu {
         submit::submit(&self.shared, launches)
     }
 
-    pub(crate) fn wait(&self) -> Result<()> {
-        // Uploads are staged until something is submitted; an empty submission sends them, so their copies can go.
-        self.shared.queue.submit([]);
-        self.shared.submit_pending()
+    /// Waits for all submitted work, without blocking.
+    pub(crate) async fn wait(&self) -> Result<()> {
+        self.shared.drained().await
     }
 
-    /// Reads words of several blocks with one wait. They must fit one buffer together.
-    pub(crate) fn read(&self, parts: &[(&Block, &str, Range<usize>)]) -> Result<Vec<Vec<f32>>> {
+    /// Reads words of several blocks with one wait, without blocking. They must fit one buffer together.
+    pub(crate) async fn read(&self, parts: &[(&Block, &str, Range<usize>)]) -> Result<Vec<Vec<f32>>> {
         let bytes = |words: &Range<usize>| words.start as u64 * 4..words.end as u64 * 4;
         let parts: Vec<readback::Part<'_>> =
             parts.iter().map(|(block, label, words)| (block.buffer(), *label, bytes(words))).collect();
-        let read = readback::read(&self.shared, &parts)?;
+        let read = readback::read(&self.shared, &parts).await?;
         Ok(read.iter().map(|data| bytemuck::pod_collect_to_vec(data)).collect())
+    }
+
+    /// Blocks until `future`, which waits for this device, is done.
+    pub(crate) fn block_on<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
+        self.shared.block_on(future)
+    }
+
+    /// Delivers the answers that the driver has ready, without blocking.
+    pub(crate) fn poll(&self) -> Result<()> {
+        let polled = self.shared.device.poll(wgpu::PollType::Poll);
+        polled.map(drop).map_err(|e| Error::DeviceLost { reason: e.to_string() })
     }
 
     pub(crate) fn take_profile(&self) -> Result<Vec<Sample>> {
         let pending = self.shared.lock_flight().take_pending();
-        pending
-            .into_iter()
-            .map(|segment| segment.samples(&self.shared))
-            .collect::<Result<Vec<_>>>()
-            .map(|all| all.concat())
-    }
-}
-
-impl Shared {
-    fn lock_flight(&self) -> std::sync::MutexGuard<'_, submit::Flight> {
-        self.flight.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits for the queue to drain.
-    fn submit_pending(&self) -> Result<()> {
-        let polled = self.device.poll(wgpu::PollType::wait_indefinitely());
-        self.lock_flight().landed();
-        self.faults.check("wait")?;
-        polled.map(|_| ()).map_err(|e| Error::DeviceLost { reason: e.to_string() })
+        let mut all = Vec::new();
+        for segment in pending {
+            all.extend(self.block_on(submit::samples(&self.shared, segment))?);
+        }
+        Ok(all)
     }
 }

@@ -1,4 +1,4 @@
-//! Caches of the process: pipelines by (kernel, variant, constants), bind groups by what they bind.
+//! The cache of compiled kernels, by (kernel, variant, constants).
 
 use std::collections::HashMap;
 use std::num::NonZeroU64;
@@ -8,9 +8,9 @@ use rayon::prelude::*;
 use resolvent_shaders::{Access, Kernel as Shader};
 
 use super::cache::Cache;
-use super::{Shared, fault};
+use super::fault;
 use crate::error::{Error, Result};
-use crate::recording::Launch;
+use crate::launch::Launch;
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Key {
@@ -155,55 +155,5 @@ impl Pipelines {
             cache: self.cache.as_ref().map(|cache| &cache.pipelines),
         });
         Pipeline { pipeline, layout, shader }
-    }
-}
-
-type Range = (wgpu::Buffer, u64, u64);
-
-/// Bind groups that were made before, by kernel and bound ranges.
-#[derive(Default)]
-pub(super) struct BindGroups(Mutex<HashMap<(&'static str, Vec<Range>), wgpu::BindGroup>>);
-
-/// Most entries; a sweep with ever new buffers empties the cache instead of growing it without end.
-const KEEP_BIND_GROUPS: usize = 4096;
-
-impl BindGroups {
-    /// The bind group of `pipeline` over `ranges` (slot order), with `params` at binding 0.
-    pub(super) fn get(
-        &self,
-        shared: &Shared,
-        pipeline: &Pipeline,
-        params: &wgpu::Buffer,
-        ranges: Vec<Range>,
-    ) -> wgpu::BindGroup {
-        let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if cache.len() >= KEEP_BIND_GROUPS {
-            cache.clear();
-        }
-        let (shader, key) = (pipeline.shader, (pipeline.shader.name, ranges));
-        if let Some(found) = cache.get(&key) {
-            return found.clone();
-        }
-        let binding = |buffer, offset, size| {
-            wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size: NonZeroU64::new(size) })
-        };
-        let mut entries =
-            vec![wgpu::BindGroupEntry { binding: 0, resource: binding(params, 0, u64::from(shader.params_size)) }];
-        for (slot, (buffer, offset, size)) in shader.bindings.iter().map(|b| b.slot).zip(&key.1) {
-            entries.push(wgpu::BindGroupEntry { binding: slot, resource: binding(buffer, *offset, *size) });
-        }
-        let made = shared.device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some(shader.name),
-            layout: &pipeline.layout,
-            entries: &entries,
-        });
-        cache.insert(key, made.clone());
-        made
-    }
-
-    /// Drops the bind groups that name `buffer`.
-    pub(super) fn forget(&self, buffer: &wgpu::Buffer) {
-        let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        cache.retain(|(_, ranges), _| ranges.iter().all(|(other, ..)| other != buffer));
     }
 }

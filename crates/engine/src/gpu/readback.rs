@@ -1,24 +1,21 @@
 //! Reading buffers back.
 
 use std::ops::Range;
-use std::sync::mpsc;
-use std::time::Duration;
 
-use super::{Shared, fault};
+use super::answer::Reply;
+use super::fault;
+use super::shared::Shared;
 use crate::error::{Error, Result};
-
-/// Longest wait for the driver's answer once the queue is empty.
-const ANSWER: Duration = Duration::from_secs(10);
 
 /// A range of a buffer, in bytes that are a multiple of 4, with the buffer's label.
 pub(super) type Part<'a> = (&'a wgpu::Buffer, &'a str, Range<u64>);
 
-/// Returns the bytes of several ranges after all submitted work: one copy, one wait.
-pub(super) fn read(shared: &Shared, parts: &[Part<'_>]) -> Result<Vec<Vec<u8>>> {
+/// Returns the bytes of several ranges after all submitted work: one copy, one wait, and no blocking.
+pub(super) async fn read(shared: &Shared, parts: &[Part<'_>]) -> Result<Vec<Vec<u8>>> {
     let lengths: Vec<u64> = parts.iter().map(|(_, _, range)| range.end - range.start).collect();
     let size: u64 = lengths.iter().sum();
     let Some((_, label, _)) = parts.first().filter(|_| size > 0) else { return Ok(vec![Vec::new(); parts.len()]) };
-    let staging = fault::scoped(&shared.device, label, size, || {
+    let staging = fault::scoped_async(&shared.device, label, size, || {
         let staging = shared.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("readback"),
             size,
@@ -33,21 +30,12 @@ pub(super) fn read(shared: &Shared, parts: &[Part<'_>]) -> Result<Vec<Vec<u8>>> 
         }
         shared.queue.submit([encoder.finish()]);
         staging
-    })?;
-    let (send, receive) = mpsc::channel();
-    staging.slice(..).map_async(wgpu::MapMode::Read, move |mapped| {
-        // The receiver waits below. Sending fails only if this thread has unwound.
-        let _gone = send.send(mapped);
-    });
-    shared.submit_pending()?;
+    })
+    .await?;
     let failed =
         |reason: String| Error::Buffer { label: (*label).to_owned(), reason: format!("cannot be read: {reason}") };
-    // Another polling thread may have received our answer and not delivered it yet.
-    match receive.recv_timeout(ANSWER) {
-        Ok(Ok(())) => {}
-        Ok(Err(e)) => return Err(failed(e.to_string())),
-        Err(_) => return Err(failed("the driver finished without answering".to_owned())),
-    }
+    let map = |reply: Reply<_>| staging.slice(..).map_async(wgpu::MapMode::Read, move |mapped| reply.give(mapped));
+    shared.answered(map).await?.map_err(|e| failed(e.to_string()))?;
     let view = staging.slice(..).get_mapped_range().map_err(|e| failed(e.to_string()))?;
     let mut at = 0;
     let part = |length: &u64| {

@@ -1,23 +1,23 @@
 //! Execution: launches are split into segments by a time budget; a segment is one encoder and one compute pass.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::fault::{self, Scopes};
+use super::flight::{Flight, PARAMS_STRIDE, SEGMENT_LAUNCHES, Timed};
 use super::memory::Block;
 use super::pipeline::Pipeline;
-use super::{Shared, fault, readback};
+use super::readback;
+use super::shared::Shared;
 use crate::buffer::{Buffer, Storage};
 use crate::error::{Error, Result};
+use crate::launch::Launch;
 use crate::profile::Sample;
-use crate::recording::{Launch, Work};
 use crate::stop::go_on;
+use crate::work::Work;
 
 /// Target time of one submission, far below any driver's watchdog.
 const BUDGET: Duration = Duration::from_millis(250);
-/// Most launches in one segment; their params share one uniform buffer, 256 bytes apart.
-const SEGMENT_LAUNCHES: usize = 256;
-const PARAMS_STRIDE: usize = 256;
 /// Submissions queued before the next one waits for the oldest.
 const IN_FLIGHT: usize = 3;
 /// Operations that a typical device does in the time in which it moves one byte.
@@ -31,132 +31,115 @@ fn cost(work: Work) -> f64 {
 struct Ready {
     pipeline: Arc<Pipeline>,
     bind_group: wgpu::BindGroup,
+    /// Whether the bind group was made for this launch.
+    is_new: bool,
     grid: [u32; 3],
     poison: Vec<wgpu::Buffer>,
     sample: Sample,
+}
+
+/// Launches of one submission. Error scopes are open from the first of them until it has been submitted: three calls of the
+/// driver a segment, and none a launch.
+struct Segment {
+    ready: Vec<Ready>,
+    params: Vec<u8>,
     cost: f64,
+    scopes: Scopes,
 }
 
-/// Submissions in flight, and the estimated speed of the device.
-pub(super) struct Flight {
-    params: wgpu::Buffer,
-    /// Operations per second, as measured; starts at a guess from the kind of device.
-    speed: f64,
-    queued: VecDeque<(wgpu::SubmissionIndex, f64)>,
-    last_done: Instant,
-    profile: Option<Vec<Timed>>,
-    timestamp_period: f32,
-    poison: Option<wgpu::Buffer>,
-}
-
-impl Flight {
-    pub(super) fn new(device: &wgpu::Device, queue: &wgpu::Queue, speed: f64, profile: bool) -> Self {
-        let params = device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("params"),
-            size: (SEGMENT_LAUNCHES * PARAMS_STRIDE) as u64,
-            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
-        Self {
-            params,
-            speed,
-            queued: VecDeque::new(),
-            last_done: Instant::now(),
-            profile: profile.then(Vec::new),
-            timestamp_period: queue.get_timestamp_period(),
-            poison: None,
-        }
+impl Segment {
+    fn open(shared: &Shared) -> Self {
+        Self { ready: Vec::new(), params: Vec::new(), cost: 0.0, scopes: Scopes::open(&shared.device) }
     }
 
-    /// Forgets the submissions, which are all done. A later wait for one of them would count idle time as its own.
-    pub(super) fn landed(&mut self) {
-        self.queued.clear();
+    /// Whether a launch of cost `next` belongs into the next segment.
+    fn is_full(&self, flight: &Flight, next: f64) -> bool {
+        self.ready.len() == SEGMENT_LAUNCHES || self.cost + next > flight.speed * BUDGET.as_secs_f64()
     }
 
-    pub(super) fn take_pending(&mut self) -> Vec<Timed> {
-        self.profile.as_mut().map(std::mem::take).unwrap_or_default()
+    fn push(&mut self, shared: &Shared, flight: &Flight, launch: &Launch) -> Result<()> {
+        self.ready.push(prepare(shared, flight, launch)?);
+        self.params.extend_from_slice(&launch.params);
+        self.params.resize(self.params.len().next_multiple_of(PARAMS_STRIDE), 0);
+        self.cost += cost(launch.work);
+        Ok(())
     }
 }
 
 /// Executes `launches` in order, and returns the number of segments.
-pub(super) fn submit(shared: &Arc<Shared>, launches: Vec<Launch>) -> Result<u64> {
+pub(super) fn submit(shared: &Shared, launches: Vec<Launch>) -> Result<u64> {
     shared.pipelines.ready(&shared.device, &launches)?;
     let mut flight = shared.lock_flight();
-    let (mut ready, mut params, mut pending, mut segments) = (Vec::new(), Vec::new(), 0.0, 0);
+    let (mut open, mut segments): (Option<Segment>, _) = (None, 0);
     for launch in launches {
-        let next = prepare(shared, &flight, &launch)?;
-        let full = ready.len() == SEGMENT_LAUNCHES || pending + next.cost > flight.speed * BUDGET.as_secs_f64();
-        if full && !ready.is_empty() {
-            flush(shared, &mut flight, std::mem::take(&mut ready), &params)?;
-            params.clear();
-            pending = 0.0;
+        if let Some(full) = open.take_if(|segment| segment.is_full(&flight, cost(launch.work))) {
+            flush(shared, &mut flight, full)?;
             segments += 1;
         }
-        pending += next.cost;
-        params.extend_from_slice(&launch.params);
-        params.resize(params.len().next_multiple_of(PARAMS_STRIDE), 0);
-        ready.push(next);
+        open.get_or_insert_with(|| Segment::open(shared)).push(shared, &flight, &launch)?;
         // Dropping the launch here returns its unused buffers to the pool, for the next launch.
     }
-    if !ready.is_empty() {
-        flush(shared, &mut flight, ready, &params)?;
+    if let Some(last) = open {
+        flush(shared, &mut flight, last)?;
         segments += 1;
     }
     Ok(segments)
 }
 
-fn prepare(shared: &Arc<Shared>, flight: &Flight, launch: &Launch) -> Result<Ready> {
+fn prepare(shared: &Shared, flight: &Flight, launch: &Launch) -> Result<Ready> {
     launch.reads_are_written()?;
     let pipeline = shared.pipelines.get(&shared.device, launch)?;
     let (mut ranges, mut poison) = (Vec::new(), Vec::new());
     for tensor in &launch.bindings {
         let (block, placed_now) = place(shared, tensor.buffer())?;
-        if placed_now && shared.pool.poison {
+        if placed_now && shared.memory.is_poisoned() {
             poison.push(block.buffer().clone());
         }
         let words = tensor.range();
         ranges.push((block.buffer().clone(), words.start as u64 * 4, words.len() as u64 * 4));
     }
-    let bind_group = fault::scoped(&shared.device, &launch.label, 0, || {
-        shared.bind_groups.get(shared, &pipeline, &flight.params, ranges)
-    })?;
-    let sample = launch.sample(0.0);
-    Ok(Ready { pipeline, bind_group, grid: launch.grid, poison, sample, cost: cost(launch.work) })
+    let of = (pipeline.shader, &pipeline.layout, launch.label.as_str());
+    let (bind_group, is_new) = shared.memory.bind_groups.get(&shared.device, of, &flight.params, ranges);
+    Ok(Ready { pipeline, bind_group, is_new, grid: launch.grid, poison, sample: launch.sample(0.0) })
 }
 
 /// Returns the block of `buffer`, and whether it was taken from the pool just now.
-fn place<'a>(shared: &Arc<Shared>, buffer: &'a Buffer) -> Result<(&'a Block, bool)> {
+fn place<'a>(shared: &Shared, buffer: &'a Buffer) -> Result<(&'a Block, bool)> {
     let fresh = buffer.storage().is_none();
     if fresh {
-        buffer.place(Storage::Gpu(Block::pooled(shared, buffer.label(), buffer.bytes())?));
+        buffer.place(Storage::Gpu(Block::pooled(&shared.memory, buffer.label(), buffer.bytes())?));
     }
     match buffer.storage() {
-        Some(Storage::Gpu(block)) if block.is_of(shared) => Ok((block, fresh)),
+        Some(Storage::Gpu(block)) if block.is_of(&shared.memory) => Ok((block, fresh)),
         _ => Err(Error::foreign(buffer.label())),
     }
 }
 
-fn flush(shared: &Shared, flight: &mut Flight, ready: Vec<Ready>, params: &[u8]) -> Result<()> {
+fn flush(shared: &Shared, flight: &mut Flight, segment: Segment) -> Result<()> {
     go_on()?;
-    let total: f64 = ready.iter().map(|r| r.cost).sum();
-    shared.queue.write_buffer(&flight.params, 0, params);
-    let (index, timed) = fault::scoped(&shared.device, "submission", 0, || {
-        let mut encoder = shared.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        let timed = if flight.profile.is_some() {
-            Some(encode_timed(shared, flight, &mut encoder, ready))
-        } else {
-            encode(shared, flight, &mut encoder, &ready);
-            None
-        };
-        (shared.queue.submit([encoder.finish()]), timed)
-    })?;
-    if let (Some(profile), Some(timed)) = (&mut flight.profile, timed) {
-        profile.push(timed);
+    let Segment { ready, params, cost, scopes } = segment;
+    shared.queue.write_buffer(&flight.params, 0, &params);
+    let mut encoder = shared.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+    let ticks = if flight.profile.is_some() {
+        Some(encode_timed(shared, flight, &mut encoder, &ready))
+    } else {
+        encode(shared, flight, &mut encoder, &ready);
+        None
+    };
+    let index = shared.queue.submit([encoder.finish()]);
+    if let Some(error) = pollster::block_on(scopes.close()) {
+        shared.memory.bind_groups.clear();
+        let launches: Vec<(&str, bool)> = ready.iter().map(|r| (r.sample.label.as_str(), r.is_new)).collect();
+        return Err(fault::of_segment(error, &launches));
+    }
+    let samples = ready.into_iter().map(|ready| ready.sample).collect();
+    if let (Some(profile), Some(ticks)) = (&mut flight.profile, ticks) {
+        profile.push(Timed { samples, ticks, period: flight.timestamp_period });
     }
     if flight.queued.is_empty() {
         flight.last_done = Instant::now();
     }
-    flight.queued.push_back((index, total));
+    flight.sent(index, cost);
     if flight.queued.len() > IN_FLIGHT {
         wait_for_oldest(shared, flight)?;
     }
@@ -225,28 +208,25 @@ fn poison(shared: &Shared, flight: &mut Flight, encoder: &mut wgpu::CommandEncod
     }
 }
 
-/// A profiled segment whose timestamps are still on the device.
-pub(super) struct Timed {
-    samples: Vec<Sample>,
-    ticks: wgpu::Buffer,
-    period: f32,
-}
-
-impl Timed {
-    /// Waits for the segment and reads its times.
-    pub(super) fn samples(mut self, shared: &Shared) -> Result<Vec<Sample>> {
-        let range = 0..self.samples.len() as u64 * 16;
-        let bytes = readback::read(shared, &[(&self.ticks, "timestamps", range)])?.concat();
-        let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&bytes);
-        for (sample, pair) in self.samples.iter_mut().zip(ticks.chunks_exact(2)) {
-            sample.seconds = pair[1].saturating_sub(pair[0]) as f64 * f64::from(self.period) * 1e-9;
-        }
-        Ok(self.samples)
+/// Waits for a profiled segment and returns its samples, with their times.
+pub(super) async fn samples(shared: &Shared, timed: Timed) -> Result<Vec<Sample>> {
+    let Timed { mut samples, ticks, period } = timed;
+    let range = 0..samples.len() as u64 * 16;
+    let bytes = readback::read(shared, &[(&ticks, "timestamps", range)]).await?.concat();
+    let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&bytes);
+    for (sample, pair) in samples.iter_mut().zip(ticks.chunks_exact(2)) {
+        sample.seconds = pair[1].saturating_sub(pair[0]) as f64 * f64::from(period) * 1e-9;
     }
+    Ok(samples)
 }
 
-/// Like [`encode`], with a pass and two timestamps for each launch.
-fn encode_timed(shared: &Shared, flight: &mut Flight, encoder: &mut wgpu::CommandEncoder, ready: Vec<Ready>) -> Timed {
+/// Like [`encode`], with a pass and two timestamps for each launch. Returns the buffer that will contain the timestamps.
+fn encode_timed(
+    shared: &Shared,
+    flight: &mut Flight,
+    encoder: &mut wgpu::CommandEncoder,
+    ready: &[Ready],
+) -> wgpu::Buffer {
     let count = 2 * ready.len() as u32;
     let queries = shared.device.create_query_set(&wgpu::QuerySetDescriptor {
         label: Some("profile"),
@@ -272,6 +252,5 @@ fn encode_timed(shared: &Shared, flight: &mut Flight, encoder: &mut wgpu::Comman
         mapped_at_creation: false,
     });
     encoder.resolve_query_set(&queries, 0..count, &ticks, 0);
-    let samples = ready.into_iter().map(|r| r.sample).collect();
-    Timed { samples, ticks, period: flight.timestamp_period }
+    ticks
 }

@@ -20,9 +20,9 @@ use crate::buffer::{Buffer, Storage};
 use crate::error::{Error, Result};
 use crate::info::{Info, Kind};
 use crate::kernel::Bound;
+use crate::launch::Launch;
 use crate::options::Options;
 use crate::profile::Sample;
-use crate::recording::Launch;
 use crate::stop::go_on;
 use block::Guard;
 
