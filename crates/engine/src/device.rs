@@ -9,12 +9,14 @@ use bytemuck::NoUninit;
 
 use crate::buffer::{Buffer, Storage};
 use crate::cached;
+use crate::counted;
 use crate::error::{Error, Result};
 use crate::info::Info;
 use crate::launch::Launch;
 use crate::options::{Choice, Options};
 use crate::profile::Sample;
 use crate::tensor::{Shape, Tensor};
+use crate::work::Work;
 use crate::{gpu, host};
 
 /// The GPU adapters of this machine, real ones first. Empty where no driver is installed.
@@ -51,7 +53,6 @@ struct Inner {
     preferred: OnceLock<Vec<Preference>>,
     cache: Option<PathBuf>,
     /// Floating-point operations of all that was submitted.
-    flops: AtomicU64,
     segments: AtomicU64,
     waits: AtomicU64,
 }
@@ -108,7 +109,6 @@ impl Device {
             f16_inputs: options.f16_inputs,
             preferred: OnceLock::new(),
             cache: options.cache_folder().map(ToOwned::to_owned),
-            flops: AtomicU64::new(0),
             segments: AtomicU64::new(0),
             waits: AtomicU64::new(0),
         }))
@@ -232,9 +232,9 @@ impl Device {
         }
     }
 
-    /// Executes `launches`, which cost `flops` floating-point operations.
-    pub(crate) fn execute(&self, launches: Vec<Launch>, flops: f64) -> Result<()> {
-        self.0.flops.fetch_add(flops as u64, Ordering::Relaxed);
+    /// Executes `launches`, whose total cost bound is `work`.
+    pub(crate) fn execute(&self, launches: Vec<Launch>, work: Work) -> Result<()> {
+        counted::add(work);
         let segments = match &self.0.executor {
             Executor::Gpu(gpu) => gpu.submit(launches)?,
             Executor::Host(host) => host.submit(launches).map(|()| 1)?,
@@ -247,12 +247,6 @@ impl Device {
     /// long. All threads that use the device are counted.
     pub fn segments(&self) -> u64 {
         self.0.segments.load(Ordering::Relaxed)
-    }
-
-    /// Floating-point operations of everything submitted to the device so far, by the cost bounds of the launches: what
-    /// an analysis costs, whatever the machine is doing besides. All threads that use the device are counted.
-    pub fn flops(&self) -> f64 {
-        self.0.flops.load(Ordering::Relaxed) as f64
     }
 
     pub(crate) fn executor(&self) -> &Executor {

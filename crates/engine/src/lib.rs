@@ -15,6 +15,7 @@
 
 mod buffer;
 mod cached;
+mod counted;
 mod device;
 mod error;
 mod gpu;
@@ -31,6 +32,7 @@ mod waiting;
 mod work;
 
 pub use buffer::Buffer;
+pub use counted::counted;
 pub use device::{Device, Preference, adapters, hidden_adapters};
 pub use error::{Error, Result};
 pub use info::{Info, Kind};

@@ -71,7 +71,7 @@ impl Device {
     /// Executes a recording. Work is queued on a GPU; errors that only show later come back from
     /// [`Device::read`] and [`Device::wait`].
     pub fn submit(&self, recording: Recording) -> Result<()> {
-        let flops = recording.work().flops;
-        self.execute(recording.launches, flops)
+        let work = recording.work();
+        self.execute(recording.launches, work)
     }
 }

@@ -6,6 +6,7 @@
 //! corrupted run's sensitivity at the site. All patched runs share the corrupted run: each computes only its causal
 //! cone.
 
+use resolvent_engine::counted;
 use resolvent_model::{Edit, EditedRun, Mode, Observable, Run, values, values_of};
 
 use crate::case::Case;
@@ -95,10 +96,8 @@ pub fn effects(cases: &[Case<'_>], kind: SiteKind) -> Result<Vec<Effects>> {
             edits.map(|edits| EditedRun { run: case.corrupted, edits, observable: case.observable })
         })
         .collect();
-    let operations = || cases.first().map_or(0.0, |case| case.corrupted.model().device().flops());
-    let before = operations();
-    let mut values = values_of(&variants)?.into_iter();
-    let operations = operations() - before;
+    let (values, work) = counted(|| values_of(&variants));
+    let (mut values, operations) = (values?.into_iter(), work.flops);
     for effects in &mut swept {
         let unpatched = values.next().unwrap_or(f64::NAN);
         effects.operations = operations;

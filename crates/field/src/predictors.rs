@@ -12,6 +12,7 @@
 //!
 //! Costs are floating-point operations over those of one forward pass that reads J.
 
+use resolvent_engine::counted;
 use resolvent_model::{
     Along, Edit, EditedPrompt, Mode, Model, Observable, ProbedRun, Run, Site, Source, along_of, captures,
 };
@@ -213,10 +214,8 @@ impl<'a> Setup<'a> {
     }
 
     fn counted(&self, work: impl FnOnce() -> Result<Vec<Vec<f64>>>) -> Result<Estimate> {
-        let device = self.model.device();
-        let before = device.flops();
-        let effect = work()?;
-        Ok(Estimate { effect, cost: (device.flops() - before) / self.passes.iter().sum::<f64>() })
+        let (effect, work) = counted(work);
+        Ok(Estimate { effect: effect?, cost: work.flops / self.passes.iter().sum::<f64>() })
     }
 
     fn linear(&self, mode: Mode) -> Result<Estimate> {

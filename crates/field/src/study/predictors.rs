@@ -1,6 +1,7 @@
 //! Comparison of predictors of patch effects at several kinds of site: where first order fails, and which predictors
 //! correct it.
 
+use resolvent_engine::counted;
 use resolvent_model::Mode;
 
 use crate::case::Case;
@@ -9,13 +10,13 @@ use crate::error::Result;
 use crate::labelled::Labelled;
 use crate::patch::{Effects, effects};
 use crate::predictor::{Predictor, PredictorOptions};
-use crate::predictors::{Panel, predict};
+use crate::predictors::{Panel, predict_all};
 use crate::site_kind::SiteKind;
 use crate::stats::{Pairs, mean};
 
 use super::left_out::Record;
 use super::patching::{agreement, range, statistics};
-use super::tasks::{Columns, Task};
+use super::tasks::{Columns, Runs, Task};
 
 /// Compares the predictors on the pairs of a task.
 ///
@@ -30,6 +31,7 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
     };
     let options = PredictorOptions::default();
     let runs = task.runs(task.size(2, 8), kinds, record)?;
+    let cases = runs.cases();
     let mut columns = Columns::new(|_| "predictor");
     let [mut table, mut cost, mut cost_actual, mut flagged] = [(); 4].map(|()| Vec::new());
     for (k, &kind) in kinds.iter().enumerate() {
@@ -37,9 +39,8 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
         let mut pairs = vec![Vec::new(); Predictor::ALL.len()];
         let mut costs = vec![Vec::new(); Predictor::ALL.len()];
         let (mut actual_costs, mut shares) = (Vec::new(), Vec::new());
-        for (prompt, case) in runs.cases().iter().enumerate() {
-            let what = format!("{} at {kind}", runs.names[prompt]);
-            let Some(compared) = record.attempt(&what, compared(case, kind, options))? else { continue };
+        for (prompt, compared) in each_compared(&runs, (kind, options), record)? {
+            let (what, case) = (format!("{} at {kind}", runs.names[prompt]), &cases[prompt]);
             let Compared { panel, actual, floor, cost_actual, scale } = compared;
             record.check(&what, &panel.certificates);
             actual_costs.push(cost_actual);
@@ -102,12 +103,36 @@ struct Compared {
     scale: f64,
 }
 
-/// Computes the predictions and effects of one pair.
-fn compared(case: &Case<'_>, kind: SiteKind, options: PredictorOptions) -> Result<Compared> {
-    let device = case.corrupted.model().device();
-    let panel = predict(case, kind, &Predictor::ALL, options)?;
-    let before = device.flops();
-    let Effects { effect: actual, floor, .. } = effects(&[*case], kind)?.remove(0);
-    let cost_actual = (device.flops() - before) / panel.pass - panel.predicted[0].cost;
-    Ok(Compared { panel, actual, floor, cost_actual, scale: range(case)? })
+/// Computes the predictions and effects of pairs. Costs are those of all of them, over forward passes of all.
+fn compared(cases: &[Case<'_>], kind: SiteKind, options: PredictorOptions) -> Result<Vec<Compared>> {
+    let panels = predict_all(cases, kind, &Predictor::ALL, options)?;
+    let passes: f64 = panels.iter().map(|panel| panel.pass).sum();
+    let (actual, work) = counted(|| effects(cases, kind));
+    let cost = work.flops / passes;
+    let each = panels.into_iter().zip(actual?).zip(cases).map(|((panel, effects), case)| {
+        let Effects { effect: actual, floor, .. } = effects;
+        let cost_actual = cost - panel.predicted[0].cost;
+        Ok(Compared { panel, actual, floor, cost_actual, scale: range(case)? })
+    });
+    each.collect()
+}
+
+/// Compares the predictors on each pair: all at once or, if that fails, one by one. Pairs that fail are recorded. Returns
+/// each with its index.
+fn each_compared(
+    runs: &Runs,
+    (kind, options): (SiteKind, PredictorOptions),
+    record: &mut Record,
+) -> Result<Vec<(usize, Compared)>> {
+    let cases = runs.cases();
+    if let Ok(all) = compared(&cases, kind, options) {
+        return Ok(all.into_iter().enumerate().collect());
+    }
+    let mut all = Vec::new();
+    for (prompt, case) in cases.iter().enumerate() {
+        let what = format!("{} at {kind}", runs.names[prompt]);
+        let one = record.attempt(&what, compared(&[*case], kind, options))?;
+        all.extend(one.into_iter().flatten().map(|compared| (prompt, compared)));
+    }
+    Ok(all)
 }

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use resolvent_engine::counted;
 use resolvent_field::{Basis, BasisContext, PlacePairs, Slice};
 use resolvent_model::{Edit, Mode, Model, Observable, Site, Source, gaussian};
 
@@ -78,9 +79,8 @@ pub(super) fn kinds(quick: bool) -> Vec<Pass> {
 /// One untimed run precedes, because drivers may compile during the first run.
 pub(super) fn time(pass: Pass, model: &Model, options: &BenchOptions) -> Result<PassTime, Fault> {
     let (budget, most) = if options.quick { (1.0, 5) } else { (10.0, 25) };
-    let before = model.device().flops();
-    once(pass, model, options.tokens)?;
-    let flops = model.device().flops() - before;
+    let (first, work) = counted(|| once(pass, model, options.tokens));
+    first?;
     let mut seconds = Vec::new();
     while seconds.is_empty() || (seconds.len() < most && seconds.iter().sum::<f64>() < budget) {
         seconds.push(once(pass, model, options.tokens)?);
@@ -92,7 +92,7 @@ pub(super) fn time(pass: Pass, model: &Model, options: &BenchOptions) -> Result<
         low: seconds[0],
         high: seconds[seconds.len() - 1],
         repeats: seconds.len(),
-        flops,
+        flops: work.flops,
     })
 }
 
