@@ -45,7 +45,7 @@ pub(crate) fn name_left_out<'a>(path: &Path, rows: impl ExactSizeIterator<Item =
     }
 }
 
-/// Reads a prompt file. The name `embedded` stands for the embedded prompts, if there is no such file.
+/// Reads a prompt file. The name `embedded` selects the embedded prompts, if there is no such file.
 pub(crate) fn read(path: &Path) -> Result<PromptSet, Failure> {
     match path == Path::new("embedded") && !path.exists() {
         true => embedded(),

@@ -15,7 +15,7 @@ const AGAINST: &[&str] = &["against", "wrong_answer", "incorrect", "incorrect_id
 const OBSERVABLE: &[&str] = &["observable"];
 const LABEL: &[&str] = &["label"];
 const TASK: &[&str] = &["task"];
-/// Columns of prompts as token ids, which take the place of their texts. In JSON a list of ids may also stand for a text.
+/// Columns of prompts as token ids, which take the place of their texts. In JSON a text may also be a list of ids.
 const CLEAN_IDS: &[&str] = &["clean_tokens", "clean"];
 const CORRUPTED_IDS: &[&str] = &["corrupted_tokens", "corrupted"];
 /// A column of the tokens of a role begins with this.

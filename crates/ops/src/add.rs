@@ -2,13 +2,14 @@
 //!
 //! Linear: jvp and jet are the same kernel, and vjp and hvp return `y_bar` for both inputs without a launch.
 
+mod rules;
+
 use resolvent_engine::{Bound, Kernel, Recording, Result, Tensor};
 use resolvent_shaders::add::{self as shader, Params};
 
 use crate::arguments::launch;
 use crate::flat_grid;
 use crate::host::each_row;
-use crate::op::Linear;
 
 const NAME: &str = "add";
 
@@ -26,20 +27,6 @@ pub fn add(rec: &mut Recording, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let buffers = shader::primal::Bindings { a, b, y: &y };
     rec.launch(launch(&PRIMAL, params, buffers, grid).work(n as f64, 12.0 * n as f64))?;
     Ok(y)
-}
-
-impl Linear for Add {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn apply(&self, rec: &mut Recording, x: &[&Tensor]) -> Result<Tensor> {
-        add(rec, x[0], x[1])
-    }
-
-    fn transpose(&self, _: &mut Recording, y_bar: &Tensor) -> Result<Vec<Tensor>> {
-        Ok(vec![y_bar.clone(), y_bar.clone()])
-    }
 }
 
 static PRIMAL: Kernel = Kernel { shader: &shader::PRIMAL, host: primal };

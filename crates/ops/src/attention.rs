@@ -12,9 +12,9 @@ use resolvent_engine::{Device, Kernel, Recording, Result, Tensor};
 use resolvent_shaders::Entry;
 use resolvent_shaders::attention::{self as shader, Params};
 
+use crate::accumulate::accumulate;
 use crate::arguments::launch;
-use crate::attention_second;
-use crate::op::{Frozen, HvpResiduals, Nonlinear, Op, Outcome, Residuals, SecondOrder, accumulate, switch};
+use crate::op::{Frozen, Op, Outcome, Residuals, SecondOrder, switch};
 use crate::rows::Rows;
 use crate::tuning::{self, Family, Size};
 
@@ -161,29 +161,6 @@ impl Op for Attention {
 
     fn second_order(&self) -> SecondOrder<'_> {
         SecondOrder::of(self, self.frozen)
-    }
-}
-
-impl Nonlinear for Attention {
-    fn jet(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_jet: &[&Tensor]) -> Result<Tensor> {
-        attention_second::jet_of(self, rec, rows, residuals, x_jet[0])
-    }
-
-    fn tangent(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_dot: &[&Tensor]) -> Result<Outcome> {
-        let z_dot = self.jvp(rec, rows, residuals, x_dot)?;
-        Ok(Outcome { residuals: Residuals::new(&[x_dot[0], &z_dot]), y: z_dot })
-    }
-
-    fn hvp(
-        &self,
-        rec: &mut Recording,
-        rows: &Rows,
-        residuals: HvpResiduals<'_>,
-        y_bar: &Tensor,
-        so_far: &[Option<Tensor>],
-    ) -> Result<Vec<Tensor>> {
-        let bar = attention_second::hvp_of(self, rec, rows, residuals, y_bar)?;
-        accumulate(rec, vec![bar], so_far)
     }
 }
 

@@ -7,10 +7,11 @@
 use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor, as_u32};
 use resolvent_shaders::attention_second::{self as shader, Params};
 
+use crate::accumulate::accumulate;
 use crate::arguments::{launch, params};
 use crate::attention::{Attention, Layout, MAX_D_HEAD, RowsFrom};
 use crate::host::{axpy, dot, each_row_simd, exp, row_body};
-use crate::op::{HvpResiduals, Residuals};
+use crate::op::{HvpResiduals, Nonlinear, Op, Outcome, Residuals};
 use crate::rows::{Row, Rows};
 
 const NAME: &str = "attention_second";
@@ -68,6 +69,29 @@ pub(crate) fn hvp_of(
     record(launch(&KEY, params, key, grid), 20.0)?;
     op.launch_vjp(rec, RowsFrom { rows, first: paired.rows }, primal, z_bar, &bar)?;
     Ok(bar)
+}
+
+impl Nonlinear for Attention {
+    fn jet(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_jet: &[&Tensor]) -> Result<Tensor> {
+        jet_of(self, rec, rows, residuals, x_jet[0])
+    }
+
+    fn tangent(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_dot: &[&Tensor]) -> Result<Outcome> {
+        let z_dot = self.jvp(rec, rows, residuals, x_dot)?;
+        Ok(Outcome { residuals: Residuals::new(&[x_dot[0], &z_dot]), y: z_dot })
+    }
+
+    fn hvp(
+        &self,
+        rec: &mut Recording,
+        rows: &Rows,
+        residuals: HvpResiduals<'_>,
+        y_bar: &Tensor,
+        so_far: &[Option<Tensor>],
+    ) -> Result<Vec<Tensor>> {
+        let bar = hvp_of(self, rec, rows, residuals, y_bar)?;
+        accumulate(rec, vec![bar], so_far)
+    }
 }
 
 static JET: Kernel = Kernel { shader: &shader::JET, host: jet };

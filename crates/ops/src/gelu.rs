@@ -10,10 +10,11 @@ use resolvent_engine::{Bound, Kernel, Launch, Recording, Result, Tensor, as_u32}
 use resolvent_shaders::Entry;
 use resolvent_shaders::gelu::{self as shader, Params};
 
+use crate::accumulate::accumulate;
 use crate::arguments::{launch, params};
 use crate::flat_grid;
 use crate::host::{RowBody, each_row_simd, gelu, gelu_d, gelu_dd, gelu_ratio, row_body};
-use crate::op::{Frozen, HvpResiduals, Nonlinear, Op, Outcome, Paired, Residuals, SecondOrder, accumulate, switch};
+use crate::op::{Frozen, HvpResiduals, Nonlinear, Op, Outcome, Paired, Residuals, SecondOrder, switch};
 use crate::rows::{Row, Rows};
 
 const NAME: &str = "gelu";

@@ -17,6 +17,7 @@
 //! | [`add`] | residual add | same kernel | no launch | none |
 //! | [`splice`] | joins and edits | same kernel, linear parts of edits | same kernel | the plan |
 
+mod accumulate;
 pub mod add;
 mod arguments;
 pub mod attention;
@@ -25,6 +26,7 @@ pub mod embed;
 pub mod gelu;
 mod host;
 pub mod layer_norm;
+mod linear;
 pub mod matmul;
 mod matmul_f16;
 pub mod mlp;
@@ -37,7 +39,8 @@ pub mod tuning;
 pub mod unembed;
 mod weight;
 
-pub use op::{Frozen, HvpResiduals, Linear, Nonlinear, Op, Outcome, Paired, Residuals, SecondOrder};
+pub use linear::Linear;
+pub use op::{Frozen, HvpResiduals, Nonlinear, Op, Outcome, Paired, Residuals, SecondOrder};
 pub use rows::{Rows, Span};
 pub use weight::Weight;
 

@@ -5,13 +5,10 @@
 //! [`Product`](crate::matmul), with other kernels. Derivatives treat rounding as the identity: they are those of
 //! `matmul`, in f32.
 
-use half::f16;
-use half::slice::HalfFloatSliceExt as _;
 use resolvent_engine::Kernel;
 use resolvent_shaders::matmul_f16 as shader;
 
-use crate::host::each_row;
-use crate::matmul::{primal, primal_add, primal_gelu};
+use crate::matmul::host::{primal, primal_add, primal_gelu};
 
 static PRIMAL: Kernel = Kernel { shader: &shader::PRIMAL, host: primal::<true> };
 static PRIMAL_ADD: Kernel = Kernel { shader: &shader::PRIMAL_ADD, host: primal_add::<true> };
@@ -23,17 +20,6 @@ pub(crate) static KERNELS: &[&Kernel] = &[&PRIMAL, &PRIMAL_ADD, &PRIMAL_GELU];
 /// Returns the kernel here that replaces `kernel` of [`crate::matmul`], or `None` if `kernel` is no primal.
 pub(crate) fn in_place_of(kernel: &Kernel) -> Option<&'static Kernel> {
     KERNELS.iter().find(|own| own.shader.entry == kernel.shader.entry).copied()
-}
-
-/// Rounds rows of `k` elements to the nearest f16.
-pub(crate) fn rounded(x: &[f32], k: usize) -> Vec<f32> {
-    let mut rounded = vec![0.0; x.len()];
-    each_row(&mut rounded, k, |i, row| {
-        let mut packed = vec![f16::ZERO; k];
-        packed.convert_from_f32_slice(&x[i * k..][..k]);
-        packed.convert_to_f32_slice(row);
-    });
-    rounded
 }
 
 #[cfg(test)]

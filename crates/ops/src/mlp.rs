@@ -9,9 +9,11 @@ use std::sync::Arc;
 
 use resolvent_engine::{Recording, Result, Tensor};
 
+use crate::accumulate::accumulate;
 use crate::gelu::{Form, Gelu};
+use crate::linear::Linear;
 use crate::matmul::{Activation, Formula, Matmul, Product, product, transposed_product};
-use crate::op::{Frozen, HvpResiduals, Linear, Nonlinear, Op, Outcome, Residuals, SecondOrder, accumulate, with_first};
+use crate::op::{Frozen, HvpResiduals, Nonlinear, Op, Outcome, Residuals, SecondOrder, with_first};
 use crate::rows::Rows;
 use crate::weight::Weight;
 

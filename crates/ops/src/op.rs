@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use resolvent_engine::{Error, Recording, Result, Tensor};
 
-use crate::add::add;
 use crate::rows::Rows;
 
 /// Tensors that a primal saves for its derivatives; each op's page lists them in order.
@@ -173,74 +172,6 @@ pub trait Op: Send + Sync {
     }
 }
 
-/// An op that is linear in its inputs, except for a constant that its primal may add.
-///
-/// Its derivative is the same at every point, so its rules get neither residuals nor the rows of a batch. A jet is two
-/// tangents a row, and an hvp is a vjp.
-pub trait Linear: Send + Sync {
-    /// Returns the op's one name, as [`Op::name`].
-    fn name(&self) -> &'static str;
-
-    /// Computes the linear part of the op: the jvp, row by row.
-    ///
-    /// # Errors
-    /// A tensor does not fit.
-    fn apply(&self, rec: &mut Recording, x: &[&Tensor]) -> Result<Tensor>;
-
-    /// Computes the linear part and adds the constant, if the op has one.
-    ///
-    /// # Errors
-    /// A tensor does not fit.
-    fn affine(&self, rec: &mut Recording, x: &[&Tensor]) -> Result<Tensor> {
-        self.apply(rec, x)
-    }
-
-    /// Computes the cotangent of each input, given that of the output.
-    ///
-    /// # Errors
-    /// A tensor does not fit.
-    fn transpose(&self, rec: &mut Recording, y_bar: &Tensor) -> Result<Vec<Tensor>>;
-}
-
-impl<L: Linear> Op for L {
-    fn name(&self) -> &'static str {
-        Linear::name(self)
-    }
-
-    fn freeze(&self, _: Frozen) -> Option<Arc<dyn Op>> {
-        None
-    }
-
-    fn primal(&self, rec: &mut Recording, rows: &Rows, _: Option<&Residuals>, inputs: &[&Tensor]) -> Result<Outcome> {
-        let y = self.affine(rec, inputs)?;
-        if y.shape().lengths()[0] != rows.count() {
-            let reason = format!("the output {} has other rows than the batch, which has {}", y.shape(), rows.count());
-            return Err(Error::shape(Linear::name(self), reason));
-        }
-        Ok(Outcome { y, residuals: Residuals::default() })
-    }
-
-    fn jvp(&self, rec: &mut Recording, _: &Rows, _: &Residuals, x_dot: &[&Tensor]) -> Result<Tensor> {
-        self.apply(rec, x_dot)
-    }
-
-    fn vjp(
-        &self,
-        rec: &mut Recording,
-        _: &Rows,
-        _: &Residuals,
-        y_bar: &Tensor,
-        so_far: &[Option<Tensor>],
-    ) -> Result<Vec<Tensor>> {
-        let bars = self.transpose(rec, y_bar)?;
-        accumulate(rec, bars, so_far)
-    }
-
-    fn second_order(&self) -> SecondOrder<'_> {
-        SecondOrder(Rules::Linear)
-    }
-}
-
 /// The rules of second order of an op that is not linear. [`Op::jet`], [`Op::tangent`] and [`Op::hvp`] call them.
 pub trait Nonlinear: Op {
     /// Computes [`Op::jet`].
@@ -290,6 +221,11 @@ enum Rules<'a> {
 }
 
 impl<'a> SecondOrder<'a> {
+    /// Returns the rules of an op that is linear in its inputs.
+    pub(crate) fn linear() -> Self {
+        Self(Rules::Linear)
+    }
+
     /// Selects the rules of `op`. While a factor of it is `frozen`, it has none, and jet, tangent and hvp fail.
     pub fn of(op: &'a dyn Nonlinear, frozen: bool) -> Self {
         Self(if frozen { Rules::Frozen } else { Rules::Nonlinear(op) })
@@ -303,16 +239,6 @@ impl<'a> SecondOrder<'a> {
             Rules::Frozen => Err(Error::shape(op, "a frozen factor has no second derivatives; unfreeze the op")),
         }
     }
-}
-
-/// Adds to each cotangent what was accumulated for its input so far, if anything was.
-pub(crate) fn accumulate(rec: &mut Recording, bars: Vec<Tensor>, so_far: &[Option<Tensor>]) -> Result<Vec<Tensor>> {
-    let onto = |(bar, so_far): (Tensor, &Option<Tensor>)| match so_far {
-        Some(other) => add(rec, other, &bar),
-        None => Ok(bar),
-    };
-    debug_assert_eq!(bars.len(), so_far.len(), "an op returns a cotangent for each of its inputs");
-    bars.into_iter().zip(so_far).map(onto).collect()
 }
 
 /// Returns `x` with `first` in place of its first tensor.

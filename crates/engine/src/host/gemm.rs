@@ -24,16 +24,13 @@ use half::slice::HalfFloatSliceExt as _;
 use rayon::prelude::*;
 
 use super::skinny;
-use super::weights::{Elements, Weights};
+use super::weights::{DEPTH, Elements, Weights};
 
 /// Largest row count for which [`skinny`] computes the product.
 const FEW_ROWS: usize = 40;
 
 /// Rows of x that [`skinny`] multiplies with transposed weights at a time: they stay in the L2 cache.
 const BLOCK_ROWS: usize = 64;
-
-/// How much of k is summed before the sum is added to y. None of the crates splits so little.
-pub(super) const DEPTH: usize = 256;
 
 thread_local! {
     /// One f16 weight, widened for the crates that multiply many rows.

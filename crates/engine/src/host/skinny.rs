@@ -22,8 +22,7 @@ use rayon::prelude::*;
 
 use super::f16_weights;
 use super::fetch::fetch;
-use super::gemm::DEPTH as BLOCK;
-use super::weights::{Elements, Weights};
+use super::weights::{DEPTH as BLOCK, Elements, Weights};
 
 /// Rows of w that a step of the straight form adds. They divide the blocks of k.
 const DEPTH: usize = 16;

@@ -2,6 +2,10 @@
 
 use half::f16;
 
+/// How much of k a product sums before it adds the sum to y. The crates for many rows split k too, but none splits so
+/// little.
+pub(super) const DEPTH: usize = 256;
+
 /// A right-hand operand stored row-major: `[k, n]`, or `[n, k]` to be used transposed.
 #[derive(Clone, Copy)]
 pub struct Weights<'a> {

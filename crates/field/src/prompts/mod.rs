@@ -62,7 +62,7 @@ pub type Analysis<'a> = &'a mut dyn FnMut(&[CaseRuns<'_>]) -> Result<Vec<Labelle
 /// Runs `analysis` over all cases, in batches that fit the device's memory, and collects the results. The runs are prepared
 /// for `sites`. `progress` gets the numbers of cases done and of all cases.
 ///
-/// If a batch fails, its halves are tried, down to single cases. A case that fails alone is left out, with its reason.
+/// If a batch fails, it is split in two, down to single cases. A case that fails alone is left out, with its reason.
 ///
 /// # Errors
 /// A device error, or no case that can be analysed.
@@ -93,7 +93,7 @@ pub fn over_prompts(
     }
 }
 
-/// Analyses cases together or, if that fails, in halves.
+/// Analyses cases together or, if that fails, in two parts.
 fn attempt(
     model: &Model,
     cases: &[PromptCase],

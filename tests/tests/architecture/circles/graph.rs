@@ -111,7 +111,14 @@ impl Sources {
         found
     }
 
-    /// Returns for each file the files whose items it imports or names.
+    /// Returns whether the module of a file contains `placed`, as a module contains its parts.
+    fn contains(&self, file: usize, placed: &Placed) -> bool {
+        let whole = self.modules.iter().find(|module| module.file == file).map(|module| &module.path);
+        whole.is_some_and(|whole| whole.len() < placed.path.len() && placed.path.starts_with(whole))
+    }
+
+    /// Returns for each file the files whose items it imports or names. What a part takes from the modules that contain it
+    /// is left out: the whole and its part are read together.
     pub(super) fn imports(&self) -> BTreeMap<usize, BTreeSet<usize>> {
         let mut edges: BTreeMap<usize, BTreeSet<usize>> =
             (0..self.files.len()).map(|at| (at, BTreeSet::new())).collect();
@@ -124,7 +131,7 @@ impl Sources {
                         Named::Module(module) if is_glob => self.modules[module].file,
                         Named::Module(_) => continue,
                     };
-                    if file != placed.file {
+                    if file != placed.file && !self.contains(file, placed) {
                         edges.entry(placed.file).or_default().insert(file);
                     }
                 }
