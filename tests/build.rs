@@ -1,4 +1,5 @@
-//! Writes the Rust blocks of the pages to one file of functions, which the test module `pages` compiles and runs.
+//! Writes the Rust blocks of the pages to one file of functions, and the examples of the facade to another one. The test
+//! module `pages` compiles and runs both.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -36,4 +37,26 @@ fn main() {
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("set by cargo")).join("pages.rs");
     let code = format!("{code}\npub(super) static BLOCKS: &[Block] = &[\n{table}];\n");
     std::fs::write(&out, code).unwrap_or_else(|e| panic!("cannot write {}: {e}", out.display()));
+    examples(&root.join("crates/resolvent/examples"), &out.with_file_name("examples.rs"));
+}
+
+/// Writes each example of `folder` to `out` as a module with a function `run`.
+fn examples(folder: &Path, out: &Path) {
+    println!("cargo::rerun-if-changed={}", folder.display());
+    let fail = |path: &Path, e: std::io::Error| -> ! { panic!("{}: {e}", path.display()) };
+    let entries = std::fs::read_dir(folder).unwrap_or_else(|e| fail(folder, e));
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap_or_else(|e| fail(folder, e)).path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|ending| ending == "rs"));
+    paths.sort();
+    let (mut code, mut table) = (String::new(), String::new());
+    for path in &paths {
+        let text = std::fs::read_to_string(path).unwrap_or_else(|e| fail(path, e));
+        let name = path.file_stem().and_then(|name| name.to_str()).expect("names are UTF-8");
+        // Documentation of a crate cannot stand in an included file.
+        let text = text.replace("//!", "//");
+        _ = write!(code, "mod {name} {{\n{text}\npub(super) fn run() -> super::Outcome {{ main() }}\n}}\n");
+        _ = writeln!(table, "    ({name:?}, {name}::run),");
+    }
+    let code = format!("{code}\npub(super) static EXAMPLES: &[(&str, fn() -> Outcome)] = &[\n{table}];\n");
+    std::fs::write(out, code).unwrap_or_else(|e| fail(out, e));
 }

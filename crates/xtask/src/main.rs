@@ -4,19 +4,13 @@ mod process;
 mod python;
 #[cfg(feature = "translate")]
 mod translate;
+mod verb;
 mod verbs;
 mod vulkan;
 
 use std::process::ExitCode;
 
-/// A verb: its name, a summary, and its function.
-struct Verb {
-    name: &'static str,
-    summary: &'static str,
-    /// Whether the verb accepts arguments; otherwise arguments are an error.
-    takes_arguments: bool,
-    run: fn(&[String]) -> process::Result,
-}
+use verb::Verb;
 
 const VERBS: [Verb; 8] = [
     verbs::check::VERB,

@@ -2,6 +2,7 @@
 //!
 //! Python blocks run in `crates/python/tests/test_pages.py`. A block marked `no_run` is compiled or parsed, not run.
 
+mod examples;
 mod output;
 mod rust;
 mod shell;

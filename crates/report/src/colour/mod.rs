@@ -2,21 +2,14 @@
 
 mod map;
 pub(crate) mod oklab;
+mod theme;
 
 use std::fmt::Write;
 
 pub(crate) use map::LAST;
 pub use map::Map;
 use oklab::Rgb;
-
-/// A light or a dark page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Theme {
-    /// Dark on white: files, prints.
-    Light,
-    /// Light on nearly black.
-    Dark,
-}
+pub(crate) use theme::Theme;
 
 /// A role of a colour. In a page it is a CSS variable, so that one drawing fits both themes; in a file it is a colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use resolvent_field::Labelled;
 
-use super::{fact, heatmap, number};
+use super::read::{fact, heatmap, number};
 use crate::axis::number::value;
 use crate::study::medians;
 use crate::{Axis, Figure, Grid, Heatmap, Lines, Map, Series};

@@ -2,7 +2,7 @@
 
 use resolvent_field::Labelled;
 
-use super::{fact, observable};
+use super::read::{fact, observable};
 use crate::{Axis, Bars, Category, Estimate, Figure, Heatmap, Map};
 
 pub(super) fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {

@@ -3,7 +3,8 @@
 
 use resolvent_field::{Array, Labelled, SiteKind};
 
-use super::{heatmap, number, observable, predictors};
+use super::predictors;
+use super::read::{heatmap, number, observable};
 use crate::rows::names;
 use crate::scene::token;
 use crate::{Axis, Figure, Grid, Heatmap, Map, Point, Scatter, strongest_heads};

@@ -2,7 +2,7 @@
 
 use resolvent_field::{Labelled, Predictor, SiteKind, stats};
 
-use super::fact;
+use super::read::fact;
 use crate::{Axis, Bars, Category, Cell, Estimate, Figure, Table};
 
 /// A measure of predictors, with its axis.

@@ -2,7 +2,7 @@
 
 use resolvent_field::Labelled;
 
-use super::{fact, observable, place};
+use super::read::{fact, observable, place};
 use crate::{Axis, Figure, Heatmap, Lines, Map, Reference, Series};
 
 /// Most sources that have a line of their own; with more, their quartiles are drawn.

@@ -2,7 +2,7 @@
 
 use resolvent_field::{Array, Labelled, norms};
 
-use super::heatmap;
+use super::read::heatmap;
 use crate::{Figure, Map};
 
 pub(super) fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {

@@ -2,7 +2,7 @@
 
 use resolvent_field::Labelled;
 
-use super::fact;
+use super::read::fact;
 use crate::{Axis, Bars, Category, Estimate, Figure, Point, Scatter};
 
 pub(super) fn figures(result: &Labelled, _: &[String]) -> Vec<Figure> {

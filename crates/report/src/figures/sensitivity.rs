@@ -2,7 +2,7 @@
 
 use resolvent_field::Labelled;
 
-use super::{fact, heatmap, number, observable};
+use super::read::{fact, heatmap, number, observable};
 use crate::{Figure, Heatmap, Map};
 
 pub(super) fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {

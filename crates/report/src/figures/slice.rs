@@ -2,7 +2,7 @@
 
 use resolvent_field::Labelled;
 
-use super::place;
+use super::read::place;
 use crate::{Axis, Figure, Lines, Series};
 
 /// Most blocks that have a line of their own.

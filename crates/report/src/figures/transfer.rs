@@ -2,7 +2,7 @@
 
 use resolvent_field::Labelled;
 
-use super::{heatmap, observable};
+use super::read::{heatmap, observable};
 use crate::{Figure, Map};
 
 pub(super) fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {

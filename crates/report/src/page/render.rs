@@ -4,8 +4,8 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
 use minijinja::{AutoEscape, Environment, Error, Output, State, context, escape_formatter};
 
+use super::content::{Block, Origin, Page, Statement, Verdict};
 use super::text::{anchors, paragraphs, spans};
-use super::{Block, Origin, Page, Statement, Verdict};
 use crate::axis::number::value;
 use crate::colour::{Theme, variables};
 use crate::scene::clean;

@@ -1,7 +1,7 @@
 //! Tests of the HTML of pages.
 
 use super::*;
-use crate::{Axis, Cell, Grid, Heatmap, Lines, Series};
+use crate::{Axis, Cell, Grid, Heatmap, Lines, Series, Table};
 
 const HOSTILE: &str = "<script>alert(1)</script>\"' onload='x' &amp; \u{202e}\u{0}`";
 

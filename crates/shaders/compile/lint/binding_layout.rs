@@ -1,6 +1,6 @@
 //! One bind group, the params first.
 
-use super::{Lint, Subject};
+use super::rule::{Lint, Subject};
 use crate::compile::problem::Problem;
 use naga::AddressSpace;
 
@@ -45,7 +45,7 @@ fn check(subject: &Subject<'_>) -> Vec<Problem> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::findings, LINT};
+    use super::{super::rule::findings, LINT};
 
     #[test]
     fn other_layouts_are_found() {

@@ -1,6 +1,6 @@
 //! Every file opens with a comment on its purpose.
 
-use super::Lint;
+use super::rule::Lint;
 use crate::compile::problem::Problem;
 
 pub(super) const LINT: Lint = Lint {
@@ -23,7 +23,7 @@ pub(crate) fn text(file: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::findings, LINT, text};
+    use super::{super::rule::findings, LINT, text};
 
     #[test]
     fn a_file_without_a_header_is_found() {

@@ -3,6 +3,7 @@
 mod binding_layout;
 mod header;
 mod library;
+mod rule;
 mod shape_comment;
 mod storage_count;
 mod subgroup;
@@ -10,47 +11,10 @@ mod tanh;
 mod workgroup;
 
 pub(crate) use header::text as header_comment;
+pub(crate) use rule::Subject;
 
-use super::{
-    assemble::{Assembled, Source},
-    problem::Problem,
-};
-use naga::{Block, Function, Module, Span, Statement, valid::ModuleInfo};
-
-/// A variant of a shader, as the rules receive it.
-pub(crate) struct Subject<'a> {
-    pub(crate) source: &'a Source,
-    pub(crate) assembled: &'a Assembled,
-    pub(crate) module: &'a Module,
-    pub(crate) info: &'a ModuleInfo,
-}
-
-impl Subject<'_> {
-    /// Creates a problem at a span of the assembled module, with its file and line of origin.
-    pub(crate) fn problem(&self, span: Span, message: impl Into<String>) -> Problem {
-        if !span.is_defined() {
-            return Problem::new(&self.source.path, 0, message);
-        }
-        let (file, line) = self.assembled.lines.locate(span.location(&self.assembled.text).line_number);
-        Problem::new(file, line, message)
-    }
-
-    /// Returns all functions, entry points among them.
-    fn functions(&self) -> impl Iterator<Item = &Function> {
-        let points = self.module.entry_points.iter().map(|point| &point.function);
-        self.module.functions.iter().map(|(_, function)| function).chain(points)
-    }
-}
-
-/// A rule about a shader.
-struct Lint {
-    name: &'static str,
-    /// What the rule requires.
-    summary: &'static str,
-    /// Why it does so.
-    reason: &'static str,
-    check: fn(&Subject<'_>) -> Vec<Problem>,
-}
+use super::{assemble::Source, problem::Problem};
+use rule::{Lint, apply};
 
 const LINTS: [Lint; 7] = [
     shape_comment::LINT,
@@ -70,47 +34,4 @@ pub(crate) fn shader(subject: &Subject<'_>) -> Vec<Problem> {
 /// Checks a file of `shaders/lib` against the rules for imported files.
 pub(crate) fn library(source: &Source) -> Vec<Problem> {
     library::check(source)
-}
-
-fn apply(lint: &Lint, subject: &Subject<'_>) -> Vec<Problem> {
-    let explain = |problem: Problem| problem.detail(format!("{}: {}; {}", lint.name, lint.summary, lint.reason));
-    (lint.check)(subject).into_iter().map(explain).collect()
-}
-
-/// Calls `visit` for every statement of a block, inner blocks included.
-fn each_statement(block: &Block, visit: &mut dyn FnMut(&Statement, Span)) {
-    for (statement, span) in block.span_iter() {
-        visit(statement, *span);
-        match statement {
-            Statement::Block(inner) => each_statement(inner, visit),
-            Statement::If { accept, reject, .. } => {
-                each_statement(accept, visit);
-                each_statement(reject, visit);
-            }
-            Statement::Switch { cases, .. } => {
-                for case in cases {
-                    each_statement(&case.body, visit);
-                }
-            }
-            Statement::Loop { body, continuing, .. } => {
-                each_statement(body, visit);
-                each_statement(continuing, visit);
-            }
-            _ => {}
-        }
-    }
-}
-
-/// Returns the findings of a rule on a shader. Each rule's own tests use it.
-#[cfg(test)]
-fn findings(lint: &Lint, text: &str) -> Vec<String> {
-    use super::{check, manifest::Switches};
-    let source = Source { name: "x".to_owned(), path: "shaders/ops/x.wgsl".to_owned(), text: text.to_owned() };
-    let mut switches = Switches::base();
-    switches.flags.insert("SUBGROUP".to_owned());
-    let assembled =
-        super::assemble::assemble(&source, &switches, &Default::default(), &Default::default()).expect("assembles");
-    let (module, info) = check::check(&assembled, &switches).expect("valid");
-    let subject = Subject { source: &source, assembled: &assembled, module: &module, info: &info };
-    apply(lint, &subject).iter().map(ToString::to_string).collect()
 }

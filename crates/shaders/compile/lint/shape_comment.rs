@@ -1,6 +1,6 @@
 //! Every binding states its shape.
 
-use super::{Lint, Subject};
+use super::rule::{Lint, Subject};
 use crate::compile::problem::Problem;
 
 pub(super) const LINT: Lint = Lint {
@@ -27,7 +27,7 @@ fn check(subject: &Subject<'_>) -> Vec<Problem> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::findings, LINT};
+    use super::{super::rule::findings, LINT};
 
     #[test]
     fn a_binding_without_a_shape_is_found() {

@@ -1,6 +1,6 @@
 //! No entry uses more storage buffers than every device supports.
 
-use super::{Lint, Subject};
+use super::rule::{Lint, Subject};
 use crate::compile::problem::Problem;
 use naga::AddressSpace;
 
@@ -36,7 +36,7 @@ fn check(subject: &Subject<'_>) -> Vec<Problem> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::findings, LINT};
+    use super::{super::rule::findings, LINT};
 
     fn with(count: u32) -> Vec<String> {
         let mut text = String::new();

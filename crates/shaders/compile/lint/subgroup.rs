@@ -1,6 +1,6 @@
 //! No subgroup operation requires a large subgroup, unless its variant declares that.
 
-use super::{Lint, Subject, each_statement};
+use super::rule::{Lint, Subject, each_statement};
 use crate::compile::problem::Problem;
 use naga::{Expression, Function, GatherMode, Handle, Literal, Module, Statement};
 
@@ -68,7 +68,7 @@ fn constant(module: &Module, function: &Function, handle: Handle<Expression>) ->
 
 #[cfg(test)]
 mod tests {
-    use super::{super::findings, LINT};
+    use super::{super::rule::findings, LINT};
 
     fn with(call: &str) -> Vec<String> {
         let text = format!(

@@ -1,6 +1,6 @@
 //! No built-in `tanh`.
 
-use super::{Lint, Subject};
+use super::rule::{Lint, Subject};
 use crate::compile::problem::Problem;
 use naga::{Expression, MathFunction};
 
@@ -25,7 +25,7 @@ fn check(subject: &Subject<'_>) -> Vec<Problem> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::findings, LINT};
+    use super::{super::rule::findings, LINT};
 
     #[test]
     fn tanh_is_found_in_helpers_and_entries() {

@@ -1,6 +1,6 @@
 //! No workgroup exceeds the limits that every device supports.
 
-use super::{Lint, Subject};
+use super::rule::{Lint, Subject};
 use crate::compile::problem::Problem;
 use naga::{AddressSpace, ShaderStage, back::PipelineConstants, back::pipeline_constants::process_overrides};
 
@@ -66,7 +66,7 @@ fn used_workgroup_variables<'a>(subject: &'a Subject<'_>, entry: &str) -> Vec<Op
 
 #[cfg(test)]
 mod tests {
-    use super::{super::findings, LINT};
+    use super::{super::rule::findings, LINT};
 
     #[test]
     fn too_much_memory_is_found_at_the_defaults() {

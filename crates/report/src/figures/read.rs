@@ -1,0 +1,41 @@
+//! What figures of several analyses read from a result, and the heatmap that they share.
+
+use resolvent_field::{Array, Labelled};
+
+use crate::rows::names;
+use crate::scene::token;
+use crate::{Heatmap, Map};
+
+/// Returns an entry of the metadata; empty if it is missing.
+pub(super) fn fact<'a>(result: &'a Labelled, key: &str) -> &'a str {
+    result.metadata.get(key).map_or("", String::as_str)
+}
+
+/// Returns the only element of an array such as `value [1]`.
+pub(super) fn number(result: &Labelled, name: &str) -> Option<f64> {
+    result.array(name).and_then(|a| a.data.first()).map(|&x| f64::from(x))
+}
+
+/// Returns the observable as it was typed, if the caller has noted it as `observable_text`; else `J`.
+///
+/// Result files do not contain this text, because they do not depend on the notation of a token.
+pub(super) fn observable(result: &Labelled) -> String {
+    match fact(result, "observable_text") {
+        "" => "J".to_owned(),
+        text => format!("J = {text}"),
+    }
+}
+
+/// Returns the name of a place of the field, with its token: `h3, 9 " Mary"`.
+pub(super) fn place(level: usize, at: usize, labels: &[String]) -> String {
+    format!("h{level}, {}", labels.get(at).map_or_else(|| at.to_string(), |text| token(at, text)))
+}
+
+/// Returns a heatmap of an array over levels, blocks or heads, and tokens; `None` for other axes.
+pub(super) fn heatmap(title: impl Into<String>, array: &Array, labels: &[String], map: Map) -> Option<Heatmap> {
+    let rows = names(&array.axes)?;
+    let tokens = array.axes.last()?.1;
+    let columns = (0..tokens).map(|t| labels.get(t).cloned().unwrap_or_else(|| t.to_string()));
+    let map = Heatmap { map, ..Heatmap::new(title, rows, columns.collect(), array.data.clone()) };
+    Some(map)
+}
