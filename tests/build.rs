@@ -54,6 +54,9 @@ fn examples(folder: &Path, out: &Path) {
         let name = path.file_stem().and_then(|name| name.to_str()).expect("names are UTF-8");
         // Documentation of a crate cannot stand in an included file.
         let text = text.replace("//!", "//");
+        // An example finds its files beside itself.
+        let facade = format!("{:?}", folder.with_file_name("").display().to_string());
+        let text = text.replace("env!(\"CARGO_MANIFEST_DIR\")", &facade);
         _ = write!(code, "mod {name} {{\n{text}\npub(super) fn run() -> super::Outcome {{ main() }}\n}}\n");
         _ = writeln!(table, "    ({name:?}, {name}::run),");
     }

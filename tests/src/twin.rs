@@ -130,10 +130,11 @@ impl Twin {
                 let s: Vec<S> = match change {
                     Change::Add(s) | Change::Put(s) | Change::Project(s) => constants(&wide(s)),
                     Change::Scale(_) => Vec::new(),
+                    Change::Take(_) => panic!("the reference takes no rows of devices"),
                 };
                 let edit = match change {
                     Change::Add(_) => ops::Edit::Add(&s),
-                    Change::Put(_) => ops::Edit::Put(&s),
+                    Change::Put(_) | Change::Take(_) => ops::Edit::Put(&s),
                     Change::Scale(amount) => ops::Edit::Scale(S::from_f64(f64::from(*amount))),
                     Change::Project(_) => ops::Edit::ProjectOut(&s),
                 };

@@ -14,12 +14,19 @@ use crate::site_kind::SiteKind;
 pub(crate) struct Displacements {
     sites: Vec<Site>,
     tokens: usize,
-    /// Clean values of each site, `[T, width]`.
-    clean: Vec<Vec<f32>>,
+    clean: Clean,
     /// `y_clean - y_corrupted` of each site, `[T, width]`.
     delta: Vec<Vec<f32>>,
     /// The corrupted run's levels, `[T, d]` each.
     field: Vec<Vec<f32>>,
+}
+
+/// The clean values of each site.
+enum Clean {
+    /// `[T, width]` each.
+    Read(Vec<Vec<f32>>),
+    /// In this run, beside the corrupted one.
+    OnDevice(Run),
 }
 
 impl Displacements {
@@ -35,6 +42,11 @@ impl Displacements {
             let field = values.split_off(sites.len());
             let minus = |(a, b): (&Vec<f32>, &Vec<f32>)| a.iter().zip(b).map(|(a, b)| a - b).collect();
             let delta = clean.iter().zip(&values).map(minus).collect();
+            // Runs of one batch share their values on the device.
+            let clean = match case.clean.shares_batch(case.corrupted) {
+                true => Clean::OnDevice(case.clean.clone()),
+                false => Clean::Read(clean),
+            };
             Self { sites: sites.clone(), tokens: case.corrupted.tokens().len(), clean, delta, field }
         };
         Ok(cases.iter().map(&mut of).collect())
@@ -68,12 +80,18 @@ impl Displacements {
 
     /// Returns the edit of a patch, or no edit if both runs have the same value there. A run with such a patch is the
     /// base run, and another computation of it could differ in its last bits.
-    pub(crate) fn edits(&self, patch: usize) -> Vec<Edit> {
+    ///
+    /// # Errors
+    /// A site that the clean run was not prepared for.
+    pub(crate) fn edits(&self, patch: usize) -> Result<Vec<Edit>> {
         let (site, token) = self.place(patch);
-        match self.delta(patch).iter().all(|x| *x == 0.0) {
+        Ok(match self.delta(patch).iter().all(|x| *x == 0.0) {
             true => Vec::new(),
-            false => vec![Edit::put(site, token, self.row(&self.clean, patch).to_vec())],
-        }
+            false => match &self.clean {
+                Clean::Read(values) => vec![Edit::put(site, token, self.row(values, patch).to_vec())],
+                Clean::OnDevice(run) => vec![Edit::take(site, token, run.row_on_device(site, token)?)],
+            },
+        })
     }
 
     /// Returns the displacement of a patch as a source.

@@ -112,16 +112,12 @@ fn first_order_effects(cases: &[Case<'_>], kind: SiteKind) -> Result<Vec<Effects
     let patches = Displacements::of_all(cases, kind)?;
     let readings: Vec<(&Run, &Observable)> = cases.iter().map(Case::reading).collect();
     let first_order = along_sensitivities_with_floors(&patches, &readings)?;
-    let effects = patches.iter().zip(first_order).map(|(patches, (first_order, floor))| Effects {
-        kind,
-        effect: Vec::new(),
-        first_order: narrow(&first_order),
-        operations: 0.0,
-        floor,
-        values: Vec::new(),
-        edits: (0..patches.len()).map(|i| patches.edits(i)).collect(),
+    let effects = patches.iter().zip(first_order).map(|(patches, (first_order, floor))| {
+        let first_order = narrow(&first_order);
+        let edits = (0..patches.len()).map(|i| patches.edits(i)).collect::<Result<_>>()?;
+        Ok(Effects { kind, effect: Vec::new(), first_order, operations: 0.0, floor, values: Vec::new(), edits })
     });
-    Ok(effects.collect())
+    effects.collect()
 }
 
 /// Computes the patch effects of all places of the field.

@@ -47,7 +47,7 @@ pub struct ProbedRun<'a> {
 /// A source or an observable that does not fit the model or its prompt, or a device error.
 pub fn along_of(probed: &[ProbedRun<'_>]) -> Result<Vec<Along>> {
     let mut along = vec![Along::default(); probed.len()];
-    for part in group_by(probed, |a, b| a.run.shares_base(b.run)) {
+    for part in group_by(probed, |a, b| a.run.shares_batch(b.run)) {
         let found = part.items[0].run.linearize(Mode::Exact).along_probed(&part.items)?;
         part.places.iter().zip(found).for_each(|(&place, of)| along[place] = of);
     }

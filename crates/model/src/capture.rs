@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use resolvent_engine::Tensor;
 
-use crate::error::Result;
+use crate::edit::DeviceRow;
+use crate::error::{Error, Result};
 use crate::program::ValueId;
-use crate::run::Run;
+use crate::run::{Run, retained};
 use crate::site::Site;
 
 impl Run {
@@ -39,6 +40,20 @@ impl Run {
     /// As [`Run::capture`].
     pub fn captures(&self, sites: &[Site]) -> Result<Vec<Vec<f32>>> {
         Ok(captures(&[(self, sites)])?.remove(0))
+    }
+
+    /// Returns the value of `site` at a token, as it lies on the device, for [`crate::Edit::take`].
+    ///
+    /// # Errors
+    /// A site that the model lacks, a fused output that [`crate::RunOptions::sites`] did not name, or a token outside of the
+    /// prompt.
+    pub fn row_on_device(&self, site: Site, token: usize) -> Result<DeviceRow> {
+        let (value, last) = (self.value_of(site)?, self.tokens().len() - 1);
+        if token > last {
+            return Err(Error::Place(format!("{site} at token {token}: the prompt has tokens 0 to {last}")));
+        }
+        let values = retained(&self.base.trace, value)?.clone();
+        Ok(DeviceRow { values, row: self.span(0, 0).primal + token, columns: site.columns(self.config()) })
     }
 }
 

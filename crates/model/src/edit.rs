@@ -1,5 +1,8 @@
 //! Edits: changes of a run, each of one site at one token.
 
+use std::ops::Range;
+
+use resolvent_engine::Tensor;
 use resolvent_ops::splice;
 
 use crate::config::Config;
@@ -17,6 +20,24 @@ pub enum Change {
     Scale(f32),
     /// `y` without its component along `s`.
     Project(Vec<f32>),
+    /// The value of the same site in another run, which stays on the device.
+    Take(DeviceRow),
+}
+
+/// A value of a site at one token of a run, on the device; see [`crate::Run::row_on_device`].
+#[derive(Clone, Debug)]
+pub struct DeviceRow {
+    /// All rows of the value that contains the site's columns.
+    pub(crate) values: Tensor,
+    pub(crate) row: usize,
+    pub(crate) columns: Range<usize>,
+}
+
+impl PartialEq for DeviceRow {
+    fn eq(&self, other: &Self) -> bool {
+        let place = |of: &Self| (of.values.buffer().id(), of.row, of.columns.clone());
+        place(self) == place(other)
+    }
 }
 
 /// A [`Change`] at a site and a token. Edits at one place are applied in the given order.
@@ -39,6 +60,12 @@ impl Edit {
     /// Returns the edit that replaces the value by `s` (a patch).
     pub fn put(site: Site, token: usize, s: Vec<f32>) -> Self {
         Self { site, token, change: Change::Put(s) }
+    }
+
+    /// Returns the edit that replaces the value by that of the same site in another run. Nothing is copied to the host if
+    /// both runs come from one call of [`crate::Model::run_all`].
+    pub fn take(site: Site, token: usize, row: DeviceRow) -> Self {
+        Self { site, token, change: Change::Take(row) }
     }
 
     /// Returns the edit that multiplies the value by `amount`.
@@ -78,6 +105,10 @@ impl Edit {
             }
             Change::Add(s) | Change::Put(s) | Change::Project(s) => s,
             Change::Scale(a) => std::slice::from_ref(a),
+            Change::Take(row) if row.columns != self.site.columns(config) => {
+                return Err(Error::Place(format!("the row to take is not a value of {}", self.site)));
+            }
+            Change::Take(_) => &[],
         };
         match elements.iter().position(|x| !x.is_finite()) {
             Some(i) => {
@@ -95,13 +126,14 @@ impl Edit {
         }
     }
 
-    /// Returns the edit of a batch row, for the primal.
+    /// Returns the edit of a batch row, for the primal. A row to take is one of the base run: see [`crate::taken::resolved`].
     pub(crate) fn primal(&self, config: &Config) -> splice::RowEdit {
         match &self.change {
             Change::Add(s) => splice::RowEdit::Add { amount: 1.0, s: s.clone() },
             Change::Put(s) => splice::RowEdit::Put { s: s.clone() },
             Change::Scale(amount) => splice::RowEdit::Scale { amount: *amount, width: self.site.width(config) },
             Change::Project(s) => splice::RowEdit::Project { s: s.clone() },
+            Change::Take(row) => splice::RowEdit::Take { row: row.row, width: row.columns.len() },
         }
     }
 
@@ -111,7 +143,9 @@ impl Edit {
     pub(crate) fn linear(&self, config: &Config) -> Option<splice::RowEdit> {
         match &self.change {
             Change::Add(_) => None,
-            Change::Put(_) => Some(splice::RowEdit::Scale { amount: 0.0, width: self.site.width(config) }),
+            Change::Put(_) | Change::Take(_) => {
+                Some(splice::RowEdit::Scale { amount: 0.0, width: self.site.width(config) })
+            }
             Change::Scale(_) | Change::Project(_) => Some(self.primal(config)),
         }
     }

@@ -58,6 +58,7 @@ mod run;
 mod site;
 mod splits;
 mod sweep;
+mod taken;
 mod tokenizer;
 mod values;
 mod weights;
@@ -68,7 +69,7 @@ pub use atlas::embedded_models;
 pub use capture::captures;
 pub use checkpoint::{Checkpoint, Dtype};
 pub use config::{Activation, Config, MAX_D_HEAD, MAX_LAYERS};
-pub use edit::{Change, Edit};
+pub use edit::{Change, DeviceRow, Edit};
 pub use error::{Error, Result};
 pub use files::text as file_text;
 #[cfg(feature = "hub")]

@@ -248,7 +248,7 @@ impl<'a> Linearization<'a> {
 /// # Errors
 /// As [`Linearization::jvp_at`], for any of the runs.
 pub fn jvp_of(mode: Mode, sourced: &[SourcedRun<'_>], sites: &[Site], visit: &mut dyn FnMut(Chunk<'_>)) -> Result<()> {
-    for part in group_by(sourced, |a, b| a.run.shares_base(b.run)) {
+    for part in group_by(sourced, |a, b| a.run.shares_batch(b.run)) {
         let linear = part.items[0].run.linearize(mode);
         linear.push_forward(&part.items, sites, &mut |chunk| {
             visit(Chunk { sequence: part.places[chunk.sequence], ..chunk });

@@ -62,7 +62,7 @@ pub struct SeededRun<'a> {
 /// # Errors
 /// As [`Linearization::vjp_at`], for any of the runs.
 pub fn vjp_of(mode: Mode, seeded: &[SeededRun<'_>], sites: &[Site], visit: &mut dyn FnMut(Chunk<'_>)) -> Result<()> {
-    for part in group_by(seeded, |a, b| a.run.shares_base(b.run)) {
+    for part in group_by(seeded, |a, b| a.run.shares_batch(b.run)) {
         let linear = part.items[0].run.linearize(mode);
         linear.pull_back(&part.items, sites, &mut |chunk| {
             visit(Chunk { sequence: part.places[chunk.sequence], ..chunk });

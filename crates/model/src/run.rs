@@ -16,6 +16,7 @@ use crate::program::{Program, ValueId};
 use crate::prompt::check_prompt;
 use crate::site::Site;
 use crate::splits::most_rows;
+use crate::taken::resolved;
 
 /// Options of a run: its edits, and the sites that it prepares.
 #[derive(Clone, Debug, Default)]
@@ -85,7 +86,7 @@ impl Base {
         let (mut sequences, mut prompts, mut first) = (Vec::with_capacity(edited.len()), Vec::new(), 0);
         for (id, EditedPrompt { tokens, edits }) in edited.iter().enumerate() {
             let span = Span { primal: first, start: 0, end: tokens.len() };
-            let scheduled = scheduled(config, &program, edits, Edit::primal_edit)?;
+            let scheduled = scheduled(config, &program, &resolved(device, &program, None, edits)?, Edit::primal_edit)?;
             sequences.push(Sequence { id, span, join: 0, scheduled });
             prompts.push(Prompt { tokens: tokens.to_vec(), edits: edits.to_vec(), first });
             first += tokens.len();
@@ -204,8 +205,8 @@ impl Run {
         &self.base.model
     }
 
-    /// Returns whether two runs come from one forward pass, so that they share batches.
-    pub(crate) fn shares_base(&self, other: &Self) -> bool {
+    /// Returns whether two runs come from one forward pass, so that later passes share batches.
+    pub fn shares_batch(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.base, &other.base)
     }
 

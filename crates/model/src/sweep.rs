@@ -21,6 +21,7 @@ use crate::read::{Pending, Read, finish};
 use crate::run::{Base, Run, retained, scheduled};
 use crate::site::Site;
 use crate::splits::groups;
+use crate::taken::resolved;
 use crate::values::{parts, total};
 
 /// A run with further edits on top of its own.
@@ -283,7 +284,7 @@ fn reaches(run: &Run, edit: &Edit, points: &[Point]) -> bool {
     let changes_value = match &edit.change {
         Change::Add(s) => s.iter().any(|x| *x != 0.0),
         Change::Scale(factor) => *factor != 1.0,
-        Change::Put(_) | Change::Project(_) => true,
+        Change::Put(_) | Change::Project(_) | Change::Take(_) => true,
     };
     // A site without a value counts as reaching, so that applying the edit reports the error.
     changes_value && run.program().value(edit.site).is_none_or(below)
@@ -292,12 +293,14 @@ fn reaches(run: &Run, edit: &Edit, points: &[Point]) -> bool {
 /// Returns the sequence that branches from `run` where the first of `edits` acts.
 fn sequence(run: &Run, id: usize, edits: &[Edit], span: Span) -> Result<Sequence> {
     let (config, program) = (run.config(), run.program());
-    let further = scheduled(config, program, edits, Edit::primal_edit)?;
+    let edits = resolved(run.device(), program, Some(&run.base.trace), edits)?;
+    let further = scheduled(config, program, &edits, Edit::primal_edit)?;
     let first = further.iter().map(|e| e.value).min().unwrap_or(0);
     let join = program.cut_point_before(first);
     // Values above the join are recomputed, so the base run's own edits act there again. The value at the join already
     // contains them.
-    let mut scheduled = scheduled(config, program, run.edits(), Edit::primal_edit)?;
+    let own = resolved(run.device(), program, Some(&run.base.trace), run.edits())?;
+    let mut scheduled = scheduled(config, program, &own, Edit::primal_edit)?;
     scheduled.retain(|e| e.value > join);
     scheduled.extend(further);
     Ok(Sequence { id, span, join, scheduled })

@@ -81,7 +81,7 @@ pub fn logits_of(rows: &[(&Run, usize)]) -> Result<Vec<f32>> {
             return Err(Error::Place(format!("position {position}: the prompt has tokens 0 to {last}")));
         }
     }
-    for part in group_by(rows, |(a, _), (b, _)| a.shares_base(b)) {
+    for part in group_by(rows, |(a, _), (b, _)| a.shares_batch(b)) {
         let base = &part.items[0].0.base;
         let base_rows: Vec<usize> = part.items.iter().map(|(run, t)| run.span(0, 0).primal + t).collect();
         let found = base.all_logits(first.device().record(), &base.normed, &base_rows)?;
@@ -112,7 +112,7 @@ pub(crate) fn parts(readings: &[(&Run, &Observable)]) -> Result<Vec<(Vec<Point>,
     let Some((first, _)) = readings.first() else { return Ok(Vec::new()) };
     let (mut rec, mut places, mut pending) = (first.device().record(), Vec::new(), Vec::new());
     let numbered: Vec<(usize, &Run)> = readings.iter().map(|(run, _)| *run).enumerate().collect();
-    for part in group_by(&numbered, |(_, a), (_, b)| a.shares_base(b)) {
+    for part in group_by(&numbered, |(_, a), (_, b)| a.shares_batch(b)) {
         let points = part.items.iter().map(|&(n, run)| (n, run.span(0, 0).primal, &all[n][..]));
         for (of_level, reads) in part.items[0].1.base.record_parts(&mut rec, &points.collect::<Vec<_>>())? {
             places.push(of_level);

@@ -50,13 +50,20 @@ pub enum RowEdit {
         /// The direction that is taken out.
         s: Vec<f32>,
     },
+    /// The same columns of row `row` of the base run, over `width` columns.
+    Take {
+        /// Row of the base run.
+        row: usize,
+        /// Columns.
+        width: usize,
+    },
 }
 
 impl RowEdit {
     /// Columns that it touches.
     pub fn width(&self) -> usize {
         match self {
-            Self::Scale { width, .. } => *width,
+            Self::Scale { width, .. } | Self::Take { width, .. } => *width,
             Self::Add { s, .. } | Self::Put { s } | Self::Project { s } => s.len(),
         }
     }
@@ -71,13 +78,15 @@ pub struct RowPlan {
     edits: Tensor,
     amounts: Tensor,
     vectors: Tensor,
+    /// Rows that the base needs, for edits that take some.
+    taken: usize,
 }
 
 impl RowPlan {
     /// A plan for rows of width `d`: each row's source, then `(row, first column, change)` sorted by row and, within a
     /// row, in the order in which they act.
     pub fn new(device: &Device, d: usize, sources: &[RowSource], edits: &[(usize, usize, &RowEdit)]) -> Result<Self> {
-        let (mut table, mut amounts, mut vectors) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut table, mut amounts, mut vectors, mut taken) = (Vec::new(), Vec::new(), Vec::new(), 0);
         for &(row, from, change) in edits {
             let width = change.width();
             if row >= sources.len() || from + width > d {
@@ -90,8 +99,11 @@ impl RowPlan {
                 RowEdit::Put { s } => (1, 1.0, s),
                 RowEdit::Scale { amount, .. } => (2, *amount, &[]),
                 RowEdit::Project { s } => (3, 1.0, s),
+                RowEdit::Take { .. } => (4, 1.0, &[]),
             };
-            table.push([kind, from as u32, width as u32, vectors.len() as u32]);
+            let at = if let RowEdit::Take { row, .. } = change { *row } else { vectors.len() };
+            taken = taken.max(if kind == 4 { at + 1 } else { 0 });
+            table.push([kind, from as u32, width as u32, at as u32]);
             amounts.push(amount);
             vectors.extend_from_slice(s);
         }
@@ -126,6 +138,7 @@ impl RowPlan {
             edits: device.upload("edits", &[("edits", amounts.len()), ("entry", 4)], table)?,
             amounts: device.upload("amounts", &[("edits", amounts.len())], &amounts)?,
             vectors: device.upload("vectors", &[("elements", vectors.len())], &vectors)?,
+            taken,
         })
     }
 
@@ -134,6 +147,9 @@ impl RowPlan {
         let y = rec.tensor(NAME, &[("rows", self.rows), ("d", self.d)])?;
         for t in [x, base] {
             t.expect(NAME, &[("rows", t.shape().lengths()[0]), ("d", self.d)])?;
+        }
+        if base.shape().lengths()[0] < self.taken {
+            return Err(Error::shape(NAME, format!("an edit takes row {} of {}", self.taken - 1, base.shape())));
         }
         let params = Params { d: self.d as u32 };
         let Self { sources, edits, amounts, vectors, .. } = self;
@@ -164,11 +180,12 @@ fn splice(bound: Bound<'_>) {
         for n in first..first + count {
             let [kind, from, width, offset] = [0, 1, 2, 3].map(|i| edits[4 * n + i] as usize);
             let y = &mut y[from..from + width];
-            let s = if kind == 2 { &[] } else { &vectors[offset..offset + width] };
+            let s = if matches!(kind, 2 | 4) { &[] } else { &vectors[offset..offset + width] };
             match kind {
                 0 => axpy(amounts[n], s, y),
                 1 => y.copy_from_slice(s),
                 2 => y.iter_mut().for_each(|y| *y *= amounts[n]),
+                4 => y.copy_from_slice(&base[offset * d + from..][..width]),
                 _ => {
                     let size = dot(s, s);
                     if size > 0.0 {

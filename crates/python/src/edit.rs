@@ -68,6 +68,7 @@ impl PyEdit {
             Change::Put(s) => format!("put [{}]", s.len()),
             Change::Scale(amount) => format!("scale {amount}"),
             Change::Project(s) => format!("project out [{}]", s.len()),
+            Change::Take(_) => "take".to_owned(),
         };
         format!("<resolvent.Edit {what} at {}, position {}>", self.site, self.position)
     }

@@ -16,7 +16,8 @@ use resolvent::prelude::*;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let own = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/capitals.csv");
-    let file = std::env::args().nth(1).map_or_else(|| PathBuf::from(own), PathBuf::from);
+    let file = std::env::args().nth(1).filter(|file| file.ends_with(".csv"));
+    let file = PathBuf::from(file.as_deref().unwrap_or(own));
     let model = Model::named(&open(&Options::default())?, DEFAULT_MODEL)?;
 
     // Text becomes tokens of this model. A row that does not fit says why.

@@ -33,10 +33,11 @@ impl Function for Formula<'_> {
                 RowEdit::Add { amount, s } => vector(s, *amount),
                 RowEdit::Put { s } | RowEdit::Project { s } => vector(s, 1.0),
                 RowEdit::Scale { .. } => Vec::new(),
+                RowEdit::Take { row, width } => base[row * d + from..][..*width].to_vec(),
             };
             let edit = match change {
                 RowEdit::Add { .. } => ops::Edit::Add(&s),
-                RowEdit::Put { .. } => ops::Edit::Put(&s),
+                RowEdit::Put { .. } | RowEdit::Take { .. } => ops::Edit::Put(&s),
                 RowEdit::Scale { amount, .. } => ops::Edit::Scale(number(*amount)),
                 // If the direction is zero, the engine does not change the row, but the reference panics.
                 RowEdit::Project { .. } if s.iter().all(|s| s.value() == 0.0) => continue,
@@ -48,8 +49,9 @@ impl Function for Formula<'_> {
     }
 }
 
-/// Draws sources of every kind, and for each row up to five edits of random kinds over random columns.
-fn random_case(d: usize, seed: u64) -> (Vec<RowSource>, Vec<Edit>) {
+/// Draws sources of every kind, and for each row up to five edits of random kinds over random columns. With `takes`, edits
+/// also take rows of the base run.
+fn random_case(d: usize, seed: u64, takes: bool) -> (Vec<RowSource>, Vec<Edit>) {
     let mut random = Random::new(seed);
     let rows = 1 + random.below(20);
     let source = |random: &mut Random| match random.below(3) {
@@ -63,13 +65,14 @@ fn random_case(d: usize, seed: u64) -> (Vec<RowSource>, Vec<Edit>) {
         for _ in 0..random.below(6) {
             let from = random.below(d);
             let width = 1 + random.below(d - from);
-            let change = match random.below(6) {
+            let change = match random.below(if takes { 7 } else { 6 }) {
                 0 => RowEdit::Add { amount: random.normal(), s: random.normals(width) },
                 1 => RowEdit::Put { s: random.normals(width) },
                 2 => RowEdit::Scale { amount: random.normal(), width },
                 3 => RowEdit::Scale { amount: 0.0, width },
                 4 => RowEdit::Project { s: random.normals(width) },
-                _ => RowEdit::Project { s: vec![0.0; width] },
+                5 => RowEdit::Project { s: vec![0.0; width] },
+                _ => RowEdit::Take { row: random.below(ROWS), width },
             };
             edits.push((row, from, change));
         }
@@ -93,7 +96,7 @@ fn splice() {
     let mut worst = Worst::new("splice.primal");
     for (i, d) in [1, 3, 24, 64, 66, 127, 130, 300].into_iter().enumerate() {
         for seed in 0..3 {
-            let case = random_case(d, seed + 10 * i as u64);
+            let case = random_case(d, seed + 10 * i as u64, true);
             let mut random = Random::new(seed);
             let (x, base) = (random.normals(ROWS * d), random.normals(ROWS * d));
             let (f, both) = (Formula { d, case: &case }, wide(&[x.clone(), base.clone()].concat()));
@@ -113,6 +116,8 @@ fn linear_part((row, from, change): Edit) -> Option<Edit> {
         RowEdit::Add { .. } => None,
         RowEdit::Put { .. } => Some((row, from, RowEdit::Scale { amount: 0.0, width })),
         RowEdit::Scale { .. } | RowEdit::Project { .. } => Some((row, from, change)),
+        // The base run is a constant.
+        RowEdit::Take { .. } => Some((row, from, RowEdit::Scale { amount: 0.0, width })),
     }
 }
 
@@ -122,7 +127,7 @@ fn splice_of_linear_parts_is_the_tangent() {
     let mut worst = Worst::new("splice.jvp");
     let d = 66;
     for seed in 0..4 {
-        let case = random_case(d, seed);
+        let case = random_case(d, seed, false);
         let mut random = Random::new(seed);
         let (x, base) = (random.normals(ROWS * d), random.normals(ROWS * d));
         let (x_dot, base_dot) = (random.normals(ROWS * d), random.normals(ROWS * d));
@@ -143,7 +148,7 @@ fn splice_is_symmetric() {
     let mut worst = Worst::new("splice.adjoint");
     let d = 66;
     for seed in 0..4 {
-        let (sources, edits) = random_case(d, seed);
+        let (sources, edits) = random_case(d, seed, false);
         // The source of each row is the same row of x, and each row has at most one edit, since projections do not
         // commute.
         let sources: Vec<RowSource> = (0..sources.len()).map(RowSource::X).collect();
@@ -179,5 +184,15 @@ fn splice_without_edits_copies() {
         let y = run(on.device(), d, &case, &x, &x).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
         let want: Vec<f64> = x.chunks(d).rev().flat_map(wide).collect();
         assert_eq!(compare(&on.read(&y), &Labelled::reference(want), 0.0), Ok(0.0), "{}", on.name());
+    }
+}
+
+/// A row to take that the base run lacks is refused.
+#[test]
+fn a_row_that_is_not_there_is_refused() {
+    for on in subjects() {
+        let case = (vec![RowSource::X(0)], vec![(0, 0, RowEdit::Take { row: ROWS, width: 2 })]);
+        let error = run(on.device(), 2, &case, &[0.0; 2 * ROWS], &[0.0; 2 * ROWS]).map(|_| ()).expect_err("refused");
+        assert!(error.to_string().contains("an edit takes row 7"), "{error}");
     }
 }

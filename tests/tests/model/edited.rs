@@ -173,3 +173,34 @@ fn a_run_with_a_replaced_last_level_has_a_derivative_of_zero() {
         assert_eq!(certificate.value, 0.0, "{}", on.name());
     }
 }
+
+/// A row that is taken from another run gives the numbers of the same row put in place, whether it stays on the device or
+/// comes from a run of another batch, and as an edit of a run itself.
+#[test]
+fn a_taken_row_is_the_row_itself() {
+    let twin = Twin::small();
+    let prompts: [&[u32]; 2] = [&[3, 14, 15, 9, 2], &[3, 7, 15, 11, 2]];
+    let j = Observable::log_prob(4, 4);
+    for on in subjects() {
+        let model = twin.on(on);
+        let runs = model.run_all(&prompts, &RunOptions::default()).expect("runs");
+        let apart = model.run(prompts[0], &[]).expect("runs");
+        assert!(runs[0].shares_batch(&runs[1]) && !apart.shares_batch(&runs[1]));
+        for site in [Site::ResidPre(1), Site::Z(0, 1), Site::K(1, 0), Site::ResidPost(1)] {
+            let width = site.width(&twin.config);
+            let row = runs[0].capture(site).expect("reads")[3 * width..4 * width].to_vec();
+            let put = Edit::put(site, 3, row);
+            let here = Edit::take(site, 3, runs[0].row_on_device(site, 3).expect("is there"));
+            let there = Edit::take(site, 3, apart.row_on_device(site, 3).expect("is there"));
+            let values = runs[1].values_under(&[[put.clone()], [here.clone()], [there]], &j).expect("runs");
+            assert_eq!(values[0], values[1], "{}: {site}", on.name());
+            assert!((values[2] - values[0]).abs() < 1e-5, "{}: {site}: {values:?}", on.name());
+            let own = model.run(prompts[1], &[here]).expect("runs").value(&j).expect("reads");
+            assert!((own - values[0]).abs() < 1e-5, "{}: {site}: {own} instead of {}", on.name(), values[0]);
+        }
+        let wrong = Edit::take(Site::Z(0, 0), 3, runs[0].row_on_device(Site::Z(0, 1), 3).expect("is there"));
+        let error = runs[1].values_under(&[[wrong]], &j).expect_err("another head").to_string();
+        assert!(error.contains("the row to take is not a value of"), "{error}");
+        assert!(runs[0].row_on_device(Site::ResidPre(0), 5).is_err());
+    }
+}

@@ -46,7 +46,7 @@ fn every_example_runs() {
     for (name, run) in all::EXAMPLES {
         assert!(!printed(name, *run).is_empty(), "{name} prints nothing");
     }
-    assert!(all::EXAMPLES.len() >= 3, "the examples are lost");
+    assert!(all::EXAMPLES.len() >= 4, "the examples are lost");
 }
 
 #[test]
@@ -76,4 +76,15 @@ fn a_worker_thread_is_stopped_in_the_middle() {
     assert_eq!(lines[1], "request 1: stopped", "{printed}");
     assert!(lines[2].starts_with("request 2: logit(#2)@39 - logit(#6)@39 = "), "{printed}");
     assert_eq!(lines.len(), 3, "{printed}");
+}
+
+#[test]
+fn prompts_of_a_file_are_swept() {
+    let printed = printed_by("sweep_csv");
+    assert!(printed.contains("line 6 is left out: the clean prompt has 6 tokens"), "{printed}");
+    let levels: Vec<&str> = printed.lines().filter(|line| line.contains(" to ")).collect();
+    assert!(levels.len() >= 9 && printed.contains("agreement.resid: n "), "{printed}");
+    // The country is read at the last token: its own patch moves J below, and that of the last token above.
+    let effects: Vec<f64> = levels[..9].iter().map(|l| l[7..14].trim().parse().expect("a number")).collect();
+    assert!(effects[8] > 10.0 && effects[0].abs() < 1e-3, "{printed}");
 }

@@ -79,7 +79,7 @@ pub(super) fn interactions(
     for i in 0..n {
         map[i * n + i] = -free[i];
     }
-    let edits: Vec<Edit> = chosen.iter().flat_map(|&i| patches.edits(i)).collect();
+    let edits = chosen.iter().map(|&i| patches.edits(i)).collect::<Result<Vec<Vec<Edit>>>>()?.concat();
     // A patch is not joined with itself. So the diagonal is set to zero on both sides, which excludes it from the
     // statistics.
     let pairs = |actual: &[f32], floor: f64| {
