@@ -43,7 +43,8 @@ impl Flight {
         }
     }
 
-    /// Forgets the first `count` submissions, which are done. A later wait for one of them would count idle time as its own.
+    /// Forgets the first `count` submissions, which are done. A later wait for one of them would count idle time as its
+    /// own.
     pub(super) fn landed(&mut self, count: u64) {
         let later = (self.count - count) as usize;
         self.queued.drain(..self.queued.len().saturating_sub(later));

@@ -25,8 +25,8 @@ pub(super) struct Shared {
     pub(super) memory: Arc<Memory>,
     pub(super) pipelines: Pipelines,
     pub(super) flight: Mutex<Flight>,
-    /// Number of submissions so far, and of those that are known to be done. They are here because the lock of `flight` may
-    /// be taken by a thread that submits, for long.
+    /// Number of submissions so far, and of those that are known to be done. They are here because the lock of `flight`
+    /// may be taken by a thread that submits, for long.
     pub(super) sent: AtomicU64,
     pub(super) landed: AtomicU64,
 }
@@ -68,8 +68,8 @@ impl Shared {
                 self.faults.check("wait")?;
                 return Err(Error::DeviceLost { reason: error.to_string() });
             }
-            // The answer is here, and has woken this thread already, unless another polling thread has received it and not
-            // delivered it yet.
+            // The answer is here, and has woken this thread already, unless another polling thread has received it and
+            // not delivered it yet.
             let since = Instant::now();
             std::thread::park_timeout(ANSWER);
             if since.elapsed() >= ANSWER {

@@ -39,8 +39,8 @@ struct Ready {
     sample: Sample,
 }
 
-/// Launches of one submission. One set of error scopes is open from the first launch until the submission, so a launch whose
-/// bind group is cached needs none of its own.
+/// Launches of one submission. One set of error scopes is open from the first launch until the submission, so a launch
+/// whose bind group is cached needs none of its own.
 struct Segment {
     ready: Vec<Ready>,
     params: Vec<u8>,
@@ -224,7 +224,8 @@ pub(super) async fn samples(shared: &Shared, timed: Timed) -> Result<Vec<Sample>
     Ok(samples)
 }
 
-/// Like [`encode`], with a pass and two timestamps for each launch. Returns the buffer that will contain the timestamps.
+/// Like [`encode`], with a pass and two timestamps for each launch. Returns the buffer that will contain the
+/// timestamps.
 fn encode_timed(
     shared: &Shared,
     flight: &mut Flight,
