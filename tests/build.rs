@@ -1,5 +1,5 @@
-//! Writes the Rust blocks of the pages to one file of functions, and the examples of the facade to another one. The test
-//! module `pages` compiles and runs both.
+//! Writes the Rust blocks of the pages to one file of functions, and the examples of the facade to another one. The
+//! test module `pages` compiles and runs both.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

@@ -35,7 +35,8 @@ pub struct Launch {
 }
 
 impl Launch {
-    /// Creates a launch of the kernel's `base` variant with default constants. [`Recording::launch`] sets its label.
+    /// Creates a launch of the kernel's `base` variant with default constants. [`crate::Recording::launch`] sets its
+    /// label.
     pub fn new<P: NoUninit>(kernel: &'static Kernel, params: P, bindings: &[&Tensor], grid: [u32; 3]) -> Self {
         Self {
             kernel,

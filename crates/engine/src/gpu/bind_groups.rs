@@ -21,8 +21,8 @@ impl BindGroups {
         Self(Mutex::new(Groups::new(MOST)))
     }
 
-    /// Returns the bind group of `shader`, whose layout is `layout`, over `ranges` (slot order), with `params` at binding
-    /// 0, and whether it is new. A new one has the label `label`.
+    /// Returns the bind group of `shader`, whose layout is `layout`, over `ranges` (slot order), with `params` at
+    /// binding 0, and whether it is new. A new one has the label `label`.
     pub(super) fn get(
         &self,
         device: &wgpu::Device,
@@ -110,8 +110,8 @@ impl<B: Clone + Eq + Hash, G: Clone> Groups<B, G> {
         self.slots[at] = Some(Slot { key, group, used: false });
     }
 
-    /// Returns an empty slot. If all are taken, the hand goes round them and empties the first one that was not used since
-    /// its last round.
+    /// Returns an empty slot. If all are taken, the hand goes round them and empties the first one that was not used
+    /// since its last round.
     fn room(&mut self) -> usize {
         if let Some(at) = self.free.pop() {
             return at;

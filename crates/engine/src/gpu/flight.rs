@@ -16,7 +16,7 @@ pub(super) struct Flight {
     pub(super) speed: f64,
     pub(super) queued: VecDeque<(wgpu::SubmissionIndex, f64)>,
     /// Number of submissions so far.
-    count: u64,
+    pub(super) count: u64,
     pub(super) last_done: Instant,
     pub(super) profile: Option<Vec<Timed>>,
     pub(super) timestamp_period: f32,
@@ -43,17 +43,8 @@ impl Flight {
         }
     }
 
-    pub(super) fn sent(&mut self, index: wgpu::SubmissionIndex, cost: f64) {
-        self.queued.push_back((index, cost));
-        self.count += 1;
-    }
-
-    /// Returns the number of submissions so far, for [`Self::landed`].
-    pub(super) fn count(&self) -> u64 {
-        self.count
-    }
-
-    /// Forgets the first `count` submissions, which are done. A later wait for one of them would count idle time as its own.
+    /// Forgets the first `count` submissions, which are done. A later wait for one of them would count idle time as its
+    /// own.
     pub(super) fn landed(&mut self, count: u64) {
         let later = (self.count - count) as usize;
         self.queued.drain(..self.queued.len().saturating_sub(later));

@@ -15,6 +15,7 @@ mod submit;
 
 use std::ops::Range;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
 
 pub(crate) use adapter::adapters;
 pub(crate) use instance::hidden;
@@ -94,6 +95,8 @@ impl Gpu {
             memory: Memory::new(&device, memory::Pool::new(options.poison, options.idle_bytes())),
             pipelines: pipeline::Pipelines::new(cache),
             flight: Mutex::new(flight),
+            sent: AtomicU64::new(0),
+            landed: AtomicU64::new(0),
             faults,
             device,
             queue,

@@ -1,6 +1,7 @@
 //! An open device, as submissions and reads share it.
 
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
@@ -24,6 +25,10 @@ pub(super) struct Shared {
     pub(super) memory: Arc<Memory>,
     pub(super) pipelines: Pipelines,
     pub(super) flight: Mutex<Flight>,
+    /// Number of submissions so far, and of those that are known to be done. They are here because the lock of `flight`
+    /// may be taken by a thread that submits, for long.
+    pub(super) sent: AtomicU64,
+    pub(super) landed: AtomicU64,
 }
 
 impl Shared {
@@ -34,11 +39,11 @@ impl Shared {
     /// Lets the driver call `request` when it has done all that was submitted before, and waits for that without
     /// blocking. Fails if there was a fault since the last call that could return one.
     pub(super) async fn answered<T: Send + 'static>(&self, request: impl FnOnce(Reply<T>)) -> Result<T> {
-        let before = self.lock_flight().count();
+        let before = self.sent.load(Ordering::SeqCst);
         let (reply, answer) = Answer::new(&self.device, &self.faults);
         request(reply);
         let answer = answer.await;
-        self.lock_flight().landed(before);
+        self.landed.fetch_max(before, Ordering::SeqCst);
         self.faults.check("wait")?;
         answer
     }
@@ -63,8 +68,8 @@ impl Shared {
                 self.faults.check("wait")?;
                 return Err(Error::DeviceLost { reason: error.to_string() });
             }
-            // The answer is here, and has woken this thread already, unless another polling thread has received it and not
-            // delivered it yet.
+            // The answer is here, and has woken this thread already, unless another polling thread has received it and
+            // not delivered it yet.
             let since = Instant::now();
             std::thread::park_timeout(ANSWER);
             if since.elapsed() >= ANSWER {

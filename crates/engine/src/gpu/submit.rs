@@ -1,6 +1,7 @@
 //! Execution: launches are split into segments by a time budget; a segment is one encoder and one compute pass.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::fault::{self, Scopes};
@@ -38,8 +39,8 @@ struct Ready {
     sample: Sample,
 }
 
-/// Launches of one submission. Error scopes are open from the first of them until it has been submitted: three calls of the
-/// driver a segment, and none a launch.
+/// Launches of one submission. One set of error scopes is open from the first launch until the submission, so a launch
+/// whose bind group is cached needs none of its own.
 struct Segment {
     ready: Vec<Ready>,
     params: Vec<u8>,
@@ -136,10 +137,13 @@ fn flush(shared: &Shared, flight: &mut Flight, segment: Segment) -> Result<()> {
     if let (Some(profile), Some(ticks)) = (&mut flight.profile, ticks) {
         profile.push(Timed { samples, ticks, period: flight.timestamp_period });
     }
+    flight.landed(shared.landed.load(Ordering::SeqCst));
     if flight.queued.is_empty() {
         flight.last_done = Instant::now();
     }
-    flight.sent(index, cost);
+    flight.queued.push_back((index, cost));
+    flight.count += 1;
+    shared.sent.store(flight.count, Ordering::SeqCst);
     if flight.queued.len() > IN_FLIGHT {
         wait_for_oldest(shared, flight)?;
     }
@@ -220,7 +224,8 @@ pub(super) async fn samples(shared: &Shared, timed: Timed) -> Result<Vec<Sample>
     Ok(samples)
 }
 
-/// Like [`encode`], with a pass and two timestamps for each launch. Returns the buffer that will contain the timestamps.
+/// Like [`encode`], with a pass and two timestamps for each launch. Returns the buffer that will contain the
+/// timestamps.
 fn encode_timed(
     shared: &Shared,
     flight: &mut Flight,

@@ -50,7 +50,7 @@ impl Sources {
                             if text(&alone).is_some() { alone } else { flat(&format!("{inside}/{name}/mod.rs")) }
                         }
                     };
-                    open.push(([&path[..], &[name.clone()]].concat(), found));
+                    open.push(([&path[..], std::slice::from_ref(name)].concat(), found));
                 }
                 sources.modules.push(Placed { path, file: at, module });
             }
@@ -88,7 +88,7 @@ impl Sources {
             }
             _ => {}
         }
-        let mut found = inside(self.module(&[&placed.path[..], &[first.clone()]].concat()));
+        let mut found = inside(self.module(&[&placed.path[..], std::slice::from_ref(first)].concat()));
         for import in placed.module.imports.iter().filter(|import| import.name == *first && Some(*import) != but) {
             let whole = [&import.path[..], rest].concat();
             found.extend(self.resolve(at, &whole, Some(import), true, depth + 1));
