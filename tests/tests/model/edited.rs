@@ -1,7 +1,7 @@
 //! Derivatives of edited runs, against the reference's runs on dual numbers.
 
 use resolvent_field::adjoint;
-use resolvent_model::{Edit, Mode, Observable, Run, Seed, Site, Source};
+use resolvent_model::{Edit, Mode, Observable, Run, RunOptions, Seed, Site, Source};
 use resolvent_reference::{Dual, Trace};
 use resolvent_tests::{Labelled, Random, Twin, Worst, subjects, tangents, tolerance};
 
