@@ -24,8 +24,8 @@ pub(crate) struct PromptSetArgs {
     #[arg(long, value_name = "NAME", requires = "prompts")]
     task: Vec<String>,
     /// The most rows that are taken of a task
-    #[arg(long = "rows", value_name = "N", requires = "prompts")]
-    limit: Option<usize>,
+    #[arg(long, value_name = "N", requires = "prompts")]
+    rows: Option<usize>,
     /// Stop at a row that cannot be read or analysed, instead of leaving it out
     #[arg(long, requires = "prompts")]
     strict: bool,
@@ -100,7 +100,7 @@ impl PromptSetArgs {
         };
         let mut found = Cases { args: self, path, model, cases: Vec::new(), left_out: Vec::new() };
         found.left_out.extend(set.bad_rows.iter().map(|(line, reason)| (format!("line {line}"), reason.clone())));
-        for row in self.rows(&set)? {
+        for row in self.chosen(&set)? {
             match row.case(model, text.as_deref(), Some(&direction)) {
                 Ok(case) => found.cases.push(case),
                 Err(error) => found.left_out.push((row.name(), error.to_string())),
@@ -110,10 +110,10 @@ impl PromptSetArgs {
         Ok(Some(found))
     }
 
-    fn rows<'s>(&self, set: &'s PromptSet) -> Result<Vec<&'s PromptRow>, Failure> {
+    fn chosen<'s>(&self, set: &'s PromptSet) -> Result<Vec<&'s PromptRow>, Failure> {
         let names: Vec<&String> =
             if self.task.is_empty() { set.tasks.keys().collect() } else { self.task.iter().collect() };
-        let most = self.limit.unwrap_or(usize::MAX);
+        let most = self.rows.unwrap_or(usize::MAX);
         let mut rows = Vec::new();
         for name in resolvent::field::distinct(names) {
             rows.extend(set.task(name)?.prompts.iter().take(most));

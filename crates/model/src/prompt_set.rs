@@ -158,7 +158,7 @@ mod tests {
             ("[]", "p.json: invalid prompt file"),
             (r#"{"version": 2, "tasks": {}}"#, "version 2"),
             (r#"{"version": 1, "tasks": {"a": {"prompts": []}}}"#, "no prompts"),
-            (r#"{"version": 1, "tasks": {"a": {"prompts": [{"clean": "x"}]}}}"#, "missing field"),
+            (r#"{"version": 1, "tasks": {"a": {"prompts": [{"corrupted": "x"}]}}}"#, "missing field"),
         ] {
             let error = parse(text).map(|_| ()).map_err(|e| e.to_string());
             assert!(error.as_ref().is_err_and(|e| e.contains(message) && !e.contains('\n')), "{error:?}");

@@ -10,6 +10,7 @@ mod settings;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -33,6 +34,15 @@ impl fmt::Debug for Tokenizer {
     }
 }
 
+/// What is wrong with a tokenizer that makes its crate panic.
+const CONTRADICT: &str = "the normalizers of this tokenizer contradict each other";
+
+/// Returns `None` if `work` panics: some combinations of normalizers make the crate index beyond its text. It has no state
+/// that this could damage.
+fn guarded<T>(work: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(work)).ok()
+}
+
 impl Tokenizer {
     /// Opens `tokenizer.json`, or else `vocab.json` with `merges.txt`. Returns `None` if the directory has neither.
     ///
@@ -43,7 +53,10 @@ impl Tokenizer {
     /// A file cannot be read or is damaged, or only one of `vocab.json` and `merges.txt` exists. The files ask for
     /// something that is not supported: this is an error so that ids never differ silently.
     pub fn open(dir: &Path) -> Result<Option<Self>> {
-        build::open(dir)
+        // Added tokens pass through the normalizers.
+        guarded(|| build::open(dir)).unwrap_or_else(|| {
+            Err(Error::Tokenizer { path: dir.join("tokenizer.json"), message: CONTRADICT.to_owned() })
+        })
     }
 
     /// Reads a tokenizer from the bytes of a `tokenizer.json`. `name` names the file in messages.
@@ -51,7 +64,8 @@ impl Tokenizer {
     /// # Errors
     /// The bytes are not a tokenizer that the `tokenizers` crate can read.
     pub fn from_bytes(name: &str, bytes: &[u8]) -> Result<Self> {
-        let inner = files::object(bytes).and_then(|json| build::from_json(&json));
+        let read = || files::object(bytes).and_then(|json| build::from_json(&json));
+        let inner = guarded(read).unwrap_or_else(|| Err(CONTRADICT.to_owned()));
         let inner = inner.map_err(|message| Error::Tokenizer { path: name.into(), message })?;
         Ok(Self::new(inner, (None, None)))
     }
@@ -92,12 +106,15 @@ impl Tokenizer {
     fn ids(&self, text: &str, special: bool) -> Result<Vec<u32>> {
         let failed =
             |e: tokenizers::Error| encoding_error(format!("`{}` cannot be encoded: {}", shown(text), one_line(&e)));
-        if self.loses(text).map_err(failed)? {
-            let message = format!("`{}` has characters that this tokenizer has no token for", shown(text));
-            return Err(encoding_error(message));
-        }
-        let encoding = self.inner.encode_fast(text, special).map_err(failed)?;
-        Ok(encoding.get_ids().to_vec())
+        let encoded = guarded(|| match self.loses(text)? {
+            true => Ok(None),
+            false => Ok(Some(self.inner.encode_fast(text, special)?.get_ids().to_vec())),
+        });
+        let encoded =
+            encoded.ok_or_else(|| encoding_error(format!("`{}` cannot be encoded: {CONTRADICT}", shown(text))))?;
+        encoded.map_err(failed)?.ok_or_else(|| {
+            encoding_error(format!("`{}` has characters that this tokenizer has no token for", shown(text)))
+        })
     }
 
     /// Returns whether a part of a text would be dropped: BPE drops characters that it has no token for. A prompt must

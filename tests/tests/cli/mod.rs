@@ -15,6 +15,7 @@ mod memory;
 mod passed_over;
 mod pipes;
 mod plots;
+mod prompts;
 mod readable;
 mod results;
 mod shapes;

@@ -91,7 +91,7 @@ fn small_tasks_and_pairs_that_do_not_fit_are_named() {
     let (ran, folder) = study(&model, &[("few", &PAIRS[..3]), ("t", &uneven)], &["--quick"]);
     let printed = ran.done();
     assert!(printed.contains("task few: 3 of its 3 pairs fit the model, and a task needs 4"), "{printed}");
-    assert!(printed.contains(r#"pair "short" / "longer" of task t: the clean prompt has 1 tokens and"#), "{printed}");
+    assert!(printed.contains(r#"pair "short" / "longer" of task t: the clean prompt has "#), "{printed}");
     assert!(page(&folder).contains("task few") && page(&folder).contains("longer"));
     let (ran, _) = study(&model, &[("t", &uneven)], &["--limit", "3"]);
     let line = ran.failed();

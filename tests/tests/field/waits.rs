@@ -1,11 +1,14 @@
 //! How often each analysis waits for the device.
 
 use resolvent_engine::Device;
+use std::collections::BTreeMap;
+
 use resolvent_field::{Case, Goal, forward, green_with, invert, patch, predict, regime, sensitivity, transfer};
 use resolvent_field::{
     GreenOptions, InvertOptions, Method, Predictor, PredictorOptions, RegimeOptions, SiteKind, TransferOptions,
 };
-use resolvent_model::{Model, Observable, RandomWeights, Run, tiny};
+use resolvent_field::{forward_of_prompts, patch_of_prompts};
+use resolvent_model::{Model, Observable, PromptCase, RandomWeights, Run, tiny};
 use resolvent_tests::subjects;
 
 const CLEAN: [u32; 6] = [3, 1, 4, 1, 5, 9];
@@ -20,7 +23,7 @@ fn runs(device: &Device, layers: usize) -> [Run; 2] {
 }
 
 /// Counts the waits of `work`.
-fn waits(device: &Device, work: &dyn Fn()) -> u64 {
+fn waits(device: &Device, work: &mut dyn FnMut()) -> u64 {
     let before = device.waits();
     work();
     device.waits() - before
@@ -52,7 +55,7 @@ fn waits_do_not_grow_with_depth() {
         let count = |layers: usize| -> Vec<(&str, u64)> {
             let [clean, corrupted] = runs(device, layers);
             let case = Case { clean: &clean, corrupted: &corrupted, observable: &j };
-            let all = |name: &'static str, work: &dyn Fn()| (name, waits(device, work));
+            let all = |name: &'static str, work: &dyn Fn()| (name, waits(device, &mut || work()));
             let source = [0.5; 32];
             let goal = || [Goal::Observable { observable: j.clone(), change: 0.01 }];
             vec![
@@ -86,5 +89,37 @@ fn waits_do_not_grow_with_depth() {
             assert_eq!((*name, few), (stated, many), "{}: waits with 2 blocks and with 12", on.name());
             assert!(*few <= most, "{}: {name} waits {few} times, {most} are stated", on.name());
         }
+    }
+}
+
+/// Nor does an analysis of many prompts wait more often for six than for two, if they fit one batch.
+#[test]
+fn waits_do_not_grow_with_prompts() {
+    let case = |i: u32| PromptCase {
+        name: i.to_string(),
+        clean: CLEAN.iter().map(|t| t + i).collect(),
+        corrupted: Some(CORRUPTED.iter().map(|t| t + i).collect()),
+        observable: Some(Observable::logit_diff(2, 6, 5)),
+        roles: BTreeMap::new(),
+    };
+    let cases: Vec<PromptCase> = (0..6).map(case).collect();
+    for on in subjects() {
+        let own = on.again(resolvent_engine::Options::default());
+        let device = own.device();
+        let model = Model::random(device, tiny(), RandomWeights::new(&tiny(), 7).with_std(0.1)).expect("opens");
+        let count = |cases: &[PromptCase]| {
+            let quiet = &mut |_: u64, _: u64| {};
+            let of = (&[][..], PredictorOptions::default());
+            let patch = waits(device, &mut || {
+                patch_of_prompts(&model, cases, &[SiteKind::Resid], of, quiet).map(drop).expect("computes");
+            });
+            let run = waits(device, &mut || {
+                forward_of_prompts(&model, cases, quiet).map(drop).expect("runs");
+            });
+            [patch, run]
+        };
+        let [few, many] = [count(&cases[..2]), count(&cases)];
+        assert_eq!(few, many, "{}", on.name());
+        assert!(few[0] <= 11 && few[1] <= 4, "{}: {few:?}", on.name());
     }
 }

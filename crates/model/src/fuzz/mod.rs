@@ -124,6 +124,16 @@ fn seed_bytes(seed: &Value) -> Vec<u8> {
     seed.as_str().map_or_else(|| seed.to_string(), str::to_owned).into_bytes()
 }
 
+/// Found by `whole_tokenizers`: normalizers that make the tokenizers crate index beyond its text.
+#[test]
+fn normalizers_that_contradict_each_other_are_an_error() {
+    let by = [Mutation::found(0, 1_807_307_816, 1_003_881_483)];
+    run_on(&[("tokenizer.json", &changed(&seeds::whole(1), &by))], |dir| {
+        let error = Tokenizer::open(dir).map(|_| ()).expect_err("refused").to_string();
+        assert!(error.contains("contradict each other"), "{error}");
+    });
+}
+
 proptest! {
     #![proptest_config(cases(800))]
 

@@ -11,6 +11,13 @@ pub(super) struct Mutation {
     argument: u32,
 }
 
+impl Mutation {
+    /// Returns a mutation that was found to matter.
+    pub(super) fn found(kind: u8, place: u32, argument: u32) -> Self {
+        Self { kind, place, argument }
+    }
+}
+
 /// Generates one to four mutations.
 pub(super) fn mutations() -> impl Strategy<Value = Vec<Mutation>> {
     let one = (0..16u8, any::<u32>(), any::<u32>());

@@ -1,0 +1,93 @@
+//! `--prompts` of the analyses: rows of a file, rows that are left out, and results with an axis of prompts.
+
+use std::path::Path;
+
+use resolvent_field::Labelled;
+use tempfile::TempDir;
+
+use super::{on_host, tiny, utf8};
+
+/// Eight pairs of two lengths with a role, and two rows that do not fit.
+fn file(folder: &TempDir) -> String {
+    let mut text = "clean_tokens,corrupted_tokens,target,against,role.changed\n".to_owned();
+    for i in 0..8 {
+        let (clean, corrupted) = (format!("{i},3,4,1,5"), format!("{i},3,9,1,5"));
+        let cut = if i % 2 == 0 { 5 } else { 4 };
+        let row = |text: &str| text.split(',').take(cut).collect::<Vec<_>>().join(",");
+        text += &format!("\"{}\",\"{}\",#3,#11,2\n", row(&clean), row(&corrupted));
+    }
+    text += "\"1,2,3\",\"1,2\",#3,#11,1\n\"1,x\",\"1,2\",#3,#11,1\n";
+    let path = folder.path().join("rows.csv");
+    std::fs::write(&path, text).expect("writes");
+    utf8(&path)
+}
+
+fn analysed(command: &str, folder: &TempDir) -> (String, String, Labelled) {
+    let (rows, out) = (file(folder), folder.path().join("out.safetensors"));
+    let arguments: Vec<&str> = command.split(' ').collect();
+    let ran = on_host(&[&arguments[..], &["--prompts", &rows, "--model", tiny(), "--out", &utf8(&out)]].concat());
+    let stderr = ran.stderr.clone();
+    (ran.done(), stderr, Labelled::read(Path::new(&out)).expect("a result"))
+}
+
+/// Each analysis takes prompts: its arrays have an axis for them, and two rows are named and left out.
+#[test]
+fn every_analysis_takes_many_prompts() {
+    for (command, array, axes) in [
+        ("run", "field", "prompt,level,token,d"),
+        ("sensitivity", "norm", "prompt,level,token"),
+        ("patch", "effect", "prompt,level,token"),
+        ("patch --sites z --predictors relp,curvature", "predicted.z", "prompt,predictor,block,head,token"),
+        ("transfer --controls 1", "fraction", "prompt,level,token"),
+        ("regime --sites=0,-1 --direction random", "radius", "prompt,site"),
+        ("green --source 0,1", "norm", "prompt,level,token"),
+        ("invert --goal 0.1 --from=-1,-1", "achieved", "prompt,goal"),
+    ] {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (stdout, stderr, result) = analysed(command, &folder);
+        assert!(stdout.starts_with("8 prompts, 2 left out; tokens from the end"), "{command}: {stdout}");
+        assert!(stdout.contains("checks: "), "{command}: {stdout}");
+        assert!(stderr.contains("line 10 is left out: ") && stderr.contains("line 11 is left out: "), "{stderr}");
+        let found = result.array(array).unwrap_or_else(|| panic!("{command}: no `{array}`"));
+        assert_eq!(found.axes.iter().map(|a| a.0).collect::<Vec<_>>().join(","), axes, "{command}");
+        assert_eq!(found.axes[0].1, 8, "{command}");
+        assert_eq!(result.array("lengths").expect("lengths").data[..2], [5.0, 4.0], "{command}");
+        assert_eq!(result.metadata["rows_left_out"], "2", "{command}");
+    }
+}
+
+#[test]
+fn means_have_intervals_and_roles() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (stdout, _, result) = analysed("patch", &folder);
+    assert!(stdout.contains("mean patch effect by role") && stdout.contains("changed"), "{stdout}");
+    let of = |name: &str| &result.array(name).unwrap_or_else(|| panic!("no `{name}`")).data;
+    let (mean, low, high) = (of("effect.role"), of("effect.role_low"), of("effect.role_high"));
+    assert!(mean.iter().zip(low).zip(high).all(|((m, l), h)| l <= m && m <= h), "{low:?} {mean:?} {high:?}");
+    // Only the four longer prompts have the fifth token from the end, too few for an interval.
+    let (mean, low) = (of("effect.mean"), of("effect.low"));
+    assert!(mean[0].is_finite() && low[0].is_nan() && low[1].is_finite());
+    assert_eq!(of("counts")[..], [4.0, 8.0, 8.0, 8.0, 8.0]);
+}
+
+#[test]
+fn strict_stops_at_the_first_row() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let rows = file(&folder);
+    let line = on_host(&["patch", "--prompts", &rows, "--strict", "--model", tiny()]).failed();
+    assert!(line.contains("line 11: invalid token ids `1,x`") && line.contains("without --strict"), "{line}");
+    let line = on_host(&["patch", "--prompts", "absent.csv", "--model", tiny()]).failed();
+    assert!(line.contains("absent.csv"), "{line}");
+    let line = on_host(&["sensitivity", "--prompts", &rows, "--task", "x", "--model", tiny()]).failed();
+    assert!(line.contains("no task `x` among the prompts; there are prompts"), "{line}");
+}
+
+/// An observable of the command line takes the place of the rows' own.
+#[test]
+fn one_observable_for_all_rows() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (_, _, result) = analysed("sensitivity --observe entropy()@0", &folder);
+    assert_eq!(result.metadata["observable"], "entropy()@0");
+    let (_, _, result) = analysed("sensitivity --target #3|#4 --against #5", &folder);
+    assert!(result.metadata["observable"].contains("0.5 * logit(#3)@4 + 0.5 * logit(#4)@4 - logit(#5)@4"));
+}
