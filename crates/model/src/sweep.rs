@@ -50,7 +50,7 @@ pub struct Chunk<'a> {
 
 /// Returns the value of each edited run's observable.
 ///
-/// Edited runs share batches if their base runs come from one call of [`Model::run_all`].
+/// Edited runs share batches if their base runs come from one call of [`crate::Model::run_all`].
 ///
 /// # Errors
 /// An edit or an observable that does not fit its run, or a device error.

@@ -66,7 +66,7 @@ pub fn values(readings: &[(&Run, &Observable)]) -> Result<Vec<f64>> {
     Ok(values)
 }
 
-/// Returns the logits `[V]` at one position of each run, one after another. Runs of one call of [`Model::run_all`] share
+/// Returns the logits `[V]` at one position of each run, one after another. Runs of one call of [`crate::Model::run_all`] share
 /// batches.
 ///
 /// # Errors

@@ -65,7 +65,7 @@ pub struct Paired<'a> {
 /// Inputs are `[rows, _]` tensors over the rows of the batch. The primal of a ragged batch also needs its base run's
 /// residuals, where an op looks at earlier tokens.
 ///
-/// An op that is linear in its inputs implements [`Linear`] and gets this trait from it. Any other op implements this
+/// An op that is linear in its inputs implements [`crate::Linear`] and gets this trait from it. Any other op implements this
 /// trait and [`Nonlinear`]. No rule of a nonlinear op has a default that is right only for linear ones.
 ///
 /// ```compile_fail,E0046
@@ -211,7 +211,7 @@ pub struct HvpResiduals<'a> {
     pub paired: Paired<'a>,
 }
 
-/// Where an op's jet, tangent and hvp come from. Only [`Linear`] derives them from jvp and vjp.
+/// Where an op's jet, tangent and hvp come from. Only [`crate::Linear`] derives them from jvp and vjp.
 pub struct SecondOrder<'a>(Rules<'a>);
 
 enum Rules<'a> {
