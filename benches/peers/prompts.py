@@ -59,7 +59,7 @@ def main() -> None:
 
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(ATLAS / "tokenizer.json"), eos_token="<|endoftext|>")
     lens = TransformerBridge.boot_transformers(
-        "gpt2", hf_model=GPT2LMHeadModel.from_pretrained(ATLAS / "small"), tokenizer=tokenizer, device="cpu"
+        "gpt2", hf_model=GPT2LMHeadModel.from_pretrained(ATLAS / "small", dtype=torch.float32), tokenizer=tokenizer, device="cpu"
     )
     longest = max(map(len, tokens))
     padded = torch.tensor([row + [0] * (longest - len(row)) for row in tokens])

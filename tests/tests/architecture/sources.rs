@@ -79,3 +79,18 @@ fn named_in_one_place(library: &str, package: &str, folder: &str, least: usize) 
         assert_eq!(named, path.starts_with(package), "{}", path.display());
     }
 }
+
+/// The crates with the kernels' bodies are one unit each. With several units and without optimisation across them, small
+/// functions of the innermost loops are not inlined, and a forward pass takes almost three times as long.
+#[test]
+fn crates_of_kernels_are_one_unit() {
+    let manifest = text("Cargo.toml");
+    for profile in ["release", "dev"] {
+        for package in ["resolvent-engine", "resolvent-ops"] {
+            let section = format!("[profile.{profile}.package.{package}]\n");
+            let settings = manifest.split(&section).nth(1).and_then(|rest| rest.split('[').next());
+            let is_one = settings.is_some_and(|settings| settings.contains("codegen-units = 1\n"));
+            assert!(is_one, "{section} needs `codegen-units = 1`");
+        }
+    }
+}
