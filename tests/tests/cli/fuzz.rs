@@ -308,7 +308,8 @@ fn no_call_panics_or_hangs() {
     let codes = codes.into_inner();
     println!("exit codes {codes:?}");
     let all: i32 = codes.values().sum();
-    assert!(codes.get(&Some(0)).is_some_and(|worked| 5 * worked > all), "too few calls get through: {codes:?}");
+    // About 22 % of random calls work; of 200, fewer than a tenth do by chance once in 10^5 runs.
+    assert!(codes.get(&Some(0)).is_some_and(|worked| 10 * worked > all), "too few calls get through: {codes:?}");
 }
 
 proptest! {
