@@ -95,15 +95,15 @@ impl ObservableArgs {
     }
 
     /// Returns the observable as text in the grammar of observables, if one is given: a set of targets is a weighted sum.
-    pub(crate) fn text(&self) -> Option<String> {
+    pub(crate) fn text(&self, model: &Model) -> Option<String> {
         if let Some(text) = &self.observe {
             return Some(text.clone());
         }
         let at = if self.position == -1 { String::new() } else { format!("@{}", self.position) };
         let terms = |tokens: &str, sign: &str| {
-            let count = tokens.split('|').count();
-            let weight = if count == 1 { String::new() } else { format!("{} * ", 1.0 / count as f64) };
-            tokens.split('|').map(|t| format!("{sign} {weight}logit({}){at}", token_text(t))).collect::<String>()
+            let tokens = parts(model, tokens);
+            let weight = if tokens.len() == 1 { String::new() } else { format!("{} * ", 1.0 / tokens.len() as f64) };
+            tokens.iter().map(|t| format!("{sign} {weight}logit({}){at}", token_text(t))).collect::<String>()
         };
         let targets = terms(self.target.as_deref()?, " +");
         let against = self.against.as_deref().map_or_else(String::new, |against| terms(against, " -"));
@@ -111,12 +111,12 @@ impl ObservableArgs {
     }
 }
 
-/// Looks up tokens with `|` between them. A text that is one token is that token, whatever characters it has.
+/// Returns tokens that have `|` between them. A text that is one token is that token, whatever characters it has.
+fn parts<'t>(model: &Model, text: &'t str) -> Vec<&'t str> {
+    if model.token(text).is_ok() { vec![text] } else { text.split('|').collect() }
+}
+
+/// Looks up the tokens of [`parts`].
 fn ids(model: &Model, text: &str) -> Result<Vec<u32>, Failure> {
-    match model.token(text) {
-        Err(_) if text.contains('|') => {
-            Ok(text.split('|').map(|token| model.token(token)).collect::<Result<_, _>>()?)
-        }
-        found => Ok(vec![found?]),
-    }
+    Ok(parts(model, text).into_iter().map(|token| model.token(token)).collect::<Result<_, _>>()?)
 }

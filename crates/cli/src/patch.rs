@@ -73,10 +73,8 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let kinds = distinct(args.sites.iter().copied());
     let sites = kinds.iter().flat_map(|kind| kind.sites(model.config())).collect();
     let options = RunOptions { sites, ..RunOptions::default() };
-    let mut runs = model.run_all(&[clean, corrupted], &options)?.into_iter();
-    let (Some(clean), Some(corrupted)) = (runs.next(), runs.next()) else {
-        return Err("two prompts have two runs".into());
-    };
+    let runs = model.run_all(&[clean, corrupted], &options)?;
+    let [clean, corrupted] = [0, 1].map(|i| runs[i].clone());
     let mut result = patch_at(&clean, &corrupted, &observable, &kinds)?;
     if !args.predictors.is_empty() {
         let predictors = Predictor::beside_first_order(&args.predictors);

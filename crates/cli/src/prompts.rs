@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use resolvent::Labelled;
 use resolvent::field::{CaseRuns, Prompts, over_prompts, read_direction};
-use resolvent::model::{Error, Model, PromptCase, PromptRow, PromptSet, Site};
+use resolvent::model::{Error, Model, PromptCase, PromptSet, Site};
 
 use crate::Failure;
 use crate::observable::ObservableArgs;
@@ -93,14 +93,14 @@ impl PromptSetArgs {
     ) -> Result<Option<Cases<'a>>, Failure> {
         let Some(path) = &self.prompts else { return Ok(None) };
         let set = read(path)?;
-        let text = observable.and_then(ObservableArgs::text);
+        let text = observable.and_then(|observable| observable.text(model));
         let direction = |file: &str| {
             let read = read_direction(Path::new(file), model.config().n_embd);
             read.map_err(|e| Error::Observable { text: text.clone().unwrap_or_default(), reason: e.to_string() })
         };
         let mut found = Cases { args: self, path, model, cases: Vec::new(), left_out: Vec::new() };
         found.left_out.extend(set.bad_rows.iter().map(|(line, reason)| (format!("line {line}"), reason.clone())));
-        for row in self.chosen(&set)? {
+        for row in set.rows(&self.task, self.rows)? {
             match row.case(model, text.as_deref(), Some(&direction)) {
                 Ok(case) => found.cases.push(case),
                 Err(error) => found.left_out.push((row.name(), error.to_string())),
@@ -108,17 +108,6 @@ impl PromptSetArgs {
         }
         found.refuse_or_name(&found.left_out)?;
         Ok(Some(found))
-    }
-
-    fn chosen<'s>(&self, set: &'s PromptSet) -> Result<Vec<&'s PromptRow>, Failure> {
-        let names: Vec<&String> =
-            if self.task.is_empty() { set.tasks.keys().collect() } else { self.task.iter().collect() };
-        let most = self.rows.unwrap_or(usize::MAX);
-        let mut rows = Vec::new();
-        for name in resolvent::field::distinct(names) {
-            rows.extend(set.task(name)?.prompts.iter().take(most));
-        }
-        Ok(rows)
     }
 }
 

@@ -220,7 +220,7 @@ pub struct Interval {
 }
 
 /// Number of resamples for an interval. The random error of its ends is then about a tenth of its width.
-const RESAMPLES: usize = 1000;
+pub(crate) const RESAMPLES: usize = 1000;
 
 /// Returns `estimate` of all items with a 95 % percentile bootstrap interval. The bootstrap draws with replacement from
 /// `items`, which are independent units such as prompts. Estimates that are not finite are left out of the interval.

@@ -92,6 +92,21 @@ impl PromptSet {
         Ok(Self { tasks: tasks.collect(), bad_rows })
     }
 
+    /// Returns the rows of some tasks, or of all if none is named: at most `limit` of each. A task that is named twice counts
+    /// once.
+    ///
+    /// # Errors
+    /// As [`PromptSet::task`].
+    pub fn rows(&self, tasks: &[String], limit: Option<usize>) -> Result<Vec<&PromptRow>> {
+        let named = tasks.iter().enumerate().filter(|(i, name)| !tasks[..*i].contains(name)).map(|(_, name)| name);
+        let names: Vec<&String> = if tasks.is_empty() { self.tasks.keys().collect() } else { named.collect() };
+        let mut rows = Vec::new();
+        for name in names {
+            rows.extend(self.task(name)?.prompts.iter().take(limit.unwrap_or(usize::MAX)));
+        }
+        Ok(rows)
+    }
+
     /// Returns the task `name`.
     ///
     /// # Errors

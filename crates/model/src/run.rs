@@ -15,7 +15,7 @@ use crate::passes::{Keep, Origin, Trace, forward};
 use crate::program::{Program, ValueId};
 use crate::prompt::check_prompt;
 use crate::site::Site;
-use crate::splits::most_rows;
+use crate::splits::{most_rows, split_by};
 use crate::taken::resolved;
 
 /// Options of a run: its edits, and the sites that it prepares.
@@ -157,6 +157,12 @@ impl Model {
         Run::batch(self, prompts, sites)
     }
 
+    /// Splits items into parts whose prompts one forward pass takes together, as [`Model::run_all`] splits prompts. `tokens`
+    /// returns the number of tokens of an item.
+    pub fn passes<'i, T>(&self, items: &'i [T], tokens: impl Fn(&T) -> usize) -> Vec<&'i [T]> {
+        split_by(items, self.most_prompt_rows(), tokens)
+    }
+
     /// Returns how many tokens of all prompts together one forward pass takes. [`Model::run_all`] splits more.
     pub fn most_prompt_rows(&self) -> usize {
         // A run stores every site of every block, so its rows need more memory than those of a sweep.
@@ -174,18 +180,10 @@ impl Run {
         }
         let edited = prompts.iter().flat_map(|prompt| prompt.edits).map(|e| e.site);
         let program = prepare(model, &edited.chain(sites.iter().copied()).collect())?;
-        let most = model.most_prompt_rows();
-        let (mut runs, mut rest) = (Vec::with_capacity(prompts.len()), prompts);
-        while !rest.is_empty() {
-            let mut rows = 0;
-            let fits = rest.iter().take_while(|prompt| {
-                rows += prompt.tokens.len();
-                rows <= most
-            });
-            let count = fits.count().max(1);
-            let base = Arc::new(Base::new(model, &rest[..count], program.clone())?);
-            runs.extend((0..count).map(|prompt| Self { base: base.clone(), prompt }));
-            rest = &rest[count..];
+        let mut runs = Vec::with_capacity(prompts.len());
+        for part in model.passes(prompts, |prompt| prompt.tokens.len()) {
+            let base = Arc::new(Base::new(model, part, program.clone())?);
+            runs.extend((0..part.len()).map(|prompt| Self { base: base.clone(), prompt }));
         }
         Ok(runs)
     }

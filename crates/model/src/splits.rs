@@ -38,17 +38,19 @@ pub(crate) fn split(most: usize, sequences: Vec<Sequence>) -> Vec<Vec<Sequence>>
     groups
 }
 
-/// Splits sequences into runs whose `cost` is at most `most` together, or of one sequence.
-pub(crate) fn split_by(sequences: &[Sequence], most: usize, cost: impl Fn(&Sequence) -> usize) -> Vec<&[Sequence]> {
+/// Splits items into parts whose `cost` is at most `most` together, or of one item.
+pub(crate) fn split_by<T>(items: &[T], most: usize, cost: impl Fn(&T) -> usize) -> Vec<&[T]> {
     let (mut parts, mut from, mut sum) = (Vec::new(), 0, 0);
-    for (i, sequence) in sequences.iter().enumerate() {
-        let more = cost(sequence);
+    for (i, item) in items.iter().enumerate() {
+        let more = cost(item);
         if i > from && sum + more > most {
-            parts.push(&sequences[from..i]);
+            parts.push(&items[from..i]);
             (from, sum) = (i, 0);
         }
         sum += more;
     }
-    parts.push(&sequences[from..]);
+    if from < items.len() {
+        parts.push(&items[from..]);
+    }
     parts
 }

@@ -1,5 +1,7 @@
 //! Rows that edits take from other runs.
 
+use std::borrow::Cow;
+
 use resolvent_engine::{Device, Shape, Tensor};
 
 use crate::edit::{Change, DeviceRow, Edit};
@@ -9,12 +11,16 @@ use crate::program::Program;
 
 /// Returns edits whose rows to take are rows of the values of `base`: all others are read and put in place. Without a base
 /// that is all of them.
-pub(crate) fn resolved(device: &Device, program: &Program, base: Option<&Trace>, edits: &[Edit]) -> Result<Vec<Edit>> {
+pub(crate) fn resolved<'e>(
+    device: &Device,
+    program: &Program,
+    base: Option<&Trace>,
+    edits: &'e [Edit],
+) -> Result<Cow<'e, [Edit]>> {
     let is_here = |edit: &Edit, row: &DeviceRow| {
         let value = program.value(edit.site).and_then(|value| base?.values[value].as_ref());
         value.is_some_and(|value| value.buffer().id() == row.values.buffer().id())
     };
-    let mut resolved = edits.to_vec();
     let (mut places, mut rows) = (Vec::new(), Vec::new());
     for (i, edit) in edits.iter().enumerate() {
         if let Change::Take(row) = &edit.change
@@ -27,9 +33,10 @@ pub(crate) fn resolved(device: &Device, program: &Program, base: Option<&Trace>,
             places.push(i);
         }
     }
-    if !places.is_empty() {
-        let read = device.read_many(&rows.iter().collect::<Vec<&Tensor>>())?;
-        places.into_iter().zip(read).for_each(|(i, s)| resolved[i].change = Change::Put(s));
+    if places.is_empty() {
+        return Ok(Cow::Borrowed(edits));
     }
-    Ok(resolved)
+    let (mut resolved, read) = (edits.to_vec(), device.read_many(&rows.iter().collect::<Vec<&Tensor>>())?);
+    places.into_iter().zip(read).for_each(|(i, s)| resolved[i].change = Change::Put(s));
+    Ok(Cow::Owned(resolved))
 }

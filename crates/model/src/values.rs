@@ -1,7 +1,5 @@
 //! Logits, and values of observables, of runs.
 
-use std::ops::Range;
-
 use crate::checkpoint::first_non_finite;
 use crate::error::{Error, Result};
 use crate::grouped::group_by;
@@ -16,7 +14,7 @@ impl Run {
     /// # Errors
     /// A value that is not finite, or a device error.
     pub fn logits(&self) -> Result<Vec<f32>> {
-        self.logits_rows(0..self.tokens().len())
+        logits_of(&(0..self.tokens().len()).map(|t| (self, t)).collect::<Vec<_>>())
     }
 
     /// Returns the logits `[V]` at one position.
@@ -24,11 +22,7 @@ impl Run {
     /// # Errors
     /// A position outside of the prompt, a value that is not finite, or a device error.
     pub fn logits_at(&self, position: usize) -> Result<Vec<f32>> {
-        self.logits_rows(position..position + 1)
-    }
-
-    fn logits_rows(&self, rows: Range<usize>) -> Result<Vec<f32>> {
-        logits_of(&rows.map(|t| (self, t)).collect::<Vec<_>>())
+        logits_of(&[(self, position)])
     }
 
     /// Returns the value of an observable.

@@ -46,12 +46,12 @@ impl PyPrompts {
         let PromptArguments { rows, observable, tasks, limit, strict } = arguments;
         let mut left_out = Vec::new();
         let listed = match &rows {
-            None => of_set(&PromptSet::embedded()?, &tasks, limit)?,
+            None => PromptSet::embedded()?.rows(&tasks, limit)?.into_iter().cloned().collect(),
             Some(rows) => match path(rows) {
                 Some(path) => {
                     let set = PromptSet::open(&path)?;
                     left_out.extend(set.bad_rows.iter().map(|(line, reason)| (format!("line {line}"), reason.clone())));
-                    of_set(&set, &tasks, limit)?
+                    set.rows(&tasks, limit)?.into_iter().cloned().collect()
                 }
                 None => rows_of(model, rows)?,
             },
@@ -103,15 +103,6 @@ impl PyPrompts {
 /// Returns the path, if `rows` is one: a string or an object of `os.PathLike`.
 fn path(rows: &Bound<'_, PyAny>) -> Option<PathBuf> {
     rows.extract::<PathBuf>().ok()
-}
-
-fn of_set(set: &PromptSet, tasks: &[String], limit: Option<usize>) -> Result<Vec<PromptRow>> {
-    let names: Vec<&String> = if tasks.is_empty() { set.tasks.keys().collect() } else { distinct(tasks.iter()) };
-    let mut rows = Vec::new();
-    for name in names {
-        rows.extend(set.task(name)?.prompts.iter().take(limit.unwrap_or(usize::MAX)).cloned());
-    }
-    Ok(rows)
 }
 
 /// Returns rows from a list: texts, token ids, or dicts with the keys of a prompt file.
@@ -173,19 +164,11 @@ impl PyPrompts {
         let logits = detached(py, |_| {
             let mut logits = Vec::with_capacity(cases.len() * model.config().vocab_size);
             let prompts: Vec<&[u32]> = cases.iter().map(|case| &case.clean[..]).collect();
-            let mut rest = &prompts[..];
-            while !rest.is_empty() {
-                let (most, mut rows) = (model.most_prompt_rows(), 0);
-                let fits = rest.iter().take_while(|tokens| {
-                    rows += tokens.len();
-                    rows <= most
-                });
-                let (now, later) = rest.split_at(fits.count().max(1));
-                let runs = model.run_all(now, &RunOptions::default())?;
+            for part in model.passes(&prompts, |tokens| tokens.len()) {
+                let runs = model.run_all(part, &RunOptions::default())?;
                 let at = |run: &'_ Run| from_end("position", position, run.tokens().len());
                 let places = runs.iter().map(|run| Ok((run, at(run)?))).collect::<Result<Vec<(&Run, usize)>>>()?;
                 logits.extend(logits_of(&places)?);
-                rest = later;
             }
             Ok::<_, Failure>(logits)
         })?;

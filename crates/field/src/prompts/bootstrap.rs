@@ -2,10 +2,7 @@
 
 use crate::labelled::Array;
 use crate::read::interned;
-use crate::stats::{below, quantile, sorted};
-
-/// Number of resamples of the prompts.
-const RESAMPLES: usize = 1000;
+use crate::stats::{RESAMPLES, below, quantile, sorted};
 
 /// The least number of prompts for an interval. With fewer, a nominal 95 % covers much less.
 pub(super) const LEAST: usize = 8;

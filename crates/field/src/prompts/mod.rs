@@ -74,17 +74,11 @@ pub fn over_prompts(
     progress: OnProgress<'_>,
 ) -> Result<Prompts> {
     let mut prompts = Prompts::default();
-    let (most, mut rest) = (model.most_prompt_rows(), cases);
-    while !rest.is_empty() {
-        let mut rows = 0;
-        let fits = rest.iter().take_while(|case| {
-            rows += case.clean.len() + case.corrupted.as_ref().map_or(0, Vec::len);
-            rows <= most
-        });
-        let (now, later) = rest.split_at(fits.count().max(1));
-        attempt(model, now, sites, analysis, &mut prompts)?;
-        rest = later;
-        progress((cases.len() - rest.len()) as u64, cases.len() as u64);
+    let (mut done, tokens) = (0, |case: &PromptCase| case.clean.len() + case.corrupted.as_ref().map_or(0, Vec::len));
+    for part in model.passes(cases, tokens) {
+        attempt(model, part, sites, analysis, &mut prompts)?;
+        done += part.len();
+        progress(done as u64, cases.len() as u64);
     }
     match (prompts.results.is_empty(), prompts.left_out.first()) {
         (true, Some((name, reason))) => Err(Error::Input(format!("no prompt can be analysed; {name}: {reason}"))),
@@ -142,8 +136,12 @@ fn runs<'a>(model: &Model, cases: &'a [PromptCase], sites: &[Site]) -> Result<Ve
 pub fn forward_of_prompts(model: &Model, cases: &[PromptCase], progress: OnProgress<'_>) -> Result<Labelled> {
     let analysis =
         &mut |runs: &[CaseRuns<'_>]| forward_all(&runs.iter().map(|runs| &runs.clean).collect::<Vec<_>>(), true);
-    let alone: Vec<PromptCase> = cases.iter().map(|case| PromptCase { corrupted: None, ..case.clone() }).collect();
-    over_prompts(model, &alone, &[], analysis, progress)?.stack()
+    over_prompts(model, &clean_alone(cases), &[], analysis, progress)?.stack()
+}
+
+/// Returns the cases without their corrupted prompts, for analyses that do not run these.
+fn clean_alone(cases: &[PromptCase]) -> Vec<PromptCase> {
+    cases.iter().map(|case| PromptCase { corrupted: None, ..case.clone() }).collect()
 }
 
 /// Computes the sensitivity fields of many prompts; see [`crate::sensitivity`].
@@ -155,8 +153,7 @@ pub fn sensitivity_of_prompts(model: &Model, cases: &[PromptCase], progress: OnP
         let readings = runs.iter().map(|runs| Ok((&runs.clean, runs.observable()?))).collect::<Result<Vec<_>>>()?;
         sensitivity_all(&readings)
     };
-    let alone: Vec<PromptCase> = cases.iter().map(|case| PromptCase { corrupted: None, ..case.clone() }).collect();
-    over_prompts(model, &alone, &[], analysis, progress)?.stack()
+    over_prompts(model, &clean_alone(cases), &[], analysis, progress)?.stack()
 }
 
 /// Computes the patch effects of many pairs of prompts; see [`crate::patch_at`]. With `predictors`, there are predictions

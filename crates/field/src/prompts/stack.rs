@@ -31,8 +31,8 @@ pub struct Prompts {
     pub left_out: Vec<(String, String)>,
 }
 
-/// A length of an axis that differs between prompts.
-pub(super) const PADDING: &str = "after the end of a shorter prompt";
+/// What NaN means in an array that is padded.
+const PADDING: &str = "after the end of a shorter prompt";
 
 impl Prompts {
     pub(super) fn push(&mut self, case: &PromptCase, result: Labelled) {
