@@ -68,11 +68,11 @@ pub(crate) struct PromptArgs {
 /// A second prompt, for displacements.
 #[derive(Args)]
 pub(crate) struct DonorArgs {
-    /// Second prompt, of as many tokens
-    #[arg(long, value_name = "TEXT")]
+    /// Second prompt, of as many tokens; with --prompts it is the row's corrupted prompt
+    #[arg(long, value_name = "TEXT", conflicts_with = "prompts")]
     pub(crate) donor: Option<String>,
     /// Second prompt as token ids
-    #[arg(long, value_name = "IDS", conflicts_with = "donor", allow_hyphen_values = true)]
+    #[arg(long, value_name = "IDS", conflicts_with_all = ["donor", "prompts"], allow_hyphen_values = true)]
     pub(crate) donor_tokens: Option<String>,
 }
 

@@ -20,11 +20,11 @@ pub(crate) struct Args {
         long,
         value_name = "TEXT",
         required_unless_present_any = ["corrupted_tokens", "prompts"],
-        conflicts_with = "corrupted_tokens"
+        conflicts_with_all = ["corrupted_tokens", "prompts"]
     )]
     corrupted: Option<String>,
     /// Corrupted prompt as token ids
-    #[arg(long, value_name = "IDS", allow_hyphen_values = true)]
+    #[arg(long, value_name = "IDS", allow_hyphen_values = true, conflicts_with = "prompts")]
     corrupted_tokens: Option<String>,
     /// Kinds of sites to patch, with commas: resid, mid, attn_out, mlp_out, and each head's q, k, v, z
     #[arg(long, value_name = "KINDS", value_delimiter = ',', default_value = "resid")]

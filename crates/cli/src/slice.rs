@@ -67,6 +67,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
+    if args.prompt.set.prompts.is_some() {
+        return Err("slice takes one prompt: give it as text or as --tokens, and leave --prompts out".into());
+    }
     let output = args.output.prepare()?;
     let model = args.model.open()?;
     let run = model.run(&args.prompt.tokens(&model)?, &[])?;

@@ -91,3 +91,23 @@ fn one_observable_for_all_rows() {
     let (_, _, result) = analysed("sensitivity --target #3|#4 --against #5", &folder);
     assert!(result.metadata["observable"].contains("0.5 * logit(#3)@4 + 0.5 * logit(#4)@4 - logit(#5)@4"));
 }
+
+/// What a row says takes no option beside it: an option that could not act is refused, not ignored.
+#[test]
+fn options_of_one_prompt_are_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let rows = file(&folder);
+    for options in [
+        "patch --corrupted-tokens 1,2",
+        "transfer --donor-tokens 1,2",
+        "sensitivity --direction random",
+        "run --tokens 1,2",
+    ] {
+        let arguments: Vec<&str> = options.split(' ').collect();
+        let ran = on_host(&[&arguments[..], &["--prompts", &rows, "--model", tiny()]].concat());
+        assert_eq!(ran.code, Some(2), "{options}: {}{}", ran.stdout, ran.stderr);
+        assert!(ran.stderr.contains("cannot be used with"), "{options}: {}", ran.stderr);
+    }
+    let line = on_host(&["slice", "--prompts", &rows, "--model", tiny()]).failed();
+    assert!(line.contains("slice takes one prompt"), "{line}");
+}

@@ -19,7 +19,7 @@ use crate::sensitivity::sensitivity_all;
 use crate::site_kind::SiteKind;
 use crate::slice::OnProgress;
 use crate::stats::Pairs;
-use crate::study::{ends, may_pass};
+use crate::study::left_out::{LeftOut, ends, may_pass};
 use crate::transfer::{TransferOptions, transfer};
 
 pub use stack::Prompts;
@@ -81,7 +81,7 @@ pub fn over_prompts(
         progress(done as u64, cases.len() as u64);
     }
     match (prompts.results.is_empty(), prompts.left_out.first()) {
-        (true, Some((name, reason))) => Err(Error::Input(format!("no prompt can be analysed; {name}: {reason}"))),
+        (true, Some(first)) => Err(Error::Input(format!("no prompt can be analysed; {first}"))),
         (true, None) => Err(Error::Input("there are no prompts".to_owned())),
         (false, _) => Ok(prompts),
     }
@@ -105,7 +105,7 @@ fn attempt(
         }
         Err(error) if ends(&error) || may_pass(&error) => Err(error),
         Err(error) if cases.len() == 1 => {
-            prompts.left_out.push((cases[0].name.clone(), error.to_string()));
+            prompts.left_out.push(LeftOut::from_error(&cases[0].name, &error));
             Ok(())
         }
         Err(_) => {

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use resolvent_model::PromptCase;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::certificate::merge;
 use crate::error::{Error, Result};
 use crate::labelled::{Array, Labelled};
 use crate::read::interned;
+use crate::study::left_out::{self, LeftOut};
 
 use super::{average, bootstrap};
 
@@ -27,8 +28,8 @@ pub struct Prompts {
     pub lengths: Vec<usize>,
     /// The roles of their tokens.
     pub roles: Vec<BTreeMap<String, Range<usize>>>,
-    /// Names and reasons of the prompts that were left out.
-    pub left_out: Vec<(String, String)>,
+    /// The prompts that were left out.
+    pub left_out: Vec<LeftOut>,
 }
 
 /// What NaN means in an array that is padded.
@@ -80,9 +81,7 @@ impl Prompts {
 
     /// Returns the names of the prompts that a result of [`Prompts::stack`] left out, with the reasons.
     pub fn left_out_of(stacked: &Labelled) -> Vec<(String, String)> {
-        let list = stacked.metadata.get("left_out").and_then(|text| serde_json::from_str::<Vec<Value>>(text).ok());
-        let text = |row: &Value, key: &str| row[key].as_str().unwrap_or_default().to_owned();
-        list.unwrap_or_default().iter().map(|row| (text(row, "what"), text(row, "reason"))).collect()
+        left_out::read(stacked).into_iter().map(|left_out| (left_out.what, left_out.reason)).collect()
     }
 
     /// Returns the means over prompts of a result of [`Prompts::stack`], as the result of one prompt: each array `NAME.mean`
@@ -129,12 +128,7 @@ impl Prompts {
         if !roles.is_empty() {
             result = result.note("roles", json!(roles).to_string());
         }
-        if !self.left_out.is_empty() {
-            let list =
-                self.left_out.iter().map(|(what, reason)| json!({"what": what, "reason": reason, "failed": false}));
-            result = result.note("left_out", json!(list.collect::<Vec<_>>()).to_string());
-        }
-        Ok(result
+        Ok(left_out::write(result, &self.left_out)
             .note("prompts", self.results.len().to_string())
             .note("prompt_names", json!(self.names).to_string())
             .note("intervals", bootstrap::described(SEED)))

@@ -35,7 +35,7 @@ impl LeftOut {
     }
 
     /// Records an error. Invalid input means that the analysis does not apply; any other error is a failure.
-    fn from_error(what: &str, error: &Error) -> Self {
+    pub(crate) fn from_error(what: &str, error: &Error) -> Self {
         let does_not_apply = matches!(error, Error::Input(_) | Error::Model(ModelError::Place(_)));
         Self { failed: !does_not_apply, ..Self::new(what, error.to_string()) }
     }
@@ -118,9 +118,7 @@ impl Record {
         for certificate in self.passed {
             result = result.certify(certificate)?;
         }
-        let each = self.left_out.iter().map(|l| json!({"what": l.what, "reason": l.reason, "failed": l.failed}));
-        let list: Vec<Value> = each.collect();
-        Ok(if list.is_empty() { result } else { result.note(KEY, Value::from(list).to_string()) })
+        Ok(write(result, &self.left_out))
     }
 
     /// Returns the result of a step that failed: no arrays, and the reason.
@@ -146,8 +144,15 @@ pub(super) fn of_steps(done: &[Done]) -> Vec<LeftOut> {
     all
 }
 
+/// Adds the left-out items to the metadata of a result, if there are any.
+pub(crate) fn write(result: Labelled, left_out: &[LeftOut]) -> Labelled {
+    let each = left_out.iter().map(|l| json!({"what": l.what, "reason": l.reason, "failed": l.failed}));
+    let list: Vec<Value> = each.collect();
+    if list.is_empty() { result } else { result.note(KEY, Value::from(list).to_string()) }
+}
+
 /// Reads the left-out items from the metadata of a result.
-fn read(result: &Labelled) -> Vec<LeftOut> {
+pub(crate) fn read(result: &Labelled) -> Vec<LeftOut> {
     let list = result.metadata.get(KEY).and_then(|text| serde_json::from_str::<Vec<Value>>(text).ok());
     let text = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
     let each = list.unwrap_or_default().into_iter().map(|value| LeftOut {

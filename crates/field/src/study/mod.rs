@@ -8,7 +8,7 @@
 //! [`LeftOut`].
 
 mod inverse;
-mod left_out;
+pub(crate) mod left_out;
 mod names;
 mod patching;
 mod predictors;
@@ -30,8 +30,7 @@ use crate::error::{Error, Result};
 use crate::labelled::Labelled;
 
 pub use left_out::LeftOut;
-use left_out::Record;
-pub(crate) use left_out::{ends, may_pass};
+use left_out::{Record, ends, may_pass};
 pub use statement::{Statement, Verdict, statements};
 use tasks::{Task, pair_name};
 
