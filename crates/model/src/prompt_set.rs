@@ -92,19 +92,26 @@ impl PromptSet {
         Ok(Self { tasks: tasks.collect(), bad_rows })
     }
 
-    /// Returns the rows of some tasks, or of all if none is named: at most `limit` of each. A task that is named twice counts
-    /// once.
+    /// Returns the tasks with these names, in this order, or all if none is named. A task that is named twice counts once.
+    ///
+    /// # Errors
+    /// As [`PromptSet::task`].
+    pub fn named(&self, names: &[String]) -> Result<Vec<(&str, &Task)>> {
+        if names.is_empty() {
+            return Ok(self.tasks.iter().map(|(name, task)| (name.as_str(), task)).collect());
+        }
+        let first = names.iter().enumerate().filter(|(i, name)| !names[..*i].contains(name));
+        first.map(|(_, name)| self.entry(name)).collect()
+    }
+
+    /// Returns the rows of the tasks of [`PromptSet::named`]: at most `limit` of each.
     ///
     /// # Errors
     /// As [`PromptSet::task`].
     pub fn rows(&self, tasks: &[String], limit: Option<usize>) -> Result<Vec<&PromptRow>> {
-        let named = tasks.iter().enumerate().filter(|(i, name)| !tasks[..*i].contains(name)).map(|(_, name)| name);
-        let names: Vec<&String> = if tasks.is_empty() { self.tasks.keys().collect() } else { named.collect() };
-        let mut rows = Vec::new();
-        for name in names {
-            rows.extend(self.task(name)?.prompts.iter().take(limit.unwrap_or(usize::MAX)));
-        }
-        Ok(rows)
+        let limit = limit.unwrap_or(usize::MAX);
+        let tasks = self.named(tasks)?;
+        Ok(tasks.into_iter().flat_map(|(_, task)| task.prompts.iter().take(limit)).collect())
     }
 
     /// Returns the task `name`.
@@ -112,7 +119,11 @@ impl PromptSet {
     /// # Errors
     /// No task has this name; the message lists the tasks.
     pub fn task(&self, name: &str) -> Result<&Task> {
-        self.tasks.get(name).ok_or_else(|| {
+        Ok(self.entry(name)?.1)
+    }
+
+    fn entry(&self, name: &str) -> Result<(&str, &Task)> {
+        self.tasks.get_key_value(name).map(|(name, task)| (name.as_str(), task)).ok_or_else(|| {
             let names = self.tasks.keys().cloned().collect::<Vec<_>>().join(", ");
             Error::Place(format!("no task `{name}` among the prompts; there are {names}"))
         })
@@ -137,6 +148,24 @@ mod tests {
         assert_eq!(set.task("a").map(|t| t.prompts[0].target.clone()).ok(), Some(Some(" b".to_owned())));
         let missing = set.task("b").map(|_| ()).map_err(|e| e.to_string());
         assert_eq!(missing, Err("no task `b` among the prompts; there are a".to_owned()));
+    }
+
+    #[test]
+    fn tasks_keep_their_order_and_count_once() {
+        let set = parse(
+            r#"{"version": 1, "tasks": {"a": {"prompts": [{"clean": "1"}, {"clean": "2"}]},
+                "b": {"prompts": [{"clean": "3"}, {"clean": "4"}]}}}"#,
+        );
+        let set = set.unwrap_or_else(|e| panic!("{e}"));
+        let texts = |tasks: &[&str], limit| {
+            let tasks: Vec<String> = tasks.iter().map(|&task| task.to_owned()).collect();
+            let rows = set.rows(&tasks, limit).map_err(|e| e.to_string())?;
+            Ok::<_, String>(rows.iter().map(|row| row.clean.to_string()).collect::<String>())
+        };
+        assert_eq!(texts(&["b", "a", "b"], None).as_deref(), Ok("3412"));
+        assert_eq!(texts(&["b", "a"], Some(1)).as_deref(), Ok("31"));
+        assert_eq!(texts(&[], None).as_deref(), Ok("1234"));
+        assert_eq!(texts(&["a", "c"], None).unwrap_err(), "no task `c` among the prompts; there are a, b");
     }
 
     /// The ending of the name selects the form.

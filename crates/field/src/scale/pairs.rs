@@ -2,7 +2,6 @@
 
 use resolvent_model::{Model, PromptRow, PromptSet, TokenPair};
 
-use crate::distinct::distinct;
 use crate::error::{Error, Result};
 
 /// Largest number of tokens in the shared slice, unless the caller lists them.
@@ -32,11 +31,10 @@ pub fn pairs_of_both(
     limit: usize,
     [small, large]: [&Model; 2],
 ) -> Result<Vec<TokenPair>> {
-    let names: Vec<&String> = if tasks.is_empty() { set.tasks.keys().collect() } else { distinct(tasks.iter()) };
     let (mut by_task, mut fits) = (Vec::new(), Fits::default());
-    for name in names {
+    for (_, task) in set.named(tasks)? {
         let mut pairs = Vec::new();
-        for row in &set.task(name)?.prompts {
+        for row in &task.prompts {
             let (a, b) = (fitting(row, small)?, fitting(row, large)?);
             fits.all += 1;
             fits.small += usize::from(a.is_some());

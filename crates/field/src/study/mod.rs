@@ -25,7 +25,6 @@ use std::path::{Path, PathBuf};
 
 use resolvent_model::{Model, PromptRow, PromptSet, PromptText, TokenPair};
 
-use crate::distinct::distinct;
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
 
@@ -120,11 +119,6 @@ impl<'a> Study<'a> {
     /// A task that is not in the set, a model without a tokenizer, a limit of prompts that is too low, or no task with
     /// enough pairs that fit the model.
     pub fn new(model: &'a Model, small: &'a [Model], set: &PromptSet, options: StudyOptions) -> Result<Self> {
-        let names: Vec<String> = if options.tasks.is_empty() {
-            set.tasks.keys().cloned().collect()
-        } else {
-            distinct(options.tasks.iter().cloned())
-        };
         if options.prompts < LEAST {
             return Err(Error::Input(format!(
                 "a study needs at least {LEAST} prompt pairs of each task, and the limit is {}; raise --limit",
@@ -139,13 +133,9 @@ impl<'a> Study<'a> {
             )));
         }
         let (mut tasks, mut left_out, mut before) = (Vec::<(String, Vec<TokenPair>)>::new(), (0, 0), Vec::new());
-        for name in names {
-            if tasks.iter().any(|(known, _)| *known == name) {
-                continue;
-            }
+        for (name, task) in set.named(&options.tasks)? {
             let mut pairs = Vec::new();
-            let prompts = &set.task(&name)?.prompts;
-            for pair in prompts {
+            for pair in &task.prompts {
                 left_out.1 += 1;
                 match pair.pair(model) {
                     Ok(tokens) => pairs.push(tokens),
@@ -158,13 +148,13 @@ impl<'a> Study<'a> {
                 }
             }
             if pairs.len() < LEAST {
-                let (all, fit) = (prompts.len(), pairs.len());
+                let (all, fit) = (task.prompts.len(), pairs.len());
                 let reason = format!("{fit} of its {all} pairs fit the model, and a task needs {LEAST}");
                 before.push(LeftOut::new(format!("task {name}"), reason));
                 continue;
             }
             pairs.truncate(options.prompts);
-            tasks.push((name, pairs));
+            tasks.push((name.to_owned(), pairs));
         }
         if tasks.is_empty() {
             return Err(Error::Input(format!(
