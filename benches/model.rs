@@ -69,9 +69,9 @@ fn bench(c: &mut Criterion) {
 }
 
 fn sweep(clean: &Run, corrupted: &Run, j: &Observable) -> Result<Vec<f64>> {
-    let (config, tokens) = (clean.model().config(), clean.tokens().len());
-    let (field, d) = (clean.field()?, config.n_embd);
-    let places = (0..config.n_layer).flat_map(|level| (0..tokens).map(move |t| (level, t)));
+    let (sizes, tokens) = (clean.model().sizes(), clean.tokens().len());
+    let (field, d) = (clean.field()?, sizes.d);
+    let places = (0..sizes.layers).flat_map(|level| (0..tokens).map(move |t| (level, t)));
     let edits: Vec<[Edit; 1]> = places
         .map(|(level, t)| {
             let value = field[(level * tokens + t) * d..][..d].to_vec();

@@ -1,8 +1,8 @@
-// embed:  x_r = wte[id_r] + wpe[position_r].   Linearisations start from h[0], so there are no derivatives by tokens.
+// embed:  x_r = scale wte[id_r] + wpe[position_r].   Linearisations start from h[0], so there are no derivatives by tokens.
 // The vocabulary may lie in several buffers: a launch sees tokens from .. from + tokens of it and writes the rows of
 // those alone. Bound by memory: one row of wte and one of wpe for each row.
 
-struct Params { d: u32, from_token: u32, tokens: u32, pad: u32 }
+struct Params { d: u32, from_token: u32, tokens: u32, scale: f32 }
 
 @group(0) @binding(0) var<uniform> p: Params;                       // params
 @group(0) @binding(1) var<storage, read> wte: array<f32>;           // [tokens, d]     this part of the vocabulary
@@ -17,5 +17,5 @@ fn primal(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
     if (id < p.from_token || id - p.from_token >= p.tokens) { return; }
     let source = (id - p.from_token) * p.d;
     let place = positions[group.x] * p.d;
-    for (var i = lane; i < p.d; i += 64u) { x[group.x * p.d + i] = wte[source + i] + wpe[place + i]; }
+    for (var i = lane; i < p.d; i += 64u) { x[group.x * p.d + i] = p.scale * wte[source + i] + wpe[place + i]; }
 }

@@ -39,7 +39,7 @@ impl LinearWeights {
     /// Returns weights for this configuration.
     pub fn new(seed: u64) -> Self {
         let config = Self::config();
-        Self { random: RandomWeights::new(&config, seed).with_std(0.3), d: config.n_embd }
+        Self { random: RandomWeights::new(seed).with_std(0.3), d: config.n_embd }
     }
 }
 
@@ -74,7 +74,7 @@ impl AffineWeights {
 
     /// Returns weights for this configuration.
     pub fn new(seed: u64) -> Self {
-        Self(RandomWeights::new(&Self::config(), seed).with_std(0.3))
+        Self(RandomWeights::new(seed).with_std(0.3))
     }
 }
 

@@ -5,7 +5,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use resolvent_model::{
-    Activation, Change, Checkpoint, Config, Edit, Mode, Model, RandomWeights, Site, Source, WeightSource, tiny,
+    Activation, Architecture, Change, Checkpoint, Config, Edit, Mode, Model, RandomWeights, Site, Sizes, Source,
+    WeightSource, tiny,
 };
 use resolvent_reference::ops::{self, Frozen, GeluForm};
 use resolvent_reference::{Dual, Gpt2, Scalar, Site as Stage, Trace};
@@ -34,7 +35,7 @@ enum Origin {
 impl Twin {
     /// Creates a model with seeded weights of standard deviation `std`.
     pub fn random(config: Config, seed: u64, std: f32) -> Self {
-        let weights = RandomWeights::new(&config, seed).with_std(std);
+        let weights = RandomWeights::new(seed).with_std(std);
         let reference = reference(&config, &weights);
         Self { config, origin: Origin::Seed(weights), reference }
     }
@@ -90,13 +91,18 @@ impl Twin {
         sources
     }
 
+    /// Returns the sizes.
+    pub fn sizes(&self) -> Sizes {
+        *Architecture::from(&self.config).sizes()
+    }
+
     /// Opens a model directory.
     ///
     /// # Panics
     /// If it cannot be opened.
     pub fn open(dir: &Path) -> Self {
         let checkpoint = Checkpoint::open(dir).unwrap_or_else(|e| panic!("{e}"));
-        let config = checkpoint.config().clone();
+        let config = Config::open(dir).unwrap_or_else(|e| panic!("{e}"));
         let reference = reference(&config, &checkpoint);
         Self { config, origin: Origin::Directory(dir.to_owned()), reference }
     }
@@ -119,10 +125,10 @@ impl Twin {
     pub fn run<S: Scalar>(&self, tokens: &[u32], edits: &[Edit], superpositions: &[(&[Source], S)]) -> Trace<S> {
         let tokens: Vec<usize> = tokens.iter().map(|&id| id as usize).collect();
         self.reference.lift::<S>().forward(&tokens, &mut |stage, x| {
-            let width = self.config.n_embd;
             let mut splice = |site: Site, token: usize, edit: ops::Edit<'_, S>| {
                 let (here, columns) = self.place(site);
                 if here == stage {
+                    let width = self.width(stage);
                     ops::splice(x, width, token, columns, edit);
                 }
             };
@@ -181,7 +187,7 @@ impl Twin {
     /// Returns the same as [`Twin::capture`], for a run on any scalar.
     pub fn capture_of<S: Scalar>(&self, trace: &Trace<S>, site: Site) -> Vec<S> {
         let (stage, columns) = self.place(site);
-        let width = self.config.n_embd;
+        let width = self.width(stage);
         let level = |l: usize| &trace.field[l * trace.tokens() * width..][..trace.tokens() * width];
         let rows = match stage {
             Stage::ResidPre(l) => level(l),
@@ -192,6 +198,8 @@ impl Twin {
             Stage::Z(l) => &trace.blocks[l].z,
             Stage::AttnOut(l) => &trace.blocks[l].attn_out,
             Stage::ResidMid(l) => &trace.blocks[l].resid_mid,
+            Stage::MlpPre(l) => &trace.blocks[l].mlp_pre,
+            Stage::MlpPost(l) => &trace.blocks[l].mlp_post,
             Stage::MlpOut(l) => &trace.blocks[l].mlp_out,
         };
         rows.chunks(width).flat_map(|row| &row[columns.clone()]).copied().collect()
@@ -213,9 +221,18 @@ impl Twin {
             Site::K(l, _) => Stage::K(l),
             Site::V(l, _) => Stage::V(l),
             Site::Z(l, _) => Stage::Z(l),
+            Site::MlpPre(l) => Stage::MlpPre(l),
+            Site::MlpPost(l) => Stage::MlpPost(l),
         };
-        let columns = site.head().map_or(0..self.config.n_embd, |h| h * d_head..(h + 1) * d_head);
+        let columns = site.head().map_or(0..self.width(stage), |h| h * d_head..(h + 1) * d_head);
         (stage, columns)
+    }
+
+    fn width(&self, stage: Stage) -> usize {
+        match stage {
+            Stage::MlpPre(_) | Stage::MlpPost(_) => self.config.n_inner(),
+            _ => self.config.n_embd,
+        }
     }
 
     /// Returns every site of the model.
@@ -225,7 +242,7 @@ impl Twin {
             let whole = [Site::ResidPre, Site::ResidMid, Site::ResidPost, Site::AttnOut, Site::MlpOut].map(|f| f(l));
             let split = [Site::Q, Site::K, Site::V, Site::Z];
             let split = heads.clone().flat_map(move |h| split.map(|f| f(l, h)));
-            whole.into_iter().chain(split).collect::<Vec<_>>()
+            whole.into_iter().chain(split).chain([Site::MlpPre(l), Site::MlpPost(l)]).collect::<Vec<_>>()
         };
         (0..self.config.n_layer).flat_map(block).collect()
     }
@@ -254,6 +271,7 @@ fn reference(config: &Config, source: &dyn WeightSource) -> Gpt2<f64> {
         activation: match config.activation_function {
             Activation::GeluNew => GeluForm::Tanh,
             Activation::Gelu => GeluForm::Erf,
+            Activation::Silu => panic!("a GPT-2 has no SiLU"),
         },
         frozen: Frozen::default(),
         scale_attn_weights: config.scale_attn_weights,

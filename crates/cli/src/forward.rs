@@ -37,7 +37,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let run = model.run(&args.prompt.tokens(&model)?, &[])?;
     let result = resolvent::forward(&run, args.last)?;
     let logits = result.array("logits").map_or(&[][..], |a| &a.data);
-    let last = &logits[logits.len() - model.config().vocab_size..];
+    let last = &logits[logits.len() - model.sizes().vocab..];
     output.naming(&run, None).finish(&result, || format!("{}{}", top(&run, last, args.top), checks(&result)))
 }
 
@@ -47,7 +47,7 @@ const LISTED: usize = 20;
 /// Lists the most likely next token of each prompt.
 fn most_likely(model: &Model, result: &Labelled) -> String {
     let names = result.metadata.get("prompt_names").and_then(|names| serde_json::from_str::<Vec<String>>(names).ok());
-    let (names, vocab) = (names.unwrap_or_default(), model.config().vocab_size);
+    let (names, vocab) = (names.unwrap_or_default(), model.sizes().vocab);
     let logits = result.array("logits").map_or(&[][..], |a| &a.data);
     let mut text = String::from("next token        probability   logit   prompt\n");
     for (logits, name) in logits.chunks(vocab).zip(&names).take(LISTED) {

@@ -83,7 +83,7 @@ impl Args {
             .note("unit", self.direction.unit.to_string());
         if let Some(probes) = &self.norms {
             let norms = block_norms(&run.linearize(Mode::Exact), place, parse_probes(probes)?)?;
-            let axes = [("level", model.config().n_layer + 1), ("token", run.tokens().len())];
+            let axes = [("level", model.sizes().layers + 1), ("token", run.tokens().len())];
             result = result.with("block_norm", &axes, norms.norm).note("norms", probes);
             if let Some(error) = norms.error {
                 result = result.with("block_norm_error", &axes, error);

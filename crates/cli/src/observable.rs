@@ -62,7 +62,7 @@ impl ObservableArgs {
         if let Some(text) = &self.observe {
             let base = |position: usize| Ok(Distribution::of(&model.run(tokens, &[])?.logits_at(position)?));
             let direction = |file: &str| {
-                let read = read_direction(Path::new(file), model.config().n_embd);
+                let read = read_direction(Path::new(file), model.sizes().d);
                 read.map_err(|e| Error::Observable { text: text.clone(), reason: e.to_string() })
             };
             let context = ObservableContext {

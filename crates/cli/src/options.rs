@@ -155,7 +155,7 @@ impl DirectionArgs {
 pub(crate) fn parse_place(text: &str, run: &Run) -> Result<Place, Failure> {
     let parsed = text.split_once(',').and_then(|(l, t)| Some((l.trim().parse().ok()?, t.trim().parse().ok()?)));
     let (level, at) = parsed.ok_or_else(|| format!("invalid place `{text}`: expected LEVEL,TOKEN such as 3,-1"))?;
-    let levels = run.model().config().n_layer + 1;
+    let levels = run.model().sizes().layers + 1;
     Ok((from_end("level", level, levels)?, from_end("token position", at, run.tokens().len())?))
 }
 
@@ -163,7 +163,7 @@ pub(crate) fn parse_place(text: &str, run: &Run) -> Result<Place, Failure> {
 ///
 /// Without texts, returns every level and every token up to `last`. A place that is named twice counts once.
 pub(crate) fn parse_places(texts: &[String], run: &Run, last: usize) -> Result<Vec<Place>, Failure> {
-    let levels = run.model().config().n_layer + 1;
+    let levels = run.model().sizes().layers + 1;
     let tokens = |level: usize| (0..=last).map(move |token| (level, token));
     if texts.is_empty() {
         return Ok((0..levels).flat_map(tokens).collect());
@@ -190,7 +190,7 @@ pub(crate) fn parse_places(texts: &[String], run: &Run, last: usize) -> Result<V
 /// Returns the tokens of a text or of a list of ids, and checks that the model can run them.
 pub(crate) fn tokens(model: &Model, text: Option<&str>, ids: Option<&str>) -> Result<Vec<u32>, Failure> {
     let tokens = match (text, ids) {
-        (_, Some(ids)) => parse_tokens(ids, model.config().vocab_size)?,
+        (_, Some(ids)) => parse_tokens(ids, model.sizes().vocab)?,
         (Some(text), None) => {
             let tokenizer = model
                 .text_tokenizer()?
@@ -199,7 +199,7 @@ pub(crate) fn tokens(model: &Model, text: Option<&str>, ids: Option<&str>) -> Re
         }
         (None, None) => return Err("no prompt was given; give it as text or as token ids".into()),
     };
-    check_prompt(model.config(), &tokens)?;
+    check_prompt(model.sizes(), &tokens)?;
     Ok(tokens)
 }
 

@@ -71,7 +71,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let (observable, clean) = args.observable.of(&model, &clean)?;
     let corrupted = observable.extend(&corrupted);
     let kinds = distinct(args.sites.iter().copied());
-    let sites = kinds.iter().flat_map(|kind| kind.sites(model.config())).collect();
+    let sites = kinds.iter().flat_map(|kind| kind.sites(model.sizes())).collect();
     let options = RunOptions { sites, ..RunOptions::default() };
     let runs = model.run_all(&[clean, corrupted], &options)?;
     let [clean, corrupted] = [0, 1].map(|i| runs[i].clone());

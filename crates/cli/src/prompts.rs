@@ -95,7 +95,7 @@ impl PromptSetArgs {
         let set = read(path)?;
         let text = observable.and_then(|observable| observable.text(model));
         let direction = |file: &str| {
-            let read = read_direction(Path::new(file), model.config().n_embd);
+            let read = read_direction(Path::new(file), model.sizes().d);
             read.map_err(|e| Error::Observable { text: text.clone().unwrap_or_default(), reason: e.to_string() })
         };
         let mut found = Cases { args: self, path, model, cases: Vec::new(), left_out: Vec::new() };

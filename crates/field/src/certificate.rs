@@ -206,13 +206,13 @@ pub fn adjoint(linear: &Linearization<'_>, seed: u64) -> Result<Certificate> {
 /// Returns the check [`adjoint`] of each run. Runs of one batch share both passes.
 pub(crate) fn adjoint_all(mode: Mode, runs: &[&Run], seed: u64) -> Result<Vec<Certificate>> {
     let Some(first) = runs.first() else { return Ok(Vec::new()) };
-    let config = first.model().config();
-    let (d, ends) = (config.n_embd, [Site::ResidPre(0), Site::level(config.n_layer, config)]);
+    let sizes = first.model().sizes();
+    let (d, ends) = (sizes.d, [Site::ResidPre(0), Site::level(sizes.layers, sizes)]);
     let random = |run: &Run, seed| gaussian(seed, run.tokens().len() * d);
     let source = |(token, v): (usize, &[f32])| Source { site: ends[0], token, vector: v.to_vec() };
     let sources: Vec<Vec<Source>> =
         runs.iter().map(|run| random(run, seed + 1).chunks(d).enumerate().map(source).collect()).collect();
-    let cotangent = |(token, u): (usize, &[f32])| Seed::Field { level: config.n_layer, token, vector: u.to_vec() };
+    let cotangent = |(token, u): (usize, &[f32])| Seed::Field { level: sizes.layers, token, vector: u.to_vec() };
     let seeds: Vec<Vec<Seed>> =
         runs.iter().map(|run| random(run, seed).chunks(d).enumerate().map(cotangent).collect()).collect();
     let zeros = || runs.iter().map(|run| vec![0.0; run.tokens().len() * d]).collect::<Vec<Vec<f32>>>();
@@ -230,7 +230,7 @@ pub(crate) fn adjoint_all(mode: Mode, runs: &[&Run], seed: u64) -> Result<Vec<Ce
         // If J is zero, as in a run whose last level was put in place, both sides are zero.
         let scale = (norm(&u) * norm(last)).max(f64::MIN_POSITIVE);
         let value = (forward - backward).abs() / scale;
-        let bound = conditioned((value, ADJOINT), (scale, config), || {
+        let bound = conditioned((value, ADJOINT), (scale, sizes), || {
             amplification(&runs[n].linearize(mode), &sources[n], &seeds[n])
         })?;
         Ok(Certificate::new("adjoint", value, bound))
@@ -244,7 +244,7 @@ pub(crate) fn adjoint_all(mode: Mode, runs: &[&Run], seed: u64) -> Result<Vec<Ce
 /// # Errors
 /// An observable that does not fit, or a device error.
 pub fn symmetry(linear: &Linearization<'_>, observable: &Observable, seed: u64) -> Result<Certificate> {
-    let (d, end) = (linear.run().model().config().n_embd, observable.position() + 1);
+    let (d, end) = (linear.run().model().sizes().d, observable.position() + 1);
     let directions = [seed, seed + 1].map(|seed| gaussian(seed, end * d));
     let sources = directions.each_ref().map(|direction| -> Vec<Source> {
         let rows = direction.chunks(d).enumerate();

@@ -34,7 +34,7 @@
 //! its scale.
 
 use rayon::prelude::*;
-use resolvent_model::{Chunk, Config, Linearization, Seed, Site, Source};
+use resolvent_model::{Chunk, Linearization, Seed, Site, Sizes, Source};
 
 use crate::error::Result;
 use crate::noise;
@@ -50,14 +50,14 @@ const LOOSEST: f64 = 1e-2;
 /// follows from the amplification A.
 pub(crate) fn conditioned(
     (value, bound): (f64, f64),
-    (scale, config): (f64, &Config),
+    (scale, sizes): (f64, &Sizes),
     amplification: impl FnOnce() -> Result<f64>,
 ) -> Result<f64> {
     // A NaN fails in any case.
     if value <= bound || !value.is_finite() {
         return Ok(bound);
     }
-    let rounding = DEVIATIONS * noise::unit(config) * amplification()? / scale;
+    let rounding = DEVIATIONS * noise::unit(sizes) * amplification()? / scale;
     Ok(if rounding.is_finite() { rounding.clamp(bound, LOOSEST.max(bound)) } else { bound })
 }
 
@@ -67,14 +67,14 @@ pub(crate) fn conditioned(
 /// A source or a seed that does not fit, or a device error.
 pub(crate) fn amplification(linear: &Linearization<'_>, sources: &[Source], seeds: &[Seed]) -> Result<f64> {
     let (run, (levels, tokens, d)) = (linear.run(), shape(linear.run()));
-    let config = run.model().config();
-    let heads: Vec<(usize, usize)> = (0..levels - 1).flat_map(|l| (0..config.n_head).map(move |h| (l, h))).collect();
+    let sizes = run.model().sizes();
+    let heads: Vec<(usize, usize)> = (0..levels - 1).flat_map(|l| (0..sizes.heads).map(move |h| (l, h))).collect();
     let stream = run.levels().into_iter().chain((0..levels - 1).map(Site::ResidMid));
     let head_sites = heads.iter().flat_map(|&(l, h)| [Site::Q(l, h), Site::K(l, h), Site::V(l, h), Site::Z(l, h)]);
     let streams = levels + levels - 1;
     let sites: Vec<Site> = stream.chain(head_sites).collect();
 
-    let width = config.d_head();
+    let width = sizes.d_head;
     let zeros = || -> Vec<Vec<f32>> {
         (0..sites.len()).map(|i| vec![0.0; tokens * if i < streams { d } else { width }]).collect()
     };
@@ -92,7 +92,7 @@ pub(crate) fn amplification(linear: &Linearization<'_>, sources: &[Source], seed
         .par_iter()
         .enumerate()
         .map(|(n, &(l, _))| {
-            let (first, scale) = (streams + 4 * n, config.attention_scale(l));
+            let (first, scale) = (streams + 4 * n, run.model().architecture().attention_scale(l));
             let head = Head {
                 scale,
                 width,
@@ -205,21 +205,21 @@ mod tests {
     fn saturation_separates_forward_and_reverse_mode() {
         let (j, mut beyond) = (Observable::logit_diff(2, 6, 5), 0);
         for (factor, seed) in [1.0, 4.0, 8.0, 16.0, 64.0].into_iter().flat_map(|f| (0..6).map(move |s| (f, s))) {
-            let weights = Saturated(RandomWeights::new(&tiny(), seed).with_std(0.25), factor);
+            let weights = Saturated(RandomWeights::new(seed).with_std(0.25), factor);
             let model = Model::from_source(&Device::host(), tiny(), &weights, "saturated").expect("opens");
             let run = model.run(&[3, 1, 4, 1, 5, 9], &[]).expect("runs");
             let linear = run.linearize(Mode::Exact);
             let (chi, seeds) = (linear.gradient(&j).expect("chi"), run.seeds(&j).expect("seeds"));
             for (l, t) in (0..3).flat_map(|l| (0..6).map(move |t| (l, t))) {
                 let v = gaussian(100 + seed, 32);
-                let source = [Source { site: Site::level(l, &tiny()), token: t, vector: v.clone() }];
+                let source = [Source { site: Site::level(l, run.model().sizes()), token: t, vector: v.clone() }];
                 let first = linear.along(&[&source[..]], &j).expect("derives")[0].first;
                 let here = &chi[(l * 6 + t) * 32..][..32];
                 let (scale, back) = (norm(here) * norm(&v), dot(here, &v));
                 let bound = |first: f64| {
                     let value = (first - back).abs() / scale;
                     let amplified = || amplification(&linear, &source, &seeds);
-                    (value, conditioned((value, 1e-5), (scale, &tiny()), amplified).expect("A"))
+                    (value, conditioned((value, 1e-5), (scale, run.model().sizes()), amplified).expect("A"))
                 };
                 let (value, allowed) = bound(first);
                 assert!(value <= allowed, "{factor} {seed} {l},{t}: {value:e} {allowed:e}");

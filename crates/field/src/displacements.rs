@@ -33,7 +33,7 @@ impl Displacements {
     /// Reads the sites from the runs of each case, which were prepared for them.
     pub(crate) fn of_all(cases: &[Case<'_>], kind: SiteKind) -> Result<Vec<Self>> {
         let Some(first) = cases.first() else { return Ok(Vec::new()) };
-        let sites = kind.sites(first.corrupted.model().config());
+        let sites = kind.sites(first.corrupted.model().sizes());
         let of_both: Vec<Site> = sites.iter().chain(&first.corrupted.levels()).copied().collect();
         let wanted = cases.iter().flat_map(|case| [(case.clean, &sites[..]), (case.corrupted, &of_both[..])]);
         let mut captured = captures(&wanted.collect::<Vec<_>>())?.into_iter();
@@ -116,7 +116,7 @@ pub(crate) fn along_sensitivities_with_floors(
     readings: &[(&Run, &Observable)],
 ) -> Result<Vec<(Vec<f64>, f64)>> {
     let Some((run, _)) = readings.first() else { return Ok(Vec::new()) };
-    let unit = noise::unit(run.model().config());
+    let unit = noise::unit(run.model().sizes());
     let along = along((Mode::Exact, patches), readings, &run.levels())?;
     Ok(along.into_iter().map(|(products, square)| (products, unit * square.sqrt())).collect())
 }

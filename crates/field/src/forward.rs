@@ -26,13 +26,13 @@ pub fn forward(run: &Run, last_only: bool) -> Result<Labelled> {
 /// As [`forward`], for any of the runs.
 pub fn forward_all(runs: &[&Run], last_only: bool) -> Result<Vec<Labelled>> {
     let Some(first) = runs.first() else { return Ok(Vec::new()) };
-    let (levels, config) = (first.levels(), first.model().config());
+    let (levels, sizes) = (first.levels(), first.model().sizes());
     let rows = |run: &'_ Run| if last_only { run.tokens().len() - 1 } else { 0 }..run.tokens().len();
     let positions: Vec<(&Run, usize)> = runs.iter().flat_map(|run| rows(run).map(move |t| (*run, t))).collect();
     let logits = logits_of(&positions)?;
     let captured = captures(&runs.iter().map(|run| (*run, &levels[..])).collect::<Vec<_>>())?;
     let fields: Vec<Vec<f32>> = captured.into_iter().map(|levels| levels.concat()).collect();
-    let (vocab, d) = (config.vocab_size, config.n_embd);
+    let (vocab, d) = (sizes.vocab, sizes.d);
     let (mut logits, mut read) = (logits.chunks(vocab), Vec::with_capacity(runs.len()));
     for (run, field) in runs.iter().zip(fields) {
         let tokens = run.tokens().len();
@@ -63,7 +63,7 @@ impl Read<'_> {
     /// Returns the result. `again` is the largest logit, computed from the last row alone.
     fn result(self, again: f64) -> Result<Labelled> {
         let Self { run, field, logits, direct, .. } = self;
-        let ((levels, tokens, d), vocab) = (shape(run), run.model().config().vocab_size);
+        let ((levels, tokens, d), vocab) = (shape(run), run.model().sizes().vocab);
         let value = (again - direct).abs() / direct.abs().max(1.0);
         Labelled::new("run", run)
             .with("field", &[("level", levels), ("token", tokens), ("d", d)], field)

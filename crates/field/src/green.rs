@@ -42,7 +42,7 @@ pub fn green_with(run: &Run, place: Place, source: &[f32], options: GreenOptions
     let (levels, tokens, d) = shape(run);
     inside(place, run)?;
     let (level, token) = place;
-    let site = Site::level(level, run.model().config());
+    let site = Site::level(level, run.model().sizes());
     let linear = run.linearize(Mode::Exact);
     let response = linear.jvp(&[[Source { site, token, vector: source.to_vec() }]])?.into_single();
     let norm = norms(&response, d);
@@ -83,7 +83,7 @@ pub fn green_with(run: &Run, place: Place, source: &[f32], options: GreenOptions
 pub fn gains(run: &Run, (level, token): Place, (count, seed): (usize, u64)) -> Result<Vec<f32>> {
     inside((level, token), run)?;
     let (levels, _, d) = shape(run);
-    let site = Site::level(level, run.model().config());
+    let site = Site::level(level, run.model().sizes());
     let unit = |i: u64| {
         let v = gaussian(seed + i, d);
         let size = norm(&v);
@@ -123,10 +123,10 @@ pub(crate) fn slope(run: &Run, (level, token): Place, source: &[f32], last: &[f3
         return Ok(Certificate::new("slope", 0.0, SLOPE));
     }
     let (field, top) = (run.field()?, (levels - 1) * tokens * d);
-    let site = Site::level(level, run.model().config());
+    let site = Site::level(level, run.model().sizes());
     let h = norm(&field[(level * tokens + token) * d..][..d]) / size;
     let jets = run.linearize(Mode::Exact).jet(&[[Source { site, token, vector: source.to_vec() }]])?;
-    let noise = noise::unit(run.model().config()) * norm(&field[top..]);
+    let noise = noise::unit(run.model().sizes()) * norm(&field[top..]);
     let steps = amplitudes(CURVED_FIELD, [first, norm(&jets.second.get(0)[top..])], noise, h);
     let at = |a: f64| -> Result<Vec<f32>> {
         let moved = source.iter().map(|x| (a * f64::from(*x)) as f32).collect();

@@ -51,7 +51,7 @@ impl LinearMap for Linearization<'_> {
     }
 
     fn columns(&self) -> usize {
-        self.run().tokens().len() * self.run().model().config().n_embd
+        self.run().tokens().len() * self.run().model().sizes().d
     }
 
     fn apply(&self, x: &[Vec<f32>]) -> Result<Vec<Vec<f32>>> {

@@ -12,7 +12,7 @@
 //! Two runs of one prompt that round in different orders, such as a batch and a single run, differ by less. The floor
 //! depends only on the model, the prompt and J. So statistics that use it are the same on every executor.
 
-use resolvent_model::{Config, Run};
+use resolvent_model::{Run, Sizes};
 
 use crate::error::Result;
 
@@ -24,7 +24,7 @@ pub(crate) const NAME: &str = "noise_floor";
 /// # Errors
 /// A device error.
 pub(crate) fn floor(run: &Run, chi: &[f32]) -> Result<f64> {
-    Ok(unit(run.model().config()) * square(chi, &run.field()?).sqrt())
+    Ok(unit(run.model().sizes()) * square(chi, &run.field()?).sqrt())
 }
 
 /// Returns the sum of the squared products `chi_i h_i`; its root times [`unit`] is the floor.
@@ -33,6 +33,6 @@ pub(crate) fn square(chi: &[f32], h: &[f32]) -> f64 {
 }
 
 /// Returns the relative accuracy of an element of the field in the difference of two runs.
-pub(crate) fn unit(config: &Config) -> f64 {
-    f64::from(f32::EPSILON) * (1.0 + (config.n_inner() as f64 / 6.0).sqrt())
+pub(crate) fn unit(sizes: &Sizes) -> f64 {
+    f64::from(f32::EPSILON) * (1.0 + (sizes.inner as f64 / 6.0).sqrt())
 }

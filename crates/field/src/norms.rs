@@ -47,7 +47,7 @@ pub fn block_norms(linear: &Linearization<'_>, place: Place, probes: Probes) -> 
         Probes::Exact => (0..d).map(|j| if i == j { 1.0 } else { 0.0 }).collect(),
         Probes::Hutchinson(_, seed) => gaussian(seed + i as u64, d).iter().map(|x| x.signum()).collect(),
     };
-    let site = Site::level(place.0, run.model().config());
+    let site = Site::level(place.0, run.model().sizes());
     let (mut sum, mut squares) = (vec![0.0f64; levels * tokens], vec![0.0f64; levels * tokens]);
     // Sources are generated batch by batch: all d sources of width d would exceed one batch.
     let most = (linear.batch_rows(levels) / (tokens - place.1)).max(1);

@@ -45,11 +45,11 @@ impl<'a> Operator<'a> {
     }
 
     fn d(&self) -> usize {
-        self.linear.run().model().config().n_embd
+        self.linear.run().model().sizes().d
     }
 
     fn site(&self, level: usize) -> Site {
-        Site::level(level, self.linear.run().model().config())
+        Site::level(level, self.linear.run().model().sizes())
     }
 
     /// Runs a pass and gathers its chunks at `places` into vectors of the places side by side.

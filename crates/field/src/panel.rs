@@ -54,7 +54,7 @@ impl Labelled {
             let each = results.into_iter().zip(cases).zip(panels);
             let add = |(((result, mut worst), case), panel): (((Self, _), &Case<'_>), Panel)| {
                 merge(&mut worst, &panel.certificates);
-                let axes = kind.axes(case.corrupted.model().config(), case.corrupted.tokens().len());
+                let axes = kind.axes(case.corrupted.model().sizes(), case.corrupted.tokens().len());
                 (result.with_panel(kind, &axes, panel), worst)
             };
             results = each.map(add).collect();

@@ -175,7 +175,7 @@ pub fn patch_all(cases: &[Case<'_>], kinds: &[SiteKind]) -> Result<Vec<Labelled>
         let swept: Vec<f64> = effects.iter().flat_map(|effects| effects.values.iter().copied()).collect();
         worst = worse(worst, alone_of(model, &edited.collect::<Vec<_>>(), &swept)?.value);
         let with = |((result, case), effects): ((Labelled, &Case<'_>), Effects)| {
-            let axes = kind.axes(model.config(), case.corrupted.tokens().len());
+            let axes = kind.axes(model.sizes(), case.corrupted.tokens().len());
             effects.add_to(result, &axes, passes)
         };
         results = results.into_iter().zip(cases).zip(effects).map(with).collect();
@@ -221,7 +221,7 @@ pub(crate) fn restored<E: AsRef<[Edit]>>(
     (edits, values): (&[E], &[f64]),
 ) -> Result<f64> {
     let at = |(level, token): &(usize, usize)| level * run.tokens().len() + token;
-    match &observable.places(run.model().config())[..] {
+    match &observable.places(run.model().sizes())[..] {
         [place] => Ok(values[at(place)]),
         places => {
             let together: Vec<Edit> = places.iter().flat_map(|place| edits[at(place)].as_ref().to_vec()).collect();

@@ -19,6 +19,6 @@ pub(crate) fn inside((level, token): Place, run: &Run) -> Result<()> {
 
 /// Returns the numbers of levels and tokens, and the width, of a run's field.
 pub(crate) fn shape(run: &Run) -> (usize, usize, usize) {
-    let config = run.model().config();
-    (config.n_layer + 1, run.tokens().len(), config.n_embd)
+    let sizes = run.model().sizes();
+    (sizes.layers + 1, run.tokens().len(), sizes.d)
 }

@@ -197,9 +197,9 @@ struct Setup<'a> {
 
 impl<'a> Setup<'a> {
     fn new(first: &'a Run, cases: &'a [Case<'a>], kind: SiteKind) -> Result<Self> {
-        let (model, config) = (first.model(), first.model().config());
-        let sites = kind.sites(config);
-        let layers = kind.axes(config, 1)[0].1;
+        let (model, sizes) = (first.model(), first.model().sizes());
+        let sites = kind.sites(sizes);
+        let layers = kind.axes(sizes, 1)[0].1;
         let passes = cases.iter().map(pass).collect::<Result<_>>()?;
         let patches = Displacements::of_all(cases, kind)?;
         Ok(Self { cases, model, per_layer: sites.len() / layers, sites, patches, passes })
@@ -260,7 +260,7 @@ impl<'a> Setup<'a> {
 
     fn screened_case(&self, n: usize, first_order: &[f64], flag: f64) -> Result<ScreenedCase> {
         let (Case { corrupted, observable, .. }, patches) = (self.cases[n], &self.patches[n]);
-        let (linear, config) = (corrupted.linearize(Mode::Exact), self.model.config());
+        let (linear, sizes) = (corrupted.linearize(Mode::Exact), self.model.sizes());
         let tokens = corrupted.tokens().len();
         let largest = first_order.iter().fold(0.0f64, |m, e| m.max(e.abs()));
         let mut ratio = vec![0.0f32; patches.len()];
@@ -271,7 +271,7 @@ impl<'a> Setup<'a> {
             let all: Vec<Source> = layer.clone().map(|i| patches.source(i)).collect();
             let products = |sources: &[Vec<Source>], visit: &mut dyn FnMut(usize, usize, f64)| {
                 linear.hvp_at(sources, observable, sites, &mut |chunk| {
-                    let width = sites[chunk.site].width(config);
+                    let width = sites[chunk.site].width(sizes);
                     for (row, h) in chunk.rows.chunks(width).enumerate() {
                         let patch = start + chunk.site * tokens + chunk.token + row;
                         visit(chunk.sequence, patch, dot(h, patches.delta(patch)));
@@ -313,7 +313,7 @@ impl<'a> Setup<'a> {
 
     /// Runs each corrupted prompt with its embeddings moved by `share` of the way to the clean ones.
     fn between(&self, share: f32) -> Result<Vec<Run>> {
-        let (d, embedding) = (self.model.config().n_embd, [Site::ResidPre(0)]);
+        let (d, embedding) = (self.model.sizes().d, [Site::ResidPre(0)]);
         let both = self.cases.iter().flat_map(|case| [(case.clean, &embedding[..]), (case.corrupted, &embedding[..])]);
         let captured = captures(&both.collect::<Vec<_>>())?;
         let mut edits: Vec<Vec<Edit>> = Vec::with_capacity(self.cases.len());

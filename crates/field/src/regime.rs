@@ -157,7 +157,7 @@ fn forward_reverse(
         let scale = (probe.size * norm(probe.row(chi, run))).max(f64::MIN_POSITIVE);
         let value = (first[n] - probe.first_order(chi, run)).abs() / scale;
         let amplified = || amplification(linear, &[probe.source(1.0)], &seeds);
-        let bound = conditioned((value, SAME_DERIVATIVE), (scale, run.model().config()), amplified)?;
+        let bound = conditioned((value, SAME_DERIVATIVE), (scale, run.model().sizes()), amplified)?;
         Ok(Certificate::new("forward_reverse", value, bound))
     };
     (0..probes.len()).map(check).collect()
@@ -219,7 +219,7 @@ fn probes(run: &Run, sites: &[(Place, Vec<f32>)], options: &RegimeOptions) -> Re
         let h = norm(&field[(level * tokens + token) * d..][..d]);
         let unit = if options.absolute { 1.0 } else { h };
         let vector: Vec<f32> = direction.iter().map(|&x| (unit * f64::from(x)) as f32).collect();
-        let (place, site) = ((*level, *token), Site::level(*level, run.model().config()));
+        let (place, site) = ((*level, *token), Site::level(*level, run.model().sizes()));
         let size = norm(&vector);
         if size * f64::from(largest) > f64::from(f32::MAX) {
             return Err(Error::Input(format!(
@@ -293,7 +293,7 @@ fn small_amplitude(curve: &Sweep<'_>, first: &[f64], second: &[f64], noise: f64)
 /// Returns `|h(a) - h - a G v| / |a G v|` over the levels above each source, `[probes, amplitudes]`.
 fn field_errors(run: &Run, probes: &[Probe], amplitudes: &[f32]) -> Result<Vec<f32>> {
     let (_, tokens, d) = shape(run);
-    let (levels, field, unit) = (run.levels(), run.field()?, noise::unit(run.model().config()));
+    let (levels, field, unit) = (run.levels(), run.field()?, noise::unit(run.model().sizes()));
     let mut errors = Vec::with_capacity(probes.len() * amplitudes.len());
     for probe in probes {
         let response = run.linearize(Mode::Exact).jvp(&[[probe.source(1.0)]])?.into_single();
@@ -334,7 +334,7 @@ mod tests {
     /// have results. If no place passes, the result is an error.
     #[test]
     fn a_place_that_fails_is_marked() {
-        let weights = RandomWeights::new(&tiny(), 7).with_std(0.15);
+        let weights = RandomWeights::new(7).with_std(0.15);
         let model = Model::random(&Device::host(), tiny(), weights).expect("opens");
         let run = model.run(&[3, 1, 4, 1, 5], &[]).expect("runs");
         let (j, options) = (Observable::logit_diff(2, 6, 4), RegimeOptions { field: true, ..Default::default() });

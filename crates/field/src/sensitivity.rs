@@ -30,7 +30,7 @@ pub fn sensitivity(run: &Run, observable: &Observable) -> Result<Labelled> {
 /// As [`sensitivity`], for any of the runs.
 pub fn sensitivity_all(readings: &[(&Run, &Observable)]) -> Result<Vec<Labelled>> {
     let Some((first, _)) = readings.first() else { return Ok(Vec::new()) };
-    let (levels, unit) = (first.levels(), noise::unit(first.model().config()));
+    let (levels, unit) = (first.levels(), noise::unit(first.model().sizes()));
     let runs: Vec<&Run> = readings.iter().map(|(run, _)| *run).collect();
     let values = values(readings)?;
     let seeds: Vec<Vec<Seed>> =

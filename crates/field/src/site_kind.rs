@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use resolvent_model::{Config, Site};
+use resolvent_model::{Site, Sizes};
 
 use crate::error::{Error, Result};
 
@@ -48,13 +48,13 @@ impl SiteKind {
     }
 
     /// Returns its sites, in the order of its axes without the token.
-    pub fn sites(self, config: &Config) -> Vec<Site> {
-        let blocks = 0..config.n_layer;
+    pub fn sites(self, sizes: &Sizes) -> Vec<Site> {
+        let blocks = 0..sizes.layers;
         let heads = |of: fn(usize, usize) -> Site| {
-            blocks.clone().flat_map(|l| (0..config.n_head).map(move |h| of(l, h))).collect()
+            blocks.clone().flat_map(|l| (0..sizes.heads).map(move |h| of(l, h))).collect()
         };
         match self {
-            Self::Resid => (0..=config.n_layer).map(|level| Site::level(level, config)).collect(),
+            Self::Resid => (0..=sizes.layers).map(|level| Site::level(level, sizes)).collect(),
             Self::Mid => blocks.map(Site::ResidMid).collect(),
             Self::AttnOut => blocks.map(Site::AttnOut).collect(),
             Self::MlpOut => blocks.map(Site::MlpOut).collect(),
@@ -66,12 +66,12 @@ impl SiteKind {
     }
 
     /// Returns the axes of an array with one value for each site and token.
-    pub fn axes(self, config: &Config, tokens: usize) -> Vec<(&'static str, usize)> {
+    pub fn axes(self, sizes: &Sizes, tokens: usize) -> Vec<(&'static str, usize)> {
         match self {
-            Self::Resid => vec![("level", config.n_layer + 1), ("token", tokens)],
-            Self::Mid | Self::AttnOut | Self::MlpOut => vec![("block", config.n_layer), ("token", tokens)],
+            Self::Resid => vec![("level", sizes.layers + 1), ("token", tokens)],
+            Self::Mid | Self::AttnOut | Self::MlpOut => vec![("block", sizes.layers), ("token", tokens)],
             Self::Q | Self::K | Self::V | Self::Z => {
-                vec![("block", config.n_layer), ("head", config.n_head), ("token", tokens)]
+                vec![("block", sizes.layers), ("head", sizes.heads), ("token", tokens)]
             }
         }
     }

@@ -51,8 +51,8 @@ impl<'a> Sloped<'a> {
     /// Returns the places to check: at level 0, at the last level that J depends on, and at the level half way, each at
     /// the token with the largest |chi|.
     fn probes(&self, of: usize) -> Vec<Probe<'a>> {
-        let (config, (_, tokens, d)) = (self.run.model().config(), shape(self.run));
-        let last = self.observable.level(config);
+        let (sizes, (_, tokens, d)) = (self.run.model().sizes(), shape(self.run));
+        let last = self.observable.level(sizes);
         let row = |field: &'a [f32], (l, t): Place| &field[(l * tokens + t) * d..][..d];
         let size = |place: Place| norm(row(self.chi, place));
         let mut levels = vec![0, last / 2, last];
@@ -61,7 +61,7 @@ impl<'a> Sloped<'a> {
         let probe = |place: Place| {
             let size = size(place);
             let vector = row(self.chi, place).iter().map(|&x| (f64::from(x) / size) as f32).collect();
-            let source = [Source { site: Site::level(place.0, config), token: place.1, vector }];
+            let source = [Source { site: Site::level(place.0, sizes), token: place.1, vector }];
             let h = norm(row(self.field, place));
             Probe { of, run: self.run, observable: self.observable, source, size, h, noise: self.noise }
         };
@@ -164,7 +164,7 @@ mod tests {
     /// the noise is far below the tolerance.
     #[test]
     fn a_wrong_sensitivity_fails_at_every_level() {
-        let weights = RandomWeights::new(&tiny(), 7).with_std(0.15);
+        let weights = RandomWeights::new(7).with_std(0.15);
         let model = Model::random(&Device::host(), tiny(), weights).expect("opens");
         let run = model.run(&[3, 1, 4, 1, 5], &[]).expect("runs");
         let (linear, level) = (run.linearize(Mode::Exact), 5 * 32);
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn an_observable_that_depends_on_nothing_has_no_slope() {
-        let model = Model::random(&Device::host(), tiny(), RandomWeights::new(&tiny(), 7)).expect("opens");
+        let model = Model::random(&Device::host(), tiny(), RandomWeights::new(7)).expect("opens");
         let run = model.run(&[3, 1], &[]).expect("runs");
         let linear = run.linearize(Mode::Exact);
         let j = Observable::logit_diff(2, 2, 1);

@@ -153,9 +153,9 @@ fn check(prompt: &Run, other: &Run) -> Result<()> {
 /// Returns, for each place, the edit that adds its row of `displacement`.
 fn edits(run: &Run, displacement: &[f32]) -> Vec<[Edit; 1]> {
     let (_, tokens, d) = shape(run);
-    let config = run.model().config();
+    let sizes = run.model().sizes();
     let rows = displacement.chunks(d).enumerate();
-    rows.map(|(i, s)| [Edit::add(Site::level(i / tokens, config), i % tokens, s.to_vec())]).collect()
+    rows.map(|(i, s)| [Edit::add(Site::level(i / tokens, sizes), i % tokens, s.to_vec())]).collect()
 }
 
 /// Scales each row of `x` to the length of the same row of `like`.

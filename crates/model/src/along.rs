@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use resolvent_engine::Tensor;
-use resolvent_ops::{Op, Rows, Span};
+use resolvent_ops::{Rows, Span};
 
 use crate::batch::{Batch, Order, PassDirection};
 use crate::error::Result;
@@ -65,7 +65,7 @@ impl Linearization<'_> {
     /// or a device error.
     pub fn along<S: AsRef<[Source]>>(&self, sources: &[S], observable: &Observable) -> Result<Vec<Along>> {
         self.mode().second_order("along")?;
-        observable.check(self.config(), self.run.tokens())?;
+        observable.check(self.sizes(), self.run.tokens())?;
         let probed = sources.iter().map(|s| ProbedRun { run: self.run, sources: s.as_ref(), observable });
         self.along_probed(&probed.collect::<Vec<_>>())
     }
@@ -134,7 +134,7 @@ impl Linearization<'_> {
             rec.scope("ln_f");
             let spans: Vec<Span> = reads.iter().map(|read| expansion.points[read.point].0).collect();
             let table = Rows::new(device, &spans)?;
-            pending.jet = model.0.weights.ln_f.jet(&mut rec, &table, &base.head_residuals, &[&pending.jet])?;
+            pending.jet = model.0.weights.final_norm.jet(&mut rec, &table, &base.head_residuals, &[&pending.jet])?;
             let curved = reads.iter().enumerate().filter_map(|(i, read)| Some((i, expansion.place(read.point)?)));
             let pairs: Vec<(usize, u32)> = curved.map(|(i, place)| (2 * i, place)).collect();
             if let (Some(curvature), false) = (&expansion.curvature, pairs.is_empty()) {
@@ -157,8 +157,8 @@ impl Linearization<'_> {
                 of.push(known);
                 continue;
             }
-            observable.check(self.config(), run.tokens())?;
-            let here = observable.points(self.config())?;
+            observable.check(self.sizes(), run.tokens())?;
+            let here = observable.points(self.sizes())?;
             let more = here.iter().filter(|p| matches!(&p.part, Part::Logits(f) if !f.is_linear())).count();
             if curved + more > most && i > first {
                 expansions.push((first, self.expand(std::mem::take(&mut points), std::mem::take(&mut of))?));
@@ -192,7 +192,7 @@ impl Linearization<'_> {
             let (bars, curved) = model.normed_vjp(&mut rec, &self.run.base.normed, &reads)?;
             self.device().submit(rec)?;
             let bars = self.device().read(&bars)?;
-            places.iter().zip(bars.chunks(self.config().n_embd)).for_each(|(&n, bar)| slopes[n] = bar.to_vec());
+            places.iter().zip(bars.chunks(self.sizes().d)).for_each(|(&n, bar)| slopes[n] = bar.to_vec());
             curvature = curved;
         }
         Ok(Expansion { points, of, slopes, places, curvature })

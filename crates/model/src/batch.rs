@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use resolvent_engine::{Device, Result};
+use resolvent_engine::{Device, Recording, Result, Tensor};
 use resolvent_ops::splice::{RowEdit, RowPlan, RowSource};
 use resolvent_ops::{Rows, Span};
 
@@ -72,8 +72,26 @@ pub(crate) struct Narrow {
     /// Output of the last block's attention.
     pub(crate) at: ValueId,
     /// Selects one row of each sequence.
-    pub(crate) plan: RowPlan,
+    selection: Selection,
     pub(crate) rows: Rows,
+}
+
+impl Narrow {
+    /// Returns the selected rows of `x`.
+    pub(crate) fn of(&self, rec: &mut Recording, x: &Tensor) -> Result<Tensor> {
+        self.selection.of(rec, x)
+    }
+}
+
+/// Rows to take from tensors, which may have different widths.
+pub(crate) struct Selection(Vec<RowSource>);
+
+impl Selection {
+    /// Returns the selected rows of `x`.
+    pub(crate) fn of(&self, rec: &mut Recording, x: &Tensor) -> Result<Tensor> {
+        let width = x.shape().lengths()[1..].iter().product();
+        RowPlan::new(rec.device(), width, &self.0, &[])?.primal(rec, x, x)
+    }
 }
 
 /// Changes of rows at a value: the source of each row, and edits as (row, first column, change), sorted by row.
@@ -129,7 +147,7 @@ impl Batch {
     /// Selects the last row of every sequence, in joining order.
     ///
     /// Returns `None` if a sequence joins or is edited above `at`, or if all sequences have only one row.
-    pub(crate) fn last_rows(&self, device: &Device, at: ValueId, width: usize) -> Result<Option<Narrow>> {
+    pub(crate) fn last_rows(&self, device: &Device, at: ValueId) -> Result<Option<Narrow>> {
         let above = |s: &Sequence| s.join > at || s.scheduled.iter().any(|scheduled| scheduled.value > at);
         if self.sequences.iter().any(above) || self.sequences.len() == self.rows.count() {
             return Ok(None);
@@ -137,21 +155,19 @@ impl Batch {
         let rows: Vec<RowSource> = self.offsets[1..].iter().map(|end| RowSource::X(end - 1)).collect();
         let last = |s: &Sequence| Span { start: s.span.end - 1, ..s.span };
         let spans: Vec<Span> = self.sequences.iter().map(last).collect();
-        let (plan, rows) = (RowPlan::new(device, width, &rows, &[])?, Rows::new(device, &spans)?);
-        Ok(Some(Narrow { at, plan, rows }))
+        Ok(Some(Narrow { at, selection: Selection(rows), rows: Rows::new(device, &spans)? }))
     }
 
     /// Reduces every sequence to its last row, for a backward pass from `top` down to the value `at`.
     ///
-    /// Also returns the plan that puts these rows back among all rows, with zeros elsewhere. Returns `None` if a
+    /// Also returns the selection that puts these rows back among all rows, with zeros elsewhere. Returns `None` if a
     /// sequence joins elsewhere, or is edited or `seeded` at an earlier token, or if all sequences have only one row.
     pub(crate) fn ends(
         &self,
         device: &Device,
         [at, top]: [ValueId; 2],
-        width: usize,
         seeded: impl Fn(&Sequence, usize) -> bool,
-    ) -> Result<Option<(Self, RowPlan)>> {
+    ) -> Result<Option<(Self, Selection)>> {
         let elsewhere = |s: &Sequence| {
             let (mut earlier, last) = (s.span.start..s.span.end - 1, s.span.end - 1);
             s.join != top
@@ -167,7 +183,7 @@ impl Batch {
         for (i, end) in self.offsets[1..].iter().enumerate() {
             rows[end - 1] = RowSource::X(i);
         }
-        Ok(Some((Self::new(device, &sequences, PassDirection::Backward)?, RowPlan::new(device, width, &rows, &[])?)))
+        Ok(Some((Self::new(device, &sequences, PassDirection::Backward)?, Selection(rows))))
     }
 
     /// Returns whether no edit is scheduled above the value `at`.

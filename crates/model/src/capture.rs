@@ -17,10 +17,10 @@ impl Run {
     /// A value that is not finite, or a device error.
     pub fn field(&self) -> Result<Vec<f32>> {
         let levels = &self.program().field;
-        let mut field = Vec::with_capacity(levels.len() * self.tokens().len() * self.config().n_embd);
+        let mut field = Vec::with_capacity(levels.len() * self.tokens().len() * self.sizes().d);
         let rows = levels.iter().map(|&value| self.rows_of(value)).collect::<Result<Vec<Tensor>>>()?;
         for (level, rows) in self.device().read_many(&rows.iter().collect::<Vec<&Tensor>>())?.into_iter().enumerate() {
-            self.finite("the field", Site::level(level, self.config()), 0, &rows)?;
+            self.finite("the field", Site::level(level, self.sizes()), 0, &rows)?;
             field.extend(rows);
         }
         Ok(field)
@@ -53,7 +53,7 @@ impl Run {
             return Err(Error::Place(format!("{site} at token {token}: the prompt has tokens 0 to {last}")));
         }
         let values = retained(&self.base.trace, value)?.clone();
-        Ok(DeviceRow { values, row: self.span(0, 0).primal + token, columns: site.columns(self.config()) })
+        Ok(DeviceRow { values, row: self.span(0, 0).primal + token, columns: site.columns(self.sizes()) })
     }
 }
 
@@ -76,7 +76,7 @@ pub fn captures(of: &[(&Run, &[Site])]) -> Result<Vec<Vec<Vec<f32>>>> {
     for ((n, value, tensor), data) in wanted.iter().zip(read) {
         let ((run, sites), width) = (of[*n], tensor.shape().lengths()[1]);
         for (i, site) in sites.iter().enumerate().filter(|(_, site)| run.program().value(**site) == Some(*value)) {
-            captured[*n][i] = columns(&data, width, site.columns(run.config()));
+            captured[*n][i] = columns(&data, width, site.columns(run.sizes()));
             run.finite("the value", *site, 0, &captured[*n][i])?;
         }
     }

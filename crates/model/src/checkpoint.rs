@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use crate::config::Config;
+use crate::arch::{Architecture, Layout};
 use crate::error::{Error, Result};
 pub(crate) use convert::first_non_finite;
 use file::WeightFile;
@@ -48,7 +48,7 @@ struct Entry {
     bytes: Range<usize>,
 }
 
-/// The configuration and weights of a GPT-2 directory: `config.json` with `model.safetensors`, or with
+/// The configuration and weights of a model directory: `config.json` with `model.safetensors`, or with
 /// `model.safetensors.index.json` and its shards.
 ///
 /// The files are mapped, not loaded. [`Checkpoint::read_f32`] releases the mapped pages as soon as it has converted
@@ -56,7 +56,7 @@ struct Entry {
 /// changed or truncated while a checkpoint is open.
 #[derive(Debug)]
 pub struct Checkpoint {
-    config: Config,
+    architecture: Architecture,
     config_hash: blake3::Hash,
     files: Vec<WeightFile>,
     tensors: BTreeMap<String, Entry>,
@@ -67,16 +67,16 @@ impl Checkpoint {
     /// Opens a model directory, and checks that it has exactly the tensors of its configuration, in the right shapes
     /// and number formats.
     ///
-    /// Names may have the prefix `transformer.`. Stored attention masks (`h.N.attn.bias`, `h.N.attn.masked_bias`) are
-    /// ignored. If the embeddings are tied, `wte.weight` is also the unembedding. A stored `lm_head.weight` is then
-    /// ignored, with a warning if it differs. If a tied model stores only `lm_head.weight`, that tensor serves as both.
+    /// Names may have their family's prefix, such as `transformer.`. Stored buffers such as causal masks are ignored. If the
+    /// embeddings are tied, the token embedding is also the unembedding. A stored unembedding is then ignored, with a
+    /// warning if it differs. If a tied model stores only the unembedding, that tensor serves as both.
     ///
     /// # Errors
     /// A file is missing, unreadable or damaged; the configuration is unusable; a tensor is missing, unexpected, of the
     /// wrong shape, stored twice, or in a format other than F32, F16 or BF16.
     pub fn open(dir: &Path) -> Result<Self> {
-        let (config, config_bytes) = Config::open_with_bytes(dir)?;
-        Self::assemble(dir, config, &config_bytes, shards::open(dir)?)
+        let (architecture, config_bytes) = Architecture::open_with_bytes(dir)?;
+        Self::assemble(dir, architecture, &config_bytes, shards::open(dir)?)
     }
 
     /// Opens a checkpoint that is embedded in the program. `config` is the text of its `config.json`, and `weights` is
@@ -86,37 +86,39 @@ impl Checkpoint {
     /// Those of [`Checkpoint::open`], except errors of the file system.
     pub fn embedded(name: &str, config: &str, weights: &'static [u8]) -> Result<Self> {
         let file = WeightFile::embedded(Path::new(name).join("model.safetensors"), weights)?;
-        Self::assemble(Path::new(name), Config::from_json(config)?, config.as_bytes(), vec![file])
+        Self::assemble(Path::new(name), Architecture::from_json(config)?, config.as_bytes(), vec![file])
     }
 
-    fn assemble(dir: &Path, config: Config, config_bytes: &[u8], files: Vec<WeightFile>) -> Result<Self> {
-        let stored = layout::collect(&files)?;
-        let (tensors, head) = layout::check(dir, &config, stored, &layout::shared(&files))?;
-        let checkpoint =
-            Self { config, config_hash: blake3::hash(config_bytes), files, tensors, hash: OnceLock::new() };
-        if let (Some(head), Some(wte)) = (head, checkpoint.tensors.get("wte.weight"))
-            && !checkpoint.same_bytes(&head, wte)
+    fn assemble(dir: &Path, architecture: Architecture, config_bytes: &[u8], files: Vec<WeightFile>) -> Result<Self> {
+        let layout = &architecture.layout;
+        let stored = layout::collect(&files, layout)?;
+        let (tensors, spare) = layout::check(dir, &architecture, stored, &layout::shared(&files, layout))?;
+        let config_hash = blake3::hash(config_bytes);
+        let checkpoint = Self { architecture, config_hash, files, tensors, hash: OnceLock::new() };
+        let Layout { embedding, head, .. } = &checkpoint.architecture.layout;
+        if let (Some(spare), Some(tied)) = (spare, checkpoint.tensors.get(embedding))
+            && !checkpoint.same_bytes(&spare, tied)
         {
             tracing::warn!(
-                "{}: lm_head.weight differs from wte.weight although the embeddings are declared tied; \
-                 wte.weight is used (set tie_word_embeddings to false in config.json to use lm_head.weight)",
+                "{}: {head} differs from {embedding} although the embeddings are declared tied; \
+                 {embedding} is used (set tie_word_embeddings to false in config.json to use {head})",
                 dir.display()
             );
         }
         Ok(checkpoint)
     }
 
-    /// Returns the checked configuration.
-    pub fn config(&self) -> &Config {
-        &self.config
+    /// Returns what the model computes.
+    pub fn architecture(&self) -> &Architecture {
+        &self.architecture
     }
 
-    /// Returns the shape of a tensor of [`Config::tensors`]; `None` for any other name.
+    /// Returns the shape of a tensor of [`Architecture::tensors`]; `None` for any other name.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
         self.tensors.get(name).map(|entry| entry.shape.as_slice())
     }
 
-    /// Returns the number format in which a tensor of [`Config::tensors`] is stored; `None` for any other name.
+    /// Returns the number format in which a tensor of [`Architecture::tensors`] is stored; `None` for any other name.
     pub fn dtype(&self, name: &str) -> Option<Dtype> {
         self.tensors.get(name).map(|entry| entry.dtype)
     }
@@ -137,7 +139,7 @@ impl Checkpoint {
     /// other dimensions. A `[n]` vector has n rows of one element.
     ///
     /// # Errors
-    /// The name is not in [`Config::tensors`], the rows lie outside the tensor, or `out` has another length. A weight
+    /// The name is not in [`Architecture::tensors`], the rows lie outside the tensor, or `out` has another length. A weight
     /// is NaN or infinite: `out` is then partly written.
     pub fn read_f32(&self, name: &str, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
         let entry = self.tensors.get(name).ok_or_else(|| Error::UnknownTensor { name: name.to_owned() })?;

@@ -5,7 +5,7 @@ use std::ops::Range;
 use resolvent_engine::Tensor;
 use resolvent_ops::splice;
 
-use crate::config::Config;
+use crate::arch::Sizes;
 use crate::error::{Error, Result};
 use crate::site::Site;
 
@@ -89,13 +89,13 @@ impl Edit {
     }
 
     /// Checks the site, the token (below `tokens`), and the length and elements of the vector.
-    pub(crate) fn check(&self, config: &Config, tokens: usize) -> Result<()> {
-        self.site.check(config)?;
+    pub(crate) fn check(&self, sizes: &Sizes, tokens: usize) -> Result<()> {
+        self.site.check(sizes)?;
         if self.token >= tokens {
             let (token, last) = (self.token, tokens - 1);
             return Err(Error::Place(format!("{} at token {token}: the prompt has tokens 0 to {last}", self.site)));
         }
-        let width = self.site.width(config);
+        let width = self.site.width(sizes);
         let elements: &[f32] = match &self.change {
             Change::Add(s) | Change::Put(s) | Change::Project(s) if s.len() != width => {
                 let (site, length) = (self.site, s.len());
@@ -105,7 +105,7 @@ impl Edit {
             }
             Change::Add(s) | Change::Put(s) | Change::Project(s) => s,
             Change::Scale(a) => std::slice::from_ref(a),
-            Change::Take(row) if row.columns != self.site.columns(config) => {
+            Change::Take(row) if row.columns != self.site.columns(sizes) => {
                 return Err(Error::Place(format!("the row to take is not a value of {}", self.site)));
             }
             Change::Take(_) => &[],
@@ -127,11 +127,11 @@ impl Edit {
     }
 
     /// Returns the edit of a batch row, for the primal. A row to take is one of the base run: see [`crate::taken::resolved`].
-    pub(crate) fn primal(&self, config: &Config) -> splice::RowEdit {
+    pub(crate) fn primal(&self, sizes: &Sizes) -> splice::RowEdit {
         match &self.change {
             Change::Add(s) => splice::RowEdit::Add { amount: 1.0, s: s.clone() },
             Change::Put(s) => splice::RowEdit::Put { s: s.clone() },
-            Change::Scale(amount) => splice::RowEdit::Scale { amount: *amount, width: self.site.width(config) },
+            Change::Scale(amount) => splice::RowEdit::Scale { amount: *amount, width: self.site.width(sizes) },
             Change::Project(s) => splice::RowEdit::Project { s: s.clone() },
             Change::Take(row) => splice::RowEdit::Take { row: row.row, width: row.columns.len() },
         }
@@ -140,13 +140,13 @@ impl Edit {
     /// Returns the linear part of the edit, or `None` if it is the identity.
     ///
     /// The linear part is symmetric, so it serves tangents and cotangents.
-    pub(crate) fn linear(&self, config: &Config) -> Option<splice::RowEdit> {
+    pub(crate) fn linear(&self, sizes: &Sizes) -> Option<splice::RowEdit> {
         match &self.change {
             Change::Add(_) => None,
             Change::Put(_) | Change::Take(_) => {
-                Some(splice::RowEdit::Scale { amount: 0.0, width: self.site.width(config) })
+                Some(splice::RowEdit::Scale { amount: 0.0, width: self.site.width(sizes) })
             }
-            Change::Scale(_) | Change::Project(_) => Some(self.primal(config)),
+            Change::Scale(_) | Change::Project(_) => Some(self.primal(sizes)),
         }
     }
 }

@@ -73,13 +73,15 @@ pub enum Error {
         message: String,
     },
 
-    /// `config.json` belongs to a model of another kind.
-    #[error("{}: this is not a GPT-2 model ({found}); a model_type of gpt2 is needed", .path.display())]
-    NotGpt2 {
+    /// `config.json` belongs to a family that is not supported.
+    #[error("{}: this family of models is not supported ({found}); supported values of model_type: {known}", .path.display())]
+    Family {
         /// The configuration file.
         path: PathBuf,
         /// The model type or architectures that it names.
         found: String,
+        /// The supported model types.
+        known: String,
     },
 
     /// A `.safetensors` file is damaged, truncated or in another format.
@@ -190,7 +192,7 @@ pub enum Error {
     },
 
     /// The checkpoint has no tensor of the requested name.
-    #[error("this checkpoint has no tensor `{name}`; see Config::tensors for the names")]
+    #[error("this checkpoint has no tensor `{name}`; see Architecture::tensors for the names")]
     UnknownTensor {
         /// The requested name.
         name: String,

@@ -11,7 +11,7 @@ impl Run {
     /// `token` is the token of the first row. `what` names the rows in the message.
     pub(crate) fn finite(&self, what: &str, site: Site, token: usize, rows: &[f32]) -> Result<()> {
         let Some(at) = first_non_finite(rows) else { return Ok(()) };
-        let token = token + at / site.width(self.config()).max(1);
+        let token = token + at / site.width(self.sizes()).max(1);
         Err(self.not_finite(what, rows[at], &format!("{site}, token {token}")))
     }
 
@@ -31,7 +31,7 @@ impl Run {
 
     /// Describes where the run itself first leaves the range of f32, or else how large its field is.
     fn overflow(&self) -> Result<String> {
-        let d = self.config().n_embd;
+        let d = self.sizes().d;
         let mut largest = 0.0f32;
         for (level, &value) in self.program().field.iter().enumerate() {
             let rows = self.device().read(&self.rows_of(value)?)?;

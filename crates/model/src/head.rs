@@ -22,7 +22,7 @@ pub(crate) type HeadRow<'a> = (usize, &'a HeadFunction);
 #[derive(Clone, Copy)]
 pub(crate) struct NormRows<'a> {
     /// The final norm, in the mode of the pass.
-    pub(crate) ln_f: &'a Arc<dyn Op>,
+    pub(crate) final_norm: &'a Arc<dyn Op>,
     /// The residuals of the run's final norm.
     pub(crate) residuals: &'a Residuals,
     /// The token of each row.
@@ -51,7 +51,7 @@ impl Model {
 
     /// Returns the largest number of rows of which all logits, and what observe makes of them, fit a batch.
     pub(crate) fn most_logit_rows(&self) -> usize {
-        let row = 4 * self.config().vocab_size as u64;
+        let row = 4 * self.sizes().vocab as u64;
         let by_memory = self.device().batch_bytes() / (6 * row + self.0.weights.unembed.bytes_of_sums() as u64);
         (self.device().info().max_binding / row).min(by_memory).max(1) as usize
     }
@@ -175,7 +175,7 @@ impl Model {
     /// Records the vjp of the final norm.
     fn through_norm(&self, rec: &mut Recording, norm: &NormRows<'_>, x_bar: &Tensor) -> Result<Tensor> {
         let rows = Rows::new(self.device(), norm.spans)?;
-        single(norm.ln_f.vjp(rec, &rows, norm.residuals, x_bar, &[None])?)
+        single(norm.final_norm.vjp(rec, &rows, norm.residuals, x_bar, &[None])?)
     }
 
     /// Records the logits `[rows, V]` of some rows of `x`.
@@ -191,7 +191,7 @@ impl Model {
         (logits, total): (&Tensor, &Tensor),
         functions: &[&HeadFunction],
     ) -> Result<Observed> {
-        let (device, vocab) = (self.device(), self.config().vocab_size);
+        let (device, vocab) = (self.device(), self.sizes().vocab);
         let (mut bases, mut sets, mut coefficients) = (Vec::new(), Vec::new(), Vec::<Coefficients>::new());
         for function in functions {
             let base = function.base.as_ref().map(|base| place_of(&mut bases, base));

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use resolvent_engine::{Recording, Tensor};
 use resolvent_ops::splice::{RowPlan, RowSource};
-use resolvent_ops::{Op, Paired, Residuals, Rows};
+use resolvent_ops::{Paired, Residuals, Rows};
 
 use crate::batch::{Batch, PassDirection, Sequence};
 use crate::error::Result;
@@ -39,7 +39,7 @@ impl Linearization<'_> {
     /// or a device error.
     pub fn hvp<S: AsRef<[Source]>>(&self, sources: &[S], observable: &Observable) -> Result<Fields> {
         let mut fields = Fields::zeros(self.run, sources.len());
-        let (tokens, d) = (self.run.tokens().len(), self.config().n_embd);
+        let (tokens, d) = (self.run.tokens().len(), self.sizes().d);
         self.hvp_at(sources, observable, &self.run.levels(), &mut |chunk| fields.put(chunk, tokens, d))?;
         Ok(fields)
     }
@@ -58,11 +58,11 @@ impl Linearization<'_> {
         visit: &mut dyn FnMut(Chunk<'_>),
     ) -> Result<()> {
         self.mode().second_order("hvp")?;
-        let (run, config) = (self.run, self.config());
-        observable.check(config, run.tokens())?;
+        let (run, sizes) = (self.run, self.sizes());
+        observable.check(sizes, run.tokens())?;
         let wanted = run.values_of_sites(sites)?;
         let (head, end) = (Head::new(run, observable)?, observable.position() + 1);
-        let top = run.program().field[observable.level(config)];
+        let top = run.program().field[observable.level(sizes)];
         let mut sequences = self.sequences(&SourcedRun::all_of(run, sources), |_| end)?;
         // A sequence that joins above the level of J does not change it.
         sequences.retain(|s| s.join <= top);
@@ -147,7 +147,7 @@ impl Linearization<'_> {
             None => x_bar.clone(),
             Some(curvature) => {
                 let table = Rows::new(device, &spans[1..])?;
-                let x_dot = weights.ln_f.jvp(rec, &table, &base.head_residuals, &[&h_dot])?;
+                let x_dot = weights.final_norm.jvp(rec, &table, &base.head_residuals, &[&h_dot])?;
                 let mut pairs = Vec::with_capacity(n * curvature.points());
                 for i in 0..n {
                     for (read, (token, _)) in head.reads.iter().enumerate() {
@@ -161,12 +161,12 @@ impl Linearization<'_> {
                 curvature.turned(rec, model, &turning)?
             }
         };
-        let bar = RowPlan::new(device, self.config().n_embd, &sources, &[])?.primal(rec, &turned, &x_bar)?;
+        let bar = RowPlan::new(device, self.sizes().d, &sources, &[])?.primal(rec, &turned, &x_bar)?;
         let residuals = Residuals::new(&[&h_dot]);
         let paired = Paired { residuals: &residuals, rows: n * tokens, shared_cotangent: n * tokens };
         rec.scope("ln_f");
         let table = Rows::new(device, &spans)?;
-        let bar = single(weights.ln_f.hvp(rec, &table, (&base.head_residuals, paired), &bar, &[None])?)?;
+        let bar = single(weights.final_norm.hvp(rec, &table, (&base.head_residuals, paired), &bar, &[None])?)?;
         let ids = here.iter().map(|&i| batch.sequence(i).id).chain([SHARED_COTANGENT]);
         Ok(Some((bar, ids.zip((0..).step_by(tokens)).collect())))
     }
@@ -176,9 +176,9 @@ impl Linearization<'_> {
     /// Each row stores `extra` vectors of width d to the end, and what the backward pass needs of every block: the
     /// inputs of both norms, q, k, v, z, and the hidden layer.
     fn most_rows_of_hvp(&self, extra: usize, shared_rows: usize) -> usize {
-        let config = self.config();
-        let block = 6 + config.n_inner().div_ceil(config.n_embd);
-        most_rows(self.run.model(), extra + block * config.n_layer).saturating_sub(shared_rows).max(1)
+        let (model, sizes) = (self.run.model(), self.sizes());
+        let block = model.architecture().block_elements();
+        most_rows(model, extra * sizes.d + block * sizes.layers).saturating_sub(shared_rows).max(1)
     }
 }
 
@@ -197,7 +197,7 @@ struct Head {
 impl Head {
     fn new(run: &Run, observable: &Observable) -> Result<Self> {
         let (mut reads, mut projections) = (Vec::new(), Vec::new());
-        for Point { level, token, part } in observable.points(run.config())? {
+        for Point { level, token, part } in observable.points(run.sizes())? {
             match part {
                 Part::Projection(u) => projections.push(((level, token), u)),
                 Part::Logits(function) => reads.push((token, function)),

@@ -31,7 +31,7 @@ impl Linearization<'_> {
         let (run, sites) = (self.run, self.run.levels());
         let zeros = || Fields::zeros(run, sources.len());
         let mut jets = Jets { first: zeros(), second: zeros() };
-        let (tokens, d) = (run.tokens().len(), self.config().n_embd);
+        let (tokens, d) = (run.tokens().len(), self.sizes().d);
         let wanted = run.values_of_sites(&sites)?;
         let sequences = self.sequences(&SourcedRun::all_of(run, sources), |_| tokens)?;
         for group in split(self.most_jets(wanted.len()), sequences) {
@@ -49,6 +49,6 @@ impl Linearization<'_> {
 
     /// Returns the most batch rows that fit if the jet of each stores `extra` vectors of width d to the end.
     pub(crate) fn most_jets(&self, extra: usize) -> usize {
-        most_rows(self.run.model(), extra) / Order::Second.rows()
+        most_rows(self.run.model(), extra * self.sizes().d) / Order::Second.rows()
     }
 }

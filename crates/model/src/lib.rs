@@ -1,7 +1,7 @@
-//! GPT-2 as a list of operations: configuration, weights, tokenizer, sites, edits, runs and linearisations.
+//! A transformer as a list of operations: architecture, weights, tokenizer, sites, edits, runs and linearisations.
 //!
-//! Three types read a model directory: [`Config`] (sizes and switches), [`Checkpoint`] (weights, mapped into memory and
-//! read tensor by tensor) and [`Tokenizer`] (text to ids and back). A [`Model`] has its weights on a device.
+//! Three types read a model directory: [`Architecture`] (sizes and features), [`Checkpoint`] (weights, mapped into memory
+//! and read tensor by tensor) and [`Tokenizer`] (text to ids and back). A [`Model`] has its weights on a device.
 //! [`Model::run`] computes the field of one prompt and stores it there. [`Run::values_under`] sweeps edits over a run.
 //! [`Run::linearize`] returns the tangent map of a run in a [`Mode`]; the exact mode also has jets and Hessian-vector
 //! products.
@@ -10,21 +10,21 @@
 //! use resolvent_engine::Device;
 //! use resolvent_model::{Mode, Model, Observable, RandomWeights, tiny};
 //!
-//! let model = Model::random(&Device::host(), tiny(), RandomWeights::new(&tiny(), 7))?;
+//! let model = Model::random(&Device::host(), tiny(), RandomWeights::new(7))?;
 //! let run = model.run(&[3, 1, 4, 1, 5], &[])?;
 //! let j = Observable::logit_diff(2, 6, 4);
 //! let chi = run.linearize(Mode::Exact).gradient(&j)?;
-//! assert_eq!(chi.len(), (model.config().n_layer + 1) * 5 * model.config().n_embd);
+//! assert_eq!(chi.len(), (model.sizes().layers + 1) * 5 * model.sizes().d);
 //! # Ok::<(), resolvent_model::Error>(())
 //! ```
 
 mod along;
+mod arch;
 #[cfg(feature = "atlas")]
 mod atlas;
 mod batch;
 mod capture;
 mod checkpoint;
-mod config;
 mod edit;
 mod error;
 mod files;
@@ -56,19 +56,21 @@ mod random;
 mod read;
 mod run;
 mod site;
+mod source;
 mod splits;
 mod sweep;
 mod taken;
 mod tokenizer;
+mod upload;
 mod values;
 mod weights;
 
 pub use along::{Along, ProbedRun, along_of};
+pub use arch::{Activation, Architecture, Config, MAX_D_HEAD, MAX_LAYERS, Sizes};
 #[cfg(feature = "atlas")]
 pub use atlas::embedded_models;
 pub use capture::captures;
 pub use checkpoint::{Checkpoint, Dtype};
-pub use config::{Activation, Config, MAX_D_HEAD, MAX_LAYERS};
 pub use edit::{Change, DeviceRow, Edit};
 pub use error::{Error, Result};
 pub use files::text as file_text;
@@ -89,7 +91,7 @@ pub use pullback::{Seed, SeededRun, vjp_of};
 pub use random::{RandomWeights, gaussian, gpt2_small, tiny};
 pub use run::{EditedPrompt, Run, RunOptions};
 pub use site::Site;
+pub use source::WeightSource;
 pub use sweep::{Chunk, EditedRun, values_of};
 pub use tokenizer::Tokenizer;
 pub use values::{logits_of, values};
-pub use weights::WeightSource;

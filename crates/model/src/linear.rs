@@ -6,9 +6,9 @@ use resolvent_engine::Device;
 
 use resolvent_ops::{Op, Rows};
 
+use crate::arch::Sizes;
 use crate::batch::{Batch, Order, PassDirection, Sequence};
 use crate::checkpoint::first_non_finite;
-use crate::config::Config;
 use crate::edit::Edit;
 use crate::error::Result;
 use crate::grouped::group_by;
@@ -56,7 +56,7 @@ pub struct Fields {
 
 impl Fields {
     pub(crate) fn zeros(run: &Run, count: usize) -> Self {
-        let size = run.program().field.len() * run.tokens().len() * run.config().n_embd;
+        let size = run.program().field.len() * run.tokens().len() * run.sizes().d;
         Self { size, data: vec![0.0; count * size] }
     }
 
@@ -96,7 +96,7 @@ pub struct Linearization<'a> {
     /// The list of operations in this mode; `None` if it is the run's own list.
     program: Option<Program>,
     /// The final norm in this mode.
-    pub(crate) ln_f: Arc<dyn Op>,
+    pub(crate) final_norm: Arc<dyn Op>,
 }
 
 impl Run {
@@ -108,9 +108,9 @@ impl Run {
 
 impl<'a> Linearization<'a> {
     pub(crate) fn new(run: &'a Run, mode: Mode) -> Self {
-        let (frozen, ln_f) = (mode.frozen(), &run.model().0.weights.ln_f);
+        let (frozen, norm) = (mode.frozen(), &run.model().0.weights.final_norm);
         let program = (mode != Mode::Exact).then(|| run.program().freeze(frozen));
-        Self { run, mode, program, ln_f: ln_f.freeze(frozen).unwrap_or_else(|| Arc::new(ln_f.clone())) }
+        Self { run, mode, program, final_norm: norm.freeze(frozen).unwrap_or_else(|| norm.clone()) }
     }
 
     /// Returns the mode.
@@ -127,8 +127,8 @@ impl<'a> Linearization<'a> {
         self.run
     }
 
-    pub(crate) fn config(&self) -> &Config {
-        self.run.config()
+    pub(crate) fn sizes(&self) -> &Sizes {
+        self.run.sizes()
     }
 
     pub(crate) fn device(&self) -> &Device {
@@ -143,7 +143,7 @@ impl<'a> Linearization<'a> {
     /// A source that does not fit the model or the prompt, or a device error.
     pub fn jvp<S: AsRef<[Source]>>(&self, sources: &[S]) -> Result<Fields> {
         let mut fields = Fields::zeros(self.run, sources.len());
-        let (tokens, d) = (self.run.tokens().len(), self.config().n_embd);
+        let (tokens, d) = (self.run.tokens().len(), self.sizes().d);
         self.jvp_at(sources, &self.run.levels(), &mut |chunk| fields.put(chunk, tokens, d))?;
         Ok(fields)
     }
@@ -182,24 +182,24 @@ impl<'a> Linearization<'a> {
     ///
     /// A sequence owns the tokens from that of its first source to `end - 1`, or to the end of its prompt.
     pub(crate) fn sequences(&self, sourced: &[SourcedRun<'_>], end: impl Fn(usize) -> usize) -> Result<Vec<Sequence>> {
-        let (program, config) = (self.run.program(), self.config());
+        let (program, sizes) = (self.run.program(), self.sizes());
         let mut sequences = Vec::with_capacity(sourced.len());
         for (id, SourcedRun { run, sources }) in sourced.iter().enumerate() {
             let (tokens, mut adds) = (run.tokens().len(), Vec::new());
             for source in *sources {
                 let edit = Edit::add(source.site, source.token, source.vector.clone());
-                edit.check(config, tokens)?;
+                edit.check(sizes, tokens)?;
                 adds.push(edit);
             }
             let end = end(id).min(tokens);
-            let mut adds = scheduled(config, program, &adds, Edit::primal_edit)?;
+            let mut adds = scheduled(sizes, program, &adds, Edit::primal_edit)?;
             adds.retain(|e| e.token < end);
             let first = adds.iter().map(|e| e.value).min();
             let start = adds.iter().map(|e| e.token).min();
             let (Some(first), Some(start)) = (first, start) else { continue };
             let join = program.cut_point_before(first);
             // A source acts on the edited value, so the edits' linear parts come first.
-            let mut all = scheduled(config, program, run.edits(), Edit::linear)?;
+            let mut all = scheduled(sizes, program, run.edits(), Edit::linear)?;
             all.retain(|e| e.value > join);
             all.extend(adds);
             sequences.push(Sequence { id, span: run.span(start, end), join, scheduled: all });
@@ -209,7 +209,7 @@ impl<'a> Linearization<'a> {
 
     /// Returns the most rows of a batch whose pass is read at `sites` sites; larger batches are split.
     pub fn batch_rows(&self, sites: usize) -> usize {
-        most_rows(self.run.model(), sites)
+        most_rows(self.run.model(), sites * self.sizes().d)
     }
 
     /// Returns the first-order change of all logits at `position`, `[n, V]`, along each of n vectors `[d]` at
@@ -220,19 +220,19 @@ impl<'a> Linearization<'a> {
     /// # Errors
     /// A position outside of the prompt, vectors of another width, or a device error.
     pub fn logit_tangents(&self, position: usize, vectors: &[Vec<f32>]) -> Result<Vec<f32>> {
-        let (config, n) = (self.config(), vectors.len());
-        let site = Site::level(config.n_layer, config);
+        let (sizes, n) = (self.sizes(), vectors.len());
+        let site = Site::level(sizes.layers, sizes);
         for vector in vectors {
-            Edit::add(site, position, vector.clone()).check(config, self.run.tokens().len())?;
+            Edit::add(site, position, vector.clone()).check(sizes, self.run.tokens().len())?;
         }
         if n == 0 {
             return Ok(Vec::new());
         }
-        let x = self.device().upload("source", &[("rows", n), ("d", config.n_embd)], &vectors.concat())?;
+        let x = self.device().upload("source", &[("rows", n), ("d", sizes.d)], &vectors.concat())?;
         let rows = Rows::new(self.device(), &vec![self.run.span(position, position + 1); n])?;
         let mut rec = self.device().record();
         rec.scope("ln_f");
-        let x = self.ln_f.jvp(&mut rec, &rows, &self.run.base.head_residuals, &[&x])?;
+        let x = self.final_norm.jvp(&mut rec, &rows, &self.run.base.head_residuals, &[&x])?;
         let logits = self.run.base.all_logits(rec, &x, &(0..n).collect::<Vec<usize>>())?;
         match first_non_finite(&logits) {
             Some(at) => Err(self.run.not_finite("a tangent of the logits", logits[at], &format!("token {position}"))),

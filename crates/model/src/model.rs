@@ -7,22 +7,23 @@ use std::sync::{Arc, OnceLock};
 use resolvent_engine::{Device, Shape, Tensor};
 use resolvent_ops::embed::Vocabulary;
 
+use crate::arch::{Architecture, Sizes};
 use crate::checkpoint::Checkpoint;
-use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::program::Program;
 use crate::prompt::parse_token;
 use crate::random::RandomWeights;
+use crate::source::WeightSource;
 use crate::tokenizer::{Tokenizer, id_argument};
-use crate::weights::{WeightSource, Weights};
+use crate::weights::Weights;
 
-/// A GPT-2 with its weights on a device. Clones share the weights.
+/// A model with its weights on a device. Clones share the weights.
 #[derive(Clone)]
 pub struct Model(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) device: Device,
-    pub(crate) config: Config,
+    pub(crate) architecture: Architecture,
     pub(crate) weights: Weights,
     pub(crate) program: Program,
     /// The tokenizer, or the reason why its files cannot be used. `None` if there are no such files.
@@ -63,62 +64,75 @@ impl Model {
         tokenizer: Option<Result<Tokenizer, String>>,
     ) -> Result<Self> {
         let parts = (name.to_owned(), checkpoint.hash().to_owned(), tokenizer);
-        Self::assemble(device, checkpoint.config().clone(), checkpoint, parts)
+        Self::assemble(device, checkpoint.architecture().clone(), checkpoint, parts)
     }
 
-    /// Returns a model of the given shape with seeded random weights and no tokenizer.
+    /// Returns a model of the given architecture with seeded random weights and no tokenizer.
     ///
     /// # Errors
-    /// The configuration is invalid, or the device has no room.
-    pub fn random(device: &Device, config: Config, weights: RandomWeights) -> Result<Self> {
-        config.validate()?;
-        let name = format!("random:{} ({} layers, d {})", weights.seed(), config.n_layer, config.n_embd);
+    /// The architecture is invalid, or the device has no room.
+    pub fn random(device: &Device, architecture: impl Into<Architecture>, weights: RandomWeights) -> Result<Self> {
+        let architecture = architecture.into();
+        architecture.check()?;
+        let Sizes { layers, d, .. } = architecture.sizes;
+        let name = format!("random:{} ({layers} layers, d {d})", weights.seed());
         // The generator's parameters and the shape determine the weights, and are hashed instead of them.
-        let hash = blake3::hash(format!("{weights:?} {config:?}").as_bytes()).to_hex().to_string();
+        let hash = blake3::hash(format!("{weights:?} {architecture:?}").as_bytes()).to_hex().to_string();
         let parts = (name, hash, None);
-        Self::assemble(device, config, &weights, parts)
+        Self::assemble(device, architecture, &weights, parts)
     }
 
     /// Returns a model with weights from any source, and no tokenizer.
     ///
     /// # Errors
-    /// The configuration is invalid, a tensor cannot be read, or the device has no room.
-    pub fn from_source(device: &Device, config: Config, source: &dyn WeightSource, name: &str) -> Result<Self> {
-        config.validate()?;
-        Self::assemble(device, config, source, (name.to_owned(), name.to_owned(), None))
+    /// The architecture is invalid, a tensor cannot be read, or the device has no room.
+    pub fn from_source(
+        device: &Device,
+        architecture: impl Into<Architecture>,
+        source: &dyn WeightSource,
+        name: &str,
+    ) -> Result<Self> {
+        let architecture = architecture.into();
+        architecture.check()?;
+        Self::assemble(device, architecture, source, (name.to_owned(), name.to_owned(), None))
     }
 
     fn assemble(
         device: &Device,
-        config: Config,
+        architecture: Architecture,
         source: &dyn WeightSource,
         (name, hash, tokenizer): (String, String, Option<Result<Tokenizer, String>>),
     ) -> Result<Self> {
-        let weights = Weights::upload(device, &config, source)?;
+        let weights = Weights::upload(device, &architecture, source)?;
         let rounds_inputs = device.f16_inputs() && weights.rounding.is_some();
         // A model that rounds weights or inputs has other results, so it needs another hash.
         let hash = if weights.rounding.is_some_and(|e| e > 0.0) { format!("{hash}-f16") } else { hash };
         let hash = if rounds_inputs { format!("{hash}-f16-inputs") } else { hash };
-        let build = |config: Config, weights: Weights, tokenizer| {
-            let program = Program::new(&config, &weights, &BTreeSet::new());
+        let build = |architecture: Architecture, weights: Weights, tokenizer| {
+            let program = Program::new(&architecture, &weights, &BTreeSet::new());
             let (device, name, hash) = (device.clone(), name.clone(), hash.clone());
             let input_rounding = OnceLock::new();
-            Self(Arc::new(Inner { device, config, weights, program, tokenizer, name, hash, input_rounding }))
+            Self(Arc::new(Inner { device, architecture, weights, program, tokenizer, name, hash, input_rounding }))
         };
-        let reference = rounds_inputs.then(|| build(config.clone(), weights.with_full_inputs(), None));
-        let model = build(config, weights, tokenizer);
+        let reference = rounds_inputs.then(|| build(architecture.clone(), weights.with_full_inputs(), None));
+        let model = build(architecture, weights, tokenizer);
         if let Some(reference) = reference {
-            let token = |i: usize| (i * 7919 % model.config().vocab_size) as u32;
-            let tokens: Vec<u32> = (1..=ROUNDING_TOKENS.min(model.config().n_positions)).map(token).collect();
+            let token = |i: usize| (i * 7919 % model.sizes().vocab) as u32;
+            let tokens: Vec<u32> = (1..=ROUNDING_TOKENS.min(model.sizes().n_ctx)).map(token).collect();
             let [rounded, full] = [&model, &reference].map(|m| m.run(&tokens, &[])?.field());
             let _was_unset = model.0.input_rounding.set(relative_distance(&rounded?, &full?));
         }
         Ok(model)
     }
 
-    /// Returns the sizes and switches.
-    pub fn config(&self) -> &Config {
-        &self.0.config
+    /// Returns what the model computes.
+    pub fn architecture(&self) -> &Architecture {
+        &self.0.architecture
+    }
+
+    /// Returns the sizes.
+    pub fn sizes(&self) -> &Sizes {
+        self.0.architecture.sizes()
     }
 
     /// Returns the device that has the weights.
@@ -152,7 +166,7 @@ impl Model {
             Some(_) => self.tokenizer(),
             None => self.text_tokenizer()?,
         };
-        parse_token(tokenizer, self.config().vocab_size, arg)
+        parse_token(tokenizer, self.sizes().vocab, arg)
     }
 
     /// Returns the name of the model's origin: an embedded model, a directory, a repository with its commit, or a seed.

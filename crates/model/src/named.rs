@@ -82,7 +82,7 @@ fn random(device: &Device, kind: &str, seed: &str) -> Result<Model> {
         .map_err(|_| Error::Place(format!("invalid seed `{seed}`: expected {kind}:SEED with a whole number")))?;
     // With GPT-2's small initialisation a tiny model is nearly linear; a larger one makes its nonlinearities visible.
     let (config, std) = if kind == "random" { (tiny(), 0.15) } else { (gpt2_small(), 0.02) };
-    Model::random(device, config.clone(), RandomWeights::new(&config, seed).with_std(std))
+    Model::random(device, config.clone(), RandomWeights::new(seed).with_std(std))
 }
 
 /// Describes the local models that a name did not match.

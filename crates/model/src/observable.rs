@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::{Add, Mul, Neg, Sub};
 use std::sync::Arc;
 
-use crate::config::Config;
+use crate::arch::Sizes;
 use crate::error::{Error, Result};
 
 /// A scalar J of a run: a weighted sum of terms, each read at one token.
@@ -170,13 +170,13 @@ impl Observable {
     }
 
     /// Returns the highest level of the field that it is read from: L if any term is read from logits.
-    pub fn level(&self, config: &Config) -> usize {
-        self.terms.iter().map(|term| term.level(config)).max().unwrap_or(0)
+    pub fn level(&self, sizes: &Sizes) -> usize {
+        self.terms.iter().map(|term| term.level(sizes)).max().unwrap_or(0)
     }
 
     /// Returns the places of the field, level and token, that the observable is read from; each once, in order.
-    pub fn places(&self, config: &Config) -> Vec<(usize, usize)> {
-        let each = self.terms.iter().flat_map(|term| (term.position..=term.last()).map(|t| (term.level(config), t)));
+    pub fn places(&self, sizes: &Sizes) -> Vec<(usize, usize)> {
+        let each = self.terms.iter().flat_map(|term| (term.position..=term.last()).map(|t| (term.level(sizes), t)));
         each.collect::<BTreeSet<(usize, usize)>>().into_iter().collect()
     }
 
@@ -197,8 +197,8 @@ impl Observable {
     }
 
     /// Checks positions, ids and lengths against the model and a prompt.
-    pub(crate) fn check(&self, config: &Config, tokens: &[u32]) -> Result<()> {
-        self.terms.iter().try_for_each(|term| term.check(config, tokens))
+    pub(crate) fn check(&self, sizes: &Sizes, tokens: &[u32]) -> Result<()> {
+        self.terms.iter().try_for_each(|term| term.check(sizes, tokens))
     }
 }
 
@@ -211,16 +211,16 @@ impl Term {
         }
     }
 
-    fn level(&self, config: &Config) -> usize {
+    fn level(&self, sizes: &Sizes) -> usize {
         match self.quantity {
             Quantity::Project { level, .. } => level,
-            _ => config.n_layer,
+            _ => sizes.layers,
         }
     }
 
-    fn check(&self, config: &Config, tokens: &[u32]) -> Result<()> {
+    fn check(&self, sizes: &Sizes, tokens: &[u32]) -> Result<()> {
         let fail = |message: String| Err(Error::Place(message));
-        let (last, vocab) = (tokens.len() - 1, config.vocab_size);
+        let (last, vocab) = (tokens.len() - 1, sizes.vocab);
         if self.position > last {
             return fail(format!("position {}: the prompt has tokens 0 to {last}", self.position));
         }
@@ -239,11 +239,11 @@ impl Term {
                 fail(format!("a distribution over {} entries: the vocabulary has {vocab}", base.0.len()))
             }
             Quantity::Entropy | Quantity::Kl(_) | Quantity::KlFrom(_) => Ok(()),
-            Quantity::Project { level, .. } if *level > config.n_layer => {
-                fail(format!("level {level}: the field has levels 0 to {}", config.n_layer))
+            Quantity::Project { level, .. } if *level > sizes.layers => {
+                fail(format!("level {level}: the field has levels 0 to {}", sizes.layers))
             }
-            Quantity::Project { direction, .. } if direction.len() != config.n_embd => {
-                fail(format!("a direction of {} elements: the field is {} wide", direction.len(), config.n_embd))
+            Quantity::Project { direction, .. } if direction.len() != sizes.d => {
+                fail(format!("a direction of {} elements: the field is {} wide", direction.len(), sizes.d))
             }
             Quantity::Project { .. } => Ok(()),
             Quantity::Continuation(ids) => {

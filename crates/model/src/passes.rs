@@ -81,7 +81,7 @@ pub(crate) fn forward(
         program.forget(i, &keep.values, &mut pass.values);
         if let Some(narrow) = keep.narrow.as_ref().filter(|narrow| narrow.at == node.output) {
             for value in pass.values.iter_mut().flatten() {
-                *value = narrow.plan.primal(rec, value, value)?;
+                *value = narrow.of(rec, value)?;
             }
             narrowed = Some(&narrow.rows);
         }
@@ -233,15 +233,14 @@ pub(crate) fn adjoint(
     let seeded = |sequence: &crate::batch::Sequence, t: usize| {
         extra.is_some_and(|e| !matches!((e.place)(sequence, t), RowSource::Zero))
     };
-    let ends = mixed.zip(base.values[top].as_ref());
-    let ends = ends.map(|(at, primal)| batch.ends(&device, [at, top], width(primal), seeded));
+    let ends = mixed.map(|at| batch.ends(&device, [at, top], seeded));
     let mut ends = ends.transpose()?.flatten();
     for value in (first..program.values()).rev() {
         if mixed == Some(value)
             && let Some((_, widen)) = ends.take()
         {
             for bar in bars.iter_mut().flatten() {
-                *bar = widen.primal(rec, bar, bar)?;
+                *bar = widen.of(rec, bar)?;
             }
             active = batch.rows.count();
         }
@@ -260,7 +259,7 @@ pub(crate) fn adjoint(
         active = after;
         if wanted.contains(&value) {
             results[value] = match (&bars[value], &ends) {
-                (Some(bar), Some((_, widen))) => Some(widen.primal(rec, bar, bar)?),
+                (Some(bar), Some((_, widen))) => Some(widen.of(rec, bar)?),
                 (bar, _) => bar.clone(),
             };
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use resolvent_ops::observe::Coefficients;
 
-use crate::config::Config;
+use crate::arch::Sizes;
 use crate::error::{Error, Result};
 use crate::observable::{Distribution, Observable, Quantity};
 
@@ -141,7 +141,7 @@ impl HeadFunction {
 
 impl Observable {
     /// Returns the places that it is read from, each once, in order.
-    pub(crate) fn points(&self, config: &Config) -> Result<Vec<Point>> {
+    pub(crate) fn points(&self, sizes: &Sizes) -> Result<Vec<Point>> {
         let mut projections: BTreeMap<(usize, usize), Vec<f32>> = BTreeMap::new();
         let mut heads: BTreeMap<usize, HeadFunction> = BTreeMap::new();
         for term in self.terms() {
@@ -160,7 +160,7 @@ impl Observable {
             }
         }
         let projected = |((level, token), u)| Point { level, token, part: Part::Projection(u) };
-        let read = |(token, function)| Point { level: config.n_layer, token, part: Part::Logits(function) };
+        let read = |(token, function)| Point { level: sizes.layers, token, part: Part::Logits(function) };
         Ok(projections.into_iter().map(projected).chain(heads.into_iter().map(read)).collect())
     }
 }

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use resolvent_ops::add::Add;
-use resolvent_ops::attention::Attention;
+use resolvent_ops::gelu::Gelu;
 use resolvent_ops::matmul::Matmul;
 use resolvent_ops::mlp::Mlp;
 use resolvent_ops::{Frozen, Op};
 
-use crate::config::{Activation, Config};
+use crate::arch::{Activation, Architecture};
 use crate::site::Site;
 use crate::weights::{Block, Weights};
 
@@ -35,6 +35,8 @@ pub(crate) struct Program {
     parts: Vec<Parts>,
     /// By value: the last node that reads it.
     last_use: Vec<usize>,
+    /// By value: whether it is a cut point.
+    cut_points: Vec<bool>,
 }
 
 /// The values of one block.
@@ -43,66 +45,122 @@ struct Parts {
     qkv: ValueId,
     z: ValueId,
     attn_out: Option<ValueId>,
-    mid: ValueId,
+    mid: Option<ValueId>,
+    /// Into the activation.
+    hidden: Option<ValueId>,
+    /// Out of the activation.
+    neurons: Option<ValueId>,
     mlp_out: Option<ValueId>,
+}
+
+/// A block whose operations are appended.
+struct BlockOf<'a> {
+    model: &'a Architecture,
+    block: &'a Block,
+    l: usize,
+    sites: &'a BTreeSet<Site>,
+}
+
+impl BlockOf<'_> {
+    fn name(&self, part: &str) -> String {
+        format!("blocks.{}.{part}", self.l)
+    }
+
+    fn wants(&self, site: Site) -> bool {
+        self.sites.contains(&site)
+    }
 }
 
 impl Program {
     /// Returns the list for `weights`.
     ///
-    /// The outputs of attention and MLP are fused into the residual add. They have values of their own only where
-    /// `sites` names them.
-    pub(crate) fn new(config: &Config, weights: &Weights, sites: &BTreeSet<Site>) -> Self {
-        let mut program = Self { nodes: Vec::new(), field: vec![0], parts: Vec::new(), last_use: Vec::new() };
+    /// Outputs of attention and MLP are fused into the residual add, and a GELU into its MLP. They have values of their
+    /// own only where `sites` names them, or where a norm follows.
+    pub(crate) fn new(model: &Architecture, weights: &Weights, sites: &BTreeSet<Site>) -> Self {
+        let (nodes, parts, last_use, cut_points) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut program = Self { nodes, field: vec![0], parts, last_use, cut_points };
         for (l, block) in weights.blocks.iter().enumerate() {
-            program.block(config, l, block, sites);
+            program.block(&BlockOf { model, block, l, sites });
         }
         program.last_use = vec![0; program.values()];
         for (i, node) in program.nodes.iter().enumerate() {
             node.inputs.iter().for_each(|&v| program.last_use[v] = i);
         }
+        // Node i computes value i + 1.
+        let dead_before = |value: ValueId| program.last_use[..value].iter().all(|&node| node < value);
+        program.cut_points = (0..program.values()).map(dead_before).collect();
         program
     }
 
     fn push(&mut self, scope: String, op: impl Op + 'static, inputs: &[ValueId]) -> ValueId {
+        self.push_shared(scope, Arc::new(op), inputs)
+    }
+
+    fn push_shared(&mut self, scope: String, op: Arc<dyn Op>, inputs: &[ValueId]) -> ValueId {
         let output = self.nodes.len() + 1;
-        self.nodes.push(Node { op: Arc::new(op), inputs: inputs.to_vec(), output, scope });
+        self.nodes.push(Node { op, inputs: inputs.to_vec(), output, scope });
         output
     }
 
-    fn block(&mut self, config: &Config, l: usize, block: &Block, sites: &BTreeSet<Site>) {
-        let name = |part: &str| format!("blocks.{l}.{part}");
+    /// Appends a norm, if the block has it.
+    fn norm(&mut self, scope: String, norm: Option<&Arc<dyn Op>>, input: ValueId) -> ValueId {
+        norm.map_or(input, |norm| self.push_shared(scope, norm.clone(), &[input]))
+    }
+
+    fn block(&mut self, of: &BlockOf<'_>) {
+        let BlockOf { model, block, l, .. } = *of;
         let pre = self.field[l];
         let mut parts = Parts::default();
 
-        let normed = self.push(name("ln_1"), block.ln_1.clone(), &[pre]);
-        parts.qkv = self.push(name("attn.qkv"), block.qkv.clone(), &[normed]);
-        parts.z = self.push(name("attn"), attention(config, l), &[parts.qkv]);
-        let (proj, scope) = (block.proj.clone(), name("attn.proj"));
-        parts.mid = if sites.contains(&Site::AttnOut(l)) {
-            let out = self.push(scope, Matmul { add: false, ..proj }, &[parts.z]);
+        let read = self.norm(of.name("ln_1"), block.attn_norm.as_ref(), pre);
+        parts.qkv = self.push(of.name("attn.qkv"), block.qkv.clone(), &[read]);
+        parts.z = self.push(of.name("attn"), block.attention, &[parts.qkv]);
+        let own = block.attn_post_norm.is_some() || of.wants(Site::AttnOut(l));
+        let out = Matmul { add: !own, ..block.out.clone() };
+        let mid = if own {
+            let out = self.push(of.name("attn.proj"), out, &[parts.z]);
+            let out = self.norm(of.name("ln_1_post"), block.attn_post_norm.as_ref(), out);
             parts.attn_out = Some(out);
-            self.push(name("resid_mid"), Add, &[pre, out])
+            self.push(of.name("resid_mid"), Add, &[pre, out])
         } else {
-            self.push(scope, Matmul { add: true, ..proj }, &[parts.z, pre])
+            self.push(of.name("attn.proj"), out, &[parts.z, pre])
         };
+        parts.mid = (!model.parallel).then_some(mid);
 
-        let normed = self.push(name("ln_2"), block.ln_2.clone(), &[parts.mid]);
-        let mlp = |add| Mlp {
-            fc: block.fc.clone(),
-            proj: Matmul { add, ..block.mlp_proj.clone() },
-            exact: config.activation_function == Activation::Gelu,
-            frozen: false,
+        let input = if model.parallel { pre } else { mid };
+        let read = match &block.mlp_norm {
+            None if model.parallel => read,
+            norm => self.norm(of.name("ln_2"), norm.as_ref(), input),
         };
-        let post = if sites.contains(&Site::MlpOut(l)) {
-            let out = self.push(name("mlp"), mlp(false), &[normed]);
+        let own = block.mlp_post_norm.is_some() || of.wants(Site::MlpOut(l));
+        let post = if own {
+            let out = self.mlp(of, read, None, &mut parts);
+            let out = self.norm(of.name("ln_2_post"), block.mlp_post_norm.as_ref(), out);
             parts.mlp_out = Some(out);
-            self.push(name("resid_post"), Add, &[parts.mid, out])
+            self.push(of.name("resid_post"), Add, &[mid, out])
         } else {
-            self.push(name("mlp"), mlp(true), &[normed, parts.mid])
+            self.mlp(of, read, Some(mid), &mut parts)
         };
         self.field.push(post);
         self.parts.push(parts);
+    }
+
+    /// Appends the MLP of a block, and adds it to `add` if that is given.
+    fn mlp(&mut self, of: &BlockOf<'_>, read: ValueId, add: Option<ValueId>, parts: &mut Parts) -> ValueId {
+        let BlockOf { model, block, l, .. } = *of;
+        let down = Matmul { add: add.is_some(), ..block.down.clone() };
+        let inputs = |first: ValueId| -> Vec<ValueId> { std::iter::once(first).chain(add).collect() };
+        let exact = model.activation == Activation::Gelu;
+        if ![Site::MlpPre(l), Site::MlpPost(l)].into_iter().any(|site| of.wants(site)) {
+            let up = (block.up.w.clone(), block.up.bias.clone());
+            let mlp = Mlp { fc: up, proj: down, exact, frozen: false };
+            return self.push(of.name("mlp"), mlp, &inputs(read));
+        }
+        let hidden = self.push(of.name("mlp.up"), block.up.clone(), &[read]);
+        let gelu = Gelu { n: model.sizes.inner, exact, frozen: false };
+        let neurons = self.push(of.name("mlp.act"), gelu, &[hidden]);
+        (parts.hidden, parts.neurons) = (Some(hidden), Some(neurons));
+        self.push(of.name("mlp.down"), down, &inputs(neurons))
     }
 
     /// Returns the same list with the factors of `frozen` frozen in its derivatives.
@@ -116,17 +174,19 @@ impl Program {
         self.nodes.len() + 1
     }
 
-    /// Returns the value that contains `site`; `None` for a fused output.
+    /// Returns the value that contains `site`; `None` for a fused output, and for a site that the model lacks.
     pub(crate) fn value(&self, site: Site) -> Option<ValueId> {
         let parts = &self.parts[site.layer()];
         match site {
             Site::ResidPre(l) => Some(self.field[l]),
             Site::ResidPost(l) => Some(self.field[l + 1]),
-            Site::ResidMid(_) => Some(parts.mid),
+            Site::ResidMid(_) => parts.mid,
             Site::AttnOut(_) => parts.attn_out,
             Site::MlpOut(_) => parts.mlp_out,
             Site::Q(..) | Site::K(..) | Site::V(..) => Some(parts.qkv),
             Site::Z(..) => Some(parts.z),
+            Site::MlpPre(_) => parts.hidden,
+            Site::MlpPost(_) => parts.neurons,
         }
     }
 
@@ -138,8 +198,8 @@ impl Program {
 
     /// Returns the values that contain sites.
     pub(crate) fn site_values(&self) -> BTreeSet<ValueId> {
-        let parts = self.parts.iter().flat_map(|p| [Some(p.qkv), Some(p.z), p.attn_out, Some(p.mid), p.mlp_out]);
-        parts.flatten().chain(self.field.iter().copied()).collect()
+        let of = |p: &Parts| [Some(p.qkv), Some(p.z), p.attn_out, p.mid, p.hidden, p.neurons, p.mlp_out];
+        self.parts.iter().flat_map(of).flatten().chain(self.field.iter().copied()).collect()
     }
 
     /// Drops the inputs of node `i` that no later node reads and that are not `wanted`, so that their memory is reused.
@@ -154,7 +214,7 @@ impl Program {
     /// Returns whether `value` is a cut point: no other value is alive once it is computed, so sequences may join
     /// there.
     pub(crate) fn is_cut_point(&self, value: ValueId) -> bool {
-        self.field.contains(&value) || self.parts.iter().any(|p| p.mid == value)
+        self.cut_points[value]
     }
 
     /// Returns the last cut point at or before `value`: where a sequence joins whose first edit or source is at
@@ -162,9 +222,4 @@ impl Program {
     pub(crate) fn cut_point_before(&self, value: ValueId) -> ValueId {
         (0..=value).rev().find(|&v| self.is_cut_point(v)).unwrap_or(0)
     }
-}
-
-fn attention(config: &Config, l: usize) -> Attention {
-    let d_head = config.d_head();
-    Attention { heads: config.n_head, d_head, scale: config.attention_scale(l) as f32, frozen: false }
 }

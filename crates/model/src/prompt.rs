@@ -1,6 +1,6 @@
 //! Token arguments and prompts, checked against the model that they are for.
 
-use crate::config::Config;
+use crate::arch::Sizes;
 use crate::error::{Error, Result, shown};
 use crate::tokenizer::{Tokenizer, id_argument};
 
@@ -59,21 +59,21 @@ pub fn parse_tokens(arg: &str, vocab_size: usize) -> Result<Vec<u32>> {
 ///
 /// # Errors
 /// [`Error::Prompt`]: it is empty, longer than `n_positions`, or contains an id outside the vocabulary.
-pub fn check_prompt(config: &Config, tokens: &[u32]) -> Result<()> {
+pub fn check_prompt(sizes: &Sizes, tokens: &[u32]) -> Result<()> {
     let fail = |message: String| Err(Error::Prompt { message });
     if tokens.is_empty() {
         return fail("the prompt is empty; at least one token is needed".to_owned());
     }
-    let (n, most) = (tokens.len(), config.n_positions);
+    let (n, most) = (tokens.len(), sizes.n_ctx);
     if n > most {
         return fail(format!("the prompt has {n} tokens; the model has positions for {most}: shorten it"));
     }
-    match tokens.iter().enumerate().find(|(_, id)| **id as usize >= config.vocab_size) {
+    match tokens.iter().enumerate().find(|(_, id)| **id as usize >= sizes.vocab) {
         None => Ok(()),
         Some((position, id)) => fail(format!(
             "token {id} at position {position} of the prompt is outside the vocabulary; {} \
              (does the tokenizer belong to this model?)",
-            ids_of(config.vocab_size)
+            ids_of(sizes.vocab)
         )),
     }
 }

@@ -70,9 +70,9 @@ impl PromptRow {
         let roles = roles.collect::<Result<_>>()?;
         let extended = |tokens: &[u32]| observable.as_ref().map_or_else(|| tokens.to_vec(), |j| j.extend(tokens));
         let (clean, corrupted) = (extended(&clean), corrupted.map(|corrupted| extended(&corrupted)));
-        check_prompt(model.config(), &clean)?;
+        check_prompt(model.sizes(), &clean)?;
         if let Some(observable) = &observable {
-            observable.check(model.config(), &clean)?;
+            observable.check(model.sizes(), &clean)?;
         }
         Ok(PromptCase { name: self.name(), clean, corrupted, observable, roles })
     }
@@ -128,7 +128,7 @@ fn encode(model: &Model, prompt: &PromptText) -> Result<Vec<u32>> {
             }
         },
     };
-    check_prompt(model.config(), &tokens)?;
+    check_prompt(model.sizes(), &tokens)?;
     Ok(tokens)
 }
 

@@ -1,9 +1,9 @@
 use super::*;
 use crate::tokenizer::tests::tiny;
 
-fn config() -> Config {
+fn sizes() -> Sizes {
     let json = r#"{"model_type": "gpt2", "n_layer": 1, "n_embd": 4, "n_head": 1, "vocab_size": 9, "n_positions": 3}"#;
-    Config::from_json(json).unwrap()
+    *crate::arch::Architecture::from_json(json).unwrap().sizes()
 }
 
 #[test]
@@ -59,9 +59,9 @@ fn errors_name_the_invalid_entry_of_a_list() {
 
 #[test]
 fn prompts_are_checked() {
-    let config = config();
-    check_prompt(&config, &[0, 8, 3]).unwrap();
-    let error = |tokens: &[u32]| check_prompt(&config, tokens).unwrap_err().to_string();
+    let sizes = sizes();
+    check_prompt(&sizes, &[0, 8, 3]).unwrap();
+    let error = |tokens: &[u32]| check_prompt(&sizes, tokens).unwrap_err().to_string();
     assert_eq!(error(&[]), "the prompt is empty; at least one token is needed");
     assert_eq!(error(&[0; 4]), "the prompt has 4 tokens; the model has positions for 3: shorten it");
     assert_eq!(

@@ -77,7 +77,7 @@ impl Run {
     /// # Errors
     /// An observable that does not fit the model or the prompt.
     pub fn seeds(&self, observable: &Observable) -> Result<Vec<Seed>> {
-        observable.check(self.config(), self.tokens())?;
+        observable.check(self.sizes(), self.tokens())?;
         Ok(vec![Seed::Observable(observable.clone())])
     }
 }
@@ -99,7 +99,7 @@ impl Linearization<'_> {
     /// A seed that does not fit the model or the prompt, or a device error.
     pub fn vjp<S: AsRef<[Seed]>>(&self, cotangents: &[S]) -> Result<Fields> {
         let mut fields = Fields::zeros(self.run, cotangents.len());
-        let (tokens, d) = (self.run.tokens().len(), self.config().n_embd);
+        let (tokens, d) = (self.run.tokens().len(), self.sizes().d);
         self.vjp_at(cotangents, &self.run.levels(), &mut |chunk| fields.put(chunk, tokens, d))?;
         Ok(fields)
     }
@@ -124,10 +124,10 @@ impl Linearization<'_> {
 
     /// Computes the sensitivities of superpositions of seeds in runs of this run's base.
     fn pull_back(&self, seeded: &[SeededRun<'_>], sites: &[Site], visit: &mut dyn FnMut(Chunk<'_>)) -> Result<()> {
-        let (program, config) = (self.program(), self.config());
+        let (program, sizes) = (self.program(), self.sizes());
         let wanted = self.run.values_of_sites(sites)?;
         let starts: Vec<Start> = seeded.iter().map(|item| self.split_seeds(item)).collect::<Result<_>>()?;
-        let last = program.field[config.n_layer];
+        let last = program.field[sizes.layers];
         let mut sequences = Vec::with_capacity(starts.len());
         for (id, start) in starts.iter().enumerate() {
             let tokens = start.edits.iter().map(|edit| edit.token).chain(start.heads.keys().copied());
@@ -156,7 +156,8 @@ impl Linearization<'_> {
                     let rows = spans.iter().map(|span| span.primal + span.start);
                     let reads: Vec<HeadRow<'_>> = rows.zip(&heads).map(|(row, (_, f))| (row, *f)).collect();
                     let base = &self.run.base;
-                    let norm = NormRows { ln_f: &self.ln_f, residuals: &base.head_residuals, spans: &spans };
+                    let norm =
+                        NormRows { final_norm: &self.final_norm, residuals: &base.head_residuals, spans: &spans };
                     let seeds = &self.run.model().head_vjp(&mut rec, &base.normed, &reads, &norm)?;
                     let place = |sequence: &Sequence, t: usize| {
                         let found = heads.binary_search_by_key(&(sequence.id, t), |(place, _)| *place);
@@ -174,25 +175,25 @@ impl Linearization<'_> {
 
     /// Splits seeds into edits that add cotangents to the field, and functions of the logits by token.
     fn split_seeds(&self, SeededRun { run, seeds }: &SeededRun<'_>) -> Result<Start> {
-        let (config, tokens) = (self.config(), run.tokens());
+        let (sizes, tokens) = (self.sizes(), run.tokens());
         let mut start = Start::default();
         for seed in *seeds {
             match seed {
-                Seed::Field { level, .. } if *level > config.n_layer => {
-                    return Err(Error::Place(format!("level {level}: the field has levels 0 to {}", config.n_layer)));
+                Seed::Field { level, .. } if *level > sizes.layers => {
+                    return Err(Error::Place(format!("level {level}: the field has levels 0 to {}", sizes.layers)));
                 }
                 Seed::Field { level, token, vector } => {
-                    Edit::add(Site::level(*level, config), *token, vector.clone()).check(config, tokens.len())?;
+                    Edit::add(Site::level(*level, sizes), *token, vector.clone()).check(sizes, tokens.len())?;
                     start.edits.push(self.seed_edit((*level, *token), vector));
                 }
                 Seed::Logit { position, id, weight } => {
-                    Observable::logit(*id, *position).check(config, tokens)?;
+                    Observable::logit(*id, *position).check(sizes, tokens)?;
                     let function = start.heads.entry(*position).or_default();
                     *function.logits.entry(*id).or_default() += f64::from(*weight);
                 }
                 Seed::Observable(observable) => {
-                    observable.check(config, tokens)?;
-                    for Point { level, token, part } in observable.points(config)? {
+                    observable.check(sizes, tokens)?;
+                    for Point { level, token, part } in observable.points(sizes)? {
                         match part {
                             Part::Projection(u) => start.edits.push(self.seed_edit((level, token), &u)),
                             Part::Logits(function) => start.heads.entry(token).or_default().merge(&function)?,
@@ -214,7 +215,7 @@ impl Linearization<'_> {
         run: impl Fn(&Sequence) -> &'a Run,
     ) -> Result<Vec<Sequence>> {
         let of_run = |s: &Sequence| {
-            let mut linear = scheduled(self.config(), self.run.program(), run(s).edits(), Edit::linear)?;
+            let mut linear = scheduled(self.sizes(), self.run.program(), run(s).edits(), Edit::linear)?;
             linear.reverse();
             Ok(Sequence { scheduled: linear, ..s.clone() })
         };

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use crate::config::{Activation, Config};
+use crate::arch::{Activation, Config};
 use crate::error::Result;
-use crate::weights::WeightSource;
+use crate::source::WeightSource;
 
 /// GPT-2's initialisation from a seed, with standard deviation 0.02 unless changed.
 ///
@@ -16,20 +16,12 @@ pub struct RandomWeights {
     seed: u64,
     /// Standard deviation of weights and embeddings.
     std: f32,
-    /// Row lengths, from which the index of an element follows.
-    widths: Widths,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Widths {
-    d: usize,
-    inner: usize,
 }
 
 impl RandomWeights {
-    /// Returns weights for `config` with GPT-2's standard deviation 0.02.
-    pub fn new(config: &Config, seed: u64) -> Self {
-        Self { seed, std: 0.02, widths: Widths { d: config.n_embd, inner: config.n_inner() } }
+    /// Returns weights with GPT-2's standard deviation 0.02.
+    pub fn new(seed: u64) -> Self {
+        Self { seed, std: 0.02 }
     }
 
     /// Returns the seed.
@@ -43,24 +35,14 @@ impl RandomWeights {
         self.std = std;
         self
     }
-
-    fn width(&self, name: &str) -> usize {
-        let Widths { d, inner } = self.widths;
-        match name.rsplit_once('.').map_or(name, |(path, _)| path).rsplit('.').next() {
-            _ if name.ends_with("bias") => 1,
-            Some("c_attn") => 3 * d,
-            Some("c_fc") => inner,
-            Some("ln_1" | "ln_2" | "ln_f") => 1,
-            _ => d,
-        }
-    }
 }
 
 impl WeightSource for RandomWeights {
     fn read(&self, name: &str, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
         let stream = name.bytes().fold(self.seed ^ 0x9E37_79B9_7F4A_7C15, |h, b| mix(h ^ u64::from(b)));
-        let first = rows.start * self.width(name);
-        let centre = if name.contains("ln_") && name.ends_with("weight") { 1.0 } else { 0.0 };
+        let first = rows.start * (out.len() / rows.len().max(1));
+        let is_norm = name.contains("ln_") || name.contains("norm");
+        let centre = if is_norm && name.ends_with("weight") { 1.0 } else { 0.0 };
         for (i, out) in out.iter_mut().enumerate() {
             *out = centre + self.std * nearly_normal(stream, (first + i) as u64);
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use resolvent_engine::{Device, Recording, Tensor};
-use resolvent_ops::{Op, Rows, Span};
+use resolvent_ops::{Rows, Span};
 
 use crate::error::Result;
 use crate::head::{HeadRow, PendingHead};
@@ -80,7 +80,7 @@ impl Base {
         let h = model.select_rows(rec, h, &heads.iter().map(|(read, _)| read.row).collect::<Vec<usize>>())?;
         let span = |token| Span { primal: 0, start: token, end: token + 1 };
         let table = Rows::new(device, &heads.iter().map(|(read, _)| span(read.token)).collect::<Vec<Span>>())?;
-        let x = model.0.weights.ln_f.primal(rec, &table, None, &[&h])?.y;
+        let x = model.0.weights.final_norm.primal(rec, &table, None, &[&h])?.y;
         let at: Vec<HeadRow<'_>> = heads.iter().enumerate().map(|(i, (_, function))| (i, *function)).collect();
         let head = Some(model.record_head(rec, &x, &at)?);
         Ok(Pending { reads, rows, head })
@@ -135,7 +135,7 @@ impl Base {
     /// Computes logits `[rows, V]` of some rows of `x [_, d]`, the final norm's output. Submits `rec`.
     pub(crate) fn all_logits(&self, rec: Recording, x: &Tensor, rows: &[usize]) -> Result<Vec<f32>> {
         self.model.device().submit(rec)?;
-        let vocab = self.model.config().vocab_size;
+        let vocab = self.model.sizes().vocab;
         let mut logits = Vec::with_capacity(rows.len() * vocab);
         for rows in rows.chunks(self.model.most_logit_rows()) {
             let mut rec = self.model.device().record();

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use resolvent_engine::{Device, Recording, Shape, Tensor};
-use resolvent_ops::{Op, Residuals, Span};
+use resolvent_ops::{Residuals, Span};
 
+use crate::arch::Sizes;
 use crate::batch::{Batch, PassDirection, ScheduledEdit, Sequence};
-use crate::config::Config;
 use crate::edit::Edit;
 use crate::error::{Error, Result};
 use crate::model::Model;
@@ -82,18 +82,20 @@ impl Base {
         edited: &[EditedPrompt<'_>],
         program: Program,
     ) -> Result<Self> {
-        let (config, device) = (model.config(), model.device());
+        let (sizes, device) = (model.sizes(), model.device());
         let (mut sequences, mut prompts, mut first) = (Vec::with_capacity(edited.len()), Vec::new(), 0);
         for (id, EditedPrompt { tokens, edits }) in edited.iter().enumerate() {
             let span = Span { primal: first, start: 0, end: tokens.len() };
-            let scheduled = scheduled(config, &program, &resolved(device, &program, None, edits)?, Edit::primal_edit)?;
+            let scheduled = scheduled(sizes, &program, &resolved(device, &program, None, edits)?, Edit::primal_edit)?;
             sequences.push(Sequence { id, span, join: 0, scheduled });
             prompts.push(Prompt { tokens: tokens.to_vec(), edits: edits.to_vec(), first });
             first += tokens.len();
         }
         let batch = Batch::new(device, &sequences, PassDirection::Forward)?;
         rec.scope("embed");
-        let positions: Vec<u32> = edited.iter().flat_map(|prompt| 0..prompt.tokens.len() as u32).collect();
+        let learned = model.architecture().layout.positions.is_some();
+        let positions = edited.iter().flat_map(|prompt| 0..prompt.tokens.len() as u32);
+        let positions: Vec<u32> = positions.map(|t| if learned { t } else { 0 }).collect();
         let ids: Vec<u32> = edited.iter().flat_map(|prompt| prompt.tokens).copied().collect();
         let ids = device.upload("tokens", &[("rows", first)], &ids)?;
         let positions = device.upload("positions", &[("rows", first)], &positions)?;
@@ -101,8 +103,8 @@ impl Base {
         let keep = Keep { values: program.site_values(), residuals: true, narrow: None };
         let trace = forward(&program, rec, &batch, Origin::Embedded(h0), &keep)?;
         rec.scope("ln_f");
-        let last = retained(&trace, program.field[config.n_layer])?;
-        let head = model.0.weights.ln_f.primal(rec, &batch.rows, None, &[last])?;
+        let last = retained(&trace, program.field[sizes.layers])?;
+        let head = model.0.weights.final_norm.primal(rec, &batch.rows, None, &[last])?;
         let model = model.clone();
         Ok(Self { model, program, prompts, trace, normed: head.y, head_residuals: head.residuals })
     }
@@ -110,13 +112,16 @@ impl Base {
 
 /// Returns the list of operations that runs with values at `sites` need. Fails if a site does not fit the model.
 fn prepare(model: &Model, sites: &BTreeSet<Site>) -> Result<Program> {
-    let config = model.config();
-    sites.iter().try_for_each(|s| s.check(config).map(|_| ()))?;
-    let fused = !sites.iter().any(|s| matches!(s, Site::AttnOut(_) | Site::MlpOut(_)));
-    Ok(match fused {
-        true => model.0.program.clone(),
-        false => Program::new(config, &model.0.weights, sites),
-    })
+    let sizes = model.sizes();
+    sites.iter().try_for_each(|s| s.check(sizes).map(|_| ()))?;
+    if sites.iter().all(|&site| model.0.program.value(site).is_some()) {
+        return Ok(model.0.program.clone());
+    }
+    let program = Program::new(model.architecture(), &model.0.weights, sites);
+    match sites.iter().find(|&&site| program.value(site).is_none()) {
+        Some(site) => Err(Error::Place(format!("{site}: this model has no such site; {}", site.missing()))),
+        None => Ok(program),
+    }
 }
 
 impl Model {
@@ -166,17 +171,17 @@ impl Model {
     /// Returns how many tokens of all prompts together one forward pass takes. [`Model::run_all`] splits more.
     pub fn most_prompt_rows(&self) -> usize {
         // A run stores every site of every block, so its rows need more memory than those of a sweep.
-        most_rows(self, 10 * self.config().n_layer)
+        most_rows(self, self.architecture().block_elements() * self.sizes().layers)
     }
 }
 
 impl Run {
     /// Runs every prompt under its own edits, with as many prompts in one pass as fit. Values at `sites` can be read.
     pub(crate) fn batch(model: &Model, prompts: &[EditedPrompt<'_>], sites: &[Site]) -> Result<Vec<Self>> {
-        let config = model.config();
+        let sizes = model.sizes();
         for EditedPrompt { tokens, edits } in prompts {
-            check_prompt(config, tokens)?;
-            edits.iter().try_for_each(|e| e.check(config, tokens.len()))?;
+            check_prompt(sizes, tokens)?;
+            edits.iter().try_for_each(|e| e.check(sizes, tokens.len()))?;
         }
         let edited = prompts.iter().flat_map(|prompt| prompt.edits).map(|e| e.site);
         let program = prepare(model, &edited.chain(sites.iter().copied()).collect())?;
@@ -216,8 +221,8 @@ impl Run {
         self.model().device()
     }
 
-    pub(crate) fn config(&self) -> &Config {
-        self.model().config()
+    pub(crate) fn sizes(&self) -> &Sizes {
+        self.model().sizes()
     }
 
     /// Returns the span of tokens `start..end` of this prompt, over its rows in the base.
@@ -242,14 +247,14 @@ impl Run {
     }
 
     pub(crate) fn value_of(&self, site: Site) -> Result<ValueId> {
-        site.check(self.config())?;
+        site.check(self.sizes())?;
         self.program().value(site).ok_or_else(|| not_prepared(site))
     }
 }
 
 impl Edit {
-    pub(crate) fn primal_edit(&self, config: &Config) -> Option<resolvent_ops::splice::RowEdit> {
-        Some(self.primal(config))
+    pub(crate) fn primal_edit(&self, sizes: &Sizes) -> Option<resolvent_ops::splice::RowEdit> {
+        Some(self.primal(sizes))
     }
 }
 
@@ -257,16 +262,16 @@ impl Edit {
 ///
 /// `change` returns an edit's change of a row; `None` is the identity, which is left out.
 pub(crate) fn scheduled(
-    config: &Config,
+    sizes: &Sizes,
     program: &Program,
     edits: &[Edit],
-    change: impl Fn(&Edit, &Config) -> Option<resolvent_ops::splice::RowEdit>,
+    change: impl Fn(&Edit, &Sizes) -> Option<resolvent_ops::splice::RowEdit>,
 ) -> Result<Vec<ScheduledEdit>> {
     let mut scheduled = Vec::new();
     for edit in edits {
         let value = program.value(edit.site).ok_or_else(|| not_prepared(edit.site))?;
-        let from = edit.site.columns(config).start;
-        scheduled.extend(change(edit, config).map(|change| ScheduledEdit { value, token: edit.token, from, change }));
+        let from = edit.site.columns(sizes).start;
+        scheduled.extend(change(edit, sizes).map(|change| ScheduledEdit { value, token: edit.token, from, change }));
     }
     Ok(scheduled)
 }

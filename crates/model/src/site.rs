@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
 
-use crate::config::Config;
+use crate::arch::Sizes;
 use crate::error::{Error, Result};
 
 /// A named value of the model, with one vector of length [`Site::width`] for each token.
@@ -28,6 +28,10 @@ pub enum Site {
     V(usize, usize),
     /// `blocks.{l}.attn.hook_z[h]`: its output before the projection.  `[d_head]`
     Z(usize, usize),
+    /// `blocks.{l}.mlp.hook_pre`: into the activation of the MLP.  `[inner]`
+    MlpPre(usize),
+    /// `blocks.{l}.mlp.hook_post`: the neurons, out of the activation.  `[inner]`
+    MlpPost(usize),
 }
 
 impl Site {
@@ -36,6 +40,7 @@ impl Site {
         match self {
             Self::ResidPre(l) | Self::ResidMid(l) | Self::ResidPost(l) | Self::AttnOut(l) | Self::MlpOut(l) => l,
             Self::Q(l, _) | Self::K(l, _) | Self::V(l, _) | Self::Z(l, _) => l,
+            Self::MlpPre(l) | Self::MlpPost(l) => l,
         }
     }
 
@@ -48,37 +53,55 @@ impl Site {
     }
 
     /// Returns the site of the field h\[level\], for level 0 to L.
-    pub fn level(level: usize, config: &Config) -> Self {
-        if level == config.n_layer { Self::ResidPost(level - 1) } else { Self::ResidPre(level) }
+    pub fn level(level: usize, sizes: &Sizes) -> Self {
+        if level == sizes.layers { Self::ResidPost(level - 1) } else { Self::ResidPre(level) }
     }
 
     /// Returns the length of the site's vector at one token.
-    pub fn width(self, config: &Config) -> usize {
-        if self.head().is_some() { config.d_head() } else { config.n_embd }
+    pub fn width(self, sizes: &Sizes) -> usize {
+        match self {
+            Self::Q(..) | Self::K(..) | Self::V(..) | Self::Z(..) => sizes.d_head,
+            Self::MlpPre(_) | Self::MlpPost(_) => sizes.inner,
+            _ => sizes.d,
+        }
     }
 
     /// Returns the site's columns in the value that contains it: heads lie side by side, and so do q, k, v.
-    pub(crate) fn columns(self, config: &Config) -> Range<usize> {
-        let (d, d_head) = (config.n_embd, config.d_head());
+    pub(crate) fn columns(self, sizes: &Sizes) -> Range<usize> {
+        let d_head = sizes.d_head;
         let from = match self {
             Self::Q(_, h) | Self::Z(_, h) => h * d_head,
-            Self::K(_, h) => d + h * d_head,
-            Self::V(_, h) => 2 * d + h * d_head,
+            Self::K(_, h) => sizes.q_width() + h * d_head,
+            Self::V(_, h) => sizes.q_width() + sizes.kv_width() + h * d_head,
             _ => 0,
         };
-        from..from + self.width(config)
+        from..from + self.width(sizes)
     }
 
     /// Checks that the model has this block and head.
-    pub fn check(self, config: &Config) -> Result<Self> {
-        let (layers, heads) = (config.n_layer, config.n_head);
+    pub fn check(self, sizes: &Sizes) -> Result<Self> {
+        let (layers, heads) = match self {
+            Self::K(..) | Self::V(..) => (sizes.layers, sizes.kv_heads),
+            _ => (sizes.layers, sizes.heads),
+        };
         if self.layer() >= layers {
             return Err(Error::Place(format!("{self}: the model has blocks 0 to {}", layers - 1)));
         }
         if self.head().is_some_and(|h| h >= heads) {
-            return Err(Error::Place(format!("{self}: the model has heads 0 to {}", heads - 1)));
+            let kind = if heads == sizes.heads { "heads" } else { "key and value heads" };
+            return Err(Error::Place(format!("{self}: the model has {kind} 0 to {}", heads - 1)));
         }
         Ok(self)
+    }
+}
+
+impl Site {
+    /// Returns why some models lack a site of this kind.
+    pub(crate) fn missing(self) -> &'static str {
+        match self {
+            Self::ResidMid(_) => "attention and MLP of a block both read its input, so nothing lies between them",
+            _ => "its blocks have no such value",
+        }
     }
 }
 
@@ -94,6 +117,8 @@ impl fmt::Display for Site {
             Self::K(l, h) => write!(f, "blocks.{l}.attn.hook_k[{h}]"),
             Self::V(l, h) => write!(f, "blocks.{l}.attn.hook_v[{h}]"),
             Self::Z(l, h) => write!(f, "blocks.{l}.attn.hook_z[{h}]"),
+            Self::MlpPre(l) => write!(f, "blocks.{l}.mlp.hook_pre"),
+            Self::MlpPost(l) => write!(f, "blocks.{l}.mlp.hook_post"),
         }
     }
 }
@@ -104,8 +129,8 @@ impl FromStr for Site {
     fn from_str(text: &str) -> Result<Self> {
         let unknown = || {
             Error::Place(format!(
-                "invalid site `{text}`: expected blocks.L.hook_resid_pre (or _mid, _post, hook_attn_out, hook_mlp_out) \
-                 or blocks.L.attn.hook_z[H] (or q, k, v)"
+                "invalid site `{text}`: expected blocks.L.hook_resid_pre (or _mid, _post, hook_attn_out, hook_mlp_out), \
+                 blocks.L.attn.hook_z[H] (or q, k, v) or blocks.L.mlp.hook_post (or _pre)"
             ))
         };
         let rest = text.strip_prefix("blocks.").ok_or_else(unknown)?;
@@ -121,6 +146,8 @@ impl FromStr for Site {
             ("hook_resid_post", _) => Ok(Self::ResidPost(layer)),
             ("hook_attn_out", _) => Ok(Self::AttnOut(layer)),
             ("hook_mlp_out", _) => Ok(Self::MlpOut(layer)),
+            ("mlp.hook_pre", _) => Ok(Self::MlpPre(layer)),
+            ("mlp.hook_post", _) => Ok(Self::MlpPost(layer)),
             (_, Some(("hook_q", h))) => Ok(Self::Q(layer, h)),
             (_, Some(("hook_k", h))) => Ok(Self::K(layer, h)),
             (_, Some(("hook_v", h))) => Ok(Self::V(layer, h)),
@@ -137,7 +164,11 @@ mod tests {
     #[test]
     fn names_round_trip() {
         let sites = [Site::ResidPre(0), Site::ResidMid(11), Site::ResidPost(3), Site::AttnOut(1), Site::MlpOut(2)];
-        for site in sites.into_iter().chain([Site::Q(0, 1), Site::K(1, 0), Site::V(2, 7), Site::Z(10, 11)]) {
+        for site in sites.into_iter().chain(
+            [Site::Q(0, 1), Site::K(1, 0), Site::V(2, 7), Site::Z(10, 11)]
+                .into_iter()
+                .chain([Site::MlpPre(3), Site::MlpPost(4)]),
+        ) {
             assert_eq!(site.to_string().parse::<Site>().ok(), Some(site));
         }
         for wrong in ["blocks.x.hook_resid_pre", "blocks.1.attn.hook_z", "hook_embed", "blocks.1.attn.hook_z[x]"] {

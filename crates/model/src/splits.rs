@@ -5,20 +5,19 @@ use crate::model::Model;
 
 /// Returns the most rows of a batch that fit the device's bindings and its memory for a batch.
 ///
-/// `extra` is how many vectors of width d a row stores to the end, besides what is alive while a block is computed.
-pub(crate) fn most_rows(model: &Model, extra: usize) -> usize {
-    let (device, config) = (model.device(), model.config());
-    let (d, inner) = (config.n_embd, config.n_inner());
-    let widest = inner.max(3 * d);
+/// `stored` is the number of elements that a row stores to the end, besides what is alive while a block is computed.
+pub(crate) fn most_rows(model: &Model, stored: usize) -> usize {
+    let (device, architecture) = (model.device(), model.architecture());
+    let widest = architecture.hidden_width().max(model.sizes().qkv_width());
     let by_binding = (device.info().max_binding / (4 * widest as u64)) as usize;
-    let by_memory = device.batch_bytes() as usize / (4 * (2 * inner + (8 + extra) * d));
+    let by_memory = device.batch_bytes() as usize / (4 * (architecture.alive_elements() + stored));
     // The grid of attention has one workgroup for each row.
     by_binding.min(by_memory).clamp(1, resolvent_engine::MAX_GROUPS as usize)
 }
 
-/// Splits sequences into batches of at most [`most_rows`] rows.
-pub(crate) fn groups(model: &Model, extra: usize, sequences: Vec<Sequence>) -> Vec<Vec<Sequence>> {
-    split(most_rows(model, extra), sequences)
+/// Splits sequences into batches whose rows fit, where a row stores `vectors` vectors of width d to the end.
+pub(crate) fn groups(model: &Model, vectors: usize, sequences: Vec<Sequence>) -> Vec<Vec<Sequence>> {
+    split(most_rows(model, vectors * model.sizes().d), sequences)
 }
 
 /// Splits sequences into batches of at most `most` rows, or of one sequence.

@@ -59,7 +59,7 @@ pub fn values_of(edited_runs: &[EditedRun<'_>]) -> Result<Vec<f64>> {
     let mut distinct: Vec<(&Run, &Observable)> = Vec::new();
     let mut reading_of = Vec::with_capacity(edited_runs.len());
     for &EditedRun { run, edits, observable } in edited_runs {
-        edits.iter().try_for_each(|e| e.check(run.config(), run.tokens().len()))?;
+        edits.iter().try_for_each(|e| e.check(run.sizes(), run.tokens().len()))?;
         let same = |(of, j): &(&Run, &Observable)| std::ptr::eq(*of, run) && std::ptr::eq(*j, observable);
         if !distinct.last().is_some_and(same) {
             distinct.push((run, observable));
@@ -105,7 +105,7 @@ type Swept<'a> = (Vec<(usize, usize)>, Pending<'a>);
 
 /// Records the edited runs of one base, in as many batches as memory requires.
 fn sweep<'a>(base: &Base, sequences: Vec<Sequence>, readings: &[&'a Reading]) -> Result<Vec<Swept<'a>>> {
-    let (device, config) = (base.model.device(), base.model.config());
+    let device = base.model.device();
     let mut swept = Vec::new();
     for group in groups(&base.model, 1, sequences) {
         let batch = Batch::new(device, &group, PassDirection::Forward)?;
@@ -116,7 +116,7 @@ fn sweep<'a>(base: &Base, sequences: Vec<Sequence>, readings: &[&'a Reading]) ->
         let ends = |s: &Sequence| points(s).all(|point| point.token + 1 == s.span.end);
         let mixed = levels.first().filter(|_| levels.len() == 1 && group.iter().all(ends));
         let narrow = match mixed.and_then(|&level| base.program.mixed(level)) {
-            Some(at) => batch.last_rows(device, at, config.n_embd)?,
+            Some(at) => batch.last_rows(device, at)?,
             None => None,
         };
         let is_narrow = narrow.is_some();
@@ -166,7 +166,7 @@ impl Run {
     /// # Errors
     /// An edit or an observable that does not fit, or a device error.
     pub fn values_under<E: AsRef<[Edit]>>(&self, edit_lists: &[E], observable: &Observable) -> Result<Vec<f64>> {
-        observable.check(self.config(), self.tokens())?;
+        observable.check(self.sizes(), self.tokens())?;
         let edited_runs: Vec<EditedRun<'_>> =
             edit_lists.iter().map(|edits| EditedRun { run: self, edits: edits.as_ref(), observable }).collect();
         values_of(&edited_runs)
@@ -186,11 +186,11 @@ impl Run {
         sites: &[Site],
         visit: &mut dyn FnMut(Chunk<'_>),
     ) -> Result<()> {
-        let (config, tokens) = (self.config(), self.tokens().len());
+        let (sizes, tokens) = (self.sizes(), self.tokens().len());
         let mut sequences = Vec::new();
         for (id, edits) in edit_lists.iter().enumerate() {
             let edits = edits.as_ref();
-            edits.iter().try_for_each(|e| e.check(config, tokens))?;
+            edits.iter().try_for_each(|e| e.check(sizes, tokens))?;
             let Some(start) = edits.iter().map(|e| e.token).min() else { continue };
             sequences.push(sequence(self, id, edits, self.span(start, tokens))?);
         }
@@ -207,7 +207,7 @@ impl Run {
 
     /// Returns the levels of the field as sites, 0 to L.
     pub fn levels(&self) -> Vec<Site> {
-        (0..=self.config().n_layer).map(|level| Site::level(level, self.config())).collect()
+        (0..=self.sizes().layers).map(|level| Site::level(level, self.sizes())).collect()
     }
 
     pub(crate) fn values_of_sites(&self, sites: &[Site]) -> Result<BTreeSet<ValueId>> {
@@ -243,7 +243,7 @@ impl Run {
             for (n, data) in order.split(data, width).iter().enumerate() {
                 let of_value = |site: &&Site| self.program().value(**site) == Some(value);
                 for (site, at) in sites.iter().enumerate().filter(|(_, site)| of_value(site)) {
-                    let wanted = at.columns(self.config());
+                    let wanted = at.columns(self.sizes());
                     for i in 0..batch.len() {
                         let (rows, sequence) = (batch.range(i), batch.sequence(i));
                         // A sequence that has not joined at this value has no rows there.
@@ -292,15 +292,15 @@ fn reaches(run: &Run, edit: &Edit, points: &[Point]) -> bool {
 
 /// Returns the sequence that branches from `run` where the first of `edits` acts.
 fn sequence(run: &Run, id: usize, edits: &[Edit], span: Span) -> Result<Sequence> {
-    let (config, program) = (run.config(), run.program());
+    let (sizes, program) = (run.sizes(), run.program());
     let edits = resolved(run.device(), program, Some(&run.base.trace), edits)?;
-    let further = scheduled(config, program, &edits, Edit::primal_edit)?;
+    let further = scheduled(sizes, program, &edits, Edit::primal_edit)?;
     let first = further.iter().map(|e| e.value).min().unwrap_or(0);
     let join = program.cut_point_before(first);
     // Values above the join are recomputed, so the base run's own edits act there again. The value at the join already
     // contains them.
     let own = resolved(run.device(), program, Some(&run.base.trace), run.edits())?;
-    let mut scheduled = scheduled(config, program, &own, Edit::primal_edit)?;
+    let mut scheduled = scheduled(sizes, program, &own, Edit::primal_edit)?;
     scheduled.retain(|e| e.value > join);
     scheduled.extend(further);
     Ok(Sequence { id, span, join, scheduled })

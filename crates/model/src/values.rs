@@ -38,8 +38,8 @@ impl Run {
     /// # Errors
     /// An observable that does not fit the model or the prompt, or a device error.
     pub fn pass_operations(&self, observable: &Observable) -> Result<f64> {
-        observable.check(self.config(), self.tokens())?;
-        let (mut rec, points) = (self.device().record(), observable.points(self.config())?);
+        observable.check(self.sizes(), self.tokens())?;
+        let (mut rec, points) = (self.device().record(), observable.points(self.sizes())?);
         let prompt = EditedPrompt { tokens: self.tokens(), edits: self.edits() };
         let base = Base::record(&mut rec, self.model(), &[prompt], self.program().clone())?;
         base.record_parts(&mut rec, &[(0, 0, &points)])?;
@@ -67,7 +67,7 @@ pub fn values(readings: &[(&Run, &Observable)]) -> Result<Vec<f64>> {
 /// A position outside of a prompt, a value that is not finite, or a device error.
 pub fn logits_of(rows: &[(&Run, usize)]) -> Result<Vec<f32>> {
     let Some((first, _)) = rows.first() else { return Ok(Vec::new()) };
-    let vocab = first.config().vocab_size;
+    let vocab = first.sizes().vocab;
     let mut logits = vec![0.0; rows.len() * vocab];
     for (run, position) in rows {
         let last = run.tokens().len() - 1;
@@ -99,8 +99,8 @@ pub(crate) fn total(parts: &[f64]) -> f64 {
 pub(crate) fn parts(readings: &[(&Run, &Observable)]) -> Result<Vec<(Vec<Point>, Vec<f64>)>> {
     let mut all = Vec::with_capacity(readings.len());
     for (run, observable) in readings {
-        observable.check(run.config(), run.tokens())?;
-        all.push(observable.points(run.config())?);
+        observable.check(run.sizes(), run.tokens())?;
+        all.push(observable.points(run.sizes())?);
     }
     let mut values: Vec<Vec<f64>> = all.iter().map(|points| vec![0.0; points.len()]).collect();
     let Some((first, _)) = readings.first() else { return Ok(Vec::new()) };

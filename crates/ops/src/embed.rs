@@ -1,4 +1,4 @@
-//! Embedding: `x_r = wte[id_r] + wpe[position_r]`.  `[rows]` ids `-> [rows, d]`
+//! Embedding: `x_r = scale wte[id_r] + wpe[position_r]`.  `[rows]` ids `-> [rows, d]`
 //!
 //! Linearisations start from h\[0\], the output, so embed has no derivatives and no residuals.
 
@@ -28,6 +28,8 @@ pub struct Embed {
     pub wte: Vocabulary,
     /// Position rows `[n_positions, d]`.
     pub wpe: Tensor,
+    /// Factor of the token rows.
+    pub scale: f32,
 }
 
 /// One part of a vocabulary.
@@ -78,7 +80,7 @@ impl Embed {
         positions.expect(NAME, &[("rows", rows)])?;
         let x = rec.tensor(NAME, &[("rows", rows), ("d", d)])?;
         for Part { rows: wte, from_token, tokens, .. } in self.wte.each_part() {
-            let params = Params { d: d as u32, from_token, tokens };
+            let params = Params { d: d as u32, from_token, tokens, scale: self.scale };
             let buffers = shader::primal::Bindings { wte, ids, positions, wpe: &self.wpe, x: &x };
             let n = (rows * d) as f64;
             rec.launch(launch(&PRIMAL, params, buffers, [rows as u32, 1, 1]).work(n, 12.0 * n))?;
@@ -102,7 +104,7 @@ fn primal(bound: Bound<'_>) {
         let Some(from) = here.offset(ids[i]) else { return };
         let place = positions[i] as usize * d;
         for (e, x) in x.iter_mut().enumerate() {
-            *x = wte[from + e] + wpe[place + e];
+            *x = p.scale * wte[from + e] + wpe[place + e];
         }
     });
 }

@@ -84,7 +84,7 @@ pub(crate) fn donor_of(model: &Model, donor: Option<&Bound<'_, PyAny>>) -> Resul
 
 /// Converts `(level, position)` to a place; negative numbers count from the end.
 pub(crate) fn place(run: &Run, (level, position): (i64, i64)) -> Result<Place> {
-    let levels = run.model().config().n_layer + 1;
+    let levels = run.model().sizes().layers + 1;
     Ok((from_end("level", level, levels)?, from_end("token position", position, run.tokens().len())?))
 }
 
@@ -93,7 +93,7 @@ pub(crate) fn places(run: &Run, given: Option<&[(i64, i64)]>, last: usize) -> Re
     match given {
         Some(given) => given.iter().map(|&at| place(run, at)).collect(),
         None => {
-            let levels = run.model().config().n_layer + 1;
+            let levels = run.model().sizes().layers + 1;
             Ok((0..levels).flat_map(|l| (0..=last).map(move |t| (l, t))).collect())
         }
     }
@@ -129,7 +129,7 @@ impl Along {
             let text = text.to_cow()?.into_owned();
             return Ok(Self::Named(Direction::parse(&text, model)?, text));
         }
-        let (array, d) = (floats(argument)?, model.config().n_embd);
+        let (array, d) = (floats(argument)?, model.sizes().d);
         match *array.shape() {
             [width] | [_, width] if width == d => Ok(Self::Given(contiguous(&array)?.to_vec(), array.shape().len())),
             _ => Err(value_error(format!(
@@ -172,8 +172,7 @@ impl Along {
             }
             Self::Named(direction, _) => direction.resolve_all(run, places, context)?,
             Self::Given(elements, dimensions) => {
-                let mut rows: Vec<Vec<f32>> =
-                    elements.chunks(run.model().config().n_embd).map(<[f32]>::to_vec).collect();
+                let mut rows: Vec<Vec<f32>> = elements.chunks(run.model().sizes().d).map(<[f32]>::to_vec).collect();
                 if *dimensions == 1 {
                     rows = vec![elements.clone(); places.len()];
                 }
@@ -195,7 +194,7 @@ impl Along {
 
 /// Reads a vector that must be as wide as the field.
 pub(crate) fn field_vector(model: &Model, any: &Bound<'_, PyAny>) -> Result<Vec<f32>> {
-    let (vector, d) = (vector(any)?, model.config().n_embd);
+    let (vector, d) = (vector(any)?, model.sizes().d);
     match vector.len() {
         n if n == d => Ok(vector),
         n => Err(value_error(format!("invalid vector of {n} elements: expected {d}, the width of the field"))),

@@ -112,7 +112,7 @@ pub(crate) struct PyCotangent {
 
 impl PyCotangent {
     pub(crate) fn at(&self, py: Python<'_>, model: &Model, tokens: usize) -> Result<Seed> {
-        let level = from_end("level", self.level, model.config().n_layer + 1)?;
+        let level = from_end("level", self.level, model.sizes().layers + 1)?;
         let token = from_end("token position", self.position, tokens)?;
         Ok(Seed::Field { level, token, vector: field_vector(model, self.vector.bind(py))? })
     }

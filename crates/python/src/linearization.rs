@@ -145,8 +145,8 @@ impl PyLinearization {
         if let Ok(source) = entry.cast::<PySource>() {
             return Ok(vec![source.get().at(self.run.tokens().len())?]);
         }
-        let config = self.run.model().config();
-        let make = |level, token, vector| Source { site: Site::level(level, config), token, vector };
+        let sizes = self.run.model().sizes();
+        let make = |level, token, vector| Source { site: Site::level(level, sizes), token, vector };
         self.everywhere(entry, make)
     }
 
@@ -182,8 +182,8 @@ impl PyLinearization {
 
     /// Returns the shape `[L+1, T, d]` of the run's field.
     fn shape(&self) -> [usize; 3] {
-        let config = self.run.model().config();
-        [config.n_layer + 1, self.run.tokens().len(), config.n_embd]
+        let sizes = self.run.model().sizes();
+        [sizes.layers + 1, self.run.tokens().len(), sizes.d]
     }
 
     fn array<'py>(&self, py: Python<'py>, one: bool, fields: Fields) -> Result<Array<'py>> {

@@ -27,7 +27,7 @@ use crate::work::detached;
 impl PyModel {
     /// Opens a model.
     ///
-    /// `name` is an embedded model (`atlas-small`), a directory with config.json and model.safetensors, a name on the Hugging Face
+    /// `name` is an embedded model (`atlas-small`), a directory with sizes.json and model.safetensors, a name on the Hugging Face
     /// hub (`gpt2`, `ORG/NAME@REVISION`: from its cache, else downloaded), or `random[:SEED]` for a tiny one with random weights.
     /// `device` is `auto`, `gpu`, `host`, an index of `devices()`, or part of an adapter's name. `memory` is for a batch's
     /// intermediate values, in bytes; larger work is cut. `f16_weights` keeps weights as 16-bit floats, in half the memory;
@@ -88,16 +88,16 @@ impl PyModel {
     /// n_ctx, act_fn, eps.
     #[getter]
     fn cfg<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyAny>> {
-        let (config, cfg) = (self.model.config(), PyDict::new(py));
-        cfg.set_item("n_layers", config.n_layer)?;
-        cfg.set_item("d_model", config.n_embd)?;
-        cfg.set_item("n_heads", config.n_head)?;
-        cfg.set_item("d_head", config.d_head())?;
-        cfg.set_item("d_mlp", config.n_inner())?;
-        cfg.set_item("d_vocab", config.vocab_size)?;
-        cfg.set_item("n_ctx", config.n_positions)?;
-        cfg.set_item("act_fn", config.activation_function.to_string())?;
-        cfg.set_item("eps", config.layer_norm_epsilon)?;
+        let (sizes, cfg) = (self.model.sizes(), PyDict::new(py));
+        cfg.set_item("n_layers", sizes.layers)?;
+        cfg.set_item("d_model", sizes.d)?;
+        cfg.set_item("n_heads", sizes.heads)?;
+        cfg.set_item("d_head", sizes.d_head)?;
+        cfg.set_item("d_mlp", sizes.inner)?;
+        cfg.set_item("d_vocab", sizes.vocab)?;
+        cfg.set_item("n_ctx", sizes.n_ctx)?;
+        cfg.set_item("act_fn", self.model.architecture().activation().to_string())?;
+        cfg.set_item("eps", self.model.architecture().eps())?;
         Ok(py.import("types")?.getattr("SimpleNamespace")?.call((), Some(&cfg))?)
     }
 
@@ -105,7 +105,7 @@ impl PyModel {
     /// the files of the tokenizer ask for one.
     fn to_tokens<'py>(&self, py: Python<'py>, prompt: &Bound<'py, PyAny>) -> Result<Bound<'py, PyArray1<u32>>> {
         let tokens = tokens(&self.model, prompt)?;
-        resolvent::model::check_prompt(self.model.config(), &tokens)?;
+        resolvent::model::check_prompt(self.model.sizes(), &tokens)?;
         Ok(PyArray1::from_vec(py, tokens))
     }
 
@@ -136,14 +136,14 @@ impl PyModel {
     fn embedding<'py>(&self, py: Python<'py>, token: &Bound<'py, PyAny>) -> Result<Bound<'py, PyArrayDyn<f32>>> {
         let (model, id) = (&self.model, self::token(&self.model, token)?);
         let row = detached(py, |_| model.embedding(id))?;
-        Ok(to_numpy(py, row, &[model.config().n_embd])?)
+        Ok(to_numpy(py, row, &[model.sizes().d])?)
     }
 
     /// The unembedding [d] of a token, by text or id: the direction along which the final norm's output raises its logit.
     fn unembedding<'py>(&self, py: Python<'py>, token: &Bound<'py, PyAny>) -> Result<Bound<'py, PyArrayDyn<f32>>> {
         let (model, id) = (&self.model, self::token(&self.model, token)?);
         let row = detached(py, |_| model.unembedding(id))?;
-        Ok(to_numpy(py, row, &[model.config().n_embd])?)
+        Ok(to_numpy(py, row, &[model.sizes().d])?)
     }
 
     /// Runs a prompt under edits.
@@ -162,7 +162,7 @@ impl PyModel {
         sites: Vec<String>,
     ) -> Result<PyRun> {
         let (model, tokens) = (&self.model, tokens(&self.model, prompt)?);
-        resolvent::model::check_prompt(model.config(), &tokens)?;
+        resolvent::model::check_prompt(model.sizes(), &tokens)?;
         let edits = edits.iter().map(|e| e.get().at(tokens.len())).collect::<Result<_>>()?;
         let sites = sites.iter().map(|site| Ok(site.parse()?)).collect::<Result<_>>()?;
         let options = RunOptions { edits, sites };
@@ -203,7 +203,7 @@ impl PyModel {
         let others = predictors.iter().map(|name| Ok(name.parse()?)).collect::<Result<Vec<Predictor>>>()?;
         let joint: Joint = joint.parse()?;
         let kinds = sites.iter().map(|kind| Ok(kind.parse()?)).collect::<Result<Vec<SiteKind>>>()?;
-        let sites: Vec<Site> = kinds.iter().flat_map(|kind| kind.sites(self.model.config())).collect();
+        let sites: Vec<Site> = kinds.iter().flat_map(|kind| kind.sites(self.model.sizes())).collect();
         let prepared = |prompt| self.prepared(prompt, &sites);
         let (clean, corrupted) = (prepared(clean)?, prepared(corrupted)?);
         let (j, title) = (observable.get().beside(py, &corrupted, &clean)?, observable.get().title(py)?);
@@ -306,8 +306,8 @@ impl PyModel {
     }
 
     fn __repr__(&self) -> String {
-        let config = self.model.config();
-        let (layers, d, device) = (config.n_layer, config.n_embd, self.device());
+        let sizes = self.model.sizes();
+        let (layers, d, device) = (sizes.layers, sizes.d, self.device());
         format!("<resolvent.Model {}: {layers} blocks, width {d}, on {device}>", self.model.name())
     }
 }

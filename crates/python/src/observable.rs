@@ -140,7 +140,7 @@ impl Kind {
                 quantity(Quantity::Continuation(ids_of(model, tokens.bind(py))?), *position)
             }
             Self::Projection((level, position), direction) => {
-                let level = from_end("level", *level, model.config().n_layer + 1)?;
+                let level = from_end("level", *level, model.sizes().layers + 1)?;
                 let quantity = Quantity::Project { level, direction: field_vector(model, direction.bind(py))? };
                 let position = from_end("token position", *position, tokens)?;
                 Ok(Observable::new(vec![Term { weight: 1.0, quantity, position }]))

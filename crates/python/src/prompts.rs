@@ -162,7 +162,7 @@ impl PyPrompts {
     fn logits<'py>(&self, py: Python<'py>, position: i64) -> Result<Bound<'py, PyArrayDyn<f32>>> {
         let (model, cases) = (&self.model, &self.cases);
         let logits = detached(py, |_| {
-            let mut logits = Vec::with_capacity(cases.len() * model.config().vocab_size);
+            let mut logits = Vec::with_capacity(cases.len() * model.sizes().vocab);
             let prompts: Vec<&[u32]> = cases.iter().map(|case| &case.clean[..]).collect();
             for part in model.passes(&prompts, |tokens| tokens.len()) {
                 let runs = model.run_all(part, &RunOptions::default())?;
@@ -172,7 +172,7 @@ impl PyPrompts {
             }
             Ok::<_, Failure>(logits)
         })?;
-        Ok(to_numpy(py, logits, &[cases.len(), model.config().vocab_size])?)
+        Ok(to_numpy(py, logits, &[cases.len(), model.sizes().vocab])?)
     }
 
     /// The fields [P, L+1, T, d] and the logits [P, 1, V] of the last position of the clean prompts.

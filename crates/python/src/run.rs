@@ -44,9 +44,9 @@ impl PyRun {
     /// the final norm. Each access reads it from the device.
     #[getter]
     fn field<'py>(&self, py: Python<'py>) -> Result<Array<'py>> {
-        let (run, config) = (&self.run, self.run.model().config());
+        let (run, sizes) = (&self.run, self.run.model().sizes());
         let field = detached(py, |_| run.field())?;
-        Ok(to_numpy(py, field, &[config.n_layer + 1, run.tokens().len(), config.n_embd])?)
+        Ok(to_numpy(py, field, &[sizes.layers + 1, run.tokens().len(), sizes.d])?)
     }
 
     /// Logits [T, V], float32. Each access computes them; for one position use `logits_at`.
@@ -54,7 +54,7 @@ impl PyRun {
     fn logits<'py>(&self, py: Python<'py>) -> Result<Array<'py>> {
         let run = &self.run;
         let logits = detached(py, |_| run.logits())?;
-        Ok(to_numpy(py, logits, &[run.tokens().len(), run.model().config().vocab_size])?)
+        Ok(to_numpy(py, logits, &[run.tokens().len(), run.model().sizes().vocab])?)
     }
 
     /// Computes the logits [V] at a position; -1 is the last.
@@ -63,7 +63,7 @@ impl PyRun {
         let run = &self.run;
         let position = from_end("position", position, run.tokens().len())?;
         let logits = detached(py, |_| run.logits_at(position))?;
-        Ok(to_numpy(py, logits, &[run.model().config().vocab_size])?)
+        Ok(to_numpy(py, logits, &[run.model().sizes().vocab])?)
     }
 
     /// Returns the value of a site at every token.
@@ -88,7 +88,7 @@ impl PyRun {
                 run.model().run_with(run.tokens(), &options)?.captures(&sites)
             }
         })?;
-        let width = sites[0].width(run.model().config());
+        let width = sites[0].width(run.model().sizes());
         let arrays = values.into_iter().map(|value| to_numpy(py, value, &[tokens, width]));
         let mut arrays = arrays.collect::<PyResult<Vec<_>>>()?;
         match one {
@@ -324,7 +324,7 @@ impl PyRun {
         match heads {
             false => Ok((vec![name.parse()?], true)),
             true => {
-                let heads = 0..self.run.model().config().n_head;
+                let heads = 0..self.run.model().sizes().heads;
                 Ok((heads.map(|h| Ok(format!("{name}[{h}]").parse()?)).collect::<Result<_>>()?, false))
             }
         }

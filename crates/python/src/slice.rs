@@ -40,7 +40,7 @@ impl Vectors {
         if let Ok(text) = argument.cast::<PyString>() {
             return Ok(Self::Named(Basis::parse(&text.to_cow()?, run.model())?));
         }
-        let (array, width) = (floats(argument)?, run.model().config().n_embd);
+        let (array, width) = (floats(argument)?, run.model().sizes().d);
         let [d, k] = *array.shape() else {
             return Err(value_error(format!("invalid shape {:?} of a basis: expected vectors [d, k]", array.shape())));
         };

@@ -161,7 +161,7 @@ impl<S> Trace<S> {
     }
 }
 
-/// The sites inside one block, each `[T, d]`.
+/// The sites inside one block, each `[T, d]`, but `[T, inner]` in the hidden layer.
 #[derive(Clone, Debug)]
 pub struct BlockTrace<S> {
     /// Queries, heads side by side.
@@ -176,11 +176,15 @@ pub struct BlockTrace<S> {
     pub attn_out: Vec<S>,
     /// The stream between attention and MLP.
     pub resid_mid: Vec<S>,
+    /// Into the activation of the MLP.
+    pub mlp_pre: Vec<S>,
+    /// Out of the activation.
+    pub mlp_post: Vec<S>,
     /// What the MLP adds to the stream.
     pub mlp_out: Vec<S>,
 }
 
-/// A hook: called with a site and its values `[T, d]` right after they are computed; it may change them.
+/// A hook: called with a site and its values `[T, width]` right after they are computed; it may change them.
 pub type Hook<'a, S> = dyn FnMut(Site, &mut [S]) + 'a;
 
 /// The model: sizes and parameters.
@@ -228,7 +232,8 @@ impl<S: Scalar> Gpt2<S> {
 
     /// Runs the model on `tokens [T]`.
     ///
-    /// The hook receives `ResidPre(0)`, then for every block Q, K, V, Z, `AttnOut`, `ResidMid`, `MlpOut`, `ResidPost`.
+    /// The hook receives `ResidPre(0)`, then for every block Q, K, V, Z, `AttnOut`, `ResidMid`,
+    /// `MlpPre`, `MlpPost`, `MlpOut`, `ResidPost`.
     /// If another block follows, the hook receives the same rows again as its `ResidPre`.
     pub fn forward(&self, tokens: &[usize], hook: &mut Hook<'_, S>) -> Trace<S> {
         assert!(!tokens.is_empty(), "forward: no tokens");
@@ -290,11 +295,13 @@ impl<S: Scalar> Gpt2<S> {
         let mut resid_mid = ops::add(h, &attn_out);
         hook(Site::ResidMid(l), &mut resid_mid);
 
-        let pre = linear(&norm(&resid_mid, &w.ln_2), &w.c_fc);
-        let hidden = ops::gelu(&pre, self.config.activation, frozen);
-        let mut mlp_out = linear(&hidden, &w.mlp_proj);
+        let mut mlp_pre = linear(&norm(&resid_mid, &w.ln_2), &w.c_fc);
+        hook(Site::MlpPre(l), &mut mlp_pre);
+        let mut mlp_post = ops::gelu(&mlp_pre, self.config.activation, frozen);
+        hook(Site::MlpPost(l), &mut mlp_post);
+        let mut mlp_out = linear(&mlp_post, &w.mlp_proj);
         hook(Site::MlpOut(l), &mut mlp_out);
         let next = ops::add(&resid_mid, &mlp_out);
-        (BlockTrace { q, k, v, z, attn_out, resid_mid, mlp_out }, next)
+        (BlockTrace { q, k, v, z, attn_out, resid_mid, mlp_pre, mlp_post, mlp_out }, next)
     }
 }

@@ -1,6 +1,7 @@
 //! Sites: values of the run where an edit or a tangent may enter.
 
-/// A named value `[T, width]` of the run, with its block. The width is `d`; q, k, v and z have all heads side by side.
+/// A named value `[T, width]` of the run, with its block. The width is `d`, and that of the MLP's hidden layer at
+/// `MlpPre` and `MlpPost`; q, k, v and z have all heads side by side.
 ///
 /// `ResidPost(l)` and `ResidPre(l + 1)` are the same rows under two names; `ResidPost(L - 1)` is `h[L]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,6 +20,10 @@ pub enum Site {
     AttnOut(usize),
     /// `blocks.{l}.hook_resid_mid`: the stream between attention and MLP.
     ResidMid(usize),
+    /// `blocks.{l}.mlp.hook_pre`: into the activation.
+    MlpPre(usize),
+    /// `blocks.{l}.mlp.hook_post`: out of the activation.
+    MlpPost(usize),
     /// `blocks.{l}.hook_mlp_out`: what the MLP adds to the stream.
     MlpOut(usize),
     /// `blocks.{l}.hook_resid_post`: the stream leaving the block, `h[l + 1]`.
@@ -31,6 +36,7 @@ impl Site {
         match self {
             Self::ResidPre(l) | Self::Q(l) | Self::K(l) | Self::V(l) | Self::Z(l) => l,
             Self::AttnOut(l) | Self::ResidMid(l) | Self::MlpOut(l) | Self::ResidPost(l) => l,
+            Self::MlpPre(l) | Self::MlpPost(l) => l,
         }
     }
 }

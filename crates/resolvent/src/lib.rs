@@ -8,7 +8,7 @@
 //! use resolvent::prelude::*;
 //!
 //! let device = Device::host();                       // or open(&Options::default())?, a checked GPU
-//! let model = Model::random(&device, tiny(), RandomWeights::new(&tiny(), 7))?; // or Model::open(&device, dir)
+//! let model = Model::random(&device, tiny(), RandomWeights::new(7))?; // or Model::open(&device, dir)
 //! let clean = model.run(&[3, 1, 4, 1, 5], &[])?;
 //! let corrupted = model.run(&[3, 1, 9, 1, 5], &[])?;
 //!

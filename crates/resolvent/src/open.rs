@@ -189,7 +189,7 @@ fn measure(device: &Device) -> resolvent_field::Result<Measured> {
     // leave few, some and many rows.
     let n_embd = if device.f16_weights() { 72 } else { 84 };
     let config = Config { n_embd, n_head: 3, n_positions: 80, ..tiny() };
-    let model = Model::random(device, config.clone(), RandomWeights::new(&config, 11).with_std(0.1))?;
+    let model = Model::random(device, config.clone(), RandomWeights::new(11).with_std(0.1))?;
     let tokens: Vec<u32> = (0..70).map(|i| (i * 17 + 3) % 50).collect();
     let run = model.run(&tokens, &[])?;
     let linear = run.linearize(Mode::Exact);

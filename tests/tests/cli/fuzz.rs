@@ -343,8 +343,8 @@ fn tokens_directions_and_bases_are_read_or_refused() {
     let texts = prop_oneof![direction(), basis(), tokens(), words("a ab #3"), "\\PC{0,16}".prop_map(String::from)];
     let mut runner = proptest::test_runner::TestRunner::new(config(cases(256)));
     let ran = runner.run(&texts, |text| {
-        if let Ok(id) = parse_token(model.tokenizer(), model.config().vocab_size, &text) {
-            prop_assert!((id as usize) < model.config().vocab_size);
+        if let Ok(id) = parse_token(model.tokenizer(), model.sizes().vocab, &text) {
+            prop_assert!((id as usize) < model.sizes().vocab);
         }
         if let Ok(Basis::Unembed(ids) | Basis::Embed(ids)) = Basis::parse(&text, &model) {
             let distinct: std::collections::BTreeSet<u32> = ids.iter().copied().collect();

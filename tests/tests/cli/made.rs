@@ -22,7 +22,7 @@ impl Made {
             "model_type": "gpt2", "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5,
             "n_layer": n_layer, "n_embd": n_embd, "n_head": n_head, "vocab_size": 257, "n_positions": 32,
         });
-        let weights = RandomWeights::new(&config, seed).with_std(0.4);
+        let weights = RandomWeights::new(seed).with_std(0.4);
         let tensors: Vec<(String, Vec<usize>, Vec<f32>)> = config
             .tensors()
             .into_iter()

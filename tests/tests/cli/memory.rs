@@ -35,7 +35,7 @@ fn write(directory: &Path, config: &Config) -> u64 {
     let mut file = std::io::BufWriter::new(std::fs::File::create(&path).expect("writable"));
     file.write_all(&(header.len() as u64).to_le_bytes()).expect("room");
     file.write_all(&header).expect("room");
-    let weights = RandomWeights::new(config, 1);
+    let weights = RandomWeights::new(1);
     for (name, shape) in config.tensors() {
         let mut elements = vec![0.0f32; shape.iter().product()];
         weights.read(&name, 0..shape[0], &mut elements).expect("any name");

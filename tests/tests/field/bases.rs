@@ -137,7 +137,7 @@ fn principal_components_have_the_most_energy() {
         let many = BasisContext { others: &others, rank: Some(13), ..Default::default() };
         let many = frames(&run, &Basis::Pca, many);
         for level in 0..3 {
-            let rows = |run: &Run| wide(&run.capture(Site::level(level, &twin.config)).expect("runs"));
+            let rows = |run: &Run| wide(&run.capture(Site::level(level, &twin.sizes())).expect("runs"));
             let centred = |rows: &[f64]| -> Vec<Vec<f64>> {
                 let n = (rows.len() / D) as f64;
                 let mean: Vec<f64> = (0..D).map(|i| rows.iter().skip(i).step_by(D).sum::<f64>() / n).collect();
@@ -163,7 +163,7 @@ fn gram(twin: &Twin, (level, token): Place) -> Vec<Vec<f64>> {
     let columns: Vec<Vec<f64>> = (0..D)
         .map(|i| {
             let vector = (0..D).map(|j| if i == j { 1.0 } else { 0.0 }).collect();
-            let source = Source { site: Site::level(level, &twin.config), token, vector };
+            let source = Source { site: Site::level(level, &twin.sizes()), token, vector };
             tangents(&twin.tangent(&TOKENS, &[], &[source]).field)[2 * 5 * D..].to_vec()
         })
         .collect();

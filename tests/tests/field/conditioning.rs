@@ -31,7 +31,7 @@ fn saturated_models_pass() {
     for on in subjects() {
         let mut beyond: Vec<Certificate> = Vec::new();
         for (factor, seed) in [4.0, 16.0, 64.0].into_iter().flat_map(|f| (0..6).map(move |s| (f, s))) {
-            let weights = Saturated(RandomWeights::new(&tiny(), seed).with_std(0.25), factor);
+            let weights = Saturated(RandomWeights::new(seed).with_std(0.25), factor);
             let model = Model::from_source(on.device(), tiny(), &weights, "saturated").expect("opens");
             let run = model.run(&TOKENS, &[]).expect("runs");
             let found = adjoint(&run.linearize(Mode::Exact), 1).expect("runs");

@@ -92,7 +92,7 @@ fn patched(twin: &Twin, on: &Subject, (kind, size): (SiteKind, f32), joint: Join
         })
         .collect();
     let value = |run: &resolvent_model::Run, (site, token): (Site, usize)| {
-        let width = site.width(&twin.config);
+        let width = site.width(&twin.sizes());
         run.capture(site).expect("prepared")[token * width..][..width].to_vec()
     };
     let edits = sites.iter().map(|&(site, token)| match joint {

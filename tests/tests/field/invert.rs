@@ -10,7 +10,7 @@ use super::{array, close, run, truth};
 const TOKENS: [u32; 5] = [3, 14, 15, 9, 2];
 
 fn everywhere(run: &Run) -> Vec<Place> {
-    let levels = run.model().config().n_layer + 1;
+    let levels = run.model().sizes().layers + 1;
     (0..levels).flat_map(|l| (0..run.tokens().len()).map(move |t| (l, t))).collect()
 }
 
@@ -26,7 +26,7 @@ fn of(run: &Run, goals: &[Goal], sites: &[Place], options: InvertOptions) -> Lab
 /// Returns the sources of a result as edits.
 fn edits(twin: &Twin, result: &Labelled) -> Vec<Edit> {
     let (sites, sources) = (array(result, "sites"), &result.array("sources").expect("sources").data);
-    let site = |place: &[f64]| (Site::level(place[0] as usize, &twin.config), place[1] as usize);
+    let site = |place: &[f64]| (Site::level(place[0] as usize, &twin.sizes()), place[1] as usize);
     let each = sites.chunks(2).zip(sources.chunks(twin.config.n_embd));
     each.map(|(place, s)| Edit::add(site(place).0, site(place).1, s.to_vec())).collect()
 }
@@ -119,7 +119,7 @@ fn no_more_sites_than_allowed_are_used() {
 /// Returns the sensitivities of each goal at each site, in f64: `[goal][site][d]`.
 fn rows(run: &Run, goals: &[Goal], sites: &[Place]) -> Vec<Vec<Vec<f64>>> {
     let linear = run.linearize(Mode::Exact);
-    let (d, tokens) = (run.model().config().n_embd, run.tokens().len());
+    let (d, tokens) = (run.model().sizes().d, run.tokens().len());
     let each = goals.iter().map(|goal| {
         let Goal::Observable { observable, .. } = goal else { panic!("observables only") };
         let chi = linear.gradient(observable).expect("runs");

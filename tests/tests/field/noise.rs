@@ -19,7 +19,7 @@ fn a_displacement_of_zero_has_no_effect() {
     let j = Observable::logit_diff(4, 20, 4);
     for on in subjects() {
         let model = twin.on(on);
-        let sites = SiteKind::ALL.iter().flat_map(|kind| kind.sites(&twin.config)).collect();
+        let sites = SiteKind::ALL.iter().flat_map(|kind| kind.sites(&twin.sizes())).collect();
         let options = RunOptions { sites, ..RunOptions::default() };
         let clean = model.run_with(&TOKENS, &options).expect("runs");
         let result = patch_at(&clean, &clean, &j, &SiteKind::ALL).expect("holds");
@@ -56,12 +56,12 @@ fn check_floor(what: &str, on: &Subject, runs: [&Run; 2], j: &Observable) -> f64
     let [clean, corrupted] = runs;
     let result = patch(clean, corrupted, j).unwrap_or_else(|e| panic!("{what}: {}: {e}", on.name()));
     let floor = number(&result.metadata["noise_floor"]);
-    let config = corrupted.model().config();
-    let (field, d, tokens) = (corrupted.field().expect("reads"), config.n_embd, corrupted.tokens().len());
+    let sizes = corrupted.model().sizes();
+    let (field, d, tokens) = (corrupted.field().expect("reads"), sizes.d, corrupted.tokens().len());
     let own: Vec<[Edit; 1]> = field
         .chunks(d)
         .enumerate()
-        .map(|(i, h)| [Edit::put(Site::level(i / tokens, config), i % tokens, h.to_vec())])
+        .map(|(i, h)| [Edit::put(Site::level(i / tokens, sizes), i % tokens, h.to_vec())])
         .collect();
     let (value, values) = (corrupted.value(j).expect("J"), corrupted.values_under(&own, j).expect("J"));
     let most = values.iter().fold(0.0f64, |m, v| m.max((v - value).abs()));

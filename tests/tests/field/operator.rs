@@ -11,7 +11,7 @@ const D: usize = 18;
 fn columns(twin: &Twin, from: &[(usize, usize)], to: &[(usize, usize)]) -> Vec<Vec<f64>> {
     let unit = |i: usize| (0..D).map(|j| if i == j { 1.0 } else { 0.0 }).collect();
     let column = |(level, token): (usize, usize), i: usize| {
-        let source = Source { site: Site::level(level, &twin.config), token, vector: unit(i) };
+        let source = Source { site: Site::level(level, &twin.sizes()), token, vector: unit(i) };
         let field = tangents(&twin.tangent(&TOKENS, &[], &[source]).field);
         let rows = to.iter().flat_map(|&(l, t)| field[(l * TOKENS.len() + t) * D..][..D].to_vec());
         rows.collect::<Vec<f64>>()

@@ -22,7 +22,7 @@ impl WeightSource for Scaled {
 }
 
 fn model(on: &Subject, name: &'static str, factor: f32) -> Model {
-    let weights = Scaled(RandomWeights::new(&tiny(), 7).with_std(0.15), name, factor);
+    let weights = Scaled(RandomWeights::new(7).with_std(0.15), name, factor);
     Model::from_source(on.device(), tiny(), &weights, "scaled").unwrap_or_else(|e| panic!("{}: {e}", on.name()))
 }
 

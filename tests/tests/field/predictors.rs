@@ -18,7 +18,7 @@ fn pair(twin: &Twin, on: &Subject, size: f32) -> [Run; 2] {
         Edit::add(Site::ResidPre(0), token, by)
     };
     let edits = (0..TOKENS.len()).map(&mut moved).collect();
-    let sites: Vec<Site> = KINDS.iter().flat_map(|kind| kind.sites(&twin.config)).collect();
+    let sites: Vec<Site> = KINDS.iter().flat_map(|kind| kind.sites(&twin.sizes())).collect();
     let run = |edits| {
         let options = RunOptions { sites: sites.clone(), edits };
         model.run_with(&TOKENS, &options).unwrap_or_else(|e| panic!("{}: {e}", on.name()))

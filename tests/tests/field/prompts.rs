@@ -41,7 +41,7 @@ fn cases(model: &Model) -> Vec<PromptCase> {
 
 /// Runs the prompts of a case alone.
 fn alone(model: &Model, case: &PromptCase, kinds: &[SiteKind]) -> [Run; 2] {
-    let sites = kinds.iter().flat_map(|kind| kind.sites(model.config())).collect();
+    let sites = kinds.iter().flat_map(|kind| kind.sites(model.sizes())).collect();
     let options = RunOptions { sites, ..RunOptions::default() };
     [Some(&case.clean), case.corrupted.as_ref()]
         .map(|tokens| model.run_with(tokens.expect("a pair"), &options).expect("runs"))

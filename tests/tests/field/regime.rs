@@ -37,14 +37,14 @@ fn unit(twin: &Twin, (place, v): &(Place, Vec<f32>), absolute: bool) -> Vec<f64>
 /// Returns `J(h + a v) - J(h)` of the reference.
 fn finite(twin: &Twin, site: &(Place, Vec<f32>), absolute: bool, a: f64) -> f64 {
     let s = unit(twin, site, absolute).iter().map(|x| (a * x) as f32).collect();
-    let edit = Edit::add(Site::level(site.0.0, &twin.config), site.0.1, s);
+    let edit = Edit::add(Site::level(site.0.0, &twin.sizes()), site.0.1, s);
     truth(twin, &TOKENS, &[edit], &observable()) - truth(twin, &TOKENS, &[], &observable())
 }
 
 /// Returns dJ/da and d2J/da2 of the reference.
 fn derivatives(twin: &Twin, site: &(Place, Vec<f32>), absolute: bool) -> [f64; 2] {
     let vector = unit(twin, site, absolute).iter().map(|x| *x as f32).collect();
-    let source = Source { site: Site::level(site.0.0, &twin.config), token: site.0.1, vector };
+    let source = Source { site: Site::level(site.0.0, &twin.sizes()), token: site.0.1, vector };
     let amplitude = Dual::new(Dual::new(0.0, 1.0), Dual::new(1.0, 0.0));
     let trace = twin.run(&TOKENS, &[], &[(&[source], amplitude)]);
     let j = Logit { target: 4, against: Some(20), position: 4 }.read(&trace);

@@ -18,7 +18,7 @@ fn frames(rank: usize, d: usize, seed: u64) -> Frames {
 }
 
 fn of<'a>(linear: &'a Linearization<'a>, pairs: PlacePairs, [k, m]: [usize; 2]) -> Slice<'a> {
-    let d = linear.run().model().config().n_embd;
+    let d = linear.run().model().sizes().d;
     Slice::with_frames(linear, pairs, [frames(k, d, 3), frames(m, d, 4)]).unwrap_or_else(|e| panic!("{e}"))
 }
 
@@ -35,7 +35,7 @@ fn responses(twin: &Twin, vectors: &[f32], places: &[Place]) -> HashMap<(Place, 
     let mut found = HashMap::new();
     for &(level, token) in places {
         for (i, v) in vectors.chunks(twin.config.n_embd).enumerate() {
-            let source = Source { site: Site::level(level, &twin.config), token, vector: v.to_vec() };
+            let source = Source { site: Site::level(level, &twin.sizes()), token, vector: v.to_vec() };
             found.insert(((level, token), i), tangents(&twin.tangent(&TOKENS, &[], &[source]).field));
         }
     }
@@ -245,7 +245,7 @@ fn readings(twin: &Twin, on: &Subject, reading: &resolvent_field::Reading, resul
             .collect()
     };
     let response = combined(&gaussian(4, 2 * d), svd.U().col(0));
-    let source = Source { site: Site::level(2, &twin.config), token: 4, vector: response };
+    let source = Source { site: Site::level(2, &twin.sizes()), token: 4, vector: response };
     let logits: Vec<f64> = tangents(&twin.tangent(&TOKENS, &[], &[source]).logits)[4 * vocab..].to_vec();
     // The sign of a triplet is arbitrary.
     let (id, moved) = reading.writes[0];

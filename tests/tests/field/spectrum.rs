@@ -17,7 +17,7 @@ fn responses(twin: &Twin, from: &[Place]) -> Vec<Vec<f64>> {
     let each = from.iter().flat_map(|&place| (0..d).map(move |i| (place, i)));
     let response = |((level, token), i): (Place, usize)| {
         let vector = (0..d).map(|j| if i == j { 1.0 } else { 0.0 }).collect();
-        let source = Source { site: Site::level(level, &twin.config), token, vector };
+        let source = Source { site: Site::level(level, &twin.sizes()), token, vector };
         tangents(&twin.tangent(&TOKENS, &[], &[source]).field)
     };
     each.map(response).collect()

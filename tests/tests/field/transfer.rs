@@ -21,7 +21,7 @@ fn fractions_are_those_of_the_reference() {
             for token in 0..PROMPT.len() {
                 let at = (level * PROMPT.len() + token) * d..(level * PROMPT.len() + token + 1) * d;
                 let step = there[at.clone()].iter().zip(&here[at]).map(|(q, p)| (scale * (q - p)) as f32);
-                let edit = Edit::add(Site::level(level, &twin.config), token, step.collect());
+                let edit = Edit::add(Site::level(level, &twin.sizes()), token, step.collect());
                 want.push((truth(&twin, &PROMPT, &[edit], &j) - from) / (to - from));
             }
         }

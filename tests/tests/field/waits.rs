@@ -17,7 +17,7 @@ const CORRUPTED: [u32; 6] = [3, 1, 7, 1, 5, 9];
 /// Runs both prompts on a model of so many blocks.
 fn runs(device: &Device, layers: usize) -> [Run; 2] {
     let config = resolvent_model::Config { n_layer: layers, ..tiny() };
-    let weights = RandomWeights::new(&config, 7).with_std(0.1);
+    let weights = RandomWeights::new(7).with_std(0.1);
     let model = Model::random(device, config, weights).expect("opens");
     [CLEAN, CORRUPTED].map(|tokens| model.run(&tokens, &[]).expect("runs"))
 }
@@ -106,7 +106,7 @@ fn waits_do_not_grow_with_prompts() {
     for on in subjects() {
         let own = on.again(resolvent_engine::Options::default());
         let device = own.device();
-        let model = Model::random(device, tiny(), RandomWeights::new(&tiny(), 7).with_std(0.1)).expect("opens");
+        let model = Model::random(device, tiny(), RandomWeights::new(7).with_std(0.1)).expect("opens");
         let count = |cases: &[PromptCase]| {
             let quiet = &mut |_: u64, _: u64| {};
             let of = (&[][..], PredictorOptions::default());

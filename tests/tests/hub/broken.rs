@@ -184,9 +184,9 @@ fn repositories_that_are_no_model() {
     let bare = Scene::of(server().without("model.safetensors").with("pytorch_model.bin", b"pickled"));
     refused(&bare, &["has no model.safetensors", "only safetensors are read"]);
     // The type of the model is checked before the weights are fetched.
-    let llama = Scene::of(server().with("config.json", br#"{"model_type": "llama"}"#));
-    refused(&llama, &["this is not a GPT-2 model", "llama"]);
-    assert!(llama.server.asked().iter().all(|a| !a.path.contains("safetensors")));
+    let bert = Scene::of(server().with("config.json", br#"{"model_type": "bert"}"#));
+    refused(&bert, &["this family of models is not supported", "bert"]);
+    assert!(bert.server.asked().iter().all(|a| !a.path.contains("safetensors")));
     let index = br#"{"weight_map": {"wte.weight": "../../../escape.safetensors"}}"#;
     let hostile = Scene::of(server().without("model.safetensors").with("model.safetensors.index.json", index));
     refused(&hostile, &["expected the name of a file beside the index"]);

@@ -106,7 +106,7 @@ fn embed() {
         let (ids, wpe) = (case.random.ids(rows, case.vocab), case.random.normals(9 * d));
         let body = |device: &Device| {
             let wpe = device.upload("wpe", &[("positions", 9), ("d", d)], &wpe)?;
-            let embed = Embed { wte: case.table(device)?, wpe };
+            let embed = Embed { wte: case.table(device)?, wpe, scale: 1.0 };
             let mut rec = device.record();
             let ids = device.upload("ids", &[("rows", rows)], &ids)?;
             let positions = device.upload("positions", &[("rows", rows)], &positions)?;

@@ -15,7 +15,7 @@ fn gather(
     sites: &[Site],
     pass: impl FnOnce(&mut dyn FnMut(Chunk<'_>)),
 ) -> Vec<Vec<Vec<f32>>> {
-    let config = run.model().config();
+    let config = run.model().sizes();
     let empty = |site: &Site| vec![0.0; TOKENS.len() * site.width(config)];
     let mut all: Vec<Vec<Vec<f32>>> = vec![sites.iter().map(empty).collect(); sequences];
     pass(&mut |chunk| {
@@ -63,7 +63,7 @@ fn cotangents_at_every_site() {
     let sites = twin.sites();
     let mut random = Random::new(6);
     let vectors: Vec<(usize, Vec<f32>)> =
-        sites.iter().map(|site| (random.below(5), random.normals(site.width(&twin.config)))).collect();
+        sites.iter().map(|site| (random.below(5), random.normals(site.width(&twin.sizes())))).collect();
     for j in [Observable::logit_diff(4, 20, 4), Observable::log_prob(4, 5) - Observable::prob(&[3, 9], 2)] {
         for on in subjects() {
             let run = prepared(&twin, on, &TOKENS, &[]);
@@ -98,7 +98,7 @@ fn edited_runs_at_every_site() {
         let captured: Vec<Vec<f32>> = sites.iter().map(|s| run.capture(*s).expect("captured")).collect();
         let mut got = vec![captured; variants.len()];
         run.fields_under(&variants, &sites, &mut |chunk| {
-            let width = sites[chunk.site].width(&twin.config);
+            let width = sites[chunk.site].width(&twin.sizes());
             got[chunk.sequence][chunk.site][chunk.token * width..][..chunk.rows.len()].copy_from_slice(chunk.rows);
         })
         .unwrap_or_else(|e| panic!("{}: {e}", on.name()));

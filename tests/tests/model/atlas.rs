@@ -15,7 +15,7 @@ fn answers(model: &Model, texts: &[(&str, &str)]) -> Vec<bool> {
     let tokenizer = model.tokenizer().expect("the family has a tokenizer");
     let right = |(text, answer): &(&str, &str)| {
         let ids = tokenizer.encode(text).expect("English");
-        let want = parse_token(Some(tokenizer), model.config().vocab_size, answer).expect("one token");
+        let want = parse_token(Some(tokenizer), model.sizes().vocab, answer).expect("one token");
         let logits = model.run(&ids, &[]).and_then(|run| run.logits_at(ids.len() - 1));
         let logits = logits.unwrap_or_else(|e| panic!("{}: {e}", model.name()));
         logits.iter().enumerate().all(|(i, x)| i == want as usize || *x < logits[want as usize])
@@ -39,7 +39,7 @@ fn embedded_models_predict_known_answers() {
                 let ids = tokenizer.encode(text).expect("English");
                 model.run(&ids, &[]).unwrap_or_else(|e| panic!("{name}: {e}"))
             };
-            let token = |text| parse_token(Some(tokenizer), model.config().vocab_size, text).expect("one token");
+            let token = |text| parse_token(Some(tokenizer), model.sizes().vocab, text).expect("one token");
             let (clean, swapped) = (run(PROMPT), run(SWAPPED));
             let j = Observable::logit_diff(token(" Mary"), token(" John"), clean.tokens().len() - 1);
             sensitivity(&clean, &j).unwrap_or_else(|e| panic!("{name}: {e}"));

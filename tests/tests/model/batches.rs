@@ -32,15 +32,15 @@ fn seeds(twin: &Twin, tokens: usize, random: &mut Random) -> Vec<Seed> {
 pub(super) fn sources(twin: &Twin, tokens: usize, random: &mut Random) -> Vec<Source> {
     let at = |random: &mut Random| {
         let (level, token) = (random.below(levels(twin)), random.below(tokens));
-        source(twin, Site::level(level, &twin.config), token, random)
+        source(twin, Site::level(level, &twin.sizes()), token, random)
     };
     (0..1 + random.below(3)).map(|_| at(random)).collect()
 }
 
 /// Returns `<u, J v>` and `<J^T u, v>` over the places of the seeds u and of the sources v, and the size of the terms.
 fn sides(linear: &Linearization<'_>, seeds: &[Seed], sources: &[Source]) -> [f64; 3] {
-    let (config, tokens) = (linear.run().model().config(), linear.run().tokens().len());
-    let d = config.n_embd;
+    let (sizes, tokens) = (linear.run().model().sizes(), linear.run().tokens().len());
+    let d = sizes.d;
     let response = linear.jvp(&[sources]).expect("runs").into_single();
     let chi = linear.vjp(&[seeds]).expect("runs").into_single();
     let (mut forward, mut backward, mut size) = (0.0, 0.0, 0.0);
@@ -51,7 +51,7 @@ fn sides(linear: &Linearization<'_>, seeds: &[Seed], sources: &[Source]) -> [f64
         size += norm(vector) * norm(here);
     }
     for Source { site, token, vector } in sources {
-        let level = (0..=config.n_layer).find(|&l| Site::level(l, config) == *site).expect("a level");
+        let level = (0..=sizes.layers).find(|&l| Site::level(l, sizes) == *site).expect("a level");
         backward += dot(&chi[(level * tokens + token) * d..][..d], vector);
     }
     [forward, backward, size]
@@ -209,7 +209,7 @@ fn sensitivities_stay_in_their_cone() {
                 let (top, at) = match seed {
                     Seed::Field { level, token, .. } => (*level, *token),
                     Seed::Logit { position, .. } => (twin.config.n_layer, *position),
-                    Seed::Observable(j) => (j.level(&twin.config), j.position()),
+                    Seed::Observable(j) => (j.level(&twin.sizes()), j.position()),
                 };
                 for (i, row) in fields.get(k).chunks(d).enumerate() {
                     let (level, token) = (i / t, i % t);

@@ -12,7 +12,7 @@ use super::{changes, kinds, prepared, source};
 pub(super) fn lists(twin: &Twin, tokens: usize) -> Vec<Vec<Edit>> {
     let mut random = Random::new(77);
     let d = twin.config.n_embd;
-    let mut s = |site: Site| random.normals(site.width(&twin.config));
+    let mut s = |site: Site| random.normals(site.width(&twin.sizes()));
     let (pre, mid, z) = (Site::ResidPre(1), Site::ResidMid(0), Site::Z(1, 2));
     let mut lists = vec![
         Vec::new(),
@@ -75,7 +75,7 @@ pub(super) fn gradient(twin: &Twin, edits: &[Edit], read: &dyn Fn(&Trace<Dual<f6
         for token in 0..TOKENS.len() {
             for i in 0..d {
                 let vector = (0..d).map(|j| if i == j { 1.0 } else { 0.0 }).collect();
-                let unit = Source { site: Site::level(level, &twin.config), token, vector };
+                let unit = Source { site: Site::level(level, &twin.sizes()), token, vector };
                 field.push(read(&twin.tangent(&TOKENS, edits, &[unit])));
             }
         }
@@ -187,7 +187,7 @@ fn a_taken_row_is_the_row_itself() {
         let apart = model.run(prompts[0], &[]).expect("runs");
         assert!(runs[0].shares_batch(&runs[1]) && !apart.shares_batch(&runs[1]));
         for site in [Site::ResidPre(1), Site::Z(0, 1), Site::K(1, 0), Site::ResidPost(1)] {
-            let width = site.width(&twin.config);
+            let width = site.width(&twin.sizes());
             let row = runs[0].capture(site).expect("reads")[3 * width..4 * width].to_vec();
             let put = Edit::put(site, 3, row);
             let here = Edit::take(site, 3, runs[0].row_on_device(site, 3).expect("is there"));

@@ -33,7 +33,7 @@ fn shape() -> Config {
 #[test]
 fn f16_weights_match_rounded_weights() {
     let mut worst = Worst::new("model with f16 weights");
-    let (tokens, weights) = ([3, 1, 4, 1, 5, 9, 2, 6], || RandomWeights::new(&shape(), 5));
+    let (tokens, weights) = ([3, 1, 4, 1, 5, 9, 2, 6], || RandomWeights::new(5));
     let j = Observable::logit_diff(3, 4, 7);
     for on in subjects() {
         let rounded = with_f16(on);
@@ -80,7 +80,7 @@ fn weights_that_do_not_fit_f16_stay_or_are_refused() {
     for on in subjects() {
         let rounded = with_f16(on);
         let odd = Config { n_embd: 66, n_head: 3, ..shape() };
-        let model = Model::random(rounded.device(), odd.clone(), RandomWeights::new(&odd, 1)).expect("fits");
+        let model = Model::random(rounded.device(), odd.clone(), RandomWeights::new(1)).expect("fits");
         assert_eq!(model.weight_rounding(), None);
         let text = match Model::from_source(rounded.device(), shape(), &Large, "large") {
             Ok(_) => panic!("{}: 1e5 overflows f16", rounded.name()),
@@ -96,7 +96,7 @@ fn weights_that_do_not_fit_f16_stay_or_are_refused() {
 /// rounding.
 #[test]
 fn a_model_of_rounded_inputs() {
-    let (tokens, weights) = ([3, 1, 4, 1, 5, 9, 2, 6], || RandomWeights::new(&shape(), 5));
+    let (tokens, weights) = ([3, 1, 4, 1, 5, 9, 2, 6], || RandomWeights::new(5));
     let (mut agree, mut fields) = (Worst::new("model of rounded inputs"), Vec::new());
     for on in subjects() {
         let rounding = on.again(Options { f16_inputs: true, ..Options::default() });
@@ -135,7 +135,7 @@ fn models_without_f16_weights_do_not_round_inputs() {
     let odd = Config { n_embd: 66, n_head: 3, ..shape() };
     for on in subjects() {
         let rounding = on.again(Options { f16_inputs: true, ..Options::default() });
-        let model = |on: &Subject| Model::random(on.device(), odd.clone(), RandomWeights::new(&odd, 1));
+        let model = |on: &Subject| Model::random(on.device(), odd.clone(), RandomWeights::new(1));
         let [model, full] = [&rounding, on].map(|on| model(on).expect("fits"));
         assert_eq!((model.input_rounding(), model.hash()), (None, full.hash()));
     }

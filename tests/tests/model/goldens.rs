@@ -21,12 +21,12 @@ fn computed(golden: &Golden, on: &Subject) -> Result<Vec<Labelled>, resolvent_mo
     let (linear, j, source) = (run.linearize(Mode::Exact), golden.observable(), golden.source());
     let chi = linear.gradient(&j)?;
     let (level, token) = golden.place();
-    let d = model.config().n_embd;
+    let d = model.sizes().d;
     let at = (level * golden.tokens.len() + token) * d;
 
     let mut seeds = Vec::new();
     for position in logit_rows(golden) {
-        seeds.extend((0..model.config().vocab_size as u32).map(|id| [Seed::Logit { position, id, weight: 1.0 }]));
+        seeds.extend((0..model.sizes().vocab as u32).map(|id| [Seed::Logit { position, id, weight: 1.0 }]));
     }
     let every = linear.vjp(&seeds)?;
     let logits: Vec<f64> = (0..seeds.len()).map(|k| dot(&every.get(k)[at..at + d], &source.vector)).collect();

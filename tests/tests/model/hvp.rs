@@ -18,7 +18,7 @@ fn truth(twin: &Twin, edits: &[resolvent_model::Edit], s: &[Source]) -> Vec<Vec<
         for token in 0..TOKENS.len() {
             for i in 0..d {
                 let vector = (0..d).map(|j| if i == j { 1.0 } else { 0.0 }).collect();
-                let unit = [Source { site: Site::level(level, &twin.config), token, vector }];
+                let unit = [Source { site: Site::level(level, &twin.sizes()), token, vector }];
                 let trace = twin.second_derivative(&TOKENS, edits, [s, &unit]);
                 for ((_, read), field) in read.iter().zip(&mut fields) {
                     field.push(read(&trace).tangent.tangent);
@@ -111,8 +111,8 @@ fn products_at_every_site() {
 fn products_are_symmetric_and_agree_with_jets() {
     let mut worst = ["hvp against jets", "hvp.symmetry", "batch.hvp"].map(Worst::new);
     for (twin, tokens) in cases() {
-        let (config, t) = (&twin.config, tokens.len());
-        let d = config.n_embd;
+        let (sizes, t) = (twin.sizes(), tokens.len());
+        let d = sizes.d;
         for on in subjects() {
             let run = prepared(&twin, on, &tokens, &[]);
             let linear = run.linearize(Mode::Exact);
@@ -122,7 +122,7 @@ fn products_are_symmetric_and_agree_with_jets() {
                 let fields = linear.hvp(&batch, &j).expect("fits");
                 let with = |u: &[Source], k: usize| -> [f64; 2] {
                     let each = u.iter().map(|Source { site, token, vector }| {
-                        let level = (0..=config.n_layer).find(|&l| Site::level(l, config) == *site);
+                        let level = (0..=sizes.layers).find(|&l| Site::level(l, &sizes) == *site);
                         let at = (level.expect("a level") * t + token) * d;
                         let here = &fields.get(k)[at..at + d];
                         [dot(here, vector), norm(here) * norm(vector)]

@@ -1,7 +1,7 @@
 //! Second order: jets of the field and of observables, against the reference's runs on duals of duals.
 
 use resolvent_field::{dot, norm};
-use resolvent_model::{Distribution, Mode, Observable, Site, Source};
+use resolvent_model::{Change, Distribution, Edit, Mode, Observable, Site, Source};
 use resolvent_reference::{Dual, Trace};
 use resolvent_tests::truth::{relative, wide};
 use resolvent_tests::{Labelled, Random, Twin, Worst, observed, orders, subjects, tolerance};
@@ -100,7 +100,7 @@ fn second_order_reach(site: Site) -> (usize, usize) {
     let l = site.layer();
     match site {
         Site::ResidPre(_) => (l + 1, l + 1),
-        Site::ResidPost(_) | Site::MlpOut(_) => (l + 2, l + 2),
+        Site::ResidPost(_) | Site::MlpOut(_) | Site::MlpPost(_) => (l + 2, l + 2),
         Site::K(..) | Site::V(..) => (l + 1, l + 1),
         _ => (l + 1, l + 2),
     }
@@ -206,7 +206,12 @@ fn values_and_sensitivities_of_observables() {
 fn observables_along_sources() {
     let mut worst = ["along, first order", "along, second order"].map(Worst::new);
     let twin = Twin::small();
-    for edits in lists(&twin, TOKENS.len()) {
+    // At a row of zeros, a norm multiplies tangents by 1 / sqrt(eps) = 316. The squares of the scores' tangents are then
+    // 1e5 times larger than the second derivative that remains of them, and so is their rounding.
+    let zeroes_a_row = |edits: &[Edit]| {
+        edits.iter().any(|e| matches!(e.change, Change::Scale(0.0)) && e.site.width(&twin.sizes()) == twin.sizes().d)
+    };
+    for edits in lists(&twin, TOKENS.len()).into_iter().filter(|edits| !zeroes_a_row(edits)) {
         let mut random = Random::new(6);
         let mut batch = batch(&twin, TOKENS.len(), &mut random);
         batch.extend((0..5).map(|_| sources(&twin, TOKENS.len(), &mut random)));

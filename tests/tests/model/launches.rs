@@ -57,7 +57,7 @@ fn a_block_is_seven_dispatches_and_a_pass_one_submission() {
     let config = Config { n_layer: 3, ..tiny() };
     let (tokens, sources) = ([3, 1, 4, 1, 5, 9], 4);
     for device in profiled() {
-        let model = Model::random(&device, config.clone(), RandomWeights::new(&config, 5)).expect("fits");
+        let model = Model::random(&device, config.clone(), RandomWeights::new(5)).expect("fits");
         let info = device.info().clone();
         device.take_profile().expect("nothing failed");
 
@@ -103,7 +103,7 @@ fn cotangents_need_only_the_last_rows_above_the_final_attention() {
     let seed = |position| Seed::Logit { position, id: 3, weight: 1.0 };
     let (alone, both) = ([vec![seed(5)], vec![seed(2)]], [vec![seed(5), seed(2)], vec![seed(2)]]);
     for device in profiled() {
-        let model = Model::random(&device, config.clone(), RandomWeights::new(&config, 5)).expect("fits");
+        let model = Model::random(&device, config.clone(), RandomWeights::new(5)).expect("fits");
         let run = model.run(&tokens, &[]).expect("runs");
         let rows_of = |cotangents: &[Vec<Seed>]| {
             device.take_profile().expect("nothing failed");

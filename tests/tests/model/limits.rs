@@ -54,7 +54,7 @@ fn a_weight_that_cannot_be_bound_is_named() {
     for on in subjects() {
         let small = on.again(Options { max_binding: Some(4 << 10), ..Options::default() });
         let config = twin(true).config;
-        let weights = RandomWeights::new(&config, 1);
+        let weights = RandomWeights::new(1);
         match Model::random(small.device(), config, weights).map(|_| ()) {
             Err(Error::Engine(Engine::TooLarge { label, bytes, limit })) => {
                 assert_eq!((label.as_str(), bytes, limit), ("wpe.weight", 64 * 30 * 4, 4 << 10));

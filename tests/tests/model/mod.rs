@@ -39,7 +39,7 @@ fn kinds(twin: &Twin) -> Vec<Site> {
 
 /// Returns an edit of the `kind`-th kind, with a vector of the size of typical values.
 fn change(twin: &Twin, site: Site, token: usize, (kind, random): (usize, &mut Random)) -> Edit {
-    let s = random.normals(site.width(&twin.config));
+    let s = random.normals(site.width(&twin.sizes()));
     match kind % 6 {
         0 => Edit::add(site, token, s),
         1 => Edit::put(site, token, s),
@@ -66,5 +66,5 @@ fn changes(twin: &Twin, tokens: usize, n: usize, random: &mut Random) -> Vec<Edi
 
 /// Returns a source with normal elements.
 fn source(twin: &Twin, site: Site, token: usize, random: &mut Random) -> Source {
-    Source { site, token, vector: random.normals(site.width(&twin.config)) }
+    Source { site, token, vector: random.normals(site.width(&twin.sizes())) }
 }

@@ -7,7 +7,7 @@ use resolvent_tests::{Random, Subject, subjects};
 const TOKENS: [u32; 5] = [3, 1, 4, 1, 5];
 
 fn model(on: &Subject) -> Model {
-    let weights = RandomWeights::new(&tiny(), 7).with_std(0.15);
+    let weights = RandomWeights::new(7).with_std(0.15);
     Model::random(on.device(), tiny(), weights).unwrap_or_else(|e| panic!("{}: {e}", on.name()))
 }
 

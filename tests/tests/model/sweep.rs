@@ -158,7 +158,7 @@ fn split_batches_give_the_same() {
     let mut random = Random::new(7);
     let mut variants = Vec::new();
     for level in 0..=twin.config.n_layer {
-        let site = Site::level(level, &twin.config);
+        let site = Site::level(level, &twin.sizes());
         variants.extend((0..tokens.len()).map(|t| [change(&twin, site, t, (1, &mut random))]));
     }
     let j = Observable::logit_diff(8, 9, tokens.len() - 1);

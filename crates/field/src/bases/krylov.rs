@@ -48,8 +48,8 @@ pub(super) fn krylov(
 /// Returns `A^T A x` for each place of one level and its x.
 fn gram(linear: &Linearization<'_>, places: &[Place], x: &[&[f64]]) -> Result<Vec<Vec<f64>>> {
     let (levels, _, d) = shape(linear.run());
-    let (level, config) = (places[0].0, linear.run().model().config());
-    let (here, last) = (Site::level(level, config), Site::level(levels - 1, config));
+    let (level, sizes) = (places[0].0, linear.run().model().sizes());
+    let (here, last) = (Site::level(level, sizes), Site::level(levels - 1, sizes));
     let source = |(&(_, token), x): (&Place, &&[f64])| match x.iter().any(|x| *x != 0.0) {
         true => vec![Source { site: here, token, vector: narrow(x) }],
         false => Vec::new(),

@@ -204,11 +204,11 @@ impl Basis {
         let tokens = || run.tokens().len() + context.others.iter().map(|o| o.tokens().len()).sum::<usize>();
         let (most, fix) = match self {
             Self::Pca => ((tokens() - 1).min(d), "more prompts (--donor)"),
-            Self::Unembed(ids) if ids.is_empty() => (run.model().config().vocab_size.min(d), ""),
+            Self::Unembed(ids) if ids.is_empty() => (run.model().sizes().vocab.min(d), ""),
             Self::Embed(ids) if ids.is_empty() => (appearing(run).len(), "tokens (embed:TOKEN,TOKEN)"),
             Self::Unembed(ids) | Self::Embed(ids) => (ids.len(), "more tokens"),
             Self::Sensitivity => match context.observables.len() {
-                0 => (run.model().config().vocab_size.min(d), ""),
+                0 => (run.model().sizes().vocab.min(d), ""),
                 given => (given, "no observable, for the most likely tokens"),
             },
             Self::Displacement => (context.others.len(), "other prompts (--donor)"),
@@ -303,7 +303,7 @@ fn gradients(linear: &Linearization<'_>, observables: &[Observable], places: &[P
     let seeds: Result<Vec<Vec<Seed>>> = observables.iter().map(|j| Ok(run.seeds(j)?)).collect();
     let mut levels: Vec<usize> = places.iter().map(|place| place.0).collect();
     levels.dedup();
-    let sites: Vec<Site> = levels.iter().map(|&level| Site::level(level, run.model().config())).collect();
+    let sites: Vec<Site> = levels.iter().map(|&level| Site::level(level, run.model().sizes())).collect();
     let mut sets = vec![vec![vec![0.0; d]; observables.len()]; places.len()];
     linear.vjp_at(&seeds?, &sites, &mut |chunk| {
         for (set, &(level, token)) in sets.iter_mut().zip(places) {
@@ -323,7 +323,7 @@ fn pca(runs: &[&Run], rank: usize) -> Result<Frames> {
     for level in 0..levels {
         let mut rows = Vec::new();
         for run in runs {
-            rows.extend(wide(&run.capture(Site::level(level, run.model().config()))?));
+            rows.extend(wide(&run.capture(Site::level(level, run.model().sizes()))?));
         }
         let count = (rows.len() / d) as f64;
         let mean: Vec<f64> = (0..d).map(|i| rows.iter().skip(i).step_by(d).sum::<f64>() / count).collect();

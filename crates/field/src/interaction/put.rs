@@ -45,8 +45,8 @@ pub(super) fn interactions(
     let free: Vec<f64> = linear.along(&alone, observable)?.iter().map(effect).collect();
 
     // Sites of a kind are ordered by layer, with the same number in each.
-    let config = run.model().config();
-    let each = patches.len() / kind.axes(config, 1)[0].1;
+    let sizes = run.model().sizes();
+    let each = patches.len() / kind.axes(sizes, 1)[0].1;
     let upstream = |i: usize, j: usize| chosen[i] / each < chosen[j] / each && sources[i].token <= sources[j].token;
     for j in 0..n {
         let before: Vec<usize> = (0..n).filter(|&i| upstream(i, j)).collect();
@@ -96,6 +96,6 @@ fn frozen(run: &Run, kind: SiteKind, source: &Source) -> Result<Run> {
     let (site, token, width) = (source.site, source.token, source.vector.len());
     let value = run.capture(site)?[token * width..(token + 1) * width].to_vec();
     let edits = run.edits().iter().cloned().chain([Edit::put(site, token, value)]).collect();
-    let options = RunOptions { edits, sites: kind.sites(run.model().config()) };
+    let options = RunOptions { edits, sites: kind.sites(run.model().sizes()) };
     Ok(run.model().run_with(run.tokens(), &options)?)
 }

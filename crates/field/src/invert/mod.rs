@@ -159,9 +159,9 @@ fn solve(problem: &Problem<'_>, method: Method) -> Result<Vec<f32>> {
 
 /// Returns the sources at `sites` that are not zero, as edits.
 fn edits(run: &Run, sites: &[Place], x: &[f32]) -> Vec<Edit> {
-    let config = run.model().config();
-    let each = sites.iter().zip(x.chunks(config.n_embd)).filter(|(_, s)| norm(s) > 0.0);
-    each.map(|(&(level, token), s)| Edit::add(Site::level(level, config), token, s.to_vec())).collect()
+    let sizes = run.model().sizes();
+    let each = sites.iter().zip(x.chunks(sizes.d)).filter(|(_, s)| norm(s) > 0.0);
+    each.map(|(&(level, token), s)| Edit::add(Site::level(level, sizes), token, s.to_vec())).collect()
 }
 
 /// Returns the changes that the sources cause in a forward pass of the model.
@@ -178,7 +178,7 @@ fn achieved(run: &Run, goals: &[Goal], sites: &[Place], x: &[f32]) -> Result<Vec
             Goal::Field { place: (level, token), .. } => {
                 let before = &run.field()?[(level * tokens + token) * d..][..d];
                 let mut change = vec![0.0; d];
-                run.fields_under(&[&edits], &[Site::level(*level, run.model().config())], &mut |chunk| {
+                run.fields_under(&[&edits], &[Site::level(*level, run.model().sizes())], &mut |chunk| {
                     let row = token.checked_sub(chunk.token).map(|row| &chunk.rows[row * d..][..d]);
                     for (change, (after, before)) in change.iter_mut().zip(row.into_iter().flatten().zip(before)) {
                         *change = after - before;
@@ -196,11 +196,11 @@ fn achieved(run: &Run, goals: &[Goal], sites: &[Place], x: &[f32]) -> Result<Vec
 fn forward(linear: &Linearization<'_>, goals: &[Goal], sites: &[Place], x: &[f32]) -> Result<Certificate> {
     let run = linear.run();
     let (_, tokens, d) = shape(run);
-    let config = run.model().config();
+    let sizes = run.model().sizes();
     let sources: Vec<Source> = sites
         .iter()
         .zip(x.chunks(d))
-        .map(|(&(level, token), s)| Source { site: Site::level(level, config), token, vector: s.to_vec() })
+        .map(|(&(level, token), s)| Source { site: Site::level(level, sizes), token, vector: s.to_vec() })
         .collect();
     let mut worst = 0.0;
     for goal in goals {

@@ -168,7 +168,7 @@ pub fn patch_of_prompts(
     (predictors, options): (&[Predictor], PredictorOptions),
     progress: OnProgress<'_>,
 ) -> Result<Labelled> {
-    let sites: Vec<Site> = kinds.iter().flat_map(|kind| kind.sites(model.config())).collect();
+    let sites: Vec<Site> = kinds.iter().flat_map(|kind| kind.sites(model.sizes())).collect();
     let analysis = &mut |runs: &[CaseRuns<'_>]| {
         let cases: Vec<Case<'_>> = runs.iter().map(CaseRuns::patched).collect::<Result<_>>()?;
         let results = patch_all(&cases, kinds)?;

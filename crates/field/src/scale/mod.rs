@@ -69,7 +69,7 @@ struct Maps {
 /// Models with different vocabularies, fewer than two prompts to fit on or to predict, a device error, or a check that
 /// fails. Only prompts whose J differs in both models count.
 pub fn scale(small: &Model, large: &Model, prompts: &[TokenPair], options: &ScaleOptions) -> Result<Labelled> {
-    let (vocab, other) = (small.config().vocab_size, large.config().vocab_size);
+    let (vocab, other) = (small.sizes().vocab, large.sizes().vocab);
     if vocab != other {
         return Err(Error::Input(format!(
             "the models have {vocab} and {other} vocabulary entries; responses are compared token by token, so they \
@@ -96,13 +96,12 @@ pub fn scale(small: &Model, large: &Model, prompts: &[TokenPair], options: &Scal
             "{train} prompts to fit on and {held_out} to predict{without}; give two or more of each"
         )));
     }
-    let config = small.config().clone();
-    let weights = RandomWeights::new(&config, options.seed).with_std(0.1);
-    let random = Model::random(small.device(), config, weights)?;
+    let weights = RandomWeights::new(options.seed).with_std(0.1);
+    let random = Model::random(small.device(), small.architecture().clone(), weights)?;
     let [ours, theirs, noise] = [small, large, &random].map(|model| measure(model, prompts, &options.tokens));
     let (ours, theirs, noise) = (ours?, theirs?, noise?);
 
-    let levels = large.config().n_layer + 1;
+    let levels = large.sizes().layers + 1;
     let cells = QUANTITIES.len() * PREDICTORS.len();
     let [mut correlation, mut low, mut high, mut explained] = [(); 4].map(|()| Vec::with_capacity(cells));
     let mut shown = Pairs::default();
@@ -219,7 +218,7 @@ fn measure(model: &Model, prompts: &[TokenPair], tokens: &[u32]) -> Result<Measu
 
     let mut maps = [Vec::new(), Vec::new(), Vec::new()];
     let mut whole = 0.0;
-    let levels = model.config().n_layer + 1;
+    let levels = model.sizes().layers + 1;
     for (case, effects) in cases.iter().zip(effects(&cases, SiteKind::Resid)?) {
         let step = case.clean.value(case.observable)? - case.corrupted.value(case.observable)?;
         let effect: Vec<f64> = effects.effect.iter().map(|e| f64::from(*e) / step).collect();

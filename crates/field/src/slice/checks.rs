@@ -22,7 +22,7 @@ impl Slice<'_> {
         let place = self.pairs().from()[0];
         let frame = self.passes.source.at(place)?;
         let vector = frame.chunks(d).find(|v| norm(v) > 0.0).unwrap_or(&frame[..d]).to_vec();
-        let source = Source { site: Site::level(place.0, run.model().config()), token: place.1, vector };
+        let source = Source { site: Site::level(place.0, run.model().sizes()), token: place.1, vector };
         let response = linear.jvp(&[[source.clone()]])?.into_single();
         let slope = slope(run, place, &source.vector, &response[(levels - 1) * tokens * d..])?;
         label

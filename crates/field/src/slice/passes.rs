@@ -94,7 +94,7 @@ impl Passes<'_> {
     }
 
     fn site(&self, level: usize) -> Site {
-        Site::level(level, self.linear.run().model().config())
+        Site::level(level, self.linear.run().model().sizes())
     }
 
     fn forward(&self, sources: Range<usize>) -> Result<Vec<Piece>> {

@@ -57,7 +57,7 @@ fn solved(
     certificates: &mut Vec<Certificate>,
 ) -> Result<Columns> {
     let run = case.corrupted;
-    let (level, tokens) = (run.model().config().n_layer / 2, run.tokens().len());
+    let (level, tokens) = (run.model().sizes().layers / 2, run.tokens().len());
     let step = case.clean.value(case.observable)? - case.corrupted.value(case.observable)?;
     if step.abs() < LEAST {
         return Err(Error::Input(format!(

@@ -65,7 +65,7 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
             let scale = range(case)?;
             let normed = |x: &[f32]| -> Vec<f32> { x.iter().map(|&x| (f64::from(x) / scale) as f32).collect() };
             let (predicted, actual) = (normed(&effects.first_order), normed(&effects.effect));
-            let axes = kind.axes(task.model.config(), case.clean.tokens().len());
+            let axes = kind.axes(task.model.sizes(), case.clean.tokens().len());
             let (rows, tokens) = (actual.len() / axes[0].1, axes[axes.len() - 1].1);
             for i in 0..actual.len() {
                 columns.push("kind", k as f64);
@@ -91,7 +91,7 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
         .note("kinds", names.join(","))
         .note("statistics", statistics());
     if let Some((prompt, example)) = example {
-        let axes = SiteKind::Resid.axes(task.model.config(), runs.clean[prompt].tokens().len());
+        let axes = SiteKind::Resid.axes(task.model.sizes(), runs.clean[prompt].tokens().len());
         result = result
             .with("example_effect", &axes, example.effect)
             .with("example_first_order", &axes, example.first_order)

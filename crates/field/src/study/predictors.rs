@@ -48,7 +48,7 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
             let normed = |x: &[f32]| -> Vec<f32> { x.iter().map(|&x| (f64::from(x) / scale) as f32).collect() };
             let actual = normed(&actual);
             let predicted: Vec<Vec<f32>> = panel.predicted.iter().map(|p| normed(&p.effect)).collect();
-            let axes = kind.axes(task.model.config(), case.clean.tokens().len());
+            let axes = kind.axes(task.model.sizes(), case.clean.tokens().len());
             let (rows, tokens) = (actual.len() / axes[0].1, axes[axes.len() - 1].1);
             for i in 0..actual.len() {
                 columns.push("kind", k as f64);

@@ -49,7 +49,7 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
     let mut result = columns
         .needed()?
         .into(task.labelled("propagation", &runs), "source")
-        .note("d", task.model.config().n_embd.to_string());
+        .note("d", task.model.sizes().d.to_string());
     if let Some((prompt, [along, random])) = example {
         let run = &runs.clean[prompt];
         let (levels, tokens, _) = shape(run);
@@ -121,7 +121,7 @@ fn displacement(run: &Run, other: &Run) -> Result<Vec<f32>> {
 /// Returns, for each direction, the norms `[L+1, T]` of the response to a unit source along it.
 fn responses(run: &Run, (level, token): Place, directions: &[Vec<f32>]) -> Result<Vec<Vec<f32>>> {
     let (levels, tokens, d) = shape(run);
-    let site = Site::level(level, run.model().config());
+    let site = Site::level(level, run.model().sizes());
     let unit = |v: &Vec<f32>| {
         let size = norm(v).max(f64::MIN_POSITIVE);
         [Source { site, token, vector: v.iter().map(|&x| (f64::from(x) / size) as f32).collect() }]

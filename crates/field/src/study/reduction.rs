@@ -36,7 +36,7 @@ const RANKS: [usize; 7] = [1, 2, 4, 8, 16, 32, usize::MAX];
 /// The directions are principal components of displacements at level m, over the first half of the prompts. The sites
 /// are those with the largest |chi|. The effects are those of the other half of the prompts.
 pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
-    let (layers, d) = (task.model.config().n_layer, task.model.config().n_embd);
+    let (layers, d) = (task.model.sizes().layers, task.model.sizes().d);
     let level = layers / 2;
     if level == 0 {
         return Err(Error::Input("the model has one block, so no level lies below its middle one".to_owned()));
@@ -184,7 +184,7 @@ fn part(x: &[f32], basis: &[Vec<f32>], k: usize) -> Vec<f32> {
 /// Returns the principal components of the displacements of the first `train` pairs at a level.
 fn components(runs: &Runs, train: usize, level: usize) -> Result<Vec<Vec<f32>>> {
     let row = |run: &Run| run.capture(run.levels()[level]);
-    let (mut rows, d) = (Vec::new(), runs.clean[0].model().config().n_embd);
+    let (mut rows, d) = (Vec::new(), runs.clean[0].model().sizes().d);
     for (clean, corrupted) in runs.clean.iter().zip(&runs.corrupted).take(train) {
         rows.extend(row(clean)?.iter().zip(row(corrupted)?).map(|(a, b)| a - b));
     }

@@ -25,7 +25,7 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
     for prompt in 0..runs.len() {
         let run = &runs.clean[prompt];
         // Sample about nine levels of a deep model, or five in a quick study.
-        let step = run.model().config().n_layer.div_ceil(task.size(4, 8));
+        let step = run.model().sizes().layers.div_ceil(task.size(4, 8));
         let places = Runs::places(run, step);
         let directions = [Direction::Displacement, Direction::Sensitivity, Direction::Random(task.options.seed)];
         for (index, direction) in directions.iter().enumerate() {
@@ -74,7 +74,7 @@ struct Source {
 /// zero at some places.
 fn sources(runs: &Runs, prompt: usize, direction: &Direction, places: &[Place]) -> Result<Vec<Source>> {
     let (run, other, observable) = (&runs.clean[prompt], &runs.corrupted[prompt], &runs.observables[prompt]);
-    let (field, d) = (run.field()?, run.model().config().n_embd);
+    let (field, d) = (run.field()?, run.model().sizes().d);
     let context = Context { observable: Some(observable), other: Some(other), unit: false };
     let each = places.iter().zip(direction.resolve_all(run, places, context)?);
     let source = |(&place, mut v): (&Place, Vec<f32>)| {

@@ -46,12 +46,12 @@ fn pair(case: &Case<'_>, count: usize, state: &mut u64) -> Result<Labelled> {
         there[at.clone()].iter().zip(&here[at]).map(|(a, b)| a - b).collect()
     };
     // Places that differ between the prompts, below the last level: a displacement there would restore J completely.
-    let last = run.model().config().n_layer;
+    let last = run.model().sizes().layers;
     let places = Runs::places(run, 1).into_iter().filter(|&(l, _)| l < last);
     let sources: Vec<Edit> = places
         .map(|place| (place, displacement(place)))
         .filter(|(_, s)| norm(s) > 0.0)
-        .map(|((l, t), s)| Edit::add(Site::level(l, run.model().config()), t, s))
+        .map(|((l, t), s)| Edit::add(Site::level(l, run.model().sizes()), t, s))
         .collect();
     if sources.len() < 2 {
         let places = if sources.is_empty() { "no place" } else { "one place" };

@@ -47,7 +47,7 @@ impl Task<'_> {
     /// # Errors
     /// No pair that can be analysed, or a device error.
     pub(super) fn runs(&self, count: usize, kinds: &[SiteKind], record: &mut Record) -> Result<Runs> {
-        let sites: BTreeSet<Site> = kinds.iter().flat_map(|kind| kind.sites(self.model.config())).collect();
+        let sites: BTreeSet<Site> = kinds.iter().flat_map(|kind| kind.sites(self.model.sizes())).collect();
         let options = RunOptions { sites: sites.into_iter().collect(), ..RunOptions::default() };
         let (mut runs, mut rest) = (Runs::default(), self.pairs);
         while runs.len() < count && !rest.is_empty() {
@@ -176,7 +176,7 @@ impl Runs {
 
     /// Returns the places of every `step`-th level of a run, and of the last level.
     pub(super) fn places(run: &Run, step: usize) -> Vec<Place> {
-        let last = run.model().config().n_layer;
+        let last = run.model().sizes().layers;
         let levels: BTreeSet<usize> = (0..=last).step_by(step).chain([last]).collect();
         levels.into_iter().flat_map(|l| (0..run.tokens().len()).map(move |t| (l, t))).collect()
     }

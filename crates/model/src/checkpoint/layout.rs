@@ -5,11 +5,8 @@ use std::path::Path;
 
 use super::file::WeightFile;
 use super::{Dtype, Entry};
-use crate::config::Config;
+use crate::arch::{Architecture, Layout, Orientation};
 use crate::error::{Error, Result, shown};
-
-const HEAD: &str = "lm_head.weight";
-const EMBEDDING: &str = "wte.weight";
 
 /// A stored tensor. Its number format may be unsupported; the format of `entry` is then a placeholder.
 #[derive(Clone)]
@@ -18,13 +15,13 @@ pub(super) struct Stored {
     entry: Entry,
 }
 
-/// Returns all tensors except the stored attention masks, by canonical name.
-pub(super) fn collect(files: &[WeightFile]) -> Result<BTreeMap<String, Stored>> {
+/// Returns all tensors except the ignored ones, by canonical name.
+pub(super) fn collect(files: &[WeightFile], layout: &Layout) -> Result<BTreeMap<String, Stored>> {
     let mut found = BTreeMap::<String, Stored>::new();
     for (index, file) in files.iter().enumerate() {
         for (full, dtype, shape, bytes) in file.tensors() {
-            let name = canonical(&full).to_owned();
-            if is_mask(&name) {
+            let name = canonical(&full, layout).to_owned();
+            if (layout.ignored)(&name) {
                 continue;
             }
             let readable = readable(dtype).unwrap_or(Dtype::F32);
@@ -40,23 +37,24 @@ pub(super) fn collect(files: &[WeightFile]) -> Result<BTreeMap<String, Stored>> 
 
 /// Returns the canonical names of tensors that share the bytes of another tensor, each with the canonical name of that
 /// tensor.
-pub(super) fn shared(files: &[WeightFile]) -> BTreeMap<String, String> {
+pub(super) fn shared(files: &[WeightFile], layout: &Layout) -> BTreeMap<String, String> {
     let all = files.iter().flat_map(WeightFile::shared);
-    all.map(|(name, stored)| (canonical(name).to_owned(), canonical(stored).to_owned())).collect()
+    all.map(|(name, stored)| (canonical(name, layout).to_owned(), canonical(stored, layout).to_owned())).collect()
 }
 
-fn canonical(name: &str) -> &str {
-    name.strip_prefix("transformer.").unwrap_or(name)
+fn canonical<'n>(name: &'n str, layout: &Layout) -> &'n str {
+    name.strip_prefix(layout.prefix).unwrap_or(name)
 }
 
 /// Adds the tensors that are stored only under another name: the token embedding of a tied model, and the tensors that
 /// the files declare as shared.
-fn fill(config: &Config, stored: &mut BTreeMap<String, Stored>, shared: &BTreeMap<String, String>) {
-    for (name, _) in config.tensors() {
+fn fill(architecture: &Architecture, stored: &mut BTreeMap<String, Stored>, shared: &BTreeMap<String, String>) {
+    let Layout { embedding, head, tied, .. } = &architecture.layout;
+    for (name, _) in architecture.tensors() {
         if stored.contains_key(&name) {
             continue;
         }
-        let tied = (config.tie_word_embeddings && name == EMBEDDING).then_some(HEAD);
+        let tied = (*tied && name == *embedding).then_some(head.as_str());
         let source = shared.get(&name).map(String::as_str).or(tied);
         if let Some(tensor) = source.and_then(|source| stored.get(source)).cloned() {
             stored.insert(name, tensor);
@@ -67,20 +65,22 @@ fn fill(config: &Config, stored: &mut BTreeMap<String, Stored>, shared: &BTreeMa
 /// Checks names, shapes and formats. Returns the tensors of the configuration, and the head if a tied model stores one.
 pub(super) fn check(
     dir: &Path,
-    config: &Config,
+    architecture: &Architecture,
     mut stored: BTreeMap<String, Stored>,
     shared: &BTreeMap<String, String>,
 ) -> Result<(BTreeMap<String, Entry>, Option<Entry>)> {
-    fill(config, &mut stored, shared);
+    fill(architecture, &mut stored, shared);
+    let head = &architecture.layout.head;
     let mut missing = Vec::new();
     let mut wrong = Vec::new();
     let mut transposed = false;
     let mut tensors = BTreeMap::new();
     let mut unreadable = None;
-    let mut expected = config.tensors();
-    let spare_head = config.tie_word_embeddings && stored.contains_key(HEAD);
+    let mut expected = architecture.tensors();
+    let spare_head = architecture.layout.tied && stored.contains_key(head);
     if spare_head {
-        expected.push((HEAD.to_owned(), vec![config.vocab_size, config.n_embd]));
+        let sizes = architecture.sizes();
+        expected.push((head.clone(), vec![sizes.vocab, sizes.d]));
     }
     for (name, shape) in expected {
         let Some(Stored { dtype, entry }) = stored.remove(&name) else {
@@ -98,16 +98,19 @@ pub(super) fn check(
     }
     let dir = dir.to_path_buf();
     if !missing.is_empty() {
-        let fix = if missing.len() == 1 && missing[0].starts_with("`lm_head") {
+        let fix = if missing.len() == 1 && missing[0].starts_with(&format!("`{head}")) {
             "if the model uses its token embedding as head, set tie_word_embeddings to true in config.json"
         } else {
-            "use the config.json that came with these weights (is n_layer right?), and every shard"
+            "use the config.json that came with these weights (is the number of layers right?), and every shard"
         };
         return Err(Error::MissingTensors { dir, tensors: some_of(&missing), fix });
     }
     if !wrong.is_empty() {
         let fix = if transposed {
-            "GPT-2 stores its matrices as [in, out]: transpose them if they come from another format"
+            match architecture.layout.blocks.first().map(|block| block.out.orientation) {
+                Some(Orientation::InOut) => "this family stores its matrices as [in, out]: transpose them",
+                _ => "this family stores its matrices as [out, in]: transpose them",
+            }
         } else {
             "use the config.json that came with these weights"
         };
@@ -120,8 +123,8 @@ pub(super) fn check(
     if let Some((name, dtype)) = unreadable {
         return Err(Error::Dtype { name, dtype: dtype.to_string() });
     }
-    let head = spare_head.then(|| tensors.remove(HEAD)).flatten();
-    Ok((tensors, head))
+    let spare = spare_head.then(|| tensors.remove(head)).flatten();
+    Ok((tensors, spare))
 }
 
 fn readable(dtype: safetensors::Dtype) -> Option<Dtype> {
@@ -131,14 +134,6 @@ fn readable(dtype: safetensors::Dtype) -> Option<Dtype> {
         safetensors::Dtype::BF16 => Some(Dtype::Bf16),
         _ => None,
     }
-}
-
-/// Returns whether a tensor is a causal mask, which older files contain.
-fn is_mask(name: &str) -> bool {
-    let Some((layer, part)) = name.strip_prefix("h.").and_then(|rest| rest.split_once('.')) else {
-        return false;
-    };
-    matches!(part, "attn.bias" | "attn.masked_bias") && !layer.is_empty() && layer.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// Lists the first three entries, and the number of further ones.

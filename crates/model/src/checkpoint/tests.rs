@@ -50,7 +50,7 @@ fn tensors(config: &str) -> Vec<Raw> {
         let len: usize = shape.iter().product();
         Raw::f32(&name, &shape, &(0..len).map(|j| i as f32 + j as f32 / 100.0).collect::<Vec<_>>())
     };
-    Config::from_json(config).unwrap().tensors().into_iter().enumerate().map(fill).collect()
+    Architecture::from_json(config).unwrap().tensors().into_iter().enumerate().map(fill).collect()
 }
 
 fn file_bytes(tensors: &[Raw]) -> Vec<u8> {
@@ -129,7 +129,7 @@ fn reads_outside_a_tensor_are_refused() {
     let backwards = Range { start: 3, end: 2 };
     assert!(error("wte.weight", backwards, 0).contains("rows 3..2"));
     let text = error("lm_head.weight", 0..1, 4);
-    assert_eq!(text, "this checkpoint has no tensor `lm_head.weight`; see Config::tensors for the names");
+    assert_eq!(text, "this checkpoint has no tensor `lm_head.weight`; see Architecture::tensors for the names");
 }
 
 #[test]
@@ -293,8 +293,8 @@ fn the_hash_sees_every_byte() {
 fn the_trained_model_opens() {
     let Some(dir) = shared("models/sort-nano") else { return };
     let checkpoint = Checkpoint::open(&dir).unwrap();
-    assert_eq!(checkpoint.config().n_params(), 85_728);
-    for (name, _) in checkpoint.config().tensors() {
+    assert_eq!(checkpoint.architecture().n_params(), 85_728);
+    for (name, _) in checkpoint.architecture().tensors() {
         assert!(all(&checkpoint, &name).iter().any(|&x| x != 0.0), "{name}");
     }
     assert_ne!(all(&checkpoint, "lm_head.weight"), all(&checkpoint, "wte.weight"));

@@ -64,7 +64,7 @@ fn one_line<T, E: std::fmt::Display>(result: Result<T, E>) -> Option<T> {
 
 fn open_model(dir: &Path) {
     let Some(checkpoint) = one_line(Checkpoint::open(dir)) else { return };
-    for (name, shape) in checkpoint.config().tensors() {
+    for (name, shape) in checkpoint.architecture().tensors() {
         let mut out = vec![0.0; shape.iter().product()];
         one_line(checkpoint.read_f32(&name, 0..shape[0], &mut out));
     }

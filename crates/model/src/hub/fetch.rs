@@ -7,8 +7,8 @@ use super::name::{Name, is_commit};
 use super::part::{Part, is_whole};
 use super::remote::{Content, Found, Meta, Remote, RepoFile, Trouble};
 use super::{Hub, HubEvent};
+use crate::arch::Architecture;
 use crate::checkpoint::shard_names;
-use crate::config::Config;
 use crate::error::{Error, Result};
 
 /// Number of attempts to download a file when connections break. An attempt that brings no new bytes is the last.
@@ -88,7 +88,7 @@ impl Fetch<'_> {
         self.needed(CONFIG)?;
         let commit = self.commit.clone().unwrap_or_default();
         let snapshot = self.folder.snapshot(&commit);
-        Config::open(&snapshot)?;
+        Architecture::open(&snapshot)?;
         let whole = self.file(TOKENIZER)?;
         let parts = !whole && self.file(VOCAB)?;
         if parts {

@@ -38,10 +38,10 @@ pub struct Studied {
 impl Studied {
     /// Describes `study`; `done` are its results, and `command` produces them.
     pub fn new(study: &Study<'_>, done: &[Done], command: &str) -> Self {
-        let (model, config) = (study.model(), study.model().config());
+        let (model, sizes) = (study.model(), study.model().sizes());
         Self {
             model: model.name().to_owned(),
-            shape: format!("{} blocks, width {}, {} heads", config.n_layer, config.n_embd, config.n_head),
+            shape: format!("{} blocks, width {}, {} heads", sizes.layers, sizes.d, sizes.heads),
             tasks: study.tasks().iter().map(|(name, pairs)| (name.clone(), pairs.len())).collect(),
             command: command.to_owned(),
             left_out: study.left_out_of(done),

@@ -97,15 +97,15 @@ pub(super) fn time(pass: Pass, model: &Model, options: &BenchOptions) -> Result<
 }
 
 fn prompt(model: &Model, count: usize, seed: u32) -> Vec<u32> {
-    let vocab = model.config().vocab_size as u32;
+    let vocab = model.sizes().vocab as u32;
     (0..count as u32).map(|i| (i * 7919 + seed * 104_729) % vocab).collect()
 }
 
 /// Runs a pass once and returns its seconds. Its inputs are prepared before the clock starts.
 pub(super) fn once(pass: Pass, model: &Model, count: usize) -> Result<f64, Fault> {
     let (tokens, other) = (prompt(model, count, 1), prompt(model, count, 2));
-    let config = model.config();
-    let (d, j) = (config.n_embd, Observable::logit_diff(1, 2, count - 1));
+    let sizes = model.sizes();
+    let (d, j) = (sizes.d, Observable::logit_diff(1, 2, count - 1));
     let sources = |many: usize| -> Vec<[Source; 1]> {
         let at = |k: usize| Source { site: Site::ResidPre(0), token: k % count, vector: gaussian(k as u64, d) };
         (0..many).map(|k| [at(k)]).collect()
@@ -129,7 +129,7 @@ pub(super) fn once(pass: Pass, model: &Model, count: usize) -> Result<f64, Fault
         Pass::Sweep => timed(&mut || {
             let (clean, corrupted) = (run()?, model.run(&other, &[])?);
             let field = clean.field()?;
-            let places = (0..config.n_layer).flat_map(|level| (0..count).map(move |t| (level, t)));
+            let places = (0..sizes.layers).flat_map(|level| (0..count).map(move |t| (level, t)));
             let put = |(level, t): (usize, usize)| {
                 let value = field[(level * count + t) * d..][..d].to_vec();
                 [Edit::put(Site::ResidPre(level), t, value)]

@@ -153,7 +153,7 @@ fn tensors_of_other_shapes() {
     raw[4].shape = vec![12, 4];
     let text = error(&model(CONFIG, &raw));
     assert!(
-        text.contains("`h.0.attn.c_attn.weight` is [12, 4] where config.json asks for [4, 12]; GPT-2 stores"),
+        text.contains("`h.0.attn.c_attn.weight` is [12, 4] where config.json asks for [4, 12]; this family stores"),
         "{text}"
     );
     let mut raw = tensors(CONFIG);
@@ -263,7 +263,7 @@ fn read_whatever_opens(config: &str, bytes: &[u8]) {
     match Checkpoint::open(dir.path()) {
         Err(error) => assert!(!error.to_string().contains('\n'), "{error}"),
         Ok(checkpoint) => {
-            for (name, shape) in checkpoint.config().tensors() {
+            for (name, shape) in checkpoint.architecture().tensors() {
                 let mut out = vec![0.0; shape.iter().product()];
                 // Damaged weights may be NaN or infinite, which is an error here.
                 let _ = checkpoint.read_f32(&name, 0..shape[0], &mut out);

@@ -1,4 +1,4 @@
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -74,7 +74,10 @@ fn spellings_and_defaults() {
 fn other_models_are_named() {
     let found = |json: &str| Config::from_json(json).expect_err(json).to_string();
     let text = found(r#"{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}"#);
-    assert_eq!(text, "config.json: this is not a GPT-2 model (model_type is `llama`); a model_type of gpt2 is needed");
+    assert_eq!(
+        text,
+        "config.json: this family of models is not supported (model_type is `llama`); supported values of model_type: gpt2"
+    );
     assert!(found(r#"{"architectures": ["BertModel"]}"#).contains("architectures is `BertModel`"));
     assert!(found("{}").contains("it names neither model_type nor architectures"));
 }

@@ -1,36 +1,21 @@
 //! `config.json`: the sizes and switches of a GPT-2.
 
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use serde_json::{Map, Value};
-
-use crate::error::{Error, Result, shown};
+use super::fields::error as config_error;
+use super::{
+    Activation, Architecture, AttentionPlan, BlockLayout, Family, Fields, Layout, MAX_D_HEAD, MAX_LAYERS, MAX_SIZE,
+    NormAt, NormKind, Orientation, Part, Sizes, Taken, read_file,
+};
+use crate::error::Result;
 use crate::files;
 
-/// Most layers accepted, so that a damaged file cannot ask for a list of tensors without end.
-pub const MAX_LAYERS: usize = 4096;
-
-/// Widest attention head accepted: the most that fits the registers and workgroup memory of the attention kernels.
-pub const MAX_D_HEAD: usize = 128;
-
-/// The non-linearity of the MLP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
-    /// GELU in its tanh form: `gelu_new`, `gelu_pytorch_tanh`.
-    GeluNew,
-    /// GELU through the error function: `gelu`.
-    Gelu,
-}
-
-impl fmt::Display for Activation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::GeluNew => "gelu_new",
-            Self::Gelu => "gelu",
-        })
-    }
-}
+/// GPT-2.
+pub(super) const FAMILY: Family = Family {
+    model_types: &["gpt2"],
+    classes: &["GPT2LMHeadModel"],
+    read: |fields| Ok(Architecture::from(&Config::from_fields(fields)?)),
+};
 
 /// Sizes and switches of a GPT-2, named as in its `config.json`.
 ///
@@ -71,23 +56,8 @@ impl Config {
     /// # Errors
     /// The file cannot be read, is not JSON, is not a GPT-2's, or fails [`Config::validate`].
     pub fn open(dir: &Path) -> Result<Self> {
-        Ok(Self::open_with_bytes(dir)?.0)
-    }
-
-    /// Like [`Config::open`]; also returns the bytes of the file.
-    pub(crate) fn open_with_bytes(dir: &Path) -> Result<(Self, Vec<u8>)> {
-        let path = dir.join("config.json");
-        // A mistyped path gets another error than a directory without the file.
-        std::fs::metadata(dir).map_err(|source| Error::Io { path: dir.into(), source })?;
-        if !files::exists(&path)? {
-            return Err(Error::NotAModel {
-                dir: dir.into(),
-                wanted: "config.json",
-                fix: "a model directory holds config.json and model.safetensors",
-            });
-        }
-        let bytes = files::read(&path)?;
-        Ok((Self::parse(&bytes, &path)?, bytes))
+        let (bytes, path) = read_file(dir)?;
+        Self::parse(&bytes, &path)
     }
 
     /// Parses and checks the text of a `config.json`.
@@ -101,8 +71,14 @@ impl Config {
     fn parse(bytes: &[u8], path: &Path) -> Result<Self> {
         let map =
             files::object(bytes).map_err(|e| config_error(path, format!("{e}; download it again if it is damaged")))?;
-        let fields = Fields { map: &map, path };
-        fields.check_kind()?;
+        let fields = Fields::new(&map, path);
+        match FAMILY.is(&fields) {
+            true => Self::from_fields(&fields),
+            false => Err(fields.unknown_family(FAMILY.model_types)),
+        }
+    }
+
+    fn from_fields(fields: &Fields<'_>) -> Result<Self> {
         let vocab_size = fields.size(&["vocab_size"])?;
         let config = Self {
             n_layer: fields.size(&["n_layer", "num_hidden_layers"])?,
@@ -112,7 +88,7 @@ impl Config {
             vocab_size,
             n_positions: fields.size(&["n_positions", "n_ctx", "max_position_embeddings"])?,
             layer_norm_epsilon: fields.number("layer_norm_epsilon", 1e-5)?,
-            activation_function: fields.activation()?,
+            activation_function: fields.activation("activation_function", Activation::GeluNew, false)?,
             scale_attn_weights: fields.flag("scale_attn_weights", true)?,
             scale_attn_by_inverse_layer_idx: fields.flag("scale_attn_by_inverse_layer_idx", false)?,
             tie_word_embeddings: fields.flag("tie_word_embeddings", true)?,
@@ -121,9 +97,9 @@ impl Config {
         };
         if fields.flag("add_cross_attention", false)? {
             let message = "`add_cross_attention` is true; only decoders without cross-attention are supported";
-            return Err(config_error(path, message));
+            return Err(fields.error(message));
         }
-        config.check(path)?;
+        config.check(fields.path())?;
         Ok(config)
     }
 
@@ -187,7 +163,7 @@ impl Config {
 
     /// Returns the width of one attention head: `n_embd / n_head`.
     pub fn d_head(&self) -> usize {
-        self.n_embd / self.n_head
+        self.n_embd.checked_div(self.n_head).unwrap_or(0)
     }
 
     /// Returns the width of the MLP: the given one, or `4 n_embd`.
@@ -224,125 +200,90 @@ impl Config {
     /// Names are those of Hugging Face without the `transformer.` prefix. Matrices are `[in, out]`. `lm_head.weight`
     /// `[V, d]` is listed only if the unembedding is not the token embedding.
     pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
-        let (d, m) = (self.n_embd, self.n_inner());
-        let mut list = vec![
-            ("wte.weight".to_owned(), vec![self.vocab_size, d]),
-            ("wpe.weight".to_owned(), vec![self.n_positions, d]),
-        ];
-        for l in 0..self.n_layer {
-            let parts: [(&str, &[usize]); 12] = [
-                ("ln_1.weight", &[d]),
-                ("ln_1.bias", &[d]),
-                ("attn.c_attn.weight", &[d, 3 * d]),
-                ("attn.c_attn.bias", &[3 * d]),
-                ("attn.c_proj.weight", &[d, d]),
-                ("attn.c_proj.bias", &[d]),
-                ("ln_2.weight", &[d]),
-                ("ln_2.bias", &[d]),
-                ("mlp.c_fc.weight", &[d, m]),
-                ("mlp.c_fc.bias", &[m]),
-                ("mlp.c_proj.weight", &[m, d]),
-                ("mlp.c_proj.bias", &[d]),
-            ];
-            list.extend(parts.map(|(name, shape)| (format!("h.{l}.{name}"), shape.to_vec())));
-        }
-        list.push(("ln_f.weight".to_owned(), vec![d]));
-        list.push(("ln_f.bias".to_owned(), vec![d]));
-        if !self.tie_word_embeddings {
-            list.push(("lm_head.weight".to_owned(), vec![self.vocab_size, d]));
-        }
-        list
-    }
-}
-
-/// Largest single size. An MLP may be four times as wide, and that still fits the u32 with which kernels index.
-const MAX_SIZE: usize = (u32::MAX / 4) as usize;
-
-fn config_error(path: &Path, message: impl Into<String>) -> Error {
-    Error::Config { path: PathBuf::from(path), message: message.into() }
-}
-
-/// Typed access to the JSON object. A null counts as absent.
-struct Fields<'a> {
-    map: &'a Map<String, Value>,
-    path: &'a Path,
-}
-
-impl Fields<'_> {
-    fn get(&self, name: &str) -> Option<&Value> {
-        self.map.get(name).filter(|v| !v.is_null())
+        Architecture::from(self).tensors()
     }
 
-    fn wrong(&self, name: &str, wanted: &str, found: &Value) -> Error {
-        let found = shown(&found.to_string());
-        config_error(self.path, format!("`{name}` must be {wanted}, found {found}"))
-    }
-
-    /// Returns the size under the first of several spellings that is present.
-    fn size(&self, names: &[&str]) -> Result<usize> {
-        for name in names {
-            if let Some(size) = self.size_or_none(name)? {
-                return Ok(size);
-            }
-        }
-        let name = names.first().copied().unwrap_or_default();
-        Err(config_error(self.path, format!("`{name}` is missing; use the config.json that came with the weights")))
-    }
-
-    fn size_or_none(&self, name: &str) -> Result<Option<usize>> {
-        let Some(value) = self.get(name) else { return Ok(None) };
-        let size = value.as_u64().and_then(|n| usize::try_from(n).ok());
-        size.map(Some).ok_or_else(|| self.wrong(name, "a positive whole number", value))
-    }
-
-    fn number(&self, name: &str, default: f64) -> Result<f64> {
-        let Some(value) = self.get(name) else { return Ok(default) };
-        value.as_f64().ok_or_else(|| self.wrong(name, "a number", value))
-    }
-
-    fn flag(&self, name: &str, default: bool) -> Result<bool> {
-        let Some(value) = self.get(name) else { return Ok(default) };
-        value.as_bool().ok_or_else(|| self.wrong(name, "true or false", value))
-    }
-
-    /// Returns a token id, or the first of a list of them.
-    ///
-    /// Returns `None` if the id is outside the vocabulary. The file of a small model may have the class default of
-    /// 50256, for example.
-    fn token(&self, name: &str, vocab_size: usize) -> Option<u32> {
-        let value = self.get(name)?;
-        let value = value.as_array().map_or(Some(value), |list| list.first())?;
-        u32::try_from(value.as_u64()?).ok().filter(|&id| (id as usize) < vocab_size)
-    }
-
-    fn activation(&self) -> Result<Activation> {
-        let Some(value) = self.get("activation_function") else { return Ok(Activation::GeluNew) };
-        match value.as_str() {
-            Some("gelu_new" | "gelu_pytorch_tanh") => Ok(Activation::GeluNew),
-            Some("gelu") => Ok(Activation::Gelu),
-            _ => Err(self.wrong("activation_function", "gelu_new, gelu_pytorch_tanh or gelu", value)),
-        }
-    }
-
-    fn check_kind(&self) -> Result<()> {
-        let model_type = self.get("model_type").and_then(Value::as_str);
-        let architectures: Vec<&str> = self
-            .get("architectures")
-            .and_then(Value::as_array)
-            .map(|list| list.iter().filter_map(Value::as_str).collect())
-            .unwrap_or_default();
-        if model_type == Some("gpt2") || architectures.contains(&"GPT2LMHeadModel") {
-            return Ok(());
-        }
-        let found = match (model_type, architectures.as_slice()) {
-            (Some(kind), _) => format!("model_type is `{}`", shown(kind)),
-            (None, []) => "it names neither model_type nor architectures".to_owned(),
-            (None, [first, ..]) => format!("architectures is `{}`", shown(first)),
+    fn layout(&self, l: usize) -> BlockLayout {
+        let (d, inner) = (self.n_embd, self.n_inner());
+        let name = |part: &str| format!("h.{l}.{part}");
+        let norm = |part| Some(NormAt { name: name(part), width: d });
+        let matrix = |part, inputs, outputs| Part {
+            name: name(part),
+            bias: true,
+            orientation: Orientation::InOut,
+            inputs,
+            outputs,
+            taken: Taken::all(outputs),
         };
-        Err(Error::NotGpt2 { path: self.path.into(), found })
+        BlockLayout {
+            attn_norm: norm("ln_1"),
+            qkv: vec![matrix("attn.c_attn", d, 3 * d)],
+            qk_norm: None,
+            out: matrix("attn.c_proj", d, d),
+            attn_post_norm: None,
+            mlp_norm: norm("ln_2"),
+            up: vec![matrix("mlp.c_fc", d, inner)],
+            down: matrix("mlp.c_proj", inner, d),
+            mlp_post_norm: None,
+        }
     }
+}
+
+impl From<&Config> for Architecture {
+    fn from(config: &Config) -> Self {
+        let (heads, layers) = (config.n_head, config.n_layer);
+        let sizes = Sizes {
+            layers,
+            d: config.n_embd,
+            heads,
+            kv_heads: heads,
+            d_head: config.d_head(),
+            inner: config.n_inner(),
+            vocab: config.vocab_size,
+            n_ctx: config.n_positions,
+        };
+        let attention = |l| AttentionPlan { scale: config.attention_scale(l), window: None, rotary: None };
+        Self {
+            family: "gpt2",
+            sizes,
+            norm: NormKind::Layer,
+            eps: config.layer_norm_epsilon,
+            attention: (0..layers).map(attention).collect(),
+            rotary: Vec::new(),
+            score_cap: None,
+            activation: config.activation_function,
+            gated: false,
+            parallel: false,
+            embedding_scale: 1.0,
+            logit_cap: None,
+            layout: Layout {
+                embedding: "wte.weight".to_owned(),
+                positions: Some("wpe.weight".to_owned()),
+                blocks: (0..layers).map(|l| config.layout(l)).collect(),
+                final_norm: NormAt { name: "ln_f".to_owned(), width: config.n_embd },
+                head: "lm_head.weight".to_owned(),
+                tied: config.tie_word_embeddings,
+                prefix: "transformer.",
+                ignored: is_mask,
+            },
+        }
+    }
+}
+
+impl From<Config> for Architecture {
+    fn from(config: Config) -> Self {
+        Self::from(&config)
+    }
+}
+
+/// Returns whether a tensor is a causal mask, which older files contain.
+fn is_mask(name: &str) -> bool {
+    let Some((layer, part)) = name.strip_prefix("h.").and_then(|rest| rest.split_once('.')) else {
+        return false;
+    };
+    matches!(part, "attn.bias" | "attn.masked_bias") && !layer.is_empty() && layer.bytes().all(|b| b.is_ascii_digit())
 }
 
 #[cfg(test)]
-#[path = "config_tests.rs"]
+#[path = "gpt2_tests.rs"]
 mod tests;
