@@ -8,7 +8,7 @@ use resolvent_ops::{Op, Rows, Span};
 const TOKENS: [usize; 3] = [16, 64, 256];
 
 pub(crate) fn bench(c: &mut Criterion) {
-    let op = Attention { heads: 12, d_head: 64, scale: 0.125, frozen: false };
+    let op = Attention::new(12, 64);
     let d = 768;
     for (name, device) in devices() {
         for tokens in TOKENS {

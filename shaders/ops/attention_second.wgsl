@@ -15,6 +15,9 @@
 //        v_bar_dot_j = sum_i (p_dot_ij z_bar_i + p_ij z_bar_dot_i)          (key)
 //        Both factors of the product of deviations are measured from their means: a part that all keys share is never
 //        multiplied.
+// CAPPED: a score is g(s), whose first and second derivative are g' and g''. Then s_dot and s_ddot above are those of g,
+// g' s_dot and g' s_ddot + g'' s_dot^2, and the cotangents of s are  g' ds  and  g' ds_dot + g'' s_dot ds.
+// Key and value heads, and the window: as in attention.wgsl.
 // Rows of an hvp: sequences that own the same tokens, from 0 on, and have a tangent. The sequence from row
 // `shared_cotangent` on has z_bar itself. It, and others without a tangent, get the vjp of attention.wgsl.
 // Layout and variants: those of attention.wgsl, one workgroup per (row, head), tiles of GROUP keys or queries. Per pair
@@ -22,21 +25,25 @@
 #import rows
 #import heads
 
-struct Params { heads: u32, d_head: u32, scale: f32, shared_cotangent: u32 }
+struct Params {
+    heads: u32, d_head: u32, scale: f32, shared_cotangent: u32,
+    kv_heads: u32, window: u32,
+    cap: f32, pad: u32,
+}
 
 @group(0) @binding(0) var<uniform> p: Params;                            // params
 @group(0) @binding(1) var<storage, read> rows: array<vec4<u32>>;         // [rows, 4]
-@group(0) @binding(2) var<storage, read> qkv: array<Element>;            // [primal, 3d]
+@group(0) @binding(2) var<storage, read> qkv: array<Element>;            // [primal, w]
 @group(0) @binding(3) var<storage, read> lse: array<f32>;                // [primal, heads]
-@group(0) @binding(4) var<storage, read> qkv_jet: array<Element>;        // [2 rows, 3d] jet in: both orders interleaved
+@group(0) @binding(4) var<storage, read> qkv_jet: array<Element>;        // [2 rows, w] jet in: both orders interleaved
 @group(0) @binding(5) var<storage, read_write> z_jet: array<Element>;    // [2 rows, d] jet out
-@group(0) @binding(4) var<storage, read> qkv_dot: array<Element>;        // [tangent_rows, 3d] hvp in
+@group(0) @binding(4) var<storage, read> qkv_dot: array<Element>;        // [tangent_rows, w] hvp in
 @group(0) @binding(5) var<storage, read> z_bars: array<Element>;         // [rows, d] hvp in: z_bar_dots, then z_bar
 @group(0) @binding(6) var<storage, read> z: array<Element>;              // [primal, d] mean
 @group(0) @binding(7) var<storage, read> z_dot: array<Element>;          // [tangent_rows, d] mean
 @group(0) @binding(8) var<storage, read_write> means: array<vec4<f32>>;  // [tangent_rows, heads, 4] out: mu, D, D_dot
 @group(0) @binding(6) var<storage, read> means_saved: array<vec4<f32>>;  // [tangent_rows, heads, 4] query, key
-@group(0) @binding(7) var<storage, read_write> qkv_bars: array<Element>; // [rows, 3d] out: q by query, the rest by key
+@group(0) @binding(7) var<storage, read_write> qkv_bars: array<Element>; // [rows, w] out: q by query, the rest by key
 
 // Of this row: q, q_dot and q_ddot in jet; q, q_dot, z_bar and z_bar_dot in mean and query; k, k_dot, v and v_dot in
 // key.
@@ -52,12 +59,29 @@ fn width() -> u32 {
     return p.d_head / UNIT;
 }
 
-fn part(r: u32, part: u32, head: u32) -> u32 {
-    return part_in(vec2<u32>(p.heads, width()), r, part, head);
+fn shape() -> Heads {
+    return Heads(p.heads, p.kv_heads, width());
+}
+
+fn query_of(r: u32, head: u32) -> u32 {
+    return query_in(shape(), r, head);
+}
+
+fn key_of(r: u32, head: u32) -> u32 {
+    return key_in(shape(), r, head);
+}
+
+fn value_of(r: u32, head: u32) -> u32 {
+    return key_in(shape(), r, p.kv_heads + head);
 }
 
 fn head_of(r: u32, head: u32) -> u32 {
-    return head_in(vec2<u32>(p.heads, width()), r, head);
+    return head_in(shape(), r, head);
+}
+
+// Number of query heads that share a key head.
+fn share() -> u32 {
+    return p.heads / p.kv_heads;
 }
 
 // Values of zeroth, first and second order.
@@ -92,14 +116,15 @@ fn quotient(f: Jet, m: vec3<f32>) -> Jet {
 @compute @workgroup_size(GROUP)
 fn jet(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let head = group.x;
+    let kv = head / share();
     let row = group.y;
     let r = rows[row];
     let t = row_token(r, row);
     // Distance from a row of first order to its row of second order.
-    let next = part(1u, 0u, 0u);
+    let next = query_of(1u, 0u);
     for (var e = lane; e < width(); e += GROUP) {
-        let at = part(2u * row, 0u, head) + e;
-        own0[e] = qkv[part(r.x, 0u, head) + e] * p.scale;
+        let at = query_of(2u * row, head) + e;
+        own0[e] = qkv[query_of(r.x, head) + e] * p.scale;
         own1[e] = qkv_jet[at] * p.scale;
         own2[e] = qkv_jet[at + next] * p.scale;
     }
@@ -108,25 +133,28 @@ fn jet(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
     var m = vec3<f32>(0.0);
     var f0 = Jet();
     var f1 = Jet();
-    for (var first = 0u; first <= t; first += GROUP) {
+    for (var first = first_key(t, p.window); first <= t; first += GROUP) {
         workgroupBarrier();
         let j = first + lane;
         var score = vec3<f32>(0.0);
         if (j <= t) {
-            let key = part(base_of(r, row, j), 1u, head);
+            let key = key_of(base_of(r, row, j), kv);
             for (var e = 0u; e < width(); e++) {
                 let k = qkv[key + e];
                 score += vec3<f32>(inner(own0[e], k), inner(own1[e], k), inner(own2[e], k));
             }
             if (j >= r.z) {
-                let at = part(2u * row_of(r, j), 1u, head);
+                let at = key_of(2u * row_of(r, j), kv);
                 for (var e = 0u; e < width(); e++) {
                     let k_dot = qkv_jet[at + e];
                     score.y += inner(own0[e], k_dot);
                     score.z += 2.0 * inner(own1[e], k_dot) + inner(own0[e], qkv_jet[at + next + e]);
                 }
             }
-            score.x = exp(score.x - log_total);
+            let g = capped(score.x, p.cap);
+            score.z = g.y * score.z + g.z * score.y * score.y;
+            score.y *= g.y;
+            score.x = exp(g.x - log_total);
         }
         tile[lane] = vec4<f32>(score, 0.0);
         workgroupBarrier();
@@ -147,11 +175,11 @@ fn jet(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
             let from_center = tile[i].y - center;
             let w = tile[i].x * vec3<f32>(1.0, from_center, from_center * from_center + tile[i].z);
             m += w;
-            let at = part(base_of(r, row, first + i), 2u, head) + lane;
+            let at = value_of(base_of(r, row, first + i), kv) + lane;
             if (lane < width()) { f0 = plus(f0, w, qkv[at]); }
             if (lane + GROUP < width()) { f1 = plus(f1, w, qkv[at + GROUP]); }
             if (first + i >= r.z) {
-                let jet = part(2u * row_of(r, first + i), 2u, head) + lane;
+                let jet = value_of(2u * row_of(r, first + i), kv) + lane;
                 if (lane < width()) { f0 = plus_own(f0, w, qkv_jet[jet], qkv_jet[jet + next]); }
                 if (lane + GROUP < width()) {
                     f1 = plus_own(f1, w, qkv_jet[jet + GROUP], qkv_jet[jet + next + GROUP]);
@@ -183,7 +211,7 @@ struct Side { q: Element, q_dot: Element, bar: Element, bar_dot: Element }
 
 fn query_side(r: vec4<u32>, row: u32, head: u32, e: u32) -> Side {
     return Side(
-        qkv[part(r.x, 0u, head) + e], qkv_dot[part(row, 0u, head) + e],
+        qkv[query_of(r.x, head) + e], qkv_dot[query_of(row, head) + e],
         z_bars[head_of(shared_cotangent_of(r, row), head) + e], z_bars[head_of(row, head) + e],
     );
 }
@@ -205,15 +233,19 @@ fn dots_of(side: Side, k: Element, k_dot: Element, v: Element, v_dot: Element) -
 
 // Of one key (or query): ds_dot, ds, p_dot and p, from score, s_dot, dp and dp_dot.
 fn score_terms(dots: vec4<f32>, log_total: f32, m: vec4<f32>) -> vec4<f32> {
-    let w = exp(p.scale * dots.x - log_total);
-    let from_center = p.scale * dots.y - m.x;
+    let g = capped(p.scale * dots.x, p.cap);
+    let s_dot = p.scale * dots.y;
+    let w = exp(g.x - log_total);
+    let from_center = g.y * s_dot - m.x;
     let e = dots.z - m.y;
-    return w * vec4<f32>(from_center * e + dots.w - m.z, e, from_center, 1.0);
+    let ds_dot = g.y * (from_center * e + dots.w - m.z) + g.z * s_dot * e;
+    return w * vec4<f32>(ds_dot, g.y * e, from_center, 1.0);
 }
 
 @compute @workgroup_size(GROUP)
 fn mean(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let head = group.x;
+    let kv = head / share();
     let row = group.y;
     let r = rows[row];
     let t = row_token(r, row);
@@ -228,16 +260,17 @@ fn mean(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     workgroupBarrier();
     let log_total = lse[r.x * p.heads + head];
     var mu = 0.0;
-    for (var j = lane; j <= t; j += GROUP) {
-        let key = part(base_of(r, row, j), 1u, head);
-        let key_dot = part(row_of(r, j), 1u, head);
+    for (var j = first_key(t, p.window) + lane; j <= t; j += GROUP) {
+        let key = key_of(base_of(r, row, j), kv);
+        let key_dot = key_of(row_of(r, j), kv);
         var s = vec2<f32>(0.0);
         for (var e = 0u; e < width(); e++) {
             let k = qkv[key + e];
             s += vec2<f32>(inner(own0[e], k), inner(own1[e], k) + inner(own0[e], qkv_dot[key_dot + e]));
         }
         s *= p.scale;
-        mu += exp(s.x - log_total) * s.y;
+        let g = capped(s.x, p.cap);
+        mu += exp(g.x - log_total) * g.y * s.y;
     }
     tile[lane] = vec4<f32>(mu, d, 0.0);
     workgroupBarrier();
@@ -251,6 +284,7 @@ fn mean(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 @compute @workgroup_size(GROUP)
 fn query(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let head = group.x;
+    let kv = head / share();
     let row = group.y;
     let r = rows[row];
     let t = row_token(r, row);
@@ -259,15 +293,15 @@ fn query(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
     let m = means_saved[row * p.heads + head];
     var q0 = Element();
     var q1 = Element();
-    for (var first = 0u; first <= t; first += GROUP) {
+    for (var first = first_key(t, p.window); first <= t; first += GROUP) {
         workgroupBarrier();
         let j = first + lane;
         var terms = vec4<f32>(0.0);
         if (j <= t) {
-            let key = part(base_of(r, row, j), 1u, head);
-            let value = part(base_of(r, row, j), 2u, head);
-            let key_dot = part(row_of(r, j), 1u, head);
-            let value_dot = part(row_of(r, j), 2u, head);
+            let key = key_of(base_of(r, row, j), kv);
+            let value = value_of(base_of(r, row, j), kv);
+            let key_dot = key_of(row_of(r, j), kv);
+            let value_dot = value_of(row_of(r, j), kv);
             var dots = vec4<f32>(0.0);
             for (var e = 0u; e < width(); e++) {
                 let side = Side(own0[e], own1[e], own2[e], own3[e]);
@@ -279,14 +313,14 @@ fn query(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
         workgroupBarrier();
         let n = min(GROUP, t + 1u - first);
         for (var i = 0u; i < n; i++) {
-            let key = part(base_of(r, row, first + i), 1u, head) + lane;
-            let key_dot = part(row_of(r, first + i), 1u, head) + lane;
+            let key = key_of(base_of(r, row, first + i), kv) + lane;
+            let key_dot = key_of(row_of(r, first + i), kv) + lane;
             let w = tile[i];
             if (lane < width()) { q0 += w.x * qkv[key] + w.y * qkv_dot[key_dot]; }
             if (lane + GROUP < width()) { q1 += w.x * qkv[key + GROUP] + w.y * qkv_dot[key_dot + GROUP]; }
         }
     }
-    let out = part(row, 0u, head) + lane;
+    let out = query_of(row, head) + lane;
     if (lane < width()) { qkv_bars[out] = p.scale * q0; }
     if (lane + GROUP < width()) { qkv_bars[out + GROUP] = p.scale * q1; }
 }
@@ -301,42 +335,45 @@ fn key_step(bars: KeyBars, r: vec4<u32>, row: u32, i: u32, w: vec4<f32>, head: u
 
 @compute @workgroup_size(GROUP)
 fn key(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let head = group.x;
+    let kv = group.x;
     let row = group.y;
     let r = rows[row];
     let t = row_token(r, row);
     for (var e = lane; e < width(); e += GROUP) {
-        own0[e] = qkv[part(r.x, 1u, head) + e];
-        own1[e] = qkv_dot[part(row, 1u, head) + e];
-        own2[e] = qkv[part(r.x, 2u, head) + e];
-        own3[e] = qkv_dot[part(row, 2u, head) + e];
+        own0[e] = qkv[key_of(r.x, kv) + e];
+        own1[e] = qkv_dot[key_of(row, kv) + e];
+        own2[e] = qkv[value_of(r.x, kv) + e];
+        own3[e] = qkv_dot[value_of(row, kv) + e];
     }
     var bar0 = KeyBars();
     var bar1 = KeyBars();
-    for (var first = t; first < r.w; first += GROUP) {
-        workgroupBarrier();
-        let i = first + lane;
-        var terms = vec4<f32>(0.0);
-        if (i < r.w) {
-            let base = base_of(r, row, i);
-            let query = row_of(r, i);
-            var dots = vec4<f32>(0.0);
-            for (var e = 0u; e < width(); e++) {
-                let side = query_side(vec4<u32>(base, r.yzw), query, head, e);
-                dots += dots_of(side, own0[e], own1[e], own2[e], own3[e]);
+    let end = last_query(t, p.window, r.w);
+    for (var head = kv * share(); head < (kv + 1u) * share(); head++) {
+        for (var first = t; first < end; first += GROUP) {
+            workgroupBarrier();
+            let i = first + lane;
+            var terms = vec4<f32>(0.0);
+            if (i < end) {
+                let base = base_of(r, row, i);
+                let query = row_of(r, i);
+                var dots = vec4<f32>(0.0);
+                for (var e = 0u; e < width(); e++) {
+                    let side = query_side(vec4<u32>(base, r.yzw), query, head, e);
+                    dots += dots_of(side, own0[e], own1[e], own2[e], own3[e]);
+                }
+                terms = score_terms(dots, lse[base * p.heads + head], means_saved[query * p.heads + head]);
             }
-            terms = score_terms(dots, lse[base * p.heads + head], means_saved[query * p.heads + head]);
-        }
-        tile[lane] = terms;
-        workgroupBarrier();
-        let n = min(GROUP, r.w - first);
-        for (var i = 0u; i < n; i++) {
-            if (lane < width()) { bar0 = key_step(bar0, r, row, first + i, tile[i], head, lane); }
-            if (lane + GROUP < width()) { bar1 = key_step(bar1, r, row, first + i, tile[i], head, lane + GROUP); }
+            tile[lane] = terms;
+            workgroupBarrier();
+            let n = min(GROUP, end - first);
+            for (var i = 0u; i < n; i++) {
+                if (lane < width()) { bar0 = key_step(bar0, r, row, first + i, tile[i], head, lane); }
+                if (lane + GROUP < width()) { bar1 = key_step(bar1, r, row, first + i, tile[i], head, lane + GROUP); }
+            }
         }
     }
-    let at = part(row, 1u, head) + lane;
-    let value = part(row, 2u, head) + lane;
+    let at = key_of(row, kv) + lane;
+    let value = value_of(row, kv) + lane;
     if (lane < width()) {
         qkv_bars[at] = p.scale * bar0.k;
         qkv_bars[value] = bar0.v;

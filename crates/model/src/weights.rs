@@ -85,7 +85,13 @@ fn block(up: &mut Upload<'_>, model: &Architecture, l: usize) -> Result<Block> {
     Ok(Block {
         attn_norm: norm(&layout.attn_norm, up)?,
         qkv: up.matrix(&layout.qkv)?,
-        attention: Attention { heads: sizes.heads, d_head: sizes.d_head, scale: plan.scale as f32, frozen: false },
+        attention: Attention {
+            kv_heads: sizes.kv_heads,
+            scale: plan.scale as f32,
+            cap: model.score_cap.map(|cap| cap as f32),
+            window: plan.window,
+            ..Attention::new(sizes.heads, sizes.d_head)
+        },
         out: up.matrix(std::slice::from_ref(&layout.out))?,
         attn_post_norm: norm(&layout.attn_post_norm, up)?,
         mlp_norm: norm(&layout.mlp_norm, up)?,

@@ -1,7 +1,8 @@
-//! Causal multi-head attention, fused: `z_i = sum_j softmax_j(scale q_i . k_j) v_j`.  `[rows, 3d] -> [rows, d]`
+//! Causal multi-head attention, fused: `z_i = sum_j softmax_j(scale q_i . k_j) v_j`.  `[rows, w] -> [rows, heads d_head]`
 //!
-//! Online softmax, O(T) memory; any head up to 128 wide. Residuals: q, k, v `[primal, 3d]`, z `[primal, d]` and the
-//! log of each row's sum of exponentials `[primal, heads]`. For tokens that its sequence does not own, a row of a
+//! A row has all queries, then all keys, then all values: `w = (heads + 2 kv_heads) d_head`. Online softmax, O(T) memory;
+//! any head up to 256 wide. Residuals: the rows `[primal, w]`, z `[primal, heads d_head]` and the log of each row's sum
+//! of exponentials `[primal, heads]`. For tokens that its sequence does not own, a row of a
 //! ragged primal reads keys and values from the residuals of the base run.
 
 mod host;
@@ -14,6 +15,7 @@ use resolvent_shaders::attention::{self as shader, Params};
 
 use crate::accumulate::accumulate;
 use crate::arguments::launch;
+use crate::host::exp;
 use crate::op::{Frozen, Op, Outcome, Residuals, SecondOrder, switch};
 use crate::rows::Rows;
 use crate::tuning::{self, Family, Size};
@@ -21,17 +23,26 @@ use crate::tuning::{self, Family, Size};
 const NAME: &str = "attention";
 
 /// Widest head that the kernels support.
-pub const MAX_D_HEAD: usize = 128;
+pub const MAX_D_HEAD: usize = 256;
 
-/// Attention over rows of `[q, k, v]`, each `heads * d_head` wide.
+/// Widest head of the variants whose names do not end in `_wide`.
+const NARROW_D_HEAD: usize = 128;
+
+/// Attention over rows of queries, keys and values.
 #[derive(Clone, Copy, Debug)]
 pub struct Attention {
-    /// Number of heads.
+    /// Number of query heads.
     pub heads: usize,
+    /// Number of key and value heads; divides `heads`. Consecutive query heads share one.
+    pub kv_heads: usize,
     /// Width of a head, at most [`MAX_D_HEAD`].
     pub d_head: usize,
     /// Factor of the scores, usually `1 / sqrt(d_head)`.
     pub scale: f32,
+    /// Soft-cap c of the scaled scores, which become `c tanh(s / c)`.
+    pub cap: Option<f32>,
+    /// How many keys a query sees, its own included; `None` if it sees all earlier ones.
+    pub window: Option<usize>,
     /// Whether jvp and vjp freeze the attention weights.
     pub frozen: bool,
 }
@@ -50,6 +61,33 @@ impl<'a> RowsFrom<'a> {
 }
 
 impl Attention {
+    /// Returns attention whose query heads have keys and values of their own, over all earlier tokens, with scores
+    /// divided by `sqrt(d_head)`.
+    pub fn new(heads: usize, d_head: usize) -> Self {
+        let scale = (d_head as f32).powf(-0.5);
+        Self { heads, kv_heads: heads, d_head, scale, cap: None, window: None, frozen: false }
+    }
+
+    /// Returns the length of a row of queries, keys and values.
+    pub fn row(&self) -> usize {
+        (self.heads + 2 * self.kv_heads) * self.d_head
+    }
+
+    /// Returns the window as the kernels read it.
+    pub(crate) fn window_param(&self) -> u32 {
+        self.window.map_or(u32::MAX, |window| window as u32)
+    }
+
+    /// Returns the soft-cap as the kernels read it, and the constant that switches it on.
+    pub(crate) fn cap_param(&self) -> (f32, (&'static str, f64)) {
+        (self.cap.unwrap_or(1.0), ("CAPPED", f64::from(u8::from(self.cap.is_some()))))
+    }
+
+    /// Returns the number of pairs of a query and a key: no more than the window for each row.
+    pub(crate) fn pairs(&self, rows: &Rows) -> f64 {
+        self.window.map_or(f64::INFINITY, |window| rows.count() as f64 * window as f64).min(rows.pairs())
+    }
+
     /// Records a launch over some rows of the batch.
     fn launch<'a, E: Entry<Slot = &'a Tensor, Params = Params>>(
         &self,
@@ -59,22 +97,26 @@ impl Attention {
         buffers: E,
         flops_per_pair: f64,
     ) -> Result<()> {
-        let [first, heads, d_head] = [first, self.heads, self.d_head].map(|n| n as u32);
-        let params = Params { first, heads, d_head, scale: self.scale };
+        let [first, heads, kv_heads, d_head] = [first, self.heads, self.kv_heads, self.d_head].map(|n| n as u32);
+        let (cap, capped) = self.cap_param();
+        let params = Params { first, heads, d_head, scale: self.scale, kv_heads, window: self.window_param(), cap };
+        // A key sums over the queries of all heads that share it.
+        let columns = if std::ptr::eq(kernel, &VJP_KV) { kv_heads } else { heads };
         let (d, all) = ((self.heads * self.d_head) as f64, rows.count() as u32);
         let (n, share) = (all - first, f64::from(all - first) / f64::from(all));
-        let launch = launch(kernel, params, buffers, [heads, n, 1])
+        let launch = launch(kernel, params, buffers, [columns, n, 1])
             .variant(self.variant(rec.device(), n as usize))
-            .constants(&[switch(self.frozen)]);
-        rec.launch(launch.work(flops_per_pair * d * rows.pairs() * share, 20.0 * d * f64::from(n)))
+            .constants(&[switch(self.frozen), capped]);
+        rec.launch(launch.work(flops_per_pair * d * self.pairs(rows) * share, 20.0 * d * f64::from(n)))
     }
 
     /// Selects the variant for a launch over `rows` rows.
     pub(crate) fn variant(&self, device: &Device, rows: usize) -> &'static str {
-        tuning::choose(device, Family::Attention, Size::of(rows), self.d_head.is_multiple_of(4))
+        let variant = tuning::choose(device, Family::Attention, Size::of(rows), self.d_head.is_multiple_of(4));
+        if self.d_head > NARROW_D_HEAD { tuning::of_wide_heads(variant) } else { variant }
     }
 
-    /// Records the vjp of some rows, with its result in `qkv_bar [rows, 3d]`.
+    /// Records the vjp of some rows, with its result in `qkv_bar [rows, w]`.
     pub(crate) fn launch_vjp(
         &self,
         rec: &mut Recording,
@@ -101,8 +143,7 @@ impl Attention {
     }
 
     fn widths(&self, rows: &Rows) -> [[(&'static str, usize); 2]; 2] {
-        let d = self.heads * self.d_head;
-        [[("rows", rows.count()), ("3d", 3 * d)], [("rows", rows.count()), ("d", d)]]
+        [[("rows", rows.count()), ("w", self.row())], [("rows", rows.count()), ("d", self.heads * self.d_head)]]
     }
 }
 
@@ -172,26 +213,56 @@ static VJP_KV: Kernel = Kernel { shader: &shader::VJP_KV, host: host::vjp_kv };
 /// This op's kernels.
 pub static KERNELS: &[&Kernel] = &[&PRIMAL, &JVP, &VJP_Q, &VJP_KV];
 
-/// Layout of heads in rows of `[q, k, v]` and of z.
+/// Layout of heads in rows of queries, keys and values, and in rows of z.
 #[derive(Clone, Copy)]
 pub(crate) struct Layout {
     pub(crate) heads: usize,
+    pub(crate) kv_heads: usize,
     pub(crate) width: usize,
 }
 
 impl Layout {
-    pub(crate) fn new(heads: u32, d_head: u32) -> Self {
-        Self { heads: heads as usize, width: d_head as usize }
+    pub(crate) fn new([heads, kv_heads, d_head]: [u32; 3]) -> Self {
+        Self { heads: heads as usize, kv_heads: kv_heads as usize, width: d_head as usize }
     }
 
+    /// Returns the width of z, and of the queries.
     pub(crate) fn d(self) -> usize {
         self.heads * self.width
     }
 
-    /// Returns q (part 0), k (1) or v (2) of `head` in row `row`.
+    /// Returns the length of a row of queries, keys and values.
+    pub(crate) fn row(self) -> usize {
+        self.d() + 2 * self.kv_d()
+    }
+
+    /// Returns the width of all keys.
+    pub(crate) fn kv_d(self) -> usize {
+        self.kv_heads * self.width
+    }
+
+    /// Returns the number of query heads that share a key head.
     #[inline(always)]
-    pub(crate) fn part(self, data: &[f32], row: usize, part: usize, head: usize) -> &[f32] {
-        &data[((3 * row + part) * self.heads + head) * self.width..][..self.width]
+    pub(crate) fn share(self) -> usize {
+        self.heads / self.kv_heads
+    }
+
+    /// Returns the query of `head` in row `row`.
+    #[inline(always)]
+    pub(crate) fn query(self, data: &[f32], row: usize, head: usize) -> &[f32] {
+        &data[row * self.row() + head * self.width..][..self.width]
+    }
+
+    /// Returns the key of key head `head` in row `row`.
+    #[inline(always)]
+    pub(crate) fn key(self, data: &[f32], row: usize, head: usize) -> &[f32] {
+        self.query(data, row, self.heads + head)
+    }
+
+    /// Returns the value of key head `head` in row `row`.
+    #[inline(always)]
+    pub(crate) fn value(self, data: &[f32], row: usize, head: usize) -> &[f32] {
+        self.query(data, row, self.heads + self.kv_heads + head)
     }
 
     /// Returns `head` of row `row` of z.
@@ -199,4 +270,27 @@ impl Layout {
     pub(crate) fn head(self, data: &[f32], row: usize, head: usize) -> &[f32] {
         &data[(row * self.heads + head) * self.width..][..self.width]
     }
+}
+
+/// Returns the first key that a query at token `t` sees.
+#[inline(always)]
+pub(crate) fn first_key(t: usize, window: u32) -> usize {
+    (t + 1).saturating_sub(window as usize)
+}
+
+/// Returns the end of the queries that see a key at token `t`, for a sequence that ends at `end`.
+#[inline(always)]
+pub(crate) fn last_query(t: usize, window: u32, end: usize) -> usize {
+    t + (end - t).min(window as usize)
+}
+
+/// A score after the soft-cap, `c tanh(s / c)`, with its first and second derivative; the score itself without a cap.
+#[inline(always)]
+pub(crate) fn capped(s: f32, cap: Option<f32>) -> [f32; 3] {
+    let Some(c) = cap else { return [s, 1.0, 0.0] };
+    let u = (s / c).tanh();
+    // 1 - u^2, without the cancellation where the cap saturates.
+    let e = exp(-2.0 * (s / c).abs());
+    let slope = 4.0 * e / ((1.0 + e) * (1.0 + e));
+    [c * u, slope, -2.0 * u * slope / c]
 }

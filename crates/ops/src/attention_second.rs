@@ -9,7 +9,7 @@ use resolvent_shaders::attention_second::{self as shader, Params};
 
 use crate::accumulate::accumulate;
 use crate::arguments::{launch, params};
-use crate::attention::{Attention, Layout, MAX_D_HEAD, RowsFrom};
+use crate::attention::{Attention, Layout, MAX_D_HEAD, RowsFrom, capped, first_key, last_query};
 use crate::host::{axpy, dot, each_row_simd, exp, row_body};
 use crate::op::{HvpResiduals, Nonlinear, Op, Outcome, Residuals};
 use crate::rows::{Row, Rows};
@@ -17,11 +17,12 @@ use crate::rows::{Row, Rows};
 const NAME: &str = "attention_second";
 
 fn params_of(op: &Attention, shared_cotangent: usize) -> Params {
-    let [heads, d_head, shared_cotangent] = [op.heads, op.d_head, shared_cotangent].map(|n| n as u32);
-    Params { heads, d_head, scale: op.scale, shared_cotangent }
+    let [heads, kv_heads, d_head] = [op.heads, op.kv_heads, op.d_head].map(|n| n as u32);
+    let (shared_cotangent, window, (cap, _)) = (shared_cotangent as u32, op.window_param(), op.cap_param());
+    Params { heads, d_head, scale: op.scale, shared_cotangent, kv_heads, window, cap }
 }
 
-/// Returns `z_jet [2 rows, d]` for `qkv_jet [2 rows, 3d]`.
+/// Returns `z_jet [2 rows, d]` for `qkv_jet [2 rows, w]`.
 pub(crate) fn jet_of(
     op: &Attention,
     rec: &mut Recording,
@@ -30,16 +31,17 @@ pub(crate) fn jet_of(
     qkv_jet: &Tensor,
 ) -> Result<Tensor> {
     let ([qkv, _, lse], r, d) = (residuals.get(), rows.count(), op.heads * op.d_head);
-    qkv_jet.expect(NAME, &[("2 rows", 2 * r), ("3d", 3 * d)])?;
+    qkv_jet.expect(NAME, &[("2 rows", 2 * r), ("w", op.row())])?;
     let z_jet = rec.tensor("attention.jet", &[("rows", 2 * r), ("d", d)])?;
     let buffers = shader::jet::Bindings { rows: rows.table(), qkv, lse, qkv_jet, z_jet: &z_jet };
-    let launch =
-        launch(&JET, params_of(op, 0), buffers, [op.heads as u32, r as u32, 1]).variant(op.variant(rec.device(), r));
-    rec.launch(launch.work(24.0 * d as f64 * rows.pairs(), 20.0 * (r * d) as f64))?;
+    let launch = launch(&JET, params_of(op, 0), buffers, [op.heads as u32, r as u32, 1])
+        .variant(op.variant(rec.device(), r))
+        .constants(&[op.cap_param().1]);
+    rec.launch(launch.work(24.0 * d as f64 * op.pairs(rows), 20.0 * (r * d) as f64))?;
     Ok(z_jet)
 }
 
-/// Returns `qkv_bar [rows, 3d]` for `z_bar [rows, d]`, from the residuals of the primal and of the tangent pass.
+/// Returns `qkv_bar [rows, w]` for `z_bar [rows, d]`, from the residuals of the primal and of the tangent pass.
 pub(crate) fn hvp_of(
     op: &Attention,
     rec: &mut Recording,
@@ -50,23 +52,25 @@ pub(crate) fn hvp_of(
     let (r, heads, d) = (rows.count(), op.heads, op.heads * op.d_head);
     let ([qkv, z, lse], [qkv_dot, z_dot]) = (primal.get(), paired.residuals.get());
     z_bar.expect(NAME, &[("rows", r), ("d", d)])?;
-    qkv_dot.expect(NAME, &[("rows", paired.rows), ("3d", 3 * d)])?;
-    let bar = rec.tensor("attention.bar", &[("rows", r), ("3d", 3 * d)])?;
+    qkv_dot.expect(NAME, &[("rows", paired.rows), ("w", op.row())])?;
+    let bar = rec.tensor("attention.bar", &[("rows", r), ("w", op.row())])?;
     let means = rec.tensor("attention.means", &[("tangent_rows", paired.rows), ("heads", heads), ("mean", 4)])?;
     let params = params_of(op, paired.shared_cotangent);
-    let (tangent_rows, pairs) = (paired.rows, d as f64 * rows.prefix(paired.rows).pairs());
+    let (tangent_rows, pairs) = (paired.rows, d as f64 * op.pairs(&rows.prefix(paired.rows)));
     let variant = op.variant(rec.device(), tangent_rows);
     let (table, z_bars, means_saved, qkv_bars) = (rows.table(), z_bar, &means, &bar);
-    let grid = [heads as u32, tangent_rows as u32, 1];
+    let (grid, capped) = ([heads as u32, tangent_rows as u32, 1], op.cap_param().1);
     let mut record = |launch: Launch, flops_per_pair: f64| {
-        rec.launch(launch.variant(variant).work(flops_per_pair * pairs, 40.0 * (tangent_rows * d) as f64))
+        rec.launch(
+            launch.variant(variant).constants(&[capped]).work(flops_per_pair * pairs, 40.0 * (tangent_rows * d) as f64),
+        )
     };
     let mean = shader::mean::Bindings { rows: table, qkv, lse, qkv_dot, z_bars, z, z_dot, means: &means };
     record(launch(&MEAN, params, mean, grid), 6.0)?;
     let query = shader::query::Bindings { rows: table, qkv, lse, qkv_dot, z_bars, means_saved, qkv_bars };
     record(launch(&QUERY, params, query, grid), 16.0)?;
     let key = shader::key::Bindings { rows: table, qkv, lse, qkv_dot, z_bars, means_saved, qkv_bars };
-    record(launch(&KEY, params, key, grid), 20.0)?;
+    record(launch(&KEY, params, key, [op.kv_heads as u32, grid[1], 1]), 20.0)?;
     op.launch_vjp(rec, RowsFrom { rows, first: paired.rows }, primal, z_bar, &bar)?;
     Ok(bar)
 }
@@ -107,6 +111,7 @@ pub(crate) static KERNELS: &[&Kernel] = &[&JET, &MEAN, &QUERY, &KEY];
 struct Shared<'a> {
     at: Layout,
     p: Params,
+    cap: Option<f32>,
     rows: &'a [u32],
     qkv: &'a [f32],
     lse: &'a [f32],
@@ -115,16 +120,17 @@ struct Shared<'a> {
 }
 
 impl Shared<'_> {
-    /// Returns the weight that the query of base row i gives to a key.
+    /// Returns the weight that the query of base row i gives to a key, and both derivatives of the soft-cap.
     #[inline(always)]
-    fn weight(&self, q: &[f32], key: &[f32], i: usize, head: usize) -> f32 {
-        exp(self.p.scale * dot(q, key) - self.lse[i * self.at.heads + head])
+    fn weight(&self, q: &[f32], key: &[f32], i: usize, head: usize) -> [f32; 3] {
+        let [score, slope, second] = capped(self.p.scale * dot(q, key), self.cap);
+        [exp(score - self.lse[i * self.at.heads + head]), slope, second]
     }
 
     /// Returns the number of rows with a tangent.
     #[inline(always)]
     fn tangent_rows(&self) -> usize {
-        self.qkv_dot.len() / (3 * self.at.d())
+        self.qkv_dot.len() / self.at.row()
     }
 
     /// Returns the row of the shared cotangent for the token of batch row `row`.
@@ -138,15 +144,17 @@ impl Shared<'_> {
     fn score_terms(&self, pair: Pair<'_>) -> ScoreTerms {
         let Self { at, qkv, qkv_dot, z_bar, .. } = *self;
         let Pair { head, query, base_query: i, key, base_key: j, shared_cotangent, means } = pair;
-        let (q, k, v) = (at.part(qkv, i, 0, head), at.part(qkv, j, 1, head), at.part(qkv, j, 2, head));
-        let p = self.weight(q, k, i, head);
+        let kv = head / at.share();
+        let (q, k, v) = (at.query(qkv, i, head), at.key(qkv, j, kv), at.value(qkv, j, kv));
+        let [p, slope, second] = self.weight(q, k, i, head);
         let own = at.head(z_bar, query, head);
         let bar = at.head(z_bar, shared_cotangent, head);
-        let s_dot = dot(at.part(qkv_dot, query, 0, head), k) + dot(q, at.part(qkv_dot, key, 1, head));
-        let from_center = self.p.scale * s_dot - means[0];
+        let s_dot = self.p.scale * (dot(at.query(qkv_dot, query, head), k) + dot(q, at.key(qkv_dot, key, kv)));
+        let from_center = slope * s_dot - means[0];
         let e = dot(bar, v) - means[1];
-        let e_dot = dot(own, v) + dot(bar, at.part(qkv_dot, key, 2, head)) - means[2];
-        ScoreTerms { ds_dot: p * (from_center * e + e_dot), ds: p * e, p_dot: p * from_center, p }
+        let e_dot = dot(own, v) + dot(bar, at.value(qkv_dot, key, kv)) - means[2];
+        let ds_dot = slope * (from_center * e + e_dot) + second * s_dot * e;
+        ScoreTerms { ds_dot: p * ds_dot, ds: p * slope * e, p_dot: p * from_center, p }
     }
 }
 
@@ -174,11 +182,17 @@ struct ScoreTerms {
     p: f32,
 }
 
+/// Returns the params of a launch, and its soft-cap if it has one.
+fn inputs(bound: &Bound<'_>) -> (Params, Option<f32>) {
+    let p: Params = params(bound);
+    (p, bound.flag("CAPPED").then_some(p.cap))
+}
+
 fn jet(bound: Bound<'_>) {
-    let p: Params = params(&bound);
+    let (p, cap) = inputs(&bound);
     let shader::jet::Bindings { rows, qkv, lse, qkv_jet, z_jet } = shader::jet::Bindings::of(bound.slices());
-    let at = Layout::new(p.heads, p.d_head);
-    let shared = Shared { at, p, rows: as_u32(rows), qkv, lse, qkv_dot: qkv_jet, z_bar: &[] };
+    let at = Layout::new([p.heads, p.kv_heads, p.d_head]);
+    let shared = Shared { at, p, cap, rows: as_u32(rows), qkv, lse, qkv_dot: qkv_jet, z_bar: &[] };
     each_row_simd::<JetRow>(z_jet, 2 * shared.at.d(), shared);
 }
 
@@ -189,28 +203,30 @@ row_body!(JetRow<'a>(Shared<'a>) = jet_row);
 #[inline(always)]
 fn jet_row(shared: Shared<'_>, row: usize, z_jet: &mut [f32]) {
     let Shared { at, qkv, qkv_dot: qkv_jet, .. } = shared;
-    let scale = shared.p.scale;
+    let (scale, window) = (shared.p.scale, shared.p.window);
     let r = Row::read(shared.rows, row);
     let (z_dots, z_ddots) = z_jet.split_at_mut(at.d());
     let heads = z_dots.chunks_mut(at.width).zip(z_ddots.chunks_mut(at.width));
-    let mut weights = vec![[0.0; 3]; r.token(row) + 1];
+    let first_key = first_key(r.token(row), window);
+    let mut weights = vec![[0.0; 3]; r.token(row) + 1 - first_key];
     for (head, (z_dot, z_ddot)) in heads.enumerate() {
-        let q = at.part(qkv, r.primal, 0, head);
-        let (q_dot, q_ddot) = (at.part(qkv_jet, 2 * row, 0, head), at.part(qkv_jet, 2 * row + 1, 0, head));
+        let (q, kv) = (at.query(qkv, r.primal, head), head / at.share());
+        let (q_dot, q_ddot) = (at.query(qkv_jet, 2 * row, head), at.query(qkv_jet, 2 * row + 1, head));
         let [mut mass, mut drift] = [0.0; 2];
-        for (j, weight) in weights.iter_mut().enumerate() {
-            let key = at.part(qkv, r.base(row, j), 1, head);
-            let p = shared.weight(q, key, r.primal, head);
+        for (j, weight) in (first_key..).zip(&mut weights) {
+            let key = at.key(qkv, r.base(row, j), kv);
+            let [p, slope, second] = shared.weight(q, key, r.primal, head);
             let (mut s_dot, mut s_ddot) = (dot(q_dot, key), dot(q_ddot, key));
             if j >= r.start {
                 let own = 2 * r.own(j);
-                let (k_dot, k_ddot) = (at.part(qkv_jet, own, 1, head), at.part(qkv_jet, own + 1, 1, head));
+                let (k_dot, k_ddot) = (at.key(qkv_jet, own, kv), at.key(qkv_jet, own + 1, kv));
                 s_dot += dot(q, k_dot);
                 s_ddot += 2.0 * dot(q_dot, k_dot) + dot(q, k_ddot);
             }
-            *weight = [p, scale * s_dot, scale * s_ddot];
+            (s_dot, s_ddot) = (scale * s_dot, scale * s_ddot);
+            *weight = [p, slope * s_dot, slope * s_ddot + second * s_dot * s_dot];
             mass += p;
-            drift += p * scale * s_dot;
+            drift += p * weight[1];
         }
         let center = drift / mass;
         // `m` is sum_j p_j to zeroth, first and second order. `value`, `z_dot` and `z_ddot` are sum_j p_j v_j likewise.
@@ -218,19 +234,19 @@ fn jet_row(shared: Shared<'_>, row: usize, z_jet: &mut [f32]) {
         let mut value = [0.0; MAX_D_HEAD];
         z_dot.fill(0.0);
         z_ddot.fill(0.0);
-        for (j, &[p, s_dot, s_ddot]) in weights.iter().enumerate() {
+        for (j, &[p, s_dot, s_ddot]) in (first_key..).zip(&weights) {
             let from_center = s_dot - center;
             let (first, second) = (p * from_center, p * (from_center * from_center + s_ddot));
             for (m, w) in m.iter_mut().zip([p, first, second]) {
                 *m += w;
             }
-            let v = at.part(qkv, r.base(row, j), 2, head);
+            let v = at.value(qkv, r.base(row, j), kv);
             axpy(p, v, &mut value[..at.width]);
             axpy(first, v, z_dot);
             axpy(second, v, z_ddot);
             if j >= r.start {
                 let own = 2 * r.own(j);
-                let (v_dot, v_ddot) = (at.part(qkv_jet, own, 2, head), at.part(qkv_jet, own + 1, 2, head));
+                let (v_dot, v_ddot) = (at.value(qkv_jet, own, kv), at.value(qkv_jet, own + 1, kv));
                 axpy(p, v_dot, z_dot);
                 axpy(2.0 * first, v_dot, z_ddot);
                 axpy(p, v_ddot, z_ddot);
@@ -245,11 +261,11 @@ fn jet_row(shared: Shared<'_>, row: usize, z_jet: &mut [f32]) {
 }
 
 fn mean(bound: Bound<'_>) {
-    let p: Params = params(&bound);
+    let (p, cap) = inputs(&bound);
     let buffers = shader::mean::Bindings::of(bound.slices());
     let shader::mean::Bindings { rows, qkv, lse, qkv_dot, z_bars, z, z_dot, means } = buffers;
-    let at = Layout::new(p.heads, p.d_head);
-    let shared = Shared { at, p, rows: as_u32(rows), qkv, lse, qkv_dot, z_bar: z_bars };
+    let at = Layout::new([p.heads, p.kv_heads, p.d_head]);
+    let shared = Shared { at, p, cap, rows: as_u32(rows), qkv, lse, qkv_dot, z_bar: z_bars };
     each_row_simd::<MeanRow>(means, 4 * shared.at.heads, MeanInputs { shared, z, z_dot });
 }
 
@@ -270,12 +286,12 @@ fn mean_row(MeanInputs { shared, z, z_dot }: MeanInputs<'_>, row: usize, means: 
         let value = at.head(z, r.primal, head);
         let bar = at.head(z_bar, shared.shared_cotangent(&r, row), head);
         let mut mu = 0.0;
-        let (q, q_dot) = (at.part(qkv, r.primal, 0, head), at.part(qkv_dot, row, 0, head));
-        for j in 0..=r.token(row) {
-            let key = at.part(qkv, r.base(row, j), 1, head);
-            let p = shared.weight(q, key, r.primal, head);
-            let s_dot = dot(q_dot, key) + dot(q, at.part(qkv_dot, r.own(j), 1, head));
-            mu += p * shared.p.scale * s_dot;
+        let (q, q_dot, kv) = (at.query(qkv, r.primal, head), at.query(qkv_dot, row, head), head / at.share());
+        for j in first_key(r.token(row), shared.p.window)..=r.token(row) {
+            let key = at.key(qkv, r.base(row, j), kv);
+            let [p, slope, _] = shared.weight(q, key, r.primal, head);
+            let s_dot = dot(q_dot, key) + dot(q, at.key(qkv_dot, r.own(j), kv));
+            mu += p * shared.p.scale * slope * s_dot;
         }
         let d_dot = dot(at.head(z_bar, row, head), value) + dot(bar, at.head(z_dot, row, head));
         means.copy_from_slice(&[mu, dot(bar, value), d_dot, 0.0]);
@@ -283,12 +299,12 @@ fn mean_row(MeanInputs { shared, z, z_dot }: MeanInputs<'_>, row: usize, means: 
 }
 
 fn query(bound: Bound<'_>) {
-    let p: Params = params(&bound);
+    let (p, cap) = inputs(&bound);
     let buffers = shader::query::Bindings::of(bound.slices());
     let shader::query::Bindings { rows, qkv, lse, qkv_dot, z_bars, means_saved, qkv_bars } = buffers;
-    let at = Layout::new(p.heads, p.d_head);
-    let shared = Shared { at, p, rows: as_u32(rows), qkv, lse, qkv_dot, z_bar: z_bars };
-    each_row_simd::<QueryRow>(qkv_bars, 3 * at.d(), SumInputs { shared, means: means_saved });
+    let at = Layout::new([p.heads, p.kv_heads, p.d_head]);
+    let shared = Shared { at, p, cap, rows: as_u32(rows), qkv, lse, qkv_dot, z_bar: z_bars };
+    each_row_simd::<QueryRow>(qkv_bars, at.row(), SumInputs { shared, means: means_saved });
 }
 
 /// Inputs of the sums over the keys of a query, and over the queries of a key.
@@ -311,23 +327,24 @@ fn query_row(SumInputs { shared, means }: SumInputs<'_>, row: usize, bar: &mut [
     for (head, q_bar) in bar[..at.d()].chunks_mut(at.width).enumerate() {
         let means = &means[4 * (row * at.heads + head)..][..4];
         q_bar.fill(0.0);
-        for j in 0..=r.token(row) {
+        let kv = head / at.share();
+        for j in first_key(r.token(row), shared.p.window)..=r.token(row) {
             let (key, base_key) = (r.own(j), r.base(row, j));
             let pair = Pair { head, query: row, base_query: r.primal, key, base_key, shared_cotangent, means };
             let ScoreTerms { ds_dot, ds, .. } = shared.score_terms(pair);
-            axpy(shared.p.scale * ds_dot, at.part(qkv, base_key, 1, head), q_bar);
-            axpy(shared.p.scale * ds, at.part(qkv_dot, key, 1, head), q_bar);
+            axpy(shared.p.scale * ds_dot, at.key(qkv, base_key, kv), q_bar);
+            axpy(shared.p.scale * ds, at.key(qkv_dot, key, kv), q_bar);
         }
     }
 }
 
 fn key(bound: Bound<'_>) {
-    let p: Params = params(&bound);
+    let (p, cap) = inputs(&bound);
     let buffers = shader::key::Bindings::of(bound.slices());
     let shader::key::Bindings { rows, qkv, lse, qkv_dot, z_bars, means_saved, qkv_bars } = buffers;
-    let at = Layout::new(p.heads, p.d_head);
-    let shared = Shared { at, p, rows: as_u32(rows), qkv, lse, qkv_dot, z_bar: z_bars };
-    each_row_simd::<KeyRow>(qkv_bars, 3 * at.d(), SumInputs { shared, means: means_saved });
+    let at = Layout::new([p.heads, p.kv_heads, p.d_head]);
+    let shared = Shared { at, p, cap, rows: as_u32(rows), qkv, lse, qkv_dot, z_bar: z_bars };
+    each_row_simd::<KeyRow>(qkv_bars, at.row(), SumInputs { shared, means: means_saved });
 }
 
 row_body!(KeyRow<'a>(SumInputs<'a>) = key_row);
@@ -339,21 +356,23 @@ fn key_row(SumInputs { shared, means }: SumInputs<'_>, row: usize, bar: &mut [f3
         return;
     }
     let r = Row::read(shared.rows, row);
-    let (k_bars, v_bars) = bar[at.d()..].split_at_mut(at.d());
+    let (k_bars, v_bars) = bar[at.d()..].split_at_mut(at.kv_d());
     let parts = k_bars.chunks_mut(at.width).zip(v_bars.chunks_mut(at.width));
-    for (head, (k_bar, v_bar)) in parts.enumerate() {
+    for (kv, (k_bar, v_bar)) in parts.enumerate() {
         k_bar.fill(0.0);
         v_bar.fill(0.0);
-        for i in r.token(row)..r.end {
-            let (query, base_query) = (r.own(i), r.base(row, i));
-            let shared_cotangent = shared.shared_cotangent(&r, query);
-            let means = &means[4 * (query * at.heads + head)..][..4];
-            let pair = Pair { head, query, base_query, key: row, base_key: r.primal, shared_cotangent, means };
-            let ScoreTerms { ds_dot, ds, p_dot, p } = shared.score_terms(pair);
-            axpy(shared.p.scale * ds_dot, at.part(qkv, base_query, 0, head), k_bar);
-            axpy(p, at.head(z_bar, query, head), v_bar);
-            axpy(shared.p.scale * ds, at.part(qkv_dot, query, 0, head), k_bar);
-            axpy(p_dot, at.head(z_bar, shared_cotangent, head), v_bar);
+        for head in kv * at.share()..(kv + 1) * at.share() {
+            for i in r.token(row)..last_query(r.token(row), shared.p.window, r.end) {
+                let (query, base_query) = (r.own(i), r.base(row, i));
+                let shared_cotangent = shared.shared_cotangent(&r, query);
+                let means = &means[4 * (query * at.heads + head)..][..4];
+                let pair = Pair { head, query, base_query, key: row, base_key: r.primal, shared_cotangent, means };
+                let ScoreTerms { ds_dot, ds, p_dot, p } = shared.score_terms(pair);
+                axpy(shared.p.scale * ds_dot, at.query(qkv, base_query, head), k_bar);
+                axpy(p, at.head(z_bar, query, head), v_bar);
+                axpy(shared.p.scale * ds, at.query(qkv_dot, query, head), k_bar);
+                axpy(p_dot, at.head(z_bar, shared_cotangent, head), v_bar);
+            }
         }
     }
 }

@@ -70,9 +70,9 @@ impl Family {
         self.kernel().shader
     }
 
-    /// Returns the variants to select from, `base` first. Those for f16 weights follow from these.
+    /// Returns the variants to select from, `base` first. Those for f16 weights and for wide heads follow from these.
     pub fn variants(self) -> impl Iterator<Item = &'static Variant> {
-        self.kernel().variants.iter().filter(|v| !v.flag("F16_WEIGHTS"))
+        self.kernel().variants.iter().filter(|v| !v.flag("F16_WEIGHTS") && !v.name.ends_with(WIDE))
     }
 
     fn kernel(self) -> &'static Kernel {
@@ -122,6 +122,15 @@ pub fn choose(device: &Device, family: Family, size: Size, vectors: bool) -> &'s
         *of == family && kinds.contains(&info.kind) && info.name.contains(name) && sizes.contains(&size)
     });
     measured.into_iter().chain(known.map(|row| row.3)).find(|name| runs(name)).unwrap_or("base")
+}
+
+/// End of the names of attention's variants for wide heads.
+const WIDE: &str = "_wide";
+
+/// Returns the variant of attention that is like `variant`, for heads wider than 128.
+pub(crate) fn of_wide_heads(variant: &str) -> &'static str {
+    let named = |v: &&Variant| v.name.strip_suffix(WIDE) == Some(variant);
+    Family::Attention.kernel().variants.iter().find(named).map_or("base_wide", |v| v.name)
 }
 
 /// Returns the variant that is like `variant`, for f16 weights.
@@ -191,6 +200,19 @@ mod tests {
             assert_eq!(name, format!("{}_f16", v.name));
             let variant = Family::Matmul.kernel().variant(name).expect("it was found");
             assert!(variant.flag("F16_WEIGHTS") && variant.features == v.features);
+        }
+    }
+
+    #[test]
+    fn each_variant_of_attention_has_one_for_wide_heads() {
+        for v in Family::Attention.variants() {
+            let name = of_wide_heads(v.name);
+            assert_eq!(name, format!("{}_wide", v.name));
+            let wide = Family::Attention.kernel().variant(name).expect("it was found");
+            assert_eq!(
+                (wide.flag("VECTORS"), wide.number("GROUP")),
+                (v.flag("VECTORS"), v.number("GROUP").map(|n| 2 * n))
+            );
         }
     }
 

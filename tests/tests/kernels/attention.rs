@@ -6,16 +6,77 @@ use resolvent_ops::{Op, Rows, Span};
 use resolvent_tests::truth::{Function, wide};
 use resolvent_tests::{HvpCheck, Labelled, OpCheck, Random, Record, Worst, tolerance, variant_subjects};
 
-use super::formulas::{self, Frozen};
+use super::formulas;
 
 fn op(heads: usize, d_head: usize) -> Attention {
-    Attention { heads, d_head, scale: (d_head as f32).powf(-0.5), frozen: false }
+    Attention::new(heads, d_head)
 }
 
 fn formula(plan: &OpCheck, op: &Attention) -> formulas::Attention {
-    let prompts = plan.prompts.clone();
-    let frozen = Frozen { pattern: op.frozen, ..Frozen::default() };
-    formulas::Attention { prompts, heads: op.heads, width: op.d_head, scale: op.scale, frozen }
+    formulas::Attention { prompts: plan.prompts.clone(), op: *op }
+}
+
+/// Attention with what Llama, Mistral and Gemma add: shared keys, windows, soft-caps, heads wider than 128.
+fn variations() -> Vec<(usize, Attention)> {
+    let shared = |heads, kv_heads, d_head| Attention { kv_heads, ..op(heads, d_head) };
+    let window = |window, op: Attention| Attention { window: Some(window), ..op };
+    // Scores of order one are then bent to less than half of their size.
+    let cap = |op: Attention| Attention { cap: Some(0.4), ..op };
+    vec![
+        (5, shared(3, 1, 7)),
+        (18, shared(4, 2, 16)),
+        (67, shared(6, 2, 5)),
+        (9, window(1, op(2, 4))),
+        (9, window(3, op(2, 5))),
+        (70, window(5, op(1, 12))),
+        (133, window(66, op(2, 4))),
+        (20, window(100, op(1, 8))),
+        (17, cap(op(2, 6))),
+        (66, cap(op(1, 12))),
+        (7, op(2, 130)),
+        (19, op(1, 136)),
+        (5, op(1, 256)),
+        (131, op(1, 140)),
+        (35, window(4, cap(shared(6, 3, 8)))),
+        (23, window(7, cap(shared(2, 1, 132)))),
+    ]
+}
+
+#[test]
+fn attention_of_other_families() {
+    let mut record = Record::new("attention, other families");
+    for (tokens, op) in variations() {
+        let plan = OpCheck::new(tokens, &[op.row()], op.heads * op.d_head);
+        let (f, allowed) = (formula(&plan, &op), tolerance::attention(tokens, op.d_head));
+        plan.check(&mut record, &variant_subjects(), |_| Ok(op), &f, allowed);
+        let frozen = Attention { frozen: true, ..op };
+        // The cotangent of a late value alone is far smaller than an earlier one to which it would be added.
+        let plan = OpCheck { second: false, so_far: false, ..plan };
+        plan.check(&mut record, &variant_subjects(), |_| Ok(frozen), &formula(&plan, &frozen), allowed);
+    }
+}
+
+#[test]
+fn attention_second_of_other_families() {
+    let mut worst = Worst::new("attention.hvp, other families");
+    for (tokens, op) in variations() {
+        let (row, d) = (op.row(), op.heads * op.d_head);
+        let case = HvpCheck::new(tokens, &[row], d);
+        let plan = OpCheck { prompts: case.prompts.to_vec(), ..OpCheck::new(tokens, &[row], d) };
+        let allowed = tolerance::attention(tokens, op.d_head);
+        case.check(&mut worst, &variant_subjects(), |_| Ok(op), &formula(&plan, &op), allowed);
+    }
+}
+
+/// Keys of the base run that lie in the window of a sequence which starts later; two prompts in one base.
+#[test]
+fn windows_reach_into_the_base_run() {
+    let op = Attention { kv_heads: 1, window: Some(6), cap: Some(2.0), ..op(2, 8) };
+    let span = |primal, start, end| Span { primal, start, end };
+    let spans = vec![span(20, 4, 9), span(0, 10, 20), span(0, 18, 20), span(20, 0, 3), span(0, 3, 12)];
+    let plan = OpCheck { prompts: vec![20, 9], spans, ..OpCheck::new(29, &[op.row()], 16) };
+    let allowed = tolerance::attention(20, 8);
+    plan.check(&mut Record::new("attention, windows"), &variant_subjects(), |_| Ok(op), &formula(&plan, &op), allowed);
 }
 
 fn check(record: &mut Record, plan: &OpCheck, heads: usize, d_head: usize) {
@@ -79,7 +140,7 @@ fn attention_second() {
 #[test]
 fn attention_with_large_scores() {
     let (heads, d_head, rows, d) = (2, 64, 66, 128);
-    let sharp = Attention { heads, d_head, scale: 2.0, frozen: false };
+    let sharp = Attention { scale: 2.0, ..op(heads, d_head) };
     let plan = OpCheck::new(rows, &[3 * d], d);
     let f = formula(&plan, &sharp);
     let allowed = tolerance::sharp_attention(rows, d_head, f64::from(sharp.scale));

@@ -40,7 +40,7 @@ fn repetitions_agree_bit_for_bit() {
             frozen: false,
         };
         same_bits(&OpCheck::new(17, &[130], 130), on, &op);
-        let op = Attention { heads: 3, d_head: 16, scale: 0.25, frozen: false };
+        let op = Attention::new(3, 16);
         same_bits(&OpCheck::new(70, &[144], 48), on, &op);
     }
 }
@@ -49,7 +49,7 @@ fn repetitions_agree_bit_for_bit() {
 /// how it is split.
 #[test]
 fn a_sequence_has_the_same_bits_alone_and_in_a_batch() {
-    let op = Attention { heads: 3, d_head: 16, scale: 0.25, frozen: false };
+    let op = Attention::new(3, 16);
     let mut random = Random::new(12);
     let (qkv, qkv_dot, z_bar) = (random.normals(70 * 144), random.normals(70 * 144), random.normals(70 * 48));
     let qkv_jet = random.normals(2 * 70 * 144);

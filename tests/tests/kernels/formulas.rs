@@ -98,22 +98,28 @@ impl Function for Mlp {
     }
 }
 
-/// Attention over consecutive prompts, `[rows, 3d] -> [rows, d]`.
+/// Attention over consecutive prompts, `[rows, row] -> [rows, heads d_head]`.
 pub(crate) struct Attention {
     pub(crate) prompts: Vec<usize>,
-    pub(crate) heads: usize,
-    pub(crate) width: usize,
-    pub(crate) scale: f32,
-    pub(crate) frozen: Frozen,
+    pub(crate) op: resolvent_ops::attention::Attention,
 }
 
 impl Function for Attention {
     fn at<S: Scalar>(&self, qkv: &[S]) -> Vec<S> {
-        let heads = ops::Heads { count: self.heads, width: self.width, scale: f64::from(self.scale) };
+        let op = &self.op;
+        let heads = ops::Heads {
+            count: op.heads,
+            keys: op.kv_heads,
+            width: op.d_head,
+            scale: f64::from(op.scale),
+            cap: op.cap.map(f64::from),
+            window: op.window,
+        };
+        let frozen = Frozen { pattern: op.frozen, ..Frozen::default() };
         let (mut z, mut rest) = (Vec::new(), qkv);
         for tokens in &self.prompts {
-            let (prompt, after) = rest.split_at(tokens * 3 * self.heads * self.width);
-            z.extend(ops::attention(prompt, heads, self.frozen));
+            let (prompt, after) = rest.split_at(tokens * op.row());
+            z.extend(ops::attention(prompt, heads, frozen));
             rest = after;
         }
         z

@@ -68,9 +68,8 @@ fn attention_jets_do_not_square_what_all_keys_share() {
             case.orders[0][q] += common;
         }
     }
-    let op = Attention { heads, d_head, scale: 0.25, frozen: false };
-    let f =
-        formulas::Attention { prompts: vec![tokens], heads, width: d_head, scale: op.scale, frozen: Frozen::default() };
+    let op = Attention { scale: 0.25, ..Attention::new(heads, d_head) };
+    let f = formulas::Attention { prompts: vec![tokens], op };
     let shared = f64::from(common * common * op.scale);
     let allowed = shared * tolerance::POINTWISE;
     let mut worst = Worst::new("attention.jet, common s_dot");

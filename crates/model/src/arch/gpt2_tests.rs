@@ -103,7 +103,7 @@ fn bad_values_are_named() {
         ("n_embd", json!(0), "`n_embd` is 0"),
         ("n_embd", json!(770), "`n_embd` is 770, which `n_head` = 12 does not divide"),
         ("n_head", json!(0), "`n_head` is 0"),
-        ("n_head", json!(3), "a head is 256 wide (n_embd 768 / n_head 3); at most 128 is supported"),
+        ("n_head", json!(2), "a head is 384 wide (n_embd 768 / n_head 2); at most 256 is supported"),
         ("n_inner", json!(0), "`n_inner` is 0"),
         ("vocab_size", json!(0), "`vocab_size` is 0"),
         ("vocab_size", json!(u64::MAX), "`vocab_size` is 18446744073709551615"),

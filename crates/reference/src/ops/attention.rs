@@ -1,19 +1,26 @@
-//! attention:  z[t] = sum_{s <= t} p[t, s] v[s],  p[t, .] = softmax over s <= t of scale * <q[t], k[s]>,  head by head.
+//! attention:  z[t] = sum_s p[t, s] v[s],  p[t, .] = softmax over t - window < s <= t of cap(scale * <q[t], k[s]>),  head by
+//! head, where cap(x) = c tanh(x / c). Consecutive query heads share a head of keys and values.
 
 use std::ops::Range;
 
 use super::Frozen;
 use crate::Scalar;
 
-/// The columns of each head in q, k and v, and the factor of the scores.
+/// The columns of each head in q, k and v, and what its scores are.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Heads {
-    /// Number of heads.
+    /// Number of query heads.
     pub count: usize,
+    /// Number of key and value heads.
+    pub keys: usize,
     /// Columns per head.
     pub width: usize,
     /// Factor of the scores.
     pub scale: f64,
+    /// Soft-cap of the scores.
+    pub cap: Option<f64>,
+    /// How many tokens a query sees, its own included.
+    pub window: Option<usize>,
 }
 
 impl Heads {
@@ -21,7 +28,7 @@ impl Heads {
     pub fn new(count: usize, d: usize) -> Self {
         assert_eq!(d % count, 0, "attention: {d} columns do not split into {count} heads");
         let width = d / count;
-        Self { count, width, scale: 1.0 / (width as f64).sqrt() }
+        Self { count, keys: count, width, scale: 1.0 / (width as f64).sqrt(), cap: None, window: None }
     }
 
     /// Returns the columns of head `head` within q, k, v or z.
@@ -30,31 +37,39 @@ impl Heads {
     }
 }
 
-/// Computes causal multi-head attention. `qkv [T, 3d]`, with q, k and v of a token side by side -> `z [T, d]`.
+/// Computes causal multi-head attention. `qkv [T, (count + 2 keys) width]`, with q, k and v of a token side by side ->
+/// `z [T, count width]`.
 pub fn attention<S: Scalar>(qkv: &[S], heads: Heads, frozen: Frozen) -> Vec<S> {
-    let d = heads.count * heads.width;
-    assert_eq!(qkv.len() % (3 * d), 0, "attention: {} values are not rows of 3 x {d}", qkv.len());
-    let tokens = qkv.len() / (3 * d);
-    let q = |t: usize, i: usize| qkv[t * 3 * d + i];
-    let k = |t: usize, i: usize| qkv[t * 3 * d + d + i];
-    let v = |t: usize, i: usize| qkv[t * 3 * d + 2 * d + i];
+    let (d, kv) = (heads.count * heads.width, heads.keys * heads.width);
+    let row = d + 2 * kv;
+    assert_eq!(qkv.len() % row, 0, "attention: {} values are not rows of {row}", qkv.len());
+    let tokens = qkv.len() / row;
+    let q = |t: usize, i: usize| qkv[t * row + i];
+    let k = |t: usize, i: usize| qkv[t * row + d + i];
+    let v = |t: usize, i: usize| qkv[t * row + d + kv + i];
 
     let zero = S::from_f64(0.0);
     let mut z = vec![zero; tokens * d];
     for t in 0..tokens {
         for head in 0..heads.count {
+            let of_keys = heads.columns(head * heads.keys / heads.count);
+            let first = heads.window.map_or(0, |window| (t + 1).saturating_sub(window));
             let mut scores = Vec::with_capacity(t + 1);
-            for s in 0..=t {
+            for s in first..=t {
                 let mut dot = zero;
-                for i in heads.columns(head) {
-                    dot += q(t, i) * k(s, i);
+                for (i, j) in heads.columns(head).zip(of_keys.clone()) {
+                    dot += q(t, i) * k(s, j);
                 }
-                scores.push(dot * S::from_f64(heads.scale));
+                let score = dot * S::from_f64(heads.scale);
+                scores.push(match heads.cap {
+                    Some(cap) => S::from_f64(cap) * (score * S::from_f64(1.0 / cap)).tanh(),
+                    None => score,
+                });
             }
-            for (s, p) in softmax(&scores).into_iter().enumerate() {
+            for (s, p) in (first..).zip(softmax(&scores)) {
                 let p = p.freeze(frozen.pattern);
-                for i in heads.columns(head) {
-                    z[t * d + i] += p * v(s, i);
+                for (i, j) in heads.columns(head).zip(of_keys.clone()) {
+                    z[t * d + i] += p * v(s, j);
                 }
             }
         }
@@ -102,6 +117,26 @@ mod tests {
     }
 
     #[test]
+    fn two_query_heads_read_one_head_of_keys() {
+        // Tokens of [q0, q1, k, v]: both queries see the gap of ln 3, with opposite signs.
+        let ln3 = 3.0_f64.ln();
+        let qkv = [[0.0, 0.0, ln3, 2.0], [1.0, -1.0, 0.0, 6.0]].concat();
+        let heads = Heads { count: 2, keys: 1, ..Heads::new(1, 1) };
+        check::close(&attention(&qkv, heads, Frozen::default())[2..], &[3.0, 5.0], 1e-15);
+    }
+
+    #[test]
+    fn a_window_hides_earlier_tokens_and_a_cap_bounds_scores() {
+        let qkv = [[0.0, 0.0, 100.0], [0.0, 0.0, 2.0], [0.0, 0.0, 4.0]].concat();
+        let two = Heads { window: Some(2), ..Heads::new(1, 1) };
+        assert_eq!(attention(&qkv, two, Frozen::default()), [100.0, 51.0, 3.0]);
+        // A score of 1e6 counts as ln 3 / 2, one of -1e6 as its negative: three to one.
+        let qkv = [[0.0, 1e3, 1.0], [1e3, -1e3, 5.0]].concat();
+        let capped = Heads { cap: Some(3.0_f64.ln() / 2.0), ..Heads::new(1, 1) };
+        check::close(&attention(&qkv, capped, Frozen::default())[1..], &[2.0], 1e-15);
+    }
+
+    #[test]
     fn large_scores_do_not_overflow() {
         let z = attention(&[[1e3, 1e3, 1.0], [1e3, -1e3, 2.0]].concat(), Heads::new(1, 1), Frozen::default());
         assert_eq!(z, [1.0, 1.0]);
@@ -127,6 +162,8 @@ mod tests {
     #[test]
     fn derivatives() {
         check::derivatives(&check::numbers(5, 4 * 3 * 6), |x| attention(x, Heads::new(2, 6), Frozen::default()));
+        let all = Heads { keys: 2, cap: Some(0.5), window: Some(2), ..Heads::new(4, 8) };
+        check::derivatives(&check::numbers(5, 4 * 16), |x| attention(x, all, Frozen::default()));
     }
 
     #[test]

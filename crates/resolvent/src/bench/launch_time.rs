@@ -62,7 +62,7 @@ pub(super) fn launch_time(device: &Device, family: Family, size: Size) -> Result
             let bias = device.upload("bias", &[("n", INNER)], &vec![0.0f32; INNER])?;
             (Box::new(Matmul { w, bias, add: false }), D)
         }
-        Family::Attention => (Box::new(Attention { heads: 12, d_head: D / 12, scale: 0.125, frozen: false }), 3 * D),
+        Family::Attention => (Box::new(Attention { scale: 0.125, ..Attention::new(12, D / 12) }), 3 * D),
     };
     let x = upload("x", [("rows", rows), ("n", width)], normals(2, rows * width, 1.0))?;
     let x_dot = upload("x_dot", [("rows", rows), ("n", width)], normals(3, rows * width, 1.0))?;
