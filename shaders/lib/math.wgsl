@@ -102,3 +102,22 @@ fn gelu_erf_dd(x: f32) -> f32 {
     let c = clamp(x, -16.0, 16.0);
     return 0.39894228 * exp(-0.5 * c * c) * (2.0 - c * c);
 }
+
+// SiLU, x logistic(x). Its ratio silu(x) / x is logistic.
+fn silu(x: f32) -> f32 {
+    return x * logistic(x);
+}
+
+// Its derivative, s + x s (1 - s) with s = logistic(x). 1 - s is logistic(-x), so nothing cancels in the tails.
+fn silu_d(x: f32) -> f32 {
+    let s = logistic(x);
+    return s + x * s * logistic(-x);
+}
+
+// Its second derivative, s (1 - s) (2 + x (1 - 2 s)). 1 - 2 s is logistic(-x) - logistic(x): it cancels only near x = 0,
+// where it is multiplied by x.
+fn silu_dd(x: f32) -> f32 {
+    let s = logistic(x);
+    let t = logistic(-x);
+    return s * t * (2.0 + x * (t - s));
+}

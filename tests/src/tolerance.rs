@@ -36,8 +36,21 @@ pub fn product(k: usize) -> f64 {
 /// 5.4e-8, 1.0e-7, 2.1e-7, 4.3e-7.
 pub const LAYER_NORM: Allowed = Allowed { primal: 8.0 * U, jvp: 8.0 * U, jet: 16.0 * U, vjp: 16.0 * U };
 
+/// RMS norm, for segments of any width.
+///
+/// As for layer norm, the error of a mean is smaller than that of its terms, and about four roundings for each element
+/// remain. The derivatives project one direction out of a segment, which leaves little of a narrow one: the tests give
+/// segments of one or two columns a large eps.
+pub const RMS_NORM: Allowed = Allowed { primal: 8.0 * U, jvp: 8.0 * U, jet: 16.0 * U, vjp: 16.0 * U };
+
 /// GELU of normal inputs: about six roundings, including those of `exp`. Measured: 5.5e-8, 1.0e-7, 1.6e-7, 1.9e-7.
 pub const GELU: Allowed = Allowed { primal: 8.0 * U, jvp: 8.0 * U, jet: 8.0 * U, vjp: 8.0 * U };
+
+/// A gate: the activation as [`GELU`], and up to four products and sums of it.
+pub const GATE: Allowed = Allowed { primal: 8.0 * U, jvp: 12.0 * U, jet: 16.0 * U, vjp: 12.0 * U };
+
+/// A rotary embedding: cosine and sine are composed of two rounded factors each, then two products and a sum.
+pub const ROPE: Allowed = Allowed { primal: 6.0 * U, jvp: 6.0 * U, jet: 6.0 * U, vjp: 6.0 * U };
 
 /// Returns the tolerances of `x w` with `w [k, n]`. Measured at k = 768: 2.1e-7 in lanes and in pieces of k, 5.6e-7 one
 /// by one; the tolerance is 2.9e-6.

@@ -167,7 +167,7 @@ pub(crate) fn exp(x: f32) -> f32 {
 
 /// Returns `1 / (1 + exp(-x))`. Its relative accuracy is good also where it is tiny, because no terms are subtracted.
 #[inline(always)]
-fn logistic(x: f32) -> f32 {
+pub(crate) fn logistic(x: f32) -> f32 {
     let e = exp(-x.abs());
     (if x >= 0.0 { 1.0 } else { e }) / (1.0 + e)
 }

@@ -8,10 +8,13 @@
 //! |---|---|---|---|---|
 //! | [`embed`] | gather of token and position rows | none: they start from h\[0\] | none | none |
 //! | [`layer_norm`] | fused | fused | fused, with the residual path's add | input, mean and 1/std |
+//! | [`rms_norm`] | fused, over segments of a row | fused | fused, with the residual path's add | input and 1/rms |
 //! | [`matmul`] | with bias, GELU or residual add | same kernel | transposed kernel | none |
 //! | [`mlp`] | two products, GELU fused | GELU' (and GELU'') fused | GELU' fused, in hvp a launch | the pre-activation |
 //! | [`attention`] | fused, online softmax | fused | fused, two launches and three | q, k, v, z, log-sum-exp |
 //! | [`gelu`] | pointwise | pointwise | pointwise | input |
+//! | [`gate`] | pointwise: act(a) b | pointwise | pointwise | input |
+//! | [`rope`] | turns by the token | same kernel | turns back | none |
 //! | [`observe`] | scalars of a row through its softmax | second derivative along a tangent | slope, its tangents | log p |
 //! | [`unembed`] | wanted rows and entries | same kernel | weighted rows | none |
 //! | [`add`] | residual add | same kernel | no launch | none |
@@ -23,6 +26,7 @@ mod arguments;
 pub mod attention;
 mod attention_second;
 pub mod embed;
+pub mod gate;
 pub mod gelu;
 mod host;
 pub mod layer_norm;
@@ -33,6 +37,8 @@ pub mod mlp;
 pub mod observe;
 mod op;
 pub mod peak;
+pub mod rms_norm;
+pub mod rope;
 mod rows;
 pub mod splice;
 pub mod tuning;
@@ -48,10 +54,10 @@ use resolvent_engine::Kernel;
 
 /// Every kernel of this crate: what the tests compare, the self-test runs and the bench times.
 pub fn kernels() -> Vec<&'static Kernel> {
-    [add::KERNELS, attention::KERNELS, attention_second::KERNELS, embed::KERNELS, gelu::KERNELS]
+    [add::KERNELS, attention::KERNELS, attention_second::KERNELS, embed::KERNELS, gate::KERNELS, gelu::KERNELS]
         .into_iter()
         .chain([layer_norm::KERNELS, matmul::KERNELS, matmul_f16::KERNELS])
-        .chain([observe::KERNELS, peak::KERNELS, splice::KERNELS, unembed::KERNELS])
+        .chain([observe::KERNELS, peak::KERNELS, rms_norm::KERNELS, rope::KERNELS, splice::KERNELS, unembed::KERNELS])
         .flatten()
         .copied()
         .collect()

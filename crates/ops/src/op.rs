@@ -36,7 +36,7 @@ pub struct Outcome {
 /// An op with a frozen factor has no second derivatives: its jet, tangent and hvp fail.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Frozen {
-    /// [`crate::layer_norm`]: 1 / std.
+    /// [`crate::layer_norm`]: 1 / std. [`crate::rms_norm`]: 1 / rms.
     pub norm: bool,
     /// [`crate::attention`]: the weights of the keys, so that only values have tangents and cotangents.
     pub pattern: bool,

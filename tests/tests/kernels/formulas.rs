@@ -30,6 +30,21 @@ impl Function for LayerNorm {
     }
 }
 
+/// RMS norm `[rows, n] -> [rows, n]` over segments (first column, width).
+pub(crate) struct RmsNorm {
+    pub(crate) gain: Vec<f64>,
+    pub(crate) segments: Vec<(usize, usize)>,
+    pub(crate) eps: f32,
+    pub(crate) frozen: Frozen,
+}
+
+impl Function for RmsNorm {
+    fn at<S: Scalar>(&self, x: &[S]) -> Vec<S> {
+        let segments: Vec<_> = self.segments.iter().map(|&(start, width)| start..start + width).collect();
+        ops::rms_norm(x, &constants(&self.gain), &segments, f64::from(self.eps), self.frozen)
+    }
+}
+
 /// GELU `[rows, n] -> [rows, n]`.
 pub(crate) struct Gelu(pub(crate) GeluForm, pub(crate) Frozen);
 

@@ -18,12 +18,17 @@ pub enum GeluForm {
 
 /// Applies GELU to each element. `x [..]` -> `[..]`.
 pub fn gelu<S: Scalar>(x: &[S], form: GeluForm, frozen: Frozen) -> Vec<S> {
+    x.iter().map(|&x| x * ratio(x, form).freeze(frozen.ratio)).collect()
+}
+
+/// Returns `gelu(x) / x`, also at 0.
+pub(super) fn ratio<S: Scalar>(x: S, form: GeluForm) -> S {
     let c = S::from_f64;
-    let step = |x: S| match form {
+    let step = match form {
         GeluForm::Tanh => (c(FRAC_2_SQRT_PI * FRAC_1_SQRT_2) * (x + c(0.044715) * x * x * x)).tanh(),
         GeluForm::Erf => (x * c(FRAC_1_SQRT_2)).erf(),
     };
-    x.iter().map(|&x| x * (c(0.5) * (c(1.0) + step(x))).freeze(frozen.ratio)).collect()
+    c(0.5) * (c(1.0) + step)
 }
 
 #[cfg(test)]

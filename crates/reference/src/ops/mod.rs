@@ -4,10 +4,13 @@ mod add;
 mod attention;
 mod embed;
 mod frozen;
+mod gate;
 mod gelu;
 mod layer_norm;
 mod matmul;
 mod observe;
+mod rms_norm;
+mod rope;
 mod splice;
 mod unembed;
 
@@ -15,10 +18,13 @@ pub use add::add;
 pub use attention::{Heads, attention};
 pub use embed::embed;
 pub use frozen::Frozen;
+pub use gate::{GateForm, gate};
 pub use gelu::{GeluForm, gelu};
 pub use layer_norm::layer_norm;
 pub use matmul::matmul;
 pub use observe::{Observe, log_softmax, observe};
+pub use rms_norm::rms_norm;
+pub use rope::{Rotation, rope};
 pub use splice::{Edit, splice};
 pub use unembed::unembed;
 
