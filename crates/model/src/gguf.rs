@@ -30,7 +30,7 @@ use crate::error::{Error, Result, shown};
 use crate::floats::first_non_finite;
 use crate::tokenizer::Tokenizer;
 use arch::Arch;
-use fault::Fault;
+use fault::{Fault, again};
 use file::{GgufFile, Tensor};
 pub(crate) use kind::GgmlType;
 use layout::Entry;
@@ -133,7 +133,7 @@ type Described = (Arch, Map<String, Value>, BTreeMap<String, Entry>);
 /// Translates metadata and tensors of all parts. Those of the first part are the metadata of the model.
 fn describe(parts: &[GgufFile]) -> Result<Described, String> {
     let metadata = parts[0].metadata();
-    let name = metadata.text("general.architecture")?;
+    let name = metadata.text("general.architecture").map_err(again)?;
     let arch =
         Arch::of(name.ok_or("its metadata lack `general.architecture`, so it is not a model; use another file")?)?;
     let stored: Vec<(usize, &Tensor)> =
@@ -177,7 +177,10 @@ fn divisors(part: &GgufFile, tensor: &Tensor) -> Result<Vec<f32>, String> {
             dequantise::dequantise(tensor.kind, &part.mapped().bytes()[tensor.bytes.clone()], &mut out);
             Ok(out)
         }
-        (kind, dims) => Err(format!("tensor `{DIVISORS}` is {} {dims:?}; it must be a short F32 vector", kind.name())),
+        (kind, dims) => Err(format!(
+            "tensor `{DIVISORS}` is {} {dims:?}; it must be a short F32 vector: convert the model again",
+            kind.name()
+        )),
     }
 }
 

@@ -25,7 +25,7 @@ impl Arch {
     pub(super) fn of(name: &str) -> Result<Self, String> {
         Self::ALL.into_iter().find(|arch| arch.name() == name).ok_or_else(|| {
             let names = Self::ALL.map(Self::name).join(", ");
-            format!("its architecture is `{}`; models of {names} are read", crate::error::shown(name))
+            format!("its architecture is `{}`; models of {names} are read: use one of these", crate::error::shown(name))
         })
     }
 

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::arch::Arch;
+use super::fault::again;
 use super::fields::Fields;
 use super::metadata::Metadata;
 use super::rope;
@@ -48,8 +49,22 @@ pub(super) fn describe(metadata: Metadata<'_>, arch: Arch, stored: &Stored) -> R
     {
         fields.neutral(key, 0.0)?;
     }
+    if arch == Arch::Gemma3 {
+        fields.ignore("mm.tokens_per_image");
+    }
+    // In version 1, blocks had other scales.
+    if let Some(version) =
+        metadata.whole("general.quantization_version").map_err(again)?.filter(|&version| version != 2)
+    {
+        return Err(format!(
+            "`general.quantization_version` is {version}; only 2 is supported: convert the model again"
+        ));
+    }
     if fields.flag("attention.causal")? == Some(false) {
-        return Err(format!("`{}` is false; only causal attention is supported", fields.key("attention.causal")));
+        return Err(format!(
+            "`{}` is false; only causal attention is supported: use another model",
+            fields.key("attention.causal")
+        ));
     }
     let heads = fields.size("attention.head_count")?;
     let kv_heads = fields.size_or_none("attention.head_count_kv")?.unwrap_or(heads);
@@ -59,13 +74,15 @@ pub(super) fn describe(metadata: Metadata<'_>, arch: Arch, stored: &Stored) -> R
         _ => relative_of_llama(&fields, arch, stored)?,
     };
     if matches!(arch, Arch::Gpt2 | Arch::GptNeox) && kv_heads != heads {
-        return Err(format!("`{}` is {kv_heads}; it must be {heads}", fields.key("attention.head_count_kv")));
+        let key = fields.key("attention.head_count_kv");
+        return Err(format!("`{key}` is {kv_heads}, and there are {heads} heads; use another model"));
     }
     fields.check_all_asked()?;
     config.insert("vocab_size".to_owned(), json!(stored.vocab));
     config.insert("tie_word_embeddings".to_owned(), json!(stored.tied));
     for name in ["bos_token_id", "eos_token_id"] {
-        let id = metadata.whole(&format!("tokenizer.ggml.{name}"))?.filter(|&id| id < stored.vocab as u64);
+        let id =
+            metadata.whole(&format!("tokenizer.ggml.{name}")).map_err(again)?.filter(|&id| id < stored.vocab as u64);
         config.insert(name.to_owned(), json!(id));
     }
     Ok(Description { config, heads, kv_heads })
@@ -81,7 +98,7 @@ fn entries(object: Value) -> Map<String, Value> {
 
 /// Returns a number that the file must have.
 fn needed(fields: &Fields<'_>, key: &str) -> Result<f64, String> {
-    fields.number(key)?.ok_or_else(|| format!("the metadata lack `{}`", fields.key(key)))
+    fields.number(key)?.ok_or_else(|| fields.missing(key))
 }
 
 fn gpt2(fields: &Fields<'_>, stored: &Stored) -> Result<Map<String, Value>, String> {
@@ -123,7 +140,9 @@ fn neox(fields: &Fields<'_>) -> Result<Map<String, Value>, String> {
 /// Returns `part / whole` so that its product with `whole` is not below `part`: Hugging Face rounds it down.
 fn share(part: usize, whole: usize) -> Result<f64, String> {
     if part > whole {
-        return Err(format!("`gptneox.rope.dimension_count` is {part}, and a head is only {whole} wide"));
+        return Err(format!(
+            "`gptneox.rope.dimension_count` is {part}, and a head is only {whole} wide; convert the model again"
+        ));
     }
     let share = part as f64 / whole as f64;
     Ok(if ((share * whole as f64) as usize) < part { share.next_up() } else { share })
@@ -137,13 +156,15 @@ fn head_width(fields: &Fields<'_>, width: usize, heads: usize) -> Result<usize, 
         None if width.is_multiple_of(heads) => width / heads,
         None => {
             let (long, count) = (fields.key("embedding_length"), fields.key("attention.head_count"));
-            return Err(format!("`{long}` is {width}, which `{count}` = {heads} does not divide"));
+            return Err(format!(
+                "`{long}` is {width}, which `{count}` = {heads} does not divide; convert the model again"
+            ));
         }
     };
     match fields.size_or_none("attention.value_length")? {
         Some(value) if value != head => {
             let key = fields.key("attention.value_length");
-            Err(format!("`{key}` is {value}, and keys have {head}; only equal widths are supported"))
+            Err(format!("`{key}` is {value}, and keys have {head}; only equal widths are supported: use another model"))
         }
         _ => Ok(head),
     }
@@ -156,7 +177,7 @@ fn relative_of_llama(fields: &Fields<'_>, arch: Arch, stored: &Stored) -> Result
     if rotated != head || head % 2 == 1 {
         let key = fields.key("rope.dimension_count");
         return Err(format!(
-            "`{key}` is {rotated}, and a head is {head} wide; the whole head must be rotated, in pairs"
+            "`{key}` is {rotated}, and a head is {head} wide; the whole head must be rotated, in pairs: use another model"
         ));
     }
     let blocks = fields.size("block_count")?;
@@ -164,7 +185,9 @@ fn relative_of_llama(fields: &Fields<'_>, arch: Arch, stored: &Stored) -> Result
     let scaling = match (&stored.divisors, rope::scaling(fields)?) {
         (Some(divisors), Value::Null) if divisors.len() == head / 2 => rope::llama3(divisors, base)?,
         (Some(_), _) => {
-            return Err("`rope_freqs.weight` does not fit the other metadata of rotary positions".to_owned());
+            return Err(
+                "`rope_freqs.weight` does not fit the other metadata of rotary positions; use another model".to_owned()
+            );
         }
         (None, scaling) => scaling,
     };

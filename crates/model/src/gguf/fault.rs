@@ -13,6 +13,11 @@ pub(super) enum Fault {
     Unread(String),
 }
 
+/// Adds what to do to a message about a key of the metadata.
+pub(super) fn again(message: String) -> String {
+    message + "; convert the model again"
+}
+
 impl From<String> for Fault {
     fn from(message: String) -> Self {
         Self::Damaged(message)

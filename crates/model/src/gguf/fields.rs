@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use super::arch::Arch;
+use super::fault::again;
 use super::metadata::{Metadata, Value};
 use crate::error::shown;
 
@@ -32,12 +33,17 @@ impl<'a> Fields<'a> {
     }
 
     fn wrong(&self, key: &str, wanted: &str, found: &Value) -> String {
-        format!("`{}` must be {wanted}, found {found}", self.key(key))
+        again(format!("`{}` must be {wanted}, found {found}", self.key(key)))
+    }
+
+    /// Returns the message about a key that the file must have.
+    pub(super) fn missing(&self, key: &str) -> String {
+        again(format!("the metadata lack `{}`", self.key(key)))
     }
 
     /// Returns a size that the file must have.
     pub(super) fn size(&self, key: &str) -> Result<usize, String> {
-        self.size_or_none(key)?.ok_or_else(|| format!("the metadata lack `{}`", self.key(key)))
+        self.size_or_none(key)?.ok_or_else(|| self.missing(key))
     }
 
     /// Returns a positive size. A list with a value for each block is one size if its values are equal.
@@ -46,7 +52,7 @@ impl<'a> Fields<'a> {
         let size = |value: &Value| value.whole().and_then(|n| usize::try_from(n).ok()).filter(|&n| n > 0);
         let found = match value {
             Value::List(list) => {
-                let values = self.metadata.values(&self.key(key), list.count)?.unwrap_or_default();
+                let values = self.metadata.values(&self.key(key), list.count).map_err(again)?.unwrap_or_default();
                 let same = values.windows(2).all(|pair| pair[0] == pair[1]);
                 values.first().filter(|_| same).and_then(size)
             }
@@ -80,7 +86,7 @@ impl<'a> Fields<'a> {
     /// period, of which the last block has none.
     pub(super) fn windows(&self, key: &str, blocks: usize, period: usize) -> Result<Vec<bool>, String> {
         let values = match self.get(key) {
-            Some(Value::List(_)) => self.metadata.values(&self.key(key), blocks)?.unwrap_or_default(),
+            Some(Value::List(_)) => self.metadata.values(&self.key(key), blocks).map_err(again)?.unwrap_or_default(),
             _ => {
                 let period = self.size_or_none(key)?.unwrap_or(period);
                 return Ok((0..blocks).map(|block| (block + 1) % period != 0).collect());

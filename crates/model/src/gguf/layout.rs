@@ -82,18 +82,26 @@ fn layout(arch: Arch, stored: &Tensor, shape: &[usize], (heads, kv_heads): (usiz
     let rows = shape.first().copied().unwrap_or(0);
     let width = |parts: usize| match rows.is_multiple_of(parts) {
         true => Ok(rows / parts),
-        false => Err(format!("tensor `{}` has {rows} rows, which {parts} does not divide", shown(&stored.name))),
+        false => Err(format!(
+            "tensor `{}` has {rows} rows, which {parts} does not divide; convert the model again",
+            shown(&stored.name)
+        )),
     };
     match (arch, part(&stored.name)) {
         (Arch::Llama, Some(name @ ("attn_q" | "attn_k"))) => {
             let head = width(if name == "attn_q" { heads } else { kv_heads })?;
             match head % 2 {
                 0 => Ok(Layout::Pairs { head }),
-                _ => Err(format!("tensor `{}` has heads of odd width {head}", shown(&stored.name))),
+                _ => Err(format!(
+                    "tensor `{}` has heads of odd width {head}; convert the model again",
+                    shown(&stored.name)
+                )),
             }
         }
         (Arch::GptNeox, Some("attn_qkv")) => {
-            let parts = heads.checked_mul(3).ok_or_else(|| format!("`gptneox.attention.head_count` is {heads}"))?;
+            let parts = heads
+                .checked_mul(3)
+                .ok_or_else(|| format!("`gptneox.attention.head_count` is {heads}; convert the model again"))?;
             Ok(Layout::Apart { head: width(parts)?, heads })
         }
         (Arch::Gpt2, Some("attn_qkv" | "attn_output" | "ffn_up" | "ffn_down")) if shape.len() == 2 => {

@@ -27,8 +27,10 @@ pub(super) fn scaling(fields: &Fields<'_>) -> Result<Value, String> {
     let kind = fields.text("rope.scaling.type")?.unwrap_or(if linear.is_some() { "linear" } else { "none" });
     let needed = |what: Option<f64>| {
         let key = fields.key("rope.scaling.factor");
-        let what = what.ok_or_else(|| format!("the metadata lack `{key}`"))?;
-        (what > 0.0).then_some(what).ok_or_else(|| format!("`{key}` is {what}; it must be positive"))
+        let what = what.ok_or_else(|| fields.missing("rope.scaling.factor"))?;
+        (what > 0.0)
+            .then_some(what)
+            .ok_or_else(|| format!("`{key}` is {what}, and must be positive; convert the model again"))
     };
     match kind {
         "none" => Ok(Value::Null),
@@ -50,7 +52,7 @@ pub(super) fn scaling(fields: &Fields<'_>) -> Result<Value, String> {
         }
         other => {
             let (key, other) = (fields.key("rope.scaling.type"), crate::error::shown(other));
-            Err(format!("`{key}` is `{other}`; none, linear and yarn are supported"))
+            Err(format!("`{key}` is `{other}`; none, linear and yarn are supported: use another model"))
         }
     }
 }

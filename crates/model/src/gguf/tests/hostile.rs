@@ -87,6 +87,10 @@ fn tensors_are_checked() {
     assert!(with_first(|t| t.offset = Some(u64::MAX - 31)).contains("reaches beyond the file"));
     assert!(with_first(|t| t.offset = Some(8)).contains("offset 8, which 32 does not divide"));
     assert!(with_first(|t| t.offset = Some(320)).contains("overlap"));
+    // The first tensor ends within the second.
+    let mut writer = llama();
+    writer.tensors[1].offset = Some(256);
+    assert!(refused(&writer).contains("tensors `token_embd.weight` and `output_norm.weight` overlap"));
     let other = with_first(|t| t.kind = 10);
     assert!(other.contains("`token_embd.weight` is stored as Q2_K; F32, F16, BF16, Q4_0"), "{other}");
     assert!(with_first(|t| t.kind = 99).contains("stored as type 99"));
@@ -105,6 +109,28 @@ fn weights_that_are_not_finite_are_refused() {
     let error = gguf.read("model.embed_tokens.weight", 2..4, &mut out).expect_err("is infinite").to_string();
     assert!(error.contains("inf at flat index 13"), "{error}");
     gguf.read("model.embed_tokens.weight", 0..2, &mut out).expect("finite rows");
+}
+
+/// Tensors of more elements than are converted at once.
+#[test]
+fn large_tensors_are_read_in_pieces() {
+    let n = 600;
+    let mut writer = llama().set("llama.embedding_length", Field::U32(n));
+    for name in ["blk.0.attn_q.weight", "blk.0.attn_output.weight"] {
+        let tensor = writer.tensors.iter_mut().find(|tensor| tensor.name == name).expect("a tensor");
+        tensor.dims = vec![n.into(); 2];
+        tensor.bytes = (0..n * n).flat_map(|i| (i as f32).to_le_bytes()).collect();
+    }
+    let gguf = opened(&writer).expect("a model");
+    let n = n as usize;
+    // Three heads of width 200: row p + 100 s of a head is stored as row 2 p + s.
+    let stored = |row: usize| row - row % 200 + row % 100 * 2 + row % 200 / 100;
+    for (row, values) in all(&gguf, "model.layers.0.self_attn.q_proj.weight").chunks(n).enumerate() {
+        let first = stored(row) * n;
+        assert!(values.iter().enumerate().all(|(i, &x)| x == (first + i) as f32), "row {row}");
+    }
+    let values = all(&gguf, "model.layers.0.self_attn.o_proj.weight");
+    assert!(values.iter().enumerate().all(|(i, &x)| x == i as f32));
 }
 
 /// Splits a model: metadata and the first tensors, then the rest.
