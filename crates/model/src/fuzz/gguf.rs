@@ -202,7 +202,7 @@ proptest! {
     #[test]
     fn gguf_headers(which in 0..8usize, at in prop::collection::vec((any::<u32>(), any::<u8>()), 1..5)) {
         let name = ["llama", "gpt2", "gptneox", "gemma2", "gemma3", "qwen2", "qwen3", "olmo2"][which];
-        let folder: std::path::PathBuf = [env!("CARGO_MANIFEST_DIR"), "..", "..", "tests", "data", "gguf"].iter().collect();
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/gguf");
         let mut bytes = std::fs::read(folder.join(format!("{name}.gguf"))).expect("a file");
         for (at, byte) in at {
             // The header has about 2000 bytes.

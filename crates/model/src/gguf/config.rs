@@ -177,7 +177,7 @@ fn relative_of_llama(fields: &Fields<'_>, arch: Arch, stored: &Stored) -> Result
     if rotated != head || head % 2 == 1 {
         let key = fields.key("rope.dimension_count");
         return Err(format!(
-            "`{key}` is {rotated}, and a head is {head} wide; the whole head must be rotated, in pairs: use another model"
+            "`{key}` is {rotated}, and a head is {head} wide; all of it must be rotated, in pairs: use another model"
         ));
     }
     let blocks = fields.size("block_count")?;

@@ -1,4 +1,5 @@
-//! Typed access to the metadata of an architecture. Notes which keys were asked for, so that no other key is overlooked.
+//! Typed access to the metadata of an architecture. Notes which keys were asked for, so that no other key is
+//! overlooked.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::fields::Fields;
 
-/// What Llama 3.1 and later rescale by: waves of up to 8192 / 4 positions not at all, of 8192 / 1 and more by the factor.
-/// llama.cpp's converter always takes these three, and stores only the result.
+/// What Llama 3.1 and later rescale by: waves of up to 8192 / 4 positions not at all, of 8192 / 1 and more by the
+/// factor. llama.cpp's converter always takes these three, and stores only the result.
 const LOW: f32 = 1.0;
 const HIGH: f32 = 4.0;
 const POSITIONS: f32 = 8192.0;

@@ -20,7 +20,7 @@ fn keys_that_are_not_understood_are_refused() {
     opened(&llama().set("general.quantization_version", Field::U32(2))).expect("the present version");
     assert!(with("general.quantization_version", Field::U32(1)).contains("is 1; only 2 is supported"));
     assert!(with("llama.attention.causal", Field::Flag(false)).contains("only causal"));
-    assert!(with("llama.rope.dimension_count", Field::U32(1)).contains("whole head must be rotated"));
+    assert!(with("llama.rope.dimension_count", Field::U32(1)).contains("all of it must be rotated"));
     assert!(with("llama.attention.value_length", Field::U32(3)).contains("only equal widths"));
 }
 

@@ -65,8 +65,8 @@ impl Split {
                 Arch::GptNeox => Ok(NEOX),
                 Arch::Qwen2 | Arch::Qwen3 => Ok(QWEN2),
                 _ => Err(format!(
-                    "`tokenizer.ggml.pre` does not say how a text is split (by one of {}); convert the model again with \
-                     a newer llama.cpp",
+                    "`tokenizer.ggml.pre` does not say how a text is split (by one of {}); convert the model again \
+                     with a newer llama.cpp",
                     names()
                 )),
             };
@@ -77,7 +77,11 @@ impl Split {
 
     /// Returns the `pre_tokenizer` of a tokenizer.json.
     pub(super) fn pre_tokenizer(self, prefix: bool) -> Value {
-        let bytes = |regex: bool| json!({"type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": true, "use_regex": regex});
+        let bytes = |regex: bool| {
+            json!({
+                "type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": true, "use_regex": regex,
+            })
+        };
         let sequence = |first: Value, bytes: Value| json!({"type": "Sequence", "pretokenizers": [first, bytes]});
         match self.rule {
             Rule::Gpt2 => bytes(true),

@@ -72,7 +72,8 @@ fn spelled(pieces: &Pieces<'_>, arch: Arch) -> Result<Vec<(usize, String, Kind)>
 
 /// Returns the merges in their order: for each piece, best first, all pairs of pieces that make it.
 ///
-/// `count` is the number of tokens. SentencePiece merges the pair whose result has the best score. In Gemma's tokenizer.json the order is that of the ids.
+/// `count` is the number of tokens. SentencePiece merges the pair whose result has the best score. In Gemma's
+/// tokenizer.json the order is that of the ids.
 fn merges<'a>(
     metadata: Metadata<'_>,
     arch: Arch,
