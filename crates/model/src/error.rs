@@ -93,6 +93,33 @@ pub enum Error {
         message: String,
     },
 
+    /// A `.gguf` file is damaged, truncated or in another format.
+    #[error("{} is not a usable GGUF file: {message}; download or export it again", .path.display())]
+    Gguf {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+
+    /// A `.gguf` file is intact, but has another kind of model, or options or number formats that are not read.
+    #[error("{}: {message}", .path.display())]
+    GgufModel {
+        /// The file.
+        path: PathBuf,
+        /// What is not read, and what to do.
+        message: String,
+    },
+
+    /// The tokenizer of a `.gguf` file cannot be used. The model can.
+    #[error("{}: its tokenizer cannot be used: {message}; give token ids instead of text", .path.display())]
+    GgufTokenizer {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, or not supported.
+        message: String,
+    },
+
     /// `model.safetensors.index.json` is damaged or disagrees with its shards.
     #[error("{}: {message}; download or export the whole model again", .path.display())]
     ShardIndex {

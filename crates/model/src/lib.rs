@@ -29,8 +29,11 @@ mod edit;
 mod error;
 mod files;
 mod finite;
+mod floats;
 #[cfg(test)]
 mod fuzz;
+#[cfg_attr(not(test), expect(dead_code, reason = "checkpoints do not open GGUF files yet"))]
+mod gguf;
 mod grouped;
 mod head;
 #[cfg(feature = "hub")]
@@ -38,6 +41,7 @@ mod hub;
 mod hvp;
 mod jet;
 mod linear;
+mod mapped;
 mod mode;
 mod model;
 mod named;

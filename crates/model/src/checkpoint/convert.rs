@@ -1,44 +1,14 @@
-//! Conversion of stored little-endian elements to f32.
-
-use half::f16;
-use half::slice::HalfFloatSliceExt;
+//! Conversion of stored elements to f32.
 
 use super::Dtype;
+use crate::floats;
+pub(crate) use crate::floats::first_non_finite;
 
 /// Converts `bytes` to f32. They encode `out.len()` elements, and may have any alignment.
 pub(super) fn to_f32(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
     match dtype {
-        Dtype::F32 => {
-            for (x, b) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
-                *x = f32::from_le_bytes(*b);
-            }
-        }
-        Dtype::Bf16 => {
-            for (x, b) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
-                *x = f32::from_bits(u32::from(u16::from_le_bytes(*b)) << 16);
-            }
-        }
-        Dtype::F16 => {
-            // The `half` crate converts whole slices with the processor's instructions, so the elements are first
-            // collected in one.
-            let mut stage = [f16::ZERO; 256];
-            for (out, bytes) in out.chunks_mut(stage.len()).zip(bytes.chunks(2 * stage.len())) {
-                let stage = &mut stage[..out.len()];
-                for (x, b) in stage.iter_mut().zip(bytes.as_chunks::<2>().0) {
-                    *x = f16::from_le_bytes(*b);
-                }
-                stage.convert_to_f32_slice(out);
-            }
-        }
+        Dtype::F32 => floats::from_f32(bytes, out),
+        Dtype::Bf16 => floats::from_bf16(bytes, out),
+        Dtype::F16 => floats::from_f16(bytes, out),
     }
-}
-
-/// Returns the index of the first NaN or infinity.
-pub(crate) fn first_non_finite(values: &[f32]) -> Option<usize> {
-    const EXPONENT: u32 = 0x7f80_0000;
-    // Most blocks are finite. The largest exponent of a block shows that without a branch for each element.
-    values.chunks(4096).enumerate().find_map(|(i, block)| {
-        let largest = block.iter().fold(0, |m, x| (x.to_bits() & EXPONENT).max(m));
-        (largest == EXPONENT).then(|| block.iter().position(|x| !x.is_finite()).map(|at| i * 4096 + at))?
-    })
 }

@@ -2,17 +2,16 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use memmap2::Mmap;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Metadata, SafeTensorError};
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use crate::error::{Error, Result, one_line, shown};
 use crate::files;
+use crate::mapped::Mapped;
 
 /// Size in bytes of the header's length, which precedes the header.
 const PREFIX: usize = 8;
@@ -20,45 +19,36 @@ const PREFIX: usize = 8;
 /// A weight file. All byte ranges of its header lie inside the file.
 #[derive(Debug)]
 pub(super) struct WeightFile {
-    path: PathBuf,
-    source: Bytes,
+    file: Mapped,
     header: Metadata,
     data_start: usize,
-}
-
-/// The bytes of a file.
-#[derive(Debug)]
-enum Bytes {
-    Mapped(Mmap),
-    Embedded(&'static [u8]),
 }
 
 impl WeightFile {
     /// Maps a file and checks its header.
     pub(super) fn open(path: PathBuf) -> Result<Self> {
-        let map = map(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
-        Self::parsed(path, Bytes::Mapped(map))
+        Self::parsed(Mapped::open(path)?)
     }
 
     /// Checks the header of a file that is embedded in the program. `path` names the file in messages.
     pub(super) fn embedded(path: PathBuf, bytes: &'static [u8]) -> Result<Self> {
-        Self::parsed(path, Bytes::Embedded(bytes))
+        Self::parsed(Mapped::embedded(path, bytes))
     }
 
-    fn parsed(path: PathBuf, source: Bytes) -> Result<Self> {
-        match parse(source.bytes()) {
-            Ok((header, data_start)) => Ok(Self { path, source, header, data_start }),
-            Err(message) => Err(Error::WeightFile { path, message }),
+    fn parsed(file: Mapped) -> Result<Self> {
+        match parse(file.bytes()) {
+            Ok((header, data_start)) => Ok(Self { file, header, data_start }),
+            Err(message) => Err(Error::WeightFile { path: file.path().into(), message }),
         }
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
     /// Returns the whole file.
     pub(super) fn bytes(&self) -> &[u8] {
-        self.source.bytes()
+        self.file.bytes()
     }
 
     /// Returns name, format, shape and byte range of every tensor, in file order. Byte ranges count from the start of
@@ -83,54 +73,13 @@ impl WeightFile {
 
     /// Releases the pages of a byte range to the system. Reading them again maps them again.
     pub(super) fn release(&self, bytes: Range<usize>) {
-        let Bytes::Mapped(map) = &self.source else { return };
-        if bytes.is_empty() || bytes.end > map.len() {
-            return;
-        }
-        #[cfg(unix)]
-        {
-            // SAFETY: the map is a shared, read-only mapping of a file. MADV_DONTNEED only drops page table entries,
-            // and the next access finds the same file contents, because no process changes the file (see `map` below).
-            // No byte changes that a borrow of the map can see.
-            let done = unsafe {
-                let advice = memmap2::UncheckedAdvice::DontNeed;
-                map.unchecked_advise_range(advice, bytes.start, bytes.len())
-            };
-            // A failure costs only memory: the system retains the pages until it needs the space.
-            if let Err(error) = done {
-                tracing::debug!("{}: pages not released: {error}", self.path.display());
-            }
-        }
+        self.file.release(bytes);
     }
 
-    /// Returns the BLAKE3 hash of the whole file. Each window is released once it is hashed, so that few pages are
-    /// resident.
+    /// Returns the BLAKE3 hash of the whole file.
     pub(super) fn hash(&self) -> blake3::Hash {
-        const WINDOW: usize = 16 << 20;
-        let mut hasher = blake3::Hasher::new();
-        for (i, window) in self.bytes().chunks(WINDOW).enumerate() {
-            hasher.update_rayon(window);
-            self.release(i * WINDOW..i * WINDOW + window.len());
-        }
-        hasher.finalize()
+        self.file.hash()
     }
-}
-
-impl Bytes {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Mapped(map) => map,
-            Self::Embedded(bytes) => bytes,
-        }
-    }
-}
-
-fn map(path: &Path) -> io::Result<Mmap> {
-    let file = files::open_regular(path)?;
-    // SAFETY: the map is only read, and as bytes, for which every bit pattern is valid. The contents must stay
-    // constant, although another process could change or truncate the file. The docs of `Checkpoint` forbid that, as
-    // every program that maps weights must.
-    unsafe { Mmap::map(&file) }
 }
 
 /// Parses the header. Returns it with the offset of the data, or a message that says what is wrong.

@@ -3,6 +3,7 @@
 //!
 //! For a longer run: `PROPTEST_CASES=20000 cargo test -p resolvent-model fuzz`.
 
+mod gguf;
 mod memory;
 mod mutate;
 mod seeds;
