@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use resolvent_ops::add::Add;
+use resolvent_ops::gate::{Gate, GateActivation};
 use resolvent_ops::gelu::Gelu;
 use resolvent_ops::matmul::Matmul;
 use resolvent_ops::mlp::Mlp;
@@ -33,6 +34,7 @@ pub(crate) struct Program {
     /// The values h\[0\] to h\[L\].
     pub(crate) field: Vec<ValueId>,
     parts: Vec<Parts>,
+    gated: bool,
     /// By value: the last node that reads it.
     last_use: Vec<usize>,
     /// By value: whether it is a cut point.
@@ -43,6 +45,8 @@ pub(crate) struct Program {
 #[derive(Clone, Default)]
 struct Parts {
     qkv: ValueId,
+    /// q, k and v after the rotation of q and k.
+    rotated: Option<ValueId>,
     z: ValueId,
     attn_out: Option<ValueId>,
     mid: Option<ValueId>,
@@ -78,7 +82,7 @@ impl Program {
     /// own only where `sites` names them, or where a norm follows.
     pub(crate) fn new(model: &Architecture, weights: &Weights, sites: &BTreeSet<Site>) -> Self {
         let (nodes, parts, last_use, cut_points) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let mut program = Self { nodes, field: vec![0], parts, last_use, cut_points };
+        let mut program = Self { nodes, field: vec![0], parts, gated: model.gated, last_use, cut_points };
         for (l, block) in weights.blocks.iter().enumerate() {
             program.block(&BlockOf { model, block, l, sites });
         }
@@ -112,9 +116,18 @@ impl Program {
         let pre = self.field[l];
         let mut parts = Parts::default();
 
-        let read = self.norm(of.name("ln_1"), block.attn_norm.as_ref(), pre);
-        parts.qkv = self.push(of.name("attn.qkv"), block.qkv.clone(), &[read]);
-        parts.z = self.push(of.name("attn"), block.attention, &[parts.qkv]);
+        let normed = self.norm(of.name("ln_1"), block.attn_norm.as_ref(), pre);
+        parts.qkv = self.push(of.name("attn.qkv"), block.qkv.clone(), &[normed]);
+        let read = self.norm(of.name("attn.qk_norm"), block.qk_norm.as_ref(), parts.qkv);
+        let read = match &block.rotary {
+            Some(rotary) => {
+                let turned = self.push(of.name("attn.rotary"), rotary.clone(), &[read]);
+                parts.rotated = Some(turned);
+                turned
+            }
+            None => read,
+        };
+        parts.z = self.push(of.name("attn"), block.attention, &[read]);
         let own = block.attn_post_norm.is_some() || of.wants(Site::AttnOut(l));
         let out = Matmul { add: !own, ..block.out.clone() };
         let mid = if own {
@@ -129,7 +142,7 @@ impl Program {
 
         let input = if model.parallel { pre } else { mid };
         let read = match &block.mlp_norm {
-            None if model.parallel => read,
+            None if model.parallel => normed,
             norm => self.norm(of.name("ln_2"), norm.as_ref(), input),
         };
         let own = block.mlp_post_norm.is_some() || of.wants(Site::MlpOut(l));
@@ -151,14 +164,18 @@ impl Program {
         let down = Matmul { add: add.is_some(), ..block.down.clone() };
         let inputs = |first: ValueId| -> Vec<ValueId> { std::iter::once(first).chain(add).collect() };
         let exact = model.activation == Activation::Gelu;
-        if ![Site::MlpPre(l), Site::MlpPost(l)].into_iter().any(|site| of.wants(site)) {
+        if !model.gated && ![Site::MlpPre(l), Site::MlpPost(l)].into_iter().any(|site| of.wants(site)) {
             let up = (block.up.w.clone(), block.up.bias.clone());
             let mlp = Mlp { fc: up, proj: down, exact, frozen: false };
             return self.push(of.name("mlp"), mlp, &inputs(read));
         }
-        let hidden = self.push(of.name("mlp.up"), block.up.clone(), &[read]);
-        let gelu = Gelu { n: model.sizes.inner, exact, frozen: false };
-        let neurons = self.push(of.name("mlp.act"), gelu, &[hidden]);
+        let (hidden, n) = (self.push(of.name("mlp.up"), block.up.clone(), &[read]), model.sizes.inner);
+        let neurons = match model.gated {
+            true => {
+                self.push(of.name("mlp.act"), Gate { n, activation: gate(model.activation), frozen: false }, &[hidden])
+            }
+            false => self.push(of.name("mlp.act"), Gelu { n, exact, frozen: false }, &[hidden]),
+        };
         (parts.hidden, parts.neurons) = (Some(hidden), Some(neurons));
         self.push(of.name("mlp.down"), down, &inputs(neurons))
     }
@@ -185,7 +202,9 @@ impl Program {
             Site::MlpOut(_) => parts.mlp_out,
             Site::Q(..) | Site::K(..) | Site::V(..) => Some(parts.qkv),
             Site::Z(..) => Some(parts.z),
-            Site::MlpPre(_) => parts.hidden,
+            Site::RotQ(..) | Site::RotK(..) => parts.rotated,
+            Site::MlpPreLinear(_) if !self.gated => None,
+            Site::MlpPre(_) | Site::MlpPreLinear(_) => parts.hidden,
             Site::MlpPost(_) => parts.neurons,
         }
     }
@@ -198,7 +217,7 @@ impl Program {
 
     /// Returns the values that contain sites.
     pub(crate) fn site_values(&self) -> BTreeSet<ValueId> {
-        let of = |p: &Parts| [Some(p.qkv), Some(p.z), p.attn_out, p.mid, p.hidden, p.neurons, p.mlp_out];
+        let of = |p: &Parts| [Some(p.qkv), p.rotated, Some(p.z), p.attn_out, p.mid, p.hidden, p.neurons, p.mlp_out];
         self.parts.iter().flat_map(of).flatten().chain(self.field.iter().copied()).collect()
     }
 
@@ -221,5 +240,13 @@ impl Program {
     /// `value`.
     pub(crate) fn cut_point_before(&self, value: ValueId) -> ValueId {
         (0..=value).rev().find(|&v| self.is_cut_point(v)).unwrap_or(0)
+    }
+}
+
+fn gate(activation: Activation) -> GateActivation {
+    match activation {
+        Activation::Silu => GateActivation::Silu,
+        Activation::GeluNew => GateActivation::GeluTanh,
+        Activation::Gelu => GateActivation::GeluErf,
     }
 }

@@ -28,8 +28,14 @@ pub enum Site {
     V(usize, usize),
     /// `blocks.{l}.attn.hook_z[h]`: its output before the projection.  `[d_head]`
     Z(usize, usize),
+    /// `blocks.{l}.attn.hook_rot_q[h]`: the queries of head h after the rotary embedding.  `[d_head]`
+    RotQ(usize, usize),
+    /// `blocks.{l}.attn.hook_rot_k[h]`: the keys of head h after the rotary embedding.  `[d_head]`
+    RotK(usize, usize),
     /// `blocks.{l}.mlp.hook_pre`: into the activation of the MLP.  `[inner]`
     MlpPre(usize),
+    /// `blocks.{l}.mlp.hook_pre_linear`: what the activation of a gated MLP multiplies.  `[inner]`
+    MlpPreLinear(usize),
     /// `blocks.{l}.mlp.hook_post`: the neurons, out of the activation.  `[inner]`
     MlpPost(usize),
 }
@@ -40,7 +46,8 @@ impl Site {
         match self {
             Self::ResidPre(l) | Self::ResidMid(l) | Self::ResidPost(l) | Self::AttnOut(l) | Self::MlpOut(l) => l,
             Self::Q(l, _) | Self::K(l, _) | Self::V(l, _) | Self::Z(l, _) => l,
-            Self::MlpPre(l) | Self::MlpPost(l) => l,
+            Self::RotQ(l, _) | Self::RotK(l, _) => l,
+            Self::MlpPre(l) | Self::MlpPreLinear(l) | Self::MlpPost(l) => l,
         }
     }
 
@@ -48,6 +55,7 @@ impl Site {
     pub fn head(self) -> Option<usize> {
         match self {
             Self::Q(_, h) | Self::K(_, h) | Self::V(_, h) | Self::Z(_, h) => Some(h),
+            Self::RotQ(_, h) | Self::RotK(_, h) => Some(h),
             _ => None,
         }
     }
@@ -60,8 +68,8 @@ impl Site {
     /// Returns the length of the site's vector at one token.
     pub fn width(self, sizes: &Sizes) -> usize {
         match self {
-            Self::Q(..) | Self::K(..) | Self::V(..) | Self::Z(..) => sizes.d_head,
-            Self::MlpPre(_) | Self::MlpPost(_) => sizes.inner,
+            Self::MlpPre(_) | Self::MlpPreLinear(_) | Self::MlpPost(_) => sizes.inner,
+            _ if self.head().is_some() => sizes.d_head,
             _ => sizes.d,
         }
     }
@@ -70,9 +78,11 @@ impl Site {
     pub(crate) fn columns(self, sizes: &Sizes) -> Range<usize> {
         let d_head = sizes.d_head;
         let from = match self {
-            Self::Q(_, h) | Self::Z(_, h) => h * d_head,
-            Self::K(_, h) => sizes.q_width() + h * d_head,
+            Self::Q(_, h) | Self::RotQ(_, h) | Self::Z(_, h) => h * d_head,
+            Self::K(_, h) | Self::RotK(_, h) => sizes.q_width() + h * d_head,
             Self::V(_, h) => sizes.q_width() + sizes.kv_width() + h * d_head,
+            // Gate and up projection lie side by side.
+            Self::MlpPreLinear(_) => sizes.inner,
             _ => 0,
         };
         from..from + self.width(sizes)
@@ -81,7 +91,7 @@ impl Site {
     /// Checks that the model has this block and head.
     pub fn check(self, sizes: &Sizes) -> Result<Self> {
         let (layers, heads) = match self {
-            Self::K(..) | Self::V(..) => (sizes.layers, sizes.kv_heads),
+            Self::K(..) | Self::V(..) | Self::RotK(..) => (sizes.layers, sizes.kv_heads),
             _ => (sizes.layers, sizes.heads),
         };
         if self.layer() >= layers {
@@ -100,6 +110,8 @@ impl Site {
     pub(crate) fn missing(self) -> &'static str {
         match self {
             Self::ResidMid(_) => "attention and MLP of a block both read its input, so nothing lies between them",
+            Self::RotQ(..) | Self::RotK(..) => "it has no rotary embedding",
+            Self::MlpPreLinear(_) => "its MLPs have no gate",
             _ => "its blocks have no such value",
         }
     }
@@ -117,6 +129,9 @@ impl fmt::Display for Site {
             Self::K(l, h) => write!(f, "blocks.{l}.attn.hook_k[{h}]"),
             Self::V(l, h) => write!(f, "blocks.{l}.attn.hook_v[{h}]"),
             Self::Z(l, h) => write!(f, "blocks.{l}.attn.hook_z[{h}]"),
+            Self::RotQ(l, h) => write!(f, "blocks.{l}.attn.hook_rot_q[{h}]"),
+            Self::RotK(l, h) => write!(f, "blocks.{l}.attn.hook_rot_k[{h}]"),
+            Self::MlpPreLinear(l) => write!(f, "blocks.{l}.mlp.hook_pre_linear"),
             Self::MlpPre(l) => write!(f, "blocks.{l}.mlp.hook_pre"),
             Self::MlpPost(l) => write!(f, "blocks.{l}.mlp.hook_post"),
         }
@@ -130,7 +145,7 @@ impl FromStr for Site {
         let unknown = || {
             Error::Place(format!(
                 "invalid site `{text}`: expected blocks.L.hook_resid_pre (or _mid, _post, hook_attn_out, hook_mlp_out), \
-                 blocks.L.attn.hook_z[H] (or q, k, v) or blocks.L.mlp.hook_post (or _pre)"
+                 blocks.L.attn.hook_z[H] (or q, k, v, rot_q, rot_k) or blocks.L.mlp.hook_post (or _pre, _pre_linear)"
             ))
         };
         let rest = text.strip_prefix("blocks.").ok_or_else(unknown)?;
@@ -146,6 +161,9 @@ impl FromStr for Site {
             ("hook_resid_post", _) => Ok(Self::ResidPost(layer)),
             ("hook_attn_out", _) => Ok(Self::AttnOut(layer)),
             ("hook_mlp_out", _) => Ok(Self::MlpOut(layer)),
+            (_, Some(("hook_rot_q", h))) => Ok(Self::RotQ(layer, h)),
+            (_, Some(("hook_rot_k", h))) => Ok(Self::RotK(layer, h)),
+            ("mlp.hook_pre_linear", _) => Ok(Self::MlpPreLinear(layer)),
             ("mlp.hook_pre", _) => Ok(Self::MlpPre(layer)),
             ("mlp.hook_post", _) => Ok(Self::MlpPost(layer)),
             (_, Some(("hook_q", h))) => Ok(Self::Q(layer, h)),
@@ -164,11 +182,15 @@ mod tests {
     #[test]
     fn names_round_trip() {
         let sites = [Site::ResidPre(0), Site::ResidMid(11), Site::ResidPost(3), Site::AttnOut(1), Site::MlpOut(2)];
-        for site in sites.into_iter().chain(
-            [Site::Q(0, 1), Site::K(1, 0), Site::V(2, 7), Site::Z(10, 11)]
-                .into_iter()
-                .chain([Site::MlpPre(3), Site::MlpPost(4)]),
-        ) {
+        for site in
+            sites.into_iter().chain([Site::Q(0, 1), Site::K(1, 0), Site::V(2, 7), Site::Z(10, 11)].into_iter().chain([
+                Site::MlpPre(3),
+                Site::MlpPost(4),
+                Site::MlpPreLinear(0),
+                Site::RotQ(1, 2),
+                Site::RotK(3, 0),
+            ]))
+        {
             assert_eq!(site.to_string().parse::<Site>().ok(), Some(site));
         }
         for wrong in ["blocks.x.hook_resid_pre", "blocks.1.attn.hook_z", "hook_embed", "blocks.1.attn.hook_z[x]"] {

@@ -49,6 +49,10 @@ impl<'a> Upload<'a> {
         Self { device, source, unsubmitted: 0, rounding: Rounding::default(), zeros: BTreeMap::new() }
     }
 
+    pub(crate) fn device(&self) -> &'a Device {
+        self.device
+    }
+
     /// Waits for the uploads. Returns the relative rounding error of the weights that are stored in f16, in L2 norm.
     pub(crate) fn finish(self) -> Result<Option<f64>> {
         self.device.wait()?;

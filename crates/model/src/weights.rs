@@ -7,10 +7,12 @@ use resolvent_ops::attention::Attention;
 use resolvent_ops::embed::Embed;
 use resolvent_ops::layer_norm::LayerNorm;
 use resolvent_ops::matmul::Matmul;
+use resolvent_ops::rms_norm::{RmsNorm, Segments};
+use resolvent_ops::rope::{Rope, RopeTable};
 use resolvent_ops::unembed::Unembed;
 use resolvent_ops::{Op, Weight};
 
-use crate::arch::{Architecture, NormAt, NormKind, Sizes};
+use crate::arch::{Architecture, NormAt, NormKind, Rotary, Sizes};
 use crate::error::{Error, Result};
 use crate::source::WeightSource;
 use crate::upload::Upload;
@@ -23,6 +25,9 @@ pub(crate) type Norm = Arc<dyn Op>;
 pub(crate) struct Block {
     pub(crate) attn_norm: Option<Norm>,
     pub(crate) qkv: Matmul,
+    /// Of queries and keys, before the rotation.
+    pub(crate) qk_norm: Option<Norm>,
+    pub(crate) rotary: Option<Rope>,
     pub(crate) attention: Attention,
     pub(crate) out: Matmul,
     pub(crate) attn_post_norm: Option<Norm>,
@@ -54,7 +59,9 @@ impl Weights {
             // Every token then has position 0.
             None => device.upload("positions", &[("positions", 1), ("d", d)], &vec![0.0f32; d])?,
         };
-        let blocks = (0..model.sizes.layers).map(|l| block(&mut up, model, l)).collect::<Result<_>>()?;
+        let table = |rotary: &Rotary| RopeTable::new(device, &rotary.frequencies, rotary.scale, n_ctx);
+        let tables = model.rotary.iter().map(table).collect::<resolvent_engine::Result<Vec<RopeTable>>>()?;
+        let blocks = (0..model.sizes.layers).map(|l| block(&mut up, (model, &tables), l)).collect::<Result<_>>()?;
         let final_norm = norm(&mut up, model, &layout.final_norm)?;
         let w = match layout.tied {
             true => wte.clone(),
@@ -79,12 +86,19 @@ impl Weights {
     }
 }
 
-fn block(up: &mut Upload<'_>, model: &Architecture, l: usize) -> Result<Block> {
+fn block(up: &mut Upload<'_>, (model, tables): (&Architecture, &[RopeTable]), l: usize) -> Result<Block> {
     let (layout, sizes, plan) = (&model.layout.blocks[l], model.sizes, model.attention[l]);
     let norm = |at: &Option<NormAt>, up: &mut Upload<'_>| at.as_ref().map(|at| norm(up, model, at)).transpose();
     Ok(Block {
         attn_norm: norm(&layout.attn_norm, up)?,
         qkv: up.matrix(&layout.qkv)?,
+        qk_norm: layout.qk_norm.as_ref().map(|at| qk_norm(up, model, at)).transpose()?,
+        rotary: plan.rotary.map(|i| Rope {
+            table: tables[i].clone(),
+            heads: sizes.heads + sizes.kv_heads,
+            d_head: sizes.d_head,
+            n: sizes.qkv_width(),
+        }),
         attention: Attention {
             kv_heads: sizes.kv_heads,
             scale: plan.scale as f32,
@@ -110,8 +124,43 @@ fn norm(up: &mut Upload<'_>, model: &Architecture, at: &NormAt) -> Result<Norm> 
             eps: model.eps as f32,
             frozen: false,
         }),
-        NormKind::Rms { .. } => {
-            return Err(Error::Place(format!("{gain}: models with root mean square norms cannot be run yet")));
+        NormKind::Rms { offset } => {
+            let gain = rms_gain(up, at, offset)?;
+            rms_norm(up.device(), model, &gain, &[(0, at.width)])?
         }
     })
+}
+
+/// Returns the norm of queries and keys in rows of queries, keys and values.
+fn qk_norm(up: &mut Upload<'_>, model: &Architecture, [q, k]: &[NormAt; 2]) -> Result<Norm> {
+    let NormKind::Rms { offset } = model.norm else {
+        return Err(Error::Place(format!("{}: a norm of queries must be a root mean square norm", q.name)));
+    };
+    let sizes = model.sizes;
+    let (mut gain, mut segments) = (Vec::with_capacity(sizes.qkv_width()), Vec::new());
+    for (at, width) in [(q, sizes.q_width()), (k, sizes.kv_width())] {
+        // A norm of one head serves all heads, each normalised on its own.
+        let of_one = rms_gain(up, at, offset)?;
+        for _ in 0..width / at.width {
+            segments.push((gain.len(), at.width));
+            gain.extend_from_slice(&of_one);
+        }
+    }
+    gain.resize(sizes.qkv_width(), 1.0);
+    rms_norm(up.device(), model, &gain, &segments)
+}
+
+fn rms_gain(up: &Upload<'_>, at: &NormAt, offset: u8) -> Result<Vec<f32>> {
+    let mut gain = up.read(&format!("{}.weight", at.name), at.width)?;
+    gain.iter_mut().for_each(|gain| *gain += f32::from(offset));
+    Ok(gain)
+}
+
+fn rms_norm(device: &Device, model: &Architecture, gain: &[f32], segments: &[(usize, usize)]) -> Result<Norm> {
+    Ok(Arc::new(RmsNorm {
+        gain: device.upload("gain", &[("n", gain.len())], gain)?,
+        eps: model.eps as f32,
+        segments: Segments::new(device, gain.len(), segments)?,
+        frozen: false,
+    }))
 }
