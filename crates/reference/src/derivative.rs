@@ -18,8 +18,8 @@ pub trait Model {
     fn layers(&self) -> usize;
     /// Runs the model on `tokens [T]`.
     fn forward_on<S: Scalar>(&self, tokens: &[usize], hook: &mut Hook<'_, S>) -> Trace<S>;
-    /// Resumes from `field [l+1, T, d]`.
-    fn resume_on<S: Scalar>(&self, field: Vec<S>, tokens: usize) -> Trace<S>;
+    /// Returns the function that resumes from `field [l+1, T, d]` with T tokens.
+    fn resume_on<S: Scalar>(&self) -> impl Fn(Vec<S>, usize) -> Trace<S>;
 }
 
 impl Model for Gpt2<f64> {
@@ -29,8 +29,9 @@ impl Model for Gpt2<f64> {
     fn forward_on<S: Scalar>(&self, tokens: &[usize], hook: &mut Hook<'_, S>) -> Trace<S> {
         self.lift().forward(tokens, hook)
     }
-    fn resume_on<S: Scalar>(&self, field: Vec<S>, tokens: usize) -> Trace<S> {
-        self.lift().resume(field, tokens, &mut |_, _| {})
+    fn resume_on<S: Scalar>(&self) -> impl Fn(Vec<S>, usize) -> Trace<S> {
+        let lifted = self.lift();
+        move |field, tokens| lifted.resume(field, tokens, &mut |_, _| {})
     }
 }
 
@@ -41,8 +42,8 @@ impl Model for FamilyModel {
     fn forward_on<S: Scalar>(&self, tokens: &[usize], hook: &mut Hook<'_, S>) -> Trace<S> {
         self.forward(tokens, hook)
     }
-    fn resume_on<S: Scalar>(&self, field: Vec<S>, tokens: usize) -> Trace<S> {
-        self.resume(field, tokens, &mut |_, _| {})
+    fn resume_on<S: Scalar>(&self) -> impl Fn(Vec<S>, usize) -> Trace<S> {
+        move |field, tokens| self.resume(field, tokens, &mut |_, _| {})
     }
 }
 
@@ -122,19 +123,30 @@ pub fn gradient(
     token: usize,
     observable: &impl Observable,
 ) -> Vec<f64> {
+    gradient_row(&model.resume_on(), base, layer, token, observable)
+}
+
+/// Returns dJ/dh for every row of the field: `[L+1, T, d]`. For tiny models: (L+1) T d runs.
+pub fn gradient_field(model: &impl Model, base: &Trace<f64>, observable: &impl Observable) -> Vec<f64> {
+    let resume = model.resume_on();
+    let rows = (0..=model.layers()).flat_map(|layer| (0..base.tokens()).map(move |token| (layer, token)));
+    rows.flat_map(|(layer, token)| gradient_row(&resume, base, layer, token, observable)).collect()
+}
+
+fn gradient_row(
+    resume: &impl Fn(Vec<Dual<f64>>, usize) -> Trace<Dual<f64>>,
+    base: &Trace<f64>,
+    layer: usize,
+    token: usize,
+    observable: &impl Observable,
+) -> Vec<f64> {
     let (d, tokens) = (base.h(0, 0).len(), base.tokens());
     let known = &base.field[..(layer + 1) * tokens * d];
     (0..d)
         .map(|i| {
             let mut field: Vec<Dual<f64>> = known.iter().map(|&h| Dual::from_f64(h)).collect();
             field[(layer * tokens + token) * d + i].tangent = 1.0;
-            observable.read(&model.resume_on(field, tokens)).tangent
+            observable.read(&resume(field, tokens)).tangent
         })
         .collect()
-}
-
-/// Returns dJ/dh for every row of the field: `[L+1, T, d]`. For tiny models: (L+1) T d runs.
-pub fn gradient_field(model: &impl Model, base: &Trace<f64>, observable: &impl Observable) -> Vec<f64> {
-    let rows = (0..=model.layers()).flat_map(|layer| (0..base.tokens()).map(move |token| (layer, token)));
-    rows.flat_map(|(layer, token)| gradient(model, base, layer, token, observable)).collect()
 }

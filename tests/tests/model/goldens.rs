@@ -93,3 +93,24 @@ fn zeros_of_the_response_are_those_of_the_golden_file() {
         }
     }
 }
+
+/// Each family's file has all arrays with the right sizes, and a patch at another token of the last level leaves J.
+#[test]
+fn files_of_families_are_complete() {
+    for golden in Golden::families() {
+        let (tokens, d) = (golden.tokens.len(), golden.array("source").len());
+        let levels = golden.array("field").len() / (tokens * d);
+        assert_eq!(golden.corrupted.len(), tokens, "{}", golden.name);
+        for array in ["field", "gradient_field", "jvp_field"] {
+            assert_eq!(golden.array(array).len(), levels * tokens * d, "{}: {array}", golden.name);
+        }
+        assert_eq!(golden.array("logits").len(), golden.array("jvp_logits").len(), "{}", golden.name);
+        let patch = golden.array("patch");
+        assert_eq!(patch.len(), levels * tokens, "{}", golden.name);
+        let (position, value) = (golden.observable().position(), golden.array("value")[0]);
+        for (token, &patched) in patch[(levels - 1) * tokens..].iter().enumerate() {
+            assert_eq!((patched - value).abs() < 1e-12, token != position, "{}: token {token}", golden.name);
+        }
+        assert!(Golden::directory(golden.name).join("config.json").exists(), "{}", golden.name);
+    }
+}
