@@ -1,21 +1,20 @@
 """Golden files for resolvent: three small random GPT-2 models, and the results of Hugging Face transformers on them.
 
     pip install -r requirements.txt
-    python make_goldens.py            # writes tiny-*/{config.json,model.safetensors,golden.safetensors} beside itself
+    python make_goldens.py [NAME ..]  # writes tiny-*/{config.json,model.safetensors,golden.safetensors} beside itself
 
 Each model directory is written first (float32 weights) and then loaded back through `from_pretrained` in float64
 with eager attention, so that a golden depends on the files only, and not on the objects that wrote them.
 """
 
 import json
-import struct
+import sys
 from pathlib import Path
 
-import numpy
-import safetensors
 import torch
 import transformers
-from torch.func import jvp
+
+from common import golden, write_safetensors
 
 HERE = Path(__file__).parent
 COMMAND = "python tests/data/make_goldens.py"
@@ -41,22 +40,6 @@ MODELS = {
                    "n_ctx": 40, "activation_function": "gelu_new", "layer_norm_epsilon": 1e-6},
     },
 }
-
-
-def write_safetensors(path, tensors, metadata):
-    """Writes named CPU tensors, byte for byte reproducibly: the library's own writer reorders the metadata."""
-    names = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64"}
-    header, end = {"__metadata__": metadata}, 0
-    for name, tensor in tensors.items():
-        size = tensor.numel() * tensor.element_size()
-        header[name] = {"dtype": names[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [end, end + size]}
-        end += size
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        for tensor in tensors.values():
-            file.write(tensor.detach().contiguous().numpy().tobytes())
 
 
 def write_model(folder, spec):
@@ -104,107 +87,21 @@ def load(folder):
     return model.eval()
 
 
-def forward(model, tokens, place=None, delta=None):
-    """Returns the field h[0..=L] as a list of [1, T, d], the last before ln_f, and the logits [T, V].
-
-    `delta` [d] is added to h at `place`.
-    """
-    transformer, field = model.transformer, []
-
-    def at(layer):
-        def hook(_, args):
-            h = args[0]
-            if place is not None and place[0] == layer:
-                here = torch.zeros(h.shape[1], 1, dtype=h.dtype)
-                here[place[1]] = 1.0
-                h = h + here * delta
-            field.append(h)
-            return (h, *args[1:])
-        return hook
-
-    modules = [*transformer.h, transformer.ln_f]
-    handles = [module.register_forward_pre_hook(at(layer)) for layer, module in enumerate(modules)]
-    try:
-        logits = model(tokens[None], use_cache=False).logits[0]
-    finally:
-        for handle in handles:
-            handle.remove()
-    return field, logits
-
-
-def golden(model, spec):
-    """Returns all golden arrays of one model, and metadata with the places of source and observable."""
-    draw = torch.Generator().manual_seed(spec["seed"] + 1)
-    config = model.config
-    tokens = torch.randint(config.vocab_size, (spec["tokens"],), generator=draw)
-    source = torch.randn(config.n_embd, generator=draw, dtype=torch.float64)
-    target, against = torch.randperm(config.vocab_size, generator=draw)[:2].tolist()
-    place = spec["source"]
-
-    def observable(logits):
-        return logits[-1, target] - logits[-1, against]
-
-    field, logits = forward(model, tokens)
-    value = observable(logits)
-    gradient = torch.autograd.grad(value, field)
-
-    # The last hidden state of transformers is after ln_f, the last level of the hooks before it; all others must agree.
-    hidden = model(tokens[None], use_cache=False, output_hidden_states=True).hidden_states
-    assert all(torch.equal(mine, theirs) for mine, theirs in zip(field[:-1], hidden[:-1], strict=True))
-    assert torch.equal(model.transformer.ln_f(field[-1]), hidden[-1])
-
-    zero, one = torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64)
-
-    def along(amplitude):
-        field, logits = forward(model, tokens, place, amplitude * source)
-        return torch.cat(field), logits
-
-    def slope(amplitude):
-        """Returns dJ/da and d2J/da2, by reverse mode twice: forward over forward is wrong for torch's layer norm."""
-        amplitude = amplitude.clone().requires_grad_()
-        (first,) = torch.autograd.grad(observable(along(amplitude)[1]), amplitude, create_graph=True)
-        (second,) = torch.autograd.grad(first, amplitude)
-        return first.detach(), second
-
-    _, (jvp_field, jvp_logits) = jvp(along, (zero,), (one,))
-    first, second = slope(zero)
-
-    # Independent checks: the gradient field, forward mode, and differences of the value and of the slope.
-    step = torch.tensor(1e-4, dtype=torch.float64)
-    with torch.no_grad():
-        up, down = (observable(along(a)[1]) for a in (step, -step))
-    slope_up, slope_down = (slope(a)[0] for a in (step, -step))
-    close = torch.testing.assert_close
-    close(first, gradient[place[0]][0, place[1]] @ source, rtol=1e-12, atol=1e-13)
-    close(first, observable(jvp_logits), rtol=1e-12, atol=1e-13)
-    close(first, (up - down) / (2 * step), rtol=1e-5, atol=0)
-    close(second, (slope_up - slope_down) / (2 * step), rtol=1e-5, atol=0)
-
-    arrays = {
-        "tokens": tokens, "field": torch.cat(field), "logits": logits, "value": value.view(1),
-        "gradient_field": torch.cat(gradient), "source": source, "jvp_field": jvp_field, "jvp_logits": jvp_logits,
-        "first": first.view(1), "second": second.view(1),
-    }
-    metadata = {
-        "target": target, "against": against, "position": spec["tokens"] - 1,
-        "source_layer": place[0], "source_token": place[1], "seed": spec["seed"], "command": COMMAND,
-        "torch": torch.__version__.split("+")[0], "transformers": transformers.__version__,
-        "numpy": numpy.__version__, "safetensors": safetensors.__version__, "attn_implementation": "eager",
-    }
-    return arrays, {key: str(value) for key, value in metadata.items()}
-
-
-def main():
+def main(names):
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     for name, spec in MODELS.items():
+        if names and name not in names:
+            continue
         folder = HERE / name
         write_model(folder, spec)
-        arrays, metadata = golden(load(folder), spec)
+        model = load(folder)
+        cuts = [*model.transformer.h, model.transformer.ln_f]
+        arrays, metadata = golden(model, cuts, spec, COMMAND)
         write_safetensors(folder / "golden.safetensors", arrays, metadata)
         value, first, second = (arrays[key].item() for key in ("value", "first", "second"))
         print(f"{name}: J {value:+.6f}  dJ {first:+.6f}  d2J {second:+.6f}")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

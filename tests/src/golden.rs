@@ -6,21 +6,44 @@ use std::path::{Path, PathBuf};
 use resolvent_model::{Observable, Site, Source};
 use safetensors::{Dtype, SafeTensors};
 
-/// One folder of `data`.
+/// A model directory below `data`, with its golden file.
 #[derive(Clone, Debug)]
 pub struct Golden {
-    /// Name of the folder.
+    /// Its path below `data`.
     pub name: &'static str,
     /// The prompt.
     pub tokens: Vec<u32>,
+    /// Another prompt of the same length, the source of the array `patch`; empty in the files of [`Golden::all`].
+    pub corrupted: Vec<u32>,
     arrays: HashMap<String, Vec<f64>>,
     metadata: HashMap<String, String>,
 }
 
 impl Golden {
-    /// Loads all golden files.
+    /// Loads the golden files of GPT-2.
     pub fn all() -> Vec<Self> {
         ["tiny-odd", "tiny-inner", "tiny-wide"].map(Self::load).into()
+    }
+
+    /// Loads the golden files of the other model families, one or more for each family.
+    pub fn families() -> Vec<Self> {
+        [
+            "families/llama",
+            "families/llama-plain",
+            "families/llama-linear",
+            "families/llama-yarn",
+            "families/mistral",
+            "families/qwen2",
+            "families/qwen3",
+            "families/gpt_neox",
+            "families/gpt_neox-seq",
+            "families/gemma2",
+            "families/gemma3",
+            "families/gemma3-wide",
+            "families/olmo2",
+        ]
+        .map(Self::load)
+        .into()
     }
 
     /// Returns the model directory of `name`.
@@ -38,18 +61,23 @@ impl Golden {
         let (_, header) = SafeTensors::read_metadata(&bytes).expect("a header");
         let metadata = header.metadata().clone().expect("metadata");
         let file = SafeTensors::deserialize(&bytes).expect("a safetensors file");
-        let (mut arrays, mut tokens) = (HashMap::new(), Vec::new());
+        let (mut arrays, mut prompts) = (HashMap::new(), HashMap::new());
         for (array, view) in file.tensors() {
             match view.dtype() {
-                Dtype::I64 => tokens = bytemuck::pod_collect_to_vec::<u8, i64>(view.data()),
+                Dtype::I64 => {
+                    let ids = bytemuck::pod_collect_to_vec::<u8, i64>(view.data());
+                    let ids: Vec<u32> = ids.into_iter().map(|id| u32::try_from(id).expect("an id")).collect();
+                    prompts.insert(array, ids);
+                }
                 Dtype::F64 => {
                     arrays.insert(array, bytemuck::pod_collect_to_vec::<u8, f64>(view.data()));
                 }
                 other => panic!("{name}: {array} is {other:?}"),
             }
         }
-        let tokens = tokens.into_iter().map(|id| u32::try_from(id).expect("an id")).collect();
-        Self { name, tokens, arrays, metadata }
+        let tokens = prompts.remove("tokens").expect("a prompt");
+        let corrupted = prompts.remove("corrupted").unwrap_or_default();
+        Self { name, tokens, corrupted, arrays, metadata }
     }
 
     /// Returns an array of the file.

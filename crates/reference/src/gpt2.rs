@@ -139,8 +139,8 @@ pub struct Trace<S> {
     pub blocks: Vec<BlockTrace<S>>,
     /// `[T, V]`.
     pub logits: Vec<S>,
-    tokens: usize,
-    width: usize,
+    pub(crate) tokens: usize,
+    pub(crate) width: usize,
 }
 
 impl<S> Trace<S> {
@@ -161,7 +161,8 @@ impl<S> Trace<S> {
     }
 }
 
-/// The sites inside one block, each `[T, d]`, but `[T, inner]` in the hidden layer.
+/// The sites inside one block, each `[T, d]`, but `[T, inner]` in the hidden layer; q, k, v and z of a
+/// [`crate::FamilyModel`] have widths of their own.
 #[derive(Clone, Debug)]
 pub struct BlockTrace<S> {
     /// Queries, heads side by side.

@@ -1,4 +1,4 @@
-//! The reference: a naive GPT-2 from the formulas, generic over the scalar.
+//! The reference: naive models from the formulas, generic over the scalar. [`Gpt2`], and [`FamilyModel`] for the others.
 //!
 //! Only the primal is written. On `f64` it computes the value; on [`Dual<f64>`](Dual) also the first derivative; on
 //! `Dual<Dual<f64>>` also the second. So each op is one formula, with no derivative that might be wrong. The kernels,
@@ -18,14 +18,16 @@
 
 pub mod derivative;
 mod dual;
+pub mod family;
 pub mod gpt2;
 mod observable;
 pub mod ops;
 mod scalar;
 mod site;
 
-pub use derivative::Source;
+pub use derivative::{Model, Source};
 pub use dual::Dual;
+pub use family::FamilyModel;
 pub use gpt2::{BlockTrace, Config, Gpt2, Trace, Weights};
 pub use observable::{LogProbability, Logit, Observable, Projection};
 pub use scalar::Scalar;

@@ -1,7 +1,7 @@
 //! The three small models of `tests/data`, opened from their directories, against another implementation in f64.
 
 use resolvent_field::dot;
-use resolvent_model::{Mode, Model, Run, Seed};
+use resolvent_model::{Edit, Mode, Model, Run, Seed, Site};
 use resolvent_tests::truth::inner;
 use resolvent_tests::{Golden, Labelled, Subject, Worst, subjects, tolerance};
 
@@ -61,7 +61,17 @@ fn truth(golden: &Golden, array: &str) -> Labelled {
 
 #[test]
 fn goldens() {
-    for golden in Golden::all() {
+    check(Golden::all());
+}
+
+/// Every family: values, sensitivities and responses as Hugging Face's library computes them in f64.
+#[test]
+fn goldens_of_families() {
+    check(Golden::families());
+}
+
+fn check(goldens: Vec<Golden>) {
+    for golden in goldens {
         let mut host = Vec::new();
         let mut worst = ARRAYS.map(|array| Worst::new(&format!("{}.{array}", golden.name)));
         for on in subjects() {
@@ -83,7 +93,7 @@ fn goldens() {
 /// The response is exactly zero at the zeros of the golden file, and nowhere else.
 #[test]
 fn zeros_of_the_response_are_those_of_the_golden_file() {
-    for golden in Golden::all() {
+    for golden in Golden::all().into_iter().chain(Golden::families()) {
         for on in subjects() {
             let model = Model::open(on.device(), &Golden::directory(golden.name)).expect("opens");
             let run = model.run(&golden.tokens, &[]).expect("runs");
@@ -91,5 +101,50 @@ fn zeros_of_the_response_are_those_of_the_golden_file() {
             let differ = response.iter().zip(golden.array("jvp_field")).position(|(a, b)| (*a == 0.0) != (*b == 0.0));
             assert_eq!(differ, None, "{}: {}", golden.name, on.name());
         }
+    }
+}
+
+/// Every place of the field patched with the value of another prompt, in one sweep.
+#[test]
+fn patch_sweeps_of_families() {
+    for golden in Golden::families() {
+        let mut worst = Worst::new(&format!("{}.patch", golden.name));
+        for on in subjects() {
+            let model = Model::open(on.device(), &Golden::directory(golden.name)).expect("opens");
+            let run = |tokens: &[u32]| model.run(tokens, &[]).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
+            let (clean, corrupted, j) = (run(&golden.tokens), run(&golden.corrupted), golden.observable());
+            let (field, sizes) = (corrupted.field().expect("is finite"), model.sizes());
+            let tokens = golden.tokens.len();
+            let patch = |(i, h): (usize, &[f32])| [Edit::put(Site::level(i / tokens, sizes), i % tokens, h.to_vec())];
+            let edits: Vec<[Edit; 1]> = field.chunks(sizes.d).enumerate().map(patch).collect();
+            let values = clean.values_under(&edits, &j).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
+            worst.check(
+                "patch",
+                &on.label(&values),
+                &Labelled::reference(golden.array("patch").to_vec()),
+                tolerance::MODEL,
+            );
+        }
+    }
+}
+
+/// Each family's file has all arrays with the right sizes, and a patch at another token of the last level leaves J.
+#[test]
+fn files_of_families_are_complete() {
+    for golden in Golden::families() {
+        let (tokens, d) = (golden.tokens.len(), golden.array("source").len());
+        let levels = golden.array("field").len() / (tokens * d);
+        assert_eq!(golden.corrupted.len(), tokens, "{}", golden.name);
+        for array in ["field", "gradient_field", "jvp_field"] {
+            assert_eq!(golden.array(array).len(), levels * tokens * d, "{}: {array}", golden.name);
+        }
+        assert_eq!(golden.array("logits").len(), golden.array("jvp_logits").len(), "{}", golden.name);
+        let patch = golden.array("patch");
+        assert_eq!(patch.len(), levels * tokens, "{}", golden.name);
+        let (position, value) = (golden.observable().position(), golden.array("value")[0]);
+        for (token, &patched) in patch[(levels - 1) * tokens..].iter().enumerate() {
+            assert_eq!((patched - value).abs() < 1e-12, token != position, "{}: token {token}", golden.name);
+        }
+        assert!(Golden::directory(golden.name).join("config.json").exists(), "{}", golden.name);
     }
 }

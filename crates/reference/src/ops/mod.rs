@@ -29,4 +29,4 @@ pub use splice::{Edit, splice};
 pub use unembed::unembed;
 
 #[cfg(test)]
-mod check;
+pub(crate) mod check;

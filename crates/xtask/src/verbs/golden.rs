@@ -23,5 +23,8 @@ fn golden(arguments: &[String]) -> Result {
     let inside = environment.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
     let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"];
     run(Command::new(&inside).args(install).arg(data.join("requirements.txt")))?;
-    run(Command::new(&inside).arg(data.join("make_goldens.py")).args(arguments))
+    for script in ["make_goldens.py", "make_families.py"] {
+        run(Command::new(&inside).arg(data.join(script)).args(arguments))?;
+    }
+    Ok(())
 }

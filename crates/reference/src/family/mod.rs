@@ -1,0 +1,200 @@
+//! The families of GPT-NeoX, Llama, Mistral, Qwen, Gemma and OLMo 2, as one model with features:
+//!
+//! ```text
+//! h[0] = scale * embedding[tokens]
+//! block l:   q, k, v = linear(before(h[l]))      q, k = rotate(norm(q)), rotate(norm(k))
+//!            attn_out = after(linear(attention(q, k, v)))
+//!            resid_mid = h[l] + attn_out
+//!            x = before(resid_mid), or before(h[l]) in a parallel block
+//!            mlp_out = after(W_down (act(W_gate x) * W_up x)), or after(W_down act(W_up x))
+//!            h[l+1] = resid_mid + mlp_out
+//! logits = cap(unembed(norm(h[L])))
+//! ```
+//!
+//! Every norm in a block may be absent. The parts are written here from their formulas, apart from [`crate::ops`].
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+pub mod features;
+pub mod parts;
+mod rotary;
+
+use features::Features;
+
+use crate::gpt2::{BlockTrace, Hook, Trace};
+use crate::{Scalar, Site};
+
+/// A model: its features and its tensors by their names in `model.safetensors`.
+///
+/// The sites of a run are those of [`crate::Gpt2`], with these widths and places: q is `[T, heads * head_width]`, k and
+/// v are `[T, kv_heads * head_width]`, as they leave the projection: before the norm of queries and keys and before the
+/// rotation. `attn_out` and `mlp_out` are after the norms behind attention and MLP. In a parallel block, the MLP does
+/// not read `resid_mid`.
+#[derive(Clone, Debug)]
+pub struct FamilyModel {
+    /// Features.
+    pub features: Features,
+    /// Tensors `[..]`; a linear map is `[out, in]`.
+    pub weights: HashMap<String, Vec<f64>>,
+}
+
+impl FamilyModel {
+    /// Makes a model of a parsed `config.json` and the tensors of `model.safetensors`.
+    pub fn new(config: &Value, weights: HashMap<String, Vec<f64>>) -> Self {
+        Self { features: Features::new(config), weights }
+    }
+
+    /// Runs the model on `tokens [T]`; the hook receives the sites in the order of [`crate::Gpt2::forward`].
+    pub fn forward<S: Scalar>(&self, tokens: &[usize], hook: &mut Hook<'_, S>) -> Trace<S> {
+        assert!(!tokens.is_empty(), "forward: no tokens");
+        let (d, scale) = (self.features.width, self.features.embedding_scale);
+        let embedding = self.tensor(&self.embedding());
+        let vocab = embedding.len() / d;
+        let mut h = Vec::with_capacity(tokens.len() * d);
+        for &token in tokens {
+            assert!(token < vocab, "embed: token {token} is outside the vocabulary of {vocab}");
+            h.extend(embedding[token * d..][..d].iter().map(|&x| S::from_f64(scale * x)));
+        }
+        hook(Site::ResidPre(0), &mut h);
+        self.resume(h, tokens.len(), hook)
+    }
+
+    /// Resumes from a field `[l+1, T, d]` that is known up to level l; see [`crate::Gpt2::resume`].
+    pub fn resume<S: Scalar>(&self, mut field: Vec<S>, tokens: usize, hook: &mut Hook<'_, S>) -> Trace<S> {
+        let (layers, d) = (self.features.layers, self.features.width);
+        let level = tokens * d;
+        let known = field.len() / level;
+        assert!(
+            field.len() == known * level && (1..=layers + 1).contains(&known),
+            "resume: {} values are not 1 to {} levels of {level}",
+            field.len(),
+            layers + 1
+        );
+        let mut blocks = Vec::new();
+        for l in known - 1..layers {
+            let (block, mut next) = self.block(l, &field[l * level..], tokens, hook);
+            hook(Site::ResidPost(l), &mut next);
+            if l + 1 < layers {
+                hook(Site::ResidPre(l + 1), &mut next);
+            }
+            field.extend(next);
+            blocks.push(block);
+        }
+        let names = self.features.names;
+        let x = self.norm(&format!("{}.{}", names.stem, names.last), &field[layers * level..]);
+        let head = if self.features.tied { self.embedding() } else { names.head.to_owned() };
+        let logits = parts::linear(&x, tokens, self.tensor(&head), None);
+        let logits = logits.into_iter().map(|x| parts::cap(x, self.features.logit_cap)).collect();
+        Trace { field, blocks, logits, tokens, width: d }
+    }
+
+    /// Computes block `l`: `h[l] [T, d]` -> the values inside, and `h[l+1] [T, d]`.
+    fn block<S: Scalar>(&self, l: usize, h: &[S], tokens: usize, hook: &mut Hook<'_, S>) -> (BlockTrace<S>, Vec<S>) {
+        let features = &self.features;
+        let names = features.names;
+        let at = format!("{}.layers.{l}", names.stem);
+        let norm = |name: &str, x: &[S]| {
+            if name.is_empty() { x.to_vec() } else { self.norm(&format!("{at}.{name}"), x) }
+        };
+        let add = |a: &[S], b: &[S]| a.iter().zip(b).map(|(&a, &b)| a + b).collect::<Vec<S>>();
+        let [before_attention, after_attention, before_mlp, after_mlp] = names.norms;
+
+        let attention = format!("{at}.{}", names.attention);
+        let [mut q, mut k, mut v] = self.project(&attention, &norm(before_attention, h), tokens);
+        hook(Site::Q(l), &mut q);
+        hook(Site::K(l), &mut k);
+        hook(Site::V(l), &mut v);
+        let turned = |x: &[S], part: &str| {
+            let name = format!("{attention}.{part}_norm");
+            let x = if features.query_key_norm { self.norm(&name, x) } else { x.to_vec() };
+            parts::rotate(&x, tokens, features.head_width, &features.rotary[l])
+        };
+        let form = parts::Attention {
+            heads: features.heads,
+            kv_heads: features.kv_heads,
+            width: features.head_width,
+            scale: features.score_scale,
+            cap: features.score_cap,
+            window: features.windows[l],
+        };
+        let mut z = parts::attention(&turned(&q, "q"), &turned(&k, "k"), &v, form, features.frozen);
+        hook(Site::Z(l), &mut z);
+        let mut attn_out = norm(after_attention, &self.linear(&format!("{attention}.{}", names.out), &z, tokens));
+        hook(Site::AttnOut(l), &mut attn_out);
+        let mut resid_mid = add(h, &attn_out);
+        hook(Site::ResidMid(l), &mut resid_mid);
+
+        let read = if features.parallel { h } else { &resid_mid };
+        let [mut mlp_pre, up] = self.hidden(&format!("{at}.mlp"), &norm(before_mlp, read), tokens);
+        hook(Site::MlpPre(l), &mut mlp_pre);
+        let mut mlp_post = self.neurons(&mlp_pre, &up);
+        hook(Site::MlpPost(l), &mut mlp_post);
+        let mut mlp_out = norm(after_mlp, &self.linear(&format!("{at}.mlp.{}", names.down), &mlp_post, tokens));
+        hook(Site::MlpOut(l), &mut mlp_out);
+        let next = add(&resid_mid, &mlp_out);
+        (BlockTrace { q, k, v, z, attn_out, resid_mid, mlp_pre, mlp_post, mlp_out }, next)
+    }
+
+    /// Returns q, k and v of all tokens. GPT-NeoX has them side by side for each head, the others in three tensors.
+    fn project<S: Scalar>(&self, attention: &str, x: &[S], tokens: usize) -> [Vec<S>; 3] {
+        if !self.features.fused_heads {
+            return ["q_proj", "k_proj", "v_proj"].map(|name| self.linear(&format!("{attention}.{name}"), x, tokens));
+        }
+        let all = self.linear(&format!("{attention}.query_key_value"), x, tokens);
+        let parts = all.chunks_exact(self.features.head_width);
+        [0, 1, 2].map(|part| parts.clone().skip(part).step_by(3).flatten().copied().collect())
+    }
+
+    /// Returns what enters the activation of the MLP, and what the activation multiplies; the latter is empty without a
+    /// gate.
+    fn hidden<S: Scalar>(&self, mlp: &str, x: &[S], tokens: usize) -> [Vec<S>; 2] {
+        match self.features.gated {
+            true => ["gate_proj", "up_proj"].map(|name| self.linear(&format!("{mlp}.{name}"), x, tokens)),
+            false => [self.linear(&format!("{mlp}.dense_h_to_4h"), x, tokens), Vec::new()],
+        }
+    }
+
+    /// Returns the neurons. With the ratio frozen, each factor of a gate has half of the derivatives, and the other factor
+    /// is a constant.
+    fn neurons<S: Scalar>(&self, pre: &[S], up: &[S]) -> Vec<S> {
+        let frozen = self.features.frozen;
+        let act = |x: S| parts::activation(x, self.features.activation, frozen);
+        if !self.features.gated {
+            return pre.iter().map(|&x| act(x)).collect();
+        }
+        let product = |(&gate, &up): (&S, &S)| match frozen.ratio {
+            true => S::from_f64(0.5) * (act(gate) * up.freeze(true) + act(gate).freeze(true) * up),
+            false => act(gate) * up,
+        };
+        pre.iter().zip(up).map(product).collect()
+    }
+
+    fn linear<S: Scalar>(&self, name: &str, x: &[S], tokens: usize) -> Vec<S> {
+        parts::linear(x, tokens, self.tensor(&format!("{name}.weight")), self.bias(name))
+    }
+
+    fn norm<S: Scalar>(&self, name: &str, x: &[S]) -> Vec<S> {
+        parts::norm(
+            x,
+            self.tensor(&format!("{name}.weight")),
+            self.bias(name),
+            self.features.norm,
+            self.features.frozen,
+        )
+    }
+
+    fn embedding(&self) -> String {
+        format!("{}.{}.weight", self.features.names.stem, self.features.names.embedding)
+    }
+
+    fn tensor(&self, name: &str) -> &[f64] {
+        self.weights.get(name).unwrap_or_else(|| panic!("no tensor `{name}`"))
+    }
+
+    /// Returns the bias of `name`; files have one where the family or the configuration asks for it.
+    fn bias(&self, name: &str) -> Option<&[f64]> {
+        self.weights.get(&format!("{name}.bias")).map(Vec::as_slice)
+    }
+}

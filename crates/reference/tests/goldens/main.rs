@@ -1,0 +1,6 @@
+//! Compares the reference with Hugging Face transformers in float64 (`tests/data`).
+
+mod families;
+mod golden;
+mod gpt2;
+mod sites;
