@@ -2,7 +2,8 @@
 
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
-use super::features::{Activation, Norm, Rotary};
+use super::features::{Activation, Norm};
+use super::rotary::Rotary;
 use crate::Scalar;
 use crate::ops::Frozen;
 
