@@ -31,15 +31,15 @@ def rotary(config, width, windowed):
     elif kind == "llama3":
         low, high = rope["low_freq_factor"], rope["high_freq_factor"]
         turns = rope["original_max_position_embeddings"] * angles / (2 * math.pi)
-        kept = np.clip((turns - low) / (high - low), 0, 1)
-        angles = kept * angles + (1 - kept) * angles / factor
+        share = np.clip((turns - low) / (high - low), 0, 1)
+        angles = share * angles + (1 - share) * angles / factor
     elif kind == "yarn":
         def index(turns):
             return n * math.log(rope["original_max_position_embeddings"] / (turns * 2 * math.pi)) / (2 * math.log(base))
         low = max(math.floor(index(rope.get("beta_fast", 32))), 0)
         high = min(math.ceil(index(rope.get("beta_slow", 1))), n - 1)
-        kept = 1 - np.clip((np.arange(n // 2) - low) / (high - low), 0, 1)
-        angles = kept * angles + (1 - kept) * angles / factor
+        share = 1 - np.clip((np.arange(n // 2) - low) / (high - low), 0, 1)
+        angles = share * angles + (1 - share) * angles / factor
         scale = 0.1 * math.log(factor) + 1
     else:
         assert kind == "default", kind

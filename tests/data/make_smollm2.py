@@ -55,7 +55,7 @@ def read(path):
         values = gguf.dequantize(tensor.data, tensor.tensor_type)
         *block, name, _ = tensor.name.removeprefix("blk.").split(".")
         if name in ("attn_q", "attn_k"):
-            # llama.cpp interleaves the two halves of a head's rows.
+            # llama.cpp has the two rows that rotate together side by side.
             heads = config["num_attention_heads" if name == "attn_q" else "num_key_value_heads"]
             rows, columns = values.shape
             values = values.reshape(heads, rows // heads // 2, 2, columns).swapaxes(1, 2).reshape(rows, columns)

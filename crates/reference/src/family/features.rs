@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::rotary;
+use super::rotary::{Rotary, number, rotary};
 use crate::ops::Frozen;
 
 /// The form of a norm.
@@ -25,15 +25,6 @@ pub enum Activation {
     Erf,
     /// `gelu_pytorch_tanh`.
     Tanh,
-}
-
-/// The rotation of queries and keys.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Rotary {
-    /// Angle per token of each pair of columns.
-    pub frequencies: Vec<f64>,
-    /// Factor of cosine and sine.
-    pub scale: f64,
 }
 
 /// Names of the tensors that differ between families.
@@ -115,7 +106,7 @@ impl Features {
         let heads = size(config, "num_attention_heads").expect("num_attention_heads");
         let head_width = size(config, "head_dim").unwrap_or(width / heads);
         let windows: Vec<Option<usize>> = (0..layers).map(|block| window(config, family, block)).collect();
-        let rotary = windows.iter().map(|window| rotary::rotary(config, head_width, window.is_some())).collect();
+        let rotary = windows.iter().map(|window| rotary(config, head_width, window.is_some())).collect();
         let eps = number(config, "rms_norm_eps").or_else(|| number(config, "layer_norm_eps")).expect("eps");
         Self {
             width,
@@ -197,10 +188,6 @@ fn window(config: &Value, family: &str, block: usize) -> Option<usize> {
         _ => false,
     };
     window.filter(|_| acts)
-}
-
-pub(super) fn number(config: &Value, key: &str) -> Option<f64> {
-    config[key].as_f64()
 }
 
 fn size(config: &Value, key: &str) -> Option<usize> {

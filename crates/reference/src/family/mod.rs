@@ -19,7 +19,7 @@ use serde_json::Value;
 
 pub mod features;
 pub mod parts;
-mod rotary;
+pub mod rotary;
 
 use features::Features;
 

@@ -2,7 +2,8 @@
 
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
-use super::features::{Activation, Norm, Rotary};
+use super::features::{Activation, Norm};
+use super::rotary::Rotary;
 use crate::Scalar;
 use crate::ops::Frozen;
 
@@ -33,7 +34,7 @@ pub fn norm<S: Scalar>(x: &[S], gain: &[f64], bias: Option<&[f64]>, form: Norm, 
     y
 }
 
-/// linear:  y[t, o] = sum_i w[o, i] x[t, i] + b[o].  `x [T, in]`, `weight [out, in]`, `bias [out]` -> `[T, out]`.
+/// linear:  `y[t, o] = sum_i w[o, i] x[t, i] + b[o]`.  `x [T, in]`, `weight [out, in]`, `bias [out]` -> `[T, out]`.
 pub fn linear<S: Scalar>(x: &[S], tokens: usize, weight: &[f64], bias: Option<&[f64]>) -> Vec<S> {
     let d_in = x.len() / tokens;
     let d_out = weight.len() / d_in;
@@ -52,7 +53,7 @@ pub fn linear<S: Scalar>(x: &[S], tokens: usize, weight: &[f64], bias: Option<&[
     y
 }
 
-/// rotate:  the pairs (x[i], x[i + n]), i < n, of every head turn by the angle t f[i]; columns from 2n on stay.
+/// rotate:  the pairs `(x[i], x[i + n])`, i < n, of every head turn by the angle `t f[i]`; columns from 2n on stay.
 ///
 /// `x [T, heads, width]` -> the same shape.
 pub fn rotate<S: Scalar>(x: &[S], tokens: usize, width: usize, rotary: &Rotary) -> Vec<S> {
@@ -96,7 +97,8 @@ pub struct Attention {
     pub window: Option<usize>,
 }
 
-/// attention:  z[t] = sum_s p[t, s] v[s],  p[t, .] = softmax over t - window < s <= t of cap(scale <q[t], k[s]>).
+/// attention:  `z[t] = sum_s p[t, s] v[s]`, where `p[t, .]` is the softmax over `t - window < s <= t` of
+/// `cap(scale <q[t], k[s]>)`.
 ///
 /// `q [T, heads, width]`, `k` and `v` `[T, kv_heads, width]` -> `z [T, heads, width]`.
 pub fn attention<S: Scalar>(q: &[S], k: &[S], v: &[S], form: Attention, frozen: Frozen) -> Vec<S> {

@@ -15,7 +15,14 @@ use std::f64::consts::TAU;
 
 use serde_json::Value;
 
-use super::features::{Rotary, number};
+/// The rotation of queries and keys.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rotary {
+    /// Angle per token of each pair of columns.
+    pub frequencies: Vec<f64>,
+    /// Factor of cosine and sine.
+    pub scale: f64,
+}
 
 /// Returns the rotation of a block; `windowed`: whether the block has a window, which chooses the base in Gemma 3.
 pub(super) fn rotary(config: &Value, head_width: usize, windowed: bool) -> Rotary {
@@ -83,4 +90,9 @@ pub(super) fn rotary(config: &Value, head_width: usize, windowed: bool) -> Rotar
 /// Returns `a` at 0 and `b` at 1.
 fn blend(a: f64, b: f64, place: f64) -> f64 {
     (1.0 - place) * a + place * b
+}
+
+/// Returns a number of a JSON object.
+pub(super) fn number(config: &Value, key: &str) -> Option<f64> {
+    config[key].as_f64()
 }
