@@ -37,7 +37,6 @@ impl Golden {
             "families/qwen3",
             "families/gpt_neox",
             "families/gpt_neox-seq",
-            "families/gemma2",
             "families/gemma3",
             "families/gemma3-wide",
             "families/olmo2",

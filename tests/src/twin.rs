@@ -223,6 +223,7 @@ impl Twin {
             Site::Z(l, _) => Stage::Z(l),
             Site::MlpPre(l) => Stage::MlpPre(l),
             Site::MlpPost(l) => Stage::MlpPost(l),
+            Site::RotQ(..) | Site::RotK(..) | Site::MlpPreLinear(_) => panic!("a GPT-2 has no {site}"),
         };
         let columns = site.head().map_or(0..self.width(stage), |h| h * d_head..(h + 1) * d_head);
         (stage, columns)

@@ -67,12 +67,20 @@ pub(crate) fn conditioned(
 /// A source or a seed that does not fit, or a device error.
 pub(crate) fn amplification(linear: &Linearization<'_>, sources: &[Source], seeds: &[Seed]) -> Result<f64> {
     let (run, (levels, tokens, d)) = (linear.run(), shape(linear.run()));
-    let sizes = run.model().sizes();
-    let heads: Vec<(usize, usize)> = (0..levels - 1).flat_map(|l| (0..sizes.heads).map(move |h| (l, h))).collect();
-    let stream = run.levels().into_iter().chain((0..levels - 1).map(Site::ResidMid));
-    let head_sites = heads.iter().flat_map(|&(l, h)| [Site::Q(l, h), Site::K(l, h), Site::V(l, h), Site::Z(l, h)]);
-    let streams = levels + levels - 1;
-    let sites: Vec<Site> = stream.chain(head_sites).collect();
+    let (sizes, model) = (run.model().sizes(), run.model().architecture());
+    let blocks = 0..levels - 1;
+    let middle = blocks.clone().filter(|_| !model.is_parallel()).map(Site::ResidMid);
+    let stream: Vec<Site> = run.levels().into_iter().chain(middle).collect();
+    let streams = stream.len();
+    // What attention reads: queries and keys after the rotation, if there is one. Query heads may share keys.
+    let (q, k): (HeadSite, HeadSite) = if model.rotates() { (Site::RotQ, Site::RotK) } else { (Site::Q, Site::K) };
+    let of_block = |l| {
+        let queries = (0..sizes.heads).flat_map(move |h| [q(l, h), Site::Z(l, h)]);
+        queries.chain((0..sizes.kv_heads).flat_map(move |h| [k(l, h), Site::V(l, h)]))
+    };
+    let sites: Vec<Site> = stream.into_iter().chain(blocks.clone().flat_map(of_block)).collect();
+    let (per_block, share) = (2 * (sizes.heads + sizes.kv_heads), sizes.heads / sizes.kv_heads);
+    let heads: Vec<(usize, usize)> = blocks.flat_map(|l| (0..sizes.heads).map(move |h| (l, h))).collect();
 
     let width = sizes.d_head;
     let zeros = || -> Vec<Vec<f32>> {
@@ -90,15 +98,18 @@ pub(crate) fn amplification(linear: &Linearization<'_>, sources: &[Source], seed
     let products: f64 = dot.iter().zip(&bar).map(|(dot, bar)| noise::square(dot, bar)).sum();
     let attention: f64 = heads
         .par_iter()
-        .enumerate()
-        .map(|(n, &(l, _))| {
-            let (first, scale) = (streams + 4 * n, run.model().architecture().attention_scale(l));
+        .map(|&(l, h)| {
+            // Places of q, z, k and v of the head among the sites of heads.
+            let q = per_block * l + 2 * h;
+            let k = per_block * l + 2 * (sizes.heads + h / share);
             let head = Head {
-                scale,
+                scale: model.attention_scale(l),
+                cap: model.score_cap(),
+                window: model.attention_window(l).unwrap_or(usize::MAX),
                 width,
-                primal: [0, 1, 2].map(|i| &value[4 * n + i][..]),
-                dot: [0, 1].map(|i| &dot[first + i][..]),
-                z_bar: &bar[first + 3],
+                primal: [q, k, k + 1].map(|i| &value[i][..]),
+                dot: [q, k].map(|i| &dot[streams + i][..]),
+                z_bar: &bar[streams + q + 1],
             };
             (0..tokens).map(|t| head.cancellation(t)).sum::<f64>()
         })
@@ -106,9 +117,16 @@ pub(crate) fn amplification(linear: &Linearization<'_>, sources: &[Source], seed
     Ok((products + attention).sqrt())
 }
 
+/// A site of a head, given block and head.
+type HeadSite = fn(usize, usize) -> Site;
+
 /// The values and derivatives of one head, `[T, d_head]` each.
 struct Head<'a> {
     scale: f64,
+    /// Soft-cap of the scores.
+    cap: Option<f64>,
+    /// Number of keys that a query sees.
+    window: usize,
     width: usize,
     /// Values of q, k and v.
     primal: [&'a [f32]; 3],
@@ -128,17 +146,21 @@ impl Head<'_> {
         if z_bar.iter().all(|x| *x == 0.0) {
             return 0.0;
         }
-        let pairs: Vec<Pair> = (0..=t)
+        let pairs: Vec<Pair> = ((t + 1).saturating_sub(self.window)..=t)
             .map(|j| {
                 let (k, k_dot, v) = (row(k, j), row(k_dot, j), row(v, j));
                 let (score, _) = inner(&q, &k);
                 let ((a, a_square), (b, b_square)) = (inner(&q_dot, &k), inner(&q, &k_dot));
                 let (read, read_square) = inner(&z_bar, &v);
+                let capped = |cap: f64| cap * (self.scale * score / cap).tanh();
+                let score = self.cap.map_or(self.scale * score, capped);
+                // The slope of the cap.
+                let scale = self.scale * self.cap.map_or(1.0, |cap| 1.0 - (score / cap).powi(2));
                 Pair {
-                    score: self.scale * score,
-                    score_dot: self.scale * (a + b),
+                    score,
+                    score_dot: scale * (a + b),
                     read,
-                    terms: [self.scale * (a_square + b_square).sqrt(), read_square.sqrt()],
+                    terms: [scale * (a_square + b_square).sqrt(), read_square.sqrt()],
                 }
             })
             .collect();

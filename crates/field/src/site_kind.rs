@@ -20,9 +20,9 @@ pub enum SiteKind {
     MlpOut,
     /// `hook_q` of each head.  `[L, H, T]`
     Q,
-    /// `hook_k` of each head.  `[L, H, T]`
+    /// `hook_k` of each key and value head.  `[L, H, T]`
     K,
-    /// `hook_v` of each head.  `[L, H, T]`
+    /// `hook_v` of each key and value head.  `[L, H, T]`
     V,
     /// `hook_z` of each head: its output before the projection.  `[L, H, T]`
     Z,
@@ -51,7 +51,7 @@ impl SiteKind {
     pub fn sites(self, sizes: &Sizes) -> Vec<Site> {
         let blocks = 0..sizes.layers;
         let heads = |of: fn(usize, usize) -> Site| {
-            blocks.clone().flat_map(|l| (0..sizes.heads).map(move |h| of(l, h))).collect()
+            blocks.clone().flat_map(|l| (0..self.heads(sizes)).map(move |h| of(l, h))).collect()
         };
         match self {
             Self::Resid => (0..=sizes.layers).map(|level| Site::level(level, sizes)).collect(),
@@ -65,13 +65,18 @@ impl SiteKind {
         }
     }
 
+    /// Returns the number of heads of a block at this kind of site: several query heads may share keys and values.
+    fn heads(self, sizes: &Sizes) -> usize {
+        if matches!(self, Self::K | Self::V) { sizes.kv_heads } else { sizes.heads }
+    }
+
     /// Returns the axes of an array with one value for each site and token.
     pub fn axes(self, sizes: &Sizes, tokens: usize) -> Vec<(&'static str, usize)> {
         match self {
             Self::Resid => vec![("level", sizes.layers + 1), ("token", tokens)],
             Self::Mid | Self::AttnOut | Self::MlpOut => vec![("block", sizes.layers), ("token", tokens)],
             Self::Q | Self::K | Self::V | Self::Z => {
-                vec![("block", sizes.layers), ("head", sizes.heads), ("token", tokens)]
+                vec![("block", sizes.layers), ("head", self.heads(sizes)), ("token", tokens)]
             }
         }
     }

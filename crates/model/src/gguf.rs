@@ -10,6 +10,7 @@ mod file;
 mod kind;
 mod layout;
 mod metadata;
+mod model;
 mod names;
 mod parts;
 mod rope;

@@ -32,7 +32,6 @@ mod finite;
 mod floats;
 #[cfg(test)]
 mod fuzz;
-#[cfg_attr(not(test), expect(dead_code, reason = "checkpoints do not open GGUF files yet"))]
 mod gguf;
 mod grouped;
 mod head;

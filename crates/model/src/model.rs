@@ -10,6 +10,7 @@ use resolvent_ops::embed::Vocabulary;
 use crate::arch::{Architecture, Sizes};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
+use crate::gguf::Gguf;
 use crate::program::Program;
 use crate::prompt::parse_token;
 use crate::random::RandomWeights;
@@ -38,7 +39,7 @@ pub(crate) struct Inner {
 const ROUNDING_TOKENS: usize = 16;
 
 impl Model {
-    /// Opens a model directory: `config.json`, weights, and a tokenizer if there is one.
+    /// Opens a model: a directory with `config.json`, weights, and a tokenizer if there is one, or a GGUF file.
     ///
     /// An unusable tokenizer is not an error here, because token ids need none. [`Model::text_tokenizer`] returns its
     /// error.
@@ -52,6 +53,12 @@ impl Model {
 
     /// Like [`Model::open`], with a given name.
     pub(crate) fn open_as(device: &Device, dir: &Path, name: &str) -> Result<Self> {
+        if let Some(file) = Gguf::at(dir)? {
+            let gguf = Gguf::open(&file)?;
+            let tokenizer = gguf.tokenizer().map_err(|error| error.to_string()).transpose();
+            let parts = (name.to_owned(), gguf.hash().to_hex().to_string(), tokenizer);
+            return Self::assemble(device, gguf.architecture()?, &gguf, parts);
+        }
         let checkpoint = Checkpoint::open(dir)?;
         let tokenizer = Tokenizer::open(dir).map_err(|error| error.to_string()).transpose();
         Self::from_checkpoint(device, &checkpoint, name, tokenizer)

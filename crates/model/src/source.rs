@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
+use crate::gguf::Gguf;
 
 /// Where weights come from: a checkpoint, or a seeded generator.
 pub trait WeightSource {
@@ -17,5 +18,11 @@ pub trait WeightSource {
 impl WeightSource for Checkpoint {
     fn read(&self, name: &str, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
         self.read_f32(name, rows, out)
+    }
+}
+
+impl WeightSource for Gguf {
+    fn read(&self, name: &str, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
+        self.read(name, rows, out)
     }
 }

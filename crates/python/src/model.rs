@@ -92,6 +92,7 @@ impl PyModel {
         cfg.set_item("n_layers", sizes.layers)?;
         cfg.set_item("d_model", sizes.d)?;
         cfg.set_item("n_heads", sizes.heads)?;
+        cfg.set_item("n_key_value_heads", sizes.kv_heads)?;
         cfg.set_item("d_head", sizes.d_head)?;
         cfg.set_item("d_mlp", sizes.inner)?;
         cfg.set_item("d_vocab", sizes.vocab)?;

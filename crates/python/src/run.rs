@@ -320,11 +320,17 @@ impl PyRun {
 impl PyRun {
     /// Returns the sites of a name, and whether it names one site: q, k, v and z without a head name all heads.
     fn sites(&self, name: &str) -> Result<(Vec<Site>, bool)> {
-        let heads = ["hook_q", "hook_k", "hook_v", "hook_z"].iter().any(|hook| name.ends_with(hook));
+        let ends = |hooks: &[&str]| hooks.iter().any(|hook| name.ends_with(hook));
+        let sizes = self.run.model().sizes();
+        let heads = match () {
+            () if ends(&["hook_q", "hook_rot_q", "hook_z"]) => Some(sizes.heads),
+            () if ends(&["hook_k", "hook_rot_k", "hook_v"]) => Some(sizes.kv_heads),
+            () => None,
+        };
         match heads {
-            false => Ok((vec![name.parse()?], true)),
-            true => {
-                let heads = 0..self.run.model().sizes().heads;
+            None => Ok((vec![name.parse()?], true)),
+            Some(heads) => {
+                let heads = 0..heads;
                 Ok((heads.map(|h| Ok(format!("{name}[{h}]").parse()?)).collect::<Result<_>>()?, false))
             }
         }

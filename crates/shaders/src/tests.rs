@@ -59,7 +59,8 @@ fn arguments_have_the_order_of_the_slots() {
     let named = super::layer_norm::primal::Bindings::of((["x", "gain", "bias"], ["y", "stats"]));
     let kernel = &super::layer_norm::PRIMAL;
     assert_eq!(named.slots(), kernel.bindings.iter().map(|binding| binding.name).collect::<Vec<_>>());
-    let params = super::attention::Params { d_head: 3, first: 1, scale: 0.5, heads: 2 };
-    assert_eq!(params.words(), [1, 2, 3, 0.5f32.to_bits()]);
+    let params =
+        super::attention::Params { window: 5, d_head: 3, cap: 2.0, first: 1, scale: 0.5, heads: 2, kv_heads: 4 };
+    assert_eq!(params.words(), [1, 2, 3, 0.5f32.to_bits(), 4, 5, 2.0f32.to_bits(), 0]);
     assert_eq!(super::attention::Params::from_words(params.words()), params);
 }

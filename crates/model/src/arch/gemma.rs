@@ -29,7 +29,7 @@ pub(super) const GEMMA3: Family = Family {
     classes: &["Gemma3ForCausalLM"],
     read: |fields| {
         let mut model = gemma("gemma3_text", Norms { qk: Some(QkNorm::Head), ..AROUND }, fields)?;
-        model.score_cap = cap(fields, "attn_logit_softcapping", None)?;
+        // The family's library reads `attn_logit_softcapping` here, but does not apply it.
         model.logit_cap = cap(fields, "final_logit_softcapping", None)?;
         let period = fields.size_or_none("sliding_window_pattern")?.unwrap_or(6).max(1);
         slide(&mut model, fields, |l| !(l + 1).is_multiple_of(period))?;

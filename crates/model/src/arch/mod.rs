@@ -162,6 +162,11 @@ impl Architecture {
         Self::from_fields(&Fields::new(&map, path))
     }
 
+    /// Checks a configuration that was read already. `path` names its file in messages.
+    pub(crate) fn from_map(map: &serde_json::Map<String, serde_json::Value>, path: &Path) -> Result<Self> {
+        Self::from_fields(&Fields::new(map, path))
+    }
+
     fn from_fields(fields: &Fields<'_>) -> Result<Self> {
         match FAMILIES.iter().find(|family| family.is(fields)) {
             Some(family) => {
@@ -267,8 +272,24 @@ impl Architecture {
         2 * self.sizes.inner + gate + 5 * self.sizes.d + self.sizes.qkv_width() + rotation
     }
 
-    fn rotates(&self) -> bool {
+    /// Returns whether queries and keys have a rotary embedding.
+    pub fn rotates(&self) -> bool {
         !self.rotary.is_empty()
+    }
+
+    /// Returns whether attention and MLP of a block both read its input.
+    pub fn is_parallel(&self) -> bool {
+        self.parallel
+    }
+
+    /// Returns how many tokens a query of block `l` sees, its own included; `None` if it sees all earlier ones.
+    pub fn attention_window(&self, l: usize) -> Option<usize> {
+        self.attention[l].window
+    }
+
+    /// Returns the soft-cap c of the attention scores, which become `c tanh(s / c)`.
+    pub fn score_cap(&self) -> Option<f64> {
+        self.score_cap
     }
 
     fn has_qk_norm(&self) -> bool {
