@@ -4,14 +4,14 @@
 //   FROZEN: r is a constant, so the terms with u are gone from jvp and vjp
 //   jet: w = u_dot,  alpha = r <u x_dot>,  beside y_dot
 //        y_ddot = gain (r (x_ddot - u <u x_ddot>) - 2 alpha w - (<w^2> + eps r^2 alpha^2) u)
-//   hvp: with g of the shared cotangent, x_bar_dot = vjp(y_bar_dot) - r (alpha (g - u <u g>) + w <u g> + u <w g>) for the
-//        first `tangent_rows` rows; the sequence of the shared cotangent begins at row `shared_cotangent`
+//   hvp: x_bar_dot = vjp(y_bar_dot) - r (alpha (g - u <u g>) + w <u g> + u <w g>) for the first `tangent_rows` rows,
+//        with g of the shared cotangent, whose sequence begins at row `shared_cotangent`
 // Residuals: x and r. A tangent or cotangent row finds its primal through `rows`, so K of them share one primal.
 // Layout: one workgroup for each row and stretch. A stretch is a segment, or a run of columns between segments. Its
 // invocations stride over it. Bound by memory: 2 reads and 1 write an element.
-// A segment whose elements sum to more than LARGE in size is multiplied by DOWN before it is squared, and this sum is taken
-// over elements times SMALL. No sum overflows while the row is finite. All three are powers of two, so ordinary rows
-// keep their bits.
+// A segment whose elements sum to more than LARGE in size is multiplied by DOWN before it is squared, and this sum is
+// taken over elements times SMALL. No sum overflows while the row is finite. All three are powers of two, so ordinary
+// rows keep their bits.
 #import reduce
 
 override FROZEN: bool = false;
@@ -30,20 +30,20 @@ struct Params {
 @group(0) @binding(0) var<uniform> p: Params;                              // params
 @group(0) @binding(1) var<storage, read> x: array<f32>;                    // [primal, n]
 @group(0) @binding(2) var<storage, read> gain: array<f32>;                 // [n]
-@group(0) @binding(3) var<storage, read> stretches: array<vec4<u32>>;      // [stretches, 4]  first column, width, segment
+@group(0) @binding(3) var<storage, read> stretches: array<vec4<u32>>;      // [stretches, 4]  start, width, segment
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;              // [rows, n]         primal out
 @group(0) @binding(5) var<storage, read_write> inverses: array<f32>;       // [rows, segments]  primal out: r
 
 @group(0) @binding(4) var<storage, read> residuals: array<f32>;            // [primal, segments]  r, in derivatives
 @group(0) @binding(5) var<storage, read> rows: array<vec4<u32>>;           // [rows, 4]
-@group(0) @binding(6) var<storage, read> x_dot: array<f32>;                // [rows, n]    jvp in; [tangent_rows, n] hvp in
+@group(0) @binding(6) var<storage, read> x_dot: array<f32>;                // [rows, n]    jvp in; [tangent_rows, n] hvp
 @group(0) @binding(7) var<storage, read_write> y_dot: array<f32>;          // [rows, n]    jvp out
 @group(0) @binding(6) var<storage, read> y_bar: array<f32>;                // [rows, n]    vjp in
 @group(0) @binding(7) var<storage, read_write> x_bar: array<f32>;          // [rows, n]    vjp out
 @group(0) @binding(8) var<storage, read> add: array<f32>;                  // [rows, n]    vjp_add: added to x_bar
-@group(0) @binding(7) var<storage, read> y_bars: array<f32>;               // [rows, n]    hvp in: y_bar_dots, then y_bar
-@group(0) @binding(8) var<storage, read_write> x_bars: array<f32>;         // [rows, n]    hvp out: x_bar_dots, then x_bar
-@group(0) @binding(6) var<storage, read> x_jet: array<f32>;                // [2 rows, n]  jet in: x_dot and x_ddot interleaved
+@group(0) @binding(7) var<storage, read> y_bars: array<f32>;               // [rows, n]    hvp in: y_bar_dots, y_bar
+@group(0) @binding(8) var<storage, read_write> x_bars: array<f32>;         // [rows, n]    hvp out: x_bar_dots, x_bar
+@group(0) @binding(6) var<storage, read> x_jet: array<f32>;                // [2 rows, n]  jet in: interleaved
 @group(0) @binding(7) var<storage, read_write> y_jet: array<f32>;          // [2 rows, n]  jet out
 
 // A stretch of a batch row: its offset in the row, in arrays of batch rows and in x, and r of a segment.

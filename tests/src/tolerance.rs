@@ -40,7 +40,7 @@ pub const LAYER_NORM: Allowed = Allowed { primal: 8.0 * U, jvp: 8.0 * U, jet: 16
 ///
 /// As for layer norm, the error of a mean is smaller than that of its terms, and about four roundings for each element
 /// remain. The derivatives project one direction out of a segment, which leaves little of a narrow one: the tests give
-/// segments of one or two columns a large eps.
+/// segments of one or two columns a large eps. Measured: 8.2e-8, 7.8e-8, 1.6e-7, 2.2e-7.
 pub const RMS_NORM: Allowed = Allowed { primal: 8.0 * U, jvp: 8.0 * U, jet: 16.0 * U, vjp: 16.0 * U };
 
 /// GELU of normal inputs: about six roundings, including those of `exp`. Measured: 5.5e-8, 1.0e-7, 1.6e-7, 1.9e-7.

@@ -58,9 +58,8 @@ impl Segments {
                 return Err(Error::shape(NAME, format!("{place} ends beyond the row; segments end at {n} at most")));
             }
             if start < end {
-                let reason = format!(
-                    "{place} begins before column {end}, where the one before it ends; sort the segments by column, without overlaps"
-                );
+                let fix = "sort the segments by column, without overlaps";
+                let reason = format!("{place} begins before column {end}, where the one before it ends; {fix}");
                 return Err(Error::shape(NAME, reason));
             }
             if start > end {

@@ -4,7 +4,7 @@ use resolvent_engine::{Device, Result};
 use resolvent_ops::rms_norm::{RmsNorm, Segments};
 use resolvent_ops::{Op, Rows, Span};
 use resolvent_tests::truth::{Function, wide};
-use resolvent_tests::{HvpCheck, Labelled, OpCheck, Random, Record, Worst, compare, subjects, tolerance};
+use resolvent_tests::{Done, HvpCheck, Labelled, OpCheck, Random, Record, Worst, subjects, tolerance};
 
 use super::formulas::{self, Frozen};
 
@@ -88,9 +88,9 @@ fn rms_norm_over_several_prompts() {
     plan.check(&mut record, &subjects(), |on| case.op(on, false), &case.formula(false), tolerance::RMS_NORM);
 }
 
-/// One segment of the whole row is what [`Segments::whole`] makes.
+/// Segments that overlap, are empty or end beyond the row are refused.
 #[test]
-fn segments_have_the_sizes_that_they_were_given() {
+fn segments_are_checked() {
     let device = Device::host();
     let whole = Segments::whole(&device, 24).expect("is valid");
     assert_eq!((whole.n(), whole.count()), (24, 1));
@@ -126,7 +126,7 @@ fn other_widths_are_refused() {
         let error = refused(5, 6).expect_err("is refused").to_string();
         assert!(error.contains("`gain` is [n=5], expected [n=6]"), "{error}");
         let error = refused(6, 7).expect_err("is refused").to_string();
-        assert!(error.contains("[rows=2, n=7]"), "{error}");
+        assert!(error.contains("`x` is [rows=2, n=7], expected [rows=2, n=6]"), "{error}");
     }
 }
 
@@ -158,7 +158,11 @@ fn rms_norm_of_extreme_rows() {
                 let scale = part(&truth).iter().fold(0.0, |most: f64, x| most.max(x.abs()));
                 let far = part(&y).iter().zip(part(&truth)).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
                 let error = if far == 0.0 { 0.0 } else { far / scale };
-                worst.within(format!("size {size}, columns {columns:?}"), on.name(), error, 8.0 * tolerance::U);
+                if columns.end == n {
+                    assert_eq!(error, 0.0, "{}: size {size}: columns are copied bit for bit", on.name());
+                } else {
+                    worst.within(format!("size {size}"), on.name(), error, tolerance::RMS_NORM.primal);
+                }
             }
         }
     }
@@ -169,8 +173,7 @@ fn rms_norm_of_extreme_rows() {
 fn columns_outside_of_segments_are_copied() {
     let case = Case { n: 70, segments: vec![(5, 30)], eps: 1e-6 };
     let plan = OpCheck { so_far: false, ..OpCheck::new(9, &[70], 70) };
-    let mut changed = case.clone();
-    changed.segments = vec![(5, 30), (40, 30)];
+    let changed = Case { segments: vec![(5, 30), (40, 30)], ..case.clone() };
     let outside = |array: &Labelled| -> Vec<f64> {
         array.values().chunks(70).flat_map(|row| [&row[..5], &row[35..40]].concat()).collect()
     };
@@ -180,15 +183,12 @@ fn columns_outside_of_segments_are_copied() {
             op.and_then(|op| plan.run(on, &op)).unwrap_or_else(|e| panic!("{}: {e}", on.name()))
         };
         let (one, two) = (run(&case), run(&changed));
-        let arrays = |done: &resolvent_tests::Done| {
+        let arrays = |done: &Done| {
             [&done.y, &done.y_dot].into_iter().chain(&done.y_jet).chain(&done.x_bars).cloned().collect::<Vec<_>>()
         };
         for (one, two) in arrays(&one).iter().zip(&arrays(&two)) {
             assert_eq!(outside(one), outside(two), "{}: columns depend on segments elsewhere", on.name());
         }
-        let mut copies = Labelled::reference(outside(&one.y_jet[0]));
-        assert!(compare(&copies, &Labelled::reference(outside(&one.y_dot)), 0.0).is_err(), "one label is refused");
-        copies = Labelled::reference(outside(&one.y_dot));
-        assert_eq!(outside(&one.y_jet[0]), copies.values(), "{}: a jet copies its first order", on.name());
+        assert_eq!(outside(&one.y_jet[0]), outside(&one.y_dot), "{}: a jet copies its first order", on.name());
     }
 }
