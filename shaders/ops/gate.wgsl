@@ -1,10 +1,11 @@
-// gate:  y = f(a) b  for rows [a | b].  f is SiLU (override SILU), or GELU in GPT-2's tanh form or exact (override EXACT).
-//   jvp: y_dot = f'(a) b a_dot + f(a) b_dot
-//   vjp: a_bar = f'(a) b y_bar,  b_bar = f(a) y_bar                           residual: x = [a | b], found through `rows`
-//   jet: y_ddot = f'(a) b a_ddot + f(a) b_ddot + f''(a) b a_dot^2 + 2 f'(a) a_dot b_dot, beside y_dot
-//   FROZEN: in jvp and vjp, f(a) / a replaces f'(a), and each product has a factor 1/2. So x_dot = x gives y_dot = y.
-//   hvp: a_bar_dot = f'(a) b y_bar_dot + (f''(a) b a_dot + f'(a) b_dot) y_bar,  b_bar_dot = f(a) y_bar_dot + f'(a) a_dot y_bar,
+// gate:  y = act(a) b  for rows [a | b]: the hidden layer of a gated MLP.   Pointwise. act is SiLU, or GELU in its tanh form
+// or exact (overrides SILU, EXACT).   residual: x = [a | b], found through `rows`
+//   jvp: y_dot = act'(a) a_dot b + act(a) b_dot      vjp: a_bar = act'(a) b y_bar,  b_bar = act(a) y_bar
+//   jet: y_ddot = act''(a) a_dot^2 b + act'(a) (a_ddot b + 2 a_dot b_dot) + act(a) b_ddot,  beside y_dot
+//   hvp: a_bar_dot = act' b y_bar_dot + (act'' a_dot b + act' b_dot) y_bar,  b_bar_dot = act y_bar_dot + act' a_dot y_bar,
 //        for the first `tangent_rows` rows; the sequence of y_bar begins at row `shared_cotangent`
+//   FROZEN (the half rule): each factor gets half of the product, with act(a) / a and the other factor constant:
+//        y_dot = ((act(a) / a) a_dot b + act(a) b_dot) / 2, and the transpose of that
 // Layout: one invocation per element of y; the grid is 2D because one dimension ends at 65 535 groups. Bound by memory.
 #import math
 
@@ -30,13 +31,13 @@ struct Params {
 @group(0) @binding(4) var<storage, read> y_bars: array<f32>;        // [rows, n]     hvp in: y_bar_dots, then y_bar
 @group(0) @binding(5) var<storage, read_write> x_bars: array<f32>;  // [rows, 2n]    hvp out: x_bar_dots, then x_bar
 
-fn value(a: f32) -> f32 {
+fn act(a: f32) -> f32 {
     if (SILU) { return silu(a); }
     if (EXACT) { return gelu_erf(a); }
     return gelu_new(a);
 }
 
-fn derivative(a: f32) -> f32 {
+fn slope(a: f32) -> f32 {
     if (SILU) { return silu_d(a); }
     if (EXACT) { return gelu_erf_d(a); }
     return gelu_new_d(a);
@@ -54,46 +55,42 @@ fn ratio(a: f32) -> f32 {
     return gelu_new_ratio(a);
 }
 
-// The row and column of an element of y, and the primal's a and b there.
-struct Element { row: u32, column: u32, a: f32, b: f32 }
-
-fn element(i: u32) -> Element {
-    let row = i / p.n;
-    let column = i % p.n;
-    let at = 2u * rows[row].x * p.n + column;
-    return Element(row, column, x[at], x[at + p.n]);
-}
-
-// The derivatives of y along a and along b.
-fn slopes(e: Element) -> vec2<f32> {
-    if (FROZEN) { return 0.5 * vec2<f32>(ratio(e.a) * e.b, value(e.a)); }
-    return vec2<f32>(derivative(e.a) * e.b, value(e.a));
-}
-
-// The place of a in an array [_, 2n]; b is n further.
-fn place(e: Element, row: u32) -> u32 {
-    return 2u * row * p.n + e.column;
+// The derivatives of y by a and by b.
+fn partials(a: f32, b: f32) -> vec2<f32> {
+    if (FROZEN) { return 0.5 * vec2<f32>(ratio(a) * b, act(a)); }
+    return vec2<f32>(slope(a) * b, act(a));
 }
 
 fn index(group: vec3<u32>, lane: u32) -> u32 {
     return (group.y * p.groups_x + group.x) * 64u + lane;
 }
 
+// Offset of a in a row of [a | b], for element i of y in row `row`. b lies n elements further on.
+fn pair_at(row: u32, i: u32) -> u32 {
+    return 2u * row * p.n + i % p.n;
+}
+
+// a and b of the primal for element i of y.
+fn primal_of(i: u32) -> vec2<f32> {
+    let at = pair_at(rows[i / p.n].x, i);
+    return vec2<f32>(x[at], x[at + p.n]);
+}
+
 @compute @workgroup_size(64)
 fn primal(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let i = index(group, lane);
     if (i >= p.rows * p.n) { return; }
-    let at = 2u * (i / p.n) * p.n + i % p.n;
-    y[i] = value(x[at]) * x[at + p.n];
+    let at = pair_at(i / p.n, i);
+    y[i] = act(x[at]) * x[at + p.n];
 }
 
 @compute @workgroup_size(64)
 fn jvp(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let i = index(group, lane);
     if (i >= p.rows * p.n) { return; }
-    let e = element(i);
-    let at = place(e, e.row);
-    let d = slopes(e);
+    let v = primal_of(i);
+    let at = pair_at(i / p.n, i);
+    let d = partials(v.x, v.y);
     y_dot[i] = d.x * x_dot[at] + d.y * x_dot[at + p.n];
 }
 
@@ -101,9 +98,9 @@ fn jvp(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
 fn vjp(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let i = index(group, lane);
     if (i >= p.rows * p.n) { return; }
-    let e = element(i);
-    let at = place(e, e.row);
-    let d = slopes(e);
+    let v = primal_of(i);
+    let at = pair_at(i / p.n, i);
+    let d = partials(v.x, v.y);
     x_bar[at] = d.x * y_bar[i];
     x_bar[at + p.n] = d.y * y_bar[i];
 }
@@ -112,32 +109,35 @@ fn vjp(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
 fn jet(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let i = index(group, lane);
     if (i >= p.rows * p.n) { return; }
-    let e = element(i);
-    let d = slopes(e);
-    let first = place(e, 2u * e.row);
-    let second = place(e, 2u * e.row + 1u);
+    let v = primal_of(i);
+    let row = i / p.n;
+    let first = pair_at(2u * row, i);
+    let second = first + 2u * p.n;
     let a_dot = x_jet[first];
     let b_dot = x_jet[first + p.n];
-    let quadratic = (second_derivative(e.a) * e.b * a_dot + 2.0 * derivative(e.a) * b_dot) * a_dot;
-    let y_first = 2u * e.row * p.n + e.column;
-    y_jet[y_first] = d.x * a_dot + d.y * b_dot;
-    y_jet[y_first + p.n] = d.x * x_jet[second] + d.y * x_jet[second + p.n] + quadratic;
+    let d = slope(v.x);
+    let value = act(v.x);
+    let at = 2u * row * p.n + i % p.n;
+    y_jet[at] = d * a_dot * v.y + value * b_dot;
+    y_jet[at + p.n] = second_derivative(v.x) * a_dot * a_dot * v.y
+        + d * (x_jet[second] * v.y + 2.0 * a_dot * b_dot) + value * x_jet[second + p.n];
 }
 
 @compute @workgroup_size(64)
 fn hvp(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let i = index(group, lane);
     if (i >= p.rows * p.n) { return; }
-    let e = element(i);
-    let at = place(e, e.row);
-    var bars = slopes(e) * y_bars[i];
-    if (e.row < p.tangent_rows) {
-        let shared_cotangent = p.shared_cotangent + e.row - rows[e.row].y;
-        let bar = y_bars[shared_cotangent * p.n + e.column];
-        let d = derivative(e.a);
-        let along_a = second_derivative(e.a) * e.b * x_dot[at] + d * x_dot[at + p.n];
-        bars += vec2<f32>(along_a, d * x_dot[at]) * bar;
+    let v = primal_of(i);
+    let row = i / p.n;
+    let at = pair_at(row, i);
+    let d = slope(v.x);
+    var a_bar = d * v.y * y_bars[i];
+    var b_bar = act(v.x) * y_bars[i];
+    if (row < p.tangent_rows) {
+        let shared_cotangent = y_bars[(p.shared_cotangent + row - rows[row].y) * p.n + i % p.n];
+        a_bar += (second_derivative(v.x) * x_dot[at] * v.y + d * x_dot[at + p.n]) * shared_cotangent;
+        b_bar += d * x_dot[at] * shared_cotangent;
     }
-    x_bars[at] = bars.x;
-    x_bars[at + p.n] = bars.y;
+    x_bars[at] = a_bar;
+    x_bars[at + p.n] = b_bar;
 }

@@ -116,6 +116,10 @@ pub const MODEL: f64 = 2e-5;
 /// and gates too. Measured: 2.1e-5 for a slope that is a small difference of large terms.
 pub const DERIVATIVES: f64 = 5e-5;
 
+/// Second derivatives of models of other families along one source, relative to themselves: a small difference of large
+/// terms, as in [`DERIVATIVES`], with the squares of tangents among them.
+pub const SECOND_OF_FAMILIES: f64 = 1e-3;
+
 /// Both orders of a whole model's jets against f64, and Hessian-vector products.
 ///
 /// The second order multiplies two tangents and a curvature, each with the error of a tangent. Measured: 1.2e-6 and

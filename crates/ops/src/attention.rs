@@ -9,7 +9,7 @@ mod host;
 
 use std::sync::Arc;
 
-use resolvent_engine::{Device, Kernel, Recording, Result, Tensor};
+use resolvent_engine::{Device, Error, Kernel, Recording, Result, Tensor};
 use resolvent_shaders::Entry;
 use resolvent_shaders::attention::{self as shader, Params};
 
@@ -73,9 +73,28 @@ impl Attention {
         (self.heads + 2 * self.kv_heads) * self.d_head
     }
 
+    /// Checks that the kernels support these sizes.
+    fn check(&self) -> Result<()> {
+        let Self { heads, kv_heads, d_head, .. } = *self;
+        let fail = |reason: String| Err(Error::shape(NAME, reason));
+        if kv_heads == 0 || !heads.is_multiple_of(kv_heads) {
+            return fail(format!("{kv_heads} key heads must divide {heads} query heads"));
+        }
+        if d_head == 0 || d_head > MAX_D_HEAD {
+            return fail(format!("a head is {d_head} wide; it must be 1 to {MAX_D_HEAD}"));
+        }
+        if self.window == Some(0) {
+            return fail("a window of 0 hides all keys; it must be at least 1".to_owned());
+        }
+        match self.cap {
+            Some(cap) if !(cap.is_finite() && cap > 0.0) => fail(format!("the soft-cap is {cap}; it must be positive")),
+            _ => Ok(()),
+        }
+    }
+
     /// Returns the window as the kernels read it.
     pub(crate) fn window_param(&self) -> u32 {
-        self.window.map_or(u32::MAX, |window| window as u32)
+        self.window.map_or(u32::MAX, |window| u32::try_from(window).unwrap_or(u32::MAX))
     }
 
     /// Returns the soft-cap as the kernels read it, and the constant that switches it on.
@@ -113,7 +132,9 @@ impl Attention {
     /// Selects the variant for a launch over `rows` rows.
     pub(crate) fn variant(&self, device: &Device, rows: usize) -> &'static str {
         let variant = tuning::choose(device, Family::Attention, Size::of(rows), self.d_head.is_multiple_of(4));
-        if self.d_head > NARROW_D_HEAD { tuning::of_wide_heads(variant) } else { variant }
+        // A requested variant that does not exist stays as it is: the launch then fails with the reason.
+        let wide = || tuning::of_wide_heads(variant).unwrap_or(variant);
+        if self.d_head > NARROW_D_HEAD { wide() } else { variant }
     }
 
     /// Records the vjp of some rows, with its result in `qkv_bar [rows, w]`.
@@ -163,6 +184,7 @@ impl Op for Attention {
         base: Option<&Residuals>,
         inputs: &[&Tensor],
     ) -> Result<Outcome> {
+        self.check()?;
         let (qkv, [wide, narrow]) = (inputs[0], self.widths(rows));
         qkv.expect(NAME, &wide)?;
         let z = rec.tensor("attention", &narrow)?;

@@ -223,10 +223,10 @@ fn jet_row(shared: Shared<'_>, row: usize, z_jet: &mut [f32]) {
                 s_dot += dot(q, k_dot);
                 s_ddot += 2.0 * dot(q_dot, k_dot) + dot(q, k_ddot);
             }
+            mass += p;
+            drift += p * scale * slope * s_dot;
             (s_dot, s_ddot) = (scale * s_dot, scale * s_ddot);
             *weight = [p, slope * s_dot, slope * s_ddot + second * s_dot * s_dot];
-            mass += p;
-            drift += p * weight[1];
         }
         let center = drift / mass;
         // `m` is sum_j p_j to zeroth, first and second order. `value`, `z_dot` and `z_ddot` are sum_j p_j v_j likewise.

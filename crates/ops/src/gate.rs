@@ -1,6 +1,7 @@
-//! A gate: `y = act(a) b` for rows `[a | b]`, with SiLU or GELU.  `[rows, 2n] -> [rows, n]`
+//! The gate of an MLP: `y = act(a) b` for rows `[a | b]`.  `[rows, 2n] -> [rows, n]`
 //!
-//! Pointwise: an element of y depends on one of a and one of b. Residual: the input `[primal, 2n]`.
+//! Pointwise. Residual: the input `[primal, 2n]`. With the ratio frozen, both factors share the derivative: each gets half
+//! of it, with `act(a) / a` and the other factor constant (the half rule of arXiv 2508.21258).
 
 mod host;
 
@@ -13,7 +14,7 @@ use resolvent_shaders::gate::{self as shader, Params};
 use crate::accumulate::accumulate;
 use crate::arguments::launch;
 use crate::flat_grid;
-use crate::op::{Frozen, HvpResiduals, Nonlinear, Op, Outcome, Residuals, SecondOrder, switch};
+use crate::op::{Frozen, HvpResiduals, Nonlinear, Op, Outcome, Paired, Residuals, SecondOrder, switch};
 use crate::rows::Rows;
 
 const NAME: &str = "gate";
@@ -21,64 +22,62 @@ const NAME: &str = "gate";
 /// The activation of a gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GateActivation {
-    /// SiLU, `a / (1 + exp(-a))`.
+    /// `a logistic(a)`.
     Silu,
-    /// GELU in GPT-2's tanh form.
+    /// GELU in its tanh form.
     GeluTanh,
-    /// Exact GELU, `a Phi(a)`.
+    /// `a Phi(a)`.
     GeluErf,
 }
 
 impl GateActivation {
     /// Returns the activation as override constants.
     fn constants(self) -> [(&'static str, f64); 2] {
-        let flag = |is: bool| f64::from(u8::from(is));
-        [("SILU", flag(self == Self::Silu)), ("EXACT", flag(self == Self::GeluErf))]
+        [("SILU", Self::Silu), ("EXACT", Self::GeluErf)].map(|(name, of)| (name, f64::from(u8::from(self == of))))
     }
 
     /// Reads the activation from override constants.
     fn of(bound: &Bound<'_>) -> Self {
         match (bound.flag("SILU"), bound.flag("EXACT")) {
             (true, _) => Self::Silu,
-            (false, false) => Self::GeluTanh,
             (false, true) => Self::GeluErf,
+            (false, false) => Self::GeluTanh,
         }
     }
 }
 
-/// A gate over rows of two times `n` elements.
+/// A gate over rows of `2 n` elements.
 #[derive(Clone, Copy, Debug)]
 pub struct Gate {
-    /// Length of a row of y, and of a and b.
+    /// Length of a row of the output.
     pub n: usize,
-    /// The activation.
+    /// The activation of the first half of each row.
     pub activation: GateActivation,
-    /// Whether jvp and vjp follow the half rule: half of the derivatives along each factor, with `act(a) / a` constant.
+    /// Whether jvp and vjp use the half rule.
     pub frozen: bool,
 }
 
 impl Gate {
-    /// Returns the launch of a kernel over the elements of y, with `flops` and `bytes` for each.
-    fn launch<'a, E>(&self, kernel: &'static Kernel, params: Params, buffers: E, [flops, bytes]: [f64; 2]) -> Launch
+    /// Creates the launch of a kernel over the rows of the batch.
+    fn launch<'a, E>(&self, kernel: &'static Kernel, rows: &Rows, paired: [usize; 2], buffers: E) -> Launch
     where
         E: Entry<Slot = &'a Tensor, Params = Params>,
     {
-        let items = params.rows as usize * self.n;
+        let items = rows.count() * self.n;
         let (grid, groups_x) = flat_grid(items);
+        let [rows, n, tangent_rows, shared_cotangent] = [rows.count(), self.n, paired[0], paired[1]].map(|n| n as u32);
+        let params = Params { rows, n, groups_x, tangent_rows, shared_cotangent };
         let [silu, exact] = self.activation.constants();
-        launch(kernel, Params { groups_x, ..params }, buffers, grid)
-            .constants(&[silu, exact, switch(self.frozen)])
-            .work(flops * items as f64, bytes * items as f64)
+        let launch = launch(kernel, params, buffers, grid).constants(&[silu, exact, switch(self.frozen)]);
+        launch.work(24.0 * items as f64, 20.0 * items as f64)
     }
 
-    fn params(&self, rows: &Rows) -> Params {
-        let [rows, n] = [rows.count(), self.n].map(|n| n as u32);
-        Params { rows, n, groups_x: 0, tangent_rows: 0, shared_cotangent: 0 }
+    fn wide(&self, rows: usize) -> [(&'static str, usize); 2] {
+        [("rows", rows), ("2n", 2 * self.n)]
     }
 
-    /// Returns the dimensions of x (parts 2) or y (1) over rows, or over both orders of a jet.
-    fn dims(&self, rows: usize, parts: usize) -> [(&'static str, usize); 2] {
-        [("rows", rows), (if parts == 2 { "2n" } else { "n" }, parts * self.n)]
+    fn narrow(&self, rows: usize) -> [(&'static str, usize); 2] {
+        [("rows", rows), ("n", self.n)]
     }
 }
 
@@ -93,19 +92,18 @@ impl Op for Gate {
 
     fn primal(&self, rec: &mut Recording, rows: &Rows, _: Option<&Residuals>, inputs: &[&Tensor]) -> Result<Outcome> {
         let x = inputs[0];
-        x.expect(NAME, &self.dims(rows.count(), 2))?;
-        let y = rec.tensor("gate", &self.dims(rows.count(), 1))?;
-        let buffers = shader::primal::Bindings { x, y: &y };
-        rec.launch(self.launch(&PRIMAL, self.params(rows), buffers, [20.0, 12.0]))?;
+        x.expect(NAME, &self.wide(rows.count()))?;
+        let y = rec.tensor(NAME, &self.narrow(rows.count()))?;
+        rec.launch(self.launch(&PRIMAL, rows, [0; 2], shader::primal::Bindings { x, y: &y }))?;
         Ok(Outcome { y, residuals: Residuals::new(&[x]) })
     }
 
     fn jvp(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_dot: &[&Tensor]) -> Result<Tensor> {
         let ([x], x_dot) = (residuals.get(), x_dot[0]);
-        x_dot.expect(NAME, &self.dims(rows.count(), 2))?;
-        let y_dot = rec.tensor("gate.dot", &self.dims(rows.count(), 1))?;
+        x_dot.expect(NAME, &self.wide(rows.count()))?;
+        let y_dot = rec.tensor("gate.dot", &self.narrow(rows.count()))?;
         let buffers = shader::jvp::Bindings { x, rows: rows.table(), x_dot, y_dot: &y_dot };
-        rec.launch(self.launch(&JVP, self.params(rows), buffers, [30.0, 20.0]))?;
+        rec.launch(self.launch(&JVP, rows, [0; 2], buffers))?;
         Ok(y_dot)
     }
 
@@ -118,10 +116,10 @@ impl Op for Gate {
         so_far: &[Option<Tensor>],
     ) -> Result<Vec<Tensor>> {
         let [x] = residuals.get();
-        y_bar.expect(NAME, &self.dims(rows.count(), 1))?;
-        let x_bar = rec.tensor("gate.bar", &self.dims(rows.count(), 2))?;
+        y_bar.expect(NAME, &self.narrow(rows.count()))?;
+        let x_bar = rec.tensor("gate.bar", &self.wide(rows.count()))?;
         let buffers = shader::vjp::Bindings { x, rows: rows.table(), y_bar, x_bar: &x_bar };
-        rec.launch(self.launch(&VJP, self.params(rows), buffers, [30.0, 20.0]))?;
+        rec.launch(self.launch(&VJP, rows, [0; 2], buffers))?;
         accumulate(rec, vec![x_bar], so_far)
     }
 
@@ -133,10 +131,10 @@ impl Op for Gate {
 impl Nonlinear for Gate {
     fn jet(&self, rec: &mut Recording, rows: &Rows, residuals: &Residuals, x_jet: &[&Tensor]) -> Result<Tensor> {
         let ([x], x_jet) = (residuals.get(), x_jet[0]);
-        x_jet.expect(NAME, &self.dims(2 * rows.count(), 2))?;
-        let y_jet = rec.tensor("gate.jet", &self.dims(2 * rows.count(), 1))?;
+        x_jet.expect(NAME, &self.wide(2 * rows.count()))?;
+        let y_jet = rec.tensor("gate.jet", &self.narrow(2 * rows.count()))?;
         let buffers = shader::jet::Bindings { x, rows: rows.table(), x_jet, y_jet: &y_jet };
-        rec.launch(self.launch(&JET, self.params(rows), buffers, [50.0, 32.0]))?;
+        rec.launch(self.launch(&JET, rows, [0; 2], buffers))?;
         Ok(y_jet)
     }
 
@@ -149,13 +147,12 @@ impl Nonlinear for Gate {
         so_far: &[Option<Tensor>],
     ) -> Result<Vec<Tensor>> {
         let ([x], [x_dot]) = (primal.get(), paired.residuals.get());
-        y_bar.expect(NAME, &self.dims(rows.count(), 1))?;
-        x_dot.expect(NAME, &self.dims(paired.rows, 2))?;
-        let x_bar = rec.tensor("gate.bar", &self.dims(rows.count(), 2))?;
-        let [tangent_rows, shared_cotangent] = [paired.rows, paired.shared_cotangent].map(|n| n as u32);
-        let params = Params { tangent_rows, shared_cotangent, ..self.params(rows) };
+        let Paired { rows: tangent_rows, shared_cotangent, .. } = paired;
+        y_bar.expect(NAME, &self.narrow(rows.count()))?;
+        x_dot.expect(NAME, &self.wide(tangent_rows))?;
+        let x_bar = rec.tensor("gate.bar", &self.wide(rows.count()))?;
         let buffers = shader::hvp::Bindings { x, rows: rows.table(), x_dot, y_bars: y_bar, x_bars: &x_bar };
-        rec.launch(self.launch(&HVP, params, buffers, [50.0, 32.0]))?;
+        rec.launch(self.launch(&HVP, rows, [tangent_rows, shared_cotangent], buffers))?;
         accumulate(rec, vec![x_bar], so_far)
     }
 }
@@ -167,4 +164,4 @@ static JET: Kernel = Kernel { shader: &shader::JET, host: host::jet };
 static HVP: Kernel = Kernel { shader: &shader::HVP, host: host::hvp };
 
 /// This op's kernels.
-pub static KERNELS: &[&Kernel] = &[&PRIMAL, &JVP, &VJP, &JET, &HVP];
+pub static KERNELS: &[&Kernel] = &[&PRIMAL, &JVP, &JET, &VJP, &HVP];

@@ -15,7 +15,6 @@
 //! | [`gelu`] | pointwise | pointwise | pointwise | input |
 //! | [`gate`] | pointwise: act(a) b | pointwise | pointwise | input |
 //! | [`rope`] | turns by the token | same kernel | turns back | none |
-//! | [`gate`] | pointwise product | pointwise | pointwise | input |
 //! | [`observe`] | scalars of a row through its softmax | second derivative along a tangent | slope, its tangents | log p |
 //! | [`unembed`] | wanted rows and entries | same kernel | weighted rows | none |
 //! | [`add`] | residual add | same kernel | no launch | none |
@@ -27,7 +26,6 @@ mod arguments;
 pub mod attention;
 mod attention_second;
 pub mod embed;
-pub mod gate;
 pub mod gate;
 pub mod gelu;
 mod host;

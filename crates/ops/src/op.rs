@@ -40,7 +40,8 @@ pub struct Frozen {
     pub norm: bool,
     /// [`crate::attention`]: the weights of the keys, so that only values have tangents and cotangents.
     pub pattern: bool,
-    /// [`crate::gelu`], [`crate::mlp`]: gelu(x) / x. [`crate::gate`]: the half rule, with act(a) / a.
+    /// [`crate::gelu`], [`crate::mlp`]: gelu(x) / x. [`crate::gate`]: act(a) / a, and in each half of the product the other
+    /// factor.
     pub ratio: bool,
 }
 

@@ -113,7 +113,8 @@ pub fn choose(device: &Device, family: Family, size: Size, vectors: bool) -> &'s
     let fits = |v: &Variant| vectors || !v.flag("VECTORS");
     // A variant requested by name is not replaced: if the device does not support it, the launch fails with the reason.
     if let Some(asked) = device.variant(family.shader()) {
-        return if named(asked).is_none_or(fits) { asked } else { "base" };
+        let known = family.kernel().variants.iter().find(|v| v.name == asked);
+        return if known.is_none_or(fits) { asked } else { "base" };
     }
     let runs = |name: &str| named(name).is_some_and(|v| device.info().lacks(v).is_none() && fits(v));
     let info = device.info();
@@ -127,10 +128,10 @@ pub fn choose(device: &Device, family: Family, size: Size, vectors: bool) -> &'s
 /// End of the names of attention's variants for wide heads.
 const WIDE: &str = "_wide";
 
-/// Returns the variant of attention that is like `variant`, for heads wider than 128.
-pub(crate) fn of_wide_heads(variant: &str) -> &'static str {
+/// Returns the variant of attention that is like `variant`, for heads wider than 128; `None` if there is none.
+pub(crate) fn of_wide_heads(variant: &str) -> Option<&'static str> {
     let named = |v: &&Variant| v.name.strip_suffix(WIDE) == Some(variant);
-    Family::Attention.kernel().variants.iter().find(named).map_or("base_wide", |v| v.name)
+    Family::Attention.kernel().variants.iter().find(named).map(|v| v.name)
 }
 
 /// Returns the variant that is like `variant`, for f16 weights.
@@ -206,7 +207,7 @@ mod tests {
     #[test]
     fn each_variant_of_attention_has_one_for_wide_heads() {
         for v in Family::Attention.variants() {
-            let name = of_wide_heads(v.name);
+            let name = of_wide_heads(v.name).expect("it exists");
             assert_eq!(name, format!("{}_wide", v.name));
             let wide = Family::Attention.kernel().variant(name).expect("it was found");
             assert_eq!(

@@ -20,7 +20,7 @@ fn formula(plan: &OpCheck, op: &Attention) -> formulas::Attention {
 fn variations() -> Vec<(usize, Attention)> {
     let shared = |heads, kv_heads, d_head| Attention { kv_heads, ..op(heads, d_head) };
     let window = |window, op: Attention| Attention { window: Some(window), ..op };
-    // Scores of order one are then bent to less than half of their size.
+    // The cap then takes more than half of scores of order one.
     let cap = |op: Attention| Attention { cap: Some(0.4), ..op };
     vec![
         (5, shared(3, 1, 7)),
@@ -188,17 +188,18 @@ fn attention_over_several_prompts() {
 #[test]
 fn attention_primal_of_a_ragged_batch() {
     let mut worst = Worst::new("attention.primal, ragged");
-    for (tokens, heads, d_head) in [(5, 3, 10), (70, 2, 16), (130, 1, 65)] {
-        let (d, mut random) = (heads * d_head, Random::new(tokens as u64));
-        let base = random.normals(tokens * 3 * d);
+    let plain = [(5, op(3, 10)), (70, op(2, 16)), (130, op(1, 65))];
+    for (tokens, op) in plain.into_iter().chain(variations()) {
+        let (row, d, mut random) = (op.row(), op.heads * op.d_head, Random::new(tokens as u64));
+        let base = random.normals(tokens * row);
         let starts = [0, tokens - 1, tokens / 2, 1];
         let spans = starts.map(|start| Span { primal: 0, start, end: tokens });
-        let own: Vec<Vec<f32>> = spans.iter().map(|s| random.normals(s.rows() * 3 * d)).collect();
-        let plan = OpCheck::new(tokens, &[3 * d], d);
-        let f = formula(&plan, &op(heads, d_head));
+        let own: Vec<Vec<f32>> = spans.iter().map(|s| random.normals(s.rows() * row)).collect();
+        let plan = OpCheck::new(tokens, &[row], d);
+        let f = formula(&plan, &op);
         let want = spans.iter().zip(&own).flat_map(|(span, own)| {
             let mut all = wide(&base);
-            all[span.start * 3 * d..].copy_from_slice(&wide(own));
+            all[span.start * row..].copy_from_slice(&wide(own));
             f.at(&all)[span.start * d..].to_vec()
         });
         let want = Labelled::reference(want.collect());
@@ -207,16 +208,16 @@ fn attention_primal_of_a_ragged_batch() {
                 let device = on.device();
                 let base_rows = Rows::new(device, &[Span { primal: 0, start: 0, end: tokens }])?;
                 let rows = Rows::new(device, &spans)?;
-                let base = device.upload("base", &[("rows", tokens), ("3d", 3 * d)], &base)?;
-                let x = device.upload("x", &[("rows", rows.count()), ("3d", 3 * d)], &own.concat())?;
+                let base = device.upload("base", &[("rows", tokens), ("row", row)], &base)?;
+                let x = device.upload("x", &[("rows", rows.count()), ("row", row)], &own.concat())?;
                 let mut rec = device.record();
-                let residuals = op(heads, d_head).primal(&mut rec, &base_rows, None, &[&base])?.residuals;
-                let z = op(heads, d_head).primal(&mut rec, &rows, Some(&residuals), &[&x])?.y;
+                let residuals = op.primal(&mut rec, &base_rows, None, &[&base])?.residuals;
+                let z = op.primal(&mut rec, &rows, Some(&residuals), &[&x])?.y;
                 device.submit(rec)?;
                 Ok(on.read(&z))
             };
             let z = ragged().unwrap_or_else(|e| panic!("{}: {e}", on.name()));
-            worst.check(tokens, &z, &want, tolerance::attention(tokens, d_head).primal);
+            worst.check(tokens, &z, &want, tolerance::attention(tokens, op.d_head).primal);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The three small models of `tests/data`, opened from their directories, against another implementation in f64.
 
 use resolvent_field::dot;
-use resolvent_model::{Edit, Mode, Model, Run, Seed, Site};
+use resolvent_model::{Edit, Mode, Model, Run, Seed, Site, Source, gaussian};
 use resolvent_tests::truth::inner;
 use resolvent_tests::{Golden, Labelled, Subject, Worst, subjects, tolerance};
 
@@ -129,6 +129,55 @@ fn patch_sweeps_of_families() {
                 &Labelled::reference(golden.array("patch").to_vec()),
                 tolerance::MODEL,
             );
+        }
+    }
+}
+
+/// The second derivative of J along the golden file's source: as a jet, and as a product with the Hessian.
+#[test]
+fn second_derivatives_of_families() {
+    let mut worst = ["along", "hvp", "hvp.symmetry"].map(|of| Worst::new(&format!("families.{of}, second order")));
+    for golden in Golden::families() {
+        for on in subjects() {
+            let model = Model::open(on.device(), &Golden::directory(golden.name)).expect("opens");
+            let run = model.run(&golden.tokens, &[]).expect("runs");
+            let (linear, j, source) = (run.linearize(Mode::Exact), golden.observable(), golden.source());
+            let want = golden.array("second")[0];
+            let along = linear.along(&[[source.clone()]], &j).expect("fits")[0].second;
+            worst[0].within(golden.name, on.name(), (along / want - 1.0).abs(), tolerance::SECOND_OF_FAMILIES);
+
+            // A second source at the other end of the stream, to see what one place alone does not show.
+            let (tokens, d) = (golden.tokens.len(), model.sizes().d);
+            let other = Source { site: Site::ResidPre(0), token: 0, vector: gaussian(3, d) };
+            let products = linear.hvp(&[[source.clone()], [other.clone()]], &j).expect("fits");
+            let (level, token) = golden.place();
+            let at = |k: usize, (level, token): (usize, usize), v: &[f32]| {
+                dot(&products.get(k)[(level * tokens + token) * d..][..d], v)
+            };
+            let same = at(0, (level, token), &source.vector);
+            worst[1].within(golden.name, on.name(), (same / want - 1.0).abs(), tolerance::SECOND_OF_FAMILIES);
+            let [ab, ba] = [at(0, (0, 0), &other.vector), at(1, (level, token), &source.vector)];
+            let size = ab.abs().max(want.abs());
+            worst[2].within(golden.name, on.name(), (ab - ba).abs() / size, tolerance::SECOND_OF_FAMILIES);
+        }
+    }
+}
+
+/// With the factors of RelP frozen, a model without biases is a linear map of h[0]: the sensitivities there, times the
+/// field, add up to J.
+#[test]
+fn relp_adds_up_to_the_observable_in_models_without_biases() {
+    let mut worst = Worst::new("families.relp, sum of contributions");
+    let biased = ["families/llama-plain", "families/qwen2", "families/gpt_neox", "families/gpt_neox-seq"];
+    for golden in Golden::families().into_iter().filter(|golden| !biased.contains(&golden.name)) {
+        for on in subjects() {
+            let model = Model::open(on.device(), &Golden::directory(golden.name)).expect("opens");
+            let (run, j) = (model.run(&golden.tokens, &[]).expect("runs"), golden.observable());
+            let level = golden.tokens.len() * model.sizes().d;
+            let chi = run.linearize(Mode::RelP).gradient(&j).expect("fits");
+            let sum = dot(&chi[..level], &run.field().expect("is finite")[..level]);
+            let want = golden.array("value")[0];
+            worst.within(golden.name, on.name(), (sum - want).abs() / want.abs().max(1.0), tolerance::DERIVATIVES);
         }
     }
 }
