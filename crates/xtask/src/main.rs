@@ -2,6 +2,7 @@
 
 mod process;
 mod python;
+mod real;
 #[cfg(feature = "translate")]
 mod translate;
 mod verb;
@@ -12,7 +13,7 @@ use std::process::ExitCode;
 
 use verb::Verb;
 
-const VERBS: [Verb; 8] = [
+const VERBS: [Verb; 9] = [
     verbs::check::VERB,
     verbs::shaders::VERB,
     verbs::test::VERB,
@@ -21,6 +22,7 @@ const VERBS: [Verb; 8] = [
     verbs::golden::VERB,
     verbs::docs::VERB,
     verbs::wheel::VERB,
+    verbs::real::VERB,
 ];
 
 fn main() -> ExitCode {

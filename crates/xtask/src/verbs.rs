@@ -5,6 +5,7 @@ pub(crate) mod check;
 pub(crate) mod docs;
 pub(crate) mod golden;
 pub(crate) mod python;
+pub(crate) mod real;
 pub(crate) mod shaders;
 pub(crate) mod test;
 pub(crate) mod wheel;

@@ -11,6 +11,7 @@ mod jets;
 mod launches;
 mod limits;
 mod modes;
+mod real;
 mod results;
 mod sites;
 mod sort_nano;

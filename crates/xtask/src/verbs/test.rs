@@ -4,7 +4,7 @@ use super::python;
 use crate::{
     Verb,
     process::{Result, cargo, run},
-    vulkan,
+    real, vulkan,
 };
 
 pub(crate) const VERB: Verb = Verb {
@@ -17,7 +17,15 @@ pub(crate) const VERB: Verb = Verb {
 fn test(arguments: &[String]) -> Result {
     vulkan::make_available()?;
     // `check` runs the tests of xtask, and benches has none. Without the two, fewer dependencies are built.
-    run(cargo(&["test", "--workspace", "--exclude", "xtask", "--exclude", "resolvent-benches"]).args(arguments))?;
+    let mut tests = cargo(&["test", "--workspace", "--exclude", "xtask", "--exclude", "resolvent-benches"]);
+    // Arguments select tests, which seldom need the real model.
+    if arguments.is_empty() {
+        match real::fetch() {
+            Ok(model) => drop(tests.env(real::VARIABLE, model)),
+            Err(reason) => eprintln!("TESTS OF A REAL LANGUAGE MODEL ARE LEFT OUT: {reason}"),
+        }
+    }
+    run(tests.args(arguments))?;
     // The arguments select tests of cargo, so the Python tests run only without arguments.
     if arguments.is_empty() { python::test() } else { Ok(()) }
 }
