@@ -37,6 +37,7 @@ impl Golden {
             "families/qwen3",
             "families/gpt_neox",
             "families/gpt_neox-seq",
+            "families/gemma2",
             "families/gemma3",
             "families/gemma3-wide",
             "families/olmo2",

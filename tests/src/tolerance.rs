@@ -52,6 +52,9 @@ pub const GATE: Allowed = Allowed { primal: 8.0 * U, jvp: 12.0 * U, jet: 16.0 * 
 /// A rotary embedding: cosine and sine are composed of two rounded factors each, then two products and a sum.
 pub const ROPE: Allowed = Allowed { primal: 6.0 * U, jvp: 6.0 * U, jet: 6.0 * U, vjp: 6.0 * U };
 
+/// A soft-cap: a hyperbolic tangent, a slope with its exponential, and up to four products; sums over a row.
+pub const SOFTCAP: f64 = 16.0 * U;
+
 /// Returns the tolerances of `x w` with `w [k, n]`. Measured at k = 768: 2.1e-7 in lanes and in pieces of k, 5.6e-7 one
 /// by one; the tolerance is 2.9e-6.
 pub fn matmul(k: usize, n: usize) -> Allowed {

@@ -138,7 +138,7 @@ impl Linearization<'_> {
             let curved = reads.iter().enumerate().filter_map(|(i, read)| Some((i, expansion.place(read.point)?)));
             let pairs: Vec<(usize, u32)> = curved.map(|(i, place)| (2 * i, place)).collect();
             if let (Some(curvature), false) = (&expansion.curvature, pairs.is_empty()) {
-                pending.moments = Some(curvature.spread(&mut rec, model, &pending.jet, &pairs)?.spread.moments);
+                pending.moments = Some(curvature.spread(&mut rec, model, &pending.jet, &pairs)?.moments);
             }
         }
         device.submit(rec)?;
@@ -159,7 +159,7 @@ impl Linearization<'_> {
             }
             observable.check(self.sizes(), run.tokens())?;
             let here = observable.points(self.sizes())?;
-            let more = here.iter().filter(|p| matches!(&p.part, Part::Logits(f) if !f.is_linear())).count();
+            let more = here.iter().filter(|p| matches!(&p.part, Part::Logits(f) if run.model().is_curved(f))).count();
             if curved + more > most && i > first {
                 expansions.push((first, self.expand(std::mem::take(&mut points), std::mem::take(&mut of))?));
                 (first, curved) = (i, 0);

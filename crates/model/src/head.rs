@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use resolvent_engine::{Recording, Tensor};
 use resolvent_ops::observe::{self, Coefficients, Observed, Sloped, Sources, Spread};
+use resolvent_ops::softcap::{CapPoints, SoftCap};
 use resolvent_ops::splice::{RowPlan, RowSource};
 use resolvent_ops::{Op, Residuals, Rows, Span, add};
 
@@ -36,6 +37,8 @@ pub(crate) struct Curvature {
     functions: Vec<HeadFunction>,
     /// Which of the rows they are, in order.
     reads: Vec<usize>,
+    /// The logits before the cap, and the slopes of the functions by the capped logits, `[points, V]` each.
+    capped: Option<(SoftCap, [Tensor; 2])>,
 }
 
 impl Model {
@@ -52,8 +55,20 @@ impl Model {
     /// Returns the largest number of rows of which all logits, and what observe makes of them, fit a batch.
     pub(crate) fn most_logit_rows(&self) -> usize {
         let row = 4 * self.sizes().vocab as u64;
-        let by_memory = self.device().batch_bytes() / (6 * row + self.0.weights.unembed.bytes_of_sums() as u64);
+        // With a cap, the logits before it and the turned cotangents are rows too.
+        let tensors = if self.cap().is_some() { 10 } else { 6 };
+        let by_memory = self.device().batch_bytes() / (tensors * row + self.0.weights.unembed.bytes_of_sums() as u64);
         (self.device().info().max_binding / row).min(by_memory).max(1) as usize
+    }
+
+    /// Returns the soft-cap of the logits, if the model has one.
+    pub(crate) fn cap(&self) -> Option<SoftCap> {
+        self.architecture().logit_cap.map(|cap| SoftCap { cap: cap as f32 })
+    }
+
+    /// Returns whether a function of a row is more than a weighted sum of what the unembedding gives.
+    pub(crate) fn is_curved(&self, function: &HeadFunction) -> bool {
+        self.cap().is_some() || !function.is_linear()
     }
 
     /// Records functions of some rows of `x [_, d]`, the final norm's output.
@@ -80,6 +95,7 @@ impl Model {
         let x = self.select_rows(rec, x, &rows)?;
         let named = self.device().upload("wanted", &[("wanted", ids.len())], &ids)?;
         let logits = self.0.weights.unembed.primal(rec, &x, &named)?;
+        let logits = self.cap().map_or(Ok(logits.clone()), |cap| cap.primal(rec, &logits))?;
         Ok(Reading { ids, logits, totals: None, moments: None })
     }
 
@@ -120,6 +136,9 @@ impl Model {
         x: &Tensor,
         reads: &[HeadRow<'_>],
     ) -> Result<(Tensor, Option<Curvature>)> {
+        if let Some(cap) = self.cap() {
+            return self.capped_vjp(rec, x, reads, cap);
+        }
         let (unembed, n) = (&self.0.weights.unembed, reads.len());
         let linear = self.linear_vjp(rec, reads)?;
         let curved: Vec<usize> = (0..n).filter(|&i| !reads[i].1.is_linear()).collect();
@@ -136,7 +155,37 @@ impl Model {
         let curved_bar = self.spread_rows(rec, &curved_bar, &curved, n)?;
         let functions = functions.into_iter().cloned().collect();
         let x_bar = linear.map_or(Ok(curved_bar.clone()), |linear| add::add(rec, &linear, &curved_bar))?;
-        Ok((x_bar, Some(Curvature { observed, sloped, functions, reads: curved })))
+        Ok((x_bar, Some(Curvature { observed, sloped, functions, reads: curved, capped: None })))
+    }
+
+    /// Records the same where logits have a soft-cap: every function is then curved.
+    fn capped_vjp(
+        &self,
+        rec: &mut Recording,
+        x: &Tensor,
+        reads: &[HeadRow<'_>],
+        cap: SoftCap,
+    ) -> Result<(Tensor, Option<Curvature>)> {
+        let (device, vocab, n) = (self.device(), self.sizes().vocab, reads.len());
+        let (rows, functions): (Vec<usize>, Vec<&HeadFunction>) = reads.iter().copied().unzip();
+        let raw = self.raw_logits(rec, x, &rows)?;
+        let logits = cap.primal(rec, &raw)?;
+        let total = observe::log_sum_exp(rec, &logits)?;
+        let observed = self.observe(rec, (&logits, &total), &functions)?;
+        let sloped = observed.slope(rec)?;
+        let mut weights = vec![0.0; n * vocab];
+        for (function, row) in functions.iter().zip(weights.chunks_mut(vocab)) {
+            function.logits.iter().for_each(|(id, weight)| row[*id as usize] = *weight as f32);
+        }
+        let dims = [("rows", n), ("vocab", vocab)];
+        let slope = add::add(rec, &sloped.slope, &device.upload("logits.bar", &dims, &weights)?)?;
+        let own: Vec<u32> = (0..n as u32).collect();
+        let points = &device.upload("points", &[("rows", n)], &own)?;
+        let raw_bar = cap.slope(rec, CapPoints { x: &raw, points }, &slope)?;
+        let x_bar = self.0.weights.unembed.vjp_all(rec, &raw_bar)?;
+        let functions = functions.into_iter().cloned().collect();
+        let capped = Some((cap, [raw, slope]));
+        Ok((x_bar, Some(Curvature { observed, sloped, functions, reads: (0..n).collect(), capped })))
     }
 
     /// Records the cotangents `[rows, d]` of the weighted logits of functions; nothing if all of them are curved and none
@@ -179,7 +228,27 @@ impl Model {
     }
 
     /// Records the logits `[rows, V]` of some rows of `x`.
-    fn logits(&self, rec: &mut Recording, x: &Tensor, rows: &[usize]) -> Result<Tensor> {
+    pub(crate) fn logits(&self, rec: &mut Recording, x: &Tensor, rows: &[usize]) -> Result<Tensor> {
+        let logits = self.raw_logits(rec, x, rows)?;
+        self.cap().map_or(Ok(logits.clone()), |cap| Ok(cap.primal(rec, &logits)?))
+    }
+
+    /// Records tangents of the logits `[rows, V]`, for rows of tangents of one row of `normed`, the final norm's output.
+    pub(crate) fn logit_tangents(
+        &self,
+        rec: &mut Recording,
+        (x_dot, rows): (&Tensor, &[usize]),
+        (normed, row): (&Tensor, usize),
+    ) -> Result<Tensor> {
+        let tangents = self.raw_logits(rec, x_dot, rows)?;
+        let Some(cap) = self.cap() else { return Ok(tangents) };
+        let x = &self.raw_logits(rec, normed, &[row])?;
+        let points = &self.device().upload("points", &[("rows", rows.len())], &vec![0u32; rows.len()])?;
+        Ok(cap.slope(rec, CapPoints { x, points }, &tangents)?)
+    }
+
+    /// Records the same before the soft-cap, if there is one.
+    fn raw_logits(&self, rec: &mut Recording, x: &Tensor, rows: &[usize]) -> Result<Tensor> {
         let x = self.select_rows(rec, x, rows)?;
         Ok(self.0.weights.unembed.primal_all(rec, &x)?)
     }
@@ -328,10 +397,18 @@ impl Curvature {
         let rows: Vec<usize> = pairs.iter().map(|pair| pair.0).collect();
         let of: Vec<u32> = pairs.iter().map(|pair| pair.1).collect();
         rec.scope("unembed");
-        let t = model.logits(rec, x_dot, &rows)?;
+        let raw = model.raw_logits(rec, x_dot, &rows)?;
         let points = model.device().upload("points", &[("rows", of.len())], &of)?;
+        let Some((cap, [x, slope])) = &self.capped else {
+            let spread = self.observed.spread(rec, &self.sloped, &raw, &points)?;
+            return Ok(Turning { t: raw, points, moments: spread.moments.clone(), spread, added: None });
+        };
+        let at = CapPoints { x, points: &points };
+        let t = cap.slope(rec, at, &raw)?;
         let spread = self.observed.spread(rec, &self.sloped, &t, &points)?;
-        Ok(Turning { t, points, spread })
+        let added = cap.second(rec, at, slope, &raw)?;
+        let moments = cap.fold(rec, [&added, &raw], &spread.moments)?;
+        Ok(Turning { t, points, spread, moments, added: Some(added) })
     }
 
     /// Returns the second derivative of a point's function along a tangent with these moments.
@@ -343,8 +420,15 @@ impl Curvature {
 
     /// Records the tangents of the cotangents of the final norm's output, `[pairs, d]`.
     pub(crate) fn turned(&self, rec: &mut Recording, model: &Model, turning: &Turning) -> Result<Tensor> {
-        let Turning { t, points, spread } = turning;
+        let Turning { t, points, spread, added, .. } = turning;
         let turned = self.observed.turn(rec, &self.sloped, (t, points), spread)?;
+        let turned = match (&self.capped, added) {
+            (Some((cap, [x, _])), Some(added)) => {
+                let by_slope = cap.slope(rec, CapPoints { x, points }, &turned)?;
+                add::add(rec, &by_slope, added)?
+            }
+            _ => turned,
+        };
         Ok(model.0.weights.unembed.vjp_all(rec, &turned)?)
     }
 }
@@ -353,5 +437,9 @@ impl Curvature {
 pub(crate) struct Turning {
     t: Tensor,
     points: Tensor,
-    pub(crate) spread: Spread,
+    spread: Spread,
+    /// The moments of the spread, with what a soft-cap adds.
+    pub(crate) moments: Tensor,
+    /// What a soft-cap adds to the turned cotangents of the logits, `[pairs, V]`.
+    added: Option<Tensor>,
 }

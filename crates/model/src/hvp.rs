@@ -74,7 +74,7 @@ impl Linearization<'_> {
         }
         // Each sequence has a row of all logits for each function of them, and the run itself has one.
         let most = run.model().most_logit_rows();
-        let curved = head.reads.iter().filter(|(_, f)| !f.is_linear()).count();
+        let curved = head.reads.iter().filter(|(_, f)| self.run.model().is_curved(f)).count();
         let groups = split(self.most_rows_of_hvp(wanted.len(), end), sequences);
         for group in groups.iter().flat_map(|group| split_by(group, most.saturating_sub(curved).max(1), |_| curved)) {
             let batch = Batch::new(self.device(), group, PassDirection::Forward)?;

@@ -233,7 +233,10 @@ impl<'a> Linearization<'a> {
         let mut rec = self.device().record();
         rec.scope("ln_f");
         let x = self.final_norm.jvp(&mut rec, &rows, &self.run.base.head_residuals, &[&x])?;
-        let logits = self.run.base.all_logits(rec, &x, &(0..n).collect::<Vec<usize>>())?;
+        let logits = {
+            let row = self.run.span(0, 0).primal + position;
+            self.run.base.all_logits(rec, &x, &(0..n).collect::<Vec<usize>>(), Some(row))?
+        };
         match first_non_finite(&logits) {
             Some(at) => Err(self.run.not_finite("a tangent of the logits", logits[at], &format!("token {position}"))),
             None => Ok(logits),

@@ -139,7 +139,7 @@ impl Linearization<'_> {
         }
         // Functions of all logits need rows of them, so they bound a batch too.
         let most = self.run.model().most_logit_rows();
-        let curved = |s: &Sequence| starts[s.id].heads.values().filter(|f| !f.is_linear()).count();
+        let curved = |s: &Sequence| starts[s.id].heads.values().filter(|f| self.run.model().is_curved(f)).count();
         let groups = groups(self.run.model(), wanted.len(), sequences);
         for group in groups.iter().flat_map(|group| split_by(group, most, curved)) {
             let linear = self.linear_sequences(group, |s| seeded[s.id].run)?;

@@ -133,17 +133,27 @@ impl Base {
     }
 
     /// Computes logits `[rows, V]` of some rows of `x [_, d]`, the final norm's output. Submits `rec`.
-    pub(crate) fn all_logits(&self, rec: Recording, x: &Tensor, rows: &[usize]) -> Result<Vec<f32>> {
-        self.model.device().submit(rec)?;
-        let vocab = self.model.sizes().vocab;
-        let mut logits = Vec::with_capacity(rows.len() * vocab);
-        for rows in rows.chunks(self.model.most_logit_rows()) {
-            let mut rec = self.model.device().record();
+    ///
+    /// If x has tangents of the row `expanded_at` of this base, the logits are tangents too.
+    pub(crate) fn all_logits(
+        &self,
+        rec: Recording,
+        x: &Tensor,
+        rows: &[usize],
+        expanded_at: Option<usize>,
+    ) -> Result<Vec<f32>> {
+        let (model, device) = (&self.model, self.model.device());
+        device.submit(rec)?;
+        let mut logits = Vec::with_capacity(rows.len() * model.sizes().vocab);
+        for rows in rows.chunks(model.most_logit_rows()) {
+            let mut rec = device.record();
             rec.scope("unembed");
-            let x = self.model.select_rows(&mut rec, x, rows)?;
-            let part = self.model.0.weights.unembed.primal_all(&mut rec, &x)?;
-            self.model.device().submit(rec)?;
-            logits.extend(self.model.device().read(&part)?);
+            let part = match expanded_at {
+                None => model.logits(&mut rec, x, rows)?,
+                Some(row) => model.logit_tangents(&mut rec, (x, rows), (&self.normed, row))?,
+            };
+            device.submit(rec)?;
+            logits.extend(device.read(&part)?);
         }
         Ok(logits)
     }

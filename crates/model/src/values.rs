@@ -78,7 +78,7 @@ pub fn logits_of(rows: &[(&Run, usize)]) -> Result<Vec<f32>> {
     for part in group_by(rows, |(a, _), (b, _)| a.shares_batch(b)) {
         let base = &part.items[0].0.base;
         let base_rows: Vec<usize> = part.items.iter().map(|(run, t)| run.span(0, 0).primal + t).collect();
-        let found = base.all_logits(first.device().record(), &base.normed, &base_rows)?;
+        let found = base.all_logits(first.device().record(), &base.normed, &base_rows, None)?;
         for (&place, of_row) in part.places.iter().zip(found.chunks(vocab)) {
             logits[place * vocab..][..vocab].copy_from_slice(of_row);
         }

@@ -51,11 +51,6 @@ pub(crate) struct Weights {
 impl Weights {
     /// Uploads all weights of a model.
     pub(crate) fn upload(device: &Device, model: &Architecture, source: &dyn WeightSource) -> Result<Self> {
-        if let Some(cap) = model.logit_cap {
-            return Err(Error::Place(format!(
-                "the soft-cap {cap} of the logits (final_logit_softcapping) is not supported yet; use another model"
-            )));
-        }
         let mut up = Upload::new(device, source);
         let (Sizes { d, vocab, n_ctx, .. }, layout) = (model.sizes, &model.layout);
         let wte = up.vocabulary(&layout.embedding, vocab, d)?;

@@ -16,6 +16,7 @@
 //! | [`gate`] | pointwise: act(a) b | pointwise | pointwise | input |
 //! | [`rope`] | turns by the token | same kernel | turns back | none |
 //! | [`observe`] | scalars of a row through its softmax | second derivative along a tangent | slope, its tangents | log p |
+//! | [`softcap`] | pointwise, on logits | slope | slope, second derivative | none |
 //! | [`unembed`] | wanted rows and entries | same kernel | weighted rows | none |
 //! | [`add`] | residual add | same kernel | no launch | none |
 //! | [`splice`] | joins and edits | same kernel, linear parts of edits | same kernel | the plan |
@@ -40,6 +41,7 @@ pub mod peak;
 pub mod rms_norm;
 pub mod rope;
 mod rows;
+pub mod softcap;
 pub mod splice;
 pub mod tuning;
 pub mod unembed;
@@ -57,7 +59,7 @@ pub fn kernels() -> Vec<&'static Kernel> {
     [add::KERNELS, attention::KERNELS, attention_second::KERNELS, embed::KERNELS, gate::KERNELS, gelu::KERNELS]
         .into_iter()
         .chain([layer_norm::KERNELS, matmul::KERNELS, matmul_f16::KERNELS])
-        .chain([observe::KERNELS, peak::KERNELS, rms_norm::KERNELS, rope::KERNELS, splice::KERNELS, unembed::KERNELS])
+        .chain([observe::KERNELS, peak::KERNELS, rms_norm::KERNELS, rope::KERNELS, softcap::KERNELS, splice::KERNELS, unembed::KERNELS])
         .flatten()
         .copied()
         .collect()

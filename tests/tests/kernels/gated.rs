@@ -3,6 +3,7 @@
 use resolvent_engine::{Device, Result};
 use resolvent_ops::gate::{Gate, GateActivation};
 use resolvent_ops::rope::{Rope, RopeTable};
+use resolvent_ops::softcap::{CapPoints, SoftCap};
 use resolvent_ops::{Op, Rows, Span};
 use resolvent_reference::Scalar;
 use resolvent_reference::ops::{self, GateForm, GeluForm, Rotation};
@@ -163,6 +164,57 @@ fn rope_at_late_positions() {
             };
             let y = run().unwrap_or_else(|e| panic!("{}: {e}", on.name()));
             worst.check(start, &y, &want, tolerance::ROPE.primal);
+        }
+    }
+}
+
+/// The soft-cap `[rows, n] -> [rows, n]`.
+struct Capped(f64);
+
+impl Function for Capped {
+    fn at<S: Scalar>(&self, x: &[S]) -> Vec<S> {
+        ops::softcap(x, self.0)
+    }
+}
+
+/// Values, slopes, second derivatives and their sums, at points that several rows share; from nearly linear to saturated.
+#[test]
+fn softcap() {
+    let mut worst = ["primal", "slope", "second", "fold"].map(|of| Worst::new(&format!("softcap.{of}")));
+    for (n, cap) in [(1, 0.7), (5, 30.0), (65, 1.5), (300, 0.3)] {
+        let mut random = Random::new(n as u64);
+        let (x, bar, t) = (random.normals(2 * n), random.normals(2 * n), random.normals(3 * n));
+        let (points, moments) = ([1u32, 0, 1], random.normals(12));
+        let run = |on: &Subject| -> Result<[Labelled; 4]> {
+            let (device, op) = (on.device(), SoftCap { cap: cap as f32 });
+            let up = |data: &[f32]| device.upload("x", &[("rows", data.len() / n), ("n", n)], data);
+            let (x, bar, t) = (up(&x)?, up(&bar)?, up(&t)?);
+            let moments = device.upload("moments", &[("rows", 3), ("four", 4)], &moments)?;
+            let at = CapPoints { x: &x, points: &device.upload("points", &[("rows", 3)], &points)? };
+            let mut rec = device.record();
+            let (y, slope) = (op.primal(&mut rec, &x)?, op.slope(&mut rec, at, &t)?);
+            let second = op.second(&mut rec, at, &bar, &t)?;
+            let folded = op.fold(&mut rec, [&second, &t], &moments)?;
+            device.submit(rec)?;
+            Ok([&y, &slope, &second, &folded].map(|tensor| on.read(tensor)))
+        };
+        let row = |data: &[f32], row: usize| wide(&data[row * n..(row + 1) * n]);
+        let f = Capped(f64::from(cap as f32));
+        let (mut slopes, mut seconds, mut folded) = (Vec::new(), Vec::new(), wide(&moments));
+        for (i, point) in points.iter().enumerate() {
+            let (along, here, bar) = (row(&t, i), row(&x, *point as usize), row(&bar, *point as usize));
+            let [slope, second] = jet(&f, &here, [&along, &vec![0.0; n]]);
+            // The jet has g'' t^2.
+            folded[4 * i + 3] += second.iter().zip(&bar).map(|(second, bar)| second * bar).sum::<f64>();
+            seconds.extend(second.iter().zip(&bar).zip(&along).map(|((second, bar), t)| second * bar / t));
+            slopes.extend(slope);
+        }
+        let want = [f.at(&wide(&x)), slopes, seconds, folded].map(Labelled::reference);
+        for on in subjects() {
+            let got = run(on).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
+            for ((got, want), worst) in got.iter().zip(&want).zip(&mut worst) {
+                worst.check(format!("n {n}, cap {cap}"), got, want, tolerance::SOFTCAP);
+            }
         }
     }
 }

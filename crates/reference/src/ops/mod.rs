@@ -11,6 +11,7 @@ mod matmul;
 mod observe;
 mod rms_norm;
 mod rope;
+mod softcap;
 mod splice;
 mod unembed;
 
@@ -25,6 +26,7 @@ pub use matmul::matmul;
 pub use observe::{Observe, log_softmax, observe};
 pub use rms_norm::rms_norm;
 pub use rope::{Rotation, rope};
+pub use softcap::softcap;
 pub use splice::{Edit, splice};
 pub use unembed::unembed;
 
