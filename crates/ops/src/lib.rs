@@ -59,7 +59,15 @@ pub fn kernels() -> Vec<&'static Kernel> {
     [add::KERNELS, attention::KERNELS, attention_second::KERNELS, embed::KERNELS, gate::KERNELS, gelu::KERNELS]
         .into_iter()
         .chain([layer_norm::KERNELS, matmul::KERNELS, matmul_f16::KERNELS])
-        .chain([observe::KERNELS, peak::KERNELS, rms_norm::KERNELS, rope::KERNELS, softcap::KERNELS, splice::KERNELS, unembed::KERNELS])
+        .chain([
+            observe::KERNELS,
+            peak::KERNELS,
+            rms_norm::KERNELS,
+            rope::KERNELS,
+            softcap::KERNELS,
+            splice::KERNELS,
+            unembed::KERNELS,
+        ])
         .flatten()
         .copied()
         .collect()

@@ -16,9 +16,9 @@ fn models() -> [(Golden, FamilyModel); 3] {
     })
 }
 
-fn sites(block: usize) -> [Site; 9] {
-    use Site::{AttnOut, K, MlpOut, Q, ResidMid, ResidPost, ResidPre, V, Z};
-    [ResidPre, Q, K, V, Z, AttnOut, ResidMid, MlpOut, ResidPost].map(|site| site(block))
+fn sites(block: usize) -> [Site; 11] {
+    use Site::{AttnOut, K, MlpOut, MlpPost, MlpPre, Q, ResidMid, ResidPost, ResidPre, V, Z};
+    [ResidPre, Q, K, V, Z, AttnOut, ResidMid, MlpPre, MlpPost, MlpOut, ResidPost].map(|site| site(block))
 }
 
 /// Returns the columns of a site.
@@ -27,6 +27,13 @@ fn width(model: &FamilyModel, site: Site) -> usize {
     match site {
         Site::Q(_) | Site::Z(_) => features.heads * features.head_width,
         Site::K(_) | Site::V(_) => features.kv_heads * features.head_width,
+        Site::MlpPre(_) | Site::MlpPost(_) => {
+            let down = model.weights.iter().find(|(name, _)| {
+                name.contains("layers.0.mlp.d")
+                    && (name.ends_with("down_proj.weight") || name.ends_with("4h_to_h.weight"))
+            });
+            down.expect("the last projection of an MLP").1.len() / features.width
+        }
         _ => features.width,
     }
 }
