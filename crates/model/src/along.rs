@@ -7,9 +7,10 @@ use resolvent_engine::Tensor;
 use resolvent_ops::{Rows, Span};
 
 use crate::batch::{Batch, Order, PassDirection};
+use crate::curvature::Curvature;
 use crate::error::Result;
 use crate::grouped::group_by;
-use crate::head::{Curvature, HeadRow};
+use crate::head::HeadRow;
 use crate::linear::{Linearization, Source, SourcedRun};
 use crate::mode::Mode;
 use crate::observable::Observable;

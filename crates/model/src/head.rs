@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use resolvent_engine::{Recording, Tensor};
-use resolvent_ops::observe::{self, Coefficients, Observed, Sloped, Sources, Spread};
+use resolvent_ops::observe::{self, Coefficients, Observed, Sources};
 use resolvent_ops::softcap::{CapPoints, SoftCap};
 use resolvent_ops::splice::{RowPlan, RowSource};
 use resolvent_ops::{Op, Residuals, Rows, Span, add};
 
+use crate::curvature::Curvature;
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::points::HeadFunction;
@@ -28,17 +29,6 @@ pub(crate) struct NormRows<'a> {
     pub(crate) residuals: &'a Residuals,
     /// The token of each row.
     pub(crate) spans: &'a [Span],
-}
-
-/// The curved functions among those of some points of a run, observed there.
-pub(crate) struct Curvature {
-    observed: Observed,
-    sloped: Sloped,
-    functions: Vec<HeadFunction>,
-    /// Which of the rows they are, in order.
-    reads: Vec<usize>,
-    /// The logits before the cap, and the slopes of the functions by the capped logits, `[points, V]` each.
-    capped: Option<(SoftCap, [Tensor; 2])>,
 }
 
 impl Model {
@@ -248,7 +238,7 @@ impl Model {
     }
 
     /// Records the same before the soft-cap, if there is one.
-    fn raw_logits(&self, rec: &mut Recording, x: &Tensor, rows: &[usize]) -> Result<Tensor> {
+    pub(crate) fn raw_logits(&self, rec: &mut Recording, x: &Tensor, rows: &[usize]) -> Result<Tensor> {
         let x = self.select_rows(rec, x, rows)?;
         Ok(self.0.weights.unembed.primal_all(rec, &x)?)
     }
@@ -372,74 +362,4 @@ fn place_of<'a, T: PartialEq>(list: &mut Vec<&'a T>, item: &'a T) -> u32 {
 /// Returns the one cotangent of an op with one input.
 pub(crate) fn single(bars: Vec<Tensor>) -> Result<Tensor> {
     bars.into_iter().next().ok_or_else(|| Error::Place("layer norm has one input".to_owned()))
-}
-
-impl Curvature {
-    /// Returns the number of points that have curvature.
-    pub(crate) fn points(&self) -> usize {
-        self.functions.len()
-    }
-
-    /// Returns the place of a point among those that have curvature, if it is one of them.
-    pub(crate) fn point(&self, read: usize) -> Option<u32> {
-        self.reads.binary_search(&read).ok().map(|point| point as u32)
-    }
-
-    /// Records the moments of tangents of the logits: of a row of `x_dot [_, d]`, tangents of the final norm's output, at
-    /// a point, for each pair of both.
-    pub(crate) fn spread(
-        &self,
-        rec: &mut Recording,
-        model: &Model,
-        x_dot: &Tensor,
-        pairs: &[(usize, u32)],
-    ) -> Result<Turning> {
-        let rows: Vec<usize> = pairs.iter().map(|pair| pair.0).collect();
-        let of: Vec<u32> = pairs.iter().map(|pair| pair.1).collect();
-        rec.scope("unembed");
-        let raw = model.raw_logits(rec, x_dot, &rows)?;
-        let points = model.device().upload("points", &[("rows", of.len())], &of)?;
-        let Some((cap, [x, slope])) = &self.capped else {
-            let spread = self.observed.spread(rec, &self.sloped, &raw, &points)?;
-            return Ok(Turning { t: raw, points, moments: spread.moments.clone(), spread, added: None });
-        };
-        let at = CapPoints { x, points: &points };
-        let t = cap.slope(rec, at, &raw)?;
-        let spread = self.observed.spread(rec, &self.sloped, &t, &points)?;
-        let added = cap.second(rec, at, slope, &raw)?;
-        let moments = cap.fold(rec, [&added, &raw], &spread.moments)?;
-        Ok(Turning { t, points, spread, moments, added: Some(added) })
-    }
-
-    /// Returns the second derivative of a point's function along a tangent with these moments.
-    pub(crate) fn second(&self, point: u32, moments: &[f32]) -> f64 {
-        let f = &self.functions[point as usize];
-        let total = f.log_sum_exp() + f.log_p + f.to_base + f.from_base;
-        total * f64::from(moments[1]) + f64::from(moments[3])
-    }
-
-    /// Records the tangents of the cotangents of the final norm's output, `[pairs, d]`.
-    pub(crate) fn turned(&self, rec: &mut Recording, model: &Model, turning: &Turning) -> Result<Tensor> {
-        let Turning { t, points, spread, added, .. } = turning;
-        let turned = self.observed.turn(rec, &self.sloped, (t, points), spread)?;
-        let turned = match (&self.capped, added) {
-            (Some((cap, [x, _])), Some(added)) => {
-                let by_slope = cap.slope(rec, CapPoints { x, points }, &turned)?;
-                add::add(rec, &by_slope, added)?
-            }
-            _ => turned,
-        };
-        Ok(model.0.weights.unembed.vjp_all(rec, &turned)?)
-    }
-}
-
-/// Tangents of logits at points, with their moments.
-pub(crate) struct Turning {
-    t: Tensor,
-    points: Tensor,
-    spread: Spread,
-    /// The moments of the spread, with what a soft-cap adds.
-    pub(crate) moments: Tensor,
-    /// What a soft-cap adds to the turned cotangents of the logits, `[pairs, V]`.
-    added: Option<Tensor>,
 }

@@ -25,6 +25,7 @@ mod atlas;
 mod batch;
 mod capture;
 mod checkpoint;
+mod curvature;
 mod edit;
 mod error;
 mod files;
