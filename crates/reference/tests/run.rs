@@ -49,9 +49,9 @@ fn base(model: &Gpt2<f64>) -> Trace<f64> {
     model.forward(&TOKENS, &mut |_, _| {})
 }
 
-fn sites(block: usize) -> [Site; 9] {
-    use Site::{AttnOut, K, MlpOut, Q, ResidMid, ResidPost, ResidPre, V, Z};
-    [ResidPre, Q, K, V, Z, AttnOut, ResidMid, MlpOut, ResidPost].map(|site| site(block))
+fn sites(block: usize) -> [Site; 11] {
+    use Site::{AttnOut, K, MlpOut, MlpPost, MlpPre, Q, ResidMid, ResidPost, ResidPre, V, Z};
+    [ResidPre, Q, K, V, Z, AttnOut, ResidMid, MlpPre, MlpPost, MlpOut, ResidPost].map(|site| site(block))
 }
 
 const J: Logit = Logit { target: 2, against: Some(5), position: 4 };
@@ -71,12 +71,13 @@ fn the_hook_sees_every_site_once_and_in_order() {
         visited.push(chunk.to_vec());
     });
     assert_eq!(seen, [sites(0), sites(1)].concat());
-    assert_eq!(visited[8], visited[9], "resid_post and the next resid_pre are the same rows");
+    assert_eq!(visited[10], visited[11], "resid_post and the next resid_pre are the same rows");
     let chunk = TOKENS.len() * CONFIG.n_embd;
-    assert_eq!(trace.field, [&visited[0], &visited[8], &visited[17]].map(Vec::as_slice).concat());
+    assert_eq!(trace.field, [&visited[0], &visited[10], &visited[21]].map(Vec::as_slice).concat());
     let block = &trace.blocks[1];
-    let inside = [&block.q, &block.k, &block.v, &block.z, &block.attn_out, &block.resid_mid, &block.mlp_out];
-    assert!(inside.into_iter().eq(&visited[10..17]), "the trace contains what the hook received");
+    let inside = [&block.q, &block.k, &block.v, &block.z, &block.attn_out, &block.resid_mid];
+    let hidden = [&block.mlp_pre, &block.mlp_post, &block.mlp_out];
+    assert!(inside.into_iter().chain(hidden).eq(&visited[12..21]), "the trace contains what the hook received");
     assert_eq!(trace.h(1, 2), &trace.field[chunk + 2 * 6..][..6]);
     assert_eq!(trace.logits.len(), TOKENS.len() * CONFIG.vocab);
 }
@@ -97,8 +98,9 @@ fn resuming_from_any_layer_is_the_same_run() {
 #[test]
 fn derivatives_at_every_site_match_differences_of_finite_runs() {
     let model = model(CONFIG);
-    let vector = numbers("source", CONFIG.n_embd);
     for site in [sites(0), sites(1)].concat() {
+        let hidden = matches!(site, Site::MlpPre(_) | Site::MlpPost(_));
+        let vector = numbers("source", if hidden { CONFIG.n_inner } else { CONFIG.n_embd });
         // The source is at the last token, because in the last block no other row of the queries reaches J.
         let source = [Source { site, token: 4, vector: &vector }];
         let [value, first, second] = jet(&model, &TOKENS, &source, &J);
