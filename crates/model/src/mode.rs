@@ -7,22 +7,22 @@ use crate::error::{Error, Result};
 /// Selects the derivative.
 ///
 /// All modes but [`Mode::Exact`] freeze factors of the run at their values ("detached", "stop-gradient"). The same
-/// kernels serve all modes. Every mode subtracts the mean in layer norms, `ln_f` included.
+/// kernels serve all modes. Every mode subtracts the mean in layer norms, the final one included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Mode {
     /// The derivative of the model itself.
     #[default]
     Exact,
-    /// The scale 1 / std of every layer norm is frozen.
+    /// The scale of every norm is frozen: 1 / std, or 1 / rms.
     FrozenNorm,
     /// The attention patterns are frozen, so queries and keys carry no derivative.
     FrozenAttention,
     /// Both are frozen: the detached Jacobian. Only the MLPs are nonlinear.
     Frozen,
     /// The rules of layer-wise relevance propagation (arXiv 2508.21258): [`Mode::Frozen`], and GELU's ratio
-    /// `gelu(x) / x` is frozen too. The frozen run is an affine map. Its linear part applied to `h[0]` gives the run,
-    /// except for biases.
+    /// `gelu(x) / x` is frozen too. The two factors of a gated MLP get half of the derivative each. The frozen run is an
+    /// affine map, unless its logits have a soft-cap. Its linear part applied to `h[0]` gives the run, except for biases.
     RelP,
 }
 
