@@ -248,7 +248,10 @@ fn each_library_file_compiles_alone() {
     let whole = Tree::read(&root).expect("the tree can be read");
     for (name, source) in whole.library.iter().filter(|(_, source)| !source.is_part()) {
         let mut import = format!("#import {name}\n");
-        let mut manifest = "[x.base]\nGROUP = 64\nVECTORS = false\n".to_owned();
+        let mut manifest = "[x.base]\nGROUP = 64\nVECTORS = false\nWIDE = false\n".to_owned();
+        if source.text.contains("#ifdef WIDE") {
+            manifest += "[x.wide]\nGROUP = 128\nWIDE = true\n";
+        }
         if source.text.contains("#ifdef VECTORS") {
             manifest += "[x.vectors]\nGROUP = 16\nVECTORS = true\n";
         }
