@@ -41,13 +41,15 @@ const OTHERS: [&str; 4] = ["apt-get", "dnf", "pacman", "pip"];
 const OTHER_OPTIONS: [&str; 6] = ["--example", "--help", "--only", "--release", "--version", "--workspace"];
 
 /// Pages with blocks that are marked `no_run`: they download, need a device, or take minutes.
-const NOT_RUN: [&str; 8] = [
+const NOT_RUN: [&str; 10] = [
     "README.md",
     "docs/src/devices.md",
     "docs/src/recipes/bench.md",
+    "docs/src/recipes/gguf.md",
     "docs/src/recipes/hub.md",
     "docs/src/recipes/model-directory.md",
     "docs/src/recipes/peers.md",
+    "docs/src/recipes/real-model.md",
     "docs/src/recipes/scale.md",
     "docs/src/recipes/study.md",
 ];
