@@ -2,7 +2,8 @@
 
 use super::rotary::Pairs;
 use super::{
-    Activation, Architecture, AttentionPlan, BlockLayout, Fields, Layout, NormAt, NormKind, Part, Rotary, Sizes,
+    Activation, Architecture, AttentionPlan, BlockLayout, Fields, Ignored, Layout, NormAt, NormKind, Part, Rotary,
+    Sizes,
 };
 use crate::error::Result;
 
@@ -209,7 +210,7 @@ fn layout(sizes: &Sizes, norms: Norms, biases: Biases, tied: bool) -> Layout {
         head: "lm_head.weight".to_owned(),
         tied,
         prefix: "",
-        ignored: is_rotary_table,
+        ignored: Ignored(is_rotary_table),
     }
 }
 

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::fields::error as config_error;
 use super::{
-    Activation, Architecture, AttentionPlan, BlockLayout, Family, Fields, Layout, MAX_D_HEAD, MAX_LAYERS, MAX_SIZE,
-    NormAt, NormKind, Orientation, Part, Sizes, Taken, read_file,
+    Activation, Architecture, AttentionPlan, BlockLayout, Family, Fields, Ignored, Layout, MAX_D_HEAD, MAX_LAYERS,
+    MAX_SIZE, NormAt, NormKind, Orientation, Part, Sizes, Taken, read_file,
 };
 use crate::error::Result;
 use crate::files;
@@ -264,7 +264,7 @@ impl From<&Config> for Architecture {
                 head: "lm_head.weight".to_owned(),
                 tied: config.tie_word_embeddings,
                 prefix: "transformer.",
-                ignored: is_mask,
+                ignored: Ignored(is_mask),
             },
         }
     }

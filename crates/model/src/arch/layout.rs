@@ -1,5 +1,7 @@
 //! Where the weights of a model lie in its files.
 
+use std::fmt;
+
 /// How a matrix of the model, which takes rows `[in]` to rows `[out]`, is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Orientation {
@@ -93,6 +95,17 @@ pub(crate) struct BlockLayout {
     pub(crate) mlp_post_norm: Option<NormAt>,
 }
 
+/// Tells which stored tensors are not weights.
+#[derive(Clone, Copy)]
+pub(crate) struct Ignored(pub(crate) fn(&str) -> bool);
+
+/// The address of a function differs from run to run, and the text of an architecture identifies random models.
+impl fmt::Debug for Ignored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ignored")
+    }
+}
+
 /// The names of all weights.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
@@ -109,7 +122,7 @@ pub(crate) struct Layout {
     /// Prefix that some files put before every name.
     pub(crate) prefix: &'static str,
     /// Returns whether a stored tensor is not a weight, such as a causal mask.
-    pub(crate) ignored: fn(&str) -> bool,
+    pub(crate) ignored: Ignored,
 }
 
 impl Layout {

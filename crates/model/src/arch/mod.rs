@@ -22,7 +22,7 @@ use crate::files;
 
 pub(crate) use fields::Fields;
 pub use gpt2::Config;
-pub(crate) use layout::{BlockLayout, Layout, NormAt, Orientation, Part, Taken};
+pub(crate) use layout::{BlockLayout, Ignored, Layout, NormAt, Orientation, Part, Taken};
 pub(crate) use rotary::Rotary;
 use sizes::MAX_SIZE;
 pub use sizes::{MAX_LAYERS, Sizes};

@@ -2,7 +2,8 @@
 
 use super::decoder::{is_rotary_table, rotary_of};
 use super::{
-    Activation, Architecture, AttentionPlan, BlockLayout, Family, Fields, Layout, NormAt, NormKind, Part, Sizes, Taken,
+    Activation, Architecture, AttentionPlan, BlockLayout, Family, Fields, Ignored, Layout, NormAt, NormKind, Part,
+    Sizes, Taken,
 };
 use crate::error::Result;
 
@@ -87,8 +88,8 @@ fn layout(sizes: &Sizes, attention_bias: bool, tied: bool) -> Layout {
         head: "embed_out.weight".to_owned(),
         tied,
         prefix: "",
-        ignored: |name| {
+        ignored: Ignored(|name| {
             is_rotary_table(name) || name.ends_with(".attention.bias") || name.ends_with(".attention.masked_bias")
-        },
+        }),
     }
 }

@@ -118,3 +118,14 @@ fn what_is_not_supported_is_named() {
     says("gemma3_text", &json!({"use_bidirectional_attention": true}), &["use_bidirectional_attention"]);
     says("gpt_neox", &json!({"hidden_act": "silu"}), &["silu", "gelu_new"]);
 }
+
+/// The text identifies random models in results, so it must be the same in every run of the program.
+#[test]
+fn the_text_of_an_architecture_has_no_addresses() {
+    for kind in ["llama", "gpt_neox", "gemma2"] {
+        let text = format!("{:?}", with(kind, &json!({"sliding_window": 3, "rotary_pct": 0.5})).unwrap());
+        assert!(text.contains("vocab: 11") && !text.contains("0x"), "{text}");
+    }
+    let text = format!("{:?}", Architecture::from(crate::random::tiny()));
+    assert!(text.contains("vocab: 50") && !text.contains("0x"), "{text}");
+}

@@ -21,7 +21,7 @@ pub(super) fn collect(files: &[WeightFile], layout: &Layout) -> Result<BTreeMap<
     for (index, file) in files.iter().enumerate() {
         for (full, dtype, shape, bytes) in file.tensors() {
             let name = canonical(&full, layout).to_owned();
-            if (layout.ignored)(&name) {
+            if (layout.ignored.0)(&name) {
                 continue;
             }
             let readable = readable(dtype).unwrap_or(Dtype::F32);
