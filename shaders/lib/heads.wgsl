@@ -51,8 +51,6 @@ override CAPPED: bool = false;
 fn capped(s: f32, c: f32) -> vec3<f32> {
     if (!CAPPED) { return vec3<f32>(s, 1.0, 0.0); }
     let u = tanh_safe(s / c);
-    // 1 - u^2, without the cancellation where the cap saturates.
-    let e = exp(-2.0 * abs(s / c));
-    let slope = 4.0 * e / ((1.0 + e) * (1.0 + e));
+    let slope = tanh_d(s / c);
     return vec3<f32>(c * u, slope, -2.0 * u * slope / c);
 }

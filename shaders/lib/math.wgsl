@@ -28,6 +28,12 @@ fn tanh_safe(x: f32) -> f32 {
     return select(sign(x) * (1.0 - 2.0 * s / (1.0 + s)), x + x * p, a < 0.625);
 }
 
+// Its derivative, 1 - tanh^2, without the cancellation where tanh saturates.
+fn tanh_d(x: f32) -> f32 {
+    let e = exp(-2.0 * abs(x));
+    return 4.0 * e / ((1.0 + e) * (1.0 + e));
+}
+
 // erf(x) for |x| <= 1, x P(x^2): minimax, 1.3e-9.
 fn erf_near(x: f32) -> f32 {
     let z = x * x;

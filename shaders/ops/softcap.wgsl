@@ -23,12 +23,6 @@ struct Params { rows: u32, n: u32, groups_x: u32, cap: f32 }
 @group(0) @binding(3) var<storage, read> moments: array<vec4<f32>>;        // [rows, 4]    fold in
 @group(0) @binding(4) var<storage, read_write> folded: array<vec4<f32>>;   // [rows, 4]    fold out
 
-// 1 - u^2, without the cancellation where the cap saturates.
-fn slope_of(v: f32) -> f32 {
-    let e = exp(-2.0 * abs(v / p.cap));
-    return 4.0 * e / ((1.0 + e) * (1.0 + e));
-}
-
 fn index(group: vec3<u32>, lane: u32) -> u32 {
     return (group.y * p.groups_x + group.x) * 64u + lane;
 }
@@ -47,15 +41,15 @@ fn primal(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
 @compute @workgroup_size(64)
 fn slope(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let i = index(group, lane);
-    if (i < p.rows * p.n) { out[i] = slope_of(logit(i)) * t[i]; }
+    if (i < p.rows * p.n) { out[i] = tanh_d(logit(i) / p.cap) * t[i]; }
 }
 
 @compute @workgroup_size(64)
 fn second(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let i = index(group, lane);
     if (i >= p.rows * p.n) { return; }
-    let v = logit(i);
-    let curve = -2.0 * tanh_safe(v / p.cap) * slope_of(v) / p.cap;
+    let v = logit(i) / p.cap;
+    let curve = -2.0 * tanh_safe(v) * tanh_d(v) / p.cap;
     turned[i] = curve * bar[points[i / p.n] * p.n + i % p.n] * t[i];
 }
 

@@ -55,9 +55,11 @@ impl Model {
     pub(crate) fn open_as(device: &Device, dir: &Path, name: &str) -> Result<Self> {
         if let Some(file) = Gguf::at(dir)? {
             let gguf = Gguf::open(&file)?;
+            // Before the hash, which reads the whole file.
+            let architecture = gguf.architecture()?;
             let tokenizer = gguf.tokenizer().map_err(|error| error.to_string()).transpose();
             let parts = (name.to_owned(), gguf.hash().to_hex().to_string(), tokenizer);
-            return Self::assemble(device, gguf.architecture()?, &gguf, parts);
+            return Self::assemble(device, architecture, &gguf, parts);
         }
         let checkpoint = Checkpoint::open(dir)?;
         let tokenizer = Tokenizer::open(dir).map_err(|error| error.to_string()).transpose();

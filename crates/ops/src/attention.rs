@@ -15,7 +15,7 @@ use resolvent_shaders::attention::{self as shader, Params};
 
 use crate::accumulate::accumulate;
 use crate::arguments::launch;
-use crate::host::exp;
+use crate::host::tanh_d;
 use crate::op::{Frozen, Op, Outcome, Residuals, SecondOrder, switch};
 use crate::rows::Rows;
 use crate::tuning::{self, Family, Size};
@@ -107,11 +107,11 @@ impl Attention {
         self.window.map_or(f64::INFINITY, |window| rows.count() as f64 * window as f64).min(rows.pairs())
     }
 
-    /// Records a launch over some rows of the batch.
+    /// Records a launch over some rows of the batch, and as many heads as it computes.
     fn launch<'a, E: Entry<Slot = &'a Tensor, Params = Params>>(
         &self,
         rec: &mut Recording,
-        kernel: &'static Kernel,
+        (kernel, columns): (&'static Kernel, usize),
         RowsFrom { rows, first }: RowsFrom<'_>,
         buffers: E,
         flops_per_pair: f64,
@@ -119,11 +119,9 @@ impl Attention {
         let [first, heads, kv_heads, d_head] = [first, self.heads, self.kv_heads, self.d_head].map(|n| n as u32);
         let (cap, capped) = self.cap_param();
         let params = Params { first, heads, d_head, scale: self.scale, kv_heads, window: self.window_param(), cap };
-        // A key sums over the queries of all heads that share it.
-        let columns = if std::ptr::eq(kernel, &VJP_KV) { kv_heads } else { heads };
         let (d, all) = ((self.heads * self.d_head) as f64, rows.count() as u32);
         let (n, share) = (all - first, f64::from(all - first) / f64::from(all));
-        let launch = launch(kernel, params, buffers, [columns, n, 1])
+        let launch = launch(kernel, params, buffers, [columns as u32, n, 1])
             .variant(self.variant(rec.device(), n as usize))
             .constants(&[switch(self.frozen), capped]);
         rec.launch(launch.work(flops_per_pair * d * self.pairs(rows) * share, 20.0 * d * f64::from(n)))
@@ -148,14 +146,16 @@ impl Attention {
     ) -> Result<()> {
         let ([qkv, z_saved, lse_saved], table) = (residuals.get(), rows.rows.table());
         let kv = |mean_saved| shader::vjp_kv::Bindings { rows: table, qkv, mean_saved, lse_saved, z_bar, qkv_bar };
+        // A key sums over the queries of all heads that share it.
+        let of_keys = (&VJP_KV, self.kv_heads);
         if self.frozen {
             // Only values have cotangents. The launch writes zeros to the other columns, and does not read the means.
-            return self.launch(rec, &VJP_KV, rows, kv(lse_saved), 4.0);
+            return self.launch(rec, of_keys, rows, kv(lse_saved), 4.0);
         }
         let mean = rec.tensor("attention.mean", &[("rows", rows.rows.count()), ("heads", self.heads)])?;
         let q = shader::vjp_q::Bindings { rows: table, qkv, z_saved, lse_saved, z_bar, qkv_bar, mean: &mean };
-        self.launch(rec, &VJP_Q, rows, q, 6.0)?;
-        self.launch(rec, &VJP_KV, rows, kv(&mean), 8.0)
+        self.launch(rec, (&VJP_Q, self.heads), rows, q, 6.0)?;
+        self.launch(rec, of_keys, rows, kv(&mean), 8.0)
     }
 
     /// Returns the operations of a jvp per pair and element. With frozen weights, a score and a value remain of `all`.
@@ -192,7 +192,7 @@ impl Op for Attention {
         // Without a base run every sequence starts at token 0, and the base binding is never read.
         let base = base.map_or(qkv, |residuals| residuals.get::<3>()[0]);
         let buffers = shader::primal::Bindings { rows: rows.table(), qkv, base, z: &z, lse: &lse };
-        self.launch(rec, &PRIMAL, RowsFrom::all(rows), buffers, 4.0)?;
+        self.launch(rec, (&PRIMAL, self.heads), RowsFrom::all(rows), buffers, 4.0)?;
         Ok(Outcome { residuals: Residuals::new(&[qkv, &z, &lse]), y: z })
     }
 
@@ -203,7 +203,7 @@ impl Op for Attention {
         let z_dot = rec.tensor("attention.dot", &narrow)?;
         let table = rows.table();
         let buffers = shader::jvp::Bindings { rows: table, qkv, z_saved, lse_saved, qkv_dot, z_dot: &z_dot };
-        self.launch(rec, &JVP, RowsFrom::all(rows), buffers, self.flops(10.0))?;
+        self.launch(rec, (&JVP, self.heads), RowsFrom::all(rows), buffers, self.flops(10.0))?;
         Ok(z_dot)
     }
 
@@ -311,8 +311,6 @@ pub(crate) fn last_query(t: usize, window: u32, end: usize) -> usize {
 pub(crate) fn capped(s: f32, cap: Option<f32>) -> [f32; 3] {
     let Some(c) = cap else { return [s, 1.0, 0.0] };
     let u = (s / c).tanh();
-    // 1 - u^2, without the cancellation where the cap saturates.
-    let e = exp(-2.0 * (s / c).abs());
-    let slope = 4.0 * e / ((1.0 + e) * (1.0 + e));
+    let slope = tanh_d(s / c);
     [c * u, slope, -2.0 * u * slope / c]
 }

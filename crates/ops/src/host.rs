@@ -172,6 +172,13 @@ pub(crate) fn logistic(x: f32) -> f32 {
     (if x >= 0.0 { 1.0 } else { e }) / (1.0 + e)
 }
 
+/// Returns the derivative of tanh, `1 - tanh^2`, without the cancellation where tanh saturates.
+#[inline(always)]
+pub(crate) fn tanh_d(x: f32) -> f32 {
+    let e = exp(-2.0 * x.abs());
+    4.0 * e / ((1.0 + e) * (1.0 + e))
+}
+
 /// Returns the normal distribution function and `exp(-x^2 / 2)`. Where x is far from 0 it uses erfc, so a negative x
 /// causes no cancellation. Both polynomials are minimax, good to 1e-8.
 #[inline(always)]

@@ -25,7 +25,6 @@ pub struct RopeTable {
     /// `[fine + coarse, pairs, 2]`
     turns: Tensor,
     pairs: usize,
-    positions: usize,
 }
 
 impl RopeTable {
@@ -49,7 +48,7 @@ impl RopeTable {
         };
         let turns: Vec<f32> = all.flat_map(turn).collect();
         let dims = [("positions", FINE + coarse), ("pairs", frequencies.len()), ("turn", 2)];
-        Ok(Self { turns: device.upload("rope.turns", &dims, &turns)?, pairs: frequencies.len(), positions })
+        Ok(Self { turns: device.upload("rope.turns", &dims, &turns)?, pairs: frequencies.len() })
     }
 }
 
@@ -94,11 +93,6 @@ impl Rope {
         let grid = [(orders * rows.count()) as u32, 1, 1];
         rec.launch(launch(&PRIMAL, self.params(orders), buffers, grid).work(6.0 * n, 8.0 * n))?;
         Ok(y)
-    }
-
-    /// Returns the number of positions that the table has.
-    pub fn positions(&self) -> usize {
-        self.table.positions
     }
 }
 

@@ -8,7 +8,7 @@ use resolvent_shaders::softcap::{self as shader, Params};
 
 use crate::arguments::{launch, params};
 use crate::flat_grid;
-use crate::host::{dot, each_row, exp};
+use crate::host::{dot, each_row, tanh_d};
 
 const NAME: &str = "softcap";
 
@@ -89,12 +89,6 @@ static FOLD: Kernel = Kernel { shader: &shader::FOLD, host: fold };
 /// This op's kernels.
 pub static KERNELS: &[&Kernel] = &[&PRIMAL, &SLOPE, &SECOND, &FOLD];
 
-/// Returns the slope of the cap, `1 - tanh^2`, without the cancellation where it saturates.
-fn slope_of(x: f32, cap: f32) -> f32 {
-    let e = exp(-2.0 * (x / cap).abs());
-    4.0 * e / ((1.0 + e) * (1.0 + e))
-}
-
 fn primal(bound: Bound<'_>) {
     let p: Params = params(&bound);
     let shader::primal::Bindings { x, y } = shader::primal::Bindings::of(bound.slices());
@@ -111,7 +105,7 @@ fn slope(bound: Bound<'_>) {
     each_row(out, p.n as usize, |row, out| {
         let (n, point) = (out.len(), points[row] as usize);
         let each = out.iter_mut().zip(&x[point * n..]).zip(&t[row * n..]);
-        each.for_each(|((out, x), t)| *out = slope_of(*x, p.cap) * t);
+        each.for_each(|((out, x), t)| *out = tanh_d(x / p.cap) * t);
     });
 }
 
@@ -123,7 +117,7 @@ fn second(bound: Bound<'_>) {
         let (n, point) = (out.len(), points[row] as usize);
         let each = out.iter_mut().zip(&x[point * n..]).zip(&bar[point * n..]).zip(&t[row * n..]);
         each.for_each(|(((out, x), bar), t)| {
-            *out = -2.0 * (x / p.cap).tanh() * slope_of(*x, p.cap) / p.cap * bar * t;
+            *out = -2.0 * (x / p.cap).tanh() * tanh_d(x / p.cap) / p.cap * bar * t;
         });
     });
 }

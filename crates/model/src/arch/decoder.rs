@@ -71,7 +71,14 @@ impl Decoder {
             norm: self.norm,
             eps,
             attention: vec![plan; sizes.layers],
-            rotary: vec![rotary(fields, &sizes, self.rope_theta)?],
+            rotary: vec![rotary(
+                fields,
+                &sizes,
+                [
+                    ("rope_theta", "rope_theta", self.rope_theta),
+                    ("partial_rotary_factor", "partial_rotary_factor", 1.0),
+                ],
+            )?],
             score_cap: None,
             activation: self.activation,
             gated: true,
@@ -109,18 +116,23 @@ fn sizes(fields: &Fields<'_>) -> Result<Sizes> {
     Ok(sizes)
 }
 
-/// Reads the rotary embedding: from `rope_parameters`, or from the older `rope_theta` and `rope_scaling`.
-pub(super) fn rotary(fields: &Fields<'_>, sizes: &Sizes, theta: f64) -> Result<Rotary> {
+/// A number of the rotary embedding: its name in the object that describes scaling, its older name beside that object, and
+/// its default.
+pub(super) type Older = (&'static str, &'static str, f64);
+
+/// Reads the rotary embedding: from `rope_parameters`, or from `rope_scaling` and the older names beside it. The numbers
+/// are the base, and the share of the columns of a head that rotate.
+pub(super) fn rotary(fields: &Fields<'_>, sizes: &Sizes, numbers: [Older; 2]) -> Result<Rotary> {
     let scaling = match fields.object("rope_parameters")? {
         Some(parameters) => Some(parameters),
         None => fields.object("rope_scaling")?,
     };
-    let number = |name: &str, default: f64| match scaling.map(|s| s.number_or_none(name)).transpose()?.flatten() {
+    let number = |(name, older, default): Older| match scaling.map(|s| s.number_or_none(name)).transpose()?.flatten() {
         Some(number) => Ok(number),
-        None => fields.number(name, default),
+        None => fields.number(older, default),
     };
-    let share = number("partial_rotary_factor", 1.0)?;
-    rotary_of(fields, scaling.as_ref(), sizes, [number("rope_theta", theta)?, share])
+    let [base, share] = numbers;
+    rotary_of(fields, scaling.as_ref(), sizes, [number(base)?, number(share)?])
 }
 
 /// Returns a rotary embedding with a base, of a share of the columns of a head.
@@ -141,12 +153,15 @@ pub(super) fn rotary_of(
     Rotary::read(Pairs { columns, base: theta }, scaling, sizes.n_ctx)
 }
 
+/// Gives the blocks of a model their windows; see [`windows`].
+pub(super) fn slide(model: &mut Architecture, fields: &Fields<'_>, slides: impl Fn(usize) -> bool) -> Result<()> {
+    let windows = windows(fields, model.sizes.layers, slides)?;
+    model.attention.iter_mut().zip(windows).for_each(|(plan, window)| plan.window = window);
+    Ok(())
+}
+
 /// Returns the window of every block: `sliding_window` where `layer_types` says so, or else where `slides` does.
-pub(super) fn windows(
-    fields: &Fields<'_>,
-    layers: usize,
-    slides: impl Fn(usize) -> bool,
-) -> Result<Vec<Option<usize>>> {
+fn windows(fields: &Fields<'_>, layers: usize, slides: impl Fn(usize) -> bool) -> Result<Vec<Option<usize>>> {
     let window = fields.size_or_none("sliding_window")?;
     let window = |slides: bool| match (slides, window) {
         (false, _) => Ok(None),

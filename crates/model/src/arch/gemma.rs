@@ -1,6 +1,6 @@
 //! Gemma 2 and the text models of Gemma 3: norms before and after, gains of 1 + w, scaled embeddings, windows.
 
-use super::decoder::{Biases, Decoder, Norms, QkNorm, rotary_of, windows};
+use super::decoder::{Biases, Decoder, Norms, QkNorm, rotary_of, slide};
 use super::{Activation, Architecture, Family, Fields, NormKind};
 use crate::error::Result;
 
@@ -65,12 +65,6 @@ fn gemma(family: &'static str, norms: Norms, fields: &Fields<'_>) -> Result<Arch
 fn cap(fields: &Fields<'_>, name: &str, default: Option<f64>) -> Result<Option<f64>> {
     let given = if fields.has(name) { fields.number_or_none(name)? } else { default };
     given.map(|cap| fields.positive(name, cap)).transpose()
-}
-
-fn slide(model: &mut Architecture, fields: &Fields<'_>, slides: impl Fn(usize) -> bool) -> Result<()> {
-    let windows = windows(fields, model.sizes.layers, slides)?;
-    model.attention.iter_mut().zip(windows).for_each(|(plan, window)| plan.window = window);
-    Ok(())
 }
 
 /// Sliding layers have a rotary embedding of their own.

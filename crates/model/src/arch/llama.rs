@@ -1,6 +1,6 @@
 //! Llama 2 and 3, SmolLM2, Mistral, Qwen2, Qwen2.5 and Qwen3: one path with different switches.
 
-use super::decoder::{BEFORE, Biases, Decoder, Norms, QkNorm, windows};
+use super::decoder::{BEFORE, Biases, Decoder, Norms, QkNorm, slide};
 use super::{Activation, Architecture, Family, Fields, NormKind};
 use crate::error::Result;
 
@@ -18,10 +18,11 @@ pub(super) const MISTRAL: Family = Family {
     model_types: &["mistral"],
     classes: &["MistralForCausalLM"],
     read: |fields| {
-        let model = path("mistral", Biases::default(), fields)?.read(fields)?;
+        let mut model = path("mistral", Biases::default(), fields)?.read(fields)?;
         // A window of null means that all tokens are seen.
         let slides = fields.get("sliding_window").is_some();
-        with_windows(model, fields, |_| slides)
+        slide(&mut model, fields, |_| slides)?;
+        Ok(model)
     },
 };
 
@@ -59,16 +60,11 @@ fn path(family: &'static str, biases: Biases, fields: &Fields<'_>) -> Result<Dec
 }
 
 /// The later layers slide, from `max_window_layers` on, if `use_sliding_window` is set.
-fn qwen(model: Architecture, fields: &Fields<'_>) -> Result<Architecture> {
+fn qwen(mut model: Architecture, fields: &Fields<'_>) -> Result<Architecture> {
     if !fields.flag("use_sliding_window", false)? {
         return Ok(model);
     }
     let first = fields.size_or_none("max_window_layers")?.unwrap_or(28);
-    with_windows(model, fields, |l| l >= first)
-}
-
-fn with_windows(mut model: Architecture, fields: &Fields<'_>, slides: impl Fn(usize) -> bool) -> Result<Architecture> {
-    let windows = windows(fields, model.sizes.layers, slides)?;
-    model.attention.iter_mut().zip(windows).for_each(|(plan, window)| plan.window = window);
+    slide(&mut model, fields, |l| l >= first)?;
     Ok(model)
 }

@@ -1,6 +1,6 @@
 //! GPT-NeoX, of which Pythia is one: layer norms, partial rotary embeddings, attention and MLP in parallel.
 
-use super::decoder::{is_rotary_table, rotary_of};
+use super::decoder::{is_rotary_table, rotary};
 use super::{
     Activation, Architecture, AttentionPlan, BlockLayout, Family, Fields, Ignored, Layout, NormAt, NormKind, Part,
     Sizes, Taken,
@@ -27,19 +27,11 @@ fn read(fields: &Fields<'_>) -> Result<Architecture> {
     };
     sizes.check().map_err(|message| fields.error(message))?;
     let activation = fields.activation("hidden_act", Activation::Gelu, false)?;
-    let scaling = match fields.object("rope_parameters")? {
-        Some(parameters) => Some(parameters),
-        None => fields.object("rope_scaling")?,
-    };
-    let number = |names: [&str; 2], default: f64| {
-        let [new, old] = names;
-        match scaling.map(|s| s.number_or_none(new)).transpose()?.flatten() {
-            Some(number) => Ok(number),
-            None => fields.number(old, default),
-        }
-    };
-    let theta = number(["rope_theta", "rotary_emb_base"], 10_000.0)?;
-    let share = number(["partial_rotary_factor", "rotary_pct"], 0.25)?;
+    let rotary = rotary(
+        fields,
+        &sizes,
+        [("rope_theta", "rotary_emb_base", 10_000.0), ("partial_rotary_factor", "rotary_pct", 0.25)],
+    )?;
     let plan = AttentionPlan { scale: (sizes.d_head as f64).powf(-0.5), window: None, rotary: Some(0) };
     Ok(Architecture {
         family: "gpt_neox",
@@ -47,7 +39,7 @@ fn read(fields: &Fields<'_>) -> Result<Architecture> {
         norm: NormKind::Layer,
         eps: fields.positive("layer_norm_eps", fields.number("layer_norm_eps", 1e-5)?)?,
         attention: vec![plan; sizes.layers],
-        rotary: vec![rotary_of(fields, scaling.as_ref(), &sizes, [theta, share])?],
+        rotary: vec![rotary],
         score_cap: None,
         activation,
         gated: false,

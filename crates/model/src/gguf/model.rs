@@ -1,6 +1,6 @@
 //! What the model of a GGUF file computes, and which file a path denotes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
@@ -36,10 +36,10 @@ impl Gguf {
         match found.as_slice() {
             [] => Ok(None),
             [first, rest @ ..] if rest.iter().all(|path| model(path) == model(first)) => Ok(Some(first.clone())),
-            [first, ..] => Err(Error::NotAModel {
+            [_, ..] => Err(Error::NotAModel {
                 dir: path.into(),
                 wanted: "config.json, and several models in .gguf files",
-                fix: if first.is_file() { "name one of the files" } else { "name a file" },
+                fix: "name one of the files",
             }),
         }
     }
@@ -63,7 +63,8 @@ impl Gguf {
                 Some(_) => {}
             }
         }
-        match stored.keys().find(|name| !expected.iter().any(|(known, _)| known == *name)) {
+        let known: BTreeSet<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
+        match stored.keys().find(|name| !known.contains(*name)) {
             Some(name) => Err(wrong(format!("its metadata have no place for its tensor `{}`", shown(name)))),
             None => Ok(architecture),
         }
