@@ -48,6 +48,7 @@ mod named;
 mod observable;
 mod observable_text;
 mod passes;
+mod paths;
 mod points;
 mod program;
 mod prompt;
@@ -87,6 +88,9 @@ pub use model::Model;
 pub use named::DEFAULT_MODEL;
 pub use observable::{Distribution, Observable, Quantity, Term};
 pub use observable_text::{ObservableContext, ReadDirection, token_text};
+pub use paths::{
+    Edge, Outputs, Reader, Writer, edge_values, neuron_products, outputs_of, path_sites, reader_gradients,
+};
 pub use prompt::{check_prompt, from_end, parse_token, parse_tokens};
 pub use prompt_case::{PromptCase, TokenPair};
 pub use prompt_row::{PromptRow, PromptText, Role};

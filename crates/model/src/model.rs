@@ -134,6 +134,11 @@ impl Model {
         Ok(model)
     }
 
+    /// Returns whether the logits have a soft-cap, so that they are no linear function of the final norm's output.
+    pub fn caps_logits(&self) -> bool {
+        self.0.architecture.logit_cap.is_some()
+    }
+
     /// Returns what the model computes.
     pub fn architecture(&self) -> &Architecture {
         &self.0.architecture

@@ -164,6 +164,11 @@ impl Observable {
         &self.terms
     }
 
+    /// Returns whether it is a weighted sum of logits and of projections of the field.
+    pub fn is_linear(&self) -> bool {
+        self.terms.iter().all(|term| matches!(term.quantity, Quantity::Logit(_) | Quantity::Project { .. }))
+    }
+
     /// Returns the last token of the prompt that the observable depends on.
     pub fn position(&self) -> usize {
         self.terms.iter().map(Term::last).max().unwrap_or(0)

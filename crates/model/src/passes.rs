@@ -23,6 +23,8 @@ pub(crate) enum Origin<'a> {
     Embedded(Tensor),
     /// A base run, from which sequences branch where they join.
     Base(&'a Trace),
+    /// All rows of the value `at`, where every sequence branches from a base run.
+    Rows { base: &'a Trace, at: ValueId, rows: Tensor },
 }
 
 /// Selects what a forward pass retains.
@@ -50,6 +52,7 @@ pub(crate) fn forward(
     let device = rec.device().clone();
     let mut pass = Forward { device, batch, values: vec![None; program.values()], rows: 0 };
     let mut residuals = vec![None; program.nodes.len()];
+    let mut from = 0;
     let base = match origin {
         Origin::Embedded(h0) => {
             pass.rows = batch.rows.count();
@@ -57,13 +60,19 @@ pub(crate) fn forward(
             None
         }
         Origin::Base(trace) => Some(trace),
+        Origin::Rows { base, at, rows } => {
+            pass.rows = batch.rows.count();
+            pass.values[at] = Some(rows);
+            from = at;
+            Some(base)
+        }
     };
-    pass.apply_joins_and_edits(rec, 0, base)?;
+    pass.apply_joins_and_edits(rec, from, base)?;
     // Without residuals, no value above the last retained one is needed.
     let last = if keep.residuals { None } else { keep.values.last().copied() };
     let wanted = |node: &Node| last.is_none_or(|last| node.output <= last);
     let mut narrowed: Option<&Rows> = None;
-    for (i, node) in program.nodes.iter().enumerate().take_while(|(_, node)| wanted(node)) {
+    for (i, node) in program.nodes.iter().enumerate().skip(from).take_while(|(_, node)| wanted(node)) {
         if pass.rows > 0 {
             rec.scope(&node.scope);
             let inputs: Option<Vec<&Tensor>> = node.inputs.iter().map(|&v| pass.values[v].as_ref()).collect();

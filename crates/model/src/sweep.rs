@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use resolvent_engine::Tensor;
+use resolvent_engine::{Recording, Tensor};
 use resolvent_ops::Span;
 
 use crate::batch::{Batch, Order, PassDirection, Sequence};
@@ -98,57 +98,71 @@ pub fn values_of(edited_runs: &[EditedRun<'_>]) -> Result<Vec<f64>> {
 }
 
 /// The places that an observable is read from, and the values of its parts in the base run.
-type Reading = (Vec<Point>, Vec<f64>);
+pub(crate) type Reading = (Vec<Point>, Vec<f64>);
 
 /// One level of one batch of edited runs: for each row that is read, the edited run and the part of its observable.
-type Swept<'a> = (Vec<(usize, usize)>, Pending<'a>);
+pub(crate) type Swept<'a> = (Vec<(usize, usize)>, Pending<'a>);
 
 /// Records the edited runs of one base, in as many batches as memory requires.
 fn sweep<'a>(base: &Base, sequences: Vec<Sequence>, readings: &[&'a Reading]) -> Result<Vec<Swept<'a>>> {
     let device = base.model.device();
     let mut swept = Vec::new();
     for group in groups(&base.model, 1, sequences) {
-        let batch = Batch::new(device, &group, PassDirection::Forward)?;
-        let points = |s: &Sequence| readings[s.id].0.iter();
-        let levels: BTreeSet<usize> = group.iter().flat_map(points).map(|point| point.level).collect();
-        // If only the last row of each sequence is read, all at one level, the pass computes only these rows above the
-        // last attention below it.
-        let ends = |s: &Sequence| points(s).all(|point| point.token + 1 == s.span.end);
-        let mixed = levels.first().filter(|_| levels.len() == 1 && group.iter().all(ends));
-        let narrow = match mixed.and_then(|&level| base.program.mixed(level)) {
-            Some(at) => batch.last_rows(device, at)?,
-            None => None,
-        };
-        let is_narrow = narrow.is_some();
-        let read_values = levels.iter().map(|&l| base.program.field[l]).collect();
-        let keep = Keep { values: read_values, residuals: false, narrow };
         let mut rec = device.record();
-        let trace = forward(&base.program, &mut rec, &batch, Origin::Base(&base.trace), &keep)?;
-        for level in levels {
-            let value = base.program.field[level];
-            // A sequence that joins above the level that is read does not change it.
-            let active = batch.active(value, PassDirection::Forward);
-            let (mut reads, mut places) = (Vec::new(), Vec::new());
-            for (i, s) in group.iter().enumerate().filter(|&(i, _)| batch.range(i).end <= active) {
-                for (n, point) in points(s).enumerate().filter(|(_, p)| p.level == level && p.token >= s.span.start) {
-                    let row =
-                        if is_narrow { batch.place(i) } else { batch.range(i).start + point.token - s.span.start };
-                    reads.push(Read { row, token: point.token, part: &point.part });
-                    places.push((s.id, n));
-                }
-            }
-            if !reads.is_empty() {
-                swept.push((places, base.record_rows(&mut rec, retained(&trace, value)?, reads)?));
+        swept.extend(record_swept(base, &mut rec, &group, Origin::Base(&base.trace), &|id| readings[id])?);
+        device.submit(rec)?;
+    }
+    Ok(swept)
+}
+
+/// Records one batch of sequences that branch from `base`, and what is read of each. `reading` returns it by the number of
+/// a sequence.
+pub(crate) fn record_swept<'a>(
+    base: &Base,
+    rec: &mut Recording,
+    group: &[Sequence],
+    origin: Origin<'_>,
+    reading: &dyn Fn(usize) -> &'a Reading,
+) -> Result<Vec<Swept<'a>>> {
+    let device = base.model.device();
+    let batch = Batch::new(device, group, PassDirection::Forward)?;
+    let points = |s: &Sequence| reading(s.id).0.iter();
+    let levels: BTreeSet<usize> = group.iter().flat_map(points).map(|point| point.level).collect();
+    // If only the last row of each sequence is read, all at one level, the pass computes only these rows above the
+    // last attention below it.
+    let ends = |s: &Sequence| points(s).all(|point| point.token + 1 == s.span.end);
+    let mixed = levels.first().filter(|_| levels.len() == 1 && group.iter().all(ends));
+    let narrow = match mixed.and_then(|&level| base.program.mixed(level)) {
+        Some(at) => batch.last_rows(device, at)?,
+        None => None,
+    };
+    let is_narrow = narrow.is_some();
+    let read_values = levels.iter().map(|&l| base.program.field[l]).collect();
+    let keep = Keep { values: read_values, residuals: false, narrow };
+    let trace = forward(&base.program, rec, &batch, origin, &keep)?;
+    let mut swept = Vec::new();
+    for level in levels {
+        let value = base.program.field[level];
+        // A sequence that joins above the level that is read does not change it.
+        let active = batch.active(value, PassDirection::Forward);
+        let (mut reads, mut places) = (Vec::new(), Vec::new());
+        for (i, s) in group.iter().enumerate().filter(|&(i, _)| batch.range(i).end <= active) {
+            for (n, point) in points(s).enumerate().filter(|(_, p)| p.level == level && p.token >= s.span.start) {
+                let row = if is_narrow { batch.place(i) } else { batch.range(i).start + point.token - s.span.start };
+                reads.push(Read { row, token: point.token, part: &point.part });
+                places.push((s.id, n));
             }
         }
-        device.submit(rec)?;
+        if !reads.is_empty() {
+            swept.push((places, base.record_rows(rec, retained(&trace, value)?, reads)?));
+        }
     }
     Ok(swept)
 }
 
 /// Waits for all that was swept, and sums the parts of each edited run's observable. Parts that an edited run does not
 /// change have the value of the base run.
-fn finish_sweep(run: &Run, swept: Vec<Swept<'_>>, readings: &[&Reading], values: &mut [f64]) -> Result<()> {
+pub(crate) fn finish_sweep(run: &Run, swept: Vec<Swept<'_>>, readings: &[&Reading], values: &mut [f64]) -> Result<()> {
     let (places, pending): (Vec<_>, Vec<_>) = swept.into_iter().unzip();
     let mut parts: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
     for (places, found) in places.into_iter().zip(finish(run.device(), &pending)?) {

@@ -1,0 +1,299 @@
+//! Exact patches of edges, all in ragged batches.
+//!
+//! The patch of an edge changes what one reader reads, by the displacement of one writer's output, and nothing else. What
+//! the reader computes of this is a small part of a block:
+//!
+//! 1. The displaced residual stream, one sequence for each writer, passes the norm and the product of the readers.
+//! 2. For queries, keys and values, one sequence for each writer and kind takes the columns of that kind and the base
+//!    run's other columns through attention. Every head of the result belongs to an edge. If a norm joins the heads, each
+//!    reader needs a sequence of its own.
+//! 3. One sequence for each edge takes its head and the base run's other heads through the output projection.
+//! 4. The sequences branch from the base run after this block, and the observable is read as in any sweep.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use resolvent_engine::{Recording, Tensor};
+use resolvent_ops::add::add;
+use resolvent_ops::splice::{RowEdit, RowSource};
+use resolvent_ops::{Rows, Span};
+
+use super::node::{Edge, Reader, Writer};
+use super::responses::{BlockValues, RowOf, assemble, base_rows, chain, primal};
+use crate::arch::Sizes;
+use crate::batch::Sequence;
+use crate::error::{Error, Result};
+use crate::observable::Observable;
+use crate::passes::Origin;
+use crate::program::ValueId;
+use crate::run::{Run, retained};
+use crate::splits::{most_rows, split_by};
+use crate::sweep::{Reading, Swept, finish_sweep, record_swept};
+use crate::values::{parts, total};
+
+/// Returns the observable's value for each edge, where its reader reads the residual stream plus the displacement of its
+/// writer.
+///
+/// `displacements [W, T, d]` are added to the writers' outputs, in the order of [`Writer::all`]. An edge whose
+/// displacement is zero has exactly the value of the run.
+///
+/// # Errors
+/// A run with edits, or one that was not prepared for [`crate::path_sites`]; an edge that the model lacks; displacements
+/// of another shape; an observable that does not fit; or a device error.
+pub fn edge_values(run: &Run, displacements: &[f32], edges: &[Edge], observable: &Observable) -> Result<Vec<f64>> {
+    let (model, sizes, tokens) = (run.model().architecture(), run.sizes(), run.tokens().len());
+    edges.iter().try_for_each(|edge| edge.check(model))?;
+    if !run.edits().is_empty() {
+        return Err(Error::Place("edges are patched in runs without edits".to_owned()));
+    }
+    let (found, expected) = (displacements.len(), Writer::all(sizes).len() * tokens * sizes.d);
+    if found != expected {
+        return Err(Error::Place(format!(
+            "displacements have {found} elements; the writers of this run have {expected}"
+        )));
+    }
+    (0..sizes.layers).try_for_each(|l| BlockValues::of(run, l).map(|_| ()))?;
+    let reading = parts(&[(run, observable)])?.remove(0);
+    let mut values = vec![total(&reading.1); edges.len()];
+    let size = tokens * sizes.d;
+    let moves = |edge: &Edge| {
+        let rows = displacements[edge.writer.index(sizes) * size..][..size].chunks(sizes.d);
+        rows.take(observable.position() + 1).position(|row| row.iter().any(|x| *x != 0.0))
+    };
+    let starts: Vec<Option<usize>> = edges.iter().map(moves).collect();
+    let Some(start) = starts.iter().flatten().copied().min() else { return Ok(values) };
+    let mut groups: BTreeMap<Group, Vec<(usize, Edge)>> = BTreeMap::new();
+    for (id, &edge) in edges.iter().enumerate().filter(|&(id, _)| starts[id].is_some()) {
+        groups.entry(Group::of(edge.reader)).or_default().push((id, edge));
+    }
+    let sweep = Sweep { run, displacements, reading: &reading, start, end: observable.position() + 1 };
+    let mut swept = Vec::new();
+    for (group, mut edges) in groups {
+        edges.sort_by_key(|(_, edge)| *edge);
+        let most = most_rows(run.model(), 0);
+        for part in split_by(&edges, most, |_| sweep.end - sweep.start) {
+            swept.extend(match group {
+                Group::Attention(l) => sweep.attention(l, part)?,
+                Group::Mlp(l) => sweep.mlp(l, part)?,
+                Group::Logits => sweep.logits(part)?,
+            });
+        }
+    }
+    let readings: Vec<&Reading> = vec![&reading; edges.len()];
+    finish_sweep(run, swept, &readings, &mut values)?;
+    for (edge, &value) in edges.iter().zip(&values) {
+        run.finite_value(value, || format!("a patch of {edge}"))?;
+    }
+    Ok(values)
+}
+
+/// Readers whose edges are patched together.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Group {
+    Attention(usize),
+    Mlp(usize),
+    Logits,
+}
+
+impl Group {
+    fn of(reader: Reader) -> Self {
+        match reader {
+            Reader::Query(l, _) | Reader::Key(l, _) | Reader::Value(l, _) => Self::Attention(l),
+            Reader::Mlp(l) => Self::Mlp(l),
+            Reader::Logits => Self::Logits,
+        }
+    }
+}
+
+/// What an attention reader reads, without its head.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Query,
+    Key,
+    Value,
+}
+
+struct Sweep<'a> {
+    run: &'a Run,
+    displacements: &'a [f32],
+    reading: &'a Reading,
+    /// The first token that a displacement reaches.
+    start: usize,
+    /// One past the last token that the observable reads.
+    end: usize,
+}
+
+impl<'a> Sweep<'a> {
+    /// Patches edges into queries, keys and values of block l.
+    fn attention(&self, l: usize, edges: &[(usize, Edge)]) -> Result<Vec<Swept<'a>>> {
+        let (run, block, mut rec) = (self.run, BlockValues::of(self.run, l)?, self.run.device().record());
+        let (program, trace, sizes) = (run.program(), &run.base.trace, run.sizes());
+        let span = run.span(self.start, self.end);
+        let tokens = span.rows();
+        let writers = distinct(edges.iter().map(|(_, edge)| edge.writer));
+        let x = self.displaced(&mut rec, block.pre, &writers, span)?;
+        let rows = Rows::new(run.device(), &vec![span; writers.len()])?;
+        let qkv = primal(program, &mut rec, (&rows, trace), &chain(program, block.pre, block.qkv)?, x)?;
+
+        // The columns of one kind from the displaced stream, and the others from the base run.
+        let joined = self.joins_heads(l);
+        let key = |edge: &Edge| (edge.writer, part_of(edge.reader), joined.then_some(edge.reader));
+        let kinds = distinct(edges.iter().map(|(_, edge)| key(edge)));
+        let mixed = |&(writer, kind, alone): &(Writer, Kind, Option<Reader>)| {
+            let of_writer = writers.binary_search(&writer).unwrap_or_default() * tokens;
+            let own = columns_of(kind, alone, sizes);
+            let others = [0..own.start, own.end..sizes.qkv_width()];
+            (0..tokens).map(move |t| {
+                let row = span.primal + span.start + t;
+                let others = others.iter().filter(|columns| !columns.is_empty());
+                let edits = others.map(|c| (c.start, RowEdit::Take { row, width: c.len() })).collect();
+                RowOf { source: RowSource::X(of_writer + t), edits }
+            })
+        };
+        let mixed: Vec<RowOf> = kinds.iter().flat_map(mixed).collect();
+        let qkv = assemble(&mut rec, &mixed, &qkv, retained(trace, block.qkv)?)?;
+        let rows = Rows::new(run.device(), &vec![span; kinds.len()])?;
+        let z = primal(program, &mut rec, (&rows, trace), &chain(program, block.qkv, block.z)?, qkv)?;
+
+        // The heads of one edge, and the others from the base run.
+        let own = self.rows_after(block.attn_out, span);
+        let head = |(_, edge): &(usize, Edge)| {
+            let of_kind = kinds.binary_search(&key(edge)).unwrap_or_default() * tokens;
+            let heads = if joined { 0..sizes.heads } else { heads_of(edge.reader, sizes) };
+            let columns = heads.start * sizes.d_head..heads.end * sizes.d_head;
+            (own.start..own.end).map(move |t| {
+                let take = RowEdit::Take { row: of_kind + t - span.start, width: columns.len() };
+                RowOf { source: RowSource::X(span.primal + t), edits: vec![(columns.start, take)] }
+            })
+        };
+        let of_edges: Vec<RowOf> = edges.iter().flat_map(head).collect();
+        let z = assemble(&mut rec, &of_edges, retained(trace, block.z)?, &z)?;
+        let spans = vec![own; edges.len()];
+        let rows = Rows::new(run.device(), &spans)?;
+        let out = primal(program, &mut rec, (&rows, trace), &chain(program, block.z, block.attn_out)?, z)?;
+        let mid = base_rows(&mut rec, trace, block.pre, &spans)?;
+        let mid = add(&mut rec, &mid, &out)?;
+        match run.model().architecture().parallel {
+            false => self.read(rec, (block.mid, mid), edges, own),
+            true => {
+                let mlp = base_rows(&mut rec, trace, block.mlp_out, &spans)?;
+                let post = add(&mut rec, &mid, &mlp)?;
+                self.read(rec, (block.post, post), edges, own)
+            }
+        }
+    }
+
+    /// Patches edges into the MLP of block l.
+    fn mlp(&self, l: usize, edges: &[(usize, Edge)]) -> Result<Vec<Swept<'a>>> {
+        let (run, block, mut rec) = (self.run, BlockValues::of(self.run, l)?, self.run.device().record());
+        let (program, trace) = (run.program(), &run.base.trace);
+        let own = self.rows_after(block.mlp_out, run.span(self.start, self.end));
+        let writers: Vec<Writer> = edges.iter().map(|(_, edge)| edge.writer).collect();
+        let spans = vec![own; edges.len()];
+        let x = self.displaced(&mut rec, block.mlp_input, &writers, own)?;
+        let rows = Rows::new(run.device(), &spans)?;
+        let nodes = chain(program, block.mlp_input, block.mlp_out)?;
+        let out = primal(program, &mut rec, (&rows, trace), &nodes, x)?;
+        let mid = match run.model().architecture().parallel {
+            false => base_rows(&mut rec, trace, block.mid, &spans)?,
+            true => {
+                let [pre, attn_out] =
+                    [block.pre, block.attn_out].map(|value| base_rows(&mut rec, trace, value, &spans));
+                add(&mut rec, &pre?, &attn_out?)?
+            }
+        };
+        let post = add(&mut rec, &mid, &out)?;
+        self.read(rec, (block.post, post), edges, own)
+    }
+
+    /// Patches edges into the final norm.
+    fn logits(&self, edges: &[(usize, Edge)]) -> Result<Vec<Swept<'a>>> {
+        let last = self.run.program().field[self.run.sizes().layers];
+        let own = self.rows_after(last, self.run.span(self.start, self.end));
+        let mut rec = self.run.device().record();
+        let writers: Vec<Writer> = edges.iter().map(|(_, edge)| edge.writer).collect();
+        let rows = self.displaced(&mut rec, last, &writers, own)?;
+        self.read(rec, (last, rows), edges, own)
+    }
+
+    /// Returns whether a norm joins the queries, or the keys, of all heads of block l: then each head depends on the others.
+    fn joins_heads(&self, l: usize) -> bool {
+        let (model, sizes) = (self.run.model().architecture(), self.run.sizes());
+        model.layout.blocks[l].qk_norm.as_ref().is_some_and(|both| both.iter().any(|at| at.width > sizes.d_head))
+    }
+
+    /// Returns the tokens that matter from the value `at` on: above the last attention, only those that are read.
+    fn rows_after(&self, at: ValueId, span: Span) -> Span {
+        let last = self.run.program().mixed(self.run.sizes().layers);
+        let first = self.reading.0.iter().map(|point| point.token).min().unwrap_or(span.start);
+        match last.is_some_and(|last| at > last) {
+            true => Span { start: span.start.max(first), ..span },
+            false => span,
+        }
+    }
+
+    /// Records the rows of `value` that each writer's displacement is added to.
+    fn displaced(&self, rec: &mut Recording, value: ValueId, writers: &[Writer], span: Span) -> Result<Tensor> {
+        let (sizes, tokens, d) = (self.run.sizes(), self.run.tokens().len(), self.run.sizes().d);
+        let of_writer = |writer: &Writer| {
+            let first = (writer.index(sizes) * tokens + span.start) * d;
+            &self.displacements[first..first + span.rows() * d]
+        };
+        let moved: Vec<f32> = writers.iter().flat_map(of_writer).copied().collect();
+        let moved = rec.device().upload("displacements", &[("rows", moved.len() / d), ("d", d)], &moved)?;
+        let rows = base_rows(rec, &self.run.base.trace, value, &vec![span; writers.len()])?;
+        Ok(add(rec, &rows, &moved)?)
+    }
+
+    /// Records the observable of sequences with these rows of the value `at`, and submits.
+    fn read(
+        &self,
+        mut rec: Recording,
+        (at, rows): (ValueId, Tensor),
+        edges: &[(usize, Edge)],
+        span: Span,
+    ) -> Result<Vec<Swept<'a>>> {
+        let sequence = |&(id, _): &(usize, Edge)| Sequence { id, span, join: at, scheduled: Vec::new() };
+        let sequences: Vec<Sequence> = edges.iter().map(sequence).collect();
+        let origin = Origin::Rows { base: &self.run.base.trace, at, rows };
+        let swept = record_swept(&self.run.base, &mut rec, &sequences, origin, &|_| self.reading)?;
+        self.run.device().submit(rec)?;
+        Ok(swept)
+    }
+}
+
+fn part_of(reader: Reader) -> Kind {
+    match reader {
+        Reader::Key(..) => Kind::Key,
+        Reader::Value(..) => Kind::Value,
+        _ => Kind::Query,
+    }
+}
+
+/// Returns the columns of queries, keys and values that belong to a kind, or to one reader of it.
+fn columns_of(kind: Kind, alone: Option<Reader>, sizes: &Sizes) -> Range<usize> {
+    let [q, kv] = [sizes.q_width(), sizes.kv_width()];
+    match (alone.and_then(Reader::output), kind) {
+        (Some(site), _) => site.columns(sizes),
+        (None, Kind::Query) => 0..q,
+        (None, Kind::Key) => q..q + kv,
+        (None, Kind::Value) => q + kv..q + 2 * kv,
+    }
+}
+
+/// Returns the heads whose output depends on an attention reader: those that share its keys or values.
+fn heads_of(reader: Reader, sizes: &Sizes) -> Range<usize> {
+    let shared = sizes.heads / sizes.kv_heads;
+    match reader {
+        Reader::Query(_, h) => h..h + 1,
+        Reader::Key(_, h) | Reader::Value(_, h) => h * shared..(h + 1) * shared,
+        Reader::Mlp(_) | Reader::Logits => 0..sizes.heads,
+    }
+}
+
+fn distinct<T: Ord>(items: impl Iterator<Item = T>) -> Vec<T> {
+    let mut all: Vec<T> = items.collect();
+    all.sort();
+    all.dedup();
+    all
+}
