@@ -7,6 +7,8 @@
 //! | [`sensitivity`] | `chi[l, t] = dJ / dh[l, t]` |
 //! | [`patch`] | the effect of putting each clean h\[l, t\] into a corrupted run, and its first-order prediction |
 //! | [`predict`] | predictors of patch effects side by side, with their costs |
+//! | [`attribute`] | an observable as a sum over embedding, heads, MLPs and neurons |
+//! | [`edges`] | the effect of each edge between nodes, predicted and exact |
 //! | [`superposition`] | joint responses of pairs of sources, and the sums of their own responses |
 //! | [`interactions`] | joint responses of pairs beyond those sums, by Hessian-vector products and by joint runs |
 //! | [`regime`] | the error of the first-order response over amplitudes, and the linear radius |
@@ -22,7 +24,9 @@
 //! A certificate that fails is an error: no analysis returns numbers that fail their own check. If a result has many
 //! places and the checks of some fail, those places are marked and their numbers are NaN.
 
+mod attribution;
 mod bases;
+mod between;
 mod case;
 mod certificate;
 mod composition;
@@ -31,6 +35,7 @@ mod dense;
 mod direction;
 mod displacements;
 mod distinct;
+mod edges;
 mod error;
 mod file;
 mod finite;
@@ -71,12 +76,14 @@ pub mod study;
 mod superposition;
 mod transfer;
 
+pub use attribution::{AttributeOptions, attribute};
 pub use bases::{Basis, BasisContext, End, Frames, RANK};
 pub use case::Case;
 pub use certificate::{ADJOINT, Certificate, SAME, SLOPE, SYMMETRY, adjoint, dot, norm, norms, symmetry};
 pub use composition::composition;
 pub use direction::{Context, Direction, make_unit, read_direction};
 pub use distinct::distinct;
+pub use edges::{EdgeOptions, edges, path_patch};
 pub use error::{Error, Result};
 pub use file::{check_writable, write_whole};
 pub use forward::{forward, forward_all};

@@ -13,10 +13,9 @@
 //! Costs are floating-point operations over those of one forward pass that reads J.
 
 use resolvent_engine::counted;
-use resolvent_model::{
-    Along, Edit, EditedPrompt, Mode, Model, Observable, ProbedRun, Run, Site, Source, along_of, captures,
-};
+use resolvent_model::{Along, Mode, Model, Observable, ProbedRun, Run, Site, Source, along_of};
 
+use crate::between::between;
 use crate::case::Case;
 use crate::certificate::{Certificate, adjoint_all, dot, narrow, worse};
 use crate::displacements::{Displacements, along_sensitivities};
@@ -99,7 +98,7 @@ pub fn predict_all(
     };
     let integrated = match wants(Predictor::Integrated) {
         true => {
-            let between = setup.between(0.5)?;
+            let between = between(setup.cases, &setup.sites, 0.5)?;
             let middle = adjoint_all(Mode::Exact, &between.iter().collect::<Vec<_>>(), 1)?;
             Some((setup.integrated(options.steps)?, middle))
         }
@@ -299,7 +298,7 @@ impl<'a> Setup<'a> {
         self.counted(|| {
             let mut sums: Vec<Vec<f64>> = self.patches.iter().map(|patches| vec![0.0; patches.len()]).collect();
             for step in 0..steps {
-                let between = self.between((step as f32 + 0.5) / steps as f32)?;
+                let between = between(self.cases, &self.sites, (step as f32 + 0.5) / steps as f32)?;
                 let readings: Vec<(&Run, &Observable)> =
                     between.iter().zip(self.cases).map(|(run, case)| (run, case.observable)).collect();
                 let each = along_sensitivities((Mode::Exact, &self.patches), &readings)?;
@@ -309,28 +308,5 @@ impl<'a> Setup<'a> {
             }
             Ok(sums)
         })
-    }
-
-    /// Runs each corrupted prompt with its embeddings moved by `share` of the way to the clean ones.
-    fn between(&self, share: f32) -> Result<Vec<Run>> {
-        let (d, embedding) = (self.model.sizes().d, [Site::ResidPre(0)]);
-        let both = self.cases.iter().flat_map(|case| [(case.clean, &embedding[..]), (case.corrupted, &embedding[..])]);
-        let captured = captures(&both.collect::<Vec<_>>())?;
-        let mut edits: Vec<Vec<Edit>> = Vec::with_capacity(self.cases.len());
-        for (case, both) in self.cases.iter().zip(captured.chunks(2)) {
-            let rows = both[0][0].chunks(d).zip(both[1][0].chunks(d)).enumerate();
-            let moved = rows.map(|(t, (theirs, ours))| {
-                let by = theirs.iter().zip(ours).map(|(a, b)| share * (a - b)).collect();
-                Edit::add(Site::ResidPre(0), t, by)
-            });
-            edits.push(case.corrupted.edits().iter().cloned().chain(moved).collect());
-        }
-        let prompts: Vec<EditedPrompt<'_>> = self
-            .cases
-            .iter()
-            .zip(&edits)
-            .map(|(c, edits)| EditedPrompt { tokens: c.corrupted.tokens(), edits })
-            .collect();
-        Ok(self.model.run_edited(&prompts, &self.sites)?)
     }
 }

@@ -99,6 +99,23 @@ impl Pairs {
         product / self.predicted.iter().map(|p| p * p).sum::<f64>()
     }
 
+    /// Returns the share of the k largest actual sizes that are among the k largest predicted sizes; NaN if there are
+    /// fewer than k pairs. Among equal sizes, earlier pairs come first.
+    pub fn top_overlap(&self, k: usize) -> f64 {
+        if k == 0 || k > self.len() {
+            return f64::NAN;
+        }
+        let top = |x: &[f64]| {
+            let mut order: Vec<usize> = (0..x.len()).collect();
+            order.sort_by(|&a, &b| x[b].abs().total_cmp(&x[a].abs()));
+            order.truncate(k);
+            order.sort_unstable();
+            order
+        };
+        let (predicted, actual) = (top(&self.predicted), top(&self.actual));
+        actual.iter().filter(|i| predicted.binary_search(i).is_ok()).count() as f64 / k as f64
+    }
+
     /// Returns `|predicted - actual| / |actual|`, with norms over all pairs.
     pub fn relative_error(&self) -> f64 {
         let square: f64 = self.predicted.iter().zip(&self.actual).map(|(p, a)| (p - a).powi(2)).sum();

@@ -1,5 +1,7 @@
+mod attribution;
 mod bases;
 mod conditioning;
+mod edges;
 mod interactions;
 mod invert;
 mod noise;

@@ -1,0 +1,148 @@
+//! Direct attribution: an observable as a sum over what wrote to the residual stream.
+//!
+//! Let u be the derivative of J by h\[L, t\] with the scale of the final norm frozen. A weighted sum of logits is then an
+//! affine function of h\[L\], and h\[L\] is the sum of all writers' outputs and biases. So
+//!
+//! ```text
+//! J  =  constant  +  sum over writers w and tokens t of <u[t], w[t]>  +  the same for biases
+//! ```
+//!
+//! exactly, except for rounding. The constant is J where h\[L\] is zero. The term of a writer is its direct contribution:
+//! what passes through other nodes is not in it. An observable that is no weighted sum of logits has these terms too, to
+//! first order; they do not add up to J then.
+
+use resolvent_model::{
+    Edit, Mode, Observable, Outputs, Run, SeededRun, Site, Writer, neuron_products, outputs_of, path_sites, vjp_of,
+};
+
+use crate::certificate::{Certificate, dot, narrow, norm, same};
+use crate::error::Result;
+use crate::labelled::Labelled;
+
+/// Options of [`attribute`].
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct AttributeOptions {
+    /// Whether to add the direct contribution of every neuron.
+    pub neurons: bool,
+    /// Whether to add the attention patterns.
+    pub patterns: bool,
+}
+
+impl AttributeOptions {
+    /// Returns the sites for which runs must be prepared.
+    pub fn sites(self, sizes: &resolvent_model::Sizes) -> Vec<Site> {
+        let neurons = (0..sizes.layers).map(Site::MlpPost).filter(|_| self.neurons);
+        path_sites(sizes).into_iter().chain(neurons).collect()
+    }
+}
+
+/// Tolerance of sums over all parts, relative to the sizes of their terms. They differ by f32 rounding only.
+const SUMS: f64 = 1e-4;
+
+/// Decomposes an observable over embedding, heads, MLPs and biases.
+///
+/// The run must have been prepared for [`AttributeOptions::sites`].
+///
+/// Arrays: `direct [W, T]`, `first_order [W, T]` (the output times the derivative by it, through all paths),
+/// `direct_biases [L, T]` (of attention's outputs), `constant [1]` and `value [1]`; on request `neurons [L, inner]` (direct,
+/// summed over tokens), `mlp_biases [L]` and `pattern [L, H, T, T]`. The metadata name the `writers`, separated by commas.
+///
+/// Certificates: all contributions add up to `<u, h[L]>` (`parts`) and, if J is a weighted sum of uncapped logits, with
+/// the constant to J (`adds_up`); the neurons and biases of each MLP add up to its contribution (`neurons`).
+///
+/// # Errors
+/// A run that was not prepared, an observable that does not fit, a device error, or a check that fails.
+pub fn attribute(run: &Run, observable: &Observable, options: AttributeOptions) -> Result<Labelled> {
+    let (model, sizes, tokens) = (run.model(), *run.model().sizes(), run.tokens().len());
+    let d = sizes.d;
+    let outputs = outputs_of(&[run])?.remove(0);
+    let (last, writers) = (Site::level(sizes.layers, &sizes), Writer::all(&sizes));
+    let u = derivatives(run, observable, Mode::FrozenNorm, &[last])?.remove(0);
+    let products =
+        |rows: &[f32], u: &[f32]| -> Vec<f64> { rows.chunks(d).zip(u.chunks(d)).map(|(row, u)| dot(row, u)).collect() };
+    let direct: Vec<f64> = outputs.data.chunks(tokens * d).flat_map(|rows| products(rows, &u)).collect();
+    let biases: Vec<f64> = outputs.biases.chunks(tokens * d).flat_map(|rows| products(rows, &u)).collect();
+    let first_order = first_order(run, observable, &outputs, &writers)?;
+    let value = run.value(observable)?;
+    let zero: Vec<Edit> = (0..tokens).map(|t| Edit::ablate(last, t)).collect();
+    let constant = run.values_under(&[zero], observable)?[0];
+
+    let sum: f64 = direct.iter().chain(&biases).sum();
+    let h = run.capture(last)?;
+    let scale = (norm(&u) * norm(&h)).max(f64::MIN_POSITIVE);
+    let mut result = Labelled::new("attribute", run)
+        .note("observable", observable.to_string())
+        .note("writers", writers.iter().map(Writer::to_string).collect::<Vec<_>>().join(","))
+        .with("direct", &[("writer", writers.len()), ("token", tokens)], narrow(&direct))
+        .with("first_order", &[("writer", writers.len()), ("token", tokens)], narrow(&first_order))
+        .with("direct_biases", &[("block", sizes.layers), ("token", tokens)], narrow(&biases))
+        .with("constant", &[("value", 1)], vec![constant as f32])
+        .with("value", &[("value", 1)], vec![value as f32])
+        .certify(Certificate::new("parts", (sum - dot(&u, &h)).abs() / scale, SUMS))?;
+    let exact = observable.is_linear() && !model.caps_logits();
+    result = result.note("exact", if exact { "yes" } else { "to first order: J is no weighted sum of logits" });
+    if exact {
+        let bound = SUMS.max(same(model));
+        let error = (constant + sum - value).abs() / scale.max(value.abs());
+        result = result.certify(Certificate::new("adds_up", error, bound))?;
+    }
+    if options.neurons {
+        result = neurons(result, run, (&outputs, &u), &direct)?;
+    }
+    if options.patterns {
+        let patterns = (0..sizes.layers).map(|l| run.pattern(l)).collect::<std::result::Result<Vec<_>, _>>()?;
+        let axes = [("block", sizes.layers), ("head", sizes.heads), ("query", tokens), ("key", tokens)];
+        result = result.with("pattern", &axes, patterns.concat());
+    }
+    Ok(result)
+}
+
+/// Returns the derivative of the observable by each site at every token, `[T, width]`.
+fn derivatives(run: &Run, observable: &Observable, mode: Mode, sites: &[Site]) -> Result<Vec<Vec<f32>>> {
+    let (sizes, tokens) = (run.model().sizes(), run.tokens().len());
+    let mut found: Vec<Vec<f32>> = sites.iter().map(|site| vec![0.0; tokens * site.width(sizes)]).collect();
+    let seeds = run.seeds(observable)?;
+    vjp_of(mode, &[SeededRun { run, seeds: &seeds }], sites, &mut |chunk| {
+        let from = chunk.token * sites[chunk.site].width(sizes);
+        found[chunk.site][from..][..chunk.rows.len()].copy_from_slice(chunk.rows);
+    })?;
+    Ok(found)
+}
+
+/// Returns the product of each writer's output with the derivative by it, `[W, T]`.
+fn first_order(run: &Run, observable: &Observable, outputs: &Outputs, writers: &[Writer]) -> Result<Vec<f64>> {
+    let sizes = run.model().sizes();
+    // All heads of a block add to the stream at one place, and so have one derivative.
+    let site = |writer: &Writer| match *writer {
+        Writer::Embedding => Site::ResidPre(0),
+        Writer::Head(l, _) => Site::AttnOut(l),
+        Writer::Mlp(l) => Site::MlpOut(l),
+    };
+    let sites: Vec<Site> = [Site::ResidPre(0)].into_iter().chain(path_sites(sizes)).collect();
+    let derivatives = derivatives(run, observable, Mode::Exact, &sites)?;
+    let of = |writer: &Writer| {
+        let at = sites.iter().position(|s| *s == site(writer)).unwrap_or_default();
+        let rows = outputs.get(*writer, sizes).chunks(sizes.d).zip(derivatives[at].chunks(sizes.d));
+        rows.map(|(row, chi)| dot(row, chi)).collect::<Vec<f64>>()
+    };
+    Ok(writers.iter().flat_map(of).collect())
+}
+
+/// Adds the direct contribution of every neuron and of the biases beside them.
+fn neurons(result: Labelled, run: &Run, (outputs, u): (&Outputs, &[f32]), direct: &[f64]) -> Result<Labelled> {
+    let (sizes, tokens) = (run.model().sizes(), run.tokens().len());
+    let products = neuron_products(run, u)?;
+    let biases: Vec<f64> = outputs.mlp_biases.chunks(tokens * sizes.d).map(|rows| dot(rows, u)).collect();
+    let mut worst = 0.0f64;
+    for (l, of_block) in products.chunks(sizes.inner).enumerate() {
+        let writer = Writer::Mlp(l);
+        let sum = of_block.iter().map(|&x| f64::from(x)).sum::<f64>() + biases[l];
+        let whole: f64 = direct[writer.index(sizes) * tokens..][..tokens].iter().sum();
+        let scale = (norm(u) * norm(outputs.get(writer, sizes))).max(f64::MIN_POSITIVE);
+        worst = crate::certificate::worse(worst, (sum - whole).abs() / scale);
+    }
+    result
+        .with("neurons", &[("block", sizes.layers), ("neuron", sizes.inner)], products)
+        .with("mlp_biases", &[("block", sizes.layers)], narrow(&biases))
+        .certify(Certificate::new("neurons", worst, SUMS))
+}

@@ -1,0 +1,59 @@
+//! Products of displacements and derivatives for all edges.
+
+use resolvent_model::{Edge, Sizes};
+
+/// The edges whose scores are computed, and the displacements of their writers.
+pub(crate) struct Scores<'a> {
+    pub(crate) sizes: &'a Sizes,
+    pub(crate) edges: &'a [Edge],
+    /// `[W, T, d]`
+    pub(crate) displacement: &'a [f32],
+}
+
+/// Readers whose derivatives stay in the cache while the displacements pass.
+const READERS: usize = 8;
+
+impl Scores<'_> {
+    /// Returns `<g, d>` of each edge, summed over tokens, for derivatives `[R, T, d]`.
+    pub(crate) fn of(&self, gradients: &[f32]) -> Vec<f64> {
+        let writers = 1 + self.sizes.layers * (self.sizes.heads + 1);
+        let size = self.displacement.len() / writers;
+        let ends = self.edges.iter().map(|edge| (edge.writer.index(self.sizes), edge.reader.index(self.sizes)));
+        // Writer by writer within a few readers.
+        let mut order: Vec<(usize, (usize, usize))> = ends.enumerate().collect();
+        order.sort_by_key(|&(_, (writer, reader))| (reader / READERS, writer, reader));
+        let mut scores = vec![0.0; order.len()];
+        for (n, (writer, reader)) in order {
+            scores[n] = product(&self.displacement[writer * size..][..size], &gradients[reader * size..][..size]);
+        }
+        scores
+    }
+}
+
+/// Returns `<a, b>`, summed in f64 in eight interleaved parts.
+fn product(a: &[f32], b: &[f32]) -> f64 {
+    let mut sums = [0.0f64; 8];
+    let ((a, rest_a), (b, rest_b)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    for (a, b) in a.iter().zip(b) {
+        for i in 0..8 {
+            sums[i] += f64::from(a[i]) * f64::from(b[i]);
+        }
+    }
+    let rest: f64 = rest_a.iter().zip(rest_b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
+    sums.iter().sum::<f64>() + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::certificate::dot;
+    use resolvent_model::gaussian;
+
+    #[test]
+    fn products_of_any_length() {
+        for n in [0, 1, 7, 8, 9, 31, 64, 100] {
+            let (a, b) = (gaussian(1, n), gaussian(2, n));
+            assert!((product(&a, &b) - dot(&a, &b)).abs() < 1e-12, "{n}");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Direct attribution: the parts against edits of the reference, and their sums.
+
+use resolvent_field::{AttributeOptions, attribute};
+use resolvent_model::{Edit, Model, Observable, RunOptions, Site, Writer};
+use resolvent_tests::truth::inner;
+use resolvent_tests::{Golden, Subject, Twin, subjects};
+
+use super::{array, close, truth};
+
+const TOKENS: [u32; 5] = [3, 14, 15, 9, 2];
+const ALL: AttributeOptions = AttributeOptions { neurons: true, patterns: true };
+
+fn attributed(model: &Model, tokens: &[u32], j: &Observable) -> resolvent_field::Labelled {
+    let options = RunOptions { sites: ALL.sites(model.sizes()), ..RunOptions::default() };
+    let run = model.run_with(tokens, &options).expect("runs");
+    attribute(&run, j, ALL).unwrap_or_else(|e| panic!("{}: {e}", model.name()))
+}
+
+/// With the scale of the final norm frozen, the direct contribution of an MLP is what J loses if the last level loses its
+/// output. In the reference, J is read twice: with and without, both divided by the scale of the whole.
+#[test]
+fn contributions_are_differences_of_a_frozen_head() {
+    let twin = Twin::small();
+    let j = Observable::logit_diff(4, 20, 4);
+    let at = twin.primal(&TOKENS, &[]);
+    let d = twin.config.n_embd;
+    let last = &twin.capture(&at, Site::ResidPost(1))[4 * d..];
+    // J at the last level h is g(h) / std(h) + constant with a linear g. So g(w) = (J(w) - J(0)) std(w), for any w.
+    let std = |x: &[f64]| {
+        let mean = x.iter().sum::<f64>() / d as f64;
+        (x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / d as f64 + 1e-5).sqrt()
+    };
+    let read = |w: &[f64]| {
+        let put = Edit::put(Site::ResidPost(1), 4, w.iter().map(|&x| x as f32).collect());
+        truth(&twin, &TOKENS, &[put], &j)
+    };
+    let zero = read(&vec![0.0; d]);
+    let direct = |w: &[f64]| (read(w) - zero) * std(w) / std(last);
+    let want: Vec<f64> = [Site::MlpOut(0), Site::MlpOut(1), Site::ResidPre(0)]
+        .iter()
+        .map(|site| direct(&twin.capture(&at, *site)[4 * d..]))
+        .collect();
+    for on in subjects() {
+        let model = twin.on(on);
+        let got = attributed(&model, &TOKENS, &j);
+        let of = |writer: Writer| array(&got, "direct")[writer.index(model.sizes()) * 5 + 4];
+        let got_direct = [Writer::Mlp(0), Writer::Mlp(1), Writer::Embedding].map(of);
+        close(&got_direct, &want, 2e-5, on.name());
+        close(&array(&got, "constant"), &[zero], 2e-5, "the constant");
+        assert_eq!(array(&got, "direct").iter().filter(|x| **x != 0.0).count(), Writer::all(model.sizes()).len());
+    }
+}
+
+/// The contributions of every family add up to J, where J is a weighted sum of uncapped logits; those of the neurons and
+/// biases of each MLP to its own. The certificates check it; here the sums are taken again from the arrays.
+#[test]
+fn contributions_of_every_family_add_up() {
+    for golden in Golden::all().into_iter().chain(Golden::families()) {
+        for on in subjects() {
+            let model = Model::open(on.device(), &Golden::directory(golden.name)).expect("opens");
+            let j = golden.observable();
+            let got = attributed(&model, &golden.tokens, &j);
+            let direct = array(&got, "direct");
+            let sum: f64 = direct.iter().chain(&array(&got, "direct_biases")).sum::<f64>() + array(&got, "constant")[0];
+            let (value, size) = (array(&got, "value")[0], inner(&direct, &direct).sqrt().max(1e-3));
+            let exact = got.metadata["exact"] == "yes";
+            assert_eq!(exact, !golden.name.contains("gemma2"), "{}: only its logits are capped", golden.name);
+            assert!(!exact || (sum - value).abs() < 1e-4 * size, "{} {}: {sum} {value}", golden.name, on.name());
+            let sizes = *model.sizes();
+            let tokens = golden.tokens.len();
+            for l in 0..sizes.layers {
+                let neurons: f64 = array(&got, "neurons")[l * sizes.inner..][..sizes.inner].iter().sum();
+                let at = Writer::Mlp(l).index(&sizes) * tokens;
+                let whole: f64 = direct[at..at + tokens].iter().sum();
+                let sum = neurons + array(&got, "mlp_biases")[l];
+                assert!((sum - whole).abs() < 1e-4 * size, "{} {l}: {sum} {whole}", golden.name);
+            }
+            assert!(got.array("pattern").is_some());
+        }
+    }
+}
+
+/// What is no weighted sum of logits has contributions to first order only, and says so.
+#[test]
+fn other_observables_are_attributed_to_first_order() {
+    let twin = Twin::small();
+    let on = Subject::open(&resolvent_engine::Options::new(resolvent_engine::Choice::Host)).expect("opens");
+    let got = attributed(&twin.on(&on), &TOKENS, &Observable::log_prob(4, 4));
+    assert!(got.metadata["exact"].starts_with("to first order"));
+    assert!(got.certificates.iter().all(|c| c.name != "adds_up") && got.certificates.iter().any(|c| c.name == "parts"));
+    let model = twin.on(&on);
+    let fused = model.run(&TOKENS, &[]).expect("runs");
+    assert!(attribute(&fused, &Observable::logit(4, 4), ALL).is_err());
+}
