@@ -1,9 +1,11 @@
 //! The command-line tool `resolvent`. Each command has a file of its own; this file lists and starts them.
 
+mod attribute;
 mod bench;
 mod devices;
 #[cfg(feature = "hub")]
 mod download;
+mod edges;
 mod forward;
 mod green;
 mod invert;
@@ -46,6 +48,10 @@ enum Command {
     Sensitivity(sensitivity::Args),
     /// Put every h[l,t] of the prompt into a corrupted prompt, one place at a time
     Patch(patch::Args),
+    /// What embedding, heads, MLPs and neurons contribute to J directly
+    Attribute(attribute::Args),
+    /// How much of an effect passes along each edge between heads and MLPs
+    Edges(edges::Args),
     /// The response field of one source
     Green(green::Args),
     /// Blocks of the Green operator between two bases, for all pairs of places or some; or its singular values
@@ -76,6 +82,8 @@ fn main() -> ExitCode {
         Command::Run(args) => forward::main(&args),
         Command::Sensitivity(args) => sensitivity::main(&args),
         Command::Patch(args) => patch::main(&args),
+        Command::Attribute(args) => attribute::main(&args),
+        Command::Edges(args) => edges::main(&args),
         Command::Green(args) => green::main(&args),
         Command::Slice(args) => slice::main(&args),
         Command::Regime(args) => regime::main(&args),

@@ -2,10 +2,11 @@
 
 use clap::Args;
 use resolvent::engine::{Choice, Device, Options};
-use resolvent::model::{Model, Run, check_prompt, from_end, parse_tokens};
+use resolvent::model::{Model, Observable, Run, check_prompt, from_end, parse_tokens};
 use resolvent::{Direction, Place};
 
 use crate::Failure;
+use crate::observable::RequiredObservable;
 use crate::prompts::PromptSetArgs;
 
 /// Which device.
@@ -74,6 +75,45 @@ pub(crate) struct DonorArgs {
     /// Second prompt as token ids
     #[arg(long, value_name = "IDS", conflicts_with_all = ["donor", "prompts"], allow_hyphen_values = true)]
     pub(crate) donor_tokens: Option<String>,
+}
+
+/// The corrupted prompt of an analysis that patches between two prompts.
+#[derive(Args)]
+pub(crate) struct CorruptedArgs {
+    /// Corrupted prompt, of as many tokens
+    #[arg(
+        long,
+        value_name = "TEXT",
+        required_unless_present_any = ["corrupted_tokens", "prompts"],
+        conflicts_with_all = ["corrupted_tokens", "prompts"]
+    )]
+    corrupted: Option<String>,
+    /// Corrupted prompt as token ids
+    #[arg(long, value_name = "IDS", allow_hyphen_values = true, conflicts_with = "prompts")]
+    corrupted_tokens: Option<String>,
+}
+
+impl CorruptedArgs {
+    /// Returns the observable and both prompts, extended as the observable requires: the clean one first.
+    pub(crate) fn with(
+        &self,
+        model: &Model,
+        prompt: &PromptArgs,
+        observable: &RequiredObservable,
+    ) -> Result<(Observable, [Vec<u32>; 2]), Failure> {
+        let clean = prompt.tokens(model)?;
+        let corrupted = tokens(model, self.corrupted.as_deref(), self.corrupted_tokens.as_deref())?;
+        if clean.len() != corrupted.len() {
+            let (clean, corrupted) = (clean.len(), corrupted.len());
+            return Err(format!(
+                "the prompt has {clean} tokens and the corrupted one {corrupted}; give prompts of the same length"
+            )
+            .into());
+        }
+        let (observable, clean) = observable.of(model, &clean)?;
+        let corrupted = observable.extend(&corrupted);
+        Ok((observable, [clean, corrupted]))
+    }
 }
 
 /// What sources point along.

@@ -7,7 +7,7 @@ use resolvent_report::strongest_heads;
 
 use crate::Failure;
 use crate::observable::RequiredObservable;
-use crate::options::{ModelArgs, PromptArgs, tokens};
+use crate::options::{CorruptedArgs, ModelArgs, PromptArgs};
 use crate::output::{Output, OutputArgs, checks, heatmaps, labels};
 use crate::prompts::Cases;
 
@@ -15,17 +15,8 @@ use crate::prompts::Cases;
 pub(crate) struct Args {
     #[command(flatten)]
     prompt: PromptArgs,
-    /// Corrupted prompt, of as many tokens
-    #[arg(
-        long,
-        value_name = "TEXT",
-        required_unless_present_any = ["corrupted_tokens", "prompts"],
-        conflicts_with_all = ["corrupted_tokens", "prompts"]
-    )]
-    corrupted: Option<String>,
-    /// Corrupted prompt as token ids
-    #[arg(long, value_name = "IDS", allow_hyphen_values = true, conflicts_with = "prompts")]
-    corrupted_tokens: Option<String>,
+    #[command(flatten)]
+    corrupted: CorruptedArgs,
     /// Kinds of sites to patch, with commas: resid, mid, attn_out, mlp_out, and each head's q, k, v, z
     #[arg(long, value_name = "KINDS", value_delimiter = ',', default_value = "resid")]
     sites: Vec<SiteKind>,
@@ -59,21 +50,11 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     if let Some(cases) = args.prompt.set.cases(&model, Some(&args.observable))? {
         return args.of_prompts(output, &cases);
     }
-    let clean = args.prompt.tokens(&model)?;
-    let corrupted = tokens(&model, args.corrupted.as_deref(), args.corrupted_tokens.as_deref())?;
-    if clean.len() != corrupted.len() {
-        let (clean, corrupted) = (clean.len(), corrupted.len());
-        return Err(format!(
-            "the prompt has {clean} tokens and the corrupted one {corrupted}; give prompts of the same length"
-        )
-        .into());
-    }
-    let (observable, clean) = args.observable.of(&model, &clean)?;
-    let corrupted = observable.extend(&corrupted);
+    let (observable, prompts) = args.corrupted.with(&model, &args.prompt, &args.observable)?;
     let kinds = distinct(args.sites.iter().copied());
     let sites = kinds.iter().flat_map(|kind| kind.sites(model.sizes())).collect();
     let options = RunOptions { sites, ..RunOptions::default() };
-    let runs = model.run_all(&[clean, corrupted], &options)?;
+    let runs = model.run_all(&prompts, &options)?;
     let [clean, corrupted] = [0, 1].map(|i| runs[i].clone());
     let mut result = patch_at(&clean, &corrupted, &observable, &kinds)?;
     if !args.predictors.is_empty() {

@@ -15,6 +15,7 @@
 //! ```
 
 mod axis;
+mod circuits;
 mod colour;
 mod error;
 mod figure;
@@ -27,10 +28,12 @@ mod study;
 pub mod terminal;
 
 pub use axis::Axis;
+pub use circuits::{strongest_edges, strongest_neurons, strongest_writers};
 pub use colour::Map;
 pub use error::{Error, Result};
 pub use figure::{
-    Bars, Category, Cell, Estimate, Figure, Grid, Heatmap, Lines, Point, Reference, Scatter, Series, Table,
+    Bars, Category, Cell, Estimate, Figure, Graph, GraphEdge, GraphNode, Grid, Heatmap, Lines, Point, Reference,
+    Scatter, Series, Table,
 };
 pub use figures::figures;
 pub use heads::strongest_heads;

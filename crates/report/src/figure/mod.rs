@@ -1,6 +1,7 @@
 //! Figures: data with labels, drawn without further settings. Each kind has its own file.
 
 mod bars;
+mod graph;
 mod grid;
 mod heatmap;
 mod lines;
@@ -13,6 +14,7 @@ mod tests;
 mod write;
 
 pub use bars::{Bars, Category, Estimate};
+pub use graph::{Graph, GraphEdge, GraphNode};
 pub use grid::Grid;
 pub use heatmap::Heatmap;
 pub use lines::{Lines, Reference, Series};
@@ -35,6 +37,8 @@ pub enum Figure {
     Bars(Bars),
     /// Numbers and texts in rows.
     Table(Table),
+    /// Nodes and edges.
+    Graph(Graph),
     /// Several figures side by side.
     Grid(Grid),
 }
@@ -48,7 +52,7 @@ macro_rules! from_kind {
         }
     )*};
 }
-from_kind!(Heatmap, Scatter, Lines, Bars, Table, Grid);
+from_kind!(Heatmap, Scatter, Lines, Bars, Table, Graph, Grid);
 
 impl Figure {
     /// Returns its title.
@@ -59,6 +63,7 @@ impl Figure {
             Self::Lines(f) => &f.title,
             Self::Bars(f) => &f.title,
             Self::Table(f) => &f.title,
+            Self::Graph(f) => &f.title,
             Self::Grid(f) => &f.title,
         }
     }
@@ -70,6 +75,7 @@ impl Figure {
             Self::Lines(f) => f.scene(),
             Self::Bars(f) => f.scene(),
             Self::Table(f) => f.scene(),
+            Self::Graph(f) => f.scene(),
             Self::Grid(f) => f.scene(),
         }
     }

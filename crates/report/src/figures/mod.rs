@@ -2,6 +2,8 @@
 //!
 //! Each analysis has a file. A new analysis also needs a line in [`figures`].
 
+mod attribute;
+mod edges;
 mod green;
 mod invert;
 mod patch;
@@ -28,6 +30,8 @@ pub fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
         "run" => run::figures(result, labels),
         "sensitivity" => sensitivity::figures(result, labels),
         "patch" => patch::figures(result, labels),
+        "attribute" => attribute::figures(result, labels),
+        "edges" => edges::figures(result),
         "green" => green::figures(result, labels),
         "regime" => regime::figures(result, labels),
         "slice" => slice::figures(result, labels),

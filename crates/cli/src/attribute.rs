@@ -1,0 +1,60 @@
+//! `resolvent attribute`: what embedding, heads, MLPs and neurons contribute to an observable directly.
+
+use resolvent::Labelled;
+use resolvent::field::{AttributeOptions, Prompts, attribute};
+use resolvent::model::RunOptions;
+use resolvent_report::{strongest_neurons, strongest_writers};
+
+use crate::Failure;
+use crate::observable::RequiredObservable;
+use crate::options::{ModelArgs, PromptArgs};
+use crate::output::{OutputArgs, checks};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    prompt: PromptArgs,
+    /// Add the direct contribution of every neuron
+    #[arg(long)]
+    neurons: bool,
+    /// Add the attention pattern of every head
+    #[arg(long)]
+    patterns: bool,
+    /// Rows of the printed tables
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    top: usize,
+    #[command(flatten)]
+    observable: RequiredObservable,
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+pub(crate) fn main(args: &Args) -> Result<(), Failure> {
+    let output = args.output.prepare()?;
+    let model = args.model.open()?;
+    let options = AttributeOptions { neurons: args.neurons, patterns: args.patterns };
+    let sites = options.sites(model.sizes());
+    if let Some(cases) = args.prompt.set.cases(&model, Some(&args.observable))? {
+        let result = cases.each(&sites, &|runs| Ok(attribute(&runs.clean, runs.observable()?, options)?))?;
+        return cases
+            .finish(output, result, &[], &|result| tables(&Prompts::averaged(result), args.top, "mean over prompts"));
+    }
+    let (observable, tokens) = args.observable.of(&model, &args.prompt.tokens(&model)?)?;
+    let run = model.run_with(&tokens, &RunOptions { sites, ..RunOptions::default() })?;
+    let result = attribute(&run, &observable, options)?;
+    output.naming(&run, Some(&args.observable)).finish(&result, || {
+        let value = result.array("value").map_or(f32::NAN, |a| a.data[0]);
+        let on = format!("J = {} = {value:.4}", args.observable.title());
+        format!("{}{}", tables(&result, args.top, &on), checks(&result))
+    })
+}
+
+/// Formats the strongest writers and neurons.
+fn tables(result: &Labelled, count: usize, on: &str) -> String {
+    let title = format!("direct contributions; {on}");
+    let neurons = strongest_neurons("strongest neurons, direct", result, count);
+    let tables = [strongest_writers(&title, result, count), neurons].into_iter().flatten();
+    tables.map(|table| format!("{}\n", table.text())).collect()
+}

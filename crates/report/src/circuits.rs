@@ -1,0 +1,138 @@
+//! Edges and nodes of circuits: their names, and tables of the strongest.
+
+use resolvent_field::{Array, Labelled};
+
+use crate::{Cell, Table};
+
+/// Predictions of edges, and the exact effects, in the order of columns.
+const COLUMNS: [(&str, &str); 4] =
+    [("first_order", "first order"), ("integrated", "integrated"), ("relp", "relp"), ("exact", "exact")];
+
+/// The edges of a result of `edges`, with the names of their ends.
+pub(crate) struct Edges<'a> {
+    writers: Vec<&'a str>,
+    readers: Vec<&'a str>,
+    ends: &'a Array,
+    /// The values of each edge: exact effects if there are any, or else first order.
+    pub(crate) weights: &'a Array,
+}
+
+impl<'a> Edges<'a> {
+    /// Reads the edges of a result; `None` if it has none.
+    pub(crate) fn of(result: &'a Labelled) -> Option<Self> {
+        let names = |key: &str| Some(result.metadata.get(key)?.split(',').collect());
+        let weights = result.array("exact").or_else(|| result.array("first_order"))?;
+        Some(Self { writers: names("writers")?, readers: names("readers")?, ends: result.array("edges")?, weights })
+    }
+
+    /// Returns the names of the writer and the reader of an edge.
+    pub(crate) fn names(&self, edge: usize) -> (&'a str, &'a str) {
+        let at = |end: usize| self.ends.data.get(2 * edge + end).map_or(usize::MAX, |&x| x as usize);
+        (self.writers.get(at(0)).copied().unwrap_or("?"), self.readers.get(at(1)).copied().unwrap_or("?"))
+    }
+
+    /// Returns the `count` edges with the largest weights, in descending order. Weights of zero are left out.
+    pub(crate) fn strongest(&self, count: usize) -> Vec<usize> {
+        strongest(&self.weights.data, count)
+    }
+}
+
+fn strongest(values: &[f32], count: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..values.len()).filter(|&i| values[i].abs() > 0.0).collect();
+    order.sort_by(|&a, &b| values[b].abs().total_cmp(&values[a].abs()));
+    order.truncate(count);
+    order
+}
+
+/// Returns a table of the `count` edges with the largest effects, with all predictions; `None` if the result has no edges.
+pub fn strongest_edges(title: &str, result: &Labelled, count: usize) -> Option<Table> {
+    let edges = Edges::of(result)?;
+    let columns: Vec<(&Array, &str)> =
+        COLUMNS.iter().filter_map(|(name, title)| Some((result.array(name)?, *title))).collect();
+    let names: Vec<&str> = ["edge"].into_iter().chain(columns.iter().map(|(_, title)| *title)).collect();
+    let row = |table: Table, edge: usize| {
+        let (writer, reader) = edges.names(edge);
+        let numbers = columns.iter().map(|(array, _)| Cell::from(array.data[edge]));
+        table.row([Cell::from(format!("{writer}->{reader}"))].into_iter().chain(numbers))
+    };
+    Some(edges.strongest(count).into_iter().fold(Table::new(title, &names), row))
+}
+
+/// Returns a table of the `count` writers with the largest direct contributions, summed over tokens, and of the parts beside
+/// them; `None` if the result has none.
+pub fn strongest_writers(title: &str, result: &Labelled, count: usize) -> Option<Table> {
+    let names: Vec<&str> = result.metadata.get("writers")?.split(',').collect();
+    let sums = |name: &str| -> Option<Vec<f32>> {
+        let array = result.array(name)?;
+        let tokens = array.axes.last()?.1.max(1);
+        Some(array.data.chunks(tokens).map(|row| row.iter().filter(|x| x.is_finite()).sum()).collect())
+    };
+    let (direct, total, biases) = (sums("direct")?, sums("first_order")?, sums("direct_biases")?);
+    let table = Table::new(title, &["writer", "direct", "through all paths"]);
+    let row = |table: Table, i: usize| {
+        let name = names.get(i).copied().unwrap_or("?");
+        table.row([Cell::from(name), direct[i].into(), total.get(i).copied().unwrap_or(f32::NAN).into()])
+    };
+    let top = strongest(&direct, count);
+    let shown: f32 = top.iter().map(|&i| direct[i]).sum();
+    let rest = direct.iter().sum::<f32>() - shown;
+    let constant = result.array("constant").map_or(f32::NAN, |a| a.data[0]);
+    let parts =
+        [("other writers", rest), ("biases of attention", biases.iter().sum()), ("constant of the head", constant)];
+    let part = |table: Table, (name, x): (&str, f32)| table.row([Cell::from(name), x.into()]);
+    Some(parts.into_iter().fold(top.into_iter().fold(table, row), part))
+}
+
+/// Returns a table of the `count` neurons with the largest direct contributions; `None` if the result has none.
+pub fn strongest_neurons(title: &str, result: &Labelled, count: usize) -> Option<Table> {
+    let array = result.array("neurons")?;
+    let inner = array.axes.last()?.1.max(1);
+    let row = |table: Table, i: usize| {
+        table.row([Cell::from(format!("m{}", i / inner)), Cell::from(i % inner), array.data[i].into()])
+    };
+    Some(strongest(&array.data, count).into_iter().fold(Table::new(title, &["MLP", "neuron", "direct"]), row))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(crate) fn edges() -> Labelled {
+        Labelled::default()
+            .note("analysis", "edges")
+            .note("writers", "input,a0.h0,m0")
+            .note("readers", "a0.h0<q>,a0.h0<k>,a0.h0<v>,m0,logits")
+            .with("edges", &[("edge", 4), ("end", 2)], vec![0.0, 2.0, 1.0, 3.0, 1.0, 4.0, 2.0, 4.0])
+            .with("first_order", &[("edge", 4)], vec![0.5, -2.25, 0.0, 1.0])
+            .with("exact", &[("edge", 4)], vec![0.25, -1.5, 0.0, 2.0])
+    }
+
+    #[test]
+    fn the_strongest_edges_are_on_top_by_their_exact_effects() {
+        let result = edges();
+        let text = strongest_edges("top", &result, 2).expect("edges").text();
+        let rows: Vec<Vec<&str>> = text.lines().skip(1).map(|l| l.split_whitespace().collect()).collect();
+        assert_eq!(rows[0], ["edge", "first", "order", "exact"]);
+        assert_eq!(rows[1], ["m0->logits", "1.000", "2.000"], "{text}");
+        assert_eq!(rows[2], ["a0.h0->m0", "−2.250", "−1.500"], "{text}");
+        let all = strongest_edges("top", &result, 9).expect("edges");
+        assert_eq!(all.rows.len(), 3, "edges without an effect are left out");
+        assert!(strongest_edges("top", &Labelled::default(), 9).is_none());
+    }
+
+    #[test]
+    fn writers_come_with_the_parts_beside_them() {
+        let result = Labelled::default()
+            .note("writers", "input,a0.h0,m0")
+            .with("direct", &[("writer", 3), ("token", 2)], vec![0.0, 0.5, 0.0, -2.0, 0.0, 1.0])
+            .with("first_order", &[("writer", 3), ("token", 2)], vec![1.0, 0.5, 0.0, -2.0, 0.0, 1.0])
+            .with("direct_biases", &[("block", 1), ("token", 2)], vec![0.0, 0.25])
+            .with("constant", &[("value", 1)], vec![0.125])
+            .with("neurons", &[("block", 1), ("neuron", 3)], vec![0.0, -0.5, 1.5]);
+        let text = strongest_writers("J", &result, 2).expect("writers").text();
+        let firsts: Vec<&str> = text.lines().skip(2).filter_map(|line| line.split_whitespace().next()).collect();
+        assert_eq!(firsts, ["a0.h0", "m0", "other", "biases", "constant"], "{text}");
+        let neurons = strongest_neurons("n", &result, 5).expect("neurons").text();
+        assert!(neurons.lines().nth(2).is_some_and(|line| line.starts_with("m0") && line.contains('2')), "{neurons}");
+    }
+}

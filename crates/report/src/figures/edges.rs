@@ -1,0 +1,129 @@
+//! `edges`: a graph of the strongest edges; each prediction against the exact effects.
+
+use resolvent_field::Labelled;
+
+use super::read::{fact, number, observable};
+use crate::circuits::Edges;
+use crate::figure::{GraphEdge, GraphNode};
+use crate::{Axis, Figure, Graph, Point, Scatter};
+
+/// Edges that are drawn.
+const DRAWN: usize = 40;
+
+pub(super) fn figures(result: &Labelled) -> Vec<Figure> {
+    let Some(edges) = Edges::of(result) else { return Vec::new() };
+    let ends = match (number(result, "corrupted_value"), number(result, "clean_value")) {
+        (Some(from), Some(to)) => format!("{}: corrupted {from:.4}, clean {to:.4}", observable(result)),
+        _ => observable(result),
+    };
+    let graph = Graph { subtitle: ends, ..graph(&edges) };
+    let predictions = ["first_order", "integrated", "relp"];
+    let scatters = predictions.into_iter().filter_map(|name| scatter(result, &edges, name));
+    [Figure::from(graph)].into_iter().chain(scatters).collect()
+}
+
+/// Returns the graph of the strongest edges and their nodes. Heads of a block share a column, and so does each MLP.
+fn graph(edges: &Edges<'_>) -> Graph {
+    let top = edges.strongest(DRAWN);
+    // Without its entry, a reader has the name of its node.
+    let node = |name: &str| name.split('<').next().unwrap_or(name).to_owned();
+    let column = |name: &str| name.split('.').next().unwrap_or(name).to_owned();
+    let mut names: Vec<String> = Vec::new();
+    for &edge in &top {
+        let (writer, reader) = edges.names(edge);
+        names.extend([node(writer), node(reader)]);
+    }
+    names.sort_by_key(|name| depth(name));
+    names.dedup();
+    let mut columns: Vec<String> = names.iter().map(|name| column(name)).collect();
+    columns.dedup();
+    let at = |list: &[String], name: &str| list.iter().position(|one| one == name).unwrap_or_default();
+    let of_edge = |&edge: &usize| {
+        let (writer, reader) = edges.names(edge);
+        let port = reader.split_once('<').map_or("", |(_, port)| port.trim_end_matches('>'));
+        GraphEdge {
+            from: at(&names, &node(writer)),
+            to: at(&names, &node(reader)),
+            port: port.to_owned(),
+            weight: edges.weights.data[edge].into(),
+            label: format!("{writer}->{reader}"),
+        }
+    };
+    let of_exact = if edges.weights.name == "exact" { "exact effect" } else { "first-order effect" };
+    Graph {
+        title: format!("Strongest {} edges by {of_exact}", top.len()),
+        nodes: names.iter().map(|name| GraphNode { name: name.clone(), column: at(&columns, &column(name)) }).collect(),
+        edges: top.iter().map(of_edge).collect(),
+        columns,
+        ..Graph::default()
+    }
+}
+
+/// Returns the order of a node: the input, then the heads and the MLP of each block, then the logits.
+fn depth(name: &str) -> (usize, usize, usize) {
+    let number = |text: &str| text.parse().unwrap_or(usize::MAX);
+    match name.split_once(".h") {
+        Some((block, head)) => (1 + number(&block[1..]).min(usize::MAX - 1), 0, number(head)),
+        None if name == "input" => (0, 0, 0),
+        None => match name.strip_prefix('m') {
+            Some(block) => (1 + number(block).min(usize::MAX - 1), 1, 0),
+            None => (usize::MAX, 0, 0),
+        },
+    }
+}
+
+/// Returns the exact effects of all edges over a prediction; `None` without either.
+fn scatter(result: &Labelled, edges: &Edges<'_>, name: &str) -> Option<Figure> {
+    let (predicted, exact) = (result.array(name)?, result.array("exact")?);
+    let shown = name.replace('_', " ");
+    let mut scatter =
+        Scatter::new(format!("Edges: {shown} and exact effects"), Axis::linear(shown), Axis::linear("exact effect"));
+    let both = predicted.data.iter().zip(&exact.data).enumerate().filter(|(_, (p, e))| **p != 0.0 || **e != 0.0);
+    scatter.points = both
+        .map(|(i, (&p, &e))| {
+            let (writer, reader) = edges.names(i);
+            Point { x: p.into(), y: e.into(), group: 0, label: format!("{writer}->{reader}") }
+        })
+        .collect();
+    let mut scatter = scatter.prediction();
+    let agreement = fact(result, &format!("agreement.{name}"));
+    if !agreement.is_empty() {
+        scatter.subtitle = agreement.split(", ").take(3).collect::<Vec<_>>().join(", ");
+    }
+    Some(scatter.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn result() -> Labelled {
+        Labelled::default()
+            .note("analysis", "edges")
+            .note("writers", "input,a0.h0,m0,a1.h0,m1")
+            .note("readers", "a0.h0<q>,a0.h0<v>,m0,a1.h0<q>,a1.h0<v>,m1,logits")
+            .with("edges", &[("edge", 4), ("end", 2)], vec![0.0, 1.0, 1.0, 4.0, 1.0, 3.0, 3.0, 6.0])
+            .with("first_order", &[("edge", 4)], vec![0.5, -2.0, 0.25, 1.0])
+    }
+
+    #[test]
+    fn the_graph_has_the_nodes_in_their_order() {
+        let result = result();
+        let [Figure::Graph(graph)] = &figures(&result)[..] else { panic!("a graph alone") };
+        let names: Vec<&str> = graph.nodes.iter().map(|node| node.name.as_str()).collect();
+        assert_eq!(names, ["input", "a0.h0", "a1.h0", "logits"]);
+        assert_eq!(graph.columns, ["input", "a0", "a1", "logits"]);
+        let first = &graph.edges[0];
+        assert_eq!((first.from, first.to, first.port.as_str(), first.weight), (1, 2, "v", -2.0));
+        assert!(depth("a1.h2") < depth("m1") && depth("m1") < depth("a2.h0") && depth("m9") < depth("logits"));
+    }
+
+    #[test]
+    fn with_exact_effects_each_prediction_has_a_plot() {
+        let exact = result().with("exact", &[("edge", 4)], vec![0.4, -1.0, 0.0, 1.0]);
+        let found = figures(&exact);
+        let [Figure::Graph(graph), Figure::Scatter(scatter)] = &found[..] else { panic!("{found:?}") };
+        assert!(graph.title.contains("exact") && graph.edges.len() == 3);
+        assert_eq!(scatter.points.len(), 4);
+    }
+}
