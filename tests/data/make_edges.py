@@ -5,8 +5,11 @@
 
 Writes edges/atlas-{nano,small}.safetensors beside itself. The model is written out here with an input of its own for
 each reader, so that an edge is one addition and its first order a derivative by autograd. The script also holds
-TransformerLens to these numbers: `get_act_patch_direct_path` for edges between heads, and `attribution_patch` with
-edges for first order.
+TransformerLens to these numbers: `get_act_patch_direct_path` for edges between heads, `attribution_patch` with edges
+for first order, and `faithfulness` for circuits.
+
+A circuit keeps the edge e if fraction(e) < share, with fraction(e) = (e * 2654435761 mod 2^32) / 2^32. All other edges
+carry the corrupted outputs of their writers, or zero.
 """
 
 import json
@@ -28,6 +31,7 @@ ATLAS = HERE.parents[1] / "crates" / "model" / "atlas"
 CLEAN = "When Mary and John went to the store, John gave a drink to"
 CORRUPTED = "When Mary and John went to the store, Mary gave a drink to"
 TARGETS = (" Mary", " John")
+SHARES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97, 1.0)
 
 
 class Model:
@@ -66,40 +70,51 @@ class Model:
         x = (x - mean) / torch.sqrt(variance + self.config["layer_norm_epsilon"])
         return x * self.w[f"{name}.weight"] + self.w[f"{name}.bias"]
 
-    def run(self, tokens, moved):
-        """Returns the logits of the last token and the outputs of all writers; `moved` is added to what readers read."""
+    def run(self, tokens, moved, cut=None, replaced=None):
+        """Returns the logits of the last token and the outputs of all writers; `moved` is added to what readers read.
+
+        `cut` lists the writers that each reader reads from `replaced` in place of their outputs.
+        """
         w, width, n = self.w, self.d // self.heads, len(tokens)
         x = w["wte.weight"][tokens] + w["wpe.weight"][:n]
         outputs = {"input": x}
+
+        def read(x, reader):
+            x = x + moved[reader] if reader in moved else x
+            for writer in (cut or {}).get(reader, []):
+                x = x + replaced[writer] - outputs[writer]
+            return x
+
         mask = torch.full((n, n), -torch.inf, dtype=x.dtype).triu(1)
         for l in range(self.layers):
-            name, reads = f"h.{l}", lambda reader: x + moved[reader] if reader in moved else x
+            name = f"h.{l}"
             weight, bias = w[f"{name}.attn.c_attn.weight"], w[f"{name}.attn.c_attn.bias"]
             after = x + w[f"{name}.attn.c_proj.bias"]
             for h in range(self.heads):
                 part = {}
                 for i, kind in enumerate("qkv"):
                     columns = slice(i * self.d + h * width, i * self.d + (h + 1) * width)
-                    part[kind] = self.norm(f"{name}.ln_1", reads(f"a{l}.h{h}<{kind}>")) @ weight[:, columns] + bias[columns]
+                    part[kind] = self.norm(f"{name}.ln_1", read(x, f"a{l}.h{h}<{kind}>")) @ weight[:, columns] + bias[columns]
                 pattern = torch.softmax(part["q"] @ part["k"].T / math.sqrt(width) + mask, -1)
                 out = pattern @ part["v"] @ w[f"{name}.attn.c_proj.weight"][h * width : (h + 1) * width]
                 outputs[f"a{l}.h{h}"] = out
                 after = after + out
             x = after
-            hidden = self.norm(f"{name}.ln_2", reads(f"m{l}")) @ w[f"{name}.mlp.c_fc.weight"] + w[f"{name}.mlp.c_fc.bias"]
+            hidden = self.norm(f"{name}.ln_2", read(x, f"m{l}")) @ w[f"{name}.mlp.c_fc.weight"] + w[f"{name}.mlp.c_fc.bias"]
             hidden = torch.nn.functional.gelu(hidden, approximate="tanh")
             outputs[f"m{l}"] = hidden @ w[f"{name}.mlp.c_proj.weight"] + w[f"{name}.mlp.c_proj.bias"]
             x = x + outputs[f"m{l}"]
-        last = self.norm("ln_f", x + moved["logits"] if "logits" in moved else x)
+        last = self.norm("ln_f", read(x, "logits"))
         return last[-1] @ w["wte.weight"].T, outputs
 
 
-def lens(folder, tokens, targets):
-    """Returns what TransformerLens computes: exact edges between heads, and first-order edges, by (writer, reader)."""
+def lens(folder, tokens, targets, circuits):
+    """Returns what TransformerLens computes: exact edges between heads and first-order edges, by (writer, reader); and
+    the values of circuits, given as sets of such pairs."""
     from tokenizers.models import WordLevel
     from transformer_lens import patching
     from transformer_lens.model_bridge import TransformerBridge
-    from transformer_lens.tools.analysis.attribution_patching import EdgeAttributionConfig, attribution_patch
+    from transformer_lens.tools.analysis.attribution_patching import EdgeAttributionConfig, attribution_patch, faithfulness
     from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
     end = "<|endoftext|>"
@@ -125,11 +140,21 @@ def lens(folder, tokens, targets):
     scores = attribution_patch(model, clean, corrupted, metric, config=EdgeAttributionConfig(granularity="edge")).edge_scores
     names = {"embed": "input", "mlp_out": "m{0.layer}", "attn_head_out": "a{0.layer}.h{0.head}", "mlp_in": "m{0.layer}",
              "logits": "logits"} | {f"{part}_input": f"a{{0.layer}}.h{{0.head}}<{part}>" for part in "qkv"}
-    first = {}
+    first, pairs = {}, {}
     for (writer, reader), score in scores.items():
         key = tuple(names[node.kind].format(node) for node in (writer, reader))
         first[key] = first.get(key, 0.0) + float(score)
-    return exact, first
+        pairs.setdefault(key, []).append((writer, reader))
+    values = []
+    for circuit in circuits:
+        found = faithfulness(model, clean, corrupted, metric, [pair for key in circuit for pair in pairs[key]])
+        values.append(found.corrupt_metric + found.recovered * (found.full_metric - found.corrupt_metric))
+    return exact, first, torch.tensor(values, dtype=torch.float64)
+
+
+def fraction(e):
+    """Returns a number from 0 to 1 that looks random."""
+    return e * 2654435761 % 2**32 / 2**32
 
 
 def golden(name):
@@ -152,7 +177,22 @@ def golden(name):
     inputs = {reader: zero.clone().requires_grad_() for reader in model.readers()}
     gradients = dict(zip(inputs, torch.autograd.grad(value(inputs)[0], inputs.values())))
     first = torch.stack([(gradients[reader] * moved[writer]).sum() for writer, reader in model.edges()])
-    theirs = lens(ATLAS / name, tokens, targets)
+    circuits = [[edge for e, edge in enumerate(model.edges()) if fraction(e) < share] for share in SHARES]
+    zeros = {writer: zero for writer in model.writers()}
+    values = []
+    with torch.no_grad():
+        for circuit, replaced in [(circuit, replaced) for replaced in (corrupted, zeros) for circuit in circuits]:
+            kept, cut = set(circuit), {}
+            for writer, reader in model.edges():
+                if (writer, reader) not in kept:
+                    cut.setdefault(reader, []).append(writer)
+            logits, _ = model.run(tokens[0], {}, cut, replaced)
+            values.append(logits[targets[0]] - logits[targets[1]])
+    values = torch.stack(values)
+    theirs = lens(ATLAS / name, tokens, targets, circuits)
+    error = ((values[: len(SHARES)] - theirs[2]).abs().max() / values.abs().max()).item()
+    print(f"{name}: {len(SHARES)} circuits, TransformerLens differs by {error:.1e}")
+    assert error < 1e-6, "TransformerLens differs"
     for ours, theirs, what in [(exact, theirs[0], "exact"), (first, theirs[1], "first order")]:
         pairs = [(x.item(), theirs[edge]) for edge, x in zip(model.edges(), ours) if edge in theirs]
         error = max(abs(a - b) for a, b in pairs) / max(abs(a) for a, _ in pairs)
@@ -162,7 +202,8 @@ def golden(name):
                 "target": TARGETS[0], "against": TARGETS[1], "torch": torch.__version__.split("+")[0],
                 "transformer_lens": "4.3.0"}
     (HERE / "edges").mkdir(exist_ok=True)
-    arrays = {"exact": exact, "first_order": first, "value": base[None]}
+    arrays = {"exact": exact, "first_order": first, "value": base[None], "circuits": values.reshape(2, -1),
+              "shares": torch.tensor(SHARES, dtype=torch.float64)}
     write_safetensors(HERE / "edges" / f"atlas-{name}.safetensors", arrays, metadata)
 
 

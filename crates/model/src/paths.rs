@@ -12,10 +12,12 @@ mod node;
 mod outputs;
 mod pattern;
 mod responses;
+mod rewired;
 mod sweep;
 
 pub use gradients::reader_gradients;
 pub use neurons::neuron_products;
 pub use node::{Edge, Reader, Writer, path_sites};
 pub use outputs::{Outputs, outputs_of};
+pub use rewired::rewired_values;
 pub use sweep::edge_values;

@@ -5,7 +5,7 @@ use std::path::Path;
 use resolvent_field::{Case, EdgeOptions, Predictor, edges, path_patch};
 use resolvent_model::{
     Edge, Edit, Mode, Model, Observable, Reader, Run, RunOptions, Site, Source, Writer, edge_values, outputs_of,
-    parse_token, path_sites,
+    parse_token, path_sites, rewired_values,
 };
 use resolvent_tests::truth::wide;
 use resolvent_tests::{Golden, Subject, Twin, observed, subjects, tangents};
@@ -294,33 +294,92 @@ fn modes_have_their_own_edges() {
     assert!(exact[..logits] != frozen[..logits]);
 }
 
-/// The embedded models against float64 torch, with which TransformerLens agrees: see `data/make_edges.py`.
+/// The goldens of an embedded model, from float64 torch, with which TransformerLens agrees: see `data/make_edges.py`.
+struct GoldenEdges {
+    name: &'static str,
+    bytes: Vec<u8>,
+}
+
+impl GoldenEdges {
+    fn all() -> [Self; 2] {
+        ["atlas-nano", "atlas-small"].map(|name| {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("data/edges/{name}.safetensors"));
+            Self { name, bytes: std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display())) }
+        })
+    }
+
+    fn array(&self, name: &str) -> Vec<f64> {
+        let file = SafeTensors::deserialize(&self.bytes).expect("a safetensors file");
+        bytemuck::pod_collect_to_vec::<u8, f64>(file.tensor(name).expect("is there").data())
+    }
+
+    /// Returns the model, the runs of both prompts and the observable.
+    fn on(&self, on: &Subject) -> (Model, [Run; 2], Observable) {
+        let (_, header) = SafeTensors::read_metadata(&self.bytes).expect("a header");
+        let facts = header.metadata().clone().expect("metadata");
+        let model = Model::named(on.device(), self.name).expect("opens");
+        let tokenizer = model.tokenizer().expect("the family has a tokenizer");
+        let [clean, corrupted] = ["clean", "corrupted"].map(|key| tokenizer.encode(&facts[key]).expect("English"));
+        let token = |key: &str| parse_token(Some(tokenizer), model.sizes().vocab, &facts[key]).expect("one token");
+        let j = Observable::logit_diff(token("target"), token("against"), clean.len() - 1);
+        let runs = both(&model, [&clean, &corrupted]);
+        (model, runs, j)
+    }
+}
+
 #[test]
 fn edges_of_the_embedded_models_match_their_goldens() {
-    for name in ["atlas-nano", "atlas-small"] {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("data/edges/{name}.safetensors"));
-        let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        let (_, header) = SafeTensors::read_metadata(&bytes).expect("a header");
-        let facts = header.metadata().clone().expect("metadata");
-        let file = SafeTensors::deserialize(&bytes).expect("a safetensors file");
-        let golden =
-            |array: &str| bytemuck::pod_collect_to_vec::<u8, f64>(file.tensor(array).expect("is there").data());
+    for golden in GoldenEdges::all() {
         for on in subjects() {
-            let model = Model::named(on.device(), name).expect("opens");
-            let tokenizer = model.tokenizer().expect("the family has a tokenizer");
-            let [clean, corrupted] = ["clean", "corrupted"].map(|key| tokenizer.encode(&facts[key]).expect("English"));
-            let token = |key: &str| parse_token(Some(tokenizer), model.sizes().vocab, &facts[key]).expect("one token");
-            let j = Observable::logit_diff(token("target"), token("against"), clean.len() - 1);
-            let [clean, corrupted] = both(&model, [&clean, &corrupted]);
+            let (_, [clean, corrupted], j) = golden.on(on);
             let case = Case { clean: &clean, corrupted: &corrupted, observable: &j };
-            let exact = on.is_host() || name == "atlas-nano";
+            let exact = on.is_host() || golden.name == "atlas-nano";
             let got = edges(&case, &EdgeOptions { exact, ..EdgeOptions::default() });
-            let got = got.unwrap_or_else(|e| panic!("{name} {}: {e}", on.name()));
-            close(&array(&got, "first_order"), &golden("first_order"), 1e-4, name);
-            close(&array(&got, "corrupted_value"), &golden("value"), 2e-5, name);
+            let got = got.unwrap_or_else(|e| panic!("{} {}: {e}", golden.name, on.name()));
+            close(&array(&got, "first_order"), &golden.array("first_order"), 1e-4, golden.name);
+            close(&array(&got, "corrupted_value"), &golden.array("value"), 2e-5, golden.name);
             if exact {
-                close(&array(&got, "exact"), &golden("exact"), 1e-4, name);
+                close(&array(&got, "exact"), &golden.array("exact"), 1e-4, golden.name);
             }
+        }
+    }
+}
+
+/// Circuits of the embedded models, as in `data/make_edges.py`: edges that are cut carry the corrupted outputs, or zero.
+#[test]
+fn circuits_of_the_embedded_models_match_their_goldens() {
+    for golden in GoldenEdges::all() {
+        for on in subjects().into_iter().filter(|on| on.is_host() || golden.name == "atlas-nano") {
+            let (model, [clean, corrupted], j) = golden.on(on);
+            let edges = Edge::all(model.architecture()).len();
+            let fraction = |e: usize| (e as u64 * 2_654_435_761 % (1 << 32)) as f64 / (1u64 << 32) as f64;
+            let kept: Vec<Vec<bool>> =
+                golden.array("shares").iter().map(|share| (0..edges).map(|e| fraction(e) < *share).collect()).collect();
+            let corrupted = outputs_of(&[&corrupted]).expect("computes").remove(0).data;
+            let zeros = vec![0.0; corrupted.len()];
+            let of = |replaced: &[f32]| rewired_values(&clean, replaced, &kept, &j).expect("runs");
+            let got = [of(&corrupted), of(&zeros)].concat();
+            close(&got, &golden.array("circuits"), 2e-5, &format!("{} {}", golden.name, on.name()));
+            assert!(rewired_values(&clean, &zeros[1..], &kept, &j).is_err());
+            assert!(rewired_values(&clean, &zeros, &[vec![true]], &j).is_err());
+        }
+    }
+}
+
+/// With no edge cut, every family's model is itself, whatever the replacements; with all edges cut and the corrupted
+/// outputs in their place, it is the corrupted run.
+#[test]
+fn whole_and_empty_circuits_of_the_families() {
+    for golden in Golden::families().into_iter().filter(|golden| FAMILIES.contains(&golden.name)) {
+        let j = golden.observable();
+        for on in subjects() {
+            let model = Model::open(on.device(), &Golden::directory(golden.name)).expect("opens");
+            let [clean, corrupted] = both(&model, [&golden.tokens, &golden.corrupted]);
+            let replaced = outputs_of(&[&corrupted]).expect("computes").remove(0).data;
+            let n = Edge::all(model.architecture()).len();
+            let got = rewired_values(&clean, &replaced, &[vec![true; n], vec![false; n]], &j).expect("runs");
+            let want = [clean.value(&j).expect("reads"), corrupted.value(&j).expect("reads")];
+            close(&got, &want, 2e-5, &format!("{} {}", golden.name, on.name()));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use resolvent_engine::{Recording, Tensor};
 use resolvent_ops::splice::{RowEdit, RowPlan, RowSource};
-use resolvent_ops::{Rows, Span};
+use resolvent_ops::{Residuals, Rows, Span};
 
 use crate::error::{Error, Result};
 use crate::passes::Trace;
@@ -71,14 +71,44 @@ pub(crate) fn primal(
     rec: &mut Recording,
     (rows, base): (&Rows, &Trace),
     nodes: &[usize],
-    mut x: Tensor,
+    x: Tensor,
 ) -> Result<Tensor> {
+    Ok(primal_saving(program, rec, (rows, base), nodes, x)?.0)
+}
+
+/// Like [`primal`]; also returns the residuals of each op.
+pub(crate) fn primal_saving(
+    program: &Program,
+    rec: &mut Recording,
+    (rows, base): (&Rows, &Trace),
+    nodes: &[usize],
+    mut x: Tensor,
+) -> Result<(Tensor, Vec<Residuals>)> {
+    let mut saved = Vec::with_capacity(nodes.len());
     for &i in nodes {
         let node = &program.nodes[i];
         rec.scope(&node.scope);
-        x = node.op.primal(rec, rows, base.residuals[i].as_ref(), &[&x])?.y;
+        let outcome = node.op.primal(rec, rows, base.residuals[i].as_ref(), &[&x])?;
+        x = outcome.y;
+        saved.push(outcome.residuals);
     }
-    Ok(x)
+    Ok((x, saved))
+}
+
+/// Records the tangents that a chain computes of `x_dot`, over residuals of each op.
+pub(crate) fn tangent_saved(
+    program: &Program,
+    rec: &mut Recording,
+    rows: &Rows,
+    nodes: &[usize],
+    residuals: &[Residuals],
+    mut x_dot: Tensor,
+) -> Result<Tensor> {
+    for (&i, residuals) in nodes.iter().zip(residuals) {
+        rec.scope(&program.nodes[i].scope);
+        x_dot = program.nodes[i].op.jvp(rec, rows, residuals, &[&x_dot])?;
+    }
+    Ok(x_dot)
 }
 
 /// Records the tangents that a chain computes of `x_dot`, over the residuals of `base`.
@@ -87,14 +117,10 @@ pub(crate) fn tangent(
     rec: &mut Recording,
     (rows, base): (&Rows, &Trace),
     nodes: &[usize],
-    mut x_dot: Tensor,
+    x_dot: Tensor,
 ) -> Result<Tensor> {
-    for &i in nodes {
-        let (node, Some(residuals)) = (&program.nodes[i], &base.residuals[i]) else { continue };
-        rec.scope(&node.scope);
-        x_dot = node.op.jvp(rec, rows, residuals, &[&x_dot])?;
-    }
-    Ok(x_dot)
+    let residuals: Vec<Residuals> = nodes.iter().filter_map(|&i| base.residuals[i].clone()).collect();
+    tangent_saved(program, rec, rows, nodes, &residuals, x_dot)
 }
 
 /// Records the cotangents of the first input of a chain, given those of its output.

@@ -1,0 +1,240 @@
+//! Runs in which some edges carry other values: what remains of an observable within a circuit.
+//!
+//! Every reader reads the residual stream of this run, but for the writers whose edge to it is cut it reads a replacement of
+//! their output. All nodes are computed again, so what is cut early has its effect on all that follows. Each reader has an
+//! input of its own, so the readers of a block pass its norm and its product as one batch.
+
+use resolvent_engine::{Recording, Shape, Tensor};
+use resolvent_ops::add::add;
+use resolvent_ops::matmul::Matmul;
+use resolvent_ops::splice::{RowEdit, RowSource};
+use resolvent_ops::{Linear as _, Residuals, Rows, Span, Weight};
+
+use super::node::{Edge, Reader, Writer};
+use super::responses::{BlockValues, RowOf, assemble, chain, primal, primal_saving, tangent_saved};
+use crate::error::{Error, Result};
+use crate::mode::Mode;
+use crate::observable::Observable;
+use crate::program::Program;
+use crate::read::{Pending, Read, finish};
+use crate::run::Run;
+use crate::site::Site;
+use crate::sweep::Reading;
+use crate::values::{parts, total};
+
+/// Returns the observable's value for each list of kept edges; all other edges carry `replacements`.
+///
+/// `kept` has, for each value, whether each edge of [`Edge::all`] is kept. `replacements [W, T, d]` take the place of the
+/// writers' outputs where edges are cut, in the order of [`Writer::all`].
+///
+/// # Errors
+/// A run with edits, or one that was not prepared for [`crate::path_sites`]; a list or replacements of another length; an
+/// observable that does not fit or reads the field below the last level; or a device error.
+pub fn rewired_values(
+    run: &Run,
+    replacements: &[f32],
+    kept: &[Vec<bool>],
+    observable: &Observable,
+) -> Result<Vec<f64>> {
+    let (model, sizes, tokens) = (run.model().architecture(), *run.sizes(), run.tokens().len());
+    if !run.edits().is_empty() {
+        return Err(Error::Place("edges are cut in runs without edits".to_owned()));
+    }
+    let all = Edge::all(model);
+    if let Some(other) = kept.iter().find(|kept| kept.len() != all.len()) {
+        let (found, expected) = (other.len(), all.len());
+        return Err(Error::Place(format!("a list of kept edges has {found} entries; the model has {expected} edges")));
+    }
+    let (found, expected) = (replacements.len(), Writer::all(&sizes).len() * tokens * sizes.d);
+    if found != expected {
+        return Err(Error::Place(format!(
+            "replacements have {found} elements; the writers of this run have {expected}"
+        )));
+    }
+    if observable.places(&sizes).iter().any(|(level, _)| *level < sizes.layers) {
+        let reason = "edges end at the logits; give an observable that reads the field at the last level only";
+        return Err(Error::Place(reason.to_owned()));
+    }
+    let blocks = (0..sizes.layers).map(|l| BlockValues::of(run, l)).collect::<Result<Vec<BlockValues>>>()?;
+    let reading = parts(&[(run, observable)])?.remove(0);
+    let mut replaced = Vec::new();
+    let mut rest = replacements;
+    for n in std::iter::once(1).chain((0..sizes.layers).flat_map(|_| [sizes.heads, 1])) {
+        let (here, after) = rest.split_at(n * tokens * sizes.d);
+        replaced.push(run.device().upload("replacements", &[("rows", n), ("n", tokens * sizes.d)], here)?);
+        rest = after;
+    }
+    let rewired = Rewired { run, blocks, replaced, edges: &all, reading: &reading };
+    let mut pending = Vec::with_capacity(kept.len());
+    for kept in kept {
+        let mut rec = run.device().record();
+        pending.push(rewired.record(&mut rec, kept)?);
+        run.device().submit(rec)?;
+    }
+    let values = finish(run.device(), &pending)?.into_iter().map(|parts| total(&parts));
+    let finite = |value: f64| run.finite_value(value, || "a run with cut edges".to_owned());
+    values.map(finite).collect()
+}
+
+struct Rewired<'a> {
+    run: &'a Run,
+    blocks: Vec<BlockValues>,
+    /// Replacements `[n, T d]` of the writers of each segment: the embedding, then heads and MLP of each block.
+    replaced: Vec<Tensor>,
+    edges: &'a [Edge],
+    reading: &'a Reading,
+}
+
+/// The outputs `[n, T d]` of the writers from `first` on.
+struct Segment {
+    first: usize,
+    writers: usize,
+    outputs: Tensor,
+}
+
+impl<'a> Rewired<'a> {
+    /// Records one run, and the observable that is read of it.
+    fn record(&self, rec: &mut Recording, kept: &[bool]) -> Result<Pending<'a>> {
+        let (run, sizes, tokens) = (self.run, *self.run.sizes(), self.run.tokens().len());
+        let (program, trace, model) = (run.program(), &run.base.trace, run.model().architecture());
+        let frozen = program.freeze(Mode::FrozenNorm.frozen());
+        let span = run.span(0, tokens);
+        let whole = Rows::new(run.device(), &[span])?;
+        let mut x = run.rows_of(program.field[0])?;
+        let mut cuts = vec![self.segment(&[], &x)?];
+        for (l, block) in self.blocks.iter().enumerate() {
+            let queries = Reader::Query(l, 0).index(&sizes);
+            let readers = &Reader::all(&sizes)[queries..][..sizes.heads + 2 * sizes.kv_heads];
+            let read = self.inputs(rec, (&x, &cuts), readers, kept)?;
+            let rows = Rows::new(run.device(), &vec![span; readers.len()])?;
+            let qkv = primal(program, rec, (&rows, trace), &chain(program, block.pre, block.qkv)?, read)?;
+            let qkv = own_columns(rec, readers, tokens, &sizes, &qkv)?;
+            let z = primal(program, rec, (&whole, trace), &chain(program, block.qkv, block.z)?, qkv)?;
+            let writing = chain(program, block.z, block.attn_out)?;
+            let (out, residuals) = primal_saving(program, rec, (&whole, trace), &writing, z.clone())?;
+            let heads = self.head_outputs(rec, (&frozen, &writing, &residuals), span, &z)?;
+            let of_heads = self.segment(&cuts, &heads)?;
+            let mid = add(rec, &x, &out)?;
+            if !model.parallel {
+                cuts.push(of_heads);
+                let read = self.inputs(rec, (&mid, &cuts), &[Reader::Mlp(l)], kept)?;
+                x = self.mlp(rec, (block, &whole), &read, &mid, &mut cuts)?;
+            } else {
+                let read = self.inputs(rec, (&x, &cuts), &[Reader::Mlp(l)], kept)?;
+                cuts.push(of_heads);
+                x = self.mlp(rec, (block, &whole), &read, &mid, &mut cuts)?;
+            }
+        }
+        let last = self.inputs(rec, (&x, &cuts), &[Reader::Logits], kept)?;
+        let reads = self.reading.0.iter().map(|point| Read { row: point.token, token: point.token, part: &point.part });
+        run.base.record_rows(rec, &last, reads.collect())
+    }
+
+    /// Records the MLP of a block, and returns the stream after it.
+    fn mlp(
+        &self,
+        rec: &mut Recording,
+        (block, rows): (&BlockValues, &Rows),
+        read: &Tensor,
+        mid: &Tensor,
+        cuts: &mut Vec<Segment>,
+    ) -> Result<Tensor> {
+        let (program, trace) = (self.run.program(), &self.run.base.trace);
+        let nodes = chain(program, block.mlp_input, block.mlp_out)?;
+        let out = primal(program, rec, (rows, trace), &nodes, read.clone())?;
+        cuts.push(self.segment(cuts, &out)?);
+        Ok(add(rec, mid, &out)?)
+    }
+
+    /// Records what each head adds to the stream, `[H T, d]`, at the scale of the norm after the projection in this run.
+    fn head_outputs(
+        &self,
+        rec: &mut Recording,
+        (frozen, nodes, residuals): (&Program, &[usize], &[Residuals]),
+        span: Span,
+        z: &Tensor,
+    ) -> Result<Tensor> {
+        let (sizes, tokens) = (self.run.sizes(), span.rows());
+        // The residuals are those of this run alone, whose first row is 0.
+        let rows = Rows::new(rec.device(), &vec![Span { primal: 0, ..span }; sizes.heads])?;
+        let head = |h: usize| {
+            (0..tokens).map(move |t| {
+                let columns = Site::Z(0, h).columns(sizes);
+                let take = RowEdit::Take { row: t, width: columns.len() };
+                RowOf { source: RowSource::Zero, edits: vec![(columns.start, take)] }
+            })
+        };
+        let alone: Vec<RowOf> = (0..sizes.heads).flat_map(head).collect();
+        let alone = assemble(rec, &alone, z, z)?;
+        tangent_saved(frozen, rec, &rows, nodes, residuals, alone)
+    }
+
+    /// Returns the outputs `[n T, d]` of the next writers as a segment.
+    fn segment(&self, cuts: &[Segment], outputs: &Tensor) -> Result<Segment> {
+        let (first, tokens, d) =
+            (cuts.iter().map(|cut| cut.writers).sum(), self.run.tokens().len(), self.run.sizes().d);
+        let writers = outputs.shape().lengths()[0] / tokens;
+        Ok(Segment { first, writers, outputs: reshaped(outputs, writers, tokens * d)? })
+    }
+
+    /// Records what readers read: the stream `x [T, d]`, and for each cut edge the replacement in place of the output.
+    /// Returns `[readers T, d]`.
+    fn inputs(
+        &self,
+        rec: &mut Recording,
+        (x, cuts): (&Tensor, &[Segment]),
+        readers: &[Reader],
+        kept: &[bool],
+    ) -> Result<Tensor> {
+        let (sizes, tokens) = (self.run.sizes(), self.run.tokens().len());
+        let row = |at| RowOf { source: RowSource::X(at), edits: Vec::new() };
+        let rows: Vec<RowOf> = readers.iter().flat_map(|_| (0..tokens).map(row)).collect();
+        let n = readers.len();
+        let mut sum = reshaped(&assemble(rec, &rows, x, x)?, n, tokens * sizes.d)?;
+        for (cut, replaced) in cuts.iter().zip(&self.replaced) {
+            let mut mask = vec![0.0f32; n * cut.writers];
+            for (row, &reader) in mask.chunks_mut(cut.writers).zip(readers) {
+                let from = self.edges.partition_point(|edge| edge.reader.index(sizes) < reader.index(sizes));
+                let before = reader.writers(self.run.model().architecture());
+                for (i, entry) in row.iter_mut().enumerate() {
+                    let writer = cut.first + i;
+                    *entry = f32::from(u8::from(writer < before && !kept[from + writer]));
+                }
+            }
+            if mask.iter().all(|entry| *entry == 0.0) {
+                continue;
+            }
+            // The replacements come in, and the outputs go.
+            let minus: Vec<f32> = mask.iter().map(|entry| -entry).collect();
+            for (mask, of_writers) in [(mask, replaced), (minus, &cut.outputs)] {
+                let mask = rec.device().upload("cut", &[("rows", n), ("k", cut.writers)], &mask)?;
+                let product = Matmul { w: Weight::full(of_writers.clone()), bias: mask.clone(), add: true };
+                sum = product.apply(rec, &[&mask, &sum])?;
+            }
+        }
+        reshaped(&sum, n * tokens, sizes.d)
+    }
+}
+
+/// Returns the same elements as `[rows, n]`.
+fn reshaped(t: &Tensor, rows: usize, n: usize) -> Result<Tensor> {
+    Ok(Tensor::view(t.buffer().clone(), t.range().start, Shape::new(&[("rows", rows), ("n", n)]))?)
+}
+
+/// Records the rows of queries, keys and values `[T, ..]` in which each reader's columns come from its own row.
+fn own_columns(
+    rec: &mut Recording,
+    readers: &[Reader],
+    tokens: usize,
+    sizes: &crate::arch::Sizes,
+    qkv: &Tensor,
+) -> Result<Tensor> {
+    let row = |t: usize| {
+        let take = |(n, reader): (usize, &Reader)| {
+            let columns = reader.output()?.columns(sizes);
+            Some((columns.start, RowEdit::Take { row: n * tokens + t, width: columns.len() }))
+        };
+        RowOf { source: RowSource::Base(t), edits: readers.iter().enumerate().filter_map(take).collect() }
+    };
+    assemble(rec, &(0..tokens).map(row).collect::<Vec<RowOf>>(), qkv, qkv)
+}
