@@ -2,6 +2,7 @@
 
 mod attribute;
 mod bench;
+mod circuit;
 mod devices;
 #[cfg(feature = "hub")]
 mod download;
@@ -52,6 +53,8 @@ enum Command {
     Attribute(attribute::Args),
     /// How much of an effect passes along each edge between heads and MLPs
     Edges(edges::Args),
+    /// How much of J remains if only some edges carry the clean prompt
+    Circuit(circuit::Args),
     /// The response field of one source
     Green(green::Args),
     /// Blocks of the Green operator between two bases, for all pairs of places or some; or its singular values
@@ -84,6 +87,7 @@ fn main() -> ExitCode {
         Command::Patch(args) => patch::main(&args),
         Command::Attribute(args) => attribute::main(&args),
         Command::Edges(args) => edges::main(&args),
+        Command::Circuit(args) => circuit::main(&args),
         Command::Green(args) => green::main(&args),
         Command::Slice(args) => slice::main(&args),
         Command::Regime(args) => regime::main(&args),

@@ -148,6 +148,13 @@ impl Cases<'_> {
         Ok(analysis(self.model, &self.cases, &mut |done, all| progress.show(done, all))?)
     }
 
+    /// Names the rows that are left out and notes their number; with `--strict` they are an error.
+    pub(crate) fn counted(&self, result: Labelled) -> Result<Labelled, Failure> {
+        let left_out = Prompts::left_out_of(&result);
+        self.refuse_or_name(&left_out)?;
+        Ok(result.note("rows_left_out", (self.left_out.len() + left_out.len()).to_string()))
+    }
+
     /// Writes the files and prints the means over prompts. `arrays` lists the maps to print, with their titles.
     pub(crate) fn finish(
         &self,
@@ -156,16 +163,15 @@ impl Cases<'_> {
         arrays: &[(&str, &str)],
         more: &dyn Fn(&Labelled) -> String,
     ) -> Result<(), Failure> {
-        let left_out = Prompts::left_out_of(&result);
-        self.refuse_or_name(&left_out)?;
-        let result = result.note("rows_left_out", (self.left_out.len() + left_out.len()).to_string());
+        let left_out = Prompts::left_out_of(&result).len();
+        let result = self.counted(result)?;
         let averaged = Prompts::averaged(&result);
         let most = result.array("counts").map_or(0, |counts| counts.data.len());
         let labels: Vec<String> = (0..most).map(|i| format!("-{}", most - i)).collect();
         output.of_prompts(&averaged, &labels).finish(&result, || {
             let count = result.array("lengths").map_or(0, |lengths| lengths.data.len());
-            let mut text =
-                format!("{count} prompts, {} left out; tokens from the end\n\n", self.left_out.len() + left_out.len());
+            let left_out = self.left_out.len() + left_out;
+            let mut text = format!("{count} prompts, {left_out} left out; tokens from the end\n\n");
             let titles: Vec<(&str, String)> =
                 arrays.iter().map(|(name, title)| (*name, format!("mean {title}"))).collect();
             let titles: Vec<(&str, &str)> = titles.iter().map(|(name, title)| (*name, &title[..])).collect();

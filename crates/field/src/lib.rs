@@ -9,6 +9,7 @@
 //! | [`predict`] | predictors of patch effects side by side, with their costs |
 //! | [`attribute`] | an observable as a sum over embedding, heads, MLPs and neurons |
 //! | [`edges`] | the effect of each edge between nodes, predicted and exact |
+//! | [`circuit`] | what remains of an observable if only some edges carry the clean run |
 //! | [`superposition`] | joint responses of pairs of sources, and the sums of their own responses |
 //! | [`interactions`] | joint responses of pairs beyond those sums, by Hessian-vector products and by joint runs |
 //! | [`regime`] | the error of the first-order response over amplitudes, and the linear radius |
@@ -29,6 +30,7 @@ mod bases;
 mod between;
 mod case;
 mod certificate;
+mod circuit;
 mod composition;
 mod conditioning;
 mod dense;
@@ -80,6 +82,7 @@ pub use attribution::{AttributeOptions, attribute};
 pub use bases::{Basis, BasisContext, End, Frames, RANK};
 pub use case::Case;
 pub use certificate::{ADJOINT, Certificate, SAME, SLOPE, SYMMETRY, adjoint, dot, norm, norms, symmetry};
+pub use circuit::{Ablation, CircuitOptions, EdgeScore, Selection, circuit};
 pub use composition::composition;
 pub use direction::{Context, Direction, make_unit, read_direction};
 pub use distinct::distinct;

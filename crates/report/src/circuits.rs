@@ -5,15 +5,20 @@ use resolvent_field::{Array, Labelled};
 use crate::{Cell, Table};
 
 /// Predictions of edges, and the exact effects, in the order of columns.
-const COLUMNS: [(&str, &str); 4] =
-    [("first_order", "first order"), ("integrated", "integrated"), ("relp", "relp"), ("exact", "exact")];
+const COLUMNS: [(&str, &str); 5] = [
+    ("first_order", "first order"),
+    ("integrated", "integrated"),
+    ("relp", "relp"),
+    ("exact", "exact"),
+    ("score", "mean score"),
+];
 
 /// The edges of a result of `edges`, with the names of their ends.
 pub(crate) struct Edges<'a> {
     writers: Vec<&'a str>,
     readers: Vec<&'a str>,
     ends: &'a Array,
-    /// The values of each edge: exact effects if there are any, or else first order.
+    /// The values of each edge: exact effects if there are any, or else first order, or else scores.
     pub(crate) weights: &'a Array,
 }
 
@@ -21,7 +26,7 @@ impl<'a> Edges<'a> {
     /// Reads the edges of a result; `None` if it has none.
     pub(crate) fn of(result: &'a Labelled) -> Option<Self> {
         let names = |key: &str| Some(result.metadata.get(key)?.split(',').collect());
-        let weights = result.array("exact").or_else(|| result.array("first_order"))?;
+        let weights = ["exact", "first_order", "score"].into_iter().find_map(|name| result.array(name))?;
         Some(Self { writers: names("writers")?, readers: names("readers")?, ends: result.array("edges")?, weights })
     }
 
@@ -91,6 +96,28 @@ pub fn strongest_neurons(title: &str, result: &Labelled, count: usize) -> Option
         table.row([Cell::from(format!("m{}", i / inner)), Cell::from(i % inner), array.data[i].into()])
     };
     Some(strongest(&array.data, count).into_iter().fold(Table::new(title, &["MLP", "neuron", "direct"]), row))
+}
+
+/// Returns a table of the circuits of a result: sizes, faithfulness with its interval, completeness, and random circuits; then
+/// the areas. `None` if the result has no circuits.
+pub fn circuit_sizes(title: &str, result: &Labelled) -> Option<Table> {
+    let of = |name: &str| result.array(name).map(|array| &array.data[..]);
+    let (sizes, edges) = (of("size")?, result.array("edges")?.axes[0].1);
+    let names = ["faithfulness.mean", "faithfulness.low", "faithfulness.high", "completeness.mean", "random.mean"];
+    let columns = ["edges", "share", "faithfulness", "low", "high", "without them", "random"];
+    // Shares of an effect, of which a thousandth is enough.
+    let rounded = |x: f32| Cell::from((f64::from(x) * 1e3).round() / 1e3 + 0.0);
+    let row = |table: Table, (n, &size): (usize, &f32)| {
+        let numbers = names.iter().map(|name| rounded(of(name).map_or(f32::NAN, |data| data[n])));
+        let share = format!("{:.1} %", 100.0 * size / edges as f32);
+        table.row([Cell::from(size), Cell::from(share)].into_iter().chain(numbers))
+    };
+    let table = sizes.iter().enumerate().fold(Table::new(title, &columns), row);
+    let area = |table: Table, (name, title): (&str, &str)| {
+        let numbers = ["mean", "low", "high"].map(|end| of(&format!("{name}.{end}")).map_or(f32::NAN, |data| data[0]));
+        table.row([Cell::from(""), Cell::from(title)].into_iter().chain(numbers.map(rounded)))
+    };
+    Some([("area", "area"), ("distance", "distance")].into_iter().fold(table, area))
 }
 
 #[cfg(test)]

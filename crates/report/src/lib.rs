@@ -28,7 +28,7 @@ mod study;
 pub mod terminal;
 
 pub use axis::Axis;
-pub use circuits::{strongest_edges, strongest_neurons, strongest_writers};
+pub use circuits::{circuit_sizes, strongest_edges, strongest_neurons, strongest_writers};
 pub use colour::Map;
 pub use error::{Error, Result};
 pub use figure::{

@@ -1,5 +1,6 @@
 mod attribution;
 mod bases;
+mod circuit;
 mod conditioning;
 mod edges;
 mod interactions;

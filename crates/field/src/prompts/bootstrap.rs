@@ -7,6 +7,9 @@ use crate::stats::{RESAMPLES, below, quantile, sorted};
 /// The least number of prompts for an interval. With fewer, a nominal 95 % covers much less.
 pub(super) const LEAST: usize = 8;
 
+/// Elements whose resampled means are in memory at a time.
+const CHUNK: usize = 4096;
+
 /// Describes the intervals, for the metadata.
 pub(super) fn described(seed: u64) -> String {
     format!("95 % percentile bootstrap over prompts, {RESAMPLES} resamples, seed {seed}; NaN below {LEAST} prompts")
@@ -29,20 +32,21 @@ pub(super) fn means(rows: &[Vec<f32>], seed: u64) -> Means {
     let wanted: Vec<usize> = (0..elements).filter(|&i| count(i) >= LEAST).collect();
     let mean = weighted(&counted, &vec![1.0; rows.len()], &(0..elements).collect::<Vec<_>>());
     let (mut low, mut high) = (vec![f32::NAN; elements], vec![f32::NAN; elements]);
-    let mut state = seed;
     // The same prompts are drawn for all elements, so that their intervals belong together.
-    let mut draws: Vec<Vec<f64>> = vec![Vec::with_capacity(RESAMPLES); wanted.len()];
-    for _ in 0..if wanted.is_empty() { 0 } else { RESAMPLES } {
-        let mut times = vec![0.0; rows.len()];
-        (0..rows.len()).for_each(|_| times[below(&mut state, rows.len())] += 1.0);
-        for (draws, mean) in draws.iter_mut().zip(weighted(&counted, &times, &wanted)) {
-            draws.push(mean);
+    for wanted in wanted.chunks(CHUNK) {
+        let (mut state, mut draws) = (seed, vec![Vec::with_capacity(RESAMPLES); wanted.len()]);
+        for _ in 0..RESAMPLES {
+            let mut times = vec![0.0; rows.len()];
+            (0..rows.len()).for_each(|_| times[below(&mut state, rows.len())] += 1.0);
+            for (draws, mean) in draws.iter_mut().zip(weighted(&counted, &times, wanted)) {
+                draws.push(mean);
+            }
         }
-    }
-    for (&i, mut draws) in wanted.iter().zip(draws) {
-        draws.retain(|x| x.is_finite());
-        let draws = sorted(&draws);
-        (low[i], high[i]) = (quantile(&draws, 0.025) as f32, quantile(&draws, 0.975) as f32);
+        for (&i, mut draws) in wanted.iter().zip(draws) {
+            draws.retain(|x: &f64| x.is_finite());
+            let draws = sorted(&draws);
+            (low[i], high[i]) = (quantile(&draws, 0.025) as f32, quantile(&draws, 0.975) as f32);
+        }
     }
     Means { mean: mean.into_iter().map(|x| x as f32).collect(), low, high }
 }

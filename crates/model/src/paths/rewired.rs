@@ -11,7 +11,7 @@ use resolvent_ops::splice::{RowEdit, RowSource};
 use resolvent_ops::{Linear as _, Residuals, Rows, Span, Weight};
 
 use super::node::{Edge, Reader, Writer};
-use super::responses::{BlockValues, RowOf, assemble, chain, primal, primal_saving, tangent_saved};
+use super::responses::{BlockValues, RowOf, assemble, base_rows, chain, primal, primal_saving, tangent_saved};
 use crate::error::{Error, Result};
 use crate::mode::Mode;
 use crate::observable::Observable;
@@ -100,7 +100,7 @@ impl<'a> Rewired<'a> {
         let frozen = program.freeze(Mode::FrozenNorm.frozen());
         let span = run.span(0, tokens);
         let whole = Rows::new(run.device(), &[span])?;
-        let mut x = run.rows_of(program.field[0])?;
+        let mut x = base_rows(rec, trace, program.field[0], &[span])?;
         let mut cuts = vec![self.segment(&[], &x)?];
         for (l, block) in self.blocks.iter().enumerate() {
             let queries = Reader::Query(l, 0).index(&sizes);

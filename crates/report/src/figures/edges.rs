@@ -23,7 +23,7 @@ pub(super) fn figures(result: &Labelled) -> Vec<Figure> {
 }
 
 /// Returns the graph of the strongest edges and their nodes. Heads of a block share a column, and so does each MLP.
-fn graph(edges: &Edges<'_>) -> Graph {
+pub(super) fn graph(edges: &Edges<'_>) -> Graph {
     let top = edges.strongest(DRAWN);
     // Without its entry, a reader has the name of its node.
     let node = |name: &str| name.split('<').next().unwrap_or(name).to_owned();
@@ -49,9 +49,13 @@ fn graph(edges: &Edges<'_>) -> Graph {
             label: format!("{writer}->{reader}"),
         }
     };
-    let of_exact = if edges.weights.name == "exact" { "exact effect" } else { "first-order effect" };
+    let by = match edges.weights.name {
+        "exact" => "exact effect",
+        "score" => "mean score",
+        _ => "first-order effect",
+    };
     Graph {
-        title: format!("Strongest {} edges by {of_exact}", top.len()),
+        title: format!("Strongest {} edges by {by}", top.len()),
         nodes: names.iter().map(|name| GraphNode { name: name.clone(), column: at(&columns, &column(name)) }).collect(),
         edges: top.iter().map(of_edge).collect(),
         columns,

@@ -3,6 +3,7 @@
 //! Each analysis has a file. A new analysis also needs a line in [`figures`].
 
 mod attribute;
+mod circuit;
 mod edges;
 mod green;
 mod invert;
@@ -31,6 +32,7 @@ pub fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
         "sensitivity" => sensitivity::figures(result, labels),
         "patch" => patch::figures(result, labels),
         "attribute" => attribute::figures(result, labels),
+        "circuit" => circuit::figures(result),
         "edges" => edges::figures(result),
         "green" => green::figures(result, labels),
         "regime" => regime::figures(result, labels),

@@ -1,0 +1,92 @@
+//! `resolvent circuit`: how much of an observable remains if only the strongest edges carry the clean prompt.
+
+use std::collections::BTreeMap;
+
+use resolvent::field::{Ablation, CircuitOptions, EdgeScore, Selection, circuit};
+use resolvent::model::PromptCase;
+use resolvent_report::{circuit_sizes, strongest_edges};
+
+use crate::Failure;
+use crate::observable::RequiredObservable;
+use crate::options::{CorruptedArgs, ModelArgs, PromptArgs};
+use crate::output::{OutputArgs, checks};
+use crate::progress::Progress;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    prompt: PromptArgs,
+    #[command(flatten)]
+    corrupted: CorruptedArgs,
+    /// What ranks the edges: first_order, integrated, relp, or exact (patches of all edges)
+    #[arg(long, value_name = "NAME", default_value = "integrated")]
+    score: EdgeScore,
+    /// Runs between the prompts, of the score `integrated`
+    #[arg(long, value_name = "N", default_value_t = CircuitOptions::default().steps)]
+    steps: usize,
+    /// How edges are chosen: the largest scores (top), or only edges with a path to the logits (greedy)
+    #[arg(long, value_name = "HOW", default_value = "top")]
+    selection: Selection,
+    /// What the other edges carry: the corrupted prompt's outputs (corrupted), zero, or mean outputs (mean)
+    #[arg(long, value_name = "WHAT", default_value = "corrupted")]
+    ablation: Ablation,
+    /// Shares of all edges that are kept, ascending, with commas
+    #[arg(long, value_name = "SHARES", value_delimiter = ',')]
+    shares: Vec<f64>,
+    /// Random circuits of each size to compare with
+    #[arg(long, value_name = "N", default_value_t = CircuitOptions::default().random)]
+    controls: usize,
+    /// Seed of the random circuits
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Rank the edges on the first N prompts of the file, and measure on the others
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "prompts")]
+    ranked_on: usize,
+    /// Edges in the printed table
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    top: usize,
+    #[command(flatten)]
+    observable: RequiredObservable,
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+pub(crate) fn main(args: &Args) -> Result<(), Failure> {
+    let output = args.output.prepare()?;
+    let model = args.model.open()?;
+    let shares = if args.shares.is_empty() { CircuitOptions::default().shares } else { args.shares.clone() };
+    let options = CircuitOptions {
+        score: args.score,
+        steps: args.steps,
+        selection: args.selection,
+        ablation: args.ablation,
+        shares,
+        random: args.controls,
+        seed: args.seed,
+        ranked_on: args.ranked_on,
+    };
+    let result = match args.prompt.set.cases(&model, Some(&args.observable))? {
+        Some(cases) => {
+            let result = cases.all(|model, cases, progress| circuit(model, cases, &options, progress))?;
+            cases.counted(result)?
+        }
+        None => {
+            let (observable, [clean, corrupted]) = args.corrupted.with(&model, &args.prompt, &args.observable)?;
+            let (name, observable) = ("prompt".to_owned(), Some(observable));
+            let case = PromptCase { name, clean, corrupted: Some(corrupted), observable, roles: BTreeMap::new() };
+            let progress = Progress::new("passes");
+            circuit(&model, &[case], &options, &mut |done, all| progress.show(done, all))?
+        }
+    };
+    output.finish(&result, || {
+        let prompts = result.metadata.get("prompts").map_or("", String::as_str);
+        let (score, ablation) = (args.score.name(), args.ablation);
+        let title = format!("circuits of edges ranked by {score}; all others {ablation}; mean over prompts: {prompts}");
+        let edges = strongest_edges("edges with the largest mean scores", &result, args.top);
+        let tables = [circuit_sizes(&title, &result), edges].into_iter().flatten();
+        let tables: String = tables.map(|table| format!("{}\n", table.text())).collect();
+        format!("{tables}{}", checks(&result))
+    })
+}

@@ -1,0 +1,381 @@
+//! Circuits: how much of an observable remains if only some edges carry the clean run.
+//!
+//! Edges are ranked by their scores, averaged over prompts. A circuit of a size keeps the first edges; every other edge
+//! carries an ablated output of its writer, and all nodes are computed again. Let m be the observable's value:
+//!
+//! ```text
+//! faithfulness(C) = (m(C) - m(none)) / (m(all) - m(none))        completeness(C) = faithfulness(all edges but C)
+//! ```
+//!
+//! A faithful circuit has a faithfulness near 1; if it is complete, what remains without it is near 0. The areas are those
+//! of the MIB benchmark (arXiv 2504.13151): `area` is the integral of the faithfulness over the share of kept edges (CPR),
+//! and `distance` that of its distance from 1 (CMD). Random circuits of the same sizes are a control.
+
+mod rank;
+
+use std::fmt;
+use std::str::FromStr;
+
+use resolvent_model::{Edge, Model, Outputs, PromptCase, Reader, Run, Writer, outputs_of, path_sites, rewired_values};
+
+use crate::case::Case;
+use crate::certificate::{Certificate, narrow, same, worse};
+use crate::edges::{EdgeOptions, edges};
+use crate::error::{Error, Result};
+use crate::labelled::Labelled;
+use crate::patch::both_values;
+use crate::predictor::Predictor;
+use crate::prompts::{CaseRuns, Prompts, over_prompts};
+use crate::slice::OnProgress;
+
+pub use rank::Selection;
+
+/// What edges outside of a circuit carry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ablation {
+    /// The output of the writer in the corrupted run.
+    #[default]
+    Corrupted,
+    /// Zero.
+    Zero,
+    /// The mean output of the writer over all tokens of all clean prompts.
+    Mean,
+}
+
+impl Ablation {
+    const ALL: [Self; 3] = [Self::Corrupted, Self::Zero, Self::Mean];
+
+    /// Returns its name on the command line and in result files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Corrupted => "corrupted",
+            Self::Zero => "zero",
+            Self::Mean => "mean",
+        }
+    }
+}
+
+impl fmt::Display for Ablation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Ablation {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let found = Self::ALL.into_iter().find(|ablation| ablation.name() == text);
+        found.ok_or_else(|| Error::Input(format!("invalid ablation `{text}`: expected corrupted, zero or mean")))
+    }
+}
+
+/// What ranks the edges of a circuit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EdgeScore {
+    /// A prediction: first order, integrated or relp.
+    Predicted(Predictor),
+    /// The effect of patching each edge.
+    Exact,
+}
+
+impl EdgeScore {
+    /// Returns its name on the command line and in result files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Predicted(predictor) => predictor.name(),
+            Self::Exact => "exact",
+        }
+    }
+}
+
+impl FromStr for EdgeScore {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let known = [Predictor::FirstOrder, Predictor::Integrated, Predictor::RelP];
+        let found = known.into_iter().find(|predictor| predictor.name() == text).map(Self::Predicted);
+        let found = found.or_else(|| (text == "exact").then_some(Self::Exact));
+        let expected = "first_order, integrated, relp or exact";
+        found.ok_or_else(|| Error::Input(format!("invalid score `{text}`: expected {expected}")))
+    }
+}
+
+/// Options of [`circuit`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct CircuitOptions {
+    /// What ranks the edges.
+    pub score: EdgeScore,
+    /// Number of runs between the prompts, for the score `integrated`.
+    pub steps: usize,
+    /// How edges are chosen by their scores.
+    pub selection: Selection,
+    /// What edges outside of the circuit carry.
+    pub ablation: Ablation,
+    /// Shares of all edges that are kept, from 0 to 1.
+    pub shares: Vec<f64>,
+    /// Number of random circuits of each size.
+    pub random: usize,
+    /// Seed of the random circuits.
+    pub seed: u64,
+    /// How many cases rank the edges; the others alone measure the circuits. With 0, all cases do both.
+    pub ranked_on: usize,
+}
+
+impl Default for CircuitOptions {
+    fn default() -> Self {
+        Self {
+            score: EdgeScore::Predicted(Predictor::Integrated),
+            steps: 8,
+            selection: Selection::Top,
+            ablation: Ablation::Corrupted,
+            // Those of the MIB benchmark.
+            shares: vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0],
+            random: 2,
+            seed: 0,
+            ranked_on: 0,
+        }
+    }
+}
+
+/// Ranks all edges over pairs of prompts, and measures the circuits of the first ones.
+///
+/// Arrays: `edges [E, 2]` (indices of writer and reader), `score [E]` (mean over the ranking prompts), `rank [E]` (from 0),
+/// `size [S]` (numbers of kept edges), and for each measured prompt `value [P, S]`, `faithfulness [P, S]`, `completeness
+/// [P, S]`, `random [P, S]` (faithfulness of random circuits), `area [P, 1]` and `distance [P, 1]`, with their means and
+/// intervals as in [`Prompts::stack`]. Where all and no edges give one value, faithfulness is undefined: such prompts are left
+/// out. The metadata name the `writers` and `readers`, separated by commas.
+///
+/// Certificate: with all edges kept, the value is that of the clean run; with none and corrupted outputs in place, that of
+/// the corrupted run (`ends`).
+///
+/// # Errors
+/// Invalid options, no prompts, a device error, or a check that fails.
+pub fn circuit(
+    model: &Model,
+    cases: &[PromptCase],
+    options: &CircuitOptions,
+    progress: OnProgress<'_>,
+) -> Result<Labelled> {
+    check(options, cases.len())?;
+    let (ranking, measured) = match options.ranked_on {
+        0 => (cases, cases),
+        n => cases.split_at(n),
+    };
+    let sizes = *model.sizes();
+    let (all, sites) = (Edge::all(model.architecture()), path_sites(&sizes));
+    let total = (ranking.len() + measured.len()) as u64;
+    let scored =
+        over_prompts(model, ranking, &sites, &mut |runs| each(runs, &|case| scores(case, options)), &mut |n, _| {
+            progress(n, total);
+        })?;
+    let mut score = vec![0.0f64; all.len()];
+    for result in &scored.results {
+        let of_prompt = result.array("score").map_or(&[][..], |array| &array.data);
+        let share = 1.0 / scored.results.len() as f64;
+        score.iter_mut().zip(of_prompt).for_each(|(sum, x)| *sum += share * f64::from(*x));
+    }
+    let order = options.selection.order(&all, &score, model.architecture());
+    let mean = match options.ablation {
+        Ablation::Mean => Some(mean_outputs(model, measured)?),
+        _ => None,
+    };
+    let counts: Vec<usize> = options.shares.iter().map(|share| (share * all.len() as f64).round() as usize).collect();
+    let masks = Masks { kept: rank::kept(&order, &counts), random: rank::random(all.len(), &counts, options) };
+    let measure = &|case: &Case<'_>| measure(case, (&masks, &counts), (options.ablation, mean.as_deref()));
+    let found = over_prompts(model, measured, &sites, &mut |runs| each(runs, measure), &mut |n, _| {
+        progress(ranking.len() as u64 + n, total);
+    })?;
+    let mut rank = vec![0.0f32; all.len()];
+    order.iter().enumerate().for_each(|(n, &edge)| rank[edge] = n as f32);
+    let names = |names: Vec<String>| names.join(",");
+    let indices = |edge: &Edge| [edge.writer.index(&sizes) as f32, edge.reader.index(&sizes) as f32];
+    let counts: Vec<f32> = counts.iter().map(|&n| n as f32).collect();
+    Ok(found
+        .stack()?
+        .note("analysis", "circuit")
+        .note("writers", names(Writer::all(&sizes).iter().map(Writer::to_string).collect()))
+        .note("readers", names(Reader::all(&sizes).iter().map(Reader::to_string).collect()))
+        .note("score", options.score.name())
+        .note("selection", options.selection.to_string())
+        .note("ablation", options.ablation.to_string())
+        .note("ranked_on", ranked_on(&scored, options))
+        .with("edges", &[("edge", all.len()), ("end", 2)], all.iter().flat_map(indices).collect())
+        .with("score", &[("edge", all.len())], narrow(&score))
+        .with("rank", &[("edge", all.len())], rank)
+        .with("size", &[("size", counts.len())], counts))
+}
+
+/// Describes the prompts that ranked the edges.
+fn ranked_on(scored: &Prompts, options: &CircuitOptions) -> String {
+    let n = scored.results.len();
+    match options.ranked_on {
+        0 => format!("{n} prompts, which also measure the circuits"),
+        _ => format!("{n} other prompts than those that measure the circuits"),
+    }
+}
+
+fn check(options: &CircuitOptions, cases: usize) -> Result<()> {
+    let input = |text: String| Err(Error::Input(text));
+    if options.shares.is_empty() || options.shares.iter().any(|share| !(0.0..=1.0).contains(share)) {
+        return input(format!("invalid shares {:?}: expected numbers from 0 to 1", options.shares));
+    }
+    if !options.shares.is_sorted() {
+        return input(format!("invalid shares {:?}: expected ascending numbers", options.shares));
+    }
+    if options.ranked_on > 0 && options.ranked_on >= cases {
+        let n = options.ranked_on;
+        return input(format!("{n} of {cases} prompts rank the edges, so none measures them; give more prompts"));
+    }
+    Ok(())
+}
+
+/// Computes a result for each case.
+fn each(runs: &[CaseRuns<'_>], of: &dyn Fn(&Case<'_>) -> Result<Labelled>) -> Result<Vec<Labelled>> {
+    runs.iter().map(|runs| of(&runs.patched()?)).collect()
+}
+
+/// Returns the scores of all edges for one case.
+fn scores(case: &Case<'_>, options: &CircuitOptions) -> Result<Labelled> {
+    let predictors = match options.score {
+        EdgeScore::Predicted(predictor) if predictor != Predictor::FirstOrder => vec![predictor],
+        _ => Vec::new(),
+    };
+    let exact = options.score == EdgeScore::Exact;
+    let found = edges(case, &EdgeOptions { predictors, steps: options.steps, exact })?;
+    let name = options.score.name();
+    let missing = || Error::Input(format!("edges have no score `{name}`"));
+    let score = found.array(name).ok_or_else(missing)?;
+    let scored = Labelled::new("edges", case.corrupted).with("score", &score.axes, score.data.clone());
+    found.certificates.iter().cloned().try_fold(scored, Labelled::certify)
+}
+
+/// Whether each edge is kept, for each size.
+struct Masks {
+    kept: Vec<Vec<bool>>,
+    /// Several for each size.
+    random: Vec<Vec<bool>>,
+}
+
+/// Measures the circuits on one case.
+fn measure(
+    case: &Case<'_>,
+    (masks, counts): (&Masks, &[usize]),
+    (ablation, mean): (Ablation, Option<&[f32]>),
+) -> Result<Labelled> {
+    let (run, observable) = (case.clean, case.observable);
+    let replaced = replacements(case, ablation, mean)?;
+    let (sizes, edges) = (masks.kept.len(), masks.kept.first().map_or(0, Vec::len));
+    let complement = masks.kept.iter().map(|kept| kept.iter().map(|kept| !kept).collect());
+    let ends = [vec![true; edges], vec![false; edges]];
+    let all: Vec<Vec<bool>> = ends
+        .into_iter()
+        .chain(masks.kept.iter().cloned())
+        .chain(complement)
+        .chain(masks.random.iter().cloned())
+        .collect();
+    let values = rewired_values(run, &replaced, &all, observable)?;
+    let [full, none] = [values[0], values[1]];
+    let [clean, corrupted] = both_values([run, case.corrupted], observable)?;
+    let size = clean.abs().max(corrupted.abs()).max(1.0);
+    let mut ends = (full - clean).abs() / size;
+    if ablation == Ablation::Corrupted {
+        ends = worse(ends, (none - corrupted).abs() / size);
+    }
+    if (full - none).abs() <= 1e-4 * size {
+        return Err(Error::Input(format!(
+            "J is {full:.4} with all edges and {none:.4} without any: faithfulness is undefined"
+        )));
+    }
+    let faithful = |value: f64| (value - none) / (full - none);
+    let of = |values: &[f64]| values.iter().map(|&value| faithful(value)).collect::<Vec<f64>>();
+    let (kept, rest) = values[2..].split_at(sizes);
+    let (complement, random) = rest.split_at(sizes);
+    let (faithfulness, completeness) = (of(kept), of(complement));
+    let repeats = random.len() / sizes.max(1);
+    let random: Vec<f64> =
+        random.chunks(repeats.max(1)).map(|of_size| of(of_size).iter().sum::<f64>() / repeats as f64).collect();
+    let shares: Vec<f64> = counts.iter().map(|&n| n as f64 / edges as f64).collect();
+    let distance: Vec<f64> = faithfulness.iter().map(|f| (1.0 - f).abs()).collect();
+    let axis = [("size", sizes)];
+    let result = match repeats {
+        0 => Labelled::new("circuit", run),
+        _ => Labelled::new("circuit", run).with("random", &axis, narrow(&random)),
+    };
+    result
+        .note("observable", observable.to_string())
+        .with("value", &axis, narrow(kept))
+        .with("faithfulness", &axis, narrow(&faithfulness))
+        .with("completeness", &axis, narrow(&completeness))
+        .with("area", &[("value", 1)], vec![area(&shares, &faithfulness, 0.0) as f32])
+        .with("distance", &[("value", 1)], vec![area(&shares, &distance, 1.0) as f32])
+        .certify(Certificate::new("ends", ends, same(run.model()).max(1e-4)))
+}
+
+/// Returns the outputs of all writers that take the place of those of the clean run.
+fn replacements(case: &Case<'_>, ablation: Ablation, mean: Option<&[f32]>) -> Result<Vec<f32>> {
+    let (sizes, tokens) = (case.clean.model().sizes(), case.clean.tokens().len());
+    Ok(match (ablation, mean) {
+        (Ablation::Corrupted, _) => outputs_of(&[case.corrupted])?.remove(0).data,
+        (Ablation::Mean, Some(mean)) => mean.chunks(sizes.d).flat_map(|row| row.repeat(tokens)).collect(),
+        _ => vec![0.0; Writer::all(sizes).len() * tokens * sizes.d],
+    })
+}
+
+/// Returns the mean output of each writer, `[W, d]`, over all tokens of the clean prompts.
+fn mean_outputs(model: &Model, cases: &[PromptCase]) -> Result<Vec<f32>> {
+    let sizes = *model.sizes();
+    let (mut sums, mut count) = (vec![0.0f64; Writer::all(&sizes).len() * sizes.d], 0);
+    let clean: Vec<PromptCase> = cases.iter().map(|case| PromptCase { corrupted: None, ..case.clone() }).collect();
+    let mut add = |run: &Run| -> Result<Labelled> {
+        let Outputs { data, tokens, d, .. } = outputs_of(&[run])?.remove(0);
+        for (sum, rows) in sums.chunks_mut(d).zip(data.chunks(tokens * d)) {
+            for row in rows.chunks(d) {
+                sum.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(*x));
+            }
+        }
+        count += tokens;
+        Ok(Labelled::new("outputs", run))
+    };
+    let analysis = &mut |runs: &[CaseRuns<'_>]| runs.iter().map(|runs| add(&runs.clean)).collect();
+    over_prompts(model, &clean, &path_sites(&sizes), analysis, &mut |_, _| {})?;
+    Ok(sums.into_iter().map(|sum| (sum / f64::from(count as u32)) as f32).collect())
+}
+
+/// Returns the integral of `values` over `shares`, by trapezoids; `first` is the value at 0.
+fn area(shares: &[f64], values: &[f64], first: f64) -> f64 {
+    let (mut sum, mut before) = (0.0, (0.0, first));
+    for point in shares.iter().copied().zip(values.iter().copied()) {
+        sum += 0.5 * (point.0 - before.0) * (point.1 + before.1);
+        before = point;
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn areas_are_sums_of_trapezoids() {
+        assert_eq!(area(&[0.5, 1.0], &[1.0, 1.0], 0.0), 0.75);
+        assert_eq!(area(&[0.0, 1.0], &[0.0, 1.0], 0.0), 0.5);
+        assert_eq!(area(&[], &[], 0.0), 0.0);
+    }
+
+    #[test]
+    fn options_are_checked() {
+        let with = |shares: &[f64], ranked_on| {
+            check(&CircuitOptions { shares: shares.to_vec(), ranked_on, ..CircuitOptions::default() }, 4)
+        };
+        assert!(with(&[0.1, 1.0], 0).is_ok() && with(&[0.1, 1.0], 3).is_ok());
+        for wrong in [&[][..], &[0.5, 0.1], &[1.5], &[f64::NAN]] {
+            assert!(with(wrong, 0).is_err(), "{wrong:?}");
+        }
+        assert!(with(&[1.0], 4).is_err());
+        for name in ["first_order", "integrated", "relp", "exact"] {
+            assert_eq!(name.parse::<EdgeScore>().expect("a score").name(), name);
+        }
+        assert!("hvp".parse::<EdgeScore>().is_err() && "none".parse::<Ablation>().is_err());
+    }
+}

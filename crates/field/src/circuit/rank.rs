@@ -1,0 +1,157 @@
+//! Orders of edges by their scores, and the circuits of their first edges.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use resolvent_model::{Architecture, Edge, Reader, Writer};
+
+use super::CircuitOptions;
+use crate::error::{Error, Result};
+use crate::stats::below;
+
+/// How edges are chosen by their scores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Selection {
+    /// The edges with the largest sizes.
+    #[default]
+    Top,
+    /// From the logits downwards: of all edges into nodes that are in the circuit, the one with the largest size comes next,
+    /// and its writer joins the circuit. So every edge has a path to the logits.
+    Greedy,
+}
+
+impl fmt::Display for Selection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Top => "top",
+            Self::Greedy => "greedy",
+        })
+    }
+}
+
+impl FromStr for Selection {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "top" => Ok(Self::Top),
+            "greedy" => Ok(Self::Greedy),
+            _ => Err(Error::Input(format!("invalid selection `{text}`: expected top or greedy"))),
+        }
+    }
+}
+
+impl Selection {
+    /// Returns the indices of all edges, in the order in which a growing circuit takes them.
+    pub(super) fn order(self, edges: &[Edge], scores: &[f64], model: &Architecture) -> Vec<usize> {
+        let mut top: Vec<usize> = (0..edges.len()).collect();
+        top.sort_by(|&a, &b| scores[b].abs().total_cmp(&scores[a].abs()));
+        match self {
+            Self::Top => top,
+            Self::Greedy => greedy(edges, &top, model),
+        }
+    }
+}
+
+/// Returns the writers that are the node of a reader: heads that share keys and values are several.
+fn nodes(reader: Reader, model: &Architecture) -> Vec<Writer> {
+    let sizes = model.sizes();
+    let shared = sizes.heads / sizes.kv_heads;
+    match reader {
+        Reader::Query(l, h) => vec![Writer::Head(l, h)],
+        Reader::Key(l, h) | Reader::Value(l, h) => (h * shared..(h + 1) * shared).map(|h| Writer::Head(l, h)).collect(),
+        Reader::Mlp(l) => vec![Writer::Mlp(l)],
+        Reader::Logits => Vec::new(),
+    }
+}
+
+/// Returns the edges in greedy order. `top` is their order by size.
+fn greedy(edges: &[Edge], top: &[usize], model: &Architecture) -> Vec<usize> {
+    let mut place = vec![0; edges.len()];
+    top.iter().enumerate().for_each(|(n, &edge)| place[edge] = n);
+    let (mut within, mut order) = (BTreeSet::new(), Vec::with_capacity(edges.len()));
+    let mut taken = vec![false; edges.len()];
+    // Places in `top` of the edges into nodes of the circuit.
+    let into = |joined: &dyn Fn(Reader) -> bool| -> Vec<usize> {
+        (0..edges.len()).filter(|&e| joined(edges[e].reader)).map(|e| place[e]).collect()
+    };
+    let mut candidates: BTreeSet<usize> = into(&|reader| reader == Reader::Logits).into_iter().collect();
+    while let Some(next) = candidates.pop_first() {
+        let edge = top[next];
+        taken[edge] = true;
+        order.push(edge);
+        let writer = edges[edge].writer;
+        if within.insert(writer) {
+            let more = into(&|reader| nodes(reader, model).contains(&writer));
+            candidates.extend(more.into_iter().filter(|&n| !taken[top[n]]));
+        }
+    }
+    order.extend(top.iter().copied().filter(|&edge| !taken[edge]));
+    order
+}
+
+/// Returns whether each edge is kept, for circuits of the first `counts` edges.
+pub(super) fn kept(order: &[usize], counts: &[usize]) -> Vec<Vec<bool>> {
+    let of = |&count: &usize| {
+        let mut kept = vec![false; order.len()];
+        order[..count].iter().for_each(|&edge| kept[edge] = true);
+        kept
+    };
+    counts.iter().map(of).collect()
+}
+
+/// Returns random circuits of each size, one after another.
+pub(super) fn random(edges: usize, counts: &[usize], options: &CircuitOptions) -> Vec<Vec<bool>> {
+    let mut state = options.seed;
+    let mut of = |count: usize| {
+        let mut order: Vec<usize> = (0..edges).collect();
+        for i in 0..count {
+            let other = i + below(&mut state, edges - i);
+            order.swap(i, other);
+        }
+        kept(&order, &[count]).remove(0)
+    };
+    counts.iter().flat_map(|&count| vec![count; options.random]).map(&mut of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use resolvent_model::tiny;
+
+    #[test]
+    fn greedy_circuits_are_connected_to_the_logits() {
+        let model: Architecture = tiny().into();
+        let edges = Edge::all(&model);
+        let scores: Vec<f64> = (0..edges.len()).map(|e| ((e * 7919) % 1009) as f64 - 500.0).collect();
+        let top = Selection::Top.order(&edges, &scores, &model);
+        assert!(top.windows(2).all(|pair| scores[pair[0]].abs() >= scores[pair[1]].abs()));
+        let order = Selection::Greedy.order(&edges, &scores, &model);
+        let mut within = BTreeSet::new();
+        for (n, &edge) in order.iter().enumerate() {
+            let reader = edges[edge].reader;
+            let joined = reader == Reader::Logits || nodes(reader, &model).iter().any(|node| within.contains(node));
+            assert!(joined, "{} of {}: {}", n, order.len(), edges[edge]);
+            within.insert(edges[edge].writer);
+        }
+        let mut sorted = order.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..edges.len()).collect::<Vec<_>>());
+        assert_eq!(scores[order[0]].abs(), {
+            let into = edges.iter().zip(&scores).filter(|(edge, _)| edge.reader == Reader::Logits);
+            into.fold(0.0f64, |most, (_, score)| most.max(score.abs()))
+        });
+    }
+
+    #[test]
+    fn circuits_have_their_sizes() {
+        let order = [3, 1, 0, 2];
+        assert_eq!(kept(&order, &[0, 2]), [vec![false; 4], vec![false, true, false, true]]);
+        let options = CircuitOptions { random: 3, seed: 5, ..CircuitOptions::default() };
+        let random = random(50, &[7, 50], &options);
+        let counts: Vec<usize> = random.iter().map(|kept| kept.iter().filter(|kept| **kept).count()).collect();
+        assert_eq!(counts, [7, 7, 7, 50, 50, 50]);
+        assert!(random[0] != random[1]);
+    }
+}

@@ -1,0 +1,109 @@
+//! Circuits over prompts: their ends, their controls, and what the other edges carry.
+
+use resolvent_field::{Ablation, CircuitOptions, EdgeScore, Predictor, Prompts, Selection, circuit};
+use resolvent_model::{Model, Observable, PromptCase, parse_token};
+use resolvent_tests::{Subject, Twin, subjects};
+
+use super::array;
+
+const PAIRS: [([u32; 5], [u32; 5]); 4] = [
+    ([3, 14, 15, 9, 2], [3, 8, 15, 4, 2]),
+    ([1, 2, 7, 9, 2], [1, 2, 5, 9, 2]),
+    ([6, 6, 1, 0, 11], [6, 3, 1, 0, 12]),
+    ([20, 4, 4, 8, 13], [20, 4, 9, 8, 13]),
+];
+
+fn cases() -> Vec<PromptCase> {
+    let case = |(n, (clean, corrupted)): (usize, &([u32; 5], [u32; 5]))| PromptCase {
+        name: format!("row {n}"),
+        clean: clean.to_vec(),
+        corrupted: Some(corrupted.to_vec()),
+        observable: Some(Observable::logit_diff(4, 20, 4)),
+        roles: [].into(),
+    };
+    PAIRS.iter().enumerate().map(case).collect()
+}
+
+fn computed(model: &Model, options: &CircuitOptions) -> resolvent_field::Labelled {
+    circuit(model, &cases(), options, &mut |_, _| {}).unwrap_or_else(|e| panic!("{options:?}: {e}"))
+}
+
+/// A circuit of all edges is the model, and one without edges is what stands in its place, for every score, selection and
+/// ablation. The areas are those of the returned faithfulness.
+#[test]
+fn circuits_end_at_the_model() {
+    let twin = Twin::small();
+    let scores = [Predictor::FirstOrder, Predictor::Integrated, Predictor::RelP].map(EdgeScore::Predicted);
+    for on in subjects() {
+        let model = twin.on(on);
+        for (score, selection, ablation) in [
+            (scores[0], Selection::Top, Ablation::Corrupted),
+            (scores[1], Selection::Greedy, Ablation::Zero),
+            (scores[2], Selection::Greedy, Ablation::Mean),
+            (EdgeScore::Exact, Selection::Top, Ablation::Corrupted),
+        ] {
+            let shares = vec![0.0, 0.25, 0.75, 1.0];
+            let options = CircuitOptions { score, selection, ablation, shares, steps: 2, ..CircuitOptions::default() };
+            let got = computed(&model, &options);
+            let faithful = array(&got, "faithfulness.mean");
+            assert!(faithful[0].abs() < 1e-5 && (faithful[3] - 1.0).abs() < 1e-5, "{faithful:?}");
+            let complete = array(&got, "completeness.mean");
+            assert!((complete[0] - 1.0).abs() < 1e-5 && complete[3].abs() < 1e-5, "{complete:?}");
+            let edges = array(&got, "score").len() as f64;
+            let shares: Vec<f64> = array(&got, "size").iter().map(|size| size / edges).collect();
+            let part = |n: usize| (shares[n + 1] - shares[n]) * (faithful[n] + faithful[n + 1]) / 2.0;
+            let area: f64 = (0..3).map(part).sum();
+            assert!((array(&got, "area.mean")[0] - area).abs() < 1e-4);
+            assert_eq!(got.array("faithfulness").expect("by prompt").axes, [("prompt", 4), ("size", 4)]);
+            let mut rank = array(&got, "rank");
+            rank.sort_by(f64::total_cmp);
+            assert!(rank.iter().enumerate().all(|(n, rank)| *rank == n as f64), "every edge has a place of its own");
+        }
+    }
+}
+
+/// In a model that solves its task, few edges keep most of the effect, without them little remains, and as many random ones
+/// keep nothing.
+#[test]
+fn few_edges_of_a_trained_model_are_a_faithful_circuit() {
+    let on = Subject::open(&resolvent_engine::Options::new(resolvent_engine::Choice::Host)).expect("opens");
+    let model = Model::named(on.device(), "atlas-small").expect("opens");
+    let tokenizer = model.tokenizer().expect("the family has a tokenizer");
+    let text = |giver: &str| format!("When Mary and John went to the store, {giver} gave a drink to");
+    let [clean, corrupted] = ["John", "Mary"].map(|giver| tokenizer.encode(&text(giver)).expect("English"));
+    let token = |text| parse_token(Some(tokenizer), model.sizes().vocab, text).expect("one token");
+    let observable = Some(Observable::logit_diff(token(" Mary"), token(" John"), clean.len() - 1));
+    let case = PromptCase { name: "ioi".to_owned(), clean, corrupted: Some(corrupted), observable, roles: [].into() };
+    let options = CircuitOptions { shares: vec![0.02, 0.1], ..CircuitOptions::default() };
+    let got = circuit(&model, &[case], &options, &mut |_, _| {}).expect("computes");
+    let [faithful, without, random] =
+        ["faithfulness.mean", "completeness.mean", "random.mean"].map(|name| array(&got, name)[0]);
+    assert!((faithful - 1.0).abs() < 0.1 && without.abs() < 0.1 && random.abs() < 0.1, "{faithful} {without} {random}");
+}
+
+/// Prompts that rank the edges do not measure the circuits; a prompt whose ends agree is left out by name; wrong options are
+/// errors.
+#[test]
+fn prompts_are_divided_and_left_out() {
+    let on = Subject::open(&resolvent_engine::Options::new(resolvent_engine::Choice::Host)).expect("opens");
+    let model = Twin::small().on(&on);
+    let first = EdgeScore::Predicted(Predictor::FirstOrder);
+    let options =
+        CircuitOptions { score: first, shares: vec![0.5], random: 0, ranked_on: 3, ..CircuitOptions::default() };
+    let got = computed(&model, &options);
+    assert_eq!(
+        (array(&got, "lengths").len(), got.metadata["ranked_on"].as_str()),
+        (1, "3 other prompts than those that measure the circuits")
+    );
+    assert!(got.array("random").is_none());
+    let mut same = cases();
+    same[3].corrupted = Some(same[3].clean.clone());
+    let options = CircuitOptions { ranked_on: 0, ..options };
+    let got = circuit(&model, &same, &options, &mut |_, _| {}).expect("computes");
+    let [(name, reason)] = &Prompts::left_out_of(&got)[..] else { panic!("one is left out") };
+    assert!(name == "row 3" && reason.contains("faithfulness is undefined"), "{name}: {reason}");
+    let refused = |options: CircuitOptions| circuit(&model, &cases(), &options, &mut |_, _| {}).is_err();
+    assert!(refused(CircuitOptions { ranked_on: 4, ..options.clone() }));
+    assert!(refused(CircuitOptions { shares: vec![2.0], ..options.clone() }));
+    assert!(refused(CircuitOptions { score: EdgeScore::Predicted(Predictor::Hvp), ..options }));
+}
