@@ -1,7 +1,7 @@
 //! `resolvent attribute`: what embedding, heads, MLPs and neurons contribute to an observable directly.
 
 use resolvent::Labelled;
-use resolvent::field::{AttributeOptions, Prompts, attribute};
+use resolvent::field::{AttributeOptions, Prompts, attribute, attribute_of_prompts};
 use resolvent::model::RunOptions;
 use resolvent_report::{strongest_neurons, strongest_writers};
 
@@ -37,7 +37,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let options = AttributeOptions { neurons: args.neurons, patterns: args.patterns };
     let sites = options.sites(model.sizes());
     if let Some(cases) = args.prompt.set.cases(&model, Some(&args.observable))? {
-        let result = cases.each(&sites, &|runs| Ok(attribute(&runs.clean, runs.observable()?, options)?))?;
+        let result = cases.all(|model, cases, progress| attribute_of_prompts(model, cases, options, progress))?;
         return cases
             .finish(output, result, &[], &|result| tables(&Prompts::averaged(result), args.top, "mean over prompts"));
     }

@@ -85,6 +85,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         let (score, ablation) = (args.score.name(), args.ablation);
         let title = format!("circuits of edges ranked by {score}; all others {ablation}; mean over prompts: {prompts}");
         let edges = strongest_edges("edges with the largest mean scores", &result, args.top);
+        let edges = edges.filter(|_| args.top > 0);
         let tables = [circuit_sizes(&title, &result), edges].into_iter().flatten();
         let tables: String = tables.map(|table| format!("{}\n", table.text())).collect();
         format!("{tables}{}", checks(&result))

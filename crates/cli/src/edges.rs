@@ -2,7 +2,7 @@
 
 use resolvent::Labelled;
 use resolvent::field::Predictor;
-use resolvent::field::{Case, EdgeOptions, Prompts, edges};
+use resolvent::field::{Case, EdgeOptions, Prompts, edges, edges_of_prompts};
 use resolvent::model::{RunOptions, path_sites};
 use resolvent_report::strongest_edges;
 
@@ -43,7 +43,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let options = EdgeOptions { predictors: args.predictors.clone(), steps: args.steps, exact: args.exact };
     let sites = path_sites(model.sizes());
     if let Some(cases) = args.prompt.set.cases(&model, Some(&args.observable))? {
-        let result = cases.each(&sites, &|runs| Ok(edges(&runs.patched()?, &options)?))?;
+        let result = cases.all(|model, cases, progress| edges_of_prompts(model, cases, &options, progress))?;
         return cases
             .finish(output, result, &[], &|result| table(&Prompts::averaged(result), args.top, "mean over prompts"));
     }

@@ -7,8 +7,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
 use resolvent::Labelled;
 use resolvent::field::{
-    Predictor, PredictorOptions, SiteKind, TransferOptions, distinct, forward_of_prompts, patch_of_prompts,
-    sensitivity_of_prompts, transfer_of_prompts,
+    AttributeOptions, CircuitOptions, EdgeOptions, Predictor, PredictorOptions, SiteKind, TransferOptions,
+    attribute_of_prompts, distinct, edges_of_prompts, forward_of_prompts, patch_of_prompts, sensitivity_of_prompts,
+    transfer_of_prompts,
 };
 use resolvent::model::{Model, PromptCase, PromptRow, PromptSet, PromptText, Run, RunOptions, from_end, logits_of};
 
@@ -207,5 +208,67 @@ impl PyPrompts {
     fn transfer(&self, py: Python<'_>, scale: f32, controls: usize, seed: u64) -> Result<PyResultOf> {
         let options = TransferOptions { scale, random: controls, seed };
         self.analysed(py, |progress| transfer_of_prompts(&self.model, &self.cases, &options, progress))
+    }
+
+    /// Edges of each pair; arrays as those of `Model.edges`, with an axis `prompt`.
+    #[pyo3(
+        signature = (*, predictors = Vec::new(), steps = 8, exact = false),
+        text_signature = "($self, *, predictors=(), steps=8, exact=False)"
+    )]
+    fn edges(&self, py: Python<'_>, predictors: Vec<String>, steps: usize, exact: bool) -> Result<PyResultOf> {
+        let predictors = predictors.iter().map(|name| Ok(name.parse()?)).collect::<Result<Vec<Predictor>>>()?;
+        let options = EdgeOptions { predictors, steps, exact };
+        self.analysed(py, |progress| edges_of_prompts(&self.model, &self.cases, &options, progress))
+    }
+
+    /// Contributions to each clean prompt's observable; arrays as those of `Model.attribute`, with an axis `prompt`.
+    #[pyo3(
+        signature = (*, neurons = false, patterns = false),
+        text_signature = "($self, *, neurons=False, patterns=False)"
+    )]
+    fn attribute(&self, py: Python<'_>, neurons: bool, patterns: bool) -> Result<PyResultOf> {
+        let options = AttributeOptions { neurons, patterns };
+        self.analysed(py, |progress| attribute_of_prompts(&self.model, &self.cases, options, progress))
+    }
+
+    /// Circuits: ranks all edges by their mean score over the pairs, and measures what remains of J if only the first ones carry
+    /// the clean prompt.
+    ///
+    /// `score` is `first_order`, `integrated` (with `steps` runs between the prompts), `relp` or `exact`; `selection` is `top` or
+    /// `greedy`; the other edges carry `ablation`: `corrupted`, `zero` or `mean`. `shares` are the kept shares of all edges,
+    /// ascending; without them those of the MIB benchmark. `controls` random circuits of each size are measured too. With
+    /// `ranked_on`, so many pairs rank the edges and the others measure.
+    ///
+    /// Arrays: `edges` [E, 2], `score`, `rank` [E], `size` [S]; `faithfulness`, `completeness`, `random`, `value` [P, S], `area`,
+    /// `distance` [P, 1], with their means and intervals.
+    #[pyo3(
+        signature = (*, score = "integrated", steps = 8, selection = "top", ablation = "corrupted", shares = None,
+            controls = 2, seed = 0, ranked_on = 0),
+        text_signature = "($self, *, score=\"integrated\", steps=8, selection=\"top\", ablation=\"corrupted\", \
+            shares=None, controls=2, seed=0, ranked_on=0)"
+    )]
+    fn circuit(
+        &self,
+        py: Python<'_>,
+        score: &str,
+        steps: usize,
+        selection: &str,
+        ablation: &str,
+        shares: Option<Vec<f64>>,
+        controls: usize,
+        seed: u64,
+        ranked_on: usize,
+    ) -> Result<PyResultOf> {
+        let options = CircuitOptions {
+            score: score.parse()?,
+            steps,
+            selection: selection.parse()?,
+            ablation: ablation.parse()?,
+            shares: shares.unwrap_or(CircuitOptions::default().shares),
+            random: controls,
+            seed,
+            ranked_on,
+        };
+        self.analysed(py, |progress| resolvent::field::circuit(&self.model, &self.cases, &options, progress))
     }
 }

@@ -158,6 +158,13 @@ impl PyRun {
         analyses::sensitivity(&self.run, observable, direction, donor)
     }
 
+    /// Attention patterns [H, T, T] of a block, queries by keys: TransformerLens' `hook_pattern`.
+    fn pattern<'py>(&self, py: Python<'py>, block: usize) -> Result<Bound<'py, PyArrayDyn<f32>>> {
+        let (heads, tokens) = (self.run.model().sizes().heads, self.run.tokens().len());
+        let pattern = detached(py, |_| self.run.pattern(block))?;
+        Ok(to_numpy(py, pattern, &[heads, tokens, tokens])?)
+    }
+
     /// Computes the response field of one source at `at` = (level, position), by forward mode.
     ///
     /// `direction` is an array [d], or `random[:SEED]`, `token:TOKEN`, `sensitivity` (with `observable`),

@@ -2,6 +2,7 @@
 
 use resolvent_field::{Array, Labelled};
 
+use crate::axis::number::minus;
 use crate::{Cell, Table};
 
 /// Predictions of edges, and the exact effects, in the order of columns.
@@ -106,7 +107,11 @@ pub fn circuit_sizes(title: &str, result: &Labelled) -> Option<Table> {
     let names = ["faithfulness.mean", "faithfulness.low", "faithfulness.high", "completeness.mean", "random.mean"];
     let columns = ["edges", "share", "faithfulness", "low", "high", "without them", "random"];
     // Shares of an effect, of which a thousandth is enough.
-    let rounded = |x: f32| Cell::from((f64::from(x) * 1e3).round() / 1e3 + 0.0);
+    let rounded = |x: f32| match x.is_nan() {
+        true => Cell::from("–"),
+        // Without the sign of a zero.
+        false => Cell::from(minus(&format!("{:.3}", (f64::from(x) * 1e3).round() / 1e3 + 0.0))),
+    };
     let row = |table: Table, (n, &size): (usize, &f32)| {
         let numbers = names.iter().map(|name| rounded(of(name).map_or(f32::NAN, |data| data[n])));
         let share = format!("{:.1} %", 100.0 * size / edges as f32);

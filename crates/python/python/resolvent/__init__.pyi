@@ -94,6 +94,24 @@ class Model:
         interactions: Union[int, None] = None,
         joint: Literal["put", "add"] = "put",
     ) -> Result: ...
+    def edges(
+        self,
+        clean: Union[_Prompt, Run],
+        corrupted: Union[_Prompt, Run],
+        observable: Observable,
+        *,
+        predictors: Sequence[Literal["integrated", "relp"]] = (),
+        steps: int = 8,
+        exact: bool = False,
+    ) -> Result: ...
+    def attribute(
+        self,
+        prompt: Union[_Prompt, Run],
+        observable: Observable,
+        *,
+        neurons: bool = False,
+        patterns: bool = False,
+    ) -> Result: ...
     def prompts(
         self,
         rows: Union[_Path, Sequence[Union[_Prompt, dict[str, Any]]], None] = None,
@@ -144,6 +162,7 @@ class Run:
     def values_under(self, variants: Sequence[Sequence[Edit]], observable: Observable) -> list[float]: ...
     def linearize(self, mode: _Mode = "exact") -> Linearization: ...
     def result(self, *, last: bool = False) -> Result: ...
+    def pattern(self, block: int) -> _Floats: ...
     def sensitivity(
         self,
         observable: Observable,
@@ -320,6 +339,22 @@ class Prompts:
         self, *, sites: Sequence[_Kind] = ["resid"], predictors: Sequence[_Predictor] = ()
     ) -> Result: ...
     def transfer(self, *, scale: float = 1.0, controls: int = 8, seed: int = 0) -> Result: ...
+    def edges(
+        self, *, predictors: Sequence[Literal["integrated", "relp"]] = (), steps: int = 8, exact: bool = False
+    ) -> Result: ...
+    def attribute(self, *, neurons: bool = False, patterns: bool = False) -> Result: ...
+    def circuit(
+        self,
+        *,
+        score: Literal["first_order", "integrated", "relp", "exact"] = "integrated",
+        steps: int = 8,
+        selection: Literal["top", "greedy"] = "top",
+        ablation: Literal["corrupted", "zero", "mean"] = "corrupted",
+        shares: Union[Sequence[float], None] = None,
+        controls: int = 2,
+        seed: int = 0,
+        ranked_on: int = 0,
+    ) -> Result: ...
 
 @final
 class Study:
