@@ -28,7 +28,7 @@ SOURCE = (9, 3)
 
 
 def measure(report: Report) -> None:
-    """Measures the times; the numbers are held to TransformerLens' in tests/data/make_edges.py."""
+    """Measures the times; the numbers are compared in tests/data/make_edges.py."""
     torch.set_num_threads(report.threads)
     end = "<|endoftext|>"
     nothing = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({end: 0}, end)), eos_token=end)

@@ -182,9 +182,9 @@ def golden(name):
     values = []
     with torch.no_grad():
         for circuit, replaced in [(circuit, replaced) for replaced in (corrupted, zeros) for circuit in circuits]:
-            kept, cut = set(circuit), {}
+            included, cut = set(circuit), {}
             for writer, reader in model.edges():
-                if (writer, reader) not in kept:
+                if (writer, reader) not in included:
                     cut.setdefault(reader, []).append(writer)
             logits, _ = model.run(tokens[0], {}, cut, replaced)
             values.append(logits[targets[0]] - logits[targets[1]])

@@ -30,7 +30,7 @@ pub(crate) struct Args {
     /// What the other edges carry: the corrupted prompt's outputs (corrupted), zero, or mean outputs (mean)
     #[arg(long, value_name = "WHAT", default_value = "corrupted")]
     ablation: Ablation,
-    /// Shares of all edges that are kept, ascending, with commas
+    /// Shares of all edges that are included, ascending, with commas
     #[arg(long, value_name = "SHARES", value_delimiter = ',')]
     shares: Vec<f64>,
     /// Random circuits of each size to compare with

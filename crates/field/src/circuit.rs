@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A faithful circuit has a faithfulness near 1; if it is complete, what remains without it is near 0. The areas are those
-//! of the MIB benchmark (arXiv 2504.13151): `area` is the integral of the faithfulness over the share of kept edges (CPR),
+//! of the MIB benchmark (arXiv 2504.13151): `area` is the integral of the faithfulness over the share of included edges (CPR),
 //! and `distance` that of its distance from 1 (CMD). Random circuits of the same sizes are a control.
 
 mod rank;
@@ -112,7 +112,7 @@ pub struct CircuitOptions {
     pub selection: Selection,
     /// What edges outside of the circuit carry.
     pub ablation: Ablation,
-    /// Shares of all edges that are kept, from 0 to 1.
+    /// Shares of all edges that are included, from 0 to 1.
     pub shares: Vec<f64>,
     /// Number of random circuits of each size.
     pub random: usize,
@@ -141,12 +141,12 @@ impl Default for CircuitOptions {
 /// Ranks all edges over pairs of prompts, and measures the circuits of the first ones.
 ///
 /// Arrays: `edges [E, 2]` (indices of writer and reader), `score [E]` (mean over the ranking prompts), `rank [E]` (from 0),
-/// `size [S]` (numbers of kept edges), and for each measured prompt `value [P, S]`, `faithfulness [P, S]`, `completeness
+/// `size [S]` (numbers of included edges), and for each measured prompt `value [P, S]`, `faithfulness [P, S]`, `completeness
 /// [P, S]`, `random [P, S]` (faithfulness of random circuits), `area [P, 1]` and `distance [P, 1]`, with their means and
 /// intervals as in [`Prompts::stack`]. Where all and no edges give one value, faithfulness is undefined: such prompts are left
 /// out. The metadata name the `writers` and `readers`, separated by commas.
 ///
-/// Certificate: with all edges kept, the value is that of the clean run; with none and corrupted outputs in place, that of
+/// Certificate: with all edges included, the value is that of the clean run; with none and corrupted outputs in place, that of
 /// the corrupted run (`ends`).
 ///
 /// # Errors
@@ -181,7 +181,7 @@ pub fn circuit(
         _ => None,
     };
     let counts: Vec<usize> = options.shares.iter().map(|share| (share * all.len() as f64).round() as usize).collect();
-    let masks = Masks { kept: rank::kept(&order, &counts), random: rank::random(all.len(), &counts, options) };
+    let masks = Masks { included: rank::included(&order, &counts), random: rank::random(all.len(), &counts, options) };
     let measure = &|case: &Case<'_>| measure(case, (&masks, &counts), (options.ablation, mean.as_deref()));
     let found = over_prompts(model, measured, &sites, &mut |runs| each(runs, measure), &mut |n, _| {
         progress(ranking.len() as u64 + n, total);
@@ -250,9 +250,9 @@ fn scores(case: &Case<'_>, options: &CircuitOptions) -> Result<Labelled> {
     found.certificates.iter().cloned().try_fold(scored, Labelled::certify)
 }
 
-/// Whether each edge is kept, for each size.
+/// Whether each edge is included, for each size.
 struct Masks {
-    kept: Vec<Vec<bool>>,
+    included: Vec<Vec<bool>>,
     /// Several for each size.
     random: Vec<Vec<bool>>,
 }
@@ -265,12 +265,12 @@ fn measure(
 ) -> Result<Labelled> {
     let (run, observable) = (case.clean, case.observable);
     let replaced = replacements(case, ablation, mean)?;
-    let (sizes, edges) = (masks.kept.len(), masks.kept.first().map_or(0, Vec::len));
-    let complement = masks.kept.iter().map(|kept| kept.iter().map(|kept| !kept).collect());
+    let (sizes, edges) = (masks.included.len(), masks.included.first().map_or(0, Vec::len));
+    let complement = masks.included.iter().map(|included| included.iter().map(|included| !included).collect());
     let ends = [vec![true; edges], vec![false; edges]];
     let all: Vec<Vec<bool>> = ends
         .into_iter()
-        .chain(masks.kept.iter().cloned())
+        .chain(masks.included.iter().cloned())
         .chain(complement)
         .chain(masks.random.iter().cloned())
         .collect();
@@ -289,9 +289,9 @@ fn measure(
     }
     let faithful = |value: f64| (value - none) / (full - none);
     let of = |values: &[f64]| values.iter().map(|&value| faithful(value)).collect::<Vec<f64>>();
-    let (kept, rest) = values[2..].split_at(sizes);
+    let (included, rest) = values[2..].split_at(sizes);
     let (complement, random) = rest.split_at(sizes);
-    let (faithfulness, completeness) = (of(kept), of(complement));
+    let (faithfulness, completeness) = (of(included), of(complement));
     let repeats = random.len() / sizes.max(1);
     let random: Vec<f64> =
         random.chunks(repeats.max(1)).map(|of_size| of(of_size).iter().sum::<f64>() / repeats as f64).collect();
@@ -304,7 +304,7 @@ fn measure(
     };
     result
         .note("observable", observable.to_string())
-        .with("value", &axis, narrow(kept))
+        .with("value", &axis, narrow(included))
         .with("faithfulness", &axis, narrow(&faithfulness))
         .with("completeness", &axis, narrow(&completeness))
         .with("area", &[("value", 1)], vec![area(&shares, &faithfulness, 0.0) as f32])

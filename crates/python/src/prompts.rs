@@ -235,7 +235,7 @@ impl PyPrompts {
     /// the clean prompt.
     ///
     /// `score` is `first_order`, `integrated` (with `steps` runs between the prompts), `relp` or `exact`; `selection` is `top` or
-    /// `greedy`; the other edges carry `ablation`: `corrupted`, `zero` or `mean`. `shares` are the kept shares of all edges,
+    /// `greedy`; the other edges carry `ablation`: `corrupted`, `zero` or `mean`. `shares` are the included shares of all edges,
     /// ascending; without them those of the MIB benchmark. `controls` random circuits of each size are measured too. With
     /// `ranked_on`, so many pairs rank the edges and the others measure.
     ///

@@ -353,14 +353,14 @@ fn circuits_of_the_embedded_models_match_their_goldens() {
             let (model, [clean, corrupted], j) = golden.on(on);
             let edges = Edge::all(model.architecture()).len();
             let fraction = |e: usize| (e as u64 * 2_654_435_761 % (1 << 32)) as f64 / (1u64 << 32) as f64;
-            let kept: Vec<Vec<bool>> =
+            let included: Vec<Vec<bool>> =
                 golden.array("shares").iter().map(|share| (0..edges).map(|e| fraction(e) < *share).collect()).collect();
             let corrupted = outputs_of(&[&corrupted]).expect("computes").remove(0).data;
             let zeros = vec![0.0; corrupted.len()];
-            let of = |replaced: &[f32]| rewired_values(&clean, replaced, &kept, &j).expect("runs");
+            let of = |replaced: &[f32]| rewired_values(&clean, replaced, &included, &j).expect("runs");
             let got = [of(&corrupted), of(&zeros)].concat();
             close(&got, &golden.array("circuits"), 2e-5, &format!("{} {}", golden.name, on.name()));
-            assert!(rewired_values(&clean, &zeros[1..], &kept, &j).is_err());
+            assert!(rewired_values(&clean, &zeros[1..], &included, &j).is_err());
             assert!(rewired_values(&clean, &zeros, &[vec![true]], &j).is_err());
         }
     }

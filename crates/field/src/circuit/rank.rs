@@ -91,12 +91,12 @@ fn greedy(edges: &[Edge], top: &[usize], model: &Architecture) -> Vec<usize> {
     order
 }
 
-/// Returns whether each edge is kept, for circuits of the first `counts` edges.
-pub(super) fn kept(order: &[usize], counts: &[usize]) -> Vec<Vec<bool>> {
+/// Returns whether each edge is included, for circuits of the first `counts` edges.
+pub(super) fn included(order: &[usize], counts: &[usize]) -> Vec<Vec<bool>> {
     let of = |&count: &usize| {
-        let mut kept = vec![false; order.len()];
-        order[..count].iter().for_each(|&edge| kept[edge] = true);
-        kept
+        let mut included = vec![false; order.len()];
+        order[..count].iter().for_each(|&edge| included[edge] = true);
+        included
     };
     counts.iter().map(of).collect()
 }
@@ -110,7 +110,7 @@ pub(super) fn random(edges: usize, counts: &[usize], options: &CircuitOptions) -
             let other = i + below(&mut state, edges - i);
             order.swap(i, other);
         }
-        kept(&order, &[count]).remove(0)
+        included(&order, &[count]).remove(0)
     };
     counts.iter().flat_map(|&count| vec![count; options.random]).map(&mut of).collect()
 }
@@ -147,10 +147,11 @@ mod tests {
     #[test]
     fn circuits_have_their_sizes() {
         let order = [3, 1, 0, 2];
-        assert_eq!(kept(&order, &[0, 2]), [vec![false; 4], vec![false, true, false, true]]);
+        assert_eq!(included(&order, &[0, 2]), [vec![false; 4], vec![false, true, false, true]]);
         let options = CircuitOptions { random: 3, seed: 5, ..CircuitOptions::default() };
         let random = random(50, &[7, 50], &options);
-        let counts: Vec<usize> = random.iter().map(|kept| kept.iter().filter(|kept| **kept).count()).collect();
+        let counts: Vec<usize> =
+            random.iter().map(|included| included.iter().filter(|included| **included).count()).collect();
         assert_eq!(counts, [7, 7, 7, 50, 50, 50]);
         assert!(random[0] != random[1]);
     }

@@ -22,9 +22,9 @@ use crate::site::Site;
 use crate::sweep::Reading;
 use crate::values::{parts, total};
 
-/// Returns the observable's value for each list of kept edges; all other edges carry `replacements`.
+/// Returns the observable's value for each list of included edges; all other edges carry `replacements`.
 ///
-/// `kept` has, for each value, whether each edge of [`Edge::all`] is kept. `replacements [W, T, d]` take the place of the
+/// `included` has, for each value, whether each edge of [`Edge::all`] is included. `replacements [W, T, d]` take the place of the
 /// writers' outputs where edges are cut, in the order of [`Writer::all`].
 ///
 /// # Errors
@@ -33,7 +33,7 @@ use crate::values::{parts, total};
 pub fn rewired_values(
     run: &Run,
     replacements: &[f32],
-    kept: &[Vec<bool>],
+    included: &[Vec<bool>],
     observable: &Observable,
 ) -> Result<Vec<f64>> {
     let (model, sizes, tokens) = (run.model().architecture(), *run.sizes(), run.tokens().len());
@@ -41,9 +41,11 @@ pub fn rewired_values(
         return Err(Error::Place("edges are cut in runs without edits".to_owned()));
     }
     let all = Edge::all(model);
-    if let Some(other) = kept.iter().find(|kept| kept.len() != all.len()) {
+    if let Some(other) = included.iter().find(|included| included.len() != all.len()) {
         let (found, expected) = (other.len(), all.len());
-        return Err(Error::Place(format!("a list of kept edges has {found} entries; the model has {expected} edges")));
+        return Err(Error::Place(format!(
+            "a list of included edges has {found} entries; the model has {expected} edges"
+        )));
     }
     let (found, expected) = (replacements.len(), Writer::all(&sizes).len() * tokens * sizes.d);
     if found != expected {
@@ -65,10 +67,10 @@ pub fn rewired_values(
         rest = after;
     }
     let rewired = Rewired { run, blocks, replaced, edges: &all, reading: &reading };
-    let mut pending = Vec::with_capacity(kept.len());
-    for kept in kept {
+    let mut pending = Vec::with_capacity(included.len());
+    for included in included {
         let mut rec = run.device().record();
-        pending.push(rewired.record(&mut rec, kept)?);
+        pending.push(rewired.record(&mut rec, included)?);
         run.device().submit(rec)?;
     }
     let values = finish(run.device(), &pending)?.into_iter().map(|parts| total(&parts));
@@ -94,7 +96,7 @@ struct Segment {
 
 impl<'a> Rewired<'a> {
     /// Records one run, and the observable that is read of it.
-    fn record(&self, rec: &mut Recording, kept: &[bool]) -> Result<Pending<'a>> {
+    fn record(&self, rec: &mut Recording, included: &[bool]) -> Result<Pending<'a>> {
         let (run, sizes, tokens) = (self.run, *self.run.sizes(), self.run.tokens().len());
         let (program, trace, model) = (run.program(), &run.base.trace, run.model().architecture());
         let frozen = program.freeze(Mode::FrozenNorm.frozen());
@@ -105,7 +107,7 @@ impl<'a> Rewired<'a> {
         for (l, block) in self.blocks.iter().enumerate() {
             let queries = Reader::Query(l, 0).index(&sizes);
             let readers = &Reader::all(&sizes)[queries..][..sizes.heads + 2 * sizes.kv_heads];
-            let read = self.inputs(rec, (&x, &cuts), readers, kept)?;
+            let read = self.inputs(rec, (&x, &cuts), readers, included)?;
             let rows = Rows::new(run.device(), &vec![span; readers.len()])?;
             let qkv = primal(program, rec, (&rows, trace), &chain(program, block.pre, block.qkv)?, read)?;
             let qkv = own_columns(rec, readers, tokens, &sizes, &qkv)?;
@@ -117,15 +119,15 @@ impl<'a> Rewired<'a> {
             let mid = add(rec, &x, &out)?;
             if !model.parallel {
                 cuts.push(of_heads);
-                let read = self.inputs(rec, (&mid, &cuts), &[Reader::Mlp(l)], kept)?;
+                let read = self.inputs(rec, (&mid, &cuts), &[Reader::Mlp(l)], included)?;
                 x = self.mlp(rec, (block, &whole), &read, &mid, &mut cuts)?;
             } else {
-                let read = self.inputs(rec, (&x, &cuts), &[Reader::Mlp(l)], kept)?;
+                let read = self.inputs(rec, (&x, &cuts), &[Reader::Mlp(l)], included)?;
                 cuts.push(of_heads);
                 x = self.mlp(rec, (block, &whole), &read, &mid, &mut cuts)?;
             }
         }
-        let last = self.inputs(rec, (&x, &cuts), &[Reader::Logits], kept)?;
+        let last = self.inputs(rec, (&x, &cuts), &[Reader::Logits], included)?;
         let reads = self.reading.0.iter().map(|point| Read { row: point.token, token: point.token, part: &point.part });
         run.base.record_rows(rec, &last, reads.collect())
     }
@@ -184,7 +186,7 @@ impl<'a> Rewired<'a> {
         rec: &mut Recording,
         (x, cuts): (&Tensor, &[Segment]),
         readers: &[Reader],
-        kept: &[bool],
+        included: &[bool],
     ) -> Result<Tensor> {
         let (sizes, tokens) = (self.run.sizes(), self.run.tokens().len());
         let row = |at| RowOf { source: RowSource::X(at), edits: Vec::new() };
@@ -198,7 +200,7 @@ impl<'a> Rewired<'a> {
                 let before = reader.writers(self.run.model().architecture());
                 for (i, entry) in row.iter_mut().enumerate() {
                     let writer = cut.first + i;
-                    *entry = f32::from(u8::from(writer < before && !kept[from + writer]));
+                    *entry = f32::from(u8::from(writer < before && !included[from + writer]));
                 }
             }
             if mask.iter().all(|entry| *entry == 0.0) {

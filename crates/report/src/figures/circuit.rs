@@ -1,4 +1,4 @@
-//! `circuit`: faithfulness and completeness over the share of kept edges, and a graph of the strongest edges.
+//! `circuit`: faithfulness and completeness over the share of included edges, and a graph of the strongest edges.
 
 use resolvent_field::Labelled;
 
