@@ -3,12 +3,13 @@
 use resolvent_engine::Device;
 use std::collections::BTreeMap;
 
+use resolvent_field::{AttributeOptions, EdgeOptions, attribute, edges};
 use resolvent_field::{Case, Goal, forward, green_with, invert, patch, predict, regime, sensitivity, transfer};
 use resolvent_field::{
     GreenOptions, InvertOptions, Method, Predictor, PredictorOptions, RegimeOptions, SiteKind, TransferOptions,
 };
 use resolvent_field::{forward_of_prompts, patch_of_prompts};
-use resolvent_model::{Model, Observable, PromptCase, RandomWeights, Run, tiny};
+use resolvent_model::{Model, Observable, PromptCase, RandomWeights, Run, RunOptions, path_sites, tiny};
 use resolvent_tests::subjects;
 
 const CLEAN: [u32; 6] = [3, 1, 4, 1, 5, 9];
@@ -31,7 +32,7 @@ fn waits(device: &Device, work: &mut dyn FnMut()) -> u64 {
 
 /// The most waits of each analysis, at any depth. Each check of a difference of J takes up to three amplitudes, one wait
 /// each; `patch, curved` reads J at two places, which it restores together.
-const MOST: [(&str, u64); 9] = [
+const MOST: [(&str, u64); 11] = [
     ("run", 4),
     ("sensitivity", 10),
     ("patch", 8),
@@ -41,6 +42,8 @@ const MOST: [(&str, u64); 9] = [
     ("regime", 17),
     ("transfer", 9),
     ("invert", 22),
+    ("attribute", 7),
+    ("edges", 10),
 ];
 
 /// No analysis waits more often for a deep model than for a shallow one, and none more often than stated.
@@ -54,6 +57,9 @@ fn waits_do_not_grow_with_depth() {
         let device = own.device();
         let count = |layers: usize| -> Vec<(&str, u64)> {
             let [clean, corrupted] = runs(device, layers);
+            let with = RunOptions { sites: path_sites(clean.model().sizes()), ..RunOptions::default() };
+            let of_paths = clean.model().run_all(&[CLEAN, CORRUPTED], &with).expect("runs");
+            let prepared: Vec<&Run> = of_paths.iter().collect();
             let case = Case { clean: &clean, corrupted: &corrupted, observable: &j };
             let all = |name: &'static str, work: &dyn Fn()| (name, waits(device, &mut || work()));
             let source = [0.5; 32];
@@ -80,6 +86,11 @@ fn waits_do_not_grow_with_depth() {
                 all("invert", &|| {
                     let options = InvertOptions { method: Method::LeastEnergy, ..InvertOptions::default() };
                     drop(invert(&clean, &goal(), &[(0, 2)], &options).expect("computes"));
+                }),
+                all("attribute", &|| drop(attribute(prepared[0], &j, AttributeOptions::default()).expect("computes"))),
+                all("edges", &|| {
+                    let case = Case { clean: prepared[0], corrupted: prepared[1], observable: &j };
+                    drop(edges(&case, &EdgeOptions::default()).expect("computes"));
                 }),
             ]
         };
