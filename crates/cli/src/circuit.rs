@@ -27,6 +27,10 @@ pub(crate) struct Args {
     /// How edges are chosen: the largest scores (top), or only edges with a path to the logits (greedy)
     #[arg(long, value_name = "HOW", default_value = "top")]
     selection: Selection,
+    /// Remove edges one by one, as long as |1 - faithfulness| grows by less than X for each (ACDC); each trial is a run of every
+    /// ranking prompt
+    #[arg(long, value_name = "X")]
+    prune: Option<f64>,
     /// What the other edges carry: the corrupted prompt's outputs (corrupted), zero, or mean outputs (mean)
     #[arg(long, value_name = "WHAT", default_value = "corrupted")]
     ablation: Ablation,
@@ -61,6 +65,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         score: args.score,
         steps: args.steps,
         selection: args.selection,
+        prune: args.prune,
         ablation: args.ablation,
         shares,
         random: args.controls,
@@ -88,6 +93,8 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         let edges = edges.filter(|_| args.top > 0);
         let tables = [circuit_sizes(&title, &result), edges].into_iter().flatten();
         let tables: String = tables.map(|table| format!("{}\n", table.text())).collect();
-        format!("{tables}{}", checks(&result))
+        let pruned =
+            result.metadata.get("pruned_to").map_or_else(String::new, |n| format!("{n} edges remain of pruning\n"));
+        format!("{tables}{pruned}{}", checks(&result))
     })
 }

@@ -11,6 +11,7 @@
 //! of the MIB benchmark (arXiv 2504.13151): `area` is the integral of the faithfulness over the share of included edges (CPR),
 //! and `distance` that of its distance from 1 (CMD). Random circuits of the same sizes are a control.
 
+mod prune;
 mod rank;
 
 use std::fmt;
@@ -41,6 +42,9 @@ pub enum Ablation {
     /// The mean output of the writer over all tokens of all clean prompts.
     Mean,
 }
+
+/// The least difference between the values with all edges and without any, relative to the larger, or to 1.
+const LEAST: f64 = 1e-4;
 
 impl Ablation {
     const ALL: [Self; 3] = [Self::Corrupted, Self::Zero, Self::Mean];
@@ -110,6 +114,9 @@ pub struct CircuitOptions {
     pub steps: usize,
     /// How edges are chosen by their scores.
     pub selection: Selection,
+    /// Removes edges one by one, as long as the mean of `|1 - faithfulness|` over the ranking prompts grows by less than this
+    /// for each. What remains comes first in the order, and its size is one of the sizes.
+    pub prune: Option<f64>,
     /// What edges outside of the circuit carry.
     pub ablation: Ablation,
     /// Shares of all edges that are included, from 0 to 1.
@@ -128,6 +135,7 @@ impl Default for CircuitOptions {
             score: EdgeScore::Predicted(Predictor::Integrated),
             steps: 8,
             selection: Selection::Top,
+            prune: None,
             ablation: Ablation::Corrupted,
             // Those of the MIB benchmark.
             shares: vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0],
@@ -175,12 +183,24 @@ pub fn circuit(
         let share = 1.0 / scored.results.len() as f64;
         score.iter_mut().zip(of_prompt).for_each(|(sum, x)| *sum += share * f64::from(*x));
     }
-    let order = options.selection.order(&all, &score, model.architecture());
+    let mut order = options.selection.order(&all, &score, model.architecture());
     let mean = match options.ablation {
         Ablation::Mean => Some(mean_outputs(model, measured)?),
         _ => None,
     };
-    let counts: Vec<usize> = options.shares.iter().map(|share| (share * all.len() as f64).round() as usize).collect();
+    let mut counts: Vec<usize> =
+        options.shares.iter().map(|share| (share * all.len() as f64).round() as usize).collect();
+    let mut remain = None;
+    if let Some(threshold) = options.prune {
+        let with = (options, mean.as_deref(), threshold);
+        let included = prune::pruned(model, ranking, with, all.len(), progress)?;
+        order.sort_by_key(|&edge| !included[edge]);
+        let n = included.iter().filter(|included| **included).count();
+        counts.push(n);
+        counts.sort_unstable();
+        counts.dedup();
+        remain = Some(n);
+    }
     let masks = Masks { included: rank::included(&order, &counts), random: rank::random(all.len(), &counts, options) };
     let measure = &|case: &Case<'_>| measure(case, (&masks, &counts), (options.ablation, mean.as_deref()));
     let found = over_prompts(model, measured, &sites, &mut |runs| each(runs, measure), &mut |n, _| {
@@ -191,8 +211,11 @@ pub fn circuit(
     let names = |names: Vec<String>| names.join(",");
     let indices = |edge: &Edge| [edge.writer.index(&sizes) as f32, edge.reader.index(&sizes) as f32];
     let counts: Vec<f32> = counts.iter().map(|&n| n as f32).collect();
-    Ok(found
-        .stack()?
+    let mut result = found.stack()?;
+    if let Some(n) = remain {
+        result = result.note("pruned_to", n.to_string());
+    }
+    Ok(result
         .note("analysis", "circuit")
         .note("writers", names(Writer::all(&sizes).iter().map(Writer::to_string).collect()))
         .note("readers", names(Reader::all(&sizes).iter().map(Reader::to_string).collect()))
@@ -222,6 +245,9 @@ fn check(options: &CircuitOptions, cases: usize) -> Result<()> {
     }
     if !options.shares.is_sorted() {
         return input(format!("invalid shares {:?}: expected ascending numbers", options.shares));
+    }
+    if options.prune.is_some_and(|threshold| !threshold.is_finite() || threshold <= 0.0) {
+        return input("invalid threshold of pruning: expected a finite number above 0, such as 0.001".to_owned());
     }
     if options.ranked_on > 0 && options.ranked_on >= cases {
         let n = options.ranked_on;
@@ -282,7 +308,7 @@ fn measure(
     if ablation == Ablation::Corrupted {
         ends = worse(ends, (none - corrupted).abs() / size);
     }
-    if (full - none).abs() <= 1e-4 * size {
+    if (full - none).abs() <= LEAST * size {
         return Err(Error::Input(format!(
             "J is {full:.4} with all edges and {none:.4} without any: faithfulness is undefined"
         )));
@@ -373,6 +399,7 @@ mod tests {
             assert!(with(wrong, 0).is_err(), "{wrong:?}");
         }
         assert!(with(&[1.0], 4).is_err());
+        assert!(check(&CircuitOptions { prune: Some(0.0), ..CircuitOptions::default() }, 4).is_err());
         for name in ["first_order", "integrated", "relp", "exact"] {
             assert_eq!(name.parse::<EdgeScore>().expect("a score").name(), name);
         }

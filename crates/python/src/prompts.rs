@@ -235,16 +235,17 @@ impl PyPrompts {
     /// the clean prompt.
     ///
     /// `score` is `first_order`, `integrated` (with `steps` runs between the prompts), `relp` or `exact`; `selection` is `top` or
-    /// `greedy`; the other edges carry `ablation`: `corrupted`, `zero` or `mean`. `shares` are the included shares of all edges,
+    /// `greedy`; `prune` removes edges one by one, as long as |1 - faithfulness| grows by less than it for each (ACDC); the other
+    /// edges carry `ablation`: `corrupted`, `zero` or `mean`. `shares` are the included shares of all edges,
     /// ascending; without them those of the MIB benchmark. `controls` random circuits of each size are measured too. With
     /// `ranked_on`, so many pairs rank the edges and the others measure.
     ///
     /// Arrays: `edges` [E, 2], `score`, `rank` [E], `size` [S]; `faithfulness`, `completeness`, `random`, `value` [P, S], `area`,
     /// `distance` [P, 1], with their means and intervals.
     #[pyo3(
-        signature = (*, score = "integrated", steps = 8, selection = "top", ablation = "corrupted", shares = None,
+        signature = (*, score = "integrated", steps = 8, selection = "top", prune = None, ablation = "corrupted", shares = None,
             controls = 2, seed = 0, ranked_on = 0),
-        text_signature = "($self, *, score=\"integrated\", steps=8, selection=\"top\", ablation=\"corrupted\", \
+        text_signature = "($self, *, score=\"integrated\", steps=8, selection=\"top\", prune=None, ablation=\"corrupted\", \
             shares=None, controls=2, seed=0, ranked_on=0)"
     )]
     fn circuit(
@@ -253,6 +254,7 @@ impl PyPrompts {
         score: &str,
         steps: usize,
         selection: &str,
+        prune: Option<f64>,
         ablation: &str,
         shares: Option<Vec<f64>>,
         controls: usize,
@@ -263,6 +265,7 @@ impl PyPrompts {
             score: score.parse()?,
             steps,
             selection: selection.parse()?,
+            prune,
             ablation: ablation.parse()?,
             shares: shares.unwrap_or(CircuitOptions::default().shares),
             random: controls,

@@ -1,7 +1,9 @@
 //! Circuits over prompts: their ends, their controls, and what the other edges carry.
 
 use resolvent_field::{Ablation, CircuitOptions, EdgeScore, Predictor, Prompts, Selection, circuit};
-use resolvent_model::{Model, Observable, PromptCase, parse_token};
+use resolvent_model::{
+    Edge, Model, Observable, PromptCase, RunOptions, outputs_of, parse_token, path_sites, rewired_values,
+};
 use resolvent_tests::{Subject, Twin, subjects};
 
 use super::array;
@@ -106,4 +108,35 @@ fn prompts_are_divided_and_left_out() {
     assert!(refused(CircuitOptions { ranked_on: 4, ..options.clone() }));
     assert!(refused(CircuitOptions { shares: vec![2.0], ..options.clone() }));
     assert!(refused(CircuitOptions { score: EdgeScore::Predicted(Predictor::Hvp), ..options }));
+}
+
+/// What remains of pruning is faithful to the sum of the thresholds, and an edge stays because it matters.
+#[test]
+fn pruned_circuits_are_minimal() {
+    let on = Subject::open(&resolvent_engine::Options::new(resolvent_engine::Choice::Host)).expect("opens");
+    let model = Twin::small().on(&on);
+    let threshold = 0.02;
+    let options = CircuitOptions { prune: Some(threshold), shares: vec![1.0], random: 0, ..CircuitOptions::default() };
+    let case = cases().swap_remove(0);
+    let got = circuit(&model, &[case.clone()], &options, &mut |_, _| {}).expect("computes");
+    let remain: usize = got.metadata["pruned_to"].parse().expect("a number");
+    let edges = Edge::all(model.architecture()).len();
+    assert!(0 < remain && remain < edges, "{remain} of {edges}");
+    assert_eq!(array(&got, "size"), [remain as f64, edges as f64]);
+    let faithful = array(&got, "faithfulness.mean")[0];
+    assert!((1.0 - faithful).abs() <= threshold * (edges - remain) as f64, "{faithful}");
+    // The first edge that stayed did so because the loss grew by more than the threshold: all edges before it were included
+    // then, and all after it removed.
+    let rank = array(&got, "rank");
+    let stayed = rank.iter().rposition(|rank| *rank < remain as f64).expect("some remain");
+    let options = RunOptions { sites: path_sites(model.sizes()), ..RunOptions::default() };
+    let prompts = [case.clean.clone(), case.corrupted.clone().expect("is there")];
+    let runs = model.run_all(&prompts, &options).expect("runs");
+    let replaced = outputs_of(&[&runs[1]]).expect("computes").remove(0).data;
+    let j = case.observable.as_ref().expect("is there");
+    let [with, without] = [stayed + 1, stayed].map(|n| (0..edges).map(|e| e < n).collect::<Vec<bool>>());
+    let all = [vec![true; edges], vec![false; edges], with, without];
+    let values = rewired_values(&runs[0], &replaced, &all, j).expect("runs");
+    let loss = |value: f64| (1.0 - (value - values[1]) / (values[0] - values[1])).abs();
+    assert!(loss(values[3]) - loss(values[2]) >= threshold * 0.999, "{} {}", loss(values[3]), loss(values[2]));
 }

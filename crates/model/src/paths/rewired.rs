@@ -59,13 +59,7 @@ pub fn rewired_values(
     }
     let blocks = (0..sizes.layers).map(|l| BlockValues::of(run, l)).collect::<Result<Vec<BlockValues>>>()?;
     let reading = parts(&[(run, observable)])?.remove(0);
-    let mut replaced = Vec::new();
-    let mut rest = replacements;
-    for n in std::iter::once(1).chain((0..sizes.layers).flat_map(|_| [sizes.heads, 1])) {
-        let (here, after) = rest.split_at(n * tokens * sizes.d);
-        replaced.push(run.device().upload("replacements", &[("rows", n), ("n", tokens * sizes.d)], here)?);
-        rest = after;
-    }
+    let replaced = run.device().upload("replacements", &[("rows", found / sizes.d), ("d", sizes.d)], replacements)?;
     let rewired = Rewired { run, blocks, replaced, edges: &all, reading: &reading };
     let mut pending = Vec::with_capacity(included.len());
     for included in included {
@@ -81,17 +75,10 @@ pub fn rewired_values(
 struct Rewired<'a> {
     run: &'a Run,
     blocks: Vec<BlockValues>,
-    /// Replacements `[n, T d]` of the writers of each segment: the embedding, then heads and MLP of each block.
-    replaced: Vec<Tensor>,
+    /// Replacements of all writers' outputs, `[W T, d]`.
+    replaced: Tensor,
     edges: &'a [Edge],
     reading: &'a Reading,
-}
-
-/// The outputs `[n, T d]` of the writers from `first` on.
-struct Segment {
-    first: usize,
-    writers: usize,
-    outputs: Tensor,
 }
 
 impl<'a> Rewired<'a> {
@@ -103,11 +90,12 @@ impl<'a> Rewired<'a> {
         let span = run.span(0, tokens);
         let whole = Rows::new(run.device(), &[span])?;
         let mut x = base_rows(rec, trace, program.field[0], &[span])?;
-        let mut cuts = vec![self.segment(&[], &x)?];
+        // The outputs of all writers so far, `[n T, d]`.
+        let mut written = x.clone();
         for (l, block) in self.blocks.iter().enumerate() {
             let queries = Reader::Query(l, 0).index(&sizes);
             let readers = &Reader::all(&sizes)[queries..][..sizes.heads + 2 * sizes.kv_heads];
-            let read = self.inputs(rec, (&x, &cuts), readers, included)?;
+            let read = self.inputs(rec, (&x, &written), readers, included)?;
             let rows = Rows::new(run.device(), &vec![span; readers.len()])?;
             let qkv = primal(program, rec, (&rows, trace), &chain(program, block.pre, block.qkv)?, read)?;
             let qkv = own_columns(rec, readers, tokens, &sizes, &qkv)?;
@@ -115,37 +103,18 @@ impl<'a> Rewired<'a> {
             let writing = chain(program, block.z, block.attn_out)?;
             let (out, residuals) = primal_saving(program, rec, (&whole, trace), &writing, z.clone())?;
             let heads = self.head_outputs(rec, (&frozen, &writing, &residuals), span, &z)?;
-            let of_heads = self.segment(&cuts, &heads)?;
+            written = extended(rec, &written, &heads)?;
             let mid = add(rec, &x, &out)?;
-            if !model.parallel {
-                cuts.push(of_heads);
-                let read = self.inputs(rec, (&mid, &cuts), &[Reader::Mlp(l)], included)?;
-                x = self.mlp(rec, (block, &whole), &read, &mid, &mut cuts)?;
-            } else {
-                let read = self.inputs(rec, (&x, &cuts), &[Reader::Mlp(l)], included)?;
-                cuts.push(of_heads);
-                x = self.mlp(rec, (block, &whole), &read, &mid, &mut cuts)?;
-            }
+            let input = if model.parallel { &x } else { &mid };
+            let read = self.inputs(rec, (input, &written), &[Reader::Mlp(l)], included)?;
+            let nodes = chain(program, block.mlp_input, block.mlp_out)?;
+            let out = primal(program, rec, (&whole, trace), &nodes, read)?;
+            written = extended(rec, &written, &out)?;
+            x = add(rec, &mid, &out)?;
         }
-        let last = self.inputs(rec, (&x, &cuts), &[Reader::Logits], included)?;
+        let last = self.inputs(rec, (&x, &written), &[Reader::Logits], included)?;
         let reads = self.reading.0.iter().map(|point| Read { row: point.token, token: point.token, part: &point.part });
         run.base.record_rows(rec, &last, reads.collect())
-    }
-
-    /// Records the MLP of a block, and returns the stream after it.
-    fn mlp(
-        &self,
-        rec: &mut Recording,
-        (block, rows): (&BlockValues, &Rows),
-        read: &Tensor,
-        mid: &Tensor,
-        cuts: &mut Vec<Segment>,
-    ) -> Result<Tensor> {
-        let (program, trace) = (self.run.program(), &self.run.base.trace);
-        let nodes = chain(program, block.mlp_input, block.mlp_out)?;
-        let out = primal(program, rec, (rows, trace), &nodes, read.clone())?;
-        cuts.push(self.segment(cuts, &out)?);
-        Ok(add(rec, mid, &out)?)
     }
 
     /// Records what each head adds to the stream, `[H T, d]`, at the scale of the norm after the projection in this run.
@@ -171,54 +140,50 @@ impl<'a> Rewired<'a> {
         tangent_saved(frozen, rec, &rows, nodes, residuals, alone)
     }
 
-    /// Returns the outputs `[n T, d]` of the next writers as a segment.
-    fn segment(&self, cuts: &[Segment], outputs: &Tensor) -> Result<Segment> {
-        let (first, tokens, d) =
-            (cuts.iter().map(|cut| cut.writers).sum(), self.run.tokens().len(), self.run.sizes().d);
-        let writers = outputs.shape().lengths()[0] / tokens;
-        Ok(Segment { first, writers, outputs: reshaped(outputs, writers, tokens * d)? })
-    }
-
-    /// Records what readers read: the stream `x [T, d]`, and for each cut edge the replacement in place of the output.
-    /// Returns `[readers T, d]`.
+    /// Records what readers of one kind of place read: the stream `x [T, d]`, and for each cut edge the replacement in place of
+    /// the output. Returns `[readers T, d]`.
     fn inputs(
         &self,
         rec: &mut Recording,
-        (x, cuts): (&Tensor, &[Segment]),
+        (x, written): (&Tensor, &Tensor),
         readers: &[Reader],
         included: &[bool],
     ) -> Result<Tensor> {
         let (sizes, tokens) = (self.run.sizes(), self.run.tokens().len());
         let row = |at| RowOf { source: RowSource::X(at), edits: Vec::new() };
         let rows: Vec<RowOf> = readers.iter().flat_map(|_| (0..tokens).map(row)).collect();
-        let n = readers.len();
-        let mut sum = reshaped(&assemble(rec, &rows, x, x)?, n, tokens * sizes.d)?;
-        for (cut, replaced) in cuts.iter().zip(&self.replaced) {
-            let mut mask = vec![0.0f32; n * cut.writers];
-            for (row, &reader) in mask.chunks_mut(cut.writers).zip(readers) {
-                let from = self.edges.partition_point(|edge| edge.reader.index(sizes) < reader.index(sizes));
-                let before = reader.writers(self.run.model().architecture());
-                for (i, entry) in row.iter_mut().enumerate() {
-                    let writer = cut.first + i;
-                    *entry = f32::from(u8::from(writer < before && !included[from + writer]));
-                }
-            }
-            if mask.iter().all(|entry| *entry == 0.0) {
-                continue;
-            }
-            // The replacements come in, and the outputs go.
-            let minus: Vec<f32> = mask.iter().map(|entry| -entry).collect();
-            for (mask, of_writers) in [(mask, replaced), (minus, &cut.outputs)] {
-                let mask = rec.device().upload("cut", &[("rows", n), ("k", cut.writers)], &mask)?;
-                let product = Matmul { w: Weight::full(of_writers.clone()), bias: mask.clone(), add: true };
-                sum = product.apply(rec, &[&mask, &sum])?;
-            }
+        let sum = assemble(rec, &rows, x, x)?;
+        let before = readers.first().map_or(0, |reader| reader.writers(self.run.model().architecture()));
+        let cut = |&reader: &Reader| {
+            let from = self.edges.partition_point(|edge| edge.reader.index(sizes) < reader.index(sizes));
+            included[from..from + before].iter().map(|included| f32::from(u8::from(!included)))
+        };
+        let cut: Vec<f32> = readers.iter().flat_map(cut).collect();
+        if cut.iter().all(|entry| *entry == 0.0) {
+            return Ok(sum);
         }
-        reshaped(&sum, n * tokens, sizes.d)
+        let mut sum = reshaped(&sum, readers.len(), tokens * sizes.d)?;
+        // The replacements come in, and the outputs go.
+        let minus: Vec<f32> = cut.iter().map(|entry| -entry).collect();
+        for (cut, outputs) in [(cut, &self.replaced), (minus, written)] {
+            let cut = rec.device().upload("cut", &[("rows", readers.len()), ("k", before)], &cut)?;
+            let outputs = Weight::full(reshaped(outputs, before, tokens * sizes.d)?);
+            let product = Matmul { w: outputs, bias: cut.clone(), add: true };
+            sum = product.apply(rec, &[&cut, &sum])?;
+        }
+        reshaped(&sum, readers.len() * tokens, sizes.d)
     }
 }
 
-/// Returns the same elements as `[rows, n]`.
+/// Records the rows of `written` and of `more`, one after another.
+fn extended(rec: &mut Recording, written: &Tensor, more: &Tensor) -> Result<Tensor> {
+    let row = |source| RowOf { source, edits: Vec::new() };
+    let [first, further] = [written, more].map(|t| t.shape().lengths()[0]);
+    let rows = (0..first).map(RowSource::X).chain((0..further).map(RowSource::Base)).map(row);
+    assemble(rec, &rows.collect::<Vec<RowOf>>(), written, more)
+}
+
+/// Returns the first elements of a tensor as `[rows, n]`.
 fn reshaped(t: &Tensor, rows: usize, n: usize) -> Result<Tensor> {
     Ok(Tensor::view(t.buffer().clone(), t.range().start, Shape::new(&[("rows", rows), ("n", n)]))?)
 }

@@ -349,6 +349,7 @@ class Prompts:
         score: Literal["first_order", "integrated", "relp", "exact"] = "integrated",
         steps: int = 8,
         selection: Literal["top", "greedy"] = "top",
+        prune: Union[float, None] = None,
         ablation: Literal["corrupted", "zero", "mean"] = "corrupted",
         shares: Union[Sequence[float], None] = None,
         controls: int = 2,
