@@ -118,7 +118,7 @@ fn pruned_circuits_are_minimal() {
     let threshold = 0.02;
     let options = CircuitOptions { prune: Some(threshold), shares: vec![1.0], random: 0, ..CircuitOptions::default() };
     let case = cases().swap_remove(0);
-    let got = circuit(&model, &[case.clone()], &options, &mut |_, _| {}).expect("computes");
+    let got = circuit(&model, std::slice::from_ref(&case), &options, &mut |_, _| {}).expect("computes");
     let remain: usize = got.metadata["pruned_to"].parse().expect("a number");
     let edges = Edge::all(model.architecture()).len();
     assert!(0 < remain && remain < edges, "{remain} of {edges}");
