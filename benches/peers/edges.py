@@ -32,7 +32,7 @@ def measure(report: Report) -> None:
     torch.set_num_threads(report.threads)
     end = "<|endoftext|>"
     nothing = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({end: 0}, end)), eos_token=end)
-    model = TransformerBridge.boot_transformers("gpt2", hf_model=load(weights()), tokenizer=nothing, device="cpu")
+    model = TransformerBridge.boot_transformers("gpt2", hf_model=load(weights()).requires_grad_(True), tokenizer=nothing, device="cpu")
     model.eval()
     clean, corrupted = (torch.from_numpy(prompt(seed))[None] for seed in (1, 2))
     config = EdgeAttributionConfig(granularity="edge")
