@@ -27,7 +27,7 @@ pub(crate) struct Args {
     /// How edges are chosen: the largest scores (top), or only edges with a path to the logits (greedy)
     #[arg(long, value_name = "HOW", default_value = "top")]
     selection: Selection,
-    /// Remove edges one by one, as long as |1 - faithfulness| grows by less than X for each (ACDC); each trial is a run of every
+    /// Remove edges one by one, as long as |1 - faithfulness| grows by less than X for each (ACDC); each edge takes a run of every
     /// ranking prompt
     #[arg(long, value_name = "X")]
     prune: Option<f64>,

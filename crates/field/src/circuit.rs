@@ -11,11 +11,9 @@
 //! of the MIB benchmark (arXiv 2504.13151): `area` is the integral of the faithfulness over the share of included edges (CPR),
 //! and `distance` that of its distance from 1 (CMD). Random circuits of the same sizes are a control.
 
+mod options;
 mod prune;
 mod rank;
-
-use std::fmt;
-use std::str::FromStr;
 
 use resolvent_model::{Edge, Model, Outputs, PromptCase, Reader, Run, Writer, outputs_of, path_sites, rewired_values};
 
@@ -29,122 +27,11 @@ use crate::predictor::Predictor;
 use crate::prompts::{CaseRuns, Prompts, over_prompts};
 use crate::slice::OnProgress;
 
+pub use options::{Ablation, CircuitOptions, EdgeScore};
 pub use rank::Selection;
-
-/// What edges outside of a circuit carry.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Ablation {
-    /// The output of the writer in the corrupted run.
-    #[default]
-    Corrupted,
-    /// Zero.
-    Zero,
-    /// The mean output of the writer over all tokens of all clean prompts.
-    Mean,
-}
 
 /// The least difference between the values with all edges and without any, relative to the larger, or to 1.
 const LEAST: f64 = 1e-4;
-
-impl Ablation {
-    const ALL: [Self; 3] = [Self::Corrupted, Self::Zero, Self::Mean];
-
-    /// Returns its name on the command line and in result files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Corrupted => "corrupted",
-            Self::Zero => "zero",
-            Self::Mean => "mean",
-        }
-    }
-}
-
-impl fmt::Display for Ablation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Ablation {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let found = Self::ALL.into_iter().find(|ablation| ablation.name() == text);
-        found.ok_or_else(|| Error::Input(format!("invalid ablation `{text}`: expected corrupted, zero or mean")))
-    }
-}
-
-/// What ranks the edges of a circuit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EdgeScore {
-    /// A prediction: first order, integrated or relp.
-    Predicted(Predictor),
-    /// The effect of patching each edge.
-    Exact,
-}
-
-impl EdgeScore {
-    /// Returns its name on the command line and in result files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Predicted(predictor) => predictor.name(),
-            Self::Exact => "exact",
-        }
-    }
-}
-
-impl FromStr for EdgeScore {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let known = [Predictor::FirstOrder, Predictor::Integrated, Predictor::RelP];
-        let found = known.into_iter().find(|predictor| predictor.name() == text).map(Self::Predicted);
-        let found = found.or_else(|| (text == "exact").then_some(Self::Exact));
-        let expected = "first_order, integrated, relp or exact";
-        found.ok_or_else(|| Error::Input(format!("invalid score `{text}`: expected {expected}")))
-    }
-}
-
-/// Options of [`circuit`].
-#[derive(Clone, Debug, PartialEq)]
-pub struct CircuitOptions {
-    /// What ranks the edges.
-    pub score: EdgeScore,
-    /// Number of runs between the prompts, for the score `integrated`.
-    pub steps: usize,
-    /// How edges are chosen by their scores.
-    pub selection: Selection,
-    /// Removes edges one by one, as long as the mean of `|1 - faithfulness|` over the ranking prompts grows by less than this
-    /// for each. What remains comes first in the order, and its size is one of the sizes.
-    pub prune: Option<f64>,
-    /// What edges outside of the circuit carry.
-    pub ablation: Ablation,
-    /// Shares of all edges that are included, from 0 to 1.
-    pub shares: Vec<f64>,
-    /// Number of random circuits of each size.
-    pub random: usize,
-    /// Seed of the random circuits.
-    pub seed: u64,
-    /// How many cases rank the edges; the others alone measure the circuits. With 0, all cases do both.
-    pub ranked_on: usize,
-}
-
-impl Default for CircuitOptions {
-    fn default() -> Self {
-        Self {
-            score: EdgeScore::Predicted(Predictor::Integrated),
-            steps: 8,
-            selection: Selection::Top,
-            prune: None,
-            ablation: Ablation::Corrupted,
-            // Those of the MIB benchmark.
-            shares: vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0],
-            random: 2,
-            seed: 0,
-            ranked_on: 0,
-        }
-    }
-}
 
 /// Ranks all edges over pairs of prompts, and measures the circuits of the first ones.
 ///

@@ -19,7 +19,7 @@ struct Measured<'a> {
 /// Returns whether each edge remains.
 ///
 /// From the logits downwards, each edge is removed if the mean over prompts of `|1 - faithfulness|` grows by less than
-/// `threshold`. Each trial is a run of every prompt. `progress` gets the numbers of edges tried and of all edges.
+/// `threshold`. Each edge takes a run of every prompt. `progress` gets the numbers of edges tried and of all edges.
 pub(super) fn pruned(
     model: &Model,
     cases: &[PromptCase],
