@@ -88,7 +88,10 @@ pub fn circuit(
         counts.dedup();
         remain = Some(n);
     }
-    let masks = Masks { included: rank::included(&order, &counts), random: rank::random(all.len(), &counts, options) };
+    let masks = Masks {
+        included: rank::included(&order, &counts),
+        random: rank::random(all.len(), &counts, (options.random, options.seed)),
+    };
     let measure = &|case: &Case<'_>| measure(case, (&masks, &counts), (options.ablation, mean.as_deref()));
     let found = over_prompts(model, measured, &sites, &mut |runs| each(runs, measure), &mut |n, _| {
         progress(ranking.len() as u64 + n, total);

@@ -6,7 +6,6 @@ use std::str::FromStr;
 
 use resolvent_model::{Architecture, Edge, Reader, Writer};
 
-use super::CircuitOptions;
 use crate::error::{Error, Result};
 use crate::stats::below;
 
@@ -101,9 +100,9 @@ pub(super) fn included(order: &[usize], counts: &[usize]) -> Vec<Vec<bool>> {
     counts.iter().map(of).collect()
 }
 
-/// Returns random circuits of each size, one after another.
-pub(super) fn random(edges: usize, counts: &[usize], options: &CircuitOptions) -> Vec<Vec<bool>> {
-    let mut state = options.seed;
+/// Returns `repeats` random circuits of each size, one after another.
+pub(super) fn random(edges: usize, counts: &[usize], (repeats, seed): (usize, u64)) -> Vec<Vec<bool>> {
+    let mut state = seed;
     let mut of = |count: usize| {
         let mut order: Vec<usize> = (0..edges).collect();
         for i in 0..count {
@@ -112,7 +111,7 @@ pub(super) fn random(edges: usize, counts: &[usize], options: &CircuitOptions) -
         }
         included(&order, &[count]).remove(0)
     };
-    counts.iter().flat_map(|&count| vec![count; options.random]).map(&mut of).collect()
+    counts.iter().flat_map(|&count| vec![count; repeats]).map(&mut of).collect()
 }
 
 #[cfg(test)]
@@ -148,8 +147,7 @@ mod tests {
     fn circuits_have_their_sizes() {
         let order = [3, 1, 0, 2];
         assert_eq!(included(&order, &[0, 2]), [vec![false; 4], vec![false, true, false, true]]);
-        let options = CircuitOptions { random: 3, seed: 5, ..CircuitOptions::default() };
-        let random = random(50, &[7, 50], &options);
+        let random = random(50, &[7, 50], (3, 5));
         let counts: Vec<usize> =
             random.iter().map(|included| included.iter().filter(|included| **included).count()).collect();
         assert_eq!(counts, [7, 7, 7, 50, 50, 50]);
