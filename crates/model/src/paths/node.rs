@@ -35,6 +35,15 @@ impl Writer {
         }
     }
 
+    /// Returns the site where its output is added to the stream. All heads of a block share one.
+    pub fn site(self) -> Site {
+        match self {
+            Self::Embedding => Site::ResidPre(0),
+            Self::Head(l, _) => Site::AttnOut(l),
+            Self::Mlp(l) => Site::MlpOut(l),
+        }
+    }
+
     /// Checks that the model has this block and head.
     fn check(self, sizes: &Sizes) -> Result<()> {
         match self {
@@ -93,6 +102,16 @@ impl Reader {
             Self::Mlp(l) if model.parallel => Writer::Head(l, 0).index(sizes),
             Self::Mlp(l) => Writer::Mlp(l).index(sizes),
             Self::Logits => 1 + sizes.layers * (sizes.heads + 1),
+        }
+    }
+
+    /// Returns the site that it reads.
+    pub fn input(self, model: &Architecture) -> Site {
+        match self {
+            Self::Query(l, _) | Self::Key(l, _) | Self::Value(l, _) => Site::ResidPre(l),
+            Self::Mlp(l) if model.parallel => Site::ResidPre(l),
+            Self::Mlp(l) => Site::ResidMid(l),
+            Self::Logits => Site::level(model.sizes.layers, &model.sizes),
         }
     }
 

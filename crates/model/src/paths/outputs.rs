@@ -1,11 +1,11 @@
 //! What each writer adds to the residual stream.
 
 use resolvent_engine::{Recording, Shape, Tensor};
-use resolvent_ops::splice::{RowEdit, RowSource};
+use resolvent_ops::splice::RowSource;
 use resolvent_ops::{Rows, Span};
 
 use super::node::Writer;
-use super::responses::{BlockValues, RowOf, assemble, chain, tangent};
+use super::responses::{BlockValues, RowOf, assemble, chain, heads_alone, tangent};
 use crate::arch::Sizes;
 use crate::error::Result;
 use crate::mode::Mode;
@@ -67,14 +67,7 @@ fn recorded(run: &Run) -> Result<Vec<Tensor>> {
         let block = BlockValues::of(run, l)?;
         let nodes = chain(&program, block.z, block.attn_out)?;
         let z = retained(trace, block.z)?;
-        let row = |(h, t): (usize, usize)| {
-            let columns = Site::Z(l, h).columns(sizes);
-            let take = RowEdit::Take { row: span.primal + t, width: columns.len() };
-            RowOf { source: RowSource::Zero, edits: vec![(columns.start, take)] }
-        };
-        let of_head = |h: usize| (0..tokens).map(move |t| (h, t));
-        let rows: Vec<RowOf> = (0..sizes.heads).flat_map(of_head).map(row).collect();
-        let alone = assemble(&mut rec, &rows, z, z)?;
+        let alone = heads_alone(&mut rec, sizes, z, &(span.primal..span.primal + tokens))?;
         tensors.push(tangent(&program, &mut rec, (&heads, trace), &nodes, alone)?);
         let weights = &run.model().0.weights.blocks[l];
         let mlp = chain(&program, block.mlp_input, block.mlp_out)?;

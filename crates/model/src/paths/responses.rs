@@ -1,9 +1,12 @@
 //! The ops of one block between the values at which paths branch, over rows of any batch.
 
+use std::ops::Range;
+
 use resolvent_engine::{Recording, Tensor};
 use resolvent_ops::splice::{RowEdit, RowPlan, RowSource};
 use resolvent_ops::{Residuals, Rows, Span};
 
+use crate::arch::Sizes;
 use crate::error::{Error, Result};
 use crate::passes::Trace;
 use crate::program::{Program, ValueId};
@@ -154,6 +157,19 @@ pub(crate) fn assemble(rec: &mut Recording, rows: &[RowOf], x: &Tensor, base: &T
     }
     let width = base.shape().lengths()[1..].iter().product();
     Ok(RowPlan::new(rec.device(), width, &sources, &edits)?.primal(rec, x, base)?)
+}
+
+/// Records, for each head and token, a row of zeros except for the head's columns of a row of `z`: `[H T, ..]`. `rows` are the
+/// rows of the tokens in z.
+pub(crate) fn heads_alone(rec: &mut Recording, sizes: &Sizes, z: &Tensor, rows: &Range<usize>) -> Result<Tensor> {
+    let head = |h: usize| {
+        let columns = Site::Z(0, h).columns(sizes);
+        rows.clone().map(move |row| {
+            let take = RowEdit::Take { row, width: columns.len() };
+            RowOf { source: RowSource::Zero, edits: vec![(columns.start, take)] }
+        })
+    };
+    assemble(rec, &(0..sizes.heads).flat_map(head).collect::<Vec<RowOf>>(), z, z)
 }
 
 /// Records the rows of a value of the base run that sequences own.

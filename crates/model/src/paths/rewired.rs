@@ -10,15 +10,17 @@ use resolvent_ops::matmul::Matmul;
 use resolvent_ops::splice::{RowEdit, RowSource};
 use resolvent_ops::{Linear as _, Residuals, Rows, Span, Weight};
 
-use super::node::{Edge, Reader, Writer};
-use super::responses::{BlockValues, RowOf, assemble, base_rows, chain, primal, primal_saving, tangent_saved};
+use super::check::{check_run, ends_at_logits};
+use super::node::{Edge, Reader};
+use super::responses::{
+    BlockValues, RowOf, assemble, base_rows, chain, heads_alone, primal, primal_saving, tangent_saved,
+};
 use crate::error::{Error, Result};
 use crate::mode::Mode;
 use crate::observable::Observable;
 use crate::program::Program;
 use crate::read::{Pending, Read, finish};
 use crate::run::Run;
-use crate::site::Site;
 use crate::sweep::Reading;
 use crate::values::{parts, total};
 
@@ -36,10 +38,9 @@ pub fn rewired_values(
     included: &[Vec<bool>],
     observable: &Observable,
 ) -> Result<Vec<f64>> {
-    let (model, sizes, tokens) = (run.model().architecture(), *run.sizes(), run.tokens().len());
-    if !run.edits().is_empty() {
-        return Err(Error::Place("edges are cut in runs without edits".to_owned()));
-    }
+    let (model, sizes) = (run.model().architecture(), *run.sizes());
+    check_run(run, replacements)?;
+    ends_at_logits(observable, &sizes)?;
     let all = Edge::all(model);
     if let Some(other) = included.iter().find(|included| included.len() != all.len()) {
         let (found, expected) = (other.len(), all.len());
@@ -47,19 +48,10 @@ pub fn rewired_values(
             "a list of included edges has {found} entries; the model has {expected} edges"
         )));
     }
-    let (found, expected) = (replacements.len(), Writer::all(&sizes).len() * tokens * sizes.d);
-    if found != expected {
-        return Err(Error::Place(format!(
-            "replacements have {found} elements; the writers of this run have {expected}"
-        )));
-    }
-    if observable.places(&sizes).iter().any(|(level, _)| *level < sizes.layers) {
-        let reason = "edges end at the logits; give an observable that reads the field at the last level only";
-        return Err(Error::Place(reason.to_owned()));
-    }
     let blocks = (0..sizes.layers).map(|l| BlockValues::of(run, l)).collect::<Result<Vec<BlockValues>>>()?;
     let reading = parts(&[(run, observable)])?.remove(0);
-    let replaced = run.device().upload("replacements", &[("rows", found / sizes.d), ("d", sizes.d)], replacements)?;
+    let replaced =
+        run.device().upload("replacements", &[("rows", replacements.len() / sizes.d), ("d", sizes.d)], replacements)?;
     let rewired = Rewired { run, blocks, replaced, edges: &all, reading: &reading };
     let mut pending = Vec::with_capacity(included.len());
     for included in included {
@@ -128,15 +120,7 @@ impl<'a> Rewired<'a> {
         let (sizes, tokens) = (self.run.sizes(), span.rows());
         // The residuals are those of this run alone, whose first row is 0.
         let rows = Rows::new(rec.device(), &vec![Span { primal: 0, ..span }; sizes.heads])?;
-        let head = |h: usize| {
-            (0..tokens).map(move |t| {
-                let columns = Site::Z(0, h).columns(sizes);
-                let take = RowEdit::Take { row: t, width: columns.len() };
-                RowOf { source: RowSource::Zero, edits: vec![(columns.start, take)] }
-            })
-        };
-        let alone: Vec<RowOf> = (0..sizes.heads).flat_map(head).collect();
-        let alone = assemble(rec, &alone, z, z)?;
+        let alone = heads_alone(rec, sizes, z, &(0..tokens))?;
         tangent_saved(frozen, rec, &rows, nodes, residuals, alone)
     }
 

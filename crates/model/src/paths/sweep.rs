@@ -18,11 +18,12 @@ use resolvent_ops::add::add;
 use resolvent_ops::splice::{RowEdit, RowSource};
 use resolvent_ops::{Rows, Span};
 
+use super::check::check_run;
 use super::node::{Edge, Reader, Writer};
 use super::responses::{BlockValues, RowOf, assemble, base_rows, chain, primal};
 use crate::arch::Sizes;
 use crate::batch::Sequence;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::observable::Observable;
 use crate::passes::Origin;
 use crate::program::ValueId;
@@ -43,15 +44,7 @@ use crate::values::{parts, total};
 pub fn edge_values(run: &Run, displacements: &[f32], edges: &[Edge], observable: &Observable) -> Result<Vec<f64>> {
     let (model, sizes, tokens) = (run.model().architecture(), run.sizes(), run.tokens().len());
     edges.iter().try_for_each(|edge| edge.check(model))?;
-    if !run.edits().is_empty() {
-        return Err(Error::Place("edges are patched in runs without edits".to_owned()));
-    }
-    let (found, expected) = (displacements.len(), Writer::all(sizes).len() * tokens * sizes.d);
-    if found != expected {
-        return Err(Error::Place(format!(
-            "displacements have {found} elements; the writers of this run have {expected}"
-        )));
-    }
+    check_run(run, displacements)?;
     (0..sizes.layers).try_for_each(|l| BlockValues::of(run, l).map(|_| ()))?;
     let reading = parts(&[(run, observable)])?.remove(0);
     let mut values = vec![total(&reading.1); edges.len()];
@@ -105,14 +98,6 @@ impl Group {
     }
 }
 
-/// What an attention reader reads, without its head.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
-    Query,
-    Key,
-    Value,
-}
-
 struct Sweep<'a> {
     run: &'a Run,
     displacements: &'a [f32],
@@ -137,12 +122,11 @@ impl<'a> Sweep<'a> {
 
         // The columns of one kind from the displaced stream, and the others from the base run.
         let joined = self.joins_heads(l);
-        let key = |edge: &Edge| (edge.writer, part_of(edge.reader), joined.then_some(edge.reader));
+        let key = |edge: &Edge| (edge.writer, displaced_columns(edge.reader, joined, sizes));
         let kinds = distinct(edges.iter().map(|(_, edge)| key(edge)));
-        let mixed = |&(writer, kind, alone): &(Writer, Kind, Option<Reader>)| {
+        let mixed = |&(writer, [first, end]): &(Writer, [usize; 2])| {
             let of_writer = writers.binary_search(&writer).unwrap_or_default() * tokens;
-            let own = columns_of(kind, alone, sizes);
-            let others = [0..own.start, own.end..sizes.qkv_width()];
+            let others = [0..first, end..sizes.qkv_width()];
             (0..tokens).map(move |t| {
                 let row = span.primal + span.start + t;
                 let others = others.iter().filter(|columns| !columns.is_empty());
@@ -262,22 +246,15 @@ impl<'a> Sweep<'a> {
     }
 }
 
-fn part_of(reader: Reader) -> Kind {
-    match reader {
-        Reader::Key(..) => Kind::Key,
-        Reader::Value(..) => Kind::Value,
-        _ => Kind::Query,
-    }
-}
-
-/// Returns the columns of queries, keys and values that belong to a kind, or to one reader of it.
-fn columns_of(kind: Kind, alone: Option<Reader>, sizes: &Sizes) -> Range<usize> {
+/// Returns first and end of the columns that an edge displaces: those of all readers of its kind, since every head of the
+/// result belongs to an edge, or of its reader alone if a norm joins the heads.
+fn displaced_columns(reader: Reader, joined: bool, sizes: &Sizes) -> [usize; 2] {
     let [q, kv] = [sizes.q_width(), sizes.kv_width()];
-    match (alone.and_then(Reader::output), kind) {
-        (Some(site), _) => site.columns(sizes),
-        (None, Kind::Query) => 0..q,
-        (None, Kind::Key) => q..q + kv,
-        (None, Kind::Value) => q + kv..q + 2 * kv,
+    match (reader, reader.output().filter(|_| joined)) {
+        (_, Some(site)) => [site.columns(sizes).start, site.columns(sizes).end],
+        (Reader::Key(..), None) => [q, q + kv],
+        (Reader::Value(..), None) => [q + kv, q + 2 * kv],
+        (_, None) => [0, q],
     }
 }
 
