@@ -12,12 +12,13 @@
 //! first order; they do not add up to J then.
 
 use resolvent_model::{
-    Edit, Mode, Observable, Outputs, Run, SeededRun, Site, Writer, neuron_products, outputs_of, path_sites, vjp_of,
+    Edit, Mode, Observable, Outputs, Run, Site, Sizes, Writer, neuron_products, outputs_of, path_sites,
 };
 
-use crate::certificate::{Certificate, dot, narrow, norm, same};
+use crate::certificate::{Certificate, dot, narrow, norm, same, worse};
 use crate::error::Result;
 use crate::labelled::Labelled;
+use crate::nodes::{Sensitivities, derivatives, writer_names};
 
 /// Options of [`attribute`].
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -30,7 +31,7 @@ pub struct AttributeOptions {
 
 impl AttributeOptions {
     /// Returns the sites for which runs must be prepared.
-    pub fn sites(self, sizes: &resolvent_model::Sizes) -> Vec<Site> {
+    pub fn sites(self, sizes: &Sizes) -> Vec<Site> {
         let neurons = (0..sizes.layers).map(Site::MlpPost).filter(|_| self.neurons);
         path_sites(sizes).into_iter().chain(neurons).collect()
     }
@@ -62,7 +63,9 @@ pub fn attribute(run: &Run, observable: &Observable, options: AttributeOptions) 
         |rows: &[f32], u: &[f32]| -> Vec<f64> { rows.chunks(d).zip(u.chunks(d)).map(|(row, u)| dot(row, u)).collect() };
     let direct: Vec<f64> = outputs.data.chunks(tokens * d).flat_map(|rows| products(rows, &u)).collect();
     let biases: Vec<f64> = outputs.biases.chunks(tokens * d).flat_map(|rows| products(rows, &u)).collect();
-    let first_order = first_order(run, observable, &outputs, &writers)?;
+    let chi = Sensitivities::new(run, observable)?;
+    let through = |writer: &Writer| products(outputs.get(*writer, &sizes), chi.by(*writer));
+    let first_order: Vec<f64> = writers.iter().flat_map(through).collect();
     let value = run.value(observable)?;
     let zero: Vec<Edit> = (0..tokens).map(|t| Edit::ablate(last, t)).collect();
     let constant = run.values_under(&[zero], observable)?[0];
@@ -72,7 +75,7 @@ pub fn attribute(run: &Run, observable: &Observable, options: AttributeOptions) 
     let scale = (norm(&u) * norm(&h)).max(f64::MIN_POSITIVE);
     let mut result = Labelled::new("attribute", run)
         .note("observable", observable.to_string())
-        .note("writers", writers.iter().map(Writer::to_string).collect::<Vec<_>>().join(","))
+        .note("writers", writer_names(&sizes))
         .with("direct", &[("writer", writers.len()), ("token", tokens)], narrow(&direct))
         .with("first_order", &[("writer", writers.len()), ("token", tokens)], narrow(&first_order))
         .with("direct_biases", &[("block", sizes.layers), ("token", tokens)], narrow(&biases))
@@ -97,37 +100,6 @@ pub fn attribute(run: &Run, observable: &Observable, options: AttributeOptions) 
     Ok(result)
 }
 
-/// Returns the derivative of the observable by each site at every token, `[T, width]`.
-fn derivatives(run: &Run, observable: &Observable, mode: Mode, sites: &[Site]) -> Result<Vec<Vec<f32>>> {
-    let (sizes, tokens) = (run.model().sizes(), run.tokens().len());
-    let mut found: Vec<Vec<f32>> = sites.iter().map(|site| vec![0.0; tokens * site.width(sizes)]).collect();
-    let seeds = run.seeds(observable)?;
-    vjp_of(mode, &[SeededRun { run, seeds: &seeds }], sites, &mut |chunk| {
-        let from = chunk.token * sites[chunk.site].width(sizes);
-        found[chunk.site][from..][..chunk.rows.len()].copy_from_slice(chunk.rows);
-    })?;
-    Ok(found)
-}
-
-/// Returns the product of each writer's output with the derivative by it, `[W, T]`.
-fn first_order(run: &Run, observable: &Observable, outputs: &Outputs, writers: &[Writer]) -> Result<Vec<f64>> {
-    let sizes = run.model().sizes();
-    // All heads of a block add to the stream at one place, and so have one derivative.
-    let site = |writer: &Writer| match *writer {
-        Writer::Embedding => Site::ResidPre(0),
-        Writer::Head(l, _) => Site::AttnOut(l),
-        Writer::Mlp(l) => Site::MlpOut(l),
-    };
-    let sites: Vec<Site> = [Site::ResidPre(0)].into_iter().chain(path_sites(sizes)).collect();
-    let derivatives = derivatives(run, observable, Mode::Exact, &sites)?;
-    let of = |writer: &Writer| {
-        let at = sites.iter().position(|s| *s == site(writer)).unwrap_or_default();
-        let rows = outputs.get(*writer, sizes).chunks(sizes.d).zip(derivatives[at].chunks(sizes.d));
-        rows.map(|(row, chi)| dot(row, chi)).collect::<Vec<f64>>()
-    };
-    Ok(writers.iter().flat_map(of).collect())
-}
-
 /// Adds the direct contribution of every neuron and of the biases beside them.
 fn neurons(result: Labelled, run: &Run, (outputs, u): (&Outputs, &[f32]), direct: &[f64]) -> Result<Labelled> {
     let (sizes, tokens) = (run.model().sizes(), run.tokens().len());
@@ -139,7 +111,7 @@ fn neurons(result: Labelled, run: &Run, (outputs, u): (&Outputs, &[f32]), direct
         let sum = of_block.iter().map(|&x| f64::from(x)).sum::<f64>() + biases[l];
         let whole: f64 = direct[writer.index(sizes) * tokens..][..tokens].iter().sum();
         let scale = (norm(u) * norm(outputs.get(writer, sizes))).max(f64::MIN_POSITIVE);
-        worst = crate::certificate::worse(worst, (sum - whole).abs() / scale);
+        worst = worse(worst, (sum - whole).abs() / scale);
     }
     result
         .with("neurons", &[("block", sizes.layers), ("neuron", sizes.inner)], products)

@@ -3,6 +3,7 @@
 use resolvent_model::{Observable, Run};
 
 use crate::error::{Error, Result};
+use crate::labelled::Labelled;
 
 /// Two runs to patch between, and the observable.
 #[derive(Clone, Copy)]
@@ -19,6 +20,14 @@ impl<'a> Case<'a> {
     /// Returns the observable in the run that is patched.
     pub(crate) fn reading(&self) -> (&'a Run, &'a Observable) {
         (self.corrupted, self.observable)
+    }
+
+    /// Returns an empty result of `analysis` with the provenance of the case.
+    pub(crate) fn named(&self, analysis: &str) -> Labelled {
+        let clean: Vec<String> = self.clean.tokens().iter().map(u32::to_string).collect();
+        Labelled::new(analysis, self.corrupted)
+            .note("observable", self.observable.to_string())
+            .note("clean_tokens", clean.join(","))
     }
 
     /// Checks that the runs can be paired.

@@ -15,15 +15,15 @@ mod options;
 mod prune;
 mod rank;
 
-use resolvent_model::{Edge, Model, Outputs, PromptCase, Reader, Run, Writer, outputs_of, path_sites, rewired_values};
+use resolvent_model::{Edge, Model, Outputs, PromptCase, Run, Writer, outputs_of, path_sites, rewired_values};
 
 use crate::case::Case;
 use crate::certificate::{Certificate, narrow, same, worse};
-use crate::edges::{EdgeOptions, edges};
+use crate::edges::edges;
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
+use crate::nodes::with_edges;
 use crate::patch::both_values;
-use crate::predictor::Predictor;
 use crate::prompts::{CaseRuns, Prompts, over_prompts};
 use crate::slice::OnProgress;
 
@@ -57,16 +57,15 @@ pub fn circuit(
         0 => (cases, cases),
         n => cases.split_at(n),
     };
-    let sizes = *model.sizes();
-    let (all, sites) = (Edge::all(model.architecture()), path_sites(&sizes));
+    let (all, sites) = (Edge::all(model.architecture()), path_sites(model.sizes()));
     let total = (ranking.len() + measured.len()) as u64;
+    let score_options = options.score.edges(options.steps);
+    let score_of = &|case: &Case<'_>| edges(case, &score_options);
     let scored =
-        over_prompts(model, ranking, &sites, &mut |runs| each(runs, &|case| scores(case, options)), &mut |n, _| {
-            progress(n, total);
-        })?;
+        over_prompts(model, ranking, &sites, &mut |runs| each(runs, score_of), &mut |n, _| progress(n, total))?;
     let mut score = vec![0.0f64; all.len()];
     for result in &scored.results {
-        let of_prompt = result.array("score").map_or(&[][..], |array| &array.data);
+        let of_prompt = result.array(options.score.name()).map_or(&[][..], |array| &array.data);
         let share = 1.0 / scored.results.len() as f64;
         score.iter_mut().zip(of_prompt).for_each(|(sum, x)| *sum += share * f64::from(*x));
     }
@@ -98,22 +97,17 @@ pub fn circuit(
     })?;
     let mut rank = vec![0.0f32; all.len()];
     order.iter().enumerate().for_each(|(n, &edge)| rank[edge] = n as f32);
-    let names = |names: Vec<String>| names.join(",");
-    let indices = |edge: &Edge| [edge.writer.index(&sizes) as f32, edge.reader.index(&sizes) as f32];
     let counts: Vec<f32> = counts.iter().map(|&n| n as f32).collect();
     let mut result = found.stack()?;
     if let Some(n) = remain {
         result = result.note("pruned_to", n.to_string());
     }
-    Ok(result
+    Ok(with_edges(result, model, &all)
         .note("analysis", "circuit")
-        .note("writers", names(Writer::all(&sizes).iter().map(Writer::to_string).collect()))
-        .note("readers", names(Reader::all(&sizes).iter().map(Reader::to_string).collect()))
         .note("score", options.score.name())
         .note("selection", options.selection.to_string())
         .note("ablation", options.ablation.to_string())
         .note("ranked_on", ranked_on(&scored, options))
-        .with("edges", &[("edge", all.len()), ("end", 2)], all.iter().flat_map(indices).collect())
         .with("score", &[("edge", all.len())], narrow(&score))
         .with("rank", &[("edge", all.len())], rank)
         .with("size", &[("size", counts.len())], counts))
@@ -149,21 +143,6 @@ fn check(options: &CircuitOptions, cases: usize) -> Result<()> {
 /// Computes a result for each case.
 fn each(runs: &[CaseRuns<'_>], of: &dyn Fn(&Case<'_>) -> Result<Labelled>) -> Result<Vec<Labelled>> {
     runs.iter().map(|runs| of(&runs.patched()?)).collect()
-}
-
-/// Returns the scores of all edges for one case.
-fn scores(case: &Case<'_>, options: &CircuitOptions) -> Result<Labelled> {
-    let predictors = match options.score {
-        EdgeScore::Predicted(predictor) if predictor != Predictor::FirstOrder => vec![predictor],
-        _ => Vec::new(),
-    };
-    let exact = options.score == EdgeScore::Exact;
-    let found = edges(case, &EdgeOptions { predictors, steps: options.steps, exact })?;
-    let name = options.score.name();
-    let missing = || Error::Input(format!("edges have no score `{name}`"));
-    let score = found.array(name).ok_or_else(missing)?;
-    let scored = Labelled::new("edges", case.corrupted).with("score", &score.axes, score.data.clone());
-    found.certificates.iter().cloned().try_fold(scored, Labelled::certify)
 }
 
 /// Whether each edge is included, for each size.

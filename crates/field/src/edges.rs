@@ -21,8 +21,8 @@ mod scores;
 
 use resolvent_engine::counted;
 use resolvent_model::{
-    Edge, Mode, Observable, Outputs, Reader, Run, SeededRun, Site, Writer, edge_values, outputs_of, path_sites,
-    reader_gradients, vjp_of,
+    Edge, Mode, Outputs, Reader, Site, Sizes, Writer, captures, edge_values, ends_at_logits, outputs_of, path_sites,
+    reader_gradients,
 };
 
 use crate::between::between;
@@ -30,6 +30,7 @@ use crate::case::Case;
 use crate::certificate::{Certificate, adjoint, dot, narrow, norm, same, worse};
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
+use crate::nodes::{Sensitivities, with_edges};
 use crate::noise;
 use crate::patch::both_values;
 use crate::predictor::Predictor;
@@ -84,20 +85,17 @@ pub fn edges(case: &Case<'_>, options: &EdgeOptions) -> Result<Labelled> {
     if let Some(other) = options.predictors.iter().find(|p| !matches!(p, Predictor::Integrated | Predictor::RelP)) {
         return Err(Error::Input(format!("edges have no predictor `{other}`: expected integrated or relp")));
     }
-    if case.observable.places(&sizes).iter().any(|(level, _)| *level < sizes.layers) {
-        let reason = "edges end at the logits; give an observable that reads the field at the last level only";
-        return Err(Error::Input(reason.to_owned()));
-    }
+    ends_at_logits(case.observable, &sizes)?;
     if options.steps == 0 {
         return Err(Error::Input("integrated gradients need one step or more".to_owned()));
     }
-    let displacement = displacement(case)?;
+    let [clean_outputs, displacement] = displacement(case)?;
     let edges = Edge::all(model.architecture());
     let scores = Scores { sizes: &sizes, edges: &edges, displacement: &displacement.data };
     let gradients = reader_gradients(Mode::Exact, &[case.reading()])?.remove(0);
     let first_order = scores.of(&gradients);
-    let chi = run.linearize(Mode::Exact).gradient(case.observable)?;
-    let floor = noise::floor(run, &chi)?;
+    let chi = Sensitivities::new(run, case.observable)?;
+    let floor = noise::floor(run, &chi.field())?;
     let mut predictions = vec![(Predictor::FirstOrder, first_order)];
     for &predictor in &options.predictors {
         let predicted = match predictor {
@@ -107,21 +105,13 @@ pub fn edges(case: &Case<'_>, options: &EdgeOptions) -> Result<Labelled> {
         predictions.push((predictor, predicted));
     }
     let [clean, corrupted] = both_values([case.clean, run], case.observable)?;
-    let names = |names: Vec<String>| names.join(",");
-    let mut result = Labelled::new("edges", run)
-        .note("observable", case.observable.to_string())
-        .note("clean_tokens", case.clean.tokens().iter().map(u32::to_string).collect::<Vec<_>>().join(","))
-        .note("writers", names(Writer::all(&sizes).iter().map(Writer::to_string).collect()))
-        .note("readers", names(Reader::all(&sizes).iter().map(Reader::to_string).collect()))
-        .note(noise::NAME, format!("{floor:e}"));
-    let indices = |edge: &Edge| [edge.writer.index(&sizes) as f32, edge.reader.index(&sizes) as f32];
     let axis = [("edge", edges.len())];
-    result = result.with("edges", &[axis[0], ("end", 2)], edges.iter().flat_map(indices).collect());
+    let mut result = with_edges(case.named("edges").note(noise::NAME, format!("{floor:e}")), model, &edges);
     for (predictor, predicted) in &predictions {
         result = result.with(predictor.name(), &axis, narrow(predicted));
     }
-    let into = into_readers((run, case.clean), (&sizes, &edges), &gradients, &predictions[0].1)?;
-    let from = from_writers(case, &displacement, (&edges, &predictions[0].1))?;
+    let into = into_readers(case, &edges, &gradients, &predictions[0].1)?;
+    let from = from_writers(&sizes, &chi, &displacement, (&edges, &predictions[0].1));
     if options.exact {
         let (values, work) = counted(|| edge_values(run, &displacement.data, &edges, case.observable));
         let values = values?;
@@ -136,7 +126,7 @@ pub fn edges(case: &Case<'_>, options: &EdgeOptions) -> Result<Labelled> {
         result = result
             .note("sweep_cost", format!("{:.1}", work.flops / pass(case)?))
             .with("exact", &axis, exact)
-            .certify(alone(case, &edges, &values)?)?;
+            .certify(alone(case, &clean_outputs, &edges, &values)?)?;
     }
     result
         .with("clean_value", &[("value", 1)], vec![clean as f32])
@@ -146,13 +136,17 @@ pub fn edges(case: &Case<'_>, options: &EdgeOptions) -> Result<Labelled> {
         .certify(adjoint(&run.linearize(Mode::Exact), 1)?)
 }
 
-/// Returns the clean outputs of all writers minus the corrupted ones.
-fn displacement(case: &Case<'_>) -> Result<Outputs> {
+/// Returns the clean outputs of all writers, and these minus the corrupted ones.
+fn displacement(case: &Case<'_>) -> Result<[Outputs; 2]> {
     let mut outputs = outputs_of(&[case.clean, case.corrupted])?;
-    let (corrupted, mut moved) = (outputs.remove(1), outputs.remove(0));
-    moved.data.iter_mut().zip(&corrupted.data).for_each(|(a, b)| *a -= b);
-    moved.biases.iter_mut().zip(&corrupted.biases).for_each(|(a, b)| *a -= b);
-    Ok(moved)
+    let (mut moved, clean) = (outputs.remove(1), outputs.remove(0));
+    let from = |clean: &[f32], corrupted: &mut [f32]| {
+        corrupted.iter_mut().zip(clean).for_each(|(corrupted, clean)| *corrupted = clean - *corrupted);
+    };
+    from(&clean.data, &mut moved.data);
+    from(&clean.biases, &mut moved.biases);
+    from(&clean.mlp_biases, &mut moved.mlp_biases);
+    Ok([clean, moved])
 }
 
 /// Returns the scores with the mean derivative over runs between the prompts.
@@ -169,25 +163,15 @@ fn integrated(case: &Case<'_>, scores: &Scores<'_>, steps: usize) -> Result<Vec<
 }
 
 /// Checks that the edges into each reader add up to `<g, h_clean - h_corrupted>`, where h is what it reads.
-fn into_readers(
-    (corrupted, clean): (&Run, &Run),
-    (sizes, edges): (&resolvent_model::Sizes, &[Edge]),
-    gradients: &[f32],
-    scores: &[f64],
-) -> Result<Certificate> {
-    let has_mid = |l| corrupted.has(Site::ResidMid(l));
-    let site = |reader: Reader| match reader {
-        Reader::Query(l, _) | Reader::Key(l, _) | Reader::Value(l, _) => Site::ResidPre(l),
-        Reader::Mlp(l) if has_mid(l) => Site::ResidMid(l),
-        Reader::Mlp(l) => Site::ResidPre(l),
-        Reader::Logits => Site::level(sizes.layers, sizes),
-    };
+fn into_readers(case: &Case<'_>, edges: &[Edge], gradients: &[f32], scores: &[f64]) -> Result<Certificate> {
+    let model = case.corrupted.model();
+    let (sizes, site) = (model.sizes(), |reader: Reader| reader.input(model.architecture()));
     let readers = Reader::all(sizes);
     let mut sites: Vec<Site> = readers.iter().map(|&reader| site(reader)).collect();
     sites.sort();
     sites.dedup();
-    let both = resolvent_model::captures(&[(clean, &sites), (corrupted, &sites)])?;
-    let size = corrupted.tokens().len() * sizes.d;
+    let both = captures(&[(case.clean, &sites), (case.corrupted, &sites)])?;
+    let size = case.corrupted.tokens().len() * sizes.d;
     let mut worst = 0.0;
     for (n, &reader) in readers.iter().enumerate() {
         let at = sites.binary_search(&site(reader)).unwrap_or_default();
@@ -202,45 +186,31 @@ fn into_readers(
 
 /// Checks that the edges from each writer add up to `<dJ/dw, d>`. The derivative by its output comes from the backward pass
 /// of the whole model.
-fn from_writers(case: &Case<'_>, displacement: &Outputs, (edges, scores): (&[Edge], &[f64])) -> Result<Certificate> {
-    let (run, observable) = case.reading();
-    let sizes = run.model().sizes();
+fn from_writers(
+    sizes: &Sizes,
+    chi: &Sensitivities,
+    displacement: &Outputs,
+    (edges, scores): (&[Edge], &[f64]),
+) -> Certificate {
     let writers = Writer::all(sizes);
-    // All heads of a block add to the stream at one place, and so have one derivative.
-    let site = |writer: &Writer| match *writer {
-        Writer::Embedding => Site::ResidPre(0),
-        Writer::Head(l, _) => Site::AttnOut(l),
-        Writer::Mlp(l) => Site::MlpOut(l),
-    };
-    let mut sites: Vec<Site> = writers.iter().map(site).collect();
-    sites.sort();
-    sites.dedup();
-    let (tokens, d) = (run.tokens().len(), sizes.d);
-    let mut derivatives = vec![vec![0.0f32; tokens * d]; sites.len()];
-    let seeds = run.seeds(observable)?;
-    vjp_of(Mode::Exact, &[SeededRun { run, seeds: &seeds }], &sites, &mut |chunk| {
-        derivatives[chunk.site][chunk.token * d..][..chunk.rows.len()].copy_from_slice(chunk.rows);
-    })?;
     let mut sums = vec![0.0; writers.len()];
     edges.iter().zip(scores).for_each(|(edge, score)| sums[edge.writer.index(sizes)] += score);
     let mut worst = 0.0;
-    for (writer, sum) in writers.iter().zip(sums) {
-        let chi = &derivatives[sites.binary_search(&site(writer)).unwrap_or_default()];
-        let moved = displacement.get(*writer, sizes);
+    for (&writer, sum) in writers.iter().zip(sums) {
+        let (chi, moved) = (chi.by(writer), displacement.get(writer, sizes));
         let scale = (norm(chi) * norm(moved)).max(f64::MIN_POSITIVE);
         worst = worse(worst, (sum - dot(chi, moved)).abs() / scale);
     }
-    Ok(Certificate::new("from_writers", worst, SUMS))
+    Certificate::new("from_writers", worst, SUMS)
 }
 
 /// Compares three exact effects with patches of the same edges by edits of single runs.
-fn alone(case: &Case<'_>, edges: &[Edge], values: &[f64]) -> Result<Certificate> {
-    let (run, observable): (&Run, &Observable) = case.reading();
-    let clean = outputs_of(&[case.clean])?.remove(0);
+fn alone(case: &Case<'_>, clean: &Outputs, edges: &[Edge], values: &[f64]) -> Result<Certificate> {
+    let (run, observable) = case.reading();
     let scale = values.iter().fold(1.0f64, |m, v| m.max(v.abs()));
     let (last, mut worst) = (edges.len() - 1, 0.0);
     for n in [0, last / 2, last] {
-        let value = path_patch(run, &clean, &edges[n..=n], observable)?;
+        let value = path_patch(run, clean, &edges[n..=n], observable)?;
         worst = worse(worst, (value - values[n]).abs() / scale);
     }
     Ok(Certificate::new("alone", worst, same(run.model())))

@@ -50,6 +50,7 @@ mod invert;
 mod labelled;
 mod linear_map;
 mod lsqr;
+mod nodes;
 mod noise;
 mod norms;
 mod operator;

@@ -162,7 +162,7 @@ pub fn patch_all(cases: &[Case<'_>], kinds: &[SiteKind]) -> Result<Vec<Labelled>
     let passes = cases.iter().map(pass).sum::<Result<f64>>()?;
     let corrupted: Vec<&Run> = cases.iter().map(|case| case.corrupted).collect();
     let adjoints = adjoint_all(Mode::Exact, &corrupted, 1)?;
-    let mut results: Vec<Labelled> = cases.iter().map(named).collect();
+    let mut results: Vec<Labelled> = cases.iter().map(|case| case.named("patch")).collect();
     let (mut restorations, mut worst) = (Vec::new(), 0.0);
     for &kind in &kinds {
         let effects = effects(cases, kind)?;
@@ -194,14 +194,6 @@ pub fn patch_all(cases: &[Case<'_>], kinds: &[SiteKind]) -> Result<Vec<Labelled>
         result.certify(Certificate::new("alone", worst, same(model)))?.certify(adjoints[n].clone())
     };
     results.into_iter().enumerate().map(certified).collect()
-}
-
-/// Returns an empty result with the provenance of a case.
-fn named(case: &Case<'_>) -> Labelled {
-    let clean: Vec<String> = case.clean.tokens().iter().map(u32::to_string).collect();
-    Labelled::new("patch", case.corrupted)
-        .note("observable", case.observable.to_string())
-        .note("clean_tokens", clean.join(","))
 }
 
 /// Returns J of each case where every place that it is read from is patched at once: the value of the clean run.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::Selection;
+use crate::edges::EdgeOptions;
 use crate::error::{Error, Result};
 use crate::predictor::Predictor;
 
@@ -63,6 +64,17 @@ impl EdgeScore {
             Self::Predicted(predictor) => predictor.name(),
             Self::Exact => "exact",
         }
+    }
+}
+
+impl EdgeScore {
+    /// Returns the options of [`crate::edges`] that compute it.
+    pub(super) fn edges(self, steps: usize) -> EdgeOptions {
+        let predictors = match self {
+            Self::Predicted(predictor) if predictor != Predictor::FirstOrder => vec![predictor],
+            _ => Vec::new(),
+        };
+        EdgeOptions { predictors, steps, exact: self == Self::Exact }
     }
 }
 

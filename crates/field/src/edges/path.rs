@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use resolvent_model::{Edge, Edit, EditedPrompt, Observable, Outputs, Reader, Run, Site, outputs_of, path_sites};
+use resolvent_model::{Edge, Edit, EditedPrompt, Observable, Outputs, Reader, Run, outputs_of, path_sites};
 
 use crate::error::Result;
 
@@ -15,27 +15,24 @@ use crate::error::Result;
 /// # Errors
 /// An edge that the model lacks, a run that was not prepared for [`path_sites`], or a device error.
 pub fn path_patch(run: &Run, senders: &Outputs, edges: &[Edge], observable: &Observable) -> Result<f64> {
-    let (model, sizes) = (run.model(), *run.model().sizes());
+    let model = run.model();
     edges.iter().try_for_each(|edge| edge.check(model.architecture()))?;
     let mut of_reader: BTreeMap<Reader, Vec<Edge>> = BTreeMap::new();
     edges.iter().for_each(|&edge| of_reader.entry(edge.reader).or_default().push(edge));
     let mut patch = Patch { run, senders, edits: run.edits().to_vec() };
-    for l in 0..sizes.layers {
-        let here = |reader: &Reader| match *reader {
+    for l in 0..model.sizes().layers {
+        let attention = |reader: &Reader| match *reader {
             Reader::Query(block, _) | Reader::Key(block, _) | Reader::Value(block, _) => block == l,
             _ => false,
         };
-        patch.readers(of_reader.iter().filter(|(reader, _)| here(reader)), Site::ResidPre(l))?;
-        let input = if run.has(Site::ResidMid(l)) { Site::ResidMid(l) } else { Site::ResidPre(l) };
-        patch.readers(of_reader.iter().filter(|(reader, _)| **reader == Reader::Mlp(l)), input)?;
+        patch.readers(of_reader.iter().filter(|(reader, _)| attention(reader)))?;
+        patch.readers(of_reader.iter().filter(|(reader, _)| **reader == Reader::Mlp(l)))?;
     }
     if let Some(edges) = of_reader.get(&Reader::Logits) {
         let current = outputs_of(&[&patch.current()?])?.remove(0);
-        let last = Site::level(sizes.layers, &sizes);
-        patch.edits.extend(patch.moved(edges, &current, last));
+        patch.edits.extend(patch.moved(Reader::Logits, edges, &current));
     }
-    let [value] = [patch.current()?.value(observable)?];
-    Ok(value)
+    Ok(patch.current()?.value(observable)?)
 }
 
 /// A run to which the patches of readers are added in the order in which they read.
@@ -52,9 +49,10 @@ impl Patch<'_> {
         Ok(self.run.model().run_edited(&[prompt], &path_sites(self.run.model().sizes()))?.remove(0))
     }
 
-    /// Returns the edits that move what is read at `site` by the displacements of these edges' writers.
-    fn moved(&self, edges: &[Edge], current: &Outputs, site: Site) -> Vec<Edit> {
-        let (sizes, d) = (self.run.model().sizes(), current.d);
+    /// Returns the edits that move what a reader reads by the displacements of its edges' writers.
+    fn moved(&self, reader: Reader, edges: &[Edge], current: &Outputs) -> Vec<Edit> {
+        let (model, d) = (self.run.model(), current.d);
+        let (sizes, site) = (model.sizes(), reader.input(model.architecture()));
         let mut sum = vec![0.0f64; current.tokens * d];
         for edge in edges {
             let both = self.senders.get(edge.writer, sizes).iter().zip(current.get(edge.writer, sizes));
@@ -65,15 +63,16 @@ impl Patch<'_> {
     }
 
     /// Puts in place what these readers compute of their moved input.
-    fn readers<'e>(&mut self, of: impl Iterator<Item = (&'e Reader, &'e Vec<Edge>)>, input: Site) -> Result<()> {
+    fn readers<'e>(&mut self, of: impl Iterator<Item = (&'e Reader, &'e Vec<Edge>)>) -> Result<()> {
         let of: Vec<(&Reader, &Vec<Edge>)> = of.collect();
         if of.is_empty() {
             return Ok(());
         }
         let model = self.run.model();
         let current = outputs_of(&[&self.current()?])?.remove(0);
-        let with =
-            |(_, edges): &(&Reader, &Vec<Edge>)| [self.edits.clone(), self.moved(edges, &current, input)].concat();
+        let with = |(reader, edges): &(&Reader, &Vec<Edge>)| {
+            [self.edits.clone(), self.moved(**reader, edges, &current)].concat()
+        };
         let edits: Vec<Vec<Edit>> = of.iter().map(with).collect();
         let prompt = |edits| EditedPrompt { tokens: self.run.tokens(), edits };
         let prompts: Vec<EditedPrompt<'_>> = edits.iter().map(|edits| prompt(&edits[..])).collect();

@@ -1,0 +1,63 @@
+//! Writers, readers and edges in results, and the sensitivities at the outputs of writers.
+
+use resolvent_model::{Edge, Mode, Model, Observable, Reader, Run, SeededRun, Site, Sizes, Writer, path_sites, vjp_of};
+
+use crate::error::Result;
+use crate::labelled::Labelled;
+
+/// Returns the names of all writers, separated by commas.
+pub(crate) fn writer_names(sizes: &Sizes) -> String {
+    Writer::all(sizes).iter().map(Writer::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// Adds the array `edges [E, 2]`, and the names of the nodes that it counts.
+pub(crate) fn with_edges(result: Labelled, model: &Model, edges: &[Edge]) -> Labelled {
+    let sizes = model.sizes();
+    let readers: Vec<String> = Reader::all(sizes).iter().map(Reader::to_string).collect();
+    let ends = |edge: &Edge| [edge.writer.index(sizes) as f32, edge.reader.index(sizes) as f32];
+    result.note("writers", writer_names(sizes)).note("readers", readers.join(",")).with(
+        "edges",
+        &[("edge", edges.len()), ("end", 2)],
+        edges.iter().flat_map(ends).collect(),
+    )
+}
+
+/// Returns the derivative of the observable by each site at every token, `[T, width]`, from one backward pass.
+pub(crate) fn derivatives(run: &Run, observable: &Observable, mode: Mode, sites: &[Site]) -> Result<Vec<Vec<f32>>> {
+    let (sizes, tokens) = (run.model().sizes(), run.tokens().len());
+    let mut found: Vec<Vec<f32>> = sites.iter().map(|site| vec![0.0; tokens * site.width(sizes)]).collect();
+    let seeds = run.seeds(observable)?;
+    vjp_of(mode, &[SeededRun { run, seeds: &seeds }], sites, &mut |chunk| {
+        let from = chunk.token * sites[chunk.site].width(sizes);
+        found[chunk.site][from..][..chunk.rows.len()].copy_from_slice(chunk.rows);
+    })?;
+    Ok(found)
+}
+
+/// The sensitivities of an observable at all levels and at the outputs of all writers.
+pub(crate) struct Sensitivities {
+    sites: Vec<Site>,
+    rows: Vec<Vec<f32>>,
+    levels: usize,
+}
+
+impl Sensitivities {
+    /// Computes them in one backward pass.
+    pub(crate) fn new(run: &Run, observable: &Observable) -> Result<Self> {
+        let levels = run.levels();
+        let sites: Vec<Site> = levels.iter().copied().chain(path_sites(run.model().sizes())).collect();
+        let rows = derivatives(run, observable, Mode::Exact, &sites)?;
+        Ok(Self { sites, rows, levels: levels.len() })
+    }
+
+    /// Returns the sensitivity field `[L+1, T, d]`.
+    pub(crate) fn field(&self) -> Vec<f32> {
+        self.rows[..self.levels].concat()
+    }
+
+    /// Returns the derivative `[T, d]` by the output of a writer.
+    pub(crate) fn by(&self, writer: Writer) -> &[f32] {
+        let at = self.sites.iter().position(|site| *site == writer.site());
+        at.map_or(&[], |at| &self.rows[at])
+    }
+}
