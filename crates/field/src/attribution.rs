@@ -12,7 +12,7 @@
 //! first order; they do not add up to J then.
 
 use resolvent_model::{
-    Edit, Mode, Observable, Outputs, Run, Site, Sizes, Writer, neuron_products, outputs_of, path_sites,
+    Edit, Mode, Observable, Outputs, Run, Site, Sizes, Writer, ends_at_logits, neuron_products, outputs_of, path_sites,
 };
 
 use crate::certificate::{Certificate, dot, narrow, norm, same, worse};
@@ -52,9 +52,11 @@ const SUMS: f64 = 1e-4;
 /// the constant to J (`adds_up`); the neurons and biases of each MLP add up to its contribution (`neurons`).
 ///
 /// # Errors
-/// A run that was not prepared, an observable that does not fit, a device error, or a check that fails.
+/// A run that was not prepared, an observable that does not fit or reads the field below the last level, a device error, or
+/// a check that fails.
 pub fn attribute(run: &Run, observable: &Observable, options: AttributeOptions) -> Result<Labelled> {
     let (model, sizes, tokens) = (run.model(), *run.model().sizes(), run.tokens().len());
+    ends_at_logits(observable, &sizes)?;
     let d = sizes.d;
     let outputs = outputs_of(&[run])?.remove(0);
     let (last, writers) = (Site::level(sizes.layers, &sizes), Writer::all(&sizes));

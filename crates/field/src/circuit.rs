@@ -39,7 +39,7 @@ const LEAST: f64 = 1e-4;
 /// `size [S]` (numbers of included edges), and for each measured prompt `value [P, S]`, `faithfulness [P, S]`, `completeness
 /// [P, S]`, `random [P, S]` (faithfulness of random circuits), `area [P, 1]` and `distance [P, 1]`, with their means and
 /// intervals as in [`Prompts::stack`]. Where all and no edges give one value, faithfulness is undefined: such prompts are left
-/// out. The metadata name the `writers` and `readers`, separated by commas.
+/// out, as are those that cannot rank the edges. The metadata name the `writers` and `readers`, separated by commas.
 ///
 /// Certificate: with all edges included, the value is that of the clean run; with none and corrupted outputs in place, that of
 /// the corrupted run (`ends`).
@@ -76,10 +76,13 @@ pub fn circuit(
     };
     let mut counts: Vec<usize> =
         options.shares.iter().map(|share| (share * all.len() as f64).round() as usize).collect();
-    let mut remain = None;
+    let (mut remain, mut left_out) = (None, scored.left_out.clone());
     if let Some(threshold) = options.prune {
         let with = (options, mean.as_deref(), threshold);
-        let included = prune::pruned(model, ranking, with, all.len(), progress)?;
+        let ranked: Vec<PromptCase> =
+            ranking.iter().filter(|case| !left_out.iter().any(|row| row.what == case.name)).cloned().collect();
+        let (included, more) = prune::pruned(model, &ranked, with, all.len(), progress)?;
+        left_out.extend(more);
         order.sort_by_key(|&edge| !included[edge]);
         let n = included.iter().filter(|included| **included).count();
         counts.push(n);
@@ -92,12 +95,15 @@ pub fn circuit(
         random: rank::random(all.len(), &counts, (options.random, options.seed)),
     };
     let measure = &|case: &Case<'_>| measure(case, (&masks, &counts), (options.ablation, mean.as_deref()));
-    let found = over_prompts(model, measured, &sites, &mut |runs| each(runs, measure), &mut |n, _| {
+    let mut found = over_prompts(model, measured, &sites, &mut |runs| each(runs, measure), &mut |n, _| {
         progress(ranking.len() as u64 + n, total);
     })?;
     let mut rank = vec![0.0f32; all.len()];
     order.iter().enumerate().for_each(|(n, &edge)| rank[edge] = n as f32);
     let counts: Vec<f32> = counts.iter().map(|&n| n as f32).collect();
+    // Prompts that rank and measure are named once.
+    left_out.retain(|row| !found.left_out.iter().any(|known| known.what == row.what));
+    found.left_out.extend(left_out);
     let mut result = found.stack()?;
     if let Some(n) = remain {
         result = result.note("pruned_to", n.to_string());
@@ -177,10 +183,8 @@ fn measure(
     if ablation == Ablation::Corrupted {
         ends = worse(ends, (none - corrupted).abs() / size);
     }
-    if (full - none).abs() <= LEAST * size {
-        return Err(Error::Input(format!(
-            "J is {full:.4} with all edges and {none:.4} without any: faithfulness is undefined"
-        )));
+    if let Some(error) = undefined([full, none]) {
+        return Err(error);
     }
     let faithful = |value: f64| (value - none) / (full - none);
     let of = |values: &[f64]| values.iter().map(|&value| faithful(value)).collect::<Vec<f64>>();
@@ -207,6 +211,15 @@ fn measure(
         .certify(Certificate::new("ends", ends, same(run.model()).max(1e-4)))
 }
 
+/// Returns the error of a prompt whose values with all edges and without any are the same, so that nothing can be divided by
+/// their difference.
+fn undefined([full, none]: [f64; 2]) -> Option<Error> {
+    let size = full.abs().max(none.abs()).max(1.0);
+    ((full - none).abs() <= LEAST * size).then(|| {
+        Error::Input(format!("J is {full:.4} with all edges and {none:.4} without any: faithfulness is undefined"))
+    })
+}
+
 /// Returns the outputs of all writers that take the place of those of the clean run.
 fn replacements(case: &Case<'_>, ablation: Ablation, mean: Option<&[f32]>) -> Result<Vec<f32>> {
     let (sizes, tokens) = (case.clean.model().sizes(), case.clean.tokens().len());
@@ -219,22 +232,23 @@ fn replacements(case: &Case<'_>, ablation: Ablation, mean: Option<&[f32]>) -> Re
 
 /// Returns the mean output of each writer, `[W, d]`, over all tokens of the clean prompts.
 fn mean_outputs(model: &Model, cases: &[PromptCase]) -> Result<Vec<f32>> {
-    let sizes = *model.sizes();
-    let (mut sums, mut count) = (vec![0.0f64; Writer::all(&sizes).len() * sizes.d], 0);
+    let (sizes, writers) = (*model.sizes(), Writer::all(model.sizes()).len());
     let clean: Vec<PromptCase> = cases.iter().map(|case| PromptCase { corrupted: None, ..case.clone() }).collect();
-    let mut add = |run: &Run| -> Result<Labelled> {
+    let sums_of = |run: &Run| -> Result<Labelled> {
         let Outputs { data, tokens, d, .. } = outputs_of(&[run])?.remove(0);
-        for (sum, rows) in sums.chunks_mut(d).zip(data.chunks(tokens * d)) {
-            for row in rows.chunks(d) {
-                sum.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(*x));
-            }
-        }
-        count += tokens;
-        Ok(Labelled::new("outputs", run))
+        let column = |rows: &[f32], i: usize| rows[i..].iter().step_by(d).map(|&x| f64::from(x)).sum::<f64>() as f32;
+        let sums = data.chunks(tokens * d).flat_map(|rows| (0..d).map(move |i| column(rows, i))).collect();
+        Ok(Labelled::new("outputs", run).with("sum", &[("writer", writers), ("d", d)], sums))
     };
-    let analysis = &mut |runs: &[CaseRuns<'_>]| runs.iter().map(|runs| add(&runs.clean)).collect();
-    over_prompts(model, &clean, &path_sites(&sizes), analysis, &mut |_, _| {})?;
-    Ok(sums.into_iter().map(|sum| (sum / f64::from(count as u32)) as f32).collect())
+    // A batch that fails is tried again in parts, so the sums of its prompts are added only in the end.
+    let analysis = &mut |runs: &[CaseRuns<'_>]| runs.iter().map(|runs| sums_of(&runs.clean)).collect();
+    let found = over_prompts(model, &clean, &path_sites(&sizes), analysis, &mut |_, _| {})?;
+    let count = found.lengths.iter().sum::<usize>() as f64;
+    let mut mean = vec![0.0f64; writers * sizes.d];
+    for sums in found.results.iter().filter_map(|result| result.array("sum")) {
+        mean.iter_mut().zip(&sums.data).for_each(|(mean, x)| *mean += f64::from(*x) / count);
+    }
+    Ok(narrow(&mean))
 }
 
 /// Returns the integral of `values` over `shares`, by trapezoids; `first` is the value at 0.

@@ -28,6 +28,7 @@ use resolvent_model::{
 use crate::between::between;
 use crate::case::Case;
 use crate::certificate::{Certificate, adjoint, dot, narrow, norm, same, worse};
+use crate::distinct::distinct;
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
 use crate::nodes::{Sensitivities, with_edges};
@@ -97,7 +98,7 @@ pub fn edges(case: &Case<'_>, options: &EdgeOptions) -> Result<Labelled> {
     let chi = Sensitivities::new(run, case.observable)?;
     let floor = noise::floor(run, &chi.field())?;
     let mut predictions = vec![(Predictor::FirstOrder, first_order)];
-    for &predictor in &options.predictors {
+    for predictor in distinct(options.predictors.iter().copied()) {
         let predicted = match predictor {
             Predictor::RelP => scores.of(&reader_gradients(Mode::RelP, &[case.reading()])?[0]),
             _ => integrated(case, &scores, options.steps)?,

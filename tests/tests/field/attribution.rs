@@ -91,4 +91,10 @@ fn other_observables_are_attributed_to_first_order() {
     let model = twin.on(&on);
     let fused = model.run(&TOKENS, &[]).expect("runs");
     assert!(attribute(&fused, &Observable::logit(4, 4), ALL).is_err());
+    // Of a level below the last there are no contributions at the logits.
+    let below = Observable::logit(4, 4) + Observable::projection(1, 2, vec![1.0; model.sizes().d]);
+    let options = RunOptions { sites: ALL.sites(model.sizes()), ..RunOptions::default() };
+    let run = model.run_with(&TOKENS, &options).expect("runs");
+    let error = attribute(&run, &below, ALL).expect_err("it reads level 1").to_string();
+    assert!(error.contains("at the last level only"), "{error}");
 }

@@ -140,3 +140,59 @@ fn pruned_circuits_are_minimal() {
     let loss = |value: f64| (1.0 - (value - values[1]) / (values[0] - values[1])).abs();
     assert!(loss(values[3]) - loss(values[2]) >= threshold * 0.999, "{} {}", loss(values[3]), loss(values[2]));
 }
+
+/// The mean is taken over all tokens of all clean prompts, each counted once.
+#[test]
+fn means_are_over_the_tokens_of_all_prompts() {
+    let on = Subject::open(&resolvent_engine::Options::new(resolvent_engine::Choice::Host)).expect("opens");
+    let model = Twin::small().on(&on);
+    let first = EdgeScore::Predicted(Predictor::FirstOrder);
+    let (ablation, shares) = (Ablation::Mean, vec![0.0]);
+    let options = CircuitOptions { score: first, ablation, shares, random: 0, ..CircuitOptions::default() };
+    let got = computed(&model, &options);
+    let options = RunOptions { sites: path_sites(model.sizes()), ..RunOptions::default() };
+    let runs = model.run_all(&PAIRS.map(|(clean, _)| clean), &options).expect("runs");
+    let outputs = outputs_of(&runs.iter().collect::<Vec<_>>()).expect("computes");
+    let (d, tokens) = (model.sizes().d, 5);
+    let mean = |row: usize| {
+        let of = |i: usize| {
+            let rows = outputs.iter().flat_map(|one| one.data[row * tokens * d..][..tokens * d].chunks(d));
+            rows.map(|row| f64::from(row[i])).sum::<f64>() / (tokens * PAIRS.len()) as f64
+        };
+        (0..d).map(|i| of(i) as f32).collect::<Vec<f32>>()
+    };
+    let writers = outputs[0].data.len() / (tokens * d);
+    let replaced: Vec<f32> = (0..writers).flat_map(|row| mean(row).repeat(tokens)).collect();
+    let j = Observable::logit_diff(4, 20, 4);
+    let none = vec![vec![false; Edge::all(model.architecture()).len()]];
+    let want: Vec<f64> = runs.iter().map(|run| rewired_values(run, &replaced, &none, &j).expect("runs")[0]).collect();
+    super::close(&array(&got, "value"), &want, 1e-5, "without edges");
+}
+
+/// A row that cannot prune is left out by its name, once, and the others prune.
+#[test]
+fn rows_that_cannot_prune_are_left_out() {
+    let on = Subject::open(&resolvent_engine::Options::new(resolvent_engine::Choice::Host)).expect("opens");
+    let model = Twin::small().on(&on);
+    let first = EdgeScore::Predicted(Predictor::FirstOrder);
+    let mut rows = cases();
+    rows[1].corrupted = Some(rows[1].clean.clone());
+    for (ranked_on, measured) in [(0, 3), (2, 2)] {
+        let options = CircuitOptions {
+            score: first,
+            prune: Some(0.5),
+            shares: vec![1.0],
+            random: 0,
+            ranked_on,
+            ..CircuitOptions::default()
+        };
+        let got = circuit(&model, &rows, &options, &mut |_, _| {}).expect("computes");
+        let left_out = Prompts::left_out_of(&got);
+        assert!(left_out.len() == 1 && left_out[0].0 == "row 1", "{left_out:?}");
+        assert_eq!(array(&got, "lengths").len(), measured);
+    }
+    let all: Vec<PromptCase> =
+        rows.iter().map(|row| PromptCase { corrupted: Some(row.clean.clone()), ..row.clone() }).collect();
+    let options = CircuitOptions { score: first, prune: Some(0.5), ..CircuitOptions::default() };
+    assert!(circuit(&model, &all, &options, &mut |_, _| {}).is_err());
+}

@@ -43,7 +43,7 @@ const MOST: [(&str, u64); 11] = [
     ("transfer", 9),
     ("invert", 22),
     ("attribute", 7),
-    ("edges", 10),
+    ("edges", 9),
 ];
 
 /// No analysis waits more often for a deep model than for a shallow one, and none more often than stated.

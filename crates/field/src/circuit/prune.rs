@@ -6,6 +6,7 @@ use super::{CircuitOptions, replacements};
 use crate::case::Case;
 use crate::error::{Error, Result};
 use crate::slice::OnProgress;
+use crate::study::left_out::LeftOut;
 
 /// A case of the prompts on which edges are removed.
 struct Measured<'a> {
@@ -19,15 +20,19 @@ struct Measured<'a> {
 /// Returns whether each edge remains.
 ///
 /// From the logits downwards, each edge is removed if the mean over prompts of `|1 - faithfulness|` grows by less than
-/// `threshold`. Each edge takes a run of every prompt. `progress` gets the numbers of edges tried and of all edges.
+/// `threshold`. Each edge takes a run of every prompt. `progress` gets the numbers of edges tried and of all edges. Also returns
+/// the cases that are left out, since J does not depend on their edges.
 pub(super) fn pruned(
     model: &Model,
     cases: &[PromptCase],
     (options, mean, threshold): (&CircuitOptions, Option<&[f32]>, f64),
     edges: usize,
     progress: OnProgress<'_>,
-) -> Result<Vec<bool>> {
-    let measured = measured(model, cases, (options, mean), edges)?;
+) -> Result<(Vec<bool>, Vec<LeftOut>)> {
+    let (measured, left_out) = measured(model, cases, (options, mean), edges)?;
+    if measured.is_empty() {
+        return Err(Error::Input("no prompt can prune edges: J depends on the edges of none".to_owned()));
+    }
     let mut included = vec![true; edges];
     let mut loss = 0.0;
     // Edges are listed reader by reader, each with its writers in order.
@@ -40,7 +45,7 @@ pub(super) fn pruned(
         }
         progress(n as u64 + 1, edges as u64);
     }
-    Ok(included)
+    Ok((included, left_out))
 }
 
 fn measured<'a>(
@@ -48,11 +53,11 @@ fn measured<'a>(
     cases: &'a [PromptCase],
     (options, mean): (&CircuitOptions, Option<&[f32]>),
     edges: usize,
-) -> Result<Vec<Measured<'a>>> {
+) -> Result<(Vec<Measured<'a>>, Vec<LeftOut>)> {
     let both = cases.iter().flat_map(|case| [Some(&case.clean), case.corrupted.as_ref()]).flatten();
     let prompts: Vec<EditedPrompt<'_>> = both.map(|tokens| EditedPrompt { tokens, edits: &[] }).collect();
     let mut runs = model.run_edited(&prompts, &path_sites(model.sizes()))?.into_iter();
-    let mut measured = Vec::with_capacity(cases.len());
+    let (mut measured, mut left_out) = (Vec::with_capacity(cases.len()), Vec::new());
     for case in cases {
         let (Some(clean), Some(corrupted), Some(observable)) =
             (runs.next(), case.corrupted.as_ref().and_then(|_| runs.next()), &case.observable)
@@ -64,12 +69,13 @@ fn measured<'a>(
         let replaced = replacements(&pair, options.ablation, mean)?;
         let ends = rewired_values(&clean, &replaced, &[vec![true; edges], vec![false; edges]], observable)?;
         let ends = [ends[0], ends[1]];
-        if (ends[0] - ends[1]).abs() <= super::LEAST * ends[0].abs().max(ends[1].abs()).max(1.0) {
-            return Err(Error::Input(format!("{}: J does not depend on the edges; leave the row out", case.name)));
+        if let Some(error) = super::undefined(ends) {
+            left_out.push(LeftOut::from_error(&case.name, &error));
+            continue;
         }
         measured.push(Measured { clean, replaced, observable, ends });
     }
-    Ok(measured)
+    Ok((measured, left_out))
 }
 
 /// Returns the mean over cases of `|1 - faithfulness|`.

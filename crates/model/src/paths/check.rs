@@ -26,7 +26,8 @@ pub(super) fn check_run(run: &Run, rows: &[f32]) -> Result<()> {
 pub fn ends_at_logits(observable: &Observable, sizes: &Sizes) -> Result<()> {
     match observable.places(sizes).iter().any(|(level, _)| *level < sizes.layers) {
         true => Err(Error::Place(
-            "edges end at the logits; give an observable that reads the field at the last level only".to_owned(),
+            "edges and contributions end at the logits; give an observable that reads the field at the last level only"
+                .to_owned(),
         )),
         false => Ok(()),
     }
