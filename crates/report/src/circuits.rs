@@ -43,6 +43,12 @@ impl<'a> Edges<'a> {
     }
 }
 
+/// Splits the name of a head, such as `a3.h5`, into block and head.
+pub(crate) fn head(name: &str) -> Option<(usize, usize)> {
+    let (block, head) = name.strip_prefix('a')?.split_once(".h")?;
+    Some((block.parse().ok()?, head.parse().ok()?))
+}
+
 fn strongest(values: &[f32], count: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..values.len()).filter(|&i| values[i].abs() > 0.0).collect();
     order.sort_by(|&a, &b| values[b].abs().total_cmp(&values[a].abs()));

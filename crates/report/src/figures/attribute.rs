@@ -3,6 +3,7 @@
 use resolvent_field::{Array, Labelled};
 
 use super::read::{number, observable};
+use crate::circuits::head;
 use crate::{Figure, Heatmap, Map};
 
 /// Patterns that are drawn: those of the heads with the largest direct contributions.
@@ -25,12 +26,6 @@ pub(super) fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
         figures.extend(patterns(pattern, (&names, &sums), labels));
     }
     figures
-}
-
-/// Splits `a3.h5` into block and head.
-fn head(name: &str) -> Option<(usize, usize)> {
-    let (block, head) = name.strip_prefix('a')?.split_once(".h")?;
-    Some((block.parse().ok()?, head.parse().ok()?))
 }
 
 /// Returns the map of the heads, block by head; `None` without heads.

@@ -3,7 +3,7 @@
 use resolvent_field::Labelled;
 
 use super::read::{fact, number, observable};
-use crate::circuits::Edges;
+use crate::circuits::{Edges, head};
 use crate::figure::{GraphEdge, GraphNode};
 use crate::{Axis, Figure, Graph, Point, Scatter};
 
@@ -65,14 +65,12 @@ pub(super) fn graph(edges: &Edges<'_>) -> Graph {
 
 /// Returns the order of a node: the input, then the heads and the MLP of each block, then the logits.
 fn depth(name: &str) -> (usize, usize, usize) {
-    let number = |text: &str| text.parse().unwrap_or(usize::MAX);
-    match name.split_once(".h") {
-        Some((block, head)) => (1 + number(&block[1..]).min(usize::MAX - 1), 0, number(head)),
-        None if name == "input" => (0, 0, 0),
-        None => match name.strip_prefix('m') {
-            Some(block) => (1 + number(block).min(usize::MAX - 1), 1, 0),
-            None => (usize::MAX, 0, 0),
-        },
+    let mlp = || name.strip_prefix('m')?.parse::<usize>().ok();
+    match (name, head(name), mlp()) {
+        ("input", ..) => (0, 0, 0),
+        (_, Some((block, head)), _) => (block.saturating_add(1), 0, head),
+        (_, None, Some(block)) => (block.saturating_add(1), 1, 0),
+        _ => (usize::MAX, 0, 0),
     }
 }
 
