@@ -47,7 +47,9 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     output.naming(&run, Some(&args.observable)).finish(&result, || {
         let value = result.array("value").map_or(f32::NAN, |a| a.data[0]);
         let on = format!("J = {} = {value:.4}", args.observable.title());
-        format!("{}{}", tables(&result, args.top, &on), checks(&result))
+        let exact = result.metadata.get("exact").filter(|exact| *exact != "yes");
+        let exact = exact.map_or_else(String::new, |why| format!("the contributions do not add up to J: {why}\n"));
+        format!("{}{exact}{}", tables(&result, args.top, &on), checks(&result))
     })
 }
 

@@ -85,7 +85,10 @@ pub fn attribute(run: &Run, observable: &Observable, options: AttributeOptions) 
         .with("value", &[("value", 1)], vec![value as f32])
         .certify(Certificate::new("parts", (sum - dot(&u, &h)).abs() / scale, SUMS))?;
     let exact = observable.is_linear() && !model.caps_logits();
-    result = result.note("exact", if exact { "yes" } else { "to first order: J is no weighted sum of logits" });
+    result = result.note(
+        "exact",
+        if exact { "yes" } else { "they are to first order, since J is no weighted sum of uncapped logits" },
+    );
     if exact {
         let bound = SUMS.max(same(model));
         let error = (constant + sum - value).abs() / scale.max(value.abs());

@@ -119,10 +119,12 @@ pub fn edges(case: &Case<'_>, options: &EdgeOptions) -> Result<Labelled> {
         let exact: Vec<f32> = values.iter().map(|value| (value - corrupted) as f32).collect();
         for (predictor, predicted) in &predictions {
             let pairs = Pairs::above(&narrow(predicted), &exact, floor);
-            let top = TOP.map(|k| format!("{k}: {:.2}", pairs.top_overlap(k))).join(", ");
-            result = result
-                .note(&format!("agreement.{predictor}"), pairs.agreement().to_string())
-                .note(&format!("top.{predictor}"), top);
+            let top = TOP.iter().filter(|k| **k <= pairs.len());
+            let top: Vec<String> = top.map(|&k| format!("{k}: {:.2}", pairs.top_overlap(k))).collect();
+            result = result.note(&format!("agreement.{predictor}"), pairs.agreement().to_string());
+            if !top.is_empty() {
+                result = result.note(&format!("top.{predictor}"), top.join(", "));
+            }
         }
         result = result
             .note("sweep_cost", format!("{:.1}", work.flops / pass(case)?))

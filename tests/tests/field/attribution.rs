@@ -86,7 +86,7 @@ fn other_observables_are_attributed_to_first_order() {
     let twin = Twin::small();
     let on = Subject::open(&resolvent_engine::Options::new(resolvent_engine::Choice::Host)).expect("opens");
     let got = attributed(&twin.on(&on), &TOKENS, &Observable::log_prob(4, 4));
-    assert!(got.metadata["exact"].starts_with("to first order"));
+    assert!(got.metadata["exact"].starts_with("they are to first order"));
     assert!(got.certificates.iter().all(|c| c.name != "adds_up") && got.certificates.iter().any(|c| c.name == "parts"));
     let model = twin.on(&on);
     let fused = model.run(&TOKENS, &[]).expect("runs");
