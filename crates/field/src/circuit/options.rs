@@ -90,7 +90,7 @@ impl FromStr for EdgeScore {
     }
 }
 
-/// Options of [`circuit`].
+/// Options of [`circuit`](super::circuit).
 #[derive(Clone, Debug, PartialEq)]
 pub struct CircuitOptions {
     /// What ranks the edges.

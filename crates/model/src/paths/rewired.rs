@@ -27,7 +27,7 @@ use crate::values::{parts, total};
 /// Returns the observable's value for each list of included edges; all other edges carry `replacements`.
 ///
 /// `included` has, for each value, whether each edge of [`Edge::all`] is included. `replacements [W, T, d]` take the place of the
-/// writers' outputs where edges are cut, in the order of [`Writer::all`].
+/// writers' outputs where edges are cut, in the order of [`Writer::all`](super::Writer::all).
 ///
 /// # Errors
 /// A run with edits, or one that was not prepared for [`crate::path_sites`]; a list or replacements of another length; an
