@@ -20,6 +20,12 @@ fn four(w: vec2<u32>) -> vec4<f32> {
     return vec4<f32>(a.x, b.x, a.y, b.y);
 }
 
+// Widens the earlier (i = 0) or the later (i = 1) f16 of a pair.
+fn one_of(pair: u32, i: u32) -> f32 {
+    let bits = pair >> (16u * i);
+    return widened(vec2<u32>((bits << 13u) & 0x0fffe000u), vec2<u32>((bits << 16u) & 0x80000000u)).x;
+}
+
 // Rounds to the nearest f16, ties to even; values beyond 65504 become infinite. It works on bits: a conversion may
 // round in either direction, and all devices must agree.
 fn rounded(v: vec4<f32>) -> vec4<f32> {

@@ -17,7 +17,8 @@
 //   wide       like base, with 128 x 128 and 8 x 8: four reads of workgroup memory for 64 multiply-adds, and half as
 //              many reads of x and w. For GPUs with enough registers, and many rows. k and n in whole vec4.
 // F16_WEIGHTS, a variant of each (NAME_f16): w is f16 in pairs, the earlier in the low bits, and every sum is f32. It
-// reads half the bytes and, in subgroup and tall, half the loads of w. k and n in multiples of eight.
+// reads half the bytes and, in subgroup and tall, half the loads of w. k and n in multiples of eight, but not n in part;
+// base_f16 takes any even row length of w.
 #import activation
 #import element
 #import product
@@ -26,7 +27,7 @@
 @group(0) @binding(0) var<uniform> p: Params;                        // params: part writes n columns from `first` on
 @group(0) @binding(1) var<storage, read> x: array<Element>;          // [rows, k]
 #ifdef F16_WEIGHTS
-@group(0) @binding(2) var<storage, read> w: array<Words>;            // [k, n / 2], in vjp [n, k / 2]
+@group(0) @binding(2) var<storage, read> w: array<Words>;            // [k, n / 2], in vjp and part [n, k / 2]
 #else
 @group(0) @binding(2) var<storage, read> w: array<Element>;          // [k, n], in vjp and part [n, k]
 #endif

@@ -7,12 +7,23 @@
 // The vocabulary may lie in several buffers: a launch covers its entries from .. from + tokens. It leaves the other
 // logits unchanged (primal) or adds its part (vjp, after the first launch). Bound by memory: it reads the wanted rows
 // of W once per row.
+// F16_WEIGHTS (variant `base_f16`): W is f16 in pairs, the earlier in the low bits. d is even.
+#ifdef F16_WEIGHTS
+#import f16
+#endif
 #import reduce
 
-struct Params { rows: u32, d: u32, wanted: u32, from_token: u32, tokens: u32, accumulate: u32, chunks: u32, pad0: u32 }
+struct Params {
+    rows: u32, d: u32, wanted: u32, from_token: u32, tokens: u32, accumulate: u32, chunks: u32,
+    w_is_f16: u32,  // for the host body; on a GPU the variant decides
+}
 
 @group(0) @binding(0) var<uniform> p: Params;                          // params
+#ifdef F16_WEIGHTS
+@group(0) @binding(1) var<storage, read> w: array<u32>;                // [tokens, d / 2] this part of the vocabulary
+#else
 @group(0) @binding(1) var<storage, read> w: array<f32>;                // [tokens, d]    this part of the vocabulary
+#endif
 @group(0) @binding(2) var<storage, read> ids: array<u32>;              // [wanted]
 @group(0) @binding(3) var<storage, read> x: array<f32>;                // [rows, d]      primal
 @group(0) @binding(4) var<storage, read_write> logits: array<f32>;     // [rows, wanted] primal out
@@ -32,13 +43,21 @@ fn here(id: u32) -> bool {
     return id >= p.from_token && id - p.from_token < p.tokens;
 }
 
+fn of_w(at: u32) -> f32 {
+#ifdef F16_WEIGHTS
+    return one_of(w[at / 2u], at % 2u);
+#else
+    return w[at];
+#endif
+}
+
 // One workgroup per (wanted entry, row).
 @compute @workgroup_size(64)
 fn primal(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let id = ids[group.x];
     if (!here(id)) { return; }
     var s = 0.0;
-    for (var i = lane; i < p.d; i += WG) { s += w[(id - p.from_token) * p.d + i] * x[group.y * p.d + i]; }
+    for (var i = lane; i < p.d; i += WG) { s += of_w((id - p.from_token) * p.d + i) * x[group.y * p.d + i]; }
     s = sum(lane, s);
     if (lane == 0u) { logits[group.y * p.wanted + group.x] = s; }
 }
@@ -50,7 +69,7 @@ fn vjp(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index)
         if (p.accumulate != 0u) { s = x_bar[group.x * p.d + i]; }
         for (var m = 0u; m < p.wanted; m++) {
             if (here(ids[m])) {
-                s += logits_bar[group.x * p.wanted + m] * w[(ids[m] - p.from_token) * p.d + i];
+                s += logits_bar[group.x * p.wanted + m] * of_w((ids[m] - p.from_token) * p.d + i);
             }
         }
         x_bar[group.x * p.d + i] = s;
@@ -77,7 +96,7 @@ fn vjp_all(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
         if (column < p.d) {
             let count = min(STEP, end - from_token);
             for (var i = 0u; i < count; i++) {
-                let x = w[(from_token + i) * p.d + column];
+                let x = of_w((from_token + i) * p.d + column);
                 for (var r = 0u; r < ROWS; r++) { acc[r] += weights[r * STEP + i] * x; }
             }
         }

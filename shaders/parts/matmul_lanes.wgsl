@@ -29,14 +29,13 @@ struct Panel { low: mat4x4<f32>, high: mat4x4<f32> }
 struct Panels { first: Panel, second: Panel }
 
 fn panels(s: u32, transposed: bool) -> Panels {
-    let column = min(own.y, p.n - 8u);
     if (transposed) {
-        let a = four_rows(column * p.k + 4u * s, p.k);
-        let b = four_rows((column + 4u) * p.k + 4u * s, p.k);
+        let a = turned(s, own.y);
+        let b = turned(s, own.y + 4u);
         return Panels(Panel(transpose(a.low), transpose(b.low)), Panel(transpose(a.high), transpose(b.high)));
     }
-    let a = four_rows(4u * s * p.n + column, p.n);
-    let b = four_rows((4u * s + 4u) * p.n + column, p.n);
+    let a = straight(s, own.y);
+    let b = straight(s + 1u, own.y);
     return Panels(Panel(a.low, a.high), Panel(b.low, b.high));
 }
 

@@ -3,18 +3,31 @@
 #ifdef F16_WEIGHTS
 #import f16
 
-// Eight elements of each of four rows that lie `stride` apart: the first four and the others. `at` and `stride` are
-// multiples of eight.
+// Eight elements of each of four rows: the first four and the others.
 struct Eight { low: mat4x4<f32>, high: mat4x4<f32> }
 
-fn four_rows(at: u32, stride: u32) -> Eight {
-    let w0 = w[at / 8u];
-    let w1 = w[(at + stride) / 8u];
-    let w2 = w[(at + 2u * stride) / 8u];
-    let w3 = w[(at + 3u * stride) / 8u];
+fn eight_of(w0: Words, w1: Words, w2: Words, w3: Words) -> Eight {
     return Eight(
         mat4x4<f32>(four(w0.xy), four(w1.xy), four(w2.xy), four(w3.xy)),
         mat4x4<f32>(four(w0.zw), four(w1.zw), four(w2.zw), four(w3.zw)),
+    );
+}
+
+// Four steps of k from quad `s` on, of eight columns, for w stored as [k, n]. `column` is a multiple of eight.
+fn straight(s: u32, column: u32) -> Eight {
+    let across = p.n / 8u;
+    let at = 4u * s * across + min(column / 8u, across - 1u);
+    return eight_of(w[at], w[at + across], w[at + 2u * across], w[at + 3u * across]);
+}
+
+// Four columns, of eight steps of k from quad `s` on, for w stored transposed, as [n, k]. `s` is even.
+fn turned(s: u32, column: u32) -> Eight {
+    let last = p.n - 1u;
+    let k = p.k / 8u;
+    let at = s / 2u;
+    return eight_of(
+        w[min(column, last) * k + at], w[min(column + 1u, last) * k + at],
+        w[min(column + 2u, last) * k + at], w[min(column + 3u, last) * k + at],
     );
 }
 #else

@@ -14,7 +14,7 @@ fn load_w(i: u32, col: u32, transposed: bool) -> f32 {
     if (i < p.k && col < p.n) {
         let at = select(i * p.n + col, col * p.k + i, transposed);
 #ifdef F16_WEIGHTS
-        return four(vec2<u32>(w[at / 2u]))[at % 2u];
+        return one_of(w[at / 2u], at % 2u);
 #else
         return w[at];
 #endif

@@ -48,13 +48,11 @@ fn store_quad(operand: u32, quad: u32, group: u32, m: mat4x4<f32>) {
 fn bring_w(s: u32, column: u32, unit: u32, transposed: bool) {
     if (unit >= 64u) { return; }
     if (transposed) {
-        let eight = min(s / 2u + unit % 2u, p.k / 8u - 1u);
-        let m = four_rows(min(column + 4u * (unit / 2u), p.n - 4u) * p.k + 8u * eight, p.k);
+        let m = turned(min(s + 2u * (unit % 2u), p.k / 4u - 2u), column + 4u * (unit / 2u));
         store_quad(W, 2u * (unit % 2u), unit / 2u, transpose(m.low));
         store_quad(W, 2u * (unit % 2u) + 1u, unit / 2u, transpose(m.high));
     } else {
-        let quad = min(s + unit / 16u, p.k / 4u - 1u);
-        let m = four_rows(4u * quad * p.n + min(column + 8u * (unit % 16u), p.n - 8u), p.n);
+        let m = straight(min(s + unit / 16u, p.k / 4u - 1u), column + 8u * (unit % 16u));
         store_quad(W, unit / 16u, 2u * (unit % 16u), m.low);
         store_quad(W, unit / 16u, 2u * (unit % 16u) + 1u, m.high);
     }

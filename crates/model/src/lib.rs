@@ -47,6 +47,7 @@ mod model;
 mod named;
 mod observable;
 mod observable_text;
+mod packed;
 mod passes;
 mod paths;
 mod points;

@@ -16,6 +16,11 @@ pub(crate) struct Mapped {
     source: Source,
 }
 
+/// Most bytes before or after a page that a system maps with it. Linux maps the window or the folio of its cache that
+/// contains the page, of up to 2 MiB.
+#[cfg(unix)]
+const AROUND: usize = 2 << 20;
+
 /// Where the bytes are.
 #[derive(Debug)]
 enum Source {
@@ -50,7 +55,8 @@ impl Mapped {
         }
     }
 
-    /// Releases the pages of a byte range to the system. Reading them again maps them again.
+    /// Releases the pages of a byte range to the system, and those around it, which the system mapped unasked. Reading
+    /// them again maps them again.
     pub(crate) fn release(&self, bytes: Range<usize>) {
         let Source::File(map) = &self.source else { return };
         if bytes.is_empty() || bytes.end > map.len() {
@@ -63,7 +69,8 @@ impl Mapped {
             // No byte changes that a borrow of the map can see.
             let done = unsafe {
                 let advice = memmap2::UncheckedAdvice::DontNeed;
-                map.unchecked_advise_range(advice, bytes.start, bytes.len())
+                let (start, end) = (bytes.start.saturating_sub(AROUND), (bytes.end + AROUND).min(map.len()));
+                map.unchecked_advise_range(advice, start, end - start)
             };
             // A failure costs only memory: the system retains the pages until it needs the space.
             if let Err(error) = done {

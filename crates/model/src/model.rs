@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use resolvent_engine::{Device, Shape, Tensor};
+use resolvent_engine::Device;
 use resolvent_ops::embed::Vocabulary;
 
 use crate::arch::{Architecture, Sizes};
@@ -113,7 +113,7 @@ impl Model {
         (name, hash, tokenizer): (String, String, Option<Result<Tokenizer, String>>),
     ) -> Result<Self> {
         let weights = Weights::upload(device, &architecture, source)?;
-        let rounds_inputs = device.f16_inputs() && weights.rounding.is_some();
+        let rounds_inputs = weights.round_inputs();
         // A model that rounds weights or inputs has other results, so it needs another hash.
         let hash = if weights.rounding.is_some_and(|e| e > 0.0) { format!("{hash}-f16") } else { hash };
         let hash = if rounds_inputs { format!("{hash}-f16-inputs") } else { hash };
@@ -234,12 +234,11 @@ fn relative_distance(a: &[f32], b: &[f32]) -> f64 {
 }
 
 fn row(device: &Device, table: &Vocabulary, id: u32) -> Result<Vec<f32>> {
-    let (id, d) = (id as usize, table.d);
+    let id = id as usize;
     if id >= table.tokens {
         return Err(Error::Place(format!("token #{id}: the vocabulary ends at #{}", table.tokens - 1)));
     }
     let (first, part) =
         table.parts.iter().rev().find(|(first, _)| *first <= id).ok_or_else(|| Error::Place("no vocabulary".into()))?;
-    let view = Tensor::view(part.buffer().clone(), (id - first) * d, Shape::new(&[("d", d)]))?;
-    Ok(device.read(&view)?)
+    Ok(part.read_row(device, id - first)?)
 }

@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use half::f16;
-use half::slice::HalfFloatSliceExt as _;
 use resolvent_engine::{Device, Shape, Tensor};
 use resolvent_ops::Weight;
 use resolvent_ops::embed::Vocabulary;
 use resolvent_ops::matmul::Matmul;
 
 use crate::arch::{Orientation, Part};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::packed::{Packed, Rounding};
 use crate::source::WeightSource;
 
 /// Elements converted and uploaded at a time. This bounds the host memory of loading, besides the file itself and one
@@ -34,13 +33,6 @@ pub(crate) struct Upload<'a> {
     zeros: BTreeMap<usize, Tensor>,
 }
 
-/// Sums of squares of the elements that were rounded to f16, and of their rounding errors.
-#[derive(Default)]
-struct Rounding {
-    elements: f64,
-    errors: f64,
-}
-
 /// A function that uploads a chunk. Its first argument is the number of elements before the chunk.
 type Write<'w> = &'w mut dyn FnMut(usize, &[f32]) -> Result<()>;
 
@@ -56,8 +48,7 @@ impl<'a> Upload<'a> {
     /// Waits for the uploads. Returns the relative rounding error of the weights that are stored in f16, in L2 norm.
     pub(crate) fn finish(self) -> Result<Option<f64>> {
         self.device.wait()?;
-        let Rounding { elements, errors } = self.rounding;
-        Ok((elements > 0.0).then(|| (errors / elements).sqrt()))
+        Ok(self.rounding.relative())
     }
 
     /// Reads `rows` of the tensor `name`, each `width` elements wide, in chunks.
@@ -149,22 +140,10 @@ impl<'a> Upload<'a> {
 
     /// Uploads a matrix rounded to f16.
     fn f16_weight(&mut self, name: &str, [k, n]: [usize; 2], parts: &[Part]) -> Result<Weight> {
-        let (device, words) = (self.device, self.device.reserve(name, &[("k", k), ("pairs", n / 2)])?);
-        let (mut rounded, mut rounding) = (Vec::new(), Rounding::default());
-        self.elements(parts, [k, n], &mut |before, elements| {
-            rounded.resize(elements.len(), f16::ZERO);
-            rounded.convert_from_f32_slice(elements);
-            for (&value, rounded) in elements.iter().zip(&rounded) {
-                if !rounded.is_finite() {
-                    return Err(Error::NoHalf { name: name.to_owned(), value });
-                }
-                rounding.elements += f64::from(value).powi(2);
-                rounding.errors += (f64::from(value) - rounded.to_f64()).powi(2);
-            }
-            Ok(device.write(&words, before / 2, bytemuck::cast_slice(&rounded))?)
-        })?;
-        self.rounding.elements += rounding.elements;
-        self.rounding.errors += rounding.errors;
+        let mut packed = Packed::reserve(self.device, name, ("k", k), n)?;
+        self.elements(parts, [k, n], &mut |before, elements| packed.write(before, elements))?;
+        let (words, rounding) = packed.finish();
+        self.rounding.add(rounding);
         Ok(Weight::f16s(words)?)
     }
 
@@ -222,16 +201,32 @@ impl<'a> Upload<'a> {
         }
     }
 
-    /// Uploads a `[tokens, d]` table in parts that the device can bind.
+    /// Uploads a `[tokens, d]` table in parts that the device can bind. They are rounded to f16 if the device's options
+    /// ask for that and d is even.
     pub(crate) fn vocabulary(&mut self, name: &str, tokens: usize, d: usize) -> Result<Vocabulary> {
-        let most = (self.device.info().max_binding / (4 * d as u64)).max(1) as usize;
+        let is_f16 = self.device.f16_weights() && d.is_multiple_of(2);
+        let element = if is_f16 { 2 } else { 4 };
+        let most = (self.device.info().max_binding / (element * d as u64)).max(1) as usize;
         // Parts of nearly equal length avoid a small last part.
         let step = tokens.div_ceil(tokens.div_ceil(most));
         let mut parts = Vec::new();
         for first in (0..tokens).step_by(step) {
             let end = (first + step).min(tokens);
-            parts.push((first, self.tensor(name, first..end, &[("tokens", end - first), ("d", d)])?));
+            let w = match is_f16 {
+                true => self.f16_rows(name, first..end, d)?,
+                false => Weight::full(self.tensor(name, first..end, &[("tokens", end - first), ("d", d)])?),
+            };
+            parts.push((first, w));
         }
         Ok(Vocabulary { parts, tokens, d })
+    }
+
+    /// Uploads rows of a table rounded to f16.
+    fn f16_rows(&mut self, name: &str, rows: Range<usize>, d: usize) -> Result<Weight> {
+        let mut packed = Packed::reserve(self.device, name, ("tokens", rows.len()), d)?;
+        self.chunks(name, rows, d, &mut |before, elements| packed.write(before, elements))?;
+        let (words, rounding) = packed.finish();
+        self.rounding.add(rounding);
+        Ok(Weight::f16_table(words))
     }
 }

@@ -71,6 +71,11 @@ impl Weights {
         Ok(Self { embed, blocks, final_norm, unembed: Unembed { w }, rounding: up.finish()? })
     }
 
+    /// Returns whether any product rounds its inputs to f16.
+    pub(crate) fn round_inputs(&self) -> bool {
+        self.blocks.iter().any(|b| [&b.qkv, &b.out, &b.up, &b.down].iter().any(|m| m.w.rounds_inputs()))
+    }
+
     /// Returns the same weights on the same device, for products that do not round their inputs to f16.
     pub(crate) fn with_full_inputs(&self) -> Self {
         let full = |w: &Weight| w.clone().rounding_inputs(false);

@@ -2,11 +2,13 @@
 //!
 //! Linearisations start from h\[0\], the output, so embed has no derivatives and no residuals.
 
+use resolvent_engine::host::Elements;
 use resolvent_engine::{Bound, Kernel, Recording, Result, Tensor, as_u32};
 use resolvent_shaders::embed::{self as shader, Params};
 
 use crate::arguments::{launch, params};
 use crate::host::each_row;
+use crate::weight::{self, Weight};
 
 const NAME: &str = "embed";
 
@@ -14,7 +16,7 @@ const NAME: &str = "embed";
 #[derive(Clone, Debug)]
 pub struct Vocabulary {
     /// Parts `[tokens, d]`, each with its first token.
-    pub parts: Vec<(usize, Tensor)>,
+    pub parts: Vec<(usize, Weight)>,
     /// Number of tokens.
     pub tokens: usize,
     /// Width.
@@ -36,7 +38,7 @@ pub struct Embed {
 #[derive(Clone, Copy)]
 pub(crate) struct Part<'a> {
     /// Rows `[tokens, d]`.
-    pub(crate) rows: &'a Tensor,
+    pub(crate) w: &'a Weight,
     /// Token of the first row.
     pub(crate) from_token: u32,
     /// Number of rows.
@@ -45,29 +47,41 @@ pub(crate) struct Part<'a> {
     pub(crate) is_first: bool,
 }
 
-/// Tokens whose rows, of `d` elements each, a host body has: those from `from_token` on.
+/// The part that a host body has: rows of `d` elements each, of the tokens from `from_token` on.
 #[derive(Clone, Copy)]
-pub(crate) struct Tokens {
+pub(crate) struct HostPart<'a> {
+    pub(crate) words: &'a [f32],
+    pub(crate) is_f16: bool,
     pub(crate) from_token: u32,
     pub(crate) tokens: u32,
     pub(crate) d: u32,
 }
 
-impl Tokens {
-    /// Returns the offset of `id`'s row, if it is here.
-    pub(crate) fn offset(self, id: u32) -> Option<usize> {
-        let here = id >= self.from_token && id - self.from_token < self.tokens;
-        here.then(|| (id - self.from_token) as usize * self.d as usize)
+impl HostPart<'_> {
+    /// Returns the row of `id`, if it is here. Elements in f16 are widened into `wide`.
+    pub(crate) fn row<'b>(&'b self, id: u32, wide: &'b mut Vec<f32>) -> Option<&'b [f32]> {
+        if id < self.from_token || id - self.from_token >= self.tokens {
+            return None;
+        }
+        let d = self.d as usize;
+        let at = (id - self.from_token) as usize * d;
+        Some(match weight::read(self.words, self.is_f16, false).elements {
+            Elements::F32(elements) => &elements[at..][..d],
+            Elements::F16(packed) => {
+                weight::widen(&packed[at..][..d], wide);
+                wide
+            }
+        })
     }
 }
 
 impl Vocabulary {
     /// Returns the parts in order.
     pub(crate) fn each_part(&self) -> impl Iterator<Item = Part<'_>> {
-        self.parts.iter().enumerate().map(|(i, (from, rows))| Part {
-            rows,
+        self.parts.iter().enumerate().map(|(i, (from, w))| Part {
+            w,
             from_token: *from as u32,
-            tokens: rows.shape().lengths()[0] as u32,
+            tokens: w.lengths()[0] as u32,
             is_first: i == 0,
         })
     }
@@ -79,11 +93,13 @@ impl Embed {
         let (rows, d) = (ids.shape().elements(), self.wte.d);
         positions.expect(NAME, &[("rows", rows)])?;
         let x = rec.tensor(NAME, &[("rows", rows), ("d", d)])?;
-        for Part { rows: wte, from_token, tokens, .. } in self.wte.each_part() {
-            let params = Params { d: d as u32, from_token, tokens, scale: self.scale };
-            let buffers = shader::primal::Bindings { wte, ids, positions, wpe: &self.wpe, x: &x };
+        for Part { w, from_token, tokens, .. } in self.wte.each_part() {
+            let w_is_f16 = u32::from(w.is_f16());
+            let params = Params { d: d as u32, from_token, tokens, scale: self.scale, w_is_f16 };
+            let buffers = shader::primal::Bindings { wte: w.words(), ids, positions, wpe: &self.wpe, x: &x };
             let n = (rows * d) as f64;
-            rec.launch(launch(&PRIMAL, params, buffers, [rows as u32, 1, 1]).work(n, 12.0 * n))?;
+            let launch = launch(&PRIMAL, params, buffers, [rows as u32, 1, 1]).variant(w.table_variant());
+            rec.launch(launch.work(n, (8.0 + w.element_bytes()) * n))?;
         }
         Ok(x)
     }
@@ -97,14 +113,16 @@ pub static KERNELS: &[&Kernel] = &[&PRIMAL];
 fn primal(bound: Bound<'_>) {
     let p: Params = params(&bound);
     let buffers = shader::primal::Bindings::of(bound.slices());
-    let shader::primal::Bindings { wte, wpe, .. } = buffers;
+    let shader::primal::Bindings { wte: words, wpe, .. } = buffers;
     let (d, ids, positions) = (p.d as usize, as_u32(buffers.ids), as_u32(buffers.positions));
-    let here = Tokens { from_token: p.from_token, tokens: p.tokens, d: p.d };
+    let Params { d: width, from_token, tokens, .. } = p;
+    let part = HostPart { words, is_f16: p.w_is_f16 != 0, from_token, tokens, d: width };
     each_row(buffers.x, d, |i, x| {
-        let Some(from) = here.offset(ids[i]) else { return };
+        let mut wide = Vec::new();
+        let Some(row) = part.row(ids[i], &mut wide) else { return };
         let place = positions[i] as usize * d;
         for (e, x) in x.iter_mut().enumerate() {
-            *x = p.scale * wte[from + e] + wpe[place + e];
+            *x = p.scale * row[e] + wpe[place + e];
         }
     });
 }

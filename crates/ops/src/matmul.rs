@@ -143,16 +143,17 @@ impl Product<'_> {
         let (kernel, family) = rounding.map_or((kernel, Family::Matmul), |k| (k, Family::MatmulF16));
         // A part of a wider y is written element by element.
         let by_element = matches!(self.formula, Formula::TransposedPart { .. });
-        let vectors = k.is_multiple_of(4) && (n.is_multiple_of(4) || by_element);
+        let unit = if self.w.is_f16() { 8 } else { 4 };
+        let vectors = k.is_multiple_of(unit) && (n.is_multiple_of(unit) || by_element);
         let variant = tuning::choose(rec.device(), family, Size::of(rows), vectors);
         let packed = self.w.is_f16() && family == Family::Matmul;
         let variant = if packed { tuning::of_f16(variant) } else { variant };
         let number = |name| kernel.shader.variant(variant).and_then(|v| v.number(name)).unwrap_or(1);
         let grid = [(n as u32).div_ceil(number("GROUP_COLS")), (rows as u32).div_ceil(number("GROUP_ROWS")), 1];
-        let of_w = if self.w.is_f16() { 0.5 } else { 1.0 };
         let (r, depth, columns) = (rows as f64, k as f64, n as f64);
         // All buffers but x and w have the shape of y.
-        let bytes = 4.0 * (r * depth + of_w * depth * columns + r * columns * (buffers.len() - 2) as f64);
+        let of_w = self.w.element_bytes() * depth * columns;
+        let bytes = of_w + 4.0 * (r * depth + r * columns * (buffers.len() - 2) as f64);
         let [rows, k, n, stride, first] = [rows, k, n, y[1], first].map(|n| n as u32);
         let params = Params { rows, k, n, stride, first, w_is_f16: u32::from(self.w.is_f16()) };
         let mut launch = Launch::new(kernel, params.words(), &buffers, grid).variant(variant);

@@ -3,15 +3,15 @@
 //! Linear: jvp is the primal, vjp a weighted sum of the wanted rows of W; no residuals. All entries at once are a
 //! product with W transposed.
 
-use resolvent_engine::host::{Elements, Weights, matmul as product};
+use resolvent_engine::host::matmul as product;
 use resolvent_engine::{Bound, Kernel, Recording, Result, Tensor, as_u32};
 use resolvent_shaders::unembed::{self as shader, Params};
 
 use crate::arguments::{launch, params};
-use crate::embed::{Part, Tokens, Vocabulary};
+use crate::embed::{HostPart, Part, Vocabulary};
 use crate::host::{axpy, dot, each_row};
 use crate::matmul;
-use crate::weight::Weight;
+use crate::weight::{self, Weight};
 
 const NAME: &str = "unembed";
 
@@ -28,9 +28,10 @@ pub struct Unembed {
 
 impl Unembed {
     fn params(&self, part: Part<'_>, rows: usize, wanted: usize) -> Params {
-        let Part { from_token, tokens, is_first, .. } = part;
+        let Part { w, from_token, tokens, is_first } = part;
         let [rows, d, wanted] = [rows, self.w.d, wanted].map(|n| n as u32);
-        Params { rows, d, wanted, from_token, tokens, accumulate: u32::from(!is_first), chunks: 0 }
+        let [accumulate, w_is_f16] = [!is_first, w.is_f16()].map(u32::from);
+        Params { rows, d, wanted, from_token, tokens, accumulate, chunks: 0, w_is_f16 }
     }
 
     /// Computes logits `[rows, wanted]` of the entries `ids [wanted]` (u32). Also the jvp.
@@ -41,8 +42,9 @@ impl Unembed {
         let n = (rows * wanted * self.w.d) as f64;
         for part in self.w.each_part() {
             let (params, grid) = (self.params(part, rows, wanted), [wanted as u32, rows as u32, 1]);
-            let buffers = shader::primal::Bindings { w: part.rows, ids, x, logits: &logits };
-            rec.launch(launch(&PRIMAL, params, buffers, grid).work(2.0 * n, 8.0 * n))?;
+            let buffers = shader::primal::Bindings { w: part.w.words(), ids, x, logits: &logits };
+            let launch = launch(&PRIMAL, params, buffers, grid).variant(part.w.table_variant());
+            rec.launch(launch.work(2.0 * n, (4.0 + part.w.element_bytes()) * n))?;
         }
         Ok(logits)
     }
@@ -55,8 +57,9 @@ impl Unembed {
         let n = (rows * wanted * self.w.d) as f64;
         for part in self.w.each_part() {
             let (params, grid) = (self.params(part, rows, wanted), [rows as u32, 1, 1]);
-            let buffers = shader::vjp::Bindings { w: part.rows, ids, logits_bar, x_bar: &x_bar };
-            rec.launch(launch(&VJP, params, buffers, grid).work(2.0 * n, 8.0 * n))?;
+            let buffers = shader::vjp::Bindings { w: part.w.words(), ids, logits_bar, x_bar: &x_bar };
+            let launch = launch(&VJP, params, buffers, grid).variant(part.w.table_variant());
+            rec.launch(launch.work(2.0 * n, (4.0 + part.w.element_bytes()) * n))?;
         }
         Ok(x_bar)
     }
@@ -67,18 +70,19 @@ impl Unembed {
         let rows = logits_bar.dim(NAME, "rows")?;
         logits_bar.expect(NAME, &[("rows", rows), ("vocab", self.w.tokens)])?;
         let d = self.w.d;
-        let chunks_of = |part: &Tensor| part.shape().lengths()[0].div_ceil(CHUNK);
+        let chunks_of = |part: &Weight| part.lengths()[0].div_ceil(CHUNK);
         let chunks: usize = self.w.parts.iter().map(|(_, part)| chunks_of(part)).sum();
         let sums = rec.tensor("unembed.sums", &[("chunks", chunks), ("rows", rows), ("d", d)])?;
         let mut done = 0;
         for part in self.w.each_part() {
-            let (here, n) = (chunks_of(part.rows), (rows * part.tokens as usize * d) as f64);
+            let (here, n) = (chunks_of(part.w), (rows * part.tokens as usize * d) as f64);
             let params = Params { chunks: done as u32, ..self.params(part, rows, self.w.tokens) };
             done += here;
             let grid = [d.div_ceil(64) as u32, here as u32, rows.div_ceil(ROWS) as u32];
-            let bytes = 4.0 * n * (rows.div_ceil(ROWS) as f64 / rows as f64);
-            let buffers = shader::vjp_all::Bindings { w: part.rows, slope: logits_bar, chunk_sums: &sums };
-            rec.launch(launch(&VJP_ALL, params, buffers, grid).work(2.0 * n, bytes))?;
+            let bytes = part.w.element_bytes() * n * (rows.div_ceil(ROWS) as f64 / rows as f64);
+            let buffers = shader::vjp_all::Bindings { w: part.w.words(), slope: logits_bar, chunk_sums: &sums };
+            let launch = launch(&VJP_ALL, params, buffers, grid).variant(part.w.table_variant());
+            rec.launch(launch.work(2.0 * n, bytes))?;
         }
         let x_bar = rec.tensor("unembed.bar", &[("rows", rows), ("d", d)])?;
         let params = Params {
@@ -89,6 +93,7 @@ impl Unembed {
             from_token: 0,
             tokens: 0,
             accumulate: 0,
+            w_is_f16: 0,
         };
         let buffers = shader::vjp_sum::Bindings { sums: &sums, total: &x_bar };
         let (grid, n) = ([d.div_ceil(64) as u32, rows as u32, 1], (chunks * rows * d) as f64);
@@ -106,7 +111,7 @@ impl Unembed {
         let rows = x.dim(NAME, "rows")?;
         let logits = rec.tensor("logits", &[("rows", rows), ("vocab", self.w.tokens)])?;
         for (from, part) in &self.w.parts {
-            matmul::part_into(rec, x, &Weight::full(part.clone()), &logits, *from)?;
+            matmul::part_into(rec, x, part, &logits, *from)?;
         }
         Ok(logits)
     }
@@ -120,18 +125,19 @@ static VJP_SUM: Kernel = Kernel { shader: &shader::VJP_SUM, host: vjp_sum };
 /// This op's kernels.
 pub static KERNELS: &[&Kernel] = &[&PRIMAL, &VJP, &VJP_ALL, &VJP_SUM];
 
-fn here(p: Params) -> Tokens {
-    Tokens { from_token: p.from_token, tokens: p.tokens, d: p.d }
+fn part(words: &[f32], p: Params) -> HostPart<'_> {
+    HostPart { words, is_f16: p.w_is_f16 != 0, from_token: p.from_token, tokens: p.tokens, d: p.d }
 }
 
 fn primal(bound: Bound<'_>) {
     let p: Params = params(&bound);
     let shader::primal::Bindings { w, ids, x, logits } = shader::primal::Bindings::of(bound.slices());
-    let (d, ids, here) = (p.d as usize, as_u32(ids), here(p));
+    let (d, ids, part) = (p.d as usize, as_u32(ids), part(w, p));
     each_row(logits, p.wanted as usize, |i, logits| {
+        let mut wide = Vec::new();
         for (logit, &id) in logits.iter_mut().zip(ids) {
-            if let Some(from) = here.offset(id) {
-                *logit = dot(&w[from..][..d], &x[i * d..][..d]);
+            if let Some(row) = part.row(id, &mut wide) {
+                *logit = dot(row, &x[i * d..][..d]);
             }
         }
     });
@@ -140,14 +146,15 @@ fn primal(bound: Bound<'_>) {
 fn vjp(bound: Bound<'_>) {
     let p: Params = params(&bound);
     let shader::vjp::Bindings { w, ids, logits_bar, x_bar } = shader::vjp::Bindings::of(bound.slices());
-    let (d, wanted, ids, here) = (p.d as usize, p.wanted as usize, as_u32(ids), here(p));
+    let (d, wanted, ids, part) = (p.d as usize, p.wanted as usize, as_u32(ids), part(w, p));
     each_row(x_bar, d, |i, x_bar| {
+        let mut wide = Vec::new();
         if p.accumulate == 0 {
             x_bar.fill(0.0);
         }
         for (m, &id) in ids.iter().enumerate() {
-            if let Some(from) = here.offset(id) {
-                axpy(logits_bar[i * wanted + m], &w[from..][..d], x_bar);
+            if let Some(row) = part.row(id, &mut wide) {
+                axpy(logits_bar[i * wanted + m], row, x_bar);
             }
         }
     });
@@ -158,13 +165,13 @@ fn vjp_all(bound: Bound<'_>) {
     let shader::vjp_all::Bindings { w, slope, chunk_sums } = shader::vjp_all::Bindings::of(bound.slices());
     let [rows, d, vocab, from, tokens] = [p.rows, p.d, p.wanted, p.from_token, p.tokens].map(|n| n as usize);
     let (first, mut weights) = (p.chunks as usize, Vec::new());
-    for (chunk, w) in w[..tokens * d].chunks(CHUNK * d).enumerate() {
-        let (at, n) = (from + chunk * CHUNK, w.len() / d);
+    let words_of_row = if p.w_is_f16 != 0 { d / 2 } else { d };
+    for (chunk, w) in w[..tokens * words_of_row].chunks(CHUNK * words_of_row).enumerate() {
+        let (at, n) = (from + chunk * CHUNK, w.len() / words_of_row);
         weights.clear();
         (0..rows).for_each(|row| weights.extend_from_slice(&slope[row * vocab + at..][..n]));
         let out = &mut chunk_sums[(first + chunk) * rows * d..][..rows * d];
-        let w = Weights { elements: Elements::F32(w), transposed: false };
-        product([rows, n, d], &weights, w, false, out);
+        product([rows, n, d], &weights, weight::read(w, p.w_is_f16 != 0, false), false, out);
     }
 }
 

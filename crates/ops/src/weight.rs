@@ -1,9 +1,11 @@
-//! The weight of a product on a device: f32, or f16 in pairs.
+//! The weight of a product on a device, or a table of rows: f32, or f16 in pairs.
 
+use half::f16;
+use half::slice::HalfFloatSliceExt as _;
 use resolvent_engine::host::{Elements, Weights};
-use resolvent_engine::{Error, Result, Tensor};
+use resolvent_engine::{Device, Error, Result, Shape, Tensor};
 
-/// f16 elements are read eight at a time, along k or along n.
+/// The fast variants of products read f16 elements eight at a time, along k or along n.
 const F16_MULTIPLE: usize = 8;
 
 /// A weight `[k, n]`.
@@ -40,10 +42,20 @@ impl Weight {
         Ok(Self { words, k, n, is_f16: true, rounds_inputs: false })
     }
 
-    /// Sets whether primal products round their inputs to f16. With an f32 weight they never do.
+    /// Creates an f16 table of rows from pairs: words `[rows, n / 2]`, each with the earlier element in its low bits.
+    ///
+    /// Products take it with any number of rows, in a slower variant where n is not a multiple of eight.
+    #[must_use]
+    pub fn f16_table(words: Tensor) -> Self {
+        let Self { words, k, n, .. } = Self::full(words);
+        Self { words, k, n: 2 * n, is_f16: true, rounds_inputs: false }
+    }
+
+    /// Sets whether primal products round their inputs to f16. With an f32 weight, and with lengths that are not
+    /// multiples of eight, they never do.
     #[must_use]
     pub fn rounding_inputs(self, rounds: bool) -> Self {
-        Self { rounds_inputs: rounds && self.is_f16, ..self }
+        Self { rounds_inputs: rounds && self.is_f16 && Self::packs(self.k, self.n), ..self }
     }
 
     /// Whether a weight `[k, n]` may be f16.
@@ -58,6 +70,30 @@ impl Weight {
         [self.k, self.n]
     }
 
+    /// Returns whether primal products round their inputs to f16.
+    #[must_use]
+    pub fn rounds_inputs(&self) -> bool {
+        self.rounds_inputs
+    }
+
+    /// Reads row `i` back, as `n` f32 elements.
+    ///
+    /// # Errors
+    /// A row outside of the weight, or a device error.
+    pub fn read_row(&self, device: &Device, i: usize) -> Result<Vec<f32>> {
+        let width = self.words.shape().elements() / self.k.max(1);
+        let first = self.words.range().start + i * width;
+        let words = device.read(&Tensor::view(self.words.buffer().clone(), first, Shape::new(&[("n", width)]))?)?;
+        let mut widened = Vec::new();
+        Ok(match read(&words, self.is_f16, false).elements {
+            Elements::F32(elements) => elements.to_vec(),
+            Elements::F16(packed) => {
+                widen(packed, &mut widened);
+                widened
+            }
+        })
+    }
+
     pub(crate) fn words(&self) -> &Tensor {
         &self.words
     }
@@ -66,9 +102,21 @@ impl Weight {
         self.is_f16
     }
 
-    pub(crate) fn rounds_inputs(&self) -> bool {
-        self.rounds_inputs
+    /// Returns the size of an element in bytes.
+    pub(crate) fn element_bytes(&self) -> f64 {
+        if self.is_f16 { 2.0 } else { 4.0 }
     }
+
+    /// Returns the variant of kernels that read a table and have one variant for each number format.
+    pub(crate) fn table_variant(&self) -> &'static str {
+        if self.is_f16 { "base_f16" } else { "base" }
+    }
+}
+
+/// Widens f16 elements into `wide`, which becomes as long as they are.
+pub(crate) fn widen(packed: &[f16], wide: &mut Vec<f32>) {
+    wide.resize(packed.len(), 0.0);
+    packed.convert_to_f32_slice(wide);
 }
 
 /// Interprets words as a weight for products on the host.

@@ -23,7 +23,7 @@ fn results(twin: &Twin, on: &Subject, tokens: &[u32]) -> Result<Vec<Vec<f32>>, E
     let model = twin.on(on);
     let run = model.run(tokens, &[])?;
     let j = Observable::logit_diff(1200, 0, tokens.len() - 1);
-    let rows = [0, 133, 134, 600, 1200].map(|id| [model.embedding(id), model.unembedding(id)]);
+    let rows = [0, 133, 134, 240, 241, 600, 1200].map(|id| [model.embedding(id), model.unembedding(id)]);
     let rows: Result<Vec<Vec<f32>>, Error> = rows.into_iter().flatten().collect();
     Ok(vec![run.logits()?, run.logits_at(3)?, run.field()?, run.linearize(Mode::Exact).gradient(&j)?, rows?.concat()])
 }
@@ -34,15 +34,17 @@ fn a_vocabulary_in_parts_is_the_vocabulary() {
     for tied in [true, false] {
         let twin = twin(tied);
         let mut tokens = Random::new(3).ids(9, 1201);
-        // The ends of the table, and both sides of a split.
-        (tokens[0], tokens[1], tokens[2]) = (0, 1200, 134);
-        for on in subjects() {
+        // The ends of the table, and both sides of a split in f32 and in f16.
+        tokens[..5].copy_from_slice(&[0, 1200, 134, 240, 241]);
+        for (on, f16_weights) in subjects().into_iter().flat_map(|on| [(on, false), (on, true)]) {
+            let options = Options { f16_weights, ..Options::default() };
             for limit in [16 << 10, 100 << 10] {
-                let small = on.again(Options { max_binding: Some(limit), ..Options::default() });
-                let of = |on| results(&twin, on, &tokens).unwrap_or_else(|e| panic!("{limit}: {e}"));
-                for (got, want) in of(&small).iter().zip(&of(on)) {
+                let small = on.again(Options { max_binding: Some(limit), ..options.clone() });
+                let of = |on: &Subject| results(&twin, on, &tokens).unwrap_or_else(|e| panic!("{limit}: {e}"));
+                for (got, want) in of(&small).iter().zip(&of(&on.again(options.clone()))) {
                     let error = relative(&wide(got), &wide(want));
-                    worst.within(format!("tied {tied}, {limit}"), on.name(), error, tolerance::BATCH);
+                    let case = format!("tied {tied}, {limit}, f16 {f16_weights}");
+                    worst.within(case, on.name(), error, tolerance::BATCH);
                 }
             }
         }
