@@ -7,6 +7,7 @@ use resolvent::model::PromptCase;
 use resolvent_report::{circuit_sizes, strongest_edges};
 
 use crate::Failure;
+use crate::graph::GraphArgs;
 use crate::observable::RequiredObservable;
 use crate::options::{CorruptedArgs, ModelArgs, PromptArgs};
 use crate::output::{OutputArgs, checks};
@@ -31,16 +32,20 @@ pub(crate) struct Args {
     /// ranking prompt
     #[arg(long, value_name = "X")]
     prune: Option<f64>,
-    /// What the other edges carry: the corrupted prompt's outputs (corrupted), zero, or mean outputs (mean)
+    /// What the other edges carry: the corrupted prompt's outputs (corrupted), zero, mean outputs (mean), or the outputs of other
+    /// clean prompts of the file (resample)
     #[arg(long, value_name = "WHAT", default_value = "corrupted")]
     ablation: Ablation,
+    /// Other prompts for each prompt, of the ablation `resample`
+    #[arg(long, value_name = "N", default_value_t = CircuitOptions::default().resamples)]
+    resamples: usize,
     /// Shares of all edges that are included, ascending, with commas
     #[arg(long, value_name = "SHARES", value_delimiter = ',')]
     shares: Vec<f64>,
     /// Random circuits of each size to compare with
     #[arg(long, value_name = "N", default_value_t = CircuitOptions::default().random)]
     controls: usize,
-    /// Seed of the random circuits
+    /// Seed of the random circuits, and of the choice of other prompts
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// Rank the edges on the first N prompts of the file, and measure on the others
@@ -55,10 +60,13 @@ pub(crate) struct Args {
     model: ModelArgs,
     #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten)]
+    graph: GraphArgs,
 }
 
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let output = args.output.prepare()?;
+    args.graph.prepare()?;
     let model = args.model.open()?;
     let shares = if args.shares.is_empty() { CircuitOptions::default().shares } else { args.shares.clone() };
     let options = CircuitOptions {
@@ -67,6 +75,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         selection: args.selection,
         prune: args.prune,
         ablation: args.ablation,
+        resamples: args.resamples,
         shares,
         random: args.controls,
         seed: args.seed,
@@ -85,6 +94,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
             circuit(&model, &[case], &options, &mut |done, all| progress.show(done, all))?
         }
     };
+    args.graph.write(&result)?;
     output.finish(&result, || {
         let prompts = result.metadata.get("prompts").map_or("", String::as_str);
         let (score, ablation) = (args.score.name(), args.ablation);

@@ -7,6 +7,7 @@ use resolvent::model::{RunOptions, path_sites};
 use resolvent_report::strongest_edges;
 
 use crate::Failure;
+use crate::graph::GraphArgs;
 use crate::observable::RequiredObservable;
 use crate::options::{CorruptedArgs, ModelArgs, PromptArgs};
 use crate::output::{OutputArgs, checks};
@@ -26,6 +27,9 @@ pub(crate) struct Args {
     /// Patch every edge too, and compare
     #[arg(long)]
     exact: bool,
+    /// Other prompts of the file, of the same length, whose displacements are a control of each score
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "prompts")]
+    controls: usize,
     /// Edges in the printed table
     #[arg(long, value_name = "N", default_value_t = 20)]
     top: usize,
@@ -35,21 +39,31 @@ pub(crate) struct Args {
     model: ModelArgs,
     #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten)]
+    graph: GraphArgs,
 }
 
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let output = args.output.prepare()?;
+    args.graph.prepare()?;
     let model = args.model.open()?;
-    let options = EdgeOptions { predictors: args.predictors.clone(), steps: args.steps, exact: args.exact };
+    let options = EdgeOptions {
+        predictors: args.predictors.clone(),
+        steps: args.steps,
+        exact: args.exact,
+        controls: args.controls,
+    };
     let sites = path_sites(model.sizes());
     if let Some(cases) = args.prompt.set.cases(&model, Some(&args.observable))? {
         let result = cases.all(|model, cases, progress| edges_of_prompts(model, cases, &options, progress))?;
+        args.graph.write(&Prompts::averaged(&result))?;
         return cases
             .finish(output, result, &[], &|result| table(&Prompts::averaged(result), args.top, "mean over prompts"));
     }
     let (observable, prompts) = args.corrupted.with(&model, &args.prompt, &args.observable)?;
     let runs = model.run_all(&prompts, &RunOptions { sites, ..RunOptions::default() })?;
     let result = edges(&Case { clean: &runs[0], corrupted: &runs[1], observable: &observable }, &options)?;
+    args.graph.write(&result)?;
     output.naming(&runs[1], Some(&args.observable)).finish(&result, || {
         let value = |name| result.array(name).map_or(f32::NAN, |a| a.data[0]);
         let (from, to) = (value("corrupted_value"), value("clean_value"));

@@ -8,8 +8,10 @@ mod devices;
 mod download;
 mod edges;
 mod forward;
+mod graph;
 mod green;
 mod invert;
+mod lens;
 mod observable;
 mod options;
 mod output;
@@ -33,7 +35,7 @@ use clap::{Parser, Subcommand};
 /// The error of a command: one line that names the cause and the fix.
 type Failure = Box<dyn std::error::Error>;
 
-/// How sources propagate through a GPT-2: fields, sensitivities, patches and Green functions, on any GPU or none.
+/// How sources propagate through a Transformer: fields, sensitivities, patches and Green functions, on any GPU or none.
 #[derive(Parser)]
 #[command(name = "resolvent", version, propagate_version = true)]
 struct Cli {
@@ -49,6 +51,8 @@ enum Command {
     Sensitivity(sensitivity::Args),
     /// Put every h[l,t] of the prompt into a corrupted prompt, one place at a time
     Patch(patch::Args),
+    /// What the head would answer at every level: the logit lens
+    Lens(lens::Args),
     /// What embedding, heads, MLPs and neurons contribute to J directly
     Attribute(attribute::Args),
     /// How much of an effect passes along each edge between heads and MLPs
@@ -85,6 +89,7 @@ fn main() -> ExitCode {
         Command::Run(args) => forward::main(&args),
         Command::Sensitivity(args) => sensitivity::main(&args),
         Command::Patch(args) => patch::main(&args),
+        Command::Lens(args) => lens::main(&args),
         Command::Attribute(args) => attribute::main(&args),
         Command::Edges(args) => edges::main(&args),
         Command::Circuit(args) => circuit::main(&args),

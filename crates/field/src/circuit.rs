@@ -11,27 +11,28 @@
 //! of the MIB benchmark (arXiv 2504.13151): `area` is the integral of the faithfulness over the share of included edges (CPR),
 //! and `distance` that of its distance from 1 (CMD). Random circuits of the same sizes are a control.
 
+mod measure;
 mod options;
 mod prune;
 mod rank;
+mod replaced;
 
-use resolvent_model::{Edge, Model, Outputs, PromptCase, Run, Writer, outputs_of, path_sites, rewired_values};
+use resolvent_model::{Edge, Model, PromptCase, path_sites};
 
 use crate::case::Case;
-use crate::certificate::{Certificate, narrow, same, worse};
+use crate::certificate::narrow;
 use crate::edges::edges;
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
 use crate::nodes::with_edges;
-use crate::patch::both_values;
 use crate::prompts::{CaseRuns, Prompts, over_prompts};
 use crate::slice::OnProgress;
 
+use measure::{Masks, measure};
+use replaced::Replaced;
+
 pub use options::{Ablation, CircuitOptions, EdgeScore};
 pub use rank::Selection;
-
-/// The least difference between the values with all edges and without any, relative to the larger, or to 1.
-const LEAST: f64 = 1e-4;
 
 /// Ranks all edges over pairs of prompts, and measures the circuits of the first ones.
 ///
@@ -70,18 +71,14 @@ pub fn circuit(
         score.iter_mut().zip(of_prompt).for_each(|(sum, x)| *sum += share * f64::from(*x));
     }
     let mut order = options.selection.order(&all, &score, model.architecture());
-    let mean = match options.ablation {
-        Ablation::Mean => Some(mean_outputs(model, measured)?),
-        _ => None,
-    };
+    let replaced = Replaced::new(model, measured, options)?;
     let mut counts: Vec<usize> =
         options.shares.iter().map(|share| (share * all.len() as f64).round() as usize).collect();
     let (mut remain, mut left_out) = (None, scored.left_out.clone());
     if let Some(threshold) = options.prune {
-        let with = (options, mean.as_deref(), threshold);
         let ranked: Vec<PromptCase> =
             ranking.iter().filter(|case| !left_out.iter().any(|row| row.what == case.name)).cloned().collect();
-        let (included, more) = prune::pruned(model, &ranked, with, all.len(), progress)?;
+        let (included, more) = prune::pruned(model, &ranked, (&replaced, threshold), all.len(), progress)?;
         left_out.extend(more);
         order.sort_by_key(|&edge| !included[edge]);
         let n = included.iter().filter(|included| **included).count();
@@ -94,7 +91,7 @@ pub fn circuit(
         included: rank::included(&order, &counts),
         random: rank::random(all.len(), &counts, (options.random, options.seed)),
     };
-    let measure = &|case: &Case<'_>| measure(case, (&masks, &counts), (options.ablation, mean.as_deref()));
+    let measure = &|case: &Case<'_>| measure(case, (&masks, &counts), &replaced);
     let mut found = over_prompts(model, measured, &sites, &mut |runs| each(runs, measure), &mut |n, _| {
         progress(ranking.len() as u64 + n, total);
     })?;
@@ -139,6 +136,9 @@ fn check(options: &CircuitOptions, cases: usize) -> Result<()> {
     if options.prune.is_some_and(|threshold| !threshold.is_finite() || threshold <= 0.0) {
         return input("invalid threshold of pruning: expected a finite number above 0, such as 0.001".to_owned());
     }
+    if options.resamples < 2 {
+        return input("resamples need two other prompts or more, so that they have a deviation".to_owned());
+    }
     if options.ranked_on > 0 && options.ranked_on >= cases {
         let n = options.ranked_on;
         return input(format!("{n} of {cases} prompts rank the edges, so none measures them; give more prompts"));
@@ -151,126 +151,9 @@ fn each(runs: &[CaseRuns<'_>], of: &dyn Fn(&Case<'_>) -> Result<Labelled>) -> Re
     runs.iter().map(|runs| of(&runs.patched()?)).collect()
 }
 
-/// Whether each edge is included, for each size.
-struct Masks {
-    included: Vec<Vec<bool>>,
-    /// Several for each size.
-    random: Vec<Vec<bool>>,
-}
-
-/// Measures the circuits on one case.
-fn measure(
-    case: &Case<'_>,
-    (masks, counts): (&Masks, &[usize]),
-    (ablation, mean): (Ablation, Option<&[f32]>),
-) -> Result<Labelled> {
-    let (run, observable) = (case.clean, case.observable);
-    let replaced = replacements(case, ablation, mean)?;
-    let (sizes, edges) = (masks.included.len(), masks.included.first().map_or(0, Vec::len));
-    let complement = masks.included.iter().map(|included| included.iter().map(|included| !included).collect());
-    let ends = [vec![true; edges], vec![false; edges]];
-    let all: Vec<Vec<bool>> = ends
-        .into_iter()
-        .chain(masks.included.iter().cloned())
-        .chain(complement)
-        .chain(masks.random.iter().cloned())
-        .collect();
-    let values = rewired_values(run, &replaced, &all, observable)?;
-    let [full, none] = [values[0], values[1]];
-    let [clean, corrupted] = both_values([run, case.corrupted], observable)?;
-    let size = clean.abs().max(corrupted.abs()).max(1.0);
-    let mut ends = (full - clean).abs() / size;
-    if ablation == Ablation::Corrupted {
-        ends = worse(ends, (none - corrupted).abs() / size);
-    }
-    if let Some(error) = undefined([full, none]) {
-        return Err(error);
-    }
-    let faithful = |value: f64| (value - none) / (full - none);
-    let of = |values: &[f64]| values.iter().map(|&value| faithful(value)).collect::<Vec<f64>>();
-    let (included, rest) = values[2..].split_at(sizes);
-    let (complement, random) = rest.split_at(sizes);
-    let (faithfulness, completeness) = (of(included), of(complement));
-    let repeats = random.len() / sizes.max(1);
-    let random: Vec<f64> =
-        random.chunks(repeats.max(1)).map(|of_size| of(of_size).iter().sum::<f64>() / repeats as f64).collect();
-    let shares: Vec<f64> = counts.iter().map(|&n| n as f64 / edges as f64).collect();
-    let distance: Vec<f64> = faithfulness.iter().map(|f| (1.0 - f).abs()).collect();
-    let axis = [("size", sizes)];
-    let result = match repeats {
-        0 => Labelled::new("circuit", run),
-        _ => Labelled::new("circuit", run).with("random", &axis, narrow(&random)),
-    };
-    result
-        .note("observable", observable.to_string())
-        .with("value", &axis, narrow(included))
-        .with("faithfulness", &axis, narrow(&faithfulness))
-        .with("completeness", &axis, narrow(&completeness))
-        .with("area", &[("value", 1)], vec![area(&shares, &faithfulness, 0.0) as f32])
-        .with("distance", &[("value", 1)], vec![area(&shares, &distance, 1.0) as f32])
-        .certify(Certificate::new("ends", ends, same(run.model()).max(1e-4)))
-}
-
-/// Returns the error of a prompt whose values with all edges and without any are the same, so that nothing can be divided by
-/// their difference.
-fn undefined([full, none]: [f64; 2]) -> Option<Error> {
-    let size = full.abs().max(none.abs()).max(1.0);
-    ((full - none).abs() <= LEAST * size).then(|| {
-        Error::Input(format!("J is {full:.4} with all edges and {none:.4} without any: faithfulness is undefined"))
-    })
-}
-
-/// Returns the outputs of all writers that take the place of those of the clean run.
-fn replacements(case: &Case<'_>, ablation: Ablation, mean: Option<&[f32]>) -> Result<Vec<f32>> {
-    let (sizes, tokens) = (case.clean.model().sizes(), case.clean.tokens().len());
-    Ok(match (ablation, mean) {
-        (Ablation::Corrupted, _) => outputs_of(&[case.corrupted])?.remove(0).data,
-        (Ablation::Mean, Some(mean)) => mean.chunks(sizes.d).flat_map(|row| row.repeat(tokens)).collect(),
-        _ => vec![0.0; Writer::all(sizes).len() * tokens * sizes.d],
-    })
-}
-
-/// Returns the mean output of each writer, `[W, d]`, over all tokens of the clean prompts.
-fn mean_outputs(model: &Model, cases: &[PromptCase]) -> Result<Vec<f32>> {
-    let (sizes, writers) = (*model.sizes(), Writer::all(model.sizes()).len());
-    let clean: Vec<PromptCase> = cases.iter().map(|case| PromptCase { corrupted: None, ..case.clone() }).collect();
-    let sums_of = |run: &Run| -> Result<Labelled> {
-        let Outputs { data, tokens, d, .. } = outputs_of(&[run])?.remove(0);
-        let column = |rows: &[f32], i: usize| rows[i..].iter().step_by(d).map(|&x| f64::from(x)).sum::<f64>() as f32;
-        let sums = data.chunks(tokens * d).flat_map(|rows| (0..d).map(move |i| column(rows, i))).collect();
-        Ok(Labelled::new("outputs", run).with("sum", &[("writer", writers), ("d", d)], sums))
-    };
-    // A batch that fails is tried again in parts, so the sums of its prompts are added only in the end.
-    let analysis = &mut |runs: &[CaseRuns<'_>]| runs.iter().map(|runs| sums_of(&runs.clean)).collect();
-    let found = over_prompts(model, &clean, &path_sites(&sizes), analysis, &mut |_, _| {})?;
-    let count = found.lengths.iter().sum::<usize>() as f64;
-    let mut mean = vec![0.0f64; writers * sizes.d];
-    for sums in found.results.iter().filter_map(|result| result.array("sum")) {
-        mean.iter_mut().zip(&sums.data).for_each(|(mean, x)| *mean += f64::from(*x) / count);
-    }
-    Ok(narrow(&mean))
-}
-
-/// Returns the integral of `values` over `shares`, by trapezoids; `first` is the value at 0.
-fn area(shares: &[f64], values: &[f64], first: f64) -> f64 {
-    let (mut sum, mut before) = (0.0, (0.0, first));
-    for point in shares.iter().copied().zip(values.iter().copied()) {
-        sum += 0.5 * (point.0 - before.0) * (point.1 + before.1);
-        before = point;
-    }
-    sum
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn areas_are_sums_of_trapezoids() {
-        assert_eq!(area(&[0.5, 1.0], &[1.0, 1.0], 0.0), 0.75);
-        assert_eq!(area(&[0.0, 1.0], &[0.0, 1.0], 0.0), 0.5);
-        assert_eq!(area(&[], &[], 0.0), 0.0);
-    }
 
     #[test]
     fn options_are_checked() {

@@ -50,11 +50,13 @@ pub struct EdgeOptions {
     pub steps: usize,
     /// Whether every edge is patched too.
     pub exact: bool,
+    /// Number of other prompts of the set whose displacements are controls, for [`crate::edges_of_prompts`]; 0 for none.
+    pub controls: usize,
 }
 
 impl Default for EdgeOptions {
     fn default() -> Self {
-        Self { predictors: Vec::new(), steps: 8, exact: false }
+        Self { predictors: Vec::new(), steps: 8, exact: false, controls: 0 }
     }
 }
 
@@ -68,8 +70,9 @@ const TOP: [usize; 3] = [10, 50, 200];
 ///
 /// Both runs must have been prepared for [`path_sites`].
 ///
-/// Arrays: `edges [E, 2]` (indices of writer and reader), `first_order [E]`, `integrated [E]`, `relp [E]`, `exact [E]`,
-/// `clean_value [1]` and `corrupted_value [1]`. The metadata name the `writers` and `readers`, separated by commas, and
+/// Arrays: `edges [E, 2]` (indices of writer and reader), `first_order [E]`, `integrated [E]`, `relp [E]`, `exact [E]`, `random
+/// [E]`, `clean_value [1]` and `corrupted_value [1]`. `random` is a control of `first_order`: its root mean square over
+/// displacements of the same norms in random directions. The metadata name the `writers` and `readers`, separated by commas, and
 /// have `agreement.NAME` and `top.NAME` of each prediction with the exact effects.
 ///
 /// Certificates: the first-order edges into each reader add up to the first-order effect of what it reads
@@ -80,6 +83,12 @@ const TOP: [usize; 3] = [10, 50, 200];
 /// Runs that do not pair or were not prepared, edits in the corrupted run, a predictor that edges lack, an observable that
 /// reads the field below the last level, a device error, or a check that fails.
 pub fn edges(case: &Case<'_>, options: &EdgeOptions) -> Result<Labelled> {
+    edges_beside(case, &[], options)
+}
+
+/// Returns the result of [`edges`], with the array `other_prompts [E]` if there are others: the root mean square of the
+/// first-order scores over displacements of other cases, each with the norm that the writer's own displacement has.
+pub(crate) fn edges_beside(case: &Case<'_>, others: &[Case<'_>], options: &EdgeOptions) -> Result<Labelled> {
     case.check()?;
     let (run, model) = (case.corrupted, case.corrupted.model());
     let sizes = *model.sizes();
@@ -110,6 +119,10 @@ pub fn edges(case: &Case<'_>, options: &EdgeOptions) -> Result<Labelled> {
     let mut result = with_edges(case.named("edges").note(noise::NAME, format!("{floor:e}")), model, &edges);
     for (predictor, predicted) in &predictions {
         result = result.with(predictor.name(), &axis, narrow(predicted));
+    }
+    result = result.with("random", &axis, narrow(&scores.random(&gradients)));
+    if !others.is_empty() {
+        result = result.with("other_prompts", &axis, narrow(&other_prompts(&scores, others, &gradients)?));
     }
     let into = into_readers(case, &edges, &gradients, &predictions[0].1)?;
     let from = from_writers(&sizes, &chi, &displacement, (&edges, &predictions[0].1));
@@ -150,6 +163,18 @@ fn displacement(case: &Case<'_>) -> Result<[Outputs; 2]> {
     from(&clean.biases, &mut moved.biases);
     from(&clean.mlp_biases, &mut moved.mlp_biases);
     Ok([clean, moved])
+}
+
+/// Returns the root mean square of the scores over displacements of other cases.
+fn other_prompts(scores: &Scores<'_>, others: &[Case<'_>], gradients: &[f32]) -> Result<Vec<f64>> {
+    let mut squares = vec![0.0; scores.edges.len()];
+    for other in others {
+        let [_, moved] = displacement(other)?;
+        let moved = scores.matched(moved.data);
+        let each = Scores { displacement: &moved, ..*scores }.of(gradients);
+        squares.iter_mut().zip(each).for_each(|(sum, x)| *sum += x * x / others.len() as f64);
+    }
+    Ok(squares.into_iter().map(f64::sqrt).collect())
 }
 
 /// Returns the scores with the mean derivative over runs between the prompts.

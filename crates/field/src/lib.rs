@@ -8,6 +8,7 @@
 //! | [`patch`] | the effect of putting each clean h\[l, t\] into a corrupted run, and its first-order prediction |
 //! | [`predict`] | predictors of patch effects side by side, with their costs |
 //! | [`attribute`] | an observable as a sum over embedding, heads, MLPs and neurons |
+//! | [`lens`] | what the head would answer at each level |
 //! | [`edges`] | the effect of each edge between nodes, predicted and exact |
 //! | [`circuit`] | what remains of an observable if only some edges carry the clean run |
 //! | [`superposition`] | joint responses of pairs of sources, and the sums of their own responses |
@@ -48,6 +49,7 @@ mod input;
 mod interaction;
 mod invert;
 mod labelled;
+mod lens;
 mod linear_map;
 mod lsqr;
 mod nodes;
@@ -96,6 +98,7 @@ pub use green::{GreenOptions, gains, green, green_with};
 pub use interaction::{Joint, interactions};
 pub use invert::{Goal, InvertOptions, Method, invert};
 pub use labelled::{Array, Labelled};
+pub use lens::{LensOptions, lens};
 pub use linear_map::{LinearMap, adjoint_of};
 pub use lsqr::{Lsqr, LsqrOptions, lsqr};
 pub use norms::{BlockNorms, Probes, block_norms};
@@ -105,8 +108,8 @@ pub use place::Place;
 pub use predictor::{Predictor, PredictorOptions};
 pub use predictors::{Panel, Predicted, predict, predict_all};
 pub use prompts::{
-    Analysis, CaseRuns, Prompts, attribute_of_prompts, edges_of_prompts, forward_of_prompts, over_prompts,
-    patch_of_prompts, sensitivity_of_prompts, transfer_of_prompts,
+    Analysis, CaseRuns, Prompts, attribute_of_prompts, edges_of_prompts, forward_of_prompts, lens_of_prompts,
+    over_prompts, patch_of_prompts, sensitivity_of_prompts, transfer_of_prompts,
 };
 pub use radius::LINEAR;
 pub use readings::Reading;

@@ -254,6 +254,16 @@ pub fn bootstrap<T>(items: &[T], seed: u64, estimate: impl Fn(&[&T]) -> f64) -> 
     Interval { estimate: estimate(&all), low: quantile(&draws, 0.025), high: quantile(&draws, 0.975) }
 }
 
+/// Returns the standard deviation of a sample, with n - 1 in the denominator; NaN for fewer than two numbers.
+pub fn deviation(sample: &[f64]) -> f64 {
+    if sample.len() < 2 {
+        return f64::NAN;
+    }
+    let n = sample.len() as f64;
+    let mean = sample.iter().sum::<f64>() / n;
+    (sample.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt()
+}
+
 /// Draws a number below `n` from a seeded stream (SplitMix64, Steele, Lea and Flood 2014), scaled by multiplication.
 pub fn below(state: &mut u64, n: usize) -> usize {
     *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
@@ -267,6 +277,13 @@ pub fn below(state: &mut u64, n: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_deviation_has_one_number_less_in_the_denominator() {
+        assert_eq!(deviation(&[1.0, 3.0]), 2f64.sqrt());
+        assert_eq!(deviation(&[2.0; 5]), 0.0);
+        assert!(deviation(&[1.0]).is_nan() && deviation(&[]).is_nan());
+    }
 
     #[test]
     fn correlations_of_known_data() {

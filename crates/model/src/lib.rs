@@ -40,6 +40,7 @@ mod head;
 mod hub;
 mod hvp;
 mod jet;
+mod lens;
 mod linear;
 mod mapped;
 mod mode;

@@ -20,6 +20,7 @@
 mod analyses;
 mod arguments;
 mod arrays;
+mod circuits;
 mod classes;
 mod download;
 mod edit;

@@ -7,10 +7,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use resolvent::engine::{Choice, Options};
 use resolvent::field::{
-    AttributeOptions, Case, EdgeOptions, Joint, Predictor, PredictorOptions, ScaleOptions, SiteKind, answers, distinct,
-    pairs_of_both, patch_at,
+    Case, Joint, Predictor, PredictorOptions, ScaleOptions, SiteKind, answers, distinct, pairs_of_both, patch_at,
 };
-use resolvent::model::{Model, PromptSet, Run, RunOptions, Site, path_sites};
+use resolvent::model::{Model, PromptSet, Run, RunOptions, Site};
 
 use crate::arguments::{token, tokens};
 use crate::arrays::to_numpy;
@@ -224,64 +223,6 @@ impl PyModel {
         PyResultOf::new(py, result, Some(&corrupted), Some(&title))
     }
 
-    /// How much of an effect passes along each edge from a writer (embedding, head, MLP) to a reader (queries, keys, values,
-    /// MLP, logits): what patching that edge alone from the clean prompt into the corrupted one does to J.
-    ///
-    /// `predictors` are `integrated` (with `steps` runs between the prompts) and `relp`, beside first order. `exact` patches every
-    /// edge too.
-    ///
-    /// Arrays: `edges` [E, 2], indices into the comma-separated names `writers` and `readers` of the metadata; `first_order`,
-    /// `integrated`, `relp`, `exact` [E]; `clean_value`, `corrupted_value` [1].
-    #[pyo3(
-        signature = (clean, corrupted, observable, *, predictors = Vec::new(), steps = 8, exact = false),
-        text_signature = "($self, clean, corrupted, observable, *, predictors=(), steps=8, exact=False)"
-    )]
-    fn edges(
-        &self,
-        py: Python<'_>,
-        clean: &Bound<'_, PyAny>,
-        corrupted: &Bound<'_, PyAny>,
-        observable: &Bound<'_, PyObservable>,
-        predictors: Vec<String>,
-        steps: usize,
-        exact: bool,
-    ) -> Result<PyResultOf> {
-        let predictors = predictors.iter().map(|name| Ok(name.parse()?)).collect::<Result<Vec<Predictor>>>()?;
-        let sites = path_sites(self.model.sizes());
-        let prepared = |prompt| self.prepared(prompt, &sites);
-        let (clean, corrupted) = (prepared(clean)?, prepared(corrupted)?);
-        let (j, title) = (observable.get().beside(py, &corrupted, &clean)?, observable.get().title(py)?);
-        let case = Case { clean: &clean, corrupted: &corrupted, observable: &j };
-        let result = detached(py, |_| resolvent::field::edges(&case, &EdgeOptions { predictors, steps, exact }))?;
-        PyResultOf::new(py, result, Some(&corrupted), Some(&title))
-    }
-
-    /// Decomposes an observable over embedding, heads, MLPs and biases: their direct contributions, and their outputs times the
-    /// derivative by them.
-    ///
-    /// `prompt` is text, ids or a run. `neurons` adds the direct contribution of every neuron, `patterns` all attention patterns.
-    ///
-    /// Arrays: `direct`, `first_order` [W, T] for the comma-separated `writers` of the metadata; `direct_biases` [L, T],
-    /// `constant` [1], `value` [1]; on request `neurons` [L, inner], `mlp_biases` [L] and `pattern` [L, H, T, T].
-    #[pyo3(
-        signature = (prompt, observable, *, neurons = false, patterns = false),
-        text_signature = "($self, prompt, observable, *, neurons=False, patterns=False)"
-    )]
-    fn attribute(
-        &self,
-        py: Python<'_>,
-        prompt: &Bound<'_, PyAny>,
-        observable: &Bound<'_, PyObservable>,
-        neurons: bool,
-        patterns: bool,
-    ) -> Result<PyResultOf> {
-        let options = AttributeOptions { neurons, patterns };
-        let run = self.prepared(prompt, &options.sites(self.model.sizes()))?;
-        let (j, title) = (observable.get().of(py, &run)?, observable.get().title(py)?);
-        let result = detached(py, |_| resolvent::field::attribute(&run, &j, options))?;
-        PyResultOf::new(py, result, Some(&run), Some(&title))
-    }
-
     /// Many prompts, for analyses of all of them at once.
     ///
     /// `rows` is a prompt file (.json, .jsonl, .csv), or a list whose entries are texts, token ids, or dicts with the keys `clean`,
@@ -376,7 +317,7 @@ impl PyModel {
     /// Returns the run of a prompt at which `sites` can be captured and edited.
     ///
     /// A given run that lacks any of the sites is repeated with them.
-    fn prepared(&self, prompt: &Bound<'_, PyAny>, sites: &[Site]) -> Result<Run> {
+    pub(crate) fn prepared(&self, prompt: &Bound<'_, PyAny>, sites: &[Site]) -> Result<Run> {
         let options = |edits| RunOptions { edits, sites: sites.to_vec() };
         let (model, tokens, options) = match prompt.cast::<PyRun>() {
             Ok(run) if sites.iter().all(|site| run.get().run.has(*site)) => return Ok(run.get().run.clone()),

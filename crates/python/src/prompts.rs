@@ -7,9 +7,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
 use resolvent::Labelled;
 use resolvent::field::{
-    AttributeOptions, CircuitOptions, EdgeOptions, Predictor, PredictorOptions, SiteKind, TransferOptions,
-    attribute_of_prompts, distinct, edges_of_prompts, forward_of_prompts, patch_of_prompts, sensitivity_of_prompts,
-    transfer_of_prompts,
+    AttributeOptions, CircuitOptions, EdgeOptions, LensOptions, Predictor, PredictorOptions, SiteKind, TransferOptions,
+    attribute_of_prompts, distinct, edges_of_prompts, forward_of_prompts, lens_of_prompts, patch_of_prompts,
+    sensitivity_of_prompts, transfer_of_prompts,
 };
 use resolvent::model::{Model, PromptCase, PromptRow, PromptSet, PromptText, Run, RunOptions, from_end, logits_of};
 
@@ -210,14 +210,22 @@ impl PyPrompts {
         self.analysed(py, |progress| transfer_of_prompts(&self.model, &self.cases, &options, progress))
     }
 
-    /// Edges of each pair; arrays as those of `Model.edges`, with an axis `prompt`.
+    /// Edges of each pair; arrays as those of `Model.edges`, with an axis `prompt`. `controls` other pairs of the same length give
+    /// `other_prompts` [P, E]: the scores of their displacements, at the same norms (root mean square).
     #[pyo3(
-        signature = (*, predictors = Vec::new(), steps = 8, exact = false),
-        text_signature = "($self, *, predictors=(), steps=8, exact=False)"
+        signature = (*, predictors = Vec::new(), steps = 8, exact = false, controls = 0),
+        text_signature = "($self, *, predictors=(), steps=8, exact=False, controls=0)"
     )]
-    fn edges(&self, py: Python<'_>, predictors: Vec<String>, steps: usize, exact: bool) -> Result<PyResultOf> {
+    fn edges(
+        &self,
+        py: Python<'_>,
+        predictors: Vec<String>,
+        steps: usize,
+        exact: bool,
+        controls: usize,
+    ) -> Result<PyResultOf> {
         let predictors = predictors.iter().map(|name| Ok(name.parse()?)).collect::<Result<Vec<Predictor>>>()?;
-        let options = EdgeOptions { predictors, steps, exact };
+        let options = EdgeOptions { predictors, steps, exact, controls };
         self.analysed(py, |progress| edges_of_prompts(&self.model, &self.cases, &options, progress))
     }
 
@@ -231,22 +239,28 @@ impl PyPrompts {
         self.analysed(py, |progress| attribute_of_prompts(&self.model, &self.cases, options, progress))
     }
 
+    /// The logit lens of each clean prompt; arrays as those of `Model.lens` but those of the most likely tokens, with an axis `prompt`.
+    fn lens(&self, py: Python<'_>) -> Result<PyResultOf> {
+        self.analysed(py, |progress| lens_of_prompts(&self.model, &self.cases, LensOptions { top: 0 }, progress))
+    }
+
     /// Circuits: ranks all edges by their mean score over the pairs, and measures what remains of J if only the first ones carry
     /// the clean prompt.
     ///
     /// `score` is `first_order`, `integrated` (with `steps` runs between the prompts), `relp` or `exact`; `selection` is `top` or
     /// `greedy`; `prune` removes edges one by one, as long as |1 - faithfulness| grows by less than it for each (ACDC); the other
-    /// edges carry `ablation`: `corrupted`, `zero` or `mean`. `shares` are the included shares of all edges,
-    /// ascending; without them those of the MIB benchmark. `controls` random circuits of each size are measured too. With
-    /// `ranked_on`, so many pairs rank the edges and the others measure.
+    /// edges carry `ablation`: `corrupted`, `zero`, `mean`, or `resample` (outputs of `resamples` other clean prompts; `deviation`
+    /// is over them). `shares` are the included shares of all edges, ascending; without them those of the MIB benchmark.
+    /// `controls` random circuits of each size are measured too. With `ranked_on`, so many pairs rank the edges and the others
+    /// measure.
     ///
     /// Arrays: `edges` [E, 2], `score`, `rank` [E], `size` [S]; `faithfulness`, `completeness`, `random`, `value` [P, S], `area`,
     /// `distance` [P, 1], with their means and intervals.
     #[pyo3(
-        signature = (*, score = "integrated", steps = 8, selection = "top", prune = None, ablation = "corrupted", shares = None,
-            controls = 2, seed = 0, ranked_on = 0),
+        signature = (*, score = "integrated", steps = 8, selection = "top", prune = None, ablation = "corrupted", resamples = 4,
+            shares = None, controls = 2, seed = 0, ranked_on = 0),
         text_signature = "($self, *, score=\"integrated\", steps=8, selection=\"top\", prune=None, ablation=\"corrupted\", \
-            shares=None, controls=2, seed=0, ranked_on=0)"
+            resamples=4, shares=None, controls=2, seed=0, ranked_on=0)"
     )]
     fn circuit(
         &self,
@@ -256,6 +270,7 @@ impl PyPrompts {
         selection: &str,
         prune: Option<f64>,
         ablation: &str,
+        resamples: usize,
         shares: Option<Vec<f64>>,
         controls: usize,
         seed: u64,
@@ -267,6 +282,7 @@ impl PyPrompts {
             selection: selection.parse()?,
             prune,
             ablation: ablation.parse()?,
+            resamples,
             shares: shares.unwrap_or(CircuitOptions::default().shares),
             random: controls,
             seed,

@@ -7,9 +7,10 @@ use numpy::{PyArrayDyn, PyArrayMethods};
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
+use resolvent::field::Prompts;
 use resolvent::model::Run;
 use resolvent::{Array, Labelled};
-use resolvent_report::{Figure, Grid, figures};
+use resolvent_report::{Figure, Grid, figures, write_graph};
 
 use crate::arrays::to_numpy;
 use crate::classes::labels;
@@ -231,10 +232,17 @@ impl PyResultOf {
         Ok(self.figure(py)?.map(|figure| figure.svg()))
     }
 
-    /// Writes the arrays with their provenance (.safetensors, .json) or the figures (.svg, .png), by the ending.
+    /// Writes the arrays with their provenance (.safetensors, .json) the figures (.svg, .png),
+    /// or the graph of edges (.graphml), by the ending.
     fn save(&self, py: Python<'_>, path: PathBuf) -> Result<()> {
         match path.extension().and_then(|e| e.to_str()) {
             Some("safetensors" | "json") => Ok(self.labelled(py, false)?.write(&path)?),
+            Some("graphml") => {
+                let result = self.labelled(py, false)?;
+                let many = result.metadata.contains_key("prompt_names") && self.analysis() == "edges";
+                let shown = if many { Prompts::averaged(&result) } else { result };
+                Ok(write_graph(&shown, &path)?)
+            }
             Some("svg" | "png") => {
                 let none = || value_error(format!("`{}` has no figures", self.analysis()));
                 Ok(self.figure(py)?.ok_or_else(none)?.write(&path)?)
@@ -242,7 +250,7 @@ impl PyResultOf {
             _ => {
                 let path = path.display();
                 Err(value_error(format!(
-                    "{path}: a result file ends in .safetensors or .json, its figures in .svg or .png"
+                    "{path}: a result file ends in .safetensors or .json, its figures in .svg or .png, its graph in .graphml"
                 )))
             }
         }

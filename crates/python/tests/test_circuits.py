@@ -47,3 +47,28 @@ def test_circuits_of_prompts(model):
         prompts.circuit(score="curvature")
     assert prompts.edges()["first_order"].shape == (1, 110)
     assert prompts.attribute()["direct"].shape[:2] == (1, 11)
+
+
+def test_the_lens_ends_at_the_answer(model):
+    result = model.lens(CLEAN, J, top=3)
+    run = model.run(CLEAN)
+    best = run.logits.argmax(axis=-1)
+    assert (result["top_tokens"][-1, :, 0] == best).all() and (result["rank"][-1] == 0).all()
+    assert result["value"][-1] == pytest.approx(run.value(J), abs=1e-3)
+    assert result["answer"].shape == result["kl"].shape == (3, len(run.tokens))
+    assert "value" not in model.lens(run)
+    many = model.prompts([CLEAN, CORRUPTED]).lens()
+    assert many["kl"].shape[0] == 2 and "top_tokens" not in many
+
+
+def test_graphs_are_files(model, tmp_path):
+    edges = model.edges(CLEAN, CORRUPTED, J)
+    edges.save(tmp_path / "edges.graphml")
+    graph = (tmp_path / "edges.graphml").read_text()
+    shown = np.count_nonzero(edges["first_order"])
+    assert graph.count("<edge ") == shown and 'attr.name="first_order"' in graph
+    prompts = model.prompts([{"clean": CLEAN, "corrupted": CORRUPTED}], observable=J)
+    prompts.edges().save(tmp_path / "many.graphml")
+    assert (tmp_path / "many.graphml").read_text().count("<edge ") == shown
+    with pytest.raises(ValueError, match="the result has no edges"):
+        model.lens(CLEAN).save(tmp_path / "lens.graphml")

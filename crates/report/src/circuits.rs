@@ -1,17 +1,21 @@
 //! Edges and nodes of circuits: their names, and tables of the strongest.
 
+use std::cmp::Ordering;
+
 use resolvent_field::{Array, Labelled};
 
 use crate::axis::number::minus;
 use crate::{Cell, Table};
 
-/// Predictions of edges, and the exact effects, in the order of columns.
-const COLUMNS: [(&str, &str); 5] = [
+/// Predictions of edges, the exact effects and the controls, in the order of columns.
+const COLUMNS: [(&str, &str); 7] = [
     ("first_order", "first order"),
     ("integrated", "integrated"),
     ("relp", "relp"),
     ("exact", "exact"),
     ("score", "mean score"),
+    ("random", "random"),
+    ("other_prompts", "other prompts"),
 ];
 
 /// The edges of a result of `edges`, with the names of their ends.
@@ -37,9 +41,78 @@ impl<'a> Edges<'a> {
         (self.writers.get(at(0)).copied().unwrap_or("?"), self.readers.get(at(1)).copied().unwrap_or("?"))
     }
 
+    /// Returns the node that writes.
+    pub(crate) fn writer(&self, edge: usize) -> Node<'a> {
+        Node { name: self.names(edge).0 }
+    }
+
+    /// Returns the node that reads, and which of its inputs: `q`, `k` or `v` of a head, else nothing.
+    pub(crate) fn reader(&self, edge: usize) -> (Node<'a>, &'a str) {
+        let name = self.names(edge).1;
+        let (name, port) = name.split_once('<').unwrap_or((name, ""));
+        (Node { name }, port.trim_end_matches('>'))
+    }
+
     /// Returns the `count` edges with the largest weights, in descending order. Weights of zero are left out.
     pub(crate) fn strongest(&self, count: usize) -> Vec<usize> {
         strongest(&self.weights.data, count)
+    }
+}
+
+/// A node of a graph, ordered from the embedding to the logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Node<'a> {
+    /// Its name, such as `a3.h5`.
+    pub(crate) name: &'a str,
+}
+
+impl Node<'_> {
+    /// Returns what it is.
+    pub(crate) fn kind(self) -> &'static str {
+        match (self.name, self.head(), self.block()) {
+            ("input", ..) => "embedding",
+            (_, Some(_), _) => "head",
+            (_, None, Some(_)) => "mlp",
+            _ => "logits",
+        }
+    }
+
+    /// Returns its block, if it is in one.
+    pub(crate) fn block(self) -> Option<usize> {
+        let mlp = || self.name.strip_prefix('m')?.parse().ok();
+        head(self.name).map(|(block, _)| block).or_else(mlp)
+    }
+
+    /// Returns its number among the heads of the block, if it is one.
+    pub(crate) fn head(self) -> Option<usize> {
+        head(self.name).map(|(_, head)| head)
+    }
+
+    /// Returns the name of the column in which it is drawn: heads of a block share one.
+    pub(crate) fn column(self) -> String {
+        self.name.split('.').next().unwrap_or(self.name).to_owned()
+    }
+
+    /// The embedding, then the heads and the MLP of each block, then the logits.
+    fn depth(self) -> (usize, usize, usize) {
+        match (self.kind(), self.block(), self.head()) {
+            ("embedding", ..) => (0, 0, 0),
+            (_, Some(block), Some(head)) => (block.saturating_add(1), 0, head),
+            (_, Some(block), None) => (block.saturating_add(1), 1, 0),
+            _ => (usize::MAX, 0, 0),
+        }
+    }
+}
+
+impl PartialOrd for Node<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Node<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.depth().cmp(&other.depth()).then_with(|| self.name.cmp(other.name))
     }
 }
 
@@ -132,7 +205,7 @@ pub fn circuit_sizes(title: &str, result: &Labelled) -> Option<Table> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn edges() -> Labelled {
@@ -143,6 +216,16 @@ mod tests {
             .with("edges", &[("edge", 4), ("end", 2)], vec![0.0, 2.0, 1.0, 3.0, 1.0, 4.0, 2.0, 4.0])
             .with("first_order", &[("edge", 4)], vec![0.5, -2.25, 0.0, 1.0])
             .with("exact", &[("edge", 4)], vec![0.25, -1.5, 0.0, 2.0])
+    }
+
+    #[test]
+    fn nodes_are_in_the_order_of_the_model() {
+        let ordered =
+            ["input", "a0.h0", "a0.h11", "m0", "a1.h2", "m1", "a2.h0", "m9", "logits"].map(|name| Node { name });
+        assert!(ordered.is_sorted());
+        assert_eq!(ordered.map(|n| n.kind())[..4], ["embedding", "head", "head", "mlp"]);
+        assert_eq!((ordered[2].block(), ordered[2].head(), ordered[7].block()), (Some(0), Some(11), Some(9)));
+        assert_eq!((ordered[8].kind(), ordered[8].block(), ordered[8].head()), ("logits", None, None));
     }
 
     #[test]

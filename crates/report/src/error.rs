@@ -30,6 +30,12 @@ pub enum Error {
     /// The picture could not be encoded.
     #[error("the picture cannot be encoded: {0}; write .svg")]
     Png(String),
+    /// The result has no edges.
+    #[error("the result has no edges, so it has no graph; write a graph of `edges` or `circuit`")]
+    NoEdges,
+    /// The graph could not be written, because of a fault in this crate.
+    #[error("the graph cannot be made: {0}; please report this")]
+    Graph(String),
     /// The page could not be assembled, because of a fault in this crate.
     #[error("the page cannot be made: {0}; please report this")]
     Page(String),

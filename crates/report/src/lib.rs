@@ -20,6 +20,7 @@ mod colour;
 mod error;
 mod figure;
 mod figures;
+mod graph_file;
 mod heads;
 mod page;
 mod rows;
@@ -36,6 +37,7 @@ pub use figure::{
     Scatter, Series, Table,
 };
 pub use figures::figures;
+pub use graph_file::{check_graph_path, write_graph};
 pub use heads::strongest_heads;
 pub use page::{Block, Origin, Page, Section, Statement, Verdict};
 pub use rows::strongest_rows;

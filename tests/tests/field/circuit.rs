@@ -30,6 +30,41 @@ fn computed(model: &Model, options: &CircuitOptions) -> resolvent_field::Labelle
     circuit(model, &cases(), options, &mut |_, _| {}).unwrap_or_else(|e| panic!("{options:?}: {e}"))
 }
 
+/// Resample ablation takes the outputs of the other prompts, one after another.
+#[test]
+fn resamples_are_those_of_the_other_prompts() {
+    let twin = Twin::small();
+    let shares = vec![0.0, 0.25, 0.75, 1.0];
+    let options = CircuitOptions { ablation: Ablation::Resample, shares, resamples: 3, ..CircuitOptions::default() };
+    for on in subjects() {
+        let model = twin.on(on);
+        let got = computed(&model, &options);
+        assert_eq!(array(&got, "resamples"), [3.0; 4]);
+        let (rank, sizes) = (array(&got, "rank"), array(&got, "size"));
+        let first = |size: &f64| rank.iter().map(|rank| rank < size).collect::<Vec<bool>>();
+        let masks: Vec<Vec<bool>> = sizes.iter().map(first).collect();
+        let prepared = RunOptions { sites: path_sites(model.sizes()), ..RunOptions::default() };
+        let runs: Vec<_> = PAIRS.iter().map(|(clean, _)| model.run_with(clean, &prepared).expect("runs")).collect();
+        let outputs = outputs_of(&runs.iter().collect::<Vec<_>>()).expect("read");
+        for (n, run) in runs.iter().enumerate() {
+            let j = Observable::logit_diff(4, 20, 4);
+            let of = |other: usize| -> Vec<f64> {
+                let values = rewired_values(run, &outputs[other].data, &masks, &j).expect("computes");
+                values.iter().map(|value| (value - values[0]) / (values[3] - values[0])).collect()
+            };
+            let of_others: Vec<Vec<f64>> = (0..4).filter(|other| *other != n).map(of).collect();
+            for size in 0..4 {
+                let each: Vec<f64> = of_others.iter().map(|faithful| faithful[size]).collect();
+                let mean = each.iter().sum::<f64>() / 3.0;
+                let deviation = (each.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 2.0).sqrt();
+                let at = 4 * n + size;
+                assert!((array(&got, "faithfulness")[at] - mean).abs() < 1e-4, "{} {at}", on.name());
+                assert!((array(&got, "deviation")[at] - deviation).abs() < 1e-4, "{} {at}", on.name());
+            }
+        }
+    }
+}
+
 /// A circuit of all edges is the model, and one without edges is what stands in its place, for every score, selection and
 /// ablation. The areas are those of the returned faithfulness.
 #[test]

@@ -244,7 +244,8 @@ fn wrong_edges_are_refused() {
     let fused = model.run(&CORRUPTED, &[]).expect("runs");
     assert!(edge_values(&fused, &zeros, &[edge], &j).is_err() && outputs_of(&[&fused]).is_err());
     let case = Case { clean: &clean, corrupted: &corrupted, observable: &j };
-    let refused = |predictors, steps| edges(&case, &EdgeOptions { predictors, steps, exact: false }).is_err();
+    let refused =
+        |predictors, steps| edges(&case, &EdgeOptions { predictors, steps, exact: false, controls: 0 }).is_err();
     assert!(refused(vec![Predictor::Curvature], 4) && refused(vec![Predictor::Integrated], 0));
 }
 

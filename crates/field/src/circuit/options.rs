@@ -18,10 +18,12 @@ pub enum Ablation {
     Zero,
     /// The mean output of the writer over all tokens of all clean prompts.
     Mean,
+    /// The outputs of the writer on other clean prompts of the same length; everything is the mean over them.
+    Resample,
 }
 
 impl Ablation {
-    const ALL: [Self; 3] = [Self::Corrupted, Self::Zero, Self::Mean];
+    const ALL: [Self; 4] = [Self::Corrupted, Self::Zero, Self::Mean, Self::Resample];
 
     /// Returns its name on the command line and in result files.
     pub fn name(self) -> &'static str {
@@ -29,6 +31,7 @@ impl Ablation {
             Self::Corrupted => "corrupted",
             Self::Zero => "zero",
             Self::Mean => "mean",
+            Self::Resample => "resample",
         }
     }
 }
@@ -44,7 +47,9 @@ impl FromStr for Ablation {
 
     fn from_str(text: &str) -> Result<Self> {
         let found = Self::ALL.into_iter().find(|ablation| ablation.name() == text);
-        found.ok_or_else(|| Error::Input(format!("invalid ablation `{text}`: expected corrupted, zero or mean")))
+        found.ok_or_else(|| {
+            Error::Input(format!("invalid ablation `{text}`: expected corrupted, zero, mean or resample"))
+        })
     }
 }
 
@@ -74,7 +79,7 @@ impl EdgeScore {
             Self::Predicted(predictor) if predictor != Predictor::FirstOrder => vec![predictor],
             _ => Vec::new(),
         };
-        EdgeOptions { predictors, steps, exact: self == Self::Exact }
+        EdgeOptions { predictors, steps, exact: self == Self::Exact, ..EdgeOptions::default() }
     }
 }
 
@@ -104,11 +109,13 @@ pub struct CircuitOptions {
     pub prune: Option<f64>,
     /// What edges outside of the circuit carry.
     pub ablation: Ablation,
+    /// Number of other prompts that take the place, for [`Ablation::Resample`].
+    pub resamples: usize,
     /// Shares of all edges that are included, from 0 to 1.
     pub shares: Vec<f64>,
     /// Number of random circuits of each size.
     pub random: usize,
-    /// Seed of the random circuits.
+    /// Seed of the random circuits, and of the choice of other prompts.
     pub seed: u64,
     /// How many cases rank the edges; the others alone measure the circuits. With 0, all cases do both.
     pub ranked_on: usize,
@@ -122,6 +129,7 @@ impl Default for CircuitOptions {
             selection: Selection::Top,
             prune: None,
             ablation: Ablation::Corrupted,
+            resamples: 4,
             // Those of the MIB benchmark.
             shares: vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0],
             random: 2,

@@ -2,7 +2,8 @@
 
 use resolvent_model::{EditedPrompt, Model, Observable, PromptCase, Run, path_sites, rewired_values};
 
-use super::{CircuitOptions, replacements};
+use super::measure::undefined;
+use super::replaced::Replaced;
 use crate::case::Case;
 use crate::error::{Error, Result};
 use crate::slice::OnProgress;
@@ -11,10 +12,9 @@ use crate::study::left_out::LeftOut;
 /// A case of the prompts on which edges are removed.
 struct Measured<'a> {
     clean: Run,
-    replaced: Vec<f32>,
     observable: &'a Observable,
-    /// The values with all edges and without any.
-    ends: [f64; 2],
+    /// Each set of outputs in the place of the others, with the values with all edges and without any.
+    replaced: Vec<(Vec<f32>, [f64; 2])>,
 }
 
 /// Returns whether each edge remains.
@@ -25,11 +25,11 @@ struct Measured<'a> {
 pub(super) fn pruned(
     model: &Model,
     cases: &[PromptCase],
-    (options, mean, threshold): (&CircuitOptions, Option<&[f32]>, f64),
+    (replaced, threshold): (&Replaced<'_>, f64),
     edges: usize,
     progress: OnProgress<'_>,
 ) -> Result<(Vec<bool>, Vec<LeftOut>)> {
-    let (measured, left_out) = measured(model, cases, (options, mean), edges)?;
+    let (measured, left_out) = measured(model, cases, replaced, edges)?;
     if measured.is_empty() {
         return Err(Error::Input("no prompt can prune edges: J depends on the edges of none".to_owned()));
     }
@@ -51,7 +51,7 @@ pub(super) fn pruned(
 fn measured<'a>(
     model: &Model,
     cases: &'a [PromptCase],
-    (options, mean): (&CircuitOptions, Option<&[f32]>),
+    replaced: &Replaced<'_>,
     edges: usize,
 ) -> Result<(Vec<Measured<'a>>, Vec<LeftOut>)> {
     let both = cases.iter().flat_map(|case| [Some(&case.clean), case.corrupted.as_ref()]).flatten();
@@ -66,24 +66,34 @@ fn measured<'a>(
         };
         let pair = Case { clean: &clean, corrupted: &corrupted, observable };
         pair.check()?;
-        let replaced = replacements(&pair, options.ablation, mean)?;
-        let ends = rewired_values(&clean, &replaced, &[vec![true; edges], vec![false; edges]], observable)?;
-        let ends = [ends[0], ends[1]];
-        if let Some(error) = super::undefined(ends) {
-            left_out.push(LeftOut::from_error(&case.name, &error));
-            continue;
+        match sets(&pair, replaced, edges) {
+            Ok(replaced) => measured.push(Measured { clean, observable, replaced }),
+            Err(error @ Error::Input(_)) => left_out.push(LeftOut::from_error(&case.name, &error)),
+            Err(error) => return Err(error),
         }
-        measured.push(Measured { clean, replaced, observable, ends });
     }
     Ok((measured, left_out))
 }
 
-/// Returns the mean over cases of `|1 - faithfulness|`.
+/// Returns each set of outputs in the place of the others, with the values with all edges and without any.
+fn sets(case: &Case<'_>, replaced: &Replaced<'_>, edges: usize) -> Result<Vec<(Vec<f32>, [f64; 2])>> {
+    let with_ends = |outputs: Vec<f32>| {
+        let ends = [vec![true; edges], vec![false; edges]];
+        let ends = rewired_values(case.clean, &outputs, &ends, case.observable)?;
+        let ends = [ends[0], ends[1]];
+        undefined(ends).map_or(Ok((outputs, ends)), Err)
+    };
+    replaced.of(case)?.into_iter().map(with_ends).collect()
+}
+
+/// Returns the mean over cases, and over the sets of each, of `|1 - faithfulness|`.
 fn mean_loss(measured: &[Measured<'_>], included: &[bool]) -> Result<f64> {
     let mut sum = 0.0;
-    for Measured { clean, replaced, observable, ends: [full, none] } in measured {
-        let value = rewired_values(clean, replaced, &[included.to_vec()], observable)?[0];
-        sum += (1.0 - (value - none) / (full - none)).abs();
+    for Measured { clean, observable, replaced } in measured {
+        for (outputs, [full, none]) in replaced {
+            let value = rewired_values(clean, outputs, &[included.to_vec()], observable)?[0];
+            sum += (1.0 - (value - none) / (full - none)).abs() / replaced.len() as f64;
+        }
     }
     Ok(sum / measured.len().max(1) as f64)
 }

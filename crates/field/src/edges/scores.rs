@@ -2,6 +2,8 @@
 
 use resolvent_model::{Edge, Sizes};
 
+use crate::certificate::norm;
+
 /// The edges whose scores are computed, and the displacements of their writers.
 pub(crate) struct Scores<'a> {
     pub(crate) sizes: &'a Sizes,
@@ -16,8 +18,7 @@ const READERS: usize = 8;
 impl Scores<'_> {
     /// Returns `<g, d>` of each edge, summed over tokens, for derivatives `[R, T, d]`.
     pub(crate) fn of(&self, gradients: &[f32]) -> Vec<f64> {
-        let writers = 1 + self.sizes.layers * (self.sizes.heads + 1);
-        let size = self.displacement.len() / writers;
+        let size = self.displacement.len() / self.writers();
         let ends = self.edges.iter().map(|edge| (edge.writer.index(self.sizes), edge.reader.index(self.sizes)));
         // Writer by writer within a few readers.
         let mut order: Vec<(usize, (usize, usize))> = ends.enumerate().collect();
@@ -27,6 +28,37 @@ impl Scores<'_> {
             scores[n] = product(&self.displacement[writer * size..][..size], &gradients[reader * size..][..size]);
         }
         scores
+    }
+
+    /// Returns the root mean square of the scores if the displacement of each writer at each token had the same norm and a
+    /// random direction: `sqrt(sum_t |g_t|^2 |d_t|^2 / d)`. This is exact, not a sample.
+    pub(crate) fn random(&self, gradients: &[f32]) -> Vec<f64> {
+        let (d, squares) = (self.sizes.d, |rows: &[f32]| -> Vec<f64> {
+            rows.chunks(self.sizes.d).map(|row| row.iter().map(|&x| f64::from(x).powi(2)).sum()).collect()
+        });
+        let (moved, chi) = (squares(self.displacement), squares(gradients));
+        let tokens = self.displacement.len() / d / self.writers();
+        let of = |edge: &Edge| {
+            let (writer, reader) = (edge.writer.index(self.sizes) * tokens, edge.reader.index(self.sizes) * tokens);
+            let both = moved[writer..writer + tokens].iter().zip(&chi[reader..reader + tokens]);
+            (both.map(|(a, b)| a * b).sum::<f64>() / d as f64).sqrt()
+        };
+        self.edges.iter().map(of).collect()
+    }
+
+    /// Returns displacements `[W, T, d]` of other prompts, with the norm of each writer that the displacements here have.
+    pub(crate) fn matched(&self, mut others: Vec<f32>) -> Vec<f32> {
+        let size = self.displacement.len() / self.writers();
+        for (other, own) in others.chunks_mut(size).zip(self.displacement.chunks(size)) {
+            let (from, to) = (norm(other), norm(own));
+            let share = if from > 0.0 { (to / from) as f32 } else { 0.0 };
+            other.iter_mut().for_each(|x| *x *= share);
+        }
+        others
+    }
+
+    fn writers(&self) -> usize {
+        1 + self.sizes.layers * (self.sizes.heads + 1)
     }
 }
 

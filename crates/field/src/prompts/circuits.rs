@@ -1,15 +1,19 @@
-//! Edges and direct contributions of many prompts.
+//! Edges, direct contributions and logit lenses of many prompts.
 
-use resolvent_model::{Model, PromptCase, path_sites};
+use resolvent_model::{EditedPrompt, Model, PromptCase, Run, path_sites};
 
-use super::{CaseRuns, clean_alone, over_prompts};
+use super::{CaseRuns, clean_alone, others, over_prompts};
 use crate::attribution::{AttributeOptions, attribute};
-use crate::edges::{EdgeOptions, edges};
+use crate::case::Case;
+use crate::edges::{EdgeOptions, edges, edges_beside};
 use crate::error::Result;
 use crate::labelled::Labelled;
+use crate::lens::{LensOptions, lens};
 use crate::slice::OnProgress;
 
-/// Predicts the effects of patching each edge of many pairs of prompts; see [`crate::edges`].
+/// Predicts the effects of patching each edge of many pairs of prompts; see [`crate::edges`]. With
+/// [`EdgeOptions::controls`], the array `other_prompts [P, E]` is the root mean square of the first-order scores over
+/// displacements of other pairs of the set, of the same length, each with the norm that the writer's own displacement has.
 ///
 /// # Errors
 /// As [`over_prompts`].
@@ -19,8 +23,28 @@ pub fn edges_of_prompts(
     options: &EdgeOptions,
     progress: OnProgress<'_>,
 ) -> Result<Labelled> {
-    let analysis = &mut |runs: &[CaseRuns<'_>]| runs.iter().map(|runs| edges(&runs.patched()?, options)).collect();
+    let one = |runs: &CaseRuns<'_>| match options.controls {
+        0 => edges(&runs.patched()?, options),
+        _ => beside_others(model, cases, runs, options),
+    };
+    let analysis = &mut |runs: &[CaseRuns<'_>]| runs.iter().map(one).collect();
     over_prompts(model, cases, &path_sites(model.sizes()), analysis, progress)?.stack()
+}
+
+/// Computes the edges of a pair beside those of other pairs.
+fn beside_others(model: &Model, cases: &[PromptCase], runs: &CaseRuns<'_>, options: &EdgeOptions) -> Result<Labelled> {
+    let case = runs.patched()?;
+    let pairs: Vec<PromptCase> = cases
+        .iter()
+        .filter(|case| case.corrupted.as_ref().is_some_and(|other| other.len() == case.clean.len()))
+        .cloned()
+        .collect();
+    let others = others(&pairs, case.clean.tokens(), (options.controls, 0))?;
+    let both = others.iter().flat_map(|other| [Some(&other.clean), other.corrupted.as_ref()]).flatten();
+    let prompts: Vec<EditedPrompt<'_>> = both.map(|tokens| EditedPrompt { tokens, edits: &[] }).collect();
+    let runs: Vec<Run> = model.run_edited(&prompts, &path_sites(model.sizes()))?;
+    let pairs = runs.chunks(2).map(|pair| Case { clean: &pair[0], corrupted: &pair[1], observable: case.observable });
+    edges_beside(&case, &pairs.collect::<Vec<_>>(), options)
 }
 
 /// Decomposes the observables of many prompts; see [`crate::attribute`].
@@ -36,4 +60,21 @@ pub fn attribute_of_prompts(
     let one = |runs: &CaseRuns<'_>| attribute(&runs.clean, runs.observable()?, options);
     let analysis = &mut |runs: &[CaseRuns<'_>]| runs.iter().map(one).collect();
     over_prompts(model, &clean_alone(cases), &options.sites(model.sizes()), analysis, progress)?.stack()
+}
+
+/// Reads every level of many prompts by the head; see [`crate::lens`]. There is a `value` if every
+/// row has an observable.
+///
+/// # Errors
+/// As [`over_prompts`].
+pub fn lens_of_prompts(
+    model: &Model,
+    cases: &[PromptCase],
+    options: LensOptions,
+    progress: OnProgress<'_>,
+) -> Result<Labelled> {
+    let observed = cases.iter().all(|case| case.observable.is_some());
+    let one = |runs: &CaseRuns<'_>| lens(&runs.clean, runs.observable().ok().filter(|_| observed), options);
+    let analysis = &mut |runs: &[CaseRuns<'_>]| runs.iter().map(one).collect();
+    over_prompts(model, &clean_alone(cases), &[], analysis, progress)?.stack()
 }

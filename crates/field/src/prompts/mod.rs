@@ -6,6 +6,7 @@
 mod average;
 mod bootstrap;
 mod circuits;
+mod others;
 mod stack;
 
 use resolvent_model::{EditedPrompt, Model, Observable, PromptCase, Run, Site};
@@ -23,7 +24,8 @@ use crate::stats::Pairs;
 use crate::study::left_out::{LeftOut, ends, may_pass};
 use crate::transfer::{TransferOptions, transfer};
 
-pub use circuits::{attribute_of_prompts, edges_of_prompts};
+pub use circuits::{attribute_of_prompts, edges_of_prompts, lens_of_prompts};
+pub(crate) use others::others;
 pub use stack::Prompts;
 
 /// One case as runs, which share a batch with those of other cases.

@@ -112,6 +112,9 @@ class Model:
         neurons: bool = False,
         patterns: bool = False,
     ) -> Result: ...
+    def lens(
+        self, prompt: Union[_Prompt, Run], observable: Union[Observable, None] = None, *, top: int = 5
+    ) -> Result: ...
     def prompts(
         self,
         rows: Union[_Path, Sequence[Union[_Prompt, dict[str, Any]]], None] = None,
@@ -340,9 +343,15 @@ class Prompts:
     ) -> Result: ...
     def transfer(self, *, scale: float = 1.0, controls: int = 8, seed: int = 0) -> Result: ...
     def edges(
-        self, *, predictors: Sequence[Literal["integrated", "relp"]] = (), steps: int = 8, exact: bool = False
+        self,
+        *,
+        predictors: Sequence[Literal["integrated", "relp"]] = (),
+        steps: int = 8,
+        exact: bool = False,
+        controls: int = 0,
     ) -> Result: ...
     def attribute(self, *, neurons: bool = False, patterns: bool = False) -> Result: ...
+    def lens(self) -> Result: ...
     def circuit(
         self,
         *,
@@ -350,7 +359,8 @@ class Prompts:
         steps: int = 8,
         selection: Literal["top", "greedy"] = "top",
         prune: Union[float, None] = None,
-        ablation: Literal["corrupted", "zero", "mean"] = "corrupted",
+        ablation: Literal["corrupted", "zero", "mean", "resample"] = "corrupted",
+        resamples: int = 4,
         shares: Union[Sequence[float], None] = None,
         controls: int = 2,
         seed: int = 0,

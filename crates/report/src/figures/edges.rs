@@ -3,7 +3,7 @@
 use resolvent_field::Labelled;
 
 use super::read::{fact, number, observable};
-use crate::circuits::{Edges, head};
+use crate::circuits::{Edges, Node};
 use crate::figure::{GraphEdge, GraphNode};
 use crate::{Axis, Figure, Graph, Point, Scatter};
 
@@ -25,25 +25,19 @@ pub(super) fn figures(result: &Labelled) -> Vec<Figure> {
 /// Returns the graph of the strongest edges and their nodes. Heads of a block share a column, and so does each MLP.
 pub(super) fn graph(edges: &Edges<'_>) -> Graph {
     let top = edges.strongest(DRAWN);
-    // Without its entry, a reader has the name of its node.
-    let node = |name: &str| name.split('<').next().unwrap_or(name).to_owned();
-    let column = |name: &str| name.split('.').next().unwrap_or(name).to_owned();
-    let mut names: Vec<String> = Vec::new();
-    for &edge in &top {
-        let (writer, reader) = edges.names(edge);
-        names.extend([node(writer), node(reader)]);
-    }
-    names.sort_by_key(|name| depth(name));
-    names.dedup();
-    let mut columns: Vec<String> = names.iter().map(|name| column(name)).collect();
+    let mut nodes: Vec<Node<'_>> = top.iter().flat_map(|&edge| [edges.writer(edge), edges.reader(edge).0]).collect();
+    nodes.sort();
+    nodes.dedup();
+    let mut columns: Vec<String> = nodes.iter().map(|node| node.column()).collect();
     columns.dedup();
-    let at = |list: &[String], name: &str| list.iter().position(|one| one == name).unwrap_or_default();
+    let at = |node: Node<'_>| nodes.iter().position(|one| *one == node).unwrap_or_default();
+    let column = |node: &Node<'_>| columns.iter().position(|one| *one == node.column()).unwrap_or_default();
     let of_edge = |&edge: &usize| {
         let (writer, reader) = edges.names(edge);
-        let port = reader.split_once('<').map_or("", |(_, port)| port.trim_end_matches('>'));
+        let (to, port) = edges.reader(edge);
         GraphEdge {
-            from: at(&names, &node(writer)),
-            to: at(&names, &node(reader)),
+            from: at(edges.writer(edge)),
+            to: at(to),
             port: port.to_owned(),
             weight: edges.weights.data[edge].into(),
             label: format!("{writer}->{reader}"),
@@ -56,21 +50,10 @@ pub(super) fn graph(edges: &Edges<'_>) -> Graph {
     };
     Graph {
         title: format!("Strongest {} edges by {by}", top.len()),
-        nodes: names.iter().map(|name| GraphNode { name: name.clone(), column: at(&columns, &column(name)) }).collect(),
+        nodes: nodes.iter().map(|node| GraphNode { name: node.name.to_owned(), column: column(node) }).collect(),
         edges: top.iter().map(of_edge).collect(),
         columns,
         ..Graph::default()
-    }
-}
-
-/// Returns the order of a node: the input, then the heads and the MLP of each block, then the logits.
-fn depth(name: &str) -> (usize, usize, usize) {
-    let mlp = || name.strip_prefix('m')?.parse::<usize>().ok();
-    match (name, head(name), mlp()) {
-        ("input", ..) => (0, 0, 0),
-        (_, Some((block, head)), _) => (block.saturating_add(1), 0, head),
-        (_, None, Some(block)) => (block.saturating_add(1), 1, 0),
-        _ => (usize::MAX, 0, 0),
     }
 }
 
@@ -117,7 +100,6 @@ mod tests {
         assert_eq!(graph.columns, ["input", "a0", "a1", "logits"]);
         let first = &graph.edges[0];
         assert_eq!((first.from, first.to, first.port.as_str(), first.weight), (1, 2, "v", -2.0));
-        assert!(depth("a1.h2") < depth("m1") && depth("m1") < depth("a2.h0") && depth("m9") < depth("logits"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod circuit;
 mod edges;
 mod green;
 mod invert;
+mod lens;
 mod patch;
 mod predictors;
 mod read;
@@ -37,6 +38,7 @@ pub fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
         "green" => green::figures(result, labels),
         "regime" => regime::figures(result, labels),
         "slice" => slice::figures(result, labels),
+        "lens" => lens::figures(result, labels),
         "invert" => invert::figures(result, labels),
         "transfer" => transfer::figures(result, labels),
         "scale" => scale::figures(result, labels),

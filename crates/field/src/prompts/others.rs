@@ -1,0 +1,63 @@
+//! Other prompts of a set, as controls.
+
+use resolvent_model::PromptCase;
+
+use crate::error::{Error, Result};
+use crate::stats::below;
+
+/// Draws up to `count` cases whose clean prompts have as many tokens as this one and are not this one. The draw depends on the
+/// prompt, the set and the seed, not on the order of the set.
+///
+/// # Errors
+/// Fewer than two cases fit.
+pub(crate) fn others<'c>(
+    cases: &'c [PromptCase],
+    tokens: &[u32],
+    (count, seed): (usize, u64),
+) -> Result<Vec<&'c PromptCase>> {
+    let fits = |case: &&PromptCase| case.clean.len() == tokens.len() && case.clean != tokens;
+    let mut others: Vec<&PromptCase> = cases.iter().filter(fits).collect();
+    others.sort_by(|a, b| (&a.clean, &a.corrupted).cmp(&(&b.clean, &b.corrupted)));
+    others.dedup_by(|a, b| a.clean == b.clean);
+    if others.len() < 2 {
+        let (n, found) = (tokens.len(), others.len());
+        return Err(Error::Input(format!(
+            "controls need two other prompts of {n} tokens, and the set has {found}; leave them out for this row"
+        )));
+    }
+    let mut state = tokens.iter().fold(seed, |state, &id| state.wrapping_mul(31).wrapping_add(u64::from(id)));
+    for i in 0..count.min(others.len()) {
+        let other = i + below(&mut state, others.len() - i);
+        others.swap(i, other);
+    }
+    others.truncate(count);
+    Ok(others)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_prompts_have_the_same_length() {
+        let prompts: [&[u32]; 6] = [&[1, 2], &[1, 3], &[4, 5], &[4, 5], &[6, 7, 8], &[9, 9]];
+        let case = |clean: &&[u32]| PromptCase {
+            name: String::new(),
+            clean: clean.to_vec(),
+            corrupted: None,
+            observable: None,
+            roles: [].into(),
+        };
+        let cases: Vec<PromptCase> = prompts.iter().map(case).collect();
+        let clean = |count, seed| -> Vec<&[u32]> {
+            others(&cases, &[1, 2], (count, seed)).expect("three fit").iter().map(|case| &case.clean[..]).collect()
+        };
+        let drawn = clean(2, 0);
+        assert!(drawn.len() == 2 && drawn[0] != drawn[1] && !drawn.contains(&&[1, 2][..]), "{drawn:?}");
+        assert_eq!(drawn, clean(2, 0));
+        assert_eq!(clean(9, 0).len(), 3);
+        assert!((0..9).any(|seed| clean(2, seed) != drawn), "the seed does not matter");
+        let error = others(&cases, &[6, 7, 8], (2, 0)).expect_err("it is alone").to_string();
+        assert!(error.contains("two other prompts of 3 tokens, and the set has 0"), "{error}");
+    }
+}

@@ -1,0 +1,94 @@
+//! Analyses of a model's levels and of its heads, MLPs and neurons.
+
+use pyo3::prelude::*;
+use resolvent::field::{AttributeOptions, Case, EdgeOptions, LensOptions, Predictor};
+use resolvent::model::path_sites;
+
+use crate::classes::PyModel;
+use crate::failure::{Failure, Result};
+use crate::observable::PyObservable;
+use crate::result::PyResultOf;
+use crate::work::detached;
+
+#[pymethods]
+impl PyModel {
+    /// How much of an effect passes along each edge from a writer (embedding, head, MLP) to a reader (queries, keys, values,
+    /// MLP, logits): what patching that edge alone from the clean prompt into the corrupted one does to J.
+    ///
+    /// `predictors` are `integrated` (with `steps` runs between the prompts) and `relp`, beside first order. `exact` patches every
+    /// edge too.
+    ///
+    /// Arrays: `edges` [E, 2], indices into the comma-separated names `writers` and `readers` of the metadata; `first_order`,
+    /// `integrated`, `relp`, `exact` [E]; `clean_value`, `corrupted_value` [1].
+    #[pyo3(
+        signature = (clean, corrupted, observable, *, predictors = Vec::new(), steps = 8, exact = false),
+        text_signature = "($self, clean, corrupted, observable, *, predictors=(), steps=8, exact=False)"
+    )]
+    fn edges(
+        &self,
+        py: Python<'_>,
+        clean: &Bound<'_, PyAny>,
+        corrupted: &Bound<'_, PyAny>,
+        observable: &Bound<'_, PyObservable>,
+        predictors: Vec<String>,
+        steps: usize,
+        exact: bool,
+    ) -> Result<PyResultOf> {
+        let predictors = predictors.iter().map(|name| Ok(name.parse()?)).collect::<Result<Vec<Predictor>>>()?;
+        let sites = path_sites(self.model.sizes());
+        let prepared = |prompt| self.prepared(prompt, &sites);
+        let (clean, corrupted) = (prepared(clean)?, prepared(corrupted)?);
+        let (j, title) = (observable.get().beside(py, &corrupted, &clean)?, observable.get().title(py)?);
+        let case = Case { clean: &clean, corrupted: &corrupted, observable: &j };
+        let result =
+            detached(py, |_| resolvent::field::edges(&case, &EdgeOptions { predictors, steps, exact, controls: 0 }))?;
+        PyResultOf::new(py, result, Some(&corrupted), Some(&title))
+    }
+
+    /// Decomposes an observable over embedding, heads, MLPs and biases: their direct contributions, and their outputs times the
+    /// derivative by them.
+    ///
+    /// `prompt` is text, ids or a run. `neurons` adds the direct contribution of every neuron, `patterns` all attention patterns.
+    ///
+    /// Arrays: `direct`, `first_order` [W, T] for the comma-separated `writers` of the metadata; `direct_biases` [L, T],
+    /// `constant` [1], `value` [1]; on request `neurons` [L, inner], `mlp_biases` [L] and `pattern` [L, H, T, T].
+    #[pyo3(
+        signature = (prompt, observable, *, neurons = false, patterns = false),
+        text_signature = "($self, prompt, observable, *, neurons=False, patterns=False)"
+    )]
+    fn attribute(
+        &self,
+        py: Python<'_>,
+        prompt: &Bound<'_, PyAny>,
+        observable: &Bound<'_, PyObservable>,
+        neurons: bool,
+        patterns: bool,
+    ) -> Result<PyResultOf> {
+        let options = AttributeOptions { neurons, patterns };
+        let run = self.prepared(prompt, &options.sites(self.model.sizes()))?;
+        let (j, title) = (observable.get().of(py, &run)?, observable.get().title(py)?);
+        let result = detached(py, |_| resolvent::field::attribute(&run, &j, options))?;
+        PyResultOf::new(py, result, Some(&run), Some(&title))
+    }
+
+    /// Reads every level by the head: the logit lens.
+    ///
+    /// `prompt` is text, ids or a run; `top` is the number of most likely tokens of each place.
+    ///
+    /// Arrays: `answer` [L+1, T], the probability of the token that is most likely at level L, its `rank`, `entropy` and `kl`
+    /// (KL(p[L,t] || p[l,t]), nats); `top_tokens`, `top_probability` [L+1, T, K]; with an observable `value` [L+1].
+    #[pyo3(signature = (prompt, observable = None, *, top = 5), text_signature = "($self, prompt, observable=None, *, top=5)")]
+    fn lens(
+        &self,
+        py: Python<'_>,
+        prompt: &Bound<'_, PyAny>,
+        observable: Option<&Bound<'_, PyObservable>>,
+        top: usize,
+    ) -> Result<PyResultOf> {
+        let run = self.prepared(prompt, &[])?;
+        let j = observable.map(|one| Ok::<_, Failure>((one.get().of(py, &run)?, one.get().title(py)?))).transpose()?;
+        let on = j.as_ref().map(|(j, _)| j);
+        let result = detached(py, |_| resolvent::field::lens(&run, on, LensOptions { top }))?;
+        PyResultOf::new(py, result, Some(&run), j.as_ref().map(|(_, title)| title.as_str()))
+    }
+}
