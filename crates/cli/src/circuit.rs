@@ -98,6 +98,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     output.finish(&result, || {
         let prompts = result.metadata.get("prompts").map_or("", String::as_str);
         let (score, ablation) = (args.score.name(), args.ablation);
+        let ablation = if ablation == Ablation::Resample { "resampled" } else { ablation.name() };
         let title = format!("circuits of edges ranked by {score}; all others {ablation}; mean over prompts: {prompts}");
         let edges = strongest_edges("edges with the largest mean scores", &result, args.top);
         let edges = edges.filter(|_| args.top > 0);

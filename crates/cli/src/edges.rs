@@ -27,7 +27,7 @@ pub(crate) struct Args {
     /// Patch every edge too, and compare
     #[arg(long)]
     exact: bool,
-    /// Other prompts of the file, of the same length, whose displacements are a control of each score
+    /// Other prompts of the file whose displacements are a control of each score
     #[arg(long, value_name = "N", default_value_t = 0, requires = "prompts")]
     controls: usize,
     /// Edges in the printed table

@@ -7,6 +7,7 @@ mod devices;
 #[cfg(feature = "hub")]
 mod download;
 mod edges;
+mod features;
 mod forward;
 mod graph;
 mod green;
@@ -55,6 +56,8 @@ enum Command {
     Lens(lens::Args),
     /// What embedding, heads, MLPs and neurons contribute to J directly
     Attribute(attribute::Args),
+    /// What the features of a sparse autoencoder or transcoder contribute to an effect
+    Features(features::Args),
     /// How much of an effect passes along each edge between heads and MLPs
     Edges(edges::Args),
     /// How much of J remains if only some edges carry the clean prompt
@@ -91,6 +94,7 @@ fn main() -> ExitCode {
         Command::Patch(args) => patch::main(&args),
         Command::Lens(args) => lens::main(&args),
         Command::Attribute(args) => attribute::main(&args),
+        Command::Features(args) => features::main(&args),
         Command::Edges(args) => edges::main(&args),
         Command::Circuit(args) => circuit::main(&args),
         Command::Green(args) => green::main(&args),

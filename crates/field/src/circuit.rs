@@ -71,7 +71,7 @@ pub fn circuit(
         score.iter_mut().zip(of_prompt).for_each(|(sum, x)| *sum += share * f64::from(*x));
     }
     let mut order = options.selection.order(&all, &score, model.architecture());
-    let replaced = Replaced::new(model, measured, options)?;
+    let replaced = Replaced::new(model, [measured, cases], options)?;
     let mut counts: Vec<usize> =
         options.shares.iter().map(|share| (share * all.len() as f64).round() as usize).collect();
     let (mut remain, mut left_out) = (None, scored.left_out.clone());

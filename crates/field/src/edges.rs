@@ -31,7 +31,7 @@ use crate::certificate::{Certificate, adjoint, dot, narrow, norm, same, worse};
 use crate::distinct::distinct;
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
-use crate::nodes::{Sensitivities, with_edges};
+use crate::nodes::{Sensitivities, last_rows, with_edges};
 use crate::noise;
 use crate::patch::both_values;
 use crate::predictor::Predictor;
@@ -122,7 +122,11 @@ pub(crate) fn edges_beside(case: &Case<'_>, others: &[Case<'_>], options: &EdgeO
     }
     result = result.with("random", &axis, narrow(&scores.random(&gradients)));
     if !others.is_empty() {
-        result = result.with("other_prompts", &axis, narrow(&other_prompts(&scores, others, &gradients)?));
+        result = result.with(
+            "other_prompts",
+            &axis,
+            narrow(&other_prompts(&scores, others, (&gradients, run.tokens().len()))?),
+        );
     }
     let into = into_readers(case, &edges, &gradients, &predictions[0].1)?;
     let from = from_writers(&sizes, &chi, &displacement, (&edges, &predictions[0].1));
@@ -166,11 +170,12 @@ fn displacement(case: &Case<'_>) -> Result<[Outputs; 2]> {
 }
 
 /// Returns the root mean square of the scores over displacements of other cases.
-fn other_prompts(scores: &Scores<'_>, others: &[Case<'_>], gradients: &[f32]) -> Result<Vec<f64>> {
+fn other_prompts(scores: &Scores<'_>, others: &[Case<'_>], (gradients, tokens): (&[f32], usize)) -> Result<Vec<f64>> {
     let mut squares = vec![0.0; scores.edges.len()];
     for other in others {
         let [_, moved] = displacement(other)?;
-        let moved = scores.matched(moved.data);
+        let moved = last_rows(&moved.data, [moved.tokens, tokens], moved.d);
+        let moved = scores.matched(moved);
         let each = Scores { displacement: &moved, ..*scores }.of(gradients);
         squares.iter_mut().zip(each).for_each(|(sum, x)| *sum += x * x / others.len() as f64);
     }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use half::{bf16, f16};
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 
@@ -31,13 +32,12 @@ impl<'a> Input<'a> {
         let Ok(view) = file.tensor(name) else { return Ok(None) };
         let (dtype, shape) = (view.dtype(), view.shape());
         let fits = shape.len() == wanted.len() && shape.iter().zip(wanted).all(|(n, w)| w.is_none_or(|w| w == *n));
-        if dtype != Dtype::F32 || !fits || shape.contains(&0) {
+        let Some(elements) = widened(dtype, view.data()).filter(|_| fits && !shape.contains(&0)) else {
             let wanted: Vec<String> =
                 wanted.iter().map(|w| w.map_or_else(|| "any".to_owned(), |w| w.to_string())).collect();
             let wanted = wanted.join(", ");
-            return Err(fail(path, format!("`{name}` is {dtype:?} {shape:?}, wanted F32 [{wanted}]")));
-        }
-        let elements: Vec<f32> = bytemuck::pod_collect_to_vec(view.data());
+            return Err(fail(path, format!("`{name}` is {dtype:?} {shape:?}, wanted F32, F16 or BF16 [{wanted}]")));
+        };
         match elements.iter().all(|x| x.is_finite()) {
             true => Ok(Some((shape.to_vec(), elements))),
             false => Err(fail(path, format!("`{name}` has elements that are not finite"))),
@@ -47,6 +47,17 @@ impl<'a> Input<'a> {
     /// Returns an array as [`Input::array`] does; an error if the file does not have it.
     pub(crate) fn needed(&self, name: &str, wanted: &[Option<usize>]) -> Result<(Vec<usize>, Vec<f32>)> {
         self.array(name, wanted)?.ok_or_else(|| fail(self.path, format!("has no array `{name}`")))
+    }
+}
+
+/// Returns stored elements as f32; `None` for other formats than F32, F16 and BF16.
+fn widened(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
+    let pairs = || bytes.as_chunks::<2>().0.iter();
+    match dtype {
+        Dtype::F32 => Some(bytemuck::pod_collect_to_vec(bytes)),
+        Dtype::F16 => Some(pairs().map(|b| f16::from_le_bytes(*b).to_f32()).collect()),
+        Dtype::BF16 => Some(pairs().map(|b| bf16::from_le_bytes(*b).to_f32()).collect()),
+        _ => None,
     }
 }
 

@@ -9,6 +9,7 @@
 //! | [`predict`] | predictors of patch effects side by side, with their costs |
 //! | [`attribute`] | an observable as a sum over embedding, heads, MLPs and neurons |
 //! | [`lens`] | what the head would answer at each level |
+//! | [`features`] | the features of a sparse autoencoder or transcoder as nodes |
 //! | [`edges`] | the effect of each edge between nodes, predicted and exact |
 //! | [`circuit`] | what remains of an observable if only some edges carry the clean run |
 //! | [`superposition`] | joint responses of pairs of sources, and the sums of their own responses |
@@ -35,11 +36,13 @@ mod circuit;
 mod composition;
 mod conditioning;
 mod dense;
+mod dictionary;
 mod direction;
 mod displacements;
 mod distinct;
 mod edges;
 mod error;
+mod features;
 mod file;
 mod finite;
 mod forward;
@@ -87,10 +90,12 @@ pub use case::Case;
 pub use certificate::{ADJOINT, Certificate, SAME, SLOPE, SYMMETRY, adjoint, dot, norm, norms, symmetry};
 pub use circuit::{Ablation, CircuitOptions, EdgeScore, Selection, circuit};
 pub use composition::composition;
+pub use dictionary::{Code, Dictionary};
 pub use direction::{Context, Direction, make_unit, read_direction};
 pub use distinct::distinct;
 pub use edges::{EdgeOptions, edges, path_patch};
 pub use error::{Error, Result};
+pub use features::{FeatureOptions, features};
 pub use file::{check_writable, write_whole};
 pub use forward::{forward, forward_all};
 pub use geometry::Geometry;

@@ -61,3 +61,19 @@ impl Sensitivities {
         at.map_or(&[], |at| &self.rows[at])
     }
 }
+
+/// Returns the rows of the last `to` of `from` tokens of each writer, `[W, to, d]`.
+pub(crate) fn last_rows(rows: &[f32], [from, to]: [usize; 2], d: usize) -> Vec<f32> {
+    rows.chunks(from * d).flat_map(|of_writer| &of_writer[(from - to) * d..]).copied().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn last_rows_of_each_writer() {
+        assert_eq!(last_rows(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0], [4, 2], 1), [3.0, 4.0, 7.0, 8.0]);
+        assert_eq!(last_rows(&[1.0, 2.0, 3.0, 4.0], [2, 1], 2), [3.0, 4.0]);
+    }
+}

@@ -1,10 +1,11 @@
 //! Analyses of a model's levels and of its heads, MLPs and neurons.
 
 use pyo3::prelude::*;
-use resolvent::field::{AttributeOptions, Case, EdgeOptions, LensOptions, Predictor};
+use resolvent::field::{AttributeOptions, Case, EdgeOptions, FeatureOptions, LensOptions, Predictor};
 use resolvent::model::path_sites;
 
 use crate::classes::PyModel;
+use crate::dictionary::PyDictionary;
 use crate::failure::{Failure, Result};
 use crate::observable::PyObservable;
 use crate::result::PyResultOf;
@@ -90,5 +91,36 @@ impl PyModel {
         let on = j.as_ref().map(|(j, _)| j);
         let result = detached(py, |_| resolvent::field::lens(&run, on, LensOptions { top }))?;
         PyResultOf::new(py, result, Some(&run), j.as_ref().map(|(_, title)| title.as_str()))
+    }
+
+    /// Attributes an effect to the features of a dictionary, and to its error: what moving each does to J.
+    ///
+    /// With `target`, a prompt or run of as many tokens, features become those of it; without it, zero. The `top` features with the
+    /// largest first-order effects are returned; `exact` moves them, and the error, exactly too.
+    ///
+    /// Arrays: `features`, `first_order`, `random` (a control), `exact` [K]; `first_order_by_token`, `factor`, `target_factor` [K, T];
+    /// `error_first_order`, `active`, `missed` [T]; `error_exact`, `whole_exact`, `value` [1].
+    #[pyo3(
+        signature = (dictionary, prompt, observable, *, target = None, top = 20, exact = false),
+        text_signature = "($self, dictionary, prompt, observable, *, target=None, top=20, exact=False)"
+    )]
+    fn features(
+        &self,
+        py: Python<'_>,
+        dictionary: &Bound<'_, PyDictionary>,
+        prompt: &Bound<'_, PyAny>,
+        observable: &Bound<'_, PyObservable>,
+        target: Option<&Bound<'_, PyAny>>,
+        top: usize,
+        exact: bool,
+    ) -> Result<PyResultOf> {
+        let dictionary = &dictionary.get().dictionary;
+        let sites = dictionary.sites(self.model.sizes())?.concat();
+        let run = self.prepared(prompt, &sites)?;
+        let target = target.map(|target| self.prepared(target, &sites)).transpose()?;
+        let (j, title) = (observable.get().of(py, &run)?, observable.get().title(py)?);
+        let options = FeatureOptions { top, exact };
+        let result = detached(py, |_| resolvent::field::features(&run, target.as_ref(), dictionary, &j, options))?;
+        PyResultOf::new(py, result, Some(&run), Some(&title))
     }
 }

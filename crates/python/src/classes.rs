@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 use resolvent::model::{Model, Run};
 
-/// A GPT-2 with its weights on a device. L blocks, width d, vocabulary V.
+/// A model with its weights on a device. L blocks, width d, vocabulary V.
 #[pyclass(frozen, name = "Model", module = "resolvent")]
 pub(crate) struct PyModel {
     pub(crate) model: Model,

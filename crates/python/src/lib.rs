@@ -22,6 +22,7 @@ mod arguments;
 mod arrays;
 mod circuits;
 mod classes;
+mod dictionary;
 mod download;
 mod edit;
 mod failure;
@@ -54,6 +55,8 @@ mod _native {
     use super::devices;
     #[pymodule_export]
     use crate::classes::{PyModel, PyRun};
+    #[pymodule_export]
+    use crate::dictionary::PyDictionary;
     #[pymodule_export]
     use crate::edit::{PyCotangent, PyEdit, PySource};
     #[pymodule_export]

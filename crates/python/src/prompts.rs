@@ -210,7 +210,7 @@ impl PyPrompts {
         self.analysed(py, |progress| transfer_of_prompts(&self.model, &self.cases, &options, progress))
     }
 
-    /// Edges of each pair; arrays as those of `Model.edges`, with an axis `prompt`. `controls` other pairs of the same length give
+    /// Edges of each pair; arrays as those of `Model.edges`, with an axis `prompt`. `controls` other pairs give
     /// `other_prompts` [P, E]: the scores of their displacements, at the same norms (root mean square).
     #[pyo3(
         signature = (*, predictors = Vec::new(), steps = 8, exact = false, controls = 0),

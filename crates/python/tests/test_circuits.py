@@ -72,3 +72,35 @@ def test_graphs_are_files(model, tmp_path):
     assert (tmp_path / "many.graphml").read_text().count("<edge ") == shown
     with pytest.raises(ValueError, match="the result has no edges"):
         model.lens(CLEAN).save(tmp_path / "lens.graphml")
+
+
+def test_features_of_a_dictionary(model, tmp_path):
+    from safetensors.numpy import save_file
+
+    d, n = model.cfg.d_model, 300
+    random = np.random.default_rng(0)
+    weights = {
+        "W_enc": random.normal(size=(d, n)) / np.sqrt(d),
+        "W_dec": random.normal(size=(n, d)) / np.sqrt(d),
+        "b_enc": random.normal(size=n) * 0.1,
+        "b_dec": random.normal(size=d) * 0.1,
+    }
+    weights = {key: value.astype(np.float32) for key, value in weights.items()}
+    save_file(weights, tmp_path / "sae_weights.safetensors")
+    config = '{"architecture": "standard", "d_in": %d, "d_sae": %d, "hook_name": "blocks.1.hook_resid_pre"}' % (d, n)
+    (tmp_path / "cfg.json").write_text(config)
+    dictionary = resolvent.Dictionary.load(tmp_path)
+    assert dictionary.n_features == n and dictionary.hooks == ("blocks.1.hook_resid_pre",) * 2
+    run = model.run(CORRUPTED)
+    rows = run["blocks.1.hook_resid_pre"]
+    want = np.maximum((rows - weights["b_dec"]) @ weights["W_enc"] + weights["b_enc"], 0)
+    assert np.allclose(dictionary.encode(rows), want, atol=1e-4)
+    assert np.array_equal(dictionary.directions([5, 7]), weights["W_dec"][[5, 7]].T)
+    result = model.features(dictionary, run, J, target=CLEAN, top=4, exact=True)
+    patched = model.run(CORRUPTED, [
+        resolvent.Edit.put("blocks.1.hook_resid_pre", t, row) for t, row in enumerate(model.run(CLEAN)["resid_pre", 1])
+    ])
+    assert result["whole_exact"][0] == pytest.approx(patched.value(J) - run.value(J), abs=1e-2)
+    assert result["features"].shape == result["exact"].shape == (4,)
+    with pytest.raises(ValueError, match="feature 300: the dictionary has features 0 to 299"):
+        dictionary.directions([300])

@@ -185,7 +185,7 @@ mod tests {
             all("edge").iter().map(|e| e.children().filter_map(|d| d.text()).map(str::trim).collect()).collect();
         let facts: Vec<String> =
             facts.into_iter().map(|f| f.into_iter().filter(|t| !t.is_empty()).collect::<Vec<_>>().join(" ")).collect();
-        assert_eq!(facts, ["1 2", "-2.25 -1.5", "q 0.5 0.25"]);
+        assert_eq!(facts, ["1 2", "-2.25 -1.5", "v 0.5 0.25"]);
         let observable = all("data").into_iter().find(|d| d.attribute("key") == Some("graph.observable"));
         assert_eq!(observable.and_then(|d| d.text()), Some("a < b & \"c\""));
         let declared: Vec<&str> = all("key").iter().filter_map(|k| k.attribute("id")).collect();
@@ -196,7 +196,7 @@ mod tests {
     fn json_is_a_node_link_graph() {
         let graph: Value = serde_json::from_str(&written("json")).expect("JSON");
         assert_eq!(graph["nodes"][1], json!({ "id": "a0.h0", "kind": "head", "block": 0, "head": 0 }));
-        let want = json!({ "source": "input", "target": "a0.h0", "key": "q", "first_order": 0.5, "exact": 0.25 });
+        let want = json!({ "source": "input", "target": "a0.h0", "key": "v", "first_order": 0.5, "exact": 0.25 });
         assert_eq!(graph["links"][2], want);
         assert_eq!(graph["links"].as_array().map(Vec::len), Some(3));
     }

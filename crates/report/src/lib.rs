@@ -17,6 +17,7 @@
 mod axis;
 mod circuits;
 mod colour;
+mod dictionaries;
 mod error;
 mod figure;
 mod figures;
@@ -31,6 +32,7 @@ pub mod terminal;
 pub use axis::Axis;
 pub use circuits::{circuit_sizes, strongest_edges, strongest_neurons, strongest_writers};
 pub use colour::Map;
+pub use dictionaries::strongest_features;
 pub use error::{Error, Result};
 pub use figure::{
     Bars, Category, Cell, Estimate, Figure, Graph, GraphEdge, GraphNode, Grid, Heatmap, Lines, Point, Reference,

@@ -83,7 +83,7 @@ fn direction_files() {
     write("vector", &[1.0; 30], Dtype::F32, &[30]);
     green(&["has no array `direction`"]);
     write("direction", &[1.0; 29], Dtype::F32, &[29]);
-    green(&["`direction` is F32 [29], wanted F32 [30]"]);
+    green(&["`direction` is F32 [29], wanted F32, F16 or BF16 [30]"]);
     write("direction", &[1.0; 30], Dtype::I32, &[30]);
     green(&["`direction` is I32 [30]"]);
     write("direction", &[f32::NAN; 30], Dtype::F32, &[30]);

@@ -231,7 +231,7 @@ fn files_are_used_unchanged() {
     write(&[("source", [D, 2])]);
     assert_eq!(get(End::Source).expect("reads"), get(End::Readout).expect("reads"));
     write(&[("source", [D - 1, 2])]);
-    assert!(get(End::Source).expect_err("refused").to_string().contains("wanted F32 [18, any]"));
+    assert!(get(End::Source).expect_err("refused").to_string().contains("wanted F32, F16 or BF16 [18, any]"));
     write(&[("readout", [D, 2])]);
     assert!(get(End::Source).expect_err("refused").to_string().contains("no array `source`"));
     let ranked = BasisContext { rank: Some(2), ..Default::default() };

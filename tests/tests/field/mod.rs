@@ -4,6 +4,7 @@ mod circuit;
 mod conditioning;
 mod controls;
 mod edges;
+mod features;
 mod interactions;
 mod invert;
 mod lens;

@@ -41,10 +41,11 @@ const OTHERS: [&str; 4] = ["apt-get", "dnf", "pacman", "pip"];
 const OTHER_OPTIONS: [&str; 6] = ["--example", "--help", "--only", "--release", "--version", "--workspace"];
 
 /// Pages with blocks that are marked `no_run`: they download, need a device, or take minutes.
-const NOT_RUN: [&str; 10] = [
+const NOT_RUN: [&str; 11] = [
     "README.md",
     "docs/src/devices.md",
     "docs/src/recipes/bench.md",
+    "docs/src/recipes/circuits.md",
     "docs/src/recipes/gguf.md",
     "docs/src/recipes/hub.md",
     "docs/src/recipes/model-directory.md",
@@ -233,7 +234,7 @@ fn commands_that_do_not_run_are_counted() {
 #[test]
 fn options_of_the_pages_exist() {
     let commands = ["run", "sensitivity", "patch", "green", "slice", "regime", "invert", "transfer", "scale"];
-    let more = ["attribute", "edges", "circuit", "study", "demo", "devices", "bench"];
+    let more = ["lens", "attribute", "features", "edges", "circuit", "study", "demo", "devices", "bench"];
     let help = |command: &&str| {
         let output = run(&[(*command).to_owned(), "--help".to_owned()], &root());
         String::from_utf8(output.stdout).expect("help is UTF-8")

@@ -18,7 +18,7 @@ pub enum Ablation {
     Zero,
     /// The mean output of the writer over all tokens of all clean prompts.
     Mean,
-    /// The outputs of the writer on other clean prompts of the same length; everything is the mean over them.
+    /// The outputs of the writer on other clean prompts; everything is the mean over them.
     Resample,
 }
 

@@ -7,6 +7,7 @@ use crate::case::Case;
 use crate::certificate::narrow;
 use crate::error::Result;
 use crate::labelled::Labelled;
+use crate::nodes::last_rows;
 use crate::prompts::{CaseRuns, others, over_prompts};
 
 /// The outputs of writers that take the place of those of the clean run.
@@ -29,12 +30,16 @@ pub(super) enum Replaced<'a> {
 }
 
 impl<'a> Replaced<'a> {
-    /// Computes what all cases share.
-    pub(super) fn new(model: &Model, cases: &'a [PromptCase], options: &CircuitOptions) -> Result<Self> {
+    /// Computes what all cases share: means are over the measured ones, other prompts are of all.
+    pub(super) fn new(
+        model: &Model,
+        [measured, cases]: [&'a [PromptCase]; 2],
+        options: &CircuitOptions,
+    ) -> Result<Self> {
         Ok(match options.ablation {
             Ablation::Corrupted => Self::Corrupted,
             Ablation::Zero => Self::Zero,
-            Ablation::Mean => Self::Mean(mean_outputs(model, cases)?),
+            Ablation::Mean => Self::Mean(mean_outputs(model, measured)?),
             Ablation::Resample => Self::Resample { cases, count: options.resamples, seed: options.seed },
         })
     }
@@ -61,7 +66,8 @@ impl<'a> Replaced<'a> {
                 let prompts: Vec<EditedPrompt<'_>> =
                     others.iter().map(|case| EditedPrompt { tokens: &case.clean, edits: &[] }).collect();
                 let runs = model.run_edited(&prompts, &path_sites(sizes))?;
-                outputs_of(&runs.iter().collect::<Vec<_>>())?.into_iter().map(|outputs| outputs.data).collect()
+                let all = outputs_of(&runs.iter().collect::<Vec<_>>())?.into_iter();
+                all.map(|outputs| last_rows(&outputs.data, [outputs.tokens, tokens.len()], sizes.d)).collect()
             }
         })
     }

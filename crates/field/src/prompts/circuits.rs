@@ -13,7 +13,7 @@ use crate::slice::OnProgress;
 
 /// Predicts the effects of patching each edge of many pairs of prompts; see [`crate::edges`]. With
 /// [`EdgeOptions::controls`], the array `other_prompts [P, E]` is the root mean square of the first-order scores over
-/// displacements of other pairs of the set, of the same length, each with the norm that the writer's own displacement has.
+/// displacements of other pairs of the set, each with the norm that the writer's own displacement has.
 ///
 /// # Errors
 /// As [`over_prompts`].

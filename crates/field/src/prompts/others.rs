@@ -5,8 +5,9 @@ use resolvent_model::PromptCase;
 use crate::error::{Error, Result};
 use crate::stats::below;
 
-/// Draws up to `count` cases whose clean prompts have as many tokens as this one and are not this one. The draw depends on the
-/// prompt, the set and the seed, not on the order of the set.
+/// Draws up to `count` cases whose clean prompts have as many tokens as this one and are not this one; if there are fewer than
+/// two, of those with at least as many, whose last tokens take the place. The draw depends on the prompt, the set and the seed,
+/// not on the order of the set.
 ///
 /// # Errors
 /// Fewer than two cases fit.
@@ -15,14 +16,18 @@ pub(crate) fn others<'c>(
     tokens: &[u32],
     (count, seed): (usize, u64),
 ) -> Result<Vec<&'c PromptCase>> {
-    let fits = |case: &&PromptCase| case.clean.len() == tokens.len() && case.clean != tokens;
-    let mut others: Vec<&PromptCase> = cases.iter().filter(fits).collect();
+    let mut others: Vec<&PromptCase> = cases.iter().filter(|case| case.clean != tokens).collect();
     others.sort_by(|a, b| (&a.clean, &a.corrupted).cmp(&(&b.clean, &b.corrupted)));
     others.dedup_by(|a, b| a.clean == b.clean);
+    let of_length = |case: &&&PromptCase| case.clean.len() == tokens.len();
+    match others.iter().filter(of_length).count() {
+        0 | 1 => others.retain(|case| case.clean.len() >= tokens.len()),
+        _ => others.retain(|case| case.clean.len() == tokens.len()),
+    }
     if others.len() < 2 {
         let (n, found) = (tokens.len(), others.len());
         return Err(Error::Input(format!(
-            "controls need two other prompts of {n} tokens, and the set has {found}; leave them out for this row"
+            "it needs two other prompts of {n} tokens or more, and the set has {found}; give more prompts"
         )));
     }
     let mut state = tokens.iter().fold(seed, |state, &id| state.wrapping_mul(31).wrapping_add(u64::from(id)));
@@ -58,6 +63,8 @@ mod tests {
         assert_eq!(clean(9, 0).len(), 3);
         assert!((0..9).any(|seed| clean(2, seed) != drawn), "the seed does not matter");
         let error = others(&cases, &[6, 7, 8], (2, 0)).expect_err("it is alone").to_string();
-        assert!(error.contains("two other prompts of 3 tokens, and the set has 0"), "{error}");
+        assert!(error.contains("two other prompts of 3 tokens or more, and the set has 0"), "{error}");
+        // Where no other has one token, longer ones take the place.
+        assert_eq!(others(&cases, &[5], (9, 0)).expect("longer ones").len(), 5);
     }
 }

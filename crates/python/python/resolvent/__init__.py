@@ -1,4 +1,4 @@
-"""How sources propagate through a GPT-2, without torch: fields, sensitivities, patches and Green functions.
+"""How sources propagate through a Transformer, without torch: fields, sensitivities, patches and Green functions.
 
 >>> from resolvent import Model, logit_diff
 >>> model = Model.from_pretrained("atlas-small", device="host")
@@ -18,6 +18,7 @@ from ._native import (
     CertificateError,
     Cotangent,
     DeviceError,
+    Dictionary,
     Edit,
     Linearization,
     Model,
@@ -43,6 +44,7 @@ __all__ = [
     "CertificateError",
     "Cotangent",
     "DeviceError",
+    "Dictionary",
     "Edit",
     "Linearization",
     "Model",

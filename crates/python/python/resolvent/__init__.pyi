@@ -33,6 +33,7 @@ __all__ = [
     "CertificateError",
     "Cotangent",
     "DeviceError",
+    "Dictionary",
     "Edit",
     "Linearization",
     "Model",
@@ -112,9 +113,17 @@ class Model:
         neurons: bool = False,
         patterns: bool = False,
     ) -> Result: ...
-    def lens(
-        self, prompt: Union[_Prompt, Run], observable: Union[Observable, None] = None, *, top: int = 5
+    def features(
+        self,
+        dictionary: Dictionary,
+        prompt: Union[_Prompt, Run],
+        observable: Observable,
+        *,
+        target: Union[_Prompt, Run, None] = None,
+        top: int = 20,
+        exact: bool = False,
     ) -> Result: ...
+    def lens(self, prompt: Union[_Prompt, Run], observable: Union[Observable, None] = None, *, top: int = 5) -> Result: ...
     def prompts(
         self,
         rows: Union[_Path, Sequence[Union[_Prompt, dict[str, Any]]], None] = None,
@@ -325,6 +334,16 @@ class Result:
     def _repr_html_(self) -> str: ...
 
 @final
+class Dictionary:
+    @staticmethod
+    def load(path: _Path) -> Dictionary: ...
+    @property
+    def n_features(self) -> int: ...
+    @property
+    def hooks(self) -> tuple[str, str]: ...
+    def encode(self, rows: _Array) -> NDArray[np.float32]: ...
+    def directions(self, features: Sequence[int]) -> NDArray[np.float32]: ...
+
 class Prompts:
     @property
     def names(self) -> list[str]: ...

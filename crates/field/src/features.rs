@@ -1,0 +1,239 @@
+//! Features of a dictionary as nodes: what each contributes to an effect, to first order and exactly.
+//!
+//! At the activation that a [`Dictionary`] decodes, a row is `y = bias + sum_f c_f W_dec[f] + error`. A feature is moved by
+//! changing its factor at every token, and the error by its own change; all else of the run follows. Features are moved
+//! to those of another run, or to zero.
+
+use std::collections::BTreeMap;
+
+use resolvent_model::{Edit, Mode, Observable, Run, Site, Sizes};
+
+use crate::certificate::{Certificate, dot, narrow, norm, same, worse};
+use crate::dictionary::{Code, Dictionary, interleaved, joined};
+use crate::error::{Error, Result};
+use crate::labelled::Labelled;
+use crate::nodes::derivatives;
+
+/// Options of [`features`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FeatureOptions {
+    /// Number of features in the result, those with the largest first-order effects.
+    pub top: usize,
+    /// Whether these features, and the error, are moved exactly too.
+    pub exact: bool,
+}
+
+impl Default for FeatureOptions {
+    fn default() -> Self {
+        Self { top: 20, exact: false }
+    }
+}
+
+/// Tolerance of sums over all features, relative to the sizes of their terms.
+const SUMS: f64 = 1e-4;
+
+/// The changes of one token's row.
+struct Change {
+    /// Features, and by how much their factors change.
+    features: Vec<(u32, f32)>,
+    /// Change of the error, `[d]`.
+    error: Vec<f32>,
+}
+
+/// Attributes the effect of moving an activation to the features of a dictionary.
+///
+/// With `target`, features and error of `run` become those of the target run, of as many tokens; without it, they become
+/// zero. Runs must have been prepared for the sites of [`Dictionary::sites`].
+///
+/// Arrays: `features [K]` (those with the largest effects), `first_order [K]`, `first_order_by_token [K, T]`, `random [K]` (root
+/// mean square of `first_order` over random directions of the same norms), `factor [K, T]` (factors of the decoder's rows in
+/// `run`), `target_factor [K, T]` with a target, `error_first_order [T]`, `active [T]` (number of active features), `missed
+/// [T]` (size of the error over that of the activation) and `value [1]`; with [`FeatureOptions::exact`] also `exact [K]` and
+/// `error_exact [1]`.
+///
+/// Certificates: the effects of all features and of the error add up to that of the whole activation, to first order
+/// (`parts`); and, moved exactly, they give J with the target's activation, or the bias alone, put in place (`whole`).
+///
+/// # Errors
+/// A dictionary that does not fit the model, runs that do not pair or were not prepared, an observable that does not fit, a
+/// device error, or a check that fails.
+pub fn features(
+    run: &Run,
+    target: Option<&Run>,
+    dictionary: &Dictionary,
+    observable: &Observable,
+    options: FeatureOptions,
+) -> Result<Labelled> {
+    let (sizes, tokens) = (*run.model().sizes(), run.tokens().len());
+    if let Some(target) = target.filter(|target| target.tokens().len() != tokens) {
+        let other = target.tokens().len();
+        return Err(Error::Input(format!(
+            "the runs have {tokens} and {other} tokens; give prompts of the same length"
+        )));
+    }
+    let [_, sites] = dictionary.sites(&sizes)?;
+    let (codes, rows) = (dictionary.codes(run)?, joined(run, &sites)?);
+    let theirs =
+        target.map(|target| Ok::<_, Error>((dictionary.codes(target)?, joined(target, &sites)?))).transpose()?;
+    let d = rows.len() / tokens;
+    let g = interleaved(&derivatives(run, observable, Mode::Exact, &sites)?, tokens);
+    let changes: Vec<Change> = (0..tokens)
+        .map(|t| {
+            let at = |rows: &[f32]| rows[t * d..(t + 1) * d].to_vec();
+            let to = theirs.as_ref().map(|(codes, rows)| (&codes[t], at(rows)));
+            change(dictionary, (&codes[t], at(&rows)), to)
+        })
+        .collect();
+    let mut effects: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
+    for (t, change) in changes.iter().enumerate() {
+        for &(feature, by) in &change.features {
+            let effect = f64::from(by) * dictionary.along(feature, &g[t * d..][..d]);
+            effects.entry(feature).or_insert_with(|| vec![0.0; tokens])[t] = effect;
+        }
+    }
+    let of_error: Vec<f64> = changes.iter().zip(g.chunks(d)).map(|(change, g)| dot(&change.error, g)).collect();
+    let moved = whole(&changes, dictionary, d)?;
+    // Where everything moves to: the target's activation, or the bias alone.
+    let put: Vec<f32> = match &theirs {
+        Some((_, theirs)) => theirs.clone(),
+        None => codes.iter().flat_map(|code| code.bias.iter().copied()).collect(),
+    };
+    let sum = effects.values().flatten().chain(&of_error).sum::<f64>();
+    let scale = (norm(&g) * norm(&moved)).max(f64::MIN_POSITIVE);
+    let parts = Certificate::new("parts", (sum - (dot(&g, &put) - dot(&g, &rows))).abs() / scale, SUMS);
+    let mut order: Vec<(u32, f64)> = effects.iter().map(|(f, each)| (*f, each.iter().sum())).collect();
+    order.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()).then(a.0.cmp(&b.0)));
+    order.truncate(options.top);
+    let top: Vec<u32> = order.iter().map(|(feature, _)| *feature).collect();
+    let value = run.value(observable)?;
+    let axis = [("feature", top.len())];
+    let by_token = [axis[0], ("token", tokens)];
+    let factors = |codes: &[Code]| -> Vec<f32> {
+        top.iter().flat_map(|&f| codes.iter().map(move |code| code.factor(f))).collect()
+    };
+    let random = |feature: &u32| {
+        let size = norm(dictionary.direction(*feature as usize).unwrap_or(&[]));
+        let of = |(change, g): (&Change, &[f32])| {
+            let by = change.features.iter().find(|(f, _)| f == feature).map_or(0.0, |(_, by)| f64::from(*by));
+            (by * size * norm(g)).powi(2) / d as f64
+        };
+        changes.iter().zip(g.chunks(d)).map(of).sum::<f64>().sqrt()
+    };
+    let missed = |(code, row): (&Code, &[f32])| {
+        let error: Vec<f32> = row.iter().zip(dictionary.decode(code)).map(|(y, decoded)| y - decoded).collect();
+        (norm(&error) / norm(row).max(f64::MIN_POSITIVE)) as f32
+    };
+    let mut result = Labelled::new("features", run)
+        .note("observable", observable.to_string())
+        .note("dictionary", dictionary.path().display().to_string())
+        .note("hooks", dictionary.hooks().join(","))
+        .note("moved_to", if target.is_some() { "target" } else { "zero" })
+        .note("features_moved", effects.len().to_string())
+        .with("features", &axis, top.iter().map(|&f| f as f32).collect())
+        .with("first_order", &axis, order.iter().map(|(_, sum)| *sum as f32).collect())
+        .with(
+            "first_order_by_token",
+            &by_token,
+            narrow(&top.iter().flat_map(|f| effects[f].clone()).collect::<Vec<_>>()),
+        )
+        .with("random", &axis, narrow(&top.iter().map(random).collect::<Vec<_>>()))
+        .with("factor", &by_token, factors(&codes));
+    if let Some((codes, _)) = &theirs {
+        result = result.with("target_factor", &by_token, factors(codes));
+    }
+    result = result
+        .with("error_first_order", &[("token", tokens)], narrow(&of_error))
+        .with("active", &[("token", tokens)], codes.iter().map(|code| code.features.len() as f32).collect())
+        .with("missed", &[("token", tokens)], codes.iter().zip(rows.chunks(d)).map(missed).collect())
+        .with("value", &[("value", 1)], vec![value as f32])
+        .certify(parts)?;
+    if options.exact {
+        result = exact(result, (run, observable, value), (&sites, &changes, [&moved, &put]), (dictionary, &top))?;
+    }
+    Ok(result)
+}
+
+/// Returns by how much features and error of a row change.
+fn change(dictionary: &Dictionary, (code, row): (&Code, Vec<f32>), to: Option<(&Code, Vec<f32>)>) -> Change {
+    let error = |code: &Code, row: &[f32], bias: bool| -> Vec<f32> {
+        let decoded = dictionary.decode(code);
+        let missed = row.iter().zip(decoded).map(|(y, decoded)| y - decoded);
+        if bias { missed.zip(&code.bias).map(|(e, b)| e + b).collect() } else { missed.collect() }
+    };
+    let Some((other, theirs)) = to else {
+        let features = code.features.iter().map(|&(f, factor)| (f, -factor)).collect();
+        return Change { features, error: error(code, &row, false).into_iter().map(|e| -e).collect() };
+    };
+    let mut by: BTreeMap<u32, f32> = other.features.iter().copied().collect();
+    code.features.iter().for_each(|&(f, factor)| *by.entry(f).or_default() -= factor);
+    // A bias that depends on the row, by its normalization, counts as error.
+    let (ours, theirs) = (error(code, &row, true), error(other, &theirs, true));
+    let error = theirs.iter().zip(ours).map(|(a, b)| a - b).collect();
+    Change { features: by.into_iter().filter(|(_, by)| *by != 0.0).collect(), error }
+}
+
+/// Returns the change of the whole activation, `[T, d]`: the sum of all its parts.
+fn whole(changes: &[Change], dictionary: &Dictionary, d: usize) -> Result<Vec<f32>> {
+    let mut moved = Vec::with_capacity(changes.len() * d);
+    for change in changes {
+        let mut sum: Vec<f64> = change.error.iter().map(|&e| f64::from(e)).collect();
+        for &(feature, by) in &change.features {
+            let row = dictionary.direction(feature as usize)?;
+            sum.iter_mut().zip(row).for_each(|(sum, w)| *sum += f64::from(by) * f64::from(*w));
+        }
+        moved.extend(narrow(&sum));
+    }
+    Ok(moved)
+}
+
+/// Moves each feature, the error, and all together.
+fn exact(
+    result: Labelled,
+    (run, observable, value): (&Run, &Observable, f64),
+    (sites, changes, [moved, put]): (&[Site], &[Change], [&[f32]; 2]),
+    (dictionary, top): (&Dictionary, &[u32]),
+) -> Result<Labelled> {
+    let sizes = run.model().sizes();
+    let d = moved.len() / changes.len();
+    let mut edits = Vec::with_capacity(top.len() + 3);
+    for &feature in top {
+        let direction = dictionary.direction(feature as usize)?;
+        let rows = changes.iter().enumerate().filter_map(|(t, change)| {
+            let by = change.features.iter().find(|(f, _)| *f == feature)?.1;
+            Some((t, direction.iter().map(|w| by * w).collect::<Vec<f32>>()))
+        });
+        edits.push(rows.flat_map(|(t, row)| spread(sites, sizes, (t, &row), Edit::add)).collect::<Vec<Edit>>());
+    }
+    let of_rows = |rows: &mut dyn Iterator<Item = Vec<f32>>, edit: fn(Site, usize, Vec<f32>) -> Edit| -> Vec<Edit> {
+        rows.enumerate().flat_map(|(t, row)| spread(sites, sizes, (t, &row), edit)).collect()
+    };
+    edits.push(of_rows(&mut changes.iter().map(|change| change.error.clone()), Edit::add));
+    edits.push(of_rows(&mut moved.chunks(d).map(<[f32]>::to_vec), Edit::add));
+    edits.push(of_rows(&mut put.chunks(d).map(<[f32]>::to_vec), Edit::put));
+    let values = run.values_under(&edits, observable)?;
+    let (of_features, rest) = values.split_at(top.len());
+    let scale = values.iter().fold(value.abs().max(1.0), |most, v| most.max(v.abs()));
+    let effects: Vec<f64> = of_features.iter().map(|v| v - value).collect();
+    let apart = worse(0.0, (rest[1] - rest[2]).abs() / scale);
+    result
+        .with("exact", &[("feature", top.len())], narrow(&effects))
+        .with("error_exact", &[("value", 1)], vec![(rest[0] - value) as f32])
+        .with("whole_exact", &[("value", 1)], vec![(rest[1] - value) as f32])
+        .certify(Certificate::new("whole", apart, same(run.model())))
+}
+
+/// Returns the edits of the row of a token, whose columns lie in several sites one after another.
+fn spread(
+    sites: &[Site],
+    sizes: &Sizes,
+    (token, row): (usize, &[f32]),
+    edit: fn(Site, usize, Vec<f32>) -> Edit,
+) -> Vec<Edit> {
+    let mut rest = row;
+    let of = |site: &Site| {
+        let (own, after) = rest.split_at(site.width(sizes));
+        rest = after;
+        edit(*site, token, own.to_vec())
+    };
+    sites.iter().map(of).collect()
+}

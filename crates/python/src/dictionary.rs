@@ -1,0 +1,71 @@
+//! The class `Dictionary`.
+
+use std::path::PathBuf;
+
+use numpy::{PyArrayDyn, PyUntypedArrayMethods};
+use pyo3::prelude::*;
+use resolvent::field::Dictionary;
+
+use crate::arrays::{contiguous, floats, to_numpy};
+use crate::failure::{Result, value_error};
+use crate::work::detached;
+
+/// A sparse autoencoder or transcoder, for `Model.features`.
+#[pyclass(frozen, name = "Dictionary", module = "resolvent")]
+pub(crate) struct PyDictionary {
+    pub(crate) dictionary: Dictionary,
+}
+
+#[pymethods]
+impl PyDictionary {
+    /// Opens a folder with cfg.json and sae_weights.safetensors, as SAELens writes it: standard, gated, JumpReLU and top-k
+    /// autoencoders, and transcoders.
+    #[staticmethod]
+    #[pyo3(text_signature = "(path)")]
+    fn load(py: Python<'_>, path: PathBuf) -> Result<Self> {
+        Ok(Self { dictionary: detached(py, |_| Dictionary::open(&path))? })
+    }
+
+    /// The number of features.
+    #[getter]
+    fn n_features(&self) -> usize {
+        self.dictionary.features()
+    }
+
+    /// The names of the activations that are encoded and decoded.
+    #[getter]
+    fn hooks(&self) -> (&str, &str) {
+        let [input, output] = self.dictionary.hooks();
+        (input, output)
+    }
+
+    /// Encodes rows [n, d] of an activation: factors of the decoder's rows [n, F], which are the activations of the features unless
+    /// the dictionary normalizes.
+    fn encode<'py>(&self, py: Python<'py>, rows: &Bound<'py, PyAny>) -> Result<Bound<'py, PyArrayDyn<f32>>> {
+        let array = floats(rows)?;
+        if array.shape().len() != 2 {
+            return Err(value_error(format!("invalid shape {:?}: expected rows [n, d]", array.shape())));
+        }
+        let (elements, n) = (contiguous(&array)?, self.dictionary.features());
+        let codes = detached(py, |_| self.dictionary.encode(elements))?;
+        let mut dense = vec![0.0; codes.len() * n];
+        for (code, row) in codes.iter().zip(dense.chunks_mut(n)) {
+            code.features.iter().for_each(|&(f, factor)| row[f as usize] = factor);
+        }
+        Ok(to_numpy(py, dense, &[codes.len(), n])?)
+    }
+
+    /// The decoder's rows of some features as columns [d, k]: a basis for `Run.slice`.
+    fn directions<'py>(&self, py: Python<'py>, features: Vec<usize>) -> Result<Bound<'py, PyArrayDyn<f32>>> {
+        let mut basis = self.dictionary.basis(&features)?;
+        let array = basis.arrays.remove(0);
+        let shape: Vec<usize> = array.axes.iter().map(|axis| axis.1).collect();
+        Ok(to_numpy(py, array.data, &shape)?)
+    }
+
+    fn __repr__(&self) -> String {
+        let [input, output] = self.dictionary.hooks();
+        let through = if input == output { input.to_owned() } else { format!("{input} to {output}") };
+        format!("<resolvent.Dictionary of {} features: {through}>", self.dictionary.features())
+    }
+}

@@ -1,0 +1,185 @@
+//! Dictionaries against SAELens, and the effects of their features against the reference.
+
+use std::path::{Path, PathBuf};
+
+use resolvent_field::{Dictionary, FeatureOptions, features};
+use resolvent_model::{Config, Edit, Model, Observable, Run, RunOptions, Site, Source, tiny};
+use resolvent_tests::truth::wide;
+use resolvent_tests::{Subject, Twin, observed, subjects};
+use safetensors::SafeTensors;
+
+use super::{array, close, truth};
+
+const CLEAN: [u32; 5] = [3, 14, 15, 9, 2];
+const CORRUPTED: [u32; 5] = [3, 8, 15, 4, 2];
+const KINDS: [&str; 8] =
+    ["standard", "layer_norm", "constant_norm", "jumprelu", "gated", "topk", "topk_rescaled", "transcoder"];
+
+fn folder(kind: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("data/dictionaries").join(kind)
+}
+
+fn opened(kind: &str) -> Dictionary {
+    Dictionary::open(&folder(kind)).unwrap_or_else(|e| panic!("{kind}: {e}"))
+}
+
+fn twin() -> Twin {
+    Twin::random(Config { n_layer: 2, vocab_size: 23, ..tiny() }, 5, 0.3)
+}
+
+/// Runs prompts so that a dictionary can be applied.
+fn prepared(model: &Model, dictionary: &Dictionary) -> [Run; 2] {
+    let sites = dictionary.sites(model.sizes()).expect("fits").concat();
+    let options = RunOptions { sites, ..RunOptions::default() };
+    let runs = model.run_all(&[CLEAN, CORRUPTED], &options).expect("runs");
+    [0, 1].map(|i| runs[i].clone())
+}
+
+#[test]
+fn codes_are_those_of_saelens() {
+    for kind in KINDS {
+        let bytes = std::fs::read(folder(kind).join("golden.safetensors")).expect("a file");
+        let file = SafeTensors::deserialize(&bytes).expect("a golden");
+        let tensor = |name: &str| file.tensor(name).expect("a tensor");
+        let x: Vec<f32> = bytemuck::pod_collect_to_vec(tensor("x").data());
+        let [a, y]: [Vec<f64>; 2] = ["a", "y"].map(|name| bytemuck::pod_collect_to_vec(tensor(name).data()));
+        let (dictionary, width) = (opened(kind), x.len() / 9);
+        let codes = dictionary.encode(&x).expect("encodes");
+        let decoded: Vec<f64> = codes.iter().flat_map(|code| wide(&dictionary.decode(code))).collect();
+        close(&decoded, &y, 2e-5, kind);
+        let n = dictionary.features();
+        let mut some = 0;
+        for (code, (a, x)) in codes.iter().zip(a.chunks(n).zip(x.chunks(width))) {
+            let active: Vec<u32> = (0..n as u32).filter(|f| a[*f as usize] > 0.0).collect();
+            assert_eq!(code.features.iter().map(|(f, _)| *f).collect::<Vec<_>>(), active, "{kind}");
+            some += active.len();
+            // Here the factor of a row of the decoder is the activation.
+            if !kind.contains("norm") && kind != "topk_rescaled" {
+                let factors: Vec<f64> = (0..n as u32).map(|f| f64::from(code.factor(f))).collect();
+                close(&factors, a, 2e-5, kind);
+            }
+            // One row alone has the same code.
+            assert_eq!(dictionary.encode(x).expect("encodes"), std::slice::from_ref(code), "{kind}");
+        }
+        assert!(some > 9 && some < 9 * n, "{kind}: {some} active features");
+    }
+}
+
+/// Returns rows that are spread over the sites of a dictionary, as edits.
+fn edits(sites: &[Site], model: &Model, rows: &[Vec<f32>]) -> Vec<(Site, usize, Vec<f32>)> {
+    let mut all = Vec::new();
+    for (t, row) in rows.iter().enumerate() {
+        let mut from = 0;
+        for &site in sites {
+            let width = site.width(model.sizes());
+            all.push((site, t, row[from..from + width].to_vec()));
+            from += width;
+        }
+    }
+    all
+}
+
+/// Every kind of dictionary at every kind of site: effects of single features, to first order and exactly.
+#[test]
+fn effects_of_features_match_the_reference() {
+    let twin = twin();
+    let j = Observable::logit_diff(4, 20, 4) - Observable::log_prob(7, 2);
+    for on in subjects() {
+        let model = twin.on(on);
+        for kind in KINDS {
+            let dictionary = opened(kind);
+            let [clean, corrupted] = prepared(&model, &dictionary);
+            let [_, sites] = dictionary.sites(model.sizes()).expect("fits");
+            for target in [Some(&clean), None] {
+                let options = FeatureOptions { top: 6, exact: true };
+                let got =
+                    features(&corrupted, target, &dictionary, &j, options).unwrap_or_else(|e| panic!("{kind}: {e}"));
+                let ids = array(&got, "features");
+                let ours = dictionary.codes(&corrupted).expect("encodes");
+                let theirs = target.map(|run| dictionary.codes(run).expect("encodes"));
+                let (mut exact, mut first) = (Vec::new(), Vec::new());
+                for &id in &ids {
+                    let by = |t: usize| {
+                        let to = theirs.as_ref().map_or(0.0, |codes| codes[t].factor(id as u32));
+                        to - ours[t].factor(id as u32)
+                    };
+                    let direction = dictionary.direction(id as usize).expect("a feature");
+                    let row = |t: usize| direction.iter().map(|w| by(t) * w).collect::<Vec<f32>>();
+                    let moved = edits(&sites, &model, &(0..5).map(row).collect::<Vec<_>>());
+                    let added: Vec<Edit> =
+                        moved.iter().cloned().map(|(site, t, row)| Edit::add(site, t, row)).collect();
+                    exact.push(truth(&twin, &CORRUPTED, &added, &j) - truth(&twin, &CORRUPTED, &[], &j));
+                    let sources: Vec<Source> =
+                        moved.into_iter().map(|(site, token, vector)| Source { site, token, vector }).collect();
+                    first.push(observed::read(&j, &twin.tangent(&CORRUPTED, &[], &sources)).tangent);
+                }
+                let what = format!("{} {kind} to {}", on.name(), got.metadata["moved_to"]);
+                close(&array(&got, "exact"), &exact, 5e-5, &what);
+                close(&array(&got, "first_order"), &first, 5e-5, &what);
+                assert!(
+                    ids.len() == 6 && first.windows(2).all(|pair| pair[0].abs() >= pair[1].abs() * 0.999),
+                    "{what}"
+                );
+                let by_token = array(&got, "first_order_by_token");
+                let sums: Vec<f64> = by_token.chunks(5).map(|each| each.iter().sum()).collect();
+                close(&sums, &first, 5e-5, &what);
+                assert!(got.certificates.iter().map(|c| c.name).eq(["parts", "whole"]), "{what}");
+            }
+        }
+    }
+}
+
+/// All features and the error together are the patch of the activation.
+#[test]
+fn all_features_are_the_patch() {
+    let twin = twin();
+    let on = Subject::open(&resolvent_engine::Options::new(resolvent_engine::Choice::Host)).expect("opens");
+    let model = twin.on(&on);
+    let j = Observable::logit_diff(4, 20, 4);
+    let dictionary = opened("standard");
+    let [clean, corrupted] = prepared(&model, &dictionary);
+    let options = FeatureOptions { top: usize::MAX, exact: true };
+    let got = features(&corrupted, Some(&clean), &dictionary, &j, options).expect("computes");
+    assert_eq!(array(&got, "features").len().to_string(), got.metadata["features_moved"]);
+    let put: Vec<Edit> = clean
+        .capture(Site::ResidPre(1))
+        .expect("reads")
+        .chunks(32)
+        .enumerate()
+        .map(|(t, row)| Edit::put(Site::ResidPre(1), t, row.to_vec()))
+        .collect();
+    let patched = truth(&twin, &CORRUPTED, &put, &j) - truth(&twin, &CORRUPTED, &[], &j);
+    close(&array(&got, "whole_exact"), &[patched], 5e-5, "the patch");
+    // The random control is of the size of the effect at random directions: at most the norms allow.
+    let (random, first) = (array(&got, "random"), array(&got, "first_order"));
+    let d = 32.0f64;
+    assert!(random.iter().zip(&first).all(|(r, f)| f.abs() <= r * (5.0 * d).sqrt() * 1.001));
+}
+
+#[test]
+fn dictionaries_that_do_not_fit_are_refused() {
+    let twin = Twin::small();
+    let on = Subject::open(&resolvent_engine::Options::new(resolvent_engine::Choice::Host)).expect("opens");
+    let model = twin.on(&on);
+    let dictionary = opened("standard");
+    let error = dictionary.sites(model.sizes()).expect_err("another width").to_string();
+    assert!(error.contains("has width 32 at blocks.1.hook_resid_pre, where the model has 18"), "{error}");
+    assert!(dictionary.direction(75).is_err() && dictionary.encode(&[0.0; 33]).is_err());
+    let nowhere = Dictionary::open(Path::new("/nowhere")).expect_err("no folder").to_string();
+    assert!(nowhere.contains("cfg.json") && nowhere.contains("cannot be read"), "{nowhere}");
+    // A tensor of the wrong shape, and an element that is not finite.
+    let scratch = tempfile::tempdir().expect("a folder");
+    std::fs::copy(folder("jumprelu").join("cfg.json"), scratch.path().join("cfg.json")).expect("copies");
+    std::fs::copy(folder("standard").join("sae_weights.safetensors"), scratch.path().join("sae_weights.safetensors"))
+        .expect("copies");
+    let error = Dictionary::open(scratch.path()).expect_err("no threshold").to_string();
+    assert!(error.contains("has no array `threshold`"), "{error}");
+    let wide = self::twin();
+    let model = wide.on(&on);
+    let [clean, _] = prepared(&model, &dictionary);
+    let options =
+        RunOptions { sites: dictionary.sites(model.sizes()).expect("fits").concat(), ..RunOptions::default() };
+    let short = model.run_with(&CLEAN[..3], &options).expect("runs");
+    let error = features(&clean, Some(&short), &dictionary, &Observable::logit(4, 4), FeatureOptions::default());
+    assert!(error.expect_err("another length").to_string().contains("5 and 3 tokens"));
+}
