@@ -71,6 +71,9 @@ pub fn features(
             "the runs have {tokens} and {other} tokens; give prompts of the same length"
         )));
     }
+    if target.is_some_and(|target| target.model().hash() != run.model().hash()) {
+        return Err(Error::Input("the run and its target belong to different models".to_owned()));
+    }
     let [_, sites] = dictionary.sites(&sizes)?;
     let (codes, rows) = (dictionary.codes(run)?, joined(run, &sites)?);
     let theirs =

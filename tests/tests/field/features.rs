@@ -182,4 +182,8 @@ fn dictionaries_that_do_not_fit_are_refused() {
     let short = model.run_with(&CLEAN[..3], &options).expect("runs");
     let error = features(&clean, Some(&short), &dictionary, &Observable::logit(4, 4), FeatureOptions::default());
     assert!(error.expect_err("another length").to_string().contains("5 and 3 tokens"));
+    let other = Twin::random(wide.config.clone(), 6, 0.3).on(&on);
+    let [foreign, _] = prepared(&other, &dictionary);
+    let error = features(&clean, Some(&foreign), &dictionary, &Observable::logit(4, 4), FeatureOptions::default());
+    assert!(error.expect_err("another model").to_string().contains("different models"));
 }
