@@ -63,10 +63,15 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let options = FeatureOptions { top: args.top, exact: args.exact };
     let result = features(&runs[0], runs.get(1), &dictionary, &observable, options)?;
     if let Some(path) = &args.directions {
-        let ids: Vec<usize> =
-            result.array("features").map_or(&[][..], |array| &array.data).iter().map(|&f| f as usize).collect();
-        dictionary.basis(&ids)?.write(path)?;
-        say(format_args!("wrote {}", path.display()));
+        let ids = result.array("features").map_or(&[][..], |array| &array.data);
+        let ids: Vec<usize> = ids.iter().map(|&f| f as usize).collect();
+        match ids.is_empty() {
+            true => say(format_args!("no feature moves, so {} is not written", path.display())),
+            false => {
+                dictionary.basis(&ids)?.write(path)?;
+                say(format_args!("wrote {}", path.display()));
+            }
+        }
     }
     output.naming(&runs[0], Some(&args.observable)).finish(&result, || {
         let value = result.array("value").map_or(f32::NAN, |a| a.data[0]);
