@@ -56,7 +56,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let sites = path_sites(model.sizes());
     if let Some(cases) = args.prompt.set.cases(&model, Some(&args.observable))? {
         let result = cases.all(|model, cases, progress| edges_of_prompts(model, cases, &options, progress))?;
-        args.graph.write(&Prompts::averaged(&result))?;
+        args.graph.write(&result)?;
         return cases
             .finish(output, result, &[], &|result| table(&Prompts::averaged(result), args.top, "mean over prompts"));
     }

@@ -9,7 +9,7 @@ use resolvent_report::terminal::visible;
 
 use crate::Failure;
 use crate::options::{ModelArgs, PromptArgs};
-use crate::output::{OutputArgs, checks};
+use crate::output::{OutputArgs, checks, quoted};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -54,7 +54,7 @@ fn most_likely(model: &Model, result: &Labelled) -> String {
         let most = logits.iter().copied().fold(f32::MIN, f32::max);
         let total: f64 = logits.iter().map(|&x| f64::from(x - most).exp()).sum();
         let id = logits.iter().position(|x| *x == most).unwrap_or(0);
-        let token = model.tokenizer().map_or_else(|| format!("#{id}"), |t| format!("{:?}", t.token(id as u32)));
+        let token = quoted(model, id as u32);
         let _infallible = writeln!(text, "{token:<16}  {:>11.4}  {most:>6.2}   {}", 1.0 / total, visible(name));
     }
     if let Some(more) = names.len().checked_sub(LISTED + 1) {
@@ -72,7 +72,7 @@ fn top(run: &Run, logits: &[f32], count: usize) -> String {
     order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
     let mut text = String::from("next token        probability   logit\n");
     for &id in order.iter().take(count) {
-        let token = run.model().tokenizer().map_or_else(|| format!("#{id}"), |t| format!("{:?}", t.token(id as u32)));
+        let token = quoted(run.model(), id as u32);
         let _infallible = writeln!(text, "{token:<16}  {:>11.4}  {:>6.2}", weight(logits[id]) / total, logits[id]);
     }
     text

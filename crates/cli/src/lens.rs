@@ -9,7 +9,7 @@ use resolvent::model::{Run, from_end};
 use crate::Failure;
 use crate::observable::ObservableArgs;
 use crate::options::{ModelArgs, PromptArgs};
-use crate::output::{OutputArgs, checks, heatmap, label};
+use crate::output::{OutputArgs, checks, heatmap, label, quoted};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -58,10 +58,6 @@ fn levels(run: &Run, result: &Labelled, position: usize, observable: Option<&str
     let (ids, probability, value) = (data("top_tokens"), data("top_probability"), data("value"));
     let (answer, kl, entropy) = (data("answer"), data("kl"), data("entropy"));
     let top = ids.len() / answer.len().max(1);
-    let name = |id: f32| match run.model().tokenizer() {
-        Some(tokenizer) => format!("{:?}", tokenizer.token(id as u32)),
-        None => format!("#{id}"),
-    };
     let j = observable.map_or("", |_| "        J");
     let mut text = format!(
         "after token {position} {:?}{}\n",
@@ -75,7 +71,8 @@ fn levels(run: &Run, result: &Labelled, position: usize, observable: Option<&str
         if let Some(j) = value.get(level) {
             let _infallible = write!(text, "  {j:>7.3}");
         }
-        let tokens = (0..top).map(|k| format!("{} {:.2}", name(ids[at * top + k]), probability[at * top + k]));
+        let tokens = (0..top)
+            .map(|k| format!("{} {:.2}", quoted(run.model(), ids[at * top + k] as u32), probability[at * top + k]));
         let _infallible = writeln!(text, "   {}", tokens.collect::<Vec<_>>().join("  "));
     }
     text

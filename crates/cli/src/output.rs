@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use resolvent::Labelled;
-use resolvent::model::Run;
+use resolvent::model::{Model, Run};
 use resolvent_report::terminal::{Heatmap, Style, visible};
 use resolvent_report::{Figure, Grid, figures, strongest_rows};
 
@@ -164,6 +164,11 @@ pub(crate) fn maps(labels: &[String], result: &Labelled, arrays: &[(&str, &str)]
 /// Returns the text of one token of a run, for a table.
 pub(crate) fn label(run: &Run, token: usize) -> String {
     visible(&labels(run).swap_remove(token)).into_owned()
+}
+
+/// Returns a token of a model as a quoted text, or its id if the model has no tokenizer.
+pub(crate) fn quoted(model: &Model, id: u32) -> String {
+    model.tokenizer().map_or_else(|| format!("#{id}"), |t| format!("{:?}", t.token(id)))
 }
 
 /// Returns the texts of a run's tokens, or their ids if the model has no tokenizer.

@@ -122,11 +122,7 @@ pub(crate) fn edges_beside(case: &Case<'_>, others: &[Case<'_>], options: &EdgeO
     }
     result = result.with("random", &axis, narrow(&scores.random(&gradients)));
     if !others.is_empty() {
-        result = result.with(
-            "other_prompts",
-            &axis,
-            narrow(&other_prompts(&scores, others, (&gradients, run.tokens().len()))?),
-        );
+        result = result.with("other_prompts", &axis, narrow(&other_prompts(&scores, others, &gradients)?));
     }
     let into = into_readers(case, &edges, &gradients, &predictions[0].1)?;
     let from = from_writers(&sizes, &chi, &displacement, (&edges, &predictions[0].1));
@@ -170,11 +166,11 @@ fn displacement(case: &Case<'_>) -> Result<[Outputs; 2]> {
 }
 
 /// Returns the root mean square of the scores over displacements of other cases.
-fn other_prompts(scores: &Scores<'_>, others: &[Case<'_>], (gradients, tokens): (&[f32], usize)) -> Result<Vec<f64>> {
+fn other_prompts(scores: &Scores<'_>, others: &[Case<'_>], gradients: &[f32]) -> Result<Vec<f64>> {
     let mut squares = vec![0.0; scores.edges.len()];
     for other in others {
         let [_, moved] = displacement(other)?;
-        let moved = last_rows(&moved.data, [moved.tokens, tokens], moved.d);
+        let moved = last_rows(&moved.data, [moved.tokens, scores.tokens()], moved.d);
         let moved = scores.matched(moved);
         let each = Scores { displacement: &moved, ..*scores }.of(gradients);
         squares.iter_mut().zip(each).for_each(|(sum, x)| *sum += x * x / others.len() as f64);

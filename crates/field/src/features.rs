@@ -32,12 +32,22 @@ impl Default for FeatureOptions {
 /// Tolerance of sums over all features, relative to the sizes of their terms.
 const SUMS: f64 = 1e-4;
 
-/// The changes of one token's row.
-struct Change {
-    /// Features, and by how much their factors change.
-    features: Vec<(u32, f32)>,
-    /// Change of the error, `[d]`.
-    error: Vec<f32>,
+/// The activation that a dictionary decodes, in one run.
+struct Activation {
+    codes: Vec<Code>,
+    /// `[T, d]`
+    rows: Vec<f32>,
+    /// What the dictionary misses, `[T, d]`.
+    errors: Vec<f32>,
+}
+
+impl Activation {
+    fn of(run: &Run, dictionary: &Dictionary, sites: &[Site]) -> Result<Self> {
+        let (codes, rows) = (dictionary.codes(run)?, joined(run, sites)?);
+        let decoded = codes.iter().flat_map(|code| dictionary.decode(code));
+        let errors = rows.iter().zip(decoded).map(|(y, decoded)| y - decoded).collect();
+        Ok(Self { codes, rows, errors })
+    }
 }
 
 /// Attributes the effect of moving an activation to the features of a dictionary.
@@ -75,18 +85,11 @@ pub fn features(
         return Err(Error::Input("the run and its target belong to different models".to_owned()));
     }
     let [_, sites] = dictionary.sites(&sizes)?;
-    let (codes, rows) = (dictionary.codes(run)?, joined(run, &sites)?);
-    let theirs =
-        target.map(|target| Ok::<_, Error>((dictionary.codes(target)?, joined(target, &sites)?))).transpose()?;
-    let d = rows.len() / tokens;
+    let ours = Activation::of(run, dictionary, &sites)?;
+    let theirs = target.map(|target| Activation::of(target, dictionary, &sites)).transpose()?;
+    let d = ours.rows.len() / tokens;
     let g = interleaved(&derivatives(run, observable, Mode::Exact, &sites)?, tokens);
-    let changes: Vec<Change> = (0..tokens)
-        .map(|t| {
-            let at = |rows: &[f32]| rows[t * d..(t + 1) * d].to_vec();
-            let to = theirs.as_ref().map(|(codes, rows)| (&codes[t], at(rows)));
-            change(dictionary, (&codes[t], at(&rows)), to)
-        })
-        .collect();
+    let changes = changes(&ours, theirs.as_ref(), d);
     let mut effects: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
     for (t, change) in changes.iter().enumerate() {
         for &(feature, by) in &change.features {
@@ -94,16 +97,16 @@ pub fn features(
             effects.entry(feature).or_insert_with(|| vec![0.0; tokens])[t] = effect;
         }
     }
-    let of_error: Vec<f64> = changes.iter().zip(g.chunks(d)).map(|(change, g)| dot(&change.error, g)).collect();
-    let moved = whole(&changes, dictionary, d)?;
+    let of_error: Vec<f64> = changes.iter().zip(g.chunks(d)).map(|(change, g)| dot(&change.bias, g)).collect();
+    let moved: Vec<f32> = changes.iter().flat_map(|change| dictionary.decode(change)).collect();
     // Where everything moves to: the target's activation, or the bias alone.
     let put: Vec<f32> = match &theirs {
-        Some((_, theirs)) => theirs.clone(),
-        None => codes.iter().flat_map(|code| code.bias.iter().copied()).collect(),
+        Some(theirs) => theirs.rows.clone(),
+        None => ours.codes.iter().flat_map(|code| code.bias.iter().copied()).collect(),
     };
     let sum = effects.values().flatten().chain(&of_error).sum::<f64>();
     let scale = (norm(&g) * norm(&moved)).max(f64::MIN_POSITIVE);
-    let parts = Certificate::new("parts", (sum - (dot(&g, &put) - dot(&g, &rows))).abs() / scale, SUMS);
+    let parts = Certificate::new("parts", (sum - (dot(&g, &put) - dot(&g, &ours.rows))).abs() / scale, SUMS);
     let mut order: Vec<(u32, f64)> = effects.iter().map(|(f, each)| (*f, each.iter().sum())).collect();
     order.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()).then(a.0.cmp(&b.0)));
     order.truncate(options.top);
@@ -116,16 +119,11 @@ pub fn features(
     };
     let random = |feature: &u32| {
         let size = norm(dictionary.direction(*feature as usize).unwrap_or(&[]));
-        let of = |(change, g): (&Change, &[f32])| {
-            let by = change.features.iter().find(|(f, _)| f == feature).map_or(0.0, |(_, by)| f64::from(*by));
-            (by * size * norm(g)).powi(2) / d as f64
-        };
+        let of =
+            |(change, g): (&Code, &[f32])| (f64::from(change.factor(*feature)) * size * norm(g)).powi(2) / d as f64;
         changes.iter().zip(g.chunks(d)).map(of).sum::<f64>().sqrt()
     };
-    let missed = |(code, row): (&Code, &[f32])| {
-        let error: Vec<f32> = row.iter().zip(dictionary.decode(code)).map(|(y, decoded)| y - decoded).collect();
-        (norm(&error) / norm(row).max(f64::MIN_POSITIVE)) as f32
-    };
+    let missed = |(error, row): (&[f32], &[f32])| (norm(error) / norm(row).max(f64::MIN_POSITIVE)) as f32;
     let mut result = Labelled::new("features", run)
         .note("observable", observable.to_string())
         .note("dictionary", dictionary.path().display().to_string())
@@ -140,14 +138,14 @@ pub fn features(
             narrow(&top.iter().flat_map(|f| effects[f].clone()).collect::<Vec<_>>()),
         )
         .with("random", &axis, narrow(&top.iter().map(random).collect::<Vec<_>>()))
-        .with("factor", &by_token, factors(&codes));
-    if let Some((codes, _)) = &theirs {
-        result = result.with("target_factor", &by_token, factors(codes));
+        .with("factor", &by_token, factors(&ours.codes));
+    if let Some(theirs) = &theirs {
+        result = result.with("target_factor", &by_token, factors(&theirs.codes));
     }
     result = result
         .with("error_first_order", &[("token", tokens)], narrow(&of_error))
-        .with("active", &[("token", tokens)], codes.iter().map(|code| code.features.len() as f32).collect())
-        .with("missed", &[("token", tokens)], codes.iter().zip(rows.chunks(d)).map(missed).collect())
+        .with("active", &[("token", tokens)], ours.codes.iter().map(|code| code.features.len() as f32).collect())
+        .with("missed", &[("token", tokens)], ours.errors.chunks(d).zip(ours.rows.chunks(d)).map(missed).collect())
         .with("value", &[("value", 1)], vec![value as f32])
         .certify(parts)?;
     if options.exact {
@@ -156,44 +154,32 @@ pub fn features(
     Ok(result)
 }
 
-/// Returns by how much features and error of a row change.
-fn change(dictionary: &Dictionary, (code, row): (&Code, Vec<f32>), to: Option<(&Code, Vec<f32>)>) -> Change {
-    let error = |code: &Code, row: &[f32], bias: bool| -> Vec<f32> {
-        let decoded = dictionary.decode(code);
-        let missed = row.iter().zip(decoded).map(|(y, decoded)| y - decoded);
-        if bias { missed.zip(&code.bias).map(|(e, b)| e + b).collect() } else { missed.collect() }
+/// Returns by how much the factors of features change at each token, and, as the bias, by how much the error does.
+fn changes(ours: &Activation, theirs: Option<&Activation>, d: usize) -> Vec<Code> {
+    let row = |rows: &[f32], t: usize| rows[t * d..(t + 1) * d].to_vec();
+    let of = |(t, code): (usize, &Code)| {
+        let error = row(&ours.errors, t);
+        let Some(theirs) = theirs else {
+            let features = code.features.iter().map(|&(f, factor)| (f, -factor)).collect();
+            return Code { features, bias: error.into_iter().map(|e| -e).collect() };
+        };
+        let other = &theirs.codes[t];
+        let mut by: BTreeMap<u32, f32> = other.features.iter().copied().collect();
+        code.features.iter().for_each(|&(f, factor)| *by.entry(f).or_default() -= factor);
+        // A bias that depends on the row, by its normalization, counts as error.
+        let with_bias = |error: Vec<f32>, code: &Code| error.into_iter().zip(&code.bias).map(|(e, b)| e + b).collect();
+        let (ours, theirs): (Vec<f32>, Vec<f32>) = (with_bias(error, code), with_bias(row(&theirs.errors, t), other));
+        let bias = theirs.iter().zip(ours).map(|(a, b)| a - b).collect();
+        Code { features: by.into_iter().filter(|(_, by)| *by != 0.0).collect(), bias }
     };
-    let Some((other, theirs)) = to else {
-        let features = code.features.iter().map(|&(f, factor)| (f, -factor)).collect();
-        return Change { features, error: error(code, &row, false).into_iter().map(|e| -e).collect() };
-    };
-    let mut by: BTreeMap<u32, f32> = other.features.iter().copied().collect();
-    code.features.iter().for_each(|&(f, factor)| *by.entry(f).or_default() -= factor);
-    // A bias that depends on the row, by its normalization, counts as error.
-    let (ours, theirs) = (error(code, &row, true), error(other, &theirs, true));
-    let error = theirs.iter().zip(ours).map(|(a, b)| a - b).collect();
-    Change { features: by.into_iter().filter(|(_, by)| *by != 0.0).collect(), error }
-}
-
-/// Returns the change of the whole activation, `[T, d]`: the sum of all its parts.
-fn whole(changes: &[Change], dictionary: &Dictionary, d: usize) -> Result<Vec<f32>> {
-    let mut moved = Vec::with_capacity(changes.len() * d);
-    for change in changes {
-        let mut sum: Vec<f64> = change.error.iter().map(|&e| f64::from(e)).collect();
-        for &(feature, by) in &change.features {
-            let row = dictionary.direction(feature as usize)?;
-            sum.iter_mut().zip(row).for_each(|(sum, w)| *sum += f64::from(by) * f64::from(*w));
-        }
-        moved.extend(narrow(&sum));
-    }
-    Ok(moved)
+    ours.codes.iter().enumerate().map(of).collect()
 }
 
 /// Moves each feature, the error, and all together.
 fn exact(
     result: Labelled,
     (run, observable, value): (&Run, &Observable, f64),
-    (sites, changes, [moved, put]): (&[Site], &[Change], [&[f32]; 2]),
+    (sites, changes, [moved, put]): (&[Site], &[Code], [&[f32]; 2]),
     (dictionary, top): (&Dictionary, &[u32]),
 ) -> Result<Labelled> {
     let sizes = run.model().sizes();
@@ -201,16 +187,14 @@ fn exact(
     let mut edits = Vec::with_capacity(top.len() + 3);
     for &feature in top {
         let direction = dictionary.direction(feature as usize)?;
-        let rows = changes.iter().enumerate().filter_map(|(t, change)| {
-            let by = change.features.iter().find(|(f, _)| *f == feature)?.1;
-            Some((t, direction.iter().map(|w| by * w).collect::<Vec<f32>>()))
-        });
+        let moved = changes.iter().map(|change| change.factor(feature)).enumerate().filter(|(_, by)| *by != 0.0);
+        let rows = moved.map(|(t, by)| (t, direction.iter().map(|w| by * w).collect::<Vec<f32>>()));
         edits.push(rows.flat_map(|(t, row)| spread(sites, sizes, (t, &row), Edit::add)).collect::<Vec<Edit>>());
     }
     let of_rows = |rows: &mut dyn Iterator<Item = Vec<f32>>, edit: fn(Site, usize, Vec<f32>) -> Edit| -> Vec<Edit> {
         rows.enumerate().flat_map(|(t, row)| spread(sites, sizes, (t, &row), edit)).collect()
     };
-    edits.push(of_rows(&mut changes.iter().map(|change| change.error.clone()), Edit::add));
+    edits.push(of_rows(&mut changes.iter().map(|change| change.bias.clone()), Edit::add));
     edits.push(of_rows(&mut moved.chunks(d).map(<[f32]>::to_vec), Edit::add));
     edits.push(of_rows(&mut put.chunks(d).map(<[f32]>::to_vec), Edit::put));
     let values = run.values_under(&edits, observable)?;

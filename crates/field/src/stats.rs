@@ -274,6 +274,14 @@ pub fn below(state: &mut u64, n: usize) -> usize {
     ((u128::from(z) * n as u128) >> 64) as usize
 }
 
+/// Moves a random choice of `count` items to the front, in random order.
+pub(crate) fn choose<T>(items: &mut [T], count: usize, state: &mut u64) {
+    for i in 0..count.min(items.len()) {
+        let other = i + below(state, items.len() - i);
+        items.swap(i, other);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,6 @@ use numpy::{PyArrayDyn, PyArrayMethods};
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
-use resolvent::field::Prompts;
 use resolvent::model::Run;
 use resolvent::{Array, Labelled};
 use resolvent_report::{Figure, Grid, figures, write_graph};
@@ -237,12 +236,7 @@ impl PyResultOf {
     fn save(&self, py: Python<'_>, path: PathBuf) -> Result<()> {
         match path.extension().and_then(|e| e.to_str()) {
             Some("safetensors" | "json") => Ok(self.labelled(py, false)?.write(&path)?),
-            Some("graphml") => {
-                let result = self.labelled(py, false)?;
-                let many = result.metadata.contains_key("prompt_names") && self.analysis() == "edges";
-                let shown = if many { Prompts::averaged(&result) } else { result };
-                Ok(write_graph(&shown, &path)?)
-            }
+            Some("graphml") => Ok(write_graph(&self.labelled(py, false)?, &path)?),
             Some("svg" | "png") => {
                 let none = || value_error(format!("`{}` has no figures", self.analysis()));
                 Ok(self.figure(py)?.ok_or_else(none)?.write(&path)?)

@@ -53,6 +53,15 @@ impl<'a> Edges<'a> {
         (Node { name }, port.trim_end_matches('>'))
     }
 
+    /// Returns the nodes at the ends of some edges, in their order.
+    pub(crate) fn nodes(&self, edges: &[usize]) -> Vec<Node<'a>> {
+        let mut nodes: Vec<Node<'a>> =
+            edges.iter().flat_map(|&edge| [self.writer(edge), self.reader(edge).0]).collect();
+        nodes.sort();
+        nodes.dedup();
+        nodes
+    }
+
     /// Returns the `count` edges with the largest weights, in descending order. Weights of zero are left out.
     pub(crate) fn strongest(&self, count: usize) -> Vec<usize> {
         strongest(&self.weights.data, count)

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use quick_xml::Writer;
 use quick_xml::events::{BytesDecl, BytesText, Event};
-use resolvent_field::{Array, Labelled};
+use resolvent_field::{Array, Labelled, Prompts};
 use serde_json::{Map, Value, json};
 
 use crate::circuits::{Edges, Node};
@@ -35,7 +35,8 @@ pub fn check_graph_path(path: &Path) -> Result<()> {
     Ok(resolvent_field::check_writable(path)?)
 }
 
-/// Writes the edges of a result of `edges` or `circuit` as `.graphml` or `.json`, by the ending.
+/// Writes the edges of a result of `edges` or `circuit` as `.graphml` or `.json`, by the ending. Of effects over many prompts,
+/// these are the means.
 ///
 /// Nodes are the embedding, heads, MLPs and the logits. Each edge has its `port` (`q`, `k` or `v` where it enters a head,
 /// else empty) and every array of the result that has one number an edge. Edges without any effect are left out.
@@ -43,7 +44,8 @@ pub fn check_graph_path(path: &Path) -> Result<()> {
 /// # Errors
 /// As [`check_graph_path`], a result without edges, or a full disk.
 pub fn write_graph(result: &Labelled, path: &Path) -> Result<()> {
-    let graph = GraphData::of(result).ok_or(Error::NoEdges)?;
+    let averaged = result.array("edges.mean").map(|_| Prompts::averaged(result));
+    let graph = GraphData::of(averaged.as_ref().unwrap_or(result)).ok_or(Error::NoEdges)?;
     let bytes = match format_of(path)? {
         Format::GraphMl => graph.graphml().map_err(|e| Error::Graph(e.to_string()))?,
         Format::Json => graph.json().to_string().into_bytes(),
@@ -67,10 +69,7 @@ impl<'a> GraphData<'a> {
         let has_one_an_edge = |array: &&Array| matches!(&array.axes[..], [axis] if axis.0 == "edge");
         let numbers: Vec<&Array> = result.arrays.iter().filter(has_one_an_edge).collect();
         let shown = edges.strongest(usize::MAX);
-        let mut nodes: Vec<Node<'a>> =
-            shown.iter().flat_map(|&edge| [edges.writer(edge), edges.reader(edge).0]).collect();
-        nodes.sort();
-        nodes.dedup();
+        let nodes = edges.nodes(&shown);
         Some(Self { result, edges, nodes, shown, numbers })
     }
 

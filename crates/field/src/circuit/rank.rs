@@ -7,7 +7,7 @@ use std::str::FromStr;
 use resolvent_model::{Architecture, Edge, Reader, Writer};
 
 use crate::error::{Error, Result};
-use crate::stats::below;
+use crate::stats::choose;
 
 /// How edges are chosen by their scores.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -105,10 +105,7 @@ pub(super) fn random(edges: usize, counts: &[usize], (repeats, seed): (usize, u6
     let mut state = seed;
     let mut of = |count: usize| {
         let mut order: Vec<usize> = (0..edges).collect();
-        for i in 0..count {
-            let other = i + below(&mut state, edges - i);
-            order.swap(i, other);
-        }
+        choose(&mut order, count, &mut state);
         included(&order, &[count]).remove(0)
     };
     counts.iter().flat_map(|&count| vec![count; repeats]).map(&mut of).collect()

@@ -1,6 +1,6 @@
 //! Products of displacements and derivatives for all edges.
 
-use resolvent_model::{Edge, Sizes};
+use resolvent_model::{Edge, Sizes, Writer};
 
 use crate::certificate::norm;
 
@@ -37,7 +37,7 @@ impl Scores<'_> {
             rows.chunks(self.sizes.d).map(|row| row.iter().map(|&x| f64::from(x).powi(2)).sum()).collect()
         });
         let (moved, chi) = (squares(self.displacement), squares(gradients));
-        let tokens = self.displacement.len() / d / self.writers();
+        let tokens = self.tokens();
         let of = |edge: &Edge| {
             let (writer, reader) = (edge.writer.index(self.sizes) * tokens, edge.reader.index(self.sizes) * tokens);
             let both = moved[writer..writer + tokens].iter().zip(&chi[reader..reader + tokens]);
@@ -58,7 +58,12 @@ impl Scores<'_> {
     }
 
     fn writers(&self) -> usize {
-        1 + self.sizes.layers * (self.sizes.heads + 1)
+        Writer::all(self.sizes).len()
+    }
+
+    /// Returns the number of tokens.
+    pub(crate) fn tokens(&self) -> usize {
+        self.displacement.len() / self.writers() / self.sizes.d
     }
 }
 

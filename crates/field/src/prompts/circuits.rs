@@ -5,7 +5,7 @@ use resolvent_model::{EditedPrompt, Model, PromptCase, Run, path_sites};
 use super::{CaseRuns, clean_alone, others, over_prompts};
 use crate::attribution::{AttributeOptions, attribute};
 use crate::case::Case;
-use crate::edges::{EdgeOptions, edges, edges_beside};
+use crate::edges::{EdgeOptions, edges_beside};
 use crate::error::Result;
 use crate::labelled::Labelled;
 use crate::lens::{LensOptions, lens};
@@ -23,28 +23,27 @@ pub fn edges_of_prompts(
     options: &EdgeOptions,
     progress: OnProgress<'_>,
 ) -> Result<Labelled> {
-    let one = |runs: &CaseRuns<'_>| match options.controls {
-        0 => edges(&runs.patched()?, options),
-        _ => beside_others(model, cases, runs, options),
+    let pairs = |case: &&PromptCase| case.corrupted.as_ref().is_some_and(|other| other.len() == case.clean.len());
+    let pairs: Vec<PromptCase> = cases.iter().filter(|_| options.controls > 0).filter(pairs).cloned().collect();
+    let one = |runs: &CaseRuns<'_>| {
+        let case = runs.patched()?;
+        let others = match options.controls {
+            0 => Vec::new(),
+            count => other_pairs(model, &pairs, (&case, count))?,
+        };
+        let others = others.chunks(2).map(|pair| Case { clean: &pair[0], corrupted: &pair[1], ..case });
+        edges_beside(&case, &others.collect::<Vec<_>>(), options)
     };
     let analysis = &mut |runs: &[CaseRuns<'_>]| runs.iter().map(one).collect();
     over_prompts(model, cases, &path_sites(model.sizes()), analysis, progress)?.stack()
 }
 
-/// Computes the edges of a pair beside those of other pairs.
-fn beside_others(model: &Model, cases: &[PromptCase], runs: &CaseRuns<'_>, options: &EdgeOptions) -> Result<Labelled> {
-    let case = runs.patched()?;
-    let pairs: Vec<PromptCase> = cases
-        .iter()
-        .filter(|case| case.corrupted.as_ref().is_some_and(|other| other.len() == case.clean.len()))
-        .cloned()
-        .collect();
-    let others = others(&pairs, case.clean.tokens(), (options.controls, 0))?;
+/// Runs the prompts of `count` other pairs, the clean one of each first.
+fn other_pairs(model: &Model, pairs: &[PromptCase], (case, count): (&Case<'_>, usize)) -> Result<Vec<Run>> {
+    let others = others(pairs, case.clean.tokens(), (count, 0))?;
     let both = others.iter().flat_map(|other| [Some(&other.clean), other.corrupted.as_ref()]).flatten();
     let prompts: Vec<EditedPrompt<'_>> = both.map(|tokens| EditedPrompt { tokens, edits: &[] }).collect();
-    let runs: Vec<Run> = model.run_edited(&prompts, &path_sites(model.sizes()))?;
-    let pairs = runs.chunks(2).map(|pair| Case { clean: &pair[0], corrupted: &pair[1], observable: case.observable });
-    edges_beside(&case, &pairs.collect::<Vec<_>>(), options)
+    Ok(model.run_edited(&prompts, &path_sites(model.sizes()))?)
 }
 
 /// Decomposes the observables of many prompts; see [`crate::attribute`].

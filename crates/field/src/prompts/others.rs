@@ -3,7 +3,7 @@
 use resolvent_model::PromptCase;
 
 use crate::error::{Error, Result};
-use crate::stats::below;
+use crate::stats::choose;
 
 /// Draws up to `count` cases whose clean prompts have as many tokens as this one and are not this one; if there are fewer than
 /// two, of those with at least as many, whose last tokens take the place. The draw depends on the prompt, the set and the seed,
@@ -31,10 +31,7 @@ pub(crate) fn others<'c>(
         )));
     }
     let mut state = tokens.iter().fold(seed, |state, &id| state.wrapping_mul(31).wrapping_add(u64::from(id)));
-    for i in 0..count.min(others.len()) {
-        let other = i + below(&mut state, others.len() - i);
-        others.swap(i, other);
-    }
+    choose(&mut others, count, &mut state);
     others.truncate(count);
     Ok(others)
 }

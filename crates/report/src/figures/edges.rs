@@ -25,9 +25,7 @@ pub(super) fn figures(result: &Labelled) -> Vec<Figure> {
 /// Returns the graph of the strongest edges and their nodes. Heads of a block share a column, and so does each MLP.
 pub(super) fn graph(edges: &Edges<'_>) -> Graph {
     let top = edges.strongest(DRAWN);
-    let mut nodes: Vec<Node<'_>> = top.iter().flat_map(|&edge| [edges.writer(edge), edges.reader(edge).0]).collect();
-    nodes.sort();
-    nodes.dedup();
+    let nodes = edges.nodes(&top);
     let mut columns: Vec<String> = nodes.iter().map(|node| node.column()).collect();
     columns.dedup();
     let at = |node: Node<'_>| nodes.iter().position(|one| *one == node).unwrap_or_default();
