@@ -19,6 +19,7 @@ mod output;
 mod patch;
 mod progress;
 mod prompts;
+mod reduce;
 mod regime;
 mod scale;
 mod sensitivity;
@@ -66,6 +67,8 @@ enum Command {
     Green(green::Args),
     /// Blocks of the Green operator between two bases, for all pairs of places or some; or its singular values
     Slice(slice::Args),
+    /// Effects of held-out patches through few directions of one level
+    Reduce(reduce::Args),
     /// How far from a run the first-order response holds
     Regime(regime::Args),
     /// Find sources that change the observable as asked, and run the model with them
@@ -99,6 +102,7 @@ fn main() -> ExitCode {
         Command::Circuit(args) => circuit::main(&args),
         Command::Green(args) => green::main(&args),
         Command::Slice(args) => slice::main(&args),
+        Command::Reduce(args) => reduce::main(&args),
         Command::Regime(args) => regime::main(&args),
         Command::Invert(args) => invert::main(&args),
         Command::Transfer(args) => transfer::main(&args),

@@ -19,6 +19,7 @@
 //! | [`reconstruction`] | the run's own input, passed through a linearisation in a mode |
 //! | [`Slice`] | blocks of the Green operator between two bases, for all causal pairs |
 //! | [`spectrum`] | leading singular triplets of the operator between places |
+//! | [`reduce`] | effects of held-out patches through few directions of one level, by several methods |
 //! | [`invert`] | sources that change observables as requested, verified by the model's own forward pass |
 //! | [`transfer`] | how much of another prompt's answer each displacement transfers |
 //! | [`scale`] | a small model's responses as predictions of those of a large model |
@@ -69,6 +70,7 @@ mod radius;
 mod read;
 mod readings;
 mod reconstruction;
+mod reduce;
 mod regime;
 mod remainder;
 mod rsvd;
@@ -119,6 +121,7 @@ pub use prompts::{
 pub use radius::LINEAR;
 pub use readings::Reading;
 pub use reconstruction::reconstruction;
+pub use reduce::{ReduceOptions, Sensitivities, reduce};
 pub use regime::{RegimeOptions, jet_radius, regime};
 pub use rsvd::{Route, Rsvd, RsvdOptions, rsvd};
 pub use scale::{PREDICTORS, QUANTITIES, ScaleOptions, answers, pairs_of_both, scale};

@@ -236,6 +236,9 @@ pub struct Interval {
     pub high: f64,
 }
 
+/// The least number of independent items for an interval. With fewer, a nominal 95 % covers much less.
+pub(crate) const LEAST: usize = 8;
+
 /// Number of resamples for an interval. The random error of its ends is then about a tenth of its width.
 pub(crate) const RESAMPLES: usize = 1000;
 

@@ -13,6 +13,7 @@ mod operator;
 mod overflow;
 mod predictors;
 mod prompts;
+mod reduce;
 mod regime;
 mod scale;
 mod slice;

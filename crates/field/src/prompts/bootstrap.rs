@@ -2,10 +2,7 @@
 
 use crate::labelled::Array;
 use crate::read::interned;
-use crate::stats::{RESAMPLES, below, quantile, sorted};
-
-/// The least number of prompts for an interval. With fewer, a nominal 95 % covers much less.
-pub(super) const LEAST: usize = 8;
+use crate::stats::{LEAST, RESAMPLES, below, quantile, sorted};
 
 /// Elements whose resampled means are in memory at a time.
 const CHUNK: usize = 4096;

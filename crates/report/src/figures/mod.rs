@@ -11,6 +11,7 @@ mod lens;
 mod patch;
 mod predictors;
 mod read;
+mod reduce;
 mod regime;
 mod run;
 mod scale;
@@ -39,6 +40,7 @@ pub fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
         "regime" => regime::figures(result, labels),
         "slice" => slice::figures(result, labels),
         "lens" => lens::figures(result, labels),
+        "reduce" => reduce::figures(result),
         "invert" => invert::figures(result, labels),
         "transfer" => transfer::figures(result, labels),
         "scale" => scale::figures(result, labels),

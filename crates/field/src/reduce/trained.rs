@@ -1,0 +1,209 @@
+//! What the training prompts give: the projectors of all methods, and their errors.
+
+use super::measure::{Measured, error};
+use super::moments::Moments;
+use super::projector::{Method, Projector};
+use super::snapshots::Snapshot;
+use crate::certificate::{dot, narrow, norm};
+use crate::error::Result;
+use crate::labelled::Labelled;
+use crate::stats::{Interval, choose};
+
+/// Draws of methods that are random.
+const DRAWS: usize = 4;
+
+/// Shares of the training prompts, of the errors over their number.
+const PARTS: [usize; 4] = [8, 4, 2, 1];
+
+/// Numbers of tokens; the last means all.
+const COUNTS: [usize; 5] = [1, 2, 4, 8, usize::MAX];
+
+/// Excess over the error of all directions that is small enough for an intrinsic dimension.
+const CLOSE: f64 = 0.05;
+
+/// Projectors of one method: one for all tokens, or one for each role.
+struct Bases {
+    projectors: Vec<Projector>,
+}
+
+impl Bases {
+    /// Returns what remains of the sensitivities of a snapshot at a rank.
+    fn reduced(&self, snapshot: &Snapshot, rank: Option<usize>, d: usize) -> Vec<f32> {
+        let one = self.projectors.len() == 1;
+        let rows = snapshot.chi.chunks(d).zip(&snapshot.roles);
+        rows.flat_map(|(chi, &role)| self.projectors[if one { 0 } else { role }].reduced(chi, rank)).collect()
+    }
+
+    /// Returns the relative error that the discarded singular values lead to expect at a rank.
+    fn said(&self, rank: usize) -> f64 {
+        let sum =
+            |from: usize| self.projectors.iter().flat_map(|p| p.values.iter().skip(from)).map(|s| s * s).sum::<f64>();
+        (sum(rank) / sum(0)).sqrt()
+    }
+}
+
+/// Everything that the training prompts give.
+pub(super) struct Trained {
+    /// For one basis and for one by role, each method with its draws.
+    methods: Vec<Vec<Bases>>,
+    /// Balanced by role, from parts of the training prompts.
+    parts: Vec<(usize, Bases)>,
+}
+
+impl Trained {
+    /// Computes the projectors of all methods, of at most `most` directions.
+    pub(super) fn new(learned: &[Snapshot], (roles, d): (usize, usize), (most, seed): (usize, u64)) -> Result<Self> {
+        let all: Vec<&Snapshot> = learned.iter().collect();
+        let moments = Moments::of(&all, roles, d);
+        let shuffled = (0..DRAWS as u64)
+            .map(|draw| {
+                let shuffled = shuffled(learned, seed + draw);
+                Moments::of(&shuffled.iter().collect::<Vec<_>>(), roles, d)
+            })
+            .collect::<Vec<_>>();
+        let bases = |method: Method, sets: &[Moments], draw: u64| -> Result<Bases> {
+            let of = |(n, one): (usize, &Moments)| {
+                Projector::new(method, one, d, (most, seed + draw + DRAWS as u64 * n as u64))
+            };
+            Ok(Bases { projectors: sets.iter().enumerate().map(of).collect::<Result<_>>()? })
+        };
+        let mut methods = Vec::new();
+        for by_role in [false, true] {
+            for method in Method::ALL {
+                let draws: u64 = if matches!(method, Method::Random | Method::Shuffled) { DRAWS as u64 } else { 1 };
+                let drawn = |draw: u64| {
+                    let sets = if method == Method::Shuffled { &shuffled[draw as usize] } else { &moments };
+                    if by_role { bases(method, sets, draw) } else { bases(method, &[Moments::sum(sets)], draw) }
+                };
+                methods.push((0..draws).map(drawn).collect::<Result<Vec<_>>>()?);
+            }
+        }
+        let counts = PARTS.iter().map(|part| learned.len().div_ceil(*part));
+        let part = |n: usize| Ok((n, bases(Method::Balanced, &Moments::of(&all[..n], roles, d), 0)?));
+        Ok(Self { methods, parts: counts.map(part).collect::<Result<_>>()? })
+    }
+
+    /// Returns the reduced sensitivities of a snapshot: of methods, bases, draws and ranks; of parts and ranks; of counts and
+    /// ranks; and the sensitivities themselves.
+    pub(super) fn cells(&self, snapshot: &Snapshot, ranks: &[usize], d: usize) -> Vec<Vec<f32>> {
+        let bases = self.methods.iter().flatten().chain(self.parts.iter().map(|(_, bases)| bases));
+        let mut cells: Vec<Vec<f32>> =
+            bases.flat_map(|bases| ranks.iter().map(|&rank| bases.reduced(snapshot, Some(rank), d))).collect();
+        let along = |token: usize| {
+            let row = |rows: &[f32]| rows[token * d..(token + 1) * d].to_vec();
+            dot(&row(&snapshot.chi), &row(&snapshot.moved)).abs()
+        };
+        let mut order: Vec<usize> = (0..snapshot.roles.len()).collect();
+        order.sort_by(|&a, &b| along(b).total_cmp(&along(a)));
+        for count in COUNTS {
+            for &rank in ranks {
+                let mut kept = self.by_role().reduced(snapshot, Some(rank), d);
+                order.iter().skip(count).for_each(|&token| kept[token * d..(token + 1) * d].fill(0.0));
+                cells.push(kept);
+            }
+        }
+        cells.push(snapshot.chi.clone());
+        cells
+    }
+
+    /// Returns the balanced bases by role.
+    fn by_role(&self) -> &Bases {
+        &self.methods[Method::ALL.len()][0]
+    }
+
+    /// Returns how much of the sensitivities the balanced bases drop with all directions, relative to their norm.
+    pub(super) fn dropped(&self, snapshot: &Snapshot, d: usize) -> f64 {
+        let whole = self.by_role().reduced(snapshot, Some(d), d);
+        let lost: Vec<f32> = whole.iter().zip(&snapshot.chi).map(|(a, b)| a - b).collect();
+        norm(&lost) / norm(&snapshot.chi).max(f64::MIN_POSITIVE)
+    }
+
+    /// Adds the arrays.
+    pub(super) fn labelled(
+        &self,
+        result: Labelled,
+        (measured, ranks, d): (&[Measured], &[usize], usize),
+        (longest, seed): (usize, u64),
+    ) -> Labelled {
+        let (n, mut at, mut errors) = (ranks.len(), 0, Vec::new());
+        for draws in &self.methods {
+            for rank in 0..n {
+                // The draws of a rank lie n cells apart, so their mean is that of their errors.
+                let each = (0..draws.len()).map(|draw| error(measured, at + draw * n + rank, seed));
+                errors.push(mean(&each.collect::<Vec<_>>()));
+            }
+            at += draws.len() * n;
+        }
+        let table = |from: usize, rows: usize| -> Vec<f32> {
+            (from..from + rows * n).map(|cell| error(measured, cell, seed).estimate as f32).collect()
+        };
+        let learning = table(at, self.parts.len());
+        at += self.parts.len() * n;
+        let by_tokens = table(at, COUNTS.len());
+        at += COUNTS.len() * n;
+        let floor = error(measured, at, seed).estimate;
+        let both = [&self.methods[0][0], self.by_role()];
+        let close = |basis: usize| {
+            let from = basis * Method::ALL.len() * n;
+            let found = (0..n).find(|rank| errors[from + rank].estimate <= floor + CLOSE);
+            found.map_or(f32::NAN, |rank| ranks[rank] as f32)
+        };
+        let sets: Vec<&Projector> = both.iter().flat_map(|bases| &bases.projectors).collect();
+        let most = ranks.last().copied().unwrap_or(0);
+        let directions = |of: fn(&Projector) -> &Vec<Vec<f64>>| -> Vec<f32> {
+            sets.iter().flat_map(|set| of(set).iter().take(most).flat_map(|v| narrow(v))).collect()
+        };
+        let end = |of: fn(&Interval) -> f64| errors.iter().map(|e| of(e) as f32).collect::<Vec<f32>>();
+        let axes = [("basis", 2), ("method", Method::ALL.len()), ("rank", n)];
+        let wide = [("set", sets.len()), ("direction", most), ("d", d)];
+        result
+            .with("ranks", &axes[2..], ranks.iter().map(|&k| k as f32).collect())
+            .with("error", &axes, end(|e| e.estimate))
+            .with("error_low", &axes, end(|e| e.low))
+            .with("error_high", &axes, end(|e| e.high))
+            .with("floor", &[("value", 1)], vec![floor as f32])
+            .with(
+                "said",
+                &[axes[0], axes[2]],
+                both.iter().flat_map(|b| ranks.iter().map(|&k| b.said(k) as f32)).collect(),
+            )
+            .with("dimension", &axes[..1], vec![close(0), close(1)])
+            .with("learning", &[("part", self.parts.len()), axes[2]], learning)
+            .with(
+                "learning_prompts",
+                &[("part", self.parts.len())],
+                self.parts.iter().map(|(n, _)| *n as f32).collect(),
+            )
+            .with("by_tokens", &[("count", COUNTS.len()), axes[2]], by_tokens)
+            .with("counts", &[("count", COUNTS.len())], COUNTS.iter().map(|&count| count.min(longest) as f32).collect())
+            .with("spectrum", &[wide[0], wide[2]], sets.iter().flat_map(|set| narrow(&set.values)).collect())
+            .with("read", &wide, directions(|p| &p.read))
+            .with("write", &wide, directions(|p| &p.write))
+            .note("methods", Method::ALL.map(Method::name).join(","))
+            .note("bases", "one,by_role")
+    }
+}
+
+/// Returns the snapshots with displacements between prompts that do not belong together: from the corrupted prompt of each to
+/// the clean prompt of the next one in a random order, aligned at the last token.
+fn shuffled(learned: &[Snapshot], seed: u64) -> Vec<Snapshot> {
+    let mut order: Vec<usize> = (0..learned.len()).collect();
+    choose(&mut order, learned.len(), &mut { seed });
+    let take = |(n, &at): (usize, &usize)| {
+        let (own, other) = (&learned[at], &learned[order[(n + 1) % order.len()]]);
+        let [theirs, ours] = [&other.fields[0], &own.fields[1]];
+        let same = theirs.len().min(ours.len());
+        let (start, from) = (ours.len() - same, theirs.len() - same);
+        let mut moved = vec![0.0; start];
+        moved.extend(theirs[from..].iter().zip(&ours[start..]).map(|(a, b)| a - b));
+        let (chi, roles) = (own.chi.clone(), own.roles.clone());
+        Snapshot { moved, chi, fields: [Vec::new(), Vec::new()], probes: Vec::new(), roles, difference: own.difference }
+    };
+    order.iter().enumerate().map(take).collect()
+}
+
+/// Returns the mean of several intervals.
+fn mean(all: &[Interval]) -> Interval {
+    let of = |end: fn(&Interval) -> f64| all.iter().map(end).sum::<f64>() / all.len() as f64;
+    Interval { estimate: of(|i| i.estimate), low: of(|i| i.low), high: of(|i| i.high) }
+}
