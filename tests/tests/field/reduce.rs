@@ -45,7 +45,7 @@ fn errors_match_their_goldens() {
     for (name, golden) in golden["models"].as_object().expect("models") {
         let count = golden["rows"].as_u64().expect("a number") as usize;
         for on in subjects() {
-            let model = Model::named(&on.device(), name).expect("embedded");
+            let model = Model::named(on.device(), name).expect("embedded");
             let cases = cases(&model, golden["task"].as_str().expect("a task"), count);
             let got = reduced(&model, &cases, &options).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
             assert_eq!(got.metadata["level"], golden["level"].to_string());
@@ -69,7 +69,7 @@ fn errors_match_their_goldens() {
 #[test]
 fn controls_do_not_reach_the_balanced_directions() {
     let on = &subjects()[0];
-    let model = Model::named(&on.device(), "atlas-nano").expect("embedded");
+    let model = Model::named(on.device(), "atlas-nano").expect("embedded");
     let cases = cases(&model, "agreement", 24);
     let options = ReduceOptions { ranks: vec![2, 4], ..ReduceOptions::default() };
     let got = reduced(&model, &cases, &options).expect("computes");
@@ -101,7 +101,7 @@ fn controls_do_not_reach_the_balanced_directions() {
 #[test]
 fn sensitivities_have_their_own_floors() {
     let on = &subjects()[0];
-    let model = Model::named(&on.device(), "atlas-nano").expect("embedded");
+    let model = Model::named(on.device(), "atlas-nano").expect("embedded");
     let cases = cases(&model, "agreement", 8);
     let floor = |sensitivities| {
         let options = ReduceOptions { sensitivities, ranks: vec![1], ..ReduceOptions::default() };
@@ -114,7 +114,7 @@ fn sensitivities_have_their_own_floors() {
 #[test]
 fn prompts_and_options_that_do_not_fit_are_named() {
     let on = &subjects()[0];
-    let model = Model::named(&on.device(), "atlas-nano").expect("embedded");
+    let model = Model::named(on.device(), "atlas-nano").expect("embedded");
     let mut cases = cases(&model, "agreement", 9);
     let error = |cases: &[PromptCase], options: ReduceOptions| {
         reduced(&model, cases, &options).expect_err("refused").to_string()
