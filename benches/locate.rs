@@ -188,7 +188,7 @@ fn measure((what, prompt): (&'static str, usize), observed: &Observed<'_>, hidde
 fn print(all: &[Found]) {
     let prompts = all.iter().map(|f| f.prompt).max().map_or(0, |last| last + 1);
     println!("{prompts} prompts; identifiable: mean posterior of the own place {IDENTIFIABLE} or more");
-    for what in distinct(all.iter().map(|f| f.what).collect::<Vec<_>>()) {
+    for what in distinct(all.iter().map(|f| f.what)) {
         println!("\nobserved: {what}");
         println!(
             "source            noise    places  identifiable  top-1  of identifiable  top-5  |levels|  |tokens|  covered  size"

@@ -1,5 +1,6 @@
 //! `resolvent locate`: infers the place and the direction of an unknown source.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -38,7 +39,7 @@ pub(crate) struct Args {
     #[arg(long, requires = "hide")]
     finite: bool,
     /// Levels of the field that are observed; -1 is the last. From the end: --levels=-2,-1
-    #[arg(long, value_name = "L", num_args = 1.., value_delimiter = ',', allow_hyphen_values = true, conflicts_with = "values")]
+    #[arg(long, value_name = "L", value_delimiter = ',', allow_hyphen_values = true, conflicts_with = "values")]
     levels: Vec<i64>,
     /// Observables whose values are observed instead of the field, such as `logit(" Paris")`; with --prompts, each row's own
     /// observable is observed instead
@@ -173,7 +174,7 @@ fn text(run: &Run, result: &Labelled) -> String {
         fact("observed_count"),
         fact("noise")
     );
-    for (at, p) in best.chunks(2).zip(probability) {
+    for (at, p) in best.chunks(2).zip(probability).take(LISTED) {
         let (level, token) = (at[0] as usize, at[1] as usize);
         let _infallible = writeln!(
             text,
@@ -183,8 +184,16 @@ fn text(run: &Run, result: &Labelled) -> String {
             score[level * tokens + token]
         );
     }
+    if probability.len() > LISTED {
+        let _infallible = writeln!(text, "and {} more", probability.len() - LISTED);
+    }
+    let [levels, positions] = [0, 1].map(|axis| list(best.iter().skip(axis).step_by(2)));
     let count = if probability.len() == 1 { "1 place".to_owned() } else { format!("{} places", probability.len()) };
-    let _infallible = writeln!(text, "{share:.0} % of the posterior: {count}; |s| = {}", fact("length"));
+    let _infallible = writeln!(
+        text,
+        "{share:.0} % of the posterior: {count}, level {levels}, token {positions}; |s| = {}",
+        fact("length")
+    );
     text.push_str(&fit(result));
     let (identifiable, resolution) = (of("identifiable"), of("resolution"));
     if identifiable.is_empty() {
@@ -192,8 +201,11 @@ fn text(run: &Run, result: &Labelled) -> String {
     }
     let all = identifiable.len();
     let known = identifiable.iter().filter(|x| **x >= IDENTIFIABLE).count();
-    let _infallible = writeln!(text, "{known} of {all} places are identifiable: random sources there are found there");
-    for at in best.chunks(2) {
+    let _infallible = writeln!(
+        text,
+        "{known} of {all} places are identifiable: the mean posterior of random sources at their own place is {IDENTIFIABLE} or more"
+    );
+    for at in best.chunks(2).take(LISTED) {
         let p = at[0] as usize * tokens + at[1] as usize;
         // What this place is taken for, and not what is taken for it: the column of its own sources.
         let others = (0..all).filter(|&other| other != p && resolution[other * all + p] >= MISTAKEN);
@@ -205,6 +217,15 @@ fn text(run: &Run, result: &Labelled) -> String {
     }
     text
 }
+
+/// Formats numbers in ascending order, each once.
+fn list<'a>(numbers: impl Iterator<Item = &'a f32>) -> String {
+    let numbers: BTreeSet<usize> = numbers.map(|&n| n as usize).collect();
+    numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(" ")
+}
+
+/// Most places that are listed.
+const LISTED: usize = 5;
 
 /// Largest misfit without advice: noise alone rarely exceeds it.
 const FITS: f64 = 2.0;

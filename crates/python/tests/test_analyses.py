@@ -104,6 +104,22 @@ def test_regime(run):
     assert len(same["radius"]) == 2
 
 
+def test_locate():
+    run = resolvent.Model("random:7").run([3, 1, 4, 1, 5])
+    response = run.green((1, 2), "random:3")["response"]
+    found = run.locate(response)
+    assert tuple(found["best"][0]) == (1, 2) and found.values.shape == found["identifiable"].shape
+    both = run.locate(response, levels=[-2, -1], draws=0)
+    assert tuple(both["best"][0]) == (1, 2) and "resolution" not in both.arrays
+    values = [resolvent.logit(token) for token in range(5)]
+    chi = [run.sensitivity(j)["sensitivity"][0, 2] for j in values]
+    found = run.locate([row.sum() for row in chi], values=values, share=1.0)
+    assert len(found["best"]) == found.values.size
+    for wrong in (dict(levels=[-1], values=values), dict(noise=0), dict(levels=[9])):
+        with pytest.raises(ValueError):
+            run.locate(response, **wrong)
+
+
 def test_invert(corrupted):
     found = corrupted.invert((J, 5.0), sparse=2, refine=6)
     assert len(found["sites"]) <= 2

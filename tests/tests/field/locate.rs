@@ -29,8 +29,9 @@ fn columns(twin: &Twin, place: Place, levels: &[usize], observables: &[Observabl
     (0..d).map(column).collect()
 }
 
-/// Returns the log-density of r under N(0, tau^2 G G^T + sigma^2 I), by Cholesky, and the most probable source.
-fn dense(columns: &[Vec<f64>], r: &[f64], tau2: f64, sigma2: f64) -> (f64, Vec<f64>) {
+/// Returns the log-density of r under N(0, tau^2 G G^T + sigma^2 I), by Cholesky, the most probable source, and the log
+/// determinant.
+fn dense(columns: &[Vec<f64>], r: &[f64], tau2: f64, sigma2: f64) -> (f64, Vec<f64>, f64) {
     let g = Mat::from_fn(r.len(), columns.len(), |i, j| columns[j][i]);
     let r = Mat::from_fn(r.len(), 1, |i, _| r[i]);
     let covariance = tau2 * &g * g.transpose() + sigma2 * Mat::<f64>::identity(r.nrows(), r.nrows());
@@ -40,7 +41,7 @@ fn dense(columns: &[Vec<f64>], r: &[f64], tau2: f64, sigma2: f64) -> (f64, Vec<f
     let quadratic = (r.transpose() * &solved)[(0, 0)];
     let constant = r.nrows() as f64 * (2.0 * std::f64::consts::PI).ln();
     let found = tau2 * g.transpose() * solved;
-    (-0.5 * (constant + log_det + quadratic), found.col(0).iter().copied().collect())
+    (-0.5 * (constant + log_det + quadratic), found.col(0).iter().copied().collect(), log_det)
 }
 
 fn found(observed: &Observed<'_>, response: &[f32], options: &LocateOptions) -> Labelled {
@@ -70,14 +71,18 @@ fn evidence_is_that_of_the_reference() {
             let got = found(&observed, &r, &options);
             let (tau2, size2) = (length * length / d as f64, wide.iter().map(|x| x * x).sum::<f64>());
             let sigma2 = 0.05f64.powi(2) * size2 / wide.len() as f64;
-            let all: Vec<(f64, Vec<f64>)> = (0..levels * tokens)
+            let all: Vec<(f64, Vec<f64>, f64)> = (0..levels * tokens)
                 .map(|p| dense(&columns(&twin, (p / tokens, p % tokens), levels_of, values_of), &wide, tau2, sigma2))
                 .collect();
-            let most = all.iter().map(|(score, _)| *score).fold(f64::NEG_INFINITY, f64::max);
-            for (p, (got, (want, _))) in array(&got, "score").iter().zip(&all).enumerate() {
+            let most = all.iter().map(|(score, ..)| *score).fold(f64::NEG_INFINITY, f64::max);
+            for (p, (got, (want, ..))) in array(&got, "score").iter().zip(&all).enumerate() {
                 let want = want - most;
                 assert!((got - want).abs() <= 2e-2 + 1e-3 * want.abs(), "{}: {p}: {got} instead of {want}", on.name());
             }
+            // Without the determinants the scores are others: the tolerance would not hide it.
+            let best = all.iter().position(|(score, ..)| *score == most).expect("one is the best");
+            let apart = |(_, _, log_det): &(f64, Vec<f64>, f64)| 0.5 * (log_det - all[best].2).abs();
+            assert!(all.iter().map(apart).fold(0.0, f64::max) > 1.0, "{}", on.name());
             let evidence = got.number("log_evidence").expect("a number");
             assert!((evidence - most).abs() < 2e-2, "{evidence} instead of {most}");
             let best = array(&got, "best");

@@ -36,7 +36,7 @@ pub(super) fn by_tangents(
     let first: Vec<f32> = narrow(&source.iter().map(|x| x / size).collect::<Vec<_>>());
     let z: Vec<Vec<f32>> = [first].into_iter().chain((1..PROBES as u64).map(|seed| gaussian(seed, d))).collect();
     let put: Vec<Vec<Source>> = z.iter().map(|z| vec![Source { site, token, vector: z.clone() }]).collect();
-    let gz = observed.respond(&put)?;
+    let gz = observed.by_forward_mode(&put)?;
     let wide = Mat::from_fn(d, PROBES, |i, n| f64::from(z[n][i]));
     let (inner, along) = (wide.transpose() * gram * &wide, wide.transpose() * products.col(0));
     let (mut tangents, sizes) = (0.0, gz.iter().map(|x| norm(x).max(f64::MIN_POSITIVE)).collect::<Vec<_>>());

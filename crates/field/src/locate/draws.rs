@@ -2,7 +2,7 @@
 
 use resolvent_model::{Site, Source, gaussian};
 
-use crate::certificate::{dot, norm};
+use crate::certificate::norm;
 use crate::error::Result;
 
 use super::observed::Observed;
@@ -43,10 +43,7 @@ pub(super) fn draws(observed: &Observed<'_>, (count, noise, seed): (usize, f64, 
         vec![Source { site, token: place % tokens, vector: gaussian(seed.wrapping_add(1 + i as u64), d) }]
     };
     let sources: Vec<Vec<Source>> = (0..levels * tokens * count).map(source).collect();
-    let responses = match observed.count() < sources.len() {
-        true => by_rows(observed, count, &sources)?,
-        false => observed.respond(&sources)?,
-    };
+    let responses = observed.respond(&sources)?;
     let mut draws = Draws { place: Vec::new(), responses: Vec::new(), tau2: Vec::new() };
     for (i, response) in responses.iter().enumerate().filter(|(_, response)| norm(response) > 0.0) {
         let (response, size) = unit(&with_noise(response, noise, !seed.wrapping_add(i as u64)));
@@ -55,19 +52,4 @@ pub(super) fn draws(observed: &Observed<'_>, (count, noise, seed): (usize, f64, 
         draws.tau2.push(size.powi(-2));
     }
     Ok(draws)
-}
-
-/// Returns the responses of sources, `count` at each place, by the sensitivities: one pass for each observed number.
-fn by_rows(observed: &Observed<'_>, count: usize, sources: &[Vec<Source>]) -> Result<Vec<Vec<f32>>> {
-    let (d, levels) = (observed.width(), (0..observed.places().0).collect::<Vec<_>>());
-    let (mut responses, places) = (vec![vec![0.0; observed.count()]; sources.len()], sources.len() / count.max(1));
-    observed.rows(&levels, &mut |first, rows| {
-        for (m, rows) in rows.chunks(places * d).enumerate() {
-            for (i, response) in responses.iter_mut().enumerate() {
-                let row = &rows[i / count * d..][..d];
-                response[first + m] = sources[i].iter().map(|s| dot(row, &s.vector)).sum::<f64>() as f32;
-            }
-        }
-    })?;
-    Ok(responses)
 }

@@ -5,6 +5,8 @@ use resolvent_model::{
     values_of, vjp_of,
 };
 
+use crate::certificate::dot;
+use crate::distinct::distinct;
 use crate::error::{Error, Result};
 use crate::place::shape;
 
@@ -138,11 +140,36 @@ impl<'a> Observed<'a> {
         self.runs[n].tokens().len() - self.tokens
     }
 
-    /// Returns the observed responses `[M]` to superpositions of sources, to first order, by forward mode.
+    /// Returns the observed responses `[M]` to superpositions of sources, to first order: by forward mode or, for fewer
+    /// observables than superpositions, by their sensitivities.
     ///
     /// # Errors
     /// A source that does not fit, or a device error.
     pub fn respond(&self, sources: &[Vec<Source>]) -> Result<Vec<Vec<f32>>> {
+        sources.iter().flatten().try_for_each(|source| self.check(source))?;
+        match &self.what {
+            What::Values(observables) if observables.len() < sources.len() => {
+                self.by_sensitivities(observables, sources)
+            }
+            _ => self.by_forward_mode(sources),
+        }
+    }
+
+    /// Checks that a source fits the model and the places.
+    fn check(&self, Source { site, token, vector }: &Source) -> Result<()> {
+        let (sizes, got) = (self.run().model().sizes(), vector.len());
+        let width = site.check(sizes)?.width(sizes);
+        match got == width && *token < self.tokens {
+            true => Ok(()),
+            false => Err(Error::Input(format!(
+                "source [{got}] at {site}, token {token}: expected a vector [{width}] and a token from 0 to {}",
+                self.tokens - 1
+            ))),
+        }
+    }
+
+    /// Returns the observed responses by forward mode.
+    pub(super) fn by_forward_mode(&self, sources: &[Vec<Source>]) -> Result<Vec<Vec<f32>>> {
         let (d, mut responses) = (self.width(), vec![vec![0.0; self.count()]; sources.len()]);
         match &self.what {
             What::Levels(levels) => {
@@ -172,6 +199,29 @@ impl<'a> Observed<'a> {
                 }
             }
         }
+        Ok(responses)
+    }
+
+    /// Returns the responses of values, `<chi, s>`, from one backward pass for each.
+    fn by_sensitivities(&self, observables: &[Observable], sources: &[Vec<Source>]) -> Result<Vec<Vec<f32>>> {
+        let sites = distinct(sources.iter().flatten().map(|source| source.site));
+        let of_site = |site: &Site| -> Vec<(usize, &Source)> {
+            let each = sources.iter().enumerate().flat_map(|(k, all)| all.iter().map(move |source| (k, source)));
+            each.filter(|(_, source)| source.site == *site).collect()
+        };
+        let by_site: Vec<Vec<(usize, &Source)>> = sites.iter().map(of_site).collect();
+        let seeds: Vec<Vec<Seed>> =
+            self.runs.iter().zip(observables).map(|(run, j)| run.seeds(j)).collect::<Result<_, _>>()?;
+        let seeded: Vec<SeededRun<'_>> =
+            self.runs.iter().zip(&seeds).map(|(&run, seeds)| SeededRun { run, seeds }).collect();
+        let mut responses = vec![vec![0.0f32; observables.len()]; sources.len()];
+        vjp_of(Mode::Exact, &seeded, &sites, &mut |chunk| {
+            for (k, source) in &by_site[chunk.site] {
+                let (token, width) = (source.token + self.offset(chunk.sequence), source.vector.len());
+                let row = token.checked_sub(chunk.token).and_then(|row| chunk.rows.get(row * width..(row + 1) * width));
+                responses[*k][chunk.sequence] += row.map_or(0.0, |row| dot(row, &source.vector) as f32);
+            }
+        })?;
         Ok(responses)
     }
 
