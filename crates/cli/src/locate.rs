@@ -144,6 +144,9 @@ impl Args {
         make_unit(&mut vector, place)?;
         let h = &run.field()?[(place.0 * run.tokens().len() + place.1) * d..][..d];
         let length = self.amplitude * resolvent::field::norm(h);
+        if length > f64::from(f32::MAX) {
+            return Err(format!("amplitude {:e} overflows f32; give a smaller --amplitude", self.amplitude).into());
+        }
         vector.iter_mut().for_each(|x| *x = (length * f64::from(*x)) as f32);
         let (site, token) = (Site::level(place.0, run.model().sizes()), place.1);
         let response = match self.finite {

@@ -2,6 +2,7 @@
 
 use faer::linalg::solvers::Solve;
 use faer::{Mat, Side};
+use resolvent_engine::Options;
 use resolvent_field::{Labelled, LocateOptions, Observed, Place, locate, posteriors, with_noise};
 use resolvent_model::{Edit, Model, Observable, Run, Site, Source, gaussian};
 use resolvent_tests::{Twin, observed, subjects, tangents};
@@ -138,6 +139,13 @@ fn sources_are_found_and_controls_are_not() {
         assert!(got.number("misfit").expect("a number") < 1.1);
         let identifiable = array(&got, "identifiable");
         assert!(identifiable.iter().all(|x| (-1e-6..=1.0 + 1e-6).contains(x)), "{identifiable:?}");
+        // Less memory takes more passes, and nothing else.
+        let less = on.again(Options { batch_bytes: 1 << 20, ..Options::default() });
+        let less = Model::named(less.device(), "atlas-nano").expect("opens").run(run.tokens(), &[]).expect("runs");
+        let observed_again = Observed::levels(&less, &[levels - 1]).expect("fits");
+        let again = found(&observed_again, &head, &LocateOptions { draws: 2, ..LocateOptions::default() });
+        close(&array(&again, "score"), &array(&got, "score"), 1e-5, "in parts");
+        close(&array(&again, "resolution"), &array(&got, "resolution"), 1e-3, "in parts");
         // Two sources at once are not one: the misfit says it.
         let two: Vec<f32> = responses[0].1.iter().zip(&responses[levels * tokens - 1].1).map(|(a, b)| a + b).collect();
         let got = found(&observed, &two, &LocateOptions { draws: 0, ..LocateOptions::default() });
