@@ -1,6 +1,6 @@
 //! How often the place of a source is found: against the noise, what is observed, and where the source comes from.
 //!
-//! `cargo run --release -p resolvent-benches --example locate -- [MODEL] [PROMPTS]` prints the tables of the page on
+//! `cargo run -p resolvent-benches --example locate --release -- [MODEL] [PROMPTS]` prints the tables of the page on
 //! localisation. Every place of every prompt has one source of each kind. A source at the output of a head or of
 //! neurons of block l is, exactly, a source at h[l+1]: its place there is the right one.
 
