@@ -13,6 +13,7 @@ mod graph;
 mod green;
 mod invert;
 mod lens;
+mod locate;
 mod observable;
 mod options;
 mod output;
@@ -73,6 +74,8 @@ enum Command {
     Regime(regime::Args),
     /// Find sources that change the observable as asked, and run the model with them
     Invert(invert::Args),
+    /// Infer the place and the direction of an unknown source from its response
+    Locate(locate::Args),
     /// How much of a donor prompt's answer comes along with its h[l,t], one place at a time
     Transfer(transfer::Args),
     /// Whether a small model's responses predict a large one's
@@ -105,6 +108,7 @@ fn main() -> ExitCode {
         Command::Reduce(args) => reduce::main(&args),
         Command::Regime(args) => regime::main(&args),
         Command::Invert(args) => invert::main(&args),
+        Command::Locate(args) => locate::main(&args),
         Command::Transfer(args) => transfer::main(&args),
         Command::Scale(args) => scale::main(&args),
         Command::Study(args) => study::main(&args),

@@ -60,18 +60,7 @@ impl ObservableArgs {
     /// Returns the observable of a prompt, if one is given.
     pub(crate) fn given(&self, model: &Model, tokens: &[u32]) -> Result<Option<Observable>, Failure> {
         if let Some(text) = &self.observe {
-            let base = |position: usize| Ok(Distribution::of(&model.run(tokens, &[])?.logits_at(position)?));
-            let direction = |file: &str| {
-                let read = read_direction(Path::new(file), model.sizes().d);
-                read.map_err(|e| Error::Observable { text: text.clone(), reason: e.to_string() })
-            };
-            let context = ObservableContext {
-                tokens: tokens.len(),
-                tokenizer: model.tokenizer(),
-                base: Some(&base),
-                direction: Some(&direction),
-            };
-            return Ok(Some(Observable::parse(text, &context)?));
+            return Ok(Some(parse(text, model, tokens)?));
         }
         let Some(target) = &self.target else { return Ok(None) };
         let position = from_end("position", self.position, tokens.len())?;
@@ -109,6 +98,22 @@ impl ObservableArgs {
         let against = self.against.as_deref().map_or_else(String::new, |against| terms(against, " -"));
         Some(format!("{targets}{against}").trim_start_matches([' ', '+']).to_owned())
     }
+}
+
+/// Parses an observable of a prompt in the grammar of observables. A divergence is from the prompt's own distribution.
+pub(crate) fn parse(text: &str, model: &Model, tokens: &[u32]) -> Result<Observable, Failure> {
+    let base = |position: usize| Ok(Distribution::of(&model.run(tokens, &[])?.logits_at(position)?));
+    let direction = |file: &str| {
+        let read = read_direction(Path::new(file), model.sizes().d);
+        read.map_err(|e| Error::Observable { text: text.to_owned(), reason: e.to_string() })
+    };
+    let context = ObservableContext {
+        tokens: tokens.len(),
+        tokenizer: model.tokenizer(),
+        base: Some(&base),
+        direction: Some(&direction),
+    };
+    Ok(Observable::parse(text, &context)?)
 }
 
 /// Returns tokens that have `|` between them. A text that is one token is that token, whatever characters it has.

@@ -39,7 +39,7 @@ const ANSWERS: [(&str, &str, &str); 12] = [
 
 /// Analyses whose arrays must be finite, except for [`ANSWERS`]. All other results combine arrays that these have
 /// checked, such as steps of a study or comparisons of models. A statistic of them may be undefined.
-const CHECKED: [&str; 10] = [
+const CHECKED: [&str; 11] = [
     "run",
     "sensitivity",
     "patch",
@@ -50,6 +50,7 @@ const CHECKED: [&str; 10] = [
     "interactions",
     "reconstruction",
     "slice",
+    "locate",
 ];
 
 /// Looks for NaN and infinity in an array of `analysis`.

@@ -21,6 +21,7 @@
 //! | [`spectrum`] | leading singular triplets of the operator between places |
 //! | [`reduce`] | effects of held-out patches through few directions of one level, by several methods |
 //! | [`invert`] | sources that change observables as requested, verified by the model's own forward pass |
+//! | [`locate`] | the place and the direction of an unknown source, from its response |
 //! | [`transfer`] | how much of another prompt's answer each displacement transfers |
 //! | [`scale`] | a small model's responses as predictions of those of a large model |
 //! | [`study`] | all of these on one model and a set of prompts, with verdicts |
@@ -55,6 +56,7 @@ mod invert;
 mod labelled;
 mod lens;
 mod linear_map;
+mod locate;
 mod lsqr;
 mod nodes;
 mod noise;
@@ -107,6 +109,7 @@ pub use invert::{Goal, InvertOptions, Method, invert};
 pub use labelled::{Array, Labelled};
 pub use lens::{LensOptions, lens};
 pub use linear_map::{LinearMap, adjoint_of};
+pub use locate::{LocateOptions, Observed, locate, posteriors, with_noise};
 pub use lsqr::{Lsqr, LsqrOptions, lsqr};
 pub use norms::{BlockNorms, Probes, block_norms};
 pub use operator::Operator;

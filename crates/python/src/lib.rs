@@ -27,6 +27,7 @@ mod download;
 mod edit;
 mod failure;
 mod linearization;
+mod locate;
 mod model;
 mod observable;
 mod prompts;

@@ -94,7 +94,7 @@ impl PyResultOf {
 const OBSERVABLE: &str = "observable_text";
 
 /// The main array of each analysis.
-const MAIN: [(&str, &str); 9] = [
+const MAIN: [(&str, &str); 10] = [
     ("run", "field"),
     ("sensitivity", "sensitivity"),
     ("patch", "effect"),
@@ -104,6 +104,7 @@ const MAIN: [(&str, &str); 9] = [
     ("regime", "error"),
     ("invert", "sources"),
     ("transfer", "fraction"),
+    ("locate", "posterior"),
 ];
 
 #[pymethods]
@@ -115,7 +116,7 @@ impl PyResultOf {
     }
 
     /// The array that the analysis is about, float32: `sensitivity` [L+1, T, d], `effect` [L+1, T], `response` [L+1, T, d],
-    /// `blocks` [N, m, k], `error` [N, A], `sources` [N, d], `fraction` [L+1, T].
+    /// `blocks` [N, m, k], `error` [N, A], `sources` [N, d], `fraction` and `posterior` [L+1, T].
     #[getter]
     fn values(&self, py: Python<'_>) -> Result<Py<PyArrayDyn<f32>>> {
         Ok(self.find(None)?.2.clone_ref(py))

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use numpy::{PyArray1, PyArrayDyn};
 use pyo3::prelude::*;
-use resolvent::field::{GreenOptions, InvertOptions, RegimeOptions, TransferOptions};
+use resolvent::field::{GreenOptions, InvertOptions, LocateOptions, RegimeOptions, TransferOptions};
 use resolvent::model::{Edit, RunOptions, Site, from_end};
 
 use crate::analyses::{self, Direct};
@@ -13,6 +13,7 @@ use crate::classes::{PyModel, PyRun, labels};
 use crate::edit::PyEdit;
 use crate::failure::Result;
 use crate::linearization::PyLinearization;
+use crate::locate::locate;
 use crate::observable::PyObservable;
 use crate::result::PyResultOf;
 use crate::slice::{SliceArguments, slice};
@@ -286,6 +287,34 @@ impl PyRun {
         let method = analyses::method(sparse, choose)?;
         let options = InvertOptions { method, limit, damp, refine, seed };
         analyses::invert(&self.run, goals, sites.as_deref(), &options)
+    }
+
+    /// Infers the place and the direction of an unknown source from its response, with a credible set of places.
+    ///
+    /// `response` is a change of the field [L+1, T, d], of which `levels` are observed (the default is the last one). With
+    /// `values`, it is the changes [M] of M observables; each is an observable, or a pair (run, observable) with the
+    /// same source in another prompt, counted from the end. `noise` is the length of the noise over that of the response,
+    /// and `length` the expected length of the source. `draws` random sources at each place measure what can be told
+    /// apart. The places of `best` reach the posterior probability `share` together.
+    ///
+    /// Arrays: `posterior`, `score`, `identifiable` [L+1, T], `best` [K, 2], `probability` [K], `direction` [d],
+    /// `resolution` [L+1, T, L+1, T].
+    #[pyo3(
+        signature = (response, *, levels = None, values = None, noise = 0.01, length = None, draws = 4,
+            share = 0.95, seed = 0)
+    )]
+    fn locate(
+        &self,
+        response: &Bound<'_, PyAny>,
+        levels: Option<Vec<i64>>,
+        values: Option<Vec<Bound<'_, PyAny>>>,
+        noise: f64,
+        length: Option<f64>,
+        draws: usize,
+        share: f64,
+        seed: u64,
+    ) -> Result<PyResultOf> {
+        locate(&self.run, response, (levels, values), &LocateOptions { noise, length, draws, share, seed })
     }
 
     /// Measures the fraction of a donor's answer that its h[l,t] transfers, put at one place at a time: 0 is none, 1 is

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from conftest import JOHN, MARY
-from resolvent import Result, kl_divergence, log_prob, logit_diff, projection
+from resolvent import Model, Result, kl_divergence, log_prob, logit, logit_diff, projection
 
 J = logit_diff(" Mary", " John")
 TINY = logit_diff(2, 6)
@@ -102,6 +102,24 @@ def test_regime(run):
     np.testing.assert_allclose(two["first_order"], [chi[1, 4, 0], chi[2, 4, 1]], rtol=1e-3)
     same = run.regime(TINY, rows[0], sites=[(1, -1), (2, -1)], amplitudes=[0.1])
     assert len(same["radius"]) == 2
+
+
+def test_locate():
+    run = Model.from_pretrained("atlas-nano").run("The capital of France is")
+    response = run.green((1, 2), "random:3")["response"]
+    found = run.locate(response)
+    assert tuple(found["best"][0]) == (1, 2) and found.values.shape == found["identifiable"].shape == (3, 5)
+    both = run.locate(response, levels=[-2, -1], draws=0)
+    assert tuple(both["best"][0]) == (1, 2) and "resolution" not in both.arrays
+    values = [logit(token) for token in range(5)]
+    changes = [(run.sensitivity(j)["sensitivity"][0, 2]).sum() for j in values]
+    few = run.locate(changes, values=values, draws=1)
+    assert few.metadata["observed_count"] == "5" and len(few["best"]) > 1
+    same = run.locate(changes, values=[(run, j) for j in values], draws=0)
+    np.testing.assert_array_equal(same.values, few.values)
+    for wrong in (dict(levels=[-1], values=values), dict(noise=0), dict(length=-1)):
+        with pytest.raises(ValueError):
+            run.locate(response, **wrong)
 
 
 def test_invert(corrupted):

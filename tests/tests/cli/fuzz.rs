@@ -248,6 +248,19 @@ fn calls() -> BoxedStrategy<Vec<String>> {
             ])
         ),
         call(
+            "locate",
+            with(vec![
+                three(),
+                option("--hide", place()),
+                flag("--finite"),
+                many("--levels", count()),
+                option("--noise", number()),
+                option("--length", number()),
+                option("--draws", words("0 1 2")),
+                option("--share", number()),
+            ])
+        ),
+        call(
             "transfer",
             with(vec![
                 three(),

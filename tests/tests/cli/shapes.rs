@@ -80,6 +80,8 @@ fn through_all(shape: [usize; 3], tokens: usize) {
         [&["invert", &a, "--goal", "0.01", "--sparse", "2", "--limit", "0.1"][..], &j].concat(),
         [&["invert", &a, "--goal", "0.01", "--sparse", "2", "--choose", "lasso"][..], &j].concat(),
         [&["transfer", &a, "--donor", &b][..], &j].concat(),
+        vec!["locate", &a, "--hide", "0,0", "--draws", "1"],
+        vec!["locate", &a, "--hide=-1,-1", "--finite", "--draws", "0", "--levels", "0,-1"],
     ];
     for arguments in all {
         let common = ["--model", &name, "--device", "host", "--out", &out, "--plot", &plot];

@@ -8,6 +8,7 @@ mod features;
 mod interactions;
 mod invert;
 mod lens;
+mod locate;
 mod noise;
 mod operator;
 mod overflow;

@@ -41,13 +41,14 @@ const OTHERS: [&str; 4] = ["apt-get", "dnf", "pacman", "pip"];
 const OTHER_OPTIONS: [&str; 6] = ["--example", "--help", "--only", "--release", "--version", "--workspace"];
 
 /// Pages with blocks that are marked `no_run`: they download, need a device, or take minutes.
-const NOT_RUN: [&str; 11] = [
+const NOT_RUN: [&str; 12] = [
     "README.md",
     "docs/src/devices.md",
     "docs/src/recipes/bench.md",
     "docs/src/recipes/circuits.md",
     "docs/src/recipes/gguf.md",
     "docs/src/recipes/hub.md",
+    "docs/src/recipes/locate.md",
     "docs/src/recipes/model-directory.md",
     "docs/src/recipes/peers.md",
     "docs/src/recipes/real-model.md",
@@ -171,7 +172,8 @@ fn every_command_of_the_pages_is_valid() {
             },
             (None, ["cargo", "run", "-p", package, "--example", name, ..]) => {
                 let folder = package.strip_prefix("resolvent-").unwrap_or(package);
-                match root().join(format!("crates/{folder}/examples/{name}.rs")).is_file() {
+                let places = [format!("crates/{folder}/examples/{name}.rs"), format!("{folder}/{name}.rs")];
+                match places.iter().any(|place| root().join(place).is_file()) {
                     true => Ok(()),
                     false => Err("there is no such example".to_owned()),
                 }
@@ -234,7 +236,7 @@ fn commands_that_do_not_run_are_counted() {
 #[test]
 fn options_of_the_pages_exist() {
     let commands = ["run", "sensitivity", "patch", "green", "slice", "regime", "invert", "transfer", "scale"];
-    let more = ["lens", "attribute", "features", "edges", "circuit", "study", "demo", "devices", "bench"];
+    let more = ["lens", "locate", "attribute", "features", "edges", "circuit", "study", "demo", "devices", "bench"];
     let help = |command: &&str| {
         let output = run(&[(*command).to_owned(), "--help".to_owned()], &root());
         String::from_utf8(output.stdout).expect("help is UTF-8")

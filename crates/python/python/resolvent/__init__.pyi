@@ -106,12 +106,7 @@ class Model:
         exact: bool = False,
     ) -> Result: ...
     def attribute(
-        self,
-        prompt: Union[_Prompt, Run],
-        observable: Observable,
-        *,
-        neurons: bool = False,
-        patterns: bool = False,
+        self, prompt: Union[_Prompt, Run], observable: Observable, *, neurons: bool = False, patterns: bool = False
     ) -> Result: ...
     def features(
         self,
@@ -176,11 +171,7 @@ class Run:
     def result(self, *, last: bool = False) -> Result: ...
     def pattern(self, block: int) -> _Floats: ...
     def sensitivity(
-        self,
-        observable: Observable,
-        *,
-        direction: Union[str, None] = None,
-        donor: Union[_Prompt, Run, None] = None,
+        self, observable: Observable, *, direction: Union[str, None] = None, donor: Union[_Prompt, Run, None] = None
     ) -> Result: ...
     def green(
         self,
@@ -230,6 +221,14 @@ class Run:
         damp: float = 0.0,
         refine: int = 0,
         seed: int = 0,
+    ) -> Result: ...
+    def locate(
+        self,
+        response: _Array,
+        *,
+        levels: Union[Sequence[int], None] = None,
+        values: Union[Sequence[Union[Observable, tuple[Run, Observable]]], None] = None,
+        noise: float = 0.01, length: Union[float, None] = None, draws: int = 4, share: float = 0.95, seed: int = 0,
     ) -> Result: ...
     def transfer(
         self,

@@ -8,6 +8,7 @@ mod edges;
 mod green;
 mod invert;
 mod lens;
+mod locate;
 mod patch;
 mod predictors;
 mod read;
@@ -41,6 +42,7 @@ pub fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
         "slice" => slice::figures(result, labels),
         "lens" => lens::figures(result, labels),
         "reduce" => reduce::figures(result),
+        "locate" => locate::figures(result, labels),
         "invert" => invert::figures(result, labels),
         "transfer" => transfer::figures(result, labels),
         "scale" => scale::figures(result, labels),

@@ -1,0 +1,53 @@
+//! Gram matrices of the operators of places, and their products with responses, summed in f64 from rows in f32.
+//!
+//! Both come from the same rows. So the rest that the evidence weighs, `|r|^2 - b^T (G^T G)^-1 b`, has the rounding error
+//! of the rest itself. With products from another pass it would have that of the whole response.
+
+use faer::linalg::matmul::matmul;
+use faer::{Accum, Mat, Par};
+use rayon::prelude::*;
+
+use crate::certificate::norm;
+use crate::error::Result;
+
+use super::observed::Observed;
+
+/// The gram matrix of a place and its products with N responses.
+pub(super) struct Gram {
+    /// `G^T G`, `[d, d]`
+    pub(super) gram: Mat<f64>,
+    /// `G^T r`, `[d, N]`
+    pub(super) products: Mat<f64>,
+}
+
+/// Computes the gram matrices of every place of `levels`, `[levels, T]`, and their products with responses `[M]` each.
+///
+/// # Errors
+/// A device error.
+pub(super) fn grams(observed: &Observed<'_>, levels: &[usize], responses: &[Vec<f32>]) -> Result<Vec<Gram>> {
+    let (d, (_, tokens)) = (observed.width(), observed.places());
+    let (places, n) = (levels.len() * tokens, responses.len());
+    let zero = || Gram { gram: Mat::zeros(d, d), products: Mat::zeros(d, n) };
+    let mut all: Vec<Gram> = (0..places).map(|_| zero()).collect();
+    observed.rows(levels, &mut |first, rows| {
+        let count = rows.len() / (places * d);
+        all.par_iter_mut().enumerate().for_each(|(place, Gram { gram, products })| {
+            let row = |m: usize| &rows[(m * places + place) * d..][..d];
+            // What a source at the place cannot reach has rows of zeros.
+            let reached: Vec<usize> = (0..count).filter(|&m| norm(row(m)) > 0.0).collect();
+            let x = Mat::from_fn(d, reached.len(), |i, m| f64::from(row(reached[m])[i]));
+            let r = Mat::from_fn(reached.len(), n, |m, k| f64::from(responses[k][first + reached[m]]));
+            matmul(gram.as_mut(), Accum::Add, x.as_ref(), x.transpose(), 1.0, Par::Seq);
+            matmul(products.as_mut(), Accum::Add, x.as_ref(), r.as_ref(), 1.0, Par::Seq);
+        });
+    })?;
+    Ok(all)
+}
+
+/// Returns how many levels fit into `memory` bytes at once, one at least.
+pub(super) fn levels_at_once(observed: &Observed<'_>, responses: usize, memory: u64) -> usize {
+    let (d, (levels, tokens)) = (observed.width(), observed.places());
+    // The gram matrix and its eigenvectors; the products and those with eigenvectors.
+    let level = (16 * tokens * d * (d + responses)) as u64;
+    usize::try_from(memory / level.max(1)).unwrap_or(usize::MAX).clamp(1, levels)
+}

@@ -1,0 +1,60 @@
+//! `Run.locate`: the place and the direction of an unknown source.
+
+use pyo3::prelude::*;
+use resolvent::field::{LocateOptions, Observed, locate as locate_source};
+use resolvent::model::{Observable, Run, from_end};
+
+use crate::arrays::{contiguous, floats};
+use crate::classes::PyRun;
+use crate::failure::{Result, value_error};
+use crate::observable::PyObservable;
+use crate::result::PyResultOf;
+use crate::work::detached;
+
+/// Locates the source of a response, which is observed at `levels` of the field or as values of observables.
+pub(crate) fn locate(
+    run: &Run,
+    response: &Bound<'_, PyAny>,
+    (levels, values): (Option<Vec<i64>>, Option<Vec<Bound<'_, PyAny>>>),
+    options: &LocateOptions,
+) -> Result<PyResultOf> {
+    let (py, count) = (response.py(), run.model().sizes().layers + 1);
+    let given = contiguous(&floats(response)?)?.to_vec();
+    if levels.is_some() && values.is_some() {
+        return Err(value_error("both levels and values are given: leave one out"));
+    }
+    let readings = match &values {
+        Some(values) => values.iter().map(|value| reading(run, value)).collect::<Result<Vec<_>>>()?,
+        None => Vec::new(),
+    };
+    let of_values = values.is_some();
+    let levels = levels.unwrap_or_else(|| vec![-1]);
+    let levels = levels.into_iter().map(|level| from_end("level", level, count)).collect::<Result<Vec<_>, _>>()?;
+    let result = detached(py, |_| {
+        let (observed, response) = match of_values {
+            true => {
+                let readings: Vec<(&Run, Observable)> = readings.iter().map(|(run, j)| (run, j.clone())).collect();
+                (Observed::values(&readings)?, given)
+            }
+            false => {
+                let observed = Observed::levels(run, &levels)?;
+                let response = observed.of_field(&given)?;
+                (observed, response)
+            }
+        };
+        locate_source(&observed, &response, options)
+    })?;
+    PyResultOf::new(py, result, Some(run), None)
+}
+
+/// Reads an observable, which is of this run, or a pair (run, observable).
+fn reading(run: &Run, value: &Bound<'_, PyAny>) -> Result<(Run, Observable)> {
+    let py = value.py();
+    if let Ok(j) = value.cast::<PyObservable>() {
+        return Ok((run.clone(), j.get().of(py, run)?));
+    }
+    let (other, j): (Bound<'_, PyRun>, Bound<'_, PyObservable>) = value.extract()?;
+    let other = other.get().run.clone();
+    let j = j.get().of(py, &other)?;
+    Ok((other, j))
+}
