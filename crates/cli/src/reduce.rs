@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use resolvent::Labelled;
-use resolvent::field::{ReduceOptions, Sensitivities, reduce};
+use resolvent::field::{ReduceOptions, Sensitivities, compared_rank, dimensions, reduce};
 use resolvent_report::reduction_errors;
 
 use crate::Failure;
@@ -78,12 +78,7 @@ fn summary(result: &Labelled) -> String {
         first("measured_on"),
         fact("answered"),
     );
-    let within = |k: f32| match k.is_nan() {
-        true => format!("more than {}", ranks.get(last).copied().unwrap_or(f32::NAN)),
-        false => format!("{k}"),
-    };
-    let dimensions: Vec<String> = data("dimension").iter().map(|&k| within(k)).collect();
-    if let [one, by_role] = &dimensions[..] {
+    if let [one, by_role] = &dimensions(result)[..] {
         let _infallible = writeln!(
             text,
             "directions within 0.05 of that: {one} in one basis, {by_role} for each role ({})",
@@ -91,7 +86,7 @@ fn summary(result: &Labelled) -> String {
         );
     }
     // The rank in the middle of the list shows the most.
-    let shown = ranks.iter().rposition(|&k| k <= 16.0).unwrap_or(last);
+    let shown = compared_rank(ranks).unwrap_or(last);
     for (title, axis, array) in
         [("training prompts", "learning_prompts", "learning"), ("tokens", "counts", "by_tokens")]
     {

@@ -55,7 +55,7 @@ pub(crate) fn in_words(step: &str) -> String {
         "predictors" => "which cheap predictions of patches are right, and what they cost",
         "superposed" => "whether the responses to two sources add up",
         "propagation" => "where the response to a source goes, and in how many directions",
-        "reduction" => "how few places and directions predict the effects of patches",
+        "reduction" => "how few directions of one level predict the effects of patches",
         "transfers" => "how much of an answer one vector carries to another prompt",
         "inverse" => "which sources of least energy change the answer as asked",
         "scaling" => "whether the responses of smaller models predict those of this one",

@@ -124,7 +124,7 @@ pub use prompts::{
 pub use radius::LINEAR;
 pub use readings::Reading;
 pub use reconstruction::reconstruction;
-pub use reduce::{ReduceOptions, Sensitivities, reduce};
+pub use reduce::{ReduceOptions, Sensitivities, compared_rank, dimensions, reduce};
 pub use regime::{RegimeOptions, jet_radius, regime};
 pub use rsvd::{Route, Rsvd, RsvdOptions, rsvd};
 pub use scale::{PREDICTORS, QUANTITIES, ScaleOptions, answers, pairs_of_both, scale};

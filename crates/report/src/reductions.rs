@@ -16,6 +16,9 @@ const TITLES: [(&str, &str); 7] = [
     ("random", "random"),
 ];
 
+/// Titles of plots of the two bases.
+pub(crate) const BASES: [&str; 2] = ["One basis for all tokens", "One basis for each role"];
+
 /// The errors of a result of `reduce`.
 pub(crate) struct Errors<'a> {
     /// Numbers of directions.

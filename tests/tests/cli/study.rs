@@ -85,6 +85,19 @@ fn a_killed_study_is_resumed_with_the_same_bytes() {
         assert!(result.metadata.contains_key("model_hash") && !bytes.is_empty(), "{name}");
     }
 
+    // The step `reduction` has the arrays of `reduce`, and its own provenance.
+    let result = Labelled::read(&whole.join("reduction.agreement.safetensors")).unwrap_or_else(|e| panic!("{e}"));
+    for name in ["ranks", "error", "error_low", "error_high", "floor", "dimension", "learning", "learning_prompts"] {
+        assert!(result.array(name).is_some_and(|array| !array.data.is_empty()), "{name}");
+    }
+    assert_eq!(result.array("trained_on").expect("a number").data, [2.0]);
+    let note = |key: &str| result.metadata.get(key).map(String::as_str);
+    assert_eq!((note("step"), note("seed"), note("prompts")), (Some("reduction.agreement"), Some("0"), Some("4")));
+    assert!(note("tokens").is_none() && note("left_out").is_none(), "{:?}", result.metadata);
+    for name in ["nothing_dropped", "alone", "adjoint"] {
+        assert!(result.certificates.iter().any(|check| check.name == name), "{name}: {:?}", result.certificates);
+    }
+
     // Another study refuses this folder.
     let other = arguments(&list).into_iter().chain(["--seed", "1"]).collect::<Vec<_>>();
     assert!(run(&other).failed().contains("belongs to a study of another model"));

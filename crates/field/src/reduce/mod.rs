@@ -15,6 +15,7 @@ mod options;
 mod projector;
 mod roles;
 mod snapshots;
+mod summary;
 mod trained;
 
 use resolvent_model::{Mode, Model, PromptCase};
@@ -33,6 +34,7 @@ use snapshots::{Snapshot, snapshots};
 use trained::Trained;
 
 pub use options::{ReduceOptions, Sensitivities};
+pub use summary::{compared_rank, dimensions};
 
 /// Reduces the effects of patches of one task to few directions of level m, and measures the errors on held-out prompts.
 ///

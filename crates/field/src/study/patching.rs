@@ -58,7 +58,7 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
     let cases = runs.cases();
     let (mut columns, mut table, mut example) = (Columns::new(|_| ""), Vec::new(), None);
     for (k, &kind) in kinds.iter().enumerate() {
-        let all = each_effect((&runs, 0), kind, record)?;
+        let all = each_effect(&runs, kind, record)?;
         let mut of_prompts = Vec::with_capacity(all.len());
         for (prompt, effects) in &all {
             let case = &cases[*prompt];
@@ -101,19 +101,15 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
     Ok(result)
 }
 
-/// Returns the effects of the pairs from `first` on, each with its index in `runs`. All pairs are swept together. If
-/// that fails, each pair is swept alone, and pairs that fail are recorded.
-pub(super) fn each_effect(
-    (runs, first): (&Runs, usize),
-    kind: SiteKind,
-    record: &mut Record,
-) -> Result<Vec<(usize, Effects)>> {
+/// Returns the effects of the pairs, each with its index in `runs`. All pairs are swept together. If that fails, each
+/// pair is swept alone, and pairs that fail are recorded.
+fn each_effect(runs: &Runs, kind: SiteKind, record: &mut Record) -> Result<Vec<(usize, Effects)>> {
     let cases = runs.cases();
-    if let Ok(all) = effects(&cases[first..], kind) {
-        return Ok(all.into_iter().enumerate().map(|(i, effects)| (first + i, effects)).collect());
+    if let Ok(all) = effects(&cases, kind) {
+        return Ok(all.into_iter().enumerate().collect());
     }
     let mut all = Vec::new();
-    for (prompt, case) in cases.into_iter().enumerate().skip(first) {
+    for (prompt, case) in cases.into_iter().enumerate() {
         let what = format!("{} at {kind}", runs.names[prompt]);
         let one = record.attempt(&what, effects(&[case], kind))?;
         all.extend(one.into_iter().flatten().map(|effects| (prompt, effects)));

@@ -3,11 +3,8 @@
 use resolvent_field::Labelled;
 
 use super::read::fact;
-use crate::reductions::Errors;
+use crate::reductions::{BASES, Errors};
 use crate::{Axis, Figure, Grid, Lines, Reference, Series};
-
-/// Titles of the two plots.
-const BASES: [&str; 2] = ["One basis for all tokens", "One basis for each role"];
 
 pub(super) fn figures(result: &Labelled) -> Vec<Figure> {
     let Some(errors) = Errors::of(result) else { return Vec::new() };

@@ -1,63 +1,106 @@
-//! Errors of reduced descriptions, over numbers of sites and over ranks.
+//! Errors of reduced descriptions: over ranks, for each task, and over training prompts.
 
-use resolvent_field::Labelled;
+use resolvent_field::{Labelled, compared_rank, dimensions, stats};
 
 use super::data::{Results, array, means};
-use crate::{Axis, Grid, Heatmap, Lines, Map, Reference, Section};
+use crate::reductions::{BASES, Errors};
+use crate::{Axis, Cell, Grid, Lines, Reference, Section, Series, Table};
+
+/// Positions of the bases: one for all tokens, and one for each role.
+const ONE: usize = 0;
+const BY_ROLE: usize = 1;
 
 pub(super) fn section(section: Section, results: &Results<'_>) -> Section {
     let all = results.of("reduction");
-    let Some((_, first)) = all.first() else { return section };
-    let (counts, ranks) = (array(first, "counts"), array(first, "ranks"));
-    let (n, k) = (counts.len(), ranks.len());
-    // A row has the errors over ranks for one number of sites; a column has those over numbers of sites for one rank.
-    let over_ranks = |name: &str, row: usize| -> Vec<Vec<f64>> {
-        all.iter().map(|(_, r)| array(r, name)[row * k..(row + 1) * k].to_vec()).collect()
-    };
-    let over_sites = |name: &str, column: usize| -> Vec<Vec<f64>> {
-        all.iter().map(|(_, r)| array(r, name).iter().skip(column).step_by(k).copied().collect()).collect()
-    };
-    let mut by_rank = plot("Error over rank", "rank of the slices");
-    let mut by_site = plot("Error over sites", "sites of the middle level");
-    by_rank.series.push(means("all sites", &over_ranks("reduction", n - 1), |i| ranks[i]));
-    by_rank.series.push(means("4 sites", &over_ranks("reduction", n - 3), |i| ranks[i]));
-    by_rank.series.push(means("4 random sites", &over_ranks("random_sites", n - 3), |i| ranks[i]));
-    by_rank.series.push(means("all sites, random directions", &over_ranks("random_directions", n - 1), |i| ranks[i]));
-    by_site.series.push(means("all directions", &over_sites("reduction", k - 1), |i| counts[i]));
-    by_site.series.push(means("8 directions", &over_sites("reduction", k - 4), |i| counts[i]));
-    by_site.series.push(means("all directions, random sites", &over_sites("random_sites", k - 1), |i| counts[i]));
+    let errors: Vec<(&str, Errors<'_>)> =
+        all.iter().filter_map(|(task, result)| Some((*task, Errors::of(result)?))).collect();
+    let Some((_, first)) = errors.first() else { return section };
+    let Some(rank) = compared_rank(first.ranks) else { return section };
+    let k = first.ranks[rank];
     section
         .figure(
-            Grid::new("", vec![by_rank.into(), by_site.into()]),
-            "First-order effects of held-out patches, predicted through n tokens of the middle level and k directions of each, \
-             against the unreduced first order. Directions are principal components of displacements of other prompts; sites are \
-             those of the largest sensitivity. Means and 95 % intervals over tasks.",
+            Grid::new("", vec![over_ranks(&errors, ONE).into(), over_ranks(&errors, BY_ROLE).into()]),
+            "Actual effects of held-out patches, predicted through k directions of the middle level; directions come from \
+             other prompts. Balanced directions are both moved and matter; POD takes what moves, the active subspace what \
+             matters. Controls: balanced directions of shuffled pairs, and random directions. Means over tasks, with the 95 % \
+             interval of balanced directions.",
         )
         .figure(
-            table(&all, &counts, &ranks),
-            "Error against the model's own effects, mean over tasks. The last row and column keep everything: what is left there \
-             is what first order itself misses.",
+            table(&all, &errors, (rank, k)),
+            format!(
+                "Relative errors of each task with k = {k}, and the smallest rank whose error is within 0.05 of that of all \
+                 directions."
+            ),
+        )
+        .figure(
+            over_prompts(&all, (rank, k)),
+            "Balanced directions by role, from parts of the training prompts.",
         )
 }
 
-fn plot(title: &str, axis: &str) -> Lines {
-    let mut plot = Lines::new(title, Axis::log(axis), Axis::linear("relative error"));
+/// Draws the errors of all methods over ranks, as means over tasks.
+fn over_ranks(errors: &[(&str, Errors<'_>)], basis: usize) -> Lines {
+    let mut plot = Lines::new(BASES[basis], Axis::log("directions k"), Axis::linear("relative error"));
     plot.markers = true;
-    plot.references = vec![Reference::Level(0.2, "20 %".to_owned())];
+    let floor: Vec<f64> = errors.iter().map(|(_, e)| f64::from(e.value("floor"))).collect();
+    plot.references = vec![Reference::Level(stats::mean(&floor), "all directions".to_owned())];
+    let (_, first) = &errors[0];
+    for (method, title) in first.methods() {
+        let of = |e: &Errors<'_>| e.over_ranks("error", (basis, method)).iter().map(|&x| f64::from(x)).collect();
+        let rows: Vec<Vec<f64>> = errors.iter().map(|(_, e)| of(e)).collect();
+        let series = means(title, &rows, |i| f64::from(first.ranks[i]));
+        // The other bands would hide each other.
+        plot.series.push(if title == "balanced" { series } else { series.with_band(Vec::new()) });
+    }
     plot
 }
 
-fn table(all: &[(&str, &Labelled)], counts: &[f64], ranks: &[f64]) -> Heatmap {
-    let mut sum = vec![0.0f64; counts.len() * ranks.len()];
-    for (_, result) in all {
-        sum.iter_mut().zip(array(result, "error")).for_each(|(s, e)| *s += e / all.len() as f64);
+fn table(all: &[(&str, &Labelled)], errors: &[(&str, Errors<'_>)], (rank, k): (usize, f32)) -> Table {
+    let columns = [
+        "task",
+        "all directions",
+        "balanced, one basis",
+        "balanced, by role",
+        "POD, by role",
+        "random, by role",
+        "dimension, one basis",
+        "dimension, by role",
+    ];
+    let mut table = Table::new(format!("Errors of each task, k = {k}"), &columns);
+    for ((task, errors), (_, result)) in errors.iter().zip(all) {
+        let error = |basis: usize, wanted: &str| {
+            let found = errors.methods().find(|(_, title)| *title == wanted);
+            found.map_or(f32::NAN, |(method, _)| errors.over_ranks("error", (basis, method))[rank])
+        };
+        let numbers = [
+            errors.value("floor"),
+            error(ONE, "balanced"),
+            error(BY_ROLE, "balanced"),
+            error(BY_ROLE, "POD"),
+            error(BY_ROLE, "random"),
+        ];
+        let words = dimensions(result).into_iter().map(Cell::from);
+        table = table.row([Cell::from(*task)].into_iter().chain(numbers.map(Cell::from)).chain(words));
     }
-    let name = |x: &f64, last: bool| if last { "all".to_owned() } else { x.to_string() };
-    let rows = counts.iter().enumerate().map(|(i, x)| format!("n = {}", name(x, i + 1 == counts.len())));
-    let columns = ranks.iter().enumerate().map(|(i, x)| format!("k = {}", name(x, i + 1 == ranks.len())));
-    let values = sum.iter().map(|&x| x as f32).collect();
-    let mut map = Heatmap::new("Error against the model's own effects", rows.collect(), columns.collect(), values);
-    (map.map, map.unit) = (Map::Sequential, "relative error".to_owned());
-    map.tokens = false;
-    map
+    table
+}
+
+/// Draws the error of each task over the number of training prompts, at one rank.
+fn over_prompts(all: &[(&str, &Labelled)], (rank, k): (usize, f32)) -> Lines {
+    let mut plot = Lines::new(
+        format!("Error over training prompts, k = {k}"),
+        Axis::log("training prompts"),
+        Axis::linear("relative error"),
+    );
+    plot.markers = true;
+    for (task, result) in all {
+        let (prompts, errors) = (array(result, "learning_prompts"), array(result, "learning"));
+        let ranks = array(result, "ranks").len().max(1);
+        let mut points: Vec<(f64, f64)> =
+            prompts.into_iter().zip(errors.into_iter().skip(rank).step_by(ranks)).collect();
+        // Parts of few prompts may have as many prompts as the next one.
+        points.dedup_by_key(|point| point.0);
+        plot.series.push(Series::new(*task, points));
+    }
+    plot
 }

@@ -124,21 +124,10 @@ fn the_page_says_what_was_left_out() {
     assert!(html.contains("task small") && html.contains("&lt;prompts&gt;") && html.contains("pair 7"));
 }
 
-/// Spaces are not marked in names that are not tokens, and axes of levels have whole ticks.
+/// Axes of levels have whole ticks.
 #[test]
-fn maps_of_other_things_than_tokens_have_no_marks() {
-    let table = [("count", 4), ("rank", 4)];
-    let mut result = Labelled::default().with("counts", &[("count", 4)], vec![1.0, 2.0, 4.0, 8.0]).with(
-        "ranks",
-        &[("rank", 4)],
-        vec![1.0, 4.0, 8.0, 16.0],
-    );
-    for name in ["reduction", "random_sites", "random_directions", "error"] {
-        result = result.with(name, &table, (0..16).map(|i| i as f32 / 16.0).collect());
-    }
-    let page = study_page(&studied(), &[done("reduction.colours", result), transfers(0.5)]);
-    let html = page.html().expect("a page");
-    assert!(html.contains(">n = 4<") && html.contains(">k = 8<") && !html.contains("n·="));
+fn axes_of_levels_are_whole() {
+    let page = study_page(&studied(), &[transfers(0.5)]);
     // All three plots are over levels 0 to 3.
     let section = page.sections.iter().find(|s| s.heading == "Transfer of answers").expect("a section");
     let lines = section.blocks.iter().filter_map(|block| match block {
@@ -147,4 +136,45 @@ fn maps_of_other_things_than_tokens_have_no_marks() {
     });
     let levels = lines.flatten().filter_map(|f| if let Figure::Lines(l) = f { Some(&l.x) } else { None });
     assert!(levels.clone().count() == 3 && levels.clone().all(|x| x.whole && x.label == "level"));
+}
+
+/// Returns a step with two methods and two ranks, whose last rank is above those that summaries compare.
+fn reduction(task: &str, balanced: f32) -> Done {
+    let axes = [("basis", 2), ("method", 2), ("rank", 2)];
+    let errors = vec![0.875, 0.75, 0.625, 0.5, 0.875, 0.75, balanced, 0.25];
+    let result = Labelled::default()
+        .note("methods", "pod,balanced")
+        .with("ranks", &axes[2..], vec![16.0, 32.0])
+        .with("error", &axes, errors)
+        .with("floor", &[("value", 1)], vec![0.0625])
+        .with("dimension", &axes[..1], vec![f32::NAN, 32.0])
+        .with("learning", &[("part", 3), axes[2]], vec![0.75, 0.5, 0.75, 0.5, balanced, 0.25])
+        .with("learning_prompts", &[("part", 3)], vec![1.0, 1.0, 2.0]);
+    done(&format!("reduction.{task}"), result)
+}
+
+#[test]
+fn reduced_descriptions_are_drawn_over_ranks_and_prompts() {
+    let page = study_page(&studied(), &[reduction("colours", 0.25), reduction("names", 0.5)]);
+    let section = page.sections.iter().find(|s| s.heading == "Reduced descriptions").expect("a section");
+    let drawn: Vec<&Figure> = section
+        .blocks
+        .iter()
+        .filter_map(|b| if let Block::Figure(figure, _) = b { Some(figure) } else { None })
+        .collect();
+    let [Figure::Grid(grid), Figure::Table(table), Figure::Lines(prompts)] = &drawn[..] else { panic!("{drawn:?}") };
+    let [Figure::Lines(one), Figure::Lines(by_role)] = &grid.figures[..] else { panic!("{grid:?}") };
+    assert_eq!(one.series[0].points, [(16.0, 0.625), (32.0, 0.5)]);
+    assert_eq!(
+        (&by_role.series[0].name[..], &by_role.series[0].points[..]),
+        ("balanced", &[(16.0, 0.375), (32.0, 0.25)][..])
+    );
+    assert_eq!((by_role.series[0].band.len(), by_role.series[1].band.len()), (2, 0));
+    assert_eq!(prompts.series[1].points, [(1.0, 0.75), (2.0, 0.5)], "the rank 16 of each number of prompts");
+    let text = table.text();
+    let row = text.lines().find(|line| line.contains("names")).expect("a row");
+    assert!(
+        row.contains("0.625") && row.contains("0.5") && row.contains("more than 32") && row.contains("0.875"),
+        "{text}"
+    );
 }
