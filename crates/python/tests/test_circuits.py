@@ -104,3 +104,18 @@ def test_features_of_a_dictionary(model, tmp_path):
     assert result["features"].shape == result["exact"].shape == (4,)
     with pytest.raises(ValueError, match="feature 300: the dictionary has features 0 to 299"):
         dictionary.directions([300])
+
+
+def test_reduced_descriptions(model):
+    rows = [
+        {"clean": f"The {one} near the {other}", "corrupted": f"The {one}s near the {other}", "target": " is", "against": " are"}
+        for one in ("button", "painting", "cup") for other in ("cup", "shelves")
+    ]
+    prompts = model.prompts(rows)
+    result = prompts.reduce(ranks=[1, 4], train=3)
+    assert result.axes_of("error") == ("basis", "method", "rank") and result["error"].shape == (2, 7, 2)
+    balanced = result.metadata["methods"].split(",").index("balanced")
+    assert result["error"][1, balanced, 1] < 0.5 and result["trained_on"][0] == 3
+    assert result["read"].shape == result["write"].shape == (4, 4, model.cfg.d_model)
+    with pytest.raises(ValueError, match="expected first_order, relp or averaged"):
+        prompts.reduce(sensitivities="exact")
