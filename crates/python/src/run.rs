@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use numpy::{PyArray1, PyArrayDyn};
 use pyo3::prelude::*;
-use resolvent::field::{GreenOptions, InvertOptions, RegimeOptions, TransferOptions};
+use resolvent::field::{FlowOptions, GreenOptions, InvertOptions, RegimeOptions, TransferOptions};
 use resolvent::model::{Edit, RunOptions, Site, from_end};
 
 use crate::analyses::{self, Direct};
@@ -190,6 +190,36 @@ impl PyRun {
     ) -> Result<PyResultOf> {
         let along = Direct::new(&self.run, py, (direction, unit), (observable, donor))?;
         analyses::green(py, &self.run, at, along, GreenOptions { geometry, directions: (directions, 0) })
+    }
+
+    /// Computes by which places the effect of a source reaches an observable: <dJ/dh[l,t], response[l,t]> at every place, which sums
+    /// over tokens to dJ at every level from the source on.
+    ///
+    /// The source is at `at` = (level, position), with a `direction` as in `green`; or, without `at`, it is the difference of the
+    /// embeddings from this run to `donor`, a prompt or run. `steps` amplitudes, from 2 on, give the flow of the whole source too.
+    ///
+    /// Arrays: `flow` [L+1, T], `effect`, `value` [1]; with `steps`: `secant`, `secant_error` [L+1, T], `secant_effect`,
+    /// `secant_effect_error`, `change` [1].
+    #[pyo3(signature = (observable, at = None, direction = None, *, unit = false, donor = None, steps = 0))]
+    fn flow(
+        &self,
+        observable: &Bound<'_, PyObservable>,
+        at: Option<(i64, i64)>,
+        direction: Option<&Bound<'_, PyAny>>,
+        unit: bool,
+        donor: Option<&Bound<'_, PyAny>>,
+        steps: usize,
+    ) -> Result<PyResultOf> {
+        let along = Direct::new(&self.run, observable.py(), (direction, unit), (Some(observable), donor))?;
+        analyses::flow(&self.run, observable, (at, along), FlowOptions { steps })
+    }
+
+    /// Checks the identities of the derivatives that follow from symmetries of the model. One that fails is an error.
+    ///
+    /// Arrays: `figures` [I], relative to the size of their terms, or -1 for an identity that does not hold; the metadata have
+    /// their names as `identities`, and why some do not hold as `left_out.NAME`.
+    fn identities(&self, observable: &Bound<'_, PyObservable>) -> Result<PyResultOf> {
+        analyses::identities(&self.run, observable)
     }
 
     /// Computes blocks U^T G V of the Green operator between a basis V of sources and a basis U of readouts.

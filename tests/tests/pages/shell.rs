@@ -234,7 +234,19 @@ fn commands_that_do_not_run_are_counted() {
 #[test]
 fn options_of_the_pages_exist() {
     let commands = ["run", "sensitivity", "patch", "green", "slice", "regime", "invert", "transfer", "scale"];
-    let more = ["lens", "attribute", "features", "edges", "circuit", "study", "demo", "devices", "bench"];
+    let more = [
+        "flow",
+        "identities",
+        "lens",
+        "attribute",
+        "features",
+        "edges",
+        "circuit",
+        "study",
+        "demo",
+        "devices",
+        "bench",
+    ];
     let help = |command: &&str| {
         let output = run(&[(*command).to_owned(), "--help".to_owned()], &root());
         String::from_utf8(output.stdout).expect("help is UTF-8")

@@ -176,11 +176,7 @@ class Run:
     def result(self, *, last: bool = False) -> Result: ...
     def pattern(self, block: int) -> _Floats: ...
     def sensitivity(
-        self,
-        observable: Observable,
-        *,
-        direction: Union[str, None] = None,
-        donor: Union[_Prompt, Run, None] = None,
+        self, observable: Observable, *, direction: Union[str, None] = None, donor: Union[_Prompt, Run, None] = None,
     ) -> Result: ...
     def green(
         self,
@@ -193,6 +189,11 @@ class Run:
         geometry: bool = False,
         directions: int = 0,
     ) -> Result: ...
+    def flow(
+        self, observable: Observable, at: Union[_Place, None] = None, direction: Union[str, _Array, None] = None, *,
+        unit: bool = False, donor: Union[_Prompt, Run, None] = None, steps: int = 0,
+    ) -> Result: ...
+    def identities(self, observable: Observable) -> Result: ...
     def slice(
         self,
         basis: Union[str, _Array, None] = None,
@@ -254,9 +255,7 @@ class Linearization:
     @overload
     def along(self, sources: Source, observable: Observable) -> tuple[float, float]: ...
     @overload
-    def along(
-        self, sources: Sequence[_Entry], observable: Observable
-    ) -> list[tuple[float, float]]: ...
+    def along(self, sources: Sequence[_Entry], observable: Observable) -> list[tuple[float, float]]: ...
 
 @final
 class Observable:
@@ -369,6 +368,7 @@ class Prompts:
         exact: bool = False,
         controls: int = 0,
     ) -> Result: ...
+    def flow(self, *, steps: int = 0) -> Result: ...
     def attribute(self, *, neurons: bool = False, patterns: bool = False) -> Result: ...
     def lens(self) -> Result: ...
     def circuit(
