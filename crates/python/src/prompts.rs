@@ -7,9 +7,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
 use resolvent::Labelled;
 use resolvent::field::{
-    AttributeOptions, CircuitOptions, EdgeOptions, LensOptions, Predictor, PredictorOptions, ReduceOptions, SiteKind,
-    TransferOptions, attribute_of_prompts, distinct, edges_of_prompts, forward_of_prompts, lens_of_prompts,
-    patch_of_prompts, sensitivity_of_prompts, transfer_of_prompts,
+    AttributeOptions, CircuitOptions, EdgeOptions, FlowOptions, LensOptions, Predictor, PredictorOptions,
+    ReduceOptions, SiteKind, TransferOptions, attribute_of_prompts, distinct, edges_of_prompts, flow_of_prompts,
+    forward_of_prompts, lens_of_prompts, patch_of_prompts, sensitivity_of_prompts, transfer_of_prompts,
 };
 use resolvent::model::{Model, PromptCase, PromptRow, PromptSet, PromptText, Run, RunOptions, from_end, logits_of};
 
@@ -208,6 +208,12 @@ impl PyPrompts {
     fn transfer(&self, py: Python<'_>, scale: f32, controls: usize, seed: u64) -> Result<PyResultOf> {
         let options = TransferOptions { scale, random: controls, seed };
         self.analysed(py, |progress| transfer_of_prompts(&self.model, &self.cases, &options, progress))
+    }
+
+    /// The flow of the difference of each pair; arrays as those of `Run.flow`, with an axis `prompt`.
+    #[pyo3(signature = (*, steps = 0), text_signature = "($self, *, steps=0)")]
+    fn flow(&self, py: Python<'_>, steps: usize) -> Result<PyResultOf> {
+        self.analysed(py, |progress| flow_of_prompts(&self.model, &self.cases, FlowOptions { steps }, progress))
     }
 
     /// Edges of each pair; arrays as those of `Model.edges`, with an axis `prompt`. `controls` other pairs give

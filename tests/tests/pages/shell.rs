@@ -237,13 +237,13 @@ fn commands_that_do_not_run_are_counted() {
 #[test]
 fn options_of_the_pages_exist() {
     let commands = ["run", "sensitivity", "patch", "green", "slice", "regime", "invert", "transfer", "scale"];
-    let more =
-        ["lens", "locate", "reduce", "attribute", "features", "edges", "circuit", "study", "demo", "devices", "bench"];
+    let more = ["flow", "identities", "lens", "locate", "reduce", "attribute", "features", "edges", "circuit"];
+    let rest = ["study", "demo", "devices", "bench"];
     let help = |command: &&str| {
         let output = run(&[(*command).to_owned(), "--help".to_owned()], &root());
         String::from_utf8(output.stdout).expect("help is UTF-8")
     };
-    let known: String = commands.iter().chain(&more).map(help).collect();
+    let known: String = commands.iter().chain(&more).chain(&rest).map(help).collect();
     let known: BTreeSet<&str> = options(&known).collect();
     let mut wrong = Vec::new();
     for page in fences::pages(&root()) {

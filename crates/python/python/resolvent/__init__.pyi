@@ -175,6 +175,11 @@ class Run:
         geometry: bool = False,
         directions: int = 0,
     ) -> Result: ...
+    def flow(
+        self, observable: Observable, at: Union[_Place, None] = None, direction: Union[str, _Array, None] = None, *,
+        unit: bool = False, donor: Union[_Prompt, Run, None] = None, steps: int = 0,
+    ) -> Result: ...
+    def identities(self, observable: Observable) -> Result: ...
     def slice(
         self,
         basis: Union[str, _Array, None] = None,
@@ -244,9 +249,7 @@ class Linearization:
     @overload
     def along(self, sources: Source, observable: Observable) -> tuple[float, float]: ...
     @overload
-    def along(
-        self, sources: Sequence[_Entry], observable: Observable
-    ) -> list[tuple[float, float]]: ...
+    def along(self, sources: Sequence[_Entry], observable: Observable) -> list[tuple[float, float]]: ...
 
 @final
 class Observable:
