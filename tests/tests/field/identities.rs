@@ -7,7 +7,7 @@ use resolvent_tests::{Golden, subjects};
 use super::array;
 
 /// Returns the names of the identities that hold, and checks that the metadata give a reason for the others.
-fn holding(result: &Labelled) -> Vec<&'static str> {
+fn passed(result: &Labelled) -> Vec<&'static str> {
     let figures = array(result, "figures");
     for (identity, figure) in Identity::ALL.iter().zip(figures) {
         let reason = result.metadata.contains_key(&format!("left_out.{identity}"));
@@ -40,7 +40,7 @@ fn identities_hold_for_every_family() {
             let curved = Observable::log_prob(2, golden.tokens.len() - 1) - Observable::entropy(1);
             for j in [golden.observable(), curved] {
                 let got = identities(run, &j).unwrap_or_else(|e| panic!("{}: {e}", golden.name));
-                assert_eq!(holding(&got), want, "{}", golden.name);
+                assert_eq!(passed(&got), want, "{}", golden.name);
                 let far: Vec<_> = got.certificates.iter().filter(|c| c.value > 0.25 * c.bound).collect();
                 assert!(far.is_empty(), "{}: {far:?}", golden.name);
             }
@@ -54,7 +54,7 @@ fn identities_hold_for_embedded_models() {
         let model = Model::named(on.device(), "atlas-micro").expect("opens");
         let run = model.run(&[5, 9, 12, 7, 3, 9, 40, 2], &[]).expect("runs");
         let got = identities(&run, &Observable::logit_diff(7, 11, 7)).expect("holds");
-        assert_eq!(holding(&got), ["shift", "constant", "keys", "gauge", "final_scale"]);
+        assert_eq!(passed(&got), ["shift", "constant", "keys", "gauge", "final_scale"]);
     }
 }
 
