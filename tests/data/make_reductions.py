@@ -109,7 +109,7 @@ def projector(method, x, chi):
     return ly @ u / s.sqrt(), lx @ vt.T / s.sqrt(), s
 
 
-def errors(train, held, method, by_role):
+def errors(train, others, method, by_role):
     sets = range(3) if by_role else [None]
     rows = lambda one, role: slice(None) if role is None else one["roles"] == role
     made = [
@@ -119,7 +119,7 @@ def errors(train, held, method, by_role):
     found = []
     for rank in RANKS:
         square = actual = 0.0
-        for one in held:
+        for one in others:
             predicted = 0.0
             for role, (read, write, _) in zip(sets, made):
                 at = rows(one, role)
@@ -145,12 +145,12 @@ def main():
         level = model.layers // 2
         pairs = [[ids(row["clean"]), ids(row["corrupted"]), ids(row["target"])[0], ids(row["against"])[0]] for row in rows]
         found = [snapshot(model, pair, level) for pair in pairs]
-        train, held = found[: count // 2], found[count // 2 :]
-        whole = sum(((one["responses"] * one["chi"]).sum((1, 2)) - one["effects"]).pow(2).sum() for one in held)
+        train, others = found[: count // 2], found[count // 2 :]
+        whole = sum(((one["responses"] * one["chi"]).sum((1, 2)) - one["effects"]).pow(2).sum() for one in others)
         entry = {"task": task, "rows": count, "level": level}
-        entry["floor"] = (whole / sum(one["effects"].pow(2).sum() for one in held)).sqrt().item()
+        entry["floor"] = (whole / sum(one["effects"].pow(2).sum() for one in others)).sqrt().item()
         for method in ("balanced", "pod", "active_subspace"):
-            both = [errors(train, held, method, by_role) for by_role in (False, True)]
+            both = [errors(train, others, method, by_role) for by_role in (False, True)]
             entry[method] = [error for error, _ in both]
             if method == "balanced":
                 entry["said"] = [said for _, said in both]

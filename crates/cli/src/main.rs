@@ -8,9 +8,11 @@ mod devices;
 mod download;
 mod edges;
 mod features;
+mod flow;
 mod forward;
 mod graph;
 mod green;
+mod identities;
 mod invert;
 mod lens;
 mod locate;
@@ -66,6 +68,10 @@ enum Command {
     Circuit(circuit::Args),
     /// The response field of one source
     Green(green::Args),
+    /// By which places the effect of a source, or of another prompt, reaches J
+    Flow(flow::Args),
+    /// Identities of the derivatives that follow from symmetries of the model
+    Identities(identities::Args),
     /// Blocks of the Green operator between two bases, for all pairs of places or some; or its singular values
     Slice(slice::Args),
     /// Effects of held-out patches through few directions of one level
@@ -104,6 +110,8 @@ fn main() -> ExitCode {
         Command::Edges(args) => edges::main(&args),
         Command::Circuit(args) => circuit::main(&args),
         Command::Green(args) => green::main(&args),
+        Command::Flow(args) => flow::main(&args),
+        Command::Identities(args) => identities::main(&args),
         Command::Slice(args) => slice::main(&args),
         Command::Reduce(args) => reduce::main(&args),
         Command::Regime(args) => regime::main(&args),

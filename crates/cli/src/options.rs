@@ -101,19 +101,29 @@ impl CorruptedArgs {
         prompt: &PromptArgs,
         observable: &RequiredObservable,
     ) -> Result<(Observable, [Vec<u32>; 2]), Failure> {
-        let clean = prompt.tokens(model)?;
         let corrupted = tokens(model, self.corrupted.as_deref(), self.corrupted_tokens.as_deref())?;
-        if clean.len() != corrupted.len() {
-            let (clean, corrupted) = (clean.len(), corrupted.len());
-            return Err(format!(
-                "the prompt has {clean} tokens and the corrupted one {corrupted}; give prompts of the same length"
-            )
-            .into());
-        }
-        let (observable, clean) = observable.of(model, &clean)?;
-        let corrupted = observable.extend(&corrupted);
-        Ok((observable, [clean, corrupted]))
+        pair(model, prompt, &corrupted, observable)
     }
+}
+
+/// Returns the observable and both prompts, extended as the observable requires: the clean one first.
+pub(crate) fn pair(
+    model: &Model,
+    prompt: &PromptArgs,
+    corrupted: &[u32],
+    observable: &RequiredObservable,
+) -> Result<(Observable, [Vec<u32>; 2]), Failure> {
+    let clean = prompt.tokens(model)?;
+    if clean.len() != corrupted.len() {
+        let (clean, corrupted) = (clean.len(), corrupted.len());
+        return Err(format!(
+            "the prompt has {clean} tokens and the corrupted one {corrupted}; give prompts of the same length"
+        )
+        .into());
+    }
+    let (observable, clean) = observable.of(model, &clean)?;
+    let corrupted = observable.extend(corrupted);
+    Ok((observable, [clean, corrupted]))
 }
 
 /// What sources point along.

@@ -22,7 +22,7 @@ impl Broken {
 }
 
 /// Arrays in which NaN or infinity is a valid answer: analysis, array, and meaning.
-const ANSWERS: [(&str, &str, &str); 12] = [
+const ANSWERS: [(&str, &str, &str); 16] = [
     ("regime", "radius", "infinite where J does not depend on the source, NaN where rounding hides the crossing"),
     ("regime", "jet_radius", "infinite without a second order, NaN without a first"),
     ("regime", "error", "NaN where rounding hides the error, infinite where first order is 0"),
@@ -35,11 +35,15 @@ const ANSWERS: [(&str, &str, &str); 12] = [
     ("reconstruction", "error", "NaN where the field is 0"),
     ("reconstruction", "cosine", "NaN where the field is 0"),
     ("interactions", "error", "NaN where both effects are 0"),
+    ("reduce", "error_low", "NaN below eight prompts"),
+    ("reduce", "error_high", "NaN below eight prompts"),
+    ("reduce", "dimension", "NaN if no rank is close to all directions"),
+    ("reduce", "cross_validated", "NaN with fewer training prompts than parts"),
 ];
 
 /// Analyses whose arrays must be finite, except for [`ANSWERS`]. All other results combine arrays that these have
 /// checked, such as steps of a study or comparisons of models. A statistic of them may be undefined.
-const CHECKED: [&str; 11] = [
+const CHECKED: [&str; 12] = [
     "run",
     "sensitivity",
     "patch",
@@ -51,6 +55,7 @@ const CHECKED: [&str; 11] = [
     "reconstruction",
     "slice",
     "locate",
+    "reduce",
 ];
 
 /// Looks for NaN and infinity in an array of `analysis`.

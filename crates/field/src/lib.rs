@@ -16,6 +16,8 @@
 //! | [`interactions`] | joint responses of pairs beyond those sums, by Hessian-vector products and by joint runs |
 //! | [`regime`] | the error of the first-order response over amplitudes, and the linear radius |
 //! | [`green`] | the response field of a source, and the geometry of its propagation |
+//! | [`flow`] | by which places the effect of a source or of another prompt reaches an observable |
+//! | [`identities`] | identities of the derivatives that follow from symmetries of the model |
 //! | [`reconstruction`] | the run's own input, passed through a linearisation in a mode |
 //! | [`Slice`] | blocks of the Green operator between two bases, for all causal pairs |
 //! | [`spectrum`] | leading singular triplets of the operator between places |
@@ -47,9 +49,11 @@ mod error;
 mod features;
 mod file;
 mod finite;
+mod flow;
 mod forward;
 mod geometry;
 mod green;
+mod identities;
 mod input;
 mod interaction;
 mod invert;
@@ -68,6 +72,7 @@ mod place;
 mod predictor;
 mod predictors;
 mod prompts;
+mod quadrature;
 mod radius;
 mod read;
 mod readings;
@@ -101,9 +106,11 @@ pub use edges::{EdgeOptions, edges, path_patch};
 pub use error::{Error, Result};
 pub use features::{FeatureOptions, features};
 pub use file::{check_writable, write_whole};
+pub use flow::{FlowCase, FlowOptions, flow, flow_all, flow_between};
 pub use forward::{forward, forward_all};
 pub use geometry::Geometry;
 pub use green::{GreenOptions, gains, green, green_with};
+pub use identities::{Identity, identities};
 pub use interaction::{Joint, interactions};
 pub use invert::{Goal, InvertOptions, Method, invert};
 pub use labelled::{Array, Labelled};
@@ -118,8 +125,8 @@ pub use place::Place;
 pub use predictor::{Predictor, PredictorOptions};
 pub use predictors::{Panel, Predicted, predict, predict_all};
 pub use prompts::{
-    Analysis, CaseRuns, Prompts, attribute_of_prompts, edges_of_prompts, forward_of_prompts, lens_of_prompts,
-    over_prompts, patch_of_prompts, sensitivity_of_prompts, transfer_of_prompts,
+    Analysis, CaseRuns, Prompts, attribute_of_prompts, edges_of_prompts, flow_of_prompts, forward_of_prompts,
+    lens_of_prompts, over_prompts, patch_of_prompts, sensitivity_of_prompts, transfer_of_prompts,
 };
 pub use radius::LINEAR;
 pub use readings::Reading;

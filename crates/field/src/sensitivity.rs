@@ -33,16 +33,7 @@ pub fn sensitivity_all(readings: &[(&Run, &Observable)]) -> Result<Vec<Labelled>
     let (levels, unit) = (first.levels(), noise::unit(first.model().sizes()));
     let runs: Vec<&Run> = readings.iter().map(|(run, _)| *run).collect();
     let values = values(readings)?;
-    let seeds: Vec<Vec<Seed>> =
-        readings.iter().map(|(run, observable)| run.seeds(observable)).collect::<std::result::Result<_, _>>()?;
-    let seeded = runs.iter().zip(&seeds).map(|(run, seeds)| SeededRun { run, seeds });
-    let size = |run: &&Run| shape(run).0 * shape(run).1 * shape(run).2;
-    let mut chi: Vec<Vec<f32>> = runs.iter().map(|run| vec![0.0; size(run)]).collect();
-    vjp_of(Mode::Exact, &seeded.collect::<Vec<_>>(), &levels, &mut |chunk| {
-        let (_, tokens, d) = shape(runs[chunk.sequence]);
-        let at = (chunk.site * tokens + chunk.token) * d;
-        chi[chunk.sequence][at..at + chunk.rows.len()].copy_from_slice(chunk.rows);
-    })?;
+    let chi = chi_all(readings)?;
     let captured = captures(&runs.iter().map(|run| (*run, &levels[..])).collect::<Vec<_>>())?;
     let fields: Vec<Vec<f32>> = captured.into_iter().map(|levels| levels.concat()).collect();
     let floors: Vec<f64> = chi.iter().zip(&fields).map(|(chi, h)| unit * noise::square(chi, h).sqrt()).collect();
@@ -63,6 +54,22 @@ pub fn sensitivity_all(readings: &[(&Run, &Observable)]) -> Result<Vec<Labelled>
         results.push(result.certify(adjoint)?.certify(slope)?);
     }
     Ok(results)
+}
+
+/// Returns the sensitivity field `[L+1, T, d]` of each reading, without checks. Runs of one batch share passes.
+pub(crate) fn chi_all(readings: &[(&Run, &Observable)]) -> Result<Vec<Vec<f32>>> {
+    let Some((first, _)) = readings.first() else { return Ok(Vec::new()) };
+    let seeds: Vec<Vec<Seed>> =
+        readings.iter().map(|(run, observable)| run.seeds(observable)).collect::<std::result::Result<_, _>>()?;
+    let seeded = readings.iter().zip(&seeds).map(|((run, _), seeds)| SeededRun { run, seeds });
+    let size = |(run, _): &(&Run, &Observable)| shape(run).0 * shape(run).1 * shape(run).2;
+    let mut chi: Vec<Vec<f32>> = readings.iter().map(|reading| vec![0.0; size(reading)]).collect();
+    vjp_of(Mode::Exact, &seeded.collect::<Vec<_>>(), &first.levels(), &mut |chunk| {
+        let (_, tokens, d) = shape(readings[chunk.sequence].0);
+        let at = (chunk.site * tokens + chunk.token) * d;
+        chi[chunk.sequence][at..at + chunk.rows.len()].copy_from_slice(chunk.rows);
+    })?;
+    Ok(chi)
 }
 
 /// As [`sensitivity`], with `directional [L+1, T]` = `<chi[l, t], v[l, t]>` along a direction v at every place.

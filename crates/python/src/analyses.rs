@@ -3,10 +3,10 @@
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use resolvent::field::{
-    Goal, GreenOptions, InvertOptions, Method, RegimeOptions, TransferOptions, green_with, regime as regime_at,
-    sensitivity_along,
+    Case, FlowOptions, Goal, GreenOptions, InvertOptions, Method, RegimeOptions, TransferOptions, flow as flow_of,
+    flow_between, green_with, regime as regime_at, sensitivity_along,
 };
-use resolvent::model::{Observable, Run};
+use resolvent::model::{Observable, Run, Site, Source};
 use resolvent::{Direction, Place};
 
 use crate::arguments::{About, Along, donor_of, field_vector, place, places, run_of};
@@ -71,6 +71,40 @@ pub(crate) fn green(
         Ok::<_, crate::failure::Failure>(result.note("direction", along.name()).note("unit", about.unit.to_string()))
     })?;
     PyResultOf::new(py, result, Some(run), None)
+}
+
+pub(crate) fn flow(
+    run: &Run,
+    observable: &Bound<'_, PyObservable>,
+    (at, Direct { along, about }): (Option<(i64, i64)>, Direct),
+    options: FlowOptions,
+) -> Result<PyResultOf> {
+    let py = observable.py();
+    let (j, title) = (observable.get().of(py, run)?, observable.get().title(py)?);
+    let at = at.map(|at| place(run, at)).transpose()?;
+    let result = detached(py, |_| match (at, &about.donor) {
+        (Some(at), _) => {
+            let site = Site::level(at.0, run.model().sizes());
+            let source = Source { site, token: at.1, vector: along.at(run, at, &about)? };
+            let result = flow_of(run, &j, &[source], options)?;
+            Ok::<_, crate::failure::Failure>(
+                result.note("direction", along.name()).note("unit", about.unit.to_string()),
+            )
+        }
+        (None, Some(donor)) => {
+            let case = Case { clean: donor, corrupted: run, observable: &j };
+            Ok(flow_between(&[case], options)?.remove(0))
+        }
+        (None, None) => Err(value_error("no source: give `at`=(level, position), or `donor`, another prompt")),
+    })?;
+    PyResultOf::new(py, result, Some(run), Some(&title))
+}
+
+pub(crate) fn identities(run: &Run, observable: &Bound<'_, PyObservable>) -> Result<PyResultOf> {
+    let py = observable.py();
+    let (j, title) = (observable.get().of(py, run)?, observable.get().title(py)?);
+    let result = detached(py, |_| resolvent::field::identities(run, &j))?;
+    PyResultOf::new(py, result, Some(run), Some(&title))
 }
 
 pub(crate) fn regime(

@@ -11,8 +11,39 @@ use crate::observable::PyObservable;
 use crate::result::PyResultOf;
 use crate::work::detached;
 
+#[pymethods]
+impl PyRun {
+    /// Infers the place and the direction of an unknown source from its response, with a credible set of places.
+    ///
+    /// `response` is a change of the field [L+1, T, d], of which `levels` are observed (the default is the last one). With
+    /// `values`, it is the changes [M] of M observables; each is an observable, or a pair (run, observable) with the
+    /// same source in another prompt, counted from the end. `noise` is the length of the noise over that of the response,
+    /// and `length` the expected length of the source. `draws` random sources at each place measure what can be told
+    /// apart. The places of `best` reach the posterior probability `share` together.
+    ///
+    /// Arrays: `posterior`, `score`, `identifiable` [L+1, T], `best` [K, 2], `probability` [K], `direction` [d],
+    /// `resolution` [L+1, T, L+1, T].
+    #[pyo3(
+        signature = (response, *, levels = None, values = None, noise = 0.01, length = None, draws = 4,
+            share = 0.95, seed = 0)
+    )]
+    fn locate(
+        &self,
+        response: &Bound<'_, PyAny>,
+        levels: Option<Vec<i64>>,
+        values: Option<Vec<Bound<'_, PyAny>>>,
+        noise: f64,
+        length: Option<f64>,
+        draws: usize,
+        share: f64,
+        seed: u64,
+    ) -> Result<PyResultOf> {
+        locate(&self.run, response, (levels, values), &LocateOptions { noise, length, draws, share, seed })
+    }
+}
+
 /// Locates the source of a response, which is observed at `levels` of the field or as values of observables.
-pub(crate) fn locate(
+fn locate(
     run: &Run,
     response: &Bound<'_, PyAny>,
     (levels, values): (Option<Vec<i64>>, Option<Vec<Bound<'_, PyAny>>>),

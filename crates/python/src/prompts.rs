@@ -7,9 +7,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
 use resolvent::Labelled;
 use resolvent::field::{
-    AttributeOptions, CircuitOptions, EdgeOptions, LensOptions, Predictor, PredictorOptions, SiteKind, TransferOptions,
-    attribute_of_prompts, distinct, edges_of_prompts, forward_of_prompts, lens_of_prompts, patch_of_prompts,
-    sensitivity_of_prompts, transfer_of_prompts,
+    AttributeOptions, CircuitOptions, EdgeOptions, FlowOptions, LensOptions, Predictor, PredictorOptions,
+    ReduceOptions, SiteKind, TransferOptions, attribute_of_prompts, distinct, edges_of_prompts, flow_of_prompts,
+    forward_of_prompts, lens_of_prompts, patch_of_prompts, sensitivity_of_prompts, transfer_of_prompts,
 };
 use resolvent::model::{Model, PromptCase, PromptRow, PromptSet, PromptText, Run, RunOptions, from_end, logits_of};
 
@@ -210,6 +210,12 @@ impl PyPrompts {
         self.analysed(py, |progress| transfer_of_prompts(&self.model, &self.cases, &options, progress))
     }
 
+    /// The flow of the difference of each pair; arrays as those of `Run.flow`, with an axis `prompt`.
+    #[pyo3(signature = (*, steps = 0), text_signature = "($self, *, steps=0)")]
+    fn flow(&self, py: Python<'_>, steps: usize) -> Result<PyResultOf> {
+        self.analysed(py, |progress| flow_of_prompts(&self.model, &self.cases, FlowOptions { steps }, progress))
+    }
+
     /// Edges of each pair; arrays as those of `Model.edges`, with an axis `prompt`. `controls` other pairs give
     /// `other_prompts` [P, E]: the scores of their displacements, at the same norms (root mean square).
     #[pyo3(
@@ -242,6 +248,34 @@ impl PyPrompts {
     /// The logit lens of each clean prompt; arrays as those of `Model.lens` but those of the most likely tokens, with an axis `prompt`.
     fn lens(&self, py: Python<'_>) -> Result<PyResultOf> {
         self.analysed(py, |progress| lens_of_prompts(&self.model, &self.cases, LensOptions { top: 0 }, progress))
+    }
+
+    /// Reduced descriptions: effects of patches of the last pairs through few directions of a level, which come from the first
+    /// `train` pairs (half of them if `None`), by seven methods.
+    ///
+    /// `level` is the middle one if `None`. `sensitivities` are `averaged` (over `steps` runs with the level between the
+    /// prompts), `first_order` or `relp`.
+    ///
+    /// Arrays: `ranks` [R], `error`, `error_low`, `error_high` [2, M, R] for one basis and one by role (names in the metadata:
+    /// `methods`, `roles`), `floor` [1], `said` [2, R], `dimension` [2], `learning`, `by_tokens`, `spectrum`; `read` and `write`
+    /// [S, K, d], the directions.
+    #[pyo3(
+        signature = (*, level = None, train = None, ranks = None, sensitivities = "averaged", steps = 8, seed = 0),
+        text_signature = "($self, *, level=None, train=None, ranks=None, sensitivities=\"averaged\", steps=8, seed=0)"
+    )]
+    fn reduce(
+        &self,
+        py: Python<'_>,
+        level: Option<usize>,
+        train: Option<usize>,
+        ranks: Option<Vec<usize>>,
+        sensitivities: &str,
+        steps: usize,
+        seed: u64,
+    ) -> Result<PyResultOf> {
+        let ranks = ranks.unwrap_or(ReduceOptions::default().ranks);
+        let options = ReduceOptions { level, train, ranks, sensitivities: sensitivities.parse()?, steps, seed };
+        self.analysed(py, |progress| resolvent::field::reduce(&self.model, &self.cases, &options, progress))
     }
 
     /// Circuits: ranks all edges by their mean score over the pairs, and measures what remains of J if only the first ones carry

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use numpy::{PyArray1, PyArrayDyn};
 use pyo3::prelude::*;
-use resolvent::field::{GreenOptions, InvertOptions, LocateOptions, RegimeOptions, TransferOptions};
+use resolvent::field::{FlowOptions, GreenOptions, InvertOptions, RegimeOptions, TransferOptions};
 use resolvent::model::{Edit, RunOptions, Site, from_end};
 
 use crate::analyses::{self, Direct};
@@ -13,7 +13,6 @@ use crate::classes::{PyModel, PyRun, labels};
 use crate::edit::PyEdit;
 use crate::failure::Result;
 use crate::linearization::PyLinearization;
-use crate::locate::locate;
 use crate::observable::PyObservable;
 use crate::result::PyResultOf;
 use crate::slice::{SliceArguments, slice};
@@ -193,6 +192,36 @@ impl PyRun {
         analyses::green(py, &self.run, at, along, GreenOptions { geometry, directions: (directions, 0) })
     }
 
+    /// Computes by which places the effect of a source reaches an observable: <dJ/dh[l,t], response[l,t]> at every place, which sums
+    /// over tokens to dJ at every level from the source on.
+    ///
+    /// The source is at `at` = (level, position), with a `direction` as in `green`; or, without `at`, it is the difference of the
+    /// embeddings from this run to `donor`, a prompt or run. `steps` amplitudes, from 2 on, give the flow of the whole source too.
+    ///
+    /// Arrays: `flow` [L+1, T], `effect`, `value` [1]; with `steps`: `secant`, `secant_error` [L+1, T], `secant_effect`,
+    /// `secant_effect_error`, `change` [1].
+    #[pyo3(signature = (observable, at = None, direction = None, *, unit = false, donor = None, steps = 0))]
+    fn flow(
+        &self,
+        observable: &Bound<'_, PyObservable>,
+        at: Option<(i64, i64)>,
+        direction: Option<&Bound<'_, PyAny>>,
+        unit: bool,
+        donor: Option<&Bound<'_, PyAny>>,
+        steps: usize,
+    ) -> Result<PyResultOf> {
+        let along = Direct::new(&self.run, observable.py(), (direction, unit), (Some(observable), donor))?;
+        analyses::flow(&self.run, observable, (at, along), FlowOptions { steps })
+    }
+
+    /// Checks the identities of the derivatives that follow from symmetries of the model. One that fails is an error.
+    ///
+    /// Arrays: `figures` [I], relative to the size of their terms, or -1 for an identity that does not hold; the metadata have
+    /// their names as `identities`, and why some do not hold as `left_out.NAME`.
+    fn identities(&self, observable: &Bound<'_, PyObservable>) -> Result<PyResultOf> {
+        analyses::identities(&self.run, observable)
+    }
+
     /// Computes blocks U^T G V of the Green operator between a basis V of sources and a basis U of readouts.
     ///
     /// There is one block for each causal pair of places, or for each pair between `sources` and `targets`, which are
@@ -287,34 +316,6 @@ impl PyRun {
         let method = analyses::method(sparse, choose)?;
         let options = InvertOptions { method, limit, damp, refine, seed };
         analyses::invert(&self.run, goals, sites.as_deref(), &options)
-    }
-
-    /// Infers the place and the direction of an unknown source from its response, with a credible set of places.
-    ///
-    /// `response` is a change of the field [L+1, T, d], of which `levels` are observed (the default is the last one). With
-    /// `values`, it is the changes [M] of M observables; each is an observable, or a pair (run, observable) with the
-    /// same source in another prompt, counted from the end. `noise` is the length of the noise over that of the response,
-    /// and `length` the expected length of the source. `draws` random sources at each place measure what can be told
-    /// apart. The places of `best` reach the posterior probability `share` together.
-    ///
-    /// Arrays: `posterior`, `score`, `identifiable` [L+1, T], `best` [K, 2], `probability` [K], `direction` [d],
-    /// `resolution` [L+1, T, L+1, T].
-    #[pyo3(
-        signature = (response, *, levels = None, values = None, noise = 0.01, length = None, draws = 4,
-            share = 0.95, seed = 0)
-    )]
-    fn locate(
-        &self,
-        response: &Bound<'_, PyAny>,
-        levels: Option<Vec<i64>>,
-        values: Option<Vec<Bound<'_, PyAny>>>,
-        noise: f64,
-        length: Option<f64>,
-        draws: usize,
-        share: f64,
-        seed: u64,
-    ) -> Result<PyResultOf> {
-        locate(&self.run, response, (levels, values), &LocateOptions { noise, length, draws, share, seed })
     }
 
     /// Measures the fraction of a donor's answer that its h[l,t] transfers, put at one place at a time: 0 is none, 1 is

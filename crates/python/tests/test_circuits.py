@@ -49,6 +49,28 @@ def test_circuits_of_prompts(model):
     assert prompts.attribute()["direct"].shape[:2] == (1, 11)
 
 
+def test_a_flow_sums_to_the_effect(model):
+    run = model.run(CORRUPTED)
+    between = run.flow(J, donor=CLEAN, steps=16)
+    change = model.run(CLEAN).value(J) - run.value(J)
+    assert between["flow"].shape == between["secant"].shape == run.field.shape[:2]
+    assert np.allclose(between["flow"].sum(axis=1), between["effect"], atol=1e-4)
+    assert np.allclose(between["secant"].sum(axis=1), change, rtol=1e-2)
+    of_source = run.flow(J, (1, -1), "random:2", unit=True)
+    assert np.allclose(of_source["flow"][1:].sum(axis=1), of_source["effect"], atol=1e-4)
+    with pytest.raises(ValueError, match="donor"):
+        run.flow(J)
+    many = model.prompts([{"clean": CLEAN, "corrupted": CORRUPTED}], observable=J).flow()
+    assert np.allclose(many["flow"][0], between["flow"], atol=1e-4)
+
+
+def test_identities_hold(model):
+    result = model.run(CLEAN).identities(J)
+    names = result.metadata["identities"].split(",")
+    true = {name for name in names if f"left_out.{name}" not in result.metadata}
+    assert {"shift", "keys", "gauge"} <= true and result["figures"].shape == (len(names),)
+
+
 def test_the_lens_ends_at_the_answer(model):
     result = model.lens(CLEAN, J, top=3)
     run = model.run(CLEAN)
@@ -104,3 +126,18 @@ def test_features_of_a_dictionary(model, tmp_path):
     assert result["features"].shape == result["exact"].shape == (4,)
     with pytest.raises(ValueError, match="feature 300: the dictionary has features 0 to 299"):
         dictionary.directions([300])
+
+
+def test_reduced_descriptions(model):
+    rows = [
+        {"clean": f"The {one} near the {other}", "corrupted": f"The {one}s near the {other}", "target": " is", "against": " are"}
+        for one in ("button", "painting", "cup") for other in ("cup", "shelves")
+    ]
+    prompts = model.prompts(rows)
+    result = prompts.reduce(ranks=[1, 4], train=3)
+    assert result.axes_of("error") == ("basis", "method", "rank") and result["error"].shape == (2, 7, 2)
+    balanced = result.metadata["methods"].split(",").index("balanced")
+    assert result["error"][1, balanced, 1] < 0.5 and result["trained_on"][0] == 3
+    assert result["read"].shape == result["write"].shape == (4, 4, model.cfg.d_model)
+    with pytest.raises(ValueError, match="expected first_order, relp or averaged"):
+        prompts.reduce(sensitivities="exact")

@@ -9,7 +9,11 @@ import pathlib
 import resolvent
 
 HERE = pathlib.Path(resolvent.__file__).parent
-STUBS = ast.parse((HERE / "__init__.pyi").read_text(encoding="utf-8"))
+STUBS = [
+    node
+    for name in ("__init__.pyi", "_results.pyi")
+    for node in ast.parse((HERE / name).read_text(encoding="utf-8")).body
+]
 
 
 def test_the_wheel_is_tested_instead_of_the_sources():
@@ -75,11 +79,11 @@ def same_parameters(name, function, node):
 
 
 def test_stubs_match_the_package():
-    classes = {node.name: node for node in STUBS.body if isinstance(node, ast.ClassDef) and node.name[0] != "_"}
-    stubbed = public(set(classes) | set(functions(STUBS.body)))
+    classes = {node.name: node for node in STUBS if isinstance(node, ast.ClassDef) and node.name[0] != "_"}
+    stubbed = public(set(classes) | set(functions(STUBS)))
     assert stubbed == public(resolvent.__all__) == public(dir(resolvent))
     assert public(resolvent.__all__) <= public(dir(resolvent._native))
-    for name, node in functions(STUBS.body).items():
+    for name, node in functions(STUBS).items():
         same_parameters(name, getattr(resolvent, name), node)
     for name, node in classes.items():
         cls, attributes = getattr(resolvent, name), functions(node.body)

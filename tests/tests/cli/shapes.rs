@@ -97,6 +97,10 @@ fn through_all(shape: [usize; 3], tokens: usize) {
     if let Some(line) = error_of(&["scale", &name, &name, "--prompts", &file, "--device", "host", "--out", &out]) {
         println!("{shape:?}, {tokens} tokens: scale {line}");
     }
+    let own = ["reduce", "--prompts", &file, "--model", &name, "--device", "host", "--out", &out, "--plot", &plot];
+    if let Some(line) = error_of(&own) {
+        println!("{shape:?}, {tokens} tokens: reduce {line}");
+    }
     let study = inside("study");
     for more in [&["--quick"][..], &["--small", &name]] {
         let own = ["study", &file, "--model", &name, "--device", "host", "--out", &study];

@@ -5,6 +5,8 @@ mod conditioning;
 mod controls;
 mod edges;
 mod features;
+mod flow;
+mod identities;
 mod interactions;
 mod invert;
 mod lens;

@@ -41,7 +41,7 @@ const OTHERS: [&str; 4] = ["apt-get", "dnf", "pacman", "pip"];
 const OTHER_OPTIONS: [&str; 6] = ["--example", "--help", "--only", "--release", "--version", "--workspace"];
 
 /// Pages with blocks that are marked `no_run`: they download, need a device, or take minutes.
-const NOT_RUN: [&str; 12] = [
+const NOT_RUN: [&str; 13] = [
     "README.md",
     "docs/src/devices.md",
     "docs/src/recipes/bench.md",
@@ -52,6 +52,7 @@ const NOT_RUN: [&str; 12] = [
     "docs/src/recipes/model-directory.md",
     "docs/src/recipes/peers.md",
     "docs/src/recipes/real-model.md",
+    "docs/src/recipes/reduce.md",
     "docs/src/recipes/scale.md",
     "docs/src/recipes/study.md",
 ];
@@ -236,12 +237,13 @@ fn commands_that_do_not_run_are_counted() {
 #[test]
 fn options_of_the_pages_exist() {
     let commands = ["run", "sensitivity", "patch", "green", "slice", "regime", "invert", "transfer", "scale"];
-    let more = ["lens", "locate", "attribute", "features", "edges", "circuit", "study", "demo", "devices", "bench"];
+    let more = ["flow", "identities", "lens", "locate", "reduce", "attribute", "features", "edges", "circuit"];
+    let rest = ["study", "demo", "devices", "bench"];
     let help = |command: &&str| {
         let output = run(&[(*command).to_owned(), "--help".to_owned()], &root());
         String::from_utf8(output.stdout).expect("help is UTF-8")
     };
-    let known: String = commands.iter().chain(&more).map(help).collect();
+    let known: String = commands.iter().chain(&more).chain(&rest).map(help).collect();
     let known: BTreeSet<&str> = options(&known).collect();
     let mut wrong = Vec::new();
     for page in fences::pages(&root()) {

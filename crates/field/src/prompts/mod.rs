@@ -13,6 +13,7 @@ use resolvent_model::{EditedPrompt, Model, Observable, PromptCase, Run, Site};
 
 use crate::case::Case;
 use crate::error::{Error, Result};
+use crate::flow::{FlowOptions, flow_between};
 use crate::forward::forward_all;
 use crate::labelled::Labelled;
 use crate::patch::patch_all;
@@ -211,6 +212,23 @@ pub fn transfer_of_prompts(
             transfer(clean, corrupted, observable, &[], options)
         };
         runs.iter().map(one).collect()
+    };
+    over_prompts(model, cases, &[], analysis, progress)?.stack()
+}
+
+/// Computes the flow of the difference of each of many pairs of prompts; see [`flow_between`].
+///
+/// # Errors
+/// As [`over_prompts`].
+pub fn flow_of_prompts(
+    model: &Model,
+    cases: &[PromptCase],
+    options: FlowOptions,
+    progress: OnProgress<'_>,
+) -> Result<Labelled> {
+    let analysis = &mut |runs: &[CaseRuns<'_>]| {
+        let cases: Vec<Case<'_>> = runs.iter().map(CaseRuns::patched).collect::<Result<_>>()?;
+        flow_between(&cases, options)
     };
     over_prompts(model, cases, &[], analysis, progress)?.stack()
 }

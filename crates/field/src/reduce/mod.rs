@@ -9,6 +9,7 @@
 //! it has the smallest expected squared error of all projectors of rank k, and the squares of its discarded singular values
 //! are that error. Principal components (POD) see only what moves, the active subspace only what matters.
 
+mod bases;
 mod measure;
 mod moments;
 mod options;
@@ -40,7 +41,8 @@ pub use summary::{compared_rank, dimensions};
 ///
 /// Arrays: `ranks [R]`; `error [basis, method, R]` with `error_low`, `error_high` (95 % over prompts): the relative error of the
 /// actual effects, for one basis and for one by role of the token; `floor [1]`, with all directions; `said [basis, R]`, the
-/// error that the discarded singular values of `balanced` lead to expect; `dimension [basis]`, the smallest of the ranks whose
+/// error that the discarded singular values of `balanced` lead to expect, and `cross_validated [basis, R]`, its error on training
+/// prompts that the bases have not seen, to first order; `dimension [basis]`, the smallest of the ranks whose
 /// error is within 0.05 of the floor (NaN if none is); `learning [part, R]` and `learning_prompts [part]`, the error of
 /// `balanced` by role over the number of training prompts; `by_tokens [count, R]` and `counts [count]`, with the tokens of the
 /// largest `|<chi, x>|` alone; `spectrum [set, d]`, `read` and `write [set, K, d]`, the singular values and directions of
@@ -61,9 +63,9 @@ pub fn reduce(
     let sizes = model.sizes();
     let (d, (level, train)) = (sizes.d, options.resolved(sizes.layers, cases.len())?);
     let ranks: Vec<usize> = options.ranks.iter().copied().filter(|&k| k <= d).collect();
-    let Some(&most) = ranks.last() else {
+    if ranks.is_empty() {
         return Err(Error::Input(format!("the field has {d} directions; give a rank of at most {d}")));
-    };
+    }
     let (roles, total) = (Roles::of(cases), cases.len() as u64);
     let (training, held_out) = cases.split_at(train);
     let mut learned: Vec<Snapshot> = Vec::new();
@@ -75,7 +77,7 @@ pub fn reduce(
         Ok(nothing(runs))
     };
     let first = over_prompts(model, training, &[], of_training, &mut |n, _| progress(n, total))?;
-    let trained = Trained::new(&learned, (roles.names.len(), d), (most, options.seed))?;
+    let trained = Trained::new(&learned, (roles.names.len(), d), (&ranks, options.seed))?;
     let mut measured: Vec<Measured> = Vec::new();
     let mut positive = learned.iter().filter(|one| one.difference > 0.0).count();
     let mut dropped = 0.0f64;

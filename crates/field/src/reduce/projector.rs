@@ -99,8 +99,8 @@ const NEGLIGIBLE: f64 = 1e-12;
 fn leading(moments: &[f64], d: usize, most: usize) -> Result<Vec<Vec<f64>>> {
     let found = svd(moments, d)?;
     let least = NEGLIGIBLE * found.values.first().copied().unwrap_or(0.0);
-    let kept = found.values.iter().zip(found.right).filter(|(value, _)| **value > least);
-    Ok(kept.map(|(_, v)| v).take(most).collect())
+    let rest = found.values.iter().zip(found.right).filter(|(value, _)| **value > least);
+    Ok(rest.map(|(_, v)| v).take(most).collect())
 }
 
 /// Returns a Krylov space of `G^T G`, orthonormal.
@@ -168,8 +168,8 @@ mod tests {
     fn balanced_finds_what_is_moved_and_matters() {
         assert!(first(Method::Pod)[0] > 0.99 && first(Method::Active)[1] > 0.99 && first(Method::Green)[2] > 0.99);
         let found = Projector::new(Method::Balanced, &moments(), 3, (3, 1)).expect("computes");
-        let kept = found.reduced(&[0.0, 1.0, 1.0], Some(1));
-        assert!((kept[2] - 1.0).abs() < 1e-6 && kept[1].abs() < 1e-6, "{kept:?}");
+        let rest = found.reduced(&[0.0, 1.0, 1.0], Some(1));
+        assert!((rest[2] - 1.0).abs() < 1e-6 && rest[1].abs() < 1e-6, "{rest:?}");
         assert_eq!(found.reduced(&[2.0, 1.0, 1.0], None), [2.0, 1.0, 1.0]);
         let whole = found.reduced(&[2.0, 1.0, -1.0], Some(3));
         assert!(whole.iter().zip([2.0, 1.0, -1.0]).all(|(a, b)| (a - b).abs() < 1e-6), "{whole:?}");
@@ -189,8 +189,8 @@ mod tests {
         let zero = Moments { moved: vec![0.0; 9], chi: vec![0.0; 9], operator: vec![0.0; 9] };
         for method in Method::ALL {
             let found = Projector::new(method, &zero, 3, (2, 1)).expect("computes");
-            let kept = found.reduced(&[1.0, 2.0, 3.0], Some(2));
-            assert!(kept.iter().all(|x| x.is_finite()), "{method:?}: {kept:?}");
+            let rest = found.reduced(&[1.0, 2.0, 3.0], Some(2));
+            assert!(rest.iter().all(|x| x.is_finite()), "{method:?}: {rest:?}");
         }
     }
 }

@@ -101,11 +101,11 @@ fn sensitivities(cases: &[Case<'_>], site: Site, options: &ReduceOptions) -> Res
 fn gradients(mode: Mode, runs: &[&Run], observables: &[&Observable], site: Site) -> Result<Vec<Vec<f32>>> {
     let seeds: Vec<Vec<Seed>> =
         runs.iter().zip(observables).map(|(run, j)| run.seeds(j)).collect::<std::result::Result<_, _>>()?;
-    pulled_back(mode, &runs.iter().copied().zip(&seeds).collect::<Vec<_>>(), site)
+    carried_down(mode, &runs.iter().copied().zip(&seeds).collect::<Vec<_>>(), site)
 }
 
 /// Carries the cotangents of each run down to a site: `[T, d]` each.
-fn pulled_back(mode: Mode, seeds: &[(&Run, &Vec<Seed>)], site: Site) -> Result<Vec<Vec<f32>>> {
+fn carried_down(mode: Mode, seeds: &[(&Run, &Vec<Seed>)], site: Site) -> Result<Vec<Vec<f32>>> {
     let d = seeds.first().map_or(0, |(run, _)| run.model().sizes().d);
     let seeded: Vec<SeededRun<'_>> = seeds.iter().map(|(run, seeds)| SeededRun { run, seeds }).collect();
     let mut rows: Vec<Vec<f32>> = seeds.iter().map(|(run, _)| vec![0.0; run.tokens().len() * d]).collect();
@@ -131,7 +131,7 @@ fn probes(cases: &[Case<'_>], site: Site, seed: u64) -> Result<Vec<Vec<f32>>> {
             })
             .collect();
         let seeded: Vec<(&Run, &Vec<Seed>)> = seeds.iter().map(|seeds| (run, seeds)).collect();
-        all.push(pulled_back(Mode::Exact, &seeded, site)?.concat());
+        all.push(carried_down(Mode::Exact, &seeded, site)?.concat());
     }
     Ok(all)
 }

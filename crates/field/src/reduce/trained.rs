@@ -1,5 +1,6 @@
 //! What the training prompts give: the projectors of all methods, and their errors.
 
+use super::bases::{Bases, cross_validated};
 use super::measure::{Measured, error};
 use super::moments::Moments;
 use super::projector::{Method, Projector};
@@ -21,38 +22,24 @@ const COUNTS: [usize; 5] = [1, 2, 4, 8, usize::MAX];
 /// Excess over the error of all directions that is small enough for an intrinsic dimension.
 const CLOSE: f64 = 0.05;
 
-/// Projectors of one method: one for all tokens, or one for each role.
-struct Bases {
-    projectors: Vec<Projector>,
-}
-
-impl Bases {
-    /// Returns what remains of the sensitivities of a snapshot at a rank.
-    fn reduced(&self, snapshot: &Snapshot, rank: Option<usize>, d: usize) -> Vec<f32> {
-        let one = self.projectors.len() == 1;
-        let rows = snapshot.chi.chunks(d).zip(&snapshot.roles);
-        rows.flat_map(|(chi, &role)| self.projectors[if one { 0 } else { role }].reduced(chi, rank)).collect()
-    }
-
-    /// Returns the relative error that the discarded singular values lead to expect at a rank.
-    fn said(&self, rank: usize) -> f64 {
-        let sum =
-            |from: usize| self.projectors.iter().flat_map(|p| p.values.iter().skip(from)).map(|s| s * s).sum::<f64>();
-        (sum(rank) / sum(0)).sqrt()
-    }
-}
-
 /// Everything that the training prompts give.
 pub(super) struct Trained {
     /// For one basis and for one by role, each method with its draws.
     methods: Vec<Vec<Bases>>,
     /// Balanced by role, from parts of the training prompts.
     parts: Vec<(usize, Bases)>,
+    /// See [`cross_validated`].
+    folds: Vec<f64>,
 }
 
 impl Trained {
     /// Computes the projectors of all methods, of at most `most` directions.
-    pub(super) fn new(learned: &[Snapshot], (roles, d): (usize, usize), (most, seed): (usize, u64)) -> Result<Self> {
+    pub(super) fn new(
+        learned: &[Snapshot],
+        (roles, d): (usize, usize),
+        (ranks, seed): (&[usize], u64),
+    ) -> Result<Self> {
+        let most = ranks.last().copied().unwrap_or(0);
         let all: Vec<&Snapshot> = learned.iter().collect();
         let moments = Moments::of(&all, roles, d);
         let shuffled = (0..DRAWS as u64)
@@ -61,12 +48,7 @@ impl Trained {
                 Moments::of(&shuffled.iter().collect::<Vec<_>>(), roles, d)
             })
             .collect::<Vec<_>>();
-        let bases = |method: Method, sets: &[Moments], draw: u64| -> Result<Bases> {
-            let of = |(n, one): (usize, &Moments)| {
-                Projector::new(method, one, d, (most, seed + draw + DRAWS as u64 * n as u64))
-            };
-            Ok(Bases { projectors: sets.iter().enumerate().map(of).collect::<Result<_>>()? })
-        };
+        let bases = |method: Method, sets: &[Moments], draw: u64| Bases::new(method, sets, d, (most, seed + draw));
         let mut methods = Vec::new();
         for by_role in [false, true] {
             for method in Method::ALL {
@@ -80,7 +62,8 @@ impl Trained {
         }
         let counts = PARTS.iter().map(|part| learned.len().div_ceil(*part));
         let part = |n: usize| Ok((n, bases(Method::Balanced, &Moments::of(&all[..n], roles, d), 0)?));
-        Ok(Self { methods, parts: counts.map(part).collect::<Result<_>>()? })
+        let folds = cross_validated(learned, (roles, d), ranks)?;
+        Ok(Self { methods, parts: counts.map(part).collect::<Result<_>>()?, folds })
     }
 
     /// Returns the reduced sensitivities of a snapshot: of methods, bases, draws and ranks; of parts and ranks; of counts and
@@ -97,9 +80,9 @@ impl Trained {
         order.sort_by(|&a, &b| along(b).total_cmp(&along(a)));
         for count in COUNTS {
             for &rank in ranks {
-                let mut kept = self.by_role().reduced(snapshot, Some(rank), d);
-                order.iter().skip(count).for_each(|&token| kept[token * d..(token + 1) * d].fill(0.0));
-                cells.push(kept);
+                let mut rest = self.by_role().reduced(snapshot, Some(rank), d);
+                order.iter().skip(count).for_each(|&token| rest[token * d..(token + 1) * d].fill(0.0));
+                cells.push(rest);
             }
         }
         cells.push(snapshot.chi.clone());
@@ -167,6 +150,7 @@ impl Trained {
                 &[axes[0], axes[2]],
                 both.iter().flat_map(|b| ranks.iter().map(|&k| b.said(k) as f32)).collect(),
             )
+            .with("cross_validated", &[axes[0], axes[2]], narrow(&self.folds))
             .with("dimension", &axes[..1], vec![close(0), close(1)])
             .with("learning", &[("part", self.parts.len()), axes[2]], learning)
             .with(

@@ -13,6 +13,7 @@ mod neox;
 mod olmo2;
 mod rotary;
 mod sizes;
+mod symmetries;
 
 use std::fmt;
 use std::path::Path;

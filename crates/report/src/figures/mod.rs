@@ -5,6 +5,7 @@
 mod attribute;
 mod circuit;
 mod edges;
+mod flow;
 mod green;
 mod invert;
 mod lens;
@@ -37,6 +38,7 @@ pub fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
         "attribute" => attribute::figures(result, labels),
         "circuit" => circuit::figures(result),
         "edges" => edges::figures(result),
+        "flow" => flow::figures(result, labels),
         "green" => green::figures(result, labels),
         "regime" => regime::figures(result, labels),
         "slice" => slice::figures(result, labels),

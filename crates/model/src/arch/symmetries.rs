@@ -1,0 +1,27 @@
+//! Features of a model that symmetries of its derivatives depend on.
+
+use super::{Architecture, BlockLayout, NormKind};
+
+impl Architecture {
+    /// Returns whether the norms of the stream subtract the mean, as layer norms do.
+    pub fn subtracts_means(&self) -> bool {
+        self.norm == NormKind::Layer
+    }
+
+    /// Returns whether every branch reads the stream through a norm.
+    pub fn reads_normed(&self) -> bool {
+        let normed = |block: &BlockLayout| block.attn_norm.is_some() && (block.mlp_norm.is_some() || self.parallel);
+        self.layout.blocks.iter().all(normed)
+    }
+
+    /// Returns whether queries and keys have a norm.
+    pub fn norms_queries(&self) -> bool {
+        self.has_qk_norm()
+    }
+
+    /// Returns whether a norm of queries spans one head, not all heads of a token together.
+    pub fn norms_heads_apart(&self) -> bool {
+        let spans = |block: &BlockLayout| block.qk_norm.as_ref().is_some_and(|[q, _]| q.width == self.sizes.d_head);
+        self.layout.blocks.first().is_some_and(spans)
+    }
+}
