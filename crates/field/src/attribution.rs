@@ -16,9 +16,10 @@ use resolvent_model::{
 };
 
 use crate::certificate::{Certificate, dot, narrow, norm, same, worse};
+use crate::derivatives::derivatives;
 use crate::error::Result;
 use crate::labelled::Labelled;
-use crate::nodes::{Sensitivities, derivatives, writer_names};
+use crate::nodes::{Sensitivities, writer_names};
 
 /// Options of [`attribute`].
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

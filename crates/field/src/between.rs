@@ -5,31 +5,52 @@ use resolvent_model::{Edit, EditedPrompt, Run, Site, captures};
 use crate::case::Case;
 use crate::error::Result;
 
-/// Runs the corrupted prompt of each case with its embeddings moved by `share` of the way to the clean ones. Values at
-/// `sites` can be read.
-pub(crate) fn between(cases: &[Case<'_>], sites: &[Site], share: f32) -> Result<Vec<Run>> {
-    between_at(Site::ResidPre(0), cases, sites, share)
+/// Pairs of runs, with the way from the corrupted to the clean values of one site.
+pub(crate) struct Between<'a> {
+    cases: &'a [Case<'a>],
+    moved: Site,
+    /// See [`differences`].
+    way: Vec<Vec<f32>>,
 }
 
-/// Runs the corrupted prompt of each case with all rows of `moved_site` moved by `share` of the way to the clean ones. Values
-/// at `sites` can be read.
-pub(crate) fn between_at(moved_site: Site, cases: &[Case<'_>], sites: &[Site], share: f32) -> Result<Vec<Run>> {
-    let Some(first) = cases.first() else { return Ok(Vec::new()) };
-    let (model, at) = (first.corrupted.model(), [moved_site]);
-    let d = model.sizes().d;
-    let both = cases.iter().flat_map(|case| [(case.clean, &at[..]), (case.corrupted, &at[..])]);
-    let captured = captures(&both.collect::<Vec<_>>())?;
-    let mut edits: Vec<Vec<Edit>> = Vec::with_capacity(cases.len());
-    for (case, both) in cases.iter().zip(captured.chunks(2)) {
-        let rows = both[0][0].chunks(d).zip(both[1][0].chunks(d)).enumerate();
-        let moved = rows.map(|(t, (theirs, ours))| {
-            let by = theirs.iter().zip(ours).map(|(a, b)| share * (a - b)).collect();
-            Edit::add(moved_site, t, by)
-        });
-        edits.push(case.corrupted.edits().iter().cloned().chain(moved).collect());
+impl<'a> Between<'a> {
+    /// Reads the way of the embeddings.
+    pub(crate) fn embeddings(cases: &'a [Case<'a>]) -> Result<Self> {
+        Self::at(Site::ResidPre(0), cases)
     }
-    let with = cases.iter().zip(&edits);
-    let prompts: Vec<EditedPrompt<'_>> =
-        with.map(|(case, edits)| EditedPrompt { tokens: case.corrupted.tokens(), edits }).collect();
-    Ok(model.run_edited(&prompts, sites)?)
+
+    /// Reads the way of a site of the stream.
+    pub(crate) fn at(moved: Site, cases: &'a [Case<'a>]) -> Result<Self> {
+        Ok(Self { cases, moved, way: differences(moved, cases)? })
+    }
+
+    /// Runs the corrupted prompt of each case with all rows of the site moved by `share` of the way. Values at `sites` can be
+    /// read.
+    pub(crate) fn runs(&self, share: f32, sites: &[Site]) -> Result<Vec<Run>> {
+        let Some(first) = self.cases.first() else { return Ok(Vec::new()) };
+        let (model, d) = (first.corrupted.model(), first.corrupted.model().sizes().d);
+        let moved = |(t, row): (usize, &[f32])| Edit::add(self.moved, t, row.iter().map(|x| share * x).collect());
+        let edits = |(case, way): (&Case<'_>, &Vec<f32>)| -> Vec<Edit> {
+            case.corrupted.edits().iter().cloned().chain(way.chunks(d).enumerate().map(moved)).collect()
+        };
+        let edits: Vec<Vec<Edit>> = self.cases.iter().zip(&self.way).map(edits).collect();
+        let with = self.cases.iter().zip(&edits);
+        let prompts: Vec<EditedPrompt<'_>> =
+            with.map(|(case, edits)| EditedPrompt { tokens: case.corrupted.tokens(), edits }).collect();
+        Ok(model.run_edited(&prompts, sites)?)
+    }
+}
+
+/// Returns the middles of `steps` equal parts of the way, as shares of it.
+pub(crate) fn middles(steps: usize) -> impl Iterator<Item = f32> {
+    (0..steps).map(move |step| (step as f32 + 0.5) / steps as f32)
+}
+
+/// Returns the clean minus the corrupted values `[T, d]` of a site of the stream, for each case.
+pub(crate) fn differences(site: Site, cases: &[Case<'_>]) -> Result<Vec<Vec<f32>>> {
+    let site = [site];
+    let both = cases.iter().flat_map(|case| [(case.clean, &site[..]), (case.corrupted, &site[..])]);
+    let captured = captures(&both.collect::<Vec<_>>())?;
+    let minus = |both: &[Vec<Vec<f32>>]| both[0][0].iter().zip(&both[1][0]).map(|(a, b)| a - b).collect();
+    Ok(captured.chunks(2).map(minus).collect())
 }

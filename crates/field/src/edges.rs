@@ -25,7 +25,7 @@ use resolvent_model::{
     reader_gradients,
 };
 
-use crate::between::between;
+use crate::between::{Between, middles};
 use crate::case::Case;
 use crate::certificate::{Certificate, adjoint, dot, narrow, norm, same, worse};
 use crate::distinct::distinct;
@@ -182,9 +182,11 @@ fn other_prompts(scores: &Scores<'_>, others: &[Case<'_>], gradients: &[f32]) ->
 fn integrated(case: &Case<'_>, scores: &Scores<'_>, steps: usize) -> Result<Vec<f64>> {
     let mut sums = vec![0.0; scores.edges.len()];
     let sites = path_sites(case.corrupted.model().sizes());
-    for step in 0..steps {
-        let run = between(&[*case], &sites, (step as f32 + 0.5) / steps as f32)?.remove(0);
-        let gradients = reader_gradients(Mode::Exact, &[(&run, case.observable)])?;
+    let case = [*case];
+    let between = Between::embeddings(&case)?;
+    for share in middles(steps) {
+        let run = between.runs(share, &sites)?.remove(0);
+        let gradients = reader_gradients(Mode::Exact, &[(&run, case[0].observable)])?;
         let each = scores.of(&gradients[0]);
         sums.iter_mut().zip(each).for_each(|(sum, x)| *sum += x / steps as f64);
     }

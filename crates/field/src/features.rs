@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use resolvent_model::{Edit, Mode, Observable, Run, Site, Sizes};
 
 use crate::certificate::{Certificate, dot, narrow, norm, same, worse};
+use crate::derivatives::derivatives;
 use crate::dictionary::{Code, Dictionary, interleaved, joined};
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
-use crate::nodes::derivatives;
 
 /// Options of [`features`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,9 +14,10 @@
 //! ```
 
 use resolvent_model::{
-    Edit, EditedPrompt, EditedRun, Mode, Observable, Run, Site, Source, SourcedRun, captures, jvp_of, values_of,
+    Edit, EditedPrompt, EditedRun, Mode, Observable, Run, Site, Source, SourcedRun, jvp_of, values_of,
 };
 
+use crate::between::differences;
 use crate::case::Case;
 use crate::certificate::{ADJOINT, Certificate, dot, narrow, worse};
 use crate::conditioning::{amplification, conditioned};
@@ -132,16 +133,12 @@ pub fn flow_all(cases: &[FlowCase<'_>], options: FlowOptions) -> Result<Vec<Labe
 /// # Errors
 /// As [`flow`], and for prompts of different lengths or models, or with the same embeddings.
 pub fn flow_between(cases: &[Case<'_>], options: FlowOptions) -> Result<Vec<Labelled>> {
-    let embedding = [Site::ResidPre(0)];
-    let both = cases.iter().flat_map(|case| [(case.clean, &embedding[..]), (case.corrupted, &embedding[..])]);
     cases.iter().try_for_each(Case::check)?;
+    let embedding = Site::ResidPre(0);
     let mut sources = Vec::with_capacity(cases.len());
-    for (case, rows) in cases.iter().zip(captures(&both.collect::<Vec<_>>())?.chunks(2)) {
-        let d = case.corrupted.model().sizes().d;
-        let moved = rows[0][0].chunks(d).zip(rows[1][0].chunks(d)).enumerate().map(|(token, (theirs, ours))| {
-            let vector: Vec<f32> = theirs.iter().zip(ours).map(|(a, b)| a - b).collect();
-            Source { site: embedding[0], token, vector }
-        });
+    for (case, rows) in cases.iter().zip(differences(embedding, cases)?) {
+        let rows = rows.chunks(case.corrupted.model().sizes().d).enumerate();
+        let moved = rows.map(|(token, row)| Source { site: embedding, token, vector: row.to_vec() });
         let moved: Vec<Source> = moved.filter(|source| source.vector.iter().any(|x| *x != 0.0)).collect();
         if moved.is_empty() {
             return Err(Error::Input("the prompts have the same embeddings: give one that differs".to_owned()));

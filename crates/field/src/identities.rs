@@ -178,5 +178,5 @@ pub fn identities(run: &Run, observable: &Observable) -> Result<Labelled> {
 
 /// Returns the derivatives of the observable by sites, `[T, width]` each, and the values of the sites in the run.
 fn read(run: &Run, observable: &Observable, mode: Mode, sites: &[Site]) -> Result<[Vec<Vec<f32>>; 2]> {
-    Ok([run.captures(sites)?, crate::nodes::derivatives(run, observable, mode, sites)?])
+    Ok([run.captures(sites)?, crate::derivatives::derivatives(run, observable, mode, sites)?])
 }

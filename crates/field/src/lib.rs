@@ -40,6 +40,7 @@ mod circuit;
 mod composition;
 mod conditioning;
 mod dense;
+mod derivatives;
 mod dictionary;
 mod direction;
 mod displacements;

@@ -1,7 +1,8 @@
 //! Writers, readers and edges in results, and the sensitivities at the outputs of writers.
 
-use resolvent_model::{Edge, Mode, Model, Observable, Reader, Run, SeededRun, Site, Sizes, Writer, path_sites, vjp_of};
+use resolvent_model::{Edge, Mode, Model, Observable, Reader, Run, Site, Sizes, Writer, path_sites};
 
+use crate::derivatives::derivatives;
 use crate::error::Result;
 use crate::labelled::Labelled;
 
@@ -20,18 +21,6 @@ pub(crate) fn with_edges(result: Labelled, model: &Model, edges: &[Edge]) -> Lab
         &[("edge", edges.len()), ("end", 2)],
         edges.iter().flat_map(ends).collect(),
     )
-}
-
-/// Returns the derivative of the observable by each site at every token, `[T, width]`, from one backward pass.
-pub(crate) fn derivatives(run: &Run, observable: &Observable, mode: Mode, sites: &[Site]) -> Result<Vec<Vec<f32>>> {
-    let (sizes, tokens) = (run.model().sizes(), run.tokens().len());
-    let mut found: Vec<Vec<f32>> = sites.iter().map(|site| vec![0.0; tokens * site.width(sizes)]).collect();
-    let seeds = run.seeds(observable)?;
-    vjp_of(mode, &[SeededRun { run, seeds: &seeds }], sites, &mut |chunk| {
-        let from = chunk.token * sites[chunk.site].width(sizes);
-        found[chunk.site][from..][..chunk.rows.len()].copy_from_slice(chunk.rows);
-    })?;
-    Ok(found)
 }
 
 /// The sensitivities of an observable at all levels and at the outputs of all writers.

@@ -15,7 +15,7 @@
 use resolvent_engine::counted;
 use resolvent_model::{Along, Mode, Model, Observable, ProbedRun, Run, Site, Source, along_of};
 
-use crate::between::between;
+use crate::between::{Between, middles};
 use crate::case::Case;
 use crate::certificate::{Certificate, adjoint_all, dot, narrow, worse};
 use crate::displacements::{Displacements, along_sensitivities};
@@ -98,9 +98,10 @@ pub fn predict_all(
     };
     let integrated = match wants(Predictor::Integrated) {
         true => {
-            let between = between(setup.cases, &setup.sites, 0.5)?;
-            let middle = adjoint_all(Mode::Exact, &between.iter().collect::<Vec<_>>(), 1)?;
-            Some((setup.integrated(options.steps)?, middle))
+            let between = Between::embeddings(setup.cases)?;
+            let middle = between.runs(0.5, &setup.sites)?;
+            let middle = adjoint_all(Mode::Exact, &middle.iter().collect::<Vec<_>>(), 1)?;
+            Some((setup.integrated(&between, options.steps)?, middle))
         }
         false => None,
     };
@@ -294,13 +295,13 @@ impl<'a> Setup<'a> {
         Ok(ScreenedCase { effect, ratio, terms })
     }
 
-    fn integrated(&self, steps: usize) -> Result<Estimate> {
+    fn integrated(&self, between: &Between<'_>, steps: usize) -> Result<Estimate> {
         self.counted(|| {
             let mut sums: Vec<Vec<f64>> = self.patches.iter().map(|patches| vec![0.0; patches.len()]).collect();
-            for step in 0..steps {
-                let between = between(self.cases, &self.sites, (step as f32 + 0.5) / steps as f32)?;
+            for share in middles(steps) {
+                let runs = between.runs(share, &self.sites)?;
                 let readings: Vec<(&Run, &Observable)> =
-                    between.iter().zip(self.cases).map(|(run, case)| (run, case.observable)).collect();
+                    runs.iter().zip(self.cases).map(|(run, case)| (run, case.observable)).collect();
                 let each = along_sensitivities((Mode::Exact, &self.patches), &readings)?;
                 for (sum, each) in sums.iter_mut().zip(each) {
                     sum.iter_mut().zip(each).for_each(|(sum, x)| *sum += x / steps as f64);

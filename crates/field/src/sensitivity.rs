@@ -2,9 +2,10 @@
 //!
 //! To first order a source `s` at (l, t) moves J by `<chi[l, t], s>`.
 
-use resolvent_model::{Mode, Observable, Run, Seed, SeededRun, captures, values, vjp_of};
+use resolvent_model::{Mode, Observable, Run, captures, values};
 
 use crate::certificate::{adjoint_all, dot, norms};
+use crate::derivatives::derivatives_all;
 use crate::direction::{Context, Direction};
 use crate::error::Result;
 use crate::labelled::Labelled;
@@ -58,18 +59,9 @@ pub fn sensitivity_all(readings: &[(&Run, &Observable)]) -> Result<Vec<Labelled>
 
 /// Returns the sensitivity field `[L+1, T, d]` of each reading, without checks. Runs of one batch share passes.
 pub(crate) fn chi_all(readings: &[(&Run, &Observable)]) -> Result<Vec<Vec<f32>>> {
-    let Some((first, _)) = readings.first() else { return Ok(Vec::new()) };
-    let seeds: Vec<Vec<Seed>> =
-        readings.iter().map(|(run, observable)| run.seeds(observable)).collect::<std::result::Result<_, _>>()?;
-    let seeded = readings.iter().zip(&seeds).map(|((run, _), seeds)| SeededRun { run, seeds });
-    let size = |(run, _): &(&Run, &Observable)| shape(run).0 * shape(run).1 * shape(run).2;
-    let mut chi: Vec<Vec<f32>> = readings.iter().map(|reading| vec![0.0; size(reading)]).collect();
-    vjp_of(Mode::Exact, &seeded.collect::<Vec<_>>(), &first.levels(), &mut |chunk| {
-        let (_, tokens, d) = shape(readings[chunk.sequence].0);
-        let at = (chunk.site * tokens + chunk.token) * d;
-        chi[chunk.sequence][at..at + chunk.rows.len()].copy_from_slice(chunk.rows);
-    })?;
-    Ok(chi)
+    let levels = readings.first().map_or_else(Vec::new, |(run, _)| run.levels());
+    let chi = derivatives_all(Mode::Exact, readings, &levels)?;
+    Ok(chi.iter().map(|levels| levels.concat()).collect())
 }
 
 /// As [`sensitivity`], with `directional [L+1, T]` = `<chi[l, t], v[l, t]>` along a direction v at every place.

@@ -4,8 +4,8 @@ use resolvent_model::{Mode, Observable, Run, Site, Source, gaussian};
 
 use super::read;
 use crate::certificate::{dot, worse};
+use crate::derivatives::derivatives;
 use crate::error::Result;
-use crate::nodes::derivatives;
 use crate::place::shape;
 
 /// Returns the largest `|<chi[l,t], 1>|` over the level's largest sum of `|chi[l,t]_i|`.

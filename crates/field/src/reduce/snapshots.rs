@@ -1,12 +1,12 @@
 //! Snapshots of a level: displacements and sensitivities of pairs of prompts.
 
-use resolvent_model::{Mode, Observable, Run, Seed, SeededRun, Site, captures, gaussian, vjp_of};
+use resolvent_model::{Mode, Observable, Run, Seed, SeededRun, Site, captures, gaussian, values};
 
 use super::options::{ReduceOptions, Sensitivities};
-use crate::between::between_at;
+use crate::between::{Between, middles};
 use crate::case::Case;
+use crate::derivatives::{cotangents_all, derivatives_all};
 use crate::error::{Error, Result};
-use crate::patch::both_values;
 
 /// What one pair of prompts shows of level m.
 pub(super) struct Snapshot {
@@ -45,74 +45,59 @@ pub(super) fn snapshots(
     options: &ReduceOptions,
 ) -> Result<Vec<Snapshot>> {
     let Some(first) = cases.first() else { return Ok(Vec::new()) };
-    let site = Site::level(level, first.corrupted.model().sizes());
-    let both = cases.iter().flat_map(|case| [case.clean, case.corrupted]);
-    let sites = [site];
-    let fields = captures(&both.map(|run| (run, &sites[..])).collect::<Vec<_>>())?;
-    let chi = sensitivities(cases, site, options)?;
-    let mut probes = match probed {
-        true => probes(cases, site, options.seed)?,
+    let both: Vec<_> = cases.iter().flat_map(|case| [(case.clean, case.observable), case.reading()]).collect();
+    let differences: Vec<f64> = values(&both)?.chunks(2).map(difference).collect::<Result<_>>()?;
+    let sites = [Site::level(level, first.corrupted.model().sizes())];
+    let fields = captures(&both.iter().map(|(run, _)| (*run, &sites[..])).collect::<Vec<_>>())?;
+    let chi = sensitivities(cases, sites[0], options)?;
+    let probes = match probed {
+        true => probes(cases, sites[0], options.seed)?,
         false => vec![Vec::new(); cases.len()],
     };
     let mut found = Vec::with_capacity(cases.len());
-    for (n, ((case, chi), roles)) in cases.iter().zip(chi).zip(roles).enumerate() {
-        let [clean, corrupted] = both_values([case.clean, case.corrupted], case.observable)?;
-        let difference = clean - corrupted;
-        if difference.abs() <= LEAST * clean.abs().max(corrupted.abs()).max(1.0) {
-            return Err(Error::Input("J is the same in both prompts, so there is no effect to reduce".to_owned()));
-        }
-        let rows = fields[2 * n][0].iter().zip(&fields[2 * n + 1][0]);
-        let moved = rows.map(|(a, b)| (a - b) / difference.abs() as f32).collect();
-        let over_range = |rows: &Vec<f32>| rows.iter().map(|x| x / difference.abs() as f32).collect();
-        let fields = [0, 1].map(|end| over_range(&fields[2 * n + end][0]));
-        found.push(Snapshot { moved, chi, fields, probes: std::mem::take(&mut probes[n]), roles, difference });
+    let parts = fields.chunks(2).zip(chi).zip(probes).zip(roles).zip(differences);
+    for ((((fields, chi), probes), roles), difference) in parts {
+        let over_range = |x: f32| x / difference.abs() as f32;
+        let moved = fields[0][0].iter().zip(&fields[1][0]).map(|(a, b)| over_range(a - b)).collect();
+        let fields = [0, 1].map(|end| fields[end][0].iter().copied().map(over_range).collect());
+        found.push(Snapshot { moved, chi, fields, probes, roles, difference });
     }
     Ok(found)
 }
 
+/// Returns `J(clean) - J(corrupted)` of the two values, or an error if it is rounding.
+fn difference(values: &[f64]) -> Result<f64> {
+    let [clean, corrupted] = [values[0], values[1]];
+    match (clean - corrupted).abs() <= LEAST * clean.abs().max(corrupted.abs()).max(1.0) {
+        true => Err(Error::Input("J is the same in both prompts, so there is no effect to reduce".to_owned())),
+        false => Ok(clean - corrupted),
+    }
+}
+
 /// Returns chi\[m\] `[T, d]` of each case.
 fn sensitivities(cases: &[Case<'_>], site: Site, options: &ReduceOptions) -> Result<Vec<Vec<f32>>> {
-    let of = |mode, runs: &[&Run]| {
-        let observables: Vec<&Observable> = cases.iter().map(|case| case.observable).collect();
-        gradients(mode, runs, &observables, site)
+    let of = |mode, runs: &[&Run]| -> Result<Vec<Vec<f32>>> {
+        let readings: Vec<(&Run, &Observable)> =
+            runs.iter().zip(cases).map(|(run, case)| (*run, case.observable)).collect();
+        Ok(derivatives_all(mode, &readings, &[site])?.into_iter().map(|mut sites| sites.remove(0)).collect())
     };
     let corrupted: Vec<&Run> = cases.iter().map(|case| case.corrupted).collect();
     match options.sensitivities {
         Sensitivities::FirstOrder => of(Mode::Exact, &corrupted),
         Sensitivities::RelP => of(Mode::RelP, &corrupted),
         Sensitivities::Averaged => {
-            let mut sums: Vec<Vec<f32>> = Vec::new();
-            for step in 0..options.steps {
-                let share = (step as f32 + 0.5) / options.steps as f32;
-                let runs = between_at(site, cases, &[], share)?;
-                let each = of(Mode::Exact, &runs.iter().collect::<Vec<_>>())?;
-                sums.resize_with(cases.len(), Vec::new);
-                for (sum, chi) in sums.iter_mut().zip(each) {
-                    sum.resize(chi.len(), 0.0);
+            let zeros = |case: &Case<'_>| vec![0.0; case.corrupted.tokens().len() * case.corrupted.model().sizes().d];
+            let mut sums: Vec<Vec<f32>> = cases.iter().map(zeros).collect();
+            let between = Between::at(site, cases)?;
+            for share in middles(options.steps) {
+                let runs = between.runs(share, &[])?;
+                for (sum, chi) in sums.iter_mut().zip(of(Mode::Exact, &runs.iter().collect::<Vec<_>>())?) {
                     sum.iter_mut().zip(chi).for_each(|(sum, x)| *sum += x / options.steps as f32);
                 }
             }
             Ok(sums)
         }
     }
-}
-
-/// Returns the gradient `[T, d]` of each run's observable at a site.
-fn gradients(mode: Mode, runs: &[&Run], observables: &[&Observable], site: Site) -> Result<Vec<Vec<f32>>> {
-    let seeds: Vec<Vec<Seed>> =
-        runs.iter().zip(observables).map(|(run, j)| run.seeds(j)).collect::<std::result::Result<_, _>>()?;
-    carried_down(mode, &runs.iter().copied().zip(&seeds).collect::<Vec<_>>(), site)
-}
-
-/// Carries the cotangents of each run down to a site: `[T, d]` each.
-fn carried_down(mode: Mode, seeds: &[(&Run, &Vec<Seed>)], site: Site) -> Result<Vec<Vec<f32>>> {
-    let d = seeds.first().map_or(0, |(run, _)| run.model().sizes().d);
-    let seeded: Vec<SeededRun<'_>> = seeds.iter().map(|(run, seeds)| SeededRun { run, seeds }).collect();
-    let mut rows: Vec<Vec<f32>> = seeds.iter().map(|(run, _)| vec![0.0; run.tokens().len() * d]).collect();
-    vjp_of(mode, &seeded, &[site], &mut |chunk| {
-        rows[chunk.sequence][chunk.token * d..][..chunk.rows.len()].copy_from_slice(chunk.rows);
-    })?;
-    Ok(rows)
 }
 
 /// Returns the probes of each case's corrupted run, `[PROBES, T, d]`.
@@ -130,8 +115,8 @@ fn probes(cases: &[Case<'_>], site: Site, seed: u64) -> Result<Vec<Vec<f32>>> {
                 level.chunks(sizes.d).enumerate().map(seed).collect()
             })
             .collect();
-        let seeded: Vec<(&Run, &Vec<Seed>)> = seeds.iter().map(|seeds| (run, seeds)).collect();
-        all.push(carried_down(Mode::Exact, &seeded, site)?.concat());
+        let seeded: Vec<SeededRun<'_>> = seeds.iter().map(|seeds| SeededRun { run, seeds }).collect();
+        all.push(cotangents_all(Mode::Exact, &seeded, &[site])?.concat().concat());
     }
     Ok(all)
 }
