@@ -1,6 +1,6 @@
 //! Bases: the projectors of one method, and the errors to expect of them.
 
-use super::moments::Moments;
+use super::moments::{Moments, Spectra};
 use super::projector::{Method, Projector};
 use super::snapshots::Snapshot;
 use crate::certificate::dot;
@@ -12,13 +12,13 @@ pub(super) struct Bases {
 }
 
 impl Bases {
-    /// Computes the projectors of a method from the moments of each set of tokens. `most` and the seed are as in
+    /// Computes the projectors of a method from the spectra of each set of tokens. `most` and the seed are as in
     /// [`Projector::new`].
-    pub(super) fn new(method: Method, sets: &[Moments], d: usize, (most, seed): (usize, u64)) -> Result<Self> {
-        let one = |(n, moments): (usize, &Moments)| {
+    pub(super) fn new(method: Method, sets: &[Spectra], d: usize, (most, seed): (usize, u64)) -> Result<Self> {
+        let one = |(n, spectra): (usize, &Spectra)| {
             // Random directions of each set are others.
             let seed = seed.wrapping_add((n as u64) << 32);
-            Projector::new(method, moments, d, (most, seed))
+            Projector::new(method, spectra, d, (most, seed))
         };
         Ok(Self { projectors: sets.iter().enumerate().map(one).collect::<Result<_>>()? })
     }
@@ -50,8 +50,9 @@ pub(super) fn cross_validated(learned: &[Snapshot], (roles, d): (usize, usize), 
         let part = |own: bool| learned.iter().enumerate().filter(move |(n, _)| (n % FOLDS == fold) == own);
         let others: Vec<&Snapshot> = part(false).map(|(_, snapshot)| snapshot).collect();
         let moments = Moments::of(&others, roles, d);
-        for (basis, sets) in [vec![Moments::sum(&moments)], moments].iter().enumerate() {
-            let bases = Bases::new(Method::Balanced, sets, d, (d, 0))?;
+        for (basis, by_role) in [false, true].into_iter().enumerate() {
+            let sets = Moments::spectra_of(moments.clone(), by_role, d)?;
+            let bases = Bases::new(Method::Balanced, &sets, d, (d, 0))?;
             for (_, snapshot) in part(true) {
                 for (errors, &rank) in errors[basis * ranks.len()..].iter_mut().zip(ranks) {
                     let reduced = bases.reduced(snapshot, Some(rank), d);

@@ -1,6 +1,8 @@
 //! Second moments of snapshots, one set for each role.
 
 use super::snapshots::Snapshot;
+use crate::dense::{Dense, svd};
+use crate::error::Result;
 
 /// Second moments `[d, d]` of the rows of one role, or of all roles.
 #[derive(Clone)]
@@ -40,6 +42,46 @@ impl Moments {
             sum
         };
         Self { moved: total(|m| &m.moved), chi: total(|m| &m.chi), operator: total(|m| &m.operator) }
+    }
+}
+
+/// A decomposed matrix of second moments.
+pub(super) struct Spectrum {
+    pub(super) found: Dense,
+    /// Sum of the diagonal.
+    pub(super) trace: f64,
+}
+
+impl Spectrum {
+    fn new(moments: &[f64], d: usize) -> Result<Self> {
+        Ok(Self { found: svd(moments, d)?, trace: moments.iter().step_by(d + 1).sum() })
+    }
+}
+
+/// Second moments, decomposed once for all methods.
+pub(super) struct Spectra {
+    /// Of displacements.
+    pub(super) moved: Spectrum,
+    /// Of sensitivities.
+    pub(super) chi: Spectrum,
+    /// `G^T G [d, d]` up to a factor, as it is: only few methods need it.
+    pub(super) operator: Vec<f64>,
+}
+
+impl Moments {
+    /// Decomposes the moments.
+    pub(super) fn spectra(self, d: usize) -> Result<Spectra> {
+        Ok(Spectra {
+            moved: Spectrum::new(&self.moved, d)?,
+            chi: Spectrum::new(&self.chi, d)?,
+            operator: self.operator,
+        })
+    }
+
+    /// Returns the spectra of some sets of tokens: of all tokens together (`by_role` false), or of each role.
+    pub(super) fn spectra_of(all: Vec<Self>, by_role: bool, d: usize) -> Result<Vec<Spectra>> {
+        let sets = if by_role { all } else { vec![Self::sum(&all)] };
+        sets.into_iter().map(|one| one.spectra(d)).collect()
     }
 }
 

@@ -2,8 +2,8 @@
 
 use resolvent_model::gaussian;
 
-use super::moments::Moments;
-use crate::dense::{inner, orthonormal, orthonormal_to, svd, wide};
+use super::moments::{Spectra, Spectrum};
+use crate::dense::{Dense, inner, orthonormal, orthonormal_to, svd, wide};
 use crate::error::Result;
 
 /// How directions are chosen.
@@ -63,13 +63,13 @@ impl Projector {
     }
 
     /// Returns the projector of a method; its rank is at most `most`.
-    pub(super) fn new(method: Method, moments: &Moments, d: usize, (most, seed): (usize, u64)) -> Result<Self> {
+    pub(super) fn new(method: Method, spectra: &Spectra, d: usize, (most, seed): (usize, u64)) -> Result<Self> {
         Ok(match method {
-            Method::Balanced | Method::Shuffled => balanced(moments, d)?,
-            Method::Pod => Self::orthogonal(leading(&moments.moved, d, most)?),
-            Method::Active => Self::orthogonal(leading(&moments.chi, d, most)?),
-            Method::Green => Self::orthogonal(leading(&moments.operator, d, most)?),
-            Method::Krylov => Self::orthogonal(krylov(moments, d, most)?),
+            Method::Balanced | Method::Shuffled => balanced(spectra, d)?,
+            Method::Pod => Self::orthogonal(leading(&spectra.moved.found, most)),
+            Method::Active => Self::orthogonal(leading(&spectra.chi.found, most)),
+            Method::Green => Self::orthogonal(leading(&svd(&spectra.operator, d)?, most)),
+            Method::Krylov => Self::orthogonal(krylov(spectra, d, most)),
             Method::Random => {
                 let drawn = wide(&gaussian(seed, most * d));
                 let mut directions: Vec<Vec<f64>> = drawn.chunks(d).map(<[f64]>::to_vec).collect();
@@ -95,40 +95,37 @@ impl Projector {
 /// Second moments below this share of the largest are rounding.
 const NEGLIGIBLE: f64 = 1e-12;
 
-/// Returns the `most` leading eigenvectors of a matrix of second moments; fewer if it has a lower rank.
-fn leading(moments: &[f64], d: usize, most: usize) -> Result<Vec<Vec<f64>>> {
-    let found = svd(moments, d)?;
+/// Returns the `most` leading eigenvectors of second moments; fewer if they have a lower rank.
+fn leading(found: &Dense, most: usize) -> Vec<Vec<f64>> {
     let least = NEGLIGIBLE * found.values.first().copied().unwrap_or(0.0);
-    let rest = found.values.iter().zip(found.right).filter(|(value, _)| **value > least);
-    Ok(rest.map(|(_, v)| v).take(most).collect())
+    let rest = found.values.iter().zip(&found.right).filter(|(value, _)| **value > least);
+    rest.map(|(_, v)| v.clone()).take(most).collect()
 }
 
 /// Returns a Krylov space of `G^T G`, orthonormal.
-fn krylov(moments: &Moments, d: usize, most: usize) -> Result<Vec<Vec<f64>>> {
+fn krylov(spectra: &Spectra, d: usize, most: usize) -> Vec<Vec<f64>> {
     let mut directions: Vec<Vec<f64>> = Vec::with_capacity(most);
-    let mut next = leading(&moments.chi, d, 1)?.concat();
+    let mut next = leading(&spectra.chi.found, 1).concat();
     let steps = if next.is_empty() { 0 } else { most.min(d) };
     for _ in 0..steps {
         orthonormal_to(&directions, &mut next);
-        let product = moments.operator.chunks(d).map(|row| inner(row, &next)).collect();
+        let product = spectra.operator.chunks(d).map(|row| inner(row, &next)).collect();
         directions.push(std::mem::replace(&mut next, product));
     }
-    Ok(directions)
+    directions
 }
 
 /// Factors second moments with the ridge: `L [d, d]` with `L L^T`, as columns.
-fn factor(moments: &[f64], d: usize) -> Result<Vec<Vec<f64>>> {
-    let trace: f64 = moments.iter().step_by(d + 1).sum();
-    let ridge = if trace > 0.0 { RIDGE * trace / d as f64 } else { 1.0 };
-    let found = svd(moments, d)?;
-    let scaled = |(value, v): (f64, Vec<f64>)| v.iter().map(|x| x * (value + ridge).sqrt()).collect();
-    Ok(found.values.into_iter().zip(found.right).map(scaled).collect())
+fn factor(Spectrum { found, trace }: &Spectrum, d: usize) -> Vec<Vec<f64>> {
+    let ridge = if *trace > 0.0 { RIDGE * trace / d as f64 } else { 1.0 };
+    let scaled = |(value, v): (&f64, &Vec<f64>)| v.iter().map(|x| x * (value + ridge).sqrt()).collect();
+    found.values.iter().zip(&found.right).map(scaled).collect()
 }
 
 /// Balances displacements and sensitivities: with `C_x = L_x L_x^T`, `C_y = L_y L_y^T` and `L_y^T L_x = U S V^T`,
 /// `W = L_y U S^-1/2` and `T = L_x V S^-1/2`. With all d columns, `W T^T` is the identity.
-fn balanced(moments: &Moments, d: usize) -> Result<Projector> {
-    let (lx, ly) = (factor(&moments.moved, d)?, factor(&moments.chi, d)?);
+fn balanced(spectra: &Spectra, d: usize) -> Result<Projector> {
+    let (lx, ly) = (factor(&spectra.moved, d), factor(&spectra.chi, d));
     let product: Vec<f64> = ly.iter().flat_map(|y| lx.iter().map(|x| inner(y, x))).collect();
     let found = svd(&product, d)?;
     let combined = |columns: &[Vec<f64>], vectors: &[Vec<f64>]| -> Vec<Vec<f64>> {
@@ -147,27 +144,29 @@ fn balanced(moments: &Moments, d: usize) -> Result<Projector> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::moments::Moments;
     use super::*;
 
     /// Three directions: the first is loud and does not matter, the second matters and is not moved, the third does both.
-    fn moments() -> Moments {
+    fn spectra() -> Spectra {
         let diagonal = |values: [f64; 3]| (0..9).map(|i| if i % 4 == 0 { values[i / 4] } else { 0.0 }).collect();
-        Moments {
+        let moments = Moments {
             moved: diagonal([9.0, 0.0, 4.0]),
             chi: diagonal([0.0, 9.0, 4.0]),
             operator: diagonal([1.0, 2.0, 4.0]),
-        }
+        };
+        moments.spectra(3).expect("decomposes")
     }
 
     fn first(method: Method) -> Vec<f64> {
-        let found = Projector::new(method, &moments(), 3, (2, 1)).expect("computes");
+        let found = Projector::new(method, &spectra(), 3, (2, 1)).expect("computes");
         found.read[0].iter().map(|x| x.abs()).collect()
     }
 
     #[test]
     fn balanced_finds_what_is_moved_and_matters() {
         assert!(first(Method::Pod)[0] > 0.99 && first(Method::Active)[1] > 0.99 && first(Method::Green)[2] > 0.99);
-        let found = Projector::new(Method::Balanced, &moments(), 3, (3, 1)).expect("computes");
+        let found = Projector::new(Method::Balanced, &spectra(), 3, (3, 1)).expect("computes");
         let rest = found.reduced(&[0.0, 1.0, 1.0], Some(1));
         assert!((rest[2] - 1.0).abs() < 1e-6 && rest[1].abs() < 1e-6, "{rest:?}");
         assert_eq!(found.reduced(&[2.0, 1.0, 1.0], None), [2.0, 1.0, 1.0]);
@@ -178,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_krylov_space_starts_from_the_sensitivities() {
-        let found = Projector::new(Method::Krylov, &moments(), 3, (2, 1)).expect("computes");
+        let found = Projector::new(Method::Krylov, &spectra(), 3, (2, 1)).expect("computes");
         assert!(found.read[0][1].abs() > 0.99, "{:?}", found.read);
         // The start is an eigenvector, so the space has no second direction.
         assert!(found.read[1].iter().all(|x| x.abs() < 1e-9), "{:?}", found.read);
@@ -187,6 +186,7 @@ mod tests {
     #[test]
     fn nothing_moved_is_no_error() {
         let zero = Moments { moved: vec![0.0; 9], chi: vec![0.0; 9], operator: vec![0.0; 9] };
+        let zero = zero.spectra(3).expect("decomposes");
         for method in Method::ALL {
             let found = Projector::new(method, &zero, 3, (2, 1)).expect("computes");
             let rest = found.reduced(&[1.0, 2.0, 3.0], Some(2));

@@ -2,7 +2,7 @@
 
 use super::bases::{Bases, cross_validated};
 use super::measure::{Measured, error};
-use super::moments::Moments;
+use super::moments::{Moments, Spectra};
 use super::projector::{Method, Projector};
 use super::snapshots::Snapshot;
 use crate::certificate::{dot, narrow, norm};
@@ -11,7 +11,7 @@ use crate::labelled::Labelled;
 use crate::stats::{Interval, choose};
 
 /// Draws of methods that are random.
-const DRAWS: usize = 4;
+const DRAWS: u64 = 4;
 
 /// Shares of the training prompts, of the errors over their number.
 const PARTS: [usize; 4] = [8, 4, 2, 1];
@@ -42,26 +42,32 @@ impl Trained {
         let most = ranks.last().copied().unwrap_or(0);
         let all: Vec<&Snapshot> = learned.iter().collect();
         let moments = Moments::of(&all, roles, d);
-        let shuffled = (0..DRAWS as u64)
+        let shuffled: Vec<Vec<Moments>> = (0..DRAWS)
             .map(|draw| {
                 let shuffled = shuffled(learned, seed + draw);
                 Moments::of(&shuffled.iter().collect::<Vec<_>>(), roles, d)
             })
-            .collect::<Vec<_>>();
-        let bases = |method: Method, sets: &[Moments], draw: u64| Bases::new(method, sets, d, (most, seed + draw));
+            .collect();
+        let bases = |method: Method, sets: &[Spectra], draw: u64| Bases::new(method, sets, d, (most, seed + draw));
         let mut methods = Vec::new();
         for by_role in [false, true] {
+            let own = Moments::spectra_of(moments.clone(), by_role, d)?;
             for method in Method::ALL {
-                let draws: u64 = if matches!(method, Method::Random | Method::Shuffled) { DRAWS as u64 } else { 1 };
-                let drawn = |draw: u64| {
-                    let sets = if method == Method::Shuffled { &shuffled[draw as usize] } else { &moments };
-                    if by_role { bases(method, sets, draw) } else { bases(method, &[Moments::sum(sets)], draw) }
-                };
-                methods.push((0..draws).map(drawn).collect::<Result<Vec<_>>>()?);
+                methods.push(match method {
+                    Method::Shuffled => shuffled
+                        .iter()
+                        .map(|sets| bases(method, &Moments::spectra_of(sets.clone(), by_role, d)?, 0))
+                        .collect::<Result<Vec<_>>>()?,
+                    Method::Random => (0..DRAWS).map(|draw| bases(method, &own, draw)).collect::<Result<Vec<_>>>()?,
+                    _ => vec![bases(method, &own, 0)?],
+                });
             }
         }
         let counts = PARTS.iter().map(|part| learned.len().div_ceil(*part));
-        let part = |n: usize| Ok((n, bases(Method::Balanced, &Moments::of(&all[..n], roles, d), 0)?));
+        let part = |n: usize| {
+            let sets = Moments::spectra_of(Moments::of(&all[..n], roles, d), true, d)?;
+            Ok((n, bases(Method::Balanced, &sets, 0)?))
+        };
         let folds = cross_validated(learned, (roles, d), ranks)?;
         Ok(Self { methods, parts: counts.map(part).collect::<Result<_>>()?, folds })
     }
