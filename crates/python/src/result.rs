@@ -94,7 +94,7 @@ impl PyResultOf {
 const OBSERVABLE: &str = "observable_text";
 
 /// The main array of each analysis.
-const MAIN: [(&str, &str); 10] = [
+const MAIN: [(&str, &str); 11] = [
     ("run", "field"),
     ("sensitivity", "sensitivity"),
     ("patch", "effect"),
@@ -105,6 +105,7 @@ const MAIN: [(&str, &str); 10] = [
     ("invert", "sources"),
     ("transfer", "fraction"),
     ("locate", "posterior"),
+    ("reduce", "error"),
 ];
 
 #[pymethods]

@@ -138,6 +138,7 @@ def test_reduced_descriptions(model):
     assert result.axes_of("error") == ("basis", "method", "rank") and result["error"].shape == (2, 7, 2)
     balanced = result.metadata["methods"].split(",").index("balanced")
     assert result["error"][1, balanced, 1] < 0.5 and result["trained_on"][0] == 3
+    assert np.array_equal(result.values, result["error"])
     assert result["read"].shape == result["write"].shape == (4, 4, model.cfg.d_model)
     with pytest.raises(ValueError, match="expected first_order, relp or averaged"):
         prompts.reduce(sensitivities="exact")
