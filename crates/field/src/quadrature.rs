@@ -2,7 +2,7 @@
 //!
 //! The n nodes integrate polynomials up to degree 2n - 1 exactly. The embedded rule takes every second node, with the weights
 //! that integrate all polynomials of lower degree than it has nodes. It needs no further values of the integrand. Its distance
-//! from the full rule bounds the error of the full rule for every integrand on which more nodes are more exact.
+//! from the full rule estimates the error of the full rule; it is no bound.
 
 use std::f64::consts::PI;
 
