@@ -1,10 +1,8 @@
 //! The embedded family of trained models. Corpus, training and cards: `crates/model/atlas`.
 
-use resolvent_engine::Device;
-
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
-use crate::model::Model;
+use crate::model::{Model, Opening, Origin};
 use crate::tokenizer::Tokenizer;
 
 /// One model of the family.
@@ -43,12 +41,12 @@ pub fn embedded_models() -> impl Iterator<Item = &'static str> {
 }
 
 /// Opens the embedded model `name`, if there is one.
-pub(crate) fn open(device: &Device, name: &str) -> Option<Result<Model>> {
+pub(crate) fn open(opening: Opening<'_>, name: &str) -> Option<Result<Model>> {
     let found = FAMILY.iter().find(|model| model.name == name)?;
     let opened = || {
         let checkpoint = Checkpoint::embedded(found.name, found.config, found.weights)?;
         let tokenizer = Tokenizer::from_bytes("atlas/tokenizer.json", TOKENIZER)?;
-        Model::from_checkpoint(device, &checkpoint, found.name, Some(Ok(tokenizer)))
+        Model::from_checkpoint(opening, &checkpoint, (found.name, Origin::Embedded(found.name)), Some(Ok(tokenizer)))
     };
     Some(opened())
 }

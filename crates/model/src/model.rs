@@ -1,7 +1,7 @@
 //! A model on a device.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use resolvent_engine::Device;
@@ -14,6 +14,7 @@ use crate::gguf::Gguf;
 use crate::program::Program;
 use crate::prompt::parse_token;
 use crate::random::RandomWeights;
+use crate::replaced::{Replaced, Replacement};
 use crate::source::WeightSource;
 use crate::tokenizer::{Tokenizer, id_argument};
 use crate::weights::Weights;
@@ -21,6 +22,40 @@ use crate::weights::Weights;
 /// A model with its weights on a device. Clones share the weights.
 #[derive(Clone)]
 pub struct Model(pub(crate) Arc<Inner>);
+
+/// Where the weights of a model come from, so that it can be opened again.
+#[derive(Clone, Debug)]
+pub(crate) enum Origin {
+    /// A directory or a GGUF file.
+    Path(PathBuf),
+    /// The embedded family.
+    #[cfg(feature = "atlas")]
+    Embedded(&'static str),
+    /// A source in this program.
+    Source,
+}
+
+/// The description of a model besides its architecture and weights.
+struct Parts {
+    name: String,
+    hash: String,
+    tokenizer: Option<Result<Tokenizer, String>>,
+    origin: Origin,
+}
+
+/// How a model is opened: on which device, and with which weights.
+#[derive(Clone, Copy)]
+pub(crate) struct Opening<'a> {
+    pub(crate) device: &'a Device,
+    pub(crate) replacement: Option<Replacement>,
+}
+
+impl<'a> Opening<'a> {
+    /// Opens a model with its own weights.
+    pub(crate) fn own(device: &'a Device) -> Self {
+        Self { device, replacement: None }
+    }
+}
 
 pub(crate) struct Inner {
     pub(crate) device: Device,
@@ -31,6 +66,7 @@ pub(crate) struct Inner {
     tokenizer: Option<Result<Tokenizer, String>>,
     name: String,
     hash: String,
+    origin: Origin,
     /// The value of [`Model::input_rounding`], set once at the end of `Model::assemble`.
     input_rounding: OnceLock<f64>,
 }
@@ -47,33 +83,39 @@ impl Model {
     /// # Errors
     /// The directory is not a usable model, or the device has no room; [`crate::Error`] lists the cases.
     pub fn open(device: &Device, dir: &Path) -> Result<Self> {
-        let name = dir.file_name().map_or_else(|| dir.display().to_string(), |n| n.to_string_lossy().into_owned());
-        Self::open_as(device, dir, &name)
+        Self::open_as(Opening::own(device), dir, &Self::name_of(dir))
     }
 
-    /// Like [`Model::open`], with a given name.
-    pub(crate) fn open_as(device: &Device, dir: &Path, name: &str) -> Result<Self> {
+    /// Returns the name of a model from its directory or file.
+    pub(crate) fn name_of(dir: &Path) -> String {
+        dir.file_name().map_or_else(|| dir.display().to_string(), |n| n.to_string_lossy().into_owned())
+    }
+
+    /// Like [`Model::open`], with a given name, and with other weights if `opening` says so.
+    pub(crate) fn open_as(opening: Opening<'_>, dir: &Path, name: &str) -> Result<Self> {
         if let Some(file) = Gguf::at(dir)? {
             let gguf = Gguf::open(&file)?;
             // Before the hash, which reads the whole file.
             let architecture = gguf.architecture()?;
             let tokenizer = gguf.tokenizer().map_err(|error| error.to_string()).transpose();
-            let parts = (name.to_owned(), gguf.hash().to_hex().to_string(), tokenizer);
-            return Self::assemble(device, architecture, &gguf, parts);
+            let (name, hash, origin) =
+                (name.to_owned(), gguf.hash().to_hex().to_string(), Origin::Path(dir.to_owned()));
+            let parts = Parts { name, hash, tokenizer, origin };
+            return Self::assemble(opening, architecture, &gguf, parts);
         }
         let checkpoint = Checkpoint::open(dir)?;
         let tokenizer = Tokenizer::open(dir).map_err(|error| error.to_string()).transpose();
-        Self::from_checkpoint(device, &checkpoint, name, tokenizer)
+        Self::from_checkpoint(opening, &checkpoint, (name, Origin::Path(dir.to_owned())), tokenizer)
     }
 
     pub(crate) fn from_checkpoint(
-        device: &Device,
+        opening: Opening<'_>,
         checkpoint: &Checkpoint,
-        name: &str,
+        (name, origin): (&str, Origin),
         tokenizer: Option<Result<Tokenizer, String>>,
     ) -> Result<Self> {
-        let parts = (name.to_owned(), checkpoint.hash().to_owned(), tokenizer);
-        Self::assemble(device, checkpoint.architecture().clone(), checkpoint, parts)
+        let parts = Parts { name: name.to_owned(), hash: checkpoint.hash().to_owned(), tokenizer, origin };
+        Self::assemble(opening, checkpoint.architecture().clone(), checkpoint, parts)
     }
 
     /// Returns a model of the given architecture with seeded random weights and no tokenizer.
@@ -87,8 +129,8 @@ impl Model {
         let name = format!("random:{} ({layers} layers, d {d})", weights.seed());
         // The generator's parameters and the shape determine the weights, and are hashed instead of them.
         let hash = blake3::hash(format!("{weights:?} {architecture:?}").as_bytes()).to_hex().to_string();
-        let parts = (name, hash, None);
-        Self::assemble(device, architecture, &weights, parts)
+        let parts = Parts { name, hash, tokenizer: None, origin: Origin::Source };
+        Self::assemble(Opening::own(device), architecture, &weights, parts)
     }
 
     /// Returns a model with weights from any source, and no tokenizer.
@@ -103,25 +145,55 @@ impl Model {
     ) -> Result<Self> {
         let architecture = architecture.into();
         architecture.check()?;
-        Self::assemble(device, architecture, source, (name.to_owned(), name.to_owned(), None))
+        let parts = Parts { name: name.to_owned(), hash: name.to_owned(), tokenizer: None, origin: Origin::Source };
+        Self::assemble(Opening::own(device), architecture, source, parts)
+    }
+
+    /// Opens the model again on the same device, with a replacement of its weights.
+    ///
+    /// # Errors
+    /// A model whose weights were generated by this program, files that are gone, or a device without room.
+    pub fn replaced(&self, replacement: Replacement) -> Result<Self> {
+        let opening = Opening { device: &self.0.device, replacement: Some(replacement) };
+        let none = || {
+            Error::Place(format!(
+                "the weights of {} were generated, so nothing can replace them; open a model from files",
+                self.name()
+            ))
+        };
+        match &self.0.origin {
+            Origin::Path(dir) => Self::open_as(opening, dir, self.name()),
+            #[cfg(feature = "atlas")]
+            Origin::Embedded(name) => crate::atlas::open(opening, name).ok_or_else(none)?,
+            Origin::Source => Err(none()),
+        }
     }
 
     fn assemble(
-        device: &Device,
+        Opening { device, replacement }: Opening<'_>,
         architecture: Architecture,
         source: &dyn WeightSource,
-        (name, hash, tokenizer): (String, String, Option<Result<Tokenizer, String>>),
+        Parts { name, hash, tokenizer, origin }: Parts,
     ) -> Result<Self> {
-        let weights = Weights::upload(device, &architecture, source)?;
+        let (weights, name, hash) = match replacement {
+            None => (Weights::upload(device, &architecture, source)?, name, hash),
+            Some(replacement) => {
+                let replaced = Replaced::new(replacement, source, &architecture);
+                let weights = Weights::upload(device, &architecture, &replaced)?;
+                (weights, format!("{replacement}@{name}"), format!("{hash}-{replacement}"))
+            }
+        };
         let rounds_inputs = weights.round_inputs();
         // A model that rounds weights or inputs has other results, so it needs another hash.
         let hash = if weights.rounding.is_some_and(|e| e > 0.0) { format!("{hash}-f16") } else { hash };
         let hash = if rounds_inputs { format!("{hash}-f16-inputs") } else { hash };
         let build = |architecture: Architecture, weights: Weights, tokenizer| {
             let program = Program::new(&architecture, &weights, &BTreeSet::new());
-            let (device, name, hash) = (device.clone(), name.clone(), hash.clone());
+            let (device, name, hash, origin) = (device.clone(), name.clone(), hash.clone(), origin.clone());
             let input_rounding = OnceLock::new();
-            Self(Arc::new(Inner { device, architecture, weights, program, tokenizer, name, hash, input_rounding }))
+            let described =
+                Inner { device, architecture, weights, program, tokenizer, name, hash, origin, input_rounding };
+            Self(Arc::new(described))
         };
         let reference = rounds_inputs.then(|| build(architecture.clone(), weights.with_full_inputs(), None));
         let model = build(architecture, weights, tokenizer);

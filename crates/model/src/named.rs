@@ -8,8 +8,9 @@ use resolvent_engine::Device;
 use crate::error::{Error, Result, shown};
 #[cfg(feature = "hub")]
 use crate::hub::Hub;
-use crate::model::Model;
+use crate::model::{Model, Opening};
 use crate::random::{RandomWeights, gpt2_small, tiny};
+use crate::replaced::Replacement;
 
 /// The default model of commands: the best embedded one.
 #[cfg(feature = "atlas")]
@@ -22,7 +23,8 @@ impl Model {
     /// Opens a model by name.
     ///
     /// A name denotes an embedded model, a directory, or a model with random weights: `random[:SEED]` is tiny, and
-    /// `random-gpt2[:SEED]` has the shape of GPT-2 small. With the feature `hub` it may also denote a model of the hub
+    /// `random-gpt2[:SEED]` has the shape of GPT-2 small. `random[:SEED]@NAME` and `permuted[:SEED]@NAME` denote the model
+    /// NAME with a [`Replacement`] of its weights. With the feature `hub` it may also denote a model of the hub
     /// that the environment describes. Such a model is downloaded if the cache lacks it.
     ///
     /// # Errors
@@ -31,10 +33,13 @@ impl Model {
         #[cfg(feature = "hub")]
         return Self::named_with(device, name, &Hub::from_env());
         #[cfg(not(feature = "hub"))]
-        Self::local(device, name).unwrap_or_else(|| {
-            let tried = format!("{}, and this program was built without downloads (feature `hub`)", not_local());
-            Err(Error::NoModel { name: shown(name), tried, fix: "check the path".to_owned() })
-        })
+        {
+            let (opening, name) = opening(device, name)?;
+            Self::local(opening, name).unwrap_or_else(|| {
+                let tried = format!("{}, and this program was built without downloads (feature `hub`)", not_local());
+                Err(Error::NoModel { name: shown(name), tried, fix: "check the path".to_owned() })
+            })
+        }
     }
 
     /// Opens a model by name, as [`Model::named`] does, with a given hub.
@@ -43,7 +48,8 @@ impl Model {
     /// As [`Model::named`]; see [`Hub::fetch`].
     #[cfg(feature = "hub")]
     pub fn named_with(device: &Device, name: &str, hub: &Hub) -> Result<Self> {
-        if let Some(model) = Self::local(device, name) {
+        let (opening, name) = opening(device, name)?;
+        if let Some(model) = Self::local(opening, name) {
             return model;
         }
         let snapshot = hub.fetch(name).map_err(|error| match error {
@@ -52,20 +58,23 @@ impl Model {
             }
             other => other,
         })?;
-        Self::open_as(device, &snapshot.dir, &snapshot.name)
+        Self::open_as(opening, &snapshot.dir, &snapshot.name)
     }
 
     /// Opens the model that `name` denotes without a hub, if there is one.
-    fn local(device: &Device, name: &str) -> Option<Result<Self>> {
+    fn local(opening: Opening<'_>, name: &str) -> Option<Result<Self>> {
         #[cfg(feature = "atlas")]
-        if let Some(model) = crate::atlas::open(device, name) {
+        if let Some(model) = crate::atlas::open(opening, name) {
             return Some(model);
         }
         let (kind, seed) = name.split_once(':').unwrap_or((name, "0"));
         match kind {
-            "random" | "random-gpt2" => Some(random(device, kind, seed)),
+            "random" | "random-gpt2" if opening.replacement.is_none() => Some(random(opening.device, kind, seed)),
             _ => match std::fs::metadata(name) {
-                Ok(_) => Some(Self::open(device, Path::new(name))),
+                Ok(_) => {
+                    let dir = Path::new(name);
+                    Some(Self::open_as(opening, dir, &Self::name_of(dir)))
+                }
                 Err(source) if source.kind() == ErrorKind::PermissionDenied => {
                     Some(Err(Error::Io { path: name.into(), source }))
                 }
@@ -74,6 +83,15 @@ impl Model {
             },
         }
     }
+}
+
+/// Returns how the model `name` is opened, and its name without a replacement of its weights.
+fn opening<'a>(device: &'a Device, name: &'a str) -> Result<(Opening<'a>, &'a str)> {
+    let (replacement, name) = match Replacement::split(name)? {
+        Some((replacement, name)) => (Some(replacement), name),
+        None => (None, name),
+    };
+    Ok((Opening { device, replacement }, name))
 }
 
 fn random(device: &Device, kind: &str, seed: &str) -> Result<Model> {

@@ -39,7 +39,7 @@ impl RandomWeights {
 
 impl WeightSource for RandomWeights {
     fn read(&self, name: &str, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
-        let stream = name.bytes().fold(self.seed ^ 0x9E37_79B9_7F4A_7C15, |h, b| mix(h ^ u64::from(b)));
+        let stream = stream(self.seed, name);
         let first = rows.start * (out.len() / rows.len().max(1));
         let is_norm = name.contains("ln_") || name.contains("norm");
         let centre = if is_norm && name.ends_with("weight") { 1.0 } else { 0.0 };
@@ -48,6 +48,17 @@ impl WeightSource for RandomWeights {
         }
         Ok(())
     }
+}
+
+/// Returns the stream of random numbers of the tensor `name`.
+pub(crate) fn stream(seed: u64, name: &str) -> u64 {
+    name.bytes().fold(seed ^ 0x9E37_79B9_7F4A_7C15, |h, b| mix(h ^ u64::from(b)))
+}
+
+/// Draws a number below `n` from a stream, and advances it.
+pub(crate) fn below(state: &mut u64, n: usize) -> usize {
+    *state = state.wrapping_add(1);
+    ((u128::from(mix(*state)) * n as u128) >> 64) as usize
 }
 
 /// Applies one round of SplitMix64.
@@ -61,7 +72,7 @@ fn mix(x: u64) -> u64 {
 /// Returns the `i`-th number of a stream with mean 0 and variance 1: a scaled sum of four uniform 16-bit numbers.
 ///
 /// The sum is close to normal and twenty times cheaper, which matters for the 124 million elements of GPT-2.
-fn nearly_normal(stream: u64, i: u64) -> f32 {
+pub(crate) fn nearly_normal(stream: u64, i: u64) -> f32 {
     const VARIANCE: f64 = 4.0 * 65_536.0 * 65_536.0 / 12.0;
     let bits = mix(stream.wrapping_add(i));
     let sum: u64 = (0..4).map(|part| (bits >> (16 * part)) & 0xFFFF).sum();
