@@ -50,6 +50,7 @@ pub(crate) fn first_look(model: &Model) -> Result<(), Failure> {
 pub(crate) fn in_words(step: &str) -> String {
     let (analysis, task) = step.split_once('.').unwrap_or((step, ""));
     let words = match analysis {
+        "answers" => "what the model answers, and which pairs of prompts can be used",
         "regimes" => "how large a source may be before its first-order response is wrong",
         "patching" => "what each place carries, by patching, beside its first-order prediction",
         "predictors" => "which cheap predictions of patches are right, and what they cost",

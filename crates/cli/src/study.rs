@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use resolvent::field::distinct;
-use resolvent::field::study::{LeftOut, Statement, StepProgress, Study, StudyOptions, statements};
+use resolvent::field::study::{LeftOut, Null, Statement, StepProgress, Study, StudyOptions, Verdict};
 use resolvent::model::Model;
 use resolvent_report::terminal::visible;
 use resolvent_report::{Studied, study_page};
@@ -36,6 +36,9 @@ pub(crate) struct Args {
     /// Seed of everything that is drawn at random
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+    /// Skips the nulls (random weights, permuted weights, shuffled pairs), and takes a quarter of the time
+    #[arg(long)]
+    no_nulls: bool,
     /// Folder of the results and the page; the same command goes on where it was interrupted
     #[arg(short, long, value_name = "DIR", default_value = "study")]
     out: PathBuf,
@@ -61,7 +64,8 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         .map(|name| model(&device, name))
         .collect::<Result<Vec<Model>, Failure>>()?;
     let options = StudyOptions { tasks: args.task.clone(), prompts: args.limit, quick: args.quick, seed: args.seed };
-    run(&Study::new(&large, &small, &set, options)?, &args.out)
+    let nulls = if args.no_nulls { &[][..] } else { &Null::ALL };
+    run(&Study::new(&large, &small, &set, options)?, nulls, &args.out)
 }
 
 /// Tasks of the demonstration, and the largest number of pairs that an analysis takes of a task.
@@ -83,7 +87,7 @@ pub(crate) fn demo(args: &DemoArgs) -> Result<(), Failure> {
     let small = smaller.map(|name| model(&device, name)).collect::<Result<Vec<Model>, Failure>>()?;
     let tasks = DEMO.0.map(str::to_owned).to_vec();
     let options = StudyOptions { tasks, prompts: DEMO.1, quick: true, seed: 0 };
-    run(&Study::new(&large, &small, &set, options)?, &args.out)
+    run(&Study::new(&large, &small, &set, options)?, &[], &args.out)
 }
 
 #[cfg(feature = "atlas")]
@@ -97,30 +101,32 @@ fn family() -> impl Iterator<Item = &'static str> {
 }
 
 /// Runs the steps that have no result yet, writes the page, and prints the statements.
-fn run(study: &Study<'_>, folder: &Path) -> Result<(), Failure> {
-    let bar = ProgressBar::new(study.steps().len() as u64);
+fn run(study: &Study<'_>, nulls: &[Null], folder: &Path) -> Result<(), Failure> {
+    let bar = ProgressBar::new(0);
     let style = ProgressStyle::with_template("{bar:16} {pos}/{len} {elapsed} {wide_msg}")?;
     bar.set_style(style.progress_chars("=> "));
     bar.enable_steady_tick(std::time::Duration::from_millis(200));
-    let done = study.run(folder, &mut |progress: StepProgress<'_>| {
-        let words = in_words(progress.name);
+    let found = study.run_with(nulls, folder, &mut |progress: StepProgress<'_>| {
+        let null = progress.null.map_or_else(String::new, |null| format!("null of {}: ", null.words()));
+        let words = null + &in_words(progress.name);
         if bar.is_hidden() {
             say(format_args!("   {:>2}/{}  {words}", progress.done + 1, progress.of));
         }
+        bar.set_length(progress.of as u64);
         bar.set_position(progress.done as u64);
         bar.set_message(visible(&words).into_owned());
     });
     bar.finish_and_clear();
-    let done = done?;
+    let found = found?;
     let page = folder.join("index.html");
     let command = std::env::args().skip(1).fold("resolvent".to_owned(), |all, arg| format!("{all} {arg}"));
-    study_page(&Studied::new(study, &done, &command), &done).write(&page)?;
-    let left_out = study.left_out_of(&done);
+    study_page(&Studied::new(study, &command), &found).write(&page)?;
+    let left_out = &found.left_out;
     let mut text = String::new();
-    for statement in statements(&done) {
+    for statement in found.statements() {
         line(&mut text, &statement);
     }
-    text.push_str(&listed(&left_out));
+    text.push_str(&listed(left_out));
     let _infallible = write!(text, "\n{}", visible(&page.display().to_string()));
     print(&text)?;
     match left_out.iter().filter(|l| l.failed).count() {
@@ -152,9 +158,27 @@ fn listed(left_out: &[LeftOut]) -> String {
 }
 
 fn line(text: &mut String, s: &Statement) {
-    let figure = match s.figure.estimate.is_nan() {
-        true => "no value".to_owned(),
-        false => format!("{:.2} ({:.2} to {:.2})", s.figure.estimate, s.figure.low, s.figure.high),
+    let figure = match s.figure {
+        f if f.estimate.is_nan() => "no value".to_owned(),
+        f if f.low.is_nan() => format!("{:.2}", f.estimate),
+        f => format!("{:.2} ({:.2} to {:.2})", f.estimate, f.low, f.high),
     };
-    let _infallible = writeln!(text, "{:<14} {:<30} {figure:<24} {}", s.verdict.name(), s.name, s.measure);
+    let verdict = match s.verdict {
+        Verdict::Few => format!("{} ({})", s.verdict.name(), s.prompts),
+        _ => s.verdict.name().to_owned(),
+    };
+    let _infallible = writeln!(text, "{verdict:<20} {:<30} {figure:<24} {}", s.name, s.measure);
+    for null in &s.nulls {
+        let f = null.figure;
+        let figure = match f.low.is_nan() {
+            true => format!("{:.2}", f.estimate),
+            false => format!("{:.2} ({:.2} to {:.2})", f.estimate, f.low, f.high),
+        };
+        let beyond = match null.exceeded {
+            Some(true) => "beyond",
+            Some(false) => "not beyond",
+            None => "undecided",
+        };
+        let _infallible = writeln!(text, "  {beyond:<18} {:<30} {figure:<24}", null.null.words());
+    }
 }

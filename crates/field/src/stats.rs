@@ -236,8 +236,18 @@ pub struct Interval {
     pub high: f64,
 }
 
+impl Interval {
+    /// An estimate and an interval that could not be measured.
+    pub const NONE: Self = Self { estimate: f64::NAN, low: f64::NAN, high: f64::NAN };
+
+    /// Returns an estimate from too few items for an interval.
+    pub fn without_ends(estimate: f64) -> Self {
+        Self { estimate, ..Self::NONE }
+    }
+}
+
 /// The least number of independent items for an interval. With fewer, a nominal 95 % covers much less.
-pub(crate) const LEAST: usize = 8;
+pub const LEAST: usize = 8;
 
 /// Number of resamples for an interval. The random error of its ends is then about a tenth of its width.
 pub(crate) const RESAMPLES: usize = 1000;
@@ -255,6 +265,14 @@ pub fn bootstrap<T>(items: &[T], seed: u64, estimate: impl Fn(&[&T]) -> f64) -> 
     draws.retain(|x| x.is_finite());
     let draws = sorted(&draws);
     Interval { estimate: estimate(&all), low: quantile(&draws, 0.025), high: quantile(&draws, 0.975) }
+}
+
+/// Returns [`bootstrap`] of at least [`LEAST`] items. With fewer items, the ends of the interval are NaN.
+pub fn interval<T>(items: &[T], seed: u64, estimate: impl Fn(&[&T]) -> f64) -> Interval {
+    match items.len() < LEAST {
+        true => Interval::without_ends(estimate(&items.iter().collect::<Vec<_>>())),
+        false => bootstrap(items, seed, estimate),
+    }
 }
 
 /// Returns the standard deviation of a sample, with n - 1 in the denominator; NaN for fewer than two numbers.

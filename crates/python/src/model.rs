@@ -281,13 +281,14 @@ impl PyModel {
     /// Every analysis on a set of prompt pairs, each step's result a file in the folder `out`, and one HTML page.
     ///
     /// `prompts` is a file of prompt pairs; without one, those that ship with the embedded models. `tasks` chooses among its
-    /// tasks, `limit` pairs of each; `quick` is a first look. Responses of the models in `small` are tried as predictions. A study
-    /// that was interrupted goes on when it is called again.
+    /// tasks, `limit` pairs of each; `quick` is a first look. Responses of the models in `small` are tried as predictions.
+    /// `nulls` repeats all of it with random weights, with permuted weights and with shuffled pairs. A study that was
+    /// interrupted is resumed when it is called again.
     #[pyo3(
         signature = (prompts = None, *, tasks = Vec::new(), limit = 32, quick = false, small = Vec::new(),
-            seed = 0, out = "study".into(), progress = true),
+            seed = 0, nulls = true, out = "study".into(), progress = true),
         text_signature = "($self, prompts=None, *, tasks=(), limit=32, quick=False, small=(), seed=0, \
-            out=\"study\", progress=True)"
+            nulls=True, out=\"study\", progress=True)"
     )]
     fn study(
         &self,
@@ -298,11 +299,12 @@ impl PyModel {
         quick: bool,
         small: Vec<Py<PyModel>>,
         seed: u64,
+        nulls: bool,
         out: PathBuf,
         progress: bool,
     ) -> Result<PyStudy> {
         let small = small.iter().map(|model| model.get().model.clone()).collect();
-        let arguments = StudyArguments { prompts, tasks, limit, quick, small, seed, out, progress };
+        let arguments = StudyArguments { prompts, tasks, limit, quick, small, seed, nulls, out, progress };
         PyStudy::run(py, &self.model, arguments)
     }
 

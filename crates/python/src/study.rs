@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use resolvent::field::study::{LeftOut, Statement, StepProgress, Study, StudyOptions, statements};
+use resolvent::field::stats::Interval;
+use resolvent::field::study::{LeftOut, Null, NullFigure, Statement, StepProgress, Study, StudyOptions};
 use resolvent::model::{Model, PromptSet};
 use resolvent_report::{Studied, study_page};
 
@@ -21,6 +22,7 @@ pub(crate) struct StudyArguments {
     pub(crate) quick: bool,
     pub(crate) small: Vec<Model>,
     pub(crate) seed: u64,
+    pub(crate) nulls: bool,
     pub(crate) out: PathBuf,
     pub(crate) progress: bool,
 }
@@ -36,28 +38,37 @@ pub(crate) struct PyStudy {
 
 impl PyStudy {
     pub(crate) fn run(py: Python<'_>, model: &Model, arguments: StudyArguments) -> Result<Self> {
-        let StudyArguments { prompts, tasks, limit, quick, small, seed, out, progress } = arguments;
+        let StudyArguments { prompts, tasks, limit, quick, small, seed, nulls, out, progress } = arguments;
         let mut bar = if progress { Bar::new(py, ("study", "step"))? } else { Bar::default() };
         let page = out.join("index.html");
-        let (done, left_out) = detached(py, |raised| {
+        let found = detached(py, |raised| {
             let set = prompts.as_ref().map_or_else(PromptSet::embedded, |path| PromptSet::open(path))?;
             let options = StudyOptions { tasks, prompts: limit, quick, seed };
             let study = Study::new(model, &small, &set, options)?;
-            let done = study.run(&out, &mut |StepProgress { done, of, name, .. }| {
-                bar.show(raised, (done as u64, of as u64), Some(name));
+            let nulls = if nulls { &Null::ALL[..] } else { &[] };
+            let found = study.run_with(nulls, &out, &mut |StepProgress { null, done, of, name, .. }| {
+                let name = null.map_or_else(|| name.to_owned(), |null| format!("{}/{name}", null.name()));
+                bar.show(raised, (done as u64, of as u64), Some(&name));
             })?;
-            study_page(&Studied::new(&study, &done, "Model.study, in Python"), &done).write(&page)?;
-            let left_out = study.left_out_of(&done);
-            Ok::<_, Failure>((done, left_out))
+            study_page(&Studied::new(&study, "Model.study, in Python"), &found).write(&page)?;
+            Ok::<_, Failure>(found)
         })?;
         drop(bar);
-        let (statements, results) = (statements(&done), PyDict::new(py));
-        for step in done {
+        let (statements, left_out, results) = (found.statements(), found.left_out, PyDict::new(py));
+        for step in found.done {
             let result = PyResultOf::new(py, step.result, None, None)?;
             results.set_item(step.name, Bound::new(py, result)?)?;
         }
         Ok(Self { results: results.unbind(), statements, left_out, page })
     }
+}
+
+/// Adds an estimate and the ends of its interval.
+fn ends(dict: &Bound<'_, PyDict>, figure: Interval) -> Result<()> {
+    for (key, number) in [("estimate", figure.estimate), ("low", figure.low), ("high", figure.high)] {
+        dict.set_item(key, number)?;
+    }
+    Ok(())
 }
 
 #[pymethods]
@@ -68,7 +79,9 @@ impl PyStudy {
         self.results.clone_ref(py)
     }
 
-    /// The statements, each a dict: name, claim, measure, estimate, low, high, detail, rule, verdict.
+    /// The statements, each a dict: name, claim, measure, estimate, low, high, prompts, by_task (estimates by task), detail,
+    /// rule, verdict, beyond (whether the figure is beyond all nulls; None if undecided), nulls (a dict for each null: null,
+    /// estimate, low, high, verdict, exceeded).
     #[getter]
     fn statements<'py>(&self, py: Python<'py>) -> Result<Vec<Bound<'py, PyDict>>> {
         let one = |s: &Statement| -> Result<Bound<'py, PyDict>> {
@@ -83,9 +96,21 @@ impl PyStudy {
             ] {
                 dict.set_item(key, text)?;
             }
-            for (key, number) in [("estimate", s.figure.estimate), ("low", s.figure.low), ("high", s.figure.high)] {
-                dict.set_item(key, number)?;
-            }
+            ends(&dict, s.figure)?;
+            dict.set_item("prompts", s.prompts)?;
+            let by_task = PyDict::new(py);
+            s.by_task.iter().try_for_each(|(task, figure)| by_task.set_item(task, figure))?;
+            dict.set_item("by_task", by_task)?;
+            dict.set_item("beyond", s.beyond())?;
+            let null = |null: &NullFigure| -> Result<Bound<'py, PyDict>> {
+                let dict = PyDict::new(py);
+                dict.set_item("null", null.null.name())?;
+                ends(&dict, null.figure)?;
+                dict.set_item("verdict", null.verdict.name())?;
+                dict.set_item("exceeded", null.exceeded)?;
+                Ok(dict)
+            };
+            dict.set_item("nulls", s.nulls.iter().map(null).collect::<Result<Vec<_>>>()?)?;
             Ok(dict)
         };
         self.statements.iter().map(one).collect()

@@ -47,7 +47,7 @@ def test_ctrl_c_stops_a_study_which_can_be_resumed(model, tmp_path):
         from resolvent import Model
         model = Model.from_pretrained("atlas-small", device="host")
         try:
-            model.study(tasks=["ioi"], limit=4, quick=True, out="study")
+            model.study(tasks=["ioi"], limit=4, quick=True, nulls=False, out="study")
         except KeyboardInterrupt:
             print("interrupted")
             print(model.run([1, 2]).field.shape)
@@ -63,10 +63,11 @@ def test_ctrl_c_stops_a_study_which_can_be_resumed(model, tmp_path):
     assert "regimes.ioi.safetensors" in files and "inverse.ioi.safetensors" not in files
     assert all(name.endswith(".safetensors") for name in files), "nothing half-written is left"
 
-    study = model.study(tasks=["ioi"], limit=4, quick=True, out=tmp_path / "study", progress=False)
+    study = model.study(tasks=["ioi"], limit=4, quick=True, nulls=False, out=tmp_path / "study", progress=False)
     assert study.page.is_file() and {"patching.ioi", "inverse.ioi"} <= set(study.results)
     assert study.results["patching.ioi"]["predicted"].ndim == 1
-    assert {s["verdict"] for s in study.statements} <= {"holds", "holds partly", "fails", "not measured"}
+    assert {s["verdict"] for s in study.statements} <= {"too few prompts", "not measured"}, "four prompts decide nothing"
+    assert all(s["nulls"] == [] and s["beyond"] is None for s in study.statements)
     assert "<table>" in study._repr_html_()
     for name, when in files.items():
         assert (tmp_path / "study" / name).stat().st_mtime_ns == when, "a complete result was computed again"

@@ -75,7 +75,7 @@ pub(super) fn calls(folder: &Path, text: &Directory) -> Vec<Call> {
         without_files(&format!("bench --compare {figures} {figures}")),
         without_files("bench --tune --device host"),
     ];
-    let line = format!("study {set} --quick --model {model} --device host --out {}", utf8(&study));
+    let line = format!("study {set} --quick --no-nulls --model {model} --device host --out {}", utf8(&study));
     calls.push(Call { files: vec![study.join("index.html")], ..without_files(&line) });
     calls
 }

@@ -80,7 +80,7 @@ fn a_study_takes_each_task_and_model_once() {
     let model = text.argument();
     let study = |out: &str, lists: &[&str]| {
         let out = utf8(&folder.path().join(out));
-        let common = ["study", &utf8(&set), "--quick", "--limit", "4", "--model", &model, "--out", &out];
+        let common = ["study", &utf8(&set), "--quick", "--no-nulls", "--limit", "4", "--model", &model, "--out", &out];
         let printed = on_host(&[&common[..], lists].concat()).done();
         printed.replace(&out, "")
     };

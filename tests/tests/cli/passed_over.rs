@@ -16,7 +16,7 @@ fn study(model: &Made, tasks: &[(&str, &[(&str, &str)])], more: &[&str]) -> (Ran
     let folder = tempfile::tempdir().expect("a temporary folder");
     let [file, out] = ["prompts.json", "out"].map(|name| utf8(&folder.path().join(name)));
     fs::write(&file, prompts(tasks)).expect("writable");
-    let own = ["study", &file, "--model", &model.argument(), "--device", "host", "--out", &out];
+    let own = ["study", &file, "--no-nulls", "--model", &model.argument(), "--device", "host", "--out", &out];
     (run(&[&own, more].concat()), folder)
 }
 
@@ -55,7 +55,18 @@ fn a_pair_without_a_difference_is_named_and_left_out() {
     // The same command reads all results back, and prints the same.
     let out = utf8(&folder.path().join("out"));
     let file = utf8(&folder.path().join("prompts.json"));
-    let again = run(&["study", &file, "--model", &model.argument(), "--device", "host", "--quick", "--out", &out]);
+    let again = run(&[
+        "study",
+        &file,
+        "--no-nulls",
+        "--model",
+        &model.argument(),
+        "--device",
+        "host",
+        "--quick",
+        "--out",
+        &out,
+    ]);
     assert_eq!(again.done(), printed);
 }
 

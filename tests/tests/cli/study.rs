@@ -13,7 +13,8 @@ use super::directory::Directory;
 use super::{command, names, run, utf8};
 
 /// A study of two tasks on the embedded model, with the smallest number of prompts that a study accepts.
-const QUICK: [&str; 8] = ["study", "--quick", "--task", "agreement", "--task", "pronouns", "--limit", "4"];
+const QUICK: [&str; 9] =
+    ["study", "--quick", "--no-nulls", "--task", "agreement", "--task", "pronouns", "--limit", "4"];
 
 fn study(out: &Path) -> Vec<String> {
     let mut arguments: Vec<String> = QUICK.map(str::to_owned).to_vec();
@@ -103,6 +104,48 @@ fn a_killed_study_is_resumed_with_the_same_bytes() {
     assert!(run(&other).failed().contains("belongs to a study of another model"));
 }
 
+/// The nulls run in folders of their own, and every statement is printed beside them.
+#[test]
+fn a_study_runs_beside_its_nulls() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let out = utf8(&folder.path().join("out"));
+    let arguments = [
+        "study",
+        "--quick",
+        "--model",
+        "atlas-nano",
+        "--task",
+        "agreement",
+        "--limit",
+        "8",
+        "--device",
+        "host",
+        "--out",
+        &out,
+    ];
+    let printed = run(&arguments).done();
+    for words in ["random weights", "permuted weights", "shuffled pairs"] {
+        assert_eq!(printed.matches(words).count(), 6, "{words} beside each of six statements: {printed}");
+    }
+    let of = |null: &str, step: &str| {
+        let path = folder.path().join(format!("out/nulls/{null}/{step}.agreement.safetensors"));
+        Labelled::read(&path).unwrap_or_else(|e| panic!("{e}"))
+    };
+    let model = |null: &str| of(null, "patching").metadata["model"].clone();
+    assert_eq!(
+        ["random", "permuted", "shuffled"].map(model),
+        ["random:0@atlas-nano", "permuted:0@atlas-nano", "atlas-nano"]
+    );
+    // A null has no right answers, so it uses pairs of both signs.
+    let answers = of("random", "answers");
+    let values = |name: &str| answers.array(name).map(|array| array.data.clone()).expect("an array");
+    let usable = values("usable").iter().filter(|usable| **usable == 1.0).count();
+    assert!(usable >= 4 && values("clean") != values("corrupted"), "{usable}");
+    let page = fs::read_to_string(folder.path().join("out/index.html")).expect("a page");
+    assert!(page.contains("this model is beyond it") && page.contains("Answers of the model"));
+    assert_eq!(run(&arguments).done(), printed, "read back, not computed again");
+}
+
 fn results_so_far(folder: &Path) -> usize {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.filter(|e| e.file_name().to_string_lossy().ends_with(".safetensors")).count()
@@ -118,7 +161,8 @@ fn tasks_of_any_name_are_studied() {
     let tasks = ["noun/verb", "..", "../../up", "a\0b", &long, "CON", "con", ".hidden", "new\nline", "plain"];
     fs::write(&set, prompts(&tasks, 4)).expect("writable");
     let model = text.argument();
-    let arguments = ["study", &utf8(&set), "--quick", "--model", &model, "--device", "host", "--out", &utf8(&out)];
+    let arguments =
+        ["study", &utf8(&set), "--quick", "--no-nulls", "--model", &model, "--device", "host", "--out", &utf8(&out)];
     let printed = run(&arguments).done();
     assert!(printed.contains("index.html"), "{printed}");
     let steps = names(&out).iter().filter(|name| name.ends_with(".safetensors")).count();

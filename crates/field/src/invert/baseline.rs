@@ -21,7 +21,8 @@ pub(super) struct Baseline {
 /// amplitudes.
 ///
 /// - `uniform`: the same amplitude at every allowed site, along the sensitivity of the goal at that site;
-/// - `last_level`: sources of least energy at the last allowed level only;
+/// - `last_level`: sources of least energy at the last allowed level only; left out if all allowed sites are there,
+///   because it is then the solution itself;
 /// - `top_sensitivity`: sources of least energy at the most sensitive sites, as many as the solution uses, or one if
 ///   the solution uses all sites;
 /// - `random`: a random direction of the same amplitude at every allowed site.
@@ -41,12 +42,13 @@ pub(super) fn all(system: &System<'_>, (sites, seed): (usize, u64)) -> Result<Ve
     };
     let fixed =
         |name, x: Vec<f32>| -> Result<Baseline> { Ok(Baseline { name, x: scaled(system, x)?, shape: Shape::Fixed }) };
-    Ok(vec![
-        fixed("uniform", unit_lengths(&toward, d))?,
-        least("last_level", last)?,
-        least("top_sensitivity", order)?,
-        fixed("random", unit_lengths(&gaussian(seed, toward.len()), d))?,
-    ])
+    let mut all = vec![fixed("uniform", unit_lengths(&toward, d))?];
+    if last.len() < count {
+        all.push(least("last_level", last)?);
+    }
+    all.push(least("top_sensitivity", order)?);
+    all.push(fixed("random", unit_lengths(&gaussian(seed, toward.len()), d))?);
+    Ok(all)
 }
 
 /// Scales the vector of each site to length 1; zero vectors stay zero.

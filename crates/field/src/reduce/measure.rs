@@ -8,7 +8,7 @@ use crate::certificate::{Certificate, alone_of, dot};
 use crate::displacements::Displacements;
 use crate::error::Result;
 use crate::site_kind::SiteKind;
-use crate::stats::{Interval, LEAST, bootstrap};
+use crate::stats::{Interval, interval};
 
 /// Squared errors on one prompt, in units of its range.
 pub(super) struct Measured {
@@ -87,9 +87,5 @@ pub(super) fn error(measured: &[Measured], cell: usize, seed: u64) -> Interval {
             draw.iter().fold((0.0, 0.0), |(square, actual), one| (square + one.square[cell], actual + one.actual));
         f64::sqrt(square / actual)
     };
-    let found = bootstrap(measured, seed, of);
-    match measured.len() < LEAST {
-        true => Interval { low: f64::NAN, high: f64::NAN, ..found },
-        false => found,
-    }
+    interval(measured, seed, of)
 }

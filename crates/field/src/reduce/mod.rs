@@ -40,7 +40,9 @@ pub use summary::{compared_rank, dimensions};
 /// Reduces the effects of patches of one task to few directions of level m, and measures the errors on held-out prompts.
 ///
 /// Arrays: `ranks [R]`; `error [basis, method, R]` with `error_low`, `error_high` (95 % over prompts): the relative error of the
-/// actual effects, for one basis and for one by role of the token; `floor [1]`, with all directions; `said [basis, R]`, the
+/// actual effects, for one basis and for one by role of the token; `squared_error [prompt, basis, method, R]` and
+/// `squared_effect [prompt]`, their sums over the patches of each measured prompt (`error` is the root of the quotient of
+/// their sums over prompts); `floor [1]`, with all directions; `said [basis, R]`, the
 /// error that the discarded singular values of `balanced` lead to expect, and `cross_validated [basis, R]`, its error on training
 /// prompts that the bases have not seen, to first order; `dimension [basis]`, the smallest of the ranks whose
 /// error is within 0.05 of the floor (NaN if none is); `learning [part, R]` and `learning_prompts [part]`, the error of

@@ -115,11 +115,16 @@ impl Trained {
         (longest, seed): (usize, u64),
     ) -> Labelled {
         let (n, mut at, mut errors) = (ranks.len(), 0, Vec::new());
+        let mut squares = vec![Vec::new(); measured.len()];
         for draws in &self.methods {
             for rank in 0..n {
                 // The draws of a rank lie n cells apart, so their mean is that of their errors.
                 let each = (0..draws.len()).map(|draw| error(measured, at + draw * n + rank, seed));
                 errors.push(mean(&each.collect::<Vec<_>>()));
+                for (squares, one) in squares.iter_mut().zip(measured) {
+                    let each: f64 = (0..draws.len()).map(|draw| one.square[at + draw * n + rank]).sum();
+                    squares.push((each / draws.len() as f64) as f32);
+                }
             }
             at += draws.len() * n;
         }
@@ -150,6 +155,12 @@ impl Trained {
             .with("error", &axes, end(|e| e.estimate))
             .with("error_low", &axes, end(|e| e.low))
             .with("error_high", &axes, end(|e| e.high))
+            .with("squared_error", &[("prompt", measured.len()), axes[0], axes[1], axes[2]], squares.concat())
+            .with(
+                "squared_effect",
+                &[("prompt", measured.len())],
+                measured.iter().map(|one| one.actual as f32).collect(),
+            )
             .with("floor", &[("value", 1)], vec![floor as f32])
             .with(
                 "said",

@@ -9,8 +9,8 @@
 //!   embedding of j at unit length. This is a slice of the Green operator in a basis that both models have.
 //!
 //! An affine map at each level, fitted on some prompts by least squares, predicts the other prompts. The controls are
-//! the small model's values without a fit, the mean of the level without any small model, and a small model with random
-//! weights.
+//! the small model's values without a fit, the mean of the level without any small model, and small models with random
+//! weights, as the mean over several seeds.
 
 mod align;
 mod fit;
@@ -25,7 +25,7 @@ use crate::labelled::Labelled;
 use crate::patch::effects;
 use crate::place::shape;
 use crate::site_kind::SiteKind;
-use crate::stats::{Pairs, bootstrap, mean, pearson};
+use crate::stats::{Pairs, interval, mean, pearson};
 use crate::transfer::same_value;
 
 use align::align;
@@ -43,6 +43,9 @@ pub struct ScaleOptions {
     pub seed: u64,
 }
 
+/// Number of small models with random weights.
+const RANDOM_MODELS: u64 = 3;
+
 /// Names of the quantities, in the order of their axis.
 pub const QUANTITIES: [&str; 3] = ["effect", "sensitivity", "slice"];
 /// Names of the predictors, in the order of their axis.
@@ -59,7 +62,7 @@ struct Maps {
 /// Measures how well the small model's responses predict those of the large model on held-out prompts.
 ///
 /// Arrays over quantity and predictor: `correlation [3, 4]`, `correlation_low` and `correlation_high` (95 % interval,
-/// resampled over prompts), and `explained [3, 4]`, the share of variance 1 - |error|^2 / |deviation|^2, which is
+/// resampled over held-out prompts; NaN for fewer than eight), and `explained [3, 4]`, the share of variance 1 - |error|^2 / |deviation|^2, which is
 /// negative if the mean predicts better. Arrays of the held-out effects: `predicted [N]` (affine) and `actual [N]`.
 ///
 /// Certificates, each for both models: the adjoint identity; the effect of patching the last token at the last level is
@@ -96,10 +99,15 @@ pub fn scale(small: &Model, large: &Model, prompts: &[TokenPair], options: &Scal
             "{train} prompts to fit on and {held_out} to predict{without}; give two or more of each"
         )));
     }
-    let weights = RandomWeights::new(options.seed).with_std(0.1);
-    let random = Model::random(small.device(), small.architecture().clone(), weights)?;
-    let [ours, theirs, noise] = [small, large, &random].map(|model| measure(model, prompts, &options.tokens));
-    let (ours, theirs, noise) = (ours?, theirs?, noise?);
+    let [ours, theirs] = [small, large].map(|model| measure(model, prompts, &options.tokens));
+    let (ours, theirs) = (ours?, theirs?);
+    let noise: Vec<Measured> = (0..RANDOM_MODELS)
+        .map(|i| {
+            let weights = RandomWeights::new(options.seed + i).with_std(0.1);
+            let random = Model::random(small.device(), small.architecture().clone(), weights)?;
+            measure(&random, prompts, &options.tokens)
+        })
+        .collect::<Result<_>>()?;
 
     let levels = large.sizes().layers + 1;
     let cells = QUANTITIES.len() * PREDICTORS.len();
@@ -108,35 +116,41 @@ pub fn scale(small: &Model, large: &Model, prompts: &[TokenPair], options: &Scal
     for quantity in 0..QUANTITIES.len() {
         let carried =
             |all: &Measured| -> Vec<Maps> { all.maps[quantity].iter().map(|map| align(map, levels)).collect() };
-        let (x, y, z) = (carried(&ours), &theirs.maps[quantity], carried(&noise));
+        let (x, y) = (carried(&ours), &theirs.maps[quantity]);
         let (train, test) = (0..train, train..prompts.len());
-        let fitted = Fit::new(&x[train.clone()], &y[train.clone()]);
-        let blind = Fit::means(&y[train.clone()]);
-        let control = Fit::new(&z[train.clone()], &y[train]);
+        let mapped = |x: &[Maps], fit: &Fit| -> Vec<Vec<f64>> { test.clone().map(|i| fit.apply(&x[i])).collect() };
+        let fitted = |x: &[Maps]| mapped(x, &Fit::new(&x[train.clone()], &y[train.clone()]));
+        // By predictor: its draws, each with the predictions for every held-out prompt.
         let predicted = [
-            test.clone().map(|i| fitted.apply(&x[i])).collect::<Vec<_>>(),
-            test.clone().map(|i| x[i].data.clone()).collect(),
-            test.clone().map(|i| blind.apply(&x[i])).collect(),
-            test.clone().map(|i| control.apply(&z[i])).collect(),
+            vec![fitted(&x)],
+            vec![test.clone().map(|i| x[i].data.clone()).collect()],
+            vec![mapped(&x, &Fit::means(&y[train.clone()]))],
+            noise.iter().map(|noise| fitted(&carried(noise))).collect(),
         ];
-        for (predictor, predicted) in predicted.into_iter().enumerate() {
-            let pairs: Vec<Pairs> = predicted
-                .into_iter()
-                .zip(test.clone())
-                .map(|(predicted, i)| Pairs { predicted, actual: y[i].data.clone() })
-                .map(|pairs| pairs.filter(|n| pairs.actual[n].is_finite()))
-                .collect();
-            let interval = bootstrap(&pairs, options.seed, |draw| {
-                let all = joined(draw);
-                pearson(&all.predicted, &all.actual)
+        for (predictor, draws) in predicted.into_iter().enumerate() {
+            let of_prompt = |n: usize| -> Vec<Pairs> {
+                let actual = &y[test.start + n].data;
+                let pairs = |draw: &Vec<Vec<f64>>| {
+                    let pairs = Pairs { predicted: draw[n].clone(), actual: actual.clone() };
+                    pairs.filter(|i| actual[i].is_finite())
+                };
+                draws.iter().map(pairs).collect()
+            };
+            let pairs: Vec<Vec<Pairs>> = (0..test.len()).map(of_prompt).collect();
+            let over_draws = |prompts: &[&Vec<Pairs>], of: fn(&Pairs) -> f64| {
+                let joined = |draw| joined(&prompts.iter().map(|prompt| &prompt[draw]).collect::<Vec<_>>());
+                mean(&(0..draws.len()).map(|draw| of(&joined(draw))).collect::<Vec<_>>())
+            };
+            let found = interval(&pairs, options.seed, |prompts| {
+                over_draws(prompts, |all| pearson(&all.predicted, &all.actual))
             });
-            let all = joined(&pairs.iter().collect::<Vec<_>>());
-            correlation.push(interval.estimate as f32);
-            low.push(interval.low as f32);
-            high.push(interval.high as f32);
-            explained.push(share(&all) as f32);
+            let all: Vec<&Vec<Pairs>> = pairs.iter().collect();
+            correlation.push(found.estimate as f32);
+            low.push(found.low as f32);
+            high.push(found.high as f32);
+            explained.push(over_draws(&all, share) as f32);
             if quantity == 0 && predictor == 0 {
-                shown = all;
+                shown = joined(&pairs.iter().map(|prompt| &prompt[0]).collect::<Vec<_>>());
             }
         }
     }
@@ -155,6 +169,7 @@ pub fn scale(small: &Model, large: &Model, prompts: &[TokenPair], options: &Scal
         .note("predictors", PREDICTORS.join(","))
         .note("prompts", prompts.len().to_string())
         .note("train", train.to_string())
+        .note("held_out", held_out.to_string())
         .note("pairs_without_difference", left_out.to_string())
         .note("seed", options.seed.to_string())
         .certify(Certificate::new("whole_effect", worse(ours.whole, theirs.whole), 1e-4))?

@@ -20,9 +20,11 @@ pub(super) const SHARES: [f64; 4] = [0.1, 0.25, 0.5, 1.0];
 /// - `achieved [N, 4]`: the achieved change over the goal, for each goal, with sources of least energy;
 /// - `refined [N]`: the same for the whole difference, after steps of Newton's method;
 /// - `greedy [N]`: the same as `refined`, with two places only;
-/// - `energy_ratio [N, B]`: the energy of each baseline over the least energy, for the second goal.
+/// - `energy_ratio [N, B]`: the energy that each baseline needs over the least energy, for the second goal. Each energy is
+///   divided by the square of the change that the sources achieve in a forward pass, since energies grow with that square.
+///   To first order no ratio is below 1; for finite sources one may be.
 pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
-    let runs = task.runs(task.size(3, 8), &[], record)?;
+    let runs = task.runs(task.size(4, 8), &[], record)?;
     let (mut columns, mut names) = (Columns::new(inner), String::new());
     for (prompt, case) in runs.cases().iter().enumerate() {
         let name = &runs.names[prompt];
@@ -82,7 +84,10 @@ fn solved(
         columns.push("achieved", achieved(&result, share));
         if share == SHARES[1] {
             let of = |name: &str| result.array(name).map_or(&[][..], |a| &a.data);
-            let ratios: Vec<f32> = of("baseline_energy").iter().map(|e| e / of("energy")[0]).collect();
+            let needed = |energy: &f32, achieved: &f32| f64::from(*energy) / f64::from(*achieved).powi(2);
+            let least = needed(&of("energy")[0], &of("achieved")[0]);
+            let baselines = of("baseline_energy").iter().zip(of("baseline_achieved"));
+            let ratios: Vec<f32> = baselines.map(|(e, a)| (needed(e, a) / least) as f32).collect();
             columns.extend("energy_ratio", &ratios);
             names.clone_from(&result.metadata["baselines"]);
         }

@@ -4,17 +4,25 @@
 //! be resumed. A step is read back if its file exists and has the same model, prompts, options, device and version.
 //! Every step is a function of these alone, so the results do not depend on interruptions.
 //!
+//! The first step of each task reads the answers of the model, and selects the pairs that the other steps use. The same
+//! steps on a [`Null`] show what the figures are without training, or for pairs that do not belong together.
+//!
 //! Items that cannot be analysed or that fail a check are recorded and left out, and the study continues: see
 //! [`LeftOut`].
 
+mod answers;
 mod inverse;
 pub(crate) mod left_out;
 mod names;
+mod null;
+mod null_runs;
 mod patching;
 mod predictors;
 mod propagation;
 mod reduction;
 mod regimes;
+mod rules;
+mod samples;
 mod scaling;
 mod statement;
 mod superposed;
@@ -30,7 +38,9 @@ use crate::labelled::Labelled;
 
 pub use left_out::LeftOut;
 use left_out::{Record, ends, may_pass};
-pub use statement::{Statement, Verdict, statements};
+pub use null::Null;
+pub use null_runs::Results;
+pub use statement::{Better, NullFigure, RULES, Statement, Verdict, statements};
 use tasks::{Task, pair_name};
 
 /// Options of a [`Study`].
@@ -64,12 +74,17 @@ pub struct Study<'a> {
     pub left_out: (usize, usize),
     /// Pairs that do not fit the tokenizer, and tasks with too few pairs.
     before: Vec<LeftOut>,
+    /// Whether pairs that the model answers wrongly are left out. A null has no right answers.
+    expects_answers: bool,
     /// Hash that identifies the study in its result files.
     key: String,
 }
 
 /// Smallest number of pairs of a task: fewer are not a sample.
 const LEAST: usize = 4;
+
+/// Smallest number of pairs of a task that can be used: one to train on, and one to measure.
+const LEAST_USABLE: usize = 2;
 
 /// A completed step: its name and result.
 #[derive(Clone, Debug)]
@@ -83,6 +98,8 @@ pub struct Done {
 /// Progress of a running study.
 #[derive(Clone, Copy, Debug)]
 pub struct StepProgress<'a> {
+    /// The null that is run; `None` for the model itself.
+    pub null: Option<Null>,
     /// Number of completed steps.
     pub done: usize,
     /// Number of all steps.
@@ -107,6 +124,9 @@ const ANALYSES: [(&str, Analysis); 8] = [
     ("transfers", transfers::step),
     ("inverse", inverse::step),
 ];
+
+/// Name of the first analysis of a task, which selects the pairs of the others.
+const ANSWERS: &str = "answers";
 
 /// Name of the analysis of all tasks together.
 const SCALING: &str = "scaling";
@@ -138,6 +158,13 @@ impl<'a> Study<'a> {
             for pair in &task.prompts {
                 left_out.1 += 1;
                 match pair.pair(model) {
+                    // A repeated pair is no further observation.
+                    Ok(tokens) if pairs.contains(&tokens) => {
+                        left_out.0 += 1;
+                        let corrupted = pair.corrupted.as_ref().map_or_else(String::new, PromptText::to_string);
+                        let what = format!("{} of task {name}", pair_name(&pair.clean.to_string(), &corrupted));
+                        before.push(LeftOut::new(what, "it is in the task twice, and counts once"));
+                    }
                     Ok(tokens) => pairs.push(tokens),
                     Err(reason) => {
                         left_out.0 += 1;
@@ -163,14 +190,36 @@ impl<'a> Study<'a> {
                 model.name()
             )));
         }
-        let key = key(model, small, &tasks, &options);
+        Ok(Self { left_out, before, ..Self::of(model, small, tasks, options, true) })
+    }
+
+    /// Returns a study of pairs that fit the models.
+    fn of(
+        model: &'a Model,
+        small: &'a [Model],
+        tasks: Vec<(String, Vec<TokenPair>)>,
+        options: StudyOptions,
+        expects_answers: bool,
+    ) -> Self {
+        let key = key(model, small, &tasks, &options, expects_answers);
         let stems = names::stems(&tasks.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>());
-        Ok(Self { model, small, tasks, stems, options, left_out, before, key })
+        Self { model, small, tasks, stems, options, left_out: (0, 0), before: Vec::new(), expects_answers, key }
+    }
+
+    /// Returns the pairs of a task that its answers select.
+    fn selected(&self, task: &str, done: &[Done]) -> Vec<TokenPair> {
+        let pairs = self.tasks.iter().find(|(name, _)| name == task).map_or(&[][..], |(_, pairs)| pairs);
+        let answers = done.iter().find(|d| d.name.split_once('.') == Some((ANSWERS, task)));
+        answers.map_or_else(Vec::new, |d| answers::usable(&d.result, pairs))
     }
 
     /// Returns the names of the steps, in order.
     pub fn steps(&self) -> Vec<String> {
-        let each = self.tasks.iter().flat_map(|(task, _)| ANALYSES.map(|(name, _)| format!("{name}.{task}")));
+        let of_task = |task: &str| {
+            let analyses = std::iter::once(ANSWERS).chain(ANALYSES.map(|(name, _)| name));
+            analyses.map(|name| format!("{name}.{task}")).collect::<Vec<_>>()
+        };
+        let each = self.tasks.iter().flat_map(|(task, _)| of_task(task));
         each.chain((!self.small.is_empty()).then(|| SCALING.to_owned())).collect()
     }
 
@@ -205,10 +254,10 @@ impl<'a> Study<'a> {
         for (done, name) in names.iter().enumerate() {
             let path = folder.join(self.file_name(name));
             let known = if path.exists() { Some(self.read_back(&path)?) } else { None };
-            progress(StepProgress { done, of: names.len(), name, cached: known.is_some() });
+            progress(StepProgress { null: None, done, of: names.len(), name, cached: known.is_some() });
             let result = match known {
                 Some(result) => result,
-                None => self.compute(name, &path)?,
+                None => self.compute(name, &all, &path)?,
             };
             all.push(Done { name: name.clone(), result });
         }
@@ -245,9 +294,9 @@ impl<'a> Study<'a> {
 
     /// Runs a step and writes its result. The result of a failed step gives the reason; it is not written if another
     /// attempt may succeed.
-    fn compute(&self, name: &str, path: &Path) -> Result<Labelled> {
+    fn compute(&self, name: &str, done: &[Done], path: &Path) -> Result<Labelled> {
         let mut record = Record::default();
-        let made = self.step(name, &mut record).and_then(|result| record.clone().close(result));
+        let made = self.step(name, done, &mut record).and_then(|result| record.clone().close(result));
         let (result, write) = match made {
             Ok(result) => (result, true),
             Err(error) if ends(&error) => return Err(error),
@@ -262,25 +311,42 @@ impl<'a> Study<'a> {
         Labelled::read(path)
     }
 
-    /// Runs the analysis of a step.
-    fn step(&self, name: &str, record: &mut Record) -> Result<Labelled> {
+    /// Runs the analysis of a step, on the pairs that the answers in `done` select.
+    fn step(&self, name: &str, done: &[Done], record: &mut Record) -> Result<Labelled> {
         let (analysis, task) = name.split_once('.').unwrap_or((name, ""));
         if analysis == SCALING {
-            return scaling::step(self.small, self.model, &self.tasks, &self.options, record);
+            let tasks: Vec<_> = self.tasks.iter().map(|(task, _)| (task.clone(), self.selected(task, done))).collect();
+            return scaling::step(self.small, self.model, &tasks, &self.options, record);
         }
-        let pairs = self.tasks.iter().find(|(name, _)| name == task).map(|(_, pairs)| &pairs[..]);
-        let run = ANALYSES.iter().find(|(name, _)| *name == analysis).map(|(_, run)| run);
-        match (pairs, run) {
-            (Some(pairs), Some(run)) => run(&Task { model: self.model, pairs, options: &self.options }, record),
-            _ => Err(Error::Input(format!("invalid step `{name}`: expected one of {}", self.steps().join(", ")))),
+        let invalid = || Error::Input(format!("invalid step `{name}`: expected one of {}", self.steps().join(", ")));
+        let (_, all) = self.tasks.iter().find(|(name, _)| name == task).ok_or_else(invalid)?;
+        if analysis == ANSWERS {
+            let task = Task { model: self.model, pairs: all, options: &self.options };
+            return answers::step(&task, self.expects_answers, record);
         }
+        let (_, run) = ANALYSES.iter().find(|(name, _)| *name == analysis).ok_or_else(invalid)?;
+        let pairs = self.selected(task, done);
+        if pairs.len() < LEAST_USABLE {
+            return Err(Error::Input(format!(
+                "{} of its {} pairs are usable (step {ANSWERS}.{task}), and a task needs {LEAST_USABLE}",
+                pairs.len(),
+                all.len()
+            )));
+        }
+        run(&Task { model: self.model, pairs: &pairs, options: &self.options }, record)
     }
 }
 
 /// Returns a hash of everything on which the results depend.
-fn key(model: &Model, small: &[Model], tasks: &[(String, Vec<TokenPair>)], options: &StudyOptions) -> String {
+fn key(
+    model: &Model,
+    small: &[Model],
+    tasks: &[(String, Vec<TokenPair>)],
+    options: &StudyOptions,
+    expects_answers: bool,
+) -> String {
     let hashes: Vec<&str> = small.iter().map(Model::hash).collect();
     let (device, version) = (model.device().info(), env!("CARGO_PKG_VERSION"));
-    let text = format!("{} {hashes:?} {tasks:?} {options:?} {device} {version}", model.hash());
+    let text = format!("{} {hashes:?} {tasks:?} {options:?} {expects_answers} {device} {version}", model.hash());
     blake3::hash(text.as_bytes()).to_hex().to_string()
 }

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::labelled::Labelled;
 use crate::patch::{Effects, effects};
 use crate::site_kind::SiteKind;
-use crate::stats::{Agreement, Interval, Pairs, bootstrap};
+use crate::stats::{self, Agreement, Interval, Pairs};
 
 use super::left_out::Record;
 use super::tasks::{Columns, Runs, Task};
@@ -32,15 +32,15 @@ pub(super) fn statistics() -> String {
 
 /// Returns each statistic of the predictions with its 95 % interval over prompts: `[5, 3]`.
 pub(super) fn agreement(of_prompts: &[Pairs], seed: u64) -> Vec<f32> {
-    let interval = |(_, statistic): Statistic| {
-        let Interval { estimate, low, high } = bootstrap(of_prompts, seed, |draw| {
+    let of = |(_, statistic): Statistic| {
+        let Interval { estimate, low, high } = stats::interval(of_prompts, seed, |draw| {
             let mut all = Pairs::default();
             draw.iter().for_each(|p| all.extend(p));
             statistic(all.agreement())
         });
         [estimate as f32, low as f32, high as f32]
     };
-    STATISTICS.map(interval).concat()
+    STATISTICS.map(of).concat()
 }
 
 /// Computes patch effects and their first-order predictions for the pairs of a task.

@@ -37,7 +37,7 @@ const TOLERANCE: f64 = 1e-3;
 ///
 /// Maps of the first source of the first prompt: `map` and `map_random [L+1, T]`.
 pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
-    let runs = task.runs(task.size(2, 6), &[], record)?;
+    let runs = task.runs(task.size(3, 8), &[], record)?;
     let (mut columns, mut example) = (Columns::new(inner), None);
     for prompt in 0..runs.len() {
         let name = &runs.names[prompt];

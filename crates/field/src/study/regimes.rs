@@ -1,10 +1,12 @@
 //! The linear regime of a task: errors and radii of sources at many places, along several directions.
 
+use resolvent_model::{Mode, Observable, Run};
+
 use crate::certificate::norm;
 use crate::direction::{Context, Direction};
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
-use crate::place::Place;
+use crate::place::{Place, shape};
 use crate::regime::{RegimeOptions, regime};
 
 use super::left_out::Record;
@@ -17,16 +19,16 @@ pub(super) const DIRECTIONS: [&str; 3] = ["displacement", "sensitivity", "random
 ///
 /// Arrays over the sources: `direction`, `prompt`, `level`, `token`, `radius`, `first_order`, `second` and `size [N]`,
 /// and `error` and `field_error [N, A]`. `size` is the length of the displacement over |h|, and NaN for other
-/// directions. Amplitudes: `amplitudes [A]`. All are in units of |h\[l, t\]|.
+/// directions. Amplitudes: `amplitudes [A]`. All are in units of |h\[l, t\]|. Places without a path to J have no source.
 pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
-    let runs = task.runs(task.size(1, 4), &[], record)?;
+    let runs = task.runs(task.size(3, 8), &[], record)?;
     let options = RegimeOptions { field: true, ..RegimeOptions::default() };
     let mut columns = Columns::new(|_| "amplitude");
     for prompt in 0..runs.len() {
         let run = &runs.clean[prompt];
         // Sample about nine levels of a deep model, or five in a quick study.
         let step = run.model().sizes().layers.div_ceil(task.size(4, 8));
-        let places = Runs::places(run, step);
+        let places = reaching(run, &runs.observables[prompt], Runs::places(run, step))?;
         let directions = [Direction::Displacement, Direction::Sensitivity, Direction::Random(task.options.seed)];
         for (index, direction) in directions.iter().enumerate() {
             let what = format!("{} along the {}", runs.names[prompt], DIRECTIONS[index]);
@@ -60,6 +62,15 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
         .with("amplitudes", &[("amplitude", options.amplitudes.len())], options.amplitudes.clone())
         .note("directions", DIRECTIONS.join(","))
         .note("labels", task.labels(&runs.clean[0])))
+}
+
+/// Returns the places with a path to J. The sensitivity of J at any other place is exactly zero, and no source there has a
+/// radius.
+fn reaching(run: &Run, observable: &Observable, places: Vec<Place>) -> Result<Vec<Place>> {
+    let (_, tokens, d) = shape(run);
+    let chi = run.linearize(Mode::Exact).gradient(observable)?;
+    let reaches = |&(l, t): &Place| chi[(l * tokens + t) * d..][..d].iter().any(|&x| x != 0.0);
+    Ok(places.into_iter().filter(reaches).collect())
 }
 
 /// A source at a place, along a direction of unit length.

@@ -25,7 +25,7 @@ pub(super) fn step(
     options: &StudyOptions,
     record: &mut Record,
 ) -> Result<Labelled> {
-    let most = if options.quick { 4 } else { 12 };
+    let most = if options.quick { 6 } else { 12 };
     let mut found = Vec::new();
     for model in small {
         let compared = compared(model, large, tasks, (most, options), record);

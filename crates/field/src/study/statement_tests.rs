@@ -1,6 +1,15 @@
-//! Tests the rules of verdicts; an empty study has no verdict.
+//! Tests the rules of verdicts, and figures beside those of nulls; an empty study has no verdict.
 
 use super::*;
+use crate::labelled::Labelled;
+
+/// Number of prompts: the least for an interval.
+const N: usize = 8;
+
+/// The indices of the prompts.
+fn prompts() -> Vec<f32> {
+    (0..N).map(|i| i as f32).collect()
+}
 
 fn done(name: &str, result: Labelled) -> Done {
     Done { name: name.to_owned(), result }
@@ -16,13 +25,13 @@ fn result(columns: &[(&'static str, Vec<f32>)]) -> Labelled {
 }
 
 fn verdict_of(name: &str, all: &[Done]) -> (Verdict, f64) {
-    let statement = statements(all).into_iter().find(|s| s.name == name).expect("a statement");
+    let statement = statements(all, &[]).into_iter().find(|s| s.name == name).expect("a statement");
     (statement.verdict, statement.figure.estimate)
 }
 
 #[test]
 fn an_empty_study_has_no_verdicts() {
-    let all = statements(&[]);
+    let all = statements(&[], &[]);
     assert_eq!(all.len(), 6);
     for statement in all {
         assert_eq!(statement.verdict, Verdict::Unknown, "{}", statement.name);
@@ -31,9 +40,8 @@ fn an_empty_study_has_no_verdicts() {
 }
 
 fn regimes(radius: f32, error: f32) -> Vec<Done> {
-    let columns =
-        [column("prompt", &[0.0, 0.0, 1.0, 1.0]), column("radius", &[radius; 4]), column("amplitudes", &[0.01])];
-    let result = result(&columns).with("error", &[("source", 4), ("amplitude", 1)], vec![error; 4]);
+    let columns = [("prompt", prompts()), column("radius", &[radius; N]), column("amplitudes", &[0.01])];
+    let result = result(&columns).with("error", &[("source", N), ("amplitude", 1)], vec![error; N]);
     vec![done("regimes.a", result)]
 }
 
@@ -44,6 +52,39 @@ fn the_linear_regime() {
     assert_eq!(verdict_of("linear regime", &regimes(0.5, 0.5)).0, Verdict::Fails);
     // Infinite radii do not bound a regime.
     assert_eq!(verdict_of("linear regime", &regimes(f32::INFINITY, 0.01)).0, Verdict::Unknown);
+    // Sources of one prompt are not independent, so they have no interval.
+    let one = result(&[column("prompt", &[0.0; N]), column("radius", &[0.5; N]), column("amplitudes", &[0.01])]);
+    let one = [done("regimes.a", one.with("error", &[("source", N), ("amplitude", 1)], vec![0.01; N]))];
+    assert_eq!(verdict_of("linear regime", &one), (Verdict::Few, 0.5));
+}
+
+#[test]
+fn figures_are_compared_with_those_of_nulls() {
+    let beside = |radius: f32| {
+        let nulls = [(Null::Random, regimes(radius, 0.01)), (Null::Shuffled, Vec::new())];
+        let found = statements(&regimes(0.5, 0.01), &nulls).remove(0);
+        (found.nulls[0].exceeded, found.nulls[1].exceeded, found.beyond(), found.beside_nulls())
+    };
+    assert_eq!(beside(0.25), (Some(true), None, None, "undecided beside shuffled pairs".to_owned()));
+    assert_eq!(beside(0.75), (Some(false), None, None, "not beyond random weights".to_owned()));
+    let all = statements(&regimes(0.5, 0.01), &[(Null::Random, regimes(0.25, 0.01))]).remove(0);
+    assert_eq!((all.beyond(), all.beside_nulls().as_str()), (Some(true), "beyond the nulls"));
+    assert_eq!(all.nulls[0].verdict, Verdict::Holds, "the null gets its own verdict");
+    let none = statements(&regimes(0.5, 0.01), &[]).remove(0);
+    assert_eq!((none.beyond(), none.beside_nulls().as_str()), (None, ""));
+}
+
+#[test]
+fn intervals_are_compared_in_the_direction_of_the_statement() {
+    let at = |low: f64, high: f64| Interval { estimate: 0.5 * (low + high), low, high };
+    assert_eq!(Better::Higher.beyond(at(2.0, 3.0), at(0.0, 1.0)), Some(true));
+    assert_eq!(Better::Higher.beyond(at(2.0, 3.0), at(0.0, 2.5)), Some(false));
+    assert_eq!(Better::Lower.beyond(at(0.0, 1.0), at(2.0, 3.0)), Some(true));
+    let near = Better::Near(1.0);
+    assert_eq!(near.beyond(at(0.9, 1.2), at(0.0, 0.5)), Some(true));
+    assert_eq!(near.beyond(at(0.9, 1.2), at(1.1, 2.0)), Some(false));
+    assert_eq!(near.beyond(at(0.9, 1.2), at(0.0, 2.0)), Some(false), "the null contains the value");
+    assert_eq!(near.beyond(Interval::without_ends(1.0), at(0.0, 0.5)), None);
 }
 
 /// Returns a result with two kinds of sites: predictions of the first have the given sign, and those of the second are
@@ -53,7 +94,7 @@ fn patching(sign: f32) -> Vec<Done> {
     let actual: Vec<f32> = (0..2 * n).map(|i| ((i * 7 % 11) as f32) - 5.0).collect();
     let predicted = actual.iter().enumerate().map(|(i, a)| if i < n { sign * a } else { -a }).collect();
     let kind = (0..2 * n).map(|i| if i < n { 0.0 } else { 1.0 }).collect();
-    let prompt = (0..2 * n).map(|i| (i % 4) as f32).collect();
+    let prompt = (0..2 * n).map(|i| (i % N) as f32).collect();
     let columns = [("actual", actual), ("predicted", predicted), ("kind", kind), ("prompt", prompt)];
     vec![done("patching.a", result(&columns).note("kinds", "resid,mlp_out"))]
 }
@@ -64,15 +105,15 @@ fn predictions_of_patches() {
     let (verdict, figure) = verdict_of("sensitivities predict patches", &right);
     assert_eq!(verdict, Verdict::Holds);
     assert!((figure - 1.0).abs() < 1e-12, "{figure}");
-    let statement = statements(&right).into_iter().find(|s| s.name == "sensitivities predict patches");
-    assert!(statement.expect("it").detail.contains("resid 1.00, mlp_out -1.00"));
+    let statement = statements(&right, &[]).into_iter().find(|s| s.name == "sensitivities predict patches");
+    assert!(statement.expect("it").detail.contains("other sites: mlp_out -1.00"));
     assert_eq!(verdict_of("sensitivities predict patches", &patching(-1.0)).0, Verdict::Fails);
 }
 
 fn transfers(best: f32, control: f32) -> Vec<Done> {
-    let rows = |x: f32| vec![x; 3 * 4];
-    let axes = [("prompt", 3), ("level", 4)];
-    let result = result(&[column("prompt", &[0.0, 1.0, 2.0])])
+    let rows = |x: f32| vec![x; 4 * N];
+    let axes = [("prompt", N), ("level", 4)];
+    let result = result(&[("prompt", prompts())])
         .with("best", &axes, rows(best))
         .with("random_best", &axes, rows(control))
         .with("shuffled_best", &axes, rows(f32::NAN));
@@ -86,29 +127,33 @@ fn transfer_must_beat_its_controls() {
     assert_eq!(verdict_of("answers are carried over", &transfers(0.6, 0.7)).0, Verdict::Fails);
 }
 
-/// Returns a result whose error by role at 16 directions is `error`, and `random` with random directions.
-fn reduction(error: f32, random: f32) -> Vec<Done> {
-    let axes = [("basis", 2), ("method", 4), ("rank", 3)];
+/// Returns a result whose error by role at 16 directions is `error`, `random` with random directions, and `shuffled` with
+/// those of shuffled pairs.
+fn reduction([error, random, shuffled]: [f32; 3]) -> Vec<Done> {
+    let axes = [("prompt", N), ("basis", 2), ("method", 4), ("rank", 3)];
     let of = |[one, by_role]: [f32; 2]| [[9.0, one, 9.0], [9.0, by_role, 9.0]];
-    let rows = [of([0.6, 0.7]), of([0.8, error]), of([0.6, random]), of([0.6, 0.65])];
+    let rows = [of([0.6, 0.75]), of([0.75, error]), of([0.6, random]), of([0.6, shuffled])];
     let errors = [0, 1].map(|basis| rows.map(|row| row[basis]).concat()).concat();
+    let squares: Vec<f32> = errors.iter().map(|e| e * e).collect();
     let result = result(&[
         column("ranks", &[8.0, 16.0, 32.0]),
         column("floor", &[0.05]),
         column("dimension", &[f32::NAN, 16.0]),
+        column("squared_effect", &[1.0; N]),
     ]);
-    let result = result.with("error", &axes, errors).note("methods", "pod,balanced,random,shuffled");
+    let result = result.with("squared_error", &axes, squares.repeat(N)).note("methods", "pod,balanced,random,shuffled");
     vec![done("reduction.a", result)]
 }
 
 #[test]
-fn reduced_descriptions_must_beat_random_directions() {
-    assert_eq!(verdict_of("reduced descriptions", &reduction(0.125, 0.5)), (Verdict::Holds, 0.125));
-    assert_eq!(verdict_of("reduced descriptions", &reduction(0.125, 0.25)).0, Verdict::Holds, "twice as bad");
-    assert_eq!(verdict_of("reduced descriptions", &reduction(0.125, 0.2)).0, Verdict::Partly);
-    assert_eq!(verdict_of("reduced descriptions", &reduction(0.25, 0.9)).0, Verdict::Partly);
-    assert_eq!(verdict_of("reduced descriptions", &reduction(0.5, 0.9)).0, Verdict::Fails);
-    assert_eq!(verdict_of("reduced descriptions", &reduction(f32::NAN, 0.9)).0, Verdict::Unknown);
+fn reduced_descriptions_must_beat_random_directions_and_shuffled_pairs() {
+    let of = |errors: [f32; 3]| verdict_of("reduced descriptions", &reduction(errors));
+    assert_eq!(of([0.125, 0.5, 0.25]), (Verdict::Holds, 0.125));
+    assert_eq!(of([0.125, 0.2, 0.25]).0, Verdict::Partly, "random directions are less than twice as bad");
+    assert_eq!(of([0.125, 0.5, 0.125]).0, Verdict::Partly, "shuffled pairs are as good");
+    assert_eq!(of([0.25, 0.9, 0.5]).0, Verdict::Partly);
+    assert_eq!(of([0.5, 0.9, 0.6]).0, Verdict::Fails);
+    assert_eq!(of([f32::NAN, 0.9, 0.9]).0, Verdict::Unknown);
     // A step that was left out has no arrays.
     let nothing = [done("reduction.a", Labelled::default())];
     assert_eq!(verdict_of("reduced descriptions", &nothing).0, Verdict::Unknown);
@@ -117,44 +162,44 @@ fn reduced_descriptions_must_beat_random_directions() {
 /// The figure is the mean over tasks, and the details are those at the same rank.
 #[test]
 fn reduced_descriptions_are_means_over_tasks() {
-    let mut all = reduction(0.125, 0.5);
-    all.extend(reduction(0.375, 1.0));
+    let mut all = reduction([0.125, 0.5, 0.5]);
+    all.extend(reduction([0.375, 1.0, 1.0]));
     all[1].name = "reduction.b".to_owned();
-    let statement = statements(&all).into_iter().find(|s| s.name == "reduced descriptions").expect("it");
-    let figure = statement.figure;
-    assert_eq!((figure.estimate, figure.low, figure.high), (0.25, 0.125, 0.375));
-    for part in ["one basis for all tokens 0.80", "(POD) 0.70", "random directions 0.75", "shuffled pairs 0.65"] {
+    let statement = statements(&all, &[]).into_iter().find(|s| s.name == "reduced descriptions").expect("it");
+    assert_eq!((statement.figure.estimate, statement.prompts), (0.25, 2 * N));
+    assert_eq!(statement.by_task, [("a".to_owned(), 0.125), ("b".to_owned(), 0.375)]);
+    for part in ["one basis for all tokens 0.75", "(POD) 0.75", "random directions 0.75", "shuffled pairs 0.75"] {
         assert!(statement.detail.contains(part), "{part}: {}", statement.detail);
     }
-    assert!(statement.detail.ends_with("all directions 0.05; directions within 0.05 of all, for each task: 16, 16"));
+    assert!(statement.detail.ends_with("all directions 0.05; directions within 0.05 of all: a 16, b 16"));
 }
 
 #[test]
 fn propagation_and_inverse() {
     let of = |rank: f32| {
         let columns = [
-            column("prompt", &[0.0, 1.0]),
-            column("level", &[0.0, 0.0]),
-            column("stable_rank", &[rank; 2]),
-            column("captured", &[0.5; 2]),
+            ("prompt", prompts()),
+            column("level", &[0.0; N]),
+            column("stable_rank", &[rank; N]),
+            column("captured", &[0.5; N]),
         ];
-        let result = result(&columns).with("stays", &[("source", 2), ("level", 3)], vec![0.7; 6]);
+        let result = result(&columns).with("stays", &[("source", N), ("level", 3)], vec![0.7; 3 * N]);
         vec![done("propagation.a", result.note("d", "100"))]
     };
     assert_eq!(verdict_of("structured propagation", &of(5.0)), (Verdict::Holds, 5.0));
     assert_eq!(verdict_of("structured propagation", &of(20.0)).0, Verdict::Partly);
     assert_eq!(verdict_of("structured propagation", &of(80.0)).0, Verdict::Fails);
 
-    let of = |achieved: f32| {
-        let result =
-            result(&[column("prompt", &[0.0, 1.0]), column("refined", &[1.0; 2]), column("greedy", &[1.0; 2])])
-                .with("achieved", &[("prompt", 2), ("goal", 4)], [0.0, achieved, 0.0, 0.0].repeat(2))
-                .with("energy_ratio", &[("prompt", 2), ("baseline", 1)], vec![3.0; 2]);
+    let of = |achieved: f32, ratio: f32| {
+        let result = result(&[("prompt", prompts()), column("refined", &[1.0; N]), column("greedy", &[1.0; N])])
+            .with("achieved", &[("prompt", N), ("goal", 4)], [0.0, achieved, 0.0, 0.0].repeat(N))
+            .with("energy_ratio", &[("prompt", N), ("baseline", 1)], vec![ratio; N]);
         vec![done("inverse.a", result.note("baselines", "uniform"))]
     };
-    assert_eq!(verdict_of("patches can be chosen", &of(0.9)).0, Verdict::Holds);
-    assert_eq!(verdict_of("patches can be chosen", &of(0.6)).0, Verdict::Partly);
-    assert_eq!(verdict_of("patches can be chosen", &of(0.0)).0, Verdict::Fails);
+    assert_eq!(verdict_of("patches can be chosen", &of(0.9, 3.0)).0, Verdict::Holds);
+    assert_eq!(verdict_of("patches can be chosen", &of(0.9, 0.9)).0, Verdict::Partly, "a baseline needs less energy");
+    assert_eq!(verdict_of("patches can be chosen", &of(0.6, 3.0)).0, Verdict::Partly);
+    assert_eq!(verdict_of("patches can be chosen", &of(0.0, 3.0)).0, Verdict::Fails);
 }
 
 #[test]

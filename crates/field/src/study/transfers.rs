@@ -8,7 +8,7 @@ use crate::labelled::Labelled;
 use crate::place::shape;
 use crate::transfer::{TransferOptions, transfer};
 
-use super::left_out::Record;
+use super::left_out::{LeftOut, Record};
 use super::tasks::{Columns, Task};
 
 /// Computes transfer fractions for the pairs of a task.
@@ -27,6 +27,12 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
         let options =
             TransferOptions { random: task.size(2, 8), seed: task.options.seed, ..TransferOptions::default() };
         let name = &runs.names[prompt];
+        if runs.changed[prompt] + 1 == tokens {
+            // The last token alone differs, so it carries the whole answer at every level by construction.
+            let reason = "the prompts differ at the last token only, which carries the answer by construction";
+            record.leave_out(LeftOut::new(name, reason));
+            continue;
+        }
         let result = transfer(run, donor, &runs.observables[prompt], &others, &options);
         let Some(result) = record.attempt(name, result)? else { continue };
         record.check(name, &result.certificates);

@@ -138,6 +138,7 @@ class Model:
         quick: bool = False,
         small: Sequence[Model] = (),
         seed: int = 0,
+        nulls: bool = True,
         out: _Path = "study",
         progress: bool = True,
     ) -> Study: ...
@@ -204,6 +205,7 @@ class Run:
         amplitudes: Union[Sequence[float], None] = None,
         absolute: bool = False,
         field: bool = False,
+        nodes: int = 0,
         donor: Union[_Prompt, Run, None] = None,
     ) -> Result: ...
     def invert(

@@ -29,6 +29,8 @@ pub struct Statement {
     pub claim: String,
     /// Whether the claim holds.
     pub verdict: Verdict,
+    /// What qualifies the verdict, in a few words; may be empty.
+    pub beside: String,
     /// The figure on which the verdict is based: `Pearson 0.93`.
     pub figure: String,
     /// Its interval or the number of cases: `0.91 to 0.95`.

@@ -25,7 +25,7 @@ pub(super) fn html(page: &Page) -> Result<String, Error> {
         let section = page.sections.iter().position(|other| other.heading == s.section);
         let (class, sign, verdict) = verdict(s.verdict);
         context! {
-            claim => spans(&s.claim), class, sign, verdict, figure => &s.figure, interval => &s.interval,
+            claim => spans(&s.claim), class, sign, verdict, beside => &s.beside, figure => &s.figure, interval => &s.interval,
             anchor => section.map(|i| anchors[i].as_str()),
         }
     };

@@ -15,6 +15,7 @@ fn page(text: &str) -> Page {
     let statement = |verdict| Statement {
         claim: text.to_owned(),
         verdict,
+        beside: String::new(),
         figure: text.to_owned(),
         interval: text.to_owned(),
         section: text.to_owned(),

@@ -1,8 +1,10 @@
 //! The page of a study: statements with verdicts, and for each statement a section with figures.
 
+mod answers;
 mod data;
 mod inverse;
 mod left_out;
+mod nulls;
 mod patching;
 mod predictors;
 mod propagation;
@@ -13,7 +15,9 @@ mod scaling;
 mod tests;
 mod transfers;
 
-use resolvent_field::study::{self, Done, LeftOut, Study, statements};
+use resolvent_field::study::{self, RULES, Study};
+
+use resolvent_field::stats::Interval;
 
 use crate::{Page, Section, Statement, Verdict};
 
@@ -31,20 +35,17 @@ pub struct Studied {
     pub tasks: Vec<(String, usize)>,
     /// The command that produces these results.
     pub command: String,
-    /// What was left out, and why.
-    pub left_out: Vec<LeftOut>,
 }
 
 impl Studied {
-    /// Describes `study`; `done` are its results, and `command` produces them.
-    pub fn new(study: &Study<'_>, done: &[Done], command: &str) -> Self {
+    /// Describes `study`; `command` produces its results.
+    pub fn new(study: &Study<'_>, command: &str) -> Self {
         let (model, sizes) = (study.model(), study.model().sizes());
         Self {
             model: model.name().to_owned(),
             shape: format!("{} blocks, width {}, {} heads", sizes.layers, sizes.d, sizes.heads),
             tasks: study.tasks().iter().map(|(name, pairs)| (name.clone(), pairs.len())).collect(),
             command: command.to_owned(),
-            left_out: study.left_out_of(done),
         }
     }
 }
@@ -56,17 +57,21 @@ type Fill = fn(Section, &Results<'_>) -> Section;
 type Part = (&'static str, &'static str, &'static [&'static str], Fill);
 
 /// Returns the page of a study's results.
-pub fn study_page(studied: &Studied, done: &[Done]) -> Page {
+pub fn study_page(studied: &Studied, found: &study::Results) -> Page {
+    let study::Results { done, nulls, left_out } = found;
     let tasks: Vec<String> = studied.tasks.iter().map(|(name, n)| format!("{name} ({n} pairs)")).collect();
     let mut lead = format!(
         "The residual stream of `{}` ({}) as a field h[l,t], and how sources put into it propagate: {}. J is the logit of the \
          clean prompt's answer less that of the corrupted prompt's, at the last token.\n\nThe checks of every analysis are listed \
-         at the end. Intervals are 95 % bootstraps over prompts.",
+         at the end. Figures are means over tasks. Intervals are 95 % bootstraps over prompts, and there is none for fewer \
+         than eight. Definitions and rules are version {RULES}, fixed before the results. With seven statements, about one \
+         study in three has an interval that misses its true value.\n\n{}",
         studied.model,
         studied.shape,
-        tasks.join(", ")
+        tasks.join(", "),
+        nulls::about(nulls)
     );
-    if let Some(text) = left_out::summary(&studied.left_out) {
+    if let Some(text) = left_out::summary(left_out) {
         lead.push_str("\n\n");
         lead.push_str(&text);
     }
@@ -86,23 +91,25 @@ pub fn study_page(studied: &Studied, done: &[Done]) -> Page {
         ("patches can be chosen", "Choosing where to patch", &["inverse"], inverse::section),
         ("small predicts large", "Across scales", &["scaling"], scaling::section),
     ];
-    for statement in statements(done) {
+    page.sections.extend(answers::section(&results));
+    for statement in found.statements() {
         let Some((_, heading, analyses, section)) = parts.iter().find(|(name, ..)| *name == statement.name) else {
             continue;
         };
         let text = format!(
             "{} Verdict: {}.\n\nThe {} is {}. Beside it: {}.\n\nRule: {}.",
             statement.claim,
-            statement.verdict.name(),
+            [statement.verdict.name().to_owned(), statement.beside_nulls()].join(", ").trim_end_matches(", "),
             statement.measure,
             value(&statement),
             statement.detail,
             statement.rule
         );
         let mut whole = Section::new(*heading).text(text);
-        if let Some(text) = left_out::of_analyses(&studied.left_out, analyses) {
+        if let Some(text) = left_out::of_analyses(left_out, analyses) {
             whole = whole.text(text);
         }
+        whole = nulls::table(whole, &statement);
         page.sections.push(section(whole, &results));
         page.statements.push(Statement {
             claim: statement.claim.to_owned(),
@@ -110,14 +117,18 @@ pub fn study_page(studied: &Studied, done: &[Done]) -> Page {
                 study::Verdict::Holds => Verdict::Holds,
                 study::Verdict::Partly => Verdict::Partly,
                 study::Verdict::Fails => Verdict::Fails,
-                study::Verdict::Unknown => Verdict::Undecided,
+                study::Verdict::Few | study::Verdict::Unknown => Verdict::Undecided,
+            },
+            beside: match statement.verdict {
+                study::Verdict::Few => format!("{} prompts", statement.prompts),
+                _ => statement.beside_nulls(),
             },
             figure: value(&statement),
             interval: statement.measure.to_owned(),
             section: (*heading).to_owned(),
         });
     }
-    page.sections.extend(left_out::section(&studied.left_out));
+    page.sections.extend(left_out::section(left_out));
     for step in done {
         page.origin(&step.name, &step.result);
     }
@@ -125,16 +136,21 @@ pub fn study_page(studied: &Studied, done: &[Done]) -> Page {
     page
 }
 
-/// Formats a statement's figure with its interval.
+/// Formats a statement's figure with its interval and the number of prompts.
 fn value(statement: &study::Statement) -> String {
+    let figure = within(statement.figure);
+    if statement.figure.estimate.is_nan() { figure } else { format!("{figure}, n {}", statement.prompts) }
+}
+
+/// Formats an estimate with its interval, if it has one.
+fn within(f: Interval) -> String {
     let shown = |x: f64| match x.abs() {
         _ if x.is_nan() => "no value".to_owned(),
         10.0.. => format!("{x:.1}"),
         _ => format!("{x:.2}"),
     };
-    let f = statement.figure;
-    if f.estimate.is_nan() {
-        return shown(f.estimate);
+    match f.estimate.is_nan() || f.low.is_nan() {
+        true => shown(f.estimate),
+        false => format!("{} ({} to {})", shown(f.estimate), shown(f.low), shown(f.high)),
     }
-    format!("{} ({} to {})", shown(f.estimate), shown(f.low), shown(f.high))
 }

@@ -4,7 +4,7 @@ use resolvent_field::{Labelled, stats};
 
 use super::data::{Results, array, heatmap, list};
 use super::predictors;
-use crate::{Axis, Bars, Block, Category, Cell, Estimate, Figure, Grid, Map, Point, Scatter, Section, Table};
+use crate::{Axis, Bars, Block, Category, Cell, Estimate, Figure, Grid, Heatmap, Map, Point, Scatter, Section, Table};
 
 pub(super) fn section(section: Section, results: &Results<'_>) -> Section {
     let all = results.of("patching");
@@ -20,9 +20,15 @@ pub(super) fn section(section: Section, results: &Results<'_>) -> Section {
         Grid::new("Predicted and actual effects of patches", scatters),
         "Each point is one site and token of one prompt. On the line, the prediction is exact.",
     );
-    let maps: Vec<Figure> = [("example_effect", "Actual effect"), ("example_first_order", "First-order prediction")]
+    let names = [("example_effect", "Actual effect"), ("example_first_order", "First-order prediction")];
+    // Both maps share one scale, so that their colours can be compared.
+    let limit = names.iter().flat_map(|(name, _)| array(first, name)).map(f64::abs).fold(0.0, f64::max) as f32;
+    let maps: Vec<Figure> = names
         .into_iter()
-        .filter_map(|(name, title)| heatmap(title, first, name, Map::Diverging, "change of J"))
+        .filter_map(|(name, title)| {
+            let map = heatmap(title, first, name, Map::Diverging, "change of J")?;
+            Some(Heatmap { limit: Some(limit), ..map })
+        })
         .map(Figure::from)
         .collect();
     section = section.figure(
@@ -105,9 +111,9 @@ fn superposition(section: Section, results: &Results<'_>) -> Section {
         Scatter::new("Superposition", Axis::linear("sum of the two responses"), Axis::linear("joint response"));
     plot.groups = all.iter().map(|(task, _)| (*task).to_owned()).collect();
     let mut errors = Vec::new();
-    for (group, (_, result)) in all.iter().enumerate() {
+    for (group, (task, result)) in all.iter().enumerate() {
         let [joint, sum, prompts, error] = ["joint", "sum", "prompt", "error"].map(|name| array(result, name));
-        errors.extend(error);
+        errors.push(format!("{task} {:.1} %", 100.0 * stats::median(&error)));
         for ((joint, sum), prompt) in joint.iter().zip(&sum).zip(&prompts) {
             plot.points.push(Point { x: *sum, y: *joint, group, label: format!("prompt {prompt}") });
         }
@@ -115,9 +121,9 @@ fn superposition(section: Section, results: &Results<'_>) -> Section {
     section.figure(
         plot.prediction(),
         format!(
-            "Displacements put in at two places at once. On the line, responses add up. The median error of the sum is \
-             {:.0} % of both sizes.",
-            100.0 * stats::median(&errors)
+            "Displacements put in at two places at once. On the line, responses add up. Median error of the sum, as a share of \
+             both sizes: {}.",
+            errors.join(", ")
         ),
     )
 }

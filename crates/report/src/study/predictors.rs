@@ -17,8 +17,9 @@ pub(super) fn section(section: Section, results: &Results<'_>) -> Section {
     section
         .figure(
             Grid::new("Predictors side by side", all.iter().map(bars).collect()),
-            "Correlation with the actual effects, for each kind of site. First order: sensitivity times displacement d. \
-             Curvature: with d^T H d / 2 of every patch, by jets. Hvp: with that term where an estimate flags it. Integrated: \
+            "Correlation with the actual effects, for each kind of site, on the first pairs of each task alone: second-order \
+             predictors cost many passes. So first order has another figure here than above. First order: sensitivity times \
+             displacement d. Curvature: with d^T H d / 2 of every patch, by jets. Hvp: with that term where an estimate flags it. Integrated: \
              sensitivities averaged over runs between the prompts. RelP: sensitivities under the rules of relevance \
              propagation.",
         )

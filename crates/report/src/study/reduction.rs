@@ -22,8 +22,8 @@ pub(super) fn section(section: Section, results: &Results<'_>) -> Section {
             Grid::new("", vec![over_ranks(&errors, ONE).into(), over_ranks(&errors, BY_ROLE).into()]),
             "Actual effects of held-out patches, predicted through k directions of the middle level; directions come from \
              other prompts. Balanced directions are both moved and matter; POD takes what moves, the active subspace what \
-             matters. Controls: balanced directions of shuffled pairs, and random directions. Means over tasks, with the 95 % \
-             interval of balanced directions.",
+             matters. Controls: balanced directions of shuffled pairs, and random directions. Means over tasks; eight or \
+             more tasks have the 95 % interval of balanced directions.",
         )
         .figure(
             table(&all, &errors, (rank, k)),

@@ -1,0 +1,52 @@
+//! Statements beside their nulls, and their figures by task.
+
+use resolvent_field::stats::Interval;
+use resolvent_field::study::{Done, Null, Statement};
+
+use crate::{Cell, Section, Table};
+
+/// Says which nulls were run.
+pub(super) fn about(nulls: &[(Null, Vec<Done>)]) -> String {
+    let words: Vec<&str> = nulls.iter().map(|(null, _)| null.words()).collect();
+    match words.is_empty() {
+        true => "No null was run, so these verdicts may be those of any network of this shape: leave out `--no-nulls`, or use \
+                 `study` in place of `demo`."
+            .to_owned(),
+        false => format!(
+            "The same analyses ran on nulls: {}. A statement goes *beyond* a null if the whole interval of this model speaks \
+             more for it than that of the null. What does not go beyond random weights is no result of training.",
+            words.join(", ")
+        ),
+    }
+}
+
+/// Adds the figures of each task and of each null to the section of a statement.
+pub(super) fn table(section: Section, statement: &Statement) -> Section {
+    let section = match statement.by_task.is_empty() {
+        true => section,
+        false => {
+            let each = statement.by_task.iter().map(|(task, figure)| format!("{task} {figure:.2}"));
+            section.text(format!("By task: {}.", each.collect::<Vec<_>>().join(", ")))
+        }
+    };
+    if statement.nulls.is_empty() {
+        return section;
+    }
+    let cells = |name: &str, Interval { estimate, low, high }, verdict: &str, beyond: &str| {
+        let numbers = [estimate, low, high].map(Cell::from);
+        let words = [Cell::from(verdict), Cell::from(beyond)];
+        [Cell::from(name)].into_iter().chain(numbers).chain(words).collect::<Vec<_>>()
+    };
+    let columns = ["", "figure", "low", "high", "verdict by the same rule", "this model is beyond it"];
+    let mut table = Table::new("", &columns);
+    table = table.row(cells("this model", statement.figure, statement.verdict.name(), ""));
+    for null in &statement.nulls {
+        let beyond = match null.exceeded {
+            Some(true) => "yes",
+            Some(false) => "no",
+            None => "undecided",
+        };
+        table = table.row(cells(null.null.words(), null.figure, null.verdict.name(), beyond));
+    }
+    section.figure(table, "The statement in the nulls.")
+}
