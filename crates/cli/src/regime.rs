@@ -37,6 +37,9 @@ pub(crate) struct Args {
     /// Compare the whole downstream field as well
     #[arg(long)]
     field: bool,
+    /// Number of amplitudes on the way to each source at which derivatives are taken, for the response that they lead to
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    nodes: usize,
     #[command(flatten)]
     observable: RequiredObservable,
     #[command(flatten)]
@@ -76,6 +79,7 @@ impl Args {
             amplitudes: distinct(self.amplitudes.iter().copied()),
             absolute: self.absolute,
             field: self.field,
+            nodes: self.nodes,
         };
         let result = regime(run, observable, &sites, &options)?;
         Ok(result.note("direction", &self.direction.direction).note("unit", self.direction.unit.to_string()))
@@ -98,16 +102,18 @@ fn mean_radii(result: &Labelled) -> String {
 fn table(run: &Run, args: &Args, result: &Labelled) -> String {
     let of = |name: &str| result.array(name).map_or(&[][..], |a| &a.data);
     let amplitudes = of("amplitudes");
+    let secant = of("secant_radius");
     let unit = if args.absolute { "the direction" } else { "|h[l,t]| times the direction" };
     let mut text = format!(
-        "J = {} along {}; amplitudes in units of {unit}\n{:<22} {:>10} {:>10} {:>9} {:>9}   error at",
+        "J = {} along {}; amplitudes in units of {unit}\n{:<22} {:>10} {:>10} {:>9} {:>9}{}   error at",
         visible(&args.observable.title()),
         visible(&args.direction.direction),
         "source at",
         "dJ/da",
         "d2J/da2",
         "radius",
-        "by jet"
+        "by jet",
+        if secant.is_empty() { String::new() } else { format!(" {:>9}", format!("{} nodes", args.nodes)) }
     );
     for a in amplitudes {
         let _infallible = write!(text, " {a:>7}");
@@ -117,7 +123,11 @@ fn table(run: &Run, args: &Args, result: &Labelled) -> String {
         let (level, at) = (of("sites")[2 * n] as usize, of("sites")[2 * n + 1] as usize);
         let place = format!("h[{level},{at}] {}", label(run, at));
         let [first, second, radius, jet] = ["first_order", "second", "radius", "jet_radius"].map(|name| of(name)[n]);
-        let _infallible = write!(text, "{place:<22} {first:>10.4} {second:>10.4} {radius:>9.4} {jet:>9.4}           ");
+        let _infallible = write!(text, "{place:<22} {first:>10.4} {second:>10.4} {radius:>9.4} {jet:>9.4}");
+        if let Some(radius) = secant.get(n) {
+            let _infallible = write!(text, " {radius:>9.4}");
+        }
+        text.push_str("           ");
         for e in &of("error")[n * amplitudes.len()..(n + 1) * amplitudes.len()] {
             let _infallible = match e.is_nan() {
                 true => write!(text, " {:>7}", "-"),

@@ -83,6 +83,7 @@ mod regime;
 mod remainder;
 mod rsvd;
 mod scale;
+mod secant;
 mod sensitivity;
 mod site_kind;
 mod slice;

@@ -1,14 +1,19 @@
-//! Linear radii: the amplitude at which the error of the first-order response first reaches 20 %.
+//! Radii: the amplitude at which the error of a predicted response, such as the first-order one, first reaches 20 %.
 
 use crate::error::Result;
 
 /// Error at which the linear regime ends.
 pub const LINEAR: f64 = 0.2;
 
-/// Finite responses of several sources.
+/// Finite responses of several sources, and predictions of them.
 pub(crate) trait Curve {
     /// Returns `J(h + a v_n) - J(h)` for each (n, a).
     fn finite(&self, points: &[(usize, f64)]) -> Result<Vec<f64>>;
+
+    /// Returns the predicted responses, given dJ/da of each source: to first order, unless a curve has a better prediction.
+    fn predicted(&self, first: &[f64], points: &[(usize, f64)]) -> Result<Vec<f64>> {
+        Ok(points.iter().map(|&(n, a)| a * first[n]).collect())
+    }
 }
 
 /// Factor between the amplitudes of the search.
@@ -28,12 +33,23 @@ const BISECTIONS: usize = 14;
 /// goes up in small steps until the error reaches 20 %, and in smaller steps where the error comes near. Bisection then
 /// refines the bracket. The radius is infinite if J does not move at all, and NaN if rounding hides the crossing.
 pub(crate) fn radii(curve: &dyn Curve, first: &[f64], second: &[f64], noise: f64) -> Result<Vec<f64>> {
-    let mut searches: Vec<Search> = first
-        .iter()
-        .zip(second)
-        .enumerate()
-        .map(|(source, (&first, &second))| Search::new(source, first, second, noise))
-        .collect();
+    let each = first.iter().zip(second).enumerate();
+    let searches = each.map(|(source, (&first, &second))| Search::new(source, first, second, noise));
+    searched(curve, first, noise, searches.collect())
+}
+
+/// Finds the radius of each source like [`radii`], but begins at a given amplitude of each. The radius of a source without a
+/// finite one is that amplitude.
+pub(crate) fn radii_from(curve: &dyn Curve, first: &[f64], starts: &[f64], noise: f64) -> Result<Vec<f64>> {
+    let each = starts.iter().zip(first).enumerate();
+    let searches = each.filter(|(_, (start, _))| start.is_finite());
+    let searches = searches.map(|(source, (&start, &first))| Search::at(source, first, start, noise));
+    let found = searched(curve, first, noise, searches.collect())?;
+    Ok(found.into_iter().zip(starts).map(|(found, &start)| if start.is_finite() { found } else { start }).collect())
+}
+
+/// Continues searches until each has a radius.
+fn searched(curve: &dyn Curve, first: &[f64], noise: f64, mut searches: Vec<Search>) -> Result<Vec<f64>> {
     let mut radius = vec![f64::INFINITY; first.len()];
     loop {
         let mut points = Vec::new();
@@ -73,17 +89,16 @@ pub(crate) fn radii(curve: &dyn Curve, first: &[f64], second: &[f64], noise: f64
     Ok(radius)
 }
 
-/// Returns the errors of first order, less the part that rounding can cause.
+/// Returns the errors of the predictions, less the part that rounding can cause.
 fn errors(curve: &dyn Curve, first: &[f64], noise: f64, points: &[(usize, f64)]) -> Result<Vec<f64>> {
-    let finite = curve.finite(points)?;
-    let error = |(&(n, a), f): (&(usize, f64), f64)| {
-        let linear = a * first[n];
-        let apart = (f - linear).abs();
+    let (finite, predicted) = (curve.finite(points)?, curve.predicted(first, points)?);
+    let error = |(predicted, f): (f64, f64)| {
+        let apart = (f - predicted).abs();
         // If the response is well above rounding, the error is not corrected.
-        let doubt = if noise < 0.01 * linear.abs() { 0.0 } else { noise };
-        if apart <= doubt { 0.0 } else { (apart - doubt) / linear.abs() }
+        let doubt = if noise < 0.01 * predicted.abs() { 0.0 } else { noise };
+        if apart <= doubt { 0.0 } else { (apart - doubt) / predicted.abs() }
     };
-    Ok(points.iter().zip(finite).map(error).collect())
+    Ok(predicted.into_iter().zip(finite).map(error).collect())
 }
 
 /// Evaluates the errors at given points.
@@ -118,7 +133,12 @@ impl Search {
             (true, false) => Some(Found::Hidden),
             _ => None,
         };
-        Self { source, least, next: start.max(least), down: false, begun: false, found }
+        Self { found, least, ..Self::at(source, first, start.max(least), noise) }
+    }
+
+    /// Begins a search at an amplitude.
+    fn at(source: usize, first: f64, next: f64, noise: f64) -> Self {
+        Self { source, least: 50.0 * noise / first.abs(), next, down: false, begun: false, found: None }
     }
 
     fn round(&self) -> impl Iterator<Item = f64> + use<> {

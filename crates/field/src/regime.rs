@@ -12,7 +12,9 @@ use crate::error::{Error, Result};
 use crate::labelled::Labelled;
 use crate::noise;
 use crate::place::{Place, inside, shape};
-use crate::radius::{Curve, LINEAR, radii};
+use crate::quadrature::Rule;
+use crate::radius::{Curve, LINEAR, radii, radii_from};
+use crate::secant::secants;
 use crate::slope::{CURVED, amplitudes, first_to_pass};
 
 /// Options of [`regime`].
@@ -24,11 +26,16 @@ pub struct RegimeOptions {
     pub absolute: bool,
     /// Whether to compare the whole downstream field as well.
     pub field: bool,
+    /// Number of nodes of the secant response; 0 leaves it out.
+    pub nodes: usize,
 }
+
+/// The most nodes of a secant response.
+const MOST_NODES: usize = 16;
 
 impl Default for RegimeOptions {
     fn default() -> Self {
-        Self { amplitudes: vec![0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0], absolute: false, field: false }
+        Self { amplitudes: vec![0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0], absolute: false, field: false, nodes: 0 }
     }
 }
 
@@ -42,7 +49,10 @@ pub fn jet_radius(first: f64, second: f64) -> f64 {
 ///
 /// Arrays: `sites [N, 2]`, `amplitudes [A]`, `finite [N, A]`, `error [N, A]`, `radius [N]`, `first_order [N]`, `second
 /// [N]` and `jet_radius [N]` (see [`jet_radius`]). With `options.field` also `field_error [N, A]`, the same error for
-/// the field at all levels above the source.
+/// the field at all levels above the source. With `options.nodes` also `secant [N, A]`, the response from derivatives at that
+/// many amplitudes on the way to a by Gauss-Legendre quadrature, with `secant_bar [N, A]`, its distance from the embedded rule,
+/// `secant_error [N, A]`, its error, and `secant_radius [N]`, the amplitude at which that error reaches 20 %. First order ends
+/// at `radius`, and the nodes end there.
 ///
 /// Amplitudes, radii and derivatives are in units of |h\[l, t\]| unless `options.absolute` is set. A radius is infinite
 /// if J does not depend on the source. It is NaN if f32 cannot resolve it: the error is still above 20 % at amplitudes
@@ -62,6 +72,9 @@ pub fn regime(
     sites: &[(Place, Vec<f32>)],
     options: &RegimeOptions,
 ) -> Result<Labelled> {
+    if options.nodes > MOST_NODES {
+        return Err(Error::Input(format!("{} nodes of a secant: give at most {MOST_NODES}", options.nodes)));
+    }
     let probes = probes(run, sites, options)?;
     let sources: Vec<[Source; 1]> = probes.iter().map(|p| [p.source(1.0)]).collect();
     let along = run.linearize(Mode::Exact).along(&sources, observable)?;
@@ -79,7 +92,7 @@ fn measured(
     let linear = run.linearize(Mode::Exact);
     let chi = linear.gradient(observable)?;
     let value = run.value(observable)?;
-    let curve = Sweep { run, observable, probes, value };
+    let curve = Sweep { run, observable, probes, value, rule: None };
 
     let points: Vec<(usize, f64)> =
         (0..probes.len()).flat_map(|n| options.amplitudes.iter().map(move |&a| (n, f64::from(a)))).collect();
@@ -122,6 +135,22 @@ fn measured(
         let mut errors = field_errors(run, probes, &options.amplitudes)?;
         failed.iter().for_each(|n| errors[n * count..(n + 1) * count].fill(f32::NAN));
         result = result.with("field_error", &[("site", probes.len()), ("amplitude", count)], errors);
+    }
+    if options.nodes > 0 {
+        let axes = [("site", probes.len()), ("amplitude", count)];
+        let rule = Rule::new(options.nodes);
+        let sources: Vec<Source> = points.iter().map(|&(n, a)| probes[n].source(a)).collect();
+        let found = secants(run, observable, &sources, &rule)?;
+        let errors = finite.iter().zip(&found).map(|(f, [s, _])| relative(*f, *s, noise) as f32).collect();
+        let curve = Sweep { rule: Some(rule), ..curve };
+        let mut radii = radii_from(&curve, &first, &radius, noise)?;
+        failed.iter().for_each(|&n| radii[n] = f64::NAN);
+        result = result
+            .with("secant", &axes, found.iter().map(|[s, _]| *s as f32).collect())
+            .with("secant_error", &axes, errors)
+            .with("secant_bar", &axes, found.iter().map(|[s, embedded]| (s - embedded).abs() as f32).collect())
+            .with("secant_radius", &[("site", probes.len())], narrow(&radii))
+            .note("nodes", options.nodes.to_string());
     }
     if let Some(&worst) = failed.first().filter(|_| failed.len() == probes.len()) {
         return Err(result.failed(&checks[worst]));
@@ -232,12 +261,14 @@ fn probes(run: &Run, sites: &[(Place, Vec<f32>)], options: &RegimeOptions) -> Re
     Ok(probes)
 }
 
-/// The finite response of J along the probes.
+/// The finite response of J along the probes, and its prediction: to first order, or by a secant.
 struct Sweep<'a> {
     run: &'a Run,
     observable: &'a Observable,
     probes: &'a [Probe],
     value: f64,
+    /// The rule of the secant.
+    rule: Option<Rule>,
 }
 
 impl Curve for Sweep<'_> {
@@ -245,6 +276,14 @@ impl Curve for Sweep<'_> {
         let edits: Vec<[Edit; 1]> = points.iter().map(|&(n, a)| self.probes[n].edit(a)).collect();
         let values = self.run.values_under(&edits, self.observable)?;
         Ok(values.into_iter().map(|v| v - self.value).collect())
+    }
+
+    fn predicted(&self, first: &[f64], points: &[(usize, f64)]) -> Result<Vec<f64>> {
+        let Some(rule) = &self.rule else {
+            return Ok(points.iter().map(|&(n, a)| a * first[n]).collect());
+        };
+        let sources: Vec<Source> = points.iter().map(|&(n, a)| self.probes[n].source(a)).collect();
+        Ok(secants(self.run, self.observable, &sources, rule)?.into_iter().map(|[secant, _]| secant).collect())
     }
 }
 

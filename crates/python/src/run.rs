@@ -269,7 +269,7 @@ impl PyRun {
     /// `field_error` [N, A] with `field`.
     #[pyo3(
         signature = (observable, direction = None, *, unit = false, sites = None, amplitudes = None,
-            absolute = false, field = false, donor = None)
+            absolute = false, field = false, nodes = 0, donor = None)
     )]
     fn regime(
         &self,
@@ -280,12 +280,13 @@ impl PyRun {
         amplitudes: Option<Vec<f32>>,
         absolute: bool,
         field: bool,
+        nodes: usize,
         donor: Option<&Bound<'_, PyAny>>,
     ) -> Result<PyResultOf> {
         let along = Direct::new(&self.run, observable.py(), (direction, unit), (Some(observable), donor))?;
         let usual = RegimeOptions::default();
         let amplitudes = amplitudes.unwrap_or(usual.amplitudes);
-        let options = RegimeOptions { amplitudes, absolute, field };
+        let options = RegimeOptions { amplitudes, absolute, field, nodes };
         analyses::regime(&self.run, observable, along, (sites.as_deref(), options))
     }
 

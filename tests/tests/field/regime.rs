@@ -17,7 +17,7 @@ fn sites(twin: &Twin) -> Vec<(Place, Vec<f32>)> {
 }
 
 fn options(absolute: bool) -> RegimeOptions {
-    RegimeOptions { amplitudes: AMPLITUDES.to_vec(), absolute, field: true }
+    RegimeOptions { amplitudes: AMPLITUDES.to_vec(), absolute, field: true, nodes: 0 }
 }
 
 /// Returns the observable of these tests.
@@ -41,12 +41,14 @@ fn finite(twin: &Twin, site: &(Place, Vec<f32>), absolute: bool, a: f64) -> f64 
     truth(twin, &TOKENS, &[edit], &observable()) - truth(twin, &TOKENS, &[], &observable())
 }
 
-/// Returns dJ/da and d2J/da2 of the reference.
-fn derivatives(twin: &Twin, site: &(Place, Vec<f32>), absolute: bool) -> [f64; 2] {
-    let vector = unit(twin, site, absolute).iter().map(|x| *x as f32).collect();
-    let source = Source { site: Site::level(site.0.0, &twin.sizes()), token: site.0.1, vector };
+/// Returns dJ/da and d2J/da2 of the reference at an amplitude.
+fn derivatives(twin: &Twin, site: &(Place, Vec<f32>), absolute: bool, a: f64) -> [f64; 2] {
+    let unit = unit(twin, site, absolute);
+    let at = |a: f64| unit.iter().map(|x| (a * x) as f32).collect();
+    let place = (Site::level(site.0.0, &twin.sizes()), site.0.1);
+    let source = Source { site: place.0, token: place.1, vector: at(1.0) };
     let amplitude = Dual::new(Dual::new(0.0, 1.0), Dual::new(1.0, 0.0));
-    let trace = twin.run(&TOKENS, &[], &[(&[source], amplitude)]);
+    let trace = twin.run(&TOKENS, &[Edit::add(place.0, place.1, at(a))], &[(&[source], amplitude)]);
     let j = Logit { target: 4, against: Some(20), position: 4 }.read(&trace);
     [j.primal.tangent, j.tangent.tangent]
 }
@@ -58,7 +60,7 @@ fn responses_and_derivatives_are_those_of_the_reference() {
     for absolute in [false, true] {
         let want: Vec<f64> =
             sites.iter().flat_map(|site| AMPLITUDES.map(|a| finite(&twin, site, absolute, f64::from(a)))).collect();
-        let truths: Vec<[f64; 2]> = sites.iter().map(|site| derivatives(&twin, site, absolute)).collect();
+        let truths: Vec<[f64; 2]> = sites.iter().map(|site| derivatives(&twin, site, absolute, 0.0)).collect();
         for on in subjects() {
             let got = regime(&run(&twin, on, &TOKENS), &observable(), &sites, &options(absolute));
             let got = got.unwrap_or_else(|e| panic!("{}: {e}", on.name()));
@@ -105,7 +107,7 @@ fn radii_are_where_the_error_crosses() {
             let got = regime(&run(&twin, on, &TOKENS), &observable(), &sites, &options(absolute)).expect("computes");
             let mut seen = 0;
             for (site, radius) in sites.iter().zip(array(&got, "radius")).filter(|(_, r)| r.is_finite()) {
-                let [first, _] = derivatives(&twin, site, absolute);
+                let [first, _] = derivatives(&twin, site, absolute, 0.0);
                 let error = |a: f64| (finite(&twin, site, absolute, a) - a * first).abs() / (a * first).abs();
                 assert!(error(radius * 1.002) >= 0.2, "{:?}: {radius}", site.0);
                 for i in 1..200 {
@@ -152,5 +154,29 @@ fn invalid_sources_are_refused() {
     for a in [0.0, f32::NAN, f32::INFINITY] {
         let options = RegimeOptions { amplitudes: vec![a], ..options(false) };
         assert!(refused(&[((1, 0), v.clone())], &options).contains("invalid amplitude"));
+    }
+}
+
+/// The secant takes derivatives at two amplitudes of the reference, with the nodes and weights of Gauss and Legendre.
+#[test]
+fn secants_are_those_of_the_reference() {
+    let twin = Twin::small();
+    let (sites, nodes) = (sites(&twin), [-1.0, 1.0].map(|sign| 0.5 + sign / 12f64.sqrt()));
+    let secant = |site: &(Place, Vec<f32>), a: f64| -> f64 {
+        nodes.iter().map(|x| 0.5 * a * derivatives(&twin, site, false, a * x)[0]).sum()
+    };
+    let want: Vec<f64> = sites.iter().flat_map(|site| AMPLITUDES.map(|a| secant(site, f64::from(a)))).collect();
+    for on in subjects() {
+        let run = run(&twin, on, &TOKENS);
+        let result = regime(&run, &observable(), &sites, &RegimeOptions { nodes: 2, ..options(false) })
+            .unwrap_or_else(|e| panic!("{}: {e}", on.name()));
+        close(&array(&result, "secant"), &want, 5e-5, "secant");
+        // Two nodes are exact to third order, so they end no earlier than first order, and most end later.
+        let (first, second) = (array(&result, "radius"), array(&result, "secant_radius"));
+        let later = first.iter().zip(second).filter(|(a, b)| *b > *a).count();
+        assert!(2 * later > first.len(), "{}: {first:?} {second:?}", on.name());
+        assert!(result.array("secant_error").is_some() && result.array("secant_bar").is_some());
+        let error = regime(&run, &observable(), &sites, &RegimeOptions { nodes: 17, ..options(false) });
+        assert!(error.is_err_and(|e| e.to_string().contains("17 nodes of a secant: give at most 16")));
     }
 }
