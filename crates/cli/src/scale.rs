@@ -4,7 +4,10 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use resolvent::Labelled;
-use resolvent::field::{PREDICTORS, QUANTITIES, ScaleOptions, answers, distinct, pairs_of_both};
+use resolvent::field::{
+    OperatorOptions, PREDICTORS, QUANTITIES, RESPONSE_PREDICTORS, ScaleOptions, answers, distinct, pairs_of_both,
+    scale_operators,
+};
 
 use crate::Failure;
 use crate::options::{DeviceArgs, model, token};
@@ -31,6 +34,14 @@ pub(crate) struct Args {
     /// Tokens of the shared slice, by text or #id; without any, the answers of the prompts
     #[arg(long, value_name = "TOKEN")]
     token: Vec<String>,
+    /// Compare Green operators: responses of the large model, predicted by those of the small one through maps between their
+    /// fields
+    #[arg(long)]
+    operators: bool,
+    /// Levels of the large model for `--operators`, with commas between them; without any, a quarter, half and three quarters of
+    /// its depth
+    #[arg(long, value_name = "LEVELS", value_delimiter = ',', requires = "operators")]
+    levels: Vec<usize>,
     /// Seed of the random model and of the intervals
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -46,6 +57,15 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let device = args.device.open()?;
     let (small, large) = (model(&device, &args.small)?, model(&device, &args.large)?);
     let prompts = pairs_of_both(&set, &args.task, args.limit, [&small, &large])?;
+    if args.operators {
+        let options = OperatorOptions {
+            train: prompts.len() / 2,
+            levels: distinct(args.levels.iter().copied()),
+            seed: args.seed,
+        };
+        let result = scale_operators(&small, &large, &prompts, &options)?;
+        return output.finish(&result, || format!("{}{}", responses(&result), checks(&result)));
+    }
     let given = args.token.iter().map(|t| token(&small, t)).collect::<Result<Vec<u32>, Failure>>()?;
     let mut tokens = distinct(given);
     if tokens.is_empty() {
@@ -74,6 +94,33 @@ fn table(result: &Labelled) -> String {
                 ["correlation", "correlation_low", "correlation_high", "explained"].map(|name| of(name)[i]);
             let cell = format!("{r:.3} ({low:.3}..{high:.3}) {:.0} %", 100.0 * share);
             let _infallible = write!(text, "  {cell:<28}");
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// Formats the errors of predicted responses, one row for each level.
+fn responses(result: &Labelled) -> String {
+    let of = |name: &str| result.array(name).map_or(&[][..], |a| &a.data);
+    let mut text = String::from(
+        "responses of the large model on held-out prompts: relative error (95 %) and cosine of what predicts them\n",
+    );
+    let _infallible = write!(text, "{:<8}", "level");
+    for predictor in RESPONSE_PREDICTORS {
+        let _infallible = write!(text, "  {predictor:<26}");
+    }
+    text.push('\n');
+    let width = RESPONSE_PREDICTORS.len();
+    for (row, level) in of("levels").iter().enumerate() {
+        let _infallible = write!(text, "{:<8}", format!("h{level}"));
+        for i in row * width..(row + 1) * width {
+            let [error, low, high, cosine] = ["error", "error_low", "error_high", "cosine"].map(|name| of(name)[i]);
+            let cell = match low.is_nan() {
+                true => format!("{error:.2}, {cosine:.2}"),
+                false => format!("{error:.2} ({low:.2}..{high:.2}), {cosine:.2}"),
+            };
+            let _infallible = write!(text, "  {cell:<26}");
         }
         text.push('\n');
     }

@@ -22,11 +22,17 @@ impl Broken {
 }
 
 /// Arrays in which NaN or infinity is a valid answer: analysis, array, and meaning.
-const ANSWERS: [(&str, &str, &str); 16] = [
+const ANSWERS: [(&str, &str, &str); 18] = [
     ("regime", "radius", "infinite where J does not depend on the source, NaN where rounding hides the crossing"),
     ("regime", "jet_radius", "infinite without a second order, NaN without a first"),
     ("regime", "error", "NaN where rounding hides the error, infinite where first order is 0"),
     ("regime", "field_error", "NaN where rounding hides the error"),
+    ("regime", "secant_error", "NaN where rounding hides the error, infinite where the secant is 0"),
+    (
+        "regime",
+        "secant_radius",
+        "infinite where J does not depend on the source, NaN where rounding hides the crossing",
+    ),
     ("regime", "first_order", "NaN where the check of the place fails"),
     ("regime", "second", "NaN where the check of the place fails"),
     ("green", "velocity", "NaN with fewer than two levels above the source"),

@@ -136,7 +136,10 @@ pub use reconstruction::reconstruction;
 pub use reduce::{ReduceOptions, Sensitivities, compared_rank, dimensions, reduce};
 pub use regime::{RegimeOptions, jet_radius, regime};
 pub use rsvd::{Route, Rsvd, RsvdOptions, rsvd};
-pub use scale::{PREDICTORS, QUANTITIES, ScaleOptions, answers, pairs_of_both, scale};
+pub use scale::{
+    OperatorOptions, PREDICTORS, QUANTITIES, RESPONSE_PREDICTORS, ScaleOptions, answers, pairs_of_both, scale,
+    scale_operators,
+};
 pub use sensitivity::{sensitivity, sensitivity_all, sensitivity_along};
 pub use site_kind::SiteKind;
 pub use slice::{OnProgress, Pass, PlacePairs, Slice, Sliced};

@@ -173,7 +173,7 @@ pub fn pearson(x: &[f64], y: &[f64]) -> f64 {
         return f64::NAN;
     }
     let (mx, my) = (mean(x), mean(y));
-    let (mut xy, mut xx, mut yy) = (0.0, 0.0, 0.0);
+    let [mut xy, mut xx, mut yy] = [0.0; 3];
     for (x, y) in x.iter().zip(y) {
         xy += (x - mx) * (y - my);
         xx += (x - mx).powi(2);
@@ -239,11 +239,6 @@ pub struct Interval {
 impl Interval {
     /// An estimate and an interval that could not be measured.
     pub const NONE: Self = Self { estimate: f64::NAN, low: f64::NAN, high: f64::NAN };
-
-    /// Returns an estimate from too few items for an interval.
-    pub fn without_ends(estimate: f64) -> Self {
-        Self { estimate, ..Self::NONE }
-    }
 }
 
 /// The least number of independent items for an interval. With fewer, a nominal 95 % covers much less.
@@ -253,9 +248,13 @@ pub const LEAST: usize = 8;
 pub(crate) const RESAMPLES: usize = 1000;
 
 /// Returns `estimate` of all items with a 95 % percentile bootstrap interval. The bootstrap draws with replacement from
-/// `items`, which are independent units such as prompts. Estimates that are not finite are left out of the interval.
-pub fn bootstrap<T>(items: &[T], seed: u64, estimate: impl Fn(&[&T]) -> f64) -> Interval {
+/// `items`, which are independent units such as prompts. Estimates that are not finite are left out of the interval. With
+/// fewer than [`LEAST`] items, its ends are NaN.
+pub fn interval<T>(items: &[T], seed: u64, estimate: impl Fn(&[&T]) -> f64) -> Interval {
     let all: Vec<&T> = items.iter().collect();
+    if items.len() < LEAST {
+        return Interval { estimate: estimate(&all), ..Interval::NONE };
+    }
     let mut state = seed;
     let mut draws = Vec::with_capacity(RESAMPLES);
     for _ in 0..RESAMPLES {
@@ -265,14 +264,6 @@ pub fn bootstrap<T>(items: &[T], seed: u64, estimate: impl Fn(&[&T]) -> f64) -> 
     draws.retain(|x| x.is_finite());
     let draws = sorted(&draws);
     Interval { estimate: estimate(&all), low: quantile(&draws, 0.025), high: quantile(&draws, 0.975) }
-}
-
-/// Returns [`bootstrap`] of at least [`LEAST`] items. With fewer items, the ends of the interval are NaN.
-pub fn interval<T>(items: &[T], seed: u64, estimate: impl Fn(&[&T]) -> f64) -> Interval {
-    match items.len() < LEAST {
-        true => Interval::without_ends(estimate(&items.iter().collect::<Vec<_>>())),
-        false => bootstrap(items, seed, estimate),
-    }
 }
 
 /// Returns the standard deviation of a sample, with n - 1 in the denominator; NaN for fewer than two numbers.
@@ -393,14 +384,14 @@ mod tests {
         let mut state = 1;
         let items: Vec<f64> = (0..400).map(|_| below(&mut state, 1000) as f64 / 1000.0).collect();
         let own: Vec<f64> = items.clone();
-        let got = bootstrap(&items, 3, |draw| mean(&draw.iter().map(|x| **x).collect::<Vec<f64>>()));
+        let got = interval(&items, 3, |draw| mean(&draw.iter().map(|x| **x).collect::<Vec<f64>>()));
         let variance = own.iter().map(|x| (x - mean(&own)).powi(2)).sum::<f64>() / 399.0;
         let expected = 1.96 * (variance / 400.0).sqrt();
         assert!((got.estimate - mean(&own)).abs() < 1e-12);
         for side in [got.estimate - got.low, got.high - got.estimate] {
             assert!((side / expected - 1.0).abs() < 0.2, "{side} {expected}");
         }
-        assert_eq!(bootstrap(&items, 3, |d| *d[0]), bootstrap(&items, 3, |d| *d[0]), "seeded");
+        assert_eq!(interval(&items, 3, |d| *d[0]), interval(&items, 3, |d| *d[0]), "seeded");
         assert_ne!(below(&mut 1, 1 << 40), below(&mut 2, 1 << 40));
     }
 }

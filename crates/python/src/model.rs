@@ -278,6 +278,37 @@ impl PyModel {
         PyResultOf::new(py, result, None, None)
     }
 
+    /// Whether the Green operator of this model predicts that of a larger one, through maps between their fields.
+    ///
+    /// The maps are fitted on half of the prompts; responses to displacements of the other half are predicted. `levels` are those of
+    /// the larger model.
+    ///
+    /// Arrays over levels and predictors (operator, map, identity, mean, random_model): `error`, `cosine` [levels, 5] with `_low`
+    /// and `_high`; `levels`.
+    #[pyo3(
+        signature = (large, prompts = None, *, tasks = Vec::new(), limit = 16, levels = Vec::new(), seed = 0),
+        text_signature = "($self, large, prompts=None, *, tasks=(), limit=16, levels=(), seed=0)"
+    )]
+    fn scale_operators(
+        &self,
+        py: Python<'_>,
+        large: Py<PyModel>,
+        prompts: Option<PathBuf>,
+        tasks: Vec<String>,
+        limit: usize,
+        levels: Vec<usize>,
+        seed: u64,
+    ) -> Result<PyResultOf> {
+        let (small, large) = (&self.model, &large.get().model);
+        let result = detached(py, |_| {
+            let set = prompts.as_ref().map_or_else(PromptSet::embedded, |path| PromptSet::open(path))?;
+            let pairs = pairs_of_both(&set, &tasks, limit, [small, large])?;
+            let options = OperatorOptions { train: pairs.len() / 2, levels: distinct(levels), seed };
+            Ok::<_, Failure>(scale_operators(small, large, &pairs, &options)?)
+        })?;
+        PyResultOf::new(py, result, None, None)
+    }
+
     /// Every analysis on a set of prompt pairs, each step's result a file in the folder `out`, and one HTML page.
     ///
     /// `prompts` is a file of prompt pairs; without one, those that ship with the embedded models. `tasks` chooses among its

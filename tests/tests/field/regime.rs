@@ -173,7 +173,7 @@ fn secants_are_those_of_the_reference() {
         close(&array(&result, "secant"), &want, 5e-5, "secant");
         // Two nodes are exact to third order, so they end no earlier than first order, and most end later.
         let (first, second) = (array(&result, "radius"), array(&result, "secant_radius"));
-        let later = first.iter().zip(second).filter(|(a, b)| *b > *a).count();
+        let later = first.iter().zip(&second).filter(|(a, b)| b > a).count();
         assert!(2 * later > first.len(), "{}: {first:?} {second:?}", on.name());
         assert!(result.array("secant_error").is_some() && result.array("secant_bar").is_some());
         let error = regime(&run, &observable(), &sites, &RegimeOptions { nodes: 17, ..options(false) });

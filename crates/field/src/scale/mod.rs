@@ -14,7 +14,9 @@
 
 mod align;
 mod fit;
+mod operators;
 mod pairs;
+mod ridge;
 
 use resolvent_model::{Mode, Model, RandomWeights, Run, Seed, TokenPair};
 
@@ -30,6 +32,7 @@ use crate::transfer::same_value;
 
 use align::align;
 use fit::Fit;
+pub use operators::{OperatorOptions, RESPONSE_PREDICTORS, scale_operators};
 pub use pairs::{answers, pairs_of_both};
 
 /// Options of [`scale`].
@@ -45,6 +48,9 @@ pub struct ScaleOptions {
 
 /// Number of small models with random weights.
 const RANDOM_MODELS: u64 = 3;
+
+/// Standard deviation of their weights, with which attention and MLP of a small model are clearly nonlinear.
+const WEIGHTS_STD: f32 = 0.1;
 
 /// Names of the quantities, in the order of their axis.
 pub const QUANTITIES: [&str; 3] = ["effect", "sensitivity", "slice"];
@@ -103,7 +109,7 @@ pub fn scale(small: &Model, large: &Model, prompts: &[TokenPair], options: &Scal
     let (ours, theirs) = (ours?, theirs?);
     let noise: Vec<Measured> = (0..RANDOM_MODELS)
         .map(|i| {
-            let weights = RandomWeights::new(options.seed + i).with_std(0.1);
+            let weights = RandomWeights::new(options.seed + i).with_std(WEIGHTS_STD);
             let random = Model::random(small.device(), small.architecture().clone(), weights)?;
             measure(&random, prompts, &options.tokens)
         })

@@ -28,6 +28,7 @@ mod statement;
 mod superposed;
 mod tasks;
 mod transfers;
+mod verdicts;
 
 use std::path::{Path, PathBuf};
 
@@ -40,8 +41,9 @@ pub use left_out::LeftOut;
 use left_out::{Record, ends, may_pass};
 pub use null::Null;
 pub use null_runs::Results;
-pub use statement::{Better, NullFigure, RULES, Statement, Verdict, statements};
+pub use statement::{Better, NullFigure, RULES, Statement, Verdict};
 use tasks::{Task, pair_name};
+pub use verdicts::statements;
 
 /// Options of a [`Study`].
 #[derive(Clone, Debug, PartialEq)]

@@ -8,7 +8,8 @@ use crate::error::{Error, Result};
 
 use super::left_out::{LeftOut, ends, may_pass};
 use super::null::{Null, shuffled};
-use super::statement::{Statement, statements};
+use super::statement::Statement;
+use super::verdicts::statements;
 use super::{Done, LEAST_USABLE, StepProgress, Study};
 
 /// Results of a study and of its nulls.

@@ -71,7 +71,7 @@ fn propagated(task: &Task<'_>, runs: &Runs, prompt: usize) -> Result<(Columns, [
     let run = &runs.clean[prompt];
     let ((levels, tokens, d), token) = (shape(run), runs.changed[prompt]);
     let displacement = displacement(run, &runs.corrupted[prompt])?;
-    for level in (0..levels - 1).step_by(levels.div_ceil(task.size(3, 5))) {
+    for level in (0..levels - 1).step_by(levels.div_ceil(task.size(2, 5))) {
         let place = (level, token);
         let along = displacement[(level * tokens + token) * d..][..d].to_vec();
         let random = |i: usize| gaussian(task.options.seed + i as u64, d);

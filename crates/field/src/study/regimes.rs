@@ -26,8 +26,8 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
     let mut columns = Columns::new(|_| "amplitude");
     for prompt in 0..runs.len() {
         let run = &runs.clean[prompt];
-        // Sample about nine levels of a deep model, or five in a quick study.
-        let step = run.model().sizes().layers.div_ceil(task.size(4, 8));
+        // Sample about nine levels of a deep model, or three in a quick study: more prompts count more than more levels.
+        let step = run.model().sizes().layers.div_ceil(task.size(2, 8));
         let places = reaching(run, &runs.observables[prompt], Runs::places(run, step))?;
         let directions = [Direction::Displacement, Direction::Sensitivity, Direction::Random(task.options.seed)];
         for (index, direction) in directions.iter().enumerate() {

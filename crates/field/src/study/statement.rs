@@ -2,9 +2,7 @@
 
 use crate::stats::Interval;
 
-use super::Done;
 use super::null::Null;
-use super::rules;
 use super::samples::Figure;
 
 /// Version of the definitions and rules of the statements. They are fixed before the results that they judge.
@@ -65,7 +63,7 @@ pub enum Better {
 
 impl Better {
     /// Returns whether a whole interval speaks more for the statement than another one; `None` if one of them is unknown.
-    fn beyond(self, figure: Interval, null: Interval) -> Option<bool> {
+    pub(super) fn beyond(self, figure: Interval, null: Interval) -> Option<bool> {
         if [figure.low, figure.high, null.low, null.high].into_iter().any(f64::is_nan) {
             return None;
         }
@@ -162,22 +160,3 @@ impl Rule {
         Statement { name, claim, measure, figure, prompts, by_task, detail, rule, better, verdict, nulls: Vec::new() }
     }
 }
-
-/// Evaluates the statements of the paper, and those that this program adds, on the results of a study and of its nulls.
-pub fn statements(done: &[Done], nulls: &[(Null, Vec<Done>)]) -> Vec<Statement> {
-    let mut all = rules::statements(done);
-    for (null, done) in nulls {
-        let theirs = rules::statements(done);
-        for statement in &mut all {
-            let same = theirs.iter().find(|other| other.name == statement.name);
-            let (figure, verdict) = same.map_or((Interval::NONE, Verdict::Unknown), |s| (s.figure, s.verdict));
-            let exceeded = statement.better.beyond(statement.figure, figure);
-            statement.nulls.push(NullFigure { null: *null, figure, verdict, exceeded });
-        }
-    }
-    all
-}
-
-#[cfg(test)]
-#[path = "statement_tests.rs"]
-mod tests;

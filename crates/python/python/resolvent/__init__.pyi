@@ -129,6 +129,16 @@ class Model:
         tokens: Sequence[_Token] = (),
         seed: int = 0,
     ) -> Result: ...
+    def scale_operators(
+        self,
+        large: Model,
+        prompts: Union[_Path, None] = None,
+        *,
+        tasks: Sequence[str] = (),
+        limit: int = 16,
+        levels: Sequence[int] = (),
+        seed: int = 0,
+    ) -> Result: ...
     def study(
         self,
         prompts: Union[_Path, None] = None,

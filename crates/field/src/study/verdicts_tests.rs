@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::labelled::Labelled;
+use crate::study::statement::Better;
 
 /// Number of prompts: the least for an interval.
 const N: usize = 8;
@@ -84,7 +85,7 @@ fn intervals_are_compared_in_the_direction_of_the_statement() {
     assert_eq!(near.beyond(at(0.9, 1.2), at(0.0, 0.5)), Some(true));
     assert_eq!(near.beyond(at(0.9, 1.2), at(1.1, 2.0)), Some(false));
     assert_eq!(near.beyond(at(0.9, 1.2), at(0.0, 2.0)), Some(false), "the null contains the value");
-    assert_eq!(near.beyond(Interval::without_ends(1.0), at(0.0, 0.5)), None);
+    assert_eq!(near.beyond(Interval { estimate: 1.0, ..Interval::NONE }, at(0.0, 0.5)), None);
 }
 
 /// Returns a result with two kinds of sites: predictions of the first have the given sign, and those of the second are
