@@ -46,8 +46,8 @@ pub(crate) struct Args {
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let output = args.output.prepare()?;
     args.directions.as_deref().map_or(Ok(()), Labelled::check_path)?;
-    if args.prompt.set.prompts.is_some() {
-        return Err("features take one prompt, or a pair; leave --prompts out".into());
+    if args.prompt.set.is_given() {
+        return Err("features take one prompt, or a pair; leave --prompts and --text out".into());
     }
     let model = args.model.open()?;
     let dictionary = Dictionary::open(&args.dictionary)?;

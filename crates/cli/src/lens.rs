@@ -1,9 +1,10 @@
 //! `resolvent lens`: what the head would answer at each level.
 
 use std::fmt::Write;
+use std::path::PathBuf;
 
 use resolvent::Labelled;
-use resolvent::field::{LensOptions, lens, lens_of_prompts};
+use resolvent::field::{AveragedOperator, LensOptions, lens, lens_of_prompts};
 use resolvent::model::{Run, from_end};
 
 use crate::Failure;
@@ -18,6 +19,9 @@ pub(crate) struct Args {
     /// Most likely tokens of each place
     #[arg(long, value_name = "N", default_value_t = LensOptions::default().top)]
     top: usize,
+    /// Read each level through averaged operators: a result of `average` (.safetensors), or a lens file of TransformerLens (.pt)
+    #[arg(long, value_name = "FILE")]
+    averaged: Option<PathBuf>,
     #[command(flatten)]
     observable: ObservableArgs,
     #[command(flatten)]
@@ -30,10 +34,12 @@ const ANSWER: &str = "probability of the model's answer, read at level l";
 
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let output = args.output.prepare()?;
+    let averaged = args.averaged.as_deref().map(AveragedOperator::read).transpose()?;
+    let averaged = averaged.as_ref();
     let model = args.model.open()?;
     if let Some(cases) = args.prompt.set.cases(&model, Some(&args.observable))? {
         // Most likely tokens have no means over prompts.
-        let options = LensOptions { top: 0 };
+        let options = LensOptions { top: 0, averaged };
         let result = cases.all(|model, cases, progress| lens_of_prompts(model, cases, options, progress))?;
         return cases
             .finish(output, result, &[("answer", ANSWER), ("kl", "KL to the answer (nats)")], &|_| String::new());
@@ -43,7 +49,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let tokens = observable.as_ref().map_or_else(|| tokens.clone(), |observable| observable.extend(&tokens));
     let position = from_end("position", args.observable.position, tokens.len())?;
     let run = model.run(&tokens, &[])?;
-    let result = lens(&run, observable.as_ref(), LensOptions { top: args.top })?;
+    let result = lens(&run, observable.as_ref(), LensOptions { top: args.top, averaged })?;
     let named = observable.as_ref().map(|_| &args.observable);
     output.naming(&run, named).finish(&result, || {
         let title = named.map(ObservableArgs::title);
@@ -67,6 +73,10 @@ fn levels(run: &Run, result: &Labelled, position: usize, observable: Option<&str
     let _infallible = writeln!(text, "level  answer      KL  entropy{j}   most likely tokens");
     for level in 0..answer.len() / length {
         let at = level * length + position;
+        if answer[at].is_nan() {
+            let _infallible = writeln!(text, "{level:>5}  no averaged operator");
+            continue;
+        }
         let _infallible = write!(text, "{level:>5}  {:>6.3}  {:>6.2}  {:>7.2}", answer[at], kl[at], entropy[at]);
         if let Some(j) = value.get(level) {
             let _infallible = write!(text, "  {j:>7.3}");

@@ -1,6 +1,7 @@
 //! The command-line tool `resolvent`. Each command has a file of its own; this file lists and starts them.
 
 mod attribute;
+mod average;
 mod bench;
 mod circuit;
 mod devices;
@@ -12,6 +13,7 @@ mod flow;
 mod forward;
 mod graph;
 mod green;
+mod growth;
 mod identities;
 mod invert;
 mod lens;
@@ -22,6 +24,7 @@ mod output;
 mod patch;
 mod progress;
 mod prompts;
+mod reach;
 mod reduce;
 mod regime;
 mod scale;
@@ -58,6 +61,8 @@ enum Command {
     Patch(patch::Args),
     /// What the head would answer at every level: the logit lens
     Lens(lens::Args),
+    /// The Green operator to the last level, averaged over prompts and positions: the Jacobian lens
+    Average(average::Args),
     /// What embedding, heads, MLPs and neurons contribute to J directly
     Attribute(attribute::Args),
     /// What the features of a sparse autoencoder or transcoder contribute to an effect
@@ -68,6 +73,10 @@ enum Command {
     Circuit(circuit::Args),
     /// The response field of one source
     Green(green::Args),
+    /// How strongly sources act at each depth and distance in tokens, on average
+    Reach(reach::Args),
+    /// How much blocks amplify sources at a token, beside what their eigenvalues say
+    Growth(growth::Args),
     /// By which places the effect of a source, or of another prompt, reaches J
     Flow(flow::Args),
     /// Identities of the derivatives that follow from symmetries of the model
@@ -105,11 +114,14 @@ fn main() -> ExitCode {
         Command::Sensitivity(args) => sensitivity::main(&args),
         Command::Patch(args) => patch::main(&args),
         Command::Lens(args) => lens::main(&args),
+        Command::Average(args) => average::main(&args),
         Command::Attribute(args) => attribute::main(&args),
         Command::Features(args) => features::main(&args),
         Command::Edges(args) => edges::main(&args),
         Command::Circuit(args) => circuit::main(&args),
         Command::Green(args) => green::main(&args),
+        Command::Reach(args) => reach::main(&args),
+        Command::Growth(args) => growth::main(&args),
         Command::Flow(args) => flow::main(&args),
         Command::Identities(args) => identities::main(&args),
         Command::Slice(args) => slice::main(&args),

@@ -57,7 +57,7 @@ pub(crate) struct ModelArgs {
 #[derive(Args)]
 pub(crate) struct PromptArgs {
     /// Prompt text
-    #[arg(value_name = "PROMPT", required_unless_present_any = ["tokens", "prompts"], conflicts_with = "tokens")]
+    #[arg(value_name = "PROMPT", required_unless_present_any = ["tokens", "prompts", "text"], conflicts_with = "tokens")]
     pub(crate) prompt: Option<String>,
     /// Prompt as token ids, such as 5,9,12
     #[arg(long, value_name = "IDS", allow_hyphen_values = true)]

@@ -6,30 +6,40 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use resolvent::Labelled;
 use resolvent::field::{CaseRuns, Prompts, over_prompts, read_direction};
-use resolvent::model::{Error, Model, PromptCase, PromptSet, Site};
+use resolvent::model::{Error, Model, PromptCase, PromptSet, Site, Task, file_text};
 
 use crate::Failure;
 use crate::observable::ObservableArgs;
 use crate::output::{Output, checks, maps};
 use crate::progress::Progress;
 
-/// The prompt file of an analysis.
+/// The prompt file of an analysis, or a long text as many prompts.
 #[derive(Args)]
+#[group(id = "many", args = ["prompts", "text"])]
 pub(crate) struct PromptSetArgs {
     /// Analyse all rows of a prompt file (.json, .jsonl, .csv), or `embedded` for the prompts that ship with the embedded
     /// models
     #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "tokens"])]
-    pub(crate) prompts: Option<PathBuf>,
+    prompts: Option<PathBuf>,
+    /// Analyse windows of a text file, one after another
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "tokens"])]
+    text: Option<PathBuf>,
+    /// Tokens of each window of --text
+    #[arg(long, value_name = "N", default_value_t = WINDOW, requires = "text")]
+    window: usize,
     /// Task of the prompt file; may be given several times, without it all are analysed
     #[arg(long, value_name = "NAME", requires = "prompts")]
     task: Vec<String>,
-    /// The most rows that are taken of a task
-    #[arg(long, value_name = "N", requires = "prompts")]
+    /// The most rows that are taken of a task, or the most windows of a text
+    #[arg(long, value_name = "N", requires = "many")]
     rows: Option<usize>,
     /// Stop at a row that cannot be read or analysed, instead of leaving it out
-    #[arg(long, requires = "prompts")]
+    #[arg(long, requires = "many")]
     strict: bool,
 }
+
+/// Tokens of a window, as many as TransformerLens takes of a prompt for a lens.
+const WINDOW: usize = 128;
 
 /// Rows left out that are named.
 const SHOWN: usize = 5;
@@ -85,14 +95,32 @@ pub(crate) struct Cases<'a> {
 }
 
 impl PromptSetArgs {
+    /// Returns whether many prompts are given.
+    pub(crate) fn is_given(&self) -> bool {
+        self.prompts.is_some() || self.text.is_some()
+    }
+
+    /// Returns the windows of a text file as rows.
+    fn windows(&self, model: &Model, path: &Path) -> Result<PromptSet, Failure> {
+        let named = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+        let bytes = std::fs::read(path).map_err(|e| named(&format_args!("cannot be read: {e}")))?;
+        let text = file_text(&bytes).map_err(|e| named(&e))?;
+        let prompts = model.windows(text, self.window).map_err(|e| named(&e))?;
+        let task = Task { about: String::new(), prompts };
+        Ok(PromptSet { tasks: [("text".to_owned(), task)].into(), bad_rows: Vec::new() })
+    }
+
     /// Returns the cases of the file, if one is given. `observable` takes the place of the rows' own observables.
     pub(crate) fn cases<'a>(
         &'a self,
         model: &'a Model,
         observable: Option<&ObservableArgs>,
     ) -> Result<Option<Cases<'a>>, Failure> {
-        let Some(path) = &self.prompts else { return Ok(None) };
-        let set = read(path)?;
+        let (path, set) = match (&self.prompts, &self.text) {
+            (Some(path), _) => (path, read(path)?),
+            (None, Some(path)) => (path, self.windows(model, path)?),
+            (None, None) => return Ok(None),
+        };
         let text = observable.and_then(|observable| observable.text(model));
         let direction = |file: &str| {
             let read = read_direction(Path::new(file), model.sizes().d);

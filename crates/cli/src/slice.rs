@@ -67,8 +67,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
-    if args.prompt.set.prompts.is_some() {
-        return Err("slice takes one prompt: give it as text or as --tokens, and leave --prompts out".into());
+    if args.prompt.set.is_given() {
+        return Err("slice takes one prompt: give it as text or as --tokens, and leave --prompts and --text out".into());
     }
     let output = args.output.prepare()?;
     let model = args.model.open()?;

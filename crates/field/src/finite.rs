@@ -21,8 +21,11 @@ impl Broken {
     }
 }
 
+/// Why a level has no reading through averaged operators.
+const NO_OPERATOR: &str = "NaN at levels without an averaged operator";
+
 /// Arrays in which NaN or infinity is a valid answer: analysis, array, and meaning.
-const ANSWERS: [(&str, &str, &str); 18] = [
+const ANSWERS: [(&str, &str, &str); 25] = [
     ("regime", "radius", "infinite where J does not depend on the source, NaN where rounding hides the crossing"),
     ("regime", "jet_radius", "infinite without a second order, NaN without a first"),
     ("regime", "error", "NaN where rounding hides the error, infinite where first order is 0"),
@@ -45,11 +48,18 @@ const ANSWERS: [(&str, &str, &str); 18] = [
     ("reduce", "error_high", "NaN below eight prompts"),
     ("reduce", "dimension", "NaN if no rank is close to all directions"),
     ("reduce", "cross_validated", "NaN with fewer training prompts than parts"),
+    ("lens", "answer", NO_OPERATOR),
+    ("lens", "rank", NO_OPERATOR),
+    ("lens", "entropy", NO_OPERATOR),
+    ("lens", "kl", NO_OPERATOR),
+    ("lens", "top_tokens", NO_OPERATOR),
+    ("lens", "top_probability", NO_OPERATOR),
+    ("lens", "value", NO_OPERATOR),
 ];
 
 /// Analyses whose arrays must be finite, except for [`ANSWERS`]. All other results combine arrays that these have
 /// checked, such as steps of a study or comparisons of models. A statistic of them may be undefined.
-const CHECKED: [&str; 12] = [
+const CHECKED: [&str; 16] = [
     "run",
     "sensitivity",
     "patch",
@@ -62,6 +72,10 @@ const CHECKED: [&str; 12] = [
     "slice",
     "locate",
     "reduce",
+    "lens",
+    "average",
+    "reach",
+    "growth",
 ];
 
 /// Looks for NaN and infinity in an array of `analysis`.

@@ -9,6 +9,7 @@
 //! | [`predict`] | predictors of patch effects side by side, with their costs |
 //! | [`attribute`] | an observable as a sum over embedding, heads, MLPs and neurons |
 //! | [`lens`] | what the head would answer at each level |
+//! | [`average`] | the Green operator to the last level, averaged over prompts and positions |
 //! | [`features`] | the features of a sparse autoencoder or transcoder as nodes |
 //! | [`edges`] | the effect of each edge between nodes, predicted and exact |
 //! | [`circuit`] | what remains of an observable if only some edges carry the clean run |
@@ -16,6 +17,8 @@
 //! | [`interactions`] | joint responses of pairs beyond those sums, by Hessian-vector products and by joint runs |
 //! | [`regime`] | the error of the first-order response over amplitudes, and the linear radius |
 //! | [`green`] | the response field of a source, and the geometry of its propagation |
+//! | [`reach`] | the mean size of responses over depth and distance in tokens |
+//! | [`growth`] | transient growth of sources in the blocks, beside what eigenvalues say |
 //! | [`flow`] | by which places the effect of a source or of another prompt reaches an observable |
 //! | [`identities`] | identities of the derivatives that follow from symmetries of the model |
 //! | [`reconstruction`] | the run's own input, passed through a linearisation in a mode |
@@ -32,6 +35,7 @@
 //! places and the checks of some fail, those places are marked and their numbers are NaN.
 
 mod attribution;
+mod average;
 mod bases;
 mod between;
 mod case;
@@ -54,6 +58,7 @@ mod flow;
 mod forward;
 mod geometry;
 mod green;
+mod growth;
 mod identities;
 mod input;
 mod interaction;
@@ -75,6 +80,7 @@ mod predictors;
 mod prompts;
 mod quadrature;
 mod radius;
+mod reach;
 mod read;
 mod readings;
 mod reconstruction;
@@ -96,6 +102,7 @@ mod superposition;
 mod transfer;
 
 pub use attribution::{AttributeOptions, attribute};
+pub use average::{AverageOptions, AveragedOperator, average};
 pub use bases::{Basis, BasisContext, End, Frames, RANK};
 pub use case::Case;
 pub use certificate::{ADJOINT, Certificate, SAME, SLOPE, SYMMETRY, adjoint, dot, norm, norms, symmetry};
@@ -112,6 +119,7 @@ pub use flow::{FlowCase, FlowOptions, flow, flow_all, flow_between};
 pub use forward::{forward, forward_all};
 pub use geometry::Geometry;
 pub use green::{GreenOptions, gains, green, green_with};
+pub use growth::growth;
 pub use identities::{Identity, identities};
 pub use interaction::{Joint, interactions};
 pub use invert::{Goal, InvertOptions, Method, invert};
@@ -131,6 +139,7 @@ pub use prompts::{
     lens_of_prompts, over_prompts, patch_of_prompts, sensitivity_of_prompts, transfer_of_prompts,
 };
 pub use radius::LINEAR;
+pub use reach::reach;
 pub use readings::Reading;
 pub use reconstruction::reconstruction;
 pub use reduce::{ReduceOptions, Sensitivities, compared_rank, dimensions, reduce};

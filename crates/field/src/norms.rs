@@ -33,8 +33,13 @@ pub struct BlockNorms {
 /// # Errors
 /// A place outside of the field, fewer than two random vectors, or a device error.
 pub fn block_norms(linear: &Linearization<'_>, place: Place, probes: Probes) -> Result<BlockNorms> {
+    Ok(block_norms_of(linear, &[place], probes)?.remove(0))
+}
+
+/// Returns the [`block_norms`] of each place. Sources of all places share batches.
+pub(crate) fn block_norms_of(linear: &Linearization<'_>, places: &[Place], probes: Probes) -> Result<Vec<BlockNorms>> {
     let run = linear.run();
-    inside(place, run)?;
+    places.iter().try_for_each(|&place| inside(place, run))?;
     let (levels, tokens, d) = shape(run);
     let count = match probes {
         Probes::Exact => d,
@@ -43,38 +48,70 @@ pub fn block_norms(linear: &Linearization<'_>, place: Place, probes: Probes) -> 
             return Err(Error::Input(format!("{count} random vectors give no standard error; take two or more")));
         }
     };
-    let vector = |i: usize| match probes {
+    let vector = |(place, i): (usize, usize)| match probes {
         Probes::Exact => (0..d).map(|j| if i == j { 1.0 } else { 0.0 }).collect(),
-        Probes::Hutchinson(_, seed) => gaussian(seed + i as u64, d).iter().map(|x| x.signum()).collect(),
-    };
-    let site = Site::level(place.0, run.model().sizes());
-    let (mut sum, mut squares) = (vec![0.0f64; levels * tokens], vec![0.0f64; levels * tokens]);
-    // Sources are generated batch by batch: all d sources of width d would exceed one batch.
-    let most = (linear.batch_rows(levels) / (tokens - place.1)).max(1);
-    for first in (0..count).step_by(most) {
-        let batch = first..(first + most).min(count);
-        let sources: Vec<[Source; 1]> = batch.map(|i| [Source { site, token: place.1, vector: vector(i) }]).collect();
-        linear.jvp_at(&sources, &run.levels(), &mut |chunk| {
-            for (t, row) in chunk.rows.chunks(d).enumerate() {
-                let at = chunk.site * tokens + chunk.token + t;
-                let energy = norm(row).powi(2);
-                sum[at] += energy;
-                squares[at] += energy * energy;
-            }
-        })?;
-    }
-    Ok(match probes {
-        Probes::Exact => BlockNorms { norm: narrow(&sum.iter().map(|s| s.sqrt()).collect::<Vec<_>>()), error: None },
-        Probes::Hutchinson(..) => {
-            let n = count as f64;
-            let mean: Vec<f64> = sum.iter().map(|s| s / n).collect();
-            let size: Vec<f64> = mean.iter().map(|m| m.sqrt()).collect();
-            // The standard error of the mean of |G z|^2, propagated to its square root to first order.
-            let error = mean.iter().zip(&squares).zip(&size).map(|((mean, squares), size)| {
-                let variance = (squares / n - mean * mean).max(0.0) / (n - 1.0);
-                if *size > 0.0 { variance.sqrt() / (2.0 * size) } else { 0.0 }
-            });
-            BlockNorms { error: Some(narrow(&error.collect::<Vec<_>>())), norm: narrow(&size) }
+        Probes::Hutchinson(_, seed) => {
+            gaussian(seed + (place * count + i) as u64, d).iter().map(|x| x.signum()).collect()
         }
-    })
+    };
+    let source = |which: (usize, usize)| {
+        let (level, token) = places[which.0];
+        [Source { site: Site::level(level, run.model().sizes()), token, vector: vector(which) }]
+    };
+    let mut sums = vec![Sums::new(levels * tokens); places.len()];
+    // Sources are generated batch by batch: all of them would exceed one.
+    let (most, mut batch, mut rows) = (linear.batch_rows(levels), Vec::new(), 0);
+    let mut pass = |batch: &[(usize, usize)]| {
+        let sources: Vec<[Source; 1]> = batch.iter().map(|&which| source(which)).collect();
+        linear.jvp_at(&sources, &run.levels(), &mut |chunk| {
+            let sums = &mut sums[batch[chunk.sequence].0];
+            for (t, row) in chunk.rows.chunks(d).enumerate() {
+                sums.add(chunk.site * tokens + chunk.token + t, norm(row).powi(2));
+            }
+        })
+    };
+    for which in (0..places.len()).flat_map(|place| (0..count).map(move |i| (place, i))) {
+        let more = tokens - places[which.0].1;
+        if rows + more > most && !batch.is_empty() {
+            pass(&std::mem::take(&mut batch))?;
+            rows = 0;
+        }
+        batch.push(which);
+        rows += more;
+    }
+    pass(&batch)?;
+    Ok(sums.into_iter().map(|sums| sums.norms(probes)).collect())
+}
+
+/// Sums over the sources of one place, `[L+1, T]`.
+#[derive(Clone)]
+struct Sums {
+    energy: Vec<f64>,
+    squares: Vec<f64>,
+}
+
+impl Sums {
+    fn new(places: usize) -> Self {
+        Self { energy: vec![0.0; places], squares: vec![0.0; places] }
+    }
+
+    fn add(&mut self, at: usize, energy: f64) {
+        self.energy[at] += energy;
+        self.squares[at] += energy * energy;
+    }
+
+    fn norms(self, probes: Probes) -> BlockNorms {
+        let Probes::Hutchinson(count, _) = probes else {
+            return BlockNorms { norm: narrow(&self.energy.iter().map(|s| s.sqrt()).collect::<Vec<_>>()), error: None };
+        };
+        let n = count as f64;
+        let mean: Vec<f64> = self.energy.iter().map(|s| s / n).collect();
+        let size: Vec<f64> = mean.iter().map(|m| m.sqrt()).collect();
+        // The standard error of the mean of |G z|^2, propagated to its square root to first order.
+        let error = mean.iter().zip(&self.squares).zip(&size).map(|((mean, squares), size)| {
+            let variance = (squares / n - mean * mean).max(0.0) / (n - 1.0);
+            if *size > 0.0 { variance.sqrt() / (2.0 * size) } else { 0.0 }
+        });
+        BlockNorms { error: Some(narrow(&error.collect::<Vec<_>>())), norm: narrow(&size) }
+    }
 }

@@ -72,6 +72,7 @@ mod tokenizer;
 mod upload;
 mod values;
 mod weights;
+mod windows;
 
 pub use along::{Along, ProbedRun, along_of};
 pub use arch::{Activation, Architecture, Config, MAX_D_HEAD, MAX_LAYERS, Sizes};

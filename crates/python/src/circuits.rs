@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 use resolvent::field::{AttributeOptions, Case, EdgeOptions, FeatureOptions, LensOptions, Predictor};
 use resolvent::model::path_sites;
 
+use crate::averaged_operator::PyAveragedOperator;
 use crate::classes::PyModel;
 use crate::dictionary::PyDictionary;
 use crate::failure::{Failure, Result};
@@ -74,22 +75,28 @@ impl PyModel {
 
     /// Reads every level by the head: the logit lens.
     ///
-    /// `prompt` is text, ids or a run; `top` is the number of most likely tokens of each place.
+    /// `prompt` is text, ids or a run; `top` is the number of most likely tokens of each place. With `averaged`, each level is
+    /// read through its averaged operator; levels without one are NaN.
     ///
     /// Arrays: `answer` [L+1, T], the probability of the token that is most likely at level L, its `rank`, `entropy` and `kl`
     /// (KL(p[L,t] || p[l,t]), nats); `top_tokens`, `top_probability` [L+1, T, K]; with an observable `value` [L+1].
-    #[pyo3(signature = (prompt, observable = None, *, top = 5), text_signature = "($self, prompt, observable=None, *, top=5)")]
+    #[pyo3(
+        signature = (prompt, observable = None, *, top = 5, averaged = None),
+        text_signature = "($self, prompt, observable=None, *, top=5, averaged=None)"
+    )]
     fn lens(
         &self,
         py: Python<'_>,
         prompt: &Bound<'_, PyAny>,
         observable: Option<&Bound<'_, PyObservable>>,
         top: usize,
+        averaged: Option<&Bound<'_, PyAveragedOperator>>,
     ) -> Result<PyResultOf> {
         let run = self.prepared(prompt, &[])?;
         let j = observable.map(|one| Ok::<_, Failure>((one.get().of(py, &run)?, one.get().title(py)?))).transpose()?;
         let on = j.as_ref().map(|(j, _)| j);
-        let result = detached(py, |_| resolvent::field::lens(&run, on, LensOptions { top }))?;
+        let options = LensOptions { top, averaged: averaged.map(|one| &one.get().averaged) };
+        let result = detached(py, |_| resolvent::field::lens(&run, on, options))?;
         PyResultOf::new(py, result, Some(&run), j.as_ref().map(|(_, title)| title.as_str()))
     }
 

@@ -3,8 +3,8 @@
 //! | file | |
 //! |---|---|
 //! | `classes.rs`; `model.rs`, `run.rs`, `linearization.rs` | the classes that own data on a device; their methods |
-//! | `analyses.rs`, `slice.rs`, `study.rs` | the analyses |
-//! | `prompts.rs` | many prompts at once |
+//! | `analyses.rs`, `growth.rs`, `locate.rs`, `slice.rs`, `study.rs` | the analyses |
+//! | `prompts.rs`, `average.rs`, `averaged_operator.rs` | many prompts at once, and averages over them |
 //! | `observable.rs`, `edit.rs` | observables of a run, and changes of it |
 //! | `result.rs` | results: arrays with axes, checks, provenance, figures |
 //! | `arrays.rs`, `arguments.rs` | numpy and everything array-like; prompts, tokens, places, directions |
@@ -20,12 +20,15 @@
 mod analyses;
 mod arguments;
 mod arrays;
+mod average;
+mod averaged_operator;
 mod circuits;
 mod classes;
 mod dictionary;
 mod download;
 mod edit;
 mod failure;
+mod growth;
 mod linearization;
 mod locate;
 mod model;
@@ -54,6 +57,8 @@ mod _native {
 
     #[pymodule_export]
     use super::devices;
+    #[pymodule_export]
+    use crate::averaged_operator::PyAveragedOperator;
     #[pymodule_export]
     use crate::classes::{PyModel, PyRun};
     #[pymodule_export]

@@ -15,6 +15,7 @@ use resolvent::model::{Model, PromptCase, PromptRow, PromptSet, PromptText, Run,
 
 use crate::arguments::tokens;
 use crate::arrays::to_numpy;
+use crate::averaged_operator::PyAveragedOperator;
 use crate::failure::{Failure, Result, value_error};
 use crate::observable::PyObservable;
 use crate::result::PyResultOf;
@@ -27,8 +28,8 @@ use crate::work::{Bar, Raised, detached};
 /// with 95 % intervals, aligned from the end.
 #[pyclass(frozen, name = "Prompts", module = "resolvent")]
 pub(crate) struct PyPrompts {
-    model: Model,
-    cases: Vec<PromptCase>,
+    pub(crate) model: Model,
+    pub(crate) cases: Vec<PromptCase>,
     left_out: Vec<(String, String)>,
 }
 
@@ -86,7 +87,7 @@ impl PyPrompts {
     }
 
     /// Runs an analysis with a progress bar.
-    fn analysed(
+    pub(crate) fn analysed(
         &self,
         py: Python<'_>,
         work: impl FnOnce(&mut dyn FnMut(u64, u64)) -> resolvent::field::Result<Labelled> + Send,
@@ -246,8 +247,11 @@ impl PyPrompts {
     }
 
     /// The logit lens of each clean prompt; arrays as those of `Model.lens` but those of the most likely tokens, with an axis `prompt`.
-    fn lens(&self, py: Python<'_>) -> Result<PyResultOf> {
-        self.analysed(py, |progress| lens_of_prompts(&self.model, &self.cases, LensOptions { top: 0 }, progress))
+    /// With `averaged`, through averaged operators.
+    #[pyo3(signature = (*, averaged = None), text_signature = "($self, *, averaged=None)")]
+    fn lens(&self, py: Python<'_>, averaged: Option<&Bound<'_, PyAveragedOperator>>) -> Result<PyResultOf> {
+        let options = LensOptions { top: 0, averaged: averaged.map(|one| &one.get().averaged) };
+        self.analysed(py, |progress| lens_of_prompts(&self.model, &self.cases, options, progress))
     }
 
     /// Reduced descriptions: effects of patches of the last pairs through few directions of a level, which come from the first

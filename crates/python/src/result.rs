@@ -66,7 +66,7 @@ impl PyResultOf {
 
     /// Returns the library's form of the result, with copies of the arrays. With `drawn`, it includes what only figures
     /// show.
-    fn labelled(&self, py: Python<'_>, drawn: bool) -> Result<Labelled> {
+    pub(crate) fn labelled(&self, py: Python<'_>, drawn: bool) -> Result<Labelled> {
         let mut result = self.about.clone();
         if !drawn {
             result.metadata.remove(OBSERVABLE);
@@ -94,7 +94,7 @@ impl PyResultOf {
 const OBSERVABLE: &str = "observable_text";
 
 /// The main array of each analysis.
-const MAIN: [(&str, &str); 11] = [
+const MAIN: [(&str, &str); 12] = [
     ("run", "field"),
     ("sensitivity", "sensitivity"),
     ("patch", "effect"),
@@ -106,6 +106,7 @@ const MAIN: [(&str, &str); 11] = [
     ("transfer", "fraction"),
     ("locate", "posterior"),
     ("reduce", "error"),
+    ("average", "operator"),
 ];
 
 #[pymethods]

@@ -1,6 +1,8 @@
 """Many prompts at once, and what else Python has of the library."""
 
 import json
+import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -117,3 +119,104 @@ def test_scale():
     small, large = (Model.from_pretrained(name, device="host") for name in ["atlas-nano", "atlas-micro"])
     result = small.scale(large, tasks=["agreement"], limit=4)
     assert result["correlation"].shape == (3, 4)
+
+
+class Unpickler(pickle.Unpickler):
+    """Reads a lens file as `torch.load(weights_only=True)` does, with numpy in place of torch."""
+
+    def __init__(self, archive, folder):
+        super().__init__(archive.open(f"{folder}/data.pkl"))
+        self.archive, self.folder = archive, folder
+
+    def persistent_load(self, reference):
+        tag, kind, key, _, count = reference
+        array = np.frombuffer(self.archive.read(f"{self.folder}/data/{key}"), kind)
+        assert tag == "storage" and len(array) == count
+        return array
+
+    def find_class(self, module, name):
+        def rebuild(storage, offset, shape, strides, requires_grad, hooks):
+            assert strides == (shape[1], 1) and not requires_grad and not hooks
+            return storage[offset : offset + shape[0] * shape[1]].reshape(shape)
+
+        known = {
+            ("torch._utils", "_rebuild_tensor_v2"): rebuild,
+            ("torch", "FloatStorage"): np.float32,
+            ("collections", "OrderedDict"): dict,
+        }
+        return known[module, name]
+
+
+def test_averaged_operators_go_to_lens_files_and_back(model, tmp_path):
+    prompts = model.prompts([[7, 3, 21, 9, 30, 2], [5, 1, 6, 8], [1, 2]])
+    averaged = prompts.average(skip_first=1)
+    assert averaged.name == "operator" and averaged.axes == ("level", "to", "from")
+    assert averaged["positions"].tolist() == [4, 2] and "2 tokens have no position" in averaged.metadata["left_out"]
+    # The same from the response of each unit source.
+    jvp = np.zeros((2, 32, 32))
+    for n, ids in enumerate(prompts.tokens[:2]):
+        linear, places = model.run(ids).linearize(), range(1, len(ids) - 1)
+        for j in range(32):
+            unit = np.eye(32)[j]
+            response = linear.jvp([[Source("blocks.1.hook_resid_pre", t, unit) for t in places]])[0]
+            jvp[n, :, j] = response[-1, 1:-1].sum(0) / len(places)
+    np.testing.assert_allclose(averaged.values[1], jvp.mean(0), atol=1e-5)
+    np.testing.assert_allclose(averaged["standard_error"][1], np.abs(jvp[0] - jvp[1]) / 2, atol=1e-5)
+
+    operator = resolvent.AveragedOperator.of(averaged)
+    assert operator.levels == [0, 1, 2, 3] and operator.n_prompts == 2
+    path = tmp_path / "lens.pt"
+    operator.save(path)
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        lens = Unpickler(archive, "lens").load()
+        assert archive.read("lens/version") == b"3\n"
+    assert list(lens["J"]) == lens["source_layers"] == [0, 1] and lens["n_prompts"] == 2 and lens["d_model"] == 32
+    assert lens["metadata"]["target_layer"] == 2 and lens["metadata"]["skip_first_positions"] == 1
+    np.testing.assert_array_equal(lens["J"][0], averaged.values[1])
+    again = resolvent.AveragedOperator.load(path)
+    assert again.levels == [1, 2]
+    np.testing.assert_array_equal(again.operator(2), averaged.values[2])
+    read = model.lens([5, 1, 6, 8], averaged=operator, top=1)
+    of_file = model.lens([5, 1, 6, 8], averaged=again, top=1)
+    np.testing.assert_array_equal(read["answer"][1:], of_file["answer"][1:])
+    assert np.isnan(of_file["answer"][0]).all() and np.isfinite(read["answer"]).all()
+    with pytest.raises(ValueError, match="no operator of level 0"):
+        again.operator(0)
+    with pytest.raises(ValueError, match="not a lens file"):
+        path.write_bytes(b"no archive")
+        resolvent.AveragedOperator.load(path)
+
+
+def test_reach_and_growth(model):
+    reached = model.prompts([[7, 3, 21, 9], [5, 1, 6]]).reach(directions=0)
+    assert reached.axes == ("depth", "distance") and reached["gain"].shape == (4, 4)
+    assert reached["gain"][0].tolist() == [1, 0, 0, 0] and reached["prompts_at"].tolist() == [2, 2, 2, 1]
+    run = model.run([7, 3, 21, 9])
+    grown = run.growth([0, -1])
+    linear = run.linearize()
+    blocks = [
+        np.stack([linear.jvp(Source(f"blocks.{l}.hook_resid_pre", -1, e))[l + 1, -1] for e in np.eye(32)], 1).astype(float)
+        for l in range(3)
+    ]
+    np.testing.assert_allclose(grown["gain"][:, 1], [np.linalg.norm(a, 2) for a in blocks], rtol=1e-5)
+    eigenvalues = [np.linalg.eigvals(a) for a in blocks]
+    np.testing.assert_allclose(grown["radius"][:, 1], [np.abs(v).max() for v in eigenvalues], rtol=1e-3)
+    np.testing.assert_allclose(grown["abscissa"][:, 1], [v.real.max() - 1 for v in eigenvalues], rtol=1e-3, atol=1e-4)
+    rates = [np.linalg.eigvalsh((a + a.T) / 2).max() - 1 for a in blocks]
+    np.testing.assert_allclose(grown["numerical_abscissa"][:, 1], rates, rtol=1e-4)
+    departure = []
+    for a, v in zip(blocks, eigenvalues):
+        norm = ((a - np.eye(32)) ** 2).sum()
+        departure.append(np.sqrt((norm - (np.abs(v - 1) ** 2).sum()) / norm))
+    np.testing.assert_allclose(grown["departure"][:, 1], departure, rtol=1e-3)
+
+
+def test_windows_of_a_text():
+    model = Model.from_pretrained("atlas-nano", device="host")
+    text = "When Mary and John went to the store, John gave a drink to Mary."
+    ids = model.to_tokens(text).tolist()
+    assert model.windows(text, 6) == [ids[0:6], ids[6:12]]
+    assert model.windows(text, len(ids) + 1) == [ids]
+    with pytest.raises(ValueError, match="windows of 129 tokens: the model has positions for 128"):
+        model.windows(text, 129)

@@ -43,7 +43,8 @@ fn every_level_is_read_as_the_last() {
     let j = Observable::logit_diff(4, 20, 4);
     for on in subjects() {
         let run = run(&twin, on, &TOKENS);
-        let got = lens(&run, Some(&j), LensOptions { top }).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
+        let got =
+            lens(&run, Some(&j), LensOptions { top, averaged: None }).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
         for (name, want) in [("answer", &answer), ("entropy", &entropy), ("kl", &kl)] {
             close(&array(&got, name), want, 2e-5, &format!("{} {name}", on.name()));
         }
@@ -85,9 +86,9 @@ fn what_does_not_fit_is_an_error() {
     for on in subjects() {
         let run = run(&twin, on, &TOKENS);
         let top = twin.config.vocab_size + 1;
-        let error = lens(&run, None, LensOptions { top }).expect_err("more than there are").to_string();
+        let error = lens(&run, None, LensOptions { top, averaged: None }).expect_err("more than there are").to_string();
         assert!(error.contains("the vocabulary has"), "{error}");
-        assert_eq!(lens(&run, None, LensOptions { top: 0 }).expect("fits").arrays.len(), 4);
+        assert_eq!(lens(&run, None, LensOptions { top: 0, averaged: None }).expect("fits").arrays.len(), 4);
         let below = Observable::projection(1, 2, vec![1.0; twin.config.n_embd]);
         assert!(lens(&run, Some(&below), LensOptions::default()).is_err());
     }

@@ -238,7 +238,7 @@ fn commands_that_do_not_run_are_counted() {
 fn options_of_the_pages_exist() {
     let commands = ["run", "sensitivity", "patch", "green", "slice", "regime", "invert", "transfer", "scale"];
     let more = ["flow", "identities", "lens", "locate", "reduce", "attribute", "features", "edges", "circuit"];
-    let rest = ["study", "demo", "devices", "bench"];
+    let rest = ["study", "demo", "devices", "bench", "average", "reach", "growth"];
     let help = |command: &&str| {
         let output = run(&[(*command).to_owned(), "--help".to_owned()], &root());
         String::from_utf8(output.stdout).expect("help is UTF-8")

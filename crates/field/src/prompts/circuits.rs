@@ -69,7 +69,7 @@ pub fn attribute_of_prompts(
 pub fn lens_of_prompts(
     model: &Model,
     cases: &[PromptCase],
-    options: LensOptions,
+    options: LensOptions<'_>,
     progress: OnProgress<'_>,
 ) -> Result<Labelled> {
     let observed = cases.iter().all(|case| case.observable.is_some());

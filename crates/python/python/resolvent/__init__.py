@@ -15,6 +15,7 @@ as lists and tensors.
 """
 
 from ._native import (
+    AveragedOperator,
     CertificateError,
     Cotangent,
     DeviceError,
@@ -41,6 +42,7 @@ from ._native import (
 )
 
 __all__ = [
+    "AveragedOperator",
     "CertificateError",
     "Cotangent",
     "DeviceError",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ._results import Dictionary, Prompts, Result, Study, _Array, _Floats, _Kind, _Path, _Predictor
+from ._results import AveragedOperator, Dictionary, Prompts, Result, Study, _Array, _Floats, _Kind, _Path, _Predictor
 
 _Prompt = Union[str, _Array]
 _Token = Union[str, int]
@@ -109,7 +109,15 @@ class Model:
         top: int = 20,
         exact: bool = False,
     ) -> Result: ...
-    def lens(self, prompt: Union[_Prompt, Run], observable: Union[Observable, None] = None, *, top: int = 5) -> Result: ...
+    def lens(
+        self,
+        prompt: Union[_Prompt, Run],
+        observable: Union[Observable, None] = None,
+        *,
+        top: int = 5,
+        averaged: Union[AveragedOperator, None] = None,
+    ) -> Result: ...
+    def windows(self, text: str, length: int = 128) -> list[list[int]]: ...
     def prompts(
         self,
         rows: Union[_Path, Sequence[Union[_Prompt, dict[str, Any]]], None] = None,
@@ -191,6 +199,7 @@ class Run:
         unit: bool = False, donor: Union[_Prompt, Run, None] = None, steps: int = 0,
     ) -> Result: ...
     def identities(self, observable: Observable) -> Result: ...
+    def growth(self, at: Sequence[int] = (-1,)) -> Result: ...
     def slice(
         self,
         basis: Union[str, _Array, None] = None,

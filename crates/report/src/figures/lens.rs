@@ -2,26 +2,36 @@
 
 use resolvent_field::Labelled;
 
-use super::read::{heatmap, number, observable};
+use super::read::{fact, heatmap, number, observable};
 use crate::{Axis, Figure, Heatmap, Lines, Map, Series};
 
 pub(super) fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
     let maps = [
-        ("answer", "Logit lens: probability of the answer", "probability"),
-        ("kl", "Logit lens: divergence from the answer", "KL(p[L,t] || p[l,t]), nats"),
+        ("answer", "probability of the answer", "probability"),
+        ("kl", "divergence from the answer", "KL(p[L,t] || p[l,t]), nats"),
     ];
     let map = |(name, title, unit): (&str, &str, &str)| {
+        let title = format!("{}: {title}", lens(result));
         let map = heatmap(title, result.array(name)?, labels, Map::Sequential)?;
         Some(Figure::from(Heatmap { unit: unit.to_owned(), ..map }))
     };
     maps.into_iter().filter_map(map).chain(values(result)).collect()
 }
 
+/// Returns the name of the lens.
+fn lens(result: &Labelled) -> &'static str {
+    if fact(result, "averaged_over").is_empty() { "Logit lens" } else { "Lens of averaged operators" }
+}
+
 /// Returns J over levels; `None` if the result has none.
 fn values(result: &Labelled) -> Option<Figure> {
     number(result, "value")?;
-    let values = result.array("value")?.data.iter().enumerate();
-    let mut lines = Lines::new("Logit lens: the observable", Axis::linear("level"), Axis::linear(observable(result)));
+    let values = result.array("value")?.data.iter().enumerate().filter(|(_, j)| j.is_finite());
+    let mut lines = Lines::new(
+        format!("{}: the observable", lens(result)),
+        Axis::linear("level"),
+        Axis::linear(observable(result)),
+    );
     lines.series.push(Series::new("J", values.map(|(level, &j)| (level as f64, f64::from(j))).collect()));
     Some(lines.into())
 }
@@ -42,7 +52,7 @@ mod tests {
         let [Figure::Heatmap(answer), Figure::Heatmap(_), Figure::Lines(lines)] = &found[..] else {
             panic!("{found:?}")
         };
-        assert_eq!(answer.values[5], 0.5);
+        assert_eq!((answer.title.as_str(), answer.values[5]), ("Logit lens: probability of the answer", 0.5));
         assert_eq!(lines.series[0].points, [(0.0, -1.0), (1.0, 2.0)]);
     }
 }

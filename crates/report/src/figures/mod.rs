@@ -3,15 +3,18 @@
 //! Each analysis has a file. A new analysis also needs a line in [`figures`].
 
 mod attribute;
+mod average;
 mod circuit;
 mod edges;
 mod flow;
 mod green;
+mod growth;
 mod invert;
 mod lens;
 mod locate;
 mod patch;
 mod predictors;
+mod reach;
 mod read;
 mod reduce;
 mod regime;
@@ -36,10 +39,13 @@ pub fn figures(result: &Labelled, labels: &[String]) -> Vec<Figure> {
         "sensitivity" => sensitivity::figures(result, labels),
         "patch" => patch::figures(result, labels),
         "attribute" => attribute::figures(result, labels),
+        "average" => average::figures(result),
+        "reach" => reach::figures(result),
         "circuit" => circuit::figures(result),
         "edges" => edges::figures(result),
         "flow" => flow::figures(result, labels),
         "green" => green::figures(result, labels),
+        "growth" => growth::figures(result),
         "regime" => regime::figures(result, labels),
         "slice" => slice::figures(result, labels),
         "lens" => lens::figures(result, labels),
