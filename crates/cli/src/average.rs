@@ -12,6 +12,7 @@ use crate::observable::ObservableArgs;
 use crate::options::{ModelArgs, PromptArgs};
 use crate::output::{OutputArgs, checks};
 use crate::progress::Progress;
+use crate::prompts::counted;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -61,7 +62,7 @@ fn levels(result: &Labelled) -> String {
     let data = |name: &str| result.array(name).map_or(&[][..], |array| &array.data);
     let fact = |name: &str| result.metadata.get(name).map_or("", String::as_str);
     let (spread, error) = (data("spread"), data("error"));
-    let mut text = format!("{} prompts, {} positions\n", fact("prompts"), fact("positions"));
+    let mut text = format!("{}, {} positions\n", counted(fact("prompts")), fact("positions"));
     let more = if spread.is_empty() { "" } else { "  spread  error of the mean" };
     let _infallible = writeln!(text, "level    gain  from identity{more}");
     for (level, (gain, apart)) in data("gain").iter().zip(data("from_identity")).enumerate().rev() {

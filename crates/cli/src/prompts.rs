@@ -223,6 +223,11 @@ fn of_library(failure: Failure) -> resolvent::field::Error {
     }
 }
 
+/// Formats a number of prompts, as the metadata have it.
+pub(crate) fn counted(prompts: &str) -> String {
+    format!("{prompts} {}", if prompts == "1" { "prompt" } else { "prompts" })
+}
+
 /// Formats the means of a map by role of token, one row for each level, if the prompts name roles.
 fn roles(result: &Labelled, name: &str, title: &str) -> String {
     let Some(means) = result.array(&format!("{name}.role")).filter(|array| array.axes.len() == 2) else {

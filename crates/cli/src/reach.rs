@@ -11,6 +11,7 @@ use crate::observable::ObservableArgs;
 use crate::options::{ModelArgs, PromptArgs};
 use crate::output::{OutputArgs, checks};
 use crate::progress::Progress;
+use crate::prompts::counted;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -58,8 +59,8 @@ fn table(result: &Labelled) -> String {
     let data = |name: &str| result.array(name).map_or(&[][..], |array| &array.data);
     let tokens = data("prompts_at").len().max(1);
     let shown = tokens.min(COLUMNS);
-    let prompts = result.metadata.get("prompts").map_or("", String::as_str);
-    let mut text = format!("gain |G s| / |s| by depth and distance in tokens, {prompts} prompts\ndepth");
+    let prompts = counted(result.metadata.get("prompts").map_or("", String::as_str));
+    let mut text = format!("gain |G s| / |s| by depth and distance in tokens, {prompts}\ndepth");
     for distance in 0..shown {
         let _infallible = write!(text, " {distance:>7}");
     }

@@ -1,4 +1,5 @@
 mod arguments;
+mod average;
 mod bad_models;
 mod bench;
 mod cases;

@@ -2,19 +2,20 @@
 
 use resolvent_field::Labelled;
 
-use super::read::fact;
+use super::read::{fact, prompts};
 use crate::{Axis, Figure, Lines, Series};
 
 pub(super) fn figures(result: &Labelled) -> Vec<Figure> {
     let series = |name: &str, legend: &str| {
-        let data = result.array(name)?.data.iter().enumerate();
+        // The last level is the identity, and has no spread: a logarithm leaves zeros out.
+        let data = result.array(name)?.data.iter().enumerate().filter(|(_, x)| **x > 0.0);
         Some(Series::new(legend, data.map(|(level, &x)| (level as f64, f64::from(x))).collect()))
     };
     let plot = |title: &str, axis: &str, series: Vec<Option<Series>>| {
-        let mut lines = Lines::new(title, Axis::whole("level"), Axis::linear(axis));
+        let mut lines = Lines::new(title, Axis::whole("level"), Axis::log(axis));
         lines.series = series.into_iter().flatten().collect();
         lines.markers = true;
-        lines.subtitle = format!("{} prompts, {} positions", fact(result, "prompts"), fact(result, "positions"));
+        lines.subtitle = format!("{}, {} positions", prompts(result), fact(result, "positions"));
         (!lines.series.is_empty()).then(|| Figure::from(lines))
     };
     let sizes = vec![series("gain", "gain |J| / √d"), series("from_identity", "from the identity |J - 1| / √d")];
@@ -37,7 +38,7 @@ mod tests {
             Labelled::default().with("gain", &axis, vec![2.0, 1.0]).with("from_identity", &axis, vec![1.5, 0.0]);
         let found = figures(&result);
         let [Figure::Lines(lines)] = &found[..] else { panic!("{found:?}") };
-        assert_eq!(lines.series[1].points, [(0.0, 1.5), (1.0, 0.0)]);
+        assert_eq!(lines.series[1].points, [(0.0, 1.5)]);
         let result = result.with("spread", &axis, vec![0.5, 0.0]).with("error", &axis, vec![0.1, 0.0]);
         assert_eq!(figures(&result).len(), 2);
     }

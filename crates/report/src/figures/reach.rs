@@ -2,7 +2,7 @@
 
 use resolvent_field::Labelled;
 
-use super::read::fact;
+use super::read::prompts;
 use crate::{Figure, Heatmap, Map};
 
 pub(super) fn figures(result: &Labelled) -> Vec<Figure> {
@@ -16,7 +16,7 @@ pub(super) fn figures(result: &Labelled) -> Vec<Figure> {
         let columns = (0..=last).map(|distance| distance.to_string()).collect();
         let mut map = Heatmap::new(title, rows, columns, values);
         (map.map, map.unit, map.tokens) = (Map::Sequential, unit.to_owned(), false);
-        map.subtitle = format!("levels above the source by tokens after it, {} prompts", fact(result, "prompts"));
+        map.subtitle = format!("levels above the source by tokens after it, {}", prompts(result));
         Some(Figure::from(map))
     };
     let maps = [

@@ -11,6 +11,12 @@ pub(super) fn fact<'a>(result: &'a Labelled, key: &str) -> &'a str {
     result.metadata.get(key).map_or("", String::as_str)
 }
 
+/// Returns over how many prompts a result is, with the noun.
+pub(super) fn prompts(result: &Labelled) -> String {
+    let count = fact(result, "prompts");
+    format!("{count} {}", if count == "1" { "prompt" } else { "prompts" })
+}
+
 /// Returns the only element of an array such as `value [1]`.
 pub(super) fn number(result: &Labelled, name: &str) -> Option<f64> {
     result.array(name).and_then(|a| a.data.first()).map(|&x| f64::from(x))
