@@ -2,12 +2,13 @@
 
 use resolvent_model::{Observable, Quantity, TokenPair};
 
+use crate::certificate::{Certificate, same, worse};
 use crate::error::Result;
 use crate::labelled::Labelled;
 use crate::stats::median;
 
 use super::left_out::{LeftOut, Record};
-use super::tasks::{Columns, Task};
+use super::tasks::{Columns, Runs, Task};
 
 /// Share of the task's median |J(clean) - J(corrupted)| below which a pair is not used. Effects are divided by this
 /// difference, so a small one turns small effects into outliers.
@@ -53,7 +54,22 @@ pub(super) fn step(task: &Task<'_>, expects_answers: bool, record: &mut Record) 
             record.leave_out(LeftOut::new(&runs.names[i], reason));
         }
     }
-    Ok(columns.needed()?.into(task.labelled("answers", &runs), "pair"))
+    let result = columns.needed()?.into(task.labelled("answers", &runs), "pair");
+    record.check("the first and the last pair", &[alone(task, &runs)?]);
+    Ok(result)
+}
+
+/// Compares J of the first and the last pair, which ran in batches, with that of their prompts alone.
+fn alone(task: &Task<'_>, runs: &Runs) -> Result<Certificate> {
+    let mut worst = 0.0;
+    for case in [0, runs.len() - 1].map(|i| runs.cases()[i]) {
+        for run in [case.clean, case.corrupted] {
+            let value = run.value(case.observable)?;
+            let again = task.model.run(run.tokens(), &[])?.value(case.observable)?;
+            worst = worse(worst, (value - again).abs() / value.abs().max(1.0));
+        }
+    }
+    Ok(Certificate::new("alone", worst, same(task.model)))
 }
 
 /// Returns whether J is made of logits or probabilities, which the right answer raises. An entropy or a projection has no
