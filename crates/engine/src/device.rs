@@ -11,6 +11,7 @@ use crate::buffer::{Buffer, Storage};
 use crate::cached;
 use crate::counted;
 use crate::error::{Error, Result};
+use crate::fork::Opener;
 use crate::info::Info;
 use crate::launch::Launch;
 use crate::options::{Choice, Options};
@@ -46,6 +47,7 @@ pub struct Device(Arc<Inner>);
 
 struct Inner {
     executor: Executor,
+    opener: Opener,
     batch_bytes: u64,
     variants: Vec<(&'static str, &'static str)>,
     f16_weights: bool,
@@ -58,8 +60,19 @@ struct Inner {
 }
 
 pub(crate) enum Executor {
-    Gpu(Box<gpu::Gpu>),
+    Gpu(Arc<gpu::Gpu>),
     Host(host::Host),
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Only the process that opened a GPU may close it.
+        if let Executor::Gpu(gpu) = &self.executor
+            && self.opener.is_parent()
+        {
+            std::mem::forget(gpu.clone());
+        }
+    }
 }
 
 impl fmt::Debug for Device {
@@ -82,7 +95,7 @@ impl Device {
         let executor = match &options.choice {
             Choice::Host => Executor::Host(host::Host::new(options)),
             Choice::Auto => match gpu::Gpu::open(options).await {
-                Ok(gpu) => Executor::Gpu(Box::new(gpu)),
+                Ok(gpu) => Executor::Gpu(Arc::new(gpu)),
                 Err(Error::NoAdapter { .. }) => {
                     // A machine without a GPU is no news. A variable that hides its GPU is.
                     if let Some(hidden) = gpu::hidden() {
@@ -95,7 +108,7 @@ impl Device {
                     Executor::Host(host::Host::new(options))
                 }
             },
-            _ => Executor::Gpu(Box::new(gpu::Gpu::open(options).await?)),
+            _ => Executor::Gpu(Arc::new(gpu::Gpu::open(options).await?)),
         };
         Ok(Self::new(executor, options))
     }
@@ -103,6 +116,7 @@ impl Device {
     fn new(executor: Executor, options: &Options) -> Self {
         Self(Arc::new(Inner {
             executor,
+            opener: Opener::this(),
             batch_bytes: options.memory(),
             variants: options.variants.clone(),
             f16_weights: options.f16_weights || options.f16_inputs,
@@ -112,6 +126,12 @@ impl Device {
             segments: AtomicU64::new(0),
             waits: AtomicU64::new(0),
         }))
+    }
+
+    /// Returns whether values of both devices can be used together: they are one device, or both are the host, whose memory
+    /// is that of the process.
+    pub fn shares_memory(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || (self.info().is_host() && other.info().is_host())
     }
 
     /// The host executor with default options.
@@ -204,7 +224,7 @@ impl Device {
         if bytes > limit {
             return Err(Error::TooLarge { label: name.to_owned(), bytes, limit });
         }
-        let storage = match &self.0.executor {
+        let storage = match self.usable()? {
             Executor::Gpu(gpu) => Storage::Gpu(gpu.reserve(name, bytes)?),
             Executor::Host(host) => Storage::Host(host.reserve(words)),
         };
@@ -219,7 +239,7 @@ impl Device {
         if (start * 4 + bytes.len()) as u64 > buffer.bytes() {
             return Err(fail("is too small for what is written to it"));
         }
-        match (&self.0.executor, buffer.storage()) {
+        match (self.usable()?, buffer.storage()) {
             (Executor::Gpu(gpu), Some(Storage::Gpu(block))) if gpu.owns(block) => {
                 gpu.write(block, start as u64 * 4, bytes)
             }
@@ -235,7 +255,7 @@ impl Device {
     /// Executes `launches`, whose total cost bound is `work`.
     pub(crate) fn execute(&self, launches: Vec<Launch>, work: Work) -> Result<()> {
         counted::add(work);
-        let segments = match &self.0.executor {
+        let segments = match self.usable()? {
             Executor::Gpu(gpu) => gpu.submit(launches)?,
             Executor::Host(host) => host.submit(launches).map(|()| 1)?,
         };
@@ -253,6 +273,18 @@ impl Device {
         &self.0.executor
     }
 
+    /// Returns the executor, unless it is a GPU that another process opened.
+    ///
+    /// # Errors
+    /// [`Error::Forked`].
+    pub(crate) fn usable(&self) -> Result<&Executor> {
+        match &self.0.executor {
+            Executor::Gpu(_) => self.0.opener.check()?,
+            Executor::Host(_) => {}
+        }
+        Ok(&self.0.executor)
+    }
+
     /// Counts a wait for the device.
     pub(crate) fn count_wait(&self) {
         self.0.waits.fetch_add(1, Ordering::Relaxed);
@@ -266,7 +298,7 @@ impl Device {
 
     /// The launches executed since the last call, if the device was opened with `profile`.
     pub fn take_profile(&self) -> Result<Vec<Sample>> {
-        match &self.0.executor {
+        match self.usable()? {
             Executor::Gpu(gpu) => gpu.take_profile(),
             Executor::Host(host) => Ok(host.take_profile()),
         }

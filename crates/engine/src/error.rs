@@ -94,6 +94,12 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A forked process cannot compute, or not on this device.
+    #[error("{reason}; start processes with the method `spawn`, or compute on the host in the child alone")]
+    Forked {
+        /// What the process lacks.
+        reason: String,
+    },
     /// Who ran the work has stopped it; see [`crate::stoppable`].
     #[error("stopped before it was done; run it again to have its result")]
     Stopped,

@@ -24,7 +24,7 @@ impl Device {
     /// As [`Self::wait`].
     pub async fn wait_async(&self) -> Result<()> {
         self.count_wait();
-        match self.executor() {
+        match self.usable()? {
             Executor::Gpu(gpu) => gpu.wait().await,
             Executor::Host(_) => Ok(()),
         }
@@ -76,6 +76,7 @@ impl Device {
     }
 
     async fn read_at_once(&self, tensors: &[&Tensor]) -> Result<Vec<Vec<f32>>> {
+        let executor = self.usable()?;
         let (mut of_gpu, mut of_host) = (Vec::new(), Vec::new());
         for tensor in tensors {
             let buffer = tensor.buffer();
@@ -83,7 +84,7 @@ impl Device {
                 label: buffer.label().to_owned(),
                 reason: "was never written; submit its recording first".to_owned(),
             };
-            match (self.executor(), buffer.storage()) {
+            match (executor, buffer.storage()) {
                 (Executor::Gpu(gpu), Some(Storage::Gpu(block))) if gpu.owns(block) => {
                     of_gpu.push((block, buffer.label(), tensor.range()));
                 }
@@ -95,7 +96,7 @@ impl Device {
             }
         }
         self.count_wait();
-        match self.executor() {
+        match executor {
             Executor::Gpu(gpu) => gpu.read(&of_gpu).await,
             Executor::Host(_) => Ok(of_host),
         }
@@ -107,7 +108,7 @@ impl Device {
     /// # Errors
     /// A lost device.
     pub fn poll(&self) -> Result<()> {
-        match self.executor() {
+        match self.usable()? {
             Executor::Gpu(gpu) => gpu.poll(),
             Executor::Host(_) => Ok(()),
         }

@@ -6,20 +6,28 @@ use std::time::{Duration, Instant};
 use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use resolvent::engine::stoppable;
+use resolvent::engine::{in_own_threads, stoppable};
 
-use crate::failure::{Failure, Result};
+use crate::failure::{DeviceError, Failure, Result};
 
 /// Interval of signal checks: short for a user, long compared with a launch.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The exception that a signal handler or a progress bar raises during work. The work then stops at its next launch.
-#[derive(Clone, Default)]
-pub(crate) struct Raised(Arc<Mutex<Option<PyErr>>>);
+#[derive(Clone)]
+pub(crate) struct Raised {
+    error: Arc<Mutex<Option<PyErr>>>,
+    /// The process in which the work began.
+    process: u32,
+}
 
 impl Raised {
+    fn new() -> Self {
+        Self { error: Arc::default(), process: std::process::id() }
+    }
+
     fn error(&self) -> MutexGuard<'_, Option<PyErr>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.error.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs Python code during the work, and stores the exception that it raises.
@@ -34,6 +42,10 @@ impl Raised {
 
     /// Returns whether the work must stop.
     fn stop(&self, last: &mut Instant) -> bool {
+        if std::process::id() != self.process {
+            let forked = "the process was forked by its own progress bar; start processes outside of the work";
+            self.error().get_or_insert_with(|| DeviceError::new_err(forked));
+        }
         if last.elapsed() >= PAUSE {
             *last = Instant::now();
             self.python(|py| py.check_signals());
@@ -51,15 +63,19 @@ pub(crate) fn detached<T: Send, E: Into<Failure> + Send>(
     work: impl FnOnce(&Raised) -> Result<T, E> + Send,
 ) -> Result<T> {
     let (done, raised) = py.detach(move || {
-        let raised = Raised::default();
-        let (asked, mut last) = (raised.clone(), Instant::now());
-        let done = stoppable(move || asked.stop(&mut last), || work(&raised));
+        let raised = Raised::new();
+        // In a forked child the work has a thread of its own, and only this one may handle signals.
+        let signals = || raised.python(|py| py.check_signals());
+        let done = in_own_threads((PAUSE, signals), || {
+            let (asked, mut last) = (raised.clone(), Instant::now());
+            stoppable(move || asked.stop(&mut last), || work(&raised))
+        });
         let raised = raised.error().take();
         (done, raised)
     });
     match raised {
         Some(error) => Err(error.into()),
-        None => done.map_err(Into::into),
+        None => done?.map_err(Into::into),
     }
 }
 

@@ -9,14 +9,18 @@ use crate::options::Choice;
 use super::instance::{hidden, instances};
 
 /// All adapters that can compute, real ones first.
-async fn ranked() -> Vec<(wgpu::Adapter, Info)> {
+///
+/// # Errors
+/// [`Error::Forked`]: a parent of this process has asked for them.
+async fn ranked() -> Result<Vec<(wgpu::Adapter, Info)>> {
     // Drivers take tens of milliseconds to list their devices, so they are asked once a process.
     static FOUND: OnceLock<Vec<wgpu::Adapter>> = OnceLock::new();
+    let instances = instances()?;
     let found = match FOUND.get() {
         Some(found) => found,
         None => {
             let mut all = Vec::new();
-            for instance in instances() {
+            for instance in instances {
                 all.extend(instance.enumerate_adapters(wgpu::Backends::all()).await);
             }
             FOUND.get_or_init(|| all)
@@ -31,7 +35,7 @@ async fn ranked() -> Vec<(wgpu::Adapter, Info)> {
         })
         .collect();
     ranked.sort_by_key(|(_, info)| rank(info));
-    ranked
+    Ok(ranked)
 }
 
 fn rank(info: &Info) -> u8 {
@@ -84,14 +88,14 @@ fn cooperative(adapter: &wgpu::Adapter) -> Vec<u32> {
     [8, 16].into_iter().filter(of).collect()
 }
 
-/// What [`crate::adapters`] returns.
+/// What [`crate::adapters`] returns. A process whose parent has asked for them has none.
 pub(crate) fn adapters() -> Vec<Info> {
-    pollster::block_on(ranked()).into_iter().map(|(_, info)| info).collect()
+    pollster::block_on(ranked()).unwrap_or_default().into_iter().map(|(_, info)| info).collect()
 }
 
 /// The adapter that `choice` means.
 pub(super) async fn choose(choice: &Choice) -> Result<(wgpu::Adapter, Info)> {
-    let ranked = ranked().await;
+    let ranked = ranked().await?;
     let names: Vec<String> = ranked.iter().map(|(_, info)| info.name.clone()).collect();
     let place = match choice {
         Choice::Auto => ranked.iter().position(|(_, info)| info.kind != Kind::Software),

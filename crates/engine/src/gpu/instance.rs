@@ -2,6 +2,9 @@
 
 use std::sync::OnceLock;
 
+use crate::error::Result;
+use crate::fork::Opener;
+
 /// Restricts the interfaces that are asked, as everywhere in wgpu.
 const VARIABLE: &str = "WGPU_BACKEND";
 
@@ -48,9 +51,12 @@ fn said(value: Option<&str>, built: wgpu::Backends) -> Option<String> {
 }
 
 /// The instances to list adapters from, made once a process.
-pub(super) fn instances() -> &'static [wgpu::Instance] {
-    static INSTANCES: OnceLock<Vec<wgpu::Instance>> = OnceLock::new();
-    INSTANCES.get_or_init(|| {
+///
+/// # Errors
+/// [`Error::Forked`](crate::Error::Forked): a parent of this process made them.
+pub(super) fn instances() -> Result<&'static [wgpu::Instance]> {
+    static INSTANCES: OnceLock<(Opener, Vec<wgpu::Instance>)> = OnceLock::new();
+    let (opener, instances) = INSTANCES.get_or_init(|| {
         let (backends, mut all) = (allowed(value().as_deref(), built()), Vec::new());
         #[cfg(all(unix, not(target_vendor = "apple")))]
         let backends = {
@@ -63,8 +69,10 @@ pub(super) fn instances() -> &'static [wgpu::Instance] {
             let descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
             all.push(wgpu::Instance::new(wgpu::InstanceDescriptor { backends, ..descriptor }));
         }
-        all
-    })
+        (Opener::this(), all)
+    });
+    opener.check()?;
+    Ok(instances)
 }
 
 /// A Vulkan instance that cannot draw to windows; none where there is no Vulkan loader.
