@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use resolvent_model::Run;
-use serde_json::{Map, Value, json};
 
 use crate::certificate::Certificate;
 use crate::error::{Error, Result};
 use crate::file::{check_writable, write_whole};
 use crate::finite::{self, Broken};
+use crate::json::{Element, JsonArray, JsonArrays, JsonFile};
 use crate::store::{Planned, distinct_names, header, little_endian};
 
 /// A named array, row-major.
@@ -157,24 +157,24 @@ impl Labelled {
         });
         let checks = self.certificates.iter();
         let checks = checks.map(|c| {
-            let noise = if c.noise > 0.0 { format!("{NOISE}{:.1e}", c.noise) } else { String::new() };
-            (format!("certificate.{}", c.name), format!("{:.3e} <= {:.1e}{noise}", c.value, c.bound))
+            // All digits, so that a file gives back the same figures.
+            let noise = if c.noise > 0.0 { format!("{NOISE}{:e}", c.noise) } else { String::new() };
+            (format!("certificate.{}", c.name), format!("{:e} <= {:e}{noise}", c.value, c.bound))
         });
         let own = self.metadata.iter().map(|(k, v)| (k.clone(), v.clone()));
         own.chain(axes).chain(checks).collect()
     }
 
     /// Returns the result as one JSON object: `arrays` (name to `shape` and row-major `data`) and `metadata`.
+    ///
+    /// NaN is null; infinity is `"inf"` or `"-inf"`.
     pub fn to_json(&self) -> String {
-        let arrays: Map<String, Value> = self
-            .arrays
-            .iter()
-            .map(|a| {
-                let shape: Vec<usize> = a.axes.iter().map(|(_, n)| *n).collect();
-                (a.name.to_owned(), json!({ "shape": shape, "data": a.data }))
-            })
-            .collect();
-        json!({ "arrays": arrays, "metadata": self.strings() }).to_string()
+        let arrays = self.arrays.iter().map(|a| {
+            let shape = a.axes.iter().map(|(_, n)| *n).collect();
+            (a.name.to_owned(), JsonArray { data: a.data.iter().copied().map(Element).collect(), shape })
+        });
+        let file = JsonFile { arrays: JsonArrays(arrays.collect()), metadata: self.strings() };
+        serde_json::to_string(&file).unwrap_or_default()
     }
 
     /// Returns the bytes of a safetensors file in f32. Equal results give equal bytes.

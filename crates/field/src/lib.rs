@@ -63,6 +63,7 @@ mod identities;
 mod input;
 mod interaction;
 mod invert;
+mod json;
 mod labelled;
 mod lens;
 mod linear_map;
@@ -140,6 +141,7 @@ pub use prompts::{
 };
 pub use radius::LINEAR;
 pub use reach::reach;
+pub use read::interned;
 pub use readings::Reading;
 pub use reconstruction::reconstruction;
 pub use reduce::{ReduceOptions, Sensitivities, compared_rank, dimensions, reduce};

@@ -235,7 +235,7 @@ pub enum Error {
     },
 
     /// A tokenizer file is damaged or of an unsupported kind.
-    #[error("{}: {message}; download the tokenizer again, or remove it and use token ids", .path.display())]
+    #[error("{}: {message}; download the tokenizer again, or use token ids", .path.display())]
     Tokenizer {
         /// The tokenizer file.
         path: PathBuf,

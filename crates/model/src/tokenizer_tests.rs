@@ -240,6 +240,6 @@ fn damaged_files_are_named() {
     for (name, text, expected) in cases {
         let found = open_error(&[(name, &text)]);
         assert!(found.contains(expected), "{name} {text}: {found}");
-        assert!(found.ends_with("or remove it and use token ids"), "{found}");
+        assert!(found.ends_with("download the tokenizer again, or use token ids"), "{found}");
     }
 }

@@ -99,7 +99,7 @@ fn other_work_is_refused() {
     work.kill("x.safetensors", 2);
     for (more, parts) in [
         (&["--rank", "19"][..], ["`shape of blocks` was [12480,20,20] and is now [12480,19,19]", "--fresh"]),
-        (&["--readout", "random:2"], ["`readout` was random:1 and is now random:2", "remove it and its .journal"]),
+        (&["--readout", "random:2"], ["`readout` was random:1 and is now random:2", "or give another name"]),
         (&["--from", "0", "1", "2", "3"], ["`from` was all and is now 0,0 0,1", "belongs to other work"]),
         (&["--memory", "3M"], ["`memory` was 2097152 and is now 3145728", "belongs to other work"]),
     ] {
@@ -121,7 +121,7 @@ fn other_work_is_refused() {
     assert!(work.run("x.safetensors", &[]).failed().contains("is being written by another process"));
     drop(locked);
     File::options().write(true).open(&partial).and_then(|f| f.set_len(9999)).expect("writable");
-    assert!(work.run("x.safetensors", &[]).failed().contains("is damaged; remove it"));
+    assert!(work.run("x.safetensors", &[]).failed().contains("is damaged; start again with --fresh"));
     work.run("x.safetensors", &["--fresh"]).done();
     assert_eq!(names(work.folder.path()), ["x.safetensors"]);
 }

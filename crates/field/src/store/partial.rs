@@ -162,7 +162,7 @@ impl Store for Partial {
 /// Ending of the journal's name, after that of the partial file.
 const JOURNAL: &str = ".journal";
 /// Fix named in the errors of a partial file that cannot be resumed.
-const START_AGAIN: &str = "remove it and its .journal, or start again with --fresh";
+const START_AGAIN: &str = "start again with --fresh, or give another name";
 
 /// The journal of an interrupted run.
 struct Journal {

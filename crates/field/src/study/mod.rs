@@ -287,10 +287,8 @@ impl<'a> Study<'a> {
         }
         Err(Error::File {
             path: PathBuf::from(path),
-            reason:
-                "belongs to a study of another model, prompts, options, device or version; name another folder, or \
-                     remove this one"
-                    .to_owned(),
+            reason: "belongs to a study of another model, prompts, options, device or version; name another folder"
+                .to_owned(),
         })
     }
 
