@@ -125,6 +125,11 @@ fn prepare(model: &Model, sites: &BTreeSet<Site>) -> Result<Program> {
 }
 
 impl Model {
+    /// Returns whether the model has a site: the block, the head, and a value of this kind.
+    pub fn has_site(&self, site: Site) -> bool {
+        prepare(self, &BTreeSet::from([site])).is_ok()
+    }
+
     /// Runs `tokens` under `edits`, and stores the field and what linearisations need.
     ///
     /// # Errors

@@ -11,11 +11,12 @@ use resolvent::{Direction, Place};
 
 use crate::arguments::{About, Along, donor_of, field_vector, place, places, run_of};
 use crate::failure::{Result, value_error};
+use crate::lists::{Pair, items};
 use crate::observable::PyObservable;
 use crate::result::PyResultOf;
 use crate::work::detached;
 
-type Places<'a> = Option<&'a [(i64, i64)]>;
+type Places<'a> = Option<&'a [Pair]>;
 
 /// A direction, with the observable and donor that it refers to.
 pub(crate) struct Direct {
@@ -47,7 +48,7 @@ pub(crate) fn sensitivity(
     donor: Option<&Bound<'_, PyAny>>,
 ) -> Result<PyResultOf> {
     let py = observable.py();
-    let (j, title) = (observable.get().of(py, run)?, observable.get().title(py)?);
+    let (j, title) = (observable.get().of(py, run)?, observable.get().title());
     let donor = donor_of(run.model(), donor)?;
     let named = direction.map(|text| Direction::parse(text, run.model())).transpose()?;
     let result = detached(py, |_| match (&named, direction) {
@@ -60,7 +61,7 @@ pub(crate) fn sensitivity(
 pub(crate) fn green(
     py: Python<'_>,
     run: &Run,
-    at: (i64, i64),
+    at: Pair,
     Direct { along, about }: Direct,
     options: GreenOptions,
 ) -> Result<PyResultOf> {
@@ -76,11 +77,11 @@ pub(crate) fn green(
 pub(crate) fn flow(
     run: &Run,
     observable: &Bound<'_, PyObservable>,
-    (at, Direct { along, about }): (Option<(i64, i64)>, Direct),
+    (at, Direct { along, about }): (Option<Pair>, Direct),
     options: FlowOptions,
 ) -> Result<PyResultOf> {
     let py = observable.py();
-    let (j, title) = (observable.get().of(py, run)?, observable.get().title(py)?);
+    let (j, title) = (observable.get().of(py, run)?, observable.get().title());
     let at = at.map(|at| place(run, at)).transpose()?;
     let result = detached(py, |_| match (at, &about.donor) {
         (Some(at), _) => {
@@ -102,7 +103,7 @@ pub(crate) fn flow(
 
 pub(crate) fn identities(run: &Run, observable: &Bound<'_, PyObservable>) -> Result<PyResultOf> {
     let py = observable.py();
-    let (j, title) = (observable.get().of(py, run)?, observable.get().title(py)?);
+    let (j, title) = (observable.get().of(py, run)?, observable.get().title());
     let result = detached(py, |_| resolvent::field::identities(run, &j))?;
     PyResultOf::new(py, result, Some(run), Some(&title))
 }
@@ -114,7 +115,7 @@ pub(crate) fn regime(
     (sites, options): (Places<'_>, RegimeOptions),
 ) -> Result<PyResultOf> {
     let py = observable.py();
-    let (j, title) = (observable.get().of(py, run)?, observable.get().title(py)?);
+    let (j, title) = (observable.get().of(py, run)?, observable.get().title());
     let all = places(run, sites, j.position())?;
     let result = detached(py, |_| {
         let sources = along.sources(run, &all, (&about, sites.is_none()))?;
@@ -147,23 +148,26 @@ pub(crate) fn invert(
     if !options.damp.is_finite() || options.damp < 0.0 {
         return Err(value_error(format!("invalid damp={}: expected a finite number >= 0", options.damp)));
     }
-    let list: Vec<Bound<'_, PyAny>> = match goals.is_instance_of::<PyTuple>() {
+    // A tuple is one goal, unless its items are goals too.
+    let list = items(goals)?;
+    let list = match goals.is_instance_of::<PyTuple>() && !list.iter().all(is_goal) {
         true => vec![goals.clone()],
-        false => goals.try_iter()?.collect::<PyResult<_>>()?,
+        false => list,
     };
     let (mut wanted, mut title) = (Vec::new(), None);
     for item in &list {
-        let (of, change): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
+        let pair = items(item).map_err(|_| value_error(GOAL))?;
+        let [of, change] = &pair[..] else { return Err(value_error(GOAL)) };
         match of.cast::<PyObservable>() {
             Ok(j) => {
                 if title.is_none() {
-                    title = Some(j.get().title(py)?);
+                    title = Some(j.get().title());
                 }
                 wanted.push(Goal::Observable { observable: j.get().of(py, run)?, change: change.extract()? });
             }
             Err(_) => {
-                let place = place(run, of.extract()?)?;
-                wanted.push(Goal::Field { place, change: field_vector(run.model(), &change)? });
+                let place = place(run, of.extract::<Pair>().map_err(|_| value_error(GOAL))?)?;
+                wanted.push(Goal::Field { place, change: field_vector(run.model(), change)? });
             }
         }
     }
@@ -171,6 +175,15 @@ pub(crate) fn invert(
     let sites: Vec<Place> = places(run, sites, last)?;
     let result = detached(py, |_| resolvent::invert(run, &wanted, &sites, options))?;
     PyResultOf::new(py, result, Some(run), title.as_deref())
+}
+
+/// The form of a goal, for messages.
+const GOAL: &str = "invalid goal: expected (observable, change) or ((level, position), vector)";
+
+/// Returns whether an object is a pair that begins with an observable or a place.
+fn is_goal(any: &Bound<'_, PyAny>) -> bool {
+    let Ok(parts) = items(any) else { return false };
+    parts.len() == 2 && (parts[0].is_instance_of::<PyObservable>() || parts[0].extract::<Pair>().is_ok())
 }
 
 pub(crate) fn transfer(
@@ -184,9 +197,10 @@ pub(crate) fn transfer(
         let scale = options.scale;
         return Err(value_error(format!("invalid scale={scale}: expected a finite number other than 0")));
     }
-    let (j, title) = (observable.get().of(py, run)?, observable.get().title(py)?);
-    let donor = run_of(run.model(), donor)?;
-    let others = others.iter().map(|other| run_of(run.model(), other)).collect::<Result<Vec<Run>>>()?;
+    let (j, title) = (observable.get().of(py, run)?, observable.get().title());
+    let donor = run_of(run.model(), donor, "the donor")?;
+    let others =
+        others.iter().map(|other| run_of(run.model(), other, "one of the others")).collect::<Result<Vec<Run>>>()?;
     let result = detached(py, |_| resolvent::transfer(run, &donor, &j, &others, options))?;
     PyResultOf::new(py, result, Some(run), Some(&title))
 }

@@ -4,12 +4,13 @@ use numpy::PyUntypedArrayMethods;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use resolvent::field::make_unit;
-use resolvent::model::{Model, Observable, Run, from_end};
+use resolvent::model::{Model, Observable, Run, Tokenizer, from_end};
 use resolvent::{Context, Direction, Place};
 
 use crate::arrays::{contiguous, floats, integers, vector};
 use crate::classes::PyRun;
 use crate::failure::{Result, value_error};
+use crate::lists::{Pair, shown};
 use crate::work::detached;
 
 /// Returns the tokens of a prompt: text, or a list or an array of ids.
@@ -17,26 +18,49 @@ use crate::work::detached;
 /// Whether the model can run them is checked when it does.
 pub(crate) fn tokens(model: &Model, prompt: &Bound<'_, PyAny>) -> Result<Vec<u32>> {
     if let Ok(text) = prompt.cast::<PyString>() {
-        let tokenizer = model.text_tokenizer()?.ok_or_else(|| {
-            value_error(format!("{} has no tokenizer; give the prompt as ids: [5, 9, 12]", model.name()))
-        })?;
-        return Ok(tokenizer.prompt(text.to_cow()?.as_ref())?);
+        return Ok(tokenizer_of(model)?.prompt(text.to_cow()?.as_ref())?);
     }
-    let ids = integers(prompt)?;
+    ids(prompt)
+}
+
+/// Returns token ids: a list or an array of whole numbers.
+fn ids(any: &Bound<'_, PyAny>) -> Result<Vec<u32>> {
     let id = |(position, id): (usize, &i64)| {
         u32::try_from(*id).map_err(|_| {
             value_error(format!("invalid token id {id} at position {position}: expected an id of the vocabulary"))
         })
     };
-    ids.iter().enumerate().map(id).collect()
+    integers(any)?.iter().enumerate().map(id).collect()
 }
 
-/// Returns the tokens of a part of a prompt, without special tokens around it: text, or a list or an array of ids.
-pub(crate) fn ids_of(model: &Model, part: &Bound<'_, PyAny>) -> Result<Vec<u32>> {
-    match (part.cast::<PyString>(), model.text_tokenizer()?) {
-        (Ok(text), Some(tokenizer)) => Ok(tokenizer.encode(text.to_cow()?.as_ref())?),
-        _ => tokens(model, part),
+/// A part of a prompt, without special tokens around it: text, or a list or an array of ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum TokenList {
+    Text(String),
+    Ids(Vec<u32>),
+}
+
+impl TokenList {
+    pub(crate) fn new(argument: &Bound<'_, PyAny>) -> Result<Self> {
+        Ok(match argument.cast::<PyString>() {
+            Ok(text) => Self::Text(text.to_cow()?.into_owned()),
+            Err(_) => Self::Ids(ids(argument)?),
+        })
     }
+
+    /// Returns the ids in a model.
+    pub(crate) fn ids(&self, model: &Model) -> Result<Vec<u32>> {
+        match self {
+            Self::Text(text) => Ok(tokenizer_of(model)?.encode(text)?),
+            Self::Ids(ids) => Ok(ids.clone()),
+        }
+    }
+}
+
+/// Returns the tokenizer of a model that is given text.
+fn tokenizer_of(model: &Model) -> Result<&Tokenizer> {
+    let none = || value_error(format!("{} has no tokenizer; give the prompt as ids: [5, 9, 12]", model.name()));
+    model.text_tokenizer()?.ok_or_else(none)
 }
 
 /// Reads the keywords `f16_weights` and `f16_inputs`: whether weights, and inputs of products, are 16-bit floats.
@@ -59,19 +83,60 @@ pub(crate) fn precision(keywords: &Bound<'_, PyDict>) -> Result<[bool; 2]> {
     Ok(read)
 }
 
-/// Looks up a token of a model: text that is one token, or an id.
-pub(crate) fn token(model: &Model, argument: &Bound<'_, PyAny>) -> Result<u32> {
-    let text = match argument.cast::<PyString>() {
-        Ok(text) => text.to_cow()?.into_owned(),
-        Err(_) => format!("#{}", argument.extract::<u64>()?),
-    };
-    Ok(model.token(&text)?)
+/// A token: text that is one token, or an id.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Token {
+    Text(String),
+    Id(u32),
 }
 
-/// Returns the run that `prompt` is, or runs it if it is a prompt.
-pub(crate) fn run_of(model: &Model, prompt: &Bound<'_, PyAny>) -> Result<Run> {
+impl Token {
+    pub(crate) fn new(argument: &Bound<'_, PyAny>) -> Result<Self> {
+        if let Ok(text) = argument.cast::<PyString>() {
+            return Ok(Self::Text(text.to_cow()?.into_owned()));
+        }
+        let expected = "expected text that is one token, or an id of the vocabulary";
+        let Ok(id) = argument.extract::<i64>() else {
+            let message = format!("invalid token {}: {expected}", shown(argument));
+            return Err(pyo3::exceptions::PyTypeError::new_err(message).into());
+        };
+        u32::try_from(id).map(Self::Id).map_err(|_| value_error(format!("invalid token id {id}: {expected}")))
+    }
+
+    /// Looks the token up in a model.
+    pub(crate) fn id(&self, model: &Model) -> Result<u32> {
+        Ok(match self {
+            Self::Text(text) => model.token(text)?,
+            Self::Id(id) => model.token(&format!("#{id}"))?,
+        })
+    }
+}
+
+/// Looks up a token of a model: text that is one token, or an id.
+pub(crate) fn token(model: &Model, argument: &Bound<'_, PyAny>) -> Result<u32> {
+    Token::new(argument)?.id(model)
+}
+
+/// Checks that a run given to an analysis is of its model, on its device. `what` names the run.
+pub(crate) fn check_model(model: &Model, run: &Run, what: &str) -> Result<()> {
+    let other = run.model();
+    let about = |of: &Model| format!("{} on {}", of.name(), of.device().info());
+    let detail = match (model.hash() == other.hash(), model.device().shares_memory(other.device())) {
+        (true, true) => return Ok(()),
+        (false, _) if about(model) == about(other) => "with other weights",
+        (false, _) => "another model",
+        (true, false) => "the same model on another device, or opened a second time",
+    };
+    let (theirs, ours) = (about(other), about(model));
+    Err(value_error(format!("{what} is of {theirs}, and this is {ours}: {detail}; run its prompt with this model")))
+}
+
+/// Returns the run that `prompt` is, or runs it if it is a prompt. A run must be of this model; `what` names it in messages.
+pub(crate) fn run_of(model: &Model, prompt: &Bound<'_, PyAny>, what: &str) -> Result<Run> {
     if let Ok(run) = prompt.cast::<PyRun>() {
-        return Ok(run.get().run.clone());
+        let run = &run.get().run;
+        check_model(model, run, what)?;
+        return Ok(run.clone());
     }
     let tokens = tokens(model, prompt)?;
     detached(prompt.py(), |_| model.run(&tokens, &[]))
@@ -79,17 +144,17 @@ pub(crate) fn run_of(model: &Model, prompt: &Bound<'_, PyAny>) -> Result<Run> {
 
 /// Does what [`run_of`] does, for an optional argument.
 pub(crate) fn donor_of(model: &Model, donor: Option<&Bound<'_, PyAny>>) -> Result<Option<Run>> {
-    donor.map(|donor| run_of(model, donor)).transpose()
+    donor.map(|donor| run_of(model, donor, "the donor")).transpose()
 }
 
 /// Converts `(level, position)` to a place; negative numbers count from the end.
-pub(crate) fn place(run: &Run, (level, position): (i64, i64)) -> Result<Place> {
+pub(crate) fn place(run: &Run, Pair(level, position): Pair) -> Result<Place> {
     let levels = run.model().sizes().layers + 1;
     Ok((from_end("level", level, levels)?, from_end("token position", position, run.tokens().len())?))
 }
 
 /// Converts the given places; without any, returns every level and every token up to `last`.
-pub(crate) fn places(run: &Run, given: Option<&[(i64, i64)]>, last: usize) -> Result<Vec<Place>> {
+pub(crate) fn places(run: &Run, given: Option<&[Pair]>, last: usize) -> Result<Vec<Place>> {
     match given {
         Some(given) => given.iter().map(|&at| place(run, at)).collect(),
         None => {
@@ -194,7 +259,12 @@ impl Along {
 
 /// Reads a vector that must be as wide as the field.
 pub(crate) fn field_vector(model: &Model, any: &Bound<'_, PyAny>) -> Result<Vec<f32>> {
-    let (vector, d) = (vector(any)?, model.sizes().d);
+    fits(model, vector(any)?)
+}
+
+/// Returns a vector if it is as wide as the field.
+pub(crate) fn fits(model: &Model, vector: Vec<f32>) -> Result<Vec<f32>> {
+    let d = model.sizes().d;
     match vector.len() {
         n if n == d => Ok(vector),
         n => Err(value_error(format!("invalid vector of {n} elements: expected {d}, the width of the field"))),

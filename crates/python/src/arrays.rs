@@ -13,7 +13,8 @@ pub(crate) fn to_numpy<'py>(py: Python<'py>, data: Vec<f32>, shape: &[usize]) ->
 
 /// Reads anything that numpy converts to an array. f32 arrays in C order are not copied, others are converted.
 ///
-/// Tensors in host memory are read through `__array__` or DLPack.
+/// Tensors in host memory are read through `__array__` or DLPack. Complex numbers are refused, because they would lose
+/// their imaginary part.
 pub(crate) fn floats<'py>(any: &Bound<'py, PyAny>) -> Result<PyReadonlyArrayDyn<'py, f32>> {
     let in_use = |e: numpy::BorrowError| value_error(format!("the array cannot be read now: {e}"));
     if let Ok(array) = any.cast::<PyArrayDyn<f32>>()
@@ -22,7 +23,11 @@ pub(crate) fn floats<'py>(any: &Bound<'py, PyAny>) -> Result<PyReadonlyArrayDyn<
         return array.try_readonly().map_err(in_use);
     }
     let numpy = any.py().import("numpy")?;
-    let array = foreign(&numpy, any)?;
+    let array = numpy.call_method1("asarray", (foreign(&numpy, any)?,))?;
+    let kind: String = array.getattr("dtype")?.getattr("kind")?.extract()?;
+    if kind == "c" {
+        return Err(value_error("complex numbers have no place in a real vector; give `.real`, or `abs` of it"));
+    }
     let options = PyDict::new(any.py());
     options.set_item("dtype", numpy.getattr("float32")?)?;
     let array = numpy.call_method("ascontiguousarray", (array,), Some(&options))?;
@@ -61,8 +66,13 @@ pub(crate) fn contiguous<'a>(array: &'a PyReadonlyArrayDyn<'_, f32>) -> Result<&
     array.as_slice().map_err(|e| value_error(format!("the array cannot be read: {e}")))
 }
 
-/// Converts objects that support only DLPack to an array; returns anything else unchanged.
+/// Converts objects that support only DLPack to an array, and tensors of bfloat16, which numpy lacks, to f32. Returns
+/// anything else unchanged.
 fn foreign<'py>(numpy: &Bound<'py, PyModule>, any: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let kind = any.getattr_opt("dtype")?.map(|kind| kind.str()?.extract::<String>()).transpose()?;
+    if kind.as_deref() == Some("torch.bfloat16") {
+        return any.call_method0("float");
+    }
     match any.hasattr("__dlpack__")? && !any.hasattr("__array__")? {
         true => numpy.call_method1("from_dlpack", (any,)),
         false => Ok(any.clone()),

@@ -24,7 +24,7 @@ impl PyAveragedOperator {
     #[staticmethod]
     #[pyo3(text_signature = "(result)")]
     fn of(py: Python<'_>, result: &Bound<'_, PyResultOf>) -> Result<Self> {
-        Ok(Self { averaged: AveragedOperator::of(&result.get().labelled(py, false)?)? })
+        Ok(Self { averaged: AveragedOperator::of(&result.get().labelled(py)?)? })
     }
 
     /// Reads a saved result of `Prompts.average` (.safetensors), or a lens file of TransformerLens (.pt), without torch.

@@ -8,6 +8,7 @@ use crate::averaged_operator::PyAveragedOperator;
 use crate::classes::PyModel;
 use crate::dictionary::PyDictionary;
 use crate::failure::{Failure, Result};
+use crate::lists::{Many, count};
 use crate::observable::PyObservable;
 use crate::result::PyResultOf;
 use crate::work::detached;
@@ -23,7 +24,7 @@ impl PyModel {
     /// Arrays: `edges` [E, 2], indices into the comma-separated names `writers` and `readers` of the metadata; `first_order`,
     /// `integrated`, `relp`, `exact` [E]; `clean_value`, `corrupted_value` [1].
     #[pyo3(
-        signature = (clean, corrupted, observable, *, predictors = Vec::new(), steps = 8, exact = false),
+        signature = (clean, corrupted, observable, *, predictors = Many::default(), steps = 8, exact = false),
         text_signature = "($self, clean, corrupted, observable, *, predictors=(), steps=8, exact=False)"
     )]
     fn edges(
@@ -32,15 +33,16 @@ impl PyModel {
         clean: &Bound<'_, PyAny>,
         corrupted: &Bound<'_, PyAny>,
         observable: &Bound<'_, PyObservable>,
-        predictors: Vec<String>,
-        steps: usize,
+        predictors: Many<String>,
+        steps: i64,
         exact: bool,
     ) -> Result<PyResultOf> {
-        let predictors = predictors.iter().map(|name| Ok(name.parse()?)).collect::<Result<Vec<Predictor>>>()?;
+        let predictors = predictors.0.iter().map(|name| Ok(name.parse()?)).collect::<Result<Vec<Predictor>>>()?;
         let sites = path_sites(self.model.sizes());
-        let prepared = |prompt| self.prepared(prompt, &sites);
-        let (clean, corrupted) = (prepared(clean)?, prepared(corrupted)?);
-        let (j, title) = (observable.get().beside(py, &corrupted, &clean)?, observable.get().title(py)?);
+        let prepared = |prompt, what| self.prepared(prompt, &sites, what);
+        let (clean, corrupted) = (prepared(clean, "the clean run")?, prepared(corrupted, "the corrupted run")?);
+        let (j, title) = (observable.get().beside(py, &corrupted, &clean)?, observable.get().title());
+        let steps = count("steps", steps)?;
         let case = Case { clean: &clean, corrupted: &corrupted, observable: &j };
         let result =
             detached(py, |_| resolvent::field::edges(&case, &EdgeOptions { predictors, steps, exact, controls: 0 }))?;
@@ -67,8 +69,8 @@ impl PyModel {
         patterns: bool,
     ) -> Result<PyResultOf> {
         let options = AttributeOptions { neurons, patterns };
-        let run = self.prepared(prompt, &options.sites(self.model.sizes()))?;
-        let (j, title) = (observable.get().of(py, &run)?, observable.get().title(py)?);
+        let run = self.prepared(prompt, &options.sites(self.model.sizes()), "the run")?;
+        let (j, title) = (observable.get().of(py, &run)?, observable.get().title());
         let result = detached(py, |_| resolvent::field::attribute(&run, &j, options))?;
         PyResultOf::new(py, result, Some(&run), Some(&title))
     }
@@ -89,11 +91,12 @@ impl PyModel {
         py: Python<'_>,
         prompt: &Bound<'_, PyAny>,
         observable: Option<&Bound<'_, PyObservable>>,
-        top: usize,
+        top: i64,
         averaged: Option<&Bound<'_, PyAveragedOperator>>,
     ) -> Result<PyResultOf> {
-        let run = self.prepared(prompt, &[])?;
-        let j = observable.map(|one| Ok::<_, Failure>((one.get().of(py, &run)?, one.get().title(py)?))).transpose()?;
+        let top = count("top", top)?;
+        let run = self.prepared(prompt, &[], "the run")?;
+        let j = observable.map(|one| Ok::<_, Failure>((one.get().of(py, &run)?, one.get().title()))).transpose()?;
         let on = j.as_ref().map(|(j, _)| j);
         let options = LensOptions { top, averaged: averaged.map(|one| &one.get().averaged) };
         let result = detached(py, |_| resolvent::field::lens(&run, on, options))?;
@@ -118,15 +121,15 @@ impl PyModel {
         prompt: &Bound<'_, PyAny>,
         observable: &Bound<'_, PyObservable>,
         target: Option<&Bound<'_, PyAny>>,
-        top: usize,
+        top: i64,
         exact: bool,
     ) -> Result<PyResultOf> {
         let dictionary = &dictionary.get().dictionary;
         let sites = dictionary.sites(self.model.sizes())?.concat();
-        let run = self.prepared(prompt, &sites)?;
-        let target = target.map(|target| self.prepared(target, &sites)).transpose()?;
-        let (j, title) = (observable.get().of(py, &run)?, observable.get().title(py)?);
-        let options = FeatureOptions { top, exact };
+        let run = self.prepared(prompt, &sites, "the run")?;
+        let target = target.map(|target| self.prepared(target, &sites, "the target")).transpose()?;
+        let (j, title) = (observable.get().of(py, &run)?, observable.get().title());
+        let options = FeatureOptions { top: count("top", top)?, exact };
         let result = detached(py, |_| resolvent::field::features(&run, target.as_ref(), dictionary, &j, options))?;
         PyResultOf::new(py, result, Some(&run), Some(&title))
     }

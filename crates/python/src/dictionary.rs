@@ -8,6 +8,7 @@ use resolvent::field::Dictionary;
 
 use crate::arrays::{contiguous, floats, to_numpy};
 use crate::failure::{Result, value_error};
+use crate::lists::{Many, count};
 use crate::work::detached;
 
 /// A sparse autoencoder or transcoder, for `Model.features`.
@@ -56,7 +57,8 @@ impl PyDictionary {
     }
 
     /// The decoder's rows of some features as columns [d, k]: a basis for `Run.slice`.
-    fn directions<'py>(&self, py: Python<'py>, features: Vec<usize>) -> Result<Bound<'py, PyArrayDyn<f32>>> {
+    fn directions<'py>(&self, py: Python<'py>, features: Many<i64>) -> Result<Bound<'py, PyArrayDyn<f32>>> {
+        let features = features.0.into_iter().map(|f| count("features", f)).collect::<Result<Vec<usize>>>()?;
         let mut basis = self.dictionary.basis(&features)?;
         let array = basis.arrays.remove(0);
         let shape: Vec<usize> = array.axes.iter().map(|axis| axis.1).collect();

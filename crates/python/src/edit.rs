@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 use resolvent::model::{Change, Edit, Model, Seed, Site, Source, from_end};
 
-use crate::arguments::field_vector;
+use crate::arguments::fits;
 use crate::arrays::vector;
 use crate::failure::Result;
 
@@ -12,10 +12,11 @@ use crate::failure::Result;
 /// Sites have TransformerLens names, with the head in brackets: `blocks.3.hook_resid_pre`, `blocks.3.attn.hook_z[5]`.
 /// Vectors are as wide as the site, [d] or [d_head]. Positions count from 0, or backwards from -1.
 #[pyclass(frozen, name = "Edit", module = "resolvent")]
+#[derive(PartialEq)]
 pub(crate) struct PyEdit {
-    site: Site,
-    position: i64,
-    change: Change,
+    pub(crate) site: Site,
+    pub(crate) position: i64,
+    pub(crate) change: Change,
 }
 
 impl PyEdit {
@@ -76,10 +77,11 @@ impl PyEdit {
 
 /// A tangent at a site and a position, an input of `Linearization.jvp`. The vector is as wide as the site.
 #[pyclass(frozen, name = "Source", module = "resolvent")]
+#[derive(PartialEq)]
 pub(crate) struct PySource {
-    site: Site,
-    position: i64,
-    vector: Vec<f32>,
+    pub(crate) site: Site,
+    pub(crate) position: i64,
+    pub(crate) vector: Vec<f32>,
 }
 
 impl PySource {
@@ -104,25 +106,26 @@ impl PySource {
 
 /// A cotangent [d] of the field at a level and a position, an input of `Linearization.vjp`.
 #[pyclass(frozen, name = "Cotangent", module = "resolvent")]
+#[derive(PartialEq)]
 pub(crate) struct PyCotangent {
-    level: i64,
-    position: i64,
-    vector: Py<PyAny>,
+    pub(crate) level: i64,
+    pub(crate) position: i64,
+    pub(crate) vector: Vec<f32>,
 }
 
 impl PyCotangent {
-    pub(crate) fn at(&self, py: Python<'_>, model: &Model, tokens: usize) -> Result<Seed> {
+    pub(crate) fn at(&self, model: &Model, tokens: usize) -> Result<Seed> {
         let level = from_end("level", self.level, model.sizes().layers + 1)?;
         let token = from_end("token position", self.position, tokens)?;
-        Ok(Seed::Field { level, token, vector: field_vector(model, self.vector.bind(py))? })
+        Ok(Seed::Field { level, token, vector: fits(model, self.vector.clone())? })
     }
 }
 
 #[pymethods]
 impl PyCotangent {
     #[new]
-    fn new(level: i64, position: i64, vector: Py<PyAny>) -> Self {
-        Self { level, position, vector }
+    fn new(level: i64, position: i64, vector: &Bound<'_, PyAny>) -> Result<Self> {
+        Ok(Self { level, position, vector: self::vector(vector)? })
     }
 
     fn __repr__(&self) -> String {

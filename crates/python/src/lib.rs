@@ -24,18 +24,23 @@ mod average;
 mod averaged_operator;
 mod circuits;
 mod classes;
+mod copies;
 mod dictionary;
 mod download;
 mod edit;
 mod failure;
 mod growth;
 mod linearization;
+mod lists;
 mod locate;
 mod model;
 mod observable;
+mod opened;
 mod prompts;
 mod result;
+mod result_copies;
 mod run;
+mod sites;
 mod slice;
 mod study;
 mod work;
@@ -62,6 +67,8 @@ mod _native {
     #[pymodule_export]
     use crate::classes::{PyModel, PyRun};
     #[pymodule_export]
+    use crate::copies::{_edit, _model, _observable, _run};
+    #[pymodule_export]
     use crate::dictionary::PyDictionary;
     #[pymodule_export]
     use crate::edit::{PyCotangent, PyEdit, PySource};
@@ -77,6 +84,8 @@ mod _native {
     use crate::prompts::PyPrompts;
     #[pymodule_export]
     use crate::result::PyResultOf;
+    #[pymodule_export]
+    use crate::result_copies::_result;
     #[pymodule_export]
     use crate::study::PyStudy;
 

@@ -161,7 +161,7 @@ impl PyLinearization {
             return detached(py, |_| run.seeds(&j));
         }
         if let Ok(cotangent) = entry.cast::<PyCotangent>() {
-            return Ok(vec![cotangent.get().at(py, self.run.model(), self.run.tokens().len())?]);
+            return Ok(vec![cotangent.get().at(self.run.model(), self.run.tokens().len())?]);
         }
         self.everywhere(entry, |level, token, vector| Seed::Field { level, token, vector })
     }

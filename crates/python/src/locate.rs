@@ -4,9 +4,11 @@ use pyo3::prelude::*;
 use resolvent::field::{LocateOptions, Observed, locate as locate_source};
 use resolvent::model::{Observable, Run, from_end};
 
+use crate::arguments::check_model;
 use crate::arrays::{contiguous, floats};
 use crate::classes::PyRun;
 use crate::failure::{Result, value_error};
+use crate::lists::{List, Many, count};
 use crate::observable::PyObservable;
 use crate::result::PyResultOf;
 use crate::work::detached;
@@ -30,15 +32,17 @@ impl PyRun {
     fn locate(
         &self,
         response: &Bound<'_, PyAny>,
-        levels: Option<Vec<i64>>,
-        values: Option<Vec<Bound<'_, PyAny>>>,
+        levels: Option<Many<i64>>,
+        values: Option<List<Bound<'_, PyAny>>>,
         noise: f64,
         length: Option<f64>,
-        draws: usize,
+        draws: i64,
         share: f64,
-        seed: u64,
+        seed: i64,
     ) -> Result<PyResultOf> {
-        locate(&self.run, response, (levels, values), &LocateOptions { noise, length, draws, share, seed })
+        let (draws, seed) = (count("draws", draws)?, count("seed", seed)?);
+        let observed = (levels.map(|levels| levels.0), values.map(|values| values.0));
+        locate(&self.run, response, observed, &LocateOptions { noise, length, draws, share, seed })
     }
 }
 
@@ -86,6 +90,7 @@ fn reading(run: &Run, value: &Bound<'_, PyAny>) -> Result<(Run, Observable)> {
     }
     let (other, j): (Bound<'_, PyRun>, Bound<'_, PyObservable>) = value.extract()?;
     let other = other.get().run.clone();
+    check_model(run.model(), &other, "a run of the values")?;
     let j = j.get().of(py, &other)?;
     Ok((other, j))
 }

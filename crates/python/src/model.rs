@@ -5,19 +5,19 @@ use std::path::PathBuf;
 use numpy::{PyArray1, PyArrayDyn};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
-use resolvent::engine::{Choice, Options};
 use resolvent::field::{
     Case, Joint, Predictor, PredictorOptions, ScaleOptions, SiteKind, answers, distinct, pairs_of_both, patch_at,
 };
-use resolvent::model::{Model, PromptSet, Run, RunOptions, Site};
+use resolvent::model::{PromptSet, Run, RunOptions, Site};
 
-use crate::arguments::{token, tokens};
+use crate::arguments::{check_model, token, tokens};
 use crate::arrays::to_numpy;
 use crate::classes::{PyModel, PyRun};
-use crate::download::hub;
 use crate::edit::PyEdit;
 use crate::failure::{Failure, Result, value_error};
+use crate::lists::{DeviceName, List, Many, count, counts};
 use crate::observable::PyObservable;
+use crate::opened::Opened;
 use crate::prompts::{PromptArguments, PyPrompts};
 use crate::result::PyResultOf;
 use crate::study::{PyStudy, StudyArguments};
@@ -29,29 +29,26 @@ impl PyModel {
     ///
     /// `name` is an embedded model (`atlas-small`), a directory with sizes.json and model.safetensors, a name on the Hugging Face
     /// hub (`gpt2`, `ORG/NAME@REVISION`: from its cache, else downloaded), or `random[:SEED]` for a tiny one with random weights.
-    /// `device` is `auto`, `gpu`, `host`, an index of `devices()`, or part of an adapter's name. `memory` is for a batch's
+    /// `device` is `auto`, `gpu`, `host`, an index of `devices()` (text or int), or part of an adapter's name. `memory` is for a batch's
     /// intermediate values, in bytes; larger work is cut. `f16_weights` keeps weights as 16-bit floats, in half the memory;
     /// `f16_inputs` rounds the inputs of forward products to 16 bits as well, for GPUs with matrix units.
     #[staticmethod]
     #[pyo3(
-        signature = (name = resolvent::model::DEFAULT_MODEL.to_owned().into(), device = "auto", *,
+        signature = (name = resolvent::model::DEFAULT_MODEL.to_owned().into(), device = DeviceName::auto(), *,
             memory = 512 << 20, progress = true, **precision),
         text_signature = "(name=\"atlas-small\", device=\"auto\", *, memory=536870912, f16_weights=False, f16_inputs=False, progress=True)"
     )]
     fn from_pretrained(
         py: Python<'_>,
         name: PathBuf,
-        device: &str,
-        memory: u64,
+        device: DeviceName,
+        memory: i64,
         progress: bool,
         precision: Option<&Bound<'_, PyDict>>,
     ) -> Result<Self> {
-        let choice: Choice = device.parse()?;
         let name = name.to_str().ok_or_else(|| value_error("invalid model path: expected UTF-8 text"))?;
-        let [f16_weights, f16_inputs] = precision.map_or(Ok([false; 2]), crate::arguments::precision)?;
-        let options = Options { batch_bytes: memory, f16_weights, f16_inputs, ..Options::new(choice) };
-        let device = detached(py, |_| resolvent::open(&options))?;
-        Ok(Self { model: detached(py, |raised| Model::named_with(&device, name, &hub(raised, progress)))? })
+        let rounded = precision.map_or(Ok([false; 2]), crate::arguments::precision)?;
+        Opened { name: name.to_owned(), device: device.0, memory: count("memory", memory)?, rounded }.open(py, progress)
     }
 
     /// What it came from: the embedded model's name, a directory, a repository with its commit, or a seed.
@@ -112,8 +109,8 @@ impl PyModel {
 
     /// The text of token ids.
     fn to_string(&self, ids: &Bound<'_, PyAny>) -> Result<String> {
-        let ids = match ids.extract::<u32>() {
-            Ok(id) => vec![id],
+        let ids = match ids.extract::<i64>() {
+            Ok(_) => vec![token(&self.model, ids)?],
             Err(_) => tokens(&self.model, ids)?,
         };
         match self.model.text_tokenizer()? {
@@ -152,20 +149,20 @@ impl PyModel {
     /// `prompt` is text, or token ids [T] as a list or an array. `sites` names outputs of attention and MLP that are used as
     /// sources or edited later (`blocks.3.hook_attn_out`); all other sites are always there.
     #[pyo3(
-        signature = (prompt, edits = Vec::new(), *, sites = Vec::new()),
+        signature = (prompt, edits = Many::default(), *, sites = Many::default()),
         text_signature = "($self, prompt, edits=(), *, sites=())"
     )]
     fn run(
         &self,
         py: Python<'_>,
         prompt: &Bound<'_, PyAny>,
-        edits: Vec<Py<PyEdit>>,
-        sites: Vec<String>,
+        edits: Many<Py<PyEdit>>,
+        sites: Many<String>,
     ) -> Result<PyRun> {
         let (model, tokens) = (&self.model, tokens(&self.model, prompt)?);
         resolvent::model::check_prompt(model.sizes(), &tokens)?;
-        let edits = edits.iter().map(|e| e.get().at(tokens.len())).collect::<Result<_>>()?;
-        let sites = sites.iter().map(|site| Ok(site.parse()?)).collect::<Result<_>>()?;
+        let edits = edits.0.iter().map(|e| e.get().at(tokens.len())).collect::<Result<_>>()?;
+        let sites = sites.0.iter().map(|site| Ok(site.parse()?)).collect::<Result<_>>()?;
         let options = RunOptions { edits, sites };
         Ok(PyRun { run: detached(py, |_| model.run_with(&tokens, &options))? })
     }
@@ -185,7 +182,7 @@ impl PyModel {
     /// kind: `interaction` [N, N] to second order and `interaction_actual` [N, N] by joint runs, which `put` both clean values in
     /// place or `add` both displacements (`joint`).
     #[pyo3(
-        signature = (clean, corrupted, observable, *, sites = vec!["resid".to_owned()], predictors = Vec::new(),
+        signature = (clean, corrupted, observable, *, sites = Many::one("resid"), predictors = Many::default(),
             interactions = None, joint = "put"),
         text_signature = "($self, clean, corrupted, observable, *, sites=[\"resid\"], predictors=(), interactions=None, \
             joint=\"put\")"
@@ -196,18 +193,19 @@ impl PyModel {
         clean: &Bound<'_, PyAny>,
         corrupted: &Bound<'_, PyAny>,
         observable: &Bound<'_, PyObservable>,
-        sites: Vec<String>,
-        predictors: Vec<String>,
-        interactions: Option<usize>,
+        sites: Many<String>,
+        predictors: Many<String>,
+        interactions: Option<i64>,
         joint: &str,
     ) -> Result<PyResultOf> {
-        let others = predictors.iter().map(|name| Ok(name.parse()?)).collect::<Result<Vec<Predictor>>>()?;
+        let interactions = counts("interactions", interactions)?;
+        let others = predictors.0.iter().map(|name| Ok(name.parse()?)).collect::<Result<Vec<Predictor>>>()?;
         let joint: Joint = joint.parse()?;
-        let kinds = sites.iter().map(|kind| Ok(kind.parse()?)).collect::<Result<Vec<SiteKind>>>()?;
+        let kinds = sites.0.iter().map(|kind| Ok(kind.parse()?)).collect::<Result<Vec<SiteKind>>>()?;
         let sites: Vec<Site> = kinds.iter().flat_map(|kind| kind.sites(self.model.sizes())).collect();
-        let prepared = |prompt| self.prepared(prompt, &sites);
-        let (clean, corrupted) = (prepared(clean)?, prepared(corrupted)?);
-        let (j, title) = (observable.get().beside(py, &corrupted, &clean)?, observable.get().title(py)?);
+        let prepared = |prompt, what| self.prepared(prompt, &sites, what);
+        let (clean, corrupted) = (prepared(clean, "the clean run")?, prepared(corrupted, "the corrupted run")?);
+        let (j, title) = (observable.get().beside(py, &corrupted, &clean)?, observable.get().title());
         let result = detached(py, |_| {
             let mut result = patch_at(&clean, &corrupted, &j, &kinds)?;
             let case = Case { clean: &clean, corrupted: &corrupted, observable: &j };
@@ -230,7 +228,7 @@ impl PyModel {
     /// models. `observable` takes the place of those of the rows. `tasks` chooses among a file's tasks, `limit` rows of each. Rows
     /// that do not fit the model are in `left_out`; with `strict` they are an error.
     #[pyo3(
-        signature = (rows = None, *, observable = None, tasks = Vec::new(), limit = None, strict = false),
+        signature = (rows = None, *, observable = None, tasks = Many::default(), limit = None, strict = false),
         text_signature = "($self, rows=None, *, observable=None, tasks=(), limit=None, strict=False)"
     )]
     fn prompts(
@@ -238,10 +236,11 @@ impl PyModel {
         py: Python<'_>,
         rows: Option<Bound<'_, PyAny>>,
         observable: Option<Py<PyObservable>>,
-        tasks: Vec<String>,
-        limit: Option<usize>,
+        tasks: Many<String>,
+        limit: Option<i64>,
         strict: bool,
     ) -> Result<PyPrompts> {
+        let (tasks, limit) = (tasks.0, counts("limit", limit)?);
         PyPrompts::new(py, &self.model, PromptArguments { rows, observable, tasks, limit, strict })
     }
 
@@ -253,7 +252,7 @@ impl PyModel {
     /// Arrays over quantity (effect, sensitivity, slice) and predictor (affine, identity, level_mean, random_model): `correlation`,
     /// `correlation_low`, `correlation_high` and `explained` [3, 4]; of the held-out effects `predicted` and `actual` [N].
     #[pyo3(
-        signature = (large, prompts = None, *, tasks = Vec::new(), limit = 12, tokens = Vec::new(), seed = 0),
+        signature = (large, prompts = None, *, tasks = Many::default(), limit = 12, tokens = List::default(), seed = 0),
         text_signature = "($self, large, prompts=None, *, tasks=(), limit=12, tokens=(), seed=0)"
     )]
     fn scale(
@@ -261,16 +260,17 @@ impl PyModel {
         py: Python<'_>,
         large: Py<PyModel>,
         prompts: Option<PathBuf>,
-        tasks: Vec<String>,
-        limit: usize,
-        tokens: Vec<Bound<'_, PyAny>>,
-        seed: u64,
+        tasks: Many<String>,
+        limit: i64,
+        tokens: List<Bound<'_, PyAny>>,
+        seed: i64,
     ) -> Result<PyResultOf> {
         let (small, large) = (&self.model, &large.get().model);
-        let given = tokens.iter().map(|t| token(small, t)).collect::<Result<Vec<u32>>>()?;
+        let (limit, seed) = (count("limit", limit)?, count("seed", seed)?);
+        let given = tokens.0.iter().map(|t| token(small, t)).collect::<Result<Vec<u32>>>()?;
         let result = detached(py, |_| {
             let set = prompts.as_ref().map_or_else(PromptSet::embedded, |path| PromptSet::open(path))?;
-            let pairs = pairs_of_both(&set, &tasks, limit, [small, large])?;
+            let pairs = pairs_of_both(&set, &tasks.0, limit, [small, large])?;
             let tokens = if given.is_empty() { answers(&pairs) } else { distinct(given) };
             let options = ScaleOptions { train: pairs.len() / 2, tokens, seed };
             Ok::<_, Failure>(resolvent::scale(small, large, &pairs, &options)?)
@@ -286,7 +286,7 @@ impl PyModel {
     /// Arrays over levels and predictors (operator, map, identity, mean, random_model): `error`, `cosine` [levels, 5] with `_low`
     /// and `_high`; `levels`.
     #[pyo3(
-        signature = (large, prompts = None, *, tasks = Vec::new(), limit = 16, levels = Vec::new(), seed = 0),
+        signature = (large, prompts = None, *, tasks = Many::default(), limit = 16, levels = Many::default(), seed = 0),
         text_signature = "($self, large, prompts=None, *, tasks=(), limit=16, levels=(), seed=0)"
     )]
     fn scale_operators(
@@ -294,16 +294,17 @@ impl PyModel {
         py: Python<'_>,
         large: Py<PyModel>,
         prompts: Option<PathBuf>,
-        tasks: Vec<String>,
-        limit: usize,
-        levels: Vec<usize>,
-        seed: u64,
+        tasks: Many<String>,
+        limit: i64,
+        levels: Many<usize>,
+        seed: i64,
     ) -> Result<PyResultOf> {
         let (small, large) = (&self.model, &large.get().model);
+        let (limit, seed) = (count("limit", limit)?, count("seed", seed)?);
         let result = detached(py, |_| {
             let set = prompts.as_ref().map_or_else(PromptSet::embedded, |path| PromptSet::open(path))?;
-            let pairs = pairs_of_both(&set, &tasks, limit, [small, large])?;
-            let options = OperatorOptions { train: pairs.len() / 2, levels: distinct(levels), seed };
+            let pairs = pairs_of_both(&set, &tasks.0, limit, [small, large])?;
+            let options = OperatorOptions { train: pairs.len() / 2, levels: distinct(levels.0), seed };
             Ok::<_, Failure>(scale_operators(small, large, &pairs, &options)?)
         })?;
         PyResultOf::new(py, result, None, None)
@@ -316,7 +317,7 @@ impl PyModel {
     /// `nulls` repeats all of it with random weights, with permuted weights and with shuffled pairs. A study that was
     /// interrupted is resumed when it is called again.
     #[pyo3(
-        signature = (prompts = None, *, tasks = Vec::new(), limit = 32, quick = false, small = Vec::new(),
+        signature = (prompts = None, *, tasks = Many::default(), limit = 32, quick = false, small = Many::default(),
             seed = 0, nulls = true, out = "study".into(), progress = true),
         text_signature = "($self, prompts=None, *, tasks=(), limit=32, quick=False, small=(), seed=0, \
             nulls=True, out=\"study\", progress=True)"
@@ -325,16 +326,17 @@ impl PyModel {
         &self,
         py: Python<'_>,
         prompts: Option<PathBuf>,
-        tasks: Vec<String>,
-        limit: usize,
+        tasks: Many<String>,
+        limit: i64,
         quick: bool,
-        small: Vec<Py<PyModel>>,
-        seed: u64,
+        small: Many<Py<PyModel>>,
+        seed: i64,
         nulls: bool,
         out: PathBuf,
         progress: bool,
     ) -> Result<PyStudy> {
-        let small = small.iter().map(|model| model.get().model.clone()).collect();
+        let small = small.0.iter().map(|model| model.get().model.clone()).collect();
+        let (tasks, limit, seed) = (tasks.0, count("limit", limit)?, count("seed", seed)?);
         let arguments = StudyArguments { prompts, tasks, limit, quick, small, seed, nulls, out, progress };
         PyStudy::run(py, &self.model, arguments)
     }
@@ -349,8 +351,12 @@ impl PyModel {
 impl PyModel {
     /// Returns the run of a prompt at which `sites` can be captured and edited.
     ///
-    /// A given run that lacks any of the sites is repeated with them.
-    pub(crate) fn prepared(&self, prompt: &Bound<'_, PyAny>, sites: &[Site]) -> Result<Run> {
+    /// A given run must be of this model; `what` names it in messages. If it lacks any of the sites, it is repeated with
+    /// them.
+    pub(crate) fn prepared(&self, prompt: &Bound<'_, PyAny>, sites: &[Site], what: &str) -> Result<Run> {
+        if let Ok(run) = prompt.cast::<PyRun>() {
+            check_model(&self.model, &run.get().run, what)?;
+        }
         let options = |edits| RunOptions { edits, sites: sites.to_vec() };
         let (model, tokens, options) = match prompt.cast::<PyRun>() {
             Ok(run) if sites.iter().all(|site| run.get().run.has(*site)) => return Ok(run.get().run.clone()),

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use pyo3::prelude::*;
-use pyo3::types::PyString;
 use resolvent::model::{
     Distribution, Error, Model, Observable, ObservableContext, Quantity, Run, Term, from_end, token_text,
 };
 
-use crate::arguments::{field_vector, ids_of, token};
+use crate::arguments::{Token, TokenList, check_model, fits};
+use crate::arrays::vector;
 use crate::classes::PyRun;
 use crate::failure::{Result, value_error};
+use crate::lists::List;
 use crate::work::detached;
 
 /// A scalar J of a run, made from text in the grammar of observables: `Observable('logprob(" Paris") - entropy()@-2')`.
@@ -19,25 +20,42 @@ use crate::work::detached;
 /// the clean run. Sums and differences of observables and products with
 /// numbers are observables too. Tokens are looked up in the model of the run that J is read from.
 #[pyclass(frozen, name = "Observable", module = "resolvent")]
+#[derive(PartialEq)]
 pub(crate) struct PyObservable {
-    terms: Vec<(f32, Arc<Kind>)>,
+    pub(crate) terms: Vec<(f32, Arc<Kind>)>,
 }
 
 /// A part of an observable. Positions count from the end if they are negative.
-enum Kind {
-    Text(String, Option<Run>),
-    Logit(Py<PyAny>, i64),
-    LogProb(Py<PyAny>, i64),
-    Prob(Vec<Py<PyAny>>, i64),
+#[derive(PartialEq)]
+pub(crate) enum Kind {
+    Text(String, Option<Base>),
+    Logit(Token, i64),
+    LogProb(Token, i64),
+    Prob(Vec<Token>, i64),
     Entropy(i64),
-    Kl(Run, i64),
-    KlFrom(Run, i64),
-    Continuation(Py<PyAny>, i64),
-    Projection((i64, i64), Py<PyAny>),
+    Kl(Base, i64),
+    KlFrom(Base, i64),
+    Continuation(TokenList, i64),
+    Projection((i64, i64), Vec<f32>),
+}
+
+/// The run that a divergence compares with.
+pub(crate) struct Base(pub(crate) Run);
+
+impl PartialEq for Base {
+    fn eq(&self, other: &Self) -> bool {
+        same_run(&self.0, &other.0)
+    }
+}
+
+/// Returns whether two runs have the same values: model, tokens and edits.
+pub(crate) fn same_run(a: &Run, b: &Run) -> bool {
+    let models = a.model().hash() == b.model().hash() && a.model().device().shares_memory(b.model().device());
+    models && a.tokens() == b.tokens() && a.edits() == b.edits()
 }
 
 impl PyObservable {
-    fn one(kind: Kind) -> Self {
+    pub(crate) fn one(kind: Kind) -> Self {
         Self { terms: vec![(1.0, Arc::new(kind))] }
     }
 
@@ -85,7 +103,7 @@ impl PyObservable {
     }
 
     /// Returns J in the grammar of observables, as figures show it: `logit(" Paris") - logit(" Rome")`.
-    pub(crate) fn title(&self, py: Python<'_>) -> Result<String> {
+    pub(crate) fn title(&self) -> String {
         let mut text = String::new();
         for (i, (weight, kind)) in self.terms.iter().enumerate() {
             text += match (i, weight.is_sign_negative()) {
@@ -94,7 +112,7 @@ impl PyObservable {
                 (_, false) => " + ",
                 (_, true) => " - ",
             };
-            let shown = kind.title(py)?;
+            let shown = kind.title();
             text += &match (weight.abs() == 1.0, kind.is_sum()) {
                 (true, false) => shown,
                 (true, true) if i == 0 && *weight == 1.0 => shown,
@@ -103,7 +121,7 @@ impl PyObservable {
                 (false, true) => format!("{} * ({shown})", weight.abs()),
             };
         }
-        Ok(if text.is_empty() { "0".to_owned() } else { text })
+        if text.is_empty() { "0".to_owned() } else { text }
     }
 }
 
@@ -118,7 +136,10 @@ impl Kind {
         let quantity = |quantity, position| Ok(Observable::of(quantity, at(position)?));
         match self {
             Self::Text(text, base) => {
-                let base = base.as_ref().or(fallback).map(|run| {
+                if let Some(Base(run)) = base {
+                    check_model(model, run, "the base run")?;
+                }
+                let base = base.as_ref().map(|base| &base.0).or(fallback).map(|run| {
                     move |position: usize| -> std::result::Result<Distribution, Error> {
                         Ok(Distribution::of(&run.logits_at(position)?))
                     }
@@ -127,65 +148,59 @@ impl Kind {
                 let context = ObservableContext { tokens, tokenizer: model.tokenizer(), base, direction: None };
                 Ok(Observable::parse(text, &context)?)
             }
-            Self::Logit(target, position) => quantity(Quantity::Logit(token(model, target.bind(py))?), *position),
-            Self::LogProb(target, position) => quantity(Quantity::LogProb(token(model, target.bind(py))?), *position),
+            Self::Logit(target, position) => quantity(Quantity::Logit(target.id(model)?), *position),
+            Self::LogProb(target, position) => quantity(Quantity::LogProb(target.id(model)?), *position),
             Self::Prob(targets, position) => {
-                let ids = targets.iter().map(|target| token(model, target.bind(py))).collect::<Result<Vec<u32>>>()?;
+                let ids = targets.iter().map(|target| target.id(model)).collect::<Result<Vec<u32>>>()?;
                 quantity(Quantity::Prob(ids), *position)
             }
             Self::Entropy(position) => quantity(Quantity::Entropy, *position),
-            Self::Kl(base, position) => quantity(Quantity::Kl(distribution(py, base, *position)?), *position),
-            Self::KlFrom(base, position) => quantity(Quantity::KlFrom(distribution(py, base, *position)?), *position),
-            Self::Continuation(tokens, position) => {
-                quantity(Quantity::Continuation(ids_of(model, tokens.bind(py))?), *position)
+            Self::Kl(base, position) => quantity(Quantity::Kl(distribution(py, model, base, *position)?), *position),
+            Self::KlFrom(base, position) => {
+                quantity(Quantity::KlFrom(distribution(py, model, base, *position)?), *position)
             }
+            Self::Continuation(tokens, position) => quantity(Quantity::Continuation(tokens.ids(model)?), *position),
             Self::Projection((level, position), direction) => {
                 let level = from_end("level", *level, model.sizes().layers + 1)?;
-                let quantity = Quantity::Project { level, direction: field_vector(model, direction.bind(py))? };
+                let quantity = Quantity::Project { level, direction: fits(model, direction.clone())? };
                 let position = from_end("token position", *position, tokens)?;
                 Ok(Observable::new(vec![Term { weight: 1.0, quantity, position }]))
             }
         }
     }
 
-    fn title(&self, py: Python<'_>) -> Result<String> {
-        let shown = |token: &Py<PyAny>| -> Result<String> {
-            let token = token.bind(py);
-            Ok(match token.cast::<PyString>() {
-                Ok(text) => token_text(&text.to_cow()?),
-                Err(_) => format!("#{}", token.str()?.to_cow()?),
-            })
+    fn title(&self) -> String {
+        let shown = |token: &Token| match token {
+            Token::Text(text) => token_text(text),
+            Token::Id(id) => format!("#{id}"),
         };
         let at = |position: &i64| if *position == -1 { String::new() } else { format!("@{position}") };
-        Ok(match self {
+        match self {
             Self::Text(text, _) => text.trim().to_owned(),
-            Self::Logit(target, position) => format!("logit({}){}", shown(target)?, at(position)),
-            Self::LogProb(target, position) => format!("logprob({}){}", shown(target)?, at(position)),
+            Self::Logit(target, position) => format!("logit({}){}", shown(target), at(position)),
+            Self::LogProb(target, position) => format!("logprob({}){}", shown(target), at(position)),
             Self::Prob(targets, position) => {
-                let targets = targets.iter().map(shown).collect::<Result<Vec<String>>>()?;
+                let targets: Vec<String> = targets.iter().map(shown).collect();
                 format!("prob({}){}", targets.join("|"), at(position))
             }
             Self::Entropy(position) => format!("entropy(){}", at(position)),
             Self::Kl(_, position) => format!("kl(base){}", at(position)),
             Self::KlFrom(_, position) => format!("kl_from(base){}", at(position)),
             Self::Continuation(tokens, position) => {
-                let tokens = tokens.bind(py);
-                let shown = match tokens.cast::<PyString>() {
-                    Ok(text) => format!("{:?}", text.to_cow()?),
-                    Err(_) => {
-                        let ids = tokens.try_iter()?.map(|id| Ok(format!("#{}", id?.str()?.to_cow()?)));
-                        ids.collect::<Result<Vec<String>>>()?.join(", ")
-                    }
+                let shown = match tokens {
+                    TokenList::Text(text) => format!("{text:?}"),
+                    TokenList::Ids(ids) => ids.iter().map(|id| format!("#{id}")).collect::<Vec<_>>().join(", "),
                 };
                 format!("continuation({shown}){}", at(position))
             }
             Self::Projection((level, position), _) => format!("project({level}, {position}, u)"),
-        })
+        }
     }
 }
 
-/// Returns the next-token distribution of a run at a position.
-fn distribution(py: Python<'_>, run: &Run, position: i64) -> Result<Distribution> {
+/// Returns the next-token distribution of a base run, which must be of this model, at a position.
+fn distribution(py: Python<'_>, model: &Model, Base(run): &Base, position: i64) -> Result<Distribution> {
+    check_model(model, run, "the base run")?;
     let at = from_end("position", position, run.tokens().len())?;
     Ok(Distribution::of(&detached(py, |_| run.logits_at(at))?))
 }
@@ -195,7 +210,7 @@ impl PyObservable {
     #[new]
     #[pyo3(signature = (text, *, base = None), text_signature = "(text, *, base=None)")]
     fn new(text: String, base: Option<Py<PyRun>>) -> Self {
-        Self::one(Kind::Text(text, base.map(|run| run.get().run.clone())))
+        Self::one(Kind::Text(text, base.map(|run| Base(run.get().run.clone()))))
     }
 
     /// The prompt with what a continuation at its last token needs after it: ids. Other observables leave it as it is.
@@ -235,8 +250,8 @@ impl PyObservable {
         self.__mul__(factor)
     }
 
-    fn __repr__(&self, py: Python<'_>) -> Result<String> {
-        Ok(format!("<resolvent.Observable {}>", self.title(py)?))
+    fn __repr__(&self) -> String {
+        format!("<resolvent.Observable {}>", self.title())
     }
 }
 
@@ -245,8 +260,8 @@ impl PyObservable {
 /// `target` is text that is one token (`" Paris"`, with its space) or an id; position -1 is the last.
 #[pyfunction]
 #[pyo3(signature = (target, position = -1), text_signature = "(target, position=-1)")]
-pub(crate) fn logit(target: Py<PyAny>, position: i64) -> PyObservable {
-    PyObservable::one(Kind::Logit(target, position))
+pub(crate) fn logit(target: &Bound<'_, PyAny>, position: i64) -> Result<PyObservable> {
+    Ok(PyObservable::one(Kind::Logit(Token::new(target)?, position)))
 }
 
 /// The logit of a token minus that of another, at a position.
@@ -254,15 +269,15 @@ pub(crate) fn logit(target: Py<PyAny>, position: i64) -> PyObservable {
 /// Tokens are text that is one token (`" Paris"`, with its space) or ids; position -1 is the last.
 #[pyfunction]
 #[pyo3(signature = (target, against, position = -1), text_signature = "(target, against, position=-1)")]
-pub(crate) fn logit_diff(target: Py<PyAny>, against: Py<PyAny>, position: i64) -> PyObservable {
-    logit(target, position).plus(logit(against, position).times(-1.0))
+pub(crate) fn logit_diff(target: &Bound<'_, PyAny>, against: &Bound<'_, PyAny>, position: i64) -> Result<PyObservable> {
+    Ok(logit(target, position)?.plus(logit(against, position)?.times(-1.0)))
 }
 
 /// The log-probability of a token at a position, in nats.
 #[pyfunction]
 #[pyo3(signature = (target, position = -1), text_signature = "(target, position=-1)")]
-pub(crate) fn log_prob(target: Py<PyAny>, position: i64) -> PyObservable {
-    PyObservable::one(Kind::LogProb(target, position))
+pub(crate) fn log_prob(target: &Bound<'_, PyAny>, position: i64) -> Result<PyObservable> {
+    Ok(PyObservable::one(Kind::LogProb(Token::new(target)?, position)))
 }
 
 /// The probability of several tokens together at a position: synonyms, or all numbers above another.
@@ -270,8 +285,8 @@ pub(crate) fn log_prob(target: Py<PyAny>, position: i64) -> PyObservable {
 /// `targets` is a list of tokens.
 #[pyfunction]
 #[pyo3(signature = (targets, position = -1), text_signature = "(targets, position=-1)")]
-pub(crate) fn prob(targets: Vec<Py<PyAny>>, position: i64) -> PyObservable {
-    PyObservable::one(Kind::Prob(targets, position))
+pub(crate) fn prob(targets: List<Bound<'_, PyAny>>, position: i64) -> Result<PyObservable> {
+    Ok(PyObservable::one(Kind::Prob(targets.0.iter().map(Token::new).collect::<Result<_>>()?, position)))
 }
 
 /// The entropy of the next token at a position, in nats.
@@ -287,7 +302,7 @@ pub(crate) fn entropy(position: i64) -> PyObservable {
 #[pyfunction]
 #[pyo3(signature = (base, position = -1, *, reverse = false), text_signature = "(base, position=-1, *, reverse=False)")]
 pub(crate) fn kl_divergence(base: &Bound<'_, PyRun>, position: i64, reverse: bool) -> PyObservable {
-    let base = base.get().run.clone();
+    let base = Base(base.get().run.clone());
     PyObservable::one(if reverse { Kind::KlFrom(base, position) } else { Kind::Kl(base, position) })
 }
 
@@ -296,12 +311,12 @@ pub(crate) fn kl_divergence(base: &Bound<'_, PyRun>, position: i64, reverse: boo
 /// `tokens` is text or a list of ids. The prompt must have all of them but the last: see `Observable.extend`.
 #[pyfunction]
 #[pyo3(signature = (tokens, position = -1), text_signature = "(tokens, position=-1)")]
-pub(crate) fn continuation(tokens: Py<PyAny>, position: i64) -> PyObservable {
-    PyObservable::one(Kind::Continuation(tokens, position))
+pub(crate) fn continuation(tokens: &Bound<'_, PyAny>, position: i64) -> Result<PyObservable> {
+    Ok(PyObservable::one(Kind::Continuation(TokenList::new(tokens)?, position)))
 }
 
 /// `<h[level, position], direction>`: the field at a place, projected on a direction [d]. Negative numbers count from the end.
 #[pyfunction]
-pub(crate) fn projection(level: i64, position: i64, direction: Py<PyAny>) -> PyObservable {
-    PyObservable::one(Kind::Projection((level, position), direction))
+pub(crate) fn projection(level: i64, position: i64, direction: &Bound<'_, PyAny>) -> Result<PyObservable> {
+    Ok(PyObservable::one(Kind::Projection((level, position), vector(direction)?)))
 }

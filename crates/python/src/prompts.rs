@@ -17,6 +17,7 @@ use crate::arguments::tokens;
 use crate::arrays::to_numpy;
 use crate::averaged_operator::PyAveragedOperator;
 use crate::failure::{Failure, Result, value_error};
+use crate::lists::{List, Many, count, counts};
 use crate::observable::PyObservable;
 use crate::result::PyResultOf;
 use crate::work::{Bar, Raised, detached};
@@ -189,12 +190,12 @@ impl PyPrompts {
 
     /// Patch effects of each pair; arrays as those of `Model.patch_sweep`, with an axis `prompt`.
     #[pyo3(
-        signature = (*, sites = vec!["resid".to_owned()], predictors = Vec::new()),
+        signature = (*, sites = Many::one("resid"), predictors = Many::default()),
         text_signature = "($self, *, sites=[\"resid\"], predictors=())"
     )]
-    fn patch(&self, py: Python<'_>, sites: Vec<String>, predictors: Vec<String>) -> Result<PyResultOf> {
-        let others = predictors.iter().map(|name| Ok(name.parse()?)).collect::<Result<Vec<Predictor>>>()?;
-        let kinds = distinct(sites.iter().map(|kind| Ok(kind.parse()?)).collect::<Result<Vec<SiteKind>>>()?);
+    fn patch(&self, py: Python<'_>, sites: Many<String>, predictors: Many<String>) -> Result<PyResultOf> {
+        let others = predictors.0.iter().map(|name| Ok(name.parse()?)).collect::<Result<Vec<Predictor>>>()?;
+        let kinds = distinct(sites.0.iter().map(|kind| Ok(kind.parse()?)).collect::<Result<Vec<SiteKind>>>()?);
         let predictors = if others.is_empty() { Vec::new() } else { Predictor::beside_first_order(&others) };
         let options = (&predictors[..], PredictorOptions::default());
         self.analysed(py, |progress| patch_of_prompts(&self.model, &self.cases, &kinds, options, progress))
@@ -206,32 +207,34 @@ impl PyPrompts {
         signature = (*, scale = 1.0, controls = 8, seed = 0),
         text_signature = "($self, *, scale=1.0, controls=8, seed=0)"
     )]
-    fn transfer(&self, py: Python<'_>, scale: f32, controls: usize, seed: u64) -> Result<PyResultOf> {
-        let options = TransferOptions { scale, random: controls, seed };
+    fn transfer(&self, py: Python<'_>, scale: f32, controls: i64, seed: i64) -> Result<PyResultOf> {
+        let options = TransferOptions { scale, random: count("controls", controls)?, seed: count("seed", seed)? };
         self.analysed(py, |progress| transfer_of_prompts(&self.model, &self.cases, &options, progress))
     }
 
     /// The flow of the difference of each pair; arrays as those of `Run.flow`, with an axis `prompt`.
     #[pyo3(signature = (*, steps = 0), text_signature = "($self, *, steps=0)")]
-    fn flow(&self, py: Python<'_>, steps: usize) -> Result<PyResultOf> {
-        self.analysed(py, |progress| flow_of_prompts(&self.model, &self.cases, FlowOptions { steps }, progress))
+    fn flow(&self, py: Python<'_>, steps: i64) -> Result<PyResultOf> {
+        let options = FlowOptions { steps: count("steps", steps)? };
+        self.analysed(py, |progress| flow_of_prompts(&self.model, &self.cases, options, progress))
     }
 
     /// Edges of each pair; arrays as those of `Model.edges`, with an axis `prompt`. `controls` other pairs give
     /// `other_prompts` [P, E]: the scores of their displacements, at the same norms (root mean square).
     #[pyo3(
-        signature = (*, predictors = Vec::new(), steps = 8, exact = false, controls = 0),
+        signature = (*, predictors = Many::default(), steps = 8, exact = false, controls = 0),
         text_signature = "($self, *, predictors=(), steps=8, exact=False, controls=0)"
     )]
     fn edges(
         &self,
         py: Python<'_>,
-        predictors: Vec<String>,
-        steps: usize,
+        predictors: Many<String>,
+        steps: i64,
         exact: bool,
-        controls: usize,
+        controls: i64,
     ) -> Result<PyResultOf> {
-        let predictors = predictors.iter().map(|name| Ok(name.parse()?)).collect::<Result<Vec<Predictor>>>()?;
+        let predictors = predictors.0.iter().map(|name| Ok(name.parse()?)).collect::<Result<Vec<Predictor>>>()?;
+        let (steps, controls) = (count("steps", steps)?, count("controls", controls)?);
         let options = EdgeOptions { predictors, steps, exact, controls };
         self.analysed(py, |progress| edges_of_prompts(&self.model, &self.cases, &options, progress))
     }
@@ -270,15 +273,26 @@ impl PyPrompts {
     fn reduce(
         &self,
         py: Python<'_>,
-        level: Option<usize>,
-        train: Option<usize>,
-        ranks: Option<Vec<usize>>,
+        level: Option<i64>,
+        train: Option<i64>,
+        ranks: Option<List<i64>>,
         sensitivities: &str,
-        steps: usize,
-        seed: u64,
+        steps: i64,
+        seed: i64,
     ) -> Result<PyResultOf> {
-        let ranks = ranks.unwrap_or(ReduceOptions::default().ranks);
-        let options = ReduceOptions { level, train, ranks, sensitivities: sensitivities.parse()?, steps, seed };
+        let ranks = match ranks {
+            Some(ranks) => ranks.0.into_iter().map(|rank| count("ranks", rank)).collect::<Result<_>>()?,
+            None => ReduceOptions::default().ranks,
+        };
+        let levels = self.model.sizes().layers + 1;
+        let options = ReduceOptions {
+            level: level.map(|level| from_end("level", level, levels)).transpose()?,
+            train: counts("train", train)?,
+            ranks,
+            sensitivities: sensitivities.parse()?,
+            steps: count("steps", steps)?,
+            seed: count("seed", seed)?,
+        };
         self.analysed(py, |progress| resolvent::field::reduce(&self.model, &self.cases, &options, progress))
     }
 
@@ -304,27 +318,27 @@ impl PyPrompts {
         &self,
         py: Python<'_>,
         score: &str,
-        steps: usize,
+        steps: i64,
         selection: &str,
         prune: Option<f64>,
         ablation: &str,
-        resamples: usize,
-        shares: Option<Vec<f64>>,
-        controls: usize,
-        seed: u64,
-        ranked_on: usize,
+        resamples: i64,
+        shares: Option<List<f64>>,
+        controls: i64,
+        seed: i64,
+        ranked_on: i64,
     ) -> Result<PyResultOf> {
         let options = CircuitOptions {
             score: score.parse()?,
-            steps,
+            steps: count("steps", steps)?,
             selection: selection.parse()?,
             prune,
             ablation: ablation.parse()?,
-            resamples,
-            shares: shares.unwrap_or(CircuitOptions::default().shares),
-            random: controls,
-            seed,
-            ranked_on,
+            resamples: count("resamples", resamples)?,
+            shares: shares.map_or(CircuitOptions::default().shares, |shares| shares.0),
+            random: count("controls", controls)?,
+            seed: count("seed", seed)?,
+            ranked_on: count("ranked_on", ranked_on)?,
         };
         self.analysed(py, |progress| resolvent::field::circuit(&self.model, &self.cases, &options, progress))
     }

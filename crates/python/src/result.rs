@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use numpy::{PyArrayDyn, PyArrayMethods};
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 use resolvent::model::Run;
 use resolvent::{Array, Labelled};
 use resolvent_report::{Figure, Grid, figures, write_graph};
@@ -14,9 +14,13 @@ use resolvent_report::{Figure, Grid, figures, write_graph};
 use crate::arrays::to_numpy;
 use crate::classes::labels;
 use crate::failure::{Failure, Result, value_error};
+use crate::lists::shown;
 
 /// Names and lengths of the axes, outermost first.
 type Axes = Vec<(&'static str, usize)>;
+
+/// An array with its name and its axes.
+type Named = (&'static str, Axes, Py<PyArrayDyn<f32>>);
 
 /// The result of an analysis: arrays whose axes have names, the checks that they passed, and where they come from.
 ///
@@ -24,16 +28,18 @@ type Axes = Vec<(&'static str, usize)>;
 #[pyclass(frozen, name = "Result", module = "resolvent")]
 pub(crate) struct PyResultOf {
     /// The result without its arrays.
-    about: Labelled,
-    arrays: Vec<(&'static str, Axes, Py<PyArrayDyn<f32>>)>,
+    pub(crate) about: Labelled,
+    pub(crate) arrays: Vec<Named>,
     /// Texts of the tokens, or their ids if there is no tokenizer.
-    labels: Vec<String>,
+    pub(crate) labels: Vec<String>,
 }
 
 impl PyResultOf {
     /// Takes over a result of the library. `observable` is J as figures show it.
     pub(crate) fn new(py: Python<'_>, result: Labelled, run: Option<&Run>, observable: Option<&str>) -> Result<Self> {
         let mut about = result;
+        // The order in which files have them.
+        about.certificates.sort_by_key(|check| check.name);
         let arrays = std::mem::take(&mut about.arrays).into_iter().map(|Array { name, axes, data }| {
             let shape: Vec<usize> = axes.iter().map(|axis| axis.1).collect();
             let array = to_numpy(py, data, &shape)?;
@@ -45,31 +51,41 @@ impl PyResultOf {
         if let Some(text) = observable {
             about = about.note(OBSERVABLE, text);
         }
-        let ids = || about.metadata.get("tokens").into_iter().flat_map(|ids| ids.split(','));
-        let labels = run.map_or_else(|| ids().map(|id| format!("#{id}")).collect(), labels);
+        let stored = about.metadata.remove(WORDS);
+        let labels = match (run, stored) {
+            (Some(run), _) => labels(run),
+            (None, Some(words)) => py.import("json")?.call_method1("loads", (words,))?.extract()?,
+            (None, None) => {
+                let ids = about.metadata.get("tokens").into_iter().flat_map(|ids| ids.split(','));
+                ids.map(|id| format!("#{id}")).collect()
+            }
+        };
         Ok(Self { about, arrays, labels })
     }
 
-    fn find(&self, name: Option<&str>) -> Result<&(&'static str, Axes, Py<PyArrayDyn<f32>>)> {
+    fn find(&self, name: Option<&str>) -> Result<&Named> {
         let analysis = self.analysis();
         let main = MAIN.iter().find(|(of, _)| *of == analysis).map(|(_, array)| *array);
         let found = match name.or(main) {
             Some(name) => self.arrays.iter().find(|(of, ..)| *of == name),
-            None => self.arrays.first(),
+            None => None,
         };
-        found.ok_or_else(|| {
-            let names: Vec<&str> = self.arrays.iter().map(|a| a.0).collect();
-            let name = name.or(main).unwrap_or_default();
-            PyKeyError::new_err(format!("no array `{name}`; there are {}", names.join(", "))).into()
-        })
+        // A sweep of heads alone has no array of the field: its first array is the main one.
+        let found = if name.is_none() { found.or(self.arrays.first()) } else { found };
+        found.ok_or_else(|| self.no_array(name.or(main).unwrap_or_default()))
     }
 
-    /// Returns the library's form of the result, with copies of the arrays. With `drawn`, it includes what only figures
-    /// show.
-    pub(crate) fn labelled(&self, py: Python<'_>, drawn: bool) -> Result<Labelled> {
+    fn no_array(&self, name: &str) -> Failure {
+        let names: Vec<&str> = self.arrays.iter().map(|a| a.0).collect();
+        PyKeyError::new_err(format!("no array `{name}`; there are {}", names.join(", "))).into()
+    }
+
+    /// Returns the library's form of the result, with copies of the arrays and the texts of the tokens.
+    pub(crate) fn labelled(&self, py: Python<'_>) -> Result<Labelled> {
         let mut result = self.about.clone();
-        if !drawn {
-            result.metadata.remove(OBSERVABLE);
+        if !self.labels.is_empty() {
+            let words: String = py.import("json")?.call_method1("dumps", (&self.labels,))?.extract()?;
+            result = result.note(WORDS, words);
         }
         for (name, axes, array) in &self.arrays {
             let data = array.bind(py).to_vec().map_err(|e| value_error(e.to_string()))?;
@@ -81,7 +97,7 @@ impl PyResultOf {
 
     /// Returns the figures as one drawing; `None` if there are none.
     fn figure(&self, py: Python<'_>) -> Result<Option<Figure>> {
-        let mut figures = figures(&self.labelled(py, true)?, &self.labels);
+        let mut figures = figures(&self.labelled(py)?, &self.labels);
         Ok(match figures.len() {
             0 => None,
             1 => Some(figures.remove(0)),
@@ -90,8 +106,10 @@ impl PyResultOf {
     }
 }
 
-/// Key of the metadata from which figures read J. Result files do not contain it.
+/// Key of the metadata from which figures read J.
 const OBSERVABLE: &str = "observable_text";
+/// Key of the texts of the tokens in files, a JSON list.
+const WORDS: &str = "str_tokens";
 
 /// The main array of each analysis.
 const MAIN: [(&str, &str); 12] = [
@@ -178,16 +196,34 @@ impl PyResultOf {
         self.labels.clone()
     }
 
-    fn __getitem__(&self, py: Python<'_>, name: &str) -> Result<Py<PyArrayDyn<f32>>> {
-        Ok(self.find(Some(name))?.2.clone_ref(py))
+    fn __getitem__(&self, key: &Bound<'_, PyAny>) -> Result<Py<PyArrayDyn<f32>>> {
+        let Ok(name) = key.cast::<PyString>() else { return Err(self.no_array(&shown(key))) };
+        Ok(self.find(Some(&name.to_cow()?))?.2.clone_ref(key.py()))
     }
 
-    fn __contains__(&self, name: &str) -> bool {
-        self.arrays.iter().any(|(of, ..)| *of == name)
+    fn __contains__(&self, key: &Bound<'_, PyAny>) -> bool {
+        key.extract::<String>().is_ok_and(|name| self.arrays.iter().any(|(of, ..)| *of == name))
+    }
+
+    fn __len__(&self) -> usize {
+        self.arrays.len()
+    }
+
+    fn __iter__<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyAny>> {
+        Ok(PyList::new(py, self.keys())?.try_iter()?.into_any())
+    }
+
+    fn _ipython_key_completions_(&self) -> Vec<&'static str> {
+        self.keys()
+    }
+
+    /// Names and arrays.
+    fn items<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyAny>> {
+        Ok(self.arrays(py)?.call_method0("items")?)
     }
 
     /// Names of the arrays.
-    fn keys(&self) -> Vec<&'static str> {
+    pub(crate) fn keys(&self) -> Vec<&'static str> {
         self.arrays.iter().map(|(name, ..)| *name).collect()
     }
 
@@ -208,6 +244,18 @@ impl PyResultOf {
             }
             None => Ok(values),
         }
+    }
+
+    /// A copy of `values` for libraries of tensors: `torch.tensor(result)`, `torch.from_dlpack(result)`.
+    #[pyo3(signature = (**options))]
+    fn __dlpack__<'py>(&self, py: Python<'py>, options: Option<&Bound<'py, PyDict>>) -> Result<Bound<'py, PyAny>> {
+        // DLPack knows no arrays that are read-only.
+        let copy = self.find(None)?.2.bind(py).call_method0("copy")?;
+        Ok(copy.call_method("__dlpack__", (), options)?)
+    }
+
+    fn __dlpack_device__(&self, py: Python<'_>) -> Result<Py<PyAny>> {
+        Ok(self.find(None)?.2.bind(py).call_method0("__dlpack_device__")?.unbind())
     }
 
     /// A pandas DataFrame with a row for each number of an array (of `values` without a name), its axes as the index, and a
@@ -238,8 +286,8 @@ impl PyResultOf {
     /// or the graph of edges (.graphml), by the ending.
     fn save(&self, py: Python<'_>, path: PathBuf) -> Result<()> {
         match path.extension().and_then(|e| e.to_str()) {
-            Some("safetensors" | "json") => Ok(self.labelled(py, false)?.write(&path)?),
-            Some("graphml") => Ok(write_graph(&self.labelled(py, false)?, &path)?),
+            Some("safetensors" | "json") => Ok(self.labelled(py)?.write(&path)?),
+            Some("graphml") => Ok(write_graph(&self.labelled(py)?, &path)?),
             Some("svg" | "png") => {
                 let none = || value_error(format!("`{}` has no figures", self.analysis()));
                 Ok(self.figure(py)?.ok_or_else(none)?.write(&path)?)
@@ -253,15 +301,21 @@ impl PyResultOf {
         }
     }
 
-    /// Reads a result that was written as .safetensors, here or on the command line.
+    /// Reads a result that was written as .safetensors or .json, here or on the command line. It equals the saved one.
     #[staticmethod]
     fn load(py: Python<'_>, path: PathBuf) -> Result<Self> {
+        if let Some(figure @ ("svg" | "png" | "graphml")) = path.extension().and_then(|ending| ending.to_str()) {
+            let path = path.display();
+            return Err(value_error(format!(
+                "{path}: a .{figure} file is a drawing of a result; load the result from .safetensors or .json"
+            )));
+        }
         Self::new(py, Labelled::read(Path::new(&path))?, None, None)
     }
 
     /// Arrays and metadata as one JSON object.
     fn to_json(&self, py: Python<'_>) -> Result<String> {
-        Ok(self.labelled(py, false)?.to_json())
+        Ok(self.labelled(py)?.to_json())
     }
 
     fn __repr__(&self) -> String {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use numpy::{PyArray1, PyArrayDyn};
 use pyo3::prelude::*;
 use resolvent::field::{FlowOptions, GreenOptions, InvertOptions, RegimeOptions, TransferOptions};
-use resolvent::model::{Edit, RunOptions, Site, from_end};
+use resolvent::model::{Edit, from_end};
 
 use crate::analyses::{self, Direct};
 use crate::arrays::to_numpy;
@@ -13,6 +13,7 @@ use crate::classes::{PyModel, PyRun, labels};
 use crate::edit::PyEdit;
 use crate::failure::Result;
 use crate::linearization::PyLinearization;
+use crate::lists::{List, Many, Pair, count, counts};
 use crate::observable::PyObservable;
 use crate::result::PyResultOf;
 use crate::slice::{SliceArguments, slice};
@@ -66,40 +67,6 @@ impl PyRun {
         Ok(to_numpy(py, logits, &[run.model().sizes().vocab])?)
     }
 
-    /// Returns the value of a site at every token.
-    ///
-    /// Its shape is [T, d]; for one head (`blocks.3.attn.hook_z[5]`) [T, d_head]; for all heads
-    /// (`blocks.3.attn.hook_z`) [T, H, d_head]. Outputs of attention and MLP need another forward pass unless the run
-    /// was asked for them.
-    fn __getitem__<'py>(&self, py: Python<'py>, name: &Bound<'py, PyAny>) -> Result<Array<'py>> {
-        let name = match name.extract::<(String, usize)>() {
-            Ok((short, layer)) if ["q", "k", "v", "z"].contains(&short.as_str()) => {
-                format!("blocks.{layer}.attn.hook_{short}")
-            }
-            Ok((short, layer)) => format!("blocks.{layer}.hook_{short}"),
-            Err(_) => name.extract()?,
-        };
-        let (sites, one) = self.sites(&name)?;
-        let (run, tokens) = (&self.run, self.run.tokens().len());
-        let values = detached(py, |_| match sites.iter().all(|site| run.has(*site)) {
-            true => run.captures(&sites),
-            false => {
-                let options = RunOptions { edits: run.edits().to_vec(), sites: sites.clone() };
-                run.model().run_with(run.tokens(), &options)?.captures(&sites)
-            }
-        })?;
-        let width = sites[0].width(run.model().sizes());
-        let arrays = values.into_iter().map(|value| to_numpy(py, value, &[tokens, width]));
-        let mut arrays = arrays.collect::<PyResult<Vec<_>>>()?;
-        match one {
-            true => Ok(arrays.remove(0)),
-            false => {
-                let stacked = py.import("numpy")?.call_method1("stack", (arrays, 1))?;
-                Ok(stacked.cast_into().map_err(PyErr::from)?)
-            }
-        }
-    }
-
     /// Computes the value of an observable.
     fn value(&self, py: Python<'_>, observable: &Bound<'_, PyObservable>) -> Result<f64> {
         let (run, j) = (&self.run, observable.get().of(py, &self.run)?);
@@ -112,14 +79,14 @@ impl PyRun {
     fn values_under(
         &self,
         py: Python<'_>,
-        variants: Vec<Vec<Py<PyEdit>>>,
+        variants: List<Many<Py<PyEdit>>>,
         observable: &Bound<'_, PyObservable>,
     ) -> Result<Vec<f64>> {
         let (run, j) = (&self.run, observable.get().of(py, &self.run)?);
-        let at = |edits: &Vec<Py<PyEdit>>| -> Result<Vec<Edit>> {
-            edits.iter().map(|edit| edit.get().at(run.tokens().len())).collect()
+        let at = |edits: &Many<Py<PyEdit>>| -> Result<Vec<Edit>> {
+            edits.0.iter().map(|edit| edit.get().at(run.tokens().len())).collect()
         };
-        let variants = variants.iter().map(at).collect::<Result<Vec<_>>>()?;
+        let variants = variants.0.iter().map(at).collect::<Result<Vec<_>>>()?;
         detached(py, |_| run.values_under(&variants, &j))
     }
 
@@ -159,7 +126,8 @@ impl PyRun {
     }
 
     /// Attention patterns [H, T, T] of a block, queries by keys: TransformerLens' `hook_pattern`.
-    fn pattern<'py>(&self, py: Python<'py>, block: usize) -> Result<Bound<'py, PyArrayDyn<f32>>> {
+    fn pattern<'py>(&self, py: Python<'py>, block: i64) -> Result<Bound<'py, PyArrayDyn<f32>>> {
+        let block = from_end("block", block, self.run.model().sizes().layers)?;
         let (heads, tokens) = (self.run.model().sizes().heads, self.run.tokens().len());
         let pattern = detached(py, |_| self.run.pattern(block))?;
         Ok(to_numpy(py, pattern, &[heads, tokens, tokens])?)
@@ -180,16 +148,17 @@ impl PyRun {
     fn green(
         &self,
         py: Python<'_>,
-        at: (i64, i64),
+        at: Pair,
         direction: Option<&Bound<'_, PyAny>>,
         unit: bool,
         observable: Option<&Bound<'_, PyObservable>>,
         donor: Option<&Bound<'_, PyAny>>,
         geometry: bool,
-        directions: usize,
+        directions: i64,
     ) -> Result<PyResultOf> {
+        let directions = (count("directions", directions)?, 0);
         let along = Direct::new(&self.run, py, (direction, unit), (observable, donor))?;
-        analyses::green(py, &self.run, at, along, GreenOptions { geometry, directions: (directions, 0) })
+        analyses::green(py, &self.run, at, along, GreenOptions { geometry, directions })
     }
 
     /// Computes by which places the effect of a source reaches an observable: <dJ/dh[l,t], response[l,t]> at every place, which sums
@@ -204,12 +173,13 @@ impl PyRun {
     fn flow(
         &self,
         observable: &Bound<'_, PyObservable>,
-        at: Option<(i64, i64)>,
+        at: Option<Pair>,
         direction: Option<&Bound<'_, PyAny>>,
         unit: bool,
         donor: Option<&Bound<'_, PyAny>>,
-        steps: usize,
+        steps: i64,
     ) -> Result<PyResultOf> {
+        let steps = count("steps", steps)?;
         let along = Direct::new(&self.run, observable.py(), (direction, unit), (Some(observable), donor))?;
         analyses::flow(&self.run, observable, (at, along), FlowOptions { steps })
     }
@@ -230,32 +200,34 @@ impl PyRun {
     /// A basis is an array [d, k], or `pca`, `unembed[:TOKEN,...]`, `embed[:TOKEN,...]`, `sensitivity`, `displacement`
     /// (with `donors`), `krylov[:SEED]`, `random[:SEED]`, or a file. The default `readout` is the source basis. `rank`
     /// is the number of vectors of a named basis. With `out`, a .safetensors file, the result is written chunk by
-    /// chunk, and a second call resumes an interrupted slice.
+    /// chunk, and a second call resumes an interrupted slice; `fresh` starts again.
     ///
     /// Arrays: `pairs` [N, 4] (l', t', l, t), `blocks` [N, m, k], `singular_values` [N, min(m, k)], `effective_rank`
     /// [N].
     #[pyo3(
         signature = (basis = None, readout = None, *, rank = None, sources = None, targets = None,
-            observable = None, position = -1, donors = Vec::new(), out = None, progress = true),
+            observable = None, position = -1, donors = List::default(), out = None, fresh = false, progress = true),
         text_signature = "($self, basis=None, readout=None, *, rank=None, sources=None, targets=None, \
-            observable=None, position=-1, donors=(), out=None, progress=True)"
+            observable=None, position=-1, donors=(), out=None, fresh=False, progress=True)"
     )]
     fn slice(
         &self,
         py: Python<'_>,
         basis: Option<&Bound<'_, PyAny>>,
         readout: Option<&Bound<'_, PyAny>>,
-        rank: Option<usize>,
-        sources: Option<Vec<(i64, i64)>>,
-        targets: Option<Vec<(i64, i64)>>,
+        rank: Option<i64>,
+        sources: Option<Many<Pair>>,
+        targets: Option<Many<Pair>>,
         observable: Option<&Bound<'_, PyObservable>>,
         position: i64,
-        donors: Vec<Bound<'_, PyAny>>,
+        donors: List<Bound<'_, PyAny>>,
         out: Option<PathBuf>,
+        fresh: bool,
         progress: bool,
     ) -> Result<PyResultOf> {
-        let arguments = SliceArguments { rank, sources, targets, position, out, progress };
-        slice(py, &self.run, [basis, readout], (observable, &donors), arguments)
+        let rank = counts("rank", rank)?;
+        let arguments = SliceArguments { rank, sources, targets, position, out, fresh, progress };
+        slice(py, &self.run, [basis, readout], (observable, &donors.0), arguments)
     }
 
     /// Measures the amplitude up to which the first-order response of an observable to a source is accurate.
@@ -276,18 +248,18 @@ impl PyRun {
         observable: &Bound<'_, PyObservable>,
         direction: Option<&Bound<'_, PyAny>>,
         unit: bool,
-        sites: Option<Vec<(i64, i64)>>,
-        amplitudes: Option<Vec<f32>>,
+        sites: Option<Many<Pair>>,
+        amplitudes: Option<Many<f32>>,
         absolute: bool,
         field: bool,
-        nodes: usize,
+        nodes: i64,
         donor: Option<&Bound<'_, PyAny>>,
     ) -> Result<PyResultOf> {
         let along = Direct::new(&self.run, observable.py(), (direction, unit), (Some(observable), donor))?;
         let usual = RegimeOptions::default();
-        let amplitudes = amplitudes.unwrap_or(usual.amplitudes);
-        let options = RegimeOptions { amplitudes, absolute, field, nodes };
-        analyses::regime(&self.run, observable, along, (sites.as_deref(), options))
+        let amplitudes = amplitudes.map_or(usual.amplitudes, |amplitudes| amplitudes.0);
+        let options = RegimeOptions { amplitudes, absolute, field, nodes: count("nodes", nodes)? };
+        analyses::regime(&self.run, observable, along, (sites.as_ref().map(|sites| &sites.0[..]), options))
     }
 
     /// Finds sources that change observables, or the field, by given amounts, and checks them with a run of the model.
@@ -306,17 +278,18 @@ impl PyRun {
     fn invert(
         &self,
         goals: &Bound<'_, PyAny>,
-        sites: Option<Vec<(i64, i64)>>,
-        sparse: Option<usize>,
+        sites: Option<Many<Pair>>,
+        sparse: Option<i64>,
         choose: &str,
         limit: Option<f32>,
         damp: f64,
-        refine: usize,
-        seed: u64,
+        refine: i64,
+        seed: i64,
     ) -> Result<PyResultOf> {
-        let method = analyses::method(sparse, choose)?;
+        let method = analyses::method(counts("sparse", sparse)?, choose)?;
+        let (refine, seed) = (count("refine", refine)?, count("seed", seed)?);
         let options = InvertOptions { method, limit, damp, refine, seed };
-        analyses::invert(&self.run, goals, sites.as_deref(), &options)
+        analyses::invert(&self.run, goals, sites.as_ref().map(|sites| &sites.0[..]), &options)
     }
 
     /// Measures the fraction of a donor's answer that its h[l,t] transfers, put at one place at a time: 0 is none, 1 is
@@ -328,7 +301,7 @@ impl PyRun {
     /// Arrays: `fraction` [L+1, T], `value` [2], `random`, `random_low`, `random_high` [L+1, T]; `shuffled...` with
     /// others.
     #[pyo3(
-        signature = (donor, observable, *, scale = 1.0, controls = 8, seed = 0, others = Vec::new()),
+        signature = (donor, observable, *, scale = 1.0, controls = 8, seed = 0, others = List::default()),
         text_signature = "($self, donor, observable, *, scale=1.0, controls=8, seed=0, others=())"
     )]
     fn transfer(
@@ -336,12 +309,12 @@ impl PyRun {
         donor: &Bound<'_, PyAny>,
         observable: &Bound<'_, PyObservable>,
         scale: f32,
-        controls: usize,
-        seed: u64,
-        others: Vec<Bound<'_, PyAny>>,
+        controls: i64,
+        seed: i64,
+        others: List<Bound<'_, PyAny>>,
     ) -> Result<PyResultOf> {
-        let options = TransferOptions { scale, random: controls, seed };
-        analyses::transfer(&self.run, (donor, &others), observable, &options)
+        let options = TransferOptions { scale, random: count("controls", controls)?, seed: count("seed", seed)? };
+        analyses::transfer(&self.run, (donor, &others.0), observable, &options)
     }
 
     fn __repr__(&self) -> String {
@@ -352,25 +325,5 @@ impl PyRun {
     fn _repr_html_(slf: Bound<'_, Self>) -> Result<String> {
         let result = Bound::new(slf.py(), slf.get().result(slf.py(), true)?)?;
         Ok(result.call_method0("_repr_html_")?.extract()?)
-    }
-}
-
-impl PyRun {
-    /// Returns the sites of a name, and whether it names one site: q, k, v and z without a head name all heads.
-    fn sites(&self, name: &str) -> Result<(Vec<Site>, bool)> {
-        let ends = |hooks: &[&str]| hooks.iter().any(|hook| name.ends_with(hook));
-        let sizes = self.run.model().sizes();
-        let heads = match () {
-            () if ends(&["hook_q", "hook_rot_q", "hook_z"]) => Some(sizes.heads),
-            () if ends(&["hook_k", "hook_rot_k", "hook_v"]) => Some(sizes.kv_heads),
-            () => None,
-        };
-        match heads {
-            None => Ok((vec![name.parse()?], true)),
-            Some(heads) => {
-                let heads = 0..heads;
-                Ok((heads.map(|h| Ok(format!("{name}[{h}]").parse()?)).collect::<Result<_>>()?, false))
-            }
-        }
     }
 }

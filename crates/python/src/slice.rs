@@ -13,6 +13,7 @@ use crate::analyses::observables;
 use crate::arguments::{place, run_of};
 use crate::arrays::{contiguous, floats};
 use crate::failure::{Failure, Result, value_error};
+use crate::lists::{Many, Pair};
 use crate::observable::PyObservable;
 use crate::result::PyResultOf;
 use crate::work::{Bar, detached};
@@ -20,10 +21,11 @@ use crate::work::{Bar, detached};
 /// Arguments of a slice, besides its bases and what they refer to.
 pub(crate) struct SliceArguments {
     pub(crate) rank: Option<usize>,
-    pub(crate) sources: Option<Vec<(i64, i64)>>,
-    pub(crate) targets: Option<Vec<(i64, i64)>>,
+    pub(crate) sources: Option<Many<Pair>>,
+    pub(crate) targets: Option<Many<Pair>>,
     pub(crate) position: i64,
     pub(crate) out: Option<PathBuf>,
+    pub(crate) fresh: bool,
     pub(crate) progress: bool,
 }
 
@@ -80,9 +82,9 @@ pub(crate) fn slice(
     let source = Vectors::new(run, basis)?;
     let readout = readout.map_or_else(|| Ok(source.clone()), |readout| Vectors::new(run, Some(readout)))?;
     let observables = observables(py, run, observable)?;
-    let others = donors.iter().map(|donor| run_of(run.model(), donor)).collect::<Result<Vec<Run>>>()?;
-    let listed = |given: &Option<Vec<(i64, i64)>>| -> Result<Option<Vec<Place>>> {
-        given.as_ref().map(|given| given.iter().map(|&at| place(run, at)).collect()).transpose()
+    let others = donors.iter().map(|donor| run_of(run.model(), donor, "a donor")).collect::<Result<Vec<Run>>>()?;
+    let listed = |given: &Option<Many<Pair>>| -> Result<Option<Vec<Place>>> {
+        given.as_ref().map(|given| given.0.iter().map(|&at| place(run, at)).collect()).transpose()
     };
     let (sources, targets) = (listed(&arguments.sources)?, listed(&arguments.targets)?);
     let pairs = PlacePairs::new(run, sources.as_deref(), targets.as_deref())?;
@@ -108,7 +110,7 @@ pub(crate) fn slice(
         let mut show = |done, all| bar.show(raised, (done, all), None);
         Ok::<_, Failure>(match &arguments.out {
             Some(path) => {
-                slice.write(path, false, &mut show)?;
+                slice.write(path, arguments.fresh, &mut show)?;
                 Labelled::read(path)?
             }
             None => slice.compute(&mut show)?.result,

@@ -35,7 +35,8 @@ def one_line(caught):
         (FileNotFoundError, "nowhere", lambda m, r: r.green((1, 1), "nowhere.safetensors")),
         (FileNotFoundError, "nowhere", lambda m, r: resolvent.Result.load("nowhere.safetensors")),
         (ValueError, "expected auto, gpu, host", lambda m, r: Model.from_pretrained("random", device="")),
-        (TypeError, "str", lambda m, r: m.patch_sweep([1], [2], logit(1), sites="resid")),
+        (TypeError, "expected a list, got str", lambda m, r: r.transfer([1, 2, 3, 4, 5], logit(1), others="text")),
+        (TypeError, "expected a list, got int", lambda m, r: m.patch_sweep([1], [2], logit(1), sites=3)),
     ],
 )
 def test_errors(tiny, run, error, message, act):

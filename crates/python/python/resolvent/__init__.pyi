@@ -1,17 +1,19 @@
 # Shapes: L blocks, T tokens, d the width, V the vocabulary. Docstrings are those of the module itself.
 from types import SimpleNamespace
 from typing import Any, Literal, Union, final, overload
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._results import AveragedOperator, Dictionary, Prompts, Result, Study, _Array, _Floats, _Kind, _Path, _Predictor
+from ._results import (
+    AveragedOperator, Dictionary, Prompts, Result, Study, _Array, _Float, _Floats, _Int, _Names, _Path, _Place, _Places
+)
 
 _Prompt = Union[str, _Array]
-_Token = Union[str, int]
-_Place = tuple[int, int]
-_Goal = Union[tuple[Observable, float], tuple[_Place, _Array]]
+_Token = Union[str, _Int]
+_Goal = Union[tuple[Observable, _Float], tuple[_Place, _Array]]
+_Edits = Union[Edit, Sequence[Edit]]
 _Sources = Union[Source, _Array]
 _Cotangents = Union[Observable, Cotangent, _Array]
 # What `_Sources` or `_Cotangents` are, or a list of them; lists of mixed kinds have no narrower type.
@@ -52,7 +54,7 @@ class CertificateError(ArithmeticError): ...
 class Model:
     @staticmethod
     def from_pretrained(
-        name: _Path = "atlas-small", device: str = "auto", *, memory: int = 536870912,
+        name: _Path = "atlas-small", device: Union[str, int] = "auto", *, memory: _Int = 536870912,
         f16_weights: bool = False, f16_inputs: bool = False, progress: bool = True
     ) -> Model: ...
     @property
@@ -69,21 +71,21 @@ class Model:
     def cfg(self) -> SimpleNamespace: ...
     # No token goes before a prompt unless the tokenizer's files ask for one; GPT-2's do not.
     def to_tokens(self, prompt: _Prompt) -> NDArray[np.uint32]: ...
-    def to_string(self, ids: Union[int, _Array]) -> str: ...
+    def to_string(self, ids: Union[_Int, _Array]) -> str: ...
     def to_str_tokens(self, prompt: _Prompt) -> list[str]: ...
     def to_single_token(self, text: str) -> int: ...
     def embedding(self, token: _Token) -> _Floats: ...
     def unembedding(self, token: _Token) -> _Floats: ...
-    def run(self, prompt: _Prompt, edits: Sequence[Edit] = (), *, sites: Sequence[str] = ()) -> Run: ...
+    def run(self, prompt: _Prompt, edits: _Edits = (), *, sites: _Names = ()) -> Run: ...
     def patch_sweep(
         self,
         clean: Union[_Prompt, Run],
         corrupted: Union[_Prompt, Run],
         observable: Observable,
         *,
-        sites: Sequence[_Kind] = ["resid"],
-        predictors: Sequence[_Predictor] = (),
-        interactions: Union[int, None] = None,
+        sites: _Names = ["resid"],
+        predictors: _Names = (),
+        interactions: Union[_Int, None] = None,
         joint: Literal["put", "add"] = "put",
     ) -> Result: ...
     def edges(
@@ -92,8 +94,8 @@ class Model:
         corrupted: Union[_Prompt, Run],
         observable: Observable,
         *,
-        predictors: Sequence[Literal["integrated", "relp"]] = (),
-        steps: int = 8,
+        predictors: _Names = (),
+        steps: _Int = 8,
         exact: bool = False,
     ) -> Result: ...
     def attribute(
@@ -106,7 +108,7 @@ class Model:
         observable: Observable,
         *,
         target: Union[_Prompt, Run, None] = None,
-        top: int = 20,
+        top: _Int = 20,
         exact: bool = False,
     ) -> Result: ...
     def lens(
@@ -114,17 +116,17 @@ class Model:
         prompt: Union[_Prompt, Run],
         observable: Union[Observable, None] = None,
         *,
-        top: int = 5,
+        top: _Int = 5,
         averaged: Union[AveragedOperator, None] = None,
     ) -> Result: ...
-    def windows(self, text: str, length: int = 128) -> list[list[int]]: ...
+    def windows(self, text: str, length: _Int = 128) -> list[list[int]]: ...
     def prompts(
         self,
         rows: Union[_Path, Sequence[Union[_Prompt, dict[str, Any]]], None] = None,
         *,
         observable: Union[Observable, None] = None,
-        tasks: Sequence[str] = (),
-        limit: Union[int, None] = None,
+        tasks: _Names = (),
+        limit: Union[_Int, None] = None,
         strict: bool = False,
     ) -> Prompts: ...
     def scale(
@@ -132,10 +134,10 @@ class Model:
         large: Model,
         prompts: Union[_Path, None] = None,
         *,
-        tasks: Sequence[str] = (),
-        limit: int = 12,
+        tasks: _Names = (),
+        limit: _Int = 12,
         tokens: Sequence[_Token] = (),
-        seed: int = 0,
+        seed: _Int = 0,
     ) -> Result: ...
     def scale_operators(
         self,
@@ -143,19 +145,19 @@ class Model:
         prompts: Union[_Path, None] = None,
         *,
         tasks: Sequence[str] = (),
-        limit: int = 16,
-        levels: Sequence[int] = (),
-        seed: int = 0,
+        limit: _Int = 16,
+        levels: Sequence[_Int] = (),
+        seed: _Int = 0,
     ) -> Result: ...
     def study(
         self,
         prompts: Union[_Path, None] = None,
         *,
-        tasks: Sequence[str] = (),
-        limit: int = 32,
+        tasks: _Names = (),
+        limit: _Int = 32,
         quick: bool = False,
-        small: Sequence[Model] = (),
-        seed: int = 0,
+        small: Union[Model, Sequence[Model]] = (),
+        seed: _Int = 0,
         nulls: bool = True,
         out: _Path = "study",
         progress: bool = True,
@@ -173,13 +175,17 @@ class Run:
     def field(self) -> _Floats: ...
     @property
     def logits(self) -> _Floats: ...
-    def logits_at(self, position: int = -1) -> _Floats: ...
-    def __getitem__(self, key: Union[str, tuple[str, int]], /) -> _Floats: ...
+    def logits_at(self, position: _Int = -1) -> _Floats: ...
+    def __getitem__(self, key: Union[str, tuple[str, _Int]], /) -> _Floats: ...
+    def __contains__(self, key: object, /) -> bool: ...
+    def __iter__(self) -> Iterator[str]: ...
+    def __len__(self) -> int: ...
+    def keys(self) -> list[str]: ...
     def value(self, observable: Observable) -> float: ...
-    def values_under(self, variants: Sequence[Sequence[Edit]], observable: Observable) -> list[float]: ...
+    def values_under(self, variants: Sequence[_Edits], observable: Observable) -> list[float]: ...
     def linearize(self, mode: _Mode = "exact") -> Linearization: ...
     def result(self, *, last: bool = False) -> Result: ...
-    def pattern(self, block: int) -> _Floats: ...
+    def pattern(self, block: _Int) -> _Floats: ...
     def sensitivity(
         self, observable: Observable, *, direction: Union[str, None] = None, donor: Union[_Prompt, Run, None] = None
     ) -> Result: ...
@@ -192,11 +198,11 @@ class Run:
         observable: Union[Observable, None] = None,
         donor: Union[_Prompt, Run, None] = None,
         geometry: bool = False,
-        directions: int = 0,
+        directions: _Int = 0,
     ) -> Result: ...
     def flow(
         self, observable: Observable, at: Union[_Place, None] = None, direction: Union[str, _Array, None] = None, *,
-        unit: bool = False, donor: Union[_Prompt, Run, None] = None, steps: int = 0,
+        unit: bool = False, donor: Union[_Prompt, Run, None] = None, steps: _Int = 0,
     ) -> Result: ...
     def identities(self, observable: Observable) -> Result: ...
     def growth(self, at: Sequence[int] = (-1,)) -> Result: ...
@@ -205,13 +211,14 @@ class Run:
         basis: Union[str, _Array, None] = None,
         readout: Union[str, _Array, None] = None,
         *,
-        rank: Union[int, None] = None,
-        sources: Union[Sequence[_Place], None] = None,
-        targets: Union[Sequence[_Place], None] = None,
+        rank: Union[_Int, None] = None,
+        sources: Union[_Places, None] = None,
+        targets: Union[_Places, None] = None,
         observable: Union[Observable, None] = None,
-        position: int = -1,
+        position: _Int = -1,
         donors: Sequence[Union[_Prompt, Run]] = (),
         out: Union[_Path, None] = None,
+        fresh: bool = False,
         progress: bool = True,
     ) -> Result: ...
     def regime(
@@ -220,41 +227,41 @@ class Run:
         direction: Union[str, _Array, None] = None,
         *,
         unit: bool = False,
-        sites: Union[Sequence[_Place], None] = None,
-        amplitudes: Union[Sequence[float], None] = None,
+        sites: Union[_Places, None] = None,
+        amplitudes: Union[_Float, Sequence[_Float], NDArray[np.floating[Any]], None] = None,
         absolute: bool = False,
         field: bool = False,
-        nodes: int = 0,
+        nodes: _Int = 0,
         donor: Union[_Prompt, Run, None] = None,
     ) -> Result: ...
     def invert(
         self,
         goals: Union[_Goal, Sequence[_Goal]],
         *,
-        sites: Union[Sequence[_Place], None] = None,
-        sparse: Union[int, None] = None,
+        sites: Union[_Places, None] = None,
+        sparse: Union[_Int, None] = None,
         choose: Literal["greedy", "lasso"] = "greedy",
         limit: Union[float, None] = None,
-        damp: float = 0.0,
-        refine: int = 0,
-        seed: int = 0,
+        damp: _Float = 0.0,
+        refine: _Int = 0,
+        seed: _Int = 0,
     ) -> Result: ...
     def locate(
         self,
         response: _Array,
         *,
-        levels: Union[Sequence[int], None] = None,
+        levels: Union[_Int, Sequence[_Int], NDArray[np.integer[Any]], None] = None,
         values: Union[Sequence[Union[Observable, tuple[Run, Observable]]], None] = None,
-        noise: float = 0.01, length: Union[float, None] = None, draws: int = 4, share: float = 0.95, seed: int = 0,
+        noise: _Float = 0.01, length: Union[float, None] = None, draws: _Int = 4, share: _Float = 0.95, seed: _Int = 0,
     ) -> Result: ...
     def transfer(
         self,
         donor: Union[_Prompt, Run],
         observable: Observable,
         *,
-        scale: float = 1.0,
-        controls: int = 8,
-        seed: int = 0,
+        scale: _Float = 1.0,
+        controls: _Int = 8,
+        seed: _Int = 0,
         others: Sequence[Union[_Prompt, Run]] = (),
     ) -> Result: ...
     def _repr_html_(self) -> str: ...
@@ -279,36 +286,36 @@ class Observable:
     def __add__(self, other: Observable) -> Observable: ...
     def __sub__(self, other: Observable) -> Observable: ...
     def __neg__(self) -> Observable: ...
-    def __mul__(self, factor: float) -> Observable: ...
-    def __rmul__(self, factor: float) -> Observable: ...
+    def __mul__(self, factor: _Float) -> Observable: ...
+    def __rmul__(self, factor: _Float) -> Observable: ...
 
-def logit(target: _Token, position: int = -1) -> Observable: ...
-def logit_diff(target: _Token, against: _Token, position: int = -1) -> Observable: ...
-def log_prob(target: _Token, position: int = -1) -> Observable: ...
-def prob(targets: Sequence[_Token], position: int = -1) -> Observable: ...
-def entropy(position: int = -1) -> Observable: ...
-def kl_divergence(base: Run, position: int = -1, *, reverse: bool = False) -> Observable: ...
-def continuation(tokens: Union[str, Sequence[int]], position: int = -1) -> Observable: ...
-def projection(level: int, position: int, direction: _Array) -> Observable: ...
+def logit(target: _Token, position: _Int = -1) -> Observable: ...
+def logit_diff(target: _Token, against: _Token, position: _Int = -1) -> Observable: ...
+def log_prob(target: _Token, position: _Int = -1) -> Observable: ...
+def prob(targets: Sequence[_Token], position: _Int = -1) -> Observable: ...
+def entropy(position: _Int = -1) -> Observable: ...
+def kl_divergence(base: Run, position: _Int = -1, *, reverse: bool = False) -> Observable: ...
+def continuation(tokens: Union[str, Sequence[_Int], NDArray[np.integer[Any]]], position: _Int = -1) -> Observable: ...
+def projection(level: _Int, position: _Int, direction: _Array) -> Observable: ...
 def devices() -> list[str]: ...
 
 @final
 class Edit:
     @staticmethod
-    def add(site: str, position: int, vector: _Array) -> Edit: ...
+    def add(site: str, position: _Int, vector: _Array) -> Edit: ...
     @staticmethod
-    def put(site: str, position: int, vector: _Array) -> Edit: ...
+    def put(site: str, position: _Int, vector: _Array) -> Edit: ...
     @staticmethod
-    def scale(site: str, position: int, amount: float) -> Edit: ...
+    def scale(site: str, position: _Int, amount: _Float) -> Edit: ...
     @staticmethod
-    def project_out(site: str, position: int, vector: _Array) -> Edit: ...
+    def project_out(site: str, position: _Int, vector: _Array) -> Edit: ...
     @staticmethod
-    def ablate(site: str, position: int) -> Edit: ...
+    def ablate(site: str, position: _Int) -> Edit: ...
 
 @final
 class Source:
-    def __new__(cls, site: str, position: int, vector: _Array) -> Source: ...
+    def __new__(cls, site: str, position: _Int, vector: _Array) -> Source: ...
 
 @final
 class Cotangent:
-    def __new__(cls, level: int, position: int, vector: _Array) -> Cotangent: ...
+    def __new__(cls, level: _Int, position: _Int, vector: _Array) -> Cotangent: ...

@@ -18,16 +18,19 @@ def draw(result, name, ax):
         import matplotlib.pyplot as pyplot
     except ImportError as error:
         raise ImportError("plot needs matplotlib; install it: pip install matplotlib") from error
-    name = name or _SHOWN.get(result.analysis, result.name)
+    shown = _SHOWN.get(result.analysis)
+    name = name or (shown if shown in result else result.name)
     array, axes = result[name], result.axes_of(name)
-    if array.ndim > 2:
+    if array.ndim > 2 and axes[:-1] != ("block", "head"):
         raise ValueError(f"`{name}` has the axes {', '.join(axes)}; choose an array of one or two axes to plot")
     if ax is None:
         _, ax = pyplot.subplots()
     if axes == ("site", "amplitude"):
         _amplitudes(result, name, ax)
+    elif array.ndim == 3:
+        _heads(result, name, ax)
     elif array.ndim == 2:
-        _map(result, name, ax)
+        _map(result[name], axes, result, name, ax)
     else:
         ax.bar(range(len(array)), array)
         ax.set_xlabel(axes[0])
@@ -36,8 +39,19 @@ def draw(result, name, ax):
     return ax
 
 
-def _map(result, name, ax):
-    array, (down, across) = result[name], result.axes_of(name)
+def _heads(result, name, ax):
+    """Draws an array over blocks, heads and tokens: a row for each head, named `block.head`."""
+    array, across = result[name], result.axes_of(name)[2]
+    blocks, heads, columns = array.shape
+    _map(array.reshape(-1, columns), ("head", across), result, name, ax)
+    # As many names as there is room for.
+    step = -(-blocks * heads // 48)
+    rows = range(0, blocks * heads, step)
+    ax.set_yticks(rows, [f"{row // heads}.{row % heads}" for row in rows])
+
+
+def _map(array, axes, result, name, ax):
+    down, across = axes
     options = {"origin": "lower", "aspect": "auto"}
     if name.split(".")[0] in _SIGNED:
         limit = float(abs(array).max()) or 1.0

@@ -1,8 +1,8 @@
 # Stubs of what analyses return and of many prompts; a part of the stubs of `resolvent`, not a module.
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, Protocol, Union, final
-from collections.abc import Sequence
+from typing import Any, Literal, Protocol, SupportsFloat, SupportsIndex, Union, final
+from collections.abc import ItemsView, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,10 +13,17 @@ class _DLPack(Protocol):
 
 # Lists, numpy arrays, and whatever has `__array__` or DLPack on the processor.
 _Array = Union[ArrayLike, _DLPack]
+# Python's integers and numpy's, and floats of both.
+_Int = SupportsIndex
+_Float = SupportsFloat
+# A place (level, position), and one or several of them: tuples, lists, [N, 2] arrays, arrays of a result.
+_Place = Union[tuple[_Int, _Int], Sequence[_Int], NDArray[np.integer[Any]], NDArray[np.floating[Any]]]
+_Places = Union[_Place, Sequence[_Place]]
 _Path = Union[str, PathLike[str]]
 _Floats = NDArray[np.float32]
-_Kind = Literal["resid", "mid", "attn_out", "mlp_out", "q", "k", "v", "z"]
-_Predictor = Literal["first_order", "curvature", "hvp", "integrated", "relp"]
+# One name or several. Kinds of sites: resid, mid, attn_out, mlp_out, q, k, v, z. Predictors: first_order, curvature, hvp,
+# integrated, relp.
+_Names = Union[str, Sequence[str]]
 
 @final
 class Result:
@@ -39,9 +46,14 @@ class Result:
     @property
     def str_tokens(self) -> list[str]: ...
     def __getitem__(self, key: str, /) -> _Floats: ...
-    def __contains__(self, key: str, /) -> bool: ...
+    def __contains__(self, key: object, /) -> bool: ...
+    def __iter__(self) -> Iterator[str]: ...
+    def __len__(self) -> int: ...
     def keys(self) -> list[str]: ...
+    def items(self) -> ItemsView[str, _Floats]: ...
     def __array__(self, dtype: Any = None, copy: Union[bool, None] = None) -> NDArray[Any]: ...
+    def __dlpack__(self, **options: Any) -> Any: ...
+    def __dlpack_device__(self) -> tuple[int, int]: ...
     # A pandas.DataFrame, and the axes of matplotlib, where those are installed.
     def to_pandas(self, name: Union[str, None] = None) -> Any: ...
     def plot(self, name: Union[str, None] = None, ax: Any = None) -> Any: ...
@@ -61,7 +73,7 @@ class Dictionary:
     @property
     def hooks(self) -> tuple[str, str]: ...
     def encode(self, rows: _Array) -> NDArray[np.float32]: ...
-    def directions(self, features: Sequence[int]) -> NDArray[np.float32]: ...
+    def directions(self, features: Union[_Int, Sequence[_Int], NDArray[np.integer[Any]]]) -> NDArray[np.float32]: ...
 
 @final
 class AveragedOperator:
@@ -89,22 +101,22 @@ class Prompts:
     @property
     def left_out(self) -> list[tuple[str, str]]: ...
     def __len__(self) -> int: ...
-    def logits(self, position: int = -1) -> _Floats: ...
+    def logits(self, position: _Int = -1) -> _Floats: ...
     def run(self) -> Result: ...
     def sensitivity(self) -> Result: ...
     def patch(
-        self, *, sites: Sequence[_Kind] = ["resid"], predictors: Sequence[_Predictor] = ()
+        self, *, sites: _Names = ["resid"], predictors: _Names = ()
     ) -> Result: ...
-    def transfer(self, *, scale: float = 1.0, controls: int = 8, seed: int = 0) -> Result: ...
+    def transfer(self, *, scale: _Float = 1.0, controls: _Int = 8, seed: _Int = 0) -> Result: ...
     def edges(
         self,
         *,
-        predictors: Sequence[Literal["integrated", "relp"]] = (),
-        steps: int = 8,
+        predictors: _Names = (),
+        steps: _Int = 8,
         exact: bool = False,
-        controls: int = 0,
+        controls: _Int = 0,
     ) -> Result: ...
-    def flow(self, *, steps: int = 0) -> Result: ...
+    def flow(self, *, steps: _Int = 0) -> Result: ...
     def attribute(self, *, neurons: bool = False, patterns: bool = False) -> Result: ...
     def lens(self, *, averaged: Union[AveragedOperator, None] = None) -> Result: ...
     def average(self, *, skip_first: int = 16, skip_last: int = 1) -> Result: ...
@@ -112,26 +124,26 @@ class Prompts:
     def reduce(
         self,
         *,
-        level: Union[int, None] = None,
-        train: Union[int, None] = None,
-        ranks: Union[Sequence[int], None] = None,
+        level: Union[_Int, None] = None,
+        train: Union[_Int, None] = None,
+        ranks: Union[Sequence[_Int], NDArray[np.integer[Any]], None] = None,
         sensitivities: Literal["averaged", "first_order", "relp"] = "averaged",
-        steps: int = 8,
-        seed: int = 0,
+        steps: _Int = 8,
+        seed: _Int = 0,
     ) -> Result: ...
     def circuit(
         self,
         *,
         score: Literal["first_order", "integrated", "relp", "exact"] = "integrated",
-        steps: int = 8,
+        steps: _Int = 8,
         selection: Literal["top", "greedy"] = "top",
         prune: Union[float, None] = None,
         ablation: Literal["corrupted", "zero", "mean", "resample"] = "corrupted",
-        resamples: int = 4,
-        shares: Union[Sequence[float], None] = None,
-        controls: int = 2,
-        seed: int = 0,
-        ranked_on: int = 0,
+        resamples: _Int = 4,
+        shares: Union[Sequence[float], _Floats, NDArray[np.float64], None] = None,
+        controls: _Int = 2,
+        seed: _Int = 0,
+        ranked_on: _Int = 0,
     ) -> Result: ...
 
 @final
