@@ -1,0 +1,100 @@
+"""Compares the rows of the page on TransformerLens with TransformerLens 4.3, if it is installed.
+
+The usual tests skip this file. To run it, `pip install transformer-lens==4.3.0` into an environment that has the wheel.
+"""
+
+import numpy as np
+import pytest
+from conftest import JOHN, MARY, ROOT
+from resolvent import Edit, Model, logit_diff
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformer_lens")
+
+FILES = ROOT / "crates/model/atlas/small"
+TOLERANCE = 1e-4
+
+
+@pytest.fixture(scope="module")
+def ours():
+    return Model.from_pretrained("atlas-small", device="host")
+
+
+@pytest.fixture(scope="module")
+def bridge():
+    import transformers
+    from transformer_lens.model_bridge import TransformerBridge
+
+    model = transformers.GPT2LMHeadModel.from_pretrained(FILES, attn_implementation="eager", dtype=torch.float32)
+    return TransformerBridge.boot_transformers(str(FILES), hf_model=model.eval(), device="cpu")
+
+
+def ids(ours, text):
+    return torch.tensor(ours.to_tokens(text).astype(np.int64))[None]
+
+
+@pytest.fixture(scope="module")
+def answers(ours):
+    return ours.to_single_token(" Mary"), ours.to_single_token(" John")
+
+
+def close(ours, theirs):
+    theirs = np.asarray(theirs.detach(), dtype=np.float64)
+    assert ours.shape == theirs.shape
+    assert np.abs(ours - theirs).max() <= TOLERANCE * np.abs(theirs).max()
+
+
+def test_the_cache(bridge, ours):
+    logits, cache = bridge.run_with_cache(ids(ours, MARY))
+    run = ours.run(MARY)
+    close(run.logits, logits[0])
+    shared = [name for name in run if name in cache]
+    assert len(shared) >= 9 * ours.cfg.n_layers
+    for name in shared:
+        close(run[name].reshape(cache[name][0].shape), cache[name][0])
+    close(run["resid_pre", -1], cache["resid_pre", -1][0])
+    close(run["z", 3][:, 5], cache["z", 3][0, :, 5])
+    close(run.pattern(3), cache["pattern", 3][0])
+    close(run.field, cache.accumulated_resid(apply_ln=False)[:, 0])
+
+
+def test_hooks_are_edits(bridge, ours):
+    site, vector = "blocks.4.hook_resid_pre", np.linspace(-1, 1, ours.cfg.d_model).astype(np.float32)
+
+    def add(value, hook):
+        value[:, -1] += torch.tensor(vector)
+        return value
+
+    def ablate(value, hook):
+        value[:, 3, 1] = 0
+        return value
+
+    theirs = bridge.run_with_hooks(ids(ours, MARY), fwd_hooks=[(site, add), ("blocks.2.attn.hook_z", ablate)])
+    edits = [Edit.add(site, -1, vector), Edit.ablate("blocks.2.attn.hook_z[1]", 3)]
+    close(ours.run(MARY, edits).logits, theirs[0])
+
+
+def test_patching(bridge, ours, answers):
+    from transformer_lens import patching
+
+    _, cache = bridge.run_with_cache(ids(ours, MARY))
+
+    def metric(logits):
+        return logits[0, -1, answers[0]] - logits[0, -1, answers[1]]
+
+    base = float(metric(bridge(ids(ours, JOHN))))
+    swept = ours.patch_sweep(MARY, JOHN, logit_diff(*answers), sites=["resid", "attn_out", "mlp_out", "z"])
+    layers = ours.cfg.n_layers
+    for name, patched in [
+        ("effect", patching.get_act_patch_resid_pre),
+        ("effect.attn_out", patching.get_act_patch_attn_out),
+        ("effect.mlp_out", patching.get_act_patch_mlp_out),
+    ]:
+        close(swept[name][:layers] + base, patched(bridge, ids(ours, JOHN), cache, metric))
+    heads = patching.get_act_patch_attn_head_out_by_pos(bridge, ids(ours, JOHN), cache, metric)
+    close(swept["effect.z"].transpose(0, 2, 1) + base, heads)
+
+
+def test_weights(bridge, ours, answers):
+    close(ours.embedding(answers[0]), bridge.W_E[answers[0]])
+    close(ours.unembedding(answers[0]), bridge.W_U[:, answers[0]])
