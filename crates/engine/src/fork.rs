@@ -110,7 +110,7 @@ fn renewed() -> Result<Option<Arc<ThreadPool>>> {
         .build()
         .map_err(|e| Error::Forked { reason: format!("the forked process cannot start threads: {e}") })?;
     let threads = Arc::new(threads);
-    // The former pool belongs to the parent, and nobody answers in it.
+    // The former pool belongs to the parent: its threads do not exist here.
     std::mem::forget(renewed.replace((process, threads.clone())));
     Ok(Some(threads))
 }

@@ -33,6 +33,7 @@ mod finite;
 mod floats;
 #[cfg(test)]
 mod fuzz;
+mod generate;
 mod gguf;
 mod grouped;
 mod head;
@@ -83,6 +84,7 @@ pub use checkpoint::{Checkpoint, Dtype};
 pub use edit::{Change, DeviceRow, Edit};
 pub use error::{Error, Result};
 pub use files::text as file_text;
+pub use generate::Sampling;
 #[cfg(feature = "hub")]
 pub use hub::{Hub, HubEvent, Snapshot};
 pub use jet::Jets;

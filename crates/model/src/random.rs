@@ -79,9 +79,18 @@ pub(crate) fn nearly_normal(stream: u64, i: u64) -> f32 {
     ((sum as f64 - 131_070.0) / VARIANCE.sqrt()) as f32
 }
 
+/// Returns a number above 0 and below 1 for 64 random bits.
+fn unit(bits: u64) -> f64 {
+    ((bits >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+}
+
+/// Returns the `i`-th of the numbers above 0 and below 1 of a seed.
+pub(crate) fn uniform(seed: u64, i: u64) -> f64 {
+    unit(mix(mix(seed).wrapping_add(i)))
+}
+
 /// Returns the `i`-th number of a stream of N(0, 1), by Box and Muller.
 fn normal(stream: u64, i: u64) -> f32 {
-    let unit = |bits: u64| ((bits >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
     let a = unit(mix(stream.wrapping_add(2 * i)));
     let b = unit(mix(stream.wrapping_add(2 * i + 1)));
     ((-2.0 * a.ln()).sqrt() * (std::f64::consts::TAU * b).cos()) as f32

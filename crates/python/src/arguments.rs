@@ -112,6 +112,14 @@ impl Token {
     }
 }
 
+impl<'a, 'py> FromPyObject<'a, 'py> for Token {
+    type Error = PyErr;
+
+    fn extract(any: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        Ok(Self::new(&any)?)
+    }
+}
+
 /// Looks up a token of a model: text that is one token, or an id.
 pub(crate) fn token(model: &Model, argument: &Bound<'_, PyAny>) -> Result<u32> {
     Token::new(argument)?.id(model)
@@ -131,7 +139,8 @@ pub(crate) fn check_model(model: &Model, run: &Run, what: &str) -> Result<()> {
     Err(value_error(format!("{what} is of {theirs}, and this is {ours}: {detail}; run its prompt with this model")))
 }
 
-/// Returns the run that `prompt` is, or runs it if it is a prompt. A run must be of this model; `what` names it in messages.
+/// Returns the run that `prompt` is, or runs it if it is a prompt. A run must be of this model; `what` names it in
+/// messages.
 pub(crate) fn run_of(model: &Model, prompt: &Bound<'_, PyAny>, what: &str) -> Result<Run> {
     if let Ok(run) = prompt.cast::<PyRun>() {
         let run = &run.get().run;

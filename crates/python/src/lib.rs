@@ -29,6 +29,7 @@ mod dictionary;
 mod download;
 mod edit;
 mod failure;
+mod generate;
 mod growth;
 mod linearization;
 mod lists;

@@ -212,3 +212,24 @@ def test_heads_alone_have_values_and_maps(tiny):
     np.testing.assert_array_equal(axes.get_images()[0].get_array(), swept.values.reshape(6, 5))
     assert "<svg" in swept.svg() and "<svg" in swept._repr_html_()
     matplotlib.pyplot.close("all")
+
+
+def test_results_are_handed_to_tensor_libraries(run):
+    chi = run.sensitivity(J)
+    copied = np.from_dlpack(chi)
+    np.testing.assert_array_equal(copied, chi.values)
+    assert not np.shares_memory(copied, chi.values)
+
+
+def test_tensors_of_torch(run, tiny):
+    torch = pytest.importorskip("torch")
+    for kind in (torch.bfloat16, torch.float16, torch.float32, torch.float64, torch.int64):
+        assert Source(SITE, 0, torch.arange(32, dtype=kind)) == Source(SITE, 0, np.arange(32)), kind
+    assert tiny.run(torch.tensor([3, 1, 4, 1, 5])) == run
+    assert run.green(torch.tensor([1, -1]), "random:1") == run.green((1, -1), "random:1")
+    with pytest.raises(ValueError, match="complex numbers"):
+        Source(SITE, 0, torch.ones(32, dtype=torch.complex64))
+    chi = run.sensitivity(J)
+    for tensor in (torch.tensor(chi), torch.from_dlpack(chi)):
+        assert tensor.dtype == torch.float32
+        np.testing.assert_array_equal(tensor.numpy(), chi.values)

@@ -192,6 +192,26 @@ def test_modes_freeze_factors(run):
         run.linearize("imagined")
 
 
+def test_a_prompt_is_continued(tiny, model):
+    prompt, edit = [3, 1, 4], Edit.scale("blocks.1.hook_resid_pre", -1, -3.0)
+    found = tiny.generate(prompt, 6, edit)
+    assert found.dtype == np.uint32 and found.shape == (6,)
+    tokens = list(prompt)
+    # The edit stays at the last token of the prompt.
+    for token in found:
+        assert token == tiny.run(tokens, Edit.scale("blocks.1.hook_resid_pre", 2, -3.0)).logits_at().argmax()
+        tokens.append(int(token))
+    assert found.tolist() != tiny.generate(prompt, 6).tolist()
+    assert tiny.generate(prompt, 6, edit, stop=found[0]).tolist() == found[:1].tolist()
+    assert tiny.generate(prompt, 6, edit, stop=found[1:2]).tolist() == found[:2].tolist()
+    sampled = [tiny.generate(prompt, 12, temperature=2, top_k=5, top_p=0.9, seed=seed).tolist() for seed in (1, 1, 2)]
+    assert sampled[0] == sampled[1] != sampled[2]
+    assert model.to_string(model.generate("When Mary and John went to the store, John gave a drink to", 1)) == " Mary"
+    for wrong in (dict(temperature=-1), dict(top_k=0), dict(top_k=-1), dict(top_p=2), dict(max_new_tokens=62)):
+        with pytest.raises(ValueError, match="invalid|ask for at most 61"):
+            tiny.generate(prompt, **{"max_new_tokens": 1, "temperature": 1.0, **wrong})
+
+
 def test_models_open_by_path_too(tmp_path):
     assert Model.from_pretrained(device="host").name == "atlas-small"
     with pytest.raises(FileNotFoundError):

@@ -11,13 +11,13 @@ from resolvent import Edit, Model, logit_diff
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformer_lens")
 
-FILES = ROOT / "crates/model/atlas/small"
+FILES = ROOT / "crates/model/atlas/nano"
 TOLERANCE = 1e-4
 
 
 @pytest.fixture(scope="module")
 def ours():
-    return Model.from_pretrained("atlas-small", device="host")
+    return Model.from_pretrained("atlas-nano", device="host")
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +53,13 @@ def test_the_cache(bridge, ours):
     for name in shared:
         close(run[name].reshape(cache[name][0].shape), cache[name][0])
     close(run["resid_pre", -1], cache["resid_pre", -1][0])
-    close(run["z", 3][:, 5], cache["z", 3][0, :, 5])
-    close(run.pattern(3), cache["pattern", 3][0])
+    close(run["z", 1][:, 3], cache["z", 1][0, :, 3])
+    close(run.pattern(1), cache["pattern", 1][0])
     close(run.field, cache.accumulated_resid(apply_ln=False)[:, 0])
 
 
 def test_hooks_are_edits(bridge, ours):
-    site, vector = "blocks.4.hook_resid_pre", np.linspace(-1, 1, ours.cfg.d_model).astype(np.float32)
+    site, vector = "blocks.1.hook_resid_pre", np.linspace(-1, 1, ours.cfg.d_model).astype(np.float32)
 
     def add(value, hook):
         value[:, -1] += torch.tensor(vector)
@@ -69,8 +69,8 @@ def test_hooks_are_edits(bridge, ours):
         value[:, 3, 1] = 0
         return value
 
-    theirs = bridge.run_with_hooks(ids(ours, MARY), fwd_hooks=[(site, add), ("blocks.2.attn.hook_z", ablate)])
-    edits = [Edit.add(site, -1, vector), Edit.ablate("blocks.2.attn.hook_z[1]", 3)]
+    theirs = bridge.run_with_hooks(ids(ours, MARY), fwd_hooks=[(site, add), ("blocks.1.attn.hook_z", ablate)])
+    edits = [Edit.add(site, -1, vector), Edit.ablate("blocks.1.attn.hook_z[1]", 3)]
     close(ours.run(MARY, edits).logits, theirs[0])
 
 

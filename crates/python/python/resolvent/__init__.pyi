@@ -77,6 +77,18 @@ class Model:
     def embedding(self, token: _Token) -> _Floats: ...
     def unembedding(self, token: _Token) -> _Floats: ...
     def run(self, prompt: _Prompt, edits: _Edits = (), *, sites: _Names = ()) -> Run: ...
+    def generate(
+        self,
+        prompt: _Prompt,
+        max_new_tokens: _Int = 10,
+        edits: _Edits = (),
+        *,
+        temperature: _Float = 0.0,
+        top_k: Union[_Int, None] = None,
+        top_p: Union[_Float, None] = None,
+        seed: _Int = 0,
+        stop: Union[_Token, Sequence[_Token], NDArray[np.integer[Any]]] = (),
+    ) -> NDArray[np.uint32]: ...
     def patch_sweep(
         self,
         clean: Union[_Prompt, Run],

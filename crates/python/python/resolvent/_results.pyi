@@ -21,8 +21,8 @@ _Place = Union[tuple[_Int, _Int], Sequence[_Int], NDArray[np.integer[Any]], NDAr
 _Places = Union[_Place, Sequence[_Place]]
 _Path = Union[str, PathLike[str]]
 _Floats = NDArray[np.float32]
-# One name or several. Kinds of sites: resid, mid, attn_out, mlp_out, q, k, v, z. Predictors: first_order, curvature, hvp,
-# integrated, relp.
+# One name or several. Kinds of sites: resid, mid, attn_out, mlp_out, q, k, v, z. Predictors: first_order, curvature,
+# hvp, integrated, relp.
 _Names = Union[str, Sequence[str]]
 
 @final

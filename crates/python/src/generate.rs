@@ -1,0 +1,49 @@
+//! `Model.generate`: a prompt is continued token by token.
+
+use numpy::PyArray1;
+use pyo3::prelude::*;
+use resolvent::model::Sampling;
+
+use crate::arguments::{Token, tokens};
+use crate::classes::PyModel;
+use crate::edit::PyEdit;
+use crate::failure::Result;
+use crate::lists::{Many, count, counts};
+use crate::work::detached;
+
+#[pymethods]
+impl PyModel {
+    /// Continues a prompt by up to `max_new_tokens` tokens under edits, and returns their ids [N], uint32.
+    ///
+    /// `prompt` is text or ids; the edits are at its tokens, and negative positions count from its end. With `temperature` 0
+    /// each token is the most likely one. Otherwise it is sampled, among the `top_k` most likely tokens, and among the fewest
+    /// whose probability together reaches `top_p`. It ends after a token of `stop`. Each token takes a forward pass of all
+    /// tokens before it.
+    #[pyo3(
+        signature = (prompt, max_new_tokens = 10, edits = Many::default(), *, temperature = 0.0, top_k = None, top_p = None,
+            seed = 0, stop = Many::default()),
+        text_signature = "($self, prompt, max_new_tokens=10, edits=(), *, temperature=0.0, top_k=None, top_p=None, seed=0, \
+            stop=())"
+    )]
+    fn generate<'py>(
+        &self,
+        py: Python<'py>,
+        prompt: &Bound<'py, PyAny>,
+        max_new_tokens: i64,
+        edits: Many<Py<PyEdit>>,
+        temperature: f64,
+        top_k: Option<i64>,
+        top_p: Option<f64>,
+        seed: i64,
+        stop: Many<Token>,
+    ) -> Result<Bound<'py, PyArray1<u32>>> {
+        let (model, tokens) = (&self.model, tokens(&self.model, prompt)?);
+        let edits = edits.0.iter().map(|edit| edit.get().at(tokens.len())).collect::<Result<Vec<_>>>()?;
+        let stop = stop.0.iter().map(|one| one.id(model)).collect::<Result<Vec<u32>>>()?;
+        let many = count("max_new_tokens", max_new_tokens)?;
+        let (top_k, seed) = (counts("top_k", top_k)?, count("seed", seed)?);
+        let sampling = Sampling { temperature, top_k, top_p, seed };
+        let found = detached(py, |_| model.generate(&tokens, &edits, (many, &stop), &sampling))?;
+        Ok(PyArray1::from_vec(py, found))
+    }
+}
