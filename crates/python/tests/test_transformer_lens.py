@@ -82,7 +82,7 @@ def test_patching(bridge, ours, answers):
     def metric(logits):
         return logits[0, -1, answers[0]] - logits[0, -1, answers[1]]
 
-    base = float(metric(bridge(ids(ours, JOHN))))
+    base = float(metric(bridge(ids(ours, JOHN))).detach())
     swept = ours.patch_sweep(MARY, JOHN, logit_diff(*answers), sites=["resid", "attn_out", "mlp_out", "z"])
     layers = ours.cfg.n_layers
     for name, patched in [
@@ -98,3 +98,25 @@ def test_patching(bridge, ours, answers):
 def test_weights(bridge, ours, answers):
     close(ours.embedding(answers[0]), bridge.W_E[answers[0]])
     close(ours.unembedding(answers[0]), bridge.W_U[:, answers[0]])
+
+
+def test_the_direct_path(bridge, ours, answers):
+    from transformer_lens import patching
+
+    caches = [bridge.run_with_cache(ids(ours, text))[1] for text in (MARY, JOHN)]
+
+    def metric(logits):
+        return logits[0, -1, answers[0]] - logits[0, -1, answers[1]]
+
+    base = float(metric(bridge(ids(ours, JOHN))).detach())
+    theirs = patching.get_act_patch_direct_path(bridge, ids(ours, JOHN), *caches, metric, src_layer=0, src_head=1)
+    found = ours.edges(MARY, JOHN, logit_diff(*answers), exact=True)
+    writers, readers = (found.metadata[key].split(",") for key in ("writers", "readers"))
+    effects = {(writers[int(w)], readers[int(r)]): x for (w, r), x in zip(found["edges"], found["exact"])}
+    queries = [effects["a0.h1", f"a1.h{head}<q>"] for head in range(ours.cfg.n_heads)]
+    close(np.array(queries) + base, theirs[1])
+
+
+def test_generation(bridge, ours):
+    tokens = bridge.generate(ids(ours, MARY), max_new_tokens=5, do_sample=False, stop_at_eos=False, return_type="tokens")
+    assert ours.generate(MARY, 5).tolist() == tokens[0, -5:].tolist()
