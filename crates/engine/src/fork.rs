@@ -21,6 +21,11 @@ const INTERRUPTED: u64 = 1 << 31;
 /// Threads of this process, if it is a child of the process that worked first.
 static RENEWED: Mutex<Option<(u32, Arc<ThreadPool>)>> = Mutex::new(None);
 
+/// Returns the id of this process. A browser has none, and no forks.
+fn this_process() -> u32 {
+    if cfg!(target_family = "wasm") { 0 } else { std::process::id() }
+}
+
 /// Runs `work` with threads of this process.
 ///
 /// In a forked child it runs on new threads. The calling thread meanwhile calls `meanwhile` at the given interval, for
@@ -54,7 +59,7 @@ struct AtWork(u32);
 
 impl AtWork {
     fn enter() -> Result<Self> {
-        let process = std::process::id();
+        let process = this_process();
         let mut seen = WORK.load(Ordering::Acquire);
         loop {
             let next = entered(process, seen);
@@ -74,7 +79,7 @@ impl AtWork {
 impl Drop for AtWork {
     fn drop(&mut self) {
         // A child that was forked in the middle of the work does not count it.
-        if std::process::id() == self.0 {
+        if this_process() == self.0 {
             WORK.fetch_sub(1, Ordering::AcqRel);
         }
     }
@@ -96,7 +101,7 @@ fn entered(process: u32, seen: u64) -> u64 {
 /// Returns new threads if this process is a child of the one that worked first, whose threads it lacks.
 fn renewed() -> Result<Option<Arc<ThreadPool>>> {
     static FIRST: OnceLock<u32> = OnceLock::new();
-    let process = std::process::id();
+    let process = this_process();
     if *FIRST.get_or_init(|| process) == process {
         return Ok(None);
     }
@@ -122,12 +127,12 @@ pub(crate) struct Opener(u32);
 impl Opener {
     /// Returns this process.
     pub(crate) fn this() -> Self {
-        Self(std::process::id())
+        Self(this_process())
     }
 
     /// Returns whether this is another process, forked from the opener.
     pub(crate) fn is_parent(self) -> bool {
-        self.0 != std::process::id()
+        self.0 != this_process()
     }
 
     /// Checks that this process may use the GPU.
@@ -177,7 +182,7 @@ mod tests {
     #[test]
     fn the_opener_may_use_its_gpu_and_a_child_may_not() {
         assert!(Opener::this().check().is_ok());
-        let error = Opener(std::process::id() + 1).check().expect_err("another process").to_string();
+        let error = Opener(this_process() + 1).check().expect_err("another process").to_string();
         assert!(error.contains("start processes with the method `spawn`"), "{error}");
     }
 }
