@@ -101,3 +101,43 @@ def test_pandas_and_matplotlib_may_be_missing(swept, monkeypatch):
         monkeypatch.setitem(sys.modules, package, None)
         with pytest.raises(ImportError, match="pip install"):
             use()
+
+
+def test_what_is_loaded_equals_what_was_saved(run, swept, model, tmp_path):
+    worded = model.lens("When Mary and John went to the store")
+    assert worded.str_tokens[:2] == ["When", " Mary"]
+    regime = run.regime(J, amplitudes=[0.1, 1.0])
+    for result in (worded, swept, run.sensitivity(J), regime, run.invert((J, 1.0))):
+        for name in ("x.safetensors", "x.json"):
+            result.save(tmp_path / name)
+            read = Result.load(tmp_path / name)
+            assert read == result, name
+            assert list(read) == list(result) and read.checks == result.checks and read.metadata == result.metadata
+            assert read.str_tokens == result.str_tokens and read.svg() == result.svg() and repr(read) == repr(result)
+    # A place after the observable's token has no effect: its radius is infinite.
+    infinite = run.regime(logit_diff(2, 6, 1), sites=[(0, 4)], amplitudes=[0.1])
+    assert np.isinf(infinite["radius"]).all()
+    infinite.save(tmp_path / "y.json")
+    assert Result.load(tmp_path / "y.json") == infinite
+    text = (tmp_path / "y.json").read_text()
+    (tmp_path / "y.json").write_text(text.replace('"inf"', "1.5"))
+    assert Result.load(tmp_path / "y.json") != infinite
+
+
+def test_files_that_are_no_results_are_left_alone(swept, tmp_path):
+    from safetensors.numpy import save_file
+
+    weights = tmp_path / "model.safetensors"
+    save_file({"h.0.attn": np.ones((2, 2), np.float32)}, weights)
+    (tmp_path / "config.json").write_text('{"n_layer": 12}')
+    (tmp_path / "broken.json").write_text("{")
+    (tmp_path / "empty.safetensors").write_bytes(b"")
+    for name in ("model.safetensors", "config.json", "broken.json", "empty.safetensors"):
+        with pytest.raises(OSError, match="is not a result file of this program: .*; give a .safetensors or .json file") as caught:
+            Result.load(tmp_path / name)
+        assert not any(word in str(caught.value) for word in ("remove", "delete")), caught.value
+        assert (tmp_path / name).exists()
+    for name in ("x.svg", "x.png"):
+        swept.save(tmp_path / name)
+        with pytest.raises(ValueError, match="is a drawing of a result; load the result from .safetensors or .json"):
+            Result.load(tmp_path / name)
