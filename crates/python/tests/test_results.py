@@ -133,7 +133,8 @@ def test_files_that_are_no_results_are_left_alone(swept, tmp_path):
     (tmp_path / "broken.json").write_text("{")
     (tmp_path / "empty.safetensors").write_bytes(b"")
     for name in ("model.safetensors", "config.json", "broken.json", "empty.safetensors"):
-        with pytest.raises(OSError, match="is not a result file of this program: .*; give a .safetensors or .json file") as caught:
+        message = "is not a result file of this program: .*; give a .safetensors or .json file"
+        with pytest.raises(OSError, match=message) as caught:
             Result.load(tmp_path / name)
         assert not any(word in str(caught.value) for word in ("remove", "delete")), caught.value
         assert (tmp_path / name).exists()

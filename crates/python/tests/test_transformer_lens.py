@@ -118,5 +118,6 @@ def test_the_direct_path(bridge, ours, answers):
 
 
 def test_generation(bridge, ours):
-    tokens = bridge.generate(ids(ours, MARY), max_new_tokens=5, do_sample=False, stop_at_eos=False, return_type="tokens")
+    greedy = dict(do_sample=False, stop_at_eos=False, return_type="tokens")
+    tokens = bridge.generate(ids(ours, MARY), max_new_tokens=5, **greedy)
     assert ours.generate(MARY, 5).tolist() == tokens[0, -5:].tolist()
