@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use resolvent::Fault;
 use resolvent::bench::{Bench, BenchOptions, Difference, Tuned, bench, compare, tune};
 use resolvent::model::file_text;
@@ -11,6 +11,7 @@ use resolvent_report::terminal::visible;
 
 use crate::Failure;
 use crate::options::DeviceArgs;
+use crate::progress::{add, style};
 use crate::terminal::{print, say};
 
 #[derive(clap::Args)]
@@ -74,9 +75,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
 
 /// Runs `work`, and shows its current step and a clock while it runs.
 fn with_spinner<T>(work: impl FnOnce(&mut dyn FnMut(&str)) -> Result<T, Fault>) -> Result<T, Failure> {
-    let bar = ProgressBar::new_spinner();
-    bar.set_style(ProgressStyle::with_template("{spinner} {msg} {elapsed}")?);
-    bar.enable_steady_tick(std::time::Duration::from_millis(200));
+    let bar = add(ProgressBar::new_spinner().with_style(style("{spinner} {msg}")));
     let done = work(&mut |what| bar.set_message(what.to_owned()));
     bar.finish_and_clear();
     Ok(done?)

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use resolvent::engine::Steps;
 use resolvent::field::{Ablation, CircuitOptions, EdgeScore, Selection, circuit};
 use resolvent::model::PromptCase;
 use resolvent_report::{circuit_sizes, strongest_edges};
@@ -11,7 +12,6 @@ use crate::graph::GraphArgs;
 use crate::observable::RequiredObservable;
 use crate::options::{CorruptedArgs, ModelArgs, PromptArgs};
 use crate::output::{OutputArgs, checks};
-use crate::progress::Progress;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -90,8 +90,8 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
             let (observable, [clean, corrupted]) = args.corrupted.with(&model, &args.prompt, &args.observable)?;
             let (name, observable) = ("prompt".to_owned(), Some(observable));
             let case = PromptCase { name, clean, corrupted: Some(corrupted), observable, roles: BTreeMap::new() };
-            let progress = Progress::new("passes");
-            circuit(&model, &[case], &options, &mut |done, all| progress.show(done, all))?
+            let mut steps = Steps::new("passes", 0);
+            circuit(&model, &[case], &options, &mut |done, all| steps.show(done, all))?
         }
     };
     args.graph.write(&result)?;

@@ -37,14 +37,21 @@ fn test(options: &Options) -> String {
     let tested = Device::open(options).map_err(|e| e.to_string());
     match tested.and_then(|device| resolvent::self_test(&device).map_err(|e| e.to_string())) {
         Ok(test) => {
-            let worst = test.field.max(test.sensitivity).max(test.response).max(test.second).max(test.product);
-            format!("self-test passed: {worst:.1e} from the host, adjoint {:.1e}", test.adjoint)
+            format!("self-test passed: {:.1e} from the host, adjoint {:.1e}", test.worst(), test.adjoint)
         }
         Err(fault) => format!("self-test FAILED: {fault}"),
     }
 }
 
 fn line(text: &mut String, index: &str, info: &Info, test: Option<String>) {
+    let _infallible = writeln!(text, "{index:>4}  {}", described(info));
+    if let Some(test) = test {
+        let _infallible = writeln!(text, "      {}", visible(&test));
+    }
+}
+
+/// Describes a device in one line: name, kind, backend, driver and abilities.
+pub(crate) fn described(info: &Info) -> String {
     let subgroups = info.subgroups.map_or_else(String::new, |(least, most)| match least == most {
         true => format!(", subgroups of {least}"),
         false => format!(", subgroups of {least} to {most}"),
@@ -55,8 +62,5 @@ fn line(text: &mut String, index: &str, info: &Info, test: Option<String>) {
         true => String::new(),
         false => format!(", cooperative matrices of {} (--f16-inputs)", sides.join(" and ")),
     };
-    let _infallible = writeln!(text, "{index:>4}  {}{subgroups}{f16}{units}", visible(&info.to_string()));
-    if let Some(test) = test {
-        let _infallible = writeln!(text, "      {}", visible(&test));
-    }
+    format!("{}{subgroups}{f16}{units}", visible(&info.to_string()))
 }

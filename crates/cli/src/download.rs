@@ -2,9 +2,10 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use resolvent::model::{Hub, HubEvent};
 
+use crate::progress::{add, style};
 use crate::terminal::say;
 
 /// Returns the hub that the environment selects. It shows its downloads on stderr.
@@ -18,7 +19,8 @@ pub(crate) fn hub() -> Hub {
                 say(format_args!("downloading {name} from {from} to {}", to.display()));
             }
             HubEvent::File { name, bytes, have } => {
-                *bar = ProgressBar::new(bytes).with_style(style()).with_message(name.to_owned()).with_position(have);
+                let file = ProgressBar::new(bytes).with_style(style(PARTS)).with_message(name.to_owned());
+                *bar = add(file.with_position(have));
                 bar.reset_eta();
             }
             HubEvent::Bytes(more) => bar.inc(more),
@@ -28,7 +30,5 @@ pub(crate) fn hub() -> Hub {
     })
 }
 
-fn style() -> ProgressStyle {
-    let parts = "{msg:>20} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
-    ProgressStyle::with_template(parts).unwrap_or_else(|_| ProgressStyle::default_bar())
-}
+/// The parts of the bar of a file.
+const PARTS: &str = "{msg:>20} {bar:16} {bytes}/{total_bytes} {bytes_per_sec}{left}";

@@ -4,20 +4,25 @@ mod attribute;
 mod average;
 mod bench;
 mod circuit;
+mod completions;
 mod devices;
+mod doctor;
 #[cfg(feature = "hub")]
 mod download;
 mod edges;
+mod examples;
 mod features;
 mod flow;
 mod forward;
 mod graph;
 mod green;
 mod growth;
+mod help;
 mod identities;
 mod invert;
 mod lens;
 mod locate;
+mod man;
 mod observable;
 mod options;
 mod output;
@@ -38,7 +43,7 @@ mod transfer;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// The error of a command: one line that names the cause and the fix.
 type Failure = Box<dyn std::error::Error>;
@@ -48,7 +53,7 @@ type Failure = Box<dyn std::error::Error>;
 #[command(name = "resolvent", version, propagate_version = true)]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Subcommand)]
@@ -57,15 +62,15 @@ enum Command {
     Run(forward::Args),
     /// dJ/dh at every level and token, for any observable J
     Sensitivity(sensitivity::Args),
-    /// Put every h[l,t] of the prompt into a corrupted prompt, one place at a time
+    /// Put every h[l,t] of a prompt into a corrupted prompt, one by one
     Patch(patch::Args),
     /// What the head would answer at every level: the logit lens
     Lens(lens::Args),
-    /// The Green operator to the last level, averaged over prompts and positions: the Jacobian lens
+    /// The Green operator to the last level, averaged: the Jacobian lens
     Average(average::Args),
-    /// What embedding, heads, MLPs and neurons contribute to J directly
+    /// What embedding, heads, MLPs and neurons add to J directly
     Attribute(attribute::Args),
-    /// What the features of a sparse autoencoder or transcoder contribute to an effect
+    /// What the features of a sparse autoencoder or transcoder add
     Features(features::Args),
     /// How much of an effect passes along each edge between heads and MLPs
     Edges(edges::Args),
@@ -73,43 +78,63 @@ enum Command {
     Circuit(circuit::Args),
     /// The response field of one source
     Green(green::Args),
-    /// How strongly sources act at each depth and distance in tokens, on average
+    /// How strongly sources act at each depth and distance in tokens
     Reach(reach::Args),
-    /// How much blocks amplify sources at a token, beside what their eigenvalues say
+    /// How much blocks amplify sources, beside their eigenvalues
     Growth(growth::Args),
-    /// By which places the effect of a source, or of another prompt, reaches J
+    /// By which places the effect of a source reaches J
     Flow(flow::Args),
-    /// Identities of the derivatives that follow from symmetries of the model
+    /// Identities of the derivatives, from symmetries of the model
     Identities(identities::Args),
-    /// Blocks of the Green operator between two bases, for all pairs of places or some; or its singular values
+    /// Blocks of the Green operator between two bases; singular values
     Slice(slice::Args),
     /// Effects of held-out patches through few directions of one level
     Reduce(reduce::Args),
     /// How far from a run the first-order response holds
     Regime(regime::Args),
-    /// Find sources that change the observable as asked, and run the model with them
+    /// Find sources that change the observable as asked
     Invert(invert::Args),
-    /// Infer the place and the direction of an unknown source from its response
+    /// Infer the place and direction of an unknown source
     Locate(locate::Args),
-    /// How much of a donor prompt's answer comes along with its h[l,t], one place at a time
+    /// How much of a donor prompt's answer comes along with its h[l,t]
     Transfer(transfer::Args),
     /// Whether a small model's responses predict a large one's
     Scale(scale::Args),
-    /// All of it on one model and a set of prompts, and one HTML page
+    /// All analyses of one model and a set of prompts, and one HTML page
     Study(study::Args),
-    /// The same on the embedded model with a few prompts, in less than a minute
+    /// The same on the embedded model and a few prompts
     Demo(study::DemoArgs),
+    /// Describe this machine for bug reports, and say what to do
+    Doctor(doctor::Args),
     /// List the adapters of this machine and test them
     Devices(devices::Args),
-    /// Time kernels and whole passes on a device, beside what it can do at most
+    /// Time kernels and whole passes on a device
     Bench(bench::Args),
+    /// Print a script that completes commands and options in a shell
+    Completions(completions::Args),
+    /// Print a man page, or write all of them
+    Man(man::Args),
 }
 
 fn main() -> ExitCode {
     signals::file_size_is_an_error();
-    let cli = Cli::parse();
+    let program = help::complete(Cli::command(), terminal::width());
+    let cli = Cli::from_arg_matches(&program.clone().get_matches()).unwrap_or_else(|error| error.exit());
     resolvent_report::terminal::start_log();
-    let done = match cli.command {
+    let done = progress::watched(|| run(cli.command, program));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            terminal::say(format_args!("error: {}", one_line(&failure.to_string())));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs a command. Without one, shows the first commands to try.
+fn run(command: Option<Command>, program: clap::Command) -> Result<(), Failure> {
+    let Some(command) = command else { return terminal::print(help::FIRST) };
+    match command {
         Command::Run(args) => forward::main(&args),
         Command::Sensitivity(args) => sensitivity::main(&args),
         Command::Patch(args) => patch::main(&args),
@@ -133,19 +158,70 @@ fn main() -> ExitCode {
         Command::Scale(args) => scale::main(&args),
         Command::Study(args) => study::main(&args),
         Command::Demo(args) => study::demo(&args),
+        Command::Doctor(args) => doctor::main(&args),
         Command::Devices(args) => devices::main(&args),
         Command::Bench(args) => bench::main(&args),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            terminal::say(format_args!("error: {}", one_line(&failure.to_string())));
-            ExitCode::FAILURE
-        }
+        Command::Completions(args) => completions::main(&args, program),
+        Command::Man(args) => man::main(&args, program),
     }
 }
 
 /// Joins the lines of a message, because messages of libraries may have several.
 fn one_line(text: &str) -> String {
     text.split('\n').map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every command is in one group of the help, and has examples that it accepts.
+    #[test]
+    fn help_is_complete() {
+        let program = help::complete(Cli::command(), 100);
+        program.clone().debug_assert();
+        let names: Vec<&str> = program.get_subcommands().map(clap::Command::get_name).collect();
+        let mut grouped: Vec<&str> = help::grouped().collect();
+        grouped.sort_unstable();
+        let mut sorted = names.clone();
+        sorted.sort_unstable();
+        assert_eq!(grouped, sorted, "groups and commands");
+        for name in &names {
+            assert!(examples::EXAMPLES.iter().any(|(of, _)| of == name), "`{name}` has no examples");
+        }
+        for (name, examples) in examples::EXAMPLES {
+            assert!(!examples.is_empty() && names.contains(name), "{name}");
+            for (line, _) in *examples {
+                let words = words(line);
+                assert_eq!(words[0], *name, "{line}");
+                let parsed = program.clone().try_get_matches_from([vec!["resolvent".to_owned()], words].concat());
+                assert!(parsed.is_ok_and(|matches| Cli::from_arg_matches(&matches).is_ok()), "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn wrong_examples_would_be_found() {
+        let program = help::complete(Cli::command(), 100);
+        for line in ["run", "patch x --corrupted y", "run x --modle y", "slice x --svd"] {
+            let words = [vec!["resolvent".to_owned()], words(line)].concat();
+            assert!(program.clone().try_get_matches_from(words).is_err(), "{line}");
+        }
+    }
+
+    /// Splits an example into words, up to a pipe or a redirection.
+    fn words(line: &str) -> Vec<String> {
+        let (mut all, mut word, mut quote) = (Vec::new(), String::new(), None);
+        for c in line.chars() {
+            match (c, quote) {
+                ('"' | '\'', None) => quote = Some(c),
+                (c, Some(open)) if c == open => quote = None,
+                ('>' | '|', None) => break,
+                (' ', None) => all.extend(Some(std::mem::take(&mut word)).filter(|word| !word.is_empty())),
+                (c, _) => word.push(c),
+            }
+        }
+        all.extend(Some(word).filter(|word| !word.is_empty()));
+        all
+    }
 }

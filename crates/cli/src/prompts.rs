@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use resolvent::Labelled;
+use resolvent::engine::Steps;
 use resolvent::field::{CaseRuns, Prompts, over_prompts, read_direction};
 use resolvent::model::{Error, Model, PromptCase, PromptSet, Site, Task, file_text};
 
 use crate::Failure;
 use crate::observable::ObservableArgs;
 use crate::output::{Output, checks, maps};
-use crate::progress::Progress;
 
 /// The prompt file of an analysis, or a long text as many prompts.
 #[derive(Args)]
@@ -159,12 +159,12 @@ impl Cases<'_> {
         sites: &[Site],
         analysis: &dyn Fn(&CaseRuns<'_>) -> Result<Labelled, Failure>,
     ) -> Result<Labelled, Failure> {
-        let progress = Progress::new("prompts");
+        let mut steps = Steps::new("prompts", self.cases.len() as u64);
         let all = &mut |runs: &[CaseRuns<'_>]| {
             let one = |runs: &CaseRuns<'_>| analysis(runs).map_err(of_library);
             runs.iter().map(one).collect()
         };
-        Ok(over_prompts(self.model, &self.cases, sites, all, &mut |done, of| progress.show(done, of))?.stack()?)
+        Ok(over_prompts(self.model, &self.cases, sites, all, &mut |done, of| steps.show(done, of))?.stack()?)
     }
 
     /// Runs an analysis of all cases.
@@ -172,8 +172,8 @@ impl Cases<'_> {
         &self,
         analysis: impl FnOnce(&Model, &[PromptCase], &mut dyn FnMut(u64, u64)) -> resolvent::field::Result<Labelled>,
     ) -> Result<Labelled, Failure> {
-        let progress = Progress::new("prompts");
-        Ok(analysis(self.model, &self.cases, &mut |done, all| progress.show(done, all))?)
+        let mut steps = Steps::new("prompts", self.cases.len() as u64);
+        Ok(analysis(self.model, &self.cases, &mut |done, all| steps.show(done, all))?)
     }
 
     /// Names the rows that are left out and notes their number; with `--strict` they are an error.

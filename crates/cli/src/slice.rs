@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use resolvent::Place;
+use resolvent::engine::Steps;
 use resolvent::field::{Basis, BasisContext, PlacePairs, Reading, RsvdOptions, Slice, Spectrum, distinct, spectrum};
 use resolvent::model::{Linearization, Mode, Model, Observable, Run, from_end};
 use resolvent_report::terminal::visible;
@@ -11,7 +12,6 @@ use crate::Failure;
 use crate::observable::ObservableArgs;
 use crate::options::{ModelArgs, PromptArgs, parse_places, tokens};
 use crate::output::{Output, OutputArgs, checks, label};
-use crate::progress::Progress;
 use crate::terminal::say;
 
 #[derive(clap::Args)]
@@ -104,11 +104,10 @@ impl Args {
         let contexts = [&source, &readout]
             .map(|basis| BasisContext { rank: self.rank.filter(|_| all_files || !is_file(basis)), ..context });
         let slice = Slice::new(linear, pairs, [&source, &readout], contexts)?;
-        let progress = Progress::new("slice");
-        let mut show = |done, all| progress.show(done, all);
+        let mut steps = Steps::new("parts of the slice", 0);
+        let mut show = |done, all| steps.show(done, all);
         let Some(path) = output.stream() else {
             let sliced = slice.compute(&mut show)?;
-            drop(progress);
             return output.finish(&sliced.result, || {
                 format!("{}{}", self.title(&slice, &sliced.strongest, run), checks(&sliced.result))
             });
@@ -117,7 +116,6 @@ impl Args {
             slice.fits_in_memory()?;
         }
         let sliced = slice.write(path, self.fresh, &mut show)?;
-        drop(progress);
         if sliced.resumed > 0 {
             say(format_args!("resumed an interrupted run: {} parts were complete", sliced.resumed));
         }

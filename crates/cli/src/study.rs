@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use resolvent::field::distinct;
 use resolvent::field::study::{LeftOut, Null, Statement, StepProgress, Study, StudyOptions, Verdict};
 use resolvent::model::Model;
@@ -12,6 +12,7 @@ use resolvent_report::{Studied, study_page};
 
 use crate::Failure;
 use crate::options::{DeviceArgs, ModelArgs, model};
+use crate::progress::{add, style};
 use crate::prompts::prompt_set;
 use crate::steps::{first_look, in_words};
 use crate::terminal::{print, say};
@@ -102,10 +103,7 @@ fn family() -> impl Iterator<Item = &'static str> {
 
 /// Runs the steps that have no result yet, writes the page, and prints the statements.
 fn run(study: &Study<'_>, nulls: &[Null], folder: &Path) -> Result<(), Failure> {
-    let bar = ProgressBar::new(0);
-    let style = ProgressStyle::with_template("{bar:16} {pos}/{len} {elapsed} {wide_msg}")?;
-    bar.set_style(style.progress_chars("=> "));
-    bar.enable_steady_tick(std::time::Duration::from_millis(200));
+    let bar = add(ProgressBar::new(0).with_style(style("{bar:16} {pos}/{len}{left} {wide_msg}")));
     let found = study.run_with(nulls, folder, &mut |progress: StepProgress<'_>| {
         let null = progress.null.map_or_else(String::new, |null| format!("null of {}: ", null.words()));
         let words = null + &in_words(progress.name);

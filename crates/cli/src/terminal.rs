@@ -9,19 +9,21 @@ use std::io::{self, Write};
 use resolvent_report::terminal::{takes_colours, visible};
 
 use crate::Failure;
+use crate::progress::between_bars;
 
 /// Writes one line to stderr, and ignores failures.
 pub(crate) fn say(line: Arguments<'_>) {
     let line = format!("{}\n", visible(&line.to_string()));
     // One write, so that lines of several threads do not mix. A failure is ignored: only stderr could report it.
-    let _unheard = io::stderr().lock().write_all(line.as_bytes());
+    let _unheard = between_bars(|| io::stderr().lock().write_all(line.as_bytes()));
 }
 
 /// Writes the result of a command to stdout. A closed pipe is not an error: its reader needs no more.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
-    let written =
-        stdout.write_all(text.as_bytes()).and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush());
+    let written = between_bars(|| {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(text.as_bytes()).and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush())
+    });
     match written {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
             Err(format!("stdout cannot be written: {e}; is the disk full?").into())

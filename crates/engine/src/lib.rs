@@ -15,6 +15,7 @@
 
 mod buffer;
 mod cached;
+mod closest;
 mod counted;
 mod device;
 mod error;
@@ -27,12 +28,14 @@ mod launch;
 mod options;
 mod profile;
 mod recording;
+mod steps;
 mod stop;
 mod tensor;
 mod waiting;
 mod work;
 
 pub use buffer::Buffer;
+pub use closest::{closest, did_you_mean};
 pub use counted::counted;
 pub use device::{Device, Preference, adapters, hidden_adapters};
 pub use error::{Error, Result};
@@ -44,5 +47,6 @@ pub use options::{BATCH_BYTES, Choice, Options};
 pub use profile::Sample;
 pub use recording::Recording;
 pub use stop::{go_on, stoppable};
+pub use steps::{Step, Steps, reported, stepped};
 pub use tensor::{Shape, Tensor};
 pub use work::Work;

@@ -6,7 +6,7 @@ use resolvent_model::{Mode, Model, Observable, Run, gaussian};
 
 use crate::certificate::norm;
 use crate::error::{Error, Result};
-use crate::input::Input;
+use crate::input::{Input, file_argument};
 use crate::place::{Place, inside, shape};
 
 /// A direction `[d]` at a place (level, token) of a run's field.
@@ -24,6 +24,9 @@ pub enum Direction {
     Displacement,
 }
 
+/// The names of directions, other than files.
+const NAMES: [&str; 4] = ["token", "random", "sensitivity", "displacement"];
+
 /// The inputs that some directions need besides the run.
 #[derive(Clone, Copy, Default)]
 pub struct Context<'a> {
@@ -40,14 +43,14 @@ impl Direction {
     /// of a file.
     ///
     /// # Errors
-    /// An invalid token, or a seed that is not a whole number.
+    /// An invalid token, a seed that is not a whole number, or a mistyped name where there is no such file.
     pub fn parse(text: &str, model: &Model) -> Result<Self> {
         Ok(match text.split_once(':').unwrap_or((text, "")) {
             ("token", arg) => Self::Token(model.token(arg)?),
             ("random", seed) => Self::Random(parse_seed("random", seed)?),
             ("sensitivity", "") => Self::Sensitivity,
             ("displacement", "") => Self::Displacement,
-            _ => Self::File(text.into()),
+            _ => Self::File(file_argument("direction", text, &NAMES)?),
         })
     }
 

@@ -1,12 +1,25 @@
 //! Arrays that a user provides in a safetensors file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
+use resolvent_engine::closest;
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 
 use crate::error::{Error, Result};
+
+/// Returns the path that an argument is, if it is none of `names`. Without such a file, an argument that is almost one of the names
+/// is an error that says so.
+pub(crate) fn file_argument(what: &str, text: &str, names: &[&str]) -> Result<PathBuf> {
+    let name = text.split(':').next().unwrap_or_default();
+    match closest(name, names.iter().copied()) {
+        Some(meant) if !Path::new(text).exists() => {
+            Err(Error::Input(format!("invalid {what} `{text}`: no such file; did you mean `{meant}`?")))
+        }
+        _ => Ok(text.into()),
+    }
+}
 
 /// A safetensors file of the user.
 pub(crate) struct Input<'a> {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use resolvent_engine::did_you_mean;
+
 use crate::error::{Error, Result};
 use crate::site_kind::SiteKind;
 
@@ -64,7 +66,8 @@ impl FromStr for Predictor {
     fn from_str(text: &str) -> Result<Self> {
         Self::ALL.into_iter().find(|p| p.name() == text).ok_or_else(|| {
             let names = Self::ALL.map(Self::name).join(", ");
-            Error::Input(format!("invalid predictor `{text}`: expected one of {names}"))
+            let meant = did_you_mean(text, Self::ALL.map(Self::name));
+            Error::Input(format!("invalid predictor `{text}`: expected one of {names}{meant}"))
         })
     }
 }

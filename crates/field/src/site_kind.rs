@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use resolvent_engine::did_you_mean;
 use resolvent_model::{Site, Sizes};
 
 use crate::error::{Error, Result};
@@ -108,7 +109,8 @@ impl FromStr for SiteKind {
     fn from_str(text: &str) -> Result<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == text).ok_or_else(|| {
             let names = Self::ALL.map(Self::name).join(", ");
-            Error::Input(format!("invalid kind of site `{text}`: expected one of {names}"))
+            let meant = did_you_mean(text, Self::ALL.map(Self::name));
+            Error::Input(format!("invalid kind of site `{text}`: expected one of {names}{meant}"))
         })
     }
 }

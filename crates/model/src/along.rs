@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use resolvent_engine::Tensor;
+use resolvent_engine::{Tensor, stepped};
 use resolvent_ops::{Rows, Span};
 
 use crate::batch::{Batch, Order, PassDirection};
@@ -104,7 +104,7 @@ impl Linearization<'_> {
         let sequences = self.sequences(&sourced, |id| probed[id].observable.position() + 1)?;
         // Functions of all logits need rows of them.
         let most = if expansion.curvature.is_some() { self.run.model().most_logit_rows() } else { usize::MAX };
-        for group in split(self.most_jets(wanted.len()), sequences) {
+        for group in stepped("jets", split(self.most_jets(wanted.len()), sequences), Vec::len) {
             let batch = Batch::new(self.device(), &group, PassDirection::Forward)?;
             let (mut rec, trace) = (self.device().record(), &self.run.base.trace);
             let results = tangent(program, &mut rec, &batch, trace, (&wanted, Order::Second))?;

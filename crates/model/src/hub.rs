@@ -109,6 +109,11 @@ impl Hub {
         text("SSL_CERT_FILE").into_iter().fold(hub, Hub::with_certificates)
     }
 
+    /// Returns the cache directory.
+    pub fn cache(&self) -> &Path {
+        &self.cache
+    }
+
     /// Sets the hub's address, such as that of a mirror.
     #[must_use]
     pub fn with_endpoint(self, endpoint: &str) -> Self {
@@ -198,6 +203,13 @@ impl Hub {
             folder.snapshot(commit).display(),
             unknown.join(", ")
         );
+    }
+
+    /// Returns the names `ORG/NAME` of the repositories in the cache, for suggestions.
+    pub(crate) fn repositories(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.cache).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        names.filter_map(|name| Some(name.strip_prefix("models--")?.replacen("--", "/", 1))).collect()
     }
 
     fn report(&self, event: HubEvent<'_>) {

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use resolvent_engine::{Recording, Tensor};
+use resolvent_engine::{Recording, Tensor, stepped};
 use resolvent_ops::splice::{RowPlan, RowSource};
 use resolvent_ops::{Paired, Residuals, Rows};
 
@@ -76,7 +76,9 @@ impl Linearization<'_> {
         let most = run.model().most_logit_rows();
         let curved = head.reads.iter().filter(|(_, f)| self.run.model().is_curved(f)).count();
         let groups = split(self.most_rows_of_hvp(wanted.len(), end), sequences);
-        for group in groups.iter().flat_map(|group| split_by(group, most.saturating_sub(curved).max(1), |_| curved)) {
+        let most = most.saturating_sub(curved).max(1);
+        let groups: Vec<&[Sequence]> = groups.iter().flat_map(|group| split_by(group, most, |_| curved)).collect();
+        for group in stepped("Hessian-vector products", groups, |group| group.len()) {
             let batch = Batch::new(self.device(), group, PassDirection::Forward)?;
             let (mut rec, trace) = (self.device().record(), &run.base.trace);
             let dots = tangents(run.program(), &mut rec, &batch, trace, top)?;

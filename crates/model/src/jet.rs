@@ -3,6 +3,8 @@
 //! Let `h + a s` be the run in which `a` times every source of a superposition s is added. A jet is the pair of `d/da`
 //! and `d2/da2` at a = 0, of the field. [`crate::along_of`] returns those of observables.
 
+use resolvent_engine::stepped;
+
 use crate::batch::{Batch, Order, PassDirection};
 use crate::error::Result;
 use crate::linear::{Fields, Linearization, Source, SourcedRun};
@@ -34,7 +36,7 @@ impl Linearization<'_> {
         let (tokens, d) = (run.tokens().len(), self.sizes().d);
         let wanted = run.values_of_sites(&sites)?;
         let sequences = self.sequences(&SourcedRun::all_of(run, sources), |_| tokens)?;
-        for group in split(self.most_jets(wanted.len()), sequences) {
+        for group in stepped("jets", split(self.most_jets(wanted.len()), sequences), Vec::len) {
             let batch = Batch::new(self.device(), &group, PassDirection::Forward)?;
             let (mut rec, trace) = (self.device().record(), &run.base.trace);
             let results = tangent(run.program(), &mut rec, &batch, trace, (&wanted, Order::Second))?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use resolvent_engine::Device;
+use resolvent_engine::{Device, stepped};
 
 use resolvent_ops::{Op, Rows};
 
@@ -168,7 +168,7 @@ impl<'a> Linearization<'a> {
     fn push_forward(&self, sourced: &[SourcedRun<'_>], sites: &[Site], visit: &mut dyn FnMut(Chunk<'_>)) -> Result<()> {
         let wanted = self.run.values_of_sites(sites)?;
         let sequences = self.sequences(sourced, |_| usize::MAX)?;
-        for group in groups(self.run.model(), wanted.len(), sequences) {
+        for group in stepped("responses", groups(self.run.model(), wanted.len(), sequences), Vec::len) {
             let batch = Batch::new(self.device(), &group, PassDirection::Forward)?;
             let (mut rec, trace) = (self.device().record(), &self.run.base.trace);
             let dots = tangent(self.program(), &mut rec, &batch, trace, (&wanted, Order::First))?;

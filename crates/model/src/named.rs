@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use resolvent_engine::Device;
+use resolvent_engine::{Device, closest};
 
 use crate::error::{Error, Result, shown};
 #[cfg(feature = "hub")]
@@ -37,7 +37,8 @@ impl Model {
             let (opening, name) = opening(device, name)?;
             Self::local(opening, name).unwrap_or_else(|| {
                 let tried = format!("{}, and this program was built without downloads (feature `hub`)", not_local());
-                Err(Error::NoModel { name: shown(name), tried, fix: "check the path".to_owned() })
+                let fix = with_meant("check the path", meant(name, &[]));
+                Err(Error::NoModel { name: shown(name), tried, fix })
             })
         }
     }
@@ -54,6 +55,7 @@ impl Model {
         }
         let snapshot = hub.fetch(name).map_err(|error| match error {
             Error::NoModel { tried, fix, .. } => {
+                let fix = with_meant(&fix, meant(name, &hub.repositories()));
                 Error::NoModel { name: shown(name), tried: format!("{}, {tried}", not_local()), fix }
             }
             other => other,
@@ -123,12 +125,63 @@ fn random(device: &Device, kind: &str, seed: &str) -> Result<Model> {
     Model::random(device, config.clone(), RandomWeights::new(seed).with_std(std))
 }
 
-/// Describes the local models that a name did not match.
-fn not_local() -> String {
+/// Returns the names that denote no file: embedded models, and those with random weights.
+fn fixed() -> Vec<&'static str> {
     #[cfg(feature = "atlas")]
     let embedded: Vec<&str> = crate::atlas::embedded_models().collect();
     #[cfg(not(feature = "atlas"))]
     let embedded: [&str; 0] = [];
-    let names = [&embedded[..], &["random", "random-gpt2"]].concat().join(", ");
-    format!("no embedded one ({names}), no directory")
+    [&embedded[..], &["random", "random-gpt2"]].concat()
+}
+
+/// Describes the local models that a name did not match.
+fn not_local() -> String {
+    format!("no embedded one ({}), no directory", fixed().join(", "))
+}
+
+/// Returns the model that a mistyped name most likely means: one without a file, one of `cached`, or a file beside the path.
+fn meant(name: &str, cached: &[String]) -> Option<String> {
+    let known = fixed().into_iter().chain(cached.iter().map(String::as_str));
+    closest(name, known).map(str::to_owned).or_else(|| beside(Path::new(name)))
+}
+
+/// Returns the entry of a path's folder that its last part most likely means.
+fn beside(path: &Path) -> Option<String> {
+    let (folder, typed) = (path.parent()?, path.file_name()?.to_str()?);
+    let listed = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let entries = std::fs::read_dir(listed).ok()?.flatten();
+    let names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let models = names.iter().map(String::as_str).filter(|&name| {
+        let path = listed.join(name);
+        path.is_dir() || path.extension().is_some_and(|ending| ending == "gguf")
+    });
+    closest(typed, models).map(|found| shown(&folder.join(found).display().to_string()))
+}
+
+/// Puts a suggestion before what to do.
+fn with_meant(fix: &str, meant: Option<String>) -> String {
+    meant.map_or_else(|| fix.to_owned(), |meant| format!("did you mean `{meant}`? otherwise {fix}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mistyped_names_are_recognised() {
+        let cached = ["openai-community/gpt2".to_owned()];
+        assert_eq!(meant("randon", &cached).as_deref(), Some("random"));
+        assert_eq!(meant("openai-comunity/gpt2", &cached).as_deref(), Some("openai-community/gpt2"));
+        #[cfg(feature = "atlas")]
+        assert_eq!(meant("atlas_smal", &cached).as_deref(), Some("atlas-small"));
+        assert_eq!(meant("no/such/folder/x", &cached), None);
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        std::fs::create_dir(folder.path().join("pythia-70m")).expect("a folder");
+        std::fs::write(folder.path().join("pythia.txt"), "").expect("a file");
+        let typed = folder.path().join("pythia-70n");
+        let found = meant(&typed.display().to_string(), &[]).expect("beside it");
+        assert!(found.ends_with("pythia-70m"), "{found}");
+        assert_eq!(with_meant("check the path", None), "check the path");
+        assert_eq!(with_meant("check it", Some("a".into())), "did you mean `a`? otherwise check it");
+    }
 }

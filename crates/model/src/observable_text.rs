@@ -10,6 +10,8 @@
 
 use std::fmt;
 
+use resolvent_engine::did_you_mean;
+
 use crate::error::{Error, Result, shown};
 use crate::observable::{Distribution, Observable, Quantity, Term};
 use crate::prompt::from_end;
@@ -113,6 +115,9 @@ pub fn token_text(argument: &str) -> String {
         _ => format!("{argument:?}"),
     }
 }
+
+/// The names with which a term begins.
+const QUANTITIES: [&str; 8] = ["logit", "logprob", "prob", "entropy", "kl", "kl_from", "project", "continuation"];
 
 /// The text of an observable, and its remainder.
 struct Reader<'a> {
@@ -260,12 +265,18 @@ impl<'a> Reader<'a> {
     fn term(&mut self, weight: f32) -> Result<Term> {
         let start = self.peek();
         let name = self.span(|c| c.is_ascii_alphabetic() || c == '_');
-        if !matches!(name, "logit" | "logprob" | "prob" | "entropy" | "kl" | "kl_from" | "project" | "continuation") {
+        if !QUANTITIES.contains(&name) {
             self.rest = start;
-            return Err(self.expected(
+            let error = self.expected(
                 "logit(TOKEN), logprob(TOKEN), prob(TOKEN|TOKEN), entropy(), kl(base), kl_from(base), \
                  continuation(TEXT) or project(LEVEL, POSITION, [..])",
-            ));
+            );
+            return Err(match error {
+                Error::Observable { text, reason } => {
+                    Error::Observable { text, reason: reason + &did_you_mean(name, QUANTITIES) }
+                }
+                other => other,
+            });
         }
         self.need("(")?;
         if name == "project" {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use resolvent_engine::did_you_mean;
 use serde::Deserialize;
 
 use crate::error::{Error, Result, one_line};
@@ -125,7 +126,8 @@ impl PromptSet {
     fn entry(&self, name: &str) -> Result<(&str, &Task)> {
         self.tasks.get_key_value(name).map(|(name, task)| (name.as_str(), task)).ok_or_else(|| {
             let names = self.tasks.keys().cloned().collect::<Vec<_>>().join(", ");
-            Error::Place(format!("no task `{name}` among the prompts; there are {names}"))
+            let meant = did_you_mean(name, self.tasks.keys().map(String::as_str));
+            Error::Place(format!("no task `{name}` among the prompts; there are {names}{meant}"))
         })
     }
 }
@@ -166,6 +168,10 @@ mod tests {
         assert_eq!(texts(&["b", "a"], Some(1)).as_deref(), Ok("31"));
         assert_eq!(texts(&[], None).as_deref(), Ok("1234"));
         assert_eq!(texts(&["a", "c"], None).unwrap_err(), "no task `c` among the prompts; there are a, b");
+        let set = parse(r#"{"version": 1, "tasks": {"capitals": {"prompts": [{"clean": "1"}]}}}"#);
+        let missing =
+            set.and_then(|set| set.task("capitol").map(|_| ()).map_err(|e| e.to_string()).map_err(Error::Place));
+        assert!(missing.expect_err("misspelt").to_string().ends_with("there are capitals; did you mean `capitals`?"));
     }
 
     /// The ending of the name selects the form.

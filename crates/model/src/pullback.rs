@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use resolvent_engine::stepped;
 use resolvent_ops::Span;
 use resolvent_ops::splice::{RowEdit, RowSource};
 
@@ -141,7 +142,8 @@ impl Linearization<'_> {
         let most = self.run.model().most_logit_rows();
         let curved = |s: &Sequence| starts[s.id].heads.values().filter(|f| self.run.model().is_curved(f)).count();
         let groups = groups(self.run.model(), wanted.len(), sequences);
-        for group in groups.iter().flat_map(|group| split_by(group, most, curved)) {
+        let groups: Vec<&[Sequence]> = groups.iter().flat_map(|group| split_by(group, most, curved)).collect();
+        for group in stepped("gradients", groups, |group| group.len()) {
             let linear = self.linear_sequences(group, |s| seeded[s.id].run)?;
             let linear = Batch::new(self.device(), &linear, PassDirection::Backward)?;
             let batch = Batch::new(self.device(), group, PassDirection::Backward)?;

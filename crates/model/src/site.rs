@@ -4,6 +4,8 @@ use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
 
+use resolvent_engine::did_you_mean;
+
 use crate::arch::Sizes;
 use crate::error::{Error, Result};
 
@@ -138,14 +140,40 @@ impl fmt::Display for Site {
     }
 }
 
+/// Returns the names of all sites of the block and of the head that a mistyped name contains.
+fn alike(text: &str) -> Vec<String> {
+    let numbers = text.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok());
+    let numbers: Vec<usize> = numbers.take(2).collect();
+    let [l, h] = [0, 1].map(|i| numbers.get(i).copied().unwrap_or(0));
+    let all = [
+        Site::ResidPre(l),
+        Site::ResidMid(l),
+        Site::ResidPost(l),
+        Site::AttnOut(l),
+        Site::MlpOut(l),
+        Site::Q(l, h),
+        Site::K(l, h),
+        Site::V(l, h),
+        Site::Z(l, h),
+        Site::RotQ(l, h),
+        Site::RotK(l, h),
+        Site::MlpPreLinear(l),
+        Site::MlpPre(l),
+        Site::MlpPost(l),
+    ];
+    all.map(|site| site.to_string()).into()
+}
+
 impl FromStr for Site {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
         let unknown = || {
+            let known = alike(text);
+            let meant = did_you_mean(text, known.iter().map(String::as_str));
             Error::Place(format!(
                 "invalid site `{text}`: expected blocks.L.hook_resid_pre (or _mid, _post, hook_attn_out, hook_mlp_out), \
-                 blocks.L.attn.hook_z[H] (or q, k, v, rot_q, rot_k) or blocks.L.mlp.hook_post (or _pre, _pre_linear)"
+                 blocks.L.attn.hook_z[H] (or q, k, v, rot_q, rot_k) or blocks.L.mlp.hook_post (or _pre, _pre_linear){meant}"
             ))
         };
         let rest = text.strip_prefix("blocks.").ok_or_else(unknown)?;
@@ -196,5 +224,20 @@ mod tests {
         for wrong in ["blocks.x.hook_resid_pre", "blocks.1.attn.hook_z", "hook_embed", "blocks.1.attn.hook_z[x]"] {
             assert!(wrong.parse::<Site>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn mistyped_sites_are_recognised() {
+        for (typed, meant) in [
+            ("blocks.3.hook_residpre", "blocks.3.hook_resid_pre"),
+            ("block.7.hook_mlp_out", "blocks.7.hook_mlp_out"),
+            ("blocks.1.attn.hook_z", "blocks.1.attn.hook_z[0]"),
+            ("blocks.2.atn.hook_q[11]", "blocks.2.attn.hook_q[11]"),
+        ] {
+            let error = typed.parse::<Site>().expect_err("misspelt").to_string();
+            assert!(error.ends_with(&format!("; did you mean `{meant}`?")), "{error}");
+        }
+        let error = "embedding".parse::<Site>().expect_err("no site").to_string();
+        assert!(!error.contains("did you mean"), "{error}");
     }
 }

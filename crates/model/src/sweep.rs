@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use resolvent_engine::{Recording, Tensor};
+use resolvent_engine::{Recording, Tensor, stepped};
 use resolvent_ops::Span;
 
 use crate::batch::{Batch, Order, PassDirection, Sequence};
@@ -107,7 +107,7 @@ pub(crate) type Swept<'a> = (Vec<(usize, usize)>, Pending<'a>);
 fn sweep<'a>(base: &Base, sequences: Vec<Sequence>, readings: &[&'a Reading]) -> Result<Vec<Swept<'a>>> {
     let device = base.model.device();
     let mut swept = Vec::new();
-    for group in groups(&base.model, 1, sequences) {
+    for group in stepped("edited runs", groups(&base.model, 1, sequences), Vec::len) {
         let mut rec = device.record();
         swept.extend(record_swept(base, &mut rec, &group, Origin::Base(&base.trace), &|id| readings[id])?);
         device.submit(rec)?;
@@ -209,7 +209,7 @@ impl Run {
             sequences.push(sequence(self, id, edits, self.span(start, tokens))?);
         }
         let keep = Keep { values: self.values_of_sites(sites)?, residuals: false, narrow: None };
-        for group in groups(self.model(), sites.len(), sequences) {
+        for group in stepped("edited runs", groups(self.model(), sites.len(), sequences), Vec::len) {
             let batch = Batch::new(self.device(), &group, PassDirection::Forward)?;
             let mut rec = self.device().record();
             let trace = forward(self.program(), &mut rec, &batch, Origin::Base(&self.base.trace), &keep)?;

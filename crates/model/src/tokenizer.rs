@@ -16,6 +16,8 @@ use std::sync::LazyLock;
 
 use tokenizers::{DecoderWrapper, Model as _, ModelWrapper, OffsetReferential, OffsetType, PreTokenizer as _};
 
+use resolvent_engine::closest;
+
 use crate::error::{Error, Result, one_line, shown};
 use crate::files;
 
@@ -212,6 +214,23 @@ impl Tokenizer {
         [format!(" {trimmed}"), trimmed.to_owned(), format!(" {core}"), core.to_owned()]
             .into_iter()
             .find(|text| text != arg && !text.trim().is_empty() && matches!(self.encode(text).as_deref(), Ok([_])))
+            .or_else(|| self.nearest(arg))
+    }
+
+    /// Returns the token of a word that is spelt almost like `arg`, if `arg` is a word. The first letter has to be the same.
+    fn nearest(&self, arg: &str) -> Option<String> {
+        let first = arg.trim().chars().next()?;
+        let is_word = |text: &str| text.chars().count() > 3 && text.chars().all(char::is_alphabetic);
+        if !is_word(arg.trim()) {
+            return None;
+        }
+        let all = (0..self.len() as u32).map(|id| self.token(id));
+        let words: Vec<String> = all.filter(|text| text.trim().starts_with(first) && is_word(text.trim())).collect();
+        // Words with a leading space are the usual targets, and come first among equally near ones.
+        let (spaced, bare): (Vec<&str>, Vec<&str>) =
+            words.iter().map(String::as_str).partition(|text| text.starts_with(' '));
+        let meant = closest(arg.trim(), spaced.iter().chain(&bare).map(|text| text.trim()))?.to_owned();
+        spaced.iter().chain(&bare).find(|text| text.trim() == meant).map(|text| (*text).to_owned())
     }
 
     /// Returns the bytes of one token of a byte-level vocabulary.

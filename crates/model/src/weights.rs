@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use resolvent_engine::Device;
+use resolvent_engine::{Device, stepped};
 use resolvent_ops::attention::Attention;
 use resolvent_ops::embed::Embed;
 use resolvent_ops::layer_norm::LayerNorm;
@@ -61,7 +61,8 @@ impl Weights {
         };
         let table = |rotary: &Rotary| RopeTable::new(device, &rotary.frequencies, rotary.scale, n_ctx);
         let tables = model.rotary.iter().map(table).collect::<resolvent_engine::Result<Vec<RopeTable>>>()?;
-        let blocks = (0..model.sizes.layers).map(|l| block(&mut up, (model, &tables), l)).collect::<Result<_>>()?;
+        let layers = stepped("blocks of weights", (0..model.sizes.layers).collect(), |_| 1);
+        let blocks = layers.map(|l| block(&mut up, (model, &tables), l)).collect::<Result<_>>()?;
         let final_norm = norm(&mut up, model, &layout.final_norm)?;
         let w = match layout.tied {
             true => wte.clone(),

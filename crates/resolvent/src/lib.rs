@@ -28,6 +28,7 @@
 //! an error.
 
 pub mod bench;
+pub mod doctor;
 mod open;
 
 pub use open::{Fault, SelfTest, open, self_test};

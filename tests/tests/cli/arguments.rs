@@ -145,8 +145,7 @@ fn a_failure_keeps_the_old_file() {
 #[test]
 fn usage() {
     for arguments in [
-        &[][..],
-        &["imagine"],
+        &["imagine"][..],
         &["run"],
         &["run", "--tokens", "1", "--nonsense"],
         &["run", "text", "--tokens", "1"],

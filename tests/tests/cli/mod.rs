@@ -8,6 +8,7 @@ mod directory;
 mod files;
 mod fuzz;
 mod headless;
+mod help;
 mod hub;
 mod invert;
 mod lists;

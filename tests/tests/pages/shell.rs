@@ -37,12 +37,16 @@ impl Line {
 /// Programs of others, whose arguments are not checked.
 const OTHERS: [&str; 4] = ["apt-get", "dnf", "pacman", "pip"];
 
+/// Commands that take no device.
+const WITHOUT_DEVICE: [&str; 4] = ["devices", "doctor", "completions", "man"];
+
 /// Options of other programs: cargo and `benches/peers/run`.
 const OTHER_OPTIONS: [&str; 6] = ["--example", "--help", "--only", "--release", "--version", "--workspace"];
 
 /// Pages with blocks that are marked `no_run`: they download, need a device, or take minutes.
-const NOT_RUN: [&str; 13] = [
+const NOT_RUN: [&str; 14] = [
     "README.md",
+    "docs/src/command-line.md",
     "docs/src/devices.md",
     "docs/src/recipes/bench.md",
     "docs/src/recipes/circuits.md",
@@ -58,7 +62,7 @@ const NOT_RUN: [&str; 13] = [
 ];
 
 /// Splits a shell line into words, and replaces `$NAME` by its value in `names`. A word that begins with `#` begins a
-/// comment.
+/// comment, and one that begins with `>` or `|` ends the command.
 fn words(line: &str, names: &HashMap<String, String>) -> Vec<String> {
     let (mut all, mut word, mut quote) = (Vec::new(), None::<String>, None);
     let mut characters = line.chars().peekable();
@@ -69,7 +73,7 @@ fn words(line: &str, names: &HashMap<String, String>) -> Vec<String> {
                 word.get_or_insert_default();
             }
             (c, Some(open)) if c == open => quote = None,
-            ('#', None) if word.is_none() => break,
+            ('#' | '>' | '|', None) if word.is_none() => break,
             (' ' | '\t', None) => all.extend(word.take()),
             ('$', None | Some('"')) => {
                 let mut name = String::new();
@@ -125,6 +129,9 @@ fn all() -> Vec<Line> {
 /// Returns the arguments with `device` in place of their own device, if they have one.
 fn with_device(arguments: &[String], device: &str) -> Vec<String> {
     let mut all = arguments.to_vec();
+    if arguments.first().is_some_and(|command| WITHOUT_DEVICE.contains(&command.as_str())) {
+        return all;
+    }
     match all.iter().position(|word| word == "--device" || word == "-d") {
         Some(at) if at + 1 < all.len() => device.clone_into(&mut all[at + 1]),
         _ => all.extend(["--device", device].map(str::to_owned)),
@@ -137,8 +144,10 @@ fn with_device(arguments: &[String], device: &str) -> Vec<String> {
 fn parse(arguments: &[String]) -> Result<(), String> {
     const NOWHERE: &str = "no-such-adapter";
     let ran = match arguments {
-        // `devices` is the only command without a device.
-        [devices, ..] if devices == "devices" => run(&[arguments, &["--help".to_owned()]].concat(), &root()),
+        // A command without a device would run.
+        [command, ..] if WITHOUT_DEVICE.contains(&command.as_str()) => {
+            run(&[arguments, &["--help".to_owned()]].concat(), &root())
+        }
         _ => run(&with_device(arguments, NOWHERE), &root()),
     };
     let stderr = String::from_utf8_lossy(&ran.stderr);
@@ -238,7 +247,9 @@ fn commands_that_do_not_run_are_counted() {
 fn options_of_the_pages_exist() {
     let commands = ["run", "sensitivity", "patch", "green", "slice", "regime", "invert", "transfer", "scale"];
     let more = ["flow", "identities", "lens", "locate", "reduce", "attribute", "features", "edges", "circuit"];
-    let rest = ["study", "demo", "devices", "bench", "average", "reach", "growth"];
+    let rest = [
+        "study", "demo", "devices", "bench", "average", "reach", "growth", "doctor", "completions", "man",
+    ];
     let help = |command: &&str| {
         let output = run(&[(*command).to_owned(), "--help".to_owned()], &root());
         String::from_utf8(output.stdout).expect("help is UTF-8")
@@ -267,6 +278,7 @@ fn shell_blocks_are_parsed() {
     let names = HashMap::from([("M".to_owned(), "gpt2".to_owned())]);
     let line = "run \"a b\" --model $M --target '#3' --x=\"\" '' # and so on";
     assert_eq!(words(line, &names), ["run", "a b", "--model", "gpt2", "--target", "#3", "--x=", ""]);
+    assert_eq!(words("man patch | man -l -", &names), ["man", "patch"]);
     let fence = |text: &str| fences::fences("p.md", &format!("```\n{text}```\n")).remove(0);
     let found = lines(&fence("$ resolvent run \\\n   x\nshown\n$ resolvent devices\n"));
     assert_eq!(found.iter().map(|l| l.words.len()).collect::<Vec<_>>(), [3, 2]);

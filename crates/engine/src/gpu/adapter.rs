@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use crate::closest::closest;
 use crate::error::{Error, Result};
 use crate::info::{Info, Kind};
 use crate::options::Choice;
@@ -114,6 +115,13 @@ pub(super) async fn choose(choice: &Choice) -> Result<(wgpu::Adapter, Info)> {
             (None, true) => "install a Vulkan driver or use `--device host`".to_owned(),
             (None, false) => "name one of those or use `--device host`".to_owned(),
         };
+        let meant = match choice {
+            Choice::Name(name) => {
+                closest(name, ["auto", "gpu", "host"].into_iter().chain(names.iter().map(String::as_str)))
+            }
+            _ => None,
+        };
+        let fix = meant.map_or(fix.clone(), |meant| format!("did you mean `{meant}`? {fix}"));
         let found = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
         Error::NoAdapter { wanted: choice.to_string(), found, fix }
     })

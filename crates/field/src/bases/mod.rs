@@ -16,7 +16,7 @@ use crate::dense::{orthonormal, svd, wide};
 use crate::direction::parse_seed;
 use crate::distinct::distinct;
 use crate::error::{Error, Result};
-use crate::input::Input;
+use crate::input::{Input, file_argument};
 use crate::place::{Place, inside, shape};
 use crate::store::fits;
 
@@ -95,12 +95,15 @@ impl fmt::Display for Basis {
     }
 }
 
+/// The names of bases, other than files.
+const NAMES: [&str; 7] = ["pca", "unembed", "embed", "sensitivity", "displacement", "krylov", "random"];
+
 impl Basis {
     /// Parses a basis: `pca`, `unembed[:TOKEN,...]`, `embed[:TOKEN,...]`, `sensitivity`, `displacement`,
     /// `krylov[:SEED]` or `random[:SEED]`. Any other text is the path of a file. A repeated token counts once.
     ///
     /// # Errors
-    /// An invalid token, or a seed that is not a whole number.
+    /// An invalid token, a seed that is not a whole number, or a mistyped name where there is no such file.
     pub fn parse(text: &str, model: &Model) -> Result<Self> {
         let ids = |list: &str| -> Result<Vec<u32>> {
             let id = |arg: &str| Ok(model.token(arg)?);
@@ -117,7 +120,7 @@ impl Basis {
             ("displacement", "") => Self::Displacement,
             ("krylov", seed) => Self::Krylov(parse_seed("krylov", seed)?),
             ("random", seed) => Self::Random(parse_seed("random", seed)?),
-            _ => Self::File(text.into()),
+            _ => Self::File(file_argument("basis", text, &NAMES)?),
         })
     }
 

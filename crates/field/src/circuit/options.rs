@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use resolvent_engine::did_you_mean;
+
 use super::Selection;
 use crate::edges::EdgeOptions;
 use crate::error::{Error, Result};
@@ -48,7 +50,8 @@ impl FromStr for Ablation {
     fn from_str(text: &str) -> Result<Self> {
         let found = Self::ALL.into_iter().find(|ablation| ablation.name() == text);
         found.ok_or_else(|| {
-            Error::Input(format!("invalid ablation `{text}`: expected corrupted, zero, mean or resample"))
+            let meant = did_you_mean(text, Self::ALL.map(Self::name));
+            Error::Input(format!("invalid ablation `{text}`: expected corrupted, zero, mean or resample{meant}"))
         })
     }
 }
@@ -91,7 +94,10 @@ impl FromStr for EdgeScore {
         let found = known.into_iter().find(|predictor| predictor.name() == text).map(Self::Predicted);
         let found = found.or_else(|| (text == "exact").then_some(Self::Exact));
         let expected = "first_order, integrated, relp or exact";
-        found.ok_or_else(|| Error::Input(format!("invalid score `{text}`: expected {expected}")))
+        found.ok_or_else(|| {
+            let meant = did_you_mean(text, known.map(Predictor::name).into_iter().chain(["exact"]));
+            Error::Input(format!("invalid score `{text}`: expected {expected}{meant}"))
+        })
     }
 }
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use resolvent_engine::did_you_mean;
+
 use crate::error::{Error, Result};
 
 /// The sensitivities chi\[m, t\] that predict effects.
@@ -42,7 +44,8 @@ impl FromStr for Sensitivities {
     fn from_str(text: &str) -> Result<Self> {
         let found = Self::ALL.into_iter().find(|kind| kind.name() == text);
         found.ok_or_else(|| {
-            Error::Input(format!("invalid sensitivities `{text}`: expected first_order, relp or averaged"))
+            let meant = did_you_mean(text, Self::ALL.map(Self::name));
+            Error::Input(format!("invalid sensitivities `{text}`: expected first_order, relp or averaged{meant}"))
         })
     }
 }

@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use resolvent_engine::{Recording, Tensor};
+use resolvent_engine::{Recording, Tensor, stepped};
 use resolvent_ops::add::add;
 use resolvent_ops::splice::{RowEdit, RowSource};
 use resolvent_ops::{Rows, Span};
@@ -60,8 +60,8 @@ pub fn edge_values(run: &Run, displacements: &[f32], edges: &[Edge], observable:
         groups.entry(Group::of(edge.reader)).or_default().push((id, edge));
     }
     let sweep = Sweep { run, displacements, reading: &reading, start, end: observable.position() + 1 };
-    let mut swept = Vec::new();
-    for (group, mut edges) in groups {
+    let (mut swept, groups) = (Vec::new(), groups.into_iter().collect());
+    for (group, mut edges) in stepped("edges", groups, |(_, edges): &(Group, Vec<_>)| edges.len()) {
         edges.sort_by_key(|(_, edge)| *edge);
         let most = most_rows(run.model(), 0);
         for part in split_by(&edges, most, |_| sweep.end - sweep.start) {

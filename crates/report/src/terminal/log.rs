@@ -24,11 +24,16 @@ pub fn start_log() {
 
 /// Whether colours may go to `stream`.
 pub fn takes_colours(stream: &impl IsTerminal) -> bool {
-    stream.is_terminal() && wants_colours(|name| std::env::var_os(name))
+    colours(stream.is_terminal(), |name| std::env::var_os(name))
 }
 
-fn wants_colours(variable: impl Fn(&str) -> Option<OsString>) -> bool {
-    variable("NO_COLOR").is_none() && variable("TERM").is_none_or(|term| term != "dumb")
+/// Returns whether a stream gets colours: the variables of <https://no-color.org> and <https://bixense.com/clicolors> decide, and
+/// else what the stream is.
+fn colours(is_terminal: bool, variable: impl Fn(&str) -> Option<OsString>) -> bool {
+    let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+    let forced = || set("CLICOLOR_FORCE").is_some_and(|value| value != "0");
+    let off = || set("CLICOLOR").is_some_and(|value| value == "0") || set("TERM").is_some_and(|term| term == "dumb");
+    set("NO_COLOR").is_none() && (forced() || (is_terminal && !off()))
 }
 
 #[cfg(test)]
@@ -37,15 +42,22 @@ mod tests {
 
     #[test]
     fn colours_are_left_out_where_they_are_not_wanted() {
-        for (no_color, term, wanted) in [
-            (None, None, true),
-            (None, Some("xterm"), true),
-            (None, Some("dumb"), false),
-            (Some("1"), Some("xterm"), false),
-            (Some(""), None, false),
+        let found = |is_terminal: bool, set: &[(&str, &str)]| {
+            colours(is_terminal, |name| set.iter().find(|(other, _)| *other == name).map(|(_, value)| value.into()))
+        };
+        for (set, at_terminal, elsewhere) in [
+            (&[][..], true, false),
+            (&[("TERM", "xterm")], true, false),
+            (&[("TERM", "dumb")], false, false),
+            (&[("NO_COLOR", "1")], false, false),
+            (&[("NO_COLOR", "")], true, false),
+            (&[("CLICOLOR", "0")], false, false),
+            (&[("CLICOLOR_FORCE", "1")], true, true),
+            (&[("CLICOLOR_FORCE", "0")], true, false),
+            (&[("CLICOLOR_FORCE", "1"), ("TERM", "dumb")], true, true),
+            (&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")], false, false),
         ] {
-            let variable = |name: &str| if name == "NO_COLOR" { no_color } else { term }.map(OsString::from);
-            assert_eq!(wants_colours(variable), wanted, "NO_COLOR {no_color:?}, TERM {term:?}");
+            assert_eq!((found(true, set), found(false, set)), (at_terminal, elsewhere), "{set:?}");
         }
     }
 }

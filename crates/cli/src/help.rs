@@ -1,0 +1,108 @@
+//! What `resolvent` alone and `--help` show: the first commands to try, the groups of commands, and examples.
+
+use std::fmt::Write as _;
+
+use clap::builder::StyledStr;
+use clap::builder::styling::Style;
+use clap::{Arg, Command};
+
+use crate::examples::EXAMPLES;
+
+/// The commands by what a user wants, with a heading each. Every command is in one group.
+const GROUPS: [(&str, &[&str]); 8] = [
+    ("Try it", &["demo", "study"]),
+    ("One prompt", &["run", "sensitivity", "lens", "attribute", "features"]),
+    ("Averages over prompts", &["average", "reach", "growth"]),
+    ("Two prompts", &["patch", "edges", "circuit", "transfer", "reduce"]),
+    ("Sources and responses", &["green", "flow", "slice", "regime", "identities"]),
+    ("Inverse problems", &["invert", "locate"]),
+    ("Several models", &["scale"]),
+    ("This machine and this program", &["doctor", "devices", "bench", "completions", "man"]),
+];
+
+/// Options that several commands share, by a heading. All others are under `Options`.
+const HEADINGS: [(&str, &[&str]); 4] = [
+    (
+        "Prompts",
+        &["tokens", "prompts", "task", "rows", "strict", "corrupted", "corrupted_tokens", "donor", "donor_tokens"],
+    ),
+    ("Observable J", &["observe", "target", "against", "position"]),
+    ("Model and device", &["model", "device", "memory", "f16_weights", "f16_inputs"]),
+    ("Output", &["out", "plot", "json", "graph"]),
+];
+
+/// Largest width of help: longer lines are hard to read.
+const WIDEST: usize = 120;
+
+/// What `resolvent` prints without a command.
+pub(crate) const FIRST: &str = "\
+resolvent computes how sources propagate through a Transformer. Try, on the embedded model:
+
+  resolvent demo                              every analysis, and one HTML page with figures
+  resolvent run \"The capital of France is\"    a field, and the most likely next tokens
+  resolvent patch \"The capital of France is\" --corrupted \"The capital of Italy is\" \\
+      --target \" Paris\" --against \" Rome\"     where the answer is decided
+
+`resolvent --help` lists all commands, and `resolvent COMMAND --help` shows options and examples.
+`resolvent doctor` checks this machine.";
+
+/// Returns the names of all commands that are in a group.
+#[cfg(test)]
+pub(crate) fn grouped() -> impl Iterator<Item = &'static str> {
+    GROUPS.iter().flat_map(|(_, names)| names.iter().copied())
+}
+
+/// Adds groups, examples and the width of the terminal to the program's commands.
+pub(crate) fn complete(program: Command, width: usize) -> Command {
+    let heading = program.get_styles().get_header().to_owned();
+    let literal = program.get_styles().get_literal().to_owned();
+    let listed = groups(&program, heading, literal);
+    let template = format!(
+        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{listed}{}\n{{options}}{{after-help}}",
+        styled(heading, "Options:")
+    );
+    let after = "`resolvent COMMAND --help` shows the options of a command, with examples.";
+    let mut program = program.help_template(StyledStr::from(template)).after_help(after).term_width(width.min(WIDEST));
+    for &(name, examples) in EXAMPLES {
+        program = program
+            .mut_subcommand(name, |command| command.mut_args(under_heading).after_help(shown(examples, heading)));
+    }
+    program
+}
+
+/// Puts an option that several commands share under its heading.
+fn under_heading(option: Arg) -> Arg {
+    let is_shared = |ids: &[&str]| !option.is_positional() && ids.contains(&option.get_id().as_str());
+    match HEADINGS.iter().find(|(_, ids)| is_shared(ids)) {
+        Some((heading, _)) => option.help_heading(*heading),
+        None => option,
+    }
+}
+
+/// Formats the examples of a command, with what each of them does.
+fn shown(examples: &[(&str, &str)], heading: Style) -> StyledStr {
+    let mut text = styled(heading, "Examples:");
+    for (line, does) in examples {
+        let _infallible = write!(text, "\n  # {does}\n  resolvent {line}");
+    }
+    text.into()
+}
+
+/// Lists the commands under the headings of their groups.
+fn groups(program: &Command, heading: Style, literal: Style) -> String {
+    let mut text = String::new();
+    for (title, names) in GROUPS {
+        let _infallible = writeln!(text, "{}", styled(heading, &format!("{title}:")));
+        for name in names {
+            let about = program.find_subcommand(name).and_then(Command::get_about);
+            let about = about.map(ToString::to_string).unwrap_or_default();
+            let _infallible = writeln!(text, "  {}  {about}", styled(literal, &format!("{name:<11}")));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn styled(style: Style, text: &str) -> String {
+    format!("{style}{text}{style:#}")
+}
