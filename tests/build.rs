@@ -10,7 +10,8 @@ mod fences;
 
 fn main() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    for watched in ["README.md", "CONTRIBUTING.md", "crates/python/README.md", "docs/src"] {
+    for watched in ["README.md", "CONTRIBUTING.md", "crates/python/README.md", "crates/resolvent/README.md", "docs/src"]
+    {
         println!("cargo::rerun-if-changed={}", root.join(watched).display());
     }
     println!("cargo::rerun-if-changed=src/fences.rs");

@@ -14,7 +14,7 @@ mod kind;
 fn main() {
     let manifest = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("set by cargo"));
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("set by cargo"));
-    let root = manifest.join("../..");
+    let root = root(manifest);
     println!("cargo::rerun-if-changed={}", root.join("shaders").display());
     for own in ["build.rs", "compile", "src/kind.rs"] {
         println!("cargo::rerun-if-changed={own}");
@@ -31,6 +31,15 @@ fn main() {
             }
             std::process::exit(1);
         }
+    }
+}
+
+/// Returns the folder that contains `shaders/`: in a package this crate's own, and in the repository its root, to which a link of
+/// this crate leads. The link is not used, because some systems check links out as files.
+fn root(manifest: PathBuf) -> PathBuf {
+    match std::fs::symlink_metadata(manifest.join("shaders")) {
+        Ok(found) if found.is_dir() => manifest,
+        _ => manifest.join("../.."),
     }
 }
 

@@ -27,13 +27,14 @@ impl Fence {
     }
 }
 
-/// Returns the pages for readers: README, CONTRIBUTING, the Python package's README, and the book.
+/// Returns the pages for readers: README, CONTRIBUTING, the READMEs of the Python package and of the facade, and the book.
 ///
 /// # Panics
 /// If the folder of the book cannot be read.
 #[must_use]
 pub fn pages(root: &Path) -> Vec<PathBuf> {
-    let fixed = ["README.md", "CONTRIBUTING.md", "crates/python/README.md"].map(PathBuf::from);
+    let fixed =
+        ["README.md", "CONTRIBUTING.md", "crates/python/README.md", "crates/resolvent/README.md"].map(PathBuf::from);
     let (mut open, mut found) = (vec![PathBuf::from("docs/src")], fixed.to_vec());
     while let Some(folder) = open.pop() {
         let entries = std::fs::read_dir(root.join(&folder)).expect("the book's folder can be read");

@@ -26,11 +26,7 @@ static FAMILY: &[Embedded] = &[
         config: include_str!("../atlas/micro/config.json"),
         weights: include_bytes!("../atlas/micro/model.safetensors"),
     },
-    Embedded {
-        name: "atlas-small",
-        config: include_str!("../atlas/small/config.json"),
-        weights: include_bytes!("../atlas/small/model.safetensors"),
-    },
+    Embedded { name: "atlas-small", config: resolvent_atlas::CONFIG, weights: resolvent_atlas::WEIGHTS },
 ];
 
 static TOKENIZER: &[u8] = include_bytes!("../atlas/tokenizer.json");

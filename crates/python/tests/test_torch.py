@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 TOLERANCE = 1e-4
-FILES = ROOT / "crates/model/atlas/small"
+FILES = ROOT / "crates/atlas/small"
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use verb::Verb;
 
-const VERBS: [Verb; 9] = [
+const VERBS: [Verb; 10] = [
     verbs::check::VERB,
     verbs::shaders::VERB,
     verbs::test::VERB,
@@ -22,6 +22,7 @@ const VERBS: [Verb; 9] = [
     verbs::golden::VERB,
     verbs::docs::VERB,
     verbs::wheel::VERB,
+    verbs::package::VERB,
     verbs::real::VERB,
 ];
 

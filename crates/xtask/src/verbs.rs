@@ -4,6 +4,7 @@ pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod docs;
 pub(crate) mod golden;
+pub(crate) mod package;
 pub(crate) mod python;
 pub(crate) mod real;
 pub(crate) mod shaders;

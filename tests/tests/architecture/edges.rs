@@ -3,14 +3,15 @@
 use super::{files, text};
 
 /// Each package of the workspace, with all packages of the workspace that it may depend on.
-const EDGES: [(&str, &[&str]); 15] = [
+const EDGES: [(&str, &[&str]); 16] = [
     ("resolvent-unify", &[]),
+    ("resolvent-atlas", &[]),
     ("resolvent-shaders", &["resolvent-unify"]),
     ("resolvent-reference", &[]),
     ("xtask", &["resolvent-shaders"]),
     ("resolvent-engine", &["resolvent-shaders"]),
     ("resolvent-ops", &["resolvent-engine", "resolvent-shaders"]),
-    ("resolvent-model", &["resolvent-ops", "resolvent-engine"]),
+    ("resolvent-model", &["resolvent-ops", "resolvent-engine", "resolvent-atlas"]),
     ("resolvent-field", &["resolvent-model", "resolvent-ops", "resolvent-engine"]),
     ("resolvent-report", &["resolvent-field"]),
     ("resolvent", &["resolvent-field", "resolvent-model", "resolvent-ops", "resolvent-engine"]),

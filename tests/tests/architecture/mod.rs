@@ -1,6 +1,7 @@
 mod circles;
 mod edges;
 mod names;
+mod packages;
 mod sources;
 mod words;
 
