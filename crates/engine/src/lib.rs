@@ -46,7 +46,7 @@ pub use launch::{Launch, MAX_GROUPS};
 pub use options::{BATCH_BYTES, Choice, Options};
 pub use profile::Sample;
 pub use recording::Recording;
-pub use stop::{go_on, stoppable};
 pub use steps::{Step, Steps, reported, stepped};
+pub use stop::{go_on, stoppable};
 pub use tensor::{Shape, Tensor};
 pub use work::Work;
