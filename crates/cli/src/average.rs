@@ -11,7 +11,6 @@ use crate::Failure;
 use crate::observable::ObservableArgs;
 use crate::options::{ModelArgs, PromptArgs};
 use crate::output::{OutputArgs, checks};
-use crate::progress::Progress;
 use crate::prompts::counted;
 
 #[derive(clap::Args)]
@@ -46,8 +45,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         None => {
             let (clean, name) = (args.prompt.tokens(&model)?, "the prompt".to_owned());
             let case = PromptCase { name, clean, corrupted: None, observable: None, roles: [].into() };
-            let progress = Progress::new("prompts");
-            average(&model, &[case], options, &mut |done, all| progress.show(done, all))?
+            average(&model, &[case], options, &mut |_, _| {})?
         }
     };
     if let Some(path) = &args.lens {

@@ -41,7 +41,10 @@ pub(crate) const EXAMPLES: &[(&str, &[Example])] = &[
     (
         "average",
         &[
-            ("average --prompts embedded --task ioi --rows 4 --skip-first 0 --out lens.safetensors", "over four prompts"),
+            (
+                "average --prompts embedded --task ioi --rows 4 --skip-first 0 --out lens.safetensors",
+                "over four prompts",
+            ),
             ("average --text corpus.txt --rows 16 --lens lens.pt", "over windows of a text, as a lens file"),
         ],
     ),

@@ -10,7 +10,6 @@ use crate::Failure;
 use crate::observable::ObservableArgs;
 use crate::options::{ModelArgs, PromptArgs};
 use crate::output::{OutputArgs, checks};
-use crate::progress::Progress;
 use crate::prompts::counted;
 
 #[derive(clap::Args)]
@@ -44,8 +43,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         None => {
             let (clean, name) = (args.prompt.tokens(&model)?, "the prompt".to_owned());
             let case = PromptCase { name, clean, corrupted: None, observable: None, roles: [].into() };
-            let progress = Progress::new("prompts");
-            reach(&model, &[case], probes, &mut |done, all| progress.show(done, all))?
+            reach(&model, &[case], probes, &mut |_, _| {})?
         }
     };
     output.finish(&result, || format!("{}{}", table(&result), checks(&result)))

@@ -6,8 +6,8 @@ use numpy::{PyArray1, PyArrayDyn};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use resolvent::field::{
-    Case, Joint, OperatorOptions, Predictor, PredictorOptions, ScaleOptions, SiteKind, answers, distinct, pairs_of_both,
-    patch_at, scale_operators,
+    Case, Joint, OperatorOptions, Predictor, PredictorOptions, ScaleOptions, SiteKind, answers, distinct,
+    pairs_of_both, patch_at, scale_operators,
 };
 use resolvent::model::{PromptSet, Run, RunOptions, Site};
 

@@ -247,9 +247,7 @@ fn commands_that_do_not_run_are_counted() {
 fn options_of_the_pages_exist() {
     let commands = ["run", "sensitivity", "patch", "green", "slice", "regime", "invert", "transfer", "scale"];
     let more = ["flow", "identities", "lens", "locate", "reduce", "attribute", "features", "edges", "circuit"];
-    let rest = [
-        "study", "demo", "devices", "bench", "average", "reach", "growth", "doctor", "completions", "man",
-    ];
+    let rest = ["study", "demo", "devices", "bench", "average", "reach", "growth", "doctor", "completions", "man"];
     let help = |command: &&str| {
         let output = run(&[(*command).to_owned(), "--help".to_owned()], &root());
         String::from_utf8(output.stdout).expect("help is UTF-8")
