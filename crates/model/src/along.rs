@@ -6,7 +6,7 @@ use std::ops::Range;
 use resolvent_engine::{Tensor, stepped};
 use resolvent_ops::{Rows, Span};
 
-use crate::batch::{Batch, Order, PassDirection};
+use crate::batch::{Batch, Order, PassDirection, Sequence};
 use crate::curvature::Curvature;
 use crate::error::Result;
 use crate::grouped::group_by;
@@ -101,7 +101,9 @@ impl Linearization<'_> {
         }
         let sourced: Vec<SourcedRun<'_>> =
             probed.iter().map(|p| SourcedRun { run: p.run, sources: p.sources }).collect();
-        let sequences = self.sequences(&sourced, |id| probed[id].observable.position() + 1)?;
+        let sequences = self.sequences(&sourced, |id| probed[id].observable.position() + 1)?.into_iter();
+        let read = |s: &Sequence| expansion.of[s.id].clone().any(|point| s.owns(expansion.points[point].1.token));
+        let sequences = sequences.map(|s| s.within_cone(program)).filter(read).collect();
         // Functions of all logits need rows of them.
         let most = if expansion.curvature.is_some() { self.run.model().most_logit_rows() } else { usize::MAX };
         for group in stepped("jets", split(self.most_jets(wanted.len()), sequences), Vec::len) {
@@ -215,8 +217,8 @@ fn reads_at(batch: &Batch, value: usize, expansion: &Expansion, here: impl Fn(us
         let (first, sequence) = (batch.range(i).start, batch.sequence(i));
         for point in expansion.of[sequence.id].clone() {
             let Point { level, token, part } = &expansion.points[point].1;
-            // Nor does one that starts after the token.
-            if here(*level) && *token >= sequence.span.start {
+            // Nor does one that does not own the token.
+            if here(*level) && sequence.owns(*token) {
                 let row = first + token - sequence.span.start;
                 reads[usize::from(matches!(part, Part::Logits(_)))].push(Read { row, point, item: sequence.id });
             }

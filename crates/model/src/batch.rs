@@ -6,7 +6,7 @@ use resolvent_engine::{Device, Recording, Result, Tensor};
 use resolvent_ops::splice::{RowEdit, RowPlan, RowSource};
 use resolvent_ops::{Rows, Span};
 
-use crate::program::ValueId;
+use crate::program::{Program, ValueId};
 
 /// An edit of one row of one sequence, applied once a value has been computed.
 #[derive(Clone)]
@@ -26,6 +26,20 @@ pub(crate) struct Sequence {
     pub(crate) span: Span,
     pub(crate) join: ValueId,
     pub(crate) scheduled: Vec<ScheduledEdit>,
+}
+
+impl Sequence {
+    /// Returns whether it owns a token.
+    pub(crate) fn owns(&self, token: usize) -> bool {
+        (self.span.start..self.span.end).contains(&token)
+    }
+
+    /// Leaves out the tokens that its scheduled edits cannot reach, if all attention above them has a window.
+    pub(crate) fn within_cone(mut self, program: &Program) -> Self {
+        let ends = self.scheduled.iter().map(|edit| program.cone_end(edit.value, edit.token));
+        self.span.end = self.span.end.min(ends.max().unwrap_or(usize::MAX));
+        self
+    }
 }
 
 /// Sequences in the order in which they join, so that the active rows always come first.

@@ -36,6 +36,7 @@ impl Linearization<'_> {
         let (tokens, d) = (run.tokens().len(), self.sizes().d);
         let wanted = run.values_of_sites(&sites)?;
         let sequences = self.sequences(&SourcedRun::all_of(run, sources), |_| tokens)?;
+        let sequences = sequences.into_iter().map(|s| s.within_cone(run.program())).collect();
         for group in stepped("jets", split(self.most_jets(wanted.len()), sequences), Vec::len) {
             let batch = Batch::new(self.device(), &group, PassDirection::Forward)?;
             let (mut rec, trace) = (self.device().record(), &run.base.trace);

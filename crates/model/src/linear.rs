@@ -167,11 +167,12 @@ impl<'a> Linearization<'a> {
     /// Computes the responses of superpositions in runs of this run's base.
     fn push_forward(&self, sourced: &[SourcedRun<'_>], sites: &[Site], visit: &mut dyn FnMut(Chunk<'_>)) -> Result<()> {
         let wanted = self.run.values_of_sites(sites)?;
-        let sequences = self.sequences(sourced, |_| usize::MAX)?;
+        let program = self.program();
+        let sequences = self.sequences(sourced, |_| usize::MAX)?.into_iter().map(|s| s.within_cone(program)).collect();
         for group in stepped("responses", groups(self.run.model(), wanted.len(), sequences), Vec::len) {
             let batch = Batch::new(self.device(), &group, PassDirection::Forward)?;
             let (mut rec, trace) = (self.device().record(), &self.run.base.trace);
-            let dots = tangent(self.program(), &mut rec, &batch, trace, (&wanted, Order::First))?;
+            let dots = tangent(program, &mut rec, &batch, trace, (&wanted, Order::First))?;
             self.device().submit(rec)?;
             self.run.visit(&batch, &dots, ("the response", sites), visit)?;
         }

@@ -55,6 +55,8 @@ struct Parts {
     /// Out of the activation.
     neurons: Option<ValueId>,
     mlp_out: Option<ValueId>,
+    /// How many keys a query of its attention sees; `None` if it sees all earlier ones.
+    window: Option<usize>,
 }
 
 /// A block whose operations are appended.
@@ -114,7 +116,7 @@ impl Program {
     fn block(&mut self, of: &BlockOf<'_>) {
         let BlockOf { model, block, l, .. } = *of;
         let pre = self.field[l];
-        let mut parts = Parts::default();
+        let mut parts = Parts { window: block.attention.window, ..Parts::default() };
 
         let normed = self.norm(of.name("ln_1"), block.attn_norm.as_ref(), pre);
         parts.qkv = self.push(of.name("attn.qkv"), block.qkv.clone(), &[normed]);
@@ -213,6 +215,16 @@ impl Program {
     /// below.
     pub(crate) fn mixed(&self, level: usize) -> Option<ValueId> {
         Some(self.parts[level.checked_sub(1)?].z)
+    }
+
+    /// Returns the end of the tokens that a change of a value at a token can reach: one past the last of them.
+    ///
+    /// A query sees its window, so each attention above the value carries the change `window - 1` tokens on. One without a
+    /// window carries it to the end of any prompt.
+    pub(crate) fn cone_end(&self, value: ValueId, token: usize) -> usize {
+        let above = self.parts.iter().filter(|parts| parts.z > value);
+        let reach: Option<usize> = above.map(|parts| Some(parts.window? - 1)).sum();
+        reach.map_or(usize::MAX, |reach| token.saturating_add(reach).saturating_add(1))
     }
 
     /// Returns the values that contain sites.

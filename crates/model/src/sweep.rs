@@ -147,7 +147,7 @@ pub(crate) fn record_swept<'a>(
         let active = batch.active(value, PassDirection::Forward);
         let (mut reads, mut places) = (Vec::new(), Vec::new());
         for (i, s) in group.iter().enumerate().filter(|&(i, _)| batch.range(i).end <= active) {
-            for (n, point) in points(s).enumerate().filter(|(_, p)| p.level == level && p.token >= s.span.start) {
+            for (n, point) in points(s).enumerate().filter(|(_, p)| p.level == level && s.owns(p.token)) {
                 let row = if is_narrow { batch.place(i) } else { batch.range(i).start + point.token - s.span.start };
                 reads.push(Read { row, token: point.token, part: &point.part });
                 places.push((s.id, n));
@@ -286,13 +286,14 @@ impl Run {
 
 /// Returns whether `edit` changes a value that one of these points can depend on.
 ///
-/// A point can depend on all values below its level up to its token, and on its own token at this level. It does not
-/// depend on values above this level.
+/// A point can depend on all values below its level up to its token, as far back as the windows of attention allow, and on its
+/// own token at this level. It does not depend on values above this level.
 fn reaches(run: &Run, edit: &Edit, points: &[Point]) -> bool {
     let below = |value| {
+        let cone = edit.token..run.program().cone_end(value, edit.token);
         points.iter().any(|point| {
             let top = run.program().field[point.level];
-            (value < top && edit.token <= point.token) || (value == top && edit.token == point.token)
+            (value < top && cone.contains(&point.token)) || (value == top && edit.token == point.token)
         })
     };
     let changes_value = match &edit.change {
@@ -317,5 +318,5 @@ fn sequence(run: &Run, id: usize, edits: &[Edit], span: Span) -> Result<Sequence
     let mut scheduled = scheduled(sizes, program, &own, Edit::primal_edit)?;
     scheduled.retain(|e| e.value > join);
     scheduled.extend(further);
-    Ok(Sequence { id, span, join, scheduled })
+    Ok(Sequence { id, span, join, scheduled }.within_cone(program))
 }

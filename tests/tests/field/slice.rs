@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use resolvent_engine::{Choice, Options};
 use resolvent_field::{Basis, BasisContext, Frames, Labelled as Result, Pass, Place, PlacePairs, Slice, Sliced};
-use resolvent_model::{Linearization, Mode, Run, Site, Source, gaussian};
+use resolvent_model::{Linearization, Mode, Model, Run, Site, Source, gaussian};
 use resolvent_tests::truth::{inner, wide};
-use resolvent_tests::{Labelled, Subject, Twin, Worst, subjects, tangents, tolerance};
+use resolvent_tests::{Golden, Labelled, Subject, Twin, Worst, subjects, tangents, tolerance};
 
 use super::{array, close, run};
 
@@ -339,5 +339,26 @@ fn zero_vectors_have_zero_blocks() {
         }
         assert_eq!(got.metadata["observable"], "logit(#4)@2 - logit(#20)@2");
         assert_eq!(got.metadata["basis"], "sensitivity");
+    }
+}
+
+/// Two blocks with windows of 5 tokens: a source reaches 4 tokens more at each level. Beyond, blocks are zero by both passes.
+#[test]
+fn blocks_beyond_a_window_are_zero() {
+    for on in subjects() {
+        let model = Model::open(on.device(), &Golden::directory("families/mistral")).expect("opens");
+        let tokens: Vec<u32> = (0..22).map(|t| (7 * t + 3) % 41).collect();
+        let run = model.run(&tokens, &[]).expect("runs");
+        let linear = run.linearize(Mode::Exact);
+        let to = [(1, 6), (1, 7), (1, 20), (2, 2), (2, 10), (2, 11), (2, 21)];
+        let by = |pass| {
+            let pairs = PlacePairs::new(&run, Some(&[(0, 2)]), Some(&to)).expect("there are pairs");
+            let slice = of(&linear, pairs, [3, 2]);
+            let got = computed(&slice.pass(pass)).result;
+            let seen = array(&got, "blocks").chunks(6).map(|block| block.iter().any(|x| *x != 0.0)).collect::<Vec<_>>();
+            assert_eq!(seen, [true, false, false, true, true, false, false], "{} {}", on.name(), pass.name());
+            array(&got, "blocks")
+        };
+        close(&by(Pass::Forward), &by(Pass::Adjoint), 1e-5, on.name());
     }
 }

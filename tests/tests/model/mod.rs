@@ -16,6 +16,7 @@ mod results;
 mod sites;
 mod sort_nano;
 mod sweep;
+mod windows;
 
 use resolvent_model::{Edit, Model, Run, RunOptions, Site, Source};
 use resolvent_tests::{Random, Subject, Twin};

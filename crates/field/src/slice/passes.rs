@@ -115,7 +115,10 @@ impl Passes<'_> {
         self.linear.jvp_at(&vectors, &sites, &mut |chunk| {
             let (i, column) = (chunk.sequence / k, chunk.sequence % k);
             let (at, tokens) = &rows[i * levels.len() + chunk.site];
-            let read = self.read(&self.readout, levels[chunk.site], tokens, (chunk.rows, chunk.token));
+            // Beyond a window, there is no response.
+            let end = chunk.token + chunk.rows.len() / d;
+            let within = &tokens[..tokens.partition_point(|&token| token < end)];
+            let read = self.read(&self.readout, levels[chunk.site], within, (chunk.rows, chunk.token));
             match read {
                 Ok(read) => {
                     let here = &mut blocks[(at - first) * m * k..][..tokens.len() * m * k];
