@@ -19,10 +19,10 @@ pub(crate) struct Args {
     prompt: PromptArgs,
     #[command(flatten)]
     corrupted: CorruptedArgs,
-    /// What ranks the edges: first_order, integrated, relp, or exact (patches of all edges)
+    /// What ranks the edges: first_order, integrated, integrated_activations, relp, or exact (patches of all edges)
     #[arg(long, value_name = "NAME", default_value = "integrated")]
     score: EdgeScore,
-    /// Runs between the prompts, of the score `integrated`
+    /// Runs between the prompts, of the score `integrated`; of `integrated_activations` for each MLP and each block's heads
     #[arg(long, value_name = "N", default_value_t = CircuitOptions::default().steps)]
     steps: usize,
     /// How edges are chosen: the largest scores (top), or only edges with a path to the logits (greedy)

@@ -1,8 +1,7 @@
 //! `resolvent edges`: how much of an effect passes from each head and MLP to each other one directly.
 
 use resolvent::Labelled;
-use resolvent::field::Predictor;
-use resolvent::field::{Case, EdgeOptions, Prompts, edges, edges_of_prompts};
+use resolvent::field::{Case, EdgeOptions, EdgePredictor, Prompts, edges, edges_of_prompts};
 use resolvent::model::{RunOptions, path_sites};
 use resolvent_report::strongest_edges;
 
@@ -18,15 +17,21 @@ pub(crate) struct Args {
     prompt: PromptArgs,
     #[command(flatten)]
     corrupted: CorruptedArgs,
-    /// Predictions beside first order, with commas: integrated, relp
+    /// Predictions beside first order, with commas: integrated, integrated_activations, relp
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    predictors: Vec<Predictor>,
-    /// Runs between the prompts, of the prediction `integrated`
+    predictors: Vec<EdgePredictor>,
+    /// Runs between the prompts, of the prediction `integrated`; of `integrated_activations` for each MLP and each block's heads
     #[arg(long, value_name = "N", default_value_t = EdgeOptions::default().steps)]
     steps: usize,
     /// Patch every edge too, and compare
     #[arg(long)]
     exact: bool,
+    /// Random displacements of the same norms that are patched along every edge, as a control of the exact effects
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "exact")]
+    random: usize,
+    /// Seed of the random displacements
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
     /// Other prompts of the file whose displacements are a control of each score
     #[arg(long, value_name = "N", default_value_t = 0, requires = "prompts")]
     controls: usize,
@@ -52,6 +57,8 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         steps: args.steps,
         exact: args.exact,
         controls: args.controls,
+        random: args.random,
+        seed: args.seed,
     };
     let sites = path_sites(model.sizes());
     if let Some(cases) = args.prompt.set.cases(&model, Some(&args.observable))? {
@@ -82,13 +89,19 @@ fn table(result: &Labelled, count: usize, on: &str) -> String {
 /// Formats how well each prediction agrees with the patches, and what these cost.
 fn agreements(result: &Labelled) -> String {
     let mut text = String::new();
-    for predictor in Predictor::ALL {
+    for predictor in EdgePredictor::ALL {
         if let Some(agreement) = result.metadata.get(&format!("agreement.{predictor}")) {
-            text.push_str(&format!("{:<14} {agreement}\n", predictor.name()));
+            text.push_str(&format!("{:<22} {agreement}\n", predictor.name()));
         }
         if let Some(top) = result.metadata.get(&format!("top.{predictor}")) {
-            text.push_str(&format!("{:<14} share of the strongest edges found, {top}\n", ""));
+            text.push_str(&format!("{:<22} share of the strongest edges found, {top}\n", ""));
         }
+    }
+    if let Some(error) = result.metadata.get("integration_error") {
+        let name = EdgePredictor::IntegratedActivations;
+        text.push_str(&format!(
+            "{name:<22} sums from each site are the effects of moving it, to {error} of the largest\n"
+        ));
     }
     if let Some(cost) = result.metadata.get("sweep_cost") {
         text.push_str(&format!("all patches run: cost {cost} forward passes\n"));

@@ -28,16 +28,21 @@ impl<'a> Between<'a> {
     /// read.
     pub(crate) fn runs(&self, share: f32, sites: &[Site]) -> Result<Vec<Run>> {
         let Some(first) = self.cases.first() else { return Ok(Vec::new()) };
-        let (model, d) = (first.corrupted.model(), first.corrupted.model().sizes().d);
-        let moved = |(t, row): (usize, &[f32])| Edit::add(self.moved, t, row.iter().map(|x| share * x).collect());
-        let edits = |(case, way): (&Case<'_>, &Vec<f32>)| -> Vec<Edit> {
-            case.corrupted.edits().iter().cloned().chain(way.chunks(d).enumerate().map(moved)).collect()
-        };
-        let edits: Vec<Vec<Edit>> = self.cases.iter().zip(&self.way).map(edits).collect();
+        let own = self.cases.iter().map(|case| case.corrupted.edits());
+        let edits: Vec<Vec<Edit>> = own.zip(self.moves(share)).map(|(own, moves)| [own, &moves].concat()).collect();
         let with = self.cases.iter().zip(&edits);
         let prompts: Vec<EditedPrompt<'_>> =
             with.map(|(case, edits)| EditedPrompt { tokens: case.corrupted.tokens(), edits }).collect();
-        Ok(model.run_edited(&prompts, sites)?)
+        Ok(first.corrupted.model().run_edited(&prompts, sites)?)
+    }
+
+    /// Returns the edits that move all rows of the site by `share` of the way, for each case.
+    pub(crate) fn moves(&self, share: f32) -> Vec<Vec<Edit>> {
+        let moved = |(t, row): (usize, &[f32])| Edit::add(self.moved, t, row.iter().map(|x| share * x).collect());
+        let of = |(case, way): (&Case<'_>, &Vec<f32>)| {
+            way.chunks(case.corrupted.model().sizes().d).enumerate().map(moved).collect()
+        };
+        self.cases.iter().zip(&self.way).map(of).collect()
     }
 }
 

@@ -166,7 +166,7 @@ mod tests {
         }
         assert!(with(&[1.0], 4).is_err());
         assert!(check(&CircuitOptions { prune: Some(0.0), ..CircuitOptions::default() }, 4).is_err());
-        for name in ["first_order", "integrated", "relp", "exact"] {
+        for name in ["first_order", "integrated", "integrated_activations", "relp", "exact"] {
             assert_eq!(name.parse::<EdgeScore>().expect("a score").name(), name);
         }
         assert!("hvp".parse::<EdgeScore>().is_err() && "none".parse::<Ablation>().is_err());

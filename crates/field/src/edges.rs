@@ -11,21 +11,24 @@
 //! |---|---|
 //! | `first_order` | `<g, d>`, summed over tokens: edge attribution patching (arXiv 2310.10348) |
 //! | `integrated` | `<mean g, d>` over runs whose embeddings lie between those of both prompts (EAP-IG, arXiv 2403.17806) |
+//! | `integrated_activations` | `<mean g, d>` over runs in which the site of the writer lies between its values in both prompts |
 //! | `relp` | `<g, d>` with the derivatives of [`Mode::RelP`] |
 //!
 //! All edges of a reader share one derivative, and all edges of a writer one displacement. So every prediction takes a
-//! forward and a backward pass, and one product for each pair.
+//! forward and a backward pass, and one product for each pair. `integrated` takes both passes at each step, and
+//! `integrated_activations` at each step of each site: the embedding, the attention and the MLP of each block.
 
+mod averaged;
 mod path;
+mod predictor;
 mod scores;
 
 use resolvent_engine::counted;
 use resolvent_model::{
-    Edge, Mode, Outputs, Reader, Site, Sizes, Writer, captures, edge_values, ends_at_logits, outputs_of, path_sites,
+    Edge, Mode, Outputs, Reader, Site, Sizes, Writer, captures, edge_values, ends_at_logits, outputs_of,
     reader_gradients,
 };
 
-use crate::between::{Between, middles};
 use crate::case::Case;
 use crate::certificate::{Certificate, adjoint, dot, narrow, norm, same, worse};
 use crate::distinct::distinct;
@@ -34,29 +37,34 @@ use crate::labelled::Labelled;
 use crate::nodes::{Sensitivities, last_rows, with_edges};
 use crate::noise;
 use crate::patch::both_values;
-use crate::predictor::Predictor;
 use crate::predictors::pass;
 use crate::stats::Pairs;
 
+use averaged::{along_activations, along_inputs};
 pub use path::path_patch;
+pub use predictor::EdgePredictor;
 use scores::Scores;
 
 /// Options of [`edges`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct EdgeOptions {
-    /// Predictions beside first order: [`Predictor::Integrated`] and [`Predictor::RelP`].
-    pub predictors: Vec<Predictor>,
-    /// Number of runs between the prompts, for `integrated`.
+    /// Predictions beside first order.
+    pub predictors: Vec<EdgePredictor>,
+    /// Number of runs between the prompts, for `integrated`; for `integrated_activations`, of each site.
     pub steps: usize,
     /// Whether every edge is patched too.
     pub exact: bool,
     /// Number of other prompts of the set whose displacements are controls, for [`crate::edges_of_prompts`]; 0 for none.
     pub controls: usize,
+    /// Number of random displacements of each writer that are patched along every edge too, beside `exact`; 0 for none.
+    pub random: usize,
+    /// Seed of the random displacements.
+    pub seed: u64,
 }
 
 impl Default for EdgeOptions {
     fn default() -> Self {
-        Self { predictors: Vec::new(), steps: 8, exact: false, controls: 0 }
+        Self { predictors: Vec::new(), steps: 8, exact: false, controls: 0, random: 0, seed: 0 }
     }
 }
 
@@ -68,20 +76,25 @@ const TOP: [usize; 3] = [10, 50, 200];
 
 /// Predicts the effects of patching each edge, and computes them if `options` asks for it.
 ///
-/// Both runs must have been prepared for [`path_sites`].
+/// Both runs must have been prepared for [`path_sites`](resolvent_model::path_sites).
 ///
-/// Arrays: `edges [E, 2]` (indices of writer and reader), `first_order [E]`, `integrated [E]`, `relp [E]`, `exact [E]`, `random
-/// [E]`, `clean_value [1]` and `corrupted_value [1]`. `random` is a control of `first_order`: its root mean square over
-/// displacements of the same norms in random directions. The metadata name the `writers` and `readers`, separated by commas, and
-/// have `agreement.NAME` and `top.NAME` of each prediction with the exact effects.
+/// Arrays: `edges [E, 2]` (indices of writer and reader), `first_order [E]`, `integrated [E]`, `integrated_activations [E]`,
+/// `relp [E]`, `exact [E]`, `random [E]`, `random_exact [E]`, `clean_value [1]` and `corrupted_value [1]`. `random` and
+/// `random_exact` are controls of `first_order` and `exact`: root mean squares over displacements of the same norms in random
+/// directions, of all directions and of [`EdgeOptions::random`] ones.
+///
+/// The metadata name the `writers` and `readers`, separated by commas, and have `agreement.NAME` and `top.NAME` of each prediction
+/// with the exact effects. `integration_error` is the largest distance between the sum of `integrated_activations` over the
+/// edges from a site and the effect of moving the site, over the largest such effect.
 ///
 /// Certificates: the first-order edges into each reader add up to the first-order effect of what it reads
-/// (`into_readers`); those from each writer add up to the first-order effect of its output (`from_writers`); three edges
-/// agree with patches of the same edges by edits of single runs (`alone`); the adjoint identity.
+/// (`into_readers`); those from each writer add up to the first-order effect of its output (`from_writers`), and so do those
+/// from each site in a run between (`from_sites`); three edges agree with patches of the same edges by edits of single runs
+/// (`alone`); the adjoint identity.
 ///
 /// # Errors
-/// Runs that do not pair or were not prepared, edits in the corrupted run, a predictor that edges lack, an observable that
-/// reads the field below the last level, a device error, or a check that fails.
+/// Runs that do not pair or were not prepared, edits in the corrupted run, an observable that reads the field below the last
+/// level, a device error, or a check that fails.
 pub fn edges(case: &Case<'_>, options: &EdgeOptions) -> Result<Labelled> {
     edges_beside(case, &[], options)
 }
@@ -92,12 +105,12 @@ pub(crate) fn edges_beside(case: &Case<'_>, others: &[Case<'_>], options: &EdgeO
     case.check()?;
     let (run, model) = (case.corrupted, case.corrupted.model());
     let sizes = *model.sizes();
-    if let Some(other) = options.predictors.iter().find(|p| !matches!(p, Predictor::Integrated | Predictor::RelP)) {
-        return Err(Error::Input(format!("edges have no predictor `{other}`: expected integrated or relp")));
-    }
     ends_at_logits(case.observable, &sizes)?;
     if options.steps == 0 {
         return Err(Error::Input("integrated gradients need one step or more".to_owned()));
+    }
+    if options.random > 0 && !options.exact {
+        return Err(Error::Input("random displacements are a control of exact effects; ask for these too".to_owned()));
     }
     let [clean_outputs, displacement] = displacement(case)?;
     let edges = Edge::all(model.architecture());
@@ -106,11 +119,17 @@ pub(crate) fn edges_beside(case: &Case<'_>, others: &[Case<'_>], options: &EdgeO
     let first_order = scores.of(&gradients);
     let chi = Sensitivities::new(run, case.observable)?;
     let floor = noise::floor(run, &chi.field())?;
-    let mut predictions = vec![(Predictor::FirstOrder, first_order)];
+    let (mut predictions, mut activations) = (vec![(EdgePredictor::FirstOrder, first_order)], None);
     for predictor in distinct(options.predictors.iter().copied()) {
         let predicted = match predictor {
-            Predictor::RelP => scores.of(&reader_gradients(Mode::RelP, &[case.reading()])?[0]),
-            _ => integrated(case, &scores, options.steps)?,
+            EdgePredictor::FirstOrder => continue,
+            EdgePredictor::RelP => scores.of(&reader_gradients(Mode::RelP, &[case.reading()])?[0]),
+            EdgePredictor::Integrated => along_inputs(case, &scores, options.steps)?,
+            EdgePredictor::IntegratedActivations => {
+                let found = along_activations(case, &scores, options.steps)?;
+                activations = Some((found.sums, found.error));
+                found.scores
+            }
         };
         predictions.push((predictor, predicted));
     }
@@ -123,6 +142,9 @@ pub(crate) fn edges_beside(case: &Case<'_>, others: &[Case<'_>], options: &EdgeO
     result = result.with("random", &axis, narrow(&scores.random(&gradients)));
     if !others.is_empty() {
         result = result.with("other_prompts", &axis, narrow(&other_prompts(&scores, others, &gradients)?));
+    }
+    if let Some((sums, error)) = activations {
+        result = result.note("integration_error", format!("{error:.1e}")).certify(sums)?;
     }
     let into = into_readers(case, &edges, &gradients, &predictions[0].1)?;
     let from = from_writers(&sizes, &chi, &displacement, (&edges, &predictions[0].1));
@@ -143,6 +165,10 @@ pub(crate) fn edges_beside(case: &Case<'_>, others: &[Case<'_>], options: &EdgeO
             .note("sweep_cost", format!("{:.1}", work.flops / pass(case)?))
             .with("exact", &axis, exact)
             .certify(alone(case, &clean_outputs, &edges, &values)?)?;
+        if options.random > 0 {
+            let control = random_exact(case, &scores, corrupted, (options.random, options.seed))?;
+            result = result.with("random_exact", &axis, narrow(&control));
+        }
     }
     result
         .with("clean_value", &[("value", 1)], vec![clean as f32])
@@ -178,19 +204,16 @@ fn other_prompts(scores: &Scores<'_>, others: &[Case<'_>], gradients: &[f32]) ->
     Ok(squares.into_iter().map(f64::sqrt).collect())
 }
 
-/// Returns the scores with the mean derivative over runs between the prompts.
-fn integrated(case: &Case<'_>, scores: &Scores<'_>, steps: usize) -> Result<Vec<f64>> {
-    let mut sums = vec![0.0; scores.edges.len()];
-    let sites = path_sites(case.corrupted.model().sizes());
-    let case = [*case];
-    let between = Between::embeddings(&case)?;
-    for share in middles(steps) {
-        let run = between.runs(share, &sites)?.remove(0);
-        let gradients = reader_gradients(Mode::Exact, &[(&run, case[0].observable)])?;
-        let each = scores.of(&gradients[0]);
-        sums.iter_mut().zip(each).for_each(|(sum, x)| *sum += x / steps as f64);
+/// Returns the root mean square of the exact effects over `count` random displacements of each writer. Each has the norm of the
+/// writer's own displacement at every token.
+fn random_exact(case: &Case<'_>, scores: &Scores<'_>, value: f64, (count, seed): (usize, u64)) -> Result<Vec<f64>> {
+    let mut squares = vec![0.0; scores.edges.len()];
+    for n in 0..count {
+        let moved = scores.randomised(seed.wrapping_add(n as u64));
+        let values = edge_values(case.corrupted, &moved, scores.edges, case.observable)?;
+        squares.iter_mut().zip(values).for_each(|(sum, v)| *sum += (v - value).powi(2) / count as f64);
     }
-    Ok(sums)
+    Ok(squares.into_iter().map(f64::sqrt).collect())
 }
 
 /// Checks that the edges into each reader add up to `<g, h_clean - h_corrupted>`, where h is what it reads.

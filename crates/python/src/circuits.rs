@@ -1,7 +1,7 @@
 //! Analyses of a model's levels and of its heads, MLPs and neurons.
 
 use pyo3::prelude::*;
-use resolvent::field::{AttributeOptions, Case, EdgeOptions, FeatureOptions, LensOptions, Predictor};
+use resolvent::field::{AttributeOptions, Case, EdgeOptions, EdgePredictor, FeatureOptions, LensOptions};
 use resolvent::model::path_sites;
 
 use crate::averaged_operator::PyAveragedOperator;
@@ -18,14 +18,17 @@ impl PyModel {
     /// How much of an effect passes along each edge from a writer (embedding, head, MLP) to a reader (queries, keys, values,
     /// MLP, logits): what patching that edge alone from the clean prompt into the corrupted one does to J.
     ///
-    /// `predictors` are `integrated` (with `steps` runs between the prompts) and `relp`, beside first order. `exact` patches every
-    /// edge too.
+    /// `predictors` are `integrated` (with `steps` runs between the prompts), `integrated_activations` (with `steps` runs for
+    /// each MLP and each block's heads) and `relp`, beside first order. `exact` patches every edge too, and with `random` so
+    /// many random displacements of the same norms, as a control.
     ///
-    /// Arrays: `edges` [E, 2], indices into the comma-separated names `writers` and `readers` of the metadata; `first_order`,
-    /// `integrated`, `relp`, `exact` [E]; `clean_value`, `corrupted_value` [1].
+    /// Arrays: `edges` [E, 2], indices into the comma-separated names `writers` and `readers` of the metadata;
+    /// `first_order`, `integrated`, `integrated_activations`, `relp`, `exact`, `random`, `random_exact` [E]; `clean_value`,
+    /// `corrupted_value` [1].
     #[pyo3(
-        signature = (clean, corrupted, observable, *, predictors = Many::default(), steps = 8, exact = false),
-        text_signature = "($self, clean, corrupted, observable, *, predictors=(), steps=8, exact=False)"
+        signature = (clean, corrupted, observable, *, predictors = Many::default(), steps = 8, exact = false,
+            random = 0, seed = 0),
+        text_signature = "($self, clean, corrupted, observable, *, predictors=(), steps=8, exact=False, random=0, seed=0)"
     )]
     fn edges(
         &self,
@@ -36,16 +39,18 @@ impl PyModel {
         predictors: Many<String>,
         steps: i64,
         exact: bool,
+        random: i64,
+        seed: i64,
     ) -> Result<PyResultOf> {
-        let predictors = predictors.0.iter().map(|name| Ok(name.parse()?)).collect::<Result<Vec<Predictor>>>()?;
+        let predictors = predictors.0.iter().map(|name| Ok(name.parse()?)).collect::<Result<Vec<EdgePredictor>>>()?;
         let sites = path_sites(self.model.sizes());
         let prepared = |prompt, what| self.prepared(prompt, &sites, what);
         let (clean, corrupted) = (prepared(clean, "the clean run")?, prepared(corrupted, "the corrupted run")?);
         let (j, title) = (observable.get().beside(py, &corrupted, &clean)?, observable.get().title());
-        let steps = count("steps", steps)?;
+        let (steps, random, seed) = (count("steps", steps)?, count("random", random)?, count("seed", seed)?);
         let case = Case { clean: &clean, corrupted: &corrupted, observable: &j };
-        let result =
-            detached(py, |_| resolvent::field::edges(&case, &EdgeOptions { predictors, steps, exact, controls: 0 }))?;
+        let options = EdgeOptions { predictors, steps, exact, controls: 0, random, seed };
+        let result = detached(py, |_| resolvent::field::edges(&case, &options))?;
         PyResultOf::new(py, result, Some(&corrupted), Some(&title))
     }
 

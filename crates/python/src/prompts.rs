@@ -7,9 +7,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
 use resolvent::Labelled;
 use resolvent::field::{
-    AttributeOptions, CircuitOptions, EdgeOptions, FlowOptions, LensOptions, Predictor, PredictorOptions,
-    ReduceOptions, SiteKind, TransferOptions, attribute_of_prompts, distinct, edges_of_prompts, flow_of_prompts,
-    forward_of_prompts, lens_of_prompts, patch_of_prompts, sensitivity_of_prompts, transfer_of_prompts,
+    AttributeOptions, CircuitOptions, EdgeOptions, EdgePredictor, FlowOptions, LensOptions, Predictor,
+    PredictorOptions, ReduceOptions, SiteKind, TransferOptions, attribute_of_prompts, distinct, edges_of_prompts,
+    flow_of_prompts, forward_of_prompts, lens_of_prompts, patch_of_prompts, sensitivity_of_prompts,
+    transfer_of_prompts,
 };
 use resolvent::model::{Model, PromptCase, PromptRow, PromptSet, PromptText, Run, RunOptions, from_end, logits_of};
 
@@ -222,8 +223,8 @@ impl PyPrompts {
     /// Edges of each pair; arrays as those of `Model.edges`, with an axis `prompt`. `controls` other pairs give
     /// `other_prompts` [P, E]: the scores of their displacements, at the same norms (root mean square).
     #[pyo3(
-        signature = (*, predictors = Many::default(), steps = 8, exact = false, controls = 0),
-        text_signature = "($self, *, predictors=(), steps=8, exact=False, controls=0)"
+        signature = (*, predictors = Many::default(), steps = 8, exact = false, controls = 0, random = 0, seed = 0),
+        text_signature = "($self, *, predictors=(), steps=8, exact=False, controls=0, random=0, seed=0)"
     )]
     fn edges(
         &self,
@@ -232,10 +233,13 @@ impl PyPrompts {
         steps: i64,
         exact: bool,
         controls: i64,
+        random: i64,
+        seed: i64,
     ) -> Result<PyResultOf> {
-        let predictors = predictors.0.iter().map(|name| Ok(name.parse()?)).collect::<Result<Vec<Predictor>>>()?;
+        let predictors = predictors.0.iter().map(|name| Ok(name.parse()?)).collect::<Result<Vec<EdgePredictor>>>()?;
         let (steps, controls) = (count("steps", steps)?, count("controls", controls)?);
-        let options = EdgeOptions { predictors, steps, exact, controls };
+        let (random, seed) = (count("random", random)?, count("seed", seed)?);
+        let options = EdgeOptions { predictors, steps, exact, controls, random, seed };
         self.analysed(py, |progress| edges_of_prompts(&self.model, &self.cases, &options, progress))
     }
 
@@ -299,12 +303,13 @@ impl PyPrompts {
     /// Circuits: ranks all edges by their mean score over the pairs, and measures what remains of J if only the first ones carry
     /// the clean prompt.
     ///
-    /// `score` is `first_order`, `integrated` (with `steps` runs between the prompts), `relp` or `exact`; `selection` is `top` or
-    /// `greedy`; `prune` removes edges one by one, as long as |1 - faithfulness| grows by less than it for each (ACDC); the other
-    /// edges carry `ablation`: `corrupted`, `zero`, `mean`, or `resample` (outputs of `resamples` other clean prompts; `deviation`
-    /// is over them). `shares` are the included shares of all edges, ascending; without them those of the MIB benchmark.
-    /// `controls` random circuits of each size are measured too. With `ranked_on`, so many pairs rank the edges and the others
-    /// measure.
+    /// `score` is `first_order`, `integrated` (with `steps` runs between the prompts), `integrated_activations` (with
+    /// `steps` runs for each MLP and each block's heads), `relp` or `exact`; `selection` is `top` or `greedy`; `prune`
+    /// removes edges one by one, as long as |1 - faithfulness| grows by less than it for each (ACDC); the other edges carry
+    /// `ablation`: `corrupted`, `zero`, `mean`, or `resample` (outputs of `resamples` other clean prompts; `deviation` is
+    /// over them). `shares` are the included shares of all edges, ascending; without them those of the MIB benchmark.
+    /// `controls` random circuits of each size are measured too. With `ranked_on`, so many pairs rank the edges and the
+    /// others measure.
     ///
     /// Arrays: `edges` [E, 2], `score`, `rank` [E], `size` [S]; `faithfulness`, `completeness`, `random`, `value` [P, S], `area`,
     /// `distance` [P, 1], with their means and intervals.

@@ -15,14 +15,20 @@ def model():
 
 
 def test_edges_predicted_and_exact(model):
-    result = model.edges(CLEAN, CORRUPTED, J, predictors=["integrated", "relp"], exact=True)
+    predictors = ["integrated", "integrated_activations", "relp"]
+    result = model.edges(CLEAN, CORRUPTED, J, predictors=predictors, exact=True, random=1)
     writers, readers = (result.metadata[key].split(",") for key in ("writers", "readers"))
     edges = result["edges"].astype(int)
     assert (len(writers), len(readers), edges.shape) == (11, 27, (110, 2))
     assert writers[edges[0, 0]] == "input" and readers[edges[-1, 1]] == "logits"
-    for name in ("first_order", "integrated", "relp", "exact"):
+    for name in ("first_order", *predictors, "exact", "random_exact"):
         assert result[name].shape == (110,)
     assert np.isfinite(result["exact"]).all() and "agreement.relp" in result.metadata
+    # The edges from the embedding share one path with it.
+    of_input = edges[:, 0] == 0
+    assert np.allclose(result["integrated"][of_input], result["integrated_activations"][of_input], atol=1e-4)
+    with pytest.raises(ValueError, match="no predictor `curvature`"):
+        model.edges(CLEAN, CORRUPTED, J, predictors=["curvature"])
 
 
 def test_contributions_add_up(model):
@@ -43,7 +49,7 @@ def test_circuits_of_prompts(model):
     faithful = result["faithfulness.mean"]
     assert faithful[0] == pytest.approx(0, abs=1e-4) and faithful[2] == pytest.approx(1, abs=1e-4)
     assert list(result["size"]) == [0, 55, 110]
-    with pytest.raises(ValueError, match="first_order, integrated, relp or exact"):
+    with pytest.raises(ValueError, match="first_order, integrated, integrated_activations, relp or exact"):
         prompts.circuit(score="curvature")
     assert prompts.edges()["first_order"].shape == (1, 110)
     assert prompts.attribute()["direct"].shape[:2] == (1, 11)

@@ -8,13 +8,15 @@ use crate::axis::number::minus;
 use crate::{Cell, Table};
 
 /// Predictions of edges, the exact effects and the controls, in the order of columns.
-const COLUMNS: [(&str, &str); 7] = [
+const COLUMNS: [(&str, &str); 9] = [
     ("first_order", "first order"),
     ("integrated", "integrated"),
+    ("integrated_activations", "by activations"),
     ("relp", "relp"),
     ("exact", "exact"),
     ("score", "mean score"),
     ("random", "random"),
+    ("random_exact", "random, exact"),
     ("other_prompts", "other prompts"),
 ];
 

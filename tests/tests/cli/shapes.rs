@@ -68,6 +68,21 @@ fn through_all(shape: [usize; 3], tokens: usize) {
         [&["patch", &a, "--corrupted", &b, "--sites", "resid,mid,attn_out,mlp_out,q,k,v,z"][..], &j].concat(),
         [&["patch", &a, "--corrupted", &b, "--predictors", "curvature,hvp,integrated,relp"][..], &j].concat(),
         [&["patch", &a, "--corrupted", &b, "--interactions", "3"][..], &j].concat(),
+        [
+            &[
+                "edges",
+                &a,
+                "--corrupted",
+                &b,
+                "--predictors",
+                "integrated_activations,relp",
+                "--exact",
+                "--random",
+                "1",
+            ],
+            &j[..],
+        ]
+        .concat(),
         [&["patch", &a, "--corrupted", &b, "--interactions", "3", "--joint", "add"][..], &j].concat(),
         vec!["green", &a, "--source", "0,0", "--geometry", "--directions", "2", "--norms", "2"],
         vec!["green", &a, "--source=-1,-1", "--geometry"],

@@ -1,6 +1,6 @@
 //! Circuits over prompts: their ends, their controls, and what the other edges carry.
 
-use resolvent_field::{Ablation, CircuitOptions, EdgeScore, Predictor, Prompts, Selection, circuit};
+use resolvent_field::{Ablation, CircuitOptions, EdgePredictor, EdgeScore, Prompts, Selection, circuit};
 use resolvent_model::{
     Edge, Model, Observable, PromptCase, RunOptions, outputs_of, parse_token, path_sites, rewired_values,
 };
@@ -70,13 +70,14 @@ fn resamples_are_those_of_the_other_prompts() {
 #[test]
 fn circuits_end_at_the_model() {
     let twin = Twin::small();
-    let scores = [Predictor::FirstOrder, Predictor::Integrated, Predictor::RelP].map(EdgeScore::Predicted);
+    let scores = EdgePredictor::ALL.map(EdgeScore::Predicted);
     for on in subjects() {
         let model = twin.on(on);
         for (score, selection, ablation) in [
             (scores[0], Selection::Top, Ablation::Corrupted),
             (scores[1], Selection::Greedy, Ablation::Zero),
             (scores[2], Selection::Greedy, Ablation::Mean),
+            (scores[3], Selection::Top, Ablation::Zero),
             (EdgeScore::Exact, Selection::Top, Ablation::Corrupted),
         ] {
             let shares = vec![0.0, 0.25, 0.75, 1.0];
@@ -124,7 +125,7 @@ fn few_edges_of_a_trained_model_are_a_faithful_circuit() {
 fn prompts_are_divided_and_left_out() {
     let on = Subject::open(&resolvent_engine::Options::new(resolvent_engine::Choice::Host)).expect("opens");
     let model = Twin::small().on(&on);
-    let first = EdgeScore::Predicted(Predictor::FirstOrder);
+    let first = EdgeScore::Predicted(EdgePredictor::FirstOrder);
     let options =
         CircuitOptions { score: first, shares: vec![0.5], random: 0, ranked_on: 3, ..CircuitOptions::default() };
     let got = computed(&model, &options);
@@ -141,8 +142,7 @@ fn prompts_are_divided_and_left_out() {
     assert!(name == "row 3" && reason.contains("faithfulness is undefined"), "{name}: {reason}");
     let refused = |options: CircuitOptions| circuit(&model, &cases(), &options, &mut |_, _| {}).is_err();
     assert!(refused(CircuitOptions { ranked_on: 4, ..options.clone() }));
-    assert!(refused(CircuitOptions { shares: vec![2.0], ..options.clone() }));
-    assert!(refused(CircuitOptions { score: EdgeScore::Predicted(Predictor::Hvp), ..options }));
+    assert!(refused(CircuitOptions { shares: vec![2.0], ..options }));
 }
 
 /// What remains of pruning is faithful to the sum of the thresholds, and an edge stays because it matters.
@@ -181,7 +181,7 @@ fn pruned_circuits_are_minimal() {
 fn means_are_over_the_tokens_of_all_prompts() {
     let on = Subject::open(&resolvent_engine::Options::new(resolvent_engine::Choice::Host)).expect("opens");
     let model = Twin::small().on(&on);
-    let first = EdgeScore::Predicted(Predictor::FirstOrder);
+    let first = EdgeScore::Predicted(EdgePredictor::FirstOrder);
     let (ablation, shares) = (Ablation::Mean, vec![0.0]);
     let options = CircuitOptions { score: first, ablation, shares, random: 0, ..CircuitOptions::default() };
     let got = computed(&model, &options);
@@ -209,7 +209,7 @@ fn means_are_over_the_tokens_of_all_prompts() {
 fn rows_that_cannot_prune_are_left_out() {
     let on = Subject::open(&resolvent_engine::Options::new(resolvent_engine::Choice::Host)).expect("opens");
     let model = Twin::small().on(&on);
-    let first = EdgeScore::Predicted(Predictor::FirstOrder);
+    let first = EdgeScore::Predicted(EdgePredictor::FirstOrder);
     let mut rows = cases();
     rows[1].corrupted = Some(rows[1].clean.clone());
     for (ranked_on, measured) in [(0, 3), (2, 2)] {

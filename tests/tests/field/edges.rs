@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use resolvent_field::{Case, EdgeOptions, Predictor, edges, path_patch};
+use resolvent_field::{Case, EdgeOptions, EdgePredictor, edges, path_patch};
 use resolvent_model::{
     Edge, Edit, Mode, Model, Observable, Reader, Run, RunOptions, Site, Source, Writer, edge_values, outputs_of,
     parse_token, path_sites, rewired_values,
@@ -13,11 +13,11 @@ use safetensors::SafeTensors;
 
 use super::{array, close, truth};
 
-const CLEAN: [u32; 5] = [3, 14, 15, 9, 2];
+pub(super) const CLEAN: [u32; 5] = [3, 14, 15, 9, 2];
 /// The first token is the same, so no row of it is computed.
-const CORRUPTED: [u32; 5] = [3, 8, 15, 4, 2];
+pub(super) const CORRUPTED: [u32; 5] = [3, 8, 15, 4, 2];
 
-fn both(model: &Model, prompts: [&[u32]; 2]) -> [Run; 2] {
+pub(super) fn both(model: &Model, prompts: [&[u32]; 2]) -> [Run; 2] {
     let options = RunOptions { sites: path_sites(model.sizes()), ..RunOptions::default() };
     let runs = model.run_all(&prompts, &options).expect("runs");
     [0, 1].map(|i| runs[i].clone())
@@ -38,7 +38,7 @@ fn output(twin: &Twin, tokens: &[u32], writer: Writer) -> Vec<f64> {
 }
 
 /// Returns the clean minus the corrupted output of each writer, as one row a token.
-fn moved(twin: &Twin, writer: Writer) -> Vec<Vec<f32>> {
+pub(super) fn moved(twin: &Twin, writer: Writer) -> Vec<Vec<f32>> {
     let [clean, corrupted] = [&CLEAN, &CORRUPTED].map(|tokens| output(twin, tokens, writer));
     let difference: Vec<f32> = clean.iter().zip(corrupted).map(|(a, b)| (a - b) as f32).collect();
     difference.chunks(twin.config.n_embd).map(<[f32]>::to_vec).collect()
@@ -59,13 +59,12 @@ fn put(values: &[f64], site: Site) -> Vec<Edit> {
     rows.map(|(t, row)| Edit::put(site, t, row.iter().map(|&x| x as f32).collect())).collect()
 }
 
-/// Returns the value of J in the reference with one edge patched: what the reader computes of its displaced input is put
-/// in place in a second run.
-fn patched(twin: &Twin, edge: Edge, j: &Observable) -> f64 {
-    let at = input(edge.reader, twin.config.n_layer);
-    let rows = moved(twin, edge.writer).into_iter().enumerate();
-    let displaced: Vec<Edit> = rows.map(|(t, row)| Edit::add(at, t, row)).collect();
-    match edge.reader.output() {
+/// Returns the value of J in the reference with one edge displaced by `rows`: what the reader computes of its displaced input
+/// is put in place in a second run.
+pub(super) fn patched(twin: &Twin, reader: Reader, rows: Vec<Vec<f32>>, j: &Observable) -> f64 {
+    let at = input(reader, twin.config.n_layer);
+    let displaced: Vec<Edit> = rows.into_iter().enumerate().map(|(t, row)| Edit::add(at, t, row)).collect();
+    match reader.output() {
         None => truth(twin, &CORRUPTED, &displaced, j),
         Some(site) => {
             let values = twin.capture(&twin.primal(&CORRUPTED, &displaced), site);
@@ -74,17 +73,18 @@ fn patched(twin: &Twin, edge: Edge, j: &Observable) -> f64 {
     }
 }
 
-/// Returns the derivative of J along the displacement of one edge, by two runs on dual numbers.
-fn first_order(twin: &Twin, edge: Edge, j: &Observable) -> f64 {
+/// Returns the derivative of J along the displacement of one edge in the corrupted run under `edits`, by two runs on dual
+/// numbers.
+pub(super) fn first_order(twin: &Twin, edge: Edge, edits: &[Edit], j: &Observable) -> f64 {
     let sources = |site: Site, rows: Vec<Vec<f32>>| -> Vec<Source> {
         rows.into_iter().enumerate().map(|(token, vector)| Source { site, token, vector }).collect()
     };
     let along = sources(input(edge.reader, twin.config.n_layer), moved(twin, edge.writer));
-    let trace = twin.tangent(&CORRUPTED, &[], &along);
+    let trace = twin.tangent(&CORRUPTED, edits, &along);
     let Some(site) = edge.reader.output() else { return observed::read(j, &trace).tangent };
     let out: Vec<f32> = tangents(&twin.capture_of(&trace, site)).into_iter().map(|x| x as f32).collect();
     let rows = out.chunks(out.len() / CLEAN.len()).map(<[f32]>::to_vec).collect();
-    observed::read(j, &twin.tangent(&CORRUPTED, &[], &sources(site, rows))).tangent
+    observed::read(j, &twin.tangent(&CORRUPTED, edits, &sources(site, rows))).tangent
 }
 
 #[test]
@@ -108,13 +108,14 @@ fn all_edges_match_the_reference() {
     let j = Observable::logit_diff(4, 20, 4) - Observable::log_prob(7, 2);
     let all = Edge::all(&(&twin.config).into());
     let corrupted = truth(&twin, &CORRUPTED, &[], &j);
-    let exact: Vec<f64> = all.iter().map(|&edge| patched(&twin, edge, &j) - corrupted).collect();
-    let first: Vec<f64> = all.iter().map(|&edge| first_order(&twin, edge, &j)).collect();
+    let exact: Vec<f64> =
+        all.iter().map(|edge| patched(&twin, edge.reader, moved(&twin, edge.writer), &j) - corrupted).collect();
+    let first: Vec<f64> = all.iter().map(|&edge| first_order(&twin, edge, &[], &j)).collect();
     assert!(exact.iter().zip(&first).any(|(e, f)| (e - f).abs() > 0.02), "this model is not linear");
     for on in subjects() {
         let [clean, corrupted] = both(&twin.on(on), [&CLEAN, &CORRUPTED]);
         let case = Case { clean: &clean, corrupted: &corrupted, observable: &j };
-        let predictors = vec![Predictor::Integrated, Predictor::RelP];
+        let predictors = vec![EdgePredictor::Integrated, EdgePredictor::RelP];
         let options = EdgeOptions { predictors, exact: true, ..EdgeOptions::default() };
         let got = edges(&case, &options).unwrap_or_else(|e| panic!("{}: {e}", on.name()));
         close(&array(&got, "exact"), &exact, 2e-5, "exact");
@@ -138,7 +139,7 @@ fn relp_has_no_edges_into_patterns() {
     let model = twin.on(&on);
     let [clean, corrupted] = both(&model, [&CLEAN, &CORRUPTED]);
     let case = Case { clean: &clean, corrupted: &corrupted, observable: &j };
-    let options = EdgeOptions { predictors: vec![Predictor::RelP], ..EdgeOptions::default() };
+    let options = EdgeOptions { predictors: vec![EdgePredictor::RelP], ..EdgeOptions::default() };
     let got = edges(&case, &options).expect("computes");
     let all = Edge::all(model.architecture());
     let (in_patterns, others): (Vec<_>, Vec<_>) = all
@@ -244,9 +245,10 @@ fn wrong_edges_are_refused() {
     let fused = model.run(&CORRUPTED, &[]).expect("runs");
     assert!(edge_values(&fused, &zeros, &[edge], &j).is_err() && outputs_of(&[&fused]).is_err());
     let case = Case { clean: &clean, corrupted: &corrupted, observable: &j };
-    let refused =
-        |predictors, steps| edges(&case, &EdgeOptions { predictors, steps, exact: false, controls: 0 }).is_err();
-    assert!(refused(vec![Predictor::Curvature], 4) && refused(vec![Predictor::Integrated], 0));
+    let refused = |options: EdgeOptions| edges(&case, &options).expect_err("invalid options").to_string();
+    assert!(refused(EdgeOptions { steps: 0, ..EdgeOptions::default() }).contains("one step or more"));
+    assert!(refused(EdgeOptions { random: 2, ..EdgeOptions::default() }).contains("control of exact effects"));
+    assert!("curvature".parse::<EdgePredictor>().is_err());
 }
 
 /// A pattern is what its queries and keys give: with the values it gives the output of the head.

@@ -5,6 +5,7 @@ mod circuit;
 mod conditioning;
 mod controls;
 mod edges;
+mod edges_between;
 mod features;
 mod flow;
 mod growth;

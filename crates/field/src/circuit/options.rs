@@ -6,9 +6,8 @@ use std::str::FromStr;
 use resolvent_engine::did_you_mean;
 
 use super::Selection;
-use crate::edges::EdgeOptions;
+use crate::edges::{EdgeOptions, EdgePredictor};
 use crate::error::{Error, Result};
-use crate::predictor::Predictor;
 
 /// What edges outside of a circuit carry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,8 +58,8 @@ impl FromStr for Ablation {
 /// What ranks the edges of a circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EdgeScore {
-    /// A prediction: first order, integrated or relp.
-    Predicted(Predictor),
+    /// A prediction.
+    Predicted(EdgePredictor),
     /// The effect of patching each edge.
     Exact,
 }
@@ -79,7 +78,7 @@ impl EdgeScore {
     /// Returns the options of [`crate::edges`] that compute it.
     pub(super) fn edges(self, steps: usize) -> EdgeOptions {
         let predictors = match self {
-            Self::Predicted(predictor) if predictor != Predictor::FirstOrder => vec![predictor],
+            Self::Predicted(predictor) if predictor != EdgePredictor::FirstOrder => vec![predictor],
             _ => Vec::new(),
         };
         EdgeOptions { predictors, steps, exact: self == Self::Exact, ..EdgeOptions::default() }
@@ -90,13 +89,11 @@ impl FromStr for EdgeScore {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let known = [Predictor::FirstOrder, Predictor::Integrated, Predictor::RelP];
-        let found = known.into_iter().find(|predictor| predictor.name() == text).map(Self::Predicted);
-        let found = found.or_else(|| (text == "exact").then_some(Self::Exact));
-        let expected = "first_order, integrated, relp or exact";
-        found.ok_or_else(|| {
-            let meant = did_you_mean(text, known.map(Predictor::name).into_iter().chain(["exact"]));
-            Error::Input(format!("invalid score `{text}`: expected {expected}{meant}"))
+        let mut known = EdgePredictor::ALL.into_iter().map(Self::Predicted).chain([Self::Exact]);
+        known.find(|score| score.name() == text).ok_or_else(|| {
+            let predictors = EdgePredictor::ALL.map(EdgePredictor::name);
+            let meant = did_you_mean(text, predictors.into_iter().chain(["exact"]));
+            Error::Input(format!("invalid score `{text}`: expected {} or exact{meant}", predictors.join(", ")))
         })
     }
 }
@@ -106,7 +103,7 @@ impl FromStr for EdgeScore {
 pub struct CircuitOptions {
     /// What ranks the edges.
     pub score: EdgeScore,
-    /// Number of runs between the prompts, for the score `integrated`.
+    /// Number of runs between the prompts, for the scores `integrated` and `integrated_activations`.
     pub steps: usize,
     /// How edges are chosen by their scores.
     pub selection: Selection,
@@ -130,7 +127,7 @@ pub struct CircuitOptions {
 impl Default for CircuitOptions {
     fn default() -> Self {
         Self {
-            score: EdgeScore::Predicted(Predictor::Integrated),
+            score: EdgeScore::Predicted(EdgePredictor::Integrated),
             steps: 8,
             selection: Selection::Top,
             prune: None,

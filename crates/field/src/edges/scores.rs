@@ -1,6 +1,6 @@
 //! Products of displacements and derivatives for all edges.
 
-use resolvent_model::{Edge, Sizes, Writer};
+use resolvent_model::{Edge, Sizes, Writer, gaussian};
 
 use crate::certificate::norm;
 
@@ -46,6 +46,17 @@ impl Scores<'_> {
         self.edges.iter().map(of).collect()
     }
 
+    /// Returns displacements `[W, T, d]` in random directions, with the norms that those here have at every token.
+    pub(crate) fn randomised(&self, seed: u64) -> Vec<f32> {
+        let d = self.sizes.d;
+        let mut moved = gaussian(seed, self.displacement.len());
+        for (random, own) in moved.chunks_mut(d).zip(self.displacement.chunks(d)) {
+            let share = (norm(own) / norm(random)) as f32;
+            random.iter_mut().for_each(|x| *x *= share);
+        }
+        moved
+    }
+
     /// Returns displacements `[W, T, d]` of other prompts, with the norm of each writer that the displacements here have.
     pub(crate) fn matched(&self, mut others: Vec<f32>) -> Vec<f32> {
         let size = self.displacement.len() / self.writers();
@@ -55,6 +66,19 @@ impl Scores<'_> {
             other.iter_mut().for_each(|x| *x *= share);
         }
         others
+    }
+
+    /// Returns the sum of the displacements of the writers of these edges, `[T, d]`.
+    pub(crate) fn written(&self) -> Vec<f32> {
+        let size = self.displacement.len() / self.writers();
+        let mut writers: Vec<usize> = self.edges.iter().map(|edge| edge.writer.index(self.sizes)).collect();
+        writers.sort_unstable();
+        writers.dedup();
+        let mut sum = vec![0.0f32; size];
+        for writer in writers {
+            sum.iter_mut().zip(&self.displacement[writer * size..][..size]).for_each(|(sum, x)| *sum += x);
+        }
+        sum
     }
 
     fn writers(&self) -> usize {
@@ -84,7 +108,6 @@ fn product(a: &[f32], b: &[f32]) -> f64 {
 mod tests {
     use super::*;
     use crate::certificate::dot;
-    use resolvent_model::gaussian;
 
     #[test]
     fn products_of_any_length() {

@@ -109,6 +109,8 @@ class Model:
         predictors: _Names = (),
         steps: _Int = 8,
         exact: bool = False,
+        random: _Int = 0,
+        seed: _Int = 0,
     ) -> Result: ...
     def attribute(
         self, prompt: Union[_Prompt, Run], observable: Observable, *, neurons: bool = False, patterns: bool = False

@@ -115,6 +115,8 @@ class Prompts:
         steps: _Int = 8,
         exact: bool = False,
         controls: _Int = 0,
+        random: _Int = 0,
+        seed: _Int = 0,
     ) -> Result: ...
     def flow(self, *, steps: _Int = 0) -> Result: ...
     def attribute(self, *, neurons: bool = False, patterns: bool = False) -> Result: ...
@@ -134,7 +136,7 @@ class Prompts:
     def circuit(
         self,
         *,
-        score: Literal["first_order", "integrated", "relp", "exact"] = "integrated",
+        score: Literal["first_order", "integrated", "integrated_activations", "relp", "exact"] = "integrated",
         steps: _Int = 8,
         selection: Literal["top", "greedy"] = "top",
         prune: Union[float, None] = None,

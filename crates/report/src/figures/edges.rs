@@ -1,6 +1,6 @@
 //! `edges`: a graph of the strongest edges; each prediction against the exact effects.
 
-use resolvent_field::Labelled;
+use resolvent_field::{EdgePredictor, Labelled};
 
 use super::read::{fact, number, observable};
 use crate::circuits::{Edges, Node};
@@ -17,8 +17,7 @@ pub(super) fn figures(result: &Labelled) -> Vec<Figure> {
         _ => observable(result),
     };
     let graph = Graph { subtitle: ends, ..graph(&edges) };
-    let predictions = ["first_order", "integrated", "relp"];
-    let scatters = predictions.into_iter().filter_map(|name| scatter(result, &edges, name));
+    let scatters = EdgePredictor::ALL.into_iter().filter_map(|predictor| scatter(result, &edges, predictor.name()));
     [Figure::from(graph)].into_iter().chain(scatters).collect()
 }
 
