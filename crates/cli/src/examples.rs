@@ -65,6 +65,13 @@ pub(crate) const EXAMPLES: &[(&str, &[Example])] = &[
         )],
     ),
     (
+        "subspace",
+        &[(
+            r#"subspace "The capital of France is" --corrupted "The capital of Italy is" --target " Paris" --against " Rome" --site blocks.2.mlp.hook_post"#,
+            "the best direction of the neurons of a block, and its part that no reader sees",
+        )],
+    ),
+    (
         "patch",
         &[
             (

@@ -13,7 +13,7 @@ const GROUPS: [(&str, &[&str]); 8] = [
     ("Try it", &["demo", "study"]),
     ("One prompt", &["run", "sensitivity", "lens", "attribute", "features"]),
     ("Averages over prompts", &["average", "reach", "growth"]),
-    ("Two prompts", &["patch", "edges", "circuit", "transfer", "reduce"]),
+    ("Two prompts", &["patch", "edges", "circuit", "subspace", "transfer", "reduce"]),
     ("Sources and responses", &["green", "flow", "slice", "regime", "identities"]),
     ("Inverse problems", &["invert", "locate"]),
     ("Several models", &["scale"]),

@@ -38,6 +38,7 @@ mod signals;
 mod slice;
 mod steps;
 mod study;
+mod subspace;
 mod terminal;
 mod transfer;
 
@@ -72,6 +73,8 @@ enum Command {
     Attribute(attribute::Args),
     /// What the features of a sparse autoencoder or transcoder add
     Features(features::Args),
+    /// A patch along a few directions, and their part that no reader sees
+    Subspace(subspace::Args),
     /// How much of an effect passes along each edge between heads and MLPs
     Edges(edges::Args),
     /// How much of J remains if only some edges carry the clean prompt
@@ -142,6 +145,7 @@ fn run(command: Option<Command>, program: clap::Command) -> Result<(), Failure> 
         Command::Average(args) => average::main(&args),
         Command::Attribute(args) => attribute::main(&args),
         Command::Features(args) => features::main(&args),
+        Command::Subspace(args) => subspace::main(&args),
         Command::Edges(args) => edges::main(&args),
         Command::Circuit(args) => circuit::main(&args),
         Command::Green(args) => green::main(&args),

@@ -6,13 +6,15 @@
 
 use std::collections::BTreeMap;
 
-use resolvent_model::{Edit, Mode, Observable, Run, Site, Sizes};
+use resolvent_model::{Edit, Mode, Observable, ReaderSet, Run, Site, Sizes};
 
 use crate::certificate::{Certificate, dot, narrow, norm, same, worse};
+use crate::dense::wide;
 use crate::derivatives::derivatives;
 use crate::dictionary::{Code, Dictionary, interleaved, joined};
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
+use crate::row_space::RowSpace;
 
 /// Options of [`features`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +58,8 @@ impl Activation {
 /// zero. Runs must have been prepared for the sites of [`Dictionary::sites`].
 ///
 /// Arrays: `features [K]` (those with the largest effects), `first_order [K]`, `first_order_by_token [K, T]`, `random [K]` (root
-/// mean square of `first_order` over random directions of the same norms), `factor [K, T]` (factors of the decoder's rows in
+/// mean square of `first_order` over random directions of the same norms), `kernel [K]` (the share of the length of each row of
+/// the decoder that no reader of the next block sees, where readers are linear), `factor [K, T]` (factors of the decoder's rows in
 /// `run`), `target_factor [K, T]` with a target, `error_first_order [T]`, `active [T]` (number of active features), `missed
 /// [T]` (size of the error over that of the activation) and `value [1]`; with [`FeatureOptions::exact`] also `exact [K]` and
 /// `error_exact [1]`.
@@ -141,6 +144,11 @@ pub fn features(
         .with("factor", &by_token, factors(&ours.codes));
     if let Some(theirs) = &theirs {
         result = result.with("target_factor", &by_token, factors(&theirs.codes));
+    }
+    if RowSpace::is_read(run, &sites) {
+        let space = RowSpace::of(run, (&sites, tokens - 1), ReaderSet::Next)?;
+        let share = |&f: &u32| dictionary.direction(f as usize).map(|row| space.kernel(&wide(row)) as f32);
+        result = result.with("kernel", &axis, top.iter().map(share).collect::<Result<_>>()?);
     }
     result = result
         .with("error_first_order", &[("token", tokens)], narrow(&of_error))

@@ -11,6 +11,7 @@
 //! | [`lens`] | what the head would answer at each level |
 //! | [`average`] | the Green operator to the last level, averaged over prompts and positions |
 //! | [`features`] | the features of a sparse autoencoder or transcoder as nodes |
+//! | [`subspace`] | patches along a few directions of a site, and their parts that no reader sees |
 //! | [`edges`] | the effect of each edge between nodes, predicted and exact |
 //! | [`circuit`] | what remains of an observable if only some edges carry the clean run |
 //! | [`superposition`] | joint responses of pairs of sources, and the sums of their own responses |
@@ -88,6 +89,7 @@ mod reconstruction;
 mod reduce;
 mod regime;
 mod remainder;
+mod row_space;
 mod rsvd;
 mod scale;
 mod secant;
@@ -99,6 +101,7 @@ mod spectrum;
 pub mod stats;
 mod store;
 pub mod study;
+mod subspace;
 mod superposition;
 mod transfer;
 
@@ -155,5 +158,6 @@ pub use sensitivity::{sensitivity, sensitivity_all, sensitivity_along};
 pub use site_kind::SiteKind;
 pub use slice::{OnProgress, Pass, PlacePairs, Slice, Sliced};
 pub use spectrum::{Spectrum, spectrum};
+pub use subspace::{Subspace, SubspaceOptions, subspace};
 pub use superposition::superposition;
 pub use transfer::{TransferOptions, transfer};

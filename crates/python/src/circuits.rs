@@ -1,13 +1,18 @@
 //! Analyses of a model's levels and of its heads, MLPs and neurons.
 
+use numpy::PyUntypedArrayMethods;
 use pyo3::prelude::*;
-use resolvent::field::{AttributeOptions, Case, EdgeOptions, EdgePredictor, FeatureOptions, LensOptions};
-use resolvent::model::path_sites;
+use pyo3::types::PyString;
+use resolvent::field::{
+    AttributeOptions, Case, EdgeOptions, EdgePredictor, FeatureOptions, LensOptions, Subspace, SubspaceOptions,
+};
+use resolvent::model::{Site, from_end, path_sites};
 
+use crate::arrays::{contiguous, floats};
 use crate::averaged_operator::PyAveragedOperator;
 use crate::classes::PyModel;
 use crate::dictionary::PyDictionary;
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Result, value_error};
 use crate::lists::{Many, count};
 use crate::observable::PyObservable;
 use crate::result::PyResultOf;
@@ -108,6 +113,48 @@ impl PyModel {
         PyResultOf::new(py, result, Some(&run), j.as_ref().map(|(_, title)| title.as_str()))
     }
 
+    /// Patches a site at one token along a few directions, from the clean prompt into the corrupted one, and along the parts
+    /// of these that linear readers see (row space) and do not see (kernel).
+    ///
+    /// `site` is of the residual stream, `blocks.L.mlp.hook_post` or `blocks.L.attn.hook_z[H]`. `directions` are `best` (the
+    /// largest first-order effect), `sensitivity`, `displacement`, `random[:SEED]`, a file, or vectors [width, k]. `readers`
+    /// are those of the `next` block, or `all`. `controls` random displacements are as long as what the patch moves.
+    ///
+    /// Arrays: `effect`, `first_order`, `row_effect`, `kernel_effect`, `moved_row_effect`, `moved_kernel_effect`,
+    /// `whole_effect`, `random`, `moved_kernel`, `whole_kernel`, `gain`, `rank` [1]; `kernel`, `by_kernel` [k]; `source`
+    /// [width, k].
+    #[pyo3(
+        signature = (clean, corrupted, observable, site, token = -1, *, directions = None, readers = "next",
+            controls = 16, seed = 0),
+        text_signature = "($self, clean, corrupted, observable, site, token=-1, *, directions=None, readers=\"next\", \
+            controls=16, seed=0)"
+    )]
+    fn subspace(
+        &self,
+        py: Python<'_>,
+        clean: &Bound<'_, PyAny>,
+        corrupted: &Bound<'_, PyAny>,
+        observable: &Bound<'_, PyObservable>,
+        site: &str,
+        token: i64,
+        directions: Option<&Bound<'_, PyAny>>,
+        readers: &str,
+        controls: i64,
+        seed: i64,
+    ) -> Result<PyResultOf> {
+        let site: Site = site.parse()?;
+        let of = directions.map_or(Ok(Subspace::Best), vectors)?;
+        let (random, seed) = (count("controls", controls)?, count("seed", seed)?);
+        let options = SubspaceOptions { readers: readers.parse()?, random, seed };
+        let prepared = |prompt, what| self.prepared(prompt, &[site], what);
+        let (clean, corrupted) = (prepared(clean, "the clean run")?, prepared(corrupted, "the corrupted run")?);
+        let token = from_end("token position", token, corrupted.tokens().len())?;
+        let (j, title) = (observable.get().beside(py, &corrupted, &clean)?, observable.get().title());
+        let case = Case { clean: &clean, corrupted: &corrupted, observable: &j };
+        let result = detached(py, |_| resolvent::field::subspace(&case, (site, token), &of, options))?;
+        PyResultOf::new(py, result, Some(&corrupted), Some(&title))
+    }
+
     /// Attributes an effect to the features of a dictionary, and to its error: what moving each does to J.
     ///
     /// With `target`, a prompt or run of as many tokens, features become those of it; without it, zero. The `top` features with the
@@ -138,4 +185,17 @@ impl PyModel {
         let result = detached(py, |_| resolvent::field::features(&run, target.as_ref(), dictionary, &j, options))?;
         PyResultOf::new(py, result, Some(&run), Some(&title))
     }
+}
+
+/// Reads the directions of a subspace patch: a name, a file, or vectors `[width, k]`.
+fn vectors(argument: &Bound<'_, PyAny>) -> Result<Subspace> {
+    if let Ok(text) = argument.cast::<PyString>() {
+        return Ok(Subspace::parse(&text.to_cow()?)?);
+    }
+    let array = floats(argument)?;
+    let [_, k] = *array.shape() else {
+        return Err(value_error(format!("invalid shape {:?}: expected vectors [width, k]", array.shape())));
+    };
+    let elements = contiguous(&array)?;
+    Ok(Subspace::Vectors((0..k).map(|i| elements.iter().skip(i).step_by(k).copied().collect()).collect()))
 }

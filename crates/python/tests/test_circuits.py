@@ -31,6 +31,19 @@ def test_edges_predicted_and_exact(model):
         model.edges(CLEAN, CORRUPTED, J, predictors=["curvature"])
 
 
+def test_subspace_patches_and_their_parts(model):
+    site = "blocks.0.mlp.hook_post"
+    best = model.subspace(CLEAN, CORRUPTED, J, site)
+    assert best["source"].shape == (256, 1) and best["rank"][0] == 64
+    assert 0 < best["kernel"][0] < 1 and abs(best["kernel_effect"][0]) < 1e-4
+    again = model.subspace(CLEAN, CORRUPTED, J, site, -1, directions=best["source"])
+    assert again["effect"][0] == pytest.approx(best["effect"][0], abs=1e-4)
+    whole = model.subspace(CLEAN, CORRUPTED, J, site, directions="displacement", readers="all", controls=2)
+    assert whole["effect"][0] == pytest.approx(whole["whole_effect"][0], abs=1e-4)
+    with pytest.raises(ValueError, match="nothing reads it linearly"):
+        model.subspace(CLEAN, CORRUPTED, J, "blocks.0.attn.hook_q[0]")
+
+
 def test_contributions_add_up(model):
     result = model.attribute(CLEAN, J, neurons=True, patterns=True)
     total = result["direct"].sum() + result["direct_biases"].sum() + result["constant"][0]

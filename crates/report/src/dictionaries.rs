@@ -11,22 +11,25 @@ pub fn strongest_features(title: &str, result: &Labelled, labels: &[String]) -> 
     let of = |name: &str| result.array(name).map(|array| &array.data[..]);
     let (ids, first, random) = (of("features")?, of("first_order")?, of("random")?);
     let (by_token, error) = (result.array("first_order_by_token")?, of("error_first_order")?);
-    let (exact, error_exact) = (of("exact"), of("error_exact"));
+    let (exact, error_exact, kernel) = (of("exact"), of("error_exact"), of("kernel"));
     let tokens = by_token.axes.last()?.1.max(1);
     let mut columns = vec!["feature", "first order", "random"];
     columns.extend(exact.map(|_| "exact"));
+    columns.extend(kernel.map(|_| "in the kernel"));
     columns.push("mostly at");
     let row = |table: Table, (n, id): (usize, &f32)| {
         let each = &by_token.data[n * tokens..][..tokens];
         let at = (0..tokens).max_by(|&a, &b| each[a].abs().total_cmp(&each[b].abs())).unwrap_or(0);
         let place = labels.get(at).map_or_else(|| at.to_string(), |text| token(at, text));
         let numbers = [Some(first[n]), Some(random[n]), exact.map(|exact| exact[n])].into_iter().flatten();
-        let last = [Cell::from(place)];
+        let kernel = kernel.map(|kernel| Cell::from(format!("{:.3}", kernel[n])));
+        let last = kernel.into_iter().chain([Cell::from(place)]);
         table.row([Cell::from(format!("{id}"))].into_iter().chain(numbers.map(Cell::from)).chain(last))
     };
     let table = ids.iter().enumerate().fold(Table::new(title, &columns), row);
     let mut last = vec![Cell::from("error"), error.iter().sum::<f32>().into(), Cell::from("")];
     last.extend(error_exact.map(|exact| Cell::from(exact[0])));
+    last.extend(kernel.map(|_| Cell::from("")));
     last.push(Cell::from(""));
     Some(table.row(last))
 }
@@ -52,6 +55,9 @@ mod tests {
             result.with("exact", &[("feature", 2)], vec![-1.0, 0.5]).with("error_exact", &[("value", 1)], vec![0.875]);
         let text = strongest_features("top", &exact, &labels).expect("features").text();
         assert!(text.contains("exact") && text.contains("0.875"), "{text}");
+        let unseen = exact.with("kernel", &[("feature", 2)], vec![0.0, 0.6875]);
+        let text = strongest_features("top", &unseen, &labels).expect("features").text();
+        assert!(text.contains("in the kernel") && text.contains("0.688"), "{text}");
         assert!(strongest_features("top", &Labelled::default(), &labels).is_none());
     }
 }

@@ -28,6 +28,7 @@ mod reductions;
 mod rows;
 mod scene;
 mod study;
+mod subspace;
 pub mod terminal;
 
 pub use axis::Axis;
@@ -46,3 +47,4 @@ pub use page::{Block, Origin, Page, Section, Statement, Verdict};
 pub use reductions::reduction_errors;
 pub use rows::strongest_rows;
 pub use study::{Studied, study_page};
+pub use subspace::subspace_parts;

@@ -85,6 +85,29 @@ pub(super) fn cases(golden: &Golden) -> Vec<Case> {
             &["adjoint", "triplets"],
         ),
         case(
+            &format!(
+                "subspace --site blocks.1.hook_resid_pre --token 3 --directions random:5 --target #3 --corrupted-tokens {corrupted}"
+            ),
+            vec![
+                one("whole_effect"),
+                one("effect"),
+                one("row_effect"),
+                one("kernel_effect"),
+                one("moved_row_effect"),
+                one("moved_kernel_effect"),
+                one("random"),
+                one("first_order"),
+                ("kernel", "direction", vec![1]),
+                ("by_kernel", "direction", vec![1]),
+                one("moved_kernel"),
+                one("whole_kernel"),
+                one("gain"),
+                one("rank"),
+                ("source", "d,direction", vec![30, 1]),
+            ],
+            &["alone"],
+        ),
+        case(
             &format!("patch --sites resid,mlp_out,z --target #3 --corrupted-tokens {corrupted}"),
             vec![
                 map("effect"),

@@ -83,6 +83,7 @@ fn through_all(shape: [usize; 3], tokens: usize) {
             &j[..],
         ]
         .concat(),
+        [&["subspace", &a, "--corrupted", &b, "--site", "blocks.0.mlp.hook_post", "--token=0"][..], &j].concat(),
         [&["patch", &a, "--corrupted", &b, "--interactions", "3", "--joint", "add"][..], &j].concat(),
         vec!["green", &a, "--source", "0,0", "--geometry", "--directions", "2", "--norms", "2"],
         vec!["green", &a, "--source=-1,-1", "--geometry"],

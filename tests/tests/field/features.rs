@@ -150,6 +150,14 @@ fn all_features_are_the_patch() {
         .collect();
     let patched = truth(&twin, &CORRUPTED, &put, &j) - truth(&twin, &CORRUPTED, &[], &j);
     close(&array(&got, "whole_exact"), &[patched], 5e-5, "the patch");
+    // The readers of the next block do not see the mean of the stream, and nothing else.
+    let share = |id: f64| {
+        let row = dictionary.direction(id as usize).expect("a feature");
+        let [sum, square] = [1, 2].map(|k| row.iter().map(|x| f64::from(*x).powi(k)).sum::<f64>());
+        sum.abs() / (32.0 * square).sqrt()
+    };
+    let shares: Vec<f64> = array(&got, "features").into_iter().map(share).collect();
+    close(&array(&got, "kernel"), &shares, 1e-5, "kernels");
     // The random control is of the size of the effect at random directions: at most the norms allow.
     let (random, first) = (array(&got, "random"), array(&got, "first_order"));
     let d = 32.0f64;

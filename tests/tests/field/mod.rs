@@ -25,6 +25,7 @@ mod regime;
 mod scale;
 mod slice;
 mod spectrum;
+mod subspace;
 mod superposition;
 mod transfer;
 mod waits;

@@ -112,6 +112,19 @@ class Model:
         random: _Int = 0,
         seed: _Int = 0,
     ) -> Result: ...
+    def subspace(
+        self,
+        clean: Union[_Prompt, Run],
+        corrupted: Union[_Prompt, Run],
+        observable: Observable,
+        site: str,
+        token: int = -1,
+        *,
+        directions: Union[str, _Array, None] = None,
+        readers: Literal["next", "all"] = "next",
+        controls: int = 16,
+        seed: int = 0,
+    ) -> Result: ...
     def attribute(
         self, prompt: Union[_Prompt, Run], observable: Observable, *, neurons: bool = False, patterns: bool = False
     ) -> Result: ...
