@@ -45,7 +45,7 @@ pub(crate) struct Args {
 
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let output = args.output.prepare()?;
-    if args.prompt.set.prompts.is_some() {
+    if args.prompt.set.is_given() {
         return Err("a subspace patch takes one pair of prompts; leave --prompts out".into());
     }
     let model = args.model.open()?;

@@ -246,7 +246,8 @@ fn commands_that_do_not_run_are_counted() {
 #[test]
 fn options_of_the_pages_exist() {
     let commands = ["run", "sensitivity", "patch", "green", "slice", "regime", "invert", "transfer", "scale"];
-    let more = ["flow", "identities", "lens", "locate", "reduce", "attribute", "features", "edges", "circuit", "subspace"];
+    let more =
+        ["flow", "identities", "lens", "locate", "reduce", "attribute", "features", "edges", "circuit", "subspace"];
     let rest = ["study", "demo", "devices", "bench", "average", "reach", "growth", "doctor", "completions", "man"];
     let help = |command: &&str| {
         let output = run(&[(*command).to_owned(), "--help".to_owned()], &root());
