@@ -22,10 +22,10 @@ pub(crate) struct PromptSetArgs {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "tokens"])]
     prompts: Option<PathBuf>,
     /// Analyse windows of a text file, one after another
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "tokens"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "tokens", "prompts"])]
     text: Option<PathBuf>,
     /// Tokens of each window of --text
-    #[arg(long, value_name = "N", default_value_t = WINDOW, requires = "text")]
+    #[arg(long, value_name = "N", default_value_t = WINDOW, requires = "text", conflicts_with_all = ["prompt", "tokens"])]
     window: usize,
     /// Task of the prompt file; may be given several times, without it all are analysed
     #[arg(long, value_name = "NAME", requires = "prompts")]

@@ -160,8 +160,8 @@ def test_averaged_operators_go_to_lens_files_and_back(model, tmp_path):
             unit = np.eye(32)[j]
             response = linear.jvp([[Source("blocks.1.hook_resid_pre", t, unit) for t in places]])[0]
             jvp[n, :, j] = response[-1, 1:-1].sum(0) / len(places)
-    np.testing.assert_allclose(averaged.values[1], jvp.mean(0), atol=1e-5)
-    np.testing.assert_allclose(averaged["standard_error"][1], np.abs(jvp[0] - jvp[1]) / 2, atol=1e-5)
+    np.testing.assert_allclose(averaged.values[1], jvp.mean(0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(averaged["standard_error"][1], np.abs(jvp[0] - jvp[1]) / 2, rtol=1e-4, atol=1e-5)
 
     operator = resolvent.AveragedOperator.of(averaged)
     assert operator.levels == [0, 1, 2, 3] and operator.n_prompts == 2
@@ -183,8 +183,8 @@ def test_averaged_operators_go_to_lens_files_and_back(model, tmp_path):
     assert np.isnan(of_file["answer"][0]).all() and np.isfinite(read["answer"]).all()
     with pytest.raises(ValueError, match="no operator of level 0"):
         again.operator(0)
-    with pytest.raises(ValueError, match="not a lens file"):
-        path.write_bytes(b"no archive")
+    path.write_bytes(b"no archive")
+    with pytest.raises(OSError, match="not a lens file"):
         resolvent.AveragedOperator.load(path)
 
 
