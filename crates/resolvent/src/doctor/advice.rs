@@ -37,7 +37,7 @@ pub(super) fn of(found: &Diagnosis) -> Vec<String> {
                 advice.push(format!("{} cannot be written: make room, or name another folder", path.display()));
             }
             None => {
-                advice.push("nothing is cached, so each process repeats its self-test: set RESOLVENT_CACHE".to_owned())
+                advice.push("nothing is cached, so each process repeats its self-test: set RESOLVENT_CACHE".to_owned());
             }
             Some(_) => {}
         }
