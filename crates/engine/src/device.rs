@@ -134,6 +134,16 @@ impl Device {
         Arc::ptr_eq(&self.0, &other.0) || (self.info().is_host() && other.info().is_host())
     }
 
+    /// Uses the wgpu device and the queue of the program that embeds the engine: results and the program's own work then share a
+    /// device. [`Options::choice`] has no effect. The program's handlers of device errors stay in place, and get the errors of
+    /// uploads; all other errors are returned here. Nothing tests the adapter: see the facade's self-test.
+    ///
+    /// # Errors
+    /// [`Error::Limit`]: the device was requested with limits below WebGPU's defaults.
+    pub fn from_wgpu(parts: gpu::WgpuParts, options: &Options) -> Result<Self> {
+        Ok(Self::new(Executor::Gpu(Box::new(gpu::Gpu::embedded(parts, options)?)), options))
+    }
+
     /// The host executor with default options.
     pub fn host() -> Self {
         let options = Options::new(Choice::Host);

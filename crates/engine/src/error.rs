@@ -26,6 +26,20 @@ pub enum Error {
         /// What to do: install a driver, name another adapter, or let an environment variable go.
         fix: String,
     },
+    /// The device of an embedding program was requested with too small a limit.
+    #[error(
+        "the device on `{adapter}` was opened with {limit} {found}, and {needed} is needed; request a device with the default limits of WebGPU"
+    )]
+    Limit {
+        /// Adapter name.
+        adapter: String,
+        /// The limit, as wgpu names it.
+        limit: &'static str,
+        /// Its value.
+        found: u32,
+        /// The smallest value that suffices.
+        needed: u32,
+    },
     /// The adapter exists, but would not give a device.
     #[error("adapter `{adapter}` gave no device: {reason}; try another with `--device`, or `--device host`")]
     NoDevice {

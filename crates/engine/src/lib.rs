@@ -40,6 +40,7 @@ pub use counted::counted;
 pub use device::{Device, Preference, adapters, hidden_adapters};
 pub use error::{Error, Result};
 pub use fork::in_own_threads;
+pub use gpu::{WgpuParts, wgpu};
 pub use info::{Info, Kind};
 pub use kernel::{Bound, Constants, Kernel, as_u32};
 pub use launch::{Launch, MAX_GROUPS};

@@ -66,6 +66,10 @@ fn named_in_one_place(library: &str, package: &str, folder: &str, least: usize) 
     for path in sources {
         seen += 1;
         let named = text(&path).lines().any(uses);
+        // The example of a program that embeds the engine has a device of its own.
+        if path.ends_with("examples/inside_wgpu.rs") {
+            continue;
+        }
         if path.starts_with(folder) {
             inside += usize::from(named);
         } else {

@@ -78,6 +78,20 @@ fn a_worker_thread_is_stopped_in_the_middle() {
     assert_eq!(lines.len(), 3, "{printed}");
 }
 
+/// The engine and the program that embeds it share a device. Each sees its own results.
+#[test]
+fn the_engine_runs_on_the_device_of_a_program() {
+    let printed = printed_by("inside_wgpu");
+    if resolvent_tests::gpus().is_empty() {
+        return;
+    }
+    assert!(printed.starts_with("J = ") && printed.lines().count() == 5, "{printed}");
+    for line in printed.lines().skip(1) {
+        let figures: Vec<f64> = line.split([' ', ',']).filter_map(|word| word.parse().ok()).collect();
+        assert!(figures[0] > 0.0 && (figures[1] - 2.0 * figures[0]).abs() < 2e-4, "{line}");
+    }
+}
+
 #[test]
 fn prompts_of_a_file_are_swept() {
     let printed = printed_by("sweep_csv");

@@ -50,7 +50,7 @@ fn rank(info: &Info) -> u8 {
     }
 }
 
-fn describe(adapter: &wgpu::Adapter) -> Info {
+pub(super) fn describe(adapter: &wgpu::Adapter) -> Info {
     let (about, features) = (adapter.get_info(), adapter.features());
     let kind = match about.device_type {
         wgpu::DeviceType::DiscreteGpu => Kind::Discrete,

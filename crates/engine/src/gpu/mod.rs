@@ -4,6 +4,7 @@ mod adapter;
 mod answer;
 mod bind_groups;
 mod cache;
+mod embedded;
 mod fault;
 mod flight;
 mod instance;
@@ -14,12 +15,14 @@ mod shared;
 mod submit;
 
 use std::ops::Range;
-use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 
 pub(crate) use adapter::adapters;
+pub use embedded::WgpuParts;
 pub(crate) use instance::hidden;
 pub(crate) use memory::Block;
+pub use wgpu;
 
 use flight::Flight;
 use memory::Memory;
@@ -81,9 +84,22 @@ impl Gpu {
             .await
             .map_err(|e| Error::NoDevice { adapter: info.name.clone(), reason: e.to_string() })?;
         let faults = fault::Faults::watch(&device);
+        Ok(Self::new(info, WgpuParts { adapter, device, queue }, faults, options).await)
+    }
+
+    /// Uses the device of another program, whose handlers of errors stay in place.
+    pub(crate) fn embedded(parts: WgpuParts, options: &Options) -> Result<Self> {
+        let info = parts.info(options.f16_inputs)?;
+        Ok(pollster::block_on(Self::new(info, parts, Arc::default(), options)))
+    }
+
+    async fn new(info: Info, parts: WgpuParts, faults: Arc<fault::Faults>, options: &Options) -> Self {
+        let WgpuParts { adapter, device, queue } = parts;
         let cache = match options.cache_folder() {
-            Some(folder) => cache::Cache::open(&device, &adapter.get_info(), folder).await,
-            None => None,
+            Some(folder) if device.features().contains(wgpu::Features::PIPELINE_CACHE) => {
+                cache::Cache::open(&device, &adapter.get_info(), folder).await
+            }
+            _ => None,
         };
         let speed = match info.kind {
             Kind::Discrete => 2e12,
@@ -101,7 +117,7 @@ impl Gpu {
             device,
             queue,
         };
-        Ok(Self { info, shared })
+        Self { info, shared }
     }
 
     pub(crate) fn info(&self) -> &Info {
