@@ -141,7 +141,7 @@ impl Device {
     /// # Errors
     /// [`Error::Limit`]: the device was requested with limits below WebGPU's defaults.
     pub fn from_wgpu(parts: gpu::WgpuParts, options: &Options) -> Result<Self> {
-        Ok(Self::new(Executor::Gpu(Box::new(gpu::Gpu::embedded(parts, options)?)), options))
+        Ok(Self::new(Executor::Gpu(Arc::new(gpu::Gpu::embedded(parts, options)?)), options))
     }
 
     /// The host executor with default options.
