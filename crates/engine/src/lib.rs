@@ -20,6 +20,10 @@ mod counted;
 mod device;
 mod error;
 mod fork;
+#[cfg(not(target_arch = "wasm32"))]
+mod gpu;
+#[cfg(target_arch = "wasm32")]
+#[path = "no_gpu/mod.rs"]
 mod gpu;
 pub mod host;
 mod info;

@@ -101,11 +101,15 @@ fn misplaced(path: &Path, error: &io::Error) -> Error {
 /// Creates a temporary file beside `at`, the file at the end of the links of `path`.
 fn temporary(path: &Path, at: &Path) -> Result<tempfile::NamedTempFile> {
     let dir = at.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
+    let builder = tempfile::Builder::new();
     // A result is a new file like any other, so the user's umask decides who can read it. The default of `tempfile` is
     // private.
     #[cfg(unix)]
-    let builder = builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let builder = {
+        let mut builder = builder;
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        builder
+    };
     builder.tempfile_in(dir).map_err(|e| misplaced(path, &e))
 }
 

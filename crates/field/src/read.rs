@@ -77,7 +77,7 @@ fn from_safetensors(bytes: &[u8]) -> Result<Labelled, String> {
         if view.dtype() != Dtype::F32 {
             return Err(format!("`{name}` is {:?}", view.dtype()));
         }
-        let data = bytemuck::pod_collect_to_vec(view.data());
+        let data = view.data().as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
         result.arrays.push(Array { name: interned(&name), axes, data });
     }
     Ok(result)

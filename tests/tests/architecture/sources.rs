@@ -79,7 +79,9 @@ fn named_in_one_place(library: &str, package: &str, folder: &str, least: usize) 
     assert!(inside >= least && seen > 40, "the scan itself found {inside} of {seen} files");
     for path in ["crates", "tests", "benches"].into_iter().flat_map(|folder| files(folder, &["Cargo.toml"])) {
         let manifest: toml::Table = text(&path).parse().expect("is toml");
-        let named = manifest.get("dependencies").is_some_and(|d| d.get(library).is_some());
+        let targets = manifest.get("target").and_then(toml::Value::as_table);
+        let of_targets = targets.into_iter().flat_map(toml::Table::values).filter_map(|of| of.get("dependencies"));
+        let named = of_targets.chain(manifest.get("dependencies")).any(|d| d.get(library).is_some());
         assert_eq!(named, path.starts_with(package), "{}", path.display());
     }
 }

@@ -29,6 +29,9 @@ use block::Guard;
 /// Largest binding on the host: WebGPU offsets are 32-bit words, and so are the kernels' indices.
 const MAX_BINDING: u64 = 1 << 32;
 
+/// Whether the standard library can tell the time: in a browser it panics instead.
+const CLOCK: bool = !cfg!(target_arch = "wasm32");
+
 pub(crate) struct Host {
     info: Info,
     pool: Pool,
@@ -50,14 +53,14 @@ impl Host {
             subgroups: None,
             f16: false,
             cooperative: Vec::new(),
-            timestamps: true,
+            timestamps: CLOCK,
             max_binding: options.max_binding.unwrap_or(MAX_BINDING).min(MAX_BINDING),
         };
         Self {
             info,
             pool: Pool::new(options.poison, options.idle_bytes()),
             threads,
-            profile: options.profile.then(Mutex::default),
+            profile: (options.profile && CLOCK).then(Mutex::default),
         }
     }
 
@@ -73,12 +76,12 @@ impl Host {
     pub(crate) fn submit(&self, launches: Vec<Launch>) -> Result<()> {
         for launch in launches {
             go_on()?;
-            let start = Instant::now();
+            let start = self.profile.as_ref().map(|profile| (profile, Instant::now()));
             match &self.threads {
                 Some(pool) => pool.install(|| self.run(&launch))?,
                 None => self.run(&launch)?,
             }
-            if let Some(profile) = &self.profile {
+            if let Some((profile, start)) = start {
                 let seconds = start.elapsed().as_secs_f64();
                 let mut samples = profile.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 samples.push(launch.sample(seconds));
