@@ -140,6 +140,7 @@ impl Device {
     ///
     /// # Errors
     /// [`Error::Limit`]: the device was requested with limits below WebGPU's defaults.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn from_wgpu(parts: gpu::WgpuParts, options: &Options) -> Result<Self> {
         Ok(Self::new(Executor::Gpu(Arc::new(gpu::Gpu::embedded(parts, options)?)), options))
     }

@@ -44,6 +44,7 @@ pub use counted::counted;
 pub use device::{Device, Preference, adapters, hidden_adapters};
 pub use error::{Error, Result};
 pub use fork::in_own_threads;
+#[cfg(not(target_arch = "wasm32"))]
 pub use gpu::{WgpuParts, wgpu};
 pub use info::{Info, Kind};
 pub use kernel::{Bound, Constants, Kernel, as_u32};

@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result, one_line};
+use crate::memory_files;
 
 /// Largest configuration, index, vocabulary or merge list that is read. GPT-2's largest is 2 MB.
 const MAX_BYTES: u64 = 256 << 20;
@@ -17,9 +18,11 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
-    let file = open_regular(path)?;
     let mut bytes = Vec::new();
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    match memory_files::get(path) {
+        Some(file) => (&file[..]).take(MAX_BYTES + 1).read_to_end(&mut bytes)?,
+        None => open_regular(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?,
+    };
     if bytes.len() as u64 > MAX_BYTES {
         return Err(io::Error::other(format!("larger than {MAX_BYTES} bytes")));
     }
@@ -38,7 +41,7 @@ pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
 ///
 /// Fails if the system does not tell, for example in a folder without search permission. `Path::exists` is false then.
 pub(crate) fn exists(path: &Path) -> Result<bool> {
-    match std::fs::metadata(path) {
+    match is_file(path) {
         Ok(_) => Ok(true),
         // No file exists if its name is invalid, or if its parent is not a folder.
         Err(source)
@@ -47,6 +50,19 @@ pub(crate) fn exists(path: &Path) -> Result<bool> {
             Ok(false)
         }
         Err(source) => Err(Error::Io { path: path.into(), source }),
+    }
+}
+
+/// Returns whether a path is a regular file; otherwise it is a folder or a device.
+pub(crate) fn is_file(path: &Path) -> io::Result<bool> {
+    memory_files::is_file(path).unwrap_or_else(|| std::fs::metadata(path).map(|found| found.is_file()))
+}
+
+/// Returns the paths of what a folder contains, in any order.
+pub(crate) fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    match memory_files::list(folder) {
+        Some(paths) => Ok(paths),
+        None => Ok(std::fs::read_dir(folder)?.filter_map(|entry| Some(entry.ok()?.path())).collect()),
     }
 }
 

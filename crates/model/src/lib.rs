@@ -44,6 +44,7 @@ mod jet;
 mod lens;
 mod linear;
 mod mapped;
+mod memory_files;
 mod mode;
 mod model;
 mod named;

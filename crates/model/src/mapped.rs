@@ -1,13 +1,14 @@
-//! The bytes of a weight file: mapped into memory, or embedded in the program.
+//! The bytes of a weight file: mapped, in memory, or embedded in the program.
 
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use memmap2::Mmap;
 
 use crate::error::{Error, Result};
-use crate::files;
+use crate::{files, memory_files};
 
 /// A weight file that is not loaded but mapped. Its contents must not change while it is open.
 #[derive(Debug)]
@@ -25,12 +26,16 @@ const AROUND: usize = 2 << 20;
 #[derive(Debug)]
 enum Source {
     File(Mmap),
+    Memory(Arc<Vec<u8>>),
     Embedded(&'static [u8]),
 }
 
 impl Mapped {
-    /// Maps a file.
+    /// Maps a file, or shares one that is in memory.
     pub(crate) fn open(path: PathBuf) -> Result<Self> {
+        if let Some(bytes) = memory_files::get(&path) {
+            return Ok(Self { path, source: Source::Memory(bytes) });
+        }
         match map(&path) {
             Ok(map) => Ok(Self { path, source: Source::File(map) }),
             Err(source) => Err(Error::Io { path, source }),
@@ -51,6 +56,7 @@ impl Mapped {
     pub(crate) fn bytes(&self) -> &[u8] {
         match &self.source {
             Source::File(map) => map,
+            Source::Memory(bytes) => bytes,
             Source::Embedded(bytes) => bytes,
         }
     }

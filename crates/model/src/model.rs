@@ -11,6 +11,7 @@ use crate::arch::{Architecture, Sizes};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
+use crate::memory_files;
 use crate::program::Program;
 use crate::prompt::parse_token;
 use crate::random::RandomWeights;
@@ -89,6 +90,20 @@ impl Model {
     /// Returns the name of a model from its directory or file.
     pub(crate) fn name_of(dir: &Path) -> String {
         dir.file_name().map_or_else(|| dir.display().to_string(), |n| n.to_string_lossy().into_owned())
+    }
+
+    /// Opens a model whose files are in memory: those of a model directory, or GGUF files, each by its name. The results
+    /// name the model `name`.
+    ///
+    /// The files are dropped once the device has the weights. This is how a model is opened where there are no files, as
+    /// in a browser.
+    ///
+    /// # Errors
+    /// Those of [`Model::open`].
+    pub fn open_files(device: &Device, name: &str, files: impl IntoIterator<Item = (String, Vec<u8>)>) -> Result<Self> {
+        let dir = Path::new(name);
+        let files = files.into_iter().map(|(name, bytes)| (dir.join(name), bytes));
+        memory_files::with(files, || Self::open_as(Opening::own(device), dir, name))
     }
 
     /// Like [`Model::open`], with a given name, and with other weights if `opening` says so.

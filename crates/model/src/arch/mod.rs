@@ -307,7 +307,7 @@ impl Architecture {
 fn read_file(dir: &Path) -> Result<(Vec<u8>, std::path::PathBuf)> {
     let path = dir.join("config.json");
     // A mistyped path gets another error than a directory without the file.
-    std::fs::metadata(dir).map_err(|source| Error::Io { path: dir.into(), source })?;
+    files::is_file(dir).map_err(|source| Error::Io { path: dir.into(), source })?;
     if !files::exists(&path)? {
         return Err(Error::NotAModel {
             dir: dir.into(),

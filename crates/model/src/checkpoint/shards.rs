@@ -31,8 +31,8 @@ pub(super) fn open(dir: &Path) -> Result<Vec<WeightFile>> {
 
 /// Returns whether a directory has weights in files of PyTorch, TensorFlow or Flax, in one file or in shards.
 fn has_other_weights(dir: &Path) -> bool {
-    let names = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.file_name());
-    names.filter_map(|name| name.into_string().ok()).any(|name| {
+    let paths = files::list(dir).unwrap_or_default();
+    paths.iter().filter_map(|path| path.file_name()?.to_str()).any(|name| {
         let stem = ["pytorch_model", "tf_model", "flax_model"].iter().any(|stem| name.starts_with(stem));
         stem && [".bin", ".h5", ".msgpack", ".index.json"].iter().any(|end| name.ends_with(end))
     })

@@ -18,14 +18,14 @@ impl Gguf {
     pub(crate) fn at(path: &Path) -> Result<Option<PathBuf>> {
         let is_gguf = |path: &Path| path.extension() == Some(OsStr::new("gguf"));
         let failed = |source| Error::Io { path: path.into(), source };
-        if std::fs::metadata(path).map_err(failed)?.is_file() {
+        if files::is_file(path).map_err(failed)? {
             return Ok(is_gguf(path).then(|| path.to_path_buf()));
         }
         if files::exists(&path.join("config.json"))? {
             return Ok(None);
         }
-        let entries = std::fs::read_dir(path).map_err(failed)?.filter_map(|entry| Some(entry.ok()?.path()));
-        let mut found: Vec<PathBuf> = entries.filter(|path| is_gguf(path)).collect();
+        let mut found = files::list(path).map_err(failed)?;
+        found.retain(|path| is_gguf(path));
         found.sort();
         let model = |path: &PathBuf| {
             let stem = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
