@@ -9,3 +9,4 @@ mod hub; // models by name: downloads, caches, hubs that fail
 mod kernels; // every op: executors against f64 and against each other
 mod model; // whole models: golden files, edits, derivatives, sweeps, results
 mod pages; // code and commands of README and docs are compiled, run and compared
+mod web; // what the page for browsers calls

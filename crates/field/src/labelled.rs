@@ -177,8 +177,13 @@ impl Labelled {
         serde_json::to_string(&file).unwrap_or_default()
     }
 
-    /// Returns the bytes of a safetensors file in f32. Equal results give equal bytes.
-    fn to_safetensors(&self) -> Result<Vec<u8>> {
+    /// Returns the bytes of a safetensors file in f32, as [`Labelled::write`] writes it. Equal results give equal bytes.
+    ///
+    /// # Errors
+    /// Two arrays of one name, or an array that is not finite.
+    pub fn to_safetensors(&self) -> Result<Vec<u8>> {
+        self.finite()?;
+        distinct_names(self.arrays.iter().map(|a| a.name))?;
         let planned: Vec<Planned> = self.arrays.iter().map(|a| Planned::new(a.name, &a.axes)).collect();
         let mut bytes = header(&planned, &self.strings(), 0)?;
         self.arrays.iter().for_each(|a| bytes.extend(little_endian(&a.data)));

@@ -17,6 +17,7 @@ const EDGES: [(&str, &[&str]); 16] = [
     ("resolvent", &["resolvent-field", "resolvent-model", "resolvent-ops", "resolvent-engine"]),
     ("resolvent-cli", &["resolvent", "resolvent-report"]),
     ("resolvent-python", &["resolvent", "resolvent-report"]),
+    ("resolvent-web", &["resolvent", "resolvent-report"]),
     ("resolvent-tests", ALL),
     ("resolvent-benches", ALL),
     ("resolvent-peer-burn", &[]),
@@ -31,6 +32,7 @@ const ALL: &[&str] = &[
     "resolvent-field",
     "resolvent-report",
     "resolvent",
+    "resolvent-web",
 ];
 
 /// Returns all packages in the dependency tables of a manifest, including `[target.….dependencies]`.

@@ -1,0 +1,84 @@
+// The engine runs here, so that the page never freezes. Messages have an id, and each is answered once.
+import init, { Engine } from "./engine.js";
+
+self.engineStopped = (message) => postMessage({ stopped: message });
+
+let engine;
+let memory;
+
+// The build compresses the module, so that it is small on any server.
+async function load() {
+  const packed = await fetch("engine.bin");
+  if (!packed.ok) return init();
+  const headers = { "Content-Type": "application/wasm" };
+  const unpacked = packed.body.pipeThrough(new DecompressionStream("gzip"));
+  return init({ module_or_path: new Response(unpacked, { headers }) });
+}
+
+const ready = load().then((module) => {
+  memory = module.memory;
+  engine = new Engine();
+});
+
+// Fetches a file, and reports how many of its bytes have arrived.
+async function fetched(address, arrived) {
+  const response = await fetch(address);
+  if (!response.ok) throw new Error(`${address}: the server answers ${response.status}; are all files of the page there?`);
+  const parts = [];
+  let length = 0;
+  for (const reader = response.body.getReader(); ; ) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    parts.push(value);
+    length += value.length;
+    arrived(value.length);
+  }
+  const bytes = new Uint8Array(length);
+  let at = 0;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += part.length;
+  }
+  return bytes;
+}
+
+const work = {
+  // Opens a model that lies beside the page.
+  async load({ model, bytes: all }) {
+    let arrived = 0;
+    const count = (bytes) => postMessage({ progress: (arrived += bytes) / all });
+    const names = ["config.json", "tokenizer.json", "model.safetensors"];
+    const files = await Promise.all(names.map((name) => fetched(`models/${model}/${name}`, count)));
+    files.forEach((bytes, i) => engine.file(names[i], bytes));
+    return { about: JSON.parse(engine.open(model)) };
+  },
+  // Opens a model of the user's files.
+  async files({ name, files }) {
+    for (const file of files) engine.file(file.name, new Uint8Array(await file.arrayBuffer()));
+    return { about: JSON.parse(engine.open(name)) };
+  },
+  tokens: ({ prompts }) => ({ tokens: prompts.map((prompt) => JSON.parse(engine.tokens(prompt))) }),
+  completions: ({ prefix, most }) => ({ completions: JSON.parse(engine.completions(prefix, most)) }),
+  ask({ request }) {
+    const reply = engine.ask(JSON.stringify(request));
+    const text = reply.result();
+    const answer = { result: JSON.parse(text), text, ...JSON.parse(reply.shown()), file: reply.safetensors() };
+    reply.free();
+    const ids = answer.result.arrays.top_tokens?.data;
+    if (ids) answer.texts = JSON.parse(engine.texts(Uint32Array.from(ids)));
+    return answer;
+  },
+};
+
+onmessage = async ({ data }) => {
+  try {
+    await ready;
+    const started = performance.now();
+    const answer = await work[data.work](data);
+    postMessage({ id: data.id, ...answer, seconds: (performance.now() - started) / 1000, memory: memory.buffer.byteLength });
+  } catch (error) {
+    // After a trap the engine is in no usable state: the page starts another worker.
+    const trapped = error instanceof WebAssembly.RuntimeError || error instanceof RangeError;
+    postMessage({ id: data.id, error: error.message, trapped });
+  }
+};

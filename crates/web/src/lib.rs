@@ -1,0 +1,19 @@
+//! The engine in a browser: requests as JSON, answers with results, figures and checks.
+//!
+//! [`Explorer`] is what the page in `page/` talks to, from a worker. It has no numerics: each request is one analysis
+//! of the library, and an answer has its [`Labelled`](resolvent::Labelled) result with all checks. A browser has the
+//! host executor on one thread and no WebGPU: see `docs/src/decisions/0018-one-thread-in-a-browser.md`.
+//!
+//! The crate also builds for other platforms, where its tests run. `cargo xtask web` builds the module for browsers,
+//! which then has the functions of `bindings.rs`.
+
+mod answer;
+#[cfg(target_arch = "wasm32")]
+mod bindings;
+mod error;
+mod explorer;
+mod request;
+
+pub use answer::Answer;
+pub use error::{Error, Result};
+pub use explorer::Explorer;
