@@ -8,12 +8,13 @@ mod translate;
 mod verb;
 mod verbs;
 mod vulkan;
+mod web;
 
 use std::process::ExitCode;
 
 use verb::Verb;
 
-const VERBS: [Verb; 10] = [
+const VERBS: [Verb; 13] = [
     verbs::check::VERB,
     verbs::shaders::VERB,
     verbs::test::VERB,
@@ -24,6 +25,9 @@ const VERBS: [Verb; 10] = [
     verbs::wheel::VERB,
     verbs::package::VERB,
     verbs::real::VERB,
+    verbs::web::VERB,
+    verbs::serve::VERB,
+    verbs::web_test::VERB,
 ];
 
 fn main() -> ExitCode {

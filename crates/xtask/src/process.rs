@@ -48,6 +48,17 @@ pub(crate) fn run(command: &mut Command) -> Result {
     }
 }
 
+/// Runs a command without showing it, and returns what it prints; what it prints about a failure is the error.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let shown = show(command);
+    let done = command.stdin(Stdio::null()).output().map_err(|error| format!("`{shown}`: {error}"))?;
+    if !done.status.success() {
+        let said = String::from_utf8_lossy(&done.stderr);
+        return Err(format!("`{shown}` failed: {}", said.lines().last().unwrap_or_default().trim()));
+    }
+    Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+}
+
 /// Returns whether a program can be started, by running it with `--version`.
 pub(crate) fn is_installed(program: &str) -> bool {
     let mut command = Command::new(program);

@@ -21,7 +21,7 @@ fn check(_: &[String]) -> Result {
         run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
         // The command without the embedded models and downloads.
         run(&mut cargo(&["clippy", "--package", "resolvent-cli", "--no-default-features", "--", "-D", "warnings"])),
-        run(&mut cargo(&["test", "--quiet", "--package", "xtask", "--features", "translate"])),
+        run(&mut cargo(&["test", "--quiet", "--package", "xtask", "--features", "translate,browser"])),
         shaders::translate(),
         docs::rustdoc(),
         typos(),

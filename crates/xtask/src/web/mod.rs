@@ -1,0 +1,111 @@
+//! The page for browsers: its build, its server, and its test in one.
+
+mod bindgen;
+#[cfg(feature = "browser")]
+mod browser;
+#[cfg(feature = "browser")]
+mod compare;
+#[cfg(feature = "browser")]
+mod http;
+mod server;
+#[cfg(feature = "browser")]
+mod test;
+mod toolchain;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+pub(crate) use server::Server;
+#[cfg(feature = "browser")]
+pub(crate) use test::test;
+
+use crate::process::{Result, is_installed, root, run};
+use toolchain::Toolchain;
+
+/// The embedded models, which the page loads by name.
+const MODELS: [&str; 3] = ["atlas-nano", "atlas-micro", "atlas-small"];
+
+/// The module for browsers, before wasm-bindgen.
+const MODULE: &str = "target/web-build/wasm32-unknown-unknown/web/resolvent_web.wasm";
+
+/// Builds the page into `target/web`, and returns that folder.
+pub(crate) fn build() -> Result<PathBuf> {
+    let toolchain = Toolchain::find()?;
+    let bindgen = bindgen::installed()?;
+    run(&mut toolchain.build())?;
+    let (page, models) = (root().join("crates/web/page"), root().join("crates/model/atlas"));
+    let folder = root().join("target/web");
+    if folder.exists() {
+        fs::remove_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+    }
+    let mut glue = Command::new(bindgen);
+    glue.args([
+        "--target",
+        "web",
+        "--no-typescript",
+        "--remove-name-section",
+        "--remove-producers-section",
+        "--out-name",
+        "engine",
+        "--out-dir",
+    ])
+    .arg(&folder);
+    run(glue.arg(root().join(MODULE)))?;
+    pack(&folder)?;
+    for name in ["index.html", "page.css", "page.js", "worker.js"] {
+        copy(&page.join(name), &folder.join(name))?;
+    }
+    for model in MODELS {
+        // The largest model has a crate of its own, for the limit of crates.io.
+        let from = match model {
+            "atlas-small" => root().join("crates/atlas/small"),
+            _ => models.join(model.trim_start_matches("atlas-")),
+        };
+        let to = folder.join("models").join(model);
+        for name in ["config.json", "model.safetensors"] {
+            copy(&from.join(name), &to.join(name))?;
+        }
+        copy(&models.join("tokenizer.json"), &to.join("tokenizer.json"))?;
+    }
+    for (name, bytes) in sizes(&folder)? {
+        eprintln!("{bytes:>10}  {name}");
+    }
+    eprintln!("wrote {}; show it with `cargo xtask serve`", folder.display());
+    Ok(folder)
+}
+
+/// Compresses the module, for servers that do not compress what they send. The page also loads one that is not
+/// compressed, which stays if there is no `gzip`.
+fn pack(folder: &Path) -> Result {
+    let module = folder.join("engine_bg.wasm");
+    if !is_installed("gzip") {
+        eprintln!("left out: gzip is not installed, so the module is not compressed");
+        return Ok(());
+    }
+    run(Command::new("gzip").args(["-9", "-n"]).arg(&module))?;
+    // Some servers declare files that end in .gz as compressed, and the browser would then decompress it too.
+    let packed = folder.join("engine.bin");
+    fs::rename(folder.join("engine_bg.wasm.gz"), &packed).map_err(|e| format!("{}: {e}", packed.display()))
+}
+
+/// Returns names and sizes of the files of the page, without models.
+fn sizes(folder: &Path) -> Result<Vec<(String, u64)>> {
+    let failed = |e: std::io::Error| format!("{}: {e}", folder.display());
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let about = entry.metadata().map_err(failed)?;
+        if about.is_file() {
+            found.push((entry.file_name().to_string_lossy().into_owned(), about.len()));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn copy(from: &Path, to: &Path) -> Result {
+    let folder = to.parent().unwrap_or(to);
+    let copied = fs::create_dir_all(folder).and_then(|()| fs::copy(from, to));
+    copied.map(drop).map_err(|e| format!("cannot copy {} to {}: {e}", from.display(), to.display()))
+}
