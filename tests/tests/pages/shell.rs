@@ -46,6 +46,7 @@ const OTHER_OPTIONS: [&str; 6] = ["--example", "--help", "--only", "--release", 
 /// Pages with blocks that are marked `no_run`: they download, need a device, or take minutes.
 const NOT_RUN: [&str; 14] = [
     "README.md",
+    "docs/src/browser.md",
     "docs/src/command-line.md",
     "docs/src/devices.md",
     "docs/src/recipes/bench.md",

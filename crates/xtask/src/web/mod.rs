@@ -57,12 +57,7 @@ pub(crate) fn build() -> Result<PathBuf> {
         copy(&page.join(name), &folder.join(name))?;
     }
     for model in MODELS {
-        // The largest model has a crate of its own, for the limit of crates.io.
-        let from = match model {
-            "atlas-small" => root().join("crates/atlas/small"),
-            _ => models.join(model.trim_start_matches("atlas-")),
-        };
-        let to = folder.join("models").join(model);
+        let (from, to) = (models.join(model.trim_start_matches("atlas-")), folder.join("models").join(model));
         for name in ["config.json", "model.safetensors"] {
             copy(&from.join(name), &to.join(name))?;
         }
