@@ -162,7 +162,7 @@ impl Pair {
                 let (place, direction, source) = self.source(request)?;
                 let amplitudes = request.amplitudes.clone();
                 let absolute = direction == DISPLACEMENT;
-                let options = RegimeOptions { amplitudes, absolute, field: false };
+                let options = RegimeOptions { amplitudes, absolute, field: false, nodes: 0 };
                 let result = regime(of, &self.observable, &[(place, source)], &options)?;
                 result.note("direction", direction).note("unit", "false")
             }

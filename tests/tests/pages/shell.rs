@@ -44,7 +44,7 @@ const WITHOUT_DEVICE: [&str; 4] = ["devices", "doctor", "completions", "man"];
 const OTHER_OPTIONS: [&str; 6] = ["--example", "--help", "--only", "--release", "--version", "--workspace"];
 
 /// Pages with blocks that are marked `no_run`: they download, need a device, or take minutes.
-const NOT_RUN: [&str; 14] = [
+const NOT_RUN: [&str; 15] = [
     "README.md",
     "docs/src/browser.md",
     "docs/src/command-line.md",
