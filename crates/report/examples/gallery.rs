@@ -219,7 +219,7 @@ fn multiples() -> Grid {
 
 fn statement(claim: &str, verdict: Verdict, figure: &str, interval: &str, section: &str) -> Statement {
     let [claim, figure, interval, section] = [claim, figure, interval, section].map(str::to_owned);
-    Statement { claim, verdict, figure, interval, section }
+    Statement { claim, verdict, beside: String::new(), figure, interval, section }
 }
 
 fn page() -> Page {

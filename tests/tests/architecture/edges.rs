@@ -3,7 +3,7 @@
 use super::{files, text};
 
 /// Each package of the workspace, with all packages of the workspace that it may depend on.
-const EDGES: [(&str, &[&str]); 16] = [
+const EDGES: [(&str, &[&str]); 17] = [
     ("resolvent-unify", &[]),
     ("resolvent-atlas", &[]),
     ("resolvent-shaders", &["resolvent-unify"]),
