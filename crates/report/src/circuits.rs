@@ -143,8 +143,10 @@ fn strongest(values: &[f32], count: usize) -> Vec<usize> {
 /// Returns a table of the `count` edges with the largest effects, with all predictions; `None` if the result has no edges.
 pub fn strongest_edges(title: &str, result: &Labelled, count: usize) -> Option<Table> {
     let edges = Edges::of(result)?;
+    // Of a circuit, the array `random` is not by edge: it is the faithfulness of random circuits.
+    let by_edge = |name: &str| result.array(name).filter(|array| array.axes == edges.weights.axes);
     let columns: Vec<(&Array, &str)> =
-        COLUMNS.iter().filter_map(|(name, title)| Some((result.array(name)?, *title))).collect();
+        COLUMNS.iter().filter_map(|(name, title)| Some((by_edge(name)?, *title))).collect();
     let names: Vec<&str> = ["edge"].into_iter().chain(columns.iter().map(|(_, title)| *title)).collect();
     let row = |table: Table, edge: usize| {
         let (writer, reader) = edges.names(edge);
@@ -250,6 +252,10 @@ pub(crate) mod tests {
         let all = strongest_edges("top", &result, 9).expect("edges");
         assert_eq!(all.rows.len(), 3, "edges without an effect are left out");
         assert!(strongest_edges("top", &Labelled::default(), 9).is_none());
+        // An array of a column's name that is not by edge is no column.
+        let of_circuit = edges().with("random", &[("prompt", 1), ("size", 2)], vec![0.5, 1.0]);
+        let text = strongest_edges("top", &of_circuit, 9).expect("edges").text();
+        assert!(!text.contains("random"), "{text}");
     }
 
     #[test]
