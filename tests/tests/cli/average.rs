@@ -4,6 +4,7 @@ use std::path::Path;
 
 use resolvent_field::Labelled;
 
+use super::directory::Directory;
 use super::{on_host, tiny, utf8};
 
 const TEXT: &str = "When Mary and John went to the store, John gave a drink to Mary. The capital of France is Paris. ";
@@ -65,4 +66,27 @@ fn what_does_not_fit_is_an_error() {
     let slice = nano(&["slice", "--text", &text]);
     assert!(slice.contains("leave --prompts and --text out"), "{slice}");
     assert!(nano(&["growth", "--text", &text]).contains("growth takes one prompt"));
+}
+
+/// Each window begins with the token that the tokenizer's files ask for, and the rest of the text that fills none is left out.
+#[test]
+fn windows_are_prompts() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = r#"{"tokenizer_class": "GPT2Tokenizer", "add_bos_token": true, "bos_token": "z"}"#;
+    let model = Directory::copy().with_tokenizer().write("tokenizer_config.json", config.as_bytes());
+    let [text, out] = ["text.txt", "out.safetensors"].map(|name| utf8(&folder.path().join(name)));
+    std::fs::write(&text, "cdefghijkl").expect("writes");
+    let model = model.argument();
+    let windows = |length: &str| {
+        on_host(&["run", "--text", &text, "--window", length, "--model", &model, "--out", &out]).done();
+        let metadata = Labelled::read(Path::new(&out)).expect("a result").metadata;
+        [metadata["prompt_tokens"].clone(), metadata["prompt_names"].clone()]
+    };
+    let [tokens, names] = windows("5");
+    assert_eq!(tokens, r#"["25,2,3,4,5","25,6,7,8,9"]"#);
+    assert_eq!(names, r#"["tokens 0 to 3","tokens 4 to 7"]"#);
+    // A text that is shorter than a window is one.
+    assert_eq!(windows("20")[0], r#"["25,2,3,4,5,6,7,8,9,10,11"]"#);
+    let short = on_host(&["run", "--text", &text, "--window", "1", "--model", &model]).failed();
+    assert!(short.contains("give a length from 2 to 24"), "{short}");
 }
