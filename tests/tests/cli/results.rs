@@ -73,7 +73,7 @@ fn check(result: &Result, case: &Case, executor: &str, tokens: &str) {
         assert!(!of(key).is_empty(), "{what:?}: {key}");
     }
     // The base run of a patch is the corrupted prompt, so `tokens` has the corrupted ones.
-    let key = if what[0] == "patch" { "clean_tokens" } else { "tokens" };
+    let key = if ["patch", "subspace"].contains(&what[0].as_str()) { "clean_tokens" } else { "tokens" };
     assert_eq!(of(key), tokens, "{what:?}");
     for name in case.certificates {
         assert!(of(&format!("certificate.{name}")).contains(" <= "), "{what:?}: {name}");
