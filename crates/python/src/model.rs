@@ -284,7 +284,7 @@ impl PyModel {
     /// The maps are fitted on half of the prompts; responses to displacements of the other half are predicted. `levels` are those of
     /// the larger model.
     ///
-    /// Arrays over levels and predictors (operator, map, identity, mean, random_model): `error`, `cosine` [levels, 5] with `_low`
+    /// Arrays over levels and predictors (operator, transport, map, identity, mean, random_model): `error`, `cosine` [levels, 6] with `_low`
     /// and `_high`; `levels`.
     #[pyo3(
         signature = (large, prompts = None, *, tasks = Many::default(), limit = 16, levels = Many::default(), seed = 0),

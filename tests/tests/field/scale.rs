@@ -91,7 +91,10 @@ fn operators(small: &Model, large: &Model, prompts: &[TokenPair]) -> Vec<(f64, f
     assert!(got.certificates.iter().any(|check| check.name == "adjoint"));
     let (error, low, high) = (array(&got, "error"), array(&got, "error_low"), array(&got, "error_high"));
     assert_eq!(error.len(), RESPONSE_PREDICTORS.len());
-    assert!((0..5).all(|i| low[i] <= error[i] && error[i] <= high[i]), "{low:?} {error:?} {high:?}");
+    assert!(
+        (0..RESPONSE_PREDICTORS.len()).all(|i| low[i] <= error[i] && error[i] <= high[i]),
+        "{low:?} {error:?} {high:?}"
+    );
     error.into_iter().zip(array(&got, "cosine")).collect()
 }
 
@@ -103,11 +106,11 @@ fn an_operator_predicts_itself() {
     let many: Vec<TokenPair> = (0..6).flat_map(|i| prompts(23).into_iter().map(move |p| shifted(p, i))).collect();
     for on in subjects() {
         let model = twin.on(on);
-        let [(own, along), (map, _), (identity, _), (mean, _), (random, _)] = operators(&model, &model, &many)[..]
-        else {
-            panic!("five predictions");
+        let found = operators(&model, &model, &many);
+        let [(own, along), (transport, _), (map, _), (identity, _), (mean, _), (random, _)] = found[..] else {
+            panic!("six predictions: {found:?}");
         };
-        assert!(own < 0.02 && along > 0.999, "{}: {own} {along}", on.name());
+        assert!(own < 0.02 && along > 0.999 && transport < 0.02, "{}: {own} {along} {transport}", on.name());
         assert!(
             [map, identity, mean, random].into_iter().all(|other| other > 10.0 * own),
             "{map} {identity} {mean} {random}"

@@ -13,7 +13,7 @@ use crate::labelled::Labelled;
 use crate::place::shape;
 use crate::stats::{interval, mean};
 
-use super::ridge::Ridge;
+use super::ridge::{Group, Ridge};
 use super::{RANDOM_MODELS, WEIGHTS_STD};
 
 /// Options of [`scale_operators`].
@@ -28,7 +28,7 @@ pub struct OperatorOptions {
 }
 
 /// Names of the predictions of a response, in the order of their axis.
-pub const RESPONSE_PREDICTORS: [&str; 5] = ["operator", "map", "identity", "mean", "random_model"];
+pub const RESPONSE_PREDICTORS: [&str; 6] = ["operator", "transport", "map", "identity", "mean", "random_model"];
 
 /// Predicts responses of the large model by `B G_small A`.
 ///
@@ -36,12 +36,14 @@ pub const RESPONSE_PREDICTORS: [&str; 5] = ["operator", "map", "identity", "mean
 /// run. A response is that of all tokens of the last level. The predictions are:
 ///
 /// - `operator`: `B G_small A s`;
+/// - `transport`: `s + B (G_small - 1) A s`: the source stays at its token as in any residual stream, and the small model
+///   predicts only what the blocks add;
 /// - `map`: `B A s` at the token of the source, so that nothing propagates;
 /// - `identity`: s itself at its token, without a small model;
 /// - `mean`: the mean response of the training prompts, by distance from the source and in units of |s|;
-/// - `random_model`: as `operator`, from small models with random weights and their own maps; the mean over three seeds.
+/// - `random_model`: as `transport`, from small models with random weights and their own maps; the mean over three seeds.
 ///
-/// Arrays over levels and predictions `[L, 5]`: `error`, `|predicted - actual| / |actual|` over all held-out responses, and
+/// Arrays over levels and predictions `[L, 6]`: `error`, `|predicted - actual| / |actual|` over all held-out responses, and
 /// `cosine`, each with `_low` and `_high` (95 % over held-out prompts; NaN for fewer than eight); `levels [L]`.
 ///
 /// Certificate: the adjoint identity of the large model.
@@ -92,25 +94,28 @@ pub fn scale_operators(
         let fitted = |model: &Runs| Fitted::new(model, &target, (level, depth), train);
         let own = fitted(&ours)?;
         let random = random.iter().map(|model| Ok((model, fitted(model)?))).collect::<Result<Vec<_>>>()?;
-        // By prediction and draw: the sums of each held-out prompt.
-        let mut sums: Vec<Vec<Vec<Sums>>> = vec![vec![Vec::new()]; RESPONSE_PREDICTORS.len()];
-        sums[4] = vec![Vec::new(); random.len()];
+        // The sums of each held-out prompt: by prediction with one draw, and by random model.
+        let mut single: [Vec<Sums>; 5] = Default::default();
+        let mut drawn = vec![Vec::new(); random.len()];
         for n in train..prompts.len() {
-            let predict = |predicted: &[Mat<f64>]| Sums::of(predicted, &actual[n]);
-            sums[0][0].push(predict(&own.operator(&ours, n, &sources[n])?));
-            let tokens = prompts[n].clean.len();
-            let stay = |row: &dyn Fn(&Moved) -> Mat<f64>| -> Vec<Mat<f64>> {
-                sources[n].iter().map(|moved| moved.at_token(tokens, &row(moved))).collect()
-            };
-            sums[1][0].push(predict(&stay(&|moved| own.both(&moved.row()))));
-            sums[2][0].push(predict(&stay(&Moved::row)));
-            sums[3][0]
-                .push(predict(&sources[n].iter().map(|moved| average.predict(moved, tokens)).collect::<Vec<_>>()));
-            for (draw, (model, fitted)) in random.iter().enumerate() {
-                sums[4][draw].push(predict(&fitted.operator(model, n, &sources[n])?));
+            let (sources, tokens) = (&sources[n], prompts[n].clean.len());
+            let each = |response: &dyn Fn(&Moved) -> Mat<f64>| sources.iter().map(response).collect::<Vec<_>>();
+            let operator = own.operator(&ours, n, sources)?;
+            let predictions = [
+                own.transport(&operator, sources),
+                each(&|moved| moved.at_token(tokens, &own.both(&moved.row()))),
+                each(&|moved| moved.at_token(tokens, &moved.row())),
+                each(&|moved| average.predict(moved, tokens)),
+            ];
+            for (sums, predicted) in single.iter_mut().zip(std::iter::once(operator).chain(predictions)) {
+                sums.push(Sums::of(&predicted, &actual[n]));
+            }
+            for (sums, (model, fitted)) in drawn.iter_mut().zip(&random) {
+                let operator = fitted.operator(model, n, sources)?;
+                sums.push(Sums::of(&fitted.transport(&operator, sources), &actual[n]));
             }
         }
-        for draws in sums {
+        for draws in single.into_iter().map(|sums| vec![sums]).chain([drawn]) {
             let by_prompt: Vec<Vec<Sums>> = (0..held_out).map(|n| draws.iter().map(|draw| draw[n]).collect()).collect();
             let over = |of: fn(Sums) -> f64| {
                 interval(&by_prompt, options.seed, |prompts| {
@@ -233,7 +238,7 @@ struct Fitted {
 impl Fitted {
     fn new(small: &Runs, large: &Runs, (level, depth): (usize, usize), train: usize) -> Result<Self> {
         let ours = (level * small.depth() + depth / 2) / depth;
-        let pairs = |ours: usize, theirs: usize, down: bool| -> Result<Vec<(Mat<f64>, Mat<f64>)>> {
+        let pairs = |ours: usize, theirs: usize, down: bool| -> Result<Vec<Group>> {
             let both = (0..train).map(|n| Ok((small.fields(n, ours)?, large.fields(n, theirs)?)));
             both.map(|both: Result<_>| both.map(|(a, b)| if down { (b, a) } else { (a, b) })).collect()
         };
@@ -245,6 +250,15 @@ impl Fitted {
     /// Returns `B A` of a row.
     fn both(&self, row: &Mat<f64>) -> Mat<f64> {
         self.up.apply(&self.down.apply(row))
+    }
+
+    /// Returns `s + B (G_small - 1) A s` of each source, given `B G_small A s`.
+    fn transport(&self, operator: &[Mat<f64>], sources: &[Moved]) -> Vec<Mat<f64>> {
+        let added = |(response, moved): (&Mat<f64>, &Moved)| {
+            let tokens = response.nrows();
+            response + moved.at_token(tokens, &moved.row()) - moved.at_token(tokens, &self.both(&moved.row()))
+        };
+        operator.iter().zip(sources).map(added).collect()
     }
 
     /// Returns `B G_small A` of each source.

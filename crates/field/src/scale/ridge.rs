@@ -7,6 +7,9 @@ use crate::error::{Error, Result};
 /// Penalties that are tried, over the mean eigenvalue of the covariance of the inputs.
 const PENALTIES: [f64; 6] = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0];
 
+/// Rows of inputs `[n, inputs]` and of outputs `[n, outputs]`, those of one prompt.
+pub(super) type Group = (Mat<f64>, Mat<f64>);
+
 /// A linear map W between deviations from the mean: `y - mean(y) = W^T (x - mean(x))`.
 pub(super) struct Ridge {
     /// `[inputs, outputs]`
@@ -19,7 +22,7 @@ impl Ridge {
     ///
     /// # Errors
     /// Rows that are not finite.
-    pub(super) fn fit(groups: &[(Mat<f64>, Mat<f64>)]) -> Result<Self> {
+    pub(super) fn fit(groups: &[Group]) -> Result<Self> {
         let (first, second) = groups.split_at(groups.len().div_ceil(2));
         let held_out = Centred::of(if second.is_empty() { first } else { second });
         let part = Centred::of(first);
@@ -47,8 +50,8 @@ struct Centred {
 }
 
 impl Centred {
-    fn of(groups: &[(Mat<f64>, Mat<f64>)]) -> Self {
-        let centred = |of: fn(&(Mat<f64>, Mat<f64>)) -> &Mat<f64>| {
+    fn of(groups: &[Group]) -> Self {
+        let centred = |of: fn(&Group) -> &Mat<f64>| {
             let rows: usize = groups.iter().map(|group| of(group).nrows()).sum();
             let columns = groups.first().map_or(0, |group| of(group).ncols());
             let mut all = Mat::zeros(rows, columns);
