@@ -136,8 +136,8 @@ impl Statement {
         match (self.nulls.is_empty(), &not[..], &unknown[..]) {
             (true, ..) => String::new(),
             (_, [], []) => "beyond the nulls".to_owned(),
-            (_, [], _) => format!("undecided beside {}", unknown.join(" and ")),
-            (_, [..], _) => format!("not beyond {}", not.join(" and ")),
+            (_, [], _) => format!("undecided beside {}", unknown.join(", ")),
+            (_, [..], _) => format!("not beyond {}", not.join(", ")),
         }
     }
 }

@@ -64,8 +64,8 @@ pub fn study_page(studied: &Studied, found: &study::Results) -> Page {
         "The residual stream of `{}` ({}) as a field h[l,t], and how sources put into it propagate: {}. J is the logit of the \
          clean prompt's answer less that of the corrupted prompt's, at the last token.\n\nThe checks of every analysis are listed \
          at the end. Figures are means over tasks. Intervals are 95 % bootstraps over prompts, and there is none for fewer \
-         than eight. Definitions and rules are version {RULES}, fixed before the results. With seven statements, about one \
-         study in three has an interval that misses its true value.\n\n{}",
+         than eight. Definitions and rules are version {RULES}, fixed before the results. With seven statements, three in \
+         ten studies have an interval that misses its true value.\n\n{}",
         studied.model,
         studied.shape,
         tasks.join(", "),

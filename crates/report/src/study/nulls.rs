@@ -13,8 +13,8 @@ pub(super) fn about(nulls: &[(Null, Vec<Done>)]) -> String {
                  `study` in place of `demo`."
             .to_owned(),
         false => format!(
-            "The same analyses ran on nulls: {}. A statement goes *beyond* a null if the whole interval of this model speaks \
-             more for it than that of the null. What does not go beyond random weights is no result of training.",
+            "The same analyses ran on nulls: {}. A statement is beyond a null if the whole interval of this model speaks \
+             more for it than that of the null. What is not beyond random weights is no result of training.",
             words.join(", ")
         ),
     }
