@@ -34,9 +34,9 @@ const ANSWER: &str = "probability of the model's answer, read at level l";
 
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let output = args.output.prepare()?;
+    let model = args.model.open()?;
     let averaged = args.averaged.as_deref().map(AveragedOperator::read).transpose()?;
     let averaged = averaged.as_ref();
-    let model = args.model.open()?;
     if let Some(cases) = args.prompt.set.cases(&model, Some(&args.observable))? {
         // Most likely tokens have no means over prompts.
         let options = LensOptions { top: 0, averaged };

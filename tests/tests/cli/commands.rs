@@ -55,7 +55,7 @@ pub(super) fn calls(folder: &Path, text: &Directory) -> Vec<Call> {
     let without_files =
         |line: &str| Call { arguments: line.split(' ').map(str::to_owned).collect(), files: Vec::new() };
     let set = folder.join("prompts.json");
-    std::fs::write(&set, prompts(&["letters"], 8)).expect("writable");
+    std::fs::write(&set, prompts(&["letters"], 16)).expect("writable");
     let figures = folder.join("figures.json");
     let peaks = serde_json::json!({ "gflops": 1.0, "gbytes": 1.0 });
     let bench = serde_json::json!({ "schema": 1, "peaks": peaks, "passes": [], "kernels": [] });

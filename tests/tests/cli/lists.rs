@@ -57,7 +57,7 @@ fn an_entry_that_is_repeated_counts_once() {
     }
     let text = Directory::copy().with_tokenizer();
     let set = folder.path().join("prompts.json");
-    std::fs::write(&set, prompts(&["a", "b"], 8)).expect("writable");
+    std::fs::write(&set, prompts(&["a", "b"], 16)).expect("writable");
     let (model, set) = (text.argument(), utf8(&set));
     let transfer = format!("transfer cde --donor cdf --target c --model {model}");
     let scale = format!("scale {model} {model} --prompts {set}");
