@@ -6,6 +6,7 @@ use resolvent::model::from_end;
 
 use crate::classes::PyRun;
 use crate::failure::Result;
+use crate::lists::Many;
 use crate::result::PyResultOf;
 use crate::work::detached;
 
@@ -16,10 +17,10 @@ impl PyRun {
     /// Arrays over blocks and the N tokens of `at` [L, N]: `gain` (largest singular value), `radius` (largest eigenvalue),
     /// `numerical_abscissa` and `abscissa` (rates at first and in the long run), `departure` from normality; over levels
     /// [L+1, N]: `growth`, `by_radius`, `by_gain`; `tokens` [N].
-    #[pyo3(signature = (at = vec![-1]), text_signature = "($self, at=(-1,))")]
-    fn growth(&self, py: Python<'_>, at: Vec<i64>) -> Result<PyResultOf> {
+    #[pyo3(signature = (at = Many(vec![-1])), text_signature = "($self, at=-1)")]
+    fn growth(&self, py: Python<'_>, at: Many<i64>) -> Result<PyResultOf> {
         let count = self.run.tokens().len();
-        let at = at.into_iter().map(|token| from_end("token position", token, count));
+        let at = at.0.into_iter().map(|token| from_end("token position", token, count));
         let at = distinct(at.collect::<std::result::Result<Vec<_>, _>>()?);
         let result = detached(py, |_| growth(&self.run, &at))?;
         PyResultOf::new(py, result, Some(&self.run), None)

@@ -193,6 +193,7 @@ def test_reach_and_growth(model):
     assert reached.axes == ("depth", "distance") and reached["gain"].shape == (4, 4)
     assert reached["gain"][0].tolist() == [1, 0, 0, 0] and reached["prompts_at"].tolist() == [2, 2, 2, 1]
     run = model.run([7, 3, 21, 9])
+    assert run.growth()["gain"].shape[1] == 1
     grown = run.growth([0, -1])
     linear = run.linearize()
     blocks = [
