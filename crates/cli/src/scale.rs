@@ -92,7 +92,11 @@ fn table(result: &Labelled) -> String {
             let i = q * PREDICTORS.len() + p;
             let [r, low, high, share] =
                 ["correlation", "correlation_low", "correlation_high", "explained"].map(|name| of(name)[i]);
-            let cell = format!("{r:.3} ({low:.3}..{high:.3}) {:.0} %", 100.0 * share);
+            // Fewer than eight held-out prompts have no interval.
+            let cell = match low.is_nan() {
+                true => format!("{r:.3} {:.0} %", 100.0 * share),
+                false => format!("{r:.3} ({low:.3}..{high:.3}) {:.0} %", 100.0 * share),
+            };
             let _infallible = write!(text, "  {cell:<28}");
         }
         text.push('\n');

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
 use resolvent::field::distinct;
+use resolvent::field::stats::Interval;
 use resolvent::field::study::{LeftOut, Null, Statement, StepProgress, Study, StudyOptions, Verdict};
 use resolvent::model::Model;
 use resolvent_report::terminal::visible;
@@ -156,27 +157,26 @@ fn listed(left_out: &[LeftOut]) -> String {
 }
 
 fn line(text: &mut String, s: &Statement) {
-    let figure = match s.figure {
-        f if f.estimate.is_nan() => "no value".to_owned(),
-        f if f.low.is_nan() => format!("{:.2}", f.estimate),
-        f => format!("{:.2} ({:.2} to {:.2})", f.estimate, f.low, f.high),
-    };
     let verdict = match s.verdict {
         Verdict::Few => format!("{} ({})", s.verdict.name(), s.prompts),
         _ => s.verdict.name().to_owned(),
     };
-    let _infallible = writeln!(text, "{verdict:<20} {:<30} {figure:<24} {}", s.name, s.measure);
+    let _infallible = writeln!(text, "{verdict:<20} {:<30} {:<24} {}", s.name, within(s.figure), s.measure);
     for null in &s.nulls {
-        let f = null.figure;
-        let figure = match f.low.is_nan() {
-            true => format!("{:.2}", f.estimate),
-            false => format!("{:.2} ({:.2} to {:.2})", f.estimate, f.low, f.high),
-        };
         let beyond = match null.exceeded {
             Some(true) => "beyond",
             Some(false) => "not beyond",
             None => "undecided",
         };
-        let _infallible = writeln!(text, "  {beyond:<18} {:<30} {figure:<24}", null.null.words());
+        let _infallible = writeln!(text, "  {beyond:<18} {:<30} {}", null.null.words(), within(null.figure));
+    }
+}
+
+/// Formats an estimate with its interval, if it has one.
+fn within(f: Interval) -> String {
+    match f {
+        f if f.estimate.is_nan() => "no value".to_owned(),
+        f if f.low.is_nan() => format!("{:.2}", f.estimate),
+        f => format!("{:.2} ({:.2} to {:.2})", f.estimate, f.low, f.high),
     }
 }
