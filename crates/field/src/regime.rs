@@ -92,7 +92,7 @@ fn measured(
     let linear = run.linearize(Mode::Exact);
     let chi = linear.gradient(observable)?;
     let value = run.value(observable)?;
-    let curve = Sweep { run, observable, probes, value, rule: None };
+    let curve = Sweep { run, observable, probes, value };
 
     let points: Vec<(usize, f64)> =
         (0..probes.len()).flat_map(|n| options.amplitudes.iter().map(move |&a| (n, f64::from(a)))).collect();
@@ -138,12 +138,10 @@ fn measured(
     }
     if options.nodes > 0 {
         let axes = [("site", probes.len()), ("amplitude", count)];
-        let rule = Rule::new(options.nodes);
-        let sources: Vec<Source> = points.iter().map(|&(n, a)| probes[n].source(a)).collect();
-        let found = secants(run, observable, &sources, &rule)?;
+        let secants = Secants { sweep: &curve, rule: Rule::new(options.nodes) };
+        let found = secants.of(&points)?;
         let errors = finite.iter().zip(&found).map(|(f, [s, _])| relative(*f, *s, noise) as f32).collect();
-        let curve = Sweep { rule: Some(rule), ..curve };
-        let mut radii = radii_from(&curve, &first, &radius, noise)?;
+        let mut radii = radii_from(&secants, &first, &radius, noise)?;
         failed.iter().for_each(|&n| radii[n] = f64::NAN);
         result = result
             .with("secant", &axes, found.iter().map(|[s, _]| *s as f32).collect())
@@ -261,14 +259,12 @@ fn probes(run: &Run, sites: &[(Place, Vec<f32>)], options: &RegimeOptions) -> Re
     Ok(probes)
 }
 
-/// The finite response of J along the probes, and its prediction: to first order, or by a secant.
+/// The finite response of J along the probes.
 struct Sweep<'a> {
     run: &'a Run,
     observable: &'a Observable,
     probes: &'a [Probe],
     value: f64,
-    /// The rule of the secant.
-    rule: Option<Rule>,
 }
 
 impl Curve for Sweep<'_> {
@@ -277,13 +273,30 @@ impl Curve for Sweep<'_> {
         let values = self.run.values_under(&edits, self.observable)?;
         Ok(values.into_iter().map(|v| v - self.value).collect())
     }
+}
 
-    fn predicted(&self, first: &[f64], points: &[(usize, f64)]) -> Result<Vec<f64>> {
-        let Some(rule) = &self.rule else {
-            return Ok(points.iter().map(|&(n, a)| a * first[n]).collect());
-        };
-        let sources: Vec<Source> = points.iter().map(|&(n, a)| self.probes[n].source(a)).collect();
-        Ok(secants(self.run, self.observable, &sources, rule)?.into_iter().map(|[secant, _]| secant).collect())
+/// The same responses, predicted by secants.
+struct Secants<'a> {
+    sweep: &'a Sweep<'a>,
+    rule: Rule,
+}
+
+impl Secants<'_> {
+    /// Returns the secants by the rule and by its embedded rule.
+    fn of(&self, points: &[(usize, f64)]) -> Result<Vec<[f64; 2]>> {
+        let Sweep { run, observable, probes, .. } = self.sweep;
+        let sources: Vec<Source> = points.iter().map(|&(n, a)| probes[n].source(a)).collect();
+        secants(run, observable, &sources, &self.rule)
+    }
+}
+
+impl Curve for Secants<'_> {
+    fn finite(&self, points: &[(usize, f64)]) -> Result<Vec<f64>> {
+        self.sweep.finite(points)
+    }
+
+    fn predicted(&self, _: &[f64], points: &[(usize, f64)]) -> Result<Vec<f64>> {
+        Ok(self.of(points)?.into_iter().map(|[secant, _]| secant).collect())
     }
 }
 
@@ -363,37 +376,5 @@ fn field_errors(run: &Run, probes: &[Probe], amplitudes: &[f32]) -> Result<Vec<f
 }
 
 #[cfg(test)]
-mod tests {
-    use resolvent_engine::Device;
-    use resolvent_model::{Model, RandomWeights, gaussian, tiny};
-
-    use super::*;
-
-    /// A place whose derivative fails its check is named with its figure, and its results are NaN; the other places
-    /// have results. If no place passes, the result is an error.
-    #[test]
-    fn a_place_that_fails_is_marked() {
-        let weights = RandomWeights::new(7).with_std(0.15);
-        let model = Model::random(&Device::host(), tiny(), weights).expect("opens");
-        let run = model.run(&[3, 1, 4, 1, 5], &[]).expect("runs");
-        let (j, options) = (Observable::logit_diff(2, 6, 4), RegimeOptions { field: true, ..Default::default() });
-        let places = [(0, 1), (1, 4), (2, 4)].map(|place| (place, gaussian(3, 32)));
-        let probes = probes(&run, &places, &options).expect("fit");
-        let sources: Vec<[Source; 1]> = probes.iter().map(|p| [p.source(1.0)]).collect();
-        let mut along = run.linearize(Mode::Exact).along(&sources, &j).expect("derives");
-        along[1].first *= 1.1;
-        let result = measured(&run, &j, &probes, &along, &options).expect("two places pass");
-        for name in ["first_order", "second", "radius", "error", "field_error"] {
-            let array = result.array(name).expect("an array");
-            let rows: Vec<&[f32]> = array.data.chunks(array.data.len() / 3).collect();
-            assert!(rows[1].iter().all(|x| x.is_nan()), "{name}: {rows:?}");
-            assert!(rows[0].iter().chain(rows[2]).any(|x| x.is_finite()), "{name}: {rows:?}");
-        }
-        let failed = &result.metadata["failed"];
-        assert!(failed.starts_with("blocks.1.hook_resid_pre, token 4: forward_reverse "), "{failed}");
-        assert!(!failed.contains(';') && failed.contains("at most"), "{failed}");
-        assert!(result.certificates.iter().all(Certificate::passes));
-        let error = measured(&run, &j, &probes[1..2], &along[1..2], &options).expect_err("none passes").to_string();
-        assert!(error.contains("`forward_reverse` failed") && !error.contains("--device"), "{error}");
-    }
-}
+#[path = "regime_tests.rs"]
+mod tests;
