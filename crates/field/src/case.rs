@@ -1,6 +1,6 @@
 //! Pairs of runs to patch between.
 
-use resolvent_model::{Observable, Run};
+use resolvent_model::{Model, Observable, Run, RunOptions, TokenPair};
 
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
@@ -46,4 +46,13 @@ impl<'a> Case<'a> {
         }
         Ok(())
     }
+}
+
+/// Runs the clean and the corrupted prompts of pairs, all of each in one batch.
+pub(crate) fn runs_of_pairs(model: &Model, pairs: &[TokenPair], options: &RunOptions) -> Result<[Vec<Run>; 2]> {
+    let all = |of: fn(&TokenPair) -> &Vec<u32>| -> Result<Vec<Run>> {
+        let tokens: Vec<&[u32]> = pairs.iter().map(|pair| &of(pair)[..]).collect();
+        Ok(model.run_all(&tokens, options)?)
+    };
+    Ok([all(|pair| &pair.clean)?, all(|pair| &pair.corrupted)?])
 }

@@ -15,7 +15,7 @@ use crate::green::causal_zeros;
 use crate::labelled::Labelled;
 use crate::norms::{Probes, block_norms_of};
 use crate::place::{Place, shape};
-use crate::prompts::{CaseRuns, over_prompts};
+use crate::prompts::{CaseRuns, clean_alone, over_prompts};
 use crate::slice::OnProgress;
 use crate::study::left_out;
 
@@ -39,7 +39,6 @@ pub fn reach(model: &Model, cases: &[PromptCase], probes: Probes, progress: OnPr
     if let Probes::Hutchinson(count @ ..2, _) = probes {
         return Err(Error::Input(format!("{count} random vectors give no standard error; take two or more")));
     }
-    let alone: Vec<PromptCase> = cases.iter().map(|case| PromptCase { corrupted: None, ..case.clone() }).collect();
     let mut found: Vec<Offsets> = Vec::new();
     let analysis = &mut |runs: &[CaseRuns<'_>]| {
         let clean: Vec<&Run> = runs.iter().map(|runs| &runs.clean).collect();
@@ -56,7 +55,7 @@ pub fn reach(model: &Model, cases: &[PromptCase], probes: Probes, progress: OnPr
         found.append(&mut of_batch);
         Ok(results)
     };
-    let prompts = over_prompts(model, &alone, &[], analysis, progress)?;
+    let prompts = over_prompts(model, &clean_alone(cases), &[], analysis, progress)?;
     let mut about = prompts.results[0].metadata_alone();
     about.metadata.remove("tokens");
     let mut certificates = Vec::new();

@@ -18,9 +18,9 @@ mod operators;
 mod pairs;
 mod ridge;
 
-use resolvent_model::{Mode, Model, RandomWeights, Run, Seed, TokenPair};
+use resolvent_model::{Mode, Model, RandomWeights, Run, RunOptions, Seed, TokenPair};
 
-use crate::case::Case;
+use crate::case::{Case, runs_of_pairs};
 use crate::certificate::{Certificate, adjoint, dot, norm, worse};
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
@@ -215,7 +215,7 @@ struct Measured {
 fn differ(model: &Model, prompts: &[TokenPair]) -> Result<Vec<bool>> {
     let mut differ = Vec::with_capacity(prompts.len());
     for pair in prompts {
-        let both = model.run_all(&[&pair.clean, &pair.corrupted], &resolvent_model::RunOptions::default())?;
+        let both = model.run_all(&[&pair.clean, &pair.corrupted], &RunOptions::default())?;
         let values = both.iter().map(|run| run.value(&pair.observable)).collect::<Result<Vec<f64>, _>>()?;
         differ.push(!same_value(values[1], values[0]));
     }
@@ -224,11 +224,7 @@ fn differ(model: &Model, prompts: &[TokenPair]) -> Result<Vec<bool>> {
 
 /// Computes the three quantities of a model for all prompts.
 fn measure(model: &Model, prompts: &[TokenPair], tokens: &[u32]) -> Result<Measured> {
-    let all = |of: fn(&TokenPair) -> &Vec<u32>| -> Result<Vec<Run>> {
-        let tokens: Vec<&[u32]> = prompts.iter().map(|p| &of(p)[..]).collect();
-        Ok(model.run_all(&tokens, &resolvent_model::RunOptions::default())?)
-    };
-    let (clean, corrupted) = (all(|p| &p.clean)?, all(|p| &p.corrupted)?);
+    let [clean, corrupted] = runs_of_pairs(model, prompts, &RunOptions::default())?;
     let cases: Vec<Case<'_>> = clean
         .iter()
         .zip(&corrupted)

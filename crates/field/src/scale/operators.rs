@@ -7,7 +7,9 @@
 use faer::Mat;
 use resolvent_model::{Mode, Model, RandomWeights, Run, RunOptions, Site, Source, TokenPair};
 
+use crate::case::runs_of_pairs;
 use crate::certificate::adjoint;
+use crate::dense::size;
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
 use crate::place::shape;
@@ -175,11 +177,8 @@ struct Runs {
 
 impl Runs {
     fn new(model: &Model, prompts: &[TokenPair]) -> Result<Self> {
-        let all = |of: fn(&TokenPair) -> &Vec<u32>| -> Result<Vec<Run>> {
-            let tokens: Vec<&[u32]> = prompts.iter().map(|p| &of(p)[..]).collect();
-            Ok(model.run_all(&tokens, &RunOptions::default())?)
-        };
-        Ok(Self { clean: all(|p| &p.clean)?, corrupted: all(|p| &p.corrupted)? })
+        let [clean, corrupted] = runs_of_pairs(model, prompts, &RunOptions::default())?;
+        Ok(Self { clean, corrupted })
     }
 
     fn depth(&self) -> usize {
@@ -279,7 +278,7 @@ impl Average {
     fn of(sources: &[Vec<Moved>], responses: &[Vec<Mat<f64>>]) -> Self {
         let mut sums: Vec<(f64, Vec<f64>)> = Vec::new();
         for (moved, response) in sources.iter().flatten().zip(responses.iter().flatten()) {
-            let size = size_of(&moved.vector);
+            let size = size(&moved.vector);
             for token in moved.token..response.nrows() {
                 let distance = token - moved.token;
                 sums.resize_with(sums.len().max(distance + 1), || (0.0, vec![0.0; response.ncols()]));
@@ -291,18 +290,13 @@ impl Average {
     }
 
     fn predict(&self, moved: &Moved, tokens: usize) -> Mat<f64> {
-        let size = size_of(&moved.vector);
+        let size = size(&moved.vector);
         let at = |token: usize, i: usize| {
             let distance = token.checked_sub(moved.token)?;
             self.0.get(distance).map(|mean| size * mean[i])
         };
         Mat::from_fn(tokens, moved.vector.len(), |token, i| at(token, i).unwrap_or(0.0))
     }
-}
-
-/// Returns the length of a vector.
-fn size_of(x: &[f64]) -> f64 {
-    x.iter().map(|x| x * x).sum::<f64>().sqrt()
 }
 
 /// Sums over the responses of a prompt: |p - r|^2, <p, r>, |p|^2 and |r|^2.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use resolvent_model::{Model, Observable, Run, RunOptions, Site, TokenPair, values};
 
-use crate::case::Case;
+use crate::case::{Case, runs_of_pairs};
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
 use crate::patch::both_values;
@@ -120,11 +120,7 @@ impl Task<'_> {
 
     /// Runs both prompts of each pair.
     fn run_pairs(&self, pairs: &[TokenPair], options: &RunOptions) -> Result<Vec<[Run; 2]>> {
-        let all = |of: fn(&TokenPair) -> &Vec<u32>| -> Result<Vec<Run>> {
-            let tokens: Vec<&[u32]> = pairs.iter().map(|p| &of(p)[..]).collect();
-            Ok(self.model.run_all(&tokens, options)?)
-        };
-        let (clean, corrupted) = (all(|p| &p.clean)?, all(|p| &p.corrupted)?);
+        let [clean, corrupted] = runs_of_pairs(self.model, pairs, options)?;
         Ok(clean.into_iter().zip(corrupted).map(|(clean, corrupted)| [clean, corrupted]).collect())
     }
 
