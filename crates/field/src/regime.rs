@@ -140,9 +140,13 @@ fn measured(
         let axes = [("site", probes.len()), ("amplitude", count)];
         let secants = Secants { sweep: &curve, rule: Rule::new(options.nodes) };
         let found = secants.of(&points)?;
-        let errors = finite.iter().zip(&found).map(|(f, [s, _])| relative(*f, *s, noise) as f32).collect();
+        let of = |(f, [s, _]): (&f64, &[f64; 2])| relative(*f, *s, noise) as f32;
+        let mut errors: Vec<f32> = finite.iter().zip(&found).map(of).collect();
         let mut radii = radii_from(&secants, &first, &radius, noise)?;
-        failed.iter().for_each(|&n| radii[n] = f64::NAN);
+        for &n in &failed {
+            errors[n * count..(n + 1) * count].fill(f32::NAN);
+            radii[n] = f64::NAN;
+        }
         result = result
             .with("secant", &axes, found.iter().map(|[s, _]| *s as f32).collect())
             .with("secant_error", &axes, errors)

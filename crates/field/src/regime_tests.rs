@@ -12,14 +12,14 @@ fn a_place_that_fails_is_marked() {
     let weights = RandomWeights::new(7).with_std(0.15);
     let model = Model::random(&Device::host(), tiny(), weights).expect("opens");
     let run = model.run(&[3, 1, 4, 1, 5], &[]).expect("runs");
-    let (j, options) = (Observable::logit_diff(2, 6, 4), RegimeOptions { field: true, ..Default::default() });
+    let (j, options) = (Observable::logit_diff(2, 6, 4), RegimeOptions { field: true, nodes: 2, ..Default::default() });
     let places = [(0, 1), (1, 4), (2, 4)].map(|place| (place, gaussian(3, 32)));
     let probes = probes(&run, &places, &options).expect("fit");
     let sources: Vec<[Source; 1]> = probes.iter().map(|p| [p.source(1.0)]).collect();
     let mut along = run.linearize(Mode::Exact).along(&sources, &j).expect("derives");
     along[1].first *= 1.1;
     let result = measured(&run, &j, &probes, &along, &options).expect("two places pass");
-    for name in ["first_order", "second", "radius", "error", "field_error"] {
+    for name in ["first_order", "second", "radius", "error", "field_error", "secant_error", "secant_radius"] {
         let array = result.array(name).expect("an array");
         let rows: Vec<&[f32]> = array.data.chunks(array.data.len() / 3).collect();
         assert!(rows[1].iter().all(|x| x.is_nan()), "{name}: {rows:?}");
