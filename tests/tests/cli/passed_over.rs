@@ -90,6 +90,18 @@ fn a_pair_without_a_difference_is_named_and_left_out() {
     assert_eq!(again.done(), printed);
 }
 
+/// A last token that alone differs carries the whole answer by construction, which is no transfer.
+#[test]
+fn a_pair_that_differs_at_the_last_token_shows_no_transfer() {
+    let pairs = [PAIRS[0], PAIRS[1], PAIRS[2], PAIRS[3], ("e x", "e y")];
+    let (ran, folder) = study(&twins(), &[("t", &pairs)], &["--quick"]);
+    ran.done();
+    let transfers = result(&folder, "transfers.t");
+    assert_eq!(transfers.array("prompt").expect("prompts").data, [0.0, 1.0, 2.0, 3.0]);
+    let left_out = &transfers.metadata["left_out"];
+    assert!(left_out.contains("differ at the last token only") && left_out.contains("e x"), "{left_out}");
+}
+
 /// If a pair is left out, the next one replaces it, so that the wanted number of pairs is analysed.
 #[test]
 fn the_next_pair_replaces_one_that_is_left_out() {

@@ -136,6 +136,11 @@ fn a_study_runs_beside_its_nulls() {
         ["random", "permuted", "shuffled"].map(model),
         ["random:0@atlas-nano", "permuted:0@atlas-nano", "atlas-nano"]
     );
+    // Places without a path to J are no sources: their responses would be exactly zero.
+    let regimes =
+        Labelled::read(&folder.path().join("out/regimes.agreement.safetensors")).unwrap_or_else(|e| panic!("{e}"));
+    let first = &regimes.array("first_order").expect("an array").data;
+    assert!(!first.is_empty() && first.iter().all(|x| *x != 0.0), "{first:?}");
     // A null has no right answers, so it uses pairs of both signs.
     let answers = of("random", "answers");
     let values = |name: &str| answers.array(name).map(|array| array.data.clone()).expect("an array");

@@ -21,32 +21,17 @@ const LEAST_RANGE: f64 = 0.1;
 /// if J is larger for the prompt that its answer belongs to.
 pub(super) fn step(task: &Task<'_>, expects_answers: bool, record: &mut Record) -> Result<Labelled> {
     let runs = task.runs(task.pairs.len(), &[], record)?;
-    let mut values = Vec::with_capacity(runs.len());
-    for case in runs.cases() {
-        let both = [case.clean.value(case.observable)?, case.corrupted.value(case.observable)?];
+    let ranges: Vec<f64> = (0..runs.len()).map(|i| runs.range(i)).collect();
+    let middle = median(&ranges);
+    let mut columns = Columns::new(|_| "");
+    for (i, case) in runs.cases().into_iter().enumerate() {
+        let reason = unusable(runs.values[i], middle, expects_answers && answers(case.observable));
         let same = |pair: &TokenPair| {
             (&pair.clean[..], &pair.corrupted[..]) == (case.clean.tokens(), case.corrupted.tokens())
                 && pair.observable == *case.observable
         };
-        values.push((task.pairs.iter().position(same), both));
-    }
-    let ranges: Vec<f64> = values.iter().map(|(_, [clean, corrupted])| (clean - corrupted).abs()).collect();
-    let least = LEAST_RANGE * median(&ranges);
-    let mut columns = Columns::new(|_| "");
-    for (i, (pair, [clean, corrupted])) in values.into_iter().enumerate() {
-        let reason = match () {
-            () if expects_answers && answers(&runs.observables[i]) && clean < corrupted => Some(format!(
-                "J is {clean:.3} for the clean prompt and {corrupted:.3} for the corrupted one: the model prefers the \
-                 answer where it is wrong"
-            )),
-            () if ranges[i] < least => Some(format!(
-                "J differs by {:.3} between the prompts, less than a tenth of the task's median of {:.3}",
-                ranges[i],
-                least / LEAST_RANGE
-            )),
-            () => None,
-        };
-        columns.push("pair", pair.map_or(f64::NAN, |pair| pair as f64));
+        let [clean, corrupted] = runs.values[i];
+        columns.push("pair", task.pairs.iter().position(same).map_or(f64::NAN, |pair| pair as f64));
         columns.push("clean", clean);
         columns.push("corrupted", corrupted);
         columns.push("usable", if reason.is_none() { 1.0 } else { 0.0 });
@@ -59,13 +44,28 @@ pub(super) fn step(task: &Task<'_>, expects_answers: bool, record: &mut Record) 
     Ok(result)
 }
 
+/// Returns why a pair is not used, if so: the model prefers the wrong answer, if `answers`, or J differs by less than a share
+/// of the task's median.
+fn unusable([clean, corrupted]: [f64; 2], middle: f64, answers: bool) -> Option<String> {
+    let range = (clean - corrupted).abs();
+    match () {
+        () if answers && clean < corrupted => Some(format!(
+            "J is {clean:.3} for the clean prompt and {corrupted:.3} for the corrupted one: the model prefers the answer \
+             where it is wrong"
+        )),
+        () if range < LEAST_RANGE * middle => Some(format!(
+            "J differs by {range:.3} between the prompts, less than a tenth of the task's median of {middle:.3}"
+        )),
+        () => None,
+    }
+}
+
 /// Compares J of the first and the last pair, which ran in batches, with that of their prompts alone.
 fn alone(task: &Task<'_>, runs: &Runs) -> Result<Certificate> {
     let mut worst = 0.0;
-    for case in [0, runs.len() - 1].map(|i| runs.cases()[i]) {
-        for run in [case.clean, case.corrupted] {
-            let value = run.value(case.observable)?;
-            let again = task.model.run(run.tokens(), &[])?.value(case.observable)?;
+    for i in [0, runs.len() - 1] {
+        for (run, value) in [&runs.clean[i], &runs.corrupted[i]].into_iter().zip(runs.values[i]) {
+            let again = task.model.run(run.tokens(), &[])?.value(&runs.observables[i])?;
             worst = worse(worst, (value - again).abs() / value.abs().max(1.0));
         }
     }
@@ -97,6 +97,16 @@ mod tests {
         assert!(answers(&Observable::logit_diff(1, 2, 3)));
         assert!(answers(&Observable::log_prob(1, 3)));
         assert!(!answers(&Observable::entropy(3)));
+    }
+
+    #[test]
+    fn wrong_answers_and_tiny_differences_are_not_used() {
+        let reason = |values, answers| unusable(values, 2.0, answers);
+        assert_eq!(reason([1.0, -1.0], true), None);
+        assert!(reason([-1.0, 1.0], true).is_some_and(|r| r.contains("prefers the answer where it is wrong")));
+        assert_eq!(reason([-1.0, 1.0], false), None, "an entropy, or a null, has no right sign");
+        assert_eq!(reason([0.4, 0.1], true), None);
+        assert!(reason([0.2, 0.1], true).is_some_and(|r| r.contains("0.100 between the prompts, less than a tenth")));
     }
 
     #[test]

@@ -29,7 +29,9 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
     for (prompt, case) in runs.cases().iter().enumerate() {
         let name = &runs.names[prompt];
         let mut certificates = Vec::new();
-        let solved = solved(case, task.size(4, 8), (prompt, &mut names), &mut certificates);
+        let [clean, corrupted] = runs.values[prompt];
+        let pair = (prompt, clean - corrupted);
+        let solved = solved(case, pair, (task.size(4, 8), &mut names), &mut certificates);
         if let Some(solved) = record.attempt(name, solved)? {
             columns.append(solved);
             record.check(name, &certificates);
@@ -50,17 +52,16 @@ fn inner(name: &str) -> &'static str {
 /// Smallest usable difference of J between the prompts. Shares of a smaller difference are lost in the rounding of J.
 const LEAST: f64 = 1e-2;
 
-/// Solves the problem for one pair. Returns the columns of the pair, and writes the names of the baselines and the
-/// checks of all solutions.
+/// Solves the problem for one pair, given its index and J(clean) - J(corrupted). Returns the columns of the pair, and writes
+/// the names of the baselines and the checks of all solutions.
 fn solved(
     case: &Case<'_>,
-    refine: usize,
-    (prompt, names): (usize, &mut String),
+    (prompt, step): (usize, f64),
+    (refine, names): (usize, &mut String),
     certificates: &mut Vec<Certificate>,
 ) -> Result<Columns> {
     let run = case.corrupted;
     let (level, tokens) = (run.model().sizes().layers / 2, run.tokens().len());
-    let step = case.clean.value(case.observable)? - case.corrupted.value(case.observable)?;
     if step.abs() < LEAST {
         return Err(Error::Input(format!(
             "J differs by {:.1e} between the prompts, less than {LEAST}: shares of that are lost in rounding",

@@ -2,7 +2,6 @@
 
 use resolvent_model::Mode;
 
-use crate::case::Case;
 use crate::certificate::adjoint;
 use crate::error::Result;
 use crate::labelled::Labelled;
@@ -62,7 +61,7 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
         let mut of_prompts = Vec::with_capacity(all.len());
         for (prompt, effects) in &all {
             let case = &cases[*prompt];
-            let scale = range(case)?;
+            let scale = runs.range(*prompt);
             let normed = |x: &[f32]| -> Vec<f32> { x.iter().map(|&x| (f64::from(x) / scale) as f32).collect() };
             let (predicted, actual) = (normed(&effects.first_order), normed(&effects.effect));
             let axes = kind.axes(task.model.sizes(), case.clean.tokens().len());
@@ -115,11 +114,4 @@ fn each_effect(runs: &Runs, kind: SiteKind, record: &mut Record) -> Result<Vec<(
         all.extend(one.into_iter().flatten().map(|effects| (prompt, effects)));
     }
     Ok(all)
-}
-
-/// Returns |J(clean) - J(corrupted)|, the common unit for effects of different prompts. It is not 0, because
-/// [`Task::runs`] leaves out pairs without a difference.
-pub(super) fn range(case: &Case<'_>) -> Result<f64> {
-    let step = case.clean.value(case.observable)? - case.corrupted.value(case.observable)?;
-    Ok(step.abs())
 }

@@ -15,7 +15,7 @@ use crate::site_kind::SiteKind;
 use crate::stats::{Pairs, mean};
 
 use super::left_out::Record;
-use super::patching::{agreement, range, statistics};
+use super::patching::{agreement, statistics};
 use super::tasks::{Columns, Runs, Task};
 
 /// Compares the predictors on the pairs of a task.
@@ -41,7 +41,8 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
         let (mut actual_costs, mut shares) = (Vec::new(), Vec::new());
         for (prompt, compared) in each_compared(&runs, (kind, options), record)? {
             let (what, case) = (format!("{} at {kind}", runs.names[prompt]), &cases[prompt]);
-            let Compared { panel, actual, floor, cost_actual, scale } = compared;
+            let Compared { panel, actual, floor, cost_actual } = compared;
+            let scale = runs.range(prompt);
             record.check(&what, &panel.certificates);
             actual_costs.push(cost_actual);
             shares.push(panel.flagged);
@@ -99,8 +100,6 @@ struct Compared {
     floor: f64,
     /// Cost of the effects, in forward passes.
     cost_actual: f64,
-    /// Unit of the effects: |J(clean) - J(corrupted)|.
-    scale: f64,
 }
 
 /// Computes the predictions and effects of pairs. Costs are those of all of them, over forward passes of all.
@@ -109,12 +108,12 @@ fn compared(cases: &[Case<'_>], kind: SiteKind, options: PredictorOptions) -> Re
     let passes: f64 = panels.iter().map(|panel| panel.pass).sum();
     let (actual, work) = counted(|| effects(cases, kind));
     let cost = work.flops / passes;
-    let each = panels.into_iter().zip(actual?).zip(cases).map(|((panel, effects), case)| {
+    let each = panels.into_iter().zip(actual?).map(|(panel, effects)| {
         let Effects { effect: actual, floor, .. } = effects;
         let cost_actual = cost - panel.predicted[0].cost;
-        Ok(Compared { panel, actual, floor, cost_actual, scale: range(case)? })
+        Compared { panel, actual, floor, cost_actual }
     });
-    each.collect()
+    Ok(each.collect())
 }
 
 /// Compares the predictors on each pair: all at once or, if that fails, one by one. Pairs that fail are recorded. Returns

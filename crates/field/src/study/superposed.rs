@@ -25,7 +25,7 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
         let found = pair(case, task.size(24, 64), &mut state);
         let Some(result) = record.attempt(name, found)? else { continue };
         record.check(name, &result.certificates);
-        let scale = super::patching::range(case)?;
+        let scale = runs.range(prompt);
         let of = |name: &str| result.array(name).map_or(&[][..], |a| &a.data);
         for ((joint, sum), error) in of("joint").iter().zip(of("sum")).zip(of("error")) {
             columns.push("prompt", prompt as f64);

@@ -31,6 +31,8 @@ pub(super) struct Runs {
     pub(super) clean: Vec<Run>,
     pub(super) corrupted: Vec<Run>,
     pub(super) observables: Vec<Observable>,
+    /// J of both runs of each pair: clean, corrupted.
+    pub(super) values: Vec<[f64; 2]>,
     /// First token at which the prompts of each pair differ.
     pub(super) changed: Vec<usize>,
 }
@@ -90,6 +92,7 @@ impl Task<'_> {
                 runs.clean.push(clean);
                 runs.corrupted.push(corrupted);
                 runs.observables.push(observable);
+                runs.values.push([to, from]);
                 runs.changed.push(changed.unwrap_or(0));
             }
         }
@@ -163,6 +166,13 @@ pub(super) fn pair_name(clean: &str, corrupted: &str) -> String {
 impl Runs {
     pub(super) fn len(&self) -> usize {
         self.clean.len()
+    }
+
+    /// Returns |J(clean) - J(corrupted)| of a pair, the common unit for effects of different prompts. It is not 0, because
+    /// [`Task::runs`] leaves out pairs without a difference.
+    pub(super) fn range(&self, pair: usize) -> f64 {
+        let [clean, corrupted] = self.values[pair];
+        (clean - corrupted).abs()
     }
 
     pub(super) fn cases(&self) -> Vec<Case<'_>> {
