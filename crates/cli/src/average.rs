@@ -5,10 +5,8 @@ use std::path::PathBuf;
 
 use resolvent::Labelled;
 use resolvent::field::{AverageOptions, AveragedOperator, average};
-use resolvent::model::PromptCase;
 
 use crate::Failure;
-use crate::observable::ObservableArgs;
 use crate::options::{ModelArgs, PromptArgs};
 use crate::output::{OutputArgs, checks};
 use crate::prompts::counted;
@@ -37,17 +35,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     args.lens.as_deref().map_or(Ok(()), AveragedOperator::check_path)?;
     let model = args.model.open()?;
     let options = AverageOptions { skip_first: args.skip_first, skip_last: args.skip_last };
-    let result = match args.prompt.set.cases(&model, None::<&ObservableArgs>)? {
-        Some(cases) => {
-            let result = cases.all(|model, cases, progress| average(model, cases, options, progress))?;
-            cases.counted(result)?
-        }
-        None => {
-            let (clean, name) = (args.prompt.tokens(&model)?, "the prompt".to_owned());
-            let case = PromptCase { name, clean, corrupted: None, observable: None, roles: [].into() };
-            average(&model, &[case], options, &mut |_, _| {})?
-        }
-    };
+    let result = args.prompt.together(&model, |model, cases, progress| average(model, cases, options, progress))?;
     if let Some(path) = &args.lens {
         AveragedOperator::of(&result)?.write_lens(path)?;
         crate::terminal::say(format_args!("wrote {}", path.display()));

@@ -2,11 +2,11 @@
 
 use clap::Args;
 use resolvent::engine::{Choice, Device, Options};
-use resolvent::model::{Model, Observable, Run, check_prompt, from_end, parse_tokens};
-use resolvent::{Direction, Place};
+use resolvent::model::{Model, Observable, PromptCase, Run, check_prompt, from_end, parse_tokens};
+use resolvent::{Direction, Labelled, Place};
 
 use crate::Failure;
-use crate::observable::RequiredObservable;
+use crate::observable::{ObservableArgs, RequiredObservable};
 use crate::prompts::PromptSetArgs;
 
 /// Which device.
@@ -176,6 +176,20 @@ impl PromptArgs {
     /// Returns the prompt's tokens.
     pub(crate) fn tokens(&self, model: &Model) -> Result<Vec<u32>, Failure> {
         tokens(model, self.prompt.as_deref(), self.tokens.as_deref())
+    }
+
+    /// Runs an analysis that has one result for all clean prompts: those of a prompt file or a text, or the one prompt.
+    pub(crate) fn together(
+        &self,
+        model: &Model,
+        analysis: impl Fn(&Model, &[PromptCase], &mut dyn FnMut(u64, u64)) -> resolvent::field::Result<Labelled>,
+    ) -> Result<Labelled, Failure> {
+        if let Some(cases) = self.set.cases(model, None::<&ObservableArgs>)? {
+            return cases.counted(cases.all(analysis)?);
+        }
+        let (clean, name) = (self.tokens(model)?, "the prompt".to_owned());
+        let case = PromptCase { name, clean, corrupted: None, observable: None, roles: [].into() };
+        Ok(analysis(model, &[case], &mut |_, _| {})?)
     }
 }
 

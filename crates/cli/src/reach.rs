@@ -4,10 +4,8 @@ use std::fmt::Write;
 
 use resolvent::Labelled;
 use resolvent::field::{Probes, reach};
-use resolvent::model::PromptCase;
 
 use crate::Failure;
-use crate::observable::ObservableArgs;
 use crate::options::{ModelArgs, PromptArgs};
 use crate::output::{OutputArgs, checks};
 use crate::prompts::counted;
@@ -35,17 +33,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         0 => Probes::Exact,
         count => Probes::Hutchinson(count, args.seed),
     };
-    let result = match args.prompt.set.cases(&model, None::<&ObservableArgs>)? {
-        Some(cases) => {
-            let result = cases.all(|model, cases, progress| reach(model, cases, probes, progress))?;
-            cases.counted(result)?
-        }
-        None => {
-            let (clean, name) = (args.prompt.tokens(&model)?, "the prompt".to_owned());
-            let case = PromptCase { name, clean, corrupted: None, observable: None, roles: [].into() };
-            reach(&model, &[case], probes, &mut |_, _| {})?
-        }
-    };
+    let result = args.prompt.together(&model, |model, cases, progress| reach(model, cases, probes, progress))?;
     output.finish(&result, || format!("{}{}", table(&result), checks(&result)))
 }
 

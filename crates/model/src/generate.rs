@@ -93,7 +93,7 @@ impl Model {
         sampling.check()?;
         check_prompt(self.sizes(), prompt)?;
         let (have, room) = (prompt.len(), self.sizes().n_ctx);
-        if have + count > room {
+        if count > room - have {
             return Err(Error::Prompt {
                 message: format!(
                     "{count} tokens after a prompt of {have} exceed the {room} positions of the model: ask for at most {}",
