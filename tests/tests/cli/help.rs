@@ -131,6 +131,8 @@ fn mistyped_names_are_answered() {
     };
     says(&["run", "x", "--model", "atlas-smal"], "atlas-small");
     says(&["run", "--tokens", "1", "--model", "randm"], "random");
+    let line = on_host(&["run", "--tokens", "1", "--model", "permuted@random:2"]).failed();
+    assert!(line.contains("the weights of random:2 were generated, so nothing can replace them"), "{line}");
     says(&["run", "--prompts", "embedded", "--task", "capitels"], "capitals");
     says(&["sensitivity", "The capital of France is", "--target", " Parris"], " Paris");
     says(&["sensitivity", "The capital of France is", "--observe", "logporb(\" Paris\")"], "logprob");

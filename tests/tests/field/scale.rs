@@ -134,6 +134,9 @@ fn operators_that_cannot_be_compared_are_refused() {
         let options = OperatorOptions { train: 8, levels, seed: 0 };
         scale_operators(&model, &model, prompts, &options).expect_err("refused").to_string()
     };
+    let usual = OperatorOptions { train: 8, levels: Vec::new(), seed: 0 };
+    let shallow = scale_operators(&model, &model, &prompts(23), &usual).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(array(&shallow, "levels"), [0.0, 1.0], "two blocks: a half and three quarters are one level");
     assert!(fails(&prompts(23), vec![99]).contains("level 99 of operators: expected a level below"));
     assert!(fails(&prompts(23)[..8], Vec::new()).contains("8 prompts to fit on and 0 to predict"));
 }

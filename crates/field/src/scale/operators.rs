@@ -10,6 +10,7 @@ use resolvent_model::{Mode, Model, RandomWeights, Run, RunOptions, Site, Source,
 use crate::case::runs_of_pairs;
 use crate::certificate::adjoint;
 use crate::dense::size;
+use crate::distinct::distinct;
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
 use crate::place::shape;
@@ -67,7 +68,7 @@ pub fn scale_operators(
     }
     let depth = large.sizes().layers;
     let levels = match options.levels.is_empty() {
-        true => vec![depth / 4, depth / 2, 3 * depth / 4],
+        true => distinct([depth / 4, depth / 2, 3 * depth / 4]),
         false => options.levels.clone(),
     };
     if let Some(level) = levels.iter().find(|level| **level >= depth) {
