@@ -1,6 +1,7 @@
 mod at_sites;
 mod atlas;
 mod batches;
+mod costs;
 mod edited;
 mod ensemble;
 mod f16;
