@@ -145,6 +145,9 @@ fn table(timed: &Bench, rows: usize) -> String {
         let names: Vec<&str> = timed.left_out.iter().map(|p| p.name()).collect();
         let _infallible = writeln!(text, "not timed: {}; leave --quick out to time all", names.join(", "));
     }
+    for warning in timed.warnings() {
+        let _infallible = writeln!(text, "warning: {warning}");
+    }
     if timed.kernels.is_empty() {
         text.push_str("\nthis device has no timestamps: kernels are not timed\n");
         return text;

@@ -21,6 +21,8 @@ fn a_bench_is_written_and_compared() {
     let positive = |value: &Value| value.as_f64().is_some_and(|x| x > 0.0 && x.is_finite());
     assert!(positive(&json["first_field"]) && table.contains("first field of the embedded model"), "{table}");
     assert!(positive(&json["peaks"]["gflops"]) && positive(&json["peaks"]["gbytes"]));
+    assert!(json["peaks"]["drift"].as_f64().is_some_and(|drift| (0.0..1.0).contains(&drift)));
+    assert!(json["warnings"].is_array());
     let passes = json["passes"].as_array().expect("a list");
     assert_eq!(passes.len(), 6, "{passes:?}");
     for pass in passes {

@@ -61,8 +61,10 @@ pub struct Bench {
     pub model: String,
     /// Tokens of the prompt.
     pub tokens: usize,
-    /// Peak rates of the device.
+    /// Peak rates of the device: the best of a measurement before the passes and one after them.
     pub peaks: Peaks,
+    /// The part of a peak by which the other measurement falls short, at most.
+    pub drift: f64,
     /// Seconds from opening the device anew to the field of four tokens of the embedded model. Our own cache of kernels
     /// is not used, but a driver may use its cache.
     pub first_field: f64,
@@ -99,6 +101,8 @@ pub fn bench(options: &BenchOptions, report: &mut dyn FnMut(&str)) -> Result<Ben
         passes.push(passes::time(pass, &model, options)?);
     }
     drop(model);
+    report("peaks again");
+    let (peaks, drift) = peaks.best(peaks::measure(&timed, options.quick)?);
     report("kernels");
     let model = Model::named(&timed, &options.model)?;
     timed.take_profile()?;
@@ -115,6 +119,7 @@ pub fn bench(options: &BenchOptions, report: &mut dyn FnMut(&str)) -> Result<Ben
         tokens: options.tokens,
         kernels: kernels::rates(&samples, &peaks),
         peaks,
+        drift,
         first_field,
         passes,
         left_out,
@@ -129,7 +134,32 @@ fn first_field(options: &Options) -> Result<f64, Fault> {
     Ok(start.elapsed().as_secs_f64())
 }
 
+/// Difference of the peaks before and after the passes above which the machine was not quiet.
+const QUIET: f64 = 0.05;
+
 impl Bench {
+    /// Returns why figures of this bench are doubtful, each on one line: peaks that changed while it ran, and passes that
+    /// seem faster than the peak of multiply-adds.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        if self.drift > QUIET {
+            let percent = 100.0 * self.drift;
+            all.push(format!(
+                "the peaks before and after the passes differ by {percent:.0} %: the machine was not quiet"
+            ));
+        }
+        for p in &self.passes {
+            let share = 100.0 * p.flops / p.seconds / self.peaks.flops;
+            if share > 100.0 {
+                let name = p.pass.name();
+                all.push(format!(
+                    "{name} is at {share:.0} % of the peak, so the peak was disturbed; run the bench again"
+                ));
+            }
+        }
+        all
+    }
+
     /// Returns the JSON that is stored in files and compared; the recipe on `bench` describes it.
     pub fn to_json(&self) -> Value {
         let passes = self.passes.iter().map(|p| {
@@ -153,10 +183,43 @@ impl Bench {
             "model": self.model,
             "tokens": self.tokens,
             "first_field": self.first_field,
-            "peaks": { "gflops": self.peaks.flops / 1e9, "gbytes": self.peaks.bytes / 1e9 },
+            "peaks": { "gflops": self.peaks.flops / 1e9, "gbytes": self.peaks.bytes / 1e9, "drift": self.drift },
+            "warnings": self.warnings(),
             "passes": passes.collect::<Vec<Value>>(),
             "left_out": self.left_out.iter().map(|p| p.name()).collect::<Vec<_>>(),
             "kernels": kernels.collect::<Vec<Value>>(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timed(drift: f64, seconds: f64) -> Bench {
+        let pass = PassTime { pass: Pass::Forward, seconds, low: seconds, high: seconds, repeats: 1, flops: 1e9 };
+        Bench {
+            device: "d".to_owned(),
+            executor: "host",
+            variants: String::new(),
+            model: "m".to_owned(),
+            tokens: 4,
+            peaks: Peaks { flops: 1e9, bytes: 1e9 },
+            drift,
+            first_field: 1.0,
+            passes: vec![pass],
+            left_out: Vec::new(),
+            kernels: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn doubtful_figures_are_named() {
+        assert!(timed(0.04, 1.1).warnings().is_empty());
+        let loud = timed(0.12, 1.1).warnings();
+        assert!(loud.len() == 1 && loud[0].contains("differ by 12 %"), "{loud:?}");
+        let fast = timed(0.0, 0.5).warnings();
+        assert!(fast.len() == 1 && fast[0].contains("forward, two logits is at 200 % of the peak"), "{fast:?}");
+        assert_eq!(timed(0.12, 0.5).to_json()["warnings"].as_array().map(Vec::len), Some(2));
     }
 }

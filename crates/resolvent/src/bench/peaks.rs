@@ -16,6 +16,16 @@ pub struct Peaks {
     pub bytes: f64,
 }
 
+impl Peaks {
+    /// Returns the larger of each rate of two measurements, and how much of it the smaller one falls short by, at most.
+    pub(super) fn best(self, other: Self) -> (Self, f64) {
+        let best = Self { flops: self.flops.max(other.flops), bytes: self.bytes.max(other.bytes) };
+        let short = |best: f64, a: f64, b: f64| 1.0 - a.min(b) / best;
+        let drift = short(best.flops, self.flops, other.flops).max(short(best.bytes, self.bytes, other.bytes));
+        (best, drift)
+    }
+}
+
 /// Least duration of a timed launch in seconds. In shorter launches, the overhead of a launch dominates.
 const LONG: f64 = 0.02;
 
@@ -80,4 +90,18 @@ fn peak(device: &Device, kind: Peak, size: usize) -> Result<(f64, f64)> {
     let own: f64 = device.take_profile()?.iter().map(|sample| sample.seconds).sum();
     let amount = if kind == Peak::Copy { work.bytes } else { work.flops };
     Ok((amount, if own > 0.0 { own } else { wall }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disturbed_measurement_loses_and_shows() {
+        let (quiet, disturbed) = (Peaks { flops: 8.0, bytes: 4.0 }, Peaks { flops: 6.0, bytes: 4.1 });
+        for (peaks, drift) in [quiet.best(disturbed), disturbed.best(quiet)] {
+            assert_eq!((peaks, drift), (Peaks { flops: 8.0, bytes: 4.1 }, 0.25));
+        }
+        assert_eq!(quiet.best(quiet), (quiet, 0.0));
+    }
 }
