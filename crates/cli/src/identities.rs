@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use resolvent::Labelled;
-use resolvent::field::{Identity, identities};
+use resolvent::field::{Identity, identities, identities_of_prompts};
 
 use crate::Failure;
 use crate::observable::RequiredObservable;
@@ -26,7 +26,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let output = args.output.prepare()?;
     let model = args.model.open()?;
     if let Some(cases) = args.prompt.set.cases(&model, Some(&args.observable))? {
-        let result = cases.each(&[], &|runs| Ok(identities(&runs.clean, runs.observable()?)?))?;
+        let result = cases.all(identities_of_prompts)?;
         return cases.finish(output, result, &[], &|_| String::new());
     }
     let (observable, tokens) = args.observable.of(&model, &args.prompt.tokens(&model)?)?;

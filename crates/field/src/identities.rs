@@ -23,6 +23,7 @@ use crate::certificate::Certificate;
 use crate::error::Result;
 use crate::labelled::Labelled;
 use crate::noise;
+use crate::place::shape;
 
 /// Number of times the rounding of one term that a sum of its terms may be off. Terms err independently by the relative accuracy
 /// of a product, `2 u (1 + sqrt(n_inner / 6))`, so a sum errs by less than that of the sum of their sizes. The figures of right
@@ -174,6 +175,13 @@ pub fn identities(run: &Run, observable: &Observable) -> Result<Labelled> {
         };
     }
     Ok(result)
+}
+
+/// Checks [`Identity::Shift`] of a sensitivity field `[L+1, T, d]` that is already computed; `None` if it does not hold.
+pub(crate) fn shift(run: &Run, observable: &Observable, chi: &[f32]) -> Option<Certificate> {
+    let (_, tokens, d) = shape(run);
+    let holds = Identity::Shift.fails_because(run, observable).is_none();
+    holds.then(|| Identity::Shift.certificate(run.model(), stream::shift_of(chi.chunks(tokens * d), d)))
 }
 
 /// Returns the derivatives of the observable by sites, `[T, width]` each, and the values of the sites in the run.

@@ -8,6 +8,7 @@ use crate::certificate::{adjoint_all, dot, norms};
 use crate::derivatives::derivatives_all;
 use crate::direction::{Context, Direction};
 use crate::error::Result;
+use crate::identities::shift;
 use crate::labelled::Labelled;
 use crate::noise;
 use crate::place::{Place, shape};
@@ -16,7 +17,8 @@ use crate::slope::{Sloped, slopes};
 /// Computes the sensitivity field of `observable`: arrays `sensitivity [L+1, T, d]`, `norm [L+1, T]` and `value [1]`.
 ///
 /// Certificates: the adjoint identity on random vectors, and the slope of J itself along chi at three levels: 0,
-/// half-way, and the last level that J depends on.
+/// half-way, and the last level that J depends on. Where the model's norms subtract the mean, also `<chi[l,t], 1> = 0`
+/// ([`Identity::Shift`](crate::Identity::Shift)).
 ///
 /// # Errors
 /// An observable that does not fit, a device error, or a check that fails.
@@ -45,14 +47,18 @@ pub fn sensitivity_all(readings: &[(&Run, &Observable)]) -> Result<Vec<Labelled>
     let mut results = Vec::with_capacity(runs.len());
     for (n, ((run, chi), (adjoint, slope))) in runs.iter().zip(chi).zip(adjoints.into_iter().zip(slopes)).enumerate() {
         let (levels, tokens, d) = shape(run);
-        let norm = norms(&chi, d);
+        let (norm, shift) = (norms(&chi, d), shift(run, readings[n].1, &chi));
         let result = Labelled::new("sensitivity", run)
             .with("sensitivity", &[("level", levels), ("token", tokens), ("d", d)], chi)
             .with("norm", &[("level", levels), ("token", tokens)], norm)
             .with("value", &[("value", 1)], vec![values[n] as f32])
             .note("observable", readings[n].1.to_string())
             .note(noise::NAME, format!("{:.1e}", floors[n]));
-        results.push(result.certify(adjoint)?.certify(slope)?);
+        let result = result.certify(adjoint)?.certify(slope)?;
+        results.push(match shift {
+            Some(shift) => result.certify(shift)?,
+            None => result,
+        });
     }
     Ok(results)
 }

@@ -9,8 +9,8 @@ use resolvent::Labelled;
 use resolvent::field::{
     AttributeOptions, CircuitOptions, EdgeOptions, EdgePredictor, FlowOptions, LensOptions, Predictor,
     PredictorOptions, ReduceOptions, SiteKind, TransferOptions, attribute_of_prompts, distinct, edges_of_prompts,
-    flow_of_prompts, forward_of_prompts, lens_of_prompts, patch_of_prompts, sensitivity_of_prompts,
-    transfer_of_prompts,
+    flow_of_prompts, forward_of_prompts, identities_of_prompts, lens_of_prompts, patch_of_prompts,
+    sensitivity_of_prompts, transfer_of_prompts,
 };
 use resolvent::model::{Model, PromptCase, PromptRow, PromptSet, PromptText, Run, RunOptions, from_end, logits_of};
 
@@ -218,6 +218,11 @@ impl PyPrompts {
     fn flow(&self, py: Python<'_>, steps: i64) -> Result<PyResultOf> {
         let options = FlowOptions { steps: count("steps", steps)? };
         self.analysed(py, |progress| flow_of_prompts(&self.model, &self.cases, options, progress))
+    }
+
+    /// Checks the identities of the derivatives of each clean prompt; arrays as those of `Run.identities`, with an axis `prompt`.
+    fn identities(&self, py: Python<'_>) -> Result<PyResultOf> {
+        self.analysed(py, |progress| identities_of_prompts(&self.model, &self.cases, progress))
     }
 
     /// Edges of each pair; arrays as those of `Model.edges`, with an axis `prompt`. `controls` other pairs give

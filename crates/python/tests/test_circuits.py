@@ -88,6 +88,10 @@ def test_identities_hold(model):
     names = result.metadata["identities"].split(",")
     true = {name for name in names if f"left_out.{name}" not in result.metadata}
     assert {"shift", "keys", "gauge"} <= true and result["figures"].shape == (len(names),)
+    prompts = model.prompts([{"clean": CLEAN, "corrupted": CORRUPTED}, {"clean": CORRUPTED}], observable=J)
+    many = prompts.identities()
+    assert many["figures"].shape == (2, len(names)) and many.metadata["identities"] == result.metadata["identities"]
+    assert many["figures"][0] == pytest.approx(result["figures"], abs=1e-6)
 
 
 def test_the_lens_ends_at_the_answer(model):

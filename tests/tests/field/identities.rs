@@ -1,6 +1,6 @@
 //! Identities of the derivatives: they hold for every family that has the features, and fail where the features differ.
 
-use resolvent_field::{Identity, Labelled, identities};
+use resolvent_field::{Identity, Labelled, identities, sensitivity};
 use resolvent_model::{Edit, Mode, Model, Observable, Run, Site};
 use resolvent_tests::{Golden, subjects};
 
@@ -43,6 +43,9 @@ fn identities_hold_for_every_family() {
                 assert_eq!(passed(&got), want, "{}", golden.name);
                 let far: Vec<_> = got.certificates.iter().filter(|c| c.value > 0.25 * c.bound).collect();
                 assert!(far.is_empty(), "{}: {far:?}", golden.name);
+                let chi = sensitivity(run, &j).unwrap_or_else(|e| panic!("{}: {e}", golden.name));
+                let shifts = chi.certificates.iter().any(|check| check.name == "shift");
+                assert_eq!(shifts, want.contains(&"shift"), "{}", golden.name);
             }
         });
     }

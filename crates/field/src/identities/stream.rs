@@ -8,13 +8,19 @@ use crate::derivatives::derivatives;
 use crate::error::Result;
 use crate::place::shape;
 
-/// Returns the largest `|<chi[l,t], 1>|` over the level's largest sum of `|chi[l,t]_i|`.
+/// Returns the figure of [`shift_of`] for a sensitivity field in a mode.
+pub(super) fn shift(run: &Run, observable: &Observable, mode: Mode) -> Result<f64> {
+    let chi = derivatives(run, observable, mode, &run.levels())?;
+    Ok(shift_of(chi.iter().map(Vec::as_slice), shape(run).2))
+}
+
+/// Returns the largest `|<chi[l,t], 1>|` over the level's largest sum of `|chi[l,t]_i|`, given the levels `[T, d]` of a
+/// sensitivity field.
 ///
 /// A cotangent of one token also has terms from others, which may cancel there: the size of the level covers them.
-pub(super) fn shift(run: &Run, observable: &Observable, mode: Mode) -> Result<f64> {
-    let d = shape(run).2;
+pub(super) fn shift_of<'a>(levels: impl Iterator<Item = &'a [f32]>, d: usize) -> f64 {
     let mut figure = 0.0;
-    for level in derivatives(run, observable, mode, &run.levels())? {
+    for level in levels {
         let rows = level.chunks(d).map(|row| {
             let sum: f64 = row.iter().map(|&x| f64::from(x)).sum();
             [sum.abs(), row.iter().map(|&x| f64::from(x.abs())).sum()]
@@ -23,7 +29,7 @@ pub(super) fn shift(run: &Run, observable: &Observable, mode: Mode) -> Result<f6
             rows.fold([0.0, f64::MIN_POSITIVE], |[a, b], [sum, size]: [f64; 2]| [worse(a, sum), worse(b, size)]);
         figure = worse(figure, sum / size);
     }
-    Ok(figure)
+    figure
 }
 
 /// Returns the largest distance at a level between the response to constant vectors, and these, over the response to random

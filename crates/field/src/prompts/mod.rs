@@ -15,6 +15,7 @@ use crate::case::Case;
 use crate::error::{Error, Result};
 use crate::flow::{FlowOptions, flow_between};
 use crate::forward::forward_all;
+use crate::identities::identities;
 use crate::labelled::Labelled;
 use crate::patch::patch_all;
 use crate::predictor::{Predictor, PredictorOptions};
@@ -158,6 +159,16 @@ pub fn sensitivity_of_prompts(model: &Model, cases: &[PromptCase], progress: OnP
         let readings = runs.iter().map(|runs| Ok((&runs.clean, runs.observable()?))).collect::<Result<Vec<_>>>()?;
         sensitivity_all(&readings)
     };
+    over_prompts(model, &clean_alone(cases), &[], analysis, progress)?.stack()
+}
+
+/// Checks the identities of the derivatives for many prompts; see [`identities`].
+///
+/// # Errors
+/// As [`over_prompts`].
+pub fn identities_of_prompts(model: &Model, cases: &[PromptCase], progress: OnProgress<'_>) -> Result<Labelled> {
+    let one = |runs: &CaseRuns<'_>| identities(&runs.clean, runs.observable()?);
+    let analysis = &mut |runs: &[CaseRuns<'_>]| runs.iter().map(one).collect();
     over_prompts(model, &clean_alone(cases), &[], analysis, progress)?.stack()
 }
 
