@@ -51,7 +51,7 @@ fn measured(device: &Device) -> String {
     let linear = || Run::linearize(&corrupted, Mode::Exact);
     let passes: [(&str, &dyn Fn()); 10] = [
         ("forward, two logits", &|| {
-            assert!(model.run(&prompt(1), &[]).expect("runs").value(&j).expect("reads").is_finite())
+            assert!(model.run(&prompt(1), &[]).expect("runs").value(&j).expect("reads").is_finite());
         }),
         ("gradient", &|| drop(linear().gradient(&j).expect("computes"))),
         ("32 tangents", &|| drop(linear().jvp(&sources).expect("computes"))),
