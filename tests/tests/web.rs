@@ -149,3 +149,26 @@ fn the_page_states_sizes_and_default() {
     }
     assert!(page.contains(&format!("model: \"{DEFAULT_MODEL}\"")));
 }
+
+/// Another device closes the model, and gives the same numbers.
+#[test]
+fn devices_are_chosen_by_name() {
+    let mut explorer = nano();
+    let effect = |explorer: &Explorer| {
+        let answer = explorer.ask(&request("patch", &json!({}))).expect("passes its checks");
+        answer.result().array("effect").expect("is there").data.clone()
+    };
+    let host = effect(&explorer);
+    for (name, is_host) in [("gpu", false), ("host", true)] {
+        let about: Value = serde_json::from_str(&explorer.choose(name).expect("opens")).expect("is JSON");
+        assert_eq!(about["host"], is_host, "{about}");
+        assert!(refused(&explorer, &request("patch", &json!({}))).contains("no model is open"));
+        explorer.open("atlas-nano", files("nano")).expect("opens");
+        let other = effect(&explorer);
+        let most = host.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+        let apart = host.iter().zip(&other).fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
+        assert!(apart <= 2e-5 * most, "{name}: {apart} of {most}");
+    }
+    let error = explorer.choose("no such adapter").expect_err("is none").to_string();
+    assert!(error.contains("no such adapter"), "{error}");
+}

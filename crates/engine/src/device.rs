@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytemuck::NoUninit;
 
+use crate::blocking::block_on;
 use crate::buffer::{Buffer, Storage};
 use crate::cached;
 use crate::counted;
@@ -84,7 +85,7 @@ impl fmt::Debug for Device {
 impl Device {
     /// Opens the device that `options` choose. Blocks until it is open.
     pub fn open(options: &Options) -> Result<Self> {
-        pollster::block_on(Self::open_async(options))
+        block_on(Self::open_async(options))
     }
 
     /// Opens the device that `options` choose, without blocking.
@@ -140,7 +141,6 @@ impl Device {
     ///
     /// # Errors
     /// [`Error::Limit`]: the device was requested with limits below WebGPU's defaults.
-    #[cfg(not(target_arch = "wasm32"))]
     pub fn from_wgpu(parts: gpu::WgpuParts, options: &Options) -> Result<Self> {
         Ok(Self::new(Executor::Gpu(Arc::new(gpu::Gpu::embedded(parts, options)?)), options))
     }

@@ -49,7 +49,6 @@ impl Constants {
     }
 
     /// Returns a part of a pipeline's key: names with the values' bits.
-    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn key(&self) -> Vec<(&'static str, u64)> {
         self.0.iter().map(|&(name, value)| (name, value.to_bits())).collect()
     }

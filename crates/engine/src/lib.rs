@@ -13,6 +13,7 @@
 //! # Ok::<(), resolvent_engine::Error>(())
 //! ```
 
+mod blocking;
 mod buffer;
 mod cached;
 mod closest;
@@ -20,10 +21,6 @@ mod counted;
 mod device;
 mod error;
 mod fork;
-#[cfg(not(target_arch = "wasm32"))]
-mod gpu;
-#[cfg(target_arch = "wasm32")]
-#[path = "no_gpu/mod.rs"]
 mod gpu;
 pub mod host;
 mod info;
@@ -44,7 +41,6 @@ pub use counted::counted;
 pub use device::{Device, Preference, adapters, hidden_adapters};
 pub use error::{Error, Result};
 pub use fork::in_own_threads;
-#[cfg(not(target_arch = "wasm32"))]
 pub use gpu::{WgpuParts, wgpu};
 pub use info::{Info, Kind};
 pub use kernel::{Bound, Constants, Kernel, as_u32};

@@ -4,6 +4,7 @@
 //! each poll of a future asks for them, and so does [`Device::poll`]. The blocking forms wait for the device between two
 //! polls. On the host, work is done when it is submitted, so every future is ready at its first poll.
 
+use crate::blocking::block_on;
 use crate::buffer::Storage;
 use crate::device::{Device, Executor};
 use crate::error::{Error, Result};
@@ -117,7 +118,7 @@ impl Device {
     fn block_on<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
         match self.executor() {
             Executor::Gpu(gpu) => gpu.block_on(future),
-            Executor::Host(_) => pollster::block_on(future),
+            Executor::Host(_) => block_on(future),
         }
     }
 }

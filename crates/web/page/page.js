@@ -10,6 +10,7 @@ const element = (name, attributes = {}, ...children) => {
 
 const DEFAULTS = {
   model: "atlas-small",
+  device: "auto",
   clean: "When Mary and John went to the store, John gave a drink to",
   corrupted: "When Mary and John went to the store, Mary gave a drink to",
   target: " Mary",
@@ -32,6 +33,8 @@ let round = 0;
 // What the engine has open: the name of a model, or the user's files.
 let open = null;
 let own = null;
+// The device that the engine has open, as it was chosen.
+let device = null;
 
 // ---- the engine -----------------------------------------------------------------------------------------------------
 
@@ -41,7 +44,7 @@ let next = 0;
 
 function start() {
   worker = new Worker("worker.js", { type: "module" });
-  open = null;
+  open = device = null;
   let why = "";
   worker.onmessage = ({ data }) => {
     if (data.progress !== undefined) return progress(data.progress);
@@ -85,7 +88,21 @@ const analyse = (analysis, more = {}) => {
   return ask("ask", { request: { analysis, clean, corrupted, target, against: against || null, ...more } });
 };
 
+const DEVICES = ["auto", "gpu", "host"];
+
+async function prepared() {
+  if (device === state.device) return;
+  say("opening the device");
+  const { device: about, reason, adapter, seconds } = await ask("device", { device: state.device });
+  device = state.device;
+  open = null;
+  const host = "host executor (WebAssembly), one thread of this browser";
+  const gpu = `WebGPU: ${adapter || about.name}; passed its self-test in ${seconds.toFixed(1)} s`;
+  $("#runs-on").textContent = about.host ? [host, reason].filter(Boolean).join("; ") : gpu;
+}
+
 async function opened() {
+  await prepared();
   const wanted = own ?? state.model;
   if (open === wanted) return;
   say(own ? "opening your files" : `loading ${state.model}`);
@@ -380,7 +397,9 @@ function read() {
   if (!(state.model in BYTES)) state.model = DEFAULTS.model;
   if (!/^\d+,\d+$/.test(state.place)) state.place = "";
   if (!Number.isFinite(Number(state.amplitude))) state.amplitude = DEFAULTS.amplitude;
-  for (const key of ["model", "clean", "corrupted", "target", "against", "direction"]) $(`#${key}`).value = state[key];
+  if (!DEVICES.includes(state.device)) state.device = DEFAULTS.device;
+  const inputs = ["model", "device", "clean", "corrupted", "target", "against", "direction"];
+  for (const key of inputs) $(`#${key}`).value = state[key];
   for (const name of ["map", "language"]) {
     const radio = $(`input[name=${name}][value="${CSS.escape(state[name])}"]`);
     if (radio) radio.checked = true;
@@ -515,6 +534,10 @@ $("#model").onchange = (event) => {
   own = null;
   $("#files").value = "";
   state.model = event.target.value;
+  compute();
+};
+$("#device").onchange = (event) => {
+  state.device = event.target.value;
   compute();
 };
 $("#files").onchange = (event) => chosen([...event.target.files]);

@@ -1,6 +1,13 @@
 // The engine runs here, so that the page never freezes. Messages have an id, and each is answered once.
 import init, { Engine } from "./engine.js";
 
+// Where a browser cannot suspend a module, no call of it waits: the host executor returns at once.
+const suspends = "Suspending" in WebAssembly;
+WebAssembly.Suspending ??= function (call) {
+  return call;
+};
+WebAssembly.promising ??= (call) => call;
+
 self.engineStopped = (message) => postMessage({ stopped: message });
 
 let engine;
@@ -42,7 +49,26 @@ async function fetched(address, arrived) {
   return bytes;
 }
 
+// Says why WebGPU cannot be used, if that is so.
+function withoutGpu() {
+  if (!navigator.gpu) return "this browser offers no WebGPU here";
+  if (!suspends) return "this browser cannot suspend WebAssembly, which WebGPU needs";
+}
+
+// Vendor and architecture of the adapter: all that browsers tell.
+async function adapter() {
+  const { vendor, architecture } = (await navigator.gpu.requestAdapter({ powerPreference: "high-performance" })).info;
+  return [vendor, architecture].filter(Boolean).join(" ");
+}
+
 const work = {
+  // Opens the engine's device. A GPU passes the self-test first.
+  async device({ device }) {
+    const reason = withoutGpu();
+    if (reason && device === "gpu") throw new Error(`${reason}; choose another device`);
+    const about = JSON.parse(await engine.choose(reason ? "host" : device));
+    return { device: about, reason, adapter: about.host ? "" : await adapter() };
+  },
   // Opens a model that lies beside the page.
   async load({ model, bytes: all }) {
     let arrived = 0;
@@ -50,17 +76,17 @@ const work = {
     const names = ["config.json", "tokenizer.json", "model.safetensors"];
     const files = await Promise.all(names.map((name) => fetched(`models/${model}/${name}`, count)));
     files.forEach((bytes, i) => engine.file(names[i], bytes));
-    return { about: JSON.parse(engine.open(model)) };
+    return { about: JSON.parse(await engine.open(model)) };
   },
   // Opens a model of the user's files.
   async files({ name, files }) {
     for (const file of files) engine.file(file.name, new Uint8Array(await file.arrayBuffer()));
-    return { about: JSON.parse(engine.open(name)) };
+    return { about: JSON.parse(await engine.open(name)) };
   },
   tokens: ({ prompts }) => ({ tokens: prompts.map((prompt) => JSON.parse(engine.tokens(prompt))) }),
   completions: ({ prefix, most }) => ({ completions: JSON.parse(engine.completions(prefix, most)) }),
-  ask({ request }) {
-    const reply = engine.ask(JSON.stringify(request));
+  async ask({ request }) {
+    const reply = await engine.ask(JSON.stringify(request));
     const text = reply.result();
     const answer = { result: JSON.parse(text), text, ...JSON.parse(reply.shown()), file: reply.safetensors() };
     reply.free();
@@ -70,7 +96,7 @@ const work = {
   },
 };
 
-onmessage = async ({ data }) => {
+async function answered(data) {
   try {
     await ready;
     const started = performance.now();
@@ -81,4 +107,10 @@ onmessage = async ({ data }) => {
     const trapped = error instanceof WebAssembly.RuntimeError || error instanceof RangeError;
     postMessage({ id: data.id, error: error.message, trapped });
   }
+}
+
+// One after another: a message that arrives while the engine waits for the device is not for it yet.
+let last = ready.catch(() => {});
+onmessage = ({ data }) => {
+  last = last.then(() => answered(data));
 };

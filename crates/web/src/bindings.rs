@@ -21,6 +21,7 @@ pub struct Engine {
 }
 
 #[wasm_bindgen]
+#[expect(deprecated, reason = "wasm-bindgen marks its support of suspension so, because it is new")]
 impl Engine {
     /// Creates the engine, without a model.
     #[wasm_bindgen(constructor)]
@@ -28,6 +29,12 @@ impl Engine {
     pub fn new() -> Self {
         std::panic::set_hook(Box::new(|info| engine_stopped(&info.to_string())));
         Self { explorer: Explorer::new(), files: Vec::new() }
+    }
+
+    /// Opens another device; see [`Explorer::choose`].
+    #[wasm_bindgen(jspi)]
+    pub fn choose(&mut self, device: &str) -> Result<String, JsError> {
+        Ok(self.explorer.choose(device)?)
     }
 
     /// Describes the device.
@@ -41,6 +48,7 @@ impl Engine {
     }
 
     /// Opens the model of the files that were added; see [`Explorer::open`].
+    #[wasm_bindgen(jspi)]
     pub fn open(&mut self, name: &str) -> Result<String, JsError> {
         Ok(self.explorer.open(name, std::mem::take(&mut self.files))?)
     }
@@ -61,6 +69,7 @@ impl Engine {
     }
 
     /// Runs an analysis; see [`Explorer::ask`].
+    #[wasm_bindgen(jspi)]
     pub fn ask(&self, request: &str) -> Result<Reply, JsError> {
         Ok(Reply(self.explorer.ask(request)?))
     }

@@ -7,12 +7,21 @@ pub enum Error {
     /// An error of the model, the prompts or the analysis.
     #[error(transparent)]
     Analysis(#[from] resolvent::Error),
+    /// The device cannot be opened.
+    #[error(transparent)]
+    Device(#[from] resolvent::Fault),
     /// A request that is not valid, or that does not fit its analysis.
     #[error("{0}")]
     Request(String),
     /// No model is open.
     #[error("no model is open; open one first")]
     NoModel,
+}
+
+impl From<resolvent::engine::Error> for Error {
+    fn from(error: resolvent::engine::Error) -> Self {
+        Self::Device(error.into())
+    }
 }
 
 impl From<resolvent::model::Error> for Error {

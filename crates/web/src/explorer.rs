@@ -1,6 +1,6 @@
 //! One open model, and its answers.
 
-use resolvent::engine::Device;
+use resolvent::engine::{Choice, Device, Options};
 use resolvent::field::{GreenOptions, LensOptions, RegimeOptions, SiteKind, green_with, lens, patch_at, regime};
 use resolvent::model::{Model, Observable, Run, RunOptions, check_prompt, from_end};
 use resolvent::{Context, Direction, Labelled, Place, forward, sensitivity};
@@ -44,6 +44,21 @@ impl Explorer {
     /// Creates an explorer on the host executor, without a model.
     pub fn new() -> Self {
         Self { device: Device::host(), model: None }
+    }
+
+    /// Opens another device, by the names of the command line's `--device`. A GPU must pass its self-test first; `auto`
+    /// selects one if there is one. The model that was open is closed.
+    ///
+    /// Returns the device's `name`, and whether it is the `host` executor, as JSON.
+    ///
+    /// # Errors
+    /// There is no such device, or it fails its self-test.
+    pub fn choose(&mut self, device: &str) -> Result<String> {
+        let choice: Choice = device.parse()?;
+        self.model = None;
+        self.device = resolvent::open(&Options::new(choice))?;
+        let info = self.device.info();
+        Ok(json!({ "name": info.name, "host": info.is_host() }).to_string())
     }
 
     /// Describes the device.

@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use crate::blocking::block_on;
 use crate::closest::closest;
 use crate::error::{Error, Result};
 use crate::info::{Info, Kind};
@@ -22,7 +23,7 @@ async fn ranked() -> Result<Vec<(wgpu::Adapter, Info)>> {
         None => {
             let mut all = Vec::new();
             for instance in instances {
-                all.extend(instance.enumerate_adapters(wgpu::Backends::all()).await);
+                all.extend(listed(instance).await);
             }
             FOUND.get_or_init(|| all)
         }
@@ -37,6 +38,19 @@ async fn ranked() -> Result<Vec<(wgpu::Adapter, Info)>> {
         .collect();
     ranked.sort_by_key(|(_, info)| rank(info));
     Ok(ranked)
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+async fn listed(instance: &wgpu::Instance) -> Vec<wgpu::Adapter> {
+    instance.enumerate_adapters(wgpu::Backends::all()).await
+}
+
+/// A browser lists no adapters. It offers the one that fits the request.
+#[cfg(target_arch = "wasm32")]
+async fn listed(instance: &wgpu::Instance) -> Vec<wgpu::Adapter> {
+    let power_preference = wgpu::PowerPreference::HighPerformance;
+    let options = wgpu::RequestAdapterOptions { power_preference, ..Default::default() };
+    instance.request_adapter(&options).await.into_iter().collect()
 }
 
 fn rank(info: &Info) -> u8 {
@@ -62,7 +76,8 @@ pub(super) fn describe(adapter: &wgpu::Adapter) -> Info {
     let subgroups =
         features.contains(wgpu::Features::SUBGROUP).then_some((about.subgroup_min_size, about.subgroup_max_size));
     Info {
-        name: about.name,
+        // Browsers do not tell the name of the device.
+        name: if about.name.is_empty() { "adapter of the browser".to_owned() } else { about.name },
         driver: [about.driver, about.driver_info].join(" ").trim().to_owned(),
         backend: format!("{:?}", about.backend),
         kind,
@@ -91,7 +106,7 @@ fn cooperative(adapter: &wgpu::Adapter) -> Vec<u32> {
 
 /// What [`crate::adapters`] returns. A process whose parent has asked for them has none.
 pub(crate) fn adapters() -> Vec<Info> {
-    pollster::block_on(ranked()).unwrap_or_default().into_iter().map(|(_, info)| info).collect()
+    block_on(ranked()).unwrap_or_default().into_iter().map(|(_, info)| info).collect()
 }
 
 /// The adapter that `choice` means.

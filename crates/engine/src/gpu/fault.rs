@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use resolvent_shaders::Variant;
 
+use crate::blocking::block_on;
 use crate::error::{Error, Result};
 
 /// The first fault that was not caught where it arose. A lost device stays lost.
@@ -96,7 +97,7 @@ pub(super) async fn scoped_async<T>(
 
 /// The blocking form of [`scoped_async`].
 pub(super) fn scoped<T>(device: &wgpu::Device, what: &str, bytes: u64, body: impl FnOnce() -> T) -> Result<T> {
-    pollster::block_on(scoped_async(device, what, bytes, body))
+    block_on(scoped_async(device, what, bytes, body))
 }
 
 /// Returns `error` of a segment of `launches`: labels, and whether the launch has a new bind group. The error names the

@@ -1,7 +1,7 @@
 //! What a device remembers of its submissions.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use web_time::Instant;
 
 use crate::profile::Sample;
 

@@ -9,8 +9,12 @@ use crate::fork::Opener;
 const VARIABLE: &str = "WGPU_BACKEND";
 
 /// The interfaces by the names that the variable takes.
-const NAMES: [(&str, wgpu::Backends); 3] =
-    [("vulkan", wgpu::Backends::VULKAN), ("metal", wgpu::Backends::METAL), ("dx12", wgpu::Backends::DX12)];
+const NAMES: [(&str, wgpu::Backends); 4] = [
+    ("vulkan", wgpu::Backends::VULKAN),
+    ("metal", wgpu::Backends::METAL),
+    ("dx12", wgpu::Backends::DX12),
+    ("webgpu", wgpu::Backends::BROWSER_WEBGPU),
+];
 
 /// The interfaces of this build on this platform.
 fn built() -> wgpu::Backends {

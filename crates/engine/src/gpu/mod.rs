@@ -10,6 +10,8 @@ mod flight;
 mod instance;
 mod memory;
 mod pipeline;
+#[cfg(not(target_arch = "wasm32"))]
+mod polling;
 mod readback;
 mod shared;
 mod submit;
@@ -28,6 +30,7 @@ use flight::Flight;
 use memory::Memory;
 use shared::Shared;
 
+use crate::blocking::block_on;
 use crate::error::{Error, Result};
 use crate::info::{Info, Kind};
 use crate::launch::Launch;
@@ -90,7 +93,7 @@ impl Gpu {
     /// Uses the device of another program, whose handlers of errors stay in place.
     pub(crate) fn embedded(parts: WgpuParts, options: &Options) -> Result<Self> {
         let info = parts.info(options.f16_inputs)?;
-        Ok(pollster::block_on(Self::new(info, parts, Arc::default(), options)))
+        Ok(block_on(Self::new(info, parts, Arc::default(), options)))
     }
 
     async fn new(info: Info, parts: WgpuParts, faults: Arc<fault::Faults>, options: &Options) -> Self {
@@ -158,8 +161,16 @@ impl Gpu {
     }
 
     /// Blocks until `future`, which waits for this device, is done.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn block_on<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
-        self.shared.block_on(future)
+        polling::block_on(&self.shared, future)
+    }
+
+    /// Suspends the module until `future`, which waits for this device, is done.
+    #[cfg(target_arch = "wasm32")]
+    #[expect(clippy::unused_self, reason = "a browser delivers answers without being polled")]
+    pub(crate) fn block_on<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
+        block_on(future)
     }
 
     /// Delivers the answers that the driver has ready, without blocking.

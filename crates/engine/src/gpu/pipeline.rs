@@ -9,6 +9,7 @@ use resolvent_shaders::{Access, Kernel as Shader};
 
 use super::cache::Cache;
 use super::fault;
+use crate::blocking::block_on;
 use crate::error::{Error, Result};
 use crate::launch::Launch;
 
@@ -114,7 +115,7 @@ impl Pipelines {
     fn located(&self, device: &wgpu::Device, launch: &Launch, error: Error) -> Error {
         let Error::Validation { what, reason } = error else { return error };
         let found = launch.kernel.shader.variant(launch.variant).and_then(|variant| {
-            let info = pollster::block_on(self.module(device, launch).get_compilation_info());
+            let info = block_on(self.module(device, launch).get_compilation_info());
             fault::located(variant, &info.messages)
         });
         Error::Validation { what, reason: found.unwrap_or(reason) }

@@ -1,21 +1,14 @@
 //! An open device, as submissions and reads share it.
 
-use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
-use std::time::{Duration, Instant};
 
 use super::answer::{Answer, Reply};
 use super::fault::Faults;
 use super::flight::Flight;
 use super::memory::Memory;
 use super::pipeline::Pipelines;
-use crate::error::{Error, Result};
-
-/// Longest wait for the driver's answer once the queue is empty.
-const ANSWER: Duration = Duration::from_secs(10);
+use crate::error::Result;
 
 /// What submissions and reads need of the device.
 pub(super) struct Shared {
@@ -53,37 +46,5 @@ impl Shared {
         // Uploads are staged until something is submitted; an empty submission sends them, so their copies can go.
         self.queue.submit([]);
         self.answered(|reply| self.queue.on_submitted_work_done(move || reply.give(()))).await
-    }
-
-    /// Blocks until `future` is done. Meanwhile it polls the device, which nothing else does outside of a browser.
-    pub(super) fn block_on<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
-        let mut future = pin!(future);
-        let waker = Waker::from(Arc::new(Parked(std::thread::current())));
-        let mut context = Context::from_waker(&waker);
-        loop {
-            if let Poll::Ready(done) = future.as_mut().poll(&mut context) {
-                return done;
-            }
-            if let Err(error) = self.device.poll(wgpu::PollType::wait_indefinitely()) {
-                self.faults.check("wait")?;
-                return Err(Error::DeviceLost { reason: error.to_string() });
-            }
-            // The answer is here, and has woken this thread already, unless another polling thread has received it and
-            // not delivered it yet.
-            let since = Instant::now();
-            std::thread::park_timeout(ANSWER);
-            if since.elapsed() >= ANSWER {
-                return Err(Error::DeviceLost { reason: "the driver finished without answering".to_owned() });
-            }
-        }
-    }
-}
-
-/// The thread that waits in [`Shared::block_on`].
-struct Parked(Thread);
-
-impl Wake for Parked {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
     }
 }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use web_time::Instant;
 
 use super::fault::{self, Scopes};
 use super::flight::{Flight, PARAMS_STRIDE, SEGMENT_LAUNCHES, Timed};
@@ -10,6 +12,7 @@ use super::memory::Block;
 use super::pipeline::Pipeline;
 use super::readback;
 use super::shared::Shared;
+use crate::blocking::block_on;
 use crate::buffer::{Buffer, Storage};
 use crate::error::{Error, Result};
 use crate::launch::Launch;
@@ -128,7 +131,7 @@ fn flush(shared: &Shared, flight: &mut Flight, segment: Segment) -> Result<()> {
         None
     };
     let index = shared.queue.submit([encoder.finish()]);
-    if let Some(error) = pollster::block_on(scopes.close()) {
+    if let Some(error) = block_on(scopes.close()) {
         shared.memory.bind_groups.clear();
         let launches: Vec<(&str, bool)> = ready.iter().map(|r| (r.sample.label.as_str(), r.is_new)).collect();
         return Err(fault::of_segment(error, &launches));
@@ -152,9 +155,7 @@ fn flush(shared: &Shared, flight: &mut Flight, segment: Segment) -> Result<()> {
 
 /// Waits for the oldest submission and learns the device's speed from it.
 fn wait_for_oldest(shared: &Shared, flight: &mut Flight) -> Result<()> {
-    let Some((index, total)) = flight.queued.pop_front() else { return Ok(()) };
-    let polled = shared.device.poll(wgpu::PollType::Wait { submission_index: Some(index), timeout: None });
-    polled.map_err(|e| Error::DeviceLost { reason: e.to_string() })?;
+    let total = landed(shared, flight)?;
     let took = flight.last_done.elapsed().as_secs_f64();
     flight.last_done = Instant::now();
     if took > 1e-3 {
@@ -162,6 +163,22 @@ fn wait_for_oldest(shared: &Shared, flight: &mut Flight) -> Result<()> {
         flight.speed = (0.5 * flight.speed + 0.5 * total / took).max(1e9);
     }
     Ok(())
+}
+
+/// Waits for the oldest submission, and returns its cost.
+#[cfg(not(target_arch = "wasm32"))]
+fn landed(shared: &Shared, flight: &mut Flight) -> Result<f64> {
+    let Some((index, total)) = flight.queued.pop_front() else { return Ok(0.0) };
+    let polled = shared.device.poll(wgpu::PollType::Wait { submission_index: Some(index), timeout: None });
+    polled.map_err(|e| Error::DeviceLost { reason: e.to_string() })?;
+    Ok(total)
+}
+
+/// Waits for all submissions, since a browser cannot wait for one alone, and returns their cost.
+#[cfg(target_arch = "wasm32")]
+fn landed(shared: &Shared, flight: &mut Flight) -> Result<f64> {
+    block_on(shared.drained())?;
+    Ok(flight.queued.drain(..).map(|(_, cost)| cost).sum())
 }
 
 fn encode(shared: &Shared, flight: &mut Flight, encoder: &mut wgpu::CommandEncoder, ready: &[Ready]) {

@@ -8,9 +8,9 @@ mod skinny;
 mod weights;
 
 use std::sync::Mutex;
-use std::time::Instant;
 
 use resolvent_shaders::Access;
+use web_time::Instant;
 
 pub(crate) use block::{Block, Pool};
 pub use gemm::matmul;
@@ -28,9 +28,6 @@ use block::Guard;
 
 /// Largest binding on the host: WebGPU offsets are 32-bit words, and so are the kernels' indices.
 const MAX_BINDING: u64 = 1 << 32;
-
-/// Whether the standard library can tell the time: in a browser it panics instead.
-const CLOCK: bool = !cfg!(target_arch = "wasm32");
 
 pub(crate) struct Host {
     info: Info,
@@ -53,14 +50,14 @@ impl Host {
             subgroups: None,
             f16: false,
             cooperative: Vec::new(),
-            timestamps: CLOCK,
+            timestamps: true,
             max_binding: options.max_binding.unwrap_or(MAX_BINDING).min(MAX_BINDING),
         };
         Self {
             info,
             pool: Pool::new(options.poison, options.idle_bytes()),
             threads,
-            profile: (options.profile && CLOCK).then(Mutex::default),
+            profile: options.profile.then(Mutex::default),
         }
     }
 

@@ -49,7 +49,15 @@ impl Browser {
             sleep(Duration::from_millis(50));
         }
         // A container has no user namespaces for the sandbox, and a small /dev/shm. The page under test is our own.
-        let arguments = ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--enable-precise-memory-info"];
+        // The last two flags offer WebGPU without a GPU, by the browser's own software driver.
+        let arguments = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-dev-shm-usage",
+            "--enable-precise-memory-info",
+            "--enable-unsafe-webgpu",
+            "--use-webgpu-adapter=swiftshader",
+        ];
         let options = json!({ "binary": path_of(program), "args": arguments });
         let logged = json!({ "browser": "ALL" });
         let wanted = json!({ "browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": logged });

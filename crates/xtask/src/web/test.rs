@@ -1,7 +1,7 @@
 //! Uses the page in a real browser, as a person would, and compares its numbers with those of the command line.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::Instant;
@@ -27,9 +27,8 @@ pub(crate) fn test() -> Result {
     let folder = build()?;
     run(&mut cargo(&["build", "--package", "resolvent-cli"]))?;
     eprintln!("built in {:.0} s", started.elapsed().as_secs_f64());
-    let server = Server::bind(0)?;
-    let address = format!("http://{}/", server.address());
-    thread::spawn(move || server.serve(&folder));
+    let broken = served(broken_copy(&folder)?)?;
+    let address = served(folder)?;
     let pictures = root().join("target/web-test");
     fs::create_dir_all(&pictures).map_err(|e| format!("{}: {e}", pictures.display()))?;
     let page = Page { browser: Browser::open()?, address, pictures };
@@ -40,13 +39,15 @@ pub(crate) fn test() -> Result {
     page.mistakes()?;
     page.own_models()?;
     page.phone()?;
+    page.webgpu()?;
+    page.broken_driver(&broken)?;
     eprintln!("tested in {:.0} s; pictures are in {}", started.elapsed().as_secs_f64(), page.pictures.display());
     println!("{STEPS} passed, 0 failed");
     Ok(())
 }
 
 /// Number of steps of the test.
-const STEPS: usize = 6;
+const STEPS: usize = 8;
 
 /// The page in a browser.
 struct Page {
@@ -119,7 +120,7 @@ impl Page {
         eprintln!("first map after {} s, patch {} s, memory of the engine {} MiB", figures[0], figures[1], figures[2]);
         self.is("document.querySelectorAll('#map [role=gridcell]').length === 9 * 14")?;
         self.is("document.querySelector('#scatter svg')")?;
-        self.is("document.querySelector('#device').textContent.includes('no WebGPU')")?;
+        self.is("document.querySelector('#runs-on').textContent.startsWith('host executor')")?;
         self.compare_all(&["patch", "sensitivity"])
     }
 
@@ -245,6 +246,31 @@ impl Page {
         self.browser.picture(&self.pictures.join("dark.png"))
     }
 
+    /// The same analyses on the browser's WebGPU.
+    fn webgpu(&self) -> Result {
+        self.open("device=gpu&place=4%2C9")?;
+        let figures = self.browser.run(
+            "return [document.querySelector('#runs-on').textContent, document.body.dataset.first, \
+             explorer.answers().patch.seconds]",
+        )?;
+        eprintln!("{}: first map after {} s, patch {} s", figures[0], figures[1], figures[2]);
+        self.is("document.querySelector('#runs-on').textContent.startsWith('WebGPU')")?;
+        self.compare_all(&["patch", "sensitivity", "green", "lens", "regime"])?;
+        self.quiet()
+    }
+
+    /// A driver that computes a function wrongly is refused by the self-test.
+    fn broken_driver(&self, address: &str) -> Result {
+        self.browser.go(&format!("{address}#device=gpu"))?;
+        let shown =
+            "return !document.querySelector('#error').hidden && document.querySelector('#compute').disabled === false";
+        self.browser.wait("a broken driver is refused", shown, PATIENCE)?;
+        match self.error()? {
+            text if text.contains("fails its self-test") => Ok(()),
+            text => Err(format!("a broken driver shows `{text}`")),
+        }
+    }
+
     /// Fails if the page has logged warnings or errors.
     fn quiet(&self) -> Result {
         match self.browser.complaints()? {
@@ -252,6 +278,35 @@ impl Page {
             all => Err(format!("the page logs {}", all.join("; "))),
         }
     }
+}
+
+/// Serves a folder, and returns its address.
+fn served(folder: PathBuf) -> Result<String> {
+    let server = Server::bind(0)?;
+    let address = format!("http://{}/", server.address());
+    thread::spawn(move || server.serve(&folder));
+    Ok(address)
+}
+
+/// Copies the page, without its models, for a browser whose driver computes square roots wrongly.
+fn broken_copy(folder: &Path) -> Result<PathBuf> {
+    const BREAK: &str = "const whole = GPUDevice.prototype.createShaderModule;
+        GPUDevice.prototype.createShaderModule = function (text) {
+          return whole.call(this, { ...text, code: text.code.replaceAll('sqrt(', '0.999 * sqrt(') });
+        };\n";
+    let copy = root().join("target/web-test/broken");
+    let failed = |e: std::io::Error| format!("{}: {e}", copy.display());
+    fs::create_dir_all(&copy).map_err(failed)?;
+    for entry in fs::read_dir(folder).map_err(failed)?.flatten() {
+        let path = entry.path();
+        if path.is_file() {
+            fs::copy(&path, copy.join(entry.file_name())).map_err(failed)?;
+        }
+    }
+    let worker = copy.join("worker.js");
+    let text = fs::read_to_string(&worker).map_err(failed)?;
+    fs::write(&worker, BREAK.to_owned() + &text).map_err(failed)?;
+    Ok(copy)
 }
 
 /// Runs a command as the page shows it, and returns the JSON that it prints.
