@@ -34,7 +34,7 @@ fn serve(requests: &Receiver<Request>, events: &Sender<Event>, stop: &Arc<Atomic
     let model = Model::named(&device, "atlas-nano")?;
     for request in requests {
         let (id, stop) = (request.id, Arc::clone(stop));
-        // The first closure is asked before each launch. If it returns true, the second one ends with an error.
+        // The first closure is asked every few milliseconds. If it returns true, the second one ends with an error.
         let result = stoppable(move || stop.load(Ordering::Relaxed) == id, || answer(&model, &request, events));
         events.send(Event::Done { id, result })?;
     }

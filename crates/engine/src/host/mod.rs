@@ -29,6 +29,9 @@ use block::Guard;
 /// Largest binding on the host: WebGPU offsets are 32-bit words, and so are the kernels' indices.
 const MAX_BINDING: u64 = 1 << 32;
 
+/// Operations of a group of launches, between which long work can be stopped: a few milliseconds on two cores.
+const GROUP: f64 = 5e8;
+
 pub(crate) struct Host {
     info: Info,
     pool: Pool,
@@ -70,19 +73,38 @@ impl Host {
     }
 
     /// Runs the launches in order. Dropping a launch after it ran returns its buffers to the pool.
+    ///
+    /// Launches run in groups on a thread of the pool. From a thread outside of it, each product and each loop over rows
+    /// would wake the pool and wait to be woken, which costs as much as a small launch.
     pub(crate) fn submit(&self, launches: Vec<Launch>) -> Result<()> {
-        for launch in launches {
+        let mut rest = launches.into_iter().peekable();
+        while rest.peek().is_some() {
             go_on()?;
-            let start = self.profile.as_ref().map(|profile| (profile, Instant::now()));
+            let mut group = || {
+                let mut flops = 0.0;
+                while flops < GROUP
+                    && let Some(launch) = rest.next()
+                {
+                    flops += launch.work.flops;
+                    self.timed(&launch)?;
+                }
+                Ok(())
+            };
             match &self.threads {
-                Some(pool) => pool.install(|| self.run(&launch))?,
-                None => self.run(&launch)?,
+                Some(pool) => pool.install(group)?,
+                None => rayon::scope(move |_| group())?,
             }
-            if let Some((profile, start)) = start {
-                let seconds = start.elapsed().as_secs_f64();
-                let mut samples = profile.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                samples.push(launch.sample(seconds));
-            }
+        }
+        Ok(())
+    }
+
+    fn timed(&self, launch: &Launch) -> Result<()> {
+        let start = self.profile.as_ref().map(|profile| (profile, Instant::now()));
+        self.run(launch)?;
+        if let Some((profile, start)) = start {
+            let seconds = start.elapsed().as_secs_f64();
+            let mut samples = profile.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            samples.push(launch.sample(seconds));
         }
         Ok(())
     }

@@ -37,37 +37,53 @@ const SIDE: usize = 4;
 /// Computes `y = x w`, or `y += x w`: see [`super::matmul`].
 pub(super) fn product([m, k, n]: [usize; 3], x: &[f32], w: Weights<'_>, accumulate: bool, y: &mut [f32]) {
     let share = n.div_ceil(rayon::current_num_threads()).next_multiple_of(64).min(MOST_COLUMNS);
+    // Each part has its columns of all rows.
+    let mut parts: Vec<Vec<&mut [f32]>> = (0..n.div_ceil(share)).map(|_| Vec::with_capacity(m)).collect();
+    for row in y.chunks_mut(n).take(m) {
+        parts.iter_mut().zip(row.chunks_mut(share)).for_each(|(part, columns)| part.push(columns));
+    }
     let arch = Arch::new();
-    let part = |part: usize| {
+    parts.into_par_iter().enumerate().for_each(|(part, mut y)| {
         let (first, columns) = (part * share, share.min(n - part * share));
         match w.transposed {
-            true => arch.dispatch(Transposed { m, k, columns, x, w: w.elements.from(first * k) }),
-            false => arch.dispatch(Straight { shape: [m, k, n], first, columns, x, w: w.elements }),
-        }
-    };
-    let parts: Vec<Vec<f32>> = (0..n.div_ceil(share)).into_par_iter().map(part).collect();
-    for (i, y) in y.chunks_mut(n).take(m).enumerate() {
-        for (part, y) in parts.iter().zip(y.chunks_mut(share)) {
-            // A part has the sums of each block of k, one block after another.
-            for (block, sums) in part.chunks(m * y.len()).enumerate() {
-                let sums = &sums[i * y.len()..][..y.len()];
-                match accumulate || block > 0 {
-                    true => y.iter_mut().zip(sums).for_each(|(y, sum)| *y += sum),
-                    false => y.copy_from_slice(sums),
-                }
+            true => {
+                let sums = arch.dispatch(Transposed { m, k, columns, x, w: w.elements.from(first * k) });
+                put(&mut y, &sums, accumulate);
             }
+            false => {
+                let columns = Columns { shape: [m, k, n], first, columns, x, w: w.elements };
+                arch.dispatch(Straight { columns, accumulate, y: &mut y });
+            }
+        }
+    });
+}
+
+/// Writes sums `[m, columns]` to the rows of y, or adds them.
+fn put(y: &mut [&mut [f32]], sums: &[f32], add: bool) {
+    let columns = sums.len() / y.len().max(1);
+    for (y, sums) in y.iter_mut().zip(sums.chunks(columns)) {
+        match add {
+            true => y.iter_mut().zip(sums).for_each(|(y, sum)| *y += sum),
+            false => y.copy_from_slice(sums),
         }
     }
 }
 
-/// Columns `first..` of `x w`, as `[blocks of k, m, columns]`, to be added in this order.
+/// Columns `first..` of a product `x w`.
 #[derive(Clone, Copy)]
-struct Straight<'a> {
+struct Columns<'a> {
     shape: [usize; 3],
     first: usize,
     columns: usize,
     x: &'a [f32],
     w: Elements<'a>,
+}
+
+/// Computes columns of `x w`, and writes them to the rows of y, or adds them: the sums of each block of k, in order.
+struct Straight<'a, 'y> {
+    columns: Columns<'a>,
+    accumulate: bool,
+    y: &'a mut [&'y mut [f32]],
 }
 
 /// Splits `rows` rows of x into blocks that fit the registers, as (first, count). A block has 16 rows with the widest
@@ -84,18 +100,18 @@ fn blocks<S: Simd>(rows: usize) -> impl Iterator<Item = (usize, usize)> {
     std::iter::successors(Some((0, count(0))), next).take_while(|&(_, taken)| taken > 0)
 }
 
-impl WithSimd for Straight<'_> {
-    type Output = Vec<f32>;
+impl WithSimd for Straight<'_, '_> {
+    type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> Vec<f32> {
-        let Self { shape: [m, k, n], first, columns, x, w } = self;
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Columns { shape: [m, k, n], first, columns, x, w } = self.columns;
         let vectors = columns / S::F32_LANES;
-        let mut y = vec![0.0f32; k.div_ceil(BLOCK) * m * columns];
+        let mut y = vec![0.0f32; m * columns];
         // Sums, block by block of rows of x. In a block, the rows of one vector of columns are adjacent.
         let mut sums = vec![simd.splat_f32s(0.0); m * vectors];
         let mut wide = w.room(DEPTH * columns);
-        for (y, from) in y.chunks_mut((m * columns).max(1)).zip((0..k).step_by(BLOCK)) {
+        for from in (0..k).step_by(BLOCK) {
             let to = k.min(from + BLOCK);
             sums.fill(simd.splat_f32s(0.0));
             for k0 in (from..to).step_by(DEPTH) {
@@ -130,14 +146,14 @@ impl WithSimd for Straight<'_> {
                 }
             }
             if vectors * S::F32_LANES < columns {
-                self.edge(simd, from..to, y);
+                self.columns.edge(simd, from..to, &mut y);
             }
+            put(self.y, &y, self.accumulate || from > 0);
         }
-        y
     }
 }
 
-impl Straight<'_> {
+impl Columns<'_> {
     /// Computes the columns that fill no vector, with the same operations as the others.
     #[inline(always)]
     fn edge<S: Simd>(self, simd: S, along: Range<usize>, y: &mut [f32]) {
