@@ -1,15 +1,17 @@
 //! `resolvent edges`: how much of an effect passes from each head and MLP to each other one directly.
 
-use resolvent::Labelled;
-use resolvent::field::{Case, EdgeOptions, EdgePredictor, Prompts, edges, edges_of_prompts};
-use resolvent::model::{RunOptions, path_sites};
+use std::fmt::Write as _;
+
+use resolvent::field::{Case, EdgeOptions, EdgePredictor, Prompts, edges, edges_into, edges_of_prompts};
+use resolvent::model::{Run, RunOptions, path_sites};
+use resolvent::{Labelled, Place};
 use resolvent_report::strongest_edges;
 
 use crate::Failure;
 use crate::graph::GraphArgs;
 use crate::observable::RequiredObservable;
-use crate::options::{CorruptedArgs, ModelArgs, PromptArgs};
-use crate::output::{OutputArgs, checks};
+use crate::options::{CorruptedArgs, ModelArgs, PromptArgs, parse_place};
+use crate::output::{OutputArgs, checks, label};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -32,6 +34,10 @@ pub(crate) struct Args {
     /// Seed of the random displacements
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+    /// Only edges into the residual stream at this place, from every head and MLP below it, to first order and exactly
+    #[arg(long, value_name = "L,T", allow_hyphen_values = true,
+          conflicts_with_all = ["predictors", "exact", "prompts", "graph"])]
+    into: Option<String>,
     /// Other prompts of the file whose displacements are a control of each score
     #[arg(long, value_name = "N", default_value_t = 0, requires = "prompts")]
     controls: usize,
@@ -69,7 +75,15 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     }
     let (observable, prompts) = args.corrupted.with(&model, &args.prompt, &args.observable)?;
     let runs = model.run_all(&prompts, &RunOptions { sites, ..RunOptions::default() })?;
-    let result = edges(&Case { clean: &runs[0], corrupted: &runs[1], observable: &observable }, &options)?;
+    let case = Case { clean: &runs[0], corrupted: &runs[1], observable: &observable };
+    if let Some(text) = &args.into {
+        let place = parse_place(text, &runs[1])?;
+        let result = edges_into(&case, place)?;
+        return output
+            .naming(&runs[1], Some(&args.observable))
+            .finish(&result, || format!("{}{}", writers(&result, &runs[1], place, args.top), checks(&result)));
+    }
+    let result = edges(&case, &options)?;
     args.graph.write(&result)?;
     output.naming(&runs[1], Some(&args.observable)).finish(&result, || {
         let value = |name| result.array(name).map_or(f32::NAN, |a| a.data[0]);
@@ -77,6 +91,41 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         let on = format!("J = {}: corrupted {from:.4}, clean {to:.4}", args.observable.title());
         format!("{}{}{}", table(&result, args.top, &on), agreements(&result), checks(&result))
     })
+}
+
+/// Formats the writers with the largest exact effects.
+fn writers(result: &Labelled, run: &Run, place: Place, count: usize) -> String {
+    let of = |name: &str| result.array(name).map_or(&[][..], |array| &array.data);
+    let (first_order, exact, norm, whole) = (of("first_order"), of("exact"), of("norm"), of("whole"));
+    let names: Vec<&str> = result.metadata.get("writers").map_or_else(Vec::new, |names| names.split(',').collect());
+    let mut order: Vec<usize> = (0..exact.len()).collect();
+    order.sort_by(|&a, &b| exact[b].abs().total_cmp(&exact[a].abs()));
+    let (level, token) = place;
+    let mut text = format!(
+        "writers of the difference at h[{level},{token}] {}, the {} strongest of {}; the whole difference: {:.4}\n\
+         {:<12} {:>10} {:>12} {:>10}\n",
+        label(run, token),
+        count.min(order.len()),
+        order.len(),
+        whole[1],
+        "writer",
+        "exact",
+        "first order",
+        "|vector|"
+    );
+    for &i in order.iter().take(count) {
+        let _infallible =
+            writeln!(text, "{:<12} {:>10.4} {:>12.4} {:>10.3}", names[i], exact[i], first_order[i], norm[i]);
+    }
+    let sum = |values: &[f32]| values.iter().map(|&x| f64::from(x)).sum::<f64>();
+    let _infallible = writeln!(
+        text,
+        "{:<12} {:>10.4} {:>12.4}   (sums: the exact effects need not add up)",
+        "all writers",
+        sum(exact),
+        sum(first_order)
+    );
+    text
 }
 
 /// Formats the strongest edges.

@@ -129,7 +129,8 @@ pub(crate) fn pair(
 /// What sources point along.
 #[derive(Args)]
 pub(crate) struct DirectionArgs {
-    /// Direction: token:TOKEN, random[:SEED], sensitivity (with --target), displacement (with --donor), or a file
+    /// Direction: token:TOKEN, random[:SEED], sensitivity (with --target), displacement (with
+    /// --donor), writer:NAME such as writer:a3.h1 (with --donor), or a file
     #[arg(long, value_name = "D", default_value = "random")]
     pub(crate) direction: String,
     /// Make the direction unit length

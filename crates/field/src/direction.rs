@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use resolvent_model::{Mode, Model, Observable, Run, gaussian};
+use resolvent_model::{Mode, Model, Observable, Run, RunOptions, Writer, gaussian, outputs_of, path_sites};
 
 use crate::certificate::norm;
 use crate::error::{Error, Result};
@@ -22,34 +22,39 @@ pub enum Direction {
     Sensitivity,
     /// Another run's field minus this one's at the place.
     Displacement,
+    /// What a writer adds to the stream at the place's token in another run, minus what it adds in this one. The writer must
+    /// write before the place's level.
+    Writer(Writer),
 }
 
 /// The names of directions, other than files.
-const NAMES: [&str; 4] = ["token", "random", "sensitivity", "displacement"];
+const NAMES: [&str; 5] = ["token", "random", "sensitivity", "displacement", "writer"];
 
 /// The inputs that some directions need besides the run.
 #[derive(Clone, Copy, Default)]
 pub struct Context<'a> {
     /// The observable, for [`Direction::Sensitivity`].
     pub observable: Option<&'a Observable>,
-    /// The other run, for [`Direction::Displacement`].
+    /// The other run, for [`Direction::Displacement`] and [`Direction::Writer`].
     pub other: Option<&'a Run>,
     /// Whether to scale the direction to unit length.
     pub unit: bool,
 }
 
 impl Direction {
-    /// Parses a direction: `token:TOKEN`, `random[:SEED]`, `sensitivity` or `displacement`. Any other text is the path
-    /// of a file.
+    /// Parses a direction: `token:TOKEN`, `random[:SEED]`, `sensitivity`, `displacement` or `writer:NAME`. Any other text is
+    /// the path of a file.
     ///
     /// # Errors
-    /// An invalid token, a seed that is not a whole number, or a mistyped name where there is no such file.
+    /// An invalid token, a seed that is not a whole number, a writer that the model lacks, or a mistyped name where there is no
+    /// such file.
     pub fn parse(text: &str, model: &Model) -> Result<Self> {
         Ok(match text.split_once(':').unwrap_or((text, "")) {
             ("token", arg) => Self::Token(model.token(arg)?),
             ("random", seed) => Self::Random(parse_seed("random", seed)?),
             ("sensitivity", "") => Self::Sensitivity,
             ("displacement", "") => Self::Displacement,
+            ("writer", name) => Self::Writer(parse_writer(name, model)?),
             _ => Self::File(file_argument("direction", text, &NAMES)?),
         })
     }
@@ -101,21 +106,60 @@ impl Direction {
                 rows(&run.linearize(Mode::Exact).gradient(observable)?)
             }
             Self::Displacement => {
-                let other = context.other.ok_or_else(|| missing("displacement", "a second prompt (--donor)"))?;
-                if other.tokens().len() != tokens {
-                    let other = other.tokens().len();
-                    return Err(Error::Input(format!(
-                        "the second prompt has {other} tokens and the first {tokens}; give prompts of the same length"
-                    )));
-                }
+                let other = second(context, "displacement", tokens)?;
                 let (theirs, ours) = (other.field()?, run.field()?);
                 rows(&theirs.iter().zip(&ours).map(|(a, b)| a - b).collect::<Vec<f32>>())
+            }
+            Self::Writer(writer) => {
+                let other = second(context, "writer", tokens)?;
+                let sizes = run.model().sizes();
+                let late = places.iter().find(|(level, _)| writer.index(sizes) > level * (sizes.heads + 1));
+                if let Some((level, _)) = late {
+                    return Err(Error::Input(format!(
+                        "{writer} writes after level {level}; choose a writer of a lower block, or a higher level"
+                    )));
+                }
+                let prepared = [other, run].map(with_outputs);
+                let [theirs, ours] = prepared.map(|run| Ok::<_, Error>(outputs_of(&[&run?])?.remove(0)));
+                let (theirs, ours) = (theirs?, ours?);
+                let (theirs, ours) = (theirs.get(*writer, sizes), ours.get(*writer, sizes));
+                let row = |t: usize| (t * d..(t + 1) * d).map(|i| theirs[i] - ours[i]).collect();
+                places.iter().map(|&(_, t)| row(t)).collect()
             }
         };
         if context.unit {
             directions.iter_mut().zip(places).try_for_each(|(v, place)| make_unit(v, *place))?;
         }
         Ok(directions)
+    }
+}
+
+/// Returns the second prompt's run, which must have as many tokens.
+fn second<'a>(context: Context<'a>, direction: &str, tokens: usize) -> Result<&'a Run> {
+    let other = context.other.ok_or_else(|| missing(direction, "a second prompt (--donor)"))?;
+    match other.tokens().len() {
+        same if same == tokens => Ok(other),
+        other => Err(Error::Input(format!(
+            "the second prompt has {other} tokens and the first {tokens}; give prompts of the same length"
+        ))),
+    }
+}
+
+/// Runs the prompt of a run again, with the outputs of all writers.
+fn with_outputs(run: &Run) -> Result<Run> {
+    let model = run.model();
+    let options = RunOptions { edits: run.edits().to_vec(), sites: path_sites(model.sizes()) };
+    Ok(model.run_with(run.tokens(), &options)?)
+}
+
+fn parse_writer(name: &str, model: &Model) -> Result<Writer> {
+    let writer: Writer = name.parse()?;
+    let all = Writer::all(model.sizes());
+    match all.contains(&writer) {
+        true => Ok(writer),
+        false => {
+            Err(Error::Input(format!("the model has no writer `{writer}`; its last one is {}", all[all.len() - 1])))
+        }
     }
 }
 

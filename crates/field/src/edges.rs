@@ -19,6 +19,7 @@
 //! `integrated_activations` at each step of each site: the embedding, the attention and the MLP of each block.
 
 mod averaged;
+mod into;
 mod path;
 mod predictor;
 mod scores;
@@ -41,6 +42,7 @@ use crate::predictors::pass;
 use crate::stats::Pairs;
 
 use averaged::{along_activations, along_inputs};
+pub use into::edges_into;
 pub use path::path_patch;
 pub use predictor::EdgePredictor;
 use scores::Scores;

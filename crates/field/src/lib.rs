@@ -115,7 +115,7 @@ pub use composition::composition;
 pub use dictionary::{Code, Dictionary};
 pub use direction::{Context, Direction, make_unit, read_direction};
 pub use distinct::distinct;
-pub use edges::{EdgeOptions, EdgePredictor, edges, path_patch};
+pub use edges::{EdgeOptions, EdgePredictor, edges, edges_into, path_patch};
 pub use error::{Error, Result};
 pub use features::{FeatureOptions, features};
 pub use file::{check_writable, write_whole};

@@ -59,6 +59,29 @@ impl PyModel {
         PyResultOf::new(py, result, Some(&corrupted), Some(&title))
     }
 
+    /// Which writers (embedding, heads, MLPs) carry the difference between two prompts at a place (level, token): the effects of
+    /// adding what each of them changes there, to first order and exactly.
+    ///
+    /// Arrays, over the comma-separated `writers` of the metadata: `first_order`, `exact`, `norm` [W]; `whole` [2], both effects of
+    /// the whole difference; `clean_value`, `corrupted_value` [1].
+    fn edges_into(
+        &self,
+        py: Python<'_>,
+        clean: &Bound<'_, PyAny>,
+        corrupted: &Bound<'_, PyAny>,
+        observable: &Bound<'_, PyObservable>,
+        place: Pair,
+    ) -> Result<PyResultOf> {
+        let sites = path_sites(self.model.sizes());
+        let prepared = |prompt, what| self.prepared(prompt, &sites, what);
+        let (clean, corrupted) = (prepared(clean, "the clean run")?, prepared(corrupted, "the corrupted run")?);
+        let (j, title) = (observable.get().beside(py, &corrupted, &clean)?, observable.get().title());
+        let place = crate::arguments::place(&corrupted, place)?;
+        let case = Case { clean: &clean, corrupted: &corrupted, observable: &j };
+        let result = detached(py, |_| resolvent::field::edges_into(&case, place))?;
+        PyResultOf::new(py, result, Some(&corrupted), Some(&title))
+    }
+
     /// Decomposes an observable over embedding, heads, MLPs and biases: their direct contributions, and their outputs times the
     /// derivative by them.
     ///

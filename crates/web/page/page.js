@@ -245,7 +245,38 @@ function showPlace() {
       element("td", {}, likely.join("   "))));
   }
   $("#lens tbody").replaceChildren(...rows);
+  showWriters();
   showAmplitude();
+}
+
+// The writers with the largest effects, each with a button that makes it the source.
+function showWriters() {
+  const names = answers.writers.result.metadata.writers.split(",");
+  const [exact, first] = ["exact", "first_order"].map((name) => data(answers.writers, name));
+  const order = [...names.keys()].sort((a, b) => Math.abs(exact[b]) - Math.abs(exact[a])).slice(0, 8);
+  const row = (i) => {
+    const button = element("button", { type: "button", "data-writer": names[i] }, named(names[i]));
+    button.onclick = () => source(`writer:${names[i]}`);
+    const numbers = [exact[i], first[i]].map((x) => element("td", {}, x.toFixed(4)));
+    return element("tr", {}, element("th", { scope: "row" }, button), ...numbers);
+  };
+  $("#writers tbody").replaceChildren(...order.map(row));
+  const listed = new Set(order.map((i) => `writer:${names[i]}`));
+  if (state.direction.startsWith("writer:")) listed.add(state.direction);
+  $("#of-writers").replaceChildren(...[...listed].map((value) => element("option", { value }, named(value.slice(7)))));
+  $("#direction").value = state.direction;
+}
+
+const named = (writer) => {
+  const [, block, head] = writer.match(/^[am](\d+)(?:\.h(\d+))?$/) ?? [];
+  if (block === undefined) return "embedding";
+  return head === undefined ? `MLP ${block}` : `head ${head} of block ${block}`;
+};
+
+function source(value) {
+  state.direction = value;
+  $("#direction").value = value;
+  choose(state.place);
 }
 
 function showDepth() {
@@ -278,7 +309,7 @@ function showAmplitude() {
   const [real, linear] = [at < 0 ? 0 : finite[at], amplitude * (slope ?? NaN)];
   $("#amplitude").value = amplitude;
   $("#amplitude-shown").textContent =
-    amplitude.toFixed(1) + (state.direction === "displacement" ? " times the displacement" : " times |h| times the direction");
+    amplitude.toFixed(1) + (whole() ? " times the difference" : " times |h| times the direction");
   $("#finite").textContent = `J changes by ${real.toFixed(4)}; to first order by ${linear.toFixed(4)}.`;
   const points = [...AMPLITUDES.map((a, i) => [a, finite[i]]), [0, 0]].sort((a, b) => a[0] - b[0]);
   const [width, height, edge] = [640, 260, 46];
@@ -327,6 +358,8 @@ function showFiles() {
 // ---- the same in other languages ------------------------------------------------------------------------------------
 
 const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
+// Differences between the prompts are taken as they are; other directions have no size of their own.
+const whole = () => state.direction === "displacement" || state.direction.startsWith("writer:");
 const direction = () => ({ token: `token:${state.target}`, random: "random:0" })[state.direction] ?? state.direction;
 const modelName = () => (own ? `path/to/${own.name}` : state.model);
 
@@ -341,7 +374,8 @@ function commands() {
   };
   if (place) {
     const from = `--direction ${quoted(direction())} --donor ${quoted(clean)}`;
-    const absolute = state.direction === "displacement" ? " --absolute" : "";
+    const absolute = whole() ? " --absolute" : "";
+    all.writers = `resolvent edges ${quoted(clean)} --corrupted ${quoted(corrupted)} --into=${place} ${j} ${end}`;
     all.green = `resolvent green ${quoted(corrupted)} --source=${place} ${from} --geometry ${j} ${end}`;
     all.lens = `resolvent lens ${quoted(corrupted)} ${j} ${end}`;
     all.regime = `resolvent regime ${quoted(corrupted)} --sites=${place} ${from}${absolute} --amplitudes=${AMPLITUDES.join(",")} ${j} ${end}`;
@@ -353,7 +387,7 @@ function showCode() {
   const { clean, corrupted, target, against, place } = state;
   const [c, o, t, a, m] = [clean, corrupted, target, against, modelName()].map((text) => JSON.stringify(text));
   const at = place.replace(",", ", ");
-  const absolute = state.direction === "displacement";
+  const absolute = whole();
   const python = [
     `from resolvent import Model, ${against ? "logit_diff" : "logit"}`, "",
     `model = Model.from_pretrained(${m}, device="host")`, `clean, corrupted = ${c}, ${o}`,
@@ -361,7 +395,7 @@ function showCode() {
     "patched = model.patch_sweep(clean, corrupted, j)   # patched[\"effect\"], patched[\"first_order\"]",
     "run = model.run(corrupted)", "chi = run.sensitivity(j)",
     ...(place ? [
-      `direction = ${JSON.stringify(direction())}`,
+      `writers = model.edges_into(clean, corrupted, j, (${at}))`, `direction = ${JSON.stringify(direction())}`,
       `response = run.green((${at}), direction, donor=clean, observable=j, geometry=True)`, "lens = model.lens(run, j)",
       `regime = run.regime(j, direction, sites=[(${at})], donor=clean, absolute=${absolute ? "True" : "False"},`,
       `                    amplitudes=[${AMPLITUDES.join(", ")}])`] : []),
@@ -381,7 +415,7 @@ function showCode() {
       `let response = resolvent::green(&corrupted, ${at}, &source)?;`,
       "let read = lens(&corrupted, Some(&j), LensOptions::default())?;",
       "let amplitudes = (-10..=20).filter(|i| *i != 0).map(|i| i as f32 / 10.0).collect();",
-      `let options = RegimeOptions { amplitudes, absolute: ${absolute}, field: false };`,
+      `let options = RegimeOptions { amplitudes, absolute: ${absolute}, field: false, nodes: 0 };`,
       `let finite = regime(&corrupted, &j, &[((${at}), source)], &options)?;`] : []),
   ];
   const texts = { shell: Object.values(commands()).join("\n"), python: python.join("\n"), rust: rust.join("\n") };
@@ -404,6 +438,10 @@ function read() {
     const radio = $(`input[name=${name}][value="${CSS.escape(state[name])}"]`);
     if (radio) radio.checked = true;
     else state[name] = DEFAULTS[name];
+  }
+  if (/^writer:(input|m\d+|a\d+\.h\d+)$/.test(state.direction)) {
+    $("#of-writers").replaceChildren(element("option", { value: state.direction }, named(state.direction.slice(7))));
+    $("#direction").value = state.direction;
   }
   if (!$("#direction").value) $("#direction").value = state.direction = DEFAULTS.direction;
 }
@@ -469,9 +507,10 @@ async function explore(current) {
   say("response of the field");
   const green = await analyse("green", source);
   const lens = answers.lens ?? (await analyse("lens"));
+  const writers = await analyse("writers", { place: source.place });
   const regime = await analyse("regime", { ...source, amplitudes: AMPLITUDES });
   if (!current()) return;
-  Object.assign(answers, { green, lens, regime });
+  Object.assign(answers, { green, lens, regime, writers });
   showPlace();
 }
 

@@ -1,8 +1,10 @@
 //! One open model, and its answers.
 
 use resolvent::engine::{Choice, Device, Options};
-use resolvent::field::{GreenOptions, LensOptions, RegimeOptions, SiteKind, green_with, lens, patch_at, regime};
-use resolvent::model::{Model, Observable, Run, RunOptions, check_prompt, from_end};
+use resolvent::field::{
+    Case, GreenOptions, LensOptions, RegimeOptions, SiteKind, edges_into, green_with, lens, patch_at, regime,
+};
+use resolvent::model::{Model, Observable, Run, RunOptions, check_prompt, from_end, path_sites};
 use resolvent::{Context, Direction, Labelled, Place, forward, sensitivity};
 use serde_json::json;
 
@@ -152,7 +154,11 @@ impl Pair {
         let against = request.against.as_deref().filter(|text| !text.is_empty());
         let against: Vec<u32> = against.map(|text| model.token(text)).transpose()?.into_iter().collect();
         let observable = Observable::mean_logit_diff(&[model.token(&request.target)?], &against, clean - 1);
-        let options = RunOptions { sites: SiteKind::Resid.sites(model.sizes()), ..RunOptions::default() };
+        let mut sites = SiteKind::Resid.sites(model.sizes());
+        if request.analysis == Analysis::Writers {
+            sites.extend(path_sites(model.sizes()));
+        }
+        let options = RunOptions { sites, ..RunOptions::default() };
         let runs = model.run_all(&prompts, &options)?;
         Ok(Self { clean: runs[0].clone(), corrupted: runs[1].clone(), observable })
     }
@@ -173,10 +179,14 @@ impl Pair {
                 let options = GreenOptions { geometry: true, ..GreenOptions::default() };
                 green_with(of, place, &source, options)?.note("direction", direction).note("unit", "false")
             }
+            Analysis::Writers => {
+                let case = Case { clean: &self.clean, corrupted: &self.corrupted, observable: &self.observable };
+                edges_into(&case, self.place(request)?)?
+            }
             Analysis::Regime => {
                 let (place, direction, source) = self.source(request)?;
                 let amplitudes = request.amplitudes.clone();
-                let absolute = direction == DISPLACEMENT;
+                let absolute = direction == DISPLACEMENT || direction.starts_with("writer:");
                 let options = RegimeOptions { amplitudes, absolute, field: false, nodes: 0 };
                 let result = regime(of, &self.observable, &[(place, source)], &options)?;
                 result.note("direction", direction).note("unit", "false")
@@ -185,18 +195,22 @@ impl Pair {
         Ok((result, of))
     }
 
-    /// Returns place, direction as text, and the source `[d]` itself.
-    fn source<'r>(&self, request: &'r Request) -> Result<(Place, &'r str, Vec<f32>)> {
+    fn place(&self, request: &Request) -> Result<Place> {
         let missing = || Error::Request("no place was given; click one of a map".to_owned());
         let [level, token] = request.place.ok_or_else(missing)?;
+        let levels = self.corrupted.model().sizes().layers + 1;
+        Ok((from_end("level", level, levels)?, from_end("token position", token, self.corrupted.tokens().len())?))
+    }
+
+    /// Returns place, direction as text, and the source `[d]` itself.
+    fn source<'r>(&self, request: &'r Request) -> Result<(Place, &'r str, Vec<f32>)> {
         let (run, model) = (&self.corrupted, self.corrupted.model());
-        let levels = model.sizes().layers + 1;
-        let place = (from_end("level", level, levels)?, from_end("token position", token, run.tokens().len())?);
+        let place = self.place(request)?;
         let text = request.direction.as_deref().unwrap_or(DISPLACEMENT);
         let direction = match Direction::parse(text, model)? {
             Direction::File(_) => {
                 return Err(Error::Request(format!(
-                    "invalid direction `{text}`: expected displacement, sensitivity, token:TOKEN or random:SEED"
+                    "invalid direction `{text}`: expected displacement, sensitivity, token:TOKEN, random:SEED or writer:NAME"
                 )));
             }
             direction => direction,

@@ -16,6 +16,8 @@ pub(crate) enum Analysis {
     Patch,
     /// The response to a source in the corrupted prompt.
     Green,
+    /// Which heads and MLPs carry the difference between the prompts at a place.
+    Writers,
     /// Finite and first-order responses of J to a source in the corrupted prompt, over amplitudes.
     Regime,
 }

@@ -6,6 +6,7 @@ mod conditioning;
 mod controls;
 mod edges;
 mod edges_between;
+mod edges_into;
 mod features;
 mod flow;
 mod growth;

@@ -112,6 +112,9 @@ class Model:
         random: _Int = 0,
         seed: _Int = 0,
     ) -> Result: ...
+    def edges_into(
+        self, clean: Union[_Prompt, Run], corrupted: Union[_Prompt, Run], observable: Observable, place: _Place
+    ) -> Result: ...
     def subspace(
         self,
         clean: Union[_Prompt, Run],

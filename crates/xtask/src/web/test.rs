@@ -132,7 +132,7 @@ impl Page {
         self.is("location.hash.includes('place=4%2C9')")?;
         self.is("document.querySelectorAll('#cone [role=gridcell]').length === 9 * 14")?;
         self.is("document.querySelectorAll('#lens tbody tr').length === 9")?;
-        self.compare_all(&["patch", "sensitivity", "green", "lens", "regime"])?;
+        self.compare_all(&["patch", "sensitivity", "green", "lens", "regime", "writers"])?;
         // The displacement with amplitude 1 is the patch.
         let [finite, effect] = [
             "const a = explorer.answers(); return a.regime.result.arrays.finite.data[19]",
@@ -162,6 +162,13 @@ impl Page {
             browser.click(&format!("input[name=language][value={language}]"))?;
             self.is("document.querySelector('#code').textContent.includes('atlas-small')")?;
         }
+        // Another source: what the strongest writer changes.
+        let writer = browser.run("return document.querySelector('#writers button').dataset.writer")?;
+        let writer = writer.as_str().unwrap_or_default().to_owned();
+        browser.click("#writers button")?;
+        self.done()?;
+        self.is(&format!("location.hash.includes('direction=writer%3A{writer}')"))?;
+        self.compare_all(&["patch", "sensitivity", "green", "lens", "regime", "writers"])?;
         self.is("document.querySelectorAll('#downloads a[href^=blob]').length >= 15")?;
         self.is("document.querySelectorAll('#checks li').length >= 10")?;
         let size = "const a = document.querySelector('#downloads a[download=\"patch.safetensors\"]'); \
@@ -180,7 +187,7 @@ impl Page {
         self.is("document.querySelector('#direction').value === 'sensitivity'")?;
         self.is("document.querySelector('#code').textContent.includes('Observable::logit_diff')")?;
         self.is("document.querySelector('input[name=map]:checked').value === 'first_order'")?;
-        self.compare_all(&["patch", "sensitivity", "green", "lens", "regime"])?;
+        self.compare_all(&["patch", "sensitivity", "green", "lens", "regime", "writers"])?;
         self.quiet()
     }
 
@@ -255,7 +262,7 @@ impl Page {
         )?;
         eprintln!("{}: first map after {} s, patch {} s", figures[0], figures[1], figures[2]);
         self.is("document.querySelector('#runs-on').textContent.startsWith('WebGPU')")?;
-        self.compare_all(&["patch", "sensitivity", "green", "lens", "regime"])?;
+        self.compare_all(&["patch", "sensitivity", "green", "lens", "regime", "writers"])?;
         self.quiet()
     }
 

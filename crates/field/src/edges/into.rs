@@ -1,0 +1,78 @@
+//! Edges from every writer into one place of the residual stream.
+
+use resolvent_model::{Edit, Mode, Site, Writer, ends_at_logits};
+
+use super::{SUMS, displacement};
+use crate::case::Case;
+use crate::certificate::{Certificate, alone, dot, narrow};
+use crate::derivatives::derivatives;
+use crate::error::Result;
+use crate::labelled::Labelled;
+use crate::patch::both_values;
+use crate::place::{Place, inside};
+
+/// Computes which writers carry the difference between two prompts at a place (level l, token t): the effects of adding
+/// `clean - corrupted` of one writer's output at token t to h\[l, t\] of the corrupted run.
+///
+/// Both runs must have been prepared for [`path_sites`](resolvent_model::path_sites).
+///
+/// Arrays, over the W writers before level l: `first_order [W]`, `exact [W]`, and `norm [W]`, the length of the vector that is
+/// added; `whole [2]`, the first-order and the exact effect of the whole difference, which is the patch of the place;
+/// `clean_value [1]` and `corrupted_value [1]`. The metadata name the `writers`, separated by commas, and the `place`.
+///
+/// Certificates: the first-order effects of the writers and of biases behind a norm add up to that of the whole difference
+/// (`into_place`); three of the exact effects agree with single runs (`alone`).
+///
+/// # Errors
+/// Runs that do not pair or were not prepared, a place outside of the field, an observable that reads the field below the last
+/// level, a device error, or a check that fails.
+pub fn edges_into(case: &Case<'_>, place: Place) -> Result<Labelled> {
+    case.check()?;
+    let ((level, token), run) = (place, case.corrupted);
+    inside(place, run)?;
+    let sizes = *run.model().sizes();
+    ends_at_logits(case.observable, &sizes)?;
+    let [_, moved] = displacement(case)?;
+    let (site, d) = (Site::level(level, &sizes), moved.d);
+    let row = |rows: &[f32]| rows[token * d..][..d].to_vec();
+    let writers = &Writer::all(&sizes)[..1 + level * (sizes.heads + 1)];
+    let vectors: Vec<Vec<f32>> = writers.iter().map(|&writer| row(moved.get(writer, &sizes))).collect();
+    let chi = row(&derivatives(run, case.observable, Mode::Exact, &[site])?[0]);
+    let first_order: Vec<f64> = vectors.iter().map(|vector| dot(&chi, vector)).collect();
+
+    let fields = [case.clean, run].map(|run| run.captures(&[site]));
+    let [clean_row, corrupted_row] = fields.map(|field| field.map(|sites| row(&sites[0])));
+    let (clean_row, corrupted_row) = (clean_row?, corrupted_row?);
+    let difference: Vec<f32> = clean_row.iter().zip(&corrupted_row).map(|(a, b)| a - b).collect();
+    let biases = moved.biases.chunks(moved.tokens * d).take(level).map(|rows| dot(&chi, &row(rows)));
+    let whole = dot(&chi, &difference);
+    let (sum, size) = first_order
+        .iter()
+        .copied()
+        .chain(biases)
+        .fold((0.0, whole.abs()), |(sum, size), term| (sum + term, size + term.abs()));
+    let added_up = Certificate::new("into_place", (sum - whole).abs() / size.max(f64::MIN_POSITIVE), SUMS);
+
+    let edits: Vec<[Edit; 1]> = vectors
+        .iter()
+        .map(|vector| [Edit::add(site, token, vector.clone())])
+        .chain([[Edit::put(site, token, clean_row)]])
+        .collect();
+    let values = run.values_under(&edits, case.observable)?;
+    let [clean, corrupted] = both_values([case.clean, run], case.observable)?;
+    let effects: Vec<f64> = values.iter().map(|value| value - corrupted).collect();
+    let (of_writers, patched) = effects.split_at(writers.len());
+    let names: Vec<String> = writers.iter().map(Writer::to_string).collect();
+    let axis = [("writer", writers.len())];
+    case.named("edges_into")
+        .note("writers", names.join(","))
+        .note("place", format!("{level},{token}"))
+        .with("first_order", &axis, narrow(&first_order))
+        .with("exact", &axis, narrow(of_writers))
+        .with("norm", &axis, vectors.iter().map(|vector| dot(vector, vector).sqrt() as f32).collect())
+        .with("whole", &[("prediction", 2)], vec![whole as f32, patched[0] as f32])
+        .with("clean_value", &[("value", 1)], vec![clean as f32])
+        .with("corrupted_value", &[("value", 1)], vec![corrupted as f32])
+        .certify(added_up)?
+        .certify(alone(run, case.observable, &edits, &values)?)
+}
