@@ -3,7 +3,7 @@
 use super::{files, text};
 
 /// Each package of the workspace, with all packages of the workspace that it may depend on.
-const EDGES: [(&str, &[&str]); 17] = [
+const EDGES: [(&str, &[&str]); 18] = [
     ("resolvent-unify", &[]),
     ("resolvent-atlas", &[]),
     ("resolvent-shaders", &["resolvent-unify"]),
@@ -18,6 +18,7 @@ const EDGES: [(&str, &[&str]); 17] = [
     ("resolvent-cli", &["resolvent", "resolvent-report"]),
     ("resolvent-python", &["resolvent", "resolvent-report"]),
     ("resolvent-web", &["resolvent", "resolvent-report"]),
+    ("resolvent-capi", &["resolvent"]),
     ("resolvent-tests", ALL),
     ("resolvent-benches", ALL),
     ("resolvent-peer-burn", &[]),
