@@ -1,6 +1,7 @@
 //! The one test binary.
 
 mod architecture; // dependencies between crates, names, file sizes
+mod capi; // the C library: programs in C and Python, and its leaks
 mod cli; // the binary: result files, and messages about invalid input
 mod engine; // errors, memory, submissions, profile
 mod field; // analyses: against known answers and the reference

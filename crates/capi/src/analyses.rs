@@ -38,7 +38,7 @@ unsafe fn returned(
 /// # Safety
 /// Pointers are null or valid.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn resolvent_sensitivity(
+pub unsafe extern "C" fn resolvent_run_sensitivity(
     run: *const RunHandle,
     observable: *const c_char,
     watch: *const Watch,
@@ -62,7 +62,7 @@ pub unsafe extern "C" fn resolvent_sensitivity(
 /// # Safety
 /// Pointers are null or valid.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn resolvent_patch(
+pub unsafe extern "C" fn resolvent_run_patch(
     clean: *const RunHandle,
     corrupted: *const RunHandle,
     observable: *const c_char,
@@ -87,7 +87,7 @@ pub unsafe extern "C" fn resolvent_patch(
 /// # Safety
 /// Pointers are null or valid, and `source` has `length` elements.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn resolvent_green(
+pub unsafe extern "C" fn resolvent_run_green(
     run: *const RunHandle,
     level: i64,
     token: i64,

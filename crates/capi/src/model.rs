@@ -104,7 +104,7 @@ pub extern "C" fn resolvent_version() -> *const c_char {
 /// # Safety
 /// Pointers are null or valid. `options` has as many bytes as its field `size` says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn resolvent_open(
+pub unsafe extern "C" fn resolvent_model_open(
     name: *const c_char,
     options: *const Options,
     watch: *const Watch,
@@ -178,7 +178,7 @@ pub unsafe extern "C" fn resolvent_model_device(
 /// # Safety
 /// Pointers are null or valid, and `tokens` has room for `capacity` elements.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn resolvent_encode(
+pub unsafe extern "C" fn resolvent_model_encode(
     model: *const ModelHandle,
     prompt: *const c_char,
     tokens: *mut u32,
@@ -203,7 +203,7 @@ pub unsafe extern "C" fn resolvent_encode(
 /// # Safety
 /// Pointers are null or valid. `tokens` has `count` elements, and `buffer` has room for `capacity` bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn resolvent_decode(
+pub unsafe extern "C" fn resolvent_model_decode(
     model: *const ModelHandle,
     tokens: *const u32,
     count: usize,

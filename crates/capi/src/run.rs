@@ -77,7 +77,7 @@ unsafe fn read(edit: &Edit) -> Result<ModelEdit> {
 /// # Safety
 /// Pointers are null or valid, and arrays have as many elements as their counts say.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn resolvent_run(
+pub unsafe extern "C" fn resolvent_model_run(
     model: *const ModelHandle,
     tokens: *const u32,
     token_count: usize,

@@ -5,18 +5,18 @@ use std::ptr::{null, null_mut};
 
 use resolvent::prelude::*;
 
-use crate::analyses::{resolvent_green, resolvent_patch, resolvent_sensitivity};
+use crate::analyses::{resolvent_run_green, resolvent_run_patch, resolvent_run_sensitivity};
 use crate::model::{
-    ModelHandle, Options as COptions, Sizes, resolvent_decode, resolvent_encode, resolvent_model_device,
-    resolvent_model_free, resolvent_model_sizes, resolvent_open, resolvent_version,
+    ModelHandle, Options as COptions, Sizes, resolvent_model_decode, resolvent_model_device, resolvent_model_encode,
+    resolvent_model_free, resolvent_model_open, resolvent_model_sizes, resolvent_version,
 };
 use crate::result::{
     Check, ResultHandle, resolvent_result_array, resolvent_result_axes, resolvent_result_checks, resolvent_result_free,
     resolvent_result_json, resolvent_result_names, resolvent_result_shape, resolvent_result_write,
 };
 use crate::run::{
-    Edit as CEdit, EditKind, RunHandle, resolvent_run, resolvent_run_field, resolvent_run_free, resolvent_run_logits,
-    resolvent_run_value,
+    Edit as CEdit, EditKind, RunHandle, resolvent_model_run, resolvent_run_field, resolvent_run_free,
+    resolvent_run_logits, resolvent_run_value,
 };
 use crate::status::{Error, Status, guarded, resolvent_last_error};
 use crate::watch::Watch;
@@ -50,7 +50,7 @@ fn options() -> COptions {
 fn open_named(name: &CStr) -> *mut ModelHandle {
     let mut model = null_mut();
     // SAFETY: all pointers are valid.
-    passes(unsafe { resolvent_open(name.as_ptr(), &options(), null(), &raw mut model) });
+    passes(unsafe { resolvent_model_open(name.as_ptr(), &options(), null(), &raw mut model) });
     model
 }
 
@@ -58,7 +58,9 @@ fn run_of(model: *const ModelHandle, tokens: &[u32], edits: &[CEdit]) -> *mut Ru
     let mut run = null_mut();
     let (count, edit_count) = (tokens.len(), edits.len());
     // SAFETY: the handle and all arrays are valid.
-    passes(unsafe { resolvent_run(model, tokens.as_ptr(), count, edits.as_ptr(), edit_count, null(), &raw mut run) });
+    passes(unsafe {
+        resolvent_model_run(model, tokens.as_ptr(), count, edits.as_ptr(), edit_count, null(), &raw mut run)
+    });
     run
 }
 
@@ -130,11 +132,11 @@ fn results_are_those_of_the_facade() {
         assert_eq!(copied(|b, c, l| resolvent_run_logits(ours, b, c, l)), clean.logits().expect("is finite"));
         passes(resolvent_run_value(ours, J.as_ptr(), null(), &raw mut value));
         assert_eq!(value, clean.value(&j).expect("is finite"));
-        passes(resolvent_sensitivity(other, J.as_ptr(), null(), &raw mut result));
+        passes(resolvent_run_sensitivity(other, J.as_ptr(), null(), &raw mut result));
         is_same(result, &resolvent::sensitivity(&corrupted, &j).expect("passes its checks"));
-        passes(resolvent_patch(ours, other, J.as_ptr(), null(), &raw mut result));
+        passes(resolvent_run_patch(ours, other, J.as_ptr(), null(), &raw mut result));
         is_same(result, &resolvent::patch(&clean, &corrupted, &j).expect("passes its checks"));
-        passes(resolvent_green(other, -3, 2, source.as_ptr(), source.len(), null(), &raw mut result));
+        passes(resolvent_run_green(other, -3, 2, source.as_ptr(), source.len(), null(), &raw mut result));
         is_same(result, &resolvent::green(&corrupted, 1, 2, &source).expect("passes its checks"));
         resolvent_run_free(ours);
         resolvent_run_free(other);
@@ -174,7 +176,8 @@ fn edits_are_those_of_the_facade() {
         fields.push(expected);
         let (mut run, unknown) = (null_mut(), CEdit { kind: 4, ..edit });
         // SAFETY: the handles and arrays are valid.
-        let status = unsafe { resolvent_run(model, CLEAN.as_ptr(), 5, &raw const unknown, 1, null(), &raw mut run) };
+        let status =
+            unsafe { resolvent_model_run(model, CLEAN.as_ptr(), 5, &raw const unknown, 1, null(), &raw mut run) };
         fails(status, Status::Argument, "`edits.kind` is 4: expected a value of resolvent_edit_kind, 0 to 3");
         assert!(run.is_null());
     }
@@ -188,14 +191,14 @@ fn text_becomes_tokens_and_back() {
     let (text, random) = (c"When Mary and John", open_named(c"random:7"));
     // SAFETY: the handles are valid until they are freed.
     unsafe {
-        let tokens = copied(|b, c, l| resolvent_encode(model, text.as_ptr(), b, c, l));
+        let tokens = copied(|b, c, l| resolvent_model_encode(model, text.as_ptr(), b, c, l));
         assert_eq!(tokens.len(), 4);
-        let decoded = copied_text(|b, c, l| resolvent_decode(model, tokens.as_ptr(), tokens.len(), b, c, l));
+        let decoded = copied_text(|b, c, l| resolvent_model_decode(model, tokens.as_ptr(), tokens.len(), b, c, l));
         assert_eq!(decoded, "When Mary and John");
-        assert_eq!(copied(|b, c, l| resolvent_encode(random, c"5,9,12".as_ptr(), b, c, l)), [5, 9, 12]);
-        let status = resolvent_decode(random, tokens.as_ptr(), 1, null_mut(), 0, null_mut());
+        assert_eq!(copied(|b, c, l| resolvent_model_encode(random, c"5,9,12".as_ptr(), b, c, l)), [5, 9, 12]);
+        let status = resolvent_model_decode(random, tokens.as_ptr(), 1, null_mut(), 0, null_mut());
         fails(status, Status::Argument, "has no tokenizer");
-        let status = resolvent_encode(random, c"5,9999".as_ptr(), null_mut(), 0, null_mut());
+        let status = resolvent_model_encode(random, c"5,9999".as_ptr(), null_mut(), 0, null_mut());
         fails(status, Status::Argument, "9999");
         resolvent_model_free(model);
         resolvent_model_free(random);
@@ -211,8 +214,9 @@ fn invalid_arguments_are_refused() {
     let size = size_of::<COptions>();
     // SAFETY: pointers are null or valid, as each case needs.
     unsafe {
-        let mut open =
-            |name: *const c_char, options: COptions| resolvent_open(name, &raw const options, null(), &raw mut opened);
+        let mut open = |name: *const c_char, options: COptions| {
+            resolvent_model_open(name, &raw const options, null(), &raw mut opened)
+        };
         fails(open(null(), options()), Status::Argument, "`name` is null");
         fails(open(c"\xff".as_ptr(), options()), Status::Argument, "`name` is not UTF-8");
         fails(open(c"no/such/model".as_ptr(), options()), Status::Model, "no model `no/such/model`");
@@ -221,23 +225,36 @@ fn invalid_arguments_are_refused() {
         for wrong in [0, 4, size + 8] {
             fails(open(c"random".as_ptr(), with(c"host", wrong)), Status::Argument, "`options.size` is ");
         }
-        let status = resolvent_open(c"random".as_ptr(), &options(), null(), null_mut());
+        let status = resolvent_model_open(c"random".as_ptr(), &options(), null(), null_mut());
         fails(status, Status::Argument, "`model` is null");
         let tokens = CLEAN.as_ptr();
-        fails(resolvent_run(null(), tokens, 5, null(), 0, null(), &raw mut out), Status::Argument, "`model` is null");
-        fails(resolvent_run(model, null(), 5, null(), 0, null(), &raw mut out), Status::Argument, "`tokens` is null");
-        fails(resolvent_run(model, tokens, 0, null(), 0, null(), &raw mut out), Status::Argument, "is empty");
-        let status = resolvent_run(model, tokens, usize::MAX, null(), 0, null(), &raw mut out);
+        fails(
+            resolvent_model_run(null(), tokens, 5, null(), 0, null(), &raw mut out),
+            Status::Argument,
+            "`model` is null",
+        );
+        fails(
+            resolvent_model_run(model, null(), 5, null(), 0, null(), &raw mut out),
+            Status::Argument,
+            "`tokens` is null",
+        );
+        fails(resolvent_model_run(model, tokens, 0, null(), 0, null(), &raw mut out), Status::Argument, "is empty");
+        let status = resolvent_model_run(model, tokens, usize::MAX, null(), 0, null(), &raw mut out);
         fails(status, Status::Argument, "more than any memory");
-        fails(resolvent_run(model, tokens, 5, null(), 1, null(), &raw mut out), Status::Argument, "`edits` is null");
+        fails(
+            resolvent_model_run(model, tokens, 5, null(), 1, null(), &raw mut out),
+            Status::Argument,
+            "`edits` is null",
+        );
         fails(resolvent_run_value(run, c"logit(".as_ptr(), null(), &raw mut value), Status::Argument, "logit(");
         fails(resolvent_run_value(run, J.as_ptr(), null(), null_mut()), Status::Argument, "`value` is null");
         let ones = [1.0f32; 31];
-        let mut green =
-            |level: i64, count: usize| resolvent_green(run, level, 0, ones.as_ptr(), count, null(), &raw mut result);
+        let mut green = |level: i64, count: usize| {
+            resolvent_run_green(run, level, 0, ones.as_ptr(), count, null(), &raw mut result)
+        };
         fails(green(4, 31), Status::Argument, "level 4 is out of range");
         fails(green(0, 31), Status::Argument, "31");
-        passes(resolvent_sensitivity(run, J.as_ptr(), null(), &raw mut result));
+        passes(resolvent_run_sensitivity(run, J.as_ptr(), null(), &raw mut result));
         let status = resolvent_result_array(result, c"effect".as_ptr(), null_mut(), 0, null_mut());
         fails(status, Status::Argument, "no array `effect`; it has sensitivity,norm,value");
         fails(resolvent_result_write(result, c"x.npy".as_ptr()), Status::File, ".safetensors or .json");
@@ -259,7 +276,7 @@ fn options_may_be_shorter() {
     let mut model = null_mut();
     // SAFETY: the options have the bytes that their size says; the second word is the device.
     unsafe {
-        passes(resolvent_open(c"random".as_ptr(), short.as_ptr().cast(), null(), &raw mut model));
+        passes(resolvent_model_open(c"random".as_ptr(), short.as_ptr().cast(), null(), &raw mut model));
         assert_eq!(copied_text(|b, c, l| resolvent_model_device(model, b, c, l)), Device::host().info().to_string());
         resolvent_model_free(model);
     }
@@ -294,7 +311,7 @@ fn callbacks_see_progress_and_stop_work() {
         let (mut seen, mut result) = (Seen { most, ..Seen::default() }, null_mut());
         let watch = Watch { progress: Some(progress), stop: Some(stop), user: (&raw mut seen).cast() };
         // SAFETY: the handles are valid, and the callbacks are called during the call only.
-        let status = unsafe { resolvent_patch(clean, corrupted, J.as_ptr(), &raw const watch, &raw mut result) };
+        let status = unsafe { resolvent_run_patch(clean, corrupted, J.as_ptr(), &raw const watch, &raw mut result) };
         (status, seen, result)
     };
     let (status, seen, result) = patch(usize::MAX);

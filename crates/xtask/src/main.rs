@@ -1,10 +1,14 @@
 //! The development commands ("verbs") of this project. `cargo xtask` without a verb lists them.
 
+#[cfg(feature = "header")]
+mod header;
 mod process;
 mod python;
 mod real;
+mod toolchain;
 #[cfg(feature = "translate")]
 mod translate;
+mod valgrind;
 mod verb;
 mod verbs;
 mod vulkan;
@@ -14,7 +18,7 @@ use std::process::ExitCode;
 
 use verb::Verb;
 
-const VERBS: [Verb; 13] = [
+const VERBS: [Verb; 16] = [
     verbs::check::VERB,
     verbs::shaders::VERB,
     verbs::test::VERB,
@@ -24,6 +28,9 @@ const VERBS: [Verb; 13] = [
     verbs::docs::VERB,
     verbs::wheel::VERB,
     verbs::package::VERB,
+    verbs::platforms::VERB,
+    verbs::capi::VERB,
+    verbs::header::VERB,
     verbs::real::VERB,
     verbs::web::VERB,
     verbs::serve::VERB,

@@ -1,10 +1,13 @@
 //! The verbs, one for each file.
 
 pub(crate) mod bench;
+pub(crate) mod capi;
 pub(crate) mod check;
 pub(crate) mod docs;
 pub(crate) mod golden;
+pub(crate) mod header;
 pub(crate) mod package;
+pub(crate) mod platforms;
 pub(crate) mod python;
 pub(crate) mod real;
 pub(crate) mod serve;

@@ -33,35 +33,41 @@ use std::sync::OnceLock;
 use resolvent_tests::Golden;
 use tempfile::TempDir;
 
-/// Returns the path of the binary, after building it with this test's profile into its target folder.
+/// Returns the path of the binary, after building it.
 ///
 /// `cargo test` does not build the binaries of other packages.
 fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
-        let exe = std::env::current_exe().expect("a test has a path");
-        // target/PROFILE/deps/all-HASH
-        let folder = exe.ancestors().nth(2).expect("a test lies in the target folder");
-        let target = folder.parent().expect("the profile's folder lies in the target folder");
-        let profile = match folder.file_name().and_then(|name| name.to_str()) {
-            Some("debug") | None => "test",
-            Some(other) => other,
-        };
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut build = Command::new(cargo);
-        // Otherwise build scripts that read the name of the package (as ring's does) would run again.
-        for (name, _) in std::env::vars_os() {
-            if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|own| name.to_string_lossy().starts_with(own)) {
-                build.env_remove(name);
-            }
-        }
-        build.args(["build", "--quiet", "--package", "resolvent-cli"]);
-        build.args(["--profile", profile, "--target-dir"]);
-        build.arg(target).current_dir(Path::new(env!("CARGO_MANIFEST_DIR")));
-        let built = build.output().unwrap_or_else(|e| panic!("{build:?}: {e}"));
-        assert!(built.status.success(), "{build:?}: {}", String::from_utf8_lossy(&built.stderr));
+        let folder = built("test", &["build", "--package", "resolvent-cli"]);
         folder.join(format!("resolvent{}", std::env::consts::EXE_SUFFIX))
     })
+}
+
+/// Builds with this test's profile into its target folder, and returns the folder of what was built. `debug` is the profile
+/// of tests that were not optimised.
+pub(crate) fn built(debug: &str, arguments: &[&str]) -> PathBuf {
+    let exe = std::env::current_exe().expect("a test has a path");
+    // target/PROFILE/deps/all-HASH
+    let folder = exe.ancestors().nth(2).expect("a test lies in the target folder");
+    let target = folder.parent().expect("the profile's folder lies in the target folder");
+    let profile = match folder.file_name().and_then(|name| name.to_str()) {
+        Some("debug") | None => debug,
+        Some(other) => other,
+    };
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build = Command::new(cargo);
+    // Otherwise build scripts that read the name of the package (as ring's does) would run again.
+    for (name, _) in std::env::vars_os() {
+        if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|own| name.to_string_lossy().starts_with(own)) {
+            build.env_remove(name);
+        }
+    }
+    build.args(arguments).args(["--quiet", "--profile", profile, "--target-dir"]);
+    build.arg(target).current_dir(Path::new(env!("CARGO_MANIFEST_DIR")));
+    let built = build.output().unwrap_or_else(|e| panic!("{build:?}: {e}"));
+    assert!(built.status.success(), "{build:?}: {}", String::from_utf8_lossy(&built.stderr));
+    folder.to_owned()
 }
 
 /// Returns a folder for the caches of child processes.

@@ -5,7 +5,7 @@
 /// Words must be the same, and numbers must agree to the last digit that the page shows. Times and figures in powers of
 /// ten, such as the error of a check, depend on the machine, so any number matches them. A line that ends in ` ...`
 /// matches the beginning of a printed line. A line `...` is skipped.
-pub(super) fn compare(shown: &str, printed: &str) -> Result<(), String> {
+pub(crate) fn compare(shown: &str, printed: &str) -> Result<(), String> {
     let mut rest = printed.lines();
     for line in shown.lines().map(str::trim).filter(|line| !line.is_empty() && *line != "...") {
         if !rest.any(|other| is_same_line(line, other)) {

@@ -22,6 +22,8 @@ fn check(_: &[String]) -> Result {
         // The command without the embedded models and downloads.
         run(&mut cargo(&["clippy", "--package", "resolvent-cli", "--no-default-features", "--", "-D", "warnings"])),
         run(&mut cargo(&["test", "--quiet", "--package", "xtask", "--features", "translate,browser"])),
+        // Apart from the others, so that they share dependencies with `shaders`.
+        run(&mut cargo(&["test", "--quiet", "--package", "xtask", "--features", "header", "header"])),
         shaders::translate(),
         docs::rustdoc(),
         typos(),

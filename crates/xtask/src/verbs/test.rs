@@ -4,7 +4,7 @@ use super::python;
 use crate::{
     Verb,
     process::{Result, cargo, run},
-    real, vulkan,
+    real, valgrind, vulkan,
 };
 
 pub(crate) const VERB: Verb = Verb {
@@ -16,6 +16,7 @@ pub(crate) const VERB: Verb = Verb {
 
 fn test(arguments: &[String]) -> Result {
     vulkan::make_available()?;
+    valgrind::make_available();
     // `check` runs the tests of xtask, and benches has none. Without the two, fewer dependencies are built.
     let mut tests = cargo(&["test", "--workspace", "--exclude", "xtask", "--exclude", "resolvent-benches"]);
     // Arguments select tests, which seldom need the real model.

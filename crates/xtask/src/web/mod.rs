@@ -7,10 +7,10 @@ mod browser;
 mod compare;
 #[cfg(feature = "browser")]
 mod http;
+mod module;
 mod server;
 #[cfg(feature = "browser")]
 mod test;
-mod toolchain;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,6 @@ pub(crate) use server::Server;
 pub(crate) use test::test;
 
 use crate::process::{Result, is_installed, root, run};
-use toolchain::Toolchain;
 
 /// The embedded models, which the page loads by name.
 const MODELS: [&str; 3] = ["atlas-nano", "atlas-micro", "atlas-small"];
@@ -31,9 +30,9 @@ const MODULE: &str = "target/web-build/wasm32-unknown-unknown/web/resolvent_web.
 
 /// Builds the page into `target/web`, and returns that folder.
 pub(crate) fn build() -> Result<PathBuf> {
-    let toolchain = Toolchain::find()?;
+    let mut module = module::build()?;
     let bindgen = bindgen::installed()?;
-    run(&mut toolchain.build())?;
+    run(&mut module)?;
     let (page, models) = (root().join("crates/web/page"), root().join("crates/model/atlas"));
     let folder = root().join("target/web");
     if folder.exists() {
