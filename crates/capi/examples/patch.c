@@ -106,7 +106,7 @@ int main(int count, char **arguments)
                               &response));
     at_end = array(response, "norm", &length);
     printf("its response at the last level and token: %.6g\n", at_end[length - 1]);
-    printf("%d reports of progress\n", reports);
+    printf("progress was reported %d times\n", reports);
 
     free(effect);
     free(norm);

@@ -14,11 +14,8 @@
 #ifndef RESOLVENT_H
 #define RESOLVENT_H
 
-#include <stdarg.h>
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdlib.h>
 
 /**
  * The outcome of a call. Every other value than `RESOLVENT_STATUS_OK` leaves a message: see `resolvent_last_error`.

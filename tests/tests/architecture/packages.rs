@@ -133,3 +133,30 @@ fn weights_fit_the_registry() {
         assert!((500_000..9_000_000).contains(&bytes), "{folder}: {bytes}");
     }
 }
+
+/// Returns a version as numbers: `1.90` is before `1.90.1` and `1.100`.
+fn numbers(version: &str) -> Vec<u64> {
+    version.split('.').map(|part| part.parse().unwrap_or_else(|e| panic!("{version}: {e}"))).collect()
+}
+
+/// No dependency needs a newer compiler than the one that `rust-version` promises.
+#[test]
+fn dependencies_have_the_minimum_rust_version() {
+    let workspace: toml::Table = text("Cargo.toml").parse().expect("is toml");
+    let promised = workspace["workspace"]["package"]["rust-version"].as_str().expect("a version");
+    let mut rustc = Command::new("rustc");
+    let about = String::from_utf8(rustc.arg("-vV").output().expect("runs").stdout).expect("UTF-8");
+    let host = about.lines().find_map(|line| line.strip_prefix("host: ")).expect("rustc names its host");
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["metadata", "--format-version", "1", "--offline", "--filter-platform", host]).current_dir(root());
+    let output = cargo.output().unwrap_or_else(|e| panic!("{cargo:?}: {e}"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let all: serde_json::Value = serde_json::from_slice(&output.stdout).expect("is JSON");
+    let packages = all["packages"].as_array().expect("a list");
+    let needed =
+        packages.iter().filter_map(|package| Some((package["name"].as_str()?, package["rust_version"].as_str()?)));
+    let newer: Vec<_> = needed.clone().filter(|(_, version)| numbers(version) > numbers(promised)).collect();
+    assert!(newer.is_empty(), "these need a newer compiler than {promised}: {newer:?}");
+    assert!(needed.count() > 50, "the scan itself found few packages");
+    assert!(numbers("1.100") > numbers("1.90.1") && numbers("1.90.1") > numbers("1.90"));
+}
