@@ -1,6 +1,8 @@
 //! The development commands ("verbs") of this project. `cargo xtask` without a verb lists them.
 
-#[cfg(feature = "header")]
+#[cfg(feature = "parser")]
+mod api;
+#[cfg(feature = "parser")]
 mod header;
 mod process;
 mod python;
@@ -18,7 +20,7 @@ use std::process::ExitCode;
 
 use verb::Verb;
 
-const VERBS: [Verb; 16] = [
+const VERBS: [Verb; 18] = [
     verbs::check::VERB,
     verbs::shaders::VERB,
     verbs::test::VERB,
@@ -31,6 +33,8 @@ const VERBS: [Verb; 16] = [
     verbs::platforms::VERB,
     verbs::capi::VERB,
     verbs::header::VERB,
+    verbs::api::VERB,
+    verbs::deny::VERB,
     verbs::real::VERB,
     verbs::web::VERB,
     verbs::serve::VERB,

@@ -3,6 +3,8 @@
 //! The build has validated the WGSL, but not its translations. A combination of overrides, f16 and subgroup operations
 //! that works on Vulkan may fail on Metal or DX12. A developer with only one of the three would not see the failure.
 
+mod golden;
+
 use crate::process::Result;
 use naga::{
     Module, ShaderStage,
@@ -12,14 +14,24 @@ use naga::{
 };
 use resolvent_shaders::{ALL, Features, Kernel, Variant};
 
-/// Translates all kernels, reports every failure, and prints a summary of one line.
-pub(crate) fn translate() -> Result {
-    let mut translated = 0;
+/// A kernel in all shading languages.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Translated {
+    pub(crate) spirv: Vec<u32>,
+    pub(crate) msl: String,
+    /// `None` for cooperative matrices.
+    pub(crate) hlsl: Option<String>,
+}
+
+/// Translates all kernels, reports every failure, and prints a summary of one line. Then compares the hashes with the
+/// committed ones, or replaces these.
+pub(crate) fn translate(renew: bool) -> Result {
+    let mut lines = Vec::new();
     let mut failures = 0;
     for kernel in ALL {
         for variant in kernel.variants {
             match translate_one(kernel, variant) {
-                Ok(()) => translated += 1,
+                Ok(translated) => lines.push(golden::Line::new(kernel.name, variant.name, &translated)),
                 Err(message) => {
                     failures += 1;
                     eprintln!("{} ({}): {message}", kernel.name, variant.name);
@@ -29,33 +41,43 @@ pub(crate) fn translate() -> Result {
     }
     let kernels = ALL.len();
     eprintln!(
-        "shaders: {kernels} kernels, {translated} with their variants in SPIR-V, MSL and \
-         (except cooperative matrices) HLSL, {failures} failed"
+        "shaders: {kernels} kernels, {} with their variants in SPIR-V, MSL and \
+         (except cooperative matrices) HLSL, {failures} failed",
+        lines.len()
     );
-    if failures == 0 { Ok(()) } else { Err(format!("{failures} kernels cannot be translated")) }
+    if failures > 0 {
+        return Err(format!("{failures} kernels cannot be translated"));
+    }
+    if renew { golden::write(&lines) } else { golden::compare(&lines) }
 }
 
-fn translate_one(kernel: &Kernel, variant: &Variant) -> Result {
+fn translate_one(kernel: &Kernel, variant: &Variant) -> Result<Translated> {
     // An override without a default must be set; any value is good enough for a translation.
     let unset = kernel.overrides.iter().filter(|constant| constant.default.is_none());
     let constants = unset.map(|constant| (constant.name.to_owned(), 1.0)).collect();
     translate_source(variant.source, kernel.entry, variant.features, &constants)
 }
 
-fn translate_source(source: &str, entry: &str, features: Features, constants: &PipelineConstants) -> Result {
+fn translate_source(
+    source: &str,
+    entry: &str,
+    features: Features,
+    constants: &PipelineConstants,
+) -> Result<Translated> {
     let module = naga::front::wgsl::parse_str(source).map_err(|error| show("WGSL", &error))?;
     let info = validator(features).validate(&module).map_err(|error| show("WGSL", &error))?;
     let stage = ShaderStage::Compute;
     let (module, info) = process_overrides(&module, &info, Some((stage, entry)), constants)
         .map_err(|error| show("overrides", &error))?;
     let point = (stage, entry.to_owned());
-    to_spirv(&module, &info, entry, features).map_err(|error| show("SPIR-V", &error))?;
-    to_msl(&module, &info, point.clone())?;
+    let spirv = to_spirv(&module, &info, entry, features).map_err(|error| show("SPIR-V", &error))?;
+    let msl = to_msl(&module, &info, point.clone())?;
     // wgpu offers cooperative matrices on Vulkan and Metal only, and naga's HLSL writer does not support them.
-    if features.cooperative {
-        return Ok(());
-    }
-    to_hlsl(&module, &info, point, features).map_err(|error| show("HLSL", &error))
+    let hlsl = match features.cooperative {
+        true => None,
+        false => Some(to_hlsl(&module, &info, point, features).map_err(|error| show("HLSL", &error))?),
+    };
+    Ok(Translated { spirv, msl, hlsl })
 }
 
 /// Formats an error with all its causes in one line.
@@ -94,7 +116,7 @@ fn to_spirv(
     info: &ModuleInfo,
     entry: &str,
     features: Features,
-) -> std::result::Result<(), spv::Error> {
+) -> std::result::Result<Vec<u32>, spv::Error> {
     let options = spv::Options {
         // SPIR-V 1.3, of Vulkan 1.1, is the oldest with subgroup operations; cooperative matrices need Vulkan 1.3.
         lang_version: if features.cooperative { (1, 6) } else { (1, 3) },
@@ -102,16 +124,19 @@ fn to_spirv(
         ..Default::default()
     };
     let pipeline = spv::PipelineOptions { shader_stage: ShaderStage::Compute, entry_point: entry.to_owned() };
-    spv::write_vec(module, info, &options, Some(&pipeline)).map(|_| ())
+    spv::write_vec(module, info, &options, Some(&pipeline))
 }
 
-fn to_msl(module: &Module, info: &ModuleInfo, entry: (ShaderStage, String)) -> Result {
+fn to_msl(module: &Module, info: &ModuleInfo, entry: (ShaderStage, String)) -> Result<String> {
     let options = msl::Options { lang_version: (2, 4), bounds_check_policies: BOUNDS, ..Default::default() };
     let pipeline = msl::PipelineOptions { entry_point: Some(entry), ..Default::default() };
     let written = msl::write_string(module, info, &options, &pipeline);
-    let (_, report) = written.map_err(|error| show("MSL", &error))?;
+    let (text, report) = written.map_err(|error| show("MSL", &error))?;
     // The writer reports an entry that it cannot write in its output, and not as an error.
-    report.entry_point_names.into_iter().try_for_each(|name| name.map(|_| ()).map_err(|error| show("MSL", &error)))
+    for name in report.entry_point_names {
+        name.map_err(|error| show("MSL", &error))?;
+    }
+    Ok(text)
 }
 
 fn to_hlsl(
@@ -119,7 +144,7 @@ fn to_hlsl(
     info: &ModuleInfo,
     entry: (ShaderStage, String),
     features: Features,
-) -> std::result::Result<(), hlsl::Error> {
+) -> std::result::Result<String, hlsl::Error> {
     let shader_model = match features {
         Features { f16: true, .. } => hlsl::ShaderModel::V6_2,
         Features { subgroup: true, .. } => hlsl::ShaderModel::V6_0,
@@ -128,7 +153,7 @@ fn to_hlsl(
     let options = hlsl::Options { shader_model, ..Default::default() };
     let pipeline = hlsl::PipelineOptions { entry_point: Some(entry) };
     let mut text = String::new();
-    hlsl::Writer::new(&mut text, &options, &pipeline).write(module, info, None).map(|_| ())
+    hlsl::Writer::new(&mut text, &options, &pipeline).write(module, info, None).map(|_| text)
 }
 
 #[cfg(test)]
@@ -141,7 +166,9 @@ mod tests {
     #[test]
     fn a_valid_kernel_translates_to_all_three() {
         let constants = PipelineConstants::from_iter([("N".to_owned(), 64.0)]);
-        assert_eq!(translate_source(DOUBLE, "primal", Features::default(), &constants), Ok(()));
+        let once = translate_source(DOUBLE, "primal", Features::default(), &constants).expect("translates");
+        assert!(once.msl.contains("kernel void") && once.hlsl.as_ref().is_some_and(|text| text.contains("numthreads")));
+        assert_eq!(translate_source(DOUBLE, "primal", Features::default(), &constants), Ok(once));
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! The verbs, one for each file.
 
+pub(crate) mod api;
 pub(crate) mod bench;
 pub(crate) mod capi;
 pub(crate) mod check;
+pub(crate) mod deny;
 pub(crate) mod docs;
 pub(crate) mod golden;
 pub(crate) mod header;

@@ -9,7 +9,7 @@ use std::process::Command;
 
 pub(crate) const VERB: Verb = Verb {
     name: "check",
-    summary: "formatting, clippy, kernels in every shading language, rustdoc; typos and the book where installed",
+    summary: "formatting, clippy, kernels in every shading language, rustdoc; typos, actionlint and the book where installed",
     takes_arguments: false,
     run: check,
 };
@@ -22,15 +22,25 @@ fn check(_: &[String]) -> Result {
         // The command without the embedded models and downloads.
         run(&mut cargo(&["clippy", "--package", "resolvent-cli", "--no-default-features", "--", "-D", "warnings"])),
         run(&mut cargo(&["test", "--quiet", "--package", "xtask", "--features", "translate,browser"])),
-        // Apart from the others, so that they share dependencies with `shaders`.
-        run(&mut cargo(&["test", "--quiet", "--package", "xtask", "--features", "header", "header"])),
-        shaders::translate(),
+        // The C header and the list of public items. Apart from the others, so that they share dependencies with `shaders`.
+        run(&mut cargo(&["test", "--quiet", "--package", "xtask", "--features", "parser", "of_the_sources"])),
+        shaders::translate(false),
         docs::rustdoc(),
         typos(),
+        workflows(),
         docs::book(),
     ];
     let failures: Vec<String> = steps.into_iter().filter_map(Result::err).collect();
     if failures.is_empty() { Ok(()) } else { Err(failures.join("; ")) }
+}
+
+/// Checks the workflows of hosted runners.
+fn workflows() -> Result {
+    if !is_installed("actionlint") {
+        eprintln!("left out: actionlint is not installed (https://github.com/rhysd/actionlint)");
+        return Ok(());
+    }
+    run(&mut Command::new("actionlint"))
 }
 
 fn typos() -> Result {

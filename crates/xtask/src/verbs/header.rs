@@ -10,15 +10,15 @@ pub(crate) const VERB: Verb = Verb {
 };
 
 /// Writes the header in this process, whose build contains the generator.
-#[cfg(feature = "header")]
+#[cfg(feature = "parser")]
 fn write() -> Result {
     crate::header::write()
 }
 
 /// Writes the header in another process: this program, built again with the generator.
-#[cfg(not(feature = "header"))]
+#[cfg(not(feature = "parser"))]
 fn write() -> Result {
     use crate::process::{cargo, run};
 
-    run(&mut cargo(&["run", "--quiet", "--package", "xtask", "--features", "header", "--", "header"]))
+    run(&mut cargo(&["run", "--quiet", "--package", "xtask", "--features", "parser", "--", "header"]))
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     Verb,
-    process::{Result, run},
+    process::{Result, apt_install, is_installed, run},
     toolchain::Toolchain,
 };
 
@@ -31,11 +31,25 @@ const CHECKED: [&str; 11] = [
     "--quiet",
 ];
 
+/// What rustc calls for libraries of Windows, and Debian's package with it.
+const DLLTOOL: [&str; 2] = ["x86_64-w64-mingw32-dlltool", "binutils-mingw-w64-x86-64"];
+
+/// Makes the tools available that a target needs.
+fn make_available(target: &str) -> Result {
+    let [tool, package] = DLLTOOL;
+    if !target.contains("windows") || cfg!(windows) || is_installed(tool) {
+        return Ok(());
+    }
+    let advice = format!("{tool} is not installed (Debian and Ubuntu: `apt-get install {package}`)");
+    apt_install(tool, &[package]).unwrap_or(Err(advice))
+}
+
 fn platforms(arguments: &[String]) -> Result {
     let chosen = chosen(arguments)?;
     let mut failures = Vec::new();
     for target in chosen {
-        let check = Toolchain::find(target).map(|toolchain| toolchain.cargo(&CHECKED, "target/platforms"));
+        let toolchain = make_available(target).and_then(|()| Toolchain::find(target));
+        let check = toolchain.map(|toolchain| toolchain.cargo(&CHECKED, "target/platforms"));
         match check.and_then(|mut check| run(&mut check)) {
             Ok(()) => eprintln!("{target}: no errors"),
             Err(reason) => failures.push(format!("{target}: {reason}")),

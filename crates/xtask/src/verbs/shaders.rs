@@ -4,21 +4,30 @@ use crate::{Verb, process::Result};
 
 pub(crate) const VERB: Verb = Verb {
     name: "shaders",
-    summary: "translate every kernel and variant to SPIR-V, MSL and HLSL",
-    takes_arguments: false,
-    run: |_| translate(),
+    summary: "translate every kernel and variant to SPIR-V, MSL and HLSL, and compare the hashes; or `renew` them",
+    takes_arguments: true,
+    run: shaders,
 };
+
+fn shaders(arguments: &[String]) -> Result {
+    match arguments {
+        [] => translate(false),
+        [renew] if renew == "renew" => translate(true),
+        _ => Err("expected nothing, or `renew`".to_owned()),
+    }
+}
 
 /// Translates all kernels in this process, whose build contains the shader compiler.
 #[cfg(feature = "translate")]
-pub(super) fn translate() -> Result {
-    crate::translate::translate()
+pub(super) fn translate(renew: bool) -> Result {
+    crate::translate::translate(renew)
 }
 
 /// Translates all kernels in another process: this program, built again with the shader compiler.
 #[cfg(not(feature = "translate"))]
-pub(super) fn translate() -> Result {
+pub(super) fn translate(renew: bool) -> Result {
     use crate::process::{cargo, run};
 
-    run(&mut cargo(&["run", "--quiet", "--package", "xtask", "--features", "translate", "--", "shaders"]))
+    let mut again = cargo(&["run", "--quiet", "--package", "xtask", "--features", "translate", "--", "shaders"]);
+    run(again.args(renew.then_some("renew")))
 }
