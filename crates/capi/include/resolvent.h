@@ -281,8 +281,7 @@ const char *resolvent_version(void);
  * hub, or random weights (`random:7`). A GPU must first pass the self-test, once for each driver. `options` and `watch`
  * may be null.
  *
- * # Safety
- * Pointers are null or valid. `options` has as many bytes as its field `size` says.
+ * Required: Pointers are null or valid. `options` has as many bytes as its field `size` says.
  */
 resolvent_status resolvent_model_open(const char *name,
                                       const struct resolvent_options *options,
@@ -292,24 +291,21 @@ resolvent_status resolvent_model_open(const char *name,
 /**
  * Frees a model. Null is ignored.
  *
- * # Safety
- * The handle is not used afterwards, nor by a call on another thread.
+ * Required: The handle is not used afterwards, nor by a call on another thread.
  */
 void resolvent_model_free(struct resolvent_model *model);
 
 /**
  * Sets `sizes` to the sizes of a model.
  *
- * # Safety
- * Pointers are null or valid.
+ * Required: Pointers are null or valid.
  */
 resolvent_status resolvent_model_sizes(const struct resolvent_model *model, struct resolvent_sizes *sizes);
 
 /**
  * Copies the description of the device that a model is on. The length includes the zero byte at the end.
  *
- * # Safety
- * Pointers are null or valid, and `buffer` has room for `capacity` bytes.
+ * Required: Pointers are null or valid, and `buffer` has room for `capacity` bytes.
  */
 resolvent_status resolvent_model_device(const struct resolvent_model *model,
                                         char *buffer,
@@ -319,8 +315,7 @@ resolvent_status resolvent_model_device(const struct resolvent_model *model,
 /**
  * Copies the token ids of a prompt. A model without a tokenizer reads ids with commas between them: `5,9,12`.
  *
- * # Safety
- * Pointers are null or valid, and `tokens` has room for `capacity` elements.
+ * Required: Pointers are null or valid, and `tokens` has room for `capacity` elements.
  */
 resolvent_status resolvent_model_encode(const struct resolvent_model *model,
                                         const char *prompt,
@@ -331,8 +326,7 @@ resolvent_status resolvent_model_encode(const struct resolvent_model *model,
 /**
  * Copies the text of tokens. The length includes the zero byte at the end.
  *
- * # Safety
- * Pointers are null or valid. `tokens` has `count` elements, and `buffer` has room for `capacity` bytes.
+ * Required: Pointers are null or valid. `tokens` has `count` elements, and `buffer` has room for `capacity` bytes.
  */
 resolvent_status resolvent_model_decode(const struct resolvent_model *model,
                                         const uint32_t *tokens,
@@ -346,8 +340,7 @@ resolvent_status resolvent_model_decode(const struct resolvent_model *model,
  *
  * `edits` may be null if there are none. `watch` may be null.
  *
- * # Safety
- * Pointers are null or valid, and arrays have as many elements as their counts say.
+ * Required: Pointers are null or valid, and arrays have as many elements as their counts say.
  */
 resolvent_status resolvent_model_run(const struct resolvent_model *model,
                                      const uint32_t *tokens,
@@ -360,32 +353,28 @@ resolvent_status resolvent_model_run(const struct resolvent_model *model,
 /**
  * Frees a run. Null is ignored.
  *
- * # Safety
- * The handle is not used afterwards, nor by a call on another thread.
+ * Required: The handle is not used afterwards, nor by a call on another thread.
  */
 void resolvent_run_free(struct resolvent_run *run);
 
 /**
  * Copies the field h of a run: `(layers + 1) * token_count * width` elements, row-major, `[level, token, width]`.
  *
- * # Safety
- * Pointers are null or valid, and `field` has room for `capacity` elements.
+ * Required: Pointers are null or valid, and `field` has room for `capacity` elements.
  */
 resolvent_status resolvent_run_field(const struct resolvent_run *run, float *field, size_t capacity, size_t *length);
 
 /**
  * Copies the logits of a run: `token_count * vocabulary` elements, row-major, `[token, vocabulary]`.
  *
- * # Safety
- * Pointers are null or valid, and `logits` has room for `capacity` elements.
+ * Required: Pointers are null or valid, and `logits` has room for `capacity` elements.
  */
 resolvent_status resolvent_run_logits(const struct resolvent_run *run, float *logits, size_t capacity, size_t *length);
 
 /**
  * Sets `value` to the value of an observable, such as `logit(" Mary") - logit(" John")`.
  *
- * # Safety
- * Pointers are null or valid.
+ * Required: Pointers are null or valid.
  */
 resolvent_status resolvent_run_value(const struct resolvent_run *run,
                                      const char *observable,
@@ -395,16 +384,14 @@ resolvent_status resolvent_run_value(const struct resolvent_run *run,
 /**
  * Frees a result. Null is ignored.
  *
- * # Safety
- * The handle is not used afterwards, nor by a call on another thread.
+ * Required: The handle is not used afterwards, nor by a call on another thread.
  */
 void resolvent_result_free(struct resolvent_result *result);
 
 /**
  * Copies the names of the arrays, with commas between them. The length includes the zero byte at the end.
  *
- * # Safety
- * Pointers are null or valid, and `buffer` has room for `capacity` bytes.
+ * Required: Pointers are null or valid, and `buffer` has room for `capacity` bytes.
  */
 resolvent_status resolvent_result_names(const struct resolvent_result *result,
                                         char *buffer,
@@ -414,8 +401,7 @@ resolvent_status resolvent_result_names(const struct resolvent_result *result,
 /**
  * Copies the names of an array's axes, with commas between them, outermost first. The length includes the zero byte.
  *
- * # Safety
- * Pointers are null or valid, and `buffer` has room for `capacity` bytes.
+ * Required: Pointers are null or valid, and `buffer` has room for `capacity` bytes.
  */
 resolvent_status resolvent_result_axes(const struct resolvent_result *result,
                                        const char *name,
@@ -426,8 +412,7 @@ resolvent_status resolvent_result_axes(const struct resolvent_result *result,
 /**
  * Copies the lengths of an array's axes, outermost first.
  *
- * # Safety
- * Pointers are null or valid, and `shape` has room for `capacity` elements.
+ * Required: Pointers are null or valid, and `shape` has room for `capacity` elements.
  */
 resolvent_status resolvent_result_shape(const struct resolvent_result *result,
                                         const char *name,
@@ -438,8 +423,7 @@ resolvent_status resolvent_result_shape(const struct resolvent_result *result,
 /**
  * Copies the elements of an array, row-major.
  *
- * # Safety
- * Pointers are null or valid, and `elements` has room for `capacity` elements.
+ * Required: Pointers are null or valid, and `elements` has room for `capacity` elements.
  */
 resolvent_status resolvent_result_array(const struct resolvent_result *result,
                                         const char *name,
@@ -450,8 +434,7 @@ resolvent_status resolvent_result_array(const struct resolvent_result *result,
 /**
  * Copies the checks that a result has passed.
  *
- * # Safety
- * Pointers are null or valid, and `checks` has room for `capacity` elements.
+ * Required: Pointers are null or valid, and `checks` has room for `capacity` elements.
  */
 resolvent_status resolvent_result_checks(const struct resolvent_result *result,
                                          struct resolvent_check *checks,
@@ -462,8 +445,7 @@ resolvent_status resolvent_result_checks(const struct resolvent_result *result,
  * Copies the whole result as one JSON object: `arrays` (name to `shape` and row-major `data`) and `metadata`, which has
  * model, device, parameters and checks. The length includes the zero byte at the end.
  *
- * # Safety
- * Pointers are null or valid, and `buffer` has room for `capacity` bytes.
+ * Required: Pointers are null or valid, and `buffer` has room for `capacity` bytes.
  */
 resolvent_status resolvent_result_json(const struct resolvent_result *result,
                                        char *buffer,
@@ -473,8 +455,7 @@ resolvent_status resolvent_result_json(const struct resolvent_result *result,
 /**
  * Writes a result to a file, whose name ends in `.safetensors` or `.json`. A file of this name is replaced.
  *
- * # Safety
- * Pointers are null or valid.
+ * Required: Pointers are null or valid.
  */
 resolvent_status resolvent_result_write(const struct resolvent_result *result, const char *path);
 
@@ -484,8 +465,7 @@ resolvent_status resolvent_result_write(const struct resolvent_result *result, c
  *
  * Sets `result` to its handle, or to null. `watch` may be null.
  *
- * # Safety
- * Pointers are null or valid.
+ * Required: Pointers are null or valid.
  */
 resolvent_status resolvent_run_sensitivity(const struct resolvent_run *run,
                                            const char *observable,
@@ -499,8 +479,7 @@ resolvent_status resolvent_run_sensitivity(const struct resolvent_run *run,
  * Both runs have the same model and as many tokens. In the observable, `kl(base)` denotes the clean run. Sets `result` to
  * its handle, or to null. `watch` may be null.
  *
- * # Safety
- * Pointers are null or valid.
+ * Required: Pointers are null or valid.
  */
 resolvent_status resolvent_run_patch(const struct resolvent_run *clean,
                                      const struct resolvent_run *corrupted,
@@ -515,8 +494,7 @@ resolvent_status resolvent_run_patch(const struct resolvent_run *clean,
  * Level and token count from 0, or backwards from -1. `source` has `length` elements, as many as the stream is wide. Sets
  * `result` to its handle, or to null. `watch` may be null.
  *
- * # Safety
- * Pointers are null or valid, and `source` has `length` elements.
+ * Required: Pointers are null or valid, and `source` has `length` elements.
  */
 resolvent_status resolvent_run_green(const struct resolvent_run *run,
                                      int64_t level,

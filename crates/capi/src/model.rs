@@ -66,7 +66,8 @@ unsafe fn read(options: *const Options) -> Result<DeviceOptions> {
     if !options.is_null() {
         // SAFETY: every version of the structure begins with its size.
         let size = unsafe { (&raw const (*options).size).read() };
-        if !(size_of::<usize>()..=size_of::<Options>()).contains(&size) {
+        let is_known = (size_of::<usize>()..=size_of::<Options>()).contains(&size);
+        if !is_known || !size.is_multiple_of(align_of::<Options>()) {
             let most = size_of::<Options>();
             let fix = "set it to sizeof(resolvent_options), and use the header of this library";
             return Err(Error::argument(format!("`options.size` is {size}, at most {most} is known; {fix}")));

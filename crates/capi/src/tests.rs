@@ -222,7 +222,7 @@ fn invalid_arguments_are_refused() {
         fails(open(c"no/such/model".as_ptr(), options()), Status::Model, "no model `no/such/model`");
         fails(open(c"random".as_ptr(), with(c"", size)), Status::Argument, "invalid device");
         fails(open(c"random".as_ptr(), with(c"no-such-adapter", size)), Status::Device, "no-such-adapter");
-        for wrong in [0, 4, size + 8] {
+        for wrong in [0, 4, 12, size + 8] {
             fails(open(c"random".as_ptr(), with(c"host", wrong)), Status::Argument, "`options.size` is ");
         }
         let status = resolvent_model_open(c"random".as_ptr(), &options(), null(), null_mut());

@@ -62,7 +62,9 @@ pub(crate) fn generate() -> Result<String> {
     let bindings = builder.generate().map_err(|e| format!("cbindgen: {e}"))?;
     let mut text = Vec::new();
     bindings.write(&mut text);
-    String::from_utf8(text).map_err(|e| format!("the header is not UTF-8: {e}"))
+    let text = String::from_utf8(text).map_err(|e| format!("the header is not UTF-8: {e}"))?;
+    // The heading is that of rustdoc.
+    Ok(text.replace(" * # Safety\n * ", " * Required: "))
 }
 
 /// Writes the header.
