@@ -22,6 +22,16 @@ pub(crate) const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "generate",
+        &[
+            (r#"generate "The capital of France is" --new 6"#, "the most likely tokens"),
+            (
+                r#"generate "Once upon a time" --temperature 0.8 --top-p 0.9 --seed 1"#,
+                "a sample among the likely tokens",
+            ),
+        ],
+    ),
+    (
         "sensitivity",
         &[
             (

@@ -11,7 +11,7 @@ use crate::examples::EXAMPLES;
 /// The commands by what a user wants, with a heading each. Every command is in one group.
 const GROUPS: [(&str, &[&str]); 8] = [
     ("Try it", &["demo", "study"]),
-    ("One prompt", &["run", "sensitivity", "lens", "attribute", "features"]),
+    ("One prompt", &["run", "generate", "sensitivity", "lens", "attribute", "features"]),
     ("Averages over prompts", &["average", "reach", "growth"]),
     ("Two prompts", &["patch", "edges", "circuit", "subspace", "transfer", "reduce"]),
     ("Sources and responses", &["green", "flow", "slice", "regime", "identities"]),

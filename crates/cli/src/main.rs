@@ -14,6 +14,7 @@ mod examples;
 mod features;
 mod flow;
 mod forward;
+mod generate;
 mod graph;
 mod green;
 mod growth;
@@ -61,6 +62,8 @@ struct Cli {
 enum Command {
     /// Run a prompt: the field, the logits and the most likely next tokens
     Run(forward::Args),
+    /// Continue a prompt: the most likely tokens, or samples
+    Generate(generate::Args),
     /// dJ/dh at every level and token, for any observable J
     Sensitivity(sensitivity::Args),
     /// Put every h[l,t] of a prompt into a corrupted prompt, one by one
@@ -139,6 +142,7 @@ fn run(command: Option<Command>, program: clap::Command) -> Result<(), Failure> 
     let Some(command) = command else { return terminal::print(help::FIRST) };
     match command {
         Command::Run(args) => forward::main(&args),
+        Command::Generate(args) => generate::main(&args),
         Command::Sensitivity(args) => sensitivity::main(&args),
         Command::Patch(args) => patch::main(&args),
         Command::Lens(args) => lens::main(&args),

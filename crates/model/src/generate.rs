@@ -1,10 +1,13 @@
 //! Generation: a prompt is continued token by token, under edits.
 //!
-//! Each token takes a forward pass of all tokens before it, so n tokens after a prompt of T cost the same as the n runs
-//! of these lengths.
+//! The prompt takes one forward pass, and each new token a pass of one row over the [keys and values](KeyValueCache) of the
+//! tokens before it.
+
+use resolvent_engine::stepped;
 
 use crate::edit::Edit;
 use crate::error::{Error, Result};
+use crate::key_values::KeyValueCache;
 use crate::model::Model;
 use crate::prompt::check_prompt;
 use crate::random::uniform;
@@ -48,11 +51,12 @@ impl Sampling {
     /// Selects a token by its logits `[V]`; `step` counts the tokens of a continuation. Of equal logits the lower id is
     /// first.
     fn select(&self, logits: &[f32], step: u64) -> u32 {
-        let mut order: Vec<usize> = (0..logits.len()).collect();
-        order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
+        let falling = |a: &usize, b: &usize| logits[*b].total_cmp(&logits[*a]).then(a.cmp(b));
         if self.temperature == 0.0 {
-            return order[0] as u32;
+            return (0..logits.len()).min_by(falling).unwrap_or(0) as u32;
         }
+        let mut order: Vec<usize> = (0..logits.len()).collect();
+        order.sort_unstable_by(falling);
         order.truncate(self.top_k.unwrap_or(usize::MAX));
         let most = f64::from(logits[order[0]]);
         let weight = |&id: &usize| ((f64::from(logits[id]) - most) / self.temperature).exp();
@@ -79,7 +83,7 @@ impl Sampling {
 impl Model {
     /// Continues a prompt by up to `count` tokens, and returns the new tokens. It ends after a token of `stop`.
     ///
-    /// Edits are at tokens of the prompt, and apply to every pass.
+    /// Edits are at tokens of the prompt. New tokens read the keys and values that these edits changed.
     ///
     /// # Errors
     /// Invalid options, a prompt that does not leave room for `count` tokens, an edit that does not fit, or a device error.
@@ -101,16 +105,20 @@ impl Model {
                 ),
             });
         }
-        let mut tokens = prompt.to_vec();
-        for step in 0..count {
-            let logits = self.run(&tokens, edits)?.logits_at(tokens.len() - 1)?;
-            let token = sampling.select(&logits, step as u64);
-            tokens.push(token);
+        let (mut new, mut cache) = (Vec::with_capacity(count), None::<KeyValueCache>);
+        for step in stepped("new tokens", (0..count).collect(), |_| 1) {
+            match (&mut cache, new.last()) {
+                (Some(cache), Some(&last)) => cache.push(last)?,
+                _ => cache = Some(KeyValueCache::new(self, prompt, edits)?),
+            }
+            let Some(cache) = &cache else { break };
+            let token = sampling.select(&cache.logits()?, step as u64);
+            new.push(token);
             if stop.contains(&token) {
                 break;
             }
         }
-        Ok(tokens.split_off(have))
+        Ok(new)
     }
 }
 

@@ -41,8 +41,10 @@ mod head;
 mod hub;
 mod hvp;
 mod jet;
+mod key_values;
 mod lens;
 mod linear;
+mod logits_under;
 mod mapped;
 mod memory_files;
 mod mode;
@@ -89,6 +91,7 @@ pub use generate::Sampling;
 #[cfg(feature = "hub")]
 pub use hub::{Hub, HubEvent, Snapshot};
 pub use jet::Jets;
+pub use key_values::KeyValueCache;
 pub use linear::{Fields, Linearization, Source, SourcedRun, jvp_of};
 pub use mode::Mode;
 pub use model::Model;

@@ -211,6 +211,11 @@ impl Program {
         }
     }
 
+    /// Returns the nodes whose operation is attention. Node i computes value i + 1.
+    pub(crate) fn attention_nodes(&self) -> impl Iterator<Item = usize> {
+        self.parts.iter().map(|parts| parts.z - 1)
+    }
+
     /// Returns the last value below h\[level\] whose operation mixes tokens: the output of attention in the block
     /// below.
     pub(crate) fn mixed(&self, level: usize) -> Option<ValueId> {

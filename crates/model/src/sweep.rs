@@ -68,16 +68,29 @@ pub fn values_of(edited_runs: &[EditedRun<'_>]) -> Result<Vec<f64>> {
     }
     let distinct = parts(&distinct)?;
     let readings: Vec<&Reading> = reading_of.iter().map(|&n| &distinct[n]).collect();
-    // If no edit reaches the observable, its value is exactly that of the base run.
-    let mut values: Vec<f64> = readings.iter().map(|(_, base)| total(base)).collect();
+    let branches: Vec<Branch<'_>> = edited_runs.iter().map(|e| (e.run, e.edits, e.observable.position() + 1)).collect();
+    let values: Vec<f64> = parts_under(&branches, &readings)?.iter().map(|parts| total(parts)).collect();
+    for (edited, &value) in edited_runs.iter().zip(&values) {
+        edited.run.finite_value(value, || place_of(edited.edits))?;
+    }
+    Ok(values)
+}
+
+/// Names the edits of an edited run in the message about a value that is not finite.
+pub(crate) fn place_of(edits: &[Edit]) -> String {
+    let each = edits.iter().map(|e| format!("{}, token {}", e.site, e.token));
+    format!("an edit of {}", each.collect::<Vec<_>>().join(" and "))
+}
+
+/// A base run, further edits, and one past the last token that is read.
+type Branch<'a> = (&'a Run, &'a [Edit], usize);
+
+/// Returns the values of all parts of each branch's reading. If no edit reaches a part, its value is exactly that of the base
+/// run.
+fn parts_under(branches: &[Branch<'_>], readings: &[&Reading]) -> Result<Vec<Vec<f64>>> {
     let mut bases: Vec<(&Arc<Base>, Vec<Sequence>)> = Vec::new();
-    for (id, (&EditedRun { run, edits, observable }, (points, _))) in edited_runs.iter().zip(&readings).enumerate() {
-        let end = observable.position() + 1;
-        let Some(start) = edits.iter().map(|e| e.token).min().filter(|&start| start < end) else { continue };
-        if !edits.iter().any(|edit| reaches(run, edit, points)) {
-            continue;
-        }
-        let sequence = sequence(run, id, edits, run.span(start, end))?;
+    for (id, (&(run, edits, end), (points, _))) in branches.iter().zip(readings).enumerate() {
+        let Some(sequence) = branch((run, edits, end), id, points)? else { continue };
         match bases.iter_mut().find(|(base, _)| Arc::ptr_eq(base, &run.base)) {
             Some((_, sequences)) => sequences.push(sequence),
             None => bases.push((&run.base, vec![sequence])),
@@ -85,16 +98,24 @@ pub fn values_of(edited_runs: &[EditedRun<'_>]) -> Result<Vec<f64>> {
     }
     let mut swept = Vec::new();
     for (base, sequences) in bases {
-        swept.extend(sweep(base, sequences, &readings)?);
+        swept.extend(sweep(base, sequences, readings)?);
     }
-    if let Some(first) = edited_runs.first() {
-        finish_sweep(first.run, swept, &readings, &mut values)?;
-    }
-    for (edited, &value) in edited_runs.iter().zip(&values) {
-        let each = || edited.edits.iter().map(|e| format!("{}, token {}", e.site, e.token));
-        edited.run.finite_value(value, || format!("an edit of {}", each().collect::<Vec<_>>().join(" and ")))?;
+    let mut values: Vec<Vec<f64>> = readings.iter().map(|(_, base)| base.clone()).collect();
+    if let Some((run, ..)) = branches.first() {
+        finish_parts(run, swept, readings)?.into_iter().for_each(|(id, parts)| values[id] = parts);
     }
     Ok(values)
+}
+
+/// Returns the sequence of an edited run, or `None` if its edits do not reach any of the points.
+pub(crate) fn branch((run, edits, end): Branch<'_>, id: usize, points: &[Point]) -> Result<Option<Sequence>> {
+    let start = edits.iter().map(|e| e.token).min().filter(|&start| start < end);
+    match start {
+        Some(start) if edits.iter().any(|edit| reaches(run, edit, points)) => {
+            Ok(Some(sequence(run, id, edits, run.span(start, end))?))
+        }
+        _ => Ok(None),
+    }
 }
 
 /// The places that an observable is read from, and the values of its parts in the base run.
@@ -160,9 +181,15 @@ pub(crate) fn record_swept<'a>(
     Ok(swept)
 }
 
-/// Waits for all that was swept, and sums the parts of each edited run's observable. Parts that an edited run does not
-/// change have the value of the base run.
+/// Waits for all that was swept, and sums the parts of each edited run's observable.
 pub(crate) fn finish_sweep(run: &Run, swept: Vec<Swept<'_>>, readings: &[&Reading], values: &mut [f64]) -> Result<()> {
+    finish_parts(run, swept, readings)?.into_iter().for_each(|(id, parts)| values[id] = total(&parts));
+    Ok(())
+}
+
+/// Waits for all that was swept, and returns the parts of each edited run that changed. Parts that an edited run does not
+/// change have the value of the base run.
+fn finish_parts(run: &Run, swept: Vec<Swept<'_>>, readings: &[&Reading]) -> Result<BTreeMap<usize, Vec<f64>>> {
     let (places, pending): (Vec<_>, Vec<_>) = swept.into_iter().unzip();
     let mut parts: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
     for (places, found) in places.into_iter().zip(finish(run.device(), &pending)?) {
@@ -170,8 +197,7 @@ pub(crate) fn finish_sweep(run: &Run, swept: Vec<Swept<'_>>, readings: &[&Readin
             parts.entry(id).or_insert_with(|| readings[id].1.clone())[n] = value;
         }
     }
-    parts.into_iter().for_each(|(id, parts)| values[id] = total(&parts));
-    Ok(())
+    Ok(parts)
 }
 
 impl Run {
@@ -184,6 +210,36 @@ impl Run {
         let edited_runs: Vec<EditedRun<'_>> =
             edit_lists.iter().map(|edits| EditedRun { run: self, edits: edits.as_ref(), observable }).collect();
         values_of(&edited_runs)
+    }
+
+    /// Returns the values of several observables under each list of edits, `[lists, observables]`: one sweep for all of them.
+    ///
+    /// # Errors
+    /// As [`Run::values_under`].
+    pub fn values_under_each<E: AsRef<[Edit]>>(
+        &self,
+        edit_lists: &[E],
+        observables: &[Observable],
+    ) -> Result<Vec<f64>> {
+        for edits in edit_lists {
+            edits.as_ref().iter().try_for_each(|e| e.check(self.sizes(), self.tokens().len()))?;
+        }
+        let each = parts(&observables.iter().map(|observable| (self, observable)).collect::<Vec<_>>())?;
+        let ends: Vec<usize> = each.iter().map(|(points, _)| points.len()).collect();
+        let (points, base): (Vec<Vec<Point>>, Vec<Vec<f64>>) = each.into_iter().unzip();
+        let reading = (points.concat(), base.concat());
+        let end = observables.iter().map(|observable| observable.position() + 1).max().unwrap_or(0);
+        let branches: Vec<Branch<'_>> = edit_lists.iter().map(|edits| (self, edits.as_ref(), end)).collect();
+        let mut values = Vec::with_capacity(edit_lists.len() * observables.len());
+        for (edits, parts) in edit_lists.iter().zip(parts_under(&branches, &vec![&reading; branches.len()])?) {
+            let mut from = 0;
+            for many in &ends {
+                let value = total(&parts[from..from + many]);
+                values.push(self.finite_value(value, || place_of(edits.as_ref()))?);
+                from += many;
+            }
+        }
+        Ok(values)
     }
 
     /// Computes the values of `sites` under each list of edits, on top of this run's own edits, and passes them to

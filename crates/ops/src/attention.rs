@@ -18,6 +18,7 @@ use crate::arguments::launch;
 use crate::host::tanh_d;
 use crate::op::{Frozen, Op, Outcome, Residuals, SecondOrder, switch};
 use crate::rows::Rows;
+use crate::splice::RowPlan;
 use crate::tuning::{self, Family, Size};
 
 const NAME: &str = "attention";
@@ -225,6 +226,13 @@ impl Op for Attention {
     fn second_order(&self) -> SecondOrder<'_> {
         SecondOrder::of(self, self.frozen)
     }
+}
+
+/// Returns residuals of `base` whose rows of queries, keys and values are those that `plan` selects from the rows of `new`
+/// and of `base`. Primals of later tokens read no other residual.
+pub fn appended(rec: &mut Recording, plan: &RowPlan, base: &Residuals, new: &Residuals) -> Result<Residuals> {
+    let ([past, z, lse], [rows, ..]) = (base.get(), new.get::<3>());
+    Ok(Residuals::new(&[&plan.primal(rec, rows, past)?, z, lse]))
 }
 
 static PRIMAL: Kernel = Kernel { shader: &shader::PRIMAL, host: host::primal };

@@ -17,8 +17,8 @@ impl PyModel {
     ///
     /// `prompt` is text or ids; the edits are at its tokens, and negative positions count from its end. With `temperature` 0
     /// each token is the most likely one. Otherwise it is sampled, among the `top_k` most likely tokens, and among the fewest
-    /// whose probability together reaches `top_p`. It ends after a token of `stop`. Each token takes a forward pass of all
-    /// tokens before it.
+    /// whose probability together reaches `top_p`. It ends after a token of `stop`. Each token takes a pass of one row over the
+    /// keys and values of the tokens before it.
     #[pyo3(
         signature = (prompt, max_new_tokens = 10, edits = Many::default(), *, temperature = 0.0, top_k = None, top_p = None,
             seed = 0, stop = Many::default()),

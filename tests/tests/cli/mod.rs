@@ -7,6 +7,7 @@ mod commands;
 mod directory;
 mod files;
 mod fuzz;
+mod generate;
 mod headless;
 mod help;
 mod hub;

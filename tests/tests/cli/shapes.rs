@@ -64,6 +64,7 @@ fn through_all(shape: [usize; 3], tokens: usize) {
     let to = format!("--to={last}");
     let all: Vec<Vec<&str>> = vec![
         vec!["run", &a],
+        vec!["generate", &a, "--new", "3"],
         [&["sensitivity", &a][..], &j].concat(),
         [&["patch", &a, "--corrupted", &b, "--sites", "resid,mid,attn_out,mlp_out,q,k,v,z"][..], &j].concat(),
         [&["patch", &a, "--corrupted", &b, "--predictors", "curvature,hvp,integrated,relp"][..], &j].concat(),

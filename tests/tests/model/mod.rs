@@ -5,6 +5,7 @@ mod costs;
 mod edited;
 mod ensemble;
 mod f16;
+mod generate;
 mod goldens;
 mod gpt2_shape;
 mod hvp;
@@ -17,6 +18,7 @@ mod results;
 mod sites;
 mod sort_nano;
 mod sweep;
+mod under;
 mod windows;
 
 use resolvent_model::{Edit, Model, Run, RunOptions, Site, Source};

@@ -249,7 +249,8 @@ fn options_of_the_pages_exist() {
     let commands = ["run", "sensitivity", "patch", "green", "slice", "regime", "invert", "transfer", "scale"];
     let more =
         ["flow", "identities", "lens", "locate", "reduce", "attribute", "features", "edges", "circuit", "subspace"];
-    let rest = ["study", "demo", "devices", "bench", "average", "reach", "growth", "doctor", "completions", "man"];
+    let rest =
+        ["generate", "study", "demo", "devices", "bench", "average", "reach", "growth", "doctor", "completions", "man"];
     let help = |command: &&str| {
         let output = run(&[(*command).to_owned(), "--help".to_owned()], &root());
         String::from_utf8(output.stdout).expect("help is UTF-8")
