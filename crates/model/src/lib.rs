@@ -53,6 +53,7 @@ mod named;
 mod observable;
 mod observable_text;
 mod packed;
+mod parameters;
 mod passes;
 mod paths;
 mod points;
@@ -98,6 +99,7 @@ pub use model::Model;
 pub use named::DEFAULT_MODEL;
 pub use observable::{Distribution, Observable, Quantity, Term};
 pub use observable_text::{ObservableContext, ReadDirection, token_text};
+pub use parameters::Parameter;
 pub use paths::{
     Edge, Outputs, Reader, ReaderSet, Writer, edge_values, ends_at_logits, neuron_products, outputs_of, path_sites,
     reader_gradients, reader_rows, reader_sites, rewired_values,

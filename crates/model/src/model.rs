@@ -206,6 +206,11 @@ impl Model {
         self.0.architecture.logit_cap.is_some()
     }
 
+    /// Returns whether the unembedding is the token embedding.
+    pub fn ties_unembedding(&self) -> bool {
+        self.0.architecture.layout.tied
+    }
+
     /// Returns what the model computes.
     pub fn architecture(&self) -> &Architecture {
         &self.0.architecture

@@ -31,6 +31,8 @@ pub(crate) struct Upload<'a> {
     rounding: Rounding,
     /// By length: the bias of every matrix without one.
     zeros: BTreeMap<usize, Tensor>,
+    /// Gain and bias of the norms that were uploaded, by the name of their modules.
+    pub(crate) norms: BTreeMap<String, [Option<Tensor>; 2]>,
 }
 
 /// A function that uploads a chunk. Its first argument is the number of elements before the chunk.
@@ -38,7 +40,14 @@ type Write<'w> = &'w mut dyn FnMut(usize, &[f32]) -> Result<()>;
 
 impl<'a> Upload<'a> {
     pub(crate) fn new(device: &'a Device, source: &'a dyn WeightSource) -> Self {
-        Self { device, source, unsubmitted: 0, rounding: Rounding::default(), zeros: BTreeMap::new() }
+        Self {
+            device,
+            source,
+            unsubmitted: 0,
+            rounding: Rounding::default(),
+            zeros: BTreeMap::new(),
+            norms: BTreeMap::new(),
+        }
     }
 
     pub(crate) fn device(&self) -> &'a Device {

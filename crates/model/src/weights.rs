@@ -1,8 +1,9 @@
 //! The weights of a model on a device, as operations.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use resolvent_engine::{Device, stepped};
+use resolvent_engine::{Device, Tensor, stepped};
 use resolvent_ops::attention::Attention;
 use resolvent_ops::embed::Embed;
 use resolvent_ops::layer_norm::LayerNorm;
@@ -16,6 +17,9 @@ use crate::arch::{Architecture, NormAt, NormKind, Rotary, Sizes};
 use crate::error::{Error, Result};
 use crate::source::WeightSource;
 use crate::upload::Upload;
+
+/// Gain and bias of norms, by the name of their modules.
+pub(crate) type Norms = BTreeMap<String, [Option<Tensor>; 2]>;
 
 /// A norm.
 pub(crate) type Norm = Arc<dyn Op>;
@@ -44,6 +48,8 @@ pub(crate) struct Weights {
     pub(crate) blocks: Vec<Block>,
     pub(crate) final_norm: Norm,
     pub(crate) unembed: Unembed,
+    /// Gain and bias of each norm of the stream, by the name of its module.
+    pub(crate) norms: Norms,
     /// Relative rounding error of the weights that are stored in f16, in L2 norm; `None` if no weight is.
     pub(crate) rounding: Option<f64>,
 }
@@ -69,7 +75,8 @@ impl Weights {
             false => up.vocabulary(&layout.head, vocab, d)?,
         };
         let embed = Embed { wte, wpe, scale: model.embedding_scale as f32 };
-        Ok(Self { embed, blocks, final_norm, unembed: Unembed { w }, rounding: up.finish()? })
+        let norms = std::mem::take(&mut up.norms);
+        Ok(Self { embed, blocks, final_norm, unembed: Unembed { w }, norms, rounding: up.finish()? })
     }
 
     /// Returns whether any product rounds its inputs to f16.
@@ -124,15 +131,16 @@ fn block(up: &mut Upload<'_>, (model, tables): (&Architecture, &[RopeTable]), l:
 fn norm(up: &mut Upload<'_>, model: &Architecture, at: &NormAt) -> Result<Norm> {
     let [gain, bias] = ["weight", "bias"].map(|part| format!("{}.{part}", at.name));
     Ok(match model.norm {
-        NormKind::Layer => Arc::new(LayerNorm {
-            gain: up.vector(&gain, "d", at.width)?,
-            bias: up.vector(&bias, "d", at.width)?,
-            eps: model.eps as f32,
-            frozen: false,
-        }),
+        NormKind::Layer => {
+            let [gain, bias] = [up.vector(&gain, "d", at.width)?, up.vector(&bias, "d", at.width)?];
+            up.norms.insert(at.name.clone(), [Some(gain.clone()), Some(bias.clone())]);
+            Arc::new(LayerNorm { gain, bias, eps: model.eps as f32, frozen: false })
+        }
         NormKind::Rms { offset } => {
             let gain = rms_gain(up, at, offset)?;
-            rms_norm(up.device(), model, &gain, &[(0, at.width)])?
+            let gain = up.device().upload("gain", &[("n", gain.len())], &gain)?;
+            up.norms.insert(at.name.clone(), [Some(gain.clone()), None]);
+            rms_norm(up.device(), model, gain, &[(0, at.width)])?
         }
     })
 }
@@ -153,7 +161,8 @@ fn qk_norm(up: &mut Upload<'_>, model: &Architecture, [q, k]: &[NormAt; 2]) -> R
         }
     }
     gain.resize(sizes.qkv_width(), 1.0);
-    rms_norm(up.device(), model, &gain, &segments)
+    let gain = up.device().upload("gain", &[("n", gain.len())], &gain)?;
+    rms_norm(up.device(), model, gain, &segments)
 }
 
 fn rms_gain(up: &Upload<'_>, at: &NormAt, offset: u8) -> Result<Vec<f32>> {
@@ -162,11 +171,7 @@ fn rms_gain(up: &Upload<'_>, at: &NormAt, offset: u8) -> Result<Vec<f32>> {
     Ok(gain)
 }
 
-fn rms_norm(device: &Device, model: &Architecture, gain: &[f32], segments: &[(usize, usize)]) -> Result<Norm> {
-    Ok(Arc::new(RmsNorm {
-        gain: device.upload("gain", &[("n", gain.len())], gain)?,
-        eps: model.eps as f32,
-        segments: Segments::new(device, gain.len(), segments)?,
-        frozen: false,
-    }))
+fn rms_norm(device: &Device, model: &Architecture, gain: Tensor, segments: &[(usize, usize)]) -> Result<Norm> {
+    let segments = Segments::new(device, gain.shape().elements(), segments)?;
+    Ok(Arc::new(RmsNorm { gain, eps: model.eps as f32, segments, frozen: false }))
 }

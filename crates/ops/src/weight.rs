@@ -1,5 +1,7 @@
 //! The weight of a product on a device, or a table of rows: f32, or f16 in pairs.
 
+use std::ops::Range;
+
 use half::f16;
 use half::slice::HalfFloatSliceExt as _;
 use resolvent_engine::host::{Elements, Weights};
@@ -81,9 +83,17 @@ impl Weight {
     /// # Errors
     /// A row outside of the weight, or a device error.
     pub fn read_row(&self, device: &Device, i: usize) -> Result<Vec<f32>> {
+        self.read_rows(device, i..i + 1)
+    }
+
+    /// Reads some rows back, as f32 elements.
+    ///
+    /// # Errors
+    /// Rows outside of the weight, or a device error.
+    pub fn read_rows(&self, device: &Device, rows: Range<usize>) -> Result<Vec<f32>> {
         let width = self.words.shape().elements() / self.k.max(1);
-        let first = self.words.range().start + i * width;
-        let words = device.read(&Tensor::view(self.words.buffer().clone(), first, Shape::new(&[("n", width)]))?)?;
+        let (first, shape) = (self.words.range().start + rows.start * width, [("rows", rows.len()), ("n", width)]);
+        let words = device.read(&Tensor::view(self.words.buffer().clone(), first, Shape::new(&shape))?)?;
         let mut widened = Vec::new();
         Ok(match read(&words, self.is_f16, false).elements {
             Elements::F32(elements) => elements.to_vec(),

@@ -252,6 +252,11 @@ impl Architecture {
         self.layout.tensors([vocab, n_ctx, d], self.norm == NormKind::Layer)
     }
 
+    /// Returns whether the MLPs have a gate.
+    pub fn is_gated(&self) -> bool {
+        self.gated
+    }
+
     /// Returns the width of the hidden layer before the activation: a gated MLP has two projections.
     pub(crate) fn hidden_width(&self) -> usize {
         self.sizes.inner * if self.gated { 2 } else { 1 }

@@ -1,6 +1,7 @@
-//! Attention patterns: how much each token of each head attends to each earlier one.
+//! Attention scores and patterns: how much each token of each head attends to each earlier one.
 
 use crate::error::Result;
+use crate::read::dot;
 use crate::run::Run;
 use crate::site::Site;
 
@@ -13,6 +14,27 @@ impl Run {
     /// # Errors
     /// A block that the model lacks, or a device error.
     pub fn pattern(&self, block: usize) -> Result<Vec<f32>> {
+        let (mut scores, tokens) = (self.scores(block)?, self.tokens().len());
+        for row in scores.chunks_mut(tokens) {
+            let most = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let sum: f64 = row.iter().map(|score| (score - most).exp()).sum();
+            row.iter_mut().for_each(|score| *score = (*score - most).exp() / sum);
+        }
+        let pattern: Vec<f32> = scores.into_iter().map(|weight| weight as f32).collect();
+        self.finite("the attention pattern", Site::Z(block, 0), 0, &pattern)?;
+        Ok(pattern)
+    }
+
+    /// Returns the attention scores of each head of block l before the softmax, scaled and capped as the model does:
+    /// TransformerLens' `hook_attn_scores`, `[H, T, T]`. A key that the query does not see has minus infinity.
+    ///
+    /// # Errors
+    /// A block that the model lacks, a score that is not finite, or a device error.
+    pub fn attention_scores(&self, block: usize) -> Result<Vec<f32>> {
+        Ok(self.scores(block)?.into_iter().map(|score| score as f32).collect())
+    }
+
+    fn scores(&self, block: usize) -> Result<Vec<f64>> {
         let (sizes, model, tokens) = (*self.sizes(), self.model().architecture(), self.tokens().len());
         Site::Q(block, 0).check(&sizes)?;
         let plan = model.attention[block];
@@ -21,26 +43,18 @@ impl Run {
         let keys = (0..sizes.kv_heads).map(|h| if turned { Site::RotK(block, h) } else { Site::K(block, h) });
         let read = self.captures(&queries.chain(keys).collect::<Vec<Site>>())?;
         let (queries, keys) = read.split_at(sizes.heads);
-        let mut pattern = vec![0.0; sizes.heads * tokens * tokens];
-        for (row, out) in pattern.chunks_mut(tokens).enumerate() {
+        let mut scores = vec![f64::NEG_INFINITY; sizes.heads * tokens * tokens];
+        for (row, out) in scores.chunks_mut(tokens).enumerate() {
             let (h, t) = (row / tokens, row % tokens);
             let (q, k) = (&queries[h], &keys[h * sizes.kv_heads / sizes.heads]);
-            let at = |x: &[f32], t: usize| x[t * sizes.d_head..(t + 1) * sizes.d_head].to_vec();
-            let q = at(q, t);
+            let q = &q[t * sizes.d_head..][..sizes.d_head];
             let first = plan.window.map_or(0, |window| (t + 1).saturating_sub(window));
-            let score = |s: usize| {
-                let product: f64 = q.iter().zip(at(k, s)).map(|(&q, k)| f64::from(q) * f64::from(k)).sum();
-                let score = product * plan.scale;
-                model.score_cap.map_or(score, |cap| cap * (score / cap).tanh())
-            };
-            let scores: Vec<f64> = (first..=t).map(score).collect();
-            let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let sum: f64 = scores.iter().map(|score| (score - most).exp()).sum();
-            for (s, score) in scores.into_iter().enumerate() {
-                out[first + s] = ((score - most).exp() / sum) as f32;
+            for (s, out) in out.iter_mut().enumerate().take(t + 1).skip(first) {
+                let score = dot(q, &k[s * sizes.d_head..][..sizes.d_head]) * plan.scale;
+                *out = model.score_cap.map_or(score, |cap| cap * (score / cap).tanh());
+                self.finite("the attention score", Site::Z(block, h), t, &[*out as f32])?;
             }
         }
-        self.finite("the attention pattern", Site::Z(block, 0), 0, &pattern)?;
-        Ok(pattern)
+        Ok(scores)
     }
 }
