@@ -1,5 +1,8 @@
 //! The classes `Model` and `Run`, whose methods are in `model.rs` and `run.rs`: other files take them as arguments.
 
+use std::collections::HashMap;
+use std::sync::Mutex;
+
 use pyo3::prelude::*;
 use resolvent::model::{Model, Run};
 
@@ -7,6 +10,14 @@ use resolvent::model::{Model, Run};
 #[pyclass(frozen, name = "Model", module = "resolvent")]
 pub(crate) struct PyModel {
     pub(crate) model: Model,
+    /// Weights that were read from the device, by name.
+    pub(crate) weights: Mutex<HashMap<&'static str, Py<PyAny>>>,
+}
+
+impl PyModel {
+    pub(crate) fn new(model: Model) -> Self {
+        Self { model, weights: Mutex::default() }
+    }
 }
 
 /// A forward pass of one prompt of T tokens, stored on the device: its field, its logits, and the input of all

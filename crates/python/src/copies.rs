@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
-use resolvent::model::{Change, Edit, RunOptions};
+use resolvent::model::{Change, RunOptions};
 
 use crate::arguments::{Token, TokenList, tokens};
 use crate::arrays::{to_numpy, vector};
@@ -20,6 +20,7 @@ use crate::failure::{Result, value_error};
 use crate::linearization::PyLinearization;
 use crate::observable::{Base, Kind, PyObservable, same_run};
 use crate::opened::Opened;
+use crate::positions::Positions;
 use crate::result::PyResultOf;
 use crate::work::detached;
 
@@ -84,12 +85,9 @@ impl PyRun {
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> Result<Reduced<'py>> {
-        let edit = |edit: &Edit| {
-            let (site, position, change) = (edit.site, edit.token as i64, edit.change.clone());
-            Bound::new(py, PyEdit { site, position, change })
-        };
-        let edits = self.run.edits().iter().map(edit).collect::<PyResult<Vec<_>>>()?;
-        let model = PyModel { model: self.run.model().clone() };
+        let edits = self.run.edits().iter().map(|edit| Bound::new(py, PyEdit::of(edit)));
+        let edits = edits.collect::<PyResult<Vec<_>>>()?;
+        let model = PyModel::new(self.run.model().clone());
         by(py, "_run", (Bound::new(py, model)?, self.run.tokens().to_vec(), edits).into_pyobject(py)?)
     }
 }
@@ -101,11 +99,11 @@ impl PyEdit {
     }
 
     fn __hash__(&self) -> u64 {
-        hash_of((self.site.to_string(), self.position))
+        hash_of((self.site, &self.positions))
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> Result<Reduced<'py>> {
-        let array = |s: &Vec<f32>| Ok::<_, PyErr>(to_numpy(py, s.clone(), &[s.len()])?.into_any());
+        let array = |s: &Vec<f32>| Ok::<_, PyErr>(to_numpy(py, s.clone(), &self.shape)?.into_any());
         let (kind, with) = match &self.change {
             Change::Add(s) => ("add", array(s)?),
             Change::Put(s) => ("put", array(s)?),
@@ -113,7 +111,7 @@ impl PyEdit {
             Change::Scale(amount) => ("scale", amount.into_pyobject(py)?.into_any()),
             Change::Take(_) => return Err(value_error("an edit that takes a value on a device cannot be pickled")),
         };
-        by(py, "_edit", (kind, self.site.to_string(), self.position, with).into_pyobject(py)?)
+        by(py, "_edit", (kind, self.site.name(), self.positions.to_python(py)?, with).into_pyobject(py)?)
     }
 }
 
@@ -257,22 +255,21 @@ pub(crate) fn _run(
 ) -> Result<PyRun> {
     let model = &model.get().model;
     let ids = tokens(model, prompt)?;
-    let edits = edits.iter().map(|edit| edit.get().at(ids.len())).collect::<Result<_>>()?;
+    let edits = PyEdit::all(&edits, model, ids.len())?;
     let options = RunOptions { edits, sites: Vec::new() };
     Ok(PyRun { run: detached(py, |_| model.run_with(&ids, &options))? })
 }
 
 /// Makes a pickled edit.
 #[pyfunction]
-pub(crate) fn _edit(kind: &str, site: &str, position: i64, with: &Any<'_>) -> Result<PyEdit> {
-    let change = match kind {
-        "add" => Change::Add(vector(with)?),
-        "put" => Change::Put(vector(with)?),
-        "project_out" => Change::Project(vector(with)?),
-        "scale" => Change::Scale(with.extract()?),
-        other => return Err(value_error(format!("no edit is called `{other}`; pickle it again"))),
-    };
-    Ok(PyEdit { site: site.parse()?, position, change })
+pub(crate) fn _edit(kind: &str, site: &str, position: Positions, with: &Any<'_>) -> Result<PyEdit> {
+    match kind {
+        "add" => PyEdit::add(site, position, with),
+        "put" => PyEdit::put(site, position, with),
+        "project_out" => PyEdit::project_out(site, position, with),
+        "scale" => PyEdit::scale(site, position, with.extract()?),
+        other => Err(value_error(format!("no edit is called `{other}`; pickle it again"))),
+    }
 }
 
 /// Makes a pickled observable.

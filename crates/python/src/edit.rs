@@ -1,33 +1,161 @@
 //! The classes `Edit`, `Source` and `Cotangent`: changes of a run, and inputs of its linearisation.
 
+use numpy::PyUntypedArrayMethods;
 use pyo3::prelude::*;
 use resolvent::model::{Change, Edit, Model, Seed, Site, Source, from_end};
 
 use crate::arguments::fits;
-use crate::arrays::vector;
-use crate::failure::Result;
+use crate::arrays::{contiguous, floats, vector};
+use crate::failure::{Failure, Result, value_error};
+use crate::positions::Positions;
 
-/// A change of a site's value y at one position. Edits at one place are applied in the given order.
+/// A change of a site's value y at one position, at several, or at all of them. Edits at one place are applied in the given
+/// order.
 ///
-/// Sites have TransformerLens names, with the head in brackets: `blocks.3.hook_resid_pre`, `blocks.3.attn.hook_z[5]`.
-/// Vectors are as wide as the site, [d] or [d_head]. Positions count from 0, or backwards from -1.
+/// Sites have TransformerLens names, with the head in brackets: `blocks.3.hook_resid_pre`, `blocks.3.attn.hook_z[5]`. Without
+/// brackets, `blocks.3.attn.hook_z` is all heads. Positions count from 0, or backwards from -1; None is all positions, and a
+/// slice, a range or a list is several.
+///
+/// Vectors are as wide as the site, [d] or [d_head]. Where an edit has N positions, an array is broadcast to [N, d], as numpy
+/// does; where it names all H heads, to [N, H, d_head].
 #[pyclass(frozen, name = "Edit", module = "resolvent")]
 #[derive(PartialEq)]
 pub(crate) struct PyEdit {
-    pub(crate) site: Site,
-    pub(crate) position: i64,
+    pub(crate) site: Place,
+    pub(crate) positions: Positions,
     pub(crate) change: Change,
+    /// Shape of the vector of the change; empty if it has none.
+    pub(crate) shape: Vec<usize>,
+}
+
+/// A site, or the sites of all heads.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Place {
+    One(Site),
+    /// The site of head 0.
+    Heads(Site),
+}
+
+impl Place {
+    fn parse(text: &str) -> Result<Self> {
+        match (text.parse(), format!("{text}[0]").parse::<Site>()) {
+            (Err(_), Ok(first)) => Ok(Self::Heads(first)),
+            (site, _) => Ok(Self::One(site?)),
+        }
+    }
+
+    /// Returns the sites in a model.
+    fn sites(self, model: &Model) -> Result<Vec<Site>> {
+        let (sizes, first) = (
+            model.sizes(),
+            match self {
+                Self::One(site) => return Ok(vec![site]),
+                Self::Heads(first) => first,
+            },
+        );
+        let heads = match first {
+            Site::K(..) | Site::V(..) | Site::RotK(..) => sizes.kv_heads,
+            _ => sizes.heads,
+        };
+        (0..heads).map(|h| Ok(format!("{}[{h}]", self.name()).parse()?)).collect()
+    }
+
+    /// Returns the name: without brackets for all heads.
+    pub(crate) fn name(self) -> String {
+        match self {
+            Self::One(site) => site.to_string(),
+            Self::Heads(first) => first.to_string().trim_end_matches("[0]").to_owned(),
+        }
+    }
 }
 
 impl PyEdit {
-    fn new(site: &str, position: i64, change: Change) -> Result<Self> {
-        Ok(Self { site: site.parse()?, position, change })
+    fn new(site: &str, positions: Positions, (change, shape): (Change, Vec<usize>)) -> Result<Self> {
+        Ok(Self { site: Place::parse(site)?, positions, change, shape })
     }
 
-    /// Resolves the position for a prompt of `tokens` tokens.
-    pub(crate) fn at(&self, tokens: usize) -> Result<Edit> {
-        let token = from_end("token position", self.position, tokens)?;
-        Ok(Edit { site: self.site, token, change: self.change.clone() })
+    /// Makes an edit of a run that is known.
+    pub(crate) fn of(edit: &Edit) -> Self {
+        let shape = match &edit.change {
+            Change::Add(s) | Change::Put(s) | Change::Project(s) => vec![s.len()],
+            Change::Scale(_) | Change::Take(_) => Vec::new(),
+        };
+        let positions = Positions::One(edit.token as i64);
+        Self { site: Place::One(edit.site), positions, change: edit.change.clone(), shape }
+    }
+
+    /// Resolves positions and heads for a prompt of `tokens` tokens.
+    fn at(&self, model: &Model, tokens: usize) -> Result<Vec<Edit>> {
+        let (sites, positions) = (self.site.sites(model)?, self.positions.resolve(tokens)?);
+        let width = sites.first().map_or(0, |site| site.width(model.sizes()));
+        let target: Vec<usize> = match self.site {
+            Place::One(_) => vec![positions.len(), width],
+            Place::Heads(_) => vec![positions.len(), sites.len(), width],
+        };
+        let rows = match &self.change {
+            Change::Add(all) | Change::Put(all) | Change::Project(all) => {
+                let rows = broadcast(all, &self.shape, &target);
+                Some(rows.ok_or_else(|| shape_error(&self.site.name(), &self.shape, &target))?)
+            }
+            Change::Scale(_) | Change::Take(_) => None,
+        };
+        let places = positions.iter().flat_map(|token| sites.iter().map(move |site| (*token, *site)));
+        let edit = |(n, (token, site)): (usize, (usize, Site))| {
+            let row = || rows.as_ref().map_or_else(Vec::new, |rows| rows[n * width..][..width].to_vec());
+            let change = match &self.change {
+                Change::Add(_) => Change::Add(row()),
+                Change::Put(_) => Change::Put(row()),
+                Change::Project(_) => Change::Project(row()),
+                other => other.clone(),
+            };
+            Edit { site, token, change }
+        };
+        Ok(places.enumerate().map(edit).collect())
+    }
+
+    /// Resolves several edits for a prompt of `tokens` tokens.
+    pub(crate) fn all(edits: &[Py<Self>], model: &Model, tokens: usize) -> Result<Vec<Edit>> {
+        let each = edits.iter().map(|edit| edit.get().at(model, tokens)).collect::<Result<Vec<_>>>()?;
+        Ok(each.concat())
+    }
+}
+
+/// Returns the elements of an array of shape `to`, to which `elements` of shape `from` are broadcast as numpy does. `None` if
+/// they do not fit, or are not as wide.
+fn broadcast(elements: &[f32], from: &[usize], to: &[usize]) -> Option<Vec<f32>> {
+    // Other libraries have a first axis of one prompt.
+    let leading = from.iter().take(from.len().saturating_sub(to.len())).take_while(|n| **n == 1).count();
+    let from = &from[leading..];
+    let missing = to.len().checked_sub(from.len())?;
+    let fits = from.iter().zip(&to[missing..]).all(|(have, want)| have == want || *have == 1);
+    if !fits || from.last() != to.last() {
+        return None;
+    }
+    let mut all = elements.to_vec();
+    // Axis by axis from the innermost one: whatever has one entry is repeated.
+    for axis in (0..to.len()).rev() {
+        let is_one = axis < missing || from[axis - missing] == 1;
+        if is_one && to[axis] != 1 {
+            let inner: usize = to[axis + 1..].iter().product();
+            all = all.chunks(inner).flat_map(|part| part.repeat(to[axis])).collect();
+        }
+    }
+    Some(all)
+}
+
+fn shape_error(site: &str, found: &[usize], expected: &[usize]) -> Failure {
+    let width = expected.last().copied().unwrap_or(0);
+    value_error(format!(
+        "invalid shape {found:?} of a vector at {site}, which is {width} wide: expected what broadcasts to {expected:?}"
+    ))
+}
+
+/// Reads the vector of a change, with its shape.
+fn array(any: &Bound<'_, PyAny>, change: impl Fn(Vec<f32>) -> Change) -> Result<(Change, Vec<usize>)> {
+    let array = floats(any)?;
+    match array.shape() {
+        [] => Err(value_error("invalid shape [] of an array: expected a vector [d]")),
+        shape => Ok((change(contiguous(&array)?.to_vec()), shape.to_vec())),
     }
 }
 
@@ -35,43 +163,44 @@ impl PyEdit {
 impl PyEdit {
     /// Replaces y by y + vector.
     #[staticmethod]
-    fn add(site: &str, position: i64, vector: &Bound<'_, PyAny>) -> Result<Self> {
-        Self::new(site, position, Change::Add(self::vector(vector)?))
+    pub(crate) fn add(site: &str, position: Positions, vector: &Bound<'_, PyAny>) -> Result<Self> {
+        Self::new(site, position, array(vector, Change::Add)?)
     }
 
     /// Replaces y by a vector: a patch, or a mean.
     #[staticmethod]
-    fn put(site: &str, position: i64, vector: &Bound<'_, PyAny>) -> Result<Self> {
-        Self::new(site, position, Change::Put(self::vector(vector)?))
+    pub(crate) fn put(site: &str, position: Positions, vector: &Bound<'_, PyAny>) -> Result<Self> {
+        Self::new(site, position, array(vector, Change::Put)?)
     }
 
     /// Replaces y by amount times y.
     #[staticmethod]
-    fn scale(site: &str, position: i64, amount: f32) -> Result<Self> {
-        Self::new(site, position, Change::Scale(amount))
+    pub(crate) fn scale(site: &str, position: Positions, amount: f32) -> Result<Self> {
+        Self::new(site, position, (Change::Scale(amount), Vec::new()))
     }
 
     /// Removes the component of y along vector.
     #[staticmethod]
-    fn project_out(site: &str, position: i64, vector: &Bound<'_, PyAny>) -> Result<Self> {
-        Self::new(site, position, Change::Project(self::vector(vector)?))
+    pub(crate) fn project_out(site: &str, position: Positions, vector: &Bound<'_, PyAny>) -> Result<Self> {
+        Self::new(site, position, array(vector, Change::Project)?)
     }
 
     /// Replaces y by 0.
     #[staticmethod]
-    fn ablate(site: &str, position: i64) -> Result<Self> {
+    #[pyo3(signature = (site, position = Positions::All), text_signature = "(site, position=None)")]
+    fn ablate(site: &str, position: Positions) -> Result<Self> {
         Self::scale(site, position, 0.0)
     }
 
     fn __repr__(&self) -> String {
         let what = match &self.change {
-            Change::Add(s) => format!("add [{}]", s.len()),
-            Change::Put(s) => format!("put [{}]", s.len()),
+            Change::Add(_) => format!("add {:?}", self.shape),
+            Change::Put(_) => format!("put {:?}", self.shape),
             Change::Scale(amount) => format!("scale {amount}"),
-            Change::Project(s) => format!("project out [{}]", s.len()),
+            Change::Project(_) => format!("project out {:?}", self.shape),
             Change::Take(_) => "take".to_owned(),
         };
-        format!("<resolvent.Edit {what} at {}, position {}>", self.site, self.position)
+        format!("<resolvent.Edit {what} at {}, {}>", self.site.name(), self.positions)
     }
 }
 

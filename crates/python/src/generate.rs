@@ -38,7 +38,7 @@ impl PyModel {
         stop: Many<Token>,
     ) -> Result<Bound<'py, PyArray1<u32>>> {
         let (model, tokens) = (&self.model, tokens(&self.model, prompt)?);
-        let edits = edits.0.iter().map(|edit| edit.get().at(tokens.len())).collect::<Result<Vec<_>>>()?;
+        let edits = PyEdit::all(&edits.0, model, tokens.len())?;
         let stop = stop.0.iter().map(|one| one.id(model)).collect::<Result<Vec<u32>>>()?;
         let many = count("max_new_tokens", max_new_tokens)?;
         let (top_k, seed) = (counts("top_k", top_k)?, count("seed", seed)?);

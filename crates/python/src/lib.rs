@@ -3,6 +3,7 @@
 //! | file | |
 //! |---|---|
 //! | `classes.rs`; `model.rs`, `run.rs`, `linearization.rs` | the classes that own data on a device; their methods |
+//! | `sites.rs`, `under.rs` | a run as a mapping; what is read of many edited runs |
 //! | `analyses.rs`, `growth.rs`, `locate.rs`, `slice.rs`, `study.rs` | the analyses |
 //! | `prompts.rs`, `average.rs`, `averaged_operator.rs` | many prompts at once, and averages over them |
 //! | `observable.rs`, `edit.rs` | observables of a run, and changes of it |
@@ -34,9 +35,12 @@ mod growth;
 mod linearization;
 mod lists;
 mod locate;
+mod many;
 mod model;
 mod observable;
 mod opened;
+mod paths;
+mod positions;
 mod prompts;
 mod result;
 mod result_copies;
@@ -44,6 +48,8 @@ mod run;
 mod sites;
 mod slice;
 mod study;
+mod under;
+mod weights;
 mod work;
 
 use pyo3::prelude::*;

@@ -162,7 +162,7 @@ impl PyModel {
     ) -> Result<PyRun> {
         let (model, tokens) = (&self.model, tokens(&self.model, prompt)?);
         resolvent::model::check_prompt(model.sizes(), &tokens)?;
-        let edits = edits.0.iter().map(|e| e.get().at(tokens.len())).collect::<Result<_>>()?;
+        let edits = PyEdit::all(&edits.0, model, tokens.len())?;
         let sites = sites.0.iter().map(|site| Ok(site.parse()?)).collect::<Result<_>>()?;
         let options = RunOptions { edits, sites };
         Ok(PyRun { run: detached(py, |_| model.run_with(&tokens, &options))? })

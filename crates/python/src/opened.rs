@@ -49,7 +49,7 @@ impl Opened {
         let mut all = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|(known, _)| *known != key);
         all.push((key, self));
-        Ok(PyModel { model })
+        Ok(PyModel::new(model))
     }
 
     /// Returns the arguments that opened a model.

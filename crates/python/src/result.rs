@@ -127,6 +127,14 @@ const MAIN: [(&str, &str); 12] = [
     ("average", "operator"),
 ];
 
+impl PyResultOf {
+    /// Converts an array to the object of another package, with a function of `_tables.py`.
+    fn table<'py>(slf: Bound<'py, Self>, name: Option<&str>, function: &str) -> Result<Bound<'py, PyAny>> {
+        let name = slf.get().find(name)?.0;
+        Ok(slf.py().import("resolvent._tables")?.call_method1(function, (slf, name))?)
+    }
+}
+
 #[pymethods]
 impl PyResultOf {
     /// What was computed: `sensitivity`, `patch`, `green`, ...
@@ -262,8 +270,20 @@ impl PyResultOf {
     /// column for it and for every other array of the same axes. `.unstack("token")` makes a table of it.
     #[pyo3(signature = (name = None))]
     fn to_pandas<'py>(slf: Bound<'py, Self>, name: Option<&str>) -> Result<Bound<'py, PyAny>> {
-        let name = slf.get().find(name)?.0;
-        Ok(slf.py().import("resolvent._pandas")?.call_method1("frame", (slf, name))?)
+        Self::table(slf, name, "pandas_frame")
+    }
+
+    /// The same as a polars DataFrame, whose axes are columns.
+    #[pyo3(signature = (name = None))]
+    fn to_polars<'py>(slf: Bound<'py, Self>, name: Option<&str>) -> Result<Bound<'py, PyAny>> {
+        Self::table(slf, name, "polars_frame")
+    }
+
+    /// An array (`values` without a name) as an xarray DataArray: its axes are dimensions, texts of tokens are coordinates
+    /// `token_text`, and attributes are the metadata.
+    #[pyo3(signature = (name = None))]
+    fn to_xarray<'py>(slf: Bound<'py, Self>, name: Option<&str>) -> Result<Bound<'py, PyAny>> {
+        Self::table(slf, name, "xarray_array")
     }
 
     /// Draws an array with matplotlib and returns the axes: a heatmap of two axes, lines or bars of one. Without a name, what

@@ -5,12 +5,11 @@ use std::path::PathBuf;
 use numpy::{PyArray1, PyArrayDyn};
 use pyo3::prelude::*;
 use resolvent::field::{FlowOptions, GreenOptions, InvertOptions, RegimeOptions, TransferOptions};
-use resolvent::model::{Edit, from_end};
+use resolvent::model::from_end;
 
 use crate::analyses::{self, Direct};
 use crate::arrays::to_numpy;
 use crate::classes::{PyModel, PyRun, labels};
-use crate::edit::PyEdit;
 use crate::failure::Result;
 use crate::linearization::PyLinearization;
 use crate::lists::{List, Many, Pair, count, counts};
@@ -26,7 +25,7 @@ impl PyRun {
     /// The model of this run.
     #[getter]
     fn model(&self) -> PyModel {
-        PyModel { model: self.run.model().clone() }
+        PyModel::new(self.run.model().clone())
     }
 
     /// Token ids [T], uint32.
@@ -71,23 +70,6 @@ impl PyRun {
     fn value(&self, py: Python<'_>, observable: &Bound<'_, PyObservable>) -> Result<f64> {
         let (run, j) = (&self.run, observable.get().of(py, &self.run)?);
         detached(py, |_| run.value(&j))
-    }
-
-    /// Computes the values of an observable in K edited runs, each with a list of further edits on top of this run's.
-    ///
-    /// The edited runs share this run. Each computes only the values that its edits can reach.
-    fn values_under(
-        &self,
-        py: Python<'_>,
-        variants: List<Many<Py<PyEdit>>>,
-        observable: &Bound<'_, PyObservable>,
-    ) -> Result<Vec<f64>> {
-        let (run, j) = (&self.run, observable.get().of(py, &self.run)?);
-        let at = |edits: &Many<Py<PyEdit>>| -> Result<Vec<Edit>> {
-            edits.0.iter().map(|edit| edit.get().at(run.tokens().len())).collect()
-        };
-        let variants = variants.0.iter().map(at).collect::<Result<Vec<_>>>()?;
-        detached(py, |_| run.values_under(&variants, &j))
     }
 
     /// Returns the derivative of the model at this run.

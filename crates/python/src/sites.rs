@@ -2,25 +2,31 @@
 
 use numpy::PyArrayDyn;
 use pyo3::prelude::*;
-use pyo3::types::PyList;
+use pyo3::types::{PyDict, PyList};
 use resolvent::model::{RunOptions, Site, from_end};
 
 use crate::arrays::to_numpy;
 use crate::classes::PyRun;
-use crate::failure::{Result, value_error};
-use crate::lists::shown;
+use crate::failure::{Failure, Result, value_error};
+use crate::lists::{Many, shown};
 use crate::work::detached;
 
 type Array<'py> = Bound<'py, PyArrayDyn<f32>>;
 
-/// Sites of a block, in the order in which they are computed.
-const HOOKS: [&str; 14] = [
+/// What can be read and is no site: attention scores and patterns.
+const SCORES: &str = "attn.hook_attn_scores";
+const PATTERN: &str = "attn.hook_pattern";
+
+/// Names of a block, in the order in which they are computed.
+const HOOKS: [&str; 16] = [
     "hook_resid_pre",
     "attn.hook_q",
     "attn.hook_k",
     "attn.hook_v",
     "attn.hook_rot_q",
     "attn.hook_rot_k",
+    SCORES,
+    PATTERN,
     "attn.hook_z",
     "hook_attn_out",
     "hook_resid_mid",
@@ -37,27 +43,22 @@ impl PyRun {
     ///
     /// The key is a name, or a pair such as `("resid_pre", -1)`. The shape is [T, d]; for one head
     /// (`blocks.3.attn.hook_z[5]`) [T, d_head]; for all heads (`blocks.3.attn.hook_z`) [T, H, d_head]. Outputs of
-    /// attention and MLP need another forward pass unless the run was asked for them.
+    /// attention and MLP need another forward pass unless the run was asked for them. Attention scores and patterns
+    /// (`blocks.3.attn.hook_attn_scores`, `hook_pattern`) are [H, T, T], queries by keys; scores of later keys are minus infinity.
     fn __getitem__<'py>(&self, py: Python<'py>, key: &Bound<'py, PyAny>) -> Result<Array<'py>> {
-        let (sites, one) = self.sites(&self.site_name(key)?)?;
-        let (run, tokens) = (&self.run, self.run.tokens().len());
-        let values = detached(py, |_| match sites.iter().all(|site| run.has(*site)) {
-            true => run.captures(&sites),
-            false => {
-                let options = RunOptions { edits: run.edits().to_vec(), sites: sites.clone() };
-                run.model().run_with(run.tokens(), &options)?.captures(&sites)
-            }
-        })?;
-        let width = sites[0].width(run.model().sizes());
-        let arrays = values.into_iter().map(|value| to_numpy(py, value, &[tokens, width]));
-        let mut arrays = arrays.collect::<PyResult<Vec<_>>>()?;
-        match one {
-            true => Ok(arrays.remove(0)),
-            false => {
-                let stacked = py.import("numpy")?.call_method1("stack", (arrays, 1))?;
-                Ok(stacked.cast_into().map_err(PyErr::from)?)
-            }
+        Ok(self.values(py, &[self.site_name(key)?])?.remove(0))
+    }
+
+    /// Returns the values of sites by name, of all sites or of those in `names`, as TransformerLens' cache has them: with a
+    /// first axis of one prompt. At most one more forward pass computes what the run has not stored.
+    #[pyo3(signature = (names = None), text_signature = "($self, names=None)")]
+    fn to_dict<'py>(&self, py: Python<'py>, names: Option<Many<String>>) -> Result<Bound<'py, PyDict>> {
+        let names = names.map_or_else(|| self.names(), |names| names.0);
+        let cache = PyDict::new(py);
+        for (name, array) in names.iter().zip(self.values(py, &names)?) {
+            cache.set_item(name, array.get_item(py.None())?)?;
         }
+        Ok(cache)
     }
 
     /// Whether the model has a site of this name: a key of the run.
@@ -83,7 +84,67 @@ impl PyRun {
     }
 }
 
+/// What a name denotes.
+enum Named {
+    /// One site.
+    Site(Site),
+    /// The sites of all heads.
+    Heads(Vec<Site>),
+    Scores(usize),
+    Pattern(usize),
+}
+
+impl Named {
+    fn sites(&self) -> &[Site] {
+        match self {
+            Self::Site(site) => std::slice::from_ref(site),
+            Self::Heads(sites) => sites,
+            Self::Scores(_) | Self::Pattern(_) => &[],
+        }
+    }
+}
+
 impl PyRun {
+    /// Returns the values of names. One more forward pass computes all sites that the run has not stored.
+    fn values<'py>(&self, py: Python<'py>, names: &[String]) -> Result<Vec<Array<'py>>> {
+        let named = names.iter().map(|name| self.named(name)).collect::<Result<Vec<Named>>>()?;
+        let sites: Vec<Site> = named.iter().flat_map(Named::sites).copied().collect();
+        let (run, tokens) = (&self.run, self.run.tokens().len());
+        let (read, matrices) = detached(py, |_| {
+            let read = match sites.iter().all(|site| run.has(*site)) {
+                true => run.captures(&sites)?,
+                false => {
+                    let options = RunOptions { edits: run.edits().to_vec(), sites: sites.clone() };
+                    run.model().run_with(run.tokens(), &options)?.captures(&sites)?
+                }
+            };
+            let matrix = |one: &Named| match one {
+                Named::Scores(block) => run.attention_scores(*block).map(Some),
+                Named::Pattern(block) => run.pattern(*block).map(Some),
+                Named::Site(_) | Named::Heads(_) => Ok(None),
+            };
+            let matrices = named.iter().map(matrix).collect::<resolvent::model::Result<Vec<Option<Vec<f32>>>>>()?;
+            Ok::<_, Failure>((read, matrices))
+        })?;
+        let (mut read, heads) = (read.into_iter(), run.model().sizes().heads);
+        let mut next = |site: &Site| {
+            let width = site.width(run.model().sizes());
+            to_numpy(py, read.next().unwrap_or_default(), &[tokens, width])
+        };
+        let mut arrays = Vec::with_capacity(named.len());
+        for (one, matrix) in named.iter().zip(matrices) {
+            arrays.push(match (one, matrix) {
+                (_, Some(matrix)) => to_numpy(py, matrix, &[heads, tokens, tokens])?,
+                (Named::Heads(sites), None) => {
+                    let each = sites.iter().map(&mut next).collect::<PyResult<Vec<_>>>()?;
+                    py.import("numpy")?.call_method1("stack", (each, 1))?.cast_into().map_err(PyErr::from)?
+                }
+                (one, None) => one.sites().first().map_or_else(|| to_numpy(py, Vec::new(), &[0]), &mut next)?,
+            });
+        }
+        Ok(arrays)
+    }
+
     /// Returns the name of a site for a key: the name itself, or a pair such as `("resid_pre", -1)`.
     fn site_name(&self, key: &Bound<'_, PyAny>) -> Result<String> {
         if let Ok(name) = key.extract::<String>() {
@@ -95,7 +156,9 @@ impl PyRun {
         })?;
         let block = from_end("block", block, self.run.model().sizes().layers)?;
         Ok(match short.as_str() {
-            "q" | "k" | "v" | "z" | "rot_q" | "rot_k" => format!("blocks.{block}.attn.hook_{short}"),
+            "q" | "k" | "v" | "z" | "rot_q" | "rot_k" | "pattern" | "attn_scores" => {
+                format!("blocks.{block}.attn.hook_{short}")
+            }
             "pre" | "post" | "pre_linear" => format!("blocks.{block}.mlp.hook_{short}"),
             _ => format!("blocks.{block}.hook_{short}"),
         })
@@ -110,24 +173,32 @@ impl PyRun {
 
     /// Returns whether the model has all sites of a name.
     fn exists(&self, name: &str) -> bool {
-        self.sites(name).is_ok_and(|(sites, _)| sites.iter().all(|site| self.run.model().has_site(*site)))
+        self.named(name).is_ok_and(|named| named.sites().iter().all(|site| self.run.model().has_site(*site)))
     }
 
-    /// Returns the sites of a name, and whether it names one site: q, k, v and z without a head name all heads.
-    fn sites(&self, name: &str) -> Result<(Vec<Site>, bool)> {
+    /// Returns what a name denotes: q, k, v and z without a head name all heads.
+    fn named(&self, name: &str) -> Result<Named> {
         let ends = |hooks: &[&str]| hooks.iter().any(|hook| name.ends_with(hook));
         let sizes = self.run.model().sizes();
+        let block = |hook: &str| name.strip_prefix("blocks.")?.strip_suffix(hook)?.strip_suffix('.')?.parse().ok();
+        let within = |block: usize| Ok::<_, Failure>(from_end("block", block as i64, sizes.layers)?);
+        if let Some(block) = block(PATTERN) {
+            return Ok(Named::Pattern(within(block)?));
+        }
+        if let Some(block) = block(SCORES) {
+            return Ok(Named::Scores(within(block)?));
+        }
         let heads = match () {
             () if ends(&["hook_q", "hook_rot_q", "hook_z"]) => Some(sizes.heads),
             () if ends(&["hook_k", "hook_rot_k", "hook_v"]) => Some(sizes.kv_heads),
             () => None,
         };
-        match heads {
-            None => Ok((vec![name.parse()?], true)),
+        Ok(match heads {
+            None => Named::Site(name.parse()?),
             Some(heads) => {
-                let heads = 0..heads;
-                Ok((heads.map(|h| Ok(format!("{name}[{h}]").parse()?)).collect::<Result<_>>()?, false))
+                let each = (0..heads).map(|h| Ok(format!("{name}[{h}]").parse()?));
+                Named::Heads(each.collect::<Result<_>>()?)
             }
-        }
+        })
     }
 }

@@ -12,7 +12,8 @@ def test_a_run_is_a_mapping(run):
     names = list(run)
     assert names == run.keys() and len(run) == len(names) and len(set(names)) == len(names)
     for name in names:
-        assert name in run and run[name].shape[0] == 5
+        matrix = name.endswith(("hook_attn_scores", "hook_pattern"))
+        assert name in run and run[name].shape[1 if matrix else 0] == 5
     assert {"blocks.0.hook_mlp_out", "blocks.2.attn.hook_z", "blocks.1.mlp.hook_post"} <= set(names)
     assert "blocks.9.hook_resid_pre" not in run and "blocks.0.attn.hook_rot_q" not in run and 3 not in run
     assert ("z", -1) in run and ("z", 3) not in run and "blocks.1.attn.hook_z[1]" in run

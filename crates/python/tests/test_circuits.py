@@ -31,6 +31,28 @@ def test_edges_predicted_and_exact(model):
         model.edges(CLEAN, CORRUPTED, J, predictors=["curvature"])
 
 
+def test_paths_between_chosen_nodes(model):
+    exact = model.edges(CLEAN, CORRUPTED, J, exact=True)
+    writers, readers = (exact.metadata[key].split(",") for key in ("writers", "readers"))
+    one = {(writers[int(w)], readers[int(r)]): x for (w, r), x in zip(exact["edges"], exact["exact"])}
+    for sender, receiver in (("a0.h1", "logits"), ("m0", "a1.h2<v>"), ("input", "m1")):
+        patched = model.path_patch(CLEAN, CORRUPTED, J, sender, receiver)
+        assert patched == pytest.approx(one[sender, receiver], abs=1e-4)
+    # All paths together restore the clean run.
+    whole = model.path_patch(CLEAN, CORRUPTED, J, writers, readers)
+    assert whole == pytest.approx(exact["clean_value"][0] - exact["corrupted_value"][0], abs=1e-3)
+    heads = [f"a0.h{head}" for head in range(4)]
+    assert model.path_patch(CLEAN, CORRUPTED, J, heads) == pytest.approx(sum(one[h, "logits"] for h in heads), rel=0.2)
+    for senders, receivers, message in (
+        ("a1.h0", "m0", "no sender writes before a receiver reads"),
+        ("a9.h0", "logits", "the model has no sender a9.h0"),
+        ("m0", "a1.h9<q>", "the model has no receiver a1.h9<q>"),
+        ("head", "logits", "invalid writer `head`"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.path_patch(CLEAN, CORRUPTED, J, senders, receivers)
+
+
 def test_subspace_patches_and_their_parts(model):
     site = "blocks.0.mlp.hook_post"
     best = model.subspace(CLEAN, CORRUPTED, J, site)

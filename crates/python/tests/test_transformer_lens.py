@@ -98,6 +98,48 @@ def test_patching(bridge, ours, answers):
 def test_weights(bridge, ours, answers):
     close(ours.embedding(answers[0]), bridge.W_E[answers[0]])
     close(ours.unembedding(answers[0]), bridge.W_U[:, answers[0]])
+    for name in ("W_E", "W_U", "W_Q", "W_K", "W_V", "W_O", "W_in", "W_out", "b_Q", "b_K", "b_V", "b_O", "b_in", "b_out"):
+        close(getattr(ours, name), getattr(bridge, name))
+    close(ours.W_pos[:5], bridge.W_pos[:5])
+
+
+def test_a_cache_as_a_dictionary(bridge, ours):
+    _, cache = bridge.run_with_cache(ids(ours, MARY))
+    for name, array in ours.run(MARY).to_dict(["blocks.1.attn.hook_z", "blocks.0.hook_resid_pre"]).items():
+        close(array.reshape(cache[name].shape), cache[name])
+        # Their array is put back into a run of ours.
+        theirs = cache[name].detach().numpy().reshape(array.shape)
+        close(ours.run(JOHN, Edit.put(name, None, theirs))[name].reshape(cache[name].shape[1:]), cache[name][0])
+    scores, seen = cache["attn_scores", 1][0], np.tril(np.ones((14, 14), dtype=bool))
+    close(ours.run(MARY)["attn_scores", 1][:, seen], scores[:, torch.tensor(seen)])
+
+
+def test_a_batch_of_unequal_prompts(bridge, ours):
+    prompts = [MARY, "The capital of France is", "Once upon a time"]
+    runs = ours.run_all(prompts)
+    for run, prompt in zip(runs, prompts):
+        close(run.logits, bridge(ids(ours, prompt))[0])
+    tokens = [ours.to_tokens(prompt).astype(np.int64) for prompt in prompts]
+    padded = torch.zeros(len(tokens), 14, dtype=torch.long)
+    for row, own in zip(padded, tokens):
+        row[: len(own)] = torch.tensor(own)
+    last = torch.tensor([len(own) - 1 for own in tokens])
+    close(ours.prompts(prompts).logits(), bridge(padded)[torch.arange(3), last])
+
+
+def test_a_metric_of_logits_over_whole_heads(bridge, ours, answers):
+    def metric(logits):
+        return logits[:, answers[0]] - logits[:, answers[1]]
+
+    found = ours.run(MARY).values_under([Edit.ablate(f"blocks.1.attn.hook_z[{h}]") for h in range(3)], metric)
+    for head in range(3):
+
+        def ablate(value, hook):
+            value[:, :, head] = 0
+            return value
+
+        theirs = bridge.run_with_hooks(ids(ours, MARY), fwd_hooks=[("blocks.1.attn.hook_z", ablate)])
+        close(found[head : head + 1], metric(theirs[:, -1]))
 
 
 def test_the_direct_path(bridge, ours, answers):

@@ -6,7 +6,7 @@ from typing import List, Union
 
 import numpy as np
 import numpy.typing as npt
-from resolvent import Edit, Model, Observable, Result, Source, logit, logit_diff
+from resolvent import Edit, Model, Observable, Result, Run, Source, logit, logit_diff
 
 
 def places() -> npt.NDArray[np.int64]:
@@ -31,6 +31,16 @@ def main(name: str = "random", device: Union[int, str] = "host") -> List[str]:
     variants: List[List[Edit]] = [[Edit.ablate(f"blocks.{b}.hook_resid_pre", -1)] for b in range(3)]
     values: List[float] = run.values_under(variants, j)
     names += [f"{value:.1f}" for value in values]
+    several: npt.NDArray[np.float64] = run.values_under(variants, [j, logit(1)])
+    own = run.values_under(variants, lambda logits: logits[:, 2] - logits[:, 6], position=np.int64(-1))
+    logits: npt.NDArray[np.float32] = run.logits_under(variants)
+    runs: List[Run] = model.run_all([prompt, [3, 1]], Edit.ablate("blocks.0.attn.hook_z"))
+    edits = [Edit.add("blocks.1.hook_resid_pre", at, model.W_E[3]) for at in (slice(1, 3), [0, -1], range(2), None, position)]
+    cache = again.to_dict(["blocks.1.attn.hook_z"])
+    edits.append(Edit.put("blocks.1.attn.hook_z", None, cache["blocks.1.attn.hook_z"]))
+    gain: npt.NDArray[np.float32] = model.ln_final.w
+    assert several.shape == (3, 2) and own.shape == (3,) and logits.shape == (3, 50) and len(runs) == 2
+    assert gain.shape == (32,) and model.run(prompt, edits).field.shape == model.run(prompt).field.shape
     source = Source("blocks.1.hook_resid_pre", position, np.ones(32))
     same: bool = copy.copy(source) == pickle.loads(pickle.dumps(source)) and logit(1) == logit(1)
     different = {logit(1): 1, logit(2): 2}
