@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformer_lens")
 
 FILES = ROOT / "crates/model/atlas/nano"
-TOLERANCE = 1e-4
+TOLERANCE = 1e-5
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,8 @@ def test_the_cache(bridge, ours):
     logits, cache = bridge.run_with_cache(ids(ours, MARY))
     run = ours.run(MARY)
     close(run.logits, logits[0])
-    shared = [name for name in run if name in cache]
+    # Scores of keys that a query does not see are the smallest f32 there, and minus infinity here.
+    shared = [name for name in run if name in cache and not name.endswith("hook_attn_scores")]
     assert len(shared) >= 9 * ours.cfg.n_layers
     for name in shared:
         close(run[name].reshape(cache[name][0].shape), cache[name][0])
