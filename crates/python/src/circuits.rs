@@ -8,12 +8,13 @@ use resolvent::field::{
 };
 use resolvent::model::{Site, from_end, path_sites};
 
+use crate::arguments::place as place_in;
 use crate::arrays::{contiguous, floats};
 use crate::averaged_operator::PyAveragedOperator;
 use crate::classes::PyModel;
 use crate::dictionary::PyDictionary;
 use crate::failure::{Failure, Result, value_error};
-use crate::lists::{Many, count};
+use crate::lists::{Many, Pair, count};
 use crate::observable::PyObservable;
 use crate::result::PyResultOf;
 use crate::work::detached;
@@ -76,7 +77,7 @@ impl PyModel {
         let prepared = |prompt, what| self.prepared(prompt, &sites, what);
         let (clean, corrupted) = (prepared(clean, "the clean run")?, prepared(corrupted, "the corrupted run")?);
         let (j, title) = (observable.get().beside(py, &corrupted, &clean)?, observable.get().title());
-        let place = crate::arguments::place(&corrupted, place)?;
+        let place = place_in(&corrupted, place)?;
         let case = Case { clean: &clean, corrupted: &corrupted, observable: &j };
         let result = detached(py, |_| resolvent::field::edges_into(&case, place))?;
         PyResultOf::new(py, result, Some(&corrupted), Some(&title))

@@ -187,3 +187,18 @@ def test_reduced_descriptions(model):
     assert result["read"].shape == result["write"].shape == (4, 4, model.cfg.d_model)
     with pytest.raises(ValueError, match="expected first_order, relp or averaged"):
         prompts.reduce(sensitivities="exact")
+
+
+def test_writers_of_a_difference_add_up_to_first_order(model):
+    result = model.edges_into(CLEAN, CORRUPTED, J, (2, -1))
+    writers = result.metadata["writers"].split(",")
+    assert writers[0] == "input" and result["exact"].shape == result["first_order"].shape == (len(writers),)
+    whole = model.patch_sweep(CLEAN, CORRUPTED, J)
+    assert result["whole"][0] == pytest.approx(whole["first_order"][2, -1], rel=1e-3)
+    assert result["whole"][1] == pytest.approx(whole["effect"][2, -1], rel=1e-4)
+    strongest = writers[abs(result["exact"]).argmax()]
+    run = model.run(CORRUPTED)
+    response = run.green((2, -1), f"writer:{strongest}", donor=CLEAN)
+    assert response["norm"].shape == (model.layers + 1, len(run.tokens))
+    with pytest.raises(ValueError, match="writes after level 0"):
+        run.green((0, -1), f"writer:{writers[-1]}", donor=CLEAN)
