@@ -199,6 +199,6 @@ def test_writers_of_a_difference_add_up_to_first_order(model):
     strongest = writers[abs(result["exact"]).argmax()]
     run = model.run(CORRUPTED)
     response = run.green((2, -1), f"writer:{strongest}", donor=CLEAN)
-    assert response["norm"].shape == (model.layers + 1, len(run.tokens))
+    assert response["norm"].shape == (model.cfg.n_layers + 1, len(run.tokens))
     with pytest.raises(ValueError, match="writes after level 0"):
         run.green((0, -1), f"writer:{writers[-1]}", donor=CLEAN)
