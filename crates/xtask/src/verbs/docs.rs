@@ -15,7 +15,8 @@ pub(crate) const VERB: Verb = Verb {
 
 /// Builds the pages of the libraries; a warning is an error. Binaries are documented by `--help`.
 pub(super) fn rustdoc() -> Result {
-    run(cargo(&["doc", "--workspace", "--exclude", "resolvent-capi", "--no-deps", "--lib"]).env("RUSTDOCFLAGS", "-D warnings"))
+    run(cargo(&["doc", "--workspace", "--exclude", "resolvent-capi", "--no-deps", "--lib"])
+        .env("RUSTDOCFLAGS", "-D warnings"))
 }
 
 /// Builds the book of `docs/`.

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Component, Path, PathBuf};
 use std::thread;
+use std::time::UNIX_EPOCH;
 
 use crate::process::Result;
 
@@ -46,7 +47,14 @@ fn answer(connection: &TcpStream, folder: &Path) -> std::io::Result<()> {
     let mut lines = BufReader::new(connection.take(LONGEST)).lines();
     let first = lines.next().unwrap_or_else(|| Ok(String::new()))?;
     // A browser waits for its request to be read before it reads the answer.
-    while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+    let mut known = String::new();
+    for line in lines.map_while(std::io::Result::ok).take_while(|line| !line.is_empty()) {
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("if-none-match")
+        {
+            value.trim().clone_into(&mut known);
+        }
+    }
     let mut words = first.split(' ');
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let mut out = connection;
@@ -56,15 +64,21 @@ fn answer(connection: &TcpStream, folder: &Path) -> std::io::Result<()> {
     let opened = inside(path).map(|path| folder.join(path)).and_then(|path| {
         let file = File::open(&path).ok()?;
         let about = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
-        Some((file, about.len(), kind(&path)))
+        // A file that was built again has another time.
+        let changed = about.modified().ok()?.duration_since(UNIX_EPOCH).ok()?.as_nanos();
+        Some((file, about.len(), kind(&path), format!("\"{changed:x}-{:x}\"", about.len())))
     });
-    let Some((mut file, length, kind)) = opened else {
+    let Some((mut file, length, kind, tag)) = opened else {
         return out.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     };
+    if known == tag {
+        return write!(out, "HTTP/1.1 304 Not Modified\r\nETag: {tag}\r\nConnection: close\r\n\r\n");
+    }
+    // The browser asks each time, and fetches a file again only if it has changed.
     write!(
         out,
         "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nCache-Control: no-cache\r\n\
-         Connection: close\r\n\r\n"
+         ETag: {tag}\r\nConnection: close\r\n\r\n"
     )?;
     if method == "GET" {
         std::io::copy(&mut file, &mut out)?;
@@ -128,6 +142,9 @@ mod tests {
         let page = get("GET / HTTP/1.1");
         assert!(page.starts_with("HTTP/1.1 200") && page.ends_with("\r\n\r\n<p>here"), "{page}");
         assert!(page.contains("text/html") && page.contains("Content-Length: 7\r\n"), "{page}");
+        let tag = page.split("ETag: ").nth(1).and_then(|rest| rest.lines().next()).expect("a tag");
+        assert!(get(&format!("GET / HTTP/1.1\r\nif-none-match: {tag}")).starts_with("HTTP/1.1 304"));
+        assert!(get("GET / HTTP/1.1\r\nIf-None-Match: \"other\"").starts_with("HTTP/1.1 200"));
         assert!(get("HEAD / HTTP/1.1").ends_with("\r\n\r\n"));
         assert!(get("GET /missing HTTP/1.1").starts_with("HTTP/1.1 404"));
         assert!(get("GET /../x HTTP/1.1").starts_with("HTTP/1.1 404"));
