@@ -50,6 +50,12 @@ fn under_valgrind(program: &Path) -> Command {
 }
 
 fn has_valgrind() -> bool {
+    // A compiler that optimises may test two conditions in another order than they are written, and the first of them on a value
+    // that is not initialised: valgrind reports such a jump in safe code.
+    if !cfg!(debug_assertions) {
+        eprintln!("LEFT OUT: valgrind checks the library only as it is built for `cargo test` without `--release`");
+        return false;
+    }
     let found = Command::new("valgrind").arg("--version").output().is_ok_and(|output| output.status.success());
     if !found {
         eprintln!("LEFT OUT: valgrind is not installed, so the memory of the C library is not checked");
