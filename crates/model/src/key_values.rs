@@ -4,8 +4,8 @@
 //! No other op reads earlier tokens, so the cache has only the rows of queries, keys and values of each block.
 
 use resolvent_engine::Tensor;
-use resolvent_ops::splice::{RowPlan, RowSource};
-use resolvent_ops::{Residuals, Span, attention};
+use resolvent_ops::Span;
+use resolvent_ops::attention::Past;
 
 use crate::batch::{Batch, PassDirection, Sequence};
 use crate::checkpoint::first_non_finite;
@@ -33,8 +33,8 @@ pub struct KeyValueCache {
     model: Model,
     program: Program,
     tokens: Vec<u32>,
-    /// By node of the program: the residuals of attention, whose first tensor has a row for each token. `None` for other ops.
-    past: Vec<Option<Residuals>>,
+    /// By node of the program: the rows of attention. `None` for other ops.
+    past: Vec<Option<Past>>,
     /// Output of the final norm.
     normed: Tensor,
     /// Row of `normed` that has the last token.
@@ -49,7 +49,7 @@ impl KeyValueCache {
     pub fn new(model: &Model, prompt: &[u32], edits: &[Edit]) -> Result<Self> {
         let Run { base, .. } = model.run(prompt, edits)?;
         let mut past = vec![None; base.trace.residuals.len()];
-        base.program.attention_nodes().for_each(|node| past[node] = base.trace.residuals[node].clone());
+        base.program.attention_nodes().for_each(|node| past[node] = base.trace.residuals[node].as_ref().map(Past::new));
         let (program, normed, last) = (base.program.clone(), base.normed.clone(), prompt.len() - 1);
         Ok(Self { model: model.clone(), program, tokens: prompt.to_vec(), past, normed, last })
     }
@@ -82,16 +82,16 @@ impl KeyValueCache {
         let [ids, positions] = [("tokens", token), ("positions", position)]
             .map(|(name, number)| device.upload(name, &[("rows", 1)], &[number]));
         let rows = model.0.weights.embed.primal(&mut rec, &ids?, &positions?)?;
-        let base = Trace { values: vec![None; self.program.values()], residuals: self.past.clone() };
+        let residuals = self.past.iter().map(|past| past.as_ref().map(Past::base)).collect();
+        let base = Trace { values: vec![None; self.program.values()], residuals };
         let top = self.program.field[sizes.layers];
         let keep = Keep { values: [top].into(), residuals: true, narrow: None };
         let trace = forward(&self.program, &mut rec, &batch, Origin::Rows { base: &base, at: 0, rows }, &keep)?;
-        let sources: Vec<RowSource> = (0..at).map(RowSource::Base).chain([RowSource::X(0)]).collect();
-        let plan = RowPlan::new(device, sizes.qkv_width(), &sources, &[])?;
+        let most = sizes.n_ctx.min((device.info().max_binding / (4 * sizes.qkv_width() as u64)) as usize);
         let mut past = self.past.clone();
         for (past, new) in past.iter_mut().zip(&trace.residuals) {
             if let (Some(past), Some(new)) = (past, new) {
-                *past = attention::appended(&mut rec, &plan, past, new)?;
+                *past = past.with(&mut rec, at, new, most)?;
             }
         }
         rec.scope("ln_f");

@@ -7,7 +7,7 @@ use resolvent_ops::{Rows, Span};
 
 use crate::checkpoint::first_non_finite;
 use crate::error::{Error, Result};
-use crate::run::Run;
+use crate::run::{Run, retained};
 
 impl Run {
     /// Passes `each` the logits `[V]` of every place, as if h\[l, t\] were a row of the last level: its final norm and its
@@ -49,7 +49,12 @@ impl Run {
             while let Some((i, range)) = parts.next_if(|(_, range)| count == 0 || count + range.len() <= most) {
                 count += range.len();
                 let h = match rows {
-                    None => self.rows_of(self.program().field[levels[i]])?,
+                    None => {
+                        // Rows of a batch may begin anywhere, and a kernel reads aligned memory only.
+                        let (all, first) =
+                            (retained(&self.base.trace, self.program().field[levels[i]])?, self.span(0, 0).primal);
+                        self.model().select_rows(&mut rec, all, &(first..first + tokens).collect::<Vec<usize>>())?
+                    }
                     Some(rows) => {
                         let of_level = &rows[i * tokens * sizes.d..][..tokens * sizes.d];
                         self.device().upload("lens", &[("rows", tokens), ("d", sizes.d)], of_level)?

@@ -9,7 +9,7 @@ mod host;
 
 use std::sync::Arc;
 
-use resolvent_engine::{Device, Error, Kernel, Recording, Result, Tensor};
+use resolvent_engine::{Device, Error, Kernel, Recording, Result, Shape, Tensor};
 use resolvent_shaders::Entry;
 use resolvent_shaders::attention::{self as shader, Params};
 
@@ -18,13 +18,16 @@ use crate::arguments::launch;
 use crate::host::tanh_d;
 use crate::op::{Frozen, Op, Outcome, Residuals, SecondOrder, switch};
 use crate::rows::Rows;
-use crate::splice::RowPlan;
+use crate::splice::{RowPlan, RowSource};
 use crate::tuning::{self, Family, Size};
 
 const NAME: &str = "attention";
 
 /// Widest head that the kernels support.
 pub const MAX_D_HEAD: usize = 256;
+
+/// Alignment of what a launch binds, in bytes.
+const ALIGNMENT: usize = 256;
 
 /// Widest head of the variants whose names do not end in `_wide`.
 const NARROW_D_HEAD: usize = 128;
@@ -228,11 +231,47 @@ impl Op for Attention {
     }
 }
 
-/// Returns residuals of `base` whose rows of queries, keys and values are those that `plan` selects from the rows of `new`
-/// and of `base`. Primals of later tokens read no other residual.
-pub fn appended(rec: &mut Recording, plan: &RowPlan, base: &Residuals, new: &Residuals) -> Result<Residuals> {
-    let ([past, z, lse], [rows, ..]) = (base.get(), new.get::<3>());
-    Ok(Residuals::new(&[&plan.primal(rec, rows, past)?, z, lse]))
+/// Rows of queries, keys and values of a prompt that grows: what the primal of later tokens reads of earlier ones.
+#[derive(Clone, Debug)]
+pub struct Past {
+    /// The rows `[capacity, w]`, of which the first ones are written.
+    rows: Tensor,
+    /// Residuals of the primal of the prompt. Primals of later tokens read only their rows.
+    residuals: Residuals,
+}
+
+impl Past {
+    /// Returns the past of the tokens whose primal saved these residuals.
+    pub fn new(residuals: &Residuals) -> Self {
+        Self { rows: residuals.get::<3>()[0].clone(), residuals: residuals.clone() }
+    }
+
+    /// Returns the residuals of a base run that has these rows.
+    pub fn base(&self) -> Residuals {
+        let [_, z, lse] = self.residuals.get();
+        Residuals::new(&[&self.rows, z, lse])
+    }
+
+    /// Returns the past with one more token, number `at`, whose primal saved `new`.
+    ///
+    /// The row is written after the others if there is room for it. Otherwise all rows move to a tensor with room for at most
+    /// `most` rows. Where rows are not aligned, as those of tiny models, all of them move each time.
+    pub fn with(&self, rec: &mut Recording, at: usize, new: &Residuals, most: usize) -> Result<Self> {
+        let (row, device) = (new.get::<3>()[0], rec.device().clone());
+        let [capacity, width] = [0, 1].map(|i| self.rows.shape().lengths()[i]);
+        let is_aligned = (4 * width).is_multiple_of(ALIGNMENT);
+        if at < capacity && is_aligned {
+            let shape = Shape::new(&[("rows", 1), ("d", width)]);
+            let place = Tensor::view(self.rows.buffer().clone(), self.rows.range().start + at * width, shape)?;
+            RowPlan::new(&device, width, &[RowSource::X(0)], &[])?.primal_into(rec, row, row, &place)?;
+            return Ok(self.clone());
+        }
+        let room = if is_aligned { most.min(2 * at).saturating_sub(at + 1) } else { 0 };
+        let sources = (0..at).map(RowSource::Base).chain([RowSource::X(0)]);
+        let sources: Vec<RowSource> = sources.chain(vec![RowSource::Zero; room]).collect();
+        let rows = RowPlan::new(&device, width, &sources, &[])?.primal(rec, row, &self.rows)?;
+        Ok(Self { rows, residuals: self.residuals.clone() })
+    }
 }
 
 static PRIMAL: Kernel = Kernel { shader: &shader::PRIMAL, host: host::primal };

@@ -145,6 +145,13 @@ impl RowPlan {
     /// The rows of `x [_, d]` and `base [primal, d]`, edited: `[rows, d]`.
     pub fn primal(&self, rec: &mut Recording, x: &Tensor, base: &Tensor) -> Result<Tensor> {
         let y = rec.tensor(NAME, &[("rows", self.rows), ("d", self.d)])?;
+        self.primal_into(rec, x, base, &y)?;
+        Ok(y)
+    }
+
+    /// Writes the rows into `y [rows, d]`, which may be a part of a larger tensor.
+    pub fn primal_into(&self, rec: &mut Recording, x: &Tensor, base: &Tensor, y: &Tensor) -> Result<()> {
+        y.expect(NAME, &[("rows", self.rows), ("d", self.d)])?;
         for t in [x, base] {
             t.expect(NAME, &[("rows", t.shape().lengths()[0]), ("d", self.d)])?;
         }
@@ -153,10 +160,9 @@ impl RowPlan {
         }
         let params = Params { d: self.d as u32 };
         let Self { sources, edits, amounts, vectors, .. } = self;
-        let buffers = shader::primal::Bindings { x, base, sources, edits, amounts, vectors, y: &y };
+        let buffers = shader::primal::Bindings { x, base, sources, edits, amounts, vectors, y };
         let n = (self.rows * self.d) as f64;
-        rec.launch(launch(&PRIMAL, params, buffers, [self.rows as u32, 1, 1]).work(n, 8.0 * n))?;
-        Ok(y)
+        rec.launch(launch(&PRIMAL, params, buffers, [self.rows as u32, 1, 1]).work(n, 8.0 * n))
     }
 }
 

@@ -13,7 +13,7 @@ use crate::work::detached;
 
 type Array<'py> = Bound<'py, PyArrayDyn<f32>>;
 
-/// What can be read and is no site: attention scores and patterns.
+/// What a run has besides sites: attention scores and patterns.
 const SCORES: &str = "attn.hook_attn_scores";
 const PATTERN: &str = "attn.hook_pattern";
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import resolvent
 from conftest import JOHN, MARY, ROOT
-from resolvent import Edit, Model, Observable, log_prob, logit, logit_diff
+from resolvent import Edit, Model, Observable, Source, log_prob, logit, logit_diff
 
 Z = "blocks.1.attn.hook_z"
+SITE = "blocks.1.hook_resid_pre"
 PROMPT = [3, 1, 4, 1, 5]
 
 
@@ -36,6 +37,51 @@ def test_unequal_prompts_run_together(model):
     assert model.run_all([]) == []
     with pytest.raises(ValueError, match="the prompt is empty"):
         model.run_all([[], [1]])
+
+
+WORK = {
+    "field": lambda m, r, o, j: r.field,
+    "logits": lambda m, r, o, j: r.logits,
+    "z": lambda m, r, o, j: r["z", 0],
+    "attn_out": lambda m, r, o, j: r["attn_out", 0],
+    "pattern": lambda m, r, o, j: r["pattern", 0],
+    "result": lambda m, r, o, j: r.result(),
+    "sensitivity": lambda m, r, o, j: r.sensitivity(j),
+    "green": lambda m, r, o, j: r.green((1, 1), "random:1"),
+    "flow": lambda m, r, o, j: r.flow(j, (1, 1), "random:1"),
+    "identities": lambda m, r, o, j: r.identities(j),
+    "growth": lambda m, r, o, j: r.growth(),
+    "slice": lambda m, r, o, j: r.slice("random", rank=2, progress=False),
+    "regime": lambda m, r, o, j: r.regime(j, "random:1", sites=[(1, 1)]),
+    "invert": lambda m, r, o, j: r.invert((j, 1.0)),
+    "locate": lambda m, r, o, j: r.locate(r.green((1, 1), "random:1")["response"]),
+    "transfer": lambda m, r, o, j: r.transfer(o, j),
+    "lens": lambda m, r, o, j: m.lens(r, j),
+    "attribute": lambda m, r, o, j: m.attribute(r, j),
+    "edges from": lambda m, r, o, j: m.edges(r, o, j, exact=True)["exact"],
+    "edges into": lambda m, r, o, j: m.edges(o, r, j, exact=True)["exact"],
+    "patch from": lambda m, r, o, j: m.patch_sweep(r, o, j, sites=["resid", "z", "attn_out"]),
+    "patch into": lambda m, r, o, j: m.patch_sweep(o, r, j, predictors=["curvature", "hvp", "integrated", "relp"]),
+    "subspace": lambda m, r, o, j: m.subspace(r, o, j, "blocks.0.hook_mlp_out")["effect"],
+    "path": lambda m, r, o, j: m.path_patch(o, r, j, "a0.h0"),
+    "values_under": lambda m, r, o, j: r.values_under([Edit.ablate(Z)], [j]),
+    "logits_under": lambda m, r, o, j: r.logits_under([Edit.ablate(Z)]),
+    "vjp": lambda m, r, o, j: r.linearize().vjp(j),
+    "jvp": lambda m, r, o, j: r.linearize().jvp(Source(SITE, 1, np.ones(32))),
+    "jet": lambda m, r, o, j: r.linearize().jet(Source(SITE, 1, np.ones(32)))[1],
+    "hvp": lambda m, r, o, j: r.linearize().hvp(Source(SITE, 1, np.ones(32)), j),
+    "along": lambda m, r, o, j: r.linearize().along(Source(SITE, 1, np.ones(32)), j),
+}
+
+
+@pytest.mark.parametrize("name", WORK)
+def test_every_analysis_takes_runs_of_a_batch(tiny, name):
+    """The rows of the second and third run begin in the middle of the batch's, at odd places."""
+    prompts = [PROMPT, [2, 7, 1, 8], [9, 3, 5]]
+    for run, prompt in list(zip(tiny.run_all(prompts), prompts))[1:]:
+        alone, other, j = tiny.run(prompt), tiny.run([5] * len(prompt)), logit_diff(3, 4)
+        found, expected = (WORK[name](tiny, one, other, j) for one in (run, alone))
+        np.testing.assert_allclose(np.asarray(found), np.asarray(expected), rtol=1e-3, atol=1e-3)
 
 
 def test_several_observables_take_one_sweep(tiny, run):

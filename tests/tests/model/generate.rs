@@ -53,6 +53,19 @@ fn later_tokens_read_edited_keys_and_values() {
     }
 }
 
+/// Rows of this model are aligned, so new ones are written in place, and the memory doubles several times.
+#[test]
+fn memory_doubles() {
+    let mut worst = Worst::new("model.key_values");
+    for on in subjects() {
+        let model = Model::named(on.device(), "atlas-nano").expect("opens");
+        let tokens: Vec<u32> = (0..40).map(|t| (t * 29) % 300).collect();
+        grown(&model, &tokens, 1, &[], &mut |end, error| {
+            worst.within(end, &format!("atlas-nano {}", on.name()), error, tolerance::MODEL);
+        });
+    }
+}
+
 /// A token costs the products of one row, however long the prompt is.
 #[test]
 fn a_token_costs_one_row() {

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._results import (
-    AveragedOperator, Dictionary, Prompts, Result, Study, _Array, _Float, _Floats, _Int, _Names, _Path, _Place, _Places,
-    _Positions,
+    AveragedOperator, Cotangent, Dictionary, Edit, Prompts, Result, Source, Study, _Array, _Float, _Floats, _Int, _Names,
+    _Path, _Place, _Places,
 )
 
 _Prompt = Union[str, _Array]
@@ -391,24 +391,3 @@ def kl_divergence(base: Run, position: _Int = -1, *, reverse: bool = False) -> O
 def continuation(tokens: Union[str, Sequence[_Int], NDArray[np.integer[Any]]], position: _Int = -1) -> Observable: ...
 def projection(level: _Int, position: _Int, direction: _Array) -> Observable: ...
 def devices() -> list[str]: ...
-
-@final
-class Edit:
-    @staticmethod
-    def add(site: str, position: _Positions, vector: _Array) -> Edit: ...
-    @staticmethod
-    def put(site: str, position: _Positions, vector: _Array) -> Edit: ...
-    @staticmethod
-    def scale(site: str, position: _Positions, amount: _Float) -> Edit: ...
-    @staticmethod
-    def project_out(site: str, position: _Positions, vector: _Array) -> Edit: ...
-    @staticmethod
-    def ablate(site: str, position: _Positions = None) -> Edit: ...
-
-@final
-class Source:
-    def __new__(cls, site: str, position: _Int, vector: _Array) -> Source: ...
-
-@final
-class Cotangent:
-    def __new__(cls, level: _Int, position: _Int, vector: _Array) -> Cotangent: ...

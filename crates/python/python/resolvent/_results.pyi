@@ -1,4 +1,4 @@
-# Stubs of what analyses return and of many prompts; a part of the stubs of `resolvent`, not a module.
+# Stubs of edits, of what analyses return and of many prompts; a part of the stubs of `resolvent`, not a module.
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, Protocol, SupportsFloat, SupportsIndex, Union, final
@@ -164,3 +164,24 @@ class Study:
     @property
     def page(self) -> Path: ...
     def _repr_html_(self) -> str: ...
+
+@final
+class Edit:
+    @staticmethod
+    def add(site: str, position: _Positions, vector: _Array) -> Edit: ...
+    @staticmethod
+    def put(site: str, position: _Positions, vector: _Array) -> Edit: ...
+    @staticmethod
+    def scale(site: str, position: _Positions, amount: _Float) -> Edit: ...
+    @staticmethod
+    def project_out(site: str, position: _Positions, vector: _Array) -> Edit: ...
+    @staticmethod
+    def ablate(site: str, position: _Positions = None) -> Edit: ...
+
+@final
+class Source:
+    def __new__(cls, site: str, position: _Int, vector: _Array) -> Source: ...
+
+@final
+class Cotangent:
+    def __new__(cls, level: _Int, position: _Int, vector: _Array) -> Cotangent: ...
