@@ -64,7 +64,6 @@ fn through_all(shape: [usize; 3], tokens: usize) {
     let to = format!("--to={last}");
     let all: Vec<Vec<&str>> = vec![
         vec!["run", &a],
-        vec!["generate", &a, "--new", "3"],
         [&["sensitivity", &a][..], &j].concat(),
         [&["patch", &a, "--corrupted", &b, "--sites", "resid,mid,attn_out,mlp_out,q,k,v,z"][..], &j].concat(),
         [&["patch", &a, "--corrupted", &b, "--predictors", "curvature,hvp,integrated,relp"][..], &j].concat(),
@@ -114,6 +113,8 @@ fn through_all(shape: [usize; 3], tokens: usize) {
     if let Some(line) = error_of(&["scale", &name, &name, "--prompts", &file, "--device", "host", "--out", &out]) {
         println!("{shape:?}, {tokens} tokens: scale {line}");
     }
+    let continued = ended(&["generate", &a, "--new", "3", "--model", &name, "--device", "host"]);
+    assert!(continued.code == Some(0) && continued.stdout.starts_with(&a), "{}{}", continued.stdout, continued.stderr);
     let own = ["reduce", "--prompts", &file, "--model", &name, "--device", "host", "--out", &out, "--plot", &plot];
     if let Some(line) = error_of(&own) {
         println!("{shape:?}, {tokens} tokens: reduce {line}");
