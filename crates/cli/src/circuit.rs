@@ -83,7 +83,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     };
     let result = match args.prompt.set.cases(&model, Some(&args.observable))? {
         Some(cases) => {
-            let result = cases.all(|model, cases, progress| circuit(model, cases, &options, progress))?;
+            let result = cases.together(|model, cases, progress| circuit(model, cases, &options, progress))?;
             cases.counted(result)?
         }
         None => {

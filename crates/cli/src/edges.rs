@@ -12,6 +12,7 @@ use crate::graph::GraphArgs;
 use crate::observable::RequiredObservable;
 use crate::options::{CorruptedArgs, ModelArgs, PromptArgs, parse_place};
 use crate::output::{OutputArgs, checks, label};
+use crate::prompts::Outcome;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -57,6 +58,9 @@ pub(crate) struct Args {
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let output = args.output.prepare()?;
     args.graph.prepare()?;
+    if args.graph.is_given() {
+        args.prompt.set.shards.refuse_beside("--graph")?;
+    }
     let model = args.model.open()?;
     let options = EdgeOptions {
         predictors: args.predictors.clone(),
@@ -68,8 +72,11 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     };
     let sites = path_sites(model.sizes());
     if let Some(cases) = args.prompt.set.cases(&model, Some(&args.observable))? {
-        let result = cases.all(|model, cases, progress| edges_of_prompts(model, cases, &options, progress))?;
-        args.graph.write(&result)?;
+        let set = if options.controls > 0 { cases.everything() } else { Vec::new() };
+        let result = cases.all(|model, cases, progress| edges_of_prompts(model, (cases, &set), &options, progress))?;
+        if let Outcome::Whole(result) = &result {
+            args.graph.write(result)?;
+        }
         return cases
             .finish(output, result, &[], &|result| table(&Prompts::averaged(result), args.top, "mean over prompts"));
     }

@@ -5,6 +5,13 @@ type Example = (&'static str, &'static str);
 
 /// The examples of each command. They run on the embedded model.
 pub(crate) const EXAMPLES: &[(&str, &[Example])] = &[
+    (
+        "merge",
+        &[(
+            "merge shards --out all.safetensors",
+            "the result of all prompts, from the shards that --out-dir has written",
+        )],
+    ),
     ("demo", &[("demo", "all analyses on the embedded model; the page is demo/index.html")]),
     (
         "study",
@@ -19,6 +26,7 @@ pub(crate) const EXAMPLES: &[(&str, &[Example])] = &[
             (r#"run "The capital of France is""#, "the most likely next tokens"),
             (r#"run "The capital of France is" --model gpt2 --out run.safetensors"#, "another model, and its field"),
             ("run --prompts embedded --task capitals --rows 8", "several prompts at once"),
+            ("run --prompts embedded --shard 0/4 --out-dir shards", "a quarter of many prompts; see `merge`"),
         ],
     ),
     (

@@ -16,6 +16,11 @@ pub(crate) struct GraphArgs {
 }
 
 impl GraphArgs {
+    /// Returns whether a graph is asked for.
+    pub(crate) fn is_given(&self) -> bool {
+        self.graph.is_some()
+    }
+
     /// Checks that the file can be written, before the work begins.
     pub(crate) fn prepare(&self) -> Result<(), Failure> {
         Ok(self.graph.as_deref().map_or(Ok(()), check_graph_path)?)

@@ -9,10 +9,11 @@ use clap::{Arg, Command};
 use crate::examples::EXAMPLES;
 
 /// The commands by what a user wants, with a heading each. Every command is in one group.
-const GROUPS: [(&str, &[&str]); 8] = [
+const GROUPS: [(&str, &[&str]); 9] = [
     ("Try it", &["demo", "study"]),
     ("One prompt", &["run", "generate", "sensitivity", "lens", "attribute", "features"]),
     ("Averages over prompts", &["average", "reach", "growth"]),
+    ("Large runs", &["merge"]),
     ("Two prompts", &["patch", "edges", "circuit", "subspace", "transfer", "reduce"]),
     ("Sources and responses", &["green", "flow", "slice", "regime", "identities"]),
     ("Inverse problems", &["invert", "locate"]),
@@ -21,14 +22,32 @@ const GROUPS: [(&str, &[&str]); 8] = [
 ];
 
 /// Options that several commands share, by a heading. All others are under `Options`.
-const HEADINGS: [(&str, &[&str]); 4] = [
+const HEADINGS: [(&str, &[&str]); 5] = [
     (
         "Prompts",
         &["tokens", "prompts", "task", "rows", "strict", "corrupted", "corrupted_tokens", "donor", "donor_tokens"],
     ),
+    ("Shards", &["shard", "out_dir", "shard_size"]),
     ("Observable J", &["observe", "target", "against", "position"]),
     ("Model and device", &["model", "device", "memory", "f16_weights", "f16_inputs"]),
     ("Output", &["out", "plot", "json", "graph"]),
+];
+
+/// Commands whose results can be shards: those that have a result for each prompt. Others refuse the options of shards, and do not
+/// list them.
+const SHARDED: [&str; 12] = [
+    "run",
+    "sensitivity",
+    "patch",
+    "lens",
+    "attribute",
+    "edges",
+    "green",
+    "flow",
+    "identities",
+    "regime",
+    "invert",
+    "transfer",
 ];
 
 /// Largest width of help: longer lines are hard to read.
@@ -66,6 +85,9 @@ pub(crate) fn complete(program: Command, width: usize) -> Command {
     for &(name, examples) in EXAMPLES {
         program = program
             .mut_subcommand(name, |command| command.mut_args(under_heading).after_help(shown(examples, heading)));
+        if !SHARDED.contains(&name) {
+            program = program.mut_subcommand(name, |command| command.mut_args(hidden_shards));
+        }
     }
     program
 }
@@ -77,6 +99,12 @@ fn under_heading(option: Arg) -> Arg {
         Some((heading, _)) => option.help_heading(*heading),
         None => option,
     }
+}
+
+/// Hides an option of shards.
+fn hidden_shards(option: Arg) -> Arg {
+    let hidden = HEADINGS.iter().any(|(name, ids)| *name == "Shards" && ids.contains(&option.get_id().as_str()));
+    if hidden { option.hide(true) } else { option }
 }
 
 /// Formats the examples of a command, with what each of them does.

@@ -91,6 +91,7 @@ impl Args {
     /// Returns the runs, and the observables that are observed in them: none if the field is.
     fn runs(&self, model: &Model) -> Result<(Vec<Run>, Vec<Observable>), Failure> {
         if let Some(cases) = self.prompt.set.cases(model, None::<&ObservableArgs>)? {
+            self.prompt.set.shards.refuse()?;
             if !self.levels.is_empty() || !self.values.is_empty() {
                 return Err("--prompts observes each row's observable; leave out --levels and --values".into());
             }
@@ -98,11 +99,12 @@ impl Args {
                 let none = || format!("row {}: no observable; give it `target` or `observable`", case.name);
                 case.observable.clone().ok_or_else(none)
             };
-            let observables: Vec<Observable> = cases.cases.iter().map(observable).collect::<Result<_, _>>()?;
+            let cases = cases.everything();
+            let observables: Vec<Observable> = cases.iter().map(observable).collect::<Result<_, _>>()?;
             if observables.is_empty() {
                 return Err("no row of the prompt file fits the model; see the warnings".into());
             }
-            let prompts: Vec<&[u32]> = cases.cases.iter().map(|case| &case.clean[..]).collect();
+            let prompts: Vec<&[u32]> = cases.iter().map(|case| &case.clean[..]).collect();
             return Ok((model.run_all(&prompts, &RunOptions::default())?, observables));
         }
         let tokens = self.prompt.tokens(model)?;

@@ -24,6 +24,7 @@ mod invert;
 mod lens;
 mod locate;
 mod man;
+mod merge;
 mod observable;
 mod options;
 mod output;
@@ -35,6 +36,7 @@ mod reduce;
 mod regime;
 mod scale;
 mod sensitivity;
+mod shards;
 mod signals;
 mod slice;
 mod steps;
@@ -106,6 +108,8 @@ enum Command {
     Transfer(transfer::Args),
     /// Whether a small model's responses predict a large one's
     Scale(scale::Args),
+    /// Join the shards of a folder into one result
+    Merge(merge::Args),
     /// All analyses of one model and a set of prompts, and one HTML page
     Study(study::Args),
     /// The same on the embedded model and a few prompts
@@ -125,7 +129,9 @@ enum Command {
 fn main() -> ExitCode {
     signals::file_size_is_an_error();
     let program = help::complete(Cli::command(), terminal::width());
-    let cli = Cli::from_arg_matches(&program.clone().get_matches()).unwrap_or_else(|error| error.exit());
+    let matches = program.clone().get_matches();
+    shards::remember(&program, &matches);
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     resolvent_report::terminal::start_log();
     let done = progress::watched(|| run(cli.command, program));
     match done {
@@ -164,6 +170,7 @@ fn run(command: Option<Command>, program: clap::Command) -> Result<(), Failure> 
         Command::Locate(args) => locate::main(&args),
         Command::Transfer(args) => transfer::main(&args),
         Command::Scale(args) => scale::main(&args),
+        Command::Merge(args) => merge::main(&args),
         Command::Study(args) => study::main(&args),
         Command::Demo(args) => study::demo(&args),
         Command::Doctor(args) => doctor::main(&args),

@@ -186,7 +186,7 @@ impl PromptArgs {
         analysis: impl Fn(&Model, &[PromptCase], &mut dyn FnMut(u64, u64)) -> resolvent::field::Result<Labelled>,
     ) -> Result<Labelled, Failure> {
         if let Some(cases) = self.set.cases(model, None::<&ObservableArgs>)? {
-            return cases.counted(cases.all(analysis)?);
+            return cases.counted(cases.together(analysis)?);
         }
         let (clean, name) = (self.tokens(model)?, "the prompt".to_owned());
         let case = PromptCase { name, clean, corrupted: None, observable: None, roles: [].into() };

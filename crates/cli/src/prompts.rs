@@ -7,11 +7,13 @@ use clap::Args;
 use resolvent::Labelled;
 use resolvent::engine::Steps;
 use resolvent::field::{CaseRuns, Prompts, over_prompts, read_direction};
-use resolvent::model::{Error, Model, PromptCase, PromptSet, Site, Task, file_text};
+use resolvent::model::{Error, Model, PromptCase, PromptRow, PromptSet, Site, Task, file_text};
 
 use crate::Failure;
 use crate::observable::ObservableArgs;
 use crate::output::{Output, checks, maps};
+use crate::shards::{Computed, ShardArgs};
+use crate::terminal::print;
 
 /// The prompt file of an analysis, or a long text as many prompts.
 #[derive(Args)]
@@ -36,6 +38,8 @@ pub(crate) struct PromptSetArgs {
     /// Stop at a row that cannot be read or analysed, instead of leaving it out
     #[arg(long, requires = "many")]
     strict: bool,
+    #[command(flatten)]
+    pub(crate) shards: ShardArgs,
 }
 
 /// Tokens of a window, as many as TransformerLens takes of a prompt for a lens.
@@ -85,13 +89,26 @@ fn embedded() -> Result<PromptSet, Failure> {
     Err("this program was built without embedded models and prompts; give --prompts FILE".into())
 }
 
-/// The cases of a prompt file, and the rows that do not fit the model.
+/// The rows of a prompt file, and their cases.
 pub(crate) struct Cases<'a> {
     args: &'a PromptSetArgs,
     path: &'a Path,
     model: &'a Model,
-    pub(crate) cases: Vec<PromptCase>,
+    rows: Vec<PromptRow>,
+    /// The observable that takes the place of the rows' own.
+    observable: Option<String>,
+    /// The cases, in parts that are computed together; none with shards, which make their own.
+    parts: Vec<Vec<PromptCase>>,
+    /// Lines that are no rows, and rows that do not fit the model.
     left_out: Vec<(String, String)>,
+}
+
+/// What an analysis of a prompt file has given.
+pub(crate) enum Outcome {
+    /// The result of all prompts.
+    Whole(Labelled),
+    /// Shards, which are files.
+    Shards(Computed),
 }
 
 impl PromptSetArgs {
@@ -121,17 +138,16 @@ impl PromptSetArgs {
             (None, Some(path)) => (path, self.windows(model, path)?),
             (None, None) => return Ok(None),
         };
-        let text = observable.and_then(|observable| observable.text(model));
-        let direction = |file: &str| {
-            let read = read_direction(Path::new(file), model.sizes().d);
-            read.map_err(|e| Error::Observable { text: text.clone().unwrap_or_default(), reason: e.to_string() })
-        };
-        let mut found = Cases { args: self, path, model, cases: Vec::new(), left_out: Vec::new() };
+        let observable = observable.and_then(|observable| observable.text(model));
+        let rows = set.rows(&self.task, self.rows)?.into_iter().cloned().collect();
+        let mut found = Cases { args: self, path, model, rows, observable, parts: Vec::new(), left_out: Vec::new() };
         found.left_out.extend(set.bad_rows.iter().map(|(line, reason)| (format!("line {line}"), reason.clone())));
-        for row in set.rows(&self.task, self.rows)? {
-            match row.case(model, text.as_deref(), Some(&direction)) {
-                Ok(case) => found.cases.push(case),
-                Err(error) => found.left_out.push((row.name(), error.to_string())),
+        if !self.shards.is_given() {
+            // The parts are those of shards, so that shards have the same batches.
+            let parts = found.rows.chunks(self.shards.size()?).map(|rows| found.of_rows(rows));
+            for (cases, left_out) in parts.collect::<Vec<_>>() {
+                found.parts.push(cases);
+                found.left_out.extend(left_out);
             }
         }
         found.refuse_or_name(&found.left_out)?;
@@ -139,7 +155,37 @@ impl PromptSetArgs {
     }
 }
 
+/// Cases, and names of rows without one, with the reasons.
+type Found = (Vec<PromptCase>, Vec<(String, String)>);
+
 impl Cases<'_> {
+    /// Returns the cases of some rows, and the rows that do not fit the model.
+    fn of_rows(&self, rows: &[PromptRow]) -> Found {
+        let direction = |file: &str| {
+            let read = read_direction(Path::new(file), self.model.sizes().d);
+            read.map_err(|e| {
+                let text = self.observable.clone().unwrap_or_default();
+                Error::Observable { text, reason: e.to_string() }
+            })
+        };
+        let (mut cases, mut left_out) = (Vec::with_capacity(rows.len()), Vec::new());
+        for row in rows {
+            match row.case(self.model, self.observable.as_deref(), Some(&direction)) {
+                Ok(case) => cases.push(case),
+                Err(error) => left_out.push((row.name(), error.to_string())),
+            }
+        }
+        (cases, left_out)
+    }
+
+    /// Returns the cases of all rows.
+    pub(crate) fn everything(&self) -> Vec<PromptCase> {
+        match self.args.shards.is_given() {
+            true => self.of_rows(&self.rows).0,
+            false => self.parts.concat(),
+        }
+    }
+
     /// With `--strict`, returns an error if rows are left out; otherwise names them.
     fn refuse_or_name(&self, left_out: &[(String, String)]) -> Result<(), Failure> {
         match left_out.first() {
@@ -158,22 +204,49 @@ impl Cases<'_> {
         &self,
         sites: &[Site],
         analysis: &dyn Fn(&CaseRuns<'_>) -> Result<Labelled, Failure>,
-    ) -> Result<Labelled, Failure> {
-        let mut steps = Steps::new("prompts", self.cases.len() as u64);
+    ) -> Result<Outcome, Failure> {
         let all = &mut |runs: &[CaseRuns<'_>]| {
             let one = |runs: &CaseRuns<'_>| analysis(runs).map_err(of_library);
             runs.iter().map(one).collect()
         };
-        Ok(over_prompts(self.model, &self.cases, sites, all, &mut |done, of| steps.show(done, of))?.stack()?)
+        self.all(|model, cases, progress| over_prompts(model, cases, sites, all, progress))
     }
 
-    /// Runs an analysis of all cases.
+    /// Runs an analysis that has a result for each case: of all cases, or of those of some shards.
     pub(crate) fn all(
+        &self,
+        mut analysis: impl FnMut(&Model, &[PromptCase], &mut dyn FnMut(u64, u64)) -> resolvent::field::Result<Prompts>,
+    ) -> Result<Outcome, Failure> {
+        let shard = &mut |rows: &[PromptRow]| {
+            let (cases, left_out) = self.of_rows(rows);
+            self.refuse_or_name(&left_out)?;
+            let results = analysis(self.model, &cases, &mut |_, _| {})?;
+            let failed = results.left_out.iter().map(|row| (row.what.clone(), row.reason.clone()));
+            self.refuse_or_name(&failed.collect::<Vec<_>>())?;
+            Ok((results, left_out.len()))
+        };
+        // With shards, what is left out so far are lines that are no rows.
+        if let Some(computed) = self.args.shards.compute(self.model, (&self.rows, self.left_out.len()), shard)? {
+            return Ok(Outcome::Shards(computed));
+        }
+        let all = self.parts.iter().map(Vec::len).sum::<usize>() as u64;
+        let (mut steps, mut before, mut results) = (Steps::new("prompts", all), 0, Prompts::default());
+        for part in &self.parts {
+            results.append(analysis(self.model, part, &mut |done, _| steps.show(before + done, all))?);
+            before += part.len() as u64;
+        }
+        Ok(Outcome::Whole(results.stack()?))
+    }
+
+    /// Runs an analysis that has one result for all cases together.
+    pub(crate) fn together(
         &self,
         analysis: impl FnOnce(&Model, &[PromptCase], &mut dyn FnMut(u64, u64)) -> resolvent::field::Result<Labelled>,
     ) -> Result<Labelled, Failure> {
-        let mut steps = Steps::new("prompts", self.cases.len() as u64);
-        Ok(analysis(self.model, &self.cases, &mut |done, all| steps.show(done, all))?)
+        self.args.shards.refuse()?;
+        let cases = self.everything();
+        let mut steps = Steps::new("prompts", cases.len() as u64);
+        Ok(analysis(self.model, &cases, &mut |done, all| steps.show(done, all))?)
     }
 
     /// Names the rows that are left out and notes their number; with `--strict` they are an error.
@@ -187,10 +260,14 @@ impl Cases<'_> {
     pub(crate) fn finish(
         &self,
         output: Output<'_>,
-        result: Labelled,
+        outcome: Outcome,
         arrays: &[(&str, &str)],
         more: &dyn Fn(&Labelled) -> String,
     ) -> Result<(), Failure> {
+        let result = match outcome {
+            Outcome::Whole(result) => result,
+            Outcome::Shards(computed) => return print(&computed.to_string()),
+        };
         let left_out = Prompts::left_out_of(&result).len();
         let result = self.counted(result)?;
         let averaged = Prompts::averaged(&result);

@@ -55,7 +55,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     };
     let cases = args.prompt.set.cases(&model, Some(&args.observable))?;
     let cases = cases.ok_or("directions come from pairs of prompts of one task; write --prompts FILE --task NAME")?;
-    let result = cases.all(|model, cases, progress| reduce(model, cases, &options, progress))?;
+    let result = cases.together(|model, cases, progress| reduce(model, cases, &options, progress))?;
     let result = cases.counted(result)?;
     output.finish(&result, || {
         let level = result.metadata.get("level").map_or("", String::as_str);

@@ -64,6 +64,7 @@ pub fn circuit(
     let score_of = &|case: &Case<'_>| edges(case, &score_options);
     let scored =
         over_prompts(model, ranking, &sites, &mut |runs| each(runs, score_of), &mut |n, _| progress(n, total))?;
+    scored.some()?;
     let mut score = vec![0.0f64; all.len()];
     for result in &scored.results {
         let of_prompt = result.array(options.score.name()).map_or(&[][..], |array| &array.data);

@@ -42,6 +42,20 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     }
 }
 
+/// Writes a file whole, unless there is one. Of several writers at the same time, one writes. Returns whether this one did.
+///
+/// # Errors
+/// As [`write_whole`].
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<bool> {
+    let mut file = temporary(path, path)?;
+    file.write_all(bytes).map_err(|e| unwritten(path, &e))?;
+    match file.persist_noclobber(path) {
+        Ok(_) => Ok(true),
+        Err(e) if e.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(e) => Err(unwritten(path, &e.error)),
+    }
+}
+
 /// What a write to a path changes.
 pub(crate) enum Target {
     /// A regular file, which need not exist.

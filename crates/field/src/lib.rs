@@ -94,6 +94,7 @@ mod rsvd;
 mod scale;
 mod secant;
 mod sensitivity;
+mod shards;
 mod site_kind;
 mod slice;
 mod slope;
@@ -156,6 +157,7 @@ pub use scale::{
     scale_operators,
 };
 pub use sensitivity::{sensitivity, sensitivity_all, sensitivity_along};
+pub use shards::{MANIFEST, Part, SHARD, Shards, Work, file_hash};
 pub use site_kind::SiteKind;
 pub use slice::{OnProgress, Pass, PlacePairs, Slice, Sliced};
 pub use spectrum::{Spectrum, spectrum};

@@ -56,7 +56,7 @@ pub fn reach(model: &Model, cases: &[PromptCase], probes: Probes, progress: OnPr
         Ok(results)
     };
     let prompts = over_prompts(model, &clean_alone(cases), &[], analysis, progress)?;
-    let mut about = prompts.results[0].metadata_alone();
+    let mut about = prompts.some()?.metadata_alone();
     about.metadata.remove("tokens");
     let mut certificates = Vec::new();
     prompts.results.iter().for_each(|one| crate::certificate::merge(&mut certificates, &one.certificates));

@@ -30,7 +30,7 @@ impl Labelled {
     }
 
     /// Returns a result with the metadata of a file: provenance and checks.
-    fn about(strings: &BTreeMap<String, String>) -> Result<Self, String> {
+    pub(crate) fn about(strings: &BTreeMap<String, String>) -> Result<Self, String> {
         let mut result = Self::default();
         for (key, value) in strings {
             match key.split_once('.') {
@@ -65,7 +65,7 @@ fn axes_of(
     }
 }
 
-fn from_safetensors(bytes: &[u8]) -> Result<Labelled, String> {
+pub(crate) fn from_safetensors(bytes: &[u8]) -> Result<Labelled, String> {
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| e.to_string())?;
     let file = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
     let strings = header.metadata().clone().unwrap_or_default().into_iter().collect();

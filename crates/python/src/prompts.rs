@@ -8,9 +8,9 @@ use pyo3::types::{PyDict, PyList, PyString};
 use resolvent::Labelled;
 use resolvent::field::{
     AttributeOptions, CircuitOptions, EdgeOptions, EdgePredictor, FlowOptions, LensOptions, Predictor,
-    PredictorOptions, ReduceOptions, SiteKind, TransferOptions, attribute_of_prompts, distinct, edges_of_prompts,
-    flow_of_prompts, forward_of_prompts, identities_of_prompts, lens_of_prompts, patch_of_prompts,
-    sensitivity_of_prompts, transfer_of_prompts,
+    PredictorOptions, Prompts as Found, ReduceOptions, SHARD, SiteKind, TransferOptions, attribute_of_prompts,
+    distinct, edges_of_prompts, flow_of_prompts, forward_of_prompts, identities_of_prompts, lens_of_prompts,
+    patch_of_prompts, sensitivity_of_prompts, transfer_of_prompts,
 };
 use resolvent::model::{Model, PromptCase, PromptRow, PromptSet, PromptText, Run, RunOptions, from_end, logits_of};
 
@@ -86,6 +86,23 @@ impl PyPrompts {
             Some((name, reason)) if strict || cases.is_empty() => Err(value_error(format!("{name}: {reason}"))),
             _ => Ok(Self { model: model.clone(), cases, left_out }),
         }
+    }
+
+    /// Runs an analysis that has a result for each prompt, with a progress bar.
+    fn each(
+        &self,
+        py: Python<'_>,
+        mut analysis: impl FnMut(&Model, &[PromptCase], &mut dyn FnMut(u64, u64)) -> resolvent::field::Result<Found> + Send,
+    ) -> Result<PyResultOf> {
+        self.analysed(py, |progress| {
+            let (all, mut before, mut results) = (self.cases.len() as u64, 0, Found::default());
+            // The parts are those of shards, so that shards have the same batches.
+            for part in self.cases.chunks(SHARD) {
+                results.append(analysis(&self.model, part, &mut |done, _| progress(before + done, all))?);
+                before += part.len() as u64;
+            }
+            results.stack()
+        })
     }
 
     /// Runs an analysis with a progress bar.
@@ -181,12 +198,12 @@ impl PyPrompts {
 
     /// The fields [P, L+1, T, d] and the logits [P, 1, V] of the last position of the clean prompts.
     fn run(&self, py: Python<'_>) -> Result<PyResultOf> {
-        self.analysed(py, |progress| forward_of_prompts(&self.model, &self.cases, progress))
+        self.each(py, forward_of_prompts)
     }
 
     /// Sensitivities of each prompt's observable: `sensitivity` [P, L+1, T, d], `norm` [P, L+1, T], `value` [P, 1].
     fn sensitivity(&self, py: Python<'_>) -> Result<PyResultOf> {
-        self.analysed(py, |progress| sensitivity_of_prompts(&self.model, &self.cases, progress))
+        self.each(py, sensitivity_of_prompts)
     }
 
     /// Patch effects of each pair; arrays as those of `Model.patch_sweep`, with an axis `prompt`.
@@ -199,7 +216,7 @@ impl PyPrompts {
         let kinds = distinct(sites.0.iter().map(|kind| Ok(kind.parse()?)).collect::<Result<Vec<SiteKind>>>()?);
         let predictors = if others.is_empty() { Vec::new() } else { Predictor::beside_first_order(&others) };
         let options = (&predictors[..], PredictorOptions::default());
-        self.analysed(py, |progress| patch_of_prompts(&self.model, &self.cases, &kinds, options, progress))
+        self.each(py, |model, cases, progress| patch_of_prompts(model, cases, &kinds, options, progress))
     }
 
     /// Transfer fractions of each pair, whose donor is the corrupted prompt: `fraction` [P, L+1, T], and controls in `controls`
@@ -210,19 +227,19 @@ impl PyPrompts {
     )]
     fn transfer(&self, py: Python<'_>, scale: f32, controls: i64, seed: i64) -> Result<PyResultOf> {
         let options = TransferOptions { scale, random: count("controls", controls)?, seed: count("seed", seed)? };
-        self.analysed(py, |progress| transfer_of_prompts(&self.model, &self.cases, &options, progress))
+        self.each(py, |model, cases, progress| transfer_of_prompts(model, cases, &options, progress))
     }
 
     /// The flow of the difference of each pair; arrays as those of `Run.flow`, with an axis `prompt`.
     #[pyo3(signature = (*, steps = 0), text_signature = "($self, *, steps=0)")]
     fn flow(&self, py: Python<'_>, steps: i64) -> Result<PyResultOf> {
         let options = FlowOptions { steps: count("steps", steps)? };
-        self.analysed(py, |progress| flow_of_prompts(&self.model, &self.cases, options, progress))
+        self.each(py, |model, cases, progress| flow_of_prompts(model, cases, options, progress))
     }
 
     /// Checks the identities of the derivatives of each clean prompt; arrays as those of `Run.identities`, with an axis `prompt`.
     fn identities(&self, py: Python<'_>) -> Result<PyResultOf> {
-        self.analysed(py, |progress| identities_of_prompts(&self.model, &self.cases, progress))
+        self.each(py, identities_of_prompts)
     }
 
     /// Edges of each pair; arrays as those of `Model.edges`, with an axis `prompt`. `controls` other pairs give
@@ -245,7 +262,7 @@ impl PyPrompts {
         let (steps, controls) = (count("steps", steps)?, count("controls", controls)?);
         let (random, seed) = (count("random", random)?, count("seed", seed)?);
         let options = EdgeOptions { predictors, steps, exact, controls, random, seed };
-        self.analysed(py, |progress| edges_of_prompts(&self.model, &self.cases, &options, progress))
+        self.each(py, |model, cases, progress| edges_of_prompts(model, (cases, &self.cases), &options, progress))
     }
 
     /// Contributions to each clean prompt's observable; arrays as those of `Model.attribute`, with an axis `prompt`.
@@ -255,7 +272,7 @@ impl PyPrompts {
     )]
     fn attribute(&self, py: Python<'_>, neurons: bool, patterns: bool) -> Result<PyResultOf> {
         let options = AttributeOptions { neurons, patterns };
-        self.analysed(py, |progress| attribute_of_prompts(&self.model, &self.cases, options, progress))
+        self.each(py, |model, cases, progress| attribute_of_prompts(model, cases, options, progress))
     }
 
     /// The logit lens of each clean prompt; arrays as those of `Model.lens` but those of the most likely tokens, with an axis `prompt`.
@@ -263,7 +280,7 @@ impl PyPrompts {
     #[pyo3(signature = (*, averaged = None), text_signature = "($self, *, averaged=None)")]
     fn lens(&self, py: Python<'_>, averaged: Option<&Bound<'_, PyAveragedOperator>>) -> Result<PyResultOf> {
         let options = LensOptions { top: 0, averaged: averaged.map(|one| &one.get().averaged) };
-        self.analysed(py, |progress| lens_of_prompts(&self.model, &self.cases, options, progress))
+        self.each(py, |model, cases, progress| lens_of_prompts(model, cases, options, progress))
     }
 
     /// Reduced descriptions: effects of patches of the last pairs through few directions of a level, which come from the first

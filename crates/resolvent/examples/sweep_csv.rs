@@ -34,6 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let result = patch_of_prompts(&model, &cases, &[SiteKind::Resid], predictors, &mut |done, all| {
         println!("{done} of {all} prompts");
     })?;
+    let result = result.stack()?;
 
     // Means over prompts have a 95 % interval. Tokens are aligned by the role that the file gives them, or from the end.
     println!("\nmean effect on the logit difference\nlevel     of the country   of the last token");

@@ -22,6 +22,7 @@ mod prompts;
 mod readable;
 mod results;
 mod shapes;
+mod shards;
 mod shown;
 mod slice;
 mod study;

@@ -53,7 +53,8 @@ fn controls_have_the_norms_of_the_displacements() {
     for on in subjects() {
         let model = twin.on(on);
         let options = EdgeOptions { controls: 2, ..EdgeOptions::default() };
-        let got = edges_of_prompts(&model, &cases(), &options, &mut |_, _| {})
+        let got = edges_of_prompts(&model, (&cases(), &cases()), &options, &mut |_, _| {})
+            .and_then(|results| results.stack())
             .unwrap_or_else(|e| panic!("{}: {e}", on.name()));
         assert!(
             got.metadata["left_out"].contains("two other prompts of 6 tokens or more"),
@@ -93,7 +94,8 @@ fn controls_have_the_norms_of_the_displacements() {
             close(&other_prompts[n * all.len()..][..all.len()], &want, 5e-5, on.name());
         }
         // Without the option, no row needs another.
-        let plain = edges_of_prompts(&model, &cases(), &EdgeOptions::default(), &mut |_, _| {}).expect("computes");
+        let plain = edges_of_prompts(&model, (&cases(), &[]), &EdgeOptions::default(), &mut |_, _| {});
+        let plain = plain.and_then(|results| results.stack()).expect("computes");
         assert!(plain.array("other_prompts").is_none() && plain.metadata["prompts"] == "4");
     }
 }

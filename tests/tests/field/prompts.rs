@@ -2,11 +2,16 @@
 
 use resolvent_engine::Options;
 use resolvent_field::{
-    CaseRuns, Labelled, Predictor, PredictorOptions, SiteKind, TransferOptions, forward, forward_of_prompts,
+    CaseRuns, Labelled, Predictor, PredictorOptions, Prompts, SiteKind, TransferOptions, forward, forward_of_prompts,
     over_prompts, patch_at, patch_of_prompts, sensitivity, sensitivity_of_prompts, transfer, transfer_of_prompts,
 };
 use resolvent_model::{Distribution, Model, Observable, PromptCase, Run, RunOptions};
 use resolvent_tests::{Subject, Twin, subjects};
+
+/// Returns the results of all prompts as one.
+fn stacked(results: resolvent_field::Result<Prompts>) -> resolvent_field::Result<Labelled> {
+    results?.stack()
+}
 
 /// Pairs of unequal lengths, each with another kind of observable.
 fn cases(model: &Model) -> Vec<PromptCase> {
@@ -85,14 +90,14 @@ fn company_changes_no_number() {
         let kinds = [SiteKind::Resid, SiteKind::MlpOut, SiteKind::Z];
         let options = PredictorOptions { steps: 2, ..PredictorOptions::default() };
         let predictors = Predictor::ALL;
-        let patched = patch_of_prompts(&model, &cases, &kinds, (&[], options), &mut quiet).expect("patches");
-        let run = forward_of_prompts(&model, &cases, &mut quiet).expect("runs");
-        let sensitive = sensitivity_of_prompts(&model, &cases, &mut quiet).expect("computes");
+        let patched = stacked(patch_of_prompts(&model, &cases, &kinds, (&[], options), &mut quiet)).expect("patches");
+        let run = stacked(forward_of_prompts(&model, &cases, &mut quiet)).expect("runs");
+        let sensitive = stacked(sensitivity_of_prompts(&model, &cases, &mut quiet)).expect("computes");
         let differ = &cases[3..];
         let random = TransferOptions { random: 2, ..TransferOptions::default() };
-        let transferred = transfer_of_prompts(&model, differ, &random, &mut quiet).expect("computes");
-        let predicted =
-            patch_of_prompts(&model, differ, &kinds[..1], (&predictors, options), &mut quiet).expect("predicts");
+        let transferred = stacked(transfer_of_prompts(&model, differ, &random, &mut quiet)).expect("computes");
+        let predicted = stacked(patch_of_prompts(&model, differ, &kinds[..1], (&predictors, options), &mut quiet))
+            .expect("predicts");
         for (n, case) in cases.iter().enumerate() {
             let j = case.observable.as_ref().expect("one");
             let [clean, corrupted] = alone(&model, case, &kinds);
@@ -127,7 +132,7 @@ fn memory_changes_no_number() {
         let cases = &cases(&model)[3..];
         let of = |model: &Model| {
             let options = PredictorOptions::default();
-            patch_of_prompts(model, cases, &[SiteKind::Resid], (&[], options), &mut quiet).expect("patches")
+            stacked(patch_of_prompts(model, cases, &[SiteKind::Resid], (&[], options), &mut quiet)).expect("patches")
         };
         let (much, little) = (of(&model), of(&little));
         for name in ["effect", "first_order", "clean_value"] {
@@ -149,13 +154,13 @@ fn a_bad_prompt_is_left_out() {
     let mut cases = cases(&model);
     let good =
         patch_of_prompts(&model, &cases[3..], &[SiteKind::Resid], (&[], PredictorOptions::default()), &mut quiet);
-    let good = good.expect("patches");
+    let good = stacked(good).expect("patches");
     cases[0].corrupted = None;
     cases[1].clean = vec![99_999, 1];
     cases[2].observable = Some(Observable::logit(3, 40));
     let result = patch_of_prompts(&model, &cases, &[SiteKind::Resid], (&[], PredictorOptions::default()), &mut quiet);
-    let result = result.expect("three prompts are analysed");
-    let left_out = resolvent_field::Prompts::left_out_of(&result);
+    let result = stacked(result).expect("three prompts are analysed");
+    let left_out = Prompts::left_out_of(&result);
     let names: Vec<&str> = left_out.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["row 0", "row 1", "row 2"]);
     assert!(left_out[0].1.contains("no corrupted prompt") && left_out[1].1.contains("99999"), "{left_out:?}");
@@ -163,7 +168,7 @@ fn a_bad_prompt_is_left_out() {
     assert_eq!(result.array("clean_value"), good.array("clean_value"));
     let nothing =
         patch_of_prompts(&model, &cases[..3], &[SiteKind::Resid], (&[], PredictorOptions::default()), &mut quiet);
-    let error = nothing.expect_err("nothing can be analysed").to_string();
+    let error = stacked(nothing).expect_err("nothing can be analysed").to_string();
     assert!(error.starts_with("no prompt can be analysed; row 0: "), "{error}");
 }
 

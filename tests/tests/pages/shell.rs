@@ -38,7 +38,7 @@ impl Line {
 const OTHERS: [&str; 4] = ["apt-get", "dnf", "pacman", "pip"];
 
 /// Commands that take no device.
-const WITHOUT_DEVICE: [&str; 4] = ["devices", "doctor", "completions", "man"];
+const WITHOUT_DEVICE: [&str; 5] = ["devices", "doctor", "completions", "man", "merge"];
 
 /// Options of other programs: cargo and `benches/peers/run`.
 const OTHER_OPTIONS: [&str; 6] = ["--example", "--help", "--only", "--release", "--version", "--workspace"];
@@ -249,8 +249,20 @@ fn options_of_the_pages_exist() {
     let commands = ["run", "sensitivity", "patch", "green", "slice", "regime", "invert", "transfer", "scale"];
     let more =
         ["flow", "identities", "lens", "locate", "reduce", "attribute", "features", "edges", "circuit", "subspace"];
-    let rest =
-        ["generate", "study", "demo", "devices", "bench", "average", "reach", "growth", "doctor", "completions", "man"];
+    let rest = [
+        "generate",
+        "study",
+        "demo",
+        "devices",
+        "bench",
+        "average",
+        "reach",
+        "growth",
+        "doctor",
+        "completions",
+        "man",
+        "merge",
+    ];
     let help = |command: &&str| {
         let output = run(&[(*command).to_owned(), "--help".to_owned()], &root());
         String::from_utf8(output.stdout).expect("help is UTF-8")

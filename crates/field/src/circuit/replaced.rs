@@ -86,6 +86,7 @@ fn mean_outputs(model: &Model, cases: &[PromptCase]) -> Result<Vec<f32>> {
     // A batch that fails is tried again in parts, so the sums of its prompts are added only in the end.
     let analysis = &mut |runs: &[CaseRuns<'_>]| runs.iter().map(|runs| sums_of(&runs.clean)).collect();
     let found = over_prompts(model, &clean, &path_sites(&sizes), analysis, &mut |_, _| {})?;
+    found.some()?;
     let count = found.lengths.iter().sum::<usize>() as f64;
     let mut mean = vec![0.0f64; writers * sizes.d];
     for sums in found.results.iter().filter_map(|result| result.array("sum")) {

@@ -2,29 +2,29 @@
 
 use resolvent_model::{EditedPrompt, Model, PromptCase, Run, path_sites};
 
-use super::{CaseRuns, clean_alone, others, over_prompts};
+use super::{CaseRuns, Prompts, clean_alone, others, over_prompts};
 use crate::attribution::{AttributeOptions, attribute};
 use crate::case::Case;
 use crate::edges::{EdgeOptions, edges_beside};
 use crate::error::Result;
-use crate::labelled::Labelled;
 use crate::lens::{LensOptions, lens};
 use crate::slice::OnProgress;
 
 /// Predicts the effects of patching each edge of many pairs of prompts; see [`crate::edges`]. With
 /// [`EdgeOptions::controls`], the array `other_prompts [P, E]` is the root mean square of the first-order scores over
-/// displacements of other pairs of the set, each with the norm that the writer's own displacement has.
+/// displacements of other pairs of `set`, each with the norm that the writer's own displacement has. `set` is the list of which
+/// `cases` are a part or the whole.
 ///
 /// # Errors
 /// As [`over_prompts`].
 pub fn edges_of_prompts(
     model: &Model,
-    cases: &[PromptCase],
+    (cases, set): (&[PromptCase], &[PromptCase]),
     options: &EdgeOptions,
     progress: OnProgress<'_>,
-) -> Result<Labelled> {
+) -> Result<Prompts> {
     let pairs = |case: &&PromptCase| case.corrupted.as_ref().is_some_and(|other| other.len() == case.clean.len());
-    let pairs: Vec<PromptCase> = cases.iter().filter(|_| options.controls > 0).filter(pairs).cloned().collect();
+    let pairs: Vec<PromptCase> = set.iter().filter(|_| options.controls > 0).filter(pairs).cloned().collect();
     let one = |runs: &CaseRuns<'_>| {
         let case = runs.patched()?;
         let others = match options.controls {
@@ -35,7 +35,7 @@ pub fn edges_of_prompts(
         edges_beside(&case, &others.collect::<Vec<_>>(), options)
     };
     let analysis = &mut |runs: &[CaseRuns<'_>]| runs.iter().map(one).collect();
-    over_prompts(model, cases, &path_sites(model.sizes()), analysis, progress)?.stack()
+    over_prompts(model, cases, &path_sites(model.sizes()), analysis, progress)
 }
 
 /// Runs the prompts of `count` other pairs, the clean one of each first.
@@ -55,14 +55,13 @@ pub fn attribute_of_prompts(
     cases: &[PromptCase],
     options: AttributeOptions,
     progress: OnProgress<'_>,
-) -> Result<Labelled> {
+) -> Result<Prompts> {
     let one = |runs: &CaseRuns<'_>| attribute(&runs.clean, runs.observable()?, options);
     let analysis = &mut |runs: &[CaseRuns<'_>]| runs.iter().map(one).collect();
-    over_prompts(model, &clean_alone(cases), &options.sites(model.sizes()), analysis, progress)?.stack()
+    over_prompts(model, &clean_alone(cases), &options.sites(model.sizes()), analysis, progress)
 }
 
-/// Reads every level of many prompts by the head; see [`crate::lens`]. There is a `value` if every
-/// row has an observable.
+/// Reads every level of many prompts by the head; see [`crate::lens`]. There is a `value` of the prompts that have an observable.
 ///
 /// # Errors
 /// As [`over_prompts`].
@@ -71,9 +70,8 @@ pub fn lens_of_prompts(
     cases: &[PromptCase],
     options: LensOptions<'_>,
     progress: OnProgress<'_>,
-) -> Result<Labelled> {
-    let observed = cases.iter().all(|case| case.observable.is_some());
-    let one = |runs: &CaseRuns<'_>| lens(&runs.clean, runs.observable().ok().filter(|_| observed), options);
+) -> Result<Prompts> {
+    let one = |runs: &CaseRuns<'_>| lens(&runs.clean, runs.case.observable.as_ref(), options);
     let analysis = &mut |runs: &[CaseRuns<'_>]| runs.iter().map(one).collect();
-    over_prompts(model, &clean_alone(cases), &[], analysis, progress)?.stack()
+    over_prompts(model, &clean_alone(cases), &[], analysis, progress)
 }

@@ -22,7 +22,6 @@ use crate::predictor::{Predictor, PredictorOptions};
 use crate::sensitivity::sensitivity_all;
 use crate::site_kind::SiteKind;
 use crate::slice::OnProgress;
-use crate::stats::Pairs;
 use crate::study::left_out::{LeftOut, ends, may_pass};
 use crate::transfer::{TransferOptions, transfer};
 
@@ -71,7 +70,7 @@ pub type Analysis<'a> = &'a mut dyn FnMut(&[CaseRuns<'_>]) -> Result<Vec<Labelle
 /// If a batch fails, it is split in two, down to single cases. A case that fails alone is left out, with its reason.
 ///
 /// # Errors
-/// A device error, or no case that can be analysed.
+/// A device error.
 pub fn over_prompts(
     model: &Model,
     cases: &[PromptCase],
@@ -86,11 +85,7 @@ pub fn over_prompts(
         done += part.len();
         progress(done as u64, cases.len() as u64);
     }
-    match (prompts.results.is_empty(), prompts.left_out.first()) {
-        (true, Some(first)) => Err(Error::Input(format!("no prompt can be analysed; {first}"))),
-        (true, None) => Err(Error::Input("there are no prompts".to_owned())),
-        (false, _) => Ok(prompts),
-    }
+    Ok(prompts)
 }
 
 /// Analyses cases together or, if that fails, in two parts.
@@ -139,10 +134,10 @@ fn runs<'a>(model: &Model, cases: &'a [PromptCase], sites: &[Site]) -> Result<Ve
 ///
 /// # Errors
 /// As [`over_prompts`].
-pub fn forward_of_prompts(model: &Model, cases: &[PromptCase], progress: OnProgress<'_>) -> Result<Labelled> {
+pub fn forward_of_prompts(model: &Model, cases: &[PromptCase], progress: OnProgress<'_>) -> Result<Prompts> {
     let analysis =
         &mut |runs: &[CaseRuns<'_>]| forward_all(&runs.iter().map(|runs| &runs.clean).collect::<Vec<_>>(), true);
-    over_prompts(model, &clean_alone(cases), &[], analysis, progress)?.stack()
+    over_prompts(model, &clean_alone(cases), &[], analysis, progress)
 }
 
 /// Returns the cases without their corrupted prompts, for analyses that do not run these.
@@ -154,22 +149,22 @@ pub(crate) fn clean_alone(cases: &[PromptCase]) -> Vec<PromptCase> {
 ///
 /// # Errors
 /// As [`over_prompts`].
-pub fn sensitivity_of_prompts(model: &Model, cases: &[PromptCase], progress: OnProgress<'_>) -> Result<Labelled> {
+pub fn sensitivity_of_prompts(model: &Model, cases: &[PromptCase], progress: OnProgress<'_>) -> Result<Prompts> {
     let analysis = &mut |runs: &[CaseRuns<'_>]| {
         let readings = runs.iter().map(|runs| Ok((&runs.clean, runs.observable()?))).collect::<Result<Vec<_>>>()?;
         sensitivity_all(&readings)
     };
-    over_prompts(model, &clean_alone(cases), &[], analysis, progress)?.stack()
+    over_prompts(model, &clean_alone(cases), &[], analysis, progress)
 }
 
 /// Checks the identities of the derivatives for many prompts; see [`identities`].
 ///
 /// # Errors
 /// As [`over_prompts`].
-pub fn identities_of_prompts(model: &Model, cases: &[PromptCase], progress: OnProgress<'_>) -> Result<Labelled> {
+pub fn identities_of_prompts(model: &Model, cases: &[PromptCase], progress: OnProgress<'_>) -> Result<Prompts> {
     let one = |runs: &CaseRuns<'_>| identities(&runs.clean, runs.observable()?);
     let analysis = &mut |runs: &[CaseRuns<'_>]| runs.iter().map(one).collect();
-    over_prompts(model, &clean_alone(cases), &[], analysis, progress)?.stack()
+    over_prompts(model, &clean_alone(cases), &[], analysis, progress)
 }
 
 /// Computes the patch effects of many pairs of prompts; see [`crate::patch_at`]. With `predictors`, there are predictions
@@ -183,7 +178,7 @@ pub fn patch_of_prompts(
     kinds: &[SiteKind],
     (predictors, options): (&[Predictor], PredictorOptions),
     progress: OnProgress<'_>,
-) -> Result<Labelled> {
+) -> Result<Prompts> {
     let sites: Vec<Site> = kinds.iter().flat_map(|kind| kind.sites(model.sizes())).collect();
     let analysis = &mut |runs: &[CaseRuns<'_>]| {
         let cases: Vec<Case<'_>> = runs.iter().map(CaseRuns::patched).collect::<Result<_>>()?;
@@ -193,18 +188,7 @@ pub fn patch_of_prompts(
             false => Labelled::with_predictors_all(results, &cases, kinds, predictors, options),
         }
     };
-    let prompts = over_prompts(model, cases, &sites, analysis, progress)?;
-    let mut result = prompts.stack()?;
-    for &kind in kinds {
-        let [effect, first_order] = kind.arrays();
-        let mut pairs = Pairs::default();
-        for one in &prompts.results {
-            let of = |name| one.array(name).map_or(&[][..], |array| &array.data);
-            pairs.extend(&Pairs::above(of(first_order), of(effect), one.number(crate::noise::NAME).unwrap_or(0.0)));
-        }
-        result = result.note(&format!("agreement.{kind}"), pairs.agreement().to_string());
-    }
-    Ok(result)
+    over_prompts(model, cases, &sites, analysis, progress)
 }
 
 /// Computes the transfer fractions of many prompts, whose donors are the corrupted prompts; see [`transfer`].
@@ -216,7 +200,7 @@ pub fn transfer_of_prompts(
     cases: &[PromptCase],
     options: &TransferOptions,
     progress: OnProgress<'_>,
-) -> Result<Labelled> {
+) -> Result<Prompts> {
     let analysis = &mut |runs: &[CaseRuns<'_>]| {
         let one = |runs: &CaseRuns<'_>| {
             let Case { clean, corrupted, observable } = runs.patched()?;
@@ -224,7 +208,7 @@ pub fn transfer_of_prompts(
         };
         runs.iter().map(one).collect()
     };
-    over_prompts(model, cases, &[], analysis, progress)?.stack()
+    over_prompts(model, cases, &[], analysis, progress)
 }
 
 /// Computes the flow of the difference of each of many pairs of prompts; see [`flow_between`].
@@ -236,10 +220,10 @@ pub fn flow_of_prompts(
     cases: &[PromptCase],
     options: FlowOptions,
     progress: OnProgress<'_>,
-) -> Result<Labelled> {
+) -> Result<Prompts> {
     let analysis = &mut |runs: &[CaseRuns<'_>]| {
         let cases: Vec<Case<'_>> = runs.iter().map(CaseRuns::patched).collect::<Result<_>>()?;
         flow_between(&cases, options)
     };
-    over_prompts(model, cases, &[], analysis, progress)?.stack()
+    over_prompts(model, cases, &[], analysis, progress)
 }

@@ -10,6 +10,8 @@ use crate::certificate::merge;
 use crate::error::{Error, Result};
 use crate::labelled::{Array, Labelled};
 use crate::read::interned;
+use crate::site_kind::SiteKind;
+use crate::stats::Pairs;
 use crate::study::left_out::{self, LeftOut};
 
 use super::{average, bootstrap};
@@ -43,6 +45,16 @@ impl Prompts {
         self.roles.push(case.roles.clone());
     }
 
+    /// Adds the results of further prompts.
+    pub fn append(&mut self, more: Self) {
+        let Self { results, names, lengths, roles, left_out } = more;
+        self.results.extend(results);
+        self.names.extend(names);
+        self.lengths.extend(lengths);
+        self.roles.extend(roles);
+        self.left_out.extend(left_out);
+    }
+
     /// Returns all results as one.
     ///
     /// Each array NAME gets a first axis `prompt`. If its lengths differ, it is padded with NaN at the end. `lengths
@@ -51,17 +63,20 @@ impl Prompts {
     /// roles, `NAME.role`, `NAME.role_low` and `NAME.role_high` have an axis `role` instead: the mean over prompts of the
     /// mean over the role's tokens. Arrays with an axis `d` or `vocab` have no means.
     ///
-    /// A check is the worst of all prompts. An entry of the metadata that differs between prompts becomes a JSON list.
+    /// A check is the worst of all prompts. An entry of the metadata that differs between prompts becomes a JSON list. An array
+    /// that some prompts lack is left out, such as the values of an observable that only some rows have.
     ///
     /// # Errors
     /// There are no results, or their arrays do not match.
     pub fn stack(&self) -> Result<Labelled> {
-        let first = self.results.first().ok_or_else(|| Error::Input("there are no prompts".to_owned()))?;
+        let first = self.some()?;
         let mut result = Labelled::default();
         for array in &first.arrays {
             let all = self.results.iter().map(|one| one.array(array.name)).collect::<Option<Vec<&Array>>>();
-            let all = all.filter(|all| all.iter().all(|a| a.axes.len() == array.axes.len()));
-            let all = all.ok_or_else(|| Error::Input(format!("not every prompt has the array `{}`", array.name)))?;
+            let Some(all) = all else { continue };
+            if all.iter().any(|one| one.axes.len() != array.axes.len()) {
+                return Err(Error::Input(format!("the array `{}` has other axes in other prompts", array.name)));
+            }
             result.arrays.push(padded(&all));
             result.arrays.extend(average::averages(&all, &self.roles, SEED));
         }
@@ -77,6 +92,18 @@ impl Prompts {
         self.results.iter().for_each(|one| merge(&mut certificates, &one.certificates));
         result = certificates.into_iter().try_fold(result, Labelled::certify)?;
         self.noted(result)
+    }
+
+    /// Returns the result of the first prompt.
+    ///
+    /// # Errors
+    /// No prompt could be analysed.
+    pub(crate) fn some(&self) -> Result<&Labelled> {
+        let none = || match self.left_out.first() {
+            Some(first) => Error::Input(format!("no prompt can be analysed; {first}")),
+            None => Error::Input("there are no prompts".to_owned()),
+        };
+        self.results.first().ok_or_else(none)
     }
 
     /// Returns the names of the prompts that a result of [`Prompts::stack`] left out, with the reasons.
@@ -128,10 +155,26 @@ impl Prompts {
         if !roles.is_empty() {
             result = result.note("roles", json!(roles).to_string());
         }
-        Ok(left_out::write(result, &self.left_out)
+        Ok(left_out::write(self.with_agreements(result), &self.left_out)
             .note("prompts", self.results.len().to_string())
             .note("prompt_names", json!(self.names).to_string())
             .note("intervals", bootstrap::described(SEED)))
+    }
+
+    /// Adds how well first order agrees with the patches of all prompts, for each kind of site of a patch sweep.
+    fn with_agreements(&self, mut result: Labelled) -> Labelled {
+        let is_sweep = result.metadata.get("analysis").is_some_and(|analysis| analysis == "patch");
+        let kinds = SiteKind::ALL.into_iter().filter(|_| is_sweep);
+        for kind in kinds.filter(|kind| result.array(kind.arrays()[0]).is_some()).collect::<Vec<_>>() {
+            let [effect, first_order] = kind.arrays();
+            let mut pairs = Pairs::default();
+            for one in &self.results {
+                let of = |name| one.array(name).map_or(&[][..], |array| &array.data);
+                pairs.extend(&Pairs::above(of(first_order), of(effect), one.number(crate::noise::NAME).unwrap_or(0.0)));
+            }
+            result = result.note(&format!("agreement.{kind}"), pairs.agreement().to_string());
+        }
+        result
     }
 }
 

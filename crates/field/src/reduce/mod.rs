@@ -79,6 +79,7 @@ pub fn reduce(
         Ok(nothing(runs))
     };
     let first = over_prompts(model, training, &[], of_training, &mut |n, _| progress(n, total))?;
+    first.some()?;
     let trained = Trained::new(&learned, (roles.names.len(), d), (&ranks, options.seed))?;
     let mut measured: Vec<Measured> = Vec::new();
     let mut positive = learned.iter().filter(|one| one.difference > 0.0).count();
@@ -96,11 +97,12 @@ pub fn reduce(
         Ok(nothing(runs))
     };
     let others = over_prompts(model, held_out, &[], of_others, &mut |n, _| progress(train as u64 + n, total))?;
+    others.some()?;
     if !measured.iter().any(|one| one.actual > 0.0) {
         return Err(Error::Input("no patch has an effect, so there is nothing to reduce".to_owned()));
     }
     certificates.push(Certificate::new("nothing_dropped", dropped, 1e-4));
-    let result = others.results[0].metadata_alone().note("analysis", "reduce").note("level", level.to_string());
+    let result = others.some()?.metadata_alone().note("analysis", "reduce").note("level", level.to_string());
     let longest = held_out.iter().map(|case| case.clean.len()).max().unwrap_or(0);
     let result = trained.labelled(result, (&measured, &ranks, d), (longest, options.seed));
     let result = certificates.into_iter().try_fold(result, Labelled::certify)?;

@@ -57,6 +57,21 @@ pub(crate) fn distinct_names<'a>(names: impl Iterator<Item = &'a str>) -> Result
     Ok(())
 }
 
+/// Returns the first difference between facts that identify work, in words; `None` if there is none.
+///
+/// A hash shows that something differs, but not what, so it is compared last.
+pub(crate) fn difference(theirs: &Map<String, Value>, ours: &Map<String, Value>) -> Option<String> {
+    let mut keys: Vec<&String> = ours.keys().chain(theirs.keys()).collect();
+    keys.sort_by_key(|key| (key.contains("hash"), key.as_str()));
+    let key = keys.into_iter().find(|key| ours.get(*key) != theirs.get(*key))?;
+    let shown = |value: Option<&Value>| match value {
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+        None => "none".to_owned(),
+    };
+    Some(format!("`{key}` was {} and is now {}", shown(theirs.get(key)), shown(ours.get(key))))
+}
+
 /// Returns the bytes of some elements, as a file stores them.
 pub(crate) fn little_endian(numbers: &[f32]) -> Vec<u8> {
     numbers.iter().flat_map(|x| x.to_le_bytes()).collect()

@@ -9,7 +9,7 @@ use resolvent_model::Run;
 
 use crate::error::{Error, Result};
 
-pub(crate) use layout::{distinct_names, header, little_endian};
+pub(crate) use layout::{difference, distinct_names, header, little_endian};
 pub(crate) use partial::Partial;
 
 /// An array to be filled: its name and its axes, outermost first.

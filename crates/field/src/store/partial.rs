@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use super::layout::{Metadata, header, little_endian, shape};
+use super::layout::{Metadata, difference, header, little_endian, shape};
 use super::{Planned, Store, bytes};
 use crate::error::{Error, Result};
 use crate::file::{Target, keep_permissions, unwritten};
@@ -201,20 +201,7 @@ impl Journal {
             return Ok(());
         }
         let of = |text: &str| serde_json::from_str::<Map<String, Value>>(text).unwrap_or_default();
-        let (theirs, ours) = (of(&self.identity), of(identity));
-        // A hash shows that something differs, but not what, so it is compared last.
-        let mut keys: Vec<&String> = ours.keys().chain(theirs.keys()).collect();
-        keys.sort_by_key(|key| (key.contains("hash"), key.as_str()));
-        let differs = keys.into_iter().find(|key| ours.get(*key) != theirs.get(*key));
-        let shown = |value: Option<&Value>| match value {
-            Some(Value::String(text)) => text.clone(),
-            Some(other) => other.to_string(),
-            None => "none".to_owned(),
-        };
-        let difference = differs.map_or_else(
-            || "it is damaged".to_owned(),
-            |key| format!("`{key}` was {} and is now {}", shown(theirs.get(key)), shown(ours.get(key))),
-        );
+        let difference = difference(&of(&self.identity), &of(identity)).unwrap_or_else(|| "it is damaged".to_owned());
         Err(fail(&beside(path, ""), &format!("belongs to other work: {difference}; {START_AGAIN}")))
     }
 }

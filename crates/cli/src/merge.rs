@@ -1,0 +1,34 @@
+//! `resolvent merge`: joins the shards of a folder into one result.
+
+use std::path::PathBuf;
+
+use resolvent::field::{Prompts, Shards};
+
+use crate::Failure;
+use crate::output::{OutputArgs, checks};
+use crate::prompts::counted;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Folder that --out-dir has filled
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+pub(crate) fn main(args: &Args) -> Result<(), Failure> {
+    let output = args.output.prepare()?;
+    let shards = Shards::open(&args.folder)?;
+    let result = shards.merge()?;
+    let averaged = Prompts::averaged(&result);
+    let most = result.array("counts").map_or(0, |counts| counts.data.len());
+    let labels: Vec<String> = (0..most).map(|i| format!("-{}", most - i)).collect();
+    output.of_prompts(&averaged, &labels).finish(&result, || {
+        let fact = |key: &str| result.metadata.get(key).map_or("", String::as_str);
+        let (count, left_out) = (counted(fact("prompts")), Prompts::left_out_of(&result).len());
+        let left_out = result.metadata.get("rows_left_out").cloned().unwrap_or_else(|| left_out.to_string());
+        let shards = shards.work().shards();
+        format!("{}: {count} of {shards} shards, {left_out} left out\n{}", fact("analysis"), checks(&result))
+    })
+}

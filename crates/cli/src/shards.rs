@@ -1,0 +1,182 @@
+//! `--shard I/N --out-dir DIR`: a part of an analysis of many prompts, as files that any process can complete.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use clap::{ArgMatches, Args, Command};
+use resolvent::engine::Steps;
+use resolvent::field::{Part, Prompts, SHARD, Shards, Work, file_hash};
+use resolvent::model::{Model, PromptRow};
+
+use crate::Failure;
+
+/// Which part of the prompts, and where its files go.
+#[derive(Args)]
+pub(crate) struct ShardArgs {
+    /// Compute part I of N of the prompts, from 0; without it, all parts. With --out-dir
+    #[arg(long, value_name = "I/N", requires = "out_dir")]
+    shard: Option<Part>,
+    /// Write results of fixed-size shards of the prompts to files in DIR; `resolvent merge DIR` joins them. Shards that are there
+    /// are not computed again
+    #[arg(long, value_name = "DIR", requires = "many", conflicts_with_all = ["out", "plot", "json"])]
+    out_dir: Option<PathBuf>,
+    /// Prompts of a shard, which are computed together: all parts of one folder have the same number
+    #[arg(long, value_name = "N", default_value_t = SHARD, requires = "many")]
+    shard_size: usize,
+}
+
+/// Returns the results of some rows, and how many of these do not fit the model.
+type Compute<'a> = &'a mut dyn FnMut(&[PromptRow]) -> Result<(Prompts, usize), Failure>;
+
+impl ShardArgs {
+    /// Returns whether results are shards.
+    pub(crate) fn is_given(&self) -> bool {
+        self.out_dir.is_some()
+    }
+
+    /// Returns how many rows are computed together.
+    pub(crate) fn size(&self) -> Result<usize, Failure> {
+        match self.shard_size {
+            0 => Err("--shard-size 0 leaves no prompt; give 1 or more".into()),
+            size => Ok(size),
+        }
+    }
+
+    /// Returns an error if results are shards, for an analysis that has one result for all prompts together.
+    pub(crate) fn refuse(&self) -> Result<(), Failure> {
+        match self.is_given() {
+            true => {
+                Err("this analysis has one result for all prompts together; leave --out-dir out, and write --out"
+                    .into())
+            }
+            false => Ok(()),
+        }
+    }
+
+    /// Returns an error if results are shards, for an option that needs the result of all prompts.
+    pub(crate) fn refuse_beside(&self, option: &str) -> Result<(), Failure> {
+        match self.is_given() {
+            true => Err(format!("{option} needs the result of all prompts; leave it or --out-dir out").into()),
+            false => Ok(()),
+        }
+    }
+
+    /// Computes the shards of this part that are not there; `None` if results are not shards.
+    ///
+    /// `unread` is how many lines of the file are no rows.
+    pub(crate) fn compute(
+        &self,
+        model: &Model,
+        (rows, unread): (&[PromptRow], usize),
+        compute: Compute<'_>,
+    ) -> Result<Option<Computed>, Failure> {
+        let Some(folder) = &self.out_dir else { return Ok(None) };
+        let texts = rows.iter().map(|row| {
+            let files = row.observable.as_deref().map_or_else(String::new, |text| files_in(text).join(" "));
+            format!("{row:?} {files}")
+        });
+        let options = OPTIONS.get().cloned().unwrap_or_default();
+        let work = Work::new(model, options, texts, (self.size()?, Some(unread)))?;
+        let shards = Shards::create(folder, &work)?;
+        let all = shards.work().shards();
+        let part = self.shard.unwrap_or(Part::WHOLE).shards(all);
+        let mut computed = Computed { folder: folder.clone(), all, part: part.len(), found: 0, left_out: 0 };
+        let mut steps = Steps::new("shards", part.len() as u64);
+        for shard in part {
+            if shards.is_complete(shard)? {
+                computed.found += 1;
+            } else {
+                let (results, left_out) = compute(&rows[shards.work().rows(shard)])?;
+                shards.write(shard, &results, left_out)?;
+                computed.left_out += left_out + results.left_out.len();
+            }
+            steps.advance(1);
+        }
+        Ok(Some(computed))
+    }
+}
+
+/// What a process has computed.
+pub(crate) struct Computed {
+    folder: PathBuf,
+    /// Shards of all processes.
+    all: usize,
+    /// Shards of this process.
+    part: usize,
+    /// Shards that were there.
+    found: usize,
+    /// Rows of the computed shards that were left out.
+    left_out: usize,
+}
+
+impl fmt::Display for Computed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { folder, all, part, found, left_out } = self;
+        let computed = part - found;
+        write!(
+            f,
+            "{part} of {all} shards: {computed} computed, {found} were there; {left_out} prompts left out\n\
+            `resolvent merge {}` joins them when all are there",
+            folder.display()
+        )
+    }
+}
+
+/// The command and its options, on which results depend.
+static OPTIONS: OnceLock<BTreeMap<String, String>> = OnceLock::new();
+
+/// Options on which results do not depend, or that shards identify in another way: the model by its hash, prompts row by row.
+const OTHERS: [&str; 16] = [
+    "model",
+    "device",
+    "memory",
+    "prompts",
+    "text",
+    "window",
+    "task",
+    "rows",
+    "strict",
+    "shard",
+    "out_dir",
+    "shard_size",
+    "out",
+    "plot",
+    "json",
+    "graph",
+];
+
+/// Remembers the command and its options.
+pub(crate) fn remember(program: &Command, matches: &ArgMatches) {
+    let Some((name, given)) = matches.subcommand() else { return };
+    let Some(command) = program.find_subcommand(name) else { return };
+    let mut options = BTreeMap::from([("analysis".to_owned(), name.to_owned())]);
+    for option in command.get_arguments().filter(|option| !OTHERS.contains(&option.get_id().as_str())) {
+        let id = option.get_id().as_str();
+        if let Ok(Some(values)) = given.try_get_raw(id) {
+            let values: Vec<String> = values.map(canonical).collect();
+            options.insert(format!("--{}", id.replace('_', "-")), values.join(","));
+        }
+    }
+    // The program has one command line, so nothing can be remembered already.
+    let _first = OPTIONS.set(options);
+}
+
+/// Returns the value of an option. One that names files has their hashes.
+fn canonical(value: &OsStr) -> String {
+    let text = value.to_string_lossy();
+    let own = Path::new(value).is_file().then(|| file_hash(Path::new(value)).unwrap_or_default());
+    let hashes: Vec<String> = own.into_iter().chain(files_in(&text)).collect();
+    if hashes.is_empty() { text.into_owned() } else { format!("{text} ({})", hashes.join(" ")) }
+}
+
+/// Returns the hashes of the files that an observable names in quotes.
+fn files_in(text: &str) -> Vec<String> {
+    if !text.contains("project") {
+        return Vec::new();
+    }
+    let quoted = text.split('"').skip(1).step_by(2).map(Path::new);
+    quoted.filter(|path| path.is_file()).map(|path| file_hash(path).unwrap_or_default()).collect()
+}
