@@ -45,6 +45,7 @@ mod prompts;
 mod result;
 mod result_copies;
 mod run;
+mod shards;
 mod sites;
 mod slice;
 mod study;
@@ -93,6 +94,8 @@ mod _native {
     use crate::result::PyResultOf;
     #[pymodule_export]
     use crate::result_copies::_result;
+    #[pymodule_export]
+    use crate::shards::{_merge, _missing, _paths, PyShards};
     #[pymodule_export]
     use crate::study::PyStudy;
 

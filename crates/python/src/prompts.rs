@@ -8,9 +8,9 @@ use pyo3::types::{PyDict, PyList, PyString};
 use resolvent::Labelled;
 use resolvent::field::{
     AttributeOptions, CircuitOptions, EdgeOptions, EdgePredictor, FlowOptions, LensOptions, Predictor,
-    PredictorOptions, Prompts as Found, ReduceOptions, SHARD, SiteKind, TransferOptions, attribute_of_prompts,
-    distinct, edges_of_prompts, flow_of_prompts, forward_of_prompts, identities_of_prompts, lens_of_prompts,
-    patch_of_prompts, sensitivity_of_prompts, transfer_of_prompts,
+    PredictorOptions, Prompts as Found, ReduceOptions, SHARD, Shards, SiteKind, TransferOptions, Work,
+    attribute_of_prompts, distinct, edges_of_prompts, flow_of_prompts, forward_of_prompts, identities_of_prompts,
+    lens_of_prompts, patch_of_prompts, sensitivity_of_prompts, transfer_of_prompts,
 };
 use resolvent::model::{Model, PromptCase, PromptRow, PromptSet, PromptText, Run, RunOptions, from_end, logits_of};
 
@@ -21,6 +21,7 @@ use crate::failure::{Failure, Result, value_error};
 use crate::lists::{List, Many, count, counts};
 use crate::observable::PyObservable;
 use crate::result::PyResultOf;
+use crate::shards::{EACH, PyShards, Target};
 use crate::work::{Bar, Raised, detached};
 
 /// Many prompts of one model, of any lengths, or pairs of prompts. Analyses take all of them at once, in batches that fit the
@@ -94,6 +95,11 @@ impl PyPrompts {
         py: Python<'_>,
         mut analysis: impl FnMut(&Model, &[PromptCase], &mut dyn FnMut(u64, u64)) -> resolvent::field::Result<Found> + Send,
     ) -> Result<PyResultOf> {
+        if let Some(shard) = Target::take() {
+            let part = &self.cases[shard.prompts()];
+            detached(py, |_| shard.write(&analysis(&self.model, part, &mut |_, _| {})?))?;
+            return PyResultOf::new(py, Labelled::default(), None, None);
+        }
         self.analysed(py, |progress| {
             let (all, mut before, mut results) = (self.cases.len() as u64, 0, Found::default());
             // The parts are those of shards, so that shards have the same batches.
@@ -176,6 +182,26 @@ impl PyPrompts {
     fn __repr__(&self) -> String {
         let (count, left_out) = (self.cases.len(), self.left_out.len());
         format!("<resolvent.Prompts: {count} prompts of {}, {left_out} rows left out>", self.model.name())
+    }
+
+    /// Shards of an analysis in a folder; `description` identifies its options.
+    fn _shards(
+        slf: &Bound<'_, Self>,
+        folder: PathBuf,
+        analysis: String,
+        options: Py<PyDict>,
+        description: String,
+        size: i64,
+    ) -> Result<PyShards> {
+        let this = slf.get();
+        if !EACH.contains(&&*analysis) {
+            return Err(value_error(format!("no shards of `{analysis}`; expected one of {}", EACH.join(", "))));
+        }
+        let about = [("analysis".to_owned(), analysis.clone()), ("options".to_owned(), description)];
+        let texts = this.cases.iter().map(|case| format!("{case:?}"));
+        let work = Work::new(&this.model, about.into(), texts, (count("shard_size", size)?, None))?;
+        let shards = Shards::create(&folder, &work)?;
+        Ok(PyShards { prompts: slf.clone().into_any().unbind(), analysis, options, shards })
     }
 
     /// Logits [P, V] at one position of each clean prompt; -1 is its last.

@@ -40,6 +40,7 @@ from ._native import (
     prob,
     projection,
 )
+from .distribute import Work, distribute, open_results
 
 __all__ = [
     "AveragedOperator",
@@ -56,14 +57,17 @@ __all__ = [
     "Run",
     "Source",
     "Study",
+    "Work",
     "__version__",
     "continuation",
     "devices",
+    "distribute",
     "entropy",
     "kl_divergence",
     "log_prob",
     "logit",
     "logit_diff",
+    "open_results",
     "prob",
     "projection",
 ]
