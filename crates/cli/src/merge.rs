@@ -29,6 +29,6 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         let (count, left_out) = (counted(fact("prompts")), Prompts::left_out_of(&result).len());
         let left_out = result.metadata.get("rows_left_out").cloned().unwrap_or_else(|| left_out.to_string());
         let shards = shards.work().shards();
-        format!("{}: {count} of {shards} shards, {left_out} left out\n{}", fact("analysis"), checks(&result))
+        format!("{}: {count} in {shards} shards, {left_out} left out\n{}", fact("analysis"), checks(&result))
     })
 }

@@ -40,11 +40,21 @@ const OTHERS: [&str; 4] = ["apt-get", "dnf", "pacman", "pip"];
 /// Commands that take no device.
 const WITHOUT_DEVICE: [&str; 5] = ["devices", "doctor", "completions", "man", "merge"];
 
-/// Options of other programs: cargo and `benches/peers/run`.
-const OTHER_OPTIONS: [&str; 6] = ["--example", "--help", "--only", "--release", "--version", "--workspace"];
+/// Options of other programs: cargo, `benches/peers/run` and SLURM.
+const OTHER_OPTIONS: [&str; 9] = [
+    "--array",
+    "--cpus-per-task",
+    "--dependency",
+    "--example",
+    "--help",
+    "--only",
+    "--release",
+    "--version",
+    "--workspace",
+];
 
 /// Pages with blocks that are marked `no_run`: they download, need a device, or take minutes.
-const NOT_RUN: [&str; 15] = [
+const NOT_RUN: [&str; 16] = [
     "README.md",
     "docs/src/browser.md",
     "docs/src/command-line.md",
@@ -53,6 +63,7 @@ const NOT_RUN: [&str; 15] = [
     "docs/src/recipes/circuits.md",
     "docs/src/recipes/gguf.md",
     "docs/src/recipes/hub.md",
+    "docs/src/recipes/large-runs.md",
     "docs/src/recipes/locate.md",
     "docs/src/recipes/model-directory.md",
     "docs/src/recipes/peers.md",
