@@ -61,7 +61,7 @@ fn every_place_is_that_of_the_reference() {
         sums(&array(&got, "flow"), 1, effect, 2e-5 * effect.abs().max(1.0));
         assert!(got.array("secant").is_none());
         let names: Vec<&str> = got.certificates.iter().map(|c| c.name).collect();
-        assert_eq!(names, ["level_sums", "adjoint", "slope"]);
+        assert_eq!(names, ["level_sums", "adjoint", "slope", "shift"]);
     }
 }
 
