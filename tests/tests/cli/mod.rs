@@ -59,7 +59,9 @@ pub(crate) fn built(debug: &str, arguments: &[&str]) -> PathBuf {
     };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
-    // Otherwise build scripts that read the name of the package (as ring's does) would run again.
+    // Otherwise build scripts that read the name of the package or their folder (as ring's does) would run again, and all that
+    // depends on them would be compiled again.
+    build.env_remove("OUT_DIR");
     for (name, _) in std::env::vars_os() {
         if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|own| name.to_string_lossy().starts_with(own)) {
             build.env_remove(name);
