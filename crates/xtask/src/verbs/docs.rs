@@ -13,7 +13,8 @@ pub(crate) const VERB: Verb = Verb {
     run: |_| rustdoc().and_then(|()| book()),
 };
 
-/// Builds the pages of the libraries; a warning is an error. Binaries are documented by `--help`.
+/// Builds the pages of the libraries; a warning is an error. Binaries are documented by `--help`, and the C library, whose pages
+/// would have the path of the facade's, by its header.
 pub(super) fn rustdoc() -> Result {
     run(cargo(&["doc", "--workspace", "--exclude", "resolvent-capi", "--no-deps", "--lib"])
         .env("RUSTDOCFLAGS", "-D warnings"))
