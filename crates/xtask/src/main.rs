@@ -74,7 +74,7 @@ fn verbs_listed() -> String {
     let mut text = String::from("Usage: cargo xtask VERB\n\n");
     for verb in &VERBS {
         let typed = if verb.takes_arguments { format!("{} [ARGS]", verb.name) } else { verb.name.to_owned() };
-        text += &format!("  {typed:<15}{}\n", verb.summary);
+        text += &format!("  {typed:<18}{}\n", verb.summary);
     }
     text
 }
