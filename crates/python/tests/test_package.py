@@ -11,7 +11,7 @@ import resolvent
 HERE = pathlib.Path(resolvent.__file__).parent
 STUBS = [
     node
-    for name in ("__init__.pyi", "_results.pyi")
+    for name in ("__init__.pyi", "_results.pyi", "distribute.pyi")
     for node in ast.parse((HERE / name).read_text(encoding="utf-8")).body
 ]
 

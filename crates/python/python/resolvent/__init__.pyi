@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ._mapped import MappedResult, MappedShards
+from ._mapped import open_results
 from ._results import (
     AveragedOperator, Cotangent, Dictionary, Edit, Prompts, Result, Source, Study, _Array, _Float, _Floats, _Int, _Names,
     _Path, _Place, _Places,
 )
+from .distribute import Work, distribute
 
 _Prompt = Union[str, _Array]
 _Token = Union[str, _Int]
@@ -51,41 +52,6 @@ __all__ = [
     "prob",
     "projection",
 ]
-
-class Work:
-    def __init__(
-        self,
-        analysis: Literal["run", "sensitivity", "patch", "transfer", "flow", "edges", "attribute", "lens"],
-        prompts: Union[_Path, Sequence[Union[_Prompt, dict[str, Any]]], None],
-        out: _Path,
-        *,
-        model: _Path = "atlas-small",
-        options: Union[dict[str, Any], None] = None,
-        observable: Union[Observable, None] = None,
-        tasks: _Names = (),
-        limit: Union[_Int, None] = None,
-        shard_size: _Int = 32,
-        device: Union[str, int] = "auto",
-        memory: _Int = 536870912,
-        f16_weights: bool = False,
-        f16_inputs: bool = False,
-    ) -> None: ...
-    def compute(self, shards: Sequence[int]) -> int: ...
-    def missing(self) -> list[int]: ...
-    def merge(self, out: _Path) -> None: ...
-
-# An executor has the method `submit` of `concurrent.futures`; a function makes one.
-def distribute(
-    work: Work,
-    executor: Any = None,
-    *,
-    workers: Union[int, None] = None,
-    retries: int = 3,
-    shards_per_task: int = 1,
-    progress: bool = True,
-    callback: Union[Callable[[int, int], object], None] = None,
-) -> Union[MappedResult, MappedShards]: ...
-def open_results(path: _Path) -> Union[MappedResult, MappedShards]: ...
 
 class DeviceError(RuntimeError): ...
 class CertificateError(ArithmeticError): ...
