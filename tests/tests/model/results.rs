@@ -57,7 +57,7 @@ fn results_have_their_arrays_axes_and_certificates() {
 
         let result = sensitivity(&clean, &j).expect("holds");
         let arrays = [("sensitivity", FIELD), ("norm", MAP), ("value", ONE)];
-        check(&result, "sensitivity", &arrays, &["adjoint", "slope"]);
+        check(&result, "sensitivity", &arrays, &["adjoint", "slope", "shift"]);
 
         // The base run of a sweep is the corrupted run, and `tokens` has the tokens of the base run.
         let result = patch(&corrupted, &clean, &j).expect("holds");

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ._mapped import open_results
+from ._mapped import MappedResult, MappedShards
 from ._results import (
     AveragedOperator, Cotangent, Dictionary, Edit, Prompts, Result, Source, Study, _Array, _Float, _Floats, _Int, _Names,
     _Path, _Place, _Places,
@@ -52,6 +52,8 @@ __all__ = [
     "prob",
     "projection",
 ]
+
+def open_results(path: _Path) -> Union[MappedResult, MappedShards]: ...
 
 class DeviceError(RuntimeError): ...
 class CertificateError(ArithmeticError): ...

@@ -9,6 +9,7 @@ import os
 import numpy as np
 
 from ._native import _merge, _paths
+from ._tables import imported, pandas_frame
 
 
 def open_results(path):
@@ -53,9 +54,7 @@ class MappedResult(collections.abc.Mapping):
 
     def to_pandas(self, name):
         """A table with a row for each number of an array, its axes as the index, and a column for each array with these axes."""
-        from ._pandas import frame
-
-        return frame(self, name)
+        return pandas_frame(self, name)
 
 
 class MappedShards(collections.abc.Sequence):
@@ -93,8 +92,7 @@ class MappedShards(collections.abc.Sequence):
 
     def to_pandas(self, name):
         """The tables of all prompts as one, with the prompt's number as the first level of the index."""
-        import pandas
-
+        pandas = imported("pandas", "to_pandas")
         return pandas.concat([one.to_pandas(name) for one in self], keys=range(len(self)), names=["prompt"])
 
     def merge(self, out):
