@@ -3,22 +3,17 @@
 
 use std::fmt::Write;
 
-use resolvent_engine::{Choice, Device, Options};
+use resolvent_engine::Device;
 use resolvent_field::{AttributeOptions, Case, EdgeOptions, attribute, edges};
 use resolvent_model::{
     Edit, Mode, Model, Observable, RandomWeights, Run, RunOptions, Site, Source, gaussian, path_sites, tiny,
 };
-use resolvent_tests::gpus;
+
+use super::launches::profiled;
 
 const TOKENS: usize = 16;
 /// The committed figures. After an intended change, this test prints the lines that replace them.
 const COMMITTED: &str = include_str!("costs.txt");
-
-fn profiled() -> Vec<Device> {
-    let names = gpus().iter().map(|gpu| Choice::Name(gpu.device().info().name.clone()));
-    let open = |choice| Device::open(&Options { profile: true, ..Options::new(choice) }).expect("opens");
-    names.chain([Choice::Host]).map(open).filter(|device| device.info().timestamps).collect()
-}
 
 /// Runs `work`, and returns a line with the name, the number of launches, operations in millions, and bytes in thousands.
 fn line(device: &Device, name: &str, work: &dyn Fn()) -> String {

@@ -29,7 +29,7 @@ const TANGENT: [&str; 7] = [
 ];
 
 /// Opens every device that can time launches, with a profile.
-fn profiled() -> Vec<Device> {
+pub(super) fn profiled() -> Vec<Device> {
     let names = gpus().iter().map(|gpu| Choice::Name(gpu.device().info().name.clone()));
     let open = |choice| Device::open(&Options { profile: true, ..Options::new(choice) }).expect("opens");
     let all: Vec<Device> = names.chain([Choice::Host]).map(open).collect();

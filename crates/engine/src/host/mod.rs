@@ -29,8 +29,10 @@ use block::Guard;
 /// Largest binding on the host: WebGPU offsets are 32-bit words, and so are the kernels' indices.
 const MAX_BINDING: u64 = 1 << 32;
 
-/// Operations of a group of launches, between which long work can be stopped: a few milliseconds on two cores.
+/// Cost of a group of launches, between which long work can be stopped: a few milliseconds on two cores.
 const GROUP: f64 = 5e8;
+/// Operations that a processor does in the time in which it moves one byte.
+const FLOPS_PER_BYTE: f64 = 10.0;
 
 pub(crate) struct Host {
     info: Info,
@@ -81,11 +83,11 @@ impl Host {
         while rest.peek().is_some() {
             go_on()?;
             let mut group = || {
-                let mut flops = 0.0;
-                while flops < GROUP
+                let mut cost = 0.0;
+                while cost < GROUP
                     && let Some(launch) = rest.next()
                 {
-                    flops += launch.work.flops;
+                    cost += launch.work.flops.max(FLOPS_PER_BYTE * launch.work.bytes);
                     self.timed(&launch)?;
                 }
                 Ok(())
