@@ -171,4 +171,5 @@ fn devices_are_chosen_by_name() {
     }
     let error = explorer.choose("no such adapter").expect_err("is none").to_string();
     assert!(error.contains("no such adapter"), "{error}");
+    assert_eq!(effect(&explorer), host, "device and model stay open");
 }

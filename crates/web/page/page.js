@@ -105,6 +105,8 @@ async function opened() {
   await prepared();
   const wanted = own ?? state.model;
   if (open === wanted) return;
+  // A model that does not open closes the one before it.
+  open = null;
   say(own ? "opening your files" : `loading ${state.model}`);
   progress(0);
   const sent = own ? ["files", own] : ["load", { model: state.model, bytes: BYTES[state.model] }];

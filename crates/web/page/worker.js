@@ -55,10 +55,17 @@ function withoutGpu() {
   if (!suspends) return "this browser cannot suspend WebAssembly, which WebGPU needs";
 }
 
-// Vendor and architecture of the adapter: all that browsers tell.
+// What browsers tell of the adapter: its vendor, its architecture, and whether it is software.
 async function adapter() {
-  const { vendor, architecture } = (await navigator.gpu.requestAdapter({ powerPreference: "high-performance" })).info;
-  return [vendor, architecture].filter(Boolean).join(" ");
+  const { info } = (await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" })) ?? {};
+  return info && { name: [info.vendor, info.architecture].filter(Boolean).join(" "), software: info.isFallbackAdapter };
+}
+
+// Says why the engine has not chosen the adapter.
+function passedOver(found) {
+  if (!found) return "this browser offers no GPU";
+  if (found.software) return "the GPU of this browser is software, which is slower";
+  return `${found.name} does not open or fails its self-test`;
 }
 
 const work = {
@@ -67,7 +74,9 @@ const work = {
     const reason = withoutGpu();
     if (reason && device === "gpu") throw new Error(`${reason}; choose another device`);
     const about = JSON.parse(await engine.choose(reason ? "host" : device));
-    return { device: about, reason, adapter: about.host ? "" : await adapter() };
+    if (device === "host") return { device: about };
+    const found = await adapter();
+    return { device: about, reason: about.host ? (reason ?? passedOver(found)) : "", adapter: found?.name };
   },
   // Opens a model that lies beside the page.
   async load({ model, bytes: all }) {
@@ -110,7 +119,7 @@ async function answered(data) {
 }
 
 // One after another: a message that arrives while the engine waits for the device is not for it yet.
-let last = ready.catch(() => {});
+let last = Promise.resolve();
 onmessage = ({ data }) => {
   last = last.then(() => answered(data));
 };

@@ -49,7 +49,7 @@ impl Explorer {
     }
 
     /// Opens another device, by the names of the command line's `--device`. A GPU must pass its self-test first; `auto`
-    /// selects one if there is one. The model that was open is closed.
+    /// selects one if there is one. The model that was open is closed, unless there is an error.
     ///
     /// Returns the device's `name`, and whether it is the `host` executor, as JSON.
     ///
@@ -57,8 +57,8 @@ impl Explorer {
     /// There is no such device, or it fails its self-test.
     pub fn choose(&mut self, device: &str) -> Result<String> {
         let choice: Choice = device.parse()?;
-        self.model = None;
         self.device = resolvent::open(&Options::new(choice))?;
+        self.model = None;
         let info = self.device.info();
         Ok(json!({ "name": info.name, "host": info.is_host() }).to_string())
     }
