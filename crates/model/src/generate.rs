@@ -105,13 +105,14 @@ impl Model {
                 ),
             });
         }
-        let (mut new, mut cache) = (Vec::with_capacity(count), None::<KeyValueCache>);
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        let (mut new, mut cache) = (Vec::with_capacity(count), KeyValueCache::new(self, prompt, edits)?);
         for step in stepped("new tokens", (0..count).collect(), |_| 1) {
-            match (&mut cache, new.last()) {
-                (Some(cache), Some(&last)) => cache.push(last)?,
-                _ => cache = Some(KeyValueCache::new(self, prompt, edits)?),
+            if let Some(&last) = new.last() {
+                cache.push(last)?;
             }
-            let Some(cache) = &cache else { break };
             let token = sampling.select(&cache.logits()?, step as u64);
             new.push(token);
             if stop.contains(&token) {

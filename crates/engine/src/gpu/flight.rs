@@ -1,6 +1,7 @@
 //! What a device remembers of its submissions.
 
 use std::collections::VecDeque;
+
 use web_time::Instant;
 
 use crate::profile::Sample;

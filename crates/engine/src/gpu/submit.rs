@@ -18,19 +18,11 @@ use crate::error::{Error, Result};
 use crate::launch::Launch;
 use crate::profile::Sample;
 use crate::stop::go_on;
-use crate::work::Work;
 
 /// Target time of one submission, far below any driver's watchdog.
 const BUDGET: Duration = Duration::from_millis(250);
 /// Submissions queued before the next one waits for the oldest.
 const IN_FLIGHT: usize = 3;
-/// Operations that a typical device does in the time in which it moves one byte.
-const FLOPS_PER_BYTE: f64 = 10.0;
-
-fn cost(work: Work) -> f64 {
-    work.flops.max(work.bytes * FLOPS_PER_BYTE)
-}
-
 /// A launch that is ready to encode.
 struct Ready {
     pipeline: Arc<Pipeline>,
@@ -65,7 +57,7 @@ impl Segment {
         self.ready.push(prepare(shared, flight, launch)?);
         self.params.extend_from_slice(&launch.params);
         self.params.resize(self.params.len().next_multiple_of(PARAMS_STRIDE), 0);
-        self.cost += cost(launch.work);
+        self.cost += launch.work.cost();
         Ok(())
     }
 }
@@ -76,7 +68,7 @@ pub(super) fn submit(shared: &Shared, launches: Vec<Launch>) -> Result<u64> {
     let mut flight = shared.lock_flight();
     let (mut open, mut segments): (Option<Segment>, _) = (None, 0);
     for launch in launches {
-        if let Some(full) = open.take_if(|segment| segment.is_full(&flight, cost(launch.work))) {
+        if let Some(full) = open.take_if(|segment| segment.is_full(&flight, launch.work.cost())) {
             flush(shared, &mut flight, full)?;
             segments += 1;
         }

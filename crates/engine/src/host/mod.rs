@@ -31,8 +31,6 @@ const MAX_BINDING: u64 = 1 << 32;
 
 /// Cost of a group of launches, between which long work can be stopped: a few milliseconds on two cores.
 const GROUP: f64 = 5e8;
-/// Operations that a processor does in the time in which it moves one byte.
-const FLOPS_PER_BYTE: f64 = 10.0;
 
 pub(crate) struct Host {
     info: Info,
@@ -87,7 +85,7 @@ impl Host {
                 while cost < GROUP
                     && let Some(launch) = rest.next()
                 {
-                    cost += launch.work.flops.max(FLOPS_PER_BYTE * launch.work.bytes);
+                    cost += launch.work.cost();
                     self.timed(&launch)?;
                 }
                 Ok(())

@@ -1,6 +1,6 @@
 //! Edges from every writer into one place of the residual stream.
 
-use resolvent_model::{Edit, Mode, Site, Writer, ends_at_logits};
+use resolvent_model::{Edit, Mode, Site, Writer, captures, ends_at_logits};
 
 use super::{SUMS, displacement};
 use crate::case::Case;
@@ -40,9 +40,8 @@ pub fn edges_into(case: &Case<'_>, place: Place) -> Result<Labelled> {
     let chi = row(&derivatives(run, case.observable, Mode::Exact, &[site])?[0]);
     let first_order: Vec<f64> = vectors.iter().map(|vector| dot(&chi, vector)).collect();
 
-    let fields = [case.clean, run].map(|run| run.captures(&[site]));
-    let [clean_row, corrupted_row] = fields.map(|field| field.map(|sites| row(&sites[0])));
-    let (clean_row, corrupted_row) = (clean_row?, corrupted_row?);
+    let fields = captures(&[(case.clean, &[site][..]), (run, &[site])])?;
+    let [clean_row, corrupted_row] = [0, 1].map(|of| row(&fields[of][0]));
     let difference: Vec<f32> = clean_row.iter().zip(&corrupted_row).map(|(a, b)| a - b).collect();
     let biases = moved.biases.chunks(moved.tokens * d).take(level).map(|rows| dot(&chi, &row(rows)));
     let whole = dot(&chi, &difference);
