@@ -33,6 +33,13 @@ pub(crate) fn singular_values(a: &[f32], columns: usize) -> Result<Vec<f64>> {
     Ok(svd(&wide(a), columns)?.values)
 }
 
+/// Returns the product of two row-major matrices, of which the first has `columns` columns.
+pub(crate) fn product(a: &[f64], b: &[f64], columns: usize) -> Vec<f64> {
+    let a = MatRef::from_row_major_slice(a, a.len() / columns, columns);
+    let b = MatRef::from_row_major_slice(b, columns, b.len() / columns);
+    (a * b).row_iter().flat_map(|row| row.iter().copied().collect::<Vec<_>>()).collect()
+}
+
 fn diverged() -> Error {
     Error::Input(
         "singular values of a matrix with elements that are not finite; run again with `--device host`".to_owned(),
@@ -96,6 +103,14 @@ mod tests {
         let narrow: Vec<f32> = a.iter().map(|&x| x as f32).collect();
         assert_eq!(singular_values(&narrow, 3).expect("decomposes").len(), 2);
         assert!(singular_values(&[f32::NAN; 4], 2).is_err());
+    }
+
+    #[test]
+    fn a_product_of_known_matrices() {
+        assert_eq!(
+            product(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], &[1.0, 0.0, 0.0, 1.0, 2.0, 2.0], 3),
+            [7.0, 8.0, 16.0, 17.0]
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Bases: the projectors of one method, and the errors to expect of them.
 
-use super::moments::{Moments, Spectra};
 use super::projector::{Method, Projector};
+use super::rows::{Rows, Spectra};
 use super::snapshots::Snapshot;
 use crate::certificate::dot;
 use crate::error::Result;
@@ -25,9 +25,19 @@ impl Bases {
 
     /// Returns what remains of the sensitivities of a snapshot at a rank.
     pub(super) fn reduced(&self, snapshot: &Snapshot, rank: Option<usize>, d: usize) -> Vec<f32> {
+        self.rows(snapshot, d).flat_map(|(projector, chi)| projector.reduced(chi, rank)).collect()
+    }
+
+    /// Returns what remains of the sensitivities of a snapshot with all directions of balanced projectors.
+    pub(super) fn whole(&self, snapshot: &Snapshot, d: usize) -> Vec<f32> {
+        self.rows(snapshot, d).flat_map(|(projector, chi)| projector.whole(chi)).collect()
+    }
+
+    /// Returns the sensitivity of each token with the projector of its role.
+    fn rows<'a>(&'a self, snapshot: &'a Snapshot, d: usize) -> impl Iterator<Item = (&'a Projector, &'a [f32])> {
         let one = self.projectors.len() == 1;
         let rows = snapshot.chi.chunks(d).zip(&snapshot.roles);
-        rows.flat_map(|(chi, &role)| self.projectors[if one { 0 } else { role }].reduced(chi, rank)).collect()
+        rows.map(move |(chi, &role)| (&self.projectors[if one { 0 } else { role }], chi))
     }
 
     /// Returns the relative error that the discarded singular values lead to expect at a rank.
@@ -45,14 +55,15 @@ const FOLDS: usize = 4;
 /// effect `<chi, x>` of each token's displacement. NaN for fewer prompts than [`FOLDS`].
 pub(super) fn cross_validated(learned: &[Snapshot], (roles, d): (usize, usize), ranks: &[usize]) -> Result<Vec<f64>> {
     let mut errors = vec![[0.0f64; 2]; 2 * ranks.len()];
+    let most = ranks.last().copied().unwrap_or(0);
     let folds = if learned.len() < FOLDS { 0 } else { FOLDS };
     for fold in 0..folds {
         let part = |own: bool| learned.iter().enumerate().filter(move |(n, _)| (n % FOLDS == fold) == own);
         let others: Vec<&Snapshot> = part(false).map(|(_, snapshot)| snapshot).collect();
-        let moments = Moments::of(&others, roles, d);
+        let rows = Rows::of(&others, roles, d);
         for (basis, by_role) in [false, true].into_iter().enumerate() {
-            let sets = Moments::spectra_of(moments.clone(), by_role, d)?;
-            let bases = Bases::new(Method::Balanced, &sets, d, (d, 0))?;
+            let sets = Rows::spectra_of(rows.clone(), by_role, d)?;
+            let bases = Bases::new(Method::Balanced, &sets, d, (most, 0))?;
             for (_, snapshot) in part(true) {
                 for (errors, &rank) in errors[basis * ranks.len()..].iter_mut().zip(ranks) {
                     let reduced = bases.reduced(snapshot, Some(rank), d);

@@ -11,10 +11,10 @@
 
 mod bases;
 mod measure;
-mod moments;
 mod options;
 mod projector;
 mod roles;
+mod rows;
 mod snapshots;
 mod summary;
 mod trained;

@@ -2,8 +2,8 @@
 
 use super::bases::{Bases, cross_validated};
 use super::measure::{Measured, error};
-use super::moments::{Moments, Spectra};
 use super::projector::{Method, Projector};
+use super::rows::{Rows, Spectra};
 use super::snapshots::Snapshot;
 use crate::certificate::{dot, narrow, norm};
 use crate::error::Result;
@@ -41,22 +41,22 @@ impl Trained {
     ) -> Result<Self> {
         let most = ranks.last().copied().unwrap_or(0);
         let all: Vec<&Snapshot> = learned.iter().collect();
-        let moments = Moments::of(&all, roles, d);
-        let shuffled: Vec<Vec<Moments>> = (0..DRAWS)
+        let rows = Rows::of(&all, roles, d);
+        let shuffled: Vec<Vec<Rows>> = (0..DRAWS)
             .map(|draw| {
                 let shuffled = shuffled(learned, seed + draw);
-                Moments::of(&shuffled.iter().collect::<Vec<_>>(), roles, d)
+                Rows::of(&shuffled.iter().collect::<Vec<_>>(), roles, d)
             })
             .collect();
         let bases = |method: Method, sets: &[Spectra], draw: u64| Bases::new(method, sets, d, (most, seed + draw));
         let mut methods = Vec::new();
         for by_role in [false, true] {
-            let own = Moments::spectra_of(moments.clone(), by_role, d)?;
+            let own = Rows::spectra_of(rows.clone(), by_role, d)?;
             for method in Method::ALL {
                 methods.push(match method {
                     Method::Shuffled => shuffled
                         .iter()
-                        .map(|sets| bases(method, &Moments::spectra_of(sets.clone(), by_role, d)?, 0))
+                        .map(|sets| bases(method, &Rows::spectra_of(sets.clone(), by_role, d)?, 0))
                         .collect::<Result<Vec<_>>>()?,
                     Method::Random => (0..DRAWS).map(|draw| bases(method, &own, draw)).collect::<Result<Vec<_>>>()?,
                     _ => vec![bases(method, &own, 0)?],
@@ -65,7 +65,7 @@ impl Trained {
         }
         let counts = PARTS.iter().map(|part| learned.len().div_ceil(*part));
         let part = |n: usize| {
-            let sets = Moments::spectra_of(Moments::of(&all[..n], roles, d), true, d)?;
+            let sets = Rows::spectra_of(Rows::of(&all[..n], roles, d), true, d)?;
             Ok((n, bases(Method::Balanced, &sets, 0)?))
         };
         let folds = cross_validated(learned, (roles, d), ranks)?;
@@ -102,7 +102,7 @@ impl Trained {
 
     /// Returns how much of the sensitivities the balanced bases drop with all directions, relative to their norm.
     pub(super) fn dropped(&self, snapshot: &Snapshot, d: usize) -> f64 {
-        let whole = self.by_role().reduced(snapshot, Some(d), d);
+        let whole = self.by_role().whole(snapshot, d);
         let lost: Vec<f32> = whole.iter().zip(&snapshot.chi).map(|(a, b)| a - b).collect();
         norm(&lost) / norm(&snapshot.chi).max(f64::MIN_POSITIVE)
     }
