@@ -161,7 +161,8 @@ pub(crate) fn exp(x: f32) -> f32 {
     let series = series * r + 1.666_666_5e-1;
     let series = series * r + 0.5;
     let value = series * r * r + r + 1.0;
-    let scale = f32::from_bits(((n as i32 + 127) << 23) as u32);
+    // n is within -126 and 127. Wrapping, so that builds that check for overflow use vectors too.
+    let scale = f32::from_bits(((n as i32).wrapping_add(127) << 23) as u32);
     value * scale
 }
 

@@ -27,7 +27,7 @@ use crate::labelled::Labelled;
 use crate::patch::effects;
 use crate::place::shape;
 use crate::site_kind::SiteKind;
-use crate::stats::{Pairs, interval, mean, pearson};
+use crate::stats::{Moments, Pairs, interval, mean};
 use crate::transfer::same_value;
 
 use align::align;
@@ -143,20 +143,21 @@ pub fn scale(small: &Model, large: &Model, prompts: &[TokenPair], options: &Scal
                 draws.iter().map(pairs).collect()
             };
             let pairs: Vec<Vec<Pairs>> = (0..test.len()).map(of_prompt).collect();
-            let over_draws = |prompts: &[&Vec<Pairs>], of: fn(&Pairs) -> f64| {
-                let joined = |draw| joined(&prompts.iter().map(|prompt| &prompt[draw]).collect::<Vec<_>>());
-                mean(&(0..draws.len()).map(|draw| of(&joined(draw))).collect::<Vec<_>>())
-            };
-            let found = interval(&pairs, options.seed, |prompts| {
-                over_draws(prompts, |all| pearson(&all.predicted, &all.actual))
+            let over_draws = |of: &dyn Fn(usize) -> f64| mean(&(0..draws.len()).map(of).collect::<Vec<_>>());
+            let of_prompts = |draw: usize| Pairs::joined(pairs.iter().map(|prompt| &prompt[draw]));
+            let moments: Vec<Vec<Moments>> =
+                pairs.iter().map(|prompt| prompt.iter().map(Pairs::moments).collect()).collect();
+            let found = interval(&moments, options.seed, |prompts| {
+                over_draws(&|draw| {
+                    prompts.iter().map(|prompt| prompt[draw]).fold(Moments::default(), Moments::joined).pearson()
+                })
             });
-            let all: Vec<&Vec<Pairs>> = pairs.iter().collect();
             correlation.push(found.estimate as f32);
             low.push(found.low as f32);
             high.push(found.high as f32);
-            explained.push(over_draws(&all, share) as f32);
+            explained.push(over_draws(&|draw| share(&of_prompts(draw))) as f32);
             if quantity == 0 && predictor == 0 {
-                shown = joined(&pairs.iter().map(|prompt| &prompt[0]).collect::<Vec<_>>());
+                shown = of_prompts(0);
             }
         }
     }
@@ -181,13 +182,6 @@ pub fn scale(small: &Model, large: &Model, prompts: &[TokenPair], options: &Scal
         .certify(Certificate::new("whole_effect", worse(ours.whole, theirs.whole), 1e-4))?
         .certify(Certificate { name: "adjoint_small", ..adjoint(&ours.last.linearize(Mode::Exact), 1)? })?
         .certify(adjoint(&theirs.last.linearize(Mode::Exact), 1)?)
-}
-
-/// Concatenates lists of pairs.
-fn joined(pairs: &[&Pairs]) -> Pairs {
-    let mut all = Pairs::default();
-    pairs.iter().for_each(|p| all.extend(p));
-    all
 }
 
 /// Returns the share of the variance of the actual values that the predictions explain.

@@ -105,18 +105,14 @@ fn predicted(results: &Results<'_>) -> Statement {
             prompts.filter(|pairs| !pairs.is_empty()).collect()
         })
     };
-    let agreement = |draw: &[&Pairs]| {
-        let mut all = Pairs::default();
-        draw.iter().for_each(|pairs| all.extend(pairs));
-        all.agreement()
-    };
+    let joined = |draw: &[&Pairs]| Pairs::joined(draw.iter().copied());
     let resid = of_kind(0);
-    let figure = resid.figure(2, |draw| agreement(draw).pearson);
-    let error = resid.figure(2, |draw| agreement(draw).error).interval;
-    let slope = resid.figure(2, |draw| agreement(draw).slope).interval;
+    let figure = resid.figure(2, |draw| joined(draw).pearson());
+    let error = resid.figure(2, |draw| joined(draw).relative_error()).interval;
+    let slope = resid.figure(2, |draw| joined(draw).slope()).interval;
     let other = list(results, "kinds").into_iter().enumerate().skip(1);
     let other = other.map(|(kind, name)| {
-        let figure = of_kind(kind).figure(2, |draw| agreement(draw).pearson);
+        let figure = of_kind(kind).figure(2, |draw| joined(draw).pearson());
         format!("{name} {:.2}", figure.interval.estimate)
     });
     let detail = format!(
