@@ -20,18 +20,21 @@ pub(crate) trait Curve {
 const STEP: f64 = 1.189_207_115; // 2^(1/4)
 /// Error above which the search refines between its amplitudes.
 const CLOSE: f64 = 0.15;
-/// Number of amplitudes in a round of the search.
-const ROUND: usize = 8;
+/// Parts into which the search divides a step there.
+const CLOSER: i32 = 12;
+/// The least and the most amplitudes in a round of the search. Rounds grow, since each is a pass to wait for.
+const ROUND: usize = 4;
+const MOST_ROUND: usize = 20;
 /// Largest amplitude of the search: the normalised stream no longer depends on h there.
 const MOST: f64 = 1e6;
-/// Bisection steps: the bracket shrinks from 2^(1/4) to 1 + 1e-5.
-const BISECTIONS: usize = 14;
+/// Width of the last bracket, in ln a: the radius is known to 1e-5.
+const WIDTH: f64 = 1e-5;
 
 /// Finds the radius of each source, from its first and second derivative and the rounding noise of J.
 ///
 /// The search starts low: where second order predicts an error of 1 %, or where rounding is 2 % of the response. It
-/// goes up in small steps until the error reaches 20 %, and in smaller steps where the error comes near. Bisection then
-/// refines the bracket. The radius is infinite if J does not move at all, and NaN if rounding hides the crossing.
+/// goes up in small steps until the error reaches 20 %, and in smaller steps where the error comes near. A [`Bracket`] then
+/// shrinks. The radius is infinite if J does not move at all, and NaN if rounding hides the crossing.
 pub(crate) fn radii(curve: &dyn Curve, first: &[f64], second: &[f64], noise: f64) -> Result<Vec<f64>> {
     let each = first.iter().zip(second).enumerate();
     let searches = each.map(|(source, (&first, &second))| Search::new(source, first, second, noise));
@@ -52,41 +55,95 @@ pub(crate) fn radii_from(curve: &dyn Curve, first: &[f64], starts: &[f64], noise
 fn searched(curve: &dyn Curve, first: &[f64], noise: f64, mut searches: Vec<Search>) -> Result<Vec<f64>> {
     let mut radius = vec![f64::INFINITY; first.len()];
     loop {
-        let mut points = Vec::new();
-        for search in searches.iter().filter(|s| s.found.is_none()) {
-            points.extend(search.round().map(|a| (search.source, a)));
-        }
-        if points.is_empty() {
+        let open: Vec<&mut Search> = searches.iter_mut().filter(|s| s.found.is_none()).collect();
+        if open.is_empty() {
             break;
         }
+        let points: Vec<(usize, f64)> =
+            open.iter().flat_map(|s| s.points().into_iter().map(|a| (s.source, a))).collect();
         let errors = errors(curve, first, noise, &points)?;
-        for search in searches.iter_mut().filter(|s| s.found.is_none()) {
-            let mine = points.iter().zip(&errors).filter(|((n, _), _)| *n == search.source);
-            let mine: Vec<(f64, f64)> = mine.map(|((_, a), e)| (*a, *e)).collect();
-            search.take(&mine, &mut |points| self::errors(curve, first, noise, points))?;
+        let mut found = points.iter().map(|(_, a)| *a).zip(errors);
+        for search in open {
+            let mine: Vec<Point> = found.by_ref().take(search.points().len()).collect();
+            search.take(&mine);
         }
     }
-    // All brackets are bisected together, so that a step is one batch.
-    let mut brackets: Vec<(usize, f64, f64)> = Vec::new();
-    for search in &searches {
+    // All brackets shrink together, so that a step is one batch.
+    let mut brackets: Vec<(usize, Bracket)> = Vec::new();
+    for search in searches {
         match search.found {
-            Some(Found::Between(low, high)) => brackets.push((search.source, low, high)),
+            Some(Found::Between(low, high)) => brackets.push((search.source, Bracket::new(low, high))),
             Some(Found::Hidden) => radius[search.source] = f64::NAN,
             Some(Found::Nowhere) | None => {}
         }
     }
-    for _ in 0..BISECTIONS {
-        let middles: Vec<(usize, f64)> = brackets.iter().map(|&(n, low, high)| (n, (low * high).sqrt())).collect();
-        let errors = errors(curve, first, noise, &middles)?;
-        for ((bracket, (_, middle)), error) in brackets.iter_mut().zip(middles).zip(errors) {
-            match error >= LINEAR {
-                true => bracket.2 = middle,
-                false => bracket.1 = middle,
-            }
+    loop {
+        let open: Vec<&mut (usize, Bracket)> = brackets.iter_mut().filter(|(_, bracket)| bracket.is_open()).collect();
+        if open.is_empty() {
+            break;
+        }
+        let points: Vec<(usize, f64)> = open.iter().map(|(n, bracket)| (*n, bracket.next())).collect();
+        let errors = errors(curve, first, noise, &points)?;
+        for (((_, bracket), (_, at)), error) in open.into_iter().zip(points).zip(errors) {
+            bracket.shrink((at, error));
         }
     }
-    brackets.into_iter().for_each(|(n, low, high)| radius[n] = (low * high).sqrt());
+    brackets.into_iter().for_each(|(n, bracket)| radius[n] = bracket.middle());
     Ok(radius)
+}
+
+/// An amplitude and the error there.
+type Point = (f64, f64);
+
+/// A pair of amplitudes between which the error reaches 20 %.
+///
+/// It shrinks by the ITP method (Oliveira and Takahashi 2020): interpolation between the ends, moved towards the middle. It
+/// needs at most one step more than bisection, and about a third of its steps where the error is smooth.
+struct Bracket {
+    low: Point,
+    high: Point,
+    /// Width at the start, in ln a.
+    width: f64,
+    steps: i32,
+}
+
+impl Bracket {
+    fn new(low: Point, high: Point) -> Self {
+        Self { low, high, width: (high.0 / low.0).ln(), steps: 0 }
+    }
+
+    fn is_open(&self) -> bool {
+        (self.high.0 / self.low.0).ln() > WIDTH
+    }
+
+    /// Returns the amplitude in the middle.
+    fn middle(&self) -> f64 {
+        (self.low.0 * self.high.0).sqrt()
+    }
+
+    /// Returns the amplitude at which to compute the error next.
+    fn next(&self) -> f64 {
+        let ([a, b], [below, above]) =
+            ([self.low.0.ln(), self.high.0.ln()], [LINEAR - self.low.1, self.high.1 - LINEAR]);
+        let (half, most) = (0.5 * (b - a), (self.width / WIDTH).log2().ceil() + 1.0);
+        let middle = a + half;
+        let crossing = (below * b + above * a) / (below + above);
+        if !crossing.is_finite() {
+            return middle.exp();
+        }
+        let shift = (0.2 / self.width) * (b - a).powi(2);
+        let moved =
+            if shift <= (middle - crossing).abs() { crossing + shift.copysign(middle - crossing) } else { middle };
+        // How far from the middle a step may be without more steps than bisection needs; 0.49, because ends are rounded.
+        let room = (0.49 * WIDTH * 2f64.powf(most - f64::from(self.steps)) - half).max(0.0);
+        (middle + (moved - middle).clamp(-room, room)).exp()
+    }
+
+    fn shrink(&mut self, point: Point) {
+        self.steps += 1;
+        let end = if point.1 >= LINEAR { &mut self.high } else { &mut self.low };
+        *end = point;
+    }
 }
 
 /// Returns the errors of the predictions, less the part that rounding can cause.
@@ -101,13 +158,17 @@ fn errors(curve: &dyn Curve, first: &[f64], noise: f64, points: &[(usize, f64)])
     Ok(predicted.into_iter().zip(finite).map(error).collect())
 }
 
-/// Evaluates the errors at given points.
-type Look<'a> = dyn FnMut(&[(usize, f64)]) -> Result<Vec<f64>> + 'a;
-
 enum Found {
-    Between(f64, f64),
+    Between(Point, Point),
     Nowhere,
     Hidden,
+}
+
+/// Points of a round whose neighbourhood is looked at, and what the round found without it.
+struct Pending {
+    /// Pairs of neighbours, of which the second has an error near 20 %: there may be a peak between them.
+    pairs: Vec<(Point, Point)>,
+    otherwise: Option<Found>,
 }
 
 struct Search {
@@ -117,69 +178,116 @@ struct Search {
     next: f64,
     /// Whether the search goes down, because the first error was too large.
     down: bool,
-    /// Whether a round has been evaluated.
-    begun: bool,
+    /// The point before; `None` until a round has been evaluated.
+    before: Option<Point>,
+    /// Number of amplitudes in the next round.
+    round: usize,
+    pending: Option<Pending>,
     found: Option<Found>,
 }
 
 impl Search {
     fn new(source: usize, first: f64, second: f64, noise: f64) -> Self {
-        let least = 50.0 * noise / first.abs();
-        let curved = 0.02 * (first / second).abs();
-        let start = if curved.is_finite() { curved.clamp(1e-6, 0.02) } else { 0.02 };
+        let ratio = (first / second).abs();
+        let start = if ratio.is_finite() { (0.02 * ratio).clamp(1e-6, 0.02) } else { 0.02 };
         let found = match (first == 0.0, second == 0.0) {
             (true, true) => Some(Found::Nowhere),
             // Without a first-order response the relative error is infinite at any amplitude.
             (true, false) => Some(Found::Hidden),
             _ => None,
         };
-        Self { found, least, ..Self::at(source, first, start.max(least), noise) }
+        let search = Self::at(source, first, start.max(50.0 * noise / first.abs()), noise);
+        // The first round ends where second order expects the radius.
+        let steps = (2.0 * LINEAR * ratio / search.next).ln() / STEP.ln();
+        let round =
+            if steps.is_finite() { steps.ceil().clamp(ROUND as f64, MOST_ROUND as f64) as usize + 1 } else { ROUND };
+        Self { found, round, ..search }
     }
 
     /// Begins a search at an amplitude.
     fn at(source: usize, first: f64, next: f64, noise: f64) -> Self {
-        Self { source, least: 50.0 * noise / first.abs(), next, down: false, begun: false, found: None }
+        let least = 50.0 * noise / first.abs();
+        Self { source, least, next, down: false, before: None, round: ROUND, pending: None, found: None }
     }
 
-    fn round(&self) -> impl Iterator<Item = f64> + use<> {
-        let (next, factor) = (self.next, if self.down { 1.0 / STEP } else { STEP });
-        (0..ROUND as i32).map(move |i| next * factor.powi(i))
-    }
-
-    /// Advances the search by a round of (amplitude, error).
-    fn take(&mut self, round: &[(f64, f64)], look: &mut Look<'_>) -> Result<()> {
-        if !std::mem::replace(&mut self.begun, true) && round[0].1 >= LINEAR {
-            self.down = true;
-            self.next = round[0].0 / STEP;
-            return Ok(());
+    /// Returns the amplitudes at which to compute the error next.
+    fn points(&self) -> Vec<f64> {
+        if let Some(pending) = &self.pending {
+            let between = |i| STEP.powf(f64::from(i) / f64::from(CLOSER) - 1.0);
+            return pending.pairs.iter().flat_map(|(_, (a, _))| (1..CLOSER).map(move |i| a * between(i))).collect();
         }
-        for &(a, error) in round {
-            if self.down {
-                if a < self.least {
-                    self.found = Some(Found::Hidden);
-                } else if error < LINEAR {
-                    self.found = Some(Found::Between(a, a * STEP));
-                }
-            } else if error >= LINEAR {
-                self.found = Some(Found::Between(a / STEP, a));
-            } else if a > MOST {
-                self.found = Some(Found::Nowhere);
-            } else if error > CLOSE {
-                // The error may have a peak between amplitudes of the search.
-                let close: Vec<(usize, f64)> =
-                    (1..12).map(|i| (self.source, a * STEP.powf(f64::from(i) / 12.0 - 1.0))).collect();
-                let errors = look(&close)?;
-                if let Some(i) = errors.iter().position(|e| *e >= LINEAR) {
-                    let low = if i == 0 { a / STEP } else { close[i - 1].1 };
-                    self.found = Some(Found::Between(low, close[i].1));
-                }
+        let factor = if self.down { 1.0 / STEP } else { STEP };
+        (0..self.round as i32).map(move |i| self.next * factor.powi(i)).collect()
+    }
+
+    /// Advances the search by the errors at [`Self::points`].
+    fn take(&mut self, points: &[Point]) {
+        match self.pending.take() {
+            Some(pending) => self.look(pending, points),
+            None if self.before.is_none() && points[0].1 >= LINEAR => {
+                (self.down, self.next, self.round, self.before) = (true, points[0].0 / STEP, ROUND, Some(points[0]));
             }
+            None => {
+                if self.down {
+                    self.descend(points)
+                } else {
+                    self.ascend(points)
+                }
+                let factor = if self.down { 1.0 / STEP } else { STEP };
+                self.next = points[points.len() - 1].0 * factor;
+                self.round = (2 * self.round).min(MOST_ROUND);
+            }
+        }
+    }
+
+    fn descend(&mut self, points: &[Point]) {
+        for &point in points {
+            if point.0 < self.least {
+                self.found = Some(Found::Hidden);
+            } else if point.1 < LINEAR {
+                self.found = self.before.map(|before| Found::Between(point, before));
+            }
+            self.before = Some(point);
             if self.found.is_some() {
-                return Ok(());
+                return;
             }
         }
-        self.next = round[round.len() - 1].0 * if self.down { 1.0 / STEP } else { STEP };
-        Ok(())
+    }
+
+    fn ascend(&mut self, points: &[Point]) {
+        let (mut pairs, mut found) = (Vec::new(), None);
+        for &point in points {
+            // The error below the first point is not known. It only guides the interpolation.
+            let before = self.before.replace(point).unwrap_or((point.0 / STEP, 0.0));
+            if point.1 >= LINEAR {
+                found = Some(Found::Between(before, point));
+            } else if point.0 > MOST {
+                found = Some(Found::Nowhere);
+            } else if point.1 > CLOSE {
+                pairs.push((before, point));
+            }
+            if found.is_some() {
+                break;
+            }
+        }
+        match pairs.is_empty() {
+            true => self.found = found,
+            false => self.pending = Some(Pending { pairs, otherwise: found }),
+        }
+    }
+
+    /// Looks for a peak between points of the last round.
+    fn look(&mut self, pending: Pending, points: &[Point]) {
+        for (&(mut before, _), points) in pending.pairs.iter().zip(points.chunks(CLOSER as usize - 1)) {
+            for &point in points {
+                if point.1 >= LINEAR {
+                    self.found = Some(Found::Between(before, point));
+                    return;
+                }
+                before = point;
+            }
+        }
+        self.found = pending.otherwise;
     }
 }
 
@@ -219,6 +327,24 @@ mod tests {
         assert!((at(got[3]) - 0.2).abs() < 1e-5, "{}", at(got[3]));
         close(got[4], 2e-7);
         assert_eq!(got[5], f64::INFINITY);
+    }
+
+    /// Interpolation takes few steps where the error is smooth, and no more than bisection where it jumps.
+    #[test]
+    fn brackets_shrink_in_few_steps() {
+        let steps = |error: &dyn Fn(f64) -> f64| {
+            let mut bracket = Bracket::new((1.0, error(1.0)), (STEP, error(STEP)));
+            while bracket.is_open() {
+                let at = bracket.next();
+                bracket.shrink((at, error(at)));
+            }
+            assert!(error(bracket.low.0) < LINEAR && error(bracket.high.0) >= LINEAR);
+            bracket.steps
+        };
+        assert!(steps(&|a| 0.19 * a.powf(1.1)) <= 6, "{}", steps(&|a| 0.19 * a.powf(1.1)));
+        let bisection = (STEP.ln() / WIDTH).log2().ceil() as i32;
+        assert!(steps(&|a| if a < 1.013 { 0.0 } else { f64::INFINITY }) <= bisection + 1);
+        assert!(steps(&|a| if a < 1.013 { 0.199 } else { 5.0 }) <= bisection + 1);
     }
 
     /// The error reaches 20 % in a narrow peak, falls, and reaches it again later: the peak counts.

@@ -4,14 +4,20 @@
 //! error is `|finite - a first| / |a first|`, and the radius is the smallest a > 0 at which it reaches 20 %. Near 0 the
 //! error is `a |second / (2 first)|`, so the radius of a response without higher orders is `0.4 |first / second|`.
 
-use resolvent_model::{Along, Chunk, Edit, Linearization, Mode, Observable, Run, Site, Source};
+mod field;
+mod probe;
 
-use crate::certificate::{Certificate, SLOPE, adjoint, dot, narrow, norm};
+use resolvent_model::{Along, Edit, Linearization, Mode, Observable, Run, Source};
+
+use field::field_errors;
+use probe::{Probe, probes};
+
+use crate::certificate::{Certificate, SLOPE, adjoint, narrow, norm};
 use crate::conditioning::{amplification, conditioned};
 use crate::error::{Error, Result};
 use crate::labelled::Labelled;
 use crate::noise;
-use crate::place::{Place, inside, shape};
+use crate::place::Place;
 use crate::quadrature::Rule;
 use crate::radius::{Curve, LINEAR, radii, radii_from};
 use crate::secant::secants;
@@ -75,7 +81,7 @@ pub fn regime(
     if options.nodes > MOST_NODES {
         return Err(Error::Input(format!("{} nodes of a secant: give at most {MOST_NODES}", options.nodes)));
     }
-    let probes = probes(run, sites, options)?;
+    let probes = probes(run, sites, (&options.amplitudes, options.absolute))?;
     let sources: Vec<[Source; 1]> = probes.iter().map(|p| [p.source(1.0)]).collect();
     let along = run.linearize(Mode::Exact).along(&sources, observable)?;
     measured(run, observable, &probes, &along, options)
@@ -194,75 +200,6 @@ fn forward_reverse(
     (0..probes.len()).map(check).collect()
 }
 
-/// A source at a place, scaled so that amplitude 1 is the unit that the options select.
-struct Probe {
-    place: Place,
-    site: Site,
-    /// The source at amplitude 1, `[d]`.
-    vector: Vec<f32>,
-    /// Length of `vector`.
-    size: f64,
-}
-
-impl Probe {
-    fn source(&self, amplitude: f64) -> Source {
-        let vector = self.vector.iter().map(|&x| (amplitude * f64::from(x)) as f32).collect();
-        Source { site: self.site, token: self.place.1, vector }
-    }
-
-    fn edit(&self, amplitude: f64) -> [Edit; 1] {
-        let Source { site, token, vector } = self.source(amplitude);
-        [Edit::add(site, token, vector)]
-    }
-
-    /// Returns level and token, as result files store them.
-    fn indices(&self) -> [f32; 2] {
-        [self.place.0 as f32, self.place.1 as f32]
-    }
-
-    /// Returns the row of a field `[L+1, T, d]` at the place.
-    fn row<'a>(&self, field: &'a [f32], run: &Run) -> &'a [f32] {
-        let (_, tokens, d) = shape(run);
-        &field[(self.place.0 * tokens + self.place.1) * d..][..d]
-    }
-
-    /// Returns dJ/da by the sensitivities chi.
-    fn first_order(&self, chi: &[f32], run: &Run) -> f64 {
-        dot(self.row(chi, run), &self.vector)
-    }
-}
-
-fn probes(run: &Run, sites: &[(Place, Vec<f32>)], options: &RegimeOptions) -> Result<Vec<Probe>> {
-    let (_, tokens, d) = shape(run);
-    let wrong = options.amplitudes.iter().find(|a| !a.is_finite() || **a == 0.0);
-    if let Some(a) = wrong {
-        return Err(Error::Input(format!("invalid amplitude {a}: expected a finite number other than 0")));
-    }
-    let largest = options.amplitudes.iter().fold(0.0f32, |largest, a| largest.max(a.abs()));
-    let field = run.field()?;
-    let mut probes = Vec::with_capacity(sites.len());
-    for ((level, token), direction) in sites {
-        inside((*level, *token), run)?;
-        if direction.len() != d || norm(direction) == 0.0 {
-            let reason = format!("the direction at {level},{token} needs {d} numbers that are not all zero");
-            return Err(Error::Input(reason));
-        }
-        let h = norm(&field[(level * tokens + token) * d..][..d]);
-        let unit = if options.absolute { 1.0 } else { h };
-        let vector: Vec<f32> = direction.iter().map(|&x| (unit * f64::from(x)) as f32).collect();
-        let (place, site) = ((*level, *token), Site::level(*level, run.model().sizes()));
-        let size = norm(&vector);
-        if size * f64::from(largest) > f64::from(f32::MAX) {
-            return Err(Error::Input(format!(
-                "amplitude {largest:e} of a source of length {size:.1e} at {level},{token} overflows f32; give smaller \
-                 amplitudes"
-            )));
-        }
-        probes.push(Probe { place, site, vector, size });
-    }
-    Ok(probes)
-}
-
 /// The finite response of J along the probes.
 struct Sweep<'a> {
     run: &'a Run,
@@ -346,39 +283,5 @@ fn small_amplitude(curve: &Sweep<'_>, first: &[f64], second: &[f64], noise: f64)
     Ok(checks.into_iter().nth(middle).unwrap_or(Certificate::new("small_amplitude", 0.0, SLOPE)))
 }
 
-/// Returns `|h(a) - h - a G v| / |a G v|` over the levels above each source, `[probes, amplitudes]`.
-fn field_errors(run: &Run, probes: &[Probe], amplitudes: &[f32]) -> Result<Vec<f32>> {
-    let (_, tokens, d) = shape(run);
-    let (levels, field, unit) = (run.levels(), run.field()?, noise::unit(run.model().sizes()));
-    let mut errors = Vec::with_capacity(probes.len() * amplitudes.len());
-    for probe in probes {
-        let response = run.linearize(Mode::Exact).jvp(&[[probe.source(1.0)]])?.into_single();
-        let edits: Vec<[Edit; 1]> = amplitudes.iter().map(|&a| probe.edit(f64::from(a))).collect();
-        let mut sums = vec![[0.0f64; 3]; amplitudes.len()];
-        run.fields_under(&edits, &levels, &mut |chunk: Chunk<'_>| {
-            if chunk.site <= probe.place.0 {
-                return;
-            }
-            let at = (chunk.site * tokens + chunk.token) * d;
-            let a = f64::from(amplitudes[chunk.sequence]);
-            let [apart, size, rounding] = &mut sums[chunk.sequence];
-            for ((x, h), r) in chunk.rows.iter().zip(&field[at..]).zip(&response[at..]) {
-                let linear = a * f64::from(*r);
-                *apart += (f64::from(*x) - f64::from(*h) - linear).powi(2);
-                *size += linear * linear;
-                *rounding += (unit * f64::from(*h)).powi(2);
-            }
-        })?;
-        let error = |[apart, size, rounding]: &[f64; 3]| match apart {
-            0.0 => 0.0,
-            apart if apart <= rounding => f32::NAN,
-            apart => (apart / size).sqrt() as f32,
-        };
-        errors.extend(sums.iter().map(error));
-    }
-    Ok(errors)
-}
-
 #[cfg(test)]
-#[path = "regime_tests.rs"]
 mod tests;

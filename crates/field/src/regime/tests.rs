@@ -14,7 +14,7 @@ fn a_place_that_fails_is_marked() {
     let run = model.run(&[3, 1, 4, 1, 5], &[]).expect("runs");
     let (j, options) = (Observable::logit_diff(2, 6, 4), RegimeOptions { field: true, nodes: 2, ..Default::default() });
     let places = [(0, 1), (1, 4), (2, 4)].map(|place| (place, gaussian(3, 32)));
-    let probes = probes(&run, &places, &options).expect("fit");
+    let probes = probes(&run, &places, (&options.amplitudes, options.absolute)).expect("fit");
     let sources: Vec<[Source; 1]> = probes.iter().map(|p| [p.source(1.0)]).collect();
     let mut along = run.linearize(Mode::Exact).along(&sources, &j).expect("derives");
     along[1].first *= 1.1;
