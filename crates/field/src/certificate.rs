@@ -8,6 +8,7 @@ use resolvent_model::{
 };
 
 use crate::conditioning::{amplification, conditioned};
+use crate::dense::sum_of;
 use crate::error::{Error, Result};
 
 /// A check with its figure, the noise floor of that figure, and its tolerance.
@@ -181,7 +182,7 @@ pub(crate) fn narrow(x: &[f64]) -> Vec<f32> {
 
 /// Returns `<a, b>`, summed in f64.
 pub fn dot(a: &[f32], b: &[f32]) -> f64 {
-    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+    sum_of(a, b, |a, b| f64::from(a) * f64::from(b))
 }
 
 /// Returns `|a|`, summed in f64.

@@ -72,7 +72,24 @@ pub(crate) fn orthonormal_to(before: &[Vec<f64>], x: &mut [f64]) {
 }
 
 pub(crate) fn inner(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
+    sum_of(a, b, |a, b| a * b)
+}
+
+/// Lanes of a sum: enough to hide the latency of additions.
+const LANES: usize = 8;
+
+/// Returns `sum f(a_i, b_i)` in a fixed order: each lane over the blocks, then the rest, then the sum of the lanes.
+pub(crate) fn sum_of<T: Copy>(a: &[T], b: &[T], f: impl Fn(T, T) -> f64) -> f64 {
+    let n = a.len().min(b.len());
+    let ((a, a_rest), (b, b_rest)) = (a[..n].as_chunks::<LANES>(), b[..n].as_chunks::<LANES>());
+    let mut lanes = [0.0; LANES];
+    for (a, b) in a.iter().zip(b) {
+        for (lane, sum) in lanes.iter_mut().enumerate() {
+            *sum += f(a[lane], b[lane]);
+        }
+    }
+    let rest: f64 = a_rest.iter().zip(b_rest).map(|(&a, &b)| f(a, b)).sum();
+    lanes.iter().sum::<f64>() + rest
 }
 
 pub(crate) fn size(a: &[f64]) -> f64 {
@@ -103,6 +120,16 @@ mod tests {
         let narrow: Vec<f32> = a.iter().map(|&x| x as f32).collect();
         assert_eq!(singular_values(&narrow, 3).expect("decomposes").len(), 2);
         assert!(singular_values(&[f32::NAN; 4], 2).is_err());
+    }
+
+    #[test]
+    fn a_sum_has_all_terms() {
+        for n in [0, 1, 7, 8, 9, 16, 27] {
+            let x: Vec<f64> = (1..=n).map(f64::from).collect();
+            let squares = f64::from(n * (n + 1) * (2 * n + 1)) / 6.0;
+            assert_eq!(inner(&x, &x), squares, "{n}");
+        }
+        assert_eq!(inner(&[2.0, 3.0], &[5.0]), 10.0);
     }
 
     #[test]
