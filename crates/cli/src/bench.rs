@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
 use resolvent::Fault;
-use resolvent::bench::{Bench, BenchOptions, Difference, Tuned, bench, compare, tune};
+use resolvent::bench::{
+    Bench, BenchOptions, Difference, Scaling, ScalingCurve, ScalingPoint, Tuned, bench, compare, scaling, tune,
+};
 use resolvent::model::file_text;
 use resolvent_report::terminal::visible;
+use resolvent_report::{Axis, Figure, Grid, Lines, Series};
 
 use crate::Failure;
 use crate::options::DeviceArgs;
@@ -34,6 +37,12 @@ pub(crate) struct Args {
     /// Show how two such files differ, and time nothing
     #[arg(long, num_args = 2, value_names = ["BEFORE", "AFTER"], conflicts_with_all = ["out", "quick"])]
     compare: Vec<PathBuf>,
+    /// Measure how times grow with tokens, blocks, width, sources, prompts and edges instead, on small random models
+    #[arg(long, conflicts_with_all = ["model", "tokens", "tune", "compare", "rows"])]
+    scaling: bool,
+    /// Of --scaling: draw the curves as SVG or PNG
+    #[arg(long, value_name = "FILE", requires = "scaling")]
+    plot: Option<PathBuf>,
     /// Rows of the table of kernels
     #[arg(long, value_name = "N", default_value_t = 24)]
     rows: usize,
@@ -55,6 +64,9 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         resolvent::field::check_writable(path)?;
     }
     let device = args.device.options();
+    if args.scaling {
+        return growth(args, &device);
+    }
     if args.tune {
         let tuning = with_spinner(|report| tune(&device, report))?;
         if !tuning.all.is_empty() && !tuning.cached {
@@ -66,11 +78,32 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     }
     let options = BenchOptions { device, model: args.model.clone(), tokens: args.tokens, quick: args.quick };
     let timed = with_spinner(|report| bench(&options, report))?;
-    if let Some(path) = &args.out {
-        resolvent::field::write_whole(path, format!("{:#}\n", timed.to_json()).as_bytes())?;
+    write_json(args, &timed.to_json())?;
+    print(table(&timed, args.rows).trim_end())
+}
+
+/// Measures how the cost of passes grows.
+fn growth(args: &Args, device: &resolvent::engine::Options) -> Result<(), Failure> {
+    if let Some(path) = &args.plot {
+        Figure::check_path(path)?;
+        resolvent::field::check_writable(path)?;
+    }
+    let measured = with_spinner(|report| scaling(device, args.quick, report))?;
+    write_json(args, &measured.to_json())?;
+    if let Some(path) = &args.plot {
+        figure(&measured).write(path)?;
         say(format_args!("wrote {}", path.display()));
     }
-    print(table(&timed, args.rows).trim_end())
+    print(slopes(&measured).trim_end())
+}
+
+/// Writes the figures as JSON, if `--out` names a file.
+fn write_json(args: &Args, figures: &serde_json::Value) -> Result<(), Failure> {
+    if let Some(path) = &args.out {
+        resolvent::field::write_whole(path, format!("{figures:#}\n").as_bytes())?;
+        say(format_args!("wrote {}", path.display()));
+    }
+    Ok(())
 }
 
 /// Runs `work`, and shows its current step and a clock while it runs.
@@ -111,6 +144,50 @@ fn duration(seconds: f64) -> String {
         1e-3.. => format!("{:.2} ms", seconds * 1e3),
         _ => format!("{:.1} us", seconds * 1e6),
     }
+}
+
+/// Formats one line for each curve: its times, and the exponents of growth of times and operations.
+fn slopes(measured: &Scaling) -> String {
+    let mut text = format!(
+        "{}\n{:<26} {:<10} {:>6} {:>10}  {}\n",
+        visible(&measured.device),
+        "work",
+        "over",
+        "slope",
+        "operations",
+        "times"
+    );
+    for curve in &measured.curves {
+        let times = curve.points.iter().map(|p| format!("{} {}", p.size, duration(p.seconds)));
+        let _infallible = writeln!(
+            text,
+            "{:<26} {:<10} {:>6.2} {:>10.2}  {}",
+            curve.name,
+            curve.axis,
+            curve.slope(),
+            curve.slope_of_operations(),
+            times.collect::<Vec<_>>().join(", ")
+        );
+    }
+    text
+}
+
+/// Draws the curves: times, and the operations at the rate of the largest size.
+fn figure(measured: &Scaling) -> Figure {
+    let one = |curve: &ScalingCurve| {
+        let mut plot =
+            Lines::new(format!("{} over {}", curve.name, curve.axis), Axis::log(curve.axis), Axis::log("seconds"));
+        plot.subtitle = format!("slope {:.2}, of operations {:.2}", curve.slope(), curve.slope_of_operations());
+        plot.markers = true;
+        let rate = curve.points.last().map_or(1.0, |last| last.seconds / last.flops);
+        let series = |of: &dyn Fn(&ScalingPoint) -> f64| curve.points.iter().map(|p| (p.size as f64, of(p))).collect();
+        plot.series.push(Series::new("measured", series(&|p| p.seconds)));
+        plot.series.push(Series::new("operations, at the last rate", series(&|p| p.flops * rate)));
+        Figure::from(plot)
+    };
+    let mut grid = Grid::new("How cost grows", measured.curves.iter().map(one).collect());
+    grid.subtitle.clone_from(&measured.device);
+    Figure::from(grid)
 }
 
 fn table(timed: &Bench, rows: usize) -> String {

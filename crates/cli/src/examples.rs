@@ -204,6 +204,10 @@ pub(crate) const EXAMPLES: &[(&str, &[Example])] = &[
         "bench",
         &[
             ("bench --quick", "a first look"),
+            (
+                "bench --scaling --plot scaling.svg",
+                "how times grow with tokens, blocks, width, sources, prompts and edges",
+            ),
             ("bench --tune --device gpu", "measure the variants of each kernel, and use the fastest from now on"),
         ],
     ),

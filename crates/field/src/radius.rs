@@ -228,10 +228,9 @@ impl Search {
                 (self.down, self.next, self.round, self.before) = (true, points[0].0 / STEP, ROUND, Some(points[0]));
             }
             None => {
-                if self.down {
-                    self.descend(points)
-                } else {
-                    self.ascend(points)
+                match self.down {
+                    true => self.descend(points),
+                    false => self.ascend(points),
                 }
                 let factor = if self.down { 1.0 / STEP } else { STEP };
                 self.next = points[points.len() - 1].0 * factor;

@@ -43,6 +43,45 @@ fn a_bench_is_written_and_compared() {
 }
 
 /// The next process uses the variants that were measured to be the fastest, and repeats the self-test with them.
+/// Operations grow as theory says: linearly with blocks and prompts, with the square of the width, and a sweep with the square of
+/// the tokens.
+#[test]
+fn growth_is_measured_and_drawn() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let [json, svg] = ["growth.json", "growth.svg"].map(|name| utf8(&folder.path().join(name)));
+    let table = run(&["bench", "--scaling", "--quick", "--device", "host", "--out", &json, "--plot", &svg]).done();
+    let drawn = std::fs::read_to_string(&svg).expect("a figure");
+    let found: Value = serde_json::from_str(&std::fs::read_to_string(&json).expect("a file")).expect("JSON");
+    let curves = found["curves"].as_array().expect("a list");
+    assert_eq!(curves.len(), 8, "{table}");
+    for (curve, range) in curves.iter().zip([
+        (0.9, 1.3),
+        (0.9, 1.3),
+        (1.6, 2.2),
+        (0.95, 1.05),
+        (1.7, 2.05),
+        (0.5, 1.0),
+        (0.99, 1.01),
+        (0.8, 1.3),
+    ]) {
+        let slope = curve["slope_of_operations"].as_f64().expect("a number");
+        assert!((range.0..range.1).contains(&slope), "{curve}");
+        assert!(curve["slope"].as_f64().is_some_and(f64::is_finite), "{curve}");
+        for point in curve["points"].as_array().expect("a list") {
+            assert!(
+                point["seconds"].as_f64().is_some_and(|x| x > 0.0) && point["gflop"].as_f64() > Some(0.0),
+                "{point}"
+            );
+        }
+        let [name, axis] = ["name", "axis"].map(|key| curve[key].as_str().expect("a text"));
+        assert!(drawn.contains(&format!("{name} over {axis}")) && table.contains(name), "{name} {axis}");
+    }
+    for wrong in [&["bench", "--scaling", "--model", "random"][..], &["bench", "--plot", &svg]] {
+        let ran = run(wrong);
+        assert!(ran.code == Some(2) && ran.stderr.contains("--scaling"), "{}", ran.stderr);
+    }
+}
+
 #[test]
 fn variants_are_tuned_and_used() {
     for gpu in gpus() {

@@ -12,6 +12,7 @@ mod kernels;
 mod launch_time;
 mod passes;
 mod peaks;
+mod scaling;
 mod tune;
 
 use std::time::{Duration, Instant};
@@ -25,6 +26,7 @@ pub use compare::{Difference, compare};
 pub use kernels::KernelRate;
 pub use passes::{Pass, PassTime};
 pub use peaks::Peaks;
+pub use scaling::{Scaling, ScalingCurve, ScalingPoint, scaling};
 pub use tune::{Tuned, Tuning, VariantTime, tune};
 
 use crate::open::{Fault, open, open_tuned, with_cache};
