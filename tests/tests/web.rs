@@ -139,6 +139,32 @@ fn files_in_memory_are_opened_as_those_of_a_folder() {
     );
 }
 
+/// Files that arrive in pieces are those files. What does not fit is refused before memory is taken.
+#[test]
+fn files_arrive_in_pieces() {
+    let mut explorer = Explorer::new();
+    let arrive = |explorer: &mut Explorer, files: Vec<(String, Vec<u8>)>| {
+        for (name, bytes) in files {
+            explorer.begin_file(&name, bytes.len() as u64 / 2).expect("has room");
+            bytes.chunks(100_000).for_each(|piece| explorer.append(piece).expect("has room"));
+        }
+    };
+    arrive(&mut explorer, files("nano"));
+    let about = explorer.open_added("atlas-nano").expect("opens");
+    let mut other = Explorer::new();
+    assert_eq!(about, other.open("atlas-nano", files("nano")).expect("opens"));
+    explorer.begin_file("cut.gguf", 4).expect("has room");
+    let error = explorer.begin_file("huge.gguf", 1 << 62).expect_err("has no room").to_string();
+    assert!(error.starts_with("no memory for huge.gguf: it has 4294967296.0 GiB, beside 0.0 MiB"), "{error}");
+    explorer.ask(&request("patch", &json!({}))).expect("the model is still open");
+    // Files of a transfer that broke off are not part of the next model.
+    explorer.drop_files();
+    assert!(explorer.append(b"x").expect_err("no file was begun").to_string().contains("no file was begun"));
+    arrive(&mut explorer, files("nano"));
+    assert_eq!(explorer.open_added("atlas-nano").expect("opens"), about);
+    assert!(explorer.lost().is_none());
+}
+
 /// The page's progress bar has the sizes of the models.
 #[test]
 fn the_page_states_sizes_and_default() {

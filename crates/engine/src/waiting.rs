@@ -31,6 +31,14 @@ impl Device {
         }
     }
 
+    /// Returns the error of a lost device, once its driver has reported the loss. The host executor is never lost.
+    pub fn lost(&self) -> Option<Error> {
+        match self.executor() {
+            Executor::Gpu(gpu) => gpu.lost(),
+            Executor::Host(_) => None,
+        }
+    }
+
     /// Reads a tensor back, row-major.
     ///
     /// # Errors

@@ -196,6 +196,20 @@ pub enum Error {
         value: f32,
     },
 
+    /// The weights do not fit into the memory that a program can address, as in a browser.
+    #[error(
+        "the weights take {} beside {} of files, and a program here has {} of memory; \
+         use a smaller model, or a program of 64 bits such as the command line", gib(.weights), gib(.files), gib(.limit)
+    )]
+    Room {
+        /// Bytes of the weights.
+        weights: u64,
+        /// Bytes of the files in memory.
+        files: u64,
+        /// Bytes that can be addressed.
+        limit: u64,
+    },
+
     /// A value of a run, or of its derivatives, leaves the range of f32.
     #[error("{what} is {value} at {place}: {cause}; check the size of the weights and of the edits")]
     NotFinite {
@@ -296,6 +310,11 @@ pub enum Error {
     /// The device failed, or a tensor does not fit an operation.
     #[error(transparent)]
     Engine(#[from] resolvent_engine::Error),
+}
+
+/// Returns a number of bytes in GiB.
+fn gib(bytes: &u64) -> String {
+    format!("{:.2} GiB", *bytes as f64 / (1u64 << 30) as f64)
 }
 
 /// Returns the message of a library on one line, shortened because it may repeat a long text.

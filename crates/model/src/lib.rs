@@ -67,6 +67,7 @@ mod pullback;
 mod random;
 mod read;
 mod replaced;
+mod room;
 mod run;
 mod site;
 mod source;

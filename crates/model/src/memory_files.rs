@@ -34,6 +34,11 @@ pub(crate) fn get(path: &Path) -> Option<Arc<Vec<u8>>> {
     FILES.with_borrow(|files| files.get(path).cloned())
 }
 
+/// Returns the size of all files in memory.
+pub(crate) fn bytes() -> u64 {
+    FILES.with_borrow(|files| files.values().map(|bytes| bytes.len() as u64).sum())
+}
+
 /// Returns whether `path` is a file, or an error if its folder is in memory and lacks it. `None` if neither the path
 /// nor its folder is in memory.
 pub(crate) fn is_file(path: &Path) -> Option<io::Result<bool>> {
@@ -66,6 +71,7 @@ mod tests {
         let seen = with(files, || {
             let inner = with([], || get(&folder.join("a")));
             assert!(is_file(Path::new("c")).is_none() && is_file(Path::new("no")).is_none());
+            assert_eq!(bytes(), 2);
             let kinds = [folder.into(), folder.join("a"), folder.join("c")].map(|path| is_file(&path));
             (get(&folder.join("b")), inner, kinds.map(|kind| kind.and_then(Result::ok)))
         });

@@ -16,6 +16,7 @@ use crate::program::Program;
 use crate::prompt::parse_token;
 use crate::random::RandomWeights;
 use crate::replaced::{Replaced, Replacement};
+use crate::room;
 use crate::source::WeightSource;
 use crate::tokenizer::{Tokenizer, id_argument};
 use crate::weights::Weights;
@@ -170,6 +171,7 @@ impl Model {
         source: &dyn WeightSource,
         Parts { name, hash, tokenizer, origin }: Parts,
     ) -> Result<Self> {
+        room::check(device, &architecture)?;
         let (weights, name, hash) = match replacement {
             None => (Weights::upload(device, &architecture, source)?, name, hash),
             Some(replacement) => {

@@ -35,6 +35,8 @@ let open = null;
 let own = null;
 // The device that the engine has open, as it was chosen.
 let device = null;
+// Why a GPU was lost, until it is tried again. The host executor takes its place.
+let fallen = "";
 
 // ---- the engine -----------------------------------------------------------------------------------------------------
 
@@ -47,15 +49,26 @@ function start() {
   open = device = null;
   let why = "";
   worker.onmessage = ({ data }) => {
-    if (data.progress !== undefined) return progress(data.progress);
+    if (data.progress !== undefined) {
+      if (data.doing) say(data.doing);
+      return progress(data.progress);
+    }
     if (data.stopped !== undefined) return void (why = data.stopped);
     const { resolve, reject } = waiting.get(data.id) ?? {};
     waiting.delete(data.id);
     if (data.error === undefined) return resolve?.(data);
     if (data.trapped) {
-      const reason = why || `${data.error} (out of memory?)`;
-      const message = `the engine stopped: ${reason}; use a smaller model or a shorter prompt`;
+      const used = `${((data.memory ?? 0) / 2 ** 30).toFixed(1)} of 4.0 GiB of memory are in use`;
+      const message = `the engine stopped: ${why || data.error}; ${used}; use a smaller model or a shorter prompt`;
       restart(message);
+      return reject?.(new Error(message));
+    }
+    if (data.lost) {
+      // A GPU that is lost has lost the model too. Another worker has neither.
+      const reason = data.error.replace(/^device lost: /, "").replace(/[.\s]*;[^;]*$/, "");
+      const message = `the GPU is lost (${reason}); the page goes on with the host executor, and Compute tries the GPU again`;
+      restart(message);
+      fallen = message;
       return reject?.(new Error(message));
     }
     reject?.(new Error(data.error));
@@ -91,14 +104,15 @@ const analyse = (analysis, more = {}) => {
 const DEVICES = ["auto", "gpu", "host"];
 
 async function prepared() {
-  if (device === state.device) return;
+  const wanted = fallen ? "host" : state.device;
+  if (device === wanted) return;
   say("opening the device");
-  const { device: about, reason, adapter, seconds } = await ask("device", { device: state.device });
-  device = state.device;
+  const { device: about, reason, adapter, seconds } = await ask("device", { device: wanted });
+  device = wanted;
   open = null;
   const host = "host executor (WebAssembly), one thread of this browser";
   const gpu = `WebGPU: ${adapter || about.name}; passed its self-test in ${seconds.toFixed(1)} s`;
-  $("#runs-on").textContent = about.host ? [host, reason].filter(Boolean).join("; ") : gpu;
+  $("#runs-on").textContent = about.host ? [host, reason, fallen].filter(Boolean).join("; ") : gpu;
 }
 
 async function opened() {
@@ -114,6 +128,7 @@ async function opened() {
   open = wanted;
   progress(null);
   document.body.dataset.model = JSON.stringify(about);
+  document.body.dataset.opened = seconds.toFixed(3);
   say(`${about.name}: ${about.levels - 1} blocks, width ${about.d}, opened in ${seconds.toFixed(1)} s`);
 }
 
@@ -123,7 +138,9 @@ const say = (text) => ($("#status").textContent = text);
 
 function progress(part) {
   $("#progress").hidden = part === null;
-  if (part !== null) $("#progress").value = Math.min(part, 1);
+  // Work of a single step shows only that it runs.
+  if (part) $("#progress").value = Math.min(part, 1);
+  else $("#progress").removeAttribute("value");
 }
 
 function complain(message) {
@@ -461,8 +478,15 @@ async function during(work) {
   const current = () => mine === round;
   complain(null);
   busy(true);
+  const before = fallen;
+  // Work that a lost GPU has interrupted begins again on the host executor.
+  const again = (error) => {
+    if (fallen === before || !current()) throw error;
+    complain(fallen);
+    return work(current);
+  };
   try {
-    await work(current);
+    await work(current).catch(again);
   } catch (error) {
     if (current()) {
       complain(error.message);
@@ -563,6 +587,7 @@ async function align() {
 const ignore = () => {};
 $("#form").onsubmit = (event) => {
   event.preventDefault();
+  fallen = "";
   compute();
 };
 $("#stop").onclick = () => {
@@ -579,6 +604,7 @@ $("#model").onchange = (event) => {
 };
 $("#device").onchange = (event) => {
   state.device = event.target.value;
+  fallen = "";
   compute();
 };
 $("#files").onchange = (event) => chosen([...event.target.files]);

@@ -10,6 +10,15 @@ WebAssembly.promising ??= (call) => call;
 
 self.engineStopped = (message) => postMessage({ stopped: message });
 
+// The page is told at most ten times a second how far long work is.
+let told = 0;
+function tell(progress, doing) {
+  if (progress < 1 && performance.now() - told < 100) return;
+  told = performance.now();
+  postMessage({ progress, doing });
+}
+self.engineStep = (done, all) => tell(done / Math.max(all, 1));
+
 let engine;
 let memory;
 
@@ -27,26 +36,18 @@ const ready = load().then((module) => {
   engine = new Engine();
 });
 
-// Fetches a file, and reports how many of its bytes have arrived.
-async function fetched(address, arrived) {
-  const response = await fetch(address);
-  if (!response.ok) throw new Error(`${address}: the server answers ${response.status}; are all files of the page there?`);
-  const parts = [];
-  let length = 0;
-  for (const reader = response.body.getReader(); ; ) {
-    const { done, value } = await reader.read();
+// Receives a file of the next model, piece by piece, so that it is in memory only once.
+async function received(name, bytes, pieces, arrived) {
+  engine.beginFile(name, bytes);
+  const broken = (error) => {
+    throw new Error(`${name} cannot be read to its end (${error.message}); try again`);
+  };
+  for (const reader = pieces.getReader(); ; ) {
+    const { done, value } = await reader.read().catch(broken);
     if (done) break;
-    parts.push(value);
-    length += value.length;
+    engine.append(value);
     arrived(value.length);
   }
-  const bytes = new Uint8Array(length);
-  let at = 0;
-  for (const part of parts) {
-    bytes.set(part, at);
-    at += part.length;
-  }
-  return bytes;
 }
 
 // Says why WebGPU cannot be used, if that is so.
@@ -80,16 +81,29 @@ const work = {
   },
   // Opens a model that lies beside the page.
   async load({ model, bytes: all }) {
+    engine.dropFiles();
     let arrived = 0;
-    const count = (bytes) => postMessage({ progress: (arrived += bytes) / all });
+    const count = (bytes) => tell((arrived += bytes) / all);
     const names = ["config.json", "tokenizer.json", "model.safetensors"];
-    const files = await Promise.all(names.map((name) => fetched(`models/${model}/${name}`, count)));
-    files.forEach((bytes, i) => engine.file(names[i], bytes));
+    const answers = await Promise.all(names.map((name) => fetch(`models/${model}/${name}`)));
+    const missing = answers.find((answer) => !answer.ok);
+    if (missing) throw new Error(`${missing.url}: the server answers ${missing.status}; are all files of the page there?`);
+    for (const [i, name] of names.entries()) {
+      // The length is that of a compressed file, if the server compresses.
+      const length = Number(answers[i].headers.get("Content-Length")) || 0;
+      await received(name, length, answers[i].body, count);
+    }
     return { about: JSON.parse(await engine.open(model)) };
   },
   // Opens a model of the user's files.
   async files({ name, files }) {
-    for (const file of files) engine.file(file.name, new Uint8Array(await file.arrayBuffer()));
+    engine.dropFiles();
+    const all = files.reduce((sum, file) => sum + file.size, 0);
+    let arrived = 0;
+    tell(0, "reading your files");
+    const count = (bytes) => tell((arrived += bytes) / all);
+    for (const file of files) await received(file.name, file.size, file.stream(), count);
+    tell(1, "opening the model");
     return { about: JSON.parse(await engine.open(name)) };
   },
   tokens: ({ prompts }) => ({ tokens: prompts.map((prompt) => JSON.parse(engine.tokens(prompt))) }),
@@ -105,6 +119,12 @@ const work = {
   },
 };
 
+// Says that the GPU is lost, if that is why work failed. The browser reports the loss a little later than the failure.
+async function lost() {
+  await new Promise((later) => setTimeout(later, 100));
+  return engine?.lost();
+}
+
 async function answered(data) {
   try {
     await ready;
@@ -114,7 +134,8 @@ async function answered(data) {
   } catch (error) {
     // After a trap the engine is in no usable state: the page starts another worker.
     const trapped = error instanceof WebAssembly.RuntimeError || error instanceof RangeError;
-    postMessage({ id: data.id, error: error.message, trapped });
+    const gone = trapped ? undefined : await lost();
+    postMessage({ id: data.id, error: gone ?? error.message, trapped, lost: Boolean(gone), memory: memory?.buffer.byteLength });
   }
 }
 

@@ -1,5 +1,6 @@
 //! What JavaScript calls. Errors become exceptions with the same message.
 
+use resolvent::engine::reported;
 use wasm_bindgen::JsError;
 use wasm_bindgen::prelude::wasm_bindgen;
 
@@ -10,6 +11,10 @@ extern "C" {
     /// Tells the worker why the engine stopped. After a panic no call returns, so the message cannot be an exception.
     #[wasm_bindgen(js_namespace = globalThis, js_name = engineStopped)]
     fn engine_stopped(message: &str);
+
+    /// Tells the worker how far long work is.
+    #[wasm_bindgen(js_namespace = globalThis, js_name = engineStep)]
+    fn engine_step(done: f64, all: f64);
 }
 
 /// The engine, as JavaScript sees it.
@@ -17,7 +22,11 @@ extern "C" {
 #[derive(Debug)]
 pub struct Engine {
     explorer: Explorer,
-    files: Vec<(String, Vec<u8>)>,
+}
+
+/// Runs long work, whose steps are reported to the worker.
+fn stepwise<T>(work: impl FnOnce() -> T) -> T {
+    reported(|step| engine_step(step.done as f64, step.all as f64), work)
 }
 
 #[wasm_bindgen]
@@ -28,7 +37,7 @@ impl Engine {
     #[expect(clippy::new_without_default, reason = "JavaScript has no defaults")]
     pub fn new() -> Self {
         std::panic::set_hook(Box::new(|info| engine_stopped(&info.to_string())));
-        Self { explorer: Explorer::new(), files: Vec::new() }
+        Self { explorer: Explorer::new() }
     }
 
     /// Opens another device; see [`Explorer::choose`].
@@ -42,15 +51,32 @@ impl Engine {
         self.explorer.device()
     }
 
-    /// Adds a file of the next model.
-    pub fn file(&mut self, name: String, bytes: Vec<u8>) {
-        self.files.push((name, bytes));
+    /// Returns the message of a lost GPU; see [`Explorer::lost`].
+    pub fn lost(&self) -> Option<String> {
+        self.explorer.lost()
     }
 
-    /// Opens the model of the files that were added; see [`Explorer::open`].
+    /// Drops the files of a model that was not opened; see [`Explorer::drop_files`].
+    #[wasm_bindgen(js_name = dropFiles)]
+    pub fn drop_files(&mut self) {
+        self.explorer.drop_files();
+    }
+
+    /// Begins a file of the next model; see [`Explorer::begin_file`].
+    #[wasm_bindgen(js_name = beginFile)]
+    pub fn begin_file(&mut self, name: &str, bytes: f64) -> Result<(), JsError> {
+        Ok(self.explorer.begin_file(name, bytes as u64)?)
+    }
+
+    /// Appends a piece to the file that was begun last; see [`Explorer::append`].
+    pub fn append(&mut self, piece: &[u8]) -> Result<(), JsError> {
+        Ok(self.explorer.append(piece)?)
+    }
+
+    /// Opens the model of the files that were added; see [`Explorer::open_added`].
     #[wasm_bindgen(jspi)]
     pub fn open(&mut self, name: &str) -> Result<String, JsError> {
-        Ok(self.explorer.open(name, std::mem::take(&mut self.files))?)
+        Ok(stepwise(|| self.explorer.open_added(name))?)
     }
 
     /// Returns the texts of a prompt's tokens; see [`Explorer::tokens`].
@@ -71,7 +97,7 @@ impl Engine {
     /// Runs an analysis; see [`Explorer::ask`].
     #[wasm_bindgen(jspi)]
     pub fn ask(&self, request: &str) -> Result<Reply, JsError> {
-        Ok(Reply(self.explorer.ask(request)?))
+        Ok(Reply(stepwise(|| self.explorer.ask(request))?))
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::answer::Answer;
 use crate::error::{Error, Result};
+use crate::files::Files;
 use crate::request::{Analysis, Prompt, Request};
 
 /// An open device, with a model once one is open.
@@ -17,6 +18,7 @@ use crate::request::{Analysis, Prompt, Request};
 pub struct Explorer {
     device: Device,
     model: Option<Open>,
+    files: Files,
 }
 
 /// A model that is open.
@@ -45,7 +47,7 @@ impl Default for Explorer {
 impl Explorer {
     /// Creates an explorer on the host executor, without a model.
     pub fn new() -> Self {
-        Self { device: Device::host(), model: None }
+        Self { device: Device::host(), model: None, files: Files::default() }
     }
 
     /// Opens another device, by the names of the command line's `--device`. A GPU must pass its self-test first; `auto`
@@ -63,9 +65,44 @@ impl Explorer {
         Ok(json!({ "name": info.name, "host": info.is_host() }).to_string())
     }
 
+    /// Returns the message of a GPU that is lost: its driver was reset, or its browser has closed it. `None` while it works.
+    pub fn lost(&self) -> Option<String> {
+        self.device.lost().map(|error| error.to_string())
+    }
+
     /// Describes the device.
     pub fn device(&self) -> String {
         self.device.info().to_string()
+    }
+
+    /// Drops files that were added for a model that was not opened, because the transfer broke off.
+    pub fn drop_files(&mut self) {
+        drop(self.files.take());
+    }
+
+    /// Begins a file of the next model, of `bytes` bytes; 0 if its size is unknown.
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    pub fn begin_file(&mut self, name: &str, bytes: u64) -> Result<()> {
+        self.files.begin(name, bytes)
+    }
+
+    /// Appends a piece to the file that was begun last.
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    pub fn append(&mut self, piece: &[u8]) -> Result<()> {
+        self.files.append(piece)
+    }
+
+    /// Opens the model of the files that were added, in place of the one that is open.
+    ///
+    /// # Errors
+    /// Those of [`Explorer::open`].
+    pub fn open_added(&mut self, name: &str) -> Result<String> {
+        let files = self.files.take();
+        self.open(name, files)
     }
 
     /// Opens a model from its files in place of the one that is open: see [`Model::open_files`].

@@ -13,6 +13,7 @@ mod answer;
 mod bindings;
 mod error;
 mod explorer;
+mod files;
 mod request;
 
 pub use answer::Answer;

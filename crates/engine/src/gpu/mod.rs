@@ -146,6 +146,11 @@ impl Gpu {
         submit::submit(&self.shared, launches)
     }
 
+    /// The error of a lost device.
+    pub(crate) fn lost(&self) -> Option<Error> {
+        self.shared.faults.check_lost().err()
+    }
+
     /// Waits for all submitted work, without blocking.
     pub(crate) async fn wait(&self) -> Result<()> {
         self.shared.drained().await

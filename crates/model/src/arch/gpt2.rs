@@ -5,7 +5,7 @@ use std::path::Path;
 use super::fields::error as config_error;
 use super::{
     Activation, Architecture, AttentionPlan, BlockLayout, Family, Fields, Ignored, Layout, MAX_D_HEAD, MAX_LAYERS,
-    MAX_SIZE, NormAt, NormKind, Orientation, Part, Sizes, Taken, read_file,
+    MAX_SIZE, NormAt, NormKind, Orientation, Part, Sizes, Taken, read_file, too_large,
 };
 use crate::error::Result;
 use crate::files;
@@ -148,9 +148,8 @@ impl Config {
             return Err(config_error(path, message));
         }
         let bytes = self.count_params() * 4;
-        if bytes > isize::MAX as u128 {
-            let message = format!("the sizes ask for {bytes} bytes of weights, more than can be addressed");
-            return Err(config_error(path, message));
+        if bytes > usize::MAX as u128 {
+            return Err(config_error(path, too_large(bytes)));
         }
         Ok(())
     }

@@ -123,7 +123,10 @@ fn sizes_that_cannot_be_addressed_are_refused() {
     let mut config = Config::from_json(GPT2).unwrap();
     (config.n_embd, config.n_head, config.n_layer) = (1 << 29, 1 << 24, 4096);
     let text = config.validate().expect_err("overflow").to_string();
-    assert!(text.contains("more than can be addressed"), "{text}");
+    assert!(
+        text.contains("bytes of weights, and 18446744073709551615 can be addressed; use a smaller model"),
+        "{text}"
+    );
 }
 
 #[test]

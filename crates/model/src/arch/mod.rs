@@ -25,8 +25,8 @@ pub(crate) use fields::Fields;
 pub use gpt2::Config;
 pub(crate) use layout::{BlockLayout, Ignored, Layout, NormAt, Orientation, Part, Taken};
 pub(crate) use rotary::Rotary;
-use sizes::MAX_SIZE;
 pub use sizes::{MAX_LAYERS, Sizes};
+use sizes::{MAX_SIZE, too_large};
 
 /// Widest attention head accepted: the most that fits the registers and workgroup memory of the attention kernels.
 pub use resolvent_ops::attention::MAX_D_HEAD;
@@ -212,8 +212,8 @@ impl Architecture {
         }
         let elements = |(_, shape): &(String, Vec<usize>)| shape.iter().map(|&n| n as u128).product::<u128>();
         let bytes = 4 * self.tensors().iter().map(elements).sum::<u128>();
-        if bytes > isize::MAX as u128 {
-            return fail(format!("the sizes ask for {bytes} bytes of weights, more than can be addressed"));
+        if bytes > usize::MAX as u128 {
+            return fail(too_large(bytes));
         }
         Ok(())
     }

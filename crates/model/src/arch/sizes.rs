@@ -8,6 +8,11 @@ pub const MAX_LAYERS: usize = 4096;
 /// Largest single size. A hidden layer may be four times as wide, and that still fits the u32 with which kernels index.
 pub(super) const MAX_SIZE: usize = (u32::MAX / 4) as usize;
 
+/// Returns the message about weights that a pointer cannot address.
+pub(super) fn too_large(bytes: u128) -> String {
+    format!("the sizes ask for {bytes} bytes of weights, and {} can be addressed; use a smaller model", usize::MAX)
+}
+
 /// Sizes of a model, whatever its family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {

@@ -104,6 +104,12 @@ impl Browser {
         self.command("goog/cdp/execute", &body).map(drop)
     }
 
+    /// Ends the process that drives the GPU, as a fault of its driver does. The browser starts another one.
+    pub(super) fn end_gpu(&self) -> Result {
+        let body = json!({ "cmd": "Browser.crashGpuProcess", "params": {} });
+        self.command("goog/cdp/execute", &body).map(drop)
+    }
+
     /// Runs the body of a function in the page, and returns what it returns.
     pub(super) fn run(&self, script: &str) -> Result<Value> {
         self.command("execute/sync", &json!({ "script": script, "args": [] }))

@@ -7,10 +7,16 @@ mod browser;
 mod compare;
 #[cfg(feature = "browser")]
 mod http;
+#[cfg(feature = "browser")]
+mod large;
 mod module;
+#[cfg(feature = "browser")]
+mod page;
 mod server;
 #[cfg(feature = "browser")]
 mod test;
+#[cfg(feature = "browser")]
+mod trouble;
 
 use std::fs;
 use std::path::{Path, PathBuf};
