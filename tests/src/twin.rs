@@ -126,6 +126,13 @@ impl Twin {
         let tokens: Vec<usize> = tokens.iter().map(|&id| id as usize).collect();
         self.reference.lift::<S>().forward(&tokens, &mut |stage, x| {
             let mut splice = |site: Site, token: usize, edit: ops::Edit<'_, S>| {
+                if let Some(key) = site.key() {
+                    // The hook gets the keys of one query at a time.
+                    if stage == keys_of(site, token) {
+                        ops::splice(x, token + 1, 0, key..key + 1, edit);
+                    }
+                    return;
+                }
                 let (here, columns) = self.place(site);
                 if here == stage {
                     let width = self.width(stage);
@@ -201,6 +208,7 @@ impl Twin {
             Stage::MlpPre(l) => &trace.blocks[l].mlp_pre,
             Stage::MlpPost(l) => &trace.blocks[l].mlp_post,
             Stage::MlpOut(l) => &trace.blocks[l].mlp_out,
+            Stage::Scores(..) | Stage::Pattern(..) => panic!("a trace has no {stage:?}"),
         };
         rows.chunks(width).flat_map(|row| &row[columns.clone()]).copied().collect()
     }
@@ -224,6 +232,7 @@ impl Twin {
             Site::MlpPre(l) => Stage::MlpPre(l),
             Site::MlpPost(l) => Stage::MlpPost(l),
             Site::RotQ(..) | Site::RotK(..) | Site::MlpPreLinear(_) => panic!("a GPT-2 has no {site}"),
+            Site::AttnScores(..) | Site::Pattern(..) => panic!("{site} belongs to a query"),
         };
         let columns = site.head().map_or(0..self.width(stage), |h| h * d_head..(h + 1) * d_head);
         (stage, columns)
@@ -246,6 +255,15 @@ impl Twin {
             whole.into_iter().chain(split).chain([Site::MlpPre(l), Site::MlpPost(l)]).collect::<Vec<_>>()
         };
         (0..self.config.n_layer).flat_map(block).collect()
+    }
+}
+
+/// Returns the reference's name of the keys of a query, at a site of attention scores or patterns.
+pub fn keys_of(site: Site, token: usize) -> Stage {
+    match site {
+        Site::AttnScores(l, h, _) => Stage::Scores(l, h, token),
+        Site::Pattern(l, h, _) => Stage::Pattern(l, h, token),
+        _ => panic!("{site} has no keys"),
     }
 }
 

@@ -94,6 +94,9 @@ impl Identity {
             }
             Self::Shift | Self::Constant if !added => Some("the run has edits that are no additions"),
             Self::Shift if projects(None) => Some("the observable projects the field, which a shift changes"),
+            Self::Keys if run.edits().iter().any(|edit| matches!(edit.site, Site::AttnScores(..))) => {
+                Some("the run has edits of attention scores")
+            }
             Self::Keys if model.score_cap().is_some() => Some("a soft-cap of the scores follows their shift"),
             Self::Keys | Self::Gauge if model.norms_queries() && !model.rotates() => {
                 Some("queries and keys after their norm have no site without a rotary embedding")

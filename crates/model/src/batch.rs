@@ -1,8 +1,10 @@
 //! Ragged batches: sequences sorted by where they join, and what happens to their rows at each value.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
-use resolvent_engine::{Device, Recording, Result, Tensor};
+use resolvent_engine::{Device, Error, Recording, Result, Tensor};
+use resolvent_ops::attention_edit::{EditedHead, HeadEdits, KeyMap};
 use resolvent_ops::splice::{RowEdit, RowPlan, RowSource};
 use resolvent_ops::{Rows, Span};
 
@@ -13,9 +15,37 @@ use crate::program::{Program, ValueId};
 pub(crate) struct ScheduledEdit {
     pub(crate) value: ValueId,
     pub(crate) token: usize,
-    /// First column.
+    /// First column of an edit of a row.
     pub(crate) from: usize,
-    pub(crate) change: RowEdit,
+    pub(crate) change: ScheduledChange,
+}
+
+/// What a scheduled edit changes.
+#[derive(Clone)]
+pub(crate) enum ScheduledChange {
+    /// The row of the value.
+    Row(RowEdit),
+    /// The attention that computes the row.
+    Key(KeyEdit),
+}
+
+/// An edit of the score or of the weight that a query of one head gives to a key: `y' = factor y + add`.
+#[derive(Clone, Copy)]
+pub(crate) struct KeyEdit {
+    pub(crate) head: usize,
+    /// Token of the key.
+    pub(crate) key: usize,
+    pub(crate) is_score: bool,
+    pub(crate) factor: f32,
+    pub(crate) add: f32,
+}
+
+impl KeyEdit {
+    /// Appends the edit to what others do to the same key.
+    fn after(&self, map: &mut KeyMap) {
+        let of = if self.is_score { &mut map.score } else { &mut map.weight };
+        *of = [self.factor * of[0], self.factor * of[1] + self.add];
+    }
 }
 
 /// One sequence of a batch: the tokens that it owns, the value at which it joins, and its scheduled edits in order.
@@ -215,6 +245,41 @@ impl Batch {
         self.sequences.len()
     }
 
+    /// Returns the edits of scores and weights in the attention that computes `value`, over the first `rows` rows.
+    ///
+    /// # Errors
+    /// Edits that hide every key of a query.
+    pub(crate) fn head_edits(
+        &self,
+        device: &Device,
+        (program, value): (&Program, ValueId),
+        rows: usize,
+    ) -> Result<Option<HeadEdits>> {
+        let Some(attention) = program.attention(value) else { return Ok(None) };
+        let mut edited: BTreeMap<(usize, usize), (usize, Vec<KeyMap>)> = BTreeMap::new();
+        for (sequence, &first) in self.sequences.iter().zip(&self.offsets).filter(|(_, first)| **first < rows) {
+            for e in sequence.scheduled.iter().filter(|e| e.value == value && sequence.owns(e.token)) {
+                let ScheduledChange::Key(edit) = e.change else { continue };
+                let row = first + e.token - sequence.span.start;
+                let maps = edited.entry((row, edit.head)).or_insert_with(|| (e.token, vec![KeyMap::SAME; e.token + 1]));
+                edit.after(&mut maps.1[edit.key]);
+            }
+        }
+        let mut heads = Vec::with_capacity(edited.len());
+        for ((row, head), (token, maps)) in edited {
+            let first = attention.window.map_or(0, |window| (token + 1).saturating_sub(window));
+            if maps[first..].iter().all(KeyMap::hides) {
+                let reason = format!("edits hide every key that head {head} sees at token {token}; leave one");
+                return Err(Error::shape("attention_edit", reason));
+            }
+            heads.push(EditedHead { row, head, maps });
+        }
+        match heads.is_empty() {
+            true => Ok(None),
+            false => HeadEdits::new(device, [rows, attention.heads], &heads).map(Some),
+        }
+    }
+
     /// Lists the changes that bring `before` rows to `after` at `value`: joining rows, then all edits scheduled there.
     ///
     /// Joining rows come from `newcomer(sequence, token)`. Returns `None` if there is nothing to do.
@@ -233,7 +298,10 @@ impl Batch {
             }
             let here = sequence.scheduled.iter().filter(|e| e.value == value && (start..end).contains(&e.token));
             let from = edits.len();
-            edits.extend(here.map(|e| (first + e.token - start, e.from, &e.change)));
+            edits.extend(here.filter_map(|e| match &e.change {
+                ScheduledChange::Row(change) => Some((first + e.token - start, e.from, change)),
+                ScheduledChange::Key(_) => None,
+            }));
             edits[from..].sort_by_key(|(row, ..)| *row);
         }
         (!edits.is_empty() || before != after).then_some((sources, edits))

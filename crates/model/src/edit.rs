@@ -3,9 +3,11 @@
 use std::ops::Range;
 
 use resolvent_engine::Tensor;
+use resolvent_ops::attention_edit::HIDDEN;
 use resolvent_ops::splice;
 
 use crate::arch::Sizes;
+use crate::batch::{KeyEdit, ScheduledChange};
 use crate::error::{Error, Result};
 use crate::site::Site;
 
@@ -57,7 +59,7 @@ impl Edit {
         Self { site, token, change: Change::Add(s) }
     }
 
-    /// Returns the edit that replaces the value by `s` (a patch).
+    /// Returns the edit that replaces the value by `s` (a patch). An attention score of minus infinity hides its key.
     pub fn put(site: Site, token: usize, s: Vec<f32>) -> Self {
         Self { site, token, change: Change::Put(s) }
     }
@@ -95,6 +97,7 @@ impl Edit {
             let (token, last) = (self.token, tokens - 1);
             return Err(Error::Place(format!("{} at token {token}: the prompt has tokens 0 to {last}", self.site)));
         }
+        self.check_key()?;
         let width = self.site.width(sizes);
         let elements: &[f32] = match &self.change {
             Change::Add(s) | Change::Put(s) | Change::Project(s) if s.len() != width => {
@@ -110,7 +113,11 @@ impl Edit {
             }
             Change::Take(_) => &[],
         };
-        match elements.iter().position(|x| !x.is_finite()) {
+        // A score of minus infinity hides its key.
+        let hides = |x: f32| {
+            x == f32::NEG_INFINITY && matches!((self.site, &self.change), (Site::AttnScores(..), Change::Put(_)))
+        };
+        match elements.iter().position(|x| !x.is_finite() && !hides(*x)) {
             Some(i) => {
                 let (site, token, x) = (self.site, self.token, elements[i]);
                 // The vector may come from an analysis, whose sources grow with an amplitude or a goal.
@@ -126,25 +133,57 @@ impl Edit {
         }
     }
 
-    /// Returns the edit of a batch row, for the primal. A row to take is one of the base run: see [`crate::taken::resolved`].
-    pub(crate) fn primal(&self, sizes: &Sizes) -> splice::RowEdit {
-        match &self.change {
-            Change::Add(s) => splice::RowEdit::Add { amount: 1.0, s: s.clone() },
-            Change::Put(s) => splice::RowEdit::Put { s: s.clone() },
-            Change::Scale(amount) => splice::RowEdit::Scale { amount: *amount, width: self.site.width(sizes) },
-            Change::Project(s) => splice::RowEdit::Project { s: s.clone() },
-            Change::Take(row) => splice::RowEdit::Take { row: row.row, width: row.columns.len() },
+    /// Checks that the query sees the key of an attention score or weight.
+    fn check_key(&self) -> Result<()> {
+        let (Some(key), site, token) = (self.site.key(), self.site, self.token) else { return Ok(()) };
+        match self.change {
+            _ if key > token => Err(Error::Place(format!(
+                "{site} at token {token}: a query sees its own key and earlier ones; give a key from 0 to {token}"
+            ))),
+            Change::Take(_) => {
+                Err(Error::Place(format!("{site}: its value is not on the device; put the value instead")))
+            }
+            _ => Ok(()),
         }
     }
 
-    /// Returns the linear part of the edit, or `None` if it is the identity.
+    /// Returns the edit of a batch row, for the primal. A row to take is one of the base run: see [`crate::taken::resolved`].
+    pub(crate) fn primal(&self, sizes: &Sizes) -> ScheduledChange {
+        let row = match (&self.change, self.site) {
+            (_, Site::AttnScores(_, head, key)) => return self.of_key(head, key, true),
+            (_, Site::Pattern(_, head, key)) => return self.of_key(head, key, false),
+            (Change::Add(s), _) => splice::RowEdit::Add { amount: 1.0, s: s.clone() },
+            (Change::Put(s), _) => splice::RowEdit::Put { s: s.clone() },
+            (Change::Scale(amount), _) => splice::RowEdit::Scale { amount: *amount, width: self.site.width(sizes) },
+            (Change::Project(s), _) => splice::RowEdit::Project { s: s.clone() },
+            (Change::Take(row), _) => splice::RowEdit::Take { row: row.row, width: row.columns.len() },
+        };
+        ScheduledChange::Row(row)
+    }
+
+    /// Returns the edit of one key, of its score or of its weight.
+    fn of_key(&self, head: usize, key: usize, is_score: bool) -> ScheduledChange {
+        let [factor, add] = match &self.change {
+            Change::Add(s) => [1.0, s[0]],
+            Change::Put(s) => [0.0, if is_score { s[0].max(HIDDEN) } else { s[0] }],
+            Change::Scale(amount) => [*amount, 0.0],
+            // A value of one element is along every direction but zero.
+            Change::Project(s) => [f32::from(u8::from(s[0] == 0.0)), 0.0],
+            Change::Take(_) => [1.0, 0.0],
+        };
+        ScheduledChange::Key(KeyEdit { head, key, is_score, factor, add })
+    }
+
+    /// Returns the linear part of the edit, or `None` if it is the identity. Edits of scores and weights have none: the
+    /// attention that they edit has derivatives of its own.
     ///
     /// The linear part is symmetric, so it serves tangents and cotangents.
-    pub(crate) fn linear(&self, sizes: &Sizes) -> Option<splice::RowEdit> {
+    pub(crate) fn linear(&self, sizes: &Sizes) -> Option<ScheduledChange> {
         match &self.change {
+            _ if self.site.key().is_some() => None,
             Change::Add(_) => None,
             Change::Put(_) | Change::Take(_) => {
-                Some(splice::RowEdit::Scale { amount: 0.0, width: self.site.width(sizes) })
+                Some(ScheduledChange::Row(splice::RowEdit::Scale { amount: 0.0, width: self.site.width(sizes) }))
             }
             Change::Scale(_) | Change::Project(_) => Some(self.primal(sizes)),
         }

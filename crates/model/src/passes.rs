@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use resolvent_engine::{Device, Recording, Result, Tensor};
+use resolvent_ops::attention_edit::EditedAttention;
 use resolvent_ops::splice::RowSource;
 use resolvent_ops::{Op, Paired, Residuals, Rows};
 
@@ -78,8 +79,17 @@ pub(crate) fn forward(
             let inputs: Option<Vec<&Tensor>> = node.inputs.iter().map(|&v| pass.values[v].as_ref()).collect();
             let rows = narrowed.map_or_else(|| batch.rows.prefix(pass.rows), Rows::clone);
             let base_residuals = base.and_then(|trace| trace.residuals[i].as_ref());
-            let outcome = node.op.primal(rec, &rows, base_residuals, &inputs.unwrap_or_default())?;
-            pass.values[node.output] = Some(outcome.y);
+            let inputs = inputs.unwrap_or_default();
+            let outcome = node.op.primal(rec, &rows, base_residuals, &inputs)?;
+            let edits = batch.head_edits(&pass.device, (program, node.output), rows.count())?;
+            let y = match (edits, program.attention(node.output)) {
+                (Some(edits), Some(attention)) => {
+                    let qkv = inputs[0];
+                    EditedAttention { attention, edits }.apply(rec, &rows, base_residuals, [qkv, &outcome.y])?
+                }
+                _ => outcome.y,
+            };
+            pass.values[node.output] = Some(y);
             if keep.residuals {
                 residuals[i] = Some(outcome.residuals);
             }
@@ -197,7 +207,7 @@ fn tangent_pass(
         if let (Some(inputs), Some(residuals)) = (inputs, &base.residuals[i]) {
             rec.scope(&node.scope);
             let table: Rows = batch.rows.prefix(rows);
-            dots[node.output] = Some(step(i, &*node.op, rec, &table, residuals, &inputs)?);
+            dots[node.output] = Some(step(i, node.derivatives(), rec, &table, residuals, &inputs)?);
         }
         rows = apply_joins_and_edits(rec, &mut dots, node.output)?;
         program.forget(i, wanted, &mut dots);
@@ -290,8 +300,8 @@ pub(crate) fn adjoint(
             })
         });
         let x_bars = match paired {
-            Some(paired) => node.op.hvp(rec, &table, (residuals, paired), &y_bar, &so_far)?,
-            None => node.op.vjp(rec, &table, residuals, &y_bar, &so_far)?,
+            Some(paired) => node.derivatives().hvp(rec, &table, (residuals, paired), &y_bar, &so_far)?,
+            None => node.derivatives().vjp(rec, &table, residuals, &y_bar, &so_far)?,
         };
         for (&v, bar) in node.inputs.iter().zip(x_bars) {
             bars[v] = Some(bar);

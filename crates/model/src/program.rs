@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use resolvent_engine::Result;
 use resolvent_ops::add::Add;
+use resolvent_ops::attention::Attention;
+use resolvent_ops::attention_edit::{EditedAttention, HeadEdits};
 use resolvent_ops::gate::{Gate, GateActivation};
 use resolvent_ops::gelu::Gelu;
 use resolvent_ops::matmul::Matmul;
@@ -21,10 +24,19 @@ pub(crate) type ValueId = usize;
 #[derive(Clone)]
 pub(crate) struct Node {
     pub(crate) op: Arc<dyn Op>,
+    /// The op with the edits of a run, where it has such edits: its derivatives are those of the run.
+    edited: Option<Arc<dyn Op>>,
     pub(crate) inputs: Vec<ValueId>,
     pub(crate) output: ValueId,
     /// Name of the operation in labels, such as `blocks.3.ln_1`.
     pub(crate) scope: String,
+}
+
+impl Node {
+    /// Returns the op whose derivatives are those of the run that the list belongs to.
+    pub(crate) fn derivatives(&self) -> &dyn Op {
+        self.edited.as_deref().unwrap_or(&*self.op)
+    }
 }
 
 /// The list of operations, and the value of each site.
@@ -42,7 +54,7 @@ pub(crate) struct Program {
 }
 
 /// The values of one block.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Parts {
     qkv: ValueId,
     /// q, k and v after the rotation of q and k.
@@ -55,8 +67,7 @@ struct Parts {
     /// Out of the activation.
     neurons: Option<ValueId>,
     mlp_out: Option<ValueId>,
-    /// How many keys a query of its attention sees; `None` if it sees all earlier ones.
-    window: Option<usize>,
+    attention: Attention,
 }
 
 /// A block whose operations are appended.
@@ -104,7 +115,7 @@ impl Program {
 
     fn push_shared(&mut self, scope: String, op: Arc<dyn Op>, inputs: &[ValueId]) -> ValueId {
         let output = self.nodes.len() + 1;
-        self.nodes.push(Node { op, inputs: inputs.to_vec(), output, scope });
+        self.nodes.push(Node { op, edited: None, inputs: inputs.to_vec(), output, scope });
         output
     }
 
@@ -116,7 +127,9 @@ impl Program {
     fn block(&mut self, of: &BlockOf<'_>) {
         let BlockOf { model, block, l, .. } = *of;
         let pre = self.field[l];
-        let mut parts = Parts { window: block.attention.window, ..Parts::default() };
+        let (qkv, z, attention) = (0, 0, block.attention);
+        let [rotated, attn_out, mid, hidden, neurons, mlp_out] = [None; 6];
+        let mut parts = Parts { qkv, rotated, z, attn_out, mid, hidden, neurons, mlp_out, attention };
 
         let normed = self.norm(of.name("ln_1"), block.attn_norm.as_ref(), pre);
         parts.qkv = self.push(of.name("attn.qkv"), block.qkv.clone(), &[normed]);
@@ -184,8 +197,33 @@ impl Program {
 
     /// Returns the same list with the factors of `frozen` frozen in its derivatives.
     pub(crate) fn freeze(&self, frozen: Frozen) -> Self {
-        let node = |node: &Node| Node { op: node.op.freeze(frozen).unwrap_or_else(|| node.op.clone()), ..node.clone() };
+        let frozen = |op: &Arc<dyn Op>| op.freeze(frozen).unwrap_or_else(|| op.clone());
+        let node =
+            |node: &Node| Node { op: frozen(&node.op), edited: node.edited.as_ref().map(frozen), ..node.clone() };
         Self { nodes: self.nodes.iter().map(node).collect(), ..self.clone() }
+    }
+
+    /// Returns the same list with the derivatives of a run whose edits of attention `edits` returns, by the value that the
+    /// attention computes.
+    pub(crate) fn with_edits(&self, edits: impl Fn(ValueId) -> Result<Option<HeadEdits>>) -> Result<Self> {
+        let mut program = self.clone();
+        for parts in &self.parts {
+            if let Some(edits) = edits(parts.z)? {
+                let edited = EditedAttention { attention: parts.attention, edits };
+                program.nodes[parts.z - 1].edited = Some(Arc::new(edited));
+            }
+        }
+        Ok(program)
+    }
+
+    /// Returns the attention that computes `value`, if one does.
+    pub(crate) fn attention(&self, value: ValueId) -> Option<Attention> {
+        self.parts.iter().find(|parts| parts.z == value).map(|parts| parts.attention)
+    }
+
+    /// Returns the first key that a query of block l at a token sees.
+    pub(crate) fn first_key(&self, l: usize, token: usize) -> usize {
+        self.parts[l].attention.window.map_or(0, |window| (token + 1).saturating_sub(window))
     }
 
     /// Returns the number of values.
@@ -205,9 +243,20 @@ impl Program {
             Site::Q(..) | Site::K(..) | Site::V(..) => Some(parts.qkv),
             Site::Z(..) => Some(parts.z),
             Site::RotQ(..) | Site::RotK(..) => parts.rotated,
+            // Scores and weights are not stored: the attention that they belong to is edited instead.
+            Site::AttnScores(..) | Site::Pattern(..) => None,
             Site::MlpPreLinear(_) if !self.gated => None,
             Site::MlpPre(_) | Site::MlpPreLinear(_) => parts.hidden,
             Site::MlpPost(_) => parts.neurons,
+        }
+    }
+
+    /// Returns the value after which an edit of `site` is applied: that of [`Program::value`], or of the attention whose scores
+    /// or weights are edited.
+    pub(crate) fn edited(&self, site: Site) -> Option<ValueId> {
+        match site {
+            Site::AttnScores(l, ..) | Site::Pattern(l, ..) => Some(self.parts[l].z),
+            _ => self.value(site),
         }
     }
 
@@ -228,7 +277,7 @@ impl Program {
     /// window carries it to the end of any prompt.
     pub(crate) fn cone_end(&self, value: ValueId, token: usize) -> usize {
         let above = self.parts.iter().filter(|parts| parts.z > value);
-        let reach: Option<usize> = above.map(|parts| Some(parts.window? - 1)).sum();
+        let reach: Option<usize> = above.map(|parts| Some(parts.attention.window? - 1)).sum();
         reach.map_or(usize::MAX, |reach| token.saturating_add(reach).saturating_add(1))
     }
 

@@ -6,7 +6,7 @@ use resolvent_engine::stepped;
 use resolvent_ops::Span;
 use resolvent_ops::splice::{RowEdit, RowSource};
 
-use crate::batch::{Batch, PassDirection, ScheduledEdit, Sequence};
+use crate::batch::{Batch, PassDirection, ScheduledChange, ScheduledEdit, Sequence};
 use crate::edit::Edit;
 use crate::error::{Error, Result};
 use crate::grouped::group_by;
@@ -227,7 +227,7 @@ impl Linearization<'_> {
     /// Returns the edit that adds the cotangent `vector` at h\[level, token\].
     pub(crate) fn seed_edit(&self, (level, token): (usize, usize), vector: &[f32]) -> ScheduledEdit {
         let change = RowEdit::Add { amount: 1.0, s: vector.to_vec() };
-        ScheduledEdit { value: self.run.program().field[level], token, from: 0, change }
+        ScheduledEdit { value: self.run.program().field[level], token, from: 0, change: ScheduledChange::Row(change) }
     }
 }
 

@@ -7,7 +7,7 @@ use resolvent_engine::{Device, Recording, Shape, Tensor};
 use resolvent_ops::{Residuals, Span};
 
 use crate::arch::Sizes;
-use crate::batch::{Batch, PassDirection, ScheduledEdit, Sequence};
+use crate::batch::{Batch, PassDirection, ScheduledChange, ScheduledEdit, Sequence};
 use crate::edit::Edit;
 use crate::error::{Error, Result};
 use crate::model::Model;
@@ -102,6 +102,7 @@ impl Base {
         let h0 = model.0.weights.embed.primal(rec, &ids, &positions)?;
         let keep = Keep { values: program.site_values(), residuals: true, narrow: None };
         let trace = forward(&program, rec, &batch, Origin::Embedded(h0), &keep)?;
+        let program = program.with_edits(|value| batch.head_edits(device, (&program, value), first))?;
         rec.scope("ln_f");
         let last = retained(&trace, program.field[sizes.layers])?;
         let head = model.0.weights.final_norm.primal(rec, &batch.rows, None, &[last])?;
@@ -114,11 +115,11 @@ impl Base {
 fn prepare(model: &Model, sites: &BTreeSet<Site>) -> Result<Program> {
     let sizes = model.sizes();
     sites.iter().try_for_each(|s| s.check(sizes).map(|_| ()))?;
-    if sites.iter().all(|&site| model.0.program.value(site).is_some()) {
+    if sites.iter().all(|&site| model.0.program.edited(site).is_some()) {
         return Ok(model.0.program.clone());
     }
     let program = Program::new(model.architecture(), &model.0.weights, sites);
-    match sites.iter().find(|&&site| program.value(site).is_none()) {
+    match sites.iter().find(|&&site| program.edited(site).is_none()) {
         Some(site) => Err(Error::Place(format!("{site}: this model has no such site; {}", site.missing()))),
         None => Ok(program),
     }
@@ -258,7 +259,7 @@ impl Run {
 }
 
 impl Edit {
-    pub(crate) fn primal_edit(&self, sizes: &Sizes) -> Option<resolvent_ops::splice::RowEdit> {
+    pub(crate) fn primal_edit(&self, sizes: &Sizes) -> Option<ScheduledChange> {
         Some(self.primal(sizes))
     }
 }
@@ -270,11 +271,20 @@ pub(crate) fn scheduled(
     sizes: &Sizes,
     program: &Program,
     edits: &[Edit],
-    change: impl Fn(&Edit, &Sizes) -> Option<resolvent_ops::splice::RowEdit>,
+    change: impl Fn(&Edit, &Sizes) -> Option<ScheduledChange>,
 ) -> Result<Vec<ScheduledEdit>> {
     let mut scheduled = Vec::new();
     for edit in edits {
-        let value = program.value(edit.site).ok_or_else(|| not_prepared(edit.site))?;
+        let value = program.edited(edit.site).ok_or_else(|| not_prepared(edit.site))?;
+        if let Some(key) = edit.site.key() {
+            let first = program.first_key(edit.site.layer(), edit.token);
+            if key < first {
+                let (site, token) = (edit.site, edit.token);
+                let message =
+                    format!("{site} at token {token}: it sees a window of keys; give one from {first} to {token}");
+                return Err(Error::Place(message));
+            }
+        }
         let from = edit.site.columns(sizes).start;
         scheduled.extend(change(edit, sizes).map(|change| ScheduledEdit { value, token: edit.token, from, change }));
     }
@@ -282,6 +292,11 @@ pub(crate) fn scheduled(
 }
 
 fn not_prepared(site: Site) -> Error {
+    if site.key().is_some() {
+        let message =
+            format!("{site} takes edits only; read scores and patterns with Run::attention_scores and Run::pattern");
+        return Error::Place(message);
+    }
     Error::Place(format!("{site} is fused into the residual add in this run; name it in RunOptions::sites"))
 }
 

@@ -34,6 +34,11 @@ pub enum Site {
     RotQ(usize, usize),
     /// `blocks.{l}.attn.hook_rot_k[h]`: the keys of head h after the rotary embedding.  `[d_head]`
     RotK(usize, usize),
+    /// `blocks.{l}.attn.hook_attn_scores[h,k]`: the score that the query of head h gives to the key of token k, before the
+    /// softmax. It takes edits only.  `[1]`
+    AttnScores(usize, usize, usize),
+    /// `blocks.{l}.attn.hook_pattern[h,k]`: the weight of that key, after the softmax. It takes edits only.  `[1]`
+    Pattern(usize, usize, usize),
     /// `blocks.{l}.mlp.hook_pre`: into the activation of the MLP.  `[inner]`
     MlpPre(usize),
     /// `blocks.{l}.mlp.hook_pre_linear`: what the activation of a gated MLP multiplies.  `[inner]`
@@ -48,7 +53,7 @@ impl Site {
         match self {
             Self::ResidPre(l) | Self::ResidMid(l) | Self::ResidPost(l) | Self::AttnOut(l) | Self::MlpOut(l) => l,
             Self::Q(l, _) | Self::K(l, _) | Self::V(l, _) | Self::Z(l, _) => l,
-            Self::RotQ(l, _) | Self::RotK(l, _) => l,
+            Self::RotQ(l, _) | Self::RotK(l, _) | Self::AttnScores(l, ..) | Self::Pattern(l, ..) => l,
             Self::MlpPre(l) | Self::MlpPreLinear(l) | Self::MlpPost(l) => l,
         }
     }
@@ -57,7 +62,15 @@ impl Site {
     pub fn head(self) -> Option<usize> {
         match self {
             Self::Q(_, h) | Self::K(_, h) | Self::V(_, h) | Self::Z(_, h) => Some(h),
-            Self::RotQ(_, h) | Self::RotK(_, h) => Some(h),
+            Self::RotQ(_, h) | Self::RotK(_, h) | Self::AttnScores(_, h, _) | Self::Pattern(_, h, _) => Some(h),
+            _ => None,
+        }
+    }
+
+    /// Returns the token of the key, at attention scores and patterns.
+    pub fn key(self) -> Option<usize> {
+        match self {
+            Self::AttnScores(_, _, k) | Self::Pattern(_, _, k) => Some(k),
             _ => None,
         }
     }
@@ -71,6 +84,7 @@ impl Site {
     pub fn width(self, sizes: &Sizes) -> usize {
         match self {
             Self::MlpPre(_) | Self::MlpPreLinear(_) | Self::MlpPost(_) => sizes.inner,
+            Self::AttnScores(..) | Self::Pattern(..) => 1,
             _ if self.head().is_some() => sizes.d_head,
             _ => sizes.d,
         }
@@ -133,6 +147,8 @@ impl fmt::Display for Site {
             Self::Z(l, h) => write!(f, "blocks.{l}.attn.hook_z[{h}]"),
             Self::RotQ(l, h) => write!(f, "blocks.{l}.attn.hook_rot_q[{h}]"),
             Self::RotK(l, h) => write!(f, "blocks.{l}.attn.hook_rot_k[{h}]"),
+            Self::AttnScores(l, h, k) => write!(f, "blocks.{l}.attn.hook_attn_scores[{h},{k}]"),
+            Self::Pattern(l, h, k) => write!(f, "blocks.{l}.attn.hook_pattern[{h},{k}]"),
             Self::MlpPreLinear(l) => write!(f, "blocks.{l}.mlp.hook_pre_linear"),
             Self::MlpPre(l) => write!(f, "blocks.{l}.mlp.hook_pre"),
             Self::MlpPost(l) => write!(f, "blocks.{l}.mlp.hook_post"),
@@ -143,8 +159,8 @@ impl fmt::Display for Site {
 /// Returns the names of all sites of the block and of the head that a mistyped name contains.
 fn alike(text: &str) -> Vec<String> {
     let numbers = text.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok());
-    let numbers: Vec<usize> = numbers.take(2).collect();
-    let [l, h] = [0, 1].map(|i| numbers.get(i).copied().unwrap_or(0));
+    let numbers: Vec<usize> = numbers.take(3).collect();
+    let [l, h, k] = [0, 1, 2].map(|i| numbers.get(i).copied().unwrap_or(0));
     let all = [
         Site::ResidPre(l),
         Site::ResidMid(l),
@@ -157,6 +173,8 @@ fn alike(text: &str) -> Vec<String> {
         Site::Z(l, h),
         Site::RotQ(l, h),
         Site::RotK(l, h),
+        Site::AttnScores(l, h, k),
+        Site::Pattern(l, h, k),
         Site::MlpPreLinear(l),
         Site::MlpPre(l),
         Site::MlpPost(l),
@@ -173,7 +191,8 @@ impl FromStr for Site {
             let meant = did_you_mean(text, known.iter().map(String::as_str));
             Error::Place(format!(
                 "invalid site `{text}`: expected blocks.L.hook_resid_pre (or _mid, _post, hook_attn_out, hook_mlp_out), \
-                 blocks.L.attn.hook_z[H] (or q, k, v, rot_q, rot_k) or blocks.L.mlp.hook_post (or _pre, _pre_linear){meant}"
+                 blocks.L.attn.hook_z[H] (or q, k, v, rot_q, rot_k), blocks.L.attn.hook_pattern[H,KEY] (or attn_scores) or \
+                 blocks.L.mlp.hook_post (or _pre, _pre_linear){meant}"
             ))
         };
         let rest = text.strip_prefix("blocks.").ok_or_else(unknown)?;
@@ -183,6 +202,16 @@ impl FromStr for Site {
             let (name, head) = name.strip_prefix("attn.")?.strip_suffix(']')?.split_once('[')?;
             Some((name, head.parse().ok()?))
         };
+        let key = || -> Option<(&str, usize, usize)> {
+            let (name, both) = name.strip_prefix("attn.")?.strip_suffix(']')?.split_once('[')?;
+            let (head, key) = both.split_once(',')?;
+            Some((name, head.parse().ok()?, key.trim_start().parse().ok()?))
+        };
+        match key() {
+            Some(("hook_attn_scores", h, k)) => return Ok(Self::AttnScores(layer, h, k)),
+            Some(("hook_pattern", h, k)) => return Ok(Self::Pattern(layer, h, k)),
+            _ => {}
+        }
         match (name, head()) {
             ("hook_resid_pre", _) => Ok(Self::ResidPre(layer)),
             ("hook_resid_mid", _) => Ok(Self::ResidMid(layer)),
@@ -217,11 +246,19 @@ mod tests {
                 Site::MlpPreLinear(0),
                 Site::RotQ(1, 2),
                 Site::RotK(3, 0),
+                Site::AttnScores(0, 3, 12),
+                Site::Pattern(11, 0, 7),
             ]))
         {
             assert_eq!(site.to_string().parse::<Site>().ok(), Some(site));
         }
-        for wrong in ["blocks.x.hook_resid_pre", "blocks.1.attn.hook_z", "hook_embed", "blocks.1.attn.hook_z[x]"] {
+        for wrong in [
+            "blocks.x.hook_resid_pre",
+            "blocks.1.attn.hook_z",
+            "hook_embed",
+            "blocks.1.attn.hook_z[x]",
+            "blocks.1.attn.hook_pattern[2]",
+        ] {
             assert!(wrong.parse::<Site>().is_err(), "{wrong}");
         }
     }

@@ -358,7 +358,7 @@ fn reaches(run: &Run, edit: &Edit, points: &[Point]) -> bool {
         Change::Put(_) | Change::Project(_) | Change::Take(_) => true,
     };
     // A site without a value counts as reaching, so that applying the edit reports the error.
-    changes_value && run.program().value(edit.site).is_none_or(below)
+    changes_value && run.program().edited(edit.site).is_none_or(below)
 }
 
 /// Returns the sequence that branches from `run` where the first of `edits` acts.

@@ -12,6 +12,7 @@
 //! | [`matmul`] | with bias, GELU or residual add | same kernel | transposed kernel | none |
 //! | [`mlp`] | two products, GELU fused | GELU' (and GELU'') fused | GELU' fused, in hvp a launch | the pre-activation |
 //! | [`attention`] | fused, online softmax | fused | fused, two launches and three | q, k, v, z, log-sum-exp |
+//! | [`attention_edit`] | again for heads with edits | the same | the same, in three launches | those of attention |
 //! | [`gelu`] | pointwise | pointwise | pointwise | input |
 //! | [`gate`] | pointwise: act(a) b | pointwise | pointwise | input |
 //! | [`rope`] | turns by the token | same kernel | turns back | none |
@@ -25,6 +26,7 @@ mod accumulate;
 pub mod add;
 mod arguments;
 pub mod attention;
+pub mod attention_edit;
 mod attention_second;
 pub mod embed;
 pub mod gate;
@@ -58,7 +60,7 @@ use resolvent_engine::Kernel;
 pub fn kernels() -> Vec<&'static Kernel> {
     [add::KERNELS, attention::KERNELS, attention_second::KERNELS, embed::KERNELS, gate::KERNELS, gelu::KERNELS]
         .into_iter()
-        .chain([layer_norm::KERNELS, matmul::KERNELS, matmul_f16::KERNELS])
+        .chain([attention_edit::KERNELS, layer_norm::KERNELS, matmul::KERNELS, matmul_f16::KERNELS])
         .chain([
             observe::KERNELS,
             peak::KERNELS,

@@ -217,7 +217,7 @@ pub struct SecondOrder<'a>(Rules<'a>);
 
 enum Rules<'a> {
     Linear,
-    Frozen,
+    Without(&'static str),
     Nonlinear(&'a dyn Nonlinear),
 }
 
@@ -229,7 +229,15 @@ impl<'a> SecondOrder<'a> {
 
     /// Selects the rules of `op`. While a factor of it is `frozen`, it has none, and jet, tangent and hvp fail.
     pub fn of(op: &'a dyn Nonlinear, frozen: bool) -> Self {
-        Self(if frozen { Rules::Frozen } else { Rules::Nonlinear(op) })
+        match frozen {
+            true => Self::without("a frozen factor has no second derivatives; unfreeze the op"),
+            false => Self(Rules::Nonlinear(op)),
+        }
+    }
+
+    /// Returns no rules: jet, tangent and hvp fail with this reason.
+    pub(crate) fn without(reason: &'static str) -> Self {
+        Self(Rules::Without(reason))
     }
 
     /// Returns the rules of the op called `op`, or `None` if it is linear.
@@ -237,7 +245,7 @@ impl<'a> SecondOrder<'a> {
         match self.0 {
             Rules::Linear => Ok(None),
             Rules::Nonlinear(rules) => Ok(Some(rules)),
-            Rules::Frozen => Err(Error::shape(op, "a frozen factor has no second derivatives; unfreeze the op")),
+            Rules::Without(reason) => Err(Error::shape(op, reason)),
         }
     }
 }

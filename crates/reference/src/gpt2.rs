@@ -12,7 +12,7 @@
 //! A hook receives the values of every site right after they are computed, and may change them. Edits, tangents (of
 //! dual numbers) and finite differences all use hooks.
 
-use crate::ops::{self, Frozen, GeluForm, Heads};
+use crate::ops::{self, Frozen, GeluForm, Heads, Keys};
 use crate::{Scalar, Site};
 
 /// The sizes and switches of `config.json` that the formulas need.
@@ -233,8 +233,8 @@ impl<S: Scalar> Gpt2<S> {
 
     /// Runs the model on `tokens [T]`.
     ///
-    /// The hook receives `ResidPre(0)`, then for every block Q, K, V, Z, `AttnOut`, `ResidMid`,
-    /// `MlpPre`, `MlpPost`, `MlpOut`, `ResidPost`.
+    /// The hook receives `ResidPre(0)`, then for every block Q, K, V, for every token and head Scores and Pattern, then Z,
+    /// `AttnOut`, `ResidMid`, `MlpPre`, `MlpPost`, `MlpOut`, `ResidPost`.
     /// If another block follows, the hook receives the same rows again as its `ResidPre`.
     pub fn forward(&self, tokens: &[usize], hook: &mut Hook<'_, S>) -> Trace<S> {
         assert!(!tokens.is_empty(), "forward: no tokens");
@@ -289,7 +289,11 @@ impl<S: Scalar> Gpt2<S> {
         let rows = q.chunks_exact(d).zip(k.chunks_exact(d)).zip(v.chunks_exact(d));
         let qkv: Vec<S> = rows.flat_map(|((q, k), v)| [q, k, v].concat()).collect();
 
-        let mut z = ops::attention(&qkv, self.config.heads(l), frozen);
+        let mut edit = |keys, [head, t]: [usize; 2], x: &mut [S]| match keys {
+            Keys::Scores => hook(Site::Scores(l, head, t), x),
+            Keys::Weights => hook(Site::Pattern(l, head, t), x),
+        };
+        let mut z = ops::edited_attention(&qkv, self.config.heads(l), frozen, &mut edit);
         hook(Site::Z(l), &mut z);
         let mut attn_out = linear(&z, &w.attn_proj);
         hook(Site::AttnOut(l), &mut attn_out);

@@ -14,6 +14,10 @@ pub enum Site {
     K(usize),
     /// `blocks.{l}.attn.hook_v`: values.
     V(usize),
+    /// `blocks.{l}.attn.hook_attn_scores` of a head and a query: its keys `[t + 1]`, minus infinity where it does not see one.
+    Scores(usize, usize, usize),
+    /// `blocks.{l}.attn.hook_pattern` of a head and a query: its keys `[t + 1]`.
+    Pattern(usize, usize, usize),
     /// `blocks.{l}.attn.hook_z`: the heads' mixed values, before the output projection.
     Z(usize),
     /// `blocks.{l}.hook_attn_out`: what attention adds to the stream.
@@ -36,7 +40,7 @@ impl Site {
         match self {
             Self::ResidPre(l) | Self::Q(l) | Self::K(l) | Self::V(l) | Self::Z(l) => l,
             Self::AttnOut(l) | Self::ResidMid(l) | Self::MlpOut(l) | Self::ResidPost(l) => l,
-            Self::MlpPre(l) | Self::MlpPost(l) => l,
+            Self::MlpPre(l) | Self::MlpPost(l) | Self::Scores(l, ..) | Self::Pattern(l, ..) => l,
         }
     }
 }

@@ -17,7 +17,8 @@ const NO_OP: [&str; 11] =
 const CHAINS: [&str; 1] = ["mlp"];
 
 /// Separate shader files with further entries of an op, with the op whose reference and page they share.
-const FURTHER: [(&str, &str); 2] = [("attention_second", "attention"), ("matmul_f16", "matmul")];
+const FURTHER: [(&str, &str); 3] =
+    [("attention_second", "attention"), ("attention_edit", "attention"), ("matmul_f16", "matmul")];
 
 fn ops() -> BTreeSet<String> {
     stems("shaders/ops", ".wgsl")

@@ -1,5 +1,7 @@
 //! The ops as functions of their flat inputs, from the reference's formulas.
 
+use resolvent_ops::attention_edit::EditedHead;
+use resolvent_reference::ops::{KeyEdit, Keys};
 use resolvent_reference::{Scalar, ops};
 use resolvent_tests::truth::{Function, constants, wide};
 
@@ -119,8 +121,40 @@ pub(crate) struct Attention {
     pub(crate) op: resolvent_ops::attention::Attention,
 }
 
+/// The same, with edits of the scores and weights of some heads of rows.
+pub(crate) struct EditedAttention {
+    pub(crate) attention: Attention,
+    pub(crate) edited: Vec<EditedHead>,
+}
+
+impl Function for EditedAttention {
+    fn at<S: Scalar>(&self, qkv: &[S]) -> Vec<S> {
+        self.attention.edited(qkv, &mut |keys, [row, head], x: &mut [S]| {
+            let here = |edited: &&EditedHead| edited.row == row && edited.head == head;
+            let Some(edited) = self.edited.iter().find(here) else { return };
+            for (x, map) in x.iter_mut().zip(&edited.maps) {
+                let [factor, add] = match keys {
+                    Keys::Scores => map.score,
+                    Keys::Weights => map.weight,
+                };
+                // Keys outside of a window have no edits, and scores that are not finite.
+                if [factor, add] != [1.0, 0.0] {
+                    *x = S::from_f64(f64::from(factor)) * *x + S::from_f64(f64::from(add));
+                }
+            }
+        })
+    }
+}
+
 impl Function for Attention {
     fn at<S: Scalar>(&self, qkv: &[S]) -> Vec<S> {
+        self.edited(qkv, &mut |_, _, _| ())
+    }
+}
+
+impl Attention {
+    /// Computes z, where `edit` also gets the row of the query, and its head.
+    fn edited<S: Scalar>(&self, qkv: &[S], edit: &mut KeyEdit<'_, S>) -> Vec<S> {
         let op = &self.op;
         let heads = ops::Heads {
             count: op.heads,
@@ -134,7 +168,9 @@ impl Function for Attention {
         let (mut z, mut rest) = (Vec::new(), qkv);
         for tokens in &self.prompts {
             let (prompt, after) = rest.split_at(tokens * op.row());
-            z.extend(ops::attention(prompt, heads, frozen));
+            let first = z.len() / (op.heads * op.d_head);
+            let mut edit = |keys: Keys, [head, t]: [usize; 2], x: &mut [S]| edit(keys, [first + t, head], x);
+            z.extend(ops::edited_attention(prompt, heads, frozen, &mut edit));
             rest = after;
         }
         z

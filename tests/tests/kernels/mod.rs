@@ -1,4 +1,5 @@
 mod attention;
+mod attention_edit;
 mod determinism;
 mod f16;
 mod formulas;

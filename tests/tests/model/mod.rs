@@ -13,6 +13,7 @@ mod jets;
 mod launches;
 mod limits;
 mod modes;
+mod patterns;
 mod real;
 mod results;
 mod sites;

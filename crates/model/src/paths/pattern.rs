@@ -1,5 +1,8 @@
 //! Attention scores and patterns: how much each token of each head attends to each earlier one.
 
+use resolvent_ops::attention_edit::HIDDEN;
+
+use crate::batch::{KeyEdit, ScheduledChange};
 use crate::error::Result;
 use crate::read::dot;
 use crate::run::Run;
@@ -8,8 +11,8 @@ use crate::site::Site;
 impl Run {
     /// Returns the attention pattern of each head of block l, TransformerLens' `hook_pattern`: `[H, T, T]`, queries by keys.
     ///
-    /// It is computed on the host from the queries and keys of the run, in f64. Each row sums to 1 over the keys that the
-    /// query sees: its own and earlier ones, within the block's window.
+    /// It is computed on the host from the queries and keys of the run, in f64, and has the edits of the run. Without edits of
+    /// the pattern, each row sums to 1 over the keys that the query sees: its own and earlier ones, within the block's window.
     ///
     /// # Errors
     /// A block that the model lacks, or a device error.
@@ -20,6 +23,7 @@ impl Run {
             let sum: f64 = row.iter().map(|score| (score - most).exp()).sum();
             row.iter_mut().for_each(|score| *score = (*score - most).exp() / sum);
         }
+        self.edit_keys(block, &mut scores, |site| matches!(site, Site::Pattern(..)));
         let pattern: Vec<f32> = scores.into_iter().map(|weight| weight as f32).collect();
         self.finite("the attention pattern", Site::Z(block, 0), 0, &pattern)?;
         Ok(pattern)
@@ -55,6 +59,23 @@ impl Run {
                 self.finite("the attention score", Site::Z(block, h), t, &[*out as f32])?;
             }
         }
+        self.edit_keys(block, &mut scores, |site| matches!(site, Site::AttnScores(..)));
         Ok(scores)
+    }
+
+    /// Applies this run's edits of a kind of site to scores or weights `[H, T, T]` of a block.
+    fn edit_keys(&self, block: usize, matrix: &mut [f64], of: impl Fn(Site) -> bool) {
+        let tokens = self.tokens().len();
+        for edit in self.edits().iter().filter(|edit| edit.site.layer() == block && of(edit.site)) {
+            let ScheduledChange::Key(KeyEdit { head, key, factor, add, .. }) = edit.primal(self.sizes()) else {
+                continue;
+            };
+            let score = &mut matrix[(head * tokens + edit.token) * tokens + key];
+            *score = if factor == 0.0 { 0.0 } else { f64::from(factor) * *score } + f64::from(add);
+            // A hidden key is shown as one that the query does not see.
+            if *score <= f64::from(HIDDEN) {
+                *score = f64::NEG_INFINITY;
+            }
+        }
     }
 }

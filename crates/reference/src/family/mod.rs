@@ -24,6 +24,7 @@ pub mod rotary;
 use features::Features;
 
 use crate::gpt2::{BlockTrace, Hook, Trace};
+use crate::ops::Keys;
 use crate::{Scalar, Site};
 
 /// A model: its features and its tensors by their names in `model.safetensors`.
@@ -119,7 +120,11 @@ impl FamilyModel {
             cap: features.score_cap,
             window: features.windows[l],
         };
-        let mut z = parts::attention(&turned(&q, "q"), &turned(&k, "k"), &v, form, features.frozen);
+        let mut edit = |keys, [head, t]: [usize; 2], x: &mut [S]| match keys {
+            Keys::Scores => hook(Site::Scores(l, head, t), x),
+            Keys::Weights => hook(Site::Pattern(l, head, t), x),
+        };
+        let mut z = parts::attention([&turned(&q, "q"), &turned(&k, "k"), &v], form, features.frozen, &mut edit);
         hook(Site::Z(l), &mut z);
         let mut attn_out = norm(after_attention, &self.linear(&format!("{attention}.{}", names.out), &z, tokens));
         hook(Site::AttnOut(l), &mut attn_out);

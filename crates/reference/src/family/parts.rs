@@ -5,7 +5,7 @@ use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 use super::features::{Activation, Norm};
 use super::rotary::Rotary;
 use crate::Scalar;
-use crate::ops::Frozen;
+use crate::ops::{Frozen, KeyEdit, Keys};
 
 /// norm:  y = x / sqrt(mean(x^2) + eps) * gain + bias,  where x is first centred if the norm is a layer norm.
 ///
@@ -101,7 +101,14 @@ pub struct Attention {
 /// `cap(scale <q[t], k[s]>)`.
 ///
 /// `q [T, heads, width]`, `k` and `v` `[T, kv_heads, width]` -> `z [T, heads, width]`.
-pub fn attention<S: Scalar>(q: &[S], k: &[S], v: &[S], form: Attention, frozen: Frozen) -> Vec<S> {
+///
+/// `edit` changes the scores and weights `[t + 1]` of each query; a key outside of the window has minus infinity.
+pub fn attention<S: Scalar>(
+    [q, k, v]: [&[S]; 3],
+    form: Attention,
+    frozen: Frozen,
+    edit: &mut KeyEdit<'_, S>,
+) -> Vec<S> {
     let Attention { heads, kv_heads, width, scale, cap: limit, window } = form;
     assert_eq!(heads % kv_heads, 0, "attention: {heads} heads do not share {kv_heads} evenly");
     let tokens = q.len() / (heads * width);
@@ -114,14 +121,17 @@ pub fn attention<S: Scalar>(q: &[S], k: &[S], v: &[S], form: Attention, frozen: 
         for head in 0..heads {
             let shared = head / (heads / kv_heads);
             let q = row(q, heads, t, head);
-            let scores: Vec<S> =
-                (first..=t).map(|s| cap(dot(&q, &row(k, kv_heads, s, shared)) * S::from_f64(scale), limit)).collect();
+            let mut scores = vec![S::from_f64(f64::NEG_INFINITY); first];
+            scores.extend((first..=t).map(|s| cap(dot(&q, &row(k, kv_heads, s, shared)) * S::from_f64(scale), limit)));
+            edit(Keys::Scores, [head, t], &mut scores);
             let largest = scores.iter().map(|x| x.value()).fold(f64::NEG_INFINITY, f64::max);
             let powers: Vec<S> = scores.iter().map(|&x| (x - S::from_f64(largest)).exp()).collect();
             let total = dot(&powers, &vec![S::from_f64(1.0); powers.len()]);
             let mut mixed = vec![S::from_f64(0.0); width];
-            for (s, &power) in (first..=t).zip(&powers) {
-                let p = (power / total).freeze(frozen.pattern);
+            let mut weights: Vec<S> = powers.into_iter().map(|power| power / total).collect();
+            edit(Keys::Weights, [head, t], &mut weights);
+            for (s, p) in weights.into_iter().enumerate() {
+                let p = p.freeze(frozen.pattern);
                 for (z, v) in mixed.iter_mut().zip(row(v, kv_heads, s, shared)) {
                     *z += p * v;
                 }
@@ -200,14 +210,14 @@ mod tests {
     fn a_window_of_two_takes_the_mean_of_two_values() {
         let (q, k) = ([0.0; 12], [0.0; 6]);
         let v = [1.0, 10.0, 3.0, 20.0, 8.0, 60.0];
-        let z = attention(&q, &k, &v, Attention { window: Some(2), ..FORM }, Frozen::default());
+        let z = plain([&q, &k, &v], Attention { window: Some(2), ..FORM }, Frozen::default());
         check::close(&z, &[1.0, 10.0, 1.0, 10.0, 2.0, 15.0, 2.0, 15.0, 5.5, 40.0, 5.5, 40.0], 1e-15);
     }
 
     #[test]
     fn neighbouring_heads_share_keys_and_values() {
         let form = Attention { heads: 4, kv_heads: 2, ..FORM };
-        let z = attention(&[0.0; 8], &[0.0; 4], &[1.0, 2.0, 3.0, 4.0], form, Frozen::default());
+        let z = plain([&[0.0; 8], &[0.0; 4], &[1.0, 2.0, 3.0, 4.0]], form, Frozen::default());
         assert_eq!(z, [1.0, 2.0, 1.0, 2.0, 3.0, 4.0, 3.0, 4.0]);
     }
 
@@ -217,8 +227,7 @@ mod tests {
         let limit = 3f64.ln() / 2.0;
         assert_eq!(cap(1000.0, Some(limit)), limit);
         let form = Attention { heads: 1, cap: Some(limit), ..FORM };
-        let z =
-            attention(&[1e3, 0.0, 1e3, 0.0], &[1.0, 0.0, -1.0, 0.0], &[4.0, 0.0, 8.0, 4.0], form, Frozen::default());
+        let z = plain([&[1e3, 0.0, 1e3, 0.0], &[1.0, 0.0, -1.0, 0.0], &[4.0, 0.0, 8.0, 4.0]], form, Frozen::default());
         check::close(&z[2..], &[5.0, 1.0], 1e-15);
     }
 
@@ -231,6 +240,10 @@ mod tests {
         check::close(&[at(0.5, Activation::Tanh)], &[0.345_714_009_825_143_94], 1e-15);
     }
 
+    fn plain<S: Scalar>(qkv: [&[S]; 3], form: Attention, frozen: Frozen) -> Vec<S> {
+        attention(qkv, form, frozen, &mut |_, _, _| ())
+    }
+
     /// Applies every part, with every feature on, to `[2 tokens, 4]`.
     fn all_parts<S: Scalar>(x: &[S], form: Activation, frozen: Frozen) -> Vec<S> {
         let gain = [0.5, -1.0, 2.0, 1.5];
@@ -240,7 +253,7 @@ mod tests {
         let [k, v] = [2, 3].map(|seed| linear(&x, 2, &weights(seed, 8), None));
         let rotary = Rotary { frequencies: vec![0.8], scale: 1.3 };
         let [q, k] = [q, k].map(|x| rotate(&x, 2, 2, &rotary));
-        let z = attention(&q, &k, &v, Attention { cap: Some(0.7), ..FORM }, frozen);
+        let z = plain([&q, &k, &v], Attention { cap: Some(0.7), ..FORM }, frozen);
         let x = norm(&z, &gain, None, Norm { centred: true, ..RMS }, frozen);
         x.iter().map(|&x| activation(x, form, frozen)).collect()
     }

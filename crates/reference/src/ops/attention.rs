@@ -37,9 +37,26 @@ impl Heads {
     }
 }
 
+/// What an edit of attention changes of the keys of one query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// Scores, before the softmax. A key that the query does not see has minus infinity.
+    Scores,
+    /// Weights, after the softmax.
+    Weights,
+}
+
+/// Changes scores or weights `[t + 1]` of a query, given its head and its token t.
+pub type KeyEdit<'a, S> = dyn FnMut(Keys, [usize; 2], &mut [S]) + 'a;
+
 /// Computes causal multi-head attention. `qkv [T, (count + 2 keys) width]`, with q, k and v of a token side by side ->
 /// `z [T, count width]`.
 pub fn attention<S: Scalar>(qkv: &[S], heads: Heads, frozen: Frozen) -> Vec<S> {
+    edited_attention(qkv, heads, frozen, &mut |_, _, _| ())
+}
+
+/// Like [`attention`], with edits of the scores and weights of each head and query.
+pub fn edited_attention<S: Scalar>(qkv: &[S], heads: Heads, frozen: Frozen, edit: &mut KeyEdit<'_, S>) -> Vec<S> {
     let (d, kv) = (heads.count * heads.width, heads.keys * heads.width);
     let row = d + 2 * kv;
     assert_eq!(qkv.len() % row, 0, "attention: {} values are not rows of {row}", qkv.len());
@@ -54,7 +71,7 @@ pub fn attention<S: Scalar>(qkv: &[S], heads: Heads, frozen: Frozen) -> Vec<S> {
         for head in 0..heads.count {
             let of_keys = heads.columns(head * heads.keys / heads.count);
             let first = heads.window.map_or(0, |window| (t + 1).saturating_sub(window));
-            let mut scores = Vec::with_capacity(t + 1);
+            let mut scores = vec![S::from_f64(f64::NEG_INFINITY); first];
             for s in first..=t {
                 let mut dot = zero;
                 for (i, j) in heads.columns(head).zip(of_keys.clone()) {
@@ -66,7 +83,10 @@ pub fn attention<S: Scalar>(qkv: &[S], heads: Heads, frozen: Frozen) -> Vec<S> {
                     None => score,
                 });
             }
-            for (s, p) in (first..).zip(softmax(&scores)) {
+            edit(Keys::Scores, [head, t], &mut scores);
+            let mut weights = softmax(&scores);
+            edit(Keys::Weights, [head, t], &mut weights);
+            for (s, p) in weights.into_iter().enumerate() {
                 let p = p.freeze(frozen.pattern);
                 for (i, j) in heads.columns(head).zip(of_keys.clone()) {
                     z[t * d + i] += p * v(s, j);
@@ -134,6 +154,22 @@ mod tests {
         let qkv = [[0.0, 1e3, 1.0], [1e3, -1e3, 5.0]].concat();
         let capped = Heads { cap: Some(3.0_f64.ln() / 2.0), ..Heads::new(1, 1) };
         check::close(&attention(&qkv, capped, Frozen::default())[1..], &[2.0], 1e-15);
+    }
+
+    #[test]
+    fn a_hidden_key_leaves_its_weight_to_the_others_and_a_zero_weight_does_not() {
+        // Three keys with equal scores, values 3, 6 and 12.
+        let qkv = [[0.0, 0.0, 3.0], [0.0, 0.0, 6.0], [0.0, 0.0, 12.0]].concat();
+        let last = |stage: Keys, to: f64| {
+            let mut edit = |found: Keys, [_, t]: [usize; 2], keys: &mut [f64]| {
+                if found == stage && t == 2 {
+                    keys[2] = to;
+                }
+            };
+            edited_attention(&qkv, Heads::new(1, 1), Frozen::default(), &mut edit)
+        };
+        check::close(&last(Keys::Scores, f64::NEG_INFINITY), &[3.0, 4.5, 4.5], 1e-15);
+        check::close(&last(Keys::Weights, 0.0), &[3.0, 4.5, 3.0], 1e-15);
     }
 
     #[test]

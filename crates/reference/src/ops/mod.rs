@@ -16,7 +16,7 @@ mod splice;
 mod unembed;
 
 pub use add::add;
-pub use attention::{Heads, attention};
+pub use attention::{Heads, KeyEdit, Keys, attention, edited_attention};
 pub use embed::embed;
 pub use frozen::Frozen;
 pub use gate::{GateForm, gate};
