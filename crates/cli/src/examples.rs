@@ -37,6 +37,11 @@ pub(crate) const EXAMPLES: &[(&str, &[Example])] = &[
                 r#"generate "Once upon a time" --temperature 0.8 --top-p 0.9 --seed 1"#,
                 "a sample among the likely tokens",
             ),
+            (
+                r#"generate "The capital of France is" --edit "ablate(blocks.0.hook_mlp_out)""#,
+                "without what one MLP writes",
+            ),
+            ("generate --prompts embedded --task capitals --rows 4 --new 1", "several prompts"),
         ],
     ),
     (

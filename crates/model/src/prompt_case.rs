@@ -52,8 +52,8 @@ impl PromptRow {
         observable: Option<&str>,
         direction: Option<ReadDirection<'_>>,
     ) -> Result<PromptCase> {
-        let clean = encode(model, &self.clean)?;
-        let corrupted = self.corrupted.as_ref().map(|text| encode(model, text)).transpose()?;
+        let clean = self.clean.tokens(model)?;
+        let corrupted = self.corrupted.as_ref().map(|text| text.tokens(model)).transpose()?;
         if let Some(corrupted) = corrupted.as_ref().filter(|corrupted| corrupted.len() != clean.len()) {
             return Err(Error::Place(format!(
                 "the clean prompt has {} tokens and the corrupted one {}; give prompts of the same length",
@@ -115,21 +115,27 @@ impl PromptCase {
     }
 }
 
-fn encode(model: &Model, prompt: &PromptText) -> Result<Vec<u32>> {
-    let tokens = match prompt {
-        PromptText::Ids(ids) => ids.clone(),
-        PromptText::Text(text) => match model.text_tokenizer()? {
-            Some(tokenizer) => tokenizer.prompt(text)?,
-            None => {
-                return Err(Error::Place(format!(
-                    "{} has no tokenizer, and this prompt is text; give token ids, or use a model with a tokenizer",
-                    model.name()
-                )));
-            }
-        },
-    };
-    check_prompt(model.sizes(), &tokens)?;
-    Ok(tokens)
+impl PromptText {
+    /// Returns the prompt as tokens of a model.
+    ///
+    /// # Errors
+    /// Text for a model without a tokenizer, or a prompt that the model does not take.
+    pub fn tokens(&self, model: &Model) -> Result<Vec<u32>> {
+        let tokens = match self {
+            Self::Ids(ids) => ids.clone(),
+            Self::Text(text) => match model.text_tokenizer()? {
+                Some(tokenizer) => tokenizer.prompt(text)?,
+                None => {
+                    return Err(Error::Place(format!(
+                        "{} has no tokenizer, and this prompt is text; give token ids, or use a model with a tokenizer",
+                        model.name()
+                    )));
+                }
+            },
+        };
+        check_prompt(model.sizes(), &tokens)?;
+        Ok(tokens)
+    }
 }
 
 /// Returns the tokens of a role: one position, or the tokens that the first occurrence of a text overlaps.

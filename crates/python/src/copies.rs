@@ -111,7 +111,7 @@ impl PyEdit {
             Change::Scale(amount) => ("scale", amount.into_pyobject(py)?.into_any()),
             Change::Take(_) => return Err(value_error("an edit that takes a value on a device cannot be pickled")),
         };
-        by(py, "_edit", (kind, self.site.name(), self.positions.to_python(py)?, with).into_pyobject(py)?)
+        by(py, "_edit", (kind, self.site.to_string(), self.positions.to_python(py)?, with).into_pyobject(py)?)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use numpy::PyUntypedArrayMethods;
 use pyo3::prelude::*;
-use resolvent::model::{Change, Edit, Model, Seed, Site, Source, from_end};
+use resolvent::model::{Change, Edit, Model, Seed, Site, Sites, Source, from_end};
 
 use crate::arguments::fits;
 use crate::arrays::{contiguous, floats, vector};
@@ -18,60 +18,23 @@ use crate::positions::Positions;
 ///
 /// Vectors are as wide as the site, [d] or [d_head]. Where an edit has N positions, an array is broadcast to [N, d], as numpy
 /// does; where it names all H heads, to [N, H, d_head].
+///
+/// `blocks.3.attn.hook_pattern[5,2]` is the weight that head 5 of the query at the position gives to key 2, and
+/// `hook_attn_scores[5,2]` its score before the softmax; a score of minus infinity hides the key. Without the key, `[5]`, it is
+/// all keys [T] that the query sees; without brackets all keys of all heads, [H, N, T].
 #[pyclass(frozen, name = "Edit", module = "resolvent")]
 #[derive(PartialEq)]
 pub(crate) struct PyEdit {
-    pub(crate) site: Place,
+    pub(crate) site: Sites,
     pub(crate) positions: Positions,
     pub(crate) change: Change,
     /// Shape of the vector of the change; empty if it has none.
     pub(crate) shape: Vec<usize>,
 }
 
-/// A site, or the sites of all heads.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Place {
-    One(Site),
-    /// The site of head 0.
-    Heads(Site),
-}
-
-impl Place {
-    fn parse(text: &str) -> Result<Self> {
-        match (text.parse(), format!("{text}[0]").parse::<Site>()) {
-            (Err(_), Ok(first)) => Ok(Self::Heads(first)),
-            (site, _) => Ok(Self::One(site?)),
-        }
-    }
-
-    /// Returns the sites in a model.
-    fn sites(self, model: &Model) -> Result<Vec<Site>> {
-        let (sizes, first) = (
-            model.sizes(),
-            match self {
-                Self::One(site) => return Ok(vec![site]),
-                Self::Heads(first) => first,
-            },
-        );
-        let heads = match first {
-            Site::K(..) | Site::V(..) | Site::RotK(..) => sizes.kv_heads,
-            _ => sizes.heads,
-        };
-        (0..heads).map(|h| Ok(format!("{}[{h}]", self.name()).parse()?)).collect()
-    }
-
-    /// Returns the name: without brackets for all heads.
-    pub(crate) fn name(self) -> String {
-        match self {
-            Self::One(site) => site.to_string(),
-            Self::Heads(first) => first.to_string().trim_end_matches("[0]").to_owned(),
-        }
-    }
-}
-
 impl PyEdit {
     fn new(site: &str, positions: Positions, (change, shape): (Change, Vec<usize>)) -> Result<Self> {
-        Ok(Self { site: Place::parse(site)?, positions, change, shape })
+        Ok(Self { site: site.parse()?, positions, change, shape })
     }
 
     /// Makes an edit of a run that is known.
@@ -81,25 +44,31 @@ impl PyEdit {
             Change::Scale(_) | Change::Take(_) => Vec::new(),
         };
         let positions = Positions::One(edit.token as i64);
-        Self { site: Place::One(edit.site), positions, change: edit.change.clone(), shape }
+        Self { site: Sites::One(edit.site), positions, change: edit.change.clone(), shape }
     }
 
     /// Resolves positions and heads for a prompt of `tokens` tokens.
     fn at(&self, model: &Model, tokens: usize) -> Result<Vec<Edit>> {
-        let (sites, positions) = (self.site.sites(model)?, self.positions.resolve(tokens)?);
-        let width = sites.first().map_or(0, |site| site.width(model.sizes()));
+        let (sites, positions) = (self.site.all(model.sizes()), self.positions.resolve(tokens)?);
+        let has_keys = self.site.has_keys();
+        let width = if has_keys { tokens } else { sites.first().map_or(0, |site| site.width(model.sizes())) };
         let target: Vec<usize> = match self.site {
-            Place::One(_) => vec![positions.len(), width],
-            Place::Heads(_) => vec![positions.len(), sites.len(), width],
+            Sites::One(_) | Sites::Keys(_) => vec![positions.len(), width],
+            Sites::Heads(_) => vec![positions.len(), sites.len(), width],
+            // As a pattern: [H, queries, keys].
+            Sites::HeadKeys(_) => vec![sites.len(), positions.len(), width],
         };
         let rows = match &self.change {
             Change::Add(all) | Change::Put(all) | Change::Project(all) => {
                 let rows = broadcast(all, &self.shape, &target);
-                Some(rows.ok_or_else(|| shape_error(&self.site.name(), &self.shape, &target))?)
+                Some(rows.ok_or_else(|| shape_error(&self.site.to_string(), &self.shape, &target))?)
             }
             Change::Scale(_) | Change::Take(_) => None,
         };
-        let places = positions.iter().flat_map(|token| sites.iter().map(move |site| (*token, *site)));
+        let places: Vec<(usize, Site)> = match self.site {
+            Sites::HeadKeys(_) => sites.iter().flat_map(|site| positions.iter().map(move |at| (*at, *site))).collect(),
+            _ => positions.iter().flat_map(|at| sites.iter().map(move |site| (*at, *site))).collect(),
+        };
         let edit = |(n, (token, site)): (usize, (usize, Site))| {
             let row = || rows.as_ref().map_or_else(Vec::new, |rows| rows[n * width..][..width].to_vec());
             let change = match &self.change {
@@ -110,7 +79,12 @@ impl PyEdit {
             };
             Edit { site, token, change }
         };
-        Ok(places.enumerate().map(edit).collect())
+        let edits = places.into_iter().enumerate().map(edit);
+        if !has_keys {
+            return Ok(edits.collect());
+        }
+        let of_keys = edits.map(|Edit { site, token, change }| Ok(model.key_edits(site, token, &change)?));
+        Ok(of_keys.collect::<Result<Vec<Vec<Edit>>>>()?.concat())
     }
 
     /// Resolves several edits for a prompt of `tokens` tokens.
@@ -200,7 +174,7 @@ impl PyEdit {
             Change::Project(_) => format!("project out {:?}", self.shape),
             Change::Take(_) => "take".to_owned(),
         };
-        format!("<resolvent.Edit {what} at {}, {}>", self.site.name(), self.positions)
+        format!("<resolvent.Edit {what} at {}, {}>", self.site, self.positions)
     }
 }
 

@@ -251,6 +251,60 @@ def test_scores_and_patterns_are_values_of_a_run(tiny, run):
     np.testing.assert_allclose(pattern, weights / weights.sum(-1, keepdims=True), atol=1e-6)
 
 
+def test_scores_and_patterns_are_edited(tiny, run):
+    pattern, scores = "blocks.1.attn.hook_pattern", "blocks.1.attn.hook_attn_scores"
+    before = run[pattern]
+    # A hidden key leaves its weight to the others; a weight of zero does not.
+    hidden = tiny.run(PROMPT, Edit.put(f"{scores}[0,1]", 3, [-np.inf]))
+    rest = before[0, 3] / (1 - before[0, 3, 1])
+    rest[1] = 0
+    np.testing.assert_allclose(hidden[pattern][0, 3], rest, atol=1e-6)
+    zeroed = tiny.run(PROMPT, Edit.ablate(f"{pattern}[0,1]", 3))
+    want = before.copy()
+    want[0, 3, 1] = 0
+    np.testing.assert_allclose(zeroed[pattern], want, atol=1e-6)
+    z, v = zeroed["z", 1], run["v", 1]
+    np.testing.assert_allclose(z, np.einsum("hqk,khd->qhd", want, v), atol=1e-5)
+    # All keys of a head, and of all heads: as they are read.
+    other = tiny.run([6, 2, 8, 3, 9])[pattern]
+    np.testing.assert_allclose(tiny.run(PROMPT, Edit.put(pattern, None, other))[pattern], other, atol=1e-6)
+    one = tiny.run(PROMPT, Edit.put(f"{pattern}[1]", None, other[1]))[pattern]
+    np.testing.assert_allclose(one, np.stack([before[0], other[1], *before[2:]]), atol=1e-6)
+    last = tiny.run(PROMPT, Edit.put(f"{pattern}[1]", -1, np.full(5, 0.2)))
+    np.testing.assert_allclose(last[pattern][1, -1], np.full(5, 0.2), atol=1e-6)
+    assert not tiny.run(PROMPT, Edit.ablate(pattern))["z", 1].any()
+    uniform = tiny.run(PROMPT, Edit.scale(scores, None, 0.0))[pattern]
+    np.testing.assert_allclose(uniform[0, -1], np.full(5, 0.2), atol=1e-6)
+
+
+def test_edits_of_attention_are_swept_and_differentiated(tiny, run):
+    pattern, j = "blocks.0.attn.hook_pattern", logit(1) - logit(2)
+    variants = [Edit.ablate(f"{pattern}[{h},{k}]", 3) for h in range(tiny.cfg.n_heads) for k in range(4)]
+    values = run.values_under(variants, j)
+    want = [tiny.run(PROMPT, edit).value(j) for edit in variants]
+    np.testing.assert_allclose(values, want, atol=1e-5)
+    assert np.ptp(values) > 1e-3
+    # Its certificates are checked: one that fails is an error.
+    assert np.isfinite(tiny.run(PROMPT, variants[0]).sensitivity(j)["sensitivity"]).all()
+    tokens = tiny.generate(PROMPT, 3, variants[0])
+    assert tokens[0] == int(np.argmax(tiny.run(PROMPT, variants[0]).logits[-1]))
+
+
+def test_edits_of_attention_that_do_not_fit(tiny):
+    pattern = "blocks.1.attn.hook_pattern"
+    for edit, part in [
+        (Edit.ablate(f"{pattern}[0,4]", 2), "give a key from 0 to 2"),
+        (Edit.put(f"{pattern}[0]", 2, np.ones(5)), "the query sees keys 0 to 2; give 0"),
+        (Edit.put(f"{pattern}[0]", 2, np.ones(3)), "which is 5 wide: expected what broadcasts to"),
+        (Edit.project_out(f"{pattern}[0]", 2, np.ones(5)), "one by one"),
+        (Edit.put("blocks.1.attn.hook_attn_scores[0,0]", 0, [-np.inf]), "hide every key"),
+    ]:
+        with pytest.raises(ValueError, match=part):
+            tiny.run(PROMPT, edit)
+    edit = Edit.ablate(pattern, 0)
+    assert pickle.loads(pickle.dumps(edit)) == edit and repr(edit).endswith(f"at {pattern}, position 0>")
+
+
 def test_a_run_as_a_dictionary(run):
     cache = run.to_dict()
     assert list(cache) == run.keys()

@@ -75,6 +75,21 @@ def test_hooks_are_edits(bridge, ours):
     close(ours.run(MARY, edits).logits, theirs[0])
 
 
+def test_hooks_of_attention_are_edits(bridge, ours):
+    def hide(scores, hook):
+        scores[:, 1, -1, 2] = -torch.inf
+        return scores
+
+    def zero(pattern, hook):
+        pattern[:, 0, 5, 3] = 0
+        return pattern
+
+    scores, pattern = "blocks.0.attn.hook_attn_scores", "blocks.1.attn.hook_pattern"
+    theirs = bridge.run_with_hooks(ids(ours, MARY), fwd_hooks=[(scores, hide), (pattern, zero)])
+    edits = [Edit.put(f"{scores}[1,2]", -1, [-np.inf]), Edit.ablate(f"{pattern}[0,3]", 5)]
+    close(ours.run(MARY, edits).logits, theirs[0])
+
+
 def test_patching(bridge, ours, answers):
     from transformer_lens import patching
 

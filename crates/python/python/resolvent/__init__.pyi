@@ -17,6 +17,7 @@ _Prompt = Union[str, _Array]
 _Token = Union[str, _Int]
 _Goal = Union[tuple[Observable, _Float], tuple[_Place, _Array]]
 _Edits = Union[Edit, Sequence[Edit]]
+_Tokens = Union[_Token, Sequence[_Token], NDArray[np.integer[Any]]]
 _Sources = Union[Source, _Array]
 _Cotangents = Union[Observable, Cotangent, _Array]
 # What `_Sources` or `_Cotangents` are, or a list of them; lists of mixed kinds have no narrower type.
@@ -129,17 +130,13 @@ class Model:
     def run(self, prompt: _Prompt, edits: _Edits = (), *, sites: _Names = ()) -> Run: ...
     def run_all(self, prompts: Sequence[_Prompt], edits: _Edits = (), *, sites: _Names = ()) -> list[Run]: ...
     def generate(
-        self,
-        prompt: _Prompt,
-        max_new_tokens: _Int = 10,
-        edits: _Edits = (),
-        *,
-        temperature: _Float = 0.0,
-        top_k: Union[_Int, None] = None,
-        top_p: Union[_Float, None] = None,
-        seed: _Int = 0,
-        stop: Union[_Token, Sequence[_Token], NDArray[np.integer[Any]]] = (),
+        self, prompt: _Prompt, max_new_tokens: _Int = 10, edits: _Edits = (), *, temperature: _Float = 0.0,
+        top_k: Union[_Int, None] = None, top_p: Union[_Float, None] = None, seed: _Int = 0, stop: _Tokens = (),
     ) -> NDArray[np.uint32]: ...
+    def generate_all(
+        self, prompts: Sequence[_Prompt], max_new_tokens: _Int = 10, edits: _Edits = (), *, temperature: _Float = 0.0,
+        top_k: Union[_Int, None] = None, top_p: Union[_Float, None] = None, seed: _Int = 0, stop: _Tokens = (),
+    ) -> list[NDArray[np.uint32]]: ...
     def patch_sweep(
         self,
         clean: Union[_Prompt, Run],
