@@ -163,6 +163,11 @@ impl Twin {
         })
     }
 
+    /// Runs the reference in f64 with a hook.
+    pub fn hooked(&self, tokens: &[usize], hook: &mut dyn FnMut(Stage, &mut [f64])) -> Trace<f64> {
+        self.reference.forward(tokens, hook)
+    }
+
     /// Runs the reference in f64.
     pub fn primal(&self, tokens: &[u32], edits: &[Edit]) -> Trace<f64> {
         self.run(tokens, edits, &[])

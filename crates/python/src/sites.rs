@@ -3,7 +3,7 @@
 use numpy::PyArrayDyn;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
-use resolvent::model::{RunOptions, Site, from_end};
+use resolvent::model::{Run, RunOptions, Site, StreamNorm, from_end};
 
 use crate::arrays::to_numpy;
 use crate::classes::PyRun;
@@ -13,13 +13,20 @@ use crate::work::detached;
 
 type Array<'py> = Bound<'py, PyArrayDyn<f32>>;
 
-/// What a run has besides sites: attention scores and patterns.
+/// What a run has besides sites: embeddings, norms of the stream, attention scores, patterns, outputs of heads.
+const EMBEDDING: &str = "hook_embed";
+const POSITIONS: &str = "hook_pos_embed";
+const SCALE: &str = ".hook_scale";
+const NORMALIZED: &str = ".hook_normalized";
+const RESULT: &str = "attn.hook_result";
 const SCORES: &str = "attn.hook_attn_scores";
 const PATTERN: &str = "attn.hook_pattern";
 
 /// Names of a block, in the order in which they are computed.
-const HOOKS: [&str; 16] = [
+const HOOKS: [&str; 20] = [
     "hook_resid_pre",
+    "ln1.hook_scale",
+    "ln1.hook_normalized",
     "attn.hook_q",
     "attn.hook_k",
     "attn.hook_v",
@@ -30,6 +37,8 @@ const HOOKS: [&str; 16] = [
     "attn.hook_z",
     "hook_attn_out",
     "hook_resid_mid",
+    "ln2.hook_scale",
+    "ln2.hook_normalized",
     "mlp.hook_pre",
     "mlp.hook_pre_linear",
     "mlp.hook_post",
@@ -45,6 +54,8 @@ impl PyRun {
     /// (`blocks.3.attn.hook_z[5]`) [T, d_head]; for all heads (`blocks.3.attn.hook_z`) [T, H, d_head]. Outputs of
     /// attention and MLP need another forward pass unless the run was asked for them. Attention scores and patterns
     /// (`blocks.3.attn.hook_attn_scores`, `hook_pattern`) are [H, T, T], queries by keys; scores of later keys are minus infinity.
+    /// Norms have `blocks.3.ln1.hook_scale` [T, 1] and `hook_normalized` [T, d], before gain and bias; also `ln2` and `ln_final`.
+    /// `blocks.3.attn.hook_result` [T, H, d], which is no key, is what each head adds to the stream before the bias.
     fn __getitem__<'py>(&self, py: Python<'py>, key: &Bound<'py, PyAny>) -> Result<Array<'py>> {
         Ok(self.values(py, &[self.site_name(key)?])?.remove(0))
     }
@@ -92,6 +103,12 @@ enum Named {
     Heads(Vec<Site>),
     Scores(usize),
     Pattern(usize),
+    /// What each head adds to the stream.
+    Result(usize),
+    Scale(StreamNorm),
+    Normalized(StreamNorm),
+    Embedding,
+    Positions,
 }
 
 impl Named {
@@ -99,8 +116,23 @@ impl Named {
         match self {
             Self::Site(site) => std::slice::from_ref(site),
             Self::Heads(sites) => sites,
-            Self::Scores(_) | Self::Pattern(_) => &[],
+            _ => &[],
         }
+    }
+
+    /// Returns the values of what is no site, with their shape.
+    fn read(&self, run: &Run) -> resolvent::model::Result<Option<(Vec<f32>, Vec<usize>)>> {
+        let (tokens, heads, d) = (run.tokens().len(), run.model().sizes().heads, run.model().sizes().d);
+        Ok(Some(match self {
+            Self::Site(_) | Self::Heads(_) => return Ok(None),
+            Self::Scores(block) => (run.attention_scores(*block)?, vec![heads, tokens, tokens]),
+            Self::Pattern(block) => (run.pattern(*block)?, vec![heads, tokens, tokens]),
+            Self::Result(block) => (run.head_results(*block)?, vec![tokens, heads, d]),
+            Self::Scale(norm) => (run.norm_scale(*norm)?, vec![tokens, 1]),
+            Self::Normalized(norm) => (run.normalized(*norm)?, vec![tokens, d]),
+            Self::Embedding => (run.token_embeddings()?, vec![tokens, d]),
+            Self::Positions => (run.position_embeddings()?.unwrap_or_default(), vec![tokens, d]),
+        }))
     }
 }
 
@@ -110,7 +142,7 @@ impl PyRun {
         let named = names.iter().map(|name| self.named(name)).collect::<Result<Vec<Named>>>()?;
         let sites: Vec<Site> = named.iter().flat_map(Named::sites).copied().collect();
         let (run, tokens) = (&self.run, self.run.tokens().len());
-        let (read, matrices) = detached(py, |_| {
+        let (read, others) = detached(py, |_| {
             let read = match sites.iter().all(|site| run.has(*site)) {
                 true => run.captures(&sites)?,
                 false => {
@@ -118,23 +150,18 @@ impl PyRun {
                     run.model().run_with(run.tokens(), &options)?.captures(&sites)?
                 }
             };
-            let matrix = |one: &Named| match one {
-                Named::Scores(block) => run.attention_scores(*block).map(Some),
-                Named::Pattern(block) => run.pattern(*block).map(Some),
-                Named::Site(_) | Named::Heads(_) => Ok(None),
-            };
-            let matrices = named.iter().map(matrix).collect::<resolvent::model::Result<Vec<Option<Vec<f32>>>>>()?;
-            Ok::<_, Failure>((read, matrices))
+            let others = named.iter().map(|one| one.read(run)).collect::<resolvent::model::Result<Vec<_>>>()?;
+            Ok::<_, Failure>((read, others))
         })?;
-        let (mut read, heads) = (read.into_iter(), run.model().sizes().heads);
+        let mut read = read.into_iter();
         let mut next = |site: &Site| {
             let width = site.width(run.model().sizes());
             to_numpy(py, read.next().unwrap_or_default(), &[tokens, width])
         };
         let mut arrays = Vec::with_capacity(named.len());
-        for (one, matrix) in named.iter().zip(matrices) {
-            arrays.push(match (one, matrix) {
-                (_, Some(matrix)) => to_numpy(py, matrix, &[heads, tokens, tokens])?,
+        for (one, other) in named.iter().zip(others) {
+            arrays.push(match (one, other) {
+                (_, Some((values, shape))) => to_numpy(py, values, &shape)?,
                 (Named::Heads(sites), None) => {
                     let each = sites.iter().map(&mut next).collect::<PyResult<Vec<_>>>()?;
                     py.import("numpy")?.call_method1("stack", (each, 1))?.cast_into().map_err(PyErr::from)?
@@ -156,7 +183,7 @@ impl PyRun {
         })?;
         let block = from_end("block", block, self.run.model().sizes().layers)?;
         Ok(match short.as_str() {
-            "q" | "k" | "v" | "z" | "rot_q" | "rot_k" | "pattern" | "attn_scores" => {
+            "q" | "k" | "v" | "z" | "rot_q" | "rot_k" | "pattern" | "attn_scores" | "result" => {
                 format!("blocks.{block}.attn.hook_{short}")
             }
             "pre" | "post" | "pre_linear" => format!("blocks.{block}.mlp.hook_{short}"),
@@ -168,12 +195,19 @@ impl PyRun {
     fn names(&self) -> Vec<String> {
         let blocks = 0..self.run.model().sizes().layers;
         let all = blocks.flat_map(|block| HOOKS.map(|hook| format!("blocks.{block}.{hook}")));
-        all.filter(|name| self.exists(name)).collect()
+        let first = [EMBEDDING, POSITIONS].map(str::to_owned).into_iter();
+        let last = [SCALE, NORMALIZED].map(|hook| format!("{}{hook}", StreamNorm::Final));
+        first.chain(all).chain(last).filter(|name| self.exists(name)).collect()
     }
 
     /// Returns whether the model has all sites of a name.
     fn exists(&self, name: &str) -> bool {
-        self.named(name).is_ok_and(|named| named.sites().iter().all(|site| self.run.model().has_site(*site)))
+        let model = self.run.model();
+        self.named(name).is_ok_and(|named| match &named {
+            Named::Scale(norm) | Named::Normalized(norm) => model.has_norm(*norm),
+            Named::Positions => model.has_positions(),
+            one => one.sites().iter().all(|site| model.has_site(*site)),
+        })
     }
 
     /// Returns what a name denotes: q, k, v and z without a head name all heads.
@@ -184,6 +218,19 @@ impl PyRun {
         let within = |block: usize| Ok::<_, Failure>(from_end("block", block as i64, sizes.layers)?);
         if let Some(block) = block(PATTERN) {
             return Ok(Named::Pattern(within(block)?));
+        }
+        if let Some(block) = block(RESULT) {
+            return Ok(Named::Result(within(block)?));
+        }
+        for (hook, of) in [(SCALE, Named::Scale as fn(StreamNorm) -> Named), (NORMALIZED, Named::Normalized)] {
+            if let Some(norm) = name.strip_suffix(hook) {
+                return Ok(of(norm.parse()?));
+            }
+        }
+        if let Some(one) =
+            [(EMBEDDING, Named::Embedding), (POSITIONS, Named::Positions)].into_iter().find(|(n, _)| *n == name)
+        {
+            return Ok(one.1);
         }
         if let Some(block) = block(SCORES) {
             return Ok(Named::Scores(within(block)?));

@@ -14,6 +14,7 @@ mod launches;
 mod limits;
 mod modes;
 mod patterns;
+mod readouts;
 mod real;
 mod results;
 mod sites;

@@ -12,19 +12,19 @@ use resolvent_tests::{Golden, Labelled, Random, Subject, Twin, Worst, keys_of, s
 use safetensors::SafeTensors;
 
 /// A model of any family in the engine, and its reference.
-enum Both {
+pub(super) enum Both {
     Gpt2(Box<Twin>),
     Family(&'static str, Box<FamilyModel>),
 }
 
 impl Both {
     /// Returns a GPT-2 and all other families, each with a prompt.
-    fn all() -> Vec<(Self, Vec<u32>)> {
+    pub(super) fn all() -> Vec<(Self, Vec<u32>)> {
         let small = (Self::Gpt2(Box::new(Twin::small())), vec![3, 14, 15, 9, 2, 6, 5]);
         std::iter::once(small).chain(Golden::families().iter().map(Self::family)).collect()
     }
 
-    fn family(golden: &Golden) -> (Self, Vec<u32>) {
+    pub(super) fn family(golden: &Golden) -> (Self, Vec<u32>) {
         let read = |name: &str| std::fs::read(Golden::directory(golden.name).join(name)).expect("a file");
         let (config, bytes) = (serde_json::from_slice(&read("config.json")).expect("JSON"), read("model.safetensors"));
         let file = SafeTensors::deserialize(&bytes).expect("a safetensors file");
@@ -34,17 +34,34 @@ impl Both {
         (Self::Family(golden.name, Box::new(FamilyModel::new(&config, weights))), golden.tokens.clone())
     }
 
-    fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         match self {
             Self::Gpt2(_) => "gpt2",
             Self::Family(name, _) => name,
         }
     }
 
-    fn on(&self, on: &Subject) -> Model {
+    pub(super) fn on(&self, on: &Subject) -> Model {
         match self {
             Self::Gpt2(twin) => twin.on(on),
             Self::Family(name, _) => Model::open(on.device(), &Golden::directory(name)).expect("opens"),
+        }
+    }
+
+    /// Returns whether the norms are layer norms.
+    pub(super) fn subtracts_means(&self) -> bool {
+        match self {
+            Self::Gpt2(_) => true,
+            Self::Family(_, model) => model.features.norm.centred,
+        }
+    }
+
+    /// Runs the reference with a hook.
+    pub(super) fn hooked(&self, tokens: &[u32], hook: &mut dyn FnMut(Stage, &mut [f64])) -> Trace<f64> {
+        let ids: Vec<usize> = tokens.iter().map(|&id| id as usize).collect();
+        match self {
+            Self::Gpt2(twin) => twin.hooked(&ids, hook),
+            Self::Family(_, model) => model.forward(&ids, hook),
         }
     }
 
@@ -61,7 +78,7 @@ impl Both {
     }
 
     /// Runs the reference under edits of scores, patterns and the field, with a source at h[0].
-    fn run<S: Scalar>(&self, tokens: &[u32], edits: &[Edit], source: Option<(&Source, S)>) -> Trace<S> {
+    pub(super) fn run<S: Scalar>(&self, tokens: &[u32], edits: &[Edit], source: Option<(&Source, S)>) -> Trace<S> {
         let (source, amplitude) = (source.map(|(source, _)| source.clone()), source.map(|(_, amplitude)| amplitude));
         match self {
             Self::Gpt2(twin) => {
@@ -234,13 +251,7 @@ fn what_is_read_is_what_the_edits_left() {
                     };
                     want[of][(h * n + t) * n..][..x.len()].copy_from_slice(x);
                 };
-                match &both {
-                    Both::Family(_, model) => {
-                        let ids: Vec<usize> = tokens.iter().map(|&id| id as usize).collect();
-                        drop(model.forward(&ids, &mut hook));
-                    }
-                    Both::Gpt2(_) => continue,
-                }
+                drop(both.hooked(&tokens, &mut hook));
                 let [weights, of_scores] = want;
                 worst.check(both.name(), &on.label(&pattern), &Labelled::reference(weights), tolerance::MODEL);
                 for (a, b) in scores.iter().zip(of_scores) {

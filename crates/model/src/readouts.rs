@@ -1,0 +1,165 @@
+//! Values of a run that are no sites: embeddings, scales of norms, and outputs of heads in the residual stream.
+//!
+//! They are computed on the host, in f64, from values of the run.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::arch::NormKind;
+use crate::error::{Error, Result};
+use crate::model::Model;
+use crate::parameters::Parameter;
+use crate::run::Run;
+use crate::site::Site;
+
+/// A norm that reads the residual stream, with its TransformerLens name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StreamNorm {
+    /// `blocks.{l}.ln1`: before the queries, keys and values of block l.
+    Attention(usize),
+    /// `blocks.{l}.ln2`: before the MLP of block l.
+    Mlp(usize),
+    /// `ln_final`: before the unembedding.
+    Final,
+}
+
+impl fmt::Display for StreamNorm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Attention(l) => write!(f, "blocks.{l}.ln1"),
+            Self::Mlp(l) => write!(f, "blocks.{l}.ln2"),
+            Self::Final => f.write_str("ln_final"),
+        }
+    }
+}
+
+impl FromStr for StreamNorm {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let of_block = || {
+            let (block, name) = text.strip_prefix("blocks.")?.split_once('.')?;
+            let block = block.parse().ok()?;
+            match name {
+                "ln1" => Some(Self::Attention(block)),
+                "ln2" => Some(Self::Mlp(block)),
+                _ => None,
+            }
+        };
+        let found = if text == "ln_final" { Some(Self::Final) } else { of_block() };
+        found.ok_or_else(|| {
+            Error::Place(format!("invalid norm `{text}`: expected blocks.L.ln1, blocks.L.ln2 or ln_final"))
+        })
+    }
+}
+
+impl Model {
+    /// Returns whether the model has a norm.
+    pub fn has_norm(&self, norm: StreamNorm) -> bool {
+        let block = |l: usize| self.architecture().layout.blocks.get(l);
+        match norm {
+            StreamNorm::Attention(l) => block(l).is_some_and(|block| block.attn_norm.is_some()),
+            StreamNorm::Mlp(l) => block(l).is_some_and(|block| block.mlp_norm.is_some()),
+            StreamNorm::Final => true,
+        }
+    }
+
+    /// Returns whether the model learns embeddings of positions.
+    pub fn has_positions(&self) -> bool {
+        self.architecture().layout.positions.is_some()
+    }
+}
+
+impl Run {
+    /// Returns what a norm divides each token's row by, `[T]`: TransformerLens' `hook_scale`, the root of the mean square plus
+    /// epsilon, of a layer norm after its mean is subtracted.
+    ///
+    /// # Errors
+    /// A norm that the model lacks, a value that is not finite, or a device error.
+    pub fn norm_scale(&self, norm: StreamNorm) -> Result<Vec<f32>> {
+        Ok(self.centred(norm)?.into_iter().map(|(_, scale)| scale as f32).collect())
+    }
+
+    /// Returns the rows of a norm before its gain and bias, `[T, d]`: TransformerLens' `hook_normalized`.
+    ///
+    /// # Errors
+    /// As [`Run::norm_scale`].
+    pub fn normalized(&self, norm: StreamNorm) -> Result<Vec<f32>> {
+        let divided = |(row, scale): (Vec<f64>, f64)| row.into_iter().map(move |x| (x / scale) as f32);
+        Ok(self.centred(norm)?.into_iter().flat_map(divided).collect())
+    }
+
+    /// Returns each token's row that a norm reads, after its mean is subtracted, and its scale.
+    fn centred(&self, norm: StreamNorm) -> Result<Vec<(Vec<f64>, f64)>> {
+        let (model, sizes) = (self.model().architecture(), *self.sizes());
+        let site = match norm {
+            StreamNorm::Mlp(l) if !model.parallel => Site::ResidMid(l),
+            StreamNorm::Attention(l) | StreamNorm::Mlp(l) => Site::ResidPre(l),
+            StreamNorm::Final => Site::level(sizes.layers, &sizes),
+        };
+        site.check(&sizes)?;
+        if !self.model().has_norm(norm) {
+            return Err(Error::Place(format!("{norm}: this model has no norm there; read the residual stream")));
+        }
+        let mut rows = Vec::with_capacity(self.tokens().len());
+        for row in self.capture(site)?.chunks(sizes.d) {
+            let mean = match model.norm {
+                NormKind::Layer => row.iter().map(|x| f64::from(*x)).sum::<f64>() / sizes.d as f64,
+                NormKind::Rms { .. } => 0.0,
+            };
+            let row: Vec<f64> = row.iter().map(|x| f64::from(*x) - mean).collect();
+            let square = row.iter().map(|x| x * x).sum::<f64>() / sizes.d as f64;
+            rows.push((row, (square + model.eps()).sqrt()));
+        }
+        Ok(rows)
+    }
+
+    /// Returns the rows of the tokens in the embedding, `[T, d]`, with the factor that some models give them: TransformerLens'
+    /// `hook_embed`. Without learned positions it is h\[0\] before edits.
+    ///
+    /// # Errors
+    /// A device error.
+    pub fn token_embeddings(&self) -> Result<Vec<f32>> {
+        let scale = self.model().architecture().embedding_scale as f32;
+        let mut rows = Vec::with_capacity(self.tokens().len() * self.sizes().d);
+        for &id in self.tokens() {
+            rows.extend(self.model().embedding(id)?.into_iter().map(|x| scale * x));
+        }
+        Ok(rows)
+    }
+
+    /// Returns the rows of the positions, `[T, d]`: TransformerLens' `hook_pos_embed`. `None` for models without learned
+    /// positions.
+    ///
+    /// # Errors
+    /// A device error.
+    pub fn position_embeddings(&self) -> Result<Option<Vec<f32>>> {
+        let all = self.model().parameter(Parameter::Positions)?;
+        Ok(all.map(|all| all[..self.tokens().len() * self.sizes().d].to_vec()))
+    }
+
+    /// Returns what each head of block l adds to the stream before the bias, `[T, heads, d]`: its z times its part of the output
+    /// projection, TransformerLens' `hook_result`. A norm after the projection, which some models have, is left out.
+    ///
+    /// # Errors
+    /// A block that the model lacks, a value that is not finite, or a device error.
+    pub fn head_results(&self, block: usize) -> Result<Vec<f32>> {
+        let sizes = *self.sizes();
+        let sites: Vec<Site> = (0..sizes.heads).map(|h| Site::Z(block, h)).collect();
+        let (heads, width, d) = (self.captures(&sites)?, sizes.d_head, sizes.d);
+        let w = self.model().0.weights.blocks[block].out.w.read_rows(self.device(), 0..sizes.q_width())?;
+        let mut results = Vec::with_capacity(self.tokens().len() * sizes.heads * d);
+        for t in 0..self.tokens().len() {
+            for (h, z) in heads.iter().enumerate() {
+                let mut row = vec![0.0f64; d];
+                for (z, w) in z[t * width..][..width].iter().zip(w[h * width * d..].chunks(d)) {
+                    row.iter_mut().zip(w).for_each(|(out, w)| *out += f64::from(*z) * f64::from(*w));
+                }
+                let row: Vec<f32> = row.into_iter().map(|x| x as f32).collect();
+                self.finite("the output of a head", Site::Z(block, h), t, &row)?;
+                results.extend(row);
+            }
+        }
+        Ok(results)
+    }
+}
