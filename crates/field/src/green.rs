@@ -125,9 +125,15 @@ pub(crate) fn slope(run: &Run, (level, token): Place, source: &[f32], last: &[f3
     let (field, top) = (run.field()?, (levels - 1) * tokens * d);
     let site = Site::level(level, run.model().sizes());
     let h = norm(&field[(level * tokens + token) * d..][..d]) / size;
-    let jets = run.linearize(Mode::Exact).jet(&[[Source { site, token, vector: source.to_vec() }]])?;
+    let second = match run.has_second_order() {
+        true => {
+            let jets = run.linearize(Mode::Exact).jet(&[[Source { site, token, vector: source.to_vec() }]])?;
+            norm(&jets.second.get(0)[top..])
+        }
+        false => 0.0,
+    };
     let noise = noise::unit(run.model().sizes()) * norm(&field[top..]);
-    let steps = amplitudes(CURVED_FIELD, [first, norm(&jets.second.get(0)[top..])], noise, h);
+    let steps = amplitudes(CURVED_FIELD, [first, second], noise, h);
     let at = |a: f64| -> Result<Vec<f32>> {
         let moved = source.iter().map(|x| (a * f64::from(*x)) as f32).collect();
         let edits: Vec<Edit> = run.edits().iter().cloned().chain([Edit::add(site, token, moved)]).collect();

@@ -77,10 +77,14 @@ impl<'a> Sloped<'a> {
 /// An observable that does not fit, or a device error.
 pub(crate) fn slopes(sloped: &[Sloped<'_>]) -> Result<Vec<Certificate>> {
     let probes: Vec<Probe<'_>> = sloped.iter().enumerate().flat_map(|(of, sloped)| sloped.probes(of)).collect();
-    let probed = probes.iter().map(|p| ProbedRun { run: p.run, sources: &p.source, observable: p.observable });
+    let curved: Vec<usize> = (0..probes.len()).filter(|&n| probes[n].run.has_second_order()).collect();
+    let probed = curved.iter().map(|&n| &probes[n]);
+    let probed = probed.map(|p| ProbedRun { run: p.run, sources: &p.source, observable: p.observable });
     let along = along_of(&probed.collect::<Vec<_>>())?;
+    let mut second = vec![0.0; probes.len()];
+    curved.iter().zip(along).for_each(|(&n, along)| second[n] = along.second);
     let steps: Vec<Vec<f64>> =
-        probes.iter().zip(along).map(|(p, a)| amplitudes(CURVED, [p.size, a.second], p.noise, p.h)).collect();
+        probes.iter().zip(second).map(|(p, second)| amplitudes(CURVED, [p.size, second], p.noise, p.h)).collect();
     let checks = first_to_pass(probes.len(), &steps, &mut |points| {
         let moved = |&(n, a): &(usize, f64)| {
             let source = &probes[n].source[0];
@@ -113,13 +117,14 @@ pub(crate) fn slopes(sloped: &[Sloped<'_>]) -> Result<Vec<Certificate>> {
 /// Returns the amplitudes for a direction with the given derivatives, largest first.
 ///
 /// At the largest amplitude, the second order is `curved` times the first, unless the limit [`FARTHEST`] times `h` is
-/// lower. `h` is the length of the field at the place, in units of the direction. At the smallest amplitude, noise is
+/// lower. Where the second order is unknown, it is 0, and more amplitudes follow. `h` is the length of the field at the place, in units of the direction. At the smallest amplitude, noise is
 /// the share [`CLEAR`] of the tolerance.
 pub(crate) fn amplitudes(curved: f64, [first, second]: [f64; 2], noise: f64, h: f64) -> Vec<f64> {
     let curved = curved * 2.0 * (first / second).abs();
     let clear = noise / (CLEAR * SLOPE * first.abs());
     let far = curved.max(clear).min(FARTHEST * h.max(f64::from(f32::MIN_POSITIVE)));
     match clear < far {
+        true if second == 0.0 => (0..5).map(|i| far * (clear / far).max(1e-4).powf(f64::from(i) / 4.0)).collect(),
         true => vec![far, (far * clear.max(1e-4 * far)).sqrt(), clear.max(1e-4 * far)],
         false => vec![far],
     }
@@ -181,6 +186,23 @@ mod tests {
                 assert!(!found.passes(), "level {wrong}: {found}");
             }
         }
+    }
+
+    /// Without a second order, the amplitudes are found by trying.
+    #[test]
+    fn slopes_of_runs_with_edits_of_attention() {
+        let weights = RandomWeights::new(7).with_std(0.15);
+        let model = Model::random(&Device::host(), tiny(), weights).expect("opens");
+        let edits = [Edit::ablate(Site::Pattern(0, 1, 2), 4), Edit::add(Site::AttnScores(1, 0, 1), 3, vec![1.5])];
+        let run = model.run(&[3, 1, 4, 1, 5], &edits).expect("runs");
+        assert!(!run.has_second_order());
+        let j = Observable::logit_diff(2, 6, 4);
+        let mut chi = run.linearize(Mode::Exact).gradient(&j).expect("chi");
+        let floor = noise::floor(&run, &chi).expect("reads");
+        let right = slope(&run, &j, &chi, floor).expect("runs");
+        assert!(right.passes(), "{right}");
+        chi[..5 * 32].iter_mut().for_each(|x| *x *= 1.1);
+        assert!(!slope(&run, &j, &chi, floor).expect("runs").passes());
     }
 
     #[test]

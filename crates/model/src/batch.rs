@@ -48,6 +48,26 @@ impl KeyEdit {
     }
 }
 
+/// Returns head and token of a query all of whose keys are hidden by edits.
+pub(crate) fn hidden_query(program: &Program, edits: &[ScheduledEdit]) -> Option<(usize, usize)> {
+    let mut maps: BTreeMap<(ValueId, usize, usize, usize), KeyMap> = BTreeMap::new();
+    for e in edits {
+        if let ScheduledChange::Key(edit) = &e.change {
+            edit.after(maps.entry((e.value, e.token, edit.head, edit.key)).or_insert(KeyMap::SAME));
+        }
+    }
+    let mut hidden: BTreeMap<(ValueId, usize, usize), usize> = BTreeMap::new();
+    for ((value, token, head, _), _) in maps.into_iter().filter(|(_, map)| map.hides()) {
+        *hidden.entry((value, token, head)).or_default() += 1;
+    }
+    let seen = |value, token: usize| {
+        let window = program.attention(value).and_then(|attention| attention.window);
+        window.unwrap_or(usize::MAX).min(token + 1)
+    };
+    let all = hidden.into_iter().find(|((value, token, _), count)| *count == seen(*value, *token));
+    all.map(|((_, token, head), _)| (head, token))
+}
+
 /// One sequence of a batch: the tokens that it owns, the value at which it joins, and its scheduled edits in order.
 #[derive(Clone)]
 pub(crate) struct Sequence {

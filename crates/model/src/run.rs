@@ -7,7 +7,7 @@ use resolvent_engine::{Device, Recording, Shape, Tensor};
 use resolvent_ops::{Residuals, Span};
 
 use crate::arch::Sizes;
-use crate::batch::{Batch, PassDirection, ScheduledChange, ScheduledEdit, Sequence};
+use crate::batch::{Batch, PassDirection, ScheduledChange, ScheduledEdit, Sequence, hidden_query};
 use crate::edit::Edit;
 use crate::error::{Error, Result};
 use crate::model::Model;
@@ -209,6 +209,11 @@ impl Run {
         &self.base.prompts[self.prompt].edits
     }
 
+    /// Returns whether the run has second derivatives: not under edits of attention scores and patterns.
+    pub fn has_second_order(&self) -> bool {
+        self.edits().iter().all(|edit| edit.site.key().is_none())
+    }
+
     /// Returns the model.
     pub fn model(&self) -> &Model {
         &self.base.model
@@ -287,6 +292,10 @@ pub(crate) fn scheduled(
         }
         let from = edit.site.columns(sizes).start;
         scheduled.extend(change(edit, sizes).map(|change| ScheduledEdit { value, token: edit.token, from, change }));
+    }
+    if let Some((head, token)) = hidden_query(program, &scheduled) {
+        let message = format!("edits hide every key that head {head} sees at token {token}; leave one");
+        return Err(Error::Place(message));
     }
     Ok(scheduled)
 }
