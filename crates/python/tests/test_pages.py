@@ -6,14 +6,15 @@ import json
 import os
 import re
 
+import notebook_page
 import pytest
 import resolvent
 from conftest import ROOT
+from notebook_page import NOTEBOOK, execute
 
 PAGES = ["README.md", "crates/python/README.md", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs/src").rglob("*.md"))]
 # Pages with blocks that are marked `no_run`, because they download or start processes.
 NOT_RUN = ["docs/src/recipes/large-runs.md", "docs/src/recipes/model-directory.md"]
-NOTEBOOK = ROOT / "docs/notebooks/where-is-the-answer.ipynb"
 
 
 def blocks_of(page):
@@ -49,14 +50,6 @@ def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch, run):
                 assert value == ast.literal_eval(shown[1]), line
 
 
-def execute(statement, names):
-    """Runs a statement and, if it is an expression, returns its value."""
-    if isinstance(statement, ast.Expr):
-        return eval(compile(ast.Expression(statement.value), "<page>", "eval"), names)
-    exec(compile(ast.Module([statement], []), "<page>", "exec"), names)
-    return None
-
-
 def test_the_notebook_runs_cell_by_cell(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     notebook = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
@@ -74,6 +67,29 @@ def test_the_notebook_runs_cell_by_cell(tmp_path, monkeypatch):
     assert drawn >= 2, "a notebook shows our own figures"
     assert not any(cell.get("outputs") for cell in notebook["cells"]), "outputs are made, not stored"
     assert os.listdir(tmp_path) == []
+
+
+NUMBER = re.compile(r"[-+]?\d+\.?\d*(?:e[-+]?\d+)?")
+
+
+def assert_alike(found, want):
+    """Asserts that two texts are the same but for the last digits of their numbers, which depend on the processor."""
+    assert NUMBER.sub("#", found) == NUMBER.sub("#", want)
+    for a, b in zip(NUMBER.findall(found), NUMBER.findall(want)):
+        assert float(a) == pytest.approx(float(b), rel=2e-2, abs=2e-2), f"{found}\n{want}"
+
+
+def test_the_book_shows_the_notebook_with_its_output():
+    text, figures = notebook_page.rendered()
+    assert_alike(text, notebook_page.PAGE.read_text(encoding="utf-8"))
+    shown = sorted(path.name for path in notebook_page.FIGURES.glob(f"{NOTEBOOK.stem}-*.svg"))
+    assert sorted(figures) == shown and len(shown) >= 3
+    for name, figure in figures.items():
+        stored = (notebook_page.FIGURES / name).read_text(encoding="utf-8")
+        assert len(notebook_page.labels(figure)) > 5
+        assert_alike("\n".join(notebook_page.labels(figure)), "\n".join(notebook_page.labels(stored)))
+    with pytest.raises(AssertionError):
+        assert_alike("J = 1.5", "J = 1.9")
 
 
 def test_the_example_of_the_package_runs():
