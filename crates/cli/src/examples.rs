@@ -6,6 +6,25 @@ type Example = (&'static str, &'static str);
 /// The examples of each command. They run on the embedded model.
 pub(crate) const EXAMPLES: &[(&str, &[Example])] = &[
     (
+        "grid",
+        &[
+            ("grid grid.json --out-dir grid", "all cells of a grid file; see the page on large runs"),
+            ("grid grid.json --out-dir grid --list", "what is done, and what is missing"),
+            ("grid grid.json --out-dir grid --shard 0/4", "a quarter of the shards of all cells"),
+        ],
+    ),
+    (
+        "summary",
+        &[("summary shards --arrays effect --out summary.safetensors", "means, deviations and quantiles over prompts")],
+    ),
+    (
+        "compare",
+        &[
+            ("compare shards-a shards-b --arrays effect", "where two folders of shards differ"),
+            ("compare a.safetensors b.safetensors --out difference.safetensors", "the same of two result files"),
+        ],
+    ),
+    (
         "merge",
         &[(
             "merge shards --out all.safetensors",

@@ -13,7 +13,7 @@ const GROUPS: [(&str, &[&str]); 9] = [
     ("Try it", &["demo", "study"]),
     ("One prompt", &["run", "generate", "sensitivity", "lens", "attribute", "features"]),
     ("Averages over prompts", &["average", "reach", "growth"]),
-    ("Large runs", &["merge"]),
+    ("Large runs", &["grid", "merge", "summary", "compare"]),
     ("Two prompts", &["patch", "edges", "circuit", "subspace", "transfer", "reduce"]),
     ("Sources and responses", &["green", "flow", "slice", "regime", "identities"]),
     ("Inverse problems", &["invert", "locate"]),

@@ -4,6 +4,7 @@ mod attribute;
 mod average;
 mod bench;
 mod circuit;
+mod compare;
 mod completions;
 mod devices;
 mod doctor;
@@ -17,6 +18,7 @@ mod forward;
 mod generate;
 mod graph;
 mod green;
+mod grid;
 mod growth;
 mod help;
 mod identities;
@@ -110,6 +112,12 @@ enum Command {
     Scale(scale::Args),
     /// Join the shards of a folder into one result
     Merge(merge::Args),
+    /// Mean, interval and quantiles over the prompts of a result, at each place
+    Summary(compare::SummaryArgs),
+    /// Where two sets of results differ, paired by prompt, with corrected p values
+    Compare(compare::Args),
+    /// One command for all combinations of models and other options
+    Grid(grid::Args),
     /// All analyses of one model and a set of prompts, and one HTML page
     Study(study::Args),
     /// The same on the embedded model and a few prompts
@@ -130,7 +138,7 @@ fn main() -> ExitCode {
     signals::file_size_is_an_error();
     let program = help::complete(Cli::command(), terminal::width());
     let matches = program.clone().get_matches();
-    shards::remember(&program, &matches);
+    shards::remember(&program, &matches, false);
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     resolvent_report::terminal::start_log();
     let done = progress::watched(|| run(cli.command, program));
@@ -171,6 +179,9 @@ fn run(command: Option<Command>, program: clap::Command) -> Result<(), Failure> 
         Command::Transfer(args) => transfer::main(&args),
         Command::Scale(args) => scale::main(&args),
         Command::Merge(args) => merge::main(&args),
+        Command::Summary(args) => compare::summary(&args),
+        Command::Compare(args) => compare::main(&args),
+        Command::Grid(args) => grid::main(&args, &|arguments| run_cell(&program, arguments)),
         Command::Study(args) => study::main(&args),
         Command::Demo(args) => study::demo(&args),
         Command::Doctor(args) => doctor::main(&args),
@@ -179,6 +190,20 @@ fn run(command: Option<Command>, program: clap::Command) -> Result<(), Failure> 
         Command::Completions(args) => completions::main(&args, program),
         Command::Man(args) => man::main(&args, program),
     }
+}
+
+/// Runs the command of a cell of a grid.
+fn run_cell(program: &clap::Command, arguments: Vec<String>) -> Result<(), Failure> {
+    let words = std::iter::once("resolvent".to_owned()).chain(arguments);
+    let parsed = program.clone().try_get_matches_from(words);
+    // The lines after the first one name usage and help.
+    let first = |error: clap::Error| {
+        let text = error.render().to_string();
+        text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ").to_owned()
+    };
+    let matches = parsed.map_err(first)?;
+    shards::remember(program, &matches, true);
+    run(Cli::from_arg_matches(&matches).map_err(first)?.command, program.clone())
 }
 
 /// Joins the lines of a message, because messages of libraries may have several.

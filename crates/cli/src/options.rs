@@ -1,5 +1,7 @@
 //! Options that several commands share, and their conversion to values of the library.
 
+use std::sync::{Mutex, PoisonError};
+
 use clap::Args;
 use resolvent::engine::{Choice, Device, Options};
 use resolvent::model::{Model, Observable, PromptCase, Run, check_prompt, from_end, parse_tokens};
@@ -8,6 +10,7 @@ use resolvent::{Direction, Labelled, Place};
 use crate::Failure;
 use crate::observable::{ObservableArgs, RequiredObservable};
 use crate::prompts::PromptSetArgs;
+use crate::shards::is_cell;
 
 /// Which device.
 #[derive(Args)]
@@ -157,10 +160,30 @@ impl DeviceArgs {
     }
 }
 
+/// The model of the last cell of a grid, by its name and the options of its device.
+static OPENED: Mutex<Option<(String, Model)>> = Mutex::new(None);
+
+/// Closes the model of the last cell, whose device may be lost.
+pub(crate) fn close() {
+    *OPENED.lock().unwrap_or_else(PoisonError::into_inner) = None;
+}
+
 impl ModelArgs {
-    /// Opens the device and the model.
+    /// Opens the device and the model. A cell of a grid gets the model of the cell before, if it is the same.
     pub(crate) fn open(&self) -> Result<Model, Failure> {
-        model(&self.device.open()?, &self.model)
+        if !is_cell() {
+            return model(&self.device.open()?, &self.model);
+        }
+        let key = format!("{} {:?}", self.model, self.device.options());
+        let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, model)) = opened.as_ref().filter(|(of, _)| *of == key) {
+            return Ok(model.clone());
+        }
+        // The model of the cell before gives back its memory first.
+        *opened = None;
+        let model = model(&self.device.open()?, &self.model)?;
+        *opened = Some((key, model.clone()));
+        Ok(model)
     }
 }
 

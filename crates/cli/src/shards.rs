@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 use clap::{ArgMatches, Args, Command};
 use resolvent::engine::Steps;
@@ -78,7 +78,7 @@ impl ShardArgs {
             let files = row.observable.as_deref().map_or_else(String::new, |text| files_in(text).join(" "));
             format!("{row:?} {files}")
         });
-        let options = OPTIONS.get().cloned().unwrap_or_default();
+        let options = given().options;
         let work = Work::new(model, options, texts, (self.size()?, Some(unread)))?;
         let shards = Shards::create(folder, &work)?;
         let all = shards.work().shards();
@@ -125,8 +125,26 @@ impl fmt::Display for Computed {
     }
 }
 
-/// The command and its options, on which results depend.
-static OPTIONS: OnceLock<BTreeMap<String, String>> = OnceLock::new();
+/// A command line.
+#[derive(Clone, Default)]
+struct Given {
+    /// The command and its options, on which results depend.
+    options: BTreeMap<String, String>,
+    /// Whether it is a cell of a grid.
+    is_cell: bool,
+}
+
+/// The command line that is run: that of the process, or that of a cell.
+static GIVEN: Mutex<Option<Given>> = Mutex::new(None);
+
+fn given() -> Given {
+    GIVEN.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default()
+}
+
+/// Returns whether the command is a cell of a grid, which prints nothing and may use the model of the cell before.
+pub(crate) fn is_cell() -> bool {
+    given().is_cell
+}
 
 /// Options on which results do not depend, or that shards identify in another way: the model by its hash, prompts row by row.
 const OTHERS: [&str; 16] = [
@@ -149,7 +167,7 @@ const OTHERS: [&str; 16] = [
 ];
 
 /// Remembers the command and its options.
-pub(crate) fn remember(program: &Command, matches: &ArgMatches) {
+pub(crate) fn remember(program: &Command, matches: &ArgMatches, is_cell: bool) {
     let Some((name, given)) = matches.subcommand() else { return };
     let Some(command) = program.find_subcommand(name) else { return };
     let mut options = BTreeMap::from([("analysis".to_owned(), name.to_owned())]);
@@ -160,8 +178,7 @@ pub(crate) fn remember(program: &Command, matches: &ArgMatches) {
             options.insert(format!("--{}", id.replace('_', "-")), values.join(","));
         }
     }
-    // The program has one command line, so nothing can be remembered already.
-    let _first = OPTIONS.set(options);
+    *GIVEN.lock().unwrap_or_else(PoisonError::into_inner) = Some(Given { options, is_cell });
 }
 
 /// Returns the value of an option. One that names files has their hashes.

@@ -30,6 +30,7 @@
 //! | [`locate`] | the place and the direction of an unknown source, from its response |
 //! | [`transfer`] | how much of another prompt's answer each displacement transfers |
 //! | [`scale`] | a small model's responses as predictions of those of a large model |
+//! | [`compare`] | where two sets of results differ, paired by prompt, with corrected p values |
 //! | [`study`] | all of these on one model and a set of prompts, with verdicts |
 //!
 //! A certificate that fails is an error: no analysis returns numbers that fail their own check. If a result has many
@@ -42,6 +43,7 @@ mod between;
 mod case;
 mod certificate;
 mod circuit;
+mod compare;
 mod composition;
 mod conditioning;
 mod dense;
@@ -112,6 +114,7 @@ pub use bases::{Basis, BasisContext, End, Frames, RANK};
 pub use case::Case;
 pub use certificate::{ADJOINT, Certificate, SAME, SLOPE, SYMMETRY, adjoint, dot, norm, norms, symmetry};
 pub use circuit::{Ablation, CircuitOptions, EdgeScore, Selection, circuit};
+pub use compare::{CompareOptions, ResultSet, compare, summarise};
 pub use composition::composition;
 pub use dictionary::{Code, Dictionary};
 pub use direction::{Context, Direction, make_unit, read_direction};
@@ -157,7 +160,7 @@ pub use scale::{
     scale_operators,
 };
 pub use sensitivity::{sensitivity, sensitivity_all, sensitivity_along};
-pub use shards::{MANIFEST, Part, SHARD, Shards, Work, file_hash};
+pub use shards::{Cell, MANIFEST, Part, SHARD, Shards, Work, file_hash, read_grid};
 pub use site_kind::SiteKind;
 pub use slice::{OnProgress, Pass, PlacePairs, Slice, Sliced};
 pub use spectrum::{Spectrum, spectrum};

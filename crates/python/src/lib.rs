@@ -25,6 +25,7 @@ mod average;
 mod averaged_operator;
 mod circuits;
 mod classes;
+mod compare;
 mod copies;
 mod dictionary;
 mod download;
@@ -74,6 +75,8 @@ mod _native {
     use crate::averaged_operator::PyAveragedOperator;
     #[pymodule_export]
     use crate::classes::{PyModel, PyRun};
+    #[pymodule_export]
+    use crate::compare::{compare, summarise};
     #[pymodule_export]
     use crate::copies::{_edit, _model, _observable, _run};
     #[pymodule_export]

@@ -242,3 +242,21 @@ def test_dask_loses_nothing_when_a_worker_is_killed(tmp_path):
         for process in processes:
             process.kill()
             process.wait()
+
+
+def test_sets_of_results_are_compared(tmp_path):
+    for name, observable in [("a", logit_diff("#11", "#3")), ("b", logit_diff("#11", "#4"))]:
+        found = work(tmp_path / name, observable=observable)
+        found.compute(range(6))
+        found.merge(tmp_path / f"{name}.safetensors")
+    result = resolvent.compare(tmp_path / "a", tmp_path / "b", arrays="clean_value")
+    a, b = (open_results(tmp_path / f"{name}.safetensors")["clean_value"] for name in "ab")
+    differences = np.asarray(b - a, np.float64)[:, 0]
+    assert result.metadata["prompts"] == "10" and result.metadata["of"] == "patch"
+    np.testing.assert_allclose(result["clean_value.difference"], [differences.mean()], rtol=1e-6)
+    assert result["clean_value.low"][0] < differences.mean() < result["clean_value.high"][0]
+    assert 0 < result["clean_value.p"][0] == result["clean_value.p_holm"][0] <= 1
+    summary = resolvent.summarise(tmp_path / "a.safetensors", arrays=["clean_value"])
+    np.testing.assert_allclose(summary["clean_value.median"], np.median(a), rtol=1e-6)
+    with pytest.raises(ValueError, match="did you mean `effect`"):
+        resolvent.compare(tmp_path / "a", tmp_path / "b", arrays="efect")

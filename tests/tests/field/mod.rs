@@ -2,6 +2,7 @@ mod attribution;
 mod average;
 mod bases;
 mod circuit;
+mod compare;
 mod conditioning;
 mod controls;
 mod edges;

@@ -37,8 +37,8 @@ impl Line {
 /// Programs of others, whose arguments are not checked.
 const OTHERS: [&str; 4] = ["apt-get", "dnf", "pacman", "pip"];
 
-/// Commands that take no device.
-const WITHOUT_DEVICE: [&str; 5] = ["devices", "doctor", "completions", "man", "merge"];
+/// Commands that take no device, or that write before they open one.
+const WITHOUT_DEVICE: [&str; 8] = ["devices", "doctor", "completions", "man", "merge", "grid", "compare", "summary"];
 
 /// Options of other programs: cargo, `benches/peers/run` and SLURM.
 const OTHER_OPTIONS: [&str; 9] = [
@@ -273,6 +273,9 @@ fn options_of_the_pages_exist() {
         "completions",
         "man",
         "merge",
+        "grid",
+        "compare",
+        "summary",
     ];
     let help = |command: &&str| {
         let output = run(&[(*command).to_owned(), "--help".to_owned()], &root());

@@ -11,7 +11,7 @@ use super::bootstrap::{means, named};
 type Roles = [BTreeMap<String, Range<usize>>];
 
 /// Axes along which an average over prompts says little, and has many elements.
-const WIDE: [&str; 2] = ["d", "vocab"];
+pub(crate) const WIDE: [&str; 2] = ["d", "vocab"];
 
 /// Returns the averages of an array of all prompts; none if it has a wide axis, or if axes other than `token` differ.
 pub(super) fn averages(all: &[&Array], roles: &Roles, seed: u64) -> Vec<Array> {
@@ -51,7 +51,7 @@ fn around(array: &Array, token: usize) -> [usize; 3] {
 }
 
 /// Returns the array with `most` tokens, of which the last ones are its own and the others NaN.
-fn from_end(array: &Array, token: usize, most: usize) -> Vec<f32> {
+pub(crate) fn from_end(array: &Array, token: usize, most: usize) -> Vec<f32> {
     let [outer, tokens, inner] = around(array, token);
     let mut aligned = vec![f32::NAN; outer * most * inner];
     for i in 0..outer {
@@ -62,7 +62,7 @@ fn from_end(array: &Array, token: usize, most: usize) -> Vec<f32> {
 }
 
 /// Returns the means over the tokens of a role; NaN if the prompt lacks the role.
-fn over_tokens(array: &Array, token: usize, role: Option<&Range<usize>>) -> Vec<f32> {
+pub(crate) fn over_tokens(array: &Array, token: usize, role: Option<&Range<usize>>) -> Vec<f32> {
     let [outer, tokens, inner] = around(array, token);
     let role = role.filter(|role| role.end <= tokens && !role.is_empty());
     let mean = |i: usize| {

@@ -6,6 +6,7 @@
 mod average;
 mod bootstrap;
 mod circuits;
+mod columns;
 mod others;
 mod stack;
 
@@ -25,7 +26,9 @@ use crate::slice::OnProgress;
 use crate::study::left_out::{LeftOut, ends, may_pass};
 use crate::transfer::{TransferOptions, transfer};
 
+pub(crate) use average::WIDE;
 pub use circuits::{attribute_of_prompts, edges_of_prompts, lens_of_prompts};
+pub(crate) use columns::{EachPrompt, OnePrompt, Places, Selected, Visit, columns};
 pub(crate) use others::others;
 pub use stack::Prompts;
 

@@ -5,6 +5,7 @@
 //! reasons are in `docs/src/decisions/0020-shards-are-files.md`.
 
 mod file;
+mod grid;
 mod work;
 
 use std::path::{Path, PathBuf};
@@ -12,9 +13,10 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::file::{write_new, write_whole};
 use crate::labelled::Labelled;
-use crate::prompts::Prompts;
+use crate::prompts::{EachPrompt, OnePrompt, Prompts, Visit};
 use crate::store::difference;
 
+pub use grid::{Cell, read_grid};
 pub use work::{Part, SHARD, Work, file_hash};
 
 /// The file of a folder that describes its work.
@@ -90,13 +92,18 @@ impl Shards {
     /// # Errors
     /// As [`Shards::is_complete`].
     pub fn missing(&self) -> Result<Vec<usize>> {
-        let mut missing = Vec::new();
+        Ok(self.damaged()?.into_iter().map(|(shard, _)| shard).collect())
+    }
+
+    /// Returns the shards that are missing or damaged, and which of both.
+    fn damaged(&self) -> Result<Vec<(usize, file::Damage)>> {
+        let mut found = Vec::new();
         for shard in 0..self.work.shards() {
-            if !self.is_complete(shard)? {
-                missing.push(shard);
+            if let Err(damage) = self.read(shard)? {
+                found.push((shard, damage));
             }
         }
-        Ok(missing)
+        Ok(found)
     }
 
     /// Writes a shard whole. `rows_left_out` is how many of its rows do not fit the model.
@@ -174,5 +181,23 @@ impl Shards {
             named.join(", ")
         );
         Error::File { path: self.folder.clone(), reason }
+    }
+}
+
+impl EachPrompt for Shards {
+    fn each(&self, _: &dyn Fn(&str) -> bool, visit: Visit<'_>) -> Result<()> {
+        let mut n = 0;
+        for shard in 0..self.work.shards() {
+            let Prompts { results, names, roles, .. } = match self.read(shard)? {
+                Ok(found) => found.results,
+                Err(_) => return Err(self.incomplete(&self.damaged()?)),
+            };
+            for ((result, name), roles) in results.iter().zip(&names).zip(&roles) {
+                let tokens = result.metadata.get("tokens").map_or("", String::as_str);
+                visit(n, &OnePrompt { name, tokens, roles, result })?;
+                n += 1;
+            }
+        }
+        Ok(())
     }
 }

@@ -30,6 +30,7 @@ from ._native import (
     Source,
     Study,
     __version__,
+    compare,
     continuation,
     devices,
     entropy,
@@ -39,6 +40,7 @@ from ._native import (
     logit_diff,
     prob,
     projection,
+    summarise,
 )
 from .distribute import Work, distribute, open_results
 
@@ -59,6 +61,7 @@ __all__ = [
     "Study",
     "Work",
     "__version__",
+    "compare",
     "continuation",
     "devices",
     "distribute",
@@ -70,4 +73,5 @@ __all__ = [
     "open_results",
     "prob",
     "projection",
+    "summarise",
 ]

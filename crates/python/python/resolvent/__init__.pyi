@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ._mapped import MappedResult, MappedShards
 from ._results import (
     AveragedOperator, Cotangent, Dictionary, Edit, Prompts, Result, Source, Study, _Array, _Float, _Floats, _Int, _Names,
-    _Path, _Place, _Places,
+    _Path, _Place, _Places, compare, summarise,
 )
-from .distribute import Work, distribute
+from .distribute import Work, distribute, open_results
 
 _Prompt = Union[str, _Array]
 _Token = Union[str, _Int]
@@ -41,6 +40,7 @@ __all__ = [
     "Study",
     "Work",
     "__version__",
+    "compare",
     "continuation",
     "devices",
     "distribute",
@@ -52,9 +52,8 @@ __all__ = [
     "open_results",
     "prob",
     "projection",
+    "summarise",
 ]
-
-def open_results(path: _Path) -> Union[MappedResult, MappedShards]: ...
 
 class DeviceError(RuntimeError): ...
 class CertificateError(ArithmeticError): ...
