@@ -63,7 +63,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
         }
         resolvent::field::check_writable(path)?;
     }
-    let device = args.device.options();
+    let device = args.device.options()?;
     if args.scaling {
         return growth(args, &device);
     }

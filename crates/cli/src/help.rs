@@ -5,8 +5,10 @@ use std::fmt::Write as _;
 use clap::builder::StyledStr;
 use clap::builder::styling::Style;
 use clap::{Arg, Command};
+use resolvent::field::interned;
 
 use crate::examples::EXAMPLES;
+use crate::several::from_environment;
 
 /// The commands by what a user wants, with a heading each. Every command is in one group.
 const GROUPS: [(&str, &[&str]); 9] = [
@@ -27,7 +29,7 @@ const HEADINGS: [(&str, &[&str]); 5] = [
         "Prompts",
         &["tokens", "prompts", "task", "rows", "strict", "corrupted", "corrupted_tokens", "donor", "donor_tokens"],
     ),
-    ("Shards", &["shard", "out_dir", "shard_size"]),
+    ("Shards", &["shard", "out_dir", "shard_size", "queue"]),
     ("Observable J", &["observe", "target", "against", "position"]),
     ("Model and device", &["model", "device", "memory", "f16_weights", "f16_inputs"]),
     ("Output", &["out", "plot", "json", "graph"]),
@@ -85,6 +87,10 @@ pub(crate) fn complete(program: Command, width: usize) -> Command {
     for &(name, examples) in EXAMPLES {
         program = program
             .mut_subcommand(name, |command| command.mut_args(under_heading).after_help(shown(examples, heading)));
+        if let Some(device) = from_environment().map(|device| interned(&device)) {
+            let default = |option: Arg| if option.get_id() == "device" { option.default_value(device) } else { option };
+            program = program.mut_subcommand(name, |command| command.mut_args(default));
+        }
         if !SHARDED.contains(&name) {
             program = program.mut_subcommand(name, |command| command.mut_args(hidden_shards));
         }

@@ -38,6 +38,7 @@ mod reduce;
 mod regime;
 mod scale;
 mod sensitivity;
+mod several;
 mod shards;
 mod signals;
 mod slice;
@@ -47,6 +48,7 @@ mod subspace;
 mod terminal;
 mod transfer;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -138,7 +140,7 @@ fn main() -> ExitCode {
     signals::file_size_is_an_error();
     let program = help::complete(Cli::command(), terminal::width());
     let matches = program.clone().get_matches();
-    shards::remember(&program, &matches, false);
+    shards::remember(&program, &matches, std::env::args_os().skip(1).collect(), false);
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     resolvent_report::terminal::start_log();
     let done = progress::watched(|| run(cli.command, program));
@@ -194,15 +196,15 @@ fn run(command: Option<Command>, program: clap::Command) -> Result<(), Failure> 
 
 /// Runs the command of a cell of a grid.
 fn run_cell(program: &clap::Command, arguments: Vec<String>) -> Result<(), Failure> {
-    let words = std::iter::once("resolvent".to_owned()).chain(arguments);
-    let parsed = program.clone().try_get_matches_from(words);
+    let words: Vec<OsString> = arguments.into_iter().map(OsString::from).collect();
+    let parsed = program.clone().try_get_matches_from([&["resolvent".into()][..], &words].concat());
     // The lines after the first one name usage and help.
     let first = |error: clap::Error| {
         let text = error.render().to_string();
         text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ").to_owned()
     };
     let matches = parsed.map_err(first)?;
-    shards::remember(program, &matches, true);
+    shards::remember(program, &matches, words, true);
     run(Cli::from_arg_matches(&matches).map_err(first)?.command, program.clone())
 }
 

@@ -10,14 +10,16 @@ use resolvent::{Direction, Labelled, Place};
 use crate::Failure;
 use crate::observable::{ObservableArgs, RequiredObservable};
 use crate::prompts::PromptSetArgs;
-use crate::shards::is_cell;
+use crate::several::Asked;
+use crate::shards::{is_cell, is_divided};
 
 /// Which device.
 #[derive(Args)]
 pub(crate) struct DeviceArgs {
-    /// Device: auto, gpu, host, an index of `resolvent devices`, or part of an adapter's name
+    /// Device: auto, gpu, host, an index of `resolvent devices`, or part of an adapter's name. Several devices share the shards of
+    /// many prompts: `all`, or a list such as 0,1,host. RESOLVENT_DEVICE sets the default
     #[arg(short, long, value_name = "DEVICE", default_value = "auto")]
-    pub(crate) device: Choice,
+    pub(crate) device: Asked,
     /// Memory for a batch's intermediate values and, as much again, for results in memory, such as 512M or 2G;
     /// weights and the run itself come on top
     #[arg(long, value_name = "SIZE", value_parser = bytes, default_value = "512M")]
@@ -143,18 +145,27 @@ pub(crate) struct DirectionArgs {
 
 impl DeviceArgs {
     /// Returns the options with which to open the device.
-    pub(crate) fn options(&self) -> Options {
-        Options {
+    ///
+    /// # Errors
+    /// Several devices, for work that is not divided into shards.
+    pub(crate) fn options(&self) -> Result<Options, Failure> {
+        let choice = match &self.device {
+            Asked::One(choice) => choice.clone(),
+            // Each device has a process of its own, and this one plans.
+            _ if is_divided() => Choice::Host,
+            _ => return Err("several devices share only shards: give --prompts and --out-dir, or one device".into()),
+        };
+        Ok(Options {
             batch_bytes: self.memory,
             f16_weights: self.f16_weights,
             f16_inputs: self.f16_inputs,
-            ..Options::new(self.device.clone())
-        }
+            ..Options::new(choice)
+        })
     }
 
     /// Opens the device.
     pub(crate) fn open(&self) -> Result<Device, Failure> {
-        let device = resolvent::open(&self.options())?;
+        let device = resolvent::open(&self.options()?)?;
         tracing::info!("device: {}", device.info());
         Ok(device)
     }
@@ -174,7 +185,7 @@ impl ModelArgs {
         if !is_cell() {
             return model(&self.device.open()?, &self.model);
         }
-        let key = format!("{} {:?}", self.model, self.device.options());
+        let key = format!("{} {:?}", self.model, self.device.options()?);
         let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, model)) = opened.as_ref().filter(|(of, _)| *of == key) {
             return Ok(model.clone());

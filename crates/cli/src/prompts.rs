@@ -12,7 +12,7 @@ use resolvent::model::{Error, Model, PromptCase, PromptRow, PromptSet, Site, Tas
 use crate::Failure;
 use crate::observable::ObservableArgs;
 use crate::output::{Output, checks, maps};
-use crate::shards::{Computed, ShardArgs, is_cell};
+use crate::shards::{Computed, ShardArgs, is_silent};
 use crate::terminal::print;
 
 /// The prompt file of an analysis, or a long text as many prompts.
@@ -266,7 +266,7 @@ impl Cases<'_> {
     ) -> Result<(), Failure> {
         let result = match outcome {
             Outcome::Whole(result) => result,
-            Outcome::Shards(_) if is_cell() => return Ok(()),
+            Outcome::Shards(_) if is_silent() => return Ok(()),
             Outcome::Shards(computed) => return print(&computed.to_string()),
         };
         let left_out = Prompts::left_out_of(&result).len();

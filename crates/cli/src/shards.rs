@@ -1,7 +1,7 @@
 //! `--shard I/N --out-dir DIR`: a part of an analysis of many prompts, as files that any process can complete.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -12,6 +12,7 @@ use resolvent::field::{Part, Prompts, SHARD, Shards, Work, file_hash};
 use resolvent::model::{Model, PromptRow};
 
 use crate::Failure;
+use crate::several::{self, Asked, from_stdin};
 
 /// Which part of the prompts, and where its files go.
 #[derive(Args)]
@@ -26,6 +27,9 @@ pub(crate) struct ShardArgs {
     /// Prompts of a shard, which are computed together: all parts of one folder have the same number
     #[arg(long, value_name = "N", default_value_t = SHARD, requires = "many")]
     shard_size: usize,
+    /// Compute the shards whose numbers stdin lists, as a process of one of several devices
+    #[arg(long, hide = true, requires = "out_dir")]
+    queue: bool,
 }
 
 /// Returns the results of some rows, and how many of these do not fit the model.
@@ -78,20 +82,41 @@ impl ShardArgs {
             let files = row.observable.as_deref().map_or_else(String::new, |text| files_in(text).join(" "));
             format!("{row:?} {files}")
         });
-        let options = given().options;
+        let Given { options, words, devices, .. } = given();
         let work = Work::new(model, options, texts, (self.size()?, Some(unread)))?;
         let shards = Shards::create(folder, &work)?;
         let all = shards.work().shards();
         let part = self.shard.unwrap_or(Part::WHOLE).shards(all);
-        let mut computed = Computed { folder: folder.clone(), all, part: part.len(), found: 0, left_out: 0 };
+        let mut computed =
+            Computed { folder: folder.clone(), all, part: part.len(), found: 0, left_out: 0, shares: String::new() };
+        // Computes a shard, and returns how many of its rows are left out.
+        let mut one = |shard: usize| -> Result<usize, Failure> {
+            let (results, left_out) = compute(&rows[shards.work().rows(shard)])?;
+            shards.write(shard, &results, left_out)?;
+            Ok(left_out + results.left_out.len())
+        };
+        if self.queue {
+            from_stdin(&mut |shard| if shards.is_complete(shard)? { Ok(0) } else { one(shard) })?;
+            return Ok(Some(computed));
+        }
         let mut steps = Steps::new("shards", part.len() as u64);
+        if let Some(devices) = devices {
+            let mut missing = Vec::new();
+            for shard in part {
+                if !shards.is_complete(shard)? {
+                    missing.push(shard);
+                }
+            }
+            computed.found = computed.part - missing.len();
+            steps.advance(computed.found as u64);
+            let shares = several::compute(&words, &devices, missing, &mut || steps.advance(1))?;
+            (computed.left_out, computed.shares) = (shares.left_out, shares.text);
+            return Ok(Some(computed));
+        }
         for shard in part {
-            if shards.is_complete(shard)? {
-                computed.found += 1;
-            } else {
-                let (results, left_out) = compute(&rows[shards.work().rows(shard)])?;
-                shards.write(shard, &results, left_out)?;
-                computed.left_out += left_out + results.left_out.len();
+            match shards.is_complete(shard)? {
+                true => computed.found += 1,
+                false => computed.left_out += one(shard)?,
             }
             steps.advance(1);
         }
@@ -110,15 +135,17 @@ pub(crate) struct Computed {
     found: usize,
     /// Rows of the computed shards that were left out.
     left_out: usize,
+    /// What each of several devices has computed, in words.
+    shares: String,
 }
 
 impl fmt::Display for Computed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { folder, all, part, found, left_out } = self;
+        let Self { folder, all, part, found, left_out, shares } = self;
         let computed = part - found;
         write!(
             f,
-            "{part} of {all} shards: {computed} computed, {found} were there; {left_out} prompts left out\n\
+            "{part} of {all} shards: {computed} computed, {found} were there; {left_out} prompts left out{shares}\n\
             `resolvent merge {}` joins them when all are there",
             folder.display()
         )
@@ -130,6 +157,12 @@ impl fmt::Display for Computed {
 struct Given {
     /// The command and its options, on which results depend.
     options: BTreeMap<String, String>,
+    /// All words of it.
+    words: Vec<OsString>,
+    /// The devices, if several share its shards.
+    devices: Option<Vec<String>>,
+    /// Whether it computes shards for another process.
+    is_queue: bool,
     /// Whether it is a cell of a grid.
     is_cell: bool,
 }
@@ -141,13 +174,24 @@ fn given() -> Given {
     GIVEN.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default()
 }
 
-/// Returns whether the command is a cell of a grid, which prints nothing and may use the model of the cell before.
+/// Returns whether the command is a cell of a grid, which may use the model of the cell before.
 pub(crate) fn is_cell() -> bool {
     given().is_cell
 }
 
+/// Returns whether another command says what this one has computed.
+pub(crate) fn is_silent() -> bool {
+    let given = given();
+    given.is_cell || given.is_queue
+}
+
+/// Returns whether several devices share the shards of the command.
+pub(crate) fn is_divided() -> bool {
+    given().devices.is_some()
+}
+
 /// Options on which results do not depend, or that shards identify in another way: the model by its hash, prompts row by row.
-const OTHERS: [&str; 16] = [
+const OTHERS: [&str; 17] = [
     "model",
     "device",
     "memory",
@@ -160,14 +204,15 @@ const OTHERS: [&str; 16] = [
     "shard",
     "out_dir",
     "shard_size",
+    "queue",
     "out",
     "plot",
     "json",
     "graph",
 ];
 
-/// Remembers the command and its options.
-pub(crate) fn remember(program: &Command, matches: &ArgMatches, is_cell: bool) {
+/// Remembers the command, its options and the words of its line.
+pub(crate) fn remember(program: &Command, matches: &ArgMatches, words: Vec<OsString>, is_cell: bool) {
     let Some((name, given)) = matches.subcommand() else { return };
     let Some(command) = program.find_subcommand(name) else { return };
     let mut options = BTreeMap::from([("analysis".to_owned(), name.to_owned())]);
@@ -178,7 +223,11 @@ pub(crate) fn remember(program: &Command, matches: &ArgMatches, is_cell: bool) {
             options.insert(format!("--{}", id.replace('_', "-")), values.join(","));
         }
     }
-    *GIVEN.lock().unwrap_or_else(PoisonError::into_inner) = Some(Given { options, is_cell });
+    let has = |id: &str| given.try_contains_id(id).unwrap_or(false);
+    let asked = given.try_get_one::<Asked>("device").ok().flatten().filter(|_| has("out_dir"));
+    let devices = asked.and_then(Asked::several);
+    let is_queue = given.try_get_one::<bool>("queue").ok().flatten().is_some_and(|queue| *queue);
+    *GIVEN.lock().unwrap_or_else(PoisonError::into_inner) = Some(Given { options, words, devices, is_queue, is_cell });
 }
 
 /// Returns the value of an option. One that names files has their hashes.

@@ -23,6 +23,7 @@ mod plots;
 mod prompts;
 mod readable;
 mod results;
+mod several;
 mod shapes;
 mod shards;
 mod shown;
@@ -85,7 +86,7 @@ fn cache() -> &'static Path {
 /// Returns a command that runs the binary with `arguments`, isolated from the user's environment.
 pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(binary());
-    command.args(arguments).env_remove("RESOLVENT_LOG").env("COLUMNS", "100");
+    command.args(arguments).env_remove("RESOLVENT_LOG").env_remove("RESOLVENT_DEVICE").env("COLUMNS", "100");
     // There is no desktop session, because some drivers print messages about it.
     command.env("XDG_CACHE_HOME", cache()).env_remove("XDG_RUNTIME_DIR");
     // No test uses the network.

@@ -13,8 +13,9 @@ pub struct Variable {
 }
 
 /// Variables whose values are shown.
-const SHOWN: [&str; 21] = [
+const SHOWN: [&str; 22] = [
     "RESOLVENT_CACHE",
+    "RESOLVENT_DEVICE",
     "RESOLVENT_LOG",
     "WGPU_BACKEND",
     "VK_DRIVER_FILES",

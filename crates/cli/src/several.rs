@@ -1,0 +1,381 @@
+//! `--device all`: several devices of this machine compute the shards of one work, each in a process of its own.
+//!
+//! A device gets the next shard when it has written the one before, so fast devices compute more. A process that ends early gives
+//! its shard back, and one that still opens its device when all is done is ended.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::str::FromStr;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+use resolvent::engine::{Choice, Kind, adapters};
+
+use crate::Failure;
+use crate::terminal::{print, say};
+
+/// The value of `--device`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Asked {
+    One(Choice),
+    /// A list of indices, which may contain `host`.
+    List(Vec<String>),
+    /// All real GPUs and the host executor.
+    All,
+}
+
+impl FromStr for Asked {
+    type Err = resolvent::engine::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parts: Vec<&str> = text.split(',').map(str::trim).collect();
+        // Names of adapters may have commas too.
+        let is_listed = |part: &&str| matches!(part.parse(), Ok(Choice::Host | Choice::Index(_)));
+        match text.trim().to_lowercase().as_str() {
+            "all" => Ok(Self::All),
+            _ if parts.len() > 1 && parts.iter().all(is_listed) => {
+                Ok(Self::List(parts.into_iter().map(str::to_owned).collect()))
+            }
+            _ => Ok(Self::One(text.parse()?)),
+        }
+    }
+}
+
+impl Asked {
+    /// Returns the names of several devices; `None` if one was asked for.
+    pub(crate) fn several(&self) -> Option<Vec<String>> {
+        let real = || adapters().into_iter().enumerate().filter(|(_, info)| info.kind != Kind::Software);
+        match self {
+            Self::One(_) => None,
+            Self::List(names) => Some(names.clone()),
+            Self::All => Some(real().map(|(i, _)| i.to_string()).chain(["host".to_owned()]).collect()),
+        }
+    }
+}
+
+/// Returns the device that RESOLVENT_DEVICE names, if it is set. Of a list, a process that knows its index on the machine takes one.
+pub(crate) fn from_environment() -> Option<String> {
+    const INDICES: [&str; 4] = ["SLURM_LOCALID", "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "PMI_LOCAL_RANK"];
+    let text = std::env::var("RESOLVENT_DEVICE").ok().filter(|text| !text.trim().is_empty())?;
+    let index = INDICES.iter().find_map(|name| std::env::var(name).ok()?.parse::<usize>().ok());
+    match (text.parse(), index) {
+        (Ok(Asked::List(names)), Some(index)) => names.get(index % names.len()).cloned(),
+        _ => Some(text),
+    }
+}
+
+/// What the processes of all devices share.
+struct Queue {
+    waiting: VecDeque<usize>,
+    devices: Vec<Speed>,
+    left_out: usize,
+}
+
+/// What a device has done.
+#[derive(Clone, Default)]
+struct Speed {
+    shards: usize,
+    seconds: f64,
+    /// The shard that it computes.
+    running: Option<usize>,
+    /// Whether it has opened its device, or was ended because the others had computed all before that.
+    is_ready: bool,
+    is_late: bool,
+    /// Why its process ended early.
+    failure: Option<String>,
+}
+
+impl Speed {
+    /// Returns the seconds of a shard, once they are known.
+    fn of_shard(&self) -> Option<f64> {
+        (self.shards > 0).then(|| self.seconds / self.shards as f64)
+    }
+}
+
+/// What a device does next.
+#[derive(Debug, PartialEq)]
+enum Next {
+    Shard(usize),
+    Wait,
+    End,
+}
+
+impl Queue {
+    /// Chooses what a device does next. It leaves the last shards to faster devices that would compute all of them before it had
+    /// computed one. The fastest device never waits for others to take a shard.
+    fn next(&mut self, device: usize) -> Next {
+        let others = || self.devices.iter().enumerate().filter(|(i, of)| *i != device && of.failure.is_none());
+        if self.waiting.is_empty() {
+            // A process that ends early would give its shard back.
+            return if others().any(|(_, of)| of.running.is_some()) { Next::Wait } else { Next::End };
+        }
+        let helps = self.devices[device].of_shard().is_none_or(|own| {
+            let faster = others().filter_map(|(_, of)| of.of_shard()).filter(|seconds| *seconds < own);
+            faster.map(|seconds| own / seconds.max(1e-9)).sum::<f64>() <= self.waiting.len() as f64
+        });
+        match self.waiting.front() {
+            Some(&shard) if helps => {
+                self.waiting.pop_front();
+                self.devices[device].running = Some(shard);
+                Next::Shard(shard)
+            }
+            _ => Next::Wait,
+        }
+    }
+}
+
+/// The queue, and what wakes those who wait for a change of it.
+struct Shared {
+    queue: Mutex<Queue>,
+    changed: Condvar,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives shards to the process of one device until all are computed, or until it ends.
+    fn serve(&self, device: usize, children: &[Mutex<Option<Child>>], done: &Sender<()>) {
+        let own = |number: usize| children[number].lock().unwrap_or_else(PoisonError::into_inner);
+        let pipes = own(device).as_mut().and_then(|child| child.stdin.take().zip(child.stdout.take()));
+        let mut talk = pipes.map(|(stdin, stdout)| (stdin, BufReader::new(stdout)));
+        // The process says that its device is open, so that its start is no part of the time of a shard.
+        let mut line = String::new();
+        let is_ready = talk.as_mut().is_some_and(|(_, stdout)| stdout.read_line(&mut line).is_ok_and(|n| n > 0));
+        let mut queue = self.lock();
+        match is_ready {
+            true => queue.devices[device].is_ready = true,
+            false if queue.devices[device].is_late => {}
+            false => queue.devices[device].failure = Some("its process ended early".to_owned()),
+        }
+        drop(queue);
+        self.changed.notify_all();
+        if !is_ready {
+            return;
+        }
+        loop {
+            let mut queue = self.lock();
+            let shard = loop {
+                match queue.next(device) {
+                    Next::Shard(shard) => break shard,
+                    Next::End => {
+                        for (number, of) in queue.devices.iter_mut().enumerate() {
+                            if !of.is_ready && of.failure.is_none() {
+                                of.is_late = true;
+                                let _ended = own(number).as_mut().map(Child::kill);
+                            }
+                        }
+                        drop(queue);
+                        self.changed.notify_all();
+                        return;
+                    }
+                    Next::Wait => queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner),
+                }
+            };
+            drop(queue);
+            let began = Instant::now();
+            let answer = talk.as_mut().and_then(|(stdin, stdout)| {
+                writeln!(stdin, "{shard}").and_then(|()| stdin.flush()).ok()?;
+                let mut line = String::new();
+                stdout.read_line(&mut line).ok()?;
+                line.trim().parse::<usize>().ok()
+            });
+            let mut queue = self.lock();
+            queue.devices[device].running = None;
+            match answer {
+                Some(left_out) => {
+                    queue.left_out += left_out;
+                    queue.devices[device].shards += 1;
+                    queue.devices[device].seconds += began.elapsed().as_secs_f64();
+                    // The one that listens outlives all processes.
+                    let _heard = done.send(());
+                }
+                None => {
+                    queue.waiting.push_front(shard);
+                    queue.devices[device].failure = Some("its process ended early".to_owned());
+                }
+            }
+            let ended = queue.devices[device].failure.is_some();
+            drop(queue);
+            self.changed.notify_all();
+            if ended {
+                return;
+            }
+        }
+    }
+}
+
+/// What several devices have computed.
+pub(crate) struct Shares {
+    /// Rows that were left out.
+    pub(crate) left_out: usize,
+    /// What each device has computed, in words.
+    pub(crate) text: String,
+}
+
+/// Computes shards by a process for each device, which runs `arguments`. `done` is called after each shard.
+pub(crate) fn compute(
+    arguments: &[OsString],
+    devices: &[String],
+    shards: Vec<usize>,
+    done: &mut dyn FnMut(),
+) -> Result<Shares, Failure> {
+    let program = std::env::current_exe()?;
+    let queue = Queue { waiting: shards.into(), devices: vec![Speed::default(); devices.len()], left_out: 0 };
+    let shared = Shared { queue: Mutex::new(queue), changed: Condvar::new() };
+    let (sender, receiver) = channel();
+    let children: Vec<Mutex<Option<Child>>> = devices.iter().map(|_| Mutex::new(None)).collect();
+    thread::scope(|scope| {
+        for (number, device) in devices.iter().enumerate() {
+            let (program, shared, children, sender) = (&program, &shared, &children, sender.clone());
+            scope.spawn(move || {
+                let mut command = Command::new(program);
+                command.args(on_device(arguments, device)).stdin(Stdio::piped()).stdout(Stdio::piped());
+                let reason = match command.stderr(Stdio::piped()).spawn() {
+                    Ok(mut child) => thread::scope(|inner| {
+                        let stderr = child.stderr.take();
+                        let lines = inner.spawn(move || stderr.map_or_else(String::new, forward));
+                        let own = || children[number].lock().unwrap_or_else(PoisonError::into_inner);
+                        *own() = Some(child);
+                        // Its pipes are closed when this returns, and then it ends.
+                        shared.serve(number, children, &sender);
+                        let _status = own().take().map(|mut child| child.wait());
+                        lines.join().unwrap_or_default()
+                    }),
+                    Err(error) => error.to_string(),
+                };
+                let mut queue = shared.lock();
+                let own = &mut queue.devices[number];
+                if !own.is_late && (own.failure.is_some() || !reason.is_empty()) {
+                    let reason = if reason.is_empty() { own.failure.clone().unwrap_or_default() } else { reason };
+                    say(format_args!("device {device}: {reason}; other devices compute its shards"));
+                    own.failure = Some(reason);
+                }
+                drop(queue);
+                shared.changed.notify_all();
+            });
+        }
+        drop(sender);
+        receiver.iter().for_each(|()| done());
+    });
+    let queue = shared.lock();
+    if !queue.waiting.is_empty() {
+        let failures =
+            devices.iter().zip(&queue.devices).filter_map(|(device, of)| Some((device, of.failure.as_ref()?)));
+        let reasons: Vec<String> = failures.map(|(device, reason)| format!("device {device}: {reason}")).collect();
+        let count = queue.waiting.len();
+        return Err(format!("no device is left for {count} shards: {}", reasons.join("; ")).into());
+    }
+    let mut text = String::new();
+    for (device, of) in devices.iter().zip(&queue.devices) {
+        let each = match of.of_shard() {
+            Some(seconds) => format!(", {seconds:.2} s each"),
+            None if of.is_late => ", not open before the others were done".to_owned(),
+            None => String::new(),
+        };
+        let _infallible = write!(text, "\ndevice {device}: {} shards{each}", of.shards);
+    }
+    Ok(Shares { left_out: queue.left_out, text })
+}
+
+/// Passes on the lines of a process's stderr. Returns the text of its error.
+fn forward(stderr: impl Read) -> String {
+    let mut failure = String::new();
+    for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+        match line.strip_prefix("error: ") {
+            Some(error) => error.clone_into(&mut failure),
+            None => say(format_args!("{line}")),
+        }
+    }
+    failure
+}
+
+/// Returns the arguments with another device, and with shards from stdin.
+fn on_device(arguments: &[OsString], device: &str) -> Vec<OsString> {
+    let mut words = arguments.iter();
+    let mut own: Vec<OsString> = words.next().cloned().into_iter().collect();
+    own.extend([OsString::from(format!("--device={device}")), OsString::from("--queue")]);
+    while let Some(word) = words.next() {
+        let text = word.to_str().unwrap_or_default();
+        match text {
+            "--device" | "-d" => drop(words.next()),
+            _ if text.starts_with("--device=") || text.starts_with("-d") => {}
+            _ => own.push(word.clone()),
+        }
+    }
+    own
+}
+
+/// Says that the device is open, computes the shards whose numbers stdin lists, and answers each with how many of its rows were
+/// left out.
+pub(crate) fn from_stdin(compute: &mut dyn FnMut(usize) -> Result<usize, Failure>) -> Result<(), Failure> {
+    print("ready")?;
+    let mut line = String::new();
+    while std::io::stdin().read_line(&mut line)? > 0 {
+        let shard = line.trim().parse().map_err(|_| format!("invalid shard `{}`: expected a number", line.trim()))?;
+        let left_out = compute(shard)?;
+        print(&left_out.to_string())?;
+        line.clear();
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue(shards: usize, seconds: &[Option<f64>]) -> Queue {
+        let speed = |seconds: &Option<f64>| match seconds {
+            Some(seconds) => Speed { shards: 2, seconds: 2.0 * seconds, ..Speed::default() },
+            None => Speed::default(),
+        };
+        Queue { waiting: (0..shards).collect(), devices: seconds.iter().map(speed).collect(), left_out: 0 }
+    }
+
+    #[test]
+    fn slow_devices_leave_the_last_shards_to_fast_ones() {
+        assert_eq!(queue(1, &[None, Some(1.0)]).next(0), Next::Shard(0), "its speed is not known");
+        assert_eq!(queue(9, &[Some(10.0), Some(1.0)]).next(0), Next::Wait);
+        assert_eq!(queue(10, &[Some(10.0), Some(1.0)]).next(0), Next::Shard(0));
+        assert_eq!(queue(1, &[Some(10.0), Some(1.0)]).next(1), Next::Shard(0));
+        assert_eq!(queue(1, &[Some(1.0), Some(1.0), Some(1.0)]).next(0), Next::Shard(0), "none of them is faster");
+        // If the fast device is lost, the slow one computes the rest.
+        let mut lost = queue(1, &[Some(10.0), Some(1.0)]);
+        lost.devices[1].failure = Some("lost".to_owned());
+        assert_eq!((lost.next(0), lost.next(0)), (Next::Shard(0), Next::End));
+        // A shard that another device computes may come back.
+        let mut all = queue(1, &[Some(1.0), Some(1.0)]);
+        assert_eq!((all.next(0), all.next(1)), (Next::Shard(0), Next::Wait));
+        all.devices[0].running = None;
+        assert_eq!(all.next(1), Next::End);
+    }
+
+    #[test]
+    fn lists_of_devices_are_read() {
+        let of = |text: &str| text.parse::<Asked>().ok();
+        assert_eq!(of("ALL"), Some(Asked::All));
+        assert_eq!(of("0, host"), Some(Asked::List(vec!["0".to_owned(), "host".to_owned()])));
+        let name = "llvmpipe (LLVM 19, 256 bits)";
+        assert_eq!(of(name), Some(Asked::One(Choice::Name(name.to_owned()))));
+        assert_eq!((of("3"), of("")), (Some(Asked::One(Choice::Index(3))), None));
+    }
+
+    #[test]
+    fn a_process_gets_its_own_device() {
+        let of = |line: &str| {
+            let words = on_device(&line.split(' ').map(OsString::from).collect::<Vec<_>>(), "host");
+            words.iter().map(|word| word.to_str().unwrap_or_default()).collect::<Vec<_>>().join(" ")
+        };
+        let wanted = "run --device=host --queue --prompts x.csv --out-dir y";
+        for device in ["--device all", "--device=all", "-d all", "-dall"] {
+            assert_eq!(of(&format!("run --prompts x.csv {device} --out-dir y")), wanted);
+        }
+        assert_eq!(of("run --prompts x.csv --out-dir y"), wanted);
+    }
+}
