@@ -100,9 +100,12 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     }
 }
 
+/// A prompt as tokens, with the name of its row if it is one of a file.
+type Named = (Option<String>, Vec<u32>);
+
 impl Args {
     /// Returns the prompts as tokens; those of a file with the names of their rows.
-    fn prompts(&self, model: &Model) -> Result<Vec<(Option<String>, Vec<u32>)>, Failure> {
+    fn prompts(&self, model: &Model) -> Result<Vec<Named>, Failure> {
         let Some(path) = &self.prompts else {
             return Ok(vec![(None, tokens(model, self.prompt.as_deref(), self.tokens.as_deref())?)]);
         };

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use resolvent_engine::{Device, Error, Recording, Result, Tensor};
+use resolvent_ops::attention::Attention;
 use resolvent_ops::attention_edit::{EditedHead, HeadEdits, KeyMap};
 use resolvent_ops::splice::{RowEdit, RowPlan, RowSource};
 use resolvent_ops::{Rows, Span};
@@ -272,10 +273,9 @@ impl Batch {
     pub(crate) fn head_edits(
         &self,
         device: &Device,
-        (program, value): (&Program, ValueId),
+        (attention, value): (Attention, ValueId),
         rows: usize,
     ) -> Result<Option<HeadEdits>> {
-        let Some(attention) = program.attention(value) else { return Ok(None) };
         let mut edited: BTreeMap<(usize, usize), (usize, Vec<KeyMap>)> = BTreeMap::new();
         for (sequence, &first) in self.sequences.iter().zip(&self.offsets).filter(|(_, first)| **first < rows) {
             for e in sequence.scheduled.iter().filter(|e| e.value == value && sequence.owns(e.token)) {

@@ -78,7 +78,7 @@ impl EditText {
                 match (self.sites.has_keys(), &file) {
                     (false, _) => edits.push(Edit { site, token, change: self.change(width, file.as_deref()) }),
                     (true, Some(_)) => {
-                        edits.extend(model.key_edits(site, token, &self.change(width, file.as_deref()))?)
+                        edits.extend(model.key_edits(site, token, &self.change(width, file.as_deref()))?);
                     }
                     (true, None) => {
                         // The keys that the query sees, each with the number.

@@ -81,11 +81,12 @@ pub(crate) fn forward(
             let base_residuals = base.and_then(|trace| trace.residuals[i].as_ref());
             let inputs = inputs.unwrap_or_default();
             let outcome = node.op.primal(rec, &rows, base_residuals, &inputs)?;
-            let edits = batch.head_edits(&pass.device, (program, node.output), rows.count())?;
-            let y = match (edits, program.attention(node.output)) {
+            let attention = program.attention(node.output);
+            let edits = attention.map(|of| batch.head_edits(&pass.device, (of, node.output), rows.count()));
+            let y = match (edits.transpose()?.flatten(), attention) {
                 (Some(edits), Some(attention)) => {
-                    let qkv = inputs[0];
-                    EditedAttention { attention, edits }.apply(rec, &rows, base_residuals, [qkv, &outcome.y])?
+                    let own = [inputs[0], &outcome.y];
+                    EditedAttention { attention, edits }.apply(rec, &rows, base_residuals, own)?
                 }
                 _ => outcome.y,
             };

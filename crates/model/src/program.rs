@@ -203,17 +203,18 @@ impl Program {
         Self { nodes: self.nodes.iter().map(node).collect(), ..self.clone() }
     }
 
-    /// Returns the same list with the derivatives of a run whose edits of attention `edits` returns, by the value that the
-    /// attention computes.
-    pub(crate) fn with_edits(&self, edits: impl Fn(ValueId) -> Result<Option<HeadEdits>>) -> Result<Self> {
-        let mut program = self.clone();
-        for parts in &self.parts {
-            if let Some(edits) = edits(parts.z)? {
-                let edited = EditedAttention { attention: parts.attention, edits };
-                program.nodes[parts.z - 1].edited = Some(Arc::new(edited));
+    /// Returns the list with the derivatives of a run whose edits of attention `edits` returns, by the value that the attention
+    /// computes.
+    pub(crate) fn with_edits(
+        mut self,
+        edits: impl Fn(Attention, ValueId) -> Result<Option<HeadEdits>>,
+    ) -> Result<Self> {
+        for &Parts { z, attention, .. } in &self.parts {
+            if let Some(edits) = edits(attention, z)? {
+                self.nodes[z - 1].edited = Some(Arc::new(EditedAttention { attention, edits }));
             }
         }
-        Ok(program)
+        Ok(self)
     }
 
     /// Returns the attention that computes `value`, if one does.

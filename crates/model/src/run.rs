@@ -102,7 +102,7 @@ impl Base {
         let h0 = model.0.weights.embed.primal(rec, &ids, &positions)?;
         let keep = Keep { values: program.site_values(), residuals: true, narrow: None };
         let trace = forward(&program, rec, &batch, Origin::Embedded(h0), &keep)?;
-        let program = program.with_edits(|value| batch.head_edits(device, (&program, value), first))?;
+        let program = program.with_edits(|attention, value| batch.head_edits(device, (attention, value), first))?;
         rec.scope("ln_f");
         let last = retained(&trace, program.field[sizes.layers])?;
         let head = model.0.weights.final_norm.primal(rec, &batch.rows, None, &[last])?;

@@ -325,7 +325,7 @@ fn what_does_not_fit_is_refused() {
     let edited = model.run(&[3, 14, 15], &[Edit::ablate(score(0), 1)]).expect("runs");
     let along = Source { site: Site::ResidPre(0), token: 0, vector: vec![1.0; model.sizes().d] };
     let second = edited.linearize(Mode::Exact).along(&[[along]], &Observable::logit_diff(1, 2, 2));
-    let second = second.err().expect("refused").to_string();
+    let second = second.expect_err("refused").to_string();
     assert!(second.contains("edits of attention have no second derivatives"), "{second}");
 
     let windowed = Model::open(host.device(), &Golden::directory("families/mistral")).expect("opens");
