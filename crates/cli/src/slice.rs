@@ -2,16 +2,17 @@
 
 use std::fmt::Write as _;
 
-use resolvent::Place;
 use resolvent::engine::Steps;
 use resolvent::field::{Basis, BasisContext, PlacePairs, Reading, RsvdOptions, Slice, Spectrum, distinct, spectrum};
 use resolvent::model::{Linearization, Mode, Model, Observable, Run, from_end};
+use resolvent::{Labelled, Place};
 use resolvent_report::terminal::visible;
 
 use crate::Failure;
 use crate::observable::ObservableArgs;
 use crate::options::{ModelArgs, PromptArgs, parse_places, tokens};
 use crate::output::{Output, OutputArgs, checks, label};
+use crate::prompts::Cases;
 use crate::terminal::say;
 
 #[derive(clap::Args)]
@@ -67,17 +68,20 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn main(args: &Args) -> Result<(), Failure> {
-    if args.prompt.set.is_given() {
-        return Err("slice takes one prompt: give it as text or as --tokens, and leave --prompts and --text out".into());
-    }
     let output = args.output.prepare()?;
     let model = args.model.open()?;
+    if let Some(cases) = args.prompt.set.cases(&model, Some(&args.observable))? {
+        return args.of_prompts(&model, &cases, output);
+    }
     let run = model.run(&args.prompt.tokens(&model)?, &[])?;
     let output = output.naming(&run, None);
     let linear = run.linearize(Mode::Exact);
     let (from, to) = (distinct(places(&args.from, &run)?), distinct(places(&args.to, &run)?));
     match args.svd {
-        true => args.spectrum(&linear, [&from, &to], &output),
+        true => {
+            let Spectrum { result, triplets } = spectrum(&linear, &from, &to, &args.rsvd()?)?;
+            output.finish(&result, || args.spectrum_text(&result, &triplets, &run))
+        }
         false => args.slice(&linear, [&from, &to], &output),
     }
 }
@@ -88,6 +92,85 @@ fn places(texts: &[String], run: &Run) -> Result<Vec<Place>, Failure> {
 }
 
 impl Args {
+    /// Slices the operators of many prompts between the same places, and prints the means.
+    fn of_prompts(&self, model: &Model, cases: &Cases<'_>, output: Output<'_>) -> Result<(), Failure> {
+        let is_place = |text: &String| text.contains(',');
+        if [&self.from, &self.to].into_iter().any(|places| places.is_empty() || !places.iter().all(is_place)) {
+            return Err(
+                "with many prompts slice needs --from LEVEL,TOKEN and --to LEVEL,TOKEN; count tokens from the end \
+                        (12,-1) where lengths differ"
+                    .into(),
+            );
+        }
+        if !self.donor.is_empty() || !self.donor_tokens.is_empty() {
+            return Err("a row's corrupted prompt is its donor: leave --donor and --donor-tokens out".into());
+        }
+        if self.fresh {
+            return Err("results of many prompts are written whole: leave --fresh out".into());
+        }
+        let options = self.rsvd()?;
+        let source = Basis::parse(&self.basis, model)?;
+        let readout = self.readout.as_ref().map_or(Ok(source.clone()), |text| Basis::parse(text, model))?;
+        if let Some(basis) = [&source, &readout].into_iter().find(|basis| !self.svd && !basis.is_shared()) {
+            return Err(format!(
+                "the vectors of the basis {basis} differ from prompt to prompt, so blocks have no mean; give --basis \
+                 random, unembed:TOKEN,..., a file, sensitivity or displacement, or take --svd"
+            )
+            .into());
+        }
+        let result = cases.each(&[], &|runs| {
+            let (run, linear) = (&runs.clean, runs.clean.linearize(Mode::Exact));
+            let [from, to] = [&self.from, &self.to].map(|texts| places(texts, run).map(distinct));
+            let (from, to) = (from?, to?);
+            if self.svd {
+                return Ok(spectrum(&linear, &from, &to, &options)?.result);
+            }
+            let observables: Vec<Observable> = runs.case.observable.iter().cloned().collect();
+            let others = runs.corrupted.as_slice();
+            let context = BasisContext { observables: &observables, others, rank: None, position: None };
+            let contexts = [&source, &readout].map(|basis| self.ranked(basis, [&source, &readout], context));
+            let pairs = PlacePairs::new(run, Some(&from), Some(&to))?;
+            Ok(Slice::new(&linear, pairs, [&source, &readout], contexts)?.compute(&mut |_, _| {})?.result)
+        })?;
+        cases.finish(output, result, &[], &|result| self.means(result))
+    }
+
+    /// Formats the means over prompts: of singular values by pair, or of those of the whole operator.
+    fn means(&self, result: &Labelled) -> String {
+        let of = |name: &str| result.array(name).map_or(&[][..], |a| &a.data);
+        let name = if self.svd { "svd_values" } else { "singular_values" };
+        let [mean, low, high] = ["mean", "low", "high"].map(|end| of(&format!("{name}.{end}")));
+        let values = result.array(name).and_then(|a| a.axes.last().map(|axis| axis.1)).unwrap_or(1);
+        let shown = |i: usize| match low[i].is_finite() {
+            true => format!("{:.4} ({:.4} to {:.4})", mean[i], low[i], high[i]),
+            false => format!("{:.4}", mean[i]),
+        };
+        if self.svd {
+            let each = (0..values).map(|i| format!("{:>4}  {}\n", i + 1, shown(i))).collect::<String>();
+            return format!("mean singular values of G\n{each}");
+        }
+        let pairs = of("pairs");
+        let mut text = String::from("means over prompts; tokens are those of the first one\n");
+        for (n, pair) in pairs.chunks(4).take(mean.len() / values).enumerate() {
+            let [to, from] = [(pair[0], pair[1]), (pair[2], pair[3])].map(|(l, t)| format!("h[{l},{t}]"));
+            let rank = of("effective_rank.mean")[n];
+            let _infallible = writeln!(
+                text,
+                "{to:>10} <- {from:<10} largest singular value {}, effective rank {rank:.1}",
+                shown(n * values)
+            );
+        }
+        text
+    }
+
+    /// Returns the context of a basis with `--rank`, which applies to computed bases. If none is computed, it is passed on, so
+    /// that it can be refused.
+    fn ranked<'c>(&self, basis: &Basis, both: [&Basis; 2], context: BasisContext<'c>) -> BasisContext<'c> {
+        let is_file = |basis: &Basis| matches!(basis, Basis::File(_));
+        let rank = self.rank.filter(|_| both.into_iter().all(is_file) || !is_file(basis));
+        BasisContext { rank, ..context }
+    }
+
     fn slice(&self, linear: &Linearization<'_>, chosen: [&[Place]; 2], output: &Output<'_>) -> Result<(), Failure> {
         let (run, model) = (linear.run(), linear.run().model());
         let [from, to] = chosen.map(|places| Some(places).filter(|places| !places.is_empty()));
@@ -98,11 +181,7 @@ impl Args {
         let source = Basis::parse(&self.basis, model)?;
         let readout = self.readout.as_ref().map_or(Ok(source.clone()), |text| Basis::parse(text, model))?;
         let context = BasisContext { observables: &observables, others: &others, position: Some(position), rank: None };
-        // `--rank` applies to computed bases. If none is computed, it is passed on, so that it can be refused.
-        let is_file = |basis: &Basis| matches!(basis, Basis::File(_));
-        let all_files = is_file(&source) && is_file(&readout);
-        let contexts = [&source, &readout]
-            .map(|basis| BasisContext { rank: self.rank.filter(|_| all_files || !is_file(basis)), ..context });
+        let contexts = [&source, &readout].map(|basis| self.ranked(basis, [&source, &readout], context));
         let slice = Slice::new(linear, pairs, [&source, &readout], contexts)?;
         let mut steps = Steps::new("parts of the slice", 0);
         let mut show = |done, all| steps.show(done, all);
@@ -124,44 +203,41 @@ impl Args {
         })
     }
 
-    fn spectrum(
-        &self,
-        linear: &Linearization<'_>,
-        [from, to]: [&[Place]; 2],
-        output: &Output<'_>,
-    ) -> Result<(), Failure> {
-        let options = RsvdOptions {
+    /// Returns the options of --svd.
+    fn rsvd(&self) -> Result<RsvdOptions, Failure> {
+        if !self.tolerance.is_finite() || self.tolerance < 0.0 {
+            return Err(format!("invalid --tolerance {}: expected a finite number >= 0", self.tolerance).into());
+        }
+        Ok(RsvdOptions {
             rank: self.rank.unwrap_or(resolvent::field::RANK),
             oversampling: self.oversampling,
             power: self.power,
             tolerance: self.tolerance,
             seed: self.seed,
             ..RsvdOptions::default()
-        };
-        if !self.tolerance.is_finite() || self.tolerance < 0.0 {
-            return Err(format!("invalid --tolerance {}: expected a finite number >= 0", self.tolerance).into());
-        }
-        let Spectrum { result, triplets } = spectrum(linear, from, to, &options)?;
-        output.finish(&result, || {
-            let of = |name: &str| result.array(name).map_or(&[][..], |a| &a.data);
-            let route = result.metadata.get("svd_route").map_or("", String::as_str);
-            let mut text = format!(
-                "singular values of G, {} to {} places ({route}); |G - U S V'| <= {:.3}\n",
-                from.len(),
-                to.len(),
-                of("svd_bound")[0]
-            );
-            let each = of("svd_residual").chunks(2).zip(of("svd_range").chunks(2)).zip(&triplets);
-            for ((residual, range), reading) in each {
-                let error = f64::from(residual[0].max(residual[1]));
-                let decimals = certain_decimals(error);
-                let value = format!("{:.decimals$}", reading.value);
-                let line = line(reading, &value, linear.run());
-                let high = rounded_up(f64::from(range[1]), decimals.min(4));
-                let _infallible = writeln!(text, "{line}  +- {error:.0e}, at most {high}");
-            }
-            format!("{text}{}", checks(&result))
         })
+    }
+
+    /// Formats singular values with their errors.
+    fn spectrum_text(&self, result: &Labelled, triplets: &[Reading], run: &Run) -> String {
+        let of = |name: &str| result.array(name).map_or(&[][..], |a| &a.data);
+        let route = result.metadata.get("svd_route").map_or("", String::as_str);
+        let mut text = format!(
+            "singular values of G, {} to {} places ({route}); |G - U S V'| <= {:.3}\n",
+            of("svd_from").len() / 2,
+            of("svd_to").len() / 2,
+            of("svd_bound")[0]
+        );
+        let each = of("svd_residual").chunks(2).zip(of("svd_range").chunks(2)).zip(triplets);
+        for ((residual, range), reading) in each {
+            let error = f64::from(residual[0].max(residual[1]));
+            let decimals = certain_decimals(error);
+            let value = format!("{:.decimals$}", reading.value);
+            let line = line(reading, &value, run);
+            let high = rounded_up(f64::from(range[1]), decimals.min(4));
+            let _infallible = writeln!(text, "{line}  +- {error:.0e}, at most {high}");
+        }
+        format!("{text}{}", checks(result))
     }
 
     fn others(&self, model: &Model) -> Result<Vec<Run>, Failure> {

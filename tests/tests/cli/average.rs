@@ -63,8 +63,6 @@ fn what_does_not_fit_is_an_error() {
     for wrong in [&["average", "a b", "--window", "3"][..], &["average", "--text", &text, "--prompts", "x.csv"]] {
         assert_eq!(on_host(wrong).code, Some(2), "{wrong:?}");
     }
-    let slice = nano(&["slice", "--text", &text]);
-    assert!(slice.contains("leave --prompts and --text out"), "{slice}");
     assert!(nano(&["growth", "--text", &text]).contains("growth takes one prompt"));
 }
 

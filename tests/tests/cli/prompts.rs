@@ -108,6 +108,46 @@ fn options_of_one_prompt_are_refused() {
         assert_eq!(ran.code, Some(2), "{options}: {}{}", ran.stdout, ran.stderr);
         assert!(ran.stderr.contains("cannot be used with"), "{options}: {}", ran.stderr);
     }
-    let line = on_host(&["slice", "--prompts", &rows, "--model", tiny()]).failed();
-    assert!(line.contains("slice takes one prompt"), "{line}");
+    // Between which places, and in which bases, must mean the same in every prompt.
+    for (options, reason) in [
+        ("--basis random", "needs --from LEVEL,TOKEN and --to LEVEL,TOKEN"),
+        ("--basis random --from 0 --to 2,-1", "needs --from LEVEL,TOKEN and --to LEVEL,TOKEN"),
+        ("--from 0,-1 --to 2,-1", "the vectors of the basis pca differ from prompt to prompt"),
+        ("--basis random --from 0,-1 --to 2,-1 --donor-tokens 1,2", "leave --donor and --donor-tokens out"),
+    ] {
+        let arguments: Vec<&str> = options.split(' ').collect();
+        let line = on_host(&[&["slice", "--prompts", &rows, "--model", tiny()][..], &arguments].concat()).failed();
+        assert!(line.contains(reason), "{options}: {line}");
+    }
+}
+
+/// Slices of many prompts are those of each prompt alone, and their means; in shards too.
+#[test]
+fn slices_of_prompts_are_those_of_each_prompt() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let places = "--from 0,-2 1,-1 --to 2,-1 --rank 3";
+    let (stdout, _, result) = analysed(&format!("slice --basis random:5 {places}"), &folder);
+    let blocks = result.array("blocks").expect("blocks");
+    assert_eq!(blocks.axes, [("prompt", 8), ("pair", 2), ("readout", 3), ("source", 3)]);
+    let alone = |tokens: &str, more: &str| -> Labelled {
+        let out = folder.path().join("alone.safetensors");
+        let arguments: Vec<&str> = more.split(' ').chain(places.split(' ')).collect();
+        let common = ["slice", "--tokens", tokens, "--model", tiny(), "--out", &utf8(&out)];
+        on_host(&[&common[..], &arguments].concat()).done();
+        Labelled::read(&out).expect("a result")
+    };
+    for (row, tokens) in [(0, "0,3,4,1,5"), (3, "3,3,4,1")] {
+        let alone = alone(tokens, "--basis random:5");
+        assert_eq!(blocks.data[row * 18..][..18], alone.array("blocks").expect("blocks").data[..], "{tokens}");
+    }
+    let mean = &result.array("blocks.mean").expect("means").data;
+    let by_hand: f32 = (0..8).map(|row| blocks.data[row * 18]).sum::<f32>() / 8.0;
+    assert!((mean[0] - by_hand).abs() < 1e-6 * by_hand.abs().max(1.0), "{} {by_hand}", mean[0]);
+    assert!(stdout.contains("h[2,4] <- h[0,3]") && stdout.contains("largest singular value"), "{stdout}");
+    // The corrupted prompt of a row is its donor, and the row's own J gives its sensitivity.
+    let (_, _, moved) = analysed("slice --basis displacement --readout sensitivity --from 0,2 --to 1,2", &folder);
+    assert_eq!(moved.array("blocks").expect("blocks").axes[1..], [("pair", 1), ("readout", 1), ("source", 1)]);
+    let (stdout, _, whole) = analysed("slice --svd --from 0,-1 --to 2,-1 --rank 2", &folder);
+    assert_eq!(whole.array("svd_values").expect("values").axes, [("prompt", 8), ("triplet", 2)]);
+    assert!(stdout.contains("mean singular values of G"), "{stdout}");
 }

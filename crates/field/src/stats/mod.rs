@@ -4,10 +4,12 @@
 //! NaN, which passes no check: the correlation of a constant, the mean of nothing, any statistic of a NaN.
 
 mod correlation;
+mod paired;
 mod pairs;
 
 pub(crate) use correlation::Moments;
 pub use correlation::{mean, pearson, spearman};
+pub use paired::{benjamini_hochberg, holm, mean_interval, signed_rank};
 pub use pairs::{Agreement, Pairs};
 
 /// Returns the interpolated `q`-quantile of sorted numbers, or NaN for an empty slice.

@@ -2,7 +2,8 @@
 
 use std::f64::consts::PI;
 
-use super::{Interval, LEAST, deviation, mean, ranks};
+use super::correlation::{mean, ranks};
+use super::{Interval, LEAST, deviation};
 
 /// The most differences whose distribution of rank sums is exact; more have the normal one.
 const EXACT: usize = 50;

@@ -2,9 +2,6 @@
 
 use super::correlation::{Moments, pearson, spearman};
 
-mod paired;
-pub use paired::{benjamini_hochberg, holm, mean_interval, signed_rank};
-
 /// Predicted values, paired with actual ones.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Pairs {
