@@ -192,7 +192,7 @@ mod tests {
             let mut state = 7;
             let (mut raw, mut any, mut shares, mut covered, mut found) = (0usize, 0usize, 0.0, 0usize, 0usize);
             // A third of the places has an effect, if there is one.
-            let real = |place: usize| shift != 0.0 && place % 3 == 0;
+            let real = |place: usize| shift != 0.0 && place.is_multiple_of(3);
             for _ in 0..MAPS {
                 let mut p = Vec::with_capacity(PLACES);
                 for place in 0..PLACES {
