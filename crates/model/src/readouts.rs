@@ -1,4 +1,4 @@
-//! Values of a run that are no sites: embeddings, scales of norms, and outputs of heads in the residual stream.
+//! Values of a run beside its sites: embeddings, scales of norms, and outputs of heads in the residual stream.
 //!
 //! They are computed on the host, in f64, from values of the run.
 

@@ -120,7 +120,7 @@ impl Named {
         }
     }
 
-    /// Returns the values of what is no site, with their shape.
+    /// Returns the values of a name that denotes other than sites, with their shape.
     fn read(&self, run: &Run) -> resolvent::model::Result<Option<(Vec<f32>, Vec<usize>)>> {
         let (tokens, heads, d) = (run.tokens().len(), run.model().sizes().heads, run.model().sizes().d);
         Ok(Some(match self {
