@@ -102,6 +102,10 @@ fn wrong_requests_are_explained() {
     assert!(green(&json!({ "place": [99, 0] })).contains("level 99 is out of range"));
     assert!(green(&json!({ "place": [0, 0], "direction": "/etc/passwd" })).starts_with("invalid direction"));
     assert!(refused(&Explorer::new(), &request("patch", &json!({}))).contains("no model is open"));
+    let error = explorer.check_kernels(&mut |_| {}).expect_err("is the host executor").to_string();
+    assert!(error.contains("nothing to compare its kernels with; choose WebGPU"), "{error}");
+    let error = Explorer::new().bench("x", &mut |_| {}).expect_err("no files were added").to_string();
+    assert!(error.contains("no model `x`") || error.contains("cannot read x"), "{error}");
 }
 
 #[test]

@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::fork::Opener;
 use crate::info::Info;
 use crate::launch::Launch;
+use crate::lockstep::{self, Comparison};
 use crate::options::{Choice, Options};
 use crate::profile::Sample;
 use crate::tensor::{Shape, Tensor};
@@ -55,6 +56,7 @@ struct Inner {
     f16_inputs: bool,
     preferred: OnceLock<Vec<Preference>>,
     cache: Option<PathBuf>,
+    compared: Option<lockstep::Log>,
     /// Floating-point operations of all that was submitted.
     segments: AtomicU64,
     waits: AtomicU64,
@@ -124,6 +126,7 @@ impl Device {
             f16_inputs: options.f16_inputs,
             preferred: OnceLock::new(),
             cache: options.cache_folder().map(ToOwned::to_owned),
+            compared: options.compare.then(lockstep::Log::default),
             segments: AtomicU64::new(0),
             waits: AtomicU64::new(0),
         }))
@@ -267,7 +270,10 @@ impl Device {
     pub(crate) fn execute(&self, launches: Vec<Launch>, work: Work) -> Result<()> {
         counted::add(work);
         let segments = match self.usable()? {
-            Executor::Gpu(gpu) => gpu.submit(launches)?,
+            Executor::Gpu(gpu) => match &self.0.compared {
+                Some(log) => lockstep::submit(gpu, launches, log)?,
+                None => gpu.submit(launches)?,
+            },
             Executor::Host(host) => host.submit(launches).map(|()| 1)?,
         };
         self.0.segments.fetch_add(segments, Ordering::Relaxed);
@@ -305,6 +311,11 @@ impl Device {
     /// are counted; on the host, where work is done as it is submitted, reads count as on a GPU.
     pub fn waits(&self) -> u64 {
         self.0.waits.load(Ordering::Relaxed)
+    }
+
+    /// Returns the comparisons of the launches since the last call, if the device is a GPU that was opened with `compare`.
+    pub fn take_comparisons(&self) -> Vec<Comparison> {
+        self.0.compared.as_ref().map_or_else(Vec::new, lockstep::Log::take)
     }
 
     /// The launches executed since the last call, if the device was opened with `profile`.

@@ -29,6 +29,7 @@
 
 pub mod bench;
 pub mod doctor;
+pub mod kernel_check;
 mod open;
 
 pub use open::{Fault, SelfTest, open, self_test};

@@ -27,7 +27,8 @@ const AMPLITUDES = [...Array(31).keys()].map((i) => (i - 10) / 10).filter((a) =>
 
 let state = { ...DEFAULTS };
 let answers = {};
-let urls = [];
+const urls = [];
+const machineUrls = [];
 // Counts computations: an answer to an earlier one is dropped.
 let round = 0;
 // What the engine has open: the name of a model, or the user's files.
@@ -115,6 +116,9 @@ async function prepared() {
   $("#runs-on").textContent = about.host ? [host, reason, fallen].filter(Boolean).join("; ") : gpu;
 }
 
+// Where the worker gets the files of the model from.
+const modelFiles = () => own ?? { model: state.model, bytes: BYTES[state.model] };
+
 async function opened() {
   await prepared();
   const wanted = own ?? state.model;
@@ -123,8 +127,7 @@ async function opened() {
   open = null;
   say(own ? "opening your files" : `loading ${state.model}`);
   progress(0);
-  const sent = own ? ["files", own] : ["load", { model: state.model, bytes: BYTES[state.model] }];
-  const { about, seconds } = await ask(...sent);
+  const { about, seconds } = await ask(own ? "files" : "load", modelFiles());
   open = wanted;
   progress(null);
   document.body.dataset.model = JSON.stringify(about);
@@ -354,14 +357,17 @@ function showChecks() {
   $("#proofs").hidden = all.length === 0;
 }
 
+// A link to a file, whose address is in a list so that it can be forgotten.
+function link(name, parts, type, list = urls) {
+  const url = URL.createObjectURL(new Blob(parts, { type }));
+  list.push(url);
+  return element("a", { href: url, download: name }, name);
+}
+
+const forget = (list) => list.splice(0).forEach((url) => URL.revokeObjectURL(url));
+
 function showFiles() {
-  urls.forEach((url) => URL.revokeObjectURL(url));
-  urls = [];
-  const link = (name, parts, type) => {
-    const url = URL.createObjectURL(new Blob(parts, { type }));
-    urls.push(url);
-    return element("a", { href: url, download: name }, name);
-  };
+  forget(urls);
   const items = Object.entries(answers).map(([name, answer]) => {
     const links = [
       link(`${name}.safetensors`, [answer.file], "application/octet-stream"),
@@ -441,6 +447,49 @@ function showCode() {
   $("#code").textContent = texts[state.language];
 }
 
+// ---- the device -----------------------------------------------------------------------------------------------------
+
+function showMachine(summary, head, rows, file, text) {
+  forget(machineUrls);
+  $("#machine-summary").replaceChildren(`${summary} `, link(file, [text], "application/json", machineUrls));
+  const cells = (kind, row) => row.map((text) => element(kind, kind === "th" ? { scope: "col" } : {}, text));
+  const body = rows.map((row) => element("tr", {}, element("th", { scope: "row" }, row[0]), ...cells("td", row.slice(1))));
+  $("#machine-table").replaceChildren(
+    element("thead", {}, element("tr", {}, ...cells("th", head))), element("tbody", {}, ...body));
+}
+
+const compareKernels = () => during(async (current) => {
+  await opened();
+  const { text, seconds } = await ask("kernels");
+  if (!current()) return;
+  const { compared, left_out, bound } = JSON.parse(text);
+  const wrong = compared.filter((kernel) => !kernel.right).length;
+  const rows = [
+    ...compared.map((k) => [k.kernel, k.variant, k.launches, k.shape, Number(k.error).toExponential(1), k.right ? "right" : "WRONG"]),
+    ...left_out.map((k) => [k.kernel, k.variant, 0, "", "", `left out: ${k.reason}`]),
+  ];
+  const summary = `${compared.length} variants of kernels in ${seconds.toFixed(0)} s: ` +
+    `${wrong === 0 ? "all are right" : `${wrong} are WRONG`}, to ${bound} of the largest element. ${left_out.length} are left out.`;
+  showMachine(summary, ["kernel", "variant", "launches", "shape", "error", ""], rows, "kernels.json", text);
+  say("done");
+});
+
+const timeDevice = () => during(async (current) => {
+  await opened();
+  const { text } = await ask("bench", modelFiles());
+  if (!current()) return;
+  const { peaks, passes, kernels, model, tokens, warnings } = JSON.parse(text);
+  const ms = (seconds) => `${(1000 * seconds).toPrecision(3)} ms`;
+  const rows = [
+    ...passes.map((p) => [p.name, ms(p.seconds), `${ms(p.low)} to ${ms(p.high)}`, p.repeats]),
+    ...kernels.slice(0, 12).map((k) => [`${k.kernel} ${k.shape}`, ms(k.seconds), `${k.gflops.toFixed(1)} GFLOP/s`, k.launches]),
+  ];
+  const clock = kernels.length ? "" : " The device has no timestamps: kernels are not timed.";
+  const summary = [`${model}, ${tokens} tokens; peaks: ${peaks.gflops.toFixed(1)} GFLOP/s, ${peaks.gbytes.toFixed(1)} GB/s.${clock}`, ...warnings];
+  showMachine(summary.join(" Warning: "), ["pass or kernel", "median", "least to most, or rate", "times"], rows, "bench.json", text);
+  say("done");
+});
+
 // ---- the state and the address --------------------------------------------------------------------------------------
 
 function read() {
@@ -502,7 +551,7 @@ function compute() {
   write();
   return during(async (current) => {
     answers = {};
-    ["effects", "place", "elsewhere", "proofs"].forEach((id) => ($(`#${id}`).hidden = true));
+    ["effects", "place", "elsewhere", "proofs", "machine"].forEach((id) => ($(`#${id}`).hidden = true));
     await opened();
     const { tokens } = await ask("tokens", { prompts: [state.clean, state.corrupted] });
     if (!current()) return;
@@ -544,6 +593,7 @@ function finish() {
   showChecks();
   showFiles();
   showCode();
+  $("#machine").hidden = false;
   const memory = Math.max(...Object.values(answers).map((answer) => answer.memory));
   say(`done; the engine uses ${(memory / 2 ** 20).toFixed(0)} MB`);
   document.body.dataset.done = String(round);
@@ -615,6 +665,8 @@ $("#direction").onchange = (event) => {
   state.direction = event.target.value;
   choose(state.place);
 };
+$("#check-kernels").onclick = compareKernels;
+$("#time").onclick = timeDevice;
 $("#depth").oninput = showDepth;
 $("#play").onclick = play;
 $("#amplitude").oninput = (event) => {

@@ -8,7 +8,7 @@ WebAssembly.Suspending ??= function (call) {
 };
 WebAssembly.promising ??= (call) => call;
 
-self.engineStopped = (message) => postMessage({ stopped: message });
+self.engineStopped = (message) => postMessage({ stopped: message.replace(/\s+/g, " ") });
 
 // The page is told at most ten times a second how far long work is.
 let told = 0;
@@ -17,6 +17,7 @@ function tell(progress, doing) {
   told = performance.now();
   postMessage({ progress, doing });
 }
+self.engineDoes = (doing) => postMessage({ progress: 0, doing });
 self.engineStep = (done, all) => tell(done / Math.max(all, 1));
 
 let engine;
@@ -50,6 +51,28 @@ async function received(name, bytes, pieces, arrived) {
   }
 }
 
+// Receives the files of a model: those of the user, or those of a model that lies beside the page.
+async function arrived({ model, bytes, files }) {
+  engine.dropFiles();
+  const all = files ? files.reduce((sum, file) => sum + file.size, 0) : bytes;
+  let sum = 0;
+  const count = (bytes) => tell((sum += bytes) / all);
+  if (files) {
+    tell(0, "reading your files");
+    for (const file of files) await received(file.name, file.size, file.stream(), count);
+    return;
+  }
+  const names = ["config.json", "tokenizer.json", "model.safetensors"];
+  const answers = await Promise.all(names.map((name) => fetch(`models/${model}/${name}`)));
+  const missing = answers.find((answer) => !answer.ok);
+  if (missing) throw new Error(`${missing.url}: the server answers ${missing.status}; are all files of the page there?`);
+  for (const [i, name] of names.entries()) {
+    // The length is that of a compressed file, if the server compresses.
+    const length = Number(answers[i].headers.get("Content-Length")) || 0;
+    await received(name, length, answers[i].body, count);
+  }
+}
+
 // Says why WebGPU cannot be used, if that is so.
 function withoutGpu() {
   if (!navigator.gpu) return "this browser offers no WebGPU here";
@@ -80,31 +103,22 @@ const work = {
     return { device: about, reason: about.host ? (reason ?? passedOver(found)) : "", adapter: found?.name };
   },
   // Opens a model that lies beside the page.
-  async load({ model, bytes: all }) {
-    engine.dropFiles();
-    let arrived = 0;
-    const count = (bytes) => tell((arrived += bytes) / all);
-    const names = ["config.json", "tokenizer.json", "model.safetensors"];
-    const answers = await Promise.all(names.map((name) => fetch(`models/${model}/${name}`)));
-    const missing = answers.find((answer) => !answer.ok);
-    if (missing) throw new Error(`${missing.url}: the server answers ${missing.status}; are all files of the page there?`);
-    for (const [i, name] of names.entries()) {
-      // The length is that of a compressed file, if the server compresses.
-      const length = Number(answers[i].headers.get("Content-Length")) || 0;
-      await received(name, length, answers[i].body, count);
-    }
-    return { about: JSON.parse(await engine.open(model)) };
+  async load(asked) {
+    await arrived(asked);
+    return { about: JSON.parse(await engine.open(asked.model)) };
   },
   // Opens a model of the user's files.
-  async files({ name, files }) {
-    engine.dropFiles();
-    const all = files.reduce((sum, file) => sum + file.size, 0);
-    let arrived = 0;
-    tell(0, "reading your files");
-    const count = (bytes) => tell((arrived += bytes) / all);
-    for (const file of files) await received(file.name, file.size, file.stream(), count);
+  async files(asked) {
+    await arrived(asked);
     tell(1, "opening the model");
-    return { about: JSON.parse(await engine.open(name)) };
+    return { about: JSON.parse(await engine.open(asked.name)) };
+  },
+  // Compares every kernel of the GPU with its host body.
+  kernels: async () => ({ text: await engine.checkKernels() }),
+  // Times the device, with the model that is open: its files arrive again.
+  async bench(asked) {
+    await arrived(asked);
+    return { text: await engine.bench(asked.name ?? asked.model) };
   },
   tokens: ({ prompts }) => ({ tokens: prompts.map((prompt) => JSON.parse(engine.tokens(prompt))) }),
   completions: ({ prefix, most }) => ({ completions: JSON.parse(engine.completions(prefix, most)) }),

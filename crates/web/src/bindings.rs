@@ -15,6 +15,10 @@ extern "C" {
     /// Tells the worker how far long work is.
     #[wasm_bindgen(js_namespace = globalThis, js_name = engineStep)]
     fn engine_step(done: f64, all: f64);
+
+    /// Tells the worker what is being done.
+    #[wasm_bindgen(js_namespace = globalThis, js_name = engineDoes)]
+    fn engine_does(what: &str);
 }
 
 /// The engine, as JavaScript sees it.
@@ -92,6 +96,18 @@ impl Engine {
     /// Returns tokens that begin with a text; see [`Explorer::completions`].
     pub fn completions(&self, prefix: &str, most: usize) -> Result<String, JsError> {
         Ok(self.explorer.completions(prefix, most)?)
+    }
+
+    /// Compares every kernel with its host body; see [`Explorer::check_kernels`].
+    #[wasm_bindgen(jspi, js_name = checkKernels)]
+    pub fn check_kernels(&self) -> Result<String, JsError> {
+        Ok(self.explorer.check_kernels(&mut engine_does)?)
+    }
+
+    /// Times the device with the model of the files that were added; see [`Explorer::bench`].
+    #[wasm_bindgen(jspi)]
+    pub fn bench(&mut self, name: &str) -> Result<String, JsError> {
+        Ok(self.explorer.bench(name, &mut engine_does)?)
     }
 
     /// Runs an analysis; see [`Explorer::ask`].

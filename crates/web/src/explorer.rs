@@ -1,9 +1,11 @@
 //! One open model, and its answers.
 
+use resolvent::bench::{BenchOptions, bench_of};
 use resolvent::engine::{Choice, Device, Options};
 use resolvent::field::{
     Case, GreenOptions, LensOptions, RegimeOptions, SiteKind, edges_into, green_with, lens, patch_at, regime,
 };
+use resolvent::kernel_check::check_kernels;
 use resolvent::model::{Model, Observable, Run, RunOptions, check_prompt, from_end, path_sites};
 use resolvent::{Context, Direction, Labelled, Place, forward, sensitivity};
 use serde_json::json;
@@ -68,6 +70,36 @@ impl Explorer {
     /// Returns the message of a GPU that is lost: its driver was reset, or its browser has closed it. `None` while it works.
     pub fn lost(&self) -> Option<String> {
         self.device.lost().map(|error| error.to_string())
+    }
+
+    /// Compares every kernel of the GPU with its host body: see [`check_kernels`]. `report` receives the name of each step.
+    ///
+    /// Returns the check as JSON.
+    ///
+    /// # Errors
+    /// The device is the host executor, or it fails.
+    pub fn check_kernels(&self, report: &mut dyn FnMut(&str)) -> Result<String> {
+        if self.device.info().is_host() {
+            let message = "the host executor has nothing to compare its kernels with; choose WebGPU as the device";
+            return Err(Error::Request(message.to_owned()));
+        }
+        Ok(check_kernels(&Options::new(Choice::Gpu), report)?.to_json().to_string())
+    }
+
+    /// Times passes and kernels on the device, as `resolvent bench --quick` does, with the model of the files that were added.
+    /// `report` receives the name of each step.
+    ///
+    /// Returns the JSON that `resolvent bench --out` writes.
+    ///
+    /// # Errors
+    /// The files are not a usable model, it cannot run prompts of 16 tokens, or the device fails.
+    pub fn bench(&mut self, name: &str, report: &mut dyn FnMut(&str)) -> Result<String> {
+        let files = self.files.take();
+        let choice = if self.device.info().is_host() { Choice::Host } else { Choice::Gpu };
+        let options =
+            BenchOptions { device: Options::new(choice), model: name.to_owned(), tokens: BENCH_TOKENS, quick: true };
+        let open = |device: &Device| Model::open_files(device, name, files.clone());
+        Ok(format!("{:#}", bench_of(&options, &open, report)?.to_json()))
     }
 
     /// Describes the device.
@@ -256,6 +288,9 @@ impl Pair {
         Ok((place, text, direction.resolve(run, place, context)?))
     }
 }
+
+/// Tokens of the prompts of a bench.
+const BENCH_TOKENS: usize = 16;
 
 const DISPLACEMENT: &str = "displacement";
 

@@ -1,5 +1,6 @@
 mod cached;
 mod choice;
+mod compared;
 mod errors;
 mod futures;
 mod located;

@@ -6,6 +6,7 @@ mod formulas;
 mod gated;
 mod gelu_grid;
 mod jets;
+mod listed;
 mod observe;
 mod rms_norm;
 mod rowwise;

@@ -1,5 +1,6 @@
 //! Adapters: which there are, in which order, and which one a choice means.
 
+#[cfg(not(target_arch = "wasm32"))]
 use std::sync::OnceLock;
 
 use crate::blocking::block_on;
@@ -15,19 +16,7 @@ use super::instance::{hidden, instances};
 /// # Errors
 /// [`Error::Forked`]: a parent of this process has asked for them.
 async fn ranked() -> Result<Vec<(wgpu::Adapter, Info)>> {
-    // Drivers take tens of milliseconds to list their devices, so they are asked once a process.
-    static FOUND: OnceLock<Vec<wgpu::Adapter>> = OnceLock::new();
-    let instances = instances()?;
-    let found = match FOUND.get() {
-        Some(found) => found,
-        None => {
-            let mut all = Vec::new();
-            for instance in instances {
-                all.extend(listed(instance).await);
-            }
-            FOUND.get_or_init(|| all)
-        }
-    };
+    let found = found(instances()?).await;
     let mut ranked: Vec<(wgpu::Adapter, Info)> = found
         .iter()
         .filter(|a| a.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS))
@@ -38,6 +27,34 @@ async fn ranked() -> Result<Vec<(wgpu::Adapter, Info)>> {
         .collect();
     ranked.sort_by_key(|(_, info)| rank(info));
     Ok(ranked)
+}
+
+/// The adapters of all instances.
+#[cfg(not(target_arch = "wasm32"))]
+async fn found(instances: &[wgpu::Instance]) -> Vec<wgpu::Adapter> {
+    // Drivers take tens of milliseconds to list their devices, so they are asked once a process.
+    static FOUND: OnceLock<Vec<wgpu::Adapter>> = OnceLock::new();
+    match FOUND.get() {
+        Some(found) => found.clone(),
+        None => {
+            let all = all(instances).await;
+            FOUND.get_or_init(|| all).clone()
+        }
+    }
+}
+
+/// The adapter that a browser offers. It gives one device, so it is asked for again each time.
+#[cfg(target_arch = "wasm32")]
+async fn found(instances: &[wgpu::Instance]) -> Vec<wgpu::Adapter> {
+    all(instances).await
+}
+
+async fn all(instances: &[wgpu::Instance]) -> Vec<wgpu::Adapter> {
+    let mut all = Vec::new();
+    for instance in instances {
+        all.extend(listed(instance).await);
+    }
+    all
 }
 
 #[cfg(not(target_arch = "wasm32"))]

@@ -1,6 +1,6 @@
 //! Times one launch of a shader that has several variants, at one size: the figure by which [`super::tune`] chooses.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use half::f16;
 use resolvent_engine::{Device, Recording, Result, Tensor};
@@ -9,6 +9,7 @@ use resolvent_ops::attention::Attention;
 use resolvent_ops::matmul::Matmul;
 use resolvent_ops::tuning::{Family, Size};
 use resolvent_ops::{Op, Outcome, Residuals, Rows, Span, Weight};
+use web_time::Instant;
 
 /// The output of a launch, and the time that it took.
 pub(super) struct LaunchTime {

@@ -15,12 +15,13 @@ mod peaks;
 mod scaling;
 mod tune;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use resolvent_engine::{Device, Options};
 use resolvent_model::{DEFAULT_MODEL, Model};
 use resolvent_ops::tuning;
 use serde_json::{Value, json};
+use web_time::Instant;
 
 pub use compare::{Difference, compare};
 pub use kernels::KernelRate;
@@ -83,6 +84,18 @@ pub struct Bench {
 /// # Errors
 /// The device does not open, the model or the prompt does not fit, or the device fails.
 pub fn bench(options: &BenchOptions, report: &mut dyn FnMut(&str)) -> Result<Bench, Fault> {
+    bench_of(options, &|device| Model::named(device, &options.model), report)
+}
+
+/// Does the same with a model that `open` opens on each device, as where models have no names: in a browser.
+///
+/// # Errors
+/// Those of [`bench`].
+pub fn bench_of(
+    options: &BenchOptions,
+    open_model: &dyn Fn(&Device) -> resolvent_model::Result<Model>,
+    report: &mut dyn FnMut(&str),
+) -> Result<Bench, Fault> {
     let device = open(&options.device)?;
     let info = device.info();
     report("peaks");
@@ -91,7 +104,7 @@ pub fn bench(options: &BenchOptions, report: &mut dyn FnMut(&str)) -> Result<Ben
     report("first field");
     let first_field = first_field(&options.device)?;
     report("weights");
-    let model = Model::named(&device, &options.model)?;
+    let model = open_model(&device)?;
     let (mut passes, mut left_out) = (Vec::<PassTime>::new(), Vec::new());
     let start = Instant::now();
     for pass in passes::kinds(options.quick) {
@@ -106,7 +119,7 @@ pub fn bench(options: &BenchOptions, report: &mut dyn FnMut(&str)) -> Result<Ben
     report("peaks again");
     let (peaks, drift) = peaks.best(peaks::measure(&timed, options.quick)?);
     report("kernels");
-    let model = Model::named(&timed, &options.model)?;
+    let model = open_model(&timed)?;
     timed.take_profile()?;
     let mut samples = Vec::new();
     for PassTime { pass, .. } in &passes {

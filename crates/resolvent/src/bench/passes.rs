@@ -1,10 +1,9 @@
 //! Times of whole analyses, as a user calls them.
 
-use std::time::Instant;
-
 use resolvent_engine::counted;
 use resolvent_field::{Basis, BasisContext, PlacePairs, Slice};
 use resolvent_model::{Edit, Mode, Model, Observable, Site, Source, gaussian};
+use web_time::Instant;
 
 use super::BenchOptions;
 use crate::open::Fault;

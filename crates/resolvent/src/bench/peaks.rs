@@ -1,9 +1,8 @@
 //! Measures the peak rates of a device.
 
-use std::time::Instant;
-
 use resolvent_engine::{Device, Result};
 use resolvent_ops::peak::{copy, fma};
+use web_time::Instant;
 
 use crate::open::Fault;
 

@@ -12,8 +12,8 @@ use super::browser::Browser;
 use super::compare::{BOUND, compare};
 use crate::process::{Result, output, root};
 
-/// Longest wait for a step of the page, in seconds.
-pub(super) const PATIENCE: u64 = 240;
+/// Longest wait for a step of the page, in seconds. A software driver compiles the kernels of the check for minutes.
+pub(super) const PATIENCE: u64 = 900;
 
 /// Where pictures and files of the test are, below the root.
 const FILES: &str = "target/web-test";
@@ -88,6 +88,12 @@ impl Page {
             text if text.is_empty() => Ok(()),
             text => Err(format!("the page shows: {text}")),
         }
+    }
+
+    /// Returns whether the page is open on a GPU, whose self-test takes long.
+    pub(super) fn on_gpu(&self) -> Result<bool> {
+        let shown = self.browser.run("return document.querySelector('#runs-on')?.textContent.startsWith('WebGPU')")?;
+        Ok(shown == true)
     }
 
     /// Waits until the page is idle, and returns the message that it shows.

@@ -14,7 +14,7 @@ const RIGHT: &str = "\u{e014}";
 type Step = fn(&Page) -> Result;
 
 /// The steps of the test, by name. Each opens the page that it needs.
-const STEPS: [(&str, Step); 13] = [
+const STEPS: [(&str, Step); 15] = [
     ("first-map", Page::first_map),
     ("places", Page::places),
     ("links", Page::links),
@@ -25,7 +25,9 @@ const STEPS: [(&str, Step); 13] = [
     ("closed", Page::closed),
     ("memory", Page::memory),
     ("large-file", Page::large_file),
+    ("bench", Page::bench),
     ("webgpu", Page::webgpu),
+    ("kernels", Page::kernels),
     ("lost-device", Page::lost_device),
     ("broken-driver", Page::broken_driver),
 ];
@@ -185,6 +187,53 @@ impl Page {
         self.browser.picture(&Self::file("phone.png"))?;
         self.browser.resize(1280, 900)?;
         self.browser.picture(&Self::file("dark.png"))
+    }
+
+    /// The bench, with the figures of `resolvent bench`.
+    fn bench(&self) -> Result {
+        self.open("model=atlas-nano")?;
+        self.browser.click("#time")?;
+        self.done()?;
+        let text = "const r = new XMLHttpRequest(); \
+            r.open('GET', document.querySelector('#machine-summary a[download=\"bench.json\"]').href, false); \
+            r.send(); return r.responseText";
+        let bench = parsed(self.browser.run(text)?.as_str().unwrap_or_default())?;
+        for key in ["schema", "version", "variants", "first_field", "peaks", "warnings", "left_out"] {
+            if bench[key].is_null() {
+                return Err(format!("the bench has no `{key}`"));
+            }
+        }
+        let count = |list: &str| bench[list].as_array().map_or(0, Vec::len);
+        if bench["executor"] != "host" || bench["model"] != "atlas-nano" || count("passes") < 3 || count("kernels") < 10
+        {
+            return Err(format!(
+                "the bench is of {} on {}, with {} passes",
+                bench["model"],
+                bench["executor"],
+                count("passes")
+            ));
+        }
+        self.is("document.querySelectorAll('#machine-table tbody tr').length > 10")?;
+        self.browser.click("#check-kernels")?;
+        self.refuses("kernels of the host executor", &["nothing to compare its kernels with"])
+    }
+
+    /// Every kernel of the browser's WebGPU against its host body. Follows the step before it on its page.
+    fn kernels(&self) -> Result {
+        if !self.on_gpu()? {
+            self.open("device=gpu&place=4%2C9")?;
+        }
+        self.browser.click("#check-kernels")?;
+        self.done()?;
+        let summary = self.browser.run("return document.querySelector('#machine-summary').textContent")?;
+        eprintln!("{summary}");
+        self.is("document.querySelector('#machine-summary').textContent.includes('all are right')")?;
+        let rows = "[...document.querySelectorAll('#machine-table tbody tr')].map((row) => row.textContent)";
+        self.is(&format!("{rows}.filter((text) => text.endsWith('right')).length > 80"))?;
+        // What is left out lacks something, or has a reason of its own.
+        self.is(&format!("{rows}.every((text) => !text.includes('no model of the check'))"))?;
+        self.browser.picture(&Self::file("kernels.png"))?;
+        self.quiet()
     }
 
     /// The same analyses on the browser's WebGPU.

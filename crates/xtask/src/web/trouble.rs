@@ -198,8 +198,7 @@ impl Page {
         let said = ["the GPU is lost (", "goes on with the host executor", "Compute tries the GPU again"];
         let host = "document.querySelector('#runs-on').textContent.startsWith('host executor')";
         // The page of the step before this one has passed its self-test, which takes long.
-        let open = self.browser.run("return document.querySelector('#runs-on')?.textContent.startsWith('WebGPU')")?;
-        if open != true {
+        if !self.on_gpu()? {
             self.open("device=gpu&place=4%2C9")?;
         }
         self.browser.end_gpu()?;
