@@ -90,7 +90,7 @@ pub fn bench(options: &BenchOptions, report: &mut dyn FnMut(&str)) -> Result<Ben
 /// Does the same with a model that `open` opens on each device, as where models have no names: in a browser.
 ///
 /// # Errors
-/// Those of [`bench`].
+/// Those of [`bench()`].
 pub fn bench_of(
     options: &BenchOptions,
     open_model: &dyn Fn(&Device) -> resolvent_model::Result<Model>,
