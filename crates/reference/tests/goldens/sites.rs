@@ -43,10 +43,24 @@ fn the_hook_sees_every_site_once_and_in_order() {
     for (golden, model) in models() {
         let mut seen = Vec::new();
         let trace = model.forward(&golden.tokens, &mut |site, chunk: &mut [f64]| {
-            assert_eq!(chunk.len(), golden.tokens.len() * width(&model, site), "{site:?}");
+            let expected = match site {
+                Site::Scores(.., query) | Site::Pattern(.., query) => query + 1,
+                _ => golden.tokens.len() * width(&model, site),
+            };
+            assert_eq!(chunk.len(), expected, "{site:?}");
             seen.push(site);
         });
-        assert_eq!(seen, (0..model.features.layers).flat_map(sites).collect::<Vec<Site>>());
+        // Between the values and z come the scores and the pattern of each query and head.
+        let (tokens, heads) = (golden.tokens.len(), model.features.heads);
+        let attention = |l: usize| {
+            let each = (0..tokens).flat_map(move |t| (0..heads).map(move |head| (head, t)));
+            each.flat_map(move |(head, t)| [Site::Scores(l, head, t), Site::Pattern(l, head, t)])
+        };
+        let block = |l: usize| {
+            let [before, after] = [sites(l)[..4].to_vec(), sites(l)[4..].to_vec()];
+            before.into_iter().chain(attention(l)).chain(after)
+        };
+        assert_eq!(seen, (0..model.features.layers).flat_map(block).collect::<Vec<Site>>());
         let block = &trace.blocks[1];
         for (i, next) in trace.h(2, 3).iter().enumerate() {
             let at = 3 * model.features.width + i;
