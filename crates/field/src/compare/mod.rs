@@ -37,11 +37,14 @@ impl Default for CompareOptions {
 /// The quantiles of a summary: name and share.
 const QUANTILES: [(&str, f64); 5] = [("q05", 0.05), ("q25", 0.25), ("median", 0.5), ("q75", 0.75), ("q95", 0.95)];
 
-/// Returns what is known of the values of all prompts at each place: `NAME.mean`, its 95 % interval `NAME.low` and `NAME.high`,
-/// `NAME.deviation`, the quantiles `NAME.q05`, `.q25`, `.median`, `.q75`, `.q95`, and `NAME.prompts`, over how many prompts.
+/// Returns statistics of the values of all prompts at each place.
 ///
-/// Tokens are aligned from the end. If the prompts of a folder of shards name roles, `NAME.role_mean` and so on have an axis `role`
-/// in place of the tokens. Quantiles are exact. Memory does not grow with the number of prompts.
+/// `NAME.mean` has the 95 % interval `NAME.low` and `NAME.high`. `NAME.deviation` is the standard deviation. The quantiles
+/// are `NAME.q05`, `.q25`, `.median`, `.q75` and `.q95`; they are exact. `NAME.prompts` says over how many prompts.
+///
+/// Tokens are aligned from the end. If the prompts of a folder of shards name roles, `NAME.role_mean` and so on have an
+/// axis `role` in place of the tokens. Of each prompt, memory has the name and the values at as many places as
+/// [`CompareOptions::memory`] allows.
 ///
 /// # Errors
 /// Files that cannot be read, an array that does not exist, or a stop.
@@ -49,9 +52,10 @@ pub fn summarise(set: &ResultSet, options: &CompareOptions) -> Result<Labelled> 
     let survey = set.survey()?;
     let count = survey.keys.len();
     let every: Vec<Option<usize>> = (0..count).map(Some).collect();
-    let mut result = described("summary", &survey).note("prompts", count.to_string());
+    let roles: Vec<String> = survey.roles.iter().cloned().collect();
+    let mut result = described("summary", &survey, &roles).note("prompts", count.to_string());
     let found: Vec<Places> = survey.places().cloned().collect();
-    for places in with_roles(chosen(&found, options)?, survey.roles.iter()) {
+    for places in with_roles(chosen(&found, options)?, &roles) {
         let mut found = Columns::new(
             ["mean", "low", "high", "deviation"].into_iter().chain(QUANTILES.map(|q| q.0)).chain(["prompts"]),
         );
@@ -70,14 +74,15 @@ pub fn summarise(set: &ResultSet, options: &CompareOptions) -> Result<Labelled> 
 
 /// Compares two sets of results, paired by the names of their prompts: B - A at each place.
 ///
-/// `NAME.difference` is the mean over pairs, with its 95 % interval `NAME.low` and `NAME.high`. `NAME.p` is the two-sided p value
-/// of Wilcoxon's signed-rank test, `NAME.p_holm` and `NAME.p_bh` the same corrected over all places of the array, by Holm and by
-/// Benjamini and Hochberg. `NAME.pairs` says over how many pairs, and `NAME.mean_a` and `NAME.mean_b` are the means of the sets.
-/// With fewer than eight pairs there are neither intervals nor tests; a place without a difference has no test.
+/// `NAME.difference` is the mean over pairs, with its 95 % interval `NAME.low` and `NAME.high`. `NAME.p` is the two-sided p
+/// value of Wilcoxon's signed-rank test. `NAME.p_holm` and `NAME.p_bh` are corrected over all places of the array, by Holm
+/// and by Benjamini and Hochberg. `NAME.pairs` says over how many pairs, and `NAME.mean_a` and `NAME.mean_b` are the means
+/// of the sets over these pairs. With fewer than eight pairs there are neither intervals nor tests; a place without a
+/// difference has no test.
 ///
-/// Tokens are aligned from the end, so that models with other tokenizers can be compared. If prompts of two folders of shards name
-/// the same roles, `NAME.role_difference` and so on have an axis `role` in place of the tokens. Memory does not grow with the number
-/// of prompts.
+/// Tokens are aligned from the end, so that models with other tokenizers can be compared. If prompts of two folders of
+/// shards name the same roles, `NAME.role_difference` and so on have an axis `role` in place of the tokens. Memory is as
+/// for [`summarise`].
 ///
 /// # Errors
 /// Files that cannot be read, no prompt in both sets, no array in both sets, or a stop.
@@ -102,12 +107,8 @@ pub fn compare(a: &ResultSet, b: &ResultSet, options: &CompareOptions) -> Result
             "{a} and {b} have no prompt with the same name; compare results of one prompt set"
         )));
     }
-    let mut result = described("compare", &of_a);
-    for (key, value) in &of_b.facts {
-        if result.metadata.get(key).is_some_and(|found| found != value) {
-            result.metadata.insert(format!("b.{key}"), value.clone());
-        }
-    }
+    let roles: Vec<String> = of_a.roles.intersection(&of_b.roles).cloned().collect();
+    let mut result = of_both(&of_a, &of_b, &roles);
     result = result.note("a", a.path.display().to_string()).note("b", b.path.display().to_string());
     for (key, count) in [
         ("prompts", pairs),
@@ -122,9 +123,8 @@ pub fn compare(a: &ResultSet, b: &ResultSet, options: &CompareOptions) -> Result
         .note("floor", floor.to_string())
         .note("test", "Wilcoxon's signed-rank test, two-sided, of B - A by prompt");
     let shared = shared(&of_a, &of_b, options)?;
-    let roles = of_a.roles.intersection(&of_b.roles);
     let sets = [Selected { set: a, index: &in_a }, Selected { set: b, index: &in_b }];
-    for places in with_roles(chosen(&shared, options)?, roles) {
+    for places in with_roles(chosen(&shared, options)?, &roles) {
         let names = ["difference", "low", "high", "p", "p_holm", "p_bh", "pairs", "mean_a", "mean_b"];
         let mut found = Columns::new(names.into_iter());
         let mut steps = Steps::new("places", places.len() as u64);
@@ -195,18 +195,28 @@ fn chosen(found: &[Places], options: &CompareOptions) -> Result<Vec<Places>> {
 }
 
 /// Returns the places of each array from the end and, after them, those by role.
-fn with_roles<'a>(arrays: Vec<Places>, roles: impl Iterator<Item = &'a String>) -> Vec<Places> {
-    let roles: Vec<String> = roles.cloned().collect();
+fn with_roles(arrays: Vec<Places>, roles: &[String]) -> Vec<Places> {
     let both = |places: Places| {
         let has = !roles.is_empty() && places.axes.iter().any(|axis| axis.0 == "token");
-        let by_role = has.then(|| Places { roles: roles.clone(), ..places.clone() });
+        let by_role = has.then(|| Places { roles: roles.to_vec(), ..places.clone() });
         [Some(places), by_role].into_iter().flatten()
     };
     arrays.into_iter().flat_map(both).collect()
 }
 
-/// Returns a result without arrays, with what all prompts of a set have in common.
-fn described(analysis: &str, survey: &Survey) -> Labelled {
+/// Returns a result without arrays that describes A, and B where it differs.
+fn of_both(a: &Survey, b: &Survey, roles: &[String]) -> Labelled {
+    let mut result = described("compare", a, roles);
+    for (key, value) in described("compare", b, roles).metadata {
+        if result.metadata.get(&key) != Some(&value) {
+            result.metadata.insert(format!("b.{key}"), value);
+        }
+    }
+    result
+}
+
+/// Returns a result without arrays, with what all prompts of a set have in common and the roles of its places.
+fn described(analysis: &str, survey: &Survey, roles: &[String]) -> Labelled {
     const COMMON: [&str; 9] =
         ["model", "model_hash", "executor", "adapter", "driver", "weights", "inputs", "version", "direction"];
     let mut result = Labelled::default().note("analysis", analysis);
@@ -216,8 +226,8 @@ fn described(analysis: &str, survey: &Survey) -> Labelled {
     if let Some(of) = survey.facts.get("analysis") {
         result.metadata.insert("of".to_owned(), of.clone());
     }
-    if !survey.roles.is_empty() {
-        result.metadata.insert("roles".to_owned(), json!(survey.roles).to_string());
+    if !roles.is_empty() {
+        result.metadata.insert("roles".to_owned(), json!(roles).to_string());
     }
     result.note("intervals", format!("95 % by Student's distribution over prompts; NaN below {LEAST} prompts"))
 }
@@ -246,5 +256,29 @@ impl Columns {
                 Array { name, axes: axes.clone(), data: column.into_iter().map(|x| x as f32).collect() };
             result.with(name, &axes, data)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_describe_both_sets_and_their_common_roles() {
+        let of = |facts: &[(&str, &str)], roles: &[&str]| Survey {
+            facts: facts.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+            roles: roles.iter().map(|role| (*role).to_owned()).collect(),
+            ..Survey::default()
+        };
+        let a = of(&[("analysis", "patch"), ("model", "x"), ("version", "1")], &["changed", "subject"]);
+        let b = of(&[("analysis", "patch"), ("model", "y"), ("version", "1"), ("direction", "random:0")], &["subject"]);
+        let found = of_both(&a, &b, &["subject".to_owned()]).metadata;
+        let fact = |key: &str| found.get(key).map(String::as_str);
+        assert_eq!((fact("analysis"), fact("of"), fact("b.of")), (Some("compare"), Some("patch"), None));
+        assert_eq!((fact("model"), fact("b.model")), (Some("x"), Some("y")));
+        // What B alone has is no less a difference.
+        assert_eq!((fact("b.direction"), fact("b.version"), fact("b.analysis")), (Some("random:0"), None, None));
+        // The axis `role` has these names.
+        assert_eq!((fact("roles"), fact("b.roles")), (Some("[\"subject\"]"), None));
     }
 }

@@ -43,7 +43,10 @@ impl ResultSet {
             Ok(())
         })?;
         match survey.keys.is_empty() {
-            true => Err(Error::File { path: self.path.clone(), reason: "has no results of prompts".to_owned() }),
+            true => Err(Error::File {
+                path: self.path.clone(),
+                reason: "has no results: all of its prompts were left out".to_owned(),
+            }),
             false => Ok(survey),
         }
     }
@@ -69,7 +72,7 @@ pub(super) struct Survey {
     pub(super) facts: BTreeMap<String, String>,
     pub(super) roles: BTreeSet<String>,
     /// Arrays in their order, with the most tokens of all prompts; how many prompts have each; whether it has places.
-    arrays: Vec<(Places, usize, bool)>,
+    pub(super) arrays: Vec<(Places, usize, bool)>,
 }
 
 impl Survey {
