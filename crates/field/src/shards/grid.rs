@@ -19,6 +19,9 @@ const COMMAND: &str = "command";
 /// Options that the grid sets itself, because each cell has a folder of its own.
 const OWN: [&str; 7] = ["out-dir", "shard", "out", "plot", "json", "graph", "help"];
 
+/// The most cells of a grid. Each has a folder and a line of the table, and a product of axes soon exceeds any memory.
+const MOST: usize = 100_000;
+
 /// One combination of a grid file: a command with its options.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cell {
@@ -81,6 +84,9 @@ fn cells(file: &Value) -> Result<Vec<Cell>, String> {
     for (axis, values) in axes {
         let values = values.as_array().filter(|values| !values.is_empty());
         let values = values.ok_or_else(|| format!("the axis `{axis}` has no list of values; write [VALUE, ..]"))?;
+        if combinations.len().saturating_mul(values.len()) > MOST {
+            return Err(format!("the axes have more than {MOST} combinations; divide them among several files"));
+        }
         let with = |(names, options): &(Vec<String>, Map<String, Value>)| -> Vec<_> {
             let one = |(i, value): (usize, &Value)| {
                 let (mut names, mut options) = (names.clone(), options.clone());
@@ -127,6 +133,8 @@ fn cell(names: &[String], options: &Map<String, Value>) -> Result<Cell, String> 
             Value::Object(_) => {
                 return Err(format!("the option `{name}` is an object; write a text, a number or a list"));
             }
+            // Without a value it would be a switch.
+            Value::Array(values) if values.is_empty() => drop(found.remove(&name)),
             value => drop(found.insert(name, texts(value))),
         }
     }
@@ -181,8 +189,17 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_list_is_no_option() {
+        let file = json!({"command": "run", "options": {"task": ["a"]}, "axes": {"set": [{"task": []}, {"rows": 1}]}});
+        let found = cells(&file).expect("a grid");
+        assert_eq!((found[0].arguments(), found[1].arguments().len()), (vec!["run".to_owned()], 3));
+    }
+
+    #[test]
     fn other_forms_are_refused() {
+        let many: Vec<usize> = (0..400).collect();
         for (file, part) in [
+            (json!({"command": "run", "axes": {"rows": many, "seed": many}}), "more than 100000 combinations"),
             (json!([1]), "expected an object"),
             (
                 json!({"command": "run", "axis": {}}),
