@@ -117,8 +117,8 @@ pub(crate) fn slopes(sloped: &[Sloped<'_>]) -> Result<Vec<Certificate>> {
 /// Returns the amplitudes for a direction with the given derivatives, largest first.
 ///
 /// At the largest amplitude, the second order is `curved` times the first, unless the limit [`FARTHEST`] times `h` is
-/// lower. Where the second order is unknown, it is 0, and more amplitudes follow. `h` is the length of the field at the place, in units of the direction. At the smallest amplitude, noise is
-/// the share [`CLEAR`] of the tolerance.
+/// lower. Where the second order is unknown, it is 0, and more amplitudes follow. `h` is the length of the field at the
+/// place, in units of the direction. At the smallest amplitude, noise is the share [`CLEAR`] of the tolerance.
 pub(crate) fn amplitudes(curved: f64, [first, second]: [f64; 2], noise: f64, h: f64) -> Vec<f64> {
     let curved = curved * 2.0 * (first / second).abs();
     let clear = noise / (CLEAR * SLOPE * first.abs());

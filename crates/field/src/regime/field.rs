@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::noise;
 use crate::place::shape;
 
-/// The most responses in memory, in numbers: 64 MiB.
+/// The most responses in memory, in elements: 64 MiB.
 const RESPONSES: usize = 16 << 20;
 
 /// Returns `|h(a) - h - a G v| / |a G v|` over the levels above each source, `[probes, amplitudes]`.

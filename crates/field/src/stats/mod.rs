@@ -32,14 +32,14 @@ pub fn sorted(x: &[f64]) -> Vec<f64> {
     x
 }
 
-/// An estimate with its interval.
+/// An estimate with its 95 % interval: of the bootstrap ([`interval`]), or of Student's distribution ([`mean_interval`]).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Interval {
     /// The estimate from all items.
     pub estimate: f64,
-    /// Value below which 2.5 % of the resampled estimates lie.
+    /// Lower end of the interval.
     pub low: f64,
-    /// Value above which 2.5 % of the resampled estimates lie.
+    /// Upper end of the interval.
     pub high: f64,
 }
 
@@ -78,9 +78,8 @@ pub fn deviation(sample: &[f64]) -> f64 {
     if sample.len() < 2 {
         return f64::NAN;
     }
-    let n = sample.len() as f64;
-    let mean = sample.iter().sum::<f64>() / n;
-    (sample.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt()
+    let middle = mean(sample);
+    (sample.iter().map(|x| (x - middle).powi(2)).sum::<f64>() / (sample.len() - 1) as f64).sqrt()
 }
 
 /// Draws a number below `n` from a seeded stream (SplitMix64, Steele, Lea and Flood 2014), scaled by multiplication.
