@@ -42,8 +42,11 @@ pub(crate) struct KeyEdit {
 }
 
 impl KeyEdit {
-    /// Appends the edit to what others do to the same key.
+    /// Appends the edit to what others do to the same key. A score of minus infinity stays so until it is replaced.
     fn after(&self, map: &mut KeyMap) {
+        if self.is_score && map.hides() && self.factor > 0.0 {
+            return;
+        }
         let of = if self.is_score { &mut map.score } else { &mut map.weight };
         *of = [self.factor * of[0], self.factor * of[1] + self.add];
     }
@@ -371,5 +374,21 @@ fn both(source: RowSource) -> [RowSource; 2] {
     match source {
         RowSource::X(row) => [RowSource::X(2 * row), RowSource::X(2 * row + 1)],
         other => [other; 2],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hidden_key_stays_hidden_until_it_is_replaced() {
+        let edit = |factor, add| KeyEdit { head: 0, key: 0, is_score: true, factor, add };
+        let mut map = KeyMap::SAME;
+        for (factor, add, hides) in [(0.0, -1e30, true), (0.5, 0.0, true), (1.0, 1e30, true), (0.0, 2.0, false)] {
+            edit(factor, add).after(&mut map);
+            assert_eq!(map.hides(), hides, "{factor} {add}: {map:?}");
+        }
+        assert_eq!(map.score, [0.0, 2.0]);
     }
 }

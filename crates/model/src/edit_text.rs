@@ -77,10 +77,11 @@ impl EditText {
             for &token in &positions {
                 match (self.sites.has_keys(), &file) {
                     (false, _) => edits.push(Edit { site, token, change: self.change(width, file.as_deref()) }),
-                    (true, Some(_)) => {
+                    // A projection is refused there, whatever its vector.
+                    (true, vector) if vector.is_some() || self.kind == Kind::ProjectOut => {
                         edits.extend(model.key_edits(site, token, &self.change(width, file.as_deref()))?);
                     }
-                    (true, None) => {
+                    (true, _) => {
                         // The keys that the query sees, each with the number.
                         let seen = model.key_edits(site, token, &Change::Scale(1.0))?;
                         edits.extend(seen.into_iter().map(|edit| Edit { change: self.change(1, None), ..edit }));
@@ -217,6 +218,8 @@ mod tests {
             ("ablate(blocks.9.hook_mlp_out)", "blocks 0 to"),
             ("add(blocks.0.hook_mlp_out, missing)", "missing: no such file"),
             ("put(blocks.1.attn.hook_pattern[0], ramp)@0", "the query sees keys 0 to 0"),
+            ("project_out(blocks.1.attn.hook_pattern[0], ramp)@3", "one by one"),
+            ("project_out(blocks.1.attn.hook_pattern, 1)", "one by one"),
         ] {
             let error = edits(text).expect_err(text).to_string();
             assert!(error.contains(part), "{text}: {error}");
