@@ -18,8 +18,7 @@ impl Files {
         let mut file = Vec::new();
         let room = usize::try_from(bytes).ok().filter(|_| bytes <= MOST);
         if room.is_none_or(|room| file.try_reserve_exact(room).is_err()) {
-            let others = self.0.iter().map(|(_, file)| file.len() as u64).sum();
-            return Err(Error::Room { name: name.to_owned(), bytes, others, most: MOST });
+            return Err(Error::Room { name: name.to_owned(), bytes, others: size(&self.0), most: MOST });
         }
         self.0.push((name.to_owned(), file));
         Ok(())
@@ -30,12 +29,12 @@ impl Files {
     /// # Errors
     /// [`Error::Room`]: the file is longer than was said, and there is no memory for more.
     pub(crate) fn append(&mut self, piece: &[u8]) -> Result<()> {
-        let Some((name, file)) = self.0.last_mut() else {
+        let Some(((name, file), before)) = self.0.split_last_mut() else {
             return Err(Error::Request("no file was begun".to_owned()));
         };
         if file.try_reserve(piece.len()).is_err() {
-            let bytes = (file.len() + piece.len()) as u64;
-            return Err(Error::Room { name: name.clone(), bytes, others: 0, most: MOST });
+            let bytes = file.len() as u64 + piece.len() as u64;
+            return Err(Error::Room { name: name.clone(), bytes, others: size(before), most: MOST });
         }
         file.extend_from_slice(piece);
         Ok(())
@@ -45,4 +44,9 @@ impl Files {
     pub(crate) fn take(&mut self) -> Vec<(String, Vec<u8>)> {
         std::mem::take(&mut self.0)
     }
+}
+
+/// Returns the number of bytes of files.
+fn size(files: &[(String, Vec<u8>)]) -> u64 {
+    files.iter().map(|(_, file)| file.len() as u64).sum()
 }
