@@ -140,6 +140,11 @@ impl Args {
         let of = |name: &str| result.array(name).map_or(&[][..], |a| &a.data);
         let name = if self.svd { "svd_values" } else { "singular_values" };
         let [mean, low, high] = ["mean", "low", "high"].map(|end| of(&format!("{name}.{end}")));
+        if mean.is_empty() {
+            return "no means: prompts of different lengths have other numbers of places or of pairs between them; give \
+                    places that lie apart in every prompt\n"
+                .to_owned();
+        }
         let values = result.array(name).and_then(|a| a.axes.last().map(|axis| axis.1)).unwrap_or(1);
         let shown = |i: usize| match low[i].is_finite() {
             true => format!("{:.4} ({:.4} to {:.4})", mean[i], low[i], high[i]),
