@@ -42,7 +42,6 @@ fn a_bench_is_written_and_compared() {
     assert!(!compared.contains("0.99x"));
 }
 
-/// The next process uses the variants that were measured to be the fastest, and repeats the self-test with them.
 /// Operations grow as theory says: linearly with blocks and prompts, with the square of the width, and a sweep with the square of
 /// the tokens.
 #[test]
@@ -82,6 +81,7 @@ fn growth_is_measured_and_drawn() {
     }
 }
 
+/// The next process uses the variants that were measured to be the fastest, and repeats the self-test with them.
 #[test]
 fn variants_are_tuned_and_used() {
     for gpu in gpus() {
