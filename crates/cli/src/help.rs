@@ -37,7 +37,7 @@ const HEADINGS: [(&str, &[&str]); 5] = [
 
 /// Commands whose results can be shards: those that have a result for each prompt. Others refuse the options of shards, and do not
 /// list them.
-const SHARDED: [&str; 12] = [
+const SHARDED: [&str; 13] = [
     "run",
     "sensitivity",
     "patch",
@@ -46,6 +46,7 @@ const SHARDED: [&str; 12] = [
     "edges",
     "green",
     "flow",
+    "slice",
     "identities",
     "regime",
     "invert",

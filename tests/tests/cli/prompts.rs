@@ -5,7 +5,7 @@ use std::path::Path;
 use resolvent_field::Labelled;
 use tempfile::TempDir;
 
-use super::{on_host, tiny, utf8};
+use super::{on_host, run, tiny, utf8};
 
 /// Eight pairs of two lengths with a role, and two rows that do not fit.
 fn file(folder: &TempDir) -> String {
@@ -144,6 +144,18 @@ fn slices_of_prompts_are_those_of_each_prompt() {
     let by_hand: f32 = (0..8).map(|row| blocks.data[row * 18]).sum::<f32>() / 8.0;
     assert!((mean[0] - by_hand).abs() < 1e-6 * by_hand.abs().max(1.0), "{} {by_hand}", mean[0]);
     assert!(stdout.contains("h[2,4] <- h[0,3]") && stdout.contains("largest singular value"), "{stdout}");
+    // Shards have the bytes of the file that one process writes.
+    let [shards, joined, one] =
+        ["shards", "joined.safetensors", "out.safetensors"].map(|name| utf8(&folder.path().join(name)));
+    let rows = file(&folder);
+    let common = ["slice", "--basis", "random:5", "--prompts", &rows, "--model", tiny(), "--out-dir", &shards];
+    let more = [&["--shard-size", "32"], &places.split(' ').collect::<Vec<_>>()[..]].concat();
+    on_host(&[&common[..], &more].concat()).done();
+    run(&["merge", &shards, "--out", &joined]).done();
+    assert!(std::fs::read(joined).expect("a file") == std::fs::read(one).expect("a file"));
+    // Places that coincide in some prompts give other numbers of pairs, of which there are no means.
+    let (stdout, _, _) = analysed("slice --basis random:5 --from 0,3 0,-1 --to 2,-1 --rank 3", &folder);
+    assert!(stdout.contains("no means: prompts of different lengths"), "{stdout}");
     // The corrupted prompt of a row is its donor, and the row's own J gives its sensitivity.
     let (_, _, moved) = analysed("slice --basis displacement --readout sensitivity --from 0,2 --to 1,2", &folder);
     assert_eq!(moved.array("blocks").expect("blocks").axes[1..], [("pair", 1), ("readout", 1), ("source", 1)]);
