@@ -75,12 +75,14 @@ pub struct Options {
     pub batch_bytes: u64,
     /// Text variants to use instead of what an op would choose: (shader, variant), for tuning and for tests.
     pub variants: Vec<(&'static str, &'static str)>,
-    /// Keep the weights of products and the vocabulary as 16-bit floats, in half the memory; sums stay f32. What it costs in accuracy is found
-    /// when a model is loaded, and is in its results; of a checkpoint in 16-bit floats, nothing.
+    /// Keep the weights of products and the vocabulary as 16-bit floats, in half the memory; sums stay f32. What it
+    /// costs in accuracy is found when a model is loaded, and is in its results; of a checkpoint in 16-bit floats,
+    /// nothing.
     pub f16_weights: bool,
-    /// Round the inputs of forward products to 16-bit floats as well, for devices that multiply those faster (cooperative
-    /// matrices); sums stay f32, and so do all derivatives. Implies `f16_weights`. All devices round alike, and those without such
-    /// matrices gain nothing by it; what it costs in accuracy is found when a model is loaded, and is in its results.
+    /// Round the inputs of forward products to 16-bit floats as well, for devices that multiply those faster
+    /// (cooperative matrices); sums stay f32, and so do all derivatives. Implies `f16_weights`. All devices round
+    /// alike, and those without such matrices gain nothing by it; what it costs in accuracy is found when a model is
+    /// loaded, and is in its results.
     pub f16_inputs: bool,
     /// Folder in which compiled kernels wait for the next process. `None`, or an empty path, keeps nothing.
     pub cache: Option<PathBuf>,

@@ -28,7 +28,8 @@ pub struct Spectrum {
 ///
 /// Arrays: `svd_values [k]`, `svd_left [k, M, d]`, `svd_right [k, F, d]`,
 /// `svd_residual [k, 2]` = `|G v - s u|, |G^T u - s v|`, `svd_range [k, 2]` (lower and upper bound of each value),
-/// `svd_bound [1]` (of `|G - U S V^T|`), `svd_to [M, 2]` and `svd_from [F, 2]`. The metadata say how the values were computed (`svd_route`).
+/// `svd_bound [1]` (of `|G - U S V^T|`), `svd_to [M, 2]` and `svd_from [F, 2]`. The metadata say how the values were
+/// computed (`svd_route`).
 ///
 /// Certificates: the adjoint identity of the operator; `G^T u = s v` for all triplets. By construction the second is
 /// exact up to rounding, for triplets of any accuracy.

@@ -9,10 +9,12 @@ use crate::model::Model;
 use crate::prompt::from_end;
 use crate::sites::Sites;
 
-/// An edit as text: `ablate(SITE)`, `scale(SITE, NUMBER)`, `add(SITE, VECTOR)`, `put(SITE, VECTOR)` or `project_out(SITE, VECTOR)`.
+/// An edit as text: `ablate(SITE)`, `scale(SITE, NUMBER)`, `add(SITE, VECTOR)`, `put(SITE, VECTOR)` or
+/// `project_out(SITE, VECTOR)`.
 ///
-/// `@POSITION` behind it is a token, which counts from the end if it is negative; without it the edit is at all tokens. A site
-/// without a head is all heads, and one without a key all keys. A vector is a file, or a number that all elements have.
+/// `@POSITION` behind it is a token, which counts from the end if it is negative; without it the edit is at all tokens.
+/// A site without a head is all heads, and one without a key all keys. A vector is a file, or a number that all
+/// elements have.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EditText {
     kind: Kind,
@@ -55,7 +57,8 @@ impl EditText {
     /// Returns the edits of a prompt of `tokens` tokens. `read` reads the vector of a file, given its width.
     ///
     /// # Errors
-    /// A position outside of the prompt, a block or head that the model lacks, or a vector that cannot be read or does not fit.
+    /// A position outside of the prompt, a block or head that the model lacks, or a vector that cannot be read or does
+    /// not fit.
     pub fn edits(
         &self,
         model: &Model,

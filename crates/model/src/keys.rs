@@ -6,16 +6,16 @@ use crate::model::Model;
 use crate::site::Site;
 
 impl Model {
-    /// Returns the edits that change the scores, or the weights, of all keys which the query at a token sees. `site` names one of
-    /// the keys.
+    /// Returns the edits that change the scores, or the weights, of all keys which the query at a token sees. `site`
+    /// names one of the keys.
     ///
     /// A vector of `change` has an element for each key from token 0 on, as a row of [`crate::Run::pattern`] or
-    /// [`crate::Run::attention_scores`] has. For keys that the query does not see, its elements must be those of such a row: 0,
-    /// or minus infinity.
+    /// [`crate::Run::attention_scores`] has. For keys that the query does not see, its elements must be those of such a
+    /// row: 0, or minus infinity.
     ///
     /// # Errors
-    /// A site without keys, a block or a head that the model lacks, a vector that is too short or that changes other keys, or a
-    /// change that is not one of each key.
+    /// A site without keys, a block or a head that the model lacks, a vector that is too short or that changes other
+    /// keys, or a change that is not one of each key.
     pub fn key_edits(&self, site: Site, token: usize, change: &Change) -> Result<Vec<Edit>> {
         site.check(self.sizes())?;
         let of: fn(usize, usize, usize) -> Site = match site {

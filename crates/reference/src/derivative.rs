@@ -47,7 +47,8 @@ impl Model for FamilyModel {
     }
 }
 
-/// A tangent to add at a site. `vector` is as wide as the site, `[d]` but for q, k, v and z of a [`FamilyModel`]; for one head of q, k, v or z it is zero outside the head's columns.
+/// A tangent to add at a site. `vector` is as wide as the site, `[d]` but for q, k, v and z of a [`FamilyModel`]; for
+/// one head of q, k, v or z it is zero outside the head's columns.
 #[derive(Clone, Copy, Debug)]
 pub struct Source<'a> {
     /// The site.

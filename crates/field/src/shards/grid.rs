@@ -55,8 +55,8 @@ impl Cell {
 
 /// Reads a grid file: a JSON object with `command`, `options` and `axes`.
 ///
-/// Each axis is an option with a list of values, or any name with a list of objects, each of which sets several options. There
-/// is a cell for each combination. Cells of one model follow one another.
+/// Each axis is an option with a list of values, or any name with a list of objects, each of which sets several
+/// options. There is a cell for each combination. Cells of one model follow one another.
 ///
 /// # Errors
 /// A file that cannot be read, another form, an option that the grid sets itself, or two equal cells.
@@ -152,8 +152,8 @@ fn texts(value: &Value) -> Vec<String> {
 }
 
 impl Part {
-    /// Returns this process's part of the cell with a number: shard s of cell c belongs to the process (c + s) modulo N. So cells
-    /// of one shard are shared among all processes too.
+    /// Returns this process's part of the cell with a number: shard s of cell c belongs to the process (c + s) modulo
+    /// N. So cells of one shard are shared among all processes too.
     #[must_use]
     pub fn of_cell(self, cell: usize) -> Self {
         Self { index: (self.index + self.of - cell % self.of) % self.of, ..self }

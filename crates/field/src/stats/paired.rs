@@ -47,8 +47,8 @@ pub fn signed_rank(differences: &[f64]) -> f64 {
     erfc(z / std::f64::consts::SQRT_2)
 }
 
-/// Returns the mean of a sample with its 95 % interval by Student's distribution. With fewer than [`LEAST`] items, its ends are
-/// NaN.
+/// Returns the mean of a sample with its 95 % interval by Student's distribution. With fewer than [`LEAST`] items, its
+/// ends are NaN.
 pub fn mean_interval(sample: &[f64]) -> Interval {
     let estimate = mean(sample);
     if sample.len() < LEAST {
@@ -58,7 +58,8 @@ pub fn mean_interval(sample: &[f64]) -> Interval {
     Interval { estimate, low: estimate - half, high: estimate + half }
 }
 
-/// Returns p values with Holm's correction: those of at most q include a false one with a probability of at most q. NaN is no test.
+/// Returns p values with Holm's correction: those of at most q include a false one with a probability of at most q. NaN
+/// is no test.
 pub fn holm(p: &[f64]) -> Vec<f64> {
     let (order, mut adjusted) = (by_size(p), vec![f64::NAN; p.len()]);
     let mut most: f64 = 0.0;
@@ -69,8 +70,8 @@ pub fn holm(p: &[f64]) -> Vec<f64> {
     adjusted
 }
 
-/// Returns p values with the correction of Benjamini and Hochberg: among those of at most q, a share of at most q is expected to be
-/// false. NaN is no test.
+/// Returns p values with the correction of Benjamini and Hochberg: among those of at most q, a share of at most q is
+/// expected to be false. NaN is no test.
 pub fn benjamini_hochberg(p: &[f64]) -> Vec<f64> {
     let (order, mut adjusted) = (by_size(p), vec![f64::NAN; p.len()]);
     let mut least: f64 = 1.0;
@@ -188,7 +189,8 @@ mod tests {
         assert!(mean_interval(&[1.0; 7]).low.is_nan() && mean_interval(&[1.0; 8]).low == 1.0);
     }
 
-    /// Without any effect, a test of level 5 % finds one in 5 % of all places, and a corrected map in at most 5 % of all maps.
+    /// Without any effect, a test of level 5 % finds one in 5 % of all places, and a corrected map in at most 5 % of
+    /// all maps.
     #[test]
     fn corrections_bound_false_discoveries() {
         const MAPS: usize = 400;

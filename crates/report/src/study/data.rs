@@ -71,7 +71,8 @@ pub(crate) fn medians(name: &str, groups: impl IntoIterator<Item = (f64, Vec<f64
     Series::new(name, points).with_band(band)
 }
 
-/// Returns the means over rows, with 95 % intervals if all columns have the eight values that an interval needs. Column `i` of the rows is at `x(i)` on the axis.
+/// Returns the means over rows, with 95 % intervals if all columns have the eight values that an interval needs. Column
+/// `i` of the rows is at `x(i)` on the axis.
 pub(super) fn means(name: &str, rows: &[Vec<f64>], x: impl Fn(usize) -> f64) -> Series {
     let width = rows.iter().map(Vec::len).max().unwrap_or(0);
     let (mut points, mut band) = (Vec::new(), Vec::new());
