@@ -64,13 +64,25 @@ fn close(found: f64, expected: f64, tolerance: f64) {
 #[test]
 fn the_hook_sees_every_site_once_and_in_order() {
     let model = model(CONFIG);
-    let mut seen = Vec::new();
-    let mut visited = Vec::new();
-    let trace = model.forward(&TOKENS, &mut |site, chunk: &mut [f64]| {
-        seen.push(site);
-        visited.push(chunk.to_vec());
+    let (mut seen, mut visited, mut of_keys) = (Vec::new(), Vec::new(), Vec::new());
+    let trace = model.forward(&TOKENS, &mut |site, chunk: &mut [f64]| match site {
+        Site::Scores(..) | Site::Pattern(..) => {
+            assert_eq!(seen.last(), Some(&Site::V(site.block())), "they come between the values and z");
+            of_keys.push((site, chunk.len()));
+        }
+        _ => {
+            seen.push(site);
+            visited.push(chunk.to_vec());
+        }
     });
     assert_eq!(seen, [sites(0), sites(1)].concat());
+    let mut expected = Vec::new();
+    for (l, t) in (0..2).flat_map(|l| (0..TOKENS.len()).map(move |t| (l, t))) {
+        for head in 0..CONFIG.n_head {
+            expected.extend([Site::Scores(l, head, t), Site::Pattern(l, head, t)].map(|site| (site, t + 1)));
+        }
+    }
+    assert_eq!(of_keys, expected);
     assert_eq!(visited[10], visited[11], "resid_post and the next resid_pre are the same rows");
     let chunk = TOKENS.len() * CONFIG.n_embd;
     assert_eq!(trace.field, [&visited[0], &visited[10], &visited[21]].map(Vec::as_slice).concat());
