@@ -221,8 +221,8 @@ mod tests {
             ("ablate(blocks.9.hook_mlp_out)", "blocks 0 to"),
             ("add(blocks.0.hook_mlp_out, missing)", "missing: no such file"),
             ("put(blocks.1.attn.hook_pattern[0], ramp)@0", "the query sees keys 0 to 0"),
-            ("project_out(blocks.1.attn.hook_pattern[0], ramp)@3", "one by one"),
-            ("project_out(blocks.1.attn.hook_pattern, 1)", "one by one"),
+            ("project_out(blocks.1.attn.hook_pattern[0], ramp)@3", "use add, put or scale"),
+            ("project_out(blocks.1.attn.hook_pattern, 1)", "use add, put or scale"),
         ] {
             let error = edits(text).expect_err(text).to_string();
             assert!(error.contains(part), "{text}: {error}");

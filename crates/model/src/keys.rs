@@ -35,7 +35,7 @@ impl Model {
                 return Ok((first..=token).map(|key| Edit::scale(of(l, h, key), token, *amount)).collect());
             }
             Change::Project(_) | Change::Take(_) => {
-                return Err(Error::Place(format!("{site}: keys are added to, put or scaled, one by one")));
+                return Err(Error::Place(format!("{site}: each key has a single number; use add, put or scale")));
             }
         };
         if row.len() <= token {

@@ -296,7 +296,7 @@ def test_edits_of_attention_that_do_not_fit(tiny):
         (Edit.ablate(f"{pattern}[0,4]", 2), "give a key from 0 to 2"),
         (Edit.put(f"{pattern}[0]", 2, np.ones(5)), "the query sees keys 0 to 2; give 0"),
         (Edit.put(f"{pattern}[0]", 2, np.ones(3)), "which is 5 wide: expected what broadcasts to"),
-        (Edit.project_out(f"{pattern}[0]", 2, np.ones(5)), "one by one"),
+        (Edit.project_out(f"{pattern}[0]", 2, np.ones(5)), "use add, put or scale"),
         (Edit.put("blocks.1.attn.hook_attn_scores[0,0]", 0, [-np.inf]), "hide every key"),
     ]:
         with pytest.raises(ValueError, match=part):
