@@ -79,10 +79,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
 fn compared(result: &Labelled, array: &Array, top: usize) -> String {
     let stem = array.name.trim_end_matches("difference");
     let column = |what: &str| result.array(&format!("{stem}{what}")).map_or(&[][..], |array| &array.data);
-    let (name, roles) = match stem.strip_suffix(".role_") {
-        Some(name) => (name, ", by role"),
-        None => (stem.trim_end_matches('.'), ""),
-    };
+    let (name, roles) = of_stem(stem);
     let title = format!("mean difference of {name}{roles}");
     let map = alone(array);
     let mut text = format!("\n{}", maps(&labels(&map), &map, &[(array.name, &title)]));
@@ -96,8 +93,7 @@ fn compared(result: &Labelled, array: &Array, top: usize) -> String {
     let mut order: Vec<usize> = (0..p.len()).filter(|i| !p[*i].is_nan()).collect();
     order.sort_by(|&i, &j| p[i].total_cmp(&p[j]).then(array.data[j].abs().total_cmp(&array.data[i].abs())));
     order.truncate(top);
-    let places: Vec<String> = order.iter().map(|&i| place(array, i, result)).collect();
-    let wide = places.iter().map(|place| place.chars().count()).max().unwrap_or(0).max(5);
+    let (places, wide) = places(array, &order, result);
     if !order.is_empty() {
         let heads = ["B - A", "low", "high", "p", "Holm", "BH", "pairs"];
         text.push_str(&format!("{:wide$}", "place"));
@@ -131,14 +127,14 @@ pub(crate) fn summary(args: &SummaryArgs) -> Result<(), Failure> {
 fn summarised(result: &Labelled, array: &Array, top: usize) -> String {
     let stem = array.name.trim_end_matches("mean");
     let column = |what: &str| result.array(&format!("{stem}{what}")).map_or(&[][..], |array| &array.data);
-    let title = format!("mean of {}", stem.trim_end_matches("role_").trim_end_matches('.'));
+    let (name, roles) = of_stem(stem);
+    let title = format!("mean of {name}{roles}");
     let map = alone(array);
     let mut text = format!("\n{}", maps(&labels(&map), &map, &[(array.name, &title)]));
     let mut order: Vec<usize> = (0..array.data.len()).filter(|i| !array.data[*i].is_nan()).collect();
     order.sort_by(|&i, &j| array.data[j].abs().total_cmp(&array.data[i].abs()));
     order.truncate(top);
-    let places: Vec<String> = order.iter().map(|&i| place(array, i, result)).collect();
-    let wide = places.iter().map(|place| place.chars().count()).max().unwrap_or(0).max(5);
+    let (places, wide) = places(array, &order, result);
     let heads = ["mean", "low", "high", "deviation", "q05", "median", "q95", "prompts"];
     text.push_str(&format!("{:wide$}", "place"));
     heads.iter().for_each(|head| text.push_str(&format!(" {head:>10}")));
@@ -150,6 +146,21 @@ fn summarised(result: &Labelled, array: &Array, top: usize) -> String {
         text.push_str(&format!(" {:>10}\n", columns[7][i]));
     }
     text
+}
+
+/// Returns the name of the array from which `NAME.` or `NAME.role_` begins others, and how to say the latter.
+fn of_stem(stem: &str) -> (&str, &'static str) {
+    match stem.strip_suffix(".role_") {
+        Some(name) => (name, ", by role"),
+        None => (stem.trim_end_matches('.'), ""),
+    }
+}
+
+/// Returns the names of some places, and the width of their column.
+fn places(array: &Array, order: &[usize], result: &Labelled) -> (Vec<String>, usize) {
+    let places: Vec<String> = order.iter().map(|&i| place(array, i, result)).collect();
+    let wide = places.iter().map(|place| place.chars().count()).max().unwrap_or(0);
+    (places, wide.max("place".len()))
 }
 
 /// Returns the arrays NAME.`what` as NAME, as those of one prompt.

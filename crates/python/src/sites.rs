@@ -3,7 +3,7 @@
 use numpy::PyArrayDyn;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
-use resolvent::model::{Run, RunOptions, Site, StreamNorm, from_end};
+use resolvent::model::{Error, Run, RunOptions, Site, StreamNorm, from_end};
 
 use crate::arrays::to_numpy;
 use crate::classes::PyRun;
@@ -120,7 +120,7 @@ impl Named {
         }
     }
 
-    /// Returns the values of a name that denotes other than sites, with their shape.
+    /// Returns the values of a name that is not a site, with their shape.
     fn read(&self, run: &Run) -> resolvent::model::Result<Option<(Vec<f32>, Vec<usize>)>> {
         let (tokens, heads, d) = (run.tokens().len(), run.model().sizes().heads, run.model().sizes().d);
         Ok(Some(match self {
@@ -131,7 +131,10 @@ impl Named {
             Self::Scale(norm) => (run.norm_scale(*norm)?, vec![tokens, 1]),
             Self::Normalized(norm) => (run.normalized(*norm)?, vec![tokens, d]),
             Self::Embedding => (run.token_embeddings()?, vec![tokens, d]),
-            Self::Positions => (run.position_embeddings()?.unwrap_or_default(), vec![tokens, d]),
+            Self::Positions => {
+                let none = || Error::Place(format!("{POSITIONS}: this model learns no positions; leave it out"));
+                (run.position_embeddings()?.ok_or_else(none)?, vec![tokens, d])
+            }
         }))
     }
 }
@@ -215,7 +218,8 @@ impl PyRun {
         let ends = |hooks: &[&str]| hooks.iter().any(|hook| name.ends_with(hook));
         let sizes = self.run.model().sizes();
         let block = |hook: &str| name.strip_prefix("blocks.")?.strip_suffix(hook)?.strip_suffix('.')?.parse().ok();
-        let within = |block: usize| Ok::<_, Failure>(from_end("block", block as i64, sizes.layers)?);
+        let within =
+            |block: usize| Ok::<_, Failure>(from_end("block", i64::try_from(block).unwrap_or(i64::MAX), sizes.layers)?);
         if let Some(block) = block(PATTERN) {
             return Ok(Named::Pattern(within(block)?));
         }
