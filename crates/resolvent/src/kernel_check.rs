@@ -215,6 +215,10 @@ fn everything(model: &Model) -> Result<(), Fault> {
     let changes = [Change::Add(vector()), Change::Put(vector()), Change::Scale(0.5), Change::Project(vector())];
     let edits = changes.map(|change| [Edit { site: Site::ResidPre(1), token: 2, change }]);
     run.values_under(&edits, &j)?;
+    let of_keys = [Edit::ablate(Site::Pattern(0, 1, 2), 4), Edit::add(Site::AttnScores(1, 0, 1), 3, vec![1.5])];
+    let edited = model.run(&TOKENS, &of_keys)?;
+    edited.linearize(Mode::Exact).gradient(&Observable::logit_diff(3, 4, LAST))?;
+    edited.linearize(Mode::Exact).jvp(&sources)?;
     Ok(())
 }
 
