@@ -168,7 +168,7 @@ pub struct Scaling {
 }
 
 impl Scaling {
-    /// Returns the JSON that is stored in files; the page on benches describes it.
+    /// Returns the JSON that is stored in files; the page on growth describes it.
     pub fn to_json(&self) -> Value {
         let curve = |curve: &ScalingCurve| {
             let point = |p: &ScalingPoint| json!({ "size": p.size, "seconds": p.seconds, "gflop": p.flops / 1e9 });
