@@ -54,7 +54,7 @@ const OTHER_OPTIONS: [&str; 9] = [
 ];
 
 /// Pages with blocks that are marked `no_run`: they download, need a device, or take minutes.
-const NOT_RUN: [&str; 16] = [
+const NOT_RUN: [&str; 17] = [
     "README.md",
     "docs/src/browser.md",
     "docs/src/command-line.md",
@@ -70,6 +70,7 @@ const NOT_RUN: [&str; 16] = [
     "docs/src/recipes/real-model.md",
     "docs/src/recipes/reduce.md",
     "docs/src/recipes/scale.md",
+    "docs/src/recipes/scaling.md",
     "docs/src/recipes/study.md",
 ];
 
