@@ -21,7 +21,7 @@ def one_line(caught):
         (ValueError, "the prompt is empty", lambda m, r: m.run([])),
         (ValueError, "whole numbers", lambda m, r: m.run([0.5])),
         (ValueError, "one prompt", lambda m, r: m.run([[1, 2], [3, 4]])),
-        (ValueError, "invalid site", lambda m, r: r["hook_embed"]),
+        (ValueError, "invalid site", lambda m, r: r["hook_nothing"]),
         (ValueError, "blocks 0 to 2", lambda m, r: r["blocks.9.hook_resid_pre"]),
         (ValueError, "32 wide", lambda m, r: m.run([1], [Edit.add("blocks.0.hook_resid_pre", 0, [1.0])])),
         (ValueError, "out of range", lambda m, r: r.value(logit(1, position=9))),

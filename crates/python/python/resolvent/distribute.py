@@ -197,7 +197,8 @@ class _Distribution:
                 while waiting and len(running) < _IN_FLIGHT:
                     running[self.pool.submit(_compute, self.work, waiting[0])] = waiting[0]
                     waiting.popleft()
-            except concurrent.futures.BrokenExecutor as error:
+            # A pool that breaks while it starts a process for the call gives an OSError.
+            except (concurrent.futures.BrokenExecutor, OSError) as error:
                 self.lost(running, waiting, error)
                 continue
             for future in concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED).done:
