@@ -18,7 +18,10 @@ use crate::work::detached;
 /// names; without them, all arrays that have the same places in all prompts. Differences of at most `floor` count as
 /// none.
 #[pyfunction]
-#[pyo3(signature = (a, b, *, arrays = Many::default(), floor = 0.0))]
+#[pyo3(
+    signature = (a, b, *, arrays = Many::default(), floor = 0.0),
+    text_signature = "(a, b, *, arrays=(), floor=0.0)"
+)]
 pub(crate) fn compare(py: Python<'_>, a: PathBuf, b: PathBuf, arrays: Many<String>, floor: f64) -> Result<PyResultOf> {
     let options = CompareOptions { arrays: arrays.0, floor, ..CompareOptions::default() };
     let result = detached(py, |_| field::compare(&ResultSet::open(&a)?, &ResultSet::open(&b)?, &options))?;
@@ -31,7 +34,10 @@ pub(crate) fn compare(py: Python<'_>, a: PathBuf, b: PathBuf, arrays: Many<Strin
 /// `results` is a folder of shards or a .safetensors file of many prompts; it may be larger than memory. `arrays` are
 /// as in `compare`.
 #[pyfunction]
-#[pyo3(signature = (results, *, arrays = Many::default()))]
+#[pyo3(
+    signature = (results, *, arrays = Many::default()),
+    text_signature = "(results, *, arrays=())"
+)]
 pub(crate) fn summarise(py: Python<'_>, results: PathBuf, arrays: Many<String>) -> Result<PyResultOf> {
     let options = CompareOptions { arrays: arrays.0, ..CompareOptions::default() };
     let result = detached(py, |_| field::summarise(&ResultSet::open(&results)?, &options))?;
