@@ -15,7 +15,8 @@ STUBS = [
     for node in ast.parse((HERE / name).read_text(encoding="utf-8")).body
 ]
 # The classes of mapped results are not names of the package; the function that opens them is.
-STUBS += [node for node in ast.parse((HERE / "_mapped.pyi").read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)]
+MAPPED = ast.parse((HERE / "_mapped.pyi").read_text(encoding="utf-8")).body
+STUBS += [node for node in MAPPED if isinstance(node, ast.FunctionDef)]
 
 
 def test_the_wheel_is_tested_instead_of_the_sources():
