@@ -52,6 +52,11 @@ impl KeyEdit {
     }
 }
 
+/// Returns the message about a query all of whose keys are hidden by edits.
+pub(crate) fn hides_all(head: usize, token: usize) -> String {
+    format!("edits hide every key that head {head} sees at token {token}; leave one")
+}
+
 /// Returns head and token of a query all of whose keys are hidden by edits.
 pub(crate) fn hidden_query(program: &Program, edits: &[ScheduledEdit]) -> Option<(usize, usize)> {
     let mut maps: BTreeMap<(ValueId, usize, usize, usize), KeyMap> = BTreeMap::new();
@@ -64,10 +69,7 @@ pub(crate) fn hidden_query(program: &Program, edits: &[ScheduledEdit]) -> Option
     for ((value, token, head, _), _) in maps.into_iter().filter(|(_, map)| map.hides()) {
         *hidden.entry((value, token, head)).or_default() += 1;
     }
-    let seen = |value, token: usize| {
-        let window = program.attention(value).and_then(|attention| attention.window);
-        window.unwrap_or(usize::MAX).min(token + 1)
-    };
+    let seen = |value, token| token + 1 - program.attention(value).map_or(0, |attention| attention.first_key(token));
     let all = hidden.into_iter().find(|((value, token, _), count)| *count == seen(*value, *token));
     all.map(|((_, token, head), _)| (head, token))
 }
@@ -290,10 +292,8 @@ impl Batch {
         }
         let mut heads = Vec::with_capacity(edited.len());
         for ((row, head), (token, maps)) in edited {
-            let first = attention.window.map_or(0, |window| (token + 1).saturating_sub(window));
-            if maps[first..].iter().all(KeyMap::hides) {
-                let reason = format!("edits hide every key that head {head} sees at token {token}; leave one");
-                return Err(Error::shape("attention_edit", reason));
+            if maps[attention.first_key(token)..].iter().all(KeyMap::hides) {
+                return Err(Error::shape("attention_edit", hides_all(head, token)));
             }
             heads.push(EditedHead { row, head, maps });
         }

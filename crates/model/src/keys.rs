@@ -28,7 +28,7 @@ impl Model {
             }
         };
         let (l, h) = (site.layer(), site.head().unwrap_or(0));
-        let first = self.architecture().attention_window(l).map_or(0, |window| (token + 1).saturating_sub(window));
+        let first = self.0.program.first_key(l, token);
         let row = match change {
             Change::Add(s) | Change::Put(s) => s,
             Change::Scale(amount) => {

@@ -80,17 +80,14 @@ pub(crate) fn forward(
             let rows = narrowed.map_or_else(|| batch.rows.prefix(pass.rows), Rows::clone);
             let base_residuals = base.and_then(|trace| trace.residuals[i].as_ref());
             let inputs = inputs.unwrap_or_default();
-            let outcome = node.op.primal(rec, &rows, base_residuals, &inputs)?;
-            let attention = program.attention(node.output);
-            let edits = attention.map(|of| batch.head_edits(&pass.device, (of, node.output), rows.count()));
-            let y = match (edits.transpose()?.flatten(), attention) {
-                (Some(edits), Some(attention)) => {
-                    let own = [inputs[0], &outcome.y];
-                    EditedAttention { attention, edits }.apply(rec, &rows, base_residuals, own)?
-                }
-                _ => outcome.y,
-            };
-            pass.values[node.output] = Some(y);
+            let mut edited = None;
+            if let Some(attention) = program.attention(node.output) {
+                let edits = batch.head_edits(&pass.device, (attention, node.output), rows.count())?;
+                edited = edits.map(|edits| EditedAttention { attention, edits });
+            }
+            let op: &dyn Op = edited.as_ref().map_or(&*node.op, |edited| edited);
+            let outcome = op.primal(rec, &rows, base_residuals, &inputs)?;
+            pass.values[node.output] = Some(outcome.y);
             if keep.residuals {
                 residuals[i] = Some(outcome.residuals);
             }

@@ -224,7 +224,7 @@ impl Program {
 
     /// Returns the first key that a query of block l at a token sees.
     pub(crate) fn first_key(&self, l: usize, token: usize) -> usize {
-        self.parts[l].attention.window.map_or(0, |window| (token + 1).saturating_sub(window))
+        self.parts[l].attention.first_key(token)
     }
 
     /// Returns the number of values.

@@ -17,18 +17,11 @@ const ADDRESSABLE: Option<u64> = match usize::BITS {
 /// # Errors
 /// [`Error::Room`].
 pub(crate) fn check(device: &Device, model: &Architecture) -> Result<()> {
+    let Some(limit) = ADDRESSABLE else { return Ok(()) };
     let element = if device.f16_weights() { 2 } else { 4 };
     // A GPU has the weights in memory of its own.
-    let weights = if device.info().is_host() { element * elements(model) } else { 0 };
-    match ADDRESSABLE {
-        Some(limit) => fits(weights, memory_files::bytes(), limit),
-        None => Ok(()),
-    }
-}
-
-fn elements(model: &Architecture) -> u64 {
-    let tensors = model.tensors();
-    tensors.iter().map(|(_, shape)| shape.iter().map(|&n| n as u64).product::<u64>()).sum()
+    let weights = if device.info().is_host() { element * model.elements() } else { 0 };
+    fits(u64::try_from(weights).unwrap_or(u64::MAX), memory_files::bytes(), limit)
 }
 
 fn fits(weights: u64, files: u64, limit: u64) -> Result<()> {
@@ -58,6 +51,6 @@ mod tests {
         let (d, inner) = (config.n_embd as u64, config.n_inner() as u64);
         let block = 4 * d + (3 * d * d + 3 * d) + (d * d + d) + (d * inner + inner) + (inner * d + d);
         let all = (config.vocab_size + config.n_positions) as u64 * d + config.n_layer as u64 * block + 2 * d;
-        assert_eq!(elements(&Architecture::from(&config)), all);
+        assert_eq!(Architecture::from(&config).elements(), u128::from(all));
     }
 }

@@ -7,7 +7,7 @@ use resolvent_engine::{Device, Recording, Shape, Tensor};
 use resolvent_ops::{Residuals, Span};
 
 use crate::arch::Sizes;
-use crate::batch::{Batch, PassDirection, ScheduledChange, ScheduledEdit, Sequence, hidden_query};
+use crate::batch::{Batch, PassDirection, ScheduledChange, ScheduledEdit, Sequence, hidden_query, hides_all};
 use crate::edit::Edit;
 use crate::error::{Error, Result};
 use crate::model::Model;
@@ -294,8 +294,7 @@ pub(crate) fn scheduled(
         scheduled.extend(change(edit, sizes).map(|change| ScheduledEdit { value, token: edit.token, from, change }));
     }
     if let Some((head, token)) = hidden_query(program, &scheduled) {
-        let message = format!("edits hide every key that head {head} sees at token {token}; leave one");
-        return Err(Error::Place(message));
+        return Err(Error::Place(hides_all(head, token)));
     }
     Ok(scheduled)
 }

@@ -96,6 +96,11 @@ impl Attention {
         }
     }
 
+    /// Returns the first key that a query at `token` sees.
+    pub fn first_key(&self, token: usize) -> usize {
+        first_key(token, self.window_param())
+    }
+
     /// Returns the window as the kernels read it.
     pub(crate) fn window_param(&self) -> u32 {
         self.window.map_or(u32::MAX, |window| u32::try_from(window).unwrap_or(u32::MAX))

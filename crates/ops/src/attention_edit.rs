@@ -99,7 +99,7 @@ pub struct EditedAttention {
 impl EditedAttention {
     /// Records z `[rows, d]` of a batch whose rows have the edits, from the rows of queries, keys and values, and from z
     /// without edits. Rows that the batch does not own come from the residuals of the base run's attention.
-    pub fn apply(
+    fn apply(
         &self,
         rec: &mut Recording,
         rows: &Rows,

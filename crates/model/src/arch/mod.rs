@@ -210,8 +210,7 @@ impl Architecture {
                 format!("queries, keys and values are {projected} wide, which is not {heads} heads of {d_head}");
             return fail(message);
         }
-        let elements = |(_, shape): &(String, Vec<usize>)| shape.iter().map(|&n| n as u128).product::<u128>();
-        let bytes = 4 * self.tensors().iter().map(elements).sum::<u128>();
+        let bytes = 4 * self.elements();
         if bytes > usize::MAX as u128 {
             return fail(too_large(bytes));
         }
@@ -241,6 +240,12 @@ impl Architecture {
     /// Returns the factor of the attention scores of block `l`.
     pub fn attention_scale(&self, l: usize) -> f64 {
         self.attention[l].scale
+    }
+
+    /// Returns the number of elements of all tensors.
+    pub(crate) fn elements(&self) -> u128 {
+        let of = |(_, shape): &(String, Vec<usize>)| shape.iter().map(|&n| n as u128).product::<u128>();
+        self.tensors().iter().map(of).sum()
     }
 
     /// Returns every tensor of the model as (name, shape), in the order of the forward pass.

@@ -52,8 +52,7 @@ impl Run {
             let (h, t) = (row / tokens, row % tokens);
             let (q, k) = (&queries[h], &keys[h * sizes.kv_heads / sizes.heads]);
             let q = &q[t * sizes.d_head..][..sizes.d_head];
-            let first = plan.window.map_or(0, |window| (t + 1).saturating_sub(window));
-            for (s, out) in out.iter_mut().enumerate().take(t + 1).skip(first) {
+            for (s, out) in out.iter_mut().enumerate().take(t + 1).skip(self.program().first_key(block, t)) {
                 let score = dot(q, &k[s * sizes.d_head..][..sizes.d_head]) * plan.scale;
                 *out = model.score_cap.map_or(score, |cap| cap * (score / cap).tanh());
                 self.finite("the attention score", Site::Z(block, h), t, &[*out as f32])?;
