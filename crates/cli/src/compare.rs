@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use resolvent::Labelled;
-use resolvent::field::{Array, CompareOptions, ResultSet, compare, interned, summarise};
+use resolvent::field::{Array, CompareOptions, ResultSet, compare, summarise};
 
 use crate::Failure;
 use crate::output::{OutputArgs, maps};
-use crate::prompts::counted;
+use crate::prompts::{counted, from_end, role_names};
 
 /// Which numbers.
 #[derive(clap::Args)]
@@ -165,13 +165,9 @@ fn places(array: &Array, order: &[usize], result: &Labelled) -> (Vec<String>, us
 
 /// Returns the arrays NAME.`what` as NAME, as those of one prompt.
 fn renamed(result: &Labelled, what: &str) -> Labelled {
-    let one = |array: &Array| {
-        let name = array.name.strip_suffix(&format!(".{what}"))?;
-        Some(Array { name: interned(name), ..array.clone() })
-    };
     let analysis = result.metadata.get("of").cloned().unwrap_or_default();
     let mut found = Labelled::default().note("analysis", analysis);
-    found.arrays = result.arrays.iter().filter_map(one).collect();
+    found.arrays = result.endings(what);
     found
 }
 
@@ -185,19 +181,19 @@ fn alone(array: &Array) -> Labelled {
 fn labels(result: &Labelled) -> Vec<String> {
     let axes = result.arrays.iter().flat_map(|array| &array.axes);
     let most = axes.filter(|axis| axis.0 == "token").map(|axis| axis.1).max().unwrap_or(0);
-    (0..most).map(|i| format!("-{}", most - i)).collect()
+    from_end(most)
 }
 
 /// Returns the index on each axis, such as `level 3 token -1`; roles by their names.
 fn place(array: &Array, element: usize, result: &Labelled) -> String {
-    let roles = result.metadata.get("roles").and_then(|names| serde_json::from_str::<Vec<String>>(names).ok());
+    let roles = role_names(result);
     let (mut rest, mut parts) = (element, Vec::new());
     for (axis, length) in array.axes.iter().rev() {
         let i = rest % length;
         rest /= length;
         parts.push(match *axis {
             "token" => format!("token -{}", length - i),
-            "role" => roles.as_ref().and_then(|names| names.get(i)).map_or_else(|| format!("role {i}"), String::clone),
+            "role" => roles.get(i).map_or_else(|| format!("role {i}"), String::clone),
             axis => format!("{axis} {i}"),
         });
     }

@@ -6,7 +6,7 @@ use resolvent::field::{Prompts, Shards};
 
 use crate::Failure;
 use crate::output::{OutputArgs, checks};
-use crate::prompts::counted;
+use crate::prompts::{counted, from_end};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -23,7 +23,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let result = shards.merge()?;
     let averaged = Prompts::averaged(&result);
     let most = result.array("counts").map_or(0, |counts| counts.data.len());
-    let labels: Vec<String> = (0..most).map(|i| format!("-{}", most - i)).collect();
+    let labels = from_end(most);
     output.of_prompts(&averaged, &labels).finish(&result, || {
         let fact = |key: &str| result.metadata.get(key).map_or("", String::as_str);
         let (count, left_out) = (counted(fact("prompts")), Prompts::left_out_of(&result).len());

@@ -273,7 +273,7 @@ impl Cases<'_> {
         let result = self.counted(result)?;
         let averaged = Prompts::averaged(&result);
         let most = result.array("counts").map_or(0, |counts| counts.data.len());
-        let labels: Vec<String> = (0..most).map(|i| format!("-{}", most - i)).collect();
+        let labels = from_end(most);
         output.of_prompts(&averaged, &labels).finish(&result, || {
             let count = result.array("lengths").map_or(0, |lengths| lengths.data.len());
             let left_out = self.left_out.len() + left_out;
@@ -306,13 +306,22 @@ pub(crate) fn counted(prompts: &str) -> String {
     format!("{prompts} {}", if prompts == "1" { "prompt" } else { "prompts" })
 }
 
+/// Returns the names of `most` tokens that are counted from the end.
+pub(crate) fn from_end(most: usize) -> Vec<String> {
+    (0..most).map(|i| format!("-{}", most - i)).collect()
+}
+
+/// Returns the names of the roles of a result; none if it has no roles.
+pub(crate) fn role_names(result: &Labelled) -> Vec<String> {
+    result.metadata.get("roles").and_then(|names| serde_json::from_str(names).ok()).unwrap_or_default()
+}
+
 /// Formats the means of a map by role of token, one row for each level, if the prompts name roles.
 fn roles(result: &Labelled, name: &str, title: &str) -> String {
     let Some(means) = result.array(&format!("{name}.role")).filter(|array| array.axes.len() == 2) else {
         return String::new();
     };
-    let names = result.metadata.get("roles").and_then(|names| serde_json::from_str::<Vec<String>>(names).ok());
-    let names = names.unwrap_or_default();
+    let names = role_names(result);
     let mut text = format!("\nmean {title} by role\nlevel");
     for name in &names {
         let _infallible = write!(text, " {name:>12}");

@@ -69,6 +69,9 @@ pub(crate) fn from_environment() -> Option<String> {
     }
 }
 
+/// Why a device is left out whose process says nothing.
+const ENDED: &str = "its process ended early";
+
 /// What the processes of all devices share.
 struct Queue {
     waiting: VecDeque<usize>,
@@ -152,7 +155,7 @@ impl Shared {
         match is_ready {
             true => queue.devices[device].is_ready = true,
             false if queue.devices[device].is_late => {}
-            false => queue.devices[device].failure = Some("its process ended early".to_owned()),
+            false => queue.devices[device].failure = Some(ENDED.to_owned()),
         }
         drop(queue);
         self.changed.notify_all();
@@ -198,7 +201,7 @@ impl Shared {
                 }
                 None => {
                     queue.waiting.push_front(shard);
-                    queue.devices[device].failure = Some("its process ended early".to_owned());
+                    queue.devices[device].failure = Some(ENDED.to_owned());
                 }
             }
             let ended = queue.devices[device].failure.is_some();

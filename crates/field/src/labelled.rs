@@ -48,6 +48,15 @@ impl Labelled {
         Self { metadata: self.metadata.clone(), ..Self::default() }
     }
 
+    /// Returns the arrays `NAME.end` as `NAME`: what several prompts have in common, as the result of one.
+    pub fn endings(&self, end: &str) -> Vec<Array> {
+        let one = |array: &Array| {
+            let name = array.name.strip_suffix(end)?.strip_suffix('.')?;
+            Some(Array { name, ..array.clone() })
+        };
+        self.arrays.iter().filter_map(one).collect()
+    }
+
     /// Creates an empty result of `analysis` with the provenance of `run`.
     pub fn new(analysis: &str, run: &Run) -> Self {
         let (model, info) = (run.model(), run.model().device().info().clone());

@@ -9,7 +9,6 @@ use serde_json::json;
 use crate::certificate::merge;
 use crate::error::{Error, Result};
 use crate::labelled::{Array, Labelled};
-use crate::read::interned;
 use crate::site_kind::SiteKind;
 use crate::stats::Pairs;
 use crate::study::left_out::{self, LeftOut};
@@ -114,12 +113,8 @@ impl Prompts {
     /// Returns the means over prompts of a result of [`Prompts::stack`], as the result of one prompt: each array `NAME.mean`
     /// as NAME. The last token of the axis `token` is the last token of every prompt.
     pub fn averaged(stacked: &Labelled) -> Labelled {
-        let mean = |array: &Array| {
-            let name = array.name.strip_suffix(".mean")?;
-            Some(Array { name: interned(name), ..array.clone() })
-        };
         let mut averaged = stacked.metadata_alone();
-        averaged.arrays = stacked.arrays.iter().filter_map(mean).collect();
+        averaged.arrays = stacked.endings("mean");
         averaged
     }
 
