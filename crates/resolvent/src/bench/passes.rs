@@ -77,14 +77,10 @@ pub(super) fn kinds(quick: bool) -> Vec<Pass> {
 ///
 /// One untimed run precedes, because drivers may compile during the first run.
 pub(super) fn time(pass: Pass, model: &Model, options: &BenchOptions) -> Result<PassTime, Fault> {
-    let (budget, most) = if options.quick { (1.0, 5) } else { (10.0, 25) };
     let (first, work) = counted(|| once(pass, model, options.tokens));
     first?;
-    let mut seconds = Vec::new();
-    while seconds.is_empty() || (seconds.len() < most && seconds.iter().sum::<f64>() < budget) {
-        seconds.push(once(pass, model, options.tokens)?);
-    }
-    seconds.sort_by(f64::total_cmp);
+    let budget = if options.quick { (1.0, 5) } else { (10.0, 25) };
+    let seconds = repeated(budget, &mut || once(pass, model, options.tokens))?;
     Ok(PassTime {
         pass,
         seconds: seconds[seconds.len() / 2],
@@ -95,9 +91,29 @@ pub(super) fn time(pass: Pass, model: &Model, options: &BenchOptions) -> Result<
     })
 }
 
-fn prompt(model: &Model, count: usize, seed: u32) -> Vec<u32> {
+/// Repeats work until it has taken `budget` seconds, or `most` times. Returns the seconds of each run, in ascending order.
+pub(super) fn repeated(
+    (budget, most): (f64, usize),
+    once: &mut dyn FnMut() -> Result<f64, Fault>,
+) -> Result<Vec<f64>, Fault> {
+    let mut seconds = Vec::new();
+    while seconds.is_empty() || (seconds.len() < most && seconds.iter().sum::<f64>() < budget) {
+        seconds.push(once()?);
+    }
+    seconds.sort_by(f64::total_cmp);
+    Ok(seconds)
+}
+
+pub(super) fn prompt(model: &Model, count: usize, seed: u32) -> Vec<u32> {
     let vocab = model.sizes().vocab as u32;
     (0..count as u32).map(|i| (i * 7919 + seed * 104_729) % vocab).collect()
+}
+
+/// Returns `many` sources at level 0, at one token after another.
+pub(super) fn sources(model: &Model, count: usize, many: usize) -> Vec<[Source; 1]> {
+    let vector = |k: usize| gaussian(k as u64, model.sizes().d);
+    let at = |k: usize| Source { site: Site::ResidPre(0), token: k % count, vector: vector(k) };
+    (0..many).map(|k| [at(k)]).collect()
 }
 
 /// Runs a pass once and returns its seconds. Its inputs are prepared before the clock starts.
@@ -105,10 +121,6 @@ pub(super) fn once(pass: Pass, model: &Model, count: usize) -> Result<f64, Fault
     let (tokens, other) = (prompt(model, count, 1), prompt(model, count, 2));
     let sizes = model.sizes();
     let (d, j) = (sizes.d, Observable::logit_diff(1, 2, count - 1));
-    let sources = |many: usize| -> Vec<[Source; 1]> {
-        let at = |k: usize| Source { site: Site::ResidPre(0), token: k % count, vector: gaussian(k as u64, d) };
-        (0..many).map(|k| [at(k)]).collect()
-    };
     let run = || model.run(&tokens, &[]);
     let timed = |work: &mut dyn FnMut() -> Result<(), Fault>| -> Result<f64, Fault> {
         let start = Instant::now();
@@ -137,7 +149,7 @@ pub(super) fn once(pass: Pass, model: &Model, count: usize) -> Result<f64, Fault
             Ok(())
         }),
         Pass::Tangents | Pass::Jets => {
-            let (run, sources) = (run()?, sources(SOURCES));
+            let (run, sources) = (run()?, sources(model, count, SOURCES));
             model.device().wait()?;
             timed(&mut || {
                 let linear = run.linearize(Mode::Exact);
@@ -149,7 +161,7 @@ pub(super) fn once(pass: Pass, model: &Model, count: usize) -> Result<f64, Fault
             })
         }
         Pass::Products => {
-            let (run, sources) = (run()?, sources(DIRECTIONS));
+            let (run, sources) = (run()?, sources(model, count, DIRECTIONS));
             model.device().wait()?;
             timed(&mut || {
                 run.linearize(Mode::Exact).hvp(&sources, &j)?;

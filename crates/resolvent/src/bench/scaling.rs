@@ -5,11 +5,12 @@ use std::time::Instant;
 use resolvent_engine::{Device, Options, counted};
 use resolvent_field::{Case, EdgeOptions, edges};
 use resolvent_model::{
-    Config, Edit, Mode, Model, Observable, RandomWeights, RunOptions, Site, Source, gaussian, path_sites, tiny,
+    Config, Edit, Mode, Model, Observable, RandomWeights, RunOptions, Site, gaussian, path_sites, tiny,
 };
 use serde_json::{Value, json};
 
 use super::SCHEMA;
+use super::passes::{self, repeated};
 use crate::open::{Fault, open};
 
 /// The sizes of a measurement; one of them varies along a curve.
@@ -226,36 +227,24 @@ fn point(device: &Device, plan: &Plan, value: usize, quick: bool) -> Result<Scal
     // One untimed run precedes, because drivers may compile during the first run.
     let (first, work) = counted(|| once(plan.work, &model, sizes));
     let size = if plan.work == Work::Edges { first?.1 } else { value };
-    let (budget, most) = if quick { (0.1, 3) } else { (1.0, 11) };
-    let mut seconds = Vec::new();
-    while seconds.is_empty() || (seconds.len() < most && seconds.iter().sum::<f64>() < budget) {
-        seconds.push(once(plan.work, &model, sizes)?.0);
-    }
-    seconds.sort_by(f64::total_cmp);
+    let budget = if quick { (0.1, 3) } else { (1.0, 11) };
+    let seconds = repeated(budget, &mut || Ok(once(plan.work, &model, sizes)?.0))?;
     Ok(ScalingPoint { size, seconds: seconds[seconds.len() / 2], flops: work.flops })
-}
-
-fn prompt(count: usize, seed: usize) -> Vec<u32> {
-    (0..count).map(|i| ((i * 7919 + seed * 104_729) % VOCABULARY) as u32).collect()
 }
 
 /// Runs the work once. Returns its seconds, and the number of edges where it has some.
 fn once(work: Work, model: &Model, sizes: Sizes) -> Result<(f64, usize), Fault> {
-    let (tokens, j) = (prompt(sizes.tokens, 1), Observable::logit_diff(1, 2, sizes.tokens - 1));
-    let prompts: Vec<Vec<u32>> = (0..sizes.prompts).map(|seed| prompt(sizes.tokens, seed)).collect();
+    let prompt = |seed: usize| passes::prompt(model, sizes.tokens, seed as u32);
+    let (tokens, j) = (prompt(1), Observable::logit_diff(1, 2, sizes.tokens - 1));
+    let prompts: Vec<Vec<u32>> = (0..sizes.prompts).map(prompt).collect();
     let prepared = RunOptions { sites: path_sites(model.sizes()), ..RunOptions::default() };
     // Inputs that exist before the clock starts.
     let base = match work {
         Work::Tangents | Work::Sweep => vec![model.run(&tokens, &[])?],
-        Work::Edges => vec![model.run_with(&tokens, &prepared)?, model.run_with(&prompt(sizes.tokens, 2), &prepared)?],
+        Work::Edges => vec![model.run_with(&tokens, &prepared)?, model.run_with(&prompt(2), &prepared)?],
         Work::Forward | Work::Sensitivity | Work::Prompts => Vec::new(),
     };
-    let sources: Vec<[Source; 1]> = (0..sizes.sources)
-        .map(|k| {
-            let vector = gaussian(k as u64, model.sizes().d);
-            [Source { site: Site::ResidPre(0), token: k % sizes.tokens, vector }]
-        })
-        .collect();
+    let sources = passes::sources(model, sizes.tokens, sizes.sources);
     let places = (0..sizes.blocks).flat_map(|level| (0..sizes.tokens).map(move |token| (level, token)));
     let puts: Vec<[Edit; 1]> = places
         .map(|(level, token)| [Edit::put(Site::ResidPre(level), token, gaussian(level as u64, model.sizes().d))])
