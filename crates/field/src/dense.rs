@@ -92,6 +92,11 @@ pub(crate) fn sum_of<T: Copy>(a: &[T], b: &[T], f: impl Fn(T, T) -> f64) -> f64 
     lanes.iter().sum::<f64>() + rest
 }
 
+/// Computes `sum += a x`.
+pub(crate) fn add_scaled(sum: &mut [f64], a: f64, x: &[f64]) {
+    sum.iter_mut().zip(x).for_each(|(sum, x)| *sum += a * x);
+}
+
 pub(crate) fn size(a: &[f64]) -> f64 {
     inner(a, a).sqrt()
 }

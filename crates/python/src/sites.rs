@@ -220,11 +220,12 @@ impl PyRun {
         let block = |hook: &str| name.strip_prefix("blocks.")?.strip_suffix(hook)?.strip_suffix('.')?.parse().ok();
         let within =
             |block: usize| Ok::<_, Failure>(from_end("block", i64::try_from(block).unwrap_or(i64::MAX), sizes.layers)?);
-        if let Some(block) = block(PATTERN) {
-            return Ok(Named::Pattern(within(block)?));
-        }
-        if let Some(block) = block(RESULT) {
-            return Ok(Named::Result(within(block)?));
+        for (hook, of) in
+            [(SCORES, Named::Scores as fn(usize) -> Named), (PATTERN, Named::Pattern), (RESULT, Named::Result)]
+        {
+            if let Some(block) = block(hook) {
+                return Ok(of(within(block)?));
+            }
         }
         for (hook, of) in [(SCALE, Named::Scale as fn(StreamNorm) -> Named), (NORMALIZED, Named::Normalized)] {
             if let Some(norm) = name.strip_suffix(hook) {
@@ -235,9 +236,6 @@ impl PyRun {
             [(EMBEDDING, Named::Embedding), (POSITIONS, Named::Positions)].into_iter().find(|(n, _)| *n == name)
         {
             return Ok(one.1);
-        }
-        if let Some(block) = block(SCORES) {
-            return Ok(Named::Scores(within(block)?));
         }
         let heads = match () {
             () if ends(&["hook_q", "hook_rot_q", "hook_z"]) => Some(sizes.heads),

@@ -23,6 +23,7 @@ use crate::stop::go_on;
 const BUDGET: Duration = Duration::from_millis(250);
 /// Submissions queued before the next one waits for the oldest.
 const IN_FLIGHT: usize = 3;
+
 /// A launch that is ready to encode.
 struct Ready {
     pipeline: Arc<Pipeline>,

@@ -3,7 +3,7 @@
 use resolvent_model::gaussian;
 
 use super::rows::{Spectra, Spectrum};
-use crate::dense::{inner, orthonormal, orthonormal_to, product, svd, wide};
+use crate::dense::{add_scaled, inner, orthonormal, orthonormal_to, product, svd, wide};
 use crate::error::Result;
 
 /// How directions are chosen.
@@ -94,7 +94,7 @@ impl Projector {
         let mut sum = self.sum(&chi, self.span.len());
         for q in &self.span {
             let along = inner(q, &chi);
-            sum.iter_mut().zip(q).for_each(|(sum, q)| *sum -= along * q);
+            add_scaled(&mut sum, -along, q);
         }
         sum.iter().zip(&chi).map(|(sum, x)| (sum + x) as f32).collect()
     }
@@ -103,7 +103,7 @@ impl Projector {
         let mut sum = vec![0.0; chi.len()];
         for (w, t) in self.read.iter().zip(&self.write).take(rank) {
             let along = inner(t, chi);
-            sum.iter_mut().zip(w).for_each(|(sum, w)| *sum += along * w);
+            add_scaled(&mut sum, along, w);
         }
         sum
     }
@@ -124,7 +124,7 @@ fn krylov(spectra: &Spectra, d: usize, most: usize) -> Vec<Vec<f64>> {
         let mut product = vec![0.0; d];
         for row in spectra.probes.chunks(d) {
             let along = inner(row, &next);
-            product.iter_mut().zip(row).for_each(|(sum, x)| *sum += along * x);
+            add_scaled(&mut product, along, row);
         }
         directions.push(std::mem::replace(&mut next, product));
     }
@@ -181,7 +181,7 @@ fn root(Spectrum { values, vectors, .. }: &Spectrum, span: &[Vec<f64>], ridge: f
         let (along, size): (Vec<f64>, _) =
             (span.iter().map(|q| inner(q, v)).collect(), (value + ridge).sqrt() - ridge.sqrt());
         for (row, a) in root.chunks_mut(n).zip(&along) {
-            row.iter_mut().zip(&along).for_each(|(sum, b)| *sum += size * a * b);
+            add_scaled(row, size * a, &along);
         }
     }
     root
@@ -194,7 +194,7 @@ fn combined(root: &[f64], vectors: &[Vec<f64>], values: &[f64], span: &[Vec<f64>
         let mut sum = vec![0.0; d];
         for (row, q) in root.chunks(v.len()).zip(span) {
             let along = inner(row, v) / s.sqrt();
-            sum.iter_mut().zip(q).for_each(|(sum, q)| *sum += along * q);
+            add_scaled(&mut sum, along, q);
         }
         sum
     };
