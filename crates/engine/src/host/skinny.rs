@@ -200,11 +200,9 @@ impl<S: Simd> Step<'_, S> {
         let sums = sums.as_chunks_mut::<R>().0;
         let w = w.map(|row| &row[..sums.len()]);
         for (v, sums) in sums.iter_mut().enumerate() {
-            for row in w {
-                fetch(&row[v..], ahead);
-            }
             let mut tile = *sums;
             for (d, row) in w.iter().enumerate() {
+                fetch(&row[v..], ahead);
                 let w = row[v];
                 for (sum, x) in tile.iter_mut().zip(&block) {
                     *sum = simd.mul_add_e_f32s(simd.splat_f32s(x[d]), w, *sum);
