@@ -3,14 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use bytemuck::{Pod, Zeroable};
-
-/// One cache line. A vector of lines starts at a cache line, so SIMD loads of whole rows are aligned.
-#[repr(C, align(64))]
-#[derive(Clone, Copy, Pod, Zeroable)]
-pub(crate) struct Line([f32; 16]);
-
-type Lines = Vec<Line>;
+use super::lines::{Line, Lines};
 
 /// Every word of a poisoned buffer: a NaN, as f32, and an index out of every range, as u32.
 const POISON: Line = Line([f32::from_bits(0xFFFF_FFFF); 16]);
@@ -50,7 +43,7 @@ impl Pool {
             shelf.bytes -= len * 64;
         }
         drop(shelf);
-        let mut lines = found.unwrap_or_else(|| vec![Line::zeroed(); len]);
+        let mut lines = found.unwrap_or_else(|| Lines::zeroed(len));
         if self.poison {
             lines.fill(POISON);
         }
@@ -73,18 +66,18 @@ pub(crate) struct Block {
 }
 
 /// A locked block.
-pub(crate) enum Guard<'a> {
+pub(super) enum Guard<'a> {
     Read(RwLockReadGuard<'a, Lines>),
     Write(RwLockWriteGuard<'a, Lines>),
 }
 
 /// Returns the words of `lines`.
-pub(crate) fn words(lines: &[Line]) -> &[f32] {
+pub(super) fn words(lines: &[Line]) -> &[f32] {
     bytemuck::cast_slice(lines)
 }
 
 /// Returns the words of `lines`.
-pub(crate) fn words_mut(lines: &mut [Line]) -> &mut [f32] {
+pub(super) fn words_mut(lines: &mut [Line]) -> &mut [f32] {
     bytemuck::cast_slice_mut(lines)
 }
 
@@ -117,11 +110,11 @@ impl std::ops::DerefMut for Writing<'_> {
 }
 
 impl Block {
-    pub(crate) fn read_lock(&self) -> RwLockReadGuard<'_, Lines> {
+    pub(super) fn read_lock(&self) -> RwLockReadGuard<'_, Lines> {
         self.lines.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn write_lock(&self) -> RwLockWriteGuard<'_, Lines> {
+    pub(super) fn write_lock(&self) -> RwLockWriteGuard<'_, Lines> {
         self.lines.write().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -4,6 +4,7 @@ mod block;
 mod f16_weights;
 mod fetch;
 mod gemm;
+mod lines;
 mod skinny;
 mod weights;
 
