@@ -10,6 +10,8 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::OnceLock;
 
+use rayon::prelude::*;
+
 use crate::arch::{Architecture, Layout};
 use crate::error::{Error, Result};
 pub(crate) use convert::first_non_finite;
@@ -52,7 +54,7 @@ struct Entry {
 /// `model.safetensors.index.json` and its shards.
 ///
 /// The files are mapped, not loaded. [`Checkpoint::read_f32`] releases the mapped pages as soon as it has converted
-/// them. Reading a whole model therefore needs only the caller's buffer and about a megabyte. The files must not be
+/// them. Reading a whole model therefore needs only the caller's buffer and about sixteen megabytes. The files must not be
 /// changed or truncated while a checkpoint is open.
 #[derive(Debug)]
 pub struct Checkpoint {
@@ -151,15 +153,19 @@ impl Checkpoint {
             return Err(range_error(name, message));
         }
         let (file, size) = (&self.files[entry.file], entry.dtype.size());
-        for (i, piece) in out.chunks_mut(PIECE).enumerate() {
-            let index = first + i * PIECE;
+        for (i, window) in out.chunks_mut(WINDOW).enumerate() {
+            let index = first + i * WINDOW;
             let start = entry.bytes.start + index * size;
-            let bytes = start..start + piece.len() * size;
-            convert::to_f32(entry.dtype, &file.bytes()[bytes.clone()], piece);
+            let bytes = start..start + window.len() * size;
+            let stored = file.bytes()[bytes.clone()].par_chunks(PIECE * size);
+            let pieces = window.par_chunks_mut(PIECE).zip(stored).enumerate();
+            let fault = pieces.find_map_first(|(j, (piece, stored))| {
+                convert::to_f32(entry.dtype, stored, piece);
+                first_non_finite(piece).map(|at| (index + j * PIECE + at, piece[at]))
+            });
             file.release(bytes);
-            if let Some(at) = first_non_finite(piece) {
-                let (name, value) = (name.to_owned(), piece[at]);
-                return Err(Error::NonFinite { name, index: index + at, value });
+            if let Some((index, value)) = fault {
+                return Err(Error::NonFinite { name: name.to_owned(), index, value });
             }
         }
         Ok(())
@@ -200,8 +206,11 @@ impl Checkpoint {
     }
 }
 
-/// Number of elements to convert before their pages are released: a megabyte of f32.
+/// Number of elements that a thread converts at a time: a megabyte of f32.
 const PIECE: usize = 1 << 18;
+
+/// Number of elements to convert before their pages are released: sixteen megabytes of f32.
+const WINDOW: usize = 16 * PIECE;
 
 impl Entry {
     /// Returns the first element and the number of elements of `rows`; `None` if they lie outside the tensor.

@@ -79,6 +79,7 @@ mod splits;
 mod sweep;
 mod taken;
 mod tokenizer;
+mod transposed;
 mod upload;
 mod values;
 mod weights;

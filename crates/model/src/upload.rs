@@ -12,6 +12,7 @@ use crate::arch::{Orientation, Part};
 use crate::error::Result;
 use crate::packed::{Packed, Rounding};
 use crate::source::WeightSource;
+use crate::transposed::transpose;
 
 /// Elements converted and uploaded at a time. This bounds the host memory of loading, besides the file itself and one
 /// matrix that is stored in another layout.
@@ -20,15 +21,14 @@ const CHUNK: usize = 1 << 22;
 /// Uploaded bytes after which loading waits for the device, so that staging copies do not pile up.
 const SUBMIT_BYTES: usize = 64 << 20;
 
-/// Stored rows that are transposed at a time: a block of them fits the processor's cache.
-const BLOCK: usize = 32;
-
 /// An upload of a model's weights.
 pub(crate) struct Upload<'a> {
     device: &'a Device,
     source: &'a dyn WeightSource,
     unsubmitted: usize,
     rounding: Rounding,
+    /// Memory for a matrix that is stored in another layout.
+    matrix: Vec<f32>,
     /// By length: the bias of every matrix without one.
     zeros: BTreeMap<usize, Tensor>,
     /// Gain and bias of the norms that were uploaded, by the name of their modules.
@@ -45,6 +45,7 @@ impl<'a> Upload<'a> {
             source,
             unsubmitted: 0,
             rounding: Rounding::default(),
+            matrix: Vec::new(),
             zeros: BTreeMap::new(),
             norms: BTreeMap::new(),
         }
@@ -164,7 +165,9 @@ impl<'a> Upload<'a> {
         {
             return self.chunks(&format!("{}.weight", part.name), 0..k, n, write);
         }
-        let mut matrix = vec![0.0f32; k * n];
+        // The system clears every page that it gives out, so the memory of the last matrix is used again.
+        let mut matrix = std::mem::take(&mut self.matrix);
+        matrix.resize(k * n, 0.0);
         let mut first = 0;
         for part in parts {
             self.place(part, &mut matrix, n, first)?;
@@ -175,6 +178,7 @@ impl<'a> Upload<'a> {
             write(i * step, chunk)?;
             self.wrote(chunk.len())?;
         }
+        self.matrix = matrix;
         Ok(())
     }
 
@@ -199,11 +203,7 @@ impl<'a> Upload<'a> {
                 self.chunks(&name, 0..part.outputs, part.inputs, &mut |before, elements| {
                     let stored = columns[before / part.inputs..].iter().zip(elements.chunks(part.inputs));
                     let stored: Vec<(usize, &[f32])> = stored.filter_map(|(c, row)| Some(((*c)?, row))).collect();
-                    for block in stored.chunks(BLOCK) {
-                        for (i, row) in matrix.chunks_mut(n).enumerate() {
-                            block.iter().for_each(|(column, stored)| row[*column] = stored[i]);
-                        }
-                    }
+                    transpose(&stored, matrix, n);
                     Ok(())
                 })
             }

@@ -2,12 +2,17 @@
 
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 use super::dequantise::elements;
 use super::layout::{Entry, Layout};
 use crate::mapped::Mapped;
 
-/// Number of elements to convert before their pages are released: a megabyte of f32.
+/// Number of elements that a thread converts at a time: a megabyte of f32.
 const PIECE: usize = 1 << 18;
+
+/// Number of elements to convert before their pages are released: sixteen megabytes of f32.
+const WINDOW: usize = 16 * PIECE;
 
 /// Reads `rows` of a tensor into `out`, which has exactly their elements.
 pub(super) fn read(file: &Mapped, entry: &Entry, rows: Range<usize>, out: &mut [f32]) {
@@ -24,23 +29,26 @@ pub(super) fn read(file: &Mapped, entry: &Entry, rows: Range<usize>, out: &mut [
 }
 
 fn contiguous(file: &Mapped, entry: &Entry, first: usize, out: &mut [f32]) {
-    for (i, piece) in out.chunks_mut(PIECE).enumerate() {
-        let first = first + i * PIECE;
-        elements(entry.kind, &file.bytes()[entry.bytes.clone()], first, piece);
-        file.release(pages(entry, first..first + piece.len()));
+    for (i, window) in out.chunks_mut(WINDOW).enumerate() {
+        let first = first + i * WINDOW;
+        let pieces = window.par_chunks_mut(PIECE).enumerate();
+        pieces.for_each(|(j, piece)| {
+            elements(entry.kind, &file.bytes()[entry.bytes.clone()], first + j * PIECE, piece);
+        });
+        file.release(pages(entry, first..first + window.len()));
     }
 }
 
 fn permuted(file: &Mapped, entry: &Entry, rows: Range<usize>, out: &mut [f32]) {
     let width = entry.width();
-    let together = (PIECE / width).max(1);
-    for (i, piece) in out.chunks_mut(together * width).enumerate() {
-        let (mut least, mut most) = (usize::MAX, 0);
-        for (j, out) in piece.chunks_mut(width).enumerate() {
-            let row = entry.layout.stored_row(rows.start + i * together + j);
-            elements(entry.kind, &file.bytes()[entry.bytes.clone()], row * width, out);
-            (least, most) = (least.min(row), most.max(row + 1));
-        }
+    let together = (WINDOW / width).max(1);
+    for (i, window) in out.chunks_mut(together * width).enumerate() {
+        let stored = |j: usize| entry.layout.stored_row(rows.start + i * together + j);
+        let count = window.len() / width;
+        window.par_chunks_mut(width).enumerate().for_each(|(j, out)| {
+            elements(entry.kind, &file.bytes()[entry.bytes.clone()], stored(j) * width, out);
+        });
+        let (least, most) = (0..count).map(stored).fold((usize::MAX, 0), |(a, b), row| (a.min(row), b.max(row + 1)));
         file.release(pages(entry, least * width..most * width));
     }
 }
