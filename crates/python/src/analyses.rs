@@ -11,7 +11,7 @@ use resolvent::{Direction, Place};
 
 use crate::arguments::{About, Along, donor_of, field_vector, place, places, run_of};
 use crate::failure::{Result, value_error};
-use crate::lists::{Pair, items};
+use crate::lists::{Pair, count, counts, items};
 use crate::observable::PyObservable;
 use crate::result::PyResultOf;
 use crate::work::detached;
@@ -125,8 +125,27 @@ pub(crate) fn regime(
     PyResultOf::new(py, result, Some(run), Some(&title))
 }
 
+/// Checks the options of an inversion: the number of places and their choice, the limit, the weight of the energy, steps and
+/// seed.
+pub(crate) fn inversion(
+    (sparse, choose): (Option<i64>, &str),
+    limit: Option<f32>,
+    damp: f64,
+    (refine, seed): (i64, i64),
+) -> Result<InvertOptions> {
+    let method = method(counts("sparse", sparse)?, choose)?;
+    let (refine, seed) = (count("refine", refine)?, count("seed", seed)?);
+    if let Some(limit) = limit.filter(|limit| !limit.is_finite() || *limit <= 0.0) {
+        return Err(value_error(format!("invalid limit={limit}: expected a finite number above 0 for |s| / |h[l,t]|")));
+    }
+    if !damp.is_finite() || damp < 0.0 {
+        return Err(value_error(format!("invalid damp={damp}: expected a finite number >= 0")));
+    }
+    Ok(InvertOptions { method, limit, damp, refine, seed })
+}
+
 /// Returns the method that searches for sources.
-pub(crate) fn method(sparse: Option<usize>, choose: &str) -> Result<Method> {
+fn method(sparse: Option<usize>, choose: &str) -> Result<Method> {
     match (sparse, choose) {
         (None, _) => Ok(Method::LeastEnergy),
         (Some(n), "greedy") => Ok(Method::Greedy(n)),
@@ -142,12 +161,6 @@ pub(crate) fn invert(
     options: &InvertOptions,
 ) -> Result<PyResultOf> {
     let py = goals.py();
-    if let Some(limit) = options.limit.filter(|limit| !limit.is_finite() || *limit <= 0.0) {
-        return Err(value_error(format!("invalid limit={limit}: expected a finite number above 0 for |s| / |h[l,t]|")));
-    }
-    if !options.damp.is_finite() || options.damp < 0.0 {
-        return Err(value_error(format!("invalid damp={}: expected a finite number >= 0", options.damp)));
-    }
     // A tuple is one goal, unless its items are goals too.
     let list = items(goals)?;
     let list = match goals.is_instance_of::<PyTuple>() && !list.iter().all(is_goal) {

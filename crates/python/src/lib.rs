@@ -42,6 +42,8 @@ mod observable;
 mod opened;
 mod paths;
 mod positions;
+mod prompt_rows;
+mod prompt_sources;
 mod prompts;
 mod result;
 mod result_copies;

@@ -4,22 +4,22 @@ use std::path::PathBuf;
 
 use numpy::PyArrayDyn;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString};
+use pyo3::types::{PyDict, PyList};
 use resolvent::Labelled;
 use resolvent::field::{
-    AttributeOptions, CircuitOptions, EdgeOptions, EdgePredictor, FlowOptions, LensOptions, Predictor,
-    PredictorOptions, Prompts as Found, ReduceOptions, SHARD, Shards, SiteKind, TransferOptions, Work,
+    AttributeOptions, CircuitOptions, EdgeOptions, EdgePredictor, FlowOptions, GreenOptions, LensOptions, Predictor,
+    PredictorOptions, Prompts as Found, ReduceOptions, RegimeOptions, SHARD, Shards, SiteKind, TransferOptions, Work,
     attribute_of_prompts, distinct, edges_of_prompts, flow_of_prompts, forward_of_prompts, identities_of_prompts,
     lens_of_prompts, patch_of_prompts, sensitivity_of_prompts, transfer_of_prompts,
 };
-use resolvent::model::{Model, PromptCase, PromptRow, PromptSet, PromptText, Run, RunOptions, from_end, logits_of};
+use resolvent::model::{Model, PromptCase, Run, RunOptions, from_end, logits_of};
 
-use crate::arguments::tokens;
+use crate::analyses;
 use crate::arrays::to_numpy;
 use crate::averaged_operator::PyAveragedOperator;
 use crate::failure::{Failure, Result, value_error};
-use crate::lists::{List, Many, count, counts};
-use crate::observable::PyObservable;
+use crate::lists::{List, Many, Pair, count, counts};
+use crate::prompt_sources::{self, EachAlong};
 use crate::result::PyResultOf;
 use crate::shards::{EACH, PyShards, Target};
 use crate::work::{Bar, Raised, detached};
@@ -33,64 +33,12 @@ use crate::work::{Bar, Raised, detached};
 pub(crate) struct PyPrompts {
     pub(crate) model: Model,
     pub(crate) cases: Vec<PromptCase>,
-    left_out: Vec<(String, String)>,
-}
-
-/// Arguments of [`PyPrompts::new`].
-pub(crate) struct PromptArguments<'py> {
-    pub(crate) rows: Option<Bound<'py, PyAny>>,
-    pub(crate) observable: Option<Py<PyObservable>>,
-    pub(crate) tasks: Vec<String>,
-    pub(crate) limit: Option<usize>,
-    pub(crate) strict: bool,
+    pub(crate) left_out: Vec<(String, String)>,
 }
 
 impl PyPrompts {
-    /// Reads rows from a file or from Python objects; without any, those that ship with the embedded models.
-    pub(crate) fn new(py: Python<'_>, model: &Model, arguments: PromptArguments<'_>) -> Result<Self> {
-        let PromptArguments { rows, observable, tasks, limit, strict } = arguments;
-        let mut left_out = Vec::new();
-        let listed = match &rows {
-            None => PromptSet::embedded()?.rows(&tasks, limit)?.into_iter().cloned().collect(),
-            Some(rows) => match path(rows) {
-                Some(path) => {
-                    let set = PromptSet::open(&path)?;
-                    left_out.extend(set.bad_rows.iter().map(|(line, reason)| (format!("line {line}"), reason.clone())));
-                    set.rows(&tasks, limit)?.into_iter().cloned().collect()
-                }
-                None => rows_of(model, rows)?,
-            },
-        };
-        let mut cases = Vec::with_capacity(listed.len());
-        for (i, row) in listed.iter().enumerate() {
-            let name = if rows.as_ref().is_some_and(|rows| path(rows).is_none()) && row.label.is_none() {
-                format!("row {i}")
-            } else {
-                row.name()
-            };
-            let text = observable.as_ref().and_then(|j| j.get().as_text());
-            let case = detached(py, |_| row.case(model, text, None)).and_then(|case| match &observable {
-                Some(j) if text.is_none() => {
-                    let j = j.get().of_prompt(py, model, case.clean.len())?;
-                    let extended = |tokens: &Vec<u32>| j.extend(tokens);
-                    let (clean, corrupted) = (extended(&case.clean), case.corrupted.as_ref().map(extended));
-                    Ok(PromptCase { clean, corrupted, observable: Some(j), ..case })
-                }
-                _ => Ok(case),
-            });
-            match case {
-                Ok(case) => cases.push(PromptCase { name, ..case }),
-                Err(error) => left_out.push((name, error.message(py))),
-            }
-        }
-        match left_out.first() {
-            Some((name, reason)) if strict || cases.is_empty() => Err(value_error(format!("{name}: {reason}"))),
-            _ => Ok(Self { model: model.clone(), cases, left_out }),
-        }
-    }
-
     /// Runs an analysis that has a result for each prompt, with a progress bar.
-    fn each(
+    pub(crate) fn each(
         &self,
         py: Python<'_>,
         mut analysis: impl FnMut(&Model, &[PromptCase], &mut dyn FnMut(u64, u64)) -> resolvent::field::Result<Found> + Send,
@@ -125,28 +73,6 @@ impl PyPrompts {
         drop(bar);
         PyResultOf::new(py, result, None, None)
     }
-}
-
-/// Returns the path, if `rows` is one: a string or an object of `os.PathLike`.
-fn path(rows: &Bound<'_, PyAny>) -> Option<PathBuf> {
-    rows.extract::<PathBuf>().ok()
-}
-
-/// Returns rows from a list: texts, token ids, or dicts with the keys of a prompt file.
-fn rows_of(model: &Model, rows: &Bound<'_, PyAny>) -> Result<Vec<PromptRow>> {
-    let mut listed = Vec::new();
-    for row in rows.try_iter()? {
-        let row = row?;
-        listed.push(match (row.cast::<PyDict>(), row.cast::<PyString>()) {
-            (Ok(dict), _) => {
-                let json = row.py().import("json")?.call_method1("dumps", (dict,))?;
-                PromptRow::from_json(&json.extract::<String>()?)?
-            }
-            (_, Ok(text)) => PromptRow { clean: PromptText::Text(text.to_cow()?.into_owned()), ..PromptRow::default() },
-            _ => PromptRow { clean: PromptText::Ids(tokens(model, &row)?), ..PromptRow::default() },
-        });
-    }
-    Ok(listed)
 }
 
 #[pymethods]
@@ -266,6 +192,74 @@ impl PyPrompts {
     /// Checks the identities of the derivatives of each clean prompt; arrays as those of `Run.identities`, with an axis `prompt`.
     fn identities(&self, py: Python<'_>) -> Result<PyResultOf> {
         self.each(py, identities_of_prompts)
+    }
+
+    /// Responses to a source at `at` = (level, position) of each prompt, counted from the end if negative; arrays as those of
+    /// `Run.green`, with an axis `prompt`. A displacement is to the row's corrupted prompt.
+    #[pyo3(
+        signature = (at, direction = None, *, unit = false, geometry = false, directions = 0),
+        text_signature = "($self, at, direction=None, *, unit=False, geometry=False, directions=0)"
+    )]
+    fn green(
+        &self,
+        py: Python<'_>,
+        at: Pair,
+        direction: Option<&Bound<'_, PyAny>>,
+        unit: bool,
+        geometry: bool,
+        directions: i64,
+    ) -> Result<PyResultOf> {
+        let options = GreenOptions { geometry, directions: (count("directions", directions)?, 0) };
+        let along = EachAlong::new(&self.model, direction, unit)?;
+        self.each(py, |model, cases, progress| prompt_sources::green((&at, &along), options, (model, cases), progress))
+    }
+
+    /// Linear regimes of each prompt's observable; arguments and arrays as those of `Run.regime`, with an axis `prompt`.
+    #[pyo3(
+        signature = (direction = None, *, unit = false, sites = None, amplitudes = None, absolute = false, field = false,
+            nodes = 0),
+        text_signature = "($self, direction=None, *, unit=False, sites=None, amplitudes=None, absolute=False, field=False, \
+            nodes=0)"
+    )]
+    fn regime(
+        &self,
+        py: Python<'_>,
+        direction: Option<&Bound<'_, PyAny>>,
+        unit: bool,
+        sites: Option<Many<Pair>>,
+        amplitudes: Option<Many<f32>>,
+        absolute: bool,
+        field: bool,
+        nodes: i64,
+    ) -> Result<PyResultOf> {
+        let amplitudes = amplitudes.map_or(RegimeOptions::default().amplitudes, |amplitudes| amplitudes.0);
+        let options = RegimeOptions { amplitudes, absolute, field, nodes: count("nodes", nodes)? };
+        let along = EachAlong::new(&self.model, direction, unit)?;
+        let about = (sites.as_ref().map(|sites| &sites.0[..]), &along);
+        self.each(py, |model, cases, progress| prompt_sources::regime(about, &options, (model, cases), progress))
+    }
+
+    /// Sources that change each prompt's observable by `change`; arguments and arrays as those of `Run.invert`, with an axis
+    /// `prompt`.
+    #[pyo3(
+        signature = (change, *, sites = None, sparse = None, choose = "greedy", limit = None, damp = 0.0, refine = 0, seed = 0),
+        text_signature = "($self, change, *, sites=None, sparse=None, choose=\"greedy\", limit=None, damp=0.0, refine=0, seed=0)"
+    )]
+    fn invert(
+        &self,
+        py: Python<'_>,
+        change: f64,
+        sites: Option<Many<Pair>>,
+        sparse: Option<i64>,
+        choose: &str,
+        limit: Option<f32>,
+        damp: f64,
+        refine: i64,
+        seed: i64,
+    ) -> Result<PyResultOf> {
+        let options = analyses::inversion((sparse, choose), limit, damp, (refine, seed))?;
+        let goal = (change, sites.as_ref().map(|sites| &sites.0[..]));
+        self.each(py, |model, cases, progress| prompt_sources::invert(goal, &options, (model, cases), progress))
     }
 
     /// Edges of each pair; arrays as those of `Model.edges`, with an axis `prompt`. `controls` other pairs give

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use numpy::{PyArray1, PyArrayDyn};
 use pyo3::prelude::*;
-use resolvent::field::{FlowOptions, GreenOptions, InvertOptions, RegimeOptions, TransferOptions};
+use resolvent::field::{FlowOptions, GreenOptions, RegimeOptions, TransferOptions};
 use resolvent::model::from_end;
 
 use crate::analyses::{self, Direct};
@@ -268,9 +268,7 @@ impl PyRun {
         refine: i64,
         seed: i64,
     ) -> Result<PyResultOf> {
-        let method = analyses::method(counts("sparse", sparse)?, choose)?;
-        let (refine, seed) = (count("refine", refine)?, count("seed", seed)?);
-        let options = InvertOptions { method, limit, damp, refine, seed };
+        let options = analyses::inversion((sparse, choose), limit, damp, (refine, seed))?;
         analyses::invert(&self.run, goals, sites.as_ref().map(|sites| &sites.0[..]), &options)
     }
 

@@ -14,7 +14,8 @@ use crate::lists::count;
 use crate::work::detached;
 
 /// Analyses of `Prompts` that have a result for each prompt.
-pub(crate) const EACH: [&str; 8] = ["run", "sensitivity", "patch", "transfer", "flow", "edges", "attribute", "lens"];
+pub(crate) const EACH: [&str; 11] =
+    ["run", "sensitivity", "patch", "transfer", "flow", "edges", "attribute", "lens", "green", "regime", "invert"];
 
 /// A shard that the next analysis of this thread computes, in place of the result of all prompts.
 pub(crate) struct Target {

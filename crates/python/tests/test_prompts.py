@@ -43,6 +43,34 @@ def test_a_prompt_has_its_own_numbers(model):
     assert swept["lengths"].tolist() == [6, 3, 4] and np.isnan(swept["effect.low"]).all()
 
 
+def test_sources_at_a_place_of_each_prompt(model):
+    prompts = model.prompts(PAIRS)
+    given = np.linspace(-1, 1, model.cfg.d_model, dtype=np.float32)
+    for direction in ["random:3", "displacement", "sensitivity", given]:
+        place = (1, 1) if isinstance(direction, str) and direction == "displacement" else (1, -2)
+        rows = PAIRS[1:] if place == (1, 1) else PAIRS
+        found = model.prompts(rows).green(place, direction, unit=True, geometry=True, directions=3)
+        for n, pair in enumerate(rows):
+            j = Observable(model.prompts(rows).observables[n])
+            run, t = model.run(pair["clean"]), len(pair["clean"])
+            alone = run.green(place, direction, unit=True, observable=j, donor=pair["corrupted"], geometry=True, directions=3)
+            np.testing.assert_allclose(found["norm"][n, :, :t], alone["norm"], rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(found["gain"][n], alone["gain"], rtol=1e-5)
+    regime = prompts.regime("random:3", sites=[(0, -1), (2, -2)], amplitudes=[0.01, 0.1], nodes=2)
+    chosen = prompts.invert(0.25, sites=[(1, -1)], refine=2)
+    for n, pair in enumerate(PAIRS):
+        j, run = Observable(prompts.observables[n]), model.run(pair["clean"])
+        alone = run.regime(j, "random:3", sites=[(0, -1), (2, -2)], amplitudes=[0.01, 0.1], nodes=2)
+        for name in ["radius", "finite", "secant"]:
+            np.testing.assert_allclose(regime[name][n], alone[name], rtol=1e-3)
+        alone = run.invert([(j, 0.25)], sites=[(1, -1)], refine=2)
+        np.testing.assert_allclose(chosen["achieved"][n], alone["achieved"], rtol=1e-4)
+    with pytest.raises(ValueError, match="one direction for each place"):
+        prompts.green((1, -1), np.stack([given, given]))
+    with pytest.raises(ValueError, match="out of range"):
+        prompts.green((9, 0), "random:3")
+
+
 def test_one_observable_for_all(model):
     rows = [pair["clean"] for pair in PAIRS]
     for j in [entropy(), Observable("entropy()"), 0.5 * logit_diff(3, 4)]:

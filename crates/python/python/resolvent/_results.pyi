@@ -124,6 +124,38 @@ class Prompts:
     ) -> Result: ...
     def flow(self, *, steps: _Int = 0) -> Result: ...
     def identities(self) -> Result: ...
+    def green(
+        self,
+        at: _Place,
+        direction: Union[str, _Array, None] = None,
+        *,
+        unit: bool = False,
+        geometry: bool = False,
+        directions: _Int = 0,
+    ) -> Result: ...
+    def regime(
+        self,
+        direction: Union[str, _Array, None] = None,
+        *,
+        unit: bool = False,
+        sites: Union[_Places, None] = None,
+        amplitudes: Union[_Float, Sequence[_Float], NDArray[np.floating[Any]], None] = None,
+        absolute: bool = False,
+        field: bool = False,
+        nodes: _Int = 0,
+    ) -> Result: ...
+    def invert(
+        self,
+        change: _Float,
+        *,
+        sites: Union[_Places, None] = None,
+        sparse: Union[_Int, None] = None,
+        choose: Literal["greedy", "lasso"] = "greedy",
+        limit: Union[float, None] = None,
+        damp: _Float = 0.0,
+        refine: _Int = 0,
+        seed: _Int = 0,
+    ) -> Result: ...
     def attribute(self, *, neurons: bool = False, patterns: bool = False) -> Result: ...
     def lens(self, *, averaged: Union[AveragedOperator, None] = None) -> Result: ...
     def average(self, *, skip_first: int = 16, skip_last: int = 1) -> Result: ...
