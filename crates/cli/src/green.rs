@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use resolvent::field::{GreenOptions, Probes, block_norms, green_with, stats};
+use resolvent::field::{GreenOptions, PlacedSource, Probes, block_norms, green_all, stats};
 use resolvent::model::{Mode, Observable, Run};
-use resolvent::{Context, Labelled};
+use resolvent::{Context, Labelled, Place};
 
 use crate::Failure;
 use crate::observable::ObservableArgs;
@@ -44,8 +44,10 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let model = args.model.open()?;
     if let Some(cases) = args.prompt.set.cases(&model, Some(&args.observable))? {
         // A displacement is to the row's corrupted prompt.
-        let result = cases
-            .each(&[], &|runs| args.green(&runs.clean, (runs.case.observable.as_ref(), runs.corrupted.as_ref())))?;
+        let result = cases.batched(&[], &|all| {
+            let about = all.iter().map(|runs| (runs.case.observable.as_ref(), runs.corrupted.as_ref()));
+            args.green(&all.iter().map(|runs| &runs.clean).collect::<Vec<_>>(), &about.collect::<Vec<_>>())
+        })?;
         let title = format!("|response| to {} at h[{}]", args.direction.direction, args.source);
         return cases
             .finish(output, result, &[("norm", &title), ("block_norm", "|G(l',t'; l,t)|_F")], &|_| String::new());
@@ -54,7 +56,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     let (level, at) = parse_place(&args.source, &run)?;
     let observable = args.observable.given(&model, run.tokens())?;
     let other = args.donor.run(&model)?;
-    let result = args.green(&run, (observable.as_ref(), other.as_ref()))?;
+    let result = args.green(&[&run], &[(observable.as_ref(), other.as_ref())])?.remove(0);
     output.naming(&run, None).finish(&result, || {
         let title = format!("|response| to {} at h[{level},{at}]", args.direction.direction);
         let mut text = heatmap(&run, &result, "norm", &title);
@@ -72,25 +74,44 @@ pub(crate) fn main(args: &Args) -> Result<(), Failure> {
     })
 }
 
+/// What a direction may refer to: an observable, and another run.
+type About<'a> = (Option<&'a Observable>, Option<&'a Run>);
+
 impl Args {
-    fn green(&self, run: &Run, (observable, other): (Option<&Observable>, Option<&Run>)) -> Result<Labelled, Failure> {
-        let (model, place) = (run.model(), parse_place(&self.source, run)?);
-        let context = Context { observable, other, unit: self.direction.unit };
-        let source = self.direction.parse(model)?.resolve(run, place, context)?;
-        let options = GreenOptions { geometry: self.geometry, directions: (self.directions, 0) };
-        let mut result = green_with(run, place, &source, options)?
-            .note("direction", &self.direction.direction)
-            .note("unit", self.direction.unit.to_string());
-        if let Some(probes) = &self.norms {
-            let norms = block_norms(&run.linearize(Mode::Exact), place, parse_probes(probes)?)?;
-            let axes = [("level", model.sizes().layers + 1), ("token", run.tokens().len())];
-            result = result.with("block_norm", &axes, norms.norm).note("norms", probes);
-            if let Some(error) = norms.error {
-                result = result.with("block_norm_error", &axes, error);
-            }
+    /// Computes the response in each run, whose direction may refer to its observable and to another run.
+    fn green(&self, runs: &[&Run], about: &[About<'_>]) -> Result<Vec<Labelled>, Failure> {
+        let mut sources = Vec::with_capacity(runs.len());
+        for (run, &(observable, other)) in runs.iter().zip(about) {
+            let place = parse_place(&self.source, run)?;
+            let context = Context { observable, other, unit: self.direction.unit };
+            sources.push((place, self.direction.parse(run.model())?.resolve(run, place, context)?));
         }
-        Ok(result)
+        let placed = runs.iter().zip(&sources);
+        let placed = placed.map(|(run, (place, vector))| PlacedSource { run, place: *place, vector });
+        let options = GreenOptions { geometry: self.geometry, directions: (self.directions, 0) };
+        let results = green_all(&placed.collect::<Vec<_>>(), options)?;
+        let each = results.into_iter().zip(runs.iter().zip(&sources));
+        each.map(|(result, (run, (place, _)))| {
+            let result =
+                result.note("direction", &self.direction.direction).note("unit", self.direction.unit.to_string());
+            match &self.norms {
+                None => Ok(result),
+                Some(probes) => with_norms(result, run, *place, probes),
+            }
+        })
+        .collect()
     }
+}
+
+/// Adds the norms of blocks from a place to every other.
+fn with_norms(result: Labelled, run: &Run, place: Place, probes: &str) -> Result<Labelled, Failure> {
+    let norms = block_norms(&run.linearize(Mode::Exact), place, parse_probes(probes)?)?;
+    let axes = [("level", run.model().sizes().layers + 1), ("token", run.tokens().len())];
+    let result = result.with("block_norm", &axes, norms.norm).note("norms", probes);
+    Ok(match norms.error {
+        Some(error) => result.with("block_norm_error", &axes, error),
+        None => result,
+    })
 }
 
 /// Parses `exact` or a number of probes.

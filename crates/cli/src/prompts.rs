@@ -158,6 +158,9 @@ impl PromptSetArgs {
 /// Cases, and names of rows without one, with the reasons.
 type Found = (Vec<PromptCase>, Vec<(String, String)>);
 
+/// An analysis of the cases of one batch.
+type OfBatch<'f> = &'f dyn Fn(&[CaseRuns<'_>]) -> Result<Vec<Labelled>, Failure>;
+
 impl Cases<'_> {
     /// Returns the cases of some rows, and the rows that do not fit the model.
     fn of_rows(&self, rows: &[PromptRow]) -> Found {
@@ -205,11 +208,13 @@ impl Cases<'_> {
         sites: &[Site],
         analysis: &dyn Fn(&CaseRuns<'_>) -> Result<Labelled, Failure>,
     ) -> Result<Outcome, Failure> {
-        let all = &mut |runs: &[CaseRuns<'_>]| {
-            let one = |runs: &CaseRuns<'_>| analysis(runs).map_err(of_library);
-            runs.iter().map(one).collect()
-        };
-        self.all(|model, cases, progress| over_prompts(model, cases, sites, all, progress))
+        self.batched(sites, &|runs| runs.iter().map(analysis).collect())
+    }
+
+    /// Runs an analysis that takes the cases of one batch at a time.
+    pub(crate) fn batched(&self, sites: &[Site], analysis: OfBatch<'_>) -> Result<Outcome, Failure> {
+        let batch = &mut |runs: &[CaseRuns<'_>]| analysis(runs).map_err(of_library);
+        self.all(|model, cases, progress| over_prompts(model, cases, sites, batch, progress))
     }
 
     /// Runs an analysis that has a result for each case: of all cases, or of those of some shards.

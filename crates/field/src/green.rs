@@ -1,14 +1,13 @@
 //! Green functions: the response field `G s` of one source, `response[l', t'] = (dh[l', t'] / dh[l, t]) s`.
 
-use resolvent_model::{Edit, Mode, Run, Site, Source, gaussian};
+use resolvent_model::{Mode, Run, Site, Source, SourcedRun, gaussian, jvp_of};
 
-use crate::certificate::{Certificate, SLOPE, adjoint, norm, norms};
+use crate::certificate::{Certificate, adjoint_all, norm, norms};
 use crate::error::Result;
+use crate::field_slope::{PlacedSource, field_slopes, responses};
 use crate::geometry::Geometry;
 use crate::labelled::Labelled;
-use crate::noise;
 use crate::place::{Place, inside, shape};
-use crate::slope::{CURVED_FIELD, amplitudes, first_to_pass};
 
 /// Optional parts of the result of [`green_with`].
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -39,20 +38,48 @@ pub fn green(run: &Run, level: usize, token: usize, source: &[f32]) -> Result<La
 /// # Errors
 /// As [`green`].
 pub fn green_with(run: &Run, place: Place, source: &[f32], options: GreenOptions) -> Result<Labelled> {
+    Ok(green_all(&[PlacedSource { run, place, vector: source }], options)?.remove(0))
+}
+
+/// Computes the response field of each of several sources, and returns a result for each; see [`green_with`]. Runs of one
+/// batch share passes.
+///
+/// # Errors
+/// As [`green`], for any of the sources.
+pub fn green_all(sources: &[PlacedSource<'_>], options: GreenOptions) -> Result<Vec<Labelled>> {
+    for PlacedSource { run, place, .. } in sources {
+        inside(*place, run)?;
+    }
+    let runs: Vec<&Run> = sources.iter().map(|source| source.run).collect();
+    let responses = responses(sources)?;
+    let (slopes, adjoints) = (field_slopes(sources, &responses)?, adjoint_all(Mode::Exact, &runs, 1)?);
+    let gains = match options.directions.0 {
+        0 => vec![Vec::new(); sources.len()],
+        _ => gains_all(&sources.iter().map(|s| (s.run, s.place)).collect::<Vec<_>>(), options.directions)?,
+    };
+    let checks = slopes.into_iter().zip(adjoints);
+    let each = sources.iter().zip(responses).zip(gains).zip(checks);
+    each.map(|(((source, response), gain), (slope, adjoint))| {
+        result(source, response, gain, options)?.certify(slope)?.certify(adjoint)
+    })
+    .collect()
+}
+
+/// Returns the result of one source, with the check of its causal cone.
+fn result(
+    PlacedSource { run, place, .. }: &PlacedSource<'_>,
+    response: Vec<f32>,
+    gain: Vec<f32>,
+    options: GreenOptions,
+) -> Result<Labelled> {
     let (levels, tokens, d) = shape(run);
-    inside(place, run)?;
-    let (level, token) = place;
-    let site = Site::level(level, run.model().sizes());
-    let linear = run.linearize(Mode::Exact);
-    let response = linear.jvp(&[[Source { site, token, vector: source.to_vec() }]])?.into_single();
     let norm = norms(&response, d);
-    let leaked = causal_zeros(&norm, tokens, place);
-    let slope = slope(run, place, source, &response[(levels - 1) * tokens * d..])?;
-    let geometry = options.geometry.then(|| Geometry::new(&norm, tokens, place));
+    let leaked = causal_zeros(&norm, tokens, *place);
+    let geometry = options.geometry.then(|| Geometry::new(&norm, tokens, *place));
     let mut result = Labelled::new("green", run)
         .with("response", &[("level", levels), ("token", tokens), ("d", d)], response)
         .with("norm", &[("level", levels), ("token", tokens)], norm)
-        .note("source", format!("{level},{token}"));
+        .note("source", format!("{},{}", place.0, place.1));
     if let Some(g) = geometry {
         let axis = [("level", levels)];
         result = result
@@ -66,35 +93,47 @@ pub fn green_with(run: &Run, place: Place, source: &[f32], options: GreenOptions
     }
     let (count, seed) = options.directions;
     if count > 0 {
-        let gain = gains(run, place, (count, seed))?;
         let anisotropy = (0..levels).map(|l| anisotropy(gain.iter().skip(l).step_by(levels))).collect();
         result = result
             .with("gain", &[("direction", count), ("level", levels)], gain)
             .with("anisotropy", &[("level", levels)], anisotropy)
             .note("seed", seed.to_string());
     }
-    result.certify(leaked)?.certify(slope)?.certify(adjoint(&linear, 1)?)
+    result.certify(leaked)
 }
 
 /// Returns the length of the response at each level to `count` random unit directions, `[N, L+1]`.
 ///
 /// # Errors
 /// A place outside of the field, or a device error.
-pub fn gains(run: &Run, (level, token): Place, (count, seed): (usize, u64)) -> Result<Vec<f32>> {
-    inside((level, token), run)?;
-    let (levels, _, d) = shape(run);
-    let site = Site::level(level, run.model().sizes());
-    let unit = |i: u64| {
+pub fn gains(run: &Run, place: Place, directions: (usize, u64)) -> Result<Vec<f32>> {
+    inside(place, run)?;
+    Ok(gains_all(&[(run, place)], directions)?.remove(0))
+}
+
+/// Returns [`gains`] of each place, which are inside of their fields. Runs of one batch share passes.
+fn gains_all(places: &[(&Run, Place)], (count, seed): (usize, u64)) -> Result<Vec<Vec<f32>>> {
+    let Some((first, _)) = places.first() else { return Ok(Vec::new()) };
+    let (levels, _, d) = shape(first);
+    let unit = |i: u64| -> Vec<f32> {
         let v = gaussian(seed + i, d);
         let size = norm(&v);
-        [Source { site, token, vector: v.iter().map(|&x| (f64::from(x) / size) as f32).collect() }]
+        v.iter().map(|&x| (f64::from(x) / size) as f32).collect()
     };
-    let sources: Vec<[Source; 1]> = (0..count as u64).map(unit).collect();
-    let mut gain = vec![0.0f32; count * levels];
-    run.linearize(Mode::Exact).jvp_at(&sources, &run.levels(), &mut |chunk| {
-        gain[chunk.sequence * levels + chunk.site] = norm(chunk.rows) as f32;
+    let units: Vec<Vec<f32>> = (0..count as u64).map(unit).collect();
+    let at = |&(run, (level, token)): &(&Run, Place)| {
+        let site = Site::level(level, run.model().sizes());
+        units.iter().map(move |v| [Source { site, token, vector: v.clone() }]).collect::<Vec<_>>()
+    };
+    let sources: Vec<Vec<[Source; 1]>> = places.iter().map(at).collect();
+    let sourced = places.iter().zip(&sources);
+    let sourced = sourced.flat_map(|((run, _), sources)| sources.iter().map(|sources| SourcedRun { run, sources }));
+    let mut gains = vec![vec![0.0f32; count * levels]; places.len()];
+    jvp_of(Mode::Exact, &sourced.collect::<Vec<_>>(), &first.levels(), &mut |chunk| {
+        let (of, direction) = (chunk.sequence / count, chunk.sequence % count);
+        gains[of][direction * levels + chunk.site] = norm(chunk.rows) as f32;
     })?;
-    Ok(gain)
+    Ok(gains)
 }
 
 /// Returns the largest squared gain over the mean one; 0 if all gains are zero.
@@ -110,46 +149,4 @@ pub(crate) fn causal_zeros(norm: &[f32], tokens: usize, (level, token): Place) -
     let outside = |i: usize| i / tokens < level || i % tokens < token || (i / tokens == level && i % tokens != token);
     let leaked = norm.iter().enumerate().filter(|&(i, &n)| outside(i) && n != 0.0).count();
     Certificate::new("causal_zeros", leaked as f64, 0.0)
-}
-
-/// Compares the central difference of h\[L\] along the source with the response there, relative to the norm of the
-/// response.
-///
-/// As for J, the second order gives the amplitude; see [`crate::slope`].
-pub(crate) fn slope(run: &Run, (level, token): Place, source: &[f32], last: &[f32]) -> Result<Certificate> {
-    let (levels, tokens, d) = shape(run);
-    let (size, first) = (norm(source), norm(last));
-    if size == 0.0 || first == 0.0 {
-        return Ok(Certificate::new("slope", 0.0, SLOPE));
-    }
-    let (field, top) = (run.field()?, (levels - 1) * tokens * d);
-    let site = Site::level(level, run.model().sizes());
-    let h = norm(&field[(level * tokens + token) * d..][..d]) / size;
-    let second = match run.has_second_order() {
-        true => {
-            let jets = run.linearize(Mode::Exact).jet(&[[Source { site, token, vector: source.to_vec() }]])?;
-            norm(&jets.second.get(0)[top..])
-        }
-        false => 0.0,
-    };
-    let noise = noise::unit(run.model().sizes()) * norm(&field[top..]);
-    let steps = amplitudes(CURVED_FIELD, [first, second], noise, h);
-    let at = |a: f64| -> Result<Vec<f32>> {
-        let moved = source.iter().map(|x| (a * f64::from(*x)) as f32).collect();
-        let edits: Vec<Edit> = run.edits().iter().cloned().chain([Edit::add(site, token, moved)]).collect();
-        Ok(run.model().run(run.tokens(), &edits)?.field()?[top..].to_vec())
-    };
-    let mut found = first_to_pass(1, &[steps], &mut |points| {
-        let check = |&(_, a): &(usize, f64)| {
-            let (up, down) = (at(a)?, at(-a)?);
-            let apart =
-                up.iter().zip(&down).zip(last).map(|((up, down), last)| {
-                    ((f64::from(*up) - f64::from(*down)) / (2.0 * a) - f64::from(*last)).powi(2)
-                });
-            let value = apart.sum::<f64>().sqrt() / first;
-            Ok(Certificate::new("slope", value, SLOPE).with_noise(noise / (a * first)))
-        };
-        points.iter().map(check).collect()
-    })?;
-    Ok(found.remove(0))
 }

@@ -55,6 +55,7 @@ mod distinct;
 mod edges;
 mod error;
 mod features;
+mod field_slope;
 mod file;
 mod finite;
 mod flow;
@@ -122,11 +123,12 @@ pub use distinct::distinct;
 pub use edges::{EdgeOptions, EdgePredictor, edges, edges_into, path_patch};
 pub use error::{Error, Result};
 pub use features::{FeatureOptions, features};
+pub use field_slope::PlacedSource;
 pub use file::{check_writable, write_whole};
 pub use flow::{FlowCase, FlowOptions, flow, flow_all, flow_between};
 pub use forward::{forward, forward_all};
 pub use geometry::Geometry;
-pub use green::{GreenOptions, gains, green, green_with};
+pub use green::{GreenOptions, gains, green, green_all, green_with};
 pub use growth::growth;
 pub use identities::{Identity, identities};
 pub use interaction::{Joint, interactions};
@@ -143,8 +145,8 @@ pub use place::Place;
 pub use predictor::{Predictor, PredictorOptions};
 pub use predictors::{Panel, Predicted, predict, predict_all};
 pub use prompts::{
-    Analysis, CaseRuns, Prompts, attribute_of_prompts, edges_of_prompts, flow_of_prompts, forward_of_prompts,
-    identities_of_prompts, lens_of_prompts, over_prompts, patch_of_prompts, sensitivity_of_prompts,
+    Analysis, CaseRuns, Prompts, attribute_of_prompts, clean_alone, edges_of_prompts, flow_of_prompts,
+    forward_of_prompts, identities_of_prompts, lens_of_prompts, over_prompts, patch_of_prompts, sensitivity_of_prompts,
     transfer_of_prompts,
 };
 pub use radius::LINEAR;

@@ -7,9 +7,13 @@ use resolvent_engine::stepped;
 
 use crate::batch::{Batch, Order, PassDirection};
 use crate::error::Result;
+use crate::grouped::group_by;
 use crate::linear::{Fields, Linearization, Source, SourcedRun};
+use crate::mode::Mode;
 use crate::passes::tangent;
+use crate::site::Site;
 use crate::splits::{most_rows, split};
+use crate::sweep::Chunk;
 
 /// Responses `[L+1, T, d]` to each superposition of sources, by order.
 #[derive(Clone, Debug)]
@@ -18,6 +22,26 @@ pub struct Jets {
     pub first: Fields,
     /// `d2h/da2`
     pub second: Fields,
+}
+
+/// A function that receives the rows of a jet, with their order: 0 for `dh/da`, 1 for `d2h/da2`.
+pub type VisitOrder<'v> = &'v mut dyn FnMut(usize, Chunk<'_>);
+
+/// Computes both orders of the responses at `sites` to superpositions of sources in several runs, and passes them to `visit`
+/// in chunks.
+///
+/// Runs of one call of [`crate::Model::run_all`] share batches. Values that are not visited are zero.
+///
+/// # Errors
+/// As [`Linearization::jet`], for any of the runs.
+pub fn jet_of(sourced: &[SourcedRun<'_>], sites: &[Site], visit: VisitOrder<'_>) -> Result<()> {
+    for part in group_by(sourced, |a, b| a.run.shares_batch(b.run)) {
+        let linear = part.items[0].run.linearize(Mode::Exact);
+        linear.push_jets(&part.items, sites, &mut |order, chunk| {
+            visit(order, Chunk { sequence: part.places[chunk.sequence], ..chunk });
+        })?;
+    }
+    Ok(())
 }
 
 impl Linearization<'_> {
@@ -30,24 +54,30 @@ impl Linearization<'_> {
     /// Another mode than [`crate::Mode::Exact`], a source that does not fit the model or the prompt, or a device error.
     pub fn jet<S: AsRef<[Source]>>(&self, sources: &[S]) -> Result<Jets> {
         self.mode().second_order("jet")?;
-        let (run, sites) = (self.run, self.run.levels());
-        let zeros = || Fields::zeros(run, sources.len());
+        let zeros = || Fields::zeros(self.run, sources.len());
         let mut jets = Jets { first: zeros(), second: zeros() };
-        let (tokens, d) = (run.tokens().len(), self.sizes().d);
-        let wanted = run.values_of_sites(&sites)?;
-        let sequences = self.sequences(&SourcedRun::all_of(run, sources), |_| tokens)?;
+        let (tokens, d) = (self.run.tokens().len(), self.sizes().d);
+        let sourced = SourcedRun::all_of(self.run, sources);
+        self.push_jets(&sourced, &self.run.levels(), &mut |order, chunk| {
+            let fields = if order == 0 { &mut jets.first } else { &mut jets.second };
+            fields.put(chunk, tokens, d);
+        })?;
+        Ok(jets)
+    }
+
+    /// Computes the jets of superpositions in runs of this run's base.
+    fn push_jets(&self, sourced: &[SourcedRun<'_>], sites: &[Site], visit: VisitOrder<'_>) -> Result<()> {
+        let (run, wanted) = (self.run, self.run.values_of_sites(sites)?);
+        let sequences = self.sequences(sourced, |_| usize::MAX)?;
         let sequences = sequences.into_iter().map(|s| s.within_cone(run.program())).collect();
         for group in stepped("jets", split(self.most_jets(wanted.len()), sequences), Vec::len) {
             let batch = Batch::new(self.device(), &group, PassDirection::Forward)?;
             let (mut rec, trace) = (self.device().record(), &run.base.trace);
             let results = tangent(run.program(), &mut rec, &batch, trace, (&wanted, Order::Second))?;
             self.device().submit(rec)?;
-            run.visit_orders(&batch, &results, ("the response", &sites, Order::Second), &mut |order, chunk| {
-                let fields = if order == 0 { &mut jets.first } else { &mut jets.second };
-                fields.put(chunk, tokens, d);
-            })?;
+            run.visit_orders(&batch, &results, ("the response", sites, Order::Second), visit)?;
         }
-        Ok(jets)
+        Ok(())
     }
 
     /// Returns the most batch rows that fit if the jet of each stores `extra` vectors of width d to the end.

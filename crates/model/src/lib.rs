@@ -98,7 +98,7 @@ pub use files::text as file_text;
 pub use generate::Sampling;
 #[cfg(feature = "hub")]
 pub use hub::{Hub, HubEvent, Snapshot};
-pub use jet::Jets;
+pub use jet::{Jets, VisitOrder, jet_of};
 pub use key_values::KeyValueCache;
 pub use linear::{Fields, Linearization, Source, SourcedRun, jvp_of};
 pub use mode::Mode;

@@ -2,10 +2,11 @@
 
 use resolvent_engine::Options;
 use resolvent_field::{
-    CaseRuns, Labelled, Predictor, PredictorOptions, Prompts, SiteKind, TransferOptions, forward, forward_of_prompts,
-    over_prompts, patch_at, patch_of_prompts, sensitivity, sensitivity_of_prompts, transfer, transfer_of_prompts,
+    CaseRuns, GreenOptions, Labelled, PlacedSource, Predictor, PredictorOptions, Prompts, SiteKind, TransferOptions,
+    forward, forward_of_prompts, green_all, green_with, over_prompts, patch_at, patch_of_prompts, sensitivity,
+    sensitivity_of_prompts, transfer, transfer_of_prompts,
 };
-use resolvent_model::{Distribution, Model, Observable, PromptCase, Run, RunOptions};
+use resolvent_model::{Distribution, Model, Observable, PromptCase, Run, RunOptions, gaussian};
 use resolvent_tests::{Subject, Twin, subjects};
 
 /// Returns the results of all prompts as one.
@@ -122,6 +123,45 @@ fn company_changes_no_number() {
 }
 
 /// Little memory splits the prompts and their sweeps into several batches, with the same numbers.
+#[test]
+fn company_changes_no_response() {
+    let options = GreenOptions { geometry: true, directions: (2, 5) };
+    let twin = Twin::small();
+    for on in subjects() {
+        let model = twin.on(on);
+        let cases = cases(&model);
+        let runs: Vec<Run> = cases.iter().map(|case| model.run(&case.clean, &[]).expect("runs")).collect();
+        let batch = model.run_all(&cases.iter().map(|c| &c.clean[..]).collect::<Vec<_>>(), &RunOptions::default());
+        let batch = batch.expect("runs");
+        let vectors: Vec<Vec<f32>> = (0..runs.len() as u64).map(|seed| gaussian(seed, model.sizes().d)).collect();
+        // A source at the last level has no response beyond it, and an empty one has none at all.
+        let place = |n: usize| (n % (model.sizes().layers + 1), cases[n].clean.len() - 1 - n % 2);
+        let zero = vec![0.0; model.sizes().d];
+        let vector = |n: usize| if n == 2 { &zero[..] } else { &vectors[n][..] };
+        let placed = batch.iter().enumerate().map(|(n, run)| PlacedSource { run, place: place(n), vector: vector(n) });
+        let together = green_all(&placed.collect::<Vec<_>>(), options).expect("together");
+        for (n, run) in runs.iter().enumerate() {
+            let alone = green_with(run, place(n), vector(n), options).expect("alone");
+            assert_eq!(together[n].metadata["source"], alone.metadata["source"]);
+            for (a, b) in together[n].arrays.iter().zip(&alone.arrays) {
+                assert_eq!((a.name, &a.axes), (b.name, &b.axes));
+                let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+                match on.is_host() {
+                    true => assert_eq!(bits(&a.data), bits(&b.data), "{} of prompt {n}", a.name),
+                    false => near(&a.data, &b.data, a.name),
+                }
+            }
+        }
+    }
+}
+
+/// Checks that two arrays differ by at most 1e-5 of their largest element; NaN equals NaN.
+fn near(a: &[f32], b: &[f32], name: &str) {
+    let scale = b.iter().filter(|x| x.is_finite()).fold(0.0f32, |m, x| m.max(x.abs()));
+    let apart = |(a, b): (&f32, &f32)| !((a - b).abs() <= 1e-5 * scale || (a.is_nan() && b.is_nan()) || a == b);
+    assert_eq!(a.iter().zip(b).filter(|pair| apart(*pair)).count(), 0, "{name}");
+}
+
 #[test]
 fn memory_changes_no_number() {
     let twin = Twin::small();

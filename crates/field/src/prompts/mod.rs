@@ -144,7 +144,7 @@ pub fn forward_of_prompts(model: &Model, cases: &[PromptCase], progress: OnProgr
 }
 
 /// Returns the cases without their corrupted prompts, for analyses that do not run these.
-pub(crate) fn clean_alone(cases: &[PromptCase]) -> Vec<PromptCase> {
+pub fn clean_alone(cases: &[PromptCase]) -> Vec<PromptCase> {
     cases.iter().map(|case| PromptCase { corrupted: None, ..case.clone() }).collect()
 }
 

@@ -1,12 +1,11 @@
 //! The checks of a slice.
 
-use resolvent_model::{Site, Source};
-
 use super::{BLOCKS, Pass, Slice};
 use crate::certificate::{ADJOINT, Certificate, adjoint, dot, norm, norms, worse};
 use crate::composition::composition;
 use crate::error::Result;
-use crate::green::{causal_zeros, slope};
+use crate::field_slope::{PlacedSource, field_slopes, responses};
+use crate::green::causal_zeros;
 use crate::labelled::Labelled;
 use crate::linear_map::LinearMap;
 use crate::operator::Operator;
@@ -22,13 +21,12 @@ impl Slice<'_> {
         let place = self.pairs().from()[0];
         let frame = self.passes.source.at(place)?;
         let vector = frame.chunks(d).find(|v| norm(v) > 0.0).unwrap_or(&frame[..d]).to_vec();
-        let source = Source { site: Site::level(place.0, run.model().sizes()), token: place.1, vector };
-        let response = linear.jvp(&[[source.clone()]])?.into_single();
-        let slope = slope(run, place, &source.vector, &response[(levels - 1) * tokens * d..])?;
+        let source = [PlacedSource { run, place, vector: &vector }];
+        let responses = responses(&source)?;
         label
             .note("pass", self.pass.name())
-            .certify(causal_zeros(&norms(&response, d), tokens, place))?
-            .certify(slope)?
+            .certify(causal_zeros(&norms(&responses[0], d), tokens, place))?
+            .certify(field_slopes(&source, &responses)?.remove(0))?
             .certify(adjoint(linear, 1)?)?
             .certify(composition(linear, [0, (levels - 1) / 2, levels - 1], 1)?)
     }
