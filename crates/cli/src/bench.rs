@@ -193,13 +193,14 @@ fn figure(measured: &Scaling) -> Figure {
 fn table(timed: &Bench, rows: usize) -> String {
     let mut text = format!(
         "{}\npeaks, measured here: {:.1} GFLOP/s of multiply-adds, {:.1} GB/s of copies\nfirst field of the embedded model: {}\n\n\
-        {}, {} tokens\n",
+        {}, {} tokens, opened in {}\n",
         visible(&timed.device),
         timed.peaks.flops / 1e9,
         timed.peaks.bytes / 1e9,
         duration(timed.first_field),
         visible(&timed.model),
-        timed.tokens
+        timed.tokens,
+        duration(timed.model_open)
     );
     let _infallible = writeln!(
         text,

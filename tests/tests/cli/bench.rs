@@ -20,6 +20,7 @@ fn a_bench_is_written_and_compared() {
     assert_eq!((json["schema"].as_u64(), json["executor"].as_str()), (Some(1), Some("host")));
     let positive = |value: &Value| value.as_f64().is_some_and(|x| x > 0.0 && x.is_finite());
     assert!(positive(&json["first_field"]) && table.contains("first field of the embedded model"), "{table}");
+    assert!(positive(&json["model_open"]) && table.contains("5 tokens, opened in "), "{table}");
     assert!(positive(&json["peaks"]["gflops"]) && positive(&json["peaks"]["gbytes"]));
     assert!(json["peaks"]["drift"].as_f64().is_some_and(|drift| (0.0..1.0).contains(&drift)));
     assert!(json["warnings"].is_array());

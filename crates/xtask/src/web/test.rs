@@ -198,7 +198,7 @@ impl Page {
             r.open('GET', document.querySelector('#machine-summary a[download=\"bench.json\"]').href, false); \
             r.send(); return r.responseText";
         let bench = parsed(self.browser.run(text)?.as_str().unwrap_or_default())?;
-        for key in ["schema", "version", "variants", "first_field", "peaks", "warnings", "left_out"] {
+        for key in ["schema", "version", "variants", "first_field", "model_open", "peaks", "warnings", "left_out"] {
             if bench[key].is_null() {
                 return Err(format!("the bench has no `{key}`"));
             }
