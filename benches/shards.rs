@@ -1,7 +1,7 @@
 //! What a shard costs beside its numbers: the time to look for it, to write it and to find it again, with empty shards.
 //!
-//! `cargo run -p resolvent-benches --example shards --release -- FOLDER [SHARDS]` prints the times of the page on large runs. The
-//! folder must not exist.
+//! `cargo run -p resolvent-benches --example shards --release -- FOLDER [SHARDS]` prints the times of the page on large
+//! runs. The folder must not exist.
 
 use std::collections::BTreeMap;
 use std::error::Error;

@@ -34,8 +34,8 @@ fn main() {
     }
 }
 
-/// Returns the folder that contains `shaders/`: in a package this crate's own, and in the repository its root, to which a link of
-/// this crate leads. The link is not used, because some systems check links out as files.
+/// Returns the folder that contains `shaders/`: in a package this crate's own, and in the repository its root, to which
+/// a link of this crate leads. The link is not used, because some systems check links out as files.
 fn root(manifest: PathBuf) -> PathBuf {
     match std::fs::symlink_metadata(manifest.join("shaders")) {
         Ok(found) if found.is_dir() => manifest,

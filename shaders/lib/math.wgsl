@@ -120,8 +120,8 @@ fn silu_d(x: f32) -> f32 {
     return s + x * s * logistic(-x);
 }
 
-// Its second derivative, s (1 - s) (2 + x (1 - 2 s)). 1 - 2 s is logistic(-x) - logistic(x): it cancels only near x = 0,
-// where it is multiplied by x.
+// Its second derivative, s (1 - s) (2 + x (1 - 2 s)). 1 - 2 s is logistic(-x) - logistic(x): it cancels only near
+// x = 0, where it is multiplied by x.
 fn silu_dd(x: f32) -> f32 {
     let s = logistic(x);
     let t = logistic(-x);

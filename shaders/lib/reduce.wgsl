@@ -1,6 +1,6 @@
-// Sums and maxima over a workgroup of WG = 64 invocations, in a fixed order: eight partial sums of eight, then those eight.
-// Two barriers per sum instead of the six of a binary tree. No subgroup size is assumed, and the bits never vary.
-// The leading barrier lets one scratch array serve sum after sum.
+// Sums and maxima over a workgroup of WG = 64 invocations, in a fixed order: eight partial sums of eight, then those
+// eight. Two barriers per sum instead of the six of a binary tree. No subgroup size is assumed, and the bits never
+// vary. The leading barrier lets one scratch array serve sum after sum.
 
 const WG: u32 = 64u;
 var<workgroup> partial: array<vec2<f32>, 64>;

@@ -7,8 +7,8 @@
 //        q_bar_i = scale sum_j ds_ij k_j   (vjp_q, which also saves D)
 //        k_bar_j = scale sum_i ds_ij q_i,  v_bar_j = sum_i p_ij z_bar_i   (vjp_kv)
 //   Query head h reads key and value head h / share: the vjp of a key head sums over the query heads of its group.
-//   A query at token t sees keys t - window < j <= t.  CAPPED: a score is g = cap tanh(s / cap), so s_dot and ds have the
-//   factor g' = 1 - (g / cap)^2.
+//   A query at token t sees keys t - window < j <= t.  CAPPED: a score is g = cap tanh(s / cap), so s_dot and ds have
+//   the factor g' = 1 - (g / cap)^2.
 //   FROZEN: p is constant. z_dot_i = sum_j p_ij v_dot_j. The vjp is v_bar; vjp_kv writes zeros to q and k columns.
 // Ragged: a sequence owns tokens start <= t < end. Earlier keys and values belong to the base run, and their tangents
 // are zero.

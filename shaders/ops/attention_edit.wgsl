@@ -1,15 +1,16 @@
 // attention_edit:  heads of attention whose scores or weights are edited; all other heads pass. For key j of a query:
-//   s'_j = a_j s_j + b_j,   p = softmax_{j<=t} s',   p'_j = c_j p_j + d_j,   z = sum_j p'_j v_j,   (a, b, c, d) = maps[m, j]
+//   s'_j = a_j s_j + b_j,   p = softmax_{j<=t} s',   p'_j = c_j p_j + d_j,   z = sum_j p'_j v_j,
+//   (a, b, c, d) = maps[m, j]
 // where m + 1 = chosen[row, head], and 0 denotes a head without edits. A hidden key has b = -1e30 and weight 0.
 //   jvp: u_j = a_j s_dot_j,  p_dot_j = p_j (u_j - sum p u),   z_dot = sum_j c_j p_dot_j v_j + p'_j v_dot_j
 //   vjp: dp_j = c_j z_bar.v_j,  D = sum_j p_j dp_j,  ds_j = a_j p_j (dp_j - D)
 //        q_bar = scale sum_j ds_j k_j   (vjp_q, which also saves D and the log of the sum of exponentials)
-//        k_bar_j = scale sum_i ds_ij q_i,  v_bar_j = sum_i p'_ij z_bar_i   (vjp_kv): both are added to those of other heads,
-//        which come from the z_bar of these heads alone (others)
+//        k_bar_j = scale sum_i ds_ij q_i,  v_bar_j = sum_i p'_ij z_bar_i   (vjp_kv): both are added to those of other
+//        heads, which come from the z_bar of these heads alone (others)
 //   CAPPED: s and its tangents as in attention.wgsl.   FROZEN: p' is constant.
 // Ragged: as attention.wgsl. `chosen` has the batch rows in the primal, and the primal rows in derivatives.
-// Layout: one workgroup per (row, head). Edits are few, so this is the plain form: the scores are computed twice, once for
-// their maximum and sum, and once for tiles of 64 weights. O(T) memory.
+// Layout: one workgroup per (row, head). Edits are few, so this is the plain form: the scores are computed twice, once
+// for their maximum and sum, and once for tiles of 64 weights. O(T) memory.
 #import heads
 #import reduce
 #import rows

@@ -15,8 +15,8 @@
 //        v_bar_dot_j = sum_i (p_dot_ij z_bar_i + p_ij z_bar_dot_i)          (key)
 //        Both factors of the product of deviations are measured from their means: a part that all keys share is never
 //        multiplied.
-// CAPPED: a score is g(s), whose first and second derivative are g' and g''. Then s_dot and s_ddot above are those of g,
-// g' s_dot and g' s_ddot + g'' s_dot^2, and the cotangents of s are  g' ds  and  g' ds_dot + g'' s_dot ds.
+// CAPPED: a score is g(s), whose first and second derivative are g' and g''. Then s_dot and s_ddot above are those of
+// g, g' s_dot and g' s_ddot + g'' s_dot^2, and the cotangents of s are  g' ds  and  g' ds_dot + g'' s_dot ds.
 // Key and value heads, and the window: as in attention.wgsl.
 // Rows of an hvp: sequences that own the same tokens, from 0 on, and have a tangent. The sequence from row
 // `shared_cotangent` on has z_bar itself. It, and others without a tangent, get the vjp of attention.wgsl.

@@ -1,4 +1,5 @@
-// embed:  x_r = scale wte[id_r] + wpe[position_r].   Linearisations start from h[0], so there are no derivatives by tokens.
+// embed:  x_r = scale wte[id_r] + wpe[position_r].
+// Linearisations start from h[0], so there are no derivatives by tokens.
 // The vocabulary may lie in several buffers: a launch sees tokens from .. from + tokens of it and writes the rows of
 // those alone. Bound by memory: one row of wte and one of wpe for each row.
 // F16_WEIGHTS (variant `base_f16`): wte is f16 in pairs, the earlier in the low bits. d is even.

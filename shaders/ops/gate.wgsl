@@ -1,9 +1,10 @@
-// gate:  y = act(a) b  for rows [a | b]: the hidden layer of a gated MLP.   Pointwise. act is SiLU, or GELU in its tanh form
-// or exact (overrides SILU, EXACT).   residual: x = [a | b], found through `rows`
+// gate:  y = act(a) b  for rows [a | b]: the hidden layer of a gated MLP.
+// Pointwise. act is SiLU, or GELU in its tanh form or exact (overrides SILU, EXACT).
+//   residual: x = [a | b], found through `rows`
 //   jvp: y_dot = act'(a) a_dot b + act(a) b_dot      vjp: a_bar = act'(a) b y_bar,  b_bar = act(a) y_bar
 //   jet: y_ddot = act''(a) a_dot^2 b + act'(a) (a_ddot b + 2 a_dot b_dot) + act(a) b_ddot,  beside y_dot
-//   hvp: a_bar_dot = act' b y_bar_dot + (act'' a_dot b + act' b_dot) y_bar,  b_bar_dot = act y_bar_dot + act' a_dot y_bar,
-//        for the first `tangent_rows` rows; the sequence of y_bar begins at row `shared_cotangent`
+//   hvp: a_bar_dot = act' b y_bar_dot + (act'' a_dot b + act' b_dot) y_bar,  b_bar_dot = act y_bar_dot + act' a_dot
+//        y_bar, for the first `tangent_rows` rows; the sequence of y_bar begins at row `shared_cotangent`
 //   FROZEN (the half rule): each factor gets half of the product, with act(a) / a and the other factor constant:
 //        y_dot = ((act(a) / a) a_dot b + act(a) b_dot) / 2, and the transpose of that
 // Layout: one invocation per element of y; the grid is 2D because one dimension ends at 65 535 groups. Bound by memory.
@@ -26,7 +27,8 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> y_dot: array<f32>;   // [rows, n]     jvp out
 @group(0) @binding(3) var<storage, read> y_bar: array<f32>;         // [rows, n]     vjp in
 @group(0) @binding(4) var<storage, read_write> x_bar: array<f32>;   // [rows, 2n]    vjp out
-@group(0) @binding(3) var<storage, read> x_jet: array<f32>;         // [2 rows, 2n]  jet in: x_dot and x_ddot interleaved
+@group(0) @binding(3) var<storage, read> x_jet: array<f32>;         // [2 rows, 2n]  jet in: x_dot and x_ddot,
+                                                                    //               interleaved
 @group(0) @binding(4) var<storage, read_write> y_jet: array<f32>;   // [2 rows, n]   jet out
 @group(0) @binding(4) var<storage, read> y_bars: array<f32>;        // [rows, n]     hvp in: y_bar_dots, then y_bar
 @group(0) @binding(5) var<storage, read_write> x_bars: array<f32>;  // [rows, 2n]    hvp out: x_bar_dots, then x_bar

@@ -3,14 +3,16 @@
 //   vjp: x_bar = rstd (g - <g> - x_hat <x_hat g>),  g = gain y_bar          vjp_add: plus what the residual path brings
 //   FROZEN: rstd is a constant, so the terms with x_hat are gone from jvp and vjp
 //   jet: u = x_hat_dot,  alpha = rstd <x_hat x_dot>,  beside y_dot
-//        y_ddot = gain (rstd (x_ddot - <x_ddot> - x_hat <x_hat x_ddot>) - 2 alpha u - (<u^2> + eps rstd^2 alpha^2) x_hat)
-//   hvp: with g of the plain cotangent, x_bar_dot = vjp(y_bar_dot) + rstd (-alpha (g - <g> - x_hat <x_hat g>) - u <x_hat g>
-//        - x_hat <u g>) for the first `tangent_rows` rows; the plain cotangent's own run begins at row `shared_cotangent`.  hvp_add: like vjp_add
+//        y_ddot = gain (rstd (x_ddot - <x_ddot> - x_hat <x_hat x_ddot>) - 2 alpha u - (<u^2> + eps rstd^2 alpha^2)
+//                 x_hat)
+//   hvp: with g of the plain cotangent, x_bar_dot = vjp(y_bar_dot) + rstd (-alpha (g - <g> - x_hat <x_hat g>)
+//        - u <x_hat g> - x_hat <u g>) for the first `tangent_rows` rows; the plain cotangent's own run begins at row
+//        `shared_cotangent`.  hvp_add: like vjp_add
 // Residuals: x and stats. A tangent or cotangent row finds its primal through `rows`, so K of them share one primal.
 // Layout: one workgroup a row, its invocations stride over the row. Bound by memory: 2 reads and 1 write a number.
 // The variance is taken about the mean, in a second pass over the row: the one-pass form cancels in f32.
-// A row whose numbers sum to more than LARGE in size is multiplied by DOWN before it is squared, and other sums by SMALL.
-// No sum overflows while the row is finite. All three are powers of two, so ordinary rows keep their bits.
+// A row whose numbers sum to more than LARGE in size is multiplied by DOWN before it is squared, and other sums by
+// SMALL. No sum overflows while the row is finite. All three are powers of two, so ordinary rows keep their bits.
 #import reduce
 
 override FROZEN: bool = false;
@@ -30,15 +32,19 @@ struct Params { rows: u32, d: u32, eps: f32, tangent_rows: u32, shared_cotangent
 
 @group(0) @binding(3) var<storage, read> residuals: array<vec2<f32>>;           // [primal, 2]  stats, in jvp and vjp
 @group(0) @binding(4) var<storage, read> rows: array<vec4<u32>>;           // [rows, 4]
-@group(0) @binding(5) var<storage, read> x_dot: array<f32>;                // [rows, d]    jvp in; [tangent_rows, d] hvp in
+@group(0) @binding(5) var<storage, read> x_dot: array<f32>;                // [rows, d]    jvp in;
+                                                                           //              [tangent_rows, d] hvp in
 @group(0) @binding(6) var<storage, read_write> y_dot: array<f32>;          // [rows, d]    jvp out
 @group(0) @binding(5) var<storage, read> y_bar: array<f32>;                // [rows, d]    vjp in
 @group(0) @binding(6) var<storage, read_write> x_bar: array<f32>;          // [rows, d]    vjp out
 @group(0) @binding(7) var<storage, read> add: array<f32>;                  // [rows, d]    vjp_add: added to x_bar
-@group(0) @binding(6) var<storage, read> y_bars: array<f32>;               // [rows, d]    hvp in: y_bar_dot of each run, then y_bar
-@group(0) @binding(7) var<storage, read_write> x_bars: array<f32>;         // [rows, d]    hvp out: x_bar_dot of each run, then x_bar
+@group(0) @binding(6) var<storage, read> y_bars: array<f32>;               // [rows, d]    hvp in: y_bar_dot of
+                                                                           //              each run, then y_bar
+@group(0) @binding(7) var<storage, read_write> x_bars: array<f32>;         // [rows, d]    hvp out: x_bar_dot of
+                                                                           //              each run, then x_bar
 @group(0) @binding(8) var<storage, read> adds: array<f32>;                 // [rows, d]    hvp_add: added to x_bars
-@group(0) @binding(5) var<storage, read> x_jet: array<f32>;                // [2 rows, d]  jet in: x_dot and x_ddot interleaved
+@group(0) @binding(5) var<storage, read> x_jet: array<f32>;                // [2 rows, d]  jet in: x_dot and x_ddot,
+                                                                           //              interleaved
 @group(0) @binding(6) var<storage, read_write> y_jet: array<f32>;          // [2 rows, d]  jet out
 
 @compute @workgroup_size(64)
@@ -159,7 +165,8 @@ fn x_hat_at(at: u32, i: u32) -> f32 {
     return (x[at * p.d + i] - residuals[at].x) * residuals[at].y;
 }
 
-// What an hvp sums over a row: plain <.> and <x_hat .>, of the row's own gain y_bar, and of x_dot and g where it has a tangent.
+// What an hvp sums over a row: plain <.> and <x_hat .>, of the row's own gain y_bar, and of x_dot and g where it has a
+// tangent.
 struct SecondOrder { own: vec2<f32>, dot: vec2<f32>, g: vec2<f32>, turn: f32 }
 
 fn u_at(row: u32, at: u32, i: u32, b: SecondOrder) -> f32 {

@@ -17,8 +17,8 @@
 //   wide       like base, with 128 x 128 and 8 x 8: four reads of workgroup memory for 64 multiply-adds, and half as
 //              many reads of x and w. For GPUs with enough registers, and many rows. k and n in whole vec4.
 // F16_WEIGHTS, a variant of each (NAME_f16): w is f16 in pairs, the earlier in the low bits, and every sum is f32. It
-// reads half the bytes and, in subgroup and tall, half the loads of w. k and n in multiples of eight, but not n in part;
-// base_f16 takes any even row length of w.
+// reads half the bytes and, in subgroup and tall, half the loads of w. k and n in multiples of eight, but not n in
+// part; base_f16 takes any even row length of w.
 #import activation
 #import element
 #import product

@@ -1,19 +1,20 @@
 // observe:  scalars of one row of logits l [V], without a transfer of the logits to the host. With Z = ln sum exp l,
 // log p = l - Z, a base distribution b, given as log b, and a row of values u, the observable of a row is
 //   J = z Z + E[u] + e E[log p] + k KL(p || b) + f KL(b || p)              E[.] is the mean over p
-//   probability of a set: u is 1 on the set; entropy: e = -1; log-probability: z = -1 beside a logit, which is linear and
-//   belongs to unembed. The coefficients z, e, k, f of each row come as data.
+//   probability of a set: u is 1 on the set; entropy: e = -1; log-probability: z = -1 beside a logit, which is linear
+//   and belongs to unembed. The coefficients z, e, k, f of each row come as data.
 //   slope: dJ/dl = y + p (z + g - E[g]) + f (p - b),  g = u + e log p + k (log p - log b)
 //   along a tangent t of the logits, with s = t - E[t] and c = g - E[g]:
-//     jet:  t^T d2J/dl2 t = (z + e + k + f) E[s^2] + E[s^2 c]        turn:  d2J/dl2 t = p (s (z + e + k + f + c) - E[s c])
-// The largest logit is left out of the sum of exponentials, and ln sum exp (l - max) is ln (1 + rest): where one entry has
-// nearly all of the probability, its log p keeps its digits. So does the slope of its log-probability: y holds the weights
-// of log-probabilities, sum y = -z, and their part of the slope is y - p sum y = -y (p - 1) - p (sum y - y).
+//     jet:  t^T d2J/dl2 t = (z + e + k + f) E[s^2] + E[s^2 c]
+//     turn: d2J/dl2 t = p (s (z + e + k + f + c) - E[s c])
+// The largest logit is left out of the sum of exponentials, and ln sum exp (l - max) is ln (1 + rest): where one entry
+// has nearly all of the probability, its log p keeps its digits. So does the slope of its log-probability: y holds the
+// weights of log-probabilities, sum y = -z, and their part of the slope is y - p sum y = -y (p - 1) - p (sum y - y).
 // KL is a sum of terms that are not negative, p (d - 1 + exp(-d)) with d = log p - log b: a small divergence keeps its
 // digits, and equal logits have the divergence 0 and the slope 0, exactly.
-// Sums over the vocabulary have parts of SPAN entries, one workgroup each, which `fold` and `totals` add up: the order is
-// fixed. All entries are bound by memory: each reads and writes rows of V numbers, while the product with W before them
-// reads d times as many.
+// Sums over the vocabulary have parts of SPAN entries, one workgroup each, which `fold` and `totals` add up: the order
+// is fixed. All entries are bound by memory: each reads and writes rows of V numbers, while the product with W before
+// them reads d times as many.
 #import reduce
 
 const SPAN: u32 = 1024u;
@@ -23,20 +24,25 @@ struct Params { rows: u32, vocab: u32, parts: u32, wanted: u32 }
 
 @group(0) @binding(0) var<uniform> p: Params;                                // params
 @group(0) @binding(1) var<storage, read> logits: array<f32>;                 // [rows, V]      peaks, normalise
-@group(0) @binding(2) var<storage, read_write> peak_parts: array<vec4<f32>>; // [rows, parts, 4]  peaks out: max, how many
-                                                                             //                entries have it, the others' sum
+@group(0) @binding(2) var<storage, read_write> peak_parts: array<vec4<f32>>; // [rows, parts, 4]  peaks out: max,
+                                                                             //                   how many entries have
+                                                                             //                   it, the others' sum
 @group(0) @binding(1) var<storage, read> peak: array<vec4<f32>>;             // [rows, parts, 4]  totals
-@group(0) @binding(2) var<storage, read_write> total: array<vec2<f32>>;      // [rows, 2]      totals out: max, ln sum exp(l - max)
+@group(0) @binding(2) var<storage, read_write> total: array<vec2<f32>>;      // [rows, 2]      totals out: max,
+                                                                             //                ln sum exp(l - max)
 @group(0) @binding(2) var<storage, read> ids: array<u32>;                    // [wanted]       pick
-@group(0) @binding(3) var<storage, read_write> picked: array<f32>;           // [rows, wanted] pick out: logits of some entries
+@group(0) @binding(3) var<storage, read_write> picked: array<f32>;           // [rows, wanted] pick out: logits of
+                                                                             //                some entries
 @group(0) @binding(2) var<storage, read> totals_in: array<vec2<f32>>;        // [rows, 2]      normalise
 @group(0) @binding(3) var<storage, read_write> log_p_out: array<f32>;        // [rows, V]      normalise out
 
 @group(0) @binding(1) var<storage, read> log_p: array<f32>;                  // [points, V]
 @group(0) @binding(2) var<storage, read> log_b: array<f32>;                  // [bases, V]     moments, slope
-@group(0) @binding(3) var<storage, read> u: array<f32>;                      // [sets, V]      moments, slope: rows of u and of y
+@group(0) @binding(3) var<storage, read> u: array<f32>;                      // [sets, V]      moments, slope: rows
+                                                                             //                of u and of y
 @group(0) @binding(4) var<storage, read> coefficients: array<vec4<f32>>;     // [points, 4]    z, e, k, f
-@group(0) @binding(5) var<storage, read> sources: array<vec4<u32>>;          // [points, 4]    row of log_b, of u, of y; or NONE
+@group(0) @binding(5) var<storage, read> sources: array<vec4<u32>>;          // [points, 4]    row of log_b, of u,
+                                                                             //                of y; or NONE
 @group(0) @binding(6) var<storage, read_write> moment_parts: array<vec4<f32>>; // [points, parts, 4]  moments out
 @group(0) @binding(6) var<storage, read> moments_in: array<vec4<f32>>;       // [points, 4]    slope: folded moments
 @group(0) @binding(7) var<storage, read_write> slopes: array<f32>;           // [points, V]    slope out: dJ/dl
@@ -46,9 +52,11 @@ struct Params { rows: u32, vocab: u32, parts: u32, wanted: u32 }
 @group(0) @binding(2) var<storage, read_write> folded: array<vec4<f32>>;     // [rows, 4]      fold out
 
 @group(0) @binding(2) var<storage, read> g: array<f32>;                      // [points, V]    spread, turn
-@group(0) @binding(3) var<storage, read> t: array<f32>;                      // [rows, V]      spread, turn: tangents of the logits
+@group(0) @binding(3) var<storage, read> t: array<f32>;                      // [rows, V]      spread, turn: tangents
+                                                                             //                of the logits
 @group(0) @binding(5) var<storage, read> points: array<u32>;                 // [rows]         spread, turn
-@group(0) @binding(6) var<storage, read> shift: array<vec4<f32>>;            // [rows, 4]      spread, turn: x is taken off t
+@group(0) @binding(6) var<storage, read> shift: array<vec4<f32>>;            // [rows, 4]      spread, turn: x is
+                                                                             //                taken off t
 @group(0) @binding(7) var<storage, read_write> spread_parts: array<vec4<f32>>; // [rows, parts, 4]  spread out
 @group(0) @binding(7) var<storage, read> spreads: array<vec4<f32>>;          // [rows, 4]      turn: folded spread
 @group(0) @binding(8) var<storage, read_write> turned: array<f32>;           // [rows, V]      turn out: d2J/dl2 t
@@ -86,11 +94,13 @@ fn totals(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
     if (lane == 0u) { total[group.x] = vec2<f32>(m, log_1p((s.x - 1.0) + s.y)); }
 }
 
-// ln(1 + x) for x >= 0: near 0 it is 2 atanh(x / (2 + x)) from a series, since WGSL's log is only absolutely accurate there.
+// ln(1 + x) for x >= 0: near 0 it is 2 atanh(x / (2 + x)) from a series, since WGSL's log is only absolutely accurate
+// there.
 fn log_1p(x: f32) -> f32 {
     let q = x / (2.0 + x);
     let z = q * q;
-    let near = 2.0 * q * (1.0 + z * (3.3333333e-1 + z * (0.2 + z * (1.4285714e-1 + z * (1.1111111e-1 + z * 9.0909091e-2)))));
+    let near = 2.0 * q * (1.0 + z * (3.3333333e-1
+        + z * (0.2 + z * (1.4285714e-1 + z * (1.1111111e-1 + z * 9.0909091e-2)))));
     return select(log(1.0 + x), near, x < 0.5);
 }
 

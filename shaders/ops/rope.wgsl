@@ -1,4 +1,5 @@
-// rope:  rotary embedding of queries and keys.  In each of the first `heads` heads of a row, the first 2 pairs columns turn:
+// rope:  rotary embedding of queries and keys.
+// In each of the first `heads` heads of a row, the first 2 pairs columns turn:
 //   y_i = x_i c - x_{i+pairs} s,  y_{i+pairs} = x_{i+pairs} c + x_i s,  c and s the scaled cosine and sine of
 //   position * frequency_i.  All other columns are copied.
 //   Linear: jvp is the same kernel, over one row (jvp) or two rows (jet) for each row of the batch. vjp turns back.

@@ -1,10 +1,11 @@
-// softcap:  y = c tanh(x / c), the soft-cap of logits.   Pointwise. With u = tanh(x / c):  g' = 1 - u^2,  g'' = -2 u g' / c
+// softcap:  y = c tanh(x / c), the soft-cap of logits.
+// Pointwise. With u = tanh(x / c):  g' = 1 - u^2,  g'' = -2 u g' / c
 //   slope:  out = g'(x) t, for tangents and for cotangents t of y: rows t of the points whose logits are x
 //   second: out = g''(x) bar t, which turns cotangents: with bar the cotangent of y, its product with t is the second
 //           derivative along t that the cap adds
 //   fold:   moments_out = moments + (0, 0, 0, <q, t>) for each row, summed in a fixed order
-// Layout: one invocation per element; the grid is 2D because one dimension ends at 65 535 groups. fold: one workgroup per
-// row. Bound by memory.
+// Layout: one invocation per element; the grid is 2D because one dimension ends at 65 535 groups. fold: one workgroup
+// per row. Bound by memory.
 #import math
 #import reduce
 

@@ -1,8 +1,8 @@
 // unembed:  logits_rm = <x_r, W[id_m]> for the wanted rows and vocabulary entries only: two rows of W make a logit
 // difference, not 50 257. (All logits at once are a product with W transposed: matmul.vjp.)
 //   jvp: the same kernel      vjp: x_bar_r = sum_m logits_bar_rm W[id_m]
-//   vjp_all: the vjp for all entries, in partial sums of CHUNK of them, which vjp_sum adds up in order. A workgroup has 64
-//     columns and ROWS rows, so that W is read once for ROWS rows, and V / CHUNK workgroups share a column:
+//   vjp_all: the vjp for all entries, in partial sums of CHUNK of them, which vjp_sum adds up in order. A workgroup has
+//     64 columns and ROWS rows, so that W is read once for ROWS rows, and V / CHUNK workgroups share a column:
 //     2 rows V d flops over 4 V d (rows / ROWS) bytes, bound by memory up to many rows.
 // The vocabulary may lie in several buffers: a launch covers its entries from .. from + tokens. It leaves the other
 // logits unchanged (primal) or adds its part (vjp, after the first launch). Bound by memory: it reads the wanted rows
@@ -30,7 +30,8 @@ struct Params {
 @group(0) @binding(3) var<storage, read> logits_bar: array<f32>;       // [rows, wanted] vjp in
 @group(0) @binding(4) var<storage, read_write> x_bar: array<f32>;      // [rows, d]      vjp out
 @group(0) @binding(2) var<storage, read> slope: array<f32>;            // [rows, wanted] vjp_all in: wanted is V
-@group(0) @binding(3) var<storage, read_write> chunk_sums: array<f32>; // [chunks, rows, d]  vjp_all out, from chunk `chunks` on
+@group(0) @binding(3) var<storage, read_write> chunk_sums: array<f32>; // [chunks, rows, d]  vjp_all out, from
+                                                                       //                    chunk `chunks` on
 @group(0) @binding(1) var<storage, read> sums: array<f32>;             // [chunks, rows, d]  vjp_sum in
 @group(0) @binding(2) var<storage, read_write> total: array<f32>;      // [rows, d]      vjp_sum out
 

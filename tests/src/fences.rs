@@ -27,7 +27,8 @@ impl Fence {
     }
 }
 
-/// Returns the pages for readers: README, CONTRIBUTING, the READMEs of the Python package and of the facade, and the book.
+/// Returns the pages for readers: README, CONTRIBUTING, the READMEs of the Python package and of the facade, and the
+/// book.
 ///
 /// # Panics
 /// If the folder of the book cannot be read.

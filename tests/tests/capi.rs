@@ -1,4 +1,5 @@
-//! The C library from the outside: a C program and a Python program, their numbers, and valgrind's opinion of the memory.
+//! The C library from the outside: a C program and a Python program, their numbers, and valgrind's opinion of the
+//! memory.
 //!
 //! What the boundary refuses and copies is tested in `crates/capi/src/tests.rs`.
 #![cfg(unix)]
@@ -50,8 +51,8 @@ fn under_valgrind(program: &Path) -> Command {
 }
 
 fn has_valgrind() -> bool {
-    // A compiler that optimises may test two conditions in another order than they are written, and the first of them on a value
-    // that is not initialised: valgrind reports such a jump in safe code.
+    // A compiler that optimises may test two conditions in another order than they are written, and the first of them
+    // on a value that is not initialised: valgrind reports such a jump in safe code.
     if !cfg!(debug_assertions) {
         eprintln!("LEFT OUT: valgrind checks the library only as it is built for `cargo test` without `--release`");
         return false;

@@ -1,7 +1,7 @@
 //! The weights of `atlas-small`, the largest embedded model of resolvent.
 //!
-//! The model, its training and its smaller relatives are described beside the crate `resolvent-model`. This crate exists because a
-//! registry limits the size of a package.
+//! The model, its training and its smaller relatives are described beside the crate `resolvent-model`. This crate
+//! exists because a registry limits the size of a package.
 
 /// The model's `config.json`.
 pub static CONFIG: &str = include_str!("../small/config.json");

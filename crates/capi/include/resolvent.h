@@ -5,7 +5,8 @@
  * - A call returns a status. If it is not RESOLVENT_STATUS_OK, resolvent_last_error() has a message, and outputs other
  *   than lengths are null or unchanged.
  * - What has a variable size is copied into a buffer of yours: `(buffer, capacity, length)`. A call with a null buffer
- *   sets `length` alone. Capacities and lengths count elements, and bytes with the zero byte for text. `length` may be null.
+ *   sets `length` alone. Capacities and lengths count elements, and bytes with the zero byte for text. `length` may
+ *   be null.
  * - Text is UTF-8 and ends with a zero byte. Arrays are row-major.
  * - Handles are freed by you, each once, in any order. Several threads may use one handle at once, but none while it is
  *   freed. There is no global state.
@@ -158,8 +159,8 @@ typedef struct resolvent_options {
 /**
  * Callbacks of one call. They are called on the thread of the call, before it returns. Either may be null.
  *
- * They are called often, so they must be fast. They must return: no exception and no `longjmp` may leave them. They may
- * call this library.
+ * They are called often, so they must be fast. They must return: no exception and no `longjmp` may leave them. They
+ * may call this library.
  */
 typedef struct resolvent_watch {
   /**
@@ -265,7 +266,8 @@ extern "C" {
 /**
  * Returns the message of the last call on this thread that failed: one line of UTF-8 that names the cause and the fix.
  *
- * It is empty if no call has failed. The pointer is valid until the next call on this thread fails, or the thread ends.
+ * It is empty if no call has failed. The pointer is valid until the next call on this thread fails, or the thread
+ * ends.
  */
 const char *resolvent_last_error(void);
 
@@ -277,9 +279,9 @@ const char *resolvent_version(void);
 /**
  * Opens a model on a device, and sets `model` to its handle, or to null.
  *
- * The name denotes an embedded model (`atlas-nano`, `atlas-micro`, `atlas-small`), a directory or a GGUF file, a model of a
- * hub, or random weights (`random:7`). A GPU must first pass the self-test, once for each driver. `options` and `watch`
- * may be null.
+ * The name denotes an embedded model (`atlas-nano`, `atlas-micro`, `atlas-small`), a directory or a GGUF file, a model
+ * of a hub, or random weights (`random:7`). A GPU must first pass the self-test, once for each driver. `options` and
+ * `watch` may be null.
  *
  * Required: Pointers are null or valid. `options` has as many bytes as its field `size` says.
  */
@@ -442,8 +444,8 @@ resolvent_status resolvent_result_checks(const struct resolvent_result *result,
                                          size_t *length);
 
 /**
- * Copies the whole result as one JSON object: `arrays` (name to `shape` and row-major `data`) and `metadata`, which has
- * model, device, parameters and checks. The length includes the zero byte at the end.
+ * Copies the whole result as one JSON object: `arrays` (name to `shape` and row-major `data`) and `metadata`, which
+ * has model, device, parameters and checks. The length includes the zero byte at the end.
  *
  * Required: Pointers are null or valid, and `buffer` has room for `capacity` bytes.
  */
@@ -473,11 +475,11 @@ resolvent_status resolvent_run_sensitivity(const struct resolvent_run *run,
                                            struct resolvent_result **result);
 
 /**
- * Computes the effect on an observable of each `h[l,t]` of the clean run, put into the corrupted run: among others the arrays
- * `effect [level, token]` and its first-order prediction `first_order [level, token]`.
+ * Computes the effect on an observable of each `h[l,t]` of the clean run, put into the corrupted run: among others the
+ * arrays `effect [level, token]` and its first-order prediction `first_order [level, token]`.
  *
- * Both runs have the same model and as many tokens. In the observable, `kl(base)` denotes the clean run. Sets `result` to
- * its handle, or to null. `watch` may be null.
+ * Both runs have the same model and as many tokens. In the observable, `kl(base)` denotes the clean run. Sets `result`
+ * to its handle, or to null. `watch` may be null.
  *
  * Required: Pointers are null or valid.
  */
@@ -491,8 +493,8 @@ resolvent_status resolvent_run_patch(const struct resolvent_run *clean,
  * Computes the response of the field to a source at a place, to first order: arrays `response [level, token, d]` and
  * `norm [level, token]`.
  *
- * Level and token count from 0, or backwards from -1. `source` has `length` elements, as many as the stream is wide. Sets
- * `result` to its handle, or to null. `watch` may be null.
+ * Level and token count from 0, or backwards from -1. `source` has `length` elements, as many as the stream is wide.
+ * Sets `result` to its handle, or to null. `watch` may be null.
  *
  * Required: Pointers are null or valid, and `source` has `length` elements.
  */

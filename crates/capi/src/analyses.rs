@@ -53,11 +53,11 @@ pub unsafe extern "C" fn resolvent_run_sensitivity(
     })
 }
 
-/// Computes the effect on an observable of each `h[l,t]` of the clean run, put into the corrupted run: among others the arrays
-/// `effect [level, token]` and its first-order prediction `first_order [level, token]`.
+/// Computes the effect on an observable of each `h[l,t]` of the clean run, put into the corrupted run: among others the
+/// arrays `effect [level, token]` and its first-order prediction `first_order [level, token]`.
 ///
-/// Both runs have the same model and as many tokens. In the observable, `kl(base)` denotes the clean run. Sets `result` to
-/// its handle, or to null. `watch` may be null.
+/// Both runs have the same model and as many tokens. In the observable, `kl(base)` denotes the clean run. Sets `result`
+/// to its handle, or to null. `watch` may be null.
 ///
 /// # Safety
 /// Pointers are null or valid.
@@ -81,8 +81,8 @@ pub unsafe extern "C" fn resolvent_run_patch(
 /// Computes the response of the field to a source at a place, to first order: arrays `response [level, token, d]` and
 /// `norm [level, token]`.
 ///
-/// Level and token count from 0, or backwards from -1. `source` has `length` elements, as many as the stream is wide. Sets
-/// `result` to its handle, or to null. `watch` may be null.
+/// Level and token count from 0, or backwards from -1. `source` has `length` elements, as many as the stream is wide.
+/// Sets `result` to its handle, or to null. `watch` may be null.
 ///
 /// # Safety
 /// Pointers are null or valid, and `source` has `length` elements.

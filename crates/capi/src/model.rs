@@ -98,9 +98,9 @@ pub extern "C" fn resolvent_version() -> *const c_char {
 
 /// Opens a model on a device, and sets `model` to its handle, or to null.
 ///
-/// The name denotes an embedded model (`atlas-nano`, `atlas-micro`, `atlas-small`), a directory or a GGUF file, a model of a
-/// hub, or random weights (`random:7`). A GPU must first pass the self-test, once for each driver. `options` and `watch`
-/// may be null.
+/// The name denotes an embedded model (`atlas-nano`, `atlas-micro`, `atlas-small`), a directory or a GGUF file, a model
+/// of a hub, or random weights (`random:7`). A GPU must first pass the self-test, once for each driver. `options` and
+/// `watch` may be null.
 ///
 /// # Safety
 /// Pointers are null or valid. `options` has as many bytes as its field `size` says.

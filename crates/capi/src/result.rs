@@ -149,8 +149,8 @@ pub unsafe extern "C" fn resolvent_result_checks(
     })
 }
 
-/// Copies the whole result as one JSON object: `arrays` (name to `shape` and row-major `data`) and `metadata`, which has
-/// model, device, parameters and checks. The length includes the zero byte at the end.
+/// Copies the whole result as one JSON object: `arrays` (name to `shape` and row-major `data`) and `metadata`, which
+/// has model, device, parameters and checks. The length includes the zero byte at the end.
 ///
 /// # Safety
 /// Pointers are null or valid, and `buffer` has room for `capacity` bytes.

@@ -150,7 +150,8 @@ thread_local! {
 
 /// Returns the message of the last call on this thread that failed: one line of UTF-8 that names the cause and the fix.
 ///
-/// It is empty if no call has failed. The pointer is valid until the next call on this thread fails, or the thread ends.
+/// It is empty if no call has failed. The pointer is valid until the next call on this thread fails, or the thread
+/// ends.
 #[unsafe(no_mangle)]
 pub extern "C" fn resolvent_last_error() -> *const c_char {
     LAST.with_borrow(|last| last.as_ptr())

@@ -8,8 +8,8 @@ use crate::status::Result;
 
 /// Callbacks of one call. They are called on the thread of the call, before it returns. Either may be null.
 ///
-/// They are called often, so they must be fast. They must return: no exception and no `longjmp` may leave them. They may
-/// call this library.
+/// They are called often, so they must be fast. They must return: no exception and no `longjmp` may leave them. They
+/// may call this library.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Watch {

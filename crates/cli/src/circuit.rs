@@ -22,18 +22,19 @@ pub(crate) struct Args {
     /// What ranks the edges: first_order, integrated, integrated_activations, relp, or exact (patches of all edges)
     #[arg(long, value_name = "NAME", default_value = "integrated")]
     score: EdgeScore,
-    /// Runs between the prompts, of the score `integrated`; of `integrated_activations` for each MLP and each block's heads
+    /// Runs between the prompts, of the score `integrated`; of `integrated_activations` for each MLP and each block's
+    /// heads
     #[arg(long, value_name = "N", default_value_t = CircuitOptions::default().steps)]
     steps: usize,
     /// How edges are chosen: the largest scores (top), or only edges with a path to the logits (greedy)
     #[arg(long, value_name = "HOW", default_value = "top")]
     selection: Selection,
-    /// Remove edges one by one, as long as |1 - faithfulness| grows by less than X for each (ACDC); each edge takes a run of every
-    /// ranking prompt
+    /// Remove edges one by one, as long as |1 - faithfulness| grows by less than X for each (ACDC); each edge takes a
+    /// run of every ranking prompt
     #[arg(long, value_name = "X")]
     prune: Option<f64>,
-    /// What the other edges carry: the corrupted prompt's outputs (corrupted), zero, mean outputs (mean), or the outputs of other
-    /// clean prompts of the file (resample)
+    /// What the other edges carry: the corrupted prompt's outputs (corrupted), zero, mean outputs (mean), or the
+    /// outputs of other clean prompts of the file (resample)
     #[arg(long, value_name = "WHAT", default_value = "corrupted")]
     ablation: Ablation,
     /// Other prompts for each prompt, of the ablation `resample`

@@ -23,7 +23,8 @@ pub(crate) struct Args {
     /// Predictions beside first order, with commas: integrated, integrated_activations, relp
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     predictors: Vec<EdgePredictor>,
-    /// Runs between the prompts, of the prediction `integrated`; of `integrated_activations` for each MLP and each block's heads
+    /// Runs between the prompts, of the prediction `integrated`; of `integrated_activations` for each MLP and each
+    /// block's heads
     #[arg(long, value_name = "N", default_value_t = EdgeOptions::default().steps)]
     steps: usize,
     /// Patch every edge too, and compare

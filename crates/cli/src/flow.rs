@@ -33,7 +33,8 @@ pub(crate) struct Args {
     direction: DirectionArgs,
     #[command(flatten)]
     donor: DonorArgs,
-    /// Also the flow of the whole source, as a mean over N amplitudes (secant), beside the change of J by a forward pass
+    /// Also the flow of the whole source, as a mean over N amplitudes (secant), beside the change of J by a forward
+    /// pass
     #[arg(long, value_name = "N", default_value_t = FlowOptions::default().steps)]
     steps: usize,
     #[command(flatten)]

@@ -20,8 +20,8 @@ pub(crate) struct Args {
     /// Prompt as token ids, such as 5,9,12
     #[arg(long, value_name = "IDS", allow_hyphen_values = true)]
     tokens: Option<String>,
-    /// Continue the clean prompt of each row of a prompt file (.json, .jsonl, .csv), or `embedded` for the prompts that ship
-    /// with the embedded models
+    /// Continue the clean prompt of each row of a prompt file (.json, .jsonl, .csv), or `embedded` for the prompts that
+    /// ship with the embedded models
     #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "tokens"])]
     prompts: Option<PathBuf>,
     /// Task of the prompt file; may be given several times, without it all are continued
@@ -30,9 +30,9 @@ pub(crate) struct Args {
     /// The most rows that are taken of a task
     #[arg(long, value_name = "N", requires = "prompts")]
     rows: Option<usize>,
-    /// Edit of each prompt: ablate(SITE), scale(SITE, NUMBER), add(SITE, VECTOR), put(SITE, VECTOR) or project_out(SITE,
-    /// VECTOR), with @POSITION for one token; a vector is a number or a safetensors file with an array `direction`; may be
-    /// given several times
+    /// Edit of each prompt: ablate(SITE), scale(SITE, NUMBER), add(SITE, VECTOR), put(SITE, VECTOR) or
+    /// project_out(SITE, VECTOR), with @POSITION for one token; a vector is a number or a safetensors file with an
+    /// array `direction`; may be given several times
     #[arg(long, value_name = "EDIT", allow_hyphen_values = true)]
     edit: Vec<EditText>,
     /// How many new tokens at most

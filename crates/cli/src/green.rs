@@ -26,7 +26,8 @@ pub(crate) struct Args {
     /// Gains of so many random directions at the source's place, and their anisotropy
     #[arg(long, value_name = "N", default_value_t = 0)]
     directions: usize,
-    /// Frobenius norms of the blocks G(l',t'; l,t) from the source's place to every other: `exact`, or estimated from N probes
+    /// Frobenius norms of the blocks G(l',t'; l,t) from the source's place to every other: `exact`, or estimated from N
+    /// probes
     #[arg(long, value_name = "exact|N")]
     norms: Option<String>,
     #[command(flatten)]

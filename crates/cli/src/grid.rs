@@ -1,4 +1,5 @@
-//! `resolvent grid`: one command for every combination of models, observables and other options, each as shards of its own.
+//! `resolvent grid`: one command for every combination of models, observables and other options, each as shards of its
+//! own.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;

@@ -35,8 +35,8 @@ const HEADINGS: [(&str, &[&str]); 5] = [
     ("Output", &["out", "plot", "json", "graph"]),
 ];
 
-/// Commands whose results can be shards: those that have a result for each prompt. Others refuse the options of shards, and do not
-/// list them.
+/// Commands whose results can be shards: those that have a result for each prompt. Others refuse the options of shards,
+/// and do not list them.
 const SHARDED: [&str; 13] = [
     "run",
     "sensitivity",

@@ -15,15 +15,15 @@ use crate::output::{OutputArgs, checks, label};
 pub(crate) struct Args {
     #[command(flatten)]
     prompt: PromptArgs,
-    /// Change of the observable that is wanted, such as 2.5; or of another logit, TOKEN:CHANGE (" Rome:0" keeps it). May
-    /// be given several times
+    /// Change of the observable that is wanted, such as 2.5; or of another logit, TOKEN:CHANGE (" Rome:0" keeps it).
+    /// May be given several times
     #[arg(short, long, value_name = "GOAL", allow_hyphen_values = true)]
     goal: Vec<String>,
     /// Goal at a place of the field, LEVEL,TOKEN:AMOUNT: h there is to move by AMOUNT times --direction
     #[arg(long, value_name = "L,T:X", allow_hyphen_values = true)]
     field_goal: Vec<String>,
-    /// Places where sources may act, LEVEL,TOKEN, or LEVEL for its tokens up to the last goal's; without any, every place that the
-    /// goals can depend on. From the end: --from=-1,3
+    /// Places where sources may act, LEVEL,TOKEN, or LEVEL for its tokens up to the last goal's; without any, every
+    /// place that the goals can depend on. From the end: --from=-1,3
     #[arg(long, value_name = "L,T", num_args = 1..)]
     from: Vec<String>,
     /// Use at most so many places

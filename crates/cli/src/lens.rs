@@ -19,7 +19,8 @@ pub(crate) struct Args {
     /// Most likely tokens of each place
     #[arg(long, value_name = "N", default_value_t = LensOptions::default().top)]
     top: usize,
-    /// Read each level through averaged operators: a result of `average` (.safetensors), or a lens file of TransformerLens (.pt)
+    /// Read each level through averaged operators: a result of `average` (.safetensors), or a lens file of
+    /// TransformerLens (.pt)
     #[arg(long, value_name = "FILE")]
     averaged: Option<PathBuf>,
     #[command(flatten)]

@@ -41,8 +41,8 @@ pub(crate) struct Args {
     /// Levels of the field that are observed; -1 is the last. From the end: --levels=-2,-1
     #[arg(long, value_name = "L", value_delimiter = ',', allow_hyphen_values = true, conflicts_with = "values")]
     levels: Vec<i64>,
-    /// Observables whose values are observed instead of the field, such as `logit(" Paris")`; with --prompts, each row's own
-    /// observable is observed instead
+    /// Observables whose values are observed instead of the field, such as `logit(" Paris")`; with --prompts, each
+    /// row's own observable is observed instead
     #[arg(long, value_name = "TEXT", num_args = 1..)]
     values: Vec<String>,
     /// Length of the noise over that of the response

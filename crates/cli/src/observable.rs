@@ -12,11 +12,13 @@ use crate::Failure;
 /// The observable: a text in the grammar of observables, or a logit or difference of logits.
 #[derive(Args)]
 pub(crate) struct ObservableArgs {
-    /// Observable as text: logit(" Paris"), logprob(..), prob(" A"|" B"), entropy(), kl(base), kl_from(base), continuation(" a b")
-    /// or project(LEVEL, POSITION, "FILE"), each with @POSITION, in sums with weights such as `logit(" A") - 0.5 * logit(" B")`
+    /// Observable as text: logit(" Paris"), logprob(..), prob(" A"|" B"), entropy(), kl(base), kl_from(base),
+    /// continuation(" a b") or project(LEVEL, POSITION, "FILE"), each with @POSITION, in sums with weights such as
+    /// `logit(" A") - 0.5 * logit(" B")`
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["target", "against"], allow_hyphen_values = true)]
     observe: Option<String>,
-    /// Token whose logit is observed: text that is one token (" Paris"), or an id (#1234); the mean over several, A|B|..
+    /// Token whose logit is observed: text that is one token (" Paris"), or an id (#1234); the mean over several,
+    /// A|B|..
     #[arg(short, long, value_name = "TOKEN")]
     target: Option<String>,
     /// Token whose logit is subtracted, or several as in --target
@@ -83,7 +85,8 @@ impl ObservableArgs {
         terms.join(" - ")
     }
 
-    /// Returns the observable as text in the grammar of observables, if one is given: a set of targets is a weighted sum.
+    /// Returns the observable as text in the grammar of observables, if one is given: a set of targets is a weighted
+    /// sum.
     pub(crate) fn text(&self, model: &Model) -> Option<String> {
         if let Some(text) = &self.observe {
             return Some(text.clone());

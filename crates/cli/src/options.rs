@@ -16,8 +16,8 @@ use crate::shards::{is_cell, is_divided};
 /// Which device.
 #[derive(Args)]
 pub(crate) struct DeviceArgs {
-    /// Device: auto, gpu, host, an index of `resolvent devices`, or part of an adapter's name. Several devices share the shards of
-    /// many prompts: `all`, or a list such as 0,1,host. RESOLVENT_DEVICE sets the default
+    /// Device: auto, gpu, host, an index of `resolvent devices`, or part of an adapter's name. Several devices share
+    /// the shards of many prompts: `all`, or a list such as 0,1,host. RESOLVENT_DEVICE sets the default
     #[arg(short, long, value_name = "DEVICE", default_value = "auto")]
     pub(crate) device: Asked,
     /// Memory for a batch's intermediate values and, as much again, for results in memory, such as 512M or 2G;

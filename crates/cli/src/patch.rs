@@ -29,8 +29,8 @@ pub(crate) struct Args {
     /// Second order over first, above which the predictor `hvp` corrects a patch
     #[arg(long, value_name = "X", default_value_t = PredictorOptions::default().flag)]
     flag: f64,
-    /// Interactions of the N patches of largest first-order effect, at sites of the first kind, by Hessian-vector products and
-    /// by joint runs
+    /// Interactions of the N patches of largest first-order effect, at sites of the first kind, by Hessian-vector
+    /// products and by joint runs
     #[arg(long, value_name = "N", conflicts_with = "prompts")]
     interactions: Option<usize>,
     /// What two patches of --interactions do together: `put` both clean values in place, or `add` both displacements

@@ -41,7 +41,8 @@ pub(crate) fn style(parts: &str) -> ProgressStyle {
     style.with_key("rate", rate).with_key("left", left).progress_chars("=> ")
 }
 
-/// Runs the work of a command. After two seconds, shows the steps of its loops, with their rate and the time left, and a clock.
+/// Runs the work of a command. After two seconds, shows the steps of its loops, with their rate and the time left, and
+/// a clock.
 pub(crate) fn watched<T>(work: impl FnOnce() -> T) -> T {
     let bar =
         ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()).with_style(style("{spinner} {elapsed}"));

@@ -19,8 +19,8 @@ use crate::terminal::print;
 #[derive(Args)]
 #[group(id = "many", args = ["prompts", "text"])]
 pub(crate) struct PromptSetArgs {
-    /// Analyse all rows of a prompt file (.json, .jsonl, .csv), or `embedded` for the prompts that ship with the embedded
-    /// models
+    /// Analyse all rows of a prompt file (.json, .jsonl, .csv), or `embedded` for the prompts that ship with the
+    /// embedded models
     #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "tokens"])]
     prompts: Option<PathBuf>,
     /// Analyse windows of a text file, one after another
@@ -295,7 +295,8 @@ impl Cases<'_> {
     }
 }
 
-/// Returns the library's own error, which says whether other prompts can still be analysed; any other text is about one row.
+/// Returns the library's own error, which says whether other prompts can still be analysed; any other text is about one
+/// row.
 fn of_library(failure: Failure) -> resolvent::field::Error {
     match failure.downcast::<resolvent::field::Error>() {
         Ok(error) => *error,

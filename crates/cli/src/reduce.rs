@@ -24,8 +24,8 @@ pub(crate) struct Args {
     /// Numbers of directions, ascending, with commas; those above the width of the field are left out
     #[arg(long, value_name = "RANKS", value_delimiter = ',')]
     ranks: Vec<usize>,
-    /// Sensitivities that predict effects: of the corrupted run (first_order, relp), or the mean over runs with level L between
-    /// the prompts (averaged)
+    /// Sensitivities that predict effects: of the corrupted run (first_order, relp), or the mean over runs with level L
+    /// between the prompts (averaged)
     #[arg(long, value_name = "NAME", default_value = "averaged")]
     sensitivities: Sensitivities,
     /// Runs between the prompts, of `averaged`

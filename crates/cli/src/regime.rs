@@ -18,8 +18,8 @@ pub(crate) struct Args {
     prompt: PromptArgs,
     #[command(flatten)]
     direction: DirectionArgs,
-    /// Places of the sources, LEVEL,TOKEN, or LEVEL for its tokens up to the observable's position; without any, every level and
-    /// token up to that. From the end: --sites=-1,3
+    /// Places of the sources, LEVEL,TOKEN, or LEVEL for its tokens up to the observable's position; without any, every
+    /// level and token up to that. From the end: --sites=-1,3
     #[arg(long, value_name = "L,T", num_args = 1..)]
     sites: Vec<String>,
     /// Amplitudes, with commas between them
@@ -37,7 +37,8 @@ pub(crate) struct Args {
     /// Compare the whole downstream field as well
     #[arg(long)]
     field: bool,
-    /// Number of amplitudes on the way to each source at which derivatives are taken, for the response that they lead to
+    /// Number of amplitudes on the way to each source at which derivatives are taken, for the response that they lead
+    /// to
     #[arg(long, value_name = "N", default_value_t = 0)]
     nodes: usize,
     #[command(flatten)]

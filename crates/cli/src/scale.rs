@@ -34,12 +34,12 @@ pub(crate) struct Args {
     /// Tokens of the shared slice, by text or #id; without any, the answers of the prompts
     #[arg(long, value_name = "TOKEN")]
     token: Vec<String>,
-    /// Compare Green operators: responses of the large model, predicted by those of the small one through maps between their
-    /// fields
+    /// Compare Green operators: responses of the large model, predicted by those of the small one through maps between
+    /// their fields
     #[arg(long)]
     operators: bool,
-    /// Levels of the large model for `--operators`, with commas between them; without any, a quarter, half and three quarters of
-    /// its depth
+    /// Levels of the large model for `--operators`, with commas between them; without any, a quarter, half and three
+    /// quarters of its depth
     #[arg(long, value_name = "LEVELS", value_delimiter = ',', requires = "operators")]
     levels: Vec<usize>,
     /// Seed of the random model and of the intervals

@@ -1,7 +1,7 @@
 //! `--device all`: several devices of this machine compute the shards of one work, each in a process of its own.
 //!
-//! A device gets the next shard when it has written the one before, so fast devices compute more. A process that ends early gives
-//! its shard back, and one that still opens its device when all is done is ended.
+//! A device gets the next shard when it has written the one before, so fast devices compute more. A process that ends
+//! early gives its shard back, and one that still opens its device when all is done is ended.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -58,7 +58,8 @@ impl Asked {
     }
 }
 
-/// Returns the device that RESOLVENT_DEVICE names, if it is set. Of a list, a process that knows its index on the machine takes one.
+/// Returns the device that RESOLVENT_DEVICE names, if it is set. Of a list, a process that knows its index on the
+/// machine takes one.
 pub(crate) fn from_environment() -> Option<String> {
     const INDICES: [&str; 4] = ["SLURM_LOCALID", "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "PMI_LOCAL_RANK"];
     let text = std::env::var("RESOLVENT_DEVICE").ok().filter(|text| !text.trim().is_empty())?;
@@ -109,8 +110,8 @@ enum Next {
 }
 
 impl Queue {
-    /// Chooses what a device does next. It leaves the last shards to faster devices that would compute all of them before it had
-    /// computed one. The fastest device never waits for others to take a shard.
+    /// Chooses what a device does next. It leaves the last shards to faster devices that would compute all of them
+    /// before it had computed one. The fastest device never waits for others to take a shard.
     fn next(&mut self, device: usize) -> Next {
         let others = || self.devices.iter().enumerate().filter(|(i, of)| *i != device && of.failure.is_none());
         if self.waiting.is_empty() {
@@ -315,8 +316,8 @@ fn on_device(arguments: &[OsString], device: &str) -> Vec<OsString> {
     own
 }
 
-/// Says that the device is open, computes the shards whose numbers stdin lists, and answers each with how many of its rows were
-/// left out.
+/// Says that the device is open, computes the shards whose numbers stdin lists, and answers each with how many of its
+/// rows were left out.
 pub(crate) fn from_stdin(compute: &mut dyn FnMut(usize) -> Result<usize, Failure>) -> Result<(), Failure> {
     print("ready")?;
     let mut line = String::new();

@@ -20,8 +20,8 @@ pub(crate) struct ShardArgs {
     /// Compute part I of N of the prompts, from 0; without it, all parts. With --out-dir
     #[arg(long, value_name = "I/N", requires = "out_dir")]
     shard: Option<Part>,
-    /// Write results of fixed-size shards of the prompts to files in DIR; `resolvent merge DIR` joins them. Shards that are there
-    /// are not computed again
+    /// Write results of fixed-size shards of the prompts to files in DIR; `resolvent merge DIR` joins them. Shards that
+    /// are there are not computed again
     #[arg(long, value_name = "DIR", requires = "many", conflicts_with_all = ["out", "plot", "json"])]
     out_dir: Option<PathBuf>,
     /// Prompts of a shard, which are computed together: all parts of one folder have the same number
@@ -190,7 +190,8 @@ pub(crate) fn is_divided() -> bool {
     given().devices.is_some()
 }
 
-/// Options on which results do not depend, or that shards identify in another way: the model by its hash, prompts row by row.
+/// Options on which results do not depend, or that shards identify in another way: the model by its hash, prompts row
+/// by row.
 const OTHERS: [&str; 17] = [
     "model",
     "device",

@@ -168,8 +168,8 @@ impl Args {
         text
     }
 
-    /// Returns the context of a basis with `--rank`, which applies to computed bases. If none is computed, it is passed on, so
-    /// that it can be refused.
+    /// Returns the context of a basis with `--rank`, which applies to computed bases. If none is computed, it is passed
+    /// on, so that it can be refused.
     fn ranked<'c>(&self, basis: &Basis, both: [&Basis; 2], context: BasisContext<'c>) -> BasisContext<'c> {
         let is_file = |basis: &Basis| matches!(basis, Basis::File(_));
         let rank = self.rank.filter(|_| both.into_iter().all(is_file) || !is_file(basis));

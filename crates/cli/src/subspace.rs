@@ -22,8 +22,8 @@ pub(crate) struct Args {
     /// Token at which it is patched; negative numbers count from the end
     #[arg(long, value_name = "T", default_value_t = -1, allow_hyphen_values = true)]
     token: i64,
-    /// Directions: best (the largest first-order effect), sensitivity, displacement, random[:SEED], or a .safetensors file with
-    /// the array `source [width, k]`
+    /// Directions: best (the largest first-order effect), sensitivity, displacement, random[:SEED], or a .safetensors
+    /// file with the array `source [width, k]`
     #[arg(long, value_name = "U", default_value = "best")]
     directions: String,
     /// Readers that count: next (queries, keys, values and MLP of the next block, or the unembedding) or all later ones

@@ -1,7 +1,7 @@
 //! Blocking until a future is done.
 //!
-//! A thread sleeps until the driver's answer is there. In a browser that answer arrives through the event loop, to which
-//! code must return. There the whole module is suspended until then, by what browsers call JavaScript Promise
+//! A thread sleeps until the driver's answer is there. In a browser that answer arrives through the event loop, to
+//! which code must return. There the whole module is suspended until then, by what browsers call JavaScript Promise
 //! Integration, so that the code that blocks is the same everywhere: `docs/src/decisions/0019-webgpu-in-a-browser.md`.
 
 /// Blocks until `future` is done.

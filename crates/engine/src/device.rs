@@ -132,15 +132,16 @@ impl Device {
         }))
     }
 
-    /// Returns whether values of both devices can be used together: they are one device, or both are the host, whose memory
-    /// is that of the process.
+    /// Returns whether values of both devices can be used together: they are one device, or both are the host, whose
+    /// memory is that of the process.
     pub fn shares_memory(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0) || (self.info().is_host() && other.info().is_host())
     }
 
-    /// Uses the wgpu device and the queue of the program that embeds the engine: results and the program's own work then share a
-    /// device. [`Options::choice`] has no effect. The program's handlers of device errors stay in place, and get the errors of
-    /// uploads; all other errors are returned here. Nothing tests the adapter: see the facade's self-test.
+    /// Uses the wgpu device and the queue of the program that embeds the engine: results and the program's own work
+    /// then share a device. [`Options::choice`] has no effect. The program's handlers of device errors stay in place,
+    /// and get the errors of uploads; all other errors are returned here. Nothing tests the adapter: see the facade's
+    /// self-test.
     ///
     /// # Errors
     /// [`Error::Limit`]: the device was requested with limits below WebGPU's defaults.
@@ -280,8 +281,8 @@ impl Device {
         Ok(())
     }
 
-    /// How often launches were handed to the device so far: once a recording, more often where one was cut because it is
-    /// long. All threads that use the device are counted.
+    /// How often launches were handed to the device so far: once a recording, more often where one was cut because it
+    /// is long. All threads that use the device are counted.
     pub fn segments(&self) -> u64 {
         self.0.segments.load(Ordering::Relaxed)
     }
@@ -307,13 +308,14 @@ impl Device {
         self.0.waits.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How often the caller has waited for the device so far, to read or for all work to end. All threads that use the device
-    /// are counted; on the host, where work is done as it is submitted, reads count as on a GPU.
+    /// How often the caller has waited for the device so far, to read or for all work to end. All threads that use the
+    /// device are counted; on the host, where work is done as it is submitted, reads count as on a GPU.
     pub fn waits(&self) -> u64 {
         self.0.waits.load(Ordering::Relaxed)
     }
 
-    /// Returns the comparisons of the launches since the last call, if the device is a GPU that was opened with `compare`.
+    /// Returns the comparisons of the launches since the last call, if the device is a GPU that was opened with
+    /// `compare`.
     pub fn take_comparisons(&self) -> Vec<Comparison> {
         self.0.compared.as_ref().map_or_else(Vec::new, lockstep::Log::take)
     }

@@ -49,8 +49,9 @@ pub struct Info {
     pub subgroups: Option<(u32, u32)>,
     /// Whether kernels may use 16-bit floats.
     pub f16: bool,
-    /// Sides of the square matrices of 16-bit floats that the device multiplies as one, with sums in f32: cooperative matrices.
-    /// Of an open device, those that kernels may use, which is none unless [`crate::Options::f16_inputs`] asked for them.
+    /// Sides of the square matrices of 16-bit floats that the device multiplies as one, with sums in f32: cooperative
+    /// matrices. Of an open device, those that kernels may use, which is none unless [`crate::Options::f16_inputs`]
+    /// asked for them.
     pub cooperative: Vec<u32>,
     /// Whether launches can be timed on the device.
     pub timestamps: bool,

@@ -21,7 +21,8 @@ pub struct Comparison {
     pub variant: &'static str,
     /// Shapes of the outputs, such as `[rows=16, n=768]`.
     pub shape: String,
-    /// Largest difference of an output from the host's, relative to its largest element. Infinite if one of them is not finite.
+    /// Largest difference of an output from the host's, relative to its largest element. Infinite if one of them is not
+    /// finite.
     pub error: f64,
 }
 
@@ -114,8 +115,8 @@ fn words(gpu: &Gpu, tensors: &[Tensor]) -> Result<Vec<Vec<f32>>> {
     gpu.block_on(gpu.read(&parts))
 }
 
-/// Returns the largest difference over the largest element. Equal bits do not differ: words that nothing writes are NaN in
-/// both, and some words are indices.
+/// Returns the largest difference over the largest element. Equal bits do not differ: words that nothing writes are NaN
+/// in both, and some words are indices.
 fn difference(ours: &[f32], host: &[f32]) -> f64 {
     let (mut largest, mut apart): (f64, f64) = (0.0, 0.0);
     for (&a, &b) in ours.iter().zip(host) {

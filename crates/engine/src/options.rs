@@ -66,8 +66,8 @@ pub struct Options {
     pub poison: bool,
     /// Time every launch; see [`crate::Device::take_profile`].
     pub profile: bool,
-    /// Run each launch of a GPU by itself, and compare it with its host body; see [`crate::Device::take_comparisons`]. For tests of
-    /// kernels, with `poison`: it waits twice for each launch.
+    /// Run each launch of a GPU by itself, and compare it with its host body; see [`crate::Device::take_comparisons`].
+    /// For tests of kernels, with `poison`: it waits twice for each launch.
     pub compare: bool,
     /// Threads of the host executor; 0 is one for each core.
     pub threads: usize,

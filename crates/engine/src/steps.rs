@@ -31,8 +31,8 @@ thread_local! {
     static DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Runs `work`, and calls `report` on this thread for each step of its loops. Of nested loops, the outermost is reported. Calls may
-/// be frequent, so `report` must be cheap.
+/// Runs `work`, and calls `report` on this thread for each step of its loops. Of nested loops, the outermost is
+/// reported. Calls may be frequent, so `report` must be cheap.
 pub fn reported<T>(report: impl FnMut(Step) + 'static, work: impl FnOnce() -> T) -> T {
     /// Restores the thread's former callback, also if `work` panics.
     struct Former(Option<Report>);

@@ -12,9 +12,9 @@ thread_local! {
     static STOP: RefCell<Option<Stop>> = const { RefCell::new(None) };
 }
 
-/// Runs `work`, and calls `stop` on this thread before each submission to a GPU, and on the host before each group of launches
-/// of a few milliseconds. The calls are frequent, so `stop` must be cheap. Once it returns true, submissions and downloads
-/// fail with [`Error::Stopped`].
+/// Runs `work`, and calls `stop` on this thread before each submission to a GPU, and on the host before each group of
+/// launches of a few milliseconds. The calls are frequent, so `stop` must be cheap. Once it returns true, submissions
+/// and downloads fail with [`Error::Stopped`].
 pub fn stoppable<T>(stop: impl FnMut() -> bool + 'static, work: impl FnOnce() -> T) -> T {
     /// Restores the thread's former callback, also if `work` panics.
     struct Former(Option<Stop>);

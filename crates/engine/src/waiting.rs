@@ -1,8 +1,8 @@
 //! Waiting for a device, to read or for all work to end.
 //!
 //! The async forms never block, as a browser requires. Outside of one, nothing delivers the driver's answers by itself:
-//! each poll of a future asks for them, and so does [`Device::poll`]. The blocking forms wait for the device between two
-//! polls. On the host, work is done when it is submitted, so every future is ready at its first poll.
+//! each poll of a future asks for them, and so does [`Device::poll`]. The blocking forms wait for the device between
+//! two polls. On the host, work is done when it is submitted, so every future is ready at its first poll.
 
 use crate::blocking::block_on;
 use crate::buffer::Storage;

@@ -1,15 +1,15 @@
 //! Direct attribution: an observable as a sum over what wrote to the residual stream.
 //!
-//! Let u be the derivative of J by h\[L, t\] with the scale of the final norm frozen. A weighted sum of logits is then an
-//! affine function of h\[L\], and h\[L\] is the sum of all writers' outputs and biases. So
+//! Let u be the derivative of J by h\[L, t\] with the scale of the final norm frozen. A weighted sum of logits is then
+//! an affine function of h\[L\], and h\[L\] is the sum of all writers' outputs and biases. So
 //!
 //! ```text
 //! J  =  constant  +  sum over writers w and tokens t of <u[t], w[t]>  +  the same for biases
 //! ```
 //!
-//! exactly, except for rounding. The constant is J where h\[L\] is zero. The term of a writer is its direct contribution:
-//! what passes through other nodes is not in it. An observable that is no weighted sum of logits has these terms too, to
-//! first order; they do not add up to J then.
+//! exactly, except for rounding. The constant is J where h\[L\] is zero. The term of a writer is its direct
+//! contribution: what passes through other nodes is not in it. An observable that is no weighted sum of logits has
+//! these terms too, to first order; they do not add up to J then.
 
 use resolvent_model::{
     Edit, Mode, Observable, Outputs, Run, Site, Sizes, Writer, ends_at_logits, neuron_products, outputs_of, path_sites,
@@ -46,15 +46,16 @@ const SUMS: f64 = 1e-4;
 /// The run must have been prepared for [`AttributeOptions::sites`].
 ///
 /// Arrays: `direct [W, T]`, `first_order [W, T]` (the output times the derivative by it, through all paths),
-/// `direct_biases [L, T]` (of attention's outputs), `constant [1]` and `value [1]`; on request `neurons [L, inner]` (direct,
-/// summed over tokens), `mlp_biases [L]` and `pattern [L, H, T, T]`. The metadata name the `writers`, separated by commas.
+/// `direct_biases [L, T]` (of attention's outputs), `constant [1]` and `value [1]`; on request `neurons [L, inner]`
+/// (direct, summed over tokens), `mlp_biases [L]` and `pattern [L, H, T, T]`. The metadata name the `writers`,
+/// separated by commas.
 ///
 /// Certificates: all contributions add up to `<u, h[L]>` (`parts`) and, if J is a weighted sum of uncapped logits, with
 /// the constant to J (`adds_up`); the neurons and biases of each MLP add up to its contribution (`neurons`).
 ///
 /// # Errors
-/// A run that was not prepared, an observable that does not fit or reads the field below the last level, a device error, or
-/// a check that fails.
+/// A run that was not prepared, an observable that does not fit or reads the field below the last level, a device
+/// error, or a check that fails.
 pub fn attribute(run: &Run, observable: &Observable, options: AttributeOptions) -> Result<Labelled> {
     let (model, sizes, tokens) = (run.model(), *run.model().sizes(), run.tokens().len());
     ends_at_logits(observable, &sizes)?;

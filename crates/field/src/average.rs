@@ -4,9 +4,9 @@
 //! J[l] = mean over prompts of  1 / |V|  sum over t, t' in V of  G(L, t'; l, t)
 //! ```
 //!
-//! V are the positions of a prompt without its first and its last ones. Pairs with t' < t are zero. This is the Jacobian
-//! lens of TransformerLens 4. One backward pass for each component of h\[L\], with a unit cotangent at every position of
-//! V, gives a row of J\[l\] at all levels.
+//! V are the positions of a prompt without its first and its last ones. Pairs with t' < t are zero. This is the
+//! Jacobian lens of TransformerLens 4. One backward pass for each component of h\[L\], with a unit cotangent at every
+//! position of V, gives a row of J\[l\] at all levels.
 
 mod file;
 mod moments;
@@ -32,11 +32,11 @@ pub use options::AverageOptions;
 
 /// Averages the Green operators to the last level over the positions of each clean prompt, and over prompts.
 ///
-/// Arrays: `operator [L+1, d, d]`, whose rows are components of h\[L\]; `gain [L+1]`, `|J| / sqrt(d)` with the Frobenius
-/// norm, the root mean square gain over all directions; `from_identity [L+1]`, `|J - 1| / sqrt(d)`; `positions [P]`, how
-/// many positions of each prompt are averaged. With two prompts or more: `standard_error [L+1, d, d]`, of each element
-/// over prompts; `spread [L+1]`, the standard deviation over prompts in the Frobenius norm over `|J|`; and
-/// `error [L+1]`, `spread / sqrt(P)`.
+/// Arrays: `operator [L+1, d, d]`, whose rows are components of h\[L\]; `gain [L+1]`, `|J| / sqrt(d)` with the
+/// Frobenius norm, the root mean square gain over all directions; `from_identity [L+1]`, `|J - 1| / sqrt(d)`;
+/// `positions [P]`, how many positions of each prompt are averaged. With two prompts or more: `standard_error [L+1, d,
+/// d]`, of each element over prompts; `spread [L+1]`, the standard deviation over prompts in the Frobenius norm over
+/// `|J|`; and `error [L+1]`, `spread / sqrt(P)`.
 ///
 /// A prompt without positions is left out, as are prompts that fail. Level L is the identity.
 ///

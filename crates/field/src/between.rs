@@ -24,8 +24,8 @@ impl<'a> Between<'a> {
         Ok(Self { cases, moved, way: differences(moved, cases)? })
     }
 
-    /// Runs the corrupted prompt of each case with all rows of the site moved by `share` of the way. Values at `sites` can be
-    /// read.
+    /// Runs the corrupted prompt of each case with all rows of the site moved by `share` of the way. Values at `sites`
+    /// can be read.
     pub(crate) fn runs(&self, share: f32, sites: &[Site]) -> Result<Vec<Run>> {
         let Some(first) = self.cases.first() else { return Ok(Vec::new()) };
         let own = self.cases.iter().map(|case| case.corrupted.edits());

@@ -7,9 +7,9 @@
 //! faithfulness(C) = (m(C) - m(none)) / (m(all) - m(none))        completeness(C) = faithfulness(all edges but C)
 //! ```
 //!
-//! A faithful circuit has a faithfulness near 1; if it is complete, what remains without it is near 0. The areas are those
-//! of the MIB benchmark (arXiv 2504.13151): `area` is the integral of the faithfulness over the share of included edges (CPR),
-//! and `distance` that of its distance from 1 (CMD). Random circuits of the same sizes are a control.
+//! A faithful circuit has a faithfulness near 1; if it is complete, what remains without it is near 0. The areas are
+//! those of the MIB benchmark (arXiv 2504.13151): `area` is the integral of the faithfulness over the share of included
+//! edges (CPR), and `distance` that of its distance from 1 (CMD). Random circuits of the same sizes are a control.
 
 mod measure;
 mod options;
@@ -36,14 +36,15 @@ pub use rank::Selection;
 
 /// Ranks all edges over pairs of prompts, and measures the circuits of the first ones.
 ///
-/// Arrays: `edges [E, 2]` (indices of writer and reader), `score [E]` (mean over the ranking prompts), `rank [E]` (from 0),
-/// `size [S]` (numbers of included edges), and for each measured prompt `value [P, S]`, `faithfulness [P, S]`, `completeness
-/// [P, S]`, `random [P, S]` (faithfulness of random circuits), `area [P, 1]` and `distance [P, 1]`, with their means and
-/// intervals as in [`Prompts::stack`]. Where all and no edges give one value, faithfulness is undefined: such prompts are left
-/// out, as are those that cannot rank the edges. The metadata name the `writers` and `readers`, separated by commas.
+/// Arrays: `edges [E, 2]` (indices of writer and reader), `score [E]` (mean over the ranking prompts), `rank [E]` (from
+/// 0), `size [S]` (numbers of included edges), and for each measured prompt `value [P, S]`, `faithfulness [P, S]`,
+/// `completeness [P, S]`, `random [P, S]` (faithfulness of random circuits), `area [P, 1]` and `distance [P, 1]`, with
+/// their means and intervals as in [`Prompts::stack`]. Where all and no edges give one value, faithfulness is
+/// undefined: such prompts are left out, as are those that cannot rank the edges. The metadata name the `writers` and
+/// `readers`, separated by commas.
 ///
-/// Certificate: with all edges included, the value is that of the clean run; with none and corrupted outputs in place, that of
-/// the corrupted run (`ends`).
+/// Certificate: with all edges included, the value is that of the clean run; with none and corrupted outputs in place,
+/// that of the corrupted run (`ends`).
 ///
 /// # Errors
 /// Invalid options, no prompts, a device error, or a check that fails.

@@ -1,7 +1,8 @@
 //! Dictionaries: sparse autoencoders and transcoders from files of SAELens.
 //!
-//! A dictionary encodes an activation x as few features, `a = act(W_enc (x - b) + b_enc)`, and decodes them as `b_dec + sum_f
-//! a_f W_dec[f]`: an autoencoder the same activation, a transcoder another one. What it misses is its error.
+//! A dictionary encodes an activation x as few features, `a = act(W_enc (x - b) + b_enc)`, and decodes them as
+//! `b_dec + sum_f a_f W_dec[f]`: an autoencoder the same activation, a transcoder another one. What it misses is its
+//! error.
 
 mod config;
 
@@ -33,7 +34,8 @@ pub struct Dictionary {
     b_enc: Vec<f32>,
     /// `[d_out]`
     b_dec: Vec<f32>,
-    /// Thresholds (jumprelu), scales of the magnitudes beside biases of the gates (gated), or norms of decoder rows (topk).
+    /// Thresholds (jumprelu), scales of the magnitudes beside biases of the gates (gated), or norms of decoder rows
+    /// (topk).
     more: Vec<Vec<f32>>,
 }
 
@@ -100,8 +102,8 @@ impl Dictionary {
         [&self.config.hooks[0], &self.config.hooks[1]]
     }
 
-    /// Returns the sites of the activations that are encoded and decoded, in a model of these sizes. Those of heads lie one
-    /// after another.
+    /// Returns the sites of the activations that are encoded and decoded, in a model of these sizes. Those of heads lie
+    /// one after another.
     ///
     /// # Errors
     /// A name or a width that the model lacks.
@@ -176,7 +178,8 @@ impl Dictionary {
         scales.par_iter().enumerate().map(code).collect()
     }
 
-    /// Normalizes a row and subtracts the decoder's bias. Returns the factor and the summand that undo the normalization.
+    /// Normalizes a row and subtracts the decoder's bias. Returns the factor and the summand that undo the
+    /// normalization.
     fn normalize(&self, row: &mut [f32]) -> [f32; 2] {
         let d = row.len() as f64;
         let [scale, shift] = match self.config.normalization {

@@ -22,8 +22,8 @@ pub enum Direction {
     Sensitivity,
     /// Another run's field minus this one's at the place.
     Displacement,
-    /// What a writer adds to the stream at the place's token in another run, minus what it adds in this one. The writer must
-    /// write before the place's level.
+    /// What a writer adds to the stream at the place's token in another run, minus what it adds in this one. The writer
+    /// must write before the place's level.
     Writer(Writer),
 }
 
@@ -42,12 +42,12 @@ pub struct Context<'a> {
 }
 
 impl Direction {
-    /// Parses a direction: `token:TOKEN`, `random[:SEED]`, `sensitivity`, `displacement` or `writer:NAME`. Any other text is
-    /// the path of a file.
+    /// Parses a direction: `token:TOKEN`, `random[:SEED]`, `sensitivity`, `displacement` or `writer:NAME`. Any other
+    /// text is the path of a file.
     ///
     /// # Errors
-    /// An invalid token, a seed that is not a whole number, a writer that the model lacks, or a mistyped name where there is no
-    /// such file.
+    /// An invalid token, a seed that is not a whole number, a writer that the model lacks, or a mistyped name where
+    /// there is no such file.
     pub fn parse(text: &str, model: &Model) -> Result<Self> {
         Ok(match text.split_once(':').unwrap_or((text, "")) {
             ("token", arg) => Self::Token(model.token(arg)?),

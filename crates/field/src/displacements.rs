@@ -101,8 +101,8 @@ impl Displacements {
     }
 }
 
-/// Returns `<chi, y_clean - y_corrupted>` of all patches, for each reading of an observable in a run with the displacements
-/// of its case. chi is the sensitivity there.
+/// Returns `<chi, y_clean - y_corrupted>` of all patches, for each reading of an observable in a run with the
+/// displacements of its case. chi is the sensitivity there.
 pub(crate) fn along_sensitivities(
     (mode, patches): (Mode, &[Displacements]),
     readings: &[(&Run, &Observable)],
@@ -121,8 +121,8 @@ pub(crate) fn along_sensitivities_with_floors(
     Ok(along.into_iter().map(|(products, square)| (products, unit * square.sqrt())).collect())
 }
 
-/// Returns `<chi, y_clean - y_corrupted>` of all patches of each reading, and the sum of the squared products `chi_i h_i`
-/// at `levels`.
+/// Returns `<chi, y_clean - y_corrupted>` of all patches of each reading, and the sum of the squared products `chi_i
+/// h_i` at `levels`.
 fn along(
     (mode, patches): (Mode, &[Displacements]),
     readings: &[(&Run, &Observable)],

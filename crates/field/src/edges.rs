@@ -1,8 +1,8 @@
 //! Edges between nodes: how much of an effect passes from each writer to each reader directly.
 //!
 //! A writer is the embedding, a head or an MLP; a reader is the queries, keys or values of a head, an MLP or the logits
-//! ([`Writer`], [`Reader`]). The patch of an edge lets the reader read the clean output of the writer, at every token, in
-//! an otherwise corrupted run. Its effect is `J(patched) - J(corrupted)`.
+//! ([`Writer`], [`Reader`]). The patch of an edge lets the reader read the clean output of the writer, at every token,
+//! in an otherwise corrupted run. Its effect is `J(patched) - J(corrupted)`.
 //!
 //! Let `w` be the output of a writer, `d = w_clean - w_corrupted`, and `g` the derivative of J by what a reader reads,
 //! through this reader alone:
@@ -56,7 +56,8 @@ pub struct EdgeOptions {
     pub steps: usize,
     /// Whether every edge is patched too.
     pub exact: bool,
-    /// Number of other prompts of the set whose displacements are controls, for [`crate::edges_of_prompts`]; 0 for none.
+    /// Number of other prompts of the set whose displacements are controls, for [`crate::edges_of_prompts`]; 0 for
+    /// none.
     pub controls: usize,
     /// Number of random displacements of each writer that are patched along every edge too, beside `exact`; 0 for none.
     pub random: usize,
@@ -80,23 +81,23 @@ const TOP: [usize; 3] = [10, 50, 200];
 ///
 /// Both runs must have been prepared for [`path_sites`](resolvent_model::path_sites).
 ///
-/// Arrays: `edges [E, 2]` (indices of writer and reader), `first_order [E]`, `integrated [E]`, `integrated_activations [E]`,
-/// `relp [E]`, `exact [E]`, `random [E]`, `random_exact [E]`, `clean_value [1]` and `corrupted_value [1]`. `random` and
-/// `random_exact` are controls of `first_order` and `exact`: root mean squares over displacements of the same norms in random
-/// directions, of all directions and of [`EdgeOptions::random`] ones.
+/// Arrays: `edges [E, 2]` (indices of writer and reader), `first_order [E]`, `integrated [E]`, `integrated_activations
+/// [E]`, `relp [E]`, `exact [E]`, `random [E]`, `random_exact [E]`, `clean_value [1]` and `corrupted_value [1]`.
+/// `random` and `random_exact` are controls of `first_order` and `exact`: root mean squares over displacements of the
+/// same norms in random directions, of all directions and of [`EdgeOptions::random`] ones.
 ///
-/// The metadata name the `writers` and `readers`, separated by commas, and have `agreement.NAME` and `top.NAME` of each prediction
-/// with the exact effects. `integration_error` is the largest distance between the sum of `integrated_activations` over the
-/// edges from a site and the effect of moving the site, over the largest such effect.
+/// The metadata name the `writers` and `readers`, separated by commas, and have `agreement.NAME` and `top.NAME` of each
+/// prediction with the exact effects. `integration_error` is the largest distance between the sum of
+/// `integrated_activations` over the edges from a site and the effect of moving the site, over the largest such effect.
 ///
 /// Certificates: the first-order edges into each reader add up to the first-order effect of what it reads
-/// (`into_readers`); those from each writer add up to the first-order effect of its output (`from_writers`), and so do those
-/// from each site in a run between (`from_sites`); three edges agree with patches of the same edges by edits of single runs
-/// (`alone`); the adjoint identity.
+/// (`into_readers`); those from each writer add up to the first-order effect of its output (`from_writers`), and so do
+/// those from each site in a run between (`from_sites`); three edges agree with patches of the same edges by edits of
+/// single runs (`alone`); the adjoint identity.
 ///
 /// # Errors
-/// Runs that do not pair or were not prepared, edits in the corrupted run, an observable that reads the field below the last
-/// level, a device error, or a check that fails.
+/// Runs that do not pair or were not prepared, edits in the corrupted run, an observable that reads the field below the
+/// last level, a device error, or a check that fails.
 pub fn edges(case: &Case<'_>, options: &EdgeOptions) -> Result<Labelled> {
     edges_beside(case, &[], options)
 }
@@ -206,8 +207,8 @@ fn other_prompts(scores: &Scores<'_>, others: &[Case<'_>], gradients: &[f32]) ->
     Ok(squares.into_iter().map(f64::sqrt).collect())
 }
 
-/// Returns the root mean square of the exact effects over `count` random displacements of each writer. Each has the norm of the
-/// writer's own displacement at every token.
+/// Returns the root mean square of the exact effects over `count` random displacements of each writer. Each has the
+/// norm of the writer's own displacement at every token.
 fn random_exact(case: &Case<'_>, scores: &Scores<'_>, value: f64, (count, seed): (usize, u64)) -> Result<Vec<f64>> {
     let mut squares = vec![0.0; scores.edges.len()];
     for n in 0..count {
@@ -240,8 +241,8 @@ fn into_readers(case: &Case<'_>, edges: &[Edge], gradients: &[f32], scores: &[f6
     Ok(Certificate::new("into_readers", worst, SUMS))
 }
 
-/// Checks that the edges from each writer add up to `<dJ/dw, d>`. The derivative by its output comes from the backward pass
-/// of the whole model.
+/// Checks that the edges from each writer add up to `<dJ/dw, d>`. The derivative by its output comes from the backward
+/// pass of the whole model.
 fn from_writers(
     sizes: &Sizes,
     chi: &Sensitivities,

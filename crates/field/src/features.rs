@@ -1,8 +1,8 @@
 //! Features of a dictionary as nodes: what each contributes to an effect, to first order and exactly.
 //!
-//! At the activation that a [`Dictionary`] decodes, a row is `y = bias + sum_f c_f W_dec[f] + error`. A feature is moved by
-//! changing its factor at every token, and the error by its own change; all else of the run follows. Features are moved
-//! to those of another run, or to zero.
+//! At the activation that a [`Dictionary`] decodes, a row is `y = bias + sum_f c_f W_dec[f] + error`. A feature is
+//! moved by changing its factor at every token, and the error by its own change; all else of the run follows. Features
+//! are moved to those of another run, or to zero.
 
 use std::collections::BTreeMap;
 
@@ -54,22 +54,22 @@ impl Activation {
 
 /// Attributes the effect of moving an activation to the features of a dictionary.
 ///
-/// With `target`, features and error of `run` become those of the target run, of as many tokens; without it, they become
-/// zero. Runs must have been prepared for the sites of [`Dictionary::sites`].
+/// With `target`, features and error of `run` become those of the target run, of as many tokens; without it, they
+/// become zero. Runs must have been prepared for the sites of [`Dictionary::sites`].
 ///
-/// Arrays: `features [K]` (those with the largest effects), `first_order [K]`, `first_order_by_token [K, T]`, `random [K]` (root
-/// mean square of `first_order` over random directions of the same norms), `kernel [K]` (the share of the length of each row of
-/// the decoder that no reader of the next block sees, where readers are linear), `factor [K, T]` (factors of the decoder's rows in
-/// `run`), `target_factor [K, T]` with a target, `error_first_order [T]`, `active [T]` (number of active features), `missed
-/// [T]` (size of the error over that of the activation) and `value [1]`; with [`FeatureOptions::exact`] also `exact [K]` and
-/// `error_exact [1]`.
+/// Arrays: `features [K]` (those with the largest effects), `first_order [K]`, `first_order_by_token [K, T]`, `random
+/// [K]` (root mean square of `first_order` over random directions of the same norms), `kernel [K]` (the share of the
+/// length of each row of the decoder that no reader of the next block sees, where readers are linear), `factor [K, T]`
+/// (factors of the decoder's rows in `run`), `target_factor [K, T]` with a target, `error_first_order [T]`, `active
+/// [T]` (number of active features), `missed [T]` (size of the error over that of the activation) and `value [1]`; with
+/// [`FeatureOptions::exact`] also `exact [K]` and `error_exact [1]`.
 ///
 /// Certificates: the effects of all features and of the error add up to that of the whole activation, to first order
 /// (`parts`); and, moved exactly, they give J with the target's activation, or the bias alone, put in place (`whole`).
 ///
 /// # Errors
-/// A dictionary that does not fit the model, runs that do not pair or were not prepared, an observable that does not fit, a
-/// device error, or a check that fails.
+/// A dictionary that does not fit the model, runs that do not pair or were not prepared, an observable that does not
+/// fit, a device error, or a check that fails.
 pub fn features(
     run: &Run,
     target: Option<&Run>,

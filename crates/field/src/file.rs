@@ -42,7 +42,8 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     }
 }
 
-/// Writes a file whole, unless there is one. Of several writers at the same time, one writes. Returns whether this one did.
+/// Writes a file whole, unless there is one. Of several writers at the same time, one writes. Returns whether this one
+/// did.
 ///
 /// # Errors
 /// As [`write_whole`].

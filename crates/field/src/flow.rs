@@ -4,10 +4,11 @@
 //! f[l, t] = <chi[l, t], (G s)[l, t]>,        sum over t of f[l, t] = dJ   at every level from the source on
 //! ```
 //!
-//! At a level, all paths from the source to J pass through the tokens of this level, so the map shows how an effect spreads and
-//! gathers. Forward mode gives G s and reverse mode chi: the sums compare them at every level.
+//! At a level, all paths from the source to J pass through the tokens of this level, so the map shows how an effect
+//! spreads and gathers. Forward mode gives G s and reverse mode chi: the sums compare them at every level.
 //!
-//! The secant form is that of the whole source, not of its first order. With `h_a` the field of the run with `a s` put in,
+//! The secant form is that of the whole source, not of its first order. With `h_a` the field of the run with `a s` put
+//! in,
 //!
 //! ```text
 //! F[l, t] = integral over a from 0 to 1 of <chi_a[l, t], d h_a[l, t] / da>,   sum over t of F[l, t] = J(s) - J(0)
@@ -61,16 +62,16 @@ pub struct FlowCase<'a> {
 
 /// Computes the flow of the effect of sources that act together.
 ///
-/// Arrays: `flow [L+1, T]`, `effect [1]` (dJ) and `value [1]` (J of the run). With steps: `secant` and `secant_error [L+1, T]`
-/// (the distance from the embedded rule), `secant_effect` and `secant_effect_error [1]` (the same of the sum), and `change [1]`
-/// (`J(s) - J(0)` by a forward pass with the sources put in).
+/// Arrays: `flow [L+1, T]`, `effect [1]` (dJ) and `value [1]` (J of the run). With steps: `secant` and `secant_error
+/// [L+1, T]` (the distance from the embedded rule), `secant_effect` and `secant_effect_error [1]` (the same of the
+/// sum), and `change [1]` (`J(s) - J(0)` by a forward pass with the sources put in).
 ///
-/// Certificates: every level's sum is dJ (`level_sums`), also at every amplitude; the adjoint identity and the slope of J of
-/// [`crate::sensitivity`].
+/// Certificates: every level's sum is dJ (`level_sums`), also at every amplitude; the adjoint identity and the slope of
+/// J of [`crate::sensitivity`].
 ///
 /// # Errors
-/// No sources, a source at another site than the field's, an observable that does not fit, steps out of range, a device error,
-/// or a check that fails.
+/// No sources, a source at another site than the field's, an observable that does not fit, steps out of range, a device
+/// error, or a check that fails.
 pub fn flow(run: &Run, observable: &Observable, sources: &[Source], options: FlowOptions) -> Result<Labelled> {
     Ok(flow_all(&[FlowCase { run, observable, sources }], options)?.remove(0))
 }
@@ -127,8 +128,9 @@ pub fn flow_all(cases: &[FlowCase<'_>], options: FlowOptions) -> Result<Vec<Labe
     Ok(results)
 }
 
-/// Computes the flow of the difference of two prompts: the displacements of all embeddings, clean minus corrupted, act together
-/// at level 0 of the corrupted run. The result also has the metadata of the pair; arrays and certificates are those of [`flow`].
+/// Computes the flow of the difference of two prompts: the displacements of all embeddings, clean minus corrupted, act
+/// together at level 0 of the corrupted run. The result also has the metadata of the pair; arrays and certificates are
+/// those of [`flow`].
 ///
 /// # Errors
 /// As [`flow`], and for prompts of different lengths or models, or with the same embeddings.
@@ -190,7 +192,8 @@ struct Terms {
     sums: Certificate,
 }
 
-/// Returns the flow of each case at the run of its reading, given the levels of its sources and the sensitivities of the run.
+/// Returns the flow of each case at the run of its reading, given the levels of its sources and the sensitivities of
+/// the run.
 fn terms(
     (cases, levels): (&[FlowCase<'_>], &[Vec<usize>]),
     readings: &[(&Run, &Observable)],
@@ -211,8 +214,8 @@ fn terms(
         let at =
             |(level, source): (&usize, &Source)| dot(&chi[(level * tokens + source.token) * d..][..d], &source.vector);
         let effect: f64 = levels[n].iter().zip(sources).map(at).sum();
-        // Below the highest source, a part of the effect has not entered yet. A term of J that reads a level is no part of the
-        // sensitivities above it.
+        // Below the highest source, a part of the effect has not entered yet. A term of J that reads a level is no part
+        // of the sensitivities above it.
         let top = levels[n].iter().copied().max().unwrap_or(0);
         let read = observable.places(sizes).into_iter().map(|(level, _)| level).filter(|level| *level >= top).min();
         let (mut figure, mut scale) = (0.0, f64::MIN_POSITIVE);

@@ -19,8 +19,8 @@ pub fn forward(run: &Run, last_only: bool) -> Result<Labelled> {
     Ok(forward_all(&[run], last_only)?.remove(0))
 }
 
-/// Returns the fields and the logits of several runs of one model, and a result for each; see [`forward`]. Runs of one batch
-/// share passes.
+/// Returns the fields and the logits of several runs of one model, and a result for each; see [`forward`]. Runs of one
+/// batch share passes.
 ///
 /// # Errors
 /// As [`forward`], for any of the runs.

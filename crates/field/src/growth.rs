@@ -4,8 +4,8 @@
 //! A[l, t] = dh[l+1, t] / dh[l, t] = 1 + B,      G(l, t; 0, t) = A[l-1, t] .. A[0, t]
 //! ```
 //!
-//! A normal matrix amplifies by its largest eigenvalue at most. Any other one may amplify more at first: the eigenvalues of
-//! blocks do not bound the growth of a source.
+//! A normal matrix amplifies by its largest eigenvalue at most. Any other one may amplify more at first: the
+//! eigenvalues of blocks do not bound the growth of a source.
 
 mod block;
 
@@ -24,14 +24,15 @@ use block::{Block, apply, product};
 
 /// Measures the growth of sources at some tokens (N of them), at their own token: block by block, and from level 0 on.
 ///
-/// Arrays `[L, N]` of the operator A of each block, with `B = A - 1`: `gain`, the largest singular value of A; `radius`, the
-/// largest size of its eigenvalues; `numerical_abscissa`, the largest eigenvalue of `(B + B^T) / 2`, which is the rate at which
-/// a source can grow at first; `abscissa`, the largest real part of the eigenvalues of B, the rate in the long run;
-/// `departure`, from 0 for a normal B to 1: `sqrt(|B|_F^2 - sum |lambda|^2) / |B|_F`. Arrays `[L+1, N]` of the product of the
-/// blocks below each level: `growth`, its largest singular value; `by_radius` and `by_gain`, the products of `radius` and of
-/// `gain`. `tokens [N]` are the tokens.
+/// Arrays `[L, N]` of the operator A of each block, with `B = A - 1`: `gain`, the largest singular value of A;
+/// `radius`, the largest size of its eigenvalues; `numerical_abscissa`, the largest eigenvalue of `(B + B^T) / 2`,
+/// which is the rate at which a source can grow at first; `abscissa`, the largest real part of the eigenvalues of B,
+/// the rate in the long run; `departure`, from 0 for a normal B to 1: `sqrt(|B|_F^2 - sum |lambda|^2) / |B|_F`. Arrays
+/// `[L+1, N]` of the product of the blocks below each level: `growth`, its largest singular value; `by_radius` and
+/// `by_gain`, the products of `radius` and of `gain`. `tokens [N]` are the tokens.
 ///
-/// Certificates: the product of all blocks is the Green operator from level 0 to level L (`composition`); the adjoint identity.
+/// Certificates: the product of all blocks is the Green operator from level 0 to level L (`composition`); the adjoint
+/// identity.
 ///
 /// # Errors
 /// A token outside of the prompt, none, a device error, or a check that fails.

@@ -9,8 +9,9 @@
 //! | `final_scale` | the final norm ignores the size of its input | `<h[L,t], chi[L,t]> = c <h[L,t], chi'[L,t]>` |
 //! | `qk_scale` | so do norms of queries and keys | `<q, dJ/dq> = c <rot_q, dJ/drot_q>`, and for keys |
 //!
-//! Here c = eps / (m + eps), with m the mean square (or variance) of the norm's input, is what the epsilon of a norm leaves, and
-//! chi' is the sensitivity with the norm's scale frozen. Keys and queries are those after the rotary embedding.
+//! Here c = eps / (m + eps), with m the mean square (or variance) of the norm's input, is what the epsilon of a norm
+//! leaves, and chi' is the sensitivity with the norm's scale frozen. Keys and queries are those after the rotary
+//! embedding.
 
 mod heads;
 mod stream;
@@ -25,9 +26,9 @@ use crate::labelled::Labelled;
 use crate::noise;
 use crate::place::shape;
 
-/// Number of times the rounding of one term that a sum of its terms may be off. Terms err independently by the relative accuracy
-/// of a product, `2 u (1 + sqrt(n_inner / 6))`, so a sum errs by less than that of the sum of their sizes. The figures of right
-/// derivatives are below a quarter of it.
+/// Number of times the rounding of one term that a sum of its terms may be off. Terms err independently by the relative
+/// accuracy of a product, `2 u (1 + sqrt(n_inner / 6))`, so a sum errs by less than that of the sum of their sizes. The
+/// figures of right derivatives are below a quarter of it.
 const DEVIATIONS: f64 = 4.0;
 
 /// An identity; see [`identities`].
@@ -75,8 +76,8 @@ impl Identity {
         }
     }
 
-    /// Returns why the identity does not hold for an observable of a run; `None` if it holds. It depends on features of the model
-    /// only, not on its weights.
+    /// Returns why the identity does not hold for an observable of a run; `None` if it holds. It depends on features of
+    /// the model only, not on its weights.
     pub fn fails_because(self, run: &Run, observable: &Observable) -> Option<&'static str> {
         let model = run.model().architecture();
         let last = model.sizes().layers;
@@ -142,8 +143,8 @@ impl fmt::Display for Identity {
 
 /// Checks the identities that hold for an observable of a run.
 ///
-/// Arrays: `figures [I]`, the figure of each [`Identity::ALL`] relative to the size of its terms, or -1 if it does not hold. The
-/// metadata have their names (`identities`), and why others do not hold (`left_out.NAME`).
+/// Arrays: `figures [I]`, the figure of each [`Identity::ALL`] relative to the size of its terms, or -1 if it does not
+/// hold. The metadata have their names (`identities`), and why others do not hold (`left_out.NAME`).
 ///
 /// Certificates: one for each identity that holds.
 ///
@@ -180,7 +181,8 @@ pub fn identities(run: &Run, observable: &Observable) -> Result<Labelled> {
     Ok(result)
 }
 
-/// Checks [`Identity::Shift`] of a sensitivity field `[L+1, T, d]` that is already computed; `None` if it does not hold.
+/// Checks [`Identity::Shift`] of a sensitivity field `[L+1, T, d]` that is already computed; `None` if it does not
+/// hold.
 pub(crate) fn shift(run: &Run, observable: &Observable, chi: &[f32]) -> Option<Certificate> {
     let (_, tokens, d) = shape(run);
     let holds = Identity::Shift.fails_because(run, observable).is_none();

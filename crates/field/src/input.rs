@@ -9,8 +9,8 @@ use safetensors::tensor::Dtype;
 
 use crate::error::{Error, Result};
 
-/// Returns the path that an argument is, if it is none of `names`. Without such a file, an argument that is almost one of the names
-/// is an error that says so.
+/// Returns the path that an argument is, if it is none of `names`. Without such a file, an argument that is almost one
+/// of the names is an error that says so.
 pub(crate) fn file_argument(what: &str, text: &str, names: &[&str]) -> Result<PathBuf> {
     let name = text.split(':').next().unwrap_or_default();
     match closest(name, names.iter().copied()) {

@@ -186,7 +186,8 @@ impl Labelled {
         serde_json::to_string(&file).unwrap_or_default()
     }
 
-    /// Returns the bytes of a safetensors file in f32, as [`Labelled::write`] writes it. Equal results give equal bytes.
+    /// Returns the bytes of a safetensors file in f32, as [`Labelled::write`] writes it. Equal results give equal
+    /// bytes.
     ///
     /// # Errors
     /// Two arrays of one name, or an array that is not finite.

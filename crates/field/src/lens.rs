@@ -4,9 +4,9 @@
 //! p[l, t] = softmax(head(h[l, t]))
 //! ```
 //!
-//! head is the model's own final norm, unembedding and cap. So p\[L, t\] is the model's answer, and lower levels show which
-//! tokens their residual stream points to already. This is a reading of the field, not an effect: the blocks between level l
-//! and the head are left out.
+//! head is the model's own final norm, unembedding and cap. So p\[L, t\] is the model's answer, and lower levels show
+//! which tokens their residual stream points to already. This is a reading of the field, not an effect: the blocks
+//! between level l and the head are left out.
 //!
 //! With averaged operators, `J[l] h[l, t]` takes the place of h\[l, t\]: the blocks above act by their mean derivative.
 
@@ -35,16 +35,17 @@ impl Default for LensOptions<'_> {
 
 /// Reads every level of a run by the head.
 ///
-/// Arrays: `answer [L+1, T]` (the probability of the token that is most likely at level L), `rank [L+1, T]` (of that token, from
-/// 0), `entropy [L+1, T]` (nats) and `kl [L+1, T]` (`KL(p[L, t] || p[l, t])`, nats); unless `top` is 0, `top_tokens [L+1, T, K]` and
-/// `top_probability [L+1, T, K]` of the K most likely tokens; and with an observable `value [L+1]`: J where the rows of level
-/// l take the place of those of level L. Levels without an averaged operator are NaN.
+/// Arrays: `answer [L+1, T]` (the probability of the token that is most likely at level L), `rank [L+1, T]` (of that
+/// token, from 0), `entropy [L+1, T]` (nats) and `kl [L+1, T]` (`KL(p[L, t] || p[l, t])`, nats); unless `top` is 0,
+/// `top_tokens [L+1, T, K]` and `top_probability [L+1, T, K]` of the K most likely tokens; and with an observable
+/// `value [L+1]`: J where the rows of level l take the place of those of level L. Levels without an averaged operator
+/// are NaN.
 ///
 /// Certificate: the logits of level L are those of the run (`last_level`).
 ///
 /// # Errors
-/// An observable that does not fit or reads the field below the last level, more tokens than the vocabulary has, a device
-/// error, or a check that fails.
+/// An observable that does not fit or reads the field below the last level, more tokens than the vocabulary has, a
+/// device error, or a check that fails.
 pub fn lens(run: &Run, observable: Option<&Observable>, options: LensOptions<'_>) -> Result<Labelled> {
     let ((levels, tokens, d), sizes) = (shape(run), *run.model().sizes());
     let (vocab, top) = (sizes.vocab, options.top);

@@ -148,8 +148,8 @@ pub fn patch_at(clean: &Run, corrupted: &Run, observable: &Observable, kinds: &[
 /// Computes the patch effects of several cases of one model, of any lengths, and returns a result for each; see
 /// [`patch_at`]. Runs of one batch share passes.
 ///
-/// Three patched runs among all of them are computed alone; the check is the same in each result. `sweep_cost.KIND` is the
-/// operations of all patched runs over those of one forward pass of each case.
+/// Three patched runs among all of them are computed alone; the check is the same in each result. `sweep_cost.KIND` is
+/// the operations of all patched runs over those of one forward pass of each case.
 ///
 /// # Errors
 /// As [`patch_at`], for any of the cases.
@@ -205,8 +205,8 @@ fn restored_all(cases: &[Case<'_>], effects: &[Effects]) -> Result<Vec<f64>> {
     cases.iter().zip(effects).map(restored).collect()
 }
 
-/// Returns J where every place that it is read from is patched at once: the value of the other run. `edits` and `values`
-/// are those of all places of the field, level by level.
+/// Returns J where every place that it is read from is patched at once: the value of the other run. `edits` and
+/// `values` are those of all places of the field, level by level.
 pub(crate) fn restored<E: AsRef<[Edit]>>(
     run: &Run,
     observable: &Observable,

@@ -1,8 +1,8 @@
 //! Gauss-Legendre rules on (0, 1), each with an embedded rule that estimates its error.
 //!
-//! The n nodes integrate polynomials up to degree 2n - 1 exactly. The embedded rule takes every second node, with the weights
-//! that integrate all polynomials of lower degree than it has nodes. It needs no further values of the integrand. Its distance
-//! from the full rule estimates the error of the full rule; it is no bound.
+//! The n nodes integrate polynomials up to degree 2n - 1 exactly. The embedded rule takes every second node, with the
+//! weights that integrate all polynomials of lower degree than it has nodes. It needs no further values of the
+//! integrand. Its distance from the full rule estimates the error of the full rule; it is no bound.
 
 use std::f64::consts::PI;
 

@@ -10,7 +10,8 @@ pub(crate) trait Curve {
     /// Returns `J(h + a v_n) - J(h)` for each (n, a).
     fn finite(&self, points: &[(usize, f64)]) -> Result<Vec<f64>>;
 
-    /// Returns the predicted responses, given dJ/da of each source: to first order, unless a curve has a better prediction.
+    /// Returns the predicted responses, given dJ/da of each source: to first order, unless a curve has a better
+    /// prediction.
     fn predicted(&self, first: &[f64], points: &[(usize, f64)]) -> Result<Vec<f64>> {
         Ok(points.iter().map(|&(n, a)| a * first[n]).collect())
     }
@@ -33,16 +34,16 @@ const WIDTH: f64 = 1e-5;
 /// Finds the radius of each source, from its first and second derivative and the rounding noise of J.
 ///
 /// The search starts low: where second order predicts an error of 1 %, or where rounding is 2 % of the response. It
-/// goes up in small steps until the error reaches 20 %, and in smaller steps where the error comes near. A [`Bracket`] then
-/// shrinks. The radius is infinite if J does not move at all, and NaN if rounding hides the crossing.
+/// goes up in small steps until the error reaches 20 %, and in smaller steps where the error comes near. A [`Bracket`]
+/// then shrinks. The radius is infinite if J does not move at all, and NaN if rounding hides the crossing.
 pub(crate) fn radii(curve: &dyn Curve, first: &[f64], second: &[f64], noise: f64) -> Result<Vec<f64>> {
     let each = first.iter().zip(second).enumerate();
     let searches = each.map(|(source, (&first, &second))| Search::new(source, first, second, noise));
     searched(curve, first, noise, searches.collect())
 }
 
-/// Finds the radius of each source like [`radii`], but begins at a given amplitude of each. The radius of a source without a
-/// finite one is that amplitude.
+/// Finds the radius of each source like [`radii`], but begins at a given amplitude of each. The radius of a source
+/// without a finite one is that amplitude.
 pub(crate) fn radii_from(curve: &dyn Curve, first: &[f64], starts: &[f64], noise: f64) -> Result<Vec<f64>> {
     let each = starts.iter().zip(first).enumerate();
     let searches = each.filter(|(_, (start, _))| start.is_finite());
@@ -97,8 +98,8 @@ type Point = (f64, f64);
 
 /// A pair of amplitudes between which the error reaches 20 %.
 ///
-/// It shrinks by the ITP method (Oliveira and Takahashi 2020): interpolation between the ends, moved towards the middle. It
-/// needs at most one step more than bisection, and about a third of its steps where the error is smooth.
+/// It shrinks by the ITP method (Oliveira and Takahashi 2020): interpolation between the ends, moved towards the
+/// middle. It needs at most one step more than bisection, and about a third of its steps where the error is smooth.
 struct Bracket {
     low: Point,
     high: Point,
@@ -134,7 +135,8 @@ impl Bracket {
         let shift = (0.2 / self.width) * (b - a).powi(2);
         let moved =
             if shift <= (middle - crossing).abs() { crossing + shift.copysign(middle - crossing) } else { middle };
-        // How far from the middle a step may be without more steps than bisection needs; 0.49, because ends are rounded.
+        // How far from the middle a step may be without more steps than bisection needs; 0.49, because ends are
+        // rounded.
         let room = (0.49 * WIDTH * 2f64.powf(most - f64::from(self.steps)) - half).max(0.0);
         (middle + (moved - middle).clamp(-room, room)).exp()
     }

@@ -4,8 +4,8 @@
 //! E(D, X) = mean over places (l, t) of  |G(l + D, t + X; l, t)|^2 / d,      gain(D, X) = sqrt(E(D, X))
 //! ```
 //!
-//! With the Frobenius norm, `|G|^2 / d` is the mean squared length of the response to a random direction of unit length.
-//! The mean is over all places of a prompt for which the offset is in the field, and then over prompts.
+//! With the Frobenius norm, `|G|^2 / d` is the mean squared length of the response to a random direction of unit
+//! length. The mean is over all places of a prompt for which the offset is in the field, and then over prompts.
 
 use resolvent_model::{Mode, Model, PromptCase, Run};
 
@@ -21,17 +21,18 @@ use crate::study::left_out;
 
 /// Measures how strongly sources at all places of the clean prompts act at each depth and distance in tokens.
 ///
-/// Arrays: `gain [L+1, T]` over depth and distance, with T of the longest prompt; `across [L+1, T]`, `E(D, X) / E(D, 0)`, which
-/// compares distance in tokens with depth alone: 0 if nothing moves to other tokens, 1 if as much arrives there as at the
-/// source's own token; `others [L+1]`, the share of the squared gain at other tokens; `spread [L+1, T]`, the standard deviation
-/// of `|G|^2 / d` over the places of a prompt, over its mean; `by_level [L+1, L+1, T]`, the gain from each source level
-/// (first axis) to each level; `prompts_at [T]`, how many prompts have a distance. With two prompts or more `error [L+1, T]`,
-/// the standard error of the gain over prompts; it is zero where one prompt alone has the distance.
+/// Arrays: `gain [L+1, T]` over depth and distance, with T of the longest prompt; `across [L+1, T]`, `E(D, X) / E(D,
+/// 0)`, which compares distance in tokens with depth alone: 0 if nothing moves to other tokens, 1 if as much arrives
+/// there as at the source's own token; `others [L+1]`, the share of the squared gain at other tokens; `spread [L+1,
+/// T]`, the standard deviation of `|G|^2 / d` over the places of a prompt, over its mean; `by_level [L+1, L+1, T]`, the
+/// gain from each source level (first axis) to each level; `prompts_at [T]`, how many prompts have a distance. With two
+/// prompts or more `error [L+1, T]`, the standard error of the gain over prompts; it is zero where one prompt alone has
+/// the distance.
 ///
 /// `probes` selects exact norms, or estimates from random vectors at each place.
 ///
-/// Certificates: no response outside of the causal cones; a source has the gain 1 at its own place (`own_place`); the adjoint
-/// identity.
+/// Certificates: no response outside of the causal cones; a source has the gain 1 at its own place (`own_place`); the
+/// adjoint identity.
 ///
 /// # Errors
 /// Fewer than two random vectors, a device error, no prompt that can be analysed, or a check that fails.

@@ -13,8 +13,8 @@ use crate::json::{JsonArray, JsonFile};
 use crate::labelled::{Array, Labelled, NOISE};
 
 impl Labelled {
-    /// Reads a result that [`Labelled::write`] wrote, as safetensors or JSON. Arrays come back in their order, checks in
-    /// the order of their names.
+    /// Reads a result that [`Labelled::write`] wrote, as safetensors or JSON. Arrays come back in their order, checks
+    /// in the order of their names.
     ///
     /// # Errors
     /// A file that cannot be read, or that is not a result file.

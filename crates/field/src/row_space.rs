@@ -21,8 +21,8 @@ pub(crate) struct RowSpace {
 }
 
 impl RowSpace {
-    /// Returns the row space of the readers of some sites of a run at a token. The columns of several sites, such as all heads of
-    /// a block, lie one after another; the same readers read them.
+    /// Returns the row space of the readers of some sites of a run at a token. The columns of several sites, such as
+    /// all heads of a block, lie one after another; the same readers read them.
     pub(crate) fn of(run: &Run, (sites, token): (&[Site], usize), set: ReaderSet) -> Result<Self> {
         let model = run.model();
         let mut needed = Vec::new();
@@ -76,7 +76,8 @@ impl RowSpace {
         if all == 0.0 { 0.0 } else { size(&difference(x, &self.part(x))) / all }
     }
 
-    /// Returns `|R x|^2 / |x|^2`, over its mean over all directions: 1 for a vector that the readers see as well as a random one.
+    /// Returns `|R x|^2 / |x|^2`, over its mean over all directions: 1 for a vector that the readers see as well as a
+    /// random one.
     pub(crate) fn gain(&self, x: &[f64]) -> f64 {
         let seen: f64 = self.vectors.iter().zip(&self.squares).map(|(v, square)| square * inner(v, x).powi(2)).sum();
         let mean = self.squares.iter().sum::<f64>() / self.width as f64;

@@ -4,8 +4,8 @@
 //! J(h + a v) - J(h) = a * integral over x from 0 to 1 of <chi(a x), v>,    chi(b) = dJ/dh at the run with b v put in
 //! ```
 //!
-//! A Gauss-Legendre rule with n nodes replaces the integral. With more nodes the result becomes that of the forward pass; first
-//! order is the value at x = 0 alone.
+//! A Gauss-Legendre rule with n nodes replaces the integral. With more nodes the result becomes that of the forward
+//! pass; first order is the value at x = 0 alone.
 
 use resolvent_model::{Edit, EditedPrompt, Mode, Observable, Run, Source};
 

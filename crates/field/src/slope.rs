@@ -69,9 +69,9 @@ impl<'a> Sloped<'a> {
     }
 }
 
-/// Checks the slope of each J along its sensitivity chi at three levels: level 0, the last level on which J depends, and
-/// the level half way. The source at each level is at the token with the largest |chi|. A figure is the worst of the
-/// three, relative to |chi|. Runs of one batch share passes.
+/// Checks the slope of each J along its sensitivity chi at three levels: level 0, the last level on which J depends,
+/// and the level half way. The source at each level is at the token with the largest |chi|. A figure is the worst of
+/// the three, relative to |chi|. Runs of one batch share passes.
 ///
 /// # Errors
 /// An observable that does not fit, or a device error.

@@ -1,11 +1,12 @@
 //! Subspace patches: what a patch along a few directions of a site does, and which part of them any reader sees.
 //!
-//! A patch along orthonormal directions U moves `y` to `y + U U^T (y_clean - y)` at one token. Linear readers see `R y`, with R
-//! the matrix of all of them. So every vector has a part in the row space of R, and a part in its kernel that they do not see.
+//! A patch along orthonormal directions U moves `y` to `y + U U^T (y_clean - y)` at one token. Linear readers see `R
+//! y`, with R the matrix of all of them. So every vector has a part in the row space of R, and a part in its kernel
+//! that they do not see.
 //!
-//! A direction with both parts can have a large effect that says nothing about the model (arXiv 2311.17030): its kernel part,
-//! which differs between the prompts, sets how far the patch moves, and its row space part, which is the same in both, moves
-//! what is read. Patches along each part alone show this: then neither has the effect.
+//! A direction with both parts can have a large effect that says nothing about the model (arXiv 2311.17030): its kernel
+//! part, which differs between the prompts, sets how far the patch moves, and its row space part, which is the same in
+//! both, moves what is read. Patches along each part alone show this: then neither has the effect.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -127,22 +128,23 @@ const UNSEEN: f64 = 1e-4;
 ///
 /// Both runs must have been prepared for the site.
 ///
-/// Arrays, J(patched) - J(corrupted) where they are effects: `effect [1]` of the patch, and `first_order [1]`; `row_effect` and
-/// `kernel_effect [1]` of the patches along the row space parts and along the kernel parts of the directions alone;
-/// `moved_row_effect` and `moved_kernel_effect [1]` of both parts of what the patch moves; `whole_effect [1]` of the patch of the
-/// whole site; `random [1]`, the root mean square over random displacements as long as what the patch moves.
+/// Arrays, J(patched) - J(corrupted) where they are effects: `effect [1]` of the patch, and `first_order [1]`;
+/// `row_effect` and `kernel_effect [1]` of the patches along the row space parts and along the kernel parts of the
+/// directions alone; `moved_row_effect` and `moved_kernel_effect [1]` of both parts of what the patch moves;
+/// `whole_effect [1]` of the patch of the whole site; `random [1]`, the root mean square over random displacements as
+/// long as what the patch moves.
 ///
-/// `kernel [k]`, `moved_kernel [1]` and `whole_kernel [1]` are the shares of length in the kernel: of each direction, of what the
-/// patch moves, and of the whole displacement. `by_kernel [k]` is the share of each coefficient `<u, y_clean - y>` that the kernel
-/// part of u contributes. `gain [1]` is how strongly readers see what the patch moves, over the mean of all directions. `rank
-/// [1]` is that of R, and `source [width, k]` has the directions.
+/// `kernel [k]`, `moved_kernel [1]` and `whole_kernel [1]` are the shares of length in the kernel: of each direction,
+/// of what the patch moves, and of the whole displacement. `by_kernel [k]` is the share of each coefficient `<u,
+/// y_clean - y>` that the kernel part of u contributes. `gain [1]` is how strongly readers see what the patch moves,
+/// over the mean of all directions. `rank [1]` is that of R, and `source [width, k]` has the directions.
 ///
-/// Certificates: three patches agree with single runs (`alone`); where readers are all that uses the site, the derivative lies
-/// in their row space (`derivative_read`).
+/// Certificates: three patches agree with single runs (`alone`); where readers are all that uses the site, the
+/// derivative lies in their row space (`derivative_read`).
 ///
 /// # Errors
-/// Runs that do not pair or were not prepared, a site that nothing reads linearly, directions that are zero or of another width,
-/// an observable that does not fit, a device error, or a check that fails.
+/// Runs that do not pair or were not prepared, a site that nothing reads linearly, directions that are zero or of
+/// another width, an observable that does not fit, a device error, or a check that fails.
 pub fn subspace(
     case: &Case<'_>,
     (site, token): (Site, usize),

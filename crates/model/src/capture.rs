@@ -45,8 +45,8 @@ impl Run {
     /// Returns the value of `site` at a token, as it lies on the device, for [`crate::Edit::take`].
     ///
     /// # Errors
-    /// A site that the model lacks, a fused output that [`crate::RunOptions::sites`] did not name, or a token outside of the
-    /// prompt.
+    /// A site that the model lacks, a fused output that [`crate::RunOptions::sites`] did not name, or a token outside
+    /// of the prompt.
     pub fn row_on_device(&self, site: Site, token: usize) -> Result<DeviceRow> {
         let (value, last) = (self.value_of(site)?, self.tokens().len() - 1);
         if token > last {

@@ -69,9 +69,9 @@ impl Checkpoint {
     /// Opens a model directory, and checks that it has exactly the tensors of its configuration, in the right shapes
     /// and number formats.
     ///
-    /// Names may have their family's prefix, such as `transformer.`. Stored buffers such as causal masks are ignored. If the
-    /// embeddings are tied, the token embedding is also the unembedding. A stored unembedding is then ignored, with a
-    /// warning if it differs. If a tied model stores only the unembedding, that tensor serves as both.
+    /// Names may have their family's prefix, such as `transformer.`. Stored buffers such as causal masks are ignored.
+    /// If the embeddings are tied, the token embedding is also the unembedding. A stored unembedding is then ignored,
+    /// with a warning if it differs. If a tied model stores only the unembedding, that tensor serves as both.
     ///
     /// # Errors
     /// A file is missing, unreadable or damaged; the configuration is unusable; a tensor is missing, unexpected, of the
@@ -141,8 +141,8 @@ impl Checkpoint {
     /// other dimensions. A `[n]` vector has n rows of one element.
     ///
     /// # Errors
-    /// The name is not in [`Architecture::tensors`], the rows lie outside the tensor, or `out` has another length. A weight
-    /// is NaN or infinite: `out` is then partly written.
+    /// The name is not in [`Architecture::tensors`], the rows lie outside the tensor, or `out` has another length. A
+    /// weight is NaN or infinite: `out` is then partly written.
     pub fn read_f32(&self, name: &str, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
         let entry = self.tensors.get(name).ok_or_else(|| Error::UnknownTensor { name: name.to_owned() })?;
         let (first, count) = entry

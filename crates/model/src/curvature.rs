@@ -31,8 +31,8 @@ impl Curvature {
         self.reads.binary_search(&read).ok().map(|point| point as u32)
     }
 
-    /// Records the moments of tangents of the logits: of a row of `x_dot [_, d]`, tangents of the final norm's output, at
-    /// a point, for each pair of both.
+    /// Records the moments of tangents of the logits: of a row of `x_dot [_, d]`, tangents of the final norm's output,
+    /// at a point, for each pair of both.
     pub(crate) fn spread(
         &self,
         rec: &mut Recording,

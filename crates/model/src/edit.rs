@@ -64,8 +64,8 @@ impl Edit {
         Self { site, token, change: Change::Put(s) }
     }
 
-    /// Returns the edit that replaces the value by that of the same site in another run. Nothing is copied to the host if
-    /// both runs come from one call of [`crate::Model::run_all`].
+    /// Returns the edit that replaces the value by that of the same site in another run. Nothing is copied to the host
+    /// if both runs come from one call of [`crate::Model::run_all`].
     pub fn take(site: Site, token: usize, row: DeviceRow) -> Self {
         Self { site, token, change: Change::Take(row) }
     }
@@ -147,7 +147,8 @@ impl Edit {
         }
     }
 
-    /// Returns the edit of a batch row, for the primal. A row to take is one of the base run: see [`crate::taken::resolved`].
+    /// Returns the edit of a batch row, for the primal. A row to take is one of the base run: see
+    /// [`crate::taken::resolved`].
     pub(crate) fn primal(&self, sizes: &Sizes) -> ScheduledChange {
         let row = match (&self.change, self.site) {
             (_, Site::AttnScores(_, head, key)) => return self.of_key(head, key, true),

@@ -1,7 +1,7 @@
 //! Generation: a prompt is continued token by token, under edits.
 //!
-//! The prompt takes one forward pass, and each new token a pass of one row over the [keys and values](KeyValueCache) of the
-//! tokens before it.
+//! The prompt takes one forward pass, and each new token a pass of one row over the [keys and values](KeyValueCache) of
+//! the tokens before it.
 
 use resolvent_engine::stepped;
 
@@ -86,7 +86,8 @@ impl Model {
     /// Edits are at tokens of the prompt. New tokens read the keys and values that these edits changed.
     ///
     /// # Errors
-    /// Invalid options, a prompt that does not leave room for `count` tokens, an edit that does not fit, or a device error.
+    /// Invalid options, a prompt that does not leave room for `count` tokens, an edit that does not fit, or a device
+    /// error.
     pub fn generate(
         &self,
         prompt: &[u32],

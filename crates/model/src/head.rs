@@ -1,7 +1,7 @@
 //! The head: final norm, unembedding and the functions of the logits that observables read, with all derivatives.
 //!
-//! Everything works on chosen rows of the field's last level, each with a [`HeadFunction`]. A weighted sum of logits reads
-//! its own entries of the vocabulary. Other functions take all logits of a row, which stay on the device.
+//! Everything works on chosen rows of the field's last level, each with a [`HeadFunction`]. A weighted sum of logits
+//! reads its own entries of the vocabulary. Other functions take all logits of a row, which stay on the device.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -178,8 +178,8 @@ impl Model {
         Ok((x_bar, Some(Curvature { observed, sloped, functions, reads: (0..n).collect(), capped })))
     }
 
-    /// Records the cotangents `[rows, d]` of the weighted logits of functions; nothing if all of them are curved and none
-    /// has any.
+    /// Records the cotangents `[rows, d]` of the weighted logits of functions; nothing if all of them are curved and
+    /// none has any.
     fn linear_vjp(&self, rec: &mut Recording, reads: &[HeadRow<'_>]) -> Result<Option<Tensor>> {
         let ids: BTreeSet<u32> = reads.iter().flat_map(|(_, function)| function.logits.keys().copied()).collect();
         if ids.is_empty() && reads.iter().all(|(_, function)| !function.is_linear()) {
@@ -223,7 +223,8 @@ impl Model {
         self.cap().map_or(Ok(logits.clone()), |cap| Ok(cap.primal(rec, &logits)?))
     }
 
-    /// Records tangents of the logits `[rows, V]`, for rows of tangents of one row of `normed`, the final norm's output.
+    /// Records tangents of the logits `[rows, V]`, for rows of tangents of one row of `normed`, the final norm's
+    /// output.
     pub(crate) fn logit_tangents(
         &self,
         rec: &mut Recording,

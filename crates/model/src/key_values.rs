@@ -1,7 +1,7 @@
 //! A key-value cache: a prompt grows token by token, and each new token costs one row.
 //!
-//! A new token is a batch with one row. Attention reads the keys and values of all earlier tokens as those of a base run.
-//! No other op reads earlier tokens, so the cache has only the rows of queries, keys and values of each block.
+//! A new token is a batch with one row. Attention reads the keys and values of all earlier tokens as those of a base
+//! run. No other op reads earlier tokens, so the cache has only the rows of queries, keys and values of each block.
 
 use resolvent_engine::Tensor;
 use resolvent_ops::Span;

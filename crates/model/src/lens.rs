@@ -10,9 +10,9 @@ use crate::error::{Error, Result};
 use crate::run::{Run, retained};
 
 impl Run {
-    /// Passes `each` the logits `[V]` of every place, as if h\[l, t\] were a row of the last level: its final norm and its
-    /// unembedding. Arguments are level, token and logits; places come level by level. The device waits once for as many rows
-    /// as fit the memory of a batch.
+    /// Passes `each` the logits `[V]` of every place, as if h\[l, t\] were a row of the last level: its final norm and
+    /// its unembedding. Arguments are level, token and logits; places come level by level. The device waits once for as
+    /// many rows as fit the memory of a batch.
     ///
     /// # Errors
     /// A value that is not finite, or a device error.

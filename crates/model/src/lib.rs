@@ -1,7 +1,7 @@
 //! A transformer as a list of operations: architecture, weights, tokenizer, sites, edits, runs and linearisations.
 //!
-//! Three types read a model directory: [`Architecture`] (sizes and features), [`Checkpoint`] (weights, mapped into memory
-//! and read tensor by tensor) and [`Tokenizer`] (text to ids and back). A [`Model`] has its weights on a device.
+//! Three types read a model directory: [`Architecture`] (sizes and features), [`Checkpoint`] (weights, mapped into
+//! memory and read tensor by tensor) and [`Tokenizer`] (text to ids and back). A [`Model`] has its weights on a device.
 //! [`Model::run`] computes the field of one prompt and stores it there. [`Run::values_under`] sweeps edits over a run.
 //! [`Run::linearize`] returns the tangent map of a run in a [`Mode`]; the exact mode also has jets and Hessian-vector
 //! products.

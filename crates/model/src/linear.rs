@@ -245,7 +245,8 @@ impl<'a> Linearization<'a> {
     }
 }
 
-/// Computes the responses at `sites` to superpositions of sources in several runs, and passes them to `visit` in chunks.
+/// Computes the responses at `sites` to superpositions of sources in several runs, and passes them to `visit` in
+/// chunks.
 ///
 /// Runs of one call of [`crate::Model::run_all`] share batches. Values that are not visited are zero.
 ///

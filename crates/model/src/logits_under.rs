@@ -14,8 +14,9 @@ use crate::splits::groups;
 use crate::sweep::{branch, place_of};
 
 impl Run {
-    /// Computes the logits at a position under each list of edits, on top of this run's own edits. It passes them to `visit`
-    /// batch by batch: indices of lists, and their logits `[n, V]` one after another. Each list is visited once.
+    /// Computes the logits at a position under each list of edits, on top of this run's own edits. It passes them to
+    /// `visit` batch by batch: indices of lists, and their logits `[n, V]` one after another. Each list is visited
+    /// once.
     ///
     /// Lists whose edits do not reach the position have the logits of this run.
     ///

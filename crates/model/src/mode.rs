@@ -21,8 +21,9 @@ pub enum Mode {
     /// Both are frozen: the detached Jacobian. Only the MLPs are nonlinear.
     Frozen,
     /// The rules of layer-wise relevance propagation (arXiv 2508.21258): [`Mode::Frozen`], and GELU's ratio
-    /// `gelu(x) / x` is frozen too. The two factors of a gated MLP get half of the derivative each. The frozen run is an
-    /// affine map, unless its logits have a soft-cap. Its linear part applied to `h[0]` gives the run, except for biases.
+    /// `gelu(x) / x` is frozen too. The two factors of a gated MLP get half of the derivative each. The frozen run is
+    /// an affine map, unless its logits have a soft-cap. Its linear part applied to `h[0]` gives the run, except for
+    /// biases.
     RelP,
 }
 

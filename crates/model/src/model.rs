@@ -93,11 +93,11 @@ impl Model {
         dir.file_name().map_or_else(|| dir.display().to_string(), |n| n.to_string_lossy().into_owned())
     }
 
-    /// Opens a model whose files are in memory: those of a model directory, or GGUF files, each by its name. The results
-    /// name the model `name`.
+    /// Opens a model whose files are in memory: those of a model directory, or GGUF files, each by its name. The
+    /// results name the model `name`.
     ///
-    /// The files are dropped once the device has the weights. This is how a model is opened where there are no files, as
-    /// in a browser.
+    /// The files are dropped once the device has the weights. This is how a model is opened where there are no files,
+    /// as in a browser.
     ///
     /// # Errors
     /// Those of [`Model::open`].

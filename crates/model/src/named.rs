@@ -26,8 +26,8 @@ impl Model {
     /// Opens a model by name.
     ///
     /// A name denotes an embedded model, a directory, or a model with random weights: `random[:SEED]` is tiny, and
-    /// `random-gpt2[:SEED]` has the shape of GPT-2 small. `random[:SEED]@NAME` and `permuted[:SEED]@NAME` denote the model
-    /// NAME with a [`Replacement`] of its weights. With the feature `hub` it may also denote a model of the hub
+    /// `random-gpt2[:SEED]` has the shape of GPT-2 small. `random[:SEED]@NAME` and `permuted[:SEED]@NAME` denote the
+    /// model NAME with a [`Replacement`] of its weights. With the feature `hub` it may also denote a model of the hub
     /// that the environment describes. Such a model is downloaded if the cache lacks it.
     ///
     /// # Errors
@@ -143,7 +143,8 @@ fn not_local() -> String {
     format!("no embedded one ({}), no directory", fixed().join(", "))
 }
 
-/// Returns the model that a mistyped name most likely means: one without a file, one of `cached`, or a file beside the path.
+/// Returns the model that a mistyped name most likely means: one without a file, one of `cached`, or a file beside the
+/// path.
 fn meant(name: &str, cached: &[String]) -> Option<String> {
     let known = fixed().into_iter().chain(cached.iter().map(String::as_str));
     closest(name, known).map(str::to_owned).or_else(|| beside(Path::new(name)))

@@ -10,8 +10,9 @@ use crate::error::Result;
 use crate::model::Model;
 use crate::weights::Block;
 
-/// Weights of one kind, of all blocks where blocks have them. Matrices are `[in, out]`. n is the number of neurons, and twice
-/// that for a gated MLP: gate, then what it multiplies. w is `(heads + 2 kv_heads) d_head`: queries, keys, values.
+/// Weights of one kind, of all blocks where blocks have them. Matrices are `[in, out]`. n is the number of neurons, and
+/// twice that for a gated MLP: gate, then what it multiplies. w is `(heads + 2 kv_heads) d_head`: queries, keys,
+/// values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parameter {
     /// Rows of tokens `[V, d]`, without the factor that some models give them.
@@ -51,8 +52,9 @@ pub enum Parameter {
 }
 
 impl Model {
-    /// Reads weights back from the device, as the model computes with them: f16 ones as f32. Returns `None` for weights that the
-    /// model lacks: learned positions, a norm of each block, the bias of a norm. A product without a bias has zeros.
+    /// Reads weights back from the device, as the model computes with them: f16 ones as f32. Returns `None` for weights
+    /// that the model lacks: learned positions, a norm of each block, the bias of a norm. A product without a bias has
+    /// zeros.
     ///
     /// # Errors
     /// A device error.

@@ -1,8 +1,9 @@
 //! Paths through the residual stream: what writes to it, what reads from it, and the edges between them.
 //!
-//! The residual stream at a token is a sum: the embedding, the output of every head, the output of every MLP, and biases.
-//! Every reader (the queries, keys and values of a head, an MLP, the final norm) reads the sum of what was written before
-//! it. So the influence of a writer on a reader has a part that no other node carries: the edge between them.
+//! The residual stream at a token is a sum: the embedding, the output of every head, the output of every MLP, and
+//! biases. Every reader (the queries, keys and values of a head, an MLP, the final norm) reads the sum of what was
+//! written before it. So the influence of a writer on a reader has a part that no other node carries: the edge between
+//! them.
 //!
 //! All of this needs runs that have the outputs of attention and MLPs as values of their own; see [`path_sites`].
 

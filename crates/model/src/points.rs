@@ -78,8 +78,8 @@ impl HeadFunction {
         self.logits.keys().chain(self.log_probs.keys()).copied()
     }
 
-    /// Returns its value, from the logits that `logit` looks up, the largest logit and the log-sum-exp above it, and the
-    /// moments of observe.
+    /// Returns its value, from the logits that `logit` looks up, the largest logit and the log-sum-exp above it, and
+    /// the moments of observe.
     pub(crate) fn value(&self, logit: impl Fn(u32) -> f32, [most, rest]: [f32; 2], moments: [f32; 3]) -> f64 {
         let [mean, to_base, from_base] = moments.map(f64::from);
         let linear: f64 = self.logits.iter().map(|(id, weight)| weight * f64::from(logit(*id))).sum();

@@ -203,8 +203,8 @@ impl Program {
         Self { nodes: self.nodes.iter().map(node).collect(), ..self.clone() }
     }
 
-    /// Returns the list with the derivatives of a run whose edits of attention `edits` returns, by the value that the attention
-    /// computes.
+    /// Returns the list with the derivatives of a run whose edits of attention `edits` returns, by the value that the
+    /// attention computes.
     pub(crate) fn with_edits(
         mut self,
         edits: impl Fn(Attention, ValueId) -> Result<Option<HeadEdits>>,
@@ -252,8 +252,8 @@ impl Program {
         }
     }
 
-    /// Returns the value after which an edit of `site` is applied: that of [`Program::value`], or of the attention whose scores
-    /// or weights are edited.
+    /// Returns the value after which an edit of `site` is applied: that of [`Program::value`], or of the attention
+    /// whose scores or weights are edited.
     pub(crate) fn edited(&self, site: Site) -> Option<ValueId> {
         match site {
             Site::AttnScores(l, ..) | Site::Pattern(l, ..) => Some(self.parts[l].z),
@@ -274,8 +274,8 @@ impl Program {
 
     /// Returns the end of the tokens that a change of a value at a token can reach: one past the last of them.
     ///
-    /// A query sees its window, so each attention above the value carries the change `window - 1` tokens on. One without a
-    /// window carries it to the end of any prompt.
+    /// A query sees its window, so each attention above the value carries the change `window - 1` tokens on. One
+    /// without a window carries it to the end of any prompt.
     pub(crate) fn cone_end(&self, value: ValueId, token: usize) -> usize {
         let above = self.parts.iter().filter(|parts| parts.z > value);
         let reach: Option<usize> = above.map(|parts| Some(parts.attention.window? - 1)).sum();

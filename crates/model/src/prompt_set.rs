@@ -42,11 +42,11 @@ impl PromptSet {
     /// Reads a prompt file: JSON of version 1, JSON Lines, or CSV with a header.
     ///
     /// JSON is `{"version": 1, "tasks": {NAME: {"about": ..., "prompts": [{"clean": ..., "corrupted": ...,
-    /// "target": ..., "against": ...}]}}}`. JSON Lines have one such row a line, and CSV one a row; `task` names its task.
-    /// Only `clean` is required. `observable` takes the place of the answers, `label` names the row, and `roles` names
-    /// tokens (in CSV, columns such as `role.subject`). Columns may also be called as in the files of EAP-IG and MIB:
-    /// `correct_idx`, `incorrect_idx`, `prompt`, `counterfactual`. Other keys are ignored. A row that cannot be read is
-    /// left out, and is in `bad_rows`.
+    /// "target": ..., "against": ...}]}}}`. JSON Lines have one such row a line, and CSV one a row; `task` names its
+    /// task. Only `clean` is required. `observable` takes the place of the answers, `label` names the row, and `roles`
+    /// names tokens (in CSV, columns such as `role.subject`). Columns may also be called as in the files of EAP-IG and
+    /// MIB: `correct_idx`, `incorrect_idx`, `prompt`, `counterfactual`. Other keys are ignored. A row that cannot be
+    /// read is left out, and is in `bad_rows`.
     ///
     /// # Errors
     /// A file that cannot be read, has another form, or contains no prompts.
@@ -93,7 +93,8 @@ impl PromptSet {
         Ok(Self { tasks: tasks.collect(), bad_rows })
     }
 
-    /// Returns the tasks with these names, in this order, or all if none is named. A task that is named twice counts once.
+    /// Returns the tasks with these names, in this order, or all if none is named. A task that is named twice counts
+    /// once.
     ///
     /// # Errors
     /// As [`PromptSet::task`].

@@ -71,8 +71,8 @@ impl Model {
 }
 
 impl Run {
-    /// Returns what a norm divides each token's row by, `[T]`: TransformerLens' `hook_scale`, the root of the mean square plus
-    /// epsilon, of a layer norm after its mean is subtracted.
+    /// Returns what a norm divides each token's row by, `[T]`: TransformerLens' `hook_scale`, the root of the mean
+    /// square plus epsilon, of a layer norm after its mean is subtracted.
     ///
     /// # Errors
     /// A norm that the model lacks, a value that is not finite, or a device error.
@@ -114,8 +114,8 @@ impl Run {
         Ok(rows)
     }
 
-    /// Returns the rows of the tokens in the embedding, `[T, d]`, with the factor that some models give them: TransformerLens'
-    /// `hook_embed`. Without learned positions it is h\[0\] before edits.
+    /// Returns the rows of the tokens in the embedding, `[T, d]`, with the factor that some models give them:
+    /// TransformerLens' `hook_embed`. Without learned positions it is h\[0\] before edits.
     ///
     /// # Errors
     /// A device error.
@@ -128,8 +128,8 @@ impl Run {
         Ok(rows)
     }
 
-    /// Returns the rows of the positions, `[T, d]`: TransformerLens' `hook_pos_embed`. `None` for models without learned
-    /// positions.
+    /// Returns the rows of the positions, `[T, d]`: TransformerLens' `hook_pos_embed`. `None` for models without
+    /// learned positions.
     ///
     /// # Errors
     /// A device error.
@@ -138,8 +138,9 @@ impl Run {
         Ok(all.map(|all| all[..self.tokens().len() * self.sizes().d].to_vec()))
     }
 
-    /// Returns what each head of block l adds to the stream before the bias, `[T, heads, d]`: its z times its part of the output
-    /// projection, TransformerLens' `hook_result`. A norm after the projection, which some models have, is left out.
+    /// Returns what each head of block l adds to the stream before the bias, `[T, heads, d]`: its z times its part of
+    /// the output projection, TransformerLens' `hook_result`. A norm after the projection, which some models have, is
+    /// left out.
     ///
     /// # Errors
     /// A block that the model lacks, a value that is not finite, or a device error.

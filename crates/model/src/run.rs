@@ -168,8 +168,8 @@ impl Model {
         Run::batch(self, prompts, sites)
     }
 
-    /// Splits items into parts whose prompts one forward pass takes together, as [`Model::run_all`] splits prompts. `tokens`
-    /// returns the number of tokens of an item.
+    /// Splits items into parts whose prompts one forward pass takes together, as [`Model::run_all`] splits prompts.
+    /// `tokens` returns the number of tokens of an item.
     pub fn passes<'i, T>(&self, items: &'i [T], tokens: impl Fn(&T) -> usize) -> Vec<&'i [T]> {
         split_by(items, self.most_prompt_rows(), tokens)
     }

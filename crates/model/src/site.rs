@@ -34,8 +34,8 @@ pub enum Site {
     RotQ(usize, usize),
     /// `blocks.{l}.attn.hook_rot_k[h]`: the keys of head h after the rotary embedding.  `[d_head]`
     RotK(usize, usize),
-    /// `blocks.{l}.attn.hook_attn_scores[h,k]`: the score that the query of head h gives to the key of token k, before the
-    /// softmax. It takes edits only.  `[1]`
+    /// `blocks.{l}.attn.hook_attn_scores[h,k]`: the score that the query of head h gives to the key of token k, before
+    /// the softmax. It takes edits only.  `[1]`
     AttnScores(usize, usize, usize),
     /// `blocks.{l}.attn.hook_pattern[h,k]`: the weight of that key, after the softmax. It takes edits only.  `[1]`
     Pattern(usize, usize, usize),

@@ -85,8 +85,8 @@ pub(crate) fn place_of(edits: &[Edit]) -> String {
 /// A base run, further edits, and one past the last token that is read.
 type Branch<'a> = (&'a Run, &'a [Edit], usize);
 
-/// Returns the values of all parts of each branch's reading. If no edit reaches a part, its value is exactly that of the base
-/// run.
+/// Returns the values of all parts of each branch's reading. If no edit reaches a part, its value is exactly that of
+/// the base run.
 fn parts_under(branches: &[Branch<'_>], readings: &[&Reading]) -> Result<Vec<Vec<f64>>> {
     let mut bases: Vec<(&Arc<Base>, Vec<Sequence>)> = Vec::new();
     for (id, (&(run, edits, end), (points, _))) in branches.iter().zip(readings).enumerate() {
@@ -136,8 +136,8 @@ fn sweep<'a>(base: &Base, sequences: Vec<Sequence>, readings: &[&'a Reading]) ->
     Ok(swept)
 }
 
-/// Records one batch of sequences that branch from `base`, and what is read of each. `reading` returns it by the number of
-/// a sequence.
+/// Records one batch of sequences that branch from `base`, and what is read of each. `reading` returns it by the number
+/// of a sequence.
 pub(crate) fn record_swept<'a>(
     base: &Base,
     rec: &mut Recording,
@@ -187,8 +187,8 @@ pub(crate) fn finish_sweep(run: &Run, swept: Vec<Swept<'_>>, readings: &[&Readin
     Ok(())
 }
 
-/// Waits for all that was swept, and returns the parts of each edited run that changed. Parts that an edited run does not
-/// change have the value of the base run.
+/// Waits for all that was swept, and returns the parts of each edited run that changed. Parts that an edited run does
+/// not change have the value of the base run.
 fn finish_parts(run: &Run, swept: Vec<Swept<'_>>, readings: &[&Reading]) -> Result<BTreeMap<usize, Vec<f64>>> {
     let (places, pending): (Vec<_>, Vec<_>) = swept.into_iter().unzip();
     let mut parts: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
@@ -212,7 +212,8 @@ impl Run {
         values_of(&edited_runs)
     }
 
-    /// Returns the values of several observables under each list of edits, `[lists, observables]`: one sweep for all of them.
+    /// Returns the values of several observables under each list of edits, `[lists, observables]`: one sweep for all of
+    /// them.
     ///
     /// # Errors
     /// As [`Run::values_under`].
@@ -342,8 +343,8 @@ impl Run {
 
 /// Returns whether `edit` changes a value that one of these points can depend on.
 ///
-/// A point can depend on all values below its level up to its token, as far back as the windows of attention allow, and on its
-/// own token at this level. It does not depend on values above this level.
+/// A point can depend on all values below its level up to its token, as far back as the windows of attention allow, and
+/// on its own token at this level. It does not depend on values above this level.
 fn reaches(run: &Run, edit: &Edit, points: &[Point]) -> bool {
     let below = |value| {
         let cone = edit.token..run.program().cone_end(value, edit.token);

@@ -9,8 +9,8 @@ use crate::error::Result;
 use crate::passes::Trace;
 use crate::program::Program;
 
-/// Returns edits whose rows to take are rows of the values of `base`: all others are read and put in place. Without a base
-/// that is all of them.
+/// Returns edits whose rows to take are rows of the values of `base`: all others are read and put in place. Without a
+/// base that is all of them.
 pub(crate) fn resolved<'e>(
     device: &Device,
     program: &Program,

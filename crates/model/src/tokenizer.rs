@@ -39,8 +39,8 @@ impl fmt::Debug for Tokenizer {
 /// What is wrong with a tokenizer that makes its crate panic.
 const CONTRADICT: &str = "the normalizers of this tokenizer contradict each other";
 
-/// Returns `None` if `work` panics: some combinations of normalizers make the crate index beyond its text. It has no state
-/// that this could damage.
+/// Returns `None` if `work` panics: some combinations of normalizers make the crate index beyond its text. It has no
+/// state that this could damage.
 fn guarded<T>(work: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(work)).ok()
 }
@@ -217,7 +217,8 @@ impl Tokenizer {
             .or_else(|| self.nearest(arg))
     }
 
-    /// Returns the token of a word that is spelt almost like `arg`, if `arg` is a word. The first letter has to be the same.
+    /// Returns the token of a word that is spelt almost like `arg`, if `arg` is a word. The first letter has to be the
+    /// same.
     fn nearest(&self, arg: &str) -> Option<String> {
         let first = arg.trim().chars().next()?;
         let is_word = |text: &str| text.chars().count() > 3 && text.chars().all(char::is_alphabetic);

@@ -33,7 +33,8 @@ impl Run {
         Ok(values(&[(self, observable)])?[0])
     }
 
-    /// Returns the operations of one more forward pass like this one that reads `observable`. The pass is only recorded.
+    /// Returns the operations of one more forward pass like this one that reads `observable`. The pass is only
+    /// recorded.
     ///
     /// # Errors
     /// An observable that does not fit the model or the prompt, or a device error.
@@ -60,8 +61,8 @@ pub fn values(readings: &[(&Run, &Observable)]) -> Result<Vec<f64>> {
     Ok(values)
 }
 
-/// Returns the logits `[V]` at one position of each run, one after another. Runs of one call of [`crate::Model::run_all`] share
-/// batches.
+/// Returns the logits `[V]` at one position of each run, one after another. Runs of one call of
+/// [`crate::Model::run_all`] share batches.
 ///
 /// # Errors
 /// A position outside of a prompt, a value that is not finite, or a device error.

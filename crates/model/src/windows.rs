@@ -8,11 +8,12 @@ use crate::tokenizer::Tokenizer;
 impl Model {
     /// Returns consecutive windows of a text, of `length` tokens each, as rows with a label.
     ///
-    /// Each window has the tokens that the tokenizer's files ask for around a prompt, and they count. Tokens at the end of the
-    /// text that do not fill a window are left out, unless they are the only ones.
+    /// Each window has the tokens that the tokenizer's files ask for around a prompt, and they count. Tokens at the end
+    /// of the text that do not fill a window are left out, unless they are the only ones.
     ///
     /// # Errors
-    /// A model without a tokenizer, a text that cannot be encoded or is empty, or a length for which the model has no positions.
+    /// A model without a tokenizer, a text that cannot be encoded or is empty, or a length for which the model has no
+    /// positions.
     pub fn windows(&self, text: &str, length: usize) -> Result<Vec<PromptRow>> {
         let most = self.sizes().n_ctx;
         let Some(tokenizer) = self.text_tokenizer()? else {

@@ -1,8 +1,9 @@
-//! Causal multi-head attention, fused: `z_i = sum_j softmax_j(scale q_i . k_j) v_j`.  `[rows, w] -> [rows, heads d_head]`
+//! Causal multi-head attention, fused: `z_i = sum_j softmax_j(scale q_i . k_j) v_j`.
+//! `[rows, w] -> [rows, heads d_head]`
 //!
-//! A row has all queries, then all keys, then all values: `w = (heads + 2 kv_heads) d_head`. Online softmax, O(T) memory;
-//! any head up to 256 wide. Residuals: the rows `[primal, w]`, z `[primal, heads d_head]` and the log of each row's sum
-//! of exponentials `[primal, heads]`. For tokens that its sequence does not own, a row of a
+//! A row has all queries, then all keys, then all values: `w = (heads + 2 kv_heads) d_head`. Online softmax, O(T)
+//! memory; any head up to 256 wide. Residuals: the rows `[primal, w]`, z `[primal, heads d_head]` and the log of each
+//! row's sum of exponentials `[primal, heads]`. For tokens that its sequence does not own, a row of a
 //! ragged primal reads keys and values from the residuals of the base run.
 
 mod host;
@@ -259,8 +260,8 @@ impl Past {
 
     /// Returns the past with one more token, number `at`, whose primal saved `new`.
     ///
-    /// The row is written after the others if there is room for it. Otherwise all rows move to a tensor with room for at most
-    /// `most` rows. Where rows are not aligned, as those of tiny models, all of them move each time.
+    /// The row is written after the others if there is room for it. Otherwise all rows move to a tensor with room for
+    /// at most `most` rows. Where rows are not aligned, as those of tiny models, all of them move each time.
     pub fn with(&self, rec: &mut Recording, at: usize, new: &Residuals, most: usize) -> Result<Self> {
         let (row, device) = (new.get::<3>()[0], rec.device().clone());
         let [capacity, width] = [0, 1].map(|i| self.rows.shape().lengths()[i]);

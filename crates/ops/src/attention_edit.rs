@@ -1,7 +1,7 @@
 //! Attention whose scores and weights are edited at single keys of single queries, head by head.
 //!
-//! An edit is affine: of a score before the softmax, or of a weight after it. Heads without edits pass the fused kernels
-//! of [`crate::attention`]; those with edits are computed again.
+//! An edit is affine: of a score before the softmax, or of a weight after it. Heads without edits pass the fused
+//! kernels of [`crate::attention`]; those with edits are computed again.
 
 mod host;
 
@@ -97,8 +97,8 @@ pub struct EditedAttention {
 }
 
 impl EditedAttention {
-    /// Records z `[rows, d]` of a batch whose rows have the edits, from the rows of queries, keys and values, and from z
-    /// without edits. Rows that the batch does not own come from the residuals of the base run's attention.
+    /// Records z `[rows, d]` of a batch whose rows have the edits, from the rows of queries, keys and values, and from
+    /// z without edits. Rows that the batch does not own come from the residuals of the base run's attention.
     fn apply(
         &self,
         rec: &mut Recording,

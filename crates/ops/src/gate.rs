@@ -1,7 +1,7 @@
 //! The gate of an MLP: `y = act(a) b` for rows `[a | b]`.  `[rows, 2n] -> [rows, n]`
 //!
-//! Pointwise. Residual: the input `[primal, 2n]`. With the ratio frozen, both factors share the derivative: each gets half
-//! of it, with `act(a) / a` and the other factor constant (the half rule of arXiv 2508.21258).
+//! Pointwise. Residual: the input `[primal, 2n]`. With the ratio frozen, both factors share the derivative: each gets
+//! half of it, with `act(a) / a` and the other factor constant (the half rule of arXiv 2508.21258).
 
 mod host;
 

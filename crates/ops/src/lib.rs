@@ -1,4 +1,5 @@
-//! One module an operation: shapes, the residuals that it keeps, launches of primal, jvp, jet, vjp and hvp, host bodies.
+//! One module an operation: shapes, the residuals that it keeps, launches of primal, jvp, jet, vjp and hvp, host
+//! bodies.
 //!
 //! An [`Op`] appends launches to a recording and never waits. Tangents (`x_dot`), jets (`x_dot` and `x_ddot`),
 //! cotangents (`x_bar`) and their tangents (hvp) come in ragged batches ([`Rows`]): K of them share one primal, each

@@ -40,8 +40,8 @@ pub struct Frozen {
     pub norm: bool,
     /// [`crate::attention`]: the weights of the keys, so that only values have tangents and cotangents.
     pub pattern: bool,
-    /// [`crate::gelu`], [`crate::mlp`]: gelu(x) / x. [`crate::gate`]: act(a) / a, and in each half of the product the other
-    /// factor.
+    /// [`crate::gelu`], [`crate::mlp`]: gelu(x) / x. [`crate::gate`]: act(a) / a, and in each half of the product the
+    /// other factor.
     pub ratio: bool,
 }
 
@@ -66,8 +66,8 @@ pub struct Paired<'a> {
 /// Inputs are `[rows, _]` tensors over the rows of the batch. The primal of a ragged batch also needs its base run's
 /// residuals, where an op looks at earlier tokens.
 ///
-/// An op that is linear in its inputs implements [`crate::Linear`] and gets this trait from it. Any other op implements this
-/// trait and [`Nonlinear`]. No rule of a nonlinear op has a default that is right only for linear ones.
+/// An op that is linear in its inputs implements [`crate::Linear`] and gets this trait from it. Any other op implements
+/// this trait and [`Nonlinear`]. No rule of a nonlinear op has a default that is right only for linear ones.
 ///
 /// ```compile_fail,E0046
 /// use std::sync::Arc;

@@ -1,7 +1,8 @@
-//! Rotary embedding: pairs of columns of queries and keys turn by an angle that grows with the token.  `[rows, n] -> [rows, n]`
+//! Rotary embedding: pairs of columns of queries and keys turn by an angle that grows with the token.
+//! `[rows, n] -> [rows, n]`
 //!
-//! Linear, with coefficients that depend on the row's token. A jet is a jvp over two rows for each row of the batch, and
-//! a vjp turns back. No residuals.
+//! Linear, with coefficients that depend on the row's token. A jet is a jvp over two rows for each row of the batch,
+//! and a vjp turns back. No residuals.
 
 use std::sync::Arc;
 
@@ -28,8 +29,8 @@ pub struct RopeTable {
 }
 
 impl RopeTable {
-    /// Creates the tables for positions below `positions`. `frequencies` has the angle of each pair of columns, in radians
-    /// a token. `scale` multiplies cosines and sines.
+    /// Creates the tables for positions below `positions`. `frequencies` has the angle of each pair of columns, in
+    /// radians a token. `scale` multiplies cosines and sines.
     ///
     /// # Errors
     /// There is no frequency or no position, or the device has no room.

@@ -64,8 +64,8 @@ impl Unembed {
         Ok(x_bar)
     }
 
-    /// Computes `x_bar [rows, d]` for `logits_bar [rows, vocab]` of every entry: a product with W, in partial sums whose
-    /// order is fixed.
+    /// Computes `x_bar [rows, d]` for `logits_bar [rows, vocab]` of every entry: a product with W, in partial sums
+    /// whose order is fixed.
     pub fn vjp_all(&self, rec: &mut Recording, logits_bar: &Tensor) -> Result<Tensor> {
         let rows = logits_bar.dim(NAME, "rows")?;
         logits_bar.expect(NAME, &[("rows", rows), ("vocab", self.w.tokens)])?;

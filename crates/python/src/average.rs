@@ -12,13 +12,15 @@ use crate::work::detached;
 
 #[pymethods]
 impl PyPrompts {
-    /// The Green operator to the last level, averaged over positions and clean prompts: the Jacobian lens of TransformerLens.
+    /// The Green operator to the last level, averaged over positions and clean prompts: the Jacobian lens of
+    /// TransformerLens.
     ///
-    /// The first `skip_first` and the last `skip_last` positions of each prompt are left out, as are prompts without others.
+    /// The first `skip_first` and the last `skip_last` positions of each prompt are left out, as are prompts without
+    /// others.
     ///
     /// Arrays: `operator` [L+1, d, d], whose rows are components of h[L]; `gain` (|J| / sqrt(d)), `from_identity`
-    /// (|J - 1| / sqrt(d)) [L+1]; `positions` [P]; with two prompts or more `standard_error` [L+1, d, d], `spread` and `error` [L+1],
-    /// over prompts.
+    /// (|J - 1| / sqrt(d)) [L+1]; `positions` [P]; with two prompts or more `standard_error` [L+1, d, d], `spread` and
+    /// `error` [L+1], over prompts.
     #[pyo3(
         signature = (*, skip_first = 16, skip_last = 1),
         text_signature = "($self, *, skip_first=16, skip_last=1)"
@@ -32,9 +34,9 @@ impl PyPrompts {
     ///
     /// At each place, `directions` random directions are taken; 0 takes all d unit directions, which is exact.
     ///
-    /// Arrays: `gain` [L+1, T] over depth and distance, `across` (squared gain over that at the own token), `spread` (over places)
-    /// of the same shape; `others` [L+1], the share at other tokens; `by_level` [L+1, L+1, T]; `prompts_at` [T]; with two prompts or
-    /// more `error` [L+1, T].
+    /// Arrays: `gain` [L+1, T] over depth and distance, `across` (squared gain over that at the own token), `spread`
+    /// (over places) of the same shape; `others` [L+1], the share at other tokens; `by_level` [L+1, L+1, T];
+    /// `prompts_at` [T]; with two prompts or more `error` [L+1, T].
     #[pyo3(signature = (*, directions = 4, seed = 0), text_signature = "($self, *, directions=4, seed=0)")]
     fn reach(&self, py: Python<'_>, directions: usize, seed: u64) -> Result<PyResultOf> {
         let probes = if directions == 0 { Probes::Exact } else { Probes::Hutchinson(directions, seed) };

@@ -27,7 +27,8 @@ impl PyAveragedOperator {
         Ok(Self { averaged: AveragedOperator::of(&result.get().labelled(py)?)? })
     }
 
-    /// Reads a saved result of `Prompts.average` (.safetensors), or a lens file of TransformerLens (.pt), without torch.
+    /// Reads a saved result of `Prompts.average` (.safetensors), or a lens file of TransformerLens (.pt), without
+    /// torch.
     #[staticmethod]
     #[pyo3(text_signature = "(path)")]
     fn load(py: Python<'_>, path: PathBuf) -> Result<Self> {

@@ -21,16 +21,16 @@ use crate::work::detached;
 
 #[pymethods]
 impl PyModel {
-    /// How much of an effect passes along each edge from a writer (embedding, head, MLP) to a reader (queries, keys, values,
-    /// MLP, logits): what patching that edge alone from the clean prompt into the corrupted one does to J.
+    /// How much of an effect passes along each edge from a writer (embedding, head, MLP) to a reader (queries, keys,
+    /// values, MLP, logits): what patching that edge alone from the clean prompt into the corrupted one does to J.
     ///
-    /// `predictors` are `integrated` (with `steps` runs between the prompts), `integrated_activations` (with `steps` runs for
-    /// each MLP and each block's heads) and `relp`, beside first order. `exact` patches every edge too, and with `random` so
-    /// many random displacements of the same norms, as a control.
+    /// `predictors` are `integrated` (with `steps` runs between the prompts), `integrated_activations` (with `steps`
+    /// runs for each MLP and each block's heads) and `relp`, beside first order. `exact` patches every edge too, and
+    /// with `random` so many random displacements of the same norms, as a control.
     ///
     /// Arrays: `edges` [E, 2], indices into the comma-separated names `writers` and `readers` of the metadata;
-    /// `first_order`, `integrated`, `integrated_activations`, `relp`, `exact`, `random`, `random_exact` [E]; `clean_value`,
-    /// `corrupted_value` [1].
+    /// `first_order`, `integrated`, `integrated_activations`, `relp`, `exact`, `random`, `random_exact` [E];
+    /// `clean_value`, `corrupted_value` [1].
     #[pyo3(
         signature = (clean, corrupted, observable, *, predictors = Many::default(), steps = 8, exact = false,
             random = 0, seed = 0),
@@ -60,11 +60,11 @@ impl PyModel {
         PyResultOf::new(py, result, Some(&corrupted), Some(&title))
     }
 
-    /// Which writers (embedding, heads, MLPs) carry the difference between two prompts at a place (level, token): the effects of
-    /// adding what each of them changes there, to first order and exactly.
+    /// Which writers (embedding, heads, MLPs) carry the difference between two prompts at a place (level, token): the
+    /// effects of adding what each of them changes there, to first order and exactly.
     ///
-    /// Arrays, over the comma-separated `writers` of the metadata: `first_order`, `exact`, `norm` [W]; `whole` [2], both effects of
-    /// the whole difference; `clean_value`, `corrupted_value` [1].
+    /// Arrays, over the comma-separated `writers` of the metadata: `first_order`, `exact`, `norm` [W]; `whole` [2],
+    /// both effects of the whole difference; `clean_value`, `corrupted_value` [1].
     fn edges_into(
         &self,
         py: Python<'_>,
@@ -83,13 +83,14 @@ impl PyModel {
         PyResultOf::new(py, result, Some(&corrupted), Some(&title))
     }
 
-    /// Decomposes an observable over embedding, heads, MLPs and biases: their direct contributions, and their outputs times the
-    /// derivative by them.
+    /// Decomposes an observable over embedding, heads, MLPs and biases: their direct contributions, and their outputs
+    /// times the derivative by them.
     ///
-    /// `prompt` is text, ids or a run. `neurons` adds the direct contribution of every neuron, `patterns` all attention patterns.
+    /// `prompt` is text, ids or a run. `neurons` adds the direct contribution of every neuron, `patterns` all attention
+    /// patterns.
     ///
-    /// Arrays: `direct`, `first_order` [W, T] for the comma-separated `writers` of the metadata; `direct_biases` [L, T],
-    /// `constant` [1], `value` [1]; on request `neurons` [L, inner], `mlp_biases` [L] and `pattern` [L, H, T, T].
+    /// Arrays: `direct`, `first_order` [W, T] for the comma-separated `writers` of the metadata; `direct_biases` [L,
+    /// T], `constant` [1], `value` [1]; on request `neurons` [L, inner], `mlp_biases` [L] and `pattern` [L, H, T, T].
     #[pyo3(
         signature = (prompt, observable, *, neurons = false, patterns = false),
         text_signature = "($self, prompt, observable, *, neurons=False, patterns=False)"
@@ -111,11 +112,12 @@ impl PyModel {
 
     /// Reads every level by the head: the logit lens.
     ///
-    /// `prompt` is text, ids or a run; `top` is the number of most likely tokens of each place. With `averaged`, each level is
-    /// read through its averaged operator; levels without one are NaN.
+    /// `prompt` is text, ids or a run; `top` is the number of most likely tokens of each place. With `averaged`, each
+    /// level is read through its averaged operator; levels without one are NaN.
     ///
-    /// Arrays: `answer` [L+1, T], the probability of the token that is most likely at level L, its `rank`, `entropy` and `kl`
-    /// (KL(p[L,t] || p[l,t]), nats); `top_tokens`, `top_probability` [L+1, T, K]; with an observable `value` [L+1].
+    /// Arrays: `answer` [L+1, T], the probability of the token that is most likely at level L, its `rank`, `entropy`
+    /// and `kl` (KL(p[L,t] || p[l,t]), nats); `top_tokens`, `top_probability` [L+1, T, K]; with an observable `value`
+    /// [L+1].
     #[pyo3(
         signature = (prompt, observable = None, *, top = 5, averaged = None),
         text_signature = "($self, prompt, observable=None, *, top=5, averaged=None)"
@@ -137,16 +139,17 @@ impl PyModel {
         PyResultOf::new(py, result, Some(&run), j.as_ref().map(|(_, title)| title.as_str()))
     }
 
-    /// Patches a site at one token along a few directions, from the clean prompt into the corrupted one, and along the parts
-    /// of these that linear readers see (row space) and do not see (kernel).
+    /// Patches a site at one token along a few directions, from the clean prompt into the corrupted one, and along the
+    /// parts of these that linear readers see (row space) and do not see (kernel).
     ///
-    /// `site` is of the residual stream, `blocks.L.mlp.hook_post` or `blocks.L.attn.hook_z[H]`. `directions` are `best` (the
-    /// largest first-order effect), `sensitivity`, `displacement`, `random[:SEED]`, a file, or vectors [width, k]. `readers`
-    /// are those of the `next` block, or `all`. `controls` random displacements are as long as what the patch moves.
+    /// `site` is of the residual stream, `blocks.L.mlp.hook_post` or `blocks.L.attn.hook_z[H]`. `directions` are `best`
+    /// (the largest first-order effect), `sensitivity`, `displacement`, `random[:SEED]`, a file, or vectors [width, k].
+    /// `readers` are those of the `next` block, or `all`. `controls` random displacements are as long as what the patch
+    /// moves.
     ///
     /// Arrays: `effect`, `first_order`, `row_effect`, `kernel_effect`, `moved_row_effect`, `moved_kernel_effect`,
-    /// `whole_effect`, `random`, `moved_kernel`, `whole_kernel`, `gain`, `rank` [1]; `kernel`, `by_kernel` [k]; `source`
-    /// [width, k].
+    /// `whole_effect`, `random`, `moved_kernel`, `whole_kernel`, `gain`, `rank` [1]; `kernel`, `by_kernel` [k];
+    /// `source` [width, k].
     #[pyo3(
         signature = (clean, corrupted, observable, site, token = -1, *, directions = None, readers = "next",
             controls = 16, seed = 0),
@@ -181,11 +184,11 @@ impl PyModel {
 
     /// Attributes an effect to the features of a dictionary, and to its error: what moving each does to J.
     ///
-    /// With `target`, a prompt or run of as many tokens, features become those of it; without it, zero. The `top` features with the
-    /// largest first-order effects are returned; `exact` moves them, and the error, exactly too.
+    /// With `target`, a prompt or run of as many tokens, features become those of it; without it, zero. The `top`
+    /// features with the largest first-order effects are returned; `exact` moves them, and the error, exactly too.
     ///
-    /// Arrays: `features`, `first_order`, `random` (a control), `exact` [K]; `first_order_by_token`, `factor`, `target_factor` [K, T];
-    /// `error_first_order`, `active`, `missed` [T]; `error_exact`, `whole_exact`, `value` [1].
+    /// Arrays: `features`, `first_order`, `random` (a control), `exact` [K]; `first_order_by_token`, `factor`,
+    /// `target_factor` [K, T]; `error_first_order`, `active`, `missed` [T]; `error_exact`, `whole_exact`, `value` [1].
     #[pyo3(
         signature = (dictionary, prompt, observable, *, target = None, top = 20, exact = false),
         text_signature = "($self, dictionary, prompt, observable, *, target=None, top=20, exact=False)"

@@ -19,8 +19,8 @@ pub(crate) struct PyDictionary {
 
 #[pymethods]
 impl PyDictionary {
-    /// Opens a folder with cfg.json and sae_weights.safetensors, as SAELens writes it: standard, gated, JumpReLU and top-k
-    /// autoencoders, and transcoders.
+    /// Opens a folder with cfg.json and sae_weights.safetensors, as SAELens writes it: standard, gated, JumpReLU and
+    /// top-k autoencoders, and transcoders.
     #[staticmethod]
     #[pyo3(text_signature = "(path)")]
     fn load(py: Python<'_>, path: PathBuf) -> Result<Self> {
@@ -40,8 +40,8 @@ impl PyDictionary {
         (input, output)
     }
 
-    /// Encodes rows [n, d] of an activation: factors of the decoder's rows [n, F], which are the activations of the features unless
-    /// the dictionary normalizes.
+    /// Encodes rows [n, d] of an activation: factors of the decoder's rows [n, F], which are the activations of the
+    /// features unless the dictionary normalizes.
     fn encode<'py>(&self, py: Python<'py>, rows: &Bound<'py, PyAny>) -> Result<Bound<'py, PyArrayDyn<f32>>> {
         let array = floats(rows)?;
         if array.shape().len() != 2 {

@@ -9,19 +9,19 @@ use crate::arrays::{contiguous, floats, vector};
 use crate::failure::{Failure, Result, value_error};
 use crate::positions::Positions;
 
-/// A change of a site's value y at one position, at several, or at all of them. Edits at one place are applied in the given
-/// order.
+/// A change of a site's value y at one position, at several, or at all of them. Edits at one place are applied in the
+/// given order.
 ///
-/// Sites have TransformerLens names, with the head in brackets: `blocks.3.hook_resid_pre`, `blocks.3.attn.hook_z[5]`. Without
-/// brackets, `blocks.3.attn.hook_z` is all heads. Positions count from 0, or backwards from -1; None is all positions, and a
-/// slice, a range or a list is several.
+/// Sites have TransformerLens names, with the head in brackets: `blocks.3.hook_resid_pre`, `blocks.3.attn.hook_z[5]`.
+/// Without brackets, `blocks.3.attn.hook_z` is all heads. Positions count from 0, or backwards from -1; None is all
+/// positions, and a slice, a range or a list is several.
 ///
-/// Vectors are as wide as the site, [d] or [d_head]. Where an edit has N positions, an array is broadcast to [N, d], as numpy
-/// does; where it names all H heads, to [N, H, d_head].
+/// Vectors are as wide as the site, [d] or [d_head]. Where an edit has N positions, an array is broadcast to [N, d], as
+/// numpy does; where it names all H heads, to [N, H, d_head].
 ///
 /// `blocks.3.attn.hook_pattern[5,2]` is the weight that head 5 of the query at the position gives to key 2, and
-/// `hook_attn_scores[5,2]` its score before the softmax; a score of minus infinity hides the key. Without the key, `[5]`, it is
-/// all keys [T] that the query sees; without brackets all keys of all heads, [H, N, T].
+/// `hook_attn_scores[5,2]` its score before the softmax; a score of minus infinity hides the key. Without the key,
+/// `[5]`, it is all keys [T] that the query sees; without brackets all keys of all heads, [H, N, T].
 #[pyclass(frozen, name = "Edit", module = "resolvent")]
 #[derive(PartialEq)]
 pub(crate) struct PyEdit {
@@ -94,8 +94,8 @@ impl PyEdit {
     }
 }
 
-/// Returns the elements of an array of shape `to`, to which `elements` of shape `from` are broadcast as numpy does. `None` if
-/// they do not fit, or are not as wide.
+/// Returns the elements of an array of shape `to`, to which `elements` of shape `from` are broadcast as numpy does.
+/// `None` if they do not fit, or are not as wide.
 fn broadcast(elements: &[f32], from: &[usize], to: &[usize]) -> Option<Vec<f32>> {
     // Other libraries have a first axis of one prompt.
     let leading = from.iter().take(from.len().saturating_sub(to.len())).take_while(|n| **n == 1).count();

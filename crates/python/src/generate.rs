@@ -15,10 +15,10 @@ use crate::work::detached;
 impl PyModel {
     /// Continues a prompt by up to `max_new_tokens` tokens under edits, and returns their ids [N], uint32.
     ///
-    /// `prompt` is text or ids; the edits are at its tokens, and negative positions count from its end. With `temperature` 0
-    /// each token is the most likely one. Otherwise it is sampled, among the `top_k` most likely tokens, and among the fewest
-    /// whose probability together reaches `top_p`. It ends after a token of `stop`. Each token takes a pass of one row over the
-    /// keys and values of the tokens before it.
+    /// `prompt` is text or ids; the edits are at its tokens, and negative positions count from its end. With
+    /// `temperature` 0 each token is the most likely one. Otherwise it is sampled, among the `top_k` most likely
+    /// tokens, and among the fewest whose probability together reaches `top_p`. It ends after a token of `stop`. Each
+    /// token takes a pass of one row over the keys and values of the tokens before it.
     #[pyo3(
         signature = (prompt, max_new_tokens = 10, edits = Many::default(), *, temperature = 0.0, top_k = None, top_p = None,
             seed = 0, stop = Many::default()),
@@ -42,8 +42,8 @@ impl PyModel {
         Ok(self.continued(py, vec![tokens], (max_new_tokens, edits, stop), sampling)?.remove(0))
     }
 
-    /// Continues each of several prompts as `generate` does, and returns a list of ids. Positions of edits are those of each
-    /// prompt.
+    /// Continues each of several prompts as `generate` does, and returns a list of ids. Positions of edits are those of
+    /// each prompt.
     #[pyo3(
         signature = (prompts, max_new_tokens = 10, edits = Many::default(), *, temperature = 0.0, top_k = None, top_p = None,
             seed = 0, stop = Many::default()),

@@ -12,11 +12,12 @@ use crate::work::detached;
 
 #[pymethods]
 impl PyRun {
-    /// How much each block amplifies a source at its own token, beside what its eigenvalues say, and the growth from level 0 on.
+    /// How much each block amplifies a source at its own token, beside what its eigenvalues say, and the growth from
+    /// level 0 on.
     ///
-    /// Arrays over blocks and the N tokens of `at` [L, N]: `gain` (largest singular value), `radius` (largest eigenvalue),
-    /// `numerical_abscissa` and `abscissa` (rates at first and in the long run), `departure` from normality; over levels
-    /// [L+1, N]: `growth`, `by_radius`, `by_gain`; `tokens` [N].
+    /// Arrays over blocks and the N tokens of `at` [L, N]: `gain` (largest singular value), `radius` (largest
+    /// eigenvalue), `numerical_abscissa` and `abscissa` (rates at first and in the long run), `departure` from
+    /// normality; over levels [L+1, N]: `growth`, `by_radius`, `by_gain`; `tokens` [N].
     #[pyo3(signature = (at = Many(vec![-1])), text_signature = "($self, at=-1)")]
     fn growth(&self, py: Python<'_>, at: Many<i64>) -> Result<PyResultOf> {
         let count = self.run.tokens().len();

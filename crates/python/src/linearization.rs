@@ -95,8 +95,8 @@ impl PyLinearization {
         })
     }
 
-    /// Computes `H s` for sources s, where H is the second derivative of an observable by the field of all places: the derivative
-    /// of its sensitivities along s. One entry gives [L+1, T, d], a list of K entries [K, L+1, T, d].
+    /// Computes `H s` for sources s, where H is the second derivative of an observable by the field of all places: the
+    /// derivative of its sensitivities along s. One entry gives [L+1, T, d], a list of K entries [K, L+1, T, d].
     fn hvp<'py>(
         &self,
         py: Python<'py>,

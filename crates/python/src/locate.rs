@@ -17,11 +17,11 @@ use crate::work::detached;
 impl PyRun {
     /// Infers the place and the direction of an unknown source from its response, with a credible set of places.
     ///
-    /// `response` is a change of the field [L+1, T, d], of which `levels` are observed (the default is the last one). With
-    /// `values`, it is the changes [M] of M observables; each is an observable, or a pair (run, observable) with the
-    /// same source in another prompt, counted from the end. `noise` is the length of the noise over that of the response,
-    /// and `length` the expected length of the source. `draws` random sources at each place measure what can be told
-    /// apart. The places of `best` reach the posterior probability `share` together.
+    /// `response` is a change of the field [L+1, T, d], of which `levels` are observed (the default is the last one).
+    /// With `values`, it is the changes [M] of M observables; each is an observable, or a pair (run, observable) with
+    /// the same source in another prompt, counted from the end. `noise` is the length of the noise over that of the
+    /// response, and `length` the expected length of the source. `draws` random sources at each place measure what can
+    /// be told apart. The places of `best` reach the posterior probability `share` together.
     ///
     /// Arrays: `posterior`, `score`, `identifiable` [L+1, T], `best` [K, 2], `probability` [K], `direction` [d],
     /// `resolution` [L+1, T, L+1, T].

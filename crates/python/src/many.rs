@@ -14,8 +14,8 @@ use crate::work::detached;
 impl PyModel {
     /// Runs several prompts of any lengths in one batch, each under the same edits, and returns a `Run` for each.
     ///
-    /// Prompts are texts or token ids; nothing is padded. Positions of edits are those of each prompt. For one result of an
-    /// analysis over all prompts, use `prompts`.
+    /// Prompts are texts or token ids; nothing is padded. Positions of edits are those of each prompt. For one result
+    /// of an analysis over all prompts, use `prompts`.
     #[pyo3(
         signature = (prompts, edits = Many::default(), *, sites = Many::default()),
         text_signature = "($self, prompts, edits=(), *, sites=())"

@@ -29,11 +29,12 @@ use crate::work::detached;
 impl PyModel {
     /// Opens a model.
     ///
-    /// `name` is an embedded model (`atlas-small`), a directory with sizes.json and model.safetensors, a name on the Hugging Face
-    /// hub (`gpt2`, `ORG/NAME@REVISION`: from its cache, else downloaded), or `random[:SEED]` for a tiny one with random weights.
-    /// `device` is `auto`, `gpu`, `host`, an index of `devices()` (text or int), or part of an adapter's name. `memory` is for a batch's
-    /// intermediate values, in bytes; larger work is cut. `f16_weights` keeps weights as 16-bit floats, in half the memory;
-    /// `f16_inputs` rounds the inputs of forward products to 16 bits as well, for GPUs with matrix units.
+    /// `name` is an embedded model (`atlas-small`), a directory with sizes.json and model.safetensors, a name on the
+    /// Hugging Face hub (`gpt2`, `ORG/NAME@REVISION`: from its cache, else downloaded), or `random[:SEED]` for a tiny
+    /// one with random weights. `device` is `auto`, `gpu`, `host`, an index of `devices()` (text or int), or part of an
+    /// adapter's name. `memory` is for a batch's intermediate values, in bytes; larger work is cut. `f16_weights` keeps
+    /// weights as 16-bit floats, in half the memory; `f16_inputs` rounds the inputs of forward products to 16 bits as
+    /// well, for GPUs with matrix units.
     #[staticmethod]
     #[pyo3(
         signature = (name = resolvent::model::DEFAULT_MODEL.to_owned().into(), device = DeviceName::auto(), *,
@@ -83,8 +84,8 @@ impl PyModel {
         self.model.device().info().to_string()
     }
 
-    /// Sizes and switches, by the names that TransformerLens gives them: n_layers, d_model, n_heads, d_head, d_mlp, d_vocab,
-    /// n_ctx, act_fn, eps.
+    /// Sizes and switches, by the names that TransformerLens gives them: n_layers, d_model, n_heads, d_head, d_mlp,
+    /// d_vocab, n_ctx, act_fn, eps.
     #[getter]
     fn cfg<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyAny>> {
         let (sizes, cfg) = (self.model.sizes(), PyDict::new(py));
@@ -139,7 +140,8 @@ impl PyModel {
         Ok(to_numpy(py, row, &[model.sizes().d])?)
     }
 
-    /// The unembedding [d] of a token, by text or id: the direction along which the final norm's output raises its logit.
+    /// The unembedding [d] of a token, by text or id: the direction along which the final norm's output raises its
+    /// logit.
     fn unembedding<'py>(&self, py: Python<'py>, token: &Bound<'py, PyAny>) -> Result<Bound<'py, PyArrayDyn<f32>>> {
         let (model, id) = (&self.model, self::token(&self.model, token)?);
         let row = detached(py, |_| model.unembedding(id))?;
@@ -148,8 +150,8 @@ impl PyModel {
 
     /// Runs a prompt under edits.
     ///
-    /// `prompt` is text, or token ids [T] as a list or an array. `sites` names outputs of attention and MLP that are used as
-    /// sources or edited later (`blocks.3.hook_attn_out`); all other sites are always there.
+    /// `prompt` is text, or token ids [T] as a list or an array. `sites` names outputs of attention and MLP that are
+    /// used as sources or edited later (`blocks.3.hook_attn_out`); all other sites are always there.
     #[pyo3(
         signature = (prompt, edits = Many::default(), *, sites = Many::default()),
         text_signature = "($self, prompt, edits=(), *, sites=())"
@@ -171,18 +173,18 @@ impl PyModel {
 
     /// Activation patching: every value of the clean prompt, put into the corrupted one, one site and token at a time.
     ///
-    /// Prompts are text, ids or runs, of as many tokens. `sites` are kinds: `resid` (the field, [L+1, T]), `mid`, `attn_out`,
-    /// `mlp_out` ([L, T]), and each head's `q`, `k`, `v`, `z` ([L, H, T]).
+    /// Prompts are text, ids or runs, of as many tokens. `sites` are kinds: `resid` (the field, [L+1, T]), `mid`,
+    /// `attn_out`, `mlp_out` ([L, T]), and each head's `q`, `k`, `v`, `z` ([L, H, T]).
     ///
-    /// Arrays: `effect` = J(patched) - J(corrupted) and `first_order`, what the sensitivity predicts, [L+1, T]; the same as
-    /// `effect.KIND`, `first_order.KIND` of other kinds; `clean_value`, `corrupted_value` [1].
+    /// Arrays: `effect` = J(patched) - J(corrupted) and `first_order`, what the sensitivity predicts, [L+1, T]; the
+    /// same as `effect.KIND`, `first_order.KIND` of other kinds; `clean_value`, `corrupted_value` [1].
     ///
-    /// With `predictors`, of `curvature`, `hvp`, `integrated` and `relp`, also `predicted` [P, ...], first order first, and `cost`
-    /// [P] in forward passes; of `hvp` the ratio of second order to first, `reliability`.
+    /// With `predictors`, of `curvature`, `hvp`, `integrated` and `relp`, also `predicted` [P, ...], first order first,
+    /// and `cost` [P] in forward passes; of `hvp` the ratio of second order to first, `reliability`.
     ///
-    /// With `interactions`, also the interactions of that many patches of the largest first-order effects at sites of the first
-    /// kind: `interaction` [N, N] to second order and `interaction_actual` [N, N] by joint runs, which `put` both clean values in
-    /// place or `add` both displacements (`joint`).
+    /// With `interactions`, also the interactions of that many patches of the largest first-order effects at sites of
+    /// the first kind: `interaction` [N, N] to second order and `interaction_actual` [N, N] by joint runs, which `put`
+    /// both clean values in place or `add` both displacements (`joint`).
     #[pyo3(
         signature = (clean, corrupted, observable, *, sites = Many::one("resid"), predictors = Many::default(),
             interactions = None, joint = "put"),
@@ -225,10 +227,10 @@ impl PyModel {
 
     /// Many prompts, for analyses of all of them at once.
     ///
-    /// `rows` is a prompt file (.json, .jsonl, .csv), or a list whose entries are texts, token ids, or dicts with the keys `clean`,
-    /// `corrupted`, `target`, `against`, `observable`, `label` and `roles`; without it, the prompts that ship with the embedded
-    /// models. `observable` takes the place of those of the rows. `tasks` chooses among a file's tasks, `limit` rows of each. Rows
-    /// that do not fit the model are in `left_out`; with `strict` they are an error.
+    /// `rows` is a prompt file (.json, .jsonl, .csv), or a list whose entries are texts, token ids, or dicts with the
+    /// keys `clean`, `corrupted`, `target`, `against`, `observable`, `label` and `roles`; without it, the prompts that
+    /// ship with the embedded models. `observable` takes the place of those of the rows. `tasks` chooses among a file's
+    /// tasks, `limit` rows of each. Rows that do not fit the model are in `left_out`; with `strict` they are an error.
     #[pyo3(
         signature = (rows = None, *, observable = None, tasks = Many::default(), limit = None, strict = false),
         text_signature = "($self, rows=None, *, observable=None, tasks=(), limit=None, strict=False)"
@@ -248,11 +250,12 @@ impl PyModel {
 
     /// How well the responses of this model predict those of a larger one, on pairs of prompts that both read alike.
     ///
-    /// `prompts` is a prompt file; without one, those that ship with the embedded models. `tokens` are those of the shared slice;
-    /// without any, some of the answers.
+    /// `prompts` is a prompt file; without one, those that ship with the embedded models. `tokens` are those of the
+    /// shared slice; without any, some of the answers.
     ///
-    /// Arrays over quantity (effect, sensitivity, slice) and predictor (affine, identity, level_mean, random_model): `correlation`,
-    /// `correlation_low`, `correlation_high` and `explained` [3, 4]; of the held-out effects `predicted` and `actual` [N].
+    /// Arrays over quantity (effect, sensitivity, slice) and predictor (affine, identity, level_mean, random_model):
+    /// `correlation`, `correlation_low`, `correlation_high` and `explained` [3, 4]; of the held-out effects `predicted`
+    /// and `actual` [N].
     #[pyo3(
         signature = (large, prompts = None, *, tasks = Many::default(), limit = 12, tokens = List::default(), seed = 0),
         text_signature = "($self, large, prompts=None, *, tasks=(), limit=12, tokens=(), seed=0)"
@@ -282,11 +285,11 @@ impl PyModel {
 
     /// Whether the Green operator of this model predicts that of a larger one, through maps between their fields.
     ///
-    /// The maps are fitted on half of the prompts; responses to displacements of the other half are predicted. `levels` are those of
-    /// the larger model.
+    /// The maps are fitted on half of the prompts; responses to displacements of the other half are predicted. `levels`
+    /// are those of the larger model.
     ///
-    /// Arrays over levels and predictors (operator, transport, map, identity, mean, random_model): `error`, `cosine` [levels, 6] with `_low`
-    /// and `_high`; `levels`.
+    /// Arrays over levels and predictors (operator, transport, map, identity, mean, random_model): `error`, `cosine`
+    /// [levels, 6] with `_low` and `_high`; `levels`.
     #[pyo3(
         signature = (large, prompts = None, *, tasks = Many::default(), limit = 16, levels = Many::default(), seed = 0),
         text_signature = "($self, large, prompts=None, *, tasks=(), limit=16, levels=(), seed=0)"
@@ -314,10 +317,10 @@ impl PyModel {
 
     /// Every analysis on a set of prompt pairs, each step's result a file in the folder `out`, and one HTML page.
     ///
-    /// `prompts` is a file of prompt pairs; without one, those that ship with the embedded models. `tasks` chooses among its
-    /// tasks, `limit` pairs of each; `quick` is a first look. Responses of the models in `small` are tried as predictions.
-    /// `nulls` repeats all of it with random weights, with permuted weights and with shuffled pairs. A study that was
-    /// interrupted is resumed when it is called again.
+    /// `prompts` is a file of prompt pairs; without one, those that ship with the embedded models. `tasks` chooses
+    /// among its tasks, `limit` pairs of each; `quick` is a first look. Responses of the models in `small` are tried as
+    /// predictions. `nulls` repeats all of it with random weights, with permuted weights and with shuffled pairs. A
+    /// study that was interrupted is resumed when it is called again.
     #[pyo3(
         signature = (prompts = None, *, tasks = Many::default(), limit = 32, quick = false, small = Many::default(),
             seed = 0, nulls = true, out = "study".into(), progress = true),
@@ -353,8 +356,8 @@ impl PyModel {
 impl PyModel {
     /// Returns the run of a prompt at which `sites` can be captured and edited.
     ///
-    /// A given run must be of this model; `what` names it in messages. If it lacks any of the sites, it is repeated with
-    /// them.
+    /// A given run must be of this model; `what` names it in messages. If it lacks any of the sites, it is repeated
+    /// with them.
     pub(crate) fn prepared(&self, prompt: &Bound<'_, PyAny>, sites: &[Site], what: &str) -> Result<Run> {
         if let Ok(run) = prompt.cast::<PyRun>() {
             check_model(&self.model, &run.get().run, what)?;

@@ -16,8 +16,8 @@ use crate::work::detached;
 
 /// A scalar J of a run, made from text in the grammar of observables: `Observable('logprob(" Paris") - entropy()@-2')`.
 ///
-/// `base` is the run that `kl(base)` and `kl_from(base)` denote; without it, the run that J is read from, and in `patch_sweep`
-/// the clean run. Sums and differences of observables and products with
+/// `base` is the run that `kl(base)` and `kl_from(base)` denote; without it, the run that J is read from, and in
+/// `patch_sweep` the clean run. Sums and differences of observables and products with
 /// numbers are observables too. Tokens are looked up in the model of the run that J is read from.
 #[pyclass(frozen, name = "Observable", module = "resolvent")]
 #[derive(PartialEq)]
@@ -306,7 +306,8 @@ pub(crate) fn kl_divergence(base: &Bound<'_, PyRun>, position: i64, reverse: boo
     PyObservable::one(if reverse { Kind::KlFrom(base, position) } else { Kind::Kl(base, position) })
 }
 
-/// The log-probability of a text of several tokens after a position, in nats: the sum over its tokens, each given those before.
+/// The log-probability of a text of several tokens after a position, in nats: the sum over its tokens, each given those
+/// before.
 ///
 /// `tokens` is text or a list of ids. The prompt must have all of them but the last: see `Observable.extend`.
 #[pyfunction]
@@ -315,7 +316,8 @@ pub(crate) fn continuation(tokens: &Bound<'_, PyAny>, position: i64) -> Result<P
     Ok(PyObservable::one(Kind::Continuation(TokenList::new(tokens)?, position)))
 }
 
-/// `<h[level, position], direction>`: the field at a place, projected on a direction [d]. Negative numbers count from the end.
+/// `<h[level, position], direction>`: the field at a place, projected on a direction [d]. Negative numbers count from
+/// the end.
 #[pyfunction]
 pub(crate) fn projection(level: i64, position: i64, direction: &Bound<'_, PyAny>) -> Result<PyObservable> {
     Ok(PyObservable::one(Kind::Projection((level, position), vector(direction)?)))

@@ -12,12 +12,12 @@ use crate::work::detached;
 
 #[pymethods]
 impl PyModel {
-    /// Path patching: what J gains in the corrupted prompt if each receiver reads the clean outputs of the senders, at every
-    /// token, by direct paths alone. All of these paths are patched together: J(patched) - J(corrupted).
+    /// Path patching: what J gains in the corrupted prompt if each receiver reads the clean outputs of the senders, at
+    /// every token, by direct paths alone. All of these paths are patched together: J(patched) - J(corrupted).
     ///
-    /// `senders` are writers: `a0.h1` (a head), `m3` (an MLP), `input` (the embedding). `receivers` are readers: `a3.h5<q>`, `<k>`
-    /// or `<v>` (queries, keys or values of a head), `m3`, `logits`. Pairs whose sender does not write before the receiver reads
-    /// are left out. `edges(exact=True)` patches every path by itself.
+    /// `senders` are writers: `a0.h1` (a head), `m3` (an MLP), `input` (the embedding). `receivers` are readers:
+    /// `a3.h5<q>`, `<k>` or `<v>` (queries, keys or values of a head), `m3`, `logits`. Pairs whose sender does not
+    /// write before the receiver reads are left out. `edges(exact=True)` patches every path by itself.
     #[pyo3(
         signature = (clean, corrupted, observable, senders, receivers = Many::one("logits")),
         text_signature = "($self, clean, corrupted, observable, senders, receivers=\"logits\")"

@@ -24,11 +24,11 @@ use crate::result::PyResultOf;
 use crate::shards::{EACH, PyShards, Target};
 use crate::work::{Bar, Raised, detached};
 
-/// Many prompts of one model, of any lengths, or pairs of prompts. Analyses take all of them at once, in batches that fit the
-/// device's memory, and each returns one `Result` whose arrays have a first axis `prompt`.
+/// Many prompts of one model, of any lengths, or pairs of prompts. Analyses take all of them at once, in batches that
+/// fit the device's memory, and each returns one `Result` whose arrays have a first axis `prompt`.
 ///
-/// Arrays are padded with NaN after the end of shorter prompts. `NAME.mean`, `NAME.low` and `NAME.high` are means over prompts
-/// with 95 % intervals, aligned from the end.
+/// Arrays are padded with NaN after the end of shorter prompts. `NAME.mean`, `NAME.low` and `NAME.high` are means over
+/// prompts with 95 % intervals, aligned from the end.
 #[pyclass(frozen, name = "Prompts", module = "resolvent")]
 pub(crate) struct PyPrompts {
     pub(crate) model: Model,
@@ -171,8 +171,8 @@ impl PyPrompts {
         self.each(py, |model, cases, progress| patch_of_prompts(model, cases, &kinds, options, progress))
     }
 
-    /// Transfer fractions of each pair, whose donor is the corrupted prompt: `fraction` [P, L+1, T], and controls in `controls`
-    /// random directions.
+    /// Transfer fractions of each pair, whose donor is the corrupted prompt: `fraction` [P, L+1, T], and controls in
+    /// `controls` random directions.
     #[pyo3(
         signature = (*, scale = 1.0, controls = 8, seed = 0),
         text_signature = "($self, *, scale=1.0, controls=8, seed=0)"
@@ -189,7 +189,8 @@ impl PyPrompts {
         self.each(py, |model, cases, progress| flow_of_prompts(model, cases, options, progress))
     }
 
-    /// Checks the identities of the derivatives of each clean prompt; arrays as those of `Run.identities`, with an axis `prompt`.
+    /// Checks the identities of the derivatives of each clean prompt; arrays as those of `Run.identities`, with an axis
+    /// `prompt`.
     fn identities(&self, py: Python<'_>) -> Result<PyResultOf> {
         self.each(py, identities_of_prompts)
     }
@@ -295,23 +296,23 @@ impl PyPrompts {
         self.each(py, |model, cases, progress| attribute_of_prompts(model, cases, options, progress))
     }
 
-    /// The logit lens of each clean prompt; arrays as those of `Model.lens` but those of the most likely tokens, with an axis `prompt`.
-    /// With `averaged`, through averaged operators.
+    /// The logit lens of each clean prompt; arrays as those of `Model.lens` but those of the most likely tokens, with
+    /// an axis `prompt`. With `averaged`, through averaged operators.
     #[pyo3(signature = (*, averaged = None), text_signature = "($self, *, averaged=None)")]
     fn lens(&self, py: Python<'_>, averaged: Option<&Bound<'_, PyAveragedOperator>>) -> Result<PyResultOf> {
         let options = LensOptions { top: 0, averaged: averaged.map(|one| &one.get().averaged) };
         self.each(py, |model, cases, progress| lens_of_prompts(model, cases, options, progress))
     }
 
-    /// Reduced descriptions: effects of patches of the last pairs through few directions of a level, which come from the first
-    /// `train` pairs (half of them if `None`), by seven methods.
+    /// Reduced descriptions: effects of patches of the last pairs through few directions of a level, which come from
+    /// the first `train` pairs (half of them if `None`), by seven methods.
     ///
-    /// `level` is the middle one if `None`. `sensitivities` are `averaged` (over `steps` runs with the level between the
-    /// prompts), `first_order` or `relp`.
+    /// `level` is the middle one if `None`. `sensitivities` are `averaged` (over `steps` runs with the level between
+    /// the prompts), `first_order` or `relp`.
     ///
-    /// Arrays: `ranks` [R], `error`, `error_low`, `error_high` [2, M, R] for one basis and one by role (names in the metadata:
-    /// `methods`, `roles`), `floor` [1], `said` [2, R], `dimension` [2], `learning`, `by_tokens`, `spectrum`; `read` and `write`
-    /// [S, K, d], the directions.
+    /// Arrays: `ranks` [R], `error`, `error_low`, `error_high` [2, M, R] for one basis and one by role (names in the
+    /// metadata: `methods`, `roles`), `floor` [1], `said` [2, R], `dimension` [2], `learning`, `by_tokens`, `spectrum`;
+    /// `read` and `write` [S, K, d], the directions.
     #[pyo3(
         signature = (*, level = None, train = None, ranks = None, sensitivities = "averaged", steps = 8, seed = 0),
         text_signature = "($self, *, level=None, train=None, ranks=None, sensitivities=\"averaged\", steps=8, seed=0)"
@@ -342,19 +343,19 @@ impl PyPrompts {
         self.analysed(py, |progress| resolvent::field::reduce(&self.model, &self.cases, &options, progress))
     }
 
-    /// Circuits: ranks all edges by their mean score over the pairs, and measures what remains of J if only the first ones carry
-    /// the clean prompt.
+    /// Circuits: ranks all edges by their mean score over the pairs, and measures what remains of J if only the first
+    /// ones carry the clean prompt.
     ///
     /// `score` is `first_order`, `integrated` (with `steps` runs between the prompts), `integrated_activations` (with
     /// `steps` runs for each MLP and each block's heads), `relp` or `exact`; `selection` is `top` or `greedy`; `prune`
-    /// removes edges one by one, as long as |1 - faithfulness| grows by less than it for each (ACDC); the other edges carry
-    /// `ablation`: `corrupted`, `zero`, `mean`, or `resample` (outputs of `resamples` other clean prompts; `deviation` is
-    /// over them). `shares` are the included shares of all edges, ascending; without them those of the MIB benchmark.
-    /// `controls` random circuits of each size are measured too. With `ranked_on`, so many pairs rank the edges and the
-    /// others measure.
+    /// removes edges one by one, as long as |1 - faithfulness| grows by less than it for each (ACDC); the other edges
+    /// carry `ablation`: `corrupted`, `zero`, `mean`, or `resample` (outputs of `resamples` other clean prompts;
+    /// `deviation` is over them). `shares` are the included shares of all edges, ascending; without them those of the
+    /// MIB benchmark. `controls` random circuits of each size are measured too. With `ranked_on`, so many pairs rank
+    /// the edges and the others measure.
     ///
-    /// Arrays: `edges` [E, 2], `score`, `rank` [E], `size` [S]; `faithfulness`, `completeness`, `random`, `value` [P, S], `area`,
-    /// `distance` [P, 1], with their means and intervals.
+    /// Arrays: `edges` [E, 2], `score`, `rank` [E], `size` [S]; `faithfulness`, `completeness`, `random`, `value` [P,
+    /// S], `area`, `distance` [P, 1], with their means and intervals.
     #[pyo3(
         signature = (*, score = "integrated", steps = 8, selection = "top", prune = None, ablation = "corrupted", resamples = 4,
             shares = None, controls = 2, seed = 0, ranked_on = 0),

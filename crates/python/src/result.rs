@@ -143,8 +143,8 @@ impl PyResultOf {
         self.about.metadata.get("analysis").map_or("", String::as_str)
     }
 
-    /// The array that the analysis is about, float32: `sensitivity` [L+1, T, d], `effect` [L+1, T], `response` [L+1, T, d],
-    /// `blocks` [N, m, k], `error` [N, A], `sources` [N, d], `fraction` and `posterior` [L+1, T].
+    /// The array that the analysis is about, float32: `sensitivity` [L+1, T, d], `effect` [L+1, T], `response` [L+1, T,
+    /// d], `blocks` [N, m, k], `error` [N, A], `sources` [N, d], `fraction` and `posterior` [L+1, T].
     #[getter]
     fn values(&self, py: Python<'_>) -> Result<Py<PyArrayDyn<f32>>> {
         Ok(self.find(None)?.2.clone_ref(py))
@@ -266,8 +266,8 @@ impl PyResultOf {
         Ok(self.find(None)?.2.bind(py).call_method0("__dlpack_device__")?.unbind())
     }
 
-    /// A pandas DataFrame with a row for each number of an array (of `values` without a name), its axes as the index, and a
-    /// column for it and for every other array of the same axes. `.unstack("token")` makes a table of it.
+    /// A pandas DataFrame with a row for each number of an array (of `values` without a name), its axes as the index,
+    /// and a column for it and for every other array of the same axes. `.unstack("token")` makes a table of it.
     #[pyo3(signature = (name = None))]
     fn to_pandas<'py>(slf: Bound<'py, Self>, name: Option<&str>) -> Result<Bound<'py, PyAny>> {
         Self::table(slf, name, "pandas_frame")
@@ -279,15 +279,15 @@ impl PyResultOf {
         Self::table(slf, name, "polars_frame")
     }
 
-    /// An array (`values` without a name) as an xarray DataArray: its axes are dimensions, texts of tokens are coordinates
-    /// `token_text`, and attributes are the metadata.
+    /// An array (`values` without a name) as an xarray DataArray: its axes are dimensions, texts of tokens are
+    /// coordinates `token_text`, and attributes are the metadata.
     #[pyo3(signature = (name = None))]
     fn to_xarray<'py>(slf: Bound<'py, Self>, name: Option<&str>) -> Result<Bound<'py, PyAny>> {
         Self::table(slf, name, "xarray_array")
     }
 
-    /// Draws an array with matplotlib and returns the axes: a heatmap of two axes, lines or bars of one. Without a name, what
-    /// says most about the analysis, such as the norm of a field.
+    /// Draws an array with matplotlib and returns the axes: a heatmap of two axes, lines or bars of one. Without a
+    /// name, what says most about the analysis, such as the norm of a field.
     #[pyo3(signature = (name = None, ax = None))]
     fn plot<'py>(
         slf: Bound<'py, Self>,

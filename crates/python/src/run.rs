@@ -143,14 +143,15 @@ impl PyRun {
         analyses::green(py, &self.run, at, along, GreenOptions { geometry, directions })
     }
 
-    /// Computes by which places the effect of a source reaches an observable: <dJ/dh[l,t], response[l,t]> at every place, which sums
-    /// over tokens to dJ at every level from the source on.
+    /// Computes by which places the effect of a source reaches an observable: <dJ/dh[l,t], response[l,t]> at every
+    /// place, which sums over tokens to dJ at every level from the source on.
     ///
-    /// The source is at `at` = (level, position), with a `direction` as in `green`; or, without `at`, it is the difference of the
-    /// embeddings from this run to `donor`, a prompt or run. `steps` amplitudes, from 2 on, give the flow of the whole source too.
+    /// The source is at `at` = (level, position), with a `direction` as in `green`; or, without `at`, it is the
+    /// difference of the embeddings from this run to `donor`, a prompt or run. `steps` amplitudes, from 2 on, give the
+    /// flow of the whole source too.
     ///
-    /// Arrays: `flow` [L+1, T], `effect`, `value` [1]; with `steps`: `secant`, `secant_error` [L+1, T], `secant_effect`,
-    /// `secant_effect_error`, `change` [1].
+    /// Arrays: `flow` [L+1, T], `effect`, `value` [1]; with `steps`: `secant`, `secant_error` [L+1, T],
+    /// `secant_effect`, `secant_effect_error`, `change` [1].
     #[pyo3(signature = (observable, at = None, direction = None, *, unit = false, donor = None, steps = 0))]
     fn flow(
         &self,
@@ -168,8 +169,8 @@ impl PyRun {
 
     /// Checks the identities of the derivatives that follow from symmetries of the model. One that fails is an error.
     ///
-    /// Arrays: `figures` [I], relative to the size of their terms, or -1 for an identity that does not hold; the metadata have
-    /// their names as `identities`, and why some do not hold as `left_out.NAME`.
+    /// Arrays: `figures` [I], relative to the size of their terms, or -1 for an identity that does not hold; the
+    /// metadata have their names as `identities`, and why some do not hold as `left_out.NAME`.
     fn identities(&self, observable: &Bound<'_, PyObservable>) -> Result<PyResultOf> {
         analyses::identities(&self.run, observable)
     }

@@ -53,15 +53,16 @@ impl PyRun {
     /// The key is a name, or a pair such as `("resid_pre", -1)`. The shape is [T, d]; for one head
     /// (`blocks.3.attn.hook_z[5]`) [T, d_head]; for all heads (`blocks.3.attn.hook_z`) [T, H, d_head]. Outputs of
     /// attention and MLP need another forward pass unless the run was asked for them. Attention scores and patterns
-    /// (`blocks.3.attn.hook_attn_scores`, `hook_pattern`) are [H, T, T], queries by keys; scores of later keys are minus infinity.
-    /// Norms have `blocks.3.ln1.hook_scale` [T, 1] and `hook_normalized` [T, d], before gain and bias; also `ln2` and `ln_final`.
-    /// `blocks.3.attn.hook_result` [T, H, d], which is no key, is what each head adds to the stream before the bias.
+    /// (`blocks.3.attn.hook_attn_scores`, `hook_pattern`) are [H, T, T], queries by keys; scores of later keys are
+    /// minus infinity. Norms have `blocks.3.ln1.hook_scale` [T, 1] and `hook_normalized` [T, d], before gain and bias;
+    /// also `ln2` and `ln_final`. `blocks.3.attn.hook_result` [T, H, d], which is no key, is what each head adds to the
+    /// stream before the bias.
     fn __getitem__<'py>(&self, py: Python<'py>, key: &Bound<'py, PyAny>) -> Result<Array<'py>> {
         Ok(self.values(py, &[self.site_name(key)?])?.remove(0))
     }
 
-    /// Returns the values of sites by name, of all sites or of those in `names`, as TransformerLens' cache has them: with a
-    /// first axis of one prompt. At most one more forward pass computes what the run has not stored.
+    /// Returns the values of sites by name, of all sites or of those in `names`, as TransformerLens' cache has them:
+    /// with a first axis of one prompt. At most one more forward pass computes what the run has not stored.
     #[pyo3(signature = (names = None), text_signature = "($self, names=None)")]
     fn to_dict<'py>(&self, py: Python<'py>, names: Option<Many<String>>) -> Result<Bound<'py, PyDict>> {
         let names = names.map_or_else(|| self.names(), |names| names.0);

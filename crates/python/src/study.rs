@@ -79,9 +79,9 @@ impl PyStudy {
         self.results.clone_ref(py)
     }
 
-    /// The statements, each a dict: name, claim, measure, estimate, low, high, prompts, by_task (estimates by task), detail,
-    /// rule, verdict, beyond (whether the figure is beyond all nulls; None if undecided), nulls (a dict for each null: null,
-    /// estimate, low, high, verdict, exceeded).
+    /// The statements, each a dict: name, claim, measure, estimate, low, high, prompts, by_task (estimates by task),
+    /// detail, rule, verdict, beyond (whether the figure is beyond all nulls; None if undecided), nulls (a dict for
+    /// each null: null, estimate, low, high, verdict, exceeded).
     #[getter]
     fn statements<'py>(&self, py: Python<'py>) -> Result<Vec<Bound<'py, PyDict>>> {
         let one = |s: &Statement| -> Result<Bound<'py, PyDict>> {

@@ -25,8 +25,9 @@ impl PyRun {
     ///
     /// The edited runs share this run. Each computes only the values that its edits can reach.
     ///
-    /// With a list of M observables, the result is an array [K, M]. With a function, it is an array too: the function is called
-    /// with logits [n, V] at `position`, one row for each of n edited runs, and returns n values, or n rows of them.
+    /// With a list of M observables, the result is an array [K, M]. With a function, it is an array too: the function
+    /// is called with logits [n, V] at `position`, one row for each of n edited runs, and returns n values, or n rows
+    /// of them.
     #[pyo3(
         signature = (variants, observable, *, position = -1),
         text_signature = "($self, variants, observable, *, position=-1)"
@@ -58,7 +59,8 @@ impl PyRun {
         Ok(PyArray1::from_vec(py, values).reshape([variants.len(), several.len()])?.into_any())
     }
 
-    /// Computes the logits [K, V] at a position in K edited runs, each with a list of further edits on top of this run's.
+    /// Computes the logits [K, V] at a position in K edited runs, each with a list of further edits on top of this
+    /// run's.
     #[pyo3(signature = (variants, position = -1), text_signature = "($self, variants, position=-1)")]
     fn logits_under<'py>(
         &self,

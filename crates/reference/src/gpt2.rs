@@ -233,8 +233,8 @@ impl<S: Scalar> Gpt2<S> {
 
     /// Runs the model on `tokens [T]`.
     ///
-    /// The hook receives `ResidPre(0)`, then for every block Q, K, V, for every token and head Scores and Pattern, then Z,
-    /// `AttnOut`, `ResidMid`, `MlpPre`, `MlpPost`, `MlpOut`, `ResidPost`.
+    /// The hook receives `ResidPre(0)`, then for every block Q, K, V, for every token and head Scores and Pattern, then
+    /// Z, `AttnOut`, `ResidMid`, `MlpPre`, `MlpPost`, `MlpOut`, `ResidPost`.
     /// If another block follows, the hook receives the same rows again as its `ResidPre`.
     pub fn forward(&self, tokens: &[usize], hook: &mut Hook<'_, S>) -> Trace<S> {
         assert!(!tokens.is_empty(), "forward: no tokens");

@@ -1,4 +1,5 @@
-//! The reference: naive models from the formulas, generic over the scalar. [`Gpt2`], and [`FamilyModel`] for the others.
+//! The reference: naive models from the formulas, generic over the scalar. [`Gpt2`], and [`FamilyModel`] for the
+//! others.
 //!
 //! Only the primal is written. On `f64` it computes the value; on [`Dual<f64>`](Dual) also the first derivative; on
 //! `Dual<Dual<f64>>` also the second. So each op is one formula, with no derivative that might be wrong. The kernels,

@@ -14,7 +14,8 @@ pub enum Site {
     K(usize),
     /// `blocks.{l}.attn.hook_v`: values.
     V(usize),
-    /// `blocks.{l}.attn.hook_attn_scores` of a head and a query: its keys `[t + 1]`, minus infinity where it does not see one.
+    /// `blocks.{l}.attn.hook_attn_scores` of a head and a query: its keys `[t + 1]`, minus infinity where it does not
+    /// see one.
     Scores(usize, usize, usize),
     /// `blocks.{l}.attn.hook_pattern` of a head and a query: its keys `[t + 1]`.
     Pattern(usize, usize, usize),

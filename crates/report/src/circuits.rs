@@ -140,7 +140,8 @@ fn strongest(values: &[f32], count: usize) -> Vec<usize> {
     order
 }
 
-/// Returns a table of the `count` edges with the largest effects, with all predictions; `None` if the result has no edges.
+/// Returns a table of the `count` edges with the largest effects, with all predictions; `None` if the result has no
+/// edges.
 pub fn strongest_edges(title: &str, result: &Labelled, count: usize) -> Option<Table> {
     let edges = Edges::of(result)?;
     // Of a circuit, the array `random` is not by edge: it is the faithfulness of random circuits.
@@ -156,8 +157,8 @@ pub fn strongest_edges(title: &str, result: &Labelled, count: usize) -> Option<T
     Some(edges.strongest(count).into_iter().fold(Table::new(title, &names), row))
 }
 
-/// Returns a table of the `count` writers with the largest direct contributions, summed over tokens, and of the parts beside
-/// them; `None` if the result has none.
+/// Returns a table of the `count` writers with the largest direct contributions, summed over tokens, and of the parts
+/// beside them; `None` if the result has none.
 pub fn strongest_writers(title: &str, result: &Labelled, count: usize) -> Option<Table> {
     let names: Vec<&str> = result.metadata.get("writers")?.split(',').collect();
     let sums = |name: &str| -> Option<Vec<f32>> {
@@ -191,8 +192,8 @@ pub fn strongest_neurons(title: &str, result: &Labelled, count: usize) -> Option
     Some(strongest(&array.data, count).into_iter().fold(Table::new(title, &["MLP", "neuron", "direct"]), row))
 }
 
-/// Returns a table of the circuits of a result: sizes, faithfulness with its interval, completeness, and random circuits; then
-/// the areas. `None` if the result has no circuits.
+/// Returns a table of the circuits of a result: sizes, faithfulness with its interval, completeness, and random
+/// circuits; then the areas. `None` if the result has no circuits.
 pub fn circuit_sizes(title: &str, result: &Labelled) -> Option<Table> {
     let of = |name: &str| result.array(name).map(|array| &array.data[..]);
     let (sizes, edges) = (of("size")?, result.array("edges")?.axes[0].1);

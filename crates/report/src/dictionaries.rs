@@ -5,8 +5,8 @@ use resolvent_field::Labelled;
 use crate::scene::token;
 use crate::{Cell, Table};
 
-/// Returns a table of the features of a result, of the error beside them, and of the token where each acts most; `None` if the
-/// result has none. `labels` are the texts of the tokens.
+/// Returns a table of the features of a result, of the error beside them, and of the token where each acts most; `None`
+/// if the result has none. `labels` are the texts of the tokens.
 pub fn strongest_features(title: &str, result: &Labelled, labels: &[String]) -> Option<Table> {
     let of = |name: &str| result.array(name).map(|array| &array.data[..]);
     let (ids, first, random) = (of("features")?, of("first_order")?, of("random")?);

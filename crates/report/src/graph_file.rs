@@ -1,7 +1,7 @@
 //! Writes the edges of a result as a graph that other programs open: GraphML, or JSON of nodes and links.
 //!
-//! GraphML is read by Gephi, Cytoscape, yEd and networkx (`read_graphml`), and the JSON by networkx (`node_link_graph`, with
-//! `edges="links"`) and D3. Both hold every edge with all its numbers, so that a reader selects by them.
+//! GraphML is read by Gephi, Cytoscape, yEd and networkx (`read_graphml`), and the JSON by networkx (`node_link_graph`,
+//! with `edges="links"`) and D3. Both hold every edge with all its numbers, so that a reader selects by them.
 
 use std::path::Path;
 
@@ -35,11 +35,11 @@ pub fn check_graph_path(path: &Path) -> Result<()> {
     Ok(resolvent_field::check_writable(path)?)
 }
 
-/// Writes the edges of a result of `edges` or `circuit` as `.graphml` or `.json`, by the ending. Of effects over many prompts,
-/// these are the means.
+/// Writes the edges of a result of `edges` or `circuit` as `.graphml` or `.json`, by the ending. Of effects over many
+/// prompts, these are the means.
 ///
-/// Nodes are the embedding, heads, MLPs and the logits. Each edge has its `port` (`q`, `k` or `v` where it enters a head,
-/// else empty) and every array of the result that has one number an edge. Edges without any effect are left out.
+/// Nodes are the embedding, heads, MLPs and the logits. Each edge has its `port` (`q`, `k` or `v` where it enters a
+/// head, else empty) and every array of the result that has one number an edge. Edges without any effect are left out.
 ///
 /// # Errors
 /// As [`check_graph_path`], a result without edges, or a full disk.

@@ -55,8 +55,8 @@ impl<'a> Errors<'a> {
     }
 }
 
-/// Returns a table of the errors of all methods over ranks, with one basis and with one for each role; `None` if the result has
-/// none.
+/// Returns a table of the errors of all methods over ranks, with one basis and with one for each role; `None` if the
+/// result has none.
 pub fn reduction_errors(title: &str, result: &Labelled) -> Option<Table> {
     let errors = Errors::of(result)?;
     let ranks: Vec<String> = errors.ranks.iter().map(|rank| format!("k = {rank}")).collect();

@@ -5,8 +5,8 @@ use resolvent_field::Labelled;
 use crate::scene::token;
 use crate::{Cell, Table};
 
-/// Returns a table of a subspace patch: the effect of each part, and the share of its length that no reader sees; `None` if the
-/// result has none. `labels` are the texts of the tokens.
+/// Returns a table of a subspace patch: the effect of each part, and the share of its length that no reader sees;
+/// `None` if the result has none. `labels` are the texts of the tokens.
 pub fn subspace_parts(on: &str, result: &Labelled, labels: &[String]) -> Option<Table> {
     let of = |name: &str| result.array(name).map(|array| array.data[0]);
     let fact = |name: &str| result.metadata.get(name).map_or("", String::as_str);

@@ -1,5 +1,5 @@
-//! The engine inside another program that uses wgpu: both share one device and one queue. The program has a pass of its own, and
-//! the engine's analysis runs between two of its submissions.
+//! The engine inside another program that uses wgpu: both share one device and one queue. The program has a pass of its
+//! own, and the engine's analysis runs between two of its submissions.
 //!
 //!     cargo run --release -p resolvent --example inside_wgpu
 

@@ -36,7 +36,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     })?;
     let result = result.stack()?;
 
-    // Means over prompts have a 95 % interval. Tokens are aligned by the role that the file gives them, or from the end.
+    // Means over prompts have a 95 % interval. Tokens are aligned by the role that the file gives them, or from the
+    // end.
     println!("\nmean effect on the logit difference\nlevel     of the country   of the last token");
     let array = |name: &str| result.array(name).ok_or(format!("no array {name}"));
     let (role, low, high) = (array("effect.role")?, array("effect.role_low")?, array("effect.role_high")?);

@@ -89,8 +89,8 @@ impl KernelCheck {
     }
 }
 
-/// Runs small models on a GPU, and compares each launch with the host body of its kernel. Their sizes are odd where the variant
-/// allows that. `report` receives the name of each step.
+/// Runs small models on a GPU, and compares each launch with the host body of its kernel. Their sizes are odd where the
+/// variant allows that. `report` receives the name of each step.
 ///
 /// # Errors
 /// The device does not open or fails. A wrong output is no error: see [`KernelCheck::is_right`].
@@ -147,8 +147,8 @@ fn settings(family: Family, variant: &str) -> &'static [[bool; 2]] {
     }
 }
 
-/// A model whose widths are all odd multiples of two, with a soft-cap of scores and of logits, windows, and norms before and after
-/// each part.
+/// A model whose widths are all odd multiples of two, with a soft-cap of scores and of logits, windows, and norms
+/// before and after each part.
 const GEMMA: &str = r#"{"model_type": "gemma2", "vocab_size": 51, "hidden_size": 34, "num_hidden_layers": 2, "num_attention_heads": 2,
     "num_key_value_heads": 1, "head_dim": 10, "intermediate_size": 45, "hidden_activation": "gelu_pytorch_tanh",
     "rms_norm_eps": 1e-6, "max_position_embeddings": 64, "rope_theta": 1e4, "sliding_window": 4, "query_pre_attn_scalar": 6,
@@ -191,7 +191,8 @@ fn sources(model: &Model) -> [[Source; 1]; 3] {
     [1, 4, LAST].map(|token| [Source { site: Site::ResidPre(1), token, vector: vector.clone() }])
 }
 
-/// Also edits, observables that read the distribution of the next token, and outputs that are usually fused into others.
+/// Also edits, observables that read the distribution of the next token, and outputs that are usually fused into
+/// others.
 fn everything(model: &Model) -> Result<(), Fault> {
     derivatives(model)?;
     let blocks = 0..model.sizes().layers;

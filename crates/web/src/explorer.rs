@@ -67,12 +67,14 @@ impl Explorer {
         Ok(json!({ "name": info.name, "host": info.is_host() }).to_string())
     }
 
-    /// Returns the message of a GPU that is lost: its driver was reset, or its browser has closed it. `None` while it works.
+    /// Returns the message of a GPU that is lost: its driver was reset, or its browser has closed it. `None` while it
+    /// works.
     pub fn lost(&self) -> Option<String> {
         self.device.lost().map(|error| error.to_string())
     }
 
-    /// Compares every kernel of the GPU with its host body: see [`check_kernels`]. `report` receives the name of each step.
+    /// Compares every kernel of the GPU with its host body: see [`check_kernels`]. `report` receives the name of each
+    /// step.
     ///
     /// Returns the check as JSON.
     ///
@@ -86,8 +88,8 @@ impl Explorer {
         Ok(check_kernels(&Options::new(Choice::Gpu), report)?.to_json().to_string())
     }
 
-    /// Times passes and kernels on the device, as `resolvent bench --quick` does, with the model of the files that were added.
-    /// `report` receives the name of each step.
+    /// Times passes and kernels on the device, as `resolvent bench --quick` does, with the model of the files that were
+    /// added. `report` receives the name of each step.
     ///
     /// Returns the JSON that `resolvent bench --out` writes.
     ///

@@ -1,8 +1,8 @@
 //! The list of public items, which is committed: a change of what programs depend on is seen in a review.
 //!
-//! The list has every item, field, variant and method that is declared `pub` in the crates that the facade exports, with its
-//! signature as it is written. The lint `unreachable_pub` makes sure that all of them can be reached. It does not have
-//! implementations that are derived or that a macro makes, and it does not resolve names.
+//! The list has every item, field, variant and method that is declared `pub` in the crates that the facade exports,
+//! with its signature as it is written. The lint `unreachable_pub` makes sure that all of them can be reached. It does
+//! not have implementations that are derived or that a macro makes, and it does not resolve names.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -34,7 +34,8 @@ const TOP: &str = "/* resolvent: a portable analysis engine for Transformer Fiel
  * - A call returns a status. If it is not RESOLVENT_STATUS_OK, resolvent_last_error() has a message, and outputs other
  *   than lengths are null or unchanged.
  * - What has a variable size is copied into a buffer of yours: `(buffer, capacity, length)`. A call with a null buffer
- *   sets `length` alone. Capacities and lengths count elements, and bytes with the zero byte for text. `length` may be null.
+ *   sets `length` alone. Capacities and lengths count elements, and bytes with the zero byte for text. `length` may
+ *   be null.
  * - Text is UTF-8 and ends with a zero byte. Arrays are row-major.
  * - Handles are freed by you, each once, in any order. Several threads may use one handle at once, but none while it is
  *   freed. There is no global state.

@@ -1,4 +1,5 @@
-//! The packages for the registry: what their manifests say, and which files they contain. `cargo xtask package` builds them.
+//! The packages for the registry: what their manifests say, and which files they contain. `cargo xtask package` builds
+//! them.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -91,7 +92,8 @@ fn listed(package: &str) -> BTreeSet<String> {
     String::from_utf8(output.stdout).expect("UTF-8").lines().map(|line| line.replace('\\', "/")).collect()
 }
 
-/// Packages contain what lies outside of their folders: kernels and licences. Links lead there, so they are the same files.
+/// Packages contain what lies outside of their folders: kernels and licences. Links lead there, so they are the same
+/// files.
 #[cfg(unix)]
 #[test]
 fn packages_contain_kernels_weights_and_licences() {

@@ -1,5 +1,7 @@
 //! Rules for source files: their length, printing, and the libraries that they may name.
 
+use std::path::Path;
+
 use super::{files, text};
 
 /// Largest number of lines of a source file.
@@ -12,6 +14,49 @@ fn files_are_small() {
             let lines = text(&path).lines().count();
             assert!(lines <= LINES, "{} has {lines} lines; more than {LINES} hold more than one idea", path.display());
         }
+    }
+}
+
+/// Largest number of columns of a line.
+const COLUMNS: usize = 120;
+
+/// Returns whether a line of a file is too long. The formatter holds code of Rust, but neither comments nor texts. Rows
+/// of a table cannot be broken.
+fn is_too_long(path: &Path, line: &str) -> bool {
+    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+    let comment = if matches!(ending, "py" | "pyi" | "toml") { "#" } else { "//" };
+    let inside = line.trim_start();
+    let is_row = inside.trim_start_matches(['/', '!', ' ']).starts_with('|');
+    let counts = ending == "wgsl" || (inside.starts_with(comment) && !is_row);
+    counts && line.chars().count() > COLUMNS
+}
+
+#[test]
+fn comments_and_kernels_fit_the_columns() {
+    let (mut seen, mut wrong) = (0, Vec::new());
+    for folder in ["crates", "shaders", "tests", "benches"] {
+        for path in files(folder, &[".rs", ".wgsl", ".py", ".pyi", "Cargo.toml"]) {
+            seen += 1;
+            let text = text(&path);
+            let long = (1..).zip(text.lines()).filter(|(_, line)| is_too_long(&path, line));
+            wrong.extend(long.map(|(number, _)| format!("{}:{number}", path.display())));
+        }
+    }
+    assert!(seen > 300, "the scan itself found {seen} files");
+    assert!(wrong.is_empty(), "lines of more than {COLUMNS} columns:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn long_comments_are_found() {
+    let long = |start: &str| format!("{start}{}", "x".repeat(COLUMNS + 1 - start.len()));
+    for (path, line) in
+        [("a.rs", "    /// "), ("a.rs", "// "), ("a.py", "# "), ("Cargo.toml", "# "), ("a.wgsl", "let a = ")]
+    {
+        assert!(is_too_long(Path::new(path), &long(line)), "{path}: {line}");
+        assert!(!is_too_long(Path::new(path), &long(line)[1..]), "{path}: {line}");
+    }
+    for (path, line) in [("a.rs", "let a = \""), ("a.rs", "//! | "), ("a.py", "a = "), ("a.rs", "#[error(\"")] {
+        assert!(!is_too_long(Path::new(path), &long(line)), "{path}: {line}");
     }
 }
 
@@ -86,8 +131,8 @@ fn named_in_one_place(library: &str, package: &str, folder: &str, least: usize) 
     }
 }
 
-/// The crates with the kernels' bodies are one unit each. With several units and without optimisation across them, small
-/// functions of the innermost loops are not inlined, and a forward pass takes almost three times as long.
+/// The crates with the kernels' bodies are one unit each. With several units and without optimisation across them,
+/// small functions of the innermost loops are not inlined, and a forward pass takes almost three times as long.
 #[test]
 fn crates_of_kernels_are_one_unit() {
     let manifest = text("Cargo.toml");

@@ -42,7 +42,8 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
-/// Returns whether a line needs an old name: a key of Cargo, a field of naga, or the changelog's announcement of a renaming.
+/// Returns whether a line needs an old name: a key of Cargo, a field of naga, or the changelog's announcement of a
+/// renaming.
 fn needs_old_names(path: &Path, line: &str) -> bool {
     match path.to_str() {
         Some("Cargo.toml") => line.starts_with("members = ") || line.starts_with("default-members = "),

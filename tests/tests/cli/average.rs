@@ -66,7 +66,8 @@ fn what_does_not_fit_is_an_error() {
     assert!(nano(&["growth", "--text", &text]).contains("growth takes one prompt"));
 }
 
-/// Each window begins with the token that the tokenizer's files ask for, and the rest of the text that fills none is left out.
+/// Each window begins with the token that the tokenizer's files ask for, and the rest of the text that fills none is
+/// left out.
 #[test]
 fn windows_are_prompts() {
     let folder = tempfile::tempdir().expect("a temporary folder");

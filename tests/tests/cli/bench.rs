@@ -43,8 +43,8 @@ fn a_bench_is_written_and_compared() {
     assert!(!compared.contains("0.99x"));
 }
 
-/// Operations grow as theory says: linearly with blocks and prompts, with the square of the width, and a sweep with the square of
-/// the tokens.
+/// Operations grow as theory says: linearly with blocks and prompts, with the square of the width, and a sweep with the
+/// square of the tokens.
 #[test]
 fn growth_is_measured_and_drawn() {
     let folder = tempfile::tempdir().expect("a temporary folder");

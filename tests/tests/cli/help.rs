@@ -1,4 +1,5 @@
-//! First minutes: what `resolvent` alone says, help, completions, man pages, suggestions for mistyped names, and `doctor`.
+//! First minutes: what `resolvent` alone says, help, completions, man pages, suggestions for mistyped names, and
+//! `doctor`.
 
 use super::directory::Directory;
 use super::{command, names, on_host, run, tiny, utf8};

@@ -49,8 +49,8 @@ fn binary() -> &'static Path {
     })
 }
 
-/// Builds with this test's profile into its target folder, and returns the folder of what was built. `debug` is the profile
-/// of tests that were not optimised.
+/// Builds with this test's profile into its target folder, and returns the folder of what was built. `debug` is the
+/// profile of tests that were not optimised.
 pub(crate) fn built(debug: &str, arguments: &[&str]) -> PathBuf {
     let exe = std::env::current_exe().expect("a test has a path");
     // target/PROFILE/deps/all-HASH
@@ -62,8 +62,8 @@ pub(crate) fn built(debug: &str, arguments: &[&str]) -> PathBuf {
     };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
-    // Otherwise build scripts that read the name of the package or their folder (as ring's does) would run again, and all that
-    // depends on them would be compiled again.
+    // Otherwise build scripts that read the name of the package or their folder (as ring's does) would run again, and
+    // all that depends on them would be compiled again.
     build.env_remove("OUT_DIR");
     for (name, _) in std::env::vars_os() {
         if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|own| name.to_string_lossy().starts_with(own)) {

@@ -26,8 +26,8 @@ fn study(model: &Made, tasks: &[(&str, &[(&str, &str)])], more: &[&str]) -> (Ran
     (run(&[&own, more].concat()), folder)
 }
 
-/// Returns the pairs with their prompts in the order in which the model, which is random, answers them: a study leaves out
-/// pairs that a model answers wrongly.
+/// Returns the pairs with their prompts in the order in which the model, which is random, answers them: a study leaves
+/// out pairs that a model answers wrongly.
 fn answered<'a>(model: &Made, pairs: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let model = Model::open(&Device::host(), Path::new(&model.argument())).unwrap_or_else(|e| panic!("{e}"));
     let value = |text: &str| {

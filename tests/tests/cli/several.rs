@@ -109,7 +109,8 @@ fn the_environment_sets_the_default() {
     assert!(of("99,host", None, &[]).failed().contains("several devices share only shards"));
 }
 
-/// A GPU and the host give the same numbers up to rounding, and the joined file says which device computed which prompt.
+/// A GPU and the host give the same numbers up to rounding, and the joined file says which device computed which
+/// prompt.
 #[test]
 fn a_gpu_and_the_host_agree() {
     if gpus().is_empty() {

@@ -1,4 +1,5 @@
-//! `--shard`, `--out-dir` and `merge`: the same bytes however an analysis of many prompts is divided, interrupted or repeated.
+//! `--shard`, `--out-dir` and `merge`: the same bytes however an analysis of many prompts is divided, interrupted or
+//! repeated.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -7,8 +8,8 @@ use tempfile::TempDir;
 
 use super::{Ran, binary, command, names, on_host, run, tiny, utf8};
 
-/// Eight pairs of two lengths with a role; a row without a corrupted prompt, one whose prompts differ in length, and a line that is
-/// no row.
+/// Eight pairs of two lengths with a role; a row without a corrupted prompt, one whose prompts differ in length, and a
+/// line that is no row.
 fn rows(folder: &TempDir) -> String {
     let mut text = "clean_tokens,corrupted_tokens,target,against,role.changed\n".to_owned();
     for i in 0..8 {

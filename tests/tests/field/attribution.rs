@@ -16,8 +16,8 @@ fn attributed(model: &Model, tokens: &[u32], j: &Observable) -> resolvent_field:
     attribute(&run, j, ALL).unwrap_or_else(|e| panic!("{}: {e}", model.name()))
 }
 
-/// With the scale of the final norm frozen, the direct contribution of an MLP is what J loses if the last level loses its
-/// output. In the reference, J is read twice: with and without, both divided by the scale of the whole.
+/// With the scale of the final norm frozen, the direct contribution of an MLP is what J loses if the last level loses
+/// its output. In the reference, J is read twice: with and without, both divided by the scale of the whole.
 #[test]
 fn contributions_are_differences_of_a_frozen_head() {
     let twin = Twin::small();
@@ -51,8 +51,8 @@ fn contributions_are_differences_of_a_frozen_head() {
     }
 }
 
-/// The contributions of every family add up to J, where J is a weighted sum of uncapped logits; those of the neurons and
-/// biases of each MLP to its own. The certificates check it; here the sums are taken again from the arrays.
+/// The contributions of every family add up to J, where J is a weighted sum of uncapped logits; those of the neurons
+/// and biases of each MLP to its own. The certificates check it; here the sums are taken again from the arrays.
 #[test]
 fn contributions_of_every_family_add_up() {
     for golden in Golden::all().into_iter().chain(Golden::families()) {

@@ -102,7 +102,8 @@ fn prompts_count_alike() {
     }
 }
 
-/// Under layer norms, a constant vector passes unchanged: the rows of each operator sum to 1. Under RMS norms they do not.
+/// Under layer norms, a constant vector passes unchanged: the rows of each operator sum to 1. Under RMS norms they do
+/// not.
 #[test]
 fn constant_vectors_pass_layer_norms() {
     let options = AverageOptions { skip_first: 1, skip_last: 0 };

@@ -65,8 +65,8 @@ fn resamples_are_those_of_the_other_prompts() {
     }
 }
 
-/// A circuit of all edges is the model, and one without edges is what stands in its place, for every score, selection and
-/// ablation. The areas are those of the returned faithfulness.
+/// A circuit of all edges is the model, and one without edges is what stands in its place, for every score, selection
+/// and ablation. The areas are those of the returned faithfulness.
 #[test]
 fn circuits_end_at_the_model() {
     let twin = Twin::small();
@@ -100,8 +100,8 @@ fn circuits_end_at_the_model() {
     }
 }
 
-/// In a model that solves its task, few edges keep most of the effect, without them little remains, and as many random ones
-/// keep nothing.
+/// In a model that solves its task, few edges keep most of the effect, without them little remains, and as many random
+/// ones keep nothing.
 #[test]
 fn few_edges_of_a_trained_model_are_a_faithful_circuit() {
     let on = Subject::open(&resolvent_engine::Options::new(resolvent_engine::Choice::Host)).expect("opens");
@@ -119,8 +119,8 @@ fn few_edges_of_a_trained_model_are_a_faithful_circuit() {
     assert!((faithful - 1.0).abs() < 0.1 && without.abs() < 0.1 && random.abs() < 0.1, "{faithful} {without} {random}");
 }
 
-/// Prompts that rank the edges do not measure the circuits; a prompt whose ends agree is left out by name; wrong options are
-/// errors.
+/// Prompts that rank the edges do not measure the circuits; a prompt whose ends agree is left out by name; wrong
+/// options are errors.
 #[test]
 fn prompts_are_divided_and_left_out() {
     let on = Subject::open(&resolvent_engine::Options::new(resolvent_engine::Choice::Host)).expect("opens");
@@ -160,8 +160,8 @@ fn pruned_circuits_are_minimal() {
     assert_eq!(array(&got, "size"), [remain as f64, edges as f64]);
     let faithful = array(&got, "faithfulness.mean")[0];
     assert!((1.0 - faithful).abs() <= threshold * (edges - remain) as f64, "{faithful}");
-    // The first edge that stayed did so because the loss grew by more than the threshold: all edges before it were included
-    // then, and all after it removed.
+    // The first edge that stayed did so because the loss grew by more than the threshold: all edges before it were
+    // included then, and all after it removed.
     let rank = array(&got, "rank");
     let stayed = rank.iter().rposition(|rank| *rank < remain as f64).expect("some remain");
     let options = RunOptions { sites: path_sites(model.sizes()), ..RunOptions::default() };

@@ -59,8 +59,8 @@ fn put(values: &[f64], site: Site) -> Vec<Edit> {
     rows.map(|(t, row)| Edit::put(site, t, row.iter().map(|&x| x as f32).collect())).collect()
 }
 
-/// Returns the value of J in the reference with one edge displaced by `rows`: what the reader computes of its displaced input
-/// is put in place in a second run.
+/// Returns the value of J in the reference with one edge displaced by `rows`: what the reader computes of its displaced
+/// input is put in place in a second run.
 pub(super) fn patched(twin: &Twin, reader: Reader, rows: Vec<Vec<f32>>, j: &Observable) -> f64 {
     let at = input(reader, twin.config.n_layer);
     let displaced: Vec<Edit> = rows.into_iter().enumerate().map(|(t, row)| Edit::add(at, t, row)).collect();
@@ -73,8 +73,8 @@ pub(super) fn patched(twin: &Twin, reader: Reader, rows: Vec<Vec<f32>>, j: &Obse
     }
 }
 
-/// Returns the derivative of J along the displacement of one edge in the corrupted run under `edits`, by two runs on dual
-/// numbers.
+/// Returns the derivative of J along the displacement of one edge in the corrupted run under `edits`, by two runs on
+/// dual numbers.
 pub(super) fn first_order(twin: &Twin, edge: Edge, edits: &[Edit], j: &Observable) -> f64 {
     let sources = |site: Site, rows: Vec<Vec<f32>>| -> Vec<Source> {
         rows.into_iter().enumerate().map(|(token, vector)| Source { site, token, vector }).collect()
@@ -280,8 +280,8 @@ fn patterns_mix_values_into_outputs() {
     }
 }
 
-/// In the mode of frozen norms and patterns nothing else changes: the first-order edges into values are those of RelP only
-/// where no activation lies on the way.
+/// In the mode of frozen norms and patterns nothing else changes: the first-order edges into values are those of RelP
+/// only where no activation lies on the way.
 #[test]
 fn modes_have_their_own_edges() {
     let twin = Twin::small();
@@ -348,7 +348,8 @@ fn edges_of_the_embedded_models_match_their_goldens() {
     }
 }
 
-/// Circuits of the embedded models, as in `data/make_edges.py`: edges that are cut carry the corrupted outputs, or zero.
+/// Circuits of the embedded models, as in `data/make_edges.py`: edges that are cut carry the corrupted outputs, or
+/// zero.
 #[test]
 fn circuits_of_the_embedded_models_match_their_goldens() {
     for golden in GoldenEdges::all() {

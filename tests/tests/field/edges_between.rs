@@ -27,8 +27,8 @@ fn moves(twin: &Twin, site: Site, share: f64) -> Vec<Edit> {
     rows.map(|(t, row)| Edit::add(site, t, row.to_vec())).collect()
 }
 
-/// Every edge has the mean derivative over runs in which only the site of its writer moves. From the embedding this is the path
-/// along the inputs, from all others it is not.
+/// Every edge has the mean derivative over runs in which only the site of its writer moves. From the embedding this is
+/// the path along the inputs, from all others it is not.
 #[test]
 fn edges_along_the_activations_match_the_reference() {
     let (twin, j) = (Twin::small(), j());
@@ -53,8 +53,8 @@ fn edges_along_the_activations_match_the_reference() {
     }
 }
 
-/// The edges from a site add up to the effect of moving it, if the steps are many: the error falls with their square. With one
-/// step, and along the inputs, they do not.
+/// The edges from a site add up to the effect of moving it, if the steps are many: the error falls with their square.
+/// With one step, and along the inputs, they do not.
 #[test]
 fn edges_along_the_activations_add_up_to_the_effect_of_their_site() {
     let (twin, j) = (Twin::small(), j());

@@ -13,8 +13,8 @@ fn narrow(x: &[f64]) -> Vec<f32> {
     x.iter().map(|&x| x as f32).collect()
 }
 
-/// Returns the flow of the reference at a run with edits, place by place. Only forward derivatives are used: J's response to
-/// the response at one place alone.
+/// Returns the flow of the reference at a run with edits, place by place. Only forward derivatives are used: J's
+/// response to the response at one place alone.
 fn reference(twin: &Twin, edits: &[Edit], sources: &[Source], j: &Observable) -> Vec<f64> {
     let (d, tokens, sizes) = (twin.config.n_embd, TOKENS.len(), twin.sizes());
     let response: Vec<f64> = twin.tangent(&TOKENS, edits, sources).field.iter().map(|x| x.tangent).collect();

@@ -1,4 +1,5 @@
-//! Localisation: evidences of the reference's dense operators in f64, and how often sources with known places are found.
+//! Localisation: evidences of the reference's dense operators in f64, and how often sources with known places are
+//! found.
 
 use faer::linalg::solvers::Solve;
 use faer::{Mat, Side};
@@ -15,8 +16,8 @@ fn source(twin: &Twin, (level, token): Place, vector: Vec<f32>) -> Source {
     Source { site: Site::level(level, &twin.sizes()), token, vector }
 }
 
-/// Returns the columns of the operator of a place in the reference: the responses to unit sources of h at `levels`, or of
-/// the observables.
+/// Returns the columns of the operator of a place in the reference: the responses to unit sources of h at `levels`, or
+/// of the observables.
 fn columns(twin: &Twin, place: Place, levels: &[usize], observables: &[Observable]) -> Vec<Vec<f64>> {
     let d = twin.config.n_embd;
     let column = |i: usize| -> Vec<f64> {

@@ -103,7 +103,8 @@ fn company_changes_no_number() {
             let j = case.observable.as_ref().expect("one");
             let [clean, corrupted] = alone(&model, case, &kinds);
             same(on, &patched, n, &patch_at(&clean, &corrupted, j, &kinds).expect("patches"));
-            // Without fused outputs, an add rounds once more. So runs are compared with runs prepared for the same sites.
+            // Without fused outputs, an add rounds once more. So runs are compared with runs prepared for the same
+            // sites.
             let [clean, corrupted] = alone(&model, case, &kinds[..1]);
             same(on, &run, n, &forward(&clean, true).expect("runs"));
             same(on, &sensitive, n, &sensitivity(&clean, j).expect("computes"));

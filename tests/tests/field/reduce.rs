@@ -34,8 +34,8 @@ fn near(got: &[f32], want: &[f64], what: &str) {
     }
 }
 
-/// See `data/make_reductions.py`. Above the number of different training rows of a role, the directions are arbitrary; words
-/// repeat, so that is less than the number of training prompts.
+/// See `data/make_reductions.py`. Above the number of different training rows of a role, the directions are arbitrary;
+/// words repeat, so that is less than the number of training prompts.
 #[test]
 fn errors_match_their_goldens() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("data/reductions.json");

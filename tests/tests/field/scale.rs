@@ -98,8 +98,8 @@ fn operators(small: &Model, large: &Model, prompts: &[TokenPair]) -> Vec<(f64, f
     error.into_iter().zip(array(&got, "cosine")).collect()
 }
 
-/// With enough prompts for its maps, a model's operator predicts itself. What leaves out the operator does not, and neither does
-/// another model's.
+/// With enough prompts for its maps, a model's operator predicts itself. What leaves out the operator does not, and
+/// neither does another model's.
 #[test]
 fn an_operator_predicts_itself() {
     let twin = Twin::small();

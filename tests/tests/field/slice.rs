@@ -342,7 +342,8 @@ fn zero_vectors_have_zero_blocks() {
     }
 }
 
-/// Two blocks with windows of 5 tokens: a source reaches 4 tokens more at each level. Beyond, blocks are zero by both passes.
+/// Two blocks with windows of 5 tokens: a source reaches 4 tokens more at each level. Beyond, blocks are zero by both
+/// passes.
 #[test]
 fn blocks_beyond_a_window_are_zero() {
     for on in subjects() {

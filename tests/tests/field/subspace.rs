@@ -140,8 +140,8 @@ fn parts_of_a_patch_of_neurons_match_the_reference() {
     }
 }
 
-/// The illusion: a direction whose kernel part alone differs between the prompts, and whose row space part alone is read, has an
-/// effect that neither part has. A direction in the row space has no such part.
+/// The illusion: a direction whose kernel part alone differs between the prompts, and whose row space part alone is
+/// read, has an effect that neither part has. A direction in the row space has no such part.
 #[test]
 fn a_dormant_path_has_an_effect_that_no_part_of_it_has() {
     let (twin, site) = (Twin::small(), Site::MlpPost(0));
@@ -187,8 +187,8 @@ fn the_best_direction_is_the_best() {
     }
 }
 
-/// A layer norm hides the mean of the stream and nothing else, from the readers of the next block as from all. Before the last
-/// norm, the unembedding reads.
+/// A layer norm hides the mean of the stream and nothing else, from the readers of the next block as from all. Before
+/// the last norm, the unembedding reads.
 #[test]
 fn layer_norms_hide_the_mean() {
     let twin = Twin::small();
@@ -205,8 +205,8 @@ fn layer_norms_hide_the_mean() {
     }
 }
 
-/// Gates, root mean square norms, shared keys, norms after the projections and parallel blocks: what uses heads and neurons
-/// reads their derivatives, and the stream has no kernel.
+/// Gates, root mean square norms, shared keys, norms after the projections and parallel blocks: what uses heads and
+/// neurons reads their derivatives, and the stream has no kernel.
 #[test]
 fn readers_of_the_families() {
     for golden in Golden::families() {

@@ -30,8 +30,8 @@ fn waits(device: &Device, work: &mut dyn FnMut()) -> u64 {
     device.waits() - before
 }
 
-/// The most waits of each analysis, at any depth. Each check of a difference of J takes up to three amplitudes, one wait
-/// each; `patch, curved` reads J at two places, which it restores together.
+/// The most waits of each analysis, at any depth. Each check of a difference of J takes up to three amplitudes, one
+/// wait each; `patch, curved` reads J at two places, which it restores together.
 const MOST: [(&str, u64); 11] = [
     ("run", 4),
     ("sensitivity", 10),

@@ -177,7 +177,8 @@ impl Function for Capped {
     }
 }
 
-/// Values, slopes, second derivatives and their sums, at points that several rows share; from nearly linear to saturated.
+/// Values, slopes, second derivatives and their sums, at points that several rows share; from nearly linear to
+/// saturated.
 #[test]
 fn softcap() {
     let mut worst = ["primal", "slope", "second", "fold"].map(|of| Worst::new(&format!("softcap.{of}")));

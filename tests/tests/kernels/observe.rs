@@ -1,5 +1,5 @@
-//! Observe: scalars of rows of logits through the softmax, their slopes and second derivatives, over vocabularies below,
-//! at and past the parts of its sums.
+//! Observe: scalars of rows of logits through the softmax, their slopes and second derivatives, over vocabularies
+//! below, at and past the parts of its sums.
 
 use resolvent_engine::{Device, Result, Tensor};
 use resolvent_ops::observe::{Coefficients, Observed, Sources, log_p, log_sum_exp, pick};

@@ -49,8 +49,8 @@ impl Function for Formula<'_> {
     }
 }
 
-/// Draws sources of every kind, and for each row up to five edits of random kinds over random columns. With `takes`, edits
-/// also take rows of the base run.
+/// Draws sources of every kind, and for each row up to five edits of random kinds over random columns. With `takes`,
+/// edits also take rows of the base run.
 fn random_case(d: usize, seed: u64, takes: bool) -> (Vec<RowSource>, Vec<Edit>) {
     let mut random = Random::new(seed);
     let rows = 1 + random.below(20);

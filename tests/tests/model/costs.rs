@@ -1,5 +1,5 @@
-//! What ten passes cost: launches, operations and bytes, compared with committed figures. Times differ from machine to machine;
-//! these do not, so a pass that became more expensive is seen.
+//! What ten passes cost: launches, operations and bytes, compared with committed figures. Times differ from machine to
+//! machine; these do not, so a pass that became more expensive is seen.
 
 use std::fmt::Write;
 
@@ -15,7 +15,8 @@ const TOKENS: usize = 16;
 /// The committed figures. After an intended change, this test prints the lines that replace them.
 const COMMITTED: &str = include_str!("costs.txt");
 
-/// Runs `work`, and returns a line with the name, the number of launches, operations in millions, and bytes in thousands.
+/// Runs `work`, and returns a line with the name, the number of launches, operations in millions, and bytes in
+/// thousands.
 fn line(device: &Device, name: &str, work: &dyn Fn()) -> String {
     device.take_profile().expect("reads");
     work();

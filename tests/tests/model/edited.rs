@@ -174,8 +174,8 @@ fn a_run_with_a_replaced_last_level_has_a_derivative_of_zero() {
     }
 }
 
-/// A row that is taken from another run gives the numbers of the same row put in place, whether it stays on the device or
-/// comes from a run of another batch, and as an edit of a run itself.
+/// A row that is taken from another run gives the numbers of the same row put in place, whether it stays on the device
+/// or comes from a run of another batch, and as an edit of a run itself.
 #[test]
 fn a_taken_row_is_the_row_itself() {
     let twin = Twin::small();

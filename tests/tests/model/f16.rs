@@ -181,7 +181,8 @@ fn weights_that_overflow_f16_are_refused() {
 /// rounding.
 #[test]
 fn a_model_of_rounded_inputs() {
-    // Of the seeds 1 to 12, 2 to 5 give an input so close to a midpoint of two f16 values that executors round it apart.
+    // Of the seeds 1 to 12, 2 to 5 give an input so close to a midpoint of two f16 values that executors round it
+    // apart.
     let (tokens, weights) = ([3, 1, 4, 1, 5, 9, 2, 6], || RandomWeights::new(6));
     let (mut agree, mut fields) = (Worst::new("model of rounded inputs"), Vec::new());
     for on in subjects() {

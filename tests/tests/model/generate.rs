@@ -5,8 +5,8 @@ use resolvent_model::{Edit, KeyValueCache, Model, Sampling, Site, gaussian};
 use resolvent_tests::truth::{relative, wide};
 use resolvent_tests::{Golden, Twin, Worst, subjects, tolerance};
 
-/// Grows the first tokens of a prompt to all of them. Returns the worst difference of logits from whole runs, and passes
-/// each to `each`.
+/// Grows the first tokens of a prompt to all of them. Returns the worst difference of logits from whole runs, and
+/// passes each to `each`.
 fn grown(model: &Model, tokens: &[u32], first: usize, edits: &[Edit], each: &mut dyn FnMut(usize, f64)) {
     let mut cache = KeyValueCache::new(model, &tokens[..first], edits).expect("runs");
     for end in first..=tokens.len() {

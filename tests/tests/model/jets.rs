@@ -206,8 +206,8 @@ fn values_and_sensitivities_of_observables() {
 fn observables_along_sources() {
     let mut worst = ["along, first order", "along, second order"].map(Worst::new);
     let twin = Twin::small();
-    // At a row of zeros, a norm multiplies tangents by 1 / sqrt(eps) = 316. The squares of the scores' tangents are then
-    // 1e5 times larger than the second derivative that remains of them, and so is their rounding.
+    // At a row of zeros, a norm multiplies tangents by 1 / sqrt(eps) = 316. The squares of the scores' tangents are
+    // then 1e5 times larger than the second derivative that remains of them, and so is their rounding.
     let zeroes_a_row = |edits: &[Edit]| {
         edits.iter().any(|e| matches!(e.change, Change::Scale(0.0)) && e.site.width(&twin.sizes()) == twin.sizes().d)
     };

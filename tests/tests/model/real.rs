@@ -1,4 +1,5 @@
-//! SmolLM2-135M-Instruct, a real language model in 4-bit blocks, against Hugging Face's library in f64 on the same weights.
+//! SmolLM2-135M-Instruct, a real language model in 4-bit blocks, against Hugging Face's library in f64 on the same
+//! weights.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -97,8 +97,8 @@ fn places_out_of_reach_cost_nothing() {
     }
 }
 
-/// Every value of the sweep, every row of the edited fields and every derivative is that of whole runs and of the backward
-/// pass, which own all tokens.
+/// Every value of the sweep, every row of the edited fields and every derivative is that of whole runs and of the
+/// backward pass, which own all tokens.
 #[test]
 fn narrow_cones_change_no_number() {
     for on in subjects() {

@@ -81,8 +81,9 @@ pub(super) fn instances() -> Result<&'static [wgpu::Instance]> {
 
 /// A Vulkan instance that cannot draw to windows; none where there is no Vulkan loader.
 ///
-/// wgpu enables the extensions of all window systems. A layer of Mesa takes that as a request to ask the window system for the
-/// preferred GPU, and its libraries write to stderr where there is no window system. Results are never drawn to a window.
+/// wgpu enables the extensions of all window systems. A layer of Mesa takes that as a request to ask the window system
+/// for the preferred GPU, and its libraries write to stderr where there is no window system. Results are never drawn to
+/// a window.
 #[cfg(all(unix, not(target_vendor = "apple")))]
 fn without_windows() -> Option<wgpu::Instance> {
     let descriptor = wgpu::hal::InstanceDescriptor {
@@ -95,8 +96,8 @@ fn without_windows() -> Option<wgpu::Instance> {
     };
     let callback: Box<wgpu::hal::vulkan::CreateInstanceCallback<'_>> =
         Box::new(|arguments| arguments.extensions.retain(|name| !WINDOW_SYSTEMS.contains(&name.to_bytes())));
-    // SAFETY: the callback should leave the extensions on which wgpu relies. It removes those of window systems alone, which wgpu
-    // looks up in the same list before it makes a surface from a window, and nothing here makes one.
+    // SAFETY: the callback should leave the extensions on which wgpu relies. It removes those of window systems alone,
+    // which wgpu looks up in the same list before it makes a surface from a window, and nothing here makes one.
     let instance = unsafe { wgpu::hal::vulkan::Instance::init_with_callback(&descriptor, Some(callback)) }.ok()?;
     // SAFETY: the instance was made in the line above, for Vulkan, and nothing else uses or destroys it.
     Some(unsafe { wgpu::Instance::from_hal::<wgpu::hal::api::Vulkan>(instance) })

@@ -75,9 +75,10 @@ impl Gpu {
             required_limits: limits,
             experimental_features: match info.cooperative.is_empty() {
                 true => wgpu::ExperimentalFeatures::disabled(),
-                // SAFETY: what wgpu calls experimental may have holes in its validation that a text could fall through. The
-                // only such feature that is asked for is cooperative matrices, and the only texts on this device are ours,
-                // whose loads and stores of them lie in workgroup arrays of a fixed length, at offsets that no input decides.
+                // SAFETY: what wgpu calls experimental may have holes in its validation that a text could fall through.
+                // The only such feature that is asked for is cooperative matrices, and the only texts on this device
+                // are ours, whose loads and stores of them lie in workgroup arrays of a fixed length, at offsets that
+                // no input decides.
                 false => unsafe { wgpu::ExperimentalFeatures::enabled() },
             },
             ..Default::default()

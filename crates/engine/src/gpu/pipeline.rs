@@ -51,7 +51,8 @@ impl Pipelines {
     }
 
     /// Compiles what `launches` need and no earlier ones did, on all cores: a first run waits for the slowest kernel
-    /// rather than for all of them one after another. The caller must own no lock: a core that is done may start other work.
+    /// rather than for all of them one after another. The caller must own no lock: a core that is done may start other
+    /// work.
     pub(super) fn ready(&self, device: &wgpu::Device, launches: &[Launch]) -> Result<()> {
         let mut missing = HashMap::new();
         {

@@ -13,9 +13,9 @@
 //! faer multiplies with `private-gemm-x86`, which supports x86 only.
 //!
 //! The bits of a row of y do not depend on how many rows there are, so a prompt has the same numbers in any batch. For
-//! `y = x w`, both [`skinny`] and the crates sum along k in order, one fused multiply-add a step. The crates add the sums of
-//! blocks of k, whose size they choose, so they get [`DEPTH`] of k at a time. Transposed weights are for [`skinny`] alone:
-//! it sums k in the lanes of a vector, which the crates do not.
+//! `y = x w`, both [`skinny`] and the crates sum along k in order, one fused multiply-add a step. The crates add the
+//! sums of blocks of k, whose size they choose, so they get [`DEPTH`] of k at a time. Transposed weights are for
+//! [`skinny`] alone: it sums k in the lanes of a vector, which the crates do not.
 
 use std::cell::RefCell;
 

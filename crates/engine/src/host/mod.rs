@@ -75,8 +75,8 @@ impl Host {
 
     /// Runs the launches in order. Dropping a launch after it ran returns its buffers to the pool.
     ///
-    /// Launches run in groups on a thread of the pool. From a thread outside of it, each product and each loop over rows
-    /// would wake the pool and wait to be woken, which costs as much as a small launch.
+    /// Launches run in groups on a thread of the pool. From a thread outside of it, each product and each loop over
+    /// rows would wake the pool and wait to be woken, which costs as much as a small launch.
     pub(crate) fn submit(&self, launches: Vec<Launch>) -> Result<()> {
         let mut rest = launches.into_iter().peekable();
         while rest.peek().is_some() {

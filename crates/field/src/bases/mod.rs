@@ -99,8 +99,8 @@ impl fmt::Display for Basis {
 const NAMES: [&str; 7] = ["pca", "unembed", "embed", "sensitivity", "displacement", "krylov", "random"];
 
 impl Basis {
-    /// Returns whether the vectors mean the same in every prompt, so that blocks of several prompts can be averaged: given
-    /// vectors, those of named tokens, random ones, and single directions that the prompt's own case defines.
+    /// Returns whether the vectors mean the same in every prompt, so that blocks of several prompts can be averaged:
+    /// given vectors, those of named tokens, random ones, and single directions that the prompt's own case defines.
     pub fn is_shared(&self) -> bool {
         match self {
             Self::File(_) | Self::Random(_) | Self::Sensitivity | Self::Displacement => true,

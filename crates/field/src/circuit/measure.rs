@@ -59,8 +59,8 @@ impl Measured {
     }
 }
 
-/// Measures the circuits on one case. With several sets of outputs in the place of the others, everything is the mean over
-/// them.
+/// Measures the circuits on one case. With several sets of outputs in the place of the others, everything is the mean
+/// over them.
 pub(super) fn measure(
     case: &Case<'_>,
     (masks, counts): (&Masks, &[usize]),
@@ -107,8 +107,8 @@ pub(super) fn measure(
         .certify(Certificate::new("ends", ends, same(run.model()).max(1e-4)))
 }
 
-/// Returns the error of a prompt whose values with all edges and without any are the same, so that nothing can be divided by
-/// their difference.
+/// Returns the error of a prompt whose values with all edges and without any are the same, so that nothing can be
+/// divided by their difference.
 pub(super) fn undefined([full, none]: [f64; 2]) -> Option<Error> {
     let size = full.abs().max(none.abs()).max(1.0);
     ((full - none).abs() <= LEAST * size).then(|| {

@@ -107,8 +107,8 @@ pub struct CircuitOptions {
     pub steps: usize,
     /// How edges are chosen by their scores.
     pub selection: Selection,
-    /// Removes edges one by one, as long as the mean of `|1 - faithfulness|` over the ranking prompts grows by less than this
-    /// for each. What remains comes first in the order, and its size is one of the sizes.
+    /// Removes edges one by one, as long as the mean of `|1 - faithfulness|` over the ranking prompts grows by less
+    /// than this for each. What remains comes first in the order, and its size is one of the sizes.
     pub prune: Option<f64>,
     /// What edges outside of the circuit carry.
     pub ablation: Ablation,

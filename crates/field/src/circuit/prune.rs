@@ -20,8 +20,8 @@ struct Measured<'a> {
 /// Returns whether each edge remains.
 ///
 /// From the logits downwards, each edge is removed if the mean over prompts of `|1 - faithfulness|` grows by less than
-/// `threshold`. Each edge takes a run of every prompt. `progress` gets the numbers of edges tried and of all edges. Also returns
-/// the cases that are left out, since J does not depend on their edges.
+/// `threshold`. Each edge takes a run of every prompt. `progress` gets the numbers of edges tried and of all edges.
+/// Also returns the cases that are left out, since J does not depend on their edges.
 pub(super) fn pruned(
     model: &Model,
     cases: &[PromptCase],

@@ -15,8 +15,8 @@ pub enum Selection {
     /// The edges with the largest sizes.
     #[default]
     Top,
-    /// From the logits downwards: of all edges into nodes that are in the circuit, the one with the largest size comes next,
-    /// and its writer joins the circuit. So every edge has a path to the logits.
+    /// From the logits downwards: of all edges into nodes that are in the circuit, the one with the largest size comes
+    /// next, and its writer joins the circuit. So every edge has a path to the logits.
     Greedy,
 }
 

@@ -39,8 +39,9 @@ const QUANTILES: [(&str, f64); 5] = [("q05", 0.05), ("q25", 0.25), ("median", 0.
 
 /// Returns statistics of the values of all prompts at each place.
 ///
-/// `NAME.mean` has the 95 % interval `NAME.low` and `NAME.high`. `NAME.deviation` is the standard deviation. The quantiles
-/// are `NAME.q05`, `.q25`, `.median`, `.q75` and `.q95`; they are exact. `NAME.prompts` says over how many prompts.
+/// `NAME.mean` has the 95 % interval `NAME.low` and `NAME.high`. `NAME.deviation` is the standard deviation. The
+/// quantiles are `NAME.q05`, `.q25`, `.median`, `.q75` and `.q95`; they are exact. `NAME.prompts` says over how many
+/// prompts.
 ///
 /// Tokens are aligned from the end. If the prompts of a folder of shards name roles, `NAME.role_mean` and so on have an
 /// axis `role` in place of the tokens. Of each prompt, memory has the name and the values at as many places as
@@ -74,15 +75,15 @@ pub fn summarise(set: &ResultSet, options: &CompareOptions) -> Result<Labelled> 
 
 /// Compares two sets of results, paired by the names of their prompts: B - A at each place.
 ///
-/// `NAME.difference` is the mean over pairs, with its 95 % interval `NAME.low` and `NAME.high`. `NAME.p` is the two-sided p
-/// value of Wilcoxon's signed-rank test. `NAME.p_holm` and `NAME.p_bh` are corrected over all places of the array, by Holm
-/// and by Benjamini and Hochberg. `NAME.pairs` says over how many pairs, and `NAME.mean_a` and `NAME.mean_b` are the means
-/// of the sets over these pairs. With fewer than eight pairs there are neither intervals nor tests; a place without a
-/// difference has no test.
+/// `NAME.difference` is the mean over pairs, with its 95 % interval `NAME.low` and `NAME.high`. `NAME.p` is the
+/// two-sided p value of Wilcoxon's signed-rank test. `NAME.p_holm` and `NAME.p_bh` are corrected over all places of the
+/// array, by Holm and by Benjamini and Hochberg. `NAME.pairs` says over how many pairs, and `NAME.mean_a` and
+/// `NAME.mean_b` are the means of the sets over these pairs. With fewer than eight pairs there are neither intervals
+/// nor tests; a place without a difference has no test.
 ///
 /// Tokens are aligned from the end, so that models with other tokenizers can be compared. If prompts of two folders of
-/// shards name the same roles, `NAME.role_difference` and so on have an axis `role` in place of the tokens. Memory is as
-/// for [`summarise`].
+/// shards name the same roles, `NAME.role_difference` and so on have an axis `role` in place of the tokens. Memory is
+/// as for [`summarise`].
 ///
 /// # Errors
 /// Files that cannot be read, no prompt in both sets, no array in both sets, or a stop.

@@ -28,16 +28,16 @@ pub(super) fn along_inputs(case: &Case<'_>, scores: &Scores<'_>, steps: usize) -
 /// Scores along the activations, and how well they add up.
 pub(super) struct Activations {
     pub(super) scores: Vec<f64>,
-    /// In one run of each site, the edges from its writers add up to the derivative by the site, from the backward pass of the
-    /// whole model, times what moves.
+    /// In one run of each site, the edges from its writers add up to the derivative by the site, from the backward pass
+    /// of the whole model, times what moves.
     pub(super) sums: Certificate,
-    /// The largest distance between the sum of the edges from all writers of a site and the effect of moving the site, over the
-    /// largest of these effects. It comes from the finite number of steps.
+    /// The largest distance between the sum of the edges from all writers of a site and the effect of moving the site,
+    /// over the largest of these effects. It comes from the finite number of steps.
     pub(super) error: f64,
 }
 
-/// Returns the scores with the mean derivative over runs in which the site of the writer lies between its values in both
-/// prompts, and everything below it is corrupted. The heads of a block share a site and move together.
+/// Returns the scores with the mean derivative over runs in which the site of the writer lies between its values in
+/// both prompts, and everything below it is corrupted. The heads of a block share a site and move together.
 pub(super) fn along_activations(case: &Case<'_>, scores: &Scores<'_>, steps: usize) -> Result<Activations> {
     let sizes = *case.corrupted.model().sizes();
     let mut sites: Vec<Site> = Writer::all(&sizes).into_iter().map(Writer::site).collect();

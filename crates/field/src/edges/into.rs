@@ -16,16 +16,17 @@ use crate::place::{Place, inside};
 ///
 /// Both runs must have been prepared for [`path_sites`](resolvent_model::path_sites).
 ///
-/// Arrays, over the W writers before level l: `first_order [W]`, `exact [W]`, and `norm [W]`, the length of the vector that is
-/// added; `whole [2]`, the first-order and the exact effect of the whole difference, which is the patch of the place;
-/// `clean_value [1]` and `corrupted_value [1]`. The metadata name the `writers`, separated by commas, and the `place`.
+/// Arrays, over the W writers before level l: `first_order [W]`, `exact [W]`, and `norm [W]`, the length of the vector
+/// that is added; `whole [2]`, the first-order and the exact effect of the whole difference, which is the patch of the
+/// place; `clean_value [1]` and `corrupted_value [1]`. The metadata name the `writers`, separated by commas, and the
+/// `place`.
 ///
-/// Certificates: the first-order effects of the writers and of biases behind a norm add up to that of the whole difference
-/// (`into_place`); three of the exact effects agree with single runs (`alone`).
+/// Certificates: the first-order effects of the writers and of biases behind a norm add up to that of the whole
+/// difference (`into_place`); three of the exact effects agree with single runs (`alone`).
 ///
 /// # Errors
-/// Runs that do not pair or were not prepared, a place outside of the field, an observable that reads the field below the last
-/// level, a device error, or a check that fails.
+/// Runs that do not pair or were not prepared, a place outside of the field, an observable that reads the field below
+/// the last level, a device error, or a check that fails.
 pub fn edges_into(case: &Case<'_>, place: Place) -> Result<Labelled> {
     case.check()?;
     let ((level, token), run) = (place, case.corrupted);

@@ -9,8 +9,8 @@ use crate::error::Result;
 /// Returns the value of an observable in `run` where the reader of each edge reads what `senders` has of its writer, at
 /// every token, and all else follows.
 ///
-/// A reader of several edges reads all their writers so. Each block needs up to four forward passes of the whole prompt;
-/// [`resolvent_model::edge_values`] patches single edges in batches.
+/// A reader of several edges reads all their writers so. Each block needs up to four forward passes of the whole
+/// prompt; [`resolvent_model::edge_values`] patches single edges in batches.
 ///
 /// # Errors
 /// An edge that the model lacks, a run that was not prepared for [`path_sites`], or a device error.

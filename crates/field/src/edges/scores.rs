@@ -30,8 +30,8 @@ impl Scores<'_> {
         scores
     }
 
-    /// Returns the root mean square of the scores if the displacement of each writer at each token had the same norm and a
-    /// random direction: `sqrt(sum_t |g_t|^2 |d_t|^2 / d)`. This is exact, not a sample.
+    /// Returns the root mean square of the scores if the displacement of each writer at each token had the same norm
+    /// and a random direction: `sqrt(sum_t |g_t|^2 |d_t|^2 / d)`. This is exact, not a sample.
     pub(crate) fn random(&self, gradients: &[f32]) -> Vec<f64> {
         let (d, squares) = (self.sizes.d, |rows: &[f32]| -> Vec<f64> {
             rows.chunks(self.sizes.d).map(|row| row.iter().map(|&x| f64::from(x).powi(2)).sum()).collect()
@@ -57,7 +57,8 @@ impl Scores<'_> {
         moved
     }
 
-    /// Returns displacements `[W, T, d]` of other prompts, with the norm of each writer that the displacements here have.
+    /// Returns displacements `[W, T, d]` of other prompts, with the norm of each writer that the displacements here
+    /// have.
     pub(crate) fn matched(&self, mut others: Vec<f32>) -> Vec<f32> {
         let size = self.displacement.len() / self.writers();
         for (other, own) in others.chunks_mut(size).zip(self.displacement.chunks(size)) {

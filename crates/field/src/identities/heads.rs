@@ -1,8 +1,8 @@
 //! Identities of queries and keys.
 //!
-//! With weights P, values v and `b_ij = <dJ/dz_i, v_j>`, the derivative by the score of query i and key j is `P_ij (b_ij - <b>_i)`.
-//! Near P = 1 the difference cancels, so the size of a term is `scale P_ij (|b_ij| + |<b>_i|)` times the vectors that it
-//! multiplies: `|q_i|` for keys, `|q_i| |k_j|` for the gauge.
+//! With weights P, values v and `b_ij = <dJ/dz_i, v_j>`, the derivative by the score of query i and key j is `P_ij
+//! (b_ij - <b>_i)`. Near P = 1 the difference cancels, so the size of a term is `scale P_ij (|b_ij| + |<b>_i|)` times
+//! the vectors that it multiplies: `|q_i|` for keys, `|q_i| |k_j|` for the gauge.
 
 use resolvent_model::{Mode, Observable, Run, Site};
 

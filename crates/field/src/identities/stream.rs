@@ -32,9 +32,9 @@ pub(super) fn shift_of<'a>(levels: impl Iterator<Item = &'a [f32]>, d: usize) ->
     figure
 }
 
-/// Returns the largest distance at a level between the response to constant vectors, and these, over the response to random
-/// vectors of the same sizes. Each token has a constant of its own at level 0; the response is linear, so one pass covers all
-/// places.
+/// Returns the largest distance at a level between the response to constant vectors, and these, over the response to
+/// random vectors of the same sizes. Each token has a constant of its own at level 0; the response is linear, so one
+/// pass covers all places.
 ///
 /// A norm subtracts the mean up to rounding. What is left propagates like any other vector, hence the comparison.
 pub(super) fn constant(run: &Run, mode: Mode) -> Result<f64> {
@@ -57,8 +57,8 @@ pub(super) fn constant(run: &Run, mode: Mode) -> Result<f64> {
     Ok(figures.fold(0.0, worse))
 }
 
-/// Returns the largest `|<h, chi> - c <h, chi'>|` at level L over the sizes of these terms, where chi' has the scales of norms
-/// frozen. Of a layer norm, h is the field without its mean.
+/// Returns the largest `|<h, chi> - c <h, chi'>|` at level L over the sizes of these terms, where chi' has the scales
+/// of norms frozen. Of a layer norm, h is the field without its mean.
 pub(super) fn final_scale(run: &Run, observable: &Observable, mode: Mode) -> Result<f64> {
     let (sizes, model, d) = (run.model().sizes(), run.model().architecture(), shape(run).2);
     let site = [Site::level(sizes.layers, sizes)];

@@ -1,7 +1,7 @@
 //! Gram matrices of the operators of places, and their products with responses, summed in f64 from rows in f32.
 //!
-//! Both come from the same rows. So the rest that the evidence weighs, `|r|^2 - b^T (G^T G)^-1 b`, has the rounding error
-//! of the rest itself. With products from another pass it would have that of the whole response.
+//! Both come from the same rows. So the rest that the evidence weighs, `|r|^2 - b^T (G^T G)^-1 b`, has the rounding
+//! error of the rest itself. With products from another pass it would have that of the whole response.
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, Par};

@@ -4,8 +4,8 @@
 //! integrated out; see the formulas in `evidence.rs`. The rows of all G_p are the sensitivities of what is observed, so
 //! one backward pass for each observed number gives the gram matrices of all places.
 //!
-//! A place may be confused with others: a source at h\[l\] has the same response as its image at h\[l + 1\] where attention
-//! moves little of it. Random sources at every place measure that.
+//! A place may be confused with others: a source at h\[l\] has the same response as its image at h\[l + 1\] where
+//! attention moves little of it. Random sources at every place measure that.
 
 mod checks;
 mod draws;
@@ -55,9 +55,9 @@ const LEAST_NOISE: f64 = 1e-4;
 /// Infers the place and the direction of a source from its observed response `[M]`.
 ///
 /// Arrays: `posterior [L+1, T]`; `score [L+1, T]`, the log evidence minus that of the best place; `best [K, 2]` and
-/// `probability [K]`, the credible set, most probable first; `direction [d]`, the most probable source at the best place.
-/// Unless `draws` is 0: `resolution [L+1, T, L+1, T]`, the mean posterior of each place (first two axes) for random
-/// sources at each place (last two), and `identifiable [L+1, T]`, that of the source's own place.
+/// `probability [K]`, the credible set, most probable first; `direction [d]`, the most probable source at the best
+/// place. Unless `draws` is 0: `resolution [L+1, T, L+1, T]`, the mean posterior of each place (first two axes) for
+/// random sources at each place (last two), and `identifiable [L+1, T]`, that of the source's own place.
 ///
 /// The metadata have `misfit`: `|r - G s|^2` over what the assumed noise leaves. It is about 1 for one source with that
 /// noise. Above, the response is not that of one small source, or the noise is larger, and the posterior is too narrow.
@@ -122,8 +122,8 @@ pub fn locate(observed: &Observed<'_>, response: &[f32], options: &LocateOptions
 }
 
 /// Returns the posterior of every place, `[L+1 T]`, for each of several responses `[M]` with their noise. Each is the
-/// response of one unknown source; `length` and noise are as in [`LocateOptions`]. The work for all of them is little more
-/// than for one.
+/// response of one unknown source; `length` and noise are as in [`LocateOptions`]. The work for all of them is little
+/// more than for one.
 ///
 /// # Errors
 /// As [`locate`], for any of the responses. No check by forward mode is made.

@@ -20,8 +20,8 @@ pub(super) struct Means {
     pub(super) high: Vec<f32>,
 }
 
-/// Returns the mean of each element over `rows`, one a prompt, with its interval. Elements that are not finite are left out.
-/// An element without numbers is NaN, and one with fewer than [`LEAST`] has no interval.
+/// Returns the mean of each element over `rows`, one a prompt, with its interval. Elements that are not finite are left
+/// out. An element without numbers is NaN, and one with fewer than [`LEAST`] has no interval.
 pub(super) fn means(rows: &[Vec<f32>], seed: u64) -> Means {
     let elements = rows.first().map_or(0, Vec::len);
     let counted: Vec<Vec<(f64, f64)>> = rows.iter().map(|row| row.iter().copied().map(term).collect()).collect();

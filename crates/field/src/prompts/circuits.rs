@@ -12,8 +12,8 @@ use crate::slice::OnProgress;
 
 /// Predicts the effects of patching each edge of many pairs of prompts; see [`crate::edges`]. With
 /// [`EdgeOptions::controls`], the array `other_prompts [P, E]` is the root mean square of the first-order scores over
-/// displacements of other pairs of `set`, each with the norm that the writer's own displacement has. `set` is the list of which
-/// `cases` are a part or the whole.
+/// displacements of other pairs of `set`, each with the norm that the writer's own displacement has. `set` is the list
+/// of which `cases` are a part or the whole.
 ///
 /// # Errors
 /// As [`over_prompts`].
@@ -61,7 +61,8 @@ pub fn attribute_of_prompts(
     over_prompts(model, &clean_alone(cases), &options.sites(model.sizes()), analysis, progress)
 }
 
-/// Reads every level of many prompts by the head; see [`crate::lens`]. There is a `value` of the prompts that have an observable.
+/// Reads every level of many prompts by the head; see [`crate::lens`]. There is a `value` of the prompts that have an
+/// observable.
 ///
 /// # Errors
 /// As [`over_prompts`].

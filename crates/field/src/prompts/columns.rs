@@ -78,7 +78,8 @@ pub(crate) struct Selected<'a> {
 
 /// Visits all places: the number of a place, and the values of all selected prompts there, a column for each set.
 ///
-/// The sets are read once for as many places as fit into `memory` bytes, so memory does not grow with the number of prompts.
+/// The sets are read once for as many places as fit into `memory` bytes, so memory does not grow with the number of
+/// prompts.
 ///
 /// # Errors
 /// As [`EachPrompt::each`].

@@ -1,7 +1,7 @@
 //! Analyses over many prompts: in batches, with what cannot be analysed left out, as one result.
 //!
-//! Prompts may have any lengths. As many as fit pass through the model together, so each batch reads the weights once. A
-//! prompt's numbers do not depend on its company.
+//! Prompts may have any lengths. As many as fit pass through the model together, so each batch reads the weights once.
+//! A prompt's numbers do not depend on its company.
 
 mod average;
 mod bootstrap;
@@ -67,8 +67,8 @@ impl CaseRuns<'_> {
 /// An analysis of several cases: a result for each.
 pub type Analysis<'a> = &'a mut dyn FnMut(&[CaseRuns<'_>]) -> Result<Vec<Labelled>>;
 
-/// Runs `analysis` over all cases, in batches that fit the device's memory, and collects the results. The runs are prepared
-/// for `sites`. `progress` gets the numbers of cases done and of all cases.
+/// Runs `analysis` over all cases, in batches that fit the device's memory, and collects the results. The runs are
+/// prepared for `sites`. `progress` gets the numbers of cases done and of all cases.
 ///
 /// If a batch fails, it is split in two, down to single cases. A case that fails alone is left out, with its reason.
 ///
@@ -170,8 +170,8 @@ pub fn identities_of_prompts(model: &Model, cases: &[PromptCase], progress: OnPr
     over_prompts(model, &clean_alone(cases), &[], analysis, progress)
 }
 
-/// Computes the patch effects of many pairs of prompts; see [`crate::patch_at`]. With `predictors`, there are predictions
-/// beside them; see [`Labelled::with_predictors`].
+/// Computes the patch effects of many pairs of prompts; see [`crate::patch_at`]. With `predictors`, there are
+/// predictions beside them; see [`Labelled::with_predictors`].
 ///
 /// # Errors
 /// As [`over_prompts`].

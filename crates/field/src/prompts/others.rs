@@ -5,9 +5,9 @@ use resolvent_model::PromptCase;
 use crate::error::{Error, Result};
 use crate::stats::choose;
 
-/// Draws up to `count` cases whose clean prompts have as many tokens as this one and are not this one; if there are fewer than
-/// two, of those with at least as many, whose last tokens take the place. The draw depends on the prompt, the set and the seed,
-/// not on the order of the set.
+/// Draws up to `count` cases whose clean prompts have as many tokens as this one and are not this one; if there are
+/// fewer than two, of those with at least as many, whose last tokens take the place. The draw depends on the prompt,
+/// the set and the seed, not on the order of the set.
 ///
 /// # Errors
 /// Fewer than two cases fit.

@@ -58,12 +58,12 @@ impl Prompts {
     ///
     /// Each array NAME gets a first axis `prompt`. If its lengths differ, it is padded with NaN at the end. `lengths
     /// [prompt]` are the numbers of tokens. `NAME.mean`, `NAME.low` and `NAME.high` are means over prompts with 95 %
-    /// intervals, aligned from the end along the axis `token`; `counts [token]` says over how many prompts. If prompts name
-    /// roles, `NAME.role`, `NAME.role_low` and `NAME.role_high` have an axis `role` instead: the mean over prompts of the
-    /// mean over the role's tokens. Arrays with an axis `d` or `vocab` have no means.
+    /// intervals, aligned from the end along the axis `token`; `counts [token]` says over how many prompts. If prompts
+    /// name roles, `NAME.role`, `NAME.role_low` and `NAME.role_high` have an axis `role` instead: the mean over prompts
+    /// of the mean over the role's tokens. Arrays with an axis `d` or `vocab` have no means.
     ///
-    /// A check is the worst of all prompts. An entry of the metadata that differs between prompts becomes a JSON list. An array
-    /// that some prompts lack is left out, such as the values of an observable that only some rows have.
+    /// A check is the worst of all prompts. An entry of the metadata that differs between prompts becomes a JSON list.
+    /// An array that some prompts lack is left out, such as the values of an observable that only some rows have.
     ///
     /// # Errors
     /// There are no results, or their arrays do not match.
@@ -110,8 +110,8 @@ impl Prompts {
         left_out::read(stacked).into_iter().map(|left_out| (left_out.what, left_out.reason)).collect()
     }
 
-    /// Returns the means over prompts of a result of [`Prompts::stack`], as the result of one prompt: each array `NAME.mean`
-    /// as NAME. The last token of the axis `token` is the last token of every prompt.
+    /// Returns the means over prompts of a result of [`Prompts::stack`], as the result of one prompt: each array
+    /// `NAME.mean` as NAME. The last token of the axis `token` is the last token of every prompt.
     pub fn averaged(stacked: &Labelled) -> Labelled {
         let mut averaged = stacked.metadata_alone();
         averaged.arrays = stacked.endings("mean");

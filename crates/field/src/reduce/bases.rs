@@ -51,8 +51,8 @@ impl Bases {
 /// Parts into which the training prompts are split, so that each is measured with bases of the others.
 const FOLDS: usize = 4;
 
-/// Returns the relative errors of balanced bases on training prompts that they have not seen, `[basis, rank]`: of the first-order
-/// effect `<chi, x>` of each token's displacement. NaN for fewer prompts than [`FOLDS`].
+/// Returns the relative errors of balanced bases on training prompts that they have not seen, `[basis, rank]`: of the
+/// first-order effect `<chi, x>` of each token's displacement. NaN for fewer prompts than [`FOLDS`].
 pub(super) fn cross_validated(learned: &[Snapshot], (roles, d): (usize, usize), ranks: &[usize]) -> Result<Vec<f64>> {
     let mut errors = vec![[0.0f64; 2]; 2 * ranks.len()];
     let most = ranks.last().copied().unwrap_or(0);

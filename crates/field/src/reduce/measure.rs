@@ -18,9 +18,9 @@ pub(super) struct Measured {
     pub(super) actual: f64,
 }
 
-/// Patches every place up to level m of each case, and compares the effects with those that reduced sensitivities of level m
-/// predict from the responses there. `reduced` are several sensitivities `[T, d]` of each case. Returns the errors, and the
-/// check of some patched runs by themselves.
+/// Patches every place up to level m of each case, and compares the effects with those that reduced sensitivities of
+/// level m predict from the responses there. `reduced` are several sensitivities `[T, d]` of each case. Returns the
+/// errors, and the check of some patched runs by themselves.
 pub(super) fn measure(
     cases: &[Case<'_>],
     level: usize,
@@ -79,8 +79,8 @@ fn predicted(case: &Case<'_>, level: usize, edits: &[Vec<Edit>], reduced: &[Vec<
     Ok(predicted)
 }
 
-/// Returns the relative error of a cell over all prompts, `sqrt(sum of squared errors / sum of squared effects)`, with its 95 %
-/// interval over prompts; the ends are NaN for fewer than eight.
+/// Returns the relative error of a cell over all prompts, `sqrt(sum of squared errors / sum of squared effects)`, with
+/// its 95 % interval over prompts; the ends are NaN for fewer than eight.
 pub(super) fn error(measured: &[Measured], cell: usize, seed: u64) -> Interval {
     let of = |draw: &[&Measured]| {
         let (square, actual) =

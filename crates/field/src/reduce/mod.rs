@@ -1,13 +1,14 @@
 //! Reduced descriptions: effects of patches through few directions of one level.
 //!
-//! A patch at or below level m moves J by `sum_t <chi[m, t], x[m, t]>`, where x is the response that reaches level m and chi the
-//! sensitivity there, averaged on the way. A reduced description keeps k directions of each token: it replaces chi by `P chi`,
-//! with `P = W T^T` of rank k. The directions come from the first prompts; the errors are those of the actual effects on the
-//! others, over patches of every place up to level m.
+//! A patch at or below level m moves J by `sum_t <chi[m, t], x[m, t]>`, where x is the response that reaches level m
+//! and chi the sensitivity there, averaged on the way. A reduced description keeps k directions of each token: it
+//! replaces chi by `P chi`, with `P = W T^T` of rank k. The directions come from the first prompts; the errors are
+//! those of the actual effects on the others, over patches of every place up to level m.
 //!
-//! Balanced truncation takes the directions that are both moved and matter: if displacements and sensitivities are independent,
-//! it has the smallest expected squared error of all projectors of rank k, and the squares of its discarded singular values
-//! are that error. Principal components (POD) see only what moves, the active subspace only what matters.
+//! Balanced truncation takes the directions that are both moved and matter: if displacements and sensitivities are
+//! independent, it has the smallest expected squared error of all projectors of rank k, and the squares of its
+//! discarded singular values are that error. Principal components (POD) see only what moves, the active subspace only
+//! what matters.
 
 mod bases;
 mod measure;
@@ -37,22 +38,23 @@ use trained::Trained;
 pub use options::{ReduceOptions, Sensitivities};
 pub use summary::{compared_rank, dimensions};
 
-/// Reduces the effects of patches of one task to few directions of level m, and measures the errors on held-out prompts.
+/// Reduces the effects of patches of one task to few directions of level m, and measures the errors on held-out
+/// prompts.
 ///
-/// Arrays: `ranks [R]`; `error [basis, method, R]` with `error_low`, `error_high` (95 % over prompts): the relative error of the
-/// actual effects, for one basis and for one by role of the token; `squared_error [prompt, basis, method, R]` and
-/// `squared_effect [prompt]`, their sums over the patches of each measured prompt (`error` is the root of the quotient of
-/// their sums over prompts); `floor [1]`, with all directions; `said [basis, R]`, the
-/// error that the discarded singular values of `balanced` lead to expect, and `cross_validated [basis, R]`, its error on training
-/// prompts that the bases have not seen, to first order; `dimension [basis]`, the smallest of the ranks whose
-/// error is within 0.05 of the floor (NaN if none is); `learning [part, R]` and `learning_prompts [part]`, the error of
-/// `balanced` by role over the number of training prompts; `by_tokens [count, R]` and `counts [count]`, with the tokens of the
-/// largest `|<chi, x>|` alone; `spectrum [set, d]`, `read` and `write [set, K, d]`, the singular values and directions of
-/// `balanced` for all tokens and for each role; `trained_on [1]` and `measured_on [1]`, numbers of prompts. The metadata have the
-/// names of `methods`, `bases` and `roles`.
+/// Arrays: `ranks [R]`; `error [basis, method, R]` with `error_low`, `error_high` (95 % over prompts): the relative
+/// error of the actual effects, for one basis and for one by role of the token; `squared_error [prompt, basis, method,
+/// R]` and `squared_effect [prompt]`, their sums over the patches of each measured prompt (`error` is the root of the
+/// quotient of their sums over prompts); `floor [1]`, with all directions; `said [basis, R]`, the
+/// error that the discarded singular values of `balanced` lead to expect, and `cross_validated [basis, R]`, its error
+/// on training prompts that the bases have not seen, to first order; `dimension [basis]`, the smallest of the ranks
+/// whose error is within 0.05 of the floor (NaN if none is); `learning [part, R]` and `learning_prompts [part]`, the
+/// error of `balanced` by role over the number of training prompts; `by_tokens [count, R]` and `counts [count]`, with
+/// the tokens of the largest `|<chi, x>|` alone; `spectrum [set, d]`, `read` and `write [set, K, d]`, the singular
+/// values and directions of `balanced` for all tokens and for each role; `trained_on [1]` and `measured_on [1]`,
+/// numbers of prompts. The metadata have the names of `methods`, `bases` and `roles`.
 ///
-/// Certificates: three patched runs agree with the same runs alone; with all directions, nothing is dropped; the adjoint
-/// identity.
+/// Certificates: three patched runs agree with the same runs alone; with all directions, nothing is dropped; the
+/// adjoint identity.
 ///
 /// # Errors
 /// Invalid options, prompts without pairs, a device error, or a check that fails.

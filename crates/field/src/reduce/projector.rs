@@ -55,8 +55,8 @@ pub(super) struct Projector {
     span: Vec<Vec<f64>>,
 }
 
-/// Ridge that is added to second moments, over their mean eigenvalue. With fewer rows than directions, it keeps directions that
-/// no row has from being amplified.
+/// Ridge that is added to second moments, over their mean eigenvalue. With fewer rows than directions, it keeps
+/// directions that no row has from being amplified.
 const RIDGE: f64 = 0.1;
 
 impl Projector {
@@ -87,8 +87,8 @@ impl Projector {
         self.sum(&wide(chi), rank).iter().map(|&x| x as f32).collect()
     }
 
-    /// Returns what the projector with all directions leaves of a sensitivity: its own directions in the span of the rows,
-    /// and all directions outside of it.
+    /// Returns what the projector with all directions leaves of a sensitivity: its own directions in the span of the
+    /// rows, and all directions outside of it.
     pub(super) fn whole(&self, chi: &[f32]) -> Vec<f32> {
         let chi = wide(chi);
         let mut sum = self.sum(&chi, self.span.len());
@@ -140,8 +140,9 @@ const OUTSIDE: u64 = 0;
 /// Balances displacements and sensitivities: with `C_x = L_x L_x^T`, `C_y = L_y L_y^T` and `L_y^T L_x = U S V^T`,
 /// `W = L_y U S^-1/2` and `T = L_x V S^-1/2`. With all d columns, `W T^T` is the identity.
 ///
-/// C is the second moments with the ridge r. L is its symmetric root: in the span of all rows `Q [n, d]` a matrix `[n, n]`, and
-/// `sqrt(r)` times the identity outside of it. So the problem has n directions, and the others share the smallest value.
+/// C is the second moments with the ridge r. L is its symmetric root: in the span of all rows `Q [n, d]` a matrix `[n,
+/// n]`, and `sqrt(r)` times the identity outside of it. So the problem has n directions, and the others share the
+/// smallest value.
 fn balanced(spectra: &Spectra, d: usize, most: usize) -> Result<Projector> {
     let ridge = |of: &Spectrum| if of.trace > 0.0 { RIDGE * of.trace / d as f64 } else { 1.0 };
     let (rx, ry) = (ridge(&spectra.moved), ridge(&spectra.chi));
@@ -206,7 +207,8 @@ mod tests {
     use super::super::rows::Rows;
     use super::*;
 
-    /// Three directions: the first is loud and does not matter, the second matters and is not moved, the third does both.
+    /// Three directions: the first is loud and does not matter, the second matters and is not moved, the third does
+    /// both.
     fn spectra() -> Spectra {
         let diagonal = |values: [f64; 3]| (0..9).map(|i| if i % 4 == 0 { values[i / 4] } else { 0.0 }).collect();
         let rows = Rows {
@@ -242,8 +244,8 @@ mod tests {
         assert!(found.read[1].iter().all(|x| x.abs() < 1e-9), "{:?}", found.read);
     }
 
-    /// Two displacements and one sensitivity of five elements. With the ridge, `W^T C_x W` and `T^T C_y T` are both the singular
-    /// values, and `W T^T` is the identity: in the span of the rows, and outside of it.
+    /// Two displacements and one sensitivity of five elements. With the ridge, `W^T C_x W` and `T^T C_y T` are both the
+    /// singular values, and `W T^T` is the identity: in the span of the rows, and outside of it.
     #[test]
     fn few_rows_are_balanced_as_defined() {
         let d = 5;

@@ -30,8 +30,8 @@ impl Roles {
 
     /// Returns the role of each token of a prompt, as an index into the names.
     ///
-    /// A token with several named roles has the first of them. Without named roles, the token at which the observable is read
-    /// is `read`, and other tokens that differ between the two prompts are `changed`.
+    /// A token with several named roles has the first of them. Without named roles, the token at which the observable
+    /// is read is `read`, and other tokens that differ between the two prompts are `changed`.
     pub(super) fn tokens(&self, case: &PromptCase) -> Vec<usize> {
         let last = self.names.len() - 1;
         let position = case.observable.as_ref().map(resolvent_model::Observable::position);

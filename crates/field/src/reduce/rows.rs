@@ -62,8 +62,8 @@ fn add(rows: &mut Vec<f64>, row: Vec<f64>) {
 /// Eigenvalues below this share of the largest are rounding.
 const NEGLIGIBLE: f64 = 1e-12;
 
-/// The second moments `sum x x^T` of n rows x: their eigenvalues that are not rounding, at most n, and eigenvectors. They
-/// come from the rows, so that few rows of many elements cost little.
+/// The second moments `sum x x^T` of n rows x: their eigenvalues that are not rounding, at most n, and eigenvectors.
+/// They come from the rows, so that few rows of many elements cost little.
 pub(super) struct Spectrum {
     /// Eigenvalues, largest first.
     pub(super) values: Vec<f64>,

@@ -5,8 +5,8 @@ use crate::labelled::Labelled;
 /// Number of directions at which summaries compare reduced descriptions.
 const COMPARED: f32 = 16.0;
 
-/// Returns the position of the rank at which summaries compare reduced descriptions: the largest one up to 16. `None` if all
-/// ranks are larger.
+/// Returns the position of the rank at which summaries compare reduced descriptions: the largest one up to 16. `None`
+/// if all ranks are larger.
 pub fn compared_rank(ranks: &[f32]) -> Option<usize> {
     ranks.iter().rposition(|&k| k <= COMPARED)
 }

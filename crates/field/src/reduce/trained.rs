@@ -72,8 +72,8 @@ impl Trained {
         Ok(Self { methods, parts: counts.map(part).collect::<Result<_>>()?, folds })
     }
 
-    /// Returns the reduced sensitivities of a snapshot: of methods, bases, draws and ranks; of parts and ranks; of counts and
-    /// ranks; and the sensitivities themselves.
+    /// Returns the reduced sensitivities of a snapshot: of methods, bases, draws and ranks; of parts and ranks; of
+    /// counts and ranks; and the sensitivities themselves.
     pub(super) fn cells(&self, snapshot: &Snapshot, ranks: &[usize], d: usize) -> Vec<Vec<f32>> {
         let bases = self.methods.iter().flatten().chain(self.parts.iter().map(|(_, bases)| bases));
         let mut cells: Vec<Vec<f32>> =
@@ -185,8 +185,8 @@ impl Trained {
     }
 }
 
-/// Returns the snapshots with displacements between prompts that do not belong together: from the corrupted prompt of each to
-/// the clean prompt of the next one in a random order, aligned at the last token.
+/// Returns the snapshots with displacements between prompts that do not belong together: from the corrupted prompt of
+/// each to the clean prompt of the next one in a random order, aligned at the last token.
 fn shuffled(learned: &[Snapshot], seed: u64) -> Vec<Snapshot> {
     let mut order: Vec<usize> = (0..learned.len()).collect();
     choose(&mut order, learned.len(), &mut { seed });

@@ -55,10 +55,10 @@ pub fn jet_radius(first: f64, second: f64) -> f64 {
 ///
 /// Arrays: `sites [N, 2]`, `amplitudes [A]`, `finite [N, A]`, `error [N, A]`, `radius [N]`, `first_order [N]`, `second
 /// [N]` and `jet_radius [N]` (see [`jet_radius`]). With `options.field` also `field_error [N, A]`, the same error for
-/// the field at all levels above the source. With `options.nodes` also `secant [N, A]`, the response from derivatives at that
-/// many amplitudes on the way to a by Gauss-Legendre quadrature, with `secant_bar [N, A]`, its distance from the embedded rule,
-/// `secant_error [N, A]`, its error, and `secant_radius [N]`, the amplitude at which that error reaches 20 %. First order ends
-/// at `radius`, and the nodes end there.
+/// the field at all levels above the source. With `options.nodes` also `secant [N, A]`, the response from derivatives
+/// at that many amplitudes on the way to a by Gauss-Legendre quadrature, with `secant_bar [N, A]`, its distance from
+/// the embedded rule, `secant_error [N, A]`, its error, and `secant_radius [N]`, the amplitude at which that error
+/// reaches 20 %. First order ends at `radius`, and the nodes end there.
 ///
 /// Amplitudes, radii and derivatives are in units of |h\[l, t\]| unless `options.absolute` is set. A radius is infinite
 /// if J does not depend on the source. It is NaN if f32 cannot resolve it: the error is still above 20 % at amplitudes

@@ -69,7 +69,8 @@ struct Maps {
 ///
 /// Arrays over quantity and predictor: `correlation [3, 4]`, `correlation_low` and `correlation_high` (95 % interval,
 /// resampled over held-out prompts; NaN for fewer than eight), and `explained [3, 4]`, the share of variance
-/// `1 - |error|^2 / |deviation|^2`, which is negative if the mean predicts better. Arrays of the held-out effects: `predicted [N]` (affine) and `actual [N]`.
+/// `1 - |error|^2 / |deviation|^2`, which is negative if the mean predicts better. Arrays of the held-out effects:
+/// `predicted [N]` (affine) and `actual [N]`.
 ///
 /// Certificates, each for both models: the adjoint identity; the effect of patching the last token at the last level is
 /// the whole difference of J.

@@ -1,8 +1,8 @@
 //! Whether the Green operator of a small model predicts that of a large one: `G_large ~ B G_small A`.
 //!
-//! A maps the large model's field at a level to the small model's at the same relative depth, and B maps the small model's last
-//! level to the large model's. Both are fitted on the fields of training prompts, token by token, and never on responses. The
-//! responses that are predicted are those of held-out prompts to displacements.
+//! A maps the large model's field at a level to the small model's at the same relative depth, and B maps the small
+//! model's last level to the large model's. Both are fitted on the fields of training prompts, token by token, and
+//! never on responses. The responses that are predicted are those of held-out prompts to displacements.
 
 use faer::Mat;
 use resolvent_model::{Mode, Model, RandomWeights, Run, RunOptions, Site, Source, TokenPair};
@@ -35,19 +35,20 @@ pub const RESPONSE_PREDICTORS: [&str; 6] = ["operator", "transport", "map", "ide
 
 /// Predicts responses of the large model by `B G_small A`.
 ///
-/// Sources are the displacements, clean minus corrupted, at the first token that differs and at the last token of the corrupted
-/// run. A response is that of all tokens of the last level. The predictions are:
+/// Sources are the displacements, clean minus corrupted, at the first token that differs and at the last token of the
+/// corrupted run. A response is that of all tokens of the last level. The predictions are:
 ///
 /// - `operator`: `B G_small A s`;
-/// - `transport`: `s + B (G_small - 1) A s`: the source stays at its token as in any residual stream, and the small model
-///   predicts only what the blocks add;
+/// - `transport`: `s + B (G_small - 1) A s`: the source stays at its token as in any residual stream, and the small
+///   model predicts only what the blocks add;
 /// - `map`: `B A s` at the token of the source, so that nothing propagates;
 /// - `identity`: s itself at its token, without a small model;
 /// - `mean`: the mean response of the training prompts, by distance from the source and in units of |s|;
-/// - `random_model`: as `transport`, from small models with random weights and their own maps; the mean over three seeds.
+/// - `random_model`: as `transport`, from small models with random weights and their own maps; the mean over three
+///   seeds.
 ///
-/// Arrays over levels and predictions `[L, 6]`: `error`, `|predicted - actual| / |actual|` over all held-out responses, and
-/// `cosine`, each with `_low` and `_high` (95 % over held-out prompts; NaN for fewer than eight); `levels [L]`.
+/// Arrays over levels and predictions `[L, 6]`: `error`, `|predicted - actual| / |actual|` over all held-out responses,
+/// and `cosine`, each with `_low` and `_high` (95 % over held-out prompts; NaN for fewer than eight); `levels [L]`.
 ///
 /// Certificate: the adjoint identity of the large model.
 ///
@@ -194,7 +195,8 @@ impl Runs {
         Ok(Mat::from_fn(both.len() / d, d, |t, i| f64::from(both[t * d + i])))
     }
 
-    /// Returns the displacements of a pair at the first token that differs and at the last one, where they are not zero.
+    /// Returns the displacements of a pair at the first token that differs and at the last one, where they are not
+    /// zero.
     fn sources(&self, n: usize, level: usize) -> Result<Vec<Moved>> {
         let fields = self.fields(n, level)?;
         let (tokens, d) = (fields.nrows() / 2, fields.ncols());

@@ -17,8 +17,8 @@ pub(super) struct Ridge {
 }
 
 impl Ridge {
-    /// Fits the map on rows x `[n, inputs]` and y `[n, outputs]`, one group of rows a prompt. The penalty is the one with the
-    /// smallest error on the second half of the groups, after a fit on the first half.
+    /// Fits the map on rows x `[n, inputs]` and y `[n, outputs]`, one group of rows a prompt. The penalty is the one
+    /// with the smallest error on the second half of the groups, after a fit on the first half.
     ///
     /// # Errors
     /// Rows that are not finite.

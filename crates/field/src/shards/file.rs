@@ -1,7 +1,8 @@
-//! The file of a shard: a safetensors file with the arrays of each prompt, `N.NAME`, and with everything else in its metadata.
+//! The file of a shard: a safetensors file with the arrays of each prompt, `N.NAME`, and with everything else in its
+//! metadata.
 //!
-//! The metadata has a hash of the whole file, in which the hash itself counts as zeros. So a file that a crash of the machine
-//! or a network folder has torn is told from a complete one, and nothing waits for the disk.
+//! The metadata has a hash of the whole file, in which the hash itself counts as zeros. So a file that a crash of the
+//! machine or a network folder has torn is told from a complete one, and nothing waits for the disk.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -115,7 +116,8 @@ fn by_prompt(arrays: &[Array]) -> Option<BTreeMap<usize, Vec<Array>>> {
     Some(found)
 }
 
-/// Returns where the digits of the hash are. Quotes in other texts of the header are escaped, so they are not mistaken for it.
+/// Returns where the digits of the hash are. Quotes in other texts of the header are escaped, so they are not mistaken
+/// for it.
 fn digits(bytes: &[u8]) -> Option<usize> {
     let length = u64::from_le_bytes(bytes.get(..8)?.try_into().ok()?);
     let end = usize::try_from(length).ok()?.checked_add(8)?;

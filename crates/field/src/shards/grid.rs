@@ -43,7 +43,8 @@ impl Cell {
         std::iter::once(self.command.clone()).chain(self.options.iter().flat_map(option)).collect()
     }
 
-    /// Returns the name of its folder: a hash of the command and its options, so that a grid that grows finds what is there.
+    /// Returns the name of its folder: a hash of the command and its options, so that a grid that grows finds what is
+    /// there.
     pub fn key(&self) -> String {
         let mut hash = blake3::Hasher::new();
         for argument in self.arguments() {

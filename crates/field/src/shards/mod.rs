@@ -1,8 +1,9 @@
-//! Shards: an analysis of many prompts as parts of fixed size, each computed once into a file of its own, in any process.
+//! Shards: an analysis of many prompts as parts of fixed size, each computed once into a file of its own, in any
+//! process.
 //!
-//! A folder has the shards of one piece of work, and `work.json`, which describes it. Every shard has the results of its
-//! prompts one by one, so that [`Shards::merge`] does what [`Prompts::stack`] does in one process, on the same numbers. The
-//! reasons are in `docs/src/decisions/0020-shards-are-files.md`.
+//! A folder has the shards of one piece of work, and `work.json`, which describes it. Every shard has the results of
+//! its prompts one by one, so that [`Shards::merge`] does what [`Prompts::stack`] does in one process, on the same
+//! numbers. The reasons are in `docs/src/decisions/0020-shards-are-files.md`.
 
 mod file;
 mod grid;
@@ -32,8 +33,8 @@ pub struct Shards {
 }
 
 impl Shards {
-    /// Opens a folder for the shards of `work`, and makes it if it does not exist. Any number of processes may do so at the
-    /// same time.
+    /// Opens a folder for the shards of `work`, and makes it if it does not exist. Any number of processes may do so at
+    /// the same time.
     ///
     /// # Errors
     /// A folder of other work: of another model, prompts, options or version. A folder that cannot be written.

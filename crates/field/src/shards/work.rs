@@ -26,8 +26,8 @@ pub struct Work {
 impl Work {
     /// Describes an analysis by `model`.
     ///
-    /// `options` are the analysis and its options. `rows` are all prompts in a canonical form, and `size` of them are a shard.
-    /// `unread` is how many lines of the prompt file are no rows, if results count them.
+    /// `options` are the analysis and its options. `rows` are all prompts in a canonical form, and `size` of them are a
+    /// shard. `unread` is how many lines of the prompt file are no rows, if results count them.
     ///
     /// # Errors
     /// No rows, or a size of 0.

@@ -32,7 +32,8 @@ pub fn sorted(x: &[f64]) -> Vec<f64> {
     x
 }
 
-/// An estimate with its 95 % interval: of the bootstrap ([`interval`]), or of Student's distribution ([`mean_interval`]).
+/// An estimate with its 95 % interval: of the bootstrap ([`interval`]), or of Student's distribution
+/// ([`mean_interval`]).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Interval {
     /// The estimate from all items.
@@ -55,8 +56,8 @@ pub const LEAST: usize = 8;
 pub(crate) const RESAMPLES: usize = 1000;
 
 /// Returns `estimate` of all items with a 95 % percentile bootstrap interval. The bootstrap draws with replacement from
-/// `items`, which are independent units such as prompts. Estimates that are not finite are left out of the interval. With
-/// fewer than [`LEAST`] items, its ends are NaN.
+/// `items`, which are independent units such as prompts. Estimates that are not finite are left out of the interval.
+/// With fewer than [`LEAST`] items, its ends are NaN.
 pub fn interval<T>(items: &[T], seed: u64, estimate: impl Fn(&[&T]) -> f64) -> Interval {
     let all: Vec<&T> = items.iter().collect();
     if items.len() < LEAST {

@@ -1,4 +1,5 @@
-//! Tests of paired differences: Wilcoxon's signed-rank test, Student's interval of the mean, and corrections for many tests.
+//! Tests of paired differences: Wilcoxon's signed-rank test, Student's interval of the mean, and corrections for many
+//! tests.
 
 use std::f64::consts::PI;
 
@@ -10,8 +11,9 @@ const EXACT: usize = 50;
 
 /// Returns the two-sided p value of Wilcoxon's signed-rank test that differences are symmetric about 0.
 ///
-/// Zeros are left out, and equal sizes share a rank. Up to 50 differences, the distribution of the rank sum over all signs is
-/// exact; beyond, it is the normal one with the variance of ties. NaN if no difference is other than 0, or one is not finite.
+/// Zeros are left out, and equal sizes share a rank. Up to 50 differences, the distribution of the rank sum over all
+/// signs is exact; beyond, it is the normal one with the variance of ties. NaN if no difference is other than 0, or one
+/// is not finite.
 pub fn signed_rank(differences: &[f64]) -> f64 {
     if differences.iter().any(|d| !d.is_finite()) {
         return f64::NAN;

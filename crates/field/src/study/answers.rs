@@ -16,9 +16,9 @@ const LEAST_RANGE: f64 = 0.1;
 
 /// Reads J of both prompts of each pair.
 ///
-/// Arrays over the pairs that have values `[N]`: `pair`, its index in the task; `clean` and `corrupted`, the values of J;
-/// `usable`, 1 if the other steps use the pair. A pair is usable if its difference is not tiny and, if `expects_answers`,
-/// if J is larger for the prompt that its answer belongs to.
+/// Arrays over the pairs that have values `[N]`: `pair`, its index in the task; `clean` and `corrupted`, the values of
+/// J; `usable`, 1 if the other steps use the pair. A pair is usable if its difference is not tiny and, if
+/// `expects_answers`, if J is larger for the prompt that its answer belongs to.
 pub(super) fn step(task: &Task<'_>, expects_answers: bool, record: &mut Record) -> Result<Labelled> {
     let runs = task.runs(task.pairs.len(), &[], record)?;
     let ranges: Vec<f64> = (0..runs.len()).map(|i| runs.range(i)).collect();
@@ -44,8 +44,8 @@ pub(super) fn step(task: &Task<'_>, expects_answers: bool, record: &mut Record) 
     Ok(result)
 }
 
-/// Returns why a pair is not used, if so: the model prefers the wrong answer, if `answers`, or J differs by less than a share
-/// of the task's median.
+/// Returns why a pair is not used, if so: the model prefers the wrong answer, if `answers`, or J differs by less than a
+/// share of the task's median.
 fn unusable([clean, corrupted]: [f64; 2], middle: f64, answers: bool) -> Option<String> {
     let range = (clean - corrupted).abs();
     match () {
@@ -72,8 +72,8 @@ fn alone(task: &Task<'_>, runs: &Runs) -> Result<Certificate> {
     Ok(Certificate::new("alone", worst, same(task.model)))
 }
 
-/// Returns whether J is made of logits or probabilities, which the right answer raises. An entropy or a projection has no
-/// right sign.
+/// Returns whether J is made of logits or probabilities, which the right answer raises. An entropy or a projection has
+/// no right sign.
 fn answers(observable: &Observable) -> bool {
     let is_answer = |quantity: &Quantity| {
         matches!(quantity, Quantity::Logit(_) | Quantity::LogProb(_) | Quantity::Prob(_) | Quantity::Continuation(_))

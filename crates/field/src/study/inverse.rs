@@ -20,9 +20,9 @@ pub(super) const SHARES: [f64; 4] = [0.1, 0.25, 0.5, 1.0];
 /// - `achieved [N, 4]`: the achieved change over the goal, for each goal, with sources of least energy;
 /// - `refined [N]`: the same for the whole difference, after steps of Newton's method;
 /// - `greedy [N]`: the same as `refined`, with two places only;
-/// - `energy_ratio [N, B]`: the energy that each baseline needs over the least energy, for the second goal. Each energy is
-///   divided by the square of the change that the sources achieve in a forward pass, since energies grow with that square.
-///   To first order no ratio is below 1; for finite sources one may be.
+/// - `energy_ratio [N, B]`: the energy that each baseline needs over the least energy, for the second goal. Each energy
+///   is divided by the square of the change that the sources achieve in a forward pass, since energies grow with that
+///   square. To first order no ratio is below 1; for finite sources one may be.
 pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
     let runs = task.runs(task.size(4, 8), &[], record)?;
     let (mut columns, mut names) = (Columns::new(inner), String::new());
@@ -52,8 +52,8 @@ fn inner(name: &str) -> &'static str {
 /// Smallest usable difference of J between the prompts. Shares of a smaller difference are lost in the rounding of J.
 const LEAST: f64 = 1e-2;
 
-/// Solves the problem for one pair, given its index and J(clean) - J(corrupted). Returns the columns of the pair, and writes
-/// the names of the baselines and the checks of all solutions.
+/// Solves the problem for one pair, given its index and J(clean) - J(corrupted). Returns the columns of the pair, and
+/// writes the names of the baselines and the checks of all solutions.
 fn solved(
     case: &Case<'_>,
     (prompt, step): (usize, f64),

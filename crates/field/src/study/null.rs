@@ -45,8 +45,8 @@ impl Null {
     }
 }
 
-/// Returns the pairs with the corrupted prompts moved on: each clean prompt gets the corrupted prompt of the next pair of
-/// the same length, in a cycle. J stays that of the clean prompt. Pairs without such a partner are left out.
+/// Returns the pairs with the corrupted prompts moved on: each clean prompt gets the corrupted prompt of the next pair
+/// of the same length, in a cycle. J stays that of the clean prompt. Pairs without such a partner are left out.
 pub(super) fn shuffled(pairs: &[TokenPair]) -> Vec<TokenPair> {
     let partner = |i: usize| {
         let own = &pairs[i];
@@ -69,7 +69,8 @@ mod tests {
             corrupted: corrupted.to_vec(),
             observable: Observable::logit_diff(clean[0], corrupted[0], clean.len() - 1),
         };
-        // The third pair has the length of no other, and the corrupted prompt of the last is the first one's clean prompt.
+        // The third pair has the length of no other, and the corrupted prompt of the last is the first one's clean
+        // prompt.
         let pairs =
             [pair(&[1, 2], &[3, 2]), pair(&[4, 2], &[5, 2]), pair(&[1, 2, 3], &[2, 2, 3]), pair(&[6, 2], &[1, 2])];
         let found = shuffled(&pairs);

@@ -31,8 +31,8 @@ impl Results {
 }
 
 impl Study<'_> {
-    /// Runs the study in `folder`, and then each of `nulls` in a folder below it. A null that cannot be run is left out, such
-    /// as other weights of a model without files.
+    /// Runs the study in `folder`, and then each of `nulls` in a folder below it. A null that cannot be run is left
+    /// out, such as other weights of a model without files.
     ///
     /// # Errors
     /// As [`Study::run`].
@@ -84,7 +84,8 @@ impl Study<'_> {
         Ok((done, left_out))
     }
 
-    /// Returns the same study of a null, on the pairs that `done` selected. `model` and `small` are the models of the null.
+    /// Returns the same study of a null, on the pairs that `done` selected. `model` and `small` are the models of the
+    /// null.
     ///
     /// # Errors
     /// No task with enough pairs.

@@ -116,8 +116,8 @@ fn compared(cases: &[Case<'_>], kind: SiteKind, options: PredictorOptions) -> Re
     Ok(each.collect())
 }
 
-/// Compares the predictors on each pair: all at once or, if that fails, one by one. Pairs that fail are recorded. Returns
-/// each with its index.
+/// Compares the predictors on each pair: all at once or, if that fails, one by one. Pairs that fail are recorded.
+/// Returns each with its index.
 fn each_compared(
     runs: &Runs,
     (kind, options): (SiteKind, PredictorOptions),

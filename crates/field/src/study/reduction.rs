@@ -11,8 +11,8 @@ use crate::reduce::{ReduceOptions, reduce};
 use super::left_out::{self, Record};
 use super::tasks::{Runs, Task};
 
-/// Reduces the effects of patches of a task. The directions come from the first half of its pairs; the errors are those of
-/// the actual effects in the other half. Arrays and metadata are those of [`reduce`].
+/// Reduces the effects of patches of a task. The directions come from the first half of its pairs; the errors are those
+/// of the actual effects in the other half. Arrays and metadata are those of [`reduce`].
 pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
     if task.model.sizes().layers < 2 {
         return Err(Error::Input("the model has one block, so no level lies below its middle one".to_owned()));

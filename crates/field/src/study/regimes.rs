@@ -19,14 +19,16 @@ pub(super) const DIRECTIONS: [&str; 3] = ["displacement", "sensitivity", "random
 ///
 /// Arrays over the sources: `direction`, `prompt`, `level`, `token`, `radius`, `first_order`, `second` and `size [N]`,
 /// and `error` and `field_error [N, A]`. `size` is the length of the displacement over |h|, and NaN for other
-/// directions. Amplitudes: `amplitudes [A]`. All are in units of |h\[l, t\]|. Places without a path to J have no source.
+/// directions. Amplitudes: `amplitudes [A]`. All are in units of |h\[l, t\]|. Places without a path to J have no
+/// source.
 pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
     let runs = task.runs(task.size(3, 8), &[], record)?;
     let options = RegimeOptions { field: true, ..RegimeOptions::default() };
     let mut columns = Columns::new(|_| "amplitude");
     for prompt in 0..runs.len() {
         let run = &runs.clean[prompt];
-        // Sample about nine levels of a deep model, or three in a quick study: more prompts count more than more levels.
+        // Sample about nine levels of a deep model, or three in a quick study: more prompts count more than more
+        // levels.
         let step = run.model().sizes().layers.div_ceil(task.size(2, 8));
         let places = reaching(run, &runs.observables[prompt], Runs::places(run, step))?;
         let directions = [Direction::Displacement, Direction::Sensitivity, Direction::Random(task.options.seed)];
@@ -64,8 +66,8 @@ pub(super) fn step(task: &Task<'_>, record: &mut Record) -> Result<Labelled> {
         .note("labels", task.labels(&runs.clean[0])))
 }
 
-/// Returns the places with a path to J. The sensitivity of J at any other place is exactly zero, and no source there has a
-/// radius.
+/// Returns the places with a path to J. The sensitivity of J at any other place is exactly zero, and no source there
+/// has a radius.
 fn reaching(run: &Run, observable: &Observable, places: Vec<Place>) -> Result<Vec<Place>> {
     let (_, tokens, d) = shape(run);
     let chi = run.linearize(Mode::Exact).gradient(observable)?;

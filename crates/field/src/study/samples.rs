@@ -33,8 +33,8 @@ impl<T> Samples<T> {
         self.prompts.extend(prompts.into_iter().map(|prompt| (index, prompt)));
     }
 
-    /// Returns the estimates of the tasks, and their mean with its interval. Draws for the interval take prompts of all tasks
-    /// together, so that tasks count as drawn too. Tasks whose estimate is not finite are left out of the mean.
+    /// Returns the estimates of the tasks, and their mean with its interval. Draws for the interval take prompts of all
+    /// tasks together, so that tasks count as drawn too. Tasks whose estimate is not finite are left out of the mean.
     pub(super) fn figure(&self, seed: u64, estimate: impl Fn(&[&T]) -> f64) -> Figure {
         let by_task = |draw: &[&(usize, T)]| -> Vec<f64> {
             let of = |task: usize| {

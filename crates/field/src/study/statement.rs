@@ -1,4 +1,5 @@
-//! The statements of a study: the claim of the theory, the measured figure, a verdict, and the same figure in the nulls.
+//! The statements of a study: the claim of the theory, the measured figure, a verdict, and the same figure in the
+//! nulls.
 
 use crate::stats::Interval;
 
@@ -7,8 +8,9 @@ use super::samples::Figure;
 
 /// Version of the definitions and rules of the statements. They are fixed before the results that they judge.
 ///
-/// 1: the first. 2: figures are means over tasks; rules use the ends of intervals, which need eight prompts; pairs that the
-/// model answers wrongly, places without a path to J, and transfers that are complete by construction do not count; nulls.
+/// 1: the first. 2: figures are means over tasks; rules use the ends of intervals, which need eight prompts; pairs that
+/// the model answers wrongly, places without a path to J, and transfers that are complete by construction do not count;
+/// nulls.
 pub const RULES: u32 = 2;
 
 /// The verdict on a statement.
@@ -62,7 +64,8 @@ pub enum Better {
 }
 
 impl Better {
-    /// Returns whether a whole interval speaks more for the statement than another one; `None` if one of them is unknown.
+    /// Returns whether a whole interval speaks more for the statement than another one; `None` if one of them is
+    /// unknown.
     pub(super) fn beyond(self, figure: Interval, null: Interval) -> Option<bool> {
         if [figure.low, figure.high, null.low, null.high].into_iter().any(f64::is_nan) {
             return None;
@@ -88,8 +91,8 @@ pub struct NullFigure {
     pub figure: Interval,
     /// The verdict that the null gets by the same rule.
     pub verdict: Verdict,
-    /// Whether the whole interval of the studied model speaks more for the statement than that of the null. `None` if one of
-    /// them has no interval.
+    /// Whether the whole interval of the studied model speaks more for the statement than that of the null. `None` if
+    /// one of them has no interval.
     pub exceeded: Option<bool>,
 }
 
@@ -121,7 +124,8 @@ pub struct Statement {
 }
 
 impl Statement {
-    /// Returns whether the figure lies beyond those of all nulls. `None` if no null was run, or one of them has no interval.
+    /// Returns whether the figure lies beyond those of all nulls. `None` if no null was run, or one of them has no
+    /// interval.
     pub fn beyond(&self) -> Option<bool> {
         let all: Option<Vec<bool>> = self.nulls.iter().map(|null| null.exceeded).collect();
         all.filter(|all| !all.is_empty()).map(|all| all.into_iter().all(|exceeded| exceeded))

@@ -22,8 +22,8 @@ pub(super) struct Task<'a> {
     pub(super) options: &'a StudyOptions,
 }
 
-/// Pairs of runs with their observables J, such as the logit of the clean answer minus that of the corrupted one. J differs
-/// between the two runs of each pair.
+/// Pairs of runs with their observables J, such as the logit of the clean answer minus that of the corrupted one. J
+/// differs between the two runs of each pair.
 #[derive(Default)]
 pub(super) struct Runs {
     /// Name of each pair, from the texts of its prompts.
@@ -168,8 +168,8 @@ impl Runs {
         self.clean.len()
     }
 
-    /// Returns |J(clean) - J(corrupted)| of a pair, the common unit for effects of different prompts. It is not 0, because
-    /// [`Task::runs`] leaves out pairs without a difference.
+    /// Returns |J(clean) - J(corrupted)| of a pair, the common unit for effects of different prompts. It is not 0,
+    /// because [`Task::runs`] leaves out pairs without a difference.
     pub(super) fn range(&self, pair: usize) -> f64 {
         let [clean, corrupted] = self.values[pair];
         (clean - corrupted).abs()

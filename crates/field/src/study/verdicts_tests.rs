@@ -128,8 +128,8 @@ fn transfer_must_beat_its_controls() {
     assert_eq!(verdict_of("answers are carried over", &transfers(0.6, 0.7)).0, Verdict::Fails);
 }
 
-/// Returns a result whose error by role at 16 directions is `error`, `random` with random directions, and `shuffled` with
-/// those of shuffled pairs.
+/// Returns a result whose error by role at 16 directions is `error`, `random` with random directions, and `shuffled`
+/// with those of shuffled pairs.
 fn reduction([error, random, shuffled]: [f32; 3]) -> Vec<Done> {
     let axes = [("prompt", N), ("basis", 2), ("method", 4), ("rank", 3)];
     let of = |[one, by_role]: [f32; 2]| [[9.0, one, 9.0], [9.0, by_role, 9.0]];

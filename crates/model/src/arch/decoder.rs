@@ -116,12 +116,12 @@ fn sizes(fields: &Fields<'_>) -> Result<Sizes> {
     Ok(sizes)
 }
 
-/// A number of the rotary embedding: its name in the object that describes scaling, its older name beside that object, and
-/// its default.
+/// A number of the rotary embedding: its name in the object that describes scaling, its older name beside that object,
+/// and its default.
 pub(super) type Older = (&'static str, &'static str, f64);
 
-/// Reads the rotary embedding: from `rope_parameters`, or from `rope_scaling` and the older names beside it. The numbers
-/// are the base, and the share of the columns of a head that rotate.
+/// Reads the rotary embedding: from `rope_parameters`, or from `rope_scaling` and the older names beside it. The
+/// numbers are the base, and the share of the columns of a head that rotate.
 pub(super) fn rotary(fields: &Fields<'_>, sizes: &Sizes, numbers: [Older; 2]) -> Result<Rotary> {
     let scaling = match fields.object("rope_parameters")? {
         Some(parameters) => Some(parameters),

@@ -106,9 +106,9 @@ impl Config {
     /// Checks that the sizes fit together and that no size computed from them overflows.
     ///
     /// # Errors
-    /// [`crate::Error::Config`]: a size is zero, `n_head` does not divide `n_embd`, a head is wider than [`MAX_D_HEAD`],
-    /// there are more than [`MAX_LAYERS`] layers, the layer norm's epsilon is not a positive f32, or the parameters need
-    /// more bytes than can be addressed.
+    /// [`crate::Error::Config`]: a size is zero, `n_head` does not divide `n_embd`, a head is wider than
+    /// [`MAX_D_HEAD`], there are more than [`MAX_LAYERS`] layers, the layer norm's epsilon is not a positive f32, or
+    /// the parameters need more bytes than can be addressed.
     pub fn validate(&self) -> Result<()> {
         self.check(Path::new("config.json"))
     }

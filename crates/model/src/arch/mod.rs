@@ -186,8 +186,8 @@ impl Architecture {
     ///
     /// # Errors
     /// [`Error::Config`]: a size is zero or too large, heads do not fill their projection, the number of key heads does
-    /// not divide that of query heads, a head is wider than [`MAX_D_HEAD`], the epsilon of norms is not a positive f32, or
-    /// the parameters need more bytes than can be addressed.
+    /// not divide that of query heads, a head is wider than [`MAX_D_HEAD`], the epsilon of norms is not a positive f32,
+    /// or the parameters need more bytes than can be addressed.
     pub fn check(&self) -> Result<()> {
         self.check_in(Path::new("config.json"))
     }

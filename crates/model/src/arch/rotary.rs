@@ -37,8 +37,8 @@ impl Rotary {
     /// Reads a rotary embedding. `scaling` is the object that describes how its frequencies are scaled; without it they
     /// are not. `n_ctx` is the longest prompt.
     ///
-    /// The formulas are those of the models' papers: linear interpolation (arXiv 2306.15595), YaRN (arXiv 2309.00071) and
-    /// Llama 3.1's rescaling by wavelength.
+    /// The formulas are those of the models' papers: linear interpolation (arXiv 2306.15595), YaRN (arXiv 2309.00071)
+    /// and Llama 3.1's rescaling by wavelength.
     pub(crate) fn read(pairs: Pairs, scaling: Option<&Fields<'_>>, n_ctx: usize) -> Result<Self> {
         let plain = Self { frequencies: pairs.frequencies().collect(), scale: 1.0 };
         let Some(scaling) = scaling else { return Ok(plain) };

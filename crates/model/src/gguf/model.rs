@@ -10,8 +10,8 @@ use crate::error::{Error, Result, shown};
 use crate::files;
 
 impl Gguf {
-    /// Returns the GGUF file that a path denotes: the file itself, or the one in a directory without a `config.json`. Any
-    /// part of a split model denotes the model.
+    /// Returns the GGUF file that a path denotes: the file itself, or the one in a directory without a `config.json`.
+    /// Any part of a split model denotes the model.
     ///
     /// # Errors
     /// The directory cannot be read, or has several models.

@@ -52,8 +52,8 @@ pub fn reader_gradients(mode: Mode, readings: &[(&Run, &Observable)]) -> Result<
     Ok(gradients)
 }
 
-/// Records and submits the derivatives by the inputs of all readers but the logits: for each block `[readers T, d]` of its
-/// queries, keys and values, then `[T, d]` of its MLP. `bars` are the derivatives by their outputs.
+/// Records and submits the derivatives by the inputs of all readers but the logits: for each block `[readers T, d]` of
+/// its queries, keys and values, then `[T, d]` of its MLP. `bars` are the derivatives by their outputs.
 fn recorded(run: &Run, mode: Mode, bars: &[Vec<f32>]) -> Result<Vec<Tensor>> {
     let (sizes, device, tokens) = (run.sizes(), run.device(), run.tokens().len());
     let (trace, span) = (&run.base.trace, run.span(0, tokens));

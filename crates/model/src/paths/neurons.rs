@@ -9,15 +9,15 @@ use crate::mode::Mode;
 use crate::run::Run;
 use crate::site::Site;
 
-/// Returns, for each block and neuron, `<c, o>` summed over tokens, `[L, inner]`: o is what the neuron adds to the residual
-/// stream through its row of the output matrix, and c the cotangent `[T, d]` there.
+/// Returns, for each block and neuron, `<c, o>` summed over tokens, `[L, inner]`: o is what the neuron adds to the
+/// residual stream through its row of the output matrix, and c the cotangent `[T, d]` there.
 ///
-/// If a norm follows the MLP, what the neurons add has passed it at its scale in this run. The bias of the output matrix
-/// belongs to no neuron.
+/// If a norm follows the MLP, what the neurons add has passed it at its scale in this run. The bias of the output
+/// matrix belongs to no neuron.
 ///
 /// # Errors
-/// A run that was not prepared for [`crate::path_sites`] and [`Site::MlpPost`], a cotangent of another shape, a value that
-/// is not finite, or a device error.
+/// A run that was not prepared for [`crate::path_sites`] and [`Site::MlpPost`], a cotangent of another shape, a value
+/// that is not finite, or a device error.
 pub fn neuron_products(run: &Run, cotangent: &[f32]) -> Result<Vec<f32>> {
     let (sizes, device, tokens) = (*run.sizes(), run.device(), run.tokens().len());
     if cotangent.len() != tokens * sizes.d {

@@ -70,7 +70,8 @@ pub enum Reader {
 }
 
 impl Reader {
-    /// Returns all readers of a model: for each block the queries, keys and values of all heads and the MLP; then the logits.
+    /// Returns all readers of a model: for each block the queries, keys and values of all heads and the MLP; then the
+    /// logits.
     pub fn all(sizes: &Sizes) -> Vec<Self> {
         let block = |l| {
             let queries = (0..sizes.heads).map(move |h| Self::Query(l, h));

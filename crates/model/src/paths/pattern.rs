@@ -9,10 +9,12 @@ use crate::run::Run;
 use crate::site::Site;
 
 impl Run {
-    /// Returns the attention pattern of each head of block l, TransformerLens' `hook_pattern`: `[H, T, T]`, queries by keys.
+    /// Returns the attention pattern of each head of block l, TransformerLens' `hook_pattern`: `[H, T, T]`, queries by
+    /// keys.
     ///
-    /// It is computed on the host from the queries and keys of the run, in f64, and has the edits of the run. Without edits of
-    /// the pattern, each row sums to 1 over the keys that the query sees: its own and earlier ones, within the block's window.
+    /// It is computed on the host from the queries and keys of the run, in f64, and has the edits of the run. Without
+    /// edits of the pattern, each row sums to 1 over the keys that the query sees: its own and earlier ones, within the
+    /// block's window.
     ///
     /// # Errors
     /// A block that the model lacks, or a device error.

@@ -1,8 +1,8 @@
 //! Matrices by which linear readers read a site, with the scales of norms frozen.
 //!
-//! The queries, keys, values and MLPs of blocks and the unembedding read the residual stream through a norm and a matrix. With
-//! the scale of the norm frozen in a run, each is linear. So are the output projection of a head, which reads the head, and
-//! that of an MLP, which reads its neurons.
+//! The queries, keys, values and MLPs of blocks and the unembedding read the residual stream through a norm and a
+//! matrix. With the scale of the norm frozen in a run, each is linear. So are the output projection of a head, which
+//! reads the head, and that of an MLP, which reads its neurons.
 
 use std::fmt;
 use std::ops::Range;
@@ -22,7 +22,8 @@ use crate::site::Site;
 /// Which linear readers of a site count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReaderSet {
-    /// Those that read it first: queries, keys, values and MLP of the next block; after the last block, the unembedding.
+    /// Those that read it first: queries, keys, values and MLP of the next block; after the last block, the
+    /// unembedding.
     #[default]
     Next,
     /// Those of all later blocks too, and the unembedding.
@@ -116,14 +117,15 @@ pub fn reader_sites(model: &Architecture, site: Site, set: ReaderSet) -> Result<
     Ok(std::iter::once(site).chain(groups(model, site, set)?.into_iter().filter_map(of)).collect())
 }
 
-/// Passes all rows `[n, width of the site]` of the matrix by which the readers read a site at a token to `visit`, in parts.
+/// Passes all rows `[n, width of the site]` of the matrix by which the readers read a site at a token to `visit`, in
+/// parts.
 ///
-/// The scales of norms are those of the run. A reader after attention reads the site directly, beside what attention makes
-/// of it.
+/// The scales of norms are those of the run. A reader after attention reads the site directly, beside what attention
+/// makes of it.
 ///
 /// # Errors
-/// A site that nothing reads linearly, a token outside of the run, a run that was not prepared for [`reader_sites`], a value
-/// that is not finite, or a device error.
+/// A site that nothing reads linearly, a token outside of the run, a run that was not prepared for [`reader_sites`], a
+/// value that is not finite, or a device error.
 pub fn reader_rows(
     run: &Run,
     (site, token): (Site, usize),

@@ -68,7 +68,8 @@ pub(crate) fn chain(program: &Program, from: ValueId, to: ValueId) -> Result<Cha
     }
 }
 
-/// Records the values that a chain computes of `x`, rows of its first input. Rows before a sequence are those of `base`.
+/// Records the values that a chain computes of `x`, rows of its first input. Rows before a sequence are those of
+/// `base`.
 pub(crate) fn primal(
     program: &Program,
     rec: &mut Recording,
@@ -159,8 +160,8 @@ pub(crate) fn assemble(rec: &mut Recording, rows: &[RowOf], x: &Tensor, base: &T
     Ok(RowPlan::new(rec.device(), width, &sources, &edits)?.primal(rec, x, base)?)
 }
 
-/// Records, for each head and token, a row of zeros except for the head's columns of a row of `z`: `[H T, ..]`. `rows` are the
-/// rows of the tokens in z.
+/// Records, for each head and token, a row of zeros except for the head's columns of a row of `z`: `[H T, ..]`. `rows`
+/// are the rows of the tokens in z.
 pub(crate) fn heads_alone(rec: &mut Recording, sizes: &Sizes, z: &Tensor, rows: &Range<usize>) -> Result<Tensor> {
     let head = |h: usize| {
         let columns = Site::Z(0, h).columns(sizes);

@@ -1,8 +1,8 @@
 //! Runs in which some edges carry other values: what remains of an observable within a circuit.
 //!
-//! Every reader reads the residual stream of this run, but for the writers whose edge to it is cut it reads a replacement of
-//! their output. All nodes are computed again, so what is cut early has its effect on all that follows. Each reader has an
-//! input of its own, so the readers of a block pass its norm and its product as one batch.
+//! Every reader reads the residual stream of this run, but for the writers whose edge to it is cut it reads a
+//! replacement of their output. All nodes are computed again, so what is cut early has its effect on all that follows.
+//! Each reader has an input of its own, so the readers of a block pass its norm and its product as one batch.
 
 use resolvent_engine::{Recording, Shape, Tensor};
 use resolvent_ops::add::add;
@@ -26,12 +26,12 @@ use crate::values::{parts, total};
 
 /// Returns the observable's value for each list of included edges; all other edges carry `replacements`.
 ///
-/// `included` has, for each value, whether each edge of [`Edge::all`] is included. `replacements [W, T, d]` take the place of the
-/// writers' outputs where edges are cut, in the order of [`Writer::all`](super::Writer::all).
+/// `included` has, for each value, whether each edge of [`Edge::all`] is included. `replacements [W, T, d]` take the
+/// place of the writers' outputs where edges are cut, in the order of [`Writer::all`](super::Writer::all).
 ///
 /// # Errors
-/// A run with edits, or one that was not prepared for [`crate::path_sites`]; a list or replacements of another length; an
-/// observable that does not fit or reads the field below the last level; or a device error.
+/// A run with edits, or one that was not prepared for [`crate::path_sites`]; a list or replacements of another length;
+/// an observable that does not fit or reads the field below the last level; or a device error.
 pub fn rewired_values(
     run: &Run,
     replacements: &[f32],
@@ -109,7 +109,8 @@ impl<'a> Rewired<'a> {
         run.base.record_rows(rec, &last, reads.collect())
     }
 
-    /// Records what each head adds to the stream, `[H T, d]`, at the scale of the norm after the projection in this run.
+    /// Records what each head adds to the stream, `[H T, d]`, at the scale of the norm after the projection in this
+    /// run.
     fn head_outputs(
         &self,
         rec: &mut Recording,
@@ -124,8 +125,8 @@ impl<'a> Rewired<'a> {
         tangent_saved(frozen, rec, &rows, nodes, residuals, alone)
     }
 
-    /// Records what readers of one kind of place read: the stream `x [T, d]`, and for each cut edge the replacement in place of
-    /// the output. Returns `[readers T, d]`.
+    /// Records what readers of one kind of place read: the stream `x [T, d]`, and for each cut edge the replacement in
+    /// place of the output. Returns `[readers T, d]`.
     fn inputs(
         &self,
         rec: &mut Recording,

@@ -1,12 +1,12 @@
 //! Exact patches of edges, all in ragged batches.
 //!
-//! The patch of an edge changes what one reader reads, by the displacement of one writer's output, and nothing else. What
-//! the reader computes of this is a small part of a block:
+//! The patch of an edge changes what one reader reads, by the displacement of one writer's output, and nothing else.
+//! What the reader computes of this is a small part of a block:
 //!
 //! 1. The displaced residual stream, one sequence for each writer, passes the norm and the product of the readers.
 //! 2. For queries, keys and values, one sequence for each writer and kind takes the columns of that kind and the base
-//!    run's other columns through attention. Every head of the result belongs to an edge. If a norm joins the heads, each
-//!    reader needs a sequence of its own.
+//!    run's other columns through attention. Every head of the result belongs to an edge. If a norm joins the heads,
+//!    each reader needs a sequence of its own.
 //! 3. One sequence for each edge takes its head and the base run's other heads through the output projection.
 //! 4. The sequences branch from the base run after this block, and the observable is read as in any sweep.
 
@@ -32,15 +32,15 @@ use crate::splits::{most_rows, split_by};
 use crate::sweep::{Reading, Swept, finish_sweep, record_swept};
 use crate::values::{parts, total};
 
-/// Returns the observable's value for each edge, where its reader reads the residual stream plus the displacement of its
-/// writer.
+/// Returns the observable's value for each edge, where its reader reads the residual stream plus the displacement of
+/// its writer.
 ///
 /// `displacements [W, T, d]` are added to the writers' outputs, in the order of [`Writer::all`]. An edge whose
 /// displacement is zero has exactly the value of the run.
 ///
 /// # Errors
-/// A run with edits, or one that was not prepared for [`crate::path_sites`]; an edge that the model lacks; displacements
-/// of another shape; an observable that does not fit; or a device error.
+/// A run with edits, or one that was not prepared for [`crate::path_sites`]; an edge that the model lacks;
+/// displacements of another shape; an observable that does not fit; or a device error.
 pub fn edge_values(run: &Run, displacements: &[f32], edges: &[Edge], observable: &Observable) -> Result<Vec<f64>> {
     let (model, sizes, tokens) = (run.model().architecture(), run.sizes(), run.tokens().len());
     edges.iter().try_for_each(|edge| edge.check(model))?;
@@ -200,7 +200,8 @@ impl<'a> Sweep<'a> {
         self.read(rec, (last, rows), edges, own)
     }
 
-    /// Returns whether a norm joins the queries, or the keys, of all heads of block l: then each head depends on the others.
+    /// Returns whether a norm joins the queries, or the keys, of all heads of block l: then each head depends on the
+    /// others.
     fn joins_heads(&self, l: usize) -> bool {
         let (model, sizes) = (self.run.model().architecture(), self.run.sizes());
         model.layout.blocks[l].qk_norm.as_ref().is_some_and(|both| both.iter().any(|at| at.width > sizes.d_head))
@@ -246,8 +247,8 @@ impl<'a> Sweep<'a> {
     }
 }
 
-/// Returns first and end of the columns that an edge displaces: those of all readers of its kind, since every head of the
-/// result belongs to an edge, or of its reader alone if a norm joins the heads.
+/// Returns first and end of the columns that an edge displaces: those of all readers of its kind, since every head of
+/// the result belongs to an edge, or of its reader alone if a norm joins the heads.
 fn displaced_columns(reader: Reader, joined: bool, sizes: &Sizes) -> [usize; 2] {
     let [q, kv] = [sizes.q_width(), sizes.kv_width()];
     match (reader, reader.output().filter(|_| joined)) {

@@ -32,8 +32,8 @@ trait Act {
 struct Silu;
 struct Gelu<const EXACT: bool>;
 
-/// The logistic function of the host ends at about 1e-38 instead of 0: beyond this point its product with an argument is
-/// taken at the point itself, where it is below the smallest f32 that matters.
+/// The logistic function of the host ends at about 1e-38 instead of 0: beyond this point its product with an argument
+/// is taken at the point itself, where it is below the smallest f32 that matters.
 const FAR: f32 = 100.0;
 
 impl Act for Silu {

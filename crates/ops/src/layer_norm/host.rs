@@ -14,7 +14,8 @@ pub(super) fn primal(bound: Bound<'_>) {
 }
 
 /// Rows whose numbers sum to more than this in size are scaled by [`DOWN`] before they are squared: squares beyond
-/// 2^128 overflow. Both are powers of two, so a scaled row has the bits that an f32 without bounds on its exponent gives.
+/// 2^128 overflow. Both are powers of two, so a scaled row has the bits that an f32 without bounds on its exponent
+/// gives.
 const LARGE: f32 = (1u64 << 50) as f32;
 /// 2^-77: numbers of f32 become at most 2^51.
 const DOWN: f32 = 1.0 / (1u128 << 77) as f32;

@@ -161,8 +161,8 @@ impl FamilyModel {
         }
     }
 
-    /// Returns the neurons. With the ratio frozen, each factor of a gate has half of the derivatives, and the other factor
-    /// is a constant.
+    /// Returns the neurons. With the ratio frozen, each factor of a gate has half of the derivatives, and the other
+    /// factor is a constant.
     fn neurons<S: Scalar>(&self, pre: &[S], up: &[S]) -> Vec<S> {
         let frozen = self.features.frozen;
         let act = |x: S| parts::activation(x, self.features.activation, frozen);

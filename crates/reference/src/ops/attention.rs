@@ -1,5 +1,5 @@
-//! attention:  z[t] = sum_s p[t, s] v[s],  p[t, .] = softmax over t - window < s <= t of cap(scale * <q[t], k[s]>),  head by
-//! head, where cap(x) = c tanh(x / c). Consecutive query heads share a head of keys and values.
+//! attention:  z[t] = sum_s p[t, s] v[s],  p[t, .] = softmax over t - window < s <= t of cap(scale * <q[t], k[s]>),
+//! head by head, where cap(x) = c tanh(x / c). Consecutive query heads share a head of keys and values.
 
 use std::ops::Range;
 

@@ -1,4 +1,5 @@
-//! `growth`: the growth of a source from level 0, beside the products of radii and of gains, and the departure of each block.
+//! `growth`: the growth of a source from level 0, beside the products of radii and of gains, and the departure of each
+//! block.
 
 use resolvent_field::Labelled;
 

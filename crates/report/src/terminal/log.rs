@@ -27,8 +27,8 @@ pub fn takes_colours(stream: &impl IsTerminal) -> bool {
     colours(stream.is_terminal(), |name| std::env::var_os(name))
 }
 
-/// Returns whether a stream gets colours: the variables of <https://no-color.org> and <https://bixense.com/clicolors> decide, and
-/// else what the stream is.
+/// Returns whether a stream gets colours: the variables of <https://no-color.org> and <https://bixense.com/clicolors>
+/// decide, and else what the stream is.
 fn colours(is_terminal: bool, variable: impl Fn(&str) -> Option<OsString>) -> bool {
     let set = |name: &str| variable(name).filter(|value| !value.is_empty());
     let forced = || set("CLICOLOR_FORCE").is_some_and(|value| value != "0");

@@ -169,8 +169,8 @@ fn first_field(options: &Options) -> Result<f64, Fault> {
 const QUIET: f64 = 0.05;
 
 impl Bench {
-    /// Returns why figures of this bench are doubtful, each on one line: peaks that changed while it ran, and passes that
-    /// seem faster than the peak of multiply-adds.
+    /// Returns why figures of this bench are doubtful, each on one line: peaks that changed while it ran, and passes
+    /// that seem faster than the peak of multiply-adds.
     pub fn warnings(&self) -> Vec<String> {
         let mut all = Vec::new();
         if self.drift > QUIET {

@@ -91,7 +91,8 @@ pub(super) fn time(pass: Pass, model: &Model, options: &BenchOptions) -> Result<
     })
 }
 
-/// Repeats work until it has taken `budget` seconds, or `most` times. Returns the seconds of each run, in ascending order.
+/// Repeats work until it has taken `budget` seconds, or `most` times. Returns the seconds of each run, in ascending
+/// order.
 pub(super) fn repeated(
     (budget, most): (f64, usize),
     once: &mut dyn FnMut() -> Result<f64, Fault>,

@@ -186,8 +186,8 @@ impl Scaling {
     }
 }
 
-/// Measures how the cost of passes grows. If `quick`, the two largest sizes of each curve are left out. `report` receives the
-/// name of each step.
+/// Measures how the cost of passes grows. If `quick`, the two largest sizes of each curve are left out. `report`
+/// receives the name of each step.
 ///
 /// # Errors
 /// The device does not open, a model does not fit, or the device fails.

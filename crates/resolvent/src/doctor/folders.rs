@@ -61,7 +61,8 @@ fn is_writable(folder: &Path) -> bool {
     is_written
 }
 
-/// Returns the entries of a folder with the numbers of files and bytes below them, sorted by name. Hidden ones are left out.
+/// Returns the entries of a folder with the numbers of files and bytes below them, sorted by name. Hidden ones are left
+/// out.
 fn parts(folder: &Path) -> Vec<CachePart> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut parts: Vec<CachePart> = entries
@@ -75,7 +76,8 @@ fn parts(folder: &Path) -> Vec<CachePart> {
     parts
 }
 
-/// Returns the number of files below a path, and their bytes. Links are not followed: the hub's cache links to its own files.
+/// Returns the number of files below a path, and their bytes. Links are not followed: the hub's cache links to its own
+/// files.
 fn size(path: &Path) -> (u64, u64) {
     let (mut open, mut total) = (vec![path.to_owned()], (0, 0));
     while let Some(path) = open.pop() {

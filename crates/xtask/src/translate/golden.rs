@@ -1,5 +1,5 @@
-//! Hashes of all translations, which are committed: a change of a kernel, or of the translator, is seen by its effect on each
-//! shading language.
+//! Hashes of all translations, which are committed: a change of a kernel, or of the translator, is seen by its effect
+//! on each shading language.
 
 use std::fmt::Write as _;
 use std::fs;

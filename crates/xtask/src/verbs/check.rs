@@ -22,7 +22,8 @@ fn check(_: &[String]) -> Result {
         // The command without the embedded models and downloads.
         run(&mut cargo(&["clippy", "--package", "resolvent-cli", "--no-default-features", "--", "-D", "warnings"])),
         run(&mut cargo(&["test", "--quiet", "--package", "xtask", "--features", "translate,browser"])),
-        // The C header and the list of public items. Apart from the others, so that they share dependencies with `shaders`.
+        // The C header and the list of public items. Apart from the others, so that they share dependencies with
+        // `shaders`.
         run(&mut cargo(&["test", "--quiet", "--package", "xtask", "--features", "parser", "of_the_sources"])),
         shaders::translate(false),
         docs::rustdoc(),

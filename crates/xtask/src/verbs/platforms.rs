@@ -13,10 +13,12 @@ pub(crate) const VERB: Verb = Verb {
     run: platforms,
 };
 
-/// The targets. Two of the three GPU interfaces, and two of the three operating systems, are compiled for none of the tests.
+/// The targets. Two of the three GPU interfaces, and two of the three operating systems, are compiled for none of the
+/// tests.
 const TARGETS: [&str; 3] = ["x86_64-pc-windows-gnu", "aarch64-apple-darwin", "aarch64-unknown-linux-gnu"];
 
-/// What is checked, without the feature `hub`: its cryptography is partly C, which needs a compiler of the other system.
+/// What is checked, without the feature `hub`: its cryptography is partly C, which needs a compiler of the other
+/// system.
 const CHECKED: [&str; 11] = [
     "check",
     "--package",

@@ -117,8 +117,8 @@ impl Sources {
         whole.is_some_and(|whole| whole.len() < placed.path.len() && placed.path.starts_with(whole))
     }
 
-    /// Returns for each file the files whose items it imports or names. What a part takes from the modules that contain it
-    /// is left out: the whole and its part are read together.
+    /// Returns for each file the files whose items it imports or names. What a part takes from the modules that contain
+    /// it is left out: the whole and its part are read together.
     pub(super) fn imports(&self) -> BTreeMap<usize, BTreeSet<usize>> {
         let mut edges: BTreeMap<usize, BTreeSet<usize>> =
             (0..self.files.len()).map(|at| (at, BTreeSet::new())).collect();
