@@ -27,7 +27,8 @@ const NAMES: [(&str, &str); 10] = [
 ];
 
 /// The comment at the top of the header.
-const TOP: &str = "/* resolvent: a portable analysis engine for Transformer Field Theory. SPDX-License-Identifier: MIT OR Apache-2.0
+const TOP: &str =
+    "/* resolvent: a portable analysis engine for Transformer Field Theory. SPDX-License-Identifier: MIT OR Apache-2.0
  *
  * `cargo xtask header` writes this file from the sources of crates/capi. Do not edit it.
  *

@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 use verb::Verb;
 
-const VERBS: [Verb; 18] = [
+const VERBS: [Verb; 19] = [
     verbs::check::VERB,
     verbs::shaders::VERB,
     verbs::test::VERB,
@@ -31,6 +31,7 @@ const VERBS: [Verb; 18] = [
     verbs::wheel::VERB,
     verbs::package::VERB,
     verbs::platforms::VERB,
+    verbs::windows::VERB,
     verbs::capi::VERB,
     verbs::header::VERB,
     verbs::api::VERB,

@@ -36,6 +36,20 @@ impl Toolchain {
         self.debian.is_some()
     }
 
+    /// Returns the folder of two objects that every program for MinGW is linked with: those of the installed compiler,
+    /// or ones that Debian's compiles into `folder`.
+    pub(crate) fn start_objects(&self, folder: &Path) -> Result<Option<PathBuf>> {
+        let Some(debian) = &self.debian else { return Ok(None) };
+        fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+        for name in ["rsbegin", "rsend"] {
+            let source = debian.join(format!("usr/lib/rustlib/src/rust/library/rtstartup/{name}.rs"));
+            let mut rustc = Command::new(debian.join("usr/bin/rustc"));
+            rustc.args(["--target", self.target, "--emit=obj", "-o"]).arg(folder.join(format!("{name}.o"))).arg(source);
+            output(rustc.env("RUSTC_BOOTSTRAP", "1").env("LD_LIBRARY_PATH", libraries(debian)))?;
+        }
+        Ok(Some(folder.to_owned()))
+    }
+
     /// Returns a command of cargo for the target, whose artefacts are in `folder` below the root.
     pub(crate) fn cargo(&self, arguments: &[&str], folder: &str) -> Command {
         let mut command = cargo(arguments);

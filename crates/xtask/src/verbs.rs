@@ -18,3 +18,4 @@ pub(crate) mod test;
 pub(crate) mod web;
 pub(crate) mod web_test;
 pub(crate) mod wheel;
+pub(crate) mod windows;

@@ -136,6 +136,28 @@ fn weights_fit_the_registry() {
     }
 }
 
+/// The recipe for conda has the versions of the package's manifest.
+#[test]
+fn the_conda_recipe_agrees_with_the_package() {
+    let (recipe, workspace) = (text("crates/python/conda/recipe.yaml"), text("Cargo.toml"));
+    let workspace: toml::Table = workspace.parse().expect("is toml");
+    let package: toml::Table = text("crates/python/pyproject.toml").parse().expect("is toml");
+    let version = workspace["workspace"]["package"]["version"].as_str().expect("a version");
+    assert!(recipe.contains(&format!("\n  version: \"{version}\"\n")), "{version}");
+    let python = package["project"]["requires-python"].as_str().expect("a range");
+    let least = python.strip_prefix(">=").expect("a least version");
+    assert!(recipe.contains(&format!("\n  python_min: \"{least}\"\n")), "{least}");
+    let lists = [&package["project"]["dependencies"], &package["build-system"]["requires"]];
+    let needed = lists.into_iter().flat_map(|list| list.as_array().expect("a list"));
+    let mut count = 0;
+    for needed in needed.filter_map(toml::Value::as_str) {
+        let (name, range) = needed.split_once('>').expect("a least version");
+        assert!(recipe.contains(&format!("- {name} >{range}\n")), "{needed}");
+        count += 1;
+    }
+    assert_eq!(count, 2, "the scan itself found others");
+}
+
 /// Returns a version as numbers: `1.90` is before `1.90.1` and `1.100`.
 fn numbers(version: &str) -> Vec<u64> {
     version.split('.').map(|part| part.parse().unwrap_or_else(|e| panic!("{version}: {e}"))).collect()

@@ -3,6 +3,8 @@
 //! Python blocks run in `crates/python/tests/test_pages.py`. A block marked `no_run` is compiled or parsed, not run.
 
 mod examples;
+mod figures;
+mod links;
 pub(crate) mod output;
 mod rust;
 mod shell;

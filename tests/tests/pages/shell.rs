@@ -7,7 +7,7 @@ use std::process::Output;
 
 use resolvent_tests::fences::{self, Fence};
 
-use super::output::compare;
+use super::{figures, output::compare};
 use crate::architecture::{files, root, text};
 use crate::cli::command;
 
@@ -232,7 +232,8 @@ fn what_the_pages_show_is_printed() {
         let ran = run(&with_device(&arguments, "host"), folder.as_ref().expect("made above").path());
         let [stdout, stderr] = [ran.stdout, ran.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
         let outcome = match ran.status.success() {
-            true => compare(&line.shown, &(stderr + &stdout)),
+            true => compare(&line.shown, &(stderr + &stdout))
+                .and_then(|()| figures::compare_drawn(of, &arguments, folder.as_ref().expect("made above").path())),
             false => Err(stderr),
         };
         compared += usize::from(!line.shown.is_empty());

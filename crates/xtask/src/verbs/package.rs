@@ -11,9 +11,13 @@ use crate::{
 
 pub(crate) const VERB: Verb = Verb {
     name: "package",
-    summary: "make the packages for crates.io (target/package), and check them from their archives in an empty folder",
-    takes_arguments: false,
-    run: |_| package(),
+    summary: "make the packages for crates.io, check them from their archives; `registry` rehearses their upload [registry]",
+    takes_arguments: true,
+    run: |arguments| match arguments {
+        [] => package(),
+        [what] if what == "registry" => rehearse(),
+        _ => Err("invalid arguments: expected none, or `registry`".to_owned()),
+    },
 };
 
 /// The published packages, from the bottom up: the order in which they are published.
@@ -60,8 +64,16 @@ fn package() -> Result {
     run(build.arg(&manifest).arg("--target-dir").arg(root().join("target")))
 }
 
-/// Makes a workspace of the unpacked packages, in which they are found instead of the registry's. Versions of other packages and
-/// the profiles are those of the repository.
+/// Lets Cargo rehearse the upload. It asks the registry for the versions of all dependencies, builds each package from
+/// its archive as if the others were there, and uploads nothing.
+fn rehearse() -> Result {
+    // Packages with `publish = false` are left out.
+    let mut publish = cargo(&["publish", "--workspace", "--dry-run", "--allow-dirty", "--locked"]);
+    run(publish.arg("--target-dir").arg(root().join("target")))
+}
+
+/// Makes a workspace of the unpacked packages, in which they are found instead of the registry's. Versions of other
+/// packages and the profiles are those of the repository.
 fn workspace(folder: &Path, version: &str) -> Result {
     let read = |path: &Path| fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()));
     let write = |name: &str, text: &str| fs::write(folder.join(name), text).map_err(|e| format!("{name}: {e}"));
