@@ -3,7 +3,11 @@
 use std::collections::BTreeMap;
 
 use resolvent_engine::counted;
-use resolvent_model::{Edit, Mode, Model, Observable, Run, Site, Source, gaussian};
+use resolvent_field::path_patch;
+use resolvent_model::{
+    Edge, Edit, Mode, Model, Observable, Outputs, Reader, Run, RunOptions, Site, Source, Writer, edge_values, gaussian,
+    outputs_of, path_sites,
+};
 use resolvent_tests::{Golden, Subject, subjects};
 
 const TOKENS: usize = 22;
@@ -152,6 +156,58 @@ fn narrow_cones_change_no_number() {
                 let through = product(&chi[sizes.layers * TOKENS * d..], &responses[n]);
                 for got in [along[n].first, through] {
                     assert!((want - got).abs() < 5e-5 * largest, "{name} {} {l},{t}: {want} {got}", on.name());
+                }
+            }
+        }
+    }
+}
+
+/// Returns how many tokens a displacement of what a reader reads reaches, from its own on.
+fn reach_of_edge(name: &str, reader: Reader) -> usize {
+    match reader {
+        // Keys and values are seen within the window of their own block, as if its whole input had changed.
+        Reader::Key(l, _) | Reader::Value(l, _) => reach(name, l),
+        Reader::Query(l, _) | Reader::Mlp(l) => reach(name, l + 1),
+        Reader::Logits => 1,
+    }
+}
+
+/// Patches of edges at one token compute the rows of their cones, and cost nothing if these do not reach the token that is
+/// read. Their values are those of whole runs in which the reader alone reads what is displaced.
+#[test]
+fn patches_of_edges_own_their_cones() {
+    for on in subjects() {
+        for name in [ALL_SLIDE, ONE_GLOBAL] {
+            let base = run(on, name);
+            let model = base.model();
+            let sizes = *model.sizes();
+            let options = RunOptions { sites: path_sites(&sizes), ..RunOptions::default() };
+            let run = model.run_with(base.tokens(), &options).expect("runs");
+            let (outputs, size) = (outputs_of(&[&run]).expect("computes").remove(0), TOKENS * sizes.d);
+            let j = Observable::logit_diff(4, 20, TOKENS - 1) - Observable::log_prob(7, 11);
+            let last = Observable::logit_diff(4, 20, TOKENS - 1);
+            let value = run.value(&last).expect("reads");
+            let all: Vec<Edge> = Edge::all(model.architecture()).into_iter().step_by(5).collect();
+            for token in [0, 7, 12, TOKENS - 2, TOKENS - 1] {
+                let mut moved = vec![0.0f32; Writer::all(&sizes).len() * size];
+                for (n, rows) in moved.chunks_mut(size).enumerate() {
+                    let by = gaussian(n as u64, sizes.d).into_iter().map(|x| 0.3 * x).collect::<Vec<f32>>();
+                    rows[token * sizes.d..][..sizes.d].copy_from_slice(&by);
+                }
+                let data = outputs.data.iter().zip(&moved).map(|(a, b)| a + b).collect();
+                let senders = Outputs { data, ..outputs.clone() };
+                let work =
+                    |edges: &[Edge], j: &Observable| counted(|| edge_values(&run, &moved, edges, j).expect("patches"));
+                let nothing = work(&[], &last).1.flops;
+                let swept = work(&all, &j).0;
+                for (edge, &swept) in all.iter().zip(&swept) {
+                    let whole = path_patch(&run, &senders, &[*edge], &j).expect("patches");
+                    let apart = (whole - swept).abs();
+                    assert!(apart < 2e-5 * whole.abs().max(1.0), "{name} {} {edge} {token}: {apart}", on.name());
+                    let (found, costs) = work(&[*edge], &last);
+                    let reaches = token + reach_of_edge(name, edge.reader) >= TOKENS;
+                    assert_eq!(costs.flops > nothing, reaches, "{name} {} {edge} {token}", on.name());
+                    assert!(reaches || found[0] == value, "{name} {edge} {token}: exactly the run's value");
                 }
             }
         }

@@ -9,6 +9,8 @@
 //!    each reader needs a sequence of its own.
 //! 3. One sequence for each edge takes its head and the base run's other heads through the output projection.
 //! 4. The sequences branch from the base run after this block, and the observable is read as in any sweep.
+//!
+//! Rows are computed from the first displaced token to the end of the cone of the last one; see `Program::cone_end`.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -49,19 +51,22 @@ pub fn edge_values(run: &Run, displacements: &[f32], edges: &[Edge], observable:
     let reading = parts(&[(run, observable)])?.remove(0);
     let mut values = vec![total(&reading.1); edges.len()];
     let size = tokens * sizes.d;
-    let moves = |edge: &Edge| {
-        let rows = displacements[edge.writer.index(sizes) * size..][..size].chunks(sizes.d);
-        rows.take(observable.position() + 1).position(|row| row.iter().any(|x| *x != 0.0))
+    let moved = |writer: Writer| -> Vec<bool> {
+        let rows = displacements[writer.index(sizes) * size..][..size].chunks(sizes.d);
+        rows.map(|row| row.iter().any(|x| *x != 0.0)).collect()
     };
-    let starts: Vec<Option<usize>> = edges.iter().map(moves).collect();
-    let Some(start) = starts.iter().flatten().copied().min() else { return Ok(values) };
-    let mut groups: BTreeMap<Group, Vec<(usize, Edge)>> = BTreeMap::new();
-    for (id, &edge) in edges.iter().enumerate().filter(|&(id, _)| starts[id].is_some()) {
-        groups.entry(Group::of(edge.reader)).or_default().push((id, edge));
+    let moved: Vec<Vec<bool>> = Writer::all(sizes).into_iter().map(moved).collect();
+    // Edges into the same readers whose cones end at the same token.
+    let mut groups: BTreeMap<(Group, usize), Grouped> = BTreeMap::new();
+    for (id, &edge) in edges.iter().enumerate() {
+        let Some(cone) = cone(run, edge.reader, &moved[edge.writer.index(sizes)], &reading)? else { continue };
+        let group = groups.entry((Group::of(edge.reader), cone.end)).or_insert((cone.start, Vec::new()));
+        group.0 = group.0.min(cone.start);
+        group.1.push((id, edge));
     }
-    let sweep = Sweep { run, displacements, reading: &reading, start, end: observable.position() + 1 };
     let (mut swept, groups) = (Vec::new(), groups.into_iter().collect());
-    for (group, mut edges) in stepped("edges", groups, |(_, edges): &(Group, Vec<_>)| edges.len()) {
+    for ((group, end), (start, mut edges)) in stepped("edges", groups, |(_, group): &(_, Grouped)| group.1.len()) {
+        let sweep = Sweep { run, displacements, reading: &reading, start, end };
         edges.sort_by_key(|(_, edge)| *edge);
         let most = most_rows(run.model(), 0);
         for part in split_by(&edges, most, |_| sweep.end - sweep.start) {
@@ -79,6 +84,30 @@ pub fn edge_values(run: &Run, displacements: &[f32], edges: &[Edge], observable:
     }
     Ok(values)
 }
+
+/// Returns the tokens from the first one at which the patch of an edge changes something to the end of its cone; `None` if it
+/// changes nothing that is read. `moved` says at which tokens the writer's output is displaced.
+fn cone(run: &Run, reader: Reader, moved: &[bool], (points, _): &Reading) -> Result<Option<Range<usize>>> {
+    let (program, layers) = (run.program(), run.sizes().layers);
+    // The value that changes at the displaced tokens alone, below all attention that passes the change on.
+    let value = match reader {
+        Reader::Query(l, _) => BlockValues::of(run, l)?.z,
+        Reader::Key(l, _) | Reader::Value(l, _) => BlockValues::of(run, l)?.qkv,
+        Reader::Mlp(l) => BlockValues::of(run, l)?.mlp_out,
+        Reader::Logits => program.field[layers],
+    };
+    let read = points.iter().map(|point| point.token);
+    let (Some(first), Some(last)) = (read.clone().min(), read.clone().max()) else { return Ok(None) };
+    // From the last attention on, only tokens that are read matter.
+    let first = if program.mixed(layers).is_some_and(|mixed| value >= mixed) { first } else { 0 };
+    let mut tokens = (first..last + 1).filter(|&token| moved[token]);
+    let Some(start) = tokens.next() else { return Ok(None) };
+    let end = program.cone_end(value, tokens.next_back().unwrap_or(start)).min(last + 1);
+    Ok(Some(start..end).filter(|cone| read.clone().any(|token| cone.contains(&token))))
+}
+
+/// The first token that is displaced, and the edges with their indices.
+type Grouped = (usize, Vec<(usize, Edge)>);
 
 /// Readers whose edges are patched together.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -102,9 +131,9 @@ struct Sweep<'a> {
     run: &'a Run,
     displacements: &'a [f32],
     reading: &'a Reading,
-    /// The first token that a displacement reaches.
+    /// The first token that is displaced.
     start: usize,
-    /// One past the last token that the observable reads.
+    /// One past the last token that a displacement reaches and the observable may read.
     end: usize,
 }
 
